@@ -1,0 +1,186 @@
+package iamhttp
+
+import (
+	"cmp"
+	"iter"
+	"net/http"
+	"slices"
+	"strconv"
+)
+
+// A Code is an HTTP status code with the meaning that the IAM API gives it.
+//
+// It implements error, as [syscall.Errno] does, so that one constant serves
+// both questions a caller has:
+//
+//	errors.Is(err, iamhttp.ErrNotFound)          // is it this code?
+//	code, ok := errors.AsType[iamhttp.Code](err) // which code is it?
+//
+// Any int is a valid Code; [Classify] knows something to say about each. The
+// zero value stands for no status at all.
+type Code int
+
+// The failures that the IAM API documents. A documented success has no
+// constant: it never becomes an error.
+const (
+	ErrBadRequest                   Code = http.StatusBadRequest                   // 400, should not be repeated without modifications
+	ErrUnauthorized                 Code = http.StatusUnauthorized                 // 401
+	ErrPaymentRequired              Code = http.StatusPaymentRequired              // 402
+	ErrForbidden                    Code = http.StatusForbidden                    // 403, should not be repeated without modifications
+	ErrNotFound                     Code = http.StatusNotFound                     // 404, should not be repeated without modifications
+	ErrMethodNotAllowed             Code = http.StatusMethodNotAllowed             // 405, should not be repeated without modifications
+	ErrNotAcceptable                Code = http.StatusNotAcceptable                // 406
+	ErrProxyAuthRequired            Code = http.StatusProxyAuthRequired            // 407
+	ErrRequestTimeout               Code = http.StatusRequestTimeout               // 408, may be repeated at any later time
+	ErrConflict                     Code = http.StatusConflict                     // 409
+	ErrGone                         Code = http.StatusGone                         // 410
+	ErrLengthRequired               Code = http.StatusLengthRequired               // 411
+	ErrPreconditionFailed           Code = http.StatusPreconditionFailed           // 412
+	ErrRequestEntityTooLarge        Code = http.StatusRequestEntityTooLarge        // 413, temporary if it carries Retry-After
+	ErrRequestURITooLong            Code = http.StatusRequestURITooLong            // 414
+	ErrUnsupportedMediaType         Code = http.StatusUnsupportedMediaType         // 415
+	ErrRequestedRangeNotSatisfiable Code = http.StatusRequestedRangeNotSatisfiable // 416
+	ErrExpectationFailed            Code = http.StatusExpectationFailed            // 417
+	ErrUnprocessableEntity          Code = http.StatusUnprocessableEntity          // 422
+	ErrTooManyRequests              Code = http.StatusTooManyRequests              // 429, to be repeated after Retry-After
+	ErrInternalServerError          Code = http.StatusInternalServerError          // 500
+	ErrNotImplemented               Code = http.StatusNotImplemented               // 501
+	ErrBadGateway                   Code = http.StatusBadGateway                   // 502
+	ErrServiceUnavailable           Code = http.StatusServiceUnavailable           // 503, should not be repeated without modifications
+	ErrGatewayTimeout               Code = http.StatusGatewayTimeout               // 504
+	ErrHTTPVersionNotSupported      Code = http.StatusHTTPVersionNotSupported      // 505
+)
+
+// Error returns the number and the title of [Classify], "404 NotFound"; the
+// number alone if there is no title.
+func (c Code) Error() string {
+	n := strconv.Itoa(int(c))
+	if title := Classify(int(c)).Title; title != "" {
+		return n + " " + title
+	}
+	return n
+}
+
+// Semantics is what the IAM API documents about a status code.
+type Semantics struct {
+	Code        Code
+	Title       string // verbatim from the documentation: "NotFound", "Request Time-out"; [http.StatusText] if undocumented
+	Description string // the documented meaning; that of the code's class if undocumented
+	Repeat      Repeat // what the documentation says about repeating the request
+	Documented  bool   // false: not in the table, described by its class (RFC 9110 §15)
+}
+
+// Repeat is what the documentation says about repeating a request unchanged.
+type Repeat uint8
+
+const (
+	RepeatUnstated    Repeat = iota // the documentation is silent, which is no permission
+	RepeatDiscouraged               // should not be repeated without modifications: 400, 403, 404, 405 and 503
+	RepeatAnytime                   // may be repeated at any later time: 408
+	RepeatAfter                     // should be repeated after Retry-After: 429
+	RepeatIfTemporary               // may be tried again if the response carries Retry-After: 413
+)
+
+// String describes the rule in a few words.
+func (r Repeat) String() string {
+	switch r {
+	case RepeatUnstated:
+		return "unstated"
+	case RepeatDiscouraged:
+		return "not without modifications"
+	case RepeatAnytime:
+		return "at any later time"
+	case RepeatAfter:
+		return "after Retry-After"
+	case RepeatIfTemporary:
+		return "if Retry-After is present"
+	}
+	return "Repeat(" + strconv.Itoa(int(r)) + ")"
+}
+
+// table holds the documentation's table "Status Codes" in its order, which is
+// ascending. It differs from RFC 9110 in places; the ones that matter to a
+// caller are noted. 200 is missing there, and so it is here.
+var table = [...]Semantics{
+	{100, "Continue", "The beginning of the request has arrived and was not rejected: go on sending it.", RepeatUnstated, true},
+	{101, "Switching Protocols", "The server agrees to continue with the protocol that the client asked for.", RepeatUnstated, true},
+	{201, "Created", "The request was carried out and a resource was created.", RepeatUnstated, true},
+	{202, "Accepted", "The request was accepted and is still being processed.", RepeatUnstated, true},
+	{203, "Non-Authoritative Information", "The request was carried out; what is returned may come from another source.", RepeatUnstated, true},
+	{204, "NoContent", "The request was carried out and there is nothing to return.", RepeatUnstated, true},
+	{205, "Reset Content", "The request was carried out, there is nothing to return.", RepeatUnstated, true},
+	{206, "Partial Content", "The requested part of the resource is returned.", RepeatUnstated, true},
+	{300, "Multiple Choices", "The resource exists in several forms to choose from; version discovery answers like this.", RepeatUnstated, true},
+	{301, "Moved Permanently", "The resource has a new address for good.", RepeatUnstated, true},
+	{302, "Found", "The resource is at another address for the time being.", RepeatUnstated, true},
+	{303, "See Other", "The result is to be fetched from another address.", RepeatUnstated, true},
+	{304, "Not Modified", "The resource did not change and is not sent again.", RepeatUnstated, true},
+	{305, "Use Proxy", "The resource can only be reached through a proxy.", RepeatUnstated, true},
+	{306, "Unused", "No longer in use.", RepeatUnstated, true},
+	{400, "BadRequest", "The server could not understand the request, its syntax is wrong.", RepeatDiscouraged, true},
+	{401, "Unauthorized", "The credentials are missing or wrong: check user name and password, or the token.", RepeatUnstated, true},
+	{402, "Payment Required", "Reserved for later use.", RepeatUnstated, true},
+	{403, "Forbidden", "The server understood the request and refuses it.", RepeatDiscouraged, true},
+	{404, "NotFound", "The resource does not exist.", RepeatDiscouraged, true},
+	{405, "MethodNotAllowed", "The resource does not support this method.", RepeatDiscouraged, true},
+	{406, "Not Acceptable", "The server has no representation with the content characteristics that were asked for.", RepeatUnstated, true},
+	{407, "Proxy Authentication Required", "As 401, but it is the proxy that wants the credentials.", RepeatUnstated, true},
+	{408, "Request Time-out", "The server waited for the request, which did not arrive completely in time.", RepeatAnytime, true},
+	{409, "Conflict", "The request conflicts with the state of the resource: what it creates exists already, or another update came first.", RepeatUnstated, true},
+	{410, "Gone", "The resource was deleted for good.", RepeatUnstated, true},
+	{411, "Length Required", "The server wants a Content-Length.", RepeatUnstated, true},
+	{412, "Precondition Failed", "A precondition of the request does not hold.", RepeatUnstated, true},
+	{413, "Request Entity Too Large", "The body is larger than the server takes. With Retry-After the condition is temporary.", RepeatIfTemporary, true},
+	{414, "Request-URI Too Large", "The address is longer than the server takes.", RepeatUnstated, true},
+	{415, "Unsupported Media Type", "The body has a format that this resource or method does not support.", RepeatUnstated, true},
+	{416, "Requested range not satisfiable", "The requested range is invalid.", RepeatUnstated, true},
+	{417, "Expectation Failed", "The server cannot meet the Expect header field.", RepeatUnstated, true},
+	{422, "UnprocessableEntity", "The request is well-formed, but what it says cannot be carried out.", RepeatUnstated, true},
+	// RFC 9110 leaves an overloaded server to 503; here it is part of 429.
+	{429, "TooManyRequests", "The client went over its rate limit, or the server over its capacity: wait for Retry-After, then repeat.", RepeatAfter, true},
+	{500, "InternalServerError", "The server met a condition that it did not expect.", RepeatUnstated, true},
+	{501, "Not Implemented", "The server does not have the function that the request needs.", RepeatUnstated, true},
+	{502, "Bad Gateway", "A gateway received an invalid answer from the server behind it.", RepeatUnstated, true},
+	// RFC 9110 §15.6.4 calls 503 temporary; the IAM API asks not to repeat it.
+	{503, "ServiceUnavailable", "The service is not available.", RepeatDiscouraged, true},
+	{504, "ServerTimeout", "The request was not finished in the time allowed for it.", RepeatUnstated, true},
+	{505, "HTTP Version not supported", "The server does not support the HTTP version of the request.", RepeatUnstated, true},
+}
+
+// classes describes undocumented codes by their first digit.
+var classes = [...]string{
+	1: "An interim answer that the IAM API does not document.",
+	2: "A success that the IAM API does not document on its own.",
+	3: "A redirection that the IAM API does not document.",
+	4: "An error of the request that the IAM API does not document.",
+	5: "An error of the server that the IAM API does not document.",
+}
+
+// Classify returns what the IAM API documents about a status code. It knows an
+// answer for every int: a code that the documentation leaves out is described
+// by its class, one outside 100 to 599 as a server error (RFC 9110 §15), both
+// with [RepeatUnstated].
+func Classify(statusCode int) Semantics {
+	code := Code(statusCode)
+	i, ok := slices.BinarySearchFunc(table[:], code, func(s Semantics, c Code) int { return cmp.Compare(s.Code, c) })
+	if ok {
+		return table[i]
+	}
+	class := statusCode / 100
+	if class < 1 || class > 5 {
+		class = 5
+	}
+	return Semantics{Code: code, Title: http.StatusText(statusCode), Description: classes[class]}
+}
+
+// Codes ranges over the documented codes in ascending order, successes
+// included. They are 41.
+func Codes() iter.Seq[Code] {
+	return func(yield func(Code) bool) {
+		for i := range table {
+			if !yield(table[i].Code) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,419 @@
+// Package iamhttp is an [http.RoundTripper] that speaks the status codes of
+// the IAM API: it knows what each code means by the published table, repeats
+// only what the table says may be repeated unchanged (408, and 429 after
+// Retry-After), and returns every other failure as a typed error.
+//
+// In a client of your own, put it outermost and let errors be errors:
+//
+//	client := &http.Client{Transport: &iamhttp.Transport{}}
+//	_, err := client.Get(endpoint + "/v3/users/" + id)
+//	if errors.Is(err, iamhttp.ErrNotFound) { … }
+//
+// Inside an SDK that reads status codes itself, to log in again on a 401 or to
+// take a 404 for an answer, use PassThrough: the requests are repeated by the
+// same rules and the SDK sees responses. A [Recorder] gives the typed error to
+// the SDK's caller.
+//
+// What a call did, and why it was not repeated, is in [StatusError.Stop].
+package iamhttp
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+)
+
+// A Transport repeats requests by the documented rules and returns the other
+// failures as errors.
+//
+// The zero value is ready to use. A Transport is safe for concurrent use; do
+// not copy or change it after first use.
+type Transport struct {
+	// Base makes the single sends. If nil, http.DefaultTransport is used. It
+	// must allow that a response body is closed during a Read, as net/http's
+	// bodies do.
+	Base http.RoundTripper
+
+	// MaxAttempts is how often a request is sent at the most. Zero or negative
+	// means 8, which without Retry-After takes about a minute and a half; 1
+	// means never to repeat. See also [WithMaxAttempts].
+	MaxAttempts int
+
+	// MaxWait is the longest wait. A longer Retry-After stops at once, rather
+	// than being waited for in part; an interval of the schedule is cut to it.
+	// Zero or negative means 2 minutes.
+	MaxWait time.Duration
+
+	// Backoff returns the schedule of one repeated request, each its own. Only
+	// NextBackOff is called, once per repeat; a negative interval stops. The
+	// schedule decides the wait when the service asks for none, and how much
+	// is added at random when it does. If nil, it is exponential: 1 s, doubled
+	// each time, ±50 %, at most 30 s.
+	Backoff func() backoff.BackOff
+
+	// AlsoRepeat lists codes to repeat beyond 408 and 429, against or without
+	// the advice of the documentation. 413 is repeated if it carries
+	// Retry-After; the others only if the request is idempotent by its method
+	// (RFC 9110 §9.2.2) or has an Idempotency-Key or X-Idempotency-Key.
+	AlsoRepeat []Code
+
+	// RepeatConnectionErrors makes requests that got no answer be repeated
+	// too, if they are idempotent as in AlsoRepeat, can be replayed, and if
+	// go-retryablehttp calls the error recoverable. The error in the end is
+	// Base's. Off by default: the documentation speaks of answers only.
+	RepeatConnectionErrors bool
+
+	// Expected lists failures that are answers to this caller: they are
+	// returned as responses, and neither repeated nor reported nor recorded.
+	// See also [WithExpected].
+	Expected []Code
+
+	// PassThrough returns the last response with its body unread instead of a
+	// *StatusError, which keeps the contract of http.RoundTripper. What is
+	// repeated stays the same. Only where no response is left, because the
+	// wait for a repeat was canceled, there is a *StatusError still.
+	//
+	// If there is a Recorder or OnFailure, up to 64 KiB of the body are read
+	// ahead and put back.
+	PassThrough bool
+
+	// OnFailure, if not nil, is called once for each failing answer in both
+	// modes, before RoundTrip goes on. If err.Stop is StopUnset, the request
+	// will be sent again after wait, counted from the arrival of the answer,
+	// which may be 0; otherwise the answer is final and wait is 0. ctx is that
+	// of the request. A wait that is canceled later is not reported again.
+	OnFailure func(ctx context.Context, err *StatusError, wait time.Duration)
+}
+
+var errNoAnswer = errors.New("iam: Base returned neither response nor error")
+
+// RoundTrip sends req and repeats it as the documentation allows. It breaks
+// the contract of [http.RoundTripper] knowingly: for a failing answer it
+// returns a nil response and a *StatusError, although a response was obtained.
+// A Transport therefore belongs outermost, where nothing above takes an error
+// for a broken connection and sends again; who has to keep the contract sets
+// PassThrough, or calls [CheckResponse] on the responses.
+//
+// The first send is the caller's own request, and a response with a code from
+// 100 to 399 is returned as it came. The request is never modified; a body is
+// sent again only if GetBody can provide it anew, and never buffered.
+//
+// If Base returns an error, that error is returned unchanged. Should it come
+// from a later send, the request may have been processed; the failures before
+// it went to OnFailure and to the Recorder.
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := t.send(req)
+	if err == nil && succeeded(resp.StatusCode) {
+		if r := optionsOf(req.Context()).recorder; r != nil {
+			r.record(nil)
+		}
+		return resp, nil
+	}
+	c := call{t: t, opts: optionsOf(req.Context()), req: req, sent: req, sends: 1}
+	return c.settle(resp, err)
+}
+
+// CloseIdleConnections closes those of Base, if it can.
+func (t *Transport) CloseIdleConnections() {
+	if c, ok := t.base().(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
+}
+
+// WrappedRoundTripper returns the RoundTripper in use below, by the convention
+// of Kubernetes for those who look for the innermost one.
+func (t *Transport) WrappedRoundTripper() http.RoundTripper { return t.base() }
+
+func (t *Transport) base() http.RoundTripper {
+	if t.Base != nil {
+		return t.Base
+	}
+	return http.DefaultTransport
+}
+
+// send makes one send and an orderly answer of what Base makes of it: either a
+// response with a body, or an error.
+func (t *Transport) send(req *http.Request) (*http.Response, error) {
+	resp, err := t.base().RoundTrip(req)
+	switch {
+	case err != nil:
+		if resp != nil && resp.Body != nil {
+			resp.Body.Close()
+		}
+		return nil, err
+	case resp == nil:
+		return nil, errNoAnswer
+	case resp.Body == nil:
+		resp.Body = http.NoBody
+	}
+	return resp, nil
+}
+
+// accepts reports whether an answer is no failure to the caller.
+func (t *Transport) accepts(ctx context.Context, statusCode int) bool {
+	code := Code(statusCode)
+	return succeeded(statusCode) || slices.Contains(t.Expected, code) || slices.Contains(optionsOf(ctx).expected, code)
+}
+
+// A call is a request whose first send did not simply succeed.
+type call struct {
+	t        *Transport
+	opts     options
+	req      *http.Request   // the caller's
+	sent     *http.Request   // the one that Base was given last
+	sends    int             // how often Base was given one
+	schedule backoff.BackOff // nil until the first repeat
+}
+
+// settle takes what the latest send brought, and sends again until there is
+// something to return.
+func (c *call) settle(resp *http.Response, err error) (*http.Response, error) {
+	for {
+		var again *http.Request
+		switch {
+		case err != nil:
+			again, err = c.afterError(err)
+		case c.t.accepts(c.req.Context(), resp.StatusCode):
+			c.opts.recorder.record(nil)
+			return resp, nil
+		default:
+			again, resp, err = c.afterFailure(resp)
+		}
+		if again == nil {
+			return resp, err
+		}
+		c.sent = again
+		c.sends++
+		resp, err = c.t.send(again)
+	}
+}
+
+// afterFailure waits and returns the request to send again, or else what is to
+// be returned to the caller.
+func (c *call) afterFailure(resp *http.Response) (again *http.Request, _ *http.Response, _ error) {
+	f := &failure{
+		req:        c.req,
+		resp:       resp,
+		at:         time.Now(),
+		attempts:   c.sends,
+		limit:      c.limit(),
+		replayable: replayable(c.req),
+	}
+	// A Transport below leaves its count in the request that was answered.
+	if resp.Request != nil {
+		if more := ResendCount(resp.Request.Context()) - ResendCount(c.sent.Context()); more > 0 {
+			f.attempts += more
+			f.repeated = true
+		}
+	}
+	wait, stop := c.t.decide(f, c.next)
+	var body io.ReadCloser
+	var cause error
+	switch stop {
+	case StopUnset:
+		if body, cause = c.replay(); cause != nil {
+			stop = StopBodyNotReplayable
+		}
+	case StopCanceled:
+		cause = ended(c.req)
+	}
+	if stop != StopUnset {
+		resp, err := c.finish(f, stop, cause)
+		return nil, resp, err
+	}
+	defer func() {
+		if again == nil && body != nil { // canceled, or OnFailure panicked
+			body.Close()
+		}
+	}()
+
+	data, truncated := discard(f, wait)
+	if c.observed() {
+		e := f.error(StopUnset, nil)
+		e.setBody(data, truncated)
+		c.report(e, wait)
+	}
+	if err := c.wait(f.at.Add(wait)); err != nil {
+		e := f.error(StopCanceled, err)
+		e.setBody(data, truncated)
+		c.opts.recorder.record(e)
+		return nil, nil, e
+	}
+	return c.resend(body), nil, nil
+}
+
+// discard closes the body of an answer that will be repeated, after reading it
+// so that its connection can be used again, and returns its beginning.
+func discard(f *failure, wait time.Duration) (data []byte, truncated bool) {
+	if f.resp.StatusCode == http.StatusRequestTimeout {
+		// The server has given this connection up (RFC 9110 §15.5.9): leaving
+		// the body unread keeps it out of the pool.
+		f.resp.Body.Close()
+		return nil, f.resp.Body != http.NoBody
+	}
+	return readAndClose(f.req.Context(), f.resp, maxKept, min(maxDrainTime, max(wait, minDrainTime)))
+}
+
+// finish returns a final failure in the form that the mode asks for.
+func (c *call) finish(f *failure, stop StopReason, cause error) (*http.Response, error) {
+	if !c.t.PassThrough || stop == StopCanceled {
+		e := f.final(stop, cause)
+		c.report(e, 0)
+		return nil, e
+	}
+	if c.observed() {
+		e := f.error(stop, cause)
+		e.peek(c.req.Context(), f.resp)
+		c.report(e, 0)
+	}
+	return f.resp, nil
+}
+
+// afterError waits and returns the request to send again, or else the error
+// for the caller.
+func (c *call) afterError(err error) (*http.Request, error) {
+	if !c.t.RepeatConnectionErrors || !idempotent(c.req) || !replayable(c.req) ||
+		c.sends >= c.limit() || !recoverable(c.req, err) {
+		return nil, err
+	}
+	now, wait := time.Now(), min(c.next(), c.t.maxWait())
+	deadline, limited := c.req.Context().Deadline()
+	if wait < 0 || limited && !now.Add(wait).Before(deadline) {
+		return nil, err
+	}
+	body, bodyErr := c.replay()
+	if bodyErr != nil {
+		return nil, err
+	}
+	if end := c.wait(now.Add(wait)); end != nil {
+		if body != nil {
+			body.Close()
+		}
+		return nil, fmt.Errorf("%w: %w", err, end)
+	}
+	return c.resend(body), nil
+}
+
+// limit is how often the request may be sent.
+func (c *call) limit() int { return cmp.Or(c.opts.maxAttempts, c.t.maxAttempts()) }
+
+// next returns the next interval of the schedule.
+func (c *call) next() time.Duration {
+	if c.schedule == nil {
+		c.schedule = c.t.newSchedule()
+	}
+	return c.schedule.NextBackOff()
+}
+
+// replay returns a fresh body, nil for a request without one. The body of an
+// earlier send is never used again: the sender may still be reading it.
+func (c *call) replay() (io.ReadCloser, error) {
+	if c.req.Body == nil || c.req.Body == http.NoBody {
+		return nil, nil
+	}
+	body, err := c.req.GetBody()
+	if err == nil && body == nil {
+		err = errors.New("iam: GetBody returned neither body nor error")
+	}
+	return body, err
+}
+
+// resend returns the copy of the caller's request to send next.
+func (c *call) resend(body io.ReadCloser) *http.Request {
+	r := withResendCount(c.req, ResendCount(c.req.Context())+c.sends)
+	if body != nil {
+		r.Body = body
+	}
+	return r
+}
+
+// wait returns nil at the time given, or at once why the caller stopped waiting.
+func (c *call) wait(until time.Time) error {
+	if err := ended(c.req); err != nil {
+		return err
+	}
+	d := time.Until(until)
+	if d <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-c.req.Context().Done():
+	case <-c.req.Cancel: // deprecated, and still set by http.Client for its Timeout
+	}
+	return ended(c.req)
+}
+
+// observed reports whether anybody wants to know of failures on the way.
+func (c *call) observed() bool { return c.t.OnFailure != nil || c.opts.recorder != nil }
+
+func (c *call) report(e *StatusError, wait time.Duration) {
+	c.opts.recorder.record(e)
+	if c.t.OnFailure != nil {
+		c.t.OnFailure(c.req.Context(), e, wait)
+	}
+}
+
+// ResendCount returns how many times the request with this context was sent
+// before: 0 in the first send, 1 in the first repeat. It is meant for a
+// RoundTripper below the Transport, and is what OpenTelemetry records as
+// http.request.resend_count.
+func ResendCount(ctx context.Context) int {
+	n, _ := ctx.Value(resendKey{}).(int)
+	return n
+}
+
+type resendKey struct{}
+
+// withResendCount returns a shallow copy of req: the contract forbids to
+// modify it.
+func withResendCount(req *http.Request, n int) *http.Request {
+	return req.WithContext(context.WithValue(req.Context(), resendKey{}, n))
+}
+
+// WithExpected adds codes to Expected for every request under the context.
+// Nested calls add up.
+func WithExpected(ctx context.Context, codes ...Code) context.Context {
+	o := optionsOf(ctx)
+	o.expected = slices.Concat(o.expected, codes)
+	return withOptions(ctx, o)
+}
+
+// WithMaxAttempts sets MaxAttempts for every request under the context. If n
+// is less than 1, the setting stays as it is.
+func WithMaxAttempts(ctx context.Context, n int) context.Context {
+	if n < 1 {
+		return ctx
+	}
+	o := optionsOf(ctx)
+	o.maxAttempts = n
+	return withOptions(ctx, o)
+}
+
+// options are the settings that a context carries. One value holds them all,
+// so that a request costs one look-up.
+type options struct {
+	expected    []Code
+	maxAttempts int // 0: that of the Transport
+	recorder    *Recorder
+}
+
+type optionsKey struct{}
+
+func optionsOf(ctx context.Context) options {
+	o, _ := ctx.Value(optionsKey{}).(options)
+	return o
+}
+
+func withOptions(ctx context.Context, o options) context.Context {
+	return context.WithValue(ctx, optionsKey{}, o)
+}
