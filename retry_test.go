@@ -1,0 +1,604 @@
+package iamhttp_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/hashicorp/go-retryablehttp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp"
+)
+
+// intervals is a schedule that counts how often it is asked.
+type intervals struct {
+	list  []time.Duration
+	asked int
+}
+
+func (s *intervals) NextBackOff() time.Duration {
+	s.asked++
+	return s.list[min(s.asked, len(s.list))-1]
+}
+
+func (s *intervals) Reset() {}
+
+func TestWithoutRetryAfterTheScheduleDecidesTheWait(t *testing.T) {
+	for _, header := range []string{"", "0", "-5", "soon", "1.5", "5, 10", "Wed, 21 Oct 2015 07:28:00 GMT"} {
+		t.Run(header, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				time.Sleep(time.Until(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)))
+				schedule := &intervals{list: []time.Duration{time.Second, 3 * time.Second, 7 * time.Second}}
+				base := script(answer(429, "", "Retry-After: "+header), answer(408, "", "Retry-After: "+header), answer(429, "", "Retry-After: "+header), answer(200, ""))
+				tr := &iamhttp.Transport{Base: base, Backoff: func() backoff.BackOff { return schedule }}
+				_, err := tr.RoundTrip(newRequest(t, "GET", ""))
+				require.NoError(t, err)
+				assert.Equal(t, schedule.list, base.gaps())
+				assert.Equal(t, 3, schedule.asked)
+			})
+		})
+	}
+}
+
+func TestRetryAfterIsNeverUndercutAndJitterComesOnTop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		schedule := &intervals{list: []time.Duration{time.Second, 10 * time.Second, 0, 5 * time.Minute}}
+		limits := []time.Duration{time.Second, 10 * time.Second, 0, 2 * time.Minute} // the last one cut to MaxWait
+		var sums [4]time.Duration
+		const rounds = 200
+		for range rounds {
+			schedule.asked = 0
+			base := script(answer(429, "", "Retry-After: 5"), answer(408, "", "Retry-After: 5"), answer(429, "", "Retry-After: 5"), answer(429, "", "Retry-After: 5"), answer(200, ""))
+			tr := &iamhttp.Transport{Base: base, Backoff: func() backoff.BackOff { return schedule }}
+			_, err := tr.RoundTrip(newRequest(t, "GET", ""))
+			require.NoError(t, err)
+			assert.Equal(t, 4, schedule.asked, "once per repeat, also where Retry-After rules")
+			for i, gap := range base.gaps() {
+				require.GreaterOrEqual(t, gap, 5*time.Second)
+				require.LessOrEqual(t, gap, 5*time.Second+limits[i])
+				sums[i] += gap - 5*time.Second
+			}
+		}
+		for i, sum := range sums {
+			assert.InDelta(t, float64(limits[i])/2, float64(sum/rounds), float64(limits[i])*0.15, "uniform on average")
+		}
+	})
+}
+
+func TestJitterIsDrawnFromWhatTheDeadlineLeavesNotCutToIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var early, late int
+		for range 300 {
+			ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
+			base := script(answer(429, "", "Retry-After: 5"), answer(200, ""))
+			_, err := (&iamhttp.Transport{Base: base, Backoff: constant(time.Minute)}).RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+			cancel()
+			require.NoError(t, err)
+			gap := base.gaps()[0]
+			require.Less(t, gap, 6*time.Second)
+			if gap < 5500*time.Millisecond {
+				early++
+			} else {
+				late++
+			}
+		}
+		assert.InDelta(t, early, late, 100)
+	})
+}
+
+func TestTheWaitCountsFromTheArrivalOfTheHeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := script(answerWith(429, stalling("x")), answer(200, ""))
+		_, err := (&iamhttp.Transport{Base: base, Backoff: constant(10 * time.Second)}).RoundTrip(newRequest(t, "GET", ""))
+		require.NoError(t, err)
+		assert.Equal(t, []time.Duration{10 * time.Second}, base.gaps(), "the second spent on the body is part of it")
+	})
+}
+
+func TestTheDefaultScheduleIsExponentialAndBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		want := []time.Duration{1, 2, 4, 8, 16, 30, 30}
+		var reached bool
+		for range 100 {
+			base := script(answer(429, ""))
+			_, err := (&iamhttp.Transport{Base: base}).RoundTrip(newRequest(t, "GET", ""))
+			require.Equal(t, 8, statusError(t, err).Attempts)
+			for i, gap := range base.gaps() {
+				require.GreaterOrEqual(t, gap, want[i]*time.Second/2)
+				require.LessOrEqual(t, gap, min(want[i]*time.Second*3/2+1, 30*time.Second))
+				reached = reached || gap == 30*time.Second
+			}
+		}
+		assert.True(t, reached, "the bound is applied after the draw")
+	})
+}
+
+func TestEachRepeatedRequestHasItsOwnSchedule(t *testing.T) {
+	made := 0
+	tr := &iamhttp.Transport{Base: script(answer(200, ""), answer(404, ""), answer(429, ""), answer(408, ""), answer(200, ""), answer(429, ""), answer(200, "")),
+		Backoff: func() backoff.BackOff { made++; return &backoff.ZeroBackOff{} }}
+	for i, want := range []int{0, 0, 1, 2} {
+		_, _ = tr.RoundTrip(newRequest(t, "GET", ""))
+		assert.Equal(t, want, made, "after request %d", i)
+	}
+}
+
+func TestAFactoryThatReturnsNilMeansTheDefaultSchedule(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := script(answer(429, ""), answer(200, ""))
+		_, err := (&iamhttp.Transport{Base: base, Backoff: func() backoff.BackOff { return nil }}).RoundTrip(newRequest(t, "GET", ""))
+		require.NoError(t, err)
+		assert.GreaterOrEqual(t, base.gaps()[0], 500*time.Millisecond)
+	})
+}
+
+func TestAnIntervalIsCutToMaxWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := script(answer(429, ""), answer(200, ""))
+		_, err := (&iamhttp.Transport{Base: base, Backoff: constant(math.MaxInt64), MaxWait: 7 * time.Second}).RoundTrip(newRequest(t, "GET", ""))
+		require.NoError(t, err)
+		assert.Equal(t, []time.Duration{7 * time.Second}, base.gaps())
+	})
+}
+
+func TestStoppingEarlyHappensAtOnceAndSaysWhy(t *testing.T) {
+	stop := func() backoff.BackOff { return &backoff.StopBackOff{} }
+	tests := map[string]struct {
+		tr         iamhttp.Transport
+		deadline   time.Duration
+		retryAfter string
+		want       iamhttp.StopReason
+	}{
+		"Retry-After longer than MaxWait":         {iamhttp.Transport{}, 0, "121", iamhttp.StopWaitTooLong},
+		"Retry-After longer than a MaxWait set":   {iamhttp.Transport{MaxWait: time.Second}, 0, "2", iamhttp.StopWaitTooLong},
+		"Retry-After that overflows":              {iamhttp.Transport{}, 0, "99999999999999999999", iamhttp.StopWaitTooLong},
+		"Retry-After past the deadline":           {iamhttp.Transport{}, 10 * time.Second, "11", iamhttp.StopDeadline},
+		"Retry-After at the deadline":             {iamhttp.Transport{}, 10 * time.Second, "10", iamhttp.StopDeadline},
+		"an interval past the deadline":           {iamhttp.Transport{Backoff: constant(20 * time.Second)}, 10 * time.Second, "", iamhttp.StopDeadline},
+		"an interval at the deadline":             {iamhttp.Transport{Backoff: constant(10 * time.Second)}, 10 * time.Second, "", iamhttp.StopDeadline},
+		"a schedule that stops":                   {iamhttp.Transport{Backoff: stop}, 0, "", iamhttp.StopBackoff},
+		"a schedule that stops, with Retry-After": {iamhttp.Transport{Backoff: stop}, 0, "1", iamhttp.StopBackoff},
+		"attempts, first in the order of reasons": {iamhttp.Transport{MaxAttempts: 1, Backoff: stop}, time.Second, "1000", iamhttp.StopAttempts},
+		"back-off before the wait too long":       {iamhttp.Transport{Backoff: stop}, time.Second, "1000", iamhttp.StopBackoff},
+		"the wait too long before the deadline":   {iamhttp.Transport{}, time.Second, "1000", iamhttp.StopWaitTooLong},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx := t.Context()
+				if tt.deadline > 0 {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, tt.deadline)
+					defer cancel()
+				}
+				base := script(answer(429, `{"error_code":"APIG.0308"}`, "Retry-After: "+tt.retryAfter))
+				tr := &tt.tr
+				tr.Base = base
+				start := time.Now()
+				_, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+				e := statusError(t, err)
+				assert.Zero(t, time.Since(start), "at once")
+				assert.Equal(t, tt.want, e.Stop)
+				assert.Equal(t, 1, base.count())
+				assert.Equal(t, "APIG.0308", e.ServiceCode)
+				assert.NotErrorIs(t, err, context.DeadlineExceeded, "it has not passed")
+				assert.False(t, e.Timeout())
+			})
+		})
+	}
+}
+
+func TestAnEarlierReasonToStopIsReportedFirst(t *testing.T) {
+	req := newRequest(t, "POST", "x")
+	req.GetBody = nil
+	tr := &iamhttp.Transport{Base: script(answer(404, ""), answer(429, "")), MaxAttempts: 1}
+	_, err := tr.RoundTrip(req)
+	assert.Equal(t, iamhttp.StopNotRepeatable, statusError(t, err).Stop)
+	req = newRequest(t, "POST", "x")
+	req.GetBody = nil
+	_, err = tr.RoundTrip(req)
+	assert.Equal(t, iamhttp.StopBodyNotReplayable, statusError(t, err).Stop)
+}
+
+func TestUnderAClientTimeoutTheTypedErrorSurvives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := &http.Client{Transport: &iamhttp.Transport{Base: script(answer(429, "", "Retry-After: 30"))}, Timeout: 2 * time.Second}
+		start := time.Now()
+		_, err := client.Get("https://iam.example/")
+		assert.Zero(t, time.Since(start))
+		e := statusError(t, err)
+		assert.Equal(t, iamhttp.StopDeadline, e.Stop)
+		assert.Equal(t, 30*time.Second, e.RetryAfter)
+	})
+}
+
+func TestRetryAfterIsReadAsRFC9110Says(t *testing.T) {
+	const longest = time.Duration(math.MaxInt64)
+	tests := map[string]struct {
+		header http.Header
+		want   time.Duration
+	}{
+		"seconds":                       {http.Header{"Retry-After": {"120"}}, 2 * time.Minute},
+		"white space around":            {http.Header{"Retry-After": {" \t7 \t"}}, 7 * time.Second},
+		"leading zeros":                 {http.Header{"Retry-After": {"0000000000000000000000000007"}}, 7 * time.Second},
+		"zero":                          {http.Header{"Retry-After": {"0"}}, 0},
+		"negative":                      {http.Header{"Retry-After": {"-5"}}, 0},
+		"a sign":                        {http.Header{"Retry-After": {"+5"}}, 0},
+		"a fraction":                    {http.Header{"Retry-After": {"1.5"}}, 0},
+		"an exponent":                   {http.Header{"Retry-After": {"1e3"}}, 0},
+		"hexadecimal":                   {http.Header{"Retry-After": {"0x10"}}, 0},
+		"Arabic digits":                 {http.Header{"Retry-After": {"٣"}}, 0},
+		"a word":                        {http.Header{"Retry-After": {"soon"}}, 0},
+		"nothing":                       {http.Header{"Retry-After": {""}}, 0},
+		"absent":                        {nil, 0},
+		"the last that fits nanosecond": {http.Header{"Retry-After": {"9223372036"}}, 9223372036 * time.Second},
+		"the first that overflows":      {http.Header{"Retry-After": {"9223372037"}}, longest},
+		"one that wraps to 6 s":         {http.Header{"Retry-After": {"18446744080"}}, longest},
+		"more than 64 bits":             {http.Header{"Retry-After": {"99999999999999999999999"}}, longest},
+		"two lines":                     {http.Header{"Retry-After": {"5", "10"}}, 10 * time.Second},
+		"two lines, one invalid":        {http.Header{"Retry-After": {"soon", "10"}}, 10 * time.Second},
+		"a list in one line":            {http.Header{"Retry-After": {"5, 10"}}, 0},
+		"IMF-fixdate":                   {http.Header{"Retry-After": {"Sat, 01 Jan 2000 00:01:00 GMT"}}, time.Minute},
+		"RFC 850":                       {http.Header{"Retry-After": {"Saturday, 01-Jan-00 00:01:00 GMT"}}, time.Minute},
+		"asctime":                       {http.Header{"Retry-After": {"Sat Jan  1 00:01:00 2000"}}, time.Minute},
+		"a date that has passed":        {http.Header{"Retry-After": {"Fri, 31 Dec 1999 23:59:00 GMT"}}, 0},
+		"a date in another zone":        {http.Header{"Retry-After": {"Sat, 01 Jan 2000 00:01:00 CET"}}, 0},
+		"RFC 850 within 50 years":       {http.Header{"Retry-After": {"Thursday, 01-Jan-70 00:00:10 GMT"}, "Date": {"Thu, 01 Jan 2070 00:00:00 GMT"}}, 10 * time.Second},
+		"RFC 850 of the past":           {http.Header{"Retry-After": {"Friday, 31-Dec-99 23:59:00 GMT"}}, 0},
+		"against the answer's Date, its clock an hour late":  {http.Header{"Retry-After": {"Fri, 31 Dec 1999 23:00:10 GMT"}, "Date": {"Fri, 31 Dec 1999 23:00:00 GMT"}}, 10 * time.Second},
+		"against the answer's Date, its clock an hour early": {http.Header{"Retry-After": {"Sat, 01 Jan 2000 01:00:10 GMT"}, "Date": {"Sat, 01 Jan 2000 01:00:00 GMT"}}, 10 * time.Second},
+		"with a Date that is invalid":                        {http.Header{"Retry-After": {"Sat, 01 Jan 2000 00:00:10 GMT"}, "Date": {"today"}}, 10 * time.Second},
+		"a date and seconds":                                 {http.Header{"Retry-After": {"Sat, 01 Jan 2000 00:00:10 GMT", "7"}}, 10 * time.Second},
+		"a date centuries ahead":                             {http.Header{"Retry-After": {"Fri, 31 Dec 9999 23:59:59 GMT"}}, longest},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { // the clock of a bubble starts with the year 2000
+				assert.Equal(t, tt.want, iamhttp.NewStatusError(429, tt.header, nil).RetryAfter)
+			})
+		})
+	}
+	t.Run("a date is rounded up against the local clock", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			time.Sleep(300 * time.Millisecond)
+			h := http.Header{"Retry-After": {"Sat, 01 Jan 2000 00:00:02 GMT"}}
+			assert.Equal(t, 2*time.Second, iamhttp.NewStatusError(429, h, nil).RetryAfter)
+		})
+	})
+}
+
+func FuzzRetryAfter(f *testing.F) {
+	for _, s := range []string{"0", "1", "120", "-5", "+5", "1.5", "1e3", " 7\t", "9223372036", "9223372037", "18446744080",
+		"99999999999999999999999", "", "soon", "5, 10", "Sat, 01 Jan 2000 00:01:00 GMT", "Saturday, 01-Jan-00 00:01:00 GMT",
+		"Sat Jan  1 00:01:00 2000", "Fri, 31 Dec 9999 23:59:59 GMT"} {
+		f.Add(s, "7", "Sat, 01 Jan 2000 00:00:00 GMT")
+	}
+	f.Fuzz(func(t *testing.T, first, second, date string) {
+		h := http.Header{"Retry-After": {first, second}, "Date": {date}}
+		got := iamhttp.NewStatusError(429, h, nil).RetryAfter
+		if got < 0 {
+			t.Fatalf("negative: %v", got)
+		}
+		want := big.NewInt(0) // nanoseconds, without a bound
+		for _, line := range []string{first, second} {
+			line = strings.Trim(line, " \t")
+			n := new(big.Int)
+			if line != "" && strings.Trim(line, "0123456789") == "" {
+				n.SetString(line, 10)
+			} else if at, err := http.ParseTime(line); err == nil {
+				origin, err := http.ParseTime(date)
+				if err != nil || strings.Contains(line, "-") {
+					return // the local clock, and the century of RFC 850, have tests of their own
+				}
+				n.SetInt64(at.Unix() - origin.Unix())
+			}
+			n.Mul(n, big.NewInt(1e9))
+			if n.Cmp(want) > 0 {
+				want = n
+			}
+		}
+		if longest := big.NewInt(math.MaxInt64); want.Cmp(longest) > 0 {
+			// Saturated: either all that fits, or the whole seconds of it.
+			if got < math.MaxInt64/time.Second*time.Second {
+				t.Fatalf("%q, %q: %v, want all that fits", first, second, got)
+			}
+			return
+		}
+		if big.NewInt(int64(got)).Cmp(want) != 0 {
+			t.Fatalf("%q, %q with Date %q: %d ns, want %v ns", first, second, date, got, want)
+		}
+	})
+}
+
+func TestConnectionErrorsAreRepeatedOnlyOnRequest(t *testing.T) {
+	broken := &net.OpError{Op: "read", Err: errors.New("connection reset by peer")}
+	key := http.Header{"Idempotency-Key": {"k"}}
+	on := iamhttp.Transport{RepeatConnectionErrors: true, Backoff: zero}
+	tests := map[string]struct {
+		tr     iamhttp.Transport
+		method string
+		header http.Header
+		err    error
+		want   int
+	}{
+		"off by default":                 {iamhttp.Transport{Backoff: zero}, "GET", nil, broken, 1},
+		"a GET":                          {on, "GET", nil, broken, 2},
+		"a PUT":                          {on, "PUT", nil, broken, 2},
+		"a POST":                         {on, "POST", nil, broken, 1},
+		"a POST with a key":              {on, "POST", key, broken, 2},
+		"attempts":                       {iamhttp.Transport{RepeatConnectionErrors: true, Backoff: zero, MaxAttempts: 1}, "GET", nil, broken, 1},
+		"a schedule that stops":          {iamhttp.Transport{RepeatConnectionErrors: true, Backoff: func() backoff.BackOff { return &backoff.StopBackOff{} }}, "GET", nil, broken, 1},
+		"an unverified certificate":      {on, "GET", nil, &tls.CertificateVerificationError{Err: errors.New("x")}, 1},
+		"the same, wrapped":              {on, "GET", nil, fmt.Errorf("proxy: %w", &url.Error{Op: "x", Err: &tls.CertificateVerificationError{Err: errors.New("x")}}), 1},
+		"an unknown authority, wrapped":  {on, "GET", nil, fmt.Errorf("proxy: %w", x509.UnknownAuthorityError{}), 1},
+		"another host's name, wrapped":   {on, "GET", nil, fmt.Errorf("proxy: %w", x509.HostnameError{Certificate: &x509.Certificate{}, Host: "h"}), 1},
+		"an invalid certificate":         {on, "GET", nil, fmt.Errorf("proxy: %w", x509.CertificateInvalidError{Cert: &x509.Certificate{}}), 1},
+		"an unsupported protocol scheme": {on, "GET", nil, errors.New("unsupported protocol scheme \"x\""), 1},
+		"an end of file":                 {on, "GET", nil, io.EOF, 2},
+		"a typed error from below":       {on, "GET", nil, iamhttp.NewStatusError(503, nil, nil), 1},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			base := script(fail(tt.err), answer(200, ""))
+			tr := &tt.tr
+			tr.Base = base
+			tr.OnFailure = func(context.Context, *iamhttp.StatusError, time.Duration) { t.Error("there was no answer") }
+			req := newRequest(t, tt.method, "x")
+			if tt.header != nil {
+				req.Header = tt.header
+			}
+			resp, err := tr.RoundTrip(req)
+			assert.Equal(t, tt.want, base.count())
+			if tt.want == 1 {
+				assert.Nil(t, resp)
+				assert.True(t, err == tt.err, "unchanged")
+			} else {
+				assert.NoError(t, err)
+				assert.Equal(t, "x", base.sent[1].body)
+				assert.Equal(t, 1, base.sent[1].resend)
+			}
+		})
+	}
+}
+
+func TestAConnectionErrorKeepsTheOtherRules(t *testing.T) {
+	broken := errors.New("connection reset by peer")
+	t.Run("no GetBody", func(t *testing.T) {
+		base := script(fail(broken))
+		req := newRequest(t, "PUT", "x")
+		req.GetBody = nil
+		_, err := (&iamhttp.Transport{Base: base, RepeatConnectionErrors: true}).RoundTrip(req)
+		assert.True(t, err == broken)
+		assert.Equal(t, 1, base.count())
+	})
+	t.Run("GetBody fails", func(t *testing.T) {
+		base := script(fail(broken))
+		req := newRequest(t, "PUT", "x")
+		req.GetBody = func() (io.ReadCloser, error) { return nil, errors.New("gone") }
+		_, err := (&iamhttp.Transport{Base: base, RepeatConnectionErrors: true}).RoundTrip(req)
+		assert.True(t, err == broken)
+	})
+	t.Run("the deadline", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			start := time.Now()
+			_, err := (&iamhttp.Transport{Base: script(fail(broken)), RepeatConnectionErrors: true, Backoff: constant(time.Second)}).
+				RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+			assert.True(t, err == broken)
+			assert.Zero(t, time.Since(start))
+		})
+	})
+	t.Run("a canceled wait", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			cause := errors.New("shut down")
+			ctx, cancel := context.WithCancelCause(t.Context())
+			time.AfterFunc(time.Second, func() { cancel(cause) })
+			req := newRequest(t, "PUT", "x").WithContext(ctx)
+			fresh := watch(strings.NewReader("x"))
+			req.GetBody = func() (io.ReadCloser, error) { return fresh, nil }
+			start := time.Now()
+			_, err := (&iamhttp.Transport{Base: script(fail(broken)), RepeatConnectionErrors: true, Backoff: constant(time.Minute)}).RoundTrip(req)
+			assert.Equal(t, time.Second, time.Since(start))
+			assert.ErrorIs(t, err, broken)
+			assert.ErrorIs(t, err, context.Canceled)
+			assert.ErrorIs(t, err, cause)
+			_, isStatus := errors.AsType[*iamhttp.StatusError](err)
+			assert.False(t, isStatus, "there was no answer")
+			_, closes := fresh.counts()
+			assert.Equal(t, 1, closes)
+		})
+	})
+	t.Run("waits, cut to MaxWait, and shares the attempts with answers", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			base := script(fail(broken), answer(429, "", "Retry-After: 1"), fail(broken), answer(200, ""))
+			tr := &iamhttp.Transport{Base: base, RepeatConnectionErrors: true, MaxAttempts: 3, MaxWait: 2 * time.Second, Backoff: constant(time.Hour)}
+			_, err := tr.RoundTrip(newRequest(t, "GET", ""))
+			assert.True(t, err == broken)
+			assert.Equal(t, 3, base.count())
+			assert.Equal(t, 2*time.Second, base.gaps()[0])
+		})
+	})
+}
+
+// retryable returns a go-retryablehttp client that follows tr over base.
+func retryable(tr *iamhttp.Transport, base http.RoundTripper) *retryablehttp.Client {
+	c := retryablehttp.NewClient()
+	c.Logger = nil
+	c.HTTPClient = &http.Client{Transport: base}
+	tr.ConfigureRetryable(c)
+	return c
+}
+
+func TestARetryableClientFollowsTheSameRules(t *testing.T) {
+	for name, tt := range map[string]struct {
+		tr    iamhttp.Transport
+		steps []step
+		sends int
+		code  iamhttp.Code // 0: success
+		stop  iamhttp.StopReason
+	}{
+		"429 is repeated":                 {iamhttp.Transport{}, []step{answer(429, ""), answer(429, ""), answer(200, "")}, 3, 0, 0},
+		"408 is repeated":                 {iamhttp.Transport{}, []step{answer(408, ""), answer(200, "")}, 2, 0, 0},
+		"503 is not":                      {iamhttp.Transport{}, []step{answer(503, "")}, 1, 503, iamhttp.StopNotRepeatable},
+		"500 is not":                      {iamhttp.Transport{}, []step{answer(500, "")}, 1, 500, iamhttp.StopNotRepeatable},
+		"404 is an error":                 {iamhttp.Transport{}, []step{answer(404, "")}, 1, 404, iamhttp.StopNotRepeatable},
+		"404 if expected is none":         {iamhttp.Transport{Expected: []iamhttp.Code{404}}, []step{answer(404, "")}, 1, 0, 0},
+		"503 if listed":                   {iamhttp.Transport{AlsoRepeat: []iamhttp.Code{503}}, []step{answer(503, ""), answer(200, "")}, 2, 0, 0},
+		"attempts":                        {iamhttp.Transport{MaxAttempts: 3}, []step{answer(429, "")}, 3, 429, iamhttp.StopAttempts},
+		"attempts by default":             {iamhttp.Transport{}, []step{answer(429, "")}, 8, 429, iamhttp.StopAttempts},
+		"never to repeat":                 {iamhttp.Transport{MaxAttempts: 1}, []step{answer(429, "")}, 1, 429, iamhttp.StopAttempts},
+		"Retry-After longer than allowed": {iamhttp.Transport{}, []step{answer(429, "", "Retry-After: 3600")}, 1, 429, iamhttp.StopWaitTooLong},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				base := script(tt.steps...)
+				resp, err := retryable(&tt.tr, base).Get("https://iam.example/v3/users?secret=1")
+				assert.Equal(t, tt.sends, base.count())
+				if tt.code == 0 {
+					require.NoError(t, err)
+					resp.Body.Close()
+					return
+				}
+				require.ErrorIs(t, err, tt.code)
+				e := statusError(t, err)
+				assert.Equal(t, tt.stop, e.Stop)
+				assert.Equal(t, tt.sends, e.Attempts)
+				assert.Equal(t, "https://iam.example/v3/users", e.URL)
+				for i, s := range base.sent {
+					assert.Equal(t, i, s.resend)
+				}
+			})
+		})
+	}
+}
+
+func TestARetryableClientWaitsByTheSameSchedule(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := script(answer(429, ""), answer(429, "", "Retry-After: 20"), answer(429, ""), answer(200, ""))
+		resp, err := retryable(&iamhttp.Transport{Backoff: func() backoff.BackOff {
+			return &intervals{list: []time.Duration{time.Second, 2 * time.Second, 5 * time.Second}}
+		}}, base).Get("https://iam.example/")
+		require.NoError(t, err)
+		resp.Body.Close()
+		gaps := base.gaps()
+		assert.Equal(t, time.Second, gaps[0])
+		assert.GreaterOrEqual(t, gaps[1], 20*time.Second)
+		assert.Less(t, gaps[1], 22*time.Second)
+		assert.Equal(t, 5*time.Second, gaps[2])
+	})
+}
+
+func TestARetryableClientStopsBeforeTheDeadlineToo(t *testing.T) {
+	for _, retryAfter := range []string{"60", ""} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			req, err := retryablehttp.NewRequestWithContext(ctx, "POST", "https://iam.example/", []byte("x"))
+			require.NoError(t, err)
+			base := script(answer(429, "", "Retry-After: "+retryAfter))
+			start := time.Now()
+			_, err = retryable(&iamhttp.Transport{Backoff: constant(time.Minute)}, base).Do(req)
+			assert.Equal(t, iamhttp.StopDeadline, statusError(t, err).Stop)
+			assert.Zero(t, time.Since(start))
+		})
+	}
+}
+
+func TestARetryableClientNeverRepeatsAnErrorWithoutAnAnswer(t *testing.T) {
+	broken := errors.New("connection reset by peer")
+	base := script(fail(broken))
+	_, err := retryable(&iamhttp.Transport{RepeatConnectionErrors: true}, base).Get("https://iam.example/")
+	assert.ErrorIs(t, err, broken)
+	assert.Equal(t, 1, base.count())
+}
+
+func TestARetryableClientReturnsATypedErrorFromBelowAsItIs(t *testing.T) {
+	below := iamhttp.NewStatusError(503, nil, nil)
+	_, err := retryable(&iamhttp.Transport{}, script(fail(below))).Get("https://iam.example/")
+	_, isURL := errors.AsType[*url.Error](err)
+	assert.True(t, isURL)
+	assert.Same(t, below, statusError(t, err))
+}
+
+func TestARetryableClientKeepsItsPrepareRetry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := script(answer(429, ""), answer(429, ""), answer(200, ""))
+		c := retryablehttp.NewClient()
+		c.Logger = nil
+		c.HTTPClient = &http.Client{Transport: base}
+		signed := 0
+		c.PrepareRetry = func(req *http.Request) error {
+			signed++
+			assert.Equal(t, signed, iamhttp.ResendCount(req.Context()))
+			req.Header.Set("Signature", fmt.Sprint(signed))
+			return nil
+		}
+		(&iamhttp.Transport{}).ConfigureRetryable(c)
+		resp, err := c.Get("https://iam.example/")
+		require.NoError(t, err)
+		resp.Body.Close()
+		assert.Equal(t, "2", base.sent[2].req.Header.Get("Signature"))
+	})
+}
+
+func TestARetryableClientWithMoreRetriesThanTheTransportGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := script(answer(429, ""))
+		c := retryable(&iamhttp.Transport{MaxAttempts: 2}, base)
+		c.RetryMax = 4
+		_, err := c.Get("https://iam.example/")
+		e := statusError(t, err)
+		assert.Equal(t, 5, base.count())
+		assert.Equal(t, 5, e.Attempts)
+		assert.Equal(t, iamhttp.StopAttempts, e.Stop)
+	})
+}
+
+func TestARetryableClientSurvivesAReplacedCheckRetry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := script(answer(503, ""), answer(200, ""))
+		c := retryable(&iamhttp.Transport{}, base)
+		c.CheckRetry = retryablehttp.DefaultRetryPolicy
+		resp, err := c.Get("https://iam.example/")
+		require.NoError(t, err)
+		resp.Body.Close()
+		assert.Equal(t, []time.Duration{c.RetryWaitMin}, base.gaps())
+	})
+}
+
+func TestARetryableClientOverARealConnection(t *testing.T) {
+	var n atomic.Int32
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		assert.Equal(t, "payload", string(b))
+		if n.Add(1) < 3 {
+			w.WriteHeader(429)
+			return
+		}
+		w.Header().Set("X-Openstack-Request-Id", "req-1")
+		w.WriteHeader(409)
+		fmt.Fprint(w, `{"error":{"code":409,"message":"exists","title":"Conflict"}}`)
+	}))
+	defer srv.Close()
+	_, err := retryable(&iamhttp.Transport{Backoff: zero}, srv.Client().Transport).Post(srv.URL, "text/plain", []byte("payload"))
+	require.ErrorIs(t, err, iamhttp.ErrConflict)
+	assert.EqualError(t, err, `iam: 409 Conflict: "exists" (request req-1, sent 3 times: not repeatable)`)
+}
