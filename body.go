@@ -313,9 +313,8 @@ func text(raw []byte) string {
 	if bytes.IndexByte(b, '\\') < 0 {
 		return string(b)
 	}
-	// Where a string was cut off, its last escape may be half: \ud83d\ude0
-	const longest = len(`\ud83d\ude0`)
-	for n := len(b); n >= max(0, len(b)-longest); n-- {
+	// Where a string was cut off, its last escape may be incomplete.
+	for n := len(b); n > max(0, len(b)-len(`\u00fc`)); n-- {
 		var s string
 		if json.Unmarshal([]byte(`"`+string(b[:n])+`"`), &s) == nil {
 			return s

@@ -1,0 +1,86 @@
+package iamhttp_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/iamhttp/iamhttp"
+)
+
+// Compare the pairs within one run: go test -run - -bench . -count 10 .
+// The allocations are exact; of the times only ratios mean something.
+
+func BenchmarkSuccess(b *testing.B) {
+	for _, method := range []string{"GET", "POST"} {
+		req := newRequest(b, method, strings.Repeat("x", 1024*(len(method)-3)))
+		base := fixedAnswers(nil, "", 200)
+		b.Run(method+"/base", func(b *testing.B) { run(b, base, req) })
+		b.Run(method+"/transport", func(b *testing.B) { run(b, &iamhttp.Transport{Base: base}, req) })
+	}
+}
+
+func BenchmarkSuccessParallel(b *testing.B) {
+	req := newRequest(b, "GET", "")
+	resp := &http.Response{StatusCode: 200, Body: http.NoBody}
+	base := roundTripper(func(*http.Request) (*http.Response, error) { return resp, nil })
+	for name, rt := range map[string]http.RoundTripper{"base": base, "transport": &iamhttp.Transport{Base: base}} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					_, _ = rt.RoundTrip(req)
+				}
+			})
+		})
+	}
+}
+
+func BenchmarkNotFound(b *testing.B) {
+	req := newRequest(b, "GET", "").WithContext(context.Background())
+	base := fixedAnswers(keystoneHeader, keystoneBody, 404)
+	b.Run("read and parsed by hand", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			resp, _ := base.RoundTrip(req)
+			if ownError(req, resp) == nil {
+				b.Fatal("no error")
+			}
+		}
+	})
+	b.Run("transport", func(b *testing.B) { run(b, &iamhttp.Transport{Base: base}, req) })
+}
+
+func BenchmarkRepeated(b *testing.B) {
+	for _, body := range []string{"", "with a body"} {
+		for _, method := range []string{"GET", "POST"} {
+			req := newRequest(b, method, strings.Repeat("x", 1024*(len(method)-3))).WithContext(context.Background())
+			base := fixedAnswers(nil, body, 429, 429, 200)
+			b.Run("loop by hand/"+method+"/"+body, func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					for {
+						resp, _ := base.RoundTrip(req)
+						if resp.StatusCode == 200 {
+							break
+						}
+						_, _ = io.Copy(io.Discard, resp.Body)
+						resp.Body.Close()
+					}
+				}
+			})
+			b.Run("transport/"+method+"/"+body, func(b *testing.B) {
+				run(b, &iamhttp.Transport{Base: base, Backoff: zero}, req)
+			})
+		}
+	}
+}
+
+func run(b *testing.B, rt http.RoundTripper, req *http.Request) {
+	b.ReportAllocs()
+	for b.Loop() {
+		_, _ = rt.RoundTrip(req)
+	}
+}

@@ -1,0 +1,374 @@
+package iamhttp_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp"
+)
+
+func TestErrorIsOneLineThatSaysAllThatIsKnown(t *testing.T) {
+	tests := []struct {
+		err  iamhttp.StatusError
+		want string
+	}{
+		{iamhttp.StatusError{Code: 429, Message: "Slow down.", ServiceCode: "APIG.0308", RequestID: "req-1", Attempts: 3, Stop: iamhttp.StopAttempts},
+			`iam: 429 TooManyRequests: "Slow down." (APIG.0308, request req-1, sent 3 times: attempts used up)`},
+		{iamhttp.StatusError{Code: 404}, `iam: 404 NotFound`},
+		{iamhttp.StatusError{Code: 404, ServiceCode: "IAM.0004"}, `iam: 404 NotFound (IAM.0004)`},
+		{iamhttp.StatusError{Code: 404, RequestID: "req-1"}, `iam: 404 NotFound (request req-1)`},
+		{iamhttp.StatusError{Code: 404, Message: `no "x"`}, `iam: 404 NotFound: "no \"x\""`},
+		{iamhttp.StatusError{Code: 403, Attempts: 1, Stop: iamhttp.StopNotRepeatable}, `iam: 403 Forbidden (sent once: not repeatable)`},
+		{iamhttp.StatusError{Code: 408, Attempts: 2}, `iam: 408 Request Time-out (sent 2 times)`},
+		{iamhttp.StatusError{Code: 429, Stop: iamhttp.StopGate}, `iam: 429 TooManyRequests (not sent: refused by the gate)`},
+		{iamhttp.StatusError{Code: 499}, `iam: 499`},
+		{iamhttp.StatusError{Code: 500, Message: strings.Repeat("ü", 150)}, `iam: 500 InternalServerError: "` + strings.Repeat("ü", 100) + `"`},
+		{iamhttp.StatusError{Code: 500, Message: "x" + strings.Repeat("ü", 150)}, `iam: 500 InternalServerError: "x` + strings.Repeat("ü", 99) + `"`},
+		{iamhttp.StatusError{Code: 500, Message: "a\nb", ServiceCode: "c\r\nd", RequestID: "e\x1b[31mf"}, `iam: 500 InternalServerError: "a\nb" (c d, request e[31mf)`},
+	}
+	for _, tt := range tests {
+		assert.Equal(t, tt.want, tt.err.Error())
+	}
+}
+
+func TestEveryStopReasonHasItsOwnWords(t *testing.T) {
+	seen := map[string]iamhttp.StopReason{}
+	for s := iamhttp.StopUnset; s <= iamhttp.StopGate; s++ {
+		assert.NotContains(t, s.String(), "StopReason(")
+		assert.NotContains(t, seen, s.String())
+		seen[s.String()] = s
+	}
+	assert.Equal(t, "StopReason(200)", iamhttp.StopReason(200).String())
+}
+
+func TestIsAndAsReachCodeAndCause(t *testing.T) {
+	cause := errors.New("cause")
+	err := fmt.Errorf("wrapped: %w", &iamhttp.StatusError{Code: 404, Cause: cause})
+	assert.ErrorIs(t, err, iamhttp.ErrNotFound)
+	assert.NotErrorIs(t, err, iamhttp.ErrForbidden)
+	assert.ErrorIs(t, err, cause)
+	var code iamhttp.Code
+	require.True(t, errors.As(err, &code))
+	assert.Equal(t, iamhttp.ErrNotFound, code)
+	e, ok := errors.AsType[*iamhttp.StatusError](err)
+	assert.True(t, ok)
+	assert.Equal(t, cause, e.Cause)
+	assert.NotErrorIs(t, &iamhttp.StatusError{Code: 404}, cause)
+}
+
+func TestIsDoesNotAllocate(t *testing.T) {
+	var err error = &iamhttp.StatusError{Code: 404}
+	assert.Zero(t, testing.AllocsPerRun(100, func() {
+		if !errors.Is(err, iamhttp.ErrNotFound) {
+			t.Error("not found")
+		}
+	}))
+}
+
+func TestTimeoutIsTrueWhereTimeRanOut(t *testing.T) {
+	tests := map[string]struct {
+		err  iamhttp.StatusError
+		want bool
+	}{
+		"408":              {iamhttp.StatusError{Code: 408}, true},
+		"504":              {iamhttp.StatusError{Code: 504}, true},
+		"a deadline":       {iamhttp.StatusError{Code: 429, Cause: fmt.Errorf("%w: %w", context.DeadlineExceeded, io.EOF)}, true},
+		"a cancel":         {iamhttp.StatusError{Code: 429, Cause: context.Canceled}, false},
+		"429 without more": {iamhttp.StatusError{Code: 429}, false},
+		"503":              {iamhttp.StatusError{Code: 503}, false},
+	}
+	for name, tt := range tests {
+		assert.Equal(t, tt.want, tt.err.Timeout(), name)
+	}
+	_, temporary := any(&iamhttp.StatusError{}).(interface{ Temporary() bool })
+	assert.False(t, temporary, "layers above would repeat what has been repeated")
+}
+
+func TestOtherRetryersAreToldNotToRepeat(t *testing.T) {
+	var err error = &iamhttp.StatusError{Code: 429}
+	aws, ok := err.(interface{ RetryableError() bool })
+	require.True(t, ok)
+	assert.False(t, aws.RetryableError())
+	azure, ok := err.(interface{ NonRetriable() })
+	require.True(t, ok)
+	azure.NonRetriable()
+}
+
+func TestErrorBodiesAreUnderstood(t *testing.T) {
+	tests := map[string]struct {
+		status                   int
+		body                     string
+		code, message, requestID string
+	}{
+		"Keystone":                        {404, `{"error":{"code":404,"message":"Could not find user: x.","title":"Not Found"}}`, "", "Could not find user: x.", ""},
+		"Keystone with identity":          {401, `{"error":{"identity":{"methods":["x"]},"title":"Unauthorized","code":401,"message":"Try again."}}`, "", "Try again.", ""},
+		"Keystone, title alone":           {404, `{"error":{"code":404,"title":"Not Found"}}`, "", "Not Found", ""},
+		"a code that is not the status":   {400, `{"error":{"code":1109,"message":"The username already exists."}}`, "1109", "The username already exists.", ""},
+		"a code as a string":              {400, `{"error":{"code":"IAM.0011","message":"Request body is invalid."}}`, "IAM.0011", "Request body is invalid.", ""},
+		"the status as a string":          {404, `{"code":"404","message":"x"}`, "", "x", ""},
+		"IAM":                             {403, `{"error_msg":"You are not authorized.","error_code":"IAM.0002"}`, "IAM.0002", "You are not authorized.", ""},
+		"gateway":                         {429, `{"error_msg":"The throttling threshold has been reached","error_code":"APIG.0308","request_id":"efd9"}`, "APIG.0308", "The throttling threshold has been reached", "efd9"},
+		"code and message":                {400, `{"code":"IAM.0009","message":"x","request_id":"r"}`, "IAM.0009", "x", "r"},
+		"message alone":                   {405, `{"message": "The method is not allowed for the requested URL."}`, "", "The method is not allowed for the requested URL.", ""},
+		"errors":                          {404, `{"errors":[{"status":404,"title":"Not Found","detail":"No such user.","request_id":"r"},{"detail":"second"}]}`, "", "No such user.", "r"},
+		"errors, title alone":             {404, `{"errors":[{"title":"Not Found"}]}`, "", "Not Found", ""},
+		"errors with a code":              {404, `{"errors":[{"code":"iam.not_found","detail":"x"}]}`, "iam.not_found", "x", ""},
+		"errors, empty":                   {404, `{"errors":[]}`, "", "", ""},
+		"nested":                          {400, `{"error":{"error_code":"IAM.0011","error_msg":"x"}}`, "IAM.0011", "x", ""},
+		"problem details":                 {403, `{"type":"about:blank","title":"Forbidden","status":403,"detail":"Not yours.","instance":"/x"}`, "", "Not yours.", ""},
+		"problem details, title":          {403, `{"type":"https://x","title":"Forbidden","status":403}`, "", "Forbidden", ""},
+		"OAuth":                           {401, `{"error":"invalid_client","error_description":"Unknown client."}`, "invalid_client", "Unknown client.", ""},
+		"OAuth without a description":     {400, `{"error":"authorization_pending"}`, "authorization_pending", "", ""},
+		"an error that is a sentence":     {404, `{"error":"no such user"}`, "", "no such user", ""},
+		"a sentence beside a message":     {404, `{"status":404,"error":"Not Found","message":"No handler"}`, "", "No handler", ""},
+		"null members":                    {404, `{"error":null,"message":null,"code":null,"error_code":"A.1"}`, "A.1", "", ""},
+		"members of other types":          {404, `{"error":[1],"message":{"a":1},"code":true,"error_msg":false}`, "", "", ""},
+		"members of no interest":          {404, `{"a":{"message":"no","x":[{"code":1}]},"b":"\"}","message":"yes"}`, "", "yes", ""},
+		"white space":                     {404, " \r\n\t{ \"error_code\" : \"A.1\" , \"error_msg\" :\t\"x\" } ", "A.1", "x", ""},
+		"a byte order mark":               {404, "\ufeff{\"message\":\"x\"}", "", "x", ""},
+		"escapes":                         {404, `{"message":"a\u00fc\n\"b\"\\ \ud83d\ude00"}`, "", `aü "b"\ 😀`, ""},
+		"broken escapes":                  {404, `{"message":"a\xb"}`, "", "a", ""},
+		"a body that was cut off":         {404, `{"error":{"code":404,"message":"Could not fi`, "", "Could not fi", ""},
+		"cut off in an escape":            {404, `{"message":"one\ntwo\ud83d\ude`, "", "one two\ufffd", ""},
+		"cut off after a backslash":       {404, `{"message":"one\`, "", "one", ""},
+		"cut off in a name":               {404, `{"error_code":"A.1","error_ms`, "A.1", "", ""},
+		"cut off after a colon":           {404, `{"error_code":"A.1","error_msg":`, "A.1", "", ""},
+		"a missing value":                 {404, `{"error_code":,"error_msg":"x"}`, "", "x", ""},
+		"HTML":                            {502, `<html><head><title>502 Bad Gateway</title></head></html>`, "", "", ""},
+		"text":                            {503, `upstream connect error`, "", "", ""},
+		"empty":                           {504, "", "", "", ""},
+		"an array":                        {500, `[{"message":"x"}]`, "", "", ""},
+		"a string":                        {500, `"message"`, "", "", ""},
+		"an empty object":                 {500, `{}`, "", "", ""},
+		"an object that goes wrong":       {500, `{"message" "x"}`, "", "", ""},
+		"XML":                             {404, `<?xml version="1.0"?><Error><Code>NoSuchEntity</Code></Error>`, "", "", ""},
+		"deeply nested":                   {500, strings.Repeat(`{"error":`, 5000), "", "", ""},
+		"many lines":                      {400, "{\"message\":\"one\\r\\n  two\\u2028three\\tfour\\u0000\\u001b[2J\"}", "", "one two three four[2J", ""},
+		"a raw new line":                  {400, "{\"message\":\"one\ntwo\"}", "", "one two", ""},
+		"invalid UTF-8":                   {400, "{\"message\":\"a\xff\xfeb\"}", "", "a\ufffdb", ""},
+		"writing from right to left":      {400, "{\"message\":\"user \u202egnp.exe\"}", "", "user gnp.exe", ""},
+		"a code of many bytes":            {400, `{"error_code":"` + strings.Repeat("é", 100) + `"}`, strings.Repeat("é", 64), "", ""},
+		"a request id that breaks a line": {400, `{"request_id":"a\nb"}`, "", "", "a b"},
+		"exponent":                        {400, `{"code":1e3}`, "1e3", "", ""},
+		"negative":                        {400, `{"code":-7}`, "-7", "", ""},
+		"an agency error with details":    {403, `{"error_code":"PAP5.0013","error_msg":"x","details":[{"error_code":"y","error_msg":"z"}]}`, "PAP5.0013", "x", ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			e := iamhttp.NewStatusError(tt.status, nil, []byte(tt.body))
+			assert.Equal(t, tt.code, e.ServiceCode, "ServiceCode")
+			assert.Equal(t, tt.message, e.Message, "Message")
+			assert.Equal(t, tt.requestID, e.RequestID, "RequestID")
+			assert.Equal(t, tt.body, string(e.Body))
+		})
+	}
+}
+
+func FuzzErrorBody(f *testing.F) {
+	for _, s := range []string{
+		`{"error":{"code":404,"message":"Could not find user: x.","title":"Not Found"}}`,
+		`{"error_msg":"x","error_code":"APIG.0308","request_id":"r"}`, `{"code":1109,"message":"a\nb"}`,
+		`{"errors":[{"title":"t","detail":"d"}]}`, `{"error":"invalid_client","error_description":"x"}`,
+		`{"title":"t","detail":"d"}`, `{"message":"a\ud83d\ude`, `<html>`, ``, `{"message":"\u202e"}`, "{\"message\":\"\xff\"}", `{"a":[{"b":"]}"}],"message":"m"}`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		e := iamhttp.NewStatusError(400, nil, body)
+		for _, s := range []string{e.Message, e.ServiceCode, e.RequestID} {
+			if len(s) > 3*len(body) || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
+				t.Fatalf("%q", s)
+			}
+		}
+		if len(e.ServiceCode) > 128 || len(e.RequestID) > 128 {
+			t.Fatal("not cut")
+		}
+		if s := e.Error(); strings.ContainsAny(s, "\r\n") || len(s) > 1400 {
+			t.Fatalf("%q", s)
+		}
+		// Where the body is JSON, encoding/json has to find the same message.
+		var o struct {
+			Message   *string `json:"message"`
+			ErrorMsg  any     `json:"error_msg"`
+			RequestID any     `json:"request_id"`
+		}
+		var names map[string]json.RawMessage
+		if len(body) > 64<<10 || json.Unmarshal(body, &names) != nil || json.Unmarshal(body, &o) != nil || o.Message == nil || *o.Message == "" || o.ErrorMsg != nil {
+			return
+		}
+		if names["message"] == nil || bytes.Count(body, []byte("message")) != 1 || bytes.ContainsFunc(body, func(r rune) bool { return r == '\\' || r == utf8.RuneError }) {
+			return // other spellings of the name, or more than one
+		}
+		if want := strings.Join(strings.Fields(*o.Message), " "); strings.Join(strings.Fields(e.Message), " ") != want && !strings.ContainsFunc(want, func(r rune) bool {
+			return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029'
+		}) {
+			t.Fatalf("%q, want %q", e.Message, want)
+		}
+	})
+}
+
+func TestTheRequestIDIsTakenFromTheFirstHeaderThatHasOne(t *testing.T) {
+	body := []byte(`{"request_id":"body"}`)
+	h := http.Header{}
+	want := func(id string) {
+		t.Helper()
+		assert.Equal(t, id, iamhttp.NewStatusError(500, h, body).RequestID)
+	}
+	want("body")
+	h.Set("X-IAM-Trace-Id", "trace")
+	want("trace")
+	h.Set("X-Request-Id", "gateway")
+	want("gateway")
+	h.Set("X-Openstack-Request-Id", "req-1")
+	want("req-1")
+	h.Set("X-Openstack-Request-Id", "req-\x1b[1m\u0085"+strings.Repeat("x", 200))
+	want("req-[1m " + strings.Repeat("x", 120))
+}
+
+func TestNothingSecretIsPrintedLoggedOrMarshaled(t *testing.T) {
+	const secret = "s3cr3t"
+	base := script(answer(401, `{"error":{"message":"Wrong password."},"password":"`+secret+`"}`,
+		"X-Subject-Token: "+secret, "Set-Cookie: "+secret, "Openstack-Auth-Receipt: "+secret, "Www-Authenticate: "+secret))
+	req := newRequest(t, "POST", secret)
+	req.URL.RawQuery, req.URL.Fragment = "token="+secret, secret
+	req.URL.User = nil
+	req.Header.Set("X-Auth-Token", secret)
+	req.Header.Set("Authorization", secret)
+	withUser := req.Clone(req.Context())
+	withUser.URL.Opaque = "//" + secret + "@iam.example/"
+	for _, r := range []*http.Request{req, withUser} {
+		_, err := (&iamhttp.Transport{Base: base}).RoundTrip(r)
+		e := statusError(t, err)
+		require.Contains(t, string(e.Body), secret, "the field itself is complete")
+		require.Equal(t, secret, e.Header.Get("X-Subject-Token"))
+		e.Cause = errors.New(secret)
+
+		var logged bytes.Buffer
+		slog.New(slog.NewJSONHandler(&logged, nil)).Error("x", "err", e)
+		slog.New(slog.NewTextHandler(&logged, nil)).Error("x", "err", e, "any", slog.AnyValue(error(e)))
+		marshaled, err := json.Marshal(e)
+		require.NoError(t, err)
+		for how, text := range map[string]string{
+			"Error": e.Error(), "%v": fmt.Sprintf("%v", e), "%+v": fmt.Sprintf("%+v", e), "%#v": fmt.Sprintf("%#v", e),
+			"%s": fmt.Sprintf("%s", e), "%q": fmt.Sprintf("%q", e), "in a struct": fmt.Sprintf("%+v", struct{ E error }{e}),
+			"slog": logged.String(), "JSON": string(marshaled),
+		} {
+			assert.NotContains(t, text, secret, how)
+			assert.Contains(t, text, "Wrong password.", how)
+		}
+		assert.Contains(t, string(marshaled), `"URL":"https://iam.example/v3/users"`)
+	}
+}
+
+func TestLogValueGroupsTheSafeFields(t *testing.T) {
+	e := &iamhttp.StatusError{Code: 429, ServiceCode: "APIG.0308", Message: strings.Repeat("m", 300), RequestID: "r", Method: "GET",
+		URL: "https://iam.example/v3", RetryAfter: 2 * time.Second, Attempts: 3, Stop: iamhttp.StopAttempts}
+	var b bytes.Buffer
+	slog.New(slog.NewTextHandler(&b, nil)).Error("x", "err", e)
+	_, line, _ := strings.Cut(b.String(), "msg=x ")
+	assert.Equal(t, `err.code=429 err.title=TooManyRequests err.service_code=APIG.0308 err.message=`+strings.Repeat("m", 200)+
+		` err.request_id=r err.method=GET err.url=https://iam.example/v3 err.retry_after=2s err.attempts=3 err.stop="attempts used up"`+"\n", line)
+	b.Reset()
+	slog.New(slog.NewTextHandler(&b, nil)).Error("x", "err", &iamhttp.StatusError{Code: 499})
+	_, line, _ = strings.Cut(b.String(), "msg=x ")
+	assert.Equal(t, "err.code=499\n", line)
+}
+
+func TestCheckResponse(t *testing.T) {
+	t.Run("is nil for a success", func(t *testing.T) {
+		for code := 100; code < 400; code++ {
+			body := watch(strings.NewReader("x"))
+			assert.NoError(t, iamhttp.CheckResponse(response(nil, code, body, -1)))
+			read, _ := body.counts()
+			assert.Zero(t, read)
+		}
+	})
+	t.Run("leaves the body readable and open", func(t *testing.T) {
+		body := watch(strings.NewReader(`{"message":"x"}`))
+		resp := response(newRequest(t, "DELETE", ""), 409, body, -1, "Retry-After: 3", "X-Request-Id: r")
+		for range 2 {
+			e := statusError(t, iamhttp.CheckResponse(resp))
+			assert.Equal(t, "x", e.Message)
+			assert.Equal(t, "DELETE", e.Method)
+			assert.Equal(t, "https://iam.example/v3/users", e.URL)
+			assert.Equal(t, 3*time.Second, e.RetryAfter)
+			assert.Equal(t, "r", e.RequestID)
+			assert.Zero(t, e.Attempts)
+			assert.Equal(t, iamhttp.StopUnset, e.Stop)
+		}
+		b, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		assert.Equal(t, `{"message":"x"}`, string(b))
+		_, closes := body.counts()
+		assert.Zero(t, closes)
+	})
+	t.Run("of a response without body and request", func(t *testing.T) {
+		resp := &http.Response{StatusCode: 500}
+		e := statusError(t, iamhttp.CheckResponse(resp))
+		assert.Equal(t, iamhttp.StatusError{Code: 500}, *e)
+		assert.Equal(t, http.NoBody, resp.Body)
+	})
+	t.Run("of a request without URL", func(t *testing.T) {
+		e := statusError(t, iamhttp.CheckResponse(response(&http.Request{}, 500, http.NoBody, 0)))
+		assert.Equal(t, "GET", e.Method)
+		assert.Empty(t, e.URL)
+	})
+	t.Run("ends with the context", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			start := time.Now()
+			e := statusError(t, iamhttp.CheckResponse(response(newRequest(t, "GET", "").WithContext(ctx), 500, stalling("begin"), -1)))
+			assert.Equal(t, time.Second, time.Since(start))
+			assert.True(t, e.Truncated)
+			assert.Equal(t, "begin", string(e.Body))
+		})
+	})
+	t.Run("gives up on a body that never gets on", func(t *testing.T) {
+		e := statusError(t, iamhttp.CheckResponse(response(nil, 500, io.NopCloser(idle{}), -1)))
+		assert.True(t, e.Truncated)
+	})
+}
+
+// idle breaks the advice of io.Reader: it never returns anything.
+type idle struct{}
+
+func (idle) Read([]byte) (int, error) { return 0, nil }
+
+func TestNewStatusErrorCopiesWhatItIsGiven(t *testing.T) {
+	h, body := http.Header{"A": {"b"}}, []byte(`{"message":"x"}`)
+	e := iamhttp.NewStatusError(404, h, body)
+	h.Set("A", "changed")
+	clear(body)
+	assert.Equal(t, "b", e.Header.Get("A"))
+	assert.Equal(t, `{"message":"x"}`, string(e.Body))
+}
+
+func TestNewStatusErrorKeeps64KiB(t *testing.T) {
+	e := iamhttp.NewStatusError(404, nil, make([]byte, 64<<10))
+	assert.False(t, e.Truncated)
+	e = iamhttp.NewStatusError(404, nil, make([]byte, 64<<10+1))
+	assert.True(t, e.Truncated)
+	assert.Len(t, e.Body, 64<<10)
+}
+
+func TestNewStatusErrorIsNeverNil(t *testing.T) {
+	for _, code := range []int{-1, 0, 200, 404, 999} {
+		assert.Equal(t, iamhttp.Code(code), iamhttp.NewStatusError(code, nil, nil).Code)
+	}
+}

@@ -1,0 +1,342 @@
+package iamhttp_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp"
+)
+
+// The figures of the README that can be counted are held here, so that they
+// cannot go stale; what can only be timed is in bench_test.go.
+
+// fixed is a Base without allocations of its own: answers in turn, the same
+// responses again and again.
+type fixed struct {
+	answers []http.Response
+	bodies  []string
+	next    int
+	current strings.Reader
+}
+
+func (f *fixed) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Body != nil {
+		req.Body.Close()
+	}
+	i := f.next % len(f.answers)
+	f.next++
+	resp := &f.answers[i]
+	resp.Body = http.NoBody
+	if f.bodies[i] != "" {
+		f.current.Reset(f.bodies[i])
+		resp.Body, resp.ContentLength = (*readCloser)(&f.current), int64(len(f.bodies[i]))
+	}
+	return resp, nil
+}
+
+// readCloser is a strings.Reader with a Close.
+type readCloser strings.Reader
+
+func (r *readCloser) Read(p []byte) (int, error) { return (*strings.Reader)(r).Read(p) }
+func (r *readCloser) Close() error               { return nil }
+
+func fixedAnswers(header http.Header, body string, codes ...int) *fixed {
+	f := new(fixed)
+	for _, code := range codes {
+		f.answers = append(f.answers, http.Response{StatusCode: code, Header: header})
+		if code < 400 {
+			f.bodies = append(f.bodies, "")
+		} else {
+			f.bodies = append(f.bodies, body)
+		}
+	}
+	return f
+}
+
+const keystoneBody = `{"error":{"code":404,"message":"Could not find user: 0123456789abcdef0123456789abcdef.","title":"Not Found"}}`
+
+var keystoneHeader = http.Header{
+	"Content-Type":           {"application/json"},
+	"Vary":                   {"X-Auth-Token"},
+	"X-Openstack-Request-Id": {"req-7e3bf0a6-55a1-4f5a-9c8d-0f6f7c1b2a3d"},
+}
+
+// allocs returns the allocations of one call.
+func allocs(t testing.TB, rt http.RoundTripper, req *http.Request) float64 {
+	t.Helper()
+	return testing.AllocsPerRun(200, func() { _, _ = rt.RoundTrip(req) })
+}
+
+func TestASuccessAddsNoAllocation(t *testing.T) {
+	ctx, _ := iamhttp.WithRecorder(iamhttp.WithMaxAttempts(iamhttp.WithExpected(t.Context(), 404), 3))
+	for name, req := range map[string]*http.Request{
+		"GET":                    newRequest(t, "GET", ""),
+		"POST":                   newRequest(t, "POST", "body"),
+		"GET with options":       newRequest(t, "GET", "").WithContext(ctx),
+		"GET under a cancelable": newRequest(t, "GET", "").WithContext(t.Context()),
+	} {
+		t.Run(name, func(t *testing.T) {
+			base := fixedAnswers(nil, "", 200)
+			assert.Zero(t, allocs(t, &iamhttp.Transport{Base: base}, req)-allocs(t, base, req))
+		})
+	}
+}
+
+func TestASuccessAddsNoByte(t *testing.T) {
+	for _, method := range []string{"GET", "POST"} {
+		req := newRequest(t, method, strings.Repeat("x", len(method)-3))
+		tr := &iamhttp.Transport{Base: fixedAnswers(nil, "", 200)}
+		r := testing.Benchmark(func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				_, _ = tr.RoundTrip(req)
+			}
+		})
+		assert.Zero(t, r.AllocedBytesPerOp(), method)
+	}
+}
+
+// own is what an application without this library would write for a 404.
+type own struct {
+	Code                                    int
+	ServiceCode, Message, RequestID, Method string
+	URL                                     string
+	Header                                  http.Header
+	Body                                    []byte
+	RetryAfter                              string
+}
+
+func (e *own) Error() string { return e.Message }
+
+func ownError(req *http.Request, resp *http.Response) error {
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	var parsed struct {
+		Error struct {
+			Code    any    `json:"code"`
+			Message string `json:"message"`
+		} `json:"error"`
+	}
+	_ = json.Unmarshal(body, &parsed)
+	u := *req.URL
+	u.User, u.RawQuery, u.Fragment = nil, "", ""
+	code, _ := parsed.Error.Code.(string)
+	return &own{
+		Code: resp.StatusCode, ServiceCode: code, Message: parsed.Error.Message, RequestID: resp.Header.Get("X-Openstack-Request-Id"),
+		Method: req.Method, URL: u.String(), Header: resp.Header.Clone(), Body: body, RetryAfter: resp.Header.Get("Retry-After"),
+	}
+}
+
+func TestATypedErrorCostsLessThanOneWrittenByHand(t *testing.T) {
+	req := newRequest(t, "GET", "")
+	req = req.WithContext(context.Background())
+	base := fixedAnswers(keystoneHeader, keystoneBody, 404)
+	floor := allocs(t, base, req)
+	typed := allocs(t, &iamhttp.Transport{Base: base}, req) - floor
+	byHand := testing.AllocsPerRun(200, func() {
+		resp, _ := base.RoundTrip(req)
+		_ = ownError(req, resp)
+	}) - floor
+	t.Logf("allocations: typed error %v, io.ReadAll + json.Unmarshal + own error %v", typed, byHand)
+	assert.LessOrEqual(t, typed, 20.0)
+	assert.Less(t, typed, byHand)
+}
+
+func TestARepeatCostsFewAllocations(t *testing.T) {
+	req := newRequest(t, "GET", "").WithContext(context.Background())
+	for name, tt := range map[string]struct {
+		body   string
+		timers float64 // what bounding the read of one body costs
+	}{
+		"without a body":           {"", 0},
+		"with a body of 200 bytes": {strings.Repeat("x", 200), timerAllocs(t)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			one := allocs(t, &iamhttp.Transport{Base: fixedAnswers(nil, tt.body, 429, 200), Backoff: zero}, req)
+			two := allocs(t, &iamhttp.Transport{Base: fixedAnswers(nil, tt.body, 429, 429, 200), Backoff: zero}, req)
+			// AllocsPerRun averages over calls that are each complete.
+			perRepeat := two - one - tt.timers
+			perCall := one - (two - one)
+			t.Logf("per repeat %v besides timers, per call %v", perRepeat, perCall)
+			assert.LessOrEqual(t, perRepeat, 3.0)
+			assert.LessOrEqual(t, perCall, 1.0)
+		})
+	}
+}
+
+// timerAllocs is what a timer costs that calls a method on what it guards:
+// itself, the guard, and the method value.
+func timerAllocs(t testing.TB) float64 {
+	type guard struct {
+		once sync.Once
+		body io.Closer
+	}
+	return testing.AllocsPerRun(200, func() {
+		g := &guard{body: http.NoBody}
+		time.AfterFunc(time.Hour, func() { g.once.Do(func() { g.body.Close() }) }).Stop()
+	})
+}
+
+func TestAnUploadOf64MiBIsNotBuffered(t *testing.T) {
+	const size = 64 << 20
+	path := filepath.Join(t.TempDir(), "upload")
+	require.NoError(t, os.WriteFile(path, nil, 0o600))
+	require.NoError(t, os.Truncate(path, size))
+	open := func() (io.ReadCloser, error) { return os.Open(path) }
+	received := 0
+	buf := make([]byte, 32<<10)
+	base := script(answer(429, ""), answer(200, ""))
+	drained := roundTripper(func(req *http.Request) (*http.Response, error) {
+		for {
+			n, err := req.Body.Read(buf)
+			received += n
+			if err != nil {
+				break
+			}
+		}
+		req.Body.Close()
+		sent := *req
+		sent.Body = nil
+		return base.RoundTrip(&sent)
+	})
+	body, err := open()
+	require.NoError(t, err)
+	req := newRequest(t, "PUT", "")
+	req.Body, req.GetBody, req.ContentLength = body, open, size
+	tr := &iamhttp.Transport{Base: drained, Backoff: zero}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err = tr.RoundTrip(req)
+	runtime.ReadMemStats(&after)
+	require.NoError(t, err)
+	assert.Equal(t, 2*size, received)
+	t.Logf("allocated: %d bytes", after.TotalAlloc-before.TotalAlloc)
+	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(100<<10))
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
+
+func TestTenThousandCallsWaitInLittleMemoryAndReturnWhenCanceled(t *testing.T) {
+	const calls = 10_000
+	body := strings.Repeat("x", 200)
+	var waiting sync.WaitGroup
+	waiting.Add(calls)
+	base := roundTripper(func(req *http.Request) (*http.Response, error) {
+		defer waiting.Done()
+		return &http.Response{StatusCode: 429, Body: io.NopCloser(strings.NewReader(body)), ContentLength: 200,
+			Header: http.Header{"Retry-After": {"60"}}, Request: req}, nil
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	tr := &iamhttp.Transport{Base: base}
+	errs := make(chan error, calls)
+	start := make(chan struct{})
+	for range calls {
+		go func() {
+			<-start
+			req, err := http.NewRequestWithContext(ctx, "GET", "https://iam.example/v3/users", nil)
+			if err == nil {
+				_, err = tr.RoundTrip(req)
+			}
+			errs <- err
+		}()
+	}
+	// The goroutines are the caller's and do not count.
+	before, goroutines := heap(), runtime.NumGoroutine()
+	close(start)
+	waiting.Wait()
+	// The bodies are read and the timers set when nothing can run any more.
+	for i := 0; i < 1000 && runtime.NumGoroutine() > goroutines; i++ {
+		runtime.Gosched()
+	}
+	perCall := (int64(heap()) - int64(before)) / calls
+	t.Logf("heap: %d bytes per waiting call, the caller's request included", perCall)
+	assert.LessOrEqual(t, perCall, int64(2<<10))
+	assert.LessOrEqual(t, runtime.NumGoroutine(), goroutines, "one each, the caller's own")
+
+	canceled := time.Now()
+	cancel()
+	for range calls {
+		require.ErrorIs(t, <-errs, context.Canceled)
+	}
+	t.Logf("canceled and returned in %v", time.Since(canceled))
+}
+
+// heap is what lives after a collection.
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+func TestTenThousandCanceledCallsReturnWithoutTimePassing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		tr := &iamhttp.Transport{Base: script(answer(429, "x", "Retry-After: 60"))}
+		var canceled atomic.Int32
+		var wg sync.WaitGroup
+		for range 10_000 {
+			wg.Go(func() {
+				if _, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx)); errors.Is(err, context.Canceled) {
+					canceled.Add(1)
+				}
+			})
+		}
+		synctest.Wait() // all of them wait now
+		start := time.Now()
+		cancel()
+		wg.Wait()
+		assert.Zero(t, time.Since(start))
+		assert.EqualValues(t, 10_000, canceled.Load())
+	})
+}
+
+func TestDiscardedAnswersLeaveTheirConnectionUsable(t *testing.T) {
+	var opened atomic.Int32
+	n := 0
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if n++; n%4 != 0 {
+			w.WriteHeader(429)
+			_, _ = io.WriteString(w, strings.Repeat("x", 10_000)) // chunked, more than is kept
+			return
+		}
+		w.WriteHeader(404)
+	}))
+	srv.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			opened.Add(1)
+		}
+	}
+	srv.Start()
+	defer srv.Close()
+	client := &http.Client{Transport: &iamhttp.Transport{Base: srv.Client().Transport, Backoff: zero}}
+	for range 5 {
+		_, err := client.Get(srv.URL)
+		require.ErrorIs(t, err, iamhttp.ErrNotFound)
+	}
+	assert.Equal(t, 20, n)
+	assert.EqualValues(t, 1, opened.Load())
+}

@@ -1,0 +1,114 @@
+package iamhttp_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp"
+)
+
+func TestARecorderHoldsTheLatestFailure(t *testing.T) {
+	modes(t, func(t *testing.T, passThrough bool) {
+		tr := &iamhttp.Transport{
+			Base:        script(answer(404, ""), answer(429, ""), answer(403, ""), answer(200, ""), answer(409, ""), answer(404, "")),
+			PassThrough: passThrough, Backoff: zero,
+		}
+		ctx, rec := iamhttp.WithRecorder(t.Context())
+		last := func() iamhttp.Code {
+			e, ok := rec.Last()
+			if !ok {
+				assert.Nil(t, e)
+				return 0
+			}
+			return e.Code
+		}
+		send := func(ctx context.Context) { _, _ = tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx)) }
+		assert.Zero(t, last(), "nothing yet")
+		send(ctx)
+		assert.Equal(t, iamhttp.ErrNotFound, last())
+		send(ctx)
+		assert.Equal(t, iamhttp.ErrForbidden, last(), "after a 429 that was repeated")
+		send(ctx)
+		assert.Zero(t, last(), "a success clears it")
+		send(ctx)
+		assert.Equal(t, iamhttp.ErrConflict, last())
+		send(iamhttp.WithExpected(ctx, 404))
+		assert.Zero(t, last(), "an expected answer clears it")
+	})
+}
+
+func TestARecorderAroundAnotherRecordsToo(t *testing.T) {
+	tr := &iamhttp.Transport{Base: script(answer(404, ""))}
+	outer, outerRec := iamhttp.WithRecorder(t.Context())
+	inner, innerRec := iamhttp.WithRecorder(outer)
+	_, _ = tr.RoundTrip(newRequest(t, "GET", "").WithContext(inner))
+	for _, r := range []*iamhttp.Recorder{outerRec, innerRec} {
+		e, ok := r.Last()
+		require.True(t, ok)
+		assert.Equal(t, iamhttp.ErrNotFound, e.Code)
+	}
+}
+
+func TestTheOptionsOfAContextDoNotHideEachOther(t *testing.T) {
+	ctx, rec := iamhttp.WithRecorder(iamhttp.WithExpected(t.Context(), 404))
+	ctx = iamhttp.WithMaxAttempts(ctx, 2)
+	ctx = iamhttp.WithExpected(ctx, 401)
+	base := script(answer(404, ""), answer(401, ""), answer(429, ""))
+	tr := &iamhttp.Transport{Base: base, Backoff: zero}
+	for _, want := range []bool{true, true, false} {
+		_, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+		assert.Equal(t, want, err == nil)
+	}
+	assert.Equal(t, 4, base.count())
+	_, ok := rec.Last()
+	assert.True(t, ok)
+}
+
+func TestWrapAddsTheRecordedFailure(t *testing.T) {
+	sdk := errors.New("sdk: unable to delete user")
+	ctx, rec := iamhttp.WithRecorder(t.Context())
+	assert.NoError(t, rec.Wrap(nil))
+	assert.True(t, rec.Wrap(sdk) == sdk, "nothing recorded")
+
+	tr := &iamhttp.Transport{Base: script(answer(404, "")), PassThrough: true}
+	_, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+	require.NoError(t, err)
+	assert.NoError(t, rec.Wrap(nil), "nil stays nil")
+	err = rec.Wrap(sdk)
+	assert.ErrorIs(t, err, sdk)
+	assert.ErrorIs(t, err, iamhttp.ErrNotFound)
+	assert.Equal(t, "https://iam.example/v3/users", statusError(t, err).URL)
+	assert.EqualError(t, err, "sdk: unable to delete user: iam: 404 NotFound (sent once: not repeatable)")
+	assert.True(t, rec.Wrap(err) == err, "it holds one already")
+}
+
+func TestTheZeroRecorderRecordsNothing(t *testing.T) {
+	var rec iamhttp.Recorder
+	_, ok := rec.Last()
+	assert.False(t, ok)
+	err := errors.New("x")
+	assert.True(t, rec.Wrap(err) == err)
+}
+
+func TestARecorderMayBeReadWhileItRecords(t *testing.T) {
+	ctx, rec := iamhttp.WithRecorder(t.Context())
+	tr := &iamhttp.Transport{Base: script(answer(404, "x"))}
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 100 {
+				_, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+				assert.Error(t, err)
+				if e, ok := rec.Last(); assert.True(t, ok) {
+					assert.Equal(t, "x", string(e.Body))
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
