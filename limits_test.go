@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -312,31 +310,4 @@ func TestTenThousandCanceledCallsReturnWithoutTimePassing(t *testing.T) {
 		assert.Zero(t, time.Since(start))
 		assert.EqualValues(t, 10_000, canceled.Load())
 	})
-}
-
-func TestDiscardedAnswersLeaveTheirConnectionUsable(t *testing.T) {
-	var opened atomic.Int32
-	n := 0
-	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if n++; n%4 != 0 {
-			w.WriteHeader(429)
-			_, _ = io.WriteString(w, strings.Repeat("x", 10_000)) // chunked, more than is kept
-			return
-		}
-		w.WriteHeader(404)
-	}))
-	srv.Config.ConnState = func(_ net.Conn, s http.ConnState) {
-		if s == http.StateNew {
-			opened.Add(1)
-		}
-	}
-	srv.Start()
-	defer srv.Close()
-	client := &http.Client{Transport: &iamhttp.Transport{Base: srv.Client().Transport, Backoff: zero}}
-	for range 5 {
-		_, err := client.Get(srv.URL)
-		require.ErrorIs(t, err, iamhttp.ErrNotFound)
-	}
-	assert.Equal(t, 20, n)
-	assert.EqualValues(t, 1, opened.Load())
 }
