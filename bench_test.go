@@ -2,10 +2,12 @@ package iamhttp_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/iamhttp/iamhttp"
 )
@@ -82,5 +84,27 @@ func run(b *testing.B, rt http.RoundTripper, req *http.Request) {
 	b.ReportAllocs()
 	for b.Loop() {
 		_, _ = rt.RoundTrip(req)
+	}
+}
+
+// BenchmarkClientTimeout shows what http.Client pays for its Timeout when its
+// Transport is not net/http's own: the same under any wrapper.
+func BenchmarkClientTimeout(b *testing.B) {
+	base := fixedAnswers(nil, "", 200)
+	for _, timeout := range []time.Duration{0, time.Minute} {
+		for name, rt := range map[string]http.RoundTripper{"any wrapper": base, "transport": &iamhttp.Transport{Base: base}} {
+			client := &http.Client{Transport: rt, Timeout: timeout}
+			req := newRequest(b, "GET", "").WithContext(context.Background())
+			b.Run(fmt.Sprint("timeout ", timeout, "/", name), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					resp, err := client.Do(req)
+					if err != nil {
+						b.Fatal(err)
+					}
+					resp.Body.Close()
+				}
+			})
+		}
 	}
 }

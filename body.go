@@ -257,7 +257,13 @@ func elements(array []byte) iter.Seq[[]byte] {
 	}
 }
 
-func trimSpace(b []byte) []byte { return bytes.TrimLeft(b, " \t\r\n") }
+// trimSpace is bytes.TrimLeft without the cost of preparing a set.
+func trimSpace(b []byte) []byte {
+	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t' || b[0] == '\r' || b[0] == '\n') {
+		b = b[1:]
+	}
+	return b
+}
 
 // valueEnd returns the length of the JSON value that b starts with, len(b) if
 // it is cut off. It looks at strings and at the depth of brackets, no more.
@@ -340,7 +346,11 @@ func cut(s string, n int) string {
 // oneLine removes what could start a new line, move the cursor or turn the
 // direction of writing in whatever shows s, and the white space around it.
 func oneLine(s string) string {
-	if !strings.ContainsFunc(s, unprintable) && utf8.ValidString(s) {
+	plain := true // nearly always
+	for i := 0; i < len(s) && plain; i++ {
+		plain = ' ' <= s[i] && s[i] <= '~'
+	}
+	if plain || !strings.ContainsFunc(s, unprintable) && utf8.ValidString(s) {
 		return strings.TrimSpace(s)
 	}
 	s = strings.Map(func(r rune) rune {
