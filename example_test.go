@@ -1,0 +1,276 @@
+package iamhttp_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/hashicorp/go-retryablehttp"
+
+	"github.com/iamhttp/iamhttp"
+)
+
+// The blocks of code in README.md are pieces of this file; a test compares them.
+
+// newIAM starts a service that throttles every second request, knows alice,
+// and refuses all that is not a GET.
+func newIAM() *httptest.Server {
+	var n int
+	return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Openstack-Request-Id", "req-42")
+		fail := func(code int, text string) {
+			w.WriteHeader(code)
+			fmt.Fprintf(w, `{"error":{"code":%d,"message":%q,"title":%q}}`, code, text, http.StatusText(code))
+		}
+		switch n++; {
+		case n%2 == 1:
+			w.Header().Set("Retry-After", "0")
+			fail(429, "The throttling threshold has been reached.")
+		case r.Method != "GET":
+			fail(403, "You are not authorized to perform the requested action.")
+		case r.URL.Path != "/v3/users/alice":
+			fail(404, "Could not find user.")
+		default:
+			fmt.Fprint(w, `{"user":{"name":"alice"}}`)
+		}
+	}))
+}
+
+// quick makes the examples finish at once.
+func quick() backoff.BackOff { return &backoff.ZeroBackOff{} }
+
+func Example() {
+	// Your own client: what the documentation does not let it repeat comes
+	// back as a typed error.
+	own := &http.Client{Transport: &iamhttp.Transport{}}
+
+	// Inside an SDK: it goes on seeing responses, repeated by the same rules.
+	sdk := &http.Client{Transport: &iamhttp.Transport{PassThrough: true}}
+
+	fmt.Println(own != sdk)
+	// Output: true
+}
+
+func ExampleStatusError() {
+	service := newIAM()
+	defer service.Close()
+	client := &http.Client{Transport: &iamhttp.Transport{Backoff: quick}}
+
+	_, err := client.Get(service.URL + "/v3/users/bob")
+	if errors.Is(err, iamhttp.ErrNotFound) {
+		fmt.Println("no such user")
+	}
+	if e, ok := errors.AsType[*iamhttp.StatusError](err); ok {
+		fmt.Println(e.Code, "|", e.Message, "|", e.RequestID)
+		fmt.Println("sent", e.Attempts, "times, then:", e.Stop)
+	}
+	var code iamhttp.Code
+	if errors.As(err, &code) {
+		fmt.Println(iamhttp.Classify(int(code)).Description)
+	}
+	// Output:
+	// no such user
+	// 404 NotFound | Could not find user. | req-42
+	// sent 2 times, then: not repeatable
+	// The resource does not exist.
+}
+
+func ExampleWithRecorder() {
+	service := newIAM()
+	defer service.Close()
+	client := &http.Client{Transport: &iamhttp.Transport{PassThrough: true, Backoff: quick}}
+
+	// An SDK that makes its own error of a response, and hides what it said.
+	deleteUser := func(ctx context.Context, name string) error {
+		req, err := http.NewRequestWithContext(ctx, "DELETE", service.URL+"/v3/users/"+name, nil)
+		if err != nil {
+			return err
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusNoContent {
+			return errors.New("sdk: cannot delete " + name)
+		}
+		return nil
+	}
+
+	ctx, rec := iamhttp.WithRecorder(context.Background())
+	err := rec.Wrap(deleteUser(ctx, "alice"))
+	fmt.Println(errors.Is(err, iamhttp.ErrForbidden))
+	fmt.Println(err)
+	// Output:
+	// true
+	// sdk: cannot delete alice: iam: 403 Forbidden: "You are not authorized to perform the requested action." (request req-42, sent 2 times: not repeatable)
+}
+
+func ExampleTransport() {
+	client := &http.Client{Transport: &iamhttp.Transport{
+		MaxAttempts: 4,                // instead of 8
+		MaxWait:     30 * time.Second, // instead of 2 minutes
+		// Against the advice of the documentation, for GET, PUT and DELETE only:
+		AlsoRepeat: []iamhttp.Code{iamhttp.ErrBadGateway, iamhttp.ErrServiceUnavailable},
+		Expected:   []iamhttp.Code{iamhttp.ErrNotFound}, // an answer here, not a failure
+		OnFailure: func(ctx context.Context, err *iamhttp.StatusError, wait time.Duration) {
+			slog.InfoContext(ctx, "IAM call failed", "err", err, "again_in", wait)
+		},
+	}}
+	fmt.Println(client.Timeout)
+	// Output: 0s
+}
+
+func ExampleTransport_RoundTrip_incorrect() {
+	service := newIAM()
+	defer service.Close()
+	var refused int
+	counted := roundTripper(func(req *http.Request) (*http.Response, error) {
+		resp, err := http.DefaultTransport.RoundTrip(req)
+		if err == nil && resp.StatusCode == http.StatusForbidden {
+			refused++
+		}
+		return resp, err
+	})
+
+	// WRONG: something that repeats errors stands above the Transport. It takes
+	// the 403 for a broken connection, and sends again what must not be.
+	wrong := retryablehttp.NewClient()
+	wrong.Logger = nil
+	wrong.RetryMax, wrong.RetryWaitMin, wrong.RetryWaitMax = 3, 0, 0
+	wrong.HTTPClient = &http.Client{Transport: &iamhttp.Transport{Base: counted, Backoff: quick}}
+	_, err := wrong.Post(service.URL+"/v3/users", "application/json", []byte(`{}`))
+	fmt.Println("wrong: refused", refused, "times,", errors.Is(err, iamhttp.ErrForbidden))
+
+	// Right: that client follows the rules itself.
+	refused = 0
+	right := retryablehttp.NewClient()
+	right.Logger = nil
+	right.HTTPClient = &http.Client{Transport: counted}
+	(&iamhttp.Transport{Backoff: quick}).ConfigureRetryable(right)
+	_, err = right.Post(service.URL+"/v3/users", "application/json", []byte(`{}`))
+	fmt.Println("right: refused", refused, "time,", errors.Is(err, iamhttp.ErrForbidden))
+	// Output:
+	// wrong: refused 4 times, true
+	// right: refused 1 time, true
+}
+
+func ExampleCheckResponse() {
+	service := newIAM()
+	defer service.Close()
+
+	resp, err := http.Get(service.URL + "/v3/users/bob")
+	if err == nil {
+		defer resp.Body.Close()
+		err = iamhttp.CheckResponse(resp)
+	}
+	fmt.Println(errors.Is(err, iamhttp.ErrTooManyRequests))
+	body, _ := io.ReadAll(resp.Body) // still there
+	fmt.Println(string(body))
+	// Output:
+	// true
+	// {"error":{"code":429,"message":"The throttling threshold has been reached.","title":"Too Many Requests"}}
+}
+
+func ExampleNewStatusError() {
+	header := http.Header{"X-Request-Id": {"71d53ba4"}}
+	body := []byte(`{"error_code":"APIG.0101","error_msg":"The API does not exist."}`)
+	fmt.Println(iamhttp.NewStatusError(404, header, body))
+	// Output: iam: 404 NotFound: "The API does not exist." (APIG.0101, request 71d53ba4)
+}
+
+func ExampleClassify() {
+	s := iamhttp.Classify(503)
+	fmt.Println(s.Code, "|", s.Description, "|", s.Repeat)
+	// Output: 503 ServiceUnavailable | The service is not available. | not without modifications
+}
+
+func ExampleCodes() {
+	for code := range iamhttp.Codes() {
+		if s := iamhttp.Classify(int(code)); s.Repeat == iamhttp.RepeatAnytime || s.Repeat == iamhttp.RepeatAfter {
+			fmt.Println(code, "|", s.Repeat)
+		}
+	}
+	// Output:
+	// 408 Request Time-out | at any later time
+	// 429 TooManyRequests | after Retry-After
+}
+
+func ExampleWithExpected() {
+	service := newIAM()
+	defer service.Close()
+	client := &http.Client{Transport: &iamhttp.Transport{Backoff: quick}}
+
+	// Does this user exist? Here a 404 is an answer.
+	ctx := iamhttp.WithExpected(context.Background(), iamhttp.ErrNotFound)
+	req, _ := http.NewRequestWithContext(ctx, "GET", service.URL+"/v3/users/bob", nil)
+	resp, err := client.Do(req)
+	fmt.Println(resp.StatusCode, err)
+	// Output: 404 <nil>
+}
+
+func ExampleWithMaxAttempts() {
+	service := newIAM()
+	defer service.Close()
+	client := &http.Client{Transport: &iamhttp.Transport{}}
+
+	// A person waits for this one: rather fail at once.
+	ctx := iamhttp.WithMaxAttempts(context.Background(), 1)
+	req, _ := http.NewRequestWithContext(ctx, "GET", service.URL+"/v3/users/alice", nil)
+	_, err := client.Do(req)
+	if e, ok := errors.AsType[*iamhttp.StatusError](err); ok {
+		fmt.Println(e.Code, "|", e.Stop)
+	}
+	// Output: 429 TooManyRequests | attempts used up
+}
+
+func ExampleResendCount() {
+	service := newIAM()
+	defer service.Close()
+
+	// What stands below the Transport sees every send.
+	log := roundTripper(func(req *http.Request) (*http.Response, error) {
+		fmt.Println(req.Method, req.URL.Path, "resend", iamhttp.ResendCount(req.Context()))
+		return http.DefaultTransport.RoundTrip(req)
+	})
+	client := &http.Client{Transport: &iamhttp.Transport{Base: log, Backoff: quick}}
+	resp, err := client.Get(service.URL + "/v3/users/alice")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	resp.Body.Close()
+	// Output:
+	// GET /v3/users/alice resend 0
+	// GET /v3/users/alice resend 1
+}
+
+func ExampleTransport_ConfigureRetryable() {
+	service := newIAM()
+	defer service.Close()
+
+	client := retryablehttp.NewClient()
+	client.Logger = nil
+	(&iamhttp.Transport{Backoff: quick}).ConfigureRetryable(client)
+	_, err := client.Get(service.URL + "/v3/users/bob")
+	fmt.Println(err)
+	// Output: iam: 404 NotFound: "Could not find user." (request req-42, sent 2 times: not repeatable)
+}
+
+func ExampleStatusError_LogValue() {
+	logger := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}}))
+	logger.Error("cannot create user", "err", iamhttp.NewStatusError(409, nil, []byte(`{"error_code":"IAM.0005","error_msg":"exists"}`)))
+	// Output: level=ERROR msg="cannot create user" err.code=409 err.title=Conflict err.service_code=IAM.0005 err.message=exists
+}
