@@ -1,0 +1,179 @@
+package iamhttp_test
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"math"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp"
+)
+
+var update = flag.Bool("update", false, "write the generated part of README.md anew")
+
+// constants are the exported codes by name.
+var constants = map[string]iamhttp.Code{
+	"ErrBadRequest": iamhttp.ErrBadRequest, "ErrUnauthorized": iamhttp.ErrUnauthorized, "ErrPaymentRequired": iamhttp.ErrPaymentRequired,
+	"ErrForbidden": iamhttp.ErrForbidden, "ErrNotFound": iamhttp.ErrNotFound, "ErrMethodNotAllowed": iamhttp.ErrMethodNotAllowed,
+	"ErrNotAcceptable": iamhttp.ErrNotAcceptable, "ErrProxyAuthRequired": iamhttp.ErrProxyAuthRequired, "ErrRequestTimeout": iamhttp.ErrRequestTimeout,
+	"ErrConflict": iamhttp.ErrConflict, "ErrGone": iamhttp.ErrGone, "ErrLengthRequired": iamhttp.ErrLengthRequired,
+	"ErrPreconditionFailed": iamhttp.ErrPreconditionFailed, "ErrRequestEntityTooLarge": iamhttp.ErrRequestEntityTooLarge,
+	"ErrRequestURITooLong": iamhttp.ErrRequestURITooLong, "ErrUnsupportedMediaType": iamhttp.ErrUnsupportedMediaType,
+	"ErrRequestedRangeNotSatisfiable": iamhttp.ErrRequestedRangeNotSatisfiable, "ErrExpectationFailed": iamhttp.ErrExpectationFailed,
+	"ErrUnprocessableEntity": iamhttp.ErrUnprocessableEntity, "ErrTooManyRequests": iamhttp.ErrTooManyRequests,
+	"ErrInternalServerError": iamhttp.ErrInternalServerError, "ErrNotImplemented": iamhttp.ErrNotImplemented, "ErrBadGateway": iamhttp.ErrBadGateway,
+	"ErrServiceUnavailable": iamhttp.ErrServiceUnavailable, "ErrGatewayTimeout": iamhttp.ErrGatewayTimeout,
+	"ErrHTTPVersionNotSupported": iamhttp.ErrHTTPVersionNotSupported,
+}
+
+func TestTheTableIsTheDocumentedOne(t *testing.T) {
+	rules := map[string]iamhttp.Repeat{
+		"unstated": iamhttp.RepeatUnstated, "discouraged": iamhttp.RepeatDiscouraged, "anytime": iamhttp.RepeatAnytime,
+		"after Retry-After": iamhttp.RepeatAfter, "if Retry-After": iamhttp.RepeatIfTemporary,
+	}
+	transcript, err := os.ReadFile("testdata/status_codes.tsv")
+	require.NoError(t, err)
+	var documented []iamhttp.Code
+	for i, line := range strings.Split(strings.TrimSpace(string(transcript)), "\n") {
+		cells := strings.Split(line, "\t")
+		require.Len(t, cells, 3, line)
+		if i == 0 {
+			require.Equal(t, []string{"code", "title", "repeat"}, cells)
+			continue
+		}
+		code, err := strconv.Atoi(cells[0])
+		require.NoError(t, err)
+		rule, ok := rules[cells[2]]
+		require.True(t, ok, line)
+		s := iamhttp.Classify(code)
+		assert.Equal(t, iamhttp.Code(code), s.Code)
+		assert.Equal(t, cells[1], s.Title)
+		assert.Equal(t, rule, s.Repeat, line)
+		assert.True(t, s.Documented)
+		assert.NotEmpty(t, s.Description)
+		documented = append(documented, s.Code)
+	}
+	assert.Len(t, documented, 41)
+	var codes []iamhttp.Code
+	for c := range iamhttp.Codes() {
+		codes = append(codes, c)
+	}
+	assert.Equal(t, documented, codes, "in the order of the document")
+	assert.IsIncreasing(t, codes, "which the search relies on")
+}
+
+func TestCodesMayBeLeftEarly(t *testing.T) {
+	for c := range iamhttp.Codes() {
+		assert.Equal(t, iamhttp.Code(100), c)
+		break
+	}
+}
+
+func TestEveryDocumentedFailureHasAConstant(t *testing.T) {
+	named := map[iamhttp.Code]bool{}
+	for name, code := range constants {
+		assert.True(t, iamhttp.Classify(int(code)).Documented, name)
+		assert.False(t, named[code], "twice: %v", code)
+		named[code] = true
+	}
+	for code := range iamhttp.Codes() {
+		assert.Equal(t, code >= 400, named[code], "%v", code)
+	}
+	assert.Len(t, named, 26)
+	assert.EqualValues(t, http.StatusRequestTimeout, iamhttp.ErrRequestTimeout)
+	assert.EqualValues(t, http.StatusGatewayTimeout, iamhttp.ErrGatewayTimeout)
+}
+
+func TestClassifyKnowsAnAnswerForEveryInt(t *testing.T) {
+	check := func(n int) {
+		s := iamhttp.Classify(n)
+		require.Equal(t, iamhttp.Code(n), s.Code)
+		require.NotEmpty(t, s.Description, n)
+		if !s.Documented {
+			require.Equal(t, http.StatusText(n), s.Title)
+			require.Equal(t, iamhttp.RepeatUnstated, s.Repeat)
+		}
+	}
+	for n := -1000; n <= 1100; n++ {
+		check(n)
+	}
+	check(math.MinInt)
+	check(math.MaxInt)
+}
+
+func TestAnUndocumentedCodeIsDescribedByItsClass(t *testing.T) {
+	for code, like := range map[int]int{
+		102: 199, 200: 299, 207: 299, 307: 399, 308: 399, 418: 499, 426: 499, 494: 499, 511: 599,
+		// RFC 9110 §15: an invalid code is treated as a 5xx
+		-1: 599, 0: 599, 99: 599, 600: 599, 999: 599, 1000: 599,
+	} {
+		s := iamhttp.Classify(code)
+		assert.False(t, s.Documented)
+		assert.Equal(t, iamhttp.Classify(like).Description, s.Description, code)
+	}
+	assert.NotEqual(t, iamhttp.Classify(499).Description, iamhttp.Classify(599).Description)
+}
+
+func TestACodeIsAnError(t *testing.T) {
+	for code, want := range map[iamhttp.Code]string{
+		404: "404 NotFound", 408: "408 Request Time-out", 504: "504 ServerTimeout", 418: "418 I'm a teapot",
+		499: "499", 999: "999", 99: "99", 0: "0", -1: "-1",
+	} {
+		assert.EqualError(t, code, want)
+	}
+	err := fmt.Errorf("wrapped: %w", iamhttp.ErrConflict)
+	assert.ErrorIs(t, err, iamhttp.ErrConflict)
+	assert.NotErrorIs(t, err, iamhttp.ErrGone)
+	code, ok := errors.AsType[iamhttp.Code](err)
+	assert.True(t, ok)
+	assert.Equal(t, iamhttp.ErrConflict, code)
+}
+
+func TestEveryRepeatRuleHasItsOwnWords(t *testing.T) {
+	seen := map[string]bool{}
+	for r := iamhttp.RepeatUnstated; r <= iamhttp.RepeatIfTemporary; r++ {
+		assert.NotContains(t, r.String(), "Repeat(")
+		assert.False(t, seen[r.String()])
+		seen[r.String()] = true
+	}
+	assert.Equal(t, "Repeat(200)", iamhttp.Repeat(200).String())
+}
+
+func TestTheTableInTheREADMEIsTheOneInTheCode(t *testing.T) {
+	const begin, end = "<!-- status table, written by: go test -run README -update . -->\n", "<!-- end of status table -->"
+	names := map[iamhttp.Code]string{}
+	for name, code := range constants {
+		names[code] = "`" + name + "`"
+	}
+	var table strings.Builder
+	table.WriteString("\n| code | title | meaning | repeat unchanged? | constant |\n|---|---|---|---|---|\n")
+	for code := range iamhttp.Codes() {
+		s := iamhttp.Classify(int(code))
+		rule := ""
+		if s.Repeat != iamhttp.RepeatUnstated {
+			rule = "**" + s.Repeat.String() + "**"
+		}
+		fmt.Fprintf(&table, "| %d | %s | %s | %s | %s |\n", code, s.Title, s.Description, rule, names[code])
+	}
+	table.WriteString("\n")
+
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	head, rest, ok := strings.Cut(string(readme), begin)
+	require.True(t, ok, "README.md has no line %q", begin)
+	old, tail, ok := strings.Cut(rest, end)
+	require.True(t, ok, "README.md has no line %q", end)
+	if *update {
+		require.NoError(t, os.WriteFile("README.md", []byte(head+begin+table.String()+end+tail), 0o644))
+		return
+	}
+	assert.Equal(t, table.String(), old, "run: go test -run README -update .")
+}
