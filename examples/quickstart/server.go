@@ -1,0 +1,210 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+)
+
+// A service answers like an IAM service, for one account and as much of the API
+// as the quickstart calls.
+type service struct {
+	endpoint string
+	account  credentials // who may log in
+	server   *http.Server
+	mux      http.ServeMux
+	token    string // the only valid one
+
+	mu       sync.Mutex
+	next     []answer // what the next requests are answered, whatever they ask
+	arrived  int      // requests since answerNext
+	requests int
+	ids      int // of users so far
+	users    []user
+}
+
+// An answer is a failing one.
+type answer struct {
+	code       int
+	retryAfter string // the header field; empty: none
+	message    string
+}
+
+// startService returns a service that listens on the loopback interface.
+func startService() (*service, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	s := newService()
+	s.endpoint = "http://" + l.Addr().String() + "/v3"
+	s.server = &http.Server{Handler: s}
+	go s.server.Serve(l) // until close
+	return s, nil
+}
+
+func newService() *service {
+	s := &service{
+		account: credentials{
+			userName: "admin", password: rand.Text(), userDomain: "Default",
+			project: "demo", projectDomain: "Default",
+		},
+		token: rand.Text(),
+	}
+	s.mux.HandleFunc("POST /v3/auth/tokens", s.logIn)
+	s.mux.HandleFunc("POST /v3/users", s.loggedIn(s.createUser))
+	s.mux.HandleFunc("GET /v3/users", s.loggedIn(s.listUsers))
+	s.mux.HandleFunc("GET /v3/users/{id}", s.loggedIn(s.getUser))
+	s.mux.HandleFunc("DELETE /v3/users/{id}", s.loggedIn(s.deleteUser))
+	return s
+}
+
+func (s *service) close() { s.server.Close() }
+
+// answerNext makes the service answer the next requests like this, in order,
+// and count the requests anew.
+func (s *service) answerNext(answers ...answer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.next, s.arrived = answers, 0
+}
+
+// received returns how many requests there were since answerNext.
+func (s *service) received() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.arrived
+}
+
+// ServeHTTP handles one request at a time, so that the handlers need no locks.
+func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.requests++
+	s.arrived++
+	w.Header().Set("X-Openstack-Request-Id", fmt.Sprintf("req-%d", s.requests))
+	if len(s.next) > 0 {
+		fail(w, s.next[0])
+		s.next = s.next[1:]
+		return
+	}
+	s.mux.ServeHTTP(w, r)
+}
+
+// loggedIn lets only requests with the token through.
+func (s *service) loggedIn(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Auth-Token") != s.token {
+			fail(w, answer{code: 401, message: "The token is missing or not valid."})
+			return
+		}
+		next(w, r)
+	}
+}
+
+func (s *service) logIn(w http.ResponseWriter, r *http.Request) {
+	type named struct {
+		Name     string
+		Password string
+		Domain   struct{ Name string }
+	}
+	var in struct {
+		Auth struct {
+			Identity struct{ Password struct{ User named } }
+			Scope    struct{ Project named }
+		}
+	}
+	if !decode(w, r, &in) {
+		return
+	}
+	u, p := in.Auth.Identity.Password.User, in.Auth.Scope.Project
+	if s.account != (credentials{u.Name, u.Password, u.Domain.Name, p.Name, p.Domain.Name}) {
+		fail(w, answer{code: 401, message: "The user name or the password is wrong."})
+		return
+	}
+	w.Header().Set("X-Subject-Token", s.token)
+	reply(w, 201, object{"token": object{"user": object{"name": u.Name}}})
+}
+
+func (s *service) createUser(w http.ResponseWriter, r *http.Request) {
+	var in struct{ User user }
+	if !decode(w, r, &in) {
+		return
+	}
+	if slices.ContainsFunc(s.users, func(u user) bool { return u.Name == in.User.Name }) {
+		fail(w, answer{code: 409, message: fmt.Sprintf("There is a user %s already.", in.User.Name)})
+		return
+	}
+	s.ids++
+	u := user{ID: fmt.Sprintf("user-%d", s.ids), Name: in.User.Name}
+	s.users = append(s.users, u)
+	reply(w, 201, object{"user": u})
+}
+
+func (s *service) listUsers(w http.ResponseWriter, r *http.Request) {
+	name := r.FormValue("name")
+	found := []user{}
+	for _, u := range s.users {
+		if name == "" || u.Name == name {
+			found = append(found, u)
+		}
+	}
+	reply(w, 200, object{"users": found})
+}
+
+func (s *service) getUser(w http.ResponseWriter, r *http.Request) {
+	if i := s.find(w, r); i >= 0 {
+		reply(w, 200, object{"user": s.users[i]})
+	}
+}
+
+func (s *service) deleteUser(w http.ResponseWriter, r *http.Request) {
+	if i := s.find(w, r); i >= 0 {
+		s.users = slices.Delete(s.users, i, i+1)
+		w.WriteHeader(204)
+	}
+}
+
+// find returns the index of the user that the path names. If there is none it
+// says so to the client and returns -1.
+func (s *service) find(w http.ResponseWriter, r *http.Request) int {
+	id := r.PathValue("id")
+	i := slices.IndexFunc(s.users, func(u user) bool { return u.ID == id })
+	if i < 0 {
+		fail(w, answer{code: 404, message: fmt.Sprintf("There is no user with the id %s.", id)})
+	}
+	return i
+}
+
+// decode reports whether the body could be decoded. If not it says so to the
+// client.
+func decode(w http.ResponseWriter, r *http.Request, in any) bool {
+	if err := json.NewDecoder(r.Body).Decode(in); err != nil {
+		fail(w, answer{code: 400, message: "The body is not the JSON that was expected."})
+		return false
+	}
+	return true
+}
+
+// fail writes a body in the form of Keystone.
+func fail(w http.ResponseWriter, a answer) {
+	if a.retryAfter != "" {
+		w.Header().Set("Retry-After", a.retryAfter)
+	}
+	if a.code == http.StatusRequestTimeout {
+		w.Header().Set("Connection", "close") // RFC 9110 §15.5.9
+	}
+	reply(w, a.code, object{"error": object{
+		"code": a.code, "message": a.message, "title": http.StatusText(a.code),
+	}})
+}
+
+func reply(w http.ResponseWriter, code int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	json.NewEncoder(w).Encode(body)
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/iamhttp/iamhttp"
+)
+
+// A transcript is what the program prints.
+type transcript struct {
+	out    io.Writer
+	number int // of the current scene
+}
+
+const (
+	width  = 100 // of a line
+	indent = "      "
+)
+
+// intro prints a line that belongs to no scene.
+func (t *transcript) intro(format string, args ...any) {
+	fmt.Fprintf(t.out, format+"\n", args...)
+}
+
+func (t *transcript) scene(title string) {
+	t.number++
+	fmt.Fprintf(t.out, "\n%2d. %s\n", t.number, title)
+}
+
+// say prints a line of the current scene and breaks it where it gets too long.
+func (t *transcript) say(format string, args ...any) {
+	rest := fmt.Sprintf(format, args...)
+	for lead := indent; ; lead = indent + "     " {
+		if len(lead)+len(rest) <= width {
+			fmt.Fprintln(t.out, lead+rest)
+			return
+		}
+		end := strings.LastIndexByte(rest[:width-len(lead)+1], ' ')
+		if end <= 0 {
+			end = width - len(lead)
+		}
+		fmt.Fprintln(t.out, lead+rest[:end])
+		rest = strings.TrimPrefix(rest[end:], " ")
+	}
+}
+
+// failed is the Transport's OnFailure: it is called once for each failing
+// answer, in the goroutine of the call.
+func (t *transcript) failed(_ context.Context, err *iamhttp.StatusError, wait time.Duration) {
+	asked := ""
+	if err.RetryAfter > 0 {
+		asked = fmt.Sprintf(", Retry-After: %.0f", err.RetryAfter.Seconds())
+	}
+	if err.Stop == iamhttp.StopUnset {
+		t.say("%v%s: sent again after %.1fs", err.Code, asked, wait.Seconds())
+	} else {
+		t.say("%v%s: not sent again, %v", err.Code, asked, err.Stop)
+	}
+}
