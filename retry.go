@@ -182,6 +182,7 @@ func ended(req *http.Request) error {
 		return err
 	}
 	select {
+	//lint:ignore SA1019 deprecated, and still set by http.Client for its Timeout
 	case <-req.Cancel:
 		return context.Canceled
 	default:
@@ -365,6 +366,7 @@ func requestOf(ctx context.Context, resp *http.Response) *http.Request {
 	if resp.Request != nil {
 		*req = *resp.Request
 	}
-	req.Cancel = nil // http.Client uses it for its Timeout, which bounds a send
+	//lint:ignore SA1019 http.Client sets it for its Timeout, which bounds one send
+	req.Cancel = nil
 	return req.WithContext(ctx)
 }

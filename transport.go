@@ -348,7 +348,8 @@ func (c *call) wait(until time.Time) error {
 	select {
 	case <-timer.C:
 	case <-c.req.Context().Done():
-	case <-c.req.Cancel: // deprecated, and still set by http.Client for its Timeout
+	//lint:ignore SA1019 deprecated, and still set by http.Client for its Timeout
+	case <-c.req.Cancel:
 	}
 	return ended(c.req)
 }

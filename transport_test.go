@@ -686,7 +686,8 @@ func TestRequestCancelEndsTheWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		req := newRequest(t, "GET", "")
 		cancel := make(chan struct{})
-		req.Cancel = cancel //nolint:staticcheck // http.Client still sets it
+		//lint:ignore SA1019 http.Client still sets it
+		req.Cancel = cancel
 		time.AfterFunc(time.Second, func() { close(cancel) })
 		start := time.Now()
 		_, err := (&iamhttp.Transport{Base: script(answer(429, "", "Retry-After: 60"))}).RoundTrip(req)
