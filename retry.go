@@ -37,9 +37,13 @@ type failure struct {
 	replayable bool      // the body can be sent again
 }
 
-// error is the error of f, without what the body says.
+// error is the error of f, without what the body says. The cause of
+// StopCanceled is found here.
 func (f *failure) error(stop StopReason, cause error) *StatusError {
 	e := newStatusError(f.resp, f.req, f.at)
+	if stop == StopCanceled {
+		cause = ended(f.req)
+	}
 	e.Attempts, e.Stop, e.Cause = f.attempts, stop, cause
 	return e
 }
@@ -284,7 +288,7 @@ func century(at time.Time, line string, now time.Time) time.Time {
 // repeats what Transport repeats, after the same waits, and returns a
 // *StatusError for the failures. It sets CheckRetry, Backoff, ErrorHandler and
 // RetryMax, and puts a counter in front of PrepareRetry, which makes
-// [ResendCount] work there too.
+// [ResendCount] work there too. Call it once for a client.
 //
 // Expected, WithExpected, AlsoRepeat, MaxAttempts, MaxWait and Backoff apply.
 // Errors without an answer are returned and never repeated. All else stays as

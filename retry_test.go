@@ -522,6 +522,18 @@ func TestARetryableClientStopsBeforeTheDeadlineToo(t *testing.T) {
 	}
 }
 
+func TestARetryableClientTellsThatTheContextHadEnded(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	req, err := retryablehttp.NewRequestWithContext(ctx, "GET", "https://iam.example/", nil)
+	require.NoError(t, err)
+	_, err = retryable(&iamhttp.Transport{}, script(func(req *http.Request) (*http.Response, error) {
+		cancel()
+		return answer(429, "")(req)
+	})).Do(req)
+	assert.Equal(t, iamhttp.StopCanceled, statusError(t, err).Stop)
+	assert.ErrorIs(t, err, context.Canceled)
+}
+
 func TestARetryableClientNeverRepeatsAnErrorWithoutAnAnswer(t *testing.T) {
 	broken := errors.New("connection reset by peer")
 	base := script(fail(broken))

@@ -42,8 +42,9 @@ type Transport struct {
 	Base http.RoundTripper
 
 	// MaxAttempts is how often a request is sent at the most. Zero or negative
-	// means 8, which without Retry-After takes about a minute and a half; 1
-	// means never to repeat. See also [WithMaxAttempts].
+	// means 8, which without Retry-After takes about a minute and a half, or
+	// what a deadline allows of it; 1 means never to repeat. See also
+	// [WithMaxAttempts].
 	MaxAttempts int
 
 	// MaxWait is the longest wait. A longer Retry-After stops at once, rather
@@ -111,9 +112,7 @@ var errNoAnswer = errors.New("iam: Base returned neither response nor error")
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := t.send(req)
 	if err == nil && succeeded(resp.StatusCode) {
-		if r := optionsOf(req.Context()).recorder; r != nil {
-			r.record(nil)
-		}
+		optionsOf(req.Context()).recorder.record(nil)
 		return resp, nil
 	}
 	c := call{t: t, opts: optionsOf(req.Context()), req: req, sent: req, sends: 1}
@@ -216,13 +215,10 @@ func (c *call) afterFailure(resp *http.Response) (again *http.Request, _ *http.R
 	wait, stop := c.t.decide(f, c.next)
 	var body io.ReadCloser
 	var cause error
-	switch stop {
-	case StopUnset:
+	if stop == StopUnset {
 		if body, cause = c.replay(); cause != nil {
 			stop = StopBodyNotReplayable
 		}
-	case StopCanceled:
-		cause = ended(c.req)
 	}
 	if stop != StopUnset {
 		resp, err := c.finish(f, stop, cause)
@@ -240,8 +236,8 @@ func (c *call) afterFailure(resp *http.Response) (again *http.Request, _ *http.R
 		e.setBody(data, truncated)
 		c.report(e, wait)
 	}
-	if err := c.wait(f.at.Add(wait)); err != nil {
-		e := f.error(StopCanceled, err)
+	if c.wait(f.at.Add(wait)) != nil {
+		e := f.error(StopCanceled, nil)
 		e.setBody(data, truncated)
 		c.opts.recorder.record(e)
 		return nil, nil, e
@@ -336,20 +332,15 @@ func (c *call) resend(body io.ReadCloser) *http.Request {
 
 // wait returns nil at the time given, or at once why the caller stopped waiting.
 func (c *call) wait(until time.Time) error {
-	if err := ended(c.req); err != nil {
-		return err
-	}
-	d := time.Until(until)
-	if d <= 0 {
-		return nil
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-c.req.Context().Done():
-	//lint:ignore SA1019 deprecated, and still set by http.Client for its Timeout
-	case <-c.req.Cancel:
+	if d := time.Until(until); d > 0 {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-c.req.Context().Done():
+		//lint:ignore SA1019 deprecated, and still set by http.Client for its Timeout
+		case <-c.req.Cancel:
+		}
 	}
 	return ended(c.req)
 }
@@ -367,7 +358,8 @@ func (c *call) report(e *StatusError, wait time.Duration) {
 // ResendCount returns how many times the request with this context was sent
 // before: 0 in the first send, 1 in the first repeat. It is meant for a
 // RoundTripper below the Transport, and is what OpenTelemetry records as
-// http.request.resend_count.
+// http.request.resend_count. Of a response, ResendCount(resp.Request.Context())
+// tells how often the request was repeated until it came.
 func ResendCount(ctx context.Context) int {
 	n, _ := ctx.Value(resendKey{}).(int)
 	return n

@@ -479,11 +479,17 @@ func TestResponseBodiesAreClosedOnEveryPath(t *testing.T) {
 
 func TestTheBodyOfADiscarded408IsNotRead(t *testing.T) {
 	body := watch(strings.NewReader("the connection has been given up"))
-	_, err := (&iamhttp.Transport{Base: script(answerWith(408, body), answer(200, "")), Backoff: zero}).RoundTrip(newRequest(t, "GET", ""))
+	var told *iamhttp.StatusError
+	tr := &iamhttp.Transport{Base: script(answerWith(408, body), answer(200, "")), Backoff: zero,
+		OnFailure: func(_ context.Context, e *iamhttp.StatusError, _ time.Duration) { told = e }}
+	resp, err := tr.RoundTrip(newRequest(t, "GET", ""))
 	require.NoError(t, err)
 	read, closes := body.counts()
 	assert.Zero(t, read)
 	assert.Equal(t, 1, closes)
+	assert.Empty(t, told.Body)
+	assert.True(t, told.Truncated)
+	assert.Equal(t, 1, iamhttp.ResendCount(resp.Request.Context()), "the response tells of the repeat")
 }
 
 func TestReadingAnErrorBodyIsBounded(t *testing.T) {

@@ -83,13 +83,26 @@ var bare = strings.NewReplacer(" ", "", "-", "")
 func explain(w io.Writer, s iamhttp.Semantics) {
 	documented := "yes"
 	if !s.Documented {
-		documented = "no, so that its class has to tell"
+		documented = "no, the meaning is that of its class"
 	}
-	fmt.Fprintf(w, "%v\n", s.Code)
-	fmt.Fprintf(w, "  documented  %s\n", documented)
-	fmt.Fprintf(w, "  meaning     %s\n", s.Description)
-	fmt.Fprintf(w, "  repeat      %v\n", s.Repeat)
-	fmt.Fprintf(w, "  Transport   %s\n", inFull(s))
+	fmt.Fprintln(w, s.Code)
+	field(w, "documented", documented)
+	field(w, "meaning", s.Description)
+	field(w, "repeat", s.Repeat.String())
+	field(w, "Transport", inFull(s))
+}
+
+// field prints a name and what there is to say, in lines of 100 columns.
+func field(w io.Writer, name, text string) {
+	line := fmt.Sprintf("  %-11s", name)
+	for word := range strings.FieldsSeq(text) {
+		if len(line)+1+len(word) > 100 {
+			fmt.Fprintln(w, line)
+			line = fmt.Sprintf("  %-11s", "")
+		}
+		line += " " + word
+	}
+	fmt.Fprintln(w, line)
 }
 
 // table prints all documented codes.
@@ -120,14 +133,13 @@ func inFull(s iamhttp.Semantics) string {
 	switch {
 	case !failure(s):
 		return "returns the response as it came"
-	case s.Repeat == iamhttp.RepeatAnytime:
-		return "sends it again whatever the method, after Retry-After or else a back-off; " +
-			"in the end a *StatusError"
-	case s.Repeat == iamhttp.RepeatAfter:
-		return "sends it again whatever the method, after Retry-After or, without one, a back-off; " +
-			"in the end a *StatusError"
+	case s.Repeat == iamhttp.RepeatAnytime || s.Repeat == iamhttp.RepeatAfter:
+		return "sends the request again, whatever its method: after Retry-After or, without one, " +
+			"after a back-off; returns a *StatusError in the end"
 	case s.Repeat == iamhttp.RepeatIfTemporary:
-		return "returns a *StatusError at once; with AlsoRepeat, sends it again if there is Retry-After"
+		return "returns a *StatusError; listed in AlsoRepeat, it sends the request again " +
+			"if the answer has Retry-After"
 	}
-	return "returns a *StatusError at once; with AlsoRepeat, sends it again if it is idempotent"
+	return "returns a *StatusError; listed in AlsoRepeat, it sends the request again " +
+		"if that is idempotent"
 }

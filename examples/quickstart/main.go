@@ -66,7 +66,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 
 	d := demo{transcript: transcript{out: stdout}, account: account}
 	if endpoint != "" {
-		d.userName = "quickstart-" + strings.ToLower(rand.Text())
+		d.userName = randomName("quickstart")
 		d.intro("An IAM client on iamhttp, and the service at %s.", endpoint)
 	} else {
 		d.userName = "alice"
@@ -228,7 +228,7 @@ func (d *demo) notFound(ctx context.Context) error {
 // and cannot be locked for it.
 func (d *demo) unauthorized(ctx context.Context) error {
 	stranger := d.account
-	stranger.userName = "nobody-" + strings.ToLower(rand.Text())
+	stranger.userName = randomName("nobody")
 	stranger.password = rand.Text()
 	err := d.client.logIn(ctx, stranger)
 	var code iamhttp.Code
@@ -331,6 +331,11 @@ func (d *demo) sent(want int) error {
 	}
 	d.say("-> the service received the request %s", map[int]string{1: "once", 2: "twice"}[got])
 	return nil
+}
+
+// randomName is short, as some services take no more than 32 characters.
+func randomName(prefix string) string {
+	return prefix + "-" + strings.ToLower(rand.Text()[:12])
 }
 
 func unexpected(err error, want iamhttp.Code) error {

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func ask(args ...string) (code int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	code = run(args, &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+func TestACodeIsExplained(t *testing.T) {
+	for _, c := range []struct{ arg, want string }{
+		{"503", "" +
+			"503 ServiceUnavailable\n" +
+			"  documented  yes\n" +
+			"  meaning     The service is not available.\n" +
+			"  repeat      not without modifications\n" +
+			"  Transport   returns a *StatusError; listed in AlsoRepeat, it sends the request again if that is\n" +
+			"              idempotent\n"},
+		{"429", "" +
+			"429 TooManyRequests\n" +
+			"  documented  yes\n" +
+			"  meaning     The client went over its rate limit, or the server over its capacity: wait for\n" +
+			"              Retry-After, then repeat.\n" +
+			"  repeat      after Retry-After\n" +
+			"  Transport   sends the request again, whatever its method: after Retry-After or, without one, after\n" +
+			"              a back-off; returns a *StatusError in the end\n"},
+		{"200", "" +
+			"200 OK\n" +
+			"  documented  no, the meaning is that of its class\n" +
+			"  meaning     A success that the IAM API does not document on its own.\n" +
+			"  repeat      unstated\n" +
+			"  Transport   returns the response as it came\n"},
+		{"999", "" +
+			"999\n" +
+			"  documented  no, the meaning is that of its class\n" +
+			"  meaning     An error of the server that the IAM API does not document.\n" +
+			"  repeat      unstated\n" +
+			"  Transport   returns a *StatusError; listed in AlsoRepeat, it sends the request again if that is\n" +
+			"              idempotent\n"},
+		{"413", "" +
+			"413 Request Entity Too Large\n" +
+			"  documented  yes\n" +
+			"  meaning     The body is larger than the server takes. With Retry-After the condition is temporary.\n" +
+			"  repeat      if Retry-After is present\n" +
+			"  Transport   returns a *StatusError; listed in AlsoRepeat, it sends the request again if the answer\n" +
+			"              has Retry-After\n"},
+	} {
+		code, stdout, stderr := ask(c.arg)
+		assert.Zero(t, code)
+		assert.Empty(t, stderr)
+		assert.Equal(t, c.want, stdout)
+	}
+}
+
+func TestSeveralCodesAreExplainedInTheOrderGiven(t *testing.T) {
+	code, stdout, _ := ask("503", "408")
+	assert.Zero(t, code)
+	assert.Regexp(t, `(?s)^503 .*\n\n408 Request Time-out\n`, stdout)
+}
+
+func TestATitleStandsForItsCode(t *testing.T) {
+	for arg, want := range map[string]string{
+		"NotFound":          "404 NotFound\n",
+		"not-found":         "404 NotFound\n",
+		"Not Found":         "404 NotFound\n",
+		"request time-out":  "408 Request Time-out\n",
+		"RequestTimeout":    "408 Request Time-out\n",
+		"ServerTimeout":     "504 ServerTimeout\n", // the documentation's
+		"Gateway Timeout":   "504 ServerTimeout\n", // net/http's
+		"ok":                "200 OK\n",
+		"Too many requests": "429 TooManyRequests\n",
+	} {
+		code, stdout, stderr := ask(arg)
+		require.Zero(t, code, stderr)
+		assert.True(t, strings.HasPrefix(stdout, want), "%s: %s", arg, stdout)
+	}
+}
+
+func TestWithoutAnArgumentTheWholeTableIsPrinted(t *testing.T) {
+	code, stdout, stderr := ask()
+	assert.Zero(t, code)
+	assert.Empty(t, stderr)
+	lines := strings.Split(strings.TrimSuffix(stdout, "\n"), "\n")
+	assert.Len(t, lines, 1+41)
+	assert.Regexp(t, `^CODE +TITLE +REPEAT +TRANSPORT$`, lines[0])
+	assert.Regexp(t, `\n304 +Not Modified +unstated +response\n`, stdout)
+	assert.Regexp(t, `\n404 +NotFound +not without modifications +\*StatusError\n`, stdout)
+	assert.Regexp(t, `\n408 +Request Time-out +at any later time +sent again, then \*StatusError\n`, stdout)
+	assert.Regexp(t, `\n429 +TooManyRequests +after Retry-After +sent again, then \*StatusError\n`, stdout)
+	for _, line := range lines {
+		assert.LessOrEqual(t, len(line), 100, line)
+	}
+}
+
+func TestWhatIsNoStatusCodeIsRefusedWithAdvice(t *testing.T) {
+	const advice = "Without an argument, explain lists the documented codes and their titles.\n"
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"nonsense"}, "\"nonsense\" is neither a status code nor the title of one\n"},
+		{[]string{""}, "\"\" is neither a status code nor the title of one\n"},
+		{[]string{"42"}, "\"42\" is not a status code: these have three digits, from 100 on\n"},
+		{[]string{"1000"}, "\"1000\" is not a status code: these have three digits, from 100 on\n"},
+		{[]string{"-5"}, "\"-5\" is not a status code: these have three digits, from 100 on\n"},
+		{[]string{"404", "no\nsense", "0"}, "\"no\\nsense\" is neither a status code nor the title of one\n" +
+			"\"0\" is not a status code: these have three digits, from 100 on\n"},
+	} {
+		code, stdout, stderr := ask(c.args...)
+		assert.Equal(t, 2, code)
+		assert.Empty(t, stdout)
+		assert.Equal(t, c.want+advice, stderr)
+	}
+}
+
+func TestHelpShowsHowToAsk(t *testing.T) {
+	for _, flag := range []string{"-h", "-help", "--help"} {
+		code, stdout, stderr := ask(flag)
+		assert.Zero(t, code)
+		assert.Empty(t, stderr)
+		assert.Contains(t, stdout, "go run ./examples/explain 503")
+	}
+}
