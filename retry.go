@@ -261,10 +261,9 @@ func seconds(n int64) time.Duration {
 	return time.Duration(n) * time.Second
 }
 
-// untilCeil returns the time from one date to another in whole seconds,
-// rounded up, 0 if it has passed.
+// untilCeil returns the time from one date to another, rounded up to seconds.
 func untilCeil(at, from time.Time) time.Duration {
-	d := max(at.Sub(from), 0)
+	d := at.Sub(from)
 	if rest := d % time.Second; rest > 0 {
 		d = seconds(int64(d/time.Second) + 1)
 	}

@@ -115,7 +115,7 @@ func TestTheWaitCountsFromTheArrivalOfTheHeader(t *testing.T) {
 func TestTheDefaultScheduleIsExponentialAndBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		want := []time.Duration{1, 2, 4, 8, 16, 30, 30}
-		var reached bool
+		var reached, shorter, longer bool
 		for range 100 {
 			base := script(answer(429, ""))
 			_, err := (&iamhttp.Transport{Base: base}).RoundTrip(newRequest(t, "GET", ""))
@@ -124,8 +124,11 @@ func TestTheDefaultScheduleIsExponentialAndBounded(t *testing.T) {
 				require.GreaterOrEqual(t, gap, want[i]*time.Second/2)
 				require.LessOrEqual(t, gap, min(want[i]*time.Second*3/2+1, 30*time.Second))
 				reached = reached || gap == 30*time.Second
+				shorter = shorter || gap < want[i]*time.Second*9/10
+				longer = longer || gap > want[i]*time.Second*11/10
 			}
 		}
+		assert.True(t, shorter && longer, "random around the nominal interval")
 		assert.True(t, reached, "the bound is applied after the draw")
 	})
 }
@@ -478,6 +481,7 @@ func TestARetryableClientFollowsTheSameRules(t *testing.T) {
 					return
 				}
 				require.ErrorIs(t, err, tt.code)
+				assert.Nil(t, resp, "never both")
 				e := statusError(t, err)
 				assert.Equal(t, tt.stop, e.Stop)
 				assert.Equal(t, tt.sends, e.Attempts)

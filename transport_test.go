@@ -422,6 +422,17 @@ func TestABodyThatCannotBeReplayedIsSentOnce(t *testing.T) {
 	})
 }
 
+func TestNoBodyNeedsNoGetBody(t *testing.T) {
+	for _, body := range []io.ReadCloser{nil, http.NoBody} {
+		req := newRequest(t, "POST", "")
+		req.Body, req.GetBody = body, nil
+		base := script(answer(429, ""), answer(200, ""))
+		_, err := (&iamhttp.Transport{Base: base, Backoff: zero}).RoundTrip(req)
+		require.NoError(t, err)
+		assert.Equal(t, body, base.sent[1].req.Body)
+	}
+}
+
 func TestGetBodyIsCalledOnlyWhenAllElseAllowsTheRepeat(t *testing.T) {
 	tests := map[string]struct {
 		step step

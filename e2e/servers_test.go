@@ -1,0 +1,183 @@
+// Package e2e tests the transport against a real OpenStack Keystone, directly
+// and through nginx and HAProxy. See README.md for how to start them.
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp"
+)
+
+// The ports of the script servers, in its order.
+const (
+	keystone = iota
+	nginx
+	nginxLimited
+	haproxy
+	haproxyLimited
+	haproxyBuffered
+	upstream // served by a test
+	hang     // served by a test: accepts and never answers
+)
+
+func address(t testing.TB, server int) string {
+	t.Helper()
+	first := 15000
+	if s := os.Getenv("IAMHTTP_E2E_PORT"); s != "" {
+		var err error
+		first, err = strconv.Atoi(s)
+		require.NoError(t, err, "IAMHTTP_E2E_PORT")
+	}
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(first+server))
+}
+
+// at returns the URL of a server. Without the servers the test is skipped, or
+// fails if IAMHTTP_E2E says that they are required.
+func at(t testing.TB, server int) string {
+	t.Helper()
+	c, err := net.Dial("tcp", address(t, keystone))
+	if err != nil {
+		if os.Getenv("IAMHTTP_E2E") == "required" {
+			t.Fatal("the servers do not run: ", err)
+		}
+		t.Skip("the servers do not run: start them with e2e/servers up, or let e2e/run do it all")
+	}
+	c.Close()
+	return "http://" + address(t, server)
+}
+
+// fronts are the ways to Keystone.
+var fronts = map[string]int{"Keystone itself": keystone, "nginx": nginx, "HAProxy": haproxy}
+
+// client returns an http.Client over tr, with connections of its own.
+func client(t testing.TB, tr *iamhttp.Transport) *http.Client {
+	base := http.DefaultTransport.(*http.Transport).Clone()
+	t.Cleanup(base.CloseIdleConnections)
+	tr.Base = base
+	return &http.Client{Transport: tr}
+}
+
+// iam is a session with a Keystone.
+type iam struct {
+	http  *http.Client
+	url   string
+	token string
+}
+
+const (
+	adminPassword = "e2e-admin-password"
+	nobodysID     = "0123456789abcdef0123456789abcdef"
+)
+
+type object = map[string]any
+
+// login opens a session; project "" is the user's own default.
+func login(t testing.TB, c *http.Client, url, user, password, project string) (*iam, error) {
+	t.Helper()
+	auth := object{"identity": object{
+		"methods":  []string{"password"},
+		"password": object{"user": object{"name": user, "password": password, "domain": object{"name": "Default"}}},
+	}}
+	if project != "" {
+		auth["scope"] = object{"project": object{"name": project, "domain": object{"name": "Default"}}}
+	}
+	s := &iam{http: c, url: url}
+	resp, err := s.do(t, "POST", "/v3/auth/tokens", object{"auth": auth})
+	if err != nil {
+		return nil, err
+	}
+	require.Equal(t, 201, resp.StatusCode)
+	s.token = resp.Header.Get("X-Subject-Token")
+	require.NotEmpty(t, s.token)
+	return s, nil
+}
+
+// admin opens a session that may do anything.
+func admin(t testing.TB, c *http.Client, url string) *iam {
+	t.Helper()
+	s, err := login(t, c, url, "admin", adminPassword, "admin")
+	require.NoError(t, err)
+	return s
+}
+
+// do sends a request and returns the response, its body decoded by decode.
+func (s *iam) do(t testing.TB, method, path string, body any) (*http.Response, error) {
+	t.Helper()
+	return s.doContext(t, t.Context(), method, path, body)
+}
+
+func (s *iam) doContext(t testing.TB, ctx context.Context, method, path string, body any) (*http.Response, error) {
+	t.Helper()
+	var b []byte
+	if body != nil {
+		var err error
+		b, err = json.Marshal(body)
+		require.NoError(t, err)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, s.url+path, bytes.NewReader(b))
+	require.NoError(t, err)
+	req.Header.Set("Content-Type", "application/json")
+	if s.token != "" {
+		req.Header.Set("X-Auth-Token", s.token)
+	}
+	resp, err := s.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	t.Cleanup(func() { resp.Body.Close() })
+	return resp, nil
+}
+
+// create makes a user or project and deletes it after the test.
+func (s *iam) create(t testing.TB, kind string, fields object) (id string) {
+	t.Helper()
+	resp, err := s.do(t, "POST", "/v3/"+kind+"s", object{kind: fields})
+	require.NoError(t, err)
+	require.Equal(t, 201, resp.StatusCode)
+	var answer map[string]struct{ ID string }
+	decode(t, resp, &answer)
+	id = answer[kind].ID
+	t.Cleanup(func() {
+		_, err := s.doContext(t, context.Background(), "DELETE", "/v3/"+kind+"s/"+id, nil)
+		require.NoError(t, err)
+	})
+	return id
+}
+
+func decode(t testing.TB, resp *http.Response, into any) {
+	t.Helper()
+	require.NoError(t, json.NewDecoder(resp.Body).Decode(into))
+}
+
+// unique returns a name that no other run has used.
+func unique(prefix string) string { return prefix + "-" + strings.ToLower(rand.Text()[:10]) }
+
+// report is what OnFailure was told.
+type report struct {
+	err  *iamhttp.StatusError
+	wait time.Duration
+}
+
+func (r report) String() string { return fmt.Sprintf("%v, again after %v", r.err, r.wait) }
+
+// reporting makes tr keep what it reports.
+func reporting(tr *iamhttp.Transport) *[]report {
+	reports := new([]report)
+	tr.OnFailure = func(_ context.Context, err *iamhttp.StatusError, wait time.Duration) {
+		*reports = append(*reports, report{err, wait})
+	}
+	return reports
+}
