@@ -119,19 +119,29 @@ func (e *StatusError) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// Is reports whether target is the Code of e.
+// Is reports whether target is the Code or the Reason of e.
 func (e *StatusError) Is(target error) bool {
-	c, ok := target.(Code)
-	return ok && c == e.Code
+	switch target := target.(type) {
+	case Code:
+		return target == e.Code
+	case Reason:
+		return target == e.Reason()
+	}
+	return false
 }
 
-// Unwrap returns Code and, if set, Cause: errors.As finds the code, errors.Is
-// the context's error behind a canceled wait.
+// Unwrap returns Code, the Reason if it is known, and Cause if it is set:
+// errors.As finds the first two, errors.Is the context's error behind a
+// canceled wait.
 func (e *StatusError) Unwrap() []error {
-	if e.Cause == nil {
-		return []error{e.Code}
+	errs := append(make([]error, 0, 3), e.Code)
+	if r := e.Reason(); r != ReasonUnknown {
+		errs = append(errs, r)
 	}
-	return []error{e.Code, e.Cause}
+	if e.Cause != nil {
+		errs = append(errs, e.Cause)
+	}
+	return errs
 }
 
 // Timeout reports whether time ran out: at the service (408, 504) or for the
@@ -207,6 +217,27 @@ func CheckResponse(resp *http.Response) error {
 	}
 	e := newStatusError(resp, resp.Request, time.Now())
 	e.peek(ctx, resp)
+	return e
+}
+
+// CheckProxyConnect makes a proxy's refusal of CONNECT a *StatusError, where
+// net/http would make it a text. Set it as OnProxyConnectResponse of the
+// http.Transport at the bottom:
+//
+//	base.OnProxyConnectResponse = iamhttp.CheckProxyConnect
+//
+// It returns nil for an answer from 100 to 399. Method is CONNECT, URL that of
+// the proxy. Only the header is used, because nothing bounds a read there. The
+// error has Attempts 0 and StopUnset, by which a Transport above tells it from
+// the final word of another: it repeats a 408 or 429 like any other, and
+// returns the rest as its own errors, in PassThrough too, as there is no
+// response.
+func CheckProxyConnect(_ context.Context, proxyURL *url.URL, _ *http.Request, connectRes *http.Response) error {
+	if succeeded(connectRes.StatusCode) {
+		return nil
+	}
+	e := newStatusError(connectRes, &http.Request{Method: http.MethodConnect, URL: proxyURL}, time.Now())
+	e.setBody(nil, connectRes.ContentLength != 0)
 	return e
 }
 

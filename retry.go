@@ -35,12 +35,21 @@ type failure struct {
 	limit      int       // of the attempts
 	repeated   bool      // a Transport below has repeated already
 	replayable bool      // the body can be sent again
+
+	connect *StatusError // it is a proxy that failed, and there is no response
 }
 
-// error is the error of f, without what the body says. The cause of
+// error is the error of f, with as much of the body as was read. The cause of
 // StopCanceled is found here.
-func (f *failure) error(stop StopReason, cause error) *StatusError {
-	e := newStatusError(f.resp, f.req, f.at)
+func (f *failure) error(stop StopReason, cause error, body []byte, truncated bool) *StatusError {
+	var e *StatusError
+	if f.connect != nil {
+		copied := *f.connect // each report tells how it stood then
+		e = &copied
+	} else {
+		e = newStatusError(f.resp, f.req, f.at)
+		e.setBody(body, truncated)
+	}
 	if stop == StopCanceled {
 		cause = ended(f.req)
 	}
@@ -50,13 +59,12 @@ func (f *failure) error(stop StopReason, cause error) *StatusError {
 
 // final is the error of f, whose body it reads and closes.
 func (f *failure) final(stop StopReason, cause error) *StatusError {
-	e := f.error(stop, cause)
 	d := maxBodyTime
 	if deadline, ok := f.req.Context().Deadline(); ok {
 		d = min(d, time.Until(deadline)/2)
 	}
-	e.setBody(readAndClose(f.req.Context(), f.resp, maxBody, d))
-	return e
+	body, truncated := readAndClose(f.req.Context(), f.resp, maxBody, d)
+	return f.error(stop, cause, body, truncated)
 }
 
 // decide says how long to wait, counted from f.at, before f is repeated, or
@@ -192,6 +200,17 @@ func ended(req *http.Request) error {
 	default:
 		return nil
 	}
+}
+
+// connectFailure returns the refusal of a proxy that CheckProxyConnect has made
+// an error, nil for any other error: one that a Transport below has returned
+// has attempts, and is the last word.
+func connectFailure(err error) *StatusError {
+	e, ok := errors.AsType[*StatusError](err)
+	if !ok || e.Method != http.MethodConnect || e.Attempts != 0 || e.Stop != StopUnset {
+		return nil
+	}
+	return e
 }
 
 // recoverable reports whether a request that got no answer is worth a second

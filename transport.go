@@ -78,8 +78,9 @@ type Transport struct {
 
 	// PassThrough returns the last response with its body unread instead of a
 	// *StatusError, which keeps the contract of http.RoundTripper. What is
-	// repeated stays the same. Only where no response is left, because the
-	// wait for a repeat was canceled, there is a *StatusError still.
+	// repeated stays the same. Only where there is no response, because the
+	// wait for a repeat was canceled or a proxy refused ([CheckProxyConnect]),
+	// there is a *StatusError still.
 	//
 	// If there is a Recorder or OnFailure, up to 64 KiB of the body are read
 	// ahead and put back.
@@ -176,14 +177,18 @@ type call struct {
 func (c *call) settle(resp *http.Response, err error) (*http.Response, error) {
 	for {
 		var again *http.Request
+		refused := connectFailure(err)
 		switch {
+		case refused != nil && !c.t.accepts(c.req.Context(), int(refused.Code)):
+			stand := &http.Response{StatusCode: int(refused.Code), Header: refused.Header, Body: http.NoBody}
+			again, resp, err = c.afterFailure(stand, refused)
 		case err != nil:
 			again, err = c.afterError(err)
 		case c.t.accepts(c.req.Context(), resp.StatusCode):
 			c.opts.recorder.record(nil)
 			return resp, nil
 		default:
-			again, resp, err = c.afterFailure(resp)
+			again, resp, err = c.afterFailure(resp, nil)
 		}
 		if again == nil {
 			return resp, err
@@ -195,8 +200,9 @@ func (c *call) settle(resp *http.Response, err error) (*http.Response, error) {
 }
 
 // afterFailure waits and returns the request to send again, or else what is to
-// be returned to the caller.
-func (c *call) afterFailure(resp *http.Response) (again *http.Request, _ *http.Response, _ error) {
+// be returned to the caller. connect is the refusal of a proxy, for which resp
+// only stands in.
+func (c *call) afterFailure(resp *http.Response, connect *StatusError) (again *http.Request, _ *http.Response, _ error) {
 	f := &failure{
 		req:        c.req,
 		resp:       resp,
@@ -204,6 +210,7 @@ func (c *call) afterFailure(resp *http.Response) (again *http.Request, _ *http.R
 		attempts:   c.sends,
 		limit:      c.limit(),
 		replayable: replayable(c.req),
+		connect:    connect,
 	}
 	// A Transport below leaves its count in the request that was answered.
 	if resp.Request != nil {
@@ -232,13 +239,10 @@ func (c *call) afterFailure(resp *http.Response) (again *http.Request, _ *http.R
 
 	data, truncated := discard(f, wait)
 	if c.observed() {
-		e := f.error(StopUnset, nil)
-		e.setBody(data, truncated)
-		c.report(e, wait)
+		c.report(f.error(StopUnset, nil, data, truncated), wait)
 	}
 	if c.wait(f.at.Add(wait)) != nil {
-		e := f.error(StopCanceled, nil)
-		e.setBody(data, truncated)
+		e := f.error(StopCanceled, nil, data, truncated)
 		c.opts.recorder.record(e)
 		return nil, nil, e
 	}
@@ -259,13 +263,13 @@ func discard(f *failure, wait time.Duration) (data []byte, truncated bool) {
 
 // finish returns a final failure in the form that the mode asks for.
 func (c *call) finish(f *failure, stop StopReason, cause error) (*http.Response, error) {
-	if !c.t.PassThrough || stop == StopCanceled {
+	if !c.t.PassThrough || stop == StopCanceled || f.connect != nil {
 		e := f.final(stop, cause)
 		c.report(e, 0)
 		return nil, e
 	}
 	if c.observed() {
-		e := f.error(stop, cause)
+		e := f.error(stop, cause, nil, false)
 		e.peek(c.req.Context(), f.resp)
 		c.report(e, 0)
 	}

@@ -1,0 +1,156 @@
+package iamhttp_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp"
+)
+
+// newProxy starts a proxy that answers CONNECT with the answers in turn, and
+// then connects.
+func newProxy(t *testing.T, answers ...string) (proxy *url.URL, asked *atomic.Int32) {
+	asked = new(atomic.Int32)
+	address, _ := rawServer(t, func(_ int, c net.Conn, r *bufio.Reader) {
+		req, err := http.ReadRequest(r)
+		if err != nil || !assert.Equal(t, "CONNECT", req.Method) {
+			return
+		}
+		if n := int(asked.Add(1)); n <= len(answers) {
+			fmt.Fprint(c, strings.ReplaceAll(answers[n-1], "\n", "\r\n"))
+			return
+		}
+		target, err := net.Dial("tcp", req.Host)
+		if !assert.NoError(t, err) {
+			return
+		}
+		defer target.Close()
+		fmt.Fprint(c, "HTTP/1.1 200 OK\r\n\r\n")
+		go io.Copy(target, r)
+		_, _ = io.Copy(c, target)
+	})
+	proxy, err := url.Parse(strings.Replace(address, "http://", "http://user:s3cr3t@", 1))
+	require.NoError(t, err)
+	return proxy, asked
+}
+
+// behind returns a client whose requests go through the proxy to a service.
+func behind(t *testing.T, proxy *url.URL, tr *iamhttp.Transport) (*http.Client, string) {
+	service := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		fmt.Fprint(w, "stored: ", string(b))
+	}))
+	t.Cleanup(service.Close)
+	base := service.Client().Transport.(*http.Transport).Clone()
+	t.Cleanup(base.CloseIdleConnections)
+	base.Proxy = http.ProxyURL(proxy)
+	base.OnProxyConnectResponse = iamhttp.CheckProxyConnect
+	tr.Base = base
+	return &http.Client{Transport: tr}, service.URL
+}
+
+func TestARefusalOfAProxyIsATypedError(t *testing.T) {
+	for code, answer := range map[int]string{
+		403: "HTTP/1.1 403 Forbidden\nX-Request-Id: r\nContent-Length: 0\n\n",
+		407: "HTTP/1.1 407 Proxy Authentication Required\nX-Request-Id: r\nProxy-Authenticate: Basic realm=x\nContent-Length: 6\n\nsorry!",
+		503: "HTTP/1.1 503 Service Unavailable\nX-Request-Id: r\nRetry-After: 1\n\n",
+	} {
+		for _, passThrough := range []bool{false, true} {
+			t.Run(fmt.Sprint(code, " pass-through ", passThrough), func(t *testing.T) {
+				proxy, asked := newProxy(t, answer, answer)
+				var stops []iamhttp.StopReason
+				client, service := behind(t, proxy, &iamhttp.Transport{PassThrough: passThrough, RepeatConnectionErrors: true,
+					OnFailure: func(_ context.Context, e *iamhttp.StatusError, _ time.Duration) { stops = append(stops, e.Stop) }})
+				ctx, rec := iamhttp.WithRecorder(t.Context())
+				req, err := http.NewRequestWithContext(ctx, "POST", service+"/v3/users?secret=1", strings.NewReader("x"))
+				require.NoError(t, err)
+				resp, err := client.Do(req)
+				assert.Nil(t, resp)
+				require.ErrorIs(t, err, iamhttp.Code(code))
+				e := statusError(t, err)
+				assert.Equal(t, "CONNECT", e.Method)
+				assert.Equal(t, "http://"+proxy.Host, e.URL, "the proxy's, without user info")
+				assert.Equal(t, "r", e.RequestID)
+				assert.Equal(t, 1, e.Attempts)
+				assert.Equal(t, iamhttp.StopNotRepeatable, e.Stop)
+				assert.Equal(t, code == 403, !e.Truncated, "the body is not read")
+				assert.Equal(t, code == 503, e.RetryAfter == time.Second)
+				assert.Equal(t, []iamhttp.StopReason{iamhttp.StopNotRepeatable}, stops)
+				last, _ := rec.Last()
+				assert.Same(t, e, last)
+				assert.EqualValues(t, 1, asked.Load())
+			})
+		}
+	}
+}
+
+func TestA429OfAProxyIsRepeated(t *testing.T) {
+	for _, code := range []int{408, 429} {
+		proxy, asked := newProxy(t, fmt.Sprintf("HTTP/1.1 %d x\nRetry-After: 0\nContent-Length: 0\n\n", code))
+		var failures []string
+		client, service := behind(t, proxy, &iamhttp.Transport{Backoff: zero,
+			OnFailure: func(_ context.Context, e *iamhttp.StatusError, _ time.Duration) {
+				failures = append(failures, fmt.Sprint(int(e.Code), e.Attempts, e.Stop))
+			}})
+		resp, err := client.Post(service, "text/plain", strings.NewReader("whole"))
+		require.NoError(t, err)
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		require.NoError(t, err)
+		assert.Equal(t, "stored: whole", string(body))
+		assert.EqualValues(t, 2, asked.Load())
+		assert.Equal(t, []string{fmt.Sprint(code, 1, iamhttp.StopUnset)}, failures)
+	}
+}
+
+func TestAProxyThatGoesOnThrottlingUsesUpTheAttempts(t *testing.T) {
+	const throttled = "HTTP/1.1 429 x\nContent-Length: 0\n\n"
+	proxy, asked := newProxy(t, throttled, throttled, throttled, throttled)
+	client, service := behind(t, proxy, &iamhttp.Transport{Backoff: zero, MaxAttempts: 3})
+	_, err := client.Get(service)
+	e := statusError(t, err)
+	assert.Equal(t, 3, e.Attempts)
+	assert.Equal(t, iamhttp.StopAttempts, e.Stop)
+	assert.EqualValues(t, 3, asked.Load())
+}
+
+func TestAnExpectedRefusalOfAProxyIsLeftAsItCame(t *testing.T) {
+	below := connectError(407)
+	tr := &iamhttp.Transport{Base: script(fail(below)), Expected: []iamhttp.Code{407},
+		OnFailure: func(context.Context, *iamhttp.StatusError, time.Duration) { t.Error("reported") }}
+	_, err := tr.RoundTrip(newRequest(t, "GET", ""))
+	assert.True(t, err == below)
+}
+
+func TestTheLastWordOfATransportBelowIsNoRefusalOfAProxy(t *testing.T) {
+	base := script(fail(connectError(429)))
+	tr := &iamhttp.Transport{Base: &iamhttp.Transport{Base: base, Backoff: zero, MaxAttempts: 2}, Backoff: zero, MaxAttempts: 5}
+	_, err := tr.RoundTrip(newRequest(t, "GET", ""))
+	assert.Equal(t, 2, statusError(t, err).Attempts)
+	assert.Equal(t, 2, base.count())
+}
+
+func TestAProxyThatConnectsIsNoFailure(t *testing.T) {
+	for _, code := range []int{200, 204, 302} {
+		assert.NoError(t, iamhttp.CheckProxyConnect(t.Context(), nil, nil, &http.Response{StatusCode: code}))
+	}
+	err := iamhttp.CheckProxyConnect(t.Context(), nil, nil, &http.Response{StatusCode: 407})
+	assert.Empty(t, statusError(t, err).URL)
+}
+
+func connectError(code int) error {
+	return iamhttp.CheckProxyConnect(context.Background(), &url.URL{Scheme: "http", Host: "proxy.example"}, nil, &http.Response{StatusCode: code})
+}
