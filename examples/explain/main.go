@@ -1,5 +1,6 @@
-// Command explain prints what the IAM API documents about status codes, and
-// what an iamhttp.Transport does with them.
+// Command explain prints what the IAM API documents about status codes, what
+// an iamhttp.Transport does with them, and which of the service's own error
+// codes call for a decision.
 package main
 
 import (
@@ -8,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -15,12 +17,13 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-const usage = `usage: go run ./examples/explain [code or title ...]
+const usage = `usage: go run ./examples/explain [code, title or service code ...]
 
 Prints what the IAM API documents about status codes, and what a Transport does
-with them:
+with them; of the service's own codes, what they ask of the caller:
   go run ./examples/explain 503
   go run ./examples/explain 429 NotFound "request time-out"
+  go run ./examples/explain IAM.0061 APIGW.0308 1109
 Without an argument it prints all documented codes, one line each.
 `
 
@@ -39,23 +42,59 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprint(stdout, usage)
 		return 0
 	}
-	var codes []int
+	codes := make([]int, len(args))
 	var errs []error
-	for _, arg := range args {
-		code, err := parse(arg)
-		codes, errs = append(codes, code), append(errs, err)
+	for i, arg := range args {
+		if !isServiceCode(arg) {
+			var err error
+			codes[i], err = parse(arg)
+			errs = append(errs, err)
+		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		fmt.Fprintf(stderr, "%v\nWithout an argument, explain lists the documented codes and their titles.\n", err)
 		return 2
 	}
-	for i, code := range codes {
+	for i, arg := range args {
 		if i > 0 {
 			fmt.Fprintln(stdout)
 		}
-		explain(stdout, iamhttp.Classify(code))
+		if isServiceCode(arg) {
+			explainService(stdout, strings.ToUpper(arg))
+		} else {
+			explain(stdout, iamhttp.Classify(codes[i]))
+		}
 	}
 	return 0
+}
+
+// serviceCode is how the service's own codes look: IAM.0061, APIGW.0308, 1109.
+var serviceCode = regexp.MustCompile(`^(?i:(IAM|APIGW?)\.[0-9]{4}|11[0-9]{2})$`)
+
+func isServiceCode(arg string) bool { return serviceCode.MatchString(arg) }
+
+// decisions are what the reasons ask of the caller.
+var decisions = map[iamhttp.Reason]string{
+	iamhttp.ReasonAccountLocked:      "wait until the account is unlocked; do not log in again, that prolongs it",
+	iamhttp.ReasonCredentialRejected: "use another password or access key",
+	iamhttp.ReasonCredentialExpired:  "get a new access key or temporary credential",
+	iamhttp.ReasonTokenExpired:       "log in again",
+	iamhttp.ReasonPermissionMissing:  "ask for the permission, or for access",
+	iamhttp.ReasonAlreadyExists:      "take what exists, or choose another name",
+	iamhttp.ReasonQuotaExceeded:      "delete something, or have the quota raised",
+	iamhttp.ReasonThrottled:          "come back later",
+	iamhttp.ReasonRegionFailover:     "go on with the region that takes over",
+}
+
+func explainService(w io.Writer, code string) {
+	reason := (&iamhttp.StatusError{ServiceCode: code}).Reason()
+	fmt.Fprintln(w, code)
+	if reason == iamhttp.ReasonUnknown {
+		field(w, "reason", "none that calls for a decision of its own: the status code and the message say it all")
+		return
+	}
+	field(w, "reason", reason.Error())
+	field(w, "decision", decisions[reason])
 }
 
 // parse returns the status code that an argument means, by number or by title.
@@ -74,7 +113,7 @@ func parse(arg string) (int, error) {
 			}
 		}
 	}
-	return 0, fmt.Errorf("%q is neither a status code nor the title of one", arg)
+	return 0, fmt.Errorf("%q is neither a status code, nor the title of one, nor a service code such as IAM.0061", arg)
 }
 
 // bare takes out what titles are written with and without.

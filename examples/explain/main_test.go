@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp"
 )
 
 func ask(args ...string) (code int, stdout, stderr string) {
@@ -106,12 +108,12 @@ func TestWhatIsNoStatusCodeIsRefusedWithAdvice(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"nonsense"}, "\"nonsense\" is neither a status code nor the title of one\n"},
-		{[]string{""}, "\"\" is neither a status code nor the title of one\n"},
+		{[]string{"nonsense"}, "\"nonsense\" is neither a status code, nor the title of one, nor a service code such as IAM.0061\n"},
+		{[]string{""}, "\"\" is neither a status code, nor the title of one, nor a service code such as IAM.0061\n"},
 		{[]string{"42"}, "\"42\" is not a status code: these have three digits, from 100 on\n"},
 		{[]string{"1000"}, "\"1000\" is not a status code: these have three digits, from 100 on\n"},
 		{[]string{"-5"}, "\"-5\" is not a status code: these have three digits, from 100 on\n"},
-		{[]string{"404", "no\nsense", "0"}, "\"no\\nsense\" is neither a status code nor the title of one\n" +
+		{[]string{"404", "no\nsense", "0"}, "\"no\\nsense\" is neither a status code, nor the title of one, nor a service code such as IAM.0061\n" +
 			"\"0\" is not a status code: these have three digits, from 100 on\n"},
 	} {
 		code, stdout, stderr := ask(c.args...)
@@ -127,5 +129,26 @@ func TestHelpShowsHowToAsk(t *testing.T) {
 		assert.Zero(t, code)
 		assert.Empty(t, stderr)
 		assert.Contains(t, stdout, "go run ./examples/explain 503")
+	}
+}
+
+func TestAServiceCodeIsExplained(t *testing.T) {
+	for arg, want := range map[string]string{
+		"IAM.0061":   "IAM.0061\n  reason      account locked\n  decision    wait until the account is unlocked; do not log in again, that prolongs it\n",
+		"iam.0061":   "IAM.0061\n  reason      account locked\n",
+		"APIGW.0308": "APIGW.0308\n  reason      throttled\n  decision    come back later\n",
+		"1109":       "1109\n  reason      already exists\n",
+		"IAM.0011":   "IAM.0011\n  reason      none that calls for a decision of its own",
+	} {
+		code, stdout, stderr := ask(arg)
+		assert.Zero(t, code)
+		assert.Empty(t, stderr)
+		assert.True(t, strings.HasPrefix(stdout, want), stdout)
+	}
+}
+
+func TestEveryReasonHasADecision(t *testing.T) {
+	for r := iamhttp.ReasonUnknown + 1; r <= iamhttp.ReasonRegionFailover; r++ {
+		assert.NotEmpty(t, decisions[r], r)
 	}
 }
