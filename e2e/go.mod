@@ -2,11 +2,16 @@ module github.com/iamhttp/iamhttp/e2e
 
 go 1.26.0
 
-replace github.com/iamhttp/iamhttp => ../
+replace (
+	github.com/iamhttp/iamhttp => ../
+	github.com/iamhttp/iamhttp/adapters/gophercloud => ../adapters/gophercloud
+)
 
 require (
 	github.com/cenkalti/backoff/v4 v4.3.0
+	github.com/gophercloud/gophercloud/v2 v2.15.0
 	github.com/iamhttp/iamhttp v0.0.0
+	github.com/iamhttp/iamhttp/adapters/gophercloud v0.0.0
 	github.com/stretchr/testify v1.12.1
 )
 

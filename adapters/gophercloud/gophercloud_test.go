@@ -1,0 +1,419 @@
+package iamgophercloud_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/gophercloud/gophercloud/v2"
+	"github.com/gophercloud/gophercloud/v2/openstack"
+	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/tokens"
+	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/users"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp"
+	iamgophercloud "github.com/iamhttp/iamhttp/adapters/gophercloud"
+)
+
+// keystone is a service that behaves like Keystone as far as gophercloud
+// looks: version discovery with a 300, tokens that expire, users.
+type keystone struct {
+	*httptest.Server
+
+	mu       sync.Mutex
+	requests []string // method and path of each
+	logins   int
+	token    string
+	locked   bool               // no more logins
+	faults   map[string][]fault // by method and path, used up one by one
+}
+
+type fault struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func newKeystone(t *testing.T) *keystone {
+	k := &keystone{faults: map[string][]fault{}}
+	k.Server = httptest.NewServer(k)
+	t.Cleanup(k.Close)
+	return k
+}
+
+func (k *keystone) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	call := r.Method + " " + r.URL.Path
+	k.requests = append(k.requests, call)
+	w.Header().Set("X-Openstack-Request-Id", fmt.Sprintf("req-%d", len(k.requests)))
+	w.Header().Set("Content-Type", "application/json")
+	fail := func(status int, message string) {
+		w.WriteHeader(status)
+		_ = json.NewEncoder(w).Encode(map[string]any{"error": map[string]any{"code": status, "message": message, "title": http.StatusText(status)}})
+	}
+	if f := k.faults[call]; len(f) > 0 {
+		k.faults[call] = f[1:]
+		for name, values := range f[0].header {
+			w.Header()[name] = values
+		}
+		w.WriteHeader(f[0].status)
+		fmt.Fprint(w, f[0].body)
+		return
+	}
+	if r.URL.Path == "/" {
+		w.WriteHeader(http.StatusMultipleChoices)
+		fmt.Fprintf(w, `{"versions":{"values":[{"id":"v3.14","status":"stable","links":[{"rel":"self","href":"%s/v3/"}]}]}}`, k.URL)
+		return
+	}
+	if call == "POST /v3/auth/tokens" {
+		if k.locked {
+			fail(401, "The account is locked.")
+			return
+		}
+		k.logins++
+		k.token = fmt.Sprintf("token-%d", k.logins)
+		w.Header().Set("X-Subject-Token", k.token)
+		w.WriteHeader(http.StatusCreated)
+		fmt.Fprintf(w, `{"token":{"expires_at":"2100-01-01T00:00:00.000000Z","catalog":[{"type":"identity","name":"keystone","endpoints":[{"interface":"public","region":"R","url":"%s/v3/"}]}]}}`, k.URL)
+		return
+	}
+	if r.Header.Get("X-Auth-Token") != k.token {
+		fail(401, "The request you have made requires authentication.")
+		return
+	}
+	switch call {
+	case "GET /v3/users/alice":
+		fmt.Fprint(w, `{"user":{"id":"alice","name":"alice"}}`)
+	case "POST /v3/users":
+		fail(409, "Conflict occurred attempting to store user.")
+	default:
+		fail(404, "Could not find it.")
+	}
+}
+
+func (k *keystone) expire() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.token = "another"
+}
+
+func (k *keystone) answer(call string, faults ...fault) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.faults[call] = faults
+}
+
+func (k *keystone) count(call string) int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	n := 0
+	for _, r := range k.requests {
+		if r == call {
+			n++
+		}
+	}
+	return n
+}
+
+// connect logs in.
+func connect(t *testing.T, k *keystone, tr *iamhttp.Transport, change ...func(*gophercloud.ProviderClient)) *gophercloud.ServiceClient {
+	t.Helper()
+	p, err := openstack.NewClient(k.URL)
+	require.NoError(t, err)
+	for _, f := range change {
+		f(p)
+	}
+	iamgophercloud.Configure(p, tr)
+	require.NoError(t, openstack.Authenticate(t.Context(), p, gophercloud.AuthOptions{
+		IdentityEndpoint: k.URL, Username: "admin", Password: "p", DomainName: "Default", AllowReauth: true,
+	}))
+	c, err := openstack.NewIdentityV3(p, gophercloud.EndpointOpts{})
+	require.NoError(t, err)
+	return c
+}
+
+func quick() *iamhttp.Transport {
+	return &iamhttp.Transport{Backoff: func() backoff.BackOff { return &backoff.ZeroBackOff{} }}
+}
+
+// both asserts that err is found as gophercloud's and as the typed error.
+func both(t *testing.T, err error, code int) *iamhttp.StatusError {
+	t.Helper()
+	assert.True(t, gophercloud.ResponseCodeIs(err, code), "%v", err)
+	var own gophercloud.ErrUnexpectedResponseCode
+	assert.True(t, errors.As(err, &own))
+	assert.ErrorIs(t, err, iamhttp.Code(code))
+	e, ok := errors.AsType[*iamhttp.StatusError](err)
+	require.True(t, ok)
+	return e
+}
+
+func TestLoggingInFollowsVersionDiscoveryWithIts300(t *testing.T) {
+	k := newKeystone(t)
+	connect(t, k, nil)
+	assert.Equal(t, []string{"GET /", "POST /v3/auth/tokens"}, k.requests)
+}
+
+func TestAFailureIsBothErrorsAtOnce(t *testing.T) {
+	k := newKeystone(t)
+	c := connect(t, k, nil)
+	_, err := users.Create(t.Context(), c, users.CreateOpts{Name: "x"}).Extract()
+	e := both(t, err, 409)
+	assert.Equal(t, "Conflict occurred attempting to store user.", e.Message)
+	assert.Equal(t, "POST", e.Method)
+	assert.Equal(t, k.URL+"/v3/users", e.URL)
+	assert.Equal(t, "req-3", e.RequestID)
+	assert.Contains(t, err.Error(), "Expected HTTP response code", "the text is gophercloud's")
+	assert.Equal(t, 1, k.count("POST /v3/users"))
+
+	_, err = users.Get(t.Context(), c, "nobody").Extract()
+	both(t, err, 404)
+}
+
+func TestA404ThatIsAnAnswerStaysOne(t *testing.T) {
+	k := newKeystone(t)
+	c := connect(t, k, nil)
+	valid, err := tokens.Validate(t.Context(), c, "some-token")
+	assert.NoError(t, err)
+	assert.False(t, valid)
+	member, err := users.IsMemberOfGroup(t.Context(), c, "group", "alice").Extract()
+	assert.NoError(t, err)
+	assert.False(t, member)
+}
+
+func TestAnExpiredTokenIsRenewedOnce(t *testing.T) {
+	k := newKeystone(t)
+	c := connect(t, k, nil)
+	k.expire()
+	_, err := users.Get(t.Context(), c, "alice").Extract()
+	require.NoError(t, err)
+	assert.Equal(t, 2, k.logins)
+	assert.Equal(t, 2, k.count("GET /v3/users/alice"))
+
+	t.Run("and what fails afterwards is typed", func(t *testing.T) {
+		k.expire()
+		_, err := users.Get(t.Context(), c, "nobody").Extract()
+		_, after := errors.AsType[*gophercloud.ErrErrorAfterReauthentication](err)
+		assert.True(t, after)
+		both(t, err, 404)
+	})
+	t.Run("a 401 that stays is not renewed for ever", func(t *testing.T) {
+		logins := k.logins
+		k.answer("GET /v3/users/alice", fault{status: 401}, fault{status: 401}, fault{status: 401}, fault{status: 401})
+		_, err := users.Get(t.Context(), c, "alice").Extract()
+		both(t, err, 401)
+		assert.Equal(t, logins+1, k.logins)
+	})
+}
+
+func TestAFailedRenewalIsTypedByTheRecorderAndByWrap(t *testing.T) {
+	k := newKeystone(t)
+	c := connect(t, k, nil)
+	k.expire()
+	k.mu.Lock()
+	k.locked = true
+	k.mu.Unlock()
+	ctx, rec := iamhttp.WithRecorder(t.Context())
+	_, err := users.Get(ctx, c, "alice").Extract()
+	_, unable := errors.AsType[*gophercloud.ErrUnableToReauthenticate](err)
+	require.True(t, unable, "%v", err)
+	for name, wrapped := range map[string]error{"Recorder": rec.Wrap(err), "Wrap": iamgophercloud.Wrap(err)} {
+		t.Run(name, func(t *testing.T) {
+			e, ok := errors.AsType[*iamhttp.StatusError](wrapped)
+			require.True(t, ok)
+			assert.ErrorIs(t, wrapped, iamhttp.ErrUnauthorized)
+			assert.ErrorIs(t, wrapped, err, "the original is found too")
+			if name == "Wrap" {
+				assert.Equal(t, "The account is locked.", e.Message)
+			}
+		})
+	}
+}
+
+func TestA429IsRepeatedByTheTransportAlone(t *testing.T) {
+	for name, header := range map[string]http.Header{"with Retry-After": {"Retry-After": {"0"}}, "without": nil} {
+		t.Run(name, func(t *testing.T) {
+			k := newKeystone(t)
+			waits := 0
+			tr := &iamhttp.Transport{
+				Backoff: func() backoff.BackOff { waits++; return backoff.NewConstantBackOff(time.Millisecond) },
+				OnFailure: func(_ context.Context, e *iamhttp.StatusError, wait time.Duration) {
+					assert.Equal(t, e.Stop == iamhttp.StopUnset, wait > 0, "no repeat without a wait")
+				},
+			}
+			c := connect(t, k, tr, func(p *gophercloud.ProviderClient) {
+				p.RetryBackoffFunc = func(context.Context, *gophercloud.ErrUnexpectedResponseCode, error, uint) error {
+					t.Error("gophercloud's own back-off is switched off")
+					return nil
+				}
+			})
+			throttled := fault{status: 429, header: header, body: `{"error_code":"APIG.0308","error_msg":"slow down"}`}
+			k.answer("GET /v3/users/alice", throttled, throttled)
+			_, err := users.Get(t.Context(), c, "alice").Extract()
+			require.NoError(t, err)
+			assert.Equal(t, 3, k.count("GET /v3/users/alice"))
+			assert.Equal(t, 1, waits)
+
+			k.answer("GET /v3/users/alice", slices.Repeat([]fault{throttled}, 100)...)
+			before := k.count("GET /v3/users/alice")
+			ctx, rec := iamhttp.WithRecorder(t.Context())
+			_, err = users.Get(ctx, c, "alice").Extract()
+			e := both(t, err, 429)
+			assert.Equal(t, iamhttp.ReasonThrottled, e.Reason())
+			assert.Equal(t, before+8, k.count("GET /v3/users/alice"))
+			last, _ := rec.Last()
+			assert.Equal(t, 8, last.Attempts, "which gophercloud does not know")
+			assert.Equal(t, iamhttp.StopAttempts, last.Stop)
+		})
+	}
+}
+
+func TestA503IsNotRepeated(t *testing.T) {
+	k := newKeystone(t)
+	c := connect(t, k, nil)
+	k.answer("GET /v3/users/alice", fault{status: 503, body: "<html>down</html>"})
+	_, err := users.Get(t.Context(), c, "alice").Extract()
+	both(t, err, 503)
+	assert.Equal(t, 1, k.count("GET /v3/users/alice"))
+}
+
+func TestARetryFuncGoesOnDeciding(t *testing.T) {
+	k := newKeystone(t)
+	var seen []error
+	c := connect(t, k, quick(), func(p *gophercloud.ProviderClient) {
+		p.RetryFunc = func(_ context.Context, _, _ string, _ *gophercloud.RequestOpts, err error, n uint) error {
+			seen = append(seen, err)
+			if gophercloud.ResponseCodeIs(err, 502) && n < 3 {
+				return nil
+			}
+			return err
+		}
+	})
+	bad := fault{status: 502}
+	k.answer("GET /v3/users/alice", bad, bad, bad)
+	_, err := users.Get(t.Context(), c, "alice").Extract()
+	both(t, err, 502)
+	assert.Equal(t, 3, k.count("GET /v3/users/alice"))
+	require.Len(t, seen, 3)
+	assert.IsType(t, gophercloud.ErrUnexpectedResponseCode{}, seen[0], "it sees gophercloud's own error")
+}
+
+func TestACallWithoutAnAnswerKeepsItsError(t *testing.T) {
+	k := newKeystone(t)
+	c := connect(t, k, nil)
+	k.Close()
+	_, err := users.Get(t.Context(), c, "alice").Extract()
+	require.Error(t, err)
+	_, ok := errors.AsType[*iamhttp.StatusError](err)
+	assert.False(t, ok)
+}
+
+func TestACanceledWaitIsBothTruths(t *testing.T) {
+	k := newKeystone(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	c := connect(t, k, &iamhttp.Transport{OnFailure: func(context.Context, *iamhttp.StatusError, time.Duration) { cancel() }})
+	k.answer("GET /v3/users/alice", fault{status: 429, header: http.Header{"Retry-After": {"60"}}})
+	_, err := users.Get(ctx, c, "alice").Extract()
+	assert.ErrorIs(t, err, context.Canceled)
+	assert.ErrorIs(t, err, iamhttp.ErrTooManyRequests)
+}
+
+func TestTheTransportThatWasThereBecomesTheBase(t *testing.T) {
+	p, err := openstack.NewClient("http://127.0.0.1:1/")
+	require.NoError(t, err)
+	own := &http.Transport{}
+	p.HTTPClient.Transport = own
+	tr := new(iamhttp.Transport)
+	iamgophercloud.Configure(p, tr)
+	assert.Same(t, own, tr.Base)
+	assert.True(t, tr.PassThrough)
+	assert.Same(t, tr, p.HTTPClient.Transport)
+
+	base := &http.Transport{}
+	iamgophercloud.Configure(p, &iamhttp.Transport{Base: base})
+	assert.Same(t, base, p.HTTPClient.Transport.(*iamhttp.Transport).Base)
+}
+
+func TestWrapSurvivesWhateverItIsGiven(t *testing.T) {
+	plain := errors.New("plain")
+	value := gophercloud.ErrUnexpectedResponseCode{Actual: 404, Method: "GET", URL: "https://user:p@iam.example/v3/users?q=1", Body: []byte(`{"error":{"message":"m"}}`)}
+	typed := iamhttp.NewStatusError(404, nil, nil)
+	var nilCode *gophercloud.ErrUnexpectedResponseCode
+	var nilReauth *gophercloud.ErrUnableToReauthenticate
+	for name, tt := range map[string]struct {
+		err   error
+		typed bool
+	}{
+		"a value":                     {value, true},
+		"a pointer":                   {&value, true},
+		"wrapped":                     {fmt.Errorf("x: %w", value), true},
+		"wrapped twice":               {fmt.Errorf("y: %w", fmt.Errorf("x: %w", &value)), true},
+		"joined":                      {errors.Join(plain, value), true},
+		"wrapped by Wrap already":     {iamgophercloud.Wrap(value), true},
+		"typed already":               {fmt.Errorf("x: %w", typed), true},
+		"after re-authentication":     {&gophercloud.ErrErrorAfterReauthentication{ErrOriginal: value}, true},
+		"no re-authentication":        {&gophercloud.ErrUnableToReauthenticate{ErrOriginal: value, ErrReauth: plain}, true},
+		"no re-authentication, empty": {&gophercloud.ErrUnableToReauthenticate{}, false},
+		"without an answer":           {plain, false},
+		"an empty one":                {gophercloud.ErrUnexpectedResponseCode{}, true},
+		"a URL that is none":          {gophercloud.ErrUnexpectedResponseCode{URL: "::\x00"}, true},
+		"a nil pointer":               {nilOf(nilCode), false},
+		"another nil pointer":         {nilOf(nilReauth), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := iamgophercloud.Wrap(tt.err)
+			e, ok := errors.AsType[*iamhttp.StatusError](got)
+			assert.Equal(t, tt.typed, ok)
+			if !ok {
+				assert.True(t, got == tt.err)
+				return
+			}
+			if _, had := errors.AsType[*iamhttp.StatusError](tt.err); had {
+				assert.True(t, got == tt.err)
+			}
+			assert.Equal(t, tt.err.Error(), got.Error())
+			if gophercloud.ResponseCodeIs(tt.err, 404) {
+				assert.True(t, gophercloud.ResponseCodeIs(got, 404))
+				if name != "typed already" {
+					assert.Equal(t, "https://iam.example/v3/users", e.URL)
+					assert.Equal(t, "m", e.Message)
+				}
+			}
+		})
+	}
+	assert.NoError(t, iamgophercloud.Wrap(nil))
+}
+
+// nilOf wraps a nil pointer of an error type, as careless code does.
+func nilOf(err error) error { return &holder{err} }
+
+type holder struct{ err error }
+
+func (*holder) Error() string   { return "holder" }
+func (h *holder) Unwrap() error { return h.err }
+
+func TestTheSuccessPathOfTheTransportAllocatesNothingMore(t *testing.T) {
+	resp := &http.Response{StatusCode: 200, Body: http.NoBody}
+	base := roundTripper(func(*http.Request) (*http.Response, error) { return resp, nil })
+	p := &gophercloud.ProviderClient{}
+	p.HTTPClient.Transport = base
+	iamgophercloud.Configure(p, nil)
+	req, err := http.NewRequestWithContext(t.Context(), "POST", "https://iam.example/", strings.NewReader("x"))
+	require.NoError(t, err)
+	assert.Zero(t, testing.AllocsPerRun(100, func() { _, _ = p.HTTPClient.Transport.RoundTrip(req) }))
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }

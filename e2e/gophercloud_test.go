@@ -1,0 +1,145 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gophercloud/gophercloud/v2"
+	"github.com/gophercloud/gophercloud/v2/openstack"
+	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/groups"
+	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/projects"
+	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/roles"
+	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/tokens"
+	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/users"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp"
+	iamgophercloud "github.com/iamhttp/iamhttp/adapters/gophercloud"
+)
+
+// stack logs in through a front with gophercloud and the adapter. Its catalog
+// would lead to Keystone itself; the endpoint is set to the front.
+func stack(t *testing.T, front string, tr *iamhttp.Transport, user, password string) (*gophercloud.ServiceClient, error) {
+	t.Helper()
+	p, err := openstack.NewClient(front + "/v3")
+	require.NoError(t, err)
+	if tr == nil {
+		tr = new(iamhttp.Transport)
+	}
+	client(t, tr)
+	iamgophercloud.Configure(p, tr)
+	err = openstack.Authenticate(t.Context(), p, gophercloud.AuthOptions{
+		IdentityEndpoint: front + "/v3", Username: user, Password: password, DomainName: "Default", AllowReauth: true,
+		Scope: &gophercloud.AuthScope{ProjectName: "admin", DomainName: "Default"},
+	})
+	if err != nil {
+		return nil, err
+	}
+	c, err := openstack.NewIdentityV3(p, gophercloud.EndpointOpts{Region: "RegionOne"})
+	require.NoError(t, err)
+	c.Endpoint = front + "/v3/"
+	return c, nil
+}
+
+// both asserts that err is gophercloud's error and the typed one.
+func both(t *testing.T, err error, code int, message string) {
+	t.Helper()
+	assert.True(t, gophercloud.ResponseCodeIs(err, code), "%v", err)
+	e, ok := errors.AsType[*iamhttp.StatusError](err)
+	require.True(t, ok, "%v", err)
+	assert.Equal(t, iamhttp.Code(code), e.Code)
+	assert.Contains(t, e.Message, message)
+	assert.Regexp(t, "^req-", e.RequestID)
+}
+
+func TestGophercloudWorksAsEverAndItsErrorsAreTyped(t *testing.T) {
+	for name, front := range fronts {
+		t.Run(name, func(t *testing.T) {
+			ctx, url := t.Context(), at(t, front)
+			c, err := stack(t, url, nil, "admin", adminPassword)
+			require.NoError(t, err)
+
+			project, err := projects.Create(ctx, c, projects.CreateOpts{Name: unique("project")}).Extract()
+			require.NoError(t, err)
+			t.Cleanup(func() { projects.Delete(context.Background(), c, project.ID) })
+			user, err := users.Create(ctx, c, users.CreateOpts{Name: unique("user"), Password: "p", DefaultProjectID: project.ID}).Extract()
+			require.NoError(t, err)
+			t.Cleanup(func() { users.Delete(context.Background(), c, user.ID) })
+			group, err := groups.Create(ctx, c, groups.CreateOpts{Name: unique("group")}).Extract()
+			require.NoError(t, err)
+			t.Cleanup(func() { groups.Delete(context.Background(), c, group.ID) })
+
+			member, err := users.IsMemberOfGroup(ctx, c, group.ID, user.ID).Extract()
+			require.NoError(t, err, "a 404 that is an answer")
+			assert.False(t, member)
+			require.NoError(t, users.AddToGroup(ctx, c, group.ID, user.ID).ExtractErr())
+			member, err = users.IsMemberOfGroup(ctx, c, group.ID, user.ID).Extract()
+			require.NoError(t, err)
+			assert.True(t, member)
+
+			pages, err := roles.List(c, roles.ListOpts{Name: "member"}).AllPages(ctx)
+			require.NoError(t, err)
+			found, err := roles.ExtractRoles(pages)
+			require.NoError(t, err)
+			require.NotEmpty(t, found)
+			require.NoError(t, roles.Assign(ctx, c, found[0].ID, roles.AssignOpts{UserID: user.ID, ProjectID: project.ID}).ExtractErr())
+
+			valid, err := tokens.Validate(ctx, c, "not-a-token")
+			require.NoError(t, err, "a 404 that is an answer")
+			assert.False(t, valid)
+
+			_, err = users.Create(ctx, c, users.CreateOpts{Name: user.Name}).Extract()
+			both(t, err, 409, "Duplicate entry found with name "+user.Name)
+			_, err = users.Get(ctx, c, nobodysID).Extract()
+			both(t, err, 404, "Could not find user")
+
+			_, err = stack(t, url, nil, "admin", "wrong")
+			both(t, err, 401, "requires authentication")
+		})
+	}
+}
+
+func TestGophercloudRenewsAnExpiredTokenOnce(t *testing.T) {
+	for name, front := range fronts {
+		t.Run(name, func(t *testing.T) {
+			c, err := stack(t, at(t, front), nil, "admin", adminPassword)
+			require.NoError(t, err)
+			require.NoError(t, tokens.Revoke(t.Context(), c, c.Token()).Err)
+			before := c.Token()
+			pages, err := users.List(c, nil).AllPages(t.Context())
+			require.NoError(t, err)
+			empty, err := pages.IsEmpty()
+			require.NoError(t, err)
+			assert.False(t, empty)
+			assert.NotEqual(t, before, c.Token())
+		})
+	}
+}
+
+func TestGophercloudWaitsOutARateLimit(t *testing.T) {
+	for name, front := range map[string]int{"nginx": nginxLimited, "HAProxy": haproxyLimited} {
+		t.Run(name, func(t *testing.T) {
+			var throttled atomic.Int32
+			c, err := stack(t, at(t, front), &iamhttp.Transport{OnFailure: func(_ context.Context, e *iamhttp.StatusError, wait time.Duration) {
+				throttled.Add(1)
+				assert.Equal(t, iamhttp.ErrTooManyRequests, e.Code)
+				assert.GreaterOrEqual(t, wait, time.Second)
+			}}, "admin", adminPassword)
+			require.NoError(t, err)
+			var wg sync.WaitGroup
+			for range 8 {
+				wg.Go(func() {
+					_, err := projects.List(c, nil).AllPages(t.Context())
+					assert.NoError(t, err)
+				})
+			}
+			wg.Wait()
+			assert.Positive(t, throttled.Load(), "the limit was not met")
+		})
+	}
+}
