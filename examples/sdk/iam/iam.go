@@ -1,0 +1,122 @@
+// Package iam is a small SDK for an IAM API, written on iamhttp's error mode:
+// no method looks at a status code, and every failure of the service reaches
+// the caller as a *iamhttp.StatusError.
+package iam
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+
+	"github.com/iamhttp/iamhttp"
+)
+
+// A Client speaks to one IAM endpoint. It is safe for concurrent use.
+//
+// Its errors name what was tried and wrap what went wrong: a
+// *iamhttp.StatusError if the service answered, the error of the connection or
+// the context otherwise.
+type Client struct {
+	endpoint, token string
+	http            *http.Client
+}
+
+// New returns a client for the endpoint, which ends in /v3. If t is nil, a
+// Transport with its defaults is used.
+func New(endpoint, token string, t *iamhttp.Transport) *Client {
+	if t == nil {
+		t = new(iamhttp.Transport)
+	}
+	return &Client{endpoint: endpoint, token: token, http: &http.Client{Transport: t}}
+}
+
+// A User is an account of the service.
+type User struct {
+	ID      string `json:"id,omitempty"`
+	Name    string `json:"name"`
+	Enabled bool   `json:"enabled"`
+}
+
+// CreateUser creates an enabled user. A name that is taken is an error that
+// errors.Is finds as iamhttp.ErrConflict or, of services that answer a 400, as
+// iamhttp.ReasonAlreadyExists.
+func (c *Client) CreateUser(ctx context.Context, name string) (*User, error) {
+	var answer struct{ User User }
+	err := c.do(ctx, "POST", "/users", map[string]User{"user": {Name: name, Enabled: true}}, &answer)
+	if err != nil {
+		return nil, fmt.Errorf("create user %q: %w", name, err)
+	}
+	return &answer.User, nil
+}
+
+// FindUser returns the user with the name, or nil if there is none.
+func (c *Client) FindUser(ctx context.Context, name string) (*User, error) {
+	var answer struct{ Users []User }
+	if err := c.do(ctx, "GET", "/users?name="+url.QueryEscape(name), nil, &answer); err != nil {
+		return nil, fmt.Errorf("find user %q: %w", name, err)
+	}
+	if len(answer.Users) == 0 {
+		return nil, nil
+	}
+	return &answer.Users[0], nil
+}
+
+// HasUser reports whether there is a user with the id. Here a 404 is an
+// answer, so that nobody has to tell it from a failure.
+func (c *Client) HasUser(ctx context.Context, id string) (bool, error) {
+	ctx = iamhttp.WithExpected(ctx, iamhttp.ErrNotFound)
+	resp, err := c.send(ctx, "HEAD", "/users/"+url.PathEscape(id), nil)
+	if err != nil {
+		return false, fmt.Errorf("look for user %q: %w", id, err)
+	}
+	resp.Body.Close()
+	return resp.StatusCode != http.StatusNotFound, nil
+}
+
+// DeleteUser deletes a user for good.
+func (c *Client) DeleteUser(ctx context.Context, id string) error {
+	if err := c.do(ctx, "DELETE", "/users/"+url.PathEscape(id), nil, nil); err != nil {
+		return fmt.Errorf("delete user %q: %w", id, err)
+	}
+	return nil
+}
+
+// do sends a request and decodes the answer into result, unless that is nil.
+func (c *Client) do(ctx context.Context, method, path string, body, result any) error {
+	resp, err := c.send(ctx, method, path, body)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if result == nil {
+		return nil
+	}
+	return json.NewDecoder(resp.Body).Decode(result)
+}
+
+func (c *Client) send(ctx context.Context, method, path string, body any) (*http.Response, error) {
+	var r io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		r = bytes.NewReader(b) // which http.NewRequest can replay after a 429
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.endpoint+path, r)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("X-Auth-Token", c.token)
+	resp, err := c.http.Do(req)
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
+		err = wrapped.Err // its text has the query, and the method says less than the SDK's own
+	}
+	return resp, err
+}

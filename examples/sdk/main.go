@@ -1,0 +1,135 @@
+// Sdk is a program on top of a small IAM SDK: it makes sure that some users
+// exist. The SDK, in the folder iam, is written on iamhttp; the program meets
+// it only in the errors.
+//
+//	go run ./examples/sdk alice bob alice
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+
+	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/examples/sdk/iam"
+)
+
+// users is what the program needs of the SDK, so that its tests can do without
+// a service.
+type users interface {
+	CreateUser(ctx context.Context, name string) (*iam.User, error)
+	FindUser(ctx context.Context, name string) (*iam.User, error)
+}
+
+// ensure returns the user with the name, and creates it if need be.
+func ensure(ctx context.Context, u users, name string) (user *iam.User, created bool, err error) {
+	user, err = u.CreateUser(ctx, name)
+	switch {
+	case err == nil:
+		return user, true, nil
+	case errors.Is(err, iamhttp.ErrConflict), errors.Is(err, iamhttp.ReasonAlreadyExists): // a 400 of some services
+		user, err = u.FindUser(ctx, name)
+		if err == nil && user == nil {
+			err = fmt.Errorf("user %q exists, but cannot be seen from here", name)
+		}
+		return user, false, err
+	}
+	return nil, false, err
+}
+
+// advice says what a person can do about an error.
+func advice(err error) string {
+	switch {
+	case errors.Is(err, iamhttp.ReasonAccountLocked):
+		return "wait until the account is unlocked"
+	case errors.Is(err, iamhttp.ErrUnauthorized):
+		return "log in again"
+	case errors.Is(err, iamhttp.ErrForbidden):
+		return "ask for the permission to create users"
+	case errors.Is(err, iamhttp.ReasonQuotaExceeded):
+		return "delete a user, or have the quota raised"
+	}
+	if e, ok := errors.AsType[*iamhttp.StatusError](err); ok {
+		if e.RetryAfter > 0 {
+			return fmt.Sprintf("try again in %v", e.RetryAfter)
+		}
+		return "ask the operators, and name request " + e.RequestID
+	}
+	return "check the connection"
+}
+
+func main() {
+	service := httptest.NewServer(serviceWithAQuota(3))
+	defer service.Close()
+	os.Exit(run(context.Background(), iam.New(service.URL+"/v3", "token", nil), os.Args[1:], os.Stdout))
+}
+
+// run returns the exit code.
+func run(ctx context.Context, u users, names []string, out io.Writer) int {
+	if len(names) == 0 {
+		fmt.Fprintln(out, "usage: go run ./examples/sdk name ...")
+		return 2
+	}
+	for _, name := range names {
+		user, created, err := ensure(ctx, u, name)
+		switch {
+		case err != nil:
+			fmt.Fprintf(out, "%s: %v\n  %s\n", name, err, advice(err))
+			return 1
+		case created:
+			fmt.Fprintf(out, "%s: created, id %s\n", name, user.ID)
+		default:
+			fmt.Fprintf(out, "%s: exists, id %s\n", name, user.ID)
+		}
+	}
+	return 0
+}
+
+// serviceWithAQuota is an IAM service in this process, whose codes are those
+// of the real one: "already exists" and "no more users" are a 400 there.
+func serviceWithAQuota(quota int) http.Handler {
+	var names []string
+	find := func(name string) string {
+		for i, n := range names {
+			if n == name {
+				return fmt.Sprintf(`{"id":"%d","name":%q,"enabled":true}`, i+1, n)
+			}
+		}
+		return ""
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v3/users", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `{"users":[%s]}`, find(r.FormValue("name")))
+	})
+	mux.HandleFunc("POST /v3/users", func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		name := nameIn(body)
+		w.Header().Set("X-Request-Id", "req-1")
+		switch {
+		case find(name) != "":
+			w.WriteHeader(http.StatusBadRequest)
+			fmt.Fprint(w, `{"error_code":"1109","error_msg":"The username already exists."}`)
+		case len(names) == quota:
+			w.WriteHeader(http.StatusBadRequest)
+			fmt.Fprint(w, `{"error_code":"1115","error_msg":"The number of IAM users has reached the maximum allowed limit."}`)
+		default:
+			names = append(names, name)
+			w.WriteHeader(http.StatusCreated)
+			fmt.Fprintf(w, `{"user":%s}`, find(name))
+		}
+	})
+	return mux
+}
+
+func nameIn(body []byte) string {
+	var in struct{ User iam.User }
+	if json.Unmarshal(body, &in) != nil {
+		return ""
+	}
+	return in.User.Name
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/examples/sdk/iam"
+)
+
+// fake is the SDK without a service: its errors are iamhttp's.
+type fake struct {
+	createErr, findErr error
+	found              *iam.User
+}
+
+func (f fake) CreateUser(context.Context, string) (*iam.User, error) {
+	return &iam.User{ID: "new"}, f.createErr
+}
+func (f fake) FindUser(context.Context, string) (*iam.User, error) { return f.found, f.findErr }
+
+func TestEnsureCreatesOrFinds(t *testing.T) {
+	taken := &iamhttp.StatusError{Code: iamhttp.ErrBadRequest, ServiceCode: "1109"}
+	there := &iam.User{ID: "old"}
+	for name, tt := range map[string]struct {
+		users   fake
+		id      string
+		created bool
+		err     error
+	}{
+		"new":                         {fake{}, "new", true, nil},
+		"a conflict":                  {fake{createErr: &iamhttp.StatusError{Code: 409}, found: there}, "old", false, nil},
+		"a 400 that is a conflict":    {fake{createErr: taken, found: there}, "old", false, nil},
+		"another 400":                 {fake{createErr: &iamhttp.StatusError{Code: 400}, found: there}, "", false, iamhttp.ErrBadRequest},
+		"taken, and the search fails": {fake{createErr: taken, findErr: &iamhttp.StatusError{Code: 403}}, "", false, iamhttp.ErrForbidden},
+	} {
+		t.Run(name, func(t *testing.T) {
+			user, created, err := ensure(t.Context(), tt.users, "x")
+			assert.ErrorIs(t, err, tt.err)
+			assert.Equal(t, tt.created, created)
+			if tt.err == nil {
+				assert.Equal(t, tt.id, user.ID)
+			}
+		})
+	}
+	_, _, err := ensure(t.Context(), fake{createErr: taken}, "x")
+	assert.ErrorContains(t, err, "cannot be seen")
+}
+
+func TestAdviceFitsTheError(t *testing.T) {
+	for want, err := range map[string]error{
+		"wait until the account is unlocked":     &iamhttp.StatusError{Code: 401, ServiceCode: "IAM.0061"},
+		"log in again":                           &iamhttp.StatusError{Code: 401},
+		"ask for the permission to create users": &iamhttp.StatusError{Code: 403},
+		"delete a user, or have the quota":       &iamhttp.StatusError{Code: 400, ServiceCode: "1115"},
+		"try again in 1m0s":                      &iamhttp.StatusError{Code: 429, RetryAfter: time.Minute},
+		"name request r":                         &iamhttp.StatusError{Code: 500, RequestID: "r"},
+		"check the connection":                   errors.New("connection refused"),
+	} {
+		assert.Contains(t, advice(err), want)
+	}
+}
+
+func TestTheProgramEndToEnd(t *testing.T) {
+	service := httptest.NewServer(serviceWithAQuota(2))
+	defer service.Close()
+	client := iam.New(service.URL+"/v3", "token", nil)
+	var out strings.Builder
+	assert.Equal(t, 1, run(t.Context(), client, []string{"alice", "bob", "alice", "carol"}, &out))
+	assert.Equal(t, `alice: created, id 1
+bob: created, id 2
+alice: exists, id 1
+carol: create user "carol": iam: 400 BadRequest: "The number of IAM users has reached the maximum allowed limit." (1115, request req-1, sent once: not repeatable)
+  delete a user, or have the quota raised
+`, out.String())
+	assert.Equal(t, 2, run(t.Context(), client, nil, &out))
+}
