@@ -352,8 +352,9 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 		return lowest // CheckRetry was replaced
 	}
 	c.ErrorHandler = func(resp *http.Response, err error, sent int) (*http.Response, error) {
-		if _, ok := err.(*StatusError); ok { // CheckRetry's own, not one from below
-			return nil, err
+		if e, ok := err.(*StatusError); ok { // CheckRetry's own; one from below is wrapped
+			e.Attempts = max(e.Attempts, sent)
+			return nil, e
 		}
 		if err != nil || resp == nil {
 			return resp, err

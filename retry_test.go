@@ -575,6 +575,15 @@ func TestARetryableClientKeepsItsPrepareRetry(t *testing.T) {
 	})
 }
 
+func TestARetryableClientWhosePrepareRetryIsReplacedStillCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := retryable(&iamhttp.Transport{}, script(answer(429, ""), answer(429, ""), answer(404, "")))
+		c.PrepareRetry = func(*http.Request) error { return nil }
+		_, err := c.Get("https://iam.example/")
+		assert.Equal(t, 3, statusError(t, err).Attempts)
+	})
+}
+
 func TestARetryableClientWithMoreRetriesThanTheTransportGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := script(answer(429, ""))
