@@ -37,7 +37,8 @@ type StatusError struct {
 	Stop        StopReason    // why it was not, or no longer, repeated
 	// Cause is what ended the call beside the answer. For StopCanceled it
 	// wraps ctx.Err() and, where that differs, context.Cause(ctx); for
-	// StopBodyNotReplayable it is the error of GetBody. Otherwise nil.
+	// StopBodyNotReplayable it is the error of GetBody, for StopGate that of the
+	// Gate, a *GateError as a rule. Otherwise nil.
 	Cause error `json:"-"`
 }
 
@@ -172,7 +173,7 @@ const (
 	StopWaitTooLong                         // the service asked for more than MaxWait
 	StopDeadline                            // the wait would not end before the context's deadline
 	StopCanceled                            // the context ended before or during the wait
-	StopGate                                // a gate refused to let the request out
+	StopGate                                // the Gate refused; Attempts 0 means that nothing was sent
 )
 
 // String describes the reason in a few words.
@@ -261,10 +262,14 @@ func newStatusError(resp *http.Response, req *http.Request, at time.Time) *Statu
 	e := &StatusError{Code: Code(resp.StatusCode), Header: resp.Header.Clone()}
 	e.RetryAfter, _ = retryAfter(resp.Header, at)
 	if req != nil {
-		e.Method = cmp.Or(req.Method, http.MethodGet)
-		e.URL = redact(req.URL)
+		e.ofRequest(req)
 	}
 	return e
+}
+
+func (e *StatusError) ofRequest(req *http.Request) {
+	e.Method = cmp.Or(req.Method, http.MethodGet)
+	e.URL = redact(req.URL)
 }
 
 // redact returns u without user info, query and fragment. Opaque goes too: it

@@ -35,6 +35,7 @@ type failure struct {
 	limit      int       // of the attempts
 	repeated   bool      // a Transport below has repeated already
 	replayable bool      // the body can be sent again
+	gated      bool      // it was throttled, and the gate knows when to come back
 
 	connect *StatusError // it is a proxy that failed, and there is no response
 }
@@ -95,7 +96,10 @@ func (t *Transport) decide(f *failure, next func() time.Duration) (wait time.Dur
 	}
 	wait = min(interval, maxWait)
 	deadline, limited := ctx.Deadline()
-	if asked > 0 {
+	switch {
+	case f.gated:
+		wait = asked // the least: the gate makes it longer for those whose turn comes later
+	case asked > 0:
 		// Never earlier than asked. The jitter on top keeps callers that were
 		// told the same time from coming back as the same herd; it grows with
 		// the schedule, and is drawn from what the deadline leaves, not cut to

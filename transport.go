@@ -79,17 +79,30 @@ type Transport struct {
 	// PassThrough returns the last response with its body unread instead of a
 	// *StatusError, which keeps the contract of http.RoundTripper. What is
 	// repeated stays the same. Only where there is no response, because the
-	// wait for a repeat was canceled or a proxy refused ([CheckProxyConnect]),
-	// there is a *StatusError still.
+	// wait for a repeat was canceled, or the Gate or a proxy refused
+	// ([CheckProxyConnect]), there is a *StatusError still.
 	//
 	// If there is a Recorder or OnFailure, up to 64 KiB of the body are read
 	// ahead and put back.
 	PassThrough bool
 
+	// Gate, if not nil, decides when the requests of one account may leave, so
+	// that a limit that one call meets is known to all; see [AdaptiveGate]. The
+	// Transport then neither waits out a 429 itself nor adds anything to
+	// Retry-After: it tells the gate and asks it again. MaxAttempts, MaxWait and
+	// the deadline of the call hold as before. If nil, every call is on its own.
+	Gate Gate
+
+	// GateKey returns what names the account whose limit a request counts
+	// against. It must not be empty. If nil, it is the host of the URL; set
+	// GateKey where one host serves several accounts, or several hosts share
+	// the limit of one.
+	GateKey func(*http.Request) string
+
 	// OnFailure, if not nil, is called once for each failing answer in both
 	// modes, before RoundTrip goes on. If err.Stop is StopUnset, the request
 	// will be sent again after wait, counted from the arrival of the answer,
-	// which may be 0; otherwise the answer is final and wait is 0. ctx is that
+	// which may be 0, or later if a Gate says so; otherwise the answer is final and wait is 0. ctx is that
 	// of the request. A wait that is canceled later is not reported again.
 	OnFailure func(ctx context.Context, err *StatusError, wait time.Duration)
 }
@@ -111,12 +124,17 @@ var errNoAnswer = errors.New("iam: Base returned neither response nor error")
 // from a later send, the request may have been processed; the failures before
 // it went to OnFailure and to the Recorder.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := t.send(req)
+	key, err := t.gateKey(req)
+	if err != nil {
+		closeBody(req)
+		return nil, err
+	}
+	resp, err := t.send(req, key, 0)
 	if err == nil && succeeded(resp.StatusCode) {
 		optionsOf(req.Context()).recorder.record(nil)
 		return resp, nil
 	}
-	c := call{t: t, opts: optionsOf(req.Context()), req: req, sent: req, sends: 1}
+	c := call{t: t, opts: optionsOf(req.Context()), req: req, key: key, sent: req, sends: 1}
 	return c.settle(resp, err)
 }
 
@@ -138,9 +156,17 @@ func (t *Transport) base() http.RoundTripper {
 	return http.DefaultTransport
 }
 
-// send makes one send and an orderly answer of what Base makes of it: either a
-// response with a body, or an error.
-func (t *Transport) send(req *http.Request) (*http.Response, error) {
+// send makes one send, through the gate if there is one.
+func (t *Transport) send(req *http.Request, key string, resend int) (*http.Response, error) {
+	if t.Gate != nil {
+		return t.sendGated(req, key, resend)
+	}
+	return t.sendNow(req)
+}
+
+// sendNow makes one send and an orderly answer of what Base makes of it: either
+// a response with a body, or an error.
+func (t *Transport) sendNow(req *http.Request) (*http.Response, error) {
 	resp, err := t.base().RoundTrip(req)
 	switch {
 	case err != nil:
@@ -167,15 +193,20 @@ type call struct {
 	t        *Transport
 	opts     options
 	req      *http.Request   // the caller's
+	key      string          // for the gate
 	sent     *http.Request   // the one that Base was given last
 	sends    int             // how often Base was given one
 	schedule backoff.BackOff // nil until the first repeat
+	latest   *StatusError    // with a gate: the failure that is about to be repeated
 }
 
 // settle takes what the latest send brought, and sends again until there is
 // something to return.
 func (c *call) settle(resp *http.Response, err error) (*http.Response, error) {
 	for {
+		if r, ok := err.(*refusal); ok {
+			return c.refused(r.err)
+		}
 		var again *http.Request
 		refused := connectFailure(err)
 		switch {
@@ -194,8 +225,8 @@ func (c *call) settle(resp *http.Response, err error) (*http.Response, error) {
 			return resp, err
 		}
 		c.sent = again
+		resp, err = c.t.send(again, c.key, c.sends)
 		c.sends++
-		resp, err = c.t.send(again)
 	}
 }
 
@@ -210,6 +241,7 @@ func (c *call) afterFailure(resp *http.Response, connect *StatusError) (again *h
 		attempts:   c.sends,
 		limit:      c.limit(),
 		replayable: replayable(c.req),
+		gated:      c.t.Gate != nil && resp.StatusCode == http.StatusTooManyRequests,
 		connect:    connect,
 	}
 	// A Transport below leaves its count in the request that was answered.
@@ -238,10 +270,15 @@ func (c *call) afterFailure(resp *http.Response, connect *StatusError) (again *h
 	}()
 
 	data, truncated := discard(f, wait)
-	if c.observed() {
-		c.report(f.error(StopUnset, nil, data, truncated), wait)
+	if c.observed() || c.t.Gate != nil {
+		c.latest = f.error(StopUnset, nil, data, truncated)
+		c.report(c.latest, wait)
 	}
-	if c.wait(f.at.Add(wait)) != nil {
+	until := f.at.Add(wait)
+	if f.gated {
+		until = f.at
+	}
+	if c.wait(until) != nil {
 		e := f.error(StopCanceled, nil, data, truncated)
 		c.opts.recorder.record(e)
 		return nil, nil, e
