@@ -345,6 +345,28 @@ func TestTheTransportThatWasThereBecomesTheBase(t *testing.T) {
 	assert.Same(t, base, p.HTTPClient.Transport.(*iamhttp.Transport).Base)
 }
 
+func TestOneTransportMayServeSeveralClients(t *testing.T) {
+	k := newKeystone(t)
+	tr := new(iamhttp.Transport)
+	c := connect(t, k, tr)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		_, err := users.Get(t.Context(), c, "alice").Extract()
+		assert.NoError(t, err)
+	})
+	connect(t, k, tr) // while the first one works: the race detector looks on
+	wg.Wait()
+}
+
+func TestConfiguringAClientAgainDoesNotPutTheTransportOnItself(t *testing.T) {
+	k := newKeystone(t)
+	tr := new(iamhttp.Transport)
+	c := connect(t, k, tr, func(p *gophercloud.ProviderClient) { iamgophercloud.Configure(p, tr) })
+	require.Nil(t, tr.Base)
+	_, err := users.Get(t.Context(), c, "alice").Extract()
+	assert.NoError(t, err)
+}
+
 func TestWrapSurvivesWhateverItIsGiven(t *testing.T) {
 	plain := errors.New("plain")
 	value := gophercloud.ErrUnexpectedResponseCode{Actual: 404, Method: "GET", URL: "https://user:p@iam.example/v3/users?q=1", Body: []byte(`{"error":{"message":"m"}}`)}
