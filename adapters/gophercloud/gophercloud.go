@@ -90,7 +90,11 @@ func statusError(err error) *iamhttp.StatusError {
 	}
 	// It does not unwrap, as it holds two failures. The later one says why the
 	// call failed for good.
-	if r, ok := errors.AsType[*gophercloud.ErrUnableToReauthenticate](err); ok && r != nil {
+	r, ok := errors.AsType[*gophercloud.ErrUnableToReauthenticate](err)
+	if value, isValue := errors.AsType[gophercloud.ErrUnableToReauthenticate](err); isValue {
+		r, ok = &value, true
+	}
+	if ok && r != nil {
 		if e := statusError(r.ErrReauth); e != nil {
 			return e
 		}

@@ -377,21 +377,23 @@ func TestWrapSurvivesWhateverItIsGiven(t *testing.T) {
 		err   error
 		typed bool
 	}{
-		"a value":                     {value, true},
-		"a pointer":                   {&value, true},
-		"wrapped":                     {fmt.Errorf("x: %w", value), true},
-		"wrapped twice":               {fmt.Errorf("y: %w", fmt.Errorf("x: %w", &value)), true},
-		"joined":                      {errors.Join(plain, value), true},
-		"wrapped by Wrap already":     {iamgophercloud.Wrap(value), true},
-		"typed already":               {fmt.Errorf("x: %w", typed), true},
-		"after re-authentication":     {&gophercloud.ErrErrorAfterReauthentication{ErrOriginal: value}, true},
-		"no re-authentication":        {&gophercloud.ErrUnableToReauthenticate{ErrOriginal: value, ErrReauth: plain}, true},
-		"no re-authentication, empty": {&gophercloud.ErrUnableToReauthenticate{}, false},
-		"without an answer":           {plain, false},
-		"an empty one":                {gophercloud.ErrUnexpectedResponseCode{}, true},
-		"a URL that is none":          {gophercloud.ErrUnexpectedResponseCode{URL: "::\x00"}, true},
-		"a nil pointer":               {nilOf(nilCode), false},
-		"another nil pointer":         {nilOf(nilReauth), false},
+		"a value":                          {value, true},
+		"a pointer":                        {&value, true},
+		"wrapped":                          {fmt.Errorf("x: %w", value), true},
+		"wrapped twice":                    {fmt.Errorf("y: %w", fmt.Errorf("x: %w", &value)), true},
+		"joined":                           {errors.Join(plain, value), true},
+		"wrapped by Wrap already":          {iamgophercloud.Wrap(value), true},
+		"typed already":                    {fmt.Errorf("x: %w", typed), true},
+		"after re-authentication":          {&gophercloud.ErrErrorAfterReauthentication{ErrOriginal: value}, true},
+		"no re-authentication":             {&gophercloud.ErrUnableToReauthenticate{ErrOriginal: value, ErrReauth: plain}, true},
+		"no re-authentication, as a value": {gophercloud.ErrUnableToReauthenticate{ErrOriginal: value, ErrReauth: plain}, true},
+		"no re-authentication, twice":      {&gophercloud.ErrUnableToReauthenticate{ErrReauth: gophercloud.ErrUnableToReauthenticate{ErrOriginal: value}}, true},
+		"no re-authentication, empty":      {&gophercloud.ErrUnableToReauthenticate{}, false},
+		"without an answer":                {plain, false},
+		"an empty one":                     {gophercloud.ErrUnexpectedResponseCode{}, true},
+		"a URL that is none":               {gophercloud.ErrUnexpectedResponseCode{URL: "::\x00"}, true},
+		"a nil pointer":                    {nilOf(nilCode), false},
+		"another nil pointer":              {nilOf(nilReauth), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := iamgophercloud.Wrap(tt.err)
