@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -277,6 +279,25 @@ func TestA429IsRepeatedByTheTransportAlone(t *testing.T) {
 			assert.Equal(t, iamhttp.StopAttempts, last.Stop)
 		})
 	}
+}
+
+func TestRetryAfterIsWaitedOutInFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sent []time.Time
+		p := &gophercloud.ProviderClient{}
+		p.HTTPClient.Transport = roundTripper(func(*http.Request) (*http.Response, error) {
+			if sent = append(sent, time.Now()); len(sent) == 1 {
+				return &http.Response{StatusCode: 429, Header: http.Header{"Retry-After": {"60"}}}, nil
+			}
+			return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(`{"user":{"id":"alice"}}`))}, nil
+		})
+		iamgophercloud.Configure(p, nil)
+		c := &gophercloud.ServiceClient{ProviderClient: p, Endpoint: "https://iam.example/v3/"}
+		_, err := users.Get(t.Context(), c, "alice").Extract()
+		require.NoError(t, err)
+		require.Len(t, sent, 2)
+		assert.GreaterOrEqual(t, sent[1].Sub(sent[0]), time.Minute)
+	})
 }
 
 func TestA503IsNotRepeated(t *testing.T) {
