@@ -47,18 +47,21 @@ func advice(err error) string {
 	switch {
 	case errors.Is(err, iamhttp.ReasonAccountLocked):
 		return "wait until the account is unlocked"
+	case errors.Is(err, iamhttp.ErrForbidden), errors.Is(err, iamhttp.ReasonPermissionMissing): // a 401 of some services
+		return "ask for the permission to create users"
 	case errors.Is(err, iamhttp.ErrUnauthorized):
 		return "log in again"
-	case errors.Is(err, iamhttp.ErrForbidden):
-		return "ask for the permission to create users"
 	case errors.Is(err, iamhttp.ReasonQuotaExceeded):
 		return "delete a user, or have the quota raised"
 	}
 	if e, ok := errors.AsType[*iamhttp.StatusError](err); ok {
-		if e.RetryAfter > 0 {
+		switch {
+		case e.RetryAfter > 0:
 			return fmt.Sprintf("try again in %v", e.RetryAfter)
+		case e.RequestID != "":
+			return "ask the operators, and name request " + e.RequestID
 		}
-		return "ask the operators, and name request " + e.RequestID
+		return "ask the operators"
 	}
 	return "check the connection"
 }

@@ -55,16 +55,19 @@ func TestEnsureCreatesOrFinds(t *testing.T) {
 
 func TestAdviceFitsTheError(t *testing.T) {
 	for want, err := range map[string]error{
-		"wait until the account is unlocked":     &iamhttp.StatusError{Code: 401, ServiceCode: "IAM.0061"},
-		"log in again":                           &iamhttp.StatusError{Code: 401},
-		"ask for the permission to create users": &iamhttp.StatusError{Code: 403},
-		"delete a user, or have the quota":       &iamhttp.StatusError{Code: 400, ServiceCode: "1115"},
-		"try again in 1m0s":                      &iamhttp.StatusError{Code: 429, RetryAfter: time.Minute},
-		"name request r":                         &iamhttp.StatusError{Code: 500, RequestID: "r"},
-		"check the connection":                   errors.New("connection refused"),
+		"wait until the account is unlocked":      &iamhttp.StatusError{Code: 401, ServiceCode: "IAM.0061"},
+		"log in again":                            &iamhttp.StatusError{Code: 401},
+		"delete a user, or have the quota raised": &iamhttp.StatusError{Code: 400, ServiceCode: "1115"},
+		"try again in 1m0s":                       &iamhttp.StatusError{Code: 429, RetryAfter: time.Minute},
+		"ask the operators, and name request r":   &iamhttp.StatusError{Code: 500, RequestID: "r"},
+		"ask the operators":                       &iamhttp.StatusError{Code: 500},
+		"check the connection":                    errors.New("connection refused"),
 	} {
-		assert.Contains(t, advice(err), want)
+		assert.Equal(t, want, advice(err))
 	}
+	const permission = "ask for the permission to create users"
+	assert.Equal(t, permission, advice(&iamhttp.StatusError{Code: 403}))
+	assert.Equal(t, permission, advice(&iamhttp.StatusError{Code: 401, ServiceCode: "IAM.0064"}), "logging in again would not help")
 }
 
 func TestTheProgramEndToEnd(t *testing.T) {
