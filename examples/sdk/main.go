@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strconv"
 
 	"github.com/iamhttp/iamhttp"
 	"github.com/iamhttp/iamhttp/examples/sdk/iam"
@@ -100,7 +101,8 @@ func serviceWithAQuota(quota int) http.Handler {
 	find := func(name string) string {
 		for i, n := range names {
 			if n == name {
-				return fmt.Sprintf(`{"id":"%d","name":%q,"enabled":true}`, i+1, n)
+				user, _ := json.Marshal(iam.User{ID: strconv.Itoa(i + 1), Name: n, Enabled: true})
+				return string(user)
 			}
 		}
 		return ""

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/iamhttp/iamhttp"
 	"github.com/iamhttp/iamhttp/examples/sdk/iam"
@@ -83,4 +84,14 @@ carol: create user "carol": iam: 400 BadRequest: "The number of IAM users has re
   delete a user, or have the quota raised
 `, out.String())
 	assert.Equal(t, 2, run(t.Context(), client, nil, &out))
+}
+
+func TestTheServiceAnswersInJSONWhateverTheName(t *testing.T) {
+	service := httptest.NewServer(serviceWithAQuota(1))
+	defer service.Close()
+	client := iam.New(service.URL+"/v3", "token", nil)
+	const name = "a \x01 \"b\" \u00fc"
+	user, err := client.CreateUser(t.Context(), name)
+	require.NoError(t, err)
+	assert.Equal(t, name, user.Name)
 }
