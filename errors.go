@@ -147,8 +147,9 @@ func (e *StatusError) Unwrap() []error {
 
 // Timeout reports whether time ran out: at the service (408, 504) or for the
 // caller (a deadline in Cause). It is false for StopDeadline: that deadline has
-// not passed. Through it (*url.Error).Timeout tells the truth. There is no Temporary method on purpose: layers above would repeat
-// what has been repeated here.
+// not passed. Through it (*url.Error).Timeout tells the truth. There is no
+// Temporary method on purpose: layers above would repeat what has been
+// repeated here.
 func (e *StatusError) Timeout() bool {
 	return e.Code == ErrRequestTimeout || e.Code == ErrGatewayTimeout || errors.Is(e.Cause, context.DeadlineExceeded)
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -127,6 +128,35 @@ func TestAProxyThatGoesOnThrottlingUsesUpTheAttempts(t *testing.T) {
 	assert.EqualValues(t, 3, asked.Load())
 }
 
+func TestTheRetryAfterOfAProxyIsWaitedOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := script(fail(connectError(429, "Retry-After: 60")), answer(200, ""))
+		start := time.Now()
+		_, err := (&iamhttp.Transport{Base: base}).RoundTrip(newRequest(t, "GET", ""))
+		require.NoError(t, err)
+		assert.GreaterOrEqual(t, time.Since(start), time.Minute)
+	})
+}
+
+func TestACanceledWaitForAProxyChangesNoEarlierReport(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		below := connectError(429, "Retry-After: 60")
+		var reported *iamhttp.StatusError
+		tr := &iamhttp.Transport{Base: script(fail(below)), PassThrough: true, OnFailure: func(_ context.Context, e *iamhttp.StatusError, _ time.Duration) {
+			reported = e
+			cancel()
+		}}
+		_, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+		e := statusError(t, err)
+		assert.Equal(t, iamhttp.StopCanceled, e.Stop)
+		assert.ErrorIs(t, err, context.Canceled)
+		assert.Equal(t, "CONNECT", e.Method)
+		assert.Equal(t, iamhttp.StopUnset, reported.Stop, "it was to be sent again")
+		assert.Equal(t, connectError(429, "Retry-After: 60"), below, "what came from below is left as it was")
+	})
+}
+
 func TestAnExpectedRefusalOfAProxyIsLeftAsItCame(t *testing.T) {
 	below := connectError(407)
 	tr := &iamhttp.Transport{Base: script(fail(below)), Expected: []iamhttp.Code{407},
@@ -151,6 +181,9 @@ func TestAProxyThatConnectsIsNoFailure(t *testing.T) {
 	assert.Empty(t, statusError(t, err).URL)
 }
 
-func connectError(code int) error {
-	return iamhttp.CheckProxyConnect(context.Background(), &url.URL{Scheme: "http", Host: "proxy.example"}, nil, &http.Response{StatusCode: code})
+// connectError is a proxy's refusal as it comes from an http.Transport; header
+// are lines as for answer.
+func connectError(code int, header ...string) error {
+	proxy := &url.URL{Scheme: "http", Host: "proxy.example"}
+	return iamhttp.CheckProxyConnect(context.Background(), proxy, nil, response(nil, code, http.NoBody, 0, header...))
 }

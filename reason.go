@@ -17,14 +17,14 @@ type Reason uint8
 
 const (
 	ReasonUnknown            Reason = iota // no code, or one that calls for no decision of its own
-	ReasonAccountLocked                    // wait until it is unlocked; logging in again prolongs it
+	ReasonAccountLocked                    // wait until it is unlocked; logging in again does not help
 	ReasonCredentialRejected               // the password or access key is wrong, disabled or blacklisted: use another
 	ReasonCredentialExpired                // the access key or temporary credential is over: get a new one
 	ReasonTokenExpired                     // log in again
 	ReasonPermissionMissing                // ask for a permission, or for access
 	ReasonAlreadyExists                    // what was to be created, or a name it needs, exists
 	ReasonQuotaExceeded                    // delete something or raise the quota
-	ReasonThrottled                        // come back later, also true of every 429
+	ReasonThrottled                        // come back later; also every 429 whose code is not known
 	ReasonRegionFailover                   // the service moves to another region; it is not gone
 )
 
@@ -58,7 +58,9 @@ func (r Reason) Error() string {
 // reasons are the documented codes of the IAM service (its page "Error Codes";
 // four digits or IAM.) and of the gateway in front of it (APIG., written
 // APIGW. by some). The many codes that only say which parameter is wrong are
-// left out: they call for a person, not for a decision of the program.
+// left out: they call for a person, not for a decision of the program. So is
+// APIG.0303, app authentication: the signature or the clock may be wrong there
+// as well as the key.
 var reasons = map[string]Reason{
 	"IAM.0061": ReasonAccountLocked,
 
@@ -69,10 +71,10 @@ var reasons = map[string]Reason{
 	"IAM.1104":  ReasonCredentialRejected, // the access key is blacklisted
 	"IAM.1106":  ReasonCredentialRejected, // the access key has no user
 	"IAM.1107":  ReasonCredentialRejected, // the access key is inactive
-	"APIG.0303": ReasonCredentialRejected, // incorrect app authentication
 	"APIG.1004": ReasonCredentialRejected, // the app does not exist
 	"APIG.1009": ReasonCredentialRejected, // AppKey or AppSecret
 	"APIG.2201": ReasonCredentialRejected, // AppKey or SecretKey
+	"APIG.2202": ReasonCredentialRejected, // the refresh token is invalid
 
 	"IAM.1105":  ReasonCredentialExpired, // the access key
 	"IAM.1108":  ReasonCredentialExpired, // the security token

@@ -107,7 +107,9 @@ func TestGophercloudWorksAsEverAndItsErrorsAreTyped(t *testing.T) {
 func TestGophercloudRenewsAnExpiredTokenOnce(t *testing.T) {
 	for name, front := range fronts {
 		t.Run(name, func(t *testing.T) {
-			c, err := stack(t, at(t, front), nil, "admin", adminPassword)
+			tr := new(iamhttp.Transport)
+			reports := reporting(tr)
+			c, err := stack(t, at(t, front), tr, "admin", adminPassword)
 			require.NoError(t, err)
 			require.NoError(t, tokens.Revoke(t.Context(), c, c.Token()).Err)
 			before := c.Token()
@@ -117,6 +119,9 @@ func TestGophercloudRenewsAnExpiredTokenOnce(t *testing.T) {
 			require.NoError(t, err)
 			assert.False(t, empty)
 			assert.NotEqual(t, before, c.Token())
+			if assert.Len(t, *reports, 1, "the token is refused once") {
+				assert.Equal(t, iamhttp.ErrUnauthorized, (*reports)[0].err.Code)
+			}
 		})
 	}
 }

@@ -23,20 +23,24 @@ import (
 )
 
 // Configure wires p: its requests go through t, which is set to PassThrough,
-// gophercloud's own back-off for 429 is switched off, so that the two do not
-// multiply, and errors go through [Wrap]. Call it once, before
+// gophercloud's own back-off for 429 and 498 is switched off, so that the two
+// do not multiply, and errors go through [Wrap]. Call it once, before
 // openstack.Authenticate, so that logging in is covered too.
 //
 // If t is nil, a Transport with its defaults is used. If t.Base is nil, the
-// Transport that p had becomes it. A RetryFunc that p has is asked first, as
-// before; only what it returns as an error is wrapped.
+// Transport that p had becomes it. One t may serve several clients. A RetryFunc
+// that p has is asked first, as before; only what it returns as an error is
+// wrapped.
 func Configure(p *gophercloud.ProviderClient, t *iamhttp.Transport) {
 	if t == nil {
 		t = new(iamhttp.Transport)
 	}
-	t.PassThrough = true
-	if t.Base == nil {
-		t.Base = p.HTTPClient.Transport
+	// Nothing is written that is so already: t may be at work in another client.
+	if !t.PassThrough {
+		t.PassThrough = true
+	}
+	if below := p.HTTPClient.Transport; t.Base == nil && below != nil && below != t {
+		t.Base = below
 	}
 	p.HTTPClient.Transport = t
 	p.RetryBackoffFunc = nil
@@ -86,7 +90,11 @@ func statusError(err error) *iamhttp.StatusError {
 	}
 	// It does not unwrap, as it holds two failures. The later one says why the
 	// call failed for good.
-	if r, ok := errors.AsType[*gophercloud.ErrUnableToReauthenticate](err); ok && r != nil {
+	r, ok := errors.AsType[*gophercloud.ErrUnableToReauthenticate](err)
+	if value, isValue := errors.AsType[gophercloud.ErrUnableToReauthenticate](err); isValue {
+		r, ok = &value, true
+	}
+	if ok && r != nil {
 		if e := statusError(r.ErrReauth); e != nil {
 			return e
 		}

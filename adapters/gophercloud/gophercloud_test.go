@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -279,6 +281,25 @@ func TestA429IsRepeatedByTheTransportAlone(t *testing.T) {
 	}
 }
 
+func TestRetryAfterIsWaitedOutInFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sent []time.Time
+		p := &gophercloud.ProviderClient{}
+		p.HTTPClient.Transport = roundTripper(func(*http.Request) (*http.Response, error) {
+			if sent = append(sent, time.Now()); len(sent) == 1 {
+				return &http.Response{StatusCode: 429, Header: http.Header{"Retry-After": {"60"}}}, nil
+			}
+			return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(`{"user":{"id":"alice"}}`))}, nil
+		})
+		iamgophercloud.Configure(p, nil)
+		c := &gophercloud.ServiceClient{ProviderClient: p, Endpoint: "https://iam.example/v3/"}
+		_, err := users.Get(t.Context(), c, "alice").Extract()
+		require.NoError(t, err)
+		require.Len(t, sent, 2)
+		assert.GreaterOrEqual(t, sent[1].Sub(sent[0]), time.Minute)
+	})
+}
+
 func TestA503IsNotRepeated(t *testing.T) {
 	k := newKeystone(t)
 	c := connect(t, k, nil)
@@ -345,6 +366,28 @@ func TestTheTransportThatWasThereBecomesTheBase(t *testing.T) {
 	assert.Same(t, base, p.HTTPClient.Transport.(*iamhttp.Transport).Base)
 }
 
+func TestOneTransportMayServeSeveralClients(t *testing.T) {
+	k := newKeystone(t)
+	tr := new(iamhttp.Transport)
+	c := connect(t, k, tr)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		_, err := users.Get(t.Context(), c, "alice").Extract()
+		assert.NoError(t, err)
+	})
+	connect(t, k, tr) // while the first one works: the race detector looks on
+	wg.Wait()
+}
+
+func TestConfiguringAClientAgainDoesNotPutTheTransportOnItself(t *testing.T) {
+	k := newKeystone(t)
+	tr := new(iamhttp.Transport)
+	c := connect(t, k, tr, func(p *gophercloud.ProviderClient) { iamgophercloud.Configure(p, tr) })
+	require.Nil(t, tr.Base)
+	_, err := users.Get(t.Context(), c, "alice").Extract()
+	assert.NoError(t, err)
+}
+
 func TestWrapSurvivesWhateverItIsGiven(t *testing.T) {
 	plain := errors.New("plain")
 	value := gophercloud.ErrUnexpectedResponseCode{Actual: 404, Method: "GET", URL: "https://user:p@iam.example/v3/users?q=1", Body: []byte(`{"error":{"message":"m"}}`)}
@@ -355,21 +398,23 @@ func TestWrapSurvivesWhateverItIsGiven(t *testing.T) {
 		err   error
 		typed bool
 	}{
-		"a value":                     {value, true},
-		"a pointer":                   {&value, true},
-		"wrapped":                     {fmt.Errorf("x: %w", value), true},
-		"wrapped twice":               {fmt.Errorf("y: %w", fmt.Errorf("x: %w", &value)), true},
-		"joined":                      {errors.Join(plain, value), true},
-		"wrapped by Wrap already":     {iamgophercloud.Wrap(value), true},
-		"typed already":               {fmt.Errorf("x: %w", typed), true},
-		"after re-authentication":     {&gophercloud.ErrErrorAfterReauthentication{ErrOriginal: value}, true},
-		"no re-authentication":        {&gophercloud.ErrUnableToReauthenticate{ErrOriginal: value, ErrReauth: plain}, true},
-		"no re-authentication, empty": {&gophercloud.ErrUnableToReauthenticate{}, false},
-		"without an answer":           {plain, false},
-		"an empty one":                {gophercloud.ErrUnexpectedResponseCode{}, true},
-		"a URL that is none":          {gophercloud.ErrUnexpectedResponseCode{URL: "::\x00"}, true},
-		"a nil pointer":               {nilOf(nilCode), false},
-		"another nil pointer":         {nilOf(nilReauth), false},
+		"a value":                          {value, true},
+		"a pointer":                        {&value, true},
+		"wrapped":                          {fmt.Errorf("x: %w", value), true},
+		"wrapped twice":                    {fmt.Errorf("y: %w", fmt.Errorf("x: %w", &value)), true},
+		"joined":                           {errors.Join(plain, value), true},
+		"wrapped by Wrap already":          {iamgophercloud.Wrap(value), true},
+		"typed already":                    {fmt.Errorf("x: %w", typed), true},
+		"after re-authentication":          {&gophercloud.ErrErrorAfterReauthentication{ErrOriginal: value}, true},
+		"no re-authentication":             {&gophercloud.ErrUnableToReauthenticate{ErrOriginal: value, ErrReauth: plain}, true},
+		"no re-authentication, as a value": {gophercloud.ErrUnableToReauthenticate{ErrOriginal: value, ErrReauth: plain}, true},
+		"no re-authentication, twice":      {&gophercloud.ErrUnableToReauthenticate{ErrReauth: gophercloud.ErrUnableToReauthenticate{ErrOriginal: value}}, true},
+		"no re-authentication, empty":      {&gophercloud.ErrUnableToReauthenticate{}, false},
+		"without an answer":                {plain, false},
+		"an empty one":                     {gophercloud.ErrUnexpectedResponseCode{}, true},
+		"a URL that is none":               {gophercloud.ErrUnexpectedResponseCode{URL: "::\x00"}, true},
+		"a nil pointer":                    {nilOf(nilCode), false},
+		"another nil pointer":              {nilOf(nilReauth), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := iamgophercloud.Wrap(tt.err)

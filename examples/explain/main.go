@@ -75,7 +75,7 @@ func isServiceCode(arg string) bool { return serviceCode.MatchString(arg) }
 
 // decisions are what the reasons ask of the caller.
 var decisions = map[iamhttp.Reason]string{
-	iamhttp.ReasonAccountLocked:      "wait until the account is unlocked; do not log in again, that prolongs it",
+	iamhttp.ReasonAccountLocked:      "wait until the account is unlocked; logging in again does not help",
 	iamhttp.ReasonCredentialRejected: "use another password or access key",
 	iamhttp.ReasonCredentialExpired:  "get a new access key or temporary credential",
 	iamhttp.ReasonTokenExpired:       "log in again",

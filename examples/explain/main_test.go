@@ -134,7 +134,7 @@ func TestHelpShowsHowToAsk(t *testing.T) {
 
 func TestAServiceCodeIsExplained(t *testing.T) {
 	for arg, want := range map[string]string{
-		"IAM.0061":   "IAM.0061\n  reason      account locked\n  decision    wait until the account is unlocked; do not log in again, that prolongs it\n",
+		"IAM.0061":   "IAM.0061\n  reason      account locked\n  decision    wait until the account is unlocked; logging in again does not help\n",
 		"iam.0061":   "IAM.0061\n  reason      account locked\n",
 		"APIGW.0308": "APIGW.0308\n  reason      throttled\n  decision    come back later\n",
 		"1109":       "1109\n  reason      already exists\n",

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strconv"
 
 	"github.com/iamhttp/iamhttp"
 	"github.com/iamhttp/iamhttp/examples/sdk/iam"
@@ -47,18 +48,21 @@ func advice(err error) string {
 	switch {
 	case errors.Is(err, iamhttp.ReasonAccountLocked):
 		return "wait until the account is unlocked"
+	case errors.Is(err, iamhttp.ErrForbidden), errors.Is(err, iamhttp.ReasonPermissionMissing): // a 401 of some services
+		return "ask for the permission to create users"
 	case errors.Is(err, iamhttp.ErrUnauthorized):
 		return "log in again"
-	case errors.Is(err, iamhttp.ErrForbidden):
-		return "ask for the permission to create users"
 	case errors.Is(err, iamhttp.ReasonQuotaExceeded):
 		return "delete a user, or have the quota raised"
 	}
 	if e, ok := errors.AsType[*iamhttp.StatusError](err); ok {
-		if e.RetryAfter > 0 {
+		switch {
+		case e.RetryAfter > 0:
 			return fmt.Sprintf("try again in %v", e.RetryAfter)
+		case e.RequestID != "":
+			return "ask the operators, and name request " + e.RequestID
 		}
-		return "ask the operators, and name request " + e.RequestID
+		return "ask the operators"
 	}
 	return "check the connection"
 }
@@ -97,7 +101,8 @@ func serviceWithAQuota(quota int) http.Handler {
 	find := func(name string) string {
 		for i, n := range names {
 			if n == name {
-				return fmt.Sprintf(`{"id":"%d","name":%q,"enabled":true}`, i+1, n)
+				user, _ := json.Marshal(iam.User{ID: strconv.Itoa(i + 1), Name: n, Enabled: true})
+				return string(user)
 			}
 		}
 		return ""

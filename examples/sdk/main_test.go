@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/iamhttp/iamhttp"
 	"github.com/iamhttp/iamhttp/examples/sdk/iam"
@@ -55,16 +56,19 @@ func TestEnsureCreatesOrFinds(t *testing.T) {
 
 func TestAdviceFitsTheError(t *testing.T) {
 	for want, err := range map[string]error{
-		"wait until the account is unlocked":     &iamhttp.StatusError{Code: 401, ServiceCode: "IAM.0061"},
-		"log in again":                           &iamhttp.StatusError{Code: 401},
-		"ask for the permission to create users": &iamhttp.StatusError{Code: 403},
-		"delete a user, or have the quota":       &iamhttp.StatusError{Code: 400, ServiceCode: "1115"},
-		"try again in 1m0s":                      &iamhttp.StatusError{Code: 429, RetryAfter: time.Minute},
-		"name request r":                         &iamhttp.StatusError{Code: 500, RequestID: "r"},
-		"check the connection":                   errors.New("connection refused"),
+		"wait until the account is unlocked":      &iamhttp.StatusError{Code: 401, ServiceCode: "IAM.0061"},
+		"log in again":                            &iamhttp.StatusError{Code: 401},
+		"delete a user, or have the quota raised": &iamhttp.StatusError{Code: 400, ServiceCode: "1115"},
+		"try again in 1m0s":                       &iamhttp.StatusError{Code: 429, RetryAfter: time.Minute},
+		"ask the operators, and name request r":   &iamhttp.StatusError{Code: 500, RequestID: "r"},
+		"ask the operators":                       &iamhttp.StatusError{Code: 500},
+		"check the connection":                    errors.New("connection refused"),
 	} {
-		assert.Contains(t, advice(err), want)
+		assert.Equal(t, want, advice(err))
 	}
+	const permission = "ask for the permission to create users"
+	assert.Equal(t, permission, advice(&iamhttp.StatusError{Code: 403}))
+	assert.Equal(t, permission, advice(&iamhttp.StatusError{Code: 401, ServiceCode: "IAM.0064"}), "logging in again would not help")
 }
 
 func TestTheProgramEndToEnd(t *testing.T) {
@@ -80,4 +84,14 @@ carol: create user "carol": iam: 400 BadRequest: "The number of IAM users has re
   delete a user, or have the quota raised
 `, out.String())
 	assert.Equal(t, 2, run(t.Context(), client, nil, &out))
+}
+
+func TestTheServiceAnswersInJSONWhateverTheName(t *testing.T) {
+	service := httptest.NewServer(serviceWithAQuota(1))
+	defer service.Close()
+	client := iam.New(service.URL+"/v3", "token", nil)
+	const name = "a \x01 \"b\" \u00fc"
+	user, err := client.CreateUser(t.Context(), name)
+	require.NoError(t, err)
+	assert.Equal(t, name, user.Name)
 }
