@@ -1,0 +1,696 @@
+package iamhuaweicloud_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core"
+	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/auth"
+	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/auth/basic"
+	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/auth/global"
+	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/config"
+	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/httphandler"
+	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/invoker/retry"
+	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/region"
+	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/request"
+	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/response"
+	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/sdkerr"
+	iam "github.com/huaweicloud/huaweicloud-sdk-go-v3/services/iam/v3"
+	"github.com/huaweicloud/huaweicloud-sdk-go-v3/services/iam/v3/model"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp"
+	iamhuaweicloud "github.com/iamhttp/iamhttp/adapters/huaweicloud"
+)
+
+const (
+	keystone404 = `{"error":{"code":404,"message":"Could not find user: bob.","title":"Not Found"}}`
+	alice       = `{"user":{"id":"alice","name":"alice"}}`
+)
+
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// long is more than a StatusError keeps.
+var long = `{"error":{"message":"m"},"padding":"` + strings.Repeat("x", 200<<10) + `"}`
+
+var (
+	found      = answer{200, nil, alice}
+	notFound   = answer{404, http.Header{"X-Request-Id": {"req-42"}}, keystone404}
+	badGateway = answer{502, nil, "<html>"}
+	throttled  = answer{429, http.Header{"Retry-After": {"0"}}, `{"error_code":"APIGW.0308","error_msg":"slow down"}`}
+)
+
+// A service gives the answers one by one, the last of them for ever.
+type service struct {
+	*httptest.Server
+
+	mu      sync.Mutex
+	answers []answer
+	bodies  []string // of the requests
+}
+
+func newService(t *testing.T, answers ...answer) *service {
+	s := &service{answers: answers}
+	s.Server = httptest.NewServer(s)
+	t.Cleanup(s.Close)
+	return s
+}
+
+func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	body, _ := io.ReadAll(r.Body)
+	s.bodies = append(s.bodies, string(body))
+	a := s.answers[0]
+	if len(s.answers) > 1 {
+		s.answers = s.answers[1:]
+	}
+	w.Header().Set("Content-Type", "application/json")
+	for name, values := range a.header {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(a.status)
+	fmt.Fprint(w, a.body)
+}
+
+func (s *service) calls() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.bodies)
+}
+
+// quick waits for nothing.
+func quick(attempts int) *iamhttp.Transport {
+	return &iamhttp.Transport{MaxAttempts: attempts, Backoff: func() backoff.BackOff { return &backoff.ZeroBackOff{} }}
+}
+
+func credentials(t *testing.T) auth.ICredential {
+	t.Helper()
+	c, err := global.NewCredentialsBuilder().WithAk("ak").WithSk("sk").WithDomainId("domain").SafeBuild()
+	require.NoError(t, err)
+	return c
+}
+
+// finish builds the client.
+func finish(t *testing.T, b *core.HcHttpClientBuilder, endpoint string) *iam.IamClient {
+	t.Helper()
+	hc, err := b.WithEndpoint(endpoint).WithCredential(credentials(t)).SafeBuild()
+	require.NoError(t, err)
+	return iam.NewIamClient(hc)
+}
+
+func connect(t *testing.T, s *service, c *config.HttpConfig, tr *iamhttp.Transport) *iam.IamClient {
+	t.Helper()
+	return finish(t, iamhuaweicloud.Configure(iam.IamClientBuilder(), c, tr), s.URL)
+}
+
+func show(c *iam.IamClient) error {
+	_, err := c.KeystoneShowUser(&model.KeystoneShowUserRequest{UserId: "bob"})
+	return err
+}
+
+func create(c *iam.IamClient) error {
+	_, err := c.KeystoneCreateUser(&model.KeystoneCreateUserRequest{
+		Body: &model.KeystoneCreateUserRequestBody{User: &model.KeystoneCreateUserOption{Name: "bob"}},
+	})
+	return err
+}
+
+// both asserts that err is found as the SDK's and as the typed error.
+func both(t *testing.T, err error, code int) (*iamhttp.StatusError, *sdkerr.ServiceResponseError) {
+	t.Helper()
+	assert.ErrorIs(t, err, iamhttp.Code(code))
+	var own *sdkerr.ServiceResponseError
+	require.True(t, errors.As(err, &own), "%v", err)
+	assert.Equal(t, code, own.StatusCode)
+	var e *iamhttp.StatusError
+	require.True(t, errors.As(err, &e), "%v", err)
+	return e, own
+}
+
+func TestAFailureIsBothErrorsAtOnce(t *testing.T) {
+	s := newService(t, notFound)
+	err := show(connect(t, s, nil, nil))
+	e, own := both(t, err, 404)
+	assert.Equal(t, "Could not find user: bob.", e.Message)
+	assert.Equal(t, "req-42", e.RequestID)
+	assert.Equal(t, "GET", e.Method)
+	assert.Equal(t, s.URL+"/v3/users/bob", e.URL)
+	assert.Equal(t, 1, e.Attempts)
+	assert.Equal(t, keystone404, string(e.Body))
+	assert.Equal(t, keystone404, own.ErrorMessage, "the SDK's error is as the SDK makes it")
+	assert.Equal(t, `iam: 404 NotFound: "Could not find user: bob." (request req-42, sent once)`, err.Error())
+	assert.Equal(t, 1, s.calls())
+}
+
+func TestTheServicesOwnCodeSaysMoreThanTheStatus(t *testing.T) {
+	for name, tt := range map[string]struct {
+		answer
+		own     string
+		reason  iamhttp.Reason
+		message string
+	}{
+		"of the gateway": {
+			answer{403, nil, `{"error_code":"APIGW.0302","error_msg":"The IAM user is not authorized to access the API.","request_id":"r-1"}`},
+			"APIGW.0302", iamhttp.ReasonPermissionMissing, "The IAM user is not authorized to access the API.",
+		},
+		"of IAM": {
+			answer{400, nil, `{"error":{"message":"The username already exists.","code":"1109"}}`},
+			"1109", iamhttp.ReasonAlreadyExists, "The username already exists.",
+		},
+		"no JSON": {
+			answer{429, nil, "<html>slow down</html>"},
+			"", iamhttp.ReasonThrottled, "",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newService(t, tt.answer)
+			err := create(connect(t, s, nil, quick(1)))
+			e, own := both(t, err, tt.status)
+			assert.ErrorIs(t, err, tt.reason)
+			assert.Equal(t, tt.own, own.ErrorCode)
+			assert.Equal(t, tt.own, e.ServiceCode)
+			assert.Equal(t, tt.message, e.Message)
+			assert.Contains(t, err.Error(), tt.message)
+			assert.NotContains(t, err.Error(), "{")
+			assert.NotContains(t, err.Error(), "<")
+		})
+	}
+}
+
+func TestA429IsRepeatedByTheTransport(t *testing.T) {
+	t.Run("until it is none", func(t *testing.T) {
+		s := newService(t, throttled, throttled, found)
+		require.NoError(t, create(connect(t, s, nil, quick(0))))
+		require.Equal(t, 3, s.calls())
+		for _, body := range s.bodies {
+			assert.JSONEq(t, `{"user":{"name":"bob"}}`, body)
+		}
+	})
+	t.Run("or attempts are used up, which the error counts", func(t *testing.T) {
+		s := newService(t, throttled)
+		tr, stop := quick(3), iamhttp.StopUnset
+		tr.OnFailure = func(_ context.Context, e *iamhttp.StatusError, _ time.Duration) { stop = e.Stop }
+		err := show(connect(t, s, nil, tr))
+		e, own := both(t, err, 429)
+		assert.Equal(t, 3, e.Attempts)
+		assert.Equal(t, 3, s.calls())
+		assert.Equal(t, "APIGW.0308", own.ErrorCode)
+		assert.Equal(t, iamhttp.StopAttempts, stop)
+		assert.Equal(t, `iam: 429 TooManyRequests: "slow down" (APIGW.0308, sent 3 times)`, err.Error())
+	})
+	t.Run("with request handlers of the SDK, which read the body", func(t *testing.T) {
+		s := newService(t, throttled, found)
+		c := config.DefaultHttpConfig().WithHttpHandler(httphandler.NewHttpHandler().AddRequestHandler(func(r http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+		}))
+		require.NoError(t, create(connect(t, s, c, quick(0))))
+		require.Equal(t, 2, s.calls())
+		assert.JSONEq(t, s.bodies[0], s.bodies[1])
+	})
+}
+
+func TestTheTimeoutOfTheClientIsADeadline(t *testing.T) {
+	s := newService(t, answer{429, http.Header{"Retry-After": {"60"}}, "{}"})
+	stop := iamhttp.StopUnset
+	tr := &iamhttp.Transport{OnFailure: func(_ context.Context, e *iamhttp.StatusError, _ time.Duration) { stop = e.Stop }}
+	e, _ := both(t, show(connect(t, s, config.DefaultHttpConfig().WithTimeout(30*time.Second), tr)), 429)
+	assert.Equal(t, time.Minute, e.RetryAfter)
+	assert.Equal(t, iamhttp.StopDeadline, stop)
+	assert.Equal(t, 1, s.calls())
+}
+
+func TestAnInvokerRepeatsWhatItsCheckerAsksFor(t *testing.T) {
+	s := newService(t, badGateway, badGateway, found)
+	c := connect(t, s, nil, nil)
+	var seen []int
+	inv := c.KeystoneShowUserInvoker(&model.KeystoneShowUserRequest{UserId: "alice"})
+	inv.WithRetry(5, func(_ any, err error) bool {
+		var own *sdkerr.ServiceResponseError
+		if !errors.As(err, &own) {
+			return false
+		}
+		seen = append(seen, own.StatusCode)
+		return own.StatusCode == 502
+	}, retry.None{})
+	got, err := inv.Invoke()
+	require.NoError(t, err)
+	assert.Equal(t, "alice", got.User.Id)
+	assert.Equal(t, []int{502, 502}, seen)
+	assert.Equal(t, 3, s.calls())
+}
+
+func TestATypeAssertionNeedsTheSDKsOwnHandler(t *testing.T) {
+	s := newService(t, notFound)
+	err := show(connect(t, s, nil, nil))
+	_, ok := err.(*sdkerr.ServiceResponseError)
+	assert.False(t, ok, "a wrapper is in the way")
+
+	c := finish(t, iamhuaweicloud.Configure(iam.IamClientBuilder(), nil, nil).WithErrorHandler(sdkerr.DefaultErrorHandler{}), s.URL)
+	err = show(c)
+	_, ok = err.(*sdkerr.ServiceResponseError)
+	assert.True(t, ok)
+	e, _ := both(t, iamhuaweicloud.Wrap(err), 404)
+	assert.Equal(t, "Could not find user: bob.", e.Message)
+	assert.Equal(t, "req-42", e.RequestID)
+}
+
+func TestTheHandlerWorksWithoutATransport(t *testing.T) {
+	s := newService(t, notFound)
+	c := finish(t, iam.IamClientBuilder(), s.URL)
+	c.HcClient.WithErrorHandler(iamhuaweicloud.ErrorHandler{})
+	both(t, show(c), 404)
+}
+
+// Why Configure sets PassThrough.
+func TestInErrorModeTheSDKsErrorIsLost(t *testing.T) {
+	s := newService(t, badGateway)
+	c := connect(t, s, nil, nil)
+	tr := new(iamhttp.Transport)
+	hc, err := iam.IamClientBuilder().WithHttpConfig(config.DefaultHttpConfig().WithHttpRoundTripper(tr)).
+		WithErrorHandler(iamhuaweicloud.ErrorHandler{}).WithEndpoint(s.URL).WithCredential(credentials(t)).SafeBuild()
+	require.NoError(t, err)
+	for name, tt := range map[string]struct {
+		client  *iam.IamClient
+		checked bool
+	}{"PassThrough": {c, true}, "error mode": {iam.NewIamClient(hc), false}} {
+		t.Run(name, func(t *testing.T) {
+			checked := false
+			inv := tt.client.KeystoneShowUserInvoker(&model.KeystoneShowUserRequest{UserId: "alice"})
+			inv.WithRetry(1, func(_ any, err error) bool {
+				var own *sdkerr.ServiceResponseError
+				checked = errors.As(err, &own)
+				return false
+			}, retry.None{})
+			_, err := inv.Invoke()
+			assert.ErrorIs(t, err, iamhttp.ErrBadGateway)
+			assert.Equal(t, tt.checked, checked)
+		})
+	}
+}
+
+func TestAFailureWithoutAnAnswerKeepsItsError(t *testing.T) {
+	s := newService(t, found)
+	c := connect(t, s, nil, nil)
+	s.Close()
+	err := show(c)
+	_, isURL := errors.AsType[*url.Error](err)
+	_, isStatus := errors.AsType[*iamhttp.StatusError](err)
+	assert.True(t, isURL)
+	assert.False(t, isStatus)
+}
+
+func TestASuccessThatCannotBeReadIsNoStatusError(t *testing.T) {
+	s := newService(t, answer{200, nil, "<html>"})
+	err := show(connect(t, s, nil, nil))
+	own, ok := err.(*sdkerr.ServiceResponseError)
+	require.True(t, ok, "%v", err)
+	assert.Equal(t, 200, own.StatusCode)
+	assert.True(t, iamhuaweicloud.Wrap(err) == err)
+}
+
+func TestARedirectionIsAnAnswer(t *testing.T) {
+	s := newService(t, answer{302, http.Header{"Location": {"/elsewhere"}}, "{}"})
+	c := connect(t, s, nil, nil)
+	got, err := c.KeystoneShowUser(&model.KeystoneShowUserRequest{UserId: "alice"})
+	require.NoError(t, err)
+	assert.Equal(t, 302, got.HttpStatusCode)
+}
+
+func TestTheBodyReachesHandlersAndBothErrors(t *testing.T) {
+	for name, body := range map[string]string{"a short one": keystone404, "one longer than is kept": long} {
+		for _, timeout := range []time.Duration{0, time.Minute} {
+			t.Run(fmt.Sprint(name, ", timeout ", timeout), func(t *testing.T) {
+				s := newService(t, answer{404, nil, body})
+				var heard string
+				c := config.DefaultHttpConfig().WithTimeout(timeout).WithHttpHandler(
+					httphandler.NewHttpHandler().AddResponseHandler(func(r http.Response) {
+						b, _ := io.ReadAll(r.Body)
+						heard = string(b)
+					}))
+				reported := 0
+				tr := &iamhttp.Transport{OnFailure: func(context.Context, *iamhttp.StatusError, time.Duration) { reported++ }}
+				e, own := both(t, show(connect(t, s, c, tr)), 404)
+				assert.True(t, body == heard)
+				assert.True(t, body == own.ErrorMessage, own.ErrorMessage[:min(len(own.ErrorMessage), 100)])
+				assert.True(t, strings.HasPrefix(body, string(e.Body)))
+				assert.NotEmpty(t, e.Message)
+				assert.Equal(t, 1, reported)
+			})
+		}
+	}
+}
+
+// logger is a handler that reads the body as the SDK offers it, which closes it
+// and puts it back, before it leaves the error to us.
+type logger struct{ log string }
+
+func (l *logger) HandleError(req *request.DefaultHttpRequest, resp *response.DefaultHttpResponse) error {
+	l.log = resp.GetBody()
+	return iamhuaweicloud.ErrorHandler{}.HandleError(req, resp)
+}
+
+func TestAHandlerAroundMayReadTheBody(t *testing.T) {
+	for _, body := range []string{keystone404, long} {
+		s, l := newService(t, answer{404, nil, body}), new(logger)
+		c := connect(t, s, nil, nil)
+		c.HcClient.WithErrorHandler(l)
+		e, own := both(t, show(c), 404)
+		assert.True(t, body == l.log)
+		assert.True(t, body == own.ErrorMessage, own.ErrorMessage[:min(len(own.ErrorMessage), 100)])
+		assert.NotEmpty(t, e.Message)
+	}
+}
+
+// What the SDK sends for itself does not come to a handler.
+func TestRequestsForCredentialsAndIDs(t *testing.T) {
+	denied := answer{403, http.Header{"X-Iam-Trace-Id": {"trace"}}, `{"error":{"code":403,"message":"You are not authorized.","title":"Forbidden"}}`}
+	idToken := filepath.Join(t.TempDir(), "token")
+	require.NoError(t, os.WriteFile(idToken, []byte("token"), 0o600))
+	for name, tt := range map[string]struct {
+		// The SDK remembers what it has looked up by the access key.
+		credentials func(s *service) (auth.ICredential, error)
+		text        string // of Wrap; empty: not typed
+	}{
+		"the domain": {func(s *service) (auth.ICredential, error) {
+			return global.NewCredentialsBuilder().WithAk("ak-domain").WithSk("sk").WithIamEndpointOverride(s.URL).SafeBuild()
+		}, `failed to get domain id automatically, iam: 403 Forbidden: "You are not authorized."`},
+		"a token, in a call": {func(s *service) (auth.ICredential, error) {
+			return global.NewCredentialsBuilder().WithIdpId("idp").WithIdTokenFile(idToken).WithDomainId("domain").
+				WithIamEndpointOverride(s.URL).SafeBuild()
+		}, `iam: 403 Forbidden: "You are not authorized."`},
+		"the project, of which only a text is left": {func(s *service) (auth.ICredential, error) {
+			return basic.NewCredentialsBuilder().WithAk("ak-project").WithSk("sk").WithIamEndpointOverride(s.URL).SafeBuild()
+		}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newService(t, throttled, denied)
+			c, err := tt.credentials(s)
+			require.NoError(t, err)
+			hc, err := iamhuaweicloud.Configure(iam.IamClientBuilder(), nil, quick(0)).
+				WithRegion(region.NewRegion("r", s.URL)).WithCredential(c).SafeBuild()
+			if err == nil {
+				err = show(iam.NewIamClient(hc))
+			}
+			require.ErrorContains(t, err, "You are not authorized.")
+			assert.Equal(t, 2, s.calls(), "the Transport repeats")
+			_, typed := errors.AsType[*iamhttp.StatusError](err)
+			assert.False(t, typed, "no handler is asked")
+
+			wrapped := iamhuaweicloud.Wrap(err)
+			if tt.text == "" {
+				assert.True(t, wrapped == err)
+				return
+			}
+			assert.EqualError(t, wrapped, tt.text)
+			both(t, wrapped, 403)
+		})
+	}
+}
+
+func TestTheBaseIsWhatTheSDKWouldHaveUsed(t *testing.T) {
+	own, other, tr := new(http.Transport), &iamhttp.Transport{}, &iamhttp.Transport{}
+	for name, tt := range map[string]struct {
+		config *config.HttpConfig
+		t      *iamhttp.Transport
+		base   http.RoundTripper // nil: a new http.Transport
+	}{
+		"its HttpTransport":              {config.DefaultHttpConfig().WithHttpTransport(own), new(iamhttp.Transport), own},
+		"before its RoundTripper":        {config.DefaultHttpConfig().WithHttpTransport(own).WithHttpRoundTripper(other), new(iamhttp.Transport), own},
+		"its RoundTripper":               {config.DefaultHttpConfig().WithHttpRoundTripper(other), new(iamhttp.Transport), other},
+		"a new one":                      {config.DefaultHttpConfig(), new(iamhttp.Transport), nil},
+		"for no config either":           {nil, new(iamhttp.Transport), nil},
+		"not the Transport itself":       {config.DefaultHttpConfig().WithHttpRoundTripper(tr), tr, nil},
+		"but the one that is there wins": {config.DefaultHttpConfig().WithHttpTransport(own), &iamhttp.Transport{Base: http.DefaultTransport}, http.DefaultTransport},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var before config.HttpConfig
+			if tt.config != nil {
+				before = *tt.config
+			}
+			iamhuaweicloud.Configure(iam.IamClientBuilder(), tt.config, tt.t)
+			assert.True(t, tt.t.PassThrough)
+			if tt.base != nil {
+				assert.Same(t, tt.base, tt.t.Base)
+			} else {
+				assert.IsType(t, own, tt.t.Base)
+				assert.NotSame(t, http.DefaultTransport, tt.t.Base)
+			}
+			if tt.config != nil {
+				assert.True(t, before.HttpTransport == tt.config.HttpTransport, "the config is copied")
+				assert.True(t, before.RoundTripper == tt.config.RoundTripper)
+			}
+		})
+	}
+}
+
+func TestTheConfigOfTheConnectionStaysInForce(t *testing.T) {
+	s := newService(t, notFound)
+	t.Run("HttpTransport, through iamhttp all the same", func(t *testing.T) {
+		s := newService(t, throttled, found)
+		require.NoError(t, show(connect(t, s, config.DefaultHttpConfig().WithHttpTransport(new(http.Transport)), quick(0))))
+		assert.Equal(t, 2, s.calls())
+	})
+	t.Run("DialContext", func(t *testing.T) {
+		dialed := ""
+		c := config.DefaultHttpConfig().WithDialContext(func(ctx context.Context, network, addr string) (net.Conn, error) {
+			dialed = addr
+			return new(net.Dialer).DialContext(ctx, network, s.Listener.Addr().String())
+		})
+		both(t, show(finish(t, iamhuaweicloud.Configure(iam.IamClientBuilder(), c, nil), "http://iam.invalid")), 404)
+		assert.Equal(t, "iam.invalid:80", dialed)
+	})
+	t.Run("IgnoreSSLVerification", func(t *testing.T) {
+		tls := httptest.NewTLSServer(s.Config.Handler)
+		defer tls.Close()
+		c := config.DefaultHttpConfig().WithIgnoreSSLVerification(true)
+		both(t, show(finish(t, iamhuaweicloud.Configure(iam.IamClientBuilder(), c, nil), tls.URL)), 404)
+	})
+	t.Run("HttpProxy, whose refusal is typed", func(t *testing.T) {
+		connects := 0
+		proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			connects++
+			assert.Equal(t, "CONNECT iam.invalid:443", r.Method+" "+r.Host)
+			w.WriteHeader(http.StatusProxyAuthRequired)
+		}))
+		defer proxy.Close()
+		u, err := url.Parse(proxy.URL)
+		require.NoError(t, err)
+		port, err := strconv.Atoi(u.Port())
+		require.NoError(t, err)
+		c := config.DefaultHttpConfig().WithProxy(config.NewProxy().WithSchema("http").WithHost(u.Hostname()).WithPort(port))
+		err = show(finish(t, iamhuaweicloud.Configure(iam.IamClientBuilder(), c, nil), "https://iam.invalid"))
+		assert.ErrorIs(t, err, iamhttp.ErrProxyAuthRequired)
+		assert.Equal(t, 1, connects)
+	})
+	t.Run("an HttpProxy that is no address is ignored, as the SDK does", func(t *testing.T) {
+		c := config.DefaultHttpConfig().WithProxy(config.NewProxy().WithSchema("\x00"))
+		both(t, show(connect(t, s, c, nil)), 404)
+	})
+}
+
+func TestOneTransportServesSeveralClients(t *testing.T) {
+	s, tr := newService(t, throttled, throttled, notFound), quick(0)
+	a := connect(t, s, nil, tr)
+	done := make(chan error)
+	go func() { done <- show(a) }()
+	b := connect(t, s, nil, tr) // while a is at work, which the race detector watches
+	both(t, <-done, 404)
+	both(t, show(b), 404)
+	assert.Equal(t, 4, s.calls())
+}
+
+// inner is a handler that returns what it is told.
+type inner struct{ err error }
+
+func (i inner) HandleError(*request.DefaultHttpRequest, *response.DefaultHttpResponse) error {
+	return i.err
+}
+
+func TestHandleErrorSurvivesWhateverItIsGiven(t *testing.T) {
+	plain := errors.New("plain")
+	answered := func(code int, body io.ReadCloser) *http.Response {
+		return &http.Response{StatusCode: code, Body: body}
+	}
+	text := func(s string) io.ReadCloser { return io.NopCloser(strings.NewReader(s)) }
+	read := text(keystone404)
+	_, _ = io.Copy(io.Discard, read)
+	closed := &http.Response{StatusCode: 404, Body: &onceBody{Reader: strings.NewReader(keystone404)}}
+	closed.Body.Close()
+	var nilErr *sdkerr.ServiceResponseError
+	value := sdkerr.ServiceResponseError{StatusCode: 404, ErrorMessage: "own"}
+	for name, tt := range map[string]struct {
+		inner sdkerr.ErrorHandler
+		resp  *http.Response
+		code  iamhttp.Code // 0: no typed error
+		text  string
+	}{
+		"no body":                     {nil, answered(404, nil), 404, `iam: 404 NotFound`},
+		"a body that was read":        {nil, answered(404, read), 404, `iam: 404 NotFound`},
+		"a body that was closed":      {nil, closed, 404, `iam: 404 NotFound`},
+		"a body that breaks off":      {nil, answered(404, io.NopCloser(io.MultiReader(strings.NewReader(keystone404), iotest.ErrReader(plain)))), 404, `iam: 404 NotFound: "Could not find user: bob."`},
+		"a body after all":            {nil, answered(404, text(keystone404)), 404, `iam: 404 NotFound: "Could not find user: bob."`},
+		"a handler that is one of us": {iamhuaweicloud.ErrorHandler{}, answered(404, text(keystone404)), 404, `iam: 404 NotFound: "Could not find user: bob."`},
+		"an error of another kind":    {inner{plain}, answered(404, nil), 404, `plain: iam: 404 NotFound`},
+		"an error that is a value":    {inner{value}, answered(404, nil), 404, `iam: 404 NotFound`},
+		"an error around the SDK's":   {inner{fmt.Errorf("around: %w", value)}, answered(404, nil), 404, `around: iam: 404 NotFound`},
+		"a nil pointer for an error":  {inner{nilErr}, answered(404, nil), 404, `iam: 404 NotFound`},
+		"a nil pointer inside":        {inner{fmt.Errorf("around: %w", nilErr)}, answered(404, nil), 404, `around: <nil>: iam: 404 NotFound`},
+		"a failure that is accepted":  {inner{nil}, answered(404, text(keystone404)), 0, ``},
+		"a success that is refused":   {inner{plain}, answered(200, text("x")), 0, `plain`},
+		"a code that is none":         {inner{plain}, answered(42, nil), 42, `plain: iam: 42`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := iamhuaweicloud.ErrorHandler{Inner: tt.inner}.HandleError(nil, response.NewDefaultHttpResponse(tt.resp))
+			if tt.text == "" {
+				assert.NoError(t, err)
+				return
+			}
+			assert.True(t, strings.HasPrefix(err.Error(), tt.text), err.Error())
+			e, ok := errors.AsType[*iamhttp.StatusError](err)
+			require.Equal(t, tt.code != 0, ok)
+			if ok {
+				assert.Equal(t, tt.code, e.Code)
+			}
+			if i, ok := tt.inner.(inner); ok {
+				assert.True(t, holds(err, i.err), "the handler's own is found")
+				return
+			}
+			_, ok = errors.AsType[*sdkerr.ServiceResponseError](err)
+			assert.True(t, ok)
+		})
+	}
+	for name, resp := range map[string]*response.DefaultHttpResponse{"nothing": nil, "nothing inside": {}} {
+		t.Run(name, func(t *testing.T) {
+			assert.Error(t, iamhuaweicloud.ErrorHandler{}.HandleError(nil, resp))
+		})
+	}
+}
+
+// holds is errors.Is for errors that cannot be compared.
+func holds(err, target error) bool {
+	if fmt.Sprintf("%T %+v", err, err) == fmt.Sprintf("%T %+v", target, target) {
+		return true
+	}
+	switch u := err.(type) {
+	case interface{ Unwrap() error }:
+		return holds(u.Unwrap(), target)
+	case interface{ Unwrap() []error }:
+		for _, e := range u.Unwrap() {
+			if holds(e, target) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// onceBody is like a body of net/http: what is closed cannot be read.
+type onceBody struct {
+	io.Reader
+	closed bool
+}
+
+func (b *onceBody) Read(p []byte) (int, error) {
+	if b.closed {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	return b.Reader.Read(p)
+}
+
+func (b *onceBody) Close() error {
+	b.closed = true
+	return nil
+}
+
+func TestWrapSurvivesWhateverItIsGiven(t *testing.T) {
+	plain := errors.New("plain")
+	value := sdkerr.ServiceResponseError{StatusCode: 404, RequestId: "req-42", ErrorCode: "IAM.0004", ErrorMessage: "no\nuser"}
+	raw := &sdkerr.ServiceResponseError{StatusCode: 404, RequestId: "req-42", ErrorMessage: keystone404}
+	var nilErr *sdkerr.ServiceResponseError
+	const cooked, fromRaw = `iam: 404 NotFound: "no user" (IAM.0004, request req-42)`, `iam: 404 NotFound: "Could not find user: bob." (request req-42)`
+	for name, tt := range map[string]struct {
+		err  error
+		text string // empty: returned as it is
+	}{
+		"a pointer":                   {&value, cooked},
+		"a value":                     {value, cooked},
+		"a raw body":                  {raw, fromRaw},
+		"a raw body with a trace":     {&sdkerr.ServiceResponseError{StatusCode: 404, ErrorMessage: keystone404 + ", X-IAM-Trace-Id=t"}, `iam: 404 NotFound: "Could not find user: bob."`},
+		"no body":                     {&sdkerr.ServiceResponseError{StatusCode: 404}, `iam: 404 NotFound`},
+		"a code that is the status":   {&sdkerr.ServiceResponseError{StatusCode: 404, ErrorCode: "404", ErrorMessage: "m"}, `iam: 404 NotFound: "m"`},
+		"wrapped":                     {fmt.Errorf("x: %w", &value), "x: " + cooked},
+		"wrapped twice":               {fmt.Errorf("y: %w", fmt.Errorf("x: %w", value)), "y: x: " + cooked},
+		"joined":                      {errors.Join(plain, raw), "plain\n" + fromRaw},
+		"its text is not in the text": {&holder{raw}, "holder: " + fromRaw},
+		"wrapped by Wrap already":     {iamhuaweicloud.Wrap(&value), ""},
+		"typed already":               {iamhttp.NewStatusError(404, nil, nil), ""},
+		"a success":                   {&sdkerr.ServiceResponseError{StatusCode: 200, ErrorMessage: "m"}, ""},
+		"an empty one":                {&sdkerr.ServiceResponseError{}, ""},
+		"a nil pointer":               {nilErr, ""},
+		"a nil pointer inside":        {&holder{nilErr}, ""},
+		"without an answer":           {plain, ""},
+		"another error of the SDK":    {sdkerr.NewConnectionError("m"), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := iamhuaweicloud.Wrap(tt.err)
+			if tt.text == "" {
+				assert.True(t, got == tt.err)
+				return
+			}
+			assert.EqualError(t, got, tt.text)
+			assert.ErrorIs(t, got, iamhttp.ErrNotFound)
+			assert.True(t, holds(got, tt.err))
+		})
+	}
+	assert.NoError(t, iamhuaweicloud.Wrap(nil))
+
+	e, _ := both(t, iamhuaweicloud.Wrap(&value), 404)
+	assert.Equal(t, "req-42", e.RequestID)
+	assert.Empty(t, e.Body, "which is not known")
+	e, _ = both(t, iamhuaweicloud.Wrap(raw), 404)
+	assert.True(t, json.Valid(e.Body))
+}
+
+type holder struct{ err error }
+
+func (*holder) Error() string   { return "holder" }
+func (h *holder) Unwrap() error { return h.err }
+
+func TestASuccessAllocatesNothing(t *testing.T) {
+	resp := &http.Response{StatusCode: 200, Body: http.NoBody}
+	tr := &iamhttp.Transport{Base: roundTripper(func(*http.Request) (*http.Response, error) { return resp, nil })}
+	iamhuaweicloud.Configure(iam.IamClientBuilder(), nil, tr)
+	req, err := http.NewRequestWithContext(t.Context(), "POST", "https://iam.example/", strings.NewReader("x"))
+	require.NoError(t, err)
+	assert.Zero(t, testing.AllocsPerRun(100, func() { _, _ = tr.RoundTrip(req) }), "in the Transport")
+
+	var handler sdkerr.ErrorHandler = iamhuaweicloud.ErrorHandler{}
+	sdk := response.NewDefaultHttpResponse(resp)
+	assert.Zero(t, testing.AllocsPerRun(100, func() { _ = handler.HandleError(nil, sdk) }), "in the ErrorHandler")
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
