@@ -80,14 +80,18 @@ type Mark struct {
 type Controller struct {
 	c constants
 
-	pause   time.Duration // nothing leaves before this
-	open    bool          // requests have left since the latest refusal
-	first   bool          // no epoch has been judged yet
-	probes  int           // pauses in a row that ended in a refusal, the current one included
-	refused Send          // the one that ended the epoch
-	ended   time.Duration // the latest refusal that followed accepted requests
-	marks   []Mark        // of what was accepted in the latest epoch that was accepted anything in
-	total   int64         // accepted in all
+	pause       time.Duration // nothing leaves before this
+	open        bool          // requests have left since the latest refusal
+	first       bool          // no epoch has been judged yet
+	probes      int           // pauses in a row that ended in a refusal, the current one included
+	refused     Send          // the one that ended the epoch
+	ended       time.Duration // the latest refusal that followed accepted requests
+	closed      time.Duration // when the latest refusal came
+	late        int           // accepted after it, of those that were in flight
+	lateAt      time.Duration // the last of them
+	lateRefused int
+	marks       []Mark // of what was accepted in the latest epoch that was accepted anything in
+	total       int64  // accepted in all
 
 	pace   float64 // requests per second
 	lo, hi float64
@@ -264,6 +268,10 @@ func (c *Controller) Accepted(now time.Duration, s Send) {
 		c.marks = append(c.marks[:0], Mark{c.begin, c.total})
 	}
 	c.total++
+	if !c.open && (c.first || s.at > c.refused.at) {
+		c.late++
+		c.lateAt = now
+	}
 	if last := c.marks[len(c.marks)-1]; now > last.At {
 		c.mark(now)
 	}
@@ -302,6 +310,7 @@ func (c *Controller) Refused(now time.Duration, s Send, retryAfter time.Duration
 	if s.epoch != c.epoch || !c.open {
 		if s.epoch == c.epoch {
 			c.flying--
+			c.lateRefused++
 		}
 		c.pause = max(c.pause, later(now, retryAfter))
 		return false
@@ -317,7 +326,8 @@ func (c *Controller) close(now time.Duration, s Send, retryAfter time.Duration) 
 		c.ended = s.at
 	}
 	c.open = false
-	c.refused = s
+	c.refused, c.closed = s, now
+	c.late, c.lateAt, c.lateRefused = 0, 0, 0
 	c.asked = seconds(retryAfter)
 	if retryAfter == 0 || c.probes > 1 {
 		own := max(c.c.ownPause, 2*c.trip)
@@ -349,7 +359,8 @@ func (c *Controller) judge(now time.Duration, backlog float64) {
 	c.sumSent, c.sumTime = c.sumSent+k, c.sumTime+took+c.quiet
 	// Right to one request, that is: of few, nothing is proven, but by the
 	// epochs together.
-	proven := max((k-1)/max(took+c.silence, 1e-3), (c.sumSent-1)/max(c.sumTime, 1e-3))
+	whole := max(took+c.silence, 1e-3)
+	proven := max((k-1)/whole, 0.5*k/whole, (c.sumSent-1)/max(c.sumTime, 1e-3))
 	defer func() { c.quiet = quiet }()
 	switch {
 	case c.accepted == 0:
@@ -366,10 +377,10 @@ func (c *Controller) judge(now time.Duration, backlog float64) {
 		c.floor()
 		return
 	case c.granted >= 2 && c.sent-c.accepted <= c.granted && (c.refused.credit || c.paced < max(4, c.granted/4)):
-		c.burst = max(1, min(c.c.creditDecay*c.burst, k))
+		c.shrink()
 	default:
-		if c.refused.credit {
-			c.burst = max(1, c.c.creditDecay*c.burst)
+		if c.granted >= 2 && c.refused.credit {
+			c.shrink()
 		}
 		c.judgePace(k, took, proven, backlog)
 	}
@@ -387,13 +398,21 @@ func (c *Controller) judge(now time.Duration, backlog float64) {
 func (c *Controller) judgeFirst(now time.Duration, quiet float64) {
 	k, took := c.fastest(quiet)
 	c.lo, c.hi = k/(took+quiet), math.Inf(1)
+	if _, hi, ok := c.overload(seconds(c.lateAt - c.closed)); ok {
+		// Only an upper bound, as answers may have overtaken each other.
+		c.hi = max(c.lo, hi)
+		c.pace = (1 - c.c.margin) * math.Sqrt(c.lo*c.hi)
+	}
 	factor := c.c.firstFactor
 	if c.trip > quiet/4 {
 		factor = min(factor, 2)
 	}
-	c.pace = c.lo * (1 + (factor-1)*quiet/(quiet+4*took))
-	c.burst, c.burst0 = max(1, k-c.pace*took), k
-	c.sumSent, c.sumTime = k, took
+	if c.pace == 0 {
+		c.pace = c.lo * (1 + (factor-1)*quiet/(quiet+4*took))
+	}
+	before := k - float64(c.late) // the limit was used up then
+	c.burst = max(1, before-c.pace*min(took, max(seconds(c.closed-c.begin)-c.trip, 0)))
+	c.burst0 = max(before, 1)
 	c.silence, c.quiet = quiet, quiet
 	c.first = false
 }
@@ -406,6 +425,9 @@ func (c *Controller) judgePace(k, took, proven, backlog float64) {
 		}
 	}
 	lo, hi := proven, max(most, proven)
+	if l, h, ok := c.overload(seconds(c.last - c.refused.at)); ok {
+		lo, hi = min(max(lo, l), hi), max(min(hi, h), lo)
+	}
 	if c.raises == 0 {
 		if took > 0 { // it was above the limit all the time
 			hi = max(proven, min(hi, (k+1)/took))
@@ -426,6 +448,10 @@ func (c *Controller) judgePace(k, took, proven, backlog float64) {
 			// No more than what is saved up was to be had above the old pace.
 			c.patience = min(2*c.patience, c.c.holdMost)
 			c.lo, c.hi, c.pace = c.base, 1.1*c.base, c.base
+			if c.burst0 < 5 { // that shows at once whatever is above the limit
+				c.hi = max(c.hi, hi)
+				c.pace = max(c.pace, (1-c.c.margin)*math.Sqrt(c.lo*c.hi))
+			}
 			return
 		}
 		c.patience = c.c.hold
@@ -444,6 +470,23 @@ func (c *Controller) judgePace(k, took, proven, backlog float64) {
 		c.pace = max(c.pace, min(1.5*max(c.proven(), proven), 1.25*c.pace))
 		c.hi = max(c.hi, 2*c.pace)
 	}
+}
+
+// shrink makes the burst smaller after it was refused: all before the refused
+// request had been accepted.
+func (c *Controller) shrink() {
+	c.burst = max(1, min(c.c.creditDecay*c.burst, 0.9*float64(c.refused.seq-1)))
+}
+
+// overload returns what the requests say that were in flight at a refusal. If
+// there were refused ones among them, they met a limit that was used up and
+// asked for more than it: what was accepted then is the limit.
+func (c *Controller) overload(t float64) (lo, hi float64, ok bool) {
+	if c.late < 8 || c.lateRefused == 0 || t <= 0 {
+		return 0, 0, false
+	}
+	n := float64(c.late)
+	return (n - math.Sqrt(n)) / t, (n + math.Sqrt(n)) / t, true
 }
 
 // An epoch is what was accepted between two refusals, in how much time after
@@ -546,6 +589,16 @@ func (c *Controller) raise(now time.Duration, backlog float64) {
 		}
 		c.base, c.over = c.pace, c.c.excess/2
 		c.baseAt, c.baseSeq = now, c.sent
+	} else {
+		// So long that what is saved up would have been spent, were it too fast.
+		held, above := seconds(now-c.raisedAt), c.pace-c.base
+		if held < min((c.burst0+1)/above, 5*c.unit()) {
+			return
+		}
+		if held*above >= c.burst0+1 {
+			c.base, c.over = c.pace, c.c.excess/2
+			c.baseAt, c.baseSeq = now, c.sent
+		}
 	}
 	c.over *= 2
 	c.setPace(now, c.base*(1+c.over))
