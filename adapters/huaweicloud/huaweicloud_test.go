@@ -2,10 +2,12 @@ package iamhuaweicloud_test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -482,10 +484,19 @@ func TestTheConfigOfTheConnectionStaysInForce(t *testing.T) {
 		assert.Equal(t, "iam.invalid:80", dialed)
 	})
 	t.Run("IgnoreSSLVerification", func(t *testing.T) {
-		tls := httptest.NewTLSServer(s.Config.Handler)
-		defer tls.Close()
+		secure := httptest.NewTLSServer(s.Config.Handler)
+		defer secure.Close()
 		c := config.DefaultHttpConfig().WithIgnoreSSLVerification(true)
-		both(t, show(finish(t, iamhuaweicloud.Configure(iam.IamClientBuilder(), c, nil), tls.URL)), 404)
+		both(t, show(finish(t, iamhuaweicloud.Configure(iam.IamClientBuilder(), c, nil), secure.URL)), 404)
+	})
+	t.Run("and a certificate that nobody vouches for is refused without it", func(t *testing.T) {
+		secure := httptest.NewUnstartedServer(s.Config.Handler)
+		secure.Config.ErrorLog = log.New(io.Discard, "", 0) // of the handshake that the client breaks off
+		secure.StartTLS()
+		defer secure.Close()
+		err := show(finish(t, iamhuaweicloud.Configure(iam.IamClientBuilder(), nil, nil), secure.URL))
+		_, refused := errors.AsType[*tls.CertificateVerificationError](err)
+		assert.True(t, refused, "%v", err)
 	})
 	t.Run("HttpProxy, whose refusal is typed", func(t *testing.T) {
 		connects := 0
@@ -665,6 +676,7 @@ func TestWrapSurvivesWhateverItIsGiven(t *testing.T) {
 		})
 	}
 	assert.NoError(t, iamhuaweicloud.Wrap(nil))
+	both(t, iamhuaweicloud.Wrap(&sdkerr.ServiceResponseError{StatusCode: 400}), 400)
 
 	e, _ := both(t, iamhuaweicloud.Wrap(&value), 404)
 	assert.Equal(t, "req-42", e.RequestID)
