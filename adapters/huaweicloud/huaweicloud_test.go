@@ -181,6 +181,10 @@ func TestTheServicesOwnCodeSaysMoreThanTheStatus(t *testing.T) {
 			answer{400, nil, `{"error":{"message":"The username already exists.","code":"1109"}}`},
 			"1109", iamhttp.ReasonAlreadyExists, "The username already exists.",
 		},
+		"of a service with a form of its own, which the SDK understands": {
+			answer{403, nil, `{"forbidden":{"code":"APIGW.0302","message":"No\nuser."}}`},
+			"APIGW.0302", iamhttp.ReasonPermissionMissing, "No user.",
+		},
 		"no JSON": {
 			answer{429, nil, "<html>slow down</html>"},
 			"", iamhttp.ReasonThrottled, "",
@@ -565,6 +569,7 @@ func TestHandleErrorSurvivesWhateverItIsGiven(t *testing.T) {
 		"a handler that is one of us": {iamhuaweicloud.ErrorHandler{}, answered(404, text(keystone404)), 404, `iam: 404 NotFound: "Could not find user: bob."`},
 		"an error of another kind":    {inner{plain}, answered(404, nil), 404, `plain: iam: 404 NotFound`},
 		"an error that is a value":    {inner{value}, answered(404, nil), 404, `iam: 404 NotFound`},
+		"an error that says more":     {inner{&sdkerr.ServiceResponseError{StatusCode: 404, ErrorCode: "CCE.1", ErrorMessage: "own"}}, answered(404, nil), 404, `iam: 404 NotFound: "own" (CCE.1)`},
 		"an error around the SDK's":   {inner{fmt.Errorf("around: %w", value)}, answered(404, nil), 404, `around: iam: 404 NotFound`},
 		"a nil pointer for an error":  {inner{nilErr}, answered(404, nil), 404, `iam: 404 NotFound`},
 		"a nil pointer inside":        {inner{fmt.Errorf("around: %w", nilErr)}, answered(404, nil), 404, `around: <nil>: iam: 404 NotFound`},
