@@ -8,11 +8,13 @@
 package compat
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -144,11 +146,21 @@ func (w *world) RoundTrip(req *http.Request) (*http.Response, error) {
 	w.requests++
 	answer := w.answer
 	w.mu.Unlock()
+	served := req.Clone(req.Context())
 	if req.Body != nil {
-		defer req.Body.Close()
+		// As net/http does it, or a repeat without its body would pass.
+		body, err := io.ReadAll(req.Body)
+		req.Body.Close()
+		if err == nil && req.ContentLength > 0 && int64(len(body)) != req.ContentLength {
+			err = fmt.Errorf("%d bytes of a body of %d", len(body), req.ContentLength)
+		}
+		if err != nil {
+			return nil, err
+		}
+		served.Body = io.NopCloser(bytes.NewReader(body))
 	}
 	rec := httptest.NewRecorder()
-	answer(rec, req.Clone(req.Context()))
+	answer(rec, served)
 	resp := rec.Result()
 	resp.Request = req
 	return resp, nil
