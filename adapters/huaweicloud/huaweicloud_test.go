@@ -289,6 +289,17 @@ func TestTheHandlerWorksWithoutATransport(t *testing.T) {
 	both(t, show(c), 404)
 }
 
+func TestWhatIsExpectedIsAnErrorOfTheSDK(t *testing.T) {
+	s := newService(t, notFound)
+	reported := 0
+	tr := &iamhttp.Transport{
+		Expected:  []iamhttp.Code{iamhttp.ErrNotFound},
+		OnFailure: func(context.Context, *iamhttp.StatusError, time.Duration) { reported++ },
+	}
+	both(t, show(connect(t, s, nil, tr)), 404)
+	assert.Zero(t, reported)
+}
+
 // Why Configure sets PassThrough.
 func TestInErrorModeTheSDKsErrorIsLost(t *testing.T) {
 	s := newService(t, badGateway)
