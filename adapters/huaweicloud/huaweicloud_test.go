@@ -581,6 +581,7 @@ func TestHandleErrorSurvivesWhateverItIsGiven(t *testing.T) {
 		"an error of another kind":    {inner{plain}, answered(404, nil), 404, `plain: iam: 404 NotFound`},
 		"an error that is a value":    {inner{value}, answered(404, nil), 404, `iam: 404 NotFound`},
 		"an error that says more":     {inner{&sdkerr.ServiceResponseError{StatusCode: 404, ErrorCode: "CCE.1", ErrorMessage: "own"}}, answered(404, nil), 404, `iam: 404 NotFound: "own" (CCE.1)`},
+		"but not than this body":      {inner{&sdkerr.ServiceResponseError{StatusCode: 404, ErrorCode: "CCE.1", ErrorMessage: "own"}}, answered(404, text(keystone404)), 404, `iam: 404 NotFound: "Could not find user: bob."`},
 		"an error around the SDK's":   {inner{fmt.Errorf("around: %w", value)}, answered(404, nil), 404, `around: iam: 404 NotFound`},
 		"a nil pointer for an error":  {inner{nilErr}, answered(404, nil), 404, `iam: 404 NotFound`},
 		"a nil pointer inside":        {inner{fmt.Errorf("around: %w", nilErr)}, answered(404, nil), 404, `around: <nil>: iam: 404 NotFound`},
