@@ -13,10 +13,11 @@ import (
 
 func init() {
 	sdks = append(sdks, sdk{
-		name:   "aws service/iam",
-		module: "github.com/aws/aws-sdk-go-v2/service/iam",
-		fault:  awsFault,
-		advice: "`Options.Retryer`: throttling only",
+		name:    "aws service/iam",
+		module:  "github.com/aws/aws-sdk-go-v2/service/iam",
+		fault:   awsFault,
+		advice:  "`Options.Retryer`: throttling only",
+		connect: "awsClient",
 		call: func(ctx context.Context, w *world) error {
 			c := awsClient(w)
 			w.serve(w.failing)
@@ -60,7 +61,8 @@ func awsClient(w *world) *iam.Client {
 	}
 	if w.advised {
 		// Not aws.NopRetryer: the SDK's bodies have no GetBody, so that a
-		// Transport below cannot repeat a 429 for it.
+		// Transport below cannot repeat a 429 for it. The SDK does, by a schedule
+		// of its own: it does not read Retry-After.
 		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) {
 			o.Retryables = []retry.IsErrorRetryable{retry.RetryableErrorCode{Codes: retry.DefaultThrottleErrorCodes}}
 		})

@@ -11,10 +11,11 @@ import (
 
 func init() {
 	sdks = append(sdks, sdk{
-		name:   "azidentity",
-		module: "github.com/Azure/azure-sdk-for-go/sdk/azidentity",
-		fault:  oauthFault,
-		advice: "`ClientOptions.Retry.MaxRetries: -1`",
+		name:    "azidentity",
+		module:  "github.com/Azure/azure-sdk-for-go/sdk/azidentity",
+		fault:   oauthFault,
+		advice:  "`ClientOptions.Retry.MaxRetries: -1`",
+		connect: "azureCredential",
 		call: func(ctx context.Context, w *world) error {
 			return azureToken(ctx, w, w.failing)
 		},
@@ -47,16 +48,20 @@ func azureToken(ctx context.Context, w *world, token http.HandlerFunc) error {
 		}
 		token(rw, r)
 	})
+	_, err := azureCredential(w).GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{"https://service.test/.default"}})
+	return err
+}
+
+func azureCredential(w *world) *azidentity.ClientSecretCredential {
 	o := &azidentity.ClientSecretCredentialOptions{DisableInstanceDiscovery: true}
 	o.Transport = w.client()
 	o.Cloud.ActiveDirectoryAuthorityHost = "https://login.test/"
 	if w.advised {
-		o.Retry = policy.RetryOptions{MaxRetries: -1}
+		o.Retry.MaxRetries = -1
 	}
 	c, err := azidentity.NewClientSecretCredential("tenant", "id", "secret", o)
 	must(err)
-	_, err = c.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{"https://service.test/.default"}})
-	return err
+	return c
 }
 
 // azureStatus is the code of the response that the error has, 0 without one.

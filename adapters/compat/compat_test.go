@@ -8,14 +8,17 @@
 package compat
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -47,6 +50,8 @@ type sdk struct {
 	call   func(ctx context.Context, w *world) error
 	usual  string // "" for the SDK's defaults
 	advice string // how to keep the SDK's own repeats from multiplying; "" if it has none
+
+	connect string // the function that gives it the http.Client and follows the advice, to be shown
 
 	behaviors []behavior
 }
@@ -144,11 +149,21 @@ func (w *world) RoundTrip(req *http.Request) (*http.Response, error) {
 	w.requests++
 	answer := w.answer
 	w.mu.Unlock()
+	served := req.Clone(req.Context())
 	if req.Body != nil {
-		defer req.Body.Close()
+		// As net/http does it, or a repeat without its body would pass.
+		body, err := io.ReadAll(req.Body)
+		req.Body.Close()
+		if err == nil && req.ContentLength > 0 && int64(len(body)) != req.ContentLength {
+			err = fmt.Errorf("%d bytes of a body of %d", len(body), req.ContentLength)
+		}
+		if err != nil {
+			return nil, err
+		}
+		served.Body = io.NopCloser(bytes.NewReader(body))
 	}
 	rec := httptest.NewRecorder()
-	answer(rec, req.Clone(req.Context()))
+	answer(rec, served)
 	resp := rec.Result()
 	resp.Request = req
 	return resp, nil
@@ -183,11 +198,17 @@ func inTurn(answers ...http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
+// What a cell says of the *StatusError.
+const (
+	typedBy = "typed by "
+	untyped = "untyped"
+)
+
 // A measurement is an outcome, and what was seen around it.
 type measurement struct {
 	outcome
 	requests int
-	typed    string // what finds the *StatusError; "" if there was no error to look in
+	typed    string // what finds the *StatusError; "" if there was no answer, or no error to look in
 }
 
 func (w *world) measure(t *testing.T, run func(context.Context, *world) outcome) (m measurement) {
@@ -200,13 +221,13 @@ func (w *world) measure(t *testing.T, run func(context.Context, *world) outcome)
 		_, byAs := errors.AsType[*iamhttp.StatusError](m.err)
 		_, byWrap := errors.AsType[*iamhttp.StatusError](rec.Wrap(m.err))
 		switch {
-		case m.err == nil || w.mode.name == alone.name:
+		case m.err == nil || m.requests == 0 || w.mode.name == alone.name:
 		case byAs:
-			m.typed = "typed by `errors.As`"
+			m.typed = typedBy + "`errors.As`"
 		case byWrap:
-			m.typed = "typed by `Recorder.Wrap`"
+			m.typed = typedBy + "`Recorder.Wrap`"
 		default:
-			m.typed = "untyped"
+			m.typed = untyped
 		}
 	})
 	return m
@@ -222,12 +243,15 @@ type counts [len(codes)]int
 // repeats: everything once, but for the 429.
 var most = counts{1, 1, 8, 1}
 
-func (c counts) String() string { return strings.Trim(fmt.Sprint([len(codes)]int(c)), "[]") }
+func (c counts) String() string {
+	return strings.ReplaceAll(strings.Trim(fmt.Sprint([len(codes)]int(c)), "[]"), " ", "/")
+}
 
 // A report is what was measured of one SDK.
 type report struct {
 	sdk
 	version string
+	source  string            // of connect
 	usually map[string]counts // by the name of the mode
 	advised map[string]counts
 	typed   map[string]string
@@ -235,13 +259,14 @@ type report struct {
 }
 
 type row struct {
-	name   string
-	byMode map[string]measurement
+	name    string
+	usually map[string]measurement // by the name of the mode
+	advised map[string]measurement
 }
 
 func measureSDK(t *testing.T, s sdk) report {
 	r := report{
-		sdk: s, version: versionOf(t, s.module),
+		sdk: s, version: versionOf(t, s.module), source: sourceOf(t, s.connect),
 		usually: map[string]counts{}, advised: map[string]counts{}, typed: map[string]string{},
 	}
 	for _, m := range modes {
@@ -255,11 +280,15 @@ func measureSDK(t *testing.T, s sdk) report {
 		}
 	}
 	for _, b := range s.behaviors {
-		row := row{b.name, map[string]measurement{}}
+		row := row{b.name, map[string]measurement{}, map[string]measurement{}}
 		for _, m := range modes {
-			row.byMode[m.name] = (&world{mode: m}).measure(t, b.run)
+			row.usually[m.name] = (&world{mode: m}).measure(t, b.run)
+			row.advised[m.name] = row.usually[m.name]
+			if s.advice != "" {
+				row.advised[m.name] = (&world{mode: m, advised: true}).measure(t, b.run)
+			}
 		}
-		assert.Empty(t, row.byMode[alone.name].lost, "%q has to work without a Transport: %v", b.name, row.byMode[alone.name].err)
+		assert.Empty(t, row.usually[alone.name].lost, "%q has to work without a Transport: %v", b.name, row.usually[alone.name].err)
 		r.rows = append(r.rows, row)
 	}
 	return r
@@ -288,6 +317,22 @@ func versionOf(t *testing.T, module string) string {
 	_, rest, ok := strings.Cut(string(gomod), "\t"+module+" ")
 	require.True(t, ok, "%s is not in go.mod", module)
 	return strings.Fields(rest)[0]
+}
+
+// sourceOf returns the code of a function of this package.
+func sourceOf(t *testing.T, name string) string {
+	files, err := filepath.Glob("*_test.go")
+	require.NoError(t, err)
+	for _, file := range files {
+		code, err := os.ReadFile(file)
+		require.NoError(t, err)
+		if _, rest, ok := strings.Cut(string(code), "\nfunc "+name+"("); ok {
+			body, _, _ := strings.Cut(rest, "\n}\n")
+			return "func " + name + "(" + body + "\n}"
+		}
+	}
+	require.Fail(t, "there is no func "+name)
+	return ""
 }
 
 func TestTheTableIsWhatTheSDKsDo(t *testing.T) {
@@ -354,25 +399,43 @@ const (
 // summary is one row for each SDK.
 func summary(reports []report) string {
 	var b strings.Builder
-	b.WriteString("| SDK | what to set | PassThrough: requests | lost, errors | error mode: requests | lost, errors |\n|---|---|---|---|---|---|\n")
+	b.WriteString("| SDK | what to set |")
+	for _, m := range modes[1:] {
+		fmt.Fprintf(&b, " %s: requests at 403/404/429/503 | lost | typed by |", m.name)
+	}
+	b.WriteString("\n|---|---|---|---|---|---|---|---|\n")
 	for _, r := range reports {
 		fmt.Fprintf(&b, "| %s %s | %s |", r.name, r.version, cmp.Or(r.advice, "nothing"))
 		for _, m := range modes[1:] {
-			n := r.usually[m.name].String()
-			if r.advised[m.name] != r.usually[m.name] {
-				n += " → " + r.advised[m.name].String()
-			}
-			lost := 0
+			lost, lostAdvised, hidden := 0, 0, 0
 			for _, row := range r.rows {
-				if row.byMode[m.name].lost != "" {
+				if row.usually[m.name].lost != "" {
 					lost++
 				}
+				if row.advised[m.name].lost != "" {
+					lostAdvised++
+				}
+				if row.usually[m.name].typed == untyped {
+					hidden++
+				}
 			}
-			fmt.Fprintf(&b, " %s | %d of %d, %s |", n, lost, len(r.rows), r.typed[m.name])
+			fmt.Fprintf(&b, " %s | %s of %d | %s", arrow(r.usually[m.name], r.advised[m.name]), arrow(lost, lostAdvised), len(r.rows), strings.ReplaceAll(r.typed[m.name], typedBy, ""))
+			if hidden > 0 {
+				fmt.Fprintf(&b, ", %d %s", hidden, untyped)
+			}
+			b.WriteString(" |")
 		}
 		b.WriteString("\n")
 	}
 	return b.String()
+}
+
+// arrow tells what following the advice changes.
+func arrow[T comparable](usually, advised T) string {
+	if usually == advised {
+		return fmt.Sprint(usually)
+	}
+	return fmt.Sprint(usually, " → ", advised)
 }
 
 // table is all that was measured.
@@ -380,7 +443,7 @@ func table(reports []report) string {
 	var b strings.Builder
 	b.WriteString(preface + summary(reports))
 	for _, r := range reports {
-		fmt.Fprintf(&b, "\n## %s %s\n\n", r.name, r.version)
+		fmt.Fprintf(&b, "\n## %s %s\n\n```go\n%s\n```\n\n", r.name, r.version, r.source)
 		b.WriteString("| | 403 | 404 | 429 | 503 | the error |\n|---|---|---|---|---|---|\n")
 		for _, m := range modes {
 			line := func(setting string, n counts) {
@@ -395,11 +458,21 @@ func table(reports []report) string {
 				line(r.advice, r.advised[m.name])
 			}
 		}
-		b.WriteString("\n| behavior | alone | PassThrough | error mode |\n|---|---|---|---|\n")
+		b.WriteString("\n| behavior |")
+		for _, m := range modes {
+			fmt.Fprintf(&b, " %s |", m.name)
+			if r.advice != "" && m.name != alone.name {
+				fmt.Fprintf(&b, " %s, %s |", m.name, r.advice)
+			}
+		}
+		b.WriteString("\n|---|---|---|---|" + strings.Repeat("---|", 2*min(len(r.advice), 1)) + "\n")
 		for _, row := range r.rows {
 			fmt.Fprintf(&b, "| %s |", row.name)
 			for _, m := range modes {
-				fmt.Fprintf(&b, " %s |", row.byMode[m.name])
+				fmt.Fprintf(&b, " %s |", row.usually[m.name])
+				if r.advice != "" && m.name != alone.name {
+					fmt.Fprintf(&b, " %s |", row.advised[m.name])
+				}
 			}
 			b.WriteString("\n")
 		}
@@ -426,13 +499,17 @@ Measured by the tests of this directory on unmodified SDKs, and written by them;
 
     ` + rewrite + `
 
-"Requests" are those that one call sends to a service that keeps answering 403, 404, 429 and 503, in this order; before an
-arrow, without what is to be set. The Transport has its defaults, save that nothing waits: it sends a 429 eight times, the
-others once, and where the SDK repeats as well, the two multiply. "Lost" counts the behaviors that no longer work, and
-"typed by" says what finds the ` + "`*iamhttp.StatusError`" + `: errors.As in the SDK's error, or only a Recorder.
+"Requests" are those that reach a service that keeps answering 403, 404, 429 and 503, in this order, for one call of the SDK.
+The Transport has its defaults, save that nothing waits: it sends a 429 eight times and the others once. More means that the
+SDK repeats as well, and the two multiply. An arrow leads from the SDK as it is usually set up to the SDK with "what to set".
 
-Below, "alone" is the SDK without a Transport, where every behavior has to work to be in the table, and a number in brackets is
-the requests it took. How an SDK is wired is in its file beside this one.
+"Lost" counts the behaviors of the tables below that no longer work. A behavior that is lost behind an arrow is the price of
+what is set: the SDK no longer repeats a 503, say. "Typed by" says what finds the ` + "`*iamhttp.StatusError`" + `: errors.As in the
+SDK's error, or only a Recorder; "untyped", neither.
+
+Then, for each SDK, how it is given the http.Client, and what to set, as the tests do it. There ` + "`w.client()`" + ` is an http.Client on
+the Transport, ` + "`w.advised`" + ` asks for what is to be set, and ` + "`must`" + ` panics at an error. "Alone" is the SDK without a Transport,
+where every behavior has to work to be in the table; a number in brackets is the requests it took.
 
 `
 

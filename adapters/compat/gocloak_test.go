@@ -8,9 +8,10 @@ import (
 
 func init() {
 	sdks = append(sdks, sdk{
-		name:   "gocloak",
-		module: "github.com/Nerzal/gocloak/v13",
-		fault:  oauthFault,
+		name:    "gocloak",
+		module:  "github.com/Nerzal/gocloak/v13",
+		fault:   oauthFault,
+		connect: "gocloakClient",
 		call: func(ctx context.Context, w *world) error {
 			c := gocloakClient(w)
 			w.serve(w.failing)

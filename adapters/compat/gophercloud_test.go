@@ -13,11 +13,12 @@ import (
 
 func init() {
 	sdks = append(sdks, sdk{
-		name:   "gophercloud",
-		module: "github.com/gophercloud/gophercloud/v2",
-		fault:  keystoneFault,
-		usual:  "with a `RetryBackoffFunc`",
-		advice: "leave `RetryBackoffFunc` nil",
+		name:    "gophercloud",
+		module:  "github.com/gophercloud/gophercloud/v2",
+		fault:   keystoneFault,
+		usual:   "with a `RetryBackoffFunc`",
+		advice:  "leave `RetryBackoffFunc` nil",
+		connect: "keystoneProvider",
 		call: func(ctx context.Context, w *world) error {
 			c := keystoneClient(ctx, w)
 			if !w.advised {
@@ -74,9 +75,11 @@ func init() {
 			{"429, once more than the Transport sends: `RetryBackoffFunc` is asked", func(ctx context.Context, w *world) outcome {
 				c := keystoneClient(ctx, w)
 				asked := 0
-				c.RetryBackoffFunc = func(_ context.Context, e *gophercloud.ErrUnexpectedResponseCode, _ error, _ uint) error {
-					asked++
-					return nil
+				if !w.advised {
+					c.RetryBackoffFunc = func(context.Context, *gophercloud.ErrUnexpectedResponseCode, error, uint) error {
+						asked++
+						return nil
+					}
 				}
 				throttled := says(429, keystoneFault(429))
 				w.serve(inTurn(throttled, throttled, throttled, throttled, throttled, throttled, throttled, throttled,
@@ -121,12 +124,17 @@ func keystoneLogin(ctx context.Context, w *world) (*gophercloud.ProviderClient, 
 		}
 		login("token-1")(rw, r)
 	})
-	p, err := openstack.NewClient(keystoneURL)
-	must(err)
-	p.HTTPClient = *w.client()
+	p := keystoneProvider(w)
 	return p, openstack.Authenticate(ctx, p, gophercloud.AuthOptions{
 		IdentityEndpoint: keystoneURL, Username: "admin", Password: "p", DomainName: "Default", AllowReauth: true,
 	})
+}
+
+func keystoneProvider(w *world) *gophercloud.ProviderClient {
+	p, err := openstack.NewClient(keystoneURL)
+	must(err)
+	p.HTTPClient = *w.client()
+	return p
 }
 
 func login(token string) http.HandlerFunc {

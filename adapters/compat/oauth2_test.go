@@ -12,9 +12,10 @@ import (
 
 func init() {
 	sdks = append(sdks, sdk{
-		name:   "x/oauth2",
-		module: "golang.org/x/oauth2",
-		fault:  oauthFault,
+		name:    "x/oauth2",
+		module:  "golang.org/x/oauth2",
+		fault:   oauthFault,
+		connect: "oauthContext",
 		call: func(ctx context.Context, w *world) error {
 			w.serve(w.failing)
 			_, err := clientCredentials(oauth2.AuthStyleInHeader).Token(oauthContext(ctx, w))

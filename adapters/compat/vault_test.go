@@ -13,10 +13,11 @@ import (
 
 func init() {
 	sdks = append(sdks, sdk{
-		name:   "vault/api",
-		module: "github.com/hashicorp/vault/api",
-		fault:  vaultFault,
-		advice: "`SetMaxRetries(0)`",
+		name:    "vault/api",
+		module:  "github.com/hashicorp/vault/api",
+		fault:   vaultFault,
+		advice:  "`SetMaxRetries(0)`",
+		connect: "vaultClient",
 		call: func(ctx context.Context, w *world) error {
 			c := vaultClient(w)
 			w.serve(w.failing)
