@@ -80,18 +80,18 @@ type Mark struct {
 type Controller struct {
 	c constants
 
-	pause       time.Duration // nothing leaves before this
-	open        bool          // requests have left since the latest refusal
-	first       bool          // no epoch has been judged yet
-	probes      int           // pauses in a row that ended in a refusal, the current one included
-	refused     Send          // the one that ended the epoch
-	ended       time.Duration // the latest refusal that followed accepted requests
-	closed      time.Duration // when the latest refusal came
-	late        int           // accepted after it, of those that were in flight
-	lateAt      time.Duration // the last of them
-	lateRefused int
-	marks       []Mark // of what was accepted in the latest epoch that was accepted anything in
-	total       int64  // accepted in all
+	pause            time.Duration // nothing leaves before this
+	open             bool          // requests have left since the latest refusal
+	first            bool          // no epoch has been judged yet
+	probes           int           // pauses in a row that ended in a refusal, the current one included
+	refused          Send          // the one that ended the epoch
+	ended            time.Duration // the latest refusal that followed accepted requests
+	closed           time.Duration // when the latest refusal came
+	late             int           // accepted after it, of those that were in flight
+	lateFrom, lateAt time.Duration // the first and last of them
+	lateRefused      int
+	marks            []Mark // of what was accepted in the latest epoch that was accepted anything in
+	total            int64  // accepted in all
 
 	pace   float64 // requests per second
 	lo, hi float64
@@ -269,7 +269,9 @@ func (c *Controller) Accepted(now time.Duration, s Send) {
 	}
 	c.total++
 	if !c.open && (c.first || s.at > c.refused.at) {
-		c.late++
+		if c.late++; c.late == 1 {
+			c.lateFrom = now
+		}
 		c.lateAt = now
 	}
 	if last := c.marks[len(c.marks)-1]; now > last.At {
@@ -398,18 +400,16 @@ func (c *Controller) judge(now time.Duration, backlog float64) {
 func (c *Controller) judgeFirst(now time.Duration, quiet float64) {
 	k, took := c.fastest(quiet)
 	c.lo, c.hi = k/(took+quiet), math.Inf(1)
-	if _, hi, ok := c.overload(seconds(c.lateAt - c.closed)); ok {
+	if _, hi, ok := c.overload(seconds(c.lateAt - c.lateFrom)); ok {
 		// Only an upper bound, as answers may have overtaken each other.
 		c.hi = max(c.lo, hi)
-		c.pace = (1 - c.c.margin) * math.Sqrt(c.lo*c.hi)
 	}
 	factor := c.c.firstFactor
 	if c.trip > quiet/4 {
 		factor = min(factor, 2)
 	}
-	if c.pace == 0 {
-		c.pace = c.lo * (1 + (factor-1)*quiet/(quiet+4*took))
-	}
+	c.pace = c.lo * (1 + (factor-1)*quiet/(quiet+4*took))
+	c.pace = min(c.pace, (1-c.c.margin)*math.Sqrt(c.lo*c.hi))
 	before := k - float64(c.late) // the limit was used up then
 	c.burst = max(1, before-c.pace*min(took, max(seconds(c.closed-c.begin)-c.trip, 0)))
 	c.burst0 = max(before, 1)
@@ -424,6 +424,11 @@ func (c *Controller) judgePace(k, took, proven, backlog float64) {
 			most = min(most, float64(n)/t)
 		}
 	}
+	if n := len(c.past); n > 0 && c.granted >= 2 && math.Abs(k-c.past[n-1].accepted) < 0.05*k && math.Abs(c.refused.pace-c.past[n-1].pace) > 0.01*c.refused.pace {
+		// As many as before at another pace: that is a window, in which the
+		// burst is missing later.
+		c.burst = max(1, c.burst/2)
+	}
 	lo, hi := proven, max(most, proven)
 	if l, h, ok := c.overload(seconds(c.last - c.refused.at)); ok {
 		lo, hi = min(max(lo, l), hi), max(min(hi, h), lo)
@@ -432,7 +437,7 @@ func (c *Controller) judgePace(k, took, proven, backlog float64) {
 		if took > 0 { // it was above the limit all the time
 			hi = max(proven, min(hi, (k+1)/took))
 		}
-		lo, hi = c.compare(epoch{k, took, c.silence}, lo, hi)
+		lo, hi = c.compare(epoch{k, took, c.silence, c.refused.pace}, lo, hi)
 	}
 	// Whatever the limit saves up, more than that came through only because the
 	// limit allows it.
@@ -491,7 +496,7 @@ func (c *Controller) overload(t float64) (lo, hi float64, ok bool) {
 
 // An epoch is what was accepted between two refusals, in how much time after
 // how much silence.
-type epoch struct{ accepted, took, silence float64 }
+type epoch struct{ accepted, took, silence, pace float64 }
 
 // compare narrows the bracket by what differs between this epoch and an
 // earlier one. A bucket gives out what it has saved up, which is the same after
@@ -596,7 +601,7 @@ func (c *Controller) raise(now time.Duration, backlog float64) {
 			return
 		}
 		if held*above >= c.burst0+1 {
-			c.base, c.over = c.pace, c.c.excess/2
+			c.base = c.pace
 			c.baseAt, c.baseSeq = now, c.sent
 		}
 	}
