@@ -100,15 +100,16 @@ type Controller struct {
 	trip   float64 // seconds from a request to its answer, smoothed
 	// silence is how long it was quiet before the current epoch, failed probes
 	// included, in seconds; the unit of most constants.
-	silence float64
-	quiet   float64    // the last part of it: the pause before the epoch
-	longest float64    // the longest of late, fading
-	asked   float64    // Retry-After of the latest refusal, in seconds
-	needed  float64    // the silence that last ended in an accepted request
-	best    [8]float64 // proven lower bounds of the latest epochs
-	past    []epoch    // the latest ones, for comparison
-	sumSent float64    // accepted in the latest epochs, fading
-	sumTime float64    // and the time that took
+	silence  float64
+	quiet    float64    // the last part of it: the pause before the epoch
+	longest  float64    // the longest of late, fading
+	asked    float64    // Retry-After of the latest refusal, in seconds
+	needed   float64    // the silence that last ended in an accepted request
+	best     [8]float64 // proven lower bounds of the latest epochs
+	past     []epoch    // the latest ones, for comparison
+	previous epoch
+	sumSent  float64 // accepted in the latest epochs, fading
+	sumTime  float64 // and the time that took
 
 	// Of the epoch: the time from one pause to the next.
 	epoch    uint32
@@ -145,7 +146,7 @@ func New(now time.Duration, marks []Mark, flying int, retryAfter time.Duration) 
 	oldest := marks[0]
 	if n := marks[len(marks)-1].Accepted - oldest.Accepted; n > 0 {
 		// Little's law; good enough until the first answer is timed.
-		c.trip = seconds(now-oldest.At) * min(1, float64(flying)/float64(n))
+		c.trip = min(seconds(now-oldest.At)*float64(flying)/float64(n), seconds(now))
 	}
 	c.close(now, Send{at: now}, retryAfter)
 	return c
@@ -364,6 +365,8 @@ func (c *Controller) judge(now time.Duration, backlog float64) {
 	whole := max(took+c.silence, 1e-3)
 	proven := max((k-1)/whole, 0.5*k/whole, (c.sumSent-1)/max(c.sumTime, 1e-3))
 	defer func() { c.quiet = quiet }()
+	before := c.previous
+	c.previous = epoch{k, took, c.silence}
 	switch {
 	case c.accepted == 0:
 		// The silence was too short, so that it goes on. A bucket would have
@@ -380,6 +383,10 @@ func (c *Controller) judge(now time.Duration, backlog float64) {
 		return
 	case c.granted >= 2 && c.sent-c.accepted <= c.granted && (c.refused.credit || c.paced < max(4, c.granted/4)):
 		c.shrink()
+	case c.granted >= 2 && math.Abs(k-before.accepted) < 0.05*k && math.Abs(took-before.took) > 0.1*took:
+		// As many as before in another time: that is a window, in which the
+		// burst is missing later.
+		c.burst = max(1, c.burst/2)
 	default:
 		if c.granted >= 2 && c.refused.credit {
 			c.shrink()
@@ -409,6 +416,9 @@ func (c *Controller) judgeFirst(now time.Duration, quiet float64) {
 		factor = min(factor, 2)
 	}
 	c.pace = c.lo * (1 + (factor-1)*quiet/(quiet+4*took))
+	if c.asked > 0 { // in which one request at least will be accepted
+		c.pace = max(c.pace, 2/c.asked)
+	}
 	c.pace = min(c.pace, (1-c.c.margin)*math.Sqrt(c.lo*c.hi))
 	before := k - float64(c.late) // the limit was used up then
 	c.burst = max(1, before-c.pace*min(took, max(seconds(c.closed-c.begin)-c.trip, 0)))
@@ -424,11 +434,6 @@ func (c *Controller) judgePace(k, took, proven, backlog float64) {
 			most = min(most, float64(n)/t)
 		}
 	}
-	if n := len(c.past); n > 0 && c.granted >= 2 && math.Abs(k-c.past[n-1].accepted) < 0.05*k && math.Abs(c.refused.pace-c.past[n-1].pace) > 0.01*c.refused.pace {
-		// As many as before at another pace: that is a window, in which the
-		// burst is missing later.
-		c.burst = max(1, c.burst/2)
-	}
 	lo, hi := proven, max(most, proven)
 	if l, h, ok := c.overload(seconds(c.last - c.refused.at)); ok {
 		lo, hi = min(max(lo, l), hi), max(min(hi, h), lo)
@@ -437,7 +442,7 @@ func (c *Controller) judgePace(k, took, proven, backlog float64) {
 		if took > 0 { // it was above the limit all the time
 			hi = max(proven, min(hi, (k+1)/took))
 		}
-		lo, hi = c.compare(epoch{k, took, c.silence, c.refused.pace}, lo, hi)
+		lo, hi = c.compare(c.previous, lo, hi)
 	}
 	// Whatever the limit saves up, more than that came through only because the
 	// limit allows it.
@@ -496,7 +501,7 @@ func (c *Controller) overload(t float64) (lo, hi float64, ok bool) {
 
 // An epoch is what was accepted between two refusals, in how much time after
 // how much silence.
-type epoch struct{ accepted, took, silence, pace float64 }
+type epoch struct{ accepted, took, silence float64 }
 
 // compare narrows the bracket by what differs between this epoch and an
 // earlier one. A bucket gives out what it has saved up, which is the same after
