@@ -3,20 +3,14 @@
 package peers
 
 import (
-	"context"
-	"errors"
+	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	azruntime "github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 	"github.com/PuerkitoBio/rehttp"
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
-	"github.com/aws/smithy-go"
-	"github.com/aws/smithy-go/middleware"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"github.com/failsafe-go/failsafe-go/failsafehttp"
 	"github.com/gofri/go-github-ratelimit/v2/github_ratelimit"
 	"github.com/hashicorp/go-retryablehttp"
@@ -120,71 +114,19 @@ func azure(base http.RoundTripper, attempts int) Do {
 	}
 }
 
-func awsStandard(base http.RoundTripper, attempts int) Do {
-	return smithyClient(base, retry.NewStandard(maxAttempts(attempts)))
-}
-
-func awsAdaptive(base http.RoundTripper, attempts int) Do {
-	return smithyClient(base, retry.NewAdaptiveMode(func(o *retry.AdaptiveModeOptions) {
-		o.StandardOptions = append(o.StandardOptions, maxAttempts(attempts))
-	}))
-}
-
-func maxAttempts(n int) func(*retry.StandardOptions) {
-	return func(o *retry.StandardOptions) {
-		if n != 0 {
-			o.MaxAttempts = n
-		}
-	}
-}
-
-// smithyClient is as much of a generated client as the retryer needs: the loop
-// of attempts, and below it a deserializer that makes an error of a 429.
-func smithyClient(base http.RoundTripper, retryer aws.Retryer) Do {
-	stack := func() *middleware.Stack {
-		s := middleware.NewStack("bench", smithyhttp.NewStackRequest)
-		s.Finalize.Add(retry.NewAttemptMiddleware(retryer, smithyhttp.RequestCloner), middleware.After)
-		s.Deserialize.Add(middleware.DeserializeMiddlewareFunc("Error", apiError), middleware.After)
-		return s
-	}
-	transport := smithyhttp.NewClientHandler(&http.Client{Transport: base})
-	return func(req *http.Request) (*http.Response, error) {
-		s := stack()
-		s.Build.Add(middleware.BuildMiddlewareFunc("Request", func(ctx context.Context, in middleware.BuildInput, next middleware.BuildHandler) (middleware.BuildOutput, middleware.Metadata, error) {
-			to := in.Request.(*smithyhttp.Request)
-			to.Method, to.URL = req.Method, req.URL
-			return next.HandleBuild(ctx, in)
-		}), middleware.After)
-		out, _, err := middleware.DecorateHandler(transport, s).Handle(req.Context(), nil)
-		if err != nil {
-			return nil, err
-		}
-		resp, ok := out.(*smithyhttp.Response)
-		if !ok {
-			return nil, errors.New("no response")
-		}
-		return resp.Response, nil
-	}
-}
-
-func apiError(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
-	out, metadata, err := next.HandleDeserialize(ctx, in)
-	resp, ok := out.RawResponse.(*smithyhttp.Response)
-	if err != nil || !ok {
-		return out, metadata, err
-	}
-	if resp.StatusCode == http.StatusTooManyRequests {
-		resp.Body.Close()
-		return out, metadata, &awshttp.ResponseError{ResponseError: &smithyhttp.ResponseError{
-			Response: resp,
-			Err:      &smithy.GenericAPIError{Code: "TooManyRequestsException", Fault: smithy.FaultClient},
-		}}
-	}
-	out.Result = resp
-	return out, metadata, nil
-}
-
 // gofri only waits where GitHub's words are in the body.
 func gofri(base http.RoundTripper, _ int) Do {
 	return client(github_ratelimit.New(githubBody{base}))
+}
+
+// githubBody makes the 429 of any server GitHub's.
+type githubBody struct{ base http.RoundTripper }
+
+func (g githubBody) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := g.base.RoundTrip(req)
+	if err == nil && resp.StatusCode == http.StatusTooManyRequests {
+		resp.Body.Close()
+		resp.Body = io.NopCloser(strings.NewReader(`{"message":"You have exceeded a secondary rate limit."}`))
+	}
+	return resp, err
 }

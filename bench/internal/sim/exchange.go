@@ -14,6 +14,9 @@ import (
 // maxSends ends runs of clients that would send without end, per call.
 const maxSends = 1500
 
+// sameTime is how far apart what happens in one instant can be: see trip.
+const sameTime = 50 * time.Microsecond
+
 var (
 	errCutOff = errors.New("sim: the client sends too many requests")
 	errLost   = errors.New("sim: the client sent a request without the context of its call")
@@ -97,7 +100,7 @@ func (x *exchange) leave() bool {
 	r.MaxInFlight = max(r.MaxInFlight, x.inFlight)
 	now := time.Now()
 	x.settleForbidden(now)
-	if now.Before(x.forbidden) {
+	if now.Add(sameTime).Before(x.forbidden) {
 		r.Forbidden++
 	}
 	return true
