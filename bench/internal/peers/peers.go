@@ -36,6 +36,7 @@ const module = "github.com/iamhttp/iamhttp"
 
 // All lists the peers, ours first.
 var All = []Peer{
+	{"gate", module, true, gated},
 	{"iamhttp", module, true, transport},
 	{"loop-1s", "", false, loop(time.Second)},
 	{"loop-0s", "", false, loop(0)},
@@ -52,6 +53,10 @@ func client(rt http.RoundTripper) Do { return (&http.Client{Transport: rt}).Do }
 
 func transport(base http.RoundTripper, attempts int) Do {
 	return client(&iamhttp.Transport{Base: base, MaxAttempts: attempts})
+}
+
+func gated(base http.RoundTripper, attempts int) Do {
+	return client(&iamhttp.Transport{Base: base, MaxAttempts: attempts, Gate: &iamhttp.AdaptiveGate{}})
 }
 
 // loop is what people write who have no library: again until it works.

@@ -5,6 +5,7 @@ package sim
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -148,4 +149,15 @@ func (x *exchange) ended(c *call, now, arrival time.Duration, err error) {
 	r.Makespan = max(r.Makespan, now)
 	r.Latency = append(r.Latency, now-arrival)
 	r.Wait = append(r.Wait, now-arrival-c.answer)
+}
+
+// String has the figures in one line.
+func (r Result) String() string {
+	s := fmt.Sprintf("sent %d, refused %d, forbidden %d, in flight %d, ok %d, makespan %.4gs of ideal %.4gs, wait p50 %.3gs (%.3gs) p99 %.3gs (%.3gs)",
+		r.Sent, r.Refused, r.Forbidden, r.MaxInFlight, r.OK, r.Makespan.Seconds(), r.IdealMakespan.Seconds(),
+		Quantile(r.Wait, 0.5).Seconds(), Quantile(r.IdealWait, 0.5).Seconds(), Quantile(r.Wait, 0.99).Seconds(), Quantile(r.IdealWait, 0.99).Seconds())
+	for err, n := range r.Errors {
+		return s + fmt.Sprintf(", failed %d, as in: %d × %s", r.Failed, n, err)
+	}
+	return s
 }

@@ -133,12 +133,16 @@ func (s Scenario) ideal() []time.Duration {
 	}
 	slices.SortFunc(requests, func(a, b request) int { return int(a.at - b.at) })
 
-	l := s.Server.limiter(s.halfWay(arrivals), s.Seed)
+	changeAt := s.halfWay(arrivals)
+	l := s.Server.limiter(changeAt, s.Seed)
 	ends := make([]time.Duration, len(arrivals))
 	var now time.Duration
 	for _, r := range requests {
 		now = max(now, r.at)
 		for wait := l.wait(now); wait > 0; wait = l.wait(now) {
+			if now < changeAt && changeAt < now+wait {
+				wait = changeAt - now // which l does not foresee
+			}
 			now += wait
 		}
 		if !l.take(now) {
