@@ -29,6 +29,8 @@ type Peer struct {
 	Wire func(base http.RoundTripper, attempts int) Do
 }
 
+func (p Peer) String() string { return p.Name }
+
 // Do makes a call, as http.Client.Do does.
 type Do = func(*http.Request) (*http.Response, error)
 

@@ -38,7 +38,8 @@ type Result struct {
 	Latency, IdealLatency []time.Duration
 	Wait, IdealWait       []time.Duration
 
-	Decisions []Decision // of the server, if traced
+	ChangeAt  time.Duration // when a limit that changes does
+	Decisions []Decision    // of the server, if traced
 }
 
 // A Decision is one of the server's, at a time since the start of the run.
@@ -74,8 +75,8 @@ func (s Scenario) Run(t *testing.T, client Client, trace bool) Result {
 }
 
 func (s Scenario) run(client Client, trace bool) Result {
-	r := Result{Scenario: s, Errors: map[string]int{}}
 	arrivals := s.arrivals()
+	r := Result{Scenario: s, Errors: map[string]int{}, ChangeAt: s.halfWay(arrivals)}
 
 	// Off the full second, as an HTTP date would be too good otherwise.
 	time.Sleep(time.Duration(rand.New(rand.NewPCG(s.Seed, startStream)).Int64N(int64(time.Second))))
@@ -84,7 +85,7 @@ func (s Scenario) run(client Client, trace bool) Result {
 		scenario: s,
 		start:    start,
 		trace:    trace,
-		limiter:  s.Server.limiter(s.halfWay(arrivals), s.Seed),
+		limiter:  s.Server.limiter(r.ChangeAt, s.Seed),
 		result:   &r,
 	}
 	do := client(x)
