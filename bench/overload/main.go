@@ -35,7 +35,7 @@ func main() {
 func run(args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("overload", flag.ExitOnError)
 	var (
-		clients    = flags.String("client", "gate,iamhttp,loop-1s,retryablehttp,failsafe,rehttp,azcore,aws-standard,aws-adaptive,gofri", "`names` of clients, or all")
+		clients    = flags.String("client", "gate,iamhttp,loop-1s,go-retryablehttp,failsafe-go,rehttp,azcore,aws-standard,aws-adaptive,go-github-ratelimit", "`names` of clients, or all")
 		attempts   = flags.String("attempts", "0,20", "how often a client sends a request at the most; 0: its default")
 		servers    = flags.String("server", "tb100/1,tb100/0.1,tb10/0.1,fw60/1m0s", "`names` of servers, or all")
 		retryAfter = flags.String("retry-after", "seconds", "`names` of kinds of Retry-After, or all")

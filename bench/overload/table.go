@@ -10,11 +10,24 @@ import (
 )
 
 // describe says in words what a scenario is.
-func describe(s sim.Scenario) string {
+func describe(s sim.Scenario) string { return describeCalls(s) + " (" + describeServer(s) + ")" }
+
+func describeCalls(s sim.Scenario) string {
+	how := "at once"
+	if s.Arrivals.Load != 0 {
+		how = fmt.Sprintf("at %.4g × the limit", s.Arrivals.Load)
+	}
+	if s.Arrivals.OnOff {
+		how += ", on and off,"
+	}
 	limit := fmt.Sprintf("%.4g requests/s", s.Server.Rate())
 	if s.Server.Algorithm != sim.TokenBucket && s.Server.Window != time.Second {
-		limit = fmt.Sprintf("%.4g requests in %v", s.Server.Limit, s.Server.Window)
+		limit = fmt.Sprintf("%.4g requests in %.4g s", s.Server.Limit, s.Server.Window.Seconds())
 	}
+	return fmt.Sprintf("%d calls %s against %s", s.Arrivals.Calls, how, limit)
+}
+
+func describeServer(s sim.Scenario) string {
 	kind := map[sim.Algorithm]string{
 		sim.TokenBucket:   fmt.Sprintf("token bucket of %.4g", s.Server.Tokens()),
 		sim.FixedWindow:   "fixed window",
@@ -24,26 +37,20 @@ func describe(s sim.Scenario) string {
 		kind += fmt.Sprintf(", × %.4g half way", s.Server.Change)
 	}
 	if s.Server.Strangers != 0 {
-		kind += fmt.Sprintf(", %.0f %% used by strangers", 100*s.Server.Strangers)
+		kind += fmt.Sprintf(", strangers ask for %.0f %%", 100*s.Server.Strangers)
 	}
-	calls := fmt.Sprintf("%d calls at once", s.Arrivals.Calls)
-	if s.Arrivals.Load != 0 {
-		calls = fmt.Sprintf("%d calls at %.4g × the limit", s.Arrivals.Calls, s.Arrivals.Load)
-	}
-	if s.Arrivals.OnOff {
-		calls += ", on and off"
-	}
-	ra := map[sim.RetryAfter]string{
+	answers := map[sim.Answers]string{sim.Fast: "10 ms", sim.Slow: "1 s", sim.LogNormal: "20 to 200 ms"}[s.Answers]
+	retryAfter := map[sim.RetryAfter]string{
 		sim.Seconds: "Retry-After in seconds",
 		sim.Date:    "Retry-After as a date",
 		sim.Absent:  "no Retry-After",
 		sim.Sixty:   "Retry-After: 60",
 	}[s.RetryAfter]
-	return fmt.Sprintf("%s against %s (%s), answers %s, %s", calls, limit, kind, s.Answers, ra)
+	return kind + ", answers in " + answers + ", " + retryAfter
 }
 
 func writeTable(w io.Writer, fleet []contestant, results []sim.Result) {
-	fmt.Fprintf(w, "\n**%s** (%v)\n\n", describe(results[0].Scenario), results[0].Scenario)
+	fmt.Fprintf(w, "\n**%s** `%v`\n\n", describe(results[0].Scenario), results[0].Scenario)
 	fmt.Fprintln(w, "| client | sent per success | failed | time, × ideal | wait p50 / p99 | sent while told to wait | in flight |")
 	fmt.Fprintln(w, "|---|--:|--:|--:|--:|--:|--:|")
 	ideal := results[0]

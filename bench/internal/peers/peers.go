@@ -42,13 +42,13 @@ var All = []Peer{
 	{"iamhttp", module, true, transport},
 	{"loop-1s", "", false, loop(time.Second)},
 	{"loop-0s", "", false, loop(0)},
-	{"retryablehttp", "github.com/hashicorp/go-retryablehttp", true, hashicorp},
-	{"failsafe", "github.com/failsafe-go/failsafe-go", true, failsafe},
+	{"go-retryablehttp", "github.com/hashicorp/go-retryablehttp", true, hashicorp},
+	{"failsafe-go", "github.com/failsafe-go/failsafe-go", true, failsafe},
 	{"rehttp", "github.com/PuerkitoBio/rehttp", true, puerkito},
 	{"azcore", "github.com/Azure/azure-sdk-for-go/sdk/azcore", true, azure},
 	{"aws-standard", "github.com/aws/aws-sdk-go-v2", true, awsStandard},
 	{"aws-adaptive", "github.com/aws/aws-sdk-go-v2", true, awsAdaptive},
-	{"gofri", "github.com/gofri/go-github-ratelimit/v2", false, gofri},
+	{"go-github-ratelimit", "github.com/gofri/go-github-ratelimit/v2", false, gofri},
 }
 
 func client(rt http.RoundTripper) Do { return (&http.Client{Transport: rt}).Do }
