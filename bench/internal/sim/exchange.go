@@ -26,7 +26,7 @@ var (
 type call struct {
 	number int
 	rand   *rand.Rand
-	answer time.Duration // of the latest send
+	answer time.Duration // time of the latest send
 }
 
 type callKey struct{}
@@ -60,8 +60,8 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	c.answer = x.scenario.Answers.draw(c.rand)
-	there, back := trip(c.answer, c.number)
+	there, back := x.scenario.trip(c.rand, c.number)
+	c.answer = there + back
 	if !x.leave() {
 		return nil, errCutOff
 	}

@@ -104,10 +104,10 @@ func (s Scenario) run(client Client, trace bool) Result {
 	wg.Wait()
 
 	for i, end := range s.ideal() {
-		answer := s.Answers.draw(s.stream(i))
+		there, back := s.trip(s.stream(i), i)
 		r.IdealMakespan = max(r.IdealMakespan, end)
 		r.IdealLatency = append(r.IdealLatency, end-arrivals[i])
-		r.IdealWait = append(r.IdealWait, end-arrivals[i]-answer)
+		r.IdealWait = append(r.IdealWait, end-arrivals[i]-there-back)
 	}
 	for _, times := range [][]time.Duration{r.Latency, r.IdealLatency, r.Wait, r.IdealWait} {
 		slices.Sort(times)

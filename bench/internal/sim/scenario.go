@@ -128,7 +128,7 @@ func (s Scenario) ideal() []time.Duration {
 	}
 	requests := make([]request, len(arrivals))
 	for i, at := range arrivals {
-		there, back := trip(s.Answers.draw(s.stream(i)), i)
+		there, back := s.trip(s.stream(i), i)
 		requests[i] = request{i, at + there, back}
 	}
 	slices.SortFunc(requests, func(a, b request) int { return int(a.at - b.at) })
@@ -153,10 +153,11 @@ func (s Scenario) ideal() []time.Duration {
 	return ends
 }
 
-// trip splits an answer time into the way to the server and back. Both ways
-// carry the number of the call in nanoseconds, for the same reason as arrivals
-// do.
-func trip(answer time.Duration, call int) (there, back time.Duration) {
+// trip draws an answer time and splits it into the way to the server and back.
+// Both carry the number of the call in nanoseconds, for the same reason as
+// arrivals do.
+func (s Scenario) trip(r *rand.Rand, call int) (there, back time.Duration) {
+	answer := s.Answers.draw(r)
 	there = answer / 2
 	return there + time.Duration(call), answer - there + time.Duration(call)
 }
