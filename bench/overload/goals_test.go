@@ -111,4 +111,3 @@ func shortRun(s sim.Scenario, r sim.Result) bool {
 func belowLimit(s sim.Scenario, r sim.Result) bool {
 	return overTime(s, r) && s.Arrivals.Load < 1 && s.Server.Tokens() >= 10 && sim.Quantile(r.IdealWait, 1) == 0
 }
-

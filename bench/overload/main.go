@@ -9,6 +9,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -47,11 +48,8 @@ func run(args []string, out io.Writer) error {
 	)
 	flags.Parse(args) // exits for us
 	scenarios, err := scenarios(*servers, *retryAfter, *arrivals, *answers, *seeds)
-	if err != nil {
-		return err
-	}
-	fleet, err := contestants(*clients, *attempts)
-	if err != nil {
+	fleet, err2 := contestants(*clients, *attempts)
+	if err := errors.Join(err, err2); err != nil {
 		return err
 	}
 
@@ -102,14 +100,8 @@ func (c contestant) String() string {
 func (c contestant) client(base http.RoundTripper) peers.Do { return c.Wire(base, c.attempts) }
 
 func contestants(names, attempts string) ([]contestant, error) {
-	chosen, err := sim.Select(peers.All, strings.Split(names, ","))
-	if err != nil {
-		return nil, err
-	}
-	tries, err := numbers[int](attempts)
-	if err != nil {
-		return nil, err
-	}
+	chosen, err := sim.Select(peers.All, names)
+	tries, err2 := numbers[int](attempts)
 	var all []contestant
 	for _, p := range chosen {
 		for i, n := range tries {
@@ -118,31 +110,16 @@ func contestants(names, attempts string) ([]contestant, error) {
 			}
 		}
 	}
-	return all, nil
+	return all, errors.Join(err, err2)
 }
 
 func scenarios(servers, retryAfter, arrivals, answers, seeds string) ([]sim.Scenario, error) {
-	s, err := sim.Select(sim.Servers, strings.Split(servers, ","))
-	if err != nil {
-		return nil, err
-	}
-	ra, err := sim.Select(sim.RetryAfters, strings.Split(retryAfter, ","))
-	if err != nil {
-		return nil, err
-	}
-	ar, err := sim.Select(sim.AllArrivals, strings.Split(arrivals, ","))
-	if err != nil {
-		return nil, err
-	}
-	an, err := sim.Select(sim.AllAnswers, strings.Split(answers, ","))
-	if err != nil {
-		return nil, err
-	}
-	se, err := numbers[uint64](seeds)
-	if err != nil {
-		return nil, err
-	}
-	return sim.Matrix(s, ra, ar, an, se...), nil
+	s, err1 := sim.Select(sim.Servers, servers)
+	ra, err2 := sim.Select(sim.RetryAfters, retryAfter)
+	ar, err3 := sim.Select(sim.AllArrivals, arrivals)
+	an, err4 := sim.Select(sim.AllAnswers, answers)
+	se, err5 := numbers[uint64](seeds)
+	return sim.Matrix(s, ra, ar, an, se...), errors.Join(err1, err2, err3, err4, err5)
 }
 
 func numbers[T int | uint64](list string) ([]T, error) {

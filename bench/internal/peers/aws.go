@@ -51,7 +51,7 @@ func (t tick) Done() <-chan struct{} {
 // smithyClient is as much of a generated client as the retryer needs: the loop
 // of attempts, and below it a deserializer that makes an error of a 429.
 func smithyClient(base http.RoundTripper, retryer aws.Retryer) Do {
-	transport := smithyhttp.NewClientHandler(&http.Client{Transport: base})
+	transport := smithyhttp.NewClientHandlerWithOptions(&http.Client{Transport: base})
 	return func(req *http.Request) (*http.Response, error) {
 		s := middleware.NewStack("bench", smithyhttp.NewStackRequest)
 		fill := func(ctx context.Context, in middleware.BuildInput, next middleware.BuildHandler) (middleware.BuildOutput, middleware.Metadata, error) {

@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -66,11 +67,11 @@ func Matrix(servers []Server, retryAfters []RetryAfter, arrivals []Arrivals, ans
 	return all
 }
 
-// Select returns those of a list that are named, in the order of the names;
-// all of them for the name all.
-func Select[T any](from []T, names []string) ([]T, error) {
+// Select returns those of a list that names has, separated by commas, in the
+// order of the names; all of them for the name all.
+func Select[T any](from []T, names string) ([]T, error) {
 	var chosen []T
-	for _, name := range names {
+	for name := range strings.SplitSeq(names, ",") {
 		if name == "all" {
 			chosen = append(chosen, from...)
 			continue
