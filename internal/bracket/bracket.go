@@ -100,16 +100,15 @@ type Controller struct {
 	trip   float64 // seconds from a request to its answer, smoothed
 	// silence is how long it was quiet before the current epoch, failed probes
 	// included, in seconds; the unit of most constants.
-	silence  float64
-	quiet    float64    // the last part of it: the pause before the epoch
-	longest  float64    // the longest of late, fading
-	asked    float64    // Retry-After of the latest refusal, in seconds
-	needed   float64    // the silence that last ended in an accepted request
-	best     [8]float64 // proven lower bounds of the latest epochs
-	past     []epoch    // the latest ones, for comparison
-	previous epoch
-	sumSent  float64 // accepted in the latest epochs, fading
-	sumTime  float64 // and the time that took
+	silence float64
+	quiet   float64    // the last part of it: the pause before the epoch
+	longest float64    // the longest of late, fading
+	asked   float64    // Retry-After of the latest refusal, in seconds
+	needed  float64    // the silence that last ended in an accepted request
+	best    [8]float64 // proven lower bounds of the latest epochs
+	past    []epoch    // the latest ones, for comparison
+	sumSent float64    // accepted in the latest epochs, fading
+	sumTime float64    // and the time that took
 
 	// Of the epoch: the time from one pause to the next.
 	epoch    uint32
@@ -365,8 +364,8 @@ func (c *Controller) judge(now time.Duration, backlog float64) {
 	whole := max(took+c.silence, 1e-3)
 	proven := max((k-1)/whole, 0.5*k/whole, (c.sumSent-1)/max(c.sumTime, 1e-3))
 	defer func() { c.quiet = quiet }()
-	before := c.previous
-	c.previous = epoch{k, took, c.silence}
+	e := epoch{k, took, c.silence, c.refused.pace, c.raises == 0}
+	window := c.window(e)
 	switch {
 	case c.accepted == 0:
 		// The silence was too short, so that it goes on. A bucket would have
@@ -383,15 +382,16 @@ func (c *Controller) judge(now time.Duration, backlog float64) {
 		return
 	case c.granted >= 2 && c.sent-c.accepted <= c.granted && (c.refused.credit || c.paced < max(4, c.granted/4)):
 		c.shrink()
-	case c.granted >= 2 && math.Abs(k-before.accepted) < 0.05*k && math.Abs(took-before.took) > 0.1*took:
-		// As many as before in another time: that is a window, in which the
-		// burst is missing later.
-		c.burst = max(1, c.burst/2)
+	case window && c.granted >= 2:
+		c.burst = max(1, c.burst/2) // it is missing later in the window
 	default:
 		if c.granted >= 2 && c.refused.credit {
 			c.shrink()
 		}
-		c.judgePace(k, took, proven, backlog)
+		c.judgePace(e, proven, backlog)
+	}
+	if c.past = append(c.past, e); len(c.past) > 8 {
+		c.past = c.past[1:]
 	}
 	copy(c.best[:], c.best[1:])
 	c.best[len(c.best)-1] = proven
@@ -427,7 +427,8 @@ func (c *Controller) judgeFirst(now time.Duration, quiet float64) {
 	c.first = false
 }
 
-func (c *Controller) judgePace(k, took, proven, backlog float64) {
+func (c *Controller) judgePace(e epoch, proven, backlog float64) {
+	k, took := e.accepted, e.took
 	most := c.refused.pace
 	if n := c.refused.seq - c.raisedSeq; n >= 8 {
 		if t := seconds(c.refused.at - c.raisedAt); t > 0 {
@@ -439,10 +440,13 @@ func (c *Controller) judgePace(k, took, proven, backlog float64) {
 		lo, hi = min(max(lo, l), hi), max(min(hi, h), lo)
 	}
 	if c.raises == 0 {
-		if took > 0 { // it was above the limit all the time
+		switch {
+		case c.burst0 < 2: // a bucket that is full at once: what it could not hold is lost
+			lo = max(lo, min(hi, 0.93*c.lo))
+		case took > 0: // it was above the limit all the time
 			hi = max(proven, min(hi, (k+1)/took))
 		}
-		lo, hi = c.compare(c.previous, lo, hi)
+		lo, hi = c.compare(e, lo, hi)
 	}
 	// Whatever the limit saves up, more than that came through only because the
 	// limit allows it.
@@ -458,7 +462,7 @@ func (c *Controller) judgePace(k, took, proven, backlog float64) {
 			// No more than what is saved up was to be had above the old pace.
 			c.patience = min(2*c.patience, c.c.holdMost)
 			c.lo, c.hi, c.pace = c.base, 1.1*c.base, c.base
-			if c.burst0 < 5 { // that shows at once whatever is above the limit
+			if c.burst0 < 5 && hi > 1.2*c.base { // that shows at once whatever is above the limit
 				c.hi = max(c.hi, hi)
 				c.pace = max(c.pace, (1-c.c.margin)*math.Sqrt(c.lo*c.hi))
 			}
@@ -501,7 +505,24 @@ func (c *Controller) overload(t float64) (lo, hi float64, ok bool) {
 
 // An epoch is what was accepted between two refusals, in how much time after
 // how much silence.
-type epoch struct{ accepted, took, silence float64 }
+type epoch struct {
+	accepted, took, silence float64
+	pace                    float64 // at the end
+	steady                  bool    // and all the time
+}
+
+// window reports whether as many were accepted as in an earlier epoch, in
+// another time or at another pace. A bucket gives out more the longer it is
+// asked, and lasts longer the slower.
+func (c *Controller) window(e epoch) bool {
+	for _, p := range c.past {
+		if math.Abs(e.accepted-p.accepted) < 0.04*p.accepted &&
+			(math.Abs(e.took-p.took) > 0.1*p.took || math.Abs(e.pace-p.pace) > 0.1*p.pace) {
+			return true
+		}
+	}
+	return false
+}
 
 // compare narrows the bracket by what differs between this epoch and an
 // earlier one. A bucket gives out what it has saved up, which is the same after
@@ -512,13 +533,9 @@ func (c *Controller) compare(e epoch, lo, hi float64) (float64, float64) {
 	var than epoch
 	longest := 0.0
 	for _, p := range c.past {
-		if d := math.Abs(e.took - p.took); d > longest {
+		if d := math.Abs(e.took - p.took); p.steady && d > longest {
 			than, longest = p, d
 		}
-	}
-	c.past = append(c.past, e)
-	if len(c.past) > 4 {
-		c.past = c.past[1:]
 	}
 	if longest == 0 {
 		return lo, hi
