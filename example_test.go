@@ -15,32 +15,20 @@ import (
 	"github.com/hashicorp/go-retryablehttp"
 
 	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/iamtest"
 )
 
 // The blocks of code in README.md are pieces of this file; a test compares them.
 
-// newIAM starts a service that throttles every second request, knows alice,
-// and refuses all that is not a GET.
+// newIAM starts a service that throttles the first request, knows alice, and
+// refuses all that is not a GET.
 func newIAM() *httptest.Server {
-	var n int
-	return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("X-Openstack-Request-Id", "req-42")
-		fail := func(code int, text string) {
-			w.WriteHeader(code)
-			fmt.Fprintf(w, `{"error":{"code":%d,"message":%q,"title":%q}}`, code, text, http.StatusText(code))
-		}
-		switch n++; {
-		case n%2 == 1:
-			w.Header().Set("Retry-After", "0")
-			fail(429, "The throttling threshold has been reached.")
-		case r.Method != "GET":
-			fail(403, "You are not authorized to perform the requested action.")
-		case r.URL.Path != "/v3/users/alice":
-			fail(404, "Could not find user.")
-		default:
-			fmt.Fprint(w, `{"user":{"name":"alice"}}`)
-		}
-	}))
+	s := new(iamtest.Server)
+	s.Next(iamtest.Throttled(0))
+	s.On("GET /v3/users/alice", iamtest.Answer{Body: `{"user":{"name":"alice"}}`})
+	s.On("GET /", iamtest.Keystone(404, "Could not find user.").With("X-Openstack-Request-Id", "req-42"))
+	s.On("/", iamtest.Keystone(403, "You are not authorized to perform the requested action.").With("X-Openstack-Request-Id", "req-42"))
+	return httptest.NewServer(s)
 }
 
 // quick makes the examples finish at once.
@@ -176,7 +164,7 @@ func ExampleCheckResponse() {
 	fmt.Println(string(body))
 	// Output:
 	// true
-	// {"error":{"code":429,"message":"The throttling threshold has been reached.","title":"Too Many Requests"}}
+	// {"error_msg":"The throttling threshold has been reached: policy ip over ratelimit,limit:5,time:1 second","error_code":"APIG.0308","request_id":"e2b44851-0991-411b-a6b7-9ac8518a4cd9"}
 }
 
 func ExampleNewStatusError() {

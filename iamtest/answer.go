@@ -34,12 +34,12 @@ const (
 	Reset                  // the connection breaks: reset, or an unexpected EOF in a body
 )
 
-// With returns the answer with a header field more, beside those of that name.
+// With returns the answer with a header field set, in place of what it was.
 func (a Answer) With(name, value string) Answer {
 	if a.Header = a.Header.Clone(); a.Header == nil {
 		a.Header = http.Header{}
 	}
-	a.Header.Add(name, value)
+	a.Header.Set(name, value)
 	return a
 }
 

@@ -151,7 +151,9 @@ func TestAnAnswerArrivesAsItIsWritten(t *testing.T) {
 			"no content":     {iamtest.Answer{Status: 204, Body: "{}"}, "GET", "application/json", "", 0},
 			"HEAD":           {iamtest.Keystone(404, "No."), "HEAD", "application/json", "", -2},
 		} {
-			s.Next(tt.answer.With("X-Twice", "1").With("X-Twice", "2"))
+			a := tt.answer.With("X-Twice", "1")
+			a.Header.Add("X-Twice", "2")
+			s.Next(a)
 			req, err := http.NewRequestWithContext(t.Context(), tt.method, url, nil)
 			require.NoError(t, err)
 			resp, err := c.Do(req)
@@ -174,7 +176,7 @@ func TestWithDoesNotChangeTheAnswerItComesFrom(t *testing.T) {
 	a := iamtest.Answer{}.With("A", "1")
 	b := a.With("A", "2")
 	assert.Equal(t, []string{"1"}, a.Header["A"])
-	assert.Equal(t, []string{"1", "2"}, b.Header["A"])
+	assert.Equal(t, []string{"2"}, b.Header["A"])
 }
 
 func TestAStallLastsUntilTheClientGivesUp(t *testing.T) {
