@@ -231,6 +231,20 @@ func TestABodyStallsBehindItsBeginning(t *testing.T) {
 	})
 }
 
+func TestAHandlerLearnsThatItsClientHasGivenTheBodyUp(t *testing.T) {
+	ways(t, func(t *testing.T, s *iamtest.Server, c *http.Client, url string) {
+		gone := make(chan struct{})
+		s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			defer close(gone)
+			iamtest.Answer{Status: 200, Body: "begin", Fault: iamtest.Stall}.ServeHTTP(w, r)
+		})
+		resp, err := c.Get(url)
+		require.NoError(t, err)
+		resp.Body.Close()
+		<-gone
+	})
+}
+
 func TestAResetBreaksTheConnection(t *testing.T) {
 	ways(t, func(t *testing.T, s *iamtest.Server, c *http.Client, url string) {
 		s.Next(iamtest.Answer{Fault: iamtest.Reset})
