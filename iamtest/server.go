@@ -22,9 +22,12 @@ package iamtest
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -204,16 +207,32 @@ func (s *Server) AssertRequests(t testing.TB, want ...string) {
 }
 
 // AssertBodies fails the test if the bodies that arrived are not these, in this
-// order.
+// order. White space and the order of members do not matter in JSON.
 func (s *Server) AssertBodies(t testing.TB, want ...string) {
 	t.Helper()
 	got := []string{}
 	for _, r := range s.Requests() {
 		got = append(got, r.Body)
 	}
-	if !slices.Equal(got, want) {
+	if !slices.EqualFunc(got, want, sameBody) {
 		t.Errorf("iamtest: the bodies are %q instead of %q", got, want)
 	}
+}
+
+func sameBody(a, b string) bool {
+	var x, y any
+	return a == b || decode(a, &x) == nil && decode(b, &y) == nil && reflect.DeepEqual(x, y)
+}
+
+// decode keeps numbers as they are written: ids may be longer than a float64
+// tells apart.
+func decode(body string, v any) error {
+	if !json.Valid([]byte(body)) {
+		return errors.New("not JSON")
+	}
+	d := json.NewDecoder(strings.NewReader(body))
+	d.UseNumber()
+	return d.Decode(v)
 }
 
 // AssertSpacing fails the test if one request came too early after the one

@@ -448,6 +448,25 @@ func TestAssertionsSayWhatArrived(t *testing.T) {
 	})
 }
 
+func TestBodiesOfJSONAreComparedAsJSON(t *testing.T) {
+	for _, tt := range []struct {
+		got, want string
+		same      bool
+	}{
+		{"{\"a\":1,\"b\":[2]}\n", `{"b": [2], "a": 1}`, true},
+		{`[1,2]`, `[2,1]`, false},
+		{`9007199254740993`, `9007199254740992`, false},
+		{`{} x`, `{}`, false},
+		{"a b", "a  b", false},
+	} {
+		s := new(iamtest.Server)
+		do(t, &http.Client{Transport: s}, "POST", "http://iam.example", tt.got)
+		f := &failures{TB: t}
+		s.AssertBodies(f, tt.want)
+		assert.Equal(t, tt.same, len(f.texts) == 0, tt)
+	}
+}
+
 func TestAServerServesManyAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &iamtest.Server{Limit: 50, Window: time.Minute}
