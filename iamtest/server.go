@@ -7,9 +7,13 @@
 //		synctest.Test(t, func(t *testing.T) {
 //			var service iamtest.Server
 //			service.Next(iamtest.Throttled(30 * time.Second)) // then 200
-//			client := sdk.New(&http.Client{Transport: &service})
-//			…
-//			service.AssertCount(t, 2)
+//			client := &http.Client{Transport: &iamhttp.Transport{Base: &service}}
+//			resp, err := client.Post("https://iam.example/v3/users", "application/json", strings.NewReader(`{}`))
+//			if err != nil {
+//				t.Fatal(err)
+//			}
+//			resp.Body.Close()
+//			service.AssertBodies(t, `{}`, `{}`)
 //			service.AssertSpacing(t, 30*time.Second)
 //		})
 //	}

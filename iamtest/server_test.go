@@ -55,6 +55,22 @@ func do(t *testing.T, c *http.Client, method, url, body string) (int, string) {
 	return resp.StatusCode, string(b)
 }
 
+// As in the documentation of the package.
+func TestTheClientWaitsAsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var service iamtest.Server
+		service.Next(iamtest.Throttled(30 * time.Second)) // then 200
+		client := &http.Client{Transport: &iamhttp.Transport{Base: &service}}
+		resp, err := client.Post("https://iam.example/v3/users", "application/json", strings.NewReader(`{}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		service.AssertBodies(t, `{}`, `{}`)
+		service.AssertSpacing(t, 30*time.Second)
+	})
+}
+
 func TestTheZeroServerAnswersAnEmptyObject(t *testing.T) {
 	ways(t, func(t *testing.T, _ *iamtest.Server, c *http.Client, url string) {
 		status, body := do(t, c, "GET", url, "")
