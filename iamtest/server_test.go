@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -35,6 +36,7 @@ func ways(t *testing.T, f func(t *testing.T, s *iamtest.Server, client *http.Cli
 			s := new(iamtest.Server)
 			srv := httptest.NewUnstartedServer(s)
 			srv.EnableHTTP2 = h2
+			srv.Config.ErrorLog = log.New(io.Discard, "", 0) // of connections that were dialed in vain
 			srv.StartTLS()
 			defer srv.Close()
 			f(t, s, srv.Client(), srv.URL)

@@ -65,7 +65,7 @@ func (s *sender) RoundTrip(req *http.Request) (*http.Response, error) {
 	if out.Header = req.Header.Clone(); out.Header == nil {
 		out.Header = http.Header{}
 	}
-	t.propagators().Inject(ctx, propagation.HeaderCarrier(out.Header))
+	cmp.Or(t.Propagators, otel.GetTextMapPropagator()).Inject(ctx, propagation.HeaderCarrier(out.Header))
 
 	resp, err := s.base.RoundTrip(out)
 	switch {
@@ -91,13 +91,6 @@ func (s *sender) CloseIdleConnections() {
 	if c, ok := s.base.(interface{ CloseIdleConnections() }); ok {
 		c.CloseIdleConnections()
 	}
-}
-
-func (t *Telemetry) propagators() propagation.TextMapPropagator {
-	if t.Propagators != nil {
-		return t.Propagators
-	}
-	return otel.GetTextMapPropagator()
 }
 
 var knownMethods = []string{

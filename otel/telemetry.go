@@ -60,6 +60,7 @@
 package iamotel
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -114,14 +115,10 @@ const (
 // up late in many programs.
 func (t *Telemetry) ready() *Telemetry {
 	t.once.Do(func() {
-		if t.TracerProvider == nil {
-			t.TracerProvider = otel.GetTracerProvider()
-		}
-		if t.MeterProvider == nil {
-			t.MeterProvider = otel.GetMeterProvider()
-		}
-		t.tracer = t.TracerProvider.Tracer(scope, trace.WithSchemaURL(semconv.SchemaURL))
-		m := t.MeterProvider.Meter(scope, metric.WithSchemaURL(semconv.SchemaURL))
+		tracers := cmp.Or(t.TracerProvider, otel.GetTracerProvider())
+		meters := cmp.Or(t.MeterProvider, otel.GetMeterProvider())
+		t.tracer = tracers.Tracer(scope, trace.WithSchemaURL(semconv.SchemaURL))
+		m := meters.Meter(scope, metric.WithSchemaURL(semconv.SchemaURL))
 		var errs [4]error
 		t.repeats, errs[0] = m.Int64Counter("iamhttp.client.repeats",
 			metric.WithUnit("{request}"), metric.WithDescription("Requests that were sent again."))
@@ -169,13 +166,18 @@ func (t *Telemetry) OnFailure(ctx context.Context, err *iamhttp.StatusError, wai
 	t.waits.Record(ctx, wait.Seconds(), metric.WithAttributes(status, server))
 }
 
-// Gate returns g with its pauses recorded. It is for the field of that name of
-// a Transport.
-func (t *Telemetry) Gate(g iamhttp.Gate) iamhttp.Gate { return &gate{g, t.ready} }
+// Gate returns g with its pauses recorded, nil for nil. It is for the field of
+// that name of a Transport.
+func (t *Telemetry) Gate(g iamhttp.Gate) iamhttp.Gate {
+	if g == nil {
+		return nil
+	}
+	return &gate{g, t}
+}
 
 type gate struct {
 	iamhttp.Gate
-	telemetry func() *Telemetry
+	telemetry *Telemetry
 }
 
 // An open gate takes less than that, and would fill the spans with events.
@@ -189,7 +191,7 @@ func (g *gate) Wait(ctx context.Context, key string, resend int) (iamhttp.Ticket
 	if err != nil {
 		attrs = append(attrs, errorType(err))
 	}
-	g.telemetry().pauses.Record(ctx, pause.Seconds(), metric.WithAttributes(attrs...))
+	g.telemetry.ready().pauses.Record(ctx, pause.Seconds(), metric.WithAttributes(attrs...))
 	if pause >= shortPause {
 		trace.SpanFromContext(ctx).AddEvent("iamhttp.gate.pause",
 			trace.WithAttributes(append(attrs, pauseDurationKey.Float64(pause.Seconds()))...))

@@ -369,6 +369,7 @@ func TestAGateIsToldTheSameThroughTheRecording(t *testing.T) {
 	require.NoError(t, err)
 	g.Observe("key", ticket, true, time.Second)
 	assert.Equal(t, []string{"wait key 3", "observe key 7 true 1s"}, own.observed)
+	assert.Nil(t, record().Gate(nil))
 }
 
 func TestBelowTheTransportOtelhttpsSpansGetTheResendCount(t *testing.T) {
@@ -429,8 +430,8 @@ func TestAboveTheTransportOtelhttpsSpanIsThatOfTheCall(t *testing.T) {
 
 func TestTheZeroTelemetryUsesTheGlobalProviders(t *testing.T) {
 	var tel iamotel.Telemetry
-	rt := tel.Spans(new(iamtest.Server))
-	r := record()
+	service, r := new(iamtest.Server), record()
+	rt := tel.Spans(service)
 	traces, meters, propagators := otel.GetTracerProvider(), otel.GetMeterProvider(), otel.GetTextMapPropagator()
 	defer func() {
 		otel.SetTracerProvider(traces)
@@ -439,10 +440,12 @@ func TestTheZeroTelemetryUsesTheGlobalProviders(t *testing.T) {
 	}()
 	otel.SetTracerProvider(r.provider) // later than Spans
 	otel.SetMeterProvider(r.MeterProvider)
+	otel.SetTextMapPropagator(r.Propagators)
 	require.NoError(t, r.call(t, rt, "GET", "https://iam.example/", ""))
 	tel.OnFailure(t.Context(), &iamhttp.StatusError{Code: 404, Stop: iamhttp.StopNotRepeatable}, 0)
 	assert.Len(t, r.spans("GET"), 1)
 	assert.Len(t, r.metrics(t), 1)
+	assert.NotEmpty(t, service.Requests()[0].Header.Get("Traceparent"))
 }
 
 func TestIdleConnectionsAreClosedBelow(t *testing.T) {
