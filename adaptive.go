@@ -39,7 +39,7 @@ type AdaptiveGate struct {
 	// RetryBudget is how many pauses a first send pays for, on average, beyond
 	// the 10 that are free. When more have been needed than were paid for, and
 	// the service refuses still, repeats are refused, but for the first of each
-	// request. Zero means 0.1, a negative number no limit.
+	// request. Zero means 1, a negative number no limit.
 	RetryBudget float64
 
 	keys    sync.Map // of the key to its *account
@@ -52,14 +52,15 @@ type AdaptiveGate struct {
 const (
 	defaultStartWindow = 64
 	defaultMaxPause    = 2 * time.Minute
-	defaultRetryBudget = 0.1
+	defaultRetryBudget = 1.0
 	freePauses         = 10
-	mostPauses         = 100 // that can be saved up
+	mostPauses         = 1000 // that can be saved up
 	mostJitter         = 250 * time.Millisecond
-	longestPause       = 24 * time.Hour   // a Retry-After beyond it is a lie or a mistake
-	keepQuiet          = 10 * time.Minute // how long a key without requests is remembered
-	fewAccounts        = 1024             // that do not need a sweep before that time
-	lateResend         = 3                // sends after which others go ahead to probe
+	longestPause       = 24 * time.Hour         // a Retry-After beyond it is a lie or a mistake
+	keepQuiet          = 10 * time.Minute       // how long a key without requests is remembered
+	fewAccounts        = 1024                   // that do not need a sweep before that time
+	trickle            = 200 * time.Millisecond // in which a StartWindow of requests is no burst
+	lateResend         = 3                      // sends after which others go ahead to probe
 )
 
 var (
@@ -189,6 +190,8 @@ type account struct {
 	ticket  Ticket
 	repeats queue // before firsts: they have waited already
 	firsts  queue
+	spare   float64       // requests that may leave beyond the window
+	spareAt time.Duration // when that was reckoned
 	wake    *time.Timer
 	wakeAt  time.Duration
 	budget  float64
@@ -291,8 +294,15 @@ func (a *account) enqueue(ctx context.Context, resend int) (*waiter, error) {
 	if err := a.refuse(w); err != nil {
 		return nil, err
 	}
-	if a.pacer != nil && a.waiting() == 0 {
-		a.pacer.Idle(a.now())
+	if a.waiting() == 0 {
+		switch {
+		case a.pacer != nil:
+			a.pacer.Idle(a.now())
+		case a.trickles():
+			a.flying.Add(1)
+			w.ready <- nil
+			return w, nil
+		}
 	}
 	if resend > 0 {
 		a.repeats.push(w)
@@ -300,6 +310,20 @@ func (a *account) enqueue(ctx context.Context, resend int) (*waiter, error) {
 		a.firsts.push(w)
 	}
 	return w, nil
+}
+
+// trickles reports whether a request may leave though the window is full. Load
+// that comes over time is no burst, however many requests are in flight with
+// slow answers: holding it back would make it one.
+func (a *account) trickles() bool {
+	now, window := a.now(), float64(a.start)/2
+	a.spare = min(a.spare+(now-a.spareAt).Seconds()*window/trickle.Seconds(), window/2)
+	a.spareAt = now
+	if a.spare < 1 {
+		return false
+	}
+	a.spare--
+	return true
 }
 
 // refuse returns why a waiter is not let in, nil if it is.
@@ -421,7 +445,7 @@ func (a *account) dispatch() {
 	}
 	now := a.now()
 	for a.waiting() > 0 {
-		at, ok := a.pacer.Next(now)
+		at, ok := a.pacer.Next(now, a.waiting())
 		if !ok {
 			return // an answer will decide
 		}

@@ -1,6 +1,8 @@
 package iamhttp_test
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"strings"
 	"testing"
@@ -26,6 +28,24 @@ func TestEveryBlockOfCodeInTheREADMEIsCompiled(t *testing.T) {
 		assert.Contains(t, compiled, flatten(code), "no example contains this block of README.md")
 	}
 	assert.Positive(t, blocks)
+}
+
+// The module that measures it compares the two as well, but what is outside a
+// module does not make the go command run its tests again.
+func TestTheTableOfSDKsInTheREADMEIsTheMeasuredOne(t *testing.T) {
+	measured, err := os.ReadFile("adapters/compat/TABLE.md")
+	if errors.Is(err, fs.ErrNotExist) {
+		t.Skip("a module as the proxy serves it has no modules inside")
+	}
+	require.NoError(t, err)
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	_, after, found := strings.Cut(string(readme), "<!-- sdk table, written by: ")
+	require.True(t, found)
+	_, after, _ = strings.Cut(after, "-->\n")
+	block, _, found := strings.Cut(after, "<!-- end of sdk table -->")
+	require.True(t, found)
+	assert.True(t, strings.Contains(string(measured), block), "TABLE.md has another table; the line above README.md's writes both")
 }
 
 // flatten takes the indentation from each line.

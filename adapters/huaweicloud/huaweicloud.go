@@ -89,9 +89,10 @@ func base(c *config.HttpConfig) http.RoundTripper {
 }
 
 // An ErrorHandler makes the errors of a client of the SDK: Inner's, and beside
-// it the *iamhttp.StatusError of the same answer. errors.As finds both, the
-// SDK's *sdkerr.ServiceResponseError first. The text is that of the typed
-// error: the service's message, where the SDK prints the raw body.
+// it the *iamhttp.StatusError of the same answer. errors.As finds both. The text
+// is that of the typed error: the service's message, where the SDK prints the
+// raw body. Code and message are those that Inner has found, if iamhttp does
+// not know the form of the body.
 //
 // It goes into WithErrorHandler of a builder or of a client, and
 // [Configure] puts it there. It has no state and is safe for concurrent use.
@@ -129,7 +130,9 @@ func (h ErrorHandler) HandleError(req *request.DefaultHttpRequest, resp *respons
 		return inner.HandleError(req, resp)
 	}
 	status := statusError(resp.Response) // before Inner, which closes the body
-	return join(inner.HandleError(req, resp), status)
+	err := inner.HandleError(req, resp)
+	adopt(status, serviceError(err))
+	return join(err, status)
 }
 
 // statusError returns the typed form of a failing answer, whose body can be
@@ -172,13 +175,26 @@ func Wrap(err error) error {
 	if sr.RequestId != "" {
 		header = http.Header{"X-Request-Id": {sr.RequestId}}
 	}
-	if sr.ErrorCode == "" { // the SDK did not understand the body, and keeps it as the message
-		return join(err, iamhttp.NewStatusError(sr.StatusCode, header, []byte(sr.ErrorMessage)))
+	var body []byte // not known, as a rule
+	if sr.ErrorCode == "" {
+		body = []byte(sr.ErrorMessage) // which is how the SDK keeps one that it did not understand
 	}
-	body, _ := json.Marshal(map[string]string{"error_code": sr.ErrorCode, "error_msg": sr.ErrorMessage})
 	status := iamhttp.NewStatusError(sr.StatusCode, header, body)
-	status.Body = nil // what the service sent is not known
+	adopt(status, sr)
 	return join(err, status)
+}
+
+// adopt takes over the code and the message that only the SDK has found. Some
+// services have forms of their own, {"badRequest": {"code": …, "message": …}}
+// say, or CCE's errorCode and errorMessage.
+func adopt(status *iamhttp.StatusError, sr *sdkerr.ServiceResponseError) {
+	if sr == nil || sr.ErrorCode == "" || status.Message != "" {
+		return
+	}
+	// By way of a body, so that they are made fit to be printed.
+	body, _ := json.Marshal(map[string]string{"error_code": sr.ErrorCode, "error_msg": sr.ErrorMessage})
+	said := iamhttp.NewStatusError(int(status.Code), nil, body)
+	status.ServiceCode, status.Message = said.ServiceCode, said.Message
 }
 
 // serviceError finds the SDK's error in err, nil if there is none.

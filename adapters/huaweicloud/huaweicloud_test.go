@@ -2,10 +2,12 @@ package iamhuaweicloud_test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -148,6 +150,10 @@ func TestTheServicesOwnCodeSaysMoreThanTheStatus(t *testing.T) {
 			iamtest.Answer{Status: 400, Body: `{"error":{"message":"The username already exists.","code":"1109"}}`},
 			"1109", iamhttp.ReasonAlreadyExists, "The username already exists.",
 		},
+		"of a service with a form of its own, which the SDK understands": {
+			iamtest.Answer{Status: 403, Body: `{"forbidden":{"code":"APIGW.0302","message":"No\nuser."}}`},
+			"APIGW.0302", iamhttp.ReasonPermissionMissing, "No user.",
+		},
 		"no JSON": {
 			iamtest.Page(429),
 			"", iamhttp.ReasonThrottled, "",
@@ -248,6 +254,17 @@ func TestTheHandlerWorksWithoutATransport(t *testing.T) {
 	c := finish(t, iam.IamClientBuilder(), s.URL)
 	c.HcClient.WithErrorHandler(iamhuaweicloud.ErrorHandler{})
 	both(t, show(c), 404)
+}
+
+func TestWhatIsExpectedIsAnErrorOfTheSDK(t *testing.T) {
+	s := newService(t, notFound)
+	reported := 0
+	tr := &iamhttp.Transport{
+		Expected:  []iamhttp.Code{iamhttp.ErrNotFound},
+		OnFailure: func(context.Context, *iamhttp.StatusError, time.Duration) { reported++ },
+	}
+	both(t, show(connect(t, s, nil, tr)), 404)
+	assert.Zero(t, reported)
 }
 
 // Why Configure sets PassThrough.
@@ -449,10 +466,19 @@ func TestTheConfigOfTheConnectionStaysInForce(t *testing.T) {
 		assert.Equal(t, "iam.invalid:80", dialed)
 	})
 	t.Run("IgnoreSSLVerification", func(t *testing.T) {
-		tls := httptest.NewTLSServer(&s.script)
-		defer tls.Close()
+		secure := httptest.NewTLSServer(&s.script)
+		defer secure.Close()
 		c := config.DefaultHttpConfig().WithIgnoreSSLVerification(true)
-		both(t, show(finish(t, iamhuaweicloud.Configure(iam.IamClientBuilder(), c, nil), tls.URL)), 404)
+		both(t, show(finish(t, iamhuaweicloud.Configure(iam.IamClientBuilder(), c, nil), secure.URL)), 404)
+	})
+	t.Run("and a certificate that nobody vouches for is refused without it", func(t *testing.T) {
+		secure := httptest.NewUnstartedServer(&s.script)
+		secure.Config.ErrorLog = log.New(io.Discard, "", 0) // of the handshake that the client breaks off
+		secure.StartTLS()
+		defer secure.Close()
+		err := show(finish(t, iamhuaweicloud.Configure(iam.IamClientBuilder(), nil, nil), secure.URL))
+		_, refused := errors.AsType[*tls.CertificateVerificationError](err)
+		assert.True(t, refused, "%v", err)
 	})
 	t.Run("HttpProxy, whose refusal is typed", func(t *testing.T) {
 		connects := 0
@@ -521,6 +547,8 @@ func TestHandleErrorSurvivesWhateverItIsGiven(t *testing.T) {
 		"a handler that is one of us": {iamhuaweicloud.ErrorHandler{}, answered(404, text(keystone404)), 404, `iam: 404 NotFound: "Could not find user: bob."`},
 		"an error of another kind":    {inner{plain}, answered(404, nil), 404, `plain: iam: 404 NotFound`},
 		"an error that is a value":    {inner{value}, answered(404, nil), 404, `iam: 404 NotFound`},
+		"an error that says more":     {inner{&sdkerr.ServiceResponseError{StatusCode: 404, ErrorCode: "CCE.1", ErrorMessage: "own"}}, answered(404, nil), 404, `iam: 404 NotFound: "own" (CCE.1)`},
+		"but not than this body":      {inner{&sdkerr.ServiceResponseError{StatusCode: 404, ErrorCode: "CCE.1", ErrorMessage: "own"}}, answered(404, text(keystone404)), 404, `iam: 404 NotFound: "Could not find user: bob."`},
 		"an error around the SDK's":   {inner{fmt.Errorf("around: %w", value)}, answered(404, nil), 404, `around: iam: 404 NotFound`},
 		"a nil pointer for an error":  {inner{nilErr}, answered(404, nil), 404, `iam: 404 NotFound`},
 		"a nil pointer inside":        {inner{fmt.Errorf("around: %w", nilErr)}, answered(404, nil), 404, `around: <nil>: iam: 404 NotFound`},
@@ -632,6 +660,7 @@ func TestWrapSurvivesWhateverItIsGiven(t *testing.T) {
 		})
 	}
 	assert.NoError(t, iamhuaweicloud.Wrap(nil))
+	both(t, iamhuaweicloud.Wrap(&sdkerr.ServiceResponseError{StatusCode: 400}), 400)
 
 	e, _ := both(t, iamhuaweicloud.Wrap(&value), 404)
 	assert.Equal(t, "req-42", e.RequestID)

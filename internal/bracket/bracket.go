@@ -52,12 +52,20 @@ var standard = constants{
 
 // A Send is one request that left, as Accepted and Refused want to know it
 // again.
+const mostLag = 10 * time.Millisecond
+
 type Send struct {
 	epoch  uint32
 	credit bool    // part of the burst after a silence
 	seq    int     // in its epoch, from 1
 	pace   float64 // when it left
 	at     time.Duration
+}
+
+// A moment in an epoch: so many had been sent then.
+type moment struct {
+	at  time.Duration
+	seq int
 }
 
 // A Mark says that at a time so many requests in all had been accepted.
@@ -72,12 +80,18 @@ type Mark struct {
 type Controller struct {
 	c constants
 
-	pause   time.Duration // nothing leaves before this
-	open    bool          // requests have left since the latest refusal
-	first   bool          // no epoch has been judged yet
-	probes  int           // pauses in a row that ended in a refusal, the current one included
-	refused Send          // the one that ended the epoch
-	marks   []Mark        // what was accepted before the first refusal
+	pause            time.Duration // nothing leaves before this
+	open             bool          // requests have left since the latest refusal
+	first            bool          // no epoch has been judged yet
+	probes           int           // pauses in a row that ended in a refusal, the current one included
+	refused          Send          // the one that ended the epoch
+	ended            time.Duration // the latest refusal that followed accepted requests
+	closed           time.Duration // when the latest refusal came
+	late             int           // accepted after it, of those that were in flight
+	lateFrom, lateAt time.Duration // the first and last of them
+	lateRefused      int
+	marks            []Mark // of what was accepted in the latest epoch that was accepted anything in
+	total            int64  // accepted in all
 
 	pace   float64 // requests per second
 	lo, hi float64
@@ -86,10 +100,16 @@ type Controller struct {
 	trip   float64 // seconds from a request to its answer, smoothed
 	// silence is how long it was quiet before the current epoch, failed probes
 	// included, in seconds; the unit of most constants.
-	silence float64
-	best    [8]float64 // proven lower bounds of the latest epochs
-	sumSent float64    // accepted in the latest epochs, fading
-	sumTime float64    // and the time that took
+	silence  float64
+	quiet    float64    // the last part of it: the pause before the epoch
+	longest  float64    // the longest of late, fading
+	asked    float64    // Retry-After of the latest refusal, in seconds
+	needed   float64    // the silence that last ended in an accepted request
+	best     [8]float64 // proven lower bounds of the latest epochs
+	past     []epoch    // the latest ones, for comparison
+	previous epoch
+	sumSent  float64 // accepted in the latest epochs, fading
+	sumTime  float64 // and the time that took
 
 	// Of the epoch: the time from one pause to the next.
 	epoch    uint32
@@ -104,13 +124,15 @@ type Controller struct {
 	last     time.Duration // the latest send, of any epoch
 	next     time.Duration // when the next paced one is due
 
-	raises    int     // of the pace, in this epoch
-	before    float64 // the pace before the latest
+	raises    int      // of the pace, in this epoch
+	paces     []moment // when each pace began
 	raisedAt  time.Duration
 	raisedSeq int
 	busy      float64 // seconds in which requests waited for the pace alone
 	base      float64 // the pace that the limit is being tried above; 0: it is not
 	over      float64 // by how much
+	baseAt    time.Duration
+	baseSeq   int
 	patience  float64 // silences to hold a closed bracket
 	strange   float64 // seconds of epochs that were refused without a raise
 }
@@ -119,12 +141,12 @@ type Controller struct {
 // time. marks, oldest first, say what had been accepted until now; there must
 // be one at least. flying is how many requests are on their way.
 func New(now time.Duration, marks []Mark, flying int, retryAfter time.Duration) *Controller {
-	c := &Controller{c: standard, first: true, marks: marks, last: now, begin: marks[0].At}
+	c := &Controller{c: standard, first: true, marks: marks, total: marks[len(marks)-1].Accepted, last: now, begin: marks[0].At}
 	c.patience = c.c.hold
 	oldest := marks[0]
 	if n := marks[len(marks)-1].Accepted - oldest.Accepted; n > 0 {
 		// Little's law; good enough until the first answer is timed.
-		c.trip = float64(flying) * seconds(now-oldest.At) / float64(n)
+		c.trip = min(seconds(now-oldest.At)*float64(flying)/float64(n), seconds(now))
 	}
 	c.close(now, Send{at: now}, retryAfter)
 	return c
@@ -154,16 +176,16 @@ func (c *Controller) Earliest(ahead int) time.Duration {
 
 // Next returns when the next request may leave, now or a time that has passed
 // meaning at once. ok is false if that depends on an answer.
-func (c *Controller) Next(now time.Duration) (at time.Duration, ok bool) {
+func (c *Controller) Next(now time.Duration, backlog int) (at time.Duration, ok bool) {
 	if now < c.pause {
 		return c.pause, true
 	}
 	if !c.open {
-		c.judge(now)
+		c.judge(now, float64(backlog))
 		c.start(now)
 	}
 	switch {
-	case c.probes > 0 && c.accepted == 0: // one probe, and wait for what it brings
+	case c.probes > 1 && c.accepted == 0: // one probe, and wait for what it brings
 		return now, c.flying == 0
 	case c.credit >= 1:
 		return now, c.flying < c.room
@@ -192,7 +214,7 @@ func (c *Controller) Sent(now time.Duration, backlog int) Send {
 	}
 	// A timer is always late: the next turn counts from when this one was due,
 	// but a process that was stopped does not make up for it in a burst.
-	c.next = max(c.next, now-duration(2*gap)) + duration(gap)
+	c.next = max(c.next, now-min(duration(2*gap), mostLag)) + duration(gap)
 	c.raise(now, float64(backlog))
 	return s
 }
@@ -243,9 +265,45 @@ func (c *Controller) Accepted(now time.Duration, s Send) {
 	}
 	// Those that were in flight at the refusal count too: with slow answers
 	// they are most of what the limit let through.
-	c.accepted++
+	if c.accepted++; c.accepted == 1 && !c.first {
+		c.marks = append(c.marks[:0], Mark{c.begin, c.total})
+	}
+	c.total++
+	if !c.open && (c.first || s.at > c.refused.at) {
+		if c.late++; c.late == 1 {
+			c.lateFrom = now
+		}
+		c.lateAt = now
+	}
+	if last := c.marks[len(c.marks)-1]; now > last.At {
+		c.mark(now)
+	}
 	c.flying--
 	c.room++
+}
+
+// mark notes how much was accepted by now.
+func (c *Controller) mark(now time.Duration) {
+	const most = 64
+	if len(c.marks) == most { // every other one will do
+		for i := range most / 2 {
+			c.marks[i] = c.marks[2*i]
+		}
+		c.marks = c.marks[:most/2]
+	}
+	c.marks = append(c.marks, Mark{now, c.total})
+}
+
+// fastest returns the stretch up to the latest accepted request in which the
+// most was accepted, had the silence been part of it.
+func (c *Controller) fastest(silence float64) (accepted, took float64) {
+	for _, m := range c.marks {
+		n, t := float64(c.total-m.Accepted), max(seconds(c.ended-m.At), 0)
+		if n/(t+silence) > accepted/(took+silence) {
+			accepted, took = n, t
+		}
+	}
+	return max(accepted, 1), took
 }
 
 // Refused tells that a request was refused, with the wait that the service
@@ -255,6 +313,7 @@ func (c *Controller) Refused(now time.Duration, s Send, retryAfter time.Duration
 	if s.epoch != c.epoch || !c.open {
 		if s.epoch == c.epoch {
 			c.flying--
+			c.lateRefused++
 		}
 		c.pause = max(c.pause, later(now, retryAfter))
 		return false
@@ -267,11 +326,18 @@ func (c *Controller) Refused(now time.Duration, s Send, retryAfter time.Duration
 func (c *Controller) close(now time.Duration, s Send, retryAfter time.Duration) {
 	if c.probes++; c.accepted > 0 || c.first {
 		c.probes = 1
+		c.ended = s.at
 	}
 	c.open = false
-	c.refused = s
+	c.refused, c.closed = s, now
+	c.late, c.lateAt, c.lateRefused = 0, 0, 0
+	c.asked = seconds(retryAfter)
 	if retryAfter == 0 || c.probes > 1 {
-		own := min(max(c.c.ownPause, 2*c.trip)*math.Pow(2, float64(c.probes-1)), c.c.ownMost)
+		own := max(c.c.ownPause, 2*c.trip)
+		if !c.first && retryAfter == 0 {
+			own = max(own, min(1/c.pace, c.needed/2))
+		}
+		own = min(own*math.Pow(2, float64(c.probes-1)), c.c.ownMost)
 		c.pause = max(c.pause, now+duration(own))
 	}
 	c.pause = max(c.pause, later(now, retryAfter))
@@ -279,7 +345,7 @@ func (c *Controller) close(now time.Duration, s Send, retryAfter time.Duration) 
 
 // judge draws the conclusions from the epoch that a refusal has ended, when
 // the pause after it is over.
-func (c *Controller) judge(now time.Duration) {
+func (c *Controller) judge(now time.Duration, backlog float64) {
 	quiet := max(seconds(now-c.last), 2*c.trip)
 	if c.first {
 		c.judgeFirst(now, quiet)
@@ -289,25 +355,43 @@ func (c *Controller) judge(now time.Duration) {
 	// and a window is paid for in full: in both, what was accepted, over the
 	// time since the last send before the silence, is never above the limit.
 	k, took := float64(c.accepted), seconds(c.last-c.begin)
-	proven := k / max(took+c.silence, 1e-3)
-	c.sumSent, c.sumTime = 0.7*c.sumSent+k, 0.7*c.sumTime+took+c.silence
+	if k > 0 {
+		c.sumSent, c.sumTime = 0.7*c.sumSent, 0.7*c.sumTime
+		c.needed = c.silence
+	}
+	c.sumSent, c.sumTime = c.sumSent+k, c.sumTime+took+c.quiet
+	// Right to one request, that is: of few, nothing is proven, but by the
+	// epochs together.
+	whole := max(took+c.silence, 1e-3)
+	proven := max((k-1)/whole, 0.5*k/whole, (c.sumSent-1)/max(c.sumTime, 1e-3))
+	defer func() { c.quiet = quiet }()
+	before := c.previous
+	c.previous = epoch{k, took, c.silence}
 	switch {
 	case c.accepted == 0:
 		// The silence was too short, so that it goes on. A bucket would have
 		// filled: it is a window, or somebody else.
 		c.burst = max(1, c.burst*c.c.creditDecay)
-		if c.silence*c.pace >= 2 {
-			c.pace = min(c.pace, c.sumSent/(c.sumTime+quiet))
-			c.lo, c.hi = c.pace, 1.2*c.pace
-		}
 		c.silence += quiet
+		if c.probes > 2 && c.silence*c.pace >= 2 {
+			n, t := c.fastest(c.silence)
+			c.pace = min(c.pace, n/(t+c.silence))
+			c.lo, c.hi = c.pace, 1.5*c.pace
+		}
 		c.base = 0
 		c.floor()
 		return
-	case c.granted >= 2 && (c.refused.credit || c.paced < max(4, c.granted/4)):
-		c.burst = max(1, min(c.c.creditDecay*c.burst, k))
+	case c.granted >= 2 && c.sent-c.accepted <= c.granted && (c.refused.credit || c.paced < max(4, c.granted/4)):
+		c.shrink()
+	case c.granted >= 2 && math.Abs(k-before.accepted) < 0.05*k && math.Abs(took-before.took) > 0.1*took:
+		// As many as before in another time: that is a window, in which the
+		// burst is missing later.
+		c.burst = max(1, c.burst/2)
 	default:
-		c.judgePace(k, took, proven)
+		if c.granted >= 2 && c.refused.credit {
+			c.shrink()
+		}
+		c.judgePace(k, took, proven, backlog)
 	}
 	copy(c.best[:], c.best[1:])
 	c.best[len(c.best)-1] = proven
@@ -321,63 +405,134 @@ func (c *Controller) judge(now time.Duration) {
 // refusal. Nobody knows for how much of it the limit had saved up; the
 // stretch that looks fastest is the one that ends here.
 func (c *Controller) judgeFirst(now time.Duration, quiet float64) {
-	total := c.marks[len(c.marks)-1].Accepted + int64(c.accepted)
-	k, took := 0.0, 0.0
-	for _, m := range c.marks {
-		n, t := float64(total-m.Accepted), max(seconds(c.refused.at-m.At), 0)
-		if n/(t+quiet) > k/(took+quiet) {
-			k, took = n, t
-		}
-	}
-	k = max(k, 1)
+	k, took := c.fastest(quiet)
 	c.lo, c.hi = k/(took+quiet), math.Inf(1)
+	if _, hi, ok := c.overload(seconds(c.lateAt - c.lateFrom)); ok {
+		// Only an upper bound, as answers may have overtaken each other.
+		c.hi = max(c.lo, hi)
+	}
 	factor := c.c.firstFactor
 	if c.trip > quiet/4 {
 		factor = min(factor, 2)
 	}
 	c.pace = c.lo * (1 + (factor-1)*quiet/(quiet+4*took))
-	c.burst, c.burst0 = k, k
-	c.best[len(c.best)-1] = c.lo
-	c.silence = quiet
-	c.marks, c.first = nil, false
+	if c.asked > 0 { // in which one request at least will be accepted
+		c.pace = max(c.pace, 2/c.asked)
+	}
+	c.pace = min(c.pace, (1-c.c.margin)*math.Sqrt(c.lo*c.hi))
+	before := k - float64(c.late) // the limit was used up then
+	c.burst = max(1, before-c.pace*min(took, max(seconds(c.closed-c.begin)-c.trip, 0)))
+	c.burst0 = max(before, 1)
+	c.silence, c.quiet = quiet, quiet
+	c.first = false
 }
 
-func (c *Controller) judgePace(k, took, proven float64) {
-	lo := proven
-	if took > 0 {
-		lo = max(lo, (k-float64(c.granted))/took)
-	}
-	if c.raises > 0 && k > 2*c.burst0 {
-		lo = max(lo, c.before) // no window has absorbed that many
-	}
-	hi := c.refused.pace
+func (c *Controller) judgePace(k, took, proven, backlog float64) {
+	most := c.refused.pace
 	if n := c.refused.seq - c.raisedSeq; n >= 8 {
 		if t := seconds(c.refused.at - c.raisedAt); t > 0 {
-			hi = min(hi, float64(n)/t)
+			most = min(most, float64(n)/t)
 		}
 	}
-	hi = max(hi, proven)
-	lo = min(lo, hi)
-	if c.base > 0 {
-		if lo > 0.8*c.base && hi < 1.35*c.base {
-			c.patience = min(2*c.patience, c.c.holdMost)
-		} else {
-			c.patience = c.c.hold
+	lo, hi := proven, max(most, proven)
+	if l, h, ok := c.overload(seconds(c.last - c.refused.at)); ok {
+		lo, hi = min(max(lo, l), hi), max(min(hi, h), lo)
+	}
+	if c.raises == 0 {
+		if took > 0 { // it was above the limit all the time
+			hi = max(proven, min(hi, (k+1)/took))
 		}
+		lo, hi = c.compare(c.previous, lo, hi)
+	}
+	// Whatever the limit saves up, more than that came through only because the
+	// limit allows it.
+	for _, r := range c.paces {
+		n, t := float64(c.refused.seq-1-r.seq), seconds(c.refused.at-r.at)
+		if t > 0 {
+			lo = max(lo, min((n-c.burst0)/t, hi))
+		}
+	}
+	if c.base > 0 {
+		over := float64(c.refused.seq-c.baseSeq) - c.base*seconds(c.refused.at-c.baseAt)
+		if over <= 2*c.burst0 {
+			// No more than what is saved up was to be had above the old pace.
+			c.patience = min(2*c.patience, c.c.holdMost)
+			c.lo, c.hi, c.pace = c.base, 1.1*c.base, c.base
+			if c.burst0 < 5 { // that shows at once whatever is above the limit
+				c.hi = max(c.hi, hi)
+				c.pace = max(c.pace, (1-c.c.margin)*math.Sqrt(c.lo*c.hi))
+			}
+			return
+		}
+		c.patience = c.c.hold
 	}
 	c.lo, c.hi = lo, hi
-	c.pace = (1 - c.c.margin) * math.Sqrt(lo*hi)
-	if c.raises > 0 {
+	weight := 0.5 * min(1, backlog/hi/(10*c.silence))
+	c.pace = (1 - c.c.margin) * lo * math.Pow(hi/lo, weight)
+	if c.raises > 0 || proven > 0.7*c.refused.pace {
 		c.strange = 0
 		return
 	}
 	// Refused at a pace that had been fine: others may use the same limit.
 	// Going down each time would leave it to them.
-	if c.strange += took + c.silence; c.strange > 10*c.silence {
+	if c.strange += took + c.silence; c.strange > 10*max(c.silence, 1/c.pace) {
 		c.strange = 0
 		c.pace = max(c.pace, min(1.5*max(c.proven(), proven), 1.25*c.pace))
 		c.hi = max(c.hi, 2*c.pace)
 	}
+}
+
+// shrink makes the burst smaller after it was refused: all before the refused
+// request had been accepted.
+func (c *Controller) shrink() {
+	c.burst = max(1, min(c.c.creditDecay*c.burst, 0.9*float64(c.refused.seq-1)))
+}
+
+// overload returns what the requests say that were in flight at a refusal. If
+// there were refused ones among them, they met a limit that was used up and
+// asked for more than it: what was accepted then is the limit.
+func (c *Controller) overload(t float64) (lo, hi float64, ok bool) {
+	if c.late < 8 || c.lateRefused == 0 || t <= 0 {
+		return 0, 0, false
+	}
+	n := float64(c.late)
+	return (n - math.Sqrt(n)) / t, (n + math.Sqrt(n)) / t, true
+}
+
+// An epoch is what was accepted between two refusals, in how much time after
+// how much silence.
+type epoch struct{ accepted, took, silence float64 }
+
+// compare narrows the bracket by what differs between this epoch and an
+// earlier one. A bucket gives out what it has saved up, which is the same after
+// the same silence, and then the limit: more time, more accepted, and the
+// quotient of the differences is the limit. Where that does not hold, with a
+// window, the quotient is below what is proven, and does no harm.
+func (c *Controller) compare(e epoch, lo, hi float64) (float64, float64) {
+	var than epoch
+	longest := 0.0
+	for _, p := range c.past {
+		if d := math.Abs(e.took - p.took); d > longest {
+			than, longest = p, d
+		}
+	}
+	c.past = append(c.past, e)
+	if len(c.past) > 4 {
+		c.past = c.past[1:]
+	}
+	if longest == 0 {
+		return lo, hi
+	}
+	if e.took < than.took {
+		e, than = than, e
+	}
+	// Each count is right to about one request; if the silences differ, so may
+	// what was saved up.
+	more, time := e.accepted-than.accepted, e.took-than.took
+	shift := e.silence - than.silence
+	low := (more - 1.5) / max(time, time+shift)
+	high := (more + 1.5) / max(min(time, time+shift), 1e-3)
+	return min(max(lo, low), hi), min(max(high, lo), hi)
 }
 
 func (c *Controller) proven() float64 {
@@ -388,10 +543,23 @@ func (c *Controller) proven() float64 {
 	return best
 }
 
-// floor keeps the pace from falling below one request in two silences.
-func (c *Controller) floor() { c.pace = max(c.pace, 0.5/max(c.silence, 0.1)) }
+// floor keeps the pace from falling below one request in two of the longest
+// silences of late. Who comes less often than that learns nothing any more.
+func (c *Controller) floor() {
+	c.longest = max(c.silence, 0.8*c.longest)
+	silence := c.asked
+	if silence == 0 {
+		silence = max(c.longest, 1)
+	}
+	c.pace = max(c.pace, 0.5/silence)
+}
+
+var Debug func(string, ...any)
 
 func (c *Controller) start(now time.Duration) {
+	if Debug != nil {
+		Debug("%8.3f ep %d K %d sent %d paced %d granted %d took %.3f sil %.3f | refused seq %d credit %v pace %.3f raises %d base %.2f | lo %.3f hi %.3f x %.3f b %.1f trip %.3f probes %d\n", seconds(now), c.epoch, c.accepted, c.sent, c.paced, c.granted, seconds(c.last-c.begin), c.silence, c.refused.seq, c.refused.credit, c.refused.pace, c.raises, c.base, c.lo, c.hi, c.pace, c.burst, c.trip, c.probes)
+	}
 	c.open = true
 	c.epoch++
 	c.accepted, c.sent, c.paced, c.flying, c.raises = 0, 0, 0, 0, 0
@@ -401,7 +569,7 @@ func (c *Controller) start(now time.Duration) {
 	c.room = c.clock()
 	c.next = now
 	c.raisedAt, c.raisedSeq = now, 0
-	c.before = c.pace
+	c.paces = append(c.paces[:0], moment{now, 0})
 }
 
 // clock is how much of a burst may be in flight before the first answer.
@@ -413,28 +581,47 @@ func (c *Controller) raise(now time.Duration, backlog float64) {
 	if seconds(now-c.raisedAt) < step {
 		return
 	}
-	long := backlog/c.pace > c.c.backlog*c.silence
+	long := backlog/c.pace > c.c.backlog*c.unit()
 	if c.pace < 0.9*c.hi && c.base == 0 {
-		if long || c.busy > 10*c.silence {
+		// Too fast a pace shows only when what was saved up is spent.
+		if over := c.pace - c.lo; !math.IsInf(c.hi, 1) && over > 0.05*c.lo && seconds(now-c.raisedAt) < c.burst/over {
+			return
+		}
+		if long || c.busy > 10*c.unit() {
 			c.setPace(now, c.pace*min(2, math.Sqrt(c.hi/c.pace)))
 		}
 		return
 	}
 	if c.base == 0 {
-		hold := c.patience * c.silence
+		hold := c.patience * c.unit()
 		if c.busy < hold || !long && c.busy < 4*hold {
 			return
 		}
 		c.base, c.over = c.pace, c.c.excess/2
+		c.baseAt, c.baseSeq = now, c.sent
+	} else {
+		// So long that what is saved up would have been spent, were it too fast.
+		held, above := seconds(now-c.raisedAt), c.pace-c.base
+		if held < min((c.burst0+1)/above, 5*c.unit()) {
+			return
+		}
+		if held*above >= c.burst0+1 {
+			c.base = c.pace
+			c.baseAt, c.baseSeq = now, c.sent
+		}
 	}
 	c.over *= 2
 	c.setPace(now, c.base*(1+c.over))
 }
 
+// unit is what longer times are measured in.
+func (c *Controller) unit() float64 { return max(c.silence, 2*c.trip, 4/c.pace) }
+
 func (c *Controller) setPace(now time.Duration, pace float64) {
 	c.raises++
-	c.before, c.pace = c.pace, pace
+	c.pace = pace
 	c.raisedAt, c.raisedSeq = now, c.sent
+	c.paces = append(c.paces, moment{now, c.sent})
 }
 
 func seconds(d time.Duration) float64 { return d.Seconds() }

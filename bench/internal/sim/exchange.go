@@ -1,0 +1,178 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// maxSends ends runs of clients that would send without end, per call.
+const maxSends = 1500
+
+// sameTime is how far apart what happens in one instant can be: see trip.
+const sameTime = 50 * time.Microsecond
+
+var (
+	errCutOff = errors.New("sim: the client sends too many requests")
+	errLost   = errors.New("sim: the client sent a request without the context of its call")
+)
+
+// A call is one request of the caller, however often it is sent.
+type call struct {
+	number int
+	rand   *rand.Rand
+	answer time.Duration // time of the latest send
+}
+
+type callKey struct{}
+
+// An exchange is the network and the server: the base http.RoundTripper of the
+// client under test.
+type exchange struct {
+	scenario Scenario
+	start    time.Time
+	trace    bool
+
+	mu       sync.Mutex
+	limiter  limiter
+	inFlight int
+	result   *Result
+
+	// Until when the server forbade requests, as far as the client knows: the
+	// answers that arrived before latest, and those of that very instant. A
+	// request may leave in the instant in which the 429 arrives.
+	forbidden    time.Time
+	latest       time.Time
+	forbiddenNow time.Time
+}
+
+func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
+	ctx := req.Context()
+	c, ok := ctx.Value(callKey{}).(*call)
+	if !ok {
+		return nil, errLost
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	there, back := x.scenario.trip(c.rand, c.number)
+	c.answer = there + back
+	if !x.leave() {
+		return nil, errCutOff
+	}
+	defer x.settle()
+	if err := sleep(ctx, there); err != nil {
+		return nil, err
+	}
+	accepted, header, until := x.decide()
+	if err := sleep(ctx, back); err != nil {
+		return nil, err
+	}
+	resp := &http.Response{
+		StatusCode: http.StatusOK,
+		Proto:      "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header:  header,
+		Body:    http.NoBody,
+		Request: req,
+	}
+	if !accepted {
+		resp.StatusCode = http.StatusTooManyRequests
+		x.forbid(until)
+	}
+	return resp, nil
+}
+
+// leave counts a request that leaves.
+func (x *exchange) leave() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	r := x.result
+	if r.Sent >= maxSends*x.scenario.Arrivals.Calls {
+		return false
+	}
+	r.Sent++
+	x.inFlight++
+	r.MaxInFlight = max(r.MaxInFlight, x.inFlight)
+	now := time.Now()
+	x.settleForbidden(now)
+	if now.Add(sameTime).Before(x.forbidden) {
+		r.Forbidden++
+	}
+	return true
+}
+
+func (x *exchange) settle() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.inFlight--
+}
+
+// decide is the server's part. until is the end of the time for which the
+// answer forbids requests, zero if it depends on when the answer arrives.
+func (x *exchange) decide() (accepted bool, _ http.Header, until func(arrival time.Time) time.Time) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	now := time.Now()
+	since := now.Sub(x.start)
+	header := http.Header{"Date": {httpDate(now)}}
+	accepted = x.limiter.take(since)
+	if x.trace {
+		x.result.Decisions = append(x.result.Decisions, Decision{since, accepted})
+	}
+	if accepted {
+		return true, header, nil
+	}
+	x.result.Refused++
+	seconds := max(1, math.Ceil(x.limiter.wait(since).Seconds()))
+	switch x.scenario.RetryAfter {
+	case Absent:
+		return false, header, func(at time.Time) time.Time { return at }
+	case Date:
+		date := now.Add(time.Duration(seconds) * time.Second)
+		if rounded := date.Truncate(time.Second); rounded.Before(date) {
+			date = rounded.Add(time.Second)
+		}
+		header.Set("Retry-After", httpDate(date))
+		return false, header, func(time.Time) time.Time { return date }
+	case Sixty:
+		seconds = 60
+	}
+	header.Set("Retry-After", strconv.Itoa(int(seconds)))
+	return false, header, func(at time.Time) time.Time { return at.Add(time.Duration(seconds) * time.Second) }
+}
+
+// forbid notes what a 429 that arrives now tells the client.
+func (x *exchange) forbid(until func(time.Time) time.Time) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	now := time.Now()
+	x.settleForbidden(now)
+	x.latest = now
+	if u := until(now); u.After(x.forbiddenNow) {
+		x.forbiddenNow = u
+	}
+}
+
+func (x *exchange) settleForbidden(now time.Time) {
+	if now.After(x.latest) && x.forbiddenNow.After(x.forbidden) {
+		x.forbidden = x.forbiddenNow
+	}
+}
+
+func httpDate(t time.Time) string { return t.UTC().Format(http.TimeFormat) }
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,250 @@
+package sim
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"time"
+)
+
+// An Algorithm is how a server counts requests against its limit.
+type Algorithm string
+
+const (
+	TokenBucket   Algorithm = "tb" // refills steadily, holds Depth of it, at least one token
+	FixedWindow   Algorithm = "fw" // starts anew with every window
+	SlidingWindow Algorithm = "sw" // two periods, the older one weighted; refused requests count too, as in HAProxy
+)
+
+// A Server is a rate limit. Each field is a plain number, to be varied.
+type Server struct {
+	Algorithm Algorithm
+	Limit     float64       // requests per Window
+	Window    time.Duration // a second for token buckets
+	Depth     time.Duration // of a token bucket, in time of its rate
+	Change    float64       // the limit is multiplied by this half way through the run; 0: it stays
+	Strangers float64       // share of the limit that requests of others ask for; they are not refused first
+}
+
+// String names the server: tb100/0.1 is a token bucket of 100 requests per
+// second that holds a tenth of that, fw60/1m0s a window of 60 per minute.
+func (s Server) String() string {
+	var b strings.Builder
+	if s.Algorithm == TokenBucket {
+		fmt.Fprintf(&b, "tb%.4g/%.4g", s.Rate(), s.Depth.Seconds())
+	} else {
+		fmt.Fprintf(&b, "%s%.4g/%v", s.Algorithm, s.Limit, s.Window)
+	}
+	if s.Change != 0 {
+		fmt.Fprintf(&b, "×%.4g", s.Change)
+	}
+	if s.Strangers != 0 {
+		fmt.Fprintf(&b, "+%.0f%%", 100*s.Strangers)
+	}
+	return b.String()
+}
+
+// Rate is the limit in requests per second, as it is at the start.
+func (s Server) Rate() float64 { return s.Limit / s.Window.Seconds() }
+
+// Free is the part of the rate that strangers leave.
+func (s Server) Free() float64 { return s.Rate() * (1 - s.Strangers) }
+
+// Tokens is how many requests can be accepted in one instant.
+func (s Server) Tokens() float64 {
+	if s.Algorithm == TokenBucket {
+		return max(1, s.Rate()*s.Depth.Seconds())
+	}
+	return s.Limit
+}
+
+// A limiter decides about one request after the other. Times count from the
+// start of the run and never go back.
+type limiter interface {
+	// take accepts or refuses a request.
+	take(now time.Duration) bool
+	// wait is how long take will go on refusing if nobody asks meanwhile.
+	wait(now time.Duration) time.Duration
+}
+
+// limiter returns the server at the start of a run. changeAt is when the run
+// is half way through.
+func (s Server) limiter(changeAt time.Duration, seed uint64) limiter {
+	limit := func(now time.Duration) float64 {
+		if s.Change != 0 && now >= changeAt {
+			return s.Limit * s.Change
+		}
+		return s.Limit
+	}
+	var l limiter
+	switch s.Algorithm {
+	case TokenBucket:
+		l = &tokenBucket{rate: func(now time.Duration) float64 { return limit(now) / s.Window.Seconds() },
+			depth: s.Depth.Seconds(), changeAt: changeAt, tokens: s.Tokens()}
+	case FixedWindow:
+		l = &fixedWindow{limit: limit, window: s.Window}
+	case SlidingWindow:
+		l = &slidingWindow{limit: limit, period: s.Window}
+	default:
+		panic("sim: unknown algorithm " + s.Algorithm)
+	}
+	if s.Strangers != 0 {
+		st := &strangers{limiter: l, rate: s.Rate() * s.Strangers, rand: rand.New(rand.NewPCG(seed, strangerStream))}
+		st.next = exponential(st.rand, st.rate)
+		l = st
+	}
+	return l
+}
+
+type tokenBucket struct {
+	rate     func(time.Duration) float64
+	depth    float64 // seconds
+	changeAt time.Duration
+	tokens   float64
+	last     time.Duration
+}
+
+// enough forgives what floating point lost.
+const enough = 1 - 1e-6
+
+func (b *tokenBucket) refill(now time.Duration) {
+	if b.last < b.changeAt && b.changeAt < now {
+		b.add(b.changeAt)
+	}
+	b.add(now)
+}
+
+func (b *tokenBucket) add(now time.Duration) {
+	rate := b.rate(b.last)
+	b.tokens += rate * (now - b.last).Seconds()
+	b.last = now
+	b.tokens = min(b.tokens, max(1, b.rate(now)*b.depth))
+}
+
+func (b *tokenBucket) take(now time.Duration) bool {
+	b.refill(now)
+	if b.tokens < enough {
+		return false
+	}
+	b.tokens--
+	return true
+}
+
+func (b *tokenBucket) wait(now time.Duration) time.Duration {
+	b.refill(now)
+	return atLeast(0, (1-b.tokens)/b.rate(now))
+}
+
+type fixedWindow struct {
+	limit  func(time.Duration) float64
+	window time.Duration
+	number time.Duration // of the current window
+	used   float64
+}
+
+func (w *fixedWindow) turn(now time.Duration) {
+	if n := now / w.window; n != w.number {
+		w.number, w.used = n, 0
+	}
+}
+
+func (w *fixedWindow) take(now time.Duration) bool {
+	w.turn(now)
+	if w.used+1 > w.limit(now) {
+		return false
+	}
+	w.used++
+	return true
+}
+
+func (w *fixedWindow) wait(now time.Duration) time.Duration {
+	w.turn(now)
+	if w.used+1 <= w.limit(now) {
+		return 0
+	}
+	return (w.number+1)*w.window - now
+}
+
+type slidingWindow struct {
+	limit     func(time.Duration) float64
+	period    time.Duration
+	tick      time.Duration // start of the current period
+	past, cur float64
+}
+
+func (w *slidingWindow) turn(now time.Duration) {
+	switch elapsed := now - w.tick; {
+	case elapsed >= 2*w.period:
+		w.past, w.cur = 0, 0
+		w.tick = now / w.period * w.period
+	case elapsed >= w.period:
+		w.past, w.cur = w.cur, 0
+		w.tick += w.period
+	}
+}
+
+// load is the count of the last period at a time of the current one.
+func (w *slidingWindow) load(now time.Duration) float64 {
+	remain := w.tick + w.period - now
+	return math.Floor(w.past*remain.Seconds()/w.period.Seconds() + w.cur)
+}
+
+func (w *slidingWindow) take(now time.Duration) bool {
+	w.turn(now)
+	w.cur++
+	return w.load(now) <= w.limit(now)
+}
+
+func (w *slidingWindow) wait(now time.Duration) time.Duration {
+	w.turn(now)
+	// The request itself counts, and the fraction is cut off: below limit+1
+	// is enough.
+	room := w.limit(now) - w.cur
+	if room > 0 && w.past < room {
+		return 0
+	}
+	end := w.tick + w.period
+	past := w.past
+	if room <= 0 { // not in this period: what it counts is the past of the next
+		room, past = w.limit(now), w.cur
+		end += w.period
+	}
+	return max(0, end-now-atLeast(0, room/past*w.period.Seconds())+time.Microsecond)
+}
+
+// strangers take what they find, at random times, and never come back.
+type strangers struct {
+	limiter
+	rate float64
+	rand *rand.Rand
+	next time.Duration
+}
+
+func (s *strangers) pass(now time.Duration) {
+	for s.next <= now {
+		s.limiter.take(s.next)
+		s.next += exponential(s.rand, s.rate)
+	}
+}
+
+func (s *strangers) take(now time.Duration) bool {
+	s.pass(now)
+	return s.limiter.take(now)
+}
+
+func (s *strangers) wait(now time.Duration) time.Duration {
+	s.pass(now)
+	return s.limiter.wait(now)
+}
+
+// exponential draws the time to the next of events that come at a rate per
+// second.
+func exponential(r *rand.Rand, rate float64) time.Duration {
+	return atLeast(time.Nanosecond, r.ExpFloat64()/rate)
+}
+
+// atLeast rounds seconds up to nanoseconds.
+func atLeast(least time.Duration, seconds float64) time.Duration {
+	return max(least, time.Duration(math.Ceil(seconds*1e9)))
+}

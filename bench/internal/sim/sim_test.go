@@ -1,0 +1,225 @@
+package sim
+
+import (
+	"context"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// once sends each call once.
+func once(base http.RoundTripper) func(*http.Request) (*http.Response, error) { return base.RoundTrip }
+
+// patient sends again until it is served, after wait.
+func patient(wait time.Duration) Client {
+	return func(base http.RoundTripper) func(*http.Request) (*http.Response, error) {
+		return func(req *http.Request) (*http.Response, error) {
+			for {
+				resp, err := base.RoundTrip(req)
+				if err != nil || resp.StatusCode == http.StatusOK {
+					return resp, err
+				}
+				time.Sleep(wait)
+			}
+		}
+	}
+}
+
+func TestAServerAcceptsItsLimitAndNoMore(t *testing.T) {
+	for _, s := range Servers {
+		if s.Change != 0 || s.Strangers != 0 {
+			continue
+		}
+		t.Run(s.String(), func(t *testing.T) {
+			l := s.limiter(0, 1)
+			accepted := 0
+			const seconds = 600
+			for now := time.Duration(0); now < seconds*time.Second; {
+				if wait := l.wait(now); wait > 0 {
+					now += wait
+					continue
+				}
+				require.True(t, l.take(now), "refused at %v what needs no wait", now)
+				accepted++
+			}
+			assert.InEpsilon(t, s.Rate()*seconds+s.Tokens(), accepted, 0.25/s.Tokens()+0.02+s.Window.Seconds()/seconds)
+		})
+	}
+}
+
+func TestTheWaitIsExact(t *testing.T) {
+	for _, s := range Servers {
+		if s.Strangers != 0 {
+			continue
+		}
+		t.Run(s.String(), func(t *testing.T) {
+			for i := range 40 {
+				// Some load, in part refused, then a wait.
+				fill := func() (limiter, time.Duration) {
+					l := s.limiter(time.Hour, 1)
+					now := time.Duration(i) * 37 * time.Millisecond
+					for range int(s.Tokens()) + i {
+						now += time.Duration(i) * 11 * time.Microsecond
+						l.take(now)
+					}
+					return l, now
+				}
+				l, now := fill()
+				wait := l.wait(now)
+				assert.True(t, l.take(now+wait), "after %v", wait)
+				if wait > time.Millisecond {
+					l, now = fill()
+					assert.False(t, l.take(now+wait-time.Millisecond), "a millisecond before %v", wait)
+				}
+			}
+		})
+	}
+}
+
+func TestASlidingWindowCountsWhatItRefuses(t *testing.T) {
+	l := Server{Algorithm: SlidingWindow, Limit: 10, Window: time.Second}.limiter(0, 1)
+	for range 20 {
+		l.take(0)
+	}
+	assert.False(t, l.take(1400*time.Millisecond), "21 × 0.6 and itself are more than 10")
+	assert.True(t, l.take(1600*time.Millisecond), "21 × 0.4 and two are 10")
+}
+
+func TestALimitChangesHalfWay(t *testing.T) {
+	s := bucket(10, 0.1)
+	s.Change = 2
+	l := s.limiter(10*time.Second, 1)
+	l.take(0)
+	assert.Equal(t, 100*time.Millisecond, l.wait(0))
+	l.take(20 * time.Second)
+	l.take(20 * time.Second)
+	assert.Equal(t, 50*time.Millisecond, l.wait(20*time.Second))
+}
+
+func TestStrangersTakeTheirShare(t *testing.T) {
+	s := bucket(100, 0.1)
+	s.Strangers = 0.5
+	l := s.limiter(0, 1)
+	accepted := 0
+	ours := rand.New(rand.NewPCG(1, 0))
+	for now := time.Duration(0); now < 100*time.Second; now += exponential(ours, 200) {
+		if l.take(now) {
+			accepted++
+		}
+	}
+	// We ask for 200 per second, they for 50: they get a fifth.
+	assert.InDelta(t, 8000, accepted, 400)
+}
+
+func TestTheSameSeedIsTheSameRun(t *testing.T) {
+	servers := slices.DeleteFunc(slices.Clone(Servers), func(s Server) bool { return s.Rate() < 100 })
+	for _, s := range Matrix(servers, []RetryAfter{Seconds}, []Arrivals{{Calls: 200}, {Calls: 200, Load: 2}}, []Answers{LogNormal}, 7) {
+		client := patient(1100 * time.Millisecond)
+		first, second := s.Run(t, client, true), s.Run(t, client, true)
+		assert.Equal(t, first, second, s)
+		other := s
+		other.Seed++
+		assert.NotEqual(t, first.Latency, other.Run(t, client, true).Latency, s)
+	}
+}
+
+func TestNobodyIsBetterThanTheIdeal(t *testing.T) {
+	for _, s := range Matrix(Servers, []RetryAfter{Seconds}, []Arrivals{{Calls: 100}, {Calls: 100, Load: 2}}, []Answers{Fast}, 1) {
+		if s.Server.Algorithm == SlidingWindow {
+			continue // so much impatience is never served there
+		}
+		r := s.Run(t, patient(500*time.Millisecond), false)
+		assert.Equal(t, 100, r.OK, s)
+		assert.GreaterOrEqual(t, r.MakespanRatio(), 0.999, s)
+	}
+}
+
+func TestTheIdealServesAtTheLimit(t *testing.T) {
+	for s, want := range map[Server]time.Duration{
+		bucket(100, 1):    9 * time.Second, // 100 at once, 900 at 100 per second
+		bucket(100, 0.1):  9900 * time.Millisecond,
+		bucket(10, 0.02):  99900 * time.Millisecond,
+		windows[0]:        16 * time.Minute, // the last 40 in the seventeenth minute
+		windows[1]:        9 * time.Second,
+		changing[2].by(2): 5*time.Second - 100*time.Millisecond + 2500*time.Millisecond, // 490 and 510
+	} {
+		r := Scenario{s, Seconds, Arrivals{Calls: 1000}, Fast, 1}.Run(t, once, false)
+		assert.InDelta(t, (want + 10*time.Millisecond).Seconds(), r.IdealMakespan.Seconds(), 0.11, s)
+	}
+}
+
+func (s Server) by(change float64) Server {
+	s.Change = change
+	return s
+}
+
+func TestARequestIsForbiddenOnlyWhereTheClientCanKnow(t *testing.T) {
+	s := Scenario{bucket(1, 1), Seconds, Arrivals{Calls: 2}, Fast, 1}
+	for _, c := range []struct {
+		wait time.Duration
+		want int
+	}{{0, 0}, {time.Millisecond, 1}, {time.Second, 0}} {
+		attempt := 0
+		r := s.Run(t, func(base http.RoundTripper) func(*http.Request) (*http.Response, error) {
+			return func(req *http.Request) (*http.Response, error) {
+				resp, err := base.RoundTrip(req)
+				if err == nil && resp.StatusCode == http.StatusTooManyRequests && attempt == 0 {
+					attempt++
+					time.Sleep(c.wait)
+					return base.RoundTrip(req)
+				}
+				return resp, err
+			}
+		}, false)
+		assert.Equal(t, c.want, r.Forbidden, "%v after the answer", c.wait)
+	}
+}
+
+func TestRetryAfterIsWhatTheScenarioSays(t *testing.T) {
+	for ra, check := range map[RetryAfter]func(t *testing.T, header string){
+		Seconds: func(t *testing.T, h string) { assert.Equal(t, "1", h) },
+		Sixty:   func(t *testing.T, h string) { assert.Equal(t, "60", h) },
+		Absent:  func(t *testing.T, h string) { assert.Empty(t, h) },
+		Date: func(t *testing.T, h string) {
+			at, err := http.ParseTime(h)
+			require.NoError(t, err)
+			assert.Contains(t, []string{"2000-01-01 00:00:02", "2000-01-01 00:00:03"}, at.Format(time.DateTime))
+		},
+	} {
+		t.Run(string(ra), func(t *testing.T) {
+			var header string
+			Scenario{bucket(10, 0.1), ra, Arrivals{Calls: 2}, Fast, 1}.Run(t, func(base http.RoundTripper) func(*http.Request) (*http.Response, error) {
+				return func(req *http.Request) (*http.Response, error) {
+					resp, err := base.RoundTrip(req)
+					if err == nil && resp.StatusCode == http.StatusTooManyRequests {
+						header = resp.Header.Get("Retry-After")
+					}
+					return resp, err
+				}
+			}, false)
+			check(t, header)
+		})
+	}
+}
+
+func TestARequestWithoutItsCallIsAnError(t *testing.T) {
+	r := Scenario{bucket(10, 0.1), Seconds, Arrivals{Calls: 1}, Fast, 1}.Run(t, func(base http.RoundTripper) func(*http.Request) (*http.Response, error) {
+		return func(req *http.Request) (*http.Response, error) {
+			return base.RoundTrip(req.WithContext(context.Background()))
+		}
+	}, false)
+	assert.Equal(t, map[string]int{errLost.Error(): 1}, r.Errors)
+}
+
+func TestNamesAreUnique(t *testing.T) {
+	seen := map[string]bool{}
+	for _, s := range Matrix(Servers, RetryAfters, AllArrivals, AllAnswers, 1) {
+		assert.False(t, seen[s.String()], s)
+		seen[s.String()] = true
+	}
+}

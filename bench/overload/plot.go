@@ -1,0 +1,238 @@
+package main
+
+import (
+	"bytes"
+	"encoding/xml"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/iamhttp/iamhttp/bench/internal/sim"
+)
+
+// Sizes in pixels.
+const (
+	columns          = 3
+	panelW, panelH   = 250, 130
+	gapX, gapY       = 46, 62
+	marginX, marginY = 46, 112
+)
+
+// style keeps to colours that differ in lightness too, and works on a light
+// page and on a dark one.
+const style = `
+text { font: 12px system-ui, sans-serif; fill: #1f2328 }
+.title { font-size: 15px; font-weight: 600 }
+.name { font-weight: 600 }
+.quiet { fill: #59636e; font-size: 11px }
+.accepted { fill: #0969da }
+.refused { fill: #f0883e }
+.grid { stroke: #d1d9e0; stroke-width: 1 }
+.limit { stroke: #1f2328; stroke-width: 1; stroke-dasharray: 4 3 }
+@media (prefers-color-scheme: dark) {
+ text { fill: #f0f6fc }
+ .quiet { fill: #9198a1 }
+ .accepted { fill: #4493f8 }
+ .refused { fill: #db6d28 }
+ .grid { stroke: #3d444d }
+ .limit { stroke: #f0f6fc }
+}
+`
+
+// draw makes a picture of one scenario: for each contestant what the server
+// was asked for over time, and how much of it it refused.
+func draw(fleet []contestant, results []sim.Result) []byte {
+	s := results[0].Scenario
+	rows := (len(fleet) + columns - 1) / columns
+	width := 2*marginX + columns*panelW + (columns-1)*gapX - 20
+	height := marginY + rows*(panelH+gapY)
+
+	var b bytes.Buffer
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" role="img">`+"\n", width, height, width, height)
+	fmt.Fprintf(&b, "<title>%s</title>\n<style>%s</style>\n", escape("Requests per second: "+describe(s)), style)
+	fmt.Fprintf(&b, `<text class="title" x="%d" y="22">%s: requests per second</text>`+"\n", marginX, escape(describeCalls(s)))
+	fmt.Fprintf(&b, `<text class="quiet" x="%d" y="40">%s</text>`+"\n", marginX, escape(describeServer(s)))
+	x := marginX
+	for _, l := range []struct{ class, text string }{{"accepted", "accepted"}, {"refused", "refused with 429"}} {
+		fmt.Fprintf(&b, `<rect class="%s" x="%d" y="52" width="11" height="11"/><text x="%d" y="62">%s</text>`+"\n", l.class, x, x+17, l.text)
+		x += 44 + 7*len(l.text)
+	}
+	fmt.Fprintf(&b, `<path class="limit" d="M%d 58h22"/><text x="%d" y="62">the limit</text>`+"\n", x, x+28)
+
+	axes := axesFor(results)
+	for i, r := range results {
+		p := panel{
+			Buffer: &b,
+			axes:   axes,
+			left:   float64(marginX + i%columns*(panelW+gapX)),
+			bottom: float64(marginY + i/columns*(panelH+gapY) + panelH),
+		}
+		p.frame(fleet[i].String(), verdict(r), i%columns == 0)
+		p.bars(r)
+		p.limit(s.Server, r)
+	}
+	b.WriteString("</svg>\n")
+	return b.Bytes()
+}
+
+// axes are the same for all panels of a picture.
+type axes struct {
+	seconds float64
+	bin     float64 // width of a bar in seconds
+	top     float64 // requests per second
+}
+
+// axesFor fits the axes to the results. The slowest may take far longer than
+// the others: three times the ideal is enough to see what goes on.
+func axesFor(results []sim.Result) axes {
+	longest := time.Duration(0)
+	for _, r := range results {
+		longest = max(longest, last(r))
+	}
+	longest = min(longest, max(3*results[0].IdealMakespan, 20*time.Second))
+	a := axes{bin: 1}
+	for longest.Seconds() > mostBars*a.bin {
+		a.bin = round(a.bin * 1.01)
+	}
+	a.seconds = a.bin * math.Ceil(longest.Seconds()/a.bin)
+	for _, r := range results {
+		accepted, refused := a.rates(r)
+		for i := range accepted {
+			a.top = max(a.top, accepted[i]+refused[i])
+		}
+	}
+	// The herd must not press what keeps to the limit into a line.
+	a.top = round(min(a.top, mostOver*results[0].Scenario.Server.Rate()))
+	return a
+}
+
+const (
+	mostBars = 60
+	mostOver = 6 // times the limit; bars above are cut off, and say so
+)
+
+// rates returns the requests per second in each bar.
+func (a axes) rates(r sim.Result) (accepted, refused []float64) {
+	n := int(math.Round(a.seconds / a.bin))
+	accepted, refused = make([]float64, n), make([]float64, n)
+	for _, d := range r.Decisions {
+		switch i := int(d.At.Seconds() / a.bin); {
+		case i >= n:
+		case d.Accepted:
+			accepted[i] += 1 / a.bin
+		default:
+			refused[i] += 1 / a.bin
+		}
+	}
+	return accepted, refused
+}
+
+// round returns the next number up that reads well on an axis.
+func round(v float64) float64 {
+	unit := math.Pow(10, math.Floor(math.Log10(max(v, 1))))
+	for _, m := range []float64{1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10} {
+		if m*unit >= v {
+			return m * unit
+		}
+	}
+	return v
+}
+
+func last(r sim.Result) time.Duration {
+	if len(r.Decisions) == 0 {
+		return 0
+	}
+	return r.Decisions[len(r.Decisions)-1].At
+}
+
+// verdict is a run in a line.
+func verdict(r sim.Result) string {
+	v := fmt.Sprintf("%.1f sent per success", r.SentPerOK())
+	if r.OK == 0 {
+		v = "none served"
+	}
+	if r.Failed > 0 {
+		return v + fmt.Sprintf(", %.0f %% failed", 100*float64(r.Failed)/float64(r.OK+r.Failed))
+	}
+	return v + fmt.Sprintf(", %.1f × the ideal time", r.MakespanRatio())
+}
+
+type panel struct {
+	*bytes.Buffer
+	axes
+	left, bottom float64
+}
+
+func (p panel) x(second float64) float64 { return p.left + second/p.seconds*panelW }
+func (p panel) y(rate float64) float64   { return p.bottom - rate/p.top*panelH }
+
+func (p panel) frame(name, verdict string, labels bool) {
+	fmt.Fprintf(p, `<text class="name" x="%.0f" y="%.0f">%s</text><text class="quiet" x="%.0f" y="%.0f">%s</text>`+"\n",
+		p.left, p.bottom-panelH-22, escape(name), p.left, p.bottom-panelH-8, escape(verdict))
+	for _, rate := range []float64{0, p.top / 2, p.top} {
+		fmt.Fprintf(p, `<path class="grid" d="M%.0f %.1fh%d"/>`, p.left, p.y(rate), panelW)
+		if labels {
+			fmt.Fprintf(p, `<text class="quiet" text-anchor="end" x="%.0f" y="%.1f">%.4g</text>`, p.left-6, p.y(rate)+4, rate)
+		}
+	}
+	for _, at := range []float64{0, p.seconds / 2, p.seconds} {
+		fmt.Fprintf(p, `<text class="quiet" text-anchor="middle" x="%.1f" y="%.0f">%.4g s</text>`, p.x(at), p.bottom+15, at)
+	}
+	p.WriteByte('\n')
+}
+
+func (p panel) bars(r sim.Result) {
+	accepted, refused := p.rates(r)
+	var a, f strings.Builder
+	bar := func(to *strings.Builder, i int, from, upTo float64) {
+		from, upTo = min(from, p.top), min(upTo, p.top)
+		if from < upTo {
+			const gap = 0.05
+			fmt.Fprintf(to, "M%.1f %.1fV%.1fH%.1fV%.1fz", p.x((float64(i)+gap)*p.bin), p.y(from), p.y(upTo), p.x((float64(i)+1-gap)*p.bin), p.y(from))
+		}
+	}
+	peak := 0.0
+	for i := range accepted {
+		bar(&a, i, 0, accepted[i])
+		bar(&f, i, accepted[i], accepted[i]+refused[i])
+		peak = max(peak, accepted[i]+refused[i])
+	}
+	fmt.Fprintf(p, `<path class="accepted" d="%s"/><path class="refused" d="%s"/>`+"\n", a.String(), f.String())
+	var beyond []string
+	if peak > p.top {
+		beyond = append(beyond, fmt.Sprintf("↑ %.0f/s", peak))
+	}
+	if end := last(r); end.Seconds() > p.seconds {
+		beyond = append(beyond, fmt.Sprintf("→ %.0f s", end.Seconds()))
+	}
+	fmt.Fprintf(p, `<text class="quiet" text-anchor="end" x="%.0f" y="%.0f">%s</text>`+"\n", p.left+panelW, p.bottom-panelH-22, strings.Join(beyond, "  "))
+}
+
+func (p panel) limit(s sim.Server, r sim.Result) {
+	rate := s.Rate()
+	fmt.Fprintf(p, `<path class="limit" d="M%.1f %.1f`, p.left, p.y(rate))
+	if s.Change != 0 {
+		fmt.Fprintf(p, "H%.1fV%.1f", min(p.x(r.ChangeAt.Seconds()), p.left+panelW), p.y(rate*s.Change))
+	}
+	fmt.Fprintf(p, `H%.1f"/>`+"\n", p.left+panelW)
+}
+
+func escape(s string) string {
+	var b strings.Builder
+	xml.EscapeText(&b, []byte(s)) // a Builder does not fail
+	return b.String()
+}
+
+// fileName is the name of a scenario in characters that file systems take.
+func fileName(s sim.Scenario) string {
+	return strings.Map(func(r rune) rune {
+		switch r {
+		case '/', ' ', '@', '+', '%':
+			return '-'
+		case '×':
+			return 'x'
+		}
+		return r
+	}, s.String())
+}
