@@ -15,32 +15,20 @@ import (
 	"github.com/hashicorp/go-retryablehttp"
 
 	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/iamtest"
 )
 
 // The blocks of code in README.md are pieces of this file; a test compares them.
 
-// newIAM starts a service that throttles every second request, knows alice,
-// and refuses all that is not a GET.
+// newIAM starts a service that throttles the first request, knows alice, and
+// refuses all that is not a GET.
 func newIAM() *httptest.Server {
-	var n int
-	return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("X-Openstack-Request-Id", "req-42")
-		fail := func(code int, text string) {
-			w.WriteHeader(code)
-			fmt.Fprintf(w, `{"error":{"code":%d,"message":%q,"title":%q}}`, code, text, http.StatusText(code))
-		}
-		switch n++; {
-		case n%2 == 1:
-			w.Header().Set("Retry-After", "0")
-			fail(429, "The throttling threshold has been reached.")
-		case r.Method != "GET":
-			fail(403, "You are not authorized to perform the requested action.")
-		case r.URL.Path != "/v3/users/alice":
-			fail(404, "Could not find user.")
-		default:
-			fmt.Fprint(w, `{"user":{"name":"alice"}}`)
-		}
-	}))
+	s := new(iamtest.Server)
+	s.Next(iamtest.Throttled(0))
+	s.On("GET /v3/users/alice", iamtest.Answer{Body: `{"user":{"name":"alice"}}`})
+	s.On("GET /", iamtest.Keystone(404, "Could not find user.").With("X-Openstack-Request-Id", "req-42"))
+	s.On("/", iamtest.Keystone(403, "You are not authorized to perform the requested action.").With("X-Openstack-Request-Id", "req-42"))
+	return httptest.NewServer(s)
 }
 
 // quick makes the examples finish at once.
@@ -120,9 +108,7 @@ func ExampleTransport() {
 		// Against the advice of the documentation, for GET, PUT and DELETE only:
 		AlsoRepeat: []iamhttp.Code{iamhttp.ErrBadGateway, iamhttp.ErrServiceUnavailable},
 		Expected:   []iamhttp.Code{iamhttp.ErrNotFound}, // an answer here, not a failure
-		OnFailure: func(ctx context.Context, err *iamhttp.StatusError, wait time.Duration) {
-			slog.InfoContext(ctx, "IAM call failed", "err", err, "again_in", wait)
-		},
+		OnFailure:  iamhttp.LogFailures(slog.Default()),
 	}}
 	fmt.Println(client.Timeout)
 	// Output: 0s
@@ -176,7 +162,7 @@ func ExampleCheckResponse() {
 	fmt.Println(string(body))
 	// Output:
 	// true
-	// {"error":{"code":429,"message":"The throttling threshold has been reached.","title":"Too Many Requests"}}
+	// {"error_msg":"The throttling threshold has been reached: policy ip over ratelimit,limit:5,time:1 second","error_code":"APIG.0308","request_id":"e2b44851-0991-411b-a6b7-9ac8518a4cd9"}
 }
 
 func ExampleNewStatusError() {
@@ -264,13 +250,23 @@ func ExampleTransport_ConfigureRetryable() {
 	// Output: iam: 404 NotFound: "Could not find user." (request req-42, sent 2 times: not repeatable)
 }
 
+func ExampleLogFailures() {
+	var service iamtest.Server
+	service.Next(iamtest.Throttled(0), iamtest.Keystone(404, "Could not find user."))
+	client := &http.Client{Transport: &iamhttp.Transport{
+		Base:      &service,
+		Backoff:   quick,
+		OnFailure: iamhttp.LogFailures(logger(os.Stdout, slog.LevelInfo)),
+	}}
+	_, err := client.Get("https://iam.example/v3/users/bob?secret=1")
+	fmt.Println(errors.Is(err, iamhttp.ErrNotFound))
+	// Output:
+	// level=INFO msg="IAM request failed, to be repeated" wait=0s err.code=429 err.title=TooManyRequests err.service_code=APIG.0308 err.request_id=e2b44851-0991-411b-a6b7-9ac8518a4cd9 err.method=GET err.url=https://iam.example/v3/users/bob err.attempts=1
+	// level=WARN msg="IAM request failed" err.code=404 err.title=NotFound err.request_id=req-0c43521d-00ed-4f5b-a31b-798560349fcd err.method=GET err.url=https://iam.example/v3/users/bob err.attempts=2 err.stop="not repeatable"
+	// true
+}
+
 func ExampleStatusError_LogValue() {
-	logger := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-		if a.Key == slog.TimeKey {
-			return slog.Attr{}
-		}
-		return a
-	}}))
-	logger.Error("cannot create user", "err", iamhttp.NewStatusError(409, nil, []byte(`{"error_code":"IAM.0005","error_msg":"exists"}`)))
+	logger(os.Stdout, slog.LevelInfo).Error("cannot create user", "err", iamhttp.NewStatusError(409, nil, []byte(`{"error_code":"IAM.0005","error_msg":"exists"}`)))
 	// Output: level=ERROR msg="cannot create user" err.code=409 err.title=Conflict err.service_code=IAM.0005 err.message=exists
 }

@@ -14,7 +14,6 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,6 +24,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/iamtest"
 )
 
 // intervals is a schedule that counts how often it is asked.
@@ -610,20 +610,12 @@ func TestARetryableClientSurvivesAReplacedCheckRetry(t *testing.T) {
 }
 
 func TestARetryableClientOverARealConnection(t *testing.T) {
-	var n atomic.Int32
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		b, _ := io.ReadAll(r.Body)
-		assert.Equal(t, "payload", string(b))
-		if n.Add(1) < 3 {
-			w.WriteHeader(429)
-			return
-		}
-		w.Header().Set("X-Openstack-Request-Id", "req-1")
-		w.WriteHeader(409)
-		fmt.Fprint(w, `{"error":{"code":409,"message":"exists","title":"Conflict"}}`)
-	}))
+	service := new(iamtest.Server)
+	service.Next(iamtest.Page(429), iamtest.Page(429), iamtest.Keystone(409, "exists").With("X-Openstack-Request-Id", "req-1"))
+	srv := httptest.NewServer(service)
 	defer srv.Close()
 	_, err := retryable(&iamhttp.Transport{Backoff: zero}, srv.Client().Transport).Post(srv.URL, "text/plain", []byte("payload"))
 	require.ErrorIs(t, err, iamhttp.ErrConflict)
 	assert.EqualError(t, err, `iam: 409 Conflict: "exists" (request req-1, sent 3 times: not repeatable)`)
+	service.AssertBodies(t, "payload", "payload", "payload")
 }

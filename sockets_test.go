@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/iamtest"
 )
 
 // What depends on net/http and real connections is tested over real ones.
@@ -154,22 +155,12 @@ func TestAnUploadAnsweredEarlyIsReplayedByteForByte(t *testing.T) {
 func TestAStalledErrorBodyDoesNotHoldTheCallUp(t *testing.T) {
 	for _, h2 := range []bool{false, true} {
 		t.Run(fmt.Sprint("HTTP/2 ", h2), func(t *testing.T) {
-			release := make(chan struct{})
-			var n atomic.Int32
-			srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if n.Add(1) > 1 {
-					return
-				}
-				w.Header().Set("Content-Length", "1000")
-				w.WriteHeader(429)
-				_, _ = io.WriteString(w, "beginning")
-				w.(http.Flusher).Flush()
-				<-release
-			}))
+			service := new(iamtest.Server)
+			service.Next(iamtest.Answer{Status: 429, Body: "beginning", Fault: iamtest.Stall})
+			srv := httptest.NewUnstartedServer(service)
 			srv.EnableHTTP2 = h2
 			srv.StartTLS()
 			defer srv.Close()
-			defer close(release)
 			var seen *iamhttp.StatusError
 			client := &http.Client{Transport: &iamhttp.Transport{Base: srv.Client().Transport, Backoff: zero,
 				OnFailure: func(_ context.Context, e *iamhttp.StatusError, _ time.Duration) { seen = e }}}
@@ -184,10 +175,7 @@ func TestAStalledErrorBodyDoesNotHoldTheCallUp(t *testing.T) {
 }
 
 func TestUnderAClientTimeoutTheTypedErrorSurvivesOverARealConnection(t *testing.T) {
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Retry-After", "3600")
-		w.WriteHeader(429)
-	}))
+	srv := httptest.NewServer(iamtest.Throttled(time.Hour))
 	defer srv.Close()
 	client := &http.Client{Transport: &iamhttp.Transport{Base: newBase(t), MaxWait: 2 * time.Hour}, Timeout: time.Minute}
 	_, err := client.Get(srv.URL)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/iamhttp/iamhttp"
 	iamgophercloud "github.com/iamhttp/iamhttp/adapters/gophercloud"
+	"github.com/iamhttp/iamhttp/iamtest"
 )
 
 // deleteUser is what a program on gophercloud looks like, the typed error in
@@ -50,9 +51,7 @@ func Example() {
 			w.WriteHeader(http.StatusCreated)
 			fmt.Fprintf(w, `{"token":{"catalog":[{"type":"identity","endpoints":[{"interface":"public","url":"%s/v3/"}]}]}}`, service.URL)
 		default:
-			w.Header().Set("X-Openstack-Request-Id", "req-42")
-			w.WriteHeader(http.StatusNotFound)
-			fmt.Fprint(w, `{"error":{"code":404,"message":"Could not find user: bob.","title":"Not Found"}}`)
+			iamtest.Keystone(404, "Could not find user: bob.").With("X-Openstack-Request-Id", "req-42").ServeHTTP(w, r)
 		}
 	})
 

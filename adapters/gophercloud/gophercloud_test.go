@@ -2,13 +2,10 @@ package iamgophercloud_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -25,30 +22,25 @@ import (
 
 	"github.com/iamhttp/iamhttp"
 	iamgophercloud "github.com/iamhttp/iamhttp/adapters/gophercloud"
+	"github.com/iamhttp/iamhttp/iamtest"
 )
 
 // keystone is a service that behaves like Keystone as far as gophercloud
 // looks: version discovery with a 300, tokens that expire, users.
 type keystone struct {
 	*httptest.Server
+	script iamtest.Server // in front of it
 
-	mu       sync.Mutex
-	requests []string // method and path of each
-	logins   int
-	token    string
-	locked   bool               // no more logins
-	faults   map[string][]fault // by method and path, used up one by one
-}
-
-type fault struct {
-	status int
-	header http.Header
-	body   string
+	mu     sync.Mutex
+	logins int
+	token  string
+	locked bool // no more logins
 }
 
 func newKeystone(t *testing.T) *keystone {
-	k := &keystone{faults: map[string][]fault{}}
-	k.Server = httptest.NewServer(k)
+	k := new(keystone)
+	k.script.Handler = k
+	k.Server = httptest.NewServer(&k.script)
 	t.Cleanup(k.Close)
 	return k
 }
@@ -56,51 +48,28 @@ func newKeystone(t *testing.T) *keystone {
 func (k *keystone) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	call := r.Method + " " + r.URL.Path
-	k.requests = append(k.requests, call)
-	w.Header().Set("X-Openstack-Request-Id", fmt.Sprintf("req-%d", len(k.requests)))
 	w.Header().Set("Content-Type", "application/json")
-	fail := func(status int, message string) {
-		w.WriteHeader(status)
-		_ = json.NewEncoder(w).Encode(map[string]any{"error": map[string]any{"code": status, "message": message, "title": http.StatusText(status)}})
-	}
-	if f := k.faults[call]; len(f) > 0 {
-		k.faults[call] = f[1:]
-		for name, values := range f[0].header {
-			w.Header()[name] = values
-		}
-		w.WriteHeader(f[0].status)
-		fmt.Fprint(w, f[0].body)
-		return
-	}
-	if r.URL.Path == "/" {
+	call := r.Method + " " + r.URL.Path
+	switch {
+	case call == "GET /":
 		w.WriteHeader(http.StatusMultipleChoices)
 		fmt.Fprintf(w, `{"versions":{"values":[{"id":"v3.14","status":"stable","links":[{"rel":"self","href":"%s/v3/"}]}]}}`, k.URL)
-		return
-	}
-	if call == "POST /v3/auth/tokens" {
-		if k.locked {
-			fail(401, "The account is locked.")
-			return
-		}
+	case call == "POST /v3/auth/tokens" && k.locked:
+		iamtest.Keystone(401, "The account is locked.").ServeHTTP(w, r)
+	case call == "POST /v3/auth/tokens":
 		k.logins++
 		k.token = fmt.Sprintf("token-%d", k.logins)
 		w.Header().Set("X-Subject-Token", k.token)
 		w.WriteHeader(http.StatusCreated)
 		fmt.Fprintf(w, `{"token":{"expires_at":"2100-01-01T00:00:00.000000Z","catalog":[{"type":"identity","name":"keystone","endpoints":[{"interface":"public","region":"R","url":"%s/v3/"}]}]}}`, k.URL)
-		return
-	}
-	if r.Header.Get("X-Auth-Token") != k.token {
-		fail(401, "The request you have made requires authentication.")
-		return
-	}
-	switch call {
-	case "GET /v3/users/alice":
+	case r.Header.Get("X-Auth-Token") != k.token:
+		iamtest.Keystone(401, "The request you have made requires authentication.").ServeHTTP(w, r)
+	case call == "GET /v3/users/alice":
 		fmt.Fprint(w, `{"user":{"id":"alice","name":"alice"}}`)
-	case "POST /v3/users":
-		fail(409, "Conflict occurred attempting to store user.")
+	case call == "POST /v3/users":
+		iamtest.Keystone(409, "Conflict occurred attempting to store user.").ServeHTTP(w, r)
 	default:
-		fail(404, "Could not find it.")
+		iamtest.Keystone(404, "Could not find it.").ServeHTTP(w, r)
 	}
 }
 
@@ -110,18 +79,10 @@ func (k *keystone) expire() {
 	k.token = "another"
 }
 
-func (k *keystone) answer(call string, faults ...fault) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.faults[call] = faults
-}
-
 func (k *keystone) count(call string) int {
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	n := 0
-	for _, r := range k.requests {
-		if r == call {
+	for _, r := range k.script.Requests() {
+		if r.String() == call {
 			n++
 		}
 	}
@@ -164,7 +125,7 @@ func both(t *testing.T, err error, code int) *iamhttp.StatusError {
 func TestLoggingInFollowsVersionDiscoveryWithIts300(t *testing.T) {
 	k := newKeystone(t)
 	connect(t, k, nil)
-	assert.Equal(t, []string{"GET /", "POST /v3/auth/tokens"}, k.requests)
+	k.script.AssertRequests(t, "GET /", "POST /v3/auth/tokens")
 }
 
 func TestAFailureIsBothErrorsAtOnce(t *testing.T) {
@@ -175,7 +136,7 @@ func TestAFailureIsBothErrorsAtOnce(t *testing.T) {
 	assert.Equal(t, "Conflict occurred attempting to store user.", e.Message)
 	assert.Equal(t, "POST", e.Method)
 	assert.Equal(t, k.URL+"/v3/users", e.URL)
-	assert.Equal(t, "req-3", e.RequestID)
+	assert.NotEmpty(t, e.RequestID)
 	assert.Contains(t, err.Error(), "Expected HTTP response code", "the text is gophercloud's")
 	assert.Equal(t, 1, k.count("POST /v3/users"))
 
@@ -212,7 +173,7 @@ func TestAnExpiredTokenIsRenewedOnce(t *testing.T) {
 	})
 	t.Run("a 401 that stays is not renewed for ever", func(t *testing.T) {
 		logins := k.logins
-		k.answer("GET /v3/users/alice", fault{status: 401}, fault{status: 401}, fault{status: 401}, fault{status: 401})
+		k.script.On("GET /v3/users/alice", iamtest.Answer{Status: 401})
 		_, err := users.Get(t.Context(), c, "alice").Extract()
 		both(t, err, 401)
 		assert.Equal(t, logins+1, k.logins)
@@ -244,7 +205,8 @@ func TestAFailedRenewalIsTypedByTheRecorderAndByWrap(t *testing.T) {
 }
 
 func TestA429IsRepeatedByTheTransportAlone(t *testing.T) {
-	for name, header := range map[string]http.Header{"with Retry-After": {"Retry-After": {"0"}}, "without": nil} {
+	throttled := iamtest.Throttled(0)
+	for name, throttled := range map[string]iamtest.Answer{"with Retry-After": throttled.With("Retry-After", "0"), "without": throttled} {
 		t.Run(name, func(t *testing.T) {
 			k := newKeystone(t)
 			waits := 0
@@ -260,14 +222,13 @@ func TestA429IsRepeatedByTheTransportAlone(t *testing.T) {
 					return nil
 				}
 			})
-			throttled := fault{status: 429, header: header, body: `{"error_code":"APIG.0308","error_msg":"slow down"}`}
-			k.answer("GET /v3/users/alice", throttled, throttled)
+			k.script.Next(throttled, throttled)
 			_, err := users.Get(t.Context(), c, "alice").Extract()
 			require.NoError(t, err)
 			assert.Equal(t, 3, k.count("GET /v3/users/alice"))
 			assert.Equal(t, 1, waits)
 
-			k.answer("GET /v3/users/alice", slices.Repeat([]fault{throttled}, 100)...)
+			k.script.On("GET /v3/users/alice", throttled)
 			before := k.count("GET /v3/users/alice")
 			ctx, rec := iamhttp.WithRecorder(t.Context())
 			_, err = users.Get(ctx, c, "alice").Extract()
@@ -283,27 +244,22 @@ func TestA429IsRepeatedByTheTransportAlone(t *testing.T) {
 
 func TestRetryAfterIsWaitedOutInFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var sent []time.Time
+		var service iamtest.Server
+		service.Next(iamtest.Throttled(time.Minute), iamtest.Answer{Body: `{"user":{"id":"alice"}}`})
 		p := &gophercloud.ProviderClient{}
-		p.HTTPClient.Transport = roundTripper(func(*http.Request) (*http.Response, error) {
-			if sent = append(sent, time.Now()); len(sent) == 1 {
-				return &http.Response{StatusCode: 429, Header: http.Header{"Retry-After": {"60"}}}, nil
-			}
-			return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(`{"user":{"id":"alice"}}`))}, nil
-		})
+		p.HTTPClient.Transport = &service
 		iamgophercloud.Configure(p, nil)
 		c := &gophercloud.ServiceClient{ProviderClient: p, Endpoint: "https://iam.example/v3/"}
 		_, err := users.Get(t.Context(), c, "alice").Extract()
 		require.NoError(t, err)
-		require.Len(t, sent, 2)
-		assert.GreaterOrEqual(t, sent[1].Sub(sent[0]), time.Minute)
+		service.AssertSpacing(t, time.Minute)
 	})
 }
 
 func TestA503IsNotRepeated(t *testing.T) {
 	k := newKeystone(t)
 	c := connect(t, k, nil)
-	k.answer("GET /v3/users/alice", fault{status: 503, body: "<html>down</html>"})
+	k.script.Next(iamtest.Page(503))
 	_, err := users.Get(t.Context(), c, "alice").Extract()
 	both(t, err, 503)
 	assert.Equal(t, 1, k.count("GET /v3/users/alice"))
@@ -321,8 +277,7 @@ func TestARetryFuncGoesOnDeciding(t *testing.T) {
 			return err
 		}
 	})
-	bad := fault{status: 502}
-	k.answer("GET /v3/users/alice", bad, bad, bad)
+	k.script.On("GET /v3/users/alice", iamtest.Page(502))
 	_, err := users.Get(t.Context(), c, "alice").Extract()
 	both(t, err, 502)
 	assert.Equal(t, 3, k.count("GET /v3/users/alice"))
@@ -344,7 +299,7 @@ func TestACanceledWaitIsBothTruths(t *testing.T) {
 	k := newKeystone(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	c := connect(t, k, &iamhttp.Transport{OnFailure: func(context.Context, *iamhttp.StatusError, time.Duration) { cancel() }})
-	k.answer("GET /v3/users/alice", fault{status: 429, header: http.Header{"Retry-After": {"60"}}})
+	k.script.Next(iamtest.Throttled(time.Minute))
 	_, err := users.Get(ctx, c, "alice").Extract()
 	assert.ErrorIs(t, err, context.Canceled)
 	assert.ErrorIs(t, err, iamhttp.ErrTooManyRequests)

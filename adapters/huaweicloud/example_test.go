@@ -3,7 +3,6 @@ package iamhuaweicloud_test
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"net/http/httptest"
 
 	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/auth"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/iamhttp/iamhttp"
 	iamhuaweicloud "github.com/iamhttp/iamhttp/adapters/huaweicloud"
+	"github.com/iamhttp/iamhttp/iamtest"
 )
 
 // deleteUser is what a program on the SDK looks like, the typed error in its
@@ -51,11 +51,7 @@ func deleteAgain(endpoint string, credentials auth.ICredential, id string) error
 }
 
 func Example() {
-	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("X-Request-Id", "req-42")
-		w.WriteHeader(http.StatusNotFound)
-		fmt.Fprint(w, `{"error":{"code":404,"message":"Could not find user: bob.","title":"Not Found"}}`)
-	}))
+	service := httptest.NewServer(iamtest.Keystone(404, "Could not find user: bob.").With("X-Openstack-Request-Id", "req-42"))
 	defer service.Close()
 
 	err := deleteUser(service.URL, "ak", "sk", "domain", "bob")

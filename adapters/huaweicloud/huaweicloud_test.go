@@ -16,7 +16,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -40,6 +39,7 @@ import (
 
 	"github.com/iamhttp/iamhttp"
 	iamhuaweicloud "github.com/iamhttp/iamhttp/adapters/huaweicloud"
+	"github.com/iamhttp/iamhttp/iamtest"
 )
 
 const (
@@ -47,59 +47,28 @@ const (
 	alice       = `{"user":{"id":"alice","name":"alice"}}`
 )
 
-type answer struct {
-	status int
-	header http.Header
-	body   string
-}
-
 // long is more than a StatusError keeps.
 var long = `{"error":{"message":"m"},"padding":"` + strings.Repeat("x", 200<<10) + `"}`
 
 var (
-	found      = answer{200, nil, alice}
-	notFound   = answer{404, http.Header{"X-Request-Id": {"req-42"}}, keystone404}
-	badGateway = answer{502, nil, "<html>"}
-	throttled  = answer{429, http.Header{"Retry-After": {"0"}}, `{"error_code":"APIGW.0308","error_msg":"slow down"}`}
+	found      = iamtest.Answer{Body: alice}
+	notFound   = iamtest.Answer{Status: 404, Body: keystone404}.With("X-Request-Id", "req-42")
+	badGateway = iamtest.Page(502)
+	throttled  = iamtest.IAM(429, "APIGW.0308", "slow down").With("Retry-After", "0").With("X-Request-Id", "req-42")
 )
 
 // A service gives the answers one by one, the last of them for ever.
 type service struct {
 	*httptest.Server
-
-	mu      sync.Mutex
-	answers []answer
-	bodies  []string // of the requests
+	script iamtest.Server
 }
 
-func newService(t *testing.T, answers ...answer) *service {
-	s := &service{answers: answers}
-	s.Server = httptest.NewServer(s)
+func newService(t *testing.T, answers ...iamtest.Answer) *service {
+	s := new(service)
+	s.script.On("/", answers...)
+	s.Server = httptest.NewServer(&s.script)
 	t.Cleanup(s.Close)
 	return s
-}
-
-func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	body, _ := io.ReadAll(r.Body)
-	s.bodies = append(s.bodies, string(body))
-	a := s.answers[0]
-	if len(s.answers) > 1 {
-		s.answers = s.answers[1:]
-	}
-	w.Header().Set("Content-Type", "application/json")
-	for name, values := range a.header {
-		w.Header()[name] = values
-	}
-	w.WriteHeader(a.status)
-	fmt.Fprint(w, a.body)
-}
-
-func (s *service) calls() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.bodies)
 }
 
 // quick waits for nothing.
@@ -163,37 +132,37 @@ func TestAFailureIsBothErrorsAtOnce(t *testing.T) {
 	assert.Equal(t, keystone404, string(e.Body))
 	assert.Equal(t, keystone404, own.ErrorMessage, "the SDK's error is as the SDK makes it")
 	assert.Equal(t, `iam: 404 NotFound: "Could not find user: bob." (request req-42, sent once)`, err.Error())
-	assert.Equal(t, 1, s.calls())
+	s.script.AssertCount(t, 1)
 }
 
 func TestTheServicesOwnCodeSaysMoreThanTheStatus(t *testing.T) {
 	for name, tt := range map[string]struct {
-		answer
+		iamtest.Answer
 		own     string
 		reason  iamhttp.Reason
 		message string
 	}{
 		"of the gateway": {
-			answer{403, nil, `{"error_code":"APIGW.0302","error_msg":"The IAM user is not authorized to access the API.","request_id":"r-1"}`},
+			iamtest.Gateway(403, "APIGW.0302", "The IAM user is not authorized to access the API."),
 			"APIGW.0302", iamhttp.ReasonPermissionMissing, "The IAM user is not authorized to access the API.",
 		},
 		"of IAM": {
-			answer{400, nil, `{"error":{"message":"The username already exists.","code":"1109"}}`},
+			iamtest.Answer{Status: 400, Body: `{"error":{"message":"The username already exists.","code":"1109"}}`},
 			"1109", iamhttp.ReasonAlreadyExists, "The username already exists.",
 		},
 		"of a service with a form of its own, which the SDK understands": {
-			answer{403, nil, `{"forbidden":{"code":"APIGW.0302","message":"No\nuser."}}`},
+			iamtest.Answer{Status: 403, Body: `{"forbidden":{"code":"APIGW.0302","message":"No\nuser."}}`},
 			"APIGW.0302", iamhttp.ReasonPermissionMissing, "No user.",
 		},
 		"no JSON": {
-			answer{429, nil, "<html>slow down</html>"},
+			iamtest.Page(429),
 			"", iamhttp.ReasonThrottled, "",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newService(t, tt.answer)
+			s := newService(t, tt.Answer)
 			err := create(connect(t, s, nil, quick(1)))
-			e, own := both(t, err, tt.status)
+			e, own := both(t, err, tt.Status)
 			assert.ErrorIs(t, err, tt.reason)
 			assert.Equal(t, tt.own, own.ErrorCode)
 			assert.Equal(t, tt.own, e.ServiceCode)
@@ -209,10 +178,8 @@ func TestA429IsRepeatedByTheTransport(t *testing.T) {
 	t.Run("until it is none", func(t *testing.T) {
 		s := newService(t, throttled, throttled, found)
 		require.NoError(t, create(connect(t, s, nil, quick(0))))
-		require.Equal(t, 3, s.calls())
-		for _, body := range s.bodies {
-			assert.JSONEq(t, `{"user":{"name":"bob"}}`, body)
-		}
+		const body = `{"user":{"name":"bob"}}`
+		s.script.AssertBodies(t, body, body, body)
 	})
 	t.Run("or attempts are used up, which the error counts", func(t *testing.T) {
 		s := newService(t, throttled)
@@ -221,10 +188,10 @@ func TestA429IsRepeatedByTheTransport(t *testing.T) {
 		err := show(connect(t, s, nil, tr))
 		e, own := both(t, err, 429)
 		assert.Equal(t, 3, e.Attempts)
-		assert.Equal(t, 3, s.calls())
+		s.script.AssertCount(t, 3)
 		assert.Equal(t, "APIGW.0308", own.ErrorCode)
 		assert.Equal(t, iamhttp.StopAttempts, stop)
-		assert.Equal(t, `iam: 429 TooManyRequests: "slow down" (APIGW.0308, sent 3 times)`, err.Error())
+		assert.Equal(t, `iam: 429 TooManyRequests: "slow down" (APIGW.0308, request req-42, sent 3 times)`, err.Error())
 	})
 	t.Run("with request handlers of the SDK, which read the body", func(t *testing.T) {
 		s := newService(t, throttled, found)
@@ -232,19 +199,19 @@ func TestA429IsRepeatedByTheTransport(t *testing.T) {
 			_, _ = io.Copy(io.Discard, r.Body)
 		}))
 		require.NoError(t, create(connect(t, s, c, quick(0))))
-		require.Equal(t, 2, s.calls())
-		assert.JSONEq(t, s.bodies[0], s.bodies[1])
+		const body = `{"user":{"name":"bob"}}`
+		s.script.AssertBodies(t, body, body)
 	})
 }
 
 func TestTheTimeoutOfTheClientIsADeadline(t *testing.T) {
-	s := newService(t, answer{429, http.Header{"Retry-After": {"60"}}, "{}"})
+	s := newService(t, iamtest.Throttled(time.Minute))
 	stop := iamhttp.StopUnset
 	tr := &iamhttp.Transport{OnFailure: func(_ context.Context, e *iamhttp.StatusError, _ time.Duration) { stop = e.Stop }}
 	e, _ := both(t, show(connect(t, s, config.DefaultHttpConfig().WithTimeout(30*time.Second), tr)), 429)
 	assert.Equal(t, time.Minute, e.RetryAfter)
 	assert.Equal(t, iamhttp.StopDeadline, stop)
-	assert.Equal(t, 1, s.calls())
+	s.script.AssertCount(t, 1)
 }
 
 func TestAnInvokerRepeatsWhatItsCheckerAsksFor(t *testing.T) {
@@ -264,7 +231,7 @@ func TestAnInvokerRepeatsWhatItsCheckerAsksFor(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "alice", got.User.Id)
 	assert.Equal(t, []int{502, 502}, seen)
-	assert.Equal(t, 3, s.calls())
+	s.script.AssertCount(t, 3)
 }
 
 func TestATypeAssertionNeedsTheSDKsOwnHandler(t *testing.T) {
@@ -339,7 +306,7 @@ func TestAFailureWithoutAnAnswerKeepsItsError(t *testing.T) {
 }
 
 func TestASuccessThatCannotBeReadIsNoStatusError(t *testing.T) {
-	s := newService(t, answer{200, nil, "<html>"})
+	s := newService(t, iamtest.Answer{Body: "<html>"})
 	err := show(connect(t, s, nil, nil))
 	own, ok := err.(*sdkerr.ServiceResponseError)
 	require.True(t, ok, "%v", err)
@@ -348,7 +315,7 @@ func TestASuccessThatCannotBeReadIsNoStatusError(t *testing.T) {
 }
 
 func TestARedirectionIsAnAnswer(t *testing.T) {
-	s := newService(t, answer{302, http.Header{"Location": {"/elsewhere"}}, "{}"})
+	s := newService(t, iamtest.Answer{Status: 302, Body: "{}"}.With("Location", "/elsewhere"))
 	c := connect(t, s, nil, nil)
 	got, err := c.KeystoneShowUser(&model.KeystoneShowUserRequest{UserId: "alice"})
 	require.NoError(t, err)
@@ -359,7 +326,7 @@ func TestTheBodyReachesHandlersAndBothErrors(t *testing.T) {
 	for name, body := range map[string]string{"a short one": keystone404, "one longer than is kept": long} {
 		for _, timeout := range []time.Duration{0, time.Minute} {
 			t.Run(fmt.Sprint(name, ", timeout ", timeout), func(t *testing.T) {
-				s := newService(t, answer{404, nil, body})
+				s := newService(t, iamtest.Answer{Status: 404, Body: body})
 				var heard string
 				c := config.DefaultHttpConfig().WithTimeout(timeout).WithHttpHandler(
 					httphandler.NewHttpHandler().AddResponseHandler(func(r http.Response) {
@@ -390,7 +357,7 @@ func (l *logger) HandleError(req *request.DefaultHttpRequest, resp *response.Def
 
 func TestAHandlerAroundMayReadTheBody(t *testing.T) {
 	for _, body := range []string{keystone404, long} {
-		s, l := newService(t, answer{404, nil, body}), new(logger)
+		s, l := newService(t, iamtest.Answer{Status: 404, Body: body}), new(logger)
 		c := connect(t, s, nil, nil)
 		c.HcClient.WithErrorHandler(l)
 		e, own := both(t, show(c), 404)
@@ -402,7 +369,7 @@ func TestAHandlerAroundMayReadTheBody(t *testing.T) {
 
 // What the SDK sends for itself does not come to a handler.
 func TestRequestsForCredentialsAndIDs(t *testing.T) {
-	denied := answer{403, http.Header{"X-Iam-Trace-Id": {"trace"}}, `{"error":{"code":403,"message":"You are not authorized.","title":"Forbidden"}}`}
+	denied := iamtest.Keystone(403, "You are not authorized.").With("X-Iam-Trace-Id", "trace")
 	idToken := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(idToken, []byte("token"), 0o600))
 	for name, tt := range map[string]struct {
@@ -431,7 +398,7 @@ func TestRequestsForCredentialsAndIDs(t *testing.T) {
 				err = show(iam.NewIamClient(hc))
 			}
 			require.ErrorContains(t, err, "You are not authorized.")
-			assert.Equal(t, 2, s.calls(), "the Transport repeats")
+			s.script.AssertCount(t, 2) // the Transport repeats
 			_, typed := errors.AsType[*iamhttp.StatusError](err)
 			assert.False(t, typed, "no handler is asked")
 
@@ -487,7 +454,7 @@ func TestTheConfigOfTheConnectionStaysInForce(t *testing.T) {
 	t.Run("HttpTransport, through iamhttp all the same", func(t *testing.T) {
 		s := newService(t, throttled, found)
 		require.NoError(t, show(connect(t, s, config.DefaultHttpConfig().WithHttpTransport(new(http.Transport)), quick(0))))
-		assert.Equal(t, 2, s.calls())
+		s.script.AssertCount(t, 2)
 	})
 	t.Run("DialContext", func(t *testing.T) {
 		dialed := ""
@@ -499,13 +466,13 @@ func TestTheConfigOfTheConnectionStaysInForce(t *testing.T) {
 		assert.Equal(t, "iam.invalid:80", dialed)
 	})
 	t.Run("IgnoreSSLVerification", func(t *testing.T) {
-		secure := httptest.NewTLSServer(s.Config.Handler)
+		secure := httptest.NewTLSServer(&s.script)
 		defer secure.Close()
 		c := config.DefaultHttpConfig().WithIgnoreSSLVerification(true)
 		both(t, show(finish(t, iamhuaweicloud.Configure(iam.IamClientBuilder(), c, nil), secure.URL)), 404)
 	})
 	t.Run("and a certificate that nobody vouches for is refused without it", func(t *testing.T) {
-		secure := httptest.NewUnstartedServer(s.Config.Handler)
+		secure := httptest.NewUnstartedServer(&s.script)
 		secure.Config.ErrorLog = log.New(io.Discard, "", 0) // of the handshake that the client breaks off
 		secure.StartTLS()
 		defer secure.Close()
@@ -544,7 +511,7 @@ func TestOneTransportServesSeveralClients(t *testing.T) {
 	b := connect(t, s, nil, tr) // while a is at work, which the race detector watches
 	both(t, <-done, 404)
 	both(t, show(b), 404)
-	assert.Equal(t, 4, s.calls())
+	s.script.AssertCount(t, 4)
 }
 
 // inner is a handler that returns what it is told.

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/iamtest"
 )
 
 const usage = `usage: go run ./examples/quickstart
@@ -94,6 +95,7 @@ type demo struct {
 	client   *client
 	account  credentials
 	service  *service // nil: a real one
+	arrived  int      // requests before the staged one
 	userName string   // of the user that most scenes are about
 	user     user     // that user, once created
 	created  []string // the names of all users that may exist because of this run
@@ -179,7 +181,7 @@ func (d *demo) readUser(ctx context.Context) error {
 // The lines about the repeats come from the Transport's OnFailure; the caller
 // of createUser sees a success and nothing else.
 func (d *demo) rateLimit(ctx context.Context) error {
-	d.service.answerNext(answer{code: 429, retryAfter: "1", message: "Over the limit of this account."})
+	d.stage(iamtest.Throttled(time.Second))
 	d.created = append(d.created, "bob")
 	u, err := d.client.createUser(ctx, "bob")
 	if err != nil {
@@ -190,7 +192,7 @@ func (d *demo) rateLimit(ctx context.Context) error {
 }
 
 func (d *demo) requestTimeout(ctx context.Context) error {
-	d.service.answerNext(answer{code: 408, message: "The request did not arrive in time."})
+	d.stage(iamtest.Page(408))
 	u, err := d.client.getUser(ctx, d.user.ID)
 	if err != nil {
 		return err
@@ -241,7 +243,7 @@ func (d *demo) unauthorized(ctx context.Context) error {
 }
 
 func (d *demo) unavailable(ctx context.Context) error {
-	d.service.answerNext(answer{code: 503, retryAfter: "1", message: "Down for maintenance."})
+	d.stage(iamtest.Page(503).With("Retry-After", "1"))
 	_, err := d.client.getUser(ctx, d.user.ID)
 	e, ok := errors.AsType[*iamhttp.StatusError](err)
 	if !ok || e.Code != iamhttp.ErrServiceUnavailable || e.Stop != iamhttp.StopNotRepeatable {
@@ -253,7 +255,7 @@ func (d *demo) unavailable(ctx context.Context) error {
 }
 
 func (d *demo) deadline(ctx context.Context) error {
-	d.service.answerNext(answer{code: 429, retryAfter: "60", message: "Over the limit of this account."})
+	d.stage(iamtest.Throttled(time.Minute))
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	start := time.Now()
@@ -273,7 +275,7 @@ func (d *demo) deadline(ctx context.Context) error {
 }
 
 func (d *demo) upload(ctx context.Context) error {
-	d.service.answerNext(answer{code: 429, retryAfter: "1", message: "Over the limit of this account."})
+	d.stage(iamtest.Throttled(time.Second))
 	// As from a file or a pipe: net/http cannot know how to read it anew.
 	body := struct{ io.Reader }{strings.NewReader(`{"user":{"name":"carol"}}`)}
 	d.created = append(d.created, "carol")
@@ -323,9 +325,16 @@ func (d *demo) cleanUp(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// stage makes the service answer the next request like this, and begins to
+// count.
+func (d *demo) stage(a iamtest.Answer) {
+	d.arrived = len(d.service.Requests())
+	d.service.Next(a)
+}
+
 // sent checks and tells how often the request of a staged scene arrived.
 func (d *demo) sent(want int) error {
-	got := d.service.received()
+	got := len(d.service.Requests()) - d.arrived
 	if got != want {
 		return fmt.Errorf("the service received %d requests instead of %d", got, want)
 	}

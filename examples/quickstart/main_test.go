@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp/iamtest"
 )
 
 // play runs the program with these settings.
@@ -65,7 +67,7 @@ func TestTheQuickstartTellsWhatACallerSees(t *testing.T) {
 		`429 TooManyRequests, Retry-After: 1: sent again after [12]\.\ds\n +-> bob created, id user-2\n.* twice`,
 		`408 Request Time-out: sent again after [01]\.\ds\n +-> user-1 has the name alice\n.* twice`,
 		`409 Conflict: not sent again, not repeatable\n +-> errors\.Is\(err, iamhttp\.ErrConflict\)`,
-		`e\.Code: +404 NotFound\n +e\.Message: .*\n +e\.RequestID: req-\d+\n +e\.Attempts: +1\n`,
+		`e\.Code: +404 NotFound\n +e\.Message: .*\n +e\.RequestID: req-[0-9a-f-]+\n +e\.Attempts: +1\n`,
 		`errors\.As\(err, &code\): code is 401 Unauthorized`,
 		`503 ServiceUnavailable, Retry-After: 1: not sent again, not repeatable\n(.*\n)*?.* once`,
 		`iamhttp\.StopDeadline, back at once \(`,
@@ -136,7 +138,7 @@ func TestAnUnexpectedAnswerEndsTheQuickstartAndNothingStaysBehind(t *testing.T) 
 	s, env := served(t, func(s *service) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			if r.Method == http.MethodGet && r.URL.Path == "/v3/users/user-1" {
-				fail(w, answer{code: 500, message: "Something broke."})
+				iamtest.Keystone(500, "Something broke.").ServeHTTP(w, r)
 				return
 			}
 			s.ServeHTTP(w, r)
@@ -190,7 +192,7 @@ func TestAUserThatCannotBeDeletedIsNamed(t *testing.T) {
 	_, env := served(t, func(s *service) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			if r.Method == http.MethodDelete && r.URL.Path == "/v3/users/user-1" {
-				fail(w, answer{code: 403, message: "Not yours."})
+				iamtest.Keystone(403, "Not yours.").ServeHTTP(w, r)
 				return
 			}
 			s.ServeHTTP(w, r)

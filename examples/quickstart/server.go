@@ -8,30 +8,23 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+
+	"github.com/iamhttp/iamhttp/iamtest"
 )
 
 // A service answers like an IAM service, for one account and as much of the API
 // as the quickstart calls.
 type service struct {
+	iamtest.Server // in front of the API: answers first what it is told to
+
 	endpoint string
 	account  credentials // who may log in
 	server   *http.Server
-	mux      http.ServeMux
 	token    string // the only valid one
 
-	mu       sync.Mutex
-	next     []answer // what the next requests are answered, whatever they ask
-	arrived  int      // requests since answerNext
-	requests int
-	ids      int // of users so far
-	users    []user
-}
-
-// An answer is a failing one.
-type answer struct {
-	code       int
-	retryAfter string // the header field; empty: none
-	message    string
+	mu    sync.Mutex
+	ids   int // of users so far
+	users []user
 }
 
 // startService returns a service that listens on the loopback interface.
@@ -55,53 +48,28 @@ func newService() *service {
 		},
 		token: rand.Text(),
 	}
-	s.mux.HandleFunc("POST /v3/auth/tokens", s.logIn)
-	s.mux.HandleFunc("POST /v3/users", s.loggedIn(s.createUser))
-	s.mux.HandleFunc("GET /v3/users", s.loggedIn(s.listUsers))
-	s.mux.HandleFunc("GET /v3/users/{id}", s.loggedIn(s.getUser))
-	s.mux.HandleFunc("DELETE /v3/users/{id}", s.loggedIn(s.deleteUser))
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v3/auth/tokens", s.logIn)
+	mux.HandleFunc("POST /v3/users", s.loggedIn(s.createUser))
+	mux.HandleFunc("GET /v3/users", s.loggedIn(s.listUsers))
+	mux.HandleFunc("GET /v3/users/{id}", s.loggedIn(s.getUser))
+	mux.HandleFunc("DELETE /v3/users/{id}", s.loggedIn(s.deleteUser))
+	s.Handler = mux
 	return s
 }
 
 func (s *service) close() { s.server.Close() }
 
-// answerNext makes the service answer the next requests like this, in order,
-// and count the requests anew.
-func (s *service) answerNext(answers ...answer) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.next, s.arrived = answers, 0
-}
-
-// received returns how many requests there were since answerNext.
-func (s *service) received() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.arrived
-}
-
-// ServeHTTP handles one request at a time, so that the handlers need no locks.
-func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.requests++
-	s.arrived++
-	w.Header().Set("X-Openstack-Request-Id", fmt.Sprintf("req-%d", s.requests))
-	if len(s.next) > 0 {
-		fail(w, s.next[0])
-		s.next = s.next[1:]
-		return
-	}
-	s.mux.ServeHTTP(w, r)
-}
-
-// loggedIn lets only requests with the token through.
+// loggedIn lets only requests with the token through, one at a time, so that
+// the handlers need no locks.
 func (s *service) loggedIn(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("X-Auth-Token") != s.token {
-			fail(w, answer{code: 401, message: "The token is missing or not valid."})
+			iamtest.Keystone(401, "The token is missing or not valid.").ServeHTTP(w, r)
 			return
 		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		next(w, r)
 	}
 }
@@ -123,7 +91,7 @@ func (s *service) logIn(w http.ResponseWriter, r *http.Request) {
 	}
 	u, p := in.Auth.Identity.Password.User, in.Auth.Scope.Project
 	if s.account != (credentials{u.Name, u.Password, u.Domain.Name, p.Name, p.Domain.Name}) {
-		fail(w, answer{code: 401, message: "The user name or the password is wrong."})
+		iamtest.Keystone(401, "The user name or the password is wrong.").ServeHTTP(w, r)
 		return
 	}
 	w.Header().Set("X-Subject-Token", s.token)
@@ -136,7 +104,7 @@ func (s *service) createUser(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if slices.ContainsFunc(s.users, func(u user) bool { return u.Name == in.User.Name }) {
-		fail(w, answer{code: 409, message: fmt.Sprintf("There is a user %s already.", in.User.Name)})
+		iamtest.Keystone(409, fmt.Sprintf("There is a user %s already.", in.User.Name)).ServeHTTP(w, r)
 		return
 	}
 	s.ids++
@@ -175,7 +143,7 @@ func (s *service) find(w http.ResponseWriter, r *http.Request) int {
 	id := r.PathValue("id")
 	i := slices.IndexFunc(s.users, func(u user) bool { return u.ID == id })
 	if i < 0 {
-		fail(w, answer{code: 404, message: fmt.Sprintf("There is no user with the id %s.", id)})
+		iamtest.Keystone(404, fmt.Sprintf("There is no user with the id %s.", id)).ServeHTTP(w, r)
 	}
 	return i
 }
@@ -184,23 +152,10 @@ func (s *service) find(w http.ResponseWriter, r *http.Request) int {
 // client.
 func decode(w http.ResponseWriter, r *http.Request, in any) bool {
 	if err := json.NewDecoder(r.Body).Decode(in); err != nil {
-		fail(w, answer{code: 400, message: "The body is not the JSON that was expected."})
+		iamtest.Keystone(400, "The body is not the JSON that was expected.").ServeHTTP(w, r)
 		return false
 	}
 	return true
-}
-
-// fail writes a body in the form of Keystone.
-func fail(w http.ResponseWriter, a answer) {
-	if a.retryAfter != "" {
-		w.Header().Set("Retry-After", a.retryAfter)
-	}
-	if a.code == http.StatusRequestTimeout {
-		w.Header().Set("Connection", "close") // RFC 9110 §15.5.9
-	}
-	reply(w, a.code, object{"error": object{
-		"code": a.code, "message": a.message, "title": http.StatusText(a.code),
-	}})
 }
 
 func reply(w http.ResponseWriter, code int, body any) {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/iamhttp/iamhttp"
 	"github.com/iamhttp/iamhttp/examples/sdk/iam"
+	"github.com/iamhttp/iamhttp/iamtest"
 )
 
 // users is what the program needs of the SDK, so that its tests can do without
@@ -114,14 +115,11 @@ func serviceWithAQuota(quota int) http.Handler {
 	mux.HandleFunc("POST /v3/users", func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		name := nameIn(body)
-		w.Header().Set("X-Request-Id", "req-1")
 		switch {
 		case find(name) != "":
-			w.WriteHeader(http.StatusBadRequest)
-			fmt.Fprint(w, `{"error_code":"1109","error_msg":"The username already exists."}`)
+			iamtest.IAM(400, "1109", "The username already exists.").ServeHTTP(w, r)
 		case len(names) == quota:
-			w.WriteHeader(http.StatusBadRequest)
-			fmt.Fprint(w, `{"error_code":"1115","error_msg":"The number of IAM users has reached the maximum allowed limit."}`)
+			iamtest.IAM(400, "1115", "The number of IAM users has reached the maximum allowed limit.").ServeHTTP(w, r)
 		default:
 			names = append(names, name)
 			w.WriteHeader(http.StatusCreated)

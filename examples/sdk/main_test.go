@@ -80,7 +80,7 @@ func TestTheProgramEndToEnd(t *testing.T) {
 	assert.Equal(t, `alice: created, id 1
 bob: created, id 2
 alice: exists, id 1
-carol: create user "carol": iam: 400 BadRequest: "The number of IAM users has reached the maximum allowed limit." (1115, request req-1, sent once: not repeatable)
+carol: create user "carol": iam: 400 BadRequest: "The number of IAM users has reached the maximum allowed limit." (1115, request e2b44851-0991-411b-a6b7-9ac8518a4cd9, sent once: not repeatable)
   delete a user, or have the quota raised
 `, out.String())
 	assert.Equal(t, 2, run(t.Context(), client, nil, &out))

@@ -1,9 +1,6 @@
 package iam_test
 
 import (
-	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"testing"
 
 	"github.com/cenkalti/backoff/v4"
@@ -12,52 +9,38 @@ import (
 
 	"github.com/iamhttp/iamhttp"
 	"github.com/iamhttp/iamhttp/examples/sdk/iam"
+	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// serve returns a client of a service that answers each request with f.
-func serve(t *testing.T, f http.HandlerFunc) *iam.Client {
-	t.Helper()
-	srv := httptest.NewServer(f)
-	t.Cleanup(srv.Close)
-	return iam.New(srv.URL+"/v3", "token", &iamhttp.Transport{Backoff: func() backoff.BackOff { return &backoff.ZeroBackOff{} }})
+// connect returns a client of the service, in memory.
+func connect(service *iamtest.Server) *iam.Client {
+	quick := func() backoff.BackOff { return &backoff.ZeroBackOff{} }
+	return iam.New("https://iam.example/v3", "token", &iamhttp.Transport{Base: service, Backoff: quick})
 }
 
 func TestAUserIsCreatedAlsoThroughARateLimit(t *testing.T) {
-	n := 0
-	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		assert.Equal(t, "token", r.Header.Get("X-Auth-Token"))
-		if n++; n == 1 {
-			w.WriteHeader(429)
-			return
-		}
-		w.WriteHeader(201)
-		fmt.Fprint(w, `{"user":{"id":"1","name":"alice","enabled":true}}`)
-	})
-	u, err := c.CreateUser(t.Context(), "alice")
+	var service iamtest.Server
+	service.Next(iamtest.Throttled(0), iamtest.Answer{Status: 201, Body: `{"user":{"id":"1","name":"alice","enabled":true}}`})
+	u, err := connect(&service).CreateUser(t.Context(), "alice")
 	require.NoError(t, err)
 	assert.Equal(t, &iam.User{ID: "1", Name: "alice", Enabled: true}, u)
-	assert.Equal(t, 2, n)
+	service.AssertRequests(t, "POST /v3/users", "POST /v3/users")
+	assert.Equal(t, "token", service.Requests()[1].Header.Get("X-Auth-Token"))
 }
 
 func TestAFailureNamesWhatWasTriedAndHidesTheQuery(t *testing.T) {
-	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		w.WriteHeader(403)
-		fmt.Fprint(w, `{"error":{"code":403,"message":"No."}}`)
-	})
-	_, err := c.FindUser(t.Context(), "alice")
+	var service iamtest.Server
+	service.Next(iamtest.IAM(403, "IAM.0003", "No.").With("X-Request-Id", "r"))
+	_, err := connect(&service).FindUser(t.Context(), "alice")
 	assert.ErrorIs(t, err, iamhttp.ErrForbidden)
-	assert.EqualError(t, err, `find user "alice": iam: 403 Forbidden: "No." (sent once: not repeatable)`)
+	assert.EqualError(t, err, `find user "alice": iam: 403 Forbidden: "No." (IAM.0003, request r, sent once: not repeatable)`)
 }
 
 func TestAMissingUserIsAnAnswer(t *testing.T) {
-	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case r.Method == "GET":
-			fmt.Fprint(w, `{"users":[]}`)
-		case r.URL.Path != "/v3/users/1":
-			w.WriteHeader(404)
-		}
-	})
+	var service iamtest.Server
+	service.On("GET /v3/users", iamtest.Answer{Body: `{"users":[]}`})
+	service.On("HEAD /v3/users/1")
+	c := connect(&service)
 	for id, want := range map[string]bool{"1": true, "2": false} {
 		got, err := c.HasUser(t.Context(), id)
 		require.NoError(t, err)

@@ -1,0 +1,182 @@
+package iamtest
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// An Answer is what a service says to a request, or what goes wrong instead.
+// The zero value is a 200 without a body. It is an [http.Handler], so that it
+// can stand in a ServeMux, and a handler of your own can give it.
+type Answer struct {
+	Status int         // zero means 200
+	Header http.Header // beside Content-Type, which is application/json if the body is JSON, Content-Length and Date
+	Body   string
+	Delay  time.Duration // before anything is sent
+	Fault  Fault
+}
+
+// A Fault is how an answer fails to arrive. Together with Status 0 nothing of
+// it does; otherwise it happens behind Header and Body, of which the end is
+// missing then.
+type Fault uint8
+
+const (
+	Stall Fault = iota + 1 // nothing more comes until the client gives up
+	Reset                  // the connection breaks: reset, or an unexpected EOF in a body
+)
+
+// With returns the answer with a header field set, in place of what it was.
+func (a Answer) With(name, value string) Answer {
+	if a.Header = a.Header.Clone(); a.Header == nil {
+		a.Header = http.Header{}
+	}
+	a.Header.Set(name, value)
+	return a
+}
+
+// ServeHTTP gives the answer, after the whole request has arrived.
+func (a Answer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// Only behind the body does net/http notice that a client has gone.
+	_, _ = io.Copy(io.Discard, r.Body)
+	select {
+	case <-r.Context().Done():
+		panic(http.ErrAbortHandler)
+	case <-time.After(a.Delay):
+	}
+	if a.Status != 0 || a.Fault == 0 {
+		maps.Copy(w.Header(), a.Header.Clone())
+		if w.Header().Get("Content-Type") == "" && json.Valid([]byte(a.Body)) {
+			w.Header().Set("Content-Type", "application/json")
+		}
+		w.WriteHeader(cmp.Or(a.Status, http.StatusOK))
+		_, _ = io.WriteString(w, a.Body)
+		if a.Fault == 0 {
+			return
+		}
+		_ = http.NewResponseController(w).Flush()
+	}
+	if a.Fault == Stall {
+		<-r.Context().Done()
+	}
+	if a.Status == 0 {
+		// With what was sent, a reset could take away the beginning of a body.
+		reset(w)
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// reset breaks the connection below w, where there is one to itself.
+func reset(w http.ResponseWriter) {
+	c, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	if tcp, ok := c.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	c.Close()
+}
+
+// The ids are of the form that the services give them; nobody reads more into
+// them.
+const (
+	keystoneID = "req-0c43521d-00ed-4f5b-a31b-798560349fcd"
+	gatewayID  = "e2b44851-0991-411b-a6b7-9ac8518a4cd9"
+)
+
+// Keystone returns a failure as Keystone, and OTC's /v3, says it:
+//
+//	{"error":{"code":404,"message":"…","title":"Not Found"}}
+//
+// with its request id in X-Openstack-Request-Id, and for a 401 with
+// WWW-Authenticate.
+func Keystone(status int, message string) Answer {
+	type detail struct {
+		Code    int    `json:"code"`
+		Message string `json:"message"`
+		Title   string `json:"title"`
+	}
+	a := failure(status, map[string]detail{"error": {status, message, http.StatusText(status)}})
+	a = a.With("X-Openstack-Request-Id", keystoneID).With("Vary", "X-Auth-Token")
+	if status == http.StatusUnauthorized {
+		a = a.With("WWW-Authenticate", `Keystone uri="http://iam.example/v3"`)
+	}
+	return a
+}
+
+// IAM returns a failure as the services of Open Telekom Cloud and Huawei Cloud
+// say it that are no part of Keystone, such as /v3.0/OS-USER:
+//
+//	{"error_msg":"…","error_code":"IAM.0002"}
+func IAM(status int, code, message string) Answer {
+	return failure(status, refusal{Message: message, Code: code}).With("X-Request-Id", gatewayID)
+}
+
+// Gateway returns a failure as the API gateway in front of an IAM service says
+// it, code being one such as "APIG.0101":
+//
+//	{"error_msg":"…","error_code":"APIG.0101","request_id":"…"}
+func Gateway(status int, code, message string) Answer {
+	return failure(status, refusal{message, code, gatewayID}).With("X-Request-Id", gatewayID)
+}
+
+// Throttled returns the gateway's 429 with a Retry-After in seconds, rounded
+// up, or without one if retryAfter is zero: many gateways send none.
+func Throttled(retryAfter time.Duration) Answer {
+	a := Gateway(http.StatusTooManyRequests, "APIG.0308",
+		"The throttling threshold has been reached: policy ip over ratelimit,limit:5,time:1 second")
+	if retryAfter > 0 {
+		a = a.With("Retry-After", strconv.FormatInt(int64((retryAfter+time.Second-1)/time.Second), 10))
+	}
+	return a
+}
+
+// Page returns the page of HTML that a proxy without better knowledge answers,
+// which says no more than the status: nginx's. With a 408 the connection ends.
+func Page(status int) Answer {
+	title := http.StatusText(status)
+	switch status { // where nginx has titles of its own
+	case http.StatusMethodNotAllowed:
+		title = "Not Allowed"
+	case http.StatusRequestTimeout, http.StatusGatewayTimeout:
+		title = strings.Replace(title, "Timeout", "Time-out", 1)
+	case http.StatusRequestURITooLong:
+		title = "Request-URI Too Large"
+	case http.StatusServiceUnavailable:
+		title = "Service Temporarily Unavailable"
+	}
+	head := fmt.Sprint(status, " ", title)
+	a := Answer{Status: status, Body: strings.Join([]string{
+		"<html>", "<head><title>" + head + "</title></head>", "<body>",
+		"<center><h1>" + head + "</h1></center>", "<hr><center>nginx</center>", "</body>", "</html>", "",
+	}, "\r\n")}
+	a = a.With("Content-Type", "text/html").With("Server", "nginx")
+	if status == http.StatusRequestTimeout {
+		a = a.With("Connection", "close") // RFC 9110 §15.5.9
+	}
+	return a
+}
+
+// refusal is the form of bodies that is not Keystone's.
+type refusal struct {
+	Message   string `json:"error_msg"`
+	Code      string `json:"error_code"`
+	RequestID string `json:"request_id,omitempty"`
+}
+
+func failure(status int, body any) Answer {
+	b, err := json.Marshal(body)
+	if err != nil {
+		panic(err) // it is strings and numbers
+	}
+	return Answer{Status: status, Body: string(b)}
+}

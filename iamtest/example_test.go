@@ -1,0 +1,234 @@
+package iamtest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+
+	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/iamtest"
+)
+
+// show prints what a client gets.
+func show(c *http.Client, url string) {
+	resp, err := c.Get(url)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	fmt.Println(resp.StatusCode, string(body), err)
+}
+
+// printer stands for the *testing.T of a test.
+type printer struct{ testing.TB }
+
+func (printer) Helper()                        {}
+func (printer) Errorf(format string, a ...any) { fmt.Printf(format+"\n", a...) }
+
+var t printer
+
+func Example() {
+	var service iamtest.Server
+	service.On("DELETE /v3/users/{id}", iamtest.Keystone(403, "You are not authorized."))
+	client := &http.Client{Transport: &iamhttp.Transport{Base: &service}}
+
+	req, err := http.NewRequest("DELETE", "https://iam.example/v3/users/alice", nil)
+	if err == nil {
+		_, err = client.Do(req)
+	}
+	fmt.Println(errors.Is(err, iamhttp.ErrForbidden))
+	service.AssertCount(t, 1) // a 403 is not repeated
+	// Output: true
+}
+
+func ExampleServer() {
+	service := iamtest.Server{Limit: 1, Window: time.Hour}
+	client := &http.Client{Transport: &service}
+	show(client, "https://iam.example/v3/users")
+	show(client, "https://iam.example/v3/users")
+	// Output:
+	// 200 {} <nil>
+	// 429 {"error_msg":"The throttling threshold has been reached: policy ip over ratelimit,limit:5,time:1 second","error_code":"APIG.0308","request_id":"e2b44851-0991-411b-a6b7-9ac8518a4cd9"} <nil>
+}
+
+func ExampleServer_Next() {
+	var service iamtest.Server
+	service.Next(iamtest.Throttled(0), iamtest.Page(408))
+	client := &http.Client{Transport: &service}
+	for range 3 {
+		resp, err := client.Get("https://iam.example/v3/users")
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		resp.Body.Close()
+		fmt.Println(resp.StatusCode)
+	}
+	// Output:
+	// 429
+	// 408
+	// 200
+}
+
+func ExampleServer_On() {
+	var service iamtest.Server
+	service.On("GET /v3/users/{id}",
+		iamtest.Keystone(404, "Could not find user."),
+		iamtest.Answer{Body: `{"user":{"name":"alice"}}`}) // from then on
+	client := &http.Client{Transport: &service}
+	for range 3 {
+		show(client, "https://iam.example/v3/users/alice")
+	}
+	// Output:
+	// 404 {"error":{"code":404,"message":"Could not find user.","title":"Not Found"}} <nil>
+	// 200 {"user":{"name":"alice"}} <nil>
+	// 200 {"user":{"name":"alice"}} <nil>
+}
+
+func ExampleServer_Requests() {
+	var service iamtest.Server
+	client := &http.Client{Transport: &service}
+	resp, err := client.Post("https://iam.example/v3/users?dry=1", "application/json", strings.NewReader(`{"user":{}}`))
+	if err == nil {
+		resp.Body.Close()
+	}
+	for _, r := range service.Requests() {
+		fmt.Println(r, r.Header.Get("Content-Type"), r.Body)
+	}
+	// Output: POST /v3/users?dry=1 application/json {"user":{}}
+}
+
+func ExampleServer_ServeHTTP() {
+	var service iamtest.Server
+	srv := httptest.NewServer(&service) // where a socket is needed
+	defer srv.Close()
+	show(http.DefaultClient, srv.URL+"/v3/users")
+	service.AssertRequests(t, "GET /v3/users")
+	// Output: 200 {} <nil>
+}
+
+func ExampleServer_RoundTrip() {
+	var service iamtest.Server
+	service.Next(iamtest.Answer{Fault: iamtest.Stall})
+	client := &http.Client{Transport: &service, Timeout: time.Millisecond} // in a bubble of testing/synctest: an hour
+	_, err := client.Get("https://iam.example/v3/users")
+	fmt.Println(errors.Is(err, context.DeadlineExceeded))
+	// Output: true
+}
+
+func ExampleServer_AssertCount() {
+	var service iamtest.Server
+	service.AssertCount(t, 1)
+	// Output: iamtest: 0 requests arrived instead of 1:
+}
+
+func ExampleServer_AssertRequests() {
+	var service iamtest.Server
+	show(&http.Client{Transport: &service}, "https://iam.example/v3/users")
+	service.AssertRequests(t, "GET /v3/users")
+	// Output: 200 {} <nil>
+}
+
+func ExampleServer_AssertBodies() {
+	var service iamtest.Server
+	client := &http.Client{Transport: &service}
+	resp, err := client.Post("https://iam.example/v3/users", "text/plain", strings.NewReader("hello"))
+	if err == nil {
+		resp.Body.Close()
+	}
+	service.AssertBodies(t, "bye")
+	// Output: iamtest: the bodies are ["hello"] instead of ["bye"]
+}
+
+func ExampleServer_AssertSpacing() {
+	var service iamtest.Server
+	service.Next(iamtest.Throttled(0))
+	every10ms := func() backoff.BackOff { return backoff.NewConstantBackOff(10 * time.Millisecond) }
+	client := &http.Client{Transport: &iamhttp.Transport{Base: &service, Backoff: every10ms}}
+	show(client, "https://iam.example/v3/users")
+	service.AssertSpacing(t, 10*time.Millisecond)
+	// Output: 200 {} <nil>
+}
+
+func ExampleRequest_String() {
+	fmt.Println(iamtest.Request{Method: "GET", Target: "/v3/users?name=alice", Body: "not shown"})
+	// Output: GET /v3/users?name=alice
+}
+
+func ExampleAnswer() {
+	var service iamtest.Server
+	service.Next(iamtest.Answer{Status: 201, Body: `{"user":{"id":"1"}}`, Delay: time.Millisecond})
+	show(&http.Client{Transport: &service}, "https://iam.example/v3/users")
+	// Output: 201 {"user":{"id":"1"}} <nil>
+}
+
+func ExampleAnswer_With() {
+	a := iamtest.Page(503).With("Retry-After", "120")
+	fmt.Println(a.Status, a.Header["Retry-After"])
+	// Output: 503 [120]
+}
+
+func ExampleAnswer_ServeHTTP() {
+	// A handler of your own gives answers, behind the script of a Server.
+	service := iamtest.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Auth-Token") == "" {
+			iamtest.Keystone(401, "The request you have made requires authentication.").ServeHTTP(w, r)
+			return
+		}
+		fmt.Fprint(w, "welcome")
+	})}
+	show(&http.Client{Transport: &service}, "https://iam.example/v3/users")
+	// Output: 401 {"error":{"code":401,"message":"The request you have made requires authentication.","title":"Unauthorized"}} <nil>
+}
+
+func ExampleFault() {
+	var service iamtest.Server
+	service.Next(
+		iamtest.Answer{Fault: iamtest.Reset},
+		iamtest.Answer{Status: 200, Body: `{"users":[`, Fault: iamtest.Reset},
+	)
+	client := &http.Client{Transport: &service}
+	_, err := client.Get("https://iam.example/v3/users")
+	fmt.Println(errors.Is(err, syscall.ECONNRESET))
+	show(client, "https://iam.example/v3/users")
+	// Output:
+	// true
+	// 200 {"users":[ unexpected EOF
+}
+
+func ExampleKeystone() {
+	fmt.Println(iamtest.Keystone(409, "Conflict occurred attempting to store user.").Body)
+	// Output: {"error":{"code":409,"message":"Conflict occurred attempting to store user.","title":"Conflict"}}
+}
+
+func ExampleIAM() {
+	fmt.Println(iamtest.IAM(400, "1109", "The username already exists.").Body)
+	// Output: {"error_msg":"The username already exists.","error_code":"1109"}
+}
+
+func ExampleGateway() {
+	fmt.Println(iamtest.Gateway(404, "APIG.0101", "The API does not exist.").Body)
+	// Output: {"error_msg":"The API does not exist.","error_code":"APIG.0101","request_id":"e2b44851-0991-411b-a6b7-9ac8518a4cd9"}
+}
+
+func ExampleThrottled() {
+	a := iamtest.Throttled(30 * time.Second)
+	fmt.Println(a.Status, a.Header.Get("Retry-After"))
+	// Output: 429 30
+}
+
+func ExamplePage() {
+	fmt.Println(strings.ReplaceAll(iamtest.Page(502).Body, "\r\n", ""))
+	// Output: <html><head><title>502 Bad Gateway</title></head><body><center><h1>502 Bad Gateway</h1></center><hr><center>nginx</center></body></html>
+}

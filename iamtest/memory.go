@@ -1,0 +1,229 @@
+package iamtest
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// errReset is what a client sees of a connection that is reset.
+var errReset = &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
+
+// RoundTrip answers a request in memory, as ServeHTTP would over a connection,
+// whatever host it is for: in a bubble of testing/synctest, and without
+// sockets. It ends with the context of the request. A body that stalls does so
+// until it is closed.
+func (s *Server) RoundTrip(req *http.Request) (*http.Response, error) {
+	var body []byte
+	if req.Body != nil {
+		b, err := io.ReadAll(req.Body)
+		req.Body.Close()
+		if err != nil {
+			return nil, err
+		}
+		body = b
+	}
+	ctx := req.Context()
+	if ctx.Err() != nil { // net/http sends nothing then
+		return nil, context.Cause(ctx)
+	}
+	served, cancel := context.WithCancel(ctx)
+	x := &exchange{req: req, header: http.Header{}, cancel: cancel, begun: make(chan struct{})}
+	x.changed.L = &x.mu
+	go x.serve(s, incoming(req.WithContext(served), body))
+	select {
+	case <-x.begun:
+		return x.response()
+	case <-ctx.Done():
+		cancel()
+		return nil, context.Cause(ctx)
+	}
+}
+
+// incoming makes a client's request look as it does to a server.
+func incoming(r *http.Request, body []byte) *http.Request {
+	r.Method = cmp.Or(r.Method, http.MethodGet)
+	r.Host = cmp.Or(r.Host, r.URL.Host)
+	r.RequestURI = r.URL.RequestURI()
+	r.URL = &url.URL{Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}
+	if r.Header = r.Header.Clone(); r.Header == nil {
+		r.Header = http.Header{}
+	}
+	r.Body, r.GetBody, r.ContentLength = io.NopCloser(bytes.NewReader(body)), nil, int64(len(body))
+	r.RemoteAddr = "192.0.2.1:1234" // reserved for documentation
+	return r
+}
+
+// An exchange is a request and its answer on their way between a client and a
+// handler: a ResponseWriter to the one and a body to the other. What is written
+// is kept until it is read, so that no handler waits for a client.
+type exchange struct {
+	req    *http.Request
+	header http.Header // the handler's
+	cancel context.CancelFunc
+	begun  chan struct{} // closed when the header is out, or will never be
+
+	mu      sync.Mutex
+	changed sync.Cond // for Read
+	status  int
+	sent    http.Header // nil: not begun
+	data    bytes.Buffer
+	length  int64
+	ended   error // io.EOF after the whole answer
+	closed  bool  // by the client
+}
+
+func (x *exchange) serve(h http.Handler, r *http.Request) {
+	ended := io.EOF
+	defer func() {
+		// As by net/http, though other panics are not hidden in a log here.
+		if v := recover(); v == http.ErrAbortHandler {
+			ended = io.ErrUnexpectedEOF
+		} else if v != nil {
+			panic(v)
+		}
+		x.finish(ended)
+	}()
+	h.ServeHTTP(x, r)
+}
+
+func (x *exchange) Header() http.Header { return x.header }
+
+// WriteHeader sets the status; the header goes out with Flush or at the end.
+func (x *exchange) WriteHeader(status int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.status == 0 && status >= 200 {
+		x.status = status
+	}
+}
+
+func (x *exchange) Write(b []byte) (int, error) {
+	x.WriteHeader(http.StatusOK)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.closed {
+		return 0, http.ErrAbortHandler
+	}
+	if x.req.Method == http.MethodHead || x.status == http.StatusNoContent || x.status == http.StatusNotModified {
+		return len(b), nil
+	}
+	x.changed.Broadcast()
+	return x.data.Write(b)
+}
+
+// Flush lets the client have what there is.
+func (x *exchange) Flush() {
+	x.WriteHeader(http.StatusOK)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.begin(-1)
+}
+
+// begin sends the header, once. length is what net/http would find out.
+func (x *exchange) begin(length int64) {
+	if x.sent != nil {
+		return
+	}
+	x.sent = x.header.Clone()
+	if n, err := strconv.ParseInt(x.sent.Get("Content-Length"), 10, 64); err == nil {
+		length = n
+	} else if length >= 0 && x.status != http.StatusNoContent {
+		x.sent.Set("Content-Length", strconv.FormatInt(length, 10))
+	}
+	x.length = length
+	if _, set := x.sent["Content-Type"]; !set && x.data.Len() > 0 {
+		x.sent.Set("Content-Type", http.DetectContentType(x.data.Bytes()))
+	}
+	if _, set := x.sent["Date"]; !set {
+		x.sent.Set("Date", time.Now().UTC().Format(http.TimeFormat))
+	}
+	close(x.begun)
+}
+
+// finish is called when the handler has returned, or given up.
+func (x *exchange) finish(ended error) {
+	x.cancel()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	switch {
+	case ended == io.EOF:
+		x.status = cmp.Or(x.status, http.StatusOK)
+		x.begin(int64(x.data.Len()))
+	case x.sent == nil:
+		close(x.begun)
+	}
+	x.ended = ended
+	x.changed.Broadcast()
+}
+
+// response returns what the client gets.
+func (x *exchange) response() (*http.Response, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if ctx := x.req.Context(); ctx.Err() != nil { // both at once
+		x.cancel()
+		return nil, context.Cause(ctx)
+	}
+	if x.sent == nil {
+		return nil, errReset
+	}
+	resp := &http.Response{
+		Status: fmt.Sprint(x.status, " ", http.StatusText(x.status)), StatusCode: x.status,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: x.sent, Body: &body{x}, ContentLength: x.length, Request: x.req,
+	}
+	if x.length == 0 {
+		resp.Body = http.NoBody
+	}
+	return resp, nil
+}
+
+// body is the client's end of an exchange.
+type body struct{ x *exchange }
+
+func (b *body) Read(p []byte) (int, error) {
+	x := b.x
+	ctx := x.req.Context()
+	defer context.AfterFunc(ctx, func() {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		x.changed.Broadcast()
+	})()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for {
+		switch {
+		case x.closed:
+			return 0, http.ErrBodyReadAfterClose
+		case x.data.Len() > 0:
+			return x.data.Read(p)
+		case x.ended == io.EOF:
+			return 0, io.EOF
+		case ctx.Err() != nil:
+			return 0, context.Cause(ctx)
+		case x.ended != nil:
+			return 0, x.ended
+		}
+		x.changed.Wait()
+	}
+}
+
+// Close gives the answer up: the context of the handler ends.
+func (b *body) Close() error {
+	b.x.mu.Lock()
+	defer b.x.mu.Unlock()
+	b.x.closed = true
+	b.x.cancel()
+	b.x.changed.Broadcast()
+	return nil
+}

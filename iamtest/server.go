@@ -1,0 +1,266 @@
+// Package iamtest is an IAM service for the tests of IAM clients. It answers by
+// a script, with the bodies that Keystone, Open Telekom Cloud and the gateways
+// in front of them answer with, breaks where it is told to, and keeps what
+// arrived.
+//
+//	func TestTheClientWaitsAsTold(t *testing.T) {
+//		synctest.Test(t, func(t *testing.T) {
+//			var service iamtest.Server
+//			service.Next(iamtest.Throttled(30 * time.Second)) // then 200
+//			client := &http.Client{Transport: &iamhttp.Transport{Base: &service}}
+//			resp, err := client.Post("https://iam.example/v3/users", "application/json", strings.NewReader(`{}`))
+//			if err != nil {
+//				t.Fatal(err)
+//			}
+//			resp.Body.Close()
+//			service.AssertBodies(t, `{}`, `{}`)
+//			service.AssertSpacing(t, 30*time.Second)
+//		})
+//	}
+//
+// A [Server] is an [http.RoundTripper], for tests in memory, which in a bubble
+// of testing/synctest cost no time whatever they wait for, and an
+// [http.Handler], for httptest.NewServer and whatever needs a socket. What it
+// answers is the same.
+package iamtest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// A Server answers requests by a script and keeps them. The zero value is ready
+// to use and answers every request with 200 and an empty JSON object. It is
+// safe for concurrent use, its fields excepted: set them before. Do not copy
+// it after first use.
+//
+// The first of these that has something to say answers a request: Limit,
+// [Server.Next], [Server.On], Handler. If there are routes and none fits, and
+// no Handler, the answer is Keystone's 404.
+type Server struct {
+	// Handler answers what no script does. If nil, see above.
+	Handler http.Handler
+
+	// Limit is how many requests may come in any Window; the rest is answered
+	// by [Throttled], with the time until the next may come, rounded up to
+	// seconds. It is a gateway's limit: what it refuses does not use up the
+	// script. Zero means no limit.
+	Limit int
+
+	// Window is the time that Limit is for. Zero means a second.
+	Window time.Duration
+
+	mu       sync.Mutex
+	requests []Request
+	admitted []time.Time // in the latest Window, of a Server with a Limit
+	next     []Answer
+	routes   map[string]*route
+	mux      http.ServeMux
+}
+
+// A Request is what arrived at a [Server].
+type Request struct {
+	At     time.Time // when it was there with its whole body
+	Method string
+	Target string // path and query as sent, "/v3/users?name=alice"
+	Header http.Header
+	Body   string
+}
+
+// String returns method and target, "GET /v3/users?name=alice".
+func (r Request) String() string { return r.Method + " " + r.Target }
+
+// Next makes the Server answer the next requests with these answers, one each,
+// in order, whatever they ask for. Answers of earlier calls come first.
+func (s *Server) Next(answers ...Answer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.next = append(s.next, answers...)
+}
+
+// On makes the Server answer requests that fit a pattern of [http.ServeMux],
+// "GET /v3/users/{id}" say, with these answers in order, and with the last one
+// for ever. Without answers it is an empty 200. A second call for the same
+// pattern replaces the first. It panics if the pattern is invalid or conflicts
+// with another.
+func (s *Server) On(pattern string, answers ...Answer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.routes[pattern]
+	if r == nil {
+		r = new(route)
+		s.mux.Handle(pattern, r)
+		if s.routes == nil {
+			s.routes = map[string]*route{}
+		}
+		s.routes[pattern] = r
+	}
+	r.answers = slices.Clone(answers)
+}
+
+// A route is what a pattern leads to. The mux only finds it.
+type route struct {
+	http.Handler
+	answers []Answer
+}
+
+func (r *route) answer() Answer {
+	if len(r.answers) == 0 {
+		return Answer{}
+	}
+	a := r.answers[0]
+	if len(r.answers) > 1 {
+		r.answers = r.answers[1:]
+	}
+	return a
+}
+
+// ServeHTTP answers a request over a connection. It reads the whole body first;
+// a request that breaks off does not count.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	in := *r
+	in.Body = io.NopCloser(bytes.NewReader(body))
+	s.handler(&in, string(body)).ServeHTTP(w, &in)
+}
+
+// handler keeps the request and returns what answers it.
+func (s *Server) handler(r *http.Request, body string) http.Handler {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	s.requests = append(s.requests, Request{now, r.Method, r.URL.RequestURI(), r.Header.Clone(), body})
+	if left := s.overLimit(now); left > 0 {
+		return Throttled(left)
+	}
+	if len(s.next) > 0 {
+		a := s.next[0]
+		s.next = s.next[1:]
+		return a
+	}
+	if h, pattern := s.mux.Handler(r); pattern != "" {
+		if found, ok := h.(*route); ok { // else a redirect to a clean path
+			return found.answer()
+		}
+	}
+	switch {
+	case s.Handler != nil:
+		return s.Handler
+	case len(s.routes) > 0:
+		return Keystone(http.StatusNotFound, "The resource could not be found.")
+	}
+	return Answer{Body: "{}"}
+}
+
+// overLimit returns how long it takes until the Limit admits a request, and
+// counts this one if that is now.
+func (s *Server) overLimit(now time.Time) time.Duration {
+	if s.Limit <= 0 {
+		return 0
+	}
+	window := s.Window
+	if window <= 0 {
+		window = time.Second
+	}
+	for len(s.admitted) > 0 && now.Sub(s.admitted[0]) >= window {
+		s.admitted = s.admitted[1:]
+	}
+	if len(s.admitted) >= s.Limit {
+		return window - now.Sub(s.admitted[0])
+	}
+	s.admitted = append(s.admitted, now)
+	return 0
+}
+
+// Requests returns what arrived, in order.
+func (s *Server) Requests() []Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.requests)
+}
+
+// AssertCount fails the test if not n requests arrived.
+func (s *Server) AssertCount(t testing.TB, n int) {
+	t.Helper()
+	if got := s.Requests(); len(got) != n {
+		t.Errorf("iamtest: %d requests arrived instead of %d:%s", len(got), n, list(got))
+	}
+}
+
+// AssertRequests fails the test if what arrived are not these requests, in this
+// order, each written as [Request.String] does: "GET /v3/users".
+func (s *Server) AssertRequests(t testing.TB, want ...string) {
+	t.Helper()
+	got := s.Requests()
+	if !slices.EqualFunc(got, want, func(r Request, w string) bool { return r.String() == w }) {
+		t.Errorf("iamtest: there arrived:%s\n\tinstead of:\n\t\t%s", list(got), strings.Join(want, "\n\t\t"))
+	}
+}
+
+// AssertBodies fails the test if the bodies that arrived are not these, in this
+// order. White space and the order of members do not matter in JSON.
+func (s *Server) AssertBodies(t testing.TB, want ...string) {
+	t.Helper()
+	got := []string{}
+	for _, r := range s.Requests() {
+		got = append(got, r.Body)
+	}
+	if !slices.EqualFunc(got, want, sameBody) {
+		t.Errorf("iamtest: the bodies are %q instead of %q", got, want)
+	}
+}
+
+func sameBody(a, b string) bool {
+	var x, y any
+	return a == b || decode(a, &x) == nil && decode(b, &y) == nil && reflect.DeepEqual(x, y)
+}
+
+// decode keeps numbers as they are written: ids may be longer than a float64
+// tells apart.
+func decode(body string, v any) error {
+	if !json.Valid([]byte(body)) {
+		return errors.New("not JSON")
+	}
+	d := json.NewDecoder(strings.NewReader(body))
+	d.UseNumber()
+	return d.Decode(v)
+}
+
+// AssertSpacing fails the test if one request came too early after the one
+// before: least are the shortest times allowed between them, one fewer than
+// there are requests.
+func (s *Server) AssertSpacing(t testing.TB, least ...time.Duration) {
+	t.Helper()
+	got := s.Requests()
+	if len(got) != len(least)+1 {
+		t.Errorf("iamtest: %d requests arrived, which leave no %d spaces:%s", len(got), len(least), list(got))
+		return
+	}
+	for i, d := range least {
+		if gap := got[i+1].At.Sub(got[i].At); gap < d {
+			t.Errorf("iamtest: request %d came %v after the one before instead of %v:%s", i+2, gap, d, list(got))
+		}
+	}
+}
+
+// list shows when requests arrived, counted from the first, and what they were.
+func list(requests []Request) string {
+	var b strings.Builder
+	for _, r := range requests {
+		fmt.Fprintf(&b, "\n\t\t%v  %v", r.At.Sub(requests[0].At), r)
+	}
+	return b.String()
+}

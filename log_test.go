@@ -1,0 +1,125 @@
+package iamhttp_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/iamtest"
+)
+
+// logger returns one that writes lines without a time, from the level on.
+func logger(w io.Writer, level slog.Level) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}}))
+}
+
+func TestEachFailureIsLoggedAtTheLevelItDeserves(t *testing.T) {
+	var logged bytes.Buffer
+	service := new(iamtest.Server)
+	service.Next(
+		iamtest.Throttled(0), iamtest.Keystone(404, "No.").With("X-Openstack-Request-Id", "r"),
+		iamtest.Page(503),
+		iamtest.Answer{Status: 200},
+	)
+	tr := &iamhttp.Transport{Base: service, Backoff: constant(time.Millisecond), OnFailure: iamhttp.LogFailures(logger(&logged, slog.LevelInfo))}
+	for range 3 {
+		_, _ = tr.RoundTrip(newRequest(t, "GET", ""))
+	}
+	const request = "err.method=GET err.url=https://iam.example/v3/users"
+	assert.Equal(t, `level=INFO msg="IAM request failed, to be repeated" wait=1ms err.code=429 err.title=TooManyRequests err.service_code=APIG.0308 `+
+		`err.request_id=e2b44851-0991-411b-a6b7-9ac8518a4cd9 `+request+" err.attempts=1\n"+
+		`level=WARN msg="IAM request failed" err.code=404 err.title=NotFound err.request_id=r `+request+` err.attempts=2 err.stop="not repeatable"`+"\n"+
+		`level=ERROR msg="IAM request failed" err.code=503 err.title=ServiceUnavailable `+request+` err.attempts=1 err.stop="not repeatable"`+"\n",
+		logged.String())
+
+	logged.Reset()
+	iamhttp.LogFailures(logger(&logged, slog.LevelError))(t.Context(), &iamhttp.StatusError{Code: 404, Stop: iamhttp.StopNotRepeatable}, 0)
+	assert.Empty(t, logged.String(), "a level that is off")
+	iamhttp.LogFailures(logger(&logged, slog.LevelError))(t.Context(), &iamhttp.StatusError{Code: 999, Stop: iamhttp.StopNotRepeatable}, 0)
+	assert.Equal(t, "level=ERROR msg=\"IAM request failed\" err.code=999 err.stop=\"not repeatable\"\n", logged.String())
+}
+
+// contextHandler adds what the context holds, as tracing does.
+type contextHandler struct{ slog.Handler }
+
+type traceKey struct{}
+
+func (h contextHandler) Handle(ctx context.Context, r slog.Record) error {
+	r.AddAttrs(slog.Any("trace", ctx.Value(traceKey{})))
+	return h.Handler.Handle(ctx, r)
+}
+
+func TestAFailureIsLoggedWithTheContextOfItsRequest(t *testing.T) {
+	var logged bytes.Buffer
+	l := slog.New(contextHandler{logger(&logged, slog.LevelInfo).Handler()})
+	tr := &iamhttp.Transport{Base: script(answer(404, "")), OnFailure: iamhttp.LogFailures(l)}
+	_, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(context.WithValue(t.Context(), traceKey{}, "t-1")))
+	require.Error(t, err)
+	assert.Contains(t, logged.String(), "trace=t-1")
+}
+
+func TestWithoutALoggerTheDefaultIsUsed(t *testing.T) {
+	before := slog.Default()
+	defer slog.SetDefault(before)
+	f := iamhttp.LogFailures(nil)
+	var logged bytes.Buffer
+	slog.SetDefault(logger(&logged, slog.LevelInfo)) // later than LogFailures
+	f(t.Context(), &iamhttp.StatusError{Code: 404, Stop: iamhttp.StopNotRepeatable}, 0)
+	assert.Contains(t, logged.String(), "IAM request failed")
+}
+
+func TestNothingSecretIsLogged(t *testing.T) {
+	const secret = "s3cr3t"
+	failing := func(status int) iamtest.Answer {
+		a := iamtest.Answer{Status: status, Body: `{"error":{"code":"IAM.0001","message":"'` + secret + `' is too short","title":"` + secret + `"},"password":"` + secret + `"}`}
+		for _, name := range []string{"X-Subject-Token", "Set-Cookie", "Openstack-Auth-Receipt", "Www-Authenticate", "Location", secret} {
+			a = a.With(name, secret)
+		}
+		return a
+	}
+	for name, passThrough := range map[string]bool{"error mode": false, "pass-through": true} {
+		t.Run(name, func(t *testing.T) {
+			var logged bytes.Buffer
+			service := new(iamtest.Server)
+			service.Next(failing(429), failing(401))
+			log := iamhttp.LogFailures(slog.New(slog.NewJSONHandler(&logged, nil)))
+			tr := &iamhttp.Transport{Base: service, Backoff: zero, PassThrough: passThrough, OnFailure: func(ctx context.Context, e *iamhttp.StatusError, wait time.Duration) {
+				require.Contains(t, e.Message, secret, "it was there to be logged")
+				require.Contains(t, string(e.Body), secret)
+				require.Equal(t, secret, e.Header.Get("X-Subject-Token"))
+				log(ctx, e, wait)
+			}}
+			req, err := http.NewRequestWithContext(t.Context(), "POST",
+				fmt.Sprintf("https://%[1]s:%[1]s@iam.example/v3/users?token=%[1]s&%[1]s#%[1]s", secret), strings.NewReader(secret))
+			require.NoError(t, err)
+			for _, name := range []string{"X-Auth-Token", "Authorization", "Cookie", secret} {
+				req.Header.Set(name, secret)
+			}
+			_, _ = tr.RoundTrip(req)
+			service.AssertCount(t, 2)
+			assert.Equal(t, 2, strings.Count(logged.String(), "\n"))
+			assert.Contains(t, logged.String(), `"service_code":"IAM.0001"`)
+			assert.NotContains(t, logged.String(), secret)
+
+			logged.Reset()
+			log(t.Context(), &iamhttp.StatusError{Code: 429, Message: secret, Stop: iamhttp.StopGate, Cause: errors.New(secret)}, 0)
+			assert.NotContains(t, logged.String(), secret, "of a cause")
+		})
+	}
+}
