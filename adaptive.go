@@ -59,6 +59,7 @@ const (
 	longestPause       = 24 * time.Hour         // a Retry-After beyond it is a lie or a mistake
 	keepQuiet          = 10 * time.Minute       // how long a key without requests is remembered
 	fewAccounts        = 1024                   // that do not need a sweep before that time
+	longAnswer         = 2 * time.Second        // without an answer, that the window grows without one
 	trickle            = 200 * time.Millisecond // in which a StartWindow of requests is no burst
 	lateResend         = 3                      // sends after which others go ahead to probe
 )
@@ -104,9 +105,10 @@ func (g *AdaptiveGate) account(key string) *account {
 	if v, ok := g.keys.Load(key); ok {
 		return v.(*account)
 	}
-	fresh := &account{gate: g, origin: time.Now(), start: g.startWindow()}
+	now := time.Now()
+	fresh := &account{gate: g, origin: now, start: g.startWindow(), budget: freePauses}
+	fresh.chance = rand.New(rand.NewPCG(uint64(now.UnixNano()), uint64(len(key))))
 	fresh.window.Store(fresh.start)
-	fresh.budget = freePauses
 	v, loaded := g.keys.LoadOrStore(key, fresh)
 	if !loaded {
 		g.created()
@@ -192,9 +194,11 @@ type account struct {
 	firsts  queue
 	spare   float64       // requests that may leave beyond the window
 	spareAt time.Duration // when that was reckoned
+	heard   time.Duration // when an answer came last, or a request left
 	wake    *time.Timer
 	wakeAt  time.Duration
 	budget  float64
+	chance  *rand.Rand    // no two processes are born in the same nanosecond
 	refusal time.Duration // when the latest pause began
 	seen    int64         // accepted at the latest sweep
 }
@@ -222,8 +226,11 @@ func (a *account) accept() {
 	switch {
 	case a.pacer != nil:
 		a.pacer.Accepted(a.now(), bracket.Send{})
-	case grows(a.slow, n) && a.waiting() > 0:
-		a.slow++
+	case a.waiting() > 0:
+		a.heard = a.now()
+		if grows(a.slow, n) {
+			a.slow++
+		}
 	}
 	a.dispatch()
 }
@@ -295,6 +302,7 @@ func (a *account) enqueue(ctx context.Context, resend int) (*waiter, error) {
 		return nil, err
 	}
 	if a.waiting() == 0 {
+		a.heard = a.now()
 		switch {
 		case a.pacer != nil:
 			a.pacer.Idle(a.now())
@@ -340,7 +348,7 @@ func (a *account) refuse(w *waiter) error {
 	if w.resend == 0 {
 		ahead += a.firsts.n
 	}
-	if at := max(a.pacer.Earliest(ahead), now); w.limited && at >= w.deadline {
+	if at := max(a.pacer.Earliest(now, ahead), now); w.limited && at >= w.deadline {
 		return &GateError{RetryAfter: at - now, Err: errTooLate}
 	}
 	if w.resend > 1 && a.budget < 1 && a.gate.RetryBudget >= 0 && a.pacer.Probes() >= 3 {
@@ -394,7 +402,7 @@ func (a *account) pauseBegins(now time.Duration) {
 	a.budget = max(a.budget-1, 0)
 	// Processes that were told the same time must not come back together.
 	if most := min((a.pacer.Paused()-now)/20, mostJitter); most > 0 {
-		a.pacer.Pause(a.pacer.Paused() + rand.N(most))
+		a.pacer.Pause(a.pacer.Paused() + time.Duration(a.chance.Int64N(int64(most))))
 	}
 	until := a.pacer.Paused()
 	for _, q := range []*queue{&a.repeats, &a.firsts} {
@@ -436,20 +444,30 @@ func (a *account) dispatch() {
 		for a.waiting() > 0 && 2*a.flying.Load() < a.slow {
 			a.flying.Add(1)
 			a.pop(false).ready <- nil
+			a.heard = a.now()
 		}
-		if a.waiting() == 0 && a.slow > 0 {
-			a.window.Store(a.slow)
-			a.slow = 0
+		if a.waiting() == 0 {
+			if a.slow > 0 {
+				a.window.Store(a.slow)
+				a.slow = 0
+			}
+			return
 		}
+		// Slow answers must not stall the others: after a while without any,
+		// the window grows as if they had come.
+		now := a.now()
+		if now >= a.heard+longAnswer {
+			a.slow += a.slow / 2
+			a.heard = now
+			a.dispatch()
+			return
+		}
+		a.wakeUp(now, a.heard+longAnswer)
 		return
 	}
 	now := a.now()
 	for a.waiting() > 0 {
-		at, ok := a.pacer.Next(now, a.waiting())
-		if !ok {
-			return // an answer will decide
-		}
-		if at > now {
+		if at := a.pacer.Next(now, a.waiting()); at > now {
 			a.wakeUp(now, at)
 			return
 		}
