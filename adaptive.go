@@ -54,7 +54,7 @@ const (
 	defaultMaxPause    = 2 * time.Minute
 	defaultRetryBudget = 1.0
 	freePauses         = 10
-	mostPauses         = 1000 // that can be saved up
+	mostPauses         = 100 // that can be saved up
 	mostJitter         = 250 * time.Millisecond
 	longestPause       = 24 * time.Hour         // a Retry-After beyond it is a lie or a mistake
 	keepQuiet          = 10 * time.Minute       // how long a key without requests is remembered
@@ -292,7 +292,8 @@ func (a *account) enqueue(ctx context.Context, resend int) (*waiter, error) {
 		return nil, err
 	}
 	if resend == 0 && a.gate.RetryBudget >= 0 {
-		a.budget = min(a.budget+cmp.Or(a.gate.RetryBudget, defaultRetryBudget), mostPauses)
+		// Not saved up without end, but no call that waits goes unpaid.
+		a.budget = min(a.budget+cmp.Or(a.gate.RetryBudget, defaultRetryBudget), mostPauses+float64(a.waiting()))
 	}
 	w := &waiter{ready: make(chan error, 1), resend: resend}
 	if d, ok := ctx.Deadline(); ok {
