@@ -61,7 +61,7 @@ const (
 	fewAccounts        = 1024                   // that do not need a sweep before that time
 	longAnswer         = 2 * time.Second        // without an answer, that the window grows without one
 	trickle            = 200 * time.Millisecond // in which a StartWindow of requests is no burst
-	lateResend         = 3                      // sends after which others go ahead to probe
+	lateResend         = 3                      // sends after which another goes first after a pause
 )
 
 var (
@@ -199,7 +199,7 @@ type account struct {
 	wakeAt  time.Duration
 	budget  float64
 	chance  *rand.Rand    // no two processes are born in the same nanosecond
-	refusal time.Duration // when the latest pause began
+	refused time.Duration // when the latest pause began
 	seen    int64         // accepted at the latest sweep
 }
 
@@ -381,30 +381,34 @@ func (a *account) observe(t Ticket, throttled bool, retryAfter time.Duration) {
 	case !known:
 		return // observed before, or never given out
 	}
-	retryAfter = min(retryAfter, longestPause)
-	switch {
-	case !throttled:
+	defer a.dispatch()
+	if !throttled {
 		a.accepted.Add(1)
 		a.pacer.Accepted(now, send)
-	case a.pacer == nil:
+		return
+	}
+	retryAfter = min(retryAfter, longestPause)
+	begins := a.pacer == nil
+	if begins {
 		a.window.Store(-1)
 		a.pacer = bracket.New(now, a.history(), int(a.flying.Load())+1, retryAfter)
 		a.tickets = make(map[Ticket]bracket.Send)
-		a.pauseBegins(now)
-	case a.pacer.Refused(now, send, retryAfter):
-		a.pauseBegins(now)
+	} else {
+		begins = a.pacer.Refused(now, send, retryAfter)
 	}
-	a.dispatch()
+	if begins {
+		a.refused = now
+		a.budget = max(a.budget-1, 0)
+		// Processes that were told the same time must not come back together.
+		if most := min((a.pacer.Paused()-now)/20, mostJitter); most > 0 {
+			a.pacer.Pause(a.pacer.Paused() + time.Duration(a.chance.Int64N(int64(most))))
+		}
+	}
+	a.turnAway(now)
 }
 
-// pauseBegins pays for the pause and turns those away who cannot outlast it.
-func (a *account) pauseBegins(now time.Duration) {
-	a.refusal = now
-	a.budget = max(a.budget-1, 0)
-	// Processes that were told the same time must not come back together.
-	if most := min((a.pacer.Paused()-now)/20, mostJitter); most > 0 {
-		a.pacer.Pause(a.pacer.Paused() + time.Duration(a.chance.Int64N(int64(most))))
-	}
+// turnAway refuses those who cannot, or would not, outlast the pause.
+func (a *account) turnAway(now time.Duration) {
 	until := a.pacer.Paused()
 	for _, q := range []*queue{&a.repeats, &a.firsts} {
 		var next *waiter
@@ -444,7 +448,7 @@ func (a *account) dispatch() {
 	if a.pacer == nil {
 		for a.waiting() > 0 && 2*a.flying.Load() < a.slow {
 			a.flying.Add(1)
-			a.pop(false).ready <- nil
+			a.pop().ready <- nil
 			a.heard = a.now()
 		}
 		if a.waiting() == 0 {
@@ -472,7 +476,7 @@ func (a *account) dispatch() {
 			a.wakeUp(now, at)
 			return
 		}
-		w := a.pop(a.pacer.Probes() > 0)
+		w := a.pop()
 		a.ticket++
 		w.ticket = a.ticket
 		a.tickets[w.ticket] = a.pacer.Sent(now, a.waiting())
@@ -483,10 +487,11 @@ func (a *account) dispatch() {
 func (a *account) waiting() int { return a.repeats.n + a.firsts.n }
 
 // pop takes the next waiter out of the queue. One that was refused often does
-// not have to probe again while there are others.
-func (a *account) pop(probe bool) *waiter {
+// not have to be the first after a pause while there are others: that one is
+// refused most.
+func (a *account) pop() *waiter {
 	q := &a.repeats
-	if q.n == 0 || probe && q.head.resend >= lateResend && a.firsts.n > 0 {
+	if q.n == 0 || q.head.resend >= lateResend && a.firsts.n > 0 && a.pacer != nil && a.pacer.Probing() {
 		q = &a.firsts
 	}
 	w := q.head
@@ -523,7 +528,7 @@ func (a *account) retire(hurry bool) bool {
 		return false
 	case a.pacer != nil:
 		keep := max(keepQuiet, 10*a.pacer.Silence())
-		if hurry || !quiet || now < a.pacer.Paused() || now-a.refusal < keep {
+		if hurry || !quiet || now < a.pacer.Paused() || now-a.refused < keep {
 			return false
 		}
 	case !quiet && !hurry, hurry && a.window.Load() != a.start:

@@ -167,6 +167,9 @@ func (c *Controller) Paused() time.Duration { return c.pause }
 // Probes returns how many pauses in a row have ended in nothing but a refusal.
 func (c *Controller) Probes() int { return c.probes }
 
+// Probing reports whether nothing has left since the latest pause.
+func (c *Controller) Probing() bool { return !c.open || c.sent == 0 }
+
 // Silence returns how long the account was quiet before requests left last.
 func (c *Controller) Silence() time.Duration { return duration(c.silence) }
 
