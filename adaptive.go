@@ -36,10 +36,10 @@ type AdaptiveGate struct {
 	// refused at once. Zero or negative means 2 minutes.
 	MaxPause time.Duration
 
-	// RetryBudget is how many pauses a first send pays for, on average, beyond
+	// RetryBudget is how many pauses a request that has to wait pays for, beyond
 	// the 10 that are free. When more have been needed than were paid for, and
-	// the service refuses still, repeats are refused, but for the first of each
-	// request. Zero means 1, a negative number no limit.
+	// the service still refuses whatever comes, repeats are refused, but for the
+	// first of each request. Zero means 1, a negative number no limit.
 	RetryBudget float64
 
 	keys    sync.Map // of the key to its *account

@@ -233,7 +233,7 @@ func (c *Controller) start(now time.Duration) {
 // clock is how much of a burst may be in flight before the first answer.
 func (c *Controller) clock() int { return 4 + int(min(c.lo*c.trip, 1e6)) }
 
-// Sent takes the turn that Next has given.
+// Sent takes the turn that Next gives now.
 func (c *Controller) Sent(now time.Duration, backlog int) Send {
 	c.sent++
 	c.flying++

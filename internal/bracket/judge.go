@@ -30,8 +30,9 @@ type epoch struct {
 }
 
 const (
-	remembered = 8  // epochs
-	mostMarks  = 64 // of one
+	shortest   = 1e-3 // seconds
+	remembered = 8    // epochs
+	mostMarks  = 64   // of one
 )
 
 // mark notes how much was accepted by now.
@@ -63,7 +64,7 @@ func (c *Controller) fastest(silence float64) (accepted, took float64) {
 // judge draws the conclusions from the epoch that a refusal has ended, when
 // the pause after it is over.
 func (c *Controller) judge(now time.Duration, backlog float64) {
-	quiet := max(seconds(now-c.last), 2*c.trip)
+	quiet := max(seconds(now-c.last), 2*c.trip, shortest)
 	switch {
 	case !c.learned:
 		c.judgeFirst(quiet)
@@ -134,8 +135,8 @@ func (c *Controller) judgeEpoch(now time.Duration, quiet, backlog float64) {
 	// time since the last send before the silence, is never above the limit. It
 	// is right to one request, so that few prove nothing, but by the epochs
 	// together.
-	whole := max(e.took+e.silence, 1e-3)
-	proven := max((e.accepted-1)/whole, 0.5*e.accepted/whole, (c.sumSent-1)/max(c.sumTime, 1e-3))
+	whole := e.took + e.silence
+	proven := max((e.accepted-1)/whole, 0.5*e.accepted/whole, (c.sumSent-1)/c.sumTime)
 
 	switch burst := c.granted >= 2; {
 	case burst && c.sent-c.accepted <= c.granted && (c.refused.credit || c.paced < max(4, c.granted/4)):
@@ -220,7 +221,7 @@ func (c *Controller) bounds(e epoch, proven float64) (lo, hi float64) {
 	if e.steady {
 		if c.burst0 >= 2 {
 			if e.took > 0 { // it was above the limit all the time
-				hi = max(proven, min(hi, (e.accepted+1)/e.took))
+				hi = max(lo, min(hi, (e.accepted+1)/e.took))
 			}
 		} else {
 			// A bucket of one token overflows between two requests, so that
@@ -274,8 +275,8 @@ func (c *Controller) compare(e epoch, lo, hi float64) (float64, float64) {
 	// Each count is right to about one request; if the silences differ, so may
 	// what was saved up.
 	more, time, shift := e.accepted-than.accepted, e.took-than.took, e.silence-than.silence
-	low := (more - 1.5) / max(time, time+shift)
-	high := (more + 1.5) / max(min(time, time+shift), 1e-3)
+	low := (more - 1.5) / max(time, time+shift, shortest)
+	high := (more + 1.5) / max(min(time, time+shift), shortest)
 	return min(max(lo, low), hi), min(max(high, lo), hi)
 }
 
