@@ -21,6 +21,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -513,6 +514,28 @@ func TestAHundredThousandLinesOfRetryAfterAreReadAtOnce(t *testing.T) {
 		e := statusError(t, err)
 		assert.Equal(t, time.Hour, e.RetryAfter)
 		assert.Equal(t, iamhttp.StopWaitTooLong, e.Stop)
+	})
+}
+
+func TestAnAccountThatIsClosedHoldsNoOtherUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := script(answer(429, "", "Retry-After: 3600"), answer(200, ""))
+		tr := &iamhttp.Transport{Base: base, Gate: &iamhttp.AdaptiveGate{},
+			GateKey: func(req *http.Request) string { return req.Header.Get("X-Domain-Id") }}
+		call := func(account string) error {
+			req := newRequest(t, "GET", "")
+			req.Header.Set("X-Domain-Id", account)
+			_, err := tr.RoundTrip(req)
+			return err
+		}
+		start := time.Now()
+		assert.Equal(t, iamhttp.StopWaitTooLong, statusError(t, call("closed")).Stop)
+		e := statusError(t, call("closed"))
+		assert.Equal(t, iamhttp.StopGate, e.Stop)
+		assert.Zero(t, e.Attempts)
+		assert.NoError(t, call("open"))
+		assert.Zero(t, time.Since(start))
+		assert.Equal(t, 2, base.count())
 	})
 }
 
