@@ -365,8 +365,9 @@ func TestSoak(t *testing.T) {
 				heaps = append(heaps, heap())
 			}
 			srv.Close()
-			assert.Eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines+1 }, 10*time.Second, time.Millisecond, "goroutines are left") // one is Eventually's own
-			assert.LessOrEqual(t, openFiles(), files, "files are left")                                                                                  // those of other tests may have been closed
+			// One goroutine is Eventually's own, and files of other tests may have been closed.
+			assert.Eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines+1 }, 10*time.Second, time.Millisecond, "goroutines are left")
+			assert.LessOrEqual(t, openFiles(), files, "files are left")
 			assert.Zero(t, base.open.Load(), "bodies are left open")
 			assert.Zero(t, base.late.Load(), "bodies were closed after their call: a timer was left")
 			assert.Equal(t, s.started.Load(), s.ended.Load(), "calls without an end")
