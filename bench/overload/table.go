@@ -56,22 +56,15 @@ func writeTable(w io.Writer, fleet []contestant, results []sim.Result) {
 	ideal := results[0]
 	fmt.Fprintf(w, "| (ideal: %s) | 1.00 | 0 | 1.00 | %s | 0 | |\n", span(ideal.IdealMakespan), waits(ideal.IdealWait))
 	for i, r := range results {
-		perOK, ratio := perOKAndRatio(r)
+		perOK, ratio := "–", "–"
+		if r.OK > 0 {
+			perOK = fmt.Sprintf("%.2f", r.SentPerOK())
+		}
+		if r.Failed == 0 {
+			ratio = fmt.Sprintf("%.2f", r.MakespanRatio())
+		}
 		fmt.Fprintf(w, "| %v | %s | %d | %s | %s | %d | %d |\n", fleet[i], perOK, r.Failed, ratio, waits(r.Wait), r.Forbidden, r.MaxInFlight)
 	}
-}
-
-// perOKAndRatio are what one success took, and all of them, a dash where that
-// means nothing.
-func perOKAndRatio(r sim.Result) (perOK, ratio string) {
-	perOK, ratio = "–", "–"
-	if r.OK > 0 {
-		perOK = fmt.Sprintf("%.2f", r.SentPerOK())
-	}
-	if r.Failed == 0 {
-		ratio = fmt.Sprintf("%.2f", r.MakespanRatio())
-	}
-	return perOK, ratio
 }
 
 func waits(sorted []time.Duration) string {
