@@ -91,45 +91,48 @@ var exceptions = []exception{
 	{
 		[]string{sentShallow, sentOverTime, sentFewTokens, sentAtOnce},
 		"one token, and strangers ask for half of the limit", all(oneToken, strangers), 1.72,
-		"A stranger has taken the token from 1/3 of the requests that come rarely, and from 1 - exp(-1/2) = 39 % of those " +
-			"that keep to the 5/s that strangers leave: 1.5 to 1.65 sends a success. Fewer refusals are only for who outruns the strangers.",
+		"A stranger has taken the token from 1/3 of the requests that come rarely, and from 1 - exp(-1/2) = 39 % of those that keep to " +
+			"the 5/s that strangers leave: 1.5 to 1.65 sends a success. The metronomes of TestNoConstantPace… find the same; fewer " +
+			"refusals are only for who outruns the strangers.",
 	},
 	{
 		[]string{sentShallow},
 		"over time, shallow, answers of 1 s, a tenth of the calls in the first second", all(not(answersSoon), aTenthUnheard), 1.28,
-		"All these have left before the first answer, which tells of a limit, is there: 10 to 26 % of a thousand calls. Held back " +
-			"they cannot be, for where the server allows 500/s the same 250/s are below the limit, which nobody is to notice.",
+		"A refusal is heard of a second late, and what left meanwhile is refused too: 50 to 110 of a thousand calls at the beginning, " +
+			"and as many when the pace was raised too far once; 1.15 is 150. Held back the calls cannot be at the beginning: 250/s " +
+			"in flight for a second are below the limit of another server, and nobody is to notice the gate there.",
 	},
 	{
 		[]string{sentShallow},
 		"over time, a limit that doubles, no Retry-After, jitter", all(shallow, doubles, absent, jitter), 1.18,
-		"The gate's own first pause is 0.25 s, and the new limit is found by exceeding the old one: more pauses, and shorter " +
-			"ones, each at the price of what is in flight. Four sends too many of a thousand.",
+		"The new limit is found by exceeding it: 60 are on their way when that is heard. The gate's own first pause is 0.25 s, " +
+			"so that two more refusals follow, of 20 requests each, before the pace is found. Four of a thousand too many.",
 	},
 	{
 		[]string{sentFewTokens},
 		"at once, 100 tokens, no Retry-After, jitter", all(depth(time.Second), tokens(100), absent, jitter), 1.25,
-		"The window grows by half in a round trip, so that the bucket's end costs up to a third of what it holds; and after the " +
-			"gate's own 0.25 s it holds a quarter of what made the first burst pass, so that the second is refused too.",
+		"The window grows by half in a round trip, so that 80 are refused where the bucket ends. After the gate's own first " +
+			"pause of 0.25 s it holds a quarter of what made that burst pass, and of the second one 30 to 60 are refused too.",
 	},
 	{
 		[]string{makespanDeep},
 		"fixed window of 1 s", all(fixedWindow, window(time.Second)), 1.27,
-		"Retry-After is rounded up to the window's length: each refusal, and one every ten seconds or more is the price of " +
-			"looking for a higher limit, loses up to a window.",
+		"Retry-After is rounded up to the length of the window, so that a refusal loses up to a whole one. It takes some twenty to " +
+			"find the pace, as they tell how much was accepted but not when the window began.",
 	},
 	{
 		[]string{makespanShallow},
 		"two tokens, jitter", all(tokens(2), jitter), 4.2,
-		"Paced requests, 10 ms apart at the limit, arrive in disorder, as their ways differ by 20 ms and more: three come together at any " +
-			"pace, and each refusal is a second of silence, in which the server could serve a hundred.",
+		"Requests that leave 10 ms apart, as the limit allows, arrive in disorder, as their ways differ by 20 ms and more; each " +
+			"refusal is a second of silence. Of all constant paces the best, a third of the limit, takes more than three times the ideal: " +
+			"TestNoConstantPace… measures them.",
 	},
 	{[]string{shortRunDeep}, "Retry-After as a date", date, 1.46, whyDate},
 	{[]string{shortRunShallow}, "Retry-After as a date", date, 1.78, whyDate},
 }
 
-const whyDate = "A date has whole seconds and is rounded up: up to 2 s of silence instead of 1, of which the bucket makes good no more than its depth. " +
-	"Of an ideal of 10 s every refusal costs a tenth more."
+const whyDate = "A date has whole seconds and is rounded up: up to 2 s of silence instead of 1, of which the bucket makes good no more than its " +
+	"depth. Each of the three refusals that it takes costs up to a second more, of an ideal of 10."
 
 type condition = func(sim.Scenario, sim.Result) bool
 
