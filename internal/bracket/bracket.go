@@ -92,6 +92,7 @@ type Controller struct {
 	burst  float64 // requests that the limit was seen to take at once
 	burst0 float64 // the first of these, before anything was learned
 	trip   float64 // seconds from a request to its answer, smoothed
+	heard  bool    // of any answer that says how long that is
 
 	// silence is how long it was quiet before the current epoch, failed probes
 	// included, in seconds; quiet is the last part of it.
@@ -153,6 +154,7 @@ func New(now time.Duration, marks []Mark, flying int, retryAfter time.Duration) 
 	if n := newest.Accepted - oldest.Accepted; n > 0 {
 		// Little's law; good enough until the first answer is timed.
 		c.trip = min(seconds(now-oldest.At)*float64(flying)/float64(n), seconds(now))
+		c.heard = true
 	}
 	c.close(now, Send{at: now}, retryAfter)
 	return c
@@ -295,8 +297,8 @@ func (c *Controller) Unsend(s Send) {
 func (c *Controller) Accepted(now time.Duration, s Send) {
 	if s.at > 0 {
 		trip := seconds(now - s.at)
-		if c.trip == 0 {
-			c.trip = trip
+		if !c.heard {
+			c.trip, c.heard = trip, true
 		}
 		c.trip += (trip - c.trip) / 8
 	}
@@ -351,7 +353,9 @@ func (c *Controller) close(now time.Duration, s Send, retryAfter time.Duration) 
 	// The service names no time, or the time that it named was too short.
 	own := max(c.OwnPause, 2*c.trip)
 	if c.learned && retryAfter == 0 {
-		own = max(own, min(1/c.pace, c.needed/2))
+		// What was needed before, but not so much that a pause makes the next one
+		// longer, where it is by chance that requests are refused.
+		own = max(own, min(1/c.pace, c.needed/2, 4*c.OwnPause))
 	}
 	c.Pause(now + duration(min(own*math.Pow(2, float64(c.probes-1)), c.OwnMost)))
 }
@@ -359,7 +363,7 @@ func (c *Controller) close(now time.Duration, s Send, retryAfter time.Duration) 
 // raise lets the pace rise where that can pay.
 func (c *Controller) raise(now time.Duration, backlog float64) {
 	held := seconds(now - c.latest.at)
-	if held < max(c.StepSilence*c.silence, c.StepTrips*c.trip, c.StepSends/c.pace) {
+	if held < max(c.StepSilence*c.silence, c.StepTrips*c.trip, c.StepSends/c.pace) || !c.heard {
 		return
 	}
 	long := backlog/c.pace > c.Backlog*c.unit()

@@ -229,3 +229,13 @@ func FuzzControllerKeepsToPausesAndToNumbers(f *testing.F) {
 		}
 	})
 }
+
+func TestThePaceDoesNotRiseBeforeAnAnswerWasHeard(t *testing.T) {
+	c := New(time.Second, []Mark{{}}, 64, 0) // nothing was accepted before
+	now := c.Next(time.Second, 1000)
+	for range 20 {
+		now = max(now, c.Next(now, 1000))
+		c.Sent(now, 1000)
+	}
+	assert.Zero(t, c.raises)
+}

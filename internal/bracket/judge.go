@@ -219,14 +219,15 @@ func (c *Controller) bounds(e epoch, proven float64) (lo, hi float64) {
 		lo, hi = min(max(lo, l), hi), max(min(hi, h), lo)
 	}
 	if e.steady {
-		if c.burst0 >= 2 {
-			if e.took > 0 { // it was above the limit all the time
-				hi = max(lo, min(hi, (e.accepted+1)/e.took))
-			}
+		// The pace was above the limit all the time, so that nothing of it was
+		// left over; but up to half of it in a bucket of one token, which
+		// overflows between two requests.
+		single := c.burst0 < 2
+		if used := (e.accepted + 1) / max(e.took, shortest); single {
+			hi = max(lo, min(hi, 2*used))
+			lo = max(lo, min(hi, 0.93*c.lo)) // what was proven before is given up slowly
 		} else {
-			// A bucket of one token overflows between two requests, so that
-			// this does not hold; what was proven before is given up slowly.
-			lo = max(lo, min(hi, 0.93*c.lo))
+			hi = max(lo, min(hi, used))
 		}
 		lo, hi = c.compare(e, lo, hi)
 	}
