@@ -395,6 +395,55 @@ func TestWhenTheServiceRefusesEverythingOneAsksForAll(t *testing.T) {
 	})
 }
 
+// Callers that do not wait for long are never a long queue. They must be served
+// all the same when the service takes requests again.
+func TestAfterAnOutageTheCallersAreServedAgain(t *testing.T) {
+	for name, tt := range map[string]struct {
+		lasts, retryAfter, within time.Duration
+	}{
+		"half a minute, with Retry-After": {30 * time.Second, time.Second, 30 * time.Second},
+		"half an hour, with Retry-After":  {30 * time.Minute, time.Second, 40 * time.Second},
+		"half a minute, without":          {30 * time.Second, 0, 7 * time.Minute},
+		"half an hour, without":           {30 * time.Minute, 0, time.Minute},
+		"half an hour, a minute each":     {30 * time.Minute, time.Minute, 5 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := new(iamhttp.AdaptiveGate)
+				begin := time.Now().Add(time.Minute)
+				end := begin.Add(tt.lasts)
+				served := end.Add(tt.within)
+				var failed atomic.Int64 // of those that came after
+				var wg sync.WaitGroup
+				for now := time.Now(); now.Before(served.Add(time.Minute)); now = time.Now() {
+					wg.Go(func() {
+						ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+						defer cancel()
+						for n := range 8 {
+							ticket, err := g.Wait(ctx, account, n)
+							if err != nil {
+								break
+							}
+							ok := time.Now().Before(begin) || !time.Now().Before(end)
+							time.Sleep(50 * time.Millisecond)
+							g.Observe(account, ticket, !ok, tt.retryAfter)
+							if ok {
+								return
+							}
+						}
+						if now.After(served) {
+							failed.Add(1)
+						}
+					})
+					time.Sleep(50 * time.Millisecond)
+				}
+				wg.Wait()
+				assert.Zero(t, failed.Load())
+			})
+		})
+	}
+}
+
 func TestTheRetryBudgetEndsRepeatsThatLeadNowhere(t *testing.T) {
 	for name, tt := range map[string]struct {
 		budget  float64
