@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -122,24 +123,54 @@ func answerIn(req *http.Request, err error) *StatusError {
 
 // pass waits at the gate.
 func (t *Transport) pass(req *http.Request, key string, resend int) (Ticket, error) {
-	ctx := req.Context()
 	//lint:ignore SA1019 deprecated, and still a way to give up a request
-	if req.Cancel != nil {
-		if _, limited := ctx.Deadline(); !limited { // http.Client.Timeout sets both
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithCancel(ctx)
-			defer cancel()
-			go func() {
-				select {
-				//lint:ignore SA1019 as above
-				case <-req.Cancel:
-					cancel()
-				case <-ctx.Done():
-				}
-			}()
-		}
+	given := req.Cancel
+	if given == nil {
+		return t.Gate.Wait(req.Context(), key, resend)
 	}
+	ctx := &givenUp{Context: req.Context(), given: given}
+	defer ctx.stop()
 	return t.Gate.Wait(ctx, key, resend)
+}
+
+// givenUp is a context that the Cancel of a request ends too. http.Client sets
+// Cancel for its Timeout, so that there must be no goroutine unless somebody
+// waits.
+type givenUp struct {
+	context.Context
+	given <-chan struct{}
+	once  sync.Once
+	both  context.Context // nil: nobody has waited
+	end   context.CancelFunc
+}
+
+func (c *givenUp) Done() <-chan struct{} {
+	c.once.Do(func() {
+		c.both, c.end = context.WithCancel(c.Context)
+		go func() {
+			select {
+			case <-c.given:
+				c.end()
+			case <-c.both.Done():
+			}
+		}()
+	})
+	return c.both.Done()
+}
+
+func (c *givenUp) Err() error {
+	select {
+	case <-c.given:
+		return context.Canceled
+	default:
+		return c.Context.Err()
+	}
+}
+
+func (c *givenUp) stop() {
+	if c.end != nil {
+		c.end()
+	}
 }
 
 // refused returns what the caller gets when the gate has not let the request

@@ -288,19 +288,30 @@ func TestCanceledInTheGate(t *testing.T) {
 }
 
 func TestTheOldCancelChannelEndsTheWaitInTheGateToo(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		g := &scriptedGate{wait: func(ctx context.Context, _ string, _ int) (iamhttp.Ticket, error) {
-			<-ctx.Done()
-			return 0, ctx.Err()
-		}}
-		req := newRequest(t, "GET", "")
-		cancel := make(chan struct{})
-		//lint:ignore SA1019 that it works is what this tests
-		req.Cancel = cancel
-		time.AfterFunc(time.Second, func() { close(cancel) })
-		_, err := (&iamhttp.Transport{Base: script(), Gate: g}).RoundTrip(req)
-		assert.ErrorIs(t, err, context.Canceled)
-	})
+	for name, timeout := range map[string]time.Duration{"without a deadline": 0, "before the deadline": time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := new(iamhttp.AdaptiveGate)
+				ticket, err := g.Wait(t.Context(), "iam.example", 0)
+				require.NoError(t, err)
+				g.Observe("iam.example", ticket, true, 20*time.Second)
+				req := newRequest(t, "GET", "")
+				if timeout > 0 {
+					ctx, cancel := context.WithTimeout(t.Context(), timeout)
+					defer cancel()
+					req = req.WithContext(ctx)
+				}
+				cancel := make(chan struct{})
+				//lint:ignore SA1019 that it works is what this tests
+				req.Cancel = cancel
+				time.AfterFunc(time.Second, func() { close(cancel) })
+				start := time.Now()
+				_, err = (&iamhttp.Transport{Base: script(), Gate: g}).RoundTrip(req)
+				assert.ErrorIs(t, err, context.Canceled)
+				assert.Equal(t, time.Second, time.Since(start))
+			})
+		})
+	}
 }
 
 func TestGateKeyNamesTheAccount(t *testing.T) {

@@ -94,7 +94,8 @@ type Transport struct {
 	// that a limit that one call meets is known to all; see [AdaptiveGate]. The
 	// Transport then neither waits out a 429 itself nor adds anything to
 	// Retry-After: it tells the gate and asks it again. MaxAttempts, MaxWait and
-	// the deadline of the call hold as before. If nil, every call is on its own.
+	// the deadline of the call hold as before. Of stacked Transports give it to
+	// the innermost only, which makes the sends. If nil, every call is on its own.
 	Gate Gate
 
 	// GateKey returns what names the account whose limit a request counts
