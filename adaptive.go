@@ -219,10 +219,7 @@ func (a *account) accept() {
 		a.marks[n/marksEvery%int64(len(a.marks))].Store(int64(a.now()))
 	}
 	n := a.landed()
-	if w := a.window.Load(); w >= 0 {
-		if grows(w, n) {
-			a.window.CompareAndSwap(w, w+1)
-		}
+	if a.widen(n) {
 		return
 	}
 	a.mu.Lock()
@@ -230,18 +227,30 @@ func (a *account) accept() {
 	switch {
 	case a.pacer != nil:
 		a.pacer.Accepted(a.now(), bracket.Send{})
-	case a.waiting() > 0:
+	case a.waiting() > 0: // for the window: all of it is used, though many may have landed just now
 		a.heard = a.now()
-		if grows(a.slow, n) {
+		if a.slow < math.MaxInt64 {
 			a.slow++
 		}
+	default: // they have left meanwhile
+		a.widen(n)
 	}
 	a.dispatch()
 }
 
-// grows reports whether a window becomes wider by an answer that came when n
-// requests were in flight. It does only while half of it is used.
-func grows(window, n int64) bool { return 4*n >= window && window < math.MaxInt64 }
+// widen makes the window wider by an answer that came when n requests were in
+// flight, if half of it was used, and reports whether the account is open.
+func (a *account) widen(n int64) (open bool) {
+	for {
+		w := a.window.Load()
+		if w < 0 {
+			return false
+		}
+		if 4*n < w || w == math.MaxInt64 || a.window.CompareAndSwap(w, w+1) {
+			return true
+		}
+	}
+}
 
 // landed takes a request out of those in flight and returns how many they were.
 func (a *account) landed() int64 {
