@@ -117,13 +117,17 @@ func (g *AdaptiveGate) account(key string) *account {
 }
 
 func (g *AdaptiveGate) startWindow() int64 {
-	if g.StartWindow < 0 {
+	n := int64(cmp.Or(g.StartWindow, defaultStartWindow))
+	if n < 0 || n > math.MaxInt64/2 {
 		return math.MaxInt64
 	}
-	return 2 * int64(cmp.Or(g.StartWindow, defaultStartWindow))
+	return 2 * n
 }
 
 func (g *AdaptiveGate) maxPause() time.Duration { return cmp.Or(max(g.MaxPause, 0), defaultMaxPause) }
+
+// jitter is the most that a pause is made longer by at random.
+func jitter(pause time.Duration) time.Duration { return min(pause/20, mostJitter) }
 
 // created sees to it that the account will be forgotten.
 func (g *AdaptiveGate) created() {
@@ -215,10 +219,7 @@ func (a *account) accept() {
 		a.marks[n/marksEvery%int64(len(a.marks))].Store(int64(a.now()))
 	}
 	n := a.landed()
-	if w := a.window.Load(); w >= 0 {
-		if grows(w, n) {
-			a.window.CompareAndSwap(w, w+1)
-		}
+	if a.widen(n) {
 		return
 	}
 	a.mu.Lock()
@@ -226,18 +227,30 @@ func (a *account) accept() {
 	switch {
 	case a.pacer != nil:
 		a.pacer.Accepted(a.now(), bracket.Send{})
-	case a.waiting() > 0:
+	case a.waiting() > 0: // for the window: all of it is used, though many may have landed just now
 		a.heard = a.now()
-		if grows(a.slow, n) {
+		if a.slow < math.MaxInt64 {
 			a.slow++
 		}
+	default: // they have left meanwhile
+		a.widen(n)
 	}
 	a.dispatch()
 }
 
-// grows reports whether a window becomes wider by an answer that came when n
-// requests were in flight. It does only while half of it is used.
-func grows(window, n int64) bool { return 4*n >= window && window < math.MaxInt64 }
+// widen makes the window wider by an answer that came when n requests were in
+// flight, if half of it was used, and reports whether the account is open.
+func (a *account) widen(n int64) (open bool) {
+	for {
+		w := a.window.Load()
+		if w < 0 {
+			return false
+		}
+		if 4*n < w || w == math.MaxInt64 || a.window.CompareAndSwap(w, w+1) {
+			return true
+		}
+	}
+}
 
 // landed takes a request out of those in flight and returns how many they were.
 func (a *account) landed() int64 {
@@ -296,8 +309,9 @@ func (a *account) enqueue(ctx context.Context, resend int) (*waiter, error) {
 		a.budget = min(a.budget+cmp.Or(a.gate.RetryBudget, defaultRetryBudget), mostPauses+float64(a.waiting()))
 	}
 	w := &waiter{ready: make(chan error, 1), resend: resend}
-	if d, ok := ctx.Deadline(); ok {
-		w.deadline, w.limited = d.Sub(a.origin), true
+	if d, ok := ctx.Deadline(); ok { // by the wall clock, perhaps, which may have been set since the origin
+		now := a.now()
+		w.deadline, w.limited = now+min(time.Until(d), math.MaxInt64-now), true
 	}
 	if err := a.refuse(w); err != nil {
 		return nil, err
@@ -342,20 +356,49 @@ func (a *account) refuse(w *waiter) error {
 	}
 	now := a.now()
 	left := a.pacer.Paused() - now
-	if left > a.gate.maxPause() {
+	if a.tooLong(left) {
 		return &GateError{RetryAfter: left, Err: errLongPause}
 	}
-	ahead := a.repeats.n
-	if w.resend == 0 {
-		ahead += a.firsts.n
-	}
-	if at := max(a.pacer.Earliest(now, ahead), now); w.limited && at >= w.deadline {
+	if at, late := a.tooLate(w, now); late {
 		return &GateError{RetryAfter: at - now, Err: errTooLate}
 	}
 	if w.resend > 1 && a.budget < 1 && a.gate.RetryBudget >= 0 && a.pacer.Probes() >= 3 {
 		return &GateError{RetryAfter: max(left, 0), Err: errBudget}
 	}
 	return nil
+}
+
+// tooLong reports whether a pause is longer than MaxPause. What the gate has
+// added itself does not count: Transport accepts a Retry-After of just MaxWait.
+func (a *account) tooLong(pause time.Duration) bool {
+	most := a.gate.maxPause()
+	return pause-jitter(most) > most
+}
+
+// tooLate reports whether a waiter certainly cannot leave before its deadline,
+// and until when. Those who will have given up by then are not in its way.
+func (a *account) tooLate(w *waiter, now time.Duration) (until time.Duration, late bool) {
+	before := []*queue{&a.repeats, &a.firsts}
+	if w.resend > 0 {
+		before = before[:1]
+	}
+	ahead := 0
+	for _, q := range before {
+		ahead += q.n
+	}
+	until = max(a.pacer.Earliest(now, ahead), now)
+	if !w.limited || until < w.deadline {
+		return until, false
+	}
+	least := 0
+	for _, q := range before {
+		for o := q.head; o != nil && a.pacer.Earliest(now, least) < w.deadline; o = o.next {
+			if !o.limited || o.deadline >= w.deadline {
+				least++
+			}
+		}
+	}
+	return until, max(a.pacer.Earliest(now, least), now) >= w.deadline
 }
 
 // unsend takes back a ticket that will not be used.
@@ -400,7 +443,7 @@ func (a *account) observe(t Ticket, throttled bool, retryAfter time.Duration) {
 		a.refused = now
 		a.budget = max(a.budget-1, 0)
 		// Processes that were told the same time must not come back together.
-		if most := min((a.pacer.Paused()-now)/20, mostJitter); most > 0 {
+		if most := jitter(a.pacer.Paused() - now); most > 0 {
 			a.pacer.Pause(a.pacer.Paused() + time.Duration(a.chance.Int64N(int64(most))))
 		}
 	}
@@ -415,7 +458,7 @@ func (a *account) turnAway(now time.Duration) {
 		for w := q.head; w != nil; w = next {
 			next = w.next
 			switch {
-			case until-now > a.gate.maxPause():
+			case a.tooLong(until - now):
 				q.remove(w)
 				w.ready <- &GateError{RetryAfter: until - now, Err: errLongPause}
 			case w.limited && until >= w.deadline:

@@ -94,7 +94,8 @@ type Transport struct {
 	// that a limit that one call meets is known to all; see [AdaptiveGate]. The
 	// Transport then neither waits out a 429 itself nor adds anything to
 	// Retry-After: it tells the gate and asks it again. MaxAttempts, MaxWait and
-	// the deadline of the call hold as before. If nil, every call is on its own.
+	// the deadline of the call hold as before. Of stacked Transports give it to
+	// the innermost only, which makes the sends. If nil, every call is on its own.
 	Gate Gate
 
 	// GateKey returns what names the account whose limit a request counts
@@ -106,8 +107,10 @@ type Transport struct {
 	// OnFailure, if not nil, is called once for each failing answer in both
 	// modes, before RoundTrip goes on. If err.Stop is StopUnset, the request
 	// will be sent again after wait, counted from the arrival of the answer,
-	// which may be 0, or later if a Gate says so; otherwise the answer is final and wait is 0. ctx is that
-	// of the request. A wait that is canceled later is not reported again.
+	// which may be 0, or later if a Gate says so; otherwise the answer is final
+	// and wait is 0. ctx is that of the request. A wait that is canceled later
+	// is not reported again, nor is the Gate's refusal of a repeat; its refusal
+	// of the first send is, though nothing was answered.
 	OnFailure func(ctx context.Context, err *StatusError, wait time.Duration)
 }
 
@@ -201,7 +204,8 @@ type call struct {
 	sent     *http.Request   // the one that Base was given last
 	sends    int             // how often Base was given one
 	schedule backoff.BackOff // nil until the first repeat
-	latest   *StatusError    // with a gate: the failure that is about to be repeated
+	latest   *StatusError    // with a gate: the failure that is about to be repeated,
+	lost     error           // or the error of a send without an answer that is
 }
 
 // settle takes what the latest send brought, and sends again until there is
@@ -275,7 +279,7 @@ func (c *call) afterFailure(resp *http.Response, connect *StatusError) (again *h
 
 	data, truncated := discard(f, wait)
 	if c.observed() || c.t.Gate != nil {
-		c.latest = f.error(StopUnset, nil, data, truncated)
+		c.latest, c.lost = f.error(StopUnset, nil, data, truncated), nil
 		c.report(c.latest, wait)
 	}
 	until := f.at.Add(wait)
@@ -339,6 +343,7 @@ func (c *call) afterError(err error) (*http.Request, error) {
 		}
 		return nil, fmt.Errorf("%w: %w", err, end)
 	}
+	c.lost = err
 	return c.resend(body), nil
 }
 
