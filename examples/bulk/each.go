@@ -2,13 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 )
 
-// each does what do does for every user, and shows how it goes. The first error
-// ends it, and is returned: what one user is refused, the others would be too.
+// each does what do does for every user until the context ends, and shows how
+// it goes. It returns why the context ended, or else the first error of do.
 func (b *bulk) each(ctx context.Context, task string, users []*user, do func(context.Context, *user) error) error {
 	if len(users) == 0 {
 		return nil
@@ -21,8 +20,8 @@ func (b *bulk) each(ctx context.Context, task string, users []*user, do func(con
 		b.watch(task, stop)
 	}()
 
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	var first error
+	var failed sync.Once
 	next := make(chan *user)
 	var callers sync.WaitGroup
 	for range min(b.callers, len(users)) {
@@ -32,7 +31,7 @@ func (b *bulk) each(ctx context.Context, task string, users []*user, do func(con
 				err := do(ctx, u)
 				b.progress.end(err)
 				if err != nil {
-					cancel(err) // only the first counts
+					failed.Do(func() { first = err })
 				}
 			}
 		})
@@ -50,12 +49,9 @@ func (b *bulk) each(ctx context.Context, task string, users []*user, do func(con
 	close(stop)
 	<-shown
 	if cause := context.Cause(ctx); cause != nil {
-		if errors.Is(cause, context.Canceled) {
-			return errors.New("interrupted")
-		}
 		return cause
 	}
-	return nil
+	return first
 }
 
 // watch shows the progress until it is told to stop, and then the result.

@@ -74,7 +74,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, termina
 	}
 
 	p := new(progress)
-	t := &iamhttp.Transport{Gate: p}
+	// Deleting may be repeated when a connection breaks; creating is not.
+	t := &iamhttp.Transport{Gate: p, RepeatConnectionErrors: true}
 	var client *iam.Client
 	if endpoint == "" {
 		t.Base = newService()
@@ -127,19 +128,25 @@ type bulk struct {
 	show     display
 }
 
+// create stops at the first failure: what one user is refused, the others would
+// be too.
 func (b *bulk) create(ctx context.Context, users []*user) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 	return b.each(ctx, "create", users, func(ctx context.Context, u *user) error {
 		u.tried = true
 		created, err := b.client.CreateUser(ctx, u.name)
-		if err == nil {
-			u.id = created.ID
+		if err != nil {
+			stop(err)
+			return err
 		}
-		return err
+		u.id = created.ID
+		return nil
 	})
 }
 
 // delete deletes what create has made, or may have made: after an error nobody
-// knows whether the service did it.
+// knows whether the service did it. It goes on after a failure.
 func (b *bulk) delete(ctx context.Context, users []*user) error {
 	var made []*user
 	for _, u := range users {
@@ -147,7 +154,7 @@ func (b *bulk) delete(ctx context.Context, users []*user) error {
 			made = append(made, u)
 		}
 	}
-	return b.each(ctx, "delete", made, func(ctx context.Context, u *user) error {
+	err := b.each(ctx, "delete", made, func(ctx context.Context, u *user) error {
 		if u.id == "" {
 			found, err := b.client.FindUser(ctx, u.name)
 			if err != nil || found == nil {
@@ -155,6 +162,14 @@ func (b *bulk) delete(ctx context.Context, users []*user) error {
 			}
 			u.id = found.ID
 		}
-		return b.client.DeleteUser(ctx, u.id)
+		err := b.client.DeleteUser(ctx, u.id)
+		if errors.Is(err, iamhttp.ErrNotFound) {
+			return nil // an earlier send has deleted it, the answer to which was lost
+		}
+		return err
 	})
+	if err != nil {
+		return fmt.Errorf("users named like %s may be left behind: %w", users[0].name, err)
+	}
+	return nil
 }

@@ -165,6 +165,15 @@ func TestTheFirstFailureEndsTheRunAndWhatMayExistIsDeleted(t *testing.T) {
 	assert.Equal(t, 2, deleted)
 }
 
+func TestDeletingGoesOnAfterAFailureAndSaysWhatMayBeLeft(t *testing.T) {
+	s, env := keystone(t, iamtest.Answer{Status: 201, Body: `{"user":{"id":"1"}}`})
+	s.On("DELETE /v3/users/{id}", iamtest.Keystone(404, "Gone already."), iamtest.Page(503), iamtest.Answer{Status: 204})
+	code, stdout, stderr := playAt(t.Context(), env, "-users", "3", "-callers", "1")
+	assert.Equal(t, 1, code)
+	assert.Regexp(t, `^bulk: users named like bulk-\w{8}-0001 may be left behind: delete user "1": iam: 503`, stderr)
+	assert.Regexp(t, `\ndelete: 2 of 3 .*; 1 failed\n$`, stdout)
+}
+
 func TestAfterAnInterruptTheUsersAreDeletedToo(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	_, env := keystone(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -173,7 +182,7 @@ func TestAfterAnInterruptTheUsersAreDeletedToo(t *testing.T) {
 	}))
 	code, stdout, stderr := playAt(ctx, env, "-users", "9", "-callers", "1")
 	assert.Equal(t, 1, code)
-	assert.Equal(t, "bulk: interrupted\n", stderr)
+	assert.Equal(t, "bulk: context canceled\n", stderr)
 	assert.Regexp(t, `\ndelete: 2 of 2 `, stdout)
 }
 
