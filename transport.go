@@ -14,11 +14,23 @@
 // same rules and the SDK sees responses. A [Recorder] gives the typed error to
 // the SDK's caller.
 //
-// What a call did, and why it was not repeated, is in [StatusError.Stop].
+// When to use what:
 //
-// Where many calls of one account can be under way at once, give their
-// Transports one [AdaptiveGate]: a limit that one call meets is known to all
-// then, and they share what the service takes.
+//   - a client of your own: the zero [Transport], and errors.Is with a [Code], or
+//     a [Reason] where the status misleads;
+//   - a library that reads status codes: PassThrough, and [WithRecorder] around
+//     its calls;
+//   - a go-retryablehttp client that has to stay: [Transport.ConfigureRetryable];
+//   - only a response, or only its parts: [CheckResponse], [NewStatusError];
+//   - one call that differs: [WithExpected], [WithMaxAttempts];
+//   - many calls of one account at a time: one [AdaptiveGate] for all, so that a
+//     limit that one meets is known to the others and they share what the
+//     service takes;
+//   - logs: OnFailure with [LogFailures]; traces and metrics: module otel;
+//   - tests of what uses a Transport: package iamtest; of a RoundTripper of your
+//     own: package roundtriptest.
+//
+// What a call did, and why it was not repeated, is in [StatusError.Stop].
 package iamhttp
 
 import (
