@@ -90,7 +90,7 @@ type exception struct {
 var exceptions = []exception{
 	{
 		[]string{sentShallow, sentOverTime, sentFewTokens, sentAtOnce},
-		"one token, and strangers ask for half of the limit", all(oneToken, strangers), 1.72,
+		"one token, and strangers ask for half of the limit", all(oneToken, strangers), 1.68,
 		"A stranger has taken the token from 1/3 of the requests that come rarely, and from 1 - exp(-1/2) = 39 % of those that keep to " +
 			"the 5/s that strangers leave: 1.5 to 1.65 sends a success. The metronomes of TestNoConstantPace… find the same; fewer " +
 			"refusals are only for who outruns the strangers.",
