@@ -28,7 +28,7 @@ func (c *Controller) Learned() (l Learned, ok bool) {
 	if !c.learned {
 		return Learned{}, false
 	}
-	l = Learned{c.pace, c.lo, c.hi, slices.Max(append(c.proven, 0)), c.burst, c.burst0, c.trip, c.silence, c.asked, c.holding}
+	l = Learned{c.pace, c.lo, c.hi, slices.Max(append([]float64{0}, c.proven...)), c.burst, c.burst0, c.trip, c.silence, c.asked, c.holding}
 	if math.IsInf(l.Hi, 1) { // which JSON cannot say
 		l.Hi = 0
 	}
