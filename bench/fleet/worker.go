@@ -73,6 +73,10 @@ func work(in io.Reader, out io.Writer) error {
 	if _, err := lines.ReadBytes('\n'); err != nil {
 		return err
 	}
+	go func() { // whose parent has gone has nobody to report to
+		io.Copy(io.Discard, lines)
+		os.Exit(1)
+	}()
 	var failed atomic.Int64
 	var text atomic.Value
 	var left atomic.Int64
