@@ -265,6 +265,30 @@ func TestWhatADeadProcessHeldIsBackWithTheOthers(t *testing.T) {
 	}
 }
 
+func TestALeaderWithoutRequestsResignsAndTheNextOneLeads(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	gates, books := newGates(t, s.addr(), 2)
+	a := newAccount(100, 10, 100*time.Millisecond)
+	throttle(t, gates[0], "k", 100*time.Millisecond)
+	start(gates, 1, 4, "k", a).wait(t)
+	nobodyLeads := func(g *Gate) func() bool {
+		return func() bool {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			return g.notes[g.names.of("k")].Leader == nobody
+		}
+	}
+	for _, g := range gates {
+		require.Eventually(t, nobodyLeads(g), 2*soon, 5*time.Millisecond)
+	}
+	start(gates[1:], 1, 1, "k", a).wait(t)
+	assert.True(t, gates[1].leads("k"), "had it gone alone, it would not")
+	for _, b := range books {
+		assert.Zero(t, b.count(lostText))
+	}
+}
+
 func TestCloseGivesUpTheLeadAndTheGateGoesOnAlone(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)

@@ -192,6 +192,10 @@ func (l *leader) renew() {
 	l.mu.Lock()
 	switch {
 	case l.ended:
+		if idle { // so that the next request does not wait for an answer
+			s.Leader = nobody
+			g.out.notice(l.name, s)
+		}
 	case err == nil && got.Leader == g.id:
 		l.until = now + leaseTime
 		l.renewal.Reset(renewLease)

@@ -106,6 +106,7 @@ func run(args []string, out io.Writer) error {
 			if err != nil {
 				return fmt.Errorf("%s against %s: %w", client, server, err)
 			}
+			fmt.Fprintf(os.Stderr, "%s, %s: %.2f sent per success, %d failed, %.1f s\n", server, client, r.perOK(), r.failed, r.makespan.Seconds())
 			results = append(results, r)
 		}
 		if len(results) == 0 {
