@@ -1,9 +1,13 @@
 package redisgate
 
 import (
+	"bufio"
 	"context"
 	"log/slog"
 	"net"
+	"regexp"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -165,4 +169,39 @@ func TestNobodyWaitsForAServerThatSaysNothing(t *testing.T) {
 		require.NoError(t, err)
 		g.Observe("k", ticket, true, 100*time.Millisecond)
 	}
+}
+
+// A clock that is an hour off, here or at the server, cannot matter: what
+// processes send holds no time of day, and a script knows the server's only.
+func TestNoTimeOfDayCrossesTheNetwork(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	monitor, err := net.Dial("tcp", s.addr())
+	require.NoError(t, err)
+	defer monitor.Close()
+	_, err = monitor.Write([]byte("MONITOR\r\n"))
+	require.NoError(t, err)
+	lines := bufio.NewScanner(monitor)
+	require.True(t, lines.Scan())
+	now := time.Now().Unix()
+	gates, _ := newGates(t, s.addr(), 3)
+	start(gates, 5, 150, "k", newAccount(100, 10, time.Second)).wait(t)
+	s.ask("ping", "the end")
+
+	number := regexp.MustCompile(`[0-9]{10,}`)
+	seen := 0
+	for lines.Scan() && !strings.Contains(lines.Text(), "the end") {
+		from, command, _ := strings.Cut(lines.Text(), "]")
+		if strings.HasSuffix(from, " lua") { // a script, with the server's time
+			continue
+		}
+		seen++
+		for _, n := range number.FindAllString(command, -1) {
+			for _, unit := range []int64{1, 1e3, 1e6, 1e9} {
+				at, err := strconv.ParseInt(n, 10, 64)
+				assert.False(t, err == nil && at/unit >= now && at/unit < now+60, command)
+			}
+		}
+	}
+	assert.Greater(t, seen, 100)
 }
