@@ -109,6 +109,7 @@ const (
 	tooSlow     = 300 * time.Millisecond // for an answer
 	askAgain    = 200 * time.Millisecond
 	tryAgain    = 500 * time.Millisecond // to come back to the fleet
+	reconnect   = time.Second            // between two attempts
 	staysAlive  = time.Second            // between two signs of a process that waits for answers only
 	leaseTime   = 1500 * time.Millisecond
 	renewLease  = 400 * time.Millisecond

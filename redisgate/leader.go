@@ -179,6 +179,10 @@ func (l *leader) renew() {
 	if ended {
 		return
 	}
+	if !g.usable() && now > l.until {
+		l.resign()
+		return
+	}
 	length := leaseTime
 	if idle {
 		length = 0

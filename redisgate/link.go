@@ -281,8 +281,9 @@ func (l *link) tick(now time.Duration) {
 		if l.waiting == 0 && len(l.flying) == 0 {
 			return // who comes next will try
 		}
-		l.Leader, l.silent = "", 0
-		l.question(now)
+		if l.Leader, l.silent = "", 0; l.g.usable() {
+			l.question(now)
+		}
 		l.due = 0
 		l.wake(now, tryAgain)
 	case now < l.pause && l.waiting > 0:

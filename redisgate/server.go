@@ -136,7 +136,7 @@ func (g *Gate) send() {
 		case <-g.out.wake:
 		}
 		letters, pauses := g.out.empty(g)
-		if len(letters) > 0 {
+		if len(letters) > 0 && g.usable() { // else attend tries, and nobody else
 			g.timed(func() error { return g.publish(g.ctx, letters, pauses) })
 		}
 	}
@@ -318,7 +318,7 @@ func (g *Gate) listen() {
 		g.settle()
 		select {
 		case <-g.ctx.Done():
-		case <-time.After(tryAgain):
+		case <-time.After(reconnect):
 		}
 	}
 }

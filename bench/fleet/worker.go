@@ -47,6 +47,7 @@ type send struct {
 // begins at the next line, and reports.
 func work(in io.Reader, out io.Writer) error {
 	slog.SetDefault(slog.New(slog.DiscardHandler))
+	redis.SetLogger(quiet{})
 	lines := bufio.NewReader(in)
 	line, err := lines.ReadBytes('\n')
 	if err != nil {
@@ -181,3 +182,8 @@ func (w *worker) kill() {
 		w.command.Wait()
 	}
 }
+
+// quiet keeps go-redis from writing to standard error.
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}

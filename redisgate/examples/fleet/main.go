@@ -64,6 +64,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		defer cancel()
 	}
 
+	redis.SetLogger(quiet{}) // the gate says what there is to say
 	// This is all that a process of a fleet needs.
 	client := redis.NewClient(&redis.Options{Addr: *server})
 	defer client.Close()
@@ -169,3 +170,8 @@ func (l *limited) take() bool {
 	l.tokens--
 	return true
 }
+
+// quiet keeps go-redis from writing to standard error.
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
