@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -51,19 +52,27 @@ func draw(results []result) []byte {
 			left, bottom-plotH-6, r.client, left+220, bottom-plotH-6, r.perOK(), r.failed)
 		ok, refused := r.bySecond(seconds)
 		w := float64(plotW) / float64(seconds)
+		var accepted, turnedAway strings.Builder
 		for s := range seconds {
 			h := min(ok[s]/most, 1) * plotH
 			g := min(refused[s]/most*plotH, plotH-h)
-			bar := `<rect class="%s" x="%.2f" y="%.1f" width="%.2f" height="%.1f"/>`
-			fmt.Fprintf(&b, bar, "ok", left+float64(s)*w, bottom-h, w*0.85, h)
-			fmt.Fprintf(&b, bar+"\n", "refused", left+float64(s)*w, bottom-h-g, w*0.85, g)
+			bar(&accepted, left+float64(s)*w, bottom, w*0.85, h)
+			bar(&turnedAway, left+float64(s)*w, bottom-h, w*0.85, g)
 		}
+		fmt.Fprintf(&b, `<path class="ok" d="%s"/><path class="refused" d="%s"/>`+"\n", &accepted, &turnedAway)
 		limit := bottom - float64(r.rate)/most*plotH
 		fmt.Fprintf(&b, `<path class="limit" d="M%d %.1fh%d"/><text class="quiet" x="8" y="%.1f">%d</text>`+"\n", left, limit, plotW, limit+4, r.rate)
 		fmt.Fprintf(&b, `<text class="quiet" x="%d" y="%.0f">0 s</text><text class="quiet" x="%d" y="%.0f">%d s</text>`+"\n", left, bottom+14, left+plotW-30, bottom+14, seconds)
 	}
 	b.WriteString("</svg>\n")
 	return b.Bytes()
+}
+
+// bar adds one to a path.
+func bar(path *strings.Builder, x, bottom, width, height float64) {
+	if height > 0 {
+		fmt.Fprintf(path, "M%.1f %.1fv%.1fh%.1fv%.1fz", x, bottom, -height, width, height)
+	}
 }
 
 func (r *result) bySecond(seconds int) (ok, refused []float64) {
