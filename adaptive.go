@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/iamhttp/iamhttp/internal/bracket"
+	"github.com/iamhttp/iamhttp/internal/fleet"
 )
 
 // An AdaptiveGate makes all callers of an account in this process behave like
@@ -42,7 +43,8 @@ type AdaptiveGate struct {
 	// first of each request. Zero means 1, a negative number no limit.
 	RetryBudget float64
 
-	keys    sync.Map // of the key to its *account
+	fleet   fleet.Fleet // nil: the gate is on its own
+	keys    sync.Map    // of the key to its *account
 	live    atomic.Int64
 	mu      sync.Mutex // for what follows
 	sweeper *time.Timer
@@ -106,9 +108,12 @@ func (g *AdaptiveGate) account(key string) *account {
 		return v.(*account)
 	}
 	now := time.Now()
-	fresh := &account{gate: g, origin: now, start: g.startWindow(), budget: freePauses}
+	fresh := &account{gate: g, key: key, origin: now, start: g.startWindow(), budget: freePauses}
 	fresh.chance = rand.New(rand.NewPCG(uint64(now.UnixNano()), uint64(len(key))))
 	fresh.window.Store(fresh.start)
+	if g.fleet != nil {
+		fresh.open()
+	}
 	v, loaded := g.keys.LoadOrStore(key, fresh)
 	if !loaded {
 		g.created()
@@ -170,6 +175,9 @@ func (g *AdaptiveGate) sweep(hurry bool) {
 func (g *AdaptiveGate) forget(key any, a *account) {
 	if g.keys.CompareAndDelete(key, a) {
 		g.live.Add(-1)
+		if g.fleet != nil {
+			g.fleet.Forgotten(a.key)
+		}
 	}
 }
 
@@ -185,13 +193,14 @@ type account struct {
 	marks    [16]atomic.Int64 // when every 16th of them came, in a ring
 
 	gate   *AdaptiveGate
+	key    string
 	origin time.Time // all times count from here
 	start  int64     // window at the beginning
 
 	mu      sync.Mutex
-	gone    bool                // forgotten: use a new one
-	slow    int64               // the window while requests wait
-	pacer   *bracket.Controller // nil: never throttled
+	gone    bool        // forgotten: use a new one
+	slow    int64       // the window while requests wait
+	pacer   fleet.Pacer // nil: never throttled
 	tickets map[Ticket]bracket.Send
 	ticket  Ticket
 	repeats queue // before firsts: they have waited already
@@ -433,9 +442,13 @@ func (a *account) observe(t Ticket, throttled bool, retryAfter time.Duration) {
 	retryAfter = min(retryAfter, longestPause)
 	begins := a.pacer == nil
 	if begins {
-		a.window.Store(-1)
-		a.pacer = bracket.New(now, a.history(), int(a.flying.Load())+1, retryAfter)
-		a.tickets = make(map[Ticket]bracket.Send)
+		h := a.history()
+		h.Flying++ // the refused one
+		if a.gate.fleet != nil {
+			a.adopt(a.gate.fleet.Throttled(a.key, h, retryAfter))
+		} else {
+			a.adopt(h.Close(retryAfter))
+		}
 	} else {
 		begins = a.pacer.Refused(now, send, retryAfter)
 	}
@@ -470,7 +483,7 @@ func (a *account) turnAway(now time.Duration) {
 }
 
 // history returns when how much was accepted, oldest first.
-func (a *account) history() []bracket.Mark {
+func (a *account) history() fleet.History {
 	n := a.accepted.Load()
 	var marks []bracket.Mark
 	oldest := n/marksEvery - int64(len(a.marks)) + 1
@@ -482,7 +495,8 @@ func (a *account) history() []bracket.Mark {
 		at := time.Duration(a.marks[i%int64(len(a.marks))].Load())
 		marks = append(marks, bracket.Mark{At: at, Accepted: i * marksEvery})
 	}
-	return append(marks, bracket.Mark{At: a.now(), Accepted: n})
+	now := a.now()
+	return fleet.History{Now: now, Marks: append(marks, bracket.Mark{At: now, Accepted: n}), Flying: int(a.flying.Load())}
 }
 
 // dispatch lets out all whose turn has come and sees to it that it is called

@@ -60,6 +60,7 @@ const (
 // A Send is one request that left, as Accepted and Refused want to know it
 // again. The zero value is one that left before the first refusal.
 type Send struct {
+	Turn   uint64 // of the fleet, for whoever paces it; nothing to a Controller
 	epoch  uint32
 	credit bool    // part of the burst after a silence
 	seq    int     // in its epoch, from 1
