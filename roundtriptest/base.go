@@ -1,0 +1,322 @@
+package roundtriptest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+const (
+	// mostSends is where a base stops a RoundTripper that has no end of its own.
+	mostSends = 1000
+	// longest is how long a call may take, in virtual time, before it hangs.
+	longest = 24 * time.Hour
+)
+
+// bubble runs f in virtual time. What f leaves behind may end by itself
+// afterwards.
+func (c *trial) bubble(f func() error) error {
+	return c.bubbleThatEnds(func() error {
+		defer time.Sleep(2 * longest)
+		return f()
+	})
+}
+
+// bubbleThatEnds is bubble, but whatever goes on when f returns is an error.
+func (c *trial) bubbleThatEnds(f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil { // of synctest: goroutines are left
+			err = errors.Join(err, errors.New("a goroutine is left that does not end"))
+		}
+	}()
+	synctest.Test(c.t, func(*testing.T) { err = f() })
+	return err
+}
+
+// An outcome is what RoundTrip came back with.
+type outcome struct {
+	resp *http.Response
+	err  error
+	took time.Duration
+}
+
+// close closes the response's body, if there is one.
+func (o outcome) close() {
+	if o.resp != nil && o.resp.Body != nil {
+		o.resp.Body.Close()
+	}
+}
+
+// errHangs says that a call did not come back.
+var errHangs = fmt.Errorf("the call had not returned after %v", longest)
+
+// do makes one call in virtual time. A panic and a call that hangs are its
+// second result.
+func do(rt http.RoundTripper, req *http.Request) (outcome, error) {
+	return doFunc(func() (*http.Response, error) { return rt.RoundTrip(req) })
+}
+
+func doFunc(f func() (*http.Response, error)) (outcome, error) {
+	type result struct {
+		outcome
+		panicked error
+	}
+	done := make(chan result, 1)
+	start := time.Now()
+	go func() {
+		var r result
+		defer func() {
+			if v := recover(); v != nil {
+				r.panicked = fmt.Errorf("it panicked: %v", v)
+			}
+			r.took = time.Since(start)
+			done <- r
+		}()
+		r.resp, r.err = f()
+	}()
+	select {
+	case r := <-done:
+		return r.outcome, r.panicked
+	case <-time.After(longest):
+		return outcome{}, errHangs
+	}
+}
+
+// A reply is what a base makes of one send, once it has read the request.
+type reply func(*http.Request) (*http.Response, error)
+
+// status replies with a short text; fields are lines such as "Retry-After: 1".
+func status(code int, fields ...string) reply {
+	return func(req *http.Request) (*http.Response, error) {
+		return newResponse(req, code, newBody("a short text"), fields...), nil
+	}
+}
+
+func newResponse(req *http.Request, code int, body io.ReadCloser, fields ...string) *http.Response {
+	h := make(http.Header)
+	for _, f := range fields {
+		name, value, _ := strings.Cut(f, ": ")
+		h.Add(name, value)
+	}
+	return &http.Response{
+		Status: fmt.Sprint(code, " ", http.StatusText(code)), StatusCode: code,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: h, Body: body, ContentLength: -1, Request: req,
+	}
+}
+
+// failure replies with an error.
+func failure(err error) reply {
+	return func(*http.Request) (*http.Response, error) { return nil, err }
+}
+
+// A send is what a base was asked to send.
+type send struct {
+	req  *http.Request
+	body string
+	at   time.Time
+}
+
+// A memory is a base that keeps the contract, and replies from memory.
+type memory struct {
+	replies []reply // in turn, the last one for ever
+
+	mu     sync.Mutex
+	sends  []send
+	bodies []*body // of the responses
+	closed int     // calls of CloseIdleConnections
+}
+
+func replies(r ...reply) *memory { return &memory{replies: r} }
+
+func (m *memory) RoundTrip(req *http.Request) (*http.Response, error) {
+	s := send{req: req, at: time.Now()}
+	if req.Body != nil {
+		defer req.Body.Close()
+	}
+	if req.URL == nil {
+		return nil, errors.New("the request has no URL")
+	}
+	if req.Context().Err() != nil {
+		return nil, context.Cause(req.Context())
+	}
+	if req.Body != nil {
+		b, err := io.ReadAll(req.Body)
+		if err != nil {
+			return nil, err
+		}
+		s.body = string(b)
+	}
+	m.mu.Lock()
+	n := len(m.sends)
+	m.sends = append(m.sends, s)
+	m.mu.Unlock()
+	if n >= mostSends {
+		return nil, fmt.Errorf("sent %d times: that is enough", n)
+	}
+	resp, err := m.replies[min(n, len(m.replies)-1)](req)
+	if resp != nil {
+		if b, ok := resp.Body.(*body); ok {
+			m.mu.Lock()
+			m.bodies = append(m.bodies, b)
+			m.mu.Unlock()
+		}
+	}
+	return resp, err
+}
+
+func (m *memory) CloseIdleConnections() { m.closed++ }
+
+// sent returns the sends so far.
+func (m *memory) sent() []send {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.sends
+}
+
+// repeated fails if there was no second send.
+func (m *memory) repeated(code int, o outcome) error {
+	if n := len(m.sent()); n < 2 {
+		return fmt.Errorf("a %d was to be repeated, and was sent %d times (error: %v)", code, n, o.err)
+	}
+	return nil
+}
+
+// gap is the time between the first two sends.
+func (m *memory) gap() time.Duration {
+	s := m.sent()
+	return s[1].at.Sub(s[0].at)
+}
+
+// A body counts what is done to it. When its text has been read it ends; with
+// stall it blocks until it is closed instead.
+type body struct {
+	text  io.Reader
+	stall bool
+
+	mu     sync.Mutex
+	read   int
+	closes int
+	done   chan struct{} // closed with it
+}
+
+func newBody(text string) *body { return bodyOf(strings.NewReader(text)) }
+
+func bodyOf(r io.Reader) *body { return &body{text: r, done: make(chan struct{})} }
+
+func (b *body) Read(p []byte) (int, error) {
+	select {
+	case <-b.done:
+		return 0, errors.New("read after it was closed")
+	default:
+	}
+	n, err := b.text.Read(p)
+	b.mu.Lock()
+	b.read += n
+	b.mu.Unlock()
+	if n == 0 && err == io.EOF && b.stall {
+		<-b.done
+		return 0, errors.New("closed while it was read")
+	}
+	return n, err
+}
+
+func (b *body) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closes++; b.closes == 1 {
+		close(b.done)
+	}
+	return nil
+}
+
+func (b *body) count() (read, closes int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.read, b.closes
+}
+
+// address is where all requests go.
+const address = "http://service.example/v3/users"
+
+func newRequest(method, text string) *http.Request {
+	var r io.Reader
+	if text != "" {
+		r = strings.NewReader(text)
+	}
+	req, err := http.NewRequest(method, address, r)
+	if err != nil {
+		panic(err) // never: all arguments are in this package
+	}
+	return req
+}
+
+// A wire is a server, and a net/http transport to it, over connections in
+// memory, which keep to virtual time.
+type wire struct {
+	*http.Transport
+	server http.Server
+	conns  chan net.Conn
+	done   chan struct{}
+
+	mu     sync.Mutex
+	opened int
+}
+
+func serve(h http.Handler) *wire {
+	w := &wire{conns: make(chan net.Conn), done: make(chan struct{})}
+	w.server.Handler = h
+	w.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		client, server := net.Pipe()
+		select {
+		case w.conns <- server:
+			w.mu.Lock()
+			w.opened++
+			w.mu.Unlock()
+			return client, nil
+		case <-w.done:
+			return nil, net.ErrClosed
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}}
+	go w.server.Serve(w)
+	return w
+}
+
+func (w *wire) connections() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.opened
+}
+
+// stop closes all connections.
+func (w *wire) stop() {
+	w.server.Close()
+	w.Transport.CloseIdleConnections()
+}
+
+// Accept, Close and Addr make w the listener of its server.
+func (w *wire) Accept() (net.Conn, error) {
+	select {
+	case c := <-w.conns:
+		return c, nil
+	case <-w.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (w *wire) Close() error {
+	close(w.done)
+	return nil
+}
+
+func (w *wire) Addr() net.Addr { return &net.TCPAddr{} }

@@ -1,0 +1,298 @@
+package roundtriptest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"reflect"
+	"strings"
+	"sync"
+	"time"
+)
+
+const payload = `{"user":{"name":"alice"}}`
+
+// requestUnmodified: a request that is sent again with another body, or one
+// more header, has to be a copy.
+func requestUnmodified(c *trial) error {
+	codes := []int{200, 404}
+	if c.Repeats != 0 {
+		codes = append(codes, c.Repeats)
+	}
+	for _, code := range codes {
+		if err := c.bubble(func() error {
+			req := newRequest("POST", payload)
+			req.Header.Set("X-Auth-Token", "secret")
+			before := *req
+			url := *req.URL
+			before.Header, before.URL = req.Header.Clone(), &url
+			o, err := do(c.wrap(replies(status(code), status(200))), req)
+			o.close()
+			if err != nil {
+				return err
+			}
+			return unmodified(&before, req)
+		}); err != nil {
+			return fmt.Errorf("of a request that got a %d %w", code, err)
+		}
+	}
+	// Last, because what is modified at the same time stops the program.
+	return c.bubble(func() error {
+		rt, req := c.wrap(replies(status(200))), newRequest("GET", "")
+		errs := make([]error, 8)
+		var wg sync.WaitGroup
+		for i := range errs {
+			wg.Go(func() {
+				o, err := do(rt, req)
+				o.close()
+				errs[i] = errors.Join(err, o.err)
+			})
+		}
+		wg.Wait()
+		return errors.Join(errs...)
+	})
+}
+
+// unmodified compares two states of a request, the earlier one with header and
+// URL of its own. Functions and the context can only be compared by identity.
+func unmodified(before, after *http.Request) error {
+	if before.Context() != after.Context() {
+		return errors.New("the context was modified")
+	}
+	was, is := reflect.ValueOf(before).Elem(), reflect.ValueOf(after).Elem()
+	for _, f := range reflect.VisibleFields(was.Type()) {
+		if !f.IsExported() {
+			continue
+		}
+		a, b := was.FieldByIndex(f.Index), is.FieldByIndex(f.Index)
+		switch f.Type.Kind() {
+		case reflect.Func, reflect.Chan:
+			if a.UnsafePointer() != b.UnsafePointer() {
+				return fmt.Errorf("%s was modified", f.Name)
+			}
+		default:
+			if f.Name == "Body" && before.Body != after.Body || f.Name != "Body" && !reflect.DeepEqual(a.Interface(), b.Interface()) {
+				return fmt.Errorf("%s was modified", f.Name)
+			}
+		}
+	}
+	return nil
+}
+
+// bodyClosed: a body may be a file or a pipe, which its sender has to be told
+// that nobody reads any more.
+func bodyClosed(c *trial) error {
+	tries := map[string]reply{
+		"got a 200":                              status(200),
+		"got a 404":                              status(404),
+		"got no answer":                          failure(errors.New("connection reset")),
+		"was canceled before it was sent":        status(200),
+		fmt.Sprintf("got a %d first", c.Repeats): status(c.Repeats),
+	}
+	for what, r := range tries {
+		if err := c.bubble(func() error {
+			var bodies []*body
+			open := func() (io.ReadCloser, error) {
+				b := newBody(payload)
+				bodies = append(bodies, b)
+				return b, nil
+			}
+			req := newRequest("POST", payload)
+			req.Body, _ = open()
+			req.GetBody = open
+			if strings.HasPrefix(what, "was canceled") {
+				ctx, cancel := context.WithCancel(req.Context())
+				cancel()
+				req = req.WithContext(ctx)
+			}
+			o, err := do(c.wrap(replies(r, status(200))), req)
+			o.close()
+			if err != nil {
+				return err
+			}
+			time.Sleep(longest) // it may be closed later
+			for i, b := range bodies {
+				if _, closes := b.count(); closes == 0 {
+					return fmt.Errorf("body %d of %d was never closed", i+1, len(bodies))
+				}
+			}
+			return nil
+		}); err != nil {
+			return fmt.Errorf("of a request that %s %w", what, err)
+		}
+	}
+	return nil
+}
+
+// bodyNotReused: an answer may come while the request is still being sent, and
+// its sender then reads the body at the same time as that of the repeat.
+func bodyNotReused(c *trial) error {
+	if err := c.repeats(); err != nil {
+		return err
+	}
+	if err := c.bubble(func() error {
+		req := newRequest("PUT", payload)
+		base := &lateReader{code: c.Repeats, second: make(chan struct{}), first: make(chan struct{})}
+		o, err := do(c.wrap(base), req)
+		o.close()
+		if err != nil {
+			return err
+		}
+		time.Sleep(longest)
+		base.mu.Lock()
+		defer base.mu.Unlock()
+		if len(base.bodies) < 2 {
+			return fmt.Errorf("a %d was to be repeated, and was sent %d times (error: %v)", c.Repeats, len(base.bodies), o.err)
+		}
+		if got := base.bodies[1].String(); got != payload {
+			return fmt.Errorf("sent while the body of the first send was still being read, the repeat had the body %q instead of %q", got, payload)
+		}
+		if got := base.bodies[0].String(); !strings.HasPrefix(payload, got) {
+			return fmt.Errorf("the first send, still reading its body when the repeat began, got %q instead of %q", got, payload)
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	return c.bubble(func() error {
+		upload := make([]byte, 1<<20)
+		for i := range upload {
+			upload[i] = byte(i >> 8 * 31)
+		}
+		var mu sync.Mutex
+		var asked int
+		var got []byte
+		w := serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			defer mu.Unlock()
+			if asked++; asked == 1 {
+				w.WriteHeader(c.Repeats) // before the body was read
+				return
+			}
+			got, _ = io.ReadAll(r.Body)
+		}))
+		defer w.stop()
+		req := newRequest("PUT", "x")
+		body := bytes.NewReader(upload)
+		req.ContentLength = body.Size()
+		req.Body = io.NopCloser(body)
+		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(upload)), nil }
+		o, err := do(c.wrap(w), req)
+		o.close()
+		if err = errors.Join(err, o.err); err != nil {
+			return fmt.Errorf("an upload that was answered with a %d before it was read: %w", c.Repeats, err)
+		}
+		if !bytes.Equal(got, upload) {
+			return fmt.Errorf("an upload that was answered with a %d before it was read arrived otherwise than it was sent", c.Repeats)
+		}
+		return nil
+	})
+}
+
+// A lateReader answers the first send when it has read a few bytes of its body,
+// and reads on when the second has begun.
+type lateReader struct {
+	code          int
+	second, first chan struct{} // closed when the second has begun, and the first has been read
+
+	mu     sync.Mutex
+	bodies []*bytes.Buffer
+}
+
+func (l *lateReader) RoundTrip(req *http.Request) (*http.Response, error) {
+	got := new(bytes.Buffer)
+	l.mu.Lock()
+	l.bodies = append(l.bodies, got)
+	n := len(l.bodies)
+	l.mu.Unlock()
+	if req.Body == nil {
+		return status(200)(req)
+	}
+	io.CopyN(got, req.Body, 4)
+	switch n {
+	case 1:
+		go func() {
+			defer close(l.first)
+			defer req.Body.Close()
+			select {
+			case <-l.second:
+			case <-time.After(time.Hour): // it waits for the body to be closed, or sends no more
+			}
+			io.Copy(got, req.Body)
+		}()
+		return status(l.code)(req)
+	case 2:
+		close(l.second)
+		<-l.first
+	}
+	io.Copy(got, req.Body)
+	req.Body.Close()
+	return status(200)(req)
+}
+
+// noEmptyRepeat: a body that was read cannot be sent again. Whoever kept a copy
+// may send that.
+func noEmptyRepeat(c *trial) error {
+	if err := c.repeats(); err != nil {
+		return err
+	}
+	return c.bubble(func() error {
+		req := newRequest("POST", payload)
+		req.Body, req.GetBody = newBody(payload), nil
+		base := replies(status(c.Repeats), status(200))
+		o, err := do(c.wrap(base), req)
+		o.close()
+		for i, s := range base.sent() {
+			if s.body != payload {
+				return fmt.Errorf("a request with a body and no GetBody was sent again: send %d had the body %q instead of %q", i+1, s.body, payload)
+			}
+		}
+		return err
+	})
+}
+
+func contentLengthStays(c *trial) error {
+	return c.bubble(func() error {
+		req := newRequest("POST", payload)
+		base := replies(status(max(c.Repeats, 200)), status(200))
+		o, err := do(c.wrap(base), req)
+		o.close()
+		for i, s := range base.sent() {
+			if s.req.ContentLength != int64(len(payload)) || len(s.req.TransferEncoding) > 0 || s.body != payload {
+				return fmt.Errorf("send %d had ContentLength %d, TransferEncoding %q and the body %q instead of %d, none and %q",
+					i+1, s.req.ContentLength, s.req.TransferEncoding, s.body, len(payload), payload)
+			}
+		}
+		return err
+	})
+}
+
+func getBodyKept(c *trial) error {
+	return c.bubble(func() error {
+		req := newRequest("POST", payload)
+		base := replies(status(max(c.Repeats, 200)), status(200))
+		o, err := do(c.wrap(base), req)
+		o.close()
+		if err != nil {
+			return err
+		}
+		for i, s := range base.sent() {
+			if s.req.GetBody == nil {
+				return fmt.Errorf("send %d had no GetBody, though the request has one", i+1)
+			}
+			b, err := s.req.GetBody()
+			if err != nil {
+				return fmt.Errorf("GetBody of send %d: %w", i+1, err)
+			}
+			got, err := io.ReadAll(b)
+			b.Close()
+			if err != nil || string(got) != payload {
+				return fmt.Errorf("GetBody of send %d gave %q (%v) instead of %q", i+1, got, err, payload)
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,413 @@
+package roundtriptest_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/roundtriptest"
+)
+
+var (
+	passThrough = roundtriptest.Options{Repeats: 429}
+	errorMode   = roundtriptest.Options{Repeats: 429, StatusErrors: true}
+)
+
+// Every setting but the mode is the default: what a zero Transport does is what
+// most get.
+func TestATransportAvoidsEveryTrap(t *testing.T) {
+	for _, status := range []int{429, 408} {
+		for _, errors := range []bool{false, true} {
+			for _, gate := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%d, errors %v, gate %v", status, errors, gate), func(t *testing.T) {
+					roundtriptest.Run(t, func(base http.RoundTripper) http.RoundTripper {
+						tr := &iamhttp.Transport{Base: base, PassThrough: !errors}
+						if gate {
+							tr.Gate = &iamhttp.AdaptiveGate{}
+						}
+						return tr
+					}, roundtriptest.Options{
+						Repeats:      status,
+						StatusErrors: errors,
+						Shared:       gate && status == 429, // a 408 says nothing about the account
+					})
+				})
+			}
+		}
+	}
+}
+
+func TestTheBaseAloneAvoidsEveryTrap(t *testing.T) {
+	roundtriptest.Run(t, func(base http.RoundTripper) http.RoundTripper { return base }, roundtriptest.Options{})
+}
+
+func TestATrapSaysWhereItDoesNotApply(t *testing.T) {
+	alone := func(base http.RoundTripper) http.RoundTripper { return base }
+	var applicable []string
+	for trap := range roundtriptest.Traps() {
+		if err := trap.Check(t, alone, roundtriptest.Options{}); !errors.Is(err, roundtriptest.ErrNotApplicable) {
+			require.NoError(t, err, trap.Name)
+			applicable = append(applicable, trap.Name)
+		}
+	}
+	assert.Len(t, applicable, 11)
+}
+
+// Somebody who says that something is repeated, and it is not, learns it.
+func TestARepeatThatWasPromisedIsDemanded(t *testing.T) {
+	alone := func(base http.RoundTripper) http.RoundTripper { return base }
+	for trap := range roundtriptest.Traps() {
+		if trap.Name == "without Retry-After there is a pause as well" {
+			assert.ErrorContains(t, trap.Check(t, alone, passThrough), "a 429 was to be repeated, and was sent 1 times")
+		}
+	}
+}
+
+// broken is a Transport with something done to it: above sees the requests
+// first, below stands between it and the base.
+type broken struct {
+	iamhttp.Transport
+	above func(*iamhttp.Transport, *http.Request) (*http.Response, error)
+}
+
+func (b *broken) RoundTrip(req *http.Request) (*http.Response, error) {
+	if b.above == nil {
+		return b.Transport.RoundTrip(req)
+	}
+	return b.above(&b.Transport, req)
+}
+
+type below struct {
+	http.RoundTripper
+	f func(base http.RoundTripper, req *http.Request) (*http.Response, error)
+}
+
+func (b below) RoundTrip(req *http.Request) (*http.Response, error) { return b.f(b.RoundTripper, req) }
+
+// CloseIdleConnections reaches the base, so that no defect but that of the test
+// is there.
+func (b below) CloseIdleConnections() {
+	(&http.Client{Transport: b.RoundTripper}).CloseIdleConnections()
+}
+
+// onlyRoundTrip has no other method.
+type onlyRoundTrip struct{ http.RoundTripper }
+
+// defects are RoundTrippers, each broken in one way, that the trap named must
+// find, and no other may.
+var defects = map[string]struct {
+	options roundtriptest.Options // passThrough if empty
+	above   func(*iamhttp.Transport, *http.Request) (*http.Response, error)
+	below   func(base http.RoundTripper, req *http.Request) (*http.Response, error)
+	wrap    func(base http.RoundTripper) http.RoundTripper
+}{
+	"an answer is a response or else an error": {
+		above: func(tr *iamhttp.Transport, req *http.Request) (*http.Response, error) {
+			resp, err := tr.RoundTrip(req)
+			if err == nil && resp.StatusCode == 500 {
+				err = errors.New("giving up")
+			}
+			return resp, err
+		},
+	},
+	"a client's timeout does not hide the answer": {
+		above: func(tr *iamhttp.Transport, req *http.Request) (*http.Response, error) {
+			return tr.RoundTrip(req.WithContext(noDeadline{req.Context()}))
+		},
+	},
+	"the request is not modified": {
+		above: func(tr *iamhttp.Transport, req *http.Request) (*http.Response, error) {
+			req.Header.Set("Retry-Attempt", "1")
+			return tr.RoundTrip(req)
+		},
+	},
+	"the body is always closed": {
+		above: func(tr *iamhttp.Transport, req *http.Request) (*http.Response, error) {
+			sent := *req
+			if req.Body != nil {
+				sent.Body = io.NopCloser(req.Body)
+			}
+			return tr.RoundTrip(&sent)
+		},
+	},
+	"a body is not used again while it may be read": {
+		above: func(tr *iamhttp.Transport, req *http.Request) (*http.Response, error) {
+			if req.GetBody == nil {
+				return tr.RoundTrip(req)
+			}
+			b, err := io.ReadAll(req.Body)
+			if err != nil {
+				return nil, err
+			}
+			req.Body.Close()
+			sent, shared := *req, bytes.NewReader(b)
+			sent.Body = io.NopCloser(shared)
+			sent.GetBody = func() (io.ReadCloser, error) {
+				_, err := shared.Seek(0, io.SeekStart)
+				return io.NopCloser(shared), err
+			}
+			return tr.RoundTrip(&sent)
+		},
+	},
+	"a body that is gone is not sent again as an empty one": {
+		above: func(tr *iamhttp.Transport, req *http.Request) (*http.Response, error) {
+			sent := *req
+			if req.Body != nil && req.GetBody == nil {
+				sent.GetBody = func() (io.ReadCloser, error) { return http.NoBody, nil }
+			}
+			return tr.RoundTrip(&sent)
+		},
+	},
+	"redirects belong to the client": {
+		above: func(tr *iamhttp.Transport, req *http.Request) (*http.Response, error) {
+			resp, err := tr.RoundTrip(req)
+			if err != nil || resp.Header.Get("Location") == "" {
+				return resp, err
+			}
+			resp.Body.Close()
+			next := req.Clone(req.Context())
+			if next.URL, err = resp.Location(); err != nil {
+				return nil, err
+			}
+			return tr.RoundTrip(next)
+		},
+	},
+	"an answer is returned with its body untouched": {
+		above: func(tr *iamhttp.Transport, req *http.Request) (*http.Response, error) {
+			resp, err := tr.RoundTrip(req)
+			if err == nil {
+				resp.Body = struct{ io.ReadCloser }{resp.Body}
+			}
+			return resp, err
+		},
+	},
+	"CloseIdleConnections reaches the base": {
+		wrap: func(base http.RoundTripper) http.RoundTripper {
+			return onlyRoundTrip{&iamhttp.Transport{Base: base, PassThrough: true}}
+		},
+	},
+	"the connection of an interim answer is used again": {
+		below: func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
+			resp, err := base.RoundTrip(req)
+			if err == nil && resp != nil && resp.StatusCode == 429 && resp.Body != nil {
+				resp.Body = struct {
+					io.Reader
+					io.Closer
+				}{strings.NewReader(""), resp.Body}
+			}
+			return resp, err
+		},
+	},
+	"a body that does not end is not read to its end": {
+		below: func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
+			resp, err := base.RoundTrip(req)
+			if err == nil && resp != nil && resp.StatusCode == 429 && resp.Body != nil {
+				_, _ = io.Copy(io.Discard, resp.Body)
+			}
+			return resp, err
+		},
+	},
+	"a broken base gives no panic": {
+		below: func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
+			resp, err := base.RoundTrip(req)
+			if err == nil && resp.StatusCode == 0 {
+				return resp, errors.New("no status")
+			}
+			return resp, err
+		},
+	},
+	"a canceled wait ends at once and says why": {
+		above: func(tr *iamhttp.Transport, req *http.Request) (*http.Response, error) {
+			resp, err := tr.RoundTrip(req)
+			if req.Context().Err() != nil && err != nil {
+				err = errors.New("request canceled")
+			}
+			return resp, err
+		},
+	},
+	"nothing goes on after a canceled call": {
+		above: func(tr *iamhttp.Transport, req *http.Request) (*http.Response, error) {
+			resp, err := tr.RoundTrip(req)
+			if req.Context().Err() != nil {
+				go time.Sleep(time.Minute)
+			}
+			return resp, err
+		},
+	},
+	"a client's timeout ends the wait": {
+		above: func(tr *iamhttp.Transport, req *http.Request) (*http.Response, error) {
+			resp, err := tr.RoundTrip(req)
+			_, limited := req.Context().Deadline()
+			if limited && err == nil && resp.StatusCode == 429 && resp.Header.Get("Retry-After") == "" {
+				time.Sleep(5 * time.Second)
+			}
+			return resp, err
+		},
+	},
+	"Retry-After is understood in all its forms": {
+		below: edit(func(h http.Header) {
+			// As those do that know time.RFC1123 alone.
+			v := h.Get("Retry-After")
+			if _, err := time.Parse(time.RFC1123, v); err != nil && strings.Contains(v, ":") {
+				h.Del("Retry-After")
+			}
+		}),
+	},
+	"a wrong clock does not matter": {
+		below: edit(func(h http.Header) { h.Del("Date") }),
+	},
+	"a server is not asked again earlier than it said": {
+		below: edit(func(h http.Header) {
+			if h.Get("Retry-After") == "100" {
+				h.Set("Retry-After", "30")
+			}
+		}),
+	},
+	"callers that were throttled are no storm": {
+		wrap: func(base http.RoundTripper) http.RoundTripper {
+			var calls atomic.Int32
+			b := &broken{Transport: iamhttp.Transport{PassThrough: true}}
+			b.Base = below{base, edit(func(h http.Header) {
+				if calls.Load() > 10 {
+					h.Del("Retry-After")
+				}
+			})}
+			b.above = func(tr *iamhttp.Transport, req *http.Request) (*http.Response, error) {
+				calls.Add(1)
+				defer calls.Add(-1)
+				return tr.RoundTrip(req)
+			}
+			return b
+		},
+	},
+	"without Retry-After there is a pause as well": {
+		wrap: func(base http.RoundTripper) http.RoundTripper {
+			return &iamhttp.Transport{Base: base, PassThrough: true, Backoff: func() backoff.BackOff { return &backoff.ZeroBackOff{} }}
+		},
+	},
+	"an odd answer gives no panic": {
+		below: func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
+			resp, err := base.RoundTrip(req)
+			if err == nil && resp != nil {
+				resp.Header.Set("X-Attempt", "1")
+			}
+			return resp, err
+		},
+	},
+	"Content-Length stays": {
+		below: func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
+			sent := *req
+			if iamhttp.ResendCount(req.Context()) > 0 && req.Body != nil {
+				sent.ContentLength = -1
+			}
+			return base.RoundTrip(&sent)
+		},
+	},
+	"an error tells no secret": {
+		above: func(tr *iamhttp.Transport, req *http.Request) (*http.Response, error) {
+			resp, err := tr.RoundTrip(req)
+			if err != nil {
+				err = fmt.Errorf("%s %s: %w", req.Method, req.URL, err)
+			}
+			return resp, err
+		},
+	},
+	"errors of one kind have one pointer type": {
+		options: errorMode,
+		above: func(tr *iamhttp.Transport, req *http.Request) (*http.Response, error) {
+			resp, err := tr.RoundTrip(req)
+			if e, ok := err.(*iamhttp.StatusError); ok {
+				err = valueError{e, []int{e.Attempts}}
+			}
+			return resp, err
+		},
+	},
+	"GetBody is handed on": {
+		below: func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
+			sent := *req
+			sent.GetBody = nil
+			return base.RoundTrip(&sent)
+		},
+	},
+	"wrapped twice it sends as often as once": {
+		above: func(tr *iamhttp.Transport, req *http.Request) (*http.Response, error) {
+			resp, err := tr.RoundTrip(req)
+			if err == nil {
+				resp.Request = nil // by which the outer one knows
+			}
+			return resp, err
+		},
+	},
+}
+
+// edit changes the header of each answer.
+func edit(f func(http.Header)) func(http.RoundTripper, *http.Request) (*http.Response, error) {
+	return func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
+		resp, err := base.RoundTrip(req)
+		if err == nil && resp != nil && resp.Header != nil {
+			f(resp.Header)
+		}
+		return resp, err
+	}
+}
+
+type noDeadline struct{ context.Context }
+
+func (noDeadline) Deadline() (time.Time, bool) { return time.Time{}, false }
+
+// valueError is, as a value, not comparable.
+type valueError struct {
+	error
+	history []int
+}
+
+func (e valueError) Unwrap() error { return e.error }
+
+func TestEachTrapFindsItsDefectAndNoOtherDoes(t *testing.T) {
+	n := 0
+	for trap := range roundtriptest.Traps() {
+		n++
+		t.Run(trap.Name, func(t *testing.T) {
+			defect, ok := defects[trap.Name]
+			require.True(t, ok, "a trap without a defect that it finds")
+			wrap := defect.wrap
+			options := defect.options
+			if options == (roundtriptest.Options{}) {
+				options = passThrough
+			}
+			if wrap == nil {
+				wrap = func(base http.RoundTripper) http.RoundTripper {
+					if defect.below != nil {
+						base = below{base, defect.below}
+					}
+					return &broken{iamhttp.Transport{Base: base, PassThrough: !options.StatusErrors}, defect.above}
+				}
+			}
+			for other := range roundtriptest.Traps() {
+				err := other.Check(t, wrap, options)
+				if errors.Is(err, roundtriptest.ErrNotApplicable) {
+					err = nil
+				}
+				if other.Name == trap.Name {
+					assert.Error(t, err)
+					t.Log(err)
+				} else {
+					assert.NoError(t, err, other.Name)
+				}
+			}
+		})
+	}
+	assert.Len(t, defects, n)
+}

@@ -1,0 +1,308 @@
+package roundtriptest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// canceledWait: a caller who has gone does not want to wait, and does want to
+// know that it was he who ended it.
+func canceledWait(c *trial) error {
+	if err := c.repeats(); err != nil {
+		return err
+	}
+	cause := errors.New("the user closed the window")
+	for _, want := range []error{context.Canceled, cause} {
+		if err := c.bubble(func() error {
+			o, err := c.cancel(want)
+			switch {
+			case err != nil:
+				return err
+			case o.took > 600*time.Millisecond:
+				return fmt.Errorf("canceled after 500ms it returned after %v", o.took)
+			case !errors.Is(o.err, want):
+				return fmt.Errorf("canceled with %q it returned the error %v, in which errors.Is does not find that", want, o.err)
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cancel makes a call that has to wait for a minute, and cancels it after half
+// a second. After the cancel, whatever is sent is answered with a 200.
+func (c *trial) cancel(cause error) (outcome, error) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	base := replies(status(c.Repeats, "Retry-After: 60"), status(200))
+	time.AfterFunc(500*time.Millisecond, func() { cancel(cause) })
+	o, err := do(c.wrap(base), newRequest("GET", "").WithContext(ctx))
+	o.close()
+	if n := len(base.sent()); err == nil && n != 1 {
+		err = fmt.Errorf("canceled in the wait it was sent %d times", n)
+	}
+	return o, err
+}
+
+// nothingLeft: a wait in a goroutine of its own, or in time.Sleep, outlasts the
+// call.
+func nothingLeft(c *trial) error {
+	if err := c.repeats(); err != nil {
+		return err
+	}
+	return c.bubbleThatEnds(func() error {
+		_, err := c.cancel(context.Canceled)
+		return err
+	})
+}
+
+// clientTimeoutEndsWait: http.Client.Timeout is not in the context that the
+// caller made.
+func clientTimeoutEndsWait(c *trial) error {
+	if err := c.repeats(); err != nil {
+		return err
+	}
+	return c.bubble(func() error {
+		client := &http.Client{Transport: c.wrap(replies(status(c.Repeats))), Timeout: 2 * time.Second}
+		o, err := doFunc(func() (*http.Response, error) { return client.Get(address) })
+		o.close()
+		if err == nil && o.took > client.Timeout+100*time.Millisecond {
+			err = fmt.Errorf("under a client's timeout of %v it returned after %v", client.Timeout, o.took)
+		}
+		return err
+	})
+}
+
+// retryAfterForms: the obsolete forms of a date are still sent, and a number
+// that does not fit is no reason to come back at once.
+func retryAfterForms(c *trial) error {
+	if err := c.repeats(); err != nil {
+		return err
+	}
+	const never = -1
+	asked := []struct {
+		what   string
+		values func(now time.Time) []string
+		least  time.Duration // never: not within a day
+	}{
+		{"seconds", literally("5"), 5 * time.Second},
+		{"two lines", literally("5", "6"), 5 * time.Second},
+		{"a date as it is written today", dated(http.TimeFormat), 10 * time.Second},
+		{"a date of RFC 850", dated(strings.Replace(time.RFC850, "MST", "GMT", 1)), 10 * time.Second},
+		{"a date of asctime", dated(time.ANSIC), 10 * time.Second},
+		{"seconds that overflow nanoseconds", literally("9223372037"), never},
+		{"seconds that overflow nanoseconds twice", literally("18446744080"), never},
+		{"seconds that overflow everything", literally(strings.Repeat("9", 40)), never},
+		{"a negative number", literally("-5"), 0},
+		{"a fraction", literally("7.5"), 0},
+		{"no number at all", literally("NaN"), 0},
+		{"nothing", literally(""), 0},
+	}
+	var wrong []error
+	for _, a := range asked {
+		if err := c.bubble(func() error {
+			base := replies(func(req *http.Request) (*http.Response, error) {
+				now := time.Now().UTC()
+				resp := newResponse(req, c.Repeats, newBody(""), "Date: "+now.Format(http.TimeFormat))
+				resp.Header["Retry-After"] = a.values(now)
+				return resp, nil
+			}, status(200))
+			ctx, cancel := context.WithTimeout(context.Background(), longest-time.Hour)
+			defer cancel()
+			o, err := do(c.wrap(base), newRequest("GET", "").WithContext(ctx))
+			o.close()
+			if err != nil {
+				return err
+			}
+			n := len(base.sent())
+			switch {
+			case a.least == never && n > 1:
+				return fmt.Errorf("it was sent again after %v", base.gap())
+			case a.least == never:
+				return nil
+			case a.least == 0 && n == 1 && o.took < time.Hour:
+				return nil // not to repeat what is not understood is an answer, too
+			case a.least > 0 && n == 1:
+				return base.repeated(c.Repeats, o)
+			case n == 1 || base.gap() > time.Hour:
+				return fmt.Errorf("it was waited for %v", o.took)
+			case base.gap() < a.least:
+				return fmt.Errorf("it was sent again after %v instead of %v", base.gap(), a.least)
+			}
+			return nil
+		}); err != nil {
+			wrong = append(wrong, fmt.Errorf("Retry-After is %s, such as %q: %w", a.what, a.values(time.Unix(1e9, 0).UTC()), err))
+		}
+	}
+	return errors.Join(wrong...)
+}
+
+func literally(values ...string) func(time.Time) []string {
+	return func(time.Time) []string { return values }
+}
+
+// dated is a date ten seconds away.
+func dated(layout string) func(time.Time) []string {
+	return func(now time.Time) []string { return []string{now.Add(10 * time.Second).Format(layout)} }
+}
+
+// wrongClock: the server's Date says what its Retry-After counts from.
+func wrongClock(c *trial) error {
+	if err := c.repeats(); err != nil {
+		return err
+	}
+	for _, skew := range []time.Duration{-time.Hour, time.Hour} {
+		if err := c.bubble(func() error {
+			base := replies(func(req *http.Request) (*http.Response, error) {
+				now := time.Now().UTC().Add(skew)
+				return newResponse(req, c.Repeats, newBody(""), "Date: "+now.Format(http.TimeFormat), "Retry-After: "+dated(http.TimeFormat)(now)[0]), nil
+			}, status(200))
+			o, err := do(c.wrap(base), newRequest("GET", ""))
+			o.close()
+			if err = errors.Join(err, base.repeated(c.Repeats, o)); err != nil {
+				return err
+			}
+			if gap := base.gap(); gap < 10*time.Second || gap > 5*time.Minute {
+				return fmt.Errorf("it was sent again after %v instead of 10s", gap)
+			}
+			return nil
+		}); err != nil {
+			return fmt.Errorf("of a server whose clock differs by %v: %w", skew, err)
+		}
+	}
+	return nil
+}
+
+// neverEarly: jitter around the time the server gave, or a limit that cuts it,
+// comes back while the server does not want to listen.
+func neverEarly(c *trial) error {
+	if err := c.repeats(); err != nil {
+		return err
+	}
+	for range 20 { // jitter is drawn at random
+		for _, asked := range []time.Duration{5 * time.Second, 100 * time.Second} {
+			if err := c.bubble(func() error {
+				base := replies(status(c.Repeats, fmt.Sprint("Retry-After: ", asked.Seconds())), status(200))
+				o, err := do(c.wrap(base), newRequest("GET", ""))
+				o.close()
+				if err == nil && len(base.sent()) > 1 && base.gap() < asked {
+					err = fmt.Errorf("asked to wait %v it was sent again after %v", asked, base.gap())
+				}
+				return err
+			}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// noStorm: 50 callers meet a server that is closed for ten seconds.
+func noStorm(c *trial) error {
+	if err := c.repeats(); err != nil {
+		return err
+	}
+	const callers, closed = 50, 10 * time.Second
+	return c.bubble(func() error {
+		start := time.Now()
+		base := replies(func(req *http.Request) (*http.Response, error) {
+			if left := closed - time.Since(start); left > 0 {
+				return newResponse(req, c.Repeats, newBody(""), fmt.Sprint("Retry-After: ", int64((left+time.Second-1)/time.Second))), nil
+			}
+			return status(200)(req)
+		})
+		rt := c.wrap(base)
+		var wg sync.WaitGroup
+		var lost atomic.Int32
+		call := func() {
+			o, err := do(rt, newRequest("GET", ""))
+			o.close()
+			if err != nil || o.err != nil {
+				lost.Add(1)
+			}
+		}
+		told := callers // how many have to be told one by one
+		if c.Shared {
+			told = 1
+			wg.Go(call)
+			time.Sleep(time.Second)
+		}
+		for range callers - 1 {
+			wg.Go(call)
+		}
+		if !c.Shared {
+			wg.Go(call)
+		}
+		wg.Wait()
+		early := 0
+		for _, s := range base.sent() {
+			if s.at.Sub(start) < closed {
+				early++
+			}
+		}
+		if early > told {
+			return fmt.Errorf("%d callers sent %d requests in the %v in which the server had said not to, instead of %d to learn of it", callers, early, closed, told)
+		}
+		if n := lost.Load(); n > 0 {
+			return fmt.Errorf("%d of %d callers got no answer from a server that was closed for %v", n, callers, closed)
+		}
+		return nil
+	})
+}
+
+func pauseWithoutHint(c *trial) error {
+	if err := c.repeats(); err != nil {
+		return err
+	}
+	return c.bubble(func() error {
+		base := replies(status(c.Repeats))
+		o, err := do(c.wrap(base), newRequest("GET", ""))
+		o.close()
+		if err = errors.Join(err, base.repeated(c.Repeats, o)); err != nil {
+			return err
+		}
+		sent := base.sent()
+		for i := 1; i < len(sent); i++ {
+			if sent[i].at.Equal(sent[i-1].at) {
+				return fmt.Errorf("a %d without Retry-After was sent again at once, %d times in all", c.Repeats, len(sent))
+			}
+		}
+		return nil
+	})
+}
+
+// wrappedTwice: a library brings its own, and the program puts one more around
+// it.
+func wrappedTwice(c *trial) error {
+	if err := c.repeats(); err != nil {
+		return err
+	}
+	var sends [2]int
+	for i := range sends {
+		if err := c.bubble(func() error {
+			base := replies(status(c.Repeats))
+			rt := c.wrap(base)
+			if i == 1 {
+				rt = c.wrap(rt)
+			}
+			o, err := do(rt, newRequest("GET", ""))
+			o.close()
+			sends[i] = len(base.sent())
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	if sends[1] > sends[0] {
+		return fmt.Errorf("a %d is sent %d times, and wrapped twice %d times", c.Repeats, sends[0], sends[1])
+	}
+	return nil
+}
