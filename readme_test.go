@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -55,4 +57,22 @@ func flatten(code string) string {
 		b.WriteString(strings.TrimLeft(line, "\t"))
 	}
 	return b.String()
+}
+
+func TestEveryTestThatSECURITYNamesExists(t *testing.T) {
+	text, err := os.ReadFile("SECURITY.md")
+	require.NoError(t, err)
+	files, err := filepath.Glob("*_test.go")
+	require.NoError(t, err)
+	var tests []byte
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		require.NoError(t, err)
+		tests = append(tests, b...)
+	}
+	names := regexp.MustCompile("`((?:Test|Fuzz)[^`]*)`").FindAllSubmatch(text, -1)
+	assert.Greater(t, len(names), 30)
+	for _, name := range names {
+		assert.Contains(t, string(tests), "func "+string(name[1])+"(")
+	}
 }

@@ -1,0 +1,243 @@
+package iamhttp_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp"
+)
+
+// The few frames of RFC 9113 that are needed are written by hand: a server
+// that a library would not let be so rude.
+
+const (
+	frameData         = 0x0
+	frameHeaders      = 0x1
+	frameRSTStream    = 0x3
+	frameSettings     = 0x4
+	framePing         = 0x6
+	frameGoAway       = 0x7
+	flagEndStream     = 0x1 // of DATA and HEADERS
+	flagAck           = 0x1 // of SETTINGS and PING
+	flagEndHeaders    = 0x4
+	errorNone         = 0x0
+	errorInternal     = 0x2
+	errorRefused      = 0x7
+	errorEnhanceCalm  = 0xb
+	fieldStatus200    = "\x88" // RFC 7541, appendix A
+	fieldStatus404    = "\x8d"
+	fieldStatus429    = "\x08\x03429" // :status, literally
+	clientsConnection = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+)
+
+// An h2 is the server's side of one connection.
+type h2 struct {
+	net.Conn
+	n int // of the connection, from 1
+}
+
+func (c h2) frame(kind, flags byte, stream uint32, payload string) {
+	b := []byte{byte(len(payload) >> 16), byte(len(payload) >> 8), byte(len(payload)), kind, flags}
+	b = binary.BigEndian.AppendUint32(b, stream)
+	_, _ = c.Write(append(b, payload...))
+}
+
+func (c h2) rstStream(stream, code uint32) { c.frame(frameRSTStream, 0, stream, number(code)) }
+
+// goAway says that of the requests only those up to stream were looked at.
+func (c h2) goAway(stream, code uint32) { c.frame(frameGoAway, 0, 0, number(stream)+number(code)) }
+
+func number(n uint32) string { return string(binary.BigEndian.AppendUint32(nil, n)) }
+
+// h2Server calls f for each request when its body is complete; seen says what
+// came, in order.
+func h2Server(t *testing.T, f func(c h2, request int, stream uint32)) (url string, seen func() []string) {
+	var mu sync.Mutex
+	var requests []string
+	url, _ = rawServer(t, func(n int, c net.Conn, r *bufio.Reader) {
+		conn := h2{c, n}
+		if _, err := r.Discard(len(clientsConnection)); err != nil {
+			return
+		}
+		conn.frame(frameSettings, 0, 0, "")
+		bodies := map[uint32]*bytes.Buffer{}
+		for {
+			var head [9]byte
+			if _, err := io.ReadFull(r, head[:]); err != nil {
+				return
+			}
+			payload := make([]byte, int(head[0])<<16|int(head[1])<<8|int(head[2]))
+			if _, err := io.ReadFull(r, payload); err != nil {
+				return
+			}
+			kind, flags, stream := head[3], head[4], binary.BigEndian.Uint32(head[5:])
+			switch {
+			case kind == frameSettings && flags&flagAck == 0:
+				conn.frame(frameSettings, flagAck, 0, "")
+			case kind == framePing && flags&flagAck == 0:
+				conn.frame(framePing, flagAck, 0, string(payload))
+			case kind == frameHeaders:
+				bodies[stream] = new(bytes.Buffer)
+			case kind == frameData:
+				bodies[stream].Write(payload)
+			default:
+				continue
+			}
+			if (kind == frameHeaders || kind == frameData) && flags&flagEndStream != 0 {
+				mu.Lock()
+				requests = append(requests, fmt.Sprintf("%d: %s", n, bodies[stream]))
+				request := len(requests)
+				mu.Unlock()
+				f(conn, request, stream)
+			}
+		}
+	})
+	return url, func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return requests
+	}
+}
+
+// h2Base speaks HTTP/2 without TLS from the first byte.
+func h2Base(t *testing.T) *http.Transport {
+	base := newBase(t)
+	base.Protocols = new(http.Protocols)
+	base.Protocols.SetUnencryptedHTTP2(true)
+	return base
+}
+
+func TestWhatAnHTTP2ServerDoesInsteadOfAnswering(t *testing.T) {
+	const whole = "the whole body"
+	tests := map[string]struct {
+		f      func(c h2, request int, stream uint32)
+		seen   []string // the number of the connection and the body
+		status int      // 0: an error without an answer
+		typed  bool
+	}{
+		"a refused stream is sent again by net/http": {
+			f: func(c h2, request int, stream uint32) {
+				if request == 1 {
+					c.rstStream(stream, errorRefused)
+					return
+				}
+				c.frame(frameHeaders, flagEndHeaders|flagEndStream, stream, fieldStatus200)
+			},
+			seen: []string{"1: " + whole, "1: " + whole}, status: 200,
+		},
+		"a refused repeat has its body still": {
+			f: func(c h2, request int, stream uint32) {
+				switch request {
+				case 1:
+					c.frame(frameHeaders, flagEndHeaders|flagEndStream, stream, fieldStatus429)
+				case 2:
+					c.rstStream(stream, errorRefused)
+				default:
+					c.frame(frameHeaders, flagEndHeaders|flagEndStream, stream, fieldStatus200)
+				}
+			},
+			seen: []string{"1: " + whole, "1: " + whole, "1: " + whole}, status: 200,
+		},
+		"a GOAWAY before the request moves it to a new connection": {
+			f: func(c h2, _ int, stream uint32) {
+				if c.n == 1 {
+					c.goAway(0, errorNone)
+					return
+				}
+				c.frame(frameHeaders, flagEndHeaders|flagEndStream, stream, fieldStatus200)
+			},
+			seen: []string{"1: " + whole, "2: " + whole}, status: 200,
+		},
+		"a GOAWAY after the request is no reason to send it again": {
+			f: func(c h2, _ int, stream uint32) {
+				c.goAway(stream, errorEnhanceCalm)
+				c.Close()
+			},
+			seen: []string{"1: " + whole},
+		},
+		"a stream that failed may have done its work": {
+			f:    func(c h2, _ int, stream uint32) { c.rstStream(stream, errorInternal) },
+			seen: []string{"1: " + whole},
+		},
+		"a connection that ended may have done its work": {
+			f:    func(c h2, _ int, _ uint32) { c.Close() },
+			seen: []string{"1: " + whole},
+		},
+		"a stream that fails in the body of an error leaves the error": {
+			f: func(c h2, _ int, stream uint32) {
+				c.frame(frameHeaders, flagEndHeaders, stream, fieldStatus404)
+				c.frame(frameData, 0, stream, `{"message":"cut`)
+				c.rstStream(stream, errorInternal)
+			},
+			seen: []string{"1: " + whole}, status: 404, typed: true,
+		},
+		"frames that make no sense end the connection": {
+			f: func(c h2, _ int, stream uint32) {
+				c.frame(frameHeaders, flagEndHeaders, stream, "\xff\xff\xff\xff\xff\xff")
+			},
+			seen: []string{"1: " + whole},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			url, seen := h2Server(t, tt.f)
+			tr := &iamhttp.Transport{Base: h2Base(t), Backoff: zero, RepeatConnectionErrors: true}
+			req, err := http.NewRequestWithContext(t.Context(), "POST", url, strings.NewReader(whole))
+			require.NoError(t, err)
+			cost(t, 2<<20, func() {
+				resp, err := tr.RoundTrip(req)
+				_, typed := errors.AsType[*iamhttp.StatusError](err)
+				assert.Equal(t, tt.typed, typed, "got %v", err)
+				switch {
+				case tt.typed:
+					e := statusError(t, err)
+					assert.Equal(t, tt.status, int(e.Code))
+					assert.True(t, e.Truncated)
+					assert.Equal(t, "cut", e.Message)
+				case tt.status == 0:
+					assert.Error(t, err)
+					assert.Nil(t, resp)
+				default:
+					require.NoError(t, err)
+					assert.Equal(t, tt.status, resp.StatusCode)
+					assert.Equal(t, 2, resp.ProtoMajor)
+					resp.Body.Close()
+				}
+			})
+			assert.Equal(t, tt.seen, seen())
+		})
+	}
+}
+
+func TestAnHTTP2ServerThatRefusesForEverIsGivenUpAtTheDeadline(t *testing.T) {
+	url, seen := h2Server(t, func(c h2, _ int, stream uint32) { c.rstStream(stream, errorRefused) })
+	cost(t, 2<<20, func() {
+		_, err := get(t, short(t), &iamhttp.Transport{Base: h2Base(t)}, url)
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+	})
+	assert.Less(t, len(seen()), 10)
+}
+
+func TestAnHTTP2ServerThatResetsAllItsStreamsIsNotRepeatedWithoutEnd(t *testing.T) {
+	url, seen := h2Server(t, func(c h2, _ int, stream uint32) { c.rstStream(stream, errorInternal) })
+	tr := &iamhttp.Transport{Base: h2Base(t), RepeatConnectionErrors: true, MaxAttempts: 3, Backoff: constant(time.Millisecond)}
+	cost(t, 2<<20, func() {
+		_, err := get(t, t.Context(), tr, url)
+		assert.Error(t, err)
+	})
+	assert.Len(t, seen(), 3, "a GET may be, as often as was set")
+}

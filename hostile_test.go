@@ -1,0 +1,596 @@
+package iamhttp_test
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp"
+)
+
+// What a server, or somebody between it and the caller, can do on purpose. Each
+// test says what the caller gets, that it is over in a time that the caller
+// sets, and what it cost in memory. SECURITY.md names them.
+
+// cost runs f and holds what the whole process allocates meanwhile, the server
+// of the test included, under a limit.
+func cost(t *testing.T, limit uint64, f func()) {
+	t.Helper()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	start := time.Now()
+	f()
+	took := time.Since(start)
+	runtime.ReadMemStats(&after)
+	t.Logf("took %v, allocated %d KiB", took.Round(time.Millisecond), (after.TotalAlloc-before.TotalAlloc)>>10)
+	assert.LessOrEqual(t, after.TotalAlloc-before.TotalAlloc, limit)
+	assert.Less(t, took, 20*time.Second, "it would not have ended by itself")
+}
+
+// short is a context that ends soon.
+func short(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func get(t *testing.T, ctx context.Context, tr *iamhttp.Transport, url string) (*http.Response, error) {
+	t.Helper()
+	if tr.Base == nil {
+		tr.Base = newBase(t)
+	}
+	req, err := http.NewRequestWithContext(ctx, "GET", url, nil)
+	require.NoError(t, err)
+	return tr.RoundTrip(req)
+}
+
+// drip writes s again and again, slowly, until the other side has gone.
+func drip(w io.Writer, s string) {
+	for {
+		for i := range len(s) {
+			if _, err := io.WriteString(w, s[i:i+1]); err != nil {
+				return
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+}
+
+func TestAHeaderThatNeverEndsIsGivenUpAtTheDeadline(t *testing.T) {
+	url, connections := rawServer(t, func(_ int, c net.Conn, r *bufio.Reader) {
+		_, _ = http.ReadRequest(r)
+		fmt.Fprint(c, "HTTP/1.1 429 Too Many Requests\r\n")
+		drip(c, "X-Slow: loris\r\n")
+	})
+	cost(t, 1<<20, func() {
+		resp, err := get(t, short(t), &iamhttp.Transport{}, url)
+		assert.Nil(t, resp)
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		_, typed := errors.AsType[*iamhttp.StatusError](err)
+		assert.False(t, typed, "there was no answer")
+	})
+	assert.EqualValues(t, 1, connections.Load())
+}
+
+func TestABodyThatDripsIsCutInTimeForTheDeadline(t *testing.T) {
+	url, _ := rawServer(t, func(_ int, c net.Conn, r *bufio.Reader) {
+		_, _ = http.ReadRequest(r)
+		fmt.Fprint(c, "HTTP/1.1 404 Not Found\r\nContent-Length: 1000000\r\n\r\n"+`{"message":"`)
+		drip(c, "so slow ")
+	})
+	cost(t, 1<<20, func() {
+		_, err := get(t, short(t), &iamhttp.Transport{}, url)
+		e := statusError(t, err)
+		assert.Equal(t, iamhttp.ErrNotFound, e.Code)
+		assert.True(t, e.Truncated)
+		assert.Contains(t, e.Message, "so slow")
+	})
+}
+
+func TestADiscardedBodyThatDripsDelaysTheRepeatLittle(t *testing.T) {
+	url, connections := rawServer(t, func(n int, c net.Conn, r *bufio.Reader) {
+		_, _ = http.ReadRequest(r)
+		if n > 1 {
+			fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+			return
+		}
+		fmt.Fprint(c, "HTTP/1.1 429 Too Many Requests\r\nContent-Length: 1000\r\n\r\n")
+		drip(c, "x")
+	})
+	cost(t, 1<<20, func() {
+		resp, err := get(t, t.Context(), &iamhttp.Transport{Backoff: zero}, url)
+		require.NoError(t, err)
+		resp.Body.Close()
+	})
+	assert.EqualValues(t, 2, connections.Load(), "the slow one is closed")
+}
+
+func TestABodyOfAGigabyteIsNotTakenIn(t *testing.T) {
+	chunk := make([]byte, 64<<10)
+	for name, tt := range map[string]struct {
+		code   int
+		header string
+	}{
+		"of a 404":                      {404, "Content-Length: 1073741824\r\n"},
+		"of a 404 of unknown length":    {404, ""},
+		"of a 429":                      {429, "Content-Length: 1073741824\r\n"},
+		"of a 429 that announces a lie": {429, "Content-Length: 9223372036854775807\r\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var written atomic.Int64
+			gone := make(chan struct{}, 3)
+			url, _ := rawServer(t, func(_ int, c net.Conn, r *bufio.Reader) {
+				_, _ = http.ReadRequest(r)
+				fmt.Fprintf(c, "HTTP/1.1 %d x\r\n%s\r\n", tt.code, tt.header)
+				for written.Load() < 1<<30 {
+					n, err := c.Write(chunk)
+					written.Add(int64(n))
+					if err != nil {
+						break
+					}
+				}
+				gone <- struct{}{}
+			})
+			cost(t, 2<<20, func() {
+				_, err := get(t, t.Context(), &iamhttp.Transport{Backoff: zero, MaxAttempts: 3}, url)
+				e := statusError(t, err)
+				assert.Len(t, e.Body, 64<<10)
+				assert.True(t, e.Truncated)
+				for range e.Attempts {
+					<-gone
+				}
+			})
+			t.Logf("%d KiB were on their way", written.Load()>>10)
+			assert.Less(t, written.Load(), int64(100<<20), "the rest of it was never sent")
+		})
+	}
+}
+
+func TestAHeaderUpToTheLimitIsKeptAndOneBeyondItIsAnError(t *testing.T) {
+	within, beyond := strings.Repeat("r", 900<<10), strings.Repeat("r", 2<<20)
+	url, _ := rawServer(t, func(n int, c net.Conn, r *bufio.Reader) {
+		_, _ = http.ReadRequest(r)
+		_, _ = io.WriteString(c, "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nX-Request-Id: ")
+		_, _ = io.WriteString(c, []string{within, beyond}[n-1])
+		_, _ = io.WriteString(c, "\r\n\r\n")
+	})
+	base := newBase(t)
+	base.MaxResponseHeaderBytes = 1 << 20 // net/http's own limit is 10 MiB
+	base.DisableKeepAlives = true
+	tr := &iamhttp.Transport{Base: base}
+	cost(t, 32<<20, func() { // most of it as net/http reads the lines
+		_, err := get(t, t.Context(), tr, url)
+		e := statusError(t, err)
+		assert.Len(t, e.RequestID, 128)
+		assert.Len(t, e.Header.Get("X-Request-Id"), 900<<10)
+		assert.Less(t, len(e.Error()), 300)
+
+		resp, err := get(t, t.Context(), tr, url)
+		assert.Nil(t, resp)
+		assert.ErrorContains(t, err, "headers exceeded")
+		_, typed := errors.AsType[*iamhttp.StatusError](err)
+		assert.False(t, typed)
+	})
+}
+
+func TestARefusalInTheMiddleOfAnUploadIsRepeatedWhole(t *testing.T) {
+	const size = 4 << 20
+	payload := bytes.Repeat([]byte("0123456789abcdef"), size/16)
+	for _, code := range []int{408, 429} {
+		t.Run(fmt.Sprint(code), func(t *testing.T) {
+			whole := make(chan bool, 1)
+			url, connections := rawServer(t, func(n int, c net.Conn, r *bufio.Reader) {
+				req, err := http.ReadRequest(r)
+				if err != nil {
+					return
+				}
+				if n == 1 {
+					_, _ = io.CopyN(io.Discard, req.Body, size/2)
+					fmt.Fprintf(c, "HTTP/1.1 %d x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", code)
+					_, _ = io.Copy(io.Discard, r) // until the client hangs up
+					return
+				}
+				got, _ := io.ReadAll(req.Body)
+				whole <- bytes.Equal(payload, got)
+				fmt.Fprint(c, "HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+			})
+			req, err := http.NewRequestWithContext(t.Context(), "POST", url, bytes.NewReader(payload))
+			require.NoError(t, err)
+			cost(t, 32<<20, func() { // nearly all of it is what the server reads
+				resp, err := (&iamhttp.Transport{Base: newBase(t), Backoff: zero}).RoundTrip(req)
+				require.NoError(t, err)
+				resp.Body.Close()
+			})
+			assert.True(t, <-whole)
+			assert.EqualValues(t, 2, connections.Load())
+		})
+	}
+}
+
+// reset closes a connection so that the other side gets a reset, not an end.
+func reset(c net.Conn) {
+	_ = c.(*net.TCPConn).SetLinger(0)
+	c.Close()
+}
+
+func TestAResetAtAnyByteIsAnErrorAndNeverSentTwice(t *testing.T) {
+	const (
+		header = "HTTP/1.1 409 Conflict\r\nX-Request-Id: r\r\nContent-Length: 27\r\n\r\n"
+		body   = `{"message":"it is there."}` + "\n"
+		answer = header + body
+	)
+	const sentBody = `{"user":{}}`
+	request := make(chan int, 1)
+	whole, _ := rawServer(t, func(_ int, c net.Conn, r *bufio.Reader) {
+		var got []byte
+		for !bytes.HasSuffix(got, []byte(sentBody)) {
+			b, err := r.ReadByte()
+			if err != nil {
+				return
+			}
+			got = append(got, b)
+		}
+		request <- len(got)
+		fmt.Fprint(c, answer)
+	})
+	tr := &iamhttp.Transport{RepeatConnectionErrors: true}
+	base := newBase(t)
+	base.DisableKeepAlives = true
+	tr.Base = base
+	post := func(url string) (*http.Response, error) {
+		req, err := http.NewRequestWithContext(t.Context(), "POST", url, strings.NewReader(sentBody))
+		require.NoError(t, err)
+		return tr.RoundTrip(req)
+	}
+	_, err := post(whole)
+	require.Equal(t, "it is there.", statusError(t, err).Message)
+
+	offsets := make(chan int, 1)
+	t.Run("of the answer", func(t *testing.T) {
+		url, connections := rawServer(t, func(_ int, c net.Conn, r *bufio.Reader) {
+			if req, err := http.ReadRequest(r); err == nil {
+				_, _ = io.Copy(io.Discard, req.Body)
+			}
+			fmt.Fprint(c, answer[:<-offsets])
+			reset(c)
+		})
+		cost(t, 32<<20, func() {
+			for offset := range len(answer) + 1 {
+				offsets <- offset
+				resp, err := post(url)
+				require.Nil(t, resp)
+				require.Error(t, err)
+				require.EqualValues(t, offset+1, connections.Load(), "one send")
+				e, typed := errors.AsType[*iamhttp.StatusError](err)
+				if offset < len(header) {
+					require.False(t, typed, "of the answer only %q had come", answer[:offset])
+				}
+				if !typed { // a reset may overtake what was sent before it
+					continue
+				}
+				require.Equal(t, iamhttp.ErrConflict, e.Code)
+				require.Equal(t, "r", e.RequestID)
+				require.True(t, strings.HasPrefix(body, string(e.Body)), "%q", e.Body)
+				require.Equal(t, len(e.Body) < len(body), e.Truncated, "%q", e.Body)
+			}
+		})
+	})
+	t.Run("of the request", func(t *testing.T) {
+		url, connections := rawServer(t, func(_ int, c net.Conn, _ *bufio.Reader) {
+			_, _ = io.CopyN(io.Discard, c, int64(<-offsets))
+			reset(c)
+		})
+		cost(t, 32<<20, func() {
+			for offset := range <-request {
+				offsets <- offset
+				resp, err := post(url)
+				require.Nil(t, resp)
+				require.Error(t, err)
+				_, typed := errors.AsType[*iamhttp.StatusError](err)
+				require.False(t, typed)
+				require.EqualValues(t, offset+1, connections.Load(), "one send")
+			}
+		})
+	})
+}
+
+func TestAnAnswerToNoRequestIsNotTakenForThatOfTheNext(t *testing.T) {
+	closed := make(chan struct{})
+	url, connections := rawServer(t, func(n int, c net.Conn, r *bufio.Reader) {
+		if _, err := http.ReadRequest(r); err != nil {
+			return
+		}
+		fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%d", n)
+		if n == 1 {
+			if _, err := r.ReadByte(); err == nil { // no second request comes here
+				t.Error("the connection was used again")
+			}
+			close(closed)
+		}
+	})
+	// A proxy that adds an answer of its own to what it hands on.
+	proxied, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer proxied.Close()
+	go func() {
+		for first := true; ; first = false {
+			c, err := proxied.Accept()
+			if err != nil {
+				return
+			}
+			s, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+			if err != nil {
+				c.Close()
+				return
+			}
+			go func() {
+				_, _ = io.Copy(s, c)
+				s.Close()
+			}()
+			go func(first bool) {
+				defer c.Close()
+				b := make([]byte, 1000)
+				n, _ := s.Read(b)
+				_, _ = c.Write(b[:n])
+				if first {
+					fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlies")
+				}
+				_, _ = io.Copy(c, s)
+			}(first)
+		}
+	}()
+	tr := &iamhttp.Transport{Base: newBase(t)}
+	ask := func() string {
+		resp, err := get(t, t.Context(), tr, "http://"+proxied.Addr().String())
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		return string(b)
+	}
+	cost(t, 1<<20, func() {
+		assert.Equal(t, "1", ask())
+		<-closed
+		assert.Equal(t, "2", ask())
+	})
+	assert.EqualValues(t, 2, connections.Load())
+}
+
+func TestABadCertificateEndsTheCallAtTheFirstHandshake(t *testing.T) {
+	var handshakes atomic.Int32
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("asked") }))
+	srv.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
+	srv.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			handshakes.Add(1)
+		}
+	}
+	srv.StartTLS()
+	defer srv.Close()
+	trusted := x509.NewCertPool()
+	trusted.AddCert(srv.Certificate())
+	for name, config := range map[string]*tls.Config{
+		"signed by nobody known": {},
+		"of another host":        {RootCAs: trusted, ServerName: "elsewhere.invalid"},
+		"no longer valid":        {RootCAs: trusted, Time: func() time.Time { return time.Date(3000, 1, 1, 0, 0, 0, 0, time.UTC) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			handshakes.Store(0)
+			base := newBase(t)
+			base.TLSClientConfig = config
+			body := watch(strings.NewReader("secret"))
+			req, err := http.NewRequestWithContext(t.Context(), "PUT", srv.URL, body)
+			require.NoError(t, err)
+			req.Header.Set("X-Auth-Token", "secret")
+			req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("secret")), nil }
+			cost(t, 8<<20, func() { // of the first, to load the machine's own authorities
+				resp, err := (&iamhttp.Transport{Base: base, RepeatConnectionErrors: true, Backoff: zero}).RoundTrip(req)
+				assert.Nil(t, resp)
+				_, unverified := errors.AsType[*tls.CertificateVerificationError](err)
+				assert.True(t, unverified, "got %v", err)
+			})
+			assert.EqualValues(t, 1, handshakes.Load(), "not repeated, though the request may be")
+			read, closes := body.counts()
+			assert.Zero(t, read, "nothing was told")
+			assert.Positive(t, closes)
+		})
+	}
+}
+
+func TestARedirectWithSecretsLeavesNoneInTheError(t *testing.T) {
+	const secret = "s3cr3t"
+	var hits atomic.Int32
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		hits.Add(1)
+		w.WriteHeader(403)
+	}))
+	defer other.Close()
+	to := strings.Replace(other.URL, "http://", "http://user:"+secret+"@", 1) + "/path?token=" + secret + "#" + secret
+	srv := httptest.NewServer(http.RedirectHandler(to, http.StatusTemporaryRedirect))
+	defer srv.Close()
+	tr := &iamhttp.Transport{Base: newBase(t)}
+
+	resp, err := get(t, t.Context(), tr, srv.URL)
+	require.NoError(t, err)
+	resp.Body.Close()
+	assert.Equal(t, 307, resp.StatusCode)
+	assert.Zero(t, hits.Load(), "the Transport follows nothing")
+
+	_, err = (&http.Client{Transport: tr}).Get(srv.URL)
+	e := statusError(t, err)
+	assert.EqualValues(t, 1, hits.Load(), "the client does")
+	assert.Equal(t, other.URL+"/path", e.URL)
+	var logged bytes.Buffer
+	slog.New(slog.NewJSONHandler(&logged, nil)).Error("x", "err", e)
+	assert.NotContains(t, e.Error()+logged.String(), secret)
+}
+
+// lie is a Retry-After that a server should not send.
+func lie(r *rand.Rand) string {
+	n := r.Uint64() >> r.IntN(64)
+	return []func() string{
+		func() string { return strconv.FormatUint(n, 10) },
+		func() string { return "-" + strconv.FormatUint(n, 10) },
+		func() string { return strconv.FormatFloat(math.Float64frombits(r.Uint64()), 'g', -1, 64) },
+		func() string { return strings.Repeat("9", r.IntN(2000)) },
+		func() string { return time.Unix(int64(n>>1), 0).UTC().Format(http.TimeFormat) },
+		func() string { return time.Unix(int64(r.Uint32()), 0).UTC().Format("Monday, 02-Jan-06 15:04:05 GMT") },
+		func() string { return time.Unix(-int64(n>>20), 0).UTC().Format(time.ANSIC) },
+		func() string { return fmt.Sprintf("%x, %d; a=%d", n, n, n) },
+		func() string { return string(rune(r.IntN(unicode.MaxRune))) + "1" },
+		func() string { return "" },
+	}[r.IntN(10)]()
+}
+
+func TestAHundredThousandLiesInRetryAfterAreNeverWaitedForTooLong(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	var value, date string
+	base := roundTripper(func(req *http.Request) (*http.Response, error) {
+		return response(req, 429, http.NoBody, 0, "Retry-After: "+value, "Date: "+date), nil
+	})
+	stops := map[iamhttp.StopReason]int{}
+	for range 100_000 {
+		value, date = lie(r), lie(r)
+		ctx, cancel := context.WithCancel(t.Context())
+		tr := &iamhttp.Transport{Base: base, MaxWait: time.Minute, OnFailure: func(_ context.Context, e *iamhttp.StatusError, wait time.Duration) {
+			stops[e.Stop]++
+			switch {
+			case e.Stop == iamhttp.StopUnset && wait > 0 && e.RetryAfter <= wait && wait <= time.Minute+30*time.Second:
+			case e.Stop == iamhttp.StopWaitTooLong && wait == 0 && e.RetryAfter > time.Minute:
+			default:
+				t.Errorf("%v, waits %v, asked for %v, of Retry-After %.50q and Date %.50q", e.Stop, wait, e.RetryAfter, value, date)
+			}
+			cancel() // instead of waiting
+		}}
+		_, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+		require.ErrorIs(t, err, iamhttp.ErrTooManyRequests)
+		cancel()
+		if t.Failed() {
+			break
+		}
+	}
+	t.Log(stops)
+	assert.Greater(t, stops[iamhttp.StopUnset], 10_000)
+	assert.Greater(t, stops[iamhttp.StopWaitTooLong], 10_000)
+}
+
+func TestAHundredThousandLinesOfRetryAfterAreReadAtOnce(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	lines := []byte("HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\nRetry-After: 3600\r\n")
+	for range 100_000 {
+		lines = fmt.Appendf(lines, "Retry-After: -%d\r\n", r.Uint32())
+	}
+	lines = append(lines, "\r\n"...)
+	url, _ := rawServer(t, func(_ int, c net.Conn, r *bufio.Reader) {
+		_, _ = http.ReadRequest(r)
+		_, _ = c.Write(lines)
+	})
+	cost(t, 128<<20, func() { // most of it, and for a moment only, for net/http's errors of lines that are no date
+		_, err := get(t, t.Context(), &iamhttp.Transport{}, url)
+		e := statusError(t, err)
+		assert.Equal(t, time.Hour, e.RetryAfter)
+		assert.Equal(t, iamhttp.StopWaitTooLong, e.Stop)
+	})
+}
+
+func TestAnAccountThatIsClosedHoldsNoOtherUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := script(answer(429, "", "Retry-After: 3600"), answer(200, ""))
+		tr := &iamhttp.Transport{Base: base, Gate: &iamhttp.AdaptiveGate{},
+			GateKey: func(req *http.Request) string { return req.Header.Get("X-Domain-Id") }}
+		call := func(account string) error {
+			req := newRequest(t, "GET", "")
+			req.Header.Set("X-Domain-Id", account)
+			_, err := tr.RoundTrip(req)
+			return err
+		}
+		start := time.Now()
+		assert.Equal(t, iamhttp.StopWaitTooLong, statusError(t, call("closed")).Stop)
+		e := statusError(t, call("closed"))
+		assert.Equal(t, iamhttp.StopGate, e.Stop)
+		assert.Zero(t, e.Attempts)
+		assert.NoError(t, call("open"))
+		assert.Zero(t, time.Since(start))
+		assert.Equal(t, 2, base.count())
+	})
+}
+
+func TestACompressedBombIsNotInflated(t *testing.T) {
+	var bomb bytes.Buffer
+	z, err := gzip.NewWriterLevel(&bomb, gzip.BestCompression)
+	require.NoError(t, err)
+	_, err = io.CopyN(z, zeros{}, 64<<20)
+	require.NoError(t, err)
+	require.NoError(t, z.Close())
+	require.Less(t, bomb.Len(), 128<<10)
+	for _, code := range []int{429, 500} {
+		t.Run(fmt.Sprint(code), func(t *testing.T) {
+			url, _ := rawServer(t, func(_ int, c net.Conn, r *bufio.Reader) {
+				_, _ = http.ReadRequest(r)
+				fmt.Fprintf(c, "HTTP/1.1 %d x\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n", code, bomb.Len())
+				_, _ = c.Write(bomb.Bytes())
+			})
+			cost(t, 2<<20, func() {
+				_, err := get(t, t.Context(), &iamhttp.Transport{Backoff: zero, MaxAttempts: 2}, url)
+				e := statusError(t, err)
+				assert.Equal(t, make([]byte, 64<<10), e.Body, "inflated by net/http, as far as it was read")
+				assert.True(t, e.Truncated)
+			})
+		})
+	}
+}
+
+func TestWhatAServerSaysCannotForgeALineOfALog(t *testing.T) {
+	const evil = "No.\r\nlevel=ERROR msg='all users deleted'\x1b[2J\x07\u202e\u2028\x00\xff\xfe\xc3\x28 \xed\xa0\x80"
+	escaped := ""
+	for i := range len(evil) {
+		if c := evil[i]; c < ' ' {
+			escaped += fmt.Sprintf(`\u%04x`, c)
+		} else {
+			escaped += string(evil[i : i+1])
+		}
+	}
+	for name, said := range map[string]string{"as it is": evil, "escaped": escaped} {
+		t.Run(name, func(t *testing.T) {
+			body := fmt.Sprintf(`{"error":{"code":"%s","message":"%[1]s","title":"%[1]s"},"request_id":"%[1]s"}`, said)
+			url, _ := rawServer(t, func(_ int, c net.Conn, r *bufio.Reader) {
+				_, _ = http.ReadRequest(r)
+				fmt.Fprintf(c, "HTTP/1.1 400 \x1b[31m\xffBad\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+			})
+			_, err := get(t, t.Context(), &iamhttp.Transport{}, url)
+			e := statusError(t, err)
+			var logged bytes.Buffer
+			slog.New(slog.NewTextHandler(&logged, nil)).Error("failed", "err", e)
+			text, _ := strings.CutSuffix(logged.String(), "\n")
+			for name, s := range map[string]string{"Error": e.Error(), "slog": text, "Message": e.Message, "ServiceCode": e.ServiceCode, "RequestID": e.RequestID} {
+				assert.Contains(t, s, "No. level=ERROR msg='all users deleted'[2J", name)
+				assert.True(t, utf8.ValidString(s), "%s: %q", name, s)
+				assert.False(t, strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }), "%s: %q", name, s)
+			}
+		})
+	}
+}
