@@ -37,7 +37,14 @@ func (c *trial) bubbleThatEnds(f func() error) (err error) {
 			err = errors.Join(err, errors.New("a goroutine is left that does not end"))
 		}
 	}()
-	synctest.Test(c.t, func(*testing.T) { err = f() })
+	synctest.Test(c.t, func(*testing.T) {
+		defer func() {
+			if v := recover(); v != nil { // of a body that is closed, say
+				err = fmt.Errorf("it panicked: %v", v)
+			}
+		}()
+		err = f()
+	})
 	return err
 }
 
