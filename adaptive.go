@@ -36,10 +36,10 @@ type AdaptiveGate struct {
 	// refused at once. Zero or negative means 2 minutes.
 	MaxPause time.Duration
 
-	// RetryBudget is how many pauses a first send pays for, on average, beyond
+	// RetryBudget is how many pauses a request that has to wait pays for, beyond
 	// the 10 that are free. When more have been needed than were paid for, and
-	// the service refuses still, repeats are refused, but for the first of each
-	// request. Zero means 1, a negative number no limit.
+	// the service still refuses whatever comes, repeats are refused, but for the
+	// first of each request. Zero means 1, a negative number no limit.
 	RetryBudget float64
 
 	keys    sync.Map // of the key to its *account
@@ -54,13 +54,14 @@ const (
 	defaultMaxPause    = 2 * time.Minute
 	defaultRetryBudget = 1.0
 	freePauses         = 10
-	mostPauses         = 1000 // that can be saved up
+	mostPauses         = 100 // that can be saved up
 	mostJitter         = 250 * time.Millisecond
 	longestPause       = 24 * time.Hour         // a Retry-After beyond it is a lie or a mistake
 	keepQuiet          = 10 * time.Minute       // how long a key without requests is remembered
 	fewAccounts        = 1024                   // that do not need a sweep before that time
+	longAnswer         = 2 * time.Second        // without an answer, that the window grows without one
 	trickle            = 200 * time.Millisecond // in which a StartWindow of requests is no burst
-	lateResend         = 3                      // sends after which others go ahead to probe
+	lateResend         = 3                      // sends after which another goes first after a pause
 )
 
 var (
@@ -104,9 +105,10 @@ func (g *AdaptiveGate) account(key string) *account {
 	if v, ok := g.keys.Load(key); ok {
 		return v.(*account)
 	}
-	fresh := &account{gate: g, origin: time.Now(), start: g.startWindow()}
+	now := time.Now()
+	fresh := &account{gate: g, origin: now, start: g.startWindow(), budget: freePauses}
+	fresh.chance = rand.New(rand.NewPCG(uint64(now.UnixNano()), uint64(len(key))))
 	fresh.window.Store(fresh.start)
-	fresh.budget = freePauses
 	v, loaded := g.keys.LoadOrStore(key, fresh)
 	if !loaded {
 		g.created()
@@ -192,10 +194,12 @@ type account struct {
 	firsts  queue
 	spare   float64       // requests that may leave beyond the window
 	spareAt time.Duration // when that was reckoned
+	heard   time.Duration // when an answer came last, or a request left
 	wake    *time.Timer
 	wakeAt  time.Duration
 	budget  float64
-	refusal time.Duration // when the latest pause began
+	chance  *rand.Rand    // no two processes are born in the same nanosecond
+	refused time.Duration // when the latest pause began
 	seen    int64         // accepted at the latest sweep
 }
 
@@ -222,8 +226,11 @@ func (a *account) accept() {
 	switch {
 	case a.pacer != nil:
 		a.pacer.Accepted(a.now(), bracket.Send{})
-	case grows(a.slow, n) && a.waiting() > 0:
-		a.slow++
+	case a.waiting() > 0:
+		a.heard = a.now()
+		if grows(a.slow, n) {
+			a.slow++
+		}
 	}
 	a.dispatch()
 }
@@ -285,7 +292,8 @@ func (a *account) enqueue(ctx context.Context, resend int) (*waiter, error) {
 		return nil, err
 	}
 	if resend == 0 && a.gate.RetryBudget >= 0 {
-		a.budget = min(a.budget+cmp.Or(a.gate.RetryBudget, defaultRetryBudget), mostPauses)
+		// Not saved up without end, but no call that waits goes unpaid.
+		a.budget = min(a.budget+cmp.Or(a.gate.RetryBudget, defaultRetryBudget), mostPauses+float64(a.waiting()))
 	}
 	w := &waiter{ready: make(chan error, 1), resend: resend}
 	if d, ok := ctx.Deadline(); ok {
@@ -295,6 +303,7 @@ func (a *account) enqueue(ctx context.Context, resend int) (*waiter, error) {
 		return nil, err
 	}
 	if a.waiting() == 0 {
+		a.heard = a.now()
 		switch {
 		case a.pacer != nil:
 			a.pacer.Idle(a.now())
@@ -340,7 +349,7 @@ func (a *account) refuse(w *waiter) error {
 	if w.resend == 0 {
 		ahead += a.firsts.n
 	}
-	if at := max(a.pacer.Earliest(ahead), now); w.limited && at >= w.deadline {
+	if at := max(a.pacer.Earliest(now, ahead), now); w.limited && at >= w.deadline {
 		return &GateError{RetryAfter: at - now, Err: errTooLate}
 	}
 	if w.resend > 1 && a.budget < 1 && a.gate.RetryBudget >= 0 && a.pacer.Probes() >= 3 {
@@ -372,30 +381,34 @@ func (a *account) observe(t Ticket, throttled bool, retryAfter time.Duration) {
 	case !known:
 		return // observed before, or never given out
 	}
-	retryAfter = min(retryAfter, longestPause)
-	switch {
-	case !throttled:
+	defer a.dispatch()
+	if !throttled {
 		a.accepted.Add(1)
 		a.pacer.Accepted(now, send)
-	case a.pacer == nil:
+		return
+	}
+	retryAfter = min(retryAfter, longestPause)
+	begins := a.pacer == nil
+	if begins {
 		a.window.Store(-1)
 		a.pacer = bracket.New(now, a.history(), int(a.flying.Load())+1, retryAfter)
 		a.tickets = make(map[Ticket]bracket.Send)
-		a.pauseBegins(now)
-	case a.pacer.Refused(now, send, retryAfter):
-		a.pauseBegins(now)
+	} else {
+		begins = a.pacer.Refused(now, send, retryAfter)
 	}
-	a.dispatch()
+	if begins {
+		a.refused = now
+		a.budget = max(a.budget-1, 0)
+		// Processes that were told the same time must not come back together.
+		if most := min((a.pacer.Paused()-now)/20, mostJitter); most > 0 {
+			a.pacer.Pause(a.pacer.Paused() + time.Duration(a.chance.Int64N(int64(most))))
+		}
+	}
+	a.turnAway(now)
 }
 
-// pauseBegins pays for the pause and turns those away who cannot outlast it.
-func (a *account) pauseBegins(now time.Duration) {
-	a.refusal = now
-	a.budget = max(a.budget-1, 0)
-	// Processes that were told the same time must not come back together.
-	if most := min((a.pacer.Paused()-now)/20, mostJitter); most > 0 {
-		a.pacer.Pause(a.pacer.Paused() + rand.N(most))
-	}
+// turnAway refuses those who cannot, or would not, outlast the pause.
+func (a *account) turnAway(now time.Duration) {
 	until := a.pacer.Paused()
 	for _, q := range []*queue{&a.repeats, &a.firsts} {
 		var next *waiter
@@ -435,25 +448,35 @@ func (a *account) dispatch() {
 	if a.pacer == nil {
 		for a.waiting() > 0 && 2*a.flying.Load() < a.slow {
 			a.flying.Add(1)
-			a.pop(false).ready <- nil
+			a.pop().ready <- nil
+			a.heard = a.now()
 		}
-		if a.waiting() == 0 && a.slow > 0 {
-			a.window.Store(a.slow)
-			a.slow = 0
+		if a.waiting() == 0 {
+			if a.slow > 0 {
+				a.window.Store(a.slow)
+				a.slow = 0
+			}
+			return
 		}
+		// Slow answers must not stall the others: after a while without any,
+		// the window grows as if they had come.
+		now := a.now()
+		if now >= a.heard+longAnswer {
+			a.slow += a.slow / 2
+			a.heard = now
+			a.dispatch()
+			return
+		}
+		a.wakeUp(now, a.heard+longAnswer)
 		return
 	}
 	now := a.now()
 	for a.waiting() > 0 {
-		at, ok := a.pacer.Next(now, a.waiting())
-		if !ok {
-			return // an answer will decide
-		}
-		if at > now {
+		if at := a.pacer.Next(now, a.waiting()); at > now {
 			a.wakeUp(now, at)
 			return
 		}
-		w := a.pop(a.pacer.Probes() > 0)
+		w := a.pop()
 		a.ticket++
 		w.ticket = a.ticket
 		a.tickets[w.ticket] = a.pacer.Sent(now, a.waiting())
@@ -464,10 +487,11 @@ func (a *account) dispatch() {
 func (a *account) waiting() int { return a.repeats.n + a.firsts.n }
 
 // pop takes the next waiter out of the queue. One that was refused often does
-// not have to probe again while there are others.
-func (a *account) pop(probe bool) *waiter {
+// not have to be the first after a pause while there are others: that one is
+// refused most.
+func (a *account) pop() *waiter {
 	q := &a.repeats
-	if q.n == 0 || probe && q.head.resend >= lateResend && a.firsts.n > 0 {
+	if q.n == 0 || q.head.resend >= lateResend && a.firsts.n > 0 && a.pacer != nil && a.pacer.Probing() {
 		q = &a.firsts
 	}
 	w := q.head
@@ -504,7 +528,7 @@ func (a *account) retire(hurry bool) bool {
 		return false
 	case a.pacer != nil:
 		keep := max(keepQuiet, 10*a.pacer.Silence())
-		if hurry || !quiet || now < a.pacer.Paused() || now-a.refusal < keep {
+		if hurry || !quiet || now < a.pacer.Paused() || now-a.refused < keep {
 			return false
 		}
 	case !quiet && !hurry, hurry && a.window.Load() != a.start:

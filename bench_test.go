@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +22,9 @@ func BenchmarkSuccess(b *testing.B) {
 		base := fixedAnswers(nil, "", 200)
 		b.Run(method+"/base", func(b *testing.B) { run(b, base, req) })
 		b.Run(method+"/transport", func(b *testing.B) { run(b, &iamhttp.Transport{Base: base}, req) })
+		b.Run(method+"/gate", func(b *testing.B) {
+			run(b, &iamhttp.Transport{Base: base, Gate: new(iamhttp.AdaptiveGate)}, req)
+		})
 	}
 }
 
@@ -28,12 +32,47 @@ func BenchmarkSuccessParallel(b *testing.B) {
 	req := newRequest(b, "GET", "")
 	resp := &http.Response{StatusCode: 200, Body: http.NoBody}
 	base := roundTripper(func(*http.Request) (*http.Response, error) { return resp, nil })
-	for name, rt := range map[string]http.RoundTripper{"base": base, "transport": &iamhttp.Transport{Base: base}} {
+	for name, rt := range map[string]http.RoundTripper{
+		"base":      base,
+		"transport": &iamhttp.Transport{Base: base},
+		"gate":      &iamhttp.Transport{Base: base, Gate: new(iamhttp.AdaptiveGate)},
+	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
 					_, _ = rt.RoundTrip(req)
+				}
+			})
+		})
+	}
+}
+
+func BenchmarkLoopbackParallel(b *testing.B) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }))
+	defer srv.Close()
+	base := &http.Transport{MaxIdleConnsPerHost: 64}
+	defer base.CloseIdleConnections()
+	for _, tt := range []struct {
+		name string
+		rt   http.RoundTripper
+	}{
+		{"base", base},
+		{"transport", &iamhttp.Transport{Base: base}},
+		{"gate", &iamhttp.Transport{Base: base, Gate: new(iamhttp.AdaptiveGate)}},
+	} {
+		b.Run(tt.name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetParallelism(8)
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					req, _ := http.NewRequestWithContext(b.Context(), "GET", srv.URL, nil)
+					resp, err := tt.rt.RoundTrip(req)
+					if err != nil {
+						b.Error(err)
+						return
+					}
+					resp.Body.Close()
 				}
 			})
 		})

@@ -148,6 +148,33 @@ func ExampleTransport_RoundTrip_incorrect() {
 	// right: refused 1 time, true
 }
 
+// The service has no time for anybody for a minute. That costs one request,
+// not one for each caller.
+func ExampleAdaptiveGate() {
+	s := &iamtest.Server{}
+	s.Next(iamtest.Throttled(time.Minute))
+	service := httptest.NewServer(s)
+	defer service.Close()
+
+	gate := new(iamhttp.AdaptiveGate) // one for all clients of an account
+	client := &http.Client{
+		Transport: &iamhttp.Transport{Gate: gate},
+		Timeout:   30 * time.Second,
+	}
+	for range 3 {
+		_, err := client.Get(service.URL + "/v3/users")
+		if e, ok := errors.AsType[*iamhttp.StatusError](err); ok {
+			fmt.Println("sent", e.Attempts, "times, then:", e.Stop)
+		}
+	}
+	fmt.Println("requests that arrived:", len(s.Requests()))
+	// Output:
+	// sent 1 times, then: deadline before end of wait
+	// sent 0 times, then: refused by the gate
+	// sent 0 times, then: refused by the gate
+	// requests that arrived: 1
+}
+
 func ExampleCheckResponse() {
 	service := newIAM()
 	defer service.Close()

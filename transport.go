@@ -15,6 +15,10 @@
 // the SDK's caller.
 //
 // What a call did, and why it was not repeated, is in [StatusError.Stop].
+//
+// Where many calls of one account can be under way at once, give their
+// Transports one [AdaptiveGate]: a limit that one call meets is known to all
+// then, and they share what the service takes.
 package iamhttp
 
 import (

@@ -19,7 +19,7 @@ import (
 )
 
 func gate(base http.RoundTripper) func(*http.Request) (*http.Response, error) {
-	return (&http.Client{Transport: &iamhttp.Transport{Base: base, Gate: &iamhttp.AdaptiveGate{}}}).Do
+	return (&http.Client{Transport: &iamhttp.Transport{Base: base, Gate: &iamhttp.AdaptiveGate{}, MaxAttempts: 20}}).Do
 }
 
 // thousands are the arrivals of a thousand calls.

@@ -1,0 +1,231 @@
+package bracket
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A limit accepts or refuses a request at a time.
+type limit func(now time.Duration) bool
+
+func bucket(rate, tokens float64) limit {
+	have, last := tokens, time.Duration(0)
+	return func(now time.Duration) bool {
+		have = min(tokens, have+rate*seconds(now-last))
+		last = now
+		if have < 1-1e-9 {
+			return false
+		}
+		have--
+		return true
+	}
+}
+
+func window(n int, length time.Duration) limit {
+	used, number := 0, time.Duration(-1)
+	return func(now time.Duration) bool {
+		if now/length != number {
+			used, number = 0, now/length
+		}
+		used++
+		return used <= n
+	}
+}
+
+// drive sends whatever the controller lets out, from the refusal of a burst
+// on, for as long as given, and answers at once. It returns what was accepted
+// and refused.
+func drive(t *testing.T, l limit, retryAfter, length time.Duration) (c *Controller, accepted, refused int) {
+	burst := int64(0)
+	for l(0) {
+		burst++
+	}
+	c = New(0, []Mark{{}, {0, burst}}, 1, retryAfter)
+	const backlog = 1000
+	for now := time.Duration(0); now < length; {
+		if at := c.Next(now, backlog); at > now {
+			now = at
+			continue
+		}
+		require.GreaterOrEqual(t, now, c.Paused())
+		s := c.Sent(now, backlog)
+		if l(now) {
+			accepted++
+			c.Accepted(now, s)
+		} else {
+			refused++
+			require.True(t, c.Refused(now, s, retryAfter))
+		}
+	}
+	return c, accepted, refused
+}
+
+func TestThePaceComesCloseToTheLimit(t *testing.T) {
+	for _, tt := range []struct {
+		name       string
+		limit      limit
+		rate       float64
+		retryAfter time.Duration
+		least      float64 // of the limit, over ten minutes
+	}{
+		{"a bucket of 100/s that holds 100", bucket(100, 100), 100, time.Second, 0.95},
+		{"a bucket of 100/s that holds 10", bucket(100, 10), 100, time.Second, 0.93},
+		{"a bucket of 100/s that holds 2", bucket(100, 2), 100, time.Second, 0.9},
+		{"a bucket of 500/s that holds 10", bucket(500, 10), 500, time.Second, 0.9},
+		{"a bucket of 10/s that holds 1", bucket(10, 1), 10, time.Second, 0.9},
+		{"a bucket of 1/s that holds 1", bucket(1, 1), 1, time.Second, 0.85},
+		{"one that names no time", bucket(100, 10), 100, 0, 0.95},
+		{"a window of 60 in a minute", window(60, time.Minute), 1, 0, 0.85},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			const length = 10 * time.Minute
+			c, accepted, refused := drive(t, tt.limit, tt.retryAfter, length)
+			share := float64(accepted) / (tt.rate * length.Seconds())
+			t.Logf("%.3f of the limit, %d refused, pace %.2f between %.2f and %.2f", share, refused, c.pace, c.lo, c.hi)
+			assert.GreaterOrEqual(t, share, tt.least)
+			assert.LessOrEqual(t, float64(refused), 0.05*float64(accepted)+20)
+		})
+	}
+}
+
+func TestTheLimitThatChangesIsFoundAgain(t *testing.T) {
+	for name, by := range map[string]float64{"halved": 0.5, "doubled": 2} {
+		t.Run(name, func(t *testing.T) {
+			const half = 10 * time.Minute
+			before, after := bucket(100, 10), bucket(100*by, 10)
+			c, _, _ := drive(t, func(now time.Duration) bool {
+				if now < half {
+					return before(now)
+				}
+				return after(now)
+			}, time.Second, 2*half)
+			assert.InEpsilon(t, 100*by, c.pace, 0.15)
+		})
+	}
+}
+
+func TestOneProbeIsSentAndAwaitedAfterAPauseThatWasTooShort(t *testing.T) {
+	c := New(0, []Mark{{}}, 1, time.Second)
+	now := c.Next(0, 9)
+	require.LessOrEqual(t, c.Next(now, 9), now)
+	first := c.Sent(now, 9)
+	require.True(t, c.Refused(now, first, time.Second))
+	now = c.Next(now, 9)
+	require.LessOrEqual(t, c.Next(now, 9), now)
+	probe := c.Sent(now, 9)
+	assert.Greater(t, c.Next(now, 9), now, "the next waits for what the probe brings")
+	c.Accepted(now, probe)
+	assert.LessOrEqual(t, c.Next(now, 9)-now, duration(1/c.pace), "and leaves when it was accepted")
+}
+
+func TestALateRefusalOfAnEpochThatIsOverOnlyMakesThePauseLonger(t *testing.T) {
+	c := New(0, []Mark{{}, {0, 100}}, 2, time.Second)
+	now := c.Next(0, 9)
+	require.LessOrEqual(t, c.Next(now, 9), now)
+	c.Sent(now, 9)
+	pace := c.pace
+	assert.False(t, c.Refused(now, Send{}, 5*time.Second), "it left before the first refusal")
+	assert.Equal(t, now+5*time.Second, c.Next(now, 9))
+	assert.Equal(t, pace, c.pace)
+}
+
+func TestATurnThatIsTakenBackIsTheNextOnes(t *testing.T) {
+	c := New(0, []Mark{{}, {0, 5}}, 1, time.Second)
+	now := c.Next(0, 9)
+	for range 20 {
+		now = max(now, c.Next(now, 9))
+		s := c.Sent(now, 9)
+		c.Unsend(s)
+		assert.LessOrEqual(t, c.Next(now, 9), now, "credit %v", s.credit)
+		c.Accepted(now, c.Sent(now, 9))
+	}
+}
+
+func TestWhatIsNotUsedIsSavedUpToTheBurst(t *testing.T) {
+	c := New(0, []Mark{{}, {0, 10}}, 1, time.Second)
+	now := c.Next(0, 0)
+	for c.credit >= 1 || c.sent == 0 {
+		now = max(now, c.Next(now, 0))
+		c.Accepted(now, c.Sent(now, 0))
+	}
+	now += time.Hour
+	c.Idle(now)
+	atOnce := 0
+	for c.Next(now, 0) <= now {
+		c.Accepted(now, c.Sent(now, 0))
+		atOnce++
+	}
+	assert.InDelta(t, math.Floor(c.burst), atOnce, 1)
+}
+
+func TestEarliestIsNeverLaterThanTheTruth(t *testing.T) {
+	c, _, _ := drive(t, bucket(10, 1), time.Second, time.Minute)
+	now := c.last
+	for c.Next(now, 100) > now {
+		now = c.Next(now, 100)
+	}
+	for _, ahead := range []int{0, 1, 10, 100} {
+		earliest := c.Earliest(now, ahead)
+		d := *c // what comes must not be known to the one who asks
+		d.paces = append([]moment(nil), c.paces...)
+		at := now
+		for range ahead {
+			at = max(at, d.Next(at, 100))
+			d.Accepted(at, d.Sent(at, 100))
+		}
+		assert.LessOrEqual(t, earliest, max(at, d.Next(at, 100)), fmt.Sprint(ahead))
+	}
+}
+
+func FuzzControllerKeepsToPausesAndToNumbers(f *testing.F) {
+	f.Add(uint64(1), uint64(2))
+	f.Add(uint64(3), uint64(0xffff))
+	f.Fuzz(func(t *testing.T, seed, shape uint64) {
+		r := rand.New(rand.NewPCG(seed, shape))
+		asked := []time.Duration{0, 1, time.Millisecond, time.Second, time.Minute, 24 * time.Hour, math.MaxInt64}
+		now := time.Duration(r.Int64N(int64(time.Hour)))
+		c := New(now, []Mark{{}, {now / 2, int64(r.IntN(100))}}, r.IntN(100), asked[r.IntN(3)])
+		var flying []Send
+		for range 300 {
+			switch r.IntN(8) {
+			case 0, 1, 2:
+				at := c.Next(now, r.IntN(1000))
+				require.GreaterOrEqual(t, max(at, now), min(c.Paused(), at), "nothing leaves in a pause")
+				if at > now && at-now < time.Hour {
+					now = at
+					at = c.Next(now, r.IntN(1000))
+				}
+				if at <= now {
+					require.GreaterOrEqual(t, now, c.Paused())
+					flying = append(flying, c.Sent(now, r.IntN(1000)))
+				}
+			case 3, 4, 5:
+				if len(flying) > 0 {
+					i := r.IntN(len(flying))
+					c.Accepted(now, flying[i])
+					flying = append(flying[:i], flying[i+1:]...)
+				}
+			case 6:
+				if len(flying) > 0 {
+					c.Refused(now, flying[0], asked[r.IntN(5)])
+					flying = flying[1:]
+				}
+			case 7:
+				now += time.Duration(r.Int64N(int64(10 * time.Second)))
+				c.Idle(now)
+			}
+			for _, x := range []float64{c.pace, c.lo, c.burst, c.credit, c.silence, c.trip} {
+				require.False(t, math.IsNaN(x) || math.IsInf(x, 0) || x < 0, "%+v", c)
+			}
+			require.False(t, math.IsNaN(c.hi) || c.hi < c.lo, "hi %v, lo %v", c.hi, c.lo)
+			require.True(t, !c.learned || c.pace > 0)
+			require.GreaterOrEqual(t, c.Earliest(now, r.IntN(10)), c.Paused())
+		}
+	})
+}
