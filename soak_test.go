@@ -95,7 +95,9 @@ func (s *soakServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := r.Header.Get("X-Id")
 	w.Header().Set("X-Request-Id", id)
 	if !s.admit(id, r.Header.Get("X-Account")) {
-		w.Header().Set("Retry-After", "1")
+		if rand.IntN(50) == 0 { // longer than many have the patience for
+			w.Header().Set("Retry-After", "1")
+		}
 		w.WriteHeader(429)
 		return
 	}
@@ -247,7 +249,7 @@ const soakAttempts = 4
 // soakPatience is how long a call may take, and so how much later than its
 // callers' last calls a round ends.
 func soakPatience() time.Duration {
-	return min(max(*soakTime/16, 200*time.Millisecond), 2*time.Second)
+	return min(max(*soakTime/16, 400*time.Millisecond), 2*time.Second)
 }
 
 // call makes one call and judges what came of it.
@@ -363,8 +365,9 @@ func TestSoak(t *testing.T) {
 				heaps = append(heaps, heap())
 			}
 			srv.Close()
-			assert.Eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines+1 }, 10*time.Second, time.Millisecond, "goroutines are left") // one is Eventually's own
-			assert.Equal(t, files, openFiles(), "files are left")
+			// One goroutine is Eventually's own, and files of other tests may have been closed.
+			assert.Eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines+1 }, 10*time.Second, time.Millisecond, "goroutines are left")
+			assert.LessOrEqual(t, openFiles(), files, "files are left")
 			assert.Zero(t, base.open.Load(), "bodies are left open")
 			assert.Zero(t, base.late.Load(), "bodies were closed after their call: a timer was left")
 			assert.Equal(t, s.started.Load(), s.ended.Load(), "calls without an end")

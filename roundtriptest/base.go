@@ -38,14 +38,17 @@ func (c *trial) bubbleThatEnds(f func() error) (err error) {
 		}
 	}()
 	synctest.Test(c.t, func(*testing.T) {
-		defer func() {
-			if v := recover(); v != nil { // of a body that is closed, say
-				err = fmt.Errorf("it panicked: %v", v)
-			}
-		}()
+		defer panicked(&err) // a body may, when it is read or closed
 		err = f()
 	})
 	return err
+}
+
+// panicked makes a panic an error. It is to be deferred.
+func panicked(err *error) {
+	if v := recover(); v != nil {
+		*err = fmt.Errorf("it panicked: %v", v)
+	}
 }
 
 // An outcome is what RoundTrip came back with.
@@ -81,12 +84,10 @@ func doFunc(f func() (*http.Response, error)) (outcome, error) {
 	go func() {
 		var r result
 		defer func() {
-			if v := recover(); v != nil {
-				r.panicked = fmt.Errorf("it panicked: %v", v)
-			}
 			r.took = time.Since(start)
 			done <- r
 		}()
+		defer panicked(&r.panicked)
 		r.resp, r.err = f()
 	}()
 	select {

@@ -34,7 +34,8 @@ type Options struct {
 
 	// Repeats is a status code that is answered by sending the request again,
 	// whatever its method: 429, say. It must be tried at least once more, and
-	// after 100 seconds still, if the server asks for that. 0 means that
+	// after 100 seconds still, if the server asks for that; where the code alone
+	// does not do, wrap can put what is missing into the answers. 0 means that
 	// nothing is repeated, and makes the traps about repeating not applicable.
 	Repeats int
 
