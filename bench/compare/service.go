@@ -2,12 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 )
 
@@ -23,6 +23,9 @@ type service struct {
 	next     atomic.Int64 // sends of this call
 	received atomic.Int64 // bytes of this call
 	buf      []byte       // for bodies in memory, which come one after the other
+
+	mu    sync.Mutex
+	conns []net.Conn // that clients have dialed since the latest hangUp
 }
 
 type answer struct {
@@ -48,7 +51,7 @@ func newService(network string) (*service, error) {
 	p.SetHTTP1(network == "http1")
 	p.SetUnencryptedHTTP2(network == "http2")
 	s.url = "http://" + l.Addr().String() + "/v3/users/bob"
-	s.base = &http.Transport{Protocols: &p, MaxIdleConnsPerHost: 64}
+	s.base = &http.Transport{Protocols: &p, MaxIdleConnsPerHost: 64, DialContext: s.dial}
 	s.server = &http.Server{Handler: s, Protocols: &p}
 	go s.server.Serve(l)
 	return s, nil
@@ -58,8 +61,33 @@ func (s *service) close() error {
 	if s.server == nil {
 		return nil
 	}
+	s.hangUp()
+	return s.server.Close()
+}
+
+func (s *service) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, network, address)
+	if err == nil {
+		s.mu.Lock()
+		s.conns = append(s.conns, conn)
+		s.mu.Unlock()
+	}
+	return conn, err
+}
+
+// hangUp closes all connections. A client that does not close the bodies of
+// answers leaves one open for each, and soon there would be no more files.
+func (s *service) hangUp() {
+	if s.server == nil {
+		return
+	}
 	s.base.(*http.Transport).CloseIdleConnections()
-	return errors.Join(s.server.Shutdown(context.Background()))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, conn := range s.conns {
+		conn.Close()
+	}
+	s.conns = nil
 }
 
 // begin says that the next send is the first of a call.
