@@ -5,7 +5,6 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
-	"os"
 	"strings"
 	"testing"
 
@@ -108,14 +107,6 @@ func TestTheErrorMadeByHandSaysWhatATypedOneSays(t *testing.T) {
 	assert.Equal(t,
 		[]any{int(typed.Code), typed.ServiceCode, typed.Message, typed.RequestID, typed.Method, typed.URL, typed.Header, typed.Body, typed.Truncated, typed.Attempts},
 		[]any{byHand.Code, byHand.ServiceCode, byHand.Message, byHand.RequestID, byHand.Method, byHand.URL, byHand.Header, byHand.Body, byHand.Truncated, byHand.Attempts})
-}
-
-func TestTheMatrixInTheREADMEIsWhatTheSuiteSays(t *testing.T) {
-	readme, err := os.ReadFile("../README.md")
-	require.NoError(t, err)
-	var b strings.Builder
-	judge(subjects(fleet(t, compared))).write(&b)
-	assert.True(t, strings.Contains(string(readme), b.String()), "go run ./compare -write writes it anew:%s", b.String())
 }
 
 func TestWhatWasMeasuredIsWrittenAndDrawn(t *testing.T) {

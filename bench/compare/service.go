@@ -19,6 +19,8 @@ type service struct {
 	base    http.RoundTripper // on which its clients stand
 	server  *http.Server      // nil in memory
 
+	protocols *http.Protocols
+
 	script   []answer
 	next     atomic.Int64 // sends of this call
 	received atomic.Int64 // bytes of this call
@@ -47,12 +49,12 @@ func newService(network string) (*service, error) {
 	if err != nil {
 		return nil, err
 	}
-	var p http.Protocols
-	p.SetHTTP1(network == "http1")
-	p.SetUnencryptedHTTP2(network == "http2")
+	s.protocols = new(http.Protocols)
+	s.protocols.SetHTTP1(network == "http1")
+	s.protocols.SetUnencryptedHTTP2(network == "http2")
 	s.url = "http://" + l.Addr().String() + "/v3/users/bob"
-	s.base = &http.Transport{Protocols: &p, MaxIdleConnsPerHost: 64, DialContext: s.dial}
-	s.server = &http.Server{Handler: s, Protocols: &p}
+	s.base = s.transport()
+	s.server = &http.Server{Handler: s, Protocols: s.protocols}
 	go s.server.Serve(l)
 	return s, nil
 }
@@ -65,6 +67,10 @@ func (s *service) close() error {
 	return s.server.Close()
 }
 
+func (s *service) transport() *http.Transport {
+	return &http.Transport{Protocols: s.protocols, MaxIdleConnsPerHost: 64, DialContext: s.dial}
+}
+
 func (s *service) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, network, address)
 	if err == nil {
@@ -75,8 +81,9 @@ func (s *service) dial(ctx context.Context, network, address string) (net.Conn, 
 	return conn, err
 }
 
-// hangUp closes all connections. A client that does not close the bodies of
-// answers leaves one open for each, and soon there would be no more files.
+// hangUp closes all connections, and begins anew. A client that does not close
+// the bodies of answers leaves one open for each, and soon there would be no
+// more files.
 func (s *service) hangUp() {
 	if s.server == nil {
 		return
@@ -88,6 +95,7 @@ func (s *service) hangUp() {
 		conn.Close()
 	}
 	s.conns = nil
+	s.base = s.transport()
 }
 
 // begin says that the next send is the first of a call.
