@@ -5,6 +5,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"slices"
 	"strings"
 )
 
@@ -80,6 +81,7 @@ func mutants(file string, source []byte) ([]mutant, error) {
 			}
 		}
 		results := []*ast.FieldList{f.Type.Results}
+		var plain []*ast.BasicLit // results, which go with the others: 0 beside an error
 		var visit func(n ast.Node) bool
 		visit = func(n ast.Node) bool {
 			switch n := n.(type) {
@@ -106,6 +108,9 @@ func mutants(file string, source []byte) ([]mutant, error) {
 				types := zeroes(results[len(results)-1], text)
 				if len(types) == len(n.Results) {
 					for i, e := range n.Results {
+						if l, ok := e.(*ast.BasicLit); ok {
+							plain = append(plain, l)
+						}
 						if e := text(e); e == "true" {
 							replace(n.Results[i], "false")
 						} else if e != "nil" && e != "false" && e != "0" {
@@ -116,7 +121,7 @@ func mutants(file string, source []byte) ([]mutant, error) {
 					}
 				}
 			case *ast.BasicLit:
-				if n.Kind == token.INT {
+				if n.Kind == token.INT && !slices.Contains(plain, n) {
 					replace(n, "("+n.Value+" + 1)")
 				}
 			case *ast.ExprStmt, *ast.DeferStmt, *ast.IncDecStmt, *ast.BranchStmt:

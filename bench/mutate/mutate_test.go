@@ -37,6 +37,5 @@ func a(n int, ok bool) (int, error) {
 		"a.go a: n → *new(int)",
 		"a.go a: defer b() → {}",
 		"a.go a: b() → *new(error)",
-		"a.go a: 0 → (0 + 1)",
 	}, got)
 }
