@@ -140,6 +140,8 @@ func TestErrorBodiesAreUnderstood(t *testing.T) {
 		"a sentence with a space before":  {404, `{"error":" denied"}`, "", "denied", ""},
 		"a code of one digit":             {404, `{"code":7,"message":"x"}`, "7", "x", ""},
 		"two codes":                       {404, `{"error_code":"A.1","code":"B.2"}`, "A.1", "", ""},
+		"errors, with space":              {404, `{"errors": [ {"detail":"x"}]}`, "", "x", ""},
+		"a member without a name":         {404, `{"":1,"message":"x"}`, "", "x", ""},
 		"null members":                    {404, `{"error":null,"message":null,"code":null,"error_code":"A.1"}`, "A.1", "", ""},
 		"members of other types":          {404, `{"error":[1],"message":{"a":1},"code":true,"error_msg":false}`, "", "", ""},
 		"members of no interest":          {404, `{"a":{"message":"no","x":[{"code":1}]},"b":"\"}","message":"yes"}`, "", "yes", ""},
