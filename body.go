@@ -347,7 +347,7 @@ func oneLine(s string) string {
 	}
 	s = strings.Map(func(r rune) rune {
 		switch {
-		case unicode.IsSpace(r) || r == '\u2028' || r == '\u2029':
+		case unicode.IsSpace(r):
 			return ' '
 		case unprintable(r):
 			return -1

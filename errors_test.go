@@ -47,6 +47,11 @@ func TestErrorIsOneLineThatSaysAllThatIsKnown(t *testing.T) {
 	}
 }
 
+func TestAMessageWithoutAWholeCharacterIsCutToNothing(t *testing.T) {
+	e := &iamhttp.StatusError{Code: 404, Message: strings.Repeat("\x80", 300)}
+	assert.Equal(t, `iam: 404 NotFound: ""`, e.Error())
+}
+
 func TestEveryStopReasonHasItsOwnWords(t *testing.T) {
 	seen := map[string]iamhttp.StopReason{}
 	for s := iamhttp.StopUnset; s <= iamhttp.StopGate; s++ {
@@ -143,10 +148,16 @@ func TestErrorBodiesAreUnderstood(t *testing.T) {
 		"errors, with space":              {404, `{"errors": [ {"detail":"x"}]}`, "", "x", ""},
 		"a member without a name":         {404, `{"":1,"message":"x"}`, "", "x", ""},
 		"a number that a string follows":  {404, `{"code":7"8"}`, "7", "", ""},
-		"a number before a space":         {404, `{"code":7 ,"message":"x"}`, "7", "x", ""},
-		"a number before a tab":           {404, "{\"code\":7\t,\"message\":\"x\"}", "7", "x", ""},
-		"a number before a return":        {404, "{\"code\":7\r,\"message\":\"x\"}", "7", "x", ""},
-		"a number before a new line":      {404, "{\"code\":7\n,\"message\":\"x\"}", "7", "x", ""},
+		"the status before a space":       {404, `{"code":404 ,"message":"x"}`, "", "x", ""},
+		"the status before a tab":         {404, "{\"code\":404\t,\"message\":\"x\"}", "", "x", ""},
+		"the status before a return":      {404, "{\"code\":404\r,\"message\":\"x\"}", "", "x", ""},
+		"the status before a new line":    {404, "{\"code\":404\n,\"message\":\"x\"}", "", "x", ""},
+		"the lowest code":                 {404, `{"code":0,"message":"x"}`, "0", "x", ""},
+		"a code of nine":                  {404, `{"code":9,"message":"x"}`, "9", "x", ""},
+		"an escape in front":              {404, `{"message":"\u00fcber"}`, "", "über", ""},
+		"a broken escape further in":      {404, `{"message":"a\xbcde"}`, "", "", ""},
+		"nothing but control characters":  {404, `{"message":"\u0001\u0002"}`, "", "", ""},
+		"separators of lines":             {404, "{\"message\":\"a\u2028b\u2029c\"}", "", "a b c", ""},
 		"null members":                    {404, `{"error":null,"message":null,"code":null,"error_code":"A.1"}`, "A.1", "", ""},
 		"members of other types":          {404, `{"error":[1],"message":{"a":1},"code":true,"error_msg":false}`, "", "", ""},
 		"members of no interest":          {404, `{"a":{"message":"no","x":[{"code":1}]},"b":"\"}","message":"yes"}`, "", "yes", ""},

@@ -113,7 +113,7 @@ func mutants(file string, source []byte) ([]mutant, error) {
 						}
 						if e := text(e); e == "true" {
 							replace(n.Results[i], "false")
-						} else if e != "nil" && e != "false" && e != "0" {
+						} else if !slices.Contains([]string{"nil", "false", "0", `""`}, e) {
 							replace(n.Results[i], "*new("+types[i]+")")
 						} else if e == "false" {
 							replace(n.Results[i], "true")
