@@ -151,11 +151,7 @@ type details struct{ code, message, requestID string }
 func decode(body []byte, status int) details {
 	f := parseFields(bytes.TrimPrefix(body, []byte("\ufeff")))
 	inner := parseFields(f.err)
-	var first fields
-	for element := range elements(f.errs) {
-		first = parseFields(element)
-		break
-	}
+	first := parseFields(firstElement(f.errs))
 	var d details
 	own := strconv.AppendInt(make([]byte, 0, 20), int64(status), 10)
 	for _, raw := range [...][]byte{f.errorCode, f.code, inner.errorCode, inner.code, first.errorCode, first.code, f.err} {
@@ -242,19 +238,15 @@ func members(object []byte) iter.Seq2[[]byte, []byte] {
 	}
 }
 
-// elements ranges over the raw elements of a JSON array, as lenient as members.
-func elements(array []byte) iter.Seq[[]byte] {
-	return func(yield func([]byte) bool) {
-		rest, ok := bytes.CutPrefix(trimSpace(array), []byte("["))
-		for ok {
-			rest = trimSpace(rest)
-			value := rest[:valueEnd(rest)]
-			if len(value) == 0 || !yield(value) {
-				return
-			}
-			rest, ok = bytes.CutPrefix(trimSpace(rest[len(value):]), []byte(","))
-		}
+// firstElement returns the first raw element of a JSON array, and nothing of any
+// other value.
+func firstElement(array []byte) []byte {
+	rest, ok := bytes.CutPrefix(trimSpace(array), []byte("["))
+	if !ok {
+		return nil
 	}
+	rest = trimSpace(rest)
+	return rest[:valueEnd(rest)]
 }
 
 // trimSpace is bytes.TrimLeft without the cost of preparing a set.
@@ -355,7 +347,7 @@ func oneLine(s string) string {
 	}
 	s = strings.Map(func(r rune) rune {
 		switch {
-		case unicode.IsSpace(r) || r == '\u2028' || r == '\u2029':
+		case unicode.IsSpace(r):
 			return ' '
 		case unprintable(r):
 			return -1

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 	"unicode"
@@ -44,6 +45,11 @@ func TestErrorIsOneLineThatSaysAllThatIsKnown(t *testing.T) {
 	for _, tt := range tests {
 		assert.Equal(t, tt.want, tt.err.Error())
 	}
+}
+
+func TestAMessageWithoutAWholeCharacterIsCutToNothing(t *testing.T) {
+	e := &iamhttp.StatusError{Code: 404, Message: strings.Repeat("\x80", 300)}
+	assert.Equal(t, `iam: 404 NotFound: ""`, e.Error())
 }
 
 func TestEveryStopReasonHasItsOwnWords(t *testing.T) {
@@ -136,6 +142,22 @@ func TestErrorBodiesAreUnderstood(t *testing.T) {
 		"OAuth without a description":     {400, `{"error":"authorization_pending"}`, "authorization_pending", "", ""},
 		"an error that is a sentence":     {404, `{"error":"no such user"}`, "", "no such user", ""},
 		"a sentence beside a message":     {404, `{"status":404,"error":"Not Found","message":"No handler"}`, "", "No handler", ""},
+		"a sentence with a space before":  {404, `{"error":" denied"}`, "", "denied", ""},
+		"a code of one digit":             {404, `{"code":7,"message":"x"}`, "7", "x", ""},
+		"two codes":                       {404, `{"error_code":"A.1","code":"B.2"}`, "A.1", "", ""},
+		"errors, with space":              {404, `{"errors": [ {"detail":"x"}]}`, "", "x", ""},
+		"a member without a name":         {404, `{"":1,"message":"x"}`, "", "x", ""},
+		"a number that a string follows":  {404, `{"code":7"8"}`, "7", "", ""},
+		"the status before a space":       {404, `{"code":404 ,"message":"x"}`, "", "x", ""},
+		"the status before a tab":         {404, "{\"code\":404\t,\"message\":\"x\"}", "", "x", ""},
+		"the status before a return":      {404, "{\"code\":404\r,\"message\":\"x\"}", "", "x", ""},
+		"the status before a new line":    {404, "{\"code\":404\n,\"message\":\"x\"}", "", "x", ""},
+		"the lowest code":                 {404, `{"code":0,"message":"x"}`, "0", "x", ""},
+		"a code of nine":                  {404, `{"code":9,"message":"x"}`, "9", "x", ""},
+		"an escape in front":              {404, `{"message":"\u00fcber"}`, "", "über", ""},
+		"a broken escape further in":      {404, `{"message":"a\xbcde"}`, "", "", ""},
+		"nothing but control characters":  {404, `{"message":"\u0001\u0002"}`, "", "", ""},
+		"separators of lines":             {404, "{\"message\":\"a\u2028b\u2029c\"}", "", "a b c", ""},
 		"null members":                    {404, `{"error":null,"message":null,"code":null,"error_code":"A.1"}`, "A.1", "", ""},
 		"members of other types":          {404, `{"error":[1],"message":{"a":1},"code":true,"error_msg":false}`, "", "", ""},
 		"members of no interest":          {404, `{"a":{"message":"no","x":[{"code":1}]},"b":"\"}","message":"yes"}`, "", "yes", ""},
@@ -339,9 +361,33 @@ func TestCheckResponse(t *testing.T) {
 			assert.Equal(t, "begin", string(e.Body))
 		})
 	})
+	t.Run("leaves an error met ahead to who reads the body", func(t *testing.T) {
+		canceled, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		for _, ctx := range []context.Context{context.Background(), canceled} {
+			resp := response(newRequest(t, "GET", "").WithContext(ctx), 500, io.NopCloser(io.MultiReader(strings.NewReader("begin"), new(brokenOnce))), -1)
+			e := statusError(t, iamhttp.CheckResponse(resp))
+			assert.True(t, e.Truncated)
+			b, err := io.ReadAll(resp.Body)
+			assert.Equal(t, "begin", string(b))
+			assert.ErrorIs(t, err, io.ErrUnexpectedEOF)
+		}
+	})
+	t.Run("leaves a body that can be read byte by byte", func(t *testing.T) {
+		resp := response(nil, 500, io.NopCloser(strings.NewReader("text")), -1)
+		statusError(t, iamhttp.CheckResponse(resp))
+		b, err := io.ReadAll(iotest.OneByteReader(resp.Body))
+		require.NoError(t, err)
+		assert.Equal(t, "text", string(b))
+	})
 	t.Run("gives up on a body that never gets on", func(t *testing.T) {
-		e := statusError(t, iamhttp.CheckResponse(response(nil, 500, io.NopCloser(idle{}), -1)))
+		resp := response(nil, 500, io.NopCloser(io.MultiReader(strings.NewReader("begin"), idle{})), -1)
+		e := statusError(t, iamhttp.CheckResponse(resp))
 		assert.True(t, e.Truncated)
+		assert.Equal(t, "begin", string(e.Body))
+		b, err := io.ReadAll(resp.Body)
+		assert.Equal(t, "begin", string(b))
+		assert.ErrorIs(t, err, io.ErrNoProgress)
 	})
 }
 
@@ -349,6 +395,17 @@ func TestCheckResponse(t *testing.T) {
 type idle struct{}
 
 func (idle) Read([]byte) (int, error) { return 0, nil }
+
+// brokenOnce breaks off, and has forgotten it when it is asked again.
+type brokenOnce bool
+
+func (b *brokenOnce) Read([]byte) (int, error) {
+	if *b {
+		return 0, io.EOF
+	}
+	*b = true
+	return 0, io.ErrUnexpectedEOF
+}
 
 func TestNewStatusErrorCopiesWhatItIsGiven(t *testing.T) {
 	h, body := http.Header{"A": {"b"}}, []byte(`{"message":"x"}`)

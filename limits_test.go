@@ -161,6 +161,14 @@ func TestATypedErrorCostsLessThanOneWrittenByHand(t *testing.T) {
 	assert.Less(t, typed, byHand)
 }
 
+func TestABodyOfKnownLengthIsReadIntoOneBuffer(t *testing.T) {
+	req := newRequest(t, "GET", "").WithContext(context.Background())
+	cost := func(size int) float64 {
+		return allocs(t, &iamhttp.Transport{Base: fixedAnswers(nil, strings.Repeat("x", size), 404)}, req)
+	}
+	assert.Equal(t, cost(100), cost(4000))
+}
+
 func TestARepeatCostsFewAllocations(t *testing.T) {
 	req := newRequest(t, "GET", "").WithContext(context.Background())
 	for name, tt := range map[string]struct {

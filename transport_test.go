@@ -570,6 +570,14 @@ func TestDiscardingABodyIsBounded(t *testing.T) {
 		read, _ := body.counts()
 		assert.LessOrEqual(t, read, int64(4<<10))
 	})
+	t.Run("a body announced as long as the limit is read to its end", func(t *testing.T) {
+		body := watch(io.LimitReader(zeros{}, 64<<10))
+		exact := func(req *http.Request) (*http.Response, error) { return response(req, 429, body, 64<<10), nil }
+		_, err := (&iamhttp.Transport{Base: script(exact, answer(200, "")), Backoff: zero}).RoundTrip(newRequest(t, "GET", ""))
+		require.NoError(t, err)
+		read, _ := body.counts()
+		assert.EqualValues(t, 64<<10, read)
+	})
 	for _, tt := range []struct{ wait, want time.Duration }{
 		{0, 50 * time.Millisecond},
 		{300 * time.Millisecond, 300 * time.Millisecond},
@@ -589,6 +597,27 @@ func TestDiscardingABodyIsBounded(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestADiscardedBodyThatIsKeptWholeIsNotTruncated(t *testing.T) {
+	var got *iamhttp.StatusError
+	body := io.NopCloser(lateEOF{strings.NewReader(strings.Repeat("x", 4<<10))})
+	tr := &iamhttp.Transport{Base: script(answerWith(429, body), answer(200, "")), Backoff: zero,
+		OnFailure: func(_ context.Context, e *iamhttp.StatusError, _ time.Duration) { got = e }}
+	_, err := tr.RoundTrip(newRequest(t, "GET", ""))
+	require.NoError(t, err)
+	assert.Len(t, got.Body, 4<<10)
+	assert.False(t, got.Truncated)
+}
+
+// lateEOF says that it is at its end only to who wants more.
+type lateEOF struct{ io.Reader }
+
+func (r lateEOF) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	return r.Reader.Read(p)
 }
 
 func TestOfADiscardedBodyTheBeginningIsKept(t *testing.T) {

@@ -17,7 +17,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"testing"
@@ -61,7 +60,11 @@ func run(args []string, out io.Writer) error {
 		defer file.Close()
 		writeCSVHeader(file)
 	} else {
-		fmt.Fprintln(out, versions(fleet))
+		measured := make([]peers.Peer, len(fleet))
+		for i, c := range fleet {
+			measured[i] = c.Peer
+		}
+		fmt.Fprintln(out, peers.Versions(measured...))
 	}
 	for results := range inOrder(scenarios, fleet, *svgDir != "") {
 		if file != nil {
@@ -164,27 +167,4 @@ func inOrder(scenarios []sim.Scenario, fleet []contestant, trace bool) func(yiel
 			results[i] = nil
 		}
 	}
-}
-
-// versions is a line that says what was measured.
-func versions(fleet []contestant) string {
-	used := map[string]bool{}
-	for _, c := range fleet {
-		used[c.Module] = true
-	}
-	names := []string{runtime.Version()}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return names[0]
-	}
-	for _, m := range info.Deps {
-		switch {
-		case !used[m.Path]:
-		case m.Replace != nil:
-			names = append(names, m.Path+" as in this tree")
-		default:
-			names = append(names, m.Path+" "+m.Version)
-		}
-	}
-	return strings.Join(names, ", ") + "."
 }

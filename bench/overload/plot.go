@@ -2,13 +2,13 @@ package main
 
 import (
 	"bytes"
-	"encoding/xml"
 	"fmt"
 	"math"
 	"strings"
 	"time"
 
 	"github.com/iamhttp/iamhttp/bench/internal/sim"
+	"github.com/iamhttp/iamhttp/bench/internal/svg"
 )
 
 // Sizes in pixels.
@@ -19,27 +19,6 @@ const (
 	marginX, marginY = 46, 112
 )
 
-// style keeps to colours that differ in lightness too, and works on a light
-// page and on a dark one.
-const style = `
-text { font: 12px system-ui, sans-serif; fill: #1f2328 }
-.title { font-size: 15px; font-weight: 600 }
-.name { font-weight: 600 }
-.quiet { fill: #59636e; font-size: 11px }
-.accepted { fill: #0969da }
-.refused { fill: #f0883e }
-.grid { stroke: #d1d9e0; stroke-width: 1 }
-.limit { stroke: #1f2328; stroke-width: 1; stroke-dasharray: 4 3 }
-@media (prefers-color-scheme: dark) {
- text { fill: #f0f6fc }
- .quiet { fill: #9198a1 }
- .accepted { fill: #4493f8 }
- .refused { fill: #db6d28 }
- .grid { stroke: #3d444d }
- .limit { stroke: #f0f6fc }
-}
-`
-
 // draw makes a picture of one scenario: for each contestant what the server
 // was asked for over time, and how much of it it refused.
 func draw(fleet []contestant, results []sim.Result) []byte {
@@ -49,10 +28,9 @@ func draw(fleet []contestant, results []sim.Result) []byte {
 	height := marginY + rows*(panelH+gapY)
 
 	var b bytes.Buffer
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" role="img">`+"\n", width, height, width, height)
-	fmt.Fprintf(&b, "<title>%s</title>\n<style>%s</style>\n", escape("Requests per second: "+describe(s)), style)
-	fmt.Fprintf(&b, `<text class="title" x="%d" y="22">%s: requests per second</text>`+"\n", marginX, escape(describeCalls(s)))
-	fmt.Fprintf(&b, `<text class="quiet" x="%d" y="40">%s</text>`+"\n", marginX, escape(describeServer(s)))
+	svg.Begin(&b, width, height, "Requests per second: "+describe(s))
+	fmt.Fprintf(&b, `<text class="title" x="%d" y="22">%s: requests per second</text>`+"\n", marginX, svg.Escape(describeCalls(s)))
+	fmt.Fprintf(&b, `<text class="quiet" x="%d" y="40">%s</text>`+"\n", marginX, svg.Escape(describeServer(s)))
 	x := marginX
 	for _, l := range []struct{ class, text string }{{"accepted", "accepted"}, {"refused", "refused with 429"}} {
 		fmt.Fprintf(&b, `<rect class="%s" x="%d" y="52" width="11" height="11"/><text x="%d" y="62">%s</text>`+"\n", l.class, x, x+17, l.text)
@@ -169,7 +147,7 @@ func (p panel) y(rate float64) float64   { return p.bottom - rate/p.top*panelH }
 
 func (p panel) frame(name, verdict string, labels bool) {
 	fmt.Fprintf(p, `<text class="name" x="%.0f" y="%.0f">%s</text><text class="quiet" x="%.0f" y="%.0f">%s</text>`+"\n",
-		p.left, p.bottom-panelH-22, escape(name), p.left, p.bottom-panelH-8, escape(verdict))
+		p.left, p.bottom-panelH-22, svg.Escape(name), p.left, p.bottom-panelH-8, svg.Escape(verdict))
 	for _, rate := range []float64{0, p.top / 2, p.top} {
 		fmt.Fprintf(p, `<path class="grid" d="M%.0f %.1fh%d"/>`, p.left, p.y(rate), panelW)
 		if labels {
@@ -216,12 +194,6 @@ func (p panel) limit(s sim.Server, r sim.Result) {
 		fmt.Fprintf(p, "H%.1fV%.1f", min(p.x(r.ChangeAt.Seconds()), p.left+panelW), p.y(rate*s.Change))
 	}
 	fmt.Fprintf(p, `H%.1f"/>`+"\n", p.left+panelW)
-}
-
-func escape(s string) string {
-	var b strings.Builder
-	xml.EscapeText(&b, []byte(s)) // a Builder does not fail
-	return b.String()
 }
 
 // fileName is the name of a scenario in characters that file systems take.

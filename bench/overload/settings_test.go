@@ -69,11 +69,11 @@ func TestNoSettingOfTheGateIsAnEdge(t *testing.T) {
 // sharesOfGoals runs a part of the matrix through the gate and returns how many
 // of the goals of each kind are met, in per cent.
 func sharesOfGoals(t *testing.T, startWindow int) []float64 {
-	wire := func(base http.RoundTripper, attempts int) peers.Do {
+	wrap := func(base http.RoundTripper, o peers.Options) http.RoundTripper {
 		gate := &iamhttp.AdaptiveGate{StartWindow: startWindow}
-		return (&http.Client{Transport: &iamhttp.Transport{Base: base, Gate: gate, MaxAttempts: attempts}}).Do
+		return &iamhttp.Transport{Base: base, Gate: gate, MaxAttempts: o.Attempts}
 	}
-	fleet := []contestant{{peers.Peer{Name: "gate", Wire: wire}, 20}}
+	fleet := []contestant{{peers.Peer{Name: "gate", Wrap: wrap}, 20}}
 	// It takes long enough without the limits that double.
 	servers := slices.DeleteFunc(slices.Clone(sim.Servers), func(s sim.Server) bool { return s.Change > 1 })
 	scenarios := sim.Matrix(servers, []sim.RetryAfter{sim.Seconds, sim.Absent},

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/smithy-go"
@@ -14,20 +15,24 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-func awsStandard(base http.RoundTripper, attempts int) Do {
-	return smithyClient(base, retry.NewStandard(maxAttempts(attempts)))
+func awsStandard(base http.RoundTripper, o Options) http.RoundTripper {
+	return smithyClient(base, o, retry.NewStandard(awsOptions(o)))
 }
 
-func awsAdaptive(base http.RoundTripper, attempts int) Do {
-	return smithyClient(base, ticking{retry.NewAdaptiveMode(func(o *retry.AdaptiveModeOptions) {
-		o.StandardOptions = append(o.StandardOptions, maxAttempts(attempts))
+func awsAdaptive(base http.RoundTripper, o Options) http.RoundTripper {
+	return smithyClient(base, o, ticking{retry.NewAdaptiveMode(func(a *retry.AdaptiveModeOptions) {
+		a.StandardOptions = append(a.StandardOptions, awsOptions(o))
 	})})
 }
 
-func maxAttempts(n int) func(*retry.StandardOptions) {
-	return func(o *retry.StandardOptions) {
-		if n != 0 {
-			o.MaxAttempts = n
+func awsOptions(o Options) func(*retry.StandardOptions) {
+	return func(s *retry.StandardOptions) {
+		if o.Attempts != 0 {
+			s.MaxAttempts = o.Attempts
+		}
+		if d, ok := o.delay(); ok {
+			s.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return d, nil })
+			s.RateLimiter = ratelimit.None // or a hundred may wait, no more
 		}
 	}
 }
@@ -50,13 +55,20 @@ func (t tick) Done() <-chan struct{} {
 
 // smithyClient is as much of a generated client as the retryer needs: the loop
 // of attempts, and below it a deserializer that makes an error of a 429.
-func smithyClient(base http.RoundTripper, retryer aws.Retryer) Do {
+func smithyClient(base http.RoundTripper, o Options, retryer aws.Retryer) http.RoundTripper {
 	transport := smithyhttp.NewClientHandlerWithOptions(&http.Client{Transport: base})
-	return func(req *http.Request) (*http.Response, error) {
+	return roundTripper(func(req *http.Request) (*http.Response, error) {
 		s := middleware.NewStack("bench", smithyhttp.NewStackRequest)
 		fill := func(ctx context.Context, in middleware.BuildInput, next middleware.BuildHandler) (middleware.BuildOutput, middleware.Metadata, error) {
 			r := in.Request.(*smithyhttp.Request)
-			r.Method, r.URL = req.Method, req.URL
+			r.Method, r.URL, r.Header, r.ContentLength = req.Method, req.URL, req.Header.Clone(), req.ContentLength
+			if body := o.content(req); body != nil {
+				var err error
+				if r, err = r.SetStream(body); err != nil {
+					return middleware.BuildOutput{}, middleware.Metadata{}, err
+				}
+				in.Request = r
+			}
 			return next.HandleBuild(ctx, in)
 		}
 		if err := errors.Join(
@@ -71,7 +83,7 @@ func smithyClient(base http.RoundTripper, retryer aws.Retryer) Do {
 			return nil, err
 		}
 		return out.(*smithyhttp.Response).Response, nil
-	}
+	})
 }
 
 func deserialize(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {

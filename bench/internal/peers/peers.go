@@ -1,20 +1,16 @@
 // Package peers wires HTTP clients that repeat requests, each as its own
-// documentation says, for one call at a time.
+// documentation says.
 package peers
 
 import (
+	"bytes"
 	"io"
 	"net/http"
+	"runtime"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
-
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
-	azruntime "github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
-	"github.com/PuerkitoBio/rehttp"
-	"github.com/failsafe-go/failsafe-go/failsafehttp"
-	"github.com/gofri/go-github-ratelimit/v2/github_ratelimit"
-	"github.com/hashicorp/go-retryablehttp"
-	"github.com/iamhttp/iamhttp"
 )
 
 // A Peer is a way to make calls.
@@ -24,116 +20,127 @@ type Peer struct {
 	// Capped: it gives up after so many sends, and there is a setting for how
 	// many.
 	Capped bool
-	// Wire returns what makes a call over base. attempts is how often a
-	// request is sent at the most, 0 meaning the peer's default.
-	Wire func(base http.RoundTripper, attempts int) Do
+	// Client: it is not a RoundTripper to be put into an http.Client, but has
+	// one inside, and types of its own for request and response.
+	Client bool
+	// Wrap puts it around base. What RoundTrip does is then one call, whether
+	// it is a RoundTripper or not.
+	Wrap func(base http.RoundTripper, o Options) http.RoundTripper
+	// Failure is its own error for a response of 400 or above, nil if it has
+	// none.
+	Failure func(*http.Response) error
 }
 
 func (p Peer) String() string { return p.Name }
 
+// Options are the settings that every peer has in some form. The zero value
+// leaves its defaults.
+type Options struct {
+	// Attempts is how often a request is sent at the most.
+	Attempts int
+	// Delay is how long it waits before each repeat if the server does not
+	// say; NoDelay for not at all. It also lifts what bounds the number of
+	// calls that wait.
+	Delay time.Duration
+	// Content is what the body of every request contains that is no file. An
+	// http.Request hides it in a reader; a client with types of its own gets
+	// it in the form that it takes best.
+	Content []byte
+}
+
+// NoDelay is a Delay of nothing.
+const NoDelay time.Duration = -1
+
+// delay returns the delay, and whether one is set.
+func (o Options) delay() (time.Duration, bool) { return max(o.Delay, 0), o.Delay != 0 }
+
+// attempts returns how often to send, for peers without a default of their own.
+func (o Options) attempts(ownWords int) int {
+	if o.Attempts == 0 {
+		return ownWords
+	}
+	return o.Attempts
+}
+
 // Do makes a call, as http.Client.Do does.
 type Do = func(*http.Request) (*http.Response, error)
+
+// Wire returns what makes a call over base, as an application does: through an
+// http.Client. attempts is as in Options.
+func (p Peer) Wire(base http.RoundTripper, attempts int) Do {
+	return p.Do(base, Options{Attempts: attempts})
+}
+
+// Do is Wire with all options.
+func (p Peer) Do(base http.RoundTripper, o Options) Do {
+	rt := p.Wrap(base, o)
+	if p.Client {
+		return rt.RoundTrip
+	}
+	return (&http.Client{Transport: rt}).Do
+}
+
+// Base is no peer but what all stand on: the base alone, and where it has to be
+// asked again, the shortest loop that does it.
+var Base = Peer{Name: "base", Wrap: byHand}
 
 const module = "github.com/iamhttp/iamhttp"
 
 // All lists the peers, ours first.
 var All = []Peer{
-	{"gate", module, true, gated},
-	{"iamhttp", module, true, transport},
-	{"loop-1s", "", false, loop(time.Second)},
-	{"loop-0s", "", false, loop(0)},
-	{"go-retryablehttp", "github.com/hashicorp/go-retryablehttp", true, hashicorp},
-	{"failsafe-go", "github.com/failsafe-go/failsafe-go", true, failsafe},
-	{"rehttp", "github.com/PuerkitoBio/rehttp", true, puerkito},
-	{"azcore", "github.com/Azure/azure-sdk-for-go/sdk/azcore", true, azure},
-	{"aws-standard", "github.com/aws/aws-sdk-go-v2", true, awsStandard},
-	{"aws-adaptive", "github.com/aws/aws-sdk-go-v2", true, awsAdaptive},
-	{"go-github-ratelimit", "github.com/gofri/go-github-ratelimit/v2", false, gofri},
+	{Name: "gate", Module: module, Capped: true, Wrap: gated},
+	{Name: "iamhttp", Module: module, Capped: true, Wrap: transport},
+	{Name: "loop-1s", Wrap: loop(time.Second)},
+	{Name: "loop-0s", Wrap: loop(0)},
+	{Name: "go-retryablehttp", Module: "github.com/hashicorp/go-retryablehttp", Capped: true, Wrap: hashicorp},
+	{Name: "go-retryablehttp-client", Module: "github.com/hashicorp/go-retryablehttp", Capped: true, Client: true, Wrap: hashicorpClient},
+	{Name: "failsafe-go", Module: "github.com/failsafe-go/failsafe-go", Capped: true, Wrap: failsafe},
+	{Name: "rehttp", Module: "github.com/PuerkitoBio/rehttp", Capped: true, Wrap: puerkito},
+	{Name: "httpretry", Module: "github.com/ybbus/httpretry", Capped: true, Wrap: ybbus},
+	{Name: "go-github-ratelimit", Module: "github.com/gofri/go-github-ratelimit/v2", Wrap: gofri},
+	{Name: "resty-v2", Module: "github.com/go-resty/resty/v2", Capped: true, Client: true, Wrap: resty2},
+	{Name: "resty-v3", Module: "resty.dev/v3", Capped: true, Client: true, Wrap: resty3},
+	{Name: "azcore", Module: "github.com/Azure/azure-sdk-for-go/sdk/azcore", Capped: true, Client: true, Wrap: azure, Failure: azureFailure},
+	{Name: "aws-standard", Module: "github.com/aws/aws-sdk-go-v2", Capped: true, Client: true, Wrap: awsStandard},
+	{Name: "aws-adaptive", Module: "github.com/aws/aws-sdk-go-v2", Capped: true, Client: true, Wrap: awsAdaptive},
 }
 
-func client(rt http.RoundTripper) Do { return (&http.Client{Transport: rt}).Do }
-
-func transport(base http.RoundTripper, attempts int) Do {
-	return client(&iamhttp.Transport{Base: base, MaxAttempts: attempts})
-}
-
-func gated(base http.RoundTripper, attempts int) Do {
-	return client(&iamhttp.Transport{Base: base, MaxAttempts: attempts, Gate: &iamhttp.AdaptiveGate{}})
-}
-
-// loop is what people write who have no library: again until it works.
-func loop(wait time.Duration) func(http.RoundTripper, int) Do {
-	return func(base http.RoundTripper, _ int) Do {
-		do := client(base)
-		return func(req *http.Request) (*http.Response, error) {
-			for {
-				resp, err := do(req)
-				if err != nil || resp.StatusCode != http.StatusTooManyRequests {
-					return resp, err
-				}
-				resp.Body.Close()
-				time.Sleep(wait)
-			}
+// Versions is a line that says what was measured.
+func Versions(measured ...Peer) string {
+	names := []string{runtime.Version()}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return names[0]
+	}
+	for _, m := range info.Deps {
+		switch {
+		case !slices.ContainsFunc(measured, func(p Peer) bool { return p.Module == m.Path }):
+		case m.Replace != nil:
+			names = append(names, m.Path+" as in this tree")
+		default:
+			names = append(names, m.Path+" "+m.Version)
 		}
 	}
+	return strings.Join(names, ", ") + "."
 }
 
-func hashicorp(base http.RoundTripper, attempts int) Do {
-	c := retryablehttp.NewClient()
-	c.HTTPClient.Transport = base
-	c.Logger = nil
-	if attempts != 0 {
-		c.RetryMax = attempts - 1
-	}
-	return c.StandardClient().Do
-}
+// roundTripper is a call as a RoundTripper.
+type roundTripper Do
 
-func failsafe(base http.RoundTripper, attempts int) Do {
-	policy := failsafehttp.NewRetryPolicyBuilder()
-	if attempts != 0 {
-		policy.WithMaxAttempts(attempts)
-	}
-	return client(failsafehttp.NewRoundTripper(base, policy.Build()))
-}
+func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
-// puerkito has no defaults; the numbers are those of its documentation.
-func puerkito(base http.RoundTripper, attempts int) Do {
-	if attempts == 0 {
-		attempts = 4
-	}
-	return client(rehttp.NewTransport(base,
-		rehttp.RetryAll(rehttp.RetryMaxRetries(attempts-1), rehttp.RetryStatuses(http.StatusTooManyRequests)),
-		rehttp.ExpJitterDelay(time.Second, 10*time.Second)))
-}
-
-func azure(base http.RoundTripper, attempts int) Do {
-	options := &policy.ClientOptions{Transport: &http.Client{Transport: base}}
-	if attempts != 0 {
-		options.Retry.MaxRetries = int32(attempts - 1)
-	}
-	pipeline := azruntime.NewPipeline("bench", "v0.0.0", azruntime.PipelineOptions{}, options)
-	return func(req *http.Request) (*http.Response, error) {
-		r, err := azruntime.NewRequest(req.Context(), req.Method, req.URL.String())
-		if err != nil {
-			return nil, err
+// content is what an application hands to a client with types of its own when it
+// has req's body to send: nil, something that can seek, or just a reader.
+func (o Options) content(req *http.Request) io.Reader {
+	switch b := req.Body.(type) {
+	case nil:
+		return nil
+	case io.ReadSeeker: // a file
+		return b
+	default:
+		if o.Content != nil {
+			return bytes.NewReader(o.Content)
 		}
-		return pipeline.Do(r)
+		return b
 	}
-}
-
-// gofri only waits where GitHub's words are in the body.
-func gofri(base http.RoundTripper, _ int) Do {
-	return client(github_ratelimit.New(githubBody{base}))
-}
-
-// githubBody makes the 429 of any server GitHub's.
-type githubBody struct{ base http.RoundTripper }
-
-func (g githubBody) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := g.base.RoundTrip(req)
-	if err == nil && resp.StatusCode == http.StatusTooManyRequests {
-		resp.Body.Close()
-		resp.Body = io.NopCloser(strings.NewReader(`{"message":"You have exceeded a secondary rate limit."}`))
-	}
-	return resp, err
 }

@@ -1,0 +1,21 @@
+//go:build !race
+
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Not with the race detector, which finds the races of others in this.
+func TestTheMatrixInTheREADMEIsWhatTheSuiteSays(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	require.NoError(t, err)
+	var b strings.Builder
+	judge(subjects(fleet(t, compared))).write(&b)
+	assert.True(t, strings.Contains(string(readme), b.String()), "go run ./compare -write writes it anew:%s", b.String())
+}

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/iamhttp/iamhttp/bench/internal/peers"
+)
+
+// A sample is one benchmark's result.
+type sample map[string]float64 // by unit
+
+// A series is what the rounds of one call brought.
+type series struct {
+	samples []sample
+	fault   error  // why there are none
+	remark  string // what is to be said of them
+}
+
+// values returns those of a unit, sorted.
+func (s *series) values(unit string) []float64 {
+	values := make([]float64, len(s.samples))
+	for i, s := range s.samples {
+		values[i] = s[unit]
+	}
+	slices.Sort(values)
+	return values
+}
+
+func (s *series) median(unit string) float64 {
+	v := s.values(unit)
+	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
+}
+
+func (s *series) bounds(unit string) (lowest, highest float64) {
+	v := s.values(unit)
+	return v[0], v[len(v)-1]
+}
+
+// results are all series, by network, scenario and peer.
+type results map[[3]string]*series
+
+func (r results) of(network string, s scenario, p peers.Peer) *series {
+	return r[[3]string{network, s.name, p.Name}]
+}
+
+// calls returns every scenario over every network for every peer, and what ends
+// the services behind them.
+func calls(fleet []peers.Peer, chosen []scenario) (all []*call, end func() error, err error) {
+	var ends []func() error
+	end = func() (err error) {
+		for _, f := range ends {
+			err = errors.Join(err, f())
+		}
+		return err
+	}
+	dir, err := os.MkdirTemp("", "compare")
+	if err != nil {
+		return nil, end, err
+	}
+	ends = append(ends, func() error { return os.RemoveAll(dir) })
+	upload := filepath.Join(dir, "upload")
+	largest := bytes.Repeat([]byte("0123456789abcdef"), 64*mib/16)
+	if err := os.WriteFile(upload, largest, 0o600); err != nil {
+		return nil, end, err
+	}
+	for _, network := range networks {
+		s, err := newService(network)
+		if err != nil {
+			return nil, end, err
+		}
+		ends = append(ends, s.close)
+		for _, sc := range chosen {
+			if slices.Contains(sc.over, network) {
+				for _, p := range fleet {
+					all = append(all, &call{scenario: sc, peer: p, service: s, upload: upload, content: largest[:sc.size]})
+				}
+			}
+		}
+	}
+	return all, end, nil
+}
+
+// measure runs all calls once in each round, so that what happens to the
+// machine meanwhile happens to all of them, and writes the lines that benchstat
+// reads.
+func measure(fleet []peers.Peer, chosen []scenario, rounds int, raw, progress io.Writer) (r results, err error) {
+	all, end, err := calls(fleet, chosen)
+	defer func() { err = errors.Join(err, end()) }()
+	if err != nil {
+		return nil, err
+	}
+	r = results{}
+	fmt.Fprintf(raw, "goos: %s\ngoarch: %s\npkg: github.com/iamhttp/iamhttp/bench/compare\n", runtime.GOOS, runtime.GOARCH)
+	for round := range rounds {
+		fmt.Fprintf(progress, "round %d of %d\n", round+1, rounds)
+		for _, c := range all {
+			key := [3]string{c.service.network, c.name, c.peer.Name}
+			s := r[key]
+			if s == nil {
+				s = &series{}
+				r[key] = s
+				if s.fault = c.prepare(); s.fault == nil && c.waiting == 0 {
+					s.fault = c.check()
+				}
+				s.fault = c.plain(s.fault)
+			}
+			if s.fault != nil {
+				continue
+			}
+			if err := flag.Set("test.benchtime", c.benchtime); err != nil {
+				return nil, err
+			}
+			runtime.GC()
+			b := testing.Benchmark(c.bench)
+			if s.fault = c.plain(c.fault); s.fault != nil {
+				continue
+			}
+			s.remark = c.remark
+			fmt.Fprintf(raw, "BenchmarkPeers/%s-%d\t%s\t%s\n", c.benchmark(), runtime.GOMAXPROCS(0), b, b.MemString())
+			one := sample{
+				"ns/op":     float64(b.T.Nanoseconds()) / float64(b.N),
+				"B/op":      float64(b.AllocedBytesPerOp()),
+				"allocs/op": float64(b.AllocsPerOp()),
+			}
+			for unit, v := range b.Extra {
+				one[unit] = v
+			}
+			s.samples = append(s.samples, one)
+		}
+	}
+	return r, nil
+}
+
+// plain is an error without what differs from run to run.
+func (c *call) plain(err error) error {
+	if err == nil {
+		return nil
+	}
+	s := strings.ReplaceAll(err.Error(), c.upload, "the file")
+	s = strings.ReplaceAll(s, c.service.url, "the service")
+	s = regexp.MustCompile(`127\.0\.0\.1:\d+`).ReplaceAllString(s, "loopback")
+	return errors.New(s)
+}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/iamhttp/iamhttp/bench/internal/peers"
+	"github.com/iamhttp/iamhttp/bench/internal/svg"
+)
+
+// Sizes in pixels.
+const (
+	plotColumns = 2
+	labelW      = 150
+	barW        = 200
+	valueW      = 90
+	rowH        = 17
+	gap         = 34
+)
+
+// draw makes a picture of what needs no network: a panel for each figure, a bar
+// for each peer.
+func (r *report) draw() []byte {
+	var panels []column
+	for _, s := range r.scenarios {
+		if !slices.Contains(s.over, "memory") {
+			continue
+		}
+		c := column{"memory", s, "ns/op", s.title + ", time", nil}
+		switch {
+		case s.waiting > 0:
+			c.unit, c.head = "heap-B/call", "a call that waits, heap"
+		case s.size >= mib && !s.file:
+			c.unit, c.head = "B/op", s.title+", memory allocated"
+		case s.size >= mib:
+			continue
+		}
+		panels = append(panels, c)
+	}
+	rows := (len(panels) + plotColumns - 1) / plotColumns
+	panelW, panelH := labelW+barW+valueW+gap, (len(r.fleet)+1)*rowH+gap
+	var b bytes.Buffer
+	svg.Begin(&b, plotColumns*panelW+gap/2, rows*panelH+60, "What a call costs")
+	fmt.Fprintf(&b, `<text class="title" x="%d" y="24">What a call costs, without a network</text>`+"\n", gap/2)
+	fmt.Fprintf(&b, `<text class="quiet" x="%d" y="42">Less is better; each bar twice as much as one that is an eighth of the panel shorter.</text>`+"\n", gap/2)
+	for i, c := range panels {
+		r.panel(&b, c, gap/2+i%plotColumns*panelW, 60+i/plotColumns*panelH)
+	}
+	b.WriteString("</svg>\n")
+	return b.Bytes()
+}
+
+// panel draws the bars of one figure. They double within an eighth of the
+// width, from the longest down.
+func (r *report) panel(b *bytes.Buffer, c column, left, top int) {
+	fmt.Fprintf(b, `<text class="name" x="%d" y="%d">%s</text>`+"\n", left, top+12, svg.Escape(c.head))
+	most := 0.0
+	for _, p := range r.fleet {
+		if s := r.results.of(c.network, c.scenario, p); s != nil && s.fault == nil {
+			most = max(most, s.median(c.unit))
+		}
+	}
+	for i, p := range r.fleet {
+		y := top + (i+1)*rowH
+		class, text, width := "other", "fails", 0.0
+		switch p.Name {
+		case ours:
+			class = "ours"
+		case peers.Base.Name:
+			class = "floor"
+		}
+		if s := r.results.of(c.network, c.scenario, p); s != nil && s.fault == nil {
+			v := s.median(c.unit)
+			text, width = value(c.unit, v), barW*max(0.01, 1+math.Log2(max(v, 1)/most)/8)
+		}
+		fmt.Fprintf(b, `<text class="quiet" text-anchor="end" x="%d" y="%d">%s</text><rect class="%s" x="%d" y="%d" width="%.1f" height="%d"/><text class="quiet" x="%.1f" y="%d">%s</text>`+"\n",
+			left+labelW-6, y+12, svg.Escape(p.Name), class, left+labelW, y+3, width, rowH-5, float64(left+labelW)+width+5, y+12, text)
+	}
+}

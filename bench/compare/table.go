@@ -1,0 +1,258 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/iamhttp/iamhttp/bench/internal/peers"
+)
+
+// A column is one figure of a scenario over a network.
+type column struct {
+	network string
+	scenario
+	unit   string
+	head   string
+	format func(v float64) string
+}
+
+// A report is what was measured, to be written in several forms.
+type report struct {
+	fleet     []peers.Peer
+	scenarios []scenario
+	results   results
+	matrix    matrix
+}
+
+const ours = "iamhttp"
+
+func (r *report) writeTo(w io.Writer) {
+	fmt.Fprintf(w, "\n%s\n", peers.Versions(r.fleet...))
+	timed := func(s scenario) bool { return s.waiting == 0 && s.size < mib }
+	for _, network := range networks {
+		fmt.Fprintf(w, "\n**%s**\n", map[string]string{
+			"memory": "No network: the base answers from memory. Time of a call, and its allocations.",
+			"http1":  "HTTP/1.1 over loopback, through an http.Client. Time of a call, and allocations beyond those of the base, the server in the same process included.",
+			"http2":  "HTTP/2 over loopback, likewise.",
+		}[network])
+		var columns []column
+		for _, s := range r.scenarios {
+			if timed(s) && slices.Contains(s.over, network) {
+				columns = append(columns, column{network, s, "ns/op", s.title, nil})
+			}
+		}
+		r.table(w, columns, func(c column, s *series) string {
+			ns := s.median("ns/op")
+			allocs := s.median("allocs/op")
+			if network == "memory" {
+				return fmt.Sprintf("%s (%.0f)", span(ns), allocs)
+			}
+			if base := r.results.of(network, c.scenario, peers.Base); base != nil && base.fault == nil {
+				floor := base.median("allocs/op")
+				return fmt.Sprintf("%s (%+.0f)", span(ns), allocs-floor)
+			}
+			return span(ns)
+		})
+	}
+	var uploads, waits []column
+	for _, s := range r.scenarios {
+		for _, network := range s.over {
+			if s.size >= mib {
+				uploads = append(uploads, column{network, s, "B/op", s.title + ", " + network, nil})
+			}
+		}
+		if s.waiting > 0 {
+			waits = append(waits,
+				column{"memory", s, "heap-B/call", "heap per call", size},
+				column{"memory", s, "stack-B/call", "stack per call", size},
+				column{"memory", s, "cancel-ms", "all back after", func(v float64) string { return fmt.Sprintf("%.0f ms", v) }})
+		}
+	}
+	fmt.Fprint(w, "\n**Uploads of 64 MiB. Memory allocated for one, and its time.**\n")
+	r.table(w, uploads, func(_ column, s *series) string {
+		ns := s.median("ns/op")
+		b := s.median("B/op")
+		return fmt.Sprintf("%.1f MiB, %s", b/mib, span(ns))
+	})
+	fmt.Fprint(w, "\n**10,000 calls told to wait, and canceled then. What each costs while it waits, its goroutine's smallest stack left out.**\n")
+	r.table(w, waits, func(c column, s *series) string {
+		v := s.median(c.unit)
+		return c.format(v)
+	})
+	fmt.Fprintf(w, "\n**The traps of [roundtriptest](../roundtriptest), with the defaults of each.** `·`: asks nothing of it; `–`: could not be tried, as it does not repeat that 429.\n")
+	r.matrix.write(w)
+	r.writeAhead(w)
+}
+
+// table writes a table with a row for each peer, and below it why cells are
+// empty.
+func (r *report) table(w io.Writer, columns []column, cell func(column, *series) string) {
+	fmt.Fprint(w, "\n| |")
+	for _, c := range columns {
+		fmt.Fprintf(w, " %s |", c.head)
+	}
+	fmt.Fprint(w, "\n|---|", strings.Repeat("--:|", len(columns)), "\n")
+	var notes []string
+	for _, p := range r.fleet {
+		fmt.Fprintf(w, "| %s |", p)
+		for _, c := range columns {
+			s := r.results.of(c.network, c.scenario, p)
+			text, why := "", ""
+			switch {
+			case s == nil:
+			case s.fault != nil:
+				text, why = "fails", s.fault.Error()
+			default:
+				text, why = cell(c, s), s.remark
+			}
+			if why != "" {
+				why = fmt.Sprintf("%s: %s.", p, strings.Join(strings.Fields(why), " "))
+				i := slices.Index(notes, why)
+				if i < 0 {
+					i = len(notes)
+					notes = append(notes, why)
+				}
+				text += fmt.Sprintf(" [%d]", i+1)
+			}
+			fmt.Fprintf(w, " %s |", text)
+		}
+		fmt.Fprintln(w)
+	}
+	for i, n := range notes {
+		if i == 0 {
+			fmt.Fprintln(w)
+		}
+		fmt.Fprintf(w, "[%d] %s\\\n", i+1, n)
+	}
+}
+
+// lessens are the figures of which less is better.
+func (r *report) lessens() []column {
+	var all []column
+	for _, s := range r.scenarios {
+		for _, network := range s.over {
+			units := []string{"ns/op", "B/op", "allocs/op"}
+			if s.waiting > 0 {
+				units = []string{"heap-B/call", "stack-B/call", "cancel-ms"}
+			}
+			for _, unit := range units {
+				all = append(all, column{network: network, scenario: s, unit: unit})
+			}
+		}
+	}
+	return all
+}
+
+// writeAhead says where a peer is better than ours, beyond what differs from
+// round to round.
+func (r *report) writeAhead(w io.Writer) {
+	fmt.Fprint(w, "\n**Where a peer is ahead of iamhttp**: by 3 % at least, and in its worst round still better than iamhttp in its best.\n\n")
+	nowhere := true
+	for _, c := range r.lessens() {
+		own := r.results.of(c.network, c.scenario, peers.Peer{Name: ours})
+		if own == nil || own.fault != nil {
+			continue
+		}
+		var ahead []string
+		m := own.median(c.unit)
+		best, _ := own.bounds(c.unit)
+		for _, p := range r.fleet {
+			s := r.results.of(c.network, c.scenario, p)
+			if p.Name == ours || p.Name == peers.Base.Name || s == nil || s.fault != nil {
+				continue
+			}
+			if _, worst := s.bounds(c.unit); worst < best && s.median(c.unit) < 0.97*m {
+				ahead = append(ahead, fmt.Sprintf("%s %s", p, value(c.unit, s.median(c.unit))))
+			}
+		}
+		if len(ahead) > 0 {
+			fmt.Fprintf(w, "- %s, %s, %s: %s; iamhttp %s.\n", c.network, c.title, c.unit, strings.Join(ahead, ", "), value(c.unit, m))
+			nowhere = false
+		}
+	}
+	if nowhere {
+		fmt.Fprintln(w, "Nowhere.")
+	}
+}
+
+// writeSummary is a table for those in a hurry.
+func (r *report) writeSummary(w io.Writer) {
+	find := func(name string) scenario {
+		return r.scenarios[slices.IndexFunc(r.scenarios, func(s scenario) bool { return s.name == name })]
+	}
+	columns := []column{
+		{"memory", find("1-get"), "ns/op", "GET", nil},
+		{"memory", find("3-error"), "ns/op", "404 to a typed error", nil},
+		{"memory", find("4-get"), "ns/op", "GET: 429, 429, 200", nil},
+		{"memory", find("5-upload"), "B/op", "upload of 64 MiB", nil},
+		{"memory", find("7-waiting"), "heap-B/call", "a call that waits", nil},
+	}
+	fmt.Fprint(w, "| | GET | 404 to a typed error | GET: 429, 429, 200 | memory for an upload of 64 MiB | heap of a call that waits | contract broken |\n|---|--:|--:|--:|--:|--:|--:|\n")
+	for _, p := range r.fleet {
+		fmt.Fprintf(w, "| %s |", p)
+		for _, c := range columns {
+			s := r.results.of(c.network, c.scenario, p)
+			switch {
+			case s == nil || s.fault != nil:
+				fmt.Fprint(w, " fails |")
+			case c.unit == "ns/op":
+				v := s.median("ns/op")
+				n := s.median("allocs/op")
+				fmt.Fprintf(w, " %s (%.0f) |", span(v), n)
+			default:
+				v := s.median(c.unit)
+				fmt.Fprintf(w, " %s |", value(c.unit, v))
+			}
+		}
+		if n, of := r.matrix.faults(p.Name); of > 0 {
+			fmt.Fprintf(w, " %d of %d |\n", n, of)
+		} else {
+			fmt.Fprintln(w, " |")
+		}
+	}
+}
+
+// value is a figure with its unit.
+func value(unit string, v float64) string {
+	switch unit {
+	case "ns/op":
+		return span(v)
+	case "allocs/op":
+		return fmt.Sprintf("%.0f allocations", v)
+	case "cancel-ms":
+		return fmt.Sprintf("%.0f ms", v)
+	}
+	return size(v)
+}
+
+func size(v float64) string {
+	switch {
+	case v < 10*kib:
+		return fmt.Sprintf("%.0f B", max(v, 0))
+	case v < 0.1*mib:
+		return fmt.Sprintf("%.0f KiB", v/kib)
+	}
+	return fmt.Sprintf("%.1f MiB", v/mib)
+}
+
+// span is a time in the unit and with the digits that one reads.
+func span(ns float64) string {
+	d := time.Duration(ns)
+	for _, u := range []struct {
+		unit time.Duration
+		name string
+	}{{time.Second, "s"}, {time.Millisecond, "ms"}, {time.Microsecond, "µs"}} {
+		if d >= u.unit {
+			v := ns / float64(u.unit)
+			digits := 1
+			if v >= 10 {
+				digits = 0
+			}
+			return fmt.Sprintf("%.*f %s", digits, v, u.name)
+		}
+	}
+	return fmt.Sprintf("%.0f ns", ns)
+}

@@ -1,0 +1,132 @@
+package peers
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	azruntime "github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+	resty "github.com/go-resty/resty/v2"
+	"github.com/hashicorp/go-retryablehttp"
+	restyv3 "resty.dev/v3"
+)
+
+func hashicorpClient(base http.RoundTripper, o Options) http.RoundTripper {
+	c := hashicorps(base, o)
+	return roundTripper(func(req *http.Request) (*http.Response, error) {
+		var body any
+		if r := o.content(req); r != nil {
+			body = r
+		}
+		r, err := retryablehttp.NewRequestWithContext(req.Context(), req.Method, req.URL.String(), body)
+		if err != nil {
+			return nil, err
+		}
+		r.Header, r.ContentLength = req.Header, req.ContentLength // which it does not know of a file
+		return c.Do(r)
+	})
+}
+
+// Neither version of resty repeats by default; four sends are those of its
+// documentation.
+const restyAttempts = 4
+
+// quiet is a log that nobody reads.
+type quiet struct{}
+
+func (quiet) Errorf(string, ...any) {}
+func (quiet) Warnf(string, ...any)  {}
+func (quiet) Debugf(string, ...any) {}
+
+func resty2(base http.RoundTripper, o Options) http.RoundTripper {
+	c := resty.New().SetTransport(base).SetDoNotParseResponse(true).SetLogger(quiet{}).
+		SetRetryCount(o.attempts(restyAttempts) - 1).
+		AddRetryCondition(func(r *resty.Response, err error) bool {
+			return err == nil && r.StatusCode() == http.StatusTooManyRequests
+		})
+	if d, ok := o.delay(); ok {
+		c.SetRetryWaitTime(d).SetRetryMaxWaitTime(d)
+	}
+	return roundTripper(func(req *http.Request) (*http.Response, error) {
+		r := c.R().SetContext(req.Context())
+		r.Header = req.Header.Clone() // it adds to them
+		switch body := o.content(req).(type) {
+		case nil:
+		case *bytes.Reader:
+			r.SetBody(o.Content) // a reader it would send once, and then an empty body
+		default:
+			r.SetBody(body)
+		}
+		resp, err := r.Execute(req.Method, req.URL.String())
+		if err != nil {
+			return nil, err
+		}
+		return resp.RawResponse, nil
+	})
+}
+
+func resty3(base http.RoundTripper, o Options) http.RoundTripper {
+	c := restyv3.New().SetTransport(base).SetResponseDoNotParse(true).SetLogger(quiet{}).
+		SetRetryCount(o.attempts(restyAttempts) - 1).SetRetryAllowNonIdempotent(true).
+		AddRetryConditions(restyv3.RetryConditionStatusTooManyRequests)
+	if d, ok := o.delay(); ok {
+		c.SetRetryWaitTime(d).SetRetryMaxWaitTime(d)
+	}
+	return roundTripper(func(req *http.Request) (*http.Response, error) {
+		r := c.R().SetContext(req.Context())
+		r.Header = req.Header.Clone() // it adds to them
+		if body := o.content(req); body != nil {
+			r.SetBody(body)
+		}
+		resp, err := r.Execute(req.Method, req.URL.String())
+		if err != nil {
+			return nil, err
+		}
+		return resp.RawResponse, nil
+	})
+}
+
+func azure(base http.RoundTripper, o Options) http.RoundTripper {
+	options := &policy.ClientOptions{Transport: &http.Client{Transport: base}}
+	if o.Attempts != 0 {
+		options.Retry.MaxRetries = int32(o.Attempts - 1)
+	}
+	if d, ok := o.delay(); ok {
+		// Nothing, which is written as a negative number, would be two minutes.
+		options.Retry.RetryDelay, options.Retry.MaxRetryDelay = max(d, 1), max(d, 1)
+	}
+	pipeline := azruntime.NewPipeline("bench", "v0.0.0", azruntime.PipelineOptions{}, options)
+	return roundTripper(func(req *http.Request) (*http.Response, error) {
+		r, err := azruntime.NewRequest(req.Context(), req.Method, req.URL.String())
+		if err != nil {
+			return nil, err
+		}
+		for name, values := range req.Header {
+			r.Raw().Header[name] = values
+		}
+		switch body := o.content(req).(type) {
+		case nil:
+		case io.ReadSeekCloser:
+			err = r.SetBody(body, "application/octet-stream")
+		case io.ReadSeeker:
+			err = r.SetBody(readSeekCloser{body}, "application/octet-stream")
+		default:
+			err = errors.New("azcore only takes bodies that can seek")
+		}
+		if err != nil {
+			return nil, err
+		}
+		return pipeline.Do(r)
+	})
+}
+
+type readSeekCloser struct{ io.ReadSeeker }
+
+func (readSeekCloser) Close() error { return nil }
+
+func azureFailure(resp *http.Response) error {
+	defer resp.Body.Close()
+	return azruntime.NewResponseError(resp)
+}

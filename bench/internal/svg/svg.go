@@ -1,0 +1,49 @@
+// Package svg has what the pictures of the programs here share.
+package svg
+
+import (
+	"encoding/xml"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// style keeps to colours that differ in lightness too, and works on a light
+// page and on a dark one.
+const style = `
+text { font: 12px system-ui, sans-serif; fill: #1f2328 }
+.title { font-size: 15px; font-weight: 600 }
+.name { font-weight: 600 }
+.quiet { fill: #59636e; font-size: 11px }
+.accepted { fill: #0969da }
+.refused { fill: #f0883e }
+.grid { stroke: #d1d9e0; stroke-width: 1 }
+.limit { stroke: #1f2328; stroke-width: 1; stroke-dasharray: 4 3 }
+.floor { fill: #818b98 }
+.ours { fill: #0969da }
+.other { fill: #f0883e }
+@media (prefers-color-scheme: dark) {
+ text { fill: #f0f6fc }
+ .quiet { fill: #9198a1 }
+ .accepted { fill: #4493f8 }
+ .refused { fill: #db6d28 }
+ .grid { stroke: #3d444d }
+ .limit { stroke: #f0f6fc }
+ .floor { fill: #656c76 }
+ .ours { fill: #4493f8 }
+ .other { fill: #db6d28 }
+}
+`
+
+// Begin writes the start of a picture, in pixels.
+func Begin(w io.Writer, width, height int, title string) {
+	fmt.Fprintf(w, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" role="img">`+"\n", width, height, width, height)
+	fmt.Fprintf(w, "<title>%s</title>\n<style>%s</style>\n", Escape(title), style)
+}
+
+// Escape makes text of s.
+func Escape(s string) string {
+	var b strings.Builder
+	xml.EscapeText(&b, []byte(s)) // a Builder does not fail
+	return b.String()
+}
