@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -90,7 +91,7 @@ func (c *call) benchmark() string {
 func (c *call) prepare() error {
 	c.service.script = c.script
 	c.service.begin()
-	o := peers.Options{Delay: peers.NoDelay}
+	o := peers.Options{Delay: peers.NoDelay, Content: c.content}
 	if c.waiting > 0 {
 		o.Delay = time.Minute // for those who do not listen to the service
 	}
@@ -117,7 +118,7 @@ func (c *call) body() (io.ReadCloser, error) {
 	if c.file {
 		return os.Open(c.upload)
 	}
-	return peers.NewBody(c.content), nil
+	return io.NopCloser(bytes.NewReader(c.content)), nil
 }
 
 // make makes the call once. buf is to read the answer with.

@@ -16,11 +16,11 @@ import (
 )
 
 func awsStandard(base http.RoundTripper, o Options) http.RoundTripper {
-	return smithyClient(base, retry.NewStandard(awsOptions(o)))
+	return smithyClient(base, o, retry.NewStandard(awsOptions(o)))
 }
 
 func awsAdaptive(base http.RoundTripper, o Options) http.RoundTripper {
-	return smithyClient(base, ticking{retry.NewAdaptiveMode(func(a *retry.AdaptiveModeOptions) {
+	return smithyClient(base, o, ticking{retry.NewAdaptiveMode(func(a *retry.AdaptiveModeOptions) {
 		a.StandardOptions = append(a.StandardOptions, awsOptions(o))
 	})})
 }
@@ -55,14 +55,14 @@ func (t tick) Done() <-chan struct{} {
 
 // smithyClient is as much of a generated client as the retryer needs: the loop
 // of attempts, and below it a deserializer that makes an error of a 429.
-func smithyClient(base http.RoundTripper, retryer aws.Retryer) http.RoundTripper {
+func smithyClient(base http.RoundTripper, o Options, retryer aws.Retryer) http.RoundTripper {
 	transport := smithyhttp.NewClientHandlerWithOptions(&http.Client{Transport: base})
 	return roundTripper(func(req *http.Request) (*http.Response, error) {
 		s := middleware.NewStack("bench", smithyhttp.NewStackRequest)
 		fill := func(ctx context.Context, in middleware.BuildInput, next middleware.BuildHandler) (middleware.BuildOutput, middleware.Metadata, error) {
 			r := in.Request.(*smithyhttp.Request)
 			r.Method, r.URL, r.Header, r.ContentLength = req.Method, req.URL, req.Header.Clone(), req.ContentLength
-			if body := content(req); body != nil {
+			if body := o.content(req); body != nil {
 				var err error
 				if r, err = r.SetStream(body); err != nil {
 					return middleware.BuildOutput{}, middleware.Metadata{}, err

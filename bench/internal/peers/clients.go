@@ -1,6 +1,7 @@
 package peers
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net/http"
@@ -16,7 +17,7 @@ func hashicorpClient(base http.RoundTripper, o Options) http.RoundTripper {
 	c := hashicorps(base, o)
 	return roundTripper(func(req *http.Request) (*http.Response, error) {
 		var body any
-		if r := content(req); r != nil {
+		if r := o.content(req); r != nil {
 			body = r
 		}
 		r, err := retryablehttp.NewRequestWithContext(req.Context(), req.Method, req.URL.String(), body)
@@ -51,9 +52,11 @@ func resty2(base http.RoundTripper, o Options) http.RoundTripper {
 	return roundTripper(func(req *http.Request) (*http.Response, error) {
 		r := c.R().SetContext(req.Context())
 		r.Header = req.Header.Clone() // it adds to them
-		if b, ok := req.Body.(*Body); ok {
-			r.SetBody(b.Bytes) // a reader it would send once, and then an empty body
-		} else if body := content(req); body != nil {
+		switch body := o.content(req).(type) {
+		case nil:
+		case *bytes.Reader:
+			r.SetBody(o.Content) // a reader it would send once, and then an empty body
+		default:
 			r.SetBody(body)
 		}
 		resp, err := r.Execute(req.Method, req.URL.String())
@@ -74,7 +77,7 @@ func resty3(base http.RoundTripper, o Options) http.RoundTripper {
 	return roundTripper(func(req *http.Request) (*http.Response, error) {
 		r := c.R().SetContext(req.Context())
 		r.Header = req.Header.Clone() // it adds to them
-		if body := content(req); body != nil {
+		if body := o.content(req); body != nil {
 			r.SetBody(body)
 		}
 		resp, err := r.Execute(req.Method, req.URL.String())
@@ -103,7 +106,7 @@ func azure(base http.RoundTripper, o Options) http.RoundTripper {
 		for name, values := range req.Header {
 			r.Raw().Header[name] = values
 		}
-		switch body := content(req).(type) {
+		switch body := o.content(req).(type) {
 		case nil:
 		case io.ReadSeekCloser:
 			err = r.SetBody(body, "application/octet-stream")

@@ -42,6 +42,10 @@ type Options struct {
 	// say; NoDelay for not at all. It also lifts what bounds the number of
 	// calls that wait.
 	Delay time.Duration
+	// Content is what the body of every request contains that is no file. An
+	// http.Request hides it in a reader; a client with types of its own gets
+	// it in the form that it takes best.
+	Content []byte
 }
 
 // NoDelay is a Delay of nothing.
@@ -125,29 +129,18 @@ type roundTripper Do
 
 func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
-// A Body is the content of a request that can be read again. Like what
-// http.NewRequest makes of a bytes.Reader, and unlike a file, it hides that
-// from who only sees the request. A client with types of its own gets the form
-// of the content that it takes best.
-type Body struct {
-	Bytes  []byte
-	reader *bytes.Reader
-}
-
-func NewBody(b []byte) *Body { return &Body{b, bytes.NewReader(b)} }
-
-func (b *Body) Read(p []byte) (int, error) { return b.reader.Read(p) }
-func (b *Body) Close() error               { return nil }
-
-// content is what an application that has req's body to send hands to a client
-// with types of its own: nil, something that can seek, or just a reader.
-func content(req *http.Request) io.Reader {
+// content is what an application hands to a client with types of its own when it
+// has req's body to send: nil, something that can seek, or just a reader.
+func (o Options) content(req *http.Request) io.Reader {
 	switch b := req.Body.(type) {
 	case nil:
 		return nil
-	case *Body:
-		return b.reader
+	case io.ReadSeeker: // a file
+		return b
 	default:
+		if o.Content != nil {
+			return bytes.NewReader(o.Content)
+		}
 		return b
 	}
 }
