@@ -140,6 +140,7 @@ func TestACodeIsAnError(t *testing.T) {
 func TestEveryRepeatRuleHasItsOwnWords(t *testing.T) {
 	seen := map[string]bool{}
 	for r := iamhttp.RepeatUnstated; r <= iamhttp.RepeatIfTemporary; r++ {
+		assert.NotEmpty(t, r.String())
 		assert.NotContains(t, r.String(), "Repeat(")
 		assert.False(t, seen[r.String()])
 		seen[r.String()] = true
