@@ -119,7 +119,11 @@ func TestAnUndocumentedCodeIsDescribedByItsClass(t *testing.T) {
 		assert.False(t, s.Documented)
 		assert.Equal(t, iamhttp.Classify(like).Description, s.Description, code)
 	}
-	assert.NotEqual(t, iamhttp.Classify(499).Description, iamhttp.Classify(599).Description)
+	classes := map[string]bool{}
+	for code := 199; code < 600; code += 100 {
+		classes[iamhttp.Classify(code).Description] = true
+	}
+	assert.Len(t, classes, 5)
 }
 
 func TestACodeIsAnError(t *testing.T) {
