@@ -55,6 +55,7 @@ func TestAMessageWithoutAWholeCharacterIsCutToNothing(t *testing.T) {
 func TestEveryStopReasonHasItsOwnWords(t *testing.T) {
 	seen := map[string]iamhttp.StopReason{}
 	for s := iamhttp.StopUnset; s <= iamhttp.StopGate; s++ {
+		assert.NotEmpty(t, s.String())
 		assert.NotContains(t, s.String(), "StopReason(")
 		assert.NotContains(t, seen, s.String())
 		seen[s.String()] = s

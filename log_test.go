@@ -55,6 +55,14 @@ func TestEachFailureIsLoggedAtTheLevelItDeserves(t *testing.T) {
 	assert.Equal(t, "level=ERROR msg=\"IAM request failed\" err.code=999 err.stop=\"not repeatable\"\n", logged.String())
 }
 
+func TestAnErrorOfTheRequestIsAWarning(t *testing.T) {
+	for code, want := range map[iamhttp.Code]string{400: "WARN", 499: "WARN", 500: "ERROR", 99: "ERROR"} {
+		var logged bytes.Buffer
+		iamhttp.LogFailures(logger(&logged, slog.LevelInfo))(t.Context(), &iamhttp.StatusError{Code: code, Stop: iamhttp.StopNotRepeatable}, 0)
+		assert.Contains(t, logged.String(), "level="+want, code)
+	}
+}
+
 // contextHandler adds what the context holds, as tracing does.
 type contextHandler struct{ slog.Handler }
 

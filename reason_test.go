@@ -104,6 +104,7 @@ func TestAReasonDoesNotChangeWhatIsRepeated(t *testing.T) {
 func TestEveryReasonHasItsOwnWords(t *testing.T) {
 	seen := map[string]bool{}
 	for r := iamhttp.ReasonUnknown; r <= iamhttp.ReasonRegionFailover; r++ {
+		assert.NotEmpty(t, r.Error())
 		assert.NotContains(t, r.Error(), "Reason(")
 		assert.False(t, seen[r.Error()])
 		seen[r.Error()] = true

@@ -44,7 +44,7 @@ func (r *report) draw() []byte {
 	var b bytes.Buffer
 	svg.Begin(&b, plotColumns*panelW+gap/2, rows*panelH+60, "What a call costs")
 	fmt.Fprintf(&b, `<text class="title" x="%d" y="24">What a call costs, without a network</text>`+"\n", gap/2)
-	fmt.Fprintf(&b, `<text class="quiet" x="%d" y="42">Less is better; each bar twice as much as one that is an eighth of the panel shorter.</text>`+"\n", gap/2)
+	fmt.Fprintf(&b, `<text class="quiet" x="%d" y="42">Less is better. A bar that is shorter by an eighth of the longest is half as much.</text>`+"\n", gap/2)
 	for i, c := range panels {
 		r.panel(&b, c, gap/2+i%plotColumns*panelW, 60+i/plotColumns*panelH)
 	}
