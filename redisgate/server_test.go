@@ -127,6 +127,14 @@ func (b *logbook) count(text string) (n int) {
 	return n
 }
 
+// inTheFleet asserts that it was told of each loss of the server, once, that it
+// is over. On a machine that has no time for the test a server that is well may
+// seem lost for a moment.
+func (b *logbook) inTheFleet(t *testing.T) {
+	t.Helper()
+	require.Eventually(t, func() bool { return b.count(lostText) == b.count(backText) }, 3*soon, 5*time.Millisecond)
+}
+
 const lostText, backText = "lost the fleet", "back in the fleet"
 
 // newGate makes the gate of one more process, whose connections go to addr.
