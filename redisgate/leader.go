@@ -90,8 +90,9 @@ func (g *Gate) claim(name, key string, known state) {
 			g.lead(name, started, s)
 		}
 		g.noticed(name, s)
-		g.visit(key, func(now time.Duration, p fleet.Pacer, _ func() fleet.History) fleet.Pacer {
+		g.visit(key, func(now time.Duration, p fleet.Pacer, backlog int, _ func() fleet.History) fleet.Pacer {
 			if l, ok := p.(*link); ok {
+				l.waiting = backlog
 				l.follow(now, s.Leader)
 			}
 			return p
