@@ -100,11 +100,11 @@ func (g *Gate) claim(name, key string, known state) {
 	}()
 }
 
-// lead begins to lead, unless this process does already.
+// lead begins to lead, unless this process does already, or was closed.
 func (g *Gate) lead(name string, started time.Duration, s state) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.leaders[name] != nil || g.ctx.Err() != nil {
+	if g.leaders == nil || g.leaders[name] != nil {
 		return
 	}
 	now := g.now()
