@@ -392,7 +392,7 @@ type event struct {
 }
 
 func (o *opening) add(now time.Duration, from string, h *history) {
-	if o.histories[from] != nil {
+	if o.histories[from] != nil || len(h.Marks) == 0 {
 		return
 	}
 	for i := range h.Marks {
