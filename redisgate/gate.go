@@ -129,6 +129,9 @@ const (
 // account is throttled knows it before its first request. The client stays the
 // caller's, and is to be closed after the gate.
 func New(client redis.UniversalClient, o Options) *Gate {
+	if client == nil { // else a goroutine would panic, which nobody could catch
+		panic("redisgate: New without a client")
+	}
 	g := &Gate{
 		local:   o.Local,
 		client:  client,

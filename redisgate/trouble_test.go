@@ -224,3 +224,7 @@ func TestNoTimeOfDayCrossesTheNetwork(t *testing.T) {
 	}
 	assert.Greater(t, seen, 100)
 }
+
+func TestAGateWithoutAClientIsToldToWhoMakesIt(t *testing.T) {
+	assert.PanicsWithValue(t, "redisgate: New without a client", func() { New(nil, Options{}) })
+}
