@@ -29,7 +29,7 @@ func (g *AdaptiveGate) visit(key string, v fleet.Visitor) bool {
 	if a.pacer != nil {
 		paused = max(paused, a.pacer.Paused())
 	}
-	p := v(a.now(), a.pacer, a.history)
+	p := v(a.now(), a.pacer, a.waiting(), a.history)
 	if p == nil {
 		return true
 	}

@@ -72,7 +72,7 @@ func TestWhatTheFleetSaysDecidesOverAnOpenAccount(t *testing.T) {
 		g.Observe("k", ticket, false, 0)
 
 		p := closed()
-		require.True(t, visit("k", func(now time.Duration, old fleet.Pacer, history func() fleet.History) fleet.Pacer {
+		require.True(t, visit("k", func(now time.Duration, old fleet.Pacer, _ int, history func() fleet.History) fleet.Pacer {
 			assert.Nil(t, old)
 			assert.Equal(t, int64(1), history().Marks[len(history().Marks)-1].Accepted)
 			return p
@@ -88,7 +88,7 @@ func TestWhatTheFleetSaysDecidesOverAnOpenAccount(t *testing.T) {
 		synctest.Wait()
 		assert.Zero(t, left)
 		for n := range 3 {
-			visit("k", func(time.Duration, fleet.Pacer, func() fleet.History) fleet.Pacer {
+			visit("k", func(time.Duration, fleet.Pacer, int, func() fleet.History) fleet.Pacer {
 				p.turns = 1
 				return p
 			})
@@ -111,7 +111,7 @@ func TestAPauseOfTheFleetTurnsThoseAwayWhoCannotOutlastIt(t *testing.T) {
 			refused <- err
 		}()
 		synctest.Wait()
-		visit("k", func(now time.Duration, _ fleet.Pacer, _ func() fleet.History) fleet.Pacer {
+		visit("k", func(now time.Duration, _ fleet.Pacer, _ int, _ func() fleet.History) fleet.Pacer {
 			p.pause = now + time.Minute
 			return p
 		})

@@ -289,6 +289,40 @@ func TestALeaderWithoutRequestsResignsAndTheNextOneLeads(t *testing.T) {
 	}
 }
 
+// Whoever gives up says so to nobody: a turn for it would never be used, and
+// asked for again and again.
+func TestALeaderResignsThoughRequestsWereGivenUp(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	gates, _ := newGates(t, s.addr(), 2)
+	throttle(t, gates[0], "k", 100*time.Millisecond)
+	leaderOf(t, gates, "k")
+	require.Eventually(t, pauses(gates[1], "k"), soon, time.Millisecond)
+	ctx, cancel := context.WithCancel(context.Background())
+	const callers = 20
+	left := make(chan iamhttp.Ticket, callers)
+	gone := make(chan error, callers)
+	for range callers {
+		go func() {
+			ticket, err := gates[1].Wait(ctx, "k", 0)
+			if err == nil {
+				left <- ticket
+			}
+			gone <- err
+		}()
+	}
+	first := <-left // and none of the others as long as nothing is known of it
+	cancel()
+	for range callers {
+		<-gone
+	}
+	gates[1].Observe("k", first, false, 0)
+	for range len(left) {
+		gates[1].Observe("k", <-left, false, 0)
+	}
+	require.Eventually(t, func() bool { return !gates[0].leads("k") && !gates[1].leads("k") }, 2*soon, 5*time.Millisecond)
+}
+
 func TestCloseGivesUpTheLeadAndTheGateGoesOnAlone(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)

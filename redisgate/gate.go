@@ -73,28 +73,29 @@ type Options struct {
 // On the server a key of the gate appears as an HMAC only, so that it may hold
 // what is secret.
 type Gate struct {
-	local  *iamhttp.AdaptiveGate
-	visit  func(key string, v fleet.Visitor) bool
-	client redis.UniversalClient
-	names  names
-	id     string // of this process
-	log    *slog.Logger
-	origin time.Time // what now counts from
-	ctx    context.Context
-	cancel context.CancelFunc
-	out    outbox
-	again  chan struct{} // makes attend look
-	settle func()        // called when the first attempt to join has ended
+	local   *iamhttp.AdaptiveGate
+	visit   func(key string, v fleet.Visitor) bool
+	client  redis.UniversalClient
+	names   names
+	id      string // of this process
+	log     *slog.Logger
+	origin  time.Time // what now counts from
+	ctx     context.Context
+	cancel  context.CancelFunc
+	closing sync.Once
+	out     outbox
+	again   chan struct{} // makes attend look
+	settle  func()        // called when the first attempt to join has ended
 
 	mu      sync.Mutex
-	keys    map[string]string // in use in this process, by name
-	notes   map[string]note   // of throttled accounts, by name
-	leaders map[string]*leader
-	claims  map[string]bool // that are under way
-	size    int             // processes in the fleet
-	lost    bool            // the server, or its answers came too late
-	back    time.Duration   // since when it is not lost
-	hears   bool            // subscribed
+	keys    map[string]string  // in use in this process, by name
+	notes   map[string]note    // of throttled accounts, by name
+	leaders map[string]*leader // nil: closed
+	claims  map[string]bool    // that are under way
+	size    int                // processes in the fleet
+	lost    bool               // the server, or its answers came too late
+	back    time.Duration      // since when it is not lost
+	hears   bool               // subscribed
 }
 
 // A note is what a process knows of a throttled account.
@@ -128,6 +129,9 @@ const (
 // account is throttled knows it before its first request. The client stays the
 // caller's, and is to be closed after the gate.
 func New(client redis.UniversalClient, o Options) *Gate {
+	if client == nil { // else a goroutine would panic, which nobody could catch
+		panic("redisgate: New without a client")
+	}
 	g := &Gate{
 		local:   o.Local,
 		client:  client,
@@ -174,28 +178,38 @@ func (g *Gate) Observe(key string, t iamhttp.Ticket, throttled bool, retryAfter 
 }
 
 // Close leaves the fleet, which gives its other processes what this one has
-// led or held at once. The gate goes on alone.
+// led or held at once; a server that does not answer is waited for half a
+// second. The gate goes on alone.
 func (g *Gate) Close() error {
+	g.closing.Do(g.close)
+	return nil
+}
+
+func (g *Gate) close() {
+	defer g.cancel()
 	g.mu.Lock()
-	closed := g.ctx.Err() != nil
 	leaders := g.leaders
-	g.leaders = make(map[string]*leader)
+	g.leaders = nil
 	lost := g.lost
 	g.lost = true
 	g.mu.Unlock()
-	if closed {
-		return nil
-	}
 	for _, l := range leaders {
 		l.stop()
 	}
-	if !lost {
-		ctx, cancel := context.WithTimeout(g.ctx, tryAgain)
+	if lost {
+		return
+	}
+	ctx, cancel := context.WithTimeout(g.ctx, tryAgain)
+	left := make(chan struct{})
+	go func() {
+		defer close(left)
 		defer cancel()
 		g.leave(ctx, leaders)
+	}()
+	select {
+	case <-left:
+	case <-ctx.Done(): // which the client does not watch while it waits for an answer
 	}
-	g.cancel()
-	return nil
 }
 
 // now is the time in this process.

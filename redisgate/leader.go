@@ -90,8 +90,9 @@ func (g *Gate) claim(name, key string, known state) {
 			g.lead(name, started, s)
 		}
 		g.noticed(name, s)
-		g.visit(key, func(now time.Duration, p fleet.Pacer, _ func() fleet.History) fleet.Pacer {
+		g.visit(key, func(now time.Duration, p fleet.Pacer, backlog int, _ func() fleet.History) fleet.Pacer {
 			if l, ok := p.(*link); ok {
+				l.waiting = backlog
 				l.follow(now, s.Leader)
 			}
 			return p
@@ -99,11 +100,11 @@ func (g *Gate) claim(name, key string, known state) {
 	}()
 }
 
-// lead begins to lead, unless this process does already.
+// lead begins to lead, unless this process does already, or was closed.
 func (g *Gate) lead(name string, started time.Duration, s state) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.leaders[name] != nil || g.ctx.Err() != nil {
+	if g.leaders == nil || g.leaders[name] != nil {
 		return
 	}
 	now := g.now()
@@ -391,7 +392,7 @@ type event struct {
 }
 
 func (o *opening) add(now time.Duration, from string, h *history) {
-	if o.histories[from] != nil {
+	if o.histories[from] != nil || len(h.Marks) == 0 {
 		return
 	}
 	for i := range h.Marks {

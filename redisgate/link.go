@@ -22,9 +22,9 @@ type link struct {
 
 	solo *bracket.Controller // nil: in the fleet
 
-	turns   []uint64 // to be used
-	flying  []uint64 // in use
-	waiting int
+	turns   []uint64      // to be used
+	flying  []uint64      // in use
+	waiting int           // when it was last heard of: who gives up does not say so
 	told    int           // of those waiting, the leader knows that many
 	silent  time.Duration // since then the leader owes an answer; 0: it does not
 	timer   *time.Timer
@@ -141,6 +141,16 @@ func (l *link) handBack() {
 	unused := l.turns
 	l.turns = nil
 	l.tell(func(r *report) { r.Unsent = append(r.Unsent, unused...) })
+}
+
+// spare returns the turns of those who waited and have gone.
+func (l *link) spare() {
+	if l.waiting >= len(l.turns) {
+		return
+	}
+	spare := l.turns[l.waiting:]
+	l.turns = slices.Clone(l.turns[:l.waiting])
+	l.tell(func(r *report) { r.Unsent = append(r.Unsent, spare...) })
 }
 
 // Idle has nothing to do: the leader knows when nobody waits.
@@ -261,9 +271,9 @@ func (l *link) wake(now, d time.Duration) {
 	l.due = now + d
 	if l.timer == nil {
 		l.timer = time.AfterFunc(d, func() {
-			l.g.visit(l.key, func(now time.Duration, p fleet.Pacer, _ func() fleet.History) fleet.Pacer {
+			l.g.visit(l.key, func(now time.Duration, p fleet.Pacer, backlog int, _ func() fleet.History) fleet.Pacer {
 				if p == fleet.Pacer(l) { // else the account is another one
-					l.due = 0
+					l.waiting, l.due = backlog, 0
 					l.tick(now)
 				}
 				return p
@@ -276,6 +286,7 @@ func (l *link) wake(now, d time.Duration) {
 
 // tick gives up waiting for the leader, or asks it again.
 func (l *link) tick(now time.Duration) {
+	l.spare()
 	switch {
 	case l.solo != nil:
 		if l.waiting == 0 && len(l.flying) == 0 {
@@ -376,16 +387,18 @@ func (g *Gate) noticed(name string, s state) {
 	if !used {
 		return
 	}
-	g.visit(key, func(now time.Duration, p fleet.Pacer, history func() fleet.History) fleet.Pacer {
+	g.visit(key, func(now time.Duration, p fleet.Pacer, backlog int, history func() fleet.History) fleet.Pacer {
 		l, ok := p.(*link)
 		if !ok {
 			l = g.link(name, key)
+			l.waiting = backlog
 			h := history()
 			l.history, l.asked = &h, s.Pause
 			l.learn(now, n, n.seen)
 			l.ask(now)
 			return l
 		}
+		l.waiting = backlog
 		l.learn(now, n, n.seen)
 		return l
 	})
@@ -400,11 +413,12 @@ func (g *Gate) granted(t *turns) {
 	if !used {
 		return
 	}
-	g.visit(key, func(now time.Duration, p fleet.Pacer, _ func() fleet.History) fleet.Pacer {
+	g.visit(key, func(now time.Duration, p fleet.Pacer, backlog int, _ func() fleet.History) fleet.Pacer {
 		l, ok := p.(*link)
 		if !ok || t.From != l.Leader {
 			return p // of a leader that was; its turns are counted no more
 		}
+		l.waiting = backlog
 		l.amend(func(r *report) {
 			r.Got = append(r.Got, t.IDs...)
 			r.Waiting = max(l.waiting-len(t.IDs), 0)
@@ -433,11 +447,7 @@ func (g *Gate) granted(t *turns) {
 		}
 		l.turns = append(l.turns, t.IDs...)
 		l.told -= len(t.IDs)
-		if l.waiting < len(l.turns) { // whoever waited has gone
-			spare := l.turns[l.waiting:]
-			l.turns = slices.Clone(l.turns[:l.waiting])
-			l.tell(func(r *report) { r.Unsent = append(r.Unsent, spare...) })
-		}
+		l.spare()
 		return l
 	})
 }

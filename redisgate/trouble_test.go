@@ -168,6 +168,25 @@ func TestNobodyWaitsForAServerThatSaysNothing(t *testing.T) {
 	}
 }
 
+func TestCloseDoesNotWaitForAServerThatSaysNothing(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	g, _ := newGate(t, s.addr())
+	throttle(t, g, "k", time.Second)
+	leaderOf(t, []*Gate{g}, "k")
+	s.signal(syscall.SIGSTOP)
+	closed := make(chan struct{})
+	go func() {
+		g.Close()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(2 * time.Second): // go-redis alone gives up after three, or five
+		t.Error("Close waits for the server")
+	}
+}
+
 // A clock that is an hour off, here or at the server, cannot matter: what
 // processes send holds no time of day, and a script knows the server's only.
 func TestNoTimeOfDayCrossesTheNetwork(t *testing.T) {
@@ -201,4 +220,8 @@ func TestNoTimeOfDayCrossesTheNetwork(t *testing.T) {
 		}
 	}
 	assert.Greater(t, seen, 100)
+}
+
+func TestAGateWithoutAClientIsToldToWhoMakesIt(t *testing.T) {
+	assert.PanicsWithValue(t, "redisgate: New without a client", func() { New(nil, Options{}) })
 }

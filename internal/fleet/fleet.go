@@ -54,9 +54,9 @@ type Fleet interface {
 }
 
 // A Visitor sees an account under its lock: its Pacer, nil if it was never
-// throttled, and its history. It returns the Pacer to use from now on, nil to
-// leave it open.
-type Visitor func(now time.Duration, p Pacer, history func() History) Pacer
+// throttled, how many requests wait, and its history. It returns the Pacer to
+// use from now on, nil to leave it open.
+type Visitor func(now time.Duration, p Pacer, backlog int, history func() History) Pacer
 
 // Join makes gate, an *iamhttp.AdaptiveGate that is not in use yet, part of f,
 // and returns how to visit its accounts; visit reports whether there was one
