@@ -619,3 +619,19 @@ func TestARetryableClientOverARealConnection(t *testing.T) {
 	assert.EqualError(t, err, `iam: 409 Conflict: "exists" (request req-1, sent 3 times: not repeatable)`)
 	service.AssertBodies(t, "payload", "payload", "payload")
 }
+
+func TestAnEmptyRetryAfterIsNone(t *testing.T) {
+	base := script(answer(413, "", "Retry-After: "))
+	tr := &iamhttp.Transport{Base: base, Backoff: zero, AlsoRepeat: []iamhttp.Code{iamhttp.ErrRequestEntityTooLarge}}
+	_, err := tr.RoundTrip(newRequest(t, "GET", ""))
+	assert.Equal(t, iamhttp.StopNotRepeatable, statusError(t, err).Stop)
+	assert.Equal(t, 1, base.count())
+}
+
+func TestADateANanosecondBeyondASecondIsRoundedUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		at := time.Now().Add(6 * time.Second).UTC().Format(http.TimeFormat)
+		time.Sleep(time.Second - 1)
+		assert.Equal(t, 6*time.Second, iamhttp.NewStatusError(429, http.Header{"Retry-After": {at}}, nil).RetryAfter)
+	})
+}
