@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/iamhttp/iamhttp/internal/bracket"
+	"github.com/iamhttp/iamhttp/internal/fleet"
 )
 
 // An AdaptiveGate makes all callers of an account in this process behave like
@@ -42,7 +43,8 @@ type AdaptiveGate struct {
 	// first of each request. Zero means 1, a negative number no limit.
 	RetryBudget float64
 
-	keys    sync.Map // of the key to its *account
+	fleet   fleet.Fleet // nil: the gate is on its own
+	keys    sync.Map    // of the key to its *account
 	live    atomic.Int64
 	mu      sync.Mutex // for what follows
 	sweeper *time.Timer
@@ -106,9 +108,12 @@ func (g *AdaptiveGate) account(key string) *account {
 		return v.(*account)
 	}
 	now := time.Now()
-	fresh := &account{gate: g, origin: now, start: g.startWindow(), budget: freePauses}
+	fresh := &account{gate: g, key: key, origin: now, start: g.startWindow(), budget: freePauses}
 	fresh.chance = rand.New(rand.NewPCG(uint64(now.UnixNano()), uint64(len(key))))
 	fresh.window.Store(fresh.start)
+	if g.fleet != nil {
+		fresh.open()
+	}
 	v, loaded := g.keys.LoadOrStore(key, fresh)
 	if !loaded {
 		g.created()
@@ -117,13 +122,17 @@ func (g *AdaptiveGate) account(key string) *account {
 }
 
 func (g *AdaptiveGate) startWindow() int64 {
-	if g.StartWindow < 0 {
+	n := int64(cmp.Or(g.StartWindow, defaultStartWindow))
+	if n < 0 || n > math.MaxInt64/2 {
 		return math.MaxInt64
 	}
-	return 2 * int64(cmp.Or(g.StartWindow, defaultStartWindow))
+	return 2 * n
 }
 
 func (g *AdaptiveGate) maxPause() time.Duration { return cmp.Or(max(g.MaxPause, 0), defaultMaxPause) }
+
+// jitter is the most that a pause is made longer by at random.
+func jitter(pause time.Duration) time.Duration { return min(pause/20, mostJitter) }
 
 // created sees to it that the account will be forgotten.
 func (g *AdaptiveGate) created() {
@@ -166,6 +175,9 @@ func (g *AdaptiveGate) sweep(hurry bool) {
 func (g *AdaptiveGate) forget(key any, a *account) {
 	if g.keys.CompareAndDelete(key, a) {
 		g.live.Add(-1)
+		if g.fleet != nil {
+			g.fleet.Forgotten(a.key)
+		}
 	}
 }
 
@@ -181,13 +193,14 @@ type account struct {
 	marks    [16]atomic.Int64 // when every 16th of them came, in a ring
 
 	gate   *AdaptiveGate
+	key    string
 	origin time.Time // all times count from here
 	start  int64     // window at the beginning
 
 	mu      sync.Mutex
-	gone    bool                // forgotten: use a new one
-	slow    int64               // the window while requests wait
-	pacer   *bracket.Controller // nil: never throttled
+	gone    bool        // forgotten: use a new one
+	slow    int64       // the window while requests wait
+	pacer   fleet.Pacer // nil: never throttled
 	tickets map[Ticket]bracket.Send
 	ticket  Ticket
 	repeats queue // before firsts: they have waited already
@@ -215,10 +228,7 @@ func (a *account) accept() {
 		a.marks[n/marksEvery%int64(len(a.marks))].Store(int64(a.now()))
 	}
 	n := a.landed()
-	if w := a.window.Load(); w >= 0 {
-		if grows(w, n) {
-			a.window.CompareAndSwap(w, w+1)
-		}
+	if a.widen(n) {
 		return
 	}
 	a.mu.Lock()
@@ -226,18 +236,30 @@ func (a *account) accept() {
 	switch {
 	case a.pacer != nil:
 		a.pacer.Accepted(a.now(), bracket.Send{})
-	case a.waiting() > 0:
+	case a.waiting() > 0: // for the window: all of it is used, though many may have landed just now
 		a.heard = a.now()
-		if grows(a.slow, n) {
+		if a.slow < math.MaxInt64 {
 			a.slow++
 		}
+	default: // they have left meanwhile
+		a.widen(n)
 	}
 	a.dispatch()
 }
 
-// grows reports whether a window becomes wider by an answer that came when n
-// requests were in flight. It does only while half of it is used.
-func grows(window, n int64) bool { return 4*n >= window && window < math.MaxInt64 }
+// widen makes the window wider by an answer that came when n requests were in
+// flight, if half of it was used, and reports whether the account is open.
+func (a *account) widen(n int64) (open bool) {
+	for {
+		w := a.window.Load()
+		if w < 0 {
+			return false
+		}
+		if 4*n < w || w == math.MaxInt64 || a.window.CompareAndSwap(w, w+1) {
+			return true
+		}
+	}
+}
 
 // landed takes a request out of those in flight and returns how many they were.
 func (a *account) landed() int64 {
@@ -296,8 +318,9 @@ func (a *account) enqueue(ctx context.Context, resend int) (*waiter, error) {
 		a.budget = min(a.budget+cmp.Or(a.gate.RetryBudget, defaultRetryBudget), mostPauses+float64(a.waiting()))
 	}
 	w := &waiter{ready: make(chan error, 1), resend: resend}
-	if d, ok := ctx.Deadline(); ok {
-		w.deadline, w.limited = d.Sub(a.origin), true
+	if d, ok := ctx.Deadline(); ok { // by the wall clock, perhaps, which may have been set since the origin
+		now := a.now()
+		w.deadline, w.limited = now+min(time.Until(d), math.MaxInt64-now), true
 	}
 	if err := a.refuse(w); err != nil {
 		return nil, err
@@ -342,20 +365,49 @@ func (a *account) refuse(w *waiter) error {
 	}
 	now := a.now()
 	left := a.pacer.Paused() - now
-	if left > a.gate.maxPause() {
+	if a.tooLong(left) {
 		return &GateError{RetryAfter: left, Err: errLongPause}
 	}
-	ahead := a.repeats.n
-	if w.resend == 0 {
-		ahead += a.firsts.n
-	}
-	if at := max(a.pacer.Earliest(now, ahead), now); w.limited && at >= w.deadline {
+	if at, late := a.tooLate(w, now); late {
 		return &GateError{RetryAfter: at - now, Err: errTooLate}
 	}
 	if w.resend > 1 && a.budget < 1 && a.gate.RetryBudget >= 0 && a.pacer.Probes() >= 3 {
 		return &GateError{RetryAfter: max(left, 0), Err: errBudget}
 	}
 	return nil
+}
+
+// tooLong reports whether a pause is longer than MaxPause. What the gate has
+// added itself does not count: Transport accepts a Retry-After of just MaxWait.
+func (a *account) tooLong(pause time.Duration) bool {
+	most := a.gate.maxPause()
+	return pause-jitter(most) > most
+}
+
+// tooLate reports whether a waiter certainly cannot leave before its deadline,
+// and until when. Those who will have given up by then are not in its way.
+func (a *account) tooLate(w *waiter, now time.Duration) (until time.Duration, late bool) {
+	before := []*queue{&a.repeats, &a.firsts}
+	if w.resend > 0 {
+		before = before[:1]
+	}
+	ahead := 0
+	for _, q := range before {
+		ahead += q.n
+	}
+	until = max(a.pacer.Earliest(now, ahead), now)
+	if !w.limited || until < w.deadline {
+		return until, false
+	}
+	least := 0
+	for _, q := range before {
+		for o := q.head; o != nil && a.pacer.Earliest(now, least) < w.deadline; o = o.next {
+			if !o.limited || o.deadline >= w.deadline {
+				least++
+			}
+		}
+	}
+	return until, max(a.pacer.Earliest(now, least), now) >= w.deadline
 }
 
 // unsend takes back a ticket that will not be used.
@@ -390,9 +442,13 @@ func (a *account) observe(t Ticket, throttled bool, retryAfter time.Duration) {
 	retryAfter = min(retryAfter, longestPause)
 	begins := a.pacer == nil
 	if begins {
-		a.window.Store(-1)
-		a.pacer = bracket.New(now, a.history(), int(a.flying.Load())+1, retryAfter)
-		a.tickets = make(map[Ticket]bracket.Send)
+		h := a.history()
+		h.Flying++ // the refused one
+		if a.gate.fleet != nil {
+			a.adopt(a.gate.fleet.Throttled(a.key, h, retryAfter))
+		} else {
+			a.adopt(h.Close(retryAfter))
+		}
 	} else {
 		begins = a.pacer.Refused(now, send, retryAfter)
 	}
@@ -400,7 +456,7 @@ func (a *account) observe(t Ticket, throttled bool, retryAfter time.Duration) {
 		a.refused = now
 		a.budget = max(a.budget-1, 0)
 		// Processes that were told the same time must not come back together.
-		if most := min((a.pacer.Paused()-now)/20, mostJitter); most > 0 {
+		if most := jitter(a.pacer.Paused() - now); most > 0 {
 			a.pacer.Pause(a.pacer.Paused() + time.Duration(a.chance.Int64N(int64(most))))
 		}
 	}
@@ -415,7 +471,7 @@ func (a *account) turnAway(now time.Duration) {
 		for w := q.head; w != nil; w = next {
 			next = w.next
 			switch {
-			case until-now > a.gate.maxPause():
+			case a.tooLong(until - now):
 				q.remove(w)
 				w.ready <- &GateError{RetryAfter: until - now, Err: errLongPause}
 			case w.limited && until >= w.deadline:
@@ -427,7 +483,7 @@ func (a *account) turnAway(now time.Duration) {
 }
 
 // history returns when how much was accepted, oldest first.
-func (a *account) history() []bracket.Mark {
+func (a *account) history() fleet.History {
 	n := a.accepted.Load()
 	var marks []bracket.Mark
 	oldest := n/marksEvery - int64(len(a.marks)) + 1
@@ -439,7 +495,8 @@ func (a *account) history() []bracket.Mark {
 		at := time.Duration(a.marks[i%int64(len(a.marks))].Load())
 		marks = append(marks, bracket.Mark{At: at, Accepted: i * marksEvery})
 	}
-	return append(marks, bracket.Mark{At: a.now(), Accepted: n})
+	now := a.now()
+	return fleet.History{Now: now, Marks: append(marks, bracket.Mark{At: now, Accepted: n}), Flying: int(a.flying.Load())}
 }
 
 // dispatch lets out all whose turn has come and sees to it that it is called

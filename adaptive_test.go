@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"runtime"
@@ -142,7 +143,7 @@ func TestABurstOfAnUnlimitedAccountIsHeldBackOnce(t *testing.T) {
 }
 
 func TestStartWindowIsHowManyLeaveBeforeTheFirstAnswer(t *testing.T) {
-	for window, want := range map[int]int{0: 64, 10: 10, -1: 1000} {
+	for window, want := range map[int]int{0: 64, 10: 10, -1: 1000, math.MinInt: 1000, math.MaxInt: 1000} {
 		t.Run(fmt.Sprint(window), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				g := &iamhttp.AdaptiveGate{StartWindow: window}
@@ -252,13 +253,68 @@ func TestARequestThatCannotLeaveBeforeItsDeadlineIsRefusedAtOnce(t *testing.T) {
 	})
 }
 
+// Those who will have given up by then are in nobody's way.
+func TestWhoWaitsLongerThanThoseBeforeIsNotRefusedForThem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := new(iamhttp.AdaptiveGate)
+		send, done := limitedTo(10, g)
+		throttle(t, g, time.Second)
+		hasty, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		for range 5000 {
+			go func() { _ = send(hasty) }()
+		}
+		time.Sleep(4500 * time.Millisecond) // a refusal has taught the gate that 20/s is too much
+		patient, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		assert.NoError(t, send(patient))
+		e, ok := errors.AsType[*iamhttp.GateError](send(hasty))
+		if assert.True(t, ok || hasty.Err() != nil) && ok {
+			assert.ErrorContains(t, e, "deadline")
+		}
+		done()
+	})
+}
+
+// limitedTo returns a way to send through g to a service that takes so many
+// requests a second and no two at once, and to wait for all that were sent.
+func limitedTo(rate float64, g *iamhttp.AdaptiveGate) (send func(context.Context) error, done func()) {
+	var mu sync.Mutex
+	var next time.Time
+	var wg sync.WaitGroup
+	take := func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		now := time.Now()
+		if now.Before(next) {
+			return false
+		}
+		next = now.Add(time.Duration(float64(time.Second) / rate))
+		return true
+	}
+	send = func(ctx context.Context) error {
+		wg.Add(1)
+		defer wg.Done()
+		ticket, err := g.Wait(ctx, account, 0)
+		if err != nil {
+			return err
+		}
+		ok := take()
+		time.Sleep(10 * time.Millisecond)
+		g.Observe(account, ticket, !ok, time.Second)
+		return nil
+	}
+	return send, wg.Wait
+}
+
 func TestWhileThePauseIsLongerThanMaxPauseRequestsAreRefusedAtOnce(t *testing.T) {
 	for name, tt := range map[string]struct {
 		maxPause, retryAfter time.Duration
 		refused              bool
 	}{
 		"the default bears two minutes": {0, 110 * time.Second, false},
-		"and no more":                   {0, 3 * time.Minute, true},
+		"exactly that":                  {0, 2 * time.Minute, false},
+		"and no more":                   {0, 121 * time.Second, true},
 		"it can be less":                {10 * time.Second, 20 * time.Second, true},
 		"or more":                       {time.Hour, 30 * time.Minute, false},
 		"a lie is cut to a day":         {48 * time.Hour, 1 << 62, false},
@@ -337,6 +393,55 @@ func TestWhenTheServiceRefusesEverythingOneAsksForAll(t *testing.T) {
 		wg.Wait()
 		assert.Less(t, sent.Load(), int64(64+60), "the first window, and one in up to half a minute")
 	})
+}
+
+// Callers that do not wait for long are never a long queue. They must be served
+// all the same when the service takes requests again.
+func TestAfterAnOutageTheCallersAreServedAgain(t *testing.T) {
+	for name, tt := range map[string]struct {
+		lasts, retryAfter, within time.Duration
+	}{
+		"half a minute, with Retry-After": {30 * time.Second, time.Second, 30 * time.Second},
+		"half an hour, with Retry-After":  {30 * time.Minute, time.Second, 40 * time.Second},
+		"half a minute, without":          {30 * time.Second, 0, 7 * time.Minute},
+		"half an hour, without":           {30 * time.Minute, 0, time.Minute},
+		"half an hour, a minute each":     {30 * time.Minute, time.Minute, 5 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := new(iamhttp.AdaptiveGate)
+				begin := time.Now().Add(time.Minute)
+				end := begin.Add(tt.lasts)
+				served := end.Add(tt.within)
+				var failed atomic.Int64 // of those that came after
+				var wg sync.WaitGroup
+				for now := time.Now(); now.Before(served.Add(time.Minute)); now = time.Now() {
+					wg.Go(func() {
+						ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+						defer cancel()
+						for n := range 8 {
+							ticket, err := g.Wait(ctx, account, n)
+							if err != nil {
+								break
+							}
+							ok := time.Now().Before(begin) || !time.Now().Before(end)
+							time.Sleep(50 * time.Millisecond)
+							g.Observe(account, ticket, !ok, tt.retryAfter)
+							if ok {
+								return
+							}
+						}
+						if now.After(served) {
+							failed.Add(1)
+						}
+					})
+					time.Sleep(50 * time.Millisecond)
+				}
+				wg.Wait()
+				assert.Zero(t, failed.Load())
+			})
+		})
+	}
 }
 
 func TestTheRetryBudgetEndsRepeatsThatLeadNowhere(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-var update = flag.Bool("update", false, "write the generated part of README.md anew")
+var update = flag.Bool("update", false, "write docs/status-codes.md anew")
 
 // constants are the exported codes by name.
 var constants = map[string]iamhttp.Code{
@@ -152,8 +152,8 @@ func TestEveryRepeatRuleHasItsOwnWords(t *testing.T) {
 	assert.Equal(t, "Repeat(200)", iamhttp.Repeat(200).String())
 }
 
-func TestTheTableInTheREADMEIsTheOneInTheCode(t *testing.T) {
-	const begin, end = "<!-- status table, written by: go test -run README -update . -->\n", "<!-- end of status table -->"
+func TestTheTableOfStatusCodesIsTheOneInTheCode(t *testing.T) {
+	const begin, end = "<!-- status table, written by: go test -run StatusCodes -update . -->\n", "<!-- end of status table -->"
 	names := map[iamhttp.Code]string{}
 	for name, code := range constants {
 		names[code] = "`" + name + "`"
@@ -170,15 +170,16 @@ func TestTheTableInTheREADMEIsTheOneInTheCode(t *testing.T) {
 	}
 	table.WriteString("\n")
 
-	readme, err := os.ReadFile("README.md")
+	const file = "docs/status-codes.md"
+	text, err := os.ReadFile(file)
 	require.NoError(t, err)
-	head, rest, ok := strings.Cut(string(readme), begin)
-	require.True(t, ok, "README.md has no line %q", begin)
+	head, rest, ok := strings.Cut(string(text), begin)
+	require.True(t, ok, "%s has no line %q", file, begin)
 	old, tail, ok := strings.Cut(rest, end)
-	require.True(t, ok, "README.md has no line %q", end)
+	require.True(t, ok, "%s has no line %q", file, end)
 	if *update {
-		require.NoError(t, os.WriteFile("README.md", []byte(head+begin+table.String()+end+tail), 0o644))
+		require.NoError(t, os.WriteFile(file, []byte(head+begin+table.String()+end+tail), 0o644))
 		return
 	}
-	assert.Equal(t, table.String(), old, "run: go test -run README -update .")
+	assert.Equal(t, table.String(), old, "run: go test -run StatusCodes -update .")
 }

@@ -436,3 +436,10 @@ func TestNewStatusErrorIsNeverNil(t *testing.T) {
 		assert.Equal(t, iamhttp.Code(code), iamhttp.NewStatusError(code, nil, nil).Code)
 	}
 }
+
+func TestAServerChoosesAtMost456BytesOfTheErrorText(t *testing.T) {
+	long := strings.Repeat("x", 10000)
+	body := fmt.Sprintf(`{"error_msg":"%s","error_code":"%[1]s","request_id":"%[1]s"}`, long)
+	text := iamhttp.NewStatusError(400, nil, []byte(body)).Error()
+	assert.Equal(t, 200+128+128, strings.Count(text, "x"))
+}

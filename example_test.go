@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"time"
 
@@ -173,6 +174,123 @@ func ExampleAdaptiveGate() {
 	// sent 0 times, then: refused by the gate
 	// sent 0 times, then: refused by the gate
 	// requests that arrived: 1
+}
+
+// A Code is a constant and an error: one question for a known code, one for
+// any.
+func ExampleCode() {
+	var err error = fmt.Errorf("delete alice: %w", iamhttp.NewStatusError(404, nil, nil))
+	fmt.Println(errors.Is(err, iamhttp.ErrNotFound))
+	if code, ok := errors.AsType[iamhttp.Code](err); ok {
+		fmt.Println(int(code), "|", code)
+	}
+	// Output:
+	// true
+	// 404 | 404 NotFound
+}
+
+// "Already exists" is a 400 at some services, and a 409 at others.
+func ExampleReason() {
+	err := iamhttp.NewStatusError(400, nil, []byte(`{"error_code":"1109","error_msg":"The username already exists."}`))
+	fmt.Println(errors.Is(err, iamhttp.ErrConflict), errors.Is(err, iamhttp.ReasonAlreadyExists))
+	// Output: false true
+}
+
+func ExampleStatusError_Reason() {
+	err := iamhttp.NewStatusError(401, nil, []byte(`{"error_code":"IAM.0061","error_msg":"Account locked."}`))
+	switch err.Reason() {
+	case iamhttp.ReasonAccountLocked:
+		fmt.Println("wait until it is unlocked")
+	case iamhttp.ReasonTokenExpired:
+		fmt.Println("log in again")
+	}
+	// Output: wait until it is unlocked
+}
+
+// The reason for stopping tells what could help: more time, more attempts, or
+// nothing.
+func ExampleStopReason() {
+	var service iamtest.Server
+	service.Next(iamtest.Throttled(time.Hour))
+	client := &http.Client{Transport: &iamhttp.Transport{Base: &service}}
+	_, err := client.Get("https://iam.example/v3/users")
+	if e, ok := errors.AsType[*iamhttp.StatusError](err); ok {
+		switch e.Stop {
+		case iamhttp.StopWaitTooLong, iamhttp.StopDeadline, iamhttp.StopGate:
+			fmt.Println("come back in", e.RetryAfter)
+		case iamhttp.StopNotRepeatable:
+			fmt.Println("change the request")
+		}
+	}
+	// Output: come back in 1h0m0s
+}
+
+func ExampleRecorder() {
+	var service iamtest.Server
+	service.On("/", iamtest.Keystone(403, "You are not authorized."))
+	client := &http.Client{Transport: &iamhttp.Transport{Base: &service, PassThrough: true}}
+
+	ctx, rec := iamhttp.WithRecorder(context.Background())
+	req, _ := http.NewRequestWithContext(ctx, "GET", "https://iam.example/v3/users", nil)
+	resp, err := client.Do(req)
+	if err == nil {
+		resp.Body.Close()
+	}
+	fmt.Println(resp.StatusCode, err)
+	if e, failed := rec.Last(); failed {
+		fmt.Println(e.Message)
+	}
+	// Output:
+	// 403 <nil>
+	// You are not authorized.
+}
+
+func ExampleRecorder_Last() {
+	_, rec := iamhttp.WithRecorder(context.Background())
+	_, failed := rec.Last()
+	fmt.Println(failed) // nothing was sent yet
+	// Output: false
+}
+
+func ExampleRecorder_Wrap() {
+	var service iamtest.Server
+	service.On("/", iamtest.Keystone(409, "Conflict."))
+	client := &http.Client{Transport: &iamhttp.Transport{Base: &service, PassThrough: true}}
+
+	ctx, rec := iamhttp.WithRecorder(context.Background())
+	req, _ := http.NewRequestWithContext(ctx, "PUT", "https://iam.example/v3/users/1", nil)
+	resp, err := client.Do(req)
+	if err == nil {
+		resp.Body.Close()
+		err = errors.New("sdk: it failed") // all that the SDK says
+	}
+	err = rec.Wrap(err)
+	fmt.Println(errors.Is(err, iamhttp.ErrConflict))
+	// Output: true
+}
+
+func ExampleCheckProxyConnect() {
+	base := http.DefaultTransport.(*http.Transport).Clone()
+	base.OnProxyConnectResponse = iamhttp.CheckProxyConnect
+	client := &http.Client{Transport: &iamhttp.Transport{Base: base}}
+
+	proxy := httptest.NewServer(iamtest.Page(407))
+	defer proxy.Close()
+	base.Proxy = func(*http.Request) (*url.URL, error) { return url.Parse(proxy.URL) }
+	_, err := client.Get("https://iam.example/v3/users")
+	fmt.Println(errors.Is(err, iamhttp.ErrProxyAuthRequired))
+	// Output: true
+}
+
+func ExampleSemantics() {
+	s := iamhttp.Classify(418)
+	fmt.Println(s.Documented, "|", s.Repeat)
+	// Output: false | unstated
+}
+
+func ExampleRepeat() {
+	fmt.Println(iamhttp.Classify(503).Repeat == iamhttp.RepeatDiscouraged)
+	// Output: true
 }
 
 func ExampleCheckResponse() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -90,47 +91,86 @@ func (t *Transport) sendGated(req *http.Request, key string, resend int) (resp *
 		closeBody(req)
 		return nil, &refusal{err}
 	}
-	throttled, retryAfter := false, time.Duration(0)
-	defer func() { t.Gate.Observe(key, ticket, throttled, retryAfter) }() // also if Base panics
+	throttled, asked := false, time.Duration(0)
+	defer func() { t.Gate.Observe(key, ticket, throttled, asked) }() // also if Base panics
 	resp, err = t.sendNow(req)
-	switch {
-	case err == nil:
-		if resp.StatusCode == http.StatusTooManyRequests && !t.accepts(req.Context(), resp.StatusCode) {
-			throttled, retryAfter = true, waitAsked(resp.Header)
-		}
-	default:
-		if e := connectFailure(err); e != nil && e.Code == ErrTooManyRequests && !t.accepts(req.Context(), int(e.Code)) {
-			throttled, retryAfter = true, waitAsked(e.Header)
-		}
+	code := 0
+	if err == nil {
+		code = resp.StatusCode
+	} else if e := answerIn(req, err); e != nil {
+		code, asked = int(e.Code), e.RetryAfter
+	}
+	throttled = code == http.StatusTooManyRequests && !t.accepts(req.Context(), code)
+	if throttled && err == nil {
+		asked, _ = retryAfter(resp.Header, time.Now())
 	}
 	return resp, err
 }
 
-func waitAsked(h http.Header) time.Duration {
-	d, _ := retryAfter(h, time.Now())
-	return d
+// answerIn returns the failing answer to req that is in an error of Base: of a
+// proxy, or the last word of a Transport below. That to another request, such
+// as one for a token, is none, and neither is what a gate below did not send.
+func answerIn(req *http.Request, err error) *StatusError {
+	if e := connectFailure(err); e != nil {
+		return e
+	}
+	e, ok := errors.AsType[*StatusError](err)
+	if !ok || e.Attempts == 0 || e.URL != redact(req.URL) {
+		return nil
+	}
+	return e
 }
 
 // pass waits at the gate.
 func (t *Transport) pass(req *http.Request, key string, resend int) (Ticket, error) {
-	ctx := req.Context()
 	//lint:ignore SA1019 deprecated, and still a way to give up a request
-	if req.Cancel != nil {
-		if _, limited := ctx.Deadline(); !limited { // http.Client.Timeout sets both
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithCancel(ctx)
-			defer cancel()
-			go func() {
-				select {
-				//lint:ignore SA1019 as above
-				case <-req.Cancel:
-					cancel()
-				case <-ctx.Done():
-				}
-			}()
-		}
+	given := req.Cancel
+	if given == nil {
+		return t.Gate.Wait(req.Context(), key, resend)
 	}
+	ctx := &givenUp{Context: req.Context(), given: given}
+	defer ctx.stop()
 	return t.Gate.Wait(ctx, key, resend)
+}
+
+// givenUp is a context that the Cancel of a request ends too. http.Client sets
+// Cancel for its Timeout, so that there must be no goroutine unless somebody
+// waits.
+type givenUp struct {
+	context.Context
+	given <-chan struct{}
+	once  sync.Once
+	both  context.Context // nil: nobody has waited
+	end   context.CancelFunc
+}
+
+func (c *givenUp) Done() <-chan struct{} {
+	c.once.Do(func() {
+		c.both, c.end = context.WithCancel(c.Context)
+		go func() {
+			select {
+			case <-c.given:
+				c.end()
+			case <-c.both.Done():
+			}
+		}()
+	})
+	return c.both.Done()
+}
+
+func (c *givenUp) Err() error {
+	select {
+	case <-c.given:
+		return context.Canceled
+	default:
+		return c.Context.Err()
+	}
+}
+
+func (c *givenUp) stop() {
+	if c.end != nil {
+		c.end()
+	}
 }
 
 // refused returns what the caller gets when the gate has not let the request
@@ -140,6 +180,9 @@ func (c *call) refused(err error) (*http.Response, error) {
 	stop, cause := StopGate, err
 	if end != nil {
 		stop, cause = StopCanceled, end
+	}
+	if c.lost != nil { // it may have been processed: what was answered before it is not the last word
+		return nil, fmt.Errorf("%w: %w", c.lost, cause)
 	}
 	if c.latest != nil { // the answer before: it is known, and has been reported
 		e := *c.latest

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -67,7 +69,11 @@ func TestTheGateIsToldOfEachSendOnce(t *testing.T) {
 			[]observed{{"iam.example", 101, false, 0}, {"iam.example", 102, false, 0}}},
 		"an expected 429 is none either": {[]step{answer(429, "", "Retry-After: 7")},
 			func(t *iamhttp.Transport) { t.Expected = []iamhttp.Code{429} }, []observed{{"iam.example", 101, false, 0}}},
-		"no answer": {[]step{fail(broken)}, nil, []observed{{"iam.example", 101, false, 0}}},
+		"no answer":                               {[]step{fail(broken)}, nil, []observed{{"iam.example", 101, false, 0}}},
+		"a 429 that a Transport below returns":    {[]step{fail(fromBelow(2, iamhttp.StopAttempts))}, nil, []observed{{"iam.example", 101, true, 5 * time.Second}}},
+		"what the gate of one below did not send": {[]step{fail(fromBelow(0, iamhttp.StopGate))}, nil, []observed{{"iam.example", 101, false, 0}}},
+		"a 429 to another request, of one that fetches tokens": {[]step{fail(&iamhttp.StatusError{Code: 429, Method: "POST", URL: "https://iam.example/v3/auth/tokens", Attempts: 1})},
+			nil, []observed{{"iam.example", 101, false, 0}}},
 		"a proxy's 429": {[]step{fail(connectRefusal(429, "Retry-After: 3")), answer(200, "")}, nil,
 			[]observed{{"iam.example", 101, true, 3 * time.Second}, {"iam.example", 102, false, 0}}},
 	} {
@@ -86,6 +92,11 @@ func TestTheGateIsToldOfEachSendOnce(t *testing.T) {
 			})
 		})
 	}
+}
+
+// fromBelow is what a Transport below makes of a 429.
+func fromBelow(attempts int, stop iamhttp.StopReason) error {
+	return &iamhttp.StatusError{Code: 429, Method: "GET", URL: "https://iam.example/v3/users", RetryAfter: 5 * time.Second, Attempts: attempts, Stop: stop}
 }
 
 // connectRefusal is what CheckProxyConnect makes of a proxy's answer.
@@ -206,6 +217,42 @@ func TestARefusalBeforeARepeatIsTheLastAnswersError(t *testing.T) {
 	})
 }
 
+// The request that got no answer may have been processed: an error that says
+// that nothing was sent, or tells of an answer before, would hide that.
+func TestNotLetOutAfterAConnectionErrorKeepsThatError(t *testing.T) {
+	broken := &net.OpError{Op: "read", Err: syscall.ECONNRESET}
+	refusal := &iamhttp.GateError{Err: errors.New("not now")}
+	for name, steps := range map[string][]step{
+		"of the first send": {fail(broken)},
+		"after a 429":       {answer(429, "", "Retry-After: 2"), fail(broken)},
+	} {
+		for end, want := range map[string]error{"refused": refusal, "canceled": context.Canceled} {
+			t.Run(name+", "+end, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					ctx, cancel := context.WithCancel(t.Context())
+					g := &scriptedGate{wait: func(ctx context.Context, _ string, resend int) (iamhttp.Ticket, error) {
+						if resend < len(steps) {
+							return 1, nil
+						}
+						if end == "canceled" {
+							cancel()
+							return 0, ctx.Err()
+						}
+						return 0, refusal
+					}}
+					tr := &iamhttp.Transport{Base: script(steps...), Gate: g, RepeatConnectionErrors: true}
+					_, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+					assert.ErrorIs(t, err, syscall.ECONNRESET)
+					assert.ErrorIs(t, err, want)
+					_, ok := errors.AsType[*iamhttp.StatusError](err)
+					assert.False(t, ok, err)
+					cancel()
+				})
+			})
+		}
+	}
+}
+
 func TestCanceledInTheGate(t *testing.T) {
 	cause := errors.New("the user left")
 	for name, tt := range map[string]struct {
@@ -241,19 +288,30 @@ func TestCanceledInTheGate(t *testing.T) {
 }
 
 func TestTheOldCancelChannelEndsTheWaitInTheGateToo(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		g := &scriptedGate{wait: func(ctx context.Context, _ string, _ int) (iamhttp.Ticket, error) {
-			<-ctx.Done()
-			return 0, ctx.Err()
-		}}
-		req := newRequest(t, "GET", "")
-		cancel := make(chan struct{})
-		//lint:ignore SA1019 that it works is what this tests
-		req.Cancel = cancel
-		time.AfterFunc(time.Second, func() { close(cancel) })
-		_, err := (&iamhttp.Transport{Base: script(), Gate: g}).RoundTrip(req)
-		assert.ErrorIs(t, err, context.Canceled)
-	})
+	for name, timeout := range map[string]time.Duration{"without a deadline": 0, "before the deadline": time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := new(iamhttp.AdaptiveGate)
+				ticket, err := g.Wait(t.Context(), "iam.example", 0)
+				require.NoError(t, err)
+				g.Observe("iam.example", ticket, true, 20*time.Second)
+				req := newRequest(t, "GET", "")
+				if timeout > 0 {
+					ctx, cancel := context.WithTimeout(t.Context(), timeout)
+					defer cancel()
+					req = req.WithContext(ctx)
+				}
+				cancel := make(chan struct{})
+				//lint:ignore SA1019 that it works is what this tests
+				req.Cancel = cancel
+				time.AfterFunc(time.Second, func() { close(cancel) })
+				start := time.Now()
+				_, err = (&iamhttp.Transport{Base: script(), Gate: g}).RoundTrip(req)
+				assert.ErrorIs(t, err, context.Canceled)
+				assert.Equal(t, time.Second, time.Since(start))
+			})
+		})
+	}
 }
 
 func TestGateKeyNamesTheAccount(t *testing.T) {

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,41 +15,130 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestEveryBlockOfCodeInTheREADMEIsCompiled(t *testing.T) {
-	readme, err := os.ReadFile("README.md")
-	require.NoError(t, err)
-	examples, err := os.ReadFile("example_test.go")
-	require.NoError(t, err)
-	compiled := flatten(string(examples))
+// A block of Go is a piece of a file that is compiled, or a file itself; those
+// are built by [TestTheFirstStepsBuildInAnEmptyFolder].
+func TestEveryBlockOfGoInADocumentIsCompiled(t *testing.T) {
+	var compiled []string
+	for _, text := range files(t, ".go") {
+		compiled = append(compiled, flatten(text))
+	}
 	blocks := 0
-	for i, part := range strings.Split(string(readme), "```") {
+	for path, text := range files(t, ".md") {
+		for _, code := range goBlocks(t, text) {
+			blocks++
+			if name := firstStep.FindString(code); name != "" {
+				assert.Equal(t, "README.md", path)
+				if !ofAdapter(code) {
+					continue
+				}
+				_, code, _ = strings.Cut(code, "package main\n")
+			}
+			code = strings.TrimPrefix(code, "import ") // there it is in a group
+			assert.True(t, slices.ContainsFunc(compiled, func(file string) bool { return strings.Contains(file, flatten(code)) }),
+				"%s: no Go file contains this block:\n%s", path, code)
+		}
+	}
+	assert.Greater(t, blocks, 10)
+}
+
+func TestLinksInDocumentsLeadToFilesThatExist(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#]+)(?:#[^)]*)?\)`)
+	code := regexp.MustCompile("(?s)```.*?```|`[^`]*`")
+	for path, text := range files(t, ".md") {
+		text = code.ReplaceAllString(text, "")
+		for _, l := range link.FindAllStringSubmatch(text, -1) {
+			if !strings.Contains(l[1], "://") {
+				_, err := os.Stat(filepath.Join(filepath.Dir(path), l[1]))
+				assert.NoError(t, err, "linked in %s", path)
+			}
+		}
+	}
+}
+
+// files returns the texts of the repository's files of a kind by their paths.
+func files(t *testing.T, ext string) map[string]string {
+	if _, err := os.Stat("adapters/gophercloud/go.mod"); errors.Is(err, fs.ErrNotExist) {
+		t.Skip("a module as the proxy serves it has no modules inside")
+	}
+	texts := map[string]string{}
+	require.NoError(t, fs.WalkDir(os.DirFS("."), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(path) != ext {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		texts[path] = string(text)
+		return err
+	}))
+	return texts
+}
+
+func goBlocks(t *testing.T, text string) []string {
+	var blocks []string
+	for i, part := range strings.Split(text, "```") {
 		if i%2 == 0 {
 			continue
 		}
 		code, isGo := strings.CutPrefix(part, "go\n")
 		require.True(t, isGo, "a fenced block that is not Go: %s", part)
-		blocks++
-		assert.Contains(t, compiled, flatten(code), "no example contains this block of README.md")
+		blocks = append(blocks, code)
 	}
-	assert.Positive(t, blocks)
+	return blocks
+}
+
+// firstStep is the beginning of a block that is a whole file, and says which.
+var firstStep = regexp.MustCompile("^// ([a-z_/]+\\.go)\npackage ")
+
+// ofAdapter reports whether code needs what only the module of an adapter
+// downloads. That is where a test has it.
+func ofAdapter(code string) bool { return strings.Contains(code, "iamhttp/adapters/") }
+
+// It does what the README tells a newcomer to do, without a network, and so
+// without go mod tidy, which downloads what the tests of others need: -mod=mod
+// finds the modules instead.
+func TestTheFirstStepsBuildInAnEmptyFolder(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	root, err := filepath.Abs(".")
+	require.NoError(t, err)
+	parent := t.TempDir()
+	require.NoError(t, os.Symlink(root, filepath.Join(parent, "iamhttp"))) // "beside the clone"
+	dir := filepath.Join(parent, "try")
+	require.NoError(t, os.Mkdir(dir, 0o755))
+	for _, code := range goBlocks(t, string(readme)) {
+		if name := firstStep.FindStringSubmatch(code); name != nil && !ofAdapter(code) {
+			file := filepath.Join(dir, name[1])
+			require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
+			require.NoError(t, os.WriteFile(file, []byte(code), 0o644))
+		}
+	}
+	commands := regexp.MustCompile("(?m)^    (go mod .*)$").FindAllStringSubmatch(string(readme), 2)
+	require.Len(t, commands, 2)
+	for _, command := range append(commands, []string{"", "go vet ./..."}, []string{"", "go test ./..."}) {
+		words := strings.Fields(command[1])
+		cmd := exec.Command(words[0], words[1:]...)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod", "GOPROXY=off", "GOSUMDB=off")
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%s: %s", command[1], out)
+	}
 }
 
 // The module that measures it compares the two as well, but what is outside a
 // module does not make the go command run its tests again.
-func TestTheTableOfSDKsInTheREADMEIsTheMeasuredOne(t *testing.T) {
+func TestTheTableOfSDKsIsTheMeasuredOne(t *testing.T) {
 	measured, err := os.ReadFile("adapters/compat/TABLE.md")
 	if errors.Is(err, fs.ErrNotExist) {
 		t.Skip("a module as the proxy serves it has no modules inside")
 	}
 	require.NoError(t, err)
-	readme, err := os.ReadFile("README.md")
+	short, err := os.ReadFile("docs/sdks.md")
 	require.NoError(t, err)
-	_, after, found := strings.Cut(string(readme), "<!-- sdk table, written by: ")
+	_, after, found := strings.Cut(string(short), "<!-- sdk table, written by: ")
 	require.True(t, found)
 	_, after, _ = strings.Cut(after, "-->\n")
 	block, _, found := strings.Cut(after, "<!-- end of sdk table -->")
 	require.True(t, found)
-	assert.True(t, strings.Contains(string(measured), block), "TABLE.md has another table; the line above README.md's writes both")
+	assert.True(t, strings.Contains(string(measured), block), "TABLE.md has another table; the line above that of sdks.md writes both")
 }
 
 // flatten takes the indentation from each line.

@@ -317,7 +317,7 @@ func century(at time.Time, line string, now time.Time) time.Time {
 // go-retryablehttp does it: bodies are buffered, redirects followed inside,
 // the connection pool is emptied after a failure, and a canceled wait returns
 // the context's error alone. PassThrough, OnFailure, RepeatConnectionErrors,
-// WithMaxAttempts and Recorder have no effect.
+// Gate, WithMaxAttempts and Recorder have no effect.
 func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 	c.RetryMax = t.maxAttempts() - 1
 	c.CheckRetry = func(ctx context.Context, resp *http.Response, err error) (bool, error) {

@@ -694,3 +694,17 @@ func TestTheTimeoutOfOneSendDoesNotEndTheCallForRetryable(t *testing.T) {
 	assert.True(t, again)
 	assert.NoError(t, err)
 }
+
+// 7 waits of the 2 minutes that MaxWait allows, and at most 30 s of jitter on
+// each: SECURITY.md and the README say how long a service can hold a call up
+// that has no deadline.
+func TestAServiceThatAlwaysThrottlesHoldsACallUpForSeventeenAndAHalfMinutesAtMost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base, start := script(answer(429, "", "Retry-After: 120")), time.Now()
+		_, err := (&iamhttp.Transport{Base: base}).RoundTrip(newRequest(t, "GET", ""))
+		assert.Equal(t, iamhttp.StopAttempts, statusError(t, err).Stop)
+		assert.Len(t, base.sent, 8)
+		assert.GreaterOrEqual(t, time.Since(start), 14*time.Minute)
+		assert.LessOrEqual(t, time.Since(start), 17*time.Minute+30*time.Second)
+	})
+}

@@ -14,11 +14,23 @@
 // same rules and the SDK sees responses. A [Recorder] gives the typed error to
 // the SDK's caller.
 //
-// What a call did, and why it was not repeated, is in [StatusError.Stop].
+// When to use what:
 //
-// Where many calls of one account can be under way at once, give their
-// Transports one [AdaptiveGate]: a limit that one call meets is known to all
-// then, and they share what the service takes.
+//   - a client of your own: the zero [Transport], and errors.Is with a [Code], or
+//     a [Reason] where the status misleads;
+//   - a library that reads status codes: PassThrough, and [WithRecorder] around
+//     its calls;
+//   - a go-retryablehttp client that has to stay: [Transport.ConfigureRetryable];
+//   - only a response, or only its parts: [CheckResponse], [NewStatusError];
+//   - one call that differs: [WithExpected], [WithMaxAttempts];
+//   - many calls of one account at a time: one [AdaptiveGate] for all, so that a
+//     limit that one meets is known to the others and they share what the
+//     service takes;
+//   - logs: OnFailure with [LogFailures]; traces and metrics: module otel;
+//   - tests of what uses a Transport: package iamtest; of a RoundTripper of your
+//     own: package roundtriptest.
+//
+// What a call did, and why it was not repeated, is in [StatusError.Stop].
 package iamhttp
 
 import (
@@ -94,7 +106,8 @@ type Transport struct {
 	// that a limit that one call meets is known to all; see [AdaptiveGate]. The
 	// Transport then neither waits out a 429 itself nor adds anything to
 	// Retry-After: it tells the gate and asks it again. MaxAttempts, MaxWait and
-	// the deadline of the call hold as before. If nil, every call is on its own.
+	// the deadline of the call hold as before. Of stacked Transports give it to
+	// the innermost only, which makes the sends. If nil, every call is on its own.
 	Gate Gate
 
 	// GateKey returns what names the account whose limit a request counts
@@ -106,8 +119,10 @@ type Transport struct {
 	// OnFailure, if not nil, is called once for each failing answer in both
 	// modes, before RoundTrip goes on. If err.Stop is StopUnset, the request
 	// will be sent again after wait, counted from the arrival of the answer,
-	// which may be 0, or later if a Gate says so; otherwise the answer is final and wait is 0. ctx is that
-	// of the request. A wait that is canceled later is not reported again.
+	// which may be 0, or later if a Gate says so; otherwise the answer is final
+	// and wait is 0. ctx is that of the request. A wait that is canceled later
+	// is not reported again, nor is the Gate's refusal of a repeat; its refusal
+	// of the first send is, though nothing was answered.
 	OnFailure func(ctx context.Context, err *StatusError, wait time.Duration)
 }
 
@@ -201,7 +216,8 @@ type call struct {
 	sent     *http.Request   // the one that Base was given last
 	sends    int             // how often Base was given one
 	schedule backoff.BackOff // nil until the first repeat
-	latest   *StatusError    // with a gate: the failure that is about to be repeated
+	latest   *StatusError    // with a gate: the failure that is about to be repeated,
+	lost     error           // or the error of a send without an answer that is
 }
 
 // settle takes what the latest send brought, and sends again until there is
@@ -275,7 +291,7 @@ func (c *call) afterFailure(resp *http.Response, connect *StatusError) (again *h
 
 	data, truncated := discard(f, wait)
 	if c.observed() || c.t.Gate != nil {
-		c.latest = f.error(StopUnset, nil, data, truncated)
+		c.latest, c.lost = f.error(StopUnset, nil, data, truncated), nil
 		c.report(c.latest, wait)
 	}
 	until := f.at.Add(wait)
@@ -339,6 +355,7 @@ func (c *call) afterError(err error) (*http.Request, error) {
 		}
 		return nil, fmt.Errorf("%w: %w", err, end)
 	}
+	c.lost = err
 	return c.resend(body), nil
 }
 

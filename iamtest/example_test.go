@@ -161,6 +161,16 @@ func ExampleServer_AssertSpacing() {
 	// Output: 200 {} <nil>
 }
 
+func ExampleRequest() {
+	var service iamtest.Server
+	show(&http.Client{Transport: &service}, "https://iam.example/v3/users?name=alice")
+	r := service.Requests()[0]
+	fmt.Println(r.Method, r.Target, time.Since(r.At) < time.Minute)
+	// Output:
+	// 200 {} <nil>
+	// GET /v3/users?name=alice true
+}
+
 func ExampleRequest_String() {
 	fmt.Println(iamtest.Request{Method: "GET", Target: "/v3/users?name=alice", Body: "not shown"})
 	// Output: GET /v3/users?name=alice

@@ -1,6 +1,6 @@
 // Package compat runs unmodified SDKs through an [iamhttp.Transport], with and
 // without PassThrough, and writes down what it measured: TABLE.md, and a short
-// form of it in the README.md of the repository.
+// form of it in docs/sdks.md.
 //
 // Each SDK is one file, which adds itself to sdks. Services are in memory and
 // time is that of testing/synctest: an SDK that waits a minute for its third
@@ -32,7 +32,7 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-var update = flag.Bool("update", false, "write TABLE.md and its short form in the README anew")
+var update = flag.Bool("update", false, "write TABLE.md and docs/sdks.md anew")
 
 // sdks are added by the files of the SDKs.
 var sdks []sdk
@@ -352,17 +352,17 @@ func TestTheTableIsWhatTheSDKsDo(t *testing.T) {
 	if len(reports) < len(sdks) {
 		t.Skip("some were left out: there is no table to compare")
 	}
-	const readme = "../../README.md"
-	old, err := os.ReadFile(readme)
+	const short = "../../docs/sdks.md"
+	old, err := os.ReadFile(short)
 	require.NoError(t, err)
 	head, rest, found := strings.Cut(string(old), begin)
-	require.True(t, found, "README.md has no line %q", begin)
+	require.True(t, found, "sdks.md has no line %q", begin)
 	_, tail, found := strings.Cut(rest, end)
-	require.True(t, found, "README.md has no line %q", end)
+	require.True(t, found, "sdks.md has no line %q", end)
 
 	for path, want := range map[string]string{
 		"TABLE.md": table(reports),
-		readme:     head + begin + "\n\n" + summary(reports) + "\n" + end + tail,
+		short:      head + begin + "\n\n" + summary(reports) + "\n" + end + tail,
 	} {
 		if *update {
 			require.NoError(t, os.WriteFile(path, []byte(want), 0o644))

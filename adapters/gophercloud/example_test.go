@@ -6,37 +6,13 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 
 	"github.com/gophercloud/gophercloud/v2"
-	"github.com/gophercloud/gophercloud/v2/openstack"
-	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/users"
 
 	"github.com/iamhttp/iamhttp"
-	iamgophercloud "github.com/iamhttp/iamhttp/adapters/gophercloud"
 	"github.com/iamhttp/iamhttp/iamtest"
 )
-
-// deleteUser is what a program on gophercloud looks like, the typed error in
-// its hands.
-func deleteUser(ctx context.Context, authURL, password, id string) error {
-	provider, err := openstack.NewClient(authURL)
-	if err != nil {
-		return err
-	}
-	iamgophercloud.Configure(provider, nil)
-	err = openstack.Authenticate(ctx, provider, gophercloud.AuthOptions{
-		IdentityEndpoint: authURL, Username: "admin", Password: password, DomainName: "Default", AllowReauth: true,
-	})
-	if err != nil {
-		return err
-	}
-	identity, err := openstack.NewIdentityV3(provider, gophercloud.EndpointOpts{})
-	if err != nil {
-		return err
-	}
-	ctx, rec := iamhttp.WithRecorder(ctx) // what gophercloud keeps to itself is here
-	return rec.Wrap(users.Delete(ctx, identity, id).ExtractErr())
-}
 
 func Example() {
 	service := httptest.NewServer(nil)
@@ -55,7 +31,12 @@ func Example() {
 		}
 	})
 
-	err := deleteUser(context.Background(), service.URL, "p", "bob")
+	for name, value := range map[string]string{
+		"OS_AUTH_URL": service.URL, "OS_USERNAME": "admin", "OS_PASSWORD": "p", "OS_DOMAIN_NAME": "Default",
+	} {
+		os.Setenv(name, value)
+	}
+	err := deleteUser(context.Background(), "bob") // of README.md's first steps
 	fmt.Println(gophercloud.ResponseCodeIs(err, http.StatusNotFound), errors.Is(err, iamhttp.ErrNotFound))
 	if e, ok := errors.AsType[*iamhttp.StatusError](err); ok {
 		fmt.Println(e)

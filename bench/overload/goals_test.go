@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"time"
 
 	"github.com/iamhttp/iamhttp/bench/internal/sim"
@@ -10,37 +11,128 @@ import (
 // applies.
 type goal struct {
 	name    string
-	applies func(sim.Scenario, sim.Result) bool // the result, for its ideal
+	applies condition
 	figure  func(sim.Result) float64
 	bound   float64
 }
 
-// met reports whether a result reaches the goal, or need not.
-func (g goal) met(s sim.Scenario, r sim.Result) bool {
-	return !g.applies(s, r) || g.figure(r) <= g.bound // not if the figure is NaN, as nothing was served
+// reached reports whether a result is within the goal's own bound.
+func (g goal) reached(r sim.Result) bool {
+	return g.figure(r) <= g.bound // not if the figure is NaN, as nothing was served
 }
+
+// met reports whether a result reaches the goal, or what an exception makes of
+// it, or need not.
+func (g goal) met(s sim.Scenario, r sim.Result) bool {
+	return !g.applies(s, r) || g.figure(r) <= g.boundIn(s, r)
+}
+
+func (g goal) boundIn(s sim.Scenario, r sim.Result) float64 {
+	if i := g.exceptionIn(s, r); i >= 0 {
+		return exceptions[i].bound
+	}
+	return g.bound
+}
+
+// exceptionIn returns the number of the exception that the goal is held to in
+// a scenario, -1 if it is held to its own bound.
+func (g goal) exceptionIn(s sim.Scenario, r sim.Result) int {
+	return slices.IndexFunc(exceptions, func(e exception) bool {
+		return slices.Contains(e.goals, g.name) && e.applies(s, r)
+	})
+}
+
+const (
+	sentShallow     = "sent per success, over time, shallow or many calls"
+	sentOverTime    = "sent per success, over time"
+	sentFewTokens   = "sent per success, at once, fewer than 300 tokens"
+	sentAtOnce      = "sent per success, at once"
+	makespanDeep    = "makespan, depth of a second or fixed window"
+	makespanShallow = "makespan, shallow"
+	shortRunDeep    = "makespan, short run, depth of a second"
+	shortRunShallow = "makespan, short run, depth of 0.1 s"
+)
 
 var goals = []goal{
 	{"no call fails", everywhere, func(r sim.Result) float64 { return float64(r.Failed) }, 0},
 	{"nothing is sent while a Retry-After is in force", everywhere, func(r sim.Result) float64 { return float64(r.Forbidden) }, 0},
 
-	{"sent per success, over time, shallow or many calls", all(overTime, either(shallow, manyCalls)), sim.Result.SentPerOK, 1.15},
-	{"sent per success, over time", overTime, sim.Result.SentPerOK, 1.35},
-	{"sent per success, at once, fewer than 300 tokens", all(atOnce, answersSoon, fewTokens), sim.Result.SentPerOK, 1.2},
-	{"sent per success, at once", atOnce, sim.Result.SentPerOK, 1.5},
+	{sentShallow, all(overTime, either(shallow, manyCalls)), sim.Result.SentPerOK, 1.15},
+	{sentOverTime, overTime, sim.Result.SentPerOK, 1.35},
+	{sentFewTokens, all(atOnce, answersSoon, fewTokens), sim.Result.SentPerOK, 1.2},
+	{sentAtOnce, atOnce, sim.Result.SentPerOK, 1.5},
 
-	{"makespan, depth of a second or fixed window", all(long, steady, either(deep, fixedWindow)), sim.Result.MakespanRatio, 1.15},
+	{makespanDeep, all(long, steady, either(deep, fixedWindow)), sim.Result.MakespanRatio, 1.15},
 	{"makespan, one token, constant answers", all(long, steady, oneToken, not(jitter)), sim.Result.MakespanRatio, 1.3},
-	{"makespan, shallow", all(long, steady, tokenBucket, shallow, not(oneToken)), sim.Result.MakespanRatio, 1.5},
+	{makespanShallow, all(long, steady, tokenBucket, shallow, not(oneToken)), sim.Result.MakespanRatio, 1.5},
 	{"makespan, limit that changes", all(long, predictable, changes), sim.Result.MakespanRatio, 2.1},
-	{"makespan, short run, depth of a second", all(shortRun, depth(time.Second)), sim.Result.MakespanRatio, 1.1},
-	{"makespan, short run, depth of 0.1 s", all(shortRun, depth(100*time.Millisecond)), sim.Result.MakespanRatio, 1.6},
+	{shortRunDeep, all(shortRun, depth(time.Second)), sim.Result.MakespanRatio, 1.1},
+	{shortRunShallow, all(shortRun, depth(100*time.Millisecond)), sim.Result.MakespanRatio, 1.6},
 
 	{"throttled below the limit", belowLimit, func(r sim.Result) float64 { return float64(r.Refused) }, 0},
 	{"median latency below the limit", belowLimit, func(r sim.Result) float64 {
 		return float64(sim.Quantile(r.Latency, 0.5)) / float64(sim.Quantile(r.IdealLatency, 0.5))
 	}, 1.01},
 }
+
+// An exception is where goals are not reached, for a known reason. They are
+// held to its bound there, which is little more than the worst that was
+// measured. One that is not needed any more is a failure of the test.
+type exception struct {
+	goals   []string
+	where   string
+	applies condition
+	bound   float64
+	why     string
+}
+
+// The first that applies is the one that counts.
+var exceptions = []exception{
+	{
+		[]string{sentShallow, sentOverTime, sentFewTokens, sentAtOnce},
+		"one token, and strangers ask for half of the limit", all(oneToken, strangers), 1.68,
+		"A stranger has taken the token from 1/3 of the requests that come rarely, and from 1 - exp(-1/2) = 39 % of those that keep to " +
+			"the 5/s that strangers leave: 1.5 to 1.65 sends a success. The metronomes of TestNoConstantPace… find the same; fewer " +
+			"refusals are only for who outruns the strangers.",
+	},
+	{
+		[]string{sentShallow},
+		"over time, shallow, answers of 1 s, a tenth of the calls in the first second", all(not(answersSoon), aTenthUnheard), 1.28,
+		"A refusal is heard of a second late, and what left meanwhile is refused too: 50 to 110 of a thousand calls at the beginning, " +
+			"and as many when the pace was raised too far once; 1.15 is 150. Held back the calls cannot be at the beginning: 250/s " +
+			"in flight for a second are below the limit of another server, and nobody is to notice the gate there.",
+	},
+	{
+		[]string{sentShallow},
+		"over time, a limit that doubles, no Retry-After, jitter", all(shallow, doubles, absent, jitter), 1.18,
+		"The new limit is found by exceeding it: 60 are on their way when that is heard. The gate's own first pause is 0.25 s, " +
+			"so that two more refusals follow, of 20 requests each, before the pace is found. Four of a thousand too many.",
+	},
+	{
+		[]string{sentFewTokens},
+		"at once, 100 tokens, no Retry-After, jitter", all(depth(time.Second), tokens(100), absent, jitter), 1.25,
+		"The window grows by half in a round trip, so that 80 are refused where the bucket ends. After the gate's own first " +
+			"pause of 0.25 s it holds a quarter of what made that burst pass, and of the second one 30 to 60 are refused too.",
+	},
+	{
+		[]string{makespanDeep},
+		"fixed window of 1 s", all(fixedWindow, window(time.Second)), 1.27,
+		"Retry-After is rounded up to the length of the window, so that a refusal loses up to a whole one. It takes some twenty to " +
+			"find the pace, as they tell how much was accepted but not when the window began.",
+	},
+	{
+		[]string{makespanShallow},
+		"two tokens, jitter", all(tokens(2), jitter), 4.2,
+		"Requests that leave 10 ms apart, as the limit allows, arrive in disorder, as their ways differ by 20 ms and more; each " +
+			"refusal is a second of silence. Of all constant paces the best, a third of the limit, takes more than three times the ideal: " +
+			"TestNoConstantPace… measures them.",
+	},
+	{[]string{shortRunDeep}, "Retry-After as a date", date, 1.46, whyDate},
+	{[]string{shortRunShallow}, "Retry-After as a date", date, 1.78, whyDate},
+}
+
+const whyDate = "A date has whole seconds and is rounded up: up to 2 s of silence instead of 1, of which the bucket makes good no more than its " +
+	"depth. Each of the three refusals that it takes costs up to a second more, of an ideal of 10."
 
 type condition = func(sim.Scenario, sim.Result) bool
 
@@ -74,6 +166,10 @@ func oneToken(s sim.Scenario, _ sim.Result) bool {
 }
 func fewTokens(s sim.Scenario, _ sim.Result) bool   { return s.Server.Tokens() < 300 }
 func answersSoon(s sim.Scenario, _ sim.Result) bool { return s.Answers != sim.Slow }
+func strangers(s sim.Scenario, _ sim.Result) bool   { return s.Server.Strangers != 0 }
+func doubles(s sim.Scenario, _ sim.Result) bool     { return s.Server.Change > 1 }
+func absent(s sim.Scenario, _ sim.Result) bool      { return s.RetryAfter == sim.Absent }
+func date(s sim.Scenario, _ sim.Result) bool        { return s.RetryAfter == sim.Date }
 func tokenBucket(s sim.Scenario, _ sim.Result) bool { return s.Server.Algorithm == sim.TokenBucket }
 func fixedWindow(s sim.Scenario, _ sim.Result) bool { return s.Server.Algorithm == sim.FixedWindow }
 
@@ -89,6 +185,20 @@ func depth(d time.Duration) condition {
 	return func(s sim.Scenario, _ sim.Result) bool {
 		return s.Server.Algorithm == sim.TokenBucket && s.Server.Depth == d
 	}
+}
+
+func tokens(n float64) condition {
+	return func(s sim.Scenario, _ sim.Result) bool { return s.Server.Tokens() == n }
+}
+
+func window(d time.Duration) condition {
+	return func(s sim.Scenario, _ sim.Result) bool { return s.Server.Window == d }
+}
+
+// aTenthUnheard: the calls of the first second, in which a slow answer does not
+// come yet, are a tenth of all.
+func aTenthUnheard(s sim.Scenario, r sim.Result) bool {
+	return shallow(s, r) && s.Arrivals.Load*s.Server.Free() >= float64(s.Arrivals.Calls)/10
 }
 
 // predictable: neither others nor the server's words make the makespan a

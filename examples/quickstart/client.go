@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/examples/internal/account"
 )
 
 // A client makes the few calls of the IAM API that the quickstart needs.
@@ -46,12 +47,6 @@ func newClient(endpoint string, f onFailure) *client {
 	}
 }
 
-// credentials are what a password login takes. Never print them.
-type credentials struct {
-	userName, password, userDomain string
-	project, projectDomain         string
-}
-
 type user struct {
 	ID   string `json:"id,omitempty"`
 	Name string `json:"name"`
@@ -60,24 +55,11 @@ type user struct {
 type object = map[string]any
 
 // logIn gets the token for the other calls. Without success the old one stays.
-func (c *client) logIn(ctx context.Context, as credentials) error {
+func (c *client) logIn(ctx context.Context, as account.Account) error {
 	stranger := client{http: c.http, endpoint: c.endpoint} // an old token has no part in it
-	header, err := stranger.do(ctx, http.MethodPost, "/auth/tokens", object{"auth": object{
-		"identity": object{
-			"methods": []string{"password"},
-			"password": object{"user": object{
-				"name":     as.userName,
-				"password": as.password,
-				"domain":   object{"name": as.userDomain},
-			}},
-		},
-		"scope": object{"project": object{
-			"name":   as.project,
-			"domain": object{"name": as.projectDomain},
-		}},
-	}}, nil)
+	header, err := stranger.do(ctx, http.MethodPost, "/auth/tokens", as.Auth(), nil)
 	if err != nil {
-		return fmt.Errorf("log in as %s: %w", as.userName, err)
+		return fmt.Errorf("log in as %s: %w", as.UserName, err)
 	}
 	token := header.Get("X-Subject-Token")
 	if token == "" {

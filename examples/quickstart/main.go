@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/examples/internal/account"
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
@@ -29,13 +30,7 @@ further settings the service runs in this process, listens on the loopback
 interface only, and the whole takes a few seconds.
 
 To do the same with a real Keystone, set
-  OS_AUTH_URL             where it is, such as https://iam.example.com/v3
-  OS_USERNAME             a user who may create, list and delete users
-  OS_PASSWORD             of that user
-  OS_PROJECT_NAME         the project to log in to
-  OS_USER_DOMAIN_NAME     the domain of the user ("Default" if not set)
-  OS_PROJECT_DOMAIN_NAME  the domain of the project ("Default" if not set)
-It creates one user with a random name and no password there, and deletes it.
+` + account.Settings + `It creates one user with a random name and no password there, and deletes it.
 
 Exit status: 0 if everything went as told, 1 if something else happened, 2 if
 the settings are incomplete or wrong.
@@ -59,13 +54,13 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		fmt.Fprintf(stderr, "quickstart: unexpected argument %q; -h lists the settings\n", args[0])
 		return 2
 	}
-	endpoint, account, err := fromEnvironment(getenv)
+	endpoint, as, err := account.FromEnvironment(getenv)
 	if err != nil {
 		fmt.Fprintf(stderr, "quickstart: %v\n", err)
 		return 2
 	}
 
-	d := demo{transcript: transcript{out: stdout}, account: account}
+	d := demo{transcript: transcript{out: stdout}, account: as}
 	if endpoint != "" {
 		d.userName = randomName("quickstart")
 		d.intro("An IAM client on iamhttp, and the service at %s.", endpoint)
@@ -93,7 +88,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 type demo struct {
 	transcript
 	client   *client
-	account  credentials
+	account  account.Account
 	service  *service // nil: a real one
 	arrived  int      // requests before the staged one
 	userName string   // of the user that most scenes are about
@@ -147,7 +142,7 @@ func (d *demo) logIn(ctx context.Context) error {
 	if err := d.client.logIn(ctx, d.account); err != nil {
 		return err
 	}
-	d.say("-> %s is logged in to project %s", d.account.userName, d.account.project)
+	d.say("-> %s is logged in to project %s", d.account.UserName, d.account.Project)
 	return nil
 }
 
@@ -230,8 +225,8 @@ func (d *demo) notFound(ctx context.Context) error {
 // and cannot be locked for it.
 func (d *demo) unauthorized(ctx context.Context) error {
 	stranger := d.account
-	stranger.userName = randomName("nobody")
-	stranger.password = rand.Text()
+	stranger.UserName = randomName("nobody")
+	stranger.Password = rand.Text()
 	err := d.client.logIn(ctx, stranger)
 	var code iamhttp.Code
 	if !errors.As(err, &code) || code != iamhttp.ErrUnauthorized {

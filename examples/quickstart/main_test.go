@@ -34,9 +34,9 @@ func served(t *testing.T, handler func(*service) http.HandlerFunc) (*service, ma
 	t.Cleanup(srv.Close)
 	return s, map[string]string{
 		"OS_AUTH_URL":     srv.URL,
-		"OS_USERNAME":     s.account.userName,
-		"OS_PASSWORD":     s.account.password,
-		"OS_PROJECT_NAME": s.account.project,
+		"OS_USERNAME":     s.account.UserName,
+		"OS_PASSWORD":     s.account.Password,
+		"OS_PROJECT_NAME": s.account.Project,
 	}
 }
 
@@ -116,17 +116,17 @@ func TestWithARealServiceTheQuickstartDoesTheSameButTheStagedScenes(t *testing.T
 
 	require.Contains(t, seen.String(), s.token)
 	assert.NotContains(t, stdout, s.token)
-	assert.NotContains(t, stdout, s.account.password)
+	assert.NotContains(t, stdout, s.account.Password)
 }
 
 func TestTheDomainsAreTakenFromTheEnvironment(t *testing.T) {
 	t.Parallel()
 	s, env := served(t, nil)
-	s.account.userDomain, s.account.projectDomain = "people", "things"
+	s.account.UserDomain, s.account.ProjectDomain = "people", "things"
 	code, _, stderr := play(t.Context(), env)
 	assert.Equal(t, 1, code)
 	assert.Contains(t, stderr, "401 Unauthorized")
-	assert.NotContains(t, stderr, s.account.password)
+	assert.NotContains(t, stderr, s.account.Password)
 
 	env["OS_USER_DOMAIN_NAME"], env["OS_PROJECT_DOMAIN_NAME"] = "people", "things"
 	code, _, stderr = play(t.Context(), env)
@@ -239,25 +239,14 @@ func TestIncompleteSettingsAreRefusedAndTheMissingOnesNamed(t *testing.T) {
 	}
 }
 
-func TestTheAuthURLMayComeWithOrWithoutTheVersion(t *testing.T) {
+func TestAWrongAddressIsRefusedAndNotShown(t *testing.T) {
 	t.Parallel()
-	for in, want := range map[string]string{
-		"http://127.0.0.1:5000":             "http://127.0.0.1:5000/v3",
-		"http://127.0.0.1:5000/v3/":         "http://127.0.0.1:5000/v3",
-		"https://iam.example.com/identity/": "https://iam.example.com/identity/v3",
-	} {
-		got, err := endpointOf(in)
-		require.NoError(t, err)
-		assert.Equal(t, want, got)
-	}
 	_, env := served(t, nil)
-	for _, in := range []string{"iam.example.com", "ftp://iam.example.com", "https://", "https://me:pw@iam.example.com", "%zz"} {
-		env["OS_AUTH_URL"] = in
-		code, stdout, stderr := play(t.Context(), env)
-		assert.Equal(t, 2, code)
-		assert.Empty(t, stdout)
-		assert.Equal(t, "quickstart: OS_AUTH_URL must look like https://iam.example.com/v3\n", stderr)
-	}
+	env["OS_AUTH_URL"] = "https://me:pw@iam.example.com"
+	code, stdout, stderr := play(t.Context(), env)
+	assert.Equal(t, 2, code)
+	assert.Empty(t, stdout)
+	assert.Equal(t, "quickstart: OS_AUTH_URL must look like https://iam.example.com/v3\n", stderr)
 }
 
 func TestHelpListsTheSettings(t *testing.T) {

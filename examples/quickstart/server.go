@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/iamhttp/iamhttp/examples/internal/account"
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
@@ -18,7 +19,7 @@ type service struct {
 	iamtest.Server // in front of the API: answers first what it is told to
 
 	endpoint string
-	account  credentials // who may log in
+	account  account.Account // who may log in
 	server   *http.Server
 	token    string // the only valid one
 
@@ -42,9 +43,9 @@ func startService() (*service, error) {
 
 func newService() *service {
 	s := &service{
-		account: credentials{
-			userName: "admin", password: rand.Text(), userDomain: "Default",
-			project: "demo", projectDomain: "Default",
+		account: account.Account{
+			UserName: "admin", Password: rand.Text(), UserDomain: "Default",
+			Project: "demo", ProjectDomain: "Default",
 		},
 		token: rand.Text(),
 	}
@@ -90,7 +91,11 @@ func (s *service) logIn(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	u, p := in.Auth.Identity.Password.User, in.Auth.Scope.Project
-	if s.account != (credentials{u.Name, u.Password, u.Domain.Name, p.Name, p.Domain.Name}) {
+	as := account.Account{
+		UserName: u.Name, Password: u.Password, UserDomain: u.Domain.Name,
+		Project: p.Name, ProjectDomain: p.Domain.Name,
+	}
+	if s.account != as {
 		iamtest.Keystone(401, "The user name or the password is wrong.").ServeHTTP(w, r)
 		return
 	}

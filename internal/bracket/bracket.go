@@ -60,6 +60,7 @@ const (
 // A Send is one request that left, as Accepted and Refused want to know it
 // again. The zero value is one that left before the first refusal.
 type Send struct {
+	Turn   uint64 // of the fleet, for whoever paces it; nothing to a Controller
 	epoch  uint32
 	credit bool    // part of the burst after a silence
 	seq    int     // in its epoch, from 1
@@ -92,10 +93,15 @@ type Controller struct {
 	burst  float64 // requests that the limit was seen to take at once
 	burst0 float64 // the first of these, before anything was learned
 	trip   float64 // seconds from a request to its answer, smoothed
+	heard  bool    // of any answer that says how long that is
 
 	// silence is how long it was quiet before the current epoch, failed probes
-	// included, in seconds; quiet is the last part of it.
-	silence, quiet float64
+	// included, in seconds; quiet is the last part of it. wanted is how much of
+	// it the service had for itself, though somebody waited.
+	silence, quiet, wanted float64
+	// measure is what longer times are measured by: wanted, but that neither an
+	// hour without callers nor an outage of an hour makes the next hours slow.
+	measure float64
 
 	tally  // of the current epoch
 	memory // of the earlier ones
@@ -153,6 +159,7 @@ func New(now time.Duration, marks []Mark, flying int, retryAfter time.Duration) 
 	if n := newest.Accepted - oldest.Accepted; n > 0 {
 		// Little's law; good enough until the first answer is timed.
 		c.trip = min(seconds(now-oldest.At)*float64(flying)/float64(n), seconds(now))
+		c.heard = true
 	}
 	c.close(now, Send{at: now}, retryAfter)
 	return c
@@ -170,8 +177,8 @@ func (c *Controller) Probes() int { return c.probes }
 // Probing reports whether nothing has left since the latest pause.
 func (c *Controller) Probing() bool { return !c.open || c.sent == 0 }
 
-// Silence returns how long the account was quiet before requests left last.
-func (c *Controller) Silence() time.Duration { return duration(c.silence) }
+// Silence returns how long a silence the service wanted last.
+func (c *Controller) Silence() time.Duration { return duration(max(c.asked, c.measure)) }
 
 // Earliest returns the time before which the request with so many others ahead
 // of it cannot leave: twice the pace that was refused lately is not to be had.
@@ -295,8 +302,8 @@ func (c *Controller) Unsend(s Send) {
 func (c *Controller) Accepted(now time.Duration, s Send) {
 	if s.at > 0 {
 		trip := seconds(now - s.at)
-		if c.trip == 0 {
-			c.trip = trip
+		if !c.heard {
+			c.trip, c.heard = trip, true
 		}
 		c.trip += (trip - c.trip) / 8
 	}
@@ -345,13 +352,18 @@ func (c *Controller) close(now time.Duration, s Send, retryAfter time.Duration) 
 	c.open = false
 	c.refused, c.closed, c.asked = s, now, seconds(retryAfter)
 	c.Pause(later(now, retryAfter))
-	if retryAfter > 0 && c.probes == 1 {
+	if c.asked < c.OwnPause { // too short to mean a pace: as good as none
+		c.asked = 0
+	}
+	if c.asked > 0 && c.probes == 1 {
 		return
 	}
 	// The service names no time, or the time that it named was too short.
 	own := max(c.OwnPause, 2*c.trip)
-	if c.learned && retryAfter == 0 {
-		own = max(own, min(1/c.pace, c.needed/2))
+	if c.learned && c.asked == 0 {
+		// What was needed before, but not so much that a pause makes the next one
+		// longer, where it is by chance that requests are refused.
+		own = max(own, min(1/c.pace, c.needed/2, 4*c.OwnPause))
 	}
 	c.Pause(now + duration(min(own*math.Pow(2, float64(c.probes-1)), c.OwnMost)))
 }
@@ -359,10 +371,13 @@ func (c *Controller) close(now time.Duration, s Send, retryAfter time.Duration) 
 // raise lets the pace rise where that can pay.
 func (c *Controller) raise(now time.Duration, backlog float64) {
 	held := seconds(now - c.latest.at)
-	if held < max(c.StepSilence*c.silence, c.StepTrips*c.trip, c.StepSends/c.pace) {
+	if held < max(c.StepSilence*c.measure, c.StepTrips*c.trip, c.StepSends/c.pace) || !c.heard || c.pace >= mostPace {
 		return
 	}
 	long := backlog/c.pace > c.Backlog*c.unit()
+	if c.guessed && c.busy > c.Hold*c.unit() { // nothing has proven it bad
+		c.hi = math.Inf(1)
+	}
 	switch {
 	case c.base == 0 && c.pace < 0.9*c.hi: // the bracket is open
 		// A pace that is too fast shows only when what was saved up is spent.
@@ -370,7 +385,11 @@ func (c *Controller) raise(now time.Duration, backlog float64) {
 		if !math.IsInf(c.hi, 1) && over > 0.05*c.lo && held < c.burst/over {
 			return
 		}
-		if long || c.busy > c.Hold*c.unit() {
+		hold := c.Hold
+		if c.guessed { // and perhaps much too slow
+			hold = c.Backlog
+		}
+		if long || c.busy > hold*c.unit() {
 			c.setPace(now, c.pace*min(2, math.Sqrt(c.hi/c.pace)))
 		}
 		return
@@ -396,7 +415,7 @@ func (c *Controller) raise(now time.Duration, backlog float64) {
 }
 
 // unit is what longer times are measured in.
-func (c *Controller) unit() float64 { return max(c.silence, 2*c.trip, 4/c.pace) }
+func (c *Controller) unit() float64 { return max(c.measure, 2*c.trip, 4/c.pace) }
 
 func (c *Controller) setPace(now time.Duration, pace float64) {
 	c.raises++

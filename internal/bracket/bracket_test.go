@@ -81,6 +81,7 @@ func TestThePaceComesCloseToTheLimit(t *testing.T) {
 		{"a bucket of 10/s that holds 1", bucket(10, 1), 10, time.Second, 0.9},
 		{"a bucket of 1/s that holds 1", bucket(1, 1), 1, time.Second, 0.85},
 		{"one that names no time", bucket(100, 10), 100, 0, 0.95},
+		{"one that names a nanosecond", bucket(100, 10), 100, 1, 0.95},
 		{"a window of 60 in a minute", window(60, time.Minute), 1, 0, 0.85},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -108,6 +109,58 @@ func TestTheLimitThatChangesIsFoundAgain(t *testing.T) {
 			assert.InEpsilon(t, 100*by, c.pace, 0.15)
 		})
 	}
+}
+
+// An hour in which everything was refused says nothing about the limit, and
+// must not be what the next hours are measured by.
+func TestAfterAnOutageThePaceComesBack(t *testing.T) {
+	const hour, settled, rate = time.Hour, 6 * time.Minute, 100.0
+	for name, before := range map[string]time.Duration{"from the beginning": 0, "after ten minutes of service": 10 * time.Minute} {
+		for _, retryAfter := range []time.Duration{0, time.Second, time.Minute} {
+			t.Run(fmt.Sprintf("%s, Retry-After %v", name, retryAfter), func(t *testing.T) {
+				served := bucket(rate, rate)
+				accepted := 0
+				drive(t, func(now time.Duration) bool {
+					ok := (now <= before || now >= before+hour) && served(now)
+					if ok && now >= before+hour+settled {
+						accepted++
+					}
+					return ok
+				}, retryAfter, before+hour+settled+10*time.Minute)
+				assert.GreaterOrEqual(t, float64(accepted), 0.85*rate*600)
+			})
+		}
+	}
+}
+
+// Nor must the time in which nobody came.
+func TestAnHourWithoutCallersSlowsNobodyDown(t *testing.T) {
+	c := New(0, []Mark{{}, {0, 1}}, 1, time.Second)
+	now := time.Hour
+	served := bucket(100, 10)
+	accepted := 0
+	for now < time.Hour+2*time.Minute {
+		if now = max(now, c.Next(now, 1000)); c.Next(now, 1000) > now {
+			continue
+		}
+		if s := c.Sent(now, 1000); served(now) {
+			accepted++
+			c.Accepted(now, s)
+		} else {
+			c.Refused(now, s, time.Second)
+		}
+	}
+	assert.GreaterOrEqual(t, accepted, 120*100/2)
+}
+
+func TestAnAccountWithoutALimitTakesNoMoreMemoryTheLongerItIsUsed(t *testing.T) {
+	c := New(0, []Mark{{}, {0, 10}}, 1, time.Second)
+	for now := c.Next(0, 9); now < 24*time.Hour; now += time.Second {
+		c.Next(now, 1e9)
+		c.Accepted(now, c.Sent(now, 1e9))
+	}
+	assert.Less(t, len(c.paces), 100)
+	assert.LessOrEqual(t, len(c.marks), mostMarks)
 }
 
 func TestOneProbeIsSentAndAwaitedAfterAPauseThatWasTooShort(t *testing.T) {
@@ -228,4 +281,14 @@ func FuzzControllerKeepsToPausesAndToNumbers(f *testing.F) {
 			require.GreaterOrEqual(t, c.Earliest(now, r.IntN(10)), c.Paused())
 		}
 	})
+}
+
+func TestThePaceDoesNotRiseBeforeAnAnswerWasHeard(t *testing.T) {
+	c := New(time.Second, []Mark{{}}, 64, 0) // nothing was accepted before
+	now := c.Next(time.Second, 1000)
+	for range 20 {
+		now = max(now, c.Next(now, 1000))
+		c.Sent(now, 1000)
+	}
+	assert.Zero(t, c.raises)
 }

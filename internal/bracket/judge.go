@@ -17,6 +17,7 @@ type memory struct {
 	sumSent float64       // accepted in the latest epochs, fading
 	sumTime float64       // and the seconds that took
 	needed  float64       // the silence that last ended in an accepted request
+	guessed bool          // the pace is one, after probes that all failed
 	longest float64       // the longest silence of late, fading
 	strange float64       // seconds of epochs that were refused at a pace that had been fine
 }
@@ -30,9 +31,10 @@ type epoch struct {
 }
 
 const (
-	shortest   = 1e-3 // seconds
-	remembered = 8    // epochs
-	mostMarks  = 64   // of one
+	shortest      = 1e-3 // seconds
+	longestWindow = 90.0 // seconds: a window of a minute and what is late; a longer one names its time
+	remembered    = 8    // epochs
+	mostMarks     = 64   // of one
 )
 
 // mark notes how much was accepted by now.
@@ -65,13 +67,21 @@ func (c *Controller) fastest(silence float64) (accepted, took float64) {
 // the pause after it is over.
 func (c *Controller) judge(now time.Duration, backlog float64) {
 	quiet := max(seconds(now-c.last), 2*c.trip, shortest)
+	wanted := max(seconds(min(now, c.pause)-c.last), 2*c.trip, shortest)
+	outage := false
 	switch {
 	case !c.learned:
 		c.judgeFirst(quiet)
 	case c.accepted == 0:
-		c.judgeFailedProbe(quiet)
+		wanted += c.wanted
+		outage = c.outage(wanted)
+		c.judgeFailedProbe(quiet, outage)
 	default:
 		c.judgeEpoch(now, quiet, backlog)
+	}
+	c.wanted, c.measure = wanted, min(wanted, longestWindow)
+	if outage {
+		c.measure = min(max(c.asked, c.OwnPause), longestWindow)
 	}
 	c.base = 0
 	// Who comes less often than once in two silences learns nothing any more.
@@ -109,23 +119,40 @@ func (c *Controller) judgeFirst(quiet float64) {
 	c.silence = quiet
 }
 
+// outage reports whether the service has refused everything for so long that
+// it is no limit at work. Whoever names a time does not mean many times it.
+func (c *Controller) outage(wanted float64) bool {
+	if c.asked > 0 {
+		return c.probes > 3 && wanted > min(10*c.asked, c.asked+longestWindow)
+	}
+	return c.probes > 3 && wanted > longestWindow
+}
+
 // judgeFailedProbe takes it that the silence was too short, and goes on. A
-// bucket would have filled: it is a window, or somebody else.
-func (c *Controller) judgeFailedProbe(quiet float64) {
+// bucket would have filled: it is a window, or somebody else, or an outage,
+// after which nothing is known to be too fast.
+func (c *Controller) judgeFailedProbe(quiet float64, outage bool) {
+	if outage {
+		c.guessed = true
+		c.hi = math.Inf(1)
+		c.pace = max(c.pace, 2/max(c.asked, c.OwnMost))
+	}
 	c.sumTime += seconds(c.last-c.begin) + c.quiet
 	c.burst = max(1, c.burst*c.Decay)
 	c.silence += quiet
 	// The first may be chance. After it the window is taken for what it is: so
 	// many requests in all the time since they began.
-	if c.probes > 2 && c.silence*c.pace >= 2 {
+	if !outage && c.probes > 2 && c.silence*c.pace >= 2 {
 		n, took := c.fastest(c.silence)
 		c.pace = min(c.pace, n/(took+c.silence))
 		c.lo, c.hi, c.hiAt = c.pace, 1.5*c.pace, c.closed
+		c.guessed = true
 	}
 }
 
 // judgeEpoch finds out what to blame for a refusal.
 func (c *Controller) judgeEpoch(now time.Duration, quiet, backlog float64) {
+	c.guessed = false
 	e := epoch{float64(c.accepted), seconds(c.last - c.begin), c.silence, c.refused.pace, c.raises == 0}
 	c.needed = c.silence
 	c.sumSent = 0.7*c.sumSent + e.accepted
@@ -219,14 +246,15 @@ func (c *Controller) bounds(e epoch, proven float64) (lo, hi float64) {
 		lo, hi = min(max(lo, l), hi), max(min(hi, h), lo)
 	}
 	if e.steady {
-		if c.burst0 >= 2 {
-			if e.took > 0 { // it was above the limit all the time
-				hi = max(lo, min(hi, (e.accepted+1)/e.took))
-			}
+		// The pace was above the limit all the time, so that nothing of it was
+		// left over; but up to half of it in a bucket of one token, which
+		// overflows between two requests.
+		single := c.burst0 < 2
+		if used := (e.accepted + 1) / max(e.took, shortest); single {
+			hi = max(lo, min(hi, 2*used))
+			lo = max(lo, min(hi, 0.93*c.lo)) // what was proven before is given up slowly
 		} else {
-			// A bucket of one token overflows between two requests, so that
-			// this does not hold; what was proven before is given up slowly.
-			lo = max(lo, min(hi, 0.93*c.lo))
+			hi = max(lo, min(hi, used))
 		}
 		lo, hi = c.compare(e, lo, hi)
 	}

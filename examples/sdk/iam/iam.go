@@ -35,6 +35,21 @@ func New(endpoint, token string, t *iamhttp.Transport) *Client {
 	return &Client{endpoint: endpoint, token: token, http: &http.Client{Transport: t}}
 }
 
+// LogIn returns a client that has a token of its own. auth is the body of POST
+// /auth/tokens, to be encoded as JSON.
+func LogIn(ctx context.Context, endpoint string, auth any, t *iamhttp.Transport) (*Client, error) {
+	c := New(endpoint, "", t)
+	resp, err := c.send(ctx, "POST", "/auth/tokens", auth)
+	if err != nil {
+		return nil, fmt.Errorf("log in: %w", err)
+	}
+	resp.Body.Close()
+	if c.token = resp.Header.Get("X-Subject-Token"); c.token == "" {
+		return nil, errors.New("log in: the answer has no X-Subject-Token")
+	}
+	return c, nil
+}
+
 // A User is an account of the service.
 type User struct {
 	ID      string `json:"id,omitempty"`
@@ -113,7 +128,9 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("X-Auth-Token", c.token)
+	if c.token != "" {
+		req.Header.Set("X-Auth-Token", c.token)
+	}
 	resp, err := c.http.Do(req)
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err // its text has the query, and the method says less than the SDK's own

@@ -28,6 +28,21 @@ func TestAUserIsCreatedAlsoThroughARateLimit(t *testing.T) {
 	assert.Equal(t, "token", service.Requests()[1].Header.Get("X-Auth-Token"))
 }
 
+func TestLoggingInGetsTheTokenOfTheOtherCalls(t *testing.T) {
+	var service iamtest.Server
+	service.Next(iamtest.Answer{Status: 201}.With("X-Subject-Token", "secret"), iamtest.Answer{Status: 204}, iamtest.Answer{Status: 201})
+	transport := &iamhttp.Transport{Base: &service}
+	c, err := iam.LogIn(t.Context(), "https://iam.example/v3", map[string]string{"auth": "me"}, transport)
+	require.NoError(t, err)
+	require.NoError(t, c.DeleteUser(t.Context(), "1"))
+	service.AssertBodies(t, `{"auth":"me"}`, "")
+	assert.NotContains(t, service.Requests()[0].Header, "X-Auth-Token")
+	assert.Equal(t, "secret", service.Requests()[1].Header.Get("X-Auth-Token"))
+
+	_, err = iam.LogIn(t.Context(), "https://iam.example/v3", nil, transport)
+	assert.EqualError(t, err, "log in: the answer has no X-Subject-Token")
+}
+
 func TestAFailureNamesWhatWasTriedAndHidesTheQuery(t *testing.T) {
 	var service iamtest.Server
 	service.Next(iamtest.IAM(403, "IAM.0003", "No.").With("X-Request-Id", "r"))

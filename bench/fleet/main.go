@@ -1,0 +1,191 @@
+// Fleet measures what many processes on one account do to a server with a rate
+// limit, and what becomes of their calls: without a gate, with a gate in each
+// process, and with redisgate between them. Processes and servers are real, and
+// all of it stays on loopback. It needs nginx, haproxy and redis-server.
+//
+//	go run ./fleet                      20 processes of 50 callers, a minute of work: a quarter of an hour in all
+//	go run ./fleet -svg DIR             and drawn
+//	go run ./fleet -ideal 10s -client redisgate -server nginx
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == "worker" {
+		if err := work(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "fleet: worker:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	if err := run(os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "fleet:", err)
+		os.Exit(1)
+	}
+}
+
+// The clients that are compared.
+var clients = []string{noGate, localGates, shared, sharedLost, sharedDies}
+
+const (
+	noGate     = "none"
+	localGates = "gates"
+	shared     = "redisgate"
+	sharedLost = "redisgate-lost" // the Redis server is killed half way
+	sharedDies = "redisgate-dies" // a quarter of the processes are killed
+)
+
+// A plan is what one run does.
+type plan struct {
+	client    string
+	server    string
+	processes int
+	callers   int // in each process
+	calls     int // of each process
+	rate      int // that the server allows, requests per second
+	ideal     time.Duration
+}
+
+func run(args []string, out io.Writer) error {
+	flags := flag.NewFlagSet("fleet", flag.ContinueOnError)
+	var (
+		processes = flags.Int("processes", 20, "how many")
+		callers   = flags.Int("callers", 50, "in each process")
+		rate      = flags.Int("rate", 100, "requests per second that the server allows")
+		ideal     = flags.Duration("ideal", time.Minute, "how long the work takes an ideal scheduler")
+		client    = flags.String("client", strings.Join(clients, ","), "what to compare")
+		server    = flags.String("server", strings.Join(servers, ","), "against what")
+		svgDir    = flags.String("svg", "", "draw the requests over time into this `directory`")
+	)
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	for names, known := range map[string][]string{*client: clients, *server: servers} {
+		for name := range strings.SplitSeq(names, ",") {
+			if !slices.Contains(known, name) {
+				return fmt.Errorf("%q is none of %v", name, known)
+			}
+		}
+	}
+	rig, err := startRig(*rate)
+	if err != nil {
+		return err
+	}
+	defer rig.stop()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	defer context.AfterFunc(ctx, func() { // the servers must not outlive us
+		rig.stop()
+		os.Exit(1)
+	})()
+	for server := range strings.SplitSeq(*server, ",") {
+		var results []result
+		for client := range strings.SplitSeq(*client, ",") {
+			if server == nginxOpen && client != shared {
+				continue
+			}
+			p := plan{
+				client: client, server: server, processes: *processes, callers: *callers, rate: *rate, ideal: *ideal,
+				calls: int(ideal.Seconds() * float64(*rate) / float64(*processes)),
+			}
+			r, err := rig.run(p)
+			if err != nil {
+				return fmt.Errorf("%s against %s: %w", client, server, err)
+			}
+			fmt.Fprintf(os.Stderr, "%s, %s: %.2f sent per success, %d failed, %.1f s\n", server, client, r.perOK(), r.failed, r.makespan.Seconds())
+			results = append(results, r)
+		}
+		if len(results) == 0 {
+			continue
+		}
+		writeTable(out, results)
+		if *svgDir != "" {
+			file := filepath.Join(*svgDir, "fleet-"+server+".svg")
+			if err := os.WriteFile(file, draw(results), 0o644); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// run starts the processes, lets them begin together, and collects what they
+// have seen.
+func (g *rig) run(p plan) (result, error) {
+	if err := g.startRedis(); err != nil {
+		return result{}, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return result{}, err
+	}
+	o := order{URL: g.urls[p.server], Callers: p.callers, Calls: p.calls, Client: p.client, Redis: g.redisAddr, Namespace: fmt.Sprint(time.Now().UnixNano())}
+	workers := make([]*worker, p.processes)
+	defer func() {
+		for _, w := range workers {
+			if w != nil {
+				w.kill()
+			}
+		}
+	}()
+	for i := range workers {
+		if workers[i], err = startWorker(exec.Command(self, "worker"), o); err != nil {
+			return result{}, err
+		}
+	}
+	for _, w := range workers {
+		if err := w.ready(); err != nil {
+			return result{}, err
+		}
+	}
+	before := g.commands()
+	begin := time.Now()
+	for _, w := range workers {
+		if err := w.begin(); err != nil {
+			return result{}, err
+		}
+	}
+	var dead []*worker
+	switch p.client {
+	case sharedLost:
+		<-time.After(p.ideal / 2)
+		g.stopRedis()
+	case sharedDies: // a quarter of them; what they had still to do is nobody's
+		<-time.After(p.ideal / 4)
+		dead = workers[:p.processes/4]
+		for _, w := range dead {
+			w.kill()
+		}
+	}
+	r := result{plan: p, begin: begin}
+	for _, w := range workers {
+		if slices.Contains(dead, w) {
+			continue
+		}
+		rep, err := w.report()
+		if err != nil {
+			return result{}, errors.Join(err, errors.New("a process did not report"))
+		}
+		r.reports = append(r.reports, rep)
+	}
+	if p.client == shared || p.client == sharedDies {
+		r.commands = g.commands() - before
+	}
+	r.dead = len(dead)
+	r.reckon()
+	return r, nil
+}

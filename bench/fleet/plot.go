@@ -1,0 +1,93 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// Sizes in pixels.
+const (
+	plotW, plotH = 700, 90
+	left, top    = 46, 44
+	rowH         = plotH + 46
+)
+
+const look = `
+text { font: 12px system-ui, sans-serif; fill: #1f2328 }
+.name { font-weight: 600 }
+.quiet { fill: #59636e }
+.ok { fill: #0969da }
+.refused { fill: #f0883e }
+.limit { stroke: #1f2328; stroke-dasharray: 4 3 }
+@media (prefers-color-scheme: dark) {
+ text { fill: #f0f6fc }
+ .quiet { fill: #9198a1 }
+ .ok { fill: #4493f8 }
+ .refused { fill: #db6d28 }
+ .limit { stroke: #f0f6fc }
+}
+`
+
+// draw shows for each client how many requests the server got in each second,
+// and how many of them it refused. All have the same axes; what is higher than
+// the picture is cut off.
+func draw(results []result) []byte {
+	seconds := 1
+	for _, r := range results {
+		seconds = max(seconds, int(math.Ceil(r.makespan.Seconds())))
+	}
+	most := 3 * float64(results[0].rate)
+	var b bytes.Buffer
+	width, height := left+plotW+20, top+len(results)*rowH
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" role="img">`+"\n", width, height, width, height)
+	fmt.Fprintf(&b, "<title>Requests per second of %d processes</title>\n<style>%s</style>\n", results[0].processes, look)
+	fmt.Fprintf(&b, `<text x="%d" y="18">%s: requests per second, <tspan class="ok">■</tspan> accepted, <tspan class="refused">■</tspan> refused; dashed: the limit</text>`+"\n", left, results[0].server)
+	for i, r := range results {
+		bottom := float64(top + i*rowH + plotH + 20)
+		fmt.Fprintf(&b, `<text class="name" x="%d" y="%.0f">%s</text><text class="quiet" x="%d" y="%.0f">%.2f sent per success, %d failed</text>`+"\n",
+			left, bottom-plotH-6, r.client, left+220, bottom-plotH-6, r.perOK(), r.failed)
+		ok, refused := r.bySecond(seconds)
+		w := float64(plotW) / float64(seconds)
+		var accepted, turnedAway strings.Builder
+		for s := range seconds {
+			h := min(ok[s]/most, 1) * plotH
+			g := min(refused[s]/most*plotH, plotH-h)
+			bar(&accepted, left+float64(s)*w, bottom, w*0.85, h)
+			bar(&turnedAway, left+float64(s)*w, bottom-h, w*0.85, g)
+		}
+		fmt.Fprintf(&b, `<path class="ok" d="%s"/><path class="refused" d="%s"/>`+"\n", &accepted, &turnedAway)
+		limit := bottom - float64(r.rate)/most*plotH
+		fmt.Fprintf(&b, `<path class="limit" d="M%d %.1fh%d"/><text class="quiet" x="8" y="%.1f">%d</text>`+"\n", left, limit, plotW, limit+4, r.rate)
+		fmt.Fprintf(&b, `<text class="quiet" x="%d" y="%.0f">0 s</text><text class="quiet" x="%d" y="%.0f">%d s</text>`+"\n", left, bottom+14, left+plotW-30, bottom+14, seconds)
+	}
+	b.WriteString("</svg>\n")
+	return b.Bytes()
+}
+
+// bar adds one to a path.
+func bar(path *strings.Builder, x, bottom, width, height float64) {
+	if height > 0 {
+		fmt.Fprintf(path, "M%.1f %.1fv%.1fh%.1fv%.1fz", x, bottom, -height, width, height)
+	}
+}
+
+func (r *result) bySecond(seconds int) (ok, refused []float64) {
+	ok, refused = make([]float64, seconds), make([]float64, seconds)
+	for _, rep := range r.reports {
+		for _, s := range rep.Sends {
+			at := int(time.UnixMicro(s.At).Sub(r.begin).Seconds())
+			switch {
+			case at < 0 || at >= seconds:
+			case s.Status == http.StatusTooManyRequests:
+				refused[at]++
+			default:
+				ok[at]++
+			}
+		}
+	}
+	return ok, refused
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"time"
+)
+
+// A result is what one run has shown.
+type result struct {
+	plan
+	begin    time.Time
+	reports  []report
+	commands int
+	dead     int // processes that were killed
+
+	sent, ok, failed int
+	early            int // sent while told to wait
+	makespan         time.Duration
+	jain             float64
+}
+
+// slack is how long after the arrival of a 429 a request of another process
+// may leave: a round trip between processes of a busy machine.
+const slack = 10 * time.Millisecond
+
+// reckon works the figures out.
+func (r *result) reckon() {
+	var all []send
+	firstDone := int64(0) // when the first process had finished
+	for _, rep := range r.reports {
+		r.failed += rep.Failed
+		last := int64(0)
+		for _, s := range rep.Sends {
+			all = append(all, s)
+			if s.Status == http.StatusOK {
+				r.ok++
+				last = max(last, s.Answered)
+			}
+		}
+		r.makespan = max(r.makespan, time.UnixMicro(last).Sub(r.begin))
+		if firstDone == 0 || last < firstDone {
+			firstDone = last
+		}
+	}
+	r.sent = len(all)
+	var shares []float64
+	for _, rep := range r.reports {
+		n := 0.0
+		for _, s := range rep.Sends {
+			if s.Status == http.StatusOK && s.Answered <= firstDone {
+				n++
+			}
+		}
+		shares = append(shares, n)
+	}
+	r.jain = jain(shares)
+	r.early = early(all)
+}
+
+// jain is Jain's index of fairness: 1 if all have the same.
+func jain(shares []float64) float64 {
+	sum, squares := 0.0, 0.0
+	for _, x := range shares {
+		sum += x
+		squares += x * x
+	}
+	if squares == 0 {
+		return 1
+	}
+	return sum * sum / (float64(len(shares)) * squares)
+}
+
+// early counts the requests that left while the Retry-After of an answer ran
+// that had come before, to whichever process.
+func early(sends []send) (n int) {
+	type pause struct{ from, until int64 }
+	var pauses []pause
+	for _, s := range sends {
+		if s.Status == http.StatusTooManyRequests && s.RetryAfter > 0 {
+			pauses = append(pauses, pause{s.Answered + slack.Microseconds(), s.Answered + int64(s.RetryAfter)*1e6})
+		}
+	}
+	slices.SortFunc(pauses, func(a, b pause) int { return int(a.from - b.from) })
+	slices.SortFunc(sends, func(a, b send) int { return int(a.At - b.At) })
+	until, next := int64(0), 0
+	for _, s := range sends {
+		for ; next < len(pauses) && pauses[next].from <= s.At; next++ {
+			until = max(until, pauses[next].until)
+		}
+		if s.At < until {
+			n++
+		}
+	}
+	return n
+}
+
+// perOK is how many requests were sent for one that succeeded.
+func (r *result) perOK() float64 { return float64(r.sent) / float64(max(r.ok, 1)) }
+
+// best is how long the ideal scheduler takes for what succeeded: it sends what
+// the limit has saved up, and then at its pace.
+func (r *result) best() time.Duration {
+	saved := depth
+	if r.server == haproxyLimited {
+		saved = r.rate
+	}
+	return time.Duration(float64(max(r.ok-saved, 1)) / float64(r.rate) * float64(time.Second))
+}
+
+func writeTable(w io.Writer, results []result) {
+	p := results[0].plan
+	switch p.server {
+	case nginxOpen:
+		fmt.Fprintf(w, "\n**%d processes × %d callers, %d calls, nginx without a limit**\n\n", p.processes, p.callers, p.processes*p.calls)
+		for _, r := range results {
+			fmt.Fprintf(w, "%s: %d failed, %.4f commands per request\n", r.client, r.failed, float64(r.commands)/float64(max(r.sent, 1)))
+		}
+		return
+	case nginxLimited:
+		fmt.Fprintf(w, "\n**%d processes × %d callers, %d calls, nginx: %d requests/s, burst of %d, Retry-After: 1**\n\n", p.processes, p.callers, p.processes*p.calls, p.rate, depth)
+	default:
+		fmt.Fprintf(w, "\n**%d processes × %d callers, %d calls, HAProxy: %d requests in a second, refused ones count, Retry-After: 1**\n\n", p.processes, p.callers, p.processes*p.calls, p.rate)
+	}
+	fmt.Fprintln(w, "| client | sent per success | failed | time, × ideal | sent while told to wait | Jain's index | commands per request |")
+	fmt.Fprintln(w, "|---|--:|--:|--:|--:|--:|--:|")
+	for _, r := range results {
+		commands := "–"
+		if r.commands > 0 {
+			commands = fmt.Sprintf("%.1f", float64(r.commands)/float64(max(r.sent, 1)))
+		}
+		ratio := "–" // who has given up most has no time to compare
+		if r.dead == 0 && r.failed*10 < r.processes*r.calls {
+			ratio = fmt.Sprintf("%.2f", r.makespan.Seconds()/r.best().Seconds())
+		}
+		fmt.Fprintf(w, "| %s | %.2f | %d | %s | %d | %.3f | %s |\n", r.client, r.perOK(), r.failed, ratio, r.early, r.jain, commands)
+	}
+}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/bench/internal/sim"
+)
+
+// A metronome is the gate of somebody who knows the limit: it keeps to one pace
+// and obeys Retry-After, and has nothing to learn.
+type metronome struct {
+	gap time.Duration
+
+	mu   sync.Mutex
+	next time.Time
+}
+
+func (m *metronome) Wait(context.Context, string, int) (iamhttp.Ticket, error) {
+	for {
+		m.mu.Lock()
+		wait := time.Until(m.next)
+		if wait <= 0 {
+			m.next = time.Now().Add(m.gap)
+			m.mu.Unlock()
+			return 0, nil
+		}
+		m.mu.Unlock()
+		time.Sleep(wait)
+	}
+}
+
+func (m *metronome) Observe(_ string, _ iamhttp.Ticket, throttled bool, retryAfter time.Duration) {
+	if !throttled {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if until := time.Now().Add(retryAfter); until.After(m.next) {
+		m.next = until
+	}
+}
+
+// best returns the lowest figure that a metronome reaches, and at which pace in
+// requests per second.
+func best(t *testing.T, server, arrivals, answers string, figure func(sim.Result) float64, paces ...float64) (lowest, at float64) {
+	scenarios, err := scenarios(server, "seconds", arrivals, answers, "1")
+	require.NoError(t, err)
+	for _, pace := range paces {
+		r := scenarios[0].Run(t, func(base http.RoundTripper) func(*http.Request) (*http.Response, error) {
+			gate := &metronome{gap: time.Duration(float64(time.Second) / pace)}
+			return (&http.Client{Transport: &iamhttp.Transport{Base: base, Gate: gate, MaxAttempts: 1000}}).Do
+		}, false)
+		require.Zero(t, r.Failed)
+		f := figure(r)
+		t.Logf("%v, %.4g/s: %.3g", scenarios[0], pace, f)
+		if at == 0 || f < lowest {
+			lowest, at = f, pace
+		}
+	}
+	return lowest, at
+}
+
+// The exceptions for one token and for two say that nobody could do better.
+func TestNoConstantPaceReachesTheGoalsOfTheSmallestBuckets(t *testing.T) {
+	if raceDetector {
+		t.Skip("measures, and finds no races that others do not")
+	}
+	t.Run("strangers", func(t *testing.T) {
+		lowest, at := best(t, "tb10/0.1+50%", "1000@once", "10ms", sim.Result.SentPerOK, 0.5, 1, 2, 3, 4, 5)
+		t.Logf("at the best %.3g sends per success, with %.4g/s", lowest, at)
+		assert.Greater(t, lowest, 1.4)
+	})
+	t.Run("jitter", func(t *testing.T) {
+		lowest, at := best(t, "tb100/0.02", "1000@once", "lognormal", sim.Result.MakespanRatio, 20, 25, 30, 35, 40, 50, 70)
+		t.Logf("at the best %.3g times the ideal, with %.4g/s", lowest, at)
+		assert.Greater(t, lowest, 3.0)
+	})
+}

@@ -1,0 +1,214 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"math"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"text/tabwriter"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp/bench/internal/sim"
+)
+
+var update = flag.Bool("update", false, "write FIGURES.md and SUMMARY.md")
+
+// Figures are how far the goals were reached, in any number of runs.
+type figures struct {
+	mu         sync.Mutex
+	runs       int
+	goals      []tally   // where they apply
+	held       []tally   // where no exception does
+	exceptions [][]tally // of each goal of each
+}
+
+// A tally counts how often a goal was reached.
+type tally struct {
+	applied, reached int // its own bound, not that of an exception
+	worst            float64
+	at               sim.Scenario
+}
+
+func (c *tally) add(g goal, r sim.Result) {
+	c.applied++
+	if g.reached(r) {
+		c.reached++
+	}
+	f := g.figure(r)
+	if c.applied == 1 || f > c.worst || math.IsNaN(f) ||
+		f == c.worst && r.Scenario.String() < c.at.String() { // whichever ran first
+		c.worst, c.at = f, r.Scenario
+	}
+}
+
+func newFigures() *figures {
+	f := &figures{goals: make([]tally, len(goals)), held: make([]tally, len(goals)), exceptions: make([][]tally, len(exceptions))}
+	for i := range exceptions {
+		f.exceptions[i] = make([]tally, len(goals))
+	}
+	return f
+}
+
+func (f *figures) add(r sim.Result) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.runs++
+	for i, g := range goals {
+		if !g.applies(r.Scenario, r) {
+			continue
+		}
+		f.goals[i].add(g, r)
+		if e := g.exceptionIn(r.Scenario, r); e >= 0 {
+			f.exceptions[e][i].add(g, r)
+		} else {
+			f.held[i].add(g, r)
+		}
+	}
+}
+
+// exception returns the sum of the tallies of all its goals.
+func (f *figures) exception(i int) tally {
+	var sum tally
+	for _, c := range f.exceptions[i] {
+		if c.applied > 0 && (sum.applied == 0 || c.worst > sum.worst || math.IsNaN(c.worst)) {
+			sum.worst, sum.at = c.worst, c.at
+		}
+		sum.applied += c.applied
+		sum.reached += c.reached
+	}
+	return sum
+}
+
+// check is for a run of the whole matrix: no goal and no exception is idle, and
+// no exception is wider than it must be.
+func (f *figures) check(t *testing.T) {
+	for i, g := range goals {
+		assert.NotZero(t, f.goals[i].applied, "%s applies nowhere", g.name)
+	}
+	for i, e := range exceptions {
+		for j, g := range goals {
+			if c := f.exceptions[i][j]; c.applied > 0 {
+				assert.NotEqual(t, c.applied, c.reached, "%s is reached everywhere without the exception for %s", g.name, e.where)
+			}
+		}
+		sum := f.exception(i)
+		assert.NotZero(t, sum.applied, "the exception for %s applies nowhere", e.where)
+		assert.GreaterOrEqual(t, sum.worst, 0.95*e.bound, "the bound of the exception for %s can be lower", e.where)
+	}
+}
+
+func (f *figures) summary() string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "\ngoal\tbound\treached\tof\tworst but for exceptions\tin")
+	for i, g := range goals {
+		fmt.Fprintf(w, "%s\t%.4g\t%d\t%d\t%.4g\t%v\n", g.name, g.bound, f.goals[i].reached, f.goals[i].applied, f.held[i].worst, f.held[i].at)
+	}
+	fmt.Fprintln(w, "\nexception\tbound\tneeded\tof\tworst\tin")
+	for i, e := range exceptions {
+		c := f.exception(i)
+		fmt.Fprintf(w, "%s\t%.4g\t%d\t%d\t%.4g\t%v\n", e.where, e.bound, c.applied-c.reached, c.applied, c.worst, c.at)
+	}
+	w.Flush()
+	return b.String()
+}
+
+func (f *figures) markdown() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `# Goals of the gate, and how far it reaches them
+
+Written by %[1]sgo test -run Goals ./overload -update%[1]s, after %[2]d simulated runs. A figure is good if it does not exceed the bound.
+"Reached" counts the goal's own bound; "worst" is outside of the exceptions, which have a bound of their own. In the names of
+the runs, %[1]stb100/0.1%[1]s is a token bucket of 100 requests/s that holds 0.1 s of them, %[1]sfw%[1]s a fixed and %[1]ssw%[1]s a sliding window; then come the
+kind of Retry-After, the calls and when they come (a number: times the limit), and the answer time.
+
+| goal | bound | reached | of | worst | in |
+|---|--:|--:|--:|--:|---|
+`, "`", f.runs)
+	for i, g := range goals {
+		in := ""
+		if f.held[i].worst > 0 {
+			in = fmt.Sprintf("`%v`", f.held[i].at)
+		}
+		fmt.Fprintf(&b, "| %s | %.4g | %d | %d | %.3g | %s |\n", g.name, g.bound, f.goals[i].reached, f.goals[i].applied, f.held[i].worst, in)
+	}
+	b.WriteString(`
+## Exceptions
+
+Where a goal is not reached, what is reached there, and why it is not. "Needed" is how often the goal's own bound is exceeded.
+
+| goal | where | bound | needed | of | worst | in |
+|---|---|--:|--:|--:|--:|---|
+`)
+	for i, e := range exceptions {
+		c := f.exception(i)
+		fmt.Fprintf(&b, "| %s | %s | %.4g | %d | %d | %.3g | `%v` |\n", strings.Join(e.goals, "; "), e.where, e.bound, c.applied-c.reached, c.applied, c.worst, c.at)
+	}
+	b.WriteString("\n")
+	for i, e := range exceptions {
+		if i > 0 && e.why == exceptions[i-1].why {
+			continue
+		}
+		fmt.Fprintf(&b, "- **%s.** %s\n", strings.ToUpper(e.where[:1])+e.where[1:], e.why)
+	}
+	return b.String()
+}
+
+// current writes a file, or checks that it says what is measured now: the same
+// words, and the same numbers but for a share of each and a unit of their last
+// digit. What is between backquotes may differ.
+func current(t *testing.T, name, text string, share float64) {
+	t.Helper()
+	if *update {
+		require.NoError(t, os.WriteFile(name, []byte(text), 0o644))
+		return
+	}
+	file, err := os.ReadFile(name)
+	require.NoError(t, err)
+	assert.NoError(t, same(string(file), text, share), "%s is not current; go test ./overload -update writes it anew", name)
+}
+
+var (
+	quoted = regexp.MustCompile("`[^`]*`")
+	number = regexp.MustCompile(`[0-9]+(\.[0-9]+)?`)
+)
+
+// same returns how two texts differ by more than rounding.
+func same(is, want string, share float64) error {
+	is, want = quoted.ReplaceAllString(is, ""), quoted.ReplaceAllString(want, "")
+	a, b := strings.Split(is, "\n"), strings.Split(want, "\n")
+	if len(a) != len(b) {
+		return fmt.Errorf("%d lines, not %d", len(a), len(b))
+	}
+	for i := range a {
+		if number.ReplaceAllString(a[i], "#") != number.ReplaceAllString(b[i], "#") {
+			return fmt.Errorf("%q, not %q", a[i], b[i])
+		}
+		now := number.FindAllString(b[i], -1)
+		for j, s := range number.FindAllString(a[i], -1) {
+			was, _ := strconv.ParseFloat(s, 64)
+			is, _ := strconv.ParseFloat(now[j], 64)
+			_, fraction, _ := strings.Cut(s, ".")
+			if unit := math.Pow10(-len(fraction)); math.Abs(was-is) > share*max(was, is)+1.01*unit {
+				return fmt.Errorf("%s is %s now in %q", s, now[j], b[i])
+			}
+		}
+	}
+	return nil
+}
+
+func TestAFileIsNotCurrentWithOtherNumbersOrWords(t *testing.T) {
+	const text = "1.25 of 1000 in `tb10`"
+	assert.NoError(t, same(text, "1.26 of 1009 in `tb500`", 0.01))
+	assert.Error(t, same(text, "1.28 of 1000 in `tb10`", 0.01))
+	assert.Error(t, same(text, "1.25 of 1200 in `tb10`", 0.01))
+	assert.Error(t, same(text, "1.25 from 1000 in `tb10`", 0.01))
+	assert.Error(t, same(text, text+"\n", 0.01))
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"net/http"
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/bench/internal/peers"
+	"github.com/iamhttp/iamhttp/bench/internal/sim"
+	"github.com/iamhttp/iamhttp/internal/bracket"
+)
+
+// How many points the share of goals that are met may move when one setting is
+// half as large or half as large again: of all goals, and of those of a kind.
+const (
+	mostMoved       = 2.0
+	mostMovedOfKind = 5.0
+)
+
+// kinds are how the names of goals begin.
+var kinds = []string{"", "sent per success", "makespan"}
+
+// A controller that was tuned to the simulation would stand on edges. With -v
+// it shows how far each setting moves the share of goals that are met,
+// exceptions being goals of their own.
+func TestNoSettingOfTheGateIsAnEdge(t *testing.T) {
+	if raceDetector {
+		t.Skip("measures, and finds no races that others do not")
+	}
+	standard := bracket.Standard
+	defer func() { bracket.Standard = standard }()
+
+	base := sharesOfGoals(t, 0)
+	t.Logf("%-11s %8s %8s %8s %8s", "points", "", "all", "sent", "makespan")
+	t.Logf("%-11s %8s %8.2f %8.2f %8.2f", "as it is", "", base[0], base[1], base[2])
+	check := func(name string, value float64, startWindow int) {
+		shares := sharesOfGoals(t, startWindow)
+		t.Logf("%-11s %8.4g %+8.2f %+8.2f %+8.2f", name, value, shares[0]-base[0], shares[1]-base[1], shares[2]-base[2])
+		for i, kind := range kinds {
+			most := mostMovedOfKind
+			if kind == "" {
+				most = mostMoved
+			}
+			assert.InDelta(t, base[i], shares[i], most, "%s %.4g: goals %s", name, value, kind)
+		}
+	}
+	for i := range reflect.TypeFor[bracket.Constants]().NumField() {
+		name := reflect.TypeFor[bracket.Constants]().Field(i).Name
+		for _, by := range []float64{0.5, 1.5} {
+			value := by * reflect.ValueOf(standard).Field(i).Float()
+			if name == "Decay" {
+				value = min(value, 0.95) // at 1 a burst that is refused would come again, and again
+			}
+			reflect.ValueOf(&bracket.Standard).Elem().Field(i).SetFloat(value)
+			check(name, value, 0)
+			bracket.Standard = standard
+		}
+	}
+	for _, window := range []int{32, 96} { // of 64
+		check("StartWindow", float64(window), window)
+	}
+}
+
+// sharesOfGoals runs a part of the matrix through the gate and returns how many
+// of the goals of each kind are met, in per cent.
+func sharesOfGoals(t *testing.T, startWindow int) []float64 {
+	wrap := func(base http.RoundTripper, o peers.Options) http.RoundTripper {
+		gate := &iamhttp.AdaptiveGate{StartWindow: startWindow}
+		return &iamhttp.Transport{Base: base, Gate: gate, MaxAttempts: o.Attempts}
+	}
+	fleet := []contestant{{peers.Peer{Name: "gate", Wrap: wrap}, 20}}
+	// It takes long enough without the limits that double.
+	servers := slices.DeleteFunc(slices.Clone(sim.Servers), func(s sim.Server) bool { return s.Change > 1 })
+	scenarios := sim.Matrix(servers, []sim.RetryAfter{sim.Seconds, sim.Absent},
+		[]sim.Arrivals{{Calls: 1000}, {Calls: 1000, Load: 2}}, sim.AllAnswers, 1)
+	shares := make([]share, len(kinds))
+	for results := range inOrder(scenarios, fleet, false) {
+		for i, kind := range kinds {
+			shares[i].add(kind, results[0].Scenario, results[0])
+		}
+	}
+	percent := make([]float64, len(kinds))
+	for i, s := range shares {
+		require.NotZero(t, s.applied)
+		percent[i] = s.percent()
+	}
+	return percent
+}

@@ -1,0 +1,410 @@
+// Package points compares an iamhttp.Transport with other ways to repeat
+// requests, point by point, and writes the table in README.md of the
+// repository: what stands in a cell is what was seen here.
+package points
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/PuerkitoBio/rehttp"
+	"github.com/failsafe-go/failsafe-go/failsafehttp"
+	"github.com/failsafe-go/failsafe-go/retrypolicy"
+	"github.com/hashicorp/go-retryablehttp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/iamtest"
+)
+
+var update = flag.Bool("update", false, "write the table in README.md anew")
+
+const (
+	rewrite = "GOWORK=off go -C bench test ./points -update"
+	begin   = "<!-- comparison, written by: " + rewrite + " -->\n"
+	end     = "<!-- end of comparison -->"
+)
+
+// contestants are at their defaults. rehttp has none, and the loop is ours:
+// these two are told what to repeat.
+var contestants = []struct {
+	name string
+	wrap func(http.RoundTripper) http.RoundTripper
+}{
+	{"iamhttp", func(base http.RoundTripper) http.RoundTripper { return &iamhttp.Transport{Base: base} }},
+	{"go-retryablehttp", func(base http.RoundTripper) http.RoundTripper {
+		c := retryablehttp.NewClient()
+		c.HTTPClient.Transport = base
+		c.Logger = nil
+		return &retryablehttp.RoundTripper{Client: c}
+	}},
+	{"failsafe-go", func(base http.RoundTripper) http.RoundTripper {
+		return failsafehttp.NewRoundTripper(base, failsafehttp.NewRetryPolicyBuilder().Build())
+	}},
+	{"rehttp", func(base http.RoundTripper) http.RoundTripper {
+		return rehttp.NewTransport(base,
+			rehttp.RetryAll(rehttp.RetryMaxRetries(3), rehttp.RetryStatuses(408, 429)),
+			rehttp.ExpJitterDelay(time.Second, 10*time.Second))
+	}},
+	{"by hand", func(base http.RoundTripper) http.RoundTripper { return byHand{base} }},
+}
+
+// byHand is the loop that people write who know the rules: 408 and 429, four
+// times, Retry-After in seconds, the body from GetBody, and the context.
+type byHand struct{ base http.RoundTripper }
+
+func (h byHand) RoundTrip(req *http.Request) (*http.Response, error) {
+	for attempt := 1; ; attempt++ {
+		resp, err := h.base.RoundTrip(req)
+		if err != nil || attempt == 4 || resp.StatusCode != 408 && resp.StatusCode != 429 {
+			return resp, err
+		}
+		resp.Body.Close()
+		wait := time.Second << attempt
+		if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil {
+			wait = time.Duration(s) * time.Second
+		}
+		select {
+		case <-time.After(wait):
+		case <-req.Context().Done():
+			return nil, req.Context().Err()
+		}
+		if req.GetBody != nil {
+			req = req.Clone(req.Context())
+			if req.Body, err = req.GetBody(); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// A trial is one contestant before a service, in virtual time.
+type trial struct {
+	*testing.T
+	service iamtest.Server
+	wrap    func(http.RoundTripper) http.RoundTripper
+	client  *http.Client
+}
+
+// points are the rows of the table. Each tells what became of the contestant.
+var points = []struct {
+	name, says string // of the subtest; in the table
+	see        func(*trial) string
+}{
+	{"503", "a service that is down (503) gets, for one call", func(t *trial) string {
+		t.service.On("/", iamtest.Keystone(503, "down"))
+		t.get(t.Context())
+		return t.sends()
+	}},
+	{"408", "a 408 is repeated", func(t *trial) string {
+		t.service.Next(iamtest.Page(408))
+		t.get(t.Context())
+		return yes(len(t.service.Requests()) > 1)
+	}},
+	{"Seconds", "Retry-After: 30 is waited for", func(t *trial) string {
+		t.service.Next(iamtest.Throttled(30 * time.Second))
+		t.get(t.Context())
+		return yes(t.spacing() >= 30*time.Second)
+	}},
+	{"Dates", "of the three forms of a date in it, this many", func(t *trial) string {
+		understood := 0
+		for _, layout := range []string{http.TimeFormat, "Monday, 02-Jan-06 15:04:05 GMT", time.ANSIC} {
+			t.service = iamtest.Server{}
+			date := time.Now().Add(30 * time.Second).UTC().Format(layout)
+			t.service.Next(iamtest.Throttled(0).With("Retry-After", date))
+			t.get(t.Context())
+			if t.spacing() >= 29*time.Second {
+				understood++
+			}
+		}
+		return strconv.Itoa(understood)
+	}},
+	{"Deadline", "Retry-After: 30, and a deadline in 10 s: the caller knows of the 429", func(t *trial) string {
+		t.service.On("/", iamtest.Throttled(30*time.Second))
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		start := time.Now()
+		status, _ := t.get(ctx)
+		switch took := time.Since(start); {
+		case status != 429:
+			return "never"
+		case took == 0:
+			return "at once"
+		default:
+			return "later"
+		}
+	}},
+	{"Day", "Retry-After: a day, and no deadline: the call takes", func(t *trial) string {
+		t.service.Next(iamtest.Throttled(24 * time.Hour))
+		start := time.Now()
+		t.get(t.Context())
+		switch took := time.Since(start); {
+		case took >= 24*time.Hour:
+			return "a day"
+		case took == 0:
+			return "no time"
+		case len(t.service.Requests()) == 2:
+			return "seconds, by asking early"
+		default:
+			return took.String()
+		}
+	}},
+	{"Error", "throttled to the end: the caller has", func(t *trial) string {
+		t.service.On("/", iamtest.Throttled(0))
+		status, err := t.get(t.Context())
+		switch {
+		case err == nil:
+			return "the response"
+		case status == 0:
+			if e, ok := errors.AsType[retrypolicy.ExceededError](err); ok && e.LastResult != nil {
+				return "an error, the response in it"
+			}
+			return "an error without status"
+		}
+		e, _ := errors.AsType[*iamhttp.StatusError](err)
+		if e.Message == "" || e.RequestID == "" || e.Attempts == 0 || e.Stop == iamhttp.StopUnset {
+			return "a typed error"
+		}
+		return "a typed error: message, request id, attempts, why it ended"
+	}},
+	{"Once", "a body that can be read once, and a 429", func(t *trial) string {
+		t.service.Next(iamtest.Throttled(0))
+		req, err := http.NewRequestWithContext(t.Context(), "POST", "https://iam.example/v3/users", io.MultiReader(strings.NewReader("body")))
+		require.NoError(t, err)
+		t.do(req)
+		arrived := t.service.Requests()
+		switch {
+		case len(arrived) == 1:
+			return "is sent once"
+		case arrived[1].Body == "body":
+			return "is held in memory"
+		}
+		return "is sent again empty"
+	}},
+	{"Closed", "the answers that it repeats are closed", func(t *trial) string {
+		t.service.Next(iamtest.Throttled(0), iamtest.Throttled(0))
+		opened, closed := 0, 0
+		t.use(roundTripper(func(req *http.Request) (*http.Response, error) {
+			resp, err := t.service.RoundTrip(req)
+			if err == nil {
+				opened++
+				resp.Body = &counted{ReadCloser: resp.Body, closed: &closed}
+			}
+			return resp, err
+		}))
+		t.get(t.Context())
+		return yes(opened == closed)
+	}},
+	{"Canceled", "canceled in a wait: errors.Is finds context.Canceled", func(t *trial) string {
+		t.service.On("/", iamtest.Throttled(30*time.Second))
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(100*time.Millisecond, cancel)
+		req, err := http.NewRequestWithContext(ctx, "GET", "https://iam.example/v3/users", nil)
+		require.NoError(t, err)
+		_, err = t.client.Transport.RoundTrip(req) // http.Client would put it right
+		return yes(errors.Is(err, context.Canceled))
+	}},
+	{"Redirect", "a redirect is left to http.Client and its CheckRedirect", func(t *trial) string {
+		t.service.Next(iamtest.Answer{Status: 302}.With("Location", "https://elsewhere.example/"))
+		req, err := http.NewRequestWithContext(t.Context(), "GET", "https://iam.example/v3/users", nil)
+		require.NoError(t, err)
+		resp, err := t.client.Transport.RoundTrip(req)
+		require.NoError(t, err)
+		resp.Body.Close()
+		return yes(resp.StatusCode == 302)
+	}},
+	{"Contract", "a 404 is a response, as http.RoundTripper has it", func(t *trial) string {
+		t.service.On("/", iamtest.Keystone(404, "Could not find user."))
+		_, err := t.get(t.Context())
+		if err == nil {
+			return "yes"
+		}
+		t.client = &http.Client{Transport: &iamhttp.Transport{Base: &t.service, PassThrough: true}}
+		_, err = t.get(t.Context())
+		require.NoError(t, err)
+		return "with PassThrough"
+	}},
+	{"Reset", "a GET whose connection breaks is repeated", func(t *trial) string {
+		t.service.Next(iamtest.Answer{Fault: iamtest.Reset})
+		if _, err := t.get(t.Context()); err == nil {
+			return "yes"
+		}
+		if _, ours := t.client.Transport.(*iamhttp.Transport); !ours {
+			return "no"
+		}
+		t.service.Next(iamtest.Answer{Fault: iamtest.Reset})
+		t.client = &http.Client{Transport: &iamhttp.Transport{Base: &t.service, RepeatConnectionErrors: true}}
+		_, err := t.get(t.Context())
+		require.NoError(t, err)
+		return "with RepeatConnectionErrors"
+	}},
+	{"Allocations", "a success costs this many allocations more", func(t *trial) string {
+		resp := &http.Response{StatusCode: 200, Body: http.NoBody}
+		base := roundTripper(func(*http.Request) (*http.Response, error) { return resp, nil })
+		req, err := http.NewRequestWithContext(t.Context(), "GET", "https://iam.example/v3/users", nil)
+		require.NoError(t, err)
+		rt := t.wrap(base)
+		return fmt.Sprint(testing.AllocsPerRun(100, func() { _, _ = rt.RoundTrip(req) }))
+	}},
+	{"Stacked", "two on top of each other, 429 to the end: one call is", func(t *trial) string {
+		t.service.On("/", iamtest.Throttled(0))
+		t.client.Transport = t.wrap(t.wrap(&t.service))
+		t.get(t.Context())
+		return t.sends()
+	}},
+	{"Callers", "50 callers of an account that was told to wait 10 s: each sends in that time", func(t *trial) string {
+		// None of the others has a gate for a rate that nobody told it.
+		without := t.herd(t.client)
+		if _, ours := t.client.Transport.(*iamhttp.Transport); !ours {
+			return without
+		}
+		t.service = iamtest.Server{}
+		gate := &iamhttp.Transport{Base: &t.service, Gate: new(iamhttp.AdaptiveGate)}
+		return t.herd(&http.Client{Transport: gate}) + " with a gate, else " + without
+	}},
+}
+
+func TestPoints(t *testing.T) {
+	var table strings.Builder
+	table.WriteString("\n| |")
+	for _, c := range contestants {
+		table.WriteString(" " + c.name + " |")
+	}
+	table.WriteString(" test |\n|---|" + strings.Repeat("---|", len(contestants)) + "---|\n")
+	complete := true
+	for _, p := range points {
+		table.WriteString("| " + p.says + " |")
+		ran := t.Run(p.name, func(t *testing.T) {
+			for _, c := range contestants {
+				synctest.Test(t, func(t *testing.T) {
+					x := &trial{T: t, wrap: c.wrap}
+					x.use(&x.service)
+					seen := p.see(x)
+					t.Logf("%s: %s", c.name, seen)
+					table.WriteString(" " + seen + " |")
+				})
+			}
+			table.WriteString(" `Points/" + p.name + "` |\n")
+		})
+		complete = complete && ran && strings.HasSuffix(table.String(), "` |\n")
+	}
+	table.WriteString("\n")
+	if !complete {
+		t.Skip("some were left out: there is no table to compare")
+	}
+
+	const readme = "../../README.md"
+	is, err := os.ReadFile(readme)
+	require.NoError(t, err)
+	head, rest, found := strings.Cut(string(is), begin)
+	require.True(t, found, "README.md has no line %q", begin)
+	old, tail, found := strings.Cut(rest, end)
+	require.True(t, found, "README.md has no line %q", end)
+	if *update {
+		require.NoError(t, os.WriteFile(readme, []byte(head+begin+table.String()+end+tail), 0o644))
+		return
+	}
+	assert.Equal(t, table.String(), old, "run: "+rewrite)
+}
+
+// use puts the contestant in front of base.
+func (t *trial) use(base http.RoundTripper) { t.client = &http.Client{Transport: t.wrap(base)} }
+
+func (t *trial) get(ctx context.Context) (status int, err error) {
+	req, err := http.NewRequestWithContext(ctx, "GET", "https://iam.example/v3/users", nil)
+	require.NoError(t, err)
+	return t.do(req)
+}
+
+// do returns the status that the caller can know of, else 0.
+func (t *trial) do(req *http.Request) (status int, err error) {
+	resp, err := t.client.Do(req)
+	if err != nil {
+		code, _ := errors.AsType[iamhttp.Code](err)
+		return int(code), err
+	}
+	_, _ = io.Copy(io.Discard, resp.Body)
+	resp.Body.Close()
+	return resp.StatusCode, nil
+}
+
+func (t *trial) sends() string {
+	n := len(t.service.Requests())
+	if n == 1 {
+		return "1 request"
+	}
+	return fmt.Sprint(n, " requests")
+}
+
+// spacing is the time between the first two requests, 0 if there is one.
+func (t *trial) spacing() time.Duration {
+	r := t.service.Requests()
+	if len(r) < 2 {
+		return 0
+	}
+	return r[1].At.Sub(r[0].At)
+}
+
+// herd lets 50 callers come, one every 100 ms, to a service that refuses all
+// for 10 s, and counts who asks after the first was told.
+func (t *trial) herd(client *http.Client) string {
+	opens := time.Now().Add(10 * time.Second)
+	t.service.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if left := time.Until(opens); left > 0 {
+			iamtest.Throttled(left).ServeHTTP(w, r)
+		}
+	})
+	var callers sync.WaitGroup
+	for range 50 {
+		callers.Go(func() {
+			resp, err := client.Get("https://iam.example/v3/users")
+			if err == nil {
+				resp.Body.Close()
+			}
+		})
+		time.Sleep(100 * time.Millisecond)
+	}
+	callers.Wait()
+	early := -1 // the first did not know
+	for _, r := range t.service.Requests() {
+		if r.At.Before(opens) {
+			early++
+		}
+	}
+	return fmt.Sprintf("%.0f", float64(early)/49) // rehttp draws its waits
+}
+
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
+
+// counted counts its first Close.
+type counted struct {
+	io.ReadCloser
+	once   sync.Once
+	closed *int
+}
+
+func (c *counted) Close() error {
+	c.once.Do(func() { *c.closed++ })
+	return c.ReadCloser.Close()
+}

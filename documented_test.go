@@ -1,0 +1,67 @@
+package iamhttp_test
+
+import (
+	"errors"
+	"go/ast"
+	"go/doc"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// An entry point is what a program writes down: a function, a type, a method.
+// These are called by others: the standard library, retryers, Kubernetes. A
+// Ticket nobody looks into.
+var noEntryPoint = map[string]bool{
+	"Error": true, "Unwrap": true, "Is": true, "As": true, "String": true, "Timeout": true,
+	"GoString": true, "CloseIdleConnections": true, "WrappedRoundTripper": true,
+	"NonRetriable": true, "RetryableError": true, "Ticket": true,
+}
+
+func TestEveryEntryPointHasAnExampleAndADocComment(t *testing.T) {
+	for _, dir := range []string{".", "iamtest", "roundtriptest"} {
+		files, err := os.ReadDir(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		require.NoError(t, err)
+		fset := token.NewFileSet()
+		var parsed []*ast.File
+		for _, f := range files {
+			if filepath.Ext(f.Name()) == ".go" {
+				file, err := parser.ParseFile(fset, filepath.Join(dir, f.Name()), nil, parser.ParseComments)
+				require.NoError(t, err)
+				parsed = append(parsed, file)
+			}
+		}
+		p, err := doc.NewFromFiles(fset, parsed, "github.com/iamhttp/iamhttp/"+dir)
+		require.NoError(t, err)
+		assert.NotEmpty(t, p.Examples, "%s has no example of the package", dir)
+		assert.NotEmpty(t, p.Doc)
+		check := func(name, comment string, examples []*doc.Example) {
+			assert.NotEmpty(t, comment, "%s.%s has no doc comment", dir, name)
+			if !noEntryPoint[name[strings.LastIndexByte(name, '.')+1:]] {
+				assert.NotEmpty(t, examples, "%s.%s has no example", dir, name)
+			}
+		}
+		for _, f := range p.Funcs {
+			check(f.Name, f.Doc, f.Examples)
+		}
+		for _, typ := range p.Types {
+			check(typ.Name, typ.Doc, typ.Examples)
+			for _, f := range typ.Funcs {
+				check(f.Name, f.Doc, f.Examples)
+			}
+			for _, m := range typ.Methods {
+				check(typ.Name+"."+m.Name, m.Doc, m.Examples)
+			}
+		}
+	}
+}

@@ -1,0 +1,203 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp/iamtest"
+)
+
+// play runs the program in virtual time and returns what it printed.
+func play(t *testing.T, terminal bool, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		var out, errs bytes.Buffer
+		code = run(t.Context(), args, func(string) string { return "" }, terminal, &out, &errs)
+		stdout, stderr = out.String(), errs.String()
+	})
+	return code, stdout, stderr
+}
+
+func TestFiveHundredUsersAreCreatedAtThePaceOfTheService(t *testing.T) {
+	code, stdout, stderr := play(t, false)
+	require.Zero(t, code, stderr)
+	assert.Empty(t, stderr)
+	final := regexp.MustCompile(`\ncreate: 500 of 500 users in (\S+) s, (\d+) requests, (\d+) of them refused with 429; at the end (\S+) accepted a second\n$`)
+	found := final.FindStringSubmatch(stdout)
+	require.NotNil(t, found, stdout)
+	var seconds, sent, refused, pace float64
+	for i, v := range []*float64{&seconds, &sent, &refused, &pace} {
+		require.NoError(t, json.Unmarshal([]byte(found[i+1]), v))
+	}
+	assert.Equal(t, 500+refused, sent)
+	assert.GreaterOrEqual(t, seconds, (500-burst)/rate, "the service takes no more")
+	assert.Less(t, refused, 30.0, "without a gate it is hundreds")
+	assert.InDelta(t, rate, pace, rate/4)
+}
+
+func TestLinesTellWaitingFromWorking(t *testing.T) {
+	_, stdout, _ := play(t, false, "-users", "100")
+	for line := range strings.Lines(stdout) {
+		assert.Regexp(t, `^create( +\d+\.\d s: \d+ of 100, (working|waiting).*|: 100 of 100 users .*)\n$`, line)
+	}
+	assert.Regexp(t, `^create   0\.\d s: \d+ of 100, waiting [01]\.\d s\ncreate   1\.\d s: \d+ of 100, working\n`, stdout)
+}
+
+func TestTheBarIsDrawnOverItselfAndEndsInTheResult(t *testing.T) {
+	code, stdout, _ := play(t, true, "-users", "100")
+	require.Zero(t, code)
+	drawing, result, found := strings.Cut(stdout, "\n")
+	require.True(t, found)
+	assert.Regexp(t, `^create: 100 of 100 users in \S+ s, `, result)
+	frame := regexp.MustCompile(`^\x1b\[\?7lcreate \[(#*>*-* *)\] \d+/100 (?:working|waiting|ended)[^\x1b]*\x1b\[K\x1b\[\?7h$`)
+	frames := strings.Split(drawing, "\r")[1:]
+	for _, f := range frames {
+		drawn := frame.FindStringSubmatch(f)
+		require.NotNil(t, drawn, "%q", f)
+		assert.Len(t, drawn[1], barWidth)
+	}
+	assert.Contains(t, drawing, "] 20/100 waiting 0.9 s")
+	assert.Contains(t, frames[len(frames)-1], "["+strings.Repeat("#", barWidth)+"] 100/100 ended")
+}
+
+func TestPlainPrintsLinesInATerminalToo(t *testing.T) {
+	code, stdout, _ := play(t, true, "-plain", "-users", "5")
+	assert.Zero(t, code)
+	assert.Equal(t, "create: 5 of 5 users in 0.0 s, 5 requests, 0 of them refused with 429\n", stdout)
+}
+
+func TestThePaceIsThatSinceTheLatestPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := new(progress)
+		p.start(100)
+		p.begin()
+		send := func(throttled bool, retryAfter time.Duration) {
+			ticket, err := p.Wait(t.Context(), "k", 0)
+			require.NoError(t, err)
+			assert.Equal(t, 1, p.state().inFlight)
+			p.Observe("k", ticket, throttled, retryAfter)
+		}
+		for range 11 { // ten a second
+			send(false, 0)
+			time.Sleep(100 * time.Millisecond)
+		}
+		assert.InDelta(t, 10, p.state().pace, 0.01)
+
+		send(true, 30*time.Second)
+		time.Sleep(10 * time.Second)
+		s := p.state()
+		assert.True(t, s.paused)
+		assert.Equal(t, 20*time.Second, s.pause)
+		assert.InDelta(t, 10, s.pace, 0.01, "the latest known")
+
+		for range 11 {
+			send(false, 0)
+			time.Sleep(200 * time.Millisecond)
+		}
+		s = p.state()
+		assert.False(t, s.paused)
+		assert.InDelta(t, 5, s.pace, 0.01)
+	})
+}
+
+// keystone is a real service to the program: it wants a login, knows users by
+// name, and deletes them. It answers create from the second on.
+func keystone(t *testing.T, create http.Handler) (*iamtest.Server, map[string]string) {
+	s := new(iamtest.Server)
+	s.On("POST /v3/auth/tokens", iamtest.Answer{Status: 201}.With("X-Subject-Token", "secret"))
+	s.On("GET /v3/users", iamtest.Answer{Body: `{"users":[{"id":"2"}]}`}, iamtest.Answer{Body: `{"users":[]}`})
+	s.On("DELETE /v3/users/{id}", iamtest.Answer{Status: 204})
+	s.Handler = create
+	first := true
+	mux := http.NewServeMux()
+	mux.Handle("/", s)
+	mux.HandleFunc("POST /v3/users", func(w http.ResponseWriter, r *http.Request) {
+		if first {
+			s.Next(iamtest.Answer{Status: 201, Body: `{"user":{"id":"1"}}`})
+		}
+		first = false
+		s.ServeHTTP(w, r)
+	})
+	srv := httptest.NewServer(mux)
+	t.Cleanup(srv.Close)
+	return s, map[string]string{"OS_AUTH_URL": srv.URL, "OS_USERNAME": "admin", "OS_PASSWORD": "p", "OS_PROJECT_NAME": "demo"}
+}
+
+func playAt(ctx context.Context, env map[string]string, args ...string) (code int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	code = run(ctx, args, func(name string) string { return env[name] }, false, &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+func TestAtARealServiceTheUsersAreDeletedAgain(t *testing.T) {
+	s, env := keystone(t, iamtest.Answer{Status: 201, Body: `{"user":{"id":"1"}}`})
+	code, stdout, stderr := playAt(t.Context(), env, "-users", "3", "-callers", "1")
+	require.Zero(t, code, stderr)
+	assert.Regexp(t, `^create: 3 of 3 .*\ndelete: 3 of 3 .*\n$`, stdout)
+	s.AssertRequests(t, "POST /v3/auth/tokens", "POST /v3/users", "POST /v3/users", "POST /v3/users",
+		"DELETE /v3/users/1", "DELETE /v3/users/1", "DELETE /v3/users/1")
+	assert.Equal(t, "secret", s.Requests()[1].Header.Get("X-Auth-Token"))
+}
+
+func TestTheFirstFailureEndsTheRunAndWhatMayExistIsDeleted(t *testing.T) {
+	s, env := keystone(t, iamtest.Keystone(500, "It broke."))
+	code, stdout, stderr := playAt(t.Context(), env, "-users", "9", "-callers", "1")
+	assert.Equal(t, 1, code)
+	assert.Regexp(t, `^bulk: create user "bulk-\w{8}-0002": iam: 500 InternalServerError: "It broke\."`, stderr)
+	assert.Regexp(t, `^create: 1 of 9 .*; 1 failed\ndelete: 2 of 2 .*\n$`, stdout)
+	deleted := 0
+	for _, r := range s.Requests() {
+		if r.Method == http.MethodDelete {
+			deleted++
+		}
+	}
+	assert.Equal(t, 2, deleted)
+}
+
+func TestDeletingGoesOnAfterAFailureAndSaysWhatMayBeLeft(t *testing.T) {
+	s, env := keystone(t, iamtest.Answer{Status: 201, Body: `{"user":{"id":"1"}}`})
+	s.On("DELETE /v3/users/{id}", iamtest.Keystone(404, "Gone already."), iamtest.Page(503), iamtest.Answer{Status: 204})
+	code, stdout, stderr := playAt(t.Context(), env, "-users", "3", "-callers", "1")
+	assert.Equal(t, 1, code)
+	assert.Regexp(t, `^bulk: users named like bulk-\w{8}-0001 may be left behind: delete user "1": iam: 503`, stderr)
+	assert.Regexp(t, `\ndelete: 2 of 3 .*; 1 failed\n$`, stdout)
+}
+
+func TestAfterAnInterruptTheUsersAreDeletedToo(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	_, env := keystone(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		interrupt()
+		iamtest.Answer{Fault: iamtest.Stall}.ServeHTTP(w, r)
+	}))
+	code, stdout, stderr := playAt(ctx, env, "-users", "9", "-callers", "1")
+	assert.Equal(t, 1, code)
+	assert.Equal(t, "bulk: context canceled\n", stderr)
+	assert.Regexp(t, `\ndelete: 2 of 2 `, stdout)
+}
+
+func TestWrongFlagsAndSettingsAreRefused(t *testing.T) {
+	for _, args := range [][]string{{"-users", "0"}, {"-callers", "x"}, {"-what"}, {"alice"}} {
+		code, stdout, stderr := playAt(t.Context(), nil, args...)
+		assert.Equal(t, 2, code)
+		assert.Empty(t, stdout)
+		assert.Regexp(t, `^bulk: .*; -h lists the settings\n$`, stderr)
+	}
+	code, _, stderr := playAt(t.Context(), map[string]string{"OS_PASSWORD": "secret"})
+	assert.Equal(t, 2, code)
+	assert.NotContains(t, stderr, "secret")
+
+	code, stdout, _ := playAt(t.Context(), nil, "-h")
+	assert.Zero(t, code)
+	assert.Equal(t, usage, stdout)
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// A display is told every moment how far the task is, and once at its end.
+type display func(task string, s state, ended bool)
+
+const (
+	barWidth = 30
+	between  = 5 * time.Second // of two lines, if nothing changes
+)
+
+// bar draws over one line of a terminal. What is wider than the terminal is cut
+// off and not wrapped, or the next one would not be drawn over it.
+func bar(out io.Writer) display {
+	return func(task string, s state, ended bool) {
+		// In columns: done, in flight, waiting.
+		done := s.done * barWidth / s.total
+		flying := (s.done+s.inFlight)*barWidth/s.total - done
+		waiting := min((s.done+s.inFlight+s.waiting)*barWidth/s.total, barWidth) - done - flying
+		if s.waiting > 0 && waiting == 0 && done+flying < barWidth {
+			waiting = 1
+		}
+		drawn := strings.Repeat("#", done) + strings.Repeat(">", flying) + strings.Repeat("-", waiting)
+		fmt.Fprintf(out, "\r\x1b[?7l%s [%-*s] %d/%d %s\x1b[K\x1b[?7h", task, barWidth, drawn, s.done, s.total, activity(s, ended))
+		if ended {
+			fmt.Fprintf(out, "\n%s\n", result(task, s))
+		}
+	}
+}
+
+// lines prints one when working turns to waiting or back, and else now and
+// then.
+func lines(out io.Writer) display {
+	var latest state
+	return func(task string, s state, ended bool) {
+		if s.elapsed < latest.elapsed { // another task
+			latest = state{}
+		}
+		switch {
+		case ended:
+			fmt.Fprintln(out, result(task, s))
+		case s.paused != latest.paused || s.elapsed-latest.elapsed >= between:
+			fmt.Fprintf(out, "%s %5.1f s: %d of %d, %s\n", task, s.elapsed.Seconds(), s.done, s.total, activity(s, false))
+			latest = s
+		}
+	}
+}
+
+// activity says what is going on.
+func activity(s state, ended bool) string {
+	pace := ""
+	if s.pace > 0 {
+		pace = fmt.Sprintf(", %.1f/s", s.pace)
+	}
+	switch {
+	case ended:
+		return "ended" + pace
+	case s.paused && s.pause > 0:
+		return fmt.Sprintf("waiting %.1f s%s", s.pause.Seconds(), pace)
+	case s.paused:
+		return "waiting" + pace
+	}
+	if s.pace > 0 {
+		pace += fmt.Sprintf(", %.0f s left", float64(s.total-s.done)/s.pace)
+	}
+	return "working" + pace
+}
+
+func result(task string, s state) string {
+	r := fmt.Sprintf("%s: %d of %d users in %.1f s, %d requests, %d of them refused with 429", task, s.done, s.total,
+		s.elapsed.Seconds(), s.sent, s.refused)
+	if s.pace > 0 {
+		r += fmt.Sprintf("; at the end %.1f accepted a second", s.pace)
+	}
+	if s.failed > 0 {
+		r += fmt.Sprintf("; %d failed", s.failed)
+	}
+	return r
+}

@@ -1,0 +1,93 @@
+// Package account is whom the examples log in as at a real service: what the
+// OS_* variables of OpenStack's own tools say.
+package account
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+)
+
+// Settings is the part of a program's help that explains the variables.
+const Settings = `  OS_AUTH_URL             where it is, such as https://iam.example.com/v3
+  OS_USERNAME             a user who may create, list and delete users
+  OS_PASSWORD             of that user
+  OS_PROJECT_NAME         the project to log in to
+  OS_USER_DOMAIN_NAME     the domain of the user ("Default" if not set)
+  OS_PROJECT_DOMAIN_NAME  the domain of the project ("Default" if not set)
+`
+
+// An Account is what a password login takes. Never print one.
+type Account struct {
+	UserName, Password, UserDomain string
+	Project, ProjectDomain         string
+}
+
+// Auth returns the body of POST /auth/tokens, to be encoded as JSON.
+func (a Account) Auth() any {
+	type object = map[string]any
+	return object{"auth": object{
+		"identity": object{
+			"methods": []string{"password"},
+			"password": object{"user": object{
+				"name":     a.UserName,
+				"password": a.Password,
+				"domain":   object{"name": a.UserDomain},
+			}},
+		},
+		"scope": object{"project": object{
+			"name":   a.Project,
+			"domain": object{"name": a.ProjectDomain},
+		}},
+	}}
+}
+
+// FromEnvironment returns where the real service is and who logs in there, or
+// an empty endpoint if none is set. Variables that are set to nothing count as
+// not set.
+func FromEnvironment(getenv func(string) string) (endpoint string, a Account, err error) {
+	var set, missing []string
+	for _, name := range []string{"OS_AUTH_URL", "OS_USERNAME", "OS_PASSWORD", "OS_PROJECT_NAME"} {
+		if getenv(name) != "" {
+			set = append(set, name)
+		} else {
+			missing = append(missing, name)
+		}
+	}
+	if len(set) == 0 {
+		return "", Account{}, nil
+	}
+	if len(missing) > 0 {
+		return "", Account{}, fmt.Errorf("%s set, but not %s; set all four for a real service, or none of them",
+			strings.Join(set, ", "), strings.Join(missing, ", "))
+	}
+	endpoint, err = endpointOf(getenv("OS_AUTH_URL"))
+	if err != nil {
+		return "", Account{}, err
+	}
+	return endpoint, Account{
+		UserName:      getenv("OS_USERNAME"),
+		Password:      getenv("OS_PASSWORD"),
+		UserDomain:    cmp.Or(getenv("OS_USER_DOMAIN_NAME"), "Default"),
+		Project:       getenv("OS_PROJECT_NAME"),
+		ProjectDomain: cmp.Or(getenv("OS_PROJECT_DOMAIN_NAME"), "Default"),
+	}, nil
+}
+
+// endpointOf returns the address of version 3 of the API; OS_AUTH_URL is in use
+// with and without it.
+func endpointOf(authURL string) (string, error) {
+	u, err := url.Parse(authURL)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" ||
+		u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		// The value is not shown: it may hold a password.
+		return "", errors.New("OS_AUTH_URL must look like https://iam.example.com/v3")
+	}
+	endpoint := strings.TrimRight(u.String(), "/")
+	if !strings.HasSuffix(endpoint, "/v3") {
+		endpoint += "/v3"
+	}
+	return endpoint, nil
+}

@@ -1,0 +1,67 @@
+package bracket
+
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+// Learned is what a Controller knows of a limit and another one can go on
+// from: another process's, or one of many that share the limit from now on.
+// Rates are in requests per second, times in seconds.
+type Learned struct {
+	Pace    float64 `json:"pace"`
+	Lo      float64 `json:"lo"`
+	Hi      float64 `json:"hi,omitempty"` // 0: not known
+	Best    float64 `json:"best"`         // the highest pace that was proven of late
+	Burst   float64 `json:"burst"`
+	Burst0  float64 `json:"burst0"`
+	Trip    float64 `json:"trip"`
+	Silence float64 `json:"silence"`
+	Asked   float64 `json:"asked"`
+	Holding float64 `json:"holding"`
+}
+
+// Learned returns what the Controller has learned; ok is false before the end
+// of the first pause, when it has learned nothing.
+func (c *Controller) Learned() (l Learned, ok bool) {
+	if !c.learned {
+		return Learned{}, false
+	}
+	l = Learned{c.pace, c.lo, c.hi, slices.Max(append([]float64{0}, c.proven...)), c.burst, c.burst0, c.trip, c.silence, c.asked, c.holding}
+	if math.IsInf(l.Hi, 1) { // which JSON cannot say
+		l.Hi = 0
+	}
+	return l, true
+}
+
+// Scale returns what is known of a part of the limit, or of a multiple.
+func (l Learned) Scale(by float64) Learned {
+	l.Pace, l.Lo, l.Hi, l.Best = l.Pace*by, l.Lo*by, l.Hi*by, l.Best*by
+	l.Burst, l.Burst0 = max(1, l.Burst*by), max(1, l.Burst0*by)
+	return l
+}
+
+// Resume returns a Controller that goes on from l, at the end of the pause.
+func Resume(now time.Duration, l Learned, pause time.Duration) *Controller {
+	c := &Controller{
+		Constants: Standard,
+		pace:      l.Pace, lo: l.Lo, hi: l.Hi,
+		burst: max(l.Burst, 1), burst0: max(l.Burst0, 1),
+		trip: l.Trip, heard: l.Trip > 0, silence: l.Silence, quiet: l.Silence, asked: l.Asked,
+		wanted: l.Silence, measure: min(l.Silence, longestWindow),
+		pause: pause,
+		memory: memory{
+			learned: true, proven: []float64{l.Best}, marks: []Mark{{}},
+			needed: l.Silence, longest: l.Silence,
+		},
+		probe: probe{holding: max(l.Holding, Standard.Hold)},
+	}
+	if c.hi == 0 {
+		c.hi = math.Inf(1)
+	}
+	at := max(now, pause)
+	c.hiAt, c.last, c.ended = at, at, at
+	c.start(at)
+	return c
+}

@@ -1,0 +1,65 @@
+package bracket
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// taught returns a controller that has seen the end of its first pause, at
+// which 10 requests a second had been accepted.
+func taught(t *testing.T) (c *Controller, now time.Duration) {
+	t.Helper()
+	c = New(time.Second, []Mark{{}, {At: time.Second, Accepted: 10}}, 1, time.Second)
+	_, ok := c.Learned()
+	require.False(t, ok, "in the first pause nothing is learned")
+	now = 2 * time.Second
+	require.LessOrEqual(t, c.Next(now, 100), now)
+	return c, now
+}
+
+// most is how many requests leave in a second.
+func most(c *Controller, now time.Duration) (n int) {
+	for end := now + time.Second; ; n++ {
+		if now = max(now, c.Next(now, 1)); now >= end {
+			return n
+		}
+		c.Accepted(now, c.Sent(now, 1))
+	}
+}
+
+func TestAResumedControllerGoesOnFromWhatWasLearned(t *testing.T) {
+	c, now := taught(t)
+	learned, ok := c.Learned()
+	require.True(t, ok)
+	b, err := json.Marshal(learned)
+	require.NoError(t, err, "though no upper bound is known yet")
+	var read Learned
+	require.NoError(t, json.Unmarshal(b, &read))
+
+	again := Resume(now, read, 0)
+	now2, ok := again.Learned()
+	require.True(t, ok)
+	assert.Equal(t, learned, now2)
+	assert.InDelta(t, most(c, now), most(again, now), 2)
+}
+
+func TestAResumedControllerKeepsThePause(t *testing.T) {
+	c, now := taught(t)
+	learned, _ := c.Learned()
+	again := Resume(now, learned, now+time.Minute)
+	assert.Equal(t, now+time.Minute, again.Next(now, 1))
+	assert.Equal(t, now+time.Minute, again.Paused())
+}
+
+func TestAShareIsAPartOfThePace(t *testing.T) {
+	c, now := taught(t)
+	learned, _ := c.Learned()
+	share := learned.Scale(0.25)
+	assert.InDelta(t, learned.Pace/4, share.Pace, 1e-9)
+	assert.GreaterOrEqual(t, share.Burst, 1.0, "one request at least may leave at once")
+	assert.Less(t, most(Resume(now, share, 0), now), most(Resume(now, learned, 0), now)/2)
+}

@@ -1,0 +1,19 @@
+package redisgate_test
+
+import (
+	"net/http"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/redisgate"
+)
+
+func ExampleNew() {
+	client := redis.NewClient(&redis.Options{Addr: "redis:6379"}) // or Sentinel, or a cluster
+	gate := redisgate.New(client, redisgate.Options{})
+	defer gate.Close()
+	httpClient := &http.Client{Transport: &iamhttp.Transport{Gate: gate}}
+
+	_ = httpClient
+}

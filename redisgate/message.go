@@ -1,0 +1,209 @@
+package redisgate
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/iamhttp/iamhttp/internal/bracket"
+	"github.com/iamhttp/iamhttp/internal/fleet"
+)
+
+// A message is what goes through the server; one of its fields is set. All
+// times in it are lengths, but for stamps, which only their sender reads.
+type message struct {
+	Report *report       `json:"r,omitempty"`
+	Turns  *turns        `json:"t,omitempty"`
+	Notice *notice       `json:"n,omitempty"`
+	Echo   time.Duration `json:"e,omitempty"` // a stamp, to the sender itself
+	Hello  string        `json:"h,omitempty"` // a process has joined
+	Bye    string        `json:"b,omitempty"` // or left
+}
+
+// A report goes from a process to the leader of an account.
+type report struct {
+	Name     string        `json:"n"`
+	From     string        `json:"f"`
+	Waiting  int           `json:"w,omitempty"` // requests without a turn
+	Got      []uint64      `json:"g,omitempty"` // turns that have arrived
+	Stamp    time.Duration `json:"s,omitempty"` // not 0: wants an answer
+	Flying   []uint64      `json:"l,omitempty"` // with a stamp: turns in use
+	Accepted []uint64      `json:"a,omitempty"` // turns, by what came of them
+	Unsent   []uint64      `json:"u,omitempty"`
+	Refused  []refusal     `json:"x,omitempty"`
+	Others   int           `json:"o,omitempty"` // accepted without a turn
+	History  *history      `json:"h,omitempty"`
+
+	to string // "": not known yet
+}
+
+type refusal struct {
+	Turn  uint64        `json:"t,omitempty"`
+	After time.Duration `json:"a,omitempty"`
+}
+
+// A history is a fleet.History with ages for times.
+type history struct {
+	Marks  []bracket.Mark `json:"m"`
+	Flying int            `json:"f"`
+	Age    time.Duration  `json:"a"`
+}
+
+func newHistory(h fleet.History, now time.Duration) *history {
+	marks := slices.Clone(h.Marks)
+	for i := range marks {
+		marks[i].At = now - marks[i].At
+	}
+	return &history{Marks: marks, Flying: h.Flying, Age: now - h.Now}
+}
+
+// turns go from the leader of an account to a process.
+type turns struct {
+	Name  string        `json:"n"`
+	From  string        `json:"f"`
+	IDs   []uint64      `json:"i,omitempty"`
+	Stamp time.Duration `json:"s,omitempty"` // of the report that is answered
+	state
+}
+
+// A notice of a pause goes to everybody.
+type notice struct {
+	Name string `json:"n"`
+	state
+}
+
+// state is what the fleet knows of an account.
+type state struct {
+	Leader  string           `json:"e,omitempty"`
+	Pause   time.Duration    `json:"p,omitempty"` // from now on
+	Probes  int              `json:"b,omitempty"`
+	Members int              `json:"m,omitempty"` // processes that use the account
+	Learned *bracket.Learned `json:"k,omitempty"`
+}
+
+// merge takes what is new in s.
+func (old state) merge(s state) state {
+	old.Pause = s.Pause
+	if s.Leader != "" {
+		old.Leader, old.Probes = s.Leader, s.Probes
+	}
+	if s.Members > 0 {
+		old.Members = s.Members
+	}
+	if s.Learned != nil {
+		old.Learned = s.Learned
+	}
+	return old
+}
+
+// An outbox holds what is to be sent. While one lot is on its way, the next is
+// collected, so that there are fewer messages when there is more to say.
+type outbox struct {
+	wake chan struct{}
+
+	mu      sync.Mutex
+	reports map[string]*report        // by account
+	turns   map[[2]string]*turns      // by account and receiver
+	notices map[string]*pendingNotice // by account
+}
+
+type pendingNotice struct {
+	state
+	at time.Time
+}
+
+func (o *outbox) ring() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// amend changes what will be reported of the account, and reports whether it
+// is known to whom.
+func (o *outbox) amend(name string, change func(*report)) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	r := o.reports[name]
+	if r == nil {
+		if o.reports == nil {
+			o.reports = make(map[string]*report)
+		}
+		r = &report{Name: name}
+		o.reports[name] = r
+	}
+	change(r)
+	return r.to != ""
+}
+
+// forget drops what has not been reported of the account.
+func (o *outbox) forget(name string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.reports, name)
+}
+
+func (o *outbox) turn(to string, t *turns) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	key := [2]string{t.Name, to}
+	if old := o.turns[key]; old != nil {
+		t.IDs = append(old.IDs, t.IDs...)
+		t.Stamp = max(t.Stamp, old.Stamp)
+		if t.Learned == nil {
+			t.Learned = old.Learned
+		}
+	} else if o.turns == nil {
+		o.turns = make(map[[2]string]*turns)
+	}
+	o.turns[key] = t
+	o.ring()
+}
+
+func (o *outbox) notice(name string, s state) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n := &pendingNotice{s, time.Now()}
+	if old := o.notices[name]; old != nil {
+		n.Pause = max(s.Pause, old.Pause-time.Since(old.at))
+	} else if o.notices == nil {
+		o.notices = make(map[string]*pendingNotice)
+	}
+	o.notices[name] = n
+	o.ring()
+}
+
+// A letter is a message with its channel.
+type letter struct {
+	to string
+	message
+}
+
+// empty takes all that can be sent.
+func (o *outbox) empty(g *Gate) (letters []letter, pauses map[string]time.Duration) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for name, n := range o.notices {
+		n.Pause = max(n.Pause-time.Since(n.at), 0)
+		letters = append(letters, letter{g.names.all, message{Notice: &notice{name, n.state}}})
+		if pauses == nil {
+			pauses = make(map[string]time.Duration)
+		}
+		pauses[name] = n.Pause
+	}
+	clear(o.notices)
+	for key, t := range o.turns {
+		t.From = g.id
+		letters = append(letters, letter{g.names.inbox(key[1]), message{Turns: t}})
+	}
+	clear(o.turns)
+	for name, r := range o.reports {
+		if r.to == "" {
+			continue
+		}
+		r.From = g.id
+		letters = append(letters, letter{g.names.inbox(r.to), message{Report: r}})
+		delete(o.reports, name)
+	}
+	return letters, pauses
+}

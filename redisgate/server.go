@@ -1,0 +1,397 @@
+package redisgate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/iamhttp/iamhttp/internal/bracket"
+)
+
+// What the server keeps of an account is one field of a hash: p until when it
+// is paused, l its leader and e until when, k what was learned, m by how many
+// it is used, s when it was last written. Times are the server's, in ms.
+const load = `
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local function get(name)
+  local v = redis.call('HGET', KEYS[1], name)
+  return v and cjson.decode(v) or {p = 0, e = 0, l = '', k = '', m = 0}
+end
+local function put(name, v)
+  v.s = now
+  redis.call('HSET', KEYS[1], name, cjson.encode(v))
+  local ttl = math.max(tonumber(ARGV[1]), v.p - now + tonumber(ARGV[1]))
+  if redis.call('PTTL', KEYS[1]) < ttl then redis.call('PEXPIRE', KEYS[1], ttl) end
+end
+`
+
+var (
+	// pauseScript makes the pause of an account as long as the longest.
+	pauseScript = load + `
+local v = get(ARGV[2])
+v.p = math.max(v.p, now + tonumber(ARGV[3]))
+put(ARGV[2], v)
+return 1`
+
+	// leadScript makes a process the leader, if there is no other, and returns
+	// who it is, how long the pause lasts, and what was learned.
+	leadScript = redis.NewScript(load + `
+local name, id, lease = ARGV[2], ARGV[3], tonumber(ARGV[4])
+local v = get(name)
+if v.l ~= '' and v.l ~= id and v.e > now then
+  return {v.l, math.max(v.p - now, 0), v.k, v.m}
+end
+v.l, v.e = id, now + lease
+if lease == 0 then v.l = '' end
+if ARGV[5] ~= '' and (v.k == '' or ARGV[7] == '1') then v.k, v.m = ARGV[5], tonumber(ARGV[8]) end
+v.p = math.max(v.p, now + tonumber(ARGV[6]))
+put(name, v)
+return {v.l, v.p - now, v.k, v.m}`)
+
+	// joinScript counts a process in, and returns how many there are and what is
+	// known of all throttled accounts.
+	joinScript = redis.NewScript(load + `
+local id, absence = ARGV[2], tonumber(ARGV[3])
+redis.call('ZADD', KEYS[2], now, id)
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - absence)
+redis.call('PEXPIRE', KEYS[2], 2 * absence)
+local out = {redis.call('ZCARD', KEYS[2])}
+local all = redis.call('HGETALL', KEYS[1])
+for i = 1, #all, 2 do
+  local v = cjson.decode(all[i + 1])
+  if math.max(v.s, v.p) + tonumber(ARGV[1]) < now then
+    redis.call('HDEL', KEYS[1], all[i])
+  else
+    local leader = v.e > now and v.l or ''
+    out[#out + 1] = {all[i], leader, math.max(v.p - now, 0), v.k, v.m}
+  end
+end
+return out`)
+)
+
+var errSlow = errors.New("the server answers too late")
+
+// timed runs a command and judges the server by it. A client that does not
+// watch the context may take longer than that; nobody waits for it.
+func (g *Gate) timed(f func() error) error {
+	start := g.now()
+	slow := time.AfterFunc(patience, func() { g.fail(start, errSlow) })
+	err := f()
+	slow.Stop()
+	if err == nil && g.now()-start > tooSlow {
+		err = errSlow
+	}
+	if err != nil {
+		g.fail(start, err)
+	}
+	return err
+}
+
+// fail notes that the server could not be used by what began at that time, and
+// says so if that is new.
+func (g *Gate) fail(began time.Duration, err error) {
+	g.mu.Lock()
+	news := !g.lost && began >= g.back && g.ctx.Err() == nil
+	if news {
+		g.lost = true
+	}
+	g.mu.Unlock()
+	if news {
+		g.attention()
+		g.log.Warn("redisgate: lost the fleet, this process goes on alone", "namespace", g.names.prefix, "err", err)
+	}
+}
+
+// recover notes that the server can be used again.
+func (g *Gate) recover() {
+	g.mu.Lock()
+	news := g.lost && g.hears && g.ctx.Err() == nil
+	if news {
+		g.lost, g.back = false, g.now()
+	}
+	g.mu.Unlock()
+	if news {
+		g.log.Info("redisgate: back in the fleet", "namespace", g.names.prefix)
+	}
+}
+
+// usable reports whether the server has answered of late.
+func (g *Gate) usable() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return !g.lost
+}
+
+// send sends what is in the outbox.
+func (g *Gate) send() {
+	for {
+		select {
+		case <-g.ctx.Done():
+			return
+		case <-g.out.wake:
+		}
+		letters, pauses := g.out.empty(g)
+		if len(letters) > 0 && g.usable() { // else attend tries, and nobody else
+			g.timed(func() error { return g.publish(g.ctx, letters, pauses) })
+		}
+	}
+}
+
+// publish sends in one trip. The pause is published before it is written down:
+// a server without memory publishes still.
+func (g *Gate) publish(ctx context.Context, letters []letter, pauses map[string]time.Duration) error {
+	_, err := g.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, l := range letters {
+			b, err := json.Marshal(l.message)
+			if err != nil {
+				return err
+			}
+			p.Publish(ctx, l.to, b)
+		}
+		for name, d := range pauses {
+			p.Eval(ctx, pauseScript, []string{g.names.accounts}, keep.Milliseconds(), name, d.Milliseconds())
+		}
+		return nil
+	})
+	return err
+}
+
+// attend keeps the process counted, and notices when the server is back.
+func (g *Gate) attend() {
+	for hello := true; ; {
+		wait := presence
+		// Nothing that is published before the subscription would be heard: the
+		// state is read after it.
+		if g.connected() {
+			if g.timed(func() error { return g.join(hello) }) == nil {
+				hello = false // the echo tells whether all is well
+				if !g.usable() {
+					wait = tryAgain
+				}
+			} else {
+				hello, wait = true, tryAgain
+				g.settle()
+			}
+		}
+		select {
+		case <-g.ctx.Done():
+			return
+		case <-g.again:
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (g *Gate) connected() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.hears
+}
+
+// attention makes attend look now.
+func (g *Gate) attention() {
+	select {
+	case g.again <- struct{}{}:
+	default:
+	}
+}
+
+func (g *Gate) join(hello bool) error {
+	v, err := joinScript.Run(g.ctx, g.client, []string{g.names.accounts, g.names.members},
+		keep.Milliseconds(), g.id, absence.Milliseconds()).Slice()
+	if err != nil {
+		return err
+	}
+	size, ok := v[0].(int64)
+	if !ok {
+		return fmt.Errorf("unexpected answer %v", v)
+	}
+	g.mu.Lock()
+	g.size = int(size)
+	for name, n := range g.notes {
+		if _, used := g.keys[name]; !used && g.now() > n.seen+keep && g.now() > n.paused {
+			delete(g.notes, name)
+		}
+	}
+	g.mu.Unlock()
+	for _, e := range v[1:] {
+		if e, ok := e.([]any); ok && len(e) == 5 {
+			if name, ok := e[0].(string); ok {
+				if s, ok := parseState(e[1:]); ok {
+					g.noticed(name, s)
+				}
+			}
+		}
+	}
+	letters := []letter{{g.names.inbox(g.id), message{Echo: g.now()}}}
+	if hello {
+		letters = append(letters, letter{g.names.all, message{Hello: g.id}})
+	}
+	return g.publish(g.ctx, letters, nil)
+}
+
+// parseState reads what the scripts return of an account.
+func parseState(v []any) (s state, ok bool) {
+	if len(v) != 4 {
+		return s, false
+	}
+	leader, ok1 := v[0].(string)
+	pause, ok2 := v[1].(int64)
+	learned, ok3 := v[2].(string)
+	members, ok4 := v[3].(int64)
+	if !ok1 || !ok2 || !ok3 || !ok4 {
+		return s, false
+	}
+	s = state{Leader: leader, Pause: time.Duration(pause) * time.Millisecond, Members: int(members)}
+	if learned != "" {
+		s.Learned = new(bracket.Learned)
+		if json.Unmarshal([]byte(learned), s.Learned) != nil {
+			s.Learned = nil
+		}
+	}
+	return s, true
+}
+
+// A lease is asked for, or given back if length is 0.
+type lease struct {
+	name    string
+	length  time.Duration
+	known   state // what to go on from, if the server knows nothing
+	replace bool  // what the server knows
+}
+
+func (g *Gate) take(ctx context.Context, l lease) (s state, err error) {
+	learned := ""
+	if l.known.Learned != nil {
+		b, err := json.Marshal(l.known.Learned)
+		if err != nil {
+			return s, err
+		}
+		learned = string(b)
+	}
+	replace := "0"
+	if l.replace {
+		replace = "1"
+	}
+	v, err := leadScript.Run(ctx, g.client, []string{g.names.accounts},
+		keep.Milliseconds(), l.name, g.id, l.length.Milliseconds(), learned,
+		l.known.Pause.Milliseconds(), replace, l.known.Members).Slice()
+	if err != nil {
+		return s, err
+	}
+	s, ok := parseState(v)
+	if !ok {
+		return s, fmt.Errorf("unexpected answer %v", v)
+	}
+	return s, nil
+}
+
+// leave gives back what the process leads, and takes it out of the count.
+func (g *Gate) leave(ctx context.Context, leaders map[string]*leader) {
+	for name, l := range leaders {
+		g.take(ctx, lease{name: name, known: l.known(), replace: true})
+		g.publish(ctx, []letter{{g.names.all, message{Notice: &notice{name, state{Leader: nobody, Pause: l.known().Pause}}}}}, nil)
+	}
+	g.client.ZRem(ctx, g.names.members, g.id)
+	g.publish(ctx, []letter{{g.names.all, message{Bye: g.id}}}, nil)
+}
+
+// nobody is the leader of an account whose leader has left.
+const nobody = "-"
+
+// listen receives what others send.
+func (g *Gate) listen() {
+	for g.ctx.Err() == nil {
+		err := g.hear()
+		g.mu.Lock()
+		g.hears = false
+		g.mu.Unlock()
+		if g.ctx.Err() != nil {
+			return
+		}
+		g.fail(g.now(), err)
+		g.settle()
+		select {
+		case <-g.ctx.Done():
+		case <-time.After(reconnect):
+		}
+	}
+}
+
+// hear receives until the connection is lost.
+func (g *Gate) hear() error {
+	sub := g.client.Subscribe(g.ctx)
+	defer sub.Close()
+	defer context.AfterFunc(g.ctx, func() { sub.Close() })()
+	if err := sub.Subscribe(g.ctx, g.names.all, g.names.inbox(g.id)); err != nil {
+		return err
+	}
+	const quiet = 15 * time.Second
+	for pinged := false; ; {
+		m, err := sub.ReceiveTimeout(g.ctx, quiet)
+		switch m := m.(type) {
+		case *redis.Subscription:
+			if m.Channel == g.names.inbox(g.id) {
+				g.mu.Lock()
+				g.hears = true
+				g.mu.Unlock()
+				g.attention()
+			}
+		case *redis.Message:
+			g.receive([]byte(m.Payload))
+		}
+		var timeout interface{ Timeout() bool }
+		switch {
+		case err == nil:
+			pinged = false
+		case errors.As(err, &timeout) && timeout.Timeout() && !pinged:
+			if err := sub.Ping(g.ctx); err != nil {
+				return err
+			}
+			pinged = true
+		default:
+			return err
+		}
+	}
+}
+
+// receive takes a message. What cannot be read is of another version.
+func (g *Gate) receive(b []byte) {
+	var m message
+	if json.Unmarshal(b, &m) != nil {
+		return
+	}
+	switch {
+	case m.Echo != 0:
+		if g.now()-m.Echo <= tooSlow {
+			g.recover()
+		} else {
+			g.fail(m.Echo, errSlow)
+		}
+		g.settle()
+	case m.Turns != nil:
+		g.granted(m.Turns)
+	case m.Report != nil:
+		g.mu.Lock()
+		l := g.leaders[m.Report.Name]
+		g.mu.Unlock()
+		if l != nil {
+			l.handle(m.Report)
+		}
+	case m.Notice != nil:
+		g.noticed(m.Notice.Name, m.Notice.state)
+	case m.Hello != "" && m.Hello != g.id:
+		g.mu.Lock()
+		g.size++
+		g.mu.Unlock()
+	case m.Bye != "":
+		g.mu.Lock()
+		g.size = max(g.size-1, 1)
+		g.mu.Unlock()
+	}
+}

@@ -1,0 +1,207 @@
+package redisgate
+
+import (
+	"bufio"
+	"context"
+	"log/slog"
+	"net"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp"
+)
+
+// A site is a server and what stands before it.
+type site struct {
+	*testServer
+	relay *relay
+}
+
+var troubles = map[string]struct{ begin, end func(s *site) }{
+	"gone and back, empty": {
+		func(s *site) { s.kill() },
+		func(s *site) { s.start() },
+	},
+	"frozen": {
+		func(s *site) { s.signal(syscall.SIGSTOP) },
+		func(s *site) { s.signal(syscall.SIGCONT) },
+	},
+	"slow": {
+		func(s *site) { s.relay.setDelay(time.Second) },
+		func(s *site) { s.relay.setDelay(0) },
+	},
+	"without memory": {
+		func(s *site) { s.ask("config", "set", "maxmemory", "1") },
+		func(s *site) { s.ask("config", "set", "maxmemory", "0") },
+	},
+	"with another password": {
+		func(s *site) {
+			s.ask("config", "set", "requirepass", "other")
+			s.relay.cut()
+		},
+		func(s *site) {
+			c := redis.NewClient(&redis.Options{Addr: s.testServer.addr(), Password: "other"})
+			defer c.Close()
+			c.ConfigSet(context.Background(), "requirepass", "")
+		},
+	},
+	"that refuses connections": {
+		func(s *site) { s.relay.setTarget("127.0.0.1:1") },
+		func(s *site) { s.relay.setTarget(s.testServer.addr()) },
+	},
+}
+
+// What happens to the server is told once, fails nobody, and stops nobody; when
+// it is over, the fleet is a fleet again.
+func TestNoCallDependsOnTheServer(t *testing.T) {
+	t.Parallel()
+	for name, trouble := range troubles {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := startServer(t)
+			s := &site{server, startRelay(t, server.addr())}
+			gates, books := newGates(t, s.relay.addr(), 3)
+			a := newAccount(100, 20, time.Second)
+			c := start(gates, 10, 1<<40, "k", a)
+			reach := func(n int, what string) {
+				t.Helper()
+				_, before, _ := a.counts()
+				require.Eventually(t, func() bool {
+					_, accepted, _ := a.counts()
+					return accepted >= before+n
+				}, 6*soon, 5*time.Millisecond, what)
+			}
+			reach(100, "before")
+			trouble.begin(s)
+			reach(100, "while the server is "+name)
+			for _, b := range books {
+				require.Eventually(t, func() bool { return b.count(lostText) == 1 }, soon, 5*time.Millisecond)
+				assert.Zero(t, b.count(backText))
+			}
+			trouble.end(s)
+			for _, b := range books {
+				require.Eventually(t, func() bool { return b.count(backText) == 1 }, 3*soon, 5*time.Millisecond)
+			}
+			leaderOf(t, gates, "k")
+			reach(50, "afterwards")
+			c.left.Store(0)
+			c.wait(t)
+			for _, b := range books {
+				assert.Equal(t, 1, b.count(lostText))
+			}
+		})
+	}
+}
+
+func TestASecondServerTakesOver(t *testing.T) {
+	t.Parallel()
+	first, second := startServer(t), startServer(t)
+	second.ask("replicaof", "127.0.0.1", first.port)
+	r := startRelay(t, first.addr())
+	gates, books := newGates(t, r.addr(), 3)
+	a := newAccount(100, 20, time.Second)
+	c := start(gates, 10, 1<<40, "k", a)
+	require.Eventually(t, func() bool { _, n, _ := a.counts(); return n > 100 }, soon, time.Millisecond)
+	first.kill()
+	second.ask("replicaof", "no", "one")
+	r.setTarget(second.addr())
+	for _, b := range books {
+		require.Eventually(t, func() bool { return b.count(backText) == b.count(lostText) }, 3*soon, 5*time.Millisecond)
+	}
+	leaderOf(t, gates, "k")
+	c.left.Store(0)
+	c.wait(t)
+}
+
+func TestAProcessStartsWithoutTheServerAndJoinsItLater(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	s.kill()
+	gates, books := newGates(t, s.addr(), 2)
+	for _, g := range gates {
+		assert.Zero(t, pauseAt(g, "k"))
+	}
+	throttle(t, gates[0], "k", time.Minute)
+	assert.Positive(t, pauseAt(gates[0], "k"), "as with a gate of this process alone")
+	assert.Zero(t, pauseAt(gates[1], "k"))
+	s.start()
+	for _, b := range books {
+		require.Eventually(t, func() bool { return b.count(backText) == 1 }, soon, 5*time.Millisecond)
+		assert.Equal(t, 1, b.count(lostText))
+	}
+	throttle(t, gates[1], "another", time.Minute)
+	require.Eventually(t, pauses(gates[0], "another"), soon, 5*time.Millisecond)
+}
+
+func TestAWrongPasswordIsToldAndFailsNothing(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, "--requirepass", "right")
+	book := new(logbook)
+	client := redis.NewClient(&redis.Options{Addr: s.addr(), Password: "wrong"})
+	defer client.Close()
+	g := New(client, Options{Logger: slog.New(slog.NewTextHandler(book, nil))})
+	defer g.Close()
+	a := newAccount(100, 10, time.Second)
+	start([]iamhttp.Gate{g}, 20, 100, "k", a).wait(t)
+	assert.Equal(t, 1, book.count(lostText))
+	assert.Equal(t, 1, book.count("WRONGPASS"))
+}
+
+// Whoever is blocked by a server that says nothing, it is not a request.
+func TestNobodyWaitsForAServerThatSaysNothing(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	g, _ := newGate(t, l.Addr().String())
+	ctx, cancel := context.WithTimeout(context.Background(), soon)
+	defer cancel()
+	for range 3 {
+		ticket, err := g.Wait(ctx, "k", 0)
+		require.NoError(t, err)
+		g.Observe("k", ticket, true, 100*time.Millisecond)
+	}
+}
+
+// A clock that is an hour off, here or at the server, cannot matter: what
+// processes send holds no time of day, and a script knows the server's only.
+func TestNoTimeOfDayCrossesTheNetwork(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	monitor, err := net.Dial("tcp", s.addr())
+	require.NoError(t, err)
+	defer monitor.Close()
+	_, err = monitor.Write([]byte("MONITOR\r\n"))
+	require.NoError(t, err)
+	lines := bufio.NewScanner(monitor)
+	require.True(t, lines.Scan())
+	now := time.Now().Unix()
+	gates, _ := newGates(t, s.addr(), 3)
+	start(gates, 5, 150, "k", newAccount(100, 10, time.Second)).wait(t)
+	s.ask("ping", "the end")
+
+	number := regexp.MustCompile(`[0-9]{10,}`)
+	seen := 0
+	for lines.Scan() && !strings.Contains(lines.Text(), "the end") {
+		from, command, _ := strings.Cut(lines.Text(), "]")
+		if strings.HasSuffix(from, " lua") { // a script, with the server's time
+			continue
+		}
+		seen++
+		for _, n := range number.FindAllString(command, -1) {
+			for _, unit := range []int64{1, 1e3, 1e6, 1e9} {
+				at, err := strconv.ParseInt(n, 10, 64)
+				assert.False(t, err == nil && at/unit >= now && at/unit < now+60, command)
+			}
+		}
+	}
+	assert.Greater(t, seen, 100)
+}
