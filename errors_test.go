@@ -78,6 +78,12 @@ func TestIsAndAsReachCodeAndCause(t *testing.T) {
 	assert.NotErrorIs(t, &iamhttp.StatusError{Code: 404}, cause)
 }
 
+func TestUnwrapReturnsNothingEmpty(t *testing.T) {
+	assert.Equal(t, []error{iamhttp.ErrNotFound}, (&iamhttp.StatusError{Code: 404}).Unwrap())
+	e := &iamhttp.StatusError{Code: 429, Cause: context.Canceled}
+	assert.Equal(t, []error{iamhttp.ErrTooManyRequests, iamhttp.ReasonThrottled, context.Canceled}, e.Unwrap())
+}
+
 func TestIsDoesNotAllocate(t *testing.T) {
 	var err error = &iamhttp.StatusError{Code: 404}
 	assert.Zero(t, testing.AllocsPerRun(100, func() {

@@ -187,3 +187,16 @@ func connectError(code int, header ...string) error {
 	proxy := &url.URL{Scheme: "http", Host: "proxy.example"}
 	return iamhttp.CheckProxyConnect(context.Background(), proxy, nil, response(nil, code, http.NoBody, 0, header...))
 }
+
+// What somebody below has tried already, or refused, is no answer of a proxy.
+func TestAFinalErrorAboutCONNECTIsNotRepeated(t *testing.T) {
+	for _, below := range []*iamhttp.StatusError{
+		{Code: 429, Method: "CONNECT", Attempts: 2},
+		{Code: 429, Method: "CONNECT", Stop: iamhttp.StopGate},
+	} {
+		base := script(fail(below))
+		_, err := (&iamhttp.Transport{Base: base, Backoff: zero}).RoundTrip(newRequest(t, "GET", ""))
+		assert.Same(t, below, err)
+		assert.Equal(t, 1, base.count())
+	}
+}

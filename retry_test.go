@@ -620,6 +620,81 @@ func TestARetryableClientOverARealConnection(t *testing.T) {
 	service.AssertBodies(t, "payload", "payload", "payload")
 }
 
+func TestAnEmptyRetryAfterIsNone(t *testing.T) {
+	base := script(answer(413, "", "Retry-After: "))
+	tr := &iamhttp.Transport{Base: base, Backoff: zero, AlsoRepeat: []iamhttp.Code{iamhttp.ErrRequestEntityTooLarge}}
+	_, err := tr.RoundTrip(newRequest(t, "GET", ""))
+	assert.Equal(t, iamhttp.StopNotRepeatable, statusError(t, err).Stop)
+	assert.Equal(t, 1, base.count())
+}
+
+func TestADateANanosecondBeyondASecondIsRoundedUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		at := time.Now().Add(6 * time.Second).UTC().Format(http.TimeFormat)
+		time.Sleep(time.Second - 1)
+		assert.Equal(t, 6*time.Second, iamhttp.NewStatusError(429, http.Header{"Retry-After": {at}}, nil).RetryAfter)
+	})
+}
+
+func TestAYearOfTwoDigitsIsAtMostFiftyYearsAhead(t *testing.T) {
+	wait := func(at string) time.Duration {
+		h := http.Header{"Date": {"Wed, 25 Nov 2026 12:00:00 GMT"}, "Retry-After": {at}}
+		return iamhttp.NewStatusError(429, h, nil).RetryAfter
+	}
+	assert.Greater(t, wait("Wednesday, 25-Nov-76 12:00:00 GMT"), 49*365*24*time.Hour)
+	assert.Zero(t, wait("Wednesday, 25-Nov-76 13:00:00 GMT"))
+}
+
+// go-retryablehttp hands its hooks what its http.Client returned: on a redirect
+// that fails that is a response beside an error.
+func TestTheHooksForRetryableLeaveWhatIsNoAnswer(t *testing.T) {
+	c := retryablehttp.NewClient()
+	new(iamhttp.Transport).ConfigureRetryable(c)
+	resp, broken := response(nil, 500, http.NoBody, 0), errors.New("broken")
+	for _, tt := range []struct {
+		resp *http.Response
+		err  error
+	}{{resp, broken}, {nil, broken}, {nil, nil}} {
+		again, err := c.CheckRetry(t.Context(), tt.resp, tt.err)
+		assert.False(t, again)
+		assert.NoError(t, err)
+		got, err := c.ErrorHandler(tt.resp, tt.err, 1)
+		assert.Same(t, tt.resp, got)
+		assert.Equal(t, tt.err, err)
+	}
+}
+
+func TestTheErrorHandlerForRetryableReadsUnderTheContextOfTheRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := retryablehttp.NewClient()
+		new(iamhttp.Transport).ConfigureRetryable(c)
+		took := func(req *http.Request) time.Duration {
+			start := time.Now()
+			_, err := c.ErrorHandler(response(req, 429, stalling(""), -1), nil, 5)
+			assert.Equal(t, 5, statusError(t, err).Attempts)
+			return time.Since(start)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+		defer cancel()
+		assert.Equal(t, 2*time.Second, took(newRequest(t, "GET", "").WithContext(ctx)), "half of what is left")
+		assert.Equal(t, 5*time.Second, took(nil), "the most that reading a body may take")
+	})
+}
+
+// http.Client closes Cancel when its Timeout is over, which for go-retryablehttp
+// bounds one send and not the call.
+func TestTheTimeoutOfOneSendDoesNotEndTheCallForRetryable(t *testing.T) {
+	c := retryablehttp.NewClient()
+	(&iamhttp.Transport{Backoff: zero}).ConfigureRetryable(c)
+	req, over := newRequest(t, "GET", ""), make(chan struct{})
+	close(over)
+	//lint:ignore SA1019 deprecated, and still set by http.Client for its Timeout
+	req.Cancel = over
+	again, err := c.CheckRetry(t.Context(), response(req, 429, http.NoBody, 0), nil)
+	assert.True(t, again)
+	assert.NoError(t, err)
+}
+
 // 7 waits of the 2 minutes that MaxWait allows, and at most 30 s of jitter on
 // each: SECURITY.md and the README say how long a service can hold a call up
 // that has no deadline.
