@@ -599,15 +599,17 @@ func TestDiscardingABodyIsBounded(t *testing.T) {
 	}
 }
 
-func TestADiscardedBodyThatIsKeptWholeIsNotTruncated(t *testing.T) {
-	var got *iamhttp.StatusError
-	body := io.NopCloser(lateEOF{strings.NewReader(strings.Repeat("x", 4<<10))})
-	tr := &iamhttp.Transport{Base: script(answerWith(429, body), answer(200, "")), Backoff: zero,
-		OnFailure: func(_ context.Context, e *iamhttp.StatusError, _ time.Duration) { got = e }}
-	_, err := tr.RoundTrip(newRequest(t, "GET", ""))
-	require.NoError(t, err)
-	assert.Len(t, got.Body, 4<<10)
-	assert.False(t, got.Truncated)
+func TestADiscardedBodyIsTruncatedIfOneByteOfItIsNotKept(t *testing.T) {
+	for size, truncated := range map[int]bool{4 << 10: false, 4<<10 + 1: true} {
+		var got *iamhttp.StatusError
+		body := io.NopCloser(lateEOF{strings.NewReader(strings.Repeat("x", size))})
+		tr := &iamhttp.Transport{Base: script(answerWith(429, body), answer(200, "")), Backoff: zero,
+			OnFailure: func(_ context.Context, e *iamhttp.StatusError, _ time.Duration) { got = e }}
+		_, err := tr.RoundTrip(newRequest(t, "GET", ""))
+		require.NoError(t, err)
+		assert.Len(t, got.Body, 4<<10)
+		assert.Equal(t, truncated, got.Truncated)
+	}
 }
 
 // lateEOF says that it is at its end only to who wants more.
