@@ -259,7 +259,10 @@ func TestWhatADeadProcessHeldIsBackWithTheOthers(t *testing.T) {
 			gates[at], books[at] = newGate(t, s.addr())
 		})
 	}
+	c := start(gates, 10, 1<<40, "k", a) // who has nothing to lead resigns
 	assert.NotEqual(t, -1, leaderOf(t, gates, "k"))
+	c.left.Store(0)
+	c.wait(t)
 	for _, b := range books {
 		b.inTheFleet(t)
 	}
