@@ -2,6 +2,7 @@ package iamhttp
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -139,16 +140,41 @@ func TestTheFleetIsToldOfTheFirstRefusalAndOfForgottenKeys(t *testing.T) {
 }
 
 func TestTheStartWindowIsDividedAmongTheFleet(t *testing.T) {
-	g := &AdaptiveGate{StartWindow: 8}
-	fleet.Join(g, &others{share: 4})
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	left := 0
-	for {
-		if _, err := g.Wait(ctx, "k", 0); err != nil {
-			break
-		}
-		left++
+	for _, tt := range []struct{ window, share, want int }{
+		{8, 0, 8}, {8, 1, 8}, {8, 2, 4}, {8, 4, 2},
+		{0, 4, 16},
+		{2, 4, 1}, // nobody is left without
+		{-1, 4, 1000},
+	} {
+		t.Run(fmt.Sprintf("%d among %d", tt.window, tt.share), func(t *testing.T) {
+			g := &AdaptiveGate{StartWindow: tt.window}
+			fleet.Join(g, &others{share: tt.share})
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			left := 0
+			for left < 1000 {
+				if _, err := g.Wait(ctx, "k", 0); err != nil {
+					break
+				}
+				left++
+			}
+			assert.Equal(t, tt.want, left)
+		})
 	}
-	assert.Equal(t, 2, left)
+}
+
+func TestAVisitTellsWhetherThereIsAnAccount(t *testing.T) {
+	g := new(AdaptiveGate)
+	visit := fleet.Join(g, &others{})
+	called := 0
+	look := func(time.Duration, fleet.Pacer, int, func() fleet.History) fleet.Pacer {
+		called++
+		return nil
+	}
+	assert.False(t, visit("k", look), "nobody uses it")
+	a := g.account("k")
+	assert.True(t, visit("k", look), "though it stays open")
+	require.True(t, a.retire(true))
+	assert.False(t, visit("k", look), "it is about to be forgotten")
+	assert.Equal(t, 1, called)
 }
