@@ -2,6 +2,7 @@ package bracket
 
 import (
 	"encoding/json"
+	"math"
 	"testing"
 	"time"
 
@@ -53,6 +54,38 @@ func TestAResumedControllerKeepsThePause(t *testing.T) {
 	again := Resume(now, learned, now+time.Minute)
 	assert.Equal(t, now+time.Minute, again.Next(now, 1))
 	assert.Equal(t, now+time.Minute, again.Paused())
+}
+
+func TestAResumedControllerKnowsAllThatWasLearned(t *testing.T) {
+	l := Learned{Pace: 10, Lo: 8, Hi: 16, Best: 9, Burst: 5, Burst0: 7, Trip: 0.5, Silence: 3, Asked: 2, Holding: 40}
+	c := Resume(4*time.Second, l, 5*time.Second)
+	got, ok := c.Learned()
+	require.True(t, ok)
+	assert.Equal(t, l, got)
+	assert.Equal(t, []time.Duration{5 * sec, 5 * sec, 5 * sec, 5 * sec}, []time.Duration{c.hiAt, c.last, c.ended, c.begin}, "from the end of the pause on")
+	assert.Equal(t, []float64{3, 3, 3, 3, 3}, []float64{c.quiet, c.wanted, c.measure, c.needed, c.longest})
+	assert.True(t, c.open)
+	assert.True(t, c.heard)
+
+	c = Resume(4*time.Second, Learned{Pace: 10, Lo: 8, Silence: 1e6}, 0)
+	assert.Equal(t, 4*time.Second, c.last, "or from now on")
+	assert.False(t, c.heard, "of an answer")
+	assert.Equal(t, math.Inf(1), c.hi)
+	assert.Equal(t, []float64{1, 1, Standard.Hold, longestWindow}, []float64{c.burst, c.burst0, c.holding, c.measure})
+	got, _ = c.Learned()
+	assert.Zero(t, got.Hi)
+	c.proven = nil
+	got, _ = c.Learned()
+	assert.Zero(t, got.Best)
+}
+
+func TestAScaledLimitIsScaledInItsRatesAndBursts(t *testing.T) {
+	l := Learned{Pace: 100, Lo: 80, Hi: 160, Best: 90, Burst: 20, Burst0: 40, Trip: 0.5, Silence: 3, Asked: 2, Holding: 40}
+	want := l
+	want.Pace, want.Lo, want.Hi, want.Best, want.Burst, want.Burst0 = 25, 20, 40, 22.5, 5, 10
+	assert.Equal(t, want, l.Scale(0.25))
+	small := l.Scale(0.01)
+	assert.Equal(t, []float64{1, 1}, []float64{small.Burst, small.Burst0}, "one request can always leave")
 }
 
 func TestAShareIsAPartOfThePace(t *testing.T) {
