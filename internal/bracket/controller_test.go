@@ -117,7 +117,7 @@ func TestTurnsThatNobodyWantedAreSavedUp(t *testing.T) {
 		next   time.Duration
 	}{
 		"whole ones":                   {func(*Controller) {}, 1350 * ms, 3 + 1, 1300 * ms},
-		"as many as the burst":         {func(*Controller) {}, 1400 * ms, 4 + 1, 1400 * ms},
+		"as many as the burst":         {func(*Controller) {}, 1450 * ms, 4 + 1, 1450 * ms},
 		"and no more":                  {func(*Controller) {}, time.Hour, 5, time.Hour},
 		"not if there is more already": {func(c *Controller) { c.credit = 9 }, time.Hour, 9, time.Hour},
 		"none before the turn":         {func(*Controller) {}, sec, 1, sec},
@@ -255,13 +255,13 @@ func TestEarliestIsByTwiceThePaceThatWasRefusedLately(t *testing.T) {
 		"some may leave at once":           {func(c *Controller) { c.credit = 32 }, 64, 101 * sec},
 		"the pause comes first":            {func(c *Controller) { c.pause = 110 * sec }, 64, 110 * sec},
 		"nothing has been refused":         {func(c *Controller) { c.hi = math.Inf(1) }, 64, 0},
-		"it is long ago":                   {func(c *Controller) { c.hiAt = 100*sec - 10*sec - 1 }, 64, 0},
-		"not so long ago":                  {func(c *Controller) { c.hiAt = 100*sec - 10*sec }, 64, 102 * sec},
+		"it is long ago":                   {func(c *Controller) { c.hiAt = 100*sec - 20*sec - 1 }, 64, 0},
+		"not so long ago":                  {func(c *Controller) { c.hiAt = 100*sec - 20*sec }, 64, 102 * sec},
 		"in a pause nothing else is known": {func(c *Controller) { c.open, c.pause = false, 101*sec }, 64, 101 * sec},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
-			c.hiAt = 99 * sec
+			c.hiAt, c.measure = 99*sec, 2
 			tt.set(c)
 			assert.Equal(t, tt.want, c.Earliest(100*sec, tt.ahead))
 		})
@@ -343,50 +343,67 @@ func TestTheUnitOfTimeIsTheLongestOfThree(t *testing.T) {
 func TestWhenThePaceIsRaisedAndByHowMuch(t *testing.T) {
 	const closedBy = 10.5 // a bracket around a pace of 10
 	inf := math.Inf(1)
+	try := func(c *Controller, burst0 float64, held time.Duration) {
+		c.hi, c.base, c.over, c.pace, c.burst0, c.latest.at = 10.5, 10, 0.05, 10.5, burst0, 100*sec-held
+	}
 	for name, tt := range map[string]struct {
 		set     func(*Controller)
 		want    float64
 		backlog float64
 	}{
-		"a long queue, and nothing known above":               {func(c *Controller) { c.hi, c.lo = inf, 10 }, 20, 31},
-		"a queue that is gone in three units":                 {func(c *Controller) { c.hi, c.lo = inf, 10 }, 10, 30},
-		"the middle of an open bracket":                       {func(c *Controller) { c.hi = 14.4 }, 12, 31},
-		"but twice at most":                                   {func(c *Controller) { c.hi = 1000 }, 20, 31},
+		"a long queue, and nothing known above":               {func(c *Controller) { c.hi, c.lo = inf, 10 }, 20, 61},
+		"a queue that is gone in three units":                 {func(c *Controller) { c.hi, c.lo = inf, 10 }, 10, 60},
+		"the middle of an open bracket":                       {func(c *Controller) { c.hi = 14.4 }, 12, 61},
+		"but twice at most":                                   {func(c *Controller) { c.hi = 1000 }, 20, 61},
 		"nobody waits":                                        {func(c *Controller) { c.busy = 0 }, 10, 0},
-		"some have waited for long":                           {func(c *Controller) { c.hi, c.busy = 14.4, 10.1 }, 12, 0},
-		"but not long enough":                                 {func(c *Controller) { c.hi, c.busy = 14.4, 10 }, 10, 0},
-		"long enough for a guess":                             {func(c *Controller) { c.guessed, c.hi, c.busy = true, 14.4, 3.1 }, 12, 0},
-		"and so long that nothing is known to be too fast":    {func(c *Controller) { c.guessed, c.hi, c.busy = true, 14.4, 10.1 }, 20, 0},
+		"some have waited for long":                           {func(c *Controller) { c.hi, c.busy = 14.4, 20.1 }, 12, 0},
+		"but not long enough":                                 {func(c *Controller) { c.hi, c.busy = 14.4, 20 }, 10, 0},
+		"long enough for a guess":                             {func(c *Controller) { c.guessed, c.hi, c.busy = true, 14.4, 6.1 }, 12, 0},
+		"and so long that nothing is known to be too fast":    {func(c *Controller) { c.guessed, c.hi, c.busy = true, 14.4, 20.1 }, 20, 0},
 		"not before it was heard":                             {func(c *Controller) { c.hi, c.busy, c.heard = 14.4, 99, false }, 10, 0},
 		"not as fast as can be":                               {func(c *Controller) { c.pace, c.lo, c.hi, c.busy = mostPace, mostPace, inf, 99 }, mostPace, 0},
-		"a closed bracket is held":                            {func(c *Controller) { c.hi, c.busy = closedBy, 39 }, 10, 0},
-		"ten units are enough for a long queue":               {func(c *Controller) { c.hi, c.busy = closedBy, 10 }, 10.5, 31},
-		"but fewer are not":                                   {func(c *Controller) { c.hi, c.busy = closedBy, 9.9 }, 10, 31},
-		"not before four requests":                            {func(c *Controller) { c.lo, c.hi, c.latest.at = 10, 14.4, 99601*ms }, 10, 31},
-		"after which it is":                                   {func(c *Controller) { c.lo, c.hi, c.latest.at = 10, 14.4, 99599*ms }, 12, 31},
+		"a closed bracket is held":                            {func(c *Controller) { c.hi, c.busy = closedBy, 79 }, 10, 0},
+		"ten units are enough for a long queue":               {func(c *Controller) { c.hi, c.busy = closedBy, 20 }, 10.5, 61},
+		"but fewer are not":                                   {func(c *Controller) { c.hi, c.busy = closedBy, 19.9 }, 10, 61},
+		"not before four requests":                            {func(c *Controller) { c.measure, c.lo, c.hi, c.latest.at = 1, 10, 14.4, 99601*ms }, 10, 61},
+		"after which it is":                                   {func(c *Controller) { c.measure, c.lo, c.hi, c.latest.at = 1, 10, 14.4, 99599*ms }, 12, 61},
 		"not before a quarter of a silence":                   {func(c *Controller) { c.lo, c.hi, c.measure, c.latest.at = 10, 14.4, 4, 99001*ms }, 10, 1e3},
 		"after which it may be":                               {func(c *Controller) { c.lo, c.hi, c.measure, c.latest.at = 10, 14.4, 4, 99*sec }, 12, 1e3},
 		"nor before an answer":                                {func(c *Controller) { c.lo, c.hi, c.trip, c.latest.at = 10, 14.4, 4, 95001*ms }, 10, 1e3},
 		"which is to be heard first":                          {func(c *Controller) { c.lo, c.hi, c.trip, c.latest.at = 10, 14.4, 4, 95*sec }, 12, 1e3},
-		"and tried after four times ten units":                {func(c *Controller) { c.hi, c.busy = closedBy, 40 }, 10.5, 0},
+		"and tried after four times ten units":                {func(c *Controller) { c.hi, c.busy = closedBy, 80 }, 10.5, 0},
 		"the pace shows only when what was saved up is spent": {func(c *Controller) { c.hi, c.lo, c.busy, c.burst = 14.4, 8, 99, 201 }, 10, 0},
 		"which it is":                                         {func(c *Controller) { c.hi, c.lo, c.busy, c.burst = 14.4, 8, 99, 200 }, 12, 0},
 		"at a pace that is all but proven it does not matter": {func(c *Controller) { c.hi, c.lo, c.busy, c.burst = 14.4, 9.6, 99, 1e6 }, 12, 0},
 		"a try goes on, twice as far above":                   {func(c *Controller) { c.hi, c.base, c.over, c.pace, c.burst0 = 10.5, 10, 0.05, 10.5, 99 }, 11, 0},
 		"from where it is, if that was fine":                  {func(c *Controller) { c.hi, c.base, c.over, c.pace, c.burst0 = 10.5, 10, 0.05, 10.5, 49 }, 11.55, 0},
-		"not before that shows": {func(c *Controller) {
-			c.hi, c.base, c.over, c.pace, c.burst0, c.latest.at = 10.5, 10, 0.05, 10.5, 99, 99500*ms-4*sec
-		}, 10.5, 0},
+		"not before that shows":                               {func(c *Controller) { try(c, 99, 10*sec-ms) }, 10.5, 0},
+		"or five units have passed":                           {func(c *Controller) { try(c, 99, 10*sec) }, 11, 0},
+		"a small bucket shows it sooner":                      {func(c *Controller) { try(c, 1, 4*sec) }, 11.55, 0},
+		"but no sooner than that":                             {func(c *Controller) { try(c, 1, 4*sec-ms) }, 10.5, 0},
+		"a guess that has not been tried for long is one":     {func(c *Controller) { c.guessed, c.hi, c.busy = true, 14.4, 20 }, 12, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
+			c.measure, c.sent = 2, 33
 			tt.set(c)
+			base := c.base
 			c.raise(100*sec, tt.backlog)
 			assert.InDelta(t, tt.want, c.pace, 1e-9)
-			if c.pace != 10 && c.raises > 0 {
-				assert.Equal(t, moment{100 * sec, c.sent}, c.latest)
+			if c.base != base {
+				assert.Equal(t, moment{100 * sec, 33}, c.from)
+			}
+			if c.raises > 0 {
+				assert.Equal(t, moment{100 * sec, 33}, c.latest)
 				assert.Equal(t, c.latest, c.paces[len(c.paces)-1])
 			}
 		})
+	}
+}
+
+func TestATimeThatIsTooLongForADurationIsTheLongest(t *testing.T) {
+	assert.Equal(t, 1500*ms, duration(1.5))
+	for _, s := range []float64{math.MaxInt64 / 1e9, 1e10, 1e30, math.Inf(1)} {
+		assert.Equal(t, time.Duration(math.MaxInt64), duration(s), s)
 	}
 }

@@ -132,6 +132,7 @@ func TestTheLatestEightAreKept(t *testing.T) {
 	var s []int
 	for i := range 20 {
 		s = keep(s, i)
+		require.Len(t, s, min(i+1, remembered))
 	}
 	assert.Equal(t, []int{12, 13, 14, 15, 16, 17, 18, 19}, s)
 }
@@ -154,33 +155,35 @@ func TestAnOutageIsASilenceThatIsMuchLongerThanWasAskedFor(t *testing.T) {
 }
 
 func TestTheFirstGuess(t *testing.T) {
+	inf := math.Inf(1)
+	atOnce := func(c *Controller) { c.marks, c.begin = []Mark{{20 * sec, 0}}, 20*sec }
+	// 100 in 10 s and two seconds of silence are 8.33/s; the pace is 6/42 higher, and the burst what it does not explain.
+	const lo = 100. / 12
 	for name, tt := range map[string]struct {
-		set                 func(*Controller)
-		lo, hi, pace, burst float64
-		burst0              float64
+		set                         func(*Controller)
+		lo, hi, pace, burst, burst0 float64
 	}{
-		// 100 in 10 s and a second of silence are 9.09/s; 3/41 of the way to four times it.
-		"spread over time": {func(*Controller) {}, 100. / 11, math.Inf(1), 100. / 11 * (1 + 3./41), 100 - 9.9*100./11*(1+3./41), 100},
-		"all at once":      {func(c *Controller) { c.marks, c.begin = []Mark{{10 * sec, 0}}, 10*sec }, 100, math.Inf(1), 400, 100, 100},
-		"all at once, with answers that take long": {func(c *Controller) {
-			c.marks, c.begin, c.trip = []Mark{{10 * sec, 0}}, 10*sec, 0.3
-		}, 100, math.Inf(1), 200, 100, 100},
-		"of a limit that names a short time": {func(c *Controller) { c.asked = 0.1 }, 100. / 11, math.Inf(1), 20, 1, 100},
-		"or a long one":                      {func(c *Controller) { c.asked = 1 }, 100. / 11, math.Inf(1), 100. / 11 * (1 + 3./41), 100 - 9.9*100./11*(1+3./41), 100},
+		"spread over time":                   {func(*Controller) {}, lo, inf, lo * 8 / 7, 100 - 9.9*lo*8/7, 100},
+		"with answers as slow":               {func(c *Controller) { c.trip = 12 }, lo, inf, lo * 44 / 42, 100, 100},
+		"all at once":                        {atOnce, 50, inf, 200, 100, 100},
+		"with slow answers":                  {func(c *Controller) { atOnce(c); c.trip = 0.5 }, 50, inf, 200, 100, 100},
+		"with answers that are more":         {func(c *Controller) { atOnce(c); c.trip = 0.6 }, 50, inf, 100, 100, 100},
+		"of a limit that names a short time": {func(c *Controller) { c.asked = 0.1 }, lo, inf, 20, 1, 100},
+		"or a long one":                      {func(c *Controller) { c.asked = 1 }, lo, inf, lo * 8 / 7, 100 - 9.9*lo*8/7, 100},
 		"with many that met the limit": {func(c *Controller) {
-			c.marks, c.begin, c.closed = []Mark{{10 * sec, 0}}, 10*sec, 11*sec
-			c.late, c.lateRefused, c.lateFrom, c.lateAt = 36, 1, 11*sec, 11*sec+300*ms
-		}, 100, 140, 0.9 * math.Sqrt(100*140), 64, 64},
+			atOnce(c)
+			c.late, c.lateRefused, c.lateFrom, c.lateAt = 36, 1, 21*sec, 21*sec+300*ms
+		}, 50, 140, 0.9 * math.Sqrt(50*140), 64, 64},
 		"with many that were answered slowly": {func(c *Controller) {
-			c.late, c.lateRefused, c.lateFrom, c.lateAt = 36, 1, 11*sec, 21*sec
-		}, 100. / 11, 100. / 11, 90. / 11, 1, 64},
-		"with nothing accepted": {func(c *Controller) { c.marks, c.total = []Mark{{}}, 0 }, 1, math.Inf(1), 4, 1, 1},
+			c.late, c.lateRefused, c.lateFrom, c.lateAt = 36, 1, 21*sec, 31*sec
+		}, lo, lo, 0.9 * lo, 1, 64},
+		"with nothing accepted": {func(c *Controller) { c.marks, c.total = []Mark{{20 * sec, 0}}, 0 }, 0.5, inf, 2, 1, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := &Controller{Constants: constants, trip: 0.1, closed: 10 * sec}
-			c.marks, c.total, c.ended = []Mark{{}}, 100, 10*sec
+			c := &Controller{Constants: constants, trip: 0.1, closed: 20 * sec}
+			c.marks, c.begin, c.total, c.ended = []Mark{{10 * sec, 0}}, 10*sec, 100, 20*sec
 			tt.set(c)
-			c.judgeFirst(1)
+			c.judgeFirst(2)
 			assert.True(t, c.learned)
 			assert.InDelta(t, tt.lo, c.lo, 1e-9)
 			assert.InDelta(t, 1/tt.hi, 1/c.hi, 1e-9)
@@ -190,7 +193,7 @@ func TestTheFirstGuess(t *testing.T) {
 			assert.InDelta(t, tt.pace, c.pace, 1e-9)
 			assert.InDelta(t, tt.burst, c.burst, 1e-9)
 			assert.InDelta(t, tt.burst0, c.burst0, 1e-9)
-			assert.Equal(t, 1.0, c.silence)
+			assert.Equal(t, 2.0, c.silence)
 		})
 	}
 }
@@ -203,6 +206,8 @@ func TestWhatAFailedProbeTeaches(t *testing.T) {
 		guessed      bool
 	}{
 		"nothing, once":                     {func(*Controller) {}, false, 8, 16, 10, false},
+		"not that there is no burst at all": {func(c *Controller) { c.burst = 1.5 }, false, 8, 16, 10, false},
+		"nor none":                          {func(c *Controller) { c.burst = 1 }, false, 8, 16, 10, false},
 		"twice, that it is a window":        {func(c *Controller) { c.probes = 3 }, false, 1, 1.5, 1, true},
 		"which may be faster than the pace": {func(c *Controller) { c.probes, c.pace = 3, 0.5 }, false, 0.5, 0.75, 0.5, true},
 		"but not of less than two":          {func(c *Controller) { c.probes, c.pace = 3, 0.19 }, false, 8, 16, 0.19, false},
@@ -217,10 +222,11 @@ func TestWhatAFailedProbeTeaches(t *testing.T) {
 			c.begin, c.last, c.sumTime = 20*sec, 21*sec, 100
 			c.total, c.ended = 20, 10*sec // in 10 s, and 10 s of silence
 			tt.set(c)
+			burst := c.burst
 			c.judgeFailedProbe(6, tt.outage)
 			assert.Equal(t, 10.0, c.silence)
 			assert.Equal(t, 105.0, c.sumTime)
-			assert.InDelta(t, 0.7*5.9, c.burst, 1e-9)
+			assert.InDelta(t, max(1, 0.7*burst), c.burst, 1e-9)
 			assert.Equal(t, tt.guessed, c.guessed)
 			assert.InDelta(t, tt.lo, c.lo, 1e-9)
 			assert.InDelta(t, 1/tt.hi, 1/c.hi, 1e-9)
@@ -255,6 +261,7 @@ func TestWhatAnEpochProvesGoodAndBad(t *testing.T) {
 		"what was proven, and the pace that was refused": {func(*Controller) {}, epoch{}, 4, 4, 16},
 		"or what really left of late":                    {func(c *Controller) { c.latest.seq = 1 }, epoch{}, 4, 4, 10},
 		"which is more than the pace":                    {func(c *Controller) { c.latest = moment{11 * sec, 1} }, epoch{}, 4, 4, 16},
+		"in how little time it may be":                   {func(c *Controller) { c.latest, c.refused.pace = moment{11500 * ms, 1}, 100 }, epoch{}, 4, 4, 40},
 		"eight at least":                                 {func(c *Controller) { c.latest.seq = 13 }, epoch{}, 3, 3, 4},
 		"fewer say nothing":                              {func(c *Controller) { c.latest.seq = 14 }, epoch{}, 3, 3, 16},
 		"neither do all at once":                         {func(c *Controller) { c.latest = moment{12 * sec, 1} }, epoch{}, 4, 4, 16},
@@ -308,7 +315,9 @@ func TestThePaceBetweenTheBounds(t *testing.T) {
 		"up to what was proven before":           {func(c *Controller) { c.strange, c.proven = 5, []float64{9, 5} }, 4, 160, 4, 18, 1.25 * at(0.5), 10, 0},
 		"not so often yet":                       {func(c *Controller) { c.strange = 4 }, 4, 160, 4, 16, at(0.5), 10, 10},
 		"refused soon, at a low pace":            {func(c *Controller) { c.strange, c.silence, c.refused.pace = 99, 0.1, 0.1 }, 0.05, 0, 0.05, 0.1, 0.05 * 0.9, 10, 99 + 5.1},
-		"at a pace that was new":                 {func(c *Controller) { c.strange, c.raises = 99, 1 }, 4, 160, 4, 16, at(0.5), 10, 0},
+		"refused soon, and often, at a low pace": {func(c *Controller) { c.strange, c.silence, c.refused.pace = 200, 0.1, 0.1 }, 0.05, 160, 0.05, 0.15, 0.075, 10, 0},
+		"a try at a low pace":                    {func(c *Controller) { trying(c); c.base, c.burst0 = 0.5, 99 }, 4, 160, 0.5, 0.55, 0.5, 20, 0},
+		"at a pace that was new":                 {func(c *Controller) { c.strange, c.raises = 99, 1 }, 4, 80, 4, 16, at(0.25), 10, 0},
 		"at a pace that was almost right":        {func(c *Controller) { c.strange, c.refused.pace = 99, 5.7 }, 4, 160, 4, 5.7, 0.9 * math.Sqrt(4*5.7), 10, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -345,6 +354,9 @@ func TestWhatIsToBlameForARefusal(t *testing.T) {
 		"soon after a large burst":                {func(c *Controller) { c.granted, c.paced = 40, 9 }, burst},
 		"some time after a large burst":           {func(c *Controller) { c.granted, c.paced = 40, 10 }, pace},
 		"when a window was used up after a burst": {func(c *Controller) { c.granted, c.paced, c.past = 10, 10, []epoch{{accepted: 20, took: 4}} }, window},
+		"a window that had little left":           {func(c *Controller) { c.granted, c.burst, c.past = 10, 3, []epoch{{accepted: 20, took: 4}} }, window},
+		"or nothing":                              {func(c *Controller) { c.granted, c.burst, c.past = 10, 1, []epoch{{accepted: 20, took: 4}} }, window},
+		"two are a burst":                         {func(c *Controller) { c.granted, c.refused.credit = 2, true }, burst},
 		"a window without a burst":                {func(c *Controller) { c.past = []epoch{{accepted: 20, took: 4}} }, pace},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -352,10 +364,11 @@ func TestWhatIsToBlameForARefusal(t *testing.T) {
 			c.begin, c.accepted, c.sent, c.paced = 2*sec, 20, 21, 20
 			c.burst, c.quiet, c.sumSent, c.sumTime, c.guessed = 10, 3, 100, 50, true
 			tt.set(c)
-			past := len(c.past)
+			past, before := len(c.past), c.burst
 			c.judgeEpoch(15*sec, 4, 1e6)
 
-			assert.Equal(t, map[string]float64{pace: 10, burst: 7, both: 7, window: 5}[tt.want], c.burst)
+			shrinks := map[string]float64{pace: 1, burst: 0.7, both: 0.7, window: 0.5}
+			assert.InDelta(t, max(1, before*shrinks[tt.want]), c.burst, 1e-9)
 			if tt.want == pace || tt.want == both {
 				assert.Equal(t, 15*sec, c.hiAt)
 			} else {
