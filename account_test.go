@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -141,6 +142,30 @@ func TestBeyondTheWindowRequestsLeaveThatComeOverTime(t *testing.T) {
 		assert.GreaterOrEqual(t, time.Since(start), longAnswer, "and no more")
 		assert.EqualValues(t, 10+50+5+1, g.account("k").flying.Load())
 	})
+}
+
+// An answer may find that requests wait, and when it has the lock that they
+// have left.
+func TestAnAnswerWidensTheWindowThatHasOpenedMeanwhile(t *testing.T) {
+	g := &AdaptiveGate{StartWindow: 10}
+	for range 10 {
+		leave(t, g, "k")
+	}
+	a := g.account("k")
+	a.mu.Lock()
+	a.window.Store(-1)
+	done := make(chan struct{})
+	go func() {
+		g.Observe("k", 0, false, 0)
+		close(done)
+	}()
+	for range 1000 { // until it waits for the lock, or soon will
+		runtime.Gosched()
+	}
+	a.window.Store(20)
+	a.mu.Unlock()
+	<-done
+	assert.EqualValues(t, 21, a.window.Load())
 }
 
 // Everybody at work, nobody may see the window of an account narrower than it
