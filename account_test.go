@@ -236,8 +236,10 @@ func TestWhatIsInFlightAtTheFirstRefusalCounts(t *testing.T) {
 		for range 3 {
 			leave(t, g, "k")
 		}
+		time.Sleep(time.Minute)
 		g.Observe("k", 0, true, 0)
 		assert.Equal(t, 3, f.history.Flying, "the refused one too")
+		assert.Equal(t, time.Minute, g.account("k").refused)
 		g.Observe("k", 0, false, 0)
 		g.Observe("k", 0, false, 0)
 		a := g.account("k")
