@@ -199,6 +199,7 @@ func TestTheHistoryTellsWhenEverySixteenthAnswerCame(t *testing.T) {
 		"none":                     {0, []bracket.Mark{{}, {}}},
 		"a few":                    {40, []bracket.Mark{{}, {At: 16 * ms, Accepted: 16}, {At: 32 * ms, Accepted: 32}, {At: 40 * ms, Accepted: 40}}},
 		"as many as are kept":      {255, append(every16th(0, 15), bracket.Mark{At: 255 * ms, Accepted: 255})},
+		"one more":                 {256, append(every16th(1, 16), bracket.Mark{At: 256 * ms, Accepted: 256})},
 		"more, without the oldest": {1000, append(every16th(47, 62), bracket.Mark{At: 1000 * ms, Accepted: 1000})},
 	} {
 		t.Run(name, func(t *testing.T) {
