@@ -151,7 +151,12 @@ func TestAnAnswerWidensTheWindowThatHasOpenedMeanwhile(t *testing.T) {
 	for range 10 {
 		leave(t, g, "k")
 	}
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := g.Wait(canceled, "k", 0)
+	require.ErrorIs(t, err, context.Canceled)
 	a := g.account("k")
+	assert.EqualValues(t, 20, a.window.Load(), "nobody waits any more")
 	a.mu.Lock()
 	a.window.Store(-1)
 	done := make(chan struct{})
