@@ -52,42 +52,68 @@ func compile(dir, tmp string, all []mutant, of []suite) (invalid map[int]bool, e
 				}
 			}
 		}
-		list, err := json.Marshal(map[string]any{"Replace": replace})
-		overlay := filepath.Join(tmp, "overlay.json")
-		if err := errors.Join(err, os.WriteFile(overlay, list, 0o600)); err != nil {
+		if err := overlay(tmp, replace); err != nil {
 			return nil, err
 		}
-		more := false
-		for _, s := range of {
-			cmd := exec.Command("go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-gcflags=-e", "-overlay="+overlay, "-o", s.program(tmp), s.pkg)
-			cmd.Dir = filepath.Join(dir, s.module)
-			out, err := cmd.CombinedOutput()
-			if err == nil {
-				continue
-			}
-			found := len(invalid)
-			for _, e := range place.FindAllSubmatch(out, -1) {
-				line, err := strconv.Atoi(string(e[2]))
-				if err != nil {
-					return nil, err
-				}
-				for name, f := range files {
-					if bytes.HasSuffix(e[1], []byte(filepath.Base(name))) && f.first <= line {
-						i, _ := slices.BinarySearchFunc(f.variants, line+1, func(v variant, line int) int { return v.line - line })
-						invalid[f.variants[i-1].mutant] = true
-					}
-				}
-			}
-			if len(invalid) == found {
-				return nil, fmt.Errorf("the tests do not compile: %w\n%s", err, out)
-			}
-			more = true
-			break
-		}
-		if !more {
+		s, out, err := build(dir, tmp, of)
+		if err == nil {
 			return invalid, nil
 		}
+		found := len(invalid)
+		for _, e := range place.FindAllSubmatch(out, -1) {
+			line, err := strconv.Atoi(string(e[2]))
+			if err != nil {
+				return nil, err
+			}
+			for name, f := range files {
+				if bytes.HasSuffix(e[1], []byte(filepath.Base(name))) && f.first <= line {
+					i, _ := slices.BinarySearchFunc(f.variants, line+1, func(v variant, line int) int { return v.line - line })
+					invalid[f.variants[i-1].mutant] = true
+				}
+			}
+		}
+		if len(invalid) == found {
+			return nil, fmt.Errorf("the tests of %s do not compile: %w\n%s", s.pkg, err, out)
+		}
 	}
+}
+
+// alone compiles the tests with one mutant in the place of the original, for
+// what the many functions of compile change: what is inlined, and allocated.
+func alone(dir, tmp string, m mutant, of []suite) error {
+	source, err := os.ReadFile(filepath.Join(dir, m.file))
+	if err != nil {
+		return err
+	}
+	place := filepath.Join(tmp, "alone.go")
+	changed := slices.Concat(source[:m.at], []byte(m.text), source[m.end:])
+	if err := errors.Join(os.WriteFile(place, changed, 0o600), overlay(tmp, map[string]string{filepath.Join(dir, m.file): place})); err != nil {
+		return err
+	}
+	_, out, err := build(dir, tmp, of)
+	if err != nil {
+		return fmt.Errorf("%v: %w\n%s", m, err, out)
+	}
+	return nil
+}
+
+// overlay makes build take other files instead of some.
+func overlay(tmp string, replace map[string]string) error {
+	list, err := json.Marshal(map[string]any{"Replace": replace})
+	return errors.Join(err, os.WriteFile(filepath.Join(tmp, "overlay.json"), list, 0o600))
+}
+
+// build compiles the tests of all suites. On an error it says of which it is.
+func build(dir, tmp string, of []suite) (s suite, out []byte, err error) {
+	for _, s = range of {
+		cmd := exec.Command("go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-gcflags=-e",
+			"-overlay="+filepath.Join(tmp, "overlay.json"), "-o", s.program(tmp), s.pkg)
+		cmd.Dir = filepath.Join(dir, s.module)
+		if out, err = cmd.CombinedOutput(); err != nil {
+			return s, out, err
+		}
+	}
+	return s, nil, nil
 }
 
 // place is how the compiler begins the line of an error.

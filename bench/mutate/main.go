@@ -79,7 +79,7 @@ func run() error {
 		return err
 	}
 	for _, s := range of {
-		if v, out, err := s.run(dir, tmp, 0); err != nil || v != survives {
+		if v, out, err := s.run(dir, tmp, skipped+counting, 0); err != nil || v != survives {
 			return fmt.Errorf("unbroken, the tests of %s fail: %v\n%s", s.pkg, err, out)
 		}
 	}
@@ -88,41 +88,34 @@ func run() error {
 	var (
 		mu        sync.Mutex
 		count     = map[verdict]int{}
-		late      []int // whose tests took too long: perhaps for want of a processor
-		survivors []string
+		again     []int // that survive, or whose tests took too long: perhaps for want of a processor
+		survivors int
 		accounted = map[string]bool{} // the listed ones that survive
 		failed    int
+		wg        sync.WaitGroup
+		queue     = make(chan int)
 	)
-	take := func(i int, again bool) {
-		m, v, err := all[i], invalid, error(nil)
-		if !broken[i] {
-			v, err = try(dir, tmp, m.file, i+1)
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		switch {
-		case err != nil:
-			failed++
-			fmt.Println(err)
-		case v == tooLate && !again:
-			late = append(late, i)
-			return
-		case v == tooLate:
-			fmt.Printf("takes too long, alone as well: line %d, `%v`\n", m.line, m)
-		case v == survives && listed[m.String()]:
-			accounted[m.String()] = true
-		case v == survives:
-			survivors = append(survivors, m.String())
-			fmt.Printf("survives: line %d, `%v`\n", m.line, m)
-		}
-		count[v]++
-	}
-	var wg sync.WaitGroup
-	queue := make(chan int)
 	for range *workers {
 		wg.Go(func() {
 			for i := range queue {
-				take(i, false)
+				v, err := invalid, error(nil)
+				if !broken[i] {
+					v, err = try(dir, tmp, all[i].file, skipped+counting, i+1)
+				}
+				mu.Lock()
+				switch name := all[i].String(); {
+				case err != nil:
+					failed++
+					fmt.Println(err)
+				case v == survives && listed[name]:
+					accounted[name] = true
+					count[v]++
+				case v == survives || v == tooLate:
+					again = append(again, i)
+				default:
+					count[v]++
+				}
+				mu.Unlock()
 			}
 		})
 	}
@@ -131,11 +124,26 @@ func run() error {
 	}
 	close(queue)
 	wg.Wait()
-	for _, i := range late {
-		take(i, true)
+	slices.Sort(again)
+	for _, i := range again {
+		m := all[i]
+		if err := alone(dir, tmp, m, suites(m.file)); err != nil {
+			return err
+		}
+		v, err := try(dir, tmp, m.file, skipped, 0)
+		if err != nil {
+			return err
+		}
+		switch count[v]++; v {
+		case tooLate:
+			fmt.Printf("takes too long, alone as well: line %d, `%v`\n", m.line, m)
+		case survives:
+			survivors++
+			fmt.Printf("survives: line %d, `%v`\n", m.line, m)
+		}
 	}
 	fmt.Printf("of %d mutants %d killed, %d took too long, %d survive as docs/mutation.md says, %d survive, %d did not compile; in %v\n",
-		len(all), count[killed], count[tooLate], count[survives]-len(survivors), len(survivors), count[invalid], time.Since(start).Round(time.Second))
+		len(all), count[killed], count[tooLate], count[survives]-survivors, survivors, count[invalid], time.Since(start).Round(time.Second))
 	if *every == 1 && *first == 0 {
 		for _, name := range slices.Sorted(maps.Keys(listed)) {
 			if file, _, _ := strings.Cut(name, " "); slices.Contains(strings.Split(*names, ","), file) && !accounted[name] {
@@ -143,8 +151,8 @@ func run() error {
 			}
 		}
 	}
-	if failed > 0 || len(survivors) > 0 {
-		return fmt.Errorf("%d mutants survive, %d could not be tried", len(survivors), failed)
+	if failed > 0 || survivors > 0 {
+		return fmt.Errorf("%d mutants survive, %d could not be tried", survivors, failed)
 	}
 	return nil
 }
