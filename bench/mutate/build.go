@@ -105,7 +105,12 @@ func overlay(tmp string, replace map[string]string) error {
 
 // build compiles the tests of all suites. On an error it says of which it is.
 func build(dir, tmp string, of []suite) (s suite, out []byte, err error) {
+	done := map[string]bool{}
 	for _, s = range of {
+		if done[s.program(tmp)] {
+			continue
+		}
+		done[s.program(tmp)] = true
 		cmd := exec.Command("go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-gcflags=-e",
 			"-overlay="+filepath.Join(tmp, "overlay.json"), "-o", s.program(tmp), s.pkg)
 		cmd.Dir = filepath.Join(dir, s.module)
