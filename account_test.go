@@ -604,7 +604,7 @@ func TestWhatAnAccountIsRememberedFor(t *testing.T) {
 		"who waits":                         {false, func(a *account) { quiet(a); a.firsts.push(new(waiter)) }, false},
 		"that it is forgotten":              {false, func(a *account) { quiet(a); a.gone = true }, false},
 		"a pause":                           {false, func(a *account) { throttled(a); a.pacer.(*turnstile).pause = a.now() + 1 }, false},
-		"a pause that is over":              {false, throttled, true},
+		"a pause that is over":              {false, func(a *account) { throttled(a); a.pacer.(*turnstile).pause = a.now() }, true},
 		"one that began lately":             {false, refused(keepQuiet - 1), false},
 		"one that began lately, in a hurry": {true, throttled, false},
 		"answers after it":                  {false, func(a *account) { throttled(a); a.seen-- }, false},
