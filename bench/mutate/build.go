@@ -45,9 +45,9 @@ func compile(dir, tmp string, all []mutant, of []suite) (invalid map[int]bool, e
 			files[m.file] = f
 			chosen := fmt.Sprintf("package %s\n\nimport (\n\t\"os\"\n\t\"strconv\"\n)\n\nvar mutant, _ = strconv.Atoi(os.Getenv(%q))\n", f.pkg, number)
 			for name, text := range map[string]string{m.file: f.text, filepath.Join(filepath.Dir(m.file), "mutant.go"): chosen} {
-				place := filepath.Join(tmp, strings.ReplaceAll(name, "/", "_"))
-				replace[filepath.Join(dir, name)] = place
-				if err := os.WriteFile(place, []byte(text), 0o600); err != nil {
+				instead := filepath.Join(tmp, strings.ReplaceAll(name, "/", "_"))
+				replace[filepath.Join(dir, name)] = instead
+				if err := os.WriteFile(instead, []byte(text), 0o600); err != nil {
 					return nil, err
 				}
 			}
@@ -85,14 +85,14 @@ func alone(dir, tmp string, m mutant, of []suite) error {
 	if err != nil {
 		return err
 	}
-	place := filepath.Join(tmp, "alone.go")
+	instead := filepath.Join(tmp, "alone.go")
 	changed := slices.Concat(source[:m.at], []byte(m.text), source[m.end:])
-	if err := errors.Join(os.WriteFile(place, changed, 0o600), overlay(tmp, map[string]string{filepath.Join(dir, m.file): place})); err != nil {
+	if err := errors.Join(os.WriteFile(instead, changed, 0o600), overlay(tmp, map[string]string{filepath.Join(dir, m.file): instead})); err != nil {
 		return err
 	}
 	_, out, err := build(dir, tmp, of)
 	if err != nil {
-		return fmt.Errorf("%v: %w\n%s", m, err, out)
+		return fmt.Errorf("%v does not compile: %w\n%s", m, err, out)
 	}
 	return nil
 }

@@ -15,9 +15,9 @@ import (
 type suite struct {
 	module string // its directory
 	pkg    string
-	tests  string // a pattern of the tests; "": all
-	skip   string // a pattern of those that are left out
-	most   time.Duration
+	tests  string        // a pattern of the tests; "": all
+	skip   string        // a pattern of those that are left out
+	most   time.Duration // that they may take
 }
 
 // controller is where the controller of the gate is. That it sends as it should
