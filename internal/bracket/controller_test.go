@@ -343,6 +343,10 @@ func TestTheUnitOfTimeIsTheLongestOfThree(t *testing.T) {
 func TestWhenThePaceIsRaisedAndByHowMuch(t *testing.T) {
 	const closedBy = 10.5 // a bracket around a pace of 10
 	inf := math.Inf(1)
+	fast := func(c *Controller, burst, burst0 float64, held time.Duration) { // for what is proven
+		c.hi, c.lo, c.busy, c.granted = 14.4, 8, 99, 2
+		c.burst, c.burst0, c.latest.at = burst, burst0, 100*sec-held
+	}
 	try := func(c *Controller, burst0 float64, held time.Duration) {
 		c.hi, c.base, c.over, c.pace, c.burst0, c.latest.at = 10.5, 10, 0.05, 10.5, burst0, 100*sec-held
 	}
@@ -372,14 +376,20 @@ func TestWhenThePaceIsRaisedAndByHowMuch(t *testing.T) {
 		"nor before an answer":                                 {func(c *Controller) { c.lo, c.hi, c.trip, c.latest.at = 10, 14.4, 4, 95001*ms }, 10, 1e3},
 		"which is to be heard first":                           {func(c *Controller) { c.lo, c.hi, c.trip, c.latest.at = 10, 14.4, 4, 95*sec }, 12, 1e3},
 		"and tried after four times ten units":                 {func(c *Controller) { c.hi, c.busy = closedBy, 80 }, 10.5, 0},
-		"the pace shows only when what was saved up is spent":  {func(c *Controller) { c.hi, c.lo, c.busy, c.burst = 14.4, 8, 99, 201 }, 10, 0},
-		"which it is":                                          {func(c *Controller) { c.hi, c.lo, c.busy, c.burst = 14.4, 8, 99, 200 }, 12, 0},
-		"at a pace that is all but proven it does not matter":  {func(c *Controller) { c.hi, c.lo, c.busy, c.burst = 14.4, 9.6, 99, 1e6 }, 12, 0},
+		"a pace shows only when what was saved up is spent":    {func(c *Controller) { fast(c, 6.1, 0, 3*sec) }, 10, 0},
+		"which it is":                                          {func(c *Controller) { fast(c, 6, 0, 3*sec) }, 12, 0},
+		"or was at the beginning":                              {func(c *Controller) { fast(c, 0, 8.1, 3*sec) }, 10, 0},
+		"but for what was spent at once":                       {func(c *Controller) { fast(c, 0, 7.9, 3*sec) }, 12, 0},
+		"or in the next window":                                {func(c *Controller) { fast(c, 1e6, 0, 4*sec) }, 12, 0},
+		"not before":                                           {func(c *Controller) { fast(c, 1e6, 0, 4*sec-ms) }, 10, 0},
+		"a pace that is all but proven shows":                  {func(c *Controller) { fast(c, 1e6, 0, 3*sec); c.lo = 9.6 }, 12, 0},
 		"a try goes on, twice as far above":                    {func(c *Controller) { c.hi, c.base, c.over, c.pace, c.burst0 = 10.5, 10, 0.05, 10.5, 99 }, 11, 0},
 		"from where it is, if that was fine":                   {func(c *Controller) { c.hi, c.base, c.over, c.pace, c.burst0 = 10.5, 10, 0.05, 10.5, 49 }, 11.55, 0},
 		"not before that shows":                                {func(c *Controller) { try(c, 99, 10*sec-ms) }, 10.5, 0},
 		"or five units have passed":                            {func(c *Controller) { try(c, 99, 10*sec) }, 11, 0},
-		"which prove little if what was saved up is not spent": {func(c *Controller) { try(c, 5, 10*sec) }, 11, 0},
+		"which prove little if what was saved up is not spent": {func(c *Controller) { try(c, 9.1, 18*sec) }, 11, 0},
+		"ten are worth waiting for":                            {func(c *Controller) { try(c, 9, 20*sec-ms) }, 10.5, 0},
+		"as they prove it":                                     {func(c *Controller) { try(c, 9, 20*sec) }, 11.55, 0},
 		"a small bucket shows it sooner":                       {func(c *Controller) { try(c, 1, 4*sec) }, 11.55, 0},
 		"but no sooner than that":                              {func(c *Controller) { try(c, 1, 4*sec-ms) }, 10.5, 0},
 		"a guess that has not been tried for long is one":      {func(c *Controller) { c.guessed, c.hi, c.busy = true, 14.4, 20 }, 12, 0},

@@ -2,6 +2,7 @@ package bracket
 
 import (
 	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -96,7 +97,8 @@ func TestTheQuotientOfTheDifferencesOfTwoEpochsIsTheLimit(t *testing.T) {
 		"a longer silence may be where more was from": {[]epoch{short}, later, 48.5 / 10, 51.5 / 5},
 		"or explain less":                             {[]epoch{{accepted: 60, took: 5, silence: 4, steady: true}}, long, 38.5 / 5, 41.5 / 1},
 		"what was proven stays proven":                {[]epoch{{accepted: 100, took: 5, steady: true}}, long, 1, 1},
-		"and what was refused stays refused":          {[]epoch{{accepted: 0, took: 9.9, steady: true}}, long, 100, 100},
+		"and what was refused stays refused":          {[]epoch{{steady: true}}, epoch{accepted: 2000, took: 10, steady: true}, 100, 100},
+		"more in no time is chance":                   {[]epoch{{accepted: 0, took: 9.9, steady: true}}, long, 1, 100},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := new(Controller)
@@ -105,6 +107,24 @@ func TestTheQuotientOfTheDifferencesOfTwoEpochsIsTheLimit(t *testing.T) {
 			assert.InDelta(t, tt.lo, lo, 1e-9)
 			assert.InDelta(t, tt.hi, hi, 1e-9)
 		})
+	}
+}
+
+// If the quotient were the limit, after such a silence more would have been
+// accepted at once.
+func TestAQuotientThatIsTooHighForWhatWasAcceptedSaysNothing(t *testing.T) {
+	for _, tt := range []struct {
+		burst0, silence float64
+		lo, hi          float64
+	}{
+		{23, 5, 7.7, 8.3}, {23.1, 5, 1, 100}, // 100 are 7.7/s for 10 s, and 23
+		{1e6, 2.9, 7.7, 8.3}, {1e6, 3, 1, 100}, // 7.7/s in 3 s are 23.1
+	} {
+		c := new(Controller)
+		c.burst0, c.past = tt.burst0, []epoch{{accepted: 60, took: 5, silence: tt.silence, steady: true}}
+		lo, hi := c.compare(epoch{accepted: 100, took: 10, silence: tt.silence, steady: true}, 1, 100)
+		assert.InDelta(t, tt.lo, lo, 1e-9, "%+v", tt)
+		assert.InDelta(t, tt.hi, hi, 1e-9, "%+v", tt)
 	}
 }
 
@@ -354,6 +374,8 @@ func TestWhatIsToBlameForARefusal(t *testing.T) {
 		"soon after a large burst":                {func(c *Controller) { c.granted, c.paced = 40, 9 }, burst},
 		"some time after a large burst":           {func(c *Controller) { c.granted, c.paced = 40, 10 }, pace},
 		"when a window was used up after a burst": {func(c *Controller) { c.granted, c.paced, c.past = 10, 10, []epoch{{accepted: 20, took: 4}} }, window},
+		"when the pace was fine":                  {func(c *Controller) { c.granted, c.proven = 10, []float64{3, 16, 2} }, window},
+		"when one a bit lower was":                {func(c *Controller) { c.granted, c.proven = 10, []float64{3, 15.9, 2} }, pace},
 		"a window that had little left":           {func(c *Controller) { c.granted, c.burst, c.past = 10, 3, []epoch{{accepted: 20, took: 4}} }, window},
 		"or nothing":                              {func(c *Controller) { c.granted, c.burst, c.past = 10, 1, []epoch{{accepted: 20, took: 4}} }, window},
 		"two are a burst":                         {func(c *Controller) { c.granted, c.refused.credit = 2, true }, burst},
@@ -373,13 +395,13 @@ func TestWhatIsToBlameForARefusal(t *testing.T) {
 				assert.Equal(t, 15*sec, c.hiAt)
 			} else {
 				assert.Zero(t, c.hiAt)
-				assert.Equal(t, 10.0, c.pace)
+				assert.Equal(t, max(10, slices.Max(c.proven)), c.pace)
 			}
 			assert.False(t, c.guessed)
 			assert.Equal(t, []float64{1, 4, 90, 48}, []float64{c.needed, c.silence, c.sumSent, c.sumTime})
 			assert.Len(t, c.past, past+1)
 			assert.Equal(t, epoch{accepted: 20, took: 10, silence: 1, pace: 16, steady: true}, c.past[past])
-			assert.InDeltaSlice(t, []float64{89. / 48}, c.proven, 1e-9)
+			assert.InDelta(t, 89./48, c.proven[len(c.proven)-1], 1e-9)
 		})
 	}
 }
