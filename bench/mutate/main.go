@@ -1,7 +1,7 @@
 // Mutate breaks the module in one place after the other, and tells where its
 // tests do not notice.
 //
-//	go run ./mutate                        all files; hours
+//	go run ./mutate                        all files; half an hour
 //	go run ./mutate -file retry.go,body.go
 //	go run ./mutate -every 10              a sample
 //
