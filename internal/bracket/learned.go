@@ -42,7 +42,9 @@ func (l Learned) Scale(by float64) Learned {
 	return l
 }
 
-// Resume returns a Controller that goes on from l, at the end of the pause.
+// Resume returns a Controller that goes on from l, at the end of the pause. If
+// that has passed, nothing says that the limit has saved anything up since, so
+// that there is no burst; now may be earlier, if nothing was sent since then.
 func Resume(now time.Duration, l Learned, pause time.Duration) *Controller {
 	c := &Controller{
 		Constants: Standard,
@@ -63,5 +65,8 @@ func Resume(now time.Duration, l Learned, pause time.Duration) *Controller {
 	at := max(now, pause)
 	c.hiAt, c.last, c.ended = at, at, at
 	c.start(at)
+	if pause <= now {
+		c.credit, c.granted = 0, 0
+	}
 	return c
 }

@@ -40,7 +40,7 @@ func TestAResumedControllerGoesOnFromWhatWasLearned(t *testing.T) {
 	var read Learned
 	require.NoError(t, json.Unmarshal(b, &read))
 
-	again := Resume(now, read, 0)
+	again := Resume(now-time.Second, read, now)
 	now2, ok := again.Learned()
 	require.True(t, ok)
 	assert.Equal(t, learned, now2)
@@ -53,6 +53,28 @@ func TestAResumedControllerKeepsThePause(t *testing.T) {
 	again := Resume(now, learned, now+time.Minute)
 	assert.Equal(t, now+time.Minute, again.Next(now, 1))
 	assert.Equal(t, now+time.Minute, again.Paused())
+}
+
+func TestNoBurstFollowsWhereNobodyPaused(t *testing.T) {
+	c, now := taught(t)
+	learned, _ := c.Learned()
+	require.Greater(t, learned.Burst, 2.0)
+	again := Resume(now, learned, now)
+	again.Sent(now, 1)
+	assert.InDelta(t, 1/learned.Pace, seconds(again.Next(now, 1)-now), 1e-3)
+}
+
+func TestABurstFollowsWhereNobodySentAnything(t *testing.T) {
+	c, now := taught(t)
+	learned, _ := c.Learned()
+	again := Resume(now, learned, 0)
+	now += time.Minute
+	again.Idle(now)
+	for range int(learned.Burst) {
+		require.LessOrEqual(t, again.Next(now, 1), now)
+		again.Accepted(now, again.Sent(now, 1))
+	}
+	assert.Greater(t, again.Next(now, 1), now)
 }
 
 func TestAShareIsAPartOfThePace(t *testing.T) {
