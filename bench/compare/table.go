@@ -82,7 +82,6 @@ func (r *report) writeTo(w io.Writer) {
 		v := s.median(c.unit)
 		return c.format(v)
 	})
-	fmt.Fprintf(w, "\n**The traps of [roundtriptest](../roundtriptest), with the defaults of each.** `·`: asks nothing of it; `–`: could not be tried, as it does not repeat that 429.\n")
 	r.matrix.write(w)
 	r.writeAhead(w)
 }
