@@ -171,7 +171,8 @@ func TestABodyThatDripsIsCutInTimeForTheDeadline(t *testing.T) {
 		e := statusError(t, err)
 		assert.Equal(t, iamhttp.ErrNotFound, e.Code)
 		assert.True(t, e.Truncated)
-		assert.Contains(t, e.Message, "so slow")
+		assert.NotEmpty(t, e.Message)
+		assert.Contains(t, strings.Repeat("so slow ", 10), e.Message, "as much as had come")
 		return outcome(nil, err)
 	})
 }
