@@ -163,7 +163,8 @@ func (m matrix) write(w io.Writer) {
 	m.table(w, func(s subject) bool { return !s.client })
 	fmt.Fprint(w, `
 The clients are no RoundTrippers. Each is wrapped to be one: a request goes in as its documentation says, with its body as bytes
-where it has them, and the response comes out with its body unread. `+"`○`"+` where the wrapping would decide, which is no fault of theirs:
+where it has them, and the response comes out with its body unread, which resty and azcore are told. `+"`○`"+` where the wrapping would decide, which is
+no fault of theirs:
 
 - go-retryablehttp takes an http.Request; the requests of the others are made anew, from method, URL, header and content. So the
   caller's own is read and closed, and not modified, by the wrapping.
