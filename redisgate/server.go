@@ -14,13 +14,25 @@ import (
 
 // What the server keeps of an account is one field of a hash: p until when it
 // is paused, l its leader and e until when, k what was learned, m by how many
-// it is used, s when it was last written. Times are the server's, in ms.
+// it is used, s when it was last written. Times are the server's, in ms. If s is
+// in the future, its clock was set back, or another server's is behind: who
+// reads it first makes it as if no time had passed since. Otherwise a pause that
+// is over would hold for as long again as the clock was set back, and a dead
+// leader lead. A clock set ahead lets both end early, until the leader renews its
+// lease; what is lost is the pause of an account that nobody leads.
 const load = `
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local function get(name)
-  local v = redis.call('HGET', KEYS[1], name)
-  return v and cjson.decode(v) or {p = 0, e = 0, l = '', k = '', m = 0}
+local function get(name, b)
+  b = b or redis.call('HGET', KEYS[1], name)
+  if not b then return {p = 0, e = 0, l = '', k = '', m = 0} end
+  local v = cjson.decode(b)
+  if v.s > now then
+    local back = v.s - now
+    v.p, v.e, v.s = v.p - back, v.e - back, now
+    redis.call('HSET', KEYS[1], name, cjson.encode(v))
+  end
+  return v
 end
 local function put(name, v)
   v.s = now
@@ -57,13 +69,16 @@ return {v.l, v.p - now, v.k, v.m}`)
 	// known of all throttled accounts.
 	joinScript = redis.NewScript(load + `
 local id, absence = ARGV[2], tonumber(ARGV[3])
+for _, other in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. now, '+inf')) do
+  redis.call('ZADD', KEYS[2], now, other)
+end
 redis.call('ZADD', KEYS[2], now, id)
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - absence)
 redis.call('PEXPIRE', KEYS[2], 2 * absence)
 local out = {redis.call('ZCARD', KEYS[2])}
 local all = redis.call('HGETALL', KEYS[1])
 for i = 1, #all, 2 do
-  local v = cjson.decode(all[i + 1])
+  local v = get(all[i], all[i + 1])
   if math.max(v.s, v.p) + tonumber(ARGV[1]) < now then
     redis.call('HDEL', KEYS[1], all[i])
   else

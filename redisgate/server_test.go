@@ -26,10 +26,27 @@ type testServer struct {
 	binary  string
 	dir     string
 	port    string
+	env     []string
 	process *exec.Cmd
 }
 
 func startServer(t testing.TB, args ...string) *testServer {
+	t.Helper()
+	s := newServer(t)
+	s.start(args...)
+	return s
+}
+
+// missing ends a test that lacks something of the machine.
+func missing(t testing.TB, how string) {
+	t.Helper()
+	if os.Getenv("IAMHTTP_E2E") == "required" {
+		t.Fatal(how)
+	}
+	t.Skip(how)
+}
+
+func newServer(t testing.TB) *testServer {
 	t.Helper()
 	binary := os.Getenv("IAMHTTP_REDIS_SERVER")
 	if binary == "" {
@@ -41,18 +58,13 @@ func startServer(t testing.TB, args ...string) *testServer {
 		}
 	}
 	if binary == "" {
-		const how = "no redis-server or valkey-server: apt-get install redis-server, or name one in IAMHTTP_REDIS_SERVER"
-		if os.Getenv("IAMHTTP_E2E") == "required" {
-			t.Fatal(how)
-		}
-		t.Skip(how)
+		missing(t, "no redis-server or valkey-server: apt-get install redis-server, or name one in IAMHTTP_REDIS_SERVER")
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	l.Close()
 	s := &testServer{t: t, binary: binary, dir: t.TempDir(), port: port}
-	s.start(args...)
 	t.Cleanup(s.kill)
 	return s
 }
@@ -63,6 +75,7 @@ func (s *testServer) start(args ...string) {
 	s.t.Helper()
 	s.process = exec.Command(s.binary, append([]string{"--port", s.port, "--bind", "127.0.0.1",
 		"--dir", s.dir, "--logfile", filepath.Join(s.dir, "log"), "--save", "", "--appendonly", "no"}, args...)...)
+	s.process.Env = append(os.Environ(), s.env...)
 	require.NoError(s.t, s.process.Start())
 	require.Eventually(s.t, func() bool {
 		c, err := net.Dial("tcp", s.addr())

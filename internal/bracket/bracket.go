@@ -380,9 +380,10 @@ func (c *Controller) raise(now time.Duration, backlog float64) {
 	}
 	switch {
 	case c.base == 0 && c.pace < 0.9*c.hi: // the bracket is open
-		// A pace that is too fast shows only when what was saved up is spent.
-		over := c.pace - c.lo
-		if !math.IsInf(c.hi, 1) && over > 0.05*c.lo && held < c.burst/over {
+		// A pace that is too fast shows only when what was saved up is spent, or
+		// in the next window.
+		over, saved := c.pace-c.lo, max(c.burst, c.burst0-float64(c.granted))
+		if !math.IsInf(c.hi, 1) && over > 0.05*c.lo && held < min(saved/over, 2*c.unit()) {
 			return
 		}
 		hold := c.Hold
@@ -402,7 +403,11 @@ func (c *Controller) raise(now time.Duration, backlog float64) {
 		c.from = moment{now, c.sent}
 	default:
 		above := c.pace - c.base
-		if held < min((c.burst0+1)/above, 5*c.unit()) {
+		proof := (c.burst0 + 1) / above
+		if most := 5 * c.unit(); proof > 2*most { // too long to wait for
+			proof = most
+		}
+		if held < proof {
 			return // as above
 		}
 		if held*above >= c.burst0+1 { // it is not too fast

@@ -292,3 +292,34 @@ func TestThePaceDoesNotRiseBeforeAnAnswerWasHeard(t *testing.T) {
 	}
 	assert.Zero(t, c.raises)
 }
+
+// counter is HAProxy's: of two periods, the older one weighted, and refused
+// requests count too.
+func counter(n int, period, phase time.Duration) limit {
+	past, used, number := 0, 0, time.Duration(0)
+	return func(now time.Duration) bool {
+		now += phase
+		switch at := now / period; at - number {
+		case 0:
+		case 1:
+			past, used, number = used, 0, at
+		default:
+			past, used, number = 0, 0, at
+		}
+		used++
+		left := period - now%period
+		return float64(used)+math.Floor(float64(past)*seconds(left)/seconds(period)) <= float64(n)
+	}
+}
+
+// What is left over in such a counter depends on where in its period one
+// begins, so that a burst or a pace seems fine once and is refused the next time.
+func TestACounterOfTwoPeriodsIsFoundWhereverInItTheClientBegins(t *testing.T) {
+	const length = time.Minute
+	for phase := time.Duration(0); phase < time.Second; phase += 10 * time.Millisecond {
+		_, accepted, refused := drive(t, counter(100, time.Second, phase), time.Second, length)
+		share := float64(accepted) / (100 * length.Seconds())
+		assert.GreaterOrEqual(t, share, 0.8, "%v: %d refused", phase, refused)
+		assert.Less(t, refused, 15, phase)
+	}
+}

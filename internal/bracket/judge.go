@@ -168,7 +168,7 @@ func (c *Controller) judgeEpoch(now time.Duration, quiet, backlog float64) {
 	switch burst := c.granted >= 2; {
 	case burst && c.sent-c.accepted <= c.granted && (c.refused.credit || c.paced < max(4, c.granted/4)):
 		c.shrink()
-	case burst && c.window(e):
+	case burst && (c.window(e) || c.wasFine(c.refused.pace)):
 		c.burst = max(1, c.burst/2) // it is missing later in the window
 	default:
 		if burst && c.refused.credit {
@@ -196,6 +196,12 @@ func (c *Controller) window(e epoch) bool {
 		return math.Abs(e.accepted-p.accepted) <= 0.01*p.accepted &&
 			(math.Abs(e.took-p.took) > 0.1*p.took || math.Abs(e.pace-p.pace) > 0.1*p.pace)
 	})
+}
+
+// wasFine reports whether of late a pace no lower was proven good, so that it
+// is not to blame.
+func (c *Controller) wasFine(pace float64) bool {
+	return slices.ContainsFunc(c.proven, func(p float64) bool { return p >= pace })
 }
 
 // judgePace narrows the bracket and chooses a pace in it.
@@ -285,7 +291,8 @@ func (c *Controller) overload(t float64) (lo, hi float64, ok bool) {
 // earlier one. A bucket gives out what it has saved up, which is the same after
 // the same silence, and then the limit: more time, more accepted, and the
 // quotient of the differences is the limit. Where that does not hold, with a
-// window, the quotient is below what is proven, and does no harm.
+// window, the quotient is below what is proven, and does no harm; or so far
+// above that after this silence more would have been accepted at once.
 func (c *Controller) compare(e epoch, lo, hi float64) (float64, float64) {
 	var than epoch
 	longest := 0.0
@@ -305,6 +312,9 @@ func (c *Controller) compare(e epoch, lo, hi float64) (float64, float64) {
 	more, time, shift := e.accepted-than.accepted, e.took-than.took, e.silence-than.silence
 	low := (more - 1.5) / max(time, time+shift, shortest)
 	high := (more + 1.5) / max(min(time, time+shift), shortest)
+	if saved := min(c.burst0, low*e.silence); e.accepted < saved+low*e.took {
+		return lo, hi
+	}
 	return min(max(lo, low), hi), min(max(high, lo), hi)
 }
 

@@ -1,0 +1,196 @@
+package redisgate
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A clockedServer is a server whose clock can be set.
+type clockedServer struct {
+	*testServer
+	clock *os.File
+}
+
+func startClockedServer(t testing.TB, off time.Duration) *clockedServer {
+	t.Helper()
+	cc, err := exec.LookPath("cc")
+	if err != nil || runtime.GOOS != "linux" {
+		missing(t, "a server's clock is set on Linux, with a C compiler: apt-get install gcc libc6-dev")
+	}
+	s := &clockedServer{testServer: newServer(t)}
+	library := filepath.Join(s.dir, "clock.so")
+	out, err := exec.Command(cc, "-shared", "-fPIC", "-o", library, "testdata/clock.c").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	s.clock, err = os.Create(filepath.Join(s.dir, "clock"))
+	require.NoError(t, err)
+	t.Cleanup(func() { s.clock.Close() })
+	s.write(off)
+	s.env = []string{"LD_PRELOAD=" + library, "CLOCK=" + s.clock.Name()}
+	s.start()
+	s.shows(off)
+	return s
+}
+
+func (s *clockedServer) write(off time.Duration) {
+	s.t.Helper()
+	_, err := s.clock.WriteAt(binary.NativeEndian.AppendUint64(nil, uint64(off/time.Second)), 0)
+	require.NoError(s.t, err)
+}
+
+func (s *clockedServer) shows(off time.Duration) {
+	s.t.Helper()
+	require.WithinDuration(s.t, time.Now().Add(off), time.UnixMilli(s.now()), soon)
+}
+
+// set sets the clock: off is how far it is from the right time.
+func (s *clockedServer) set(off time.Duration) {
+	s.t.Helper()
+	s.write(off)
+	s.shows(off)
+}
+
+// now returns the server's time in ms.
+func (s *clockedServer) now() int64 {
+	s.t.Helper()
+	seconds, err := strconv.ParseInt(s.ask("time").([]any)[0].(string), 10, 64)
+	require.NoError(s.t, err)
+	return seconds * 1000
+}
+
+// pause returns how long the pause of an account is for a process that starts
+// now.
+func (s *clockedServer) pause(key string) time.Duration {
+	g, _ := newGate(s.t, s.addr())
+	defer g.Close()
+	assert.NoError(s.t, g.join(false), "New does not wait for it on a slow machine")
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return max(g.notes[g.names.of(key)].paused-g.now(), 0)
+}
+
+// anHourOff runs a test with a clock that is ahead, and with one that is behind.
+func anHourOff(t *testing.T, test func(t *testing.T, off time.Duration)) {
+	t.Parallel()
+	for name, off := range map[string]time.Duration{"an hour ahead": time.Hour, "an hour behind": -time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, off)
+		})
+	}
+}
+
+func TestAServersClockMayBeWrong(t *testing.T) {
+	anHourOff(t, func(t *testing.T, off time.Duration) {
+		s := startClockedServer(t, off)
+		gates, books := newGates(t, s.addr(), 3)
+		throttle(t, gates[0], "paused", time.Minute)
+		for _, g := range gates {
+			require.Eventually(t, pauses(g, "paused"), soon, time.Millisecond)
+		}
+		require.Eventually(t, func() bool { return s.ask("exists", gates[0].names.accounts) == int64(1) }, soon, time.Millisecond)
+		pause := s.pause("paused")
+		assert.Greater(t, pause, 40*time.Second)
+		assert.LessOrEqual(t, pause, time.Minute)
+
+		c := start(gates, 5, 1<<40, "k", newAccount(100, 10, 100*time.Millisecond))
+		leaderOf(t, gates, "k")
+		c.left.Store(100)
+		c.wait(t)
+		for _, b := range books {
+			b.inTheFleet(t)
+		}
+	})
+}
+
+func TestAServersClockMayBeSetUnderLoad(t *testing.T) {
+	anHourOff(t, func(t *testing.T, off time.Duration) {
+		s := startClockedServer(t, 0)
+		gates, books := newGates(t, s.addr(), 3)
+		a := newAccount(100, 20, time.Second)
+		c := start(gates, 10, 1<<40, "k", a)
+		accepted := func() int { _, n, _ := a.counts(); return n }
+		require.Eventually(t, func() bool { return accepted() > 100 }, 6*soon, 5*time.Millisecond)
+		leaderOf(t, gates, "k")
+		s.set(off)
+		before := accepted()
+		for _, g := range gates { // reads what the server keeps, as every ten seconds
+			g.attention()
+		}
+		require.Eventually(t, func() bool { return accepted() > before+100 }, 6*soon, 5*time.Millisecond, "calls wait for the clock")
+		leaderOf(t, gates, "k")
+		assert.LessOrEqual(t, s.pause("k"), time.Minute)
+		c.left.Store(0)
+		c.wait(t)
+		for _, b := range books {
+			b.inTheFleet(t)
+		}
+	})
+}
+
+func TestALeaderSeesToThePauseWhenTheClockIsSet(t *testing.T) {
+	anHourOff(t, func(t *testing.T, off time.Duration) {
+		s := startClockedServer(t, 0)
+		g, _ := newGate(t, s.addr())
+		throttle(t, g, "k", time.Minute)
+		leaderOf(t, []*Gate{g}, "k")
+		s.set(off)
+		require.Eventually(t, func() bool {
+			pause := s.pause("k")
+			assert.LessOrEqual(t, pause, time.Minute)
+			return pause > 40*time.Second
+		}, soon, 100*time.Millisecond)
+	})
+}
+
+func TestAPauseWithoutProcessesEndsThoughTheClockIsSetBack(t *testing.T) {
+	t.Parallel()
+	s := startClockedServer(t, 0)
+	first, _ := newGate(t, s.addr())
+	throttle(t, first, "k", 2*time.Second)
+	leaderOf(t, []*Gate{first}, "k")
+	first.Close()
+	s.set(-time.Hour)
+	require.Eventually(t, func() bool { return s.pause("k") == 0 }, soon, 100*time.Millisecond)
+}
+
+func TestADeadLeadersLeaseEndsThoughTheClockIsSetBack(t *testing.T) {
+	t.Parallel()
+	s := startClockedServer(t, 0)
+	gates, _ := newGates(t, s.addr(), 3)
+	throttle(t, gates[0], "k", 100*time.Millisecond)
+	dead := leaderOf(t, gates, "k")
+	gates[dead].die()
+	s.set(-time.Hour)
+	others := append(append([]*Gate{}, gates[:dead]...), gates[dead+1:]...)
+	c := start(others, 5, 1<<40, "k", newAccount(100, 10, 100*time.Millisecond))
+	leaderOf(t, others, "k")
+	c.left.Store(0)
+	c.wait(t)
+}
+
+// Neither are dead processes counted for another hour, nor are those that live
+// not counted until they say again that they are there.
+func TestProcessesAreCountedThoughTheClockIsSetBack(t *testing.T) {
+	t.Parallel()
+	s := startClockedServer(t, 0)
+	gates, _ := newGates(t, s.addr(), 3)
+	for _, g := range gates {
+		require.NoError(t, g.join(false))
+	}
+	s.set(-time.Hour)
+	late, _ := newGate(t, s.addr())
+	require.NoError(t, late.join(false))
+	ahead := s.ask("zcount", late.names.members, fmt.Sprint(s.now()+soon.Milliseconds()), "+inf")
+	assert.Zero(t, ahead, "who would be counted for an hour after its end")
+	assert.Equal(t, int64(4), s.ask("zcard", late.names.members))
+}
