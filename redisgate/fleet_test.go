@@ -244,6 +244,20 @@ func TestNamespacesKnowNothingOfEachOther(t *testing.T) {
 	assert.NotEqual(t, a.names.of("k"), b.names.of("k"))
 }
 
+func TestAnAccountIsKnownThoughItsPredecessorIsForgottenAfterIt(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		gates, _ := w.gates(2)
+		assert.Zero(t, pauseAt(gates[1], "k"))
+		of := seam{gates[1]}
+		of.Opened("k")
+		of.Forgotten("k")
+		throttle(t, gates[0], "k", time.Minute)
+		require.Eventually(t, pauses(gates[1], "k"), soon, time.Millisecond)
+		of.Forgotten("k")
+		assert.Empty(t, gates[1].keys)
+	})
+}
+
 // die ends what a process does without a word, as its end would.
 func (g *Gate) die() {
 	g.mu.Lock()

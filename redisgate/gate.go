@@ -39,6 +39,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"log/slog"
+	"reflect"
 	"sync"
 	"time"
 
@@ -84,11 +85,13 @@ type Gate struct {
 	cancel  context.CancelFunc
 	closing sync.Once
 	out     outbox
-	again   chan struct{} // makes attend look
-	settle  func()        // called when the first attempt to join has ended
+	again   chan struct{}  // makes attend look
+	settle  func()         // called when the first attempt to join has ended
+	cursor  string         // of the next accounts that attend goes past
+	leases  sync.WaitGroup // that are being asked for
 
 	mu      sync.Mutex
-	keys    map[string]string  // in use in this process, by name
+	keys    map[string]use     // in use in this process, by name
 	notes   map[string]note    // of throttled accounts, by name
 	leaders map[string]*leader // nil: closed
 	claims  map[string]bool    // that are under way
@@ -96,6 +99,13 @@ type Gate struct {
 	lost    bool               // the server, or its answers came too late
 	back    time.Duration      // since when it is not lost
 	hears   bool               // subscribed
+}
+
+// A use is a key that the local gate has an account for, or two: one that is
+// about to be forgotten, and its successor.
+type use struct {
+	key   string
+	times int
 }
 
 // A note is what a process knows of a throttled account.
@@ -129,7 +139,8 @@ const (
 // account is throttled knows it before its first request. The client stays the
 // caller's, and is to be closed after the gate.
 func New(client redis.UniversalClient, o Options) *Gate {
-	if client == nil { // else a goroutine would panic, which nobody could catch
+	// Else a goroutine would panic, which nobody could catch.
+	if v := reflect.ValueOf(client); client == nil || v.Kind() == reflect.Pointer && v.IsNil() {
 		panic("redisgate: New without a client")
 	}
 	g := &Gate{
@@ -139,7 +150,7 @@ func New(client redis.UniversalClient, o Options) *Gate {
 		id:      rand.Text(),
 		log:     o.Logger,
 		origin:  time.Now(),
-		keys:    make(map[string]string),
+		keys:    make(map[string]use),
 		notes:   make(map[string]note),
 		leaders: make(map[string]*leader),
 		claims:  make(map[string]bool),
@@ -192,6 +203,7 @@ func (g *Gate) close() {
 	g.leaders = nil
 	lost := g.lost
 	g.lost = true
+	g.out.mute(true)
 	g.mu.Unlock()
 	for _, l := range leaders {
 		l.stop()
@@ -223,7 +235,7 @@ func (g seam) Opened(key string) (share int, p fleet.Pacer) {
 	name := g.names.of(key)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.keys[name] = key
+	g.keys[name] = use{key, g.keys[name].times + 1}
 	if n, ok := g.notes[name]; ok {
 		l := g.link(name, key)
 		l.learn(0, n, g.now())
@@ -235,7 +247,7 @@ func (g seam) Opened(key string) (share int, p fleet.Pacer) {
 // Throttled tells the others, and asks who leads.
 func (g seam) Throttled(key string, h fleet.History, retryAfter time.Duration) fleet.Pacer {
 	l := g.link(g.names.of(key), key)
-	l.history, l.asked = &h, retryAfter
+	l.history, l.wanted = &h, retryAfter
 	l.pause = h.Now + cmp.Or(retryAfter, ownPause)
 	g.out.notice(l.name, state{Pause: retryAfter})
 	l.amend(func(r *report) {
@@ -246,11 +258,16 @@ func (g seam) Throttled(key string, h fleet.History, retryAfter time.Duration) f
 	return l
 }
 
-// Forgotten tells that an account is not in use in this process any more.
+// Forgotten tells that an account is not in use in this process any more. It may
+// come after Opened of the next one with that key.
 func (g seam) Forgotten(key string) {
 	name := g.names.of(key)
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if u := g.keys[name]; u.times > 1 {
+		g.keys[name] = use{key, u.times - 1}
+		return
+	}
 	delete(g.keys, name)
 	g.out.forget(name)
 }
@@ -265,9 +282,12 @@ func newNames(namespace string) names {
 
 func (n names) inbox(id string) string { return n.prefix + ":" + id }
 
-// of returns the name of an account. The key itself may hold what is secret.
+const nameLength = 32 // in hex
+
+// of returns the name of an account. It hides a key that nobody can guess: who
+// can guess it can see whether it is in use.
 func (n names) of(key string) string {
 	h := hmac.New(sha256.New, []byte(n.prefix))
 	h.Write([]byte(key))
-	return hex.EncodeToString(h.Sum(nil)[:16])
+	return hex.EncodeToString(h.Sum(nil)[:nameLength/2])
 }

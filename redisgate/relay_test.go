@@ -3,6 +3,7 @@ package redisgate
 import (
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,6 +14,9 @@ import (
 // and lead to another server.
 type relay struct {
 	listener net.Listener // nil: of pipes alone
+
+	passing sync.WaitGroup
+	said    atomic.Int64 // bytes, by the server
 
 	mu     sync.Mutex
 	dial   func() (net.Conn, error) // the server
@@ -25,7 +29,9 @@ func newRelay(t testing.TB, dial func() (net.Conn, error)) *relay {
 	r := &relay{dial: dial, conns: make(map[net.Conn]bool)}
 	t.Cleanup(func() {
 		r.thaw()
-		r.cut()
+		// A client may have been about to connect when it was closed.
+		r.lead(func() (net.Conn, error) { return nil, net.ErrClosed })
+		r.passing.Wait()
 	})
 	return r
 }
@@ -70,12 +76,17 @@ func (r *relay) serve(c net.Conn) {
 		return
 	}
 	r.conns[c], r.conns[s] = true, true
-	go r.pass(s, c, func() time.Duration { return 0 })
-	go r.pass(c, s, func() time.Duration { return r.delay })
+	r.passing.Go(func() { r.pass(s, c, func(int) time.Duration { return 0 }) })
+	r.passing.Go(func() {
+		r.pass(c, s, func(n int) time.Duration {
+			r.said.Add(int64(n))
+			return r.delay
+		})
+	})
 }
 
 // pass passes on what one side says, in time.
-func (r *relay) pass(to, from net.Conn, delay func() time.Duration) {
+func (r *relay) pass(to, from net.Conn, delay func(n int) time.Duration) {
 	defer to.Close()
 	type chunk struct {
 		data []byte
@@ -91,7 +102,7 @@ func (r *relay) pass(to, from net.Conn, delay func() time.Duration) {
 				return
 			}
 			r.mu.Lock()
-			due := time.Now().Add(delay())
+			due := time.Now().Add(delay(n))
 			r.mu.Unlock()
 			chunks <- chunk{b[:n], due}
 		}

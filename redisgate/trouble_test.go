@@ -263,5 +263,7 @@ func TestNoTimeOfDayCrossesTheNetwork(t *testing.T) {
 }
 
 func TestAGateWithoutAClientIsToldToWhoMakesIt(t *testing.T) {
-	assert.PanicsWithValue(t, "redisgate: New without a client", func() { New(nil, Options{}) })
+	for _, client := range []redis.UniversalClient{nil, (*redis.Client)(nil), (*redis.ClusterClient)(nil)} {
+		assert.PanicsWithValue(t, "redisgate: New without a client", func() { New(client, Options{}) })
+	}
 }
