@@ -108,6 +108,7 @@ func TestASignOfLifeReadsNoAccounts(t *testing.T) {
 func TestAnAccountThatNobodyUsesIsForgottenThoughOthersAreUsed(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		g, _ := w.gate()
+		other, _ := w.gate()
 		throttle(t, g, "k", time.Minute)
 		for i := range 10 {
 			time.Sleep(3 * time.Minute)
@@ -119,6 +120,10 @@ func TestAnAccountThatNobodyUsesIsForgottenThoughOthersAreUsed(t *testing.T) {
 		time.Sleep(time.Second)
 		assert.Empty(t, w.server.HGet(g.names.accounts, g.names.of("k")))
 		assert.NotEmpty(t, w.server.HGet(g.names.accounts, g.names.of("9")))
+		other.mu.Lock()
+		defer other.mu.Unlock()
+		assert.NotContains(t, other.notes, g.names.of("k"))
+		assert.Contains(t, other.notes, g.names.of("9"))
 	})
 }
 

@@ -258,6 +258,25 @@ func TestAnAccountIsKnownThoughItsPredecessorIsForgottenAfterIt(t *testing.T) {
 	})
 }
 
+// Where an account goes well there is no news of it, and yet it is no stranger
+// to a process that begins to use it.
+func TestAnAccountInUseIsKnownHoweverLongItGoesWell(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		gates, _ := w.gates(2)
+		a := newAccount(1000, 1000, time.Second)
+		throttle(t, gates[0], "k", time.Second)
+		for range 30 * 60 / 2 {
+			start(gates[:1], 1, 1, "k", a).wait(t)
+			time.Sleep(2 * time.Second)
+		}
+		sent, accepted, _ := a.counts()
+		assert.Equal(t, sent, accepted)
+		gates[1].mu.Lock()
+		defer gates[1].mu.Unlock()
+		assert.NotNil(t, gates[1].notes[gates[1].names.of("k")].Learned)
+	})
+}
+
 // die ends what a process does without a word, as its end would.
 func (g *Gate) die() {
 	g.mu.Lock()

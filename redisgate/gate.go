@@ -18,9 +18,11 @@
 // distances. Many processes that keep a share of the pace each, at distances
 // of their own, meet by chance, and are refused at half the pace.
 //
-// The server is a convenience and never a condition. Who has had no answer for
-// 400 ms goes on alone, at its share of the pace that the fleet had found, or
-// as an AdaptiveGate that knows nothing, and returns when there are answers.
+// The server is a convenience and never a condition. A process with requests
+// that wait, and no answer for 400 ms, goes on alone, at its share of the pace
+// that the fleet had found, or as an AdaptiveGate that knows nothing, and
+// returns when there are answers. An answer is a turn, or the word of the leader
+// that there is none yet; that there is another leader is none.
 // No clock is compared with another one: what crosses the network are lengths
 // of time, and the server's clock measures those that outlive a process.
 //
@@ -71,8 +73,9 @@ type Options struct {
 // the same server and namespace. Make one for a process, with New; it is safe
 // for concurrent use.
 //
-// On the server a key of the gate appears as an HMAC only, so that it may hold
-// what is secret.
+// On the server a key of the gate appears as a hash only, keyed with the
+// namespace. That hides a key that is long and random, as a token is; whoever
+// can read there, and guess a key, can tell whether it is in use.
 type Gate struct {
 	local   *iamhttp.AdaptiveGate
 	visit   func(key string, v fleet.Visitor) bool
@@ -130,14 +133,15 @@ const (
 	presence    = 10 * time.Second // between two signs of life on the server
 	absence     = 30 * time.Second // without one, until a process is not counted
 	keep        = 10 * time.Minute // what is known of an account nobody uses
+	retell      = keep / 4         // that it is used, to those who do not use it
 	startWait   = 250 * time.Millisecond
 	ownPause    = 250 * time.Millisecond // as the controller's, until the leader says more
 )
 
-// New returns the gate of this process. It waits for the server's first answer,
-// but no longer than a quarter of a second: so a process that starts while an
-// account is throttled knows it before its first request. The client stays the
-// caller's, and is to be closed after the gate.
+// New returns the gate of this process, and panics without a client. It waits
+// for the server's first answer, but no longer than a quarter of a second: so a
+// process that starts while an account is throttled knows it before its first
+// request. The client stays the caller's, and is to be closed after the gate.
 func New(client redis.UniversalClient, o Options) *Gate {
 	// Else a goroutine would panic, which nobody could catch.
 	if v := reflect.ValueOf(client); client == nil || v.Kind() == reflect.Pointer && v.IsNil() {

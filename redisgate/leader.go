@@ -23,6 +23,7 @@ type leader struct {
 	ended   bool
 	until   time.Duration // the lease
 	heard   time.Duration // the latest report
+	told    time.Duration // the latest notice to all
 	opening *opening      // not nil: before the end of the first pause
 	control *bracket.Controller
 	members map[string]*member
@@ -136,7 +137,7 @@ func (g *Gate) lead(name string, started time.Duration, s state) bool {
 	}
 	now := g.now()
 	l := &leader{
-		g: g, name: name, until: started + leaseTime, heard: now,
+		g: g, name: name, until: started + leaseTime, heard: now, told: now,
 		members: make(map[string]*member),
 		turns:   make(map[uint64]turn),
 		last:    rand.Uint64() >> 1, // turns of different leaders are different
@@ -208,6 +209,9 @@ func (l *leader) renew() {
 	s := l.state(now)
 	idle := now-l.heard > leaderIdle && s.Pause == 0 && len(l.turns) == 0
 	l.forget(now)
+	if !ended && now-l.told > retell {
+		l.notice(now)
+	}
 	l.mu.Unlock()
 	if ended {
 		return
@@ -333,6 +337,12 @@ func (l *leader) outcomes(now time.Duration, r *report) {
 			l.control.Refused(now, s, x.After)
 		}
 	}
+	l.notice(now)
+}
+
+// notice tells everybody.
+func (l *leader) notice(now time.Duration) {
+	l.told = now
 	l.g.out.notice(l.name, l.state(now))
 }
 
