@@ -146,7 +146,7 @@ func TestASecondServerTakesOver(t *testing.T) {
 	gates, books := newGates(t, r.addr(), 3)
 	a := newAccount(100, 20, time.Second)
 	c := start(gates, 10, 1<<40, "k", a)
-	require.Eventually(t, func() bool { _, n, _ := a.counts(); return n > 100 }, soon, time.Millisecond)
+	require.Eventually(t, func() bool { _, n, _ := a.counts(); return n > 100 }, 6*soon, time.Millisecond)
 	first.kill()
 	second.ask("replicaof", "no", "one")
 	r.lead(to(second.addr()))
