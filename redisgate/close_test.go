@@ -1,63 +1,48 @@
 package redisgate
 
 import (
-	"context"
+	"bytes"
 	"fmt"
 	"log/slog"
 	"runtime"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
-// A slowLease holds up what asks for a lease.
-type slowLease struct {
-	redis.Hook
-	by atomic.Int64
-}
-
-func (s *slowLease) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		if args := cmd.Args(); len(args) > 7 && args[1] == leadScript.Hash() && args[7] != int64(0) {
-			time.Sleep(time.Duration(s.by.Load()))
-		}
-		return next(ctx, cmd)
-	}
-}
-
-func (s *slowLease) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-func (s *slowLease) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
-}
-
+// What was asked for first arrives last: each request has its own connection.
 func TestCloseGivesBackWhatIsAskedForMeanwhile(t *testing.T) {
-	for name, hold := range map[string]time.Duration{"a renewal": renewLease, "a claim": 0} {
+	for name, held := range map[string]time.Duration{"a renewal": renewLease, "a claim": 0} {
 		t.Run(name, func(t *testing.T) {
 			inVirtualTime(t, func(t *testing.T, w *world) {
-				hook := new(slowLease)
-				client := w.client()
-				client.AddHook(hook)
-				g, _ := newGateOf(t, client)
-				throttle(t, g, "warm", time.Second) // the script is known
-				time.Sleep(time.Second / 2)
-				if hold == 0 {
-					hook.by.Store(int64(100 * time.Millisecond))
+				g, _ := w.gate()
+				throttle(t, g, "before", time.Minute) // so that the script is known
+				time.Sleep(50 * time.Millisecond)
+				holding := false
+				hold := func(b []byte) bool {
+					it := bytes.Contains(b, []byte(leadScript.Hash())) && bytes.Contains(b, []byte(g.names.of("k"))) &&
+						bytes.Contains(b, []byte("\r\n1500\r\n"))
+					holding = holding || it
+					return it
 				}
-				throttle(t, g, "k", time.Minute)
-				if hold > 0 {
+				if held > 0 {
+					throttle(t, g, "k", time.Minute)
 					leaderOf(t, []*Gate{g}, "k")
-					hook.by.Store(int64(100 * time.Millisecond))
-					time.Sleep(hold)
 				}
-				synctest.Wait()
-				time.Sleep(10 * time.Millisecond)
+				w.relay.mu.Lock()
+				w.relay.hold = hold
+				w.relay.mu.Unlock()
+				if held == 0 {
+					throttle(t, g, "k", time.Minute)
+				}
+				time.Sleep(held + 10*time.Millisecond)
+				w.relay.mu.Lock()
+				assert.True(t, holding)
+				w.relay.mu.Unlock()
 				require.NoError(t, g.Close())
 				time.Sleep(200 * time.Millisecond)
 				assert.Contains(t, w.server.HGet(g.names.accounts, g.names.of("k")), `"l":""`)

@@ -21,6 +21,7 @@ type relay struct {
 	mu     sync.Mutex
 	dial   func() (net.Conn, error) // the server
 	delay  time.Duration            // of answers
+	hold   func([]byte) bool        // for 100 ms, of requests; nil: none
 	frozen chan struct{}            // not nil: until it is closed
 	conns  map[net.Conn]bool
 }
@@ -76,17 +77,24 @@ func (r *relay) serve(c net.Conn) {
 		return
 	}
 	r.conns[c], r.conns[s] = true, true
-	r.passing.Go(func() { r.pass(s, c, func(int) time.Duration { return 0 }) })
 	r.passing.Go(func() {
-		r.pass(c, s, func(n int) time.Duration {
-			r.said.Add(int64(n))
+		r.pass(s, c, func(b []byte) time.Duration {
+			if r.hold != nil && r.hold(b) {
+				return 100 * time.Millisecond
+			}
+			return 0
+		})
+	})
+	r.passing.Go(func() {
+		r.pass(c, s, func(b []byte) time.Duration {
+			r.said.Add(int64(len(b)))
 			return r.delay
 		})
 	})
 }
 
 // pass passes on what one side says, in time.
-func (r *relay) pass(to, from net.Conn, delay func(n int) time.Duration) {
+func (r *relay) pass(to, from net.Conn, delay func(b []byte) time.Duration) {
 	defer to.Close()
 	type chunk struct {
 		data []byte
@@ -102,7 +110,7 @@ func (r *relay) pass(to, from net.Conn, delay func(n int) time.Duration) {
 				return
 			}
 			r.mu.Lock()
-			due := time.Now().Add(delay(n))
+			due := time.Now().Add(delay(b[:n]))
 			r.mu.Unlock()
 			chunks <- chunk{b[:n], due}
 		}
