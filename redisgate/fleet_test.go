@@ -342,6 +342,24 @@ func TestALeaderWithoutRequestsResignsAndTheNextOneLeads(t *testing.T) {
 	})
 }
 
+// While nobody leads nobody sends, and the limit saves something up.
+func TestWhoLeadsAfterALongTimeBeginsWithABurst(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		gates, _ := w.gates(2)
+		a := newAccount(10, 20, time.Second)
+		a.trip = 10 * time.Millisecond
+		start(gates, 20, 200, "k", a).wait(t)
+		require.Eventually(t, func() bool { return !gates[0].leads("k") && !gates[1].leads("k") }, 2*soon, 5*time.Millisecond)
+		time.Sleep(time.Minute)
+		sent, _, _ := a.counts()
+		began := time.Now()
+		start(gates, 3, 6, "k", a).wait(t)
+		again, _, _ := a.counts()
+		assert.Equal(t, 6, again-sent, "none of them refused")
+		assert.Less(t, time.Since(began), 300*time.Millisecond, "and not as far apart as ten a second")
+	})
+}
+
 // Whoever gives up says so to nobody: a turn for it would never be used, and
 // asked for again and again.
 func TestALeaderResignsThoughRequestsWereGivenUp(t *testing.T) {

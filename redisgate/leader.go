@@ -143,7 +143,11 @@ func (g *Gate) lead(name string, started time.Duration, s state) bool {
 		last:    rand.Uint64() >> 1, // turns of different leaders are different
 	}
 	if s.Learned != nil {
-		l.control = bracket.Resume(now, *s.Learned, now+s.Pause)
+		since := now
+		if n := g.notes[name]; n.Leader == nobody { // nobody has sent anything since
+			since = n.seen
+		}
+		l.control = bracket.Resume(since, *s.Learned, now+s.Pause)
 	} else {
 		l.opening = &opening{at: now, pause: now + max(s.Pause, ownPause)}
 	}
