@@ -115,8 +115,11 @@ func (g *AdaptiveGate) account(key string) *account {
 		fresh.open()
 	}
 	v, loaded := g.keys.LoadOrStore(key, fresh)
-	if !loaded {
+	switch {
+	case !loaded:
 		g.created()
+	case g.fleet != nil: // somebody else was faster
+		g.fleet.Forgotten(key)
 	}
 	return v.(*account)
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-var update = flag.Bool("update", false, "write docs/status-codes.md anew")
+var update = flag.Bool("update", false, "write docs/status-codes.md and docs/hostile.md anew")
 
 // constants are the exported codes by name.
 var constants = map[string]iamhttp.Code{

@@ -304,6 +304,17 @@ func TestNothingSecretIsPrintedLoggedOrMarshaled(t *testing.T) {
 	}
 }
 
+func TestTheFieldsOfAnErrorAndAURLErrorTellWhatIsSecret(t *testing.T) {
+	const secret = "s3cr3t"
+	client := &http.Client{Transport: &iamhttp.Transport{Base: script(answer(401, secret, "X-Subject-Token: "+secret))}}
+	_, err := client.Get("https://iam.example/v3/users?token=" + secret)
+	assert.Contains(t, err.Error(), secret, "http.Client writes the URL")
+	e := statusError(t, err)
+	assert.NotContains(t, e.Error(), secret)
+	assert.Contains(t, fmt.Sprint(e.Header), secret)
+	assert.Contains(t, string(e.Body), secret)
+}
+
 func TestLogValueGroupsTheSafeFields(t *testing.T) {
 	e := &iamhttp.StatusError{Code: 429, ServiceCode: "APIG.0308", Message: strings.Repeat("m", 300), RequestID: "r", Method: "GET",
 		URL: "https://iam.example/v3", RetryAfter: 2 * time.Second, Attempts: 3, Stop: iamhttp.StopAttempts}

@@ -55,12 +55,16 @@ func (p *turnstile) Paused() time.Duration { return p.pause }
 type others struct {
 	share     int
 	known     *turnstile
+	opened    func()
 	throttled []string
 	history   fleet.History // of the latest
 	forgotten []string
 }
 
 func (f *others) Opened(string) (int, fleet.Pacer) {
+	if f.opened != nil {
+		f.opened()
+	}
 	if f.known == nil {
 		return f.share, nil
 	}
@@ -176,6 +180,24 @@ func TestTheFleetIsToldOfTheFirstRefusalAndOfForgottenKeys(t *testing.T) {
 		synctest.Wait()
 		assert.ElementsMatch(t, []string{"a", "b"}, f.forgotten)
 	})
+}
+
+// The gate asks the fleet before it knows whether it will keep the account.
+func TestEachOpenedIsForgottenThoughTwoCallersCreateTheAccount(t *testing.T) {
+	g := new(AdaptiveGate)
+	f := &others{share: 1}
+	fleet.Join(g, f)
+	opened := 0
+	f.opened = func() {
+		if opened++; opened == 1 {
+			_, err := g.Wait(t.Context(), "k", 0) // which is faster
+			require.NoError(t, err)
+		}
+	}
+	_, err := g.Wait(t.Context(), "k", 0)
+	require.NoError(t, err)
+	assert.Equal(t, 2, opened)
+	assert.Equal(t, []string{"k"}, f.forgotten)
 }
 
 func TestTheStartWindowIsDividedAmongTheFleet(t *testing.T) {

@@ -129,7 +129,7 @@ func TestWhatAnHTTP2ServerDoesInsteadOfAnswering(t *testing.T) {
 		status int      // 0: an error without an answer
 		typed  bool
 	}{
-		"a refused stream is sent again by net/http": {
+		"REFUSED_STREAM, then a 200": { // a refused stream is sent again by net/http
 			f: func(c h2, request int, stream uint32) {
 				if request == 1 {
 					c.rstStream(stream, errorRefused)
@@ -139,7 +139,7 @@ func TestWhatAnHTTP2ServerDoesInsteadOfAnswering(t *testing.T) {
 			},
 			seen: []string{"1: " + whole, "1: " + whole}, status: 200,
 		},
-		"a refused repeat has its body still": {
+		"a 429, REFUSED_STREAM for the repeat, then a 200": { // a refused repeat has its body still
 			f: func(c h2, request int, stream uint32) {
 				switch request {
 				case 1:
@@ -152,7 +152,7 @@ func TestWhatAnHTTP2ServerDoesInsteadOfAnswering(t *testing.T) {
 			},
 			seen: []string{"1: " + whole, "1: " + whole, "1: " + whole}, status: 200,
 		},
-		"a GOAWAY before the request moves it to a new connection": {
+		"GOAWAY that leaves the request out; a 200 on the next connection": { // a GOAWAY before the request moves it to a new connection
 			f: func(c h2, _ int, stream uint32) {
 				if c.n == 1 {
 					c.goAway(0, errorNone)
@@ -162,22 +162,22 @@ func TestWhatAnHTTP2ServerDoesInsteadOfAnswering(t *testing.T) {
 			},
 			seen: []string{"1: " + whole, "2: " + whole}, status: 200,
 		},
-		"a GOAWAY after the request is no reason to send it again": {
+		"GOAWAY that includes the request, and no answer": { // a GOAWAY after the request is no reason to send it again
 			f: func(c h2, _ int, stream uint32) {
 				c.goAway(stream, errorEnhanceCalm)
 				c.Close()
 			},
 			seen: []string{"1: " + whole},
 		},
-		"a stream that failed may have done its work": {
+		"RST_STREAM instead of an answer": { // a stream that failed may have done its work
 			f:    func(c h2, _ int, stream uint32) { c.rstStream(stream, errorInternal) },
 			seen: []string{"1: " + whole},
 		},
-		"a connection that ended may have done its work": {
+		"the end of the connection instead of an answer": { // a connection that ended may have done its work
 			f:    func(c h2, _ int, _ uint32) { c.Close() },
 			seen: []string{"1: " + whole},
 		},
-		"a stream that fails in the body of an error leaves the error": {
+		"RST_STREAM in the body of a 404": { // a stream that fails in the body of an error leaves the error
 			f: func(c h2, _ int, stream uint32) {
 				c.frame(frameHeaders, flagEndHeaders, stream, fieldStatus404)
 				c.frame(frameData, 0, stream, `{"message":"cut`)
@@ -185,7 +185,7 @@ func TestWhatAnHTTP2ServerDoesInsteadOfAnswering(t *testing.T) {
 			},
 			seen: []string{"1: " + whole}, status: 404, typed: true,
 		},
-		"frames that make no sense end the connection": {
+		"a HEADERS frame that makes no sense": { // frames that make no sense end the connection
 			f: func(c h2, _ int, stream uint32) {
 				c.frame(frameHeaders, flagEndHeaders, stream, "\xff\xff\xff\xff\xff\xff")
 			},
@@ -198,7 +198,7 @@ func TestWhatAnHTTP2ServerDoesInsteadOfAnswering(t *testing.T) {
 			tr := &iamhttp.Transport{Base: h2Base(t), Backoff: zero, RepeatConnectionErrors: true}
 			req, err := http.NewRequestWithContext(t.Context(), "POST", url, strings.NewReader(whole))
 			require.NoError(t, err)
-			cost(t, 2<<20, func() {
+			cost(t, name, 2<<20, func() string {
 				resp, err := tr.RoundTrip(req)
 				_, typed := errors.AsType[*iamhttp.StatusError](err)
 				assert.Equal(t, tt.typed, typed, "got %v", err)
@@ -217,6 +217,7 @@ func TestWhatAnHTTP2ServerDoesInsteadOfAnswering(t *testing.T) {
 					assert.Equal(t, 2, resp.ProtoMajor)
 					resp.Body.Close()
 				}
+				return outcome(resp, err)
 			})
 			assert.Equal(t, tt.seen, seen())
 		})
@@ -225,9 +226,10 @@ func TestWhatAnHTTP2ServerDoesInsteadOfAnswering(t *testing.T) {
 
 func TestAnHTTP2ServerThatRefusesForEverIsGivenUpAtTheDeadline(t *testing.T) {
 	url, seen := h2Server(t, func(c h2, _ int, stream uint32) { c.rstStream(stream, errorRefused) })
-	cost(t, 2<<20, func() {
+	cost(t, "REFUSED_STREAM for ever; deadline in 300 ms", 2<<20, func() string {
 		_, err := get(t, short(t), &iamhttp.Transport{Base: h2Base(t)}, url)
 		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		return outcome(nil, err)
 	})
 	assert.Less(t, len(seen()), 10)
 }
@@ -235,9 +237,10 @@ func TestAnHTTP2ServerThatRefusesForEverIsGivenUpAtTheDeadline(t *testing.T) {
 func TestAnHTTP2ServerThatResetsAllItsStreamsIsNotRepeatedWithoutEnd(t *testing.T) {
 	url, seen := h2Server(t, func(c h2, _ int, stream uint32) { c.rstStream(stream, errorInternal) })
 	tr := &iamhttp.Transport{Base: h2Base(t), RepeatConnectionErrors: true, MaxAttempts: 3, Backoff: constant(time.Millisecond)}
-	cost(t, 2<<20, func() {
+	cost(t, "RST_STREAM for ever, of a GET with RepeatConnectionErrors", 2<<20, func() string {
 		_, err := get(t, t.Context(), tr, url)
 		assert.Error(t, err)
+		return outcome(nil, err)
 	})
 	assert.Len(t, seen(), 3, "a GET may be, as often as was set")
 }

@@ -16,7 +16,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -34,21 +36,82 @@ import (
 
 // What a server, or somebody between it and the caller, can do on purpose. Each
 // test says what the caller gets, that it is over in a time that the caller
-// sets, and what it cost in memory. SECURITY.md names them.
+// sets, and what it cost in memory. SECURITY.md names them, docs/hostile.md
+// shows what came of it.
 
-// cost runs f and holds what the whole process allocates meanwhile, the server
-// of the test included, under a limit.
-func cost(t *testing.T, limit uint64, f func()) {
+// cost runs f, which returns what the caller got, and holds what the whole
+// process allocates meanwhile, the server of the test included, under a limit.
+// It is a line of docs/hostile.md.
+func cost(t *testing.T, server string, limit uint64, f func() (got string)) {
 	t.Helper()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	start := time.Now()
-	f()
+	got := f()
 	took := time.Since(start)
 	runtime.ReadMemStats(&after)
-	t.Logf("took %v, allocated %d KiB", took.Round(time.Millisecond), (after.TotalAlloc-before.TotalAlloc)>>10)
-	assert.LessOrEqual(t, after.TotalAlloc-before.TotalAlloc, limit)
+	allocated := after.TotalAlloc - before.TotalAlloc
+	t.Logf("took %v, allocated %d KiB", took.Round(time.Millisecond), allocated>>10)
+	assert.LessOrEqual(t, allocated, limit)
 	assert.Less(t, took, 20*time.Second, "it would not have ended by itself")
+
+	const path, end = "docs/hostile.md", "<!-- end of hostile table -->"
+	row := fmt.Sprintf("| %s | %s | %d MiB |", server, got, limit>>20)
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	if *update {
+		lines := strings.SplitAfter(string(text), "\n")
+		line := fmt.Sprintf("%s %d KiB | %v |\n", row, allocated>>10, took.Round(time.Millisecond))
+		if at := slices.IndexFunc(lines, func(line string) bool { return strings.HasPrefix(line, "| "+server+" |") }); at >= 0 {
+			lines[at] = line
+		} else {
+			at = slices.Index(lines, end+"\n")
+			require.Positive(t, at)
+			lines = slices.Insert(lines, at, line)
+		}
+		require.NoError(t, os.WriteFile(path, []byte(strings.Join(lines, "")), 0o644))
+		return
+	}
+	assert.Contains(t, string(text), row, "run: go test -update .")
+}
+
+// outcome says what a caller got, without what differs from run to run.
+func outcome(resp *http.Response, err error) string {
+	e, typed := errors.AsType[*iamhttp.StatusError](err)
+	_, unverified := errors.AsType[*tls.CertificateVerificationError](err)
+	switch {
+	case err == nil:
+		return fmt.Sprint("the ", resp.StatusCode)
+	case typed:
+		text := fmt.Sprintf("an error: %v, sent %d×, %v", e.Code, e.Attempts, e.Stop)
+		if e.Truncated {
+			text += "; its body is cut"
+		}
+		return text
+	case unverified:
+		return "an error: the certificate does not verify"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "an error: context.DeadlineExceeded"
+	}
+	return "an error: there was no answer"
+}
+
+func TestEveryLineOfTheOverviewIsOfATestThatExists(t *testing.T) {
+	text, err := os.ReadFile("docs/hostile.md")
+	require.NoError(t, err)
+	var tests string
+	for _, file := range []string{"hostile_test.go", "hostile_http2_test.go"} {
+		b, err := os.ReadFile(file)
+		require.NoError(t, err)
+		tests += string(b)
+	}
+	_, table, _ := strings.Cut(string(text), "|--:|\n")
+	table, _, _ = strings.Cut(table, "<!--")
+	lines := strings.Split(strings.TrimSpace(table), "\n")
+	assert.Greater(t, len(lines), 30)
+	for _, line := range lines {
+		assert.Contains(t, tests, strconv.Quote(strings.Split(line, " | ")[0][len("| "):]))
+	}
 }
 
 // short is a context that ends soon.
@@ -86,12 +149,13 @@ func TestAHeaderThatNeverEndsIsGivenUpAtTheDeadline(t *testing.T) {
 		fmt.Fprint(c, "HTTP/1.1 429 Too Many Requests\r\n")
 		drip(c, "X-Slow: loris\r\n")
 	})
-	cost(t, 1<<20, func() {
+	cost(t, "a header that never ends, a byte every 5 ms; deadline in 300 ms", 1<<20, func() string {
 		resp, err := get(t, short(t), &iamhttp.Transport{}, url)
 		assert.Nil(t, resp)
 		assert.ErrorIs(t, err, context.DeadlineExceeded)
 		_, typed := errors.AsType[*iamhttp.StatusError](err)
 		assert.False(t, typed, "there was no answer")
+		return outcome(resp, err)
 	})
 	assert.EqualValues(t, 1, connections.Load())
 }
@@ -102,13 +166,56 @@ func TestABodyThatDripsIsCutInTimeForTheDeadline(t *testing.T) {
 		fmt.Fprint(c, "HTTP/1.1 404 Not Found\r\nContent-Length: 1000000\r\n\r\n"+`{"message":"`)
 		drip(c, "so slow ")
 	})
-	cost(t, 1<<20, func() {
+	cost(t, "the body of a 404, a byte every 5 ms; deadline in 300 ms", 1<<20, func() string {
 		_, err := get(t, short(t), &iamhttp.Transport{}, url)
 		e := statusError(t, err)
 		assert.Equal(t, iamhttp.ErrNotFound, e.Code)
 		assert.True(t, e.Truncated)
-		assert.Contains(t, e.Message, "so slow")
+		assert.NotEmpty(t, e.Message)
+		assert.Contains(t, strings.Repeat("so slow ", 10), e.Message, "as much as had come")
+		return outcome(nil, err)
 	})
+}
+
+func TestABodyOfAByteASecondIsGivenUpAfterFiveSeconds(t *testing.T) {
+	for name, tt := range map[string]struct {
+		answer string
+		took   time.Duration
+		body   string
+	}{
+		"the body of a 404, a byte a second; no deadline":                 {"404 x\r\n", 5 * time.Second, "xxxxx"},
+		"the body of a 429, a byte a second, Retry-After: 10; a 404 then": {"429 x\r\nRetry-After: 10\r\n", 15 * time.Second, "xxxxx"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				answers := []string{tt.answer, "404 x\r\n"}
+				base := &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) {
+					client, server := net.Pipe()
+					answer := answers[0]
+					answers = answers[1:]
+					go func() {
+						defer server.Close()
+						_, _ = http.ReadRequest(bufio.NewReader(server))
+						fmt.Fprintf(server, "HTTP/1.1 %sContent-Length: 1000000\r\n\r\n", answer)
+						for err := error(nil); err == nil; _, err = io.WriteString(server, "x") {
+							time.Sleep(time.Second)
+						}
+					}()
+					return client, nil
+				}}
+				cost(t, name, 1<<20, func() string {
+					start := time.Now()
+					_, err := get(t, t.Context(), &iamhttp.Transport{Base: base, Backoff: zero}, "http://iam.example")
+					e := statusError(t, err)
+					assert.Equal(t, tt.took, time.Since(start))
+					assert.LessOrEqual(t, len(e.Body), len(tt.body), "a byte may come just then")
+					assert.True(t, e.Truncated)
+					return outcome(nil, err)
+				})
+				time.Sleep(2 * time.Second) // until the server has noticed
+			})
+		})
+	}
 }
 
 func TestADiscardedBodyThatDripsDelaysTheRepeatLittle(t *testing.T) {
@@ -121,10 +228,11 @@ func TestADiscardedBodyThatDripsDelaysTheRepeatLittle(t *testing.T) {
 		fmt.Fprint(c, "HTTP/1.1 429 Too Many Requests\r\nContent-Length: 1000\r\n\r\n")
 		drip(c, "x")
 	})
-	cost(t, 1<<20, func() {
+	cost(t, "the body of a 429, a byte every 5 ms; a 200 then", 1<<20, func() string {
 		resp, err := get(t, t.Context(), &iamhttp.Transport{Backoff: zero}, url)
 		require.NoError(t, err)
 		resp.Body.Close()
+		return outcome(resp, err)
 	})
 	assert.EqualValues(t, 2, connections.Load(), "the slow one is closed")
 }
@@ -135,10 +243,10 @@ func TestABodyOfAGigabyteIsNotTakenIn(t *testing.T) {
 		code   int
 		header string
 	}{
-		"of a 404":                      {404, "Content-Length: 1073741824\r\n"},
-		"of a 404 of unknown length":    {404, ""},
-		"of a 429":                      {429, "Content-Length: 1073741824\r\n"},
-		"of a 429 that announces a lie": {429, "Content-Length: 9223372036854775807\r\n"},
+		"a 404 of a gigabyte":                                         {404, "Content-Length: 1073741824\r\n"},
+		"a 404 of a gigabyte, its length unknown":                     {404, ""},
+		"a 429 of a gigabyte, each time":                              {429, "Content-Length: 1073741824\r\n"},
+		"a 429 of a gigabyte that announces eight billion, each time": {429, "Content-Length: 9223372036854775807\r\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var written atomic.Int64
@@ -155,7 +263,7 @@ func TestABodyOfAGigabyteIsNotTakenIn(t *testing.T) {
 				}
 				gone <- struct{}{}
 			})
-			cost(t, 2<<20, func() {
+			cost(t, name, 2<<20, func() string {
 				_, err := get(t, t.Context(), &iamhttp.Transport{Backoff: zero, MaxAttempts: 3}, url)
 				e := statusError(t, err)
 				assert.Len(t, e.Body, 64<<10)
@@ -163,6 +271,7 @@ func TestABodyOfAGigabyteIsNotTakenIn(t *testing.T) {
 				for range e.Attempts {
 					<-gone
 				}
+				return outcome(nil, err)
 			})
 			t.Logf("%d KiB were on their way", written.Load()>>10)
 			assert.Less(t, written.Load(), int64(100<<20), "the rest of it was never sent")
@@ -182,26 +291,32 @@ func TestAHeaderUpToTheLimitIsKeptAndOneBeyondItIsAnError(t *testing.T) {
 	base.MaxResponseHeaderBytes = 1 << 20 // net/http's own limit is 10 MiB
 	base.DisableKeepAlives = true
 	tr := &iamhttp.Transport{Base: base}
-	cost(t, 32<<20, func() { // most of it as net/http reads the lines
+	cost(t, "a 403 with 900 KiB in a header line; the limit is 1 MiB", 16<<20, func() string { // most of it as net/http reads the lines
 		_, err := get(t, t.Context(), tr, url)
 		e := statusError(t, err)
 		assert.Len(t, e.RequestID, 128)
 		assert.Len(t, e.Header.Get("X-Request-Id"), 900<<10)
 		assert.Less(t, len(e.Error()), 300)
-
+		return outcome(nil, err)
+	})
+	cost(t, "a 403 with 2 MiB in a header line; the limit is 1 MiB", 16<<20, func() string {
 		resp, err := get(t, t.Context(), tr, url)
 		assert.Nil(t, resp)
 		assert.ErrorContains(t, err, "headers exceeded")
 		_, typed := errors.AsType[*iamhttp.StatusError](err)
 		assert.False(t, typed)
+		return outcome(resp, err)
 	})
 }
 
 func TestARefusalInTheMiddleOfAnUploadIsRepeatedWhole(t *testing.T) {
 	const size = 4 << 20
 	payload := bytes.Repeat([]byte("0123456789abcdef"), size/16)
-	for _, code := range []int{408, 429} {
-		t.Run(fmt.Sprint(code), func(t *testing.T) {
+	for name, code := range map[string]int{
+		"a 408 in the middle of an upload of 4 MiB; a 201 then": 408,
+		"a 429 in the middle of an upload of 4 MiB; a 201 then": 429,
+	} {
+		t.Run(name, func(t *testing.T) {
 			whole := make(chan bool, 1)
 			url, connections := rawServer(t, func(n int, c net.Conn, r *bufio.Reader) {
 				req, err := http.ReadRequest(r)
@@ -220,10 +335,11 @@ func TestARefusalInTheMiddleOfAnUploadIsRepeatedWhole(t *testing.T) {
 			})
 			req, err := http.NewRequestWithContext(t.Context(), "POST", url, bytes.NewReader(payload))
 			require.NoError(t, err)
-			cost(t, 32<<20, func() { // nearly all of it is what the server reads
+			cost(t, name, 32<<20, func() string { // nearly all of it is what the server reads
 				resp, err := (&iamhttp.Transport{Base: newBase(t), Backoff: zero}).RoundTrip(req)
 				require.NoError(t, err)
 				resp.Body.Close()
+				return outcome(resp, err)
 			})
 			assert.True(t, <-whole)
 			assert.EqualValues(t, 2, connections.Load())
@@ -278,7 +394,7 @@ func TestAResetAtAnyByteIsAnErrorAndNeverSentTwice(t *testing.T) {
 			fmt.Fprint(c, answer[:<-offsets])
 			reset(c)
 		})
-		cost(t, 32<<20, func() {
+		cost(t, "a reset at each byte of its answer, one call for each", 32<<20, func() string {
 			for offset := range len(answer) + 1 {
 				offsets <- offset
 				resp, err := post(url)
@@ -297,6 +413,7 @@ func TestAResetAtAnyByteIsAnErrorAndNeverSentTwice(t *testing.T) {
 				require.True(t, strings.HasPrefix(body, string(e.Body)), "%q", e.Body)
 				require.Equal(t, len(e.Body) < len(body), e.Truncated, "%q", e.Body)
 			}
+			return "an error, sent once: that there was no answer, or behind its header the answer as far as it came"
 		})
 	})
 	t.Run("of the request", func(t *testing.T) {
@@ -304,7 +421,7 @@ func TestAResetAtAnyByteIsAnErrorAndNeverSentTwice(t *testing.T) {
 			_, _ = io.CopyN(io.Discard, c, int64(<-offsets))
 			reset(c)
 		})
-		cost(t, 32<<20, func() {
+		cost(t, "a reset at each byte of the request, one call for each", 32<<20, func() string {
 			for offset := range <-request {
 				offsets <- offset
 				resp, err := post(url)
@@ -314,6 +431,7 @@ func TestAResetAtAnyByteIsAnErrorAndNeverSentTwice(t *testing.T) {
 				require.False(t, typed)
 				require.EqualValues(t, offset+1, connections.Load(), "one send")
 			}
+			return "an error, sent once: there was no answer"
 		})
 	})
 }
@@ -372,10 +490,11 @@ func TestAnAnswerToNoRequestIsNotTakenForThatOfTheNext(t *testing.T) {
 		require.NoError(t, err)
 		return string(b)
 	}
-	cost(t, 1<<20, func() {
+	cost(t, "an answer that nobody asked for, behind the first of two", 1<<20, func() string {
 		assert.Equal(t, "1", ask())
 		<-closed
 		assert.Equal(t, "2", ask())
+		return "the two that it asked for"
 	})
 	assert.EqualValues(t, 2, connections.Load())
 }
@@ -394,9 +513,9 @@ func TestABadCertificateEndsTheCallAtTheFirstHandshake(t *testing.T) {
 	trusted := x509.NewCertPool()
 	trusted.AddCert(srv.Certificate())
 	for name, config := range map[string]*tls.Config{
-		"signed by nobody known": {},
-		"of another host":        {RootCAs: trusted, ServerName: "elsewhere.invalid"},
-		"no longer valid":        {RootCAs: trusted, Time: func() time.Time { return time.Date(3000, 1, 1, 0, 0, 0, 0, time.UTC) }},
+		"a certificate signed by nobody known":  {},
+		"a certificate of another host":         {RootCAs: trusted, ServerName: "elsewhere.invalid"},
+		"a certificate that is no longer valid": {RootCAs: trusted, Time: func() time.Time { return time.Date(3000, 1, 1, 0, 0, 0, 0, time.UTC) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			handshakes.Store(0)
@@ -407,11 +526,12 @@ func TestABadCertificateEndsTheCallAtTheFirstHandshake(t *testing.T) {
 			require.NoError(t, err)
 			req.Header.Set("X-Auth-Token", "secret")
 			req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("secret")), nil }
-			cost(t, 8<<20, func() { // of the first, to load the machine's own authorities
+			cost(t, name, 8<<20, func() string { // of the first, to load the machine's own authorities
 				resp, err := (&iamhttp.Transport{Base: base, RepeatConnectionErrors: true, Backoff: zero}).RoundTrip(req)
 				assert.Nil(t, resp)
 				_, unverified := errors.AsType[*tls.CertificateVerificationError](err)
 				assert.True(t, unverified, "got %v", err)
+				return outcome(resp, err)
 			})
 			assert.EqualValues(t, 1, handshakes.Load(), "not repeated, though the request may be")
 			read, closes := body.counts()
@@ -434,19 +554,24 @@ func TestARedirectWithSecretsLeavesNoneInTheError(t *testing.T) {
 	defer srv.Close()
 	tr := &iamhttp.Transport{Base: newBase(t)}
 
-	resp, err := get(t, t.Context(), tr, srv.URL)
-	require.NoError(t, err)
-	resp.Body.Close()
-	assert.Equal(t, 307, resp.StatusCode)
-	assert.Zero(t, hits.Load(), "the Transport follows nothing")
-
-	_, err = (&http.Client{Transport: tr}).Get(srv.URL)
-	e := statusError(t, err)
-	assert.EqualValues(t, 1, hits.Load(), "the client does")
-	assert.Equal(t, other.URL+"/path", e.URL)
-	var logged bytes.Buffer
-	slog.New(slog.NewJSONHandler(&logged, nil)).Error("x", "err", e)
-	assert.NotContains(t, e.Error()+logged.String(), secret)
+	cost(t, "a redirect to an address with a password and a token in it", 1<<20, func() string {
+		resp, err := get(t, t.Context(), tr, srv.URL)
+		require.NoError(t, err)
+		resp.Body.Close()
+		assert.Equal(t, 307, resp.StatusCode)
+		assert.Zero(t, hits.Load(), "the Transport follows nothing")
+		return outcome(resp, err)
+	})
+	cost(t, "the same, in an http.Client, which follows it to a 403", 1<<20, func() string {
+		_, err := (&http.Client{Transport: tr}).Get(srv.URL)
+		e := statusError(t, err)
+		assert.EqualValues(t, 1, hits.Load(), "the client does")
+		assert.Equal(t, other.URL+"/path", e.URL)
+		var logged bytes.Buffer
+		slog.New(slog.NewJSONHandler(&logged, nil)).Error("x", "err", e)
+		assert.NotContains(t, e.Error()+logged.String(), secret)
+		return outcome(nil, err)
+	})
 }
 
 // lie is a Retry-After that a server should not send.
@@ -473,26 +598,29 @@ func TestAHundredThousandLiesInRetryAfterAreNeverWaitedForTooLong(t *testing.T) 
 		return response(req, 429, http.NoBody, 0, "Retry-After: "+value, "Date: "+date), nil
 	})
 	stops := map[iamhttp.StopReason]int{}
-	for range 100_000 {
-		value, date = lie(r), lie(r)
-		ctx, cancel := context.WithCancel(t.Context())
-		tr := &iamhttp.Transport{Base: base, MaxWait: time.Minute, OnFailure: func(_ context.Context, e *iamhttp.StatusError, wait time.Duration) {
-			stops[e.Stop]++
-			switch {
-			case e.Stop == iamhttp.StopUnset && wait > 0 && e.RetryAfter <= wait && wait <= time.Minute+30*time.Second:
-			case e.Stop == iamhttp.StopWaitTooLong && wait == 0 && e.RetryAfter > time.Minute:
-			default:
-				t.Errorf("%v, waits %v, asked for %v, of Retry-After %.50q and Date %.50q", e.Stop, wait, e.RetryAfter, value, date)
+	cost(t, "100,000 lies in Retry-After, in a 429 each", 1<<30, func() string {
+		for range 100_000 {
+			value, date = lie(r), lie(r)
+			ctx, cancel := context.WithCancel(t.Context())
+			tr := &iamhttp.Transport{Base: base, MaxWait: time.Minute, OnFailure: func(_ context.Context, e *iamhttp.StatusError, wait time.Duration) {
+				stops[e.Stop]++
+				switch {
+				case e.Stop == iamhttp.StopUnset && wait > 0 && e.RetryAfter <= wait && wait <= time.Minute+30*time.Second:
+				case e.Stop == iamhttp.StopWaitTooLong && wait == 0 && e.RetryAfter > time.Minute:
+				default:
+					t.Errorf("%v, waits %v, asked for %v, of Retry-After %.50q and Date %.50q", e.Stop, wait, e.RetryAfter, value, date)
+				}
+				cancel() // instead of waiting
+			}}
+			_, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+			require.ErrorIs(t, err, iamhttp.ErrTooManyRequests)
+			cancel()
+			if t.Failed() {
+				break
 			}
-			cancel() // instead of waiting
-		}}
-		_, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
-		require.ErrorIs(t, err, iamhttp.ErrTooManyRequests)
-		cancel()
-		if t.Failed() {
-			break
 		}
-	}
+		return "an error: 429 TooManyRequests, that it is too long to wait for, or that the wait was canceled"
+	})
 	t.Log(stops)
 	assert.Greater(t, stops[iamhttp.StopUnset], 10_000)
 	assert.Greater(t, stops[iamhttp.StopWaitTooLong], 10_000)
@@ -509,11 +637,12 @@ func TestAHundredThousandLinesOfRetryAfterAreReadAtOnce(t *testing.T) {
 		_, _ = http.ReadRequest(r)
 		_, _ = c.Write(lines)
 	})
-	cost(t, 128<<20, func() { // most of it, and for a moment only, for net/http's errors of lines that are no date
+	cost(t, "a 429 with 100,000 lines of Retry-After", 128<<20, func() string { // most of it, and for a moment only, for net/http's errors of lines that are no date
 		_, err := get(t, t.Context(), &iamhttp.Transport{}, url)
 		e := statusError(t, err)
 		assert.Equal(t, time.Hour, e.RetryAfter)
 		assert.Equal(t, iamhttp.StopWaitTooLong, e.Stop)
+		return outcome(nil, err)
 	})
 }
 
@@ -547,18 +676,19 @@ func TestACompressedBombIsNotInflated(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, z.Close())
 	require.Less(t, bomb.Len(), 128<<10)
-	for _, code := range []int{429, 500} {
-		t.Run(fmt.Sprint(code), func(t *testing.T) {
+	for name, code := range map[string]int{"a 429 of 64 MiB of zeros, compressed": 429, "a 500 of 64 MiB of zeros, compressed": 500} {
+		t.Run(name, func(t *testing.T) {
 			url, _ := rawServer(t, func(_ int, c net.Conn, r *bufio.Reader) {
 				_, _ = http.ReadRequest(r)
 				fmt.Fprintf(c, "HTTP/1.1 %d x\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n", code, bomb.Len())
 				_, _ = c.Write(bomb.Bytes())
 			})
-			cost(t, 2<<20, func() {
+			cost(t, name, 2<<20, func() string {
 				_, err := get(t, t.Context(), &iamhttp.Transport{Backoff: zero, MaxAttempts: 2}, url)
 				e := statusError(t, err)
 				assert.Equal(t, make([]byte, 64<<10), e.Body, "inflated by net/http, as far as it was read")
 				assert.True(t, e.Truncated)
+				return outcome(nil, err)
 			})
 		})
 	}
@@ -574,23 +704,29 @@ func TestWhatAServerSaysCannotForgeALineOfALog(t *testing.T) {
 			escaped += string(evil[i : i+1])
 		}
 	}
-	for name, said := range map[string]string{"as it is": evil, "escaped": escaped} {
-		t.Run(name, func(t *testing.T) {
+	for server, said := range map[string]string{
+		"a 400 whose texts forge a line of a log and are no UTF-8":          evil,
+		"a 400 whose texts forge a line of a log and are no UTF-8, escaped": escaped,
+	} {
+		t.Run(server, func(t *testing.T) {
 			body := fmt.Sprintf(`{"error":{"code":"%s","message":"%[1]s","title":"%[1]s"},"request_id":"%[1]s"}`, said)
 			url, _ := rawServer(t, func(_ int, c net.Conn, r *bufio.Reader) {
 				_, _ = http.ReadRequest(r)
 				fmt.Fprintf(c, "HTTP/1.1 400 \x1b[31m\xffBad\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 			})
-			_, err := get(t, t.Context(), &iamhttp.Transport{}, url)
-			e := statusError(t, err)
-			var logged bytes.Buffer
-			slog.New(slog.NewTextHandler(&logged, nil)).Error("failed", "err", e)
-			text, _ := strings.CutSuffix(logged.String(), "\n")
-			for name, s := range map[string]string{"Error": e.Error(), "slog": text, "Message": e.Message, "ServiceCode": e.ServiceCode, "RequestID": e.RequestID} {
-				assert.Contains(t, s, "No. level=ERROR msg='all users deleted'[2J", name)
-				assert.True(t, utf8.ValidString(s), "%s: %q", name, s)
-				assert.False(t, strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }), "%s: %q", name, s)
-			}
+			cost(t, server, 1<<20, func() string {
+				_, err := get(t, t.Context(), &iamhttp.Transport{}, url)
+				e := statusError(t, err)
+				var logged bytes.Buffer
+				slog.New(slog.NewTextHandler(&logged, nil)).Error("failed", "err", e)
+				text, _ := strings.CutSuffix(logged.String(), "\n")
+				for name, s := range map[string]string{"Error": e.Error(), "slog": text, "Message": e.Message, "ServiceCode": e.ServiceCode, "RequestID": e.RequestID} {
+					assert.Contains(t, s, "No. level=ERROR msg='all users deleted'[2J", name)
+					assert.True(t, utf8.ValidString(s), "%s: %q", name, s)
+					assert.False(t, strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }), "%s: %q", name, s)
+				}
+				return outcome(nil, err) + "; its text is one line of printable UTF-8"
+			})
 		})
 	}
 }

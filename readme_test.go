@@ -161,7 +161,7 @@ func TestEveryTestThatSECURITYNamesExists(t *testing.T) {
 		require.NoError(t, err)
 		tests = append(tests, b...)
 	}
-	names := regexp.MustCompile("`((?:Test|Fuzz)[^`]*)`").FindAllSubmatch(text, -1)
+	names := regexp.MustCompile("`((?:Test|Fuzz|Example)[^`]*)`").FindAllSubmatch(text, -1)
 	assert.Greater(t, len(names), 30)
 	for _, name := range names {
 		assert.Contains(t, string(tests), "func "+string(name[1])+"(")

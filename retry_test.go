@@ -708,3 +708,17 @@ func TestAServiceThatAlwaysThrottlesHoldsACallUpForSeventeenAndAHalfMinutesAtMos
 		assert.LessOrEqual(t, time.Since(start), 17*time.Minute+30*time.Second)
 	})
 }
+
+func TestWithoutADeadlineAnAnswerIsWaitedForADay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const day = 24 * time.Hour
+		base := roundTripper(func(req *http.Request) (*http.Response, error) {
+			time.Sleep(day)
+			return response(req, 404, http.NoBody, 0), nil
+		})
+		start := time.Now()
+		_, err := (&iamhttp.Transport{Base: base}).RoundTrip(newRequest(t, "GET", ""))
+		assert.ErrorIs(t, err, iamhttp.ErrNotFound)
+		assert.Equal(t, day, time.Since(start))
+	})
+}

@@ -18,6 +18,7 @@ type account struct {
 	rate       float64 // requests per second
 	depth      float64
 	retryAfter time.Duration
+	trip       time.Duration // of a request; in virtual time only
 	tokens     float64
 	at         time.Time
 	closed     time.Time // end of the latest Retry-After
@@ -32,6 +33,9 @@ func newAccount(rate, depth float64, retryAfter time.Duration) *account {
 // serve answers a request. A request is early if it comes in a Retry-After, but
 // for the time that the news takes.
 func (a *account) serve() (throttled bool) {
+	if a.trip > 0 {
+		time.Sleep(a.trip)
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := time.Now()

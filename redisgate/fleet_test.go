@@ -70,17 +70,36 @@ func TestAFleetBehavesLikeOneClient(t *testing.T) {
 	}
 }
 
+// Lost is what a process calls a server that answers too late, so that this can
+// be said in virtual time only: a real machine may have no time for the answer.
+func TestAFleetThatIsWellIsNeverCalledLost(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		gates, books := w.gates(10)
+		a := newAccount(200, 50, time.Second)
+		a.trip = 20 * time.Millisecond
+		for range 3 { // as long as it takes, without requests, until a leader resigns and a ping is due
+			start(gates, 10, 1000, "k", a).wait(t)
+			time.Sleep(30 * time.Second)
+		}
+		_, _, early := a.counts()
+		assert.Zero(t, early, "requests in a Retry-After")
+		for _, b := range books {
+			assert.Empty(t, b.all())
+		}
+	})
+}
+
 func TestNoProcessStarvesBesideOneThatWantsMore(t *testing.T) {
-	t.Parallel()
-	s := startServer(t)
-	gates, _ := newGates(t, s.addr(), 2)
-	a := newAccount(100, 10, time.Second)
-	throttle(t, gates[0], "k", time.Second)
-	greedy := start(gates[:1], 200, 400, "k", a)
-	modest := start(gates[1:], 5, 100, "k", a)
-	modest.wait(t)
-	assert.Less(t, greedy.done[0].Load(), int64(300), "of the other, when the modest one had its 100")
-	greedy.wait(t)
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		gates, _ := w.gates(2)
+		a := newAccount(100, 10, time.Second)
+		throttle(t, gates[0], "k", time.Second)
+		greedy := start(gates[:1], 200, 400, "k", a)
+		modest := start(gates[1:], 5, 100, "k", a)
+		modest.wait(t)
+		assert.Less(t, greedy.done[0].Load(), int64(300), "of the other, when the modest one had its 100")
+		greedy.wait(t)
+	})
 }
 
 func TestAThrottlingAnswerReachesEveryProcess(t *testing.T) {
@@ -130,44 +149,44 @@ func TestAProcessThatStartsInAPauseKnowsItBeforeItsFirstRequest(t *testing.T) {
 }
 
 func TestWhatWasLearnedOutlivesTheProcesses(t *testing.T) {
-	t.Parallel()
-	s := startServer(t)
-	gates, _ := newGates(t, s.addr(), 2)
-	a := newAccount(100, 10, time.Second)
-	start(gates, 20, 300, "k", a).wait(t)
-	for _, g := range gates {
-		g.Close()
-	}
-	g, _ := newGate(t, s.addr())
-	g.mu.Lock()
-	n := g.notes[g.names.of("k")]
-	g.mu.Unlock()
-	require.NotNil(t, n.Learned)
-	assert.Less(t, n.Learned.Pace, 200.0)
-	assert.Greater(t, n.Learned.Pace, 20.0)
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		gates, _ := w.gates(2)
+		a := newAccount(100, 10, time.Second)
+		start(gates, 20, 300, "k", a).wait(t)
+		for _, g := range gates {
+			g.Close()
+		}
+		g, _ := w.gate()
+		g.mu.Lock()
+		n := g.notes[g.names.of("k")]
+		g.mu.Unlock()
+		require.NotNil(t, n.Learned)
+		assert.Less(t, n.Learned.Pace, 200.0)
+		assert.Greater(t, n.Learned.Pace, 20.0)
+	})
 }
 
 func TestTheStartWindowIsThatOfTheFleet(t *testing.T) {
-	t.Parallel()
-	s := startServer(t)
-	gates, _ := newGates(t, s.addr(), 8)
-	for _, g := range gates {
-		require.Eventually(t, func() bool {
-			g.mu.Lock()
-			defer g.mu.Unlock()
-			return g.size == 8
-		}, soon, time.Millisecond)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	left := 0
-	for {
-		if _, err := gates[0].Wait(ctx, "k", 0); err != nil {
-			break
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		gates, _ := w.gates(8)
+		for _, g := range gates {
+			require.Eventually(t, func() bool {
+				g.mu.Lock()
+				defer g.mu.Unlock()
+				return g.size == 8
+			}, soon, time.Millisecond)
 		}
-		left++
-	}
-	assert.Equal(t, 64/8, left)
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		left := 0
+		for {
+			if _, err := gates[0].Wait(ctx, "k", 0); err != nil {
+				break
+			}
+			left++
+		}
+		assert.Equal(t, 64/8, left)
+	})
 }
 
 func TestTheOpenPathCostsNeitherCommandsNorAllocations(t *testing.T) {
@@ -225,6 +244,39 @@ func TestNamespacesKnowNothingOfEachOther(t *testing.T) {
 	assert.NotEqual(t, a.names.of("k"), b.names.of("k"))
 }
 
+func TestAnAccountIsKnownThoughItsPredecessorIsForgottenAfterIt(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		gates, _ := w.gates(2)
+		assert.Zero(t, pauseAt(gates[1], "k"))
+		of := seam{gates[1]}
+		of.Opened("k")
+		of.Forgotten("k")
+		throttle(t, gates[0], "k", time.Minute)
+		require.Eventually(t, pauses(gates[1], "k"), soon, time.Millisecond)
+		of.Forgotten("k")
+		assert.Empty(t, gates[1].keys)
+	})
+}
+
+// Where an account goes well there is no news of it, and yet it is no stranger
+// to a process that begins to use it.
+func TestAnAccountInUseIsKnownHoweverLongItGoesWell(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		gates, _ := w.gates(2)
+		a := newAccount(1000, 1000, time.Second)
+		throttle(t, gates[0], "k", time.Second)
+		for range 30 * 60 / 2 {
+			start(gates[:1], 1, 1, "k", a).wait(t)
+			time.Sleep(2 * time.Second)
+		}
+		sent, accepted, _ := a.counts()
+		assert.Equal(t, sent, accepted)
+		gates[1].mu.Lock()
+		defer gates[1].mu.Unlock()
+		assert.NotNil(t, gates[1].notes[gates[1].names.of("k")].Learned)
+	})
+}
+
 // die ends what a process does without a word, as its end would.
 func (g *Gate) die() {
 	g.mu.Lock()
@@ -236,107 +288,123 @@ func (g *Gate) die() {
 }
 
 func TestWhatADeadProcessHeldIsBackWithTheOthers(t *testing.T) {
-	t.Parallel()
-	s := startServer(t)
-	gates, books := newGates(t, s.addr(), 4)
-	a := newAccount(100, 10, time.Second)
-	throttle(t, gates[0], "k", time.Second)
-	leads := leaderOf(t, gates, "k")
-	for name, at := range map[string]int{"the leader": leads, "another one": (leads + 1) % 4} {
+	for name, offset := range map[string]int{"the leader": 0, "another one": 1} {
 		t.Run(name, func(t *testing.T) {
-			// The dead one has callers who never hear anything again.
-			ctx, cancel := context.WithCancel(context.Background())
-			defer cancel()
-			for range 50 {
-				go gates[at].Wait(ctx, "k", 0)
-			}
-			others := append(append([]*Gate{}, gates[:at]...), gates[at+1:]...)
-			c := start(others, 10, 300, "k", a)
-			require.Eventually(t, func() bool { return c.left.Load() < 250 }, soon, time.Millisecond)
-			gates[at].die()
-			require.Eventually(t, func() bool { return c.left.Load() < 150 }, soon, time.Millisecond)
-			c.wait(t)
-			gates[at], books[at] = newGate(t, s.addr())
+			inVirtualTime(t, func(t *testing.T, w *world) {
+				gates, books := w.gates(4)
+				a := newAccount(100, 10, time.Second)
+				throttle(t, gates[0], "k", time.Second)
+				at := (leaderOf(t, gates, "k") + offset) % 4
+				// The dead one has callers who never hear anything again.
+				ctx, cancel := context.WithCancel(context.Background())
+				defer cancel()
+				for range 50 {
+					go gates[at].Wait(ctx, "k", 0)
+				}
+				others := append(append([]*Gate{}, gates[:at]...), gates[at+1:]...)
+				c := start(others, 10, 300, "k", a)
+				require.Eventually(t, func() bool { return c.left.Load() < 250 }, soon, time.Millisecond)
+				gates[at].die()
+				require.Eventually(t, func() bool { return c.left.Load() < 150 }, soon, time.Millisecond)
+				if offset == 0 {
+					leaderOf(t, others, "k")
+				}
+				c.wait(t)
+				for _, b := range books {
+					assert.Empty(t, b.all())
+				}
+			})
 		})
-	}
-	c := start(gates, 10, 1<<40, "k", a) // who has nothing to lead resigns
-	assert.NotEqual(t, -1, leaderOf(t, gates, "k"))
-	c.left.Store(0)
-	c.wait(t)
-	for _, b := range books {
-		b.inTheFleet(t)
 	}
 }
 
 func TestALeaderWithoutRequestsResignsAndTheNextOneLeads(t *testing.T) {
-	t.Parallel()
-	s := startServer(t)
-	gates, books := newGates(t, s.addr(), 2)
-	a := newAccount(100, 10, 100*time.Millisecond)
-	throttle(t, gates[0], "k", 100*time.Millisecond)
-	start(gates, 1, 4, "k", a).wait(t)
-	nobodyLeads := func(g *Gate) func() bool {
-		return func() bool {
-			g.mu.Lock()
-			defer g.mu.Unlock()
-			return g.notes[g.names.of("k")].Leader == nobody
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		gates, books := w.gates(2)
+		a := newAccount(100, 10, 100*time.Millisecond)
+		throttle(t, gates[0], "k", 100*time.Millisecond)
+		start(gates, 1, 4, "k", a).wait(t)
+		nobodyLeads := func(g *Gate) func() bool {
+			return func() bool {
+				g.mu.Lock()
+				defer g.mu.Unlock()
+				return g.notes[g.names.of("k")].Leader == nobody
+			}
 		}
-	}
-	for _, g := range gates {
-		require.Eventually(t, nobodyLeads(g), 2*soon, 5*time.Millisecond)
-	}
-	start(gates[1:], 1, 1, "k", a).wait(t)
-	assert.True(t, gates[1].leads("k"), "had it gone alone, it would not")
-	for _, b := range books {
-		b.inTheFleet(t)
-	}
+		for _, g := range gates {
+			require.Eventually(t, nobodyLeads(g), 2*soon, 5*time.Millisecond)
+		}
+		start(gates[1:], 1, 1, "k", a).wait(t)
+		assert.True(t, gates[1].leads("k"), "had it gone alone, it would not")
+		for _, b := range books {
+			assert.Empty(t, b.all())
+		}
+	})
+}
+
+// While nobody leads nobody sends, and the limit saves something up.
+func TestWhoLeadsAfterALongTimeBeginsWithABurst(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		gates, _ := w.gates(2)
+		a := newAccount(10, 20, time.Second)
+		a.trip = 10 * time.Millisecond
+		start(gates, 20, 200, "k", a).wait(t)
+		require.Eventually(t, func() bool { return !gates[0].leads("k") && !gates[1].leads("k") }, 2*soon, 5*time.Millisecond)
+		time.Sleep(time.Minute)
+		sent, _, _ := a.counts()
+		began := time.Now()
+		start(gates, 3, 6, "k", a).wait(t)
+		again, _, _ := a.counts()
+		assert.Equal(t, 6, again-sent, "none of them refused")
+		assert.Less(t, time.Since(began), 300*time.Millisecond, "and not as far apart as ten a second")
+	})
 }
 
 // Whoever gives up says so to nobody: a turn for it would never be used, and
 // asked for again and again.
 func TestALeaderResignsThoughRequestsWereGivenUp(t *testing.T) {
-	t.Parallel()
-	s := startServer(t)
-	gates, _ := newGates(t, s.addr(), 2)
-	throttle(t, gates[0], "k", 100*time.Millisecond)
-	leaderOf(t, gates, "k")
-	require.Eventually(t, pauses(gates[1], "k"), soon, time.Millisecond)
-	ctx, cancel := context.WithCancel(context.Background())
-	const callers = 20
-	left := make(chan iamhttp.Ticket, callers)
-	gone := make(chan error, callers)
-	for range callers {
-		go func() {
-			ticket, err := gates[1].Wait(ctx, "k", 0)
-			if err == nil {
-				left <- ticket
-			}
-			gone <- err
-		}()
-	}
-	first := <-left // and none of the others as long as nothing is known of it
-	cancel()
-	for range callers {
-		<-gone
-	}
-	gates[1].Observe("k", first, false, 0)
-	for range len(left) {
-		gates[1].Observe("k", <-left, false, 0)
-	}
-	require.Eventually(t, func() bool { return !gates[0].leads("k") && !gates[1].leads("k") }, 2*soon, 5*time.Millisecond)
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		gates, _ := w.gates(2)
+		throttle(t, gates[0], "k", 100*time.Millisecond)
+		leaderOf(t, gates, "k")
+		require.Eventually(t, pauses(gates[1], "k"), soon, time.Millisecond)
+		ctx, cancel := context.WithCancel(context.Background())
+		const callers = 20
+		left := make(chan iamhttp.Ticket, callers)
+		gone := make(chan error, callers)
+		for range callers {
+			go func() {
+				ticket, err := gates[1].Wait(ctx, "k", 0)
+				if err == nil {
+					left <- ticket
+				}
+				gone <- err
+			}()
+		}
+		first := <-left // and none of the others as long as nothing is known of it
+		cancel()
+		for range callers {
+			<-gone
+		}
+		gates[1].Observe("k", first, false, 0)
+		for range len(left) {
+			gates[1].Observe("k", <-left, false, 0)
+		}
+		require.Eventually(t, func() bool { return !gates[0].leads("k") && !gates[1].leads("k") }, 2*soon, 5*time.Millisecond)
+	})
 }
 
 func TestCloseGivesUpTheLeadAndTheGateGoesOnAlone(t *testing.T) {
-	t.Parallel()
-	s := startServer(t)
-	gates, _ := newGates(t, s.addr(), 2)
-	a := newAccount(100, 10, time.Second)
-	throttle(t, gates[0], "k", time.Second)
-	require.Eventually(t, func() bool { return gates[0].leads("k") }, soon, time.Millisecond)
-	c := start(gates, 10, 200, "k", a)
-	require.Eventually(t, func() bool { return c.left.Load() < 150 }, soon, time.Millisecond)
-	require.NoError(t, gates[0].Close())
-	require.NoError(t, gates[0].Close())
-	require.Eventually(t, func() bool { return gates[1].leads("k") }, soon, time.Millisecond)
-	c.wait(t)
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		gates, _ := w.gates(2)
+		a := newAccount(100, 10, time.Second)
+		throttle(t, gates[0], "k", time.Second)
+		require.Eventually(t, func() bool { return gates[0].leads("k") }, soon, time.Millisecond)
+		c := start(gates, 10, 200, "k", a)
+		require.Eventually(t, func() bool { return c.left.Load() < 150 }, soon, time.Millisecond)
+		require.NoError(t, gates[0].Close())
+		require.NoError(t, gates[0].Close())
+		require.Eventually(t, func() bool { return gates[1].leads("k") }, soon, time.Millisecond)
+		c.wait(t)
+	})
 }

@@ -18,9 +18,11 @@
 // distances. Many processes that keep a share of the pace each, at distances
 // of their own, meet by chance, and are refused at half the pace.
 //
-// The server is a convenience and never a condition. Who has had no answer for
-// 400 ms goes on alone, at its share of the pace that the fleet had found, or
-// as an AdaptiveGate that knows nothing, and returns when there are answers.
+// The server is a convenience and never a condition. A process with requests
+// that wait, and no answer for 400 ms, goes on alone, at its share of the pace
+// that the fleet had found, or as an AdaptiveGate that knows nothing, and
+// returns when there are answers. An answer is a turn, or the word of the leader
+// that there is none yet; that there is another leader is none.
 // No clock is compared with another one: what crosses the network are lengths
 // of time, and the server's clock measures those that outlive a process.
 //
@@ -39,6 +41,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"log/slog"
+	"reflect"
 	"sync"
 	"time"
 
@@ -70,8 +73,9 @@ type Options struct {
 // the same server and namespace. Make one for a process, with New; it is safe
 // for concurrent use.
 //
-// On the server a key of the gate appears as an HMAC only, so that it may hold
-// what is secret.
+// On the server a key of the gate appears as a hash only, keyed with the
+// namespace. That hides a key that is long and random, as a token is; whoever
+// can read there, and guess a key, can tell whether it is in use.
 type Gate struct {
 	local   *iamhttp.AdaptiveGate
 	visit   func(key string, v fleet.Visitor) bool
@@ -84,11 +88,13 @@ type Gate struct {
 	cancel  context.CancelFunc
 	closing sync.Once
 	out     outbox
-	again   chan struct{} // makes attend look
-	settle  func()        // called when the first attempt to join has ended
+	again   chan struct{}  // makes attend look
+	settle  func()         // called when the first attempt to join has ended
+	cursor  string         // of the next accounts that attend goes past
+	leases  sync.WaitGroup // that are being asked for
 
 	mu      sync.Mutex
-	keys    map[string]string  // in use in this process, by name
+	keys    map[string]use     // in use in this process, by name
 	notes   map[string]note    // of throttled accounts, by name
 	leaders map[string]*leader // nil: closed
 	claims  map[string]bool    // that are under way
@@ -96,6 +102,13 @@ type Gate struct {
 	lost    bool               // the server, or its answers came too late
 	back    time.Duration      // since when it is not lost
 	hears   bool               // subscribed
+}
+
+// A use is a key that the local gate has an account for, or two: one that is
+// about to be forgotten, and its successor.
+type use struct {
+	key   string
+	times int
 }
 
 // A note is what a process knows of a throttled account.
@@ -120,16 +133,18 @@ const (
 	presence    = 10 * time.Second // between two signs of life on the server
 	absence     = 30 * time.Second // without one, until a process is not counted
 	keep        = 10 * time.Minute // what is known of an account nobody uses
+	retell      = keep / 4         // that it is used, to those who do not use it
 	startWait   = 250 * time.Millisecond
 	ownPause    = 250 * time.Millisecond // as the controller's, until the leader says more
 )
 
-// New returns the gate of this process. It waits for the server's first answer,
-// but no longer than a quarter of a second: so a process that starts while an
-// account is throttled knows it before its first request. The client stays the
-// caller's, and is to be closed after the gate.
+// New returns the gate of this process, and panics without a client. It waits
+// for the server's first answer, but no longer than a quarter of a second: so a
+// process that starts while an account is throttled knows it before its first
+// request. The client stays the caller's, and is to be closed after the gate.
 func New(client redis.UniversalClient, o Options) *Gate {
-	if client == nil { // else a goroutine would panic, which nobody could catch
+	// Else a goroutine would panic, which nobody could catch.
+	if v := reflect.ValueOf(client); client == nil || v.Kind() == reflect.Pointer && v.IsNil() {
 		panic("redisgate: New without a client")
 	}
 	g := &Gate{
@@ -139,7 +154,7 @@ func New(client redis.UniversalClient, o Options) *Gate {
 		id:      rand.Text(),
 		log:     o.Logger,
 		origin:  time.Now(),
-		keys:    make(map[string]string),
+		keys:    make(map[string]use),
 		notes:   make(map[string]note),
 		leaders: make(map[string]*leader),
 		claims:  make(map[string]bool),
@@ -192,6 +207,7 @@ func (g *Gate) close() {
 	g.leaders = nil
 	lost := g.lost
 	g.lost = true
+	g.out.mute(true)
 	g.mu.Unlock()
 	for _, l := range leaders {
 		l.stop()
@@ -223,7 +239,7 @@ func (g seam) Opened(key string) (share int, p fleet.Pacer) {
 	name := g.names.of(key)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.keys[name] = key
+	g.keys[name] = use{key, g.keys[name].times + 1}
 	if n, ok := g.notes[name]; ok {
 		l := g.link(name, key)
 		l.learn(0, n, g.now())
@@ -235,7 +251,7 @@ func (g seam) Opened(key string) (share int, p fleet.Pacer) {
 // Throttled tells the others, and asks who leads.
 func (g seam) Throttled(key string, h fleet.History, retryAfter time.Duration) fleet.Pacer {
 	l := g.link(g.names.of(key), key)
-	l.history, l.asked = &h, retryAfter
+	l.history, l.wanted = &h, retryAfter
 	l.pause = h.Now + cmp.Or(retryAfter, ownPause)
 	g.out.notice(l.name, state{Pause: retryAfter})
 	l.amend(func(r *report) {
@@ -246,11 +262,16 @@ func (g seam) Throttled(key string, h fleet.History, retryAfter time.Duration) f
 	return l
 }
 
-// Forgotten tells that an account is not in use in this process any more.
+// Forgotten tells that an account is not in use in this process any more. It may
+// come after Opened of the next one with that key.
 func (g seam) Forgotten(key string) {
 	name := g.names.of(key)
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if u := g.keys[name]; u.times > 1 {
+		g.keys[name] = use{key, u.times - 1}
+		return
+	}
 	delete(g.keys, name)
 	g.out.forget(name)
 }
@@ -265,9 +286,12 @@ func newNames(namespace string) names {
 
 func (n names) inbox(id string) string { return n.prefix + ":" + id }
 
-// of returns the name of an account. The key itself may hold what is secret.
+const nameLength = 32 // in hex
+
+// of returns the name of an account. It hides a key that nobody can guess: who
+// can guess it can see whether it is in use.
 func (n names) of(key string) string {
 	h := hmac.New(sha256.New, []byte(n.prefix))
 	h.Write([]byte(key))
-	return hex.EncodeToString(h.Sum(nil)[:16])
+	return hex.EncodeToString(h.Sum(nil)[:nameLength/2])
 }

@@ -23,6 +23,7 @@ type leader struct {
 	ended   bool
 	until   time.Duration // the lease
 	heard   time.Duration // the latest report
+	told    time.Duration // the latest notice to all
 	opening *opening      // not nil: before the end of the first pause
 	control *bracket.Controller
 	members map[string]*member
@@ -50,7 +51,13 @@ type turn struct {
 
 // confirm notes that turns have arrived.
 func (m *member) confirm(ids []uint64) {
-	m.transit = slices.DeleteFunc(m.transit, func(id uint64) bool { return slices.Contains(ids, id) })
+	if len(ids) > 1 { // others may say how many
+		ids = slices.Sorted(slices.Values(ids))
+	}
+	m.transit = slices.DeleteFunc(m.transit, func(id uint64) bool {
+		_, found := slices.BinarySearch(ids, id)
+		return found
+	})
 }
 
 // wants returns how many turns a member could use now.
@@ -77,6 +84,10 @@ func (g *Gate) claim(name, key string, known state) {
 			delete(g.claims, name)
 			g.mu.Unlock()
 		}()
+		if !g.leasing() {
+			return
+		}
+		defer g.leases.Done()
 		var s state
 		started := g.now()
 		err := g.timed(func() (err error) {
@@ -86,8 +97,9 @@ func (g *Gate) claim(name, key string, known state) {
 		if err != nil || s.Leader == "" {
 			return
 		}
-		if s.Leader == g.id {
-			g.lead(name, started, s)
+		if s.Leader == g.id && !g.lead(name, started, s) { // it was closed meanwhile
+			g.take(g.ctx, lease{name: name})
+			return
 		}
 		g.noticed(name, s)
 		g.visit(key, func(now time.Duration, p fleet.Pacer, backlog int, _ func() fleet.History) fleet.Pacer {
@@ -100,27 +112,48 @@ func (g *Gate) claim(name, key string, known state) {
 	}()
 }
 
-// lead begins to lead, unless this process does already, or was closed.
-func (g *Gate) lead(name string, started time.Duration, s state) {
+// leasing reports whether leases may be asked for. If so, leases has to be told
+// when that is done.
+func (g *Gate) leasing() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.leaders == nil || g.leaders[name] != nil {
-		return
+	if g.leaders == nil {
+		return false
+	}
+	g.leases.Add(1)
+	return true
+}
+
+// lead begins to lead, unless this process does already. It reports whether it
+// does, which it does not once it was closed.
+func (g *Gate) lead(name string, started time.Duration, s state) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.leaders == nil {
+		return false
+	}
+	if g.leaders[name] != nil {
+		return true
 	}
 	now := g.now()
 	l := &leader{
-		g: g, name: name, until: started + leaseTime, heard: now,
+		g: g, name: name, until: started + leaseTime, heard: now, told: now,
 		members: make(map[string]*member),
 		turns:   make(map[uint64]turn),
 		last:    rand.Uint64() >> 1, // turns of different leaders are different
 	}
 	if s.Learned != nil {
-		l.control = bracket.Resume(now, *s.Learned, now+s.Pause)
+		since := now
+		if n := g.notes[name]; n.Leader == nobody { // nobody has sent anything since
+			since = n.seen
+		}
+		l.control = bracket.Resume(since, *s.Learned, now+s.Pause)
 	} else {
 		l.opening = &opening{at: now, pause: now + max(s.Pause, ownPause)}
 	}
 	l.renewal = time.AfterFunc(renewLease, l.renew)
 	g.leaders[name] = l
+	return true
 }
 
 // stop ends the leader.
@@ -161,7 +194,7 @@ func (l *leader) state(now time.Duration) (s state) {
 		return s
 	}
 	s.Pause, s.Probes = max(l.control.Paused()-now, 0), l.control.Probes()
-	if k, ok := l.control.Learned(); ok {
+	if k, ok := l.control.Learned(); ok && k.Valid() {
 		s.Learned = &k
 	}
 	return s
@@ -170,12 +203,19 @@ func (l *leader) state(now time.Duration) (s state) {
 // renew keeps the lease, or gives it back when nobody has asked for long.
 func (l *leader) renew() {
 	g := l.g
+	if !g.leasing() {
+		return
+	}
+	defer g.leases.Done()
 	l.mu.Lock()
 	now := g.now()
 	ended := l.ended
 	s := l.state(now)
 	idle := now-l.heard > leaderIdle && s.Pause == 0 && len(l.turns) == 0
 	l.forget(now)
+	if !ended && now-l.told > retell {
+		l.notice(now)
+	}
 	l.mu.Unlock()
 	if ended {
 		return
@@ -228,13 +268,19 @@ func (l *leader) forget(now time.Duration) {
 // reclaim takes back what a member was given longer ago than age and does not
 // have: the message was lost, or the member.
 func (l *leader) reclaim(now time.Duration, m *member, has []uint64, age time.Duration) {
+	has = slices.Sorted(slices.Values(has))
+	var lost []uint64
 	for id, t := range l.turns {
-		if t.member == m && now-t.at >= age && !slices.Contains(has, id) {
+		if t.member != m || now-t.at < age {
+			continue
+		}
+		if _, found := slices.BinarySearch(has, id); !found {
 			delete(l.turns, id)
-			m.confirm([]uint64{id})
 			l.control.Unsend(t.send)
+			lost = append(lost, id)
 		}
 	}
+	m.confirm(lost)
 }
 
 // handle takes a report.
@@ -295,6 +341,12 @@ func (l *leader) outcomes(now time.Duration, r *report) {
 			l.control.Refused(now, s, x.After)
 		}
 	}
+	l.notice(now)
+}
+
+// notice tells everybody.
+func (l *leader) notice(now time.Duration) {
+	l.told = now
 	l.g.out.notice(l.name, l.state(now))
 }
 
@@ -392,7 +444,7 @@ type event struct {
 }
 
 func (o *opening) add(now time.Duration, from string, h *history) {
-	if o.histories[from] != nil || len(h.Marks) == 0 {
+	if o.histories[from] != nil {
 		return
 	}
 	for i := range h.Marks {

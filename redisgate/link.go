@@ -18,7 +18,7 @@ type link struct {
 	state
 	pause   time.Duration
 	history *fleet.History // nil: the account was throttled before it was used here
-	asked   time.Duration  // Retry-After of the first refusal
+	wanted  time.Duration  // Retry-After of the first refusal
 
 	solo *bracket.Controller // nil: in the fleet
 
@@ -26,7 +26,8 @@ type link struct {
 	flying  []uint64      // in use
 	waiting int           // when it was last heard of: who gives up does not say so
 	told    int           // of those waiting, the leader knows that many
-	silent  time.Duration // since then the leader owes an answer; 0: it does not
+	silent  time.Duration // since then the fleet owes an answer; 0: it does not
+	asked   time.Duration // the oldest question of which that is true; 0: none
 	timer   *time.Timer
 	due     time.Duration // when it fires; 0: it is not set
 }
@@ -224,25 +225,31 @@ func (l *link) ask(now time.Duration) {
 		l.told = l.waiting
 		l.tell(l.count)
 	}
-	if l.silent == 0 && l.waiting > 0 {
+	if l.waiting > 0 {
+		l.await(now)
+	} else {
+		l.wake(now, askAgain)
+	}
+}
+
+// await makes tick be called when it is time to ask again, or to go alone.
+func (l *link) await(now time.Duration) {
+	if l.silent == 0 {
 		l.silent = now
 	}
-	l.wake(now, askAgain)
+	l.wake(now, max(min(askAgain, l.silent+patience-now), 0))
 }
 
 func (l *link) count(r *report) { r.Waiting = l.waiting }
 
 // question makes the leader answer; if there is none it looks for one.
 func (l *link) question(now time.Duration) {
-	if l.silent == 0 {
-		l.silent = now
-	}
-	l.wake(now, askAgain)
+	l.await(now)
 	if l.Leader == "" {
 		l.g.claim(l.name, l.key, state{Pause: max(l.pause-now, 0), Members: l.Members, Learned: l.knowledge()})
 		return
 	}
-	l.told = l.waiting
+	l.told, l.asked = l.waiting, cmp.Or(l.asked, now)
 	l.tell(func(r *report) {
 		l.count(r)
 		r.Stamp, r.Flying = l.g.now(), slices.Concat(l.turns, l.flying)
@@ -256,8 +263,9 @@ func (l *link) question(now time.Duration) {
 func (l *link) knowledge() *bracket.Learned {
 	if l.Learned == nil && l.solo != nil {
 		if k, ok := l.solo.Learned(); ok {
-			k = k.Scale(float64(max(l.Members, 1)))
-			return &k
+			if k = k.Scale(float64(max(l.Members, 1))); k.Valid() {
+				return &k
+			}
 		}
 	}
 	return l.Learned
@@ -292,13 +300,14 @@ func (l *link) tick(now time.Duration) {
 		if l.waiting == 0 && len(l.flying) == 0 {
 			return // who comes next will try
 		}
-		if l.Leader, l.silent = "", 0; l.g.usable() {
+		l.Leader = ""
+		if l.silent, l.asked = 0, 0; l.g.usable() {
 			l.question(now)
 		}
 		l.due = 0
 		l.wake(now, tryAgain)
 	case now < l.pause && l.waiting > 0:
-		l.silent = 0
+		l.silent, l.asked = 0, 0
 		l.wake(now, l.pause-now+askAgain)
 	case l.silent != 0 && now-l.silent >= patience:
 		l.goAlone(now)
@@ -309,7 +318,7 @@ func (l *link) tick(now time.Duration) {
 		l.due = 0
 		l.wake(now, staysAlive)
 	default:
-		l.silent = 0
+		l.silent, l.asked = 0, 0
 	}
 }
 
@@ -322,20 +331,23 @@ func (l *link) goAlone(now time.Duration) {
 	case l.Learned != nil:
 		l.solo = bracket.Resume(now, l.Learned.Scale(1/float64(max(l.Members, 1))), l.pause)
 	case l.history != nil:
-		l.solo = l.history.Close(l.asked)
+		l.solo = l.history.Close(l.wanted)
 		l.solo.Pause(l.pause)
 	default:
-		h := fleet.History{Now: now, Marks: []bracket.Mark{{At: now}}}
-		l.solo = h.Close(max(l.pause-now, 0))
+		// The pause that it would begin with has been waited for already.
+		h := fleet.History{Now: now - ownPause, Marks: []bracket.Mark{{At: now - ownPause}}}
+		l.solo = h.Close(max(l.pause-h.Now, 0))
 	}
 	l.pause = max(l.pause, l.solo.Paused())
-	l.turns, l.told, l.silent, l.Leader = nil, 0, 0, ""
+	l.turns, l.told, l.Leader = nil, 0, ""
+	l.silent, l.asked = 0, 0
 	l.g.out.forget(l.name)
 	l.due = 0
 	l.wake(now, tryAgain)
 }
 
-// follow makes the process with that id the leader.
+// follow makes the process with that id the leader. Who waits has waited
+// already: it is no answer.
 func (l *link) follow(now time.Duration, id string) {
 	if id == l.Leader || id == "" {
 		return
@@ -344,7 +356,7 @@ func (l *link) follow(now time.Duration, id string) {
 	if id == nobody {
 		l.Leader = ""
 	}
-	l.turns, l.silent = nil, 0
+	l.turns, l.asked = nil, 0
 	l.told = l.waiting
 	l.tell(func(r *report) {
 		l.count(r)
@@ -382,18 +394,18 @@ func (g *Gate) noticed(name string, s state) {
 	n.seen = g.now()
 	n.paused = max(n.paused, n.seen+s.Pause)
 	g.notes[name] = n
-	key, used := g.keys[name]
+	u, used := g.keys[name]
 	g.mu.Unlock()
 	if !used {
 		return
 	}
-	g.visit(key, func(now time.Duration, p fleet.Pacer, backlog int, history func() fleet.History) fleet.Pacer {
+	g.visit(u.key, func(now time.Duration, p fleet.Pacer, backlog int, history func() fleet.History) fleet.Pacer {
 		l, ok := p.(*link)
 		if !ok {
-			l = g.link(name, key)
+			l = g.link(name, u.key)
 			l.waiting = backlog
 			h := history()
-			l.history, l.asked = &h, s.Pause
+			l.history, l.wanted = &h, s.Pause
 			l.learn(now, n, n.seen)
 			l.ask(now)
 			return l
@@ -407,13 +419,13 @@ func (g *Gate) noticed(name string, s state) {
 // granted takes turns from a leader.
 func (g *Gate) granted(t *turns) {
 	g.mu.Lock()
-	key, used := g.keys[t.Name]
+	u, used := g.keys[t.Name]
 	late := t.Stamp > 0 && g.now()-t.Stamp > tooSlow
 	g.mu.Unlock()
 	if !used {
 		return
 	}
-	g.visit(key, func(now time.Duration, p fleet.Pacer, backlog int, _ func() fleet.History) fleet.Pacer {
+	g.visit(u.key, func(now time.Duration, p fleet.Pacer, backlog int, _ func() fleet.History) fleet.Pacer {
 		l, ok := p.(*link)
 		if !ok || t.From != l.Leader {
 			return p // of a leader that was; its turns are counted no more
@@ -423,8 +435,11 @@ func (g *Gate) granted(t *turns) {
 			r.Got = append(r.Got, t.IDs...)
 			r.Waiting = max(l.waiting-len(t.IDs), 0)
 		})
-		if !late {
-			l.silent = 0
+		if t.Stamp > 0 {
+			l.asked = 0
+		}
+		if !late { // turns alone do not tell how old they are: a question is still open
+			l.silent = l.asked
 		}
 		t.Leader = "" // as From
 		probes := t.Probes

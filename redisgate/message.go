@@ -1,6 +1,7 @@
 package redisgate
 
 import (
+	"encoding/json"
 	"slices"
 	"sync"
 	"time"
@@ -96,12 +97,102 @@ func (old state) merge(s state) state {
 	return old
 }
 
+// What a message may hold at most. Others send it, and the server may be anyone's.
+const (
+	longestMessage = 1 << 20 // bytes
+	mostCounted    = 1 << 16 // of whatever is counted
+	mostMarks      = 64
+	longestName    = 64
+	longestPause   = 24 * time.Hour             // as that of an AdaptiveGate
+	longestAge     = 100 * 365 * 24 * time.Hour // of a process
+)
+
+// parse reads a message at a time of the process that reads it. Here alone it
+// is checked, so that all behind may rely on it: a message that makes no sense
+// is dropped, and what is merely too much is cut.
+func parse(b []byte, now time.Duration) (m message, ok bool) {
+	if len(b) > longestMessage || json.Unmarshal(b, &m) != nil {
+		return m, false
+	}
+	switch {
+	case m.Echo != 0:
+		ok = m.Echo > 0 && m.Echo <= now
+	case m.Turns != nil:
+		ok = m.Turns.check(now)
+	case m.Report != nil:
+		ok = m.Report.check()
+	case m.Notice != nil:
+		ok = isName(m.Notice.Name) && m.Notice.check()
+	default:
+		ok = isID(m.Hello) || isID(m.Bye)
+	}
+	return m, ok
+}
+
+func isID(s string) bool { return s != "" && len(s) <= longestName }
+
+func isName(s string) bool { return len(s) == nameLength }
+
+func (r *report) check() bool {
+	if !isName(r.Name) || !isID(r.From) || r.Waiting < 0 || r.Stamp < 0 || r.Others < 0 {
+		return false
+	}
+	r.Waiting, r.Others = min(r.Waiting, mostCounted), min(r.Others, mostCounted)
+	for i, x := range r.Refused {
+		if x.After < 0 {
+			return false
+		}
+		r.Refused[i].After = min(x.After, longestPause)
+	}
+	if r.History != nil && !r.History.check() {
+		r.History = nil // the refusal that it comes with is news all the same
+	}
+	return true
+}
+
+// check puts marks in order that were noted at the same moment.
+func (h *history) check() bool {
+	if len(h.Marks) == 0 || len(h.Marks) > mostMarks || h.Flying < 0 || h.Age < 0 || h.Age > longestAge {
+		return false
+	}
+	h.Flying = min(h.Flying, mostCounted)
+	last := bracket.Mark{At: longestAge}
+	for i, m := range h.Marks {
+		if m.At < 0 || m.Accepted < 0 || m.Accepted > 1<<53 {
+			return false
+		}
+		last = bracket.Mark{At: min(m.At, last.At), Accepted: max(m.Accepted, last.Accepted)}
+		h.Marks[i] = last
+	}
+	return true
+}
+
+func (t *turns) check(now time.Duration) bool {
+	return isName(t.Name) && isID(t.From) && t.Stamp >= 0 && t.Stamp <= now && !slices.Contains(t.IDs, 0) && t.state.check()
+}
+
+func (s *state) check() bool {
+	if len(s.Leader) > longestName || s.Pause < 0 || s.Probes < 0 || s.Members < 0 {
+		return false
+	}
+	s.Pause = min(s.Pause, longestPause)
+	s.Probes, s.Members = min(s.Probes, mostCounted), min(s.Members, mostCounted)
+	if s.Learned != nil && !s.Learned.Valid() {
+		s.Learned = nil // the pause that it comes with may be news
+	}
+	return true
+}
+
 // An outbox holds what is to be sent. While one lot is on its way, the next is
 // collected, so that there are fewer messages when there is more to say.
+//
+// While it is muted nothing is put into it: what cannot be sent now would be
+// no news later.
 type outbox struct {
 	wake chan struct{}
 
 	mu      sync.Mutex
+	muted   bool
 	reports map[string]*report        // by account
 	turns   map[[2]string]*turns      // by account and receiver
 	notices map[string]*pendingNotice // by account
@@ -110,6 +201,16 @@ type outbox struct {
 type pendingNotice struct {
 	state
 	at time.Time
+}
+
+// mute drops what has not been sent, and what comes until it is called again.
+func (o *outbox) mute(muted bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.muted = muted
+	clear(o.reports)
+	clear(o.turns)
+	clear(o.notices)
 }
 
 func (o *outbox) ring() {
@@ -124,6 +225,9 @@ func (o *outbox) ring() {
 func (o *outbox) amend(name string, change func(*report)) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.muted {
+		return false
+	}
 	r := o.reports[name]
 	if r == nil {
 		if o.reports == nil {
@@ -146,6 +250,9 @@ func (o *outbox) forget(name string) {
 func (o *outbox) turn(to string, t *turns) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.muted {
+		return
+	}
 	key := [2]string{t.Name, to}
 	if old := o.turns[key]; old != nil {
 		t.IDs = append(old.IDs, t.IDs...)
@@ -163,6 +270,9 @@ func (o *outbox) turn(to string, t *turns) {
 func (o *outbox) notice(name string, s state) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.muted {
+		return
+	}
 	n := &pendingNotice{s, time.Now()}
 	if old := o.notices[name]; old != nil {
 		n.Pause = max(s.Pause, old.Pause-time.Since(old.at))

@@ -14,25 +14,40 @@ import (
 
 // What the server keeps of an account is one field of a hash: p until when it
 // is paused, l its leader and e until when, k what was learned, m by how many
-// it is used, s when it was last written. Times are the server's, in ms. If s is
-// in the future, its clock was set back, or another server's is behind: who
-// reads it first makes it as if no time had passed since. Otherwise a pause that
-// is over would hold for as long again as the clock was set back, and a dead
-// leader lead. A clock set ahead lets both end early, until the leader renews its
-// lease; what is lost is the pause of an account that nobody leads.
+// it is used, s when it was last written. Times are the server's, in ms.
+//
+// A field that no gate can have written so is as good as none: an error would
+// keep the whole fleet apart for the sake of one account. If s is in the future,
+// the server's clock was set back, or that of the one which has taken over is
+// behind: who reads it first makes it as if no time had passed since. Otherwise
+// a pause that is over would hold for as long again as the clock was set back,
+// and a dead leader lead. A clock set ahead lets both end early, until the
+// leader renews its lease; what is lost is the pause of an account that nobody
+// leads.
+//
+// The hash outlives its latest write, and every pause, by the time that is kept;
+// fields of accounts that nobody uses go one by one, when somebody comes past.
 const load = `
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local function get(name, b)
-  b = b or redis.call('HGET', KEYS[1], name)
-  if not b then return {p = 0, e = 0, l = '', k = '', m = 0} end
-  local v = cjson.decode(b)
+local function number(v, most) return type(v) == 'number' and v >= 0 and v <= most end
+local function text(v, most) return type(v) == 'string' and #v <= most end
+local function decode(name, raw)
+  local ok, v = pcall(cjson.decode, raw)
+  if not ok or type(v) ~= 'table' then return nil end
+  if not (number(v.p, 1e15) and number(v.e, 1e15) and number(v.s, 1e15) and number(v.m, 65536)) then return nil end
+  if not (text(v.l, 64) and text(v.k, 4096)) then return nil end
   if v.s > now then
     local back = v.s - now
-    v.p, v.e, v.s = v.p - back, v.e - back, now
+    v.p, v.e, v.s = math.max(v.p - back, 0), math.max(v.e - back, 0), now
     redis.call('HSET', KEYS[1], name, cjson.encode(v))
   end
+  v.p = math.min(v.p, now + 86400000)
   return v
+end
+local function get(name)
+  local raw = redis.call('HGET', KEYS[1], name)
+  return raw and decode(name, raw) or {p = 0, e = 0, l = '', k = '', m = 0}
 end
 local function put(name, v)
   v.s = now
@@ -65,25 +80,27 @@ v.p = math.max(v.p, now + tonumber(ARGV[6]))
 put(name, v)
 return {v.l, v.p - now, v.k, v.m}`)
 
-	// joinScript counts a process in, and returns how many there are and what is
-	// known of all throttled accounts.
-	joinScript = redis.NewScript(load + `
-local id, absence = ARGV[2], tonumber(ARGV[3])
-for _, other in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. now, '+inf')) do
+	// countScript counts a process in, and goes through some of the accounts from
+	// a cursor on. It forgets those that are out of date, and returns how many
+	// processes there are, where to go on, and, if that is asked for, what is
+	// known of the accounts. All at once would keep the server from all else.
+	countScript = redis.NewScript(load + `
+local id, absence, cursor = ARGV[2], tonumber(ARGV[3]), ARGV[4]
+for _, other in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], string.format('(%.0f', now), '+inf')) do
   redis.call('ZADD', KEYS[2], now, other)
 end
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', string.format('%.0f', now - absence))
 redis.call('ZADD', KEYS[2], now, id)
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - absence)
 redis.call('PEXPIRE', KEYS[2], 2 * absence)
-local out = {redis.call('ZCARD', KEYS[2])}
-local all = redis.call('HGETALL', KEYS[1])
-for i = 1, #all, 2 do
-  local v = get(all[i], all[i + 1])
-  if math.max(v.s, v.p) + tonumber(ARGV[1]) < now then
-    redis.call('HDEL', KEYS[1], all[i])
-  else
+local some = redis.call('HSCAN', KEYS[1], cursor, 'COUNT', 100)
+local out = {redis.call('ZCARD', KEYS[2]), some[1]}
+for i = 1, #some[2], 2 do
+  local name, v = some[2][i], decode(some[2][i], some[2][i + 1])
+  if not v or math.max(v.s, v.p) + tonumber(ARGV[1]) < now then
+    redis.call('HDEL', KEYS[1], name)
+  elseif ARGV[5] == '1' then
     local leader = v.e > now and v.l or ''
-    out[#out + 1] = {all[i], leader, math.max(v.p - now, 0), v.k, v.m}
+    out[#out + 1] = {name, leader, math.max(v.p - now, 0), v.k, v.m}
   end
 end
 return out`)
@@ -114,6 +131,7 @@ func (g *Gate) fail(began time.Duration, err error) {
 	news := !g.lost && began >= g.back && g.ctx.Err() == nil
 	if news {
 		g.lost = true
+		g.out.mute(true)
 	}
 	g.mu.Unlock()
 	if news {
@@ -125,9 +143,10 @@ func (g *Gate) fail(began time.Duration, err error) {
 // recover notes that the server can be used again.
 func (g *Gate) recover() {
 	g.mu.Lock()
-	news := g.lost && g.hears && g.ctx.Err() == nil
+	news := g.lost && g.hears && g.leaders != nil && g.ctx.Err() == nil
 	if news {
 		g.lost, g.back = false, g.now()
+		g.out.mute(false)
 	}
 	g.mu.Unlock()
 	if news {
@@ -150,8 +169,8 @@ func (g *Gate) send() {
 			return
 		case <-g.out.wake:
 		}
-		letters, pauses := g.out.empty(g)
-		if len(letters) > 0 && g.usable() { // else attend tries, and nobody else
+		// While the server is lost there are none: attend tries, and nobody else.
+		if letters, pauses := g.out.empty(g); len(letters) > 0 {
 			g.timed(func() error { return g.publish(g.ctx, letters, pauses) })
 		}
 	}
@@ -163,8 +182,8 @@ func (g *Gate) publish(ctx context.Context, letters []letter, pauses map[string]
 	_, err := g.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, l := range letters {
 			b, err := json.Marshal(l.message)
-			if err != nil {
-				return err
+			if err != nil { // a number that is none; the others are not to blame
+				continue
 			}
 			p.Publish(ctx, l.to, b)
 		}
@@ -183,7 +202,7 @@ func (g *Gate) attend() {
 		// Nothing that is published before the subscription would be heard: the
 		// state is read after it.
 		if g.connected() {
-			if g.timed(func() error { return g.join(hello) }) == nil {
+			if g.join(hello) == nil {
 				hello = false // the echo tells whether all is well
 				if !g.usable() {
 					wait = tryAgain
@@ -216,39 +235,66 @@ func (g *Gate) attention() {
 	}
 }
 
+// join counts the process in. Who is new, or was lost, reads all that is known;
+// who has been told of every change goes past a part of it, so that what is out
+// of date is forgotten.
 func (g *Gate) join(hello bool) error {
-	v, err := joinScript.Run(g.ctx, g.client, []string{g.names.accounts, g.names.members},
-		keep.Milliseconds(), g.id, absence.Milliseconds()).Slice()
-	if err != nil {
-		return err
+	all := hello || !g.usable()
+	if all {
+		g.cursor = "0"
 	}
-	size, ok := v[0].(int64)
-	if !ok {
-		return fmt.Errorf("unexpected answer %v", v)
-	}
-	g.mu.Lock()
-	g.size = int(size)
-	for name, n := range g.notes {
-		if _, used := g.keys[name]; !used && g.now() > n.seen+keep && g.now() > n.paused {
-			delete(g.notes, name)
+	for {
+		if err := g.timed(func() error { return g.count(all) }); err != nil {
+			return err
 		}
-	}
-	g.mu.Unlock()
-	for _, e := range v[1:] {
-		if e, ok := e.([]any); ok && len(e) == 5 {
-			if name, ok := e[0].(string); ok {
-				if s, ok := parseState(e[1:]); ok {
-					g.noticed(name, s)
-				}
-			}
+		if !all || g.cursor == "0" {
+			break
 		}
 	}
 	letters := []letter{{g.names.inbox(g.id), message{Echo: g.now()}}}
 	if hello {
 		letters = append(letters, letter{g.names.all, message{Hello: g.id}})
 	}
-	return g.publish(g.ctx, letters, nil)
+	return g.timed(func() error { return g.publish(g.ctx, letters, nil) })
 }
+
+// count counts the process in, and goes on from the cursor.
+func (g *Gate) count(tell bool) error {
+	v, err := countScript.Run(g.ctx, g.client, []string{g.names.accounts, g.names.members},
+		keep.Milliseconds(), g.id, absence.Milliseconds(), g.cursor, tell).Slice()
+	if err != nil {
+		return err
+	}
+	if len(v) < 2 {
+		return unexpected(v)
+	}
+	size, ok1 := v[0].(int64)
+	cursor, ok2 := v[1].(string)
+	if !ok1 || !ok2 {
+		return unexpected(v)
+	}
+	g.cursor = cursor
+	g.mu.Lock()
+	g.size = max(int(size), 1)
+	for name, n := range g.notes {
+		if _, used := g.keys[name]; !used && g.now() > n.seen+keep && g.now() > n.paused {
+			delete(g.notes, name)
+		}
+	}
+	g.mu.Unlock()
+	for _, e := range v[2:] {
+		if e, ok := e.([]any); ok && len(e) == 5 {
+			if name, ok := e[0].(string); ok && isName(name) {
+				if s, ok := parseState(e[1:]); ok {
+					g.noticed(name, s)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func unexpected(answer []any) error { return fmt.Errorf("unexpected answer %v", answer) }
 
 // parseState reads what the scripts return of an account.
 func parseState(v []any) (s state, ok bool) {
@@ -269,7 +315,7 @@ func parseState(v []any) (s state, ok bool) {
 			s.Learned = nil
 		}
 	}
-	return s, true
+	return s, s.check()
 }
 
 // A lease is asked for, or given back if length is 0.
@@ -283,11 +329,9 @@ type lease struct {
 func (g *Gate) take(ctx context.Context, l lease) (s state, err error) {
 	learned := ""
 	if l.known.Learned != nil {
-		b, err := json.Marshal(l.known.Learned)
-		if err != nil {
-			return s, err
+		if b, err := json.Marshal(l.known.Learned); err == nil { // else it is nothing to go on from
+			learned = string(b)
 		}
-		learned = string(b)
 	}
 	replace := "0"
 	if l.replace {
@@ -301,13 +345,14 @@ func (g *Gate) take(ctx context.Context, l lease) (s state, err error) {
 	}
 	s, ok := parseState(v)
 	if !ok {
-		return s, fmt.Errorf("unexpected answer %v", v)
+		return s, unexpected(v)
 	}
 	return s, nil
 }
 
 // leave gives back what the process leads, and takes it out of the count.
 func (g *Gate) leave(ctx context.Context, leaders map[string]*leader) {
+	g.leases.Wait() // a renewal on its way would take back what was given back
 	for name, l := range leaders {
 		g.take(ctx, lease{name: name, known: l.known(), replace: true})
 		g.publish(ctx, []letter{{g.names.all, message{Notice: &notice{name, state{Leader: nobody, Pause: l.known().Pause}}}}}, nil)
@@ -375,10 +420,11 @@ func (g *Gate) hear() error {
 	}
 }
 
-// receive takes a message. What cannot be read is of another version.
+// receive takes a message. What cannot be read is of another version, or of
+// somebody else.
 func (g *Gate) receive(b []byte) {
-	var m message
-	if json.Unmarshal(b, &m) != nil {
+	m, ok := parse(b, g.now())
+	if !ok {
 		return
 	}
 	switch {

@@ -3,12 +3,12 @@ package redisgate
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -140,6 +140,12 @@ func (b *logbook) count(text string) (n int) {
 	return n
 }
 
+func (b *logbook) all() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.lines)
+}
+
 // inTheFleet asserts that it was told of each loss of the server, once, that it
 // is over. On a machine that has no time for the test a server that is well may
 // seem lost for a moment.
@@ -152,8 +158,11 @@ const lostText, backText = "lost the fleet", "back in the fleet"
 
 // newGate makes the gate of one more process, whose connections go to addr.
 func newGate(t testing.TB, addr string) (*Gate, *logbook) {
+	return newGateOf(t, redis.NewClient(&redis.Options{Addr: addr}))
+}
+
+func newGateOf(t testing.TB, client *redis.Client) (*Gate, *logbook) {
 	book := new(logbook)
-	client := redis.NewClient(&redis.Options{Addr: addr})
 	g := New(client, Options{Logger: slog.New(slog.NewTextHandler(book, nil))})
 	t.Cleanup(func() {
 		g.Close()
@@ -168,104 +177,4 @@ func newGates(t testing.TB, addr string, n int) (gates []*Gate, books []*logbook
 		gates, books = append(gates, g), append(books, b)
 	}
 	return gates, books
-}
-
-// A relay stands between clients and the server: it can be slow, cut, and lead
-// to another server.
-type relay struct {
-	listener net.Listener
-	mu       sync.Mutex
-	target   string
-	delay    time.Duration
-	conns    map[net.Conn]bool
-}
-
-func startRelay(t testing.TB, target string) *relay {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	r := &relay{listener: l, target: target, conns: make(map[net.Conn]bool)}
-	go r.serve()
-	t.Cleanup(func() {
-		l.Close()
-		r.cut()
-	})
-	return r
-}
-
-func (r *relay) addr() string { return r.listener.Addr().String() }
-
-func (r *relay) serve() {
-	for {
-		c, err := r.listener.Accept()
-		if err != nil {
-			return
-		}
-		r.mu.Lock()
-		target := r.target
-		r.mu.Unlock()
-		s, err := net.Dial("tcp", target)
-		if err != nil {
-			c.Close()
-			continue
-		}
-		r.mu.Lock()
-		r.conns[c], r.conns[s] = true, true
-		r.mu.Unlock()
-		go func() { io.Copy(s, c); s.Close() }()
-		go r.answers(c, s)
-	}
-}
-
-// answers passes on what the server says, late if that is asked for.
-func (r *relay) answers(to, from net.Conn) {
-	defer to.Close()
-	type chunk struct {
-		data []byte
-		due  time.Time
-	}
-	chunks := make(chan chunk, 1024)
-	go func() {
-		defer close(chunks)
-		for {
-			b := make([]byte, 16<<10)
-			n, err := from.Read(b)
-			if err != nil {
-				return
-			}
-			r.mu.Lock()
-			due := time.Now().Add(r.delay)
-			r.mu.Unlock()
-			chunks <- chunk{b[:n], due}
-		}
-	}()
-	for c := range chunks {
-		if d := time.Until(c.due); d > 0 {
-			<-time.After(d)
-		}
-		if _, err := to.Write(c.data); err != nil {
-			from.Close()
-		}
-	}
-}
-
-func (r *relay) setDelay(d time.Duration) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.delay = d
-}
-
-func (r *relay) setTarget(addr string) {
-	r.mu.Lock()
-	r.target = addr
-	r.mu.Unlock()
-	r.cut()
-}
-
-func (r *relay) cut() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for c := range r.conns {
-		c.Close()
-	}
-	clear(r.conns)
 }

@@ -3,6 +3,7 @@ package redisgate
 import (
 	"bufio"
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"regexp"
@@ -54,8 +55,8 @@ var troubles = map[string]struct{ begin, end func(s *site) }{
 		},
 	},
 	"that refuses connections": {
-		func(s *site) { s.relay.setTarget("127.0.0.1:1") },
-		func(s *site) { s.relay.setTarget(s.testServer.addr()) },
+		func(s *site) { s.relay.lead(to("127.0.0.1:1")) },
+		func(s *site) { s.relay.lead(to(s.testServer.addr())) },
 	},
 }
 
@@ -98,6 +99,45 @@ func TestNoCallDependsOnTheServer(t *testing.T) {
 	}
 }
 
+// The same in virtual time, where it can be said exactly: one outage, however
+// long, is two lines in the log of each process.
+func TestALossIsSaidOnceAndSoIsTheReturn(t *testing.T) {
+	unreachable := func() (net.Conn, error) { return nil, errors.New("unreachable") }
+	for name, trouble := range map[string]struct{ begin, end func(w *world) }{
+		"frozen":      {func(w *world) { w.relay.freeze() }, func(w *world) { w.relay.thaw() }},
+		"slow":        {func(w *world) { w.relay.setDelay(time.Second) }, func(w *world) { w.relay.setDelay(time.Millisecond) }},
+		"unreachable": {func(w *world) { w.relay.lead(unreachable) }, func(w *world) { w.relay.lead(w.server.Dial) }},
+		"failing":     {func(w *world) { w.server.SetError("LOADING") }, func(w *world) { w.server.SetError("") }},
+	} {
+		for load, callers := range map[string]int{"in use": 5, "idle": 0} {
+			t.Run(name+" and "+load, func(t *testing.T) {
+				inVirtualTime(t, func(t *testing.T, w *world) {
+					gates, books := w.gates(3)
+					a := newAccount(20, 5, time.Second)
+					a.trip = 20 * time.Millisecond
+					c := start(gates, callers, 1<<40, "k", a)
+					time.Sleep(10 * time.Second)
+					for outage := 1; outage <= 2; outage++ {
+						trouble.begin(w)
+						time.Sleep(20 * time.Second)
+						for _, b := range books {
+							assert.Equal(t, outage, b.count(lostText))
+						}
+						trouble.end(w)
+						time.Sleep(20 * time.Second)
+						for _, b := range books {
+							assert.Equal(t, outage, b.count(backText))
+							assert.Len(t, b.all(), 2*outage)
+						}
+					}
+					c.left.Store(0)
+					c.wait(t)
+				})
+			})
+		}
+	}
+}
+
 func TestASecondServerTakesOver(t *testing.T) {
 	t.Parallel()
 	first, second := startServer(t), startServer(t)
@@ -106,10 +146,10 @@ func TestASecondServerTakesOver(t *testing.T) {
 	gates, books := newGates(t, r.addr(), 3)
 	a := newAccount(100, 20, time.Second)
 	c := start(gates, 10, 1<<40, "k", a)
-	require.Eventually(t, func() bool { _, n, _ := a.counts(); return n > 100 }, soon, time.Millisecond)
+	require.Eventually(t, func() bool { _, n, _ := a.counts(); return n > 100 }, 6*soon, time.Millisecond)
 	first.kill()
 	second.ask("replicaof", "no", "one")
-	r.setTarget(second.addr())
+	r.lead(to(second.addr()))
 	for _, b := range books {
 		require.Eventually(t, func() bool { return b.count(backText) == b.count(lostText) }, 3*soon, 5*time.Millisecond)
 	}
@@ -223,5 +263,7 @@ func TestNoTimeOfDayCrossesTheNetwork(t *testing.T) {
 }
 
 func TestAGateWithoutAClientIsToldToWhoMakesIt(t *testing.T) {
-	assert.PanicsWithValue(t, "redisgate: New without a client", func() { New(nil, Options{}) })
+	for _, client := range []redis.UniversalClient{nil, (*redis.Client)(nil), (*redis.ClusterClient)(nil)} {
+		assert.PanicsWithValue(t, "redisgate: New without a client", func() { New(client, Options{}) })
+	}
 }

@@ -69,22 +69,27 @@ func clientTimeoutKeepsAnswer(c *trial) error {
 	if err := c.repeats(); err != nil {
 		return err
 	}
-	return c.bubble(func() error {
-		client := &http.Client{Transport: c.wrap(replies(status(c.Repeats, "Retry-After: 30"))), Timeout: 2 * time.Second}
-		o, err := doFunc(func() (*http.Response, error) { return client.Get(address) })
-		if err != nil {
+	for range 20 { // how long it waits may be up to jitter
+		if err := c.bubble(func() error {
+			client := &http.Client{Transport: c.wrap(replies(status(c.Repeats, "Retry-After: 30"))), Timeout: 2 * time.Second}
+			o, err := doFunc(func() (*http.Response, error) { return client.Get(address) })
+			if err != nil {
+				return err
+			}
+			defer o.close()
+			t, isTimeout := errors.AsType[interface {
+				error
+				Timeout() bool
+			}](o.err)
+			if o.took >= client.Timeout && isTimeout && t.Timeout() || !c.StatusErrors && o.err != nil {
+				return fmt.Errorf("of a %d with a Retry-After beyond the client's timeout nothing but this was left, after %v: %w", c.Repeats, o.took, o.err)
+			}
+			return nil
+		}); err != nil {
 			return err
 		}
-		defer o.close()
-		t, isTimeout := errors.AsType[interface {
-			error
-			Timeout() bool
-		}](o.err)
-		if o.took >= client.Timeout && isTimeout && t.Timeout() || !c.StatusErrors && o.err != nil {
-			return fmt.Errorf("of a %d with a Retry-After beyond the client's timeout nothing but this was left, after %v: %w", c.Repeats, o.took, o.err)
-		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // redirectsLeft: an http.Client inside the RoundTripper follows them, past the

@@ -501,7 +501,8 @@ Measured by the tests of this directory on unmodified SDKs, and written by them;
 
 "Requests" are those that reach a service that keeps answering 403, 404, 429 and 503, in this order, for one call of the SDK.
 The Transport has its defaults, save that nothing waits: it sends a 429 eight times and the others once. More means that the
-SDK repeats as well, and the two multiply. An arrow leads from the SDK as it is usually set up to the SDK with "what to set".
+SDK repeats as well, and the two multiply. Fewer means that it may not: the AWS SDK's bodies have no GetBody, so that a 429 is sent
+once by the Transport too, and the 3 are the SDK's own. An arrow leads from the SDK as it is usually set up to the SDK with "what to set".
 
 "Lost" counts the behaviors of the tables below that no longer work. A behavior that is lost behind an arrow is the price of
 what is set: the SDK no longer repeats a 503, say. "Typed by" says what finds the ` + "`*iamhttp.StatusError`" + `: errors.As in the

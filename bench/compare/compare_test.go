@@ -5,6 +5,8 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,6 +16,7 @@ import (
 	"github.com/iamhttp/iamhttp"
 	"github.com/iamhttp/iamhttp/bench/internal/peers"
 	"github.com/iamhttp/iamhttp/bench/internal/sim"
+	"github.com/iamhttp/iamhttp/roundtriptest"
 )
 
 func BenchmarkPeers(b *testing.B) {
@@ -83,6 +86,16 @@ func TestAnEmptyRepeatIsSeen(t *testing.T) {
 			faults := try(t, "go-github-ratelimit", []scenario{s})
 			assert.EqualError(t, faults["net=memory/call=4-post/peer=go-github-ratelimit"], "1024 bytes arrived instead of 3072")
 		}
+	}
+}
+
+func TestWhatAClientIsNotAskedAreTraps(t *testing.T) {
+	var traps []string
+	for trap := range roundtriptest.Traps() {
+		traps = append(traps, trap.Name)
+	}
+	for _, p := range fleet(t, compared) {
+		assert.Subset(t, traps, slices.Collect(maps.Keys(exempted(p.Name))))
 	}
 }
 

@@ -5,7 +5,7 @@
 //	go run ./compare                 tables
 //	go run ./compare -write          and into README.md, SUMMARY.md and compare.svg
 //	go run ./compare -contract       only the contract, and what was broken how
-//	go run ./compare -raw new.txt    and the samples, for benchstat -col /peer new.txt
+//	go run ./compare -raw new.txt    and the samples, for benchstat
 package main
 
 import (
@@ -38,7 +38,7 @@ func run(args []string, out io.Writer) (err error) {
 	var (
 		names    = flags.String("peer", compared, "`names` of peers, or all")
 		calls    = flags.String("call", "all", "`names` of calls, or all")
-		rounds   = flags.Int("rounds", 5, "how often everything is measured")
+		rounds   = flags.Int("rounds", 6, "how often everything is measured; benchstat wants 6")
 		rawFile  = flags.String("raw", "", "write the samples to this `file`")
 		contract = flags.Bool("contract", false, "only try the contract, and say what was broken how")
 		write    = flags.Bool("write", false, "write the tables into README.md and SUMMARY.md, and draw compare.svg")

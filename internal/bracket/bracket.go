@@ -187,7 +187,7 @@ func (c *Controller) Earliest(now time.Duration, ahead int) time.Duration {
 		return c.pause
 	}
 	most := 2 * max(c.hi, c.pace)
-	return max(c.pause, now+duration((float64(ahead)-c.credit)/most))
+	return max(c.pause, later(now, duration((float64(ahead)-c.credit)/most)))
 }
 
 // Next returns when the next request may leave, now or a time that has passed
@@ -249,7 +249,7 @@ func (c *Controller) Sent(now time.Duration, backlog int) Send {
 	gap := 1 / c.pace
 	if s.credit {
 		c.credit--
-		c.next = now + duration(gap)
+		c.next = later(now, duration(gap))
 		c.latest = moment{now, c.sent}
 		return s
 	}
@@ -261,7 +261,7 @@ func (c *Controller) Sent(now time.Duration, backlog int) Send {
 	}
 	// A timer is always late: the next turn counts from when this one was due,
 	// but a process that was stopped does not make up for it in a burst.
-	c.next = max(c.next, now-min(duration(2*gap), mostLag)) + duration(gap)
+	c.next = later(max(c.next, now-min(duration(2*gap), mostLag)), duration(gap))
 	c.raise(now, float64(backlog))
 	return s
 }

@@ -35,6 +35,22 @@ func (c *Controller) Learned() (l Learned, ok bool) {
 	return l, true
 }
 
+const (
+	slowest = 1e-7 // requests per second: the least that a Retry-After of a day makes of a pace, and some
+	largest = 1e9
+)
+
+// Valid reports whether a Controller could have learned that: what comes from
+// another process, or from a server, may be nonsense.
+func (l Learned) Valid() bool {
+	for _, v := range []float64{l.Pace, l.Lo, l.Hi, l.Best, l.Burst, l.Burst0, l.Trip, l.Silence, l.Asked, l.Holding} {
+		if !(v >= 0 && v <= largest) { // nor is it NaN
+			return false
+		}
+	}
+	return l.Pace >= slowest && l.Pace <= mostPace
+}
+
 // Scale returns what is known of a part of the limit, or of a multiple.
 func (l Learned) Scale(by float64) Learned {
 	l.Pace, l.Lo, l.Hi, l.Best = l.Pace*by, l.Lo*by, l.Hi*by, l.Best*by
@@ -42,7 +58,9 @@ func (l Learned) Scale(by float64) Learned {
 	return l
 }
 
-// Resume returns a Controller that goes on from l, at the end of the pause.
+// Resume returns a Controller that goes on from l, at the end of the pause. If
+// that has passed, nothing says that the limit has saved anything up since, so
+// that there is no burst; now may be earlier, if nothing was sent since then.
 func Resume(now time.Duration, l Learned, pause time.Duration) *Controller {
 	c := &Controller{
 		Constants: Standard,
@@ -63,5 +81,8 @@ func Resume(now time.Duration, l Learned, pause time.Duration) *Controller {
 	at := max(now, pause)
 	c.hiAt, c.last, c.ended = at, at, at
 	c.start(at)
+	if pause <= now {
+		c.credit, c.granted = 0, 0
+	}
 	return c
 }

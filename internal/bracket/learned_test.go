@@ -42,7 +42,7 @@ func TestAResumedControllerGoesOnFromWhatWasLearned(t *testing.T) {
 	var read Learned
 	require.NoError(t, json.Unmarshal(b, &read))
 
-	again := Resume(now, read, 0)
+	again := Resume(now-time.Second, read, now)
 	now2, ok := again.Learned()
 	require.True(t, ok)
 	assert.Equal(t, learned, now2)
@@ -89,6 +89,28 @@ func TestAScaledLimitIsScaledInItsRatesAndBursts(t *testing.T) {
 	assert.Equal(t, []float64{1, 1}, []float64{small.Burst, small.Burst0}, "one request can always leave")
 }
 
+func TestNoBurstFollowsWhereNobodyPaused(t *testing.T) {
+	c, now := taught(t)
+	learned, _ := c.Learned()
+	require.Greater(t, learned.Burst, 2.0)
+	again := Resume(now, learned, now)
+	again.Sent(now, 1)
+	assert.InDelta(t, 1/learned.Pace, seconds(again.Next(now, 1)-now), 1e-3)
+}
+
+func TestABurstFollowsWhereNobodySentAnything(t *testing.T) {
+	c, now := taught(t)
+	learned, _ := c.Learned()
+	again := Resume(now, learned, 0)
+	now += time.Minute
+	again.Idle(now)
+	for range int(learned.Burst) {
+		require.LessOrEqual(t, again.Next(now, 1), now)
+		again.Accepted(now, again.Sent(now, 1))
+	}
+	assert.Greater(t, again.Next(now, 1), now)
+}
+
 func TestAShareIsAPartOfThePace(t *testing.T) {
 	c, now := taught(t)
 	learned, _ := c.Learned()
@@ -96,4 +118,36 @@ func TestAShareIsAPartOfThePace(t *testing.T) {
 	assert.InDelta(t, learned.Pace/4, share.Pace, 1e-9)
 	assert.GreaterOrEqual(t, share.Burst, 1.0, "one request at least may leave at once")
 	assert.Less(t, most(Resume(now, share, 0), now), most(Resume(now, learned, 0), now)/2)
+}
+
+func TestOnlyWhatAControllerCouldHaveLearnedIsValid(t *testing.T) {
+	c, _ := taught(t)
+	good, ok := c.Learned()
+	require.True(t, ok)
+	assert.True(t, good.Valid())
+	for _, v := range []float64{-1, math.NaN(), math.Inf(1), math.Inf(-1), 1e300} {
+		for _, change := range []func(*Learned){
+			func(l *Learned) { l.Pace = v }, func(l *Learned) { l.Lo = v }, func(l *Learned) { l.Hi = v },
+			func(l *Learned) { l.Best = v }, func(l *Learned) { l.Burst = v }, func(l *Learned) { l.Burst0 = v },
+			func(l *Learned) { l.Trip = v }, func(l *Learned) { l.Silence = v }, func(l *Learned) { l.Asked = v },
+			func(l *Learned) { l.Holding = v },
+		} {
+			l := good
+			change(&l)
+			assert.False(t, l.Valid(), "%+v", l)
+		}
+	}
+	good.Pace = 0
+	assert.False(t, good.Valid())
+}
+
+func TestAPaceOfOneInManyYearsIsNotAtOnce(t *testing.T) {
+	c := Resume(time.Second, Learned{Pace: 1e-7}.Scale(1e-5), 0)
+	now := 2 * time.Second
+	for range 3 {
+		require.LessOrEqual(t, c.Next(now, 1), now)
+		c.Sent(now, 1)
+		assert.Greater(t, c.Next(now, 1), now+time.Hour)
+		now = c.Next(now, 1)
+	}
 }

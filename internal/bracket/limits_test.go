@@ -316,7 +316,7 @@ func counter(n int, period, phase time.Duration) limit {
 // begins, so that a burst or a pace seems fine once and is refused the next time.
 func TestACounterOfTwoPeriodsIsFoundWhereverInItTheClientBegins(t *testing.T) {
 	const length = time.Minute
-	for phase := time.Duration(0); phase < time.Second; phase += 10 * time.Millisecond {
+	for phase := time.Duration(0); phase < time.Second; phase += 50 * time.Millisecond {
 		_, accepted, refused := drive(t, counter(100, time.Second, phase), time.Second, length)
 		share := float64(accepted) / (100 * length.Seconds())
 		assert.GreaterOrEqual(t, share, 0.8, "%v: %d refused", phase, refused)

@@ -1,6 +1,7 @@
 package peers
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net/http"
@@ -62,13 +63,17 @@ func smithyClient(base http.RoundTripper, o Options, retryer aws.Retryer) http.R
 		fill := func(ctx context.Context, in middleware.BuildInput, next middleware.BuildHandler) (middleware.BuildOutput, middleware.Metadata, error) {
 			r := in.Request.(*smithyhttp.Request)
 			r.Method, r.URL, r.Header, r.ContentLength = req.Method, req.URL, req.Header.Clone(), req.ContentLength
-			if body := o.content(req); body != nil {
-				var err error
-				if r, err = r.SetStream(body); err != nil {
-					return middleware.BuildOutput{}, middleware.Metadata{}, err
-				}
-				in.Request = r
+			data, stream, err := o.content(req)
+			if data != nil {
+				stream = bytes.NewReader(data)
 			}
+			if stream != nil && err == nil {
+				r, err = r.SetStream(stream)
+			}
+			if err != nil {
+				return middleware.BuildOutput{}, middleware.Metadata{}, err
+			}
+			in.Request = r
 			return next.HandleBuild(ctx, in)
 		}
 		if err := errors.Join(
@@ -93,11 +98,12 @@ func deserialize(ctx context.Context, in middleware.DeserializeInput, next middl
 	}
 	resp := out.RawResponse.(*smithyhttp.Response)
 	if resp.StatusCode == http.StatusTooManyRequests {
-		resp.Body.Close()
-		return out, metadata, &awshttp.ResponseError{ResponseError: &smithyhttp.ResponseError{
+		err = &awshttp.ResponseError{ResponseError: &smithyhttp.ResponseError{
 			Response: resp,
 			Err:      &smithy.GenericAPIError{Code: "TooManyRequestsException", Fault: smithy.FaultClient},
 		}}
+		smithyhttp.CloseResponseBody(ctx, resp, true, err) // as every generated one ends
+		return out, metadata, err
 	}
 	out.Result = resp
 	return out, metadata, nil

@@ -16,9 +16,22 @@ import (
 func hashicorpClient(base http.RoundTripper, o Options) http.RoundTripper {
 	c := hashicorps(base, o)
 	return roundTripper(func(req *http.Request) (*http.Response, error) {
+		if o.Content == nil {
+			r, err := retryablehttp.FromRequest(req)
+			if err != nil {
+				return nil, err
+			}
+			return c.Do(r)
+		}
 		var body any
-		if r := o.content(req); r != nil {
-			body = r
+		data, stream, err := o.content(req)
+		switch {
+		case err != nil:
+			return nil, err
+		case data != nil:
+			body = data
+		case stream != nil:
+			body = stream
 		}
 		r, err := retryablehttp.NewRequestWithContext(req.Context(), req.Method, req.URL.String(), body)
 		if err != nil {
@@ -52,12 +65,14 @@ func resty2(base http.RoundTripper, o Options) http.RoundTripper {
 	return roundTripper(func(req *http.Request) (*http.Response, error) {
 		r := c.R().SetContext(req.Context())
 		r.Header = req.Header.Clone() // it adds to them
-		switch body := o.content(req).(type) {
-		case nil:
-		case *bytes.Reader:
-			r.SetBody(o.Content) // a reader it would send once, and then an empty body
-		default:
-			r.SetBody(body)
+		data, stream, err := o.content(req)
+		switch {
+		case err != nil:
+			return nil, err
+		case data != nil:
+			r.SetBody(data) // a reader it would send once, and then an empty body
+		case stream != nil:
+			r.SetBody(stream)
 		}
 		resp, err := r.Execute(req.Method, req.URL.String())
 		if err != nil {
@@ -77,8 +92,16 @@ func resty3(base http.RoundTripper, o Options) http.RoundTripper {
 	return roundTripper(func(req *http.Request) (*http.Response, error) {
 		r := c.R().SetContext(req.Context())
 		r.Header = req.Header.Clone() // it adds to them
-		if body := o.content(req); body != nil {
-			r.SetBody(body)
+		data, stream, err := o.content(req)
+		switch {
+		case err != nil:
+			return nil, err
+		case o.Content != nil && data != nil:
+			r.SetBody(bytes.NewReader(data)) // bytes it would copy
+		case data != nil:
+			r.SetBody(data) // a reader it would rewind while the last send may still read it
+		case stream != nil:
+			r.SetBody(stream)
 		}
 		resp, err := r.Execute(req.Method, req.URL.String())
 		if err != nil {
@@ -106,18 +129,21 @@ func azure(base http.RoundTripper, o Options) http.RoundTripper {
 		for name, values := range req.Header {
 			r.Raw().Header[name] = values
 		}
-		switch body := o.content(req).(type) {
-		case nil:
-		case io.ReadSeekCloser:
-			err = r.SetBody(body, "application/octet-stream")
-		case io.ReadSeeker:
-			err = r.SetBody(readSeekCloser{body}, "application/octet-stream")
-		default:
+		data, stream, err := o.content(req)
+		file, seeks := stream.(io.ReadSeekCloser)
+		switch {
+		case err != nil:
+		case data != nil:
+			err = r.SetBody(readSeekCloser{bytes.NewReader(data)}, "application/octet-stream")
+		case seeks:
+			err = r.SetBody(file, "application/octet-stream")
+		case stream != nil:
 			err = errors.New("azcore only takes bodies that can seek")
 		}
 		if err != nil {
 			return nil, err
 		}
+		azruntime.SkipBodyDownload(r) // it would read every answer to its end
 		return pipeline.Do(r)
 	})
 }

@@ -3,7 +3,7 @@
 package peers
 
 import (
-	"bytes"
+	"errors"
 	"io"
 	"net/http"
 	"runtime"
@@ -130,17 +130,24 @@ type roundTripper Do
 func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
 // content is what an application hands to a client with types of its own when it
-// has req's body to send: nil, something that can seek, or just a reader.
-func (o Options) content(req *http.Request) io.Reader {
-	switch b := req.Body.(type) {
-	case nil:
-		return nil
-	case io.ReadSeeker: // a file
-		return b
-	default:
-		if o.Content != nil {
-			return bytes.NewReader(o.Content)
-		}
-		return b
+// has req's body to send: bytes where it has them, else something to read, a
+// file for one. It has neither if there is no body.
+func (o Options) content(req *http.Request) (data []byte, stream io.Reader, err error) {
+	if req.Body == nil || req.Body == http.NoBody {
+		return nil, nil, nil
 	}
+	switch _, file := req.Body.(io.Seeker); {
+	case file:
+		return nil, req.Body, nil
+	case o.Content != nil:
+		return o.Content, nil, nil
+	case req.GetBody != nil: // it was made of bytes
+		body, err := req.GetBody()
+		if err != nil {
+			return nil, nil, err
+		}
+		data, err = io.ReadAll(body)
+		return data, nil, errors.Join(err, body.Close(), req.Body.Close())
+	}
+	return nil, req.Body, nil
 }

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// A lottery is a server without a limit, which refuses one request in a
+// hundred.
+type lottery struct {
+	retryAfter string // empty: it says nothing
+	accepted   atomic.Int64
+
+	mu   sync.Mutex
+	rand *rand.Rand
+}
+
+func (l *lottery) RoundTrip(req *http.Request) (*http.Response, error) {
+	time.Sleep(100 * time.Millisecond)
+	l.mu.Lock()
+	refused := l.rand.IntN(100) == 0
+	l.mu.Unlock()
+	resp := &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: http.NoBody, Request: req}
+	if !refused {
+		l.accepted.Add(1)
+		return resp, nil
+	}
+	resp.StatusCode = http.StatusTooManyRequests
+	if l.retryAfter != "" {
+		resp.Header.Set("Retry-After", l.retryAfter)
+	}
+	return resp, nil
+}
+
+// What docs/gate.md says of it. A hundred callers, who could send a thousand
+// requests a second, ask for two hours; the second is measured.
+func TestRefusalsByChanceAreTakenForALimit(t *testing.T) {
+	for name, tt := range map[string]struct {
+		retryAfter  string
+		least, most float64 // requests a second; a run differs from the next by half
+	}{
+		"nothing said":   {"", 5, 100},
+		"Retry-After: 1": {"1", 3, 20},
+		"Retry-After: 5": {"5", 0.5, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				server := &lottery{retryAfter: tt.retryAfter, rand: rand.New(rand.NewPCG(1, 2))}
+				do := gate(server)
+				var callers sync.WaitGroup
+				end := time.Now().Add(2 * time.Hour)
+				for range 100 {
+					callers.Go(func() {
+						for time.Now().Before(end) {
+							req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://iam.test/v3/users", nil)
+							if !assert.NoError(t, err) {
+								return
+							}
+							resp, err := do(req)
+							if !assert.NoError(t, err) {
+								return
+							}
+							resp.Body.Close()
+						}
+					})
+				}
+				time.Sleep(time.Hour)
+				before := server.accepted.Load()
+				time.Sleep(time.Hour)
+				rate := float64(server.accepted.Load()-before) / time.Hour.Seconds()
+				callers.Wait()
+				t.Logf("%.1f requests a second", rate)
+				assert.Greater(t, rate, tt.least)
+				assert.Less(t, rate, tt.most)
+			})
+		})
+	}
+}

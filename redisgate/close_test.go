@@ -1,0 +1,105 @@
+package redisgate
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// What was asked for first arrives last: each request has its own connection.
+func TestCloseGivesBackWhatIsAskedForMeanwhile(t *testing.T) {
+	for name, held := range map[string]time.Duration{"a renewal": renewLease, "a claim": 0} {
+		t.Run(name, func(t *testing.T) {
+			inVirtualTime(t, func(t *testing.T, w *world) {
+				g, _ := w.gate()
+				throttle(t, g, "before", time.Minute) // so that the script is known
+				time.Sleep(50 * time.Millisecond)
+				holding := false
+				hold := func(b []byte) bool {
+					it := bytes.Contains(b, []byte(leadScript.Hash())) && bytes.Contains(b, []byte(g.names.of("k"))) &&
+						bytes.Contains(b, []byte("\r\n1500\r\n"))
+					holding = holding || it
+					return it
+				}
+				if held > 0 {
+					throttle(t, g, "k", time.Minute)
+					leaderOf(t, []*Gate{g}, "k")
+				}
+				w.relay.mu.Lock()
+				w.relay.hold = hold
+				w.relay.mu.Unlock()
+				if held == 0 {
+					throttle(t, g, "k", time.Minute)
+				}
+				time.Sleep(held + 10*time.Millisecond)
+				w.relay.mu.Lock()
+				assert.True(t, holding)
+				w.relay.mu.Unlock()
+				require.NoError(t, g.Close())
+				time.Sleep(200 * time.Millisecond)
+				assert.Contains(t, w.server.HGet(g.names.accounts, g.names.of("k")), `"l":""`)
+			})
+		})
+	}
+}
+
+func (o *outbox) size() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.notices) + len(o.turns) + len(o.reports)
+}
+
+func TestNothingIsKeptForAServerThatIsLostOrLeft(t *testing.T) {
+	for name, leave := range map[string]func(w *world, g *Gate){
+		"lost":   func(w *world, g *Gate) { w.relay.freeze() },
+		"closed": func(w *world, g *Gate) { g.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inVirtualTime(t, func(t *testing.T, w *world) {
+				g, _ := w.gate()
+				throttle(t, g, "k", 100*time.Millisecond)
+				leaderOf(t, []*Gate{g}, "k")
+				leave(w, g)
+				start([]*Gate{g}, 5, 20, "k", newAccount(50, 5, 100*time.Millisecond)).wait(t)
+				time.Sleep(time.Second)
+				for i := range 100 {
+					throttle(t, g, fmt.Sprint(i), time.Second)
+				}
+				assert.Zero(t, g.out.size())
+				time.Sleep(10 * time.Second)
+				assert.Zero(t, g.out.size())
+			})
+		})
+	}
+}
+
+func TestAClosedGateLeavesNoGoroutine(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		client := w.client()
+		g := New(client, Options{Logger: slog.New(slog.DiscardHandler)})
+		throttle(t, g, "k", 100*time.Millisecond)
+		leaderOf(t, []*Gate{g}, "k")
+		time.Sleep(time.Second)
+		start([]*Gate{g}, 5, 20, "k", newAccount(50, 5, 100*time.Millisecond)).wait(t)
+		require.NoError(t, g.Close())
+		synctest.Wait()
+		stacks := make([]byte, 1<<20)
+		stacks = stacks[:runtime.Stack(stacks, true)]
+		for stack := range strings.SplitSeq(string(stacks), "\n\n") {
+			if strings.Contains(stack, "synctest bubble") && !strings.Contains(stack, "testing.tRunner") {
+				assert.NotContains(t, stack, "redisgate.(*Gate)")
+				assert.NotContains(t, stack, "redisgate.(*leader)")
+				assert.NotContains(t, stack, "redisgate.(*link)")
+			}
+		}
+		client.Close() // and the bubble ends, or fails
+	})
+}

@@ -1,0 +1,55 @@
+package redisgate
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A user who may do just what the README says can be a gate.
+func TestTheCommandsOfTheREADMEAreEnough(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	_, list, ok := strings.Cut(string(readme), "It needs Redis 6 or later")
+	require.True(t, ok)
+	list, _, ok = strings.Cut(list, "on keys and channels")
+	require.True(t, ok)
+	user := []any{"acl", "setuser", "gate", "reset", "on", ">secret", "~{iamhttp}*", "&{iamhttp}*"}
+	for _, command := range regexp.MustCompile(`\b[A-Z]{3,}\b`).FindAllString(list, -1) {
+		user = append(user, "+"+strings.ToLower(command))
+	}
+	require.Len(t, user[8:], 17, "commands")
+	s := startServer(t)
+	s.ask(user...)
+
+	var gates []*Gate
+	var books []*logbook
+	for range 2 {
+		client := redis.NewClient(&redis.Options{Addr: s.addr(), Username: "gate", Password: "secret"})
+		require.NoError(t, client.Ping(context.Background()).Err(), "as when all has been quiet for long")
+		g, b := newGateOf(t, client)
+		gates, books = append(gates, g), append(books, b)
+	}
+	throttle(t, gates[0], "k", time.Second)
+	require.Eventually(t, pauses(gates[1], "k"), soon, time.Millisecond)
+	leaderOf(t, gates, "k")
+	start(gates, 2, 10, "k", newAccount(50, 5, 100*time.Millisecond)).wait(t)
+	for i, g := range gates {
+		g.Close()
+		books[i].inTheFleet(t)
+	}
+	assert.Equal(t, int64(0), s.ask("zcard", gates[0].names.members))
+	for _, refused := range s.ask("acl", "log").([]any) {
+		// Of those that go-redis says by itself, and does without.
+		assert.Contains(t, fmt.Sprint(refused), "object:client|")
+	}
+}

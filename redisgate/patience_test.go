@@ -1,0 +1,102 @@
+package redisgate
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/internal/bracket"
+)
+
+// A turnstile notes when requests leave through a gate.
+type turnstile struct {
+	iamhttp.Gate
+	mu    sync.Mutex
+	times []time.Time
+}
+
+func (s *turnstile) Wait(ctx context.Context, key string, resend int) (iamhttp.Ticket, error) {
+	ticket, err := s.Gate.Wait(ctx, key, resend)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.times = append(s.times, time.Now())
+	return ticket, err
+}
+
+// longest is for how long none left after a time, of those who always wait.
+func (s *turnstile) longest(after time.Time) (gap time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	times := slices.DeleteFunc(append(slices.Clone(s.times), time.Now()), func(at time.Time) bool { return at.Before(after) })
+	last := after
+	for _, at := range times {
+		gap, last = max(gap, at.Sub(last)), at
+	}
+	return gap
+}
+
+// Whatever happens when, nobody waits longer for an answer; the margin is for
+// the distance of two requests of a caller, and of a process at the pace that it
+// is left with.
+func TestWhoHasNoAnswerGoesOnAloneAfter400ms(t *testing.T) {
+	const margin = 60 * time.Millisecond
+	for name, trouble := range map[string]func(w *world, leader *Gate){
+		"server frozen":      func(w *world, _ *Gate) { w.relay.freeze() },
+		"server slow":        func(w *world, _ *Gate) { w.relay.setDelay(time.Second) },
+		"server a bit slow":  func(w *world, _ *Gate) { w.relay.setDelay(310 * time.Millisecond) },
+		"server ever slower": func(w *world, _ *Gate) { go w.slow(10 * time.Millisecond) },
+		"connections cut":    func(w *world, _ *Gate) { w.relay.cut() },
+		"leader dead":        func(_ *world, leader *Gate) { leader.die() },
+		"leader closed":      func(_ *world, leader *Gate) { leader.Close() },
+	} {
+		for _, phase := range []time.Duration{0, 50, 130, 190} {
+			t.Run(fmt.Sprint(name, " at ", int(phase)), func(t *testing.T) {
+				inVirtualTime(t, func(t *testing.T, w *world) {
+					gates, _ := w.gates(3)
+					a := newAccount(1e9, 1e9, time.Second)
+					a.trip = 40 * time.Millisecond
+					k := bracket.Learned{Pace: 200, Lo: 200, Best: 200, Burst: 1, Burst0: 1, Silence: 1, Holding: 10}
+					_, err := gates[0].take(t.Context(), lease{name: gates[0].names.of("k"), known: state{Learned: &k, Members: 3}})
+					require.NoError(t, err)
+					throttle(t, gates[0], "k", time.Second)
+					leader := leaderOf(t, gates, "k")
+					stiles := make([]*turnstile, len(gates))
+					for i, g := range gates {
+						stiles[i] = &turnstile{Gate: g}
+					}
+					others := append(slices.Clone(stiles[:leader]), stiles[leader+1:]...)
+					c := start(others, 2, 1<<40, "k", a)
+					time.Sleep(4*time.Second + phase*time.Millisecond)
+					begin := time.Now()
+					for _, s := range others {
+						assert.Less(t, s.longest(begin.Add(-time.Second)), 100*time.Millisecond, "before")
+					}
+					trouble(w, gates[leader])
+					time.Sleep(3 * time.Second)
+					for _, s := range others {
+						assert.LessOrEqual(t, s.longest(begin), patience+margin)
+					}
+					c.left.Store(0)
+					w.relay.thaw()
+					w.relay.setDelay(0)
+					c.wait(t)
+				})
+			})
+		}
+	}
+}
+
+// slow makes the server slower by so much every time that long.
+func (w *world) slow(by time.Duration) {
+	for d := by; d < time.Second; d += by {
+		time.Sleep(by)
+		w.relay.setDelay(d)
+	}
+}
