@@ -67,10 +67,12 @@ func TestAResumedControllerKnowsAllThatWasLearned(t *testing.T) {
 	assert.Equal(t, []float64{3, 3, 3, 3, 3}, []float64{c.quiet, c.wanted, c.measure, c.needed, c.longest})
 	assert.True(t, c.open)
 	assert.True(t, c.heard)
+	assert.Equal(t, 5, c.granted)
 
 	c = Resume(4*time.Second, Learned{Pace: 10, Lo: 8, Silence: 1e6}, 0)
 	assert.Equal(t, 4*time.Second, c.last, "or from now on")
 	assert.False(t, c.heard, "of an answer")
+	assert.Equal(t, []float64{0, 0}, []float64{c.credit, float64(c.granted)})
 	assert.Equal(t, math.Inf(1), c.hi)
 	assert.Equal(t, []float64{1, 1, Standard.Hold, longestWindow}, []float64{c.burst, c.burst0, c.holding, c.measure})
 	got, _ = c.Learned()
@@ -149,5 +151,11 @@ func TestAPaceOfOneInManyYearsIsNotAtOnce(t *testing.T) {
 		c.Sent(now, 1)
 		assert.Greater(t, c.Next(now, 1), now+time.Hour)
 		now = c.Next(now, 1)
+	}
+}
+
+func TestTheEdgesOfWhatIsValidAreValid(t *testing.T) {
+	for _, l := range []Learned{{Pace: slowest}, {Pace: mostPace}, {Pace: 1, Burst: largest}} {
+		assert.True(t, l.Valid(), "%+v", l)
 	}
 }
