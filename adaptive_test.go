@@ -201,7 +201,8 @@ func TestARequestThatCannotLeaveBeforeItsDeadlineIsRefusedAtOnce(t *testing.T) {
 	t.Run("when it comes during the pause", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			g := new(iamhttp.AdaptiveGate)
-			throttle(t, g, 10*time.Second)
+			throttle(t, g, 20*time.Second)
+			time.Sleep(10 * time.Second)
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 			defer cancel()
 			start := time.Now()

@@ -2,6 +2,7 @@ package iamhttp
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,9 +17,22 @@ import (
 // turnstile is a Pacer that lets out as many as it is told to.
 type turnstile struct {
 	*bracket.Controller
-	turns int
-	pause time.Duration
+	turns  int
+	pause  time.Duration
+	gap    time.Duration // between two, as far as it is known in advance
+	probes int
+	told   []string
+
+	probing bool
+	silence time.Duration
 }
+
+func (p *turnstile) Accepted(time.Duration, bracket.Send) { p.told = append(p.told, "accepted") }
+func (p *turnstile) Idle(time.Duration)                   { p.told = append(p.told, "idle") }
+func (p *turnstile) Probing() bool                        { return p.probing }
+func (p *turnstile) Silence() time.Duration               { return p.silence }
+func (p *turnstile) Probes() int                          { return p.probes }
+func (p *turnstile) Unsend(bracket.Send)                  { p.turns++ }
 
 func (p *turnstile) Next(now time.Duration, _ int) time.Duration {
 	if p.turns == 0 {
@@ -32,8 +46,10 @@ func (p *turnstile) Sent(time.Duration, int) bracket.Send {
 	return bracket.Send{Turn: 1}
 }
 
-func (p *turnstile) Earliest(time.Duration, int) time.Duration { return p.pause }
-func (p *turnstile) Paused() time.Duration                     { return p.pause }
+func (p *turnstile) Earliest(now time.Duration, ahead int) time.Duration {
+	return max(p.pause, now+time.Duration(ahead)*p.gap)
+}
+func (p *turnstile) Paused() time.Duration { return p.pause }
 
 // others is a fleet that knows what it is told.
 type others struct {
@@ -41,6 +57,7 @@ type others struct {
 	known     *turnstile
 	opened    func()
 	throttled []string
+	history   fleet.History // of the latest
 	forgotten []string
 }
 
@@ -55,7 +72,7 @@ func (f *others) Opened(string) (int, fleet.Pacer) {
 }
 
 func (f *others) Throttled(key string, h fleet.History, retryAfter time.Duration) fleet.Pacer {
-	f.throttled = append(f.throttled, key)
+	f.throttled, f.history = append(f.throttled, key), h
 	return &turnstile{Controller: h.Close(retryAfter), pause: h.Now + retryAfter}
 }
 
@@ -103,26 +120,49 @@ func TestWhatTheFleetSaysDecidesOverAnOpenAccount(t *testing.T) {
 }
 
 func TestAPauseOfTheFleetTurnsThoseAwayWhoCannotOutlastIt(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		g := new(AdaptiveGate)
-		p := closed()
-		visit := fleet.Join(g, &others{known: p})
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		defer cancel()
-		refused := make(chan error, 1)
-		go func() {
-			_, err := g.Wait(ctx, "k", 0)
-			refused <- err
-		}()
-		synctest.Wait()
-		visit("k", func(now time.Duration, _ fleet.Pacer, _ int, _ func() fleet.History) fleet.Pacer {
-			p.pause = now + time.Minute
-			return p
+	for name, tt := range map[string]struct {
+		pause time.Duration
+		err   error
+		away  int // of four, with deadlines after 1 and 2 minutes, in turn
+	}{
+		"as they have to be back earlier":        {time.Minute, errTooLate, 2},
+		"or in that very moment":                 {2 * time.Minute, errTooLate, 4},
+		"as nobody waits longer than MaxPause":   {time.Hour, errLongPause, 4},
+		"and those who can wait for it may wait": {time.Second, nil, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := new(AdaptiveGate)
+				p := closed()
+				visit := fleet.Join(g, &others{known: p})
+				a := g.account("k")
+				time.Sleep(time.Minute)
+				refused := make(chan error, 4)
+				for i := range 4 {
+					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(1+i%2)*time.Minute)
+					defer cancel()
+					go func() {
+						_, err := g.Wait(ctx, "k", i/2)
+						refused <- err
+					}()
+				}
+				synctest.Wait()
+				visit("k", func(now time.Duration, _ fleet.Pacer, _ int, _ func() fleet.History) fleet.Pacer {
+					p.pause = now + tt.pause
+					return p
+				})
+				synctest.Wait()
+				require.Len(t, refused, tt.away)
+				for range tt.away {
+					var e *GateError
+					require.ErrorAs(t, <-refused, &e)
+					assert.Equal(t, tt.pause, e.RetryAfter)
+					assert.ErrorIs(t, e, tt.err)
+				}
+				assert.Equal(t, 4-tt.away, a.waiting())
+			})
 		})
-		var e *GateError
-		require.ErrorAs(t, <-refused, &e)
-		assert.Equal(t, time.Minute, e.RetryAfter)
-	})
+	}
 }
 
 func TestTheFleetIsToldOfTheFirstRefusalAndOfForgottenKeys(t *testing.T) {
@@ -161,16 +201,41 @@ func TestEachOpenedIsForgottenThoughTwoCallersCreateTheAccount(t *testing.T) {
 }
 
 func TestTheStartWindowIsDividedAmongTheFleet(t *testing.T) {
-	g := &AdaptiveGate{StartWindow: 8}
-	fleet.Join(g, &others{share: 4})
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	left := 0
-	for {
-		if _, err := g.Wait(ctx, "k", 0); err != nil {
-			break
-		}
-		left++
+	for _, tt := range []struct{ window, share, want int }{
+		{8, 0, 8}, {8, 1, 8}, {8, 2, 4}, {8, 4, 2},
+		{0, 4, 16},
+		{2, 4, 1}, // nobody is left without
+		{-1, 4, 1000},
+	} {
+		t.Run(fmt.Sprintf("%d among %d", tt.window, tt.share), func(t *testing.T) {
+			g := &AdaptiveGate{StartWindow: tt.window}
+			fleet.Join(g, &others{share: tt.share})
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			left := 0
+			for left < 1000 {
+				if _, err := g.Wait(ctx, "k", 0); err != nil {
+					break
+				}
+				left++
+			}
+			assert.Equal(t, tt.want, left)
+		})
 	}
-	assert.Equal(t, 2, left)
+}
+
+func TestAVisitTellsWhetherThereIsAnAccount(t *testing.T) {
+	g := new(AdaptiveGate)
+	visit := fleet.Join(g, &others{})
+	called := 0
+	look := func(time.Duration, fleet.Pacer, int, func() fleet.History) fleet.Pacer {
+		called++
+		return nil
+	}
+	assert.False(t, visit("k", look), "nobody uses it")
+	a := g.account("k")
+	assert.True(t, visit("k", look), "though it stays open")
+	require.True(t, a.retire(true))
+	assert.False(t, visit("k", look), "it is about to be forgotten")
+	assert.Equal(t, 1, called)
 }

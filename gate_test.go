@@ -201,7 +201,8 @@ func TestARefusalBeforeARepeatIsTheLastAnswersError(t *testing.T) {
 		reports := 0
 		tr := &iamhttp.Transport{Base: script(answer(429, keystoneBody, "Retry-After: 2")), Gate: g, PassThrough: passThrough,
 			OnFailure: func(context.Context, *iamhttp.StatusError, time.Duration) { reports++ }}
-		req := newRequest(t, "POST", "body")
+		ctx, rec := iamhttp.WithRecorder(t.Context())
+		req := newRequest(t, "POST", "body").WithContext(ctx)
 		again := watch(strings.NewReader("body"))
 		req.GetBody = func() (io.ReadCloser, error) { return again, nil }
 		_, err := tr.RoundTrip(req)
@@ -212,6 +213,8 @@ func TestARefusalBeforeARepeatIsTheLastAnswersError(t *testing.T) {
 		assert.Equal(t, "Could not find user: 0123456789abcdef0123456789abcdef.", e.Message)
 		assert.ErrorIs(t, err, refusal)
 		assert.Equal(t, 1, reports, "one answer, one report")
+		last, _ := rec.Last()
+		assert.Same(t, e, last)
 		_, closes := again.counts()
 		assert.Equal(t, 1, closes, "the body for the repeat")
 	})
@@ -314,6 +317,36 @@ func TestTheOldCancelChannelEndsTheWaitInTheGateToo(t *testing.T) {
 	}
 }
 
+// The gate sees a context of its own where a request has a Cancel channel.
+func TestWithACancelChannelTheContextEndsTheWaitInTheGateAsWell(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := new(iamhttp.AdaptiveGate)
+		throttle(t, g, time.Minute)
+		ctx, cancel := context.WithCancel(t.Context())
+		req := newRequest(t, "GET", "").WithContext(ctx)
+		//lint:ignore SA1019 that it works is what this tests
+		req.Cancel = make(chan struct{})
+		time.AfterFunc(time.Second, cancel)
+		_, err := (&iamhttp.Transport{Base: script(), Gate: g, GateKey: ofAccount}).RoundTrip(req)
+		assert.ErrorIs(t, err, context.Canceled)
+	})
+}
+
+func ofAccount(*http.Request) string { return account }
+
+func TestACancelChannelLeavesNoGoroutineBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // which fails if one is left
+		g := new(iamhttp.AdaptiveGate)
+		throttle(t, g, time.Minute)
+		req := newRequest(t, "GET", "").WithContext(context.Background())
+		//lint:ignore SA1019 that it works is what this tests
+		req.Cancel = make(chan struct{})
+		resp, err := (&iamhttp.Transport{Base: script(answer(200, "")), Gate: g, GateKey: ofAccount}).RoundTrip(req)
+		require.NoError(t, err)
+		resp.Body.Close()
+	})
+}
+
 func TestGateKeyNamesTheAccount(t *testing.T) {
 	for name, tt := range map[string]struct {
 		gateKey func(*http.Request) string
@@ -339,12 +372,16 @@ func TestAGateKeyThatFailsIsAClearErrorAndNothingIsSent(t *testing.T) {
 		gateKey func(*http.Request) string
 		want    string
 	}{
-		"it panics":       {func(*http.Request) string { panic("no account") }, "iam: GateKey panicked: no account"},
-		"it says nothing": {func(*http.Request) string { return "" }, "iam: GateKey returned no key: it has to name the account whose limit the request counts against"},
+		"there is no URL to take it from": {nil, "iam: the request has no URL"},
+		"it panics":                       {func(*http.Request) string { panic("no account") }, "iam: GateKey panicked: no account"},
+		"it says nothing":                 {func(*http.Request) string { return "" }, "iam: GateKey returned no key: it has to name the account whose limit the request counts against"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := new(scriptedGate)
 			req := newRequest(t, "POST", "body")
+			if tt.gateKey == nil {
+				req.URL = nil
+			}
 			body := watch(strings.NewReader("body"))
 			req.Body = body
 			_, err := (&iamhttp.Transport{Base: script(), Gate: g, GateKey: tt.gateKey}).RoundTrip(req)
@@ -359,9 +396,10 @@ func TestAGateKeyThatFailsIsAClearErrorAndNothingIsSent(t *testing.T) {
 func TestGateErrorSaysWhyAndWhenToComeBack(t *testing.T) {
 	why := errors.New("the pause is long")
 	for want, e := range map[string]*iamhttp.GateError{
-		"iam: refused by the gate":                                     nil,
-		"iam: refused by the gate: the pause is long":                  {Err: why},
-		"iam: refused by the gate: the pause is long, may leave in 3s": {RetryAfter: 3 * time.Second, Err: why},
+		"iam: refused by the gate":                                      nil,
+		"iam: refused by the gate: the pause is long":                   {Err: why},
+		"iam: refused by the gate: the pause is long, may leave in 3s":  {RetryAfter: 3 * time.Second, Err: why},
+		"iam: refused by the gate: the pause is long, may leave in 1ns": {RetryAfter: 1, Err: why},
 	} {
 		assert.Equal(t, want, e.Error())
 	}

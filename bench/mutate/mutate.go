@@ -15,7 +15,8 @@ type mutant struct {
 	function string
 	line     int
 	from, to string // what was changed into what
-	source   []byte // of the whole file
+	at, end  int    // what is replaced of the file, in bytes
+	text     string // and by what
 }
 
 // String tells mutants apart without the number of the line, which moves.
@@ -70,9 +71,8 @@ func mutants(file string, source []byte) ([]mutant, error) {
 		// show is what is shown as changed, part what is.
 		change := func(show ast.Node, from, end token.Pos, to string) {
 			a, b := offset(from), offset(end)
-			changed := string(source[:a]) + to + string(source[b:])
 			shown := string(source[offset(show.Pos()):a]) + to + string(source[b:offset(show.End())])
-			all = append(all, mutant{file, f.Name.Name, fset.Position(from).Line, text(show), shown, []byte(changed)})
+			all = append(all, mutant{file, f.Name.Name, fset.Position(from).Line, text(show), shown, a, b, to})
 		}
 		replace := func(n ast.Node, to string) { change(n, n.Pos(), n.End(), to) }
 		condition := func(e ast.Expr) {
@@ -81,14 +81,21 @@ func mutants(file string, source []byte) ([]mutant, error) {
 			}
 		}
 		results := []*ast.FieldList{f.Type.Results}
+		var above []ast.Node      // the nodes that are around the visited one
 		var plain []*ast.BasicLit // results, which go with the others: 0 beside an error
 		var visit func(n ast.Node) bool
 		visit = func(n ast.Node) bool {
+			if n == nil {
+				above = above[:len(above)-1]
+				return true
+			}
+			above = append(above, n)
 			switch n := n.(type) {
 			case *ast.FuncLit:
 				results = append(results, n.Type.Results)
 				ast.Inspect(n.Body, visit)
 				results = results[:len(results)-1]
+				above = above[:len(above)-1]
 				return false
 			case *ast.BinaryExpr:
 				for _, op := range swaps[n.Op] {
@@ -122,7 +129,11 @@ func mutants(file string, source []byte) ([]mutant, error) {
 				}
 			case *ast.BasicLit:
 				if n.Kind == token.INT && !slices.Contains(plain, n) {
-					replace(n, "("+n.Value+" + 1)")
+					show := ast.Node(n)
+					if e, ok := above[len(above)-2].(ast.Expr); ok && len(oneLine(text(e))) == len(text(e)) {
+						show = e // there are many numbers
+					}
+					change(show, n.Pos(), n.End(), "("+n.Value+" + 1)")
 				}
 			case *ast.ExprStmt, *ast.DeferStmt, *ast.IncDecStmt, *ast.BranchStmt:
 				replace(n, "{}")

@@ -22,14 +22,15 @@ func taught(t *testing.T) (c *Controller, now time.Duration) {
 	return c, now
 }
 
-// most is how many requests leave in a second.
+// most is how many requests leave in a second, if they are not too many.
 func most(c *Controller, now time.Duration) (n int) {
-	for end := now + time.Second; ; n++ {
+	for end := now + time.Second; n < 1000; n++ {
 		if now = max(now, c.Next(now, 1)); now >= end {
-			return n
+			break
 		}
 		c.Accepted(now, c.Sent(now, 1))
 	}
+	return n
 }
 
 func TestAResumedControllerGoesOnFromWhatWasLearned(t *testing.T) {
@@ -54,6 +55,40 @@ func TestAResumedControllerKeepsThePause(t *testing.T) {
 	again := Resume(now, learned, now+time.Minute)
 	assert.Equal(t, now+time.Minute, again.Next(now, 1))
 	assert.Equal(t, now+time.Minute, again.Paused())
+}
+
+func TestAResumedControllerKnowsAllThatWasLearned(t *testing.T) {
+	l := Learned{Pace: 10, Lo: 8, Hi: 16, Best: 9, Burst: 5, Burst0: 7, Trip: 0.5, Silence: 3, Asked: 2, Holding: 40}
+	c := Resume(4*time.Second, l, 5*time.Second)
+	got, ok := c.Learned()
+	require.True(t, ok)
+	assert.Equal(t, l, got)
+	assert.Equal(t, []time.Duration{5 * sec, 5 * sec, 5 * sec, 5 * sec}, []time.Duration{c.hiAt, c.last, c.ended, c.begin}, "from the end of the pause on")
+	assert.Equal(t, []float64{3, 3, 3, 3, 3}, []float64{c.quiet, c.wanted, c.measure, c.needed, c.longest})
+	assert.True(t, c.open)
+	assert.True(t, c.heard)
+	assert.Equal(t, 5, c.granted)
+
+	c = Resume(4*time.Second, Learned{Pace: 10, Lo: 8, Silence: 1e6}, 0)
+	assert.Equal(t, 4*time.Second, c.last, "or from now on")
+	assert.False(t, c.heard, "of an answer")
+	assert.Equal(t, []float64{0, 0}, []float64{c.credit, float64(c.granted)})
+	assert.Equal(t, math.Inf(1), c.hi)
+	assert.Equal(t, []float64{1, 1, Standard.Hold, longestWindow}, []float64{c.burst, c.burst0, c.holding, c.measure})
+	got, _ = c.Learned()
+	assert.Zero(t, got.Hi)
+	c.proven = nil
+	got, _ = c.Learned()
+	assert.Zero(t, got.Best)
+}
+
+func TestAScaledLimitIsScaledInItsRatesAndBursts(t *testing.T) {
+	l := Learned{Pace: 100, Lo: 80, Hi: 160, Best: 90, Burst: 20, Burst0: 40, Trip: 0.5, Silence: 3, Asked: 2, Holding: 40}
+	want := l
+	want.Pace, want.Lo, want.Hi, want.Best, want.Burst, want.Burst0 = 25, 20, 40, 22.5, 5, 10
+	assert.Equal(t, want, l.Scale(0.25))
+	small := l.Scale(0.01)
+	assert.Equal(t, []float64{1, 1}, []float64{small.Burst, small.Burst0}, "one request can always leave")
 }
 
 func TestNoBurstFollowsWhereNobodyPaused(t *testing.T) {
@@ -116,5 +151,11 @@ func TestAPaceOfOneInManyYearsIsNotAtOnce(t *testing.T) {
 		c.Sent(now, 1)
 		assert.Greater(t, c.Next(now, 1), now+time.Hour)
 		now = c.Next(now, 1)
+	}
+}
+
+func TestTheEdgesOfWhatIsValidAreValid(t *testing.T) {
+	for _, l := range []Learned{{Pace: slowest}, {Pace: mostPace}, {Pace: 1, Burst: largest}} {
+		assert.True(t, l.Valid(), "%+v", l)
 	}
 }
