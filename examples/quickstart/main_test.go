@@ -109,9 +109,7 @@ func TestWithARealServiceTheQuickstartDoesTheSameButTheStagedScenes(t *testing.T
 		assert.Regexp(t, want, stdout)
 	}
 	assert.Equal(t, 5, strings.Count(stdout, "left out: a real service cannot be asked"), stdout)
-	for _, other := range []string{"429", "408", "503"} {
-		assert.NotContains(t, stdout, other)
-	}
+	assert.NotRegexp(t, `\b(429|408|503)\b`, stdout) // a port or a request id may have them inside
 	assert.Empty(t, s.left())
 
 	require.Contains(t, seen.String(), s.token)
