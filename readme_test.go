@@ -111,15 +111,29 @@ func TestTheFirstStepsBuildInAnEmptyFolder(t *testing.T) {
 			require.NoError(t, os.WriteFile(file, []byte(code), 0o644))
 		}
 	}
-	commands := regexp.MustCompile("(?m)^    (go mod .*)$").FindAllStringSubmatch(string(readme), 2)
-	require.Len(t, commands, 2)
-	for _, command := range append(commands, []string{"", "go vet ./..."}, []string{"", "go test ./..."}) {
-		words := strings.Fields(command[1])
+	run := func(command string) {
+		words := strings.Fields(command)
 		cmd := exec.Command(words[0], words[1:]...)
 		cmd.Dir = dir
 		cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod", "GOPROXY=off", "GOSUMDB=off")
 		out, err := cmd.CombinedOutput()
-		require.NoError(t, err, "%s: %s", command[1], out)
+		require.NoError(t, err, "%s: %s", command, out)
+	}
+	commands := regexp.MustCompile("(?m)^    (go mod .*)$").FindAllStringSubmatch(string(readme), 2)
+	require.Len(t, commands, 2)
+	for _, command := range append(commands, []string{"", "go vet ./..."}, []string{"", "go test ./..."}) {
+		run(command[1])
+	}
+
+	swaps := regexp.MustCompile("`([a-z.A-Z]+)` in place of `([a-z.A-Z]+)` in\\s+main\\.go").FindAllStringSubmatch(string(readme), -1)
+	require.NotEmpty(t, swaps)
+	file := filepath.Join(dir, "main.go")
+	is, err := os.ReadFile(file)
+	require.NoError(t, err)
+	for _, swap := range swaps {
+		require.Contains(t, string(is), swap[2])
+		require.NoError(t, os.WriteFile(file, []byte(strings.ReplaceAll(string(is), swap[2], swap[1])), 0o644))
+		run("go vet .")
 	}
 }
 

@@ -81,6 +81,11 @@ func run(args []string, out io.Writer) error {
 			}
 		}
 	}
+	if *svgDir != "" { // not found out after minutes
+		if err := os.MkdirAll(*svgDir, 0o755); err != nil {
+			return err
+		}
+	}
 	rig, err := startRig(*rate)
 	if err != nil {
 		return err

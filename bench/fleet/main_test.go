@@ -32,7 +32,7 @@ func TestASmallFleetRuns(t *testing.T) {
 			t.Skip(err)
 		}
 	}
-	dir := t.TempDir()
+	dir := t.TempDir() + "/new"
 	var out bytes.Buffer
 	require.NoError(t, run([]string{"-processes", "3", "-callers", "10", "-ideal", "2s", "-client", "redisgate", "-svg", dir}, &out))
 	assert.Equal(t, 2, strings.Count(out.String(), "| redisgate | "), out.String())

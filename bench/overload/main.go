@@ -52,6 +52,11 @@ func run(args []string, out io.Writer) error {
 		return err
 	}
 
+	if *svgDir != "" {
+		if err := os.MkdirAll(*svgDir, 0o755); err != nil {
+			return err
+		}
+	}
 	var file *os.File
 	if *csvFile != "" {
 		if file, err = os.Create(*csvFile); err != nil {

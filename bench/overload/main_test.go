@@ -47,7 +47,7 @@ func TestEveryClientIsServedByAServerThatHasRoom(t *testing.T) {
 }
 
 func TestThePlotIsXMLWithAPanelForEachClient(t *testing.T) {
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "new")
 	overload(t, "-server", "tb100/0.1×2,tb100/1+50%", "-arrivals", "1000@once,1000@onoff1.8", "-client", "gate,aws-standard,loop-1s", "-svg", dir)
 	files, err := filepath.Glob(filepath.Join(dir, "*.svg"))
 	require.NoError(t, err)
