@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/internal/bracket"
 )
 
 // soon is how long a test waits for what takes milliseconds.
@@ -407,4 +408,37 @@ func TestCloseGivesUpTheLeadAndTheGateGoesOnAlone(t *testing.T) {
 		require.Eventually(t, func() bool { return gates[1].leads("k") }, soon, time.Millisecond)
 		c.wait(t)
 	})
+}
+
+// A rolling restart is no reason for a burst: the others have been sending until
+// the leader left.
+func TestWhoFollowsALeaderThatWasBusyBeginsWithoutABurst(t *testing.T) {
+	for name, leave := range map[string]func(*Gate){
+		"closed": func(g *Gate) { g.Close() },
+		"dead":   func(g *Gate) { g.die() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inVirtualTime(t, func(t *testing.T, w *world) {
+				gates, _ := w.gates(4)
+				a := newAccount(100, 50, time.Second)
+				a.trip = 20 * time.Millisecond
+				k := bracket.Learned{Pace: 97, Lo: 95, Hi: 105, Best: 95, Burst: 50, Burst0: 50, Silence: 1, Holding: 80, Asked: 1}
+				_, err := gates[0].take(t.Context(), lease{name: gates[0].names.of("k"), known: state{Learned: &k, Members: 4}})
+				require.NoError(t, err)
+				throttle(t, gates[0], "k", time.Second)
+				leader := leaderOf(t, gates, "k")
+				others := append(append([]*Gate{}, gates[:leader]...), gates[leader+1:]...)
+				c := start(others, 20, 1<<40, "k", a)
+				time.Sleep(8 * time.Second)
+				sent, accepted, _ := a.counts()
+				leave(gates[leader])
+				time.Sleep(2 * time.Second)
+				sentNow, acceptedNow, _ := a.counts()
+				assert.Greater(t, sentNow-sent, 100)
+				assert.Equal(t, sentNow-sent, acceptedNow-accepted, "none is refused")
+				c.left.Store(0)
+				c.wait(t)
+			})
+		})
+	}
 }

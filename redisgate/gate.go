@@ -207,7 +207,7 @@ func (g *Gate) close() {
 	g.leaders = nil
 	lost := g.lost
 	g.lost = true
-	g.out.mute(true)
+	g.out.close()
 	g.mu.Unlock()
 	for _, l := range leaders {
 		l.stop()

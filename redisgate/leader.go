@@ -1,6 +1,7 @@
 package redisgate
 
 import (
+	"cmp"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -144,10 +145,10 @@ func (g *Gate) lead(name string, started time.Duration, s state) bool {
 	}
 	if s.Learned != nil {
 		since := now
-		if n := g.notes[name]; n.Leader == nobody { // nobody has sent anything since
+		if n := g.notes[name]; n.Leader == nobody && s.Pause == 0 { // nobody has sent anything since
 			since = n.seen
 		}
-		l.control = bracket.Resume(since, *s.Learned, now+s.Pause)
+		l.control = bracket.Resume(since, *s.Learned, since+s.Pause)
 	} else {
 		l.opening = &opening{at: now, pause: now + max(s.Pause, ownPause)}
 	}
@@ -507,7 +508,7 @@ func (o *opening) marks() []bracket.Mark {
 		}
 		m := bracket.Mark{At: at}
 		for _, h := range o.histories {
-			i, found := slices.BinarySearchFunc(h.Marks, at, func(m bracket.Mark, at time.Duration) int { return int(m.At - at) })
+			i, found := slices.BinarySearchFunc(h.Marks, at, func(m bracket.Mark, at time.Duration) int { return cmp.Compare(m.At, at) })
 			if !found {
 				i--
 			}

@@ -246,7 +246,7 @@ func (l *link) count(r *report) { r.Waiting = l.waiting }
 func (l *link) question(now time.Duration) {
 	l.await(now)
 	if l.Leader == "" {
-		l.g.claim(l.name, l.key, state{Pause: max(l.pause-now, 0), Members: l.Members, Learned: l.knowledge()})
+		l.g.claim(l.name, l.key, state{Pause: min(max(l.pause-now, 0), longestPause), Members: l.Members, Learned: l.knowledge()})
 		return
 	}
 	l.told, l.asked = l.waiting, cmp.Or(l.asked, now)

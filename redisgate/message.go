@@ -2,6 +2,7 @@ package redisgate
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -123,8 +124,10 @@ func parse(b []byte, now time.Duration) (m message, ok bool) {
 		ok = m.Report.check()
 	case m.Notice != nil:
 		ok = isName(m.Notice.Name) && m.Notice.check()
+	case m.Hello != "":
+		ok = isID(m.Hello)
 	default:
-		ok = isID(m.Hello) || isID(m.Bye)
+		ok = isID(m.Bye)
 	}
 	return m, ok
 }
@@ -186,13 +189,14 @@ func (s *state) check() bool {
 // An outbox holds what is to be sent. While one lot is on its way, the next is
 // collected, so that there are fewer messages when there is more to say.
 //
-// While it is muted nothing is put into it: what cannot be sent now would be
-// no news later.
+// While the server is lost it is muted: of what cannot be sent now only a pause
+// would be news later. Once closed it takes nothing any more.
 type outbox struct {
 	wake chan struct{}
 
 	mu      sync.Mutex
 	muted   bool
+	closed  bool
 	reports map[string]*report        // by account
 	turns   map[[2]string]*turns      // by account and receiver
 	notices map[string]*pendingNotice // by account
@@ -203,14 +207,39 @@ type pendingNotice struct {
 	at time.Time
 }
 
-// mute drops what has not been sent, and what comes until it is called again.
+// mute drops what has not been sent, and what comes until it is called with
+// false, all but pauses that last.
 func (o *outbox) mute(muted bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.muted = muted
+	o.muted = muted || o.closed
 	clear(o.reports)
 	clear(o.turns)
-	clear(o.notices)
+	o.expire()
+	if !o.muted {
+		o.ring()
+	}
+}
+
+// expire drops notices of pauses that are over while nothing can be sent.
+func (o *outbox) expire() {
+	maps.DeleteFunc(o.notices, func(_ string, n *pendingNotice) bool { return o.closed || n.Pause <= time.Since(n.at) })
+}
+
+// tidy keeps an outbox small that cannot be emptied.
+func (o *outbox) tidy() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.muted {
+		o.expire()
+	}
+}
+
+func (o *outbox) close() {
+	o.mu.Lock()
+	o.closed = true
+	o.mu.Unlock()
+	o.mute(true)
 }
 
 func (o *outbox) ring() {
@@ -270,8 +299,11 @@ func (o *outbox) turn(to string, t *turns) {
 func (o *outbox) notice(name string, s state) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.muted {
+	if o.closed {
 		return
+	}
+	if o.muted {
+		s = state{Pause: s.Pause} // who leads is out of date by then
 	}
 	n := &pendingNotice{s, time.Now()}
 	if old := o.notices[name]; old != nil {
@@ -293,6 +325,9 @@ type letter struct {
 func (o *outbox) empty(g *Gate) (letters []letter, pauses map[string]time.Duration) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.muted {
+		return nil, nil
+	}
 	for name, n := range o.notices {
 		n.Pause = max(n.Pause-time.Since(n.at), 0)
 		letters = append(letters, letter{g.names.all, message{Notice: &notice{name, n.state}}})

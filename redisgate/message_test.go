@@ -34,6 +34,77 @@ func works(t *testing.T, g *Gate) {
 	assert.True(t, g.leads("k"))
 }
 
+func TestAMessageIsReadAsFarAsItMakesSense(t *testing.T) {
+	name := newNames("iamhttp").of("k")
+	good := bracket.Learned{Pace: 2, Lo: 1, Best: 1, Burst: 1, Burst0: 1, Trip: 1, Silence: 1, Asked: 1, Holding: 10}
+	of := func(change func(*bracket.Learned)) *bracket.Learned { k := good; change(&k); return &k }
+	marks := func(at ...time.Duration) (m []bracket.Mark) {
+		for i, at := range at {
+			m = append(m, bracket.Mark{At: at, Accepted: int64(i)})
+		}
+		return m
+	}
+	rep := func(r report) message { r.Name, r.From = name, "other"; return message{Report: &r} }
+	long := strings.Repeat("x", longestName+1)
+	const now = time.Hour
+	dropped := message{}
+	for what, tt := range map[string]struct{ says, read message }{
+		"an echo":                                   {message{Echo: now}, message{Echo: now}},
+		"an echo of what comes":                     {message{Echo: now + 1}, dropped},
+		"an echo before the origin":                 {message{Echo: -1}, dropped},
+		"a hello":                                   {message{Hello: "other"}, message{Hello: "other"}},
+		"a long hello":                              {message{Hello: long}, dropped},
+		"a long hello and a bye":                    {message{Hello: long, Bye: "other"}, dropped},
+		"a long bye":                                {message{Bye: long}, dropped},
+		"nothing":                                   {message{}, dropped},
+		"a notice":                                  {message{Notice: &notice{name, state{Pause: 1, Learned: &good}}}, message{Notice: &notice{name, state{Pause: 1, Learned: &good}}}},
+		"a notice of another name":                  {message{Notice: &notice{name + "x", state{}}}, dropped},
+		"a pause that has passed":                   {message{Notice: &notice{name, state{Pause: -1}}}, dropped},
+		"a pause of two days":                       {message{Notice: &notice{name, state{Pause: 2 * longestPause}}}, message{Notice: &notice{name, state{Pause: longestPause}}}},
+		"a leader with a long name":                 {message{Notice: &notice{name, state{Leader: long}}}, dropped},
+		"probes below 0":                            {message{Notice: &notice{name, state{Probes: -1}}}, dropped},
+		"too many probes and members":               {message{Notice: &notice{name, state{Probes: 1 << 40, Members: 1 << 40}}}, message{Notice: &notice{name, state{Probes: mostCounted, Members: mostCounted}}}},
+		"members below 0":                           {message{Notice: &notice{name, state{Members: -1}}}, dropped},
+		"a pace of none":                            {message{Notice: &notice{name, state{Pause: 1, Learned: of(func(k *bracket.Learned) { k.Pace = 0 })}}}, message{Notice: &notice{name, state{Pause: 1}}}},
+		"turns":                                     {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, Stamp: now}}, message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, Stamp: now}}},
+		"turns of nobody":                           {message{Turns: &turns{Name: name, IDs: []uint64{1}}}, dropped},
+		"turn 0":                                    {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1, 0}}}, dropped},
+		"turns for what comes":                      {message{Turns: &turns{Name: name, From: "other", Stamp: now + 1}}, dropped},
+		"turns before the origin":                   {message{Turns: &turns{Name: name, From: "other", Stamp: -1}}, dropped},
+		"turns that forbid for long":                {message{Turns: &turns{Name: name, From: "other", state: state{Pause: -1}}}, dropped},
+		"a report":                                  {rep(report{Waiting: 3, Others: 2, Refused: []refusal{{1, time.Second}}}), rep(report{Waiting: 3, Others: 2, Refused: []refusal{{1, time.Second}}})},
+		"a report of nobody":                        {message{Report: &report{Name: name, Waiting: 3}}, dropped},
+		"waiting below 0":                           {rep(report{Waiting: -1}), dropped},
+		"others below 0":                            {rep(report{Others: -1}), dropped},
+		"a stamp below 0":                           {rep(report{Stamp: -1}), dropped},
+		"too many":                                  {rep(report{Waiting: 1 << 40, Others: 1 << 40}), rep(report{Waiting: mostCounted, Others: mostCounted})},
+		"a Retry-After below 0":                     {rep(report{Refused: []refusal{{1, -1}}}), dropped},
+		"a Retry-After of two days":                 {rep(report{Refused: []refusal{{1, 2 * longestPause}}}), rep(report{Refused: []refusal{{1, longestPause}}})},
+		"a history":                                 {rep(report{History: &history{Marks: marks(9, 1), Flying: 1, Age: 1}}), rep(report{History: &history{Marks: marks(9, 1), Flying: 1, Age: 1}})},
+		"a history out of order":                    {rep(report{History: &history{Marks: marks(9, 10)}}), rep(report{History: &history{Marks: marks(9, 9)}})},
+		"a history of nothing":                      {rep(report{Waiting: 1, History: &history{}}), rep(report{Waiting: 1})},
+		"a history of the future":                   {rep(report{Waiting: 1, History: &history{Marks: marks(-1)}}), rep(report{Waiting: 1})},
+		"a history without its age":                 {rep(report{Waiting: 1, History: &history{Marks: marks(1), Age: -1}}), rep(report{Waiting: 1})},
+		"a history of a thousand years":             {rep(report{Waiting: 1, History: &history{Marks: marks(1), Age: 2 * longestAge}}), rep(report{Waiting: 1})},
+		"a history with less than nobody in flight": {rep(report{Waiting: 1, History: &history{Marks: marks(1), Flying: -1}}), rep(report{Waiting: 1})},
+		"a history with too many in flight":         {rep(report{History: &history{Marks: marks(1), Flying: 1 << 40}}), rep(report{History: &history{Marks: marks(1), Flying: mostCounted}})},
+		"a history with too many marks":             {rep(report{Waiting: 1, History: &history{Marks: make([]bracket.Mark, mostMarks+1)}}), rep(report{Waiting: 1})},
+		"a history with less than nothing accepted": {rep(report{Waiting: 1, History: &history{Marks: []bracket.Mark{{Accepted: -1}}}}), rep(report{Waiting: 1})},
+	} {
+		t.Run(what, func(t *testing.T) {
+			b, err := json.Marshal(tt.says)
+			require.NoError(t, err)
+			m, ok := parse(b, now)
+			assert.Equal(t, !assert.ObjectsAreEqual(dropped, tt.read), ok)
+			if ok {
+				assert.Equal(t, tt.read, m)
+			}
+		})
+	}
+	_, ok := parse(fmt.Appendf(nil, `{"h":"other","x":"%s"}`, strings.Repeat("x", longestMessage)), now)
+	assert.False(t, ok, "too long")
+}
+
 // What others say may be nonsense, by mistake or of another version. It changes
 // nothing, or no more than the most that could be meant.
 func TestNonsenseFromOthersIsDroppedOrBounded(t *testing.T) {

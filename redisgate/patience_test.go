@@ -2,6 +2,7 @@ package redisgate
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"sync"
@@ -54,7 +55,16 @@ func TestWhoHasNoAnswerGoesOnAloneAfter400ms(t *testing.T) {
 		"server ever slower": func(w *world, _ *Gate) { go w.slow(10 * time.Millisecond) },
 		"connections cut":    func(w *world, _ *Gate) { w.relay.cut() },
 		"leader dead":        func(_ *world, leader *Gate) { leader.die() },
-		"leader closed":      func(_ *world, leader *Gate) { leader.Close() },
+		"leader dead, and another one that says nothing": func(w *world, leader *Gate) {
+			leader.die()
+			go func() {
+				time.Sleep(200 * time.Millisecond)
+				b, err := json.Marshal(message{Notice: &notice{leader.names.of("k"), state{Leader: "another"}}})
+				assert.NoError(w.t, err)
+				w.server.Publish(leader.names.all, string(b))
+			}()
+		},
+		"leader closed": func(_ *world, leader *Gate) { leader.Close() },
 	} {
 		for _, phase := range []time.Duration{0, 50, 130, 190} {
 			t.Run(fmt.Sprint(name, " at ", int(phase)), func(t *testing.T) {

@@ -70,12 +70,15 @@ func (r *relay) pipe() (net.Conn, error) {
 
 func (r *relay) serve(c net.Conn) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	s, err := r.dial()
+	dial := r.dial
+	r.mu.Unlock()
+	s, err := dial() // miniredis accepts when it has nothing to say to anybody, who may wait for r.mu
 	if err != nil {
 		c.Close()
 		return
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.conns[c], r.conns[s] = true, true
 	r.passing.Go(func() {
 		r.pass(s, c, func(b []byte) time.Duration {

@@ -170,8 +170,11 @@ func (g *Gate) send() {
 		case <-g.out.wake:
 		}
 		// While the server is lost there are none: attend tries, and nobody else.
-		if letters, pauses := g.out.empty(g); len(letters) > 0 {
-			g.timed(func() error { return g.publish(g.ctx, letters, pauses) })
+		letters, pauses := g.out.empty(g)
+		if len(letters) > 0 && g.timed(func() error { return g.publish(g.ctx, letters, pauses) }) != nil {
+			for name, d := range pauses {
+				g.out.notice(name, state{Pause: d})
+			}
 		}
 	}
 }
@@ -199,6 +202,7 @@ func (g *Gate) publish(ctx context.Context, letters []letter, pauses map[string]
 func (g *Gate) attend() {
 	for hello := true; ; {
 		wait := presence
+		g.out.tidy()
 		// Nothing that is published before the subscription would be heard: the
 		// state is read after it.
 		if g.connected() {

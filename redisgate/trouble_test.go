@@ -267,3 +267,46 @@ func TestAGateWithoutAClientIsToldToWhoMakesIt(t *testing.T) {
 		assert.PanicsWithValue(t, "redisgate: New without a client", func() { New(client, Options{}) })
 	}
 }
+
+// What one process is told while it is alone, the others know when it is back.
+func TestAPauseOfWhileTheServerWasLostIsToldAfterwards(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		gates, books := w.gates(2)
+		w.relay.freeze()
+		require.Eventually(t, func() bool { return !gates[0].usable() && !gates[1].usable() }, 2*soon, 100*time.Millisecond)
+		throttle(t, gates[0], "k", 10*time.Minute)
+		time.Sleep(time.Minute)
+		w.relay.thaw()
+		for _, b := range books {
+			b.inTheFleet(t)
+		}
+		time.Sleep(time.Second)
+		late, _ := w.gate()
+		for _, g := range append(gates, late) {
+			assert.InDelta(t, 9*time.Minute, pauseAt(g, "k"), float64(20*time.Second))
+		}
+	})
+}
+
+// An account that is new in a process may be younger than the pause that a
+// controller begins with.
+func TestAnAccountThatIsNewWhileTheServerIsLostIsServed(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		gates, books := w.gates(2)
+		throttle(t, gates[0], "k", time.Second) // and nobody comes again, so that nothing is learned
+		time.Sleep(5 * time.Second)
+		w.relay.freeze()
+		require.Eventually(t, func() bool { return !gates[1].usable() }, 2*soon, 100*time.Millisecond)
+		began := time.Now()
+		start(gates[1:], 1, 1, "k", newAccount(100, 10, time.Second)).wait(t)
+		assert.Zero(t, time.Since(began), "nobody is waited for, and no pause is in force")
+		w.relay.thaw()
+		for _, b := range books {
+			b.inTheFleet(t)
+		}
+		late, _ := w.gate()
+		for _, g := range append(gates, late) {
+			assert.LessOrEqual(t, pauseAt(g, "k"), ownPause)
+		}
+	})
+}

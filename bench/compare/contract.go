@@ -161,6 +161,9 @@ func (m matrix) write(w io.Writer) {
 	fmt.Fprint(w, "\n**The traps of [roundtriptest](../roundtriptest), with the defaults of each.**\n\n",
 		"`✓` avoided; `✗` fallen into; `·` asks nothing of it; `–` could not be tried, as it does not repeat that 429.\n")
 	m.table(w, func(s subject) bool { return !s.client })
+	if !slices.ContainsFunc(m.subjects, func(s subject) bool { return s.client }) {
+		return
+	}
 	fmt.Fprint(w, `
 The clients are no RoundTrippers. Each is wrapped to be one: a request goes in as its documentation says, with its body as bytes
 where it has them, and the response comes out with its body unread, which resty and azcore are told. `+"`○`"+` where the wrapping would decide, which is

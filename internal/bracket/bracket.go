@@ -439,4 +439,4 @@ func duration(s float64) time.Duration {
 }
 
 // later is now+d, saturating.
-func later(now, d time.Duration) time.Duration { return now + min(d, math.MaxInt64-now) }
+func later(now, d time.Duration) time.Duration { return now + min(d, math.MaxInt64-max(now, 0)) }

@@ -418,3 +418,11 @@ func TestATimeThatIsTooLongForADurationIsTheLongest(t *testing.T) {
 		assert.Equal(t, time.Duration(math.MaxInt64), duration(s), s)
 	}
 }
+
+// Who knows a part of the past only may count from a later origin.
+func TestAControllerMayBeginBeforeTheOriginOfTime(t *testing.T) {
+	const before = -200 * time.Millisecond
+	c := New(before, []Mark{{At: before}}, 0, 100*time.Millisecond)
+	assert.LessOrEqual(t, c.Paused(), 100*time.Millisecond)
+	assert.LessOrEqual(t, c.Next(time.Second, 1), time.Second)
+}

@@ -49,9 +49,10 @@ type Fleet interface {
 	// Throttled returns the Pacer of an account that was refused for the first
 	// time. It is called under the account's lock.
 	Throttled(key string, h History, retryAfter time.Duration) Pacer
-	// Forgotten ends what one Opened has begun. As both are called outside all
-	// locks, it may come after Opened of the next account of the key, so that a
-	// key is in use as long as there were more of those.
+	// Forgotten ends what one Opened has begun. It is called outside the account's
+	// lock, and perhaps under another one of the gate, which is not to be called
+	// from there; it may come after Opened of the next account of the key, so that
+	// a key is in use as long as there were more of those.
 	Forgotten(key string)
 }
 
