@@ -2,6 +2,7 @@ package redisgate
 
 import (
 	"context"
+	"math"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -12,7 +13,7 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// An account has a limit: a token bucket that starts full.
+// An account has a limit: a token bucket that starts full, or a counter.
 type account struct {
 	mu         sync.Mutex
 	rate       float64 // requests per second
@@ -22,6 +23,7 @@ type account struct {
 	tokens     float64
 	at         time.Time
 	closed     time.Time // end of the latest Retry-After
+	counter    *counter  // nil: a bucket
 
 	sent, accepted, early int
 }
@@ -39,22 +41,53 @@ func (a *account) serve() (throttled bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := time.Now()
-	a.tokens = min(a.tokens+now.Sub(a.at).Seconds()*a.rate, a.depth)
-	a.at = now
 	a.sent++
 	const news = 50 * time.Millisecond
 	if now.Before(a.closed) && now.After(a.closed.Add(news-a.retryAfter)) {
 		a.early++
 	}
-	if a.tokens < 1 {
+	if !a.take(now) {
 		if now.After(a.closed) {
 			a.closed = now.Add(a.retryAfter)
 		}
 		return true
 	}
-	a.tokens--
 	a.accepted++
 	return false
+}
+
+func (a *account) take(now time.Time) bool {
+	if a.counter != nil {
+		return a.counter.take(now, a.rate)
+	}
+	a.tokens = min(a.tokens+now.Sub(a.at).Seconds()*a.rate, a.depth)
+	a.at = now
+	if a.tokens < 1 {
+		return false
+	}
+	a.tokens--
+	return true
+}
+
+// A counter is that of HAProxy: of two seconds, the older one weighted, and
+// refused requests count too.
+type counter struct {
+	second   int64
+	past, in float64
+}
+
+func (c *counter) take(now time.Time, rate float64) bool {
+	switch now.Unix() - c.second {
+	case 0:
+	case 1:
+		c.past, c.in = c.in, 0
+	default:
+		c.past, c.in = 0, 0
+	}
+	c.second = now.Unix()
+	c.in++
+	left := 1 - float64(now.Nanosecond())/1e9
+	return c.in+math.Floor(c.past*left) <= rate
 }
 
 func (a *account) counts() (sent, accepted, early int) {

@@ -71,6 +71,39 @@ func TestAFleetBehavesLikeOneClient(t *testing.T) {
 	}
 }
 
+// An ideal scheduler needs a minute for these calls; bench/fleet measures the
+// same with real processes, on a machine that has other things to do as well.
+func TestAFleetNeedsLittleMoreThanAnIdealScheduler(t *testing.T) {
+	for name, limit := range map[string]func(*account){
+		"bucket":  func(a *account) { a.depth, a.tokens = 20, 20 },
+		"counter": func(a *account) { a.counter = new(counter) },
+	} {
+		for phase := 0; phase < 1000; phase += 250 {
+			t.Run(fmt.Sprintf("%s, from %d ms on", name, phase), func(t *testing.T) {
+				inVirtualTime(t, func(t *testing.T, w *world) {
+					time.Sleep(time.Duration(phase) * time.Millisecond)
+					gates, books := w.gates(20)
+					a := newAccount(100, 1, time.Second)
+					a.trip = 5 * time.Millisecond
+					limit(a)
+					began := time.Now()
+					c := start(gates, 50, 6000, "k", a)
+					c.wait(t)
+					took := time.Since(began)
+					t.Log(took)
+					assert.Less(t, took, 75*time.Second)
+					sent, accepted, early := a.counts()
+					assert.Less(t, float64(sent), 1.05*float64(accepted))
+					assert.Zero(t, early, "requests in a Retry-After")
+					for _, b := range books {
+						assert.Empty(t, b.all())
+					}
+				})
+			})
+		}
+	}
+}
+
 // Lost is what a process calls a server that answers too late, so that this can
 // be said in virtual time only: a real machine may have no time for the answer.
 func TestAFleetThatIsWellIsNeverCalledLost(t *testing.T) {
