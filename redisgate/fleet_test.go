@@ -79,6 +79,9 @@ func TestAFleetNeedsLittleMoreThanAnIdealScheduler(t *testing.T) {
 		"counter": func(a *account) { a.counter = new(counter) },
 	} {
 		for phase := 0; phase < 1000; phase += 250 {
+			if name == "bucket" && phase > 0 {
+				break // it has none
+			}
 			t.Run(fmt.Sprintf("%s, from %d ms on", name, phase), func(t *testing.T) {
 				inVirtualTime(t, func(t *testing.T, w *world) {
 					time.Sleep(time.Duration(phase) * time.Millisecond)
