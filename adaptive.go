@@ -110,16 +110,13 @@ func (g *AdaptiveGate) account(key string) *account {
 	now := time.Now()
 	fresh := &account{gate: g, key: key, origin: now, start: g.startWindow(), budget: freePauses}
 	fresh.chance = rand.New(rand.NewPCG(uint64(now.UnixNano()), uint64(len(key))))
-	fresh.window.Store(fresh.start)
 	if g.fleet != nil {
-		fresh.open()
+		return g.open(fresh)
 	}
+	fresh.window.Store(fresh.start)
 	v, loaded := g.keys.LoadOrStore(key, fresh)
-	switch {
-	case !loaded:
+	if !loaded {
 		g.created()
-	case g.fleet != nil: // somebody else was faster
-		g.fleet.Forgotten(key)
 	}
 	return v.(*account)
 }

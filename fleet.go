@@ -41,16 +41,27 @@ func (g *AdaptiveGate) visit(key string, v fleet.Visitor) bool {
 	return true
 }
 
-// open asks the fleet what it knows of an account that is new here.
-func (a *account) open() {
-	share, p := a.gate.fleet.Opened(a.key)
-	if share > 1 && a.gate.StartWindow >= 0 {
-		a.start = max(a.start/int64(share), 2)
-		a.window.Store(a.start)
+// open makes the account that of its key, if there is none yet, and asks the
+// fleet what it knows of it. Callers, and visits, wait for that: news that
+// come meanwhile must find the account.
+func (g *AdaptiveGate) open(fresh *account) *account {
+	fresh.mu.Lock()
+	v, loaded := g.keys.LoadOrStore(fresh.key, fresh)
+	if loaded {
+		return v.(*account)
+	}
+	share, p := g.fleet.Opened(fresh.key)
+	if share > 1 && g.StartWindow >= 0 {
+		fresh.start = max(fresh.start/int64(share), 2)
 	}
 	if p != nil {
-		a.adopt(p)
+		fresh.adopt(p)
+	} else {
+		fresh.window.Store(fresh.start)
 	}
+	fresh.mu.Unlock()
+	g.created() // a sweep may lock it
+	return fresh
 }
 
 // adopt makes p decide over the account.

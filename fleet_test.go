@@ -3,6 +3,7 @@ package iamhttp
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -182,22 +183,66 @@ func TestTheFleetIsToldOfTheFirstRefusalAndOfForgottenKeys(t *testing.T) {
 	})
 }
 
-// The gate asks the fleet before it knows whether it will keep the account.
-func TestEachOpenedIsForgottenThoughTwoCallersCreateTheAccount(t *testing.T) {
+func TestTheFleetIsAskedOnceThoughManyCallersCreateTheAccount(t *testing.T) {
 	g := new(AdaptiveGate)
 	f := &others{share: 1}
 	fleet.Join(g, f)
 	opened := 0
-	f.opened = func() {
-		if opened++; opened == 1 {
-			_, err := g.Wait(t.Context(), "k", 0) // which is faster
-			require.NoError(t, err)
-		}
+	f.opened = func() { opened++ }
+	left := make(chan error)
+	for range defaultStartWindow {
+		go func() {
+			_, err := g.Wait(t.Context(), "k", 0)
+			left <- err
+		}()
 	}
-	_, err := g.Wait(t.Context(), "k", 0)
-	require.NoError(t, err)
-	assert.Equal(t, 2, opened)
-	assert.Equal(t, []string{"k"}, f.forgotten)
+	for range defaultStartWindow {
+		require.NoError(t, <-left)
+	}
+	assert.Equal(t, 1, opened)
+	assert.Empty(t, f.forgotten)
+}
+
+func TestWhatTheFleetLearnsWhileAnAccountIsCreatedFindsIt(t *testing.T) {
+	g := new(AdaptiveGate)
+	f := new(others)
+	visit := fleet.Join(g, f)
+	found := make(chan bool)
+	p := closed()
+	f.opened = func() { // what it is told, then news
+		go func() {
+			found <- visit("k", func(time.Duration, fleet.Pacer, int, func() fleet.History) fleet.Pacer { return p })
+		}()
+		runtime.Gosched()
+	}
+	a := g.account("k")
+	require.True(t, <-found)
+	assert.Equal(t, fleet.Pacer(p), a.pacer)
+}
+
+func TestNobodyLeavesAnAccountThatTheFleetKnowsWhileItIsCreated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := new(AdaptiveGate)
+		f := &others{known: closed()}
+		fleet.Join(g, f)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		refused := make(chan error)
+		call := func() {
+			_, err := g.Wait(ctx, "k", 0)
+			refused <- err
+		}
+		f.opened = func() { // and neither do those who come meanwhile
+			for range 3 {
+				go call()
+			}
+			runtime.Gosched()
+		}
+		go call()
+		for range 4 {
+			require.ErrorIs(t, <-refused, context.DeadlineExceeded)
+		}
+	})
 }
 
 func TestTheStartWindowIsDividedAmongTheFleet(t *testing.T) {

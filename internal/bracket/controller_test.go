@@ -417,6 +417,9 @@ func TestATimeThatIsTooLongForADurationIsTheLongest(t *testing.T) {
 	for _, s := range []float64{math.MaxInt64 / 1e9, 1e10, 1e30, math.Inf(1)} {
 		assert.Equal(t, time.Duration(math.MaxInt64), duration(s), s)
 	}
+	for _, now := range []time.Duration{0, sec, math.MaxInt64} {
+		assert.Equal(t, time.Duration(math.MaxInt64), later(now, math.MaxInt64), now)
+	}
 }
 
 // Who knows a part of the past only may count from a later origin.

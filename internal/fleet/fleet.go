@@ -44,7 +44,7 @@ func (h History) Close(retryAfter time.Duration) *bracket.Controller {
 type Fleet interface {
 	// Opened is called for a key that is new to the gate. It returns among how
 	// many gates the account's start window is divided, and, if the account is
-	// known to be throttled, its Pacer.
+	// known to be throttled, its Pacer. It is called under the account's lock.
 	Opened(key string) (share int, p Pacer)
 	// Throttled returns the Pacer of an account that was refused for the first
 	// time. It is called under the account's lock.
