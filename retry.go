@@ -313,11 +313,13 @@ func century(at time.Time, line string, now time.Time) time.Time {
 // [ResendCount] work there too. Call it once for a client.
 //
 // Expected, WithExpected, AlsoRepeat, MaxAttempts, MaxWait and Backoff apply.
-// Errors without an answer are returned and never repeated. All else stays as
-// go-retryablehttp does it: bodies are buffered, redirects followed inside,
-// the connection pool is emptied after a failure, and a canceled wait returns
-// the context's error alone. PassThrough, OnFailure, RepeatConnectionErrors,
-// Gate, WithMaxAttempts and Recorder have no effect.
+// Errors without an answer are returned and never repeated. A request that was
+// redirected is repeated from its beginning, but not a POST that a redirect has
+// answered. All else stays as go-retryablehttp does it: bodies are buffered,
+// redirects followed inside, the connection pool is emptied after a failure,
+// and a canceled wait returns the context's error alone. PassThrough,
+// OnFailure, RepeatConnectionErrors, Gate, WithMaxAttempts and Recorder have no
+// effect.
 func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 	c.RetryMax = t.maxAttempts() - 1
 	c.CheckRetry = func(ctx context.Context, resp *http.Response, err error) (bool, error) {
@@ -340,6 +342,11 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 			}
 			return s.NextBackOff()
 		})
+		// The client would send the first request again, not the one that a
+		// redirect to another method led to: that was answered by the redirect.
+		if first := firstRequest(resp); stop == StopUnset && first.Method != f.req.Method && !idempotent(first) {
+			stop = StopNotRepeatable
+		}
 		if stop != StopUnset {
 			return false, f.final(stop, nil)
 		}
@@ -384,6 +391,17 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 type scheduledBody struct {
 	io.ReadCloser
 	at time.Time
+}
+
+// firstRequest returns the request that resp answers, or that the redirects
+// to it began with.
+func firstRequest(resp *http.Response) *http.Request {
+	for r := resp.Request; r != nil; r = r.Response.Request {
+		if r.Response == nil {
+			return r
+		}
+	}
+	return new(http.Request)
 }
 
 // requestOf returns the request that resp answers, under the context of the

@@ -620,6 +620,45 @@ func TestARetryableClientOverARealConnection(t *testing.T) {
 	service.AssertBodies(t, "payload", "payload", "payload")
 }
 
+// The client sends the first request again, whichever was throttled.
+func TestARetryableClientDoesNotRepeatWhatARedirectHasAnswered(t *testing.T) {
+	for _, tt := range []struct {
+		method, key    string
+		redirect, code int
+		sent           []string
+	}{
+		{"POST", "", 303, 429, []string{"POST /v3/users", "GET /v3/done"}},
+		{"POST", "", 302, 503, []string{"POST /v3/users", "GET /v3/done"}},
+		{"POST", "once", 303, 503, []string{"POST /v3/users", "GET /v3/done", "POST /v3/users", "GET /v3/done"}},
+		{"PUT", "", 303, 429, []string{"PUT /v3/users", "GET /v3/done", "PUT /v3/users", "GET /v3/done"}},
+		{"GET", "", 302, 503, []string{"GET /v3/users", "GET /v3/done", "GET /v3/users", "GET /v3/done"}},
+		{"POST", "", 307, 429, []string{"POST /v3/users", "POST /v3/done", "POST /v3/users", "POST /v3/done"}},
+		{"POST", "", 307, 503, []string{"POST /v3/users", "POST /v3/done"}},
+	} {
+		t.Run(fmt.Sprint(tt.method, tt.key, " ", tt.redirect, " ", tt.code), func(t *testing.T) {
+			var sent []string
+			base := roundTripper(func(req *http.Request) (*http.Response, error) {
+				sent = append(sent, req.Method+" "+req.URL.Path)
+				if req.URL.Path == "/v3/users" {
+					return response(req, tt.redirect, http.NoBody, 0, "Location: /v3/done"), nil
+				}
+				return response(req, tt.code, http.NoBody, 0), nil
+			})
+			c := retryable(&iamhttp.Transport{Backoff: zero, MaxAttempts: 2, AlsoRepeat: []iamhttp.Code{503}}, base)
+			req, err := retryablehttp.NewRequest(tt.method, "https://iam.example/v3/users", nil)
+			require.NoError(t, err)
+			if tt.key != "" {
+				req.Header.Set("Idempotency-Key", tt.key)
+			}
+			_, err = c.Do(req)
+			e := statusError(t, err)
+			assert.Equal(t, tt.sent, sent)
+			assert.Equal(t, iamhttp.Code(tt.code), e.Code)
+			assert.Equal(t, len(tt.sent) < 4, e.Stop == iamhttp.StopNotRepeatable, e.Stop)
+		})
+	}
+}
+
 func TestAnEmptyRetryAfterIsNone(t *testing.T) {
 	base := script(answer(413, "", "Retry-After: "))
 	tr := &iamhttp.Transport{Base: base, Backoff: zero, AlsoRepeat: []iamhttp.Code{iamhttp.ErrRequestEntityTooLarge}}
