@@ -23,6 +23,7 @@ const (
 	maxBodyTime  = 5 * time.Second // for a body that is returned
 	maxDrainTime = time.Second     // for a body that is discarded
 	minDrainTime = 50 * time.Millisecond
+	closeTime    = 100 * time.Millisecond // in which a Close interrupts a Read
 )
 
 // peek reads the beginning of the body into e and puts it back. It may take as
@@ -75,6 +76,13 @@ func readAndClose(ctx context.Context, resp *http.Response, keep int, d time.Dur
 	if resp.Body == http.NoBody {
 		return nil, false
 	}
+	if resp.Uncompressed {
+		return readAside(ctx, resp, keep, d)
+	}
+	return readInTime(ctx, resp, keep, d)
+}
+
+func readInTime(ctx context.Context, resp *http.Response, keep int, d time.Duration) (data []byte, truncated bool) {
 	g := bodyCloser{body: resp.Body}
 	defer g.close()
 	// Only Close interrupts a Read that waits for a slow server.
@@ -86,12 +94,39 @@ func readAndClose(ctx context.Context, resp *http.Response, keep int, d time.Dur
 	if err != nil {
 		return data, err != io.EOF
 	}
-	if keep == maxBody || resp.ContentLength > maxBody {
+	if keep == maxBody { // a Read of no bytes asks for the end alone
+		_, err = resp.Body.Read(nil)
+		return data, err != io.EOF
+	}
+	if resp.ContentLength > maxBody {
 		return data, true
 	}
 	// What is read to its end leaves a connection that can be used again.
 	n, err := io.CopyN(io.Discard, resp.Body, int64(maxBody-keep))
 	return data, n > 0 || err != io.EOF
+}
+
+// readAside is readInTime for a body that net/http inflates. Before Go 1.27.1 its
+// Close waits for a Read that waits for the header of gzip, so that such a Read
+// has to be left to itself. It ends when the server, or ctx, does.
+func readAside(ctx context.Context, resp *http.Response, keep int, d time.Duration) ([]byte, bool) {
+	type read struct {
+		data      []byte
+		truncated bool
+	}
+	done := make(chan read, 1)
+	go func() {
+		data, truncated := readInTime(ctx, resp, keep, d)
+		done <- read{data, truncated}
+	}()
+	timer := time.NewTimer(d + closeTime)
+	defer timer.Stop()
+	select {
+	case r := <-done:
+		return r.data, r.truncated
+	case <-timer.C:
+		return nil, true
+	}
 }
 
 // bodyCloser closes a body once, whoever comes first.
@@ -118,11 +153,9 @@ func readUpTo(r io.Reader, n int, size int64) ([]byte, error) {
 			copy(grown, buf)
 			buf = grown
 		}
-		// Once the buffer is full this asks for nothing but the end: a Read of no
-		// bytes does not wait, and most readers that are at their end say so.
 		m, err := r.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+m]
-		if err != nil || len(buf) == n && m == 0 {
+		if err != nil || len(buf) == n {
 			return buf, err
 		}
 		if m == 0 {
@@ -357,6 +390,6 @@ func oneLine(s string) string {
 	return strings.Join(strings.Fields(s), " ")
 }
 
-func unprintable(r rune) bool {
-	return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' || unicode.Is(unicode.Bidi_Control, r)
-}
+// unprintable is true of what cannot be seen too: it would tell apart what
+// looks the same.
+func unprintable(r rune) bool { return !unicode.IsPrint(r) }

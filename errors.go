@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -31,7 +32,7 @@ type StatusError struct {
 	URL         string        // of the request, without user info, query and fragment
 	Header      http.Header   `json:"-"` // of the answer, complete, an own copy; holds secrets such as X-Subject-Token
 	Body        []byte        `json:"-"` // at most 64 KiB, at most 4 KiB of an answer that was repeated
-	Truncated   bool          // Body is not all: it was longer, broke off, or did not arrive in time
+	Truncated   bool          // Body is not all: it was longer, or may be, broke off, or did not arrive in time
 	RetryAfter  time.Duration // the wait the service asked for, whatever the code; 0: none, or none left
 	Attempts    int           // how often the request was sent; 0: unknown, or not at all
 	Stop        StopReason    // why it was not, or no longer, repeated
@@ -65,10 +66,10 @@ func (e *StatusError) Error() string {
 		sep = ", "
 	}
 	if e.ServiceCode != "" {
-		part(label(e.ServiceCode))
+		part(word(e.ServiceCode))
 	}
 	if e.RequestID != "" {
-		part("request ", label(e.RequestID))
+		part("request ", word(e.RequestID))
 	}
 	var reason string
 	if e.Stop != StopUnset {
@@ -86,6 +87,15 @@ func (e *StatusError) Error() string {
 		b = append(b, ')')
 	}
 	return string(b)
+}
+
+// word is a label that stands among the words of Error, quoted where it could
+// be taken for several of them.
+func word(s string) string {
+	if s = label(s); strings.ContainsAny(s, ` ,()"`) {
+		return strconv.Quote(s)
+	}
+	return s
 }
 
 // GoString returns Error, so that %#v, which test libraries print, shows no
@@ -162,7 +172,8 @@ func (e *StatusError) RetryableError() bool { return false }
 func (e *StatusError) NonRetriable() {}
 
 // StopReason is why a request was not, or no longer, repeated. Of several that
-// hold, the first in the order of the constants is reported.
+// hold, the first in the order of the constants is reported, but StopCanceled
+// rather than StopDeadline: who no longer waits has no deadline to meet.
 type StopReason uint8
 
 const (

@@ -40,7 +40,9 @@ func TestErrorIsOneLineThatSaysAllThatIsKnown(t *testing.T) {
 		{iamhttp.StatusError{Code: 499}, `iam: 499`},
 		{iamhttp.StatusError{Code: 500, Message: strings.Repeat("ü", 150)}, `iam: 500 InternalServerError: "` + strings.Repeat("ü", 100) + `"`},
 		{iamhttp.StatusError{Code: 500, Message: "x" + strings.Repeat("ü", 150)}, `iam: 500 InternalServerError: "x` + strings.Repeat("ü", 99) + `"`},
-		{iamhttp.StatusError{Code: 500, Message: "a\nb", ServiceCode: "c\r\nd", RequestID: "e\x1b[31mf"}, `iam: 500 InternalServerError: "a\nb" (c d, request e[31mf)`},
+		{iamhttp.StatusError{Code: 500, Message: "a\nb", ServiceCode: "c\r\nd", RequestID: "e\x1b[31mf"}, `iam: 500 InternalServerError: "a\nb" ("c d", request e[31mf)`},
+		{iamhttp.StatusError{Code: 403, RequestID: "x, sent 9 times: canceled) (", Attempts: 1}, `iam: 403 Forbidden (request "x, sent 9 times: canceled) (", sent once)`},
+		{iamhttp.StatusError{Code: 403, ServiceCode: `"x`, RequestID: "(y)"}, `iam: 403 Forbidden ("\"x", request "(y)")`},
 	}
 	for _, tt := range tests {
 		assert.Equal(t, tt.want, tt.err.Error())
@@ -397,6 +399,12 @@ func TestCheckResponse(t *testing.T) {
 		b, err := io.ReadAll(iotest.OneByteReader(resp.Body))
 		require.NoError(t, err)
 		assert.Equal(t, "text", string(b))
+	})
+	t.Run("does not wait for what is behind the limit", func(t *testing.T) {
+		resp := response(nil, 500, stalling(strings.Repeat("x", 64<<10)), -1)
+		e := statusError(t, iamhttp.CheckResponse(resp))
+		assert.Len(t, e.Body, 64<<10)
+		assert.True(t, e.Truncated, "nobody knows")
 	})
 	t.Run("gives up on a body that never gets on", func(t *testing.T) {
 		resp := response(nil, 500, io.NopCloser(io.MultiReader(strings.NewReader("begin"), idle{})), -1)

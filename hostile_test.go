@@ -177,6 +177,39 @@ func TestABodyThatDripsIsCutInTimeForTheDeadline(t *testing.T) {
 	})
 }
 
+// Where the header of gzip does not come, net/http can neither read on nor
+// close: before Go 1.27.1 the one waits for the other.
+func TestACompressedBodyThatStallsAtItsBeginningDoesNotHoldTheCallUp(t *testing.T) {
+	for name, code := range map[string]int{
+		"a 404 and three bytes of a compressed body; deadline in 300 ms": 404,
+		"a 429 and three bytes of a compressed body; a 404 then":         429,
+	} {
+		t.Run(name, func(t *testing.T) {
+			url, _ := rawServer(t, func(n int, c net.Conn, r *bufio.Reader) {
+				_, _ = http.ReadRequest(r)
+				if n == 2 {
+					fmt.Fprint(c, "HTTP/1.1 404 x\r\nContent-Length: 0\r\n\r\n")
+				} else {
+					fmt.Fprintf(c, "HTTP/1.1 %d x\r\nContent-Encoding: gzip\r\nContent-Length: 100\r\n\r\n\x1f\x8b\x08", code)
+				}
+				_, _ = r.ReadByte() // until the other side has gone
+			})
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			if code == 404 {
+				ctx = short(t)
+			}
+			cost(t, name, 1<<20, func() string {
+				_, err := get(t, ctx, &iamhttp.Transport{Backoff: zero}, url)
+				e := statusError(t, err)
+				assert.Equal(t, iamhttp.ErrNotFound, e.Code)
+				assert.NoError(t, ctx.Err(), "in time")
+				return outcome(nil, err)
+			})
+		})
+	}
+}
+
 func TestABodyOfAByteASecondIsGivenUpAfterFiveSeconds(t *testing.T) {
 	for name, tt := range map[string]struct {
 		answer string
@@ -695,7 +728,7 @@ func TestACompressedBombIsNotInflated(t *testing.T) {
 }
 
 func TestWhatAServerSaysCannotForgeALineOfALog(t *testing.T) {
-	const evil = "No.\r\nlevel=ERROR msg='all users deleted'\x1b[2J\x07\u202e\u2028\x00\xff\xfe\xc3\x28 \xed\xa0\x80"
+	const evil = "No.\r\nlevel=ERROR msg='all users deleted'\x1b[2J\x07\u202e\u2028\u200b\u00ad\ufeff\ue000\U000e0041\x00\xff\xfe\xc3\x28 \xed\xa0\x80"
 	escaped := ""
 	for i := range len(evil) {
 		if c := evil[i]; c < ' ' {

@@ -128,6 +128,17 @@ func stalling(beginning string) *watchedBody {
 	return b
 }
 
+// answers is a base that gives each request this answer.
+func answers(resp *http.Response) roundTripper {
+	return func(*http.Request) (*http.Response, error) { return resp, nil }
+}
+
+// stuck is a body of which Read and Close wait until it ends.
+type stuck chan struct{}
+
+func (s stuck) Read([]byte) (int, error) { <-s; return 0, io.EOF }
+func (s stuck) Close() error             { <-s; return nil }
+
 func (b *watchedBody) Read(p []byte) (int, error) {
 	select {
 	case <-b.closed:
@@ -529,6 +540,31 @@ func TestReadingAnErrorBodyIsBounded(t *testing.T) {
 			assert.Equal(t, 5*time.Second, time.Since(start))
 			assert.True(t, e.Truncated)
 			assert.Equal(t, "half a mess", e.Message, "what arrived is understood")
+		})
+	})
+	t.Run("in time, if it is inflated, as far as it has come", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			start := time.Now()
+			resp := response(nil, 403, stalling(`{"error":{"message":"half a mess`), -1)
+			resp.Uncompressed = true
+			_, err := (&iamhttp.Transport{Base: answers(resp)}).RoundTrip(newRequest(t, "GET", ""))
+			e := statusError(t, err)
+			assert.Equal(t, 5*time.Second, time.Since(start))
+			assert.True(t, e.Truncated)
+			assert.Equal(t, "half a mess", e.Message)
+		})
+	})
+	t.Run("in time, if it is inflated and cannot even be closed", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			start, body := time.Now(), make(stuck)
+			resp := response(nil, 403, body, -1)
+			resp.Uncompressed = true
+			_, err := (&iamhttp.Transport{Base: answers(resp)}).RoundTrip(newRequest(t, "GET", ""))
+			e := statusError(t, err)
+			assert.Equal(t, 5100*time.Millisecond, time.Since(start))
+			assert.True(t, e.Truncated)
+			assert.Empty(t, e.Body)
+			close(body)
 		})
 	})
 	t.Run("to half the time before the deadline", func(t *testing.T) {
