@@ -114,11 +114,16 @@ func (x *exchange) Write(b []byte) (int, error) {
 	if x.closed {
 		return 0, http.ErrAbortHandler
 	}
-	if x.req.Method == http.MethodHead || x.status == http.StatusNoContent || x.status == http.StatusNotModified {
-		return len(b), nil
+	if x.bodiless() {
+		return 0, http.ErrBodyNotAllowed
 	}
 	x.changed.Broadcast()
 	return x.data.Write(b)
+}
+
+// bodiless reports whether the status allows no body.
+func (x *exchange) bodiless() bool {
+	return x.status == http.StatusNoContent || x.status == http.StatusNotModified
 }
 
 // Flush lets the client have what there is.
@@ -135,9 +140,16 @@ func (x *exchange) begin(length int64) {
 		return
 	}
 	x.sent = x.header.Clone()
-	if n, err := strconv.ParseInt(x.sent.Get("Content-Length"), 10, 64); err == nil {
+	n, err := strconv.ParseInt(x.sent.Get("Content-Length"), 10, 64)
+	switch {
+	case x.bodiless():
+		x.sent.Del("Content-Length")
+		length = 0
+	case err == nil:
 		length = n
-	} else if length >= 0 && x.status != http.StatusNoContent {
+	case length == 0 && x.req.Method == http.MethodHead: // the answer to a GET may have one
+		length = -1
+	case length >= 0:
 		x.sent.Set("Content-Length", strconv.FormatInt(length, 10))
 	}
 	x.length = length
@@ -182,7 +194,8 @@ func (x *exchange) response() (*http.Response, error) {
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: x.sent, Body: &body{x}, ContentLength: x.length, Request: x.req,
 	}
-	if x.length == 0 {
+	if x.length == 0 || x.req.Method == http.MethodHead {
+		x.cancel() // there is nothing left to wait for
 		resp.Body = http.NoBody
 	}
 	return resp, nil

@@ -167,7 +167,10 @@ func TestAnAnswerArrivesAsItIsWritten(t *testing.T) {
 			"one's own type": {iamtest.Answer{Body: `{}`}.With("Content-Type", "text/x"), "GET", "text/x", "{}", 2},
 			"no body":        {iamtest.Answer{}, "GET", "", "", 0},
 			"no content":     {iamtest.Answer{Status: 204, Body: "{}"}, "GET", "application/json", "", 0},
-			"HEAD":           {iamtest.Keystone(404, "No."), "HEAD", "application/json", "", -2},
+			"unchanged":      {iamtest.Answer{Status: 304}, "GET", "", "", 0},
+			"HEAD":           {iamtest.Answer{Status: 404, Body: `{"code":404}`}, "HEAD", "application/json", "", 12},
+			"HEAD, a page":   {iamtest.Answer{Body: "<html>"}, "HEAD", "text/html; charset=utf-8", "", 6},
+			"HEAD, no body":  {iamtest.Answer{}, "HEAD", "", "", -1},
 		} {
 			a := tt.answer.With("X-Twice", "1")
 			a.Header.Add("X-Twice", "2")
@@ -183,9 +186,12 @@ func TestAnAnswerArrivesAsItIsWritten(t *testing.T) {
 			assert.Equal(t, tt.contentType, resp.Header.Get("Content-Type"), name)
 			assert.Equal(t, []string{"1", "2"}, resp.Header.Values("X-Twice"), name)
 			assert.NotEmpty(t, resp.Header.Get("Date"), name)
-			if tt.length > -2 {
-				assert.Equal(t, tt.length, resp.ContentLength, name)
+			assert.Equal(t, tt.length, resp.ContentLength, name)
+			length := fmt.Sprint(tt.length)
+			if tt.length < 0 || resp.StatusCode == 204 || resp.StatusCode == 304 {
+				length = ""
 			}
+			assert.Equal(t, length, resp.Header.Get("Content-Length"), name)
 		}
 	})
 }
@@ -246,6 +252,16 @@ func TestABodyStallsBehindItsBeginning(t *testing.T) {
 			resp.Body.Close()
 			cancel()
 		}
+	})
+}
+
+func TestAStallBehindTheAnswerToAHEADHoldsNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // and leaves nobody behind
+		s := new(iamtest.Server)
+		s.Next(iamtest.Answer{Status: 200, Body: "begin", Fault: iamtest.Stall})
+		resp, err := (&http.Client{Transport: s}).Head("https://iam.example/")
+		require.NoError(t, err)
+		assert.Equal(t, http.NoBody, resp.Body)
 	})
 }
 
