@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -71,7 +70,7 @@ func (p *peekedBody) Close() error { return p.rest.Close() }
 
 // readAndClose reads at most maxBody bytes of the body in at most d, or until
 // ctx ends, and returns the first keep of them and whether there would have
-// been more. The body is closed when it returns.
+// been more. It closes the body.
 func readAndClose(ctx context.Context, resp *http.Response, keep int, d time.Duration) (data []byte, truncated bool) {
 	if resp.Body == http.NoBody {
 		return nil, false
@@ -83,27 +82,34 @@ func readAndClose(ctx context.Context, resp *http.Response, keep int, d time.Dur
 }
 
 func readInTime(ctx context.Context, resp *http.Response, keep int, d time.Duration) (data []byte, truncated bool) {
-	g := bodyCloser{body: resp.Body}
-	defer g.close()
-	// Only Close interrupts a Read that waits for a slow server.
-	defer time.AfterFunc(d, g.close).Stop()
+	body := resp.Body
+	// Only Close interrupts a Read that waits for a slow server. Who stops the
+	// timer closes instead of it, so that nobody does so twice.
+	timer := time.AfterFunc(d, func() { body.Close() })
+	defer closeInstead(timer, body)
 	if ctx.Done() != nil {
-		defer context.AfterFunc(ctx, g.close)()
+		defer context.AfterFunc(ctx, func() { closeInstead(timer, body) })()
 	}
-	data, err := readUpTo(resp.Body, keep, resp.ContentLength)
+	data, err := readUpTo(body, keep, resp.ContentLength)
 	if err != nil {
 		return data, err != io.EOF
 	}
 	if keep == maxBody { // a Read of no bytes asks for the end alone
-		_, err = resp.Body.Read(nil)
+		_, err = body.Read(nil)
 		return data, err != io.EOF
 	}
 	if resp.ContentLength > maxBody {
 		return data, true
 	}
 	// What is read to its end leaves a connection that can be used again.
-	n, err := io.CopyN(io.Discard, resp.Body, int64(maxBody-keep))
+	n, err := io.CopyN(io.Discard, body, int64(maxBody-keep))
 	return data, n > 0 || err != io.EOF
+}
+
+func closeInstead(timer *time.Timer, body io.Closer) {
+	if timer.Stop() {
+		body.Close()
+	}
 }
 
 // readAside is readInTime for a body that net/http inflates. Before Go 1.27.1 its
@@ -128,14 +134,6 @@ func readAside(ctx context.Context, resp *http.Response, keep int, d time.Durati
 		return nil, true
 	}
 }
-
-// bodyCloser closes a body once, whoever comes first.
-type bodyCloser struct {
-	once sync.Once
-	body io.Closer
-}
-
-func (g *bodyCloser) close() { g.once.Do(func() { g.body.Close() }) }
 
 // readUpTo reads n bytes of r, or fewer and the error that r ended with. size
 // is the length announced, -1 if unknown.

@@ -98,18 +98,23 @@ func TestASuccessAddsNoAllocation(t *testing.T) {
 }
 
 func TestASuccessAddsNoByte(t *testing.T) {
-	const calls = 10_000
 	for _, method := range []string{"GET", "POST"} {
 		req := newRequest(t, method, strings.Repeat("x", len(method)-3))
 		tr := &iamhttp.Transport{Base: fixedAnswers(nil, "", 200)}
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		for range calls {
-			_, _ = tr.RoundTrip(req)
-		}
-		runtime.ReadMemStats(&after)
-		assert.Zero(t, (after.TotalAlloc-before.TotalAlloc)/calls, method)
+		assert.Zero(t, allocated(func() { _, _ = tr.RoundTrip(req) }), method)
 	}
+}
+
+// allocated is how many bytes f allocates.
+func allocated(f func()) uint64 {
+	const calls = 10_000
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range calls {
+		f()
+	}
+	runtime.ReadMemStats(&after)
+	return (after.TotalAlloc - before.TotalAlloc) / calls
 }
 
 // own is what an application without this library would write for a 404.
@@ -150,15 +155,18 @@ func TestATypedErrorCostsLessThanOneWrittenByHand(t *testing.T) {
 	req := newRequest(t, "GET", "")
 	req = req.WithContext(context.Background())
 	base := fixedAnswers(keystoneHeader, keystoneBody, 404)
+	tr := &iamhttp.Transport{Base: base}
 	floor := allocs(t, base, req)
-	typed := allocs(t, &iamhttp.Transport{Base: base}, req) - floor
-	byHand := testing.AllocsPerRun(200, func() {
+	typed := allocs(t, tr, req) - floor
+	byHand := func() {
 		resp, _ := base.RoundTrip(req)
 		_ = ownError(req, resp)
-	}) - floor
-	t.Logf("allocations: typed error %v, io.ReadAll + json.Unmarshal + own error %v", typed, byHand)
-	assert.LessOrEqual(t, typed, 20.0)
-	assert.Less(t, typed, byHand)
+	}
+	allocsByHand := testing.AllocsPerRun(200, byHand) - floor
+	bytes, bytesByHand := allocated(func() { _, _ = tr.RoundTrip(req) }), allocated(byHand)
+	t.Logf("typed error: %v allocations, %d bytes; io.ReadAll + json.Unmarshal + own error: %v, %d", typed, bytes, allocsByHand, bytesByHand)
+	assert.LessOrEqual(t, typed, allocsByHand) // Go 1.27 has an encoding/json that needs fewer, as many as this
+	assert.Less(t, bytes, bytesByHand)
 }
 
 func TestABodyOfKnownLengthIsReadIntoOneBuffer(t *testing.T) {
@@ -191,16 +199,12 @@ func TestARepeatCostsFewAllocations(t *testing.T) {
 	}
 }
 
-// timerAllocs is what a timer costs that calls a method on what it guards:
-// itself, the guard, and the method value.
+// timerAllocs is what a timer costs that closes a body: itself, and what it
+// calls.
 func timerAllocs(t testing.TB) float64 {
-	type guard struct {
-		once sync.Once
-		body io.Closer
-	}
+	var body io.Closer = http.NoBody
 	return testing.AllocsPerRun(200, func() {
-		g := &guard{body: http.NoBody}
-		time.AfterFunc(time.Hour, func() { g.once.Do(func() { g.body.Close() }) }).Stop()
+		time.AfterFunc(time.Hour, func() { body.Close() }).Stop()
 	})
 }
 

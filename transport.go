@@ -39,6 +39,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"slices"
 	"time"
@@ -310,8 +311,10 @@ func (c *call) afterFailure(resp *http.Response, connect *StatusError) (again *h
 // so that its connection can be used again, and returns its beginning.
 func discard(f *failure, wait time.Duration) (data []byte, truncated bool) {
 	if f.resp.StatusCode == http.StatusRequestTimeout {
-		// The server has given this connection up (RFC 9110 §15.5.9): leaving
-		// the body unread keeps it out of the pool.
+		// The server has given this connection up (RFC 9110 §15.5.9). Leaving
+		// the body unread keeps it out of the pool, unless net/http reads the
+		// rest itself, which Go 1.27 does if it is short.
+		f.resp.ContentLength = math.MaxInt64
 		f.resp.Body.Close()
 		return nil, f.resp.Body != http.NoBody
 	}

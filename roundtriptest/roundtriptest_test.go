@@ -202,10 +202,7 @@ var defects = map[string]struct {
 		below: func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
 			resp, err := base.RoundTrip(req)
 			if err == nil && resp != nil && resp.StatusCode == 429 && resp.Body != nil {
-				resp.Body = struct {
-					io.Reader
-					io.Closer
-				}{strings.NewReader(""), resp.Body}
+				resp.Body = io.NopCloser(strings.NewReader(""))
 			}
 			return resp, err
 		},
