@@ -23,11 +23,14 @@ func TestCloseGivesBackWhatIsAskedForMeanwhile(t *testing.T) {
 				throttle(t, g, "before", time.Minute) // so that the script is known
 				time.Sleep(50 * time.Millisecond)
 				holding := false
-				hold := func(b []byte) bool {
+				hold := func(b []byte) time.Duration {
 					it := bytes.Contains(b, []byte(leadScript.Hash())) && bytes.Contains(b, []byte(g.names.of("k"))) &&
 						bytes.Contains(b, []byte("\r\n1500\r\n"))
-					holding = holding || it
-					return it
+					if !it {
+						return 0
+					}
+					holding = true
+					return 100 * time.Millisecond
 				}
 				if held > 0 {
 					throttle(t, g, "k", time.Minute)

@@ -121,6 +121,7 @@ type note struct {
 const (
 	patience    = 400 * time.Millisecond // with a leader, before going on alone
 	tooSlow     = 300 * time.Millisecond // for an answer
+	outOfDate   = leaseTime              // what is to be sent
 	askAgain    = 200 * time.Millisecond
 	tryAgain    = 500 * time.Millisecond // to come back to the fleet
 	reconnect   = time.Second            // between two attempts

@@ -89,12 +89,8 @@ func (g *Gate) claim(name, key string, known state) {
 			return
 		}
 		defer g.leases.Done()
-		var s state
 		started := g.now()
-		err := g.timed(func() (err error) {
-			s, err = g.take(g.ctx, lease{name: name, length: leaseTime, known: known})
-			return err
-		})
+		s, err := g.ask(lease{name: name, length: leaseTime, known: known})
 		if err != nil || s.Leader == "" {
 			return
 		}
@@ -230,11 +226,7 @@ func (l *leader) renew() {
 		length = 0
 		l.resign()
 	}
-	var got state
-	err := g.timed(func() (err error) {
-		got, err = g.take(g.ctx, lease{name: l.name, length: length, known: s, replace: true})
-		return err
-	})
+	got, err := g.ask(lease{name: l.name, length: length, known: s, replace: true})
 	l.mu.Lock()
 	switch {
 	case l.ended:
@@ -249,8 +241,8 @@ func (l *leader) renew() {
 		l.mu.Unlock()
 		l.resign()
 		return
-	default:
-		l.renewal.Reset(renewLease)
+	default: // perhaps on another connection
+		l.renewal.Reset(now + renewLease - g.now())
 	}
 	l.mu.Unlock()
 }
@@ -309,7 +301,7 @@ func (l *leader) handle(r *report) {
 		l.control.Idle(now)
 	}
 	m.waiting = r.Waiting
-	if r.Stamp != 0 {
+	if r.Stamp != 0 && now <= l.until { // else it is not for this process to answer
 		m.confirm(r.Flying)
 		l.reclaim(now, m, r.Flying, memberFresh)
 		t := &turns{Name: l.name, Stamp: r.Stamp, state: l.state(now)}

@@ -108,15 +108,26 @@ return out`)
 
 var errSlow = errors.New("the server answers too late")
 
-// timed runs a command and judges the server by it. A client that does not
-// watch the context may take longer than that; nobody waits for it.
-func (g *Gate) timed(f func() error) error {
+// timed runs a command and judges the server by it. It returns after patience
+// at the latest, while a client that does not watch the context waits for its
+// ReadTimeout, or for ever: one connection may be dead while the others are well.
+// What is left behind then is limited by the connections of the client's pool;
+// nobody reads what it brings. It is not repeated once it is out of date.
+func (g *Gate) timed(f func(ctx context.Context) error) error {
 	start := g.now()
-	slow := time.AfterFunc(patience, func() { g.fail(start, errSlow) })
-	err := f()
-	slow.Stop()
-	if err == nil && g.now()-start > tooSlow {
-		err = errSlow
+	ctx, cancel := context.WithTimeout(g.ctx, outOfDate)
+	done := make(chan error, 1)
+	go func() {
+		defer cancel()
+		done <- f(ctx)
+	}()
+	err := errSlow
+	select {
+	case err = <-done:
+		if err == nil && g.now()-start > tooSlow {
+			err = errSlow
+		}
+	case <-time.After(patience):
 	}
 	if err != nil {
 		g.fail(start, err)
@@ -171,7 +182,7 @@ func (g *Gate) send() {
 		}
 		// While the server is lost there are none: attend tries, and nobody else.
 		letters, pauses := g.out.empty(g)
-		if len(letters) > 0 && g.timed(func() error { return g.publish(g.ctx, letters, pauses) }) != nil {
+		if len(letters) > 0 && g.timed(func(ctx context.Context) error { return g.publish(ctx, letters, pauses) }) != nil {
 			for name, d := range pauses {
 				g.out.notice(name, state{Pause: d})
 			}
@@ -248,9 +259,15 @@ func (g *Gate) join(hello bool) error {
 		g.cursor = "0"
 	}
 	for {
-		if err := g.timed(func() error { return g.count(all) }); err != nil {
+		var v []any
+		cursor := g.cursor
+		if err := g.timed(func(ctx context.Context) (err error) {
+			v, err = g.count(ctx, cursor, all)
+			return err
+		}); err != nil {
 			return err
 		}
+		g.counted(v)
 		if !all || g.cursor == "0" {
 			break
 		}
@@ -259,27 +276,32 @@ func (g *Gate) join(hello bool) error {
 	if hello {
 		letters = append(letters, letter{g.names.all, message{Hello: g.id}})
 	}
-	return g.timed(func() error { return g.publish(g.ctx, letters, nil) })
+	return g.timed(func(ctx context.Context) error { return g.publish(ctx, letters, nil) })
 }
 
-// count counts the process in, and goes on from the cursor.
-func (g *Gate) count(tell bool) error {
-	v, err := countScript.Run(g.ctx, g.client, []string{g.names.accounts, g.names.members},
-		keep.Milliseconds(), g.id, absence.Milliseconds(), g.cursor, tell).Slice()
+// count counts the process in, and returns how many there are, the next cursor,
+// and, if that is asked for, accounts.
+func (g *Gate) count(ctx context.Context, cursor string, tell bool) (v []any, err error) {
+	v, err = countScript.Run(ctx, g.client, []string{g.names.accounts, g.names.members},
+		keep.Milliseconds(), g.id, absence.Milliseconds(), cursor, tell).Slice()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if len(v) < 2 {
-		return unexpected(v)
+	if len(v) >= 2 {
+		_, ok1 := v[0].(int64)
+		_, ok2 := v[1].(string)
+		if ok1 && ok2 {
+			return v, nil
+		}
 	}
-	size, ok1 := v[0].(int64)
-	cursor, ok2 := v[1].(string)
-	if !ok1 || !ok2 {
-		return unexpected(v)
-	}
-	g.cursor = cursor
+	return nil, unexpected(v)
+}
+
+// counted takes what count has returned.
+func (g *Gate) counted(v []any) {
+	g.cursor = v[1].(string)
 	g.mu.Lock()
-	g.size = max(int(size), 1)
+	g.size = max(int(v[0].(int64)), 1)
 	for name, n := range g.notes {
 		if _, used := g.keys[name]; !used && g.now() > n.seen+keep && g.now() > n.paused {
 			delete(g.notes, name)
@@ -295,7 +317,6 @@ func (g *Gate) count(tell bool) error {
 			}
 		}
 	}
-	return nil
 }
 
 func unexpected(answer []any) error { return fmt.Errorf("unexpected answer %v", answer) }
@@ -350,6 +371,21 @@ func (g *Gate) take(ctx context.Context, l lease) (s state, err error) {
 	s, ok := parseState(v)
 	if !ok {
 		return s, unexpected(v)
+	}
+	return s, nil
+}
+
+// ask is take for a while. Close waits for the answer, however late it is.
+func (g *Gate) ask(l lease) (state, error) {
+	var s state
+	g.leases.Add(1)
+	err := g.timed(func(ctx context.Context) (err error) {
+		defer g.leases.Done()
+		s, err = g.take(ctx, l)
+		return err
+	})
+	if err != nil { // s may still be written
+		return state{}, err
 	}
 	return s, nil
 }
