@@ -106,3 +106,29 @@ func TestCallsThatGetNoAnswerDoNotPileUp(t *testing.T) {
 		w.relay.thaw()
 	})
 }
+
+// What is sent again, by the gate or by go-redis, says what is left by then.
+func TestAPauseThatIsToldAgainIsNoLonger(t *testing.T) {
+	for name, retries := range map[string]int{"by the gate": -1, "by the client": 3} {
+		t.Run(name, func(t *testing.T) {
+			inVirtualTime(t, func(t *testing.T, w *world) {
+				var gates []*Gate
+				for range 2 {
+					g, _ := newGateOf(t, w.clientWith(func(o *redis.Options) { o.MaxRetries = retries }))
+					gates = append(gates, g)
+				}
+				const pause = 10 * time.Second
+				w.relay.holdOnce(time.Hour, func(b []byte) bool { return bytes.Contains(b, []byte(`{"n":{"n":"`)) })
+				began := time.Now()
+				throttle(t, gates[0], "k", pause)
+				for time.Since(began) < pause-time.Second {
+					time.Sleep(300 * time.Millisecond)
+					late, _ := w.gate() // what the server keeps
+					for _, g := range append(gates, late) {
+						assert.LessOrEqual(t, pauseAt(g, "k"), pause-time.Since(began)+10*time.Millisecond)
+					}
+				}
+			})
+		})
+	}
+}

@@ -182,9 +182,12 @@ func (g *Gate) send() {
 		}
 		// While the server is lost there are none: attend tries, and nobody else.
 		letters, pauses := g.out.empty(g)
+		began := time.Now()
 		if len(letters) > 0 && g.timed(func(ctx context.Context) error { return g.publish(ctx, letters, pauses) }) != nil {
 			for name, d := range pauses {
-				g.out.notice(name, state{Pause: d})
+				if d -= time.Since(began); d > 0 {
+					g.out.notice(name, state{Pause: d})
+				}
 			}
 		}
 	}
