@@ -136,12 +136,19 @@ func (g *Gate) timed(f func(ctx context.Context) error) error {
 }
 
 // fail notes that the server could not be used by what began at that time, and
-// says so if that is new.
+// says so if that is new. Who loses it again soon after being back stays away, for
+// longer each time: what answers may be one part of it, and what is needed another.
 func (g *Gate) fail(began time.Duration, err error) {
 	g.mu.Lock()
 	news := !g.lost && began >= g.back && g.ctx.Err() == nil
 	if news {
-		g.lost = true
+		now := g.now()
+		if now-g.back > presence {
+			g.away = 0
+		} else {
+			g.away = min(max(2*g.away, tryAgain), longestAway)
+		}
+		g.lost, g.returns = true, now+g.away
 		g.out.mute(true)
 	}
 	g.mu.Unlock()
@@ -154,7 +161,7 @@ func (g *Gate) fail(began time.Duration, err error) {
 // recover notes that the server can be used again.
 func (g *Gate) recover() {
 	g.mu.Lock()
-	news := g.lost && g.hears && g.leaders != nil && g.ctx.Err() == nil
+	news := g.lost && g.hears && g.now() >= g.returns && g.leaders != nil && g.ctx.Err() == nil
 	if news {
 		g.lost, g.back = false, g.now()
 		g.out.mute(false)
@@ -222,13 +229,13 @@ func (g *Gate) attend() {
 		if g.connected() {
 			if g.join(hello) == nil {
 				hello = false // the echo tells whether all is well
-				if !g.usable() {
-					wait = tryAgain
-				}
 			} else {
 				hello, wait = true, tryAgain
 				g.settle()
 			}
+		}
+		if !g.usable() {
+			wait = tryAgain
 		}
 		select {
 		case <-g.ctx.Done():
@@ -242,7 +249,7 @@ func (g *Gate) attend() {
 func (g *Gate) connected() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.hears
+	return g.hears && g.now() >= g.returns
 }
 
 // attention makes attend look now.
