@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -247,4 +248,32 @@ func TestWhoLedIsNotSaidAfterTheServerWasLost(t *testing.T) {
 	require.Len(t, letters, 1)
 	assert.Empty(t, letters[0].Notice.Leader)
 	assert.Positive(t, letters[0].Notice.Pause)
+}
+
+// A report of an outcome may be on its way before the next question is asked.
+func TestWhatCameOfARequestIsToldWithHowManyWait(t *testing.T) {
+	for name, tt := range map[string]struct {
+		tell    func(l *link)
+		waiting int
+	}{
+		"accepted":           {func(l *link) { l.Accepted(1, bracket.Send{Turn: 1}) }, 4},
+		"refused":            {func(l *link) { l.Refused(1, bracket.Send{Turn: 1}, time.Second) }, 5}, // and the turn is handed back
+		"not sent":           {func(l *link) { l.Unsend(bracket.Send{Turn: 1}) }, 4},
+		"asked":              {func(l *link) { l.question(1) }, 4},
+		"asked, while alone": {func(l *link) { l.goAlone(1); l.Leader = "leader"; l.question(1) }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := &Gate{names: newNames("iamhttp"), id: "me"}
+			l := g.link("n", "k")
+			l.Leader, l.waiting, l.turns, l.flying = "leader", 5, []uint64{2}, []uint64{1}
+			tt.tell(l)
+			letters, _ := g.out.empty(g)
+			i := slices.IndexFunc(letters, func(l letter) bool { return l.Report != nil })
+			require.GreaterOrEqual(t, i, 0)
+			assert.Equal(t, tt.waiting, letters[i].Report.Waiting)
+			if l.timer != nil {
+				l.timer.Stop()
+			}
+		})
+	}
 }
