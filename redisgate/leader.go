@@ -251,11 +251,31 @@ func (l *leader) renew() {
 func (l *leader) forget(now time.Duration) {
 	for id, m := range l.members {
 		if now-m.heard > memberGone {
-			delete(l.members, id)
-			l.ring = slices.DeleteFunc(l.ring, func(o *member) bool { return o == m })
-			l.reclaim(now, m, nil, 0)
+			l.drop(now, id)
 		}
 	}
+}
+
+func (l *leader) drop(now time.Duration, id string) {
+	m := l.members[id]
+	if m == nil {
+		return
+	}
+	delete(l.members, id)
+	l.ring = slices.DeleteFunc(l.ring, func(o *member) bool { return o == m })
+	l.reclaim(now, m, nil, 0)
+}
+
+// left takes it that a process has left the fleet.
+func (l *leader) left(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended {
+		return
+	}
+	now := l.g.now()
+	l.drop(now, id)
+	l.dispatch(now)
 }
 
 // reclaim takes back what a member was given longer ago than age and does not

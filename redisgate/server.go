@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -503,6 +505,10 @@ func (g *Gate) receive(b []byte) {
 	case m.Bye != "":
 		g.mu.Lock()
 		g.size = max(g.size-1, 1)
+		led := slices.Collect(maps.Values(g.leaders))
 		g.mu.Unlock()
+		for _, l := range led {
+			l.left(m.Bye)
+		}
 	}
 }
