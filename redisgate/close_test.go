@@ -23,11 +23,14 @@ func TestCloseGivesBackWhatIsAskedForMeanwhile(t *testing.T) {
 				throttle(t, g, "before", time.Minute) // so that the script is known
 				time.Sleep(50 * time.Millisecond)
 				holding := false
-				hold := func(b []byte) bool {
+				hold := func(b []byte) time.Duration {
 					it := bytes.Contains(b, []byte(leadScript.Hash())) && bytes.Contains(b, []byte(g.names.of("k"))) &&
 						bytes.Contains(b, []byte("\r\n1500\r\n"))
-					holding = holding || it
-					return it
+					if !it {
+						return 0
+					}
+					holding = true
+					return 100 * time.Millisecond
 				}
 				if held > 0 {
 					throttle(t, g, "k", time.Minute)
@@ -104,5 +107,32 @@ func TestAClosedGateLeavesNoGoroutine(t *testing.T) {
 			}
 		}
 		client.Close() // and the bubble ends, or fails
+	})
+}
+
+func TestWhatAClosedProcessHeldIsBackAtOnce(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		gates, _ := w.gates(2)
+		throttle(t, gates[0], "k", 100*time.Millisecond)
+		at := leaderOf(t, gates, "k")
+		leader, other := gates[at], gates[1-at]
+		time.Sleep(time.Second)
+		_, err := other.Wait(t.Context(), "k", 0) // and nobody ever hears what came of it
+		require.NoError(t, err)
+		held := func() (turns, members int) {
+			leader.mu.Lock()
+			l := leader.leaders[leader.names.of("k")]
+			leader.mu.Unlock()
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			return len(l.turns), len(l.members)
+		}
+		turns, before := held()
+		require.Equal(t, 1, turns)
+		other.Close()
+		time.Sleep(50 * time.Millisecond)
+		turns, members := held()
+		assert.Zero(t, turns)
+		assert.Equal(t, before-1, members)
 	})
 }

@@ -65,7 +65,9 @@ type Options struct {
 	Local *iamhttp.AdaptiveGate
 
 	// Logger is told when this process has lost the fleet, and when it is back:
-	// once each. If nil, it is slog.Default().
+	// once each. What is lost again within ten seconds is come back to ever
+	// later, so that there are no more than two lines a minute in the end. If
+	// nil, it is slog.Default().
 	Logger *slog.Logger
 }
 
@@ -101,6 +103,8 @@ type Gate struct {
 	size    int                // processes in the fleet
 	lost    bool               // the server, or its answers came too late
 	back    time.Duration      // since when it is not lost
+	away    time.Duration      // for how long it was not tried to come back
+	returns time.Duration      // when it is
 	hears   bool               // subscribed
 }
 
@@ -121,8 +125,10 @@ type note struct {
 const (
 	patience    = 400 * time.Millisecond // with a leader, before going on alone
 	tooSlow     = 300 * time.Millisecond // for an answer
+	outOfDate   = leaseTime              // what is to be sent
 	askAgain    = 200 * time.Millisecond
 	tryAgain    = 500 * time.Millisecond // to come back to the fleet
+	longestAway = time.Minute            // the same, of what is lost again and again
 	reconnect   = time.Second            // between two attempts
 	staysAlive  = time.Second            // between two signs of a process that waits for answers only
 	leaseTime   = 1500 * time.Millisecond

@@ -89,12 +89,8 @@ func (g *Gate) claim(name, key string, known state) {
 			return
 		}
 		defer g.leases.Done()
-		var s state
 		started := g.now()
-		err := g.timed(func() (err error) {
-			s, err = g.take(g.ctx, lease{name: name, length: leaseTime, known: known})
-			return err
-		})
+		s, err := g.ask(lease{name: name, length: leaseTime, known: known})
 		if err != nil || s.Leader == "" {
 			return
 		}
@@ -230,11 +226,7 @@ func (l *leader) renew() {
 		length = 0
 		l.resign()
 	}
-	var got state
-	err := g.timed(func() (err error) {
-		got, err = g.take(g.ctx, lease{name: l.name, length: length, known: s, replace: true})
-		return err
-	})
+	got, err := g.ask(lease{name: l.name, length: length, known: s, replace: true})
 	l.mu.Lock()
 	switch {
 	case l.ended:
@@ -249,8 +241,8 @@ func (l *leader) renew() {
 		l.mu.Unlock()
 		l.resign()
 		return
-	default:
-		l.renewal.Reset(renewLease)
+	default: // perhaps on another connection
+		l.renewal.Reset(now + renewLease - g.now())
 	}
 	l.mu.Unlock()
 }
@@ -259,11 +251,31 @@ func (l *leader) renew() {
 func (l *leader) forget(now time.Duration) {
 	for id, m := range l.members {
 		if now-m.heard > memberGone {
-			delete(l.members, id)
-			l.ring = slices.DeleteFunc(l.ring, func(o *member) bool { return o == m })
-			l.reclaim(now, m, nil, 0)
+			l.drop(now, id)
 		}
 	}
+}
+
+func (l *leader) drop(now time.Duration, id string) {
+	m := l.members[id]
+	if m == nil {
+		return
+	}
+	delete(l.members, id)
+	l.ring = slices.DeleteFunc(l.ring, func(o *member) bool { return o == m })
+	l.reclaim(now, m, nil, 0)
+}
+
+// left takes it that a process has left the fleet.
+func (l *leader) left(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended {
+		return
+	}
+	now := l.g.now()
+	l.drop(now, id)
+	l.dispatch(now)
 }
 
 // reclaim takes back what a member was given longer ago than age and does not
@@ -309,7 +321,7 @@ func (l *leader) handle(r *report) {
 		l.control.Idle(now)
 	}
 	m.waiting = r.Waiting
-	if r.Stamp != 0 {
+	if r.Stamp != 0 && now <= l.until { // else it is not for this process to answer
 		m.confirm(r.Flying)
 		l.reclaim(now, m, r.Flying, memberFresh)
 		t := &turns{Name: l.name, Stamp: r.Stamp, state: l.state(now)}

@@ -42,10 +42,15 @@ func (l *link) tell(change func(*report)) {
 }
 
 // amend is tell without a hurry: it goes with what is sent next. It reports
-// whether it could go.
+// whether it could go. Each report says how many requests wait, as one that does
+// not says that there are none.
 func (l *link) amend(change func(*report)) bool {
 	return l.g.out.amend(l.name, func(r *report) {
 		r.to = l.Leader
+		r.Waiting = 0
+		if l.solo == nil {
+			r.Waiting = max(l.waiting-len(l.turns), 0)
+		}
 		change(r)
 	})
 }
@@ -118,7 +123,7 @@ func (l *link) Refused(now time.Duration, s bracket.Send, retryAfter time.Durati
 		l.pause = max(l.pause, l.solo.Paused())
 	} else {
 		l.pause = max(l.pause, now+cmp.Or(retryAfter, ownPause))
-		l.told = 0 // what waits through a pause is not counted
+		l.told = 0 // by the end of the pause it is out of date
 		l.tell(func(r *report) { r.Refused = append(r.Refused, refusal{s.Turn, retryAfter}) })
 	}
 	if now+retryAfter >= l.pause || news { // the others know of the longest one
@@ -220,10 +225,10 @@ func (l *link) ask(now time.Duration) {
 		l.question(now)
 		return
 	case l.waiting > 0 && l.told > 0: // it has something to go on with
-		l.amend(l.count)
+		l.amend(func(*report) {})
 	default:
 		l.told = l.waiting
-		l.tell(l.count)
+		l.tell(func(*report) {})
 	}
 	if l.waiting > 0 {
 		l.await(now)
@@ -240,8 +245,6 @@ func (l *link) await(now time.Duration) {
 	l.wake(now, max(min(askAgain, l.silent+patience-now), 0))
 }
 
-func (l *link) count(r *report) { r.Waiting = l.waiting }
-
 // question makes the leader answer; if there is none it looks for one.
 func (l *link) question(now time.Duration) {
 	l.await(now)
@@ -251,12 +254,11 @@ func (l *link) question(now time.Duration) {
 	}
 	l.told, l.asked = l.waiting, cmp.Or(l.asked, now)
 	l.tell(func(r *report) {
-		l.count(r)
 		r.Stamp, r.Flying = l.g.now(), slices.Concat(l.turns, l.flying)
-		if l.solo != nil {
-			r.Waiting, l.told = 0, 0
-		}
 	})
+	if l.solo != nil {
+		l.told = 0
+	}
 }
 
 // knowledge is what this process would lead with.
@@ -359,7 +361,6 @@ func (l *link) follow(now time.Duration, id string) {
 	l.turns, l.asked = nil, 0
 	l.told = l.waiting
 	l.tell(func(r *report) {
-		l.count(r)
 		if l.history != nil && l.Learned == nil {
 			r.History = newHistory(*l.history, now)
 		}
@@ -433,7 +434,7 @@ func (g *Gate) granted(t *turns) {
 		l.waiting = backlog
 		l.amend(func(r *report) {
 			r.Got = append(r.Got, t.IDs...)
-			r.Waiting = max(l.waiting-len(t.IDs), 0)
+			r.Waiting = max(r.Waiting-len(t.IDs), 0)
 		})
 		if t.Stamp > 0 {
 			l.asked = 0

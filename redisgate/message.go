@@ -98,6 +98,12 @@ func (old state) merge(s state) state {
 	return old
 }
 
+// join is merge of what is said together: the longer pause holds.
+func (old state) join(s state) state {
+	s.Pause = max(s.Pause, old.Pause)
+	return old.merge(s)
+}
+
 // What a message may hold at most. Others send it, and the server may be anyone's.
 const (
 	longestMessage = 1 << 20 // bytes
@@ -215,6 +221,9 @@ func (o *outbox) mute(muted bool) {
 	o.muted = muted || o.closed
 	clear(o.reports)
 	clear(o.turns)
+	for _, n := range o.notices {
+		n.state = state{Pause: n.Pause} // who leads is out of date by then
+	}
 	o.expire()
 	if !o.muted {
 		o.ring()
@@ -286,9 +295,9 @@ func (o *outbox) turn(to string, t *turns) {
 	if old := o.turns[key]; old != nil {
 		t.IDs = append(old.IDs, t.IDs...)
 		t.Stamp = max(t.Stamp, old.Stamp)
-		if t.Learned == nil {
-			t.Learned = old.Learned
-		}
+		probes := t.Probes
+		t.state = old.state.join(t.state)
+		t.Probes = probes // turns always say
 	} else if o.turns == nil {
 		o.turns = make(map[[2]string]*turns)
 	}
@@ -303,11 +312,12 @@ func (o *outbox) notice(name string, s state) {
 		return
 	}
 	if o.muted {
-		s = state{Pause: s.Pause} // who leads is out of date by then
+		s = state{Pause: s.Pause} // as in mute
 	}
 	n := &pendingNotice{s, time.Now()}
 	if old := o.notices[name]; old != nil {
-		n.Pause = max(s.Pause, old.Pause-time.Since(old.at))
+		old.Pause -= time.Since(old.at)
+		n.state = old.state.join(s)
 	} else if o.notices == nil {
 		o.notices = make(map[string]*pendingNotice)
 	}

@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -204,4 +206,74 @@ func FuzzMessage(f *testing.F) {
 			}
 		})
 	})
+}
+
+func TestWhatIsSentTogetherSaysAllOfIt(t *testing.T) {
+	k := &bracket.Learned{Pace: 2, Silence: 1}
+	full := state{Leader: "leader", Pause: time.Second, Probes: 1, Members: 20, Learned: k}
+	for name, tt := range map[string]struct{ first, then, notice, turns state }{
+		"news and a pause": {full, state{Pause: 2 * time.Second},
+			state{Leader: "leader", Pause: 2 * time.Second, Probes: 1, Members: 20, Learned: k},
+			state{Leader: "leader", Pause: 2 * time.Second, Members: 20, Learned: k}},
+		"a pause and news": {state{Pause: 2 * time.Second}, full,
+			state{Leader: "leader", Pause: 2 * time.Second, Probes: 1, Members: 20, Learned: k},
+			state{Leader: "leader", Pause: 2 * time.Second, Probes: 1, Members: 20, Learned: k}},
+		"a leader and its end": {full, state{Leader: nobody},
+			state{Leader: nobody, Pause: time.Second, Members: 20, Learned: k},
+			state{Leader: nobody, Pause: time.Second, Members: 20, Learned: k}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { // so that no time passes
+				g := &Gate{names: newNames("iamhttp"), id: "me"}
+				g.out.notice("n", tt.first)
+				g.out.notice("n", tt.then)
+				g.out.turn("m", &turns{Name: "n", IDs: []uint64{1}, Stamp: 1, state: tt.first})
+				g.out.turn("m", &turns{Name: "n", IDs: []uint64{2}, state: tt.then})
+				letters, pauses := g.out.empty(g)
+				require.Len(t, letters, 2)
+				assert.Equal(t, &notice{"n", tt.notice}, letters[0].Notice)
+				assert.Equal(t, map[string]time.Duration{"n": tt.notice.Pause}, pauses)
+				assert.Equal(t, &turns{Name: "n", From: "me", IDs: []uint64{1, 2}, Stamp: 1, state: tt.turns}, letters[1].Turns)
+			})
+		})
+	}
+}
+
+func TestWhoLedIsNotSaidAfterTheServerWasLost(t *testing.T) {
+	g := &Gate{names: newNames("iamhttp"), id: "me"}
+	g.out.notice("n", state{Leader: "leader", Pause: time.Hour, Members: 20})
+	g.out.mute(true)
+	g.out.mute(false)
+	letters, _ := g.out.empty(g)
+	require.Len(t, letters, 1)
+	assert.Empty(t, letters[0].Notice.Leader)
+	assert.Positive(t, letters[0].Notice.Pause)
+}
+
+// A report of an outcome may be on its way before the next question is asked.
+func TestWhatCameOfARequestIsToldWithHowManyWait(t *testing.T) {
+	for name, tt := range map[string]struct {
+		tell    func(l *link)
+		waiting int
+	}{
+		"accepted":           {func(l *link) { l.Accepted(1, bracket.Send{Turn: 1}) }, 4},
+		"refused":            {func(l *link) { l.Refused(1, bracket.Send{Turn: 1}, time.Second) }, 5}, // and the turn is handed back
+		"not sent":           {func(l *link) { l.Unsend(bracket.Send{Turn: 1}) }, 4},
+		"asked":              {func(l *link) { l.question(1) }, 4},
+		"asked, while alone": {func(l *link) { l.goAlone(1); l.Leader = "leader"; l.question(1) }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := &Gate{names: newNames("iamhttp"), id: "me"}
+			l := g.link("n", "k")
+			l.Leader, l.waiting, l.turns, l.flying = "leader", 5, []uint64{2}, []uint64{1}
+			tt.tell(l)
+			letters, _ := g.out.empty(g)
+			i := slices.IndexFunc(letters, func(l letter) bool { return l.Report != nil })
+			require.GreaterOrEqual(t, i, 0)
+			assert.Equal(t, tt.waiting, letters[i].Report.Waiting)
+			if l.timer != nil {
+				l.timer.Stop()
+			}
+		})
+	}
 }

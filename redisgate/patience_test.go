@@ -54,7 +54,10 @@ func TestWhoHasNoAnswerGoesOnAloneAfter400ms(t *testing.T) {
 		"server a bit slow":  func(w *world, _ *Gate) { w.relay.setDelay(310 * time.Millisecond) },
 		"server ever slower": func(w *world, _ *Gate) { go w.slow(10 * time.Millisecond) },
 		"connections cut":    func(w *world, _ *Gate) { w.relay.cut() },
-		"leader dead":        func(_ *world, leader *Gate) { leader.die() },
+		"connection of a renewal dead": func(w *world, leader *Gate) {
+			w.relay.holdOnce(time.Hour, func(b []byte) bool { return isRenewal(b, leader) })
+		},
+		"leader dead": func(_ *world, leader *Gate) { leader.die() },
 		"leader dead, and another one that says nothing": func(w *world, leader *Gate) {
 			leader.die()
 			go func() {

@@ -19,10 +19,10 @@ type relay struct {
 	said    atomic.Int64 // bytes, by the server
 
 	mu     sync.Mutex
-	dial   func() (net.Conn, error) // the server
-	delay  time.Duration            // of answers
-	hold   func([]byte) bool        // for 100 ms, of requests; nil: none
-	frozen chan struct{}            // not nil: until it is closed
+	dial   func() (net.Conn, error)   // the server
+	delay  time.Duration              // of answers
+	hold   func([]byte) time.Duration // how long, of requests, and of all after it on that connection; nil: none
+	frozen chan struct{}              // not nil: until it is closed
 	conns  map[net.Conn]bool
 }
 
@@ -82,10 +82,10 @@ func (r *relay) serve(c net.Conn) {
 	r.conns[c], r.conns[s] = true, true
 	r.passing.Go(func() {
 		r.pass(s, c, func(b []byte) time.Duration {
-			if r.hold != nil && r.hold(b) {
-				return 100 * time.Millisecond
+			if r.hold == nil {
+				return 0
 			}
-			return 0
+			return r.hold(b)
 		})
 	})
 	r.passing.Go(func() {
@@ -138,6 +138,21 @@ func (r *relay) setDelay(d time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.delay = d
+}
+
+// holdOnce makes one connection go dead for d: the one on which the first
+// request goes that is asked for.
+func (r *relay) holdOnce(d time.Duration, which func([]byte) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	held := false
+	r.hold = func(b []byte) time.Duration {
+		if held || !which(b) {
+			return 0
+		}
+		held = true
+		return d
+	}
 }
 
 // freeze keeps all that is said, until thaw.

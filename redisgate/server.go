@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -108,15 +110,26 @@ return out`)
 
 var errSlow = errors.New("the server answers too late")
 
-// timed runs a command and judges the server by it. A client that does not
-// watch the context may take longer than that; nobody waits for it.
-func (g *Gate) timed(f func() error) error {
+// timed runs a command and judges the server by it. It returns after patience
+// at the latest, while a client that does not watch the context waits for its
+// ReadTimeout, or for ever: one connection may be dead while the others are well.
+// What is left behind then is limited by the connections of the client's pool;
+// nobody reads what it brings. It is not repeated once it is out of date.
+func (g *Gate) timed(f func(ctx context.Context) error) error {
 	start := g.now()
-	slow := time.AfterFunc(patience, func() { g.fail(start, errSlow) })
-	err := f()
-	slow.Stop()
-	if err == nil && g.now()-start > tooSlow {
-		err = errSlow
+	ctx, cancel := context.WithTimeout(g.ctx, outOfDate)
+	done := make(chan error, 1)
+	go func() {
+		defer cancel()
+		done <- f(ctx)
+	}()
+	err := errSlow
+	select {
+	case err = <-done:
+		if err == nil && g.now()-start > tooSlow {
+			err = errSlow
+		}
+	case <-time.After(patience):
 	}
 	if err != nil {
 		g.fail(start, err)
@@ -125,12 +138,19 @@ func (g *Gate) timed(f func() error) error {
 }
 
 // fail notes that the server could not be used by what began at that time, and
-// says so if that is new.
+// says so if that is new. Who loses it again soon after being back stays away, for
+// longer each time: what answers may be one part of it, and what is needed another.
 func (g *Gate) fail(began time.Duration, err error) {
 	g.mu.Lock()
 	news := !g.lost && began >= g.back && g.ctx.Err() == nil
 	if news {
-		g.lost = true
+		now := g.now()
+		if now-g.back > presence {
+			g.away = 0
+		} else {
+			g.away = min(max(2*g.away, tryAgain), longestAway)
+		}
+		g.lost, g.returns = true, now+g.away
 		g.out.mute(true)
 	}
 	g.mu.Unlock()
@@ -143,7 +163,7 @@ func (g *Gate) fail(began time.Duration, err error) {
 // recover notes that the server can be used again.
 func (g *Gate) recover() {
 	g.mu.Lock()
-	news := g.lost && g.hears && g.leaders != nil && g.ctx.Err() == nil
+	news := g.lost && g.hears && g.now() >= g.returns && g.leaders != nil && g.ctx.Err() == nil
 	if news {
 		g.lost, g.back = false, g.now()
 		g.out.mute(false)
@@ -171,9 +191,12 @@ func (g *Gate) send() {
 		}
 		// While the server is lost there are none: attend tries, and nobody else.
 		letters, pauses := g.out.empty(g)
-		if len(letters) > 0 && g.timed(func() error { return g.publish(g.ctx, letters, pauses) }) != nil {
+		began := time.Now()
+		if len(letters) > 0 && g.timed(func(ctx context.Context) error { return g.publish(ctx, letters, pauses) }) != nil {
 			for name, d := range pauses {
-				g.out.notice(name, state{Pause: d})
+				if d -= time.Since(began); d > 0 {
+					g.out.notice(name, state{Pause: d})
+				}
 			}
 		}
 	}
@@ -208,13 +231,13 @@ func (g *Gate) attend() {
 		if g.connected() {
 			if g.join(hello) == nil {
 				hello = false // the echo tells whether all is well
-				if !g.usable() {
-					wait = tryAgain
-				}
 			} else {
 				hello, wait = true, tryAgain
 				g.settle()
 			}
+		}
+		if !g.usable() {
+			wait = tryAgain
 		}
 		select {
 		case <-g.ctx.Done():
@@ -228,7 +251,7 @@ func (g *Gate) attend() {
 func (g *Gate) connected() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.hears
+	return g.hears && g.now() >= g.returns
 }
 
 // attention makes attend look now.
@@ -248,9 +271,15 @@ func (g *Gate) join(hello bool) error {
 		g.cursor = "0"
 	}
 	for {
-		if err := g.timed(func() error { return g.count(all) }); err != nil {
+		var v []any
+		cursor := g.cursor
+		if err := g.timed(func(ctx context.Context) (err error) {
+			v, err = g.count(ctx, cursor, all)
+			return err
+		}); err != nil {
 			return err
 		}
+		g.counted(v)
 		if !all || g.cursor == "0" {
 			break
 		}
@@ -259,27 +288,32 @@ func (g *Gate) join(hello bool) error {
 	if hello {
 		letters = append(letters, letter{g.names.all, message{Hello: g.id}})
 	}
-	return g.timed(func() error { return g.publish(g.ctx, letters, nil) })
+	return g.timed(func(ctx context.Context) error { return g.publish(ctx, letters, nil) })
 }
 
-// count counts the process in, and goes on from the cursor.
-func (g *Gate) count(tell bool) error {
-	v, err := countScript.Run(g.ctx, g.client, []string{g.names.accounts, g.names.members},
-		keep.Milliseconds(), g.id, absence.Milliseconds(), g.cursor, tell).Slice()
+// count counts the process in, and returns how many there are, the next cursor,
+// and, if that is asked for, accounts.
+func (g *Gate) count(ctx context.Context, cursor string, tell bool) (v []any, err error) {
+	v, err = countScript.Run(ctx, g.client, []string{g.names.accounts, g.names.members},
+		keep.Milliseconds(), g.id, absence.Milliseconds(), cursor, tell).Slice()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if len(v) < 2 {
-		return unexpected(v)
+	if len(v) >= 2 {
+		_, ok1 := v[0].(int64)
+		_, ok2 := v[1].(string)
+		if ok1 && ok2 {
+			return v, nil
+		}
 	}
-	size, ok1 := v[0].(int64)
-	cursor, ok2 := v[1].(string)
-	if !ok1 || !ok2 {
-		return unexpected(v)
-	}
-	g.cursor = cursor
+	return nil, unexpected(v)
+}
+
+// counted takes what count has returned.
+func (g *Gate) counted(v []any) {
+	g.cursor = v[1].(string)
 	g.mu.Lock()
-	g.size = max(int(size), 1)
+	g.size = max(int(v[0].(int64)), 1)
 	for name, n := range g.notes {
 		if _, used := g.keys[name]; !used && g.now() > n.seen+keep && g.now() > n.paused {
 			delete(g.notes, name)
@@ -295,7 +329,6 @@ func (g *Gate) count(tell bool) error {
 			}
 		}
 	}
-	return nil
 }
 
 func unexpected(answer []any) error { return fmt.Errorf("unexpected answer %v", answer) }
@@ -350,6 +383,21 @@ func (g *Gate) take(ctx context.Context, l lease) (s state, err error) {
 	s, ok := parseState(v)
 	if !ok {
 		return s, unexpected(v)
+	}
+	return s, nil
+}
+
+// ask is take for a while. Close waits for the answer, however late it is.
+func (g *Gate) ask(l lease) (state, error) {
+	var s state
+	g.leases.Add(1)
+	err := g.timed(func(ctx context.Context) (err error) {
+		defer g.leases.Done()
+		s, err = g.take(ctx, l)
+		return err
+	})
+	if err != nil { // s may still be written
+		return state{}, err
 	}
 	return s, nil
 }
@@ -457,6 +505,10 @@ func (g *Gate) receive(b []byte) {
 	case m.Bye != "":
 		g.mu.Lock()
 		g.size = max(g.size-1, 1)
+		led := slices.Collect(maps.Values(g.leaders))
 		g.mu.Unlock()
+		for _, l := range led {
+			l.left(m.Bye)
+		}
 	}
 }

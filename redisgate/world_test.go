@@ -34,13 +34,17 @@ func inVirtualTime(t *testing.T, test func(t *testing.T, w *world)) {
 	})
 }
 
-func (w *world) client() *redis.Client {
-	return redis.NewClient(&redis.Options{
+func (w *world) client() *redis.Client { return w.clientWith(func(*redis.Options) {}) }
+
+func (w *world) clientWith(set func(*redis.Options)) *redis.Client {
+	o := &redis.Options{
 		Addr:   "127.0.0.1:6379", // a name would be looked up
 		Dialer: func(context.Context, string, string) (net.Conn, error) { return w.relay.pipe() },
 		// They are asked for under a lock, and who waits for a lock stops the time.
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-	})
+	}
+	set(o)
+	return redis.NewClient(o)
 }
 
 func (w *world) gate() (*Gate, *logbook) { return newGateOf(w.t, w.client()) }

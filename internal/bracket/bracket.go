@@ -432,7 +432,7 @@ func (c *Controller) setPace(now time.Duration, pace float64) {
 func seconds(d time.Duration) float64 { return d.Seconds() }
 
 func duration(s float64) time.Duration {
-	if s >= math.MaxInt64/1e9 {
+	if !(s < math.MaxInt64/1e9) { // nor is it NaN: what makes no sense is not at once
 		return math.MaxInt64
 	}
 	return time.Duration(s * 1e9)

@@ -48,7 +48,7 @@ func (l Learned) Valid() bool {
 			return false
 		}
 	}
-	return l.Pace >= slowest && l.Pace <= mostPace
+	return l.Pace >= slowest && l.Pace <= mostPace && l.Silence >= shortest
 }
 
 // Scale returns what is known of a part of the limit, or of a multiple.

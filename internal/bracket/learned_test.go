@@ -139,8 +139,17 @@ func TestOnlyWhatAControllerCouldHaveLearnedIsValid(t *testing.T) {
 			assert.False(t, l.Valid(), "%+v", l)
 		}
 	}
-	good.Pace = 0
-	assert.False(t, good.Valid())
+	slow, loud := good, good
+	slow.Pace, loud.Silence = 0, 0
+	assert.False(t, slow.Valid())
+	assert.False(t, loud.Valid(), "what came through in no time is no pace")
+}
+
+func TestATimeThatIsNoneIsNotAtOnce(t *testing.T) {
+	for _, s := range []float64{math.NaN(), math.Inf(1), 1e300} {
+		assert.Equal(t, time.Duration(math.MaxInt64), duration(s))
+	}
+	assert.Equal(t, time.Second, duration(1))
 }
 
 func TestAPaceOfOneInManyYearsIsNotAtOnce(t *testing.T) {
@@ -155,7 +164,7 @@ func TestAPaceOfOneInManyYearsIsNotAtOnce(t *testing.T) {
 }
 
 func TestTheEdgesOfWhatIsValidAreValid(t *testing.T) {
-	for _, l := range []Learned{{Pace: slowest}, {Pace: mostPace}, {Pace: 1, Burst: largest}} {
+	for _, l := range []Learned{{Pace: slowest, Silence: shortest}, {Pace: mostPace, Silence: shortest}, {Pace: 1, Silence: shortest, Burst: largest}} {
 		assert.True(t, l.Valid(), "%+v", l)
 	}
 }

@@ -5,6 +5,7 @@
 package fleet
 
 import (
+	"slices"
 	"time"
 
 	"github.com/iamhttp/iamhttp/internal/bracket"
@@ -37,7 +38,7 @@ type History struct {
 
 // Close returns the controller of an account on its own that was refused now.
 func (h History) Close(retryAfter time.Duration) *bracket.Controller {
-	return bracket.New(h.Now, h.Marks, h.Flying, retryAfter)
+	return bracket.New(h.Now, slices.Clone(h.Marks), h.Flying, retryAfter)
 }
 
 // A Fleet is what a gate belongs to.

@@ -1,0 +1,134 @@
+package redisgate
+
+import (
+	"bytes"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+)
+
+// readTimeouts are those of a client that waits for an answer for a while, and
+// of one that waits for ever.
+var readTimeouts = map[string]time.Duration{"the client gives up": 0, "the client waits for ever": -1}
+
+// A connection can go dead while all others are well, and nobody is told: what
+// forgets connections is between the two ends.
+func TestADeadConnectionStopsNobody(t *testing.T) {
+	turns := []byte(`{"t":{"n":"`)
+	for what, of := range map[string]func(leader, other *Gate) func([]byte) bool{
+		"of a renewal": func(leader, _ *Gate) func([]byte) bool {
+			return func(b []byte) bool { return isRenewal(b, leader) }
+		},
+		"of turns": func(leader, _ *Gate) func([]byte) bool {
+			return func(b []byte) bool { return bytes.Contains(b, turns) && bytes.Contains(b, []byte(leader.id)) }
+		},
+		"of a question": func(_, other *Gate) func([]byte) bool {
+			return func(b []byte) bool { return bytes.Contains(b, []byte(`"f":"`+other.id)) }
+		},
+	} {
+		for name, timeout := range readTimeouts {
+			t.Run(what+", "+name, func(t *testing.T) {
+				inVirtualTime(t, func(t *testing.T, w *world) {
+					var gates []*Gate
+					for range 3 {
+						g, _ := newGateOf(t, w.clientWith(func(o *redis.Options) { o.ReadTimeout = timeout }))
+						gates = append(gates, g)
+					}
+					a := newAccount(100, 10, time.Second)
+					a.trip = 5 * time.Millisecond
+					c := start(gates, 5, 1<<40, "k", a)
+					time.Sleep(10 * time.Second)
+					at := leaderOf(t, gates, "k")
+					w.relay.holdOnce(time.Hour, of(gates[at], gates[(at+1)%3]))
+					done := func(i int) int64 { return c.done[i].Load() }
+					for range 5 {
+						before := []int64{done(0), done(1), done(2)}
+						time.Sleep(2 * time.Second)
+						for i := range gates {
+							assert.Greater(t, done(i)-before[i], int64(5), "in two seconds, of which one may be a pause")
+						}
+					}
+					for _, g := range gates {
+						assert.True(t, g.usable(), "the server is well")
+					}
+					c.left.Store(0)
+					c.wait(t)
+				})
+			})
+		}
+	}
+}
+
+func isRenewal(b []byte, of *Gate) bool {
+	return bytes.Contains(b, []byte(leadScript.Hash())) && bytes.Contains(b, []byte(of.id)) && bytes.Contains(b, []byte("\r\n1500\r\n"))
+}
+
+func TestALeaderWhoseLeaseIsOverSaysNothing(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		g, name := led(t, w)
+		g.mu.Lock()
+		l := g.leaders[name]
+		g.mu.Unlock()
+		l.mu.Lock()
+		until := l.until
+		l.until = g.now() - 1
+		l.mu.Unlock()
+		l.handle(&report{Name: name, From: "other", Waiting: 1, Stamp: 1})
+		assert.Zero(t, g.out.size(), "who waits has to find out that nobody leads")
+		l.mu.Lock()
+		l.until = until
+		l.mu.Unlock()
+		l.handle(&report{Name: name, From: "other", Waiting: 1, Stamp: 1})
+		assert.Equal(t, 1, g.out.size())
+	})
+}
+
+// A call that gets no answer is left behind, and goes on as long as the client
+// lets it.
+func TestCallsThatGetNoAnswerDoNotPileUp(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		const pool = 3
+		g, _ := newGateOf(t, w.clientWith(func(o *redis.Options) { o.ReadTimeout, o.PoolSize = -1, pool }))
+		throttle(t, g, "k", 100*time.Millisecond)
+		leaderOf(t, []*Gate{g}, "k")
+		w.relay.freeze()
+		c := start([]*Gate{g}, 5, 1<<40, "k", newAccount(50, 5, 100*time.Millisecond))
+		time.Sleep(10 * time.Minute)
+		stacks := make([]byte, 1<<20)
+		stacks = stacks[:runtime.Stack(stacks, true)]
+		assert.LessOrEqual(t, strings.Count(string(stacks), "created by github.com/iamhttp/iamhttp/redisgate.(*Gate).timed"), pool+5, "those that have a connection, and a few that wait for one")
+		c.left.Store(0)
+		c.wait(t)
+		w.relay.thaw()
+	})
+}
+
+// What is sent again, by the gate or by go-redis, says what is left by then.
+func TestAPauseThatIsToldAgainIsNoLonger(t *testing.T) {
+	for name, retries := range map[string]int{"by the gate": -1, "by the client": 3} {
+		t.Run(name, func(t *testing.T) {
+			inVirtualTime(t, func(t *testing.T, w *world) {
+				var gates []*Gate
+				for range 2 {
+					g, _ := newGateOf(t, w.clientWith(func(o *redis.Options) { o.MaxRetries = retries }))
+					gates = append(gates, g)
+				}
+				const pause = 10 * time.Second
+				w.relay.holdOnce(time.Hour, func(b []byte) bool { return bytes.Contains(b, []byte(`{"n":{"n":"`)) })
+				began := time.Now()
+				throttle(t, gates[0], "k", pause)
+				for time.Since(began) < pause-time.Second {
+					time.Sleep(300 * time.Millisecond)
+					late, _ := w.gate() // what the server keeps
+					for _, g := range append(gates, late) {
+						assert.LessOrEqual(t, pauseAt(g, "k"), pause-time.Since(began)+10*time.Millisecond)
+					}
+				}
+			})
+		})
+	}
+}
