@@ -567,6 +567,19 @@ func TestReadingAnErrorBodyIsBounded(t *testing.T) {
 			close(body)
 		})
 	})
+	t.Run("before a deadline, even if it cannot be closed", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			start, body := time.Now(), make(stuck)
+			resp := response(nil, 403, body, -1)
+			resp.Uncompressed = true
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			_, err := (&iamhttp.Transport{Base: answers(resp)}).RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+			assert.Equal(t, iamhttp.ErrForbidden, statusError(t, err).Code)
+			assert.Equal(t, 75*time.Millisecond, time.Since(start))
+			close(body)
+		})
+	})
 	t.Run("to half the time before the deadline", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
