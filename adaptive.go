@@ -184,10 +184,10 @@ func (g *AdaptiveGate) forget(key any, a *account) {
 // An account is what the gate knows of one key.
 //
 // As long as it was never throttled, and as no request waits, it is open: two
-// counters are all that a request touches. Otherwise window is negative and
+// counters are all that a request touches. Otherwise window is not positive and
 // everything happens under the lock.
 type account struct {
-	window   atomic.Int64 // twice the requests that may be in flight; negative: take the lock
+	window   atomic.Int64 // twice the requests that may be in flight; not positive: take the lock
 	flying   atomic.Int64 // requests in flight that have ticket 0
 	accepted atomic.Int64
 	marks    [16]atomic.Int64 // when every 16th of them came, in a ring

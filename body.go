@@ -112,7 +112,7 @@ func closeInstead(timer *time.Timer, body io.Closer) {
 	}
 }
 
-// readAside is readInTime for a body that net/http inflates. Before Go 1.27.1 its
+// readAside is readInTime for a body that net/http inflates. Before Go 1.27 its
 // Close waits for a Read that waits for the header of gzip, so that such a Read
 // has to be left to itself. It ends when the server, or ctx, does.
 func readAside(ctx context.Context, resp *http.Response, keep int, d time.Duration) ([]byte, bool) {
@@ -125,7 +125,7 @@ func readAside(ctx context.Context, resp *http.Response, keep int, d time.Durati
 		data, truncated := readInTime(ctx, resp, keep, d)
 		done <- read{data, truncated}
 	}()
-	timer := time.NewTimer(d + closeTime)
+	timer := time.NewTimer(d + min(closeTime, d/2)) // before the deadline that d is half of
 	defer timer.Stop()
 	select {
 	case r := <-done:

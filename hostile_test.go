@@ -178,7 +178,7 @@ func TestABodyThatDripsIsCutInTimeForTheDeadline(t *testing.T) {
 }
 
 // Where the header of gzip does not come, net/http can neither read on nor
-// close: before Go 1.27.1 the one waits for the other.
+// close: before Go 1.27 the one waits for the other.
 func TestACompressedBodyThatStallsAtItsBeginningDoesNotHoldTheCallUp(t *testing.T) {
 	for name, code := range map[string]int{
 		"a 404 and three bytes of a compressed body; deadline in 300 ms": 404,

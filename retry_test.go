@@ -703,6 +703,14 @@ func TestTheHooksForRetryableLeaveWhatIsNoAnswer(t *testing.T) {
 	}
 }
 
+func TestTheHooksForRetryableRepeatAnAnswerWhoseRequestIsUnknown(t *testing.T) {
+	c := retryablehttp.NewClient()
+	(&iamhttp.Transport{Backoff: zero}).ConfigureRetryable(c)
+	again, err := c.CheckRetry(t.Context(), response(nil, 429, http.NoBody, 0), nil)
+	assert.True(t, again)
+	assert.NoError(t, err)
+}
+
 func TestTheErrorHandlerForRetryableReadsUnderTheContextOfTheRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := retryablehttp.NewClient()

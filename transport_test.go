@@ -567,6 +567,19 @@ func TestReadingAnErrorBodyIsBounded(t *testing.T) {
 			close(body)
 		})
 	})
+	t.Run("before a deadline, even if it cannot be closed", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			start, body := time.Now(), make(stuck)
+			resp := response(nil, 403, body, -1)
+			resp.Uncompressed = true
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			_, err := (&iamhttp.Transport{Base: answers(resp)}).RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+			assert.Equal(t, iamhttp.ErrForbidden, statusError(t, err).Code)
+			assert.Equal(t, 75*time.Millisecond, time.Since(start))
+			close(body)
+		})
+	})
 	t.Run("to half the time before the deadline", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
@@ -601,10 +614,14 @@ func TestDiscardingABodyIsBounded(t *testing.T) {
 	t.Run("a body announced as longer is not read for the connection's sake", func(t *testing.T) {
 		body := watch(io.LimitReader(zeros{}, 1<<30))
 		long := func(req *http.Request) (*http.Response, error) { return response(req, 429, body, 1<<30), nil }
-		_, err := (&iamhttp.Transport{Base: script(long, answer(200, "")), Backoff: zero}).RoundTrip(newRequest(t, "GET", ""))
+		var told *iamhttp.StatusError
+		_, err := (&iamhttp.Transport{Base: script(long, answer(200, "")), Backoff: zero,
+			OnFailure: func(_ context.Context, e *iamhttp.StatusError, _ time.Duration) { told = e }}).RoundTrip(newRequest(t, "GET", ""))
 		require.NoError(t, err)
 		read, _ := body.counts()
 		assert.LessOrEqual(t, read, int64(4<<10))
+		assert.Len(t, told.Body, 4<<10)
+		assert.True(t, told.Truncated)
 	})
 	t.Run("a body announced as long as the limit is read to its end", func(t *testing.T) {
 		body := watch(io.LimitReader(zeros{}, 64<<10))

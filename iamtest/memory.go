@@ -21,7 +21,8 @@ var errReset = &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
 // RoundTrip answers a request in memory, as ServeHTTP would over a connection,
 // whatever host it is for: in a bubble of testing/synctest, and without
 // sockets. It ends with the context of the request. A body that stalls does so
-// until it is closed.
+// until it is closed; to a HEAD there is none, and who handles it is told that
+// the client has gone as soon as the header is out.
 func (s *Server) RoundTrip(req *http.Request) (*http.Response, error) {
 	var body []byte
 	if req.Body != nil {
@@ -194,8 +195,11 @@ func (x *exchange) response() (*http.Response, error) {
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: x.sent, Body: &body{x}, ContentLength: x.length, Request: x.req,
 	}
-	if x.length == 0 || x.req.Method == http.MethodHead {
-		x.cancel() // there is nothing left to wait for
+	head := x.req.Method == http.MethodHead
+	if head {
+		x.cancel() // there is no body that would be closed
+	}
+	if head || x.length == 0 {
 		resp.Body = http.NoBody
 	}
 	return resp, nil

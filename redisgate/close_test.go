@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -110,7 +111,40 @@ func TestAClosedGateLeavesNoGoroutine(t *testing.T) {
 	})
 }
 
-func TestWhatAClosedProcessHeldIsBackAtOnce(t *testing.T) {
+func TestACloseThatFindsADeadConnectionGivesBackAllTheSame(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		g, _ := newGateOf(t, w.clientWith(func(o *redis.Options) { o.ReadTimeout = -1 }))
+		throttle(t, g, "k", time.Minute)
+		leaderOf(t, []*Gate{g}, "k")
+		held := w.relay.holdOnce(time.Hour, func(b []byte) bool { return isRenewal(b, g) })
+		for !held() {
+			time.Sleep(10 * time.Millisecond)
+		}
+		start := time.Now()
+		g.Close()
+		assert.Less(t, time.Since(start), tryAgain)
+		assert.Contains(t, w.server.HGet(g.names.accounts, g.names.of("k")), `"l":""`)
+		assert.False(t, w.server.Exists(g.names.members), "it is not counted")
+	})
+}
+
+func TestCloseTellsWhatHasNotBeenTold(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		gates, _ := w.gates(2)
+		throttle(t, gates[0], "k", 100*time.Millisecond)
+		at := leaderOf(t, gates, "k")
+		other := gates[1-at]
+		time.Sleep(time.Second)
+		ticket, err := other.Wait(t.Context(), "k", 0)
+		require.NoError(t, err)
+		other.Observe("k", ticket, true, time.Minute)
+		other.Close() // in the same instant
+		time.Sleep(50 * time.Millisecond)
+		assert.Greater(t, pauseAt(gates[at], "k"), 50*time.Second)
+	})
+}
+
+func TestAClosedProcessGetsNoTurnsAndItsOwnComeBack(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
 		throttle(t, gates[0], "k", 100*time.Millisecond)
@@ -119,20 +153,30 @@ func TestWhatAClosedProcessHeldIsBackAtOnce(t *testing.T) {
 		time.Sleep(time.Second)
 		_, err := other.Wait(t.Context(), "k", 0) // and nobody ever hears what came of it
 		require.NoError(t, err)
-		held := func() (turns, members int) {
-			leader.mu.Lock()
-			l := leader.leaders[leader.names.of("k")]
-			leader.mu.Unlock()
+		for range 5 {
+			go other.Wait(t.Context(), "k", 0)
+		}
+		time.Sleep(10 * time.Millisecond)
+		leader.mu.Lock()
+		l := leader.leaders[leader.names.of("k")]
+		leader.mu.Unlock()
+		held := func() (turns, wanted int, known bool) {
 			l.mu.Lock()
 			defer l.mu.Unlock()
-			return len(l.turns), len(l.members)
+			return len(l.turns), l.waiting(leader.now()), l.members[other.id] != nil
 		}
-		turns, before := held()
-		require.Equal(t, 1, turns)
+		turns, wanted, known := held()
+		require.Positive(t, turns)
+		require.Positive(t, wanted)
+		require.True(t, known)
 		other.Close()
-		time.Sleep(50 * time.Millisecond)
-		turns, members := held()
+		time.Sleep(10 * time.Millisecond)
+		turns, wanted, _ = held()
+		assert.Positive(t, turns, "they may be on their way")
+		assert.Zero(t, wanted)
+		time.Sleep(memberGone + renewLease)
+		turns, _, known = held()
 		assert.Zero(t, turns)
-		assert.Equal(t, before-1, members)
+		assert.False(t, known)
 	})
 }

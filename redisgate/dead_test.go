@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // readTimeouts are those of a client that waits for an answer for a while, and
@@ -43,7 +44,7 @@ func TestADeadConnectionStopsNobody(t *testing.T) {
 					c := start(gates, 5, 1<<40, "k", a)
 					time.Sleep(10 * time.Second)
 					at := leaderOf(t, gates, "k")
-					w.relay.holdOnce(time.Hour, of(gates[at], gates[(at+1)%3]))
+					held := w.relay.holdOnce(time.Hour, of(gates[at], gates[(at+1)%3]))
 					done := func(i int) int64 { return c.done[i].Load() }
 					for range 5 {
 						before := []int64{done(0), done(1), done(2)}
@@ -52,6 +53,7 @@ func TestADeadConnectionStopsNobody(t *testing.T) {
 							assert.Greater(t, done(i)-before[i], int64(5), "in two seconds, of which one may be a pause")
 						}
 					}
+					assert.True(t, held())
 					for _, g := range gates {
 						assert.True(t, g.usable(), "the server is well")
 					}
@@ -79,6 +81,11 @@ func TestALeaderWhoseLeaseIsOverSaysNothing(t *testing.T) {
 		l.mu.Unlock()
 		l.handle(&report{Name: name, From: "other", Waiting: 1, Stamp: 1})
 		assert.Zero(t, g.out.size(), "who waits has to find out that nobody leads")
+		l.handle(&report{Name: name, From: "other", Refused: []refusal{{After: time.Second}}})
+		letters, _ := g.out.empty(g)
+		require.Len(t, letters, 1)
+		assert.Empty(t, letters[0].Notice.Leader)
+		assert.Positive(t, letters[0].Notice.Pause)
 		l.mu.Lock()
 		l.until = until
 		l.mu.Unlock()
@@ -107,27 +114,36 @@ func TestCallsThatGetNoAnswerDoNotPileUp(t *testing.T) {
 	})
 }
 
-// What is sent again, by the gate or by go-redis, says what is left by then.
+// What the gate sends again says what is left by then; what go-redis sends again
+// is what it was, and too long by what is out of date at most.
 func TestAPauseThatIsToldAgainIsNoLonger(t *testing.T) {
-	for name, retries := range map[string]int{"by the gate": -1, "by the client": 3} {
+	for name, tt := range map[string]struct {
+		retries int
+		timeout time.Duration
+		longer  time.Duration
+	}{
+		"by the gate":   {-1, 0, 10 * time.Millisecond},
+		"by the client": {3, 500 * time.Millisecond, outOfDate},
+	} {
 		t.Run(name, func(t *testing.T) {
 			inVirtualTime(t, func(t *testing.T, w *world) {
 				var gates []*Gate
 				for range 2 {
-					g, _ := newGateOf(t, w.clientWith(func(o *redis.Options) { o.MaxRetries = retries }))
+					g, _ := newGateOf(t, w.clientWith(func(o *redis.Options) { o.MaxRetries, o.ReadTimeout = tt.retries, tt.timeout }))
 					gates = append(gates, g)
 				}
 				const pause = 10 * time.Second
-				w.relay.holdOnce(time.Hour, func(b []byte) bool { return bytes.Contains(b, []byte(`{"n":{"n":"`)) })
+				held := w.relay.holdOnce(time.Hour, func(b []byte) bool { return bytes.Contains(b, []byte(`{"n":{"n":"`)) })
 				began := time.Now()
 				throttle(t, gates[0], "k", pause)
 				for time.Since(began) < pause-time.Second {
 					time.Sleep(300 * time.Millisecond)
 					late, _ := w.gate() // what the server keeps
 					for _, g := range append(gates, late) {
-						assert.LessOrEqual(t, pauseAt(g, "k"), pause-time.Since(began)+10*time.Millisecond)
+						assert.LessOrEqual(t, pauseAt(g, "k"), pause-time.Since(began)+tt.longer)
 					}
 				}
+				assert.True(t, held())
 			})
 		})
 	}

@@ -198,9 +198,10 @@ func (g *Gate) Observe(key string, t iamhttp.Ticket, throttled bool, retryAfter 
 	g.local.Observe(key, t, throttled, retryAfter)
 }
 
-// Close leaves the fleet, which gives its other processes what this one has
-// led or held at once; a server that does not answer is waited for half a
-// second. The gate goes on alone.
+// Close leaves the fleet: others lead at once where this process has led, and
+// have the turns that it held, which may be requests on their way, after three
+// seconds. A server that does not answer is waited for half a second. The gate
+// goes on alone.
 func (g *Gate) Close() error {
 	g.closing.Do(g.close)
 	return nil
@@ -213,6 +214,7 @@ func (g *Gate) close() {
 	g.leaders = nil
 	lost := g.lost
 	g.lost = true
+	unsaid, pauses := g.out.empty(g)
 	g.out.close()
 	g.mu.Unlock()
 	for _, l := range leaders {
@@ -226,7 +228,7 @@ func (g *Gate) close() {
 	go func() {
 		defer close(left)
 		defer cancel()
-		g.leave(ctx, leaders)
+		g.leave(ctx, leaders, unsaid, pauses)
 	}()
 	select {
 	case <-left:

@@ -185,7 +185,10 @@ func (l *leader) known() state {
 }
 
 func (l *leader) state(now time.Duration) (s state) {
-	s = state{Leader: l.g.id, Members: max(len(l.members), 1)}
+	s = state{Members: max(len(l.members), 1)}
+	if now <= l.until { // else another one leads, or will
+		s.Leader = l.g.id
+	}
 	if l.control == nil {
 		s.Pause = max(l.opening.pause-now, 0)
 		return s
@@ -251,31 +254,21 @@ func (l *leader) renew() {
 func (l *leader) forget(now time.Duration) {
 	for id, m := range l.members {
 		if now-m.heard > memberGone {
-			l.drop(now, id)
+			delete(l.members, id)
+			l.ring = slices.DeleteFunc(l.ring, func(o *member) bool { return o == m })
+			l.reclaim(now, m, nil, 0)
 		}
 	}
 }
 
-func (l *leader) drop(now time.Duration, id string) {
-	m := l.members[id]
-	if m == nil {
-		return
-	}
-	delete(l.members, id)
-	l.ring = slices.DeleteFunc(l.ring, func(o *member) bool { return o == m })
-	l.reclaim(now, m, nil, 0)
-}
-
-// left takes it that a process has left the fleet.
+// left takes it that a process has left the fleet: it gets no more turns. Those
+// that it has may be requests on their way, and count as such until forget.
 func (l *leader) left(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.ended {
-		return
+	if m := l.members[id]; m != nil {
+		m.waiting = 0
 	}
-	now := l.g.now()
-	l.drop(now, id)
-	l.dispatch(now)
 }
 
 // reclaim takes back what a member was given longer ago than age and does not

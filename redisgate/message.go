@@ -295,6 +295,9 @@ func (o *outbox) turn(to string, t *turns) {
 	if old := o.turns[key]; old != nil {
 		t.IDs = append(old.IDs, t.IDs...)
 		t.Stamp = max(t.Stamp, old.Stamp)
+		if len(t.IDs) > len(old.IDs) { // none are given in a pause
+			old.Pause = 0
+		}
 		probes := t.Probes
 		t.state = old.state.join(t.state)
 		t.Probes = probes // turns always say

@@ -141,17 +141,22 @@ func (r *relay) setDelay(d time.Duration) {
 }
 
 // holdOnce makes one connection go dead for d: the one on which the first
-// request goes that is asked for.
-func (r *relay) holdOnce(d time.Duration, which func([]byte) bool) {
+// request goes that is asked for. held reports whether there was one.
+func (r *relay) holdOnce(d time.Duration, which func([]byte) bool) (held func() bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	held := false
+	once := false
 	r.hold = func(b []byte) time.Duration {
-		if held || !which(b) {
+		if once || !which(b) {
 			return 0
 		}
-		held = true
+		once = true
 		return d
+	}
+	return func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return once
 	}
 }
 

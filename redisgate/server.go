@@ -387,7 +387,7 @@ func (g *Gate) take(ctx context.Context, l lease) (s state, err error) {
 	return s, nil
 }
 
-// ask is take for a while. Close waits for the answer, however late it is.
+// ask is take for a while. Close waits for the answer longer than the caller does.
 func (g *Gate) ask(l lease) (state, error) {
 	var s state
 	g.leases.Add(1)
@@ -402,9 +402,19 @@ func (g *Gate) ask(l lease) (state, error) {
 	return s, nil
 }
 
-// leave gives back what the process leads, and takes it out of the count.
-func (g *Gate) leave(ctx context.Context, leaders map[string]*leader) {
-	g.leases.Wait() // a renewal on its way would take back what was given back
+// leave says what has not been said, gives back what the process leads, and
+// takes it out of the count.
+func (g *Gate) leave(ctx context.Context, leaders map[string]*leader, unsaid []letter, pauses map[string]time.Duration) {
+	answered := make(chan struct{})
+	go func() {
+		g.leases.Wait()
+		close(answered)
+	}()
+	select { // a renewal on its way would take back what was given back
+	case <-answered:
+	case <-time.After(askAgain): // its connection is dead, probably
+	}
+	g.publish(ctx, unsaid, pauses)
 	for name, l := range leaders {
 		g.take(ctx, lease{name: name, known: l.known(), replace: true})
 		g.publish(ctx, []letter{{g.names.all, message{Notice: &notice{name, state{Leader: nobody, Pause: l.known().Pause}}}}}, nil)
