@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -82,35 +83,37 @@ func readAndClose(ctx context.Context, resp *http.Response, keep int, d time.Dur
 }
 
 func readInTime(ctx context.Context, resp *http.Response, keep int, d time.Duration) (data []byte, truncated bool) {
-	body := resp.Body
-	// Only Close interrupts a Read that waits for a slow server. Who stops the
-	// timer closes instead of it, so that nobody does so twice.
-	timer := time.AfterFunc(d, func() { body.Close() })
-	defer closeInstead(timer, body)
+	g := bodyCloser{body: resp.Body}
+	defer g.close()
+	// Only Close interrupts a Read that waits for a slow server.
+	defer time.AfterFunc(d, g.close).Stop()
 	if ctx.Done() != nil {
-		defer context.AfterFunc(ctx, func() { closeInstead(timer, body) })()
+		defer context.AfterFunc(ctx, g.close)()
 	}
-	data, err := readUpTo(body, keep, resp.ContentLength)
+	data, err := readUpTo(resp.Body, keep, resp.ContentLength)
 	if err != nil {
 		return data, err != io.EOF
 	}
 	if keep == maxBody { // a Read of no bytes asks for the end alone
-		_, err = body.Read(nil)
+		_, err = resp.Body.Read(nil)
 		return data, err != io.EOF
 	}
 	if resp.ContentLength > maxBody {
 		return data, true
 	}
 	// What is read to its end leaves a connection that can be used again.
-	n, err := io.CopyN(io.Discard, body, int64(maxBody-keep))
+	n, err := io.CopyN(io.Discard, resp.Body, int64(maxBody-keep))
 	return data, n > 0 || err != io.EOF
 }
 
-func closeInstead(timer *time.Timer, body io.Closer) {
-	if timer.Stop() {
-		body.Close()
-	}
+// bodyCloser closes a body once, whoever comes first; whoever comes later waits
+// until it is closed.
+type bodyCloser struct {
+	once sync.Once
+	body io.Closer
 }
+
+func (g *bodyCloser) close() { g.once.Do(func() { g.body.Close() }) }
 
 // readAside is readInTime for a body that net/http inflates. Before Go 1.27 its
 // Close waits for a Read that waits for the header of gzip, so that such a Read
