@@ -313,7 +313,7 @@ func discard(f *failure, wait time.Duration) (data []byte, truncated bool) {
 	if f.resp.StatusCode == http.StatusRequestTimeout {
 		// The server has given this connection up (RFC 9110 §15.5.9). Leaving
 		// the body unread keeps it out of the pool, unless net/http reads the
-		// rest itself, which Go 1.27 does if it is short.
+		// rest itself, which Go 1.27 does if the length is known to be small.
 		f.resp.ContentLength = math.MaxInt64
 		f.resp.Body.Close()
 		return nil, f.resp.Body != http.NoBody
