@@ -2,9 +2,9 @@ package iamhttp_test
 
 import (
 	"context"
-	"go/version"
 	"encoding/json"
 	"errors"
+	"go/version"
 	"io"
 	"net/http"
 	"os"
