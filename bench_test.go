@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/gate"
 )
 
 // Compare the pairs within one run: go test -run - -bench . -count 10 .
@@ -23,7 +24,7 @@ func BenchmarkSuccess(b *testing.B) {
 		b.Run(method+"/base", func(b *testing.B) { run(b, base, req) })
 		b.Run(method+"/transport", func(b *testing.B) { run(b, &iamhttp.Transport{Base: base}, req) })
 		b.Run(method+"/gate", func(b *testing.B) {
-			run(b, &iamhttp.Transport{Base: base, Gate: new(iamhttp.AdaptiveGate)}, req)
+			run(b, &iamhttp.Transport{Base: base, Gate: new(gate.Adaptive)}, req)
 		})
 	}
 }
@@ -35,7 +36,7 @@ func BenchmarkSuccessParallel(b *testing.B) {
 	for name, rt := range map[string]http.RoundTripper{
 		"base":      base,
 		"transport": &iamhttp.Transport{Base: base},
-		"gate":      &iamhttp.Transport{Base: base, Gate: new(iamhttp.AdaptiveGate)},
+		"gate":      &iamhttp.Transport{Base: base, Gate: new(gate.Adaptive)},
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
@@ -59,7 +60,7 @@ func BenchmarkLoopbackParallel(b *testing.B) {
 	}{
 		{"base", base},
 		{"transport", &iamhttp.Transport{Base: base}},
-		{"gate", &iamhttp.Transport{Base: base, Gate: new(iamhttp.AdaptiveGate)}},
+		{"gate", &iamhttp.Transport{Base: base, Gate: new(gate.Adaptive)}},
 	} {
 		b.Run(tt.name, func(b *testing.B) {
 			b.ReportAllocs()
@@ -94,7 +95,7 @@ func BenchmarkNotFound(b *testing.B) {
 	b.Run("transport", func(b *testing.B) { run(b, &iamhttp.Transport{Base: base}, req) })
 }
 
-func BenchmarkRepeated(b *testing.B) {
+func BenchmarkRetried(b *testing.B) {
 	for _, body := range []string{"", "with a body"} {
 		for _, method := range []string{"GET", "POST"} {
 			req := newRequest(b, method, strings.Repeat("x", 1024*(len(method)-3))).WithContext(context.Background())

@@ -10,14 +10,9 @@ import (
 
 // A Code is an HTTP status code with the meaning that the IAM API gives it.
 //
-// It implements error, as [syscall.Errno] does, so that one constant serves
-// both questions a caller has:
-//
-//	errors.Is(err, iamhttp.ErrNotFound)          // is it this code?
-//	code, ok := errors.AsType[iamhttp.Code](err) // which code is it?
-//
-// Any int is a valid Code; [Classify] knows something to say about each. The
-// zero value stands for no status at all.
+// It implements error, as [syscall.Errno] does: errors.Is(err, iamhttp.ErrNotFound)
+// asks for one code, and errors.As with a *Code which one it is. Any int is a valid
+// Code, see [Classify]; the zero value stands for no status at all.
 type Code int
 
 // The failures that the IAM API documents. A documented success has no
@@ -42,7 +37,7 @@ const (
 	ErrRequestedRangeNotSatisfiable Code = http.StatusRequestedRangeNotSatisfiable // 416
 	ErrExpectationFailed            Code = http.StatusExpectationFailed            // 417
 	ErrUnprocessableEntity          Code = http.StatusUnprocessableEntity          // 422
-	ErrTooManyRequests              Code = http.StatusTooManyRequests              // 429, to be repeated after Retry-After
+	ErrTooManyRequests              Code = http.StatusTooManyRequests              // 429, to be retried after Retry-After
 	ErrInternalServerError          Code = http.StatusInternalServerError          // 500
 	ErrNotImplemented               Code = http.StatusNotImplemented               // 501
 	ErrBadGateway                   Code = http.StatusBadGateway                   // 502
@@ -64,87 +59,87 @@ func (c Code) Error() string {
 // Semantics is what the IAM API documents about a status code.
 type Semantics struct {
 	Code        Code
-	Title       string // verbatim from the documentation: "NotFound", "Request Time-out"; [http.StatusText] if undocumented
-	Description string // the documented meaning; that of the code's class if undocumented
-	Repeat      Repeat // what the documentation says about repeating the request
-	Documented  bool   // false: not in the table, described by its class (RFC 9110 §15)
+	Title       string    // verbatim from the documentation: "NotFound", "Request Time-out"; [http.StatusText] if undocumented
+	Description string    // the documented meaning; that of the code's class if undocumented
+	Retry       RetryRule // what the documentation says about retrying the request
+	Documented  bool      // false: not in the table, described by its class (RFC 9110 §15)
 }
 
-// Repeat is what the documentation says about repeating a request unchanged.
-type Repeat uint8
+// A RetryRule is what the documentation says about retrying a request unchanged.
+type RetryRule uint8
 
 const (
-	RepeatUnstated    Repeat = iota // the documentation is silent, which is no permission
-	RepeatDiscouraged               // should not be repeated without modifications: 400, 403, 404, 405 and 503
-	RepeatAnytime                   // may be repeated at any later time: 408
-	RepeatAfter                     // should be repeated after Retry-After: 429
-	RepeatIfTemporary               // may be tried again if the response carries Retry-After: 413
+	RetryUnstated    RetryRule = iota // the documentation is silent, which is no permission
+	RetryDiscouraged                  // should not be repeated without modifications: 400, 403, 404, 405 and 503
+	RetryAnytime                      // may be repeated at any later time: 408
+	RetryAfterDelay                   // should be retried after Retry-After: 429
+	RetryIfTemporary                  // may be tried again if the response carries Retry-After: 413
 )
 
 // String describes the rule in a few words.
-func (r Repeat) String() string {
+func (r RetryRule) String() string {
 	switch r {
-	case RepeatUnstated:
+	case RetryUnstated:
 		return "unstated"
-	case RepeatDiscouraged:
+	case RetryDiscouraged:
 		return "not without modifications"
-	case RepeatAnytime:
+	case RetryAnytime:
 		return "at any later time"
-	case RepeatAfter:
+	case RetryAfterDelay:
 		return "after Retry-After"
-	case RepeatIfTemporary:
+	case RetryIfTemporary:
 		return "if Retry-After is present"
 	}
-	return "Repeat(" + strconv.Itoa(int(r)) + ")"
+	return "RetryRule(" + strconv.Itoa(int(r)) + ")"
 }
 
 // table holds the documentation's table "Status Codes" in its order, which is
 // ascending. It differs from RFC 9110 in places; the ones that matter to a
 // caller are noted. 200 is missing there, and so it is here.
 var table = [...]Semantics{
-	{100, "Continue", "The beginning of the request has arrived and was not rejected: go on sending it.", RepeatUnstated, true},
-	{101, "Switching Protocols", "The server agrees to continue with the protocol that the client asked for.", RepeatUnstated, true},
-	{201, "Created", "The request was carried out and a resource was created.", RepeatUnstated, true},
-	{202, "Accepted", "The request was accepted and is still being processed.", RepeatUnstated, true},
-	{203, "Non-Authoritative Information", "The request was carried out; what is returned may come from another source.", RepeatUnstated, true},
-	{204, "NoContent", "The request was carried out and there is nothing to return.", RepeatUnstated, true},
-	{205, "Reset Content", "The request was carried out, there is nothing to return.", RepeatUnstated, true},
-	{206, "Partial Content", "The requested part of the resource is returned.", RepeatUnstated, true},
-	{300, "Multiple Choices", "The resource exists in several forms to choose from; version discovery answers like this.", RepeatUnstated, true},
-	{301, "Moved Permanently", "The resource has a new address for good.", RepeatUnstated, true},
-	{302, "Found", "The resource is at another address for the time being.", RepeatUnstated, true},
-	{303, "See Other", "The result is to be fetched from another address.", RepeatUnstated, true},
-	{304, "Not Modified", "The resource did not change and is not sent again.", RepeatUnstated, true},
-	{305, "Use Proxy", "The resource can only be reached through a proxy.", RepeatUnstated, true},
-	{306, "Unused", "No longer in use.", RepeatUnstated, true},
-	{400, "BadRequest", "The server could not understand the request, its syntax is wrong.", RepeatDiscouraged, true},
-	{401, "Unauthorized", "The credentials are missing or wrong: check user name and password, or the token.", RepeatUnstated, true},
-	{402, "Payment Required", "Reserved for later use.", RepeatUnstated, true},
-	{403, "Forbidden", "The server understood the request and refuses it.", RepeatDiscouraged, true},
-	{404, "NotFound", "The resource does not exist.", RepeatDiscouraged, true},
-	{405, "MethodNotAllowed", "The resource does not support this method.", RepeatDiscouraged, true},
-	{406, "Not Acceptable", "The server has no representation with the content characteristics that were asked for.", RepeatUnstated, true},
-	{407, "Proxy Authentication Required", "As 401, but it is the proxy that wants the credentials.", RepeatUnstated, true},
-	{408, "Request Time-out", "The server waited for the request, which did not arrive completely in time.", RepeatAnytime, true},
-	{409, "Conflict", "The request conflicts with the state of the resource: what it creates exists already, or another update came first.", RepeatUnstated, true},
-	{410, "Gone", "The resource was deleted for good.", RepeatUnstated, true},
-	{411, "Length Required", "The server wants a Content-Length.", RepeatUnstated, true},
-	{412, "Precondition Failed", "A precondition of the request does not hold.", RepeatUnstated, true},
-	{413, "Request Entity Too Large", "The body is larger than the server takes. With Retry-After the condition is temporary.", RepeatIfTemporary, true},
-	{414, "Request-URI Too Large", "The address is longer than the server takes.", RepeatUnstated, true},
-	{415, "Unsupported Media Type", "The body has a format that this resource or method does not support.", RepeatUnstated, true},
-	{416, "Requested range not satisfiable", "The requested range is invalid.", RepeatUnstated, true},
-	{417, "Expectation Failed", "The server cannot meet the Expect header field.", RepeatUnstated, true},
-	{422, "UnprocessableEntity", "The request is well-formed, but what it says cannot be carried out.", RepeatUnstated, true},
+	{100, "Continue", "The beginning of the request has arrived and was not rejected: go on sending it.", RetryUnstated, true},
+	{101, "Switching Protocols", "The server agrees to continue with the protocol that the client asked for.", RetryUnstated, true},
+	{201, "Created", "The request was carried out and a resource was created.", RetryUnstated, true},
+	{202, "Accepted", "The request was accepted and is still being processed.", RetryUnstated, true},
+	{203, "Non-Authoritative Information", "The request was carried out; what is returned may come from another source.", RetryUnstated, true},
+	{204, "NoContent", "The request was carried out and there is nothing to return.", RetryUnstated, true},
+	{205, "Reset Content", "The request was carried out, there is nothing to return.", RetryUnstated, true},
+	{206, "Partial Content", "The requested part of the resource is returned.", RetryUnstated, true},
+	{300, "Multiple Choices", "The resource exists in several forms to choose from; version discovery answers like this.", RetryUnstated, true},
+	{301, "Moved Permanently", "The resource has a new address for good.", RetryUnstated, true},
+	{302, "Found", "The resource is at another address for the time being.", RetryUnstated, true},
+	{303, "See Other", "The result is to be fetched from another address.", RetryUnstated, true},
+	{304, "Not Modified", "The resource did not change and is not sent again.", RetryUnstated, true},
+	{305, "Use Proxy", "The resource can only be reached through a proxy.", RetryUnstated, true},
+	{306, "Unused", "No longer in use.", RetryUnstated, true},
+	{400, "BadRequest", "The server could not understand the request, its syntax is wrong.", RetryDiscouraged, true},
+	{401, "Unauthorized", "The credentials are missing or wrong: check user name and password, or the token.", RetryUnstated, true},
+	{402, "Payment Required", "Reserved for later use.", RetryUnstated, true},
+	{403, "Forbidden", "The server understood the request and refuses it.", RetryDiscouraged, true},
+	{404, "NotFound", "The resource does not exist.", RetryDiscouraged, true},
+	{405, "MethodNotAllowed", "The resource does not support this method.", RetryDiscouraged, true},
+	{406, "Not Acceptable", "The server has no representation with the content characteristics that were asked for.", RetryUnstated, true},
+	{407, "Proxy Authentication Required", "As 401, but it is the proxy that wants the credentials.", RetryUnstated, true},
+	{408, "Request Time-out", "The server waited for the request, which did not arrive completely in time.", RetryAnytime, true},
+	{409, "Conflict", "The request conflicts with the state of the resource: what it creates exists already, or another update came first.", RetryUnstated, true},
+	{410, "Gone", "The resource was deleted for good.", RetryUnstated, true},
+	{411, "Length Required", "The server wants a Content-Length.", RetryUnstated, true},
+	{412, "Precondition Failed", "A precondition of the request does not hold.", RetryUnstated, true},
+	{413, "Request Entity Too Large", "The body is larger than the server takes. With Retry-After the condition is temporary.", RetryIfTemporary, true},
+	{414, "Request-URI Too Large", "The address is longer than the server takes.", RetryUnstated, true},
+	{415, "Unsupported Media Type", "The body has a format that this resource or method does not support.", RetryUnstated, true},
+	{416, "Requested range not satisfiable", "The requested range is invalid.", RetryUnstated, true},
+	{417, "Expectation Failed", "The server cannot meet the Expect header field.", RetryUnstated, true},
+	{422, "UnprocessableEntity", "The request is well-formed, but what it says cannot be carried out.", RetryUnstated, true},
 	// RFC 9110 leaves an overloaded server to 503; here it is part of 429.
-	{429, "TooManyRequests", "The client went over its rate limit, or the server over its capacity: wait for Retry-After, then repeat.", RepeatAfter, true},
-	{500, "InternalServerError", "The server met a condition that it did not expect.", RepeatUnstated, true},
-	{501, "Not Implemented", "The server does not have the function that the request needs.", RepeatUnstated, true},
-	{502, "Bad Gateway", "A gateway received an invalid answer from the server behind it.", RepeatUnstated, true},
-	// RFC 9110 §15.6.4 calls 503 temporary; the IAM API asks not to repeat it.
-	{503, "ServiceUnavailable", "The service is not available.", RepeatDiscouraged, true},
-	{504, "ServerTimeout", "The request was not finished in the time allowed for it.", RepeatUnstated, true},
-	{505, "HTTP Version not supported", "The server does not support the HTTP version of the request.", RepeatUnstated, true},
+	{429, "TooManyRequests", "The client went over its rate limit, or the server over its capacity: wait for Retry-After, then retry.", RetryAfterDelay, true},
+	{500, "InternalServerError", "The server met a condition that it did not expect.", RetryUnstated, true},
+	{501, "Not Implemented", "The server does not have the function that the request needs.", RetryUnstated, true},
+	{502, "Bad Gateway", "A gateway received an invalid answer from the server behind it.", RetryUnstated, true},
+	// RFC 9110 §15.6.4 calls 503 temporary; the IAM API asks not to retry it.
+	{503, "ServiceUnavailable", "The service is not available.", RetryDiscouraged, true},
+	{504, "ServerTimeout", "The request was not finished in the time allowed for it.", RetryUnstated, true},
+	{505, "HTTP Version not supported", "The server does not support the HTTP version of the request.", RetryUnstated, true},
 }
 
 // classes describes undocumented codes by their first digit.
@@ -156,10 +151,9 @@ var classes = [...]string{
 	5: "An error of the server that the IAM API does not document.",
 }
 
-// Classify returns what the IAM API documents about a status code. It knows an
-// answer for every int: a code that the documentation leaves out is described
-// by its class, one outside 100 to 599 as a server error (RFC 9110 §15), both
-// with [RepeatUnstated].
+// Classify returns what the IAM API documents about a status code. A code that the
+// documentation leaves out is described by its class, one outside 100 to 599 as a
+// server error (RFC 9110 §15), both with [RetryUnstated].
 func Classify(statusCode int) Semantics {
 	code := Code(statusCode)
 	i, ok := slices.BinarySearchFunc(table[:], code, func(s Semantics, c Code) int { return cmp.Compare(s.Code, c) })

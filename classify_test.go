@@ -35,9 +35,9 @@ var constants = map[string]iamhttp.Code{
 }
 
 func TestTheTableIsTheDocumentedOne(t *testing.T) {
-	rules := map[string]iamhttp.Repeat{
-		"unstated": iamhttp.RepeatUnstated, "discouraged": iamhttp.RepeatDiscouraged, "anytime": iamhttp.RepeatAnytime,
-		"after Retry-After": iamhttp.RepeatAfter, "if Retry-After": iamhttp.RepeatIfTemporary,
+	rules := map[string]iamhttp.RetryRule{
+		"unstated": iamhttp.RetryUnstated, "discouraged": iamhttp.RetryDiscouraged, "anytime": iamhttp.RetryAnytime,
+		"after Retry-After": iamhttp.RetryAfterDelay, "if Retry-After": iamhttp.RetryIfTemporary,
 	}
 	transcript, err := os.ReadFile("testdata/status_codes.tsv")
 	require.NoError(t, err)
@@ -56,7 +56,7 @@ func TestTheTableIsTheDocumentedOne(t *testing.T) {
 		s := iamhttp.Classify(code)
 		assert.Equal(t, iamhttp.Code(code), s.Code)
 		assert.Equal(t, cells[1], s.Title)
-		assert.Equal(t, rule, s.Repeat, line)
+		assert.Equal(t, rule, s.Retry, line)
 		assert.True(t, s.Documented)
 		assert.NotEmpty(t, s.Description)
 		documented = append(documented, s.Code)
@@ -99,7 +99,7 @@ func TestClassifyKnowsAnAnswerForEveryInt(t *testing.T) {
 		require.NotEmpty(t, s.Description, n)
 		if !s.Documented {
 			require.Equal(t, http.StatusText(n), s.Title)
-			require.Equal(t, iamhttp.RepeatUnstated, s.Repeat)
+			require.Equal(t, iamhttp.RetryUnstated, s.Retry)
 		}
 	}
 	for n := -1000; n <= 1100; n++ {
@@ -136,20 +136,21 @@ func TestACodeIsAnError(t *testing.T) {
 	err := fmt.Errorf("wrapped: %w", iamhttp.ErrConflict)
 	assert.ErrorIs(t, err, iamhttp.ErrConflict)
 	assert.NotErrorIs(t, err, iamhttp.ErrGone)
-	code, ok := errors.AsType[iamhttp.Code](err)
+	var code iamhttp.Code
+	ok := errors.As(err, &code)
 	assert.True(t, ok)
 	assert.Equal(t, iamhttp.ErrConflict, code)
 }
 
-func TestEveryRepeatRuleHasItsOwnWords(t *testing.T) {
+func TestEveryRetryRuleHasItsOwnWords(t *testing.T) {
 	seen := map[string]bool{}
-	for r := iamhttp.RepeatUnstated; r <= iamhttp.RepeatIfTemporary; r++ {
+	for r := iamhttp.RetryUnstated; r <= iamhttp.RetryIfTemporary; r++ {
 		assert.NotEmpty(t, r.String())
-		assert.NotContains(t, r.String(), "Repeat(")
+		assert.NotContains(t, r.String(), "Retry(")
 		assert.False(t, seen[r.String()])
 		seen[r.String()] = true
 	}
-	assert.Equal(t, "Repeat(200)", iamhttp.Repeat(200).String())
+	assert.Equal(t, "RetryRule(200)", iamhttp.RetryRule(200).String())
 }
 
 func TestTheTableOfStatusCodesIsTheOneInTheCode(t *testing.T) {
@@ -159,12 +160,12 @@ func TestTheTableOfStatusCodesIsTheOneInTheCode(t *testing.T) {
 		names[code] = "`" + name + "`"
 	}
 	var table strings.Builder
-	table.WriteString("\n| code | title | meaning | repeat unchanged? | constant |\n|---|---|---|---|---|\n")
+	table.WriteString("\n| code | title | meaning | retry unchanged? | constant |\n|---|---|---|---|---|\n")
 	for code := range iamhttp.Codes() {
 		s := iamhttp.Classify(int(code))
 		rule := ""
-		if s.Repeat != iamhttp.RepeatUnstated {
-			rule = "**" + s.Repeat.String() + "**"
+		if s.Retry != iamhttp.RetryUnstated {
+			rule = "**" + s.Retry.String() + "**"
 		}
 		fmt.Fprintf(&table, "| %d | %s | %s | %s | %s |\n", code, s.Title, s.Description, rule, names[code])
 	}

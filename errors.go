@@ -2,60 +2,80 @@ package iamhttp
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/iamhttp/iamhttp/internal/answer"
 )
 
 // A StatusError is an answer that the IAM API counts as a failure: any status
 // code outside 100 to 399 that the caller did not declare Expected.
 //
-// It is always a pointer; reach it through whatever wraps it with
+// It is always a pointer. Get at it through whatever wraps it with
 //
-//	if e, ok := errors.AsType[*iamhttp.StatusError](err); ok { … }
+//	var e *iamhttp.StatusError
+//	if errors.As(err, &e) { … }
 //
-// and ask for a single code with errors.Is(err, iamhttp.ErrNotFound). A
-// StatusError is not changed once it has been returned or reported, so it may
-// be read from several goroutines.
+// and ask for a single code with errors.Is(err, iamhttp.ErrNotFound). It does not
+// change once it was returned or reported, so several goroutines may read it.
+//
+// Printing, logging or marshaling one shows no header and no body. A function
+// holds them, which makes two StatusErrors unequal to reflect.DeepEqual, a copy and
+// its original too: compare fields in tests.
 type StatusError struct {
 	Code        Code          // the status code
-	ServiceCode string        // the service's own code, "IAM.0004" or "APIG.0308"; empty if none, or if it only repeats the status
-	Message     string        // the service's own message, made one line, control characters removed
+	ServiceCode string        // the service's own code, "IAM.0004" or "APIG.0308"; empty if none, or if it is the status again
+	Message     string        // the service's own message on one line, without control characters
 	RequestID   string        // of X-Openstack-Request-Id, X-Request-Id, X-IAM-Trace-Id or the body, in this order
 	Method      string        // of the request
 	URL         string        // of the request, without user info, query and fragment
-	Header      http.Header   `json:"-"` // of the answer, complete, an own copy; holds secrets such as X-Subject-Token
-	Body        []byte        `json:"-"` // at most 64 KiB, at most 4 KiB of an answer that was repeated
-	Truncated   bool          // Body is not all: it was longer, or may be, broke off, or did not arrive in time
+	Truncated   bool          // Body is incomplete: it exceeded the limit, was cut off, or timed out
 	RetryAfter  time.Duration // the wait the service asked for, whatever the code; 0: none, or none left
 	Attempts    int           // how often the request was sent; 0: unknown, or not at all
-	Stop        StopReason    // why it was not, or no longer, repeated
-	// Cause is what ended the call beside the answer. For StopCanceled it
-	// wraps ctx.Err() and, where that differs, context.Cause(ctx); for
-	// StopBodyNotReplayable it is the error of GetBody, for StopGate that of the
-	// Gate, a *GateError as a rule. Otherwise nil.
-	Cause error `json:"-"`
+	Stop        StopReason    // why it was not, or no longer, retried
+	// Cause is the underlying error, if the call ended for a reason other than the
+	// response. For StopCanceled it wraps ctx.Err() and, where that differs,
+	// context.Cause(ctx); for StopBodyNotReplayable it is the error of GetBody, for
+	// StopGate that of the Gate, usually a *gate.Error. Otherwise nil.
+	Cause error `json:"-" xml:"-" yaml:"-"`
+
+	content func() (http.Header, []byte) // reflection prints a function as nothing; nil: both are empty
 }
 
-// Error returns one line: the code, the service's message quoted and cut at
-// 200 bytes, and in brackets what is known of the service's code, the request
-// id, the number of sends and the reason for stopping:
+// Header returns a copy of the answer's header. It holds secrets: do not log it.
+func (e *StatusError) Header() http.Header {
+	if e.content == nil {
+		return nil
+	}
+	h, _ := e.content()
+	return h.Clone()
+}
+
+// Body returns a copy of what was read of the answer's body: at most 64 KiB, at most
+// 4 KiB if the request was retried. It may hold secrets: do not log it.
+func (e *StatusError) Body() []byte {
+	if e.content == nil {
+		return nil
+	}
+	_, b := e.content()
+	return bytes.Clone(b)
+}
+
+// Error returns one line with what is known of these, the message quoted and cut at
+// 200 bytes, and nothing else of the exchange; [url.Error] around it names method
+// and URL. If the gate was the reason for stopping, its words follow.
 //
-//	iam: 429 TooManyRequests: "Slow down." (APIG.0308, request req-1, sent 3 times: attempts used up)
-//
-// It names neither method nor URL, because [url.Error] around it does. Beside
-// the service's code, message and request id nothing of the exchange is in it.
+//	iamhttp: 429 TooManyRequests: "Slow down." (APIG.0308, request req-1, sent 3 times: attempts used up)
 func (e *StatusError) Error() string {
-	b := append(make([]byte, 0, 160), "iam: "...)
+	b := append(make([]byte, 0, 160), "iamhttp: "...)
 	b = append(b, e.Code.Error()...)
 	if e.Message != "" {
-		b = strconv.AppendQuote(append(b, ": "...), cut(e.Message, 200))
+		b = strconv.AppendQuote(append(b, ": "...), answer.Cut(e.Message, maxQuoted))
 	}
 	sep := " ("
 	part := func(texts ...string) {
@@ -75,6 +95,9 @@ func (e *StatusError) Error() string {
 	if e.Stop != StopUnset {
 		reason = ": " + e.Stop.String()
 	}
+	if e.Stop == StopGate && e.Cause != nil {
+		reason += ": " + answer.Cut(answer.OneLine(e.Cause.Error()), maxQuoted)
+	}
 	switch {
 	case e.Attempts == 1:
 		part("sent once", reason)
@@ -89,35 +112,30 @@ func (e *StatusError) Error() string {
 	return string(b)
 }
 
-// word is a label that stands among the words of Error, quoted where it could
-// be taken for several of them.
+const maxQuoted = 200 // bytes of a text of others, in one of ours
+
+// word is a label that stands among the words of Error, quoted where it could be
+// taken for several of them.
 func word(s string) string {
-	if s = label(s); strings.ContainsAny(s, ` ,()"`) {
+	if s = answer.Label(s); strings.ContainsAny(s, ` ,()"`) {
 		return strconv.Quote(s)
 	}
 	return s
 }
 
-// GoString returns Error, so that %#v, which test libraries print, shows no
-// header and no body either.
+// GoString returns Error, for %#v.
 func (e *StatusError) GoString() string { return e.Error() }
 
-// LogValue groups the fields that are safe to log: all but Header, Body and
-// Cause. The message is cut as in Error.
+// LogValue groups the fields that are safe to log: all but header, body and Cause.
 func (e *StatusError) LogValue() slog.Value {
 	attrs := make([]slog.Attr, 0, 10)
-	text := func(key, s string) {
-		if s != "" {
-			attrs = append(attrs, slog.String(key, s))
-		}
-	}
 	attrs = append(attrs, slog.Int("code", int(e.Code)))
-	text("title", Classify(int(e.Code)).Title)
-	text("service_code", label(e.ServiceCode))
-	text("message", cut(oneLine(e.Message), 200))
-	text("request_id", label(e.RequestID))
-	text("method", e.Method)
-	text("url", e.URL)
+	attrs = appendText(attrs, "title", Classify(int(e.Code)).Title)
+	attrs = appendText(attrs, "service_code", answer.Label(e.ServiceCode))
+	attrs = appendText(attrs, "message", answer.Cut(answer.OneLine(e.Message), maxQuoted))
+	attrs = appendText(attrs, "request_id", answer.Label(e.RequestID))
+	attrs = appendText(attrs, "method", e.Method)
+	attrs = appendText(attrs, "url", e.URL)
 	if e.RetryAfter > 0 {
 		attrs = append(attrs, slog.Duration("retry_after", e.RetryAfter))
 	}
@@ -128,6 +146,13 @@ func (e *StatusError) LogValue() slog.Value {
 		attrs = append(attrs, slog.String("stop", e.Stop.String()))
 	}
 	return slog.GroupValue(attrs...)
+}
+
+func appendText(attrs []slog.Attr, key, s string) []slog.Attr {
+	if s == "" {
+		return attrs
+	}
+	return append(attrs, slog.String(key, s))
 }
 
 // Is reports whether target is the Code or the Reason of e.
@@ -141,9 +166,7 @@ func (e *StatusError) Is(target error) bool {
 	return false
 }
 
-// Unwrap returns Code, the Reason if it is known, and Cause if it is set:
-// errors.As finds the first two, errors.Is the context's error behind a
-// canceled wait.
+// Unwrap returns Code, the Reason if it is known, and Cause if it is set.
 func (e *StatusError) Unwrap() []error {
 	errs := append(make([]error, 0, 3), e.Code)
 	if r := e.Reason(); r != ReasonUnknown {
@@ -157,44 +180,111 @@ func (e *StatusError) Unwrap() []error {
 
 // Timeout reports whether time ran out: at the service (408, 504) or for the
 // caller (a deadline in Cause). It is false for StopDeadline: that deadline has
-// not passed. Through it (*url.Error).Timeout tells the truth. There is no
-// Temporary method on purpose: layers above would repeat what has been
-// repeated here.
+// not passed. (*url.Error).Timeout asks it. There is no Temporary method, because
+// outer layers would retry what has been retried here.
 func (e *StatusError) Timeout() bool {
 	return e.Code == ErrRequestTimeout || e.Code == ErrGatewayTimeout || errors.Is(e.Cause, context.DeadlineExceeded)
 }
 
-// RetryableError returns false. It tells the retryer of the AWS SDK that all
-// repeating which the documentation allows has been done.
+// RetryableError returns false. It tells the AWS SDK that all retries were made.
 func (e *StatusError) RetryableError() bool { return false }
 
 // NonRetriable tells Azure's azcore the same; it does nothing.
 func (e *StatusError) NonRetriable() {}
 
-// StopReason is why a request was not, or no longer, repeated. Of several that
-// hold, the first in the order of the constants is reported, but StopCanceled
-// rather than StopDeadline: who no longer waits has no deadline to meet.
+// A NotSentError says that the [gate.Gate] did not let the request out: nothing
+// was sent, and nothing was answered. It is always a pointer, and no *StatusError.
+// errors.Is(err, ErrTooManyRequests) and errors.Is(err, ReasonThrottled) hold for
+// it as for the service's own 429; gate.ErrDeadline and gate.ErrPaused tell why.
+type NotSentError struct {
+	Method     string        // of the request
+	URL        string        // of the request, without user info, query and fragment
+	RetryAfter time.Duration // until the request could be sent; 0: unknown
+	Err        error         `json:"-" xml:"-" yaml:"-"` // the gate's, usually a *gate.Error
+}
+
+func newNotSentError(req *http.Request, err error) *NotSentError {
+	e := &NotSentError{RetryAfter: earliest(err), Err: err}
+	e.Method, e.URL = target(req)
+	return e
+}
+
+// Error returns one line with the words of the gate, cut at 200 bytes:
+//
+//	iamhttp: gate: request cannot be sent before its deadline; earliest in 5s
+func (e *NotSentError) Error() string {
+	text := "request was not let out"
+	if e.Err != nil {
+		text = answer.Cut(answer.OneLine(e.Err.Error()), maxQuoted)
+	}
+	return "iamhttp: gate: " + text
+}
+
+// LogValue groups the fields that are safe to log, and the words of the gate.
+func (e *NotSentError) LogValue() slog.Value {
+	attrs := append(make([]slog.Attr, 0, 4), slog.String("error", e.Error()))
+	attrs = appendText(attrs, "method", e.Method)
+	attrs = appendText(attrs, "url", e.URL)
+	if e.RetryAfter > 0 {
+		attrs = append(attrs, slog.Duration("retry_after", e.RetryAfter))
+	}
+	return slog.GroupValue(attrs...)
+}
+
+// Unwrap returns ErrTooManyRequests, ReasonThrottled and Err.
+func (e *NotSentError) Unwrap() []error {
+	errs := append(make([]error, 0, 3), ErrTooManyRequests, ReasonThrottled)
+	if e.Err != nil {
+		errs = append(errs, e.Err)
+	}
+	return errs
+}
+
+// RetryableError returns false, for the retryer of the AWS SDK.
+func (e *NotSentError) RetryableError() bool { return false }
+
+// NonRetriable tells Azure's azcore the same; it does nothing.
+func (e *NotSentError) NonRetriable() {}
+
+// RetryAfter returns how long the service, or the gate, asked to wait: the field
+// RetryAfter of the *StatusError or *NotSentError in err, and false if it is 0 or
+// if there is none. Use it to tell your own callers when to come back.
+func RetryAfter(err error) (time.Duration, bool) {
+	var status *StatusError
+	var notSent *NotSentError
+	var d time.Duration
+	if errors.As(err, &status) {
+		d = status.RetryAfter
+	} else if errors.As(err, &notSent) {
+		d = notSent.RetryAfter
+	}
+	return d, d > 0
+}
+
+// StopReason is why a request was not, or no longer, retried. If several hold, the
+// first in the order of the constants is reported, but StopCanceled rather than
+// StopDeadline: a caller that has given up no longer cares about its deadline.
 type StopReason uint8
 
 const (
 	StopUnset             StopReason = iota // no Transport decided, or the request will be sent again
-	StopNotRepeatable                       // the documentation does not allow a repeat
+	StopNotRetryable                        // the documentation does not allow a retry
 	StopBodyNotReplayable                   // the request has a body and no GetBody, or GetBody failed
-	StopAttempts                            // MaxAttempts are used up, or a Transport below has repeated already
+	StopAttempts                            // MaxAttempts are used up, or a Transport below has retried already
 	StopBackoff                             // the BackOff returned a negative interval (backoff.Stop)
 	StopWaitTooLong                         // the service asked for more than MaxWait
 	StopDeadline                            // the wait would not end before the context's deadline
 	StopCanceled                            // the context ended before or during the wait
-	StopGate                                // the Gate refused; Attempts 0 means that nothing was sent
+	StopGate                                // the Gate refused
 )
 
-// String describes the reason in a few words.
+// String describes the reason.
 func (s StopReason) String() string {
 	switch s {
 	case StopUnset:
 		return "not stopped"
-	case StopNotRepeatable:
-		return "not repeatable"
+	case StopNotRetryable:
+		return "not retryable"
 	case StopBodyNotReplayable:
 		return "body not replayable"
 	case StopAttempts:
@@ -211,98 +301,4 @@ func (s StopReason) String() string {
 		return "refused by the gate"
 	}
 	return "StopReason(" + strconv.Itoa(int(s)) + ")"
-}
-
-// CheckResponse returns nil for a status code from 100 to 399, else what a
-// Transport would return: a *StatusError, here with Attempts 0 and StopUnset.
-// It is for callers who keep the http.RoundTripper contract.
-//
-// It reads up to 64 KiB of resp.Body ahead, until the context of resp.Request
-// ends at the latest, and puts them back: resp.Body can be read from its start
-// and remains the caller's to close.
-func CheckResponse(resp *http.Response) error {
-	if succeeded(resp.StatusCode) {
-		return nil
-	}
-	ctx := context.Background()
-	if resp.Request != nil {
-		ctx = resp.Request.Context()
-	}
-	e := newStatusError(resp, resp.Request, time.Now())
-	e.peek(ctx, resp)
-	return e
-}
-
-// CheckProxyConnect makes a proxy's refusal of CONNECT a *StatusError, where
-// net/http would make it a text. Set it as OnProxyConnectResponse of the
-// http.Transport at the bottom:
-//
-//	base.OnProxyConnectResponse = iamhttp.CheckProxyConnect
-//
-// It returns nil for an answer from 100 to 399. Method is CONNECT, URL that of
-// the proxy. Only the header is used, because nothing bounds a read there. The
-// error has Attempts 0 and StopUnset, by which a Transport above tells it from
-// the final word of another: it repeats a 408 or 429 like any other, and
-// returns the rest as its own errors, in PassThrough too, as there is no
-// response.
-func CheckProxyConnect(_ context.Context, proxyURL *url.URL, _ *http.Request, connectRes *http.Response) error {
-	if succeeded(connectRes.StatusCode) {
-		return nil
-	}
-	e := newStatusError(connectRes, &http.Request{Method: http.MethodConnect, URL: proxyURL}, time.Now())
-	e.setBody(nil, connectRes.ContentLength != 0)
-	return e
-}
-
-// NewStatusError builds the error of an answer of which only these parts are
-// at hand, as in the hooks of some SDKs. It copies header and body, both of
-// which may be nil. It does not ask whether the code is a failure and never
-// returns nil. Method, URL, Attempts and Stop are left unset.
-func NewStatusError(statusCode int, header http.Header, body []byte) *StatusError {
-	e := newStatusError(&http.Response{StatusCode: statusCode, Header: header}, nil, time.Now())
-	e.setBody(bytes.Clone(body[:min(len(body), maxBody)]), len(body) > maxBody)
-	return e
-}
-
-// succeeded reports whether a status code is no failure. Redirections belong
-// to the client above, 101 and 304 are data.
-func succeeded(statusCode int) bool { return 100 <= statusCode && statusCode < 400 }
-
-// newStatusError fills in all that does not need the body. req is the request
-// that was sent, nil if unknown; at is when the answer arrived.
-func newStatusError(resp *http.Response, req *http.Request, at time.Time) *StatusError {
-	e := &StatusError{Code: Code(resp.StatusCode), Header: resp.Header.Clone()}
-	e.RetryAfter, _ = retryAfter(resp.Header, at)
-	if req != nil {
-		e.ofRequest(req)
-	}
-	return e
-}
-
-func (e *StatusError) ofRequest(req *http.Request) {
-	e.Method = cmp.Or(req.Method, http.MethodGet)
-	e.URL = redact(req.URL)
-}
-
-// redact returns u without user info, query and fragment. Opaque goes too: it
-// may hold the first two.
-func redact(u *url.URL) string {
-	if u == nil {
-		return ""
-	}
-	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
-}
-
-// setBody takes over body, or the part of it that arrived, and what it says.
-func (e *StatusError) setBody(body []byte, truncated bool) {
-	e.Body, e.Truncated = body, truncated
-	d := decode(body, int(e.Code))
-	e.ServiceCode = label(d.code)
-	e.Message = oneLine(d.message)
-	e.RequestID = label(cmp.Or(
-		e.Header.Get("X-Openstack-Request-Id"),
-		e.Header.Get("X-Request-Id"),
-		e.Header.Get("X-Iam-Trace-Id"),
-		d.requestID,
-	))
 }

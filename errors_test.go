@@ -3,12 +3,15 @@ package iamhttp_test
 import (
 	"bytes"
 	"context"
+	"encoding/gob"
 	"encoding/json"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -29,20 +32,20 @@ func TestErrorIsOneLineThatSaysAllThatIsKnown(t *testing.T) {
 		want string
 	}{
 		{iamhttp.StatusError{Code: 429, Message: "Slow down.", ServiceCode: "APIG.0308", RequestID: "req-1", Attempts: 3, Stop: iamhttp.StopAttempts},
-			`iam: 429 TooManyRequests: "Slow down." (APIG.0308, request req-1, sent 3 times: attempts used up)`},
-		{iamhttp.StatusError{Code: 404}, `iam: 404 NotFound`},
-		{iamhttp.StatusError{Code: 404, ServiceCode: "IAM.0004"}, `iam: 404 NotFound (IAM.0004)`},
-		{iamhttp.StatusError{Code: 404, RequestID: "req-1"}, `iam: 404 NotFound (request req-1)`},
-		{iamhttp.StatusError{Code: 404, Message: `no "x"`}, `iam: 404 NotFound: "no \"x\""`},
-		{iamhttp.StatusError{Code: 403, Attempts: 1, Stop: iamhttp.StopNotRepeatable}, `iam: 403 Forbidden (sent once: not repeatable)`},
-		{iamhttp.StatusError{Code: 408, Attempts: 2}, `iam: 408 Request Time-out (sent 2 times)`},
-		{iamhttp.StatusError{Code: 429, Stop: iamhttp.StopGate}, `iam: 429 TooManyRequests (not sent: refused by the gate)`},
-		{iamhttp.StatusError{Code: 499}, `iam: 499`},
-		{iamhttp.StatusError{Code: 500, Message: strings.Repeat("ü", 150)}, `iam: 500 InternalServerError: "` + strings.Repeat("ü", 100) + `"`},
-		{iamhttp.StatusError{Code: 500, Message: "x" + strings.Repeat("ü", 150)}, `iam: 500 InternalServerError: "x` + strings.Repeat("ü", 99) + `"`},
-		{iamhttp.StatusError{Code: 500, Message: "a\nb", ServiceCode: "c\r\nd", RequestID: "e\x1b[31mf"}, `iam: 500 InternalServerError: "a\nb" ("c d", request e[31mf)`},
-		{iamhttp.StatusError{Code: 403, RequestID: "x, sent 9 times: canceled) (", Attempts: 1}, `iam: 403 Forbidden (request "x, sent 9 times: canceled) (", sent once)`},
-		{iamhttp.StatusError{Code: 403, ServiceCode: `"x`, RequestID: "(y)"}, `iam: 403 Forbidden ("\"x", request "(y)")`},
+			`iamhttp: 429 TooManyRequests: "Slow down." (APIG.0308, request req-1, sent 3 times: attempts used up)`},
+		{iamhttp.StatusError{Code: 404}, `iamhttp: 404 NotFound`},
+		{iamhttp.StatusError{Code: 404, ServiceCode: "IAM.0004"}, `iamhttp: 404 NotFound (IAM.0004)`},
+		{iamhttp.StatusError{Code: 404, RequestID: "req-1"}, `iamhttp: 404 NotFound (request req-1)`},
+		{iamhttp.StatusError{Code: 404, Message: `no "x"`}, `iamhttp: 404 NotFound: "no \"x\""`},
+		{iamhttp.StatusError{Code: 403, Attempts: 1, Stop: iamhttp.StopNotRetryable}, `iamhttp: 403 Forbidden (sent once: not retryable)`},
+		{iamhttp.StatusError{Code: 408, Attempts: 2}, `iamhttp: 408 Request Time-out (sent 2 times)`},
+		{iamhttp.StatusError{Code: 429, Stop: iamhttp.StopGate}, `iamhttp: 429 TooManyRequests (not sent: refused by the gate)`},
+		{iamhttp.StatusError{Code: 499}, `iamhttp: 499`},
+		{iamhttp.StatusError{Code: 500, Message: strings.Repeat("ü", 150)}, `iamhttp: 500 InternalServerError: "` + strings.Repeat("ü", 100) + `"`},
+		{iamhttp.StatusError{Code: 500, Message: "x" + strings.Repeat("ü", 150)}, `iamhttp: 500 InternalServerError: "x` + strings.Repeat("ü", 99) + `"`},
+		{iamhttp.StatusError{Code: 500, Message: "a\nb", ServiceCode: "c\r\nd", RequestID: "e\x1b[31mf"}, `iamhttp: 500 InternalServerError: "a\nb" ("c d", request e[31mf)`},
+		{iamhttp.StatusError{Code: 403, RequestID: "x, sent 9 times: canceled) (", Attempts: 1}, `iamhttp: 403 Forbidden (request "x, sent 9 times: canceled) (", sent once)`},
+		{iamhttp.StatusError{Code: 403, ServiceCode: `"x`, RequestID: "(y)"}, `iamhttp: 403 Forbidden ("\"x", request "(y)")`},
 	}
 	for _, tt := range tests {
 		assert.Equal(t, tt.want, tt.err.Error())
@@ -51,7 +54,7 @@ func TestErrorIsOneLineThatSaysAllThatIsKnown(t *testing.T) {
 
 func TestAMessageWithoutAWholeCharacterIsCutToNothing(t *testing.T) {
 	e := &iamhttp.StatusError{Code: 404, Message: strings.Repeat("\x80", 300)}
-	assert.Equal(t, `iam: 404 NotFound: ""`, e.Error())
+	assert.Equal(t, `iamhttp: 404 NotFound: ""`, e.Error())
 }
 
 func TestEveryStopReasonHasItsOwnWords(t *testing.T) {
@@ -74,7 +77,8 @@ func TestIsAndAsReachCodeAndCause(t *testing.T) {
 	var code iamhttp.Code
 	require.True(t, errors.As(err, &code))
 	assert.Equal(t, iamhttp.ErrNotFound, code)
-	e, ok := errors.AsType[*iamhttp.StatusError](err)
+	var e *iamhttp.StatusError
+	ok := errors.As(err, &e)
 	assert.True(t, ok)
 	assert.Equal(t, cause, e.Cause)
 	assert.NotErrorIs(t, &iamhttp.StatusError{Code: 404}, cause)
@@ -111,10 +115,10 @@ func TestTimeoutIsTrueWhereTimeRanOut(t *testing.T) {
 		assert.Equal(t, tt.want, tt.err.Timeout(), name)
 	}
 	_, temporary := any(&iamhttp.StatusError{}).(interface{ Temporary() bool })
-	assert.False(t, temporary, "layers above would repeat what has been repeated")
+	assert.False(t, temporary, "layers above would retry what has been retried")
 }
 
-func TestOtherRetryersAreToldNotToRepeat(t *testing.T) {
+func TestOtherRetryersAreToldNotToRetry(t *testing.T) {
 	var err error = &iamhttp.StatusError{Code: 429}
 	aws, ok := err.(interface{ RetryableError() bool })
 	require.True(t, ok)
@@ -205,7 +209,7 @@ func TestErrorBodiesAreUnderstood(t *testing.T) {
 			assert.Equal(t, tt.code, e.ServiceCode, "ServiceCode")
 			assert.Equal(t, tt.message, e.Message, "Message")
 			assert.Equal(t, tt.requestID, e.RequestID, "RequestID")
-			assert.Equal(t, tt.body, string(e.Body))
+			assert.Equal(t, tt.body, string(e.Body()))
 		})
 	}
 }
@@ -285,25 +289,81 @@ func TestNothingSecretIsPrintedLoggedOrMarshaled(t *testing.T) {
 	for _, r := range []*http.Request{req, withUser} {
 		_, err := (&iamhttp.Transport{Base: base}).RoundTrip(r)
 		e := statusError(t, err)
-		require.Contains(t, string(e.Body), secret, "the field itself is complete")
-		require.Equal(t, secret, e.Header.Get("X-Subject-Token"))
+		require.Contains(t, string(e.Body()), secret, "the field itself is complete")
+		require.Equal(t, secret, e.Header().Get("X-Subject-Token"))
 		e.Cause = errors.New(secret)
 
 		var logged bytes.Buffer
 		slog.New(slog.NewJSONHandler(&logged, nil)).Error("x", "err", e)
 		slog.New(slog.NewTextHandler(&logged, nil)).Error("x", "err", e, "any", slog.AnyValue(error(e)))
+		slog.New(slog.NewJSONHandler(&logged, nil)).Error("x", "failure", iamhttp.Failure{Err: e})
+		slog.New(slog.NewTextHandler(&logged, nil)).Error("x", "failure", iamhttp.Failure{Err: e})
 		marshaled, err := json.Marshal(e)
 		require.NoError(t, err)
 		for how, text := range map[string]string{
 			"Error": e.Error(), "%v": fmt.Sprintf("%v", e), "%+v": fmt.Sprintf("%+v", e), "%#v": fmt.Sprintf("%#v", e),
 			"%s": fmt.Sprintf("%s", e), "%q": fmt.Sprintf("%q", e), "in a struct": fmt.Sprintf("%+v", struct{ E error }{e}),
-			"slog": logged.String(), "JSON": string(marshaled),
+			"in a Failure": fmt.Sprintf("%+v", iamhttp.Failure{Err: e}), "slog": logged.String(), "JSON": string(marshaled),
 		} {
 			assert.NotContains(t, text, secret, how)
 			assert.Contains(t, text, "Wrong password.", how)
 		}
+
+		e.Cause = nil // of which reflection shows all
+		other := *e
+		other.Attempts++
+		var xmlBytes, gobBytes bytes.Buffer
+		require.NoError(t, xml.NewEncoder(&xmlBytes).Encode(e))
+		require.NoError(t, gob.NewEncoder(&gobBytes).Encode(e))
+		var diff recordingT
+		assert.Equal(&diff, e, &other)
+		assert.Equal(&diff, *e, other)
+		require.Contains(t, diff.text, "Diff:")
+		for how, text := range map[string]string{
+			"%v of a value": fmt.Sprintf("%v", *e), "%+v of a value": fmt.Sprintf("%+v", *e), "%#v of a value": fmt.Sprintf("%#v", *e),
+			"in a struct by value": fmt.Sprintf("%+v", struct{ e iamhttp.StatusError }{*e}),
+			"XML":                  xmlBytes.String(), "gob": gobBytes.String(), "testify's diff": diff.text, "exported fields, as in YAML": exported(reflect.ValueOf(e)),
+		} {
+			assert.NotContains(t, text, secret, how)
+			assert.NotContains(t, text, fmt.Sprint([]byte(secret)), how)
+			assert.Contains(t, text, "Wrong password.", how)
+		}
 		assert.Contains(t, string(marshaled), `"URL":"https://iam.example/v3/users"`)
 	}
+}
+
+// recordingT keeps what testify would print.
+type recordingT struct{ text string }
+
+func (r *recordingT) Errorf(format string, args ...any) { r.text += fmt.Sprintf(format, args...) }
+
+// exported prints all exported fields, as marshalers by reflection do.
+func exported(v reflect.Value) (text string) {
+	switch v.Kind() {
+	case reflect.Pointer, reflect.Interface:
+		if !v.IsNil() {
+			return exported(v.Elem())
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Type().Field(i).IsExported() {
+				text += v.Type().Field(i).Name + ": " + exported(v.Field(i)) + "\n"
+			}
+		}
+	default:
+		return fmt.Sprint(v)
+	}
+	return text
+}
+
+func TestHeaderAndBodyAreHeldByANilFunctionWhereThereAreNone(t *testing.T) {
+	a, b := iamhttp.NewStatusError(404, nil, nil), iamhttp.NewStatusError(404, http.Header{}, []byte{})
+	assert.Equal(t, a, b, "comparable by reflection")
+	assert.Nil(t, a.Header())
+	assert.Empty(t, a.Body())
+	full := iamhttp.NewStatusError(404, nil, []byte("x"))
+	full.Body()[0] = 'y'
+	assert.Equal(t, "x", string(full.Body()), "a copy for each caller")
 }
 
 func TestTheFieldsOfAnErrorAndAURLErrorTellWhatIsSecret(t *testing.T) {
@@ -313,8 +373,8 @@ func TestTheFieldsOfAnErrorAndAURLErrorTellWhatIsSecret(t *testing.T) {
 	assert.Contains(t, err.Error(), secret, "http.Client writes the URL")
 	e := statusError(t, err)
 	assert.NotContains(t, e.Error(), secret)
-	assert.Contains(t, fmt.Sprint(e.Header), secret)
-	assert.Contains(t, string(e.Body), secret)
+	assert.Contains(t, fmt.Sprint(e.Header()), secret)
+	assert.Contains(t, string(e.Body()), secret)
 }
 
 func TestLogValueGroupsTheSafeFields(t *testing.T) {
@@ -378,7 +438,7 @@ func TestCheckResponse(t *testing.T) {
 			e := statusError(t, iamhttp.CheckResponse(response(newRequest(t, "GET", "").WithContext(ctx), 500, stalling("begin"), -1)))
 			assert.Equal(t, time.Second, time.Since(start))
 			assert.True(t, e.Truncated)
-			assert.Equal(t, "begin", string(e.Body))
+			assert.Equal(t, "begin", string(e.Body()))
 		})
 	})
 	t.Run("leaves an error met ahead to who reads the body", func(t *testing.T) {
@@ -403,14 +463,14 @@ func TestCheckResponse(t *testing.T) {
 	t.Run("does not wait for what is behind the limit", func(t *testing.T) {
 		resp := response(nil, 500, stalling(strings.Repeat("x", 64<<10)), -1)
 		e := statusError(t, iamhttp.CheckResponse(resp))
-		assert.Len(t, e.Body, 64<<10)
+		assert.Len(t, e.Body(), 64<<10)
 		assert.True(t, e.Truncated, "nobody knows")
 	})
 	t.Run("gives up on a body that never gets on", func(t *testing.T) {
 		resp := response(nil, 500, io.NopCloser(io.MultiReader(strings.NewReader("begin"), idle{})), -1)
 		e := statusError(t, iamhttp.CheckResponse(resp))
 		assert.True(t, e.Truncated)
-		assert.Equal(t, "begin", string(e.Body))
+		assert.Equal(t, "begin", string(e.Body()))
 		b, err := io.ReadAll(resp.Body)
 		assert.Equal(t, "begin", string(b))
 		assert.ErrorIs(t, err, io.ErrNoProgress)
@@ -438,8 +498,8 @@ func TestNewStatusErrorCopiesWhatItIsGiven(t *testing.T) {
 	e := iamhttp.NewStatusError(404, h, body)
 	h.Set("A", "changed")
 	clear(body)
-	assert.Equal(t, "b", e.Header.Get("A"))
-	assert.Equal(t, `{"message":"x"}`, string(e.Body))
+	assert.Equal(t, "b", e.Header().Get("A"))
+	assert.Equal(t, `{"message":"x"}`, string(e.Body()))
 }
 
 func TestNewStatusErrorKeeps64KiB(t *testing.T) {
@@ -447,7 +507,7 @@ func TestNewStatusErrorKeeps64KiB(t *testing.T) {
 	assert.False(t, e.Truncated)
 	e = iamhttp.NewStatusError(404, nil, make([]byte, 64<<10+1))
 	assert.True(t, e.Truncated)
-	assert.Len(t, e.Body, 64<<10)
+	assert.Len(t, e.Body(), 64<<10)
 }
 
 func TestNewStatusErrorIsNeverNil(t *testing.T) {

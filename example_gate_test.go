@@ -5,39 +5,45 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"time"
 
 	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/gate"
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// A counter is a Gate around another one, which sees what leaves and what is
-// refused. The decisions stay with the other.
+// A counter is a Gate around another one. It counts what is sent and what is
+// throttled; the other one decides.
 type counter struct {
-	iamhttp.Gate
-	left, refused int
+	gate.Gate
+	sent, throttled int
 }
 
-func (c *counter) Wait(ctx context.Context, key string, resend int) (iamhttp.Ticket, error) {
-	ticket, err := c.Gate.Wait(ctx, key, resend)
+func (c *counter) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error) {
+	ticket, err := c.Gate.Wait(ctx, r)
 	if err == nil {
-		c.left++ // one caller here; with more this needs a lock
+		c.sent++ // one caller here; with more this needs a lock
 	}
 	return ticket, err
 }
 
-func (c *counter) Observe(key string, ticket iamhttp.Ticket, throttled bool, retryAfter time.Duration) {
-	if throttled {
-		c.refused++
+func (c *counter) Observe(r gate.Request, t gate.Ticket, o gate.Outcome) {
+	if o.Result == gate.Throttled {
+		c.throttled++
 	}
-	c.Gate.Observe(key, ticket, throttled, retryAfter)
+	c.Gate.Observe(r, t, o)
 }
 
-func ExampleGate() {
+// A Gate of your own may add to one that exists.
+func ExampleTransport_gateOfYourOwn() {
 	var service iamtest.Server
 	service.Next(iamtest.Throttled(0))
-	gate := &counter{Gate: new(iamhttp.AdaptiveGate)}
-	client := &http.Client{Transport: &iamhttp.Transport{Base: &service, Gate: gate}}
+	counted := &counter{Gate: new(gate.Adaptive)}
+	client := &http.Client{
+		Transport: &iamhttp.Transport{Base: &service, Gate: counted},
+		Timeout:   time.Minute,
+	}
 	for range 3 {
 		resp, err := client.Get("https://iam.example/v3/users")
 		if err != nil {
@@ -46,65 +52,61 @@ func ExampleGate() {
 		}
 		resp.Body.Close()
 	}
-	fmt.Println("left", gate.left, "refused", gate.refused)
-	// Output: left 4 refused 1
+	fmt.Println("sent", counted.sent, "throttled", counted.throttled)
+	// Output: sent 4 throttled 1
 }
 
-// What does not go through a Transport can use the gate by hand.
-func ExampleAdaptiveGate_Wait() {
-	gate := new(iamhttp.AdaptiveGate)
-	call := func(ctx context.Context) error {
-		ticket, err := gate.Wait(ctx, "account", 0)
-		if err != nil {
-			return err
+// The service asks for a minute, and each caller has 30 seconds. That costs one
+// request, not one for each caller. The host serves many accounts, so GateKey
+// says whose limit a request counts against.
+func ExampleTransport_gate() {
+	s := &iamtest.Server{}
+	s.Next(iamtest.Throttled(time.Minute))
+	service := httptest.NewServer(s)
+	defer service.Close()
+
+	shared := new(gate.Adaptive) // one for all clients of the process
+	client := &http.Client{
+		Transport: &iamhttp.Transport{
+			Gate:    shared,
+			GateKey: func(r *http.Request) string { return r.URL.Host + " " + r.Header.Get("X-Domain-Id") },
+		},
+		Timeout: 30 * time.Second,
+	}
+	for range 3 {
+		req, _ := http.NewRequest("GET", service.URL+"/v3/users", nil)
+		req.Header.Set("X-Domain-Id", "d78cbac186b744899480f25bd022f468")
+		_, err := client.Do(req)
+		var answered *iamhttp.StatusError
+		var notSent *iamhttp.NotSentError
+		switch {
+		case errors.As(err, &answered):
+			fmt.Println("sent", answered.Attempts, "time, then:", answered.Stop)
+		case errors.As(err, &notSent):
+			fmt.Println("not sent:", errors.Is(err, gate.ErrDeadline))
 		}
-		throttled, retryAfter := true, time.Minute // what came of the call
-		gate.Observe("account", ticket, throttled, retryAfter)
-		return errors.New("throttled")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	fmt.Println(call(ctx))
-	if e, ok := errors.AsType[*iamhttp.GateError](call(ctx)); ok {
-		fmt.Println(e.Err, "| come back in a minute:", e.RetryAfter > 59*time.Second)
-	}
+	fmt.Println("requests that arrived:", len(s.Requests()))
 	// Output:
-	// throttled
-	// it cannot leave before its deadline | come back in a minute: true
+	// sent 1 time, then: deadline before end of wait
+	// not sent: true
+	// not sent: true
+	// requests that arrived: 1
 }
 
-// Whoever knows from elsewhere that the account is throttled can tell the gate.
-func ExampleAdaptiveGate_Observe() {
-	gate := new(iamhttp.AdaptiveGate)
-	ticket, err := gate.Wait(context.Background(), "account", 0)
-	if err != nil {
-		return
-	}
-	gate.Observe("account", ticket, true, time.Hour)
-
-	_, err = gate.Wait(context.Background(), "account", 0)
-	refusal, _ := errors.AsType[*iamhttp.GateError](err)
-	fmt.Println(refusal.Err)
-	// Output: the pause is longer than MaxPause
-}
-
-func ExampleGateError() {
-	gate := new(iamhttp.AdaptiveGate)
-	gate.MaxPause = time.Second
+// A caller with a MaxWait of its own is not kept waiting by a longer pause. Both
+// kinds of refusal are ErrTooManyRequests, and RetryAfter says when to come back.
+func ExampleNotSentError() {
 	var service iamtest.Server
 	service.Next(iamtest.Throttled(time.Hour))
-	client := &http.Client{Transport: &iamhttp.Transport{Base: &service, Gate: gate}}
+	client := &http.Client{Transport: &iamhttp.Transport{Base: &service, Gate: new(gate.Adaptive), MaxWait: time.Second}}
 	for range 2 {
 		_, err := client.Get("https://iam.example/v3/users")
-		e, _ := errors.AsType[*iamhttp.StatusError](err)
-		refusal, refused := errors.AsType[*iamhttp.GateError](err)
-		fmt.Println(e.Stop, "|", refused)
-		if refused {
-			fmt.Println(refusal.Err)
-		}
+		wait, _ := iamhttp.RetryAfter(err)
+		fmt.Println(errors.Is(err, iamhttp.ErrTooManyRequests), "| sent:", !errors.As(err, new(*iamhttp.NotSentError)),
+			"| come back in", wait.Round(time.Hour))
 	}
 	// Output:
-	// wait longer than allowed | false
-	// refused by the gate | true
-	// the pause is longer than MaxPause
+	// true | sent: true | come back in 1h0m0s
+	// true | sent: false | come back in 1h0m0s
 }

@@ -2,6 +2,7 @@ package iamhttp_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,13 +17,15 @@ import (
 	"github.com/hashicorp/go-retryablehttp"
 
 	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/gate"
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// The blocks of code in README.md are pieces of this file; a test compares them.
+// Blocks of code in README.md and docs/gate.md are parts of this file; a test
+// compares them.
 
 // newIAM starts a service that throttles the first request, knows alice, and
-// refuses all that is not a GET.
+// answers 403 to all but GET.
 func newIAM() *httptest.Server {
 	s := new(iamtest.Server)
 	s.Next(iamtest.Throttled(0))
@@ -36,12 +39,12 @@ func newIAM() *httptest.Server {
 func quick() backoff.BackOff { return &backoff.ZeroBackOff{} }
 
 func Example() {
-	// Your own client: what the documentation does not let it repeat comes
+	// Your own client: what the documentation does not let it retry comes
 	// back as a typed error.
-	own := &http.Client{Transport: &iamhttp.Transport{}}
+	own := &http.Client{Transport: &iamhttp.Transport{}, Timeout: time.Minute}
 
-	// Inside an SDK: it goes on seeing responses, repeated by the same rules.
-	sdk := &http.Client{Transport: &iamhttp.Transport{PassThrough: true}}
+	// Inside an SDK: same retries, but the SDK still receives plain responses.
+	sdk := &http.Client{Transport: &iamhttp.Transport{PassThrough: true}, Timeout: time.Minute}
 
 	fmt.Println(own != sdk)
 	// Output: true
@@ -50,13 +53,14 @@ func Example() {
 func ExampleStatusError() {
 	service := newIAM()
 	defer service.Close()
-	client := &http.Client{Transport: &iamhttp.Transport{Backoff: quick}}
+	client := &http.Client{Transport: &iamhttp.Transport{Backoff: quick}, Timeout: time.Minute}
 
 	_, err := client.Get(service.URL + "/v3/users/bob")
 	if errors.Is(err, iamhttp.ErrNotFound) {
 		fmt.Println("no such user")
 	}
-	if e, ok := errors.AsType[*iamhttp.StatusError](err); ok {
+	var e *iamhttp.StatusError
+	if errors.As(err, &e) {
 		fmt.Println(e.Code, "|", e.Message, "|", e.RequestID)
 		fmt.Println("sent", e.Attempts, "times, then:", e.Stop)
 	}
@@ -67,16 +71,16 @@ func ExampleStatusError() {
 	// Output:
 	// no such user
 	// 404 NotFound | Could not find user. | req-42
-	// sent 2 times, then: not repeatable
+	// sent 2 times, then: not retryable
 	// The resource does not exist.
 }
 
 func ExampleWithRecorder() {
 	service := newIAM()
 	defer service.Close()
-	client := &http.Client{Transport: &iamhttp.Transport{PassThrough: true, Backoff: quick}}
+	client := &http.Client{Transport: &iamhttp.Transport{PassThrough: true, Backoff: quick}, Timeout: time.Minute}
 
-	// An SDK that makes its own error of a response, and hides what it said.
+	// An SDK that returns an error of its own, without what the service said.
 	deleteUser := func(ctx context.Context, name string) error {
 		req, err := http.NewRequestWithContext(ctx, "DELETE", service.URL+"/v3/users/"+name, nil)
 		if err != nil {
@@ -99,89 +103,66 @@ func ExampleWithRecorder() {
 	fmt.Println(err)
 	// Output:
 	// true
-	// sdk: cannot delete alice: iam: 403 Forbidden: "You are not authorized to perform the requested action." (request req-42, sent 2 times: not repeatable)
+	// sdk: cannot delete alice: iamhttp: 403 Forbidden: "You are not authorized to perform the requested action." (request req-42, sent 2 times: not retryable)
 }
 
 func ExampleTransport() {
-	client := &http.Client{Transport: &iamhttp.Transport{
-		MaxAttempts: 4,                // instead of 8
-		MaxWait:     30 * time.Second, // instead of 2 minutes
-		// Against the advice of the documentation, for GET, PUT and DELETE only:
-		AlsoRepeat: []iamhttp.Code{iamhttp.ErrBadGateway, iamhttp.ErrServiceUnavailable},
-		Expected:   []iamhttp.Code{iamhttp.ErrNotFound}, // an answer here, not a failure
-		OnFailure:  iamhttp.LogFailures(slog.Default()),
-	}}
+	client := &http.Client{
+		Transport: &iamhttp.Transport{
+			MaxAttempts: 4,                // instead of 8
+			MaxWait:     30 * time.Second, // instead of 2 minutes
+			// Not covered by the documentation; for GET, PUT, DELETE and the like only:
+			AlsoRetry: []iamhttp.Code{iamhttp.ErrBadGateway, iamhttp.ErrServiceUnavailable},
+			Expected:  []iamhttp.Code{iamhttp.ErrNotFound}, // an answer here, not a failure
+			OnFailure: iamhttp.LogFailures(slog.Default()),
+		},
+		Timeout: 2 * time.Minute, // for the whole call, retries and waits included
+	}
 	fmt.Println(client.Timeout)
-	// Output: 0s
+	// Output: 2m0s
 }
 
 func ExampleTransport_RoundTrip_incorrect() {
 	service := newIAM()
 	defer service.Close()
-	var refused int
+	var forbidden int
 	counted := roundTripper(func(req *http.Request) (*http.Response, error) {
 		resp, err := http.DefaultTransport.RoundTrip(req)
 		if err == nil && resp.StatusCode == http.StatusForbidden {
-			refused++
+			forbidden++
 		}
 		return resp, err
 	})
 
-	// WRONG: something that repeats errors stands above the Transport. It takes
-	// the 403 for a broken connection, and sends again what must not be.
+	// WRONG: something above the Transport retries errors. It takes the 403 for a
+	// broken connection and retries it.
 	wrong := retryablehttp.NewClient()
 	wrong.Logger = nil
 	wrong.RetryMax, wrong.RetryWaitMin, wrong.RetryWaitMax = 3, 0, 0
-	wrong.HTTPClient = &http.Client{Transport: &iamhttp.Transport{Base: counted, Backoff: quick}}
+	wrong.HTTPClient = &http.Client{Transport: &iamhttp.Transport{Base: counted, Backoff: quick}, Timeout: time.Minute}
 	_, err := wrong.Post(service.URL+"/v3/users", "application/json", []byte(`{}`))
-	fmt.Println("wrong: refused", refused, "times,", errors.Is(err, iamhttp.ErrForbidden))
+	fmt.Println("wrong: sent", forbidden, "times,", errors.Is(err, iamhttp.ErrForbidden))
 
 	// Right: that client follows the rules itself.
-	refused = 0
+	forbidden = 0
 	right := retryablehttp.NewClient()
 	right.Logger = nil
-	right.HTTPClient = &http.Client{Transport: counted}
+	right.HTTPClient = &http.Client{Transport: counted, Timeout: time.Minute}
 	(&iamhttp.Transport{Backoff: quick}).ConfigureRetryable(right)
 	_, err = right.Post(service.URL+"/v3/users", "application/json", []byte(`{}`))
-	fmt.Println("right: refused", refused, "time,", errors.Is(err, iamhttp.ErrForbidden))
+	fmt.Println("right: sent", forbidden, "time,", errors.Is(err, iamhttp.ErrForbidden))
 	// Output:
-	// wrong: refused 4 times, true
-	// right: refused 1 time, true
+	// wrong: sent 4 times, true
+	// right: sent 1 time, true
 }
 
-// The service has no time for anybody for a minute. That costs one request,
-// not one for each caller.
-func ExampleAdaptiveGate() {
-	s := &iamtest.Server{}
-	s.Next(iamtest.Throttled(time.Minute))
-	service := httptest.NewServer(s)
-	defer service.Close()
-
-	gate := new(iamhttp.AdaptiveGate) // one for all clients of an account
-	client := &http.Client{
-		Transport: &iamhttp.Transport{Gate: gate},
-		Timeout:   30 * time.Second,
-	}
-	for range 3 {
-		_, err := client.Get(service.URL + "/v3/users")
-		if e, ok := errors.AsType[*iamhttp.StatusError](err); ok {
-			fmt.Println("sent", e.Attempts, "times, then:", e.Stop)
-		}
-	}
-	fmt.Println("requests that arrived:", len(s.Requests()))
-	// Output:
-	// sent 1 times, then: deadline before end of wait
-	// sent 0 times, then: refused by the gate
-	// sent 0 times, then: refused by the gate
-	// requests that arrived: 1
-}
-
-// A Code is a constant and an error: one question for a known code, one for
-// any.
+// A Code is a constant and an error: ask for a certain code with errors.Is, and
+// which code it is with errors.As.
 func ExampleCode() {
 	var err error = fmt.Errorf("delete alice: %w", iamhttp.NewStatusError(404, nil, nil))
 	fmt.Println(errors.Is(err, iamhttp.ErrNotFound))
-	if code, ok := errors.AsType[iamhttp.Code](err); ok {
+	var code iamhttp.Code
+	if errors.As(err, &code) {
 		fmt.Println(int(code), "|", code)
 	}
 	// Output:
@@ -207,18 +188,19 @@ func ExampleStatusError_Reason() {
 	// Output: wait until it is unlocked
 }
 
-// The reason for stopping tells what could help: more time, more attempts, or
-// nothing.
+// The reason for stopping says what could help: more time, more attempts, or a
+// different request.
 func ExampleStopReason() {
 	var service iamtest.Server
 	service.Next(iamtest.Throttled(time.Hour))
-	client := &http.Client{Transport: &iamhttp.Transport{Base: &service}}
+	client := &http.Client{Transport: &iamhttp.Transport{Base: &service}, Timeout: time.Minute}
 	_, err := client.Get("https://iam.example/v3/users")
-	if e, ok := errors.AsType[*iamhttp.StatusError](err); ok {
+	var e *iamhttp.StatusError
+	if errors.As(err, &e) {
 		switch e.Stop {
 		case iamhttp.StopWaitTooLong, iamhttp.StopDeadline, iamhttp.StopGate:
 			fmt.Println("come back in", e.RetryAfter)
-		case iamhttp.StopNotRepeatable:
+		case iamhttp.StopNotRetryable:
 			fmt.Println("change the request")
 		}
 	}
@@ -228,7 +210,7 @@ func ExampleStopReason() {
 func ExampleRecorder() {
 	var service iamtest.Server
 	service.On("/", iamtest.Keystone(403, "You are not authorized."))
-	client := &http.Client{Transport: &iamhttp.Transport{Base: &service, PassThrough: true}}
+	client := &http.Client{Transport: &iamhttp.Transport{Base: &service, PassThrough: true}, Timeout: time.Minute}
 
 	ctx, rec := iamhttp.WithRecorder(context.Background())
 	req, _ := http.NewRequestWithContext(ctx, "GET", "https://iam.example/v3/users", nil)
@@ -255,14 +237,14 @@ func ExampleRecorder_Last() {
 func ExampleRecorder_Wrap() {
 	var service iamtest.Server
 	service.On("/", iamtest.Keystone(409, "Conflict."))
-	client := &http.Client{Transport: &iamhttp.Transport{Base: &service, PassThrough: true}}
+	client := &http.Client{Transport: &iamhttp.Transport{Base: &service, PassThrough: true}, Timeout: time.Minute}
 
 	ctx, rec := iamhttp.WithRecorder(context.Background())
 	req, _ := http.NewRequestWithContext(ctx, "PUT", "https://iam.example/v3/users/1", nil)
 	resp, err := client.Do(req)
 	if err == nil {
 		resp.Body.Close()
-		err = errors.New("sdk: it failed") // all that the SDK says
+		err = errors.New("sdk: request failed") // says nothing of the 409
 	}
 	err = rec.Wrap(err)
 	fmt.Println(errors.Is(err, iamhttp.ErrConflict))
@@ -272,7 +254,7 @@ func ExampleRecorder_Wrap() {
 func ExampleCheckProxyConnect() {
 	base := http.DefaultTransport.(*http.Transport).Clone()
 	base.OnProxyConnectResponse = iamhttp.CheckProxyConnect
-	client := &http.Client{Transport: &iamhttp.Transport{Base: base}}
+	client := &http.Client{Transport: &iamhttp.Transport{Base: base}, Timeout: time.Minute}
 
 	proxy := httptest.NewServer(iamtest.Page(407))
 	defer proxy.Close()
@@ -284,13 +266,14 @@ func ExampleCheckProxyConnect() {
 
 func ExampleSemantics() {
 	s := iamhttp.Classify(418)
-	fmt.Println(s.Documented, "|", s.Repeat)
+	fmt.Println(s.Documented, "|", s.Retry)
 	// Output: false | unstated
 }
 
-func ExampleRepeat() {
-	fmt.Println(iamhttp.Classify(503).Repeat == iamhttp.RepeatDiscouraged)
-	// Output: true
+func ExampleRetryRule() {
+	rule := iamhttp.Classify(503).Retry
+	fmt.Println(rule == iamhttp.RetryDiscouraged, "|", rule)
+	// Output: true | not without modifications
 }
 
 func ExampleCheckResponse() {
@@ -314,19 +297,19 @@ func ExampleNewStatusError() {
 	header := http.Header{"X-Request-Id": {"71d53ba4"}}
 	body := []byte(`{"error_code":"APIG.0101","error_msg":"The API does not exist."}`)
 	fmt.Println(iamhttp.NewStatusError(404, header, body))
-	// Output: iam: 404 NotFound: "The API does not exist." (APIG.0101, request 71d53ba4)
+	// Output: iamhttp: 404 NotFound: "The API does not exist." (APIG.0101, request 71d53ba4)
 }
 
 func ExampleClassify() {
 	s := iamhttp.Classify(503)
-	fmt.Println(s.Code, "|", s.Description, "|", s.Repeat)
+	fmt.Println(s.Code, "|", s.Description, "|", s.Retry)
 	// Output: 503 ServiceUnavailable | The service is not available. | not without modifications
 }
 
 func ExampleCodes() {
 	for code := range iamhttp.Codes() {
-		if s := iamhttp.Classify(int(code)); s.Repeat == iamhttp.RepeatAnytime || s.Repeat == iamhttp.RepeatAfter {
-			fmt.Println(code, "|", s.Repeat)
+		if s := iamhttp.Classify(int(code)); s.Retry == iamhttp.RetryAnytime || s.Retry == iamhttp.RetryAfterDelay {
+			fmt.Println(code, "|", s.Retry)
 		}
 	}
 	// Output:
@@ -337,7 +320,7 @@ func ExampleCodes() {
 func ExampleWithExpected() {
 	service := newIAM()
 	defer service.Close()
-	client := &http.Client{Transport: &iamhttp.Transport{Backoff: quick}}
+	client := &http.Client{Transport: &iamhttp.Transport{Backoff: quick}, Timeout: time.Minute}
 
 	// Does this user exist? Here a 404 is an answer.
 	ctx := iamhttp.WithExpected(context.Background(), iamhttp.ErrNotFound)
@@ -350,13 +333,14 @@ func ExampleWithExpected() {
 func ExampleWithMaxAttempts() {
 	service := newIAM()
 	defer service.Close()
-	client := &http.Client{Transport: &iamhttp.Transport{}}
+	client := &http.Client{Transport: &iamhttp.Transport{}, Timeout: time.Minute}
 
-	// A person waits for this one: rather fail at once.
+	// A person waits for this call: fail at once instead of retrying.
 	ctx := iamhttp.WithMaxAttempts(context.Background(), 1)
 	req, _ := http.NewRequestWithContext(ctx, "GET", service.URL+"/v3/users/alice", nil)
 	_, err := client.Do(req)
-	if e, ok := errors.AsType[*iamhttp.StatusError](err); ok {
+	var e *iamhttp.StatusError
+	if errors.As(err, &e) {
 		fmt.Println(e.Code, "|", e.Stop)
 	}
 	// Output: 429 TooManyRequests | attempts used up
@@ -366,12 +350,12 @@ func ExampleResendCount() {
 	service := newIAM()
 	defer service.Close()
 
-	// What stands below the Transport sees every send.
+	// A RoundTripper below the Transport sees every attempt.
 	log := roundTripper(func(req *http.Request) (*http.Response, error) {
 		fmt.Println(req.Method, req.URL.Path, "resend", iamhttp.ResendCount(req.Context()))
 		return http.DefaultTransport.RoundTrip(req)
 	})
-	client := &http.Client{Transport: &iamhttp.Transport{Base: log, Backoff: quick}}
+	client := &http.Client{Transport: &iamhttp.Transport{Base: log, Backoff: quick}, Timeout: time.Minute}
 	resp, err := client.Get(service.URL + "/v3/users/alice")
 	if err != nil {
 		fmt.Println(err)
@@ -390,25 +374,196 @@ func ExampleTransport_ConfigureRetryable() {
 	client := retryablehttp.NewClient()
 	client.Logger = nil
 	(&iamhttp.Transport{Backoff: quick}).ConfigureRetryable(client)
-	_, err := client.Get(service.URL + "/v3/users/bob")
+
+	// HTTPClient.Timeout limits a single attempt there; a context limits the call.
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	req, err := retryablehttp.NewRequestWithContext(ctx, "GET", service.URL+"/v3/users/bob", nil)
+	if err == nil {
+		_, err = client.Do(req)
+	}
 	fmt.Println(err)
-	// Output: iam: 404 NotFound: "Could not find user." (request req-42, sent 2 times: not repeatable)
+	// Output: iamhttp: 404 NotFound: "Could not find user." (request req-42, sent 2 times: not retryable)
 }
 
 func ExampleLogFailures() {
 	var service iamtest.Server
 	service.Next(iamtest.Throttled(0), iamtest.Keystone(404, "Could not find user."))
-	client := &http.Client{Transport: &iamhttp.Transport{
-		Base:      &service,
-		Backoff:   quick,
-		OnFailure: iamhttp.LogFailures(logger(os.Stdout, slog.LevelInfo)),
-	}}
+	client := &http.Client{
+		Transport: &iamhttp.Transport{
+			Base:      &service,
+			Backoff:   quick,
+			OnFailure: iamhttp.LogFailures(logger(os.Stdout, slog.LevelInfo)),
+		},
+		Timeout: time.Minute,
+	}
 	_, err := client.Get("https://iam.example/v3/users/bob?secret=1")
 	fmt.Println(errors.Is(err, iamhttp.ErrNotFound))
 	// Output:
-	// level=INFO msg="IAM request failed, to be repeated" wait=0s err.code=429 err.title=TooManyRequests err.service_code=APIG.0308 err.request_id=e2b44851-0991-411b-a6b7-9ac8518a4cd9 err.method=GET err.url=https://iam.example/v3/users/bob err.attempts=1
-	// level=WARN msg="IAM request failed" err.code=404 err.title=NotFound err.request_id=req-0c43521d-00ed-4f5b-a31b-798560349fcd err.method=GET err.url=https://iam.example/v3/users/bob err.attempts=2 err.stop="not repeatable"
+	// level=INFO msg="IAM request failed, will be retried" wait=0s err.code=429 err.title=TooManyRequests err.service_code=APIG.0308 err.request_id=e2b44851-0991-411b-a6b7-9ac8518a4cd9 err.method=GET err.url=https://iam.example/v3/users/bob err.attempts=1
+	// level=WARN msg="IAM request failed" err.code=404 err.title=NotFound err.request_id=req-0c43521d-00ed-4f5b-a31b-798560349fcd err.method=GET err.url=https://iam.example/v3/users/bob err.attempts=2 err.stop="not retryable"
 	// true
+}
+
+// An OnFailure of your own is called for each attempt that failed.
+func ExampleFailure() {
+	var service iamtest.Server
+	service.Next(iamtest.Throttled(0), iamtest.Keystone(404, "Could not find user."))
+	client := &http.Client{
+		Transport: &iamhttp.Transport{
+			Base:    &service,
+			Backoff: quick,
+			OnFailure: func(_ context.Context, f iamhttp.Failure) {
+				if f.Retry {
+					fmt.Println(f.Method, "attempt", f.Attempt, "failed, retry in", f.Wait)
+				} else {
+					fmt.Println(f.Method, "attempt", f.Attempt, "failed:", f.Stop)
+				}
+			},
+		},
+		Timeout: time.Minute,
+	}
+	_, err := client.Get("https://iam.example/v3/users/bob")
+	fmt.Println(errors.Is(err, iamhttp.ErrNotFound))
+	// Output:
+	// GET attempt 1 failed, retry in 0s
+	// GET attempt 2 failed: not retryable
+	// true
+}
+
+// Failures that were answered can be counted by code, the others only as such.
+func ExampleFailure_Status() {
+	var service iamtest.Server
+	service.Next(iamtest.Throttled(0), iamtest.Answer{Fault: iamtest.Reset})
+	client := &http.Client{
+		Transport: &iamhttp.Transport{
+			Base:    &service,
+			Backoff: quick,
+			OnFailure: func(_ context.Context, f iamhttp.Failure) {
+				if e, ok := f.Status(); ok {
+					fmt.Println("answered", e.Code)
+				} else {
+					fmt.Println("not answered")
+				}
+			},
+		},
+		Timeout: time.Minute,
+	}
+	_, err := client.Get("https://iam.example/v3/users/bob")
+	fmt.Println(errors.As(err, new(*iamhttp.StatusError)))
+	// Output:
+	// answered 429 TooManyRequests
+	// not answered
+	// false
+}
+
+func ExampleTee() {
+	var service iamtest.Server
+	service.Next(iamtest.Throttled(0), iamtest.Keystone(404, "Could not find user."))
+	retries := 0
+	count := func(_ context.Context, f iamhttp.Failure) {
+		if f.Retry {
+			retries++
+		}
+	}
+	client := &http.Client{
+		Transport: &iamhttp.Transport{
+			Base:      &service,
+			Backoff:   quick,
+			OnFailure: iamhttp.Tee(iamhttp.LogFailures(logger(os.Stdout, slog.LevelWarn)), count),
+		},
+		Timeout: time.Minute,
+	}
+	_, err := client.Get("https://iam.example/v3/users/bob")
+	fmt.Println(errors.Is(err, iamhttp.ErrNotFound), "| retries:", retries)
+	// Output:
+	// level=WARN msg="IAM request failed" err.code=404 err.title=NotFound err.request_id=req-0c43521d-00ed-4f5b-a31b-798560349fcd err.method=GET err.url=https://iam.example/v3/users/bob err.attempts=2 err.stop="not retryable"
+	// true | retries: 1
+}
+
+func ExampleWithMaxWait() {
+	var service iamtest.Server
+	service.Next(iamtest.Throttled(time.Minute))
+	client := &http.Client{Transport: &iamhttp.Transport{Base: &service}, Timeout: 5 * time.Minute}
+
+	// A person waits for this call: 10 seconds at most, then an error.
+	ctx := iamhttp.WithMaxWait(context.Background(), 10*time.Second)
+	req, _ := http.NewRequestWithContext(ctx, "GET", "https://iam.example/v3/users", nil)
+	_, err := client.Do(req)
+	var e *iamhttp.StatusError
+	if errors.As(err, &e) {
+		fmt.Println(e.Code, "|", e.Stop, "|", e.RetryAfter)
+	}
+	// Output: 429 TooManyRequests | wait longer than allowed | 1m0s
+}
+
+// The service asks for a minute, which the deadline does not allow. The first
+// call knows it from the answer, the second from the gate. RetryAfter serves for
+// both.
+func ExampleRetryAfter() {
+	s := new(iamtest.Server)
+	s.Next(iamtest.Throttled(time.Minute))
+	service := httptest.NewServer(s)
+	defer service.Close()
+
+	shared := new(gate.Adaptive) // one for all clients of the account
+	client := &http.Client{
+		Transport: &iamhttp.Transport{Gate: shared},
+		Timeout:   30 * time.Second,
+	}
+	for range 2 {
+		_, err := client.Get(service.URL + "/v3/users")
+		if wait, ok := iamhttp.RetryAfter(err); ok {
+			fmt.Println("come back in", wait.Round(time.Minute))
+		}
+	}
+	// Output:
+	// come back in 1m0s
+	// come back in 1m0s
+}
+
+func ExampleNotSentError_LogValue() {
+	err := &iamhttp.NotSentError{
+		Method:     "GET",
+		URL:        "https://iam.example/v3/users",
+		RetryAfter: 5 * time.Second,
+		Err:        gate.ErrDeadline,
+	}
+	logger(os.Stdout, slog.LevelInfo).Error("cannot list users", "err", err)
+	// Output: level=ERROR msg="cannot list users" err.error="iamhttp: gate: request cannot be sent before its deadline" err.method=GET err.url=https://iam.example/v3/users err.retry_after=5s
+}
+
+// The header says where to log in.
+func ExampleStatusError_Header() {
+	var service iamtest.Server
+	service.Next(iamtest.Keystone(401, "The request you have made requires authentication."))
+	client := &http.Client{Transport: &iamhttp.Transport{Base: &service}, Timeout: time.Minute}
+	_, err := client.Get("https://iam.example/v3/users")
+	var e *iamhttp.StatusError
+	if errors.As(err, &e) {
+		fmt.Println(e.Header().Get("WWW-Authenticate"))
+	}
+	// Output: Keystone uri="http://iam.example/v3"
+}
+
+// The body may say more than Message.
+func ExampleStatusError_Body() {
+	var service iamtest.Server
+	service.Next(iamtest.Answer{Status: 409, Body: `{"error":{"message":"The name is taken.","existing_id":"42"}}`})
+	client := &http.Client{Transport: &iamhttp.Transport{Base: &service}, Timeout: time.Minute}
+	_, err := client.Get("https://iam.example/v3/users")
+	var e *iamhttp.StatusError
+	if errors.As(err, &e) {
+		var body struct {
+			Error struct {
+				ExistingID string `json:"existing_id"`
+			}
+		}
+		if json.Unmarshal(e.Body(), &body) == nil {
+			fmt.Println(e.Message, body.Error.ExistingID)
+		}
+	}
+	// Output: The name is taken. 42
 }
 
 func ExampleStatusError_LogValue() {

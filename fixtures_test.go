@@ -121,15 +121,23 @@ func TestRecordedAnswersAreUnderstood(t *testing.T) {
 				}
 				assert.Equal(t, iamhttp.StatusError{
 					Code: iamhttp.Code(want.code), ServiceCode: want.service, Message: message, RequestID: want.request, RetryAfter: want.retryAfter,
-					Method: method, URL: "https://iam.example/v3/users", Header: resp.Header, Body: e.Body,
-				}, *e)
-				assert.Equal(t, string(body), string(e.Body))
+					Method: method, URL: "https://iam.example/v3/users",
+				}, withoutContent(e))
+				assert.Equal(t, resp.Header, e.Header())
+				assert.Equal(t, string(body), string(e.Body()))
 				assert.NotContains(t, e.Message, "\n")
 
 				parts := iamhttp.NewStatusError(resp.StatusCode, resp.Header, body)
-				parts.Method, parts.URL, parts.Body = e.Method, e.URL, e.Body
-				assert.Equal(t, e, parts, "the same from its parts")
+				parts.Method, parts.URL = e.Method, e.URL
+				assert.Equal(t, withoutContent(e), withoutContent(parts), "the same from its parts")
+				assert.Equal(t, e.Header(), parts.Header())
 			})
 		})
 	}
+}
+
+// withoutContent returns the fields of e that can be compared.
+func withoutContent(e *iamhttp.StatusError) iamhttp.StatusError {
+	return iamhttp.StatusError{Code: e.Code, ServiceCode: e.ServiceCode, Message: e.Message, RequestID: e.RequestID, Method: e.Method, URL: e.URL,
+		Truncated: e.Truncated, RetryAfter: e.RetryAfter, Attempts: e.Attempts, Stop: e.Stop, Cause: e.Cause}
 }

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"syscall"
@@ -17,65 +19,73 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/gate"
 )
 
 // observed is one call of Observe.
 type observed struct {
-	key        string
-	ticket     iamhttp.Ticket
-	throttled  bool
-	retryAfter time.Duration
+	key     string
+	ticket  gate.Ticket
+	outcome gate.Outcome
 }
 
 // scriptedGate does as wait says and notes what it is told.
 type scriptedGate struct {
-	wait func(ctx context.Context, key string, resend int) (iamhttp.Ticket, error)
+	wait func(ctx context.Context, r gate.Request) (gate.Ticket, error)
 
-	mu      sync.Mutex
-	resends []int
-	told    []observed
+	mu    sync.Mutex
+	asked []gate.Request
+	told  []observed
 }
 
-func (g *scriptedGate) Wait(ctx context.Context, key string, resend int) (iamhttp.Ticket, error) {
+func (g *scriptedGate) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error) {
 	g.mu.Lock()
-	g.resends = append(g.resends, resend)
-	n := len(g.resends)
+	g.asked = append(g.asked, r)
+	n := len(g.asked)
 	g.mu.Unlock()
 	if g.wait != nil {
-		return g.wait(ctx, key, resend)
+		return g.wait(ctx, r)
 	}
-	return iamhttp.Ticket(100 + n), nil
+	return gate.Ticket(100 + n), nil
 }
 
-func (g *scriptedGate) Observe(key string, t iamhttp.Ticket, throttled bool, retryAfter time.Duration) {
+func (g *scriptedGate) Observe(r gate.Request, t gate.Ticket, o gate.Outcome) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.told = append(g.told, observed{key, t, throttled, retryAfter})
+	g.told = append(g.told, observed{r.Key, t, o})
 }
 
-func TestTheGateIsToldOfEachSendOnce(t *testing.T) {
+// resends returns the resend counts that the gate was asked with.
+func (g *scriptedGate) resends() (n []int) {
+	for _, r := range g.asked {
+		n = append(n, r.Resend)
+	}
+	return n
+}
+
+func TestGateIsToldOfEachAttemptOnce(t *testing.T) {
 	broken := errors.New("connection reset")
+	accepted, unknown := gate.Outcome{Result: gate.Accepted}, gate.Outcome{}
+	throttled := func(d time.Duration) gate.Outcome { return gate.Outcome{Result: gate.Throttled, RetryAfter: d} }
 	for name, tt := range map[string]struct {
 		steps []step
 		set   func(*iamhttp.Transport)
-		want  []observed
+		want  []gate.Outcome
 	}{
-		"a success": {[]step{answer(200, "")}, nil, []observed{{"iam.example", 101, false, 0}}},
-		"a 429 with Retry-After, then a success": {[]step{answer(429, "", "Retry-After: 7"), answer(200, "")}, nil,
-			[]observed{{"iam.example", 101, true, 7 * time.Second}, {"iam.example", 102, false, 0}}},
-		"a 429 that says nothing": {[]step{answer(429, ""), answer(200, "")}, nil,
-			[]observed{{"iam.example", 101, true, 0}, {"iam.example", 102, false, 0}}},
-		"a 404, 503 or 408 is no throttling": {[]step{answer(408, ""), answer(503, "", "Retry-After: 9")}, nil,
-			[]observed{{"iam.example", 101, false, 0}, {"iam.example", 102, false, 0}}},
-		"an expected 429 is none either": {[]step{answer(429, "", "Retry-After: 7")},
-			func(t *iamhttp.Transport) { t.Expected = []iamhttp.Code{429} }, []observed{{"iam.example", 101, false, 0}}},
-		"no answer":                               {[]step{fail(broken)}, nil, []observed{{"iam.example", 101, false, 0}}},
-		"a 429 that a Transport below returns":    {[]step{fail(fromBelow(2, iamhttp.StopAttempts))}, nil, []observed{{"iam.example", 101, true, 5 * time.Second}}},
-		"what the gate of one below did not send": {[]step{fail(fromBelow(0, iamhttp.StopGate))}, nil, []observed{{"iam.example", 101, false, 0}}},
+		"a success":                              {[]step{answer(200, "")}, nil, []gate.Outcome{accepted}},
+		"a 304":                                  {[]step{answer(304, "")}, nil, []gate.Outcome{accepted}},
+		"a 429 with Retry-After, then a success": {[]step{answer(429, "", "Retry-After: 7"), answer(200, "")}, nil, []gate.Outcome{throttled(7 * time.Second), accepted}},
+		"a 429 that says nothing":                {[]step{answer(429, ""), answer(200, "")}, nil, []gate.Outcome{throttled(0), accepted}},
+		"a 408 and a 404 are within the limit":   {[]step{answer(408, ""), answer(404, "", "Retry-After: 9")}, nil, []gate.Outcome{accepted, accepted}},
+		"a 503 says nothing of the limit":        {[]step{answer(503, "", "Retry-After: 9")}, nil, []gate.Outcome{unknown}},
+		"an expected 429 says nothing either": {[]step{answer(429, "", "Retry-After: 7")},
+			func(t *iamhttp.Transport) { t.Expected = []iamhttp.Code{429} }, []gate.Outcome{unknown}},
+		"no answer":                                   {[]step{fail(broken)}, nil, []gate.Outcome{unknown}},
+		"a 429 that a Transport below returns":        {[]step{fail(fromBelow(2, iamhttp.StopAttempts))}, nil, []gate.Outcome{throttled(5 * time.Second)}},
+		"a request that a gate below did not let out": {[]step{fail(&iamhttp.NotSentError{Err: gate.ErrPaused})}, nil, []gate.Outcome{{Result: gate.NotSent}}},
 		"a 429 to another request, of one that fetches tokens": {[]step{fail(&iamhttp.StatusError{Code: 429, Method: "POST", URL: "https://iam.example/v3/auth/tokens", Attempts: 1})},
-			nil, []observed{{"iam.example", 101, false, 0}}},
-		"a proxy's 429": {[]step{fail(connectRefusal(429, "Retry-After: 3")), answer(200, "")}, nil,
-			[]observed{{"iam.example", 101, true, 3 * time.Second}, {"iam.example", 102, false, 0}}},
+			nil, []gate.Outcome{unknown}},
+		"a proxy's 429": {[]step{fail(connectRefusal(429, "Retry-After: 3")), answer(200, "")}, nil, []gate.Outcome{throttled(3 * time.Second), accepted}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -88,7 +98,11 @@ func TestTheGateIsToldOfEachSendOnce(t *testing.T) {
 				if err == nil {
 					resp.Body.Close()
 				}
-				assert.Equal(t, tt.want, g.told)
+				var want []observed
+				for i, o := range tt.want {
+					want = append(want, observed{"iam.example", gate.Ticket(101 + i), o})
+				}
+				assert.Equal(t, want, g.told)
 			})
 		})
 	}
@@ -105,7 +119,7 @@ func connectRefusal(code int, header ...string) error {
 	return iamhttp.CheckProxyConnect(context.Background(), nil, nil, resp)
 }
 
-func TestTheGateIsToldWhenBasePanics(t *testing.T) {
+func TestGateIsToldWhenBasePanics(t *testing.T) {
 	g := new(scriptedGate)
 	tr := &iamhttp.Transport{Gate: g, Base: script(func(*http.Request) (*http.Response, error) { panic("base") })}
 	assert.Panics(t, func() { _, _ = tr.RoundTrip(newRequest(t, "GET", "")) })
@@ -121,13 +135,13 @@ func TestWithAGateA429IsNotWaitedOutByTheTransport(t *testing.T) {
 		require.NoError(t, err)
 		resp.Body.Close()
 		assert.Zero(t, time.Since(start), "the gate lets everything out at once, and it is the gate that decides")
-		assert.Equal(t, []int{0, 1, 2}, g.resends)
+		assert.Equal(t, []int{0, 1, 2}, g.resends())
 	})
 }
 
 func TestWithAGateMaxWaitStillStopsTheCallAndThePauseStands(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := new(iamhttp.AdaptiveGate)
+		g := new(gate.Adaptive)
 		tr := &iamhttp.Transport{Base: script(answer(429, "", "Retry-After: 60")), Gate: g, MaxWait: 10 * time.Second}
 		_, err := tr.RoundTrip(newRequest(t, "GET", ""))
 		e := statusError(t, err)
@@ -143,44 +157,86 @@ func TestWithAGateMaxWaitStillStopsTheCallAndThePauseStands(t *testing.T) {
 	})
 }
 
-func TestARefusalOfTheGateIsATypedErrorThatWasNotSent(t *testing.T) {
+func TestPanicInTheGateClosesTheBodyAndPasses(t *testing.T) {
+	for name, tr := range map[string]*iamhttp.Transport{
+		"in Wait":    {Gate: &scriptedGate{wait: func(context.Context, gate.Request) (gate.Ticket, error) { panic("x") }}},
+		"in GateKey": {Gate: new(scriptedGate), GateKey: func(*http.Request) string { panic("x") }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			req := newRequest(t, "POST", "body")
+			body := watch(strings.NewReader("body"))
+			req.Body = body
+			assert.PanicsWithValue(t, "x", func() { _, _ = tr.RoundTrip(req) })
+			_, closes := body.counts()
+			assert.Equal(t, 1, closes)
+		})
+	}
+}
+
+func TestGateMayDeriveContextsUnderClientTimeout(t *testing.T) {
+	var left context.Context
+	g := &scriptedGate{wait: func(ctx context.Context, _ gate.Request) (gate.Ticket, error) {
+		inner, cancel := context.WithTimeout(ctx, time.Hour)
+		defer cancel()
+		var leave context.CancelFunc
+		left, leave = context.WithCancel(ctx) // as a gate may keep it
+		t.Cleanup(leave)
+		return 1, inner.Err()
+	}}
+	service := httptest.NewServer(http.NotFoundHandler())
+	defer service.Close()
+	client := &http.Client{Transport: &iamhttp.Transport{Gate: g}, Timeout: time.Minute}
+	_, err := client.Get(service.URL)
+	assert.ErrorIs(t, err, iamhttp.ErrNotFound)
+	<-left.Done()
+	assert.ErrorIs(t, left.Err(), context.Canceled, "it ends with the Wait that it was for")
+}
+
+func TestRequestNotLetOutIsANotSentError(t *testing.T) {
 	modes(t, func(t *testing.T, passThrough bool) {
 		why := errors.New("a reason of its own")
 		for name, tt := range map[string]struct {
 			err        error
 			retryAfter time.Duration
+			text       string
 		}{
-			"a GateError":              {&iamhttp.GateError{RetryAfter: time.Minute, Err: why}, time.Minute},
-			"one with a negative wait": {&iamhttp.GateError{RetryAfter: -time.Minute, Err: why}, 0},
-			"any other error":          {why, 0},
-			"a nil *GateError":         {(*iamhttp.GateError)(nil), 0},
-			"a context's error, though the context goes on": {context.Canceled, 0},
+			"a gate.Error":                                  {&gate.Error{RetryAfter: time.Minute, Err: why}, time.Minute, "iamhttp: gate: a reason of its own; earliest in 1m0s"},
+			"one with a negative wait":                      {&gate.Error{RetryAfter: -time.Minute, Err: why}, 0, "iamhttp: gate: a reason of its own"},
+			"any other error":                               {why, 0, "iamhttp: gate: a reason of its own"},
+			"a long one on two lines":                       {errors.New("a\nb" + strings.Repeat("c", 300)), 0, "iamhttp: gate: a b" + strings.Repeat("c", 197)},
+			"a context's error, though the context goes on": {context.Canceled, 0, "iamhttp: gate: context canceled"},
 		} {
 			t.Run(name, func(t *testing.T) {
-				g := &scriptedGate{wait: func(context.Context, string, int) (iamhttp.Ticket, error) { return 0, tt.err }}
-				var reported []*iamhttp.StatusError
+				g := &scriptedGate{wait: func(context.Context, gate.Request) (gate.Ticket, error) { return 0, tt.err }}
+				var reported []iamhttp.Failure
 				tr := &iamhttp.Transport{Base: script(), Gate: g, PassThrough: passThrough,
-					OnFailure: func(_ context.Context, e *iamhttp.StatusError, wait time.Duration) {
-						assert.Zero(t, wait)
-						reported = append(reported, e)
-					}}
+					OnFailure: func(_ context.Context, f iamhttp.Failure) { reported = append(reported, f) }}
 				ctx, rec := iamhttp.WithRecorder(t.Context())
 				req := newRequest(t, "POST", "body").WithContext(ctx)
 				body := watch(strings.NewReader("body"))
 				req.Body = body
 				_, err := tr.RoundTrip(req)
-				e := statusError(t, err)
-				assert.Equal(t, iamhttp.ErrTooManyRequests, e.Code)
-				assert.Equal(t, iamhttp.StopGate, e.Stop)
-				assert.Zero(t, e.Attempts)
+				var e *iamhttp.NotSentError
+				require.ErrorAs(t, err, &e)
+				assert.False(t, errors.As(err, new(*iamhttp.StatusError)), "nothing was answered")
+				assert.ErrorIs(t, err, iamhttp.ErrTooManyRequests)
+				assert.ErrorIs(t, err, iamhttp.ReasonThrottled)
+				assert.ErrorIs(t, err, tt.err)
+				var code iamhttp.Code
+				require.ErrorAs(t, err, &code)
+				assert.Equal(t, iamhttp.ErrTooManyRequests, code)
+				assert.EqualError(t, err, tt.text)
 				assert.Equal(t, tt.retryAfter, e.RetryAfter)
+				wait, ok := iamhttp.RetryAfter(err)
+				assert.Equal(t, tt.retryAfter, wait)
+				assert.Equal(t, tt.retryAfter > 0, ok)
 				assert.Equal(t, "POST", e.Method)
 				assert.Equal(t, "https://iam.example/v3/users", e.URL)
-				assert.Equal(t, tt.err, e.Cause)
-				assert.NotPanics(t, func() { _ = e.Error() + e.Cause.Error() })
-				assert.Equal(t, []*iamhttp.StatusError{e}, reported)
-				last, _ := rec.Last()
-				assert.Same(t, e, last)
+				assert.False(t, e.RetryableError())
+				assert.Equal(t, []iamhttp.Failure{{Err: e, Method: "POST", URL: e.URL, Stop: iamhttp.StopGate}}, reported)
+				_, ok = rec.Last()
+				assert.False(t, ok, "nothing was answered")
+				assert.ErrorIs(t, rec.Wrap(errors.New("sdk: failed")), iamhttp.ErrTooManyRequests)
 				assert.Empty(t, g.told, "nothing was let out")
 				_, closes := body.counts()
 				assert.Equal(t, 1, closes)
@@ -189,18 +245,18 @@ func TestARefusalOfTheGateIsATypedErrorThatWasNotSent(t *testing.T) {
 	})
 }
 
-func TestARefusalBeforeARepeatIsTheLastAnswersError(t *testing.T) {
+func TestRefusedRetryIsTheErrorOfTheAnswerBefore(t *testing.T) {
 	modes(t, func(t *testing.T, passThrough bool) {
-		refusal := &iamhttp.GateError{RetryAfter: 5 * time.Second, Err: errors.New("not now")}
-		g := &scriptedGate{wait: func(_ context.Context, _ string, resend int) (iamhttp.Ticket, error) {
-			if resend > 0 {
+		refusal := &gate.Error{RetryAfter: 5 * time.Second, Err: errors.New("not now")}
+		g := &scriptedGate{wait: func(_ context.Context, r gate.Request) (gate.Ticket, error) {
+			if r.Resend > 0 {
 				return 0, refusal
 			}
 			return 1, nil
 		}}
-		reports := 0
+		var reports []iamhttp.Failure
 		tr := &iamhttp.Transport{Base: script(answer(429, keystoneBody, "Retry-After: 2")), Gate: g, PassThrough: passThrough,
-			OnFailure: func(context.Context, *iamhttp.StatusError, time.Duration) { reports++ }}
+			OnFailure: func(_ context.Context, f iamhttp.Failure) { reports = append(reports, f) }}
 		ctx, rec := iamhttp.WithRecorder(t.Context())
 		req := newRequest(t, "POST", "body").WithContext(ctx)
 		again := watch(strings.NewReader("body"))
@@ -212,11 +268,14 @@ func TestARefusalBeforeARepeatIsTheLastAnswersError(t *testing.T) {
 		assert.Equal(t, 5*time.Second, e.RetryAfter, "what is left, not what was asked")
 		assert.Equal(t, "Could not find user: 0123456789abcdef0123456789abcdef.", e.Message)
 		assert.ErrorIs(t, err, refusal)
-		assert.Equal(t, 1, reports, "one answer, one report")
+		assert.EqualError(t, err, `iamhttp: 429 TooManyRequests: "Could not find user: 0123456789abcdef0123456789abcdef." (404, sent once: refused by the gate: not now; earliest in 5s)`)
+		require.Len(t, reports, 2, "the answer, and that it is final")
+		assert.True(t, reports[0].Retry)
+		assert.Equal(t, iamhttp.Failure{Err: e, Method: "POST", URL: e.URL, Attempt: 1, Stop: iamhttp.StopGate}, reports[1])
 		last, _ := rec.Last()
 		assert.Same(t, e, last)
 		_, closes := again.counts()
-		assert.Equal(t, 1, closes, "the body for the repeat")
+		assert.Equal(t, 1, closes, "the body for the retry")
 	})
 }
 
@@ -224,7 +283,7 @@ func TestARefusalBeforeARepeatIsTheLastAnswersError(t *testing.T) {
 // that nothing was sent, or tells of an answer before, would hide that.
 func TestNotLetOutAfterAConnectionErrorKeepsThatError(t *testing.T) {
 	broken := &net.OpError{Op: "read", Err: syscall.ECONNRESET}
-	refusal := &iamhttp.GateError{Err: errors.New("not now")}
+	refusal := &gate.Error{Err: errors.New("not now")}
 	for name, steps := range map[string][]step{
 		"of the first send": {fail(broken)},
 		"after a 429":       {answer(429, "", "Retry-After: 2"), fail(broken)},
@@ -233,8 +292,8 @@ func TestNotLetOutAfterAConnectionErrorKeepsThatError(t *testing.T) {
 			t.Run(name+", "+end, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					ctx, cancel := context.WithCancel(t.Context())
-					g := &scriptedGate{wait: func(ctx context.Context, _ string, resend int) (iamhttp.Ticket, error) {
-						if resend < len(steps) {
+					g := &scriptedGate{wait: func(ctx context.Context, r gate.Request) (gate.Ticket, error) {
+						if r.Resend < len(steps) {
 							return 1, nil
 						}
 						if end == "canceled" {
@@ -243,11 +302,11 @@ func TestNotLetOutAfterAConnectionErrorKeepsThatError(t *testing.T) {
 						}
 						return 0, refusal
 					}}
-					tr := &iamhttp.Transport{Base: script(steps...), Gate: g, RepeatConnectionErrors: true}
+					tr := &iamhttp.Transport{Base: script(steps...), Gate: g, RetryConnectionErrors: true}
 					_, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
 					assert.ErrorIs(t, err, syscall.ECONNRESET)
 					assert.ErrorIs(t, err, want)
-					_, ok := errors.AsType[*iamhttp.StatusError](err)
+					ok := errors.As(err, new(*iamhttp.StatusError))
 					assert.False(t, ok, err)
 					cancel()
 				})
@@ -263,13 +322,13 @@ func TestCanceledInTheGate(t *testing.T) {
 		steps   []step
 	}{
 		"before the first send there is no StatusError": {0, nil},
-		"before a repeat it is the last answer's":       {1, []step{answer(429, "", "Retry-After: 2")}},
+		"before a retry it is the last answer's":        {1, []step{answer(429, "", "Retry-After: 2")}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := context.WithCancelCause(t.Context())
-				g := &scriptedGate{wait: func(ctx context.Context, _ string, resend int) (iamhttp.Ticket, error) {
-					if resend < tt.resends {
+				g := &scriptedGate{wait: func(ctx context.Context, r gate.Request) (gate.Ticket, error) {
+					if r.Resend < tt.resends {
 						return 1, nil
 					}
 					<-ctx.Done()
@@ -279,7 +338,8 @@ func TestCanceledInTheGate(t *testing.T) {
 				_, err := (&iamhttp.Transport{Base: script(tt.steps...), Gate: g}).RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
 				assert.ErrorIs(t, err, context.Canceled)
 				assert.ErrorIs(t, err, cause)
-				e, ok := errors.AsType[*iamhttp.StatusError](err)
+				var e *iamhttp.StatusError
+				ok := errors.As(err, &e)
 				assert.Equal(t, tt.resends > 0, ok)
 				if ok {
 					assert.Equal(t, iamhttp.StopCanceled, e.Stop)
@@ -294,10 +354,8 @@ func TestTheOldCancelChannelEndsTheWaitInTheGateToo(t *testing.T) {
 	for name, timeout := range map[string]time.Duration{"without a deadline": 0, "before the deadline": time.Minute} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				g := new(iamhttp.AdaptiveGate)
-				ticket, err := g.Wait(t.Context(), "iam.example", 0)
-				require.NoError(t, err)
-				g.Observe("iam.example", ticket, true, 20*time.Second)
+				g := new(gate.Adaptive)
+				throttle(t, g, 20*time.Second)
 				req := newRequest(t, "GET", "")
 				if timeout > 0 {
 					ctx, cancel := context.WithTimeout(t.Context(), timeout)
@@ -309,7 +367,7 @@ func TestTheOldCancelChannelEndsTheWaitInTheGateToo(t *testing.T) {
 				req.Cancel = cancel
 				time.AfterFunc(time.Second, func() { close(cancel) })
 				start := time.Now()
-				_, err = (&iamhttp.Transport{Base: script(), Gate: g}).RoundTrip(req)
+				_, err := (&iamhttp.Transport{Base: script(), Gate: g}).RoundTrip(req)
 				assert.ErrorIs(t, err, context.Canceled)
 				assert.Equal(t, time.Second, time.Since(start))
 			})
@@ -320,44 +378,65 @@ func TestTheOldCancelChannelEndsTheWaitInTheGateToo(t *testing.T) {
 // The gate sees a context of its own where a request has a Cancel channel.
 func TestWithACancelChannelTheContextEndsTheWaitInTheGateAsWell(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := new(iamhttp.AdaptiveGate)
+		g := new(gate.Adaptive)
 		throttle(t, g, time.Minute)
 		ctx, cancel := context.WithCancel(t.Context())
 		req := newRequest(t, "GET", "").WithContext(ctx)
 		//lint:ignore SA1019 that it works is what this tests
 		req.Cancel = make(chan struct{})
 		time.AfterFunc(time.Second, cancel)
-		_, err := (&iamhttp.Transport{Base: script(), Gate: g, GateKey: ofAccount}).RoundTrip(req)
+		_, err := (&iamhttp.Transport{Base: script(), Gate: g}).RoundTrip(req)
 		assert.ErrorIs(t, err, context.Canceled)
 	})
 }
 
-func ofAccount(*http.Request) string { return account }
+// throttle makes the account of iam.example be throttled.
+func throttle(t *testing.T, g gate.Gate, retryAfter time.Duration) {
+	r := gate.Request{Key: "iam.example"}
+	ticket, err := g.Wait(t.Context(), r)
+	require.NoError(t, err)
+	g.Observe(r, ticket, gate.Outcome{Result: gate.Throttled, RetryAfter: retryAfter})
+}
 
 func TestACancelChannelLeavesNoGoroutineBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // which fails if one is left
-		g := new(iamhttp.AdaptiveGate)
+		g := new(gate.Adaptive)
 		throttle(t, g, time.Minute)
 		req := newRequest(t, "GET", "").WithContext(context.Background())
 		//lint:ignore SA1019 that it works is what this tests
 		req.Cancel = make(chan struct{})
-		resp, err := (&iamhttp.Transport{Base: script(answer(200, "")), Gate: g, GateKey: ofAccount}).RoundTrip(req)
+		resp, err := (&iamhttp.Transport{Base: script(answer(200, "")), Gate: g}).RoundTrip(req)
 		require.NoError(t, err)
 		resp.Body.Close()
 	})
 }
 
 func TestGateKeyNamesTheAccount(t *testing.T) {
+	header := func(r *http.Request) string { return "account " + r.Header.Get("X-Account") }
 	for name, tt := range map[string]struct {
+		url     string
 		gateKey func(*http.Request) string
 		want    string
 	}{
-		"the host by default": {nil, "iam.example"},
-		"or what it says":     {func(r *http.Request) string { return "account " + r.Header.Get("X-Account") }, "account 7"},
+		"the host by default":                     {"https://iam.example/v3", nil, "iam.example"},
+		"in lower case":                           {"https://IAM.Example/v3", nil, "iam.example"},
+		"without the default port of https":       {"https://iam.example:443/v3", nil, "iam.example"},
+		"without the default port of http":        {"http://IAM.example:80/v3", nil, "iam.example"},
+		"without an empty port":                   {"https://iam.example:/v3", nil, "iam.example"},
+		"without the dot of a full name":          {"https://iam.example./v3", nil, "iam.example"},
+		"nor the one before a port":               {"https://iam.example.:8443/v3", nil, "iam.example:8443"},
+		"with another port":                       {"https://iam.example:80/v3", nil, "iam.example:80"},
+		"of an IPv6 address without a port":       {"https://[2001:DB8::1]/v3", nil, "[2001:db8::1]"},
+		"of an IPv6 address with the default one": {"https://[2001:db8::1]:443/v3", nil, "[2001:db8::1]"},
+		"of an IPv6 address with a port":          {"https://[2001:db8::1]:5000/v3", nil, "[2001:db8::1]:5000"},
+		"or what GateKey says":                    {"https://iam.example/v3", header, "account 7"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := new(scriptedGate)
 			req := newRequest(t, "GET", "")
+			var err error
+			req.URL, err = url.Parse(tt.url)
+			require.NoError(t, err)
 			req.Header.Set("X-Account", "7")
 			resp, err := (&iamhttp.Transport{Base: script(answer(200, "")), Gate: g, GateKey: tt.gateKey}).RoundTrip(req)
 			require.NoError(t, err)
@@ -367,14 +446,13 @@ func TestGateKeyNamesTheAccount(t *testing.T) {
 	}
 }
 
-func TestAGateKeyThatFailsIsAClearErrorAndNothingIsSent(t *testing.T) {
+func TestGateKeyThatIsMissingIsAClearErrorAndNothingIsSent(t *testing.T) {
 	for name, tt := range map[string]struct {
 		gateKey func(*http.Request) string
 		want    string
 	}{
-		"there is no URL to take it from": {nil, "iam: the request has no URL"},
-		"it panics":                       {func(*http.Request) string { panic("no account") }, "iam: GateKey panicked: no account"},
-		"it says nothing":                 {func(*http.Request) string { return "" }, "iam: GateKey returned no key: it has to name the account whose limit the request counts against"},
+		"there is no URL to take it from": {nil, "iamhttp: the request has no URL"},
+		"it is empty":                     {func(*http.Request) string { return "" }, "iamhttp: GateKey returned an empty key"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := new(scriptedGate)
@@ -384,26 +462,42 @@ func TestAGateKeyThatFailsIsAClearErrorAndNothingIsSent(t *testing.T) {
 			}
 			body := watch(strings.NewReader("body"))
 			req.Body = body
-			_, err := (&iamhttp.Transport{Base: script(), Gate: g, GateKey: tt.gateKey}).RoundTrip(req)
+			reports := 0
+			_, err := (&iamhttp.Transport{Base: script(), Gate: g, GateKey: tt.gateKey,
+				OnFailure: func(_ context.Context, f iamhttp.Failure) { reports++; assert.False(t, f.Retry) }}).RoundTrip(req)
 			assert.EqualError(t, err, tt.want)
-			assert.Empty(t, g.resends)
+			assert.Equal(t, 1, reports)
+			assert.Empty(t, g.asked)
 			_, closes := body.counts()
 			assert.Equal(t, 1, closes)
 		})
 	}
 }
 
-func TestGateErrorSaysWhyAndWhenToComeBack(t *testing.T) {
-	why := errors.New("the pause is long")
-	for want, e := range map[string]*iamhttp.GateError{
-		"iam: refused by the gate":                                      nil,
-		"iam: refused by the gate: the pause is long":                   {Err: why},
-		"iam: refused by the gate: the pause is long, may leave in 3s":  {RetryAfter: 3 * time.Second, Err: why},
-		"iam: refused by the gate: the pause is long, may leave in 1ns": {RetryAfter: 1, Err: why},
+func TestGateIsAskedWithTheCallersPatience(t *testing.T) {
+	for name, tt := range map[string]struct {
+		maxWait time.Duration
+		ctx     func(context.Context) context.Context
+		want    time.Duration
+	}{
+		"the default":   {0, nil, 2 * time.Minute},
+		"the setting":   {time.Second, nil, time.Second},
+		"of one call":   {time.Second, func(ctx context.Context) context.Context { return iamhttp.WithMaxWait(ctx, time.Hour) }, time.Hour},
+		"nothing set":   {time.Second, func(ctx context.Context) context.Context { return iamhttp.WithMaxWait(ctx, 0) }, time.Second},
+		"a nested call": {0, func(ctx context.Context) context.Context { return iamhttp.WithMaxWait(iamhttp.WithMaxWait(ctx, 1), 2) }, 2},
 	} {
-		assert.Equal(t, want, e.Error())
+		t.Run(name, func(t *testing.T) {
+			g := new(scriptedGate)
+			req := newRequest(t, "GET", "")
+			if tt.ctx != nil {
+				req = req.WithContext(tt.ctx(req.Context()))
+			}
+			resp, err := (&iamhttp.Transport{Base: script(answer(200, "")), Gate: g, MaxWait: tt.maxWait}).RoundTrip(req)
+			require.NoError(t, err)
+			resp.Body.Close()
+			assert.Equal(t, tt.want, g.asked[0].MaxWait)
+		})
 	}
-	assert.ErrorIs(t, &iamhttp.GateError{Err: why}, why)
 }
 
 func TestAGateAddsNoAllocationToASuccess(t *testing.T) {
@@ -414,7 +508,7 @@ func TestAGateAddsNoAllocationToASuccess(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			base := fixedAnswers(nil, "", 200)
 			floor := allocs(t, base, req)
-			assert.Equal(t, floor, allocs(t, &iamhttp.Transport{Base: base, Gate: new(iamhttp.AdaptiveGate)}, req))
+			assert.Equal(t, floor, allocs(t, &iamhttp.Transport{Base: base, Gate: new(gate.Adaptive)}, req))
 		})
 	}
 }

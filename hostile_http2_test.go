@@ -139,7 +139,7 @@ func TestWhatAnHTTP2ServerDoesInsteadOfAnswering(t *testing.T) {
 			},
 			seen: []string{"1: " + whole, "1: " + whole}, status: 200,
 		},
-		"a 429, REFUSED_STREAM for the repeat, then a 200": { // a refused repeat has its body still
+		"a 429, REFUSED_STREAM for the retry, then a 200": { // a refused retry has its body still
 			f: func(c h2, request int, stream uint32) {
 				switch request {
 				case 1:
@@ -195,12 +195,12 @@ func TestWhatAnHTTP2ServerDoesInsteadOfAnswering(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			url, seen := h2Server(t, tt.f)
-			tr := &iamhttp.Transport{Base: h2Base(t), Backoff: zero, RepeatConnectionErrors: true}
+			tr := &iamhttp.Transport{Base: h2Base(t), Backoff: zero, RetryConnectionErrors: true}
 			req, err := http.NewRequestWithContext(t.Context(), "POST", url, strings.NewReader(whole))
 			require.NoError(t, err)
 			cost(t, name, 2<<20, func() string {
 				resp, err := tr.RoundTrip(req)
-				_, typed := errors.AsType[*iamhttp.StatusError](err)
+				typed := errors.As(err, new(*iamhttp.StatusError))
 				assert.Equal(t, tt.typed, typed, "got %v", err)
 				switch {
 				case tt.typed:
@@ -234,10 +234,10 @@ func TestAnHTTP2ServerThatRefusesForEverIsGivenUpAtTheDeadline(t *testing.T) {
 	assert.Less(t, len(seen()), 10)
 }
 
-func TestAnHTTP2ServerThatResetsAllItsStreamsIsNotRepeatedWithoutEnd(t *testing.T) {
+func TestAnHTTP2ServerThatResetsAllItsStreamsIsNotRetriedWithoutEnd(t *testing.T) {
 	url, seen := h2Server(t, func(c h2, _ int, stream uint32) { c.rstStream(stream, errorInternal) })
-	tr := &iamhttp.Transport{Base: h2Base(t), RepeatConnectionErrors: true, MaxAttempts: 3, Backoff: constant(time.Millisecond)}
-	cost(t, "RST_STREAM for ever, of a GET with RepeatConnectionErrors", 2<<20, func() string {
+	tr := &iamhttp.Transport{Base: h2Base(t), RetryConnectionErrors: true, MaxAttempts: 3, Backoff: constant(time.Millisecond)}
+	cost(t, "RST_STREAM for ever, of a GET with RetryConnectionErrors", 2<<20, func() string {
 		_, err := get(t, t.Context(), tr, url)
 		assert.Error(t, err)
 		return outcome(nil, err)

@@ -181,7 +181,7 @@ func TestABodyOfKnownLengthIsReadIntoOneBuffer(t *testing.T) {
 	assert.Equal(t, cost(100), cost(4000))
 }
 
-func TestARepeatCostsFewAllocations(t *testing.T) {
+func TestARetryCostsFewAllocations(t *testing.T) {
 	req := newRequest(t, "GET", "").WithContext(context.Background())
 	for name, tt := range map[string]struct {
 		body   string
@@ -194,10 +194,10 @@ func TestARepeatCostsFewAllocations(t *testing.T) {
 			one := allocs(t, &iamhttp.Transport{Base: fixedAnswers(nil, tt.body, 429, 200), Backoff: zero}, req)
 			two := allocs(t, &iamhttp.Transport{Base: fixedAnswers(nil, tt.body, 429, 429, 200), Backoff: zero}, req)
 			// AllocsPerRun averages over calls that are each complete.
-			perRepeat := two - one - tt.timers
+			perRetry := two - one - tt.timers
 			perCall := one - (two - one)
-			t.Logf("per repeat %v besides timers, per call %v", perRepeat, perCall)
-			assert.LessOrEqual(t, perRepeat, 3.0)
+			t.Logf("per retry %v besides timers, per call %v", perRetry, perCall)
+			assert.LessOrEqual(t, perRetry, 3.0)
 			assert.LessOrEqual(t, perCall, 1.0)
 		})
 	}
@@ -258,6 +258,9 @@ type roundTripper func(*http.Request) (*http.Response, error)
 func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
 func TestTenThousandCallsWaitInLittleMemoryAndReturnWhenCanceled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("ten thousand goroutines")
+	}
 	const calls = 10_000
 	body := strings.Repeat("x", 200)
 	var waiting sync.WaitGroup
@@ -312,6 +315,9 @@ func heap() uint64 {
 }
 
 func TestTenThousandCanceledCallsReturnWithoutTimePassing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("ten thousand goroutines")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		tr := &iamhttp.Transport{Base: script(answer(429, "x", "Retry-After: 60"))}

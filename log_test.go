@@ -42,23 +42,23 @@ func TestEachFailureIsLoggedAtTheLevelItDeserves(t *testing.T) {
 		_, _ = tr.RoundTrip(newRequest(t, "GET", ""))
 	}
 	const request = "err.method=GET err.url=https://iam.example/v3/users"
-	assert.Equal(t, `level=INFO msg="IAM request failed, to be repeated" wait=1ms err.code=429 err.title=TooManyRequests err.service_code=APIG.0308 `+
+	assert.Equal(t, `level=INFO msg="IAM request failed, will be retried" wait=1ms err.code=429 err.title=TooManyRequests err.service_code=APIG.0308 `+
 		`err.request_id=e2b44851-0991-411b-a6b7-9ac8518a4cd9 `+request+" err.attempts=1\n"+
-		`level=WARN msg="IAM request failed" err.code=404 err.title=NotFound err.request_id=r `+request+` err.attempts=2 err.stop="not repeatable"`+"\n"+
-		`level=ERROR msg="IAM request failed" err.code=503 err.title=ServiceUnavailable `+request+` err.attempts=1 err.stop="not repeatable"`+"\n",
+		`level=WARN msg="IAM request failed" err.code=404 err.title=NotFound err.request_id=r `+request+` err.attempts=2 err.stop="not retryable"`+"\n"+
+		`level=ERROR msg="IAM request failed" err.code=503 err.title=ServiceUnavailable `+request+` err.attempts=1 err.stop="not retryable"`+"\n",
 		logged.String())
 
 	logged.Reset()
-	iamhttp.LogFailures(logger(&logged, slog.LevelError))(t.Context(), &iamhttp.StatusError{Code: 404, Stop: iamhttp.StopNotRepeatable}, 0)
+	iamhttp.LogFailures(logger(&logged, slog.LevelError))(t.Context(), iamhttp.Failure{Err: &iamhttp.StatusError{Code: 404, Stop: iamhttp.StopNotRetryable}})
 	assert.Empty(t, logged.String(), "a level that is off")
-	iamhttp.LogFailures(logger(&logged, slog.LevelError))(t.Context(), &iamhttp.StatusError{Code: 999, Stop: iamhttp.StopNotRepeatable}, 0)
-	assert.Equal(t, "level=ERROR msg=\"IAM request failed\" err.code=999 err.stop=\"not repeatable\"\n", logged.String())
+	iamhttp.LogFailures(logger(&logged, slog.LevelError))(t.Context(), iamhttp.Failure{Err: &iamhttp.StatusError{Code: 999, Stop: iamhttp.StopNotRetryable}})
+	assert.Equal(t, "level=ERROR msg=\"IAM request failed\" err.code=999 err.stop=\"not retryable\"\n", logged.String())
 }
 
 func TestAnErrorOfTheRequestIsAWarning(t *testing.T) {
 	for code, want := range map[iamhttp.Code]string{400: "WARN", 499: "WARN", 500: "ERROR", 99: "ERROR"} {
 		var logged bytes.Buffer
-		iamhttp.LogFailures(logger(&logged, slog.LevelInfo))(t.Context(), &iamhttp.StatusError{Code: code, Stop: iamhttp.StopNotRepeatable}, 0)
+		iamhttp.LogFailures(logger(&logged, slog.LevelInfo))(t.Context(), iamhttp.Failure{Err: &iamhttp.StatusError{Code: code, Stop: iamhttp.StopNotRetryable}})
 		assert.Contains(t, logged.String(), "level="+want, code)
 	}
 }
@@ -88,7 +88,7 @@ func TestWithoutALoggerTheDefaultIsUsed(t *testing.T) {
 	f := iamhttp.LogFailures(nil)
 	var logged bytes.Buffer
 	slog.SetDefault(logger(&logged, slog.LevelInfo)) // later than LogFailures
-	f(t.Context(), &iamhttp.StatusError{Code: 404, Stop: iamhttp.StopNotRepeatable}, 0)
+	f(t.Context(), iamhttp.Failure{Err: &iamhttp.StatusError{Code: 404, Stop: iamhttp.StopNotRetryable}})
 	assert.Contains(t, logged.String(), "IAM request failed")
 }
 
@@ -107,11 +107,12 @@ func TestNothingSecretIsLogged(t *testing.T) {
 			service := new(iamtest.Server)
 			service.Next(failing(429), failing(401))
 			log := iamhttp.LogFailures(slog.New(slog.NewJSONHandler(&logged, nil)))
-			tr := &iamhttp.Transport{Base: service, Backoff: zero, PassThrough: passThrough, OnFailure: func(ctx context.Context, e *iamhttp.StatusError, wait time.Duration) {
+			tr := &iamhttp.Transport{Base: service, Backoff: zero, PassThrough: passThrough, OnFailure: func(ctx context.Context, f iamhttp.Failure) {
+				e, _ := f.Status()
 				require.Contains(t, e.Message, secret, "it was there to be logged")
-				require.Contains(t, string(e.Body), secret)
-				require.Equal(t, secret, e.Header.Get("X-Subject-Token"))
-				log(ctx, e, wait)
+				require.Contains(t, string(e.Body()), secret)
+				require.Equal(t, secret, e.Header().Get("X-Subject-Token"))
+				log(ctx, f)
 			}}
 			req, err := http.NewRequestWithContext(t.Context(), "POST",
 				fmt.Sprintf("https://%[1]s:%[1]s@iam.example/v3/users?token=%[1]s&%[1]s#%[1]s", secret), strings.NewReader(secret))
@@ -126,7 +127,7 @@ func TestNothingSecretIsLogged(t *testing.T) {
 			assert.NotContains(t, logged.String(), secret)
 
 			logged.Reset()
-			log(t.Context(), &iamhttp.StatusError{Code: 429, Message: secret, Stop: iamhttp.StopGate, Cause: errors.New(secret)}, 0)
+			log(t.Context(), iamhttp.Failure{Err: &iamhttp.StatusError{Code: 429, Message: secret, Stop: iamhttp.StopGate, Cause: errors.New(secret)}})
 			assert.NotContains(t, logged.String(), secret, "of a cause")
 		})
 	}

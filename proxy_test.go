@@ -73,8 +73,8 @@ func TestARefusalOfAProxyIsATypedError(t *testing.T) {
 			t.Run(fmt.Sprint(code, " pass-through ", passThrough), func(t *testing.T) {
 				proxy, asked := newProxy(t, answer, answer)
 				var stops []iamhttp.StopReason
-				client, service := behind(t, proxy, &iamhttp.Transport{PassThrough: passThrough, RepeatConnectionErrors: true,
-					OnFailure: func(_ context.Context, e *iamhttp.StatusError, _ time.Duration) { stops = append(stops, e.Stop) }})
+				client, service := behind(t, proxy, &iamhttp.Transport{PassThrough: passThrough, RetryConnectionErrors: true,
+					OnFailure: onAnswer(func(_ context.Context, e *iamhttp.StatusError, _ time.Duration) { stops = append(stops, e.Stop) })})
 				ctx, rec := iamhttp.WithRecorder(t.Context())
 				req, err := http.NewRequestWithContext(ctx, "POST", service+"/v3/users?secret=1", strings.NewReader("x"))
 				require.NoError(t, err)
@@ -86,10 +86,10 @@ func TestARefusalOfAProxyIsATypedError(t *testing.T) {
 				assert.Equal(t, "http://"+proxy.Host, e.URL, "the proxy's, without user info")
 				assert.Equal(t, "r", e.RequestID)
 				assert.Equal(t, 1, e.Attempts)
-				assert.Equal(t, iamhttp.StopNotRepeatable, e.Stop)
+				assert.Equal(t, iamhttp.StopNotRetryable, e.Stop)
 				assert.Equal(t, code == 403, !e.Truncated, "the body is not read")
 				assert.Equal(t, code == 503, e.RetryAfter == time.Second)
-				assert.Equal(t, []iamhttp.StopReason{iamhttp.StopNotRepeatable}, stops)
+				assert.Equal(t, []iamhttp.StopReason{iamhttp.StopNotRetryable}, stops)
 				last, _ := rec.Last()
 				assert.Same(t, e, last)
 				assert.EqualValues(t, 1, asked.Load())
@@ -98,14 +98,14 @@ func TestARefusalOfAProxyIsATypedError(t *testing.T) {
 	}
 }
 
-func TestA429OfAProxyIsRepeated(t *testing.T) {
+func TestA429OfAProxyIsRetried(t *testing.T) {
 	for _, code := range []int{408, 429} {
 		proxy, asked := newProxy(t, fmt.Sprintf("HTTP/1.1 %d x\nRetry-After: 0\nContent-Length: 0\n\n", code))
 		var failures []string
 		client, service := behind(t, proxy, &iamhttp.Transport{Backoff: zero,
-			OnFailure: func(_ context.Context, e *iamhttp.StatusError, _ time.Duration) {
+			OnFailure: onAnswer(func(_ context.Context, e *iamhttp.StatusError, _ time.Duration) {
 				failures = append(failures, fmt.Sprint(int(e.Code), e.Attempts, e.Stop))
-			}})
+			})})
 		resp, err := client.Post(service, "text/plain", strings.NewReader("whole"))
 		require.NoError(t, err)
 		body, err := io.ReadAll(resp.Body)
@@ -142,25 +142,29 @@ func TestACanceledWaitForAProxyChangesNoEarlierReport(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		below := connectError(429, "Retry-After: 60")
-		var reported *iamhttp.StatusError
-		tr := &iamhttp.Transport{Base: script(fail(below)), PassThrough: true, OnFailure: func(_ context.Context, e *iamhttp.StatusError, _ time.Duration) {
-			reported = e
+		var reported []*iamhttp.StatusError
+		tr := &iamhttp.Transport{Base: script(fail(below)), PassThrough: true, OnFailure: onAnswer(func(_ context.Context, e *iamhttp.StatusError, _ time.Duration) {
+			reported = append(reported, e)
 			cancel()
-		}}
+		})}
 		_, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
 		e := statusError(t, err)
 		assert.Equal(t, iamhttp.StopCanceled, e.Stop)
 		assert.ErrorIs(t, err, context.Canceled)
 		assert.Equal(t, "CONNECT", e.Method)
-		assert.Equal(t, iamhttp.StopUnset, reported.Stop, "it was to be sent again")
-		assert.Equal(t, connectError(429, "Retry-After: 60"), below, "what came from below is left as it was")
+		require.Len(t, reported, 2)
+		assert.Equal(t, iamhttp.StopUnset, reported[0].Stop, "it was to be sent again")
+		assert.Same(t, e, reported[1])
+		var left *iamhttp.StatusError
+		require.ErrorAs(t, below, &left)
+		assert.Equal(t, withoutContent(statusError(t, connectError(429, "Retry-After: 60"))), withoutContent(left), "what came from below is left as it was")
 	})
 }
 
 func TestAnExpectedRefusalOfAProxyIsLeftAsItCame(t *testing.T) {
 	below := connectError(407)
 	tr := &iamhttp.Transport{Base: script(fail(below)), Expected: []iamhttp.Code{407},
-		OnFailure: func(context.Context, *iamhttp.StatusError, time.Duration) { t.Error("reported") }}
+		OnFailure: onAnswer(func(context.Context, *iamhttp.StatusError, time.Duration) { t.Error("reported") })}
 	_, err := tr.RoundTrip(newRequest(t, "GET", ""))
 	assert.True(t, err == below)
 }
@@ -189,7 +193,7 @@ func connectError(code int, header ...string) error {
 }
 
 // What somebody below has tried already, or refused, is no answer of a proxy.
-func TestAFinalErrorAboutCONNECTIsNotRepeated(t *testing.T) {
+func TestAFinalErrorAboutCONNECTIsNotRetried(t *testing.T) {
 	for _, below := range []*iamhttp.StatusError{
 		{Code: 429, Method: "CONNECT", Attempts: 2},
 		{Code: 429, Method: "CONNECT", Stop: iamhttp.StopGate},

@@ -5,14 +5,11 @@ import (
 	"strings"
 )
 
-// A Reason is what the service's own error code says beyond the status, where
-// that calls for a decision of the caller. The status alone misleads there: a
-// name that is taken and an expired credential are a 400, a locked account is
-// a 401 like a wrong password, a region that fails over is a 410.
-//
+// A Reason is what the service's own error code says beyond the status, where the
+// status misleads: a name that is taken and an expired credential are a 400, a
+// locked account is a 401 like a wrong password, a region that fails over is a 410.
 // It implements error, so that errors.Is(err, iamhttp.ReasonAlreadyExists) and
-// errors.AsType[iamhttp.Reason](err) work as they do for a [Code]. It
-// classifies only: what is repeated stays with the status.
+// errors.As work as they do for a [Code]. It decides no retry.
 type Reason uint8
 
 const (

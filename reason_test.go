@@ -82,7 +82,8 @@ func TestAReasonSaysWhatTheStatusDoesNot(t *testing.T) {
 			assert.Equal(t, tt.want, e.Reason())
 			err := fmt.Errorf("wrapped: %w", e)
 			assert.ErrorIs(t, err, iamhttp.Code(tt.status), "the code is found as before")
-			r, ok := errors.AsType[iamhttp.Reason](err)
+			var r iamhttp.Reason
+			ok := errors.As(err, &r)
 			assert.Equal(t, tt.want != iamhttp.ReasonUnknown, ok)
 			assert.Equal(t, tt.want, r)
 			assert.Equal(t, tt.want == iamhttp.ReasonUnknown, errors.Is(err, iamhttp.ReasonUnknown))
@@ -94,7 +95,7 @@ func TestAReasonSaysWhatTheStatusDoesNot(t *testing.T) {
 	}
 }
 
-func TestAReasonDoesNotChangeWhatIsRepeated(t *testing.T) {
+func TestAReasonDoesNotChangeWhatIsRetried(t *testing.T) {
 	base := script(answer(400, `{"error_code":"APIG.0308"}`))
 	_, err := (&iamhttp.Transport{Base: base}).RoundTrip(newRequest(t, "GET", ""))
 	assert.ErrorIs(t, err, iamhttp.ReasonThrottled)

@@ -7,25 +7,26 @@ import (
 	"sync/atomic"
 )
 
-// A Recorder holds the latest failure of the requests made under one context.
-// It is for callers of an SDK that hides the answer behind an error of its
-// own: PassThrough leaves the SDK what it expects, and the Recorder keeps the
-// typed error for the caller.
+// A Recorder holds the latest failure of the requests made under one context. Use
+// it to call an SDK that hides the answer behind an error of its own:
 //
 //	ctx, rec := iamhttp.WithRecorder(ctx)
 //	err := rec.Wrap(sdk.DeleteUser(ctx, id))
 //
 // Use one per call: requests that run at the same time under one Recorder
-// overwrite each other. It is safe for concurrent use. The zero value records
-// nothing; make one with WithRecorder.
+// overwrite each other. It is safe for concurrent use. Make one with WithRecorder;
+// the zero value records nothing.
 type Recorder struct {
-	last  atomic.Pointer[StatusError]
+	last  atomic.Pointer[recorded]
 	outer *Recorder // of the context around, which covers these requests too
 }
 
+// A recorded failure is a *StatusError or a *NotSentError.
+type recorded struct{ err error }
+
 // WithRecorder returns a context under which every Transport records its
-// failures, and the Recorder that holds the latest. A Recorder that ctx
-// already has goes on recording.
+// failures, and the Recorder that holds the latest. A Recorder that ctx already
+// has goes on recording.
 func WithRecorder(ctx context.Context) (context.Context, *Recorder) {
 	o := optionsOf(ctx)
 	r := &Recorder{outer: o.recorder}
@@ -33,32 +34,51 @@ func WithRecorder(ctx context.Context) (context.Context, *Recorder) {
 	return withOptions(ctx, o), r
 }
 
-// Last returns the latest answer under the context if it was a failure. A
-// success or an Expected answer clears it; a request that got no answer does
-// not.
+// Last returns the latest answer under the context if it was a failure. A success,
+// an Expected answer and a request without an answer clear it.
 func (r *Recorder) Last() (*StatusError, bool) {
-	e := r.last.Load()
-	return e, e != nil
+	last := r.last.Load()
+	if last == nil {
+		return nil, false
+	}
+	e, ok := last.err.(*StatusError)
+	return e, ok
 }
 
-// Wrap adds the recorded failure to an error that hides it: errors.Is and
-// errors.As find both, err first. It returns err itself if that already holds
-// a *StatusError or if nothing is recorded, and nil for nil.
+// Wrap adds the recorded *StatusError or *NotSentError to an error that hides it:
+// errors.Is and errors.As find both, err first. It returns err itself if that
+// already holds one of them or if nothing is recorded, and nil for nil.
 func (r *Recorder) Wrap(err error) error {
-	e, ok := r.Last()
-	if err == nil || !ok {
+	last := r.last.Load()
+	if err == nil || last == nil || errors.As(err, new(*StatusError)) || errors.As(err, new(*NotSentError)) {
 		return err
 	}
-	if _, ok := errors.AsType[*StatusError](err); ok {
-		return err
-	}
-	return fmt.Errorf("%w: %w", err, e)
+	return fmt.Errorf("%w: %w", err, last.err)
 }
 
-// record keeps e, nil for an answer that was no failure. A nil Recorder
-// records nothing.
-func (r *Recorder) record(e *StatusError) {
-	for ; r != nil; r = r.outer {
-		r.last.Store(e)
+// record keeps the typed error in err; without one, and for nil, an answer that
+// was no failure, it forgets the one before. A nil Recorder records nothing.
+func (r *Recorder) record(err error) {
+	if r == nil {
+		return
 	}
+	last := typed(err)
+	for ; r != nil; r = r.outer {
+		r.last.Store(last)
+	}
+}
+
+func typed(err error) *recorded {
+	if err == nil { // nearly always
+		return nil
+	}
+	var status *StatusError
+	if errors.As(err, &status) {
+		return &recorded{status}
+	}
+	var notSent *NotSentError
+	if errors.As(err, &notSent) {
+		return &recorded{notSent}
+	}
+	return nil
 }

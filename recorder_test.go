@@ -32,7 +32,7 @@ func TestARecorderHoldsTheLatestFailure(t *testing.T) {
 		send(ctx)
 		assert.Equal(t, iamhttp.ErrNotFound, last())
 		send(ctx)
-		assert.Equal(t, iamhttp.ErrForbidden, last(), "after a 429 that was repeated")
+		assert.Equal(t, iamhttp.ErrForbidden, last(), "after a 429 that was retried")
 		send(ctx)
 		assert.Zero(t, last(), "a success clears it")
 		send(ctx)
@@ -83,7 +83,7 @@ func TestWrapAddsTheRecordedFailure(t *testing.T) {
 	assert.ErrorIs(t, err, sdk)
 	assert.ErrorIs(t, err, iamhttp.ErrNotFound)
 	assert.Equal(t, "https://iam.example/v3/users", statusError(t, err).URL)
-	assert.EqualError(t, err, "sdk: unable to delete user: iam: 404 NotFound (sent once: not repeatable)")
+	assert.EqualError(t, err, "sdk: unable to delete user: iamhttp: 404 NotFound (sent once: not retryable)")
 	assert.True(t, rec.Wrap(err) == err, "it holds one already")
 }
 
@@ -105,7 +105,7 @@ func TestARecorderMayBeReadWhileItRecords(t *testing.T) {
 				_, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
 				assert.Error(t, err)
 				if e, ok := rec.Last(); assert.True(t, ok) {
-					assert.Equal(t, "x", string(e.Body))
+					assert.Equal(t, "x", string(e.Body()))
 				}
 			}
 		})

@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/gate"
 )
 
 // go test -run Soak -soak 30m -timeout 1h . is what shows a slow leak.
@@ -76,7 +77,7 @@ func (s *soakServer) store(id string, r *http.Request) bool {
 	if !bytes.Equal(body, soakBody(id)) {
 		s.wrong = append(s.wrong, fmt.Sprintf("%s: a body of %d bytes", id, len(body)))
 	}
-	if r.Method == http.MethodPost { // the others may be repeated without an answer
+	if r.Method == http.MethodPost { // the others may be retried without an answer
 		s.stored[id]++
 	}
 	return true
@@ -214,21 +215,21 @@ func (b *soakedBody) Close() error {
 
 // A soakGate counts what its gate is told.
 type soakGate struct {
-	iamhttp.Gate
+	gate.Gate
 	out, back atomic.Int64
 }
 
-func (g *soakGate) Wait(ctx context.Context, key string, resend int) (iamhttp.Ticket, error) {
-	t, err := g.Gate.Wait(ctx, key, resend)
+func (g *soakGate) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error) {
+	t, err := g.Gate.Wait(ctx, r)
 	if err == nil {
 		g.out.Add(1)
 	}
 	return t, err
 }
 
-func (g *soakGate) Observe(key string, t iamhttp.Ticket, throttled bool, retryAfter time.Duration) {
+func (g *soakGate) Observe(r gate.Request, t gate.Ticket, o gate.Outcome) {
 	g.back.Add(1)
-	g.Gate.Observe(key, t, throttled, retryAfter)
+	g.Gate.Observe(r, t, o)
 }
 
 // A soak is the callers' side.
@@ -272,7 +273,8 @@ func (s *soak) call(n int64) {
 	resp, err := s.transports[rand.IntN(2)].RoundTrip(req)
 	outcome, wrong := "", ""
 	var code iamhttp.Code
-	switch e, typed := errors.AsType[*iamhttp.StatusError](err); {
+	var e *iamhttp.StatusError
+	switch typed := errors.As(err, &e); {
 	case (resp == nil) == (err == nil):
 		wrong = "neither a response nor an error, or both"
 	case resp != nil:
@@ -304,6 +306,9 @@ func (s *soak) call(n int64) {
 }
 
 func TestSoak(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes its time: -soak")
+	}
 	const callers, rounds = 200, 4
 	for _, gated := range []bool{false, true} {
 		t.Run(fmt.Sprint("gate ", gated), func(t *testing.T) {
@@ -324,12 +329,12 @@ func TestSoak(t *testing.T) {
 			base := &soakBase{Transport: http.DefaultTransport.(*http.Transport).Clone()}
 			base.MaxIdleConnsPerHost = callers
 			s := &soak{url: srv.URL, outcomes: map[string]int{}, codes: map[iamhttp.Code]int{}}
-			gate := &soakGate{Gate: &iamhttp.AdaptiveGate{}}
+			shared := &soakGate{Gate: &gate.Adaptive{}}
 			for i := range s.transports {
 				tr := &iamhttp.Transport{Base: base, PassThrough: i == 1, MaxAttempts: soakAttempts, MaxWait: 5 * time.Second,
-					Backoff: constant(20 * time.Millisecond), RepeatConnectionErrors: true}
+					Backoff: constant(20 * time.Millisecond), RetryConnectionErrors: true}
 				if gated {
-					tr.Gate, tr.GateKey = gate, func(req *http.Request) string { return req.Header.Get("X-Account") }
+					tr.Gate, tr.GateKey = shared, func(req *http.Request) string { return req.Header.Get("X-Account") }
 				}
 				s.transports[i] = tr
 			}
@@ -371,7 +376,7 @@ func TestSoak(t *testing.T) {
 			assert.Zero(t, base.open.Load(), "bodies are left open")
 			assert.Zero(t, base.late.Load(), "bodies were closed after their call: a timer was left")
 			assert.Equal(t, s.started.Load(), s.ended.Load(), "calls without an end")
-			assert.Equal(t, gate.out.Load(), gate.back.Load(), "the gate was not told of all sends")
+			assert.Equal(t, shared.out.Load(), shared.back.Load(), "the gate was not told of all sends")
 			assert.Empty(t, s.wrong)
 			assert.Empty(t, server.wrong)
 			assert.Positive(t, s.codes[200])

@@ -53,7 +53,7 @@ func newBase(t *testing.T) *http.Transport {
 	return base
 }
 
-func TestA408ThatRacesARequestOnAnIdleConnectionIsRepeatedOnANewOne(t *testing.T) {
+func TestA408ThatRacesARequestOnAnIdleConnectionIsRetriedOnANewOne(t *testing.T) {
 	for _, method := range []string{"GET", "POST"} {
 		t.Run(method, func(t *testing.T) {
 			served := make(chan string, 10)
@@ -78,7 +78,7 @@ func TestA408ThatRacesARequestOnAnIdleConnectionIsRepeatedOnANewOne(t *testing.T
 			})
 			var failures []iamhttp.Code
 			client := &http.Client{Transport: &iamhttp.Transport{Base: newBase(t), Backoff: zero,
-				OnFailure: func(_ context.Context, e *iamhttp.StatusError, _ time.Duration) { failures = append(failures, e.Code) }}}
+				OnFailure: onAnswer(func(_ context.Context, e *iamhttp.StatusError, _ time.Duration) { failures = append(failures, e.Code) })}}
 			for _, body := range []string{"first", "second"} {
 				req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 				require.NoError(t, err)
@@ -163,12 +163,12 @@ func TestAStalledErrorBodyDoesNotHoldTheCallUp(t *testing.T) {
 			defer srv.Close()
 			var seen *iamhttp.StatusError
 			client := &http.Client{Transport: &iamhttp.Transport{Base: srv.Client().Transport, Backoff: zero,
-				OnFailure: func(_ context.Context, e *iamhttp.StatusError, _ time.Duration) { seen = e }}}
+				OnFailure: onAnswer(func(_ context.Context, e *iamhttp.StatusError, _ time.Duration) { seen = e })}}
 			resp, err := client.Get(srv.URL)
 			require.NoError(t, err)
 			resp.Body.Close()
 			assert.Equal(t, h2, resp.ProtoMajor == 2)
-			assert.Equal(t, "beginning", string(seen.Body))
+			assert.Equal(t, "beginning", string(seen.Body()))
 			assert.True(t, seen.Truncated)
 		})
 	}

@@ -26,12 +26,13 @@ func quick() backoff.BackOff { return backoff.NewConstantBackOff(10 * time.Milli
 func statusError(t *testing.T, err error, code iamhttp.Code) *iamhttp.StatusError {
 	t.Helper()
 	require.ErrorIs(t, err, code)
-	e, ok := errors.AsType[*iamhttp.StatusError](err)
+	var e *iamhttp.StatusError
+	ok := errors.As(err, &e)
 	require.True(t, ok)
 	return e
 }
 
-// get discards what a successful GET answers.
+// get sends a GET and discards the response.
 func get(c *http.Client, url string) error {
 	resp, err := c.Get(url)
 	if err != nil {
@@ -42,7 +43,7 @@ func get(c *http.Client, url string) error {
 	return err
 }
 
-func TestARateLimitIsWaitedOut(t *testing.T) {
+func TestRetriesWaitAsLongAsTheRateLimiterAsks(t *testing.T) {
 	for name, tt := range map[string]struct {
 		server  int
 		path    string
@@ -62,22 +63,23 @@ func TestARateLimitIsWaitedOut(t *testing.T) {
 			for i := 0; i < 30 && len(*reports) == 0; i++ {
 				start := time.Now()
 				require.NoError(t, get(c, url))
-				for _, r := range *reports {
-					assert.Equal(t, iamhttp.ErrTooManyRequests, r.err.Code)
-					assert.Equal(t, iamhttp.StopUnset, r.err.Stop)
-					assert.Equal(t, tt.service, r.err.ServiceCode)
-					assert.GreaterOrEqual(t, r.err.RetryAfter, tt.atLeast)
-					assert.GreaterOrEqual(t, r.wait, r.err.RetryAfter, "never earlier than asked")
-					assert.Equal(t, tt.date, strings.HasSuffix(r.err.Header.Get("Retry-After"), "GMT"))
-					assert.GreaterOrEqual(t, time.Since(start), r.wait)
+				for _, f := range *reports {
+					e := statusError(t, f.Err, iamhttp.ErrTooManyRequests)
+					assert.True(t, f.Retry)
+					assert.Equal(t, iamhttp.StopUnset, f.Stop)
+					assert.Equal(t, tt.service, e.ServiceCode)
+					assert.GreaterOrEqual(t, e.RetryAfter, tt.atLeast)
+					assert.GreaterOrEqual(t, f.Wait, e.RetryAfter, "never earlier than asked")
+					assert.Equal(t, tt.date, strings.HasSuffix(e.Header().Get("Retry-After"), "GMT"))
+					assert.GreaterOrEqual(t, time.Since(start), f.Wait)
 				}
 			}
-			require.NotEmpty(t, *reports, "the limit was not met")
+			require.NotEmpty(t, *reports, "no request was throttled")
 		})
 	}
 }
 
-func TestA408OfHAProxyIsRepeatedUntilTheAttemptsAreUsedUp(t *testing.T) {
+func TestA408OfHAProxyIsRetriedUntilTheAttemptsAreUsedUp(t *testing.T) {
 	for path, retryAfter := range map[string]time.Duration{"/fault/408": 0, "/fault/408-retry-after": time.Second} {
 		t.Run(path, func(t *testing.T) {
 			tr := &iamhttp.Transport{MaxAttempts: 2, Backoff: quick}
@@ -93,7 +95,7 @@ func TestA408OfHAProxyIsRepeatedUntilTheAttemptsAreUsedUp(t *testing.T) {
 	}
 }
 
-// listen serves what the gateways expect at one of the ports of the tests.
+// listen returns a listener on one of the ports that the tests serve.
 func listen(t *testing.T, server int) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", address(t, server))
@@ -102,7 +104,8 @@ func listen(t *testing.T, server int) net.Listener {
 	return l
 }
 
-// stall blocks like a disk that is gone, until it is closed.
+// stall is a body that blocks after its first bytes, like a lost disk, until it is
+// closed.
 type stall struct {
 	begun  bool
 	closed chan struct{}
@@ -119,7 +122,7 @@ func (s *stall) Read(p []byte) (int, error) {
 
 func (s *stall) Close() error { close(s.closed); return nil }
 
-func TestAnUploadThatStalledIsSentAgainWholeAfterTheGatewaysTimeOut(t *testing.T) {
+func TestAStalledUploadIsSentAgainInFullAfterTheGatewaysTimeout(t *testing.T) {
 	url := at(t, haproxyBuffered)
 	const whole = "beginning and end"
 	var stored atomic.Value
@@ -143,43 +146,43 @@ func TestAnUploadThatStalledIsSentAgainWholeAfterTheGatewaysTimeOut(t *testing.T
 	assert.Equal(t, 201, resp.StatusCode)
 	assert.Equal(t, whole, stored.Load())
 	require.Len(t, *reports, 1)
-	assert.Equal(t, iamhttp.ErrRequestTimeout, (*reports)[0].err.Code)
+	assert.Equal(t, iamhttp.ErrRequestTimeout, code((*reports)[0]))
 }
 
-func TestABodyTooLargeIsRefusedDuringTheUploadAndNotRepeated(t *testing.T) {
+func TestA413DuringAnUploadIsTypedAndNotRetried(t *testing.T) {
 	for _, size := range []int{100 << 10, 8 << 20} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			tr := &iamhttp.Transport{}
 			reports := reporting(tr)
 			_, err := client(t, tr).Post(at(t, nginx)+"/v3/users", "application/json", bytes.NewReader(make([]byte, size)))
 			e := statusError(t, err, iamhttp.ErrRequestEntityTooLarge)
-			assert.Equal(t, iamhttp.StopNotRepeatable, e.Stop)
+			assert.Equal(t, iamhttp.StopNotRetryable, e.Stop)
 			assert.Equal(t, 1, e.Attempts)
-			assert.Empty(t, e.Message, "it is HTML")
+			assert.Empty(t, e.Message, "the body is HTML")
 			assert.Len(t, *reports, 1)
 		})
 	}
 }
 
-func TestAGatewaysOwnFailuresAreTypedAndNotRepeated(t *testing.T) {
+func TestFailuresOfTheGatewaysThemselvesAreTypedAndNotRetried(t *testing.T) {
 	for name, tt := range map[string]struct {
 		server     int
 		path       string
 		code       iamhttp.Code
 		retryAfter time.Duration
 	}{
-		"nginx, nobody behind it":         {nginx, "/down/", iamhttp.ErrBadGateway, 0},
+		"nginx, server is down":           {nginx, "/down/", iamhttp.ErrBadGateway, 0},
 		"nginx, maintenance":              {nginx, "/maintenance/", iamhttp.ErrServiceUnavailable, 2 * time.Second},
-		"nginx, no answer behind it":      {nginx, "/hang/", iamhttp.ErrGatewayTimeout, 0},
-		"HAProxy, nobody behind it":       {haproxy, "/nobody/", iamhttp.ErrServiceUnavailable, 0},
-		"HAProxy, no answer behind it":    {haproxy, "/hang/", iamhttp.ErrGatewayTimeout, 0},
-		"HAProxy, the way there is open":  {haproxy, "/v3", 0, 0},
-		"Keystone, the way there is open": {keystone, "/v3", 0, 0},
+		"nginx, server does not answer":   {nginx, "/hang/", iamhttp.ErrGatewayTimeout, 0},
+		"HAProxy, no server":              {haproxy, "/nobody/", iamhttp.ErrServiceUnavailable, 0},
+		"HAProxy, server does not answer": {haproxy, "/hang/", iamhttp.ErrGatewayTimeout, 0},
+		"HAProxy, no failure":             {haproxy, "/v3", 0, 0},
+		"Keystone, no failure":            {keystone, "/v3", 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			url := at(t, tt.server) + tt.path
 			if strings.HasSuffix(tt.path, "/hang/") {
-				listen(t, hang) // the kernel accepts, nobody answers
+				listen(t, hang) // the kernel accepts connections, and nobody reads from them
 			}
 			tr := &iamhttp.Transport{}
 			reports := reporting(tr)
@@ -189,18 +192,18 @@ func TestAGatewaysOwnFailuresAreTypedAndNotRepeated(t *testing.T) {
 				return
 			}
 			e := statusError(t, err, tt.code)
-			assert.Equal(t, iamhttp.StopNotRepeatable, e.Stop)
+			assert.Equal(t, iamhttp.StopNotRetryable, e.Stop)
 			assert.Equal(t, 1, e.Attempts)
 			assert.Len(t, *reports, 1)
-			assert.Equal(t, tt.retryAfter, e.RetryAfter, "told, though it does not count here")
+			assert.Equal(t, tt.retryAfter, e.RetryAfter, "it is reported, although a 503 is not retried")
 			assert.Empty(t, e.Message)
-			assert.NotEmpty(t, e.Body)
+			assert.NotEmpty(t, e.Body())
 			assert.Equal(t, tt.code == iamhttp.ErrGatewayTimeout, e.Timeout())
 		})
 	}
 }
 
-func TestRetryAfterAsNginxSendsIt(t *testing.T) {
+func TestEachFormOfRetryAfterFromNginxIsUnderstood(t *testing.T) {
 	for path, tt := range map[string]struct {
 		retryAfter time.Duration // -1: more than a day
 		stop       iamhttp.StopReason
@@ -234,7 +237,7 @@ func TestRetryAfterAsNginxSendsIt(t *testing.T) {
 	}
 }
 
-// pattern is a body of 64 MiB that is not the same twice in a row.
+// pattern is a body of size bytes of which hardly any two are alike.
 type pattern struct{ at, size int }
 
 func (p *pattern) Read(b []byte) (int, error) {
@@ -259,7 +262,7 @@ func TestABodyOf64MiBIsReplayedByteForByteAfterA429(t *testing.T) {
 			url := at(t, front)
 			var sums [][]byte
 			srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				assert.EqualValues(t, size, r.ContentLength, "not chunked")
+				assert.EqualValues(t, size, r.ContentLength, "the body is not chunked")
 				h := sha256.New()
 				_, err := io.Copy(h, r.Body)
 				assert.NoError(t, err)

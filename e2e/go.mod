@@ -1,17 +1,17 @@
 module github.com/iamhttp/iamhttp/e2e
 
-go 1.26.0
+go 1.25.0
 
 replace (
 	github.com/iamhttp/iamhttp => ../
-	github.com/iamhttp/iamhttp/adapters/gophercloud => ../adapters/gophercloud
+	github.com/iamhttp/iamhttp/adapters/iamgophercloud => ../adapters/iamgophercloud
 )
 
 require (
 	github.com/cenkalti/backoff/v4 v4.3.0
 	github.com/gophercloud/gophercloud/v2 v2.15.0
 	github.com/iamhttp/iamhttp v0.0.0
-	github.com/iamhttp/iamhttp/adapters/gophercloud v0.0.0
+	github.com/iamhttp/iamhttp/adapters/iamgophercloud v0.0.0
 	github.com/stretchr/testify v1.12.1
 )
 

@@ -19,11 +19,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iamhttp/iamhttp"
-	iamgophercloud "github.com/iamhttp/iamhttp/adapters/gophercloud"
+	"github.com/iamhttp/iamhttp/adapters/iamgophercloud"
 )
 
-// stack logs in through a front with gophercloud and the adapter. Its catalog
-// would lead to Keystone itself; the endpoint is set to the front.
+// stack logs in through a front with gophercloud and the adapter. It sets the
+// endpoint to the front, because the catalog names Keystone itself.
 func stack(t *testing.T, front string, tr *iamhttp.Transport, user, password string) (*gophercloud.ServiceClient, error) {
 	t.Helper()
 	p, err := openstack.NewClient(front + "/v3")
@@ -46,18 +46,19 @@ func stack(t *testing.T, front string, tr *iamhttp.Transport, user, password str
 	return c, nil
 }
 
-// both asserts that err is gophercloud's error and the typed one.
+// both asserts that err holds gophercloud's error and the typed error.
 func both(t *testing.T, err error, code int, message string) {
 	t.Helper()
 	assert.True(t, gophercloud.ResponseCodeIs(err, code), "%v", err)
-	e, ok := errors.AsType[*iamhttp.StatusError](err)
+	var e *iamhttp.StatusError
+	ok := errors.As(err, &e)
 	require.True(t, ok, "%v", err)
 	assert.Equal(t, iamhttp.Code(code), e.Code)
 	assert.Contains(t, e.Message, message)
 	assert.Regexp(t, "^req-", e.RequestID)
 }
 
-func TestGophercloudWorksAsEverAndItsErrorsAreTyped(t *testing.T) {
+func TestGophercloudWorksAsBeforeAndItsErrorsAreTyped(t *testing.T) {
 	for name, front := range fronts {
 		t.Run(name, func(t *testing.T) {
 			ctx, url := t.Context(), at(t, front)
@@ -119,21 +120,22 @@ func TestGophercloudRenewsAnExpiredTokenOnce(t *testing.T) {
 			require.NoError(t, err)
 			assert.False(t, empty)
 			assert.NotEqual(t, before, c.Token())
-			if assert.Len(t, *reports, 1, "the token is refused once") {
-				assert.Equal(t, iamhttp.ErrUnauthorized, (*reports)[0].err.Code)
+			if assert.Len(t, *reports, 1, "Keystone rejects the token once") {
+				assert.Equal(t, iamhttp.ErrUnauthorized, code((*reports)[0]))
 			}
 		})
 	}
 }
 
-func TestGophercloudWaitsOutARateLimit(t *testing.T) {
+func TestGophercloudWaitsForTheRateLimiterAndSucceeds(t *testing.T) {
 	for name, front := range map[string]int{"nginx": nginxLimited, "HAProxy": haproxyLimited} {
 		t.Run(name, func(t *testing.T) {
 			var throttled atomic.Int32
-			c, err := stack(t, at(t, front), &iamhttp.Transport{OnFailure: func(_ context.Context, e *iamhttp.StatusError, wait time.Duration) {
+			c, err := stack(t, at(t, front), &iamhttp.Transport{OnFailure: func(_ context.Context, f iamhttp.Failure) {
 				throttled.Add(1)
-				assert.Equal(t, iamhttp.ErrTooManyRequests, e.Code)
-				assert.GreaterOrEqual(t, wait, time.Second)
+				assert.Equal(t, iamhttp.ErrTooManyRequests, code(f))
+				assert.True(t, f.Retry)
+				assert.GreaterOrEqual(t, f.Wait, time.Second)
 			}}, "admin", adminPassword)
 			require.NoError(t, err)
 			var wg sync.WaitGroup
@@ -144,7 +146,7 @@ func TestGophercloudWaitsOutARateLimit(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			assert.Positive(t, throttled.Load(), "the limit was not met")
+			assert.Positive(t, throttled.Load(), "no request was throttled")
 		})
 	}
 }

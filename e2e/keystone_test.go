@@ -17,14 +17,15 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// failed asserts that err is a *StatusError with the code, sent once, that
-// Keystone itself has answered, and returns it.
+// failed asserts that err holds a *StatusError with the code, of a request that was
+// sent once and that Keystone itself has answered. It returns the *StatusError.
 func failed(t *testing.T, err error, code iamhttp.Code, message string) *iamhttp.StatusError {
 	t.Helper()
 	require.ErrorIs(t, err, code)
-	e, ok := errors.AsType[*iamhttp.StatusError](err)
+	var e *iamhttp.StatusError
+	ok := errors.As(err, &e)
 	require.True(t, ok)
-	assert.Equal(t, iamhttp.StopNotRepeatable, e.Stop)
+	assert.Equal(t, iamhttp.StopNotRetryable, e.Stop)
 	assert.Equal(t, 1, e.Attempts)
 	assert.Contains(t, e.Message, message)
 	assert.Regexp(t, "^req-[0-9a-f-]{36}$", e.RequestID)
@@ -32,7 +33,7 @@ func failed(t *testing.T, err error, code iamhttp.Code, message string) *iamhttp
 	return e
 }
 
-func TestTheEverydayWorkOfAnIAMClient(t *testing.T) {
+func TestTheEverydayCallsOfAnIAMClient(t *testing.T) {
 	for name, front := range fronts {
 		t.Run(name, func(t *testing.T) {
 			tr := &iamhttp.Transport{}
@@ -80,7 +81,7 @@ func TestTheEverydayWorkOfAnIAMClient(t *testing.T) {
 	}
 }
 
-func TestAWrongPasswordIsATypedErrorThatTellsNothingSecret(t *testing.T) {
+func TestAWrongPasswordIsATypedErrorWithoutSecrets(t *testing.T) {
 	const password = "not-the-right-one"
 	for name, front := range fronts {
 		t.Run(name, func(t *testing.T) {
@@ -90,7 +91,7 @@ func TestAWrongPasswordIsATypedErrorThatTellsNothingSecret(t *testing.T) {
 			s.create(t, "user", object{"name": user, "password": "the-right-one"})
 			_, err := login(t, c, s.url, user, password, "")
 			e := failed(t, err, iamhttp.ErrUnauthorized, "The request you have made requires authentication.")
-			assert.Contains(t, e.Header.Get("Www-Authenticate"), "Keystone uri=")
+			assert.Contains(t, e.Header().Get("Www-Authenticate"), "Keystone uri=")
 
 			stranger := &iam{http: c, url: s.url, token: "not-a-token"}
 			_, err = stranger.do(t, "GET", "/v3/users", nil)
@@ -109,7 +110,7 @@ func TestAWrongPasswordIsATypedErrorThatTellsNothingSecret(t *testing.T) {
 	}
 }
 
-func TestVersionDiscoveryWithIts300IsNoFailure(t *testing.T) {
+func TestVersionDiscoveryThatAnswers300IsNoFailure(t *testing.T) {
 	for name, front := range fronts {
 		t.Run(name, func(t *testing.T) {
 			tr := &iamhttp.Transport{}
@@ -127,7 +128,7 @@ func TestVersionDiscoveryWithIts300IsNoFailure(t *testing.T) {
 	}
 }
 
-func TestPassThroughLeavesTheResponseAndTheRecorderTellsTheRest(t *testing.T) {
+func TestPassThroughReturnsTheResponseAndTheRecorderTheTypedError(t *testing.T) {
 	for name, front := range fronts {
 		t.Run(name, func(t *testing.T) {
 			s := admin(t, client(t, &iamhttp.Transport{PassThrough: true}), at(t, front))
@@ -148,10 +149,10 @@ func TestPassThroughLeavesTheResponseAndTheRecorderTellsTheRest(t *testing.T) {
 	}
 }
 
-// Keystone under uWSGI does not read chunked bodies: a client that loses the
-// length of a body cannot log in.
+// Keystone under uWSGI does not read chunked bodies. A client that drops the length
+// of a body cannot log in.
 func TestALoginKeepsItsContentLength(t *testing.T) {
-	for name, front := range map[string]int{"Keystone itself": keystone, "HAProxy": haproxy, "HAProxy, repeated": haproxyLimited, "nginx, repeated": nginxLimited} {
+	for name, front := range map[string]int{"Keystone itself": keystone, "HAProxy": haproxy, "HAProxy, retried": haproxyLimited, "nginx, retried": nginxLimited} {
 		t.Run(name, func(t *testing.T) {
 			tr := &iamhttp.Transport{}
 			reports := reporting(tr)
@@ -164,14 +165,14 @@ func TestALoginKeepsItsContentLength(t *testing.T) {
 					s = admin(t, s.http, s.url)
 				}
 				require.NotEmpty(t, *reports, "no login was throttled")
-				assert.Equal(t, iamhttp.ErrTooManyRequests, (*reports)[0].err.Code)
+				assert.Equal(t, iamhttp.ErrTooManyRequests, code((*reports)[0]))
 			}
 			assert.NotEmpty(t, s.token)
 		})
 	}
 }
 
-func TestTheQuickstartDoesItsJobAgainstARealKeystone(t *testing.T) {
+func TestTheQuickstartRunsAgainstARealKeystone(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), "go", "run", "github.com/iamhttp/iamhttp/examples/quickstart")
 	cmd.Env = append(os.Environ(), "OS_AUTH_URL="+at(t, nginx)+"/v3", "OS_USERNAME=admin", "OS_PASSWORD="+adminPassword, "OS_PROJECT_NAME=admin")
 	out, err := cmd.CombinedOutput()

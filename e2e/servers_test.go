@@ -7,21 +7,19 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/iamhttp/iamhttp"
 )
 
-// The ports of the script servers, in its order.
+// The servers, in the order in which the script servers numbers their ports.
 const (
 	keystone = iota
 	nginx
@@ -44,8 +42,8 @@ func address(t testing.TB, server int) string {
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(first+server))
 }
 
-// at returns the URL of a server. Without the servers the test is skipped, or
-// fails if IAMHTTP_E2E says that they are required.
+// at returns the URL of a server. If the servers do not run, it skips the test, or
+// fails it if IAMHTTP_E2E says that they are required.
 func at(t testing.TB, server int) string {
 	t.Helper()
 	c, err := net.Dial("tcp", address(t, keystone))
@@ -53,7 +51,7 @@ func at(t testing.TB, server int) string {
 		if os.Getenv("IAMHTTP_E2E") == "required" {
 			t.Fatal("the servers do not run: ", err)
 		}
-		t.Skip("the servers do not run: start them with e2e/servers up, or let e2e/run do it all")
+		t.Skip("the servers do not run: start them with e2e/servers up, or use e2e/run, which starts and stops them")
 	}
 	c.Close()
 	return "http://" + address(t, server)
@@ -62,7 +60,7 @@ func at(t testing.TB, server int) string {
 // fronts are the ways to Keystone.
 var fronts = map[string]int{"Keystone itself": keystone, "nginx": nginx, "HAProxy": haproxy}
 
-// client returns an http.Client over tr, with connections of its own.
+// client returns an http.Client with tr, which gets connections of its own.
 func client(t testing.TB, tr *iamhttp.Transport) *http.Client {
 	base := http.DefaultTransport.(*http.Transport).Clone()
 	t.Cleanup(base.CloseIdleConnections)
@@ -84,7 +82,7 @@ const (
 
 type object = map[string]any
 
-// login opens a session; project "" is the user's own default.
+// login opens a session. If project is empty, it is the user's default.
 func login(t testing.TB, c *http.Client, url, user, password, project string) (*iam, error) {
 	t.Helper()
 	auth := object{"identity": object{
@@ -113,7 +111,7 @@ func admin(t testing.TB, c *http.Client, url string) *iam {
 	return s
 }
 
-// do sends a request and returns the response, its body decoded by decode.
+// do sends a request and returns the response; decode reads its body.
 func (s *iam) do(t testing.TB, method, path string, body any) (*http.Response, error) {
 	t.Helper()
 	return s.doContext(t, t.Context(), method, path, body)
@@ -165,19 +163,17 @@ func decode(t testing.TB, resp *http.Response, into any) {
 // unique returns a name that no other run has used.
 func unique(prefix string) string { return prefix + "-" + strings.ToLower(rand.Text()[:10]) }
 
-// report is what OnFailure was told.
-type report struct {
-	err  *iamhttp.StatusError
-	wait time.Duration
+// reporting makes tr keep the failures that it reports.
+func reporting(tr *iamhttp.Transport) *[]iamhttp.Failure {
+	reports := new([]iamhttp.Failure)
+	tr.OnFailure = func(_ context.Context, f iamhttp.Failure) { *reports = append(*reports, f) }
+	return reports
 }
 
-func (r report) String() string { return fmt.Sprintf("%v, again after %v", r.err, r.wait) }
-
-// reporting makes tr keep what it reports.
-func reporting(tr *iamhttp.Transport) *[]report {
-	reports := new([]report)
-	tr.OnFailure = func(_ context.Context, err *iamhttp.StatusError, wait time.Duration) {
-		*reports = append(*reports, report{err, wait})
+// code returns the status code of a failure, 0 if it was not answered.
+func code(f iamhttp.Failure) iamhttp.Code {
+	if e, ok := f.Status(); ok {
+		return e.Code
 	}
-	return reports
+	return 0
 }

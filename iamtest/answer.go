@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// An Answer is what a service says to a request, or what goes wrong instead.
-// The zero value is a 200 without a body. It is an [http.Handler], so that it
-// can stand in a ServeMux, and a handler of your own can give it.
+// An Answer is a response of the service, or what goes wrong instead. The zero
+// value is a 200 without a body. It is an [http.Handler], so that you can use it
+// in a ServeMux and call it from a handler of your own.
 type Answer struct {
 	Status int         // zero means 200
 	Header http.Header // beside Content-Type, which is application/json if the body is JSON, Content-Length and Date
@@ -24,9 +24,8 @@ type Answer struct {
 	Fault  Fault
 }
 
-// A Fault is how an answer fails to arrive. Together with Status 0 nothing of
-// it does; otherwise it happens behind Header and Body, of which the end is
-// missing then.
+// A Fault is how an answer fails to arrive. If Status is 0, nothing arrives.
+// Otherwise Header and Body arrive, and the fault happens before the body ends.
 type Fault uint8
 
 const (
@@ -34,7 +33,7 @@ const (
 	Reset                  // the connection breaks: reset, or an unexpected EOF in a body
 )
 
-// With returns the answer with a header field set, in place of what it was.
+// With returns a copy of the answer with the header field set.
 func (a Answer) With(name, value string) Answer {
 	if a.Header = a.Header.Clone(); a.Header == nil {
 		a.Header = http.Header{}
@@ -43,7 +42,7 @@ func (a Answer) With(name, value string) Answer {
 	return a
 }
 
-// ServeHTTP gives the answer, after the whole request has arrived.
+// ServeHTTP sends the answer after the whole request has arrived.
 func (a Answer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// Only behind the body does net/http notice that a client has gone.
 	_, _ = io.Copy(io.Discard, r.Body)
@@ -93,12 +92,11 @@ const (
 	gatewayID  = "e2b44851-0991-411b-a6b7-9ac8518a4cd9"
 )
 
-// Keystone returns a failure as Keystone, and OTC's /v3, says it:
+// Keystone returns a failure as sent by Keystone, and by OTC's /v3:
 //
 //	{"error":{"code":404,"message":"…","title":"Not Found"}}
 //
-// with its request id in X-Openstack-Request-Id, and for a 401 with
-// WWW-Authenticate.
+// It has a request id in X-Openstack-Request-Id and, for a 401, WWW-Authenticate.
 func Keystone(status int, message string) Answer {
 	type detail struct {
 		Code    int    `json:"code"`
@@ -113,16 +111,16 @@ func Keystone(status int, message string) Answer {
 	return a
 }
 
-// IAM returns a failure as the services of Open Telekom Cloud and Huawei Cloud
-// say it that are no part of Keystone, such as /v3.0/OS-USER:
+// IAM returns a failure as sent by those services of Open Telekom Cloud and Huawei
+// Cloud that are no part of Keystone, such as /v3.0/OS-USER:
 //
 //	{"error_msg":"…","error_code":"IAM.0002"}
 func IAM(status int, code, message string) Answer {
 	return failure(status, refusal{Message: message, Code: code}).With("X-Request-Id", gatewayID)
 }
 
-// Gateway returns a failure as the API gateway in front of an IAM service says
-// it, code being one such as "APIG.0101":
+// Gateway returns a failure as sent by the API gateway in front of an IAM service.
+// code is one such as "APIG.0101":
 //
 //	{"error_msg":"…","error_code":"APIG.0101","request_id":"…"}
 func Gateway(status int, code, message string) Answer {
@@ -140,8 +138,8 @@ func Throttled(retryAfter time.Duration) Answer {
 	return a
 }
 
-// Page returns the page of HTML that a proxy without better knowledge answers,
-// which says no more than the status: nginx's. With a 408 the connection ends.
+// Page returns nginx's HTML page for a status, which says nothing but the status.
+// With a 408 the connection is closed.
 func Page(status int) Answer {
 	title := http.StatusText(status)
 	switch status { // where nginx has titles of its own

@@ -18,7 +18,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// show prints what a client gets.
+// show prints what a client receives.
 func show(c *http.Client, url string) {
 	resp, err := c.Get(url)
 	if err != nil {
@@ -30,7 +30,7 @@ func show(c *http.Client, url string) {
 	fmt.Println(resp.StatusCode, string(body), err)
 }
 
-// printer stands for the *testing.T of a test.
+// printer takes the place of a *testing.T.
 type printer struct{ testing.TB }
 
 func (printer) Helper()                        {}
@@ -41,20 +41,20 @@ var t printer
 func Example() {
 	var service iamtest.Server
 	service.On("DELETE /v3/users/{id}", iamtest.Keystone(403, "You are not authorized."))
-	client := &http.Client{Transport: &iamhttp.Transport{Base: &service}}
+	client := &http.Client{Transport: &iamhttp.Transport{Base: &service}, Timeout: time.Minute}
 
 	req, err := http.NewRequest("DELETE", "https://iam.example/v3/users/alice", nil)
 	if err == nil {
 		_, err = client.Do(req)
 	}
 	fmt.Println(errors.Is(err, iamhttp.ErrForbidden))
-	service.AssertCount(t, 1) // a 403 is not repeated
+	service.AssertCount(t, 1) // a 403 is not retried
 	// Output: true
 }
 
 func ExampleServer() {
 	service := iamtest.Server{Limit: 1, Window: time.Hour}
-	client := &http.Client{Transport: &service}
+	client := &http.Client{Transport: &service, Timeout: time.Minute}
 	show(client, "https://iam.example/v3/users")
 	show(client, "https://iam.example/v3/users")
 	// Output:
@@ -65,7 +65,7 @@ func ExampleServer() {
 func ExampleServer_Next() {
 	var service iamtest.Server
 	service.Next(iamtest.Throttled(0), iamtest.Page(408))
-	client := &http.Client{Transport: &service}
+	client := &http.Client{Transport: &service, Timeout: time.Minute}
 	for range 3 {
 		resp, err := client.Get("https://iam.example/v3/users")
 		if err != nil {
@@ -86,7 +86,7 @@ func ExampleServer_On() {
 	service.On("GET /v3/users/{id}",
 		iamtest.Keystone(404, "Could not find user."),
 		iamtest.Answer{Body: `{"user":{"name":"alice"}}`}) // from then on
-	client := &http.Client{Transport: &service}
+	client := &http.Client{Transport: &service, Timeout: time.Minute}
 	for range 3 {
 		show(client, "https://iam.example/v3/users/alice")
 	}
@@ -98,7 +98,7 @@ func ExampleServer_On() {
 
 func ExampleServer_Requests() {
 	var service iamtest.Server
-	client := &http.Client{Transport: &service}
+	client := &http.Client{Transport: &service, Timeout: time.Minute}
 	resp, err := client.Post("https://iam.example/v3/users?dry=1", "application/json", strings.NewReader(`{"user":{}}`))
 	if err == nil {
 		resp.Body.Close()
@@ -121,7 +121,7 @@ func ExampleServer_ServeHTTP() {
 func ExampleServer_RoundTrip() {
 	var service iamtest.Server
 	service.Next(iamtest.Answer{Fault: iamtest.Stall})
-	client := &http.Client{Transport: &service, Timeout: time.Millisecond} // in a bubble of testing/synctest: an hour
+	client := &http.Client{Transport: &service, Timeout: time.Millisecond} // under testing/synctest even an hour takes no time
 	_, err := client.Get("https://iam.example/v3/users")
 	fmt.Println(errors.Is(err, context.DeadlineExceeded))
 	// Output: true
@@ -130,32 +130,32 @@ func ExampleServer_RoundTrip() {
 func ExampleServer_AssertCount() {
 	var service iamtest.Server
 	service.AssertCount(t, 1)
-	// Output: iamtest: 0 requests arrived instead of 1:
+	// Output: iamtest: got 0 requests, want 1:
 }
 
 func ExampleServer_AssertRequests() {
 	var service iamtest.Server
-	show(&http.Client{Transport: &service}, "https://iam.example/v3/users")
+	show(&http.Client{Transport: &service, Timeout: time.Minute}, "https://iam.example/v3/users")
 	service.AssertRequests(t, "GET /v3/users")
 	// Output: 200 {} <nil>
 }
 
 func ExampleServer_AssertBodies() {
 	var service iamtest.Server
-	client := &http.Client{Transport: &service}
+	client := &http.Client{Transport: &service, Timeout: time.Minute}
 	resp, err := client.Post("https://iam.example/v3/users", "text/plain", strings.NewReader("hello"))
 	if err == nil {
 		resp.Body.Close()
 	}
 	service.AssertBodies(t, "bye")
-	// Output: iamtest: the bodies are ["hello"] instead of ["bye"]
+	// Output: iamtest: got the bodies ["hello"], want ["bye"]
 }
 
 func ExampleServer_AssertSpacing() {
 	var service iamtest.Server
 	service.Next(iamtest.Throttled(0))
 	every10ms := func() backoff.BackOff { return backoff.NewConstantBackOff(10 * time.Millisecond) }
-	client := &http.Client{Transport: &iamhttp.Transport{Base: &service, Backoff: every10ms}}
+	client := &http.Client{Transport: &iamhttp.Transport{Base: &service, Backoff: every10ms}, Timeout: time.Minute}
 	show(client, "https://iam.example/v3/users")
 	service.AssertSpacing(t, 10*time.Millisecond)
 	// Output: 200 {} <nil>
@@ -163,7 +163,7 @@ func ExampleServer_AssertSpacing() {
 
 func ExampleRequest() {
 	var service iamtest.Server
-	show(&http.Client{Transport: &service}, "https://iam.example/v3/users?name=alice")
+	show(&http.Client{Transport: &service, Timeout: time.Minute}, "https://iam.example/v3/users?name=alice")
 	r := service.Requests()[0]
 	fmt.Println(r.Method, r.Target, time.Since(r.At) < time.Minute)
 	// Output:
@@ -179,7 +179,7 @@ func ExampleRequest_String() {
 func ExampleAnswer() {
 	var service iamtest.Server
 	service.Next(iamtest.Answer{Status: 201, Body: `{"user":{"id":"1"}}`, Delay: time.Millisecond})
-	show(&http.Client{Transport: &service}, "https://iam.example/v3/users")
+	show(&http.Client{Transport: &service, Timeout: time.Minute}, "https://iam.example/v3/users")
 	// Output: 201 {"user":{"id":"1"}} <nil>
 }
 
@@ -190,7 +190,7 @@ func ExampleAnswer_With() {
 }
 
 func ExampleAnswer_ServeHTTP() {
-	// A handler of your own gives answers, behind the script of a Server.
+	// A handler of your own can send an Answer. The script of the Server goes first.
 	service := iamtest.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("X-Auth-Token") == "" {
 			iamtest.Keystone(401, "The request you have made requires authentication.").ServeHTTP(w, r)
@@ -198,7 +198,7 @@ func ExampleAnswer_ServeHTTP() {
 		}
 		fmt.Fprint(w, "welcome")
 	})}
-	show(&http.Client{Transport: &service}, "https://iam.example/v3/users")
+	show(&http.Client{Transport: &service, Timeout: time.Minute}, "https://iam.example/v3/users")
 	// Output: 401 {"error":{"code":401,"message":"The request you have made requires authentication.","title":"Unauthorized"}} <nil>
 }
 
@@ -208,7 +208,7 @@ func ExampleFault() {
 		iamtest.Answer{Fault: iamtest.Reset},
 		iamtest.Answer{Status: 200, Body: `{"users":[`, Fault: iamtest.Reset},
 	)
-	client := &http.Client{Transport: &service}
+	client := &http.Client{Transport: &service, Timeout: time.Minute}
 	_, err := client.Get("https://iam.example/v3/users")
 	fmt.Println(errors.Is(err, syscall.ECONNRESET))
 	show(client, "https://iam.example/v3/users")

@@ -18,11 +18,11 @@ import (
 // errReset is what a client sees of a connection that is reset.
 var errReset = &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
 
-// RoundTrip answers a request in memory, as ServeHTTP would over a connection,
-// whatever host it is for: in a bubble of testing/synctest, and without
-// sockets. It ends with the context of the request. A body that stalls does so
-// until it is closed; to a HEAD there is none, and who handles it is told that
-// the client has gone as soon as the header is out.
+// RoundTrip answers a request in memory as ServeHTTP does over a connection,
+// whatever host it is for. It needs no socket and works under testing/synctest.
+// It ends with the context of the request. A body that stalls does so until it is
+// closed. Responses to HEAD have no body; the handler's context ends once the
+// header is sent.
 func (s *Server) RoundTrip(req *http.Request) (*http.Response, error) {
 	var body []byte
 	if req.Body != nil {

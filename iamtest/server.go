@@ -1,13 +1,12 @@
 // Package iamtest is an IAM service for the tests of IAM clients. It answers by
-// a script, with the bodies that Keystone, Open Telekom Cloud and the gateways
-// in front of them answer with, breaks where it is told to, and keeps what
-// arrived.
+// a script, with the bodies of Keystone, Open Telekom Cloud and the gateways in
+// front of them. It fails where the script says so, and records the requests.
 //
 //	func TestTheClientWaitsAsTold(t *testing.T) {
 //		synctest.Test(t, func(t *testing.T) {
 //			var service iamtest.Server
 //			service.Next(iamtest.Throttled(30 * time.Second)) // then 200
-//			client := &http.Client{Transport: &iamhttp.Transport{Base: &service}}
+//			client := &http.Client{Transport: &iamhttp.Transport{Base: &service}, Timeout: time.Minute}
 //			resp, err := client.Post("https://iam.example/v3/users", "application/json", strings.NewReader(`{}`))
 //			if err != nil {
 //				t.Fatal(err)
@@ -18,10 +17,9 @@
 //		})
 //	}
 //
-// A [Server] is an [http.RoundTripper], for tests in memory, which in a bubble
-// of testing/synctest cost no time whatever they wait for, and an
-// [http.Handler], for httptest.NewServer and whatever needs a socket. What it
-// answers is the same.
+// A [Server] is an [http.RoundTripper] for tests in memory: under testing/synctest
+// their waits take no time. It is also an [http.Handler], for httptest.NewServer
+// and whatever needs a socket. It answers the same in both.
 package iamtest
 
 import (
@@ -39,10 +37,9 @@ import (
 	"time"
 )
 
-// A Server answers requests by a script and keeps them. The zero value is ready
-// to use and answers every request with 200 and an empty JSON object. It is
-// safe for concurrent use, its fields excepted: set them before. Do not copy
-// it after first use.
+// A Server answers requests by a script and records them. The zero value is ready
+// to use and answers every request with 200 and an empty JSON object. A Server is
+// safe for concurrent use; do not copy it, or change its fields, after first use.
 //
 // The first of these that has something to say answers a request: Limit,
 // [Server.Next], [Server.On], Handler. If there are routes and none fits, and
@@ -51,13 +48,13 @@ type Server struct {
 	// Handler answers what no script does. If nil, see above.
 	Handler http.Handler
 
-	// Limit is how many requests may come in any Window; the rest is answered
-	// by [Throttled], with the time until the next may come, rounded up to
-	// seconds. It is a gateway's limit: what it refuses does not use up the
+	// Limit is the most requests in any Window. The others are answered by
+	// [Throttled], with the time until the next one may come, rounded up to
+	// seconds. It is a gateway's limit: a throttled request does not use up the
 	// script. Zero means no limit.
 	Limit int
 
-	// Window is the time that Limit is for. Zero means a second.
+	// Window is the time in which Limit requests may come. Zero means 1 second.
 	Window time.Duration
 
 	mu       sync.Mutex
@@ -70,7 +67,7 @@ type Server struct {
 
 // A Request is what arrived at a [Server].
 type Request struct {
-	At     time.Time // when it was there with its whole body
+	At     time.Time // when it had arrived with its whole body
 	Method string
 	Target string // path and query as sent, "/v3/users?name=alice"
 	Header http.Header
@@ -88,11 +85,11 @@ func (s *Server) Next(answers ...Answer) {
 	s.next = append(s.next, answers...)
 }
 
-// On makes the Server answer requests that fit a pattern of [http.ServeMux],
-// "GET /v3/users/{id}" say, with these answers in order, and with the last one
-// for ever. Without answers it is an empty 200. A second call for the same
-// pattern replaces the first. It panics if the pattern is invalid or conflicts
-// with another.
+// On makes the Server answer requests that match a pattern of [http.ServeMux],
+// such as "GET /v3/users/{id}", with these answers in order, and then always with
+// the last one; without answers, with an empty 200. A second call for the same
+// pattern replaces the first. On panics if the pattern is invalid or conflicts
+// with another one.
 func (s *Server) On(pattern string, answers ...Answer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -192,26 +189,26 @@ func (s *Server) Requests() []Request {
 	return slices.Clone(s.requests)
 }
 
-// AssertCount fails the test if not n requests arrived.
+// AssertCount reports an error unless exactly n requests arrived.
 func (s *Server) AssertCount(t testing.TB, n int) {
 	t.Helper()
 	if got := s.Requests(); len(got) != n {
-		t.Errorf("iamtest: %d requests arrived instead of %d:%s", len(got), n, list(got))
+		t.Errorf("iamtest: got %d requests, want %d:%s", len(got), n, list(got))
 	}
 }
 
-// AssertRequests fails the test if what arrived are not these requests, in this
-// order, each written as [Request.String] does: "GET /v3/users".
+// AssertRequests reports an error unless exactly these requests arrived, in this
+// order, each written as by [Request.String]: "GET /v3/users".
 func (s *Server) AssertRequests(t testing.TB, want ...string) {
 	t.Helper()
 	got := s.Requests()
 	if !slices.EqualFunc(got, want, func(r Request, w string) bool { return r.String() == w }) {
-		t.Errorf("iamtest: there arrived:%s\n\tinstead of:\n\t\t%s", list(got), strings.Join(want, "\n\t\t"))
+		t.Errorf("iamtest: got the requests:%s\n\twant:\n\t\t%s", list(got), strings.Join(want, "\n\t\t"))
 	}
 }
 
-// AssertBodies fails the test if the bodies that arrived are not these, in this
-// order. White space and the order of members do not matter in JSON.
+// AssertBodies reports an error unless the requests had these bodies, in this
+// order. In JSON, white space and the order of members do not matter.
 func (s *Server) AssertBodies(t testing.TB, want ...string) {
 	t.Helper()
 	got := []string{}
@@ -219,7 +216,7 @@ func (s *Server) AssertBodies(t testing.TB, want ...string) {
 		got = append(got, r.Body)
 	}
 	if !slices.EqualFunc(got, want, sameBody) {
-		t.Errorf("iamtest: the bodies are %q instead of %q", got, want)
+		t.Errorf("iamtest: got the bodies %q, want %q", got, want)
 	}
 }
 
@@ -239,19 +236,19 @@ func decode(body string, v any) error {
 	return d.Decode(v)
 }
 
-// AssertSpacing fails the test if one request came too early after the one
-// before: least are the shortest times allowed between them, one fewer than
-// there are requests.
+// AssertSpacing reports an error if a request came too early after the one before
+// it. least are the shortest times allowed between two requests, so there is one
+// fewer than there are requests.
 func (s *Server) AssertSpacing(t testing.TB, least ...time.Duration) {
 	t.Helper()
 	got := s.Requests()
 	if len(got) != len(least)+1 {
-		t.Errorf("iamtest: %d requests arrived, which leave no %d spaces:%s", len(got), len(least), list(got))
+		t.Errorf("iamtest: got %d requests, want %d:%s", len(got), len(least)+1, list(got))
 		return
 	}
 	for i, d := range least {
 		if gap := got[i+1].At.Sub(got[i].At); gap < d {
-			t.Errorf("iamtest: request %d came %v after the one before instead of %v:%s", i+2, gap, d, list(got))
+			t.Errorf("iamtest: request %d came %v after the one before, want at least %v:%s", i+2, gap, d, list(got))
 		}
 	}
 }

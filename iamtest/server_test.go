@@ -472,12 +472,12 @@ func TestAssertionsSayWhatArrived(t *testing.T) {
 		s.AssertSpacing(f)
 		new(iamtest.Server).AssertCount(f, 1)
 		assert.Equal(t, []string{
-			"iamtest: 2 requests arrived instead of 3:" + arrived,
-			"iamtest: there arrived:" + arrived + "\n\tinstead of:\n\t\tPOST /v3/users",
-			`iamtest: the bodies are ["a" ""] instead of ["a" "b"]`,
-			"iamtest: request 2 came 1.5s after the one before instead of 2s:" + arrived,
-			"iamtest: 2 requests arrived, which leave no 0 spaces:" + arrived,
-			"iamtest: 0 requests arrived instead of 1:",
+			"iamtest: got 2 requests, want 3:" + arrived,
+			"iamtest: got the requests:" + arrived + "\n\twant:\n\t\tPOST /v3/users",
+			`iamtest: got the bodies ["a" ""], want ["a" "b"]`,
+			"iamtest: request 2 came 1.5s after the one before, want at least 2s:" + arrived,
+			"iamtest: got 2 requests, want 1:" + arrived,
+			"iamtest: got 0 requests, want 1:",
 		}, f.texts)
 	})
 }

@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
-	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/gate"
 )
 
 // An account has a limit: a token bucket that starts full, or a counter.
@@ -19,7 +19,7 @@ type account struct {
 	rate       float64 // requests per second
 	depth      float64
 	retryAfter time.Duration
-	trip       time.Duration // of a request; in virtual time only
+	trip       time.Duration // how long a request takes; in virtual time only
 	tokens     float64
 	at         time.Time
 	closed     time.Time // end of the latest Retry-After
@@ -32,8 +32,8 @@ func newAccount(rate, depth float64, retryAfter time.Duration) *account {
 	return &account{rate: rate, depth: depth, retryAfter: retryAfter, tokens: depth, at: time.Now()}
 }
 
-// serve answers a request. A request is early if it comes in a Retry-After, but
-// for the time that the news takes.
+// serve answers a request. A request is early if it comes during a Retry-After,
+// later than the news of it takes to arrive.
 func (a *account) serve() (throttled bool) {
 	if a.trip > 0 {
 		time.Sleep(a.trip)
@@ -69,8 +69,8 @@ func (a *account) take(now time.Time) bool {
 	return true
 }
 
-// A counter is that of HAProxy: of two seconds, the older one weighted, and
-// refused requests count too.
+// A counter counts like HAProxy's: over two seconds, the older one weighted, and
+// throttled requests count too.
 type counter struct {
 	second   int64
 	past, in float64
@@ -96,34 +96,31 @@ func (a *account) counts() (sent, accepted, early int) {
 	return a.sent, a.accepted, a.early
 }
 
-// call is one call through a gate, repeated until it is accepted.
-func call(ctx context.Context, g iamhttp.Gate, key string, a *account) error {
+// call makes one call through a gate, and retries it until it is accepted.
+func call(ctx context.Context, g gate.Gate, key string, a *account) error {
 	for resend := 0; ; resend++ {
-		ticket, err := g.Wait(ctx, key, resend)
+		r := gate.Request{Key: key, Resend: resend}
+		ticket, err := g.Wait(ctx, r)
 		if err != nil {
 			return err
 		}
-		throttled := a.serve()
-		wait := time.Duration(0)
-		if throttled {
-			wait = a.retryAfter
-		}
-		g.Observe(key, ticket, throttled, wait)
-		if !throttled {
+		if !a.serve() {
+			g.Observe(r, ticket, gate.Outcome{Result: gate.Accepted})
 			return nil
 		}
+		g.Observe(r, ticket, gate.Outcome{Result: gate.Throttled, RetryAfter: a.retryAfter})
 	}
 }
 
-// A crowd makes calls through gates, until it is stopped or has made enough.
+// A crowd makes calls through gates until left is used up or set to 0.
 type crowd struct {
 	wg     sync.WaitGroup
 	left   atomic.Int64
 	failed atomic.Int64
-	done   []atomic.Int64 // by gate
+	done   []atomic.Int64 // calls, by gate
 }
 
-func start[G iamhttp.Gate](gates []G, callers, calls int, key string, a *account) *crowd {
+func start[G gate.Gate](gates []G, callers, calls int, key string, a *account) *crowd {
 	c := &crowd{done: make([]atomic.Int64, len(gates))}
 	c.left.Store(int64(calls))
 	for i, g := range gates {
@@ -147,10 +144,10 @@ func (c *crowd) wait(t *testing.T) {
 	assert.Zero(t, c.failed.Load(), "calls that failed")
 }
 
-// throttle makes the account known as throttled for d, by a refusal at g.
-func throttle(t *testing.T, g iamhttp.Gate, key string, d time.Duration) {
+// throttle sends one request through g, which is throttled with Retry-After d.
+func throttle(t *testing.T, g gate.Gate, key string, d time.Duration) {
 	t.Helper()
-	ticket, err := g.Wait(context.Background(), key, 0)
+	ticket, err := g.Wait(context.Background(), gate.Request{Key: key})
 	assert.NoError(t, err)
-	g.Observe(key, ticket, true, d)
+	g.Observe(gate.Request{Key: key}, ticket, gate.Outcome{Result: gate.Throttled, RetryAfter: d})
 }

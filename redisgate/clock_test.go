@@ -67,12 +67,12 @@ func (s *clockedServer) now() int64 {
 	return seconds * 1000
 }
 
-// pause returns how long the pause of an account is for a process that starts
-// now.
+// pause returns how long the account is paused for a process that starts now.
 func (s *clockedServer) pause(key string) time.Duration {
 	g, _ := newGate(s.t, s.addr())
 	defer g.Close()
-	assert.NoError(s.t, g.join(false), "New does not wait for it on a slow machine")
+	_, err := g.join(false, "0")
+	assert.NoError(s.t, err, "on a slow machine New does not wait long enough")
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return max(g.notes[g.names.of(key)].paused-g.now(), 0)
@@ -123,8 +123,8 @@ func TestAServersClockMayBeSetUnderLoad(t *testing.T) {
 		leaderOf(t, gates, "k")
 		s.set(off)
 		before := accepted()
-		for _, g := range gates { // reads what the server keeps, as every ten seconds
-			g.attention()
+		for _, g := range gates { // they read from the server, as they do every ten seconds
+			g.attendNow()
 		}
 		require.Eventually(t, func() bool { return accepted() > before+100 }, 6*soon, 5*time.Millisecond, "calls wait for the clock")
 		leaderOf(t, gates, "k")
@@ -137,7 +137,7 @@ func TestAServersClockMayBeSetUnderLoad(t *testing.T) {
 	})
 }
 
-func TestALeaderSeesToThePauseWhenTheClockIsSet(t *testing.T) {
+func TestLeaderRestoresThePauseAfterTheServersClockWasSet(t *testing.T) {
 	anHourOff(t, func(t *testing.T, off time.Duration) {
 		s := startClockedServer(t, 0)
 		g, _ := newGate(t, s.addr())
@@ -152,7 +152,7 @@ func TestALeaderSeesToThePauseWhenTheClockIsSet(t *testing.T) {
 	})
 }
 
-func TestAPauseWithoutProcessesEndsThoughTheClockIsSetBack(t *testing.T) {
+func TestPauseEndsWithoutProcessesWhenTheServersClockIsSetBack(t *testing.T) {
 	t.Parallel()
 	s := startClockedServer(t, 0)
 	first, _ := newGate(t, s.addr())
@@ -163,7 +163,7 @@ func TestAPauseWithoutProcessesEndsThoughTheClockIsSetBack(t *testing.T) {
 	require.Eventually(t, func() bool { return s.pause("k") == 0 }, soon, 100*time.Millisecond)
 }
 
-func TestADeadLeadersLeaseEndsThoughTheClockIsSetBack(t *testing.T) {
+func TestDeadLeadersLeaseEndsWhenTheServersClockIsSetBack(t *testing.T) {
 	t.Parallel()
 	s := startClockedServer(t, 0)
 	gates, _ := newGates(t, s.addr(), 3)
@@ -178,19 +178,21 @@ func TestADeadLeadersLeaseEndsThoughTheClockIsSetBack(t *testing.T) {
 	c.wait(t)
 }
 
-// Neither are dead processes counted for another hour, nor are those that live
-// not counted until they say again that they are there.
-func TestProcessesAreCountedThoughTheClockIsSetBack(t *testing.T) {
+// Dead processes must not be counted for another hour, and live ones must be
+// counted before their next sign of life.
+func TestProcessesAreCountedCorrectlyWhenTheServersClockIsSetBack(t *testing.T) {
 	t.Parallel()
 	s := startClockedServer(t, 0)
 	gates, _ := newGates(t, s.addr(), 3)
 	for _, g := range gates {
-		require.NoError(t, g.join(false))
+		_, err := g.join(false, "0")
+		require.NoError(t, err)
 	}
 	s.set(-time.Hour)
 	late, _ := newGate(t, s.addr())
-	require.NoError(t, late.join(false))
+	_, err := late.join(false, "0")
+	require.NoError(t, err)
 	ahead := s.ask("zcount", late.names.members, fmt.Sprint(s.now()+soon.Milliseconds()), "+inf")
-	assert.Zero(t, ahead, "who would be counted for an hour after its end")
+	assert.Zero(t, ahead, "a process that would be counted for an hour after its end")
 	assert.Equal(t, int64(4), s.ask("zcard", late.names.members))
 }

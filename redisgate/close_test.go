@@ -13,15 +13,18 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp/gate"
 )
 
-// What was asked for first arrives last: each request has its own connection.
-func TestCloseGivesBackWhatIsAskedForMeanwhile(t *testing.T) {
+// The request for the lease arrives after Close, because each command has a
+// connection of its own.
+func TestCloseGivesBackALeaseThatIsBeingAskedFor(t *testing.T) {
 	for name, held := range map[string]time.Duration{"a renewal": renewLease, "a claim": 0} {
 		t.Run(name, func(t *testing.T) {
 			inVirtualTime(t, func(t *testing.T, w *world) {
 				g, _ := w.gate()
-				throttle(t, g, "before", time.Minute) // so that the script is known
+				throttle(t, g, "before", time.Minute) // so that the server knows the script
 				time.Sleep(50 * time.Millisecond)
 				holding := false
 				hold := func(b []byte) time.Duration {
@@ -61,7 +64,7 @@ func (o *outbox) size() int {
 	return len(o.notices) + len(o.turns) + len(o.reports)
 }
 
-func TestNothingIsKeptForAServerThatIsLostOrLeft(t *testing.T) {
+func TestOutboxStaysSmallWhileTheServerIsLostOrTheGateIsClosed(t *testing.T) {
 	for name, leave := range map[string]func(w *world, g *Gate){
 		"lost":   func(w *world, g *Gate) { w.relay.freeze() },
 		"closed": func(w *world, g *Gate) { g.Close() },
@@ -80,7 +83,7 @@ func TestNothingIsKeptForAServerThatIsLostOrLeft(t *testing.T) {
 				if name == "closed" {
 					assert.Zero(t, g.out.size())
 				}
-				assert.LessOrEqual(t, g.out.size(), 100, "a pause of each")
+				assert.LessOrEqual(t, g.out.size(), 100, "one pause per account")
 				time.Sleep(1100*time.Millisecond + presence)
 				assert.Zero(t, g.out.size())
 			})
@@ -107,11 +110,11 @@ func TestAClosedGateLeavesNoGoroutine(t *testing.T) {
 				assert.NotContains(t, stack, "redisgate.(*link)")
 			}
 		}
-		client.Close() // and the bubble ends, or fails
+		client.Close() // and the bubble ends; it would fail if a goroutine were left
 	})
 }
 
-func TestACloseThatFindsADeadConnectionGivesBackAllTheSame(t *testing.T) {
+func TestCloseGivesBackTheLeaseDespiteADeadConnection(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		g, _ := newGateOf(t, w.clientWith(func(o *redis.Options) { o.ReadTimeout = -1 }))
 		throttle(t, g, "k", time.Minute)
@@ -122,39 +125,39 @@ func TestACloseThatFindsADeadConnectionGivesBackAllTheSame(t *testing.T) {
 		}
 		start := time.Now()
 		g.Close()
-		assert.Less(t, time.Since(start), tryAgain)
+		assert.Less(t, time.Since(start), closeWait)
 		assert.Contains(t, w.server.HGet(g.names.accounts, g.names.of("k")), `"l":""`)
-		assert.False(t, w.server.Exists(g.names.members), "it is not counted")
+		assert.False(t, w.server.Exists(g.names.members), "the process is not counted")
 	})
 }
 
-func TestCloseTellsWhatHasNotBeenTold(t *testing.T) {
+func TestCloseSendsWhatWasNotSentYet(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
 		throttle(t, gates[0], "k", 100*time.Millisecond)
 		at := leaderOf(t, gates, "k")
 		other := gates[1-at]
 		time.Sleep(time.Second)
-		ticket, err := other.Wait(t.Context(), "k", 0)
+		ticket, err := other.Wait(t.Context(), gate.Request{Key: "k"})
 		require.NoError(t, err)
-		other.Observe("k", ticket, true, time.Minute)
+		other.Observe(gate.Request{Key: "k"}, ticket, gate.Outcome{Result: gate.Throttled, RetryAfter: time.Minute})
 		other.Close() // in the same instant
 		time.Sleep(50 * time.Millisecond)
 		assert.Greater(t, pauseAt(gates[at], "k"), 50*time.Second)
 	})
 }
 
-func TestAClosedProcessGetsNoTurnsAndItsOwnComeBack(t *testing.T) {
+func TestProcessThatClosedGetsNoTurnsAndItsTurnsAreTakenBack(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
 		throttle(t, gates[0], "k", 100*time.Millisecond)
 		at := leaderOf(t, gates, "k")
 		leader, other := gates[at], gates[1-at]
 		time.Sleep(time.Second)
-		_, err := other.Wait(t.Context(), "k", 0) // and nobody ever hears what came of it
+		_, err := other.Wait(t.Context(), gate.Request{Key: "k"}) // its outcome is never reported
 		require.NoError(t, err)
 		for range 5 {
-			go other.Wait(t.Context(), "k", 0)
+			go other.Wait(t.Context(), gate.Request{Key: "k"})
 		}
 		time.Sleep(10 * time.Millisecond)
 		leader.mu.Lock()
@@ -172,7 +175,7 @@ func TestAClosedProcessGetsNoTurnsAndItsOwnComeBack(t *testing.T) {
 		other.Close()
 		time.Sleep(10 * time.Millisecond)
 		turns, wanted, _ = held()
-		assert.Positive(t, turns, "they may be on their way")
+		assert.Positive(t, turns, "they may be requests in flight")
 		assert.Zero(t, wanted)
 		time.Sleep(memberGone + renewLease)
 		turns, _, known = held()

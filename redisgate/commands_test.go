@@ -14,8 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A user who may do just what the README says can be a gate.
-func TestTheCommandsOfTheREADMEAreEnough(t *testing.T) {
+// The user may use only the names of this fleet, too: every key and channel begins
+// with the namespace and the number of the seam.
+func TestGateNeedsOnlyTheCommandsInTheREADME(t *testing.T) {
 	t.Parallel()
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
@@ -23,7 +24,7 @@ func TestTheCommandsOfTheREADMEAreEnough(t *testing.T) {
 	require.True(t, ok)
 	list, _, ok = strings.Cut(list, "on keys and channels")
 	require.True(t, ok)
-	user := []any{"acl", "setuser", "gate", "reset", "on", ">secret", "~{iamhttp}*", "&{iamhttp}*"}
+	user := []any{"acl", "setuser", "gate", "reset", "on", ">secret", "~" + defaultNames().prefix + ":*", "&" + defaultNames().prefix + ":*"}
 	for _, command := range regexp.MustCompile(`\b[A-Z]{3,}\b`).FindAllString(list, -1) {
 		user = append(user, "+"+strings.ToLower(command))
 	}
@@ -35,7 +36,7 @@ func TestTheCommandsOfTheREADMEAreEnough(t *testing.T) {
 	var books []*logbook
 	for range 2 {
 		client := redis.NewClient(&redis.Options{Addr: s.addr(), Username: "gate", Password: "secret"})
-		require.NoError(t, client.Ping(context.Background()).Err(), "as when all has been quiet for long")
+		require.NoError(t, client.Ping(context.Background()).Err(), "the gate pings after a quiet time")
 		g, b := newGateOf(t, client)
 		gates, books = append(gates, g), append(books, b)
 	}
@@ -48,8 +49,8 @@ func TestTheCommandsOfTheREADMEAreEnough(t *testing.T) {
 		books[i].inTheFleet(t)
 	}
 	assert.Equal(t, int64(0), s.ask("zcard", gates[0].names.members))
-	for _, refused := range s.ask("acl", "log").([]any) {
-		// Of those that go-redis says by itself, and does without.
-		assert.Contains(t, fmt.Sprint(refused), "object:client|")
+	for _, denied := range s.ask("acl", "log").([]any) {
+		// go-redis sends these by itself, and does without them.
+		assert.Contains(t, fmt.Sprint(denied), "object:client|")
 	}
 }

@@ -12,13 +12,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// readTimeouts are those of a client that waits for an answer for a while, and
-// of one that waits for ever.
+// readTimeouts are the ReadTimeouts of two clients.
 var readTimeouts = map[string]time.Duration{"the client gives up": 0, "the client waits for ever": -1}
 
-// A connection can go dead while all others are well, and nobody is told: what
-// forgets connections is between the two ends.
-func TestADeadConnectionStopsNobody(t *testing.T) {
+// One connection can go dead while all others work, and neither end notices: a
+// device between them has forgotten it.
+func TestDeadConnectionDoesNotStallTheFleet(t *testing.T) {
 	turns := []byte(`{"t":{"n":"`)
 	for what, of := range map[string]func(leader, other *Gate) func([]byte) bool{
 		"of a renewal": func(leader, _ *Gate) func([]byte) bool {
@@ -50,12 +49,12 @@ func TestADeadConnectionStopsNobody(t *testing.T) {
 						before := []int64{done(0), done(1), done(2)}
 						time.Sleep(2 * time.Second)
 						for i := range gates {
-							assert.Greater(t, done(i)-before[i], int64(5), "in two seconds, of which one may be a pause")
+							assert.Greater(t, done(i)-before[i], int64(5), "calls in two seconds, of which one may be a pause")
 						}
 					}
 					assert.True(t, held())
 					for _, g := range gates {
-						assert.True(t, g.usable(), "the server is well")
+						assert.True(t, g.usable(), "the server is not lost")
 					}
 					c.left.Store(0)
 					c.wait(t)
@@ -69,7 +68,7 @@ func isRenewal(b []byte, of *Gate) bool {
 	return bytes.Contains(b, []byte(leadScript.Hash())) && bytes.Contains(b, []byte(of.id)) && bytes.Contains(b, []byte("\r\n1500\r\n"))
 }
 
-func TestALeaderWhoseLeaseIsOverSaysNothing(t *testing.T) {
+func TestLeaderWithoutALeaseDoesNotAnswer(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		g, name := led(t, w)
 		g.mu.Lock()
@@ -80,8 +79,8 @@ func TestALeaderWhoseLeaseIsOverSaysNothing(t *testing.T) {
 		l.until = g.now() - 1
 		l.mu.Unlock()
 		l.handle(&report{Name: name, From: "other", Waiting: 1, Stamp: 1})
-		assert.Zero(t, g.out.size(), "who waits has to find out that nobody leads")
-		l.handle(&report{Name: name, From: "other", Refused: []refusal{{After: time.Second}}})
+		assert.Zero(t, g.out.size(), "waiting processes have to find out that nobody leads")
+		l.handle(&report{Name: name, From: "other", Throttled: []throttled{{After: time.Second}}})
 		letters, _ := g.out.empty(g)
 		require.Len(t, letters, 1)
 		assert.Empty(t, letters[0].Notice.Leader)
@@ -94,9 +93,9 @@ func TestALeaderWhoseLeaseIsOverSaysNothing(t *testing.T) {
 	})
 }
 
-// A call that gets no answer is left behind, and goes on as long as the client
-// lets it.
-func TestCallsThatGetNoAnswerDoNotPileUp(t *testing.T) {
+// A command without an answer is left behind, and goes on for as long as the
+// client lets it.
+func TestCommandsWithoutAnAnswerDoNotPileUp(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		const pool = 3
 		g, _ := newGateOf(t, w.clientWith(func(o *redis.Options) { o.ReadTimeout, o.PoolSize = -1, pool }))
@@ -107,16 +106,16 @@ func TestCallsThatGetNoAnswerDoNotPileUp(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		stacks := make([]byte, 1<<20)
 		stacks = stacks[:runtime.Stack(stacks, true)]
-		assert.LessOrEqual(t, strings.Count(string(stacks), "created by github.com/iamhttp/iamhttp/redisgate.(*Gate).timed"), pool+5, "those that have a connection, and a few that wait for one")
+		assert.LessOrEqual(t, strings.Count(string(stacks), "created by github.com/iamhttp/iamhttp/redisgate.(*Gate).timed"), pool+5, "one per connection, and a few that wait for one")
 		c.left.Store(0)
 		c.wait(t)
 		w.relay.thaw()
 	})
 }
 
-// What the gate sends again says what is left by then; what go-redis sends again
-// is what it was, and too long by what is out of date at most.
-func TestAPauseThatIsToldAgainIsNoLonger(t *testing.T) {
+// If the gate sends a pause again, it sends what is left of it. If go-redis sends
+// it again, it is the same as before, and too long by outOfDate at most.
+func TestResentPauseIsNotLonger(t *testing.T) {
 	for name, tt := range map[string]struct {
 		retries int
 		timeout time.Duration
@@ -138,7 +137,7 @@ func TestAPauseThatIsToldAgainIsNoLonger(t *testing.T) {
 				throttle(t, gates[0], "k", pause)
 				for time.Since(began) < pause-time.Second {
 					time.Sleep(300 * time.Millisecond)
-					late, _ := w.gate() // what the server keeps
+					late, _ := w.gate() // reads what the server keeps
 					for _, g := range append(gates, late) {
 						assert.LessOrEqual(t, pauseAt(g, "k"), pause-time.Since(began)+tt.longer)
 					}

@@ -11,9 +11,9 @@ import (
 
 func ExampleNew() {
 	client := redis.NewClient(&redis.Options{Addr: "redis:6379"}) // or Sentinel, or a cluster
-	gate := redisgate.New(client, redisgate.Options{})
-	defer gate.Close()
-	httpClient := &http.Client{Transport: &iamhttp.Transport{Gate: gate}}
+	shared := redisgate.New(client, redisgate.Options{})
+	defer shared.Close()
+	httpClient := &http.Client{Transport: &iamhttp.Transport{Gate: shared}}
 
 	_ = httpClient
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A denial lets nothing change what the server keeps of accounts, as it is
-// where the user of the gate may do less than the README says.
+// A denial makes leadScript fail, as it does if the gate's user on the server may
+// use fewer commands than the README says.
 type denial struct{ over atomic.Bool }
 
 func (d *denial) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -33,7 +33,7 @@ func (d *denial) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 	return next
 }
 
-func TestAServerThatComesAndGoesIsComeBackToEverLessOften(t *testing.T) {
+func TestRejoinBacksOffWhenServerFlaps(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		client := w.client()
 		denied := new(denial)
@@ -49,13 +49,13 @@ func TestAServerThatComesAndGoesIsComeBackToEverLessOften(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		assert.LessOrEqual(t, book.count(lostText)-before, 11, "once a minute")
 		denied.over.Store(true)
-		time.Sleep(longestAway + time.Second)
+		time.Sleep(maxAway + time.Second)
 		require.Equal(t, book.count(lostText), book.count(backText))
 		time.Sleep(time.Minute)
 		again := book.count(lostText)
 		w.relay.cut()
 		time.Sleep(5 * time.Second)
-		assert.Equal(t, again+1, book.count(backText), "it is tried at once, as all had been well for long")
+		assert.Equal(t, again+1, book.count(backText), "it rejoins at once, because the fleet had been well for long")
 		c.left.Store(0)
 		c.wait(t)
 	})

@@ -3,6 +3,7 @@ package redisgate
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -11,23 +12,23 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/iamhttp/iamhttp"
-	"github.com/iamhttp/iamhttp/internal/bracket"
+	"github.com/iamhttp/iamhttp/gate"
+	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// soon is how long a test waits for what takes milliseconds.
+// soon is how long a test waits for something that normally takes milliseconds.
 const soon = 10 * time.Second
 
-// pauseAt returns how long the pause is that a gate knows of, 0 if none.
+// pauseAt returns how long the account is paused at a gate, 0 if it is not.
 func pauseAt(g *Gate, key string) time.Duration {
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
-	ticket, err := g.Wait(ctx, key, 0)
-	if e, ok := err.(*iamhttp.GateError); ok {
+	ticket, err := g.Wait(ctx, gate.Request{Key: key})
+	if e, ok := err.(*gate.Error); ok {
 		return e.RetryAfter
 	}
 	if err == nil {
-		g.Observe(key, ticket, false, 0)
+		g.Observe(gate.Request{Key: key}, ticket, gate.Outcome{Result: gate.Accepted})
 	}
 	return 0
 }
@@ -64,15 +65,15 @@ func TestAFleetBehavesLikeOneClient(t *testing.T) {
 	a := newAccount(200, 50, time.Second)
 	start(gates, 10, 1000, "k", a).wait(t)
 	sent, accepted, early := a.counts()
-	assert.Zero(t, early, "requests in a Retry-After")
+	assert.Zero(t, early, "requests during a Retry-After")
 	assert.Less(t, sent, accepted*6/5)
 	for _, b := range books {
 		b.inTheFleet(t)
 	}
 }
 
-// An ideal scheduler needs a minute for these calls; bench/fleet measures the
-// same with real processes, on a machine that has other things to do as well.
+// An ideal scheduler needs one minute for these calls. bench/fleet measures the
+// same with real processes, on a machine that does other things as well.
 func TestAFleetNeedsLittleMoreThanAnIdealScheduler(t *testing.T) {
 	for name, limit := range map[string]func(*account){
 		"bucket":  func(a *account) { a.depth, a.tokens = 20, 20 },
@@ -80,7 +81,7 @@ func TestAFleetNeedsLittleMoreThanAnIdealScheduler(t *testing.T) {
 	} {
 		for phase := 0; phase < 1000; phase += 250 {
 			if name == "bucket" && phase > 0 {
-				break // it has none
+				break // a bucket has no phase
 			}
 			t.Run(fmt.Sprintf("%s, from %d ms on", name, phase), func(t *testing.T) {
 				inVirtualTime(t, func(t *testing.T, w *world) {
@@ -97,7 +98,7 @@ func TestAFleetNeedsLittleMoreThanAnIdealScheduler(t *testing.T) {
 					assert.Less(t, took, 75*time.Second)
 					sent, accepted, early := a.counts()
 					assert.Less(t, float64(sent), 1.05*float64(accepted))
-					assert.Zero(t, early, "requests in a Retry-After")
+					assert.Zero(t, early, "requests during a Retry-After")
 					for _, b := range books {
 						assert.Empty(t, b.all())
 					}
@@ -107,26 +108,26 @@ func TestAFleetNeedsLittleMoreThanAnIdealScheduler(t *testing.T) {
 	}
 }
 
-// Lost is what a process calls a server that answers too late, so that this can
-// be said in virtual time only: a real machine may have no time for the answer.
-func TestAFleetThatIsWellIsNeverCalledLost(t *testing.T) {
+// A server that answers too slowly counts as lost, so that this holds only in
+// virtual time: a real machine may be too busy to answer.
+func TestHealthyFleetIsNeverReportedLost(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, books := w.gates(10)
 		a := newAccount(200, 50, time.Second)
 		a.trip = 20 * time.Millisecond
-		for range 3 { // as long as it takes, without requests, until a leader resigns and a ping is due
+		for range 3 { // between two rounds a leader resigns, and a ping is due
 			start(gates, 10, 1000, "k", a).wait(t)
 			time.Sleep(30 * time.Second)
 		}
 		_, _, early := a.counts()
-		assert.Zero(t, early, "requests in a Retry-After")
+		assert.Zero(t, early, "requests during a Retry-After")
 		for _, b := range books {
 			assert.Empty(t, b.all())
 		}
 	})
 }
 
-func TestNoProcessStarvesBesideOneThatWantsMore(t *testing.T) {
+func TestGreedyProcessDoesNotStarveAnother(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
 		a := newAccount(100, 10, time.Second)
@@ -134,12 +135,12 @@ func TestNoProcessStarvesBesideOneThatWantsMore(t *testing.T) {
 		greedy := start(gates[:1], 200, 400, "k", a)
 		modest := start(gates[1:], 5, 100, "k", a)
 		modest.wait(t)
-		assert.Less(t, greedy.done[0].Load(), int64(300), "of the other, when the modest one had its 100")
+		assert.Less(t, greedy.done[0].Load(), int64(300), "calls of the greedy one when the modest one has made its 100")
 		greedy.wait(t)
 	})
 }
 
-func TestAThrottlingAnswerReachesEveryProcess(t *testing.T) {
+func Test429PausesEveryProcess(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	gates, _ := newGates(t, s.addr(), 4)
@@ -153,39 +154,39 @@ func TestAThrottlingAnswerReachesEveryProcess(t *testing.T) {
 	}
 }
 
-func TestTheLongestPauseWins(t *testing.T) {
+func TestLongestPauseWins(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	gates, _ := newGates(t, s.addr(), 3)
-	tickets := make([]iamhttp.Ticket, 2)
+	tickets := make([]gate.Ticket, 2)
 	for i := range tickets {
 		var err error
-		tickets[i], err = gates[i].Wait(context.Background(), "k", 0)
+		tickets[i], err = gates[i].Wait(context.Background(), gate.Request{Key: "k"})
 		require.NoError(t, err)
 	}
-	gates[0].Observe("k", tickets[0], true, time.Minute)
+	gates[0].Observe(gate.Request{Key: "k"}, tickets[0], gate.Outcome{Result: gate.Throttled, RetryAfter: time.Minute})
 	require.Eventually(t, pauses(gates[1], "k"), soon, time.Millisecond)
-	gates[1].Observe("k", tickets[1], true, time.Second)
+	gates[1].Observe(gate.Request{Key: "k"}, tickets[1], gate.Outcome{Result: gate.Throttled, RetryAfter: time.Second})
 	for _, g := range gates {
 		require.Eventually(t, func() bool { return pauseAt(g, "k") > 40*time.Second }, soon, time.Millisecond)
 	}
-	// Nor does the short one shorten what the server keeps.
+	// The short pause does not shorten what the server keeps either.
 	later, _ := newGate(t, s.addr())
 	assert.Greater(t, pauseAt(later, "k"), 40*time.Second)
 }
 
-func TestAProcessThatStartsInAPauseKnowsItBeforeItsFirstRequest(t *testing.T) {
+func TestProcessThatStartsDuringAPauseKnowsItBeforeItsFirstRequest(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	first, _ := newGate(t, s.addr())
 	throttle(t, first, "k", time.Minute)
 	require.Eventually(t, func() bool { return s.ask("exists", first.names.accounts) == int64(1) }, soon, time.Millisecond)
-	first.Close() // and it is known without those who knew it
+	first.Close() // the server alone knows it now
 	g, _ := newGate(t, s.addr())
 	assert.Greater(t, pauseAt(g, "k"), 40*time.Second)
 }
 
-func TestWhatWasLearnedOutlivesTheProcesses(t *testing.T) {
+func TestLearnedPaceOutlivesTheProcesses(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
 		a := newAccount(100, 10, time.Second)
@@ -203,7 +204,7 @@ func TestWhatWasLearnedOutlivesTheProcesses(t *testing.T) {
 	})
 }
 
-func TestTheStartWindowIsThatOfTheFleet(t *testing.T) {
+func TestStartWindowIsDividedAmongTheProcesses(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(8)
 		for _, g := range gates {
@@ -217,7 +218,7 @@ func TestTheStartWindowIsThatOfTheFleet(t *testing.T) {
 		cancel()
 		left := 0
 		for {
-			if _, err := gates[0].Wait(ctx, "k", 0); err != nil {
+			if _, err := gates[0].Wait(ctx, gate.Request{Key: "k"}); err != nil {
 				break
 			}
 			left++
@@ -226,23 +227,23 @@ func TestTheStartWindowIsThatOfTheFleet(t *testing.T) {
 	})
 }
 
-func TestTheOpenPathCostsNeitherCommandsNorAllocations(t *testing.T) {
+func TestOpenPathCostsNeitherCommandsNorAllocations(t *testing.T) {
 	s := startServer(t)
 	g, _ := newGate(t, s.addr())
 	ctx := context.Background()
 	before := s.commands()
 	allocs := testing.AllocsPerRun(20_000, func() {
-		ticket, err := g.Wait(ctx, "k", 0)
+		ticket, err := g.Wait(ctx, gate.Request{Key: "k"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		g.Observe("k", ticket, false, 0)
+		g.Observe(gate.Request{Key: "k"}, ticket, gate.Outcome{Result: gate.Accepted})
 	})
 	assert.Zero(t, allocs)
-	assert.Less(t, s.commands()-before, 50, "of which some are this test's own")
+	assert.Less(t, s.commands()-before, 50, "commands, some of them this test's own")
 }
 
-func TestWhatIsOnTheServerGoesAwayByItselfAndTellsNoKeys(t *testing.T) {
+func TestEverythingOnTheServerExpiresAndRevealsNoKeys(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	gates, _ := newGates(t, s.addr(), 3)
@@ -266,7 +267,7 @@ func TestWhatIsOnTheServerGoesAwayByItselfAndTellsNoKeys(t *testing.T) {
 	assert.NotContains(t, fmt.Sprint(s.ask("hgetall", "{iamhttp}:accounts")), "secret")
 }
 
-func TestNamespacesKnowNothingOfEachOther(t *testing.T) {
+func TestFleetsOfDifferentNamespacesIgnoreEachOther(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	a, _ := newGate(t, s.addr())
@@ -281,7 +282,91 @@ func TestNamespacesKnowNothingOfEachOther(t *testing.T) {
 	assert.NotEqual(t, a.names.of("k"), b.names.of("k"))
 }
 
-func TestAnAccountIsKnownThoughItsPredecessorIsForgottenAfterIt(t *testing.T) {
+// Processes with different numbers of the seam do not understand each other, so
+// that they must not share a channel or a key.
+func TestFleetsOfDifferentSeamNumbersIgnoreEachOther(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		gates, _ := w.gates(2)
+		client := w.client()
+		defer client.Close()
+		other := open(client, Options{Logger: slog.New(slog.DiscardHandler)}, fleet1.Number+"0")
+		defer other.Close()
+		throttle(t, gates[0], "k", time.Minute)
+		throttle(t, other, "other", time.Minute)
+		require.Eventually(t, pauses(gates[1], "k"), soon, time.Millisecond)
+		assert.Zero(t, pauseAt(other, "k"))
+		assert.Zero(t, pauseAt(gates[1], "other"))
+		assert.Equal(t, 2, gates[1].size)
+		assert.Equal(t, 1, other.size)
+		assert.NotEqual(t, gates[0].names.of("k"), other.names.of("k"))
+		for _, key := range w.server.Keys() {
+			assert.Contains(t, []string{gates[0].names.accounts, gates[0].names.members, other.names.accounts, other.names.members}, key)
+		}
+	})
+}
+
+func TestStatsHoldThePaceOfTheFleetOrOfTheProcessThatIsAlone(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		var locals []*gate.Adaptive
+		var gates []*Gate
+		for range 2 {
+			client, local := w.client(), new(gate.Adaptive)
+			g := New(client, Options{Local: local, Logger: slog.New(slog.DiscardHandler)})
+			t.Cleanup(func() { g.Close(); client.Close() })
+			gates, locals = append(gates, g), append(locals, local)
+		}
+		pace := func(l *gate.Adaptive) float64 {
+			s, ok := l.Stats("k")
+			assert.True(t, ok)
+			return s.Pace
+		}
+		a := newAccount(100, 10, time.Second)
+		a.trip = 10 * time.Millisecond
+		throttle(t, gates[0], "k", time.Second)
+		assert.Zero(t, pace(locals[0]), "not found yet")
+		c := start(gates, 20, 1<<40, "k", a)
+		time.Sleep(30 * time.Second)
+		for _, l := range locals {
+			assert.InDelta(t, 100, pace(l), 25, "of the fleet")
+		}
+		w.relay.freeze()
+		time.Sleep(time.Second)
+		for _, l := range locals {
+			assert.InDelta(t, 50, pace(l), 25, "half of it")
+		}
+		c.left.Store(0)
+		c.wait(t)
+		w.relay.thaw()
+	})
+}
+
+func TestMaxWaitHoldsForAPauseThatAnotherProcessReports(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		gates, _ := w.gates(2)
+		ticket, err := gates[0].Wait(t.Context(), gate.Request{Key: "k"})
+		require.NoError(t, err)
+		throttle(t, gates[1], "k", 2*time.Second)
+		time.Sleep(time.Second)
+		waiting := make(chan error, 1)
+		go func() {
+			_, err := gates[1].Wait(t.Context(), gate.Request{Key: "k", MaxWait: 10 * time.Second})
+			waiting <- err
+		}()
+		time.Sleep(100 * time.Millisecond)
+		assert.Empty(t, waiting)
+		gates[0].Observe(gate.Request{Key: "k"}, ticket, gate.Outcome{Result: gate.Throttled, RetryAfter: time.Minute})
+		time.Sleep(100 * time.Millisecond)
+		require.Len(t, waiting, 1, "it is refused at once, not after its MaxWait")
+		assert.ErrorIs(t, <-waiting, gate.ErrPaused)
+		_, err = gates[1].Wait(t.Context(), gate.Request{Key: "k", MaxWait: 10 * time.Second})
+		var refused *gate.Error
+		require.ErrorAs(t, err, &refused)
+		assert.ErrorIs(t, refused, gate.ErrPaused)
+		assert.InDelta(t, time.Minute, refused.RetryAfter, float64(time.Second))
+	})
+}
+
+func TestAccountStaysKnownWhenItsPredecessorIsForgottenLate(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
 		assert.Zero(t, pauseAt(gates[1], "k"))
@@ -295,9 +380,9 @@ func TestAnAccountIsKnownThoughItsPredecessorIsForgottenAfterIt(t *testing.T) {
 	})
 }
 
-// Where an account goes well there is no news of it, and yet it is no stranger
-// to a process that begins to use it.
-func TestAnAccountInUseIsKnownHoweverLongItGoesWell(t *testing.T) {
+// There is no news of an account that is not throttled, and still a process that
+// begins to use it has to know it.
+func TestAccountInUseStaysKnownWithoutThrottling(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
 		a := newAccount(1000, 1000, time.Second)
@@ -314,7 +399,7 @@ func TestAnAccountInUseIsKnownHoweverLongItGoesWell(t *testing.T) {
 	})
 }
 
-// die ends what a process does without a word, as its end would.
+// die stops the gate without a word to anybody, as if its process had been killed.
 func (g *Gate) die() {
 	g.mu.Lock()
 	for _, l := range g.leaders {
@@ -324,7 +409,7 @@ func (g *Gate) die() {
 	g.cancel()
 }
 
-func TestWhatADeadProcessHeldIsBackWithTheOthers(t *testing.T) {
+func TestTurnsOfADeadProcessGoToTheOthers(t *testing.T) {
 	for name, offset := range map[string]int{"the leader": 0, "another one": 1} {
 		t.Run(name, func(t *testing.T) {
 			inVirtualTime(t, func(t *testing.T, w *world) {
@@ -332,11 +417,11 @@ func TestWhatADeadProcessHeldIsBackWithTheOthers(t *testing.T) {
 				a := newAccount(100, 10, time.Second)
 				throttle(t, gates[0], "k", time.Second)
 				at := (leaderOf(t, gates, "k") + offset) % 4
-				// The dead one has callers who never hear anything again.
+				// The dead process has callers that never get an answer.
 				ctx, cancel := context.WithCancel(context.Background())
 				defer cancel()
 				for range 50 {
-					go gates[at].Wait(ctx, "k", 0)
+					go gates[at].Wait(ctx, gate.Request{Key: "k"})
 				}
 				others := append(append([]*Gate{}, gates[:at]...), gates[at+1:]...)
 				c := start(others, 10, 300, "k", a)
@@ -355,7 +440,7 @@ func TestWhatADeadProcessHeldIsBackWithTheOthers(t *testing.T) {
 	}
 }
 
-func TestALeaderWithoutRequestsResignsAndTheNextOneLeads(t *testing.T) {
+func TestIdleLeaderResignsAndAnotherLeadsWhenNeeded(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, books := w.gates(2)
 		a := newAccount(100, 10, 100*time.Millisecond)
@@ -372,34 +457,38 @@ func TestALeaderWithoutRequestsResignsAndTheNextOneLeads(t *testing.T) {
 			require.Eventually(t, nobodyLeads(g), 2*soon, 5*time.Millisecond)
 		}
 		start(gates[1:], 1, 1, "k", a).wait(t)
-		assert.True(t, gates[1].leads("k"), "had it gone alone, it would not")
+		assert.True(t, gates[1].leads("k"), "it would not lead if it had gone alone")
 		for _, b := range books {
 			assert.Empty(t, b.all())
 		}
 	})
 }
 
-// While nobody leads nobody sends, and the limit saves something up.
-func TestWhoLeadsAfterALongTimeBeginsWithABurst(t *testing.T) {
+// While nobody leads, nothing is sent, and the limit saves up a burst.
+func TestNewLeaderAfterALongIdleTimeAllowsABurst(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
 		a := newAccount(10, 20, time.Second)
 		a.trip = 10 * time.Millisecond
-		start(gates, 20, 200, "k", a).wait(t)
+		k := fleet1.Learned{Pace: 10, Lo: 9.8, Hi: 10.5, Best: 9.8, Burst: 20, Burst0: 20, Silence: 1, Holding: 80, Asked: 1}
+		_, err := gates[0].take(t.Context(), lease{name: gates[0].names.of("k"), known: state{Learned: &k, Members: 2}})
+		require.NoError(t, err)
+		throttle(t, gates[0], "k", time.Second)
+		start(gates, 3, 6, "k", a).wait(t)
 		require.Eventually(t, func() bool { return !gates[0].leads("k") && !gates[1].leads("k") }, 2*soon, 5*time.Millisecond)
 		time.Sleep(time.Minute)
 		sent, _, _ := a.counts()
 		began := time.Now()
 		start(gates, 3, 6, "k", a).wait(t)
 		again, _, _ := a.counts()
-		assert.Equal(t, 6, again-sent, "none of them refused")
-		assert.Less(t, time.Since(began), 300*time.Millisecond, "and not as far apart as ten a second")
+		assert.Equal(t, 6, again-sent, "none of them is throttled")
+		assert.Less(t, time.Since(began), 300*time.Millisecond, "they are not spaced at ten per second")
 	})
 }
 
-// Whoever gives up says so to nobody: a turn for it would never be used, and
-// asked for again and again.
-func TestALeaderResignsThoughRequestsWereGivenUp(t *testing.T) {
+// The leader does not hear of canceled waiters. It must not go on handing out
+// turns that are never used.
+func TestLeaderResignsAfterWaitersWereCanceled(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
 		throttle(t, gates[0], "k", 100*time.Millisecond)
@@ -407,31 +496,31 @@ func TestALeaderResignsThoughRequestsWereGivenUp(t *testing.T) {
 		require.Eventually(t, pauses(gates[1], "k"), soon, time.Millisecond)
 		ctx, cancel := context.WithCancel(context.Background())
 		const callers = 20
-		left := make(chan iamhttp.Ticket, callers)
+		left := make(chan gate.Ticket, callers)
 		gone := make(chan error, callers)
 		for range callers {
 			go func() {
-				ticket, err := gates[1].Wait(ctx, "k", 0)
+				ticket, err := gates[1].Wait(ctx, gate.Request{Key: "k"})
 				if err == nil {
 					left <- ticket
 				}
 				gone <- err
 			}()
 		}
-		first := <-left // and none of the others as long as nothing is known of it
+		first := <-left // no other request leaves until its outcome is known
 		cancel()
 		for range callers {
 			<-gone
 		}
-		gates[1].Observe("k", first, false, 0)
+		gates[1].Observe(gate.Request{Key: "k"}, first, gate.Outcome{Result: gate.Accepted})
 		for range len(left) {
-			gates[1].Observe("k", <-left, false, 0)
+			gates[1].Observe(gate.Request{Key: "k"}, <-left, gate.Outcome{Result: gate.Accepted})
 		}
 		require.Eventually(t, func() bool { return !gates[0].leads("k") && !gates[1].leads("k") }, 2*soon, 5*time.Millisecond)
 	})
 }
 
-func TestCloseGivesUpTheLeadAndTheGateGoesOnAlone(t *testing.T) {
+func TestCloseGivesUpTheLeadAndTheGateGoesOnWorking(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
 		a := newAccount(100, 10, time.Second)
@@ -446,9 +535,9 @@ func TestCloseGivesUpTheLeadAndTheGateGoesOnAlone(t *testing.T) {
 	})
 }
 
-// A rolling restart is no reason for a burst: the others have been sending until
-// the leader left.
-func TestWhoFollowsALeaderThatWasBusyBeginsWithoutABurst(t *testing.T) {
+// A rolling restart must not cause a burst: the other processes have been sending
+// until the leader left.
+func TestSuccessorOfABusyLeaderBeginsWithoutABurst(t *testing.T) {
 	for name, leave := range map[string]func(*Gate){
 		"closed": func(g *Gate) { g.Close() },
 		"dead":   func(g *Gate) { g.die() },
@@ -458,7 +547,7 @@ func TestWhoFollowsALeaderThatWasBusyBeginsWithoutABurst(t *testing.T) {
 				gates, _ := w.gates(4)
 				a := newAccount(100, 50, time.Second)
 				a.trip = 20 * time.Millisecond
-				k := bracket.Learned{Pace: 97, Lo: 95, Hi: 105, Best: 95, Burst: 50, Burst0: 50, Silence: 1, Holding: 80, Asked: 1}
+				k := fleet1.Learned{Pace: 97, Lo: 95, Hi: 105, Best: 95, Burst: 50, Burst0: 50, Silence: 1, Holding: 80, Asked: 1}
 				_, err := gates[0].take(t.Context(), lease{name: gates[0].names.of("k"), known: state{Learned: &k, Members: 4}})
 				require.NoError(t, err)
 				throttle(t, gates[0], "k", time.Second)
@@ -471,10 +560,35 @@ func TestWhoFollowsALeaderThatWasBusyBeginsWithoutABurst(t *testing.T) {
 				time.Sleep(2 * time.Second)
 				sentNow, acceptedNow, _ := a.counts()
 				assert.Greater(t, sentNow-sent, 100)
-				assert.Equal(t, sentNow-sent, acceptedNow-accepted, "none is refused")
+				assert.Equal(t, sentNow-sent, acceptedNow-accepted, "none is throttled")
 				c.left.Store(0)
 				c.wait(t)
 			})
 		})
 	}
+}
+
+// A request that was throttled often lets another one go first after a pause, but
+// only then: otherwise new requests would overtake it for ever.
+func TestRequestThrottledOftenIsNotOvertakenByAllNewOnes(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		gates, _ := w.gates(2)
+		a := newAccount(50, 5, time.Second)
+		a.trip = 10 * time.Millisecond
+		throttle(t, gates[0], "k", time.Second)
+		c := start(gates, 50, 1<<40, "k", a) // new requests always wait
+		time.Sleep(10 * time.Second)
+		for _, g := range gates {
+			began := time.Now()
+			r := gate.Request{Key: "k", Resend: 5}
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ticket, err := g.Wait(ctx, r)
+			cancel()
+			require.NoError(t, err)
+			assert.Less(t, time.Since(began), 2*time.Second)
+			g.Observe(r, ticket, gate.Outcome{Result: gate.Accepted})
+		}
+		c.left.Store(0)
+		c.wait(t)
+	})
 }

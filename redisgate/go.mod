@@ -1,13 +1,13 @@
 module github.com/iamhttp/iamhttp/redisgate
 
-go 1.26.0
+go 1.25.0
 
 replace github.com/iamhttp/iamhttp => ../
 
 require (
 	github.com/alicebob/miniredis/v2 v2.40.0
 	github.com/iamhttp/iamhttp v0.0.0
-	github.com/redis/go-redis/v9 v9.23.0
+	github.com/redis/go-redis/v9 v9.22.0
 	github.com/stretchr/testify v1.12.1
 )
 
@@ -19,5 +19,5 @@ require (
 	github.com/yuin/gopher-lua v1.1.1 // indirect
 	go.uber.org/atomic v1.12.0 // indirect
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
-	golang.org/x/sys v0.48.0 // indirect
+	golang.org/x/sys v0.47.0 // indirect
 )

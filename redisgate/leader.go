@@ -1,61 +1,58 @@
 package redisgate
 
 import (
-	"cmp"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/iamhttp/iamhttp/internal/bracket"
-	"github.com/iamhttp/iamhttp/internal/fleet"
+	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// A leader runs the controller that the fleet has for an account, and gives
-// out turns. It is elected by a lease on the server, which it renews; once it
-// cannot, it ends, and what it has learned is with the server and with all who
-// have asked it.
+// A leader runs the one controller that the fleet has for an account, and hands
+// out turns. A process becomes the leader by a lease on the server, and renews it.
+// If it cannot renew the lease, it stops leading; what it has learned is on the
+// server, and known to all processes that have asked it.
 type leader struct {
 	g    *Gate
 	name string
 
 	mu      sync.Mutex
 	ended   bool
-	until   time.Duration // the lease
-	heard   time.Duration // the latest report
-	told    time.Duration // the latest notice to all
-	opening *opening      // not nil: before the end of the first pause
-	control *bracket.Controller
+	until   time.Duration // end of the lease
+	heard   time.Duration // when the latest report came
+	noticed time.Duration // when the latest notice to all was sent
+	opening *opening      // not nil until the end of the first pause; control is nil meanwhile
+	control *fleet1.Controller
 	members map[string]*member
-	ring    []*member // in the order of their turns
+	ring    []*member // members, in the order of their turns
 	turns   map[uint64]turn
-	last    uint64 // turn
+	last    uint64 // the latest turn
 	timer   *time.Timer
 	renewal *time.Timer
 }
 
 // A member is a process as its leader sees it.
 type member struct {
-	id      string
-	waiting int
-	transit []uint64 // turns that it has not confirmed
-	heard   time.Duration
+	id          string
+	waiting     int
+	unconfirmed []uint64      // turns that it has not confirmed
+	heard       time.Duration // when its latest report came
 }
 
-// A turn that was given and of which no outcome is known.
+// A turn was handed out to a member, and its outcome is not known yet.
 type turn struct {
-	send   bracket.Send
+	send   fleet1.Send
 	member *member
 	at     time.Duration
 }
 
 // confirm notes that turns have arrived.
 func (m *member) confirm(ids []uint64) {
-	if len(ids) > 1 { // others may say how many
+	if len(ids) > 1 { // another process decides how many
 		ids = slices.Sorted(slices.Values(ids))
 	}
-	m.transit = slices.DeleteFunc(m.transit, func(id uint64) bool {
+	m.unconfirmed = slices.DeleteFunc(m.unconfirmed, func(id uint64) bool {
 		_, found := slices.BinarySearch(ids, id)
 		return found
 	})
@@ -66,63 +63,11 @@ func (m *member) wants(now time.Duration) int {
 	if now-m.heard > memberFresh {
 		return 0
 	}
-	return max(m.waiting-len(m.transit), 0)
+	return max(m.waiting-len(m.unconfirmed), 0)
 }
 
-// claim makes this process the leader of the account if there is none, and
-// tells the account who it is.
-func (g *Gate) claim(name, key string, known state) {
-	g.mu.Lock()
-	busy := g.claims[name]
-	g.claims[name] = true
-	g.mu.Unlock()
-	if busy {
-		return
-	}
-	go func() {
-		defer func() {
-			g.mu.Lock()
-			delete(g.claims, name)
-			g.mu.Unlock()
-		}()
-		if !g.leasing() {
-			return
-		}
-		defer g.leases.Done()
-		started := g.now()
-		s, err := g.ask(lease{name: name, length: leaseTime, known: known})
-		if err != nil || s.Leader == "" {
-			return
-		}
-		if s.Leader == g.id && !g.lead(name, started, s) { // it was closed meanwhile
-			g.take(g.ctx, lease{name: name})
-			return
-		}
-		g.noticed(name, s)
-		g.visit(key, func(now time.Duration, p fleet.Pacer, backlog int, _ func() fleet.History) fleet.Pacer {
-			if l, ok := p.(*link); ok {
-				l.waiting = backlog
-				l.follow(now, s.Leader)
-			}
-			return p
-		})
-	}()
-}
-
-// leasing reports whether leases may be asked for. If so, leases has to be told
-// when that is done.
-func (g *Gate) leasing() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.leaders == nil {
-		return false
-	}
-	g.leases.Add(1)
-	return true
-}
-
-// lead begins to lead, unless this process does already. It reports whether it
-// does, which it does not once it was closed.
+// lead makes this process lead the account, unless it does already. It returns
+// false if the gate is closed. started is when the lease was asked for.
 func (g *Gate) lead(name string, started time.Duration, s state) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -134,32 +79,33 @@ func (g *Gate) lead(name string, started time.Duration, s state) bool {
 	}
 	now := g.now()
 	l := &leader{
-		g: g, name: name, until: started + leaseTime, heard: now, told: now,
+		g: g, name: name, until: started + leaseTime, heard: now, noticed: now,
 		members: make(map[string]*member),
 		turns:   make(map[uint64]turn),
-		last:    rand.Uint64() >> 1, // turns of different leaders are different
+		last:    rand.Uint64() >> 1, // different leaders hand out different turns
 	}
 	if s.Learned != nil {
 		since := now
-		if n := g.notes[name]; n.Leader == nobody && s.Pause == 0 { // nobody has sent anything since
+		if n := g.notes[name]; n.Leader == nobody && s.Pause == 0 { // nothing was sent since the leader left
 			since = n.seen
 		}
-		l.control = bracket.Resume(since, *s.Learned, since+s.Pause)
+		l.control = fleet1.Resume(since, *s.Learned, since+s.Pause)
 	} else {
-		l.opening = &opening{at: now, pause: now + max(s.Pause, ownPause)}
+		l.opening = &opening{at: now, pause: now + max(s.Pause, defaultPause)}
 	}
 	l.renewal = time.AfterFunc(renewLease, l.renew)
 	g.leaders[name] = l
 	return true
 }
 
-// stop ends the leader.
+// stop makes the leader stop leading.
 func (l *leader) stop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.end()
 }
 
+// end is stop under the lock.
 func (l *leader) end() {
 	l.ended = true
 	l.renewal.Stop()
@@ -168,6 +114,7 @@ func (l *leader) end() {
 	}
 }
 
+// resign stops the leader and makes the gate forget it.
 func (l *leader) resign() {
 	l.stop()
 	l.g.mu.Lock()
@@ -177,80 +124,31 @@ func (l *leader) resign() {
 	}
 }
 
-// known is what another leader could go on from.
+// known returns what another leader could go on from.
 func (l *leader) known() state {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.state(l.g.now())
 }
 
+// state is known under the lock.
 func (l *leader) state(now time.Duration) (s state) {
 	s = state{Members: max(len(l.members), 1)}
-	if now <= l.until { // else another one leads, or will
+	if now <= l.until { // otherwise another process leads, or will
 		s.Leader = l.g.id
 	}
 	if l.control == nil {
 		s.Pause = max(l.opening.pause-now, 0)
 		return s
 	}
-	s.Pause, s.Probes = max(l.control.Paused()-now, 0), l.control.Probes()
+	s.Pause = max(l.control.Paused()-now, 0)
 	if k, ok := l.control.Learned(); ok && k.Valid() {
 		s.Learned = &k
 	}
 	return s
 }
 
-// renew keeps the lease, or gives it back when nobody has asked for long.
-func (l *leader) renew() {
-	g := l.g
-	if !g.leasing() {
-		return
-	}
-	defer g.leases.Done()
-	l.mu.Lock()
-	now := g.now()
-	ended := l.ended
-	s := l.state(now)
-	idle := now-l.heard > leaderIdle && s.Pause == 0 && len(l.turns) == 0
-	l.forget(now)
-	if !ended && now-l.told > retell {
-		l.notice(now)
-	}
-	l.mu.Unlock()
-	if ended {
-		return
-	}
-	if !g.usable() && now > l.until {
-		l.resign()
-		return
-	}
-	length := leaseTime
-	if idle {
-		length = 0
-		l.resign()
-	}
-	got, err := g.ask(lease{name: l.name, length: length, known: s, replace: true})
-	l.mu.Lock()
-	switch {
-	case l.ended:
-		if idle { // so that the next request does not wait for an answer
-			s.Leader = nobody
-			g.out.notice(l.name, s)
-		}
-	case err == nil && got.Leader == g.id:
-		l.until = now + leaseTime
-		l.renewal.Reset(renewLease)
-	case err == nil, g.now() > l.until: // another one leads, or may
-		l.mu.Unlock()
-		l.resign()
-		return
-	default: // perhaps on another connection
-		l.renewal.Reset(now + renewLease - g.now())
-	}
-	l.mu.Unlock()
-}
-
-// forget drops members that have gone, and gives their turns to the others.
+// forget drops members that have gone, and takes back their turns.
 func (l *leader) forget(now time.Duration) {
 	for id, m := range l.members {
 		if now-m.heard > memberGone {
@@ -261,8 +159,8 @@ func (l *leader) forget(now time.Duration) {
 	}
 }
 
-// left takes it that a process has left the fleet: it gets no more turns. Those
-// that it has may be requests on their way, and count as such until forget.
+// left notes that a process has left the fleet: it gets no more turns. The turns
+// that it holds may be requests in flight, and count as such until forget.
 func (l *leader) left(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -271,8 +169,8 @@ func (l *leader) left(id string) {
 	}
 }
 
-// reclaim takes back what a member was given longer ago than age and does not
-// have: the message was lost, or the member.
+// reclaim takes back the turns that a member was given longer ago than age and
+// does not hold: the message was lost, or the member has gone.
 func (l *leader) reclaim(now time.Duration, m *member, has []uint64, age time.Duration) {
 	has = slices.Sorted(slices.Values(has))
 	var lost []uint64
@@ -289,7 +187,7 @@ func (l *leader) reclaim(now time.Duration, m *member, has []uint64, age time.Du
 	m.confirm(lost)
 }
 
-// handle takes a report.
+// handle takes a report of a member.
 func (l *leader) handle(r *report) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -314,7 +212,7 @@ func (l *leader) handle(r *report) {
 		l.control.Idle(now)
 	}
 	m.waiting = r.Waiting
-	if r.Stamp != 0 && now <= l.until { // else it is not for this process to answer
+	if r.Stamp != 0 && now <= l.until { // otherwise another process may lead, and has to answer
 		m.confirm(r.Flying)
 		l.reclaim(now, m, r.Flying, memberFresh)
 		t := &turns{Name: l.name, Stamp: r.Stamp, state: l.state(now)}
@@ -323,7 +221,7 @@ func (l *leader) handle(r *report) {
 	l.dispatch(now)
 }
 
-// outcomes tells the controller what came of the turns in a report.
+// outcomes passes the outcomes in a report on to the controller.
 func (l *leader) outcomes(now time.Duration, r *report) {
 	for _, id := range r.Unsent {
 		if t := l.landed(id); t.member != nil {
@@ -334,15 +232,15 @@ func (l *leader) outcomes(now time.Duration, r *report) {
 		l.accepted(now, l.landed(id).send)
 	}
 	for range r.Others {
-		l.accepted(now, bracket.Send{})
+		l.accepted(now, fleet1.Send{})
 	}
-	if len(r.Refused) == 0 {
+	if len(r.Throttled) == 0 {
 		return
 	}
-	for _, x := range r.Refused {
+	for _, x := range r.Throttled {
 		s := l.landed(x.Turn).send
 		if l.opening != nil {
-			l.opening.refused(now, x.After)
+			l.opening.throttled(now, x.After)
 		} else {
 			l.control.Refused(now, s, x.After)
 		}
@@ -350,13 +248,13 @@ func (l *leader) outcomes(now time.Duration, r *report) {
 	l.notice(now)
 }
 
-// notice tells everybody.
+// notice sends a notice to all processes.
 func (l *leader) notice(now time.Duration) {
-	l.told = now
+	l.noticed = now
 	l.g.out.notice(l.name, l.state(now))
 }
 
-func (l *leader) accepted(now time.Duration, s bracket.Send) {
+func (l *leader) accepted(now time.Duration, s fleet1.Send) {
 	if l.opening != nil {
 		l.opening.accepted(now)
 	} else {
@@ -364,6 +262,7 @@ func (l *leader) accepted(now time.Duration, s bracket.Send) {
 	}
 }
 
+// landed takes out a turn whose outcome is known.
 func (l *leader) landed(id uint64) turn {
 	t := l.turns[id]
 	delete(l.turns, id)
@@ -373,7 +272,7 @@ func (l *leader) landed(id uint64) turn {
 	return t
 }
 
-// waiting returns how many turns could be used now.
+// waiting returns how many turns the members could use now.
 func (l *leader) waiting(now time.Duration) (n int) {
 	for _, m := range l.ring {
 		n += m.wants(now)
@@ -381,10 +280,11 @@ func (l *leader) waiting(now time.Duration) (n int) {
 	return n
 }
 
-// dispatch gives out the turns that are due.
+// dispatch hands out the turns that are due, and makes sure that it is called
+// again when the next one is.
 func (l *leader) dispatch(now time.Duration) {
 	if now > l.until {
-		return // somebody else may lead; renew decides
+		return // another process may lead; renew finds out
 	}
 	if l.opening != nil {
 		if now < l.opening.pause {
@@ -393,24 +293,30 @@ func (l *leader) dispatch(now time.Duration) {
 		}
 		l.control, l.opening = l.opening.control(), nil
 	}
-	given := make(map[*member][]uint64)
+	given := make(map[*member]*turns)
 	for n := l.waiting(now); n > 0; n-- {
 		if at := l.control.Next(now, n); at > now {
 			l.wake(at - now)
 			break
 		}
 		m := l.next(now)
+		t := given[m]
+		if t == nil {
+			t = &turns{Name: l.name}
+			given[m] = t
+		}
+		t.Probing = t.Probing || l.control.Probing()
 		l.last++
 		l.turns[l.last] = turn{l.control.Sent(now, n-1), m, now}
-		m.transit = append(m.transit, l.last)
-		given[m] = append(given[m], l.last)
+		m.unconfirmed = append(m.unconfirmed, l.last)
+		t.IDs = append(t.IDs, l.last)
 	}
-	for m, ids := range given {
-		l.g.out.turn(m.id, &turns{Name: l.name, IDs: ids, state: state{Probes: l.control.Probes()}})
+	for m, t := range given {
+		l.g.out.turn(m.id, t)
 	}
 }
 
-// next returns the member whose turn it is; one at least must want it.
+// next returns the member that gets the next turn. At least one must want it.
 func (l *leader) next(now time.Duration) *member {
 	i := slices.IndexFunc(l.ring, func(m *member) bool { return m.wants(now) > 0 })
 	m := l.ring[i]
@@ -418,6 +324,7 @@ func (l *leader) next(now time.Duration) *member {
 	return m
 }
 
+// wake makes dispatch be called after d.
 func (l *leader) wake(d time.Duration) {
 	if l.timer != nil {
 		l.timer.Reset(d)
@@ -430,108 +337,4 @@ func (l *leader) wake(d time.Duration) {
 			l.dispatch(l.g.now())
 		}
 	})
-}
-
-// An opening collects what the processes were allowed before the account was
-// throttled, until the pause is over: the controller wants it all at once, and
-// each process knows a part.
-type opening struct {
-	at, pause time.Duration
-	asked     time.Duration
-	refusals  int
-	histories map[string]*history // with times for ages
-	events    []event
-}
-
-type event struct {
-	at      time.Duration
-	refused bool
-	after   time.Duration
-}
-
-func (o *opening) add(now time.Duration, from string, h *history) {
-	if o.histories[from] != nil {
-		return
-	}
-	for i := range h.Marks {
-		h.Marks[i].At = now - h.Marks[i].At
-	}
-	o.at = min(o.at, now-h.Age)
-	if o.histories == nil {
-		o.histories = make(map[string]*history)
-	}
-	o.histories[from] = h
-}
-
-func (o *opening) accepted(now time.Duration) { o.events = append(o.events, event{at: now}) }
-
-func (o *opening) refused(now, after time.Duration) {
-	o.asked = max(o.asked, after)
-	if o.refusals++; o.refusals > 1 { // the first is what closed the account
-		o.events = append(o.events, event{now, true, after})
-	}
-	o.pause = max(o.pause, now+after)
-}
-
-// control returns the controller as if it had seen all that by itself.
-func (o *opening) control() *bracket.Controller {
-	flying := 0
-	for _, h := range o.histories {
-		flying += h.Flying
-	}
-	c := bracket.New(o.at, o.marks(), flying, o.asked)
-	for _, e := range o.events {
-		if e.refused {
-			c.Refused(e.at, bracket.Send{}, e.after)
-		} else {
-			c.Accepted(e.at, bracket.Send{})
-		}
-	}
-	return c
-}
-
-// marks adds the histories up, from the time on that all of them know.
-func (o *opening) marks() []bracket.Mark {
-	times := make(map[time.Duration]bool)
-	from, all := o.at, time.Duration(-1)
-	for _, h := range o.histories {
-		first := h.Marks[0]
-		from = min(from, first.At)
-		if first.Accepted > 0 {
-			all = max(all, first.At)
-		}
-		for _, m := range h.Marks {
-			times[m.At] = true
-		}
-	}
-	from = max(from, all)
-	times[from] = true
-	var sum []bracket.Mark
-	for _, at := range slices.Sorted(maps.Keys(times)) {
-		if at < from {
-			continue
-		}
-		m := bracket.Mark{At: at}
-		for _, h := range o.histories {
-			i, found := slices.BinarySearchFunc(h.Marks, at, func(m bracket.Mark, at time.Duration) int { return cmp.Compare(m.At, at) })
-			if !found {
-				i--
-			}
-			if i >= 0 {
-				m.Accepted += h.Marks[i].Accepted
-			}
-		}
-		sum = append(sum, m)
-	}
-	const most = 64
-	for len(sum) > most { // every other one will do
-		kept := sum[:0]
-		for i, m := range sum {
-			if i%2 == 0 || i == len(sum)-1 {
-				kept = append(kept, m)
-			}
-		}
-		sum = kept
-	}
-	return sum
 }

@@ -5,46 +5,48 @@ import (
 	"slices"
 	"time"
 
-	"github.com/iamhttp/iamhttp/internal/bracket"
-	"github.com/iamhttp/iamhttp/internal/fleet"
+	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// A link is what decides over a throttled account in this process: its leader,
-// which is asked for turns, or, while there are no answers, a controller here.
-// Everything in it is under the account's lock and counts the account's time.
+// A link is the pacer of a throttled account in this process. It asks the leader
+// of the account for turns. While there are no answers, this process is alone,
+// and a controller of its own decides. All fields are guarded by the account's
+// lock, and all times count from the account's origin.
 type link struct {
 	g         *Gate
 	name, key string
 	state
-	pause   time.Duration
-	history *fleet.History // nil: the account was throttled before it was used here
-	wanted  time.Duration  // Retry-After of the first refusal
+	pause   time.Duration   // when it ends
+	history *fleet1.History // nil: the account was throttled before this process used it
+	wanted  time.Duration   // Retry-After of the first 429
 
-	solo *bracket.Controller // nil: in the fleet
+	solo *fleet1.Controller // not nil: this process is alone
 
-	turns   []uint64      // to be used
-	flying  []uint64      // in use
-	waiting int           // when it was last heard of: who gives up does not say so
-	told    int           // of those waiting, the leader knows that many
-	silent  time.Duration // since then the fleet owes an answer; 0: it does not
-	asked   time.Duration // the oldest question of which that is true; 0: none
-	timer   *time.Timer
-	due     time.Duration // when it fires; 0: it is not set
+	probing    bool          // the next turn is the first one after a pause of the fleet
+	turns      []uint64      // turns that have come and are not used yet
+	flying     []uint64      // turns of requests in flight
+	waiting    int           // requests, as last reported by the gate; canceled waiters are not subtracted
+	reported   int           // how many of the waiting requests the leader knows of
+	unanswered time.Duration // since when the fleet owes an answer; 0: it does not
+	asked      time.Duration // when the oldest question without an answer was asked; 0: none
+	timer      *time.Timer
+	due        time.Duration // when timer fires; 0: it is not set
 }
 
+// link returns a new link of an account.
 func (g *Gate) link(name, key string) *link { return &link{g: g, name: name, key: key} }
 
-// tell changes what will be reported to the leader.
-func (l *link) tell(change func(*report)) {
-	if l.amend(change) {
+// report changes the next report to the leader, and sends it soon.
+func (l *link) report(change func(*report)) {
+	if l.reportLater(change) {
 		l.g.out.ring()
 	}
 }
 
-// amend is tell without a hurry: it goes with what is sent next. It reports
-// whether it could go. Each report says how many requests wait, as one that does
-// not says that there are none.
-func (l *link) amend(change func(*report)) bool {
+// reportLater is report without a hurry: the report goes with whatever is sent
+// next. It returns whether the report can be sent. Every report carries the
+// number of waiting requests, because omitting it means zero.
+func (l *link) reportLater(change func(*report)) bool {
 	return l.g.out.amend(l.name, func(r *report) {
 		r.to = l.Leader
 		r.Waiting = 0
@@ -55,7 +57,8 @@ func (l *link) amend(change func(*report)) bool {
 	})
 }
 
-// Next gives out the turns that have come, and asks for more.
+// Next returns when the next request may leave: now if there is a turn for it. It
+// asks for turns if there is none.
 func (l *link) Next(now time.Duration, backlog int) time.Duration {
 	l.waiting = backlog
 	if now < l.pause {
@@ -65,47 +68,47 @@ func (l *link) Next(now time.Duration, backlog int) time.Duration {
 		l.ask(now)
 	}
 	if l.solo != nil {
-		l.wake(now, tryAgain)
+		l.wake(now, rejoinEvery)
 		return l.solo.Next(now, backlog)
 	}
 	if len(l.turns) == 0 {
-		return now + patience // a turn may come before
+		return now + patience // or sooner, if a turn comes
 	}
 	return now
 }
 
-// Sent uses a turn.
-func (l *link) Sent(now time.Duration, backlog int) bracket.Send {
+// Sent uses up a turn.
+func (l *link) Sent(now time.Duration, backlog int) fleet1.Send {
 	l.waiting = backlog
 	if l.solo != nil {
 		return l.solo.Sent(now, backlog)
 	}
 	turn := l.turns[0]
-	l.turns = l.turns[1:]
+	l.turns, l.probing = l.turns[1:], false
 	l.flying = append(l.flying, turn)
-	l.wake(now, staysAlive)
-	return bracket.Send{Turn: turn}
+	l.wake(now, aliveEvery)
+	return fleet1.Send{Turn: turn}
 }
 
-// Unsend gives a turn back.
-func (l *link) Unsend(s bracket.Send) {
+// Unsend gives the turn back.
+func (l *link) Unsend(s fleet1.Send) {
 	switch {
 	case s.Turn != 0:
 		l.landed(s.Turn)
-		l.tell(func(r *report) { r.Unsent = append(r.Unsent, s.Turn) })
+		l.report(func(r *report) { r.Unsent = append(r.Unsent, s.Turn) })
 	case l.solo != nil:
 		l.solo.Unsend(s)
 	}
 }
 
-// Accepted reports the outcome to the leader.
-func (l *link) Accepted(now time.Duration, s bracket.Send) {
+// Accepted reports an accepted request to the leader.
+func (l *link) Accepted(now time.Duration, s fleet1.Send) {
 	l.landed(s.Turn)
 	if l.solo != nil {
 		l.solo.Accepted(now, s)
 		return
 	}
-	l.tell(func(r *report) {
+	l.report(func(r *report) {
 		if s.Turn != 0 {
 			r.Accepted = append(r.Accepted, s.Turn)
 		} else {
@@ -114,60 +117,63 @@ func (l *link) Accepted(now time.Duration, s bracket.Send) {
 	})
 }
 
-// Refused tells everybody of the pause, and the leader whose turn it was.
-func (l *link) Refused(now time.Duration, s bracket.Send, retryAfter time.Duration) bool {
+// Refused tells all processes of the pause, and the leader which turn it was. It
+// reports whether a new pause begins.
+func (l *link) Refused(now time.Duration, s fleet1.Send, retryAfter time.Duration) bool {
 	l.landed(s.Turn)
 	news := now >= l.pause
 	if l.solo != nil {
 		news = l.solo.Refused(now, s, retryAfter)
 		l.pause = max(l.pause, l.solo.Paused())
 	} else {
-		l.pause = max(l.pause, now+cmp.Or(retryAfter, ownPause))
-		l.told = 0 // by the end of the pause it is out of date
-		l.tell(func(r *report) { r.Refused = append(r.Refused, refusal{s.Turn, retryAfter}) })
+		l.pause = max(l.pause, now+cmp.Or(retryAfter, defaultPause))
+		l.reported = 0 // it will be out of date at the end of the pause
+		l.report(func(r *report) { r.Throttled = append(r.Throttled, throttled{s.Turn, retryAfter}) })
 	}
-	if now+retryAfter >= l.pause || news { // the others know of the longest one
+	if now+retryAfter >= l.pause || news { // the other processes have to know the longest pause
 		l.g.out.notice(l.name, state{Pause: retryAfter})
 	}
 	l.handBack()
 	return news
 }
 
+// landed takes a turn out of those in flight.
 func (l *link) landed(turn uint64) {
 	if i := slices.Index(l.flying, turn); i >= 0 {
 		l.flying = slices.Delete(l.flying, i, i+1)
 	}
 }
 
-// handBack returns the turns that were not used before a pause.
+// handBack gives back the turns that were not used before a pause.
 func (l *link) handBack() {
 	if len(l.turns) == 0 {
 		return
 	}
 	unused := l.turns
-	l.turns = nil
-	l.tell(func(r *report) { r.Unsent = append(r.Unsent, unused...) })
+	l.turns, l.probing = nil, false
+	l.report(func(r *report) { r.Unsent = append(r.Unsent, unused...) })
 }
 
-// spare returns the turns of those who waited and have gone.
+// spare gives back the turns of requests that no longer wait.
 func (l *link) spare() {
 	if l.waiting >= len(l.turns) {
 		return
 	}
 	spare := l.turns[l.waiting:]
 	l.turns = slices.Clone(l.turns[:l.waiting])
-	l.tell(func(r *report) { r.Unsent = append(r.Unsent, spare...) })
+	l.report(func(r *report) { r.Unsent = append(r.Unsent, spare...) })
 }
 
-// Idle has nothing to do: the leader knows when nobody waits.
+// Idle does nothing in the fleet: the leader knows when no request waits.
 func (l *link) Idle(now time.Duration) {
 	if l.solo != nil {
 		l.solo.Idle(now)
 	}
 }
 
-// Pause is for the gates of processes that know nothing of each other, which
-// are kept from coming back together.
+// Pause makes the pause longer if this process is alone. The gate calls it so
+// that processes that do not know each other do not come back together. In the
+// fleet the leader sees to that.
 func (l *link) Pause(until time.Duration) {
 	if l.solo != nil {
 		l.solo.Pause(until)
@@ -178,23 +184,28 @@ func (l *link) Pause(until time.Duration) {
 // Paused returns the end of the pause.
 func (l *link) Paused() time.Duration { return l.pause }
 
-// Probes returns how many pauses in a row have ended in a refusal.
-func (l *link) Probes() int {
-	if l.solo != nil {
-		return l.solo.Probes()
+// Pace returns how many requests per second leave while requests wait: those of
+// the fleet or, if this process is alone, its own. It is 0 until the fleet has
+// found it.
+func (l *link) Pace() float64 {
+	switch {
+	case l.solo != nil:
+		return l.solo.Pace()
+	case l.Learned != nil:
+		return l.Learned.Pace
 	}
-	return l.state.Probes
+	return 0
 }
 
-// Probing reports whether the next request is one on which much depends.
+// Probing reports whether the next request is the first one after a pause.
 func (l *link) Probing() bool {
 	if l.solo != nil {
 		return l.solo.Probing()
 	}
-	return l.state.Probes > 0
+	return l.probing
 }
 
-// Silence returns the latest pause as it was felt.
+// Silence returns how long a silence the service wanted last.
 func (l *link) Silence() time.Duration {
 	switch {
 	case l.solo != nil:
@@ -205,8 +216,8 @@ func (l *link) Silence() time.Duration {
 	return 0
 }
 
-// Earliest returns the time before which a request certainly cannot leave.
-// Nothing is certain but the pause: all turns of the fleet could come here.
+// Earliest returns the time before which a request certainly cannot leave. In the
+// fleet that is the end of the pause, because all turns could come here.
 func (l *link) Earliest(now time.Duration, ahead int) time.Duration {
 	if l.solo != nil {
 		return max(l.solo.Earliest(now, ahead), l.pause)
@@ -214,7 +225,7 @@ func (l *link) Earliest(now time.Duration, ahead int) time.Duration {
 	return l.pause
 }
 
-// ask sees to it that the leader knows how many requests wait here.
+// ask makes sure that the leader knows how many requests wait here.
 func (l *link) ask(now time.Duration) {
 	if !l.g.usable() {
 		l.goAlone(now)
@@ -224,11 +235,11 @@ func (l *link) ask(now time.Duration) {
 	case l.Leader == "":
 		l.question(now)
 		return
-	case l.waiting > 0 && l.told > 0: // it has something to go on with
-		l.amend(func(*report) {})
+	case l.waiting > 0 && l.reported > 0: // the leader still has turns to hand out
+		l.reportLater(func(*report) {})
 	default:
-		l.told = l.waiting
-		l.tell(func(*report) {})
+		l.reported = l.waiting
+		l.report(func(*report) {})
 	}
 	if l.waiting > 0 {
 		l.await(now)
@@ -237,32 +248,32 @@ func (l *link) ask(now time.Duration) {
 	}
 }
 
-// await makes tick be called when it is time to ask again, or to go alone.
+// await makes tick be called when it is time to ask again or to go alone.
 func (l *link) await(now time.Duration) {
-	if l.silent == 0 {
-		l.silent = now
+	if l.unanswered == 0 {
+		l.unanswered = now
 	}
-	l.wake(now, max(min(askAgain, l.silent+patience-now), 0))
+	l.wake(now, max(min(askAgain, l.unanswered+patience-now), 0))
 }
 
-// question makes the leader answer; if there is none it looks for one.
+// question asks the leader for an answer, or looks for a leader if there is none.
 func (l *link) question(now time.Duration) {
 	l.await(now)
 	if l.Leader == "" {
-		l.g.claim(l.name, l.key, state{Pause: min(max(l.pause-now, 0), longestPause), Members: l.Members, Learned: l.knowledge()})
+		l.g.claim(l.name, l.key, state{Pause: min(max(l.pause-now, 0), maxPause), Members: l.Members, Learned: l.knowledge()})
 		return
 	}
-	l.told, l.asked = l.waiting, cmp.Or(l.asked, now)
-	l.tell(func(r *report) {
+	l.reported, l.asked = l.waiting, cmp.Or(l.asked, now)
+	l.report(func(r *report) {
 		r.Stamp, r.Flying = l.g.now(), slices.Concat(l.turns, l.flying)
 	})
 	if l.solo != nil {
-		l.told = 0
+		l.reported = 0
 	}
 }
 
-// knowledge is what this process would lead with.
-func (l *link) knowledge() *bracket.Learned {
+// knowledge returns what this process would lead with.
+func (l *link) knowledge() *fleet1.Learned {
 	if l.Learned == nil && l.solo != nil {
 		if k, ok := l.solo.Learned(); ok {
 			if k = k.Scale(float64(max(l.Members, 1))); k.Valid() {
@@ -281,8 +292,8 @@ func (l *link) wake(now, d time.Duration) {
 	l.due = now + d
 	if l.timer == nil {
 		l.timer = time.AfterFunc(d, func() {
-			l.g.visit(l.key, func(now time.Duration, p fleet.Pacer, backlog int, _ func() fleet.History) fleet.Pacer {
-				if p == fleet.Pacer(l) { // else the account is another one
+			l.g.visit(l.key, func(now time.Duration, p fleet1.Pacer, backlog int, _ func() fleet1.History) fleet1.Pacer {
+				if p == fleet1.Pacer(l) { // otherwise the account was forgotten, and this is its successor
 					l.waiting, l.due = backlog, 0
 					l.tick(now)
 				}
@@ -294,62 +305,63 @@ func (l *link) wake(now, d time.Duration) {
 	l.timer.Reset(d)
 }
 
-// tick gives up waiting for the leader, or asks it again.
+// tick asks the leader again, or goes alone if there was no answer for too long. A
+// process that is alone tries to return to the fleet.
 func (l *link) tick(now time.Duration) {
 	l.spare()
 	switch {
 	case l.solo != nil:
 		if l.waiting == 0 && len(l.flying) == 0 {
-			return // who comes next will try
+			return // the next request will try
 		}
 		l.Leader = ""
-		if l.silent, l.asked = 0, 0; l.g.usable() {
+		if l.unanswered, l.asked = 0, 0; l.g.usable() {
 			l.question(now)
 		}
 		l.due = 0
-		l.wake(now, tryAgain)
+		l.wake(now, rejoinEvery)
 	case now < l.pause && l.waiting > 0:
-		l.silent, l.asked = 0, 0
+		l.unanswered, l.asked = 0, 0
 		l.wake(now, l.pause-now+askAgain)
-	case l.silent != 0 && now-l.silent >= patience:
+	case l.unanswered != 0 && now-l.unanswered >= patience:
 		l.goAlone(now)
 	case l.waiting > 0:
 		l.question(now)
 	case len(l.flying) > 0:
 		l.question(now)
 		l.due = 0
-		l.wake(now, staysAlive)
+		l.wake(now, aliveEvery)
 	default:
-		l.silent, l.asked = 0, 0
+		l.unanswered, l.asked = 0, 0
 	}
 }
 
-// goAlone makes a controller here decide, with what is known.
+// goAlone makes a controller in this process decide. It starts from what is known.
 func (l *link) goAlone(now time.Duration) {
 	if l.solo != nil {
 		return
 	}
 	switch {
 	case l.Learned != nil:
-		l.solo = bracket.Resume(now, l.Learned.Scale(1/float64(max(l.Members, 1))), l.pause)
+		l.solo = fleet1.Resume(now, l.Learned.Scale(1/float64(max(l.Members, 1))), l.pause)
 	case l.history != nil:
 		l.solo = l.history.Close(l.wanted)
 		l.solo.Pause(l.pause)
 	default:
-		// The pause that it would begin with has been waited for already.
-		h := fleet.History{Now: now - ownPause, Marks: []bracket.Mark{{At: now - ownPause}}}
+		// The first pause of a new controller has been waited for already.
+		h := fleet1.History{Now: now - defaultPause, Marks: []fleet1.Mark{{At: now - defaultPause}}}
 		l.solo = h.Close(max(l.pause-h.Now, 0))
 	}
 	l.pause = max(l.pause, l.solo.Paused())
-	l.turns, l.told, l.Leader = nil, 0, ""
-	l.silent, l.asked = 0, 0
+	l.turns, l.probing, l.reported, l.Leader = nil, false, 0, ""
+	l.unanswered, l.asked = 0, 0
 	l.g.out.forget(l.name)
 	l.due = 0
-	l.wake(now, tryAgain)
+	l.wake(now, rejoinEvery)
 }
 
-// follow makes the process with that id the leader. Who waits has waited
-// already: it is no answer.
+// follow makes the process with that id the leader. It does not count as an
+// answer: requests go on waiting, and have waited already.
 func (l *link) follow(now time.Duration, id string) {
 	if id == l.Leader || id == "" {
 		return
@@ -358,9 +370,9 @@ func (l *link) follow(now time.Duration, id string) {
 	if id == nobody {
 		l.Leader = ""
 	}
-	l.turns, l.asked = nil, 0
-	l.told = l.waiting
-	l.tell(func(r *report) {
+	l.turns, l.probing, l.asked = nil, false, 0
+	l.reported = l.waiting
+	l.report(func(r *report) {
 		if l.history != nil && l.Learned == nil {
 			r.History = newHistory(*l.history, now)
 		}
@@ -370,13 +382,14 @@ func (l *link) follow(now time.Duration, id string) {
 	}
 }
 
-// learn takes what is known of the account in this process.
+// learn takes what this process knows of the account. The note is as of at, in the
+// gate's time.
 func (l *link) learn(now time.Duration, n note, at time.Duration) {
 	leader := l.Leader
 	l.state = l.merge(n.state)
 	l.Leader = leader
 	if until := now + n.paused - at; until > max(l.pause, now) {
-		l.pause, l.told = until, 0
+		l.pause, l.reported = until, 0
 		l.handBack()
 		if l.solo != nil {
 			l.solo.Pause(until)
@@ -387,37 +400,7 @@ func (l *link) learn(now time.Duration, n note, at time.Duration) {
 	}
 }
 
-// noticed takes what somebody, or the server, says of an account.
-func (g *Gate) noticed(name string, s state) {
-	g.mu.Lock()
-	n := g.notes[name]
-	n.state = n.merge(s)
-	n.seen = g.now()
-	n.paused = max(n.paused, n.seen+s.Pause)
-	g.notes[name] = n
-	u, used := g.keys[name]
-	g.mu.Unlock()
-	if !used {
-		return
-	}
-	g.visit(u.key, func(now time.Duration, p fleet.Pacer, backlog int, history func() fleet.History) fleet.Pacer {
-		l, ok := p.(*link)
-		if !ok {
-			l = g.link(name, u.key)
-			l.waiting = backlog
-			h := history()
-			l.history, l.wanted = &h, s.Pause
-			l.learn(now, n, n.seen)
-			l.ask(now)
-			return l
-		}
-		l.waiting = backlog
-		l.learn(now, n, n.seen)
-		return l
-	})
-}
-
-// granted takes turns from a leader.
+// granted takes turns from the leader of an account.
 func (g *Gate) granted(t *turns) {
 	g.mu.Lock()
 	u, used := g.keys[t.Name]
@@ -426,35 +409,33 @@ func (g *Gate) granted(t *turns) {
 	if !used {
 		return
 	}
-	g.visit(u.key, func(now time.Duration, p fleet.Pacer, backlog int, _ func() fleet.History) fleet.Pacer {
+	g.visit(u.key, func(now time.Duration, p fleet1.Pacer, backlog int, _ func() fleet1.History) fleet1.Pacer {
 		l, ok := p.(*link)
 		if !ok || t.From != l.Leader {
-			return p // of a leader that was; its turns are counted no more
+			return p // from an earlier leader, whose turns no longer count
 		}
 		l.waiting = backlog
-		l.amend(func(r *report) {
+		l.reportLater(func(r *report) {
 			r.Got = append(r.Got, t.IDs...)
 			r.Waiting = max(r.Waiting-len(t.IDs), 0)
 		})
 		if t.Stamp > 0 {
 			l.asked = 0
 		}
-		if !late { // turns alone do not tell how old they are: a question is still open
-			l.silent = l.asked
+		if !late { // turns do not tell how old they are, so a question stays open
+			l.unanswered = l.asked
 		}
-		t.Leader = "" // as From
-		probes := t.Probes
+		t.Leader = "" // From says it, and it was checked
 		l.state = l.merge(t.state)
-		l.state.Probes = probes
 		if until := now + t.Pause; until > max(l.pause, now) {
-			l.pause, l.told = until, 0
+			l.pause, l.reported = until, 0
 		}
 		switch {
 		case late && l.solo == nil:
 			l.goAlone(now)
 		case l.solo != nil && t.Stamp > 0 && !late && g.usable():
 			l.pause = max(l.pause, l.solo.Paused())
-			l.solo, l.told = nil, 0
+			l.solo, l.reported = nil, 0
 		}
 		if l.solo != nil || now < l.pause-askAgain/10 {
 			l.turns = append(l.turns, t.IDs...)
@@ -462,7 +443,8 @@ func (g *Gate) granted(t *turns) {
 			return l
 		}
 		l.turns = append(l.turns, t.IDs...)
-		l.told -= len(t.IDs)
+		l.probing = l.probing || t.Probing
+		l.reported -= len(t.IDs)
 		l.spare()
 		return l
 	})

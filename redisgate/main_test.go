@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Those of the tests that take time wait, for a pause or for a server: they are
-// run together, however few processors there are. -parallel overrides it.
+// The slow tests mostly wait, for a pause or for a server, so that many of them run
+// in parallel, even with few processors. -parallel overrides it.
 func TestMain(m *testing.M) {
 	flag.Set("test.parallel", "16")
 	os.Exit(m.Run())

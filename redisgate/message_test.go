@@ -13,10 +13,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/iamhttp/iamhttp/internal/bracket"
+	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// A led is a gate that leads the account "k", which its own callers use.
+// led returns a gate that leads the account "k", and the name of the account.
 func led(t *testing.T, w *world) (g *Gate, name string) {
 	g, book := w.gate()
 	throttle(t, g, "k", 100*time.Millisecond)
@@ -26,7 +26,7 @@ func led(t *testing.T, w *world) (g *Gate, name string) {
 	return g, g.names.of("k")
 }
 
-// works asserts that calls of the account get through, in the fleet.
+// works asserts that calls of the account "k" get through, as a fleet of one.
 func works(t *testing.T, g *Gate) {
 	t.Helper()
 	a := newAccount(50, 5, 100*time.Millisecond)
@@ -36,23 +36,23 @@ func works(t *testing.T, g *Gate) {
 	assert.True(t, g.leads("k"))
 }
 
-func TestAMessageIsReadAsFarAsItMakesSense(t *testing.T) {
-	name := newNames("iamhttp").of("k")
-	good := bracket.Learned{Pace: 2, Lo: 1, Best: 1, Burst: 1, Burst0: 1, Trip: 1, Silence: 1, Asked: 1, Holding: 10}
-	of := func(change func(*bracket.Learned)) *bracket.Learned { k := good; change(&k); return &k }
-	marks := func(at ...time.Duration) (m []bracket.Mark) {
+func TestParseRejectsOrLimitsMessages(t *testing.T) {
+	name := defaultNames().of("k")
+	good := fleet1.Learned{Pace: 2, Lo: 1, Best: 1, Burst: 1, Burst0: 1, Trip: 1, Silence: 1, Asked: 1, Holding: 10}
+	of := func(change func(*fleet1.Learned)) *fleet1.Learned { k := good; change(&k); return &k }
+	marks := func(at ...time.Duration) (m []fleet1.Mark) {
 		for i, at := range at {
-			m = append(m, bracket.Mark{At: at, Accepted: int64(i)})
+			m = append(m, fleet1.Mark{At: at, Accepted: int64(i)})
 		}
 		return m
 	}
 	rep := func(r report) message { r.Name, r.From = name, "other"; return message{Report: &r} }
-	long := strings.Repeat("x", longestName+1)
+	long := strings.Repeat("x", maxName+1)
 	const now = time.Hour
 	dropped := message{}
-	for what, tt := range map[string]struct{ says, read message }{
+	for what, tt := range map[string]struct{ sent, read message }{
 		"an echo":                                   {message{Echo: now}, message{Echo: now}},
-		"an echo of what comes":                     {message{Echo: now + 1}, dropped},
+		"an echo from the future":                   {message{Echo: now + 1}, dropped},
 		"an echo before the origin":                 {message{Echo: -1}, dropped},
 		"a hello":                                   {message{Hello: "other"}, message{Hello: "other"}},
 		"a long hello":                              {message{Hello: long}, dropped},
@@ -61,40 +61,39 @@ func TestAMessageIsReadAsFarAsItMakesSense(t *testing.T) {
 		"nothing":                                   {message{}, dropped},
 		"a notice":                                  {message{Notice: &notice{name, state{Pause: 1, Learned: &good}}}, message{Notice: &notice{name, state{Pause: 1, Learned: &good}}}},
 		"a notice of another name":                  {message{Notice: &notice{name + "x", state{}}}, dropped},
-		"a pause that has passed":                   {message{Notice: &notice{name, state{Pause: -1}}}, dropped},
-		"a pause of two days":                       {message{Notice: &notice{name, state{Pause: 2 * longestPause}}}, message{Notice: &notice{name, state{Pause: longestPause}}}},
+		"a negative pause":                          {message{Notice: &notice{name, state{Pause: -1}}}, dropped},
+		"a pause of two days":                       {message{Notice: &notice{name, state{Pause: 2 * maxPause}}}, message{Notice: &notice{name, state{Pause: maxPause}}}},
 		"a leader with a long name":                 {message{Notice: &notice{name, state{Leader: long}}}, dropped},
-		"probes below 0":                            {message{Notice: &notice{name, state{Probes: -1}}}, dropped},
-		"too many probes and members":               {message{Notice: &notice{name, state{Probes: 1 << 40, Members: 1 << 40}}}, message{Notice: &notice{name, state{Probes: mostCounted, Members: mostCounted}}}},
+		"too many members":                          {message{Notice: &notice{name, state{Members: 1 << 40}}}, message{Notice: &notice{name, state{Members: maxCount}}}},
 		"members below 0":                           {message{Notice: &notice{name, state{Members: -1}}}, dropped},
-		"a pace of none":                            {message{Notice: &notice{name, state{Pause: 1, Learned: of(func(k *bracket.Learned) { k.Pace = 0 })}}}, message{Notice: &notice{name, state{Pause: 1}}}},
+		"a pace of 0":                               {message{Notice: &notice{name, state{Pause: 1, Learned: of(func(k *fleet1.Learned) { k.Pace = 0 })}}}, message{Notice: &notice{name, state{Pause: 1}}}},
 		"turns":                                     {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, Stamp: now}}, message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, Stamp: now}}},
 		"turns of nobody":                           {message{Turns: &turns{Name: name, IDs: []uint64{1}}}, dropped},
 		"turn 0":                                    {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1, 0}}}, dropped},
-		"turns for what comes":                      {message{Turns: &turns{Name: name, From: "other", Stamp: now + 1}}, dropped},
-		"turns before the origin":                   {message{Turns: &turns{Name: name, From: "other", Stamp: -1}}, dropped},
-		"turns that forbid for long":                {message{Turns: &turns{Name: name, From: "other", state: state{Pause: -1}}}, dropped},
-		"a report":                                  {rep(report{Waiting: 3, Others: 2, Refused: []refusal{{1, time.Second}}}), rep(report{Waiting: 3, Others: 2, Refused: []refusal{{1, time.Second}}})},
+		"turns with a stamp from the future":        {message{Turns: &turns{Name: name, From: "other", Stamp: now + 1}}, dropped},
+		"turns with a negative stamp":               {message{Turns: &turns{Name: name, From: "other", Stamp: -1}}, dropped},
+		"turns with a negative pause":               {message{Turns: &turns{Name: name, From: "other", state: state{Pause: -1}}}, dropped},
+		"a report":                                  {rep(report{Waiting: 3, Others: 2, Throttled: []throttled{{1, time.Second}}}), rep(report{Waiting: 3, Others: 2, Throttled: []throttled{{1, time.Second}}})},
 		"a report of nobody":                        {message{Report: &report{Name: name, Waiting: 3}}, dropped},
 		"waiting below 0":                           {rep(report{Waiting: -1}), dropped},
 		"others below 0":                            {rep(report{Others: -1}), dropped},
 		"a stamp below 0":                           {rep(report{Stamp: -1}), dropped},
-		"too many":                                  {rep(report{Waiting: 1 << 40, Others: 1 << 40}), rep(report{Waiting: mostCounted, Others: mostCounted})},
-		"a Retry-After below 0":                     {rep(report{Refused: []refusal{{1, -1}}}), dropped},
-		"a Retry-After of two days":                 {rep(report{Refused: []refusal{{1, 2 * longestPause}}}), rep(report{Refused: []refusal{{1, longestPause}}})},
+		"too many":                                  {rep(report{Waiting: 1 << 40, Others: 1 << 40}), rep(report{Waiting: maxCount, Others: maxCount})},
+		"a Retry-After below 0":                     {rep(report{Throttled: []throttled{{1, -1}}}), dropped},
+		"a Retry-After of two days":                 {rep(report{Throttled: []throttled{{1, 2 * maxPause}}}), rep(report{Throttled: []throttled{{1, maxPause}}})},
 		"a history":                                 {rep(report{History: &history{Marks: marks(9, 1), Flying: 1, Age: 1}}), rep(report{History: &history{Marks: marks(9, 1), Flying: 1, Age: 1}})},
 		"a history out of order":                    {rep(report{History: &history{Marks: marks(9, 10)}}), rep(report{History: &history{Marks: marks(9, 9)}})},
 		"a history of nothing":                      {rep(report{Waiting: 1, History: &history{}}), rep(report{Waiting: 1})},
 		"a history of the future":                   {rep(report{Waiting: 1, History: &history{Marks: marks(-1)}}), rep(report{Waiting: 1})},
 		"a history without its age":                 {rep(report{Waiting: 1, History: &history{Marks: marks(1), Age: -1}}), rep(report{Waiting: 1})},
-		"a history of a thousand years":             {rep(report{Waiting: 1, History: &history{Marks: marks(1), Age: 2 * longestAge}}), rep(report{Waiting: 1})},
+		"a history of a thousand years":             {rep(report{Waiting: 1, History: &history{Marks: marks(1), Age: 2 * maxAge}}), rep(report{Waiting: 1})},
 		"a history with less than nobody in flight": {rep(report{Waiting: 1, History: &history{Marks: marks(1), Flying: -1}}), rep(report{Waiting: 1})},
-		"a history with too many in flight":         {rep(report{History: &history{Marks: marks(1), Flying: 1 << 40}}), rep(report{History: &history{Marks: marks(1), Flying: mostCounted}})},
-		"a history with too many marks":             {rep(report{Waiting: 1, History: &history{Marks: make([]bracket.Mark, mostMarks+1)}}), rep(report{Waiting: 1})},
-		"a history with less than nothing accepted": {rep(report{Waiting: 1, History: &history{Marks: []bracket.Mark{{Accepted: -1}}}}), rep(report{Waiting: 1})},
+		"a history with too many in flight":         {rep(report{History: &history{Marks: marks(1), Flying: 1 << 40}}), rep(report{History: &history{Marks: marks(1), Flying: maxCount}})},
+		"a history with too many marks":             {rep(report{Waiting: 1, History: &history{Marks: make([]fleet1.Mark, maxMarks+1)}}), rep(report{Waiting: 1})},
+		"a history with less than nothing accepted": {rep(report{Waiting: 1, History: &history{Marks: []fleet1.Mark{{Accepted: -1}}}}), rep(report{Waiting: 1})},
 	} {
 		t.Run(what, func(t *testing.T) {
-			b, err := json.Marshal(tt.says)
+			b, err := json.Marshal(tt.sent)
 			require.NoError(t, err)
 			m, ok := parse(b, now)
 			assert.Equal(t, !assert.ObjectsAreEqual(dropped, tt.read), ok)
@@ -103,12 +102,12 @@ func TestAMessageIsReadAsFarAsItMakesSense(t *testing.T) {
 			}
 		})
 	}
-	_, ok := parse(fmt.Appendf(nil, `{"h":"other","x":"%s"}`, strings.Repeat("x", longestMessage)), now)
+	_, ok := parse(fmt.Appendf(nil, `{"h":"other","x":"%s"}`, strings.Repeat("x", maxMessage)), now)
 	assert.False(t, ok, "too long")
 }
 
-// What others say may be nonsense, by mistake or of another version. It changes
-// nothing, or no more than the most that could be meant.
+// Other processes may send nonsense, by mistake or on purpose. It changes nothing,
+// or no more than the largest value that makes sense.
 func TestNonsenseFromOthersIsDroppedOrBounded(t *testing.T) {
 	report := func(rest string) string { return `{"r":{"n":"NAME","f":"other",` + rest + `}}` }
 	notice := func(rest string) string { return `{"n":{"n":"NAME",` + rest + `}}` }
@@ -128,11 +127,10 @@ func TestNonsenseFromOthersIsDroppedOrBounded(t *testing.T) {
 		report(`"h":{"m":[` + strings.Repeat(`{"At":1,"Accepted":1},`, 5000) + `{"At":1,"Accepted":1}]}`),
 		notice(`"p":-1`), notice(`"p":-9223372036854775808`),
 		notice(`"m":-1`), notice(`"m":9223372036854775807`),
-		notice(`"b":-1`), notice(`"b":9223372036854775807`),
 		notice(learned("0", "")), notice(learned("-1", "")), notice(learned("1e308", "")), notice(learned("1e-300", "")),
 		notice(learned("1", `,"hi":-1`)), notice(learned("1", `,"silence":-5`)), notice(learned("1", `,"trip":1e300`)),
 		notice(`"e":"` + strings.Repeat("x", 10_000) + `"`),
-		granted(`"i":[0]`), granted(`"s":-1`), granted(`"s":9223372036854775807`), granted(`"p":-5`), granted(`"b":-5`), granted(`"m":-5`),
+		granted(`"i":[0]`), granted(`"s":-1`), granted(`"s":9223372036854775807`), granted(`"p":-5`), granted(`"b":-5`), granted(`"i":[1],"b":true`), granted(`"m":-5`),
 		granted(learned("-1", "")),
 		strings.Repeat("[", 100_000), `{"r":{"n":"NAME","f":"other","g":[` + strings.Repeat("1,", 1<<20) + `1]}}`,
 	} {
@@ -146,7 +144,7 @@ func TestNonsenseFromOthersIsDroppedOrBounded(t *testing.T) {
 	}
 }
 
-func TestThePauseOfAMessageIsADayAtMost(t *testing.T) {
+func TestPauseInAMessageIsClampedToADay(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		g, name := led(t, w)
 		g.receive(fmt.Appendf(nil, `{"n":{"n":"%s","p":%d}}`, name, int64(math.MaxInt64)))
@@ -154,11 +152,11 @@ func TestThePauseOfAMessageIsADayAtMost(t *testing.T) {
 	})
 }
 
-// So that what is learned once is nonsense for nobody else.
-func TestWhatIsNoNumberIsNotSentAndKeepsNothingElse(t *testing.T) {
+// JSON cannot hold NaN. A message that holds one must not keep back the others.
+func TestMessageWithNaNIsSkippedAndTheOthersAreSent(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, books := w.gates(2)
-		bad := bracket.Learned{Pace: math.NaN()}
+		bad := fleet1.Learned{Pace: math.NaN()}
 		err := gates[0].publish(t.Context(), []letter{
 			{gates[0].names.all, message{Notice: &notice{gates[0].names.of("a"), state{Learned: &bad}}}},
 			{gates[0].names.all, message{Notice: &notice{gates[0].names.of("k"), state{Pause: time.Minute}}}},
@@ -175,13 +173,13 @@ func TestWhatIsNoNumberIsNotSentAndKeepsNothingElse(t *testing.T) {
 }
 
 func FuzzMessage(f *testing.F) {
-	k := bracket.Learned{Pace: 1, Lo: 1, Best: 1, Burst: 1, Burst0: 1, Trip: 1, Silence: 1, Holding: 10}
-	s := state{Leader: "other", Pause: time.Second, Probes: 1, Members: 2, Learned: &k}
-	name := newNames("iamhttp").of("k")
+	k := fleet1.Learned{Pace: 1, Lo: 1, Best: 1, Burst: 1, Burst0: 1, Trip: 1, Silence: 1, Holding: 10}
+	s := state{Leader: "other", Pause: time.Second, Members: 2, Learned: &k}
+	name := defaultNames().of("k")
 	for _, m := range []message{
-		{Report: &report{Name: name, From: "other", Waiting: 3, Stamp: 1, Got: []uint64{1}, Flying: []uint64{1}, Unsent: []uint64{2}, Refused: []refusal{{1, time.Second}}, Others: 3}},
-		{Report: &report{Name: name, From: "other", History: &history{Marks: []bracket.Mark{{At: 9}, {At: 1, Accepted: 4}}, Flying: 1, Age: 1}}},
-		{Turns: &turns{Name: name, From: "other", IDs: []uint64{1, 2}, Stamp: 1, state: s}},
+		{Report: &report{Name: name, From: "other", Waiting: 3, Stamp: 1, Got: []uint64{1}, Flying: []uint64{1}, Unsent: []uint64{2}, Throttled: []throttled{{1, time.Second}}, Others: 3}},
+		{Report: &report{Name: name, From: "other", History: &history{Marks: []fleet1.Mark{{At: 9}, {At: 1, Accepted: 4}}, Flying: 1, Age: 1}}},
+		{Turns: &turns{Name: name, From: "other", IDs: []uint64{1, 2}, Stamp: 1, Probing: true, state: s}},
 		{Notice: &notice{name, s}},
 		{Echo: 5}, {Hello: "other"}, {Bye: "other"},
 	} {
@@ -194,7 +192,7 @@ func FuzzMessage(f *testing.F) {
 			g, _ := w.gate()
 			throttle(t, g, "k", 100*time.Millisecond)
 			leaderOf(t, []*Gate{g}, "k")
-			g.receive(first) // before the end of the first pause
+			g.receive(first) // during the first pause
 			time.Sleep(time.Second)
 			g.receive(second)
 			for _, key := range []string{"k", "another"} {
@@ -202,29 +200,29 @@ func FuzzMessage(f *testing.F) {
 				require.NoError(t, err)
 				g.receive(sane)
 				assert.Greater(t, pauseAt(g, key), 59*time.Second)
-				assert.LessOrEqual(t, pauseAt(g, key), longestPause)
+				assert.LessOrEqual(t, pauseAt(g, key), maxPause)
 			}
 		})
 	})
 }
 
-func TestWhatIsSentTogetherSaysAllOfIt(t *testing.T) {
-	k := &bracket.Learned{Pace: 2, Silence: 1}
-	full := state{Leader: "leader", Pause: time.Second, Probes: 1, Members: 20, Learned: k}
+func TestBatchedReportsAreMergedLosslessly(t *testing.T) {
+	k := &fleet1.Learned{Pace: 2, Silence: 1}
+	full := state{Leader: "leader", Pause: time.Second, Members: 20, Learned: k}
 	for name, tt := range map[string]struct{ first, then, notice, turns state }{
 		"news and a pause": {full, state{Pause: 2 * time.Second},
-			state{Leader: "leader", Pause: 2 * time.Second, Probes: 1, Members: 20, Learned: k},
+			state{Leader: "leader", Pause: 2 * time.Second, Members: 20, Learned: k},
 			state{Leader: "leader", Pause: 2 * time.Second, Members: 20, Learned: k}},
 		"a pause and news": {state{Pause: 2 * time.Second}, full,
-			state{Leader: "leader", Pause: 2 * time.Second, Probes: 1, Members: 20, Learned: k},
-			state{Leader: "leader", Pause: time.Second, Probes: 1, Members: 20, Learned: k}}, // no turns are given in a pause
+			state{Leader: "leader", Pause: 2 * time.Second, Members: 20, Learned: k},
+			state{Leader: "leader", Pause: time.Second, Members: 20, Learned: k}}, // turns end a pause: none are given in one
 		"a leader and its end": {full, state{Leader: nobody},
 			state{Leader: nobody, Pause: time.Second, Members: 20, Learned: k},
 			state{Leader: nobody, Members: 20, Learned: k}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { // so that no time passes
-				g := &Gate{names: newNames("iamhttp"), id: "me"}
+				g := &Gate{names: defaultNames(), id: "me"}
 				g.out.notice("n", tt.first)
 				g.out.notice("n", tt.then)
 				g.out.turn("m", &turns{Name: "n", IDs: []uint64{1}, Stamp: 1, state: tt.first})
@@ -239,8 +237,8 @@ func TestWhatIsSentTogetherSaysAllOfIt(t *testing.T) {
 	}
 }
 
-func TestWhoLedIsNotSaidAfterTheServerWasLost(t *testing.T) {
-	g := &Gate{names: newNames("iamhttp"), id: "me"}
+func TestOutdatedLeaderIsNotPublishedAfterRejoin(t *testing.T) {
+	g := &Gate{names: defaultNames(), id: "me"}
 	g.out.notice("n", state{Leader: "leader", Pause: time.Hour, Members: 20})
 	g.out.mute(true)
 	g.out.mute(false)
@@ -250,20 +248,21 @@ func TestWhoLedIsNotSaidAfterTheServerWasLost(t *testing.T) {
 	assert.Positive(t, letters[0].Notice.Pause)
 }
 
-// A report of an outcome may be on its way before the next question is asked.
-func TestWhatCameOfARequestIsToldWithHowManyWait(t *testing.T) {
+// Omitting the number means zero, so that a report of an outcome has to carry it
+// too.
+func TestEveryReportCarriesTheNumberOfWaitingRequests(t *testing.T) {
 	for name, tt := range map[string]struct {
 		tell    func(l *link)
 		waiting int
 	}{
-		"accepted":           {func(l *link) { l.Accepted(1, bracket.Send{Turn: 1}) }, 4},
-		"refused":            {func(l *link) { l.Refused(1, bracket.Send{Turn: 1}, time.Second) }, 5}, // and the turn is handed back
-		"not sent":           {func(l *link) { l.Unsend(bracket.Send{Turn: 1}) }, 4},
+		"accepted":           {func(l *link) { l.Accepted(1, fleet1.Send{Turn: 1}) }, 4},
+		"throttled":          {func(l *link) { l.Refused(1, fleet1.Send{Turn: 1}, time.Second) }, 5}, // and the turn is handed back
+		"not sent":           {func(l *link) { l.Unsend(fleet1.Send{Turn: 1}) }, 4},
 		"asked":              {func(l *link) { l.question(1) }, 4},
 		"asked, while alone": {func(l *link) { l.goAlone(1); l.Leader = "leader"; l.question(1) }, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := &Gate{names: newNames("iamhttp"), id: "me"}
+			g := &Gate{names: defaultNames(), id: "me"}
 			l := g.link("n", "k")
 			l.Leader, l.waiting, l.turns, l.flying = "leader", 5, []uint64{2}, []uint64{1}
 			tt.tell(l)

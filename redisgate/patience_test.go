@@ -12,26 +12,27 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/iamhttp/iamhttp"
-	"github.com/iamhttp/iamhttp/internal/bracket"
+	"github.com/iamhttp/iamhttp/gate"
+	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// A turnstile notes when requests leave through a gate.
+// A turnstile notes when requests leave a gate.
 type turnstile struct {
-	iamhttp.Gate
+	gate.Gate
 	mu    sync.Mutex
 	times []time.Time
 }
 
-func (s *turnstile) Wait(ctx context.Context, key string, resend int) (iamhttp.Ticket, error) {
-	ticket, err := s.Gate.Wait(ctx, key, resend)
+func (s *turnstile) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error) {
+	ticket, err := s.Gate.Wait(ctx, r)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.times = append(s.times, time.Now())
 	return ticket, err
 }
 
-// longest is for how long none left after a time, of those who always wait.
+// longest returns the longest time after the given one in which no request left.
+// Its callers always have a request waiting.
 func (s *turnstile) longest(after time.Time) (gap time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -43,10 +44,10 @@ func (s *turnstile) longest(after time.Time) (gap time.Duration) {
 	return gap
 }
 
-// Whatever happens when, nobody waits longer for an answer; the margin is for
-// the distance of two requests of a caller, and of a process at the pace that it
-// is left with.
-func TestWhoHasNoAnswerGoesOnAloneAfter400ms(t *testing.T) {
+// No request waits longer than that for an answer, whatever happens. The margin
+// covers the time between two requests of a caller, and between two requests of
+// a process that is alone, at its share of the pace.
+func TestProcessWithoutAnAnswerGoesOnAloneAfter400ms(t *testing.T) {
 	const margin = 60 * time.Millisecond
 	for name, trouble := range map[string]func(w *world, leader *Gate){
 		"server frozen":      func(w *world, _ *Gate) { w.relay.freeze() },
@@ -59,7 +60,7 @@ func TestWhoHasNoAnswerGoesOnAloneAfter400ms(t *testing.T) {
 			w.t.Cleanup(func() { assert.True(w.t, held()) })
 		},
 		"leader dead": func(_ *world, leader *Gate) { leader.die() },
-		"leader dead, and another one that says nothing": func(w *world, leader *Gate) {
+		"leader dead, and a new one that does not answer": func(w *world, leader *Gate) {
 			leader.die()
 			go func() {
 				time.Sleep(200 * time.Millisecond)
@@ -76,7 +77,7 @@ func TestWhoHasNoAnswerGoesOnAloneAfter400ms(t *testing.T) {
 					gates, _ := w.gates(3)
 					a := newAccount(1e9, 1e9, time.Second)
 					a.trip = 40 * time.Millisecond
-					k := bracket.Learned{Pace: 200, Lo: 200, Best: 200, Burst: 1, Burst0: 1, Silence: 1, Holding: 10}
+					k := fleet1.Learned{Pace: 200, Lo: 200, Best: 200, Burst: 1, Burst0: 1, Silence: 1, Holding: 10}
 					_, err := gates[0].take(t.Context(), lease{name: gates[0].names.of("k"), known: state{Learned: &k, Members: 3}})
 					require.NoError(t, err)
 					throttle(t, gates[0], "k", time.Second)
@@ -107,7 +108,7 @@ func TestWhoHasNoAnswerGoesOnAloneAfter400ms(t *testing.T) {
 	}
 }
 
-// slow makes the server slower by so much every time that long.
+// slow makes the server slower and slower, up to a second.
 func (w *world) slow(by time.Duration) {
 	for d := by; d < time.Second; d += by {
 		time.Sleep(by)

@@ -10,19 +10,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A relay stands between clients and the server: it can be slow, frozen, cut,
-// and lead to another server.
+// A relay stands between clients and a server. It can be slow or frozen, cut
+// connections, and lead to another server.
 type relay struct {
-	listener net.Listener // nil: of pipes alone
+	listener net.Listener // nil: clients connect by pipe
 
 	passing sync.WaitGroup
-	said    atomic.Int64 // bytes, by the server
+	said    atomic.Int64 // bytes that the server has sent
 
 	mu     sync.Mutex
-	dial   func() (net.Conn, error)   // the server
+	dial   func() (net.Conn, error)   // connects to the server
 	delay  time.Duration              // of answers
-	hold   func([]byte) time.Duration // how long, of requests, and of all after it on that connection; nil: none
-	frozen chan struct{}              // not nil: until it is closed
+	hold   func([]byte) time.Duration // how long to delay a request and all that follow on its connection; nil: not at all
+	frozen chan struct{}              // not nil: nothing passes until it is closed
 	conns  map[net.Conn]bool
 }
 
@@ -72,7 +72,7 @@ func (r *relay) serve(c net.Conn) {
 	r.mu.Lock()
 	dial := r.dial
 	r.mu.Unlock()
-	s, err := dial() // miniredis accepts when it has nothing to say to anybody, who may wait for r.mu
+	s, err := dial() // not under r.mu: miniredis may need it before it accepts
 	if err != nil {
 		c.Close()
 		return
@@ -96,7 +96,7 @@ func (r *relay) serve(c net.Conn) {
 	})
 }
 
-// pass passes on what one side says, in time.
+// pass passes on what one side sends, each chunk after its delay.
 func (r *relay) pass(to, from net.Conn, delay func(b []byte) time.Duration) {
 	defer to.Close()
 	type chunk struct {
@@ -140,8 +140,8 @@ func (r *relay) setDelay(d time.Duration) {
 	r.delay = d
 }
 
-// holdOnce makes one connection go dead for d: the one on which the first
-// request goes that is asked for. held reports whether there was one.
+// holdOnce makes one connection go dead for d: the one of the first request that
+// which selects. held reports whether there was one.
 func (r *relay) holdOnce(d time.Duration, which func([]byte) bool) (held func() bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -160,7 +160,7 @@ func (r *relay) holdOnce(d time.Duration, which func([]byte) bool) (held func() 
 	}
 }
 
-// freeze keeps all that is said, until thaw.
+// freeze holds back everything until thaw.
 func (r *relay) freeze() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -19,8 +19,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A testServer is a real redis-server, or a valkey-server, of this test, on a
-// port of loopback that stays the same when it is restarted.
+// A testServer is a real redis-server or valkey-server, on a loopback port that
+// stays the same when it is restarted.
 type testServer struct {
 	t       testing.TB
 	binary  string
@@ -37,7 +37,8 @@ func startServer(t testing.TB, args ...string) *testServer {
 	return s
 }
 
-// missing ends a test that lacks something of the machine.
+// missing skips a test that needs something which this machine does not have, or
+// fails it if IAMHTTP_E2E is "required".
 func missing(t testing.TB, how string) {
 	t.Helper()
 	if os.Getenv("IAMHTTP_E2E") == "required" {
@@ -106,7 +107,7 @@ func (s *testServer) ask(args ...any) any {
 	return v
 }
 
-// commands returns how many commands the server has carried out.
+// commands returns how many commands the server has processed.
 func (s *testServer) commands() (n int) {
 	for line := range strings.Lines(fmt.Sprint(s.ask("info", "stats"))) {
 		if v, ok := strings.CutPrefix(line, "total_commands_processed:"); ok {
@@ -116,7 +117,7 @@ func (s *testServer) commands() (n int) {
 	return n
 }
 
-// A logbook is a log that can be read.
+// A logbook collects log lines.
 type logbook struct {
 	mu    sync.Mutex
 	lines []string
@@ -146,9 +147,8 @@ func (b *logbook) all() []string {
 	return slices.Clone(b.lines)
 }
 
-// inTheFleet asserts that it was told of each loss of the server, once, that it
-// is over. On a machine that has no time for the test a server that is well may
-// seem lost for a moment.
+// inTheFleet asserts that each loss of the server was followed by one return. On
+// a busy machine, a server that works may seem lost for a moment.
 func (b *logbook) inTheFleet(t *testing.T) {
 	t.Helper()
 	require.Eventually(t, func() bool { return b.count(lostText) == b.count(backText) }, 3*soon, 5*time.Millisecond)

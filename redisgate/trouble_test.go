@@ -17,10 +17,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/gate"
 )
 
-// A site is a server and what stands before it.
+// A site is a server and the relay in front of it.
 type site struct {
 	*testServer
 	relay *relay
@@ -60,8 +60,8 @@ var troubles = map[string]struct{ begin, end func(s *site) }{
 	},
 }
 
-// What happens to the server is told once, fails nobody, and stops nobody; when
-// it is over, the fleet is a fleet again.
+// Trouble with the server is logged once. It fails no call and stops no process,
+// and when it is over, the processes are a fleet again.
 func TestNoCallDependsOnTheServer(t *testing.T) {
 	t.Parallel()
 	for name, trouble := range troubles {
@@ -85,7 +85,7 @@ func TestNoCallDependsOnTheServer(t *testing.T) {
 			trouble.begin(s)
 			reach(100, "while the server is "+name)
 			for _, b := range books {
-				require.Eventually(t, func() bool { return lost(b) }, 3*soon, 5*time.Millisecond, "it is said once that the server is lost")
+				require.Eventually(t, func() bool { return lost(b) }, 3*soon, 5*time.Millisecond, "the loss is logged once")
 			}
 			trouble.end(s)
 			for _, b := range books {
@@ -99,9 +99,9 @@ func TestNoCallDependsOnTheServer(t *testing.T) {
 	}
 }
 
-// The same in virtual time, where it can be said exactly: one outage, however
-// long, is two lines in the log of each process.
-func TestALossIsSaidOnceAndSoIsTheReturn(t *testing.T) {
+// The same in virtual time, where the exact number is known: an outage of any
+// length is two lines in the log of each process.
+func TestLosingAndRejoiningAreLoggedOnce(t *testing.T) {
 	unreachable := func() (net.Conn, error) { return nil, errors.New("unreachable") }
 	for name, trouble := range map[string]struct{ begin, end func(w *world) }{
 		"frozen":      {func(w *world) { w.relay.freeze() }, func(w *world) { w.relay.thaw() }},
@@ -138,7 +138,7 @@ func TestALossIsSaidOnceAndSoIsTheReturn(t *testing.T) {
 	}
 }
 
-func TestASecondServerTakesOver(t *testing.T) {
+func TestFleetSurvivesAFailoverToAnotherServer(t *testing.T) {
 	t.Parallel()
 	first, second := startServer(t), startServer(t)
 	second.ask("replicaof", "127.0.0.1", first.port)
@@ -167,7 +167,7 @@ func TestAProcessStartsWithoutTheServerAndJoinsItLater(t *testing.T) {
 		assert.Zero(t, pauseAt(g, "k"))
 	}
 	throttle(t, gates[0], "k", time.Minute)
-	assert.Positive(t, pauseAt(gates[0], "k"), "as with a gate of this process alone")
+	assert.Positive(t, pauseAt(gates[0], "k"), "as with a gate.Adaptive")
 	assert.Zero(t, pauseAt(gates[1], "k"))
 	s.start()
 	for _, b := range books {
@@ -178,7 +178,7 @@ func TestAProcessStartsWithoutTheServerAndJoinsItLater(t *testing.T) {
 	require.Eventually(t, pauses(gates[0], "another"), soon, 5*time.Millisecond)
 }
 
-func TestAWrongPasswordIsToldAndFailsNothing(t *testing.T) {
+func TestWrongPasswordIsLoggedAndNoCallFails(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, "--requirepass", "right")
 	book := new(logbook)
@@ -187,13 +187,13 @@ func TestAWrongPasswordIsToldAndFailsNothing(t *testing.T) {
 	g := New(client, Options{Logger: slog.New(slog.NewTextHandler(book, nil))})
 	defer g.Close()
 	a := newAccount(100, 10, time.Second)
-	start([]iamhttp.Gate{g}, 20, 100, "k", a).wait(t)
+	start([]gate.Gate{g}, 20, 100, "k", a).wait(t)
 	assert.Equal(t, 1, book.count(lostText))
 	assert.Equal(t, 1, book.count("WRONGPASS"))
 }
 
-// Whoever is blocked by a server that says nothing, it is not a request.
-func TestNobodyWaitsForAServerThatSaysNothing(t *testing.T) {
+// A server that accepts connections and never answers must not block a request.
+func TestNoRequestWaitsForASilentServer(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -202,13 +202,13 @@ func TestNobodyWaitsForAServerThatSaysNothing(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), soon)
 	defer cancel()
 	for range 3 {
-		ticket, err := g.Wait(ctx, "k", 0)
+		ticket, err := g.Wait(ctx, gate.Request{Key: "k"})
 		require.NoError(t, err)
-		g.Observe("k", ticket, true, 100*time.Millisecond)
+		g.Observe(gate.Request{Key: "k"}, ticket, gate.Outcome{Result: gate.Throttled, RetryAfter: 100 * time.Millisecond})
 	}
 }
 
-func TestCloseDoesNotWaitForAServerThatSaysNothing(t *testing.T) {
+func TestCloseDoesNotWaitForASilentServer(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	g, _ := newGate(t, s.addr())
@@ -227,8 +227,8 @@ func TestCloseDoesNotWaitForAServerThatSaysNothing(t *testing.T) {
 	}
 }
 
-// A clock that is an hour off, here or at the server, cannot matter: what
-// processes send holds no time of day, and a script knows the server's only.
+// A clock that is wrong, here or on the server, cannot matter: processes send no
+// time of day, and the scripts know only the server's.
 func TestNoTimeOfDayCrossesTheNetwork(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -248,7 +248,7 @@ func TestNoTimeOfDayCrossesTheNetwork(t *testing.T) {
 	seen := 0
 	for lines.Scan() && !strings.Contains(lines.Text(), "the end") {
 		from, command, _ := strings.Cut(lines.Text(), "]")
-		if strings.HasSuffix(from, " lua") { // a script, with the server's time
+		if strings.HasSuffix(from, " lua") { // a command inside a script, with the server's time
 			continue
 		}
 		seen++
@@ -262,14 +262,12 @@ func TestNoTimeOfDayCrossesTheNetwork(t *testing.T) {
 	assert.Greater(t, seen, 100)
 }
 
-func TestAGateWithoutAClientIsToldToWhoMakesIt(t *testing.T) {
-	for _, client := range []redis.UniversalClient{nil, (*redis.Client)(nil), (*redis.ClusterClient)(nil)} {
-		assert.PanicsWithValue(t, "redisgate: New without a client", func() { New(client, Options{}) })
-	}
+func TestNewPanicsWithoutClient(t *testing.T) {
+	assert.PanicsWithValue(t, "redisgate: New: client is nil", func() { New(nil, Options{}) })
 }
 
-// What one process is told while it is alone, the others know when it is back.
-func TestAPauseOfWhileTheServerWasLostIsToldAfterwards(t *testing.T) {
+// What a process is told while it is alone, the others know when it is back.
+func TestPauseDuringOutageIsPublishedAfterRejoin(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, books := w.gates(2)
 		w.relay.freeze()
@@ -288,25 +286,25 @@ func TestAPauseOfWhileTheServerWasLostIsToldAfterwards(t *testing.T) {
 	})
 }
 
-// An account that is new in a process may be younger than the pause that a
-// controller begins with.
-func TestAnAccountThatIsNewWhileTheServerIsLostIsServed(t *testing.T) {
+// An account that is new in a process may be younger than the first pause of a
+// new controller.
+func TestNewAccountIsServedWhileTheServerIsLost(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, books := w.gates(2)
-		throttle(t, gates[0], "k", time.Second) // and nobody comes again, so that nothing is learned
+		throttle(t, gates[0], "k", time.Second) // no further request comes, so that nothing is learned
 		time.Sleep(5 * time.Second)
 		w.relay.freeze()
 		require.Eventually(t, func() bool { return !gates[1].usable() }, 2*soon, 100*time.Millisecond)
 		began := time.Now()
 		start(gates[1:], 1, 1, "k", newAccount(100, 10, time.Second)).wait(t)
-		assert.Zero(t, time.Since(began), "nobody is waited for, and no pause is in force")
+		assert.Zero(t, time.Since(began), "there is nothing to wait for")
 		w.relay.thaw()
 		for _, b := range books {
 			b.inTheFleet(t)
 		}
 		late, _ := w.gate()
 		for _, g := range append(gates, late) {
-			assert.LessOrEqual(t, pauseAt(g, "k"), ownPause)
+			assert.LessOrEqual(t, pauseAt(g, "k"), defaultPause)
 		}
 	})
 }

@@ -10,14 +10,18 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// A world is a server and fleets in virtual time. Nothing takes time in it but
-// what a test says, so that a test can say exactly what has to happen when,
-// however little time the machine has for it. The server is a copy of Redis in
-// Go, which runs the same scripts; that they are good for a real one is for
-// the tests with startServer. It is not run beside those: it has work to do, and
-// they have to wait.
+// defaultNames are the names on the server of gates with default options.
+func defaultNames() names { return newNames("iamhttp", fleet1.Number) }
+
+// A world is a server and fleets in virtual time. Only what the test delays takes
+// time in it, so that a test can assert exactly when something happens, on a slow
+// machine too. The server is miniredis, which runs the same scripts; the tests
+// with startServer show that they work on a real server. Tests in virtual time do
+// not run in parallel with those, because they would take the processor from them.
 type world struct {
 	t      *testing.T
 	server *miniredis.Miniredis
@@ -38,9 +42,10 @@ func (w *world) client() *redis.Client { return w.clientWith(func(*redis.Options
 
 func (w *world) clientWith(set func(*redis.Options)) *redis.Client {
 	o := &redis.Options{
-		Addr:   "127.0.0.1:6379", // a name would be looked up
+		Addr:   "127.0.0.1:6379", // a host name would be looked up
 		Dialer: func(context.Context, string, string) (net.Conn, error) { return w.relay.pipe() },
-		// They are asked for under a lock, and who waits for a lock stops the time.
+		// The client negotiates them under a mutex, and a goroutine that waits for a
+		// mutex stops virtual time.
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
 	set(o)

@@ -29,8 +29,8 @@ func (o outcome) oneOf() error {
 // response beside one, whose body nobody closes then.
 func eitherOr(c *trial) error {
 	codes := []int{200, 404, 500, 503}
-	if c.Repeats != 0 {
-		codes = append(codes, c.Repeats) // until it gives up
+	if c.Retries != 0 {
+		codes = append(codes, c.Retries) // until it gives up
 	}
 	for _, code := range codes {
 		err := c.bubble(func() error {
@@ -66,23 +66,21 @@ func eitherOr(c *trial) error {
 // clientTimeoutKeepsAnswer: a wait that cannot end before the client's timeout
 // is not worth beginning.
 func clientTimeoutKeepsAnswer(c *trial) error {
-	if err := c.repeats(); err != nil {
+	if err := c.retries(); err != nil {
 		return err
 	}
 	for range 20 { // how long it waits may be up to jitter
 		if err := c.bubble(func() error {
-			client := &http.Client{Transport: c.wrap(replies(status(c.Repeats, "Retry-After: 30"))), Timeout: 2 * time.Second}
+			client := &http.Client{Transport: c.wrap(replies(status(c.Retries, "Retry-After: 30"))), Timeout: 2 * time.Second}
 			o, err := doFunc(func() (*http.Response, error) { return client.Get(address) })
 			if err != nil {
 				return err
 			}
 			defer o.close()
-			t, isTimeout := errors.AsType[interface {
-				error
-				Timeout() bool
-			}](o.err)
+			var t interface{ Timeout() bool }
+			isTimeout := errors.As(o.err, &t)
 			if o.took >= client.Timeout && isTimeout && t.Timeout() || !c.StatusErrors && o.err != nil {
-				return fmt.Errorf("of a %d with a Retry-After beyond the client's timeout nothing but this was left, after %v: %w", c.Repeats, o.took, o.err)
+				return fmt.Errorf("of a %d with a Retry-After beyond the client's timeout nothing but this was left, after %v: %w", c.Retries, o.took, o.err)
 			}
 			return nil
 		}); err != nil {
@@ -175,21 +173,21 @@ func closeIdle(c *trial) error {
 // interimReleased: what is left open keeps its connection, and what is closed
 // unread loses it.
 func interimReleased(c *trial) error {
-	if err := c.repeats(); err != nil {
+	if err := c.retries(); err != nil {
 		return err
 	}
 	if err := c.bubble(func() error {
-		base := replies(status(c.Repeats), status(200))
+		base := replies(status(c.Retries), status(200))
 		o, err := do(c.wrap(base), newRequest("GET", ""))
-		if err = errors.Join(err, base.repeated(c.Repeats, o)); err != nil {
+		if err = errors.Join(err, base.retried(c.Retries, o)); err != nil {
 			return err
 		}
 		o.close()
 		if _, closes := base.bodies[0].count(); closes == 0 {
-			return fmt.Errorf("the body of a %d that was repeated was never closed", c.Repeats)
+			return fmt.Errorf("the body of a %d that was retried was never closed", c.Retries)
 		}
 		return nil
-	}); err != nil || c.Repeats == http.StatusRequestTimeout {
+	}); err != nil || c.Retries == http.StatusRequestTimeout {
 		return err // a server that sent 408 has given its connection up (RFC 9110 §15.5.9)
 	}
 	return c.bubble(func() error {
@@ -197,7 +195,7 @@ func interimReleased(c *trial) error {
 		var asked atomic.Int32
 		w := serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if asked.Add(1)%2 == 1 {
-				w.WriteHeader(c.Repeats)
+				w.WriteHeader(c.Retries)
 			}
 			for range 4 { // without a Content-Length
 				io.WriteString(w, strings.Repeat("x", 512))
@@ -215,7 +213,7 @@ func interimReleased(c *trial) error {
 			o.close()
 		}
 		if n := w.connections(); n > 1 {
-			return fmt.Errorf("%d calls one after the other, each with a %d of 2 KiB before its answer, opened %d connections instead of 1", calls, c.Repeats, n)
+			return fmt.Errorf("%d calls one after the other, each with a %d of 2 KiB before its answer, opened %d connections instead of 1", calls, c.Retries, n)
 		}
 		return nil
 	})
@@ -231,8 +229,8 @@ func readingBounded(c *trial) error {
 		beginning = "the beginning"
 	)
 	var codes []int
-	if c.Repeats != 0 {
-		codes = append(codes, c.Repeats)
+	if c.Retries != 0 {
+		codes = append(codes, c.Retries)
 	}
 	if c.StatusErrors {
 		codes = append(codes, 404)
@@ -285,8 +283,8 @@ func (zeros) Read(p []byte) (int, error) {
 
 func brokenBase(c *trial) error {
 	codes := []int{200, 404}
-	if c.Repeats != 0 {
-		codes = append(codes, c.Repeats)
+	if c.Retries != 0 {
+		codes = append(codes, c.Retries)
 	}
 	tries := map[string]reply{
 		"neither response nor error": failure(nil),
@@ -340,8 +338,8 @@ func noSecrets(c *trial) error {
 	if c.StatusErrors {
 		tries["a 401"] = answer(401)
 	}
-	if c.Repeats != 0 {
-		tries[fmt.Sprintf("a %d without end", c.Repeats)] = answer(c.Repeats)
+	if c.Retries != 0 {
+		tries[fmt.Sprintf("a %d without end", c.Retries)] = answer(c.Retries)
 	}
 	for what, r := range tries {
 		if err := c.bubble(func() error {
@@ -374,8 +372,8 @@ func pointerErrors(c *trial) error {
 		return fmt.Errorf("%w: answers come as responses", ErrNotApplicable)
 	}
 	codes := []int{404, 500}
-	if c.Repeats != 0 {
-		codes = append(codes, c.Repeats)
+	if c.Retries != 0 {
+		codes = append(codes, c.Retries)
 	}
 	var first reflect.Type
 	for _, code := range codes {

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// mostSends is where a base stops a RoundTripper that has no end of its own.
+	// mostSends stops a RoundTripper that would send without end.
 	mostSends = 1000
 	// longest is how long a call may take, in virtual time, before it hangs.
 	longest = 24 * time.Hour
@@ -190,10 +190,10 @@ func (m *memory) sent() []send {
 	return m.sends
 }
 
-// repeated fails if there was no second send.
-func (m *memory) repeated(code int, o outcome) error {
+// retried fails if there was no second send.
+func (m *memory) retried(code int, o outcome) error {
 	if n := len(m.sent()); n < 2 {
-		return fmt.Errorf("a %d was to be repeated, and was sent %d times (error: %v)", code, n, o.err)
+		return fmt.Errorf("a %d was to be retried, and was sent %d times (error: %v)", code, n, o.err)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/gate"
 	"github.com/iamhttp/iamhttp/roundtriptest"
 )
 
@@ -23,14 +24,14 @@ func Example() {
 func ExampleRun() {
 	roundtriptest.Run(t, func(base http.RoundTripper) http.RoundTripper {
 		return &iamhttp.Transport{Base: base, PassThrough: true}
-	}, roundtriptest.Options{Repeats: http.StatusTooManyRequests})
+	}, roundtriptest.Options{Retries: http.StatusTooManyRequests})
 }
 
 func ExampleOptions() {
 	// A Transport in error mode whose callers share a gate.
 	roundtriptest.Run(t, func(base http.RoundTripper) http.RoundTripper {
-		return &iamhttp.Transport{Base: base, Gate: new(iamhttp.AdaptiveGate)}
-	}, roundtriptest.Options{StatusErrors: true, Repeats: http.StatusTooManyRequests, Shared: true})
+		return &iamhttp.Transport{Base: base, Gate: new(gate.Adaptive)}
+	}, roundtriptest.Options{StatusErrors: true, Retries: http.StatusTooManyRequests, Shared: true})
 }
 
 func ExampleTraps() {

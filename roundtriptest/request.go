@@ -19,8 +19,8 @@ const payload = `{"user":{"name":"alice"}}`
 // more header, has to be a copy.
 func requestUnmodified(c *trial) error {
 	codes := []int{200, 404}
-	if c.Repeats != 0 {
-		codes = append(codes, c.Repeats)
+	if c.Retries != 0 {
+		codes = append(codes, c.Retries)
 	}
 	for _, code := range codes {
 		if err := c.bubble(func() error {
@@ -90,7 +90,7 @@ func bodyClosed(c *trial) error {
 		"got a 404":                              status(404),
 		"got no answer":                          failure(errors.New("connection reset")),
 		"was canceled before it was sent":        status(200),
-		fmt.Sprintf("got a %d first", c.Repeats): status(c.Repeats),
+		fmt.Sprintf("got a %d first", c.Retries): status(c.Retries),
 	}
 	for what, r := range tries {
 		if err := c.bubble(func() error {
@@ -128,14 +128,14 @@ func bodyClosed(c *trial) error {
 }
 
 // bodyNotReused: an answer may come while the request is still being sent, and
-// its sender then reads the body at the same time as that of the repeat.
+// its sender then reads the body at the same time as that of the retry.
 func bodyNotReused(c *trial) error {
-	if err := c.repeats(); err != nil {
+	if err := c.retries(); err != nil {
 		return err
 	}
 	if err := c.bubble(func() error {
 		req := newRequest("PUT", payload)
-		base := &lateReader{code: c.Repeats, second: make(chan struct{}), first: make(chan struct{})}
+		base := &lateReader{code: c.Retries, second: make(chan struct{}), first: make(chan struct{})}
 		o, err := do(c.wrap(base), req)
 		o.close()
 		if err != nil {
@@ -145,13 +145,13 @@ func bodyNotReused(c *trial) error {
 		base.mu.Lock()
 		defer base.mu.Unlock()
 		if len(base.bodies) < 2 {
-			return fmt.Errorf("a %d was to be repeated, and was sent %d times (error: %v)", c.Repeats, len(base.bodies), o.err)
+			return fmt.Errorf("a %d was to be retried, and was sent %d times (error: %v)", c.Retries, len(base.bodies), o.err)
 		}
 		if got := base.bodies[1].String(); got != payload {
-			return fmt.Errorf("sent while the body of the first send was still being read, the repeat had the body %q instead of %q", got, payload)
+			return fmt.Errorf("sent while the body of the first send was still being read, the retry had the body %q instead of %q", got, payload)
 		}
 		if got := base.bodies[0].String(); !strings.HasPrefix(payload, got) {
-			return fmt.Errorf("the first send, still reading its body when the repeat began, got %q instead of %q", got, payload)
+			return fmt.Errorf("the first send, still reading its body when the retry began, got %q instead of %q", got, payload)
 		}
 		return nil
 	}); err != nil {
@@ -169,7 +169,7 @@ func bodyNotReused(c *trial) error {
 			mu.Lock()
 			defer mu.Unlock()
 			if asked++; asked == 1 {
-				w.WriteHeader(c.Repeats) // before the body was read
+				w.WriteHeader(c.Retries) // before the body was read
 				return
 			}
 			got, _ = io.ReadAll(r.Body)
@@ -183,10 +183,10 @@ func bodyNotReused(c *trial) error {
 		o, err := do(c.wrap(w), req)
 		o.close()
 		if err = errors.Join(err, o.err); err != nil {
-			return fmt.Errorf("an upload that was answered with a %d before it was read: %w", c.Repeats, err)
+			return fmt.Errorf("an upload that was answered with a %d before it was read: %w", c.Retries, err)
 		}
 		if !bytes.Equal(got, upload) {
-			return fmt.Errorf("an upload that was answered with a %d before it was read arrived otherwise than it was sent", c.Repeats)
+			return fmt.Errorf("an upload that was answered with a %d before it was read arrived otherwise than it was sent", c.Retries)
 		}
 		return nil
 	})
@@ -233,16 +233,16 @@ func (l *lateReader) RoundTrip(req *http.Request) (*http.Response, error) {
 	return status(200)(req)
 }
 
-// noEmptyRepeat: a body that was read cannot be sent again. Whoever kept a copy
+// noEmptyRetry: a body that was read cannot be sent again. Whoever kept a copy
 // may send that.
-func noEmptyRepeat(c *trial) error {
-	if err := c.repeats(); err != nil {
+func noEmptyRetry(c *trial) error {
+	if err := c.retries(); err != nil {
 		return err
 	}
 	return c.bubble(func() error {
 		req := newRequest("POST", payload)
 		req.Body, req.GetBody = newBody(payload), nil
-		base := replies(status(c.Repeats), status(200))
+		base := replies(status(c.Retries), status(200))
 		o, err := do(c.wrap(base), req)
 		o.close()
 		for i, s := range base.sent() {
@@ -257,7 +257,7 @@ func noEmptyRepeat(c *trial) error {
 func contentLengthStays(c *trial) error {
 	return c.bubble(func() error {
 		req := newRequest("POST", payload)
-		base := replies(status(max(c.Repeats, 200)), status(200))
+		base := replies(status(max(c.Retries, 200)), status(200))
 		o, err := do(c.wrap(base), req)
 		o.close()
 		for i, s := range base.sent() {
@@ -273,7 +273,7 @@ func contentLengthStays(c *trial) error {
 func getBodyKept(c *trial) error {
 	return c.bubble(func() error {
 		req := newRequest("POST", payload)
-		base := replies(status(max(c.Repeats, 200)), status(200))
+		base := replies(status(max(c.Retries, 200)), status(200))
 		o, err := do(c.wrap(base), req)
 		o.close()
 		if err != nil {

@@ -1,18 +1,18 @@
-// Package roundtriptest holds an [http.RoundTripper] that is put around another
-// one to its contract: the documentation of net/http, and the RFCs where the
-// RoundTripper repeats requests.
+// Package roundtriptest tests that an [http.RoundTripper] that wraps another one
+// obeys the contract: the documentation of net/http and, where it retries
+// requests, the RFCs.
 //
 //	func TestContract(t *testing.T) {
 //		roundtriptest.Run(t, func(base http.RoundTripper) http.RoundTripper {
 //			return &mine.Transport{Base: base}
-//		}, roundtriptest.Options{Repeats: http.StatusTooManyRequests})
+//		}, roundtriptest.Options{Retries: http.StatusTooManyRequests})
 //	}
 //
-// Each trap is one clause that implementations are known to break. Nearly all
-// of them run in virtual time, so that the waits of the RoundTripper need not
-// be shortened; those about connections put a real http.Transport and
-// http.Server into it, over connections in memory. Run the suite with -race:
-// some of what the traps provoke only the race detector sees.
+// Each trap tests one clause that implementations are known to break. Nearly all
+// traps run in virtual time, so that you need not shorten the waits of the
+// RoundTripper. Those about connections use a real http.Transport and
+// http.Server, over connections in memory. Run the suite with -race: some
+// mistakes are seen by the race detector only.
 package roundtriptest
 
 import (
@@ -24,31 +24,29 @@ import (
 	"testing"
 )
 
-// Options say what kind of RoundTripper it is. The zero value is one that makes
-// one send out of each request and returns what comes.
+// Options say what kind of RoundTripper is tested. The zero value is for one that
+// sends each request once and returns the result.
 type Options struct {
-	// StatusErrors says that answers of 400 and above come as errors, though
-	// the contract forbids it. What else the contract asks for is asked all
-	// the same: no response beside the error, and its body closed.
+	// StatusErrors says that answers of 400 and above come as errors, although
+	// the contract forbids it. The rest of the contract still holds: there is
+	// no response beside the error, and its body is closed.
 	StatusErrors bool
 
-	// Repeats is a status code that is answered by sending the request again,
-	// whatever its method: 429, say. It must be tried at least once more, and
-	// after 100 seconds still, if the server asks for that; where the code alone
-	// does not do, wrap can put what is missing into the answers. 0 means that
-	// nothing is repeated, and makes the traps about repeating not applicable.
-	Repeats int
+	// Retries is a status code, such as 429, that is retried whatever the
+	// method. The RoundTripper must retry it at least once, even if the server
+	// asks for a wait of 100 seconds. If it needs more than the code, let wrap
+	// add that to the answers. 0 means that nothing is retried: the traps about
+	// retries are then not applicable.
+	Retries int
 
-	// Shared says that what one caller is told by a Repeats answer holds the
-	// others back as well.
+	// Shared says that all callers wait when one of them gets a Retries answer.
 	Shared bool
 }
 
-// ErrNotApplicable is what Check returns where a trap asks nothing of a
-// RoundTripper of this kind.
+// ErrNotApplicable says that a trap does not concern a RoundTripper of this kind.
 var ErrNotApplicable = errors.New("not applicable")
 
-// A Trap is one clause of the contract, and the situation in which it is easily
+// A Trap is one clause of the contract, and a situation in which it is easily
 // broken.
 type Trap struct {
 	Name   string // a sentence that holds if the trap was avoided
@@ -57,13 +55,12 @@ type Trap struct {
 	check func(*trial) error
 }
 
-// Check tries the trap on the RoundTripper that wrap puts around a base, and
-// returns nil if it was avoided, [ErrNotApplicable], or what went wrong. wrap
-// is called several times, also around its own result.
+// Check tries the trap on the RoundTripper that wrap puts around a base. It returns
+// nil if the trap was avoided, [ErrNotApplicable], or what went wrong. It calls
+// wrap several times, once with the result of an earlier call.
 //
-// t is lent for the virtual time that it makes possible: Check does not fail
-// it, save for data races that the race detector finds. It must not be called
-// from within a synctest bubble.
+// t is needed for virtual time; Check does not fail it, except for data races that
+// the race detector finds. Check must not be called in a synctest bubble.
 func (tr Trap) Check(t *testing.T, wrap func(base http.RoundTripper) http.RoundTripper, o Options) error {
 	t.Helper()
 	return tr.check(&trial{t: t, wrap: wrap, Options: o})
@@ -96,7 +93,7 @@ var traps = []Trap{
 	{"the request is not modified", `http.RoundTripper: "RoundTrip should not modify the request, except for consuming and closing the Request's Body." and: "must be safe for concurrent use by multiple goroutines".`, requestUnmodified},
 	{"the body is always closed", `http.RoundTripper: "RoundTrip must always close the body, including on errors".`, bodyClosed},
 	{"a body is not used again while it may be read", `http.RoundTripper: the body may be closed "in a separate goroutine even after RoundTrip returns. This means that callers wanting to reuse the body for subsequent requests must arrange to wait for the Close call before doing so."`, bodyNotReused},
-	{"a body that is gone is not sent again as an empty one", `http.Request.GetBody: "an optional func to return a new copy of Body"; RFC 9110 §9.2.2 speaks of repeating the request, and one without its content is another.`, noEmptyRepeat},
+	{"a body that is gone is not sent again as an empty one", `http.Request.GetBody: "an optional func to return a new copy of Body"; RFC 9110 §9.2.2 speaks of retrying the request, and one without its content is another.`, noEmptyRetry},
 	// What is not its business.
 	{"redirects belong to the client", `http.RoundTripper: "RoundTrip should not attempt to handle higher-level protocol details such as redirects, authentication, or cookies."`, redirectsLeft},
 	{"an answer is returned with its body untouched", `http.RoundTripper: "RoundTrip should not attempt to interpret the response." http.Response.Body: it "will also implement io.Writer on a successful "101 Switching Protocols" response".`, bodyUntouched},
@@ -130,10 +127,10 @@ type trial struct {
 	Options
 }
 
-// repeats fails where nothing is repeated.
-func (c *trial) repeats() error {
-	if c.Repeats == 0 {
-		return fmt.Errorf("%w: nothing is repeated", ErrNotApplicable)
+// retries fails where nothing is retried.
+func (c *trial) retries() error {
+	if c.Retries == 0 {
+		return fmt.Errorf("%w: nothing is retried", ErrNotApplicable)
 	}
 	return nil
 }

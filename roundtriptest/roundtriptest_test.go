@@ -17,31 +17,32 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/gate"
 	"github.com/iamhttp/iamhttp/roundtriptest"
 )
 
 var (
-	passThrough = roundtriptest.Options{Repeats: 429}
-	errorMode   = roundtriptest.Options{Repeats: 429, StatusErrors: true}
+	passThrough = roundtriptest.Options{Retries: 429}
+	errorMode   = roundtriptest.Options{Retries: 429, StatusErrors: true}
 )
 
-// Every setting but the mode is the default: what a zero Transport does is what
-// most get.
+// Every setting but the mode is the default, because most users have a zero
+// Transport.
 func TestATransportAvoidsEveryTrap(t *testing.T) {
 	for _, status := range []int{429, 408} {
 		for _, errors := range []bool{false, true} {
-			for _, gate := range []bool{false, true} {
-				t.Run(fmt.Sprintf("%d, errors %v, gate %v", status, errors, gate), func(t *testing.T) {
+			for _, gated := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%d, errors %v, gate %v", status, errors, gated), func(t *testing.T) {
 					roundtriptest.Run(t, func(base http.RoundTripper) http.RoundTripper {
 						tr := &iamhttp.Transport{Base: base, PassThrough: !errors}
-						if gate {
-							tr.Gate = &iamhttp.AdaptiveGate{}
+						if gated {
+							tr.Gate = new(gate.Adaptive)
 						}
 						return tr
 					}, roundtriptest.Options{
-						Repeats:      status,
+						Retries:      status,
 						StatusErrors: errors,
-						Shared:       gate && status == 429, // a 408 says nothing about the account
+						Shared:       gated && status == 429, // a 408 says nothing about the account
 					})
 				})
 			}
@@ -65,12 +66,12 @@ func TestATrapSaysWhereItDoesNotApply(t *testing.T) {
 	assert.Len(t, applicable, 11)
 }
 
-// Somebody who says that something is repeated, and it is not, learns it.
-func TestARepeatThatWasPromisedIsDemanded(t *testing.T) {
+// Somebody who says that something is retried, and it is not, learns it.
+func TestARetryThatWasPromisedIsDemanded(t *testing.T) {
 	alone := func(base http.RoundTripper) http.RoundTripper { return base }
 	for trap := range roundtriptest.Traps() {
 		if trap.Name == "without Retry-After there is a pause as well" {
-			assert.ErrorContains(t, trap.Check(t, alone, passThrough), "a 429 was to be repeated, and was sent 1 times")
+			assert.ErrorContains(t, trap.Check(t, alone, passThrough), "a 429 was to be retried, and was sent 1 times")
 		}
 	}
 }

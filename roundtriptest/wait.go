@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// canceledWait: a caller who has gone does not want to wait, and does want to
-// know that it was he who ended it.
+// canceledWait: a canceled call has to end at once, with an error that says that
+// it was canceled.
 func canceledWait(c *trial) error {
-	if err := c.repeats(); err != nil {
+	if err := c.retries(); err != nil {
 		return err
 	}
 	cause := errors.New("the user closed the window")
@@ -48,7 +48,7 @@ const canceledAfter = 500 * time.Millisecond
 func (c *trial) cancel(cause error) (outcome, error) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
-	base := replies(status(c.Repeats, "Retry-After: 60"))
+	base := replies(status(c.Retries, "Retry-After: 60"))
 	time.AfterFunc(canceledAfter, func() { cancel(cause) })
 	start := time.Now()
 	o, err := do(c.wrap(base), newRequest("GET", "").WithContext(ctx))
@@ -64,7 +64,7 @@ func (c *trial) cancel(cause error) (outcome, error) {
 // nothingLeft: a wait in a goroutine of its own, or in time.Sleep, outlasts the
 // call.
 func nothingLeft(c *trial) error {
-	if err := c.repeats(); err != nil {
+	if err := c.retries(); err != nil {
 		return err
 	}
 	return c.bubbleThatEnds(func() error {
@@ -76,11 +76,11 @@ func nothingLeft(c *trial) error {
 // clientTimeoutEndsWait: http.Client.Timeout is not in the context that the
 // caller made.
 func clientTimeoutEndsWait(c *trial) error {
-	if err := c.repeats(); err != nil {
+	if err := c.retries(); err != nil {
 		return err
 	}
 	return c.bubble(func() error {
-		client := &http.Client{Transport: c.wrap(replies(status(c.Repeats))), Timeout: 2 * time.Second}
+		client := &http.Client{Transport: c.wrap(replies(status(c.Retries))), Timeout: 2 * time.Second}
 		o, err := doFunc(func() (*http.Response, error) { return client.Get(address) })
 		o.close()
 		if err == nil && o.took > client.Timeout+100*time.Millisecond {
@@ -93,7 +93,7 @@ func clientTimeoutEndsWait(c *trial) error {
 // retryAfterForms: the obsolete forms of a date are still sent, and a number
 // that does not fit is no reason to come back at once.
 func retryAfterForms(c *trial) error {
-	if err := c.repeats(); err != nil {
+	if err := c.retries(); err != nil {
 		return err
 	}
 	const never = -1
@@ -120,7 +120,7 @@ func retryAfterForms(c *trial) error {
 		if err := c.bubble(func() error {
 			base := replies(func(req *http.Request) (*http.Response, error) {
 				now := time.Now().UTC()
-				resp := newResponse(req, c.Repeats, newBody(""), "Date: "+now.Format(http.TimeFormat))
+				resp := newResponse(req, c.Retries, newBody(""), "Date: "+now.Format(http.TimeFormat))
 				resp.Header["Retry-After"] = a.values(now)
 				return resp, nil
 			}, status(200))
@@ -138,9 +138,9 @@ func retryAfterForms(c *trial) error {
 			case a.least == never:
 				return nil
 			case a.least == 0 && n == 1 && o.took < time.Hour:
-				return nil // not to repeat what is not understood is an answer, too
+				return nil // not to retry what is not understood is an answer, too
 			case a.least > 0 && n == 1:
-				return base.repeated(c.Repeats, o)
+				return base.retried(c.Retries, o)
 			case n == 1 || base.gap() > time.Hour:
 				return fmt.Errorf("it was waited for %v", o.took)
 			case base.gap() < a.least:
@@ -165,18 +165,18 @@ func dated(layout string) func(time.Time) []string {
 
 // wrongClock: the server's Date says what its Retry-After counts from.
 func wrongClock(c *trial) error {
-	if err := c.repeats(); err != nil {
+	if err := c.retries(); err != nil {
 		return err
 	}
 	for _, skew := range []time.Duration{-time.Hour, time.Hour} {
 		if err := c.bubble(func() error {
 			base := replies(func(req *http.Request) (*http.Response, error) {
 				now := time.Now().UTC().Add(skew)
-				return newResponse(req, c.Repeats, newBody(""), "Date: "+now.Format(http.TimeFormat), "Retry-After: "+dated(http.TimeFormat)(now)[0]), nil
+				return newResponse(req, c.Retries, newBody(""), "Date: "+now.Format(http.TimeFormat), "Retry-After: "+dated(http.TimeFormat)(now)[0]), nil
 			}, status(200))
 			o, err := do(c.wrap(base), newRequest("GET", ""))
 			o.close()
-			if err = errors.Join(err, base.repeated(c.Repeats, o)); err != nil {
+			if err = errors.Join(err, base.retried(c.Retries, o)); err != nil {
 				return err
 			}
 			if gap := base.gap(); gap < 10*time.Second || gap > 5*time.Minute {
@@ -193,13 +193,13 @@ func wrongClock(c *trial) error {
 // neverEarly: jitter around the time the server gave, or a limit that cuts it,
 // comes back while the server does not want to listen.
 func neverEarly(c *trial) error {
-	if err := c.repeats(); err != nil {
+	if err := c.retries(); err != nil {
 		return err
 	}
 	for range 20 { // jitter is drawn at random
 		for _, asked := range []time.Duration{5 * time.Second, 100 * time.Second} {
 			if err := c.bubble(func() error {
-				base := replies(status(c.Repeats, fmt.Sprint("Retry-After: ", asked.Seconds())), status(200))
+				base := replies(status(c.Retries, fmt.Sprint("Retry-After: ", asked.Seconds())), status(200))
 				o, err := do(c.wrap(base), newRequest("GET", ""))
 				o.close()
 				if err == nil && len(base.sent()) > 1 && base.gap() < asked {
@@ -216,7 +216,7 @@ func neverEarly(c *trial) error {
 
 // noStorm: 50 callers meet a server that is closed for ten seconds.
 func noStorm(c *trial) error {
-	if err := c.repeats(); err != nil {
+	if err := c.retries(); err != nil {
 		return err
 	}
 	const callers, closed = 50, 10 * time.Second
@@ -224,7 +224,7 @@ func noStorm(c *trial) error {
 		start := time.Now()
 		base := replies(func(req *http.Request) (*http.Response, error) {
 			if left := closed - time.Since(start); left > 0 {
-				return newResponse(req, c.Repeats, newBody(""), fmt.Sprint("Retry-After: ", int64((left+time.Second-1)/time.Second))), nil
+				return newResponse(req, c.Retries, newBody(""), fmt.Sprint("Retry-After: ", int64((left+time.Second-1)/time.Second))), nil
 			}
 			return status(200)(req)
 		})
@@ -268,20 +268,20 @@ func noStorm(c *trial) error {
 }
 
 func pauseWithoutHint(c *trial) error {
-	if err := c.repeats(); err != nil {
+	if err := c.retries(); err != nil {
 		return err
 	}
 	return c.bubble(func() error {
-		base := replies(status(c.Repeats))
+		base := replies(status(c.Retries))
 		o, err := do(c.wrap(base), newRequest("GET", ""))
 		o.close()
-		if err = errors.Join(err, base.repeated(c.Repeats, o)); err != nil {
+		if err = errors.Join(err, base.retried(c.Retries, o)); err != nil {
 			return err
 		}
 		sent := base.sent()
 		for i := 1; i < len(sent); i++ {
 			if sent[i].at.Equal(sent[i-1].at) {
-				return fmt.Errorf("a %d without Retry-After was sent again at once, %d times in all", c.Repeats, len(sent))
+				return fmt.Errorf("a %d without Retry-After was sent again at once, %d times in all", c.Retries, len(sent))
 			}
 		}
 		return nil
@@ -291,13 +291,13 @@ func pauseWithoutHint(c *trial) error {
 // wrappedTwice: a library brings its own, and the program puts one more around
 // it.
 func wrappedTwice(c *trial) error {
-	if err := c.repeats(); err != nil {
+	if err := c.retries(); err != nil {
 		return err
 	}
 	var sends [2]int
 	for i := range sends {
 		if err := c.bubble(func() error {
-			base := replies(status(c.Repeats))
+			base := replies(status(c.Retries))
 			rt := c.wrap(base)
 			if i == 1 {
 				rt = c.wrap(rt)
@@ -311,7 +311,7 @@ func wrappedTwice(c *trial) error {
 		}
 	}
 	if sends[1] > sends[0] {
-		return fmt.Errorf("a %d is sent %d times, and wrapped twice %d times", c.Repeats, sends[0], sends[1])
+		return fmt.Errorf("a %d is sent %d times, and wrapped twice %d times", c.Retries, sends[0], sends[1])
 	}
 	return nil
 }

@@ -40,10 +40,10 @@ func init() {
 				_, err := c.CreateUser(ctx, &iam.CreateUserInput{UserName: aws.String("alice")})
 				return fails(err, func(e *types.EntityAlreadyExistsException) any { return e.ErrorCode() }, "EntityAlreadyExists")
 			}},
-			{"429, once, is repeated", func(ctx context.Context, w *world) outcome {
+			{"a single 429 is retried", func(ctx context.Context, w *world) outcome {
 				return awsOnce(ctx, w, 429)
 			}},
-			{"503, once, is repeated", func(ctx context.Context, w *world) outcome {
+			{"a single 503 is retried", func(ctx context.Context, w *world) outcome {
 				return awsOnce(ctx, w, 503)
 			}},
 		},
@@ -61,7 +61,7 @@ func awsClient(w *world) *iam.Client {
 	}
 	if w.advised {
 		// Not aws.NopRetryer: the SDK's bodies have no GetBody, so that a
-		// Transport below cannot repeat a 429 for it. The SDK does, by a schedule
+		// Transport below cannot retry a 429 for it. The SDK does, by a schedule
 		// of its own: it does not read Retry-After.
 		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) {
 			o.Retryables = []retry.IsErrorRetryable{retry.RetryableErrorCode{Codes: retry.DefaultThrottleErrorCodes}}

@@ -28,7 +28,7 @@ func init() {
 				err := azureToken(ctx, w, says(400, `{"error":"invalid_scope","error_description":"AADSTS70011"}`))
 				return fails(err, azureStatus, 400)
 			}},
-			{"503, once, is repeated", func(ctx context.Context, w *world) outcome {
+			{"a single 503 is retried", func(ctx context.Context, w *world) outcome {
 				return succeeds(azureToken(ctx, w, inTurn(says(503, oauthFault(503)), says(200, oauthToken))))
 			}},
 		},

@@ -1,10 +1,9 @@
 // Package compat runs unmodified SDKs through an [iamhttp.Transport], with and
-// without PassThrough, and writes down what it measured: TABLE.md, and a short
-// form of it in docs/sdks.md.
+// without PassThrough, and writes what it measures to TABLE.md, and the summary
+// also to docs/sdks.md.
 //
-// Each SDK is one file, which adds itself to sdks. Services are in memory and
-// time is that of testing/synctest: an SDK that waits a minute for its third
-// send costs nothing.
+// Each SDK is one file, which adds itself to sdks. Services are in memory and time
+// is that of testing/synctest, so an SDK that waits for a minute costs no time.
 package compat
 
 import (
@@ -32,49 +31,51 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-var update = flag.Bool("update", false, "write TABLE.md and docs/sdks.md anew")
+var update = flag.Bool("update", false, "rewrite TABLE.md and the table in docs/sdks.md")
 
 // sdks are added by the files of the SDKs.
 var sdks []sdk
 
-// An sdk is what the suite has to know of one.
+// An sdk is what the suite has to know about an SDK.
 type sdk struct {
 	name   string // of the package that makes the calls
-	module string // its path, as in go.mod
+	module string // the module's path, as in go.mod
 
 	// fault is the body of a failure in the form that the SDK understands.
 	fault func(code int) string
 
-	// call connects, lets the service fail with w.failing, and makes one call.
-	// With w.advised it follows the advice; otherwise the SDK is as usual.
+	// call connects, makes the service fail with w.failing, and makes one call.
+	// With w.advised it follows the advice; otherwise the SDK is set up as usual.
 	call   func(ctx context.Context, w *world) error
-	usual  string // "" for the SDK's defaults
-	advice string // how to keep the SDK's own repeats from multiplying; "" if it has none
+	usual  string // how it is set up as usual; "": with the SDK's defaults
+	advice string // the setting that switches the SDK's own retries off; "" if it has none
 
-	connect string // the function that gives it the http.Client and follows the advice, to be shown
+	connect string // the name of the function that gives it the http.Client and follows the advice; the table shows its code
 
 	behaviors []behavior
 }
 
-// A behavior is something that the SDK does with an answer, and that has to
-// work without a Transport of ours.
+// A behavior is something that the SDK does with a response. It has to work without
+// a Transport of ours.
 type behavior struct {
 	name string
 	run  func(ctx context.Context, w *world) outcome
 }
 
-// An outcome is what came of a call.
+// An outcome is the result of a call.
 type outcome struct {
 	err  error  // what the SDK returned
-	lost string // what it should have done and did not; "" if it did
+	lost string // what the SDK should have done and did not; "" if it did
 }
 
-// fails is the outcome of a call that should fail with a T that says want.
+// fails is the outcome of a call that should fail with an error of type T, for
+// which says returns want.
 func fails[T error](err error, says func(T) any, want any) outcome {
 	if err == nil {
 		return outcome{lost: "no error"}
 	}
-	e, ok := errors.AsType[T](err)
+	var e T
+	ok := errors.As(err, &e)
 	if !ok {
 		return outcome{err, fmt.Sprintf("`%T`, no `%T`", err, e)}
 	}
@@ -84,7 +85,7 @@ func fails[T error](err error, says func(T) any, want any) outcome {
 	return outcome{err: err}
 }
 
-// succeeds is the outcome of a call that should.
+// succeeds is the outcome of a call that should succeed.
 func succeeds(err error) outcome {
 	if err != nil {
 		return outcome{err, fmt.Sprintf("fails with `%T`", err)}
@@ -92,7 +93,7 @@ func succeeds(err error) outcome {
 	return outcome{}
 }
 
-// brings is the outcome of a call that should succeed and bring want.
+// brings is the outcome of a call that should succeed and return want.
 func brings[T comparable](got T, err error, want T) outcome {
 	o := succeeds(err)
 	if err == nil && got != want {
@@ -118,11 +119,12 @@ var (
 	modes = []mode{alone, passThrough, errorMode}
 )
 
-// unwaited leaves no room for chance: with waits at random, the timeouts inside
-// some SDKs would let through a different number of requests each time.
+// unwaited makes the number of requests the same in each run: some SDKs have
+// timeouts of their own, and waits at random would use them up at random.
 func unwaited() backoff.BackOff { return &backoff.ZeroBackOff{} }
 
-// A world is one SDK's: a service, and the mode that it is called in.
+// A world is what one SDK works with: a service, and the mode in which it is
+// called.
 type world struct {
 	mode    mode
 	advised bool
@@ -133,17 +135,17 @@ type world struct {
 	requests int
 }
 
-// client is the http.Client to give to the SDK.
+// client returns the http.Client to give to the SDK.
 func (w *world) client() *http.Client { return &http.Client{Transport: w.mode.wrap(w)} }
 
-// serve makes h the service, and begins to count requests.
+// serve makes h the service, and starts to count requests from 0.
 func (w *world) serve(h http.HandlerFunc) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.answer, w.requests = h, 0
 }
 
-// RoundTrip is the service, reached without a network.
+// RoundTrip calls the service without a network.
 func (w *world) RoundTrip(req *http.Request) (*http.Response, error) {
 	w.mu.Lock()
 	w.requests++
@@ -151,7 +153,7 @@ func (w *world) RoundTrip(req *http.Request) (*http.Response, error) {
 	w.mu.Unlock()
 	served := req.Clone(req.Context())
 	if req.Body != nil {
-		// As net/http does it, or a repeat without its body would pass.
+		// net/http checks this too; without it, a retry without its body would pass.
 		body, err := io.ReadAll(req.Body)
 		req.Body.Close()
 		if err == nil && req.ContentLength > 0 && int64(len(body)) != req.ContentLength {
@@ -177,7 +179,7 @@ func says(code int, body string) http.HandlerFunc {
 			w.Header().Set("Content-Type", "text/xml")
 		}
 		if code == http.StatusTooManyRequests {
-			// Not longer, or the timeouts inside some SDKs end the repeats early.
+			// With a longer one, the timeouts inside some SDKs end the retries early.
 			w.Header().Set("Retry-After", "0")
 		}
 		w.WriteHeader(code)
@@ -185,8 +187,8 @@ func says(code int, body string) http.HandlerFunc {
 	}
 }
 
-// inTurn answers the first request with the first handler, and so on; the last
-// one stays.
+// inTurn answers the first request with the first handler, and so on. The last
+// handler answers all further requests.
 func inTurn(answers ...http.HandlerFunc) http.HandlerFunc {
 	var mu sync.Mutex
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -198,13 +200,14 @@ func inTurn(answers ...http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// What a cell says of the *StatusError.
+// What a cell says about the *StatusError.
 const (
-	typedBy = "typed by "
-	untyped = "untyped"
+	typedBy   = "typed by "
+	typedByAs = typedBy + "`errors.As`"
+	untyped   = "untyped"
 )
 
-// A measurement is an outcome, and what was seen around it.
+// A measurement is an outcome, with what was measured around it.
 type measurement struct {
 	outcome
 	requests int
@@ -218,12 +221,12 @@ func (w *world) measure(t *testing.T, run func(context.Context, *world) outcome)
 		m.outcome = run(ctx, w)
 		synctest.Wait()
 		m.requests = w.requests
-		_, byAs := errors.AsType[*iamhttp.StatusError](m.err)
-		_, byWrap := errors.AsType[*iamhttp.StatusError](rec.Wrap(m.err))
+		byAs := errors.As(m.err, new(*iamhttp.StatusError))
+		byWrap := errors.As(rec.Wrap(m.err), new(*iamhttp.StatusError))
 		switch {
 		case m.err == nil || m.requests == 0 || w.mode.name == alone.name:
 		case byAs:
-			m.typed = typedBy + "`errors.As`"
+			m.typed = typedByAs
 		case byWrap:
 			m.typed = typedBy + "`Recorder.Wrap`"
 		default:
@@ -233,25 +236,21 @@ func (w *world) measure(t *testing.T, run func(context.Context, *world) outcome)
 	return m
 }
 
-// codes are the failures that requests are counted for.
+// codes are the failures for which requests are counted.
 var codes = [...]int{403, 404, 429, 503}
 
 // counts are the requests for one call that meets each of codes.
 type counts [len(codes)]int
 
-// most is what a Transport with its defaults sends where nothing above it
-// repeats: everything once, but for the 429.
+// most is what a Transport with its defaults sends if nothing above it retries:
+// eight requests at a 429, and one at the others.
 var most = counts{1, 1, 8, 1}
 
-func (c counts) String() string {
-	return strings.ReplaceAll(strings.Trim(fmt.Sprint([len(codes)]int(c)), "[]"), " ", "/")
-}
-
-// A report is what was measured of one SDK.
+// A report is everything that was measured of one SDK.
 type report struct {
 	sdk
 	version string
-	source  string            // of connect
+	source  string            // the code of connect
 	usually map[string]counts // by the name of the mode
 	advised map[string]counts
 	typed   map[string]string
@@ -276,7 +275,7 @@ func measureSDK(t *testing.T, s sdk) report {
 			r.advised[m.name], _ = s.count(t, m, true)
 		}
 		for i, n := range r.advised[m.name] {
-			assert.LessOrEqual(t, n, most[i], "what is advised keeps a %d from multiplying: %s", codes[i], m.name)
+			assert.LessOrEqual(t, n, most[i], "with the advice, retries of a %d must not multiply: %s", codes[i], m.name)
 		}
 	}
 	for _, b := range s.behaviors {
@@ -288,14 +287,14 @@ func measureSDK(t *testing.T, s sdk) report {
 				row.advised[m.name] = (&world{mode: m, advised: true}).measure(t, b.run)
 			}
 		}
-		assert.Empty(t, row.usually[alone.name].lost, "%q has to work without a Transport: %v", b.name, row.usually[alone.name].err)
+		assert.Empty(t, row.usually[alone.name].lost, "the behavior %q has to work without a Transport: %v", b.name, row.usually[alone.name].err)
 		r.rows = append(r.rows, row)
 	}
 	return r
 }
 
-// count makes the call once for each code, and returns how many requests that
-// took and where the *StatusError was.
+// count makes the call once for each code. It returns how many requests that took,
+// and what finds the *StatusError.
 func (s sdk) count(t *testing.T, m mode, advised bool) (n counts, typed string) {
 	var places []string
 	for i, code := range codes {
@@ -310,7 +309,7 @@ func (s sdk) count(t *testing.T, m mode, advised bool) (n counts, typed string) 
 	return n, strings.Join(places, ", ")
 }
 
-// versionOf looks a module up in go.mod.
+// versionOf returns the version of a module in go.mod.
 func versionOf(t *testing.T, module string) string {
 	gomod, err := os.ReadFile("go.mod")
 	require.NoError(t, err)
@@ -335,12 +334,12 @@ func sourceOf(t *testing.T, name string) string {
 	return ""
 }
 
-func TestTheTableIsWhatTheSDKsDo(t *testing.T) {
-	// The environment of whoever runs the tests must not configure the SDKs.
+func TestTheTablesSayWhatTheSDKsDo(t *testing.T) {
+	// The environment must not configure the SDKs.
 	for _, v := range os.Environ() {
 		name, value, _ := strings.Cut(v, "=")
 		if prefix, _, ok := strings.Cut(name, "_"); ok && slices.Contains([]string{"AWS", "AZURE", "VAULT"}, prefix) {
-			t.Setenv(name, value) // which puts it back in the end
+			t.Setenv(name, value) // it puts the value back after the test
 			os.Unsetenv(name)
 		}
 	}
@@ -350,7 +349,7 @@ func TestTheTableIsWhatTheSDKsDo(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) { reports = append(reports, measureSDK(t, s)) })
 	}
 	if len(reports) < len(sdks) {
-		t.Skip("some were left out: there is no table to compare")
+		t.Skip("some SDKs were left out by -run, so there is no table to compare")
 	}
 	const short = "../../docs/sdks.md"
 	old, err := os.ReadFile(short)
@@ -369,152 +368,11 @@ func TestTheTableIsWhatTheSDKsDo(t *testing.T) {
 		}
 		is, err := os.ReadFile(path)
 		require.NoError(t, err)
-		assert.True(t, want == string(is), "%s does not say what was measured; %s writes it anew.\n%s", path, rewrite, difference(string(is), want))
+		assert.True(t, want == string(is), "%s does not say what was measured; to rewrite it, run %s.\n%s", path, rewrite, difference(string(is), want))
 	}
 }
 
-// difference lists the lines that only one of two texts has: testify would
-// print both in full.
-func difference(is, want string) string {
-	var b strings.Builder
-	only := func(sign, text, other string) {
-		others := strings.Split(other, "\n")
-		for line := range strings.SplitSeq(text, "\n") {
-			if !slices.Contains(others, line) {
-				fmt.Fprintln(&b, sign, line)
-			}
-		}
-	}
-	only("-", is, want)
-	only("+", want, is)
-	return b.String()
-}
-
-const (
-	rewrite = "(cd adapters/compat && GOWORK=off go test -update)"
-	begin   = "<!-- sdk table, written by: " + rewrite + " -->"
-	end     = "<!-- end of sdk table -->"
-)
-
-// summary is one row for each SDK.
-func summary(reports []report) string {
-	var b strings.Builder
-	b.WriteString("| SDK | what to set |")
-	for _, m := range modes[1:] {
-		fmt.Fprintf(&b, " %s: requests at 403/404/429/503 | lost | typed by |", m.name)
-	}
-	b.WriteString("\n|---|---|---|---|---|---|---|---|\n")
-	for _, r := range reports {
-		fmt.Fprintf(&b, "| %s %s | %s |", r.name, r.version, cmp.Or(r.advice, "nothing"))
-		for _, m := range modes[1:] {
-			lost, lostAdvised, hidden := 0, 0, 0
-			for _, row := range r.rows {
-				if row.usually[m.name].lost != "" {
-					lost++
-				}
-				if row.advised[m.name].lost != "" {
-					lostAdvised++
-				}
-				if row.usually[m.name].typed == untyped {
-					hidden++
-				}
-			}
-			fmt.Fprintf(&b, " %s | %s of %d | %s", arrow(r.usually[m.name], r.advised[m.name]), arrow(lost, lostAdvised), len(r.rows), strings.ReplaceAll(r.typed[m.name], typedBy, ""))
-			if hidden > 0 {
-				fmt.Fprintf(&b, ", %d %s", hidden, untyped)
-			}
-			b.WriteString(" |")
-		}
-		b.WriteString("\n")
-	}
-	return b.String()
-}
-
-// arrow tells what following the advice changes.
-func arrow[T comparable](usually, advised T) string {
-	if usually == advised {
-		return fmt.Sprint(usually)
-	}
-	return fmt.Sprint(usually, " → ", advised)
-}
-
-// table is all that was measured.
-func table(reports []report) string {
-	var b strings.Builder
-	b.WriteString(preface + summary(reports))
-	for _, r := range reports {
-		fmt.Fprintf(&b, "\n## %s %s\n\n```go\n%s\n```\n\n", r.name, r.version, r.source)
-		b.WriteString("| | 403 | 404 | 429 | 503 | the error |\n|---|---|---|---|---|---|\n")
-		for _, m := range modes {
-			line := func(setting string, n counts) {
-				fmt.Fprintf(&b, "| %s, %s |", m.name, setting)
-				for _, n := range n {
-					fmt.Fprintf(&b, " %d |", n)
-				}
-				fmt.Fprintf(&b, " %s |\n", r.typed[m.name])
-			}
-			line(cmp.Or(r.usual, "defaults"), r.usually[m.name])
-			if r.advice != "" {
-				line(r.advice, r.advised[m.name])
-			}
-		}
-		b.WriteString("\n| behavior |")
-		for _, m := range modes {
-			fmt.Fprintf(&b, " %s |", m.name)
-			if r.advice != "" && m.name != alone.name {
-				fmt.Fprintf(&b, " %s, %s |", m.name, r.advice)
-			}
-		}
-		b.WriteString("\n|---|---|---|---|" + strings.Repeat("---|", 2*min(len(r.advice), 1)) + "\n")
-		for _, row := range r.rows {
-			fmt.Fprintf(&b, "| %s |", row.name)
-			for _, m := range modes {
-				fmt.Fprintf(&b, " %s |", row.usually[m.name])
-				if r.advice != "" && m.name != alone.name {
-					fmt.Fprintf(&b, " %s |", row.advised[m.name])
-				}
-			}
-			b.WriteString("\n")
-		}
-	}
-	return b.String()
-}
-
-// String is a cell of the table.
-func (m measurement) String() string {
-	s := "works"
-	if m.lost != "" {
-		s = "**lost**: " + m.lost
-	}
-	s += fmt.Sprintf(" (%d)", m.requests)
-	if m.typed != "" {
-		s += ", " + m.typed
-	}
-	return s
-}
-
-const preface = `# What SDKs do with a Transport
-
-Measured by the tests of this directory on unmodified SDKs, and written by them; they fail when a cell changes:
-
-    ` + rewrite + `
-
-"Requests" are those that reach a service that keeps answering 403, 404, 429 and 503, in this order, for one call of the SDK.
-The Transport has its defaults, save that nothing waits: it sends a 429 eight times and the others once. More means that the
-SDK repeats as well, and the two multiply. Fewer means that it may not: the AWS SDK's bodies have no GetBody, so that a 429 is sent
-once by the Transport too, and the 3 are the SDK's own. An arrow leads from the SDK as it is usually set up to the SDK with "what to set".
-
-"Lost" counts the behaviors of the tables below that no longer work. A behavior that is lost behind an arrow is the price of
-what is set: the SDK no longer repeats a 503, say. "Typed by" says what finds the ` + "`*iamhttp.StatusError`" + `: errors.As in the
-SDK's error, or only a Recorder; "untyped", neither.
-
-Then, for each SDK, how it is given the http.Client, and what to set, as the tests do it. There ` + "`w.client()`" + ` is an http.Client on
-the Transport, ` + "`w.advised`" + ` asks for what is to be set, and ` + "`must`" + ` panics at an error. "Alone" is the SDK without a Transport,
-where every behavior has to work to be in the table; a number in brackets is the requests it took.
-
-`
-
-// must is for what fails only if the suite itself is wrong.
+// must is for errors that can only come from a mistake in the suite itself.
 func must(err error) {
 	if err != nil {
 		panic(err)

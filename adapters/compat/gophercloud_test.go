@@ -42,7 +42,7 @@ func init() {
 				}
 				return brings(c.TokenID+" "+user.ID, nil, "token-2 alice")
 			}},
-			{"401, and no new login: ErrUnableToReauthenticate", func(ctx context.Context, w *world) outcome {
+			{"401, and the new login fails: ErrUnableToReauthenticate", func(ctx context.Context, w *world) outcome {
 				c := keystoneClient(ctx, w)
 				w.serve(says(401, keystoneFault(401)))
 				_, err := users.Get(ctx, c, "alice").Extract()
@@ -72,7 +72,7 @@ func init() {
 				}
 				return o
 			}},
-			{"429, once more than the Transport sends: `RetryBackoffFunc` is asked", func(ctx context.Context, w *world) outcome {
+			{"a 429 that outlasts the Transport: `RetryBackoffFunc` is asked", func(ctx context.Context, w *world) outcome {
 				c := keystoneClient(ctx, w)
 				asked := 0
 				if !w.advised {

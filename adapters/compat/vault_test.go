@@ -45,10 +45,10 @@ func init() {
 				return brings(secret, err, nil)
 			}},
 			{"429 of a standby is an answer: `Sys().Health`", vaultHealth},
-			{"the same under `WithExpected(ctx, ErrTooManyRequests)`", func(ctx context.Context, w *world) outcome {
+			{"429 of a standby is an answer, with `WithExpected(ctx, ErrTooManyRequests)`: `Sys().Health`", func(ctx context.Context, w *world) outcome {
 				return vaultHealth(iamhttp.WithExpected(ctx, iamhttp.ErrTooManyRequests), w)
 			}},
-			{"503 with Retry-After: 1, twice, is waited for and repeated", func(ctx context.Context, w *world) outcome {
+			{"503 with Retry-After: 1 is retried after that time", func(ctx context.Context, w *world) outcome {
 				c := vaultClient(w)
 				unavailable := func(rw http.ResponseWriter, r *http.Request) {
 					rw.Header().Set("Retry-After", "1")
@@ -64,13 +64,13 @@ func init() {
 				}
 				return o
 			}},
-			{"`Config.ConfigureTLS` before the Transport is set", func(_ context.Context, w *world) outcome {
+			{"`Config.ConfigureTLS` works before the Transport is set", func(_ context.Context, w *world) outcome {
 				config := vault.DefaultConfig()
 				err := config.ConfigureTLS(&vault.TLSConfig{Insecure: true})
 				config.HttpClient.Transport = w.mode.wrap(config.HttpClient.Transport)
 				return succeeds(err)
 			}},
-			{"`Config.ConfigureTLS` once it is set", func(_ context.Context, w *world) outcome {
+			{"`Config.ConfigureTLS` works after the Transport is set", func(_ context.Context, w *world) outcome {
 				config := vault.DefaultConfig()
 				config.HttpClient.Transport = w.mode.wrap(config.HttpClient.Transport)
 				return succeeds(config.ConfigureTLS(&vault.TLSConfig{Insecure: true}))

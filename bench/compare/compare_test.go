@@ -61,7 +61,7 @@ func try(t *testing.T, names string, chosen []scenario) map[string]error {
 	return faults
 }
 
-func TestWeMakeEveryCallAsItShouldBe(t *testing.T) {
+func TestIamhttpMakesEveryCallCorrectly(t *testing.T) {
 	faults := try(t, "iamhttp", scenarios)
 	assert.Len(t, faults, 2*8*3)
 	for name, err := range faults {
@@ -69,7 +69,7 @@ func TestWeMakeEveryCallAsItShouldBe(t *testing.T) {
 	}
 }
 
-func TestEveryPeerRepeatsAGET(t *testing.T) {
+func TestEveryPeerRetriesAGET(t *testing.T) {
 	i := func(s scenario) bool { return s.name == "4-get" }
 	for _, s := range scenarios {
 		if i(s) {
@@ -80,7 +80,7 @@ func TestEveryPeerRepeatsAGET(t *testing.T) {
 	}
 }
 
-func TestAnEmptyRepeatIsSeen(t *testing.T) {
+func TestARetryWithAnEmptyBodyIsNoticed(t *testing.T) {
 	for _, s := range scenarios {
 		if s.name == "4-post" {
 			faults := try(t, "go-github-ratelimit", []scenario{s})
@@ -89,7 +89,7 @@ func TestAnEmptyRepeatIsSeen(t *testing.T) {
 	}
 }
 
-func TestWhatAClientIsNotAskedAreTraps(t *testing.T) {
+func TestExemptionsNameExistingTraps(t *testing.T) {
 	var traps []string
 	for trap := range roundtriptest.Traps() {
 		traps = append(traps, trap.Name)
@@ -99,7 +99,7 @@ func TestWhatAClientIsNotAskedAreTraps(t *testing.T) {
 	}
 }
 
-func TestTheErrorMadeByHandSaysWhatATypedOneSays(t *testing.T) {
+func TestTheHandWrittenErrorHasTheFieldsOfTheTypedOne(t *testing.T) {
 	all, end, err := calls(fleet(t, "iamhttp"), []scenario{scenarios[2]})
 	defer func() { require.NoError(t, end()) }()
 	require.NoError(t, err)
@@ -111,18 +111,18 @@ func TestTheErrorMadeByHandSaysWhatATypedOneSays(t *testing.T) {
 		if err == nil {
 			byHand = newOwnError(resp).(*ownError)
 		} else {
-			typed, _ = errors.AsType[*iamhttp.StatusError](err)
+			errors.As(err, &typed)
 		}
 	}
 	require.NotNil(t, byHand)
 	require.NotNil(t, typed)
 	assert.Equal(t, message, byHand.Message)
 	assert.Equal(t,
-		[]any{int(typed.Code), typed.ServiceCode, typed.Message, typed.RequestID, typed.Method, typed.URL, typed.Header, typed.Body, typed.Truncated, typed.Attempts},
+		[]any{int(typed.Code), typed.ServiceCode, typed.Message, typed.RequestID, typed.Method, typed.URL, typed.Header(), typed.Body(), typed.Truncated, typed.Attempts},
 		[]any{byHand.Code, byHand.ServiceCode, byHand.Message, byHand.RequestID, byHand.Method, byHand.URL, byHand.Header, byHand.Body, byHand.Truncated, byHand.Attempts})
 }
 
-func TestWhatWasMeasuredIsWrittenAndDrawn(t *testing.T) {
+func TestMeasurementsAreWrittenAndDrawn(t *testing.T) {
 	r := &report{fleet: fleet(t, "iamhttp,rehttp"), scenarios: scenarios, results: results{}}
 	for _, s := range scenarios {
 		for _, network := range s.over {

@@ -15,7 +15,7 @@ import (
 	"github.com/iamhttp/iamhttp/roundtriptest"
 )
 
-// A subject is what the contract suite is tried on.
+// A subject is a RoundTripper that the contract suite is tried on.
 type subject struct {
 	name     string
 	client   bool
@@ -24,26 +24,27 @@ type subject struct {
 	exempted map[string]error // traps that are not tried, by name
 }
 
-// subjects are those of a fleet, ours in both modes, RoundTrippers first.
+// subjects returns the subjects of a fleet: RoundTrippers first, iamhttp in both
+// modes.
 func subjects(fleet []peers.Peer) []subject {
-	repeats := roundtriptest.Options{Repeats: http.StatusTooManyRequests}
+	retries := roundtriptest.Options{Retries: http.StatusTooManyRequests}
 	var all, clients []subject
 	for _, p := range fleet {
 		switch {
 		case p.Name == peers.Base.Name:
 		case p.Name == "iamhttp":
-			all = append(all, subject{name: "iamhttp, PassThrough", options: repeats, wrap: func(base http.RoundTripper) http.RoundTripper {
+			all = append(all, subject{name: "iamhttp, PassThrough", options: retries, wrap: func(base http.RoundTripper) http.RoundTripper {
 				return &iamhttp.Transport{Base: base, PassThrough: true}
 			}})
-			all = append(all, subject{name: "iamhttp", options: roundtriptest.Options{Repeats: repeats.Repeats, StatusErrors: true}, wrap: func(base http.RoundTripper) http.RoundTripper {
+			all = append(all, subject{name: "iamhttp", options: roundtriptest.Options{Retries: retries.Retries, StatusErrors: true}, wrap: func(base http.RoundTripper) http.RoundTripper {
 				return &iamhttp.Transport{Base: base}
 			}})
 		case p.Client:
-			clients = append(clients, subject{name: p.Name, client: true, options: repeats, exempted: exempted(p.Name), wrap: func(base http.RoundTripper) http.RoundTripper {
+			clients = append(clients, subject{name: p.Name, client: true, options: retries, exempted: exempted(p.Name), wrap: func(base http.RoundTripper) http.RoundTripper {
 				return bare{p.Wrap(base, peers.Options{})}
 			}})
 		default:
-			all = append(all, subject{name: p.Name, options: repeats, wrap: func(base http.RoundTripper) http.RoundTripper {
+			all = append(all, subject{name: p.Name, options: retries, wrap: func(base http.RoundTripper) http.RoundTripper {
 				return p.Wrap(base, peers.Options{})
 			}})
 		}
@@ -51,8 +52,8 @@ func subjects(fleet []peers.Peer) []subject {
 	return append(all, clients...)
 }
 
-// bare takes off what the http.Client in a client puts around an error of the
-// base, as it is net/http that writes the whole URL there.
+// bare removes the *url.Error that the http.Client in a client puts around an error
+// of the base, because it is net/http that writes the whole URL there.
 type bare struct{ http.RoundTripper }
 
 func (b bare) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -63,13 +64,14 @@ func (b bare) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// errOfTheWrapping: a client is no RoundTripper. What makes it one would decide.
+// errOfTheWrapping is the verdict where the code that makes a RoundTripper of a
+// client would decide.
 var errOfTheWrapping = errors.New("the wrapping would decide")
 
-// exempted are the traps that a client is not asked.
+// exempted returns the traps that are not tried on a client, by name.
 func exempted(client string) map[string]error {
 	not := map[string]error{
-		"redirects belong to the client":           roundtriptest.ErrNotApplicable, // which this is
+		"redirects belong to the client":           roundtriptest.ErrNotApplicable, // which this one is
 		"CloseIdleConnections reaches the base":    errOfTheWrapping,
 		"wrapped twice it sends as often as once":  errOfTheWrapping,
 		"errors of one kind have one pointer type": roundtriptest.ErrNotApplicable,
@@ -90,7 +92,7 @@ func exempted(client string) map[string]error {
 	return not
 }
 
-// A verdict is what a trap says of a subject: nil if it was avoided.
+// A verdict is the result of a trap for a subject: nil if it passed.
 type verdict struct{ err error }
 
 func (v verdict) String() string {
@@ -101,13 +103,13 @@ func (v verdict) String() string {
 		return "·"
 	case errors.Is(v.err, errOfTheWrapping):
 		return "○"
-	case strings.HasPrefix(v.err.Error(), "a 429 was to be repeated"):
+	case strings.HasPrefix(v.err.Error(), "a 429 was to be retried"):
 		return "–"
 	}
 	return "**✗**"
 }
 
-// fault is what went wrong, in a line; empty if nothing did.
+// fault returns what went wrong, in one line; empty if nothing did.
 func (v verdict) fault() string {
 	if v.err == nil || errors.Is(v.err, roundtriptest.ErrNotApplicable) || errors.Is(v.err, errOfTheWrapping) {
 		return ""
@@ -115,7 +117,7 @@ func (v verdict) fault() string {
 	return strings.Join(strings.Fields(v.err.Error()), " ")
 }
 
-// A matrix is every trap tried on every subject.
+// A matrix holds the verdict of every trap for every subject.
 type matrix struct {
 	subjects []subject
 	traps    []roundtriptest.Trap
@@ -138,7 +140,7 @@ func judge(all []subject) matrix {
 	return m
 }
 
-// faults is how many traps a subject fell into, and of how many.
+// faults returns how many traps a subject failed, and how many were tried.
 func (m matrix) faults(name string) (n, of int) {
 	i := slices.IndexFunc(m.subjects, func(s subject) bool { return s.name == name })
 	if i < 0 {
@@ -156,27 +158,28 @@ func (m matrix) faults(name string) (n, of int) {
 	return n, of
 }
 
-// write writes a table of the RoundTrippers, and one of the clients.
+// write writes a table for the RoundTrippers, and one for the clients.
 func (m matrix) write(w io.Writer) {
 	fmt.Fprint(w, "\n**The traps of [roundtriptest](../roundtriptest), with the defaults of each.**\n\n",
-		"`✓` avoided; `✗` fallen into; `·` asks nothing of it; `–` could not be tried, as it does not repeat that 429.\n")
+		"`✓` passed; `✗` failed; `·` does not apply; `–` could not be tried, because it does not retry that 429.\n")
 	m.table(w, func(s subject) bool { return !s.client })
 	if !slices.ContainsFunc(m.subjects, func(s subject) bool { return s.client }) {
 		return
 	}
 	fmt.Fprint(w, `
-The clients are no RoundTrippers. Each is wrapped to be one: a request goes in as its documentation says, with its body as bytes
-where it has them, and the response comes out with its body unread, which resty and azcore are told. `+"`○`"+` where the wrapping would decide, which is
-no fault of theirs:
+The clients are no RoundTrippers. Each is wrapped to be one: it is given a request as its documentation says, with the body as bytes
+where it has them, and returns the response with its body unread (resty and azcore have a setting for that). `+"`○`"+` means that the wrapping
+would decide, so the trap says nothing of the client:
 
-- go-retryablehttp takes an http.Request; the requests of the others are made anew, from method, URL, header and content. So the
-  caller's own is read and closed, and not modified, by the wrapping.
-- To hand CloseIdleConnections on, and to put one client on another, takes a wrapping too.
-- azcore takes no body that cannot seek.
-- Which answers are errors, and what those say, is in the code that the AWS SDK generates for a service, and here in the wrapping.
+- go-retryablehttp takes an http.Request. The requests of the others are made from method, URL, header and content, so it is the
+  wrapping that reads and closes the caller's body and leaves the caller's request as it is.
+- Passing CloseIdleConnections on and stacking two clients both take a wrapping.
+- azcore does not take a body that cannot seek.
+- The code that the AWS SDK generates for a service decides which responses are errors, and what these say. Here the wrapping does.
 
-A client follows redirects itself, that asks nothing of it. What net/http puts around the error of a client, with the whole URL, is
-taken off. resty v2, told to leave the bodies to the caller, drops those of the answers that it repeats unclosed; v3 closes them.
+A client follows redirects itself, so that trap does not apply. The *url.Error that net/http puts around the error of a client, with
+the whole URL, is removed. resty v2, when told to leave the bodies to the caller, does not close those of the responses that it
+retries; v3 does.
 `)
 	m.table(w, func(s subject) bool { return s.client })
 }
@@ -200,7 +203,7 @@ func (m matrix) table(w io.Writer, of func(subject) bool) {
 		}
 		fmt.Fprintln(w)
 	}
-	fmt.Fprint(w, "| **fell into** |")
+	fmt.Fprint(w, "| **failed** |")
 	for _, s := range m.subjects {
 		if of(s) {
 			n, of := m.faults(s.name)
@@ -210,7 +213,7 @@ func (m matrix) table(w io.Writer, of func(subject) bool) {
 	fmt.Fprintln(w)
 }
 
-// explain writes what went wrong, with the clause that it breaks.
+// explain writes what went wrong, with the clause that was broken.
 func (m matrix) explain(w io.Writer) {
 	for i, row := range m.verdicts {
 		fmt.Fprintf(w, "\n%s\n  (%s)\n", m.traps[i].Name, m.traps[i].Clause)

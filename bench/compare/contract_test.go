@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Not with the race detector, which finds the races of others in this.
+// This is not for the race detector, which finds the races of other libraries.
 func TestTheMatrixInTheREADMEIsWhatTheSuiteSays(t *testing.T) {
 	readme, err := os.ReadFile("../README.md")
 	require.NoError(t, err)

@@ -1,4 +1,4 @@
-// Compare measures what an HTTP client that repeats requests costs, and whether
+// Compare measures what an HTTP client that retries requests costs, and whether
 // it keeps the contract of http.RoundTripper: iamhttp.Transport beside other
 // libraries, and the base that they all stand on.
 //

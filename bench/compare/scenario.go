@@ -93,7 +93,7 @@ func (c *call) prepare() error {
 	c.service.begin()
 	o := peers.Options{Delay: peers.NoDelay, Content: c.content}
 	if c.waiting > 0 {
-		o.Delay = time.Minute // for those who do not listen to the service
+		o.Delay = time.Minute // for peers that ignore Retry-After
 	}
 	if c.service.network == "memory" {
 		c.do = c.peer.Wrap(c.service.base, o).RoundTrip
@@ -128,7 +128,7 @@ func (c *call) make(req *http.Request, buf []byte) (err error) {
 			return err
 		}
 		if c.file {
-			defer req.Body.Close() // for those who do not
+			defer req.Body.Close() // for peers that do not
 		}
 	}
 	resp, err := c.do(req)

@@ -104,8 +104,8 @@ func (s *service) begin() {
 	s.received.Store(0)
 }
 
-// answer is the one to the next send. Who sends more often than the script goes
-// on gets its end again.
+// answer returns the answer to the next request. After the end of the script, it is
+// the last one again.
 func (s *service) answer() *answer {
 	return &s.script[min(int(s.next.Add(1)), len(s.script))-1]
 }

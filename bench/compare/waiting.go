@@ -40,7 +40,7 @@ func (c *call) benchWaiting(b *testing.B) error {
 		c.service.begin()
 		heap, stack := weigh()
 		close(start)
-		// Who holds the others back as soon as one is told to wait lets few through.
+		// A peer that holds all calls back once one is throttled sends few requests.
 		for sent := int64(-1); sent < int64(c.waiting) && sent != c.service.next.Load(); time.Sleep(300 * time.Millisecond) {
 			sent = c.service.next.Load()
 		}

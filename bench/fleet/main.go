@@ -1,7 +1,7 @@
-// Fleet measures what many processes on one account do to a server with a rate
-// limit, and what becomes of their calls: without a gate, with a gate in each
-// process, and with redisgate between them. Processes and servers are real, and
-// all of it stays on loopback. It needs nginx, haproxy and redis-server.
+// Fleet measures how many processes that share an account load a server with a
+// rate limit, and how many of their calls succeed: without a gate, with a gate in
+// each process, and with redisgate between them. Processes and servers are real;
+// everything stays on loopback. It needs nginx, haproxy and redis-server.
 //
 //	go run ./fleet                      20 processes of 50 callers, a minute of work: a quarter of an hour in all
 //	go run ./fleet -svg DIR             and drawn
@@ -39,14 +39,14 @@ func main() {
 }
 
 // The clients that are compared.
-var clients = []string{noGate, localGates, shared, sharedLost, sharedDies}
+var clients = []string{noGate, localGates, oneGate, losesRedis, losesMembers}
 
 const (
-	noGate     = "none"
-	localGates = "gates"
-	shared     = "redisgate"
-	sharedLost = "redisgate-lost" // the Redis server is killed half way
-	sharedDies = "redisgate-dies" // a quarter of the processes are killed
+	noGate       = "none"
+	localGates   = "gates" // each process has one of its own
+	oneGate      = "redisgate"
+	losesRedis   = "redisgate-lost" // the Redis server is killed half way
+	losesMembers = "redisgate-dies" // a quarter of the processes are killed
 )
 
 // A plan is what one run does.
@@ -81,7 +81,7 @@ func run(args []string, out io.Writer) error {
 			}
 		}
 	}
-	if *svgDir != "" { // not found out after minutes
+	if *svgDir != "" { // now, and not after minutes
 		if err := os.MkdirAll(*svgDir, 0o755); err != nil {
 			return err
 		}
@@ -100,7 +100,7 @@ func run(args []string, out io.Writer) error {
 	for server := range strings.SplitSeq(*server, ",") {
 		var results []result
 		for client := range strings.SplitSeq(*client, ",") {
-			if server == nginxOpen && client != shared {
+			if server == nginxOpen && client != oneGate {
 				continue
 			}
 			p := plan{
@@ -128,8 +128,7 @@ func run(args []string, out io.Writer) error {
 	return nil
 }
 
-// run starts the processes, lets them begin together, and collects what they
-// have seen.
+// run starts the processes, lets them begin together, and collects their reports.
 func (g *rig) run(p plan) (result, error) {
 	if err := g.startRedis(); err != nil {
 		return result{}, err
@@ -166,10 +165,10 @@ func (g *rig) run(p plan) (result, error) {
 	}
 	var dead []*worker
 	switch p.client {
-	case sharedLost:
+	case losesRedis:
 		<-time.After(p.ideal / 2)
 		g.stopRedis()
-	case sharedDies: // a quarter of them; what they had still to do is nobody's
+	case losesMembers: // nobody takes over the calls that the killed processes had left
 		<-time.After(p.ideal / 4)
 		dead = workers[:p.processes/4]
 		for _, w := range dead {
@@ -187,7 +186,7 @@ func (g *rig) run(p plan) (result, error) {
 		}
 		r.reports = append(r.reports, rep)
 	}
-	if p.client == shared || p.client == sharedDies {
+	if p.client == oneGate || p.client == losesMembers {
 		r.commands = g.commands() - before
 	}
 	r.dead = len(dead)

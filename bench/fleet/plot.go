@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/iamhttp/iamhttp/bench/internal/svg"
 )
 
 // Sizes in pixels.
@@ -16,25 +18,9 @@ const (
 	rowH         = plotH + 46
 )
 
-const look = `
-text { font: 12px system-ui, sans-serif; fill: #1f2328 }
-.name { font-weight: 600 }
-.quiet { fill: #59636e }
-.ok { fill: #0969da }
-.refused { fill: #f0883e }
-.limit { stroke: #1f2328; stroke-dasharray: 4 3 }
-@media (prefers-color-scheme: dark) {
- text { fill: #f0f6fc }
- .quiet { fill: #9198a1 }
- .ok { fill: #4493f8 }
- .refused { fill: #db6d28 }
- .limit { stroke: #f0f6fc }
-}
-`
-
-// draw shows for each client how many requests the server got in each second,
-// and how many of them it refused. All have the same axes; what is higher than
-// the picture is cut off.
+// draw shows for each client how many requests the server received in each
+// second, and how many of them it refused. All panels have the same axes; higher
+// bars are cut off.
 func draw(results []result) []byte {
 	seconds := 1
 	for _, r := range results {
@@ -43,9 +29,8 @@ func draw(results []result) []byte {
 	most := 3 * float64(results[0].rate)
 	var b bytes.Buffer
 	width, height := left+plotW+20, top+len(results)*rowH
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" role="img">`+"\n", width, height, width, height)
-	fmt.Fprintf(&b, "<title>Requests per second of %d processes</title>\n<style>%s</style>\n", results[0].processes, look)
-	fmt.Fprintf(&b, `<text x="%d" y="18">%s: requests per second, <tspan class="ok">■</tspan> accepted, <tspan class="refused">■</tspan> refused; dashed: the limit</text>`+"\n", left, results[0].server)
+	svg.Begin(&b, width, height, fmt.Sprintf("Requests per second of %d processes", results[0].processes))
+	fmt.Fprintf(&b, `<text x="%d" y="18">%s: requests per second, <tspan class="accepted">■</tspan> accepted, <tspan class="refused">■</tspan> refused; dashed: the limit</text>`+"\n", left, results[0].server)
 	for i, r := range results {
 		bottom := float64(top + i*rowH + plotH + 20)
 		fmt.Fprintf(&b, `<text class="name" x="%d" y="%.0f">%s</text><text class="quiet" x="%d" y="%.0f">%.2f sent per success, %d failed</text>`+"\n",
@@ -59,7 +44,7 @@ func draw(results []result) []byte {
 			bar(&accepted, left+float64(s)*w, bottom, w*0.85, h)
 			bar(&turnedAway, left+float64(s)*w, bottom-h, w*0.85, g)
 		}
-		fmt.Fprintf(&b, `<path class="ok" d="%s"/><path class="refused" d="%s"/>`+"\n", &accepted, &turnedAway)
+		fmt.Fprintf(&b, `<path class="accepted" d="%s"/><path class="refused" d="%s"/>`+"\n", &accepted, &turnedAway)
 		limit := bottom - float64(r.rate)/most*plotH
 		fmt.Fprintf(&b, `<path class="limit" d="M%d %.1fh%d"/><text class="quiet" x="8" y="%.1f">%d</text>`+"\n", left, limit, plotW, limit+4, r.rate)
 		fmt.Fprintf(&b, `<text class="quiet" x="%d" y="%.0f">0 s</text><text class="quiet" x="%d" y="%.0f">%d s</text>`+"\n", left, bottom+14, left+plotW-30, bottom+14, seconds)
@@ -68,7 +53,7 @@ func draw(results []result) []byte {
 	return b.Bytes()
 }
 
-// bar adds one to a path.
+// bar adds a bar to a path.
 func bar(path *strings.Builder, x, bottom, width, height float64) {
 	if height > 0 {
 		fmt.Fprintf(path, "M%.1f %.1fv%.1fh%.1fv%.1fz", x, bottom, -height, width, height)

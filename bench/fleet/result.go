@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A result is what one run has shown.
+// A result is the outcome of one run.
 type result struct {
 	plan
 	begin    time.Time
@@ -17,7 +17,7 @@ type result struct {
 	dead     int // processes that were killed
 
 	sent, ok, failed int
-	early            int // sent while told to wait
+	early            int // sent while a Retry-After was in force
 	makespan         time.Duration
 	jain             float64
 }
@@ -26,7 +26,7 @@ type result struct {
 // may leave: a round trip between processes of a busy machine.
 const slack = 10 * time.Millisecond
 
-// reckon works the figures out.
+// reckon computes the figures.
 func (r *result) reckon() {
 	var all []send
 	firstDone := int64(0) // when the first process had finished
@@ -73,8 +73,8 @@ func jain(shares []float64) float64 {
 	return sum * sum / (float64(len(shares)) * squares)
 }
 
-// early counts the requests that left while the Retry-After of an answer ran
-// that had come before, to whichever process.
+// early counts the requests that were sent while a Retry-After was in force that
+// had reached any of the processes before.
 func early(sends []send) (n int) {
 	type pause struct{ from, until int64 }
 	var pauses []pause
@@ -100,8 +100,8 @@ func early(sends []send) (n int) {
 // perOK is how many requests were sent for one that succeeded.
 func (r *result) perOK() float64 { return float64(r.sent) / float64(max(r.ok, 1)) }
 
-// best is how long the ideal scheduler takes for what succeeded: it sends what
-// the limit has saved up, and then at its pace.
+// best is how long an ideal scheduler takes for the calls that succeeded: it sends
+// the burst that the server allows, and then at the limit.
 func (r *result) best() time.Duration {
 	saved := depth
 	if r.server == haproxyLimited {
@@ -131,7 +131,7 @@ func writeTable(w io.Writer, results []result) {
 		if r.commands > 0 {
 			commands = fmt.Sprintf("%.1f", float64(r.commands)/float64(max(r.sent, 1)))
 		}
-		ratio := "–" // who has given up most has no time to compare
+		ratio := "–" // calls that gave up make the time look short
 		if r.dead == 0 && r.failed*10 < r.processes*r.calls {
 			ratio = fmt.Sprintf("%.2f", r.makespan.Seconds()/r.best().Seconds())
 		}

@@ -20,20 +20,21 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/gate"
 	"github.com/iamhttp/iamhttp/redisgate"
 )
 
-// An order is what a process is told to do.
+// An order tells a process what to do.
 type order struct {
 	URL, Client, Redis, Namespace string
 	Callers, Calls                int
 }
 
-// A report is what a process has seen.
+// A report is what a process has observed.
 type report struct {
 	Sends  []send
 	Failed int
-	Err    string // of one that failed
+	Err    string // of one call that failed
 }
 
 // A send is one request that left, with its answer.
@@ -43,8 +44,8 @@ type send struct {
 	RetryAfter   int   // seconds
 }
 
-// work is what a process does: it reads its order, says that it is ready,
-// begins at the next line, and reports.
+// work is the main function of a worker: it reads its order, says that it is
+// ready, begins at the next line, and reports.
 func work(in io.Reader, out io.Writer) error {
 	slog.SetDefault(slog.New(slog.DiscardHandler))
 	redis.SetLogger(quiet{})
@@ -62,19 +63,19 @@ func work(in io.Reader, out io.Writer) error {
 	switch o.Client {
 	case noGate:
 	case localGates:
-		transport.Gate = new(iamhttp.AdaptiveGate)
+		transport.Gate = new(gate.Adaptive)
 	default:
 		client := redis.NewClient(&redis.Options{Addr: o.Redis})
 		defer client.Close()
-		gate := redisgate.New(client, redisgate.Options{Namespace: o.Namespace})
-		defer gate.Close()
-		transport.Gate = gate
+		shared := redisgate.New(client, redisgate.Options{Namespace: o.Namespace})
+		defer shared.Close()
+		transport.Gate = shared
 	}
 	fmt.Fprintln(out, "ready")
 	if _, err := lines.ReadBytes('\n'); err != nil {
 		return err
 	}
-	go func() { // whose parent has gone has nobody to report to
+	go func() { // if the parent is gone, nobody needs the report
 		io.Copy(io.Discard, lines)
 		os.Exit(1)
 	}()
@@ -116,7 +117,7 @@ func get(client *http.Client, url string) error {
 	return err
 }
 
-// A recorder notes every request that leaves.
+// A recorder records every request that is sent.
 type recorder struct {
 	base  http.RoundTripper
 	mu    sync.Mutex

@@ -12,10 +12,11 @@ import (
 
 	"github.com/iamhttp/iamhttp"
 	"github.com/iamhttp/iamhttp/bench/internal/sim"
+	"github.com/iamhttp/iamhttp/gate"
 )
 
-// A metronome is the gate of somebody who knows the limit: it keeps to one pace
-// and obeys Retry-After, and has nothing to learn.
+// A metronome is a gate that is told its pace: it keeps to it, obeys Retry-After
+// and learns nothing.
 type metronome struct {
 	gap time.Duration
 
@@ -23,7 +24,7 @@ type metronome struct {
 	next time.Time
 }
 
-func (m *metronome) Wait(context.Context, string, int) (iamhttp.Ticket, error) {
+func (m *metronome) Wait(context.Context, gate.Request) (gate.Ticket, error) {
 	for {
 		m.mu.Lock()
 		wait := time.Until(m.next)
@@ -37,26 +38,26 @@ func (m *metronome) Wait(context.Context, string, int) (iamhttp.Ticket, error) {
 	}
 }
 
-func (m *metronome) Observe(_ string, _ iamhttp.Ticket, throttled bool, retryAfter time.Duration) {
-	if !throttled {
+func (m *metronome) Observe(_ gate.Request, _ gate.Ticket, o gate.Outcome) {
+	if o.Result != gate.Throttled {
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if until := time.Now().Add(retryAfter); until.After(m.next) {
+	if until := time.Now().Add(o.RetryAfter); until.After(m.next) {
 		m.next = until
 	}
 }
 
-// best returns the lowest figure that a metronome reaches, and at which pace in
-// requests per second.
+// best returns the lowest figure that a metronome reaches, and the pace, in
+// requests per second, at which it does.
 func best(t *testing.T, server, arrivals, answers string, figure func(sim.Result) float64, paces ...float64) (lowest, at float64) {
 	scenarios, err := scenarios(server, "seconds", arrivals, answers, "1")
 	require.NoError(t, err)
 	for _, pace := range paces {
 		r := scenarios[0].Run(t, func(base http.RoundTripper) func(*http.Request) (*http.Response, error) {
-			gate := &metronome{gap: time.Duration(float64(time.Second) / pace)}
-			return (&http.Client{Transport: &iamhttp.Transport{Base: base, Gate: gate, MaxAttempts: 1000}}).Do
+			shared := &metronome{gap: time.Duration(float64(time.Second) / pace)}
+			return (&http.Client{Transport: &iamhttp.Transport{Base: base, Gate: shared, MaxAttempts: 1000}}).Do
 		}, false)
 		require.Zero(t, r.Failed)
 		f := figure(r)
@@ -68,7 +69,8 @@ func best(t *testing.T, server, arrivals, answers string, figure func(sim.Result
 	return lowest, at
 }
 
-// The exceptions for one token and for two say that nobody could do better.
+// The exceptions for buckets of one token and of two rest on this: no constant
+// pace does better there.
 func TestNoConstantPaceReachesTheGoalsOfTheSmallestBuckets(t *testing.T) {
 	if raceDetector {
 		t.Skip("measures, and finds no races that others do not")

@@ -12,10 +12,10 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// A lottery is a server without a limit, which refuses one request in a
-// hundred.
+// A lottery is a server without a limit that answers one request in a hundred
+// with a 429.
 type lottery struct {
-	retryAfter string // empty: it says nothing
+	retryAfter string // empty: no Retry-After
 	accepted   atomic.Int64
 
 	mu   sync.Mutex
@@ -39,21 +39,21 @@ func (l *lottery) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// What docs/gate.md says of it. A hundred callers, who could send a thousand
-// requests a second, ask for two hours; the second is measured.
-func TestRefusalsByChanceAreTakenForALimit(t *testing.T) {
+// docs/gate.md states these rates. A hundred callers could send a thousand
+// requests per second; they go on for two hours, and the second is measured.
+func TestThrottlingByChanceIsTakenForALimit(t *testing.T) {
 	for name, tt := range map[string]struct {
 		retryAfter  string
-		least, most float64 // requests a second; a run differs from the next by half
+		least, most float64 // requests per second
 	}{
-		"nothing said":   {"", 5, 100},
+		"no Retry-After": {"", 5, 100},
 		"Retry-After: 1": {"1", 3, 20},
 		"Retry-After: 5": {"5", 0.5, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				server := &lottery{retryAfter: tt.retryAfter, rand: rand.New(rand.NewPCG(1, 2))}
-				do := gate(server)
+				do := gated(server)
 				var callers sync.WaitGroup
 				end := time.Now().Add(2 * time.Hour)
 				for range 100 {
@@ -76,7 +76,7 @@ func TestRefusalsByChanceAreTakenForALimit(t *testing.T) {
 				time.Sleep(time.Hour)
 				rate := float64(server.accepted.Load()-before) / time.Hour.Seconds()
 				callers.Wait()
-				t.Logf("%.1f requests a second", rate)
+				t.Logf("%.1f requests per second", rate)
 				assert.Greater(t, rate, tt.least)
 				assert.Less(t, rate, tt.most)
 			})

@@ -20,7 +20,7 @@ import (
 
 var update = flag.Bool("update", false, "write FIGURES.md and SUMMARY.md")
 
-// Figures are how far the goals were reached, in any number of runs.
+// figures is how far the goals were reached in any number of runs.
 type figures struct {
 	mu         sync.Mutex
 	runs       int
@@ -31,7 +31,7 @@ type figures struct {
 
 // A tally counts how often a goal was reached.
 type tally struct {
-	applied, reached int // its own bound, not that of an exception
+	applied, reached int // reached: its own bound, not that of an exception
 	worst            float64
 	at               sim.Scenario
 }
@@ -86,8 +86,8 @@ func (f *figures) exception(i int) tally {
 	return sum
 }
 
-// check is for a run of the whole matrix: no goal and no exception is idle, and
-// no exception is wider than it must be.
+// check is for a run of the whole matrix: each goal and each exception applies
+// somewhere, and no exception allows more than it must.
 func (f *figures) check(t *testing.T) {
 	for i, g := range goals {
 		assert.NotZero(t, f.goals[i].applied, "%s applies nowhere", g.name)
@@ -122,12 +122,14 @@ func (f *figures) summary() string {
 
 func (f *figures) markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, `# Goals of the gate, and how far it reaches them
+	fmt.Fprintf(&b, `# The goals of the gate, and how far it reaches them
 
-Written by %[1]sgo test -run Goals ./overload -update%[1]s, after %[2]d simulated runs. A figure is good if it does not exceed the bound.
-"Reached" counts the goal's own bound; "worst" is outside of the exceptions, which have a bound of their own. In the names of
-the runs, %[1]stb100/0.1%[1]s is a token bucket of 100 requests/s that holds 0.1 s of them, %[1]sfw%[1]s a fixed and %[1]ssw%[1]s a sliding window; then come the
-kind of Retry-After, the calls and when they come (a number: times the limit), and the answer time.
+Written by %[1]sgo test -run Goals ./overload -update%[1]s after %[2]d simulated runs. Each goal is a figure that must not exceed its bound.
+"Reached" is the number of runs within the bound, "of" the number of runs in which the goal applies. "Worst" leaves out the
+exceptions below, which have bounds of their own.
+
+A run has a server, a kind of Retry-After, calls, and an answer time. %[1]stb100/0.1%[1]s is a token bucket of 100 requests/s that holds
+0.1 s of them, %[1]sfw%[1]s is a fixed window, and %[1]ssw%[1]s is a sliding window. %[1]s1000@2%[1]s means 1000 calls that come at twice the limit.
 
 | goal | bound | reached | of | worst | in |
 |---|--:|--:|--:|--:|---|
@@ -142,14 +144,15 @@ kind of Retry-After, the calls and when they come (a number: times the limit), a
 	b.WriteString(`
 ## Exceptions
 
-Where a goal is not reached, what is reached there, and why it is not. "Needed" is how often the goal's own bound is exceeded.
+In these runs a goal has another bound, for the reason that is given below. "Needed" is the number of runs that exceed the goal's
+own bound.
 
-| goal | where | bound | needed | of | worst | in |
-|---|---|--:|--:|--:|--:|---|
+| goal | where | bound | needed | worst | in |
+|---|---|--:|--:|--:|---|
 `)
 	for i, e := range exceptions {
 		c := f.exception(i)
-		fmt.Fprintf(&b, "| %s | %s | %.4g | %d | %d | %.3g | `%v` |\n", strings.Join(e.goals, "; "), e.where, e.bound, c.applied-c.reached, c.applied, c.worst, c.at)
+		fmt.Fprintf(&b, "| %s | %s | %.4g | %d of %d | %.3g | `%v` |\n", strings.Join(e.goals, "; "), e.where, e.bound, c.applied-c.reached, c.applied, c.worst, c.at)
 	}
 	b.WriteString("\n")
 	for i, e := range exceptions {
@@ -161,9 +164,9 @@ Where a goal is not reached, what is reached there, and why it is not. "Needed" 
 	return b.String()
 }
 
-// current writes a file, or checks that it says what is measured now: the same
-// words, and the same numbers but for a share of each and a unit of their last
-// digit. What is between backquotes may differ.
+// current writes a file with -update. Otherwise it checks that the file says what
+// is measured now: the same words, and the same numbers except for a share of each
+// and a unit of its last digit. Text between backquotes may differ.
 func current(t *testing.T, name, text string, share float64) {
 	t.Helper()
 	if *update {
@@ -204,7 +207,7 @@ func same(is, want string, share float64) error {
 	return nil
 }
 
-func TestAFileIsNotCurrentWithOtherNumbersOrWords(t *testing.T) {
+func TestAFileWithOtherNumbersOrWordsIsNotCurrent(t *testing.T) {
 	const text = "1.25 of 1000 in `tb10`"
 	assert.NoError(t, same(text, "1.26 of 1009 in `tb500`", 0.01))
 	assert.Error(t, same(text, "1.28 of 1000 in `tb10`", 0.01))

@@ -15,17 +15,13 @@ import (
 	"github.com/iamhttp/iamhttp/bench/internal/sim"
 )
 
-func gate(base http.RoundTripper) func(*http.Request) (*http.Response, error) {
-	return (&http.Client{Transport: &iamhttp.Transport{Base: base, Gate: &iamhttp.AdaptiveGate{}, MaxAttempts: 20}}).Do
-}
-
 // thousands are the arrivals of a thousand calls.
 func thousands() []sim.Arrivals {
 	return slices.DeleteFunc(slices.Clone(sim.AllArrivals), func(a sim.Arrivals) bool { return a.Calls != 1000 })
 }
 
-// matrix is everything with a thousand calls, and a part of it with ten times
-// as many. The race detector, which changes no figure, gets a part.
+// matrix is all scenarios with a thousand calls, and some with ten times as
+// many. With the race detector, which changes no figure, it is a part of them.
 func matrix() []sim.Scenario {
 	if raceDetector {
 		return sim.Matrix(sim.Servers, []sim.RetryAfter{sim.Seconds}, thousands(), []sim.Answers{sim.LogNormal}, 1)
@@ -38,7 +34,7 @@ func matrix() []sim.Scenario {
 		sim.Matrix(fast, []sim.RetryAfter{sim.Seconds}, tenThousand, []sim.Answers{sim.Fast, sim.Slow}, 1))
 }
 
-// With -v it ends with how far each goal was reached.
+// With -v the log ends with how far each goal was reached.
 func TestTheGateReachesItsGoals(t *testing.T) {
 	scenarios := matrix()
 	f := newFigures()
@@ -46,7 +42,7 @@ func TestTheGateReachesItsGoals(t *testing.T) {
 		for _, s := range scenarios {
 			t.Run(s.String(), func(t *testing.T) {
 				t.Parallel()
-				r := s.Run(t, gate, false)
+				r := s.Run(t, gated, false)
 				f.add(r)
 				for _, g := range goals {
 					if !g.met(s, r) {
@@ -64,9 +60,9 @@ func TestTheGateReachesItsGoals(t *testing.T) {
 	current(t, "FIGURES.md", f.markdown(), 0.01)
 }
 
-// The goals below the limit are none of the gate's doing if the server would
-// have refused nobody anyway, nor its fault if it would have.
-func TestBelowTheLimitNobodyIsRefusedWithoutAGateEither(t *testing.T) {
+// The goals below the limit only tell something of the gate if the server
+// throttles nobody there without one.
+func TestBelowTheLimitTheGateDelaysNoCall(t *testing.T) {
 	bare := func(base http.RoundTripper) func(*http.Request) (*http.Response, error) {
 		return (&http.Client{Transport: &iamhttp.Transport{Base: base}}).Do
 	}
@@ -83,20 +79,20 @@ func TestBelowTheLimitNobodyIsRefusedWithoutAGateEither(t *testing.T) {
 					return
 				}
 				below.Add(1)
-				with := s.Run(t, gate, false)
+				with := s.Run(t, gated, false)
 				assert.Zero(t, without.Refused)
 				assert.Equal(t, without.Sent, with.Sent)
 				assert.Equal(t, without.Latency, with.Latency)
 			})
 		}
 	})
-	t.Logf("%d scenarios, in which not one call takes a nanosecond longer with the gate", below.Load())
+	t.Logf("%d scenarios in which no call takes a nanosecond longer with the gate", below.Load())
 	assert.NotZero(t, below.Load())
 }
 
-// A controller that was tuned to these servers would reach its goals there, and
-// fail with servers that are a little different. The goals are those of the
-// original servers, though the ideal is that of the other.
+// A controller that is tuned to these servers reaches its goals there, and misses
+// them with servers that are a little different. The goals that apply are those of
+// the original server, the ideal is that of the changed one.
 func TestTheGateIsNotTunedToTheServersOfTheMatrix(t *testing.T) {
 	if raceDetector {
 		t.Skip("measures, and finds no races that others do not")
@@ -127,7 +123,7 @@ func TestTheGateIsNotTunedToTheServersOfTheMatrix(t *testing.T) {
 				for _, s := range sim.Matrix(sim.Servers, []sim.RetryAfter{sim.Seconds}, thousands(), sim.AllAnswers, 1) {
 					changed := s
 					v.change(&changed.Server, v.by)
-					all.add("", s, changed.Run(t, gate, false))
+					all.add("", s, changed.Run(t, gated, false))
 				}
 				require.NotZero(t, all.applied)
 				v.percent = all.percent()

@@ -7,7 +7,7 @@ import (
 	"github.com/iamhttp/iamhttp/bench/internal/sim"
 )
 
-// A goal is a figure of the gate's that must not exceed a bound wherever it
+// A goal is a figure of the gate that must not exceed a bound where the goal
 // applies.
 type goal struct {
 	name    string
@@ -21,8 +21,8 @@ func (g goal) reached(r sim.Result) bool {
 	return g.figure(r) <= g.bound // not if the figure is NaN, as nothing was served
 }
 
-// met reports whether a result reaches the goal, or what an exception makes of
-// it, or need not.
+// met reports whether a result is within the goal's bound, or that of its
+// exception, or the goal does not apply.
 func (g goal) met(s sim.Scenario, r sim.Result) bool {
 	return !g.applies(s, r) || g.figure(r) <= g.boundIn(s, r)
 }
@@ -76,9 +76,9 @@ var goals = []goal{
 	}, 1.01},
 }
 
-// An exception is where goals are not reached, for a known reason. They are
-// held to its bound there, which is little more than the worst that was
-// measured. One that is not needed any more is a failure of the test.
+// An exception is a set of runs in which goals are not reached, for a known
+// reason. They have another bound there, a little above the worst figure that was
+// measured. The test fails if an exception is no longer needed.
 type exception struct {
 	goals   []string
 	where   string
@@ -93,35 +93,35 @@ var exceptions = []exception{
 		[]string{sentShallow, sentOverTime, sentFewTokens, sentAtOnce},
 		"one token, and strangers ask for half of the limit", all(oneToken, strangers), 1.68,
 		"A stranger has taken the token from 1/3 of the requests that come rarely, and from 1 - exp(-1/2) = 39 % of those that keep to " +
-			"the 5/s that strangers leave: 1.5 to 1.65 sends a success. The metronomes of TestNoConstantPace… find the same; fewer " +
-			"refusals are only for who outruns the strangers.",
+			"the 5/s that strangers leave: 1.5 to 1.65 requests per success. TestNoConstantPace… measures the same for gates that know the " +
+			"limit. Only a client that outruns the strangers is throttled less.",
 	},
 	{
 		[]string{sentShallow},
 		"over time, shallow, answers of 1 s, a tenth of the calls in the first second", all(not(answersSoon), aTenthUnheard), 1.28,
-		"A refusal is heard of a second late, and what left meanwhile is refused too: 50 to 110 of a thousand calls at the beginning, " +
-			"and as many when the pace was raised too far once; 1.15 is 150. Held back the calls cannot be at the beginning: 250/s " +
-			"in flight for a second are below the limit of another server, and nobody is to notice the gate there.",
+		"The gate learns of a 429 a second late, and the requests that it has sent meanwhile are throttled too: 50 to 110 of a thousand " +
+			"calls at the beginning, and as many when it raises the pace too far once. The bound of 1.15 allows 150. The gate cannot hold " +
+			"calls back at the beginning: 250/s may be below the limit of the server, and then nobody is to notice the gate.",
 	},
 	{
 		[]string{makespanDeep},
 		"fixed window of 1 s", all(fixedWindow, window(time.Second)), 1.26,
-		"Retry-After is rounded up to the length of the window, so that a refusal loses up to a whole one. It takes some twenty to " +
-			"find the pace, as they tell how much was accepted but not when the window began.",
+		"Retry-After is rounded up to the length of the window, so each 429 costs up to a whole window. The gate needs about twenty of " +
+			"them to find the pace, because they tell how much was accepted but not when the window began.",
 	},
 	{
 		[]string{makespanShallow},
 		"two tokens, jitter", all(tokens(2), jitter), 4.2,
-		"Requests that leave 10 ms apart, as the limit allows, arrive in disorder, as their ways differ by 20 ms and more; each " +
-			"refusal is a second of silence. Of all constant paces the best, a third of the limit, takes more than three times the ideal: " +
-			"TestNoConstantPace… measures them.",
+		"Requests that leave 10 ms apart, as the limit allows, arrive out of order, because the times that they take differ by 20 ms and " +
+			"more. Each 429 is followed by a pause of a second. The best constant pace, a third of the limit, takes more than three times " +
+			"the ideal: TestNoConstantPace… measures it.",
 	},
 	{[]string{shortRunDeep}, "Retry-After as a date", date, 1.46, whyDate},
 	{[]string{shortRunShallow}, "Retry-After as a date", date, 1.78, whyDate},
 }
 
-const whyDate = "A date has whole seconds and is rounded up: up to 2 s of silence instead of 1, of which the bucket makes good no more than its " +
-	"depth. Each of the three refusals that it takes costs up to a second more, of an ideal of 10."
+const whyDate = "A date has whole seconds and is rounded up: the pause takes up to 2 s instead of 1, and the bucket saves up no more than its " +
+	"depth meanwhile. Each of the three 429s that the gate needs to find the pace costs up to a second more; the ideal takes 10 s."
 
 type condition = func(sim.Scenario, sim.Result) bool
 
@@ -184,14 +184,14 @@ func window(d time.Duration) condition {
 	return func(s sim.Scenario, _ sim.Result) bool { return s.Server.Window == d }
 }
 
-// aTenthUnheard: the calls of the first second, in which a slow answer does not
-// come yet, are a tenth of all.
+// aTenthUnheard reports whether at least a tenth of the calls come in the first
+// second, before the first slow answer.
 func aTenthUnheard(s sim.Scenario, r sim.Result) bool {
 	return shallow(s, r) && s.Arrivals.Load*s.Server.Free() >= float64(s.Arrivals.Calls)/10
 }
 
-// predictable: neither others nor the server's words make the makespan a
-// matter of luck.
+// predictable reports whether the makespan is no matter of luck, as strangers or
+// a wrong Retry-After make it.
 func predictable(s sim.Scenario, _ sim.Result) bool {
 	return s.Server.Strangers == 0 && s.Server.Algorithm != sim.SlidingWindow && s.RetryAfter != sim.Sixty &&
 		!(s.Server.Tokens() == 1 && s.Answers == sim.LogNormal)
@@ -205,8 +205,8 @@ func shortRun(s sim.Scenario, r sim.Result) bool {
 	return steady(s, r) && atOnce(s, r) && s.Server.Rate() == 100 && s.Arrivals.Calls == 1000 && s.Answers == sim.Fast
 }
 
-// belowLimit: at half the limit, with room for chance, nobody has to wait in
-// the ideal.
+// belowLimit reports whether no call has to wait in the ideal: the load is half the
+// limit, and the server has room for calls that come close together.
 func belowLimit(s sim.Scenario, r sim.Result) bool {
 	return overTime(s, r) && s.Arrivals.Load < 1 && s.Server.Tokens() >= 10 && sim.Quantile(r.IdealWait, 1) == 0
 }

@@ -1,7 +1,7 @@
-// Overload measures what HTTP clients do to a server with a rate limit, and
-// what becomes of their calls: iamhttp.Transport with and without its gate,
-// beside loops and other libraries. Network, server and clock are simulated,
-// the clients are not.
+// Overload measures how HTTP clients load a server with a rate limit, and how
+// many of their calls succeed: iamhttp.Transport with and without a gate, other
+// libraries, and hand-written loops. Network, server and clock are simulated; the
+// clients are real.
 //
 //	go run ./overload                                    the table
 //	go run ./overload -svg DIR                           and drawn
@@ -36,7 +36,7 @@ func run(args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("overload", flag.ExitOnError)
 	var (
 		clients    = flags.String("client", "gate,iamhttp,loop-1s,go-retryablehttp,failsafe-go,rehttp,azcore,aws-standard,aws-adaptive,go-github-ratelimit", "`names` of clients, or all")
-		attempts   = flags.String("attempts", "0,20", "how often a client sends a request at the most; 0: its default")
+		attempts   = flags.String("attempts", "0,20", "maximum number of times that a client sends a request; 0: its default")
 		servers    = flags.String("server", "tb100/1,tb100/0.1,tb10/0.1,fw60/1m0s", "`names` of servers, or all")
 		retryAfter = flags.String("retry-after", "seconds", "`names` of kinds of Retry-After, or all")
 		arrivals   = flags.String("arrivals", "1000@once,1000@2", "`names` of arrivals, or all: calls @ once, or calls @ multiple of the limit")

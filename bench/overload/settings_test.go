@@ -15,19 +15,20 @@ import (
 	"github.com/iamhttp/iamhttp/internal/bracket"
 )
 
-// How many points the share of goals that are met may move when one setting is
-// half as large or half as large again: of all goals, and of those of a kind.
+// These are how many percentage points the share of goals that are met may move
+// when one setting is halved or made half as large again: the share of all goals,
+// and that of one kind.
 const (
 	mostMoved       = 2.0
 	mostMovedOfKind = 5.0
 )
 
-// kinds are how the names of goals begin.
+// kinds are the beginnings of the goals' names.
 var kinds = []string{"", "sent per success", "makespan"}
 
-// A controller that was tuned to the simulation would stand on edges. With -v
-// it shows how far each setting moves the share of goals that are met,
-// exceptions being goals of their own.
+// A controller that is tuned to the simulation gets much worse when one of its
+// settings changes a little. With -v the log shows how far each setting moves the
+// share of goals that are met; an exception counts as met within its own bound.
 func TestNoSettingOfTheGateIsAnEdge(t *testing.T) {
 	if raceDetector {
 		t.Skip("measures, and finds no races that others do not")
@@ -54,7 +55,7 @@ func TestNoSettingOfTheGateIsAnEdge(t *testing.T) {
 		for _, by := range []float64{0.5, 1.5} {
 			value := by * reflect.ValueOf(standard).Field(i).Float()
 			if name == "Decay" {
-				value = min(value, 0.95) // at 1 a burst that is refused would come again, and again
+				value = min(value, 0.95) // at 1 a burst that was throttled would be sent again as it was, for ever
 			}
 			reflect.ValueOf(&bracket.Standard).Elem().Field(i).SetFloat(value)
 			check(name, value, 0)
@@ -66,15 +67,14 @@ func TestNoSettingOfTheGateIsAnEdge(t *testing.T) {
 	}
 }
 
-// sharesOfGoals runs a part of the matrix through the gate and returns how many
-// of the goals of each kind are met, in per cent.
+// sharesOfGoals runs a part of the matrix through the gate and returns the
+// percentage of goals of each kind that are met.
 func sharesOfGoals(t *testing.T, startWindow int) []float64 {
 	wrap := func(base http.RoundTripper, o peers.Options) http.RoundTripper {
-		gate := &iamhttp.AdaptiveGate{StartWindow: startWindow}
-		return &iamhttp.Transport{Base: base, Gate: gate, MaxAttempts: o.Attempts}
+		return &iamhttp.Transport{Base: base, Gate: seededGate(startWindow), MaxAttempts: o.Attempts}
 	}
 	fleet := []contestant{{peers.Peer{Name: "gate", Wrap: wrap}, 20}}
-	// It takes long enough without the limits that double.
+	// The limits that double are left out to save time.
 	servers := slices.DeleteFunc(slices.Clone(sim.Servers), func(s sim.Server) bool { return s.Change > 1 })
 	scenarios := sim.Matrix(servers, []sim.RetryAfter{sim.Seconds, sim.Absent},
 		[]sim.Arrivals{{Calls: 1000}, {Calls: 1000, Load: 2}}, sim.AllAnswers, 1)

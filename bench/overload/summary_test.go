@@ -11,9 +11,9 @@ import (
 	"github.com/iamhttp/iamhttp/bench/internal/sim"
 )
 
-// What the peers draw at random themselves is not seeded. The time of the last
-// call moves most, with iamhttp from 1.9 to 3.2 times the ideal in 60 runs;
-// medians of three move less.
+// The peers' own jitter is not seeded. The time of the last call moves most: with
+// iamhttp it was between 1.9 and 3.2 times the ideal in 60 runs. Medians of three
+// move less.
 func TestTheSummaryOfThePeersIsCurrent(t *testing.T) {
 	if raceDetector {
 		t.Skip("measures, and finds no races that others do not")
@@ -21,8 +21,8 @@ func TestTheSummaryOfThePeersIsCurrent(t *testing.T) {
 	current(t, "SUMMARY.md", peersSummary(t), 0.35)
 }
 
-// peersSummary is the table of all peers in one scenario, in which the limit is
-// met at once.
+// peersSummary is the table of all peers in one scenario in which the first calls
+// already exceed the limit.
 func peersSummary(t *testing.T) string {
 	const clients = "gate,iamhttp,loop-1s,go-retryablehttp,failsafe-go,rehttp,azcore,aws-standard,aws-adaptive,go-github-ratelimit"
 	scenarios, err := scenarios("tb100/0.1", "seconds", "1000@once", "10ms", "1,2,3")

@@ -15,7 +15,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// The code of docs/migrating.md, before and after, and what changes with it.
+// This is the code of docs/migrating.md, before and after, with what changes.
 
 const address = "https://iam.example/v3/users"
 
@@ -47,7 +47,7 @@ func rehttpReplaced() *http.Client {
 	client := &http.Client{Transport: &iamhttp.Transport{
 		PassThrough: true, // responses, as from rehttp
 		MaxAttempts: 4,
-		AlsoRepeat:  []iamhttp.Code{iamhttp.ErrServiceUnavailable}, // if that was on purpose
+		AlsoRetry:   []iamhttp.Code{iamhttp.ErrServiceUnavailable}, // if that was on purpose
 	}}
 	return client
 }
@@ -57,7 +57,7 @@ func through(service *iamtest.Server) http.RoundTripper {
 	return roundTripper(func(req *http.Request) (*http.Response, error) { return service.RoundTrip(req) })
 }
 
-func TestAfterMigratingFromRetryableOnlyWhatTheTableAllowsIsRepeated(t *testing.T) {
+func TestAfterMigratingFromRetryableOnlyWhatTheTableAllowsIsRetried(t *testing.T) {
 	for status, want := range map[int]struct{ before, after int }{
 		429: {5, 5}, 503: {5, 1}, 408: {1, 5}, 404: {1, 1},
 	} {

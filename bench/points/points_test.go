@@ -1,6 +1,6 @@
-// Package points compares an iamhttp.Transport with other ways to repeat
-// requests, point by point, and writes the table in README.md of the
-// repository: what stands in a cell is what was seen here.
+// Package points compares an iamhttp.Transport with other ways to retry requests,
+// point by point, and writes the table in the README of the repository. Each cell
+// is what was observed here.
 package points
 
 import (
@@ -26,6 +26,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/gate"
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
@@ -37,8 +38,8 @@ const (
 	end     = "<!-- end of comparison -->"
 )
 
-// contestants are at their defaults. rehttp has none, and the loop is ours:
-// these two are told what to repeat.
+// contestants have their default settings. Only rehttp, which has none, and the
+// hand-written loop are told what to retry.
 var contestants = []struct {
 	name string
 	wrap func(http.RoundTripper) http.RoundTripper
@@ -61,8 +62,9 @@ var contestants = []struct {
 	{"by hand", func(base http.RoundTripper) http.RoundTripper { return byHand{base} }},
 }
 
-// byHand is the loop that people write who know the rules: 408 and 429, four
-// times, Retry-After in seconds, the body from GetBody, and the context.
+// byHand is a loop as people write it if they know the rules: it sends a request
+// at most four times, retries 408 and 429, takes Retry-After in seconds and the
+// body from GetBody, and ends its wait with the context.
 type byHand struct{ base http.RoundTripper }
 
 func (h byHand) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -90,7 +92,7 @@ func (h byHand) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// A trial is one contestant before a service, in virtual time.
+// A trial is one contestant and a service, in virtual time.
 type trial struct {
 	*testing.T
 	service iamtest.Server
@@ -98,17 +100,17 @@ type trial struct {
 	client  *http.Client
 }
 
-// points are the rows of the table. Each tells what became of the contestant.
+// points are the rows of the table. see returns what the contestant's cell says.
 var points = []struct {
-	name, says string // of the subtest; in the table
+	name, says string // name: of the subtest; says: the first cell of the row
 	see        func(*trial) string
 }{
-	{"503", "a service that is down (503) gets, for one call", func(t *trial) string {
+	{"503", "a service that is down (503): one call sends", func(t *trial) string {
 		t.service.On("/", iamtest.Keystone(503, "down"))
 		t.get(t.Context())
 		return t.sends()
 	}},
-	{"408", "a 408 is repeated", func(t *trial) string {
+	{"408", "a 408 is retried", func(t *trial) string {
 		t.service.Next(iamtest.Page(408))
 		t.get(t.Context())
 		return yes(len(t.service.Requests()) > 1)
@@ -118,7 +120,7 @@ var points = []struct {
 		t.get(t.Context())
 		return yes(t.spacing() >= 30*time.Second)
 	}},
-	{"Dates", "of the three forms of a date in it, this many", func(t *trial) string {
+	{"Dates", "formats of an HTTP-date in Retry-After that are understood (of 3)", func(t *trial) string {
 		understood := 0
 		for _, layout := range []string{http.TimeFormat, "Monday, 02-Jan-06 15:04:05 GMT", time.ANSIC} {
 			t.service = iamtest.Server{}
@@ -131,7 +133,7 @@ var points = []struct {
 		}
 		return strconv.Itoa(understood)
 	}},
-	{"Deadline", "Retry-After: 30, and a deadline in 10 s: the caller knows of the 429", func(t *trial) string {
+	{"Deadline", "Retry-After: 30 and a deadline in 10 s: the caller learns of the 429", func(t *trial) string {
 		t.service.On("/", iamtest.Throttled(30*time.Second))
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
@@ -146,7 +148,7 @@ var points = []struct {
 			return "later"
 		}
 	}},
-	{"Day", "Retry-After: a day, and no deadline: the call takes", func(t *trial) string {
+	{"Day", "Retry-After: a day and no deadline: the call takes", func(t *trial) string {
 		t.service.Next(iamtest.Throttled(24 * time.Hour))
 		start := time.Now()
 		t.get(t.Context())
@@ -156,30 +158,32 @@ var points = []struct {
 		case took == 0:
 			return "no time"
 		case len(t.service.Requests()) == 2:
-			return "seconds, by asking early"
+			return "seconds: it ignores Retry-After"
 		default:
 			return took.String()
 		}
 	}},
-	{"Error", "throttled to the end: the caller has", func(t *trial) string {
+	{"Error", "throttled to the end: the caller gets", func(t *trial) string {
 		t.service.On("/", iamtest.Throttled(0))
 		status, err := t.get(t.Context())
 		switch {
 		case err == nil:
 			return "the response"
 		case status == 0:
-			if e, ok := errors.AsType[retrypolicy.ExceededError](err); ok && e.LastResult != nil {
+			var e retrypolicy.ExceededError
+			if errors.As(err, &e) && e.LastResult != nil {
 				return "an error, the response in it"
 			}
 			return "an error without status"
 		}
-		e, _ := errors.AsType[*iamhttp.StatusError](err)
+		var e *iamhttp.StatusError
+		errors.As(err, &e)
 		if e.Message == "" || e.RequestID == "" || e.Attempts == 0 || e.Stop == iamhttp.StopUnset {
 			return "a typed error"
 		}
 		return "a typed error: message, request id, attempts, why it ended"
 	}},
-	{"Once", "a body that can be read once, and a 429", func(t *trial) string {
+	{"Once", "a body that can be read once, after a 429", func(t *trial) string {
 		t.service.Next(iamtest.Throttled(0))
 		req, err := http.NewRequestWithContext(t.Context(), "POST", "https://iam.example/v3/users", io.MultiReader(strings.NewReader("body")))
 		require.NoError(t, err)
@@ -193,7 +197,7 @@ var points = []struct {
 		}
 		return "is sent again empty"
 	}},
-	{"Closed", "the answers that it repeats are closed", func(t *trial) string {
+	{"Closed", "the bodies of responses to retried requests are closed", func(t *trial) string {
 		t.service.Next(iamtest.Throttled(0), iamtest.Throttled(0))
 		opened, closed := 0, 0
 		t.use(roundTripper(func(req *http.Request) (*http.Response, error) {
@@ -207,7 +211,7 @@ var points = []struct {
 		t.get(t.Context())
 		return yes(opened == closed)
 	}},
-	{"Canceled", "canceled in a wait: errors.Is finds context.Canceled", func(t *trial) string {
+	{"Canceled", "canceled during a wait: errors.Is finds context.Canceled", func(t *trial) string {
 		t.service.On("/", iamtest.Throttled(30*time.Second))
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(100*time.Millisecond, cancel)
@@ -225,7 +229,7 @@ var points = []struct {
 		resp.Body.Close()
 		return yes(resp.StatusCode == 302)
 	}},
-	{"Contract", "a 404 is a response, as http.RoundTripper has it", func(t *trial) string {
+	{"Contract", "a 404 is a response, as http.RoundTripper demands", func(t *trial) string {
 		t.service.On("/", iamtest.Keystone(404, "Could not find user."))
 		_, err := t.get(t.Context())
 		if err == nil {
@@ -236,7 +240,7 @@ var points = []struct {
 		require.NoError(t, err)
 		return "with PassThrough"
 	}},
-	{"Reset", "a GET whose connection breaks is repeated", func(t *trial) string {
+	{"Reset", "a GET whose connection breaks is retried", func(t *trial) string {
 		t.service.Next(iamtest.Answer{Fault: iamtest.Reset})
 		if _, err := t.get(t.Context()); err == nil {
 			return "yes"
@@ -245,12 +249,12 @@ var points = []struct {
 			return "no"
 		}
 		t.service.Next(iamtest.Answer{Fault: iamtest.Reset})
-		t.client = &http.Client{Transport: &iamhttp.Transport{Base: &t.service, RepeatConnectionErrors: true}}
+		t.client = &http.Client{Transport: &iamhttp.Transport{Base: &t.service, RetryConnectionErrors: true}}
 		_, err := t.get(t.Context())
 		require.NoError(t, err)
-		return "with RepeatConnectionErrors"
+		return "with RetryConnectionErrors"
 	}},
-	{"Allocations", "a success costs this many allocations more", func(t *trial) string {
+	{"Allocations", "allocations that a successful call adds", func(t *trial) string {
 		resp := &http.Response{StatusCode: 200, Body: http.NoBody}
 		base := roundTripper(func(*http.Request) (*http.Response, error) { return resp, nil })
 		req, err := http.NewRequestWithContext(t.Context(), "GET", "https://iam.example/v3/users", nil)
@@ -258,21 +262,21 @@ var points = []struct {
 		rt := t.wrap(base)
 		return fmt.Sprint(testing.AllocsPerRun(100, func() { _, _ = rt.RoundTrip(req) }))
 	}},
-	{"Stacked", "two on top of each other, 429 to the end: one call is", func(t *trial) string {
+	{"Stacked", "two stacked, throttled to the end: one call sends", func(t *trial) string {
 		t.service.On("/", iamtest.Throttled(0))
 		t.client.Transport = t.wrap(t.wrap(&t.service))
 		t.get(t.Context())
 		return t.sends()
 	}},
-	{"Callers", "50 callers of an account that was told to wait 10 s: each sends in that time", func(t *trial) string {
-		// None of the others has a gate for a rate that nobody told it.
+	{"Callers", "50 callers of an account that was told to wait 10 s: requests of each in that time", func(t *trial) string {
+		// The others have no gate that finds the limit itself.
 		without := t.herd(t.client)
 		if _, ours := t.client.Transport.(*iamhttp.Transport); !ours {
 			return without
 		}
 		t.service = iamtest.Server{}
-		gate := &iamhttp.Transport{Base: &t.service, Gate: new(iamhttp.AdaptiveGate)}
-		return t.herd(&http.Client{Transport: gate}) + " with a gate, else " + without
+		gated := &iamhttp.Transport{Base: &t.service, Gate: new(gate.Adaptive)}
+		return t.herd(&http.Client{Transport: gated}) + " with a gate, else " + without
 	}},
 }
 
@@ -282,7 +286,7 @@ func TestPoints(t *testing.T) {
 	for _, c := range contestants {
 		table.WriteString(" " + c.name + " |")
 	}
-	table.WriteString(" test |\n|---|" + strings.Repeat("---|", len(contestants)) + "---|\n")
+	table.WriteString("\n|---|" + strings.Repeat("---|", len(contestants)) + "\n")
 	complete := true
 	for _, p := range points {
 		table.WriteString("| " + p.says + " |")
@@ -296,13 +300,13 @@ func TestPoints(t *testing.T) {
 					table.WriteString(" " + seen + " |")
 				})
 			}
-			table.WriteString(" `Points/" + p.name + "` |\n")
+			table.WriteString("\n")
 		})
-		complete = complete && ran && strings.HasSuffix(table.String(), "` |\n")
+		complete = complete && ran && strings.HasSuffix(table.String(), " |\n")
 	}
 	table.WriteString("\n")
 	if !complete {
-		t.Skip("some were left out: there is no table to compare")
+		t.Skip("some rows were not run: there is no table to compare")
 	}
 
 	const readme = "../../README.md"
@@ -328,11 +332,12 @@ func (t *trial) get(ctx context.Context) (status int, err error) {
 	return t.do(req)
 }
 
-// do returns the status that the caller can know of, else 0.
+// do returns the status that the caller learns of, 0 if none.
 func (t *trial) do(req *http.Request) (status int, err error) {
 	resp, err := t.client.Do(req)
 	if err != nil {
-		code, _ := errors.AsType[iamhttp.Code](err)
+		var code iamhttp.Code
+		errors.As(err, &code)
 		return int(code), err
 	}
 	_, _ = io.Copy(io.Discard, resp.Body)
@@ -357,8 +362,8 @@ func (t *trial) spacing() time.Duration {
 	return r[1].At.Sub(r[0].At)
 }
 
-// herd lets 50 callers come, one every 100 ms, to a service that refuses all
-// for 10 s, and counts who asks after the first was told.
+// herd starts 50 callers, one every 100 ms, while the service throttles all requests
+// for 10 s. It returns how many requests a caller sends in that time.
 func (t *trial) herd(client *http.Client) string {
 	opens := time.Now().Add(10 * time.Second)
 	t.service.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -377,7 +382,7 @@ func (t *trial) herd(client *http.Client) string {
 		time.Sleep(100 * time.Millisecond)
 	}
 	callers.Wait()
-	early := -1 // the first did not know
+	early := -1 // the first request is not early
 	for _, r := range t.service.Requests() {
 		if r.At.Before(opens) {
 			early++

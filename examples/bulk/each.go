@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// each does what do does for every user until the context ends, and shows how
-// it goes. It returns why the context ended, or else the first error of do.
+// each calls do for every user until the context ends, and shows the progress.
+// It returns why the context ended, or else the first error of do.
 func (b *bulk) each(ctx context.Context, task string, users []*user, do func(context.Context, *user) error) error {
 	if len(users) == 0 {
 		return nil

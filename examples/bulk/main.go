@@ -1,9 +1,8 @@
-// Command bulk creates many users against a rate limit, and shows the person
-// who waits for it what it is doing: working, or waiting until the service
-// listens again, and at which pace.
+// Command bulk creates many users against a rate limit. It shows what it is
+// doing: working, or waiting until Retry-After has elapsed, and at which pace.
 //
-// progress.go is the part to take as a model: a Gate around the AdaptiveGate
-// that counts what leaves and what comes back.
+// Take progress.go as a model: a Gate around a gate.Adaptive that counts what is
+// sent and what comes of it.
 package main
 
 import (
@@ -25,18 +24,18 @@ import (
 
 const usage = `usage: go run ./examples/bulk [flags]
 
-Creates users, many at a time, through one AdaptiveGate. Without further
-settings the service is in this process and takes 40 requests a second.
+Creates users, many at a time, through one gate.Adaptive. Without further
+settings the service is in this process and takes 40 requests per second.
 
   -users n    how many (500)
   -callers n  how many at a time (16)
-  -plain      lines instead of a progress bar; so it is without a terminal
+  -plain      lines instead of a progress bar; the default without a terminal
 
-The bar has a # for what is done, a > for what is in flight and a - for what
-waits until it may leave.
+The bar shows # for what is done, > for what is in flight and - for what waits
+to be sent.
 
 To do the same with a real Keystone, set
-` + account.Settings + `There the users get random names and no password, and are deleted again.
+` + account.Settings + `There the users get random names and no password, and are deleted afterwards.
 
 Exit status: 0 if all were created, 1 if something else happened, 2 if the
 flags or settings are wrong.
@@ -44,7 +43,7 @@ flags or settings are wrong.
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	context.AfterFunc(ctx, stop) // a second interrupt does not wait for the cleaning up
+	context.AfterFunc(ctx, stop) // a second interrupt ends the program without cleaning up
 	info, err := os.Stdout.Stat()
 	terminal := err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"
 	os.Exit(run(ctx, os.Args[1:], os.Getenv, terminal, os.Stdout, os.Stderr))
@@ -74,8 +73,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, termina
 	}
 
 	p := new(progress)
-	// Deleting may be repeated when a connection breaks; creating is not.
-	t := &iamhttp.Transport{Gate: p, RepeatConnectionErrors: true}
+	// Deleting is retried when a connection breaks; creating is not.
+	t := &iamhttp.Transport{Gate: p, RetryConnectionErrors: true}
 	var client *iam.Client
 	if endpoint == "" {
 		t.Base = newService()
@@ -92,7 +91,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, termina
 	users := namesOf(*count)
 	err = b.create(ctx, users)
 	if endpoint != "" {
-		// Also behind an interrupt, and not for ever.
+		// After an interrupt too, but not without end.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Minute)
 		defer cancel()
 		err = errors.Join(err, b.delete(ctx, users))
@@ -128,8 +127,8 @@ type bulk struct {
 	show     display
 }
 
-// create stops at the first failure: what one user is refused, the others would
-// be too.
+// create stops at the first failure: the other users would most likely fail for
+// the same reason.
 func (b *bulk) create(ctx context.Context, users []*user) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -145,8 +144,8 @@ func (b *bulk) create(ctx context.Context, users []*user) error {
 	})
 }
 
-// delete deletes what create has made, or may have made: after an error nobody
-// knows whether the service did it. It goes on after a failure.
+// delete deletes what create has made, or may have made: an error does not say
+// whether the user was created. It goes on after a failure.
 func (b *bulk) delete(ctx context.Context, users []*user) error {
 	var made []*user
 	for _, u := range users {
@@ -164,7 +163,7 @@ func (b *bulk) delete(ctx context.Context, users []*user) error {
 		}
 		err := b.client.DeleteUser(ctx, u.id)
 		if errors.Is(err, iamhttp.ErrNotFound) {
-			return nil // an earlier send has deleted it, the answer to which was lost
+			return nil // an earlier attempt has deleted it, and its answer was lost
 		}
 		return err
 	})

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/iamhttp/iamhttp/gate"
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
@@ -33,16 +34,16 @@ func TestFiveHundredUsersAreCreatedAtThePaceOfTheService(t *testing.T) {
 	code, stdout, stderr := play(t, false)
 	require.Zero(t, code, stderr)
 	assert.Empty(t, stderr)
-	final := regexp.MustCompile(`\ncreate: 500 of 500 users in (\S+) s, (\d+) requests, (\d+) of them refused with 429; at the end (\S+) accepted a second\n$`)
+	final := regexp.MustCompile(`\ncreate: 500 of 500 users in (\S+) s, (\d+) requests, (\d+) of them throttled \(429\); at the end (\S+) accepted per second\n$`)
 	found := final.FindStringSubmatch(stdout)
 	require.NotNil(t, found, stdout)
-	var seconds, sent, refused, pace float64
-	for i, v := range []*float64{&seconds, &sent, &refused, &pace} {
+	var seconds, sent, throttled, pace float64
+	for i, v := range []*float64{&seconds, &sent, &throttled, &pace} {
 		require.NoError(t, json.Unmarshal([]byte(found[i+1]), v))
 	}
-	assert.Equal(t, 500+refused, sent)
+	assert.Equal(t, 500+throttled, sent)
 	assert.GreaterOrEqual(t, seconds, (500-burst)/rate, "the service takes no more")
-	assert.Less(t, refused, 30.0, "without a gate it is hundreds")
+	assert.Less(t, throttled, 30.0, "without a gate it is hundreds")
 	assert.InDelta(t, rate, pace, rate/4)
 }
 
@@ -74,27 +75,28 @@ func TestTheBarIsDrawnOverItselfAndEndsInTheResult(t *testing.T) {
 func TestPlainPrintsLinesInATerminalToo(t *testing.T) {
 	code, stdout, _ := play(t, true, "-plain", "-users", "5")
 	assert.Zero(t, code)
-	assert.Equal(t, "create: 5 of 5 users in 0.0 s, 5 requests, 0 of them refused with 429\n", stdout)
+	assert.Equal(t, "create: 5 of 5 users in 0.0 s, 5 requests, 0 of them throttled (429)\n", stdout)
 }
 
-func TestThePaceIsThatSinceTheLatestPause(t *testing.T) {
+func TestPaceIsMeasuredSinceTheLatestPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := new(progress)
 		p.start(100)
 		p.begin()
-		send := func(throttled bool, retryAfter time.Duration) {
-			ticket, err := p.Wait(t.Context(), "k", 0)
+		send := func(o gate.Outcome) {
+			r := gate.Request{Key: "k"}
+			ticket, err := p.Wait(t.Context(), r)
 			require.NoError(t, err)
 			assert.Equal(t, 1, p.state().inFlight)
-			p.Observe("k", ticket, throttled, retryAfter)
+			p.Observe(r, ticket, o)
 		}
 		for range 11 { // ten a second
-			send(false, 0)
+			send(gate.Outcome{Result: gate.Accepted})
 			time.Sleep(100 * time.Millisecond)
 		}
 		assert.InDelta(t, 10, p.state().pace, 0.01)
 
-		send(true, 30*time.Second)
+		send(gate.Outcome{Result: gate.Throttled, RetryAfter: 30 * time.Second})
 		time.Sleep(10 * time.Second)
 		s := p.state()
 		assert.True(t, s.paused)
@@ -102,7 +104,7 @@ func TestThePaceIsThatSinceTheLatestPause(t *testing.T) {
 		assert.InDelta(t, 10, s.pace, 0.01, "the latest known")
 
 		for range 11 {
-			send(false, 0)
+			send(gate.Outcome{Result: gate.Accepted})
 			time.Sleep(200 * time.Millisecond)
 		}
 		s = p.state()
@@ -154,7 +156,7 @@ func TestTheFirstFailureEndsTheRunAndWhatMayExistIsDeleted(t *testing.T) {
 	s, env := keystone(t, iamtest.Keystone(500, "It broke."))
 	code, stdout, stderr := playAt(t.Context(), env, "-users", "9", "-callers", "1")
 	assert.Equal(t, 1, code)
-	assert.Regexp(t, `^bulk: create user "bulk-\w{8}-0002": iam: 500 InternalServerError: "It broke\."`, stderr)
+	assert.Regexp(t, `^bulk: create user "bulk-\w{8}-0002": iamhttp: 500 InternalServerError: "It broke\."`, stderr)
 	assert.Regexp(t, `^create: 1 of 9 .*; 1 failed\ndelete: 2 of 2 .*\n$`, stdout)
 	deleted := 0
 	for _, r := range s.Requests() {
@@ -170,7 +172,7 @@ func TestDeletingGoesOnAfterAFailureAndSaysWhatMayBeLeft(t *testing.T) {
 	s.On("DELETE /v3/users/{id}", iamtest.Keystone(404, "Gone already."), iamtest.Page(503), iamtest.Answer{Status: 204})
 	code, stdout, stderr := playAt(t.Context(), env, "-users", "3", "-callers", "1")
 	assert.Equal(t, 1, code)
-	assert.Regexp(t, `^bulk: users named like bulk-\w{8}-0001 may be left behind: delete user "1": iam: 503`, stderr)
+	assert.Regexp(t, `^bulk: users named like bulk-\w{8}-0001 may be left behind: delete user "1": iamhttp: 503`, stderr)
 	assert.Regexp(t, `\ndelete: 2 of 3 .*; 1 failed\n$`, stdout)
 }
 

@@ -5,41 +5,41 @@ import (
 	"sync"
 	"time"
 
-	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/gate"
 )
 
 const (
-	paceOver = 5 * time.Second        // the pace is that of the latest
-	quiet    = 500 * time.Millisecond // without a departure: it is a pause, and not the gap of a slow pace
+	paceOver = 5 * time.Second        // the pace is measured over this time
+	quiet    = 500 * time.Millisecond // nothing was sent for so long: a pause, not the gap of a slow pace
 )
 
-// A progress counts what the calls of a run do. It is their Gate: it leaves the
-// decisions to an AdaptiveGate and sees what leaves and what comes back.
+// A progress counts what the calls of a run do. It is their Gate: a
+// gate.Adaptive decides, and progress sees what is sent and what comes of it.
 type progress struct {
-	gate iamhttp.AdaptiveGate
+	shared gate.Adaptive
 
 	mu       sync.Mutex
 	now      state
 	began    time.Time
-	calls    int         // under way
+	calls    int         // that have begun and not ended
 	inFlight int         // of them, sent and not answered
-	left     time.Time   // when a request left last
+	left     time.Time   // when the latest request was sent
 	until    time.Time   // the end of the pause that the service asked for
-	accepted []time.Time // by the rate limit, since the latest refusal or pause, and in the latest paceOver
+	accepted []time.Time // answers within the limit: since the latest 429 or pause, at most paceOver ago
 }
 
 // A state is how far a run is.
 type state struct {
 	total, done, failed int
-	inFlight, waiting   int           // calls that are sent, and calls that may not be sent yet
-	sent, refused       int           // requests; refused with 429
-	pace                float64       // accepted requests a second; 0: not known yet
+	inFlight, waiting   int           // calls that were sent, and calls that wait to be sent
+	sent, throttled     int           // requests; those of them that were answered 429
+	pace                float64       // accepted requests per second; 0: not known yet
 	elapsed             time.Duration // since the start
-	paused              bool          // nothing is sent: all wait
-	pause               time.Duration // until the service listens again; 0: not known
+	paused              bool          // nothing is in flight, and calls wait
+	pause               time.Duration // until the end of Retry-After; 0: not known
 }
 
-// start begins anew, with what the gate knows.
+// start begins a new run. What the gate has learned stays.
 func (p *progress) start(total int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -66,16 +66,16 @@ func (p *progress) end(err error) {
 	}
 }
 
-// Wait returns when the AdaptiveGate lets the request out.
-func (p *progress) Wait(ctx context.Context, key string, resend int) (iamhttp.Ticket, error) {
-	ticket, err := p.gate.Wait(ctx, key, resend)
+// Wait asks the gate.Adaptive, and counts what it lets out.
+func (p *progress) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error) {
+	ticket, err := p.shared.Wait(ctx, r)
 	if err == nil {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.inFlight++
 		p.now.sent++
 		now := time.Now()
-		if now.Sub(p.left) > quiet { // the time of a pause is none of the pace
+		if now.Sub(p.left) > quiet { // a pause is no part of the pace
 			p.accepted = p.accepted[:0]
 		}
 		p.left = now
@@ -83,27 +83,27 @@ func (p *progress) Wait(ctx context.Context, key string, resend int) (iamhttp.Ti
 	return ticket, err
 }
 
-// Observe tells the AdaptiveGate what came of a request.
-func (p *progress) Observe(key string, ticket iamhttp.Ticket, throttled bool, retryAfter time.Duration) {
-	p.gate.Observe(key, ticket, throttled, retryAfter)
+// Observe tells the gate.Adaptive what came of a request, and counts it.
+func (p *progress) Observe(r gate.Request, ticket gate.Ticket, o gate.Outcome) {
+	p.shared.Observe(r, ticket, o)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
 	p.inFlight--
-	if !throttled {
+	switch o.Result {
+	case gate.Accepted:
 		p.accepted = append(p.accepted, now)
 		p.measure(now)
-		return
-	}
-	p.now.refused++
-	p.accepted = p.accepted[:0]
-	if end := now.Add(retryAfter); end.After(p.until) {
-		p.until = end
+	case gate.Throttled:
+		p.now.throttled++
+		p.accepted = p.accepted[:0]
+		if end := now.Add(o.RetryAfter); end.After(p.until) {
+			p.until = end
+		}
 	}
 }
 
-// measure keeps the pace up to date. What is too short to tell leaves it as it
-// was.
+// measure updates the pace, if the answers span a second or more.
 func (p *progress) measure(now time.Time) {
 	for now.Sub(p.accepted[0]) > paceOver {
 		p.accepted = p.accepted[1:]

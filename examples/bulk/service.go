@@ -13,12 +13,12 @@ import (
 )
 
 const (
-	rate  = 40.0 // requests a second that the service in this process takes
-	burst = 20.0 // that it takes at once, after a silence
+	rate  = 40.0 // requests per second that the service in this process takes
+	burst = 20.0 // requests that it takes at once, after a pause
 )
 
-// newService returns an IAM service that can create users, limited as most
-// gateways do it: by a bucket.
+// newService returns an IAM service that can create users. Its limit is a token
+// bucket, as in most API gateways.
 func newService() *iamtest.Server {
 	var (
 		mu     sync.Mutex

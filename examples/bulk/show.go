@@ -7,16 +7,17 @@ import (
 	"time"
 )
 
-// A display is told every moment how far the task is, and once at its end.
+// A display shows how far the task is. It is called every tenth of a second, and
+// once at the end.
 type display func(task string, s state, ended bool)
 
 const (
 	barWidth = 30
-	between  = 5 * time.Second // of two lines, if nothing changes
+	between  = 5 * time.Second // between two lines, if nothing changes
 )
 
-// bar draws over one line of a terminal. What is wider than the terminal is cut
-// off and not wrapped, or the next one would not be drawn over it.
+// bar draws the same line of a terminal again and again. A line that is too wide
+// is cut: if it wrapped, the next one would not cover it.
 func bar(out io.Writer) display {
 	return func(task string, s state, ended bool) {
 		// In columns: done, in flight, waiting.
@@ -34,8 +35,8 @@ func bar(out io.Writer) display {
 	}
 }
 
-// lines prints one when working turns to waiting or back, and else now and
-// then.
+// lines prints a line when working turns to waiting or back, and otherwise every
+// few seconds.
 func lines(out io.Writer) display {
 	var latest state
 	return func(task string, s state, ended bool) {
@@ -73,10 +74,10 @@ func activity(s state, ended bool) string {
 }
 
 func result(task string, s state) string {
-	r := fmt.Sprintf("%s: %d of %d users in %.1f s, %d requests, %d of them refused with 429", task, s.done, s.total,
-		s.elapsed.Seconds(), s.sent, s.refused)
+	r := fmt.Sprintf("%s: %d of %d users in %.1f s, %d requests, %d of them throttled (429)", task, s.done, s.total,
+		s.elapsed.Seconds(), s.sent, s.throttled)
 	if s.pace > 0 {
-		r += fmt.Sprintf("; at the end %.1f accepted a second", s.pace)
+		r += fmt.Sprintf("; at the end %.1f accepted per second", s.pace)
 	}
 	if s.failed > 0 {
 		r += fmt.Sprintf("; %d failed", s.failed)

@@ -20,7 +20,7 @@ import (
 const usage = `usage: go run ./examples/explain [code, title or service code ...]
 
 Prints what the IAM API documents about status codes, and what a Transport does
-with them; of the service's own codes, what they ask of the caller:
+with them; for one of the service's own codes, what you should do about it:
   go run ./examples/explain 503
   go run ./examples/explain 429 NotFound "request time-out"
   go run ./examples/explain IAM.0061 APIGW.0308 1109
@@ -73,7 +73,7 @@ var serviceCode = regexp.MustCompile(`^(?i:(IAM|APIGW?)\.[0-9]{4}|11[0-9]{2})$`)
 
 func isServiceCode(arg string) bool { return serviceCode.MatchString(arg) }
 
-// decisions are what the reasons ask of the caller.
+// decisions say what the caller should do.
 var decisions = map[iamhttp.Reason]string{
 	iamhttp.ReasonAccountLocked:      "wait until the account is unlocked; logging in again does not help",
 	iamhttp.ReasonCredentialRejected: "use another password or access key",
@@ -116,7 +116,7 @@ func parse(arg string) (int, error) {
 	return 0, fmt.Errorf("%q is neither a status code, nor the title of one, nor a service code such as IAM.0061", arg)
 }
 
-// bare takes out what titles are written with and without.
+// bare removes spaces and hyphens: titles are written with and without them.
 var bare = strings.NewReplacer(" ", "", "-", "")
 
 func explain(w io.Writer, s iamhttp.Semantics) {
@@ -127,7 +127,7 @@ func explain(w io.Writer, s iamhttp.Semantics) {
 	fmt.Fprintln(w, s.Code)
 	field(w, "documented", documented)
 	field(w, "meaning", s.Description)
-	field(w, "repeat", s.Repeat.String())
+	field(w, "retry", s.Retry.String())
 	field(w, "Transport", inFull(s))
 }
 
@@ -147,10 +147,10 @@ func field(w io.Writer, name, text string) {
 // table prints all documented codes.
 func table(w io.Writer) {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "CODE\tTITLE\tREPEAT\tTRANSPORT")
+	fmt.Fprintln(tw, "CODE\tTITLE\tRETRY\tTRANSPORT")
 	for code := range iamhttp.Codes() {
 		s := iamhttp.Classify(int(code))
-		fmt.Fprintf(tw, "%d\t%s\t%v\t%s\n", s.Code, s.Title, s.Repeat, inShort(s))
+		fmt.Fprintf(tw, "%d\t%s\t%v\t%s\n", s.Code, s.Title, s.Retry, inShort(s))
 	}
 	tw.Flush()
 }
@@ -162,8 +162,8 @@ func inShort(s iamhttp.Semantics) string {
 	switch {
 	case !failure(s):
 		return "response"
-	case s.Repeat == iamhttp.RepeatAnytime || s.Repeat == iamhttp.RepeatAfter:
-		return "sent again, then *StatusError"
+	case s.Retry == iamhttp.RetryAnytime || s.Retry == iamhttp.RetryAfterDelay:
+		return "retries, then *StatusError"
 	}
 	return "*StatusError"
 }
@@ -172,13 +172,13 @@ func inFull(s iamhttp.Semantics) string {
 	switch {
 	case !failure(s):
 		return "returns the response as it came"
-	case s.Repeat == iamhttp.RepeatAnytime || s.Repeat == iamhttp.RepeatAfter:
-		return "sends the request again, whatever its method: after Retry-After or, without one, " +
+	case s.Retry == iamhttp.RetryAnytime || s.Retry == iamhttp.RetryAfterDelay:
+		return "retries the request, whatever its method, after Retry-After or, without one, " +
 			"after a back-off; returns a *StatusError in the end"
-	case s.Repeat == iamhttp.RepeatIfTemporary:
-		return "returns a *StatusError; listed in AlsoRepeat, it sends the request again " +
+	case s.Retry == iamhttp.RetryIfTemporary:
+		return "returns a *StatusError; if AlsoRetry lists the code, retries the request " +
 			"if the answer has Retry-After"
 	}
-	return "returns a *StatusError; listed in AlsoRepeat, it sends the request again " +
-		"if that is idempotent"
+	return "returns a *StatusError; if AlsoRetry lists the code, retries the request " +
+		"if it is idempotent"
 }

@@ -23,36 +23,36 @@ func TestACodeIsExplained(t *testing.T) {
 			"503 ServiceUnavailable\n" +
 			"  documented  yes\n" +
 			"  meaning     The service is not available.\n" +
-			"  repeat      not without modifications\n" +
-			"  Transport   returns a *StatusError; listed in AlsoRepeat, it sends the request again if that is\n" +
+			"  retry       not without modifications\n" +
+			"  Transport   returns a *StatusError; if AlsoRetry lists the code, retries the request if it is\n" +
 			"              idempotent\n"},
 		{"429", "" +
 			"429 TooManyRequests\n" +
 			"  documented  yes\n" +
 			"  meaning     The client went over its rate limit, or the server over its capacity: wait for\n" +
-			"              Retry-After, then repeat.\n" +
-			"  repeat      after Retry-After\n" +
-			"  Transport   sends the request again, whatever its method: after Retry-After or, without one, after\n" +
-			"              a back-off; returns a *StatusError in the end\n"},
+			"              Retry-After, then retry.\n" +
+			"  retry       after Retry-After\n" +
+			"  Transport   retries the request, whatever its method, after Retry-After or, without one, after a\n" +
+			"              back-off; returns a *StatusError in the end\n"},
 		{"200", "" +
 			"200 OK\n" +
 			"  documented  no, the meaning is that of its class\n" +
 			"  meaning     A success that the IAM API does not document on its own.\n" +
-			"  repeat      unstated\n" +
+			"  retry       unstated\n" +
 			"  Transport   returns the response as it came\n"},
 		{"999", "" +
 			"999\n" +
 			"  documented  no, the meaning is that of its class\n" +
 			"  meaning     An error of the server that the IAM API does not document.\n" +
-			"  repeat      unstated\n" +
-			"  Transport   returns a *StatusError; listed in AlsoRepeat, it sends the request again if that is\n" +
+			"  retry       unstated\n" +
+			"  Transport   returns a *StatusError; if AlsoRetry lists the code, retries the request if it is\n" +
 			"              idempotent\n"},
 		{"413", "" +
 			"413 Request Entity Too Large\n" +
 			"  documented  yes\n" +
 			"  meaning     The body is larger than the server takes. With Retry-After the condition is temporary.\n" +
-			"  repeat      if Retry-After is present\n" +
-			"  Transport   returns a *StatusError; listed in AlsoRepeat, it sends the request again if the answer\n" +
+			"  retry       if Retry-After is present\n" +
+			"  Transport   returns a *StatusError; if AlsoRetry lists the code, retries the request if the answer\n" +
 			"              has Retry-After\n"},
 	} {
 		code, stdout, stderr := ask(c.arg)
@@ -92,11 +92,11 @@ func TestWithoutAnArgumentTheWholeTableIsPrinted(t *testing.T) {
 	assert.Empty(t, stderr)
 	lines := strings.Split(strings.TrimSuffix(stdout, "\n"), "\n")
 	assert.Len(t, lines, 1+41)
-	assert.Regexp(t, `^CODE +TITLE +REPEAT +TRANSPORT$`, lines[0])
+	assert.Regexp(t, `^CODE +TITLE +RETRY +TRANSPORT$`, lines[0])
 	assert.Regexp(t, `\n304 +Not Modified +unstated +response\n`, stdout)
 	assert.Regexp(t, `\n404 +NotFound +not without modifications +\*StatusError\n`, stdout)
-	assert.Regexp(t, `\n408 +Request Time-out +at any later time +sent again, then \*StatusError\n`, stdout)
-	assert.Regexp(t, `\n429 +TooManyRequests +after Retry-After +sent again, then \*StatusError\n`, stdout)
+	assert.Regexp(t, `\n408 +Request Time-out +at any later time +retries, then \*StatusError\n`, stdout)
+	assert.Regexp(t, `\n429 +TooManyRequests +after Retry-After +retries, then \*StatusError\n`, stdout)
 	for _, line := range lines {
 		assert.LessOrEqual(t, len(line), 100, line)
 	}

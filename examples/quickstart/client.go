@@ -17,29 +17,28 @@ import (
 
 // A client makes the few calls of the IAM API that the quickstart needs.
 //
-// No status code is looked at: a failing answer is an error by the time it gets
-// here, and what may be sent again has been. The methods wrap that error with
-// %w and say what they were about; the rest is the caller's to ask.
+// It never inspects a status code: failures arrive as errors, after the retries.
+// The methods wrap them with %w and say what they were doing.
 type client struct {
 	http     *http.Client
 	endpoint string // with the version, and no slash behind it
 	token    string // of logIn
 }
 
-// onFailure is told of every failing answer, those that are sent again included.
-// That is the place for a log line or a metric.
-type onFailure = func(context.Context, *iamhttp.StatusError, time.Duration)
+// An onFailure is called for each attempt that failed, whether it is retried or
+// not. Use it for a log line or a metric.
+type onFailure = func(context.Context, iamhttp.Failure)
 
 func newClient(endpoint string, f onFailure) *client {
 	return &client{
 		endpoint: endpoint,
 		http: &http.Client{
 			Transport: &iamhttp.Transport{OnFailure: f},
-			// It bounds a call with all its sends and the waits between. The
-			// Transport knows, and does not begin a wait that would go beyond.
+			// Timeout limits the whole call, retries and waits included. The
+			// Transport knows it, and begins no wait that would outlast it.
 			Timeout: time.Minute,
-			// The API has no use for redirects, and neither password nor token
-			// should follow one to wherever it leads.
+			// This API does not redirect, and neither password nor token should
+			// go to wherever a redirect leads.
 			CheckRedirect: func(*http.Request, []*http.Request) error {
 				return errors.New("the service redirects; use the address it redirects to")
 			},
@@ -54,9 +53,9 @@ type user struct {
 
 type object = map[string]any
 
-// logIn gets the token for the other calls. Without success the old one stays.
+// logIn gets the token for the other calls. If it fails, the old one stays.
 func (c *client) logIn(ctx context.Context, as account.Account) error {
-	stranger := client{http: c.http, endpoint: c.endpoint} // an old token has no part in it
+	stranger := client{http: c.http, endpoint: c.endpoint} // without the old token
 	header, err := stranger.do(ctx, http.MethodPost, "/auth/tokens", as.Auth(), nil)
 	if err != nil {
 		return fmt.Errorf("log in as %s: %w", as.UserName, err)
@@ -120,12 +119,12 @@ func (c *client) do(ctx context.Context, method, path string, in, out any) (http
 	if err != nil {
 		return nil, err
 	}
-	// For a bytes.Reader, net/http knows how to read it anew, and sets GetBody.
+	// http.NewRequest sets GetBody for a bytes.Reader, so the body can be sent again.
 	return c.send(ctx, method, path, bytes.NewReader(body), out)
 }
 
-// send sends one request, which the Transport may turn into several, and
-// returns the header of the answer.
+// send sends a request, which the Transport may retry, and returns the header of
+// the answer.
 func (c *client) send(ctx context.Context, method, path string, body io.Reader, out any) (http.Header, error) {
 	req, err := http.NewRequestWithContext(ctx, method, c.endpoint+path, body)
 	if err != nil {

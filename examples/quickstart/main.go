@@ -1,10 +1,9 @@
-// Command quickstart shows what a caller sees who reaches an IAM service
-// through an iamhttp.Transport: what is sent again, what is not and why, and
-// how to ask an error what happened.
+// Command quickstart shows what a caller of an IAM service sees through an
+// iamhttp.Transport: what is retried, what is not and why, and how to ask an
+// error what happened.
 //
-// main.go tells the story, scene by scene. client.go is the client behind it
-// and the part to take as a model; server.go is the service in this process
-// that gives the answers.
+// main.go tells the story, scene by scene. client.go is the client behind it:
+// take it as a model. server.go is the service in this process that answers.
 package main
 
 import (
@@ -26,13 +25,13 @@ import (
 const usage = `usage: go run ./examples/quickstart
 
 Shows what a caller of an IAM service sees through an iamhttp.Transport. Without
-further settings the service runs in this process, listens on the loopback
-interface only, and the whole takes a few seconds.
+further settings the service runs in this process and listens on the loopback
+interface only. The program takes a few seconds.
 
 To do the same with a real Keystone, set
 ` + account.Settings + `It creates one user with a random name and no password there, and deletes it.
 
-Exit status: 0 if everything went as told, 1 if something else happened, 2 if
+Exit status: 0 if everything went as expected, 1 if it did not, 2 if
 the settings are incomplete or wrong.
 `
 
@@ -80,7 +79,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		fmt.Fprintf(stderr, "quickstart: %v\n", err)
 		return 1
 	}
-	d.intro("\nAll went as told.")
+	d.intro("\nEverything went as expected.")
 	return 0
 }
 
@@ -90,14 +89,14 @@ type demo struct {
 	client   *client
 	account  account.Account
 	service  *service // nil: a real one
-	arrived  int      // requests before the staged one
+	arrived  int      // requests that had arrived before the staged one
 	userName string   // of the user that most scenes are about
 	user     user     // that user, once created
 	created  []string // the names of all users that may exist because of this run
 }
 
-// scenes in their order. The staged ones need answers that only the service in
-// this process can be asked for.
+// scenes in their order. The staged ones need answers that a real service cannot
+// be asked for.
 var scenes = []struct {
 	title  string
 	staged bool
@@ -106,19 +105,19 @@ var scenes = []struct {
 	{"Log in", false, (*demo).logIn},
 	{"Create a user", false, (*demo).createUser},
 	{"Get the user, and find it by name", false, (*demo).readUser},
-	{"A call that meets the rate limit is sent again", true, (*demo).rateLimit},
-	{"A call that was too slow for the service is sent again", true, (*demo).requestTimeout},
+	{"A call that meets the rate limit is retried", true, (*demo).rateLimit},
+	{"A call that was too slow for the service is retried", true, (*demo).requestTimeout},
 	{"Is it this code? errors.Is", false, (*demo).conflict},
-	{"What does the service say? errors.AsType", false, (*demo).notFound},
+	{"What does the service say? errors.As", false, (*demo).notFound},
 	{"Which code is it? errors.As", false, (*demo).unauthorized},
-	{"What the documentation does not allow is not sent again", true, (*demo).unavailable},
+	{"What the documentation does not allow is not retried", true, (*demo).unavailable},
 	{"A wait beyond the deadline is not begun", true, (*demo).deadline},
 	{"A body that can be read only once is sent only once", true, (*demo).upload},
 	{"An SDK that reads status codes itself: PassThrough and a Recorder", false, (*demo).passThrough},
 }
 
-// play plays the scenes and cleans up behind them, also if one of them fails or
-// the user interrupts.
+// play plays the scenes and cleans up afterwards, even if one of them fails or
+// the user interrupts the program.
 func (d *demo) play(ctx context.Context) (err error) {
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
@@ -173,7 +172,7 @@ func (d *demo) readUser(ctx context.Context) error {
 	return nil
 }
 
-// The lines about the repeats come from the Transport's OnFailure; the caller
+// The lines about the retries come from the Transport's OnFailure; the caller
 // of createUser sees a success and nothing else.
 func (d *demo) rateLimit(ctx context.Context) error {
 	d.stage(iamtest.Throttled(time.Second))
@@ -208,11 +207,12 @@ func (d *demo) conflict(ctx context.Context) error {
 
 func (d *demo) notFound(ctx context.Context) error {
 	_, err := d.client.getUser(ctx, "nobody")
-	e, ok := errors.AsType[*iamhttp.StatusError](err)
+	var e *iamhttp.StatusError
+	ok := errors.As(err, &e)
 	if !ok || e.Code != iamhttp.ErrNotFound {
 		return unexpected(err, iamhttp.ErrNotFound)
 	}
-	d.say("-> e, ok := errors.AsType[*iamhttp.StatusError](err)")
+	d.say("-> errors.As(err, &e), e a *iamhttp.StatusError")
 	d.say("   e.Code:      %v", e.Code)
 	d.say("   e.Message:   %s", e.Message)
 	d.say("   e.RequestID: %s", e.RequestID)
@@ -221,8 +221,8 @@ func (d *demo) notFound(ctx context.Context) error {
 	return nil
 }
 
-// A user that does not exist is refused with the same code as a wrong password,
-// and cannot be locked for it.
+// It logs in as a user that does not exist: the service answers as for a wrong
+// password, and no account is locked.
 func (d *demo) unauthorized(ctx context.Context) error {
 	stranger := d.account
 	stranger.UserName = randomName("nobody")
@@ -240,12 +240,13 @@ func (d *demo) unauthorized(ctx context.Context) error {
 func (d *demo) unavailable(ctx context.Context) error {
 	d.stage(iamtest.Page(503).With("Retry-After", "1"))
 	_, err := d.client.getUser(ctx, d.user.ID)
-	e, ok := errors.AsType[*iamhttp.StatusError](err)
-	if !ok || e.Code != iamhttp.ErrServiceUnavailable || e.Stop != iamhttp.StopNotRepeatable {
+	var e *iamhttp.StatusError
+	ok := errors.As(err, &e)
+	if !ok || e.Code != iamhttp.ErrServiceUnavailable || e.Stop != iamhttp.StopNotRetryable {
 		return unexpected(err, iamhttp.ErrServiceUnavailable)
 	}
-	d.say("-> e.Stop is iamhttp.StopNotRepeatable, in spite of Retry-After")
-	d.say("-> iamhttp.Classify(503).Repeat: %v", iamhttp.Classify(503).Repeat)
+	d.say("-> e.Stop is iamhttp.StopNotRetryable, in spite of Retry-After")
+	d.say("-> iamhttp.Classify(503).Retry: %v", iamhttp.Classify(503).Retry)
 	return d.sent(1)
 }
 
@@ -256,7 +257,8 @@ func (d *demo) deadline(ctx context.Context) error {
 	start := time.Now()
 	_, err := d.client.getUser(ctx, d.user.ID)
 	took := time.Since(start)
-	e, ok := errors.AsType[*iamhttp.StatusError](err)
+	var e *iamhttp.StatusError
+	ok := errors.As(err, &e)
 	if !ok || e.Code != iamhttp.ErrTooManyRequests || e.Stop != iamhttp.StopDeadline {
 		return unexpected(err, iamhttp.ErrTooManyRequests)
 	}
@@ -271,11 +273,12 @@ func (d *demo) deadline(ctx context.Context) error {
 
 func (d *demo) upload(ctx context.Context) error {
 	d.stage(iamtest.Throttled(time.Second))
-	// As from a file or a pipe: net/http cannot know how to read it anew.
+	// Like a file or a pipe: net/http cannot read it a second time.
 	body := struct{ io.Reader }{strings.NewReader(`{"user":{"name":"carol"}}`)}
 	d.created = append(d.created, "carol")
 	_, err := d.client.createUserFrom(ctx, body)
-	e, ok := errors.AsType[*iamhttp.StatusError](err)
+	var e *iamhttp.StatusError
+	ok := errors.As(err, &e)
 	if !ok || e.Code != iamhttp.ErrTooManyRequests || e.Stop != iamhttp.StopBodyNotReplayable {
 		return unexpected(err, iamhttp.ErrTooManyRequests)
 	}
@@ -327,7 +330,7 @@ func (d *demo) stage(a iamtest.Answer) {
 	d.service.Next(a)
 }
 
-// sent checks and tells how often the request of a staged scene arrived.
+// sent checks and says how often the request of a staged scene arrived.
 func (d *demo) sent(want int) error {
 	got := len(d.service.Requests()) - d.arrived
 	if got != want {

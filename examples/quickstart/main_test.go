@@ -64,16 +64,16 @@ func TestTheQuickstartTellsWhatACallerSees(t *testing.T) {
 	for _, want := range []string{
 		`-> admin is logged in to project demo`,
 		`-> alice created, id user-1`,
-		`429 TooManyRequests, Retry-After: 1: sent again after [12]\.\ds\n +-> bob created, id user-2\n.* twice`,
-		`408 Request Time-out: sent again after [01]\.\ds\n +-> user-1 has the name alice\n.* twice`,
-		`409 Conflict: not sent again, not repeatable\n +-> errors\.Is\(err, iamhttp\.ErrConflict\)`,
+		`429 TooManyRequests, Retry-After: 1: retry in [12]\.\ds\n +-> bob created, id user-2\n.* twice`,
+		`408 Request Time-out: retry in [01]\.\ds\n +-> user-1 has the name alice\n.* twice`,
+		`409 Conflict: no retry, not retryable\n +-> errors\.Is\(err, iamhttp\.ErrConflict\)`,
 		`e\.Code: +404 NotFound\n +e\.Message: .*\n +e\.RequestID: req-[0-9a-f-]+\n +e\.Attempts: +1\n`,
 		`errors\.As\(err, &code\): code is 401 Unauthorized`,
-		`503 ServiceUnavailable, Retry-After: 1: not sent again, not repeatable\n(.*\n)*?.* once`,
+		`503 ServiceUnavailable, Retry-After: 1: no retry, not retryable\n(.*\n)*?.* once`,
 		`iamhttp\.StopDeadline, back at once \(`,
-		`429 TooManyRequests, Retry-After: 1: not sent again, body not replayable\n(.*\n)*?.* once`,
-		`err is sdk: the request failed\n +-> rec\.Wrap\(err\) is sdk: the request failed: iam: 404 NotFound`,
-		`-> alice deleted\n +-> bob deleted\n\nAll went as told\.\n$`,
+		`429 TooManyRequests, Retry-After: 1: no retry, body not replayable\n(.*\n)*?.* once`,
+		`err is sdk: the request failed\n +-> rec\.Wrap\(err\) is sdk: the request failed: iamhttp: 404 NotFound`,
+		`-> alice deleted\n +-> bob deleted\n\nEverything went as expected\.\n$`,
 	} {
 		assert.Regexp(t, want, stdout)
 	}
@@ -145,9 +145,9 @@ func TestAnUnexpectedAnswerEndsTheQuickstartAndNothingStaysBehind(t *testing.T) 
 	code, stdout, stderr := play(t.Context(), env)
 	assert.Equal(t, 1, code)
 	assert.Contains(t, stderr, `quickstart: scene 3, "Get the user, and find it by name": get user user-1: `)
-	assert.Contains(t, stderr, `iam: 500 InternalServerError: "Something broke."`)
+	assert.Contains(t, stderr, `iamhttp: 500 InternalServerError: "Something broke."`)
 	assert.Regexp(t, `-> quickstart-\w+ deleted`, stdout)
-	assert.NotContains(t, stdout, "All went as told")
+	assert.NotContains(t, stdout, "Everything went as expected")
 	assert.Empty(t, s.left())
 }
 

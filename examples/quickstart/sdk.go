@@ -9,9 +9,8 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// An sdk stands for a library that somebody else has written: it reads status
-// codes itself, wants responses and no errors for them, and tells its caller
-// little.
+// An sdk stands for somebody else's library. It inspects status codes, so it
+// needs responses instead of errors, and it tells its caller little.
 type sdk struct {
 	http            *http.Client
 	endpoint, token string
@@ -19,8 +18,8 @@ type sdk struct {
 
 var errSDK = errors.New("sdk: the request failed")
 
-// newSDK gives the SDK an http.Client with PassThrough, which is all that has to
-// be changed about it.
+// newSDK gives the SDK an http.Client with PassThrough. Nothing else has to
+// change.
 func newSDK(c *client, f onFailure) *sdk {
 	return &sdk{
 		endpoint: c.endpoint,

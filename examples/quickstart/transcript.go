@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 
 	"github.com/iamhttp/iamhttp"
 )
@@ -48,16 +47,19 @@ func (t *transcript) say(format string, args ...any) {
 	}
 }
 
-// failed is the Transport's OnFailure: it is called once for each failing
-// answer, in the goroutine of the call.
-func (t *transcript) failed(_ context.Context, err *iamhttp.StatusError, wait time.Duration) {
-	asked := ""
-	if err.RetryAfter > 0 {
-		asked = fmt.Sprintf(", Retry-After: %.0f", err.RetryAfter.Seconds())
+// failed is the Transport's OnFailure. It is called for each attempt that failed,
+// in the goroutine of the call.
+func (t *transcript) failed(_ context.Context, f iamhttp.Failure) {
+	what := "no answer"
+	if e, ok := f.Status(); ok {
+		what = e.Code.Error()
 	}
-	if err.Stop == iamhttp.StopUnset {
-		t.say("%v%s: sent again after %.1fs", err.Code, asked, wait.Seconds())
+	if asked, ok := iamhttp.RetryAfter(f.Err); ok {
+		what += fmt.Sprintf(", Retry-After: %.0f", asked.Seconds())
+	}
+	if f.Retry {
+		t.say("%s: retry in %.1fs", what, f.Wait.Seconds())
 	} else {
-		t.say("%v%s: not sent again, %v", err.Code, asked, err.Stop)
+		t.say("%s: no retry, %v", what, f.Stop)
 	}
 }

@@ -1,6 +1,6 @@
-// Sdk is a program on top of a small IAM SDK: it makes sure that some users
-// exist. The SDK, in the folder iam, is written on iamhttp; the program meets
-// it only in the errors.
+// Command sdk is a program that uses a small IAM SDK: it makes sure that some
+// users exist. The SDK, in the folder iam, uses iamhttp; the program meets
+// iamhttp only in the errors.
 //
 //	go run ./examples/sdk alice bob alice
 package main
@@ -21,14 +21,14 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// users is what the program needs of the SDK, so that its tests can do without
-// a service.
+// users is the part of the SDK that the program uses. It is an interface so that
+// tests need no service.
 type users interface {
 	CreateUser(ctx context.Context, name string) (*iam.User, error)
 	FindUser(ctx context.Context, name string) (*iam.User, error)
 }
 
-// ensure returns the user with the name, and creates it if need be.
+// ensure returns the user with the name, and creates it if there is none.
 func ensure(ctx context.Context, u users, name string) (user *iam.User, created bool, err error) {
 	user, err = u.CreateUser(ctx, name)
 	switch {
@@ -56,16 +56,19 @@ func advice(err error) string {
 	case errors.Is(err, iamhttp.ReasonQuotaExceeded):
 		return "delete a user, or have the quota raised"
 	}
-	if e, ok := errors.AsType[*iamhttp.StatusError](err); ok {
-		switch {
-		case e.RetryAfter > 0:
-			return fmt.Sprintf("try again in %v", e.RetryAfter)
-		case e.RequestID != "":
-			return "ask the operators, and name request " + e.RequestID
-		}
-		return "ask the operators"
+	if wait, ok := iamhttp.RetryAfter(err); ok { // of the service, or of a gate
+		return fmt.Sprintf("try again in %v", wait)
 	}
-	return "check the connection"
+	var answered *iamhttp.StatusError
+	switch {
+	case errors.Is(err, iamhttp.ErrTooManyRequests):
+		return "try again later"
+	case !errors.As(err, &answered):
+		return "check the connection"
+	case answered.RequestID != "":
+		return "ask the operators, and name request " + answered.RequestID
+	}
+	return "ask the operators"
 }
 
 func main() {
@@ -95,8 +98,8 @@ func run(ctx context.Context, u users, names []string, out io.Writer) int {
 	return 0
 }
 
-// serviceWithAQuota is an IAM service in this process, whose codes are those
-// of the real one: "already exists" and "no more users" are a 400 there.
+// serviceWithAQuota is an IAM service in this process. It answers as a real one
+// does: "already exists" and "no more users" are a 400.
 func serviceWithAQuota(quota int) http.Handler {
 	var names []string
 	find := func(name string) string {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/iamhttp/iamhttp"
 	"github.com/iamhttp/iamhttp/examples/sdk/iam"
+	"github.com/iamhttp/iamhttp/gate"
 )
 
 // fake is the SDK without a service: its errors are iamhttp's.
@@ -62,6 +63,8 @@ func TestAdviceFitsTheError(t *testing.T) {
 		"try again in 1m0s":                       &iamhttp.StatusError{Code: 429, RetryAfter: time.Minute},
 		"ask the operators, and name request r":   &iamhttp.StatusError{Code: 500, RequestID: "r"},
 		"ask the operators":                       &iamhttp.StatusError{Code: 500},
+		"try again in 5s":                         &iamhttp.NotSentError{RetryAfter: 5 * time.Second, Err: gate.ErrDeadline},
+		"try again later":                         &iamhttp.NotSentError{},
 		"check the connection":                    errors.New("connection refused"),
 	} {
 		assert.Equal(t, want, advice(err))
@@ -80,7 +83,7 @@ func TestTheProgramEndToEnd(t *testing.T) {
 	assert.Equal(t, `alice: created, id 1
 bob: created, id 2
 alice: exists, id 1
-carol: create user "carol": iam: 400 BadRequest: "The number of IAM users has reached the maximum allowed limit." (1115, request e2b44851-0991-411b-a6b7-9ac8518a4cd9, sent once: not repeatable)
+carol: create user "carol": iamhttp: 400 BadRequest: "The number of IAM users has reached the maximum allowed limit." (1115, request e2b44851-0991-411b-a6b7-9ac8518a4cd9, sent once: not retryable)
   delete a user, or have the quota raised
 `, out.String())
 	assert.Equal(t, 2, run(t.Context(), client, nil, &out))

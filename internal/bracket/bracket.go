@@ -177,6 +177,9 @@ func (c *Controller) Probes() int { return c.probes }
 // Probing reports whether nothing has left since the latest pause.
 func (c *Controller) Probing() bool { return !c.open || c.sent == 0 }
 
+// Pace returns how many requests leave in a second while requests wait.
+func (c *Controller) Pace() float64 { return c.pace }
+
 // Silence returns how long a silence the service wanted last.
 func (c *Controller) Silence() time.Duration { return duration(max(c.asked, c.measure)) }
 

@@ -1,9 +1,10 @@
-// A clock that is off, for the server that this is preloaded into, by as many
-// seconds as the file named in CLOCK holds, as a long. It may change at any
-// time. The monotonic clock is left alone, as when somebody sets the clock.
+// A library to preload into a server, so that its clock is wrong by a number of
+// seconds. The file named in the environment variable CLOCK holds the number, as
+// a long, and may be changed at any time. The monotonic clock stays right, as it
+// does when somebody sets the clock.
 //
-// libfaketime allocates memory when it is first asked for the time, and the
-// servers' allocator asks for the time before it can give any.
+// libfaketime cannot be used: it allocates memory when it is first asked for the
+// time, and the servers' allocator asks for the time before it can allocate.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdlib.h>

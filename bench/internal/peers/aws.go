@@ -38,9 +38,9 @@ func awsOptions(o Options) func(*retry.StandardOptions) {
 	}
 }
 
-// ticking lets a microsecond pass whenever AdaptiveMode waits for a token. It
-// rounds that wait down, to nothing in the end, and then asks again and again
-// until the clock has moved: virtual time only moves for who waits.
+// ticking lets a microsecond pass whenever AdaptiveMode waits for a token.
+// AdaptiveMode rounds that wait down, finally to zero, and then polls until the
+// clock has moved; virtual time only moves while goroutines wait.
 type ticking struct{ *retry.AdaptiveMode }
 
 func (r ticking) GetAttemptToken(ctx context.Context) (func(error) error, error) {

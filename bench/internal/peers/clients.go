@@ -42,7 +42,7 @@ func hashicorpClient(base http.RoundTripper, o Options) http.RoundTripper {
 	})
 }
 
-// Neither version of resty repeats by default; four sends are those of its
+// Neither version of resty retries by default; four sends are those of its
 // documentation.
 const restyAttempts = 4
 

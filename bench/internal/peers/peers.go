@@ -1,4 +1,4 @@
-// Package peers wires HTTP clients that repeat requests, each as its own
+// Package peers wires HTTP clients that retry requests, each as its own
 // documentation says.
 package peers
 
@@ -16,18 +16,17 @@ import (
 // A Peer is a way to make calls.
 type Peer struct {
 	Name   string
-	Module string // that it comes from; empty: written here
-	// Capped: it gives up after so many sends, and there is a setting for how
-	// many.
+	Module string // empty: written here
+	// Capped says that it gives up after a number of attempts, which can be set.
 	Capped bool
-	// Client: it is not a RoundTripper to be put into an http.Client, but has
-	// one inside, and types of its own for request and response.
+	// Client says that it is no RoundTripper for an http.Client, but has an
+	// http.Client inside, and its own types for request and response.
 	Client bool
-	// Wrap puts it around base. What RoundTrip does is then one call, whether
-	// it is a RoundTripper or not.
+	// Wrap puts it around base. RoundTrip then makes one call, even if the peer is
+	// a Client.
 	Wrap func(base http.RoundTripper, o Options) http.RoundTripper
-	// Failure is its own error for a response of 400 or above, nil if it has
-	// none.
+	// Failure returns its own error for a response of 400 or above. It is nil if
+	// the peer has none.
 	Failure func(*http.Response) error
 }
 
@@ -36,25 +35,23 @@ func (p Peer) String() string { return p.Name }
 // Options are the settings that every peer has in some form. The zero value
 // leaves its defaults.
 type Options struct {
-	// Attempts is how often a request is sent at the most.
+	// Attempts is the maximum number of times a request is sent.
 	Attempts int
-	// Delay is how long it waits before each repeat if the server does not
-	// say; NoDelay for not at all. It also lifts what bounds the number of
-	// calls that wait.
+	// Delay is the wait before each retry if the server asks for none; NoDelay
+	// means no wait. If it is set, any number of calls may wait at once.
 	Delay time.Duration
-	// Content is what the body of every request contains that is no file. An
-	// http.Request hides it in a reader; a client with types of its own gets
-	// it in the form that it takes best.
+	// Content is the content of each body that is no file. An http.Request hides
+	// it in a reader; a Client gets it in the form that it handles best.
 	Content []byte
 }
 
-// NoDelay is a Delay of nothing.
+// NoDelay is a Delay of zero.
 const NoDelay time.Duration = -1
 
 // delay returns the delay, and whether one is set.
 func (o Options) delay() (time.Duration, bool) { return max(o.Delay, 0), o.Delay != 0 }
 
-// attempts returns how often to send, for peers without a default of their own.
+// attempts returns Attempts, or ownWords for a peer without a default.
 func (o Options) attempts(ownWords int) int {
 	if o.Attempts == 0 {
 		return ownWords
@@ -65,8 +62,8 @@ func (o Options) attempts(ownWords int) int {
 // Do makes a call, as http.Client.Do does.
 type Do = func(*http.Request) (*http.Response, error)
 
-// Wire returns what makes a call over base, as an application does: through an
-// http.Client. attempts is as in Options.
+// Wire returns a function that makes a call over base through an http.Client, as
+// an application does. attempts is as in Options.
 func (p Peer) Wire(base http.RoundTripper, attempts int) Do {
 	return p.Do(base, Options{Attempts: attempts})
 }
@@ -80,8 +77,8 @@ func (p Peer) Do(base http.RoundTripper, o Options) Do {
 	return (&http.Client{Transport: rt}).Do
 }
 
-// Base is no peer but what all stand on: the base alone, and where it has to be
-// asked again, the shortest loop that does it.
+// Base is the baseline: the base alone, with the shortest loop that retries where
+// a retry is needed.
 var Base = Peer{Name: "base", Wrap: byHand}
 
 const module = "github.com/iamhttp/iamhttp"
@@ -105,7 +102,7 @@ var All = []Peer{
 	{Name: "aws-adaptive", Module: "github.com/aws/aws-sdk-go-v2", Capped: true, Client: true, Wrap: awsAdaptive},
 }
 
-// Versions is a line that says what was measured.
+// Versions returns a line with the versions that were measured.
 func Versions(measured ...Peer) string {
 	names := []string{runtime.Version()}
 	info, ok := debug.ReadBuildInfo()
@@ -124,14 +121,14 @@ func Versions(measured ...Peer) string {
 	return strings.Join(names, ", ") + "."
 }
 
-// roundTripper is a call as a RoundTripper.
+// A roundTripper is a Do as a RoundTripper.
 type roundTripper Do
 
 func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
-// content is what an application hands to a client with types of its own when it
-// has req's body to send: bytes where it has them, else something to read, a
-// file for one. It has neither if there is no body.
+// content returns what an application passes to a Client to send req's body:
+// bytes if it has them, else a stream, such as a file. Both are nil if there is no
+// body.
 func (o Options) content(req *http.Request) (data []byte, stream io.Reader, err error) {
 	if req.Body == nil || req.Body == http.NoBody {
 		return nil, nil, nil

@@ -12,6 +12,7 @@ import (
 	"github.com/gofri/go-github-ratelimit/v2/github_ratelimit"
 	"github.com/hashicorp/go-retryablehttp"
 	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/gate"
 	"github.com/ybbus/httpretry"
 )
 
@@ -31,11 +32,11 @@ func (constant) Reset()                       {}
 
 func gated(base http.RoundTripper, o Options) http.RoundTripper {
 	t := transport(base, o).(*iamhttp.Transport)
-	t.Gate = &iamhttp.AdaptiveGate{}
+	t.Gate = new(gate.Adaptive)
 	return t
 }
 
-// loop is what people write who have no library: again until it works.
+// loop is what people write without a library: it retries until it works.
 func loop(wait time.Duration) func(http.RoundTripper, Options) http.RoundTripper {
 	return func(base http.RoundTripper, _ Options) http.RoundTripper {
 		return roundTripper(func(req *http.Request) (*http.Response, error) {
@@ -107,7 +108,7 @@ func failsafe(base http.RoundTripper, o Options) http.RoundTripper {
 	return failsafehttp.NewRoundTripper(base, policy.Build())
 }
 
-// puerkito has no defaults; the numbers are those of its documentation.
+// puerkito has no defaults; these numbers are from its documentation.
 func puerkito(base http.RoundTripper, o Options) http.RoundTripper {
 	delay := rehttp.ExpJitterDelay(time.Second, 10*time.Second)
 	if d, ok := o.delay(); ok {
@@ -132,11 +133,10 @@ func gofri(base http.RoundTripper, _ Options) http.RoundTripper {
 	return github_ratelimit.New(githubBody{base})
 }
 
-// GitHubMessage is the body of a 429 by which go-github-ratelimit knows that it
-// is to wait.
+// GitHubMessage is the body of a 429 that makes go-github-ratelimit wait.
 const GitHubMessage = `{"message":"You have exceeded a secondary rate limit."}`
 
-// githubBody makes the 429 of any server GitHub's.
+// githubBody gives each 429 the body that GitHub would send.
 type githubBody struct{ base http.RoundTripper }
 
 func (g githubBody) RoundTrip(req *http.Request) (*http.Response, error) {

@@ -1,4 +1,4 @@
-// Package svg has what the pictures of the programs here share.
+// Package svg begins an SVG and gives all pictures of this module one look.
 package svg
 
 import (
@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// style keeps to colours that differ in lightness too, and works on a light
-// page and on a dark one.
+// style works on a light page and on a dark one. Its colours also differ in
+// lightness.
 const style = `
 text { font: 12px system-ui, sans-serif; fill: #1f2328 }
 .title { font-size: 15px; font-weight: 600 }
@@ -35,13 +35,13 @@ text { font: 12px system-ui, sans-serif; fill: #1f2328 }
 }
 `
 
-// Begin writes the start of a picture, in pixels.
+// Begin writes the start of a picture; width and height are in pixels.
 func Begin(w io.Writer, width, height int, title string) {
 	fmt.Fprintf(w, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" role="img">`+"\n", width, height, width, height)
 	fmt.Fprintf(w, "<title>%s</title>\n<style>%s</style>\n", Escape(title), style)
 }
 
-// Escape makes text of s.
+// Escape escapes s for use as text in XML.
 func Escape(s string) string {
 	var b strings.Builder
 	xml.EscapeText(&b, []byte(s)) // a Builder does not fail

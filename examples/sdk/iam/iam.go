@@ -1,6 +1,5 @@
-// Package iam is a small SDK for an IAM API, written on iamhttp's error mode:
-// no method looks at a status code, and every failure of the service reaches
-// the caller as a *iamhttp.StatusError.
+// Package iam is a small SDK for an IAM API. It uses iamhttp's error mode, so that
+// no method inspects a status code: failures arrive as errors.
 package iam
 
 import (
@@ -12,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/iamhttp/iamhttp"
 )
@@ -19,12 +19,17 @@ import (
 // A Client speaks to one IAM endpoint. It is safe for concurrent use.
 //
 // Its errors name what was tried and wrap what went wrong: a
-// *iamhttp.StatusError if the service answered, the error of the connection or
-// the context otherwise.
+// *iamhttp.StatusError if the service answered, a *iamhttp.NotSentError if the
+// Transport has a Gate that refused the request, and otherwise the error of the
+// connection or the context.
 type Client struct {
 	endpoint, token string
 	http            *http.Client
 }
+
+// timeout limits each call, retries and waits included. A context with an earlier
+// deadline limits it further.
+const timeout = 2 * time.Minute
 
 // New returns a client for the endpoint, which ends in /v3. If t is nil, a
 // Transport with its defaults is used.
@@ -32,11 +37,11 @@ func New(endpoint, token string, t *iamhttp.Transport) *Client {
 	if t == nil {
 		t = new(iamhttp.Transport)
 	}
-	return &Client{endpoint: endpoint, token: token, http: &http.Client{Transport: t}}
+	return &Client{endpoint: endpoint, token: token, http: &http.Client{Transport: t, Timeout: timeout}}
 }
 
-// LogIn returns a client that has a token of its own. auth is the body of POST
-// /auth/tokens, to be encoded as JSON.
+// LogIn logs in and returns a client that uses the token. auth is the body of
+// POST /auth/tokens, to be encoded as JSON.
 func LogIn(ctx context.Context, endpoint string, auth any, t *iamhttp.Transport) (*Client, error) {
 	c := New(endpoint, "", t)
 	resp, err := c.send(ctx, "POST", "/auth/tokens", auth)
@@ -57,9 +62,9 @@ type User struct {
 	Enabled bool   `json:"enabled"`
 }
 
-// CreateUser creates an enabled user. A name that is taken is an error that
-// errors.Is finds as iamhttp.ErrConflict or, of services that answer a 400, as
-// iamhttp.ReasonAlreadyExists.
+// CreateUser creates an enabled user. If the name is taken, errors.Is finds
+// iamhttp.ErrConflict, or iamhttp.ReasonAlreadyExists with services that answer
+// 400 instead of 409.
 func (c *Client) CreateUser(ctx context.Context, name string) (*User, error) {
 	var answer struct{ User User }
 	err := c.do(ctx, "POST", "/users", map[string]User{"user": {Name: name, Enabled: true}}, &answer)
@@ -81,8 +86,8 @@ func (c *Client) FindUser(ctx context.Context, name string) (*User, error) {
 	return &answer.Users[0], nil
 }
 
-// HasUser reports whether there is a user with the id. Here a 404 is an
-// answer, so that nobody has to tell it from a failure.
+// HasUser reports whether there is a user with the id. Here a 404 is an answer
+// and no failure.
 func (c *Client) HasUser(ctx context.Context, id string) (bool, error) {
 	ctx = iamhttp.WithExpected(ctx, iamhttp.ErrNotFound)
 	resp, err := c.send(ctx, "HEAD", "/users/"+url.PathEscape(id), nil)
@@ -121,7 +126,7 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 		if err != nil {
 			return nil, err
 		}
-		r = bytes.NewReader(b) // which http.NewRequest can replay after a 429
+		r = bytes.NewReader(b) // http.NewRequest sets GetBody for it, so a 429 can be retried
 	}
 	req, err := http.NewRequestWithContext(ctx, method, c.endpoint+path, r)
 	if err != nil {
@@ -132,8 +137,9 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 		req.Header.Set("X-Auth-Token", c.token)
 	}
 	resp, err := c.http.Do(req)
-	if wrapped, ok := errors.AsType[*url.Error](err); ok {
-		err = wrapped.Err // its text has the query, and the method says less than the SDK's own
+	var wrapped *url.Error
+	if errors.As(err, &wrapped) {
+		err = wrapped.Err // the text of a url.Error contains the query
 	}
 	return resp, err
 }

@@ -48,7 +48,7 @@ func TestAFailureNamesWhatWasTriedAndHidesTheQuery(t *testing.T) {
 	service.Next(iamtest.IAM(403, "IAM.0003", "No.").With("X-Request-Id", "r"))
 	_, err := connect(&service).FindUser(t.Context(), "alice")
 	assert.ErrorIs(t, err, iamhttp.ErrForbidden)
-	assert.EqualError(t, err, `find user "alice": iam: 403 Forbidden: "No." (IAM.0003, request r, sent once: not repeatable)`)
+	assert.EqualError(t, err, `find user "alice": iamhttp: 403 Forbidden: "No." (IAM.0003, request r, sent once: not retryable)`)
 }
 
 func TestAMissingUserIsAnAnswer(t *testing.T) {

@@ -1,10 +1,10 @@
 // Command fleet is one process of a fleet that shares an account. Start it in
-// three terminals and watch them share; stop one, stop the Redis server, start
-// them again.
+// three terminals and watch the processes share the limit. Stop one of them, or
+// the Redis server, and start it again.
 //
-// The service is in the first process that is started, and allows 50 requests
-// per second to all of them together. When that process ends, the next one
-// takes the service over.
+// The first process that you start also runs the service, which allows 50
+// requests per second to all processes together. When that process ends, another
+// one takes the service over.
 package main
 
 import (
@@ -29,8 +29,9 @@ import (
 
 const usage = `usage: go run ./redisgate/examples/fleet [-redis ADDRESS] [-service ADDRESS] [-callers N] [-for DURATION]
 
-Start a Redis or Valkey server, and this in three terminals. Every second each
-process prints what it got, and how many of its requests were refused.
+Start a Redis or Valkey server, then run this command in three terminals. Every
+second, each process prints how many of its requests were accepted and how many
+were throttled.
 `
 
 func main() {
@@ -48,10 +49,10 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		fmt.Fprint(flags.Output(), usage)
 		flags.PrintDefaults()
 	}
-	server := flags.String("redis", "127.0.0.1:6379", "where the Redis or Valkey server is")
-	service := flags.String("service", "127.0.0.1:8429", "where the service is, or will be")
-	callers := flags.Int("callers", 20, "in this process")
-	length := flags.Duration("for", 0, "how long; 0: until it is interrupted")
+	server := flags.String("redis", "127.0.0.1:6379", "address of the Redis or Valkey server")
+	service := flags.String("service", "127.0.0.1:8429", "address of the service")
+	callers := flags.Int("callers", 20, "callers in this process")
+	length := flags.Duration("for", 0, "how long to run; 0: until interrupted")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return nil
@@ -64,15 +65,15 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		defer cancel()
 	}
 
-	redis.SetLogger(quiet{}) // the gate says what there is to say
-	// This is all that a process of a fleet needs.
+	redis.SetLogger(quiet{}) // the gate logs what matters
+	// A process needs no more than this to be in the fleet.
 	client := redis.NewClient(&redis.Options{Addr: *server})
 	defer client.Close()
-	gate := redisgate.New(client, redisgate.Options{})
-	defer gate.Close()
+	shared := redisgate.New(client, redisgate.Options{})
+	defer shared.Close()
 	var counts counter
 	httpClient := &http.Client{Transport: &iamhttp.Transport{
-		Gate:      gate,
+		Gate:      shared,
 		OnFailure: counts.failure,
 	}}
 
@@ -86,31 +87,32 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 			}
 		})
 	}
-	fmt.Fprintln(out, "accepted  refused   in a second")
+	fmt.Fprintln(out, "accepted throttled  per second")
 	for tick := time.NewTicker(time.Second); ; {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			fmt.Fprintf(out, "%8d %8d\n", counts.accepted.Swap(0), counts.refused.Swap(0))
+			fmt.Fprintf(out, "%8d %9d\n", counts.accepted.Swap(0), counts.throttled.Swap(0))
 		}
 	}
 }
 
-// A counter counts what comes of the requests.
-type counter struct{ accepted, refused atomic.Int64 }
+// A counter counts requests by their outcome.
+type counter struct{ accepted, throttled atomic.Int64 }
 
-func (c *counter) failure(_ context.Context, err *iamhttp.StatusError, _ time.Duration) {
-	if errors.Is(err, iamhttp.ErrTooManyRequests) {
-		c.refused.Add(1)
+func (c *counter) failure(_ context.Context, f iamhttp.Failure) {
+	if e, ok := f.Status(); ok && errors.Is(e, iamhttp.ErrTooManyRequests) {
+		c.throttled.Add(1)
 	}
 }
 
-// call makes one call; while nobody serves, one in a tenth of a second.
+// call makes one call. It waits for 100 ms if the call fails, for example while
+// no service runs.
 func (c *counter) call(ctx context.Context, client *http.Client, url string) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		panic(err) // the address is no address
+		panic(err) // the -service flag holds no valid address
 	}
 	resp, err := client.Do(req)
 	if err != nil {
@@ -125,7 +127,7 @@ func (c *counter) call(ctx context.Context, client *http.Client, url string) {
 	c.accepted.Add(1)
 }
 
-// serve is the service, if no other process is.
+// serve runs the service unless another process does.
 func serve(ctx context.Context, addr string) {
 	for ctx.Err() == nil {
 		if l, err := net.Listen("tcp", addr); err == nil {
@@ -141,7 +143,7 @@ func serve(ctx context.Context, addr string) {
 	}
 }
 
-// limited is a service with a token bucket.
+// limited is a service that is rate limited by a token bucket.
 type limited struct {
 	mu          sync.Mutex
 	rate, depth float64

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Without a Redis server each process is on its own, and works.
-func TestAProcessRunsAndCounts(t *testing.T) {
+// It works without a Redis server too.
+func TestRunCallsTheServiceAndPrintsCounts(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	addr := l.Addr().String()
@@ -23,8 +23,8 @@ func TestAProcessRunsAndCounts(t *testing.T) {
 	require.Len(t, lines, 3, out.String())
 	sum := 0
 	for _, line := range lines[1:] {
-		var accepted, refused int
-		_, err = fmt.Sscan(line, &accepted, &refused)
+		var accepted, throttled int
+		_, err = fmt.Sscan(line, &accepted, &throttled)
 		require.NoError(t, err)
 		sum += accepted
 	}

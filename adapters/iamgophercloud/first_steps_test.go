@@ -1,0 +1,35 @@
+package iamgophercloud_test
+
+import (
+	"context"
+
+	"github.com/gophercloud/gophercloud/v2"
+	"github.com/gophercloud/gophercloud/v2/openstack"
+	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/users"
+
+	"github.com/iamhttp/iamhttp"
+	iamgophercloud "github.com/iamhttp/iamhttp/adapters/iamgophercloud"
+)
+
+// deleteUser takes the account from the OS_* variables. Its error is
+// gophercloud's with iamhttp's in it, for errors.Is and errors.As.
+func deleteUser(ctx context.Context, id string) error {
+	options, err := openstack.AuthOptionsFromEnv()
+	if err != nil {
+		return err
+	}
+	provider, err := openstack.NewClient(options.IdentityEndpoint)
+	if err != nil {
+		return err
+	}
+	iamgophercloud.Configure(provider, nil)
+	if err := openstack.Authenticate(ctx, provider, options); err != nil {
+		return err
+	}
+	identity, err := openstack.NewIdentityV3(provider, gophercloud.EndpointOpts{})
+	if err != nil {
+		return err
+	}
+	ctx, rec := iamhttp.WithRecorder(ctx)
+	return rec.Wrap(users.Delete(ctx, identity, id).ExtractErr())
+}

@@ -1,0 +1,478 @@
+package iamgophercloud_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/gophercloud/gophercloud/v2"
+	"github.com/gophercloud/gophercloud/v2/openstack"
+	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/tokens"
+	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/users"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/adapters/iamgophercloud"
+	"github.com/iamhttp/iamhttp/gate"
+	"github.com/iamhttp/iamhttp/iamtest"
+)
+
+// keystone is a service with the parts of Keystone that gophercloud uses in these
+// tests: version discovery with a 300, tokens that expire, users.
+type keystone struct {
+	*httptest.Server
+	script iamtest.Server // answers first, if a test has scripted something
+
+	mu     sync.Mutex
+	logins int
+	token  string
+	locked bool // no more logins
+}
+
+func newKeystone(t *testing.T) *keystone {
+	k := new(keystone)
+	k.script.Handler = k
+	k.Server = httptest.NewServer(&k.script)
+	t.Cleanup(k.Close)
+	return k
+}
+
+func (k *keystone) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	w.Header().Set("Content-Type", "application/json")
+	call := r.Method + " " + r.URL.Path
+	switch {
+	case call == "GET /":
+		w.WriteHeader(http.StatusMultipleChoices)
+		fmt.Fprintf(w, `{"versions":{"values":[{"id":"v3.14","status":"stable","links":[{"rel":"self","href":"%s/v3/"}]}]}}`, k.URL)
+	case call == "POST /v3/auth/tokens" && k.locked:
+		iamtest.Keystone(401, "The account is locked.").ServeHTTP(w, r)
+	case call == "POST /v3/auth/tokens":
+		k.logins++
+		k.token = fmt.Sprintf("token-%d", k.logins)
+		w.Header().Set("X-Subject-Token", k.token)
+		w.WriteHeader(http.StatusCreated)
+		fmt.Fprintf(w, `{"token":{"expires_at":"2100-01-01T00:00:00.000000Z","catalog":[{"type":"identity","name":"keystone","endpoints":[{"interface":"public","region":"R","url":"%s/v3/"}]}]}}`, k.URL)
+	case r.Header.Get("X-Auth-Token") != k.token:
+		iamtest.Keystone(401, "The request you have made requires authentication.").ServeHTTP(w, r)
+	case call == "GET /v3/users/alice":
+		fmt.Fprint(w, `{"user":{"id":"alice","name":"alice"}}`)
+	case call == "POST /v3/users":
+		iamtest.Keystone(409, "Conflict occurred attempting to store user.").ServeHTTP(w, r)
+	default:
+		iamtest.Keystone(404, "Could not find it.").ServeHTTP(w, r)
+	}
+}
+
+func (k *keystone) expire() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.token = "another"
+}
+
+func (k *keystone) count(call string) int {
+	n := 0
+	for _, r := range k.script.Requests() {
+		if r.String() == call {
+			n++
+		}
+	}
+	return n
+}
+
+// connect returns a client that has logged in.
+func connect(t *testing.T, k *keystone, tr *iamhttp.Transport, change ...func(*gophercloud.ProviderClient)) *gophercloud.ServiceClient {
+	t.Helper()
+	p, err := openstack.NewClient(k.URL)
+	require.NoError(t, err)
+	for _, f := range change {
+		f(p)
+	}
+	iamgophercloud.Configure(p, tr)
+	require.NoError(t, openstack.Authenticate(t.Context(), p, gophercloud.AuthOptions{
+		IdentityEndpoint: k.URL, Username: "admin", Password: "p", DomainName: "Default", AllowReauth: true,
+	}))
+	c, err := openstack.NewIdentityV3(p, gophercloud.EndpointOpts{})
+	require.NoError(t, err)
+	return c
+}
+
+func quick() *iamhttp.Transport {
+	return &iamhttp.Transport{Backoff: func() backoff.BackOff { return &backoff.ZeroBackOff{} }}
+}
+
+// both asserts that errors.As finds gophercloud's error and the typed error.
+func both(t *testing.T, err error, code int) *iamhttp.StatusError {
+	t.Helper()
+	assert.True(t, gophercloud.ResponseCodeIs(err, code), "%v", err)
+	var own gophercloud.ErrUnexpectedResponseCode
+	assert.True(t, errors.As(err, &own))
+	assert.ErrorIs(t, err, iamhttp.Code(code))
+	var e *iamhttp.StatusError
+	ok := errors.As(err, &e)
+	require.True(t, ok)
+	return e
+}
+
+func TestLoginFollowsVersionDiscoveryThatAnswers300(t *testing.T) {
+	k := newKeystone(t)
+	connect(t, k, nil)
+	k.script.AssertRequests(t, "GET /", "POST /v3/auth/tokens")
+}
+
+func TestAFailureHoldsGophercloudsErrorAndTheTypedError(t *testing.T) {
+	k := newKeystone(t)
+	c := connect(t, k, nil)
+	_, err := users.Create(t.Context(), c, users.CreateOpts{Name: "x"}).Extract()
+	e := both(t, err, 409)
+	assert.Equal(t, "Conflict occurred attempting to store user.", e.Message)
+	assert.Equal(t, "POST", e.Method)
+	assert.Equal(t, k.URL+"/v3/users", e.URL)
+	assert.NotEmpty(t, e.RequestID)
+	assert.Contains(t, err.Error(), "Expected HTTP response code", "the text is gophercloud's")
+	assert.Equal(t, 1, k.count("POST /v3/users"))
+
+	_, err = users.Get(t.Context(), c, "nobody").Extract()
+	both(t, err, 404)
+}
+
+func TestA404ThatGophercloudTakesForAnAnswerIsNoError(t *testing.T) {
+	k := newKeystone(t)
+	c := connect(t, k, nil)
+	valid, err := tokens.Validate(t.Context(), c, "some-token")
+	assert.NoError(t, err)
+	assert.False(t, valid)
+	member, err := users.IsMemberOfGroup(t.Context(), c, "group", "alice").Extract()
+	assert.NoError(t, err)
+	assert.False(t, member)
+}
+
+func TestAnExpiredTokenIsRenewedOnce(t *testing.T) {
+	k := newKeystone(t)
+	c := connect(t, k, nil)
+	k.expire()
+	_, err := users.Get(t.Context(), c, "alice").Extract()
+	require.NoError(t, err)
+	assert.Equal(t, 2, k.logins)
+	assert.Equal(t, 2, k.count("GET /v3/users/alice"))
+
+	t.Run("and what fails afterwards is typed", func(t *testing.T) {
+		k.expire()
+		_, err := users.Get(t.Context(), c, "nobody").Extract()
+		after := errors.As(err, new(*gophercloud.ErrErrorAfterReauthentication))
+		assert.True(t, after)
+		both(t, err, 404)
+	})
+	t.Run("a 401 that stays is renewed only once", func(t *testing.T) {
+		logins := k.logins
+		k.script.On("GET /v3/users/alice", iamtest.Answer{Status: 401})
+		_, err := users.Get(t.Context(), c, "alice").Extract()
+		both(t, err, 401)
+		assert.Equal(t, logins+1, k.logins)
+	})
+}
+
+func TestRecorderAndWrapTypeTheErrorOfAFailedRenewal(t *testing.T) {
+	k := newKeystone(t)
+	c := connect(t, k, nil)
+	k.expire()
+	k.mu.Lock()
+	k.locked = true
+	k.mu.Unlock()
+	ctx, rec := iamhttp.WithRecorder(t.Context())
+	_, err := users.Get(ctx, c, "alice").Extract()
+	unable := errors.As(err, new(*gophercloud.ErrUnableToReauthenticate))
+	require.True(t, unable, "%v", err)
+	for name, wrapped := range map[string]error{"Recorder": rec.Wrap(err), "Wrap": iamgophercloud.Wrap(err)} {
+		t.Run(name, func(t *testing.T) {
+			var e *iamhttp.StatusError
+			ok := errors.As(wrapped, &e)
+			require.True(t, ok)
+			assert.ErrorIs(t, wrapped, iamhttp.ErrUnauthorized)
+			assert.ErrorIs(t, wrapped, err, "the original is found too")
+			if name == "Wrap" {
+				assert.Equal(t, "The account is locked.", e.Message)
+			}
+		})
+	}
+}
+
+func TestA429IsRetriedByTheTransportAlone(t *testing.T) {
+	throttled := iamtest.Throttled(0)
+	for name, throttled := range map[string]iamtest.Answer{"with Retry-After": throttled.With("Retry-After", "0"), "without": throttled} {
+		t.Run(name, func(t *testing.T) {
+			k := newKeystone(t)
+			waits := 0
+			tr := &iamhttp.Transport{
+				Backoff: func() backoff.BackOff { waits++; return backoff.NewConstantBackOff(time.Millisecond) },
+				OnFailure: func(_ context.Context, f iamhttp.Failure) {
+					assert.Equal(t, f.Retry, f.Wait > 0, "no retry without a wait")
+				},
+			}
+			c := connect(t, k, tr, func(p *gophercloud.ProviderClient) {
+				p.RetryBackoffFunc = func(context.Context, *gophercloud.ErrUnexpectedResponseCode, error, uint) error {
+					t.Error("gophercloud's own back-off is switched off")
+					return nil
+				}
+			})
+			k.script.Next(throttled, throttled)
+			_, err := users.Get(t.Context(), c, "alice").Extract()
+			require.NoError(t, err)
+			assert.Equal(t, 3, k.count("GET /v3/users/alice"))
+			assert.Equal(t, 1, waits)
+
+			k.script.On("GET /v3/users/alice", throttled)
+			before := k.count("GET /v3/users/alice")
+			ctx, rec := iamhttp.WithRecorder(t.Context())
+			_, err = users.Get(ctx, c, "alice").Extract()
+			e := both(t, err, 429)
+			assert.Equal(t, iamhttp.ReasonThrottled, e.Reason())
+			assert.Equal(t, before+8, k.count("GET /v3/users/alice"))
+			last, _ := rec.Last()
+			assert.Equal(t, 8, last.Attempts, "gophercloud does not know the attempts, the Recorder does")
+			assert.Equal(t, iamhttp.StopAttempts, last.Stop)
+		})
+	}
+}
+
+func TestRetryAfterIsWaitedOutInFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var service iamtest.Server
+		service.Next(iamtest.Throttled(time.Minute), iamtest.Answer{Body: `{"user":{"id":"alice"}}`})
+		p := &gophercloud.ProviderClient{}
+		p.HTTPClient.Transport = &service
+		iamgophercloud.Configure(p, nil)
+		c := &gophercloud.ServiceClient{ProviderClient: p, Endpoint: "https://iam.example/v3/"}
+		_, err := users.Get(t.Context(), c, "alice").Extract()
+		require.NoError(t, err)
+		service.AssertSpacing(t, time.Minute)
+	})
+}
+
+func TestA503IsNotRetried(t *testing.T) {
+	k := newKeystone(t)
+	c := connect(t, k, nil)
+	k.script.Next(iamtest.Page(503))
+	_, err := users.Get(t.Context(), c, "alice").Extract()
+	both(t, err, 503)
+	assert.Equal(t, 1, k.count("GET /v3/users/alice"))
+}
+
+func TestARetryFuncIsStillAsked(t *testing.T) {
+	k := newKeystone(t)
+	var seen []error
+	c := connect(t, k, quick(), func(p *gophercloud.ProviderClient) {
+		p.RetryFunc = func(_ context.Context, _, _ string, _ *gophercloud.RequestOpts, err error, n uint) error {
+			seen = append(seen, err)
+			if gophercloud.ResponseCodeIs(err, 502) && n < 3 {
+				return nil
+			}
+			return err
+		}
+	})
+	k.script.On("GET /v3/users/alice", iamtest.Page(502))
+	_, err := users.Get(t.Context(), c, "alice").Extract()
+	both(t, err, 502)
+	assert.Equal(t, 3, k.count("GET /v3/users/alice"))
+	require.Len(t, seen, 3)
+	assert.IsType(t, gophercloud.ErrUnexpectedResponseCode{}, seen[0], "it sees gophercloud's own error")
+}
+
+func TestACallWithoutAnAnswerHasNoTypedError(t *testing.T) {
+	k := newKeystone(t)
+	c := connect(t, k, nil)
+	k.Close()
+	_, err := users.Get(t.Context(), c, "alice").Extract()
+	require.Error(t, err)
+	ok := errors.As(err, new(*iamhttp.StatusError))
+	assert.False(t, ok)
+}
+
+func TestACanceledWaitHoldsTheCancellationAndThe429(t *testing.T) {
+	k := newKeystone(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	c := connect(t, k, &iamhttp.Transport{OnFailure: func(context.Context, iamhttp.Failure) { cancel() }})
+	k.script.Next(iamtest.Throttled(time.Minute))
+	_, err := users.Get(ctx, c, "alice").Extract()
+	assert.ErrorIs(t, err, context.Canceled)
+	assert.ErrorIs(t, err, iamhttp.ErrTooManyRequests)
+}
+
+// refusing is a gate that lets nothing out.
+type refusing struct{}
+
+func (refusing) Wait(context.Context, gate.Request) (gate.Ticket, error) {
+	return 0, &gate.Error{Err: gate.ErrPaused, RetryAfter: time.Minute}
+}
+
+func (refusing) Observe(gate.Request, gate.Ticket, gate.Outcome) {}
+
+func TestARefusalByTheGateReachesTheCallerAndIsNoAnswer(t *testing.T) {
+	k := newKeystone(t)
+	tr := quick()
+	c := connect(t, k, tr)
+	requests := len(k.script.Requests())
+	tr.Gate = refusing{} // nobody uses it at the moment
+	ctx, rec := iamhttp.WithRecorder(t.Context())
+	_, err := users.Get(ctx, c, "alice").Extract()
+	k.script.AssertCount(t, requests)
+	for name, err := range map[string]error{"as returned": err, "Wrap": iamgophercloud.Wrap(err), "Recorder": rec.Wrap(err)} {
+		t.Run(name, func(t *testing.T) {
+			var e *iamhttp.NotSentError
+			require.True(t, errors.As(err, &e), "%v", err)
+			assert.Equal(t, time.Minute, e.RetryAfter)
+			assert.ErrorIs(t, err, gate.ErrPaused)
+			assert.ErrorIs(t, err, iamhttp.ErrTooManyRequests)
+			assert.False(t, errors.As(err, new(*iamhttp.StatusError)), "nothing was answered")
+			assert.False(t, gophercloud.ResponseCodeIs(err, 429))
+		})
+	}
+}
+
+func TestALoginThatTheGateRefusesIsNotSentRatherThanA401(t *testing.T) {
+	k := newKeystone(t)
+	tr := quick()
+	c := connect(t, k, tr)
+	k.expire()
+	tr.OnFailure = func(_ context.Context, f iamhttp.Failure) {
+		if errors.Is(f.Err, iamhttp.ErrUnauthorized) {
+			tr.Gate = refusing{} // between the 401 and the login
+		}
+	}
+	_, err := users.Get(t.Context(), c, "alice").Extract()
+	require.True(t, errors.As(err, new(*gophercloud.ErrUnableToReauthenticate)), "%v", err)
+	wrapped := iamgophercloud.Wrap(err)
+	assert.ErrorIs(t, wrapped, err)
+	assert.ErrorIs(t, wrapped, gate.ErrPaused)
+	assert.True(t, errors.As(wrapped, new(*iamhttp.NotSentError)))
+	assert.False(t, errors.As(wrapped, new(*iamhttp.StatusError)), "the 401 is not why the call failed")
+	assert.Equal(t, err.Error(), wrapped.Error())
+}
+
+func TestTheRoundTripperOfTheClientBecomesTheBase(t *testing.T) {
+	p, err := openstack.NewClient("http://127.0.0.1:1/")
+	require.NoError(t, err)
+	own := &http.Transport{}
+	p.HTTPClient.Transport = own
+	tr := new(iamhttp.Transport)
+	iamgophercloud.Configure(p, tr)
+	assert.Same(t, own, tr.Base)
+	assert.True(t, tr.PassThrough)
+	assert.Same(t, tr, p.HTTPClient.Transport)
+
+	base := &http.Transport{}
+	iamgophercloud.Configure(p, &iamhttp.Transport{Base: base})
+	assert.Same(t, base, p.HTTPClient.Transport.(*iamhttp.Transport).Base)
+}
+
+func TestOneTransportMayServeSeveralClients(t *testing.T) {
+	k := newKeystone(t)
+	tr := new(iamhttp.Transport)
+	c := connect(t, k, tr)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		_, err := users.Get(t.Context(), c, "alice").Extract()
+		assert.NoError(t, err)
+	})
+	connect(t, k, tr) // while the first one works, so that the race detector can see it
+	wg.Wait()
+}
+
+func TestConfiguringAClientAgainDoesNotPutTheTransportOnItself(t *testing.T) {
+	k := newKeystone(t)
+	tr := new(iamhttp.Transport)
+	c := connect(t, k, tr, func(p *gophercloud.ProviderClient) { iamgophercloud.Configure(p, tr) })
+	require.Nil(t, tr.Base)
+	_, err := users.Get(t.Context(), c, "alice").Extract()
+	assert.NoError(t, err)
+}
+
+func TestWrapTypesWhatHoldsAnAnswerAndReturnsTheRest(t *testing.T) {
+	plain := errors.New("plain")
+	value := gophercloud.ErrUnexpectedResponseCode{Actual: 404, Method: "GET", URL: "https://user:p@iam.example/v3/users?q=1", Body: []byte(`{"error":{"message":"m"}}`)}
+	typed := iamhttp.NewStatusError(404, nil, nil)
+	notSent := &iamhttp.NotSentError{Err: gate.ErrPaused}
+	var nilCode *gophercloud.ErrUnexpectedResponseCode
+	var nilReauth *gophercloud.ErrUnableToReauthenticate
+	for name, tt := range map[string]struct {
+		err   error
+		typed bool
+	}{
+		"a value":                          {value, true},
+		"a pointer":                        {&value, true},
+		"wrapped":                          {fmt.Errorf("x: %w", value), true},
+		"wrapped twice":                    {fmt.Errorf("y: %w", fmt.Errorf("x: %w", &value)), true},
+		"joined":                           {errors.Join(plain, value), true},
+		"wrapped by Wrap already":          {iamgophercloud.Wrap(value), true},
+		"typed already":                    {fmt.Errorf("x: %w", typed), true},
+		"after re-authentication":          {&gophercloud.ErrErrorAfterReauthentication{ErrOriginal: value}, true},
+		"no re-authentication":             {&gophercloud.ErrUnableToReauthenticate{ErrOriginal: value, ErrReauth: plain}, true},
+		"no re-authentication, as a value": {gophercloud.ErrUnableToReauthenticate{ErrOriginal: value, ErrReauth: plain}, true},
+		"no re-authentication, twice":      {&gophercloud.ErrUnableToReauthenticate{ErrReauth: gophercloud.ErrUnableToReauthenticate{ErrOriginal: value}}, true},
+		"no re-authentication, empty":      {&gophercloud.ErrUnableToReauthenticate{}, false},
+		"without an answer":                {plain, false},
+		"not sent, behind a url.Error":     {&url.Error{Op: "Get", URL: "https://iam.example/", Err: notSent}, false},
+		"not sent, beside an answer":       {errors.Join(notSent, value), false},
+		"an empty one":                     {gophercloud.ErrUnexpectedResponseCode{}, true},
+		"a URL that is none":               {gophercloud.ErrUnexpectedResponseCode{URL: "::\x00"}, true},
+		"a nil pointer":                    {nilOf(nilCode), false},
+		"another nil pointer":              {nilOf(nilReauth), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := iamgophercloud.Wrap(tt.err)
+			var e *iamhttp.StatusError
+			ok := errors.As(got, &e)
+			assert.Equal(t, tt.typed, ok)
+			if !ok {
+				assert.True(t, got == tt.err)
+				return
+			}
+			if errors.As(tt.err, new(*iamhttp.StatusError)) {
+				assert.True(t, got == tt.err)
+			}
+			assert.Equal(t, tt.err.Error(), got.Error())
+			if gophercloud.ResponseCodeIs(tt.err, 404) {
+				assert.True(t, gophercloud.ResponseCodeIs(got, 404))
+				if name != "typed already" {
+					assert.Equal(t, "https://iam.example/v3/users", e.URL)
+					assert.Equal(t, "m", e.Message)
+				}
+			}
+		})
+	}
+	assert.NoError(t, iamgophercloud.Wrap(nil))
+}
+
+// nilOf wraps a nil pointer of an error type, as careless code does.
+func nilOf(err error) error { return &holder{err} }
+
+type holder struct{ err error }
+
+func (*holder) Error() string   { return "holder" }
+func (h *holder) Unwrap() error { return h.err }
+
+func TestTheSuccessPathOfTheTransportAllocatesNothingMore(t *testing.T) {
+	resp := &http.Response{StatusCode: 200, Body: http.NoBody}
+	base := roundTripper(func(*http.Request) (*http.Response, error) { return resp, nil })
+	p := &gophercloud.ProviderClient{}
+	p.HTTPClient.Transport = base
+	iamgophercloud.Configure(p, nil)
+	req, err := http.NewRequestWithContext(t.Context(), "POST", "https://iam.example/", strings.NewReader("x"))
+	require.NoError(t, err)
+	assert.Zero(t, testing.AllocsPerRun(100, func() { _, _ = p.HTTPClient.Transport.RoundTrip(req) }))
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }

@@ -1,0 +1,252 @@
+// Package iamhuaweicloud puts an [iamhttp.Transport] below a client of
+// huaweicloud-sdk-go-v3, and adds the typed error to the errors that the SDK
+// returns:
+//
+//	hc, err := iamhuaweicloud.Configure(iam.IamClientBuilder(), nil, nil).
+//		WithEndpoint(endpoint).WithCredential(credentials).SafeBuild()
+//	…
+//	_, err = iam.NewIamClient(hc).KeystoneShowUser(request)
+//	if errors.Is(err, iamhttp.ErrNotFound) { … }
+//
+// The SDK still receives plain responses: errors.As finds its own error as before,
+// and an Invoker retries what its checker asks for.
+package iamhuaweicloud
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core"
+	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/config"
+	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/request"
+	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/response"
+	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/sdkerr"
+
+	"github.com/iamhttp/iamhttp"
+)
+
+// Configure makes the clients of a builder, of any service, send their requests
+// through t, which it sets to PassThrough, and make their errors with an
+// [ErrorHandler]. It returns the builder. It calls WithHttpConfig, with a copy of
+// c, and WithErrorHandler, so you need not call either. If c is nil, it is the
+// SDK's default, whose Timeout is two minutes. The SDK makes requests without a
+// context, so this Timeout is the only bound of a call, its waits included.
+//
+// If t is nil, a Transport with its defaults is used. If t.Base is nil, it becomes
+// what the SDK would have used: the HttpTransport or RoundTripper of c, or else an
+// http.Transport with the DialContext, HttpProxy and IgnoreSSLVerification of c,
+// which the SDK ignores once it is given a RoundTripper. One t may serve several
+// builders, which then share its connections. Configure one after the other and
+// use the same c for all, because the first one sets Base.
+func Configure(b *core.HcHttpClientBuilder, c *config.HttpConfig, t *iamhttp.Transport) *core.HcHttpClientBuilder {
+	if c == nil {
+		c = config.DefaultHttpConfig()
+	}
+	if t == nil {
+		t = new(iamhttp.Transport)
+	}
+	if !t.PassThrough { // do not write it again: an earlier client may be using t
+		t.PassThrough = true
+	}
+	own := *c
+	if own.RoundTripper == http.RoundTripper(t) {
+		own.RoundTripper = nil // a Transport cannot be its own Base
+	}
+	if t.Base == nil {
+		t.Base = base(&own)
+	}
+	own.HttpTransport = nil // the SDK would prefer it to the RoundTripper
+	own.RoundTripper = t
+	return b.WithHttpConfig(&own).WithErrorHandler(ErrorHandler{})
+}
+
+// base returns the RoundTripper that the SDK would have made from c.
+func base(c *config.HttpConfig) http.RoundTripper {
+	if c.HttpTransport != nil {
+		return c.HttpTransport
+	}
+	if c.RoundTripper != nil {
+		return c.RoundTripper
+	}
+	t := &http.Transport{
+		DialContext:            c.DialContext,
+		TLSClientConfig:        &tls.Config{InsecureSkipVerify: c.IgnoreSSLVerification},
+		OnProxyConnectResponse: iamhttp.CheckProxyConnect,
+	}
+	if c.HttpProxy != nil {
+		// The SDK ignores an address that is none, too.
+		if u, err := url.Parse(c.HttpProxy.GetProxyUrl()); err == nil {
+			t.Proxy = http.ProxyURL(u)
+		}
+	}
+	return t
+}
+
+// An ErrorHandler makes the errors of a client of the SDK: Inner's error, joined
+// with the *[iamhttp.StatusError] of the same answer. errors.As finds both. The
+// text is that of the typed error: it has the service's message where the SDK
+// prints the raw body. If iamhttp does not know the form of the body, the typed
+// error takes its code and message from Inner's error.
+//
+// [Configure] sets it. You can also set it yourself, with WithErrorHandler of a
+// builder or of a client. It has no state and is safe for concurrent use.
+//
+// Attempts of the typed error is how often a Transport below sent the request.
+// Stop is unset, because a response does not carry it; use OnFailure to get it.
+//
+// The SDK calls the handler for responses only. If there is none, the error is
+// that of the Transport inside a *url.Error: a *[iamhttp.NotSentError] if the gate
+// did not let the request out, a *StatusError with StopGate or StopCanceled if the
+// wait for a retry ended early, or Base's.
+//
+// The error is a wrapper, because a ServiceResponseError cannot hold another
+// error. errors.As sees through it; a type assertion,
+// err.(*sdkerr.ServiceResponseError), does not. If your program has such
+// assertions, keep the SDK's own handler, and call [Wrap] where you need the typed
+// error:
+//
+//	iamhuaweicloud.Configure(b, c, t).WithErrorHandler(sdkerr.DefaultErrorHandler{})
+type ErrorHandler struct {
+	// Inner decides which answers are failures, and makes the SDK's error of
+	// them. If nil, it is sdkerr.DefaultErrorHandler. Set it for a service that
+	// has a handler of its own, as CCE does.
+	Inner sdkerr.ErrorHandler
+}
+
+var errNoResponse = errors.New("iamhttp: the SDK has neither response nor error")
+
+// HandleError implements sdkerr.ErrorHandler. The SDK calls it for every response.
+// A response from 100 to 399 goes to Inner untouched. What HandleError reads of the
+// body of another one, it puts back for Inner.
+func (h ErrorHandler) HandleError(req *request.DefaultHttpRequest, resp *response.DefaultHttpResponse) error {
+	if resp == nil || resp.Response == nil {
+		return errNoResponse // the SDK would take nil for a success
+	}
+	inner := h.Inner
+	if inner == nil {
+		inner = sdkerr.DefaultErrorHandler{}
+	}
+	if code := resp.GetStatusCode(); 100 <= code && code < 400 {
+		return inner.HandleError(req, resp)
+	}
+	status := statusError(resp.Response) // before Inner closes the body
+	err := inner.HandleError(req, resp)
+	adopt(status, serviceError(err))
+	return join(err, status)
+}
+
+// statusError returns the typed error of a failing answer. The body can be read
+// from its start afterwards.
+func statusError(resp *http.Response) *iamhttp.StatusError {
+	r, attempts := *resp, 0
+	if r.Request != nil {
+		ctx := r.Request.Context()
+		attempts = iamhttp.ResendCount(ctx) + 1
+		// If a handler around this one has read the body with the SDK's GetBody,
+		// which closes it, the context is over; what GetBody put back can still
+		// be read. A body from the network ends with the Timeout either way.
+		r.Request = r.Request.WithContext(context.WithoutCancel(ctx))
+	}
+	var status *iamhttp.StatusError
+	errors.As(iamhttp.CheckResponse(&r), &status)
+	status.Attempts = attempts
+	resp.Body = r.Body
+	return status
+}
+
+// Wrap adds the *[iamhttp.StatusError] of the answer to an error of the SDK, as an
+// [ErrorHandler] does. Use it for errors that no ErrorHandler has seen: those made
+// by the SDK's own handler, and those of the requests with which the SDK gets
+// credentials or, in SafeBuild, looks up the domain of a region. (After looking up
+// a project, the SDK keeps only a text of the error; Wrap returns that as it is.)
+//
+// Wrap returns these as they are: an error without an answer, an error of an
+// answer that was no failure, an error that holds a *StatusError or a
+// *[iamhttp.NotSentError] already, and nil. The typed error is made from what a
+// ServiceResponseError keeps: it has no Method, URL, Attempts and Stop, and only
+// the request id of the header.
+func Wrap(err error) error {
+	if errors.As(err, new(*iamhttp.NotSentError)) {
+		return err // nothing was answered, whatever else is in it
+	}
+	sr := serviceError(err)
+	if sr == nil || sr.StatusCode < 400 {
+		// The SDK makes a ServiceResponseError of a success that it cannot
+		// decode too, with 200, and of an answer that broke off, with 0.
+		return err
+	}
+	var header http.Header
+	if sr.RequestId != "" {
+		header = http.Header{"X-Request-Id": {sr.RequestId}}
+	}
+	var body []byte // usually unknown
+	if sr.ErrorCode == "" {
+		body = []byte(sr.ErrorMessage) // the SDK keeps a body that it did not understand here
+	}
+	status := iamhttp.NewStatusError(sr.StatusCode, header, body)
+	adopt(status, sr)
+	return join(err, status)
+}
+
+// adopt takes over the code and the message if only the SDK has found them. Some
+// services have forms of their own: {"badRequest": {"code": …, "message": …}}, or
+// CCE's errorCode and errorMessage.
+func adopt(status *iamhttp.StatusError, sr *sdkerr.ServiceResponseError) {
+	if sr == nil || sr.ErrorCode == "" || status.Message != "" {
+		return
+	}
+	// NewStatusError makes the parts of a body safe to print.
+	body, _ := json.Marshal(map[string]string{"error_code": sr.ErrorCode, "error_msg": sr.ErrorMessage})
+	said := iamhttp.NewStatusError(int(status.Code), nil, body)
+	status.ServiceCode, status.Message = said.ServiceCode, said.Message
+}
+
+// serviceError returns the SDK's error in err, nil if there is none.
+func serviceError(err error) *sdkerr.ServiceResponseError {
+	var p *sdkerr.ServiceResponseError
+	if errors.As(err, &p) {
+		return p
+	}
+	var v sdkerr.ServiceResponseError
+	if errors.As(err, &v) {
+		return &v
+	}
+	return nil
+}
+
+// join joins err with status, unless err is nil or holds a StatusError already.
+func join(err error, status *iamhttp.StatusError) error {
+	if errors.As(err, new(*iamhttp.StatusError)) || err == nil {
+		return err
+	}
+	return &wrapped{err, status}
+}
+
+// wrapped joins an error of the SDK with the typed error.
+type wrapped struct {
+	err    error
+	status *iamhttp.StatusError
+}
+
+// Error returns the text of err, with the SDK's JSON in it replaced by the text of
+// status. If the JSON is not in it, the text of status is appended.
+func (w *wrapped) Error() string {
+	own, status := "", w.status.Error()
+	if sr := serviceError(w.err); sr != nil {
+		own = sr.Error()
+	} else if p, ok := w.err.(*sdkerr.ServiceResponseError); ok && p == nil {
+		return status // a handler returned a nil pointer, whose Error would panic
+	}
+	text := w.err.Error()
+	if own == "" || !strings.Contains(text, own) {
+		return text + ": " + status
+	}
+	return strings.Replace(text, own, status, 1)
+}
+
+func (w *wrapped) Unwrap() []error { return []error{w.err, w.status} }

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/gate"
+	"github.com/iamhttp/iamhttp/internal/fleet1"
+)
+
+// seededGate returns a gate with the default jitter, but drawn from a source that
+// is seeded with the virtual time. The gate's own source cannot be seeded: the
+// same scenario would have other figures in each run, and a bound close to the
+// worst of them would fail now and then.
+func seededGate(startWindow int) *gate.Adaptive {
+	shared := &gate.Adaptive{StartWindow: startWindow}
+	shared.Join(seeded{})
+	return shared
+}
+
+// gated is the client whose figures are measured.
+func gated(base http.RoundTripper) func(*http.Request) (*http.Response, error) {
+	return (&http.Client{Transport: &iamhttp.Transport{Base: base, Gate: seededGate(0), MaxAttempts: 20}}).Do
+}
+
+// seeded is a fleet of one gate. A gate takes its pacers from its fleet, and the
+// pacer is what makes a pause longer by the jitter.
+type seeded struct{}
+
+func (seeded) Opened(string) (share int, p fleet1.Pacer) { return 1, nil }
+func (seeded) Forgotten(string)                          {}
+
+func (seeded) Throttled(key string, h fleet1.History, retryAfter time.Duration) fleet1.Pacer {
+	origin := time.Now().Add(-h.Now)
+	return &pacer{
+		Controller: h.Close(retryAfter),
+		rng:        rand.New(rand.NewPCG(uint64(origin.UnixNano()), uint64(len(key)))),
+		now:        h.Now,
+	}
+}
+
+// A pacer is the gate's own controller, except for the jitter.
+type pacer struct {
+	*fleet1.Controller
+	rng *rand.Rand
+	now time.Duration // of the latest 429
+}
+
+func (p *pacer) Refused(now time.Duration, s fleet1.Send, retryAfter time.Duration) bool {
+	p.now = now
+	return p.Controller.Refused(now, s, retryAfter)
+}
+
+// Pause replaces the jitter that the gate has drawn. Nothing else calls it.
+func (p *pacer) Pause(until time.Duration) {
+	paused := p.Paused()
+	most := min((paused-p.now)/20, 250*time.Millisecond)
+	if drawn := until - paused; drawn < 0 || drawn >= most {
+		panic(fmt.Sprintf("the jitter of package gate has changed: %v is not below %v", drawn, most))
+	}
+	p.Controller.Pause(paused + time.Duration(p.rng.Int64N(int64(most))))
+}
+
+func TestTheSameScenarioHasTheSameFiguresEachTime(t *testing.T) {
+	chosen, err := scenarios("tb100/0.1,fw60/1m0s×2", "absent", "1000@once,1000@2", "lognormal", "1")
+	require.NoError(t, err)
+	for _, s := range chosen {
+		first := s.Run(t, gated, true)
+		require.NotZero(t, first.Refused, "%v draws no jitter", s)
+		assert.Equal(t, first, s.Run(t, gated, true), s)
+	}
+}

@@ -1,0 +1,354 @@
+package iamhttp
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+
+	"github.com/iamhttp/iamhttp/gate"
+	"github.com/iamhttp/iamhttp/internal/bounded"
+)
+
+// A call is one RoundTrip: the attempts to send a request, and the waits between
+// them. It does not outlive RoundTrip, which keeps it off the heap.
+type call struct {
+	t        *Transport
+	req      *http.Request // the caller's
+	next     *http.Request // what Base is given in the next attempt; first req itself
+	opts     options
+	key      string // of the account, for the gate
+	attempts int
+	began    time.Time       // the first attempt
+	sent     time.Time       // the latest attempt
+	answers  time.Duration   // how long the fastest answer has taken
+	schedule backoff.BackOff // nil before the first retry
+	latest   error           // how the attempt before has ended, for a gate that refuses the retry
+}
+
+// run sends the request until there is an answer for the caller, or a reason not
+// to send it again.
+func (c *call) run() (*http.Response, error) {
+	c.opts = optionsOf(c.req.Context())
+	if err := c.findAccount(); err != nil {
+		return nil, c.fail(nil, Failure{Err: err, Stop: StopNotRetryable})
+	}
+	for {
+		resp, err := c.attempt()
+		if err == nil && c.accepts(resp.StatusCode) {
+			c.opts.recorder.record(nil)
+			return resp, nil
+		}
+		if r, refused := err.(*refusal); refused {
+			return nil, c.refused(r.err)
+		}
+		if proxy := proxyRefusal(err); proxy != nil && c.accepts(int(proxy.Code)) {
+			c.opts.recorder.record(nil)
+			return nil, err
+		}
+		f := c.failure(resp, err)
+		wait, stop := c.t.decide(&f, c.interval)
+		var body io.ReadCloser
+		if stop == StopUnset {
+			if body, err = c.replay(); err != nil {
+				stop, f.cause = StopBodyNotReplayable, err
+			}
+		}
+		if stop != StopUnset {
+			return c.finish(&f, stop)
+		}
+		if err := c.wait(&f, wait, body); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// accepts reports whether an answer is no failure to the caller.
+func (c *call) accepts(statusCode int) bool {
+	return succeeded(statusCode) || c.t.expects(c.opts, Code(statusCode))
+}
+
+// attempt sends the request once, when the gate lets it out. The error is a
+// *refusal if the gate does not.
+func (c *call) attempt() (resp *http.Response, err error) {
+	if c.t.Gate == nil {
+		return c.send()
+	}
+	r := gate.Request{Key: c.key, Resend: c.attempts, MaxWait: c.maxWait()}
+	var ticket gate.Ticket
+	waiting, sending := true, false
+	defer func() { // one for all ends, panics of the gate and of Base among them
+		switch {
+		case waiting:
+			closeBody(c.next)
+		case sending:
+			c.t.Gate.Observe(r, ticket, gate.Outcome{})
+		}
+	}()
+	ticket, err = c.pass(r)
+	if err != nil {
+		return nil, &refusal{err}
+	}
+	waiting, sending = false, true
+	resp, err = c.send()
+	sending = false
+	o := gate.Outcome{Result: gate.Accepted}
+	if err != nil || !succeeded(resp.StatusCode) {
+		o = c.outcome(resp, err)
+	}
+	c.t.Gate.Observe(r, ticket, o)
+	return resp, err
+}
+
+// send sends the request now and normalizes Base's result: either a response with a
+// body, or an error.
+func (c *call) send() (*http.Response, error) {
+	c.sent = time.Now()
+	if c.attempts++; c.attempts == 1 {
+		c.began = c.sent
+	}
+	resp, err := c.t.base().RoundTrip(c.next)
+	switch {
+	case err != nil:
+		if resp != nil && resp.Body != nil {
+			resp.Body.Close()
+		}
+		return nil, err
+	case resp == nil:
+		return nil, errNoAnswer
+	case resp.Body == nil:
+		resp.Body = http.NoBody
+	}
+	return resp, nil
+}
+
+// failure describes an attempt that brought no answer for the caller.
+func (c *call) failure(resp *http.Response, err error) failure {
+	f := failure{
+		req:        c.req,
+		resp:       resp,
+		err:        err,
+		at:         time.Now(),
+		attempts:   c.attempts,
+		limit:      cmp.Or(c.opts.maxAttempts, c.t.maxAttempts()),
+		maxWait:    c.maxWait(),
+		replayable: replayable(c.req),
+	}
+	if f.proxy = proxyRefusal(err); f.proxy != nil {
+		f.answered, f.code, f.header = true, f.proxy.Code, f.proxy.Header()
+	} else if resp != nil {
+		f.answered, f.code, f.header = true, Code(resp.StatusCode), resp.Header
+	}
+	if f.answered {
+		f.gated = c.t.Gate != nil && f.code == ErrTooManyRequests
+		if took := f.at.Sub(c.sent); c.answers == 0 || took < c.answers {
+			c.answers = took
+		}
+		f.answers = c.answers
+		// A Transport below leaves its count in the request that was answered. Of a
+		// call that began before this attempt, such as one whose answer was cached,
+		// it says nothing.
+		if resp != nil && resp.Request != nil {
+			r := resendOf(resp.Request.Context())
+			if more := r.count - ResendCount(c.next.Context()); more > 0 && r.began >= c.sent.UnixNano() {
+				f.attempts += more
+				f.retriedBelow = true
+			}
+		}
+	}
+	if c.t.OnFailure != nil && f.proxy == nil {
+		f.reported = c.t.reportsBelow(c.opts, &f)
+	}
+	return f
+}
+
+// interval returns the next interval of the schedule.
+func (c *call) interval() time.Duration {
+	if c.schedule == nil {
+		c.schedule = c.t.newSchedule()
+	}
+	return c.schedule.NextBackOff()
+}
+
+// replay returns a fresh body, nil for a request without one. The body of an
+// earlier attempt is never used again: the sender may still be reading it.
+func (c *call) replay() (io.ReadCloser, error) {
+	if c.req.Body == nil || c.req.Body == http.NoBody {
+		return nil, nil
+	}
+	body, err := c.req.GetBody()
+	if err == nil && body == nil {
+		err = errors.New("iamhttp: GetBody returned neither body nor error")
+	}
+	return body, err
+}
+
+// A retry is what the next attempt needs, in one allocation.
+type retry struct {
+	resendContext
+	request http.Request
+	drain   bounded.Drain
+}
+
+// wait reports a failure that will be retried and waits until then. It returns
+// the error for the caller if the caller stops waiting first.
+func (c *call) wait(f *failure, d time.Duration, body io.ReadCloser) error {
+	ready := false
+	defer func() {
+		if !ready && body != nil { // canceled, or OnFailure panicked
+			body.Close()
+		}
+	}()
+	r := new(retry)
+	data, truncated := discard(f, d, &r.drain)
+	c.latest = f.err
+	f.resp = nil // it has been discarded: there may be many who wait
+	if f.answered && (c.observed() || c.t.Gate != nil) {
+		data = bytes.Clone(data) // the error may outlive the retry
+		c.latest = f.error(StopUnset, data, truncated)
+	}
+	c.report(f, Failure{Err: c.latest, Attempt: f.attempts, Retry: true, Wait: d})
+	if f.gated {
+		d = 0 // the gate knows when
+	}
+	if end := sleep(f.req, time.Until(f.at.Add(d))); end != nil {
+		err := fmt.Errorf("%w: %w", f.err, end)
+		if f.answered {
+			err = f.error(StopCanceled, data, truncated)
+		}
+		return c.fail(nil, Failure{Err: err, Attempt: f.attempts, Stop: StopCanceled})
+	}
+	ready = true
+	c.next = c.resend(r, body)
+	return nil
+}
+
+// discard closes the body of an answer that will be retried, after reading it so
+// that its connection can be used again, and returns its beginning.
+func discard(f *failure, wait time.Duration, room *bounded.Drain) (data []byte, truncated bool) {
+	if f.resp == nil {
+		return nil, false
+	}
+	if f.resp.StatusCode == http.StatusRequestTimeout {
+		// The server is about to close this connection (RFC 9110 §15.5.9). Leaving
+		// the body unread keeps it out of the pool. From Go 1.27 on net/http reads
+		// a short rest itself: persistConn.readLoop has "tryDrain := alive &&
+		// resp.ContentLength <= maxPostCloseReadBytes". So the length must not be
+		// small. TestTheConnectionOfADiscarded408IsNotUsedAgain holds it, with each Go.
+		f.resp.ContentLength = math.MaxInt64
+		f.resp.Body.Close()
+		return nil, f.resp.Body != http.NoBody
+	}
+	return room.ReadAndClose(f.req.Context(), f.resp, min(bounded.MaxDrain, max(wait, bounded.MinDrain)))
+}
+
+// resend returns the copy of the caller's request that is sent next: the contract
+// of RoundTripper forbids to modify it.
+func (c *call) resend(r *retry, body io.ReadCloser) *http.Request {
+	ctx := c.req.Context()
+	r.resendContext = resendContext{ctx, resend{ResendCount(ctx) + c.attempts, c.began.UnixNano()}}
+	r.request = *c.req.WithContext(r)
+	if body != nil {
+		r.request.Body = body
+	}
+	return &r.request
+}
+
+// finish returns a failure that is not retried, in the form that the mode asks
+// for.
+func (c *call) finish(f *failure, stop StopReason) (*http.Response, error) {
+	switch {
+	case !f.answered:
+		var below *StatusError
+		if errors.As(f.err, &below) { // the last word of a Transport below
+			stop = cmp.Or(below.Stop, stop)
+		}
+		return nil, c.fail(f, Failure{Err: f.err, Attempt: f.attempts, Stop: stop})
+	case !c.t.PassThrough || stop == StopCanceled || f.proxy != nil:
+		return nil, c.fail(f, Failure{Err: f.final(stop), Attempt: f.attempts, Stop: stop})
+	case c.observed():
+		e := f.error(stop, nil, false)
+		e.peek(c.req.Context(), f.resp)
+		c.report(f, Failure{Err: e, Attempt: f.attempts, Stop: stop})
+	}
+	return f.resp, nil
+}
+
+// refused returns what the caller gets if the gate does not let the request out.
+func (c *call) refused(err error) error {
+	end := ended(c.req)
+	stop, cause := StopGate, err
+	if end != nil {
+		stop, cause = StopCanceled, end
+	}
+	f := Failure{Attempt: c.attempts, Stop: stop}
+	answered, _ := c.latest.(*StatusError)
+	switch {
+	case answered != nil:
+		e := *answered
+		e.Stop, e.Cause = stop, cause
+		if stop == StopGate {
+			e.RetryAfter = earliest(err)
+		}
+		f.Err = &e
+	case c.latest != nil: // it may have been processed: neither refusal nor an older answer says that
+		f.Err = fmt.Errorf("%w: %w", c.latest, cause)
+	case end != nil:
+		f.Err = end
+	default:
+		f.Err = newNotSentError(c.req, err)
+	}
+	return c.fail(nil, f)
+}
+
+func (c *call) maxWait() time.Duration { return cmp.Or(c.opts.maxWait, c.t.maxWait()) }
+
+// observed reports whether anybody wants to know of failures.
+func (c *call) observed() bool { return c.t.OnFailure != nil || c.opts.recorder != nil }
+
+// fail reports the failure that ends the call, and returns its error.
+func (c *call) fail(f *failure, end Failure) error {
+	c.report(f, end)
+	return end.Err
+}
+
+// report tells the Recorder and OnFailure. f is the failed attempt, nil if it is
+// not an attempt that has failed, but the wait after it.
+func (c *call) report(f *failure, failed Failure) {
+	if failed.Err == nil { // it was not made: nobody wants to know
+		return
+	}
+	c.opts.recorder.record(failed.Err)
+	if c.t.OnFailure == nil || f != nil && f.reported {
+		return
+	}
+	failed.Method, failed.URL = target(c.req)
+	c.t.OnFailure(c.req.Context(), failed)
+}
+
+// sleep returns nil after d, or at once why the caller stopped waiting.
+func sleep(req *http.Request, d time.Duration) error {
+	if d > 0 {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-req.Context().Done():
+		//lint:ignore SA1019 deprecated, and still set by http.Client for its Timeout
+		case <-req.Cancel:
+		}
+	}
+	return ended(req)
+}
+
+func closeBody(req *http.Request) {
+	if req.Body != nil {
+		req.Body.Close()
+	}
+}

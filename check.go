@@ -1,0 +1,109 @@
+package iamhttp
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/iamhttp/iamhttp/internal/answer"
+	"github.com/iamhttp/iamhttp/internal/bounded"
+)
+
+// CheckResponse returns nil for a status code from 100 to 399, else what a
+// Transport would return: a *StatusError, here with Attempts 0 and StopUnset.
+// Use it where you hold a response and want the typed error. It reads up to 64 KiB
+// of resp.Body ahead, until the context of resp.Request ends at the latest, and
+// puts them back: resp.Body remains yours to read and to close.
+func CheckResponse(resp *http.Response) error {
+	if succeeded(resp.StatusCode) {
+		return nil
+	}
+	ctx := context.Background()
+	if resp.Request != nil {
+		ctx = resp.Request.Context()
+	}
+	e := newStatusError(Code(resp.StatusCode), resp.Header, resp.Request, time.Now())
+	e.peek(ctx, resp)
+	return e
+}
+
+// CheckProxyConnect makes a proxy's refusal of CONNECT a *StatusError, where
+// net/http would make it a text. Set it as OnProxyConnectResponse of the
+// http.Transport at the bottom. It returns nil for an answer from 100 to 399. Method
+// is CONNECT, URL that of the proxy; the body is not read. A Transport above retries
+// a 408 or 429 like any other and returns the rest as its own errors, in PassThrough
+// too, as there is no response.
+func CheckProxyConnect(_ context.Context, proxyURL *url.URL, _ *http.Request, connectRes *http.Response) error {
+	if succeeded(connectRes.StatusCode) {
+		return nil
+	}
+	e := newStatusError(Code(connectRes.StatusCode), connectRes.Header, &http.Request{Method: http.MethodConnect, URL: proxyURL}, time.Now())
+	e.setContent(connectRes.Header.Clone(), nil, connectRes.ContentLength != 0)
+	return e
+}
+
+// NewStatusError builds the error of an answer of which only these parts are
+// at hand, as in the hooks of some SDKs. It copies header and body, both of
+// which may be nil. It does not ask whether the code is a failure and never
+// returns nil. Method, URL, Attempts and Stop are left unset.
+func NewStatusError(statusCode int, header http.Header, body []byte) *StatusError {
+	e := newStatusError(Code(statusCode), header, nil, time.Now())
+	e.setContent(header.Clone(), bytes.Clone(body[:min(len(body), bounded.Max)]), len(body) > bounded.Max)
+	return e
+}
+
+// succeeded reports whether a status code is no failure. Redirections belong
+// to the client above, 101 and 304 are data.
+func succeeded(statusCode int) bool { return 100 <= statusCode && statusCode < 400 }
+
+// newStatusError fills in all but what header and body say. req is the request
+// that was sent, nil if unknown; at is when the answer arrived.
+func newStatusError(code Code, header http.Header, req *http.Request, at time.Time) *StatusError {
+	e := &StatusError{Code: code}
+	e.RetryAfter, _ = answer.RetryAfter(header, at)
+	if req != nil {
+		e.Method, e.URL = target(req)
+	}
+	return e
+}
+
+// peek fills in what header and body say, and puts the body back.
+func (e *StatusError) peek(ctx context.Context, resp *http.Response) {
+	data, truncated := bounded.Peek(ctx, resp)
+	e.setContent(resp.Header.Clone(), data, truncated)
+}
+
+// setContent fills in what header and body say. It takes over both; of the body
+// perhaps only a part has arrived.
+func (e *StatusError) setContent(header http.Header, data []byte, truncated bool) {
+	if len(header) > 0 || len(data) > 0 {
+		e.content = func() (http.Header, []byte) { return header, data }
+	}
+	e.Truncated = truncated
+	d := answer.Decode(data, int(e.Code))
+	e.ServiceCode = answer.Label(d.Code)
+	e.Message = answer.OneLine(d.Message)
+	e.RequestID = answer.Label(cmp.Or(
+		header.Get("X-Openstack-Request-Id"),
+		header.Get("X-Request-Id"),
+		header.Get("X-Iam-Trace-Id"),
+		d.RequestID,
+	))
+}
+
+// target returns the method and the URL of a request, fit to be shown.
+func target(req *http.Request) (method, address string) {
+	return cmp.Or(req.Method, http.MethodGet), redact(req.URL)
+}
+
+// redact returns u without user info, query and fragment. Opaque goes too: it may
+// hold the first two.
+func redact(u *url.URL) string {
+	if u == nil {
+		return ""
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
+}

@@ -1,0 +1,453 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/iamhttp/iamhttp/internal/fleet1"
+)
+
+const (
+	maxJitter    = 250 * time.Millisecond // that a pause is made longer by, at random
+	longestPause = 24 * time.Hour         // a larger Retry-After is clamped: it is a lie or a mistake
+	longAnswer   = 2 * time.Second        // without an answer, after which the window grows anyway
+	trickle      = 200 * time.Millisecond // a StartWindow of requests spread over this is no burst
+	lateResend   = 3                      // attempts after which another request goes first after a pause
+	marksEvery   = 16
+)
+
+var errForgotten = errors.New("account was forgotten")
+
+// An account is what the gate knows of one key.
+//
+// The account is open as long as no request was throttled and none waits: a
+// request then touches two counters and nothing else. Otherwise window is not
+// positive, and everything happens under the lock.
+type account struct {
+	window   atomic.Int64 // twice the requests that may be in flight; not positive: take the lock
+	flying   atomic.Int64 // requests in flight that have ticket 0
+	accepted atomic.Int64
+	marks    [16]atomic.Int64 // when every 16th of them came, in a ring
+
+	gate   *Adaptive
+	key    string
+	origin time.Time // all times count from here
+	start  int64     // window at the beginning
+
+	mu        sync.Mutex
+	gone      bool         // forgotten: use a new one
+	slow      int64        // the window while requests wait
+	pacer     fleet1.Pacer // nil: never throttled
+	tickets   map[Ticket]fleet1.Send
+	ticket    Ticket
+	retries   queue // leaves before firsts: these requests have waited already
+	firsts    queue
+	spare     float64       // requests that may leave beyond the window
+	spareAt   time.Duration // when spare was computed
+	heard     time.Duration // when the latest answer came, or a request left
+	wake      *time.Timer
+	wakeAt    time.Duration
+	rng       *rand.Rand
+	throttled time.Duration // when the latest pause began
+	seen      int64         // accepted at the latest sweep
+}
+
+func (a *account) now() time.Duration { return time.Since(a.origin) }
+
+func (a *account) waiting() int { return a.retries.n + a.firsts.n }
+
+// accept counts an answer to a request with ticket 0 that was not throttled.
+func (a *account) accept() {
+	if n := a.accepted.Add(1); n%marksEvery == 0 {
+		a.marks[n/marksEvery%int64(len(a.marks))].Store(int64(a.now()))
+	}
+	n := a.landed()
+	if a.widen(n) {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.pacer != nil:
+		a.pacer.Accepted(a.now(), fleet1.Send{})
+	case a.waiting() > 0: // all of the window is used, though many may have landed just now
+		a.heard = a.now()
+		if a.slow < math.MaxInt64 {
+			a.slow++
+		}
+	default: // they have left meanwhile
+		a.widen(n)
+	}
+	a.dispatch()
+}
+
+// widen makes the window wider by an answer that came when n requests were in
+// flight, if half of it was used. It reports whether the account is open.
+func (a *account) widen(n int64) (open bool) {
+	for {
+		w := a.window.Load()
+		if w < 0 {
+			return false
+		}
+		if 4*n < w || w == math.MaxInt64 || a.window.CompareAndSwap(w, w+1) {
+			return true
+		}
+	}
+}
+
+// landed decrements the in-flight count and returns its previous value.
+func (a *account) landed() int64 {
+	n := a.flying.Add(-1) + 1
+	if n <= 0 { // Observe without Wait
+		a.flying.Add(1)
+	}
+	return n
+}
+
+// wait is the slow path of Wait. The caller has already incremented flying.
+func (a *account) wait(ctx context.Context, r Request) (Ticket, error) {
+	w, err := a.enqueue(ctx, r)
+	if err != nil {
+		return 0, err
+	}
+	select {
+	case err := <-w.ready:
+		return w.ticket, err
+	case <-ctx.Done():
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	select {
+	case err := <-w.ready: // it was let out meanwhile: the next one may go instead
+		if err == nil {
+			a.unsend(w.ticket)
+		}
+	default:
+		w.queue.remove(w)
+	}
+	a.dispatch()
+	return 0, ctx.Err()
+}
+
+func (a *account) enqueue(ctx context.Context, r Request) (*waiter, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.flying.Add(-1)
+	if a.gone {
+		return nil, errForgotten
+	}
+	if w := a.window.Load(); w >= 0 { // from now on answers come through the lock
+		a.slow = w
+		a.window.Store(-1)
+	}
+	// Also if this request is refused: while it was counted in flight, another
+	// one may have found the window full.
+	defer a.dispatch()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	w := &waiter{ready: make(chan error, 1), resend: r.Resend, maxWait: r.MaxWait}
+	if d, ok := ctx.Deadline(); ok { // perhaps by the wall clock, which may have been set since the origin
+		now := a.now()
+		w.deadline, w.limited = now+min(time.Until(d), math.MaxInt64-now), true
+	}
+	if err := a.refuse(w); err != nil {
+		return nil, err
+	}
+	if a.waiting() == 0 {
+		a.heard = a.now()
+		switch {
+		case a.pacer != nil:
+			a.pacer.Idle(a.now())
+		case a.trickles():
+			a.flying.Add(1)
+			w.ready <- nil
+			return w, nil
+		}
+	}
+	if w.resend > 0 {
+		a.retries.push(w)
+	} else {
+		a.firsts.push(w)
+	}
+	return w, nil
+}
+
+// trickles reports whether a request may leave though the window is full. Load
+// that is spread over time is no burst, however many requests are in flight with
+// slow answers; holding it back would make it one.
+func (a *account) trickles() bool {
+	now, window := a.now(), float64(a.start)/2
+	a.spare = min(a.spare+(now-a.spareAt).Seconds()*window/trickle.Seconds(), window/2)
+	a.spareAt = now
+	if a.spare < 1 {
+		return false
+	}
+	a.spare--
+	return true
+}
+
+// refuse returns why a waiter is not let in, nil if it is.
+func (a *account) refuse(w *waiter) error {
+	if a.pacer == nil {
+		return nil
+	}
+	now := a.now()
+	if left := a.pacer.Paused() - now; w.outlasted(left) {
+		return &Error{RetryAfter: left, Err: ErrPaused}
+	}
+	if at, late := a.tooLate(w, now); late {
+		return &Error{RetryAfter: at - now, Err: ErrDeadline}
+	}
+	return nil
+}
+
+// outlasted reports whether a pause is longer than the waiter waits for. What the
+// gate has added at random does not count: the service asked for less.
+func (w *waiter) outlasted(pause time.Duration) bool {
+	return w.maxWait > 0 && pause-jitter(w.maxWait) > w.maxWait
+}
+
+// jitter is the most that a pause is made longer by, at random.
+func jitter(pause time.Duration) time.Duration { return min(pause/20, maxJitter) }
+
+// tooLate reports whether a waiter certainly cannot leave before its deadline,
+// and until when. Waiters whose deadline passes first do not count.
+func (a *account) tooLate(w *waiter, now time.Duration) (until time.Duration, late bool) {
+	before := []*queue{&a.retries, &a.firsts}
+	if w.resend > 0 {
+		before = before[:1]
+	}
+	ahead := 0
+	for _, q := range before {
+		ahead += q.n
+	}
+	until = max(a.pacer.Earliest(now, ahead), now)
+	if !w.limited || until < w.deadline {
+		return until, false
+	}
+	fewest := 0
+	for _, q := range before {
+		for o := q.head; o != nil && a.pacer.Earliest(now, fewest) < w.deadline; o = o.next {
+			if !o.limited || o.deadline >= w.deadline {
+				fewest++
+			}
+		}
+	}
+	return until, max(a.pacer.Earliest(now, fewest), now) >= w.deadline
+}
+
+// unsend takes back a ticket that will not be used.
+func (a *account) unsend(t Ticket) {
+	if t == 0 {
+		a.landed()
+		return
+	}
+	a.pacer.Unsend(a.tickets[t])
+	delete(a.tickets, t)
+}
+
+// observe is Observe for all but an accepted request with ticket 0.
+func (a *account) observe(t Ticket, o Outcome) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := a.now()
+	send, known := a.tickets[t]
+	if t != 0 && !known {
+		return // observed before, or never given out
+	}
+	defer a.dispatch()
+	if o.Result == NotSent {
+		a.unsend(t)
+		return
+	}
+	delete(a.tickets, t)
+	if t == 0 {
+		a.landed()
+	}
+	if o.Result != Throttled {
+		a.accepted.Add(1)
+		a.pacer.Accepted(now, send)
+		return
+	}
+	retryAfter := min(max(o.RetryAfter, 0), longestPause)
+	begins := a.pacer == nil
+	if begins {
+		h := a.history()
+		h.Flying++ // the throttled one
+		if a.gate.fleet != nil {
+			a.adopt(a.gate.fleet.Throttled(a.key, h, retryAfter))
+		} else {
+			a.adopt(h.Close(retryAfter))
+		}
+	} else {
+		begins = a.pacer.Refused(now, send, retryAfter)
+	}
+	if begins {
+		a.throttled = now
+		// Processes that were told the same time must not come back together.
+		if most := jitter(a.pacer.Paused() - now); most > 0 {
+			a.pacer.Pause(a.pacer.Paused() + time.Duration(a.rng.Int64N(int64(most))))
+		}
+	}
+	a.turnAway(now)
+}
+
+// turnAway refuses the waiters that cannot, or will not, outlast the pause.
+func (a *account) turnAway(now time.Duration) {
+	until := a.pacer.Paused()
+	for _, q := range []*queue{&a.retries, &a.firsts} {
+		var next *waiter
+		for w := q.head; w != nil; w = next {
+			next = w.next
+			switch {
+			case w.outlasted(until - now):
+				q.remove(w)
+				w.ready <- &Error{RetryAfter: until - now, Err: ErrPaused}
+			case w.limited && until >= w.deadline:
+				q.remove(w)
+				w.ready <- &Error{RetryAfter: until - now, Err: ErrDeadline}
+			}
+		}
+	}
+}
+
+// history returns when how many requests were accepted, oldest first.
+func (a *account) history() fleet1.History {
+	n := a.accepted.Load()
+	var marks []fleet1.Mark
+	oldest := n/marksEvery - int64(len(a.marks)) + 1
+	if oldest <= 0 {
+		marks = append(marks, fleet1.Mark{})
+		oldest = 1
+	}
+	for i := oldest; i <= n/marksEvery; i++ {
+		at := time.Duration(a.marks[i%int64(len(a.marks))].Load())
+		marks = append(marks, fleet1.Mark{At: at, Accepted: i * marksEvery})
+	}
+	now := a.now()
+	return fleet1.History{Now: now, Marks: append(marks, fleet1.Mark{At: now, Accepted: n}), Flying: int(a.flying.Load())}
+}
+
+// dispatch lets out all requests whose turn has come, and makes sure that it is
+// called again when the next turn comes.
+func (a *account) dispatch() {
+	now := a.now()
+	if a.pacer == nil {
+		a.dispatchWindow(now)
+		return
+	}
+	for a.waiting() > 0 {
+		if at := a.pacer.Next(now, a.waiting()); at > now {
+			a.wakeUp(now, at)
+			return
+		}
+		w := a.pop()
+		a.ticket++
+		w.ticket = a.ticket
+		a.tickets[w.ticket] = a.pacer.Sent(now, a.waiting())
+		w.ready <- nil
+	}
+}
+
+// dispatchWindow is dispatch of an account that was never throttled.
+func (a *account) dispatchWindow(now time.Duration) {
+	for a.waiting() > 0 {
+		for ; a.waiting() > 0 && 2*a.flying.Load() < a.slow; a.heard = now {
+			a.flying.Add(1)
+			a.pop().ready <- nil
+		}
+		if a.waiting() == 0 {
+			break
+		}
+		if now < a.heard+longAnswer {
+			a.wakeUp(now, a.heard+longAnswer)
+			return
+		}
+		// Slow answers must not stall the other requests: the window grows as if
+		// the answers had come.
+		a.slow += a.slow / 2
+		a.heard = now
+	}
+	if a.slow > 0 {
+		a.window.Store(a.slow)
+		a.slow = 0
+	}
+}
+
+// pop takes the next waiter out of the queue. After a pause the first request is
+// the likeliest to be throttled again, so one that was throttled often may let
+// another one go first.
+func (a *account) pop() *waiter {
+	q := &a.retries
+	if q.n == 0 || q.head.resend >= lateResend && a.firsts.n > 0 && a.pacer != nil && a.pacer.Probing() {
+		q = &a.firsts
+	}
+	w := q.head
+	q.remove(w)
+	return w
+}
+
+func (a *account) wakeUp(now, at time.Duration) {
+	if a.wake == nil {
+		a.wake = time.AfterFunc(at-now, func() {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			a.wakeAt = 0
+			a.dispatch()
+		})
+	} else if a.wakeAt == 0 || at < a.wakeAt {
+		a.wake.Reset(at - now)
+	} else {
+		return
+	}
+	a.wakeAt = at
+}
+
+// adopt lets p decide when the requests of the account leave.
+func (a *account) adopt(p fleet1.Pacer) {
+	if a.tickets == nil {
+		a.window.Store(-1)
+		a.tickets = make(map[Ticket]fleet1.Send)
+	}
+	a.pacer = p
+}
+
+// visit lets the fleet replace the pacer of the account.
+func (a *account) visit(v fleet1.Visitor) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.gone {
+		return false
+	}
+	paused := a.now()
+	if a.pacer != nil {
+		paused = max(paused, a.pacer.Paused())
+	}
+	p := v(a.now(), a.pacer, a.waiting(), a.history)
+	if p == nil {
+		return true
+	}
+	a.adopt(p)
+	if p.Paused() > paused {
+		a.turnAway(a.now())
+	}
+	a.dispatch()
+	return true
+}
+
+func (a *account) stats() (Stats, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := Stats{Waiting: a.waiting(), Flying: int(a.flying.Load()) + len(a.tickets)}
+	if a.pacer != nil {
+		now := a.now()
+		s.Throttled, s.Pace, s.Pause = true, a.pacer.Pace(), max(a.pacer.Paused()-now, 0)
+	}
+	return s, !a.gone
+}

@@ -1,0 +1,462 @@
+package gate
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp/internal/fleet1"
+)
+
+// These tests look into an account, because what it has learned shows outside of
+// the package only much later.
+
+var (
+	plain    = Request{Key: "k"}
+	accepted = Outcome{Result: Accepted}
+)
+
+// leave calls Wait for a request that does not have to wait.
+func leave(t *testing.T, g *Adaptive, key string) {
+	t.Helper()
+	_, err := g.Wait(t.Context(), Request{Key: key})
+	require.NoError(t, err)
+}
+
+// queueUp starts a Wait that has to wait. The channel receives its error.
+func queueUp(ctx context.Context, g *Adaptive, resend int) <-chan error {
+	done := make(chan error, 1)
+	go func() {
+		_, err := g.Wait(ctx, Request{Key: "k", Resend: resend})
+		done <- err
+	}()
+	synctest.Wait()
+	return done
+}
+
+func TestWindowGrowsByHalfARequestPerAnswerWhileHalfOfItIsUsed(t *testing.T) {
+	for _, tt := range []struct{ window, flying, want int64 }{
+		{10, 1, 20}, {10, 4, 20}, {10, 5, 21}, {10, 10, 21},
+		{-1, 100, math.MaxInt64},
+	} {
+		t.Run(fmt.Sprintf("%d of %d", tt.flying, tt.window), func(t *testing.T) {
+			g := &Adaptive{StartWindow: int(tt.window)}
+			for range tt.flying {
+				leave(t, g, "k")
+			}
+			g.Observe(plain, 0, accepted)
+			a := g.account("k")
+			assert.Equal(t, tt.want, a.window.Load(), "in halves of requests")
+			assert.Equal(t, tt.flying-1, a.flying.Load())
+		})
+	}
+}
+
+func TestWindowGrowsForAnAnswerWhileRequestsWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &Adaptive{StartWindow: 10}
+		for range 10 {
+			leave(t, g, "k")
+		}
+		eleventh := queueUp(t.Context(), g, 0)
+		assert.Empty(t, eleventh)
+		g.Observe(plain, 0, accepted)
+		require.NoError(t, <-eleventh)
+		assert.EqualValues(t, 21, g.account("k").window.Load(), "and the account is open again")
+	})
+}
+
+func TestObserveWithoutWaitDoesNotChangeInFlight(t *testing.T) {
+	g := new(Adaptive)
+	a := g.account("k")
+	for range 3 {
+		g.Observe(plain, 0, accepted)
+	}
+	assert.Zero(t, a.flying.Load())
+}
+
+// The two seconds count from the latest answer, or from the moment at which the
+// first request had to wait.
+func TestWindowGrowsByHalfEveryTwoSecondsWithoutAnAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &Adaptive{StartWindow: 10}
+		for range 10 {
+			leave(t, g, "k")
+		}
+		time.Sleep(time.Minute)
+		start := time.Now()
+		left := map[time.Duration]int{}
+		var mu sync.Mutex
+		ctx, cancel := context.WithCancel(t.Context())
+		for range 100 {
+			go func() {
+				if _, err := g.Wait(ctx, plain); err == nil {
+					mu.Lock()
+					left[time.Since(start)]++
+					mu.Unlock()
+				}
+			}()
+		}
+		synctest.Wait()
+		time.Sleep(1500 * time.Millisecond)
+		g.Observe(plain, 0, accepted)
+		time.Sleep(4500 * time.Millisecond)
+		cancel()
+		synctest.Wait()
+		assert.Equal(t, map[time.Duration]int{
+			0:                       5, // half the window: none had come for long
+			3500 * time.Millisecond: 2, // 14 in flight, and 10.5 becomes 15.5
+			5500 * time.Millisecond: 7, // 23
+		}, left)
+	})
+}
+
+func TestRequestsSpreadOverTimeLeaveThoughTheWindowIsFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &Adaptive{StartWindow: 10}
+		for range 10 {
+			leave(t, g, "k")
+		}
+		start := time.Now()
+		for range 50 { // 200 ms for 10
+			time.Sleep(20 * time.Millisecond)
+			leave(t, g, "k")
+		}
+		assert.Equal(t, time.Second, time.Since(start), "no request waited")
+		ctx, cancel := context.WithCancel(t.Context())
+		early := queueUp(ctx, g, 0)
+		assert.Empty(t, early, "the next one comes too early")
+		cancel()
+		require.Error(t, <-early)
+		time.Sleep(time.Hour)
+		start = time.Now()
+		for range 5 {
+			leave(t, g, "k")
+		}
+		assert.Zero(t, time.Since(start), "half the window has been saved up")
+		leave(t, g, "k")
+		assert.Equal(t, 5*longAnswer, time.Since(start), "no more than that: 65 are in flight, and the window grows over 15, 22, 33 and 50 to 75")
+		assert.EqualValues(t, 10+50+5+1, g.account("k").flying.Load())
+	})
+}
+
+// An answer may find that requests wait, and that they have left once it has the
+// lock.
+func TestAnswerWidensAWindowThatReopenedWhileItWaitedForTheLock(t *testing.T) {
+	g := &Adaptive{StartWindow: 10}
+	for range 10 {
+		leave(t, g, "k")
+	}
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := g.Wait(canceled, plain)
+	require.ErrorIs(t, err, context.Canceled)
+	a := g.account("k")
+	assert.EqualValues(t, 20, a.window.Load(), "no request waits any more")
+	a.mu.Lock()
+	a.window.Store(-1)
+	done := make(chan struct{})
+	go func() {
+		g.Observe(plain, 0, accepted)
+		close(done)
+	}()
+	for range 1000 { // until it waits for the lock, or soon will
+		runtime.Gosched()
+	}
+	a.window.Store(20)
+	a.mu.Unlock()
+	<-done
+	assert.EqualValues(t, 21, a.window.Load())
+}
+
+func TestWindowNeverShrinksBelowItsStart(t *testing.T) {
+	g := &Adaptive{StartWindow: 2}
+	a := g.account("k")
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 2000 {
+				_, err := g.Wait(context.Background(), plain)
+				if w := a.window.Load(); !assert.NoError(t, err) || w >= 0 && !assert.GreaterOrEqual(t, w, a.start) {
+					return
+				}
+				g.Observe(plain, 0, accepted)
+			}
+		})
+	}
+	wg.Wait()
+	assert.Zero(t, a.flying.Load())
+	assert.Zero(t, a.waiting())
+}
+
+func TestHistoryHoldsTheTimeOfEverySixteenthAnswer(t *testing.T) {
+	const ms = time.Millisecond
+	for name, tt := range map[string]struct {
+		answers int64
+		want    []fleet1.Mark
+	}{
+		"none":                     {0, []fleet1.Mark{{}, {}}},
+		"a few":                    {40, []fleet1.Mark{{}, {At: 16 * ms, Accepted: 16}, {At: 32 * ms, Accepted: 32}, {At: 40 * ms, Accepted: 40}}},
+		"as many as are kept":      {255, append(every16th(0, 15), fleet1.Mark{At: 255 * ms, Accepted: 255})},
+		"one more":                 {256, append(every16th(1, 16), fleet1.Mark{At: 256 * ms, Accepted: 256})},
+		"more, without the oldest": {1000, append(every16th(47, 62), fleet1.Mark{At: 1000 * ms, Accepted: 1000})},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := new(Adaptive)
+				a := g.account("k")
+				leave(t, g, "k")
+				for range tt.answers {
+					leave(t, g, "k")
+					time.Sleep(ms)
+					g.Observe(plain, 0, accepted)
+				}
+				h := a.history()
+				assert.Equal(t, tt.want, h.Marks)
+				assert.Equal(t, time.Duration(tt.answers)*ms, h.Now)
+				assert.Equal(t, 1, h.Flying)
+			})
+		})
+	}
+}
+
+// every16th are the marks of one answer in a millisecond.
+func every16th(from, to int64) (marks []fleet1.Mark) {
+	for i := from; i <= to; i++ {
+		marks = append(marks, fleet1.Mark{At: time.Duration(16*i) * time.Millisecond, Accepted: 16 * i})
+	}
+	return marks
+}
+
+func TestHistoryCountsRequestsInFlightAtTheFirst429(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := new(Adaptive)
+		f := new(others)
+		g.Join(f)
+		for range 3 {
+			leave(t, g, "k")
+		}
+		time.Sleep(time.Minute)
+		g.Observe(plain, 0, Outcome{Result: Throttled})
+		assert.Equal(t, 3, f.history.Flying, "the throttled one is counted too")
+		assert.Equal(t, time.Minute, g.account("k").throttled)
+		g.Observe(plain, 0, accepted)
+		g.Observe(plain, 0, accepted)
+		a := g.account("k")
+		p := a.pacer.(*turnstile)
+		assert.Equal(t, []string{"accepted", "accepted"}, p.told)
+		p.turns = 1
+		leave(t, g, "k")
+		g.Observe(plain, 1, accepted)
+		assert.Len(t, p.told, 4, "idle, accepted")
+		assert.EqualValues(t, 3, a.accepted.Load())
+	})
+}
+
+func TestAnswerReleasesTheNextRequestIfItsTurnHasCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := new(Adaptive)
+		p := closed()
+		g.Join(&others{known: p})
+		p.turns = 1
+		leave(t, g, "k")
+		next := queueUp(t.Context(), g, 0)
+		p.turns = 1
+		assert.Empty(t, next, "the gate does not know of the turn yet")
+		g.Observe(plain, 1, accepted)
+		synctest.Wait()
+		require.Len(t, next, 1)
+		assert.NoError(t, <-next)
+	})
+}
+
+// A waiter that is let out and canceled in the same moment has either left, or
+// the next one leaves in its place.
+func TestCanceledTurnGoesToNextWaiter(t *testing.T) {
+	for name, begin := range map[string]func(t *testing.T, g *Adaptive) (free func(a *account)){
+		"before any throttling": func(t *testing.T, g *Adaptive) func(*account) {
+			leave(t, g, "k")
+			return func(a *account) { a.landed() }
+		},
+		"after it": func(t *testing.T, g *Adaptive) func(*account) {
+			p := closed()
+			g.Join(&others{known: p})
+			return func(*account) { p.turns = 1 }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range 50 { // chance decides which of the two happens
+				synctest.Test(t, func(t *testing.T) {
+					g := &Adaptive{StartWindow: 1}
+					free := begin(t, g)
+					ctx, cancel := context.WithCancel(t.Context())
+					hasty := queueUp(ctx, g, 0)
+					patient := queueUp(t.Context(), g, 0)
+					a := g.account("k")
+					a.mu.Lock()
+					cancel()
+					free(a)
+					a.dispatch()
+					a.mu.Unlock()
+					left := 1
+					if err := <-hasty; err == nil {
+						left += len(a.tickets) // before throttling, free has taken it out of those in flight
+						a.mu.Lock()
+						free(a)
+						a.dispatch()
+						a.mu.Unlock()
+					} else {
+						assert.ErrorIs(t, err, context.Canceled)
+					}
+					synctest.Wait()
+					require.Len(t, patient, 1)
+					require.NoError(t, <-patient)
+					assert.EqualValues(t, left, int(a.flying.Load())+len(a.tickets))
+				})
+			}
+		})
+	}
+}
+
+// Gates that are told the same time must not come back together. All gates here
+// are made and throttled at the same time, so that a clock as the seed would
+// give them the same jitter.
+func TestPauseIsLengthenedAtRandomByUpToFivePercentButAtMostAQuarterSecond(t *testing.T) {
+	for asked, most := range map[time.Duration]time.Duration{
+		time.Second:      50 * time.Millisecond,
+		10 * time.Second: 250 * time.Millisecond,
+	} {
+		t.Run(asked.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var longer []time.Duration
+				for range 200 {
+					g := new(Adaptive)
+					leave(t, g, "k")
+					g.Observe(plain, 0, Outcome{Throttled, asked})
+					longer = append(longer, g.account("k").pacer.Paused()-asked)
+				}
+				assert.InDelta(t, 0, slices.Min(longer), float64(most)/20)
+				assert.InDelta(t, most, slices.Max(longer), float64(most)/20)
+				assert.GreaterOrEqual(t, slices.Min(longer), time.Duration(0))
+				assert.Less(t, slices.Max(longer), most)
+			})
+		})
+	}
+}
+
+func TestPacerIsToldThatNoRequestWaitedForItsTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := new(Adaptive)
+		p := closed()
+		g.Join(&others{known: p})
+		ctx, cancel := context.WithCancel(t.Context())
+		for range 3 {
+			queueUp(ctx, g, 0)
+		}
+		assert.Equal(t, []string{"idle"}, p.told, "by the first request only")
+		cancel()
+	})
+}
+
+func TestDeadlineIsTooEarlyIfRequestsAheadNeedTheTimeUntilThen(t *testing.T) {
+	const s, ms = time.Second, time.Millisecond
+	g := new(Adaptive)
+	p := closed()
+	p.gap = s
+	g.Join(&others{known: p})
+	a := g.account("k")
+	now := 100 * s
+	for range 3 {
+		a.retries.push(&waiter{resend: 1})
+		a.firsts.push(&waiter{limited: true, deadline: now + 3500*ms})
+	}
+	for _, tt := range []struct {
+		resend   int
+		deadline time.Duration
+		late     bool
+		until    time.Duration // when all requests ahead have left
+	}{
+		{1, 3 * s, true, 3 * s}, {1, 4 * s, false, 3 * s}, {2, 3 * s, true, 3 * s},
+		{0, 3 * s, true, 6 * s},
+		{0, 3500 * ms, true, 6 * s}, // the first attempts ahead give up no earlier
+		{0, 4 * s, false, 6 * s},    // they give up earlier
+		{0, 6 * s, false, 6 * s}, {0, 7 * s, false, 6 * s},
+	} {
+		until, late := a.tooLate(&waiter{resend: tt.resend, limited: true, deadline: now + tt.deadline}, now)
+		assert.Equal(t, now+tt.until, until, "%+v", tt)
+		assert.Equal(t, tt.late, late, "%+v", tt)
+	}
+	_, late := a.tooLate(&waiter{}, now)
+	assert.False(t, late, "it has no deadline")
+}
+
+func TestRetriesLeaveFirstExceptLateOnesAfterAPause(t *testing.T) {
+	retry, first := "the retry", "the first attempt"
+	for name, tt := range map[string]struct {
+		resend           int
+		probing, waiting bool // waiting: a first attempt waits
+		throttled        bool
+		want             string
+	}{
+		"retries leave before first attempts":                      {lateResend, false, true, true, retry},
+		"a late retry is not the first to leave after a pause":     {lateResend, true, true, true, first},
+		"an earlier retry is":                                      {lateResend - 1, true, true, true, retry},
+		"so is a late one if no first attempt waits":               {lateResend, true, false, true, retry},
+		"before any throttling there is no pause to be careful of": {lateResend, true, true, false, retry},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := new(Adaptive).account("k")
+			if tt.throttled {
+				p := closed()
+				p.probing = tt.probing
+				a.adopt(p)
+			}
+			a.retries.push(&waiter{resend: tt.resend})
+			if tt.waiting {
+				a.firsts.push(new(waiter))
+			}
+			w := a.pop()
+			got := first
+			if w.resend > 0 {
+				got = retry
+			}
+			assert.Equal(t, tt.want, got)
+			assert.Zero(t, w.queue.n)
+		})
+	}
+}
+
+func TestWaitersWakeWhenTheirTurnComesEvenIfItMoves(t *testing.T) {
+	for name, tt := range map[string]struct{ before, after time.Duration }{
+		"earlier": {time.Minute, time.Second},
+		"later":   {time.Second, time.Minute},
+		"not":     {time.Minute, time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := new(Adaptive)
+				p := closed()
+				g.Join(&others{known: p})
+				for range 2 { // the timer is new, and used again
+					start, now := time.Now(), g.account("k").now()
+					p.turns, p.pause = 2, now+tt.before
+					first := queueUp(t.Context(), g, 0)
+					p.pause = now + tt.after
+					second := queueUp(t.Context(), g, 0)
+					require.NoError(t, <-first)
+					require.NoError(t, <-second)
+					assert.Equal(t, tt.after, time.Since(start))
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,112 @@
+package gate
+
+import (
+	"context"
+	"iter"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/iamhttp/iamhttp/internal/fleet1"
+)
+
+// Adaptive is a [Gate] that makes all callers of an account in this process
+// behave like one polite client. It learns the limit of the account from the
+// answers. After the first 429 all requests of the account pause until
+// Retry-After has elapsed. They are then sent one at a time, first come, first
+// served, at a pace that the service takes.
+//
+// The zero value is ready to use. An Adaptive is safe for concurrent use; do not
+// copy or change it after first use. One serves any number of keys, and any
+// number of Transports that talk to the same accounts. It forgets keys that are
+// no longer used.
+//
+// A request that cannot be sent before the deadline of its context fails at
+// once, without being sent.
+type Adaptive struct {
+	// StartWindow limits how many requests of a key are in flight before the
+	// limit is known. It grows with the answers, by half with each round trip,
+	// and never shrinks. Zero means 64; negative means unlimited.
+	StartWindow int
+
+	fleet    fleet1.Fleet // nil: no other processes are known
+	accounts sync.Map     // from the key to its *account
+	live     atomic.Int64 // how many accounts there are
+	mu       sync.Mutex   // guards what follows
+	sweeper  *time.Timer
+	swept    int64 // accounts that the latest sweep has left
+}
+
+// Wait blocks until the request may be sent. See [Gate].
+func (g *Adaptive) Wait(ctx context.Context, r Request) (Ticket, error) {
+	for {
+		a := g.account(r.Key)
+		// The common case: the account is not known to be throttled, and few
+		// requests are in flight.
+		if 2*a.flying.Add(1) <= a.window.Load() {
+			return 0, nil
+		}
+		if t, err := a.wait(ctx, r); err != errForgotten {
+			return t, err
+		}
+		g.forget(r.Key, a)
+	}
+}
+
+// Observe takes the outcome of a request. See [Gate].
+func (g *Adaptive) Observe(r Request, t Ticket, o Outcome) {
+	v, ok := g.accounts.Load(r.Key)
+	if !ok {
+		return // no Wait has returned for it
+	}
+	a := v.(*account)
+	if t == 0 && o.Result != Throttled && o.Result != NotSent {
+		a.accept()
+		return
+	}
+	a.observe(t, o)
+}
+
+// Stats describes what an [Adaptive] knows of one account at a moment. Use it
+// for dashboards and logs.
+type Stats struct {
+	Throttled bool          // a request was throttled since the account is known
+	Pace      float64       // requests per second that leave while requests wait; 0: not known yet, as before the end of the first pause
+	Pause     time.Duration // how much longer the pause lasts; 0: no pause is in force
+	Waiting   int           // requests that wait
+	Flying    int           // requests that were let out and not observed yet
+}
+
+// Stats returns what the gate knows of the account with that key, and false if
+// it knows none.
+func (g *Adaptive) Stats(key string) (Stats, bool) {
+	v, ok := g.accounts.Load(key)
+	if !ok {
+		return Stats{}, false
+	}
+	return v.(*account).stats()
+}
+
+// All ranges over the accounts that the gate knows, with their keys, in no
+// particular order. Accounts that come or go meanwhile may be left out.
+func (g *Adaptive) All() iter.Seq2[string, Stats] {
+	return func(yield func(string, Stats) bool) {
+		for key, v := range g.accounts.Range {
+			if s, ok := v.(*account).stats(); ok && !yield(key.(string), s) {
+				return
+			}
+		}
+	}
+}
+
+// Join makes the gate, which must not be in use yet, a member of a fleet. It
+// returns how the fleet visits the account of a key; visit reports whether there
+// is one. It is for package redisgate: its types are internal to the project and
+// change without notice.
+func (g *Adaptive) Join(f fleet1.Fleet) (visit func(key string, v fleet1.Visitor) bool) {
+	g.fleet = f
+	return func(key string, v fleet1.Visitor) bool {
+		known, ok := g.accounts.Load(key)
+		return ok && known.(*account).visit(v)
+	}
+}

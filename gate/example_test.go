@@ -1,0 +1,157 @@
+package gate_test
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/iamhttp/iamhttp/gate"
+)
+
+// A call that does not go through a Transport can use the gate by hand.
+func Example() {
+	shared := new(gate.Adaptive)
+	r := gate.Request{Key: "account"}
+	call := func(ctx context.Context) error {
+		ticket, err := shared.Wait(ctx, r)
+		if err != nil {
+			return err // nothing was sent
+		}
+		// Send the request here. In this example the service answers 429, with
+		// "Retry-After: 60".
+		shared.Observe(r, ticket, gate.Outcome{Result: gate.Throttled, RetryAfter: time.Minute})
+		return errors.New("throttled")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	fmt.Println(call(ctx))
+	err := call(ctx)
+	fmt.Println(errors.Is(err, gate.ErrDeadline))
+	// Output:
+	// throttled
+	// true
+}
+
+// A pauser is a small gate of its own: it pauses each key until Retry-After has
+// elapsed.
+type pauser struct {
+	mu    sync.Mutex
+	until map[string]time.Time // by key
+}
+
+func (p *pauser) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error) {
+	for {
+		p.mu.Lock()
+		left := time.Until(p.until[r.Key])
+		p.mu.Unlock()
+		if left <= 0 {
+			return 0, nil
+		}
+		if r.MaxWait > 0 && left > r.MaxWait {
+			return 0, &gate.Error{RetryAfter: left, Err: gate.ErrPaused}
+		}
+		select {
+		case <-time.After(left):
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+}
+
+func (p *pauser) Observe(r gate.Request, _ gate.Ticket, o gate.Outcome) {
+	if o.Result != gate.Throttled {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if until := time.Now().Add(cmp.Or(o.RetryAfter, time.Second)); until.After(p.until[r.Key]) {
+		p.until[r.Key] = until
+	}
+}
+
+// Package gatetest tests that the pauser obeys the contract.
+func ExampleGate() {
+	var own gate.Gate = &pauser{until: make(map[string]time.Time)}
+	ctx := context.Background()
+	r := gate.Request{Key: "account", MaxWait: time.Minute}
+	ticket, err := own.Wait(ctx, r)
+	fmt.Println(err)
+	own.Observe(r, ticket, gate.Outcome{Result: gate.Throttled, RetryAfter: time.Hour})
+	_, err = own.Wait(ctx, r)
+	fmt.Println(errors.Is(err, gate.ErrPaused))
+	// Output:
+	// <nil>
+	// true
+}
+
+// One gate serves any number of accounts.
+func ExampleAdaptive() {
+	shared := new(gate.Adaptive)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	one, another := gate.Request{Key: "one account"}, gate.Request{Key: "another"}
+	ticket, err := shared.Wait(ctx, one)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	shared.Observe(one, ticket, gate.Outcome{Result: gate.Throttled, RetryAfter: time.Hour})
+
+	_, err = shared.Wait(ctx, one)
+	fmt.Println(errors.Is(err, gate.ErrDeadline))
+	_, err = shared.Wait(ctx, another)
+	fmt.Println(err)
+	// Output:
+	// true
+	// <nil>
+}
+
+func ExampleAdaptive_Stats() {
+	shared := new(gate.Adaptive)
+	r := gate.Request{Key: "account"}
+	if _, err := shared.Wait(context.Background(), r); err != nil {
+		fmt.Println(err)
+		return
+	}
+	s, ok := shared.Stats("account")
+	fmt.Println(ok, s.Flying, s.Waiting, s.Throttled)
+	// Output: true 1 0 false
+}
+
+func ExampleAdaptive_All() {
+	shared := new(gate.Adaptive)
+	r := gate.Request{Key: "account"}
+	if _, err := shared.Wait(context.Background(), r); err != nil {
+		fmt.Println(err)
+		return
+	}
+	for key, s := range shared.All() {
+		fmt.Printf("%s: %d in flight, %d waiting\n", key, s.Flying, s.Waiting)
+	}
+	// Output: account: 1 in flight, 0 waiting
+}
+
+func ExampleError() {
+	shared := new(gate.Adaptive)
+	r := gate.Request{Key: "account", MaxWait: time.Minute}
+	ctx := context.Background()
+	ticket, err := shared.Wait(ctx, r)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	shared.Observe(r, ticket, gate.Outcome{Result: gate.Throttled, RetryAfter: time.Hour})
+
+	_, err = shared.Wait(ctx, r)
+	var refusal *gate.Error
+	if errors.As(err, &refusal) {
+		fmt.Println(refusal.Err)
+		fmt.Println("come back in an hour:", refusal.RetryAfter.Round(time.Minute))
+	}
+	// Output:
+	// pause is longer than MaxWait
+	// come back in an hour: 1h0m0s
+}

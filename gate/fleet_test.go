@@ -1,0 +1,288 @@
+package gate
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp/internal/fleet1"
+)
+
+// A turnstile is a Pacer that lets out as many requests as turns says.
+type turnstile struct {
+	*fleet1.Controller
+	turns   int
+	pause   time.Duration
+	gap     time.Duration // between two requests, for Earliest
+	told    []string      // the calls of Accepted and Idle
+	probing bool
+	silence time.Duration
+}
+
+func (p *turnstile) Accepted(time.Duration, fleet1.Send) { p.told = append(p.told, "accepted") }
+func (p *turnstile) Idle(time.Duration)                  { p.told = append(p.told, "idle") }
+func (p *turnstile) Probing() bool                       { return p.probing }
+func (p *turnstile) Silence() time.Duration              { return p.silence }
+func (p *turnstile) Unsend(fleet1.Send)                  { p.turns++ }
+
+func (p *turnstile) Next(now time.Duration, _ int) time.Duration {
+	if p.turns == 0 {
+		return max(p.pause, now+time.Hour)
+	}
+	return max(p.pause, now)
+}
+
+func (p *turnstile) Sent(time.Duration, int) fleet1.Send {
+	p.turns--
+	return fleet1.Send{Turn: 1}
+}
+
+func (p *turnstile) Earliest(now time.Duration, ahead int) time.Duration {
+	return max(p.pause, now+time.Duration(ahead)*p.gap)
+}
+func (p *turnstile) Paused() time.Duration { return p.pause }
+
+// others is a fleet that notes what it is told, and knows one Pacer.
+type others struct {
+	share     int
+	known     *turnstile
+	opened    func()
+	throttled []string
+	history   fleet1.History // of the latest in throttled
+	forgotten []string
+}
+
+func (f *others) Opened(string) (int, fleet1.Pacer) {
+	if f.opened != nil {
+		f.opened()
+	}
+	if f.known == nil {
+		return f.share, nil
+	}
+	return f.share, f.known
+}
+
+func (f *others) Throttled(key string, h fleet1.History, retryAfter time.Duration) fleet1.Pacer {
+	f.throttled, f.history = append(f.throttled, key), h
+	return &turnstile{Controller: h.Close(retryAfter), pause: h.Now + retryAfter}
+}
+
+func (f *others) Forgotten(key string) { f.forgotten = append(f.forgotten, key) }
+
+func closed() *turnstile {
+	h := fleet1.History{Marks: []fleet1.Mark{{}}}
+	return &turnstile{Controller: h.Close(0)}
+}
+
+func TestFleetCanCloseAnOpenAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := new(Adaptive)
+		visit := g.Join(&others{})
+		require.False(t, visit("k", nil), "the account does not exist yet")
+		ticket, err := g.Wait(t.Context(), plain)
+		require.NoError(t, err)
+		g.Observe(plain, ticket, accepted)
+
+		p := closed()
+		require.True(t, visit("k", func(now time.Duration, old fleet1.Pacer, _ int, history func() fleet1.History) fleet1.Pacer {
+			assert.Nil(t, old)
+			assert.Equal(t, int64(1), history().Marks[len(history().Marks)-1].Accepted)
+			return p
+		}))
+		left := 0
+		for range 3 {
+			go func() {
+				_, err := g.Wait(context.Background(), plain)
+				assert.NoError(t, err)
+				left++
+			}()
+		}
+		synctest.Wait()
+		assert.Zero(t, left)
+		for n := range 3 {
+			visit("k", func(time.Duration, fleet1.Pacer, int, func() fleet1.History) fleet1.Pacer {
+				p.turns = 1
+				return p
+			})
+			synctest.Wait()
+			assert.Equal(t, n+1, left, "one request leaves for each turn")
+		}
+	})
+}
+
+func TestPauseOfTheFleetRefusesWaitersThatCannotOutlastIt(t *testing.T) {
+	for name, tt := range map[string]struct {
+		pause   time.Duration
+		maxWait time.Duration
+		err     error
+		away    int // of four, with deadlines after 1 and 2 minutes, in turn
+	}{
+		"a deadline is earlier than its end":          {time.Minute, 0, ErrDeadline, 2},
+		"a deadline is exactly its end":               {2 * time.Minute, 0, ErrDeadline, 4},
+		"it is longer than MaxWait":                   {10 * time.Second, 9 * time.Second, ErrPaused, 4},
+		"it is shorter than MaxWait and the deadline": {time.Second, 9 * time.Second, nil, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := new(Adaptive)
+				p := closed()
+				visit := g.Join(&others{known: p})
+				a := g.account("k")
+				time.Sleep(time.Minute)
+				refused := make(chan error, 4)
+				for i := range 4 {
+					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(1+i%2)*time.Minute)
+					defer cancel()
+					go func() {
+						_, err := g.Wait(ctx, Request{Key: "k", Resend: i / 2, MaxWait: tt.maxWait})
+						refused <- err
+					}()
+				}
+				synctest.Wait()
+				visit("k", func(now time.Duration, _ fleet1.Pacer, _ int, _ func() fleet1.History) fleet1.Pacer {
+					p.pause = now + tt.pause
+					return p
+				})
+				synctest.Wait()
+				require.Len(t, refused, tt.away)
+				for range tt.away {
+					var e *Error
+					require.ErrorAs(t, <-refused, &e)
+					assert.Equal(t, tt.pause, e.RetryAfter)
+					assert.ErrorIs(t, e, tt.err)
+				}
+				assert.Equal(t, 4-tt.away, a.waiting())
+			})
+		})
+	}
+}
+
+func TestFleetIsToldOfTheFirst429AndOfForgottenKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := new(Adaptive)
+		f := new(others)
+		g.Join(f)
+		for _, key := range []string{"a", "b"} {
+			r := Request{Key: key}
+			ticket, err := g.Wait(t.Context(), r)
+			require.NoError(t, err)
+			o := accepted
+			if key == "a" {
+				o = Outcome{Throttled, time.Second}
+			}
+			g.Observe(r, ticket, o)
+		}
+		assert.Equal(t, []string{"a"}, f.throttled)
+		time.Sleep(3 * keepQuiet)
+		synctest.Wait()
+		assert.ElementsMatch(t, []string{"a", "b"}, f.forgotten)
+	})
+}
+
+func TestFleetIsAskedOnceWhenManyCallersCreateTheAccount(t *testing.T) {
+	g := new(Adaptive)
+	f := &others{share: 1}
+	g.Join(f)
+	opened := 0
+	f.opened = func() { opened++ }
+	left := make(chan error)
+	for range defaultStartWindow {
+		go func() {
+			_, err := g.Wait(t.Context(), plain)
+			left <- err
+		}()
+	}
+	for range defaultStartWindow {
+		require.NoError(t, <-left)
+	}
+	assert.Equal(t, 1, opened)
+	assert.Empty(t, f.forgotten)
+}
+
+func TestFleetNewsDuringCreationReachTheAccount(t *testing.T) {
+	g := new(Adaptive)
+	f := new(others)
+	visit := g.Join(f)
+	found := make(chan bool)
+	p := closed()
+	f.opened = func() { // news arrive while the fleet is asked
+		go func() {
+			found <- visit("k", func(time.Duration, fleet1.Pacer, int, func() fleet1.History) fleet1.Pacer { return p })
+		}()
+		runtime.Gosched()
+	}
+	a := g.account("k")
+	require.True(t, <-found)
+	assert.Equal(t, fleet1.Pacer(p), a.pacer)
+}
+
+func TestNoRequestLeavesAnAccountThatTheFleetKnowsWhileItIsCreated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := new(Adaptive)
+		f := &others{known: closed()}
+		g.Join(f)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		refused := make(chan error)
+		call := func() {
+			_, err := g.Wait(ctx, plain)
+			refused <- err
+		}
+		f.opened = func() { // requests that come meanwhile do not leave either
+			for range 3 {
+				go call()
+			}
+			runtime.Gosched()
+		}
+		go call()
+		for range 4 {
+			require.ErrorIs(t, <-refused, context.DeadlineExceeded)
+		}
+	})
+}
+
+func TestStartWindowIsDividedAmongTheFleet(t *testing.T) {
+	for _, tt := range []struct{ window, share, want int }{
+		{8, 0, 8}, {8, 1, 8}, {8, 2, 4}, {8, 4, 2},
+		{0, 4, 16},
+		{2, 4, 1}, // each process may send at least one
+		{-1, 4, 1000},
+	} {
+		t.Run(fmt.Sprintf("%d among %d", tt.window, tt.share), func(t *testing.T) {
+			g := &Adaptive{StartWindow: tt.window}
+			g.Join(&others{share: tt.share})
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			left := 0
+			for left < 1000 {
+				if _, err := g.Wait(ctx, plain); err != nil {
+					break
+				}
+				left++
+			}
+			assert.Equal(t, tt.want, left)
+		})
+	}
+}
+
+func TestVisitReportsWhetherThereIsAnAccount(t *testing.T) {
+	g := new(Adaptive)
+	visit := g.Join(&others{})
+	called := 0
+	look := func(time.Duration, fleet1.Pacer, int, func() fleet1.History) fleet1.Pacer {
+		called++
+		return nil
+	}
+	assert.False(t, visit("k", look), "the account does not exist yet")
+	a := g.account("k")
+	assert.True(t, visit("k", look), "it exists, though it stays open")
+	require.True(t, a.retire(true))
+	assert.False(t, visit("k", look), "it is being forgotten")
+	assert.Equal(t, 1, called)
+}

@@ -1,0 +1,128 @@
+// Package gate decides when the requests of one account may leave.
+//
+// A rate limit belongs to an account, not to one call. Once the service answers
+// 429, every caller of that account has to wait, and they have to come back one
+// by one. A gate does that for them: an iamhttp.Transport asks it before each
+// attempt and tells it what came of it.
+//
+//	shared := new(gate.Adaptive) // one for all clients of the process
+//	client := &http.Client{Transport: &iamhttp.Transport{Gate: shared}}
+//
+// [Adaptive] is the gate for one process. Module redisgate has one for many
+// processes. To write your own, implement [Gate], and test it with package
+// gatetest.
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// A Gate decides when requests that share a key, the limit of one account, may
+// be sent. Many goroutines use it at once, and keys do not affect each other.
+//
+// A Transport that has a gate does not wait by itself after a 429. It tells the
+// gate, and asks it again: the gate has to hold the requests back.
+type Gate interface {
+	// Wait blocks until the request may be sent, and then returns a nil error:
+	// the caller sends now. Any error means that the request must not be sent:
+	// an [*Error] if the gate refuses it, ctx.Err() if the context ends first.
+	// After an error there is no Observe.
+	Wait(ctx context.Context, r Request) (Ticket, error)
+
+	// Observe tells the gate what came of a request that Wait let out, with the
+	// Request and the Ticket of that Wait. It is called exactly once for each
+	// Wait that returned nil, even if nothing was sent after all. It must not
+	// block.
+	//
+	// After a Throttled outcome, no request with that key may leave until
+	// RetryAfter has elapsed or, if there is none, for a while that the gate
+	// chooses. Of several such pauses the one that ends last counts.
+	Observe(r Request, t Ticket, o Outcome)
+}
+
+// A Request is what a [Gate] knows of a request.
+type Request struct {
+	// Key names the account whose limit the request counts against. It is never
+	// empty.
+	Key string
+
+	// Resend is the resend count: 0 for the first attempt, 1 for the first retry.
+	Resend int
+
+	// MaxWait is the longest pause that the caller waits for. A gate refuses the
+	// request with [ErrPaused] while a longer one is in force. Zero means that
+	// only the context bounds it. The Transport fills it in from its MaxWait.
+	MaxWait time.Duration
+}
+
+// A Ticket identifies one request that a [Gate] let out. The gate chooses its
+// value; it means nothing to anybody else.
+type Ticket uint64
+
+// An Outcome is what came of a request that a [Gate] let out.
+type Outcome struct {
+	Result     Result
+	RetryAfter time.Duration // the wait that the service asked for, with Throttled; 0: none
+}
+
+// A Result is what an [Outcome] says of the limit. The zero value is Unknown.
+type Result uint8
+
+const (
+	Unknown   Result = iota // nothing: no answer, a 5xx, an expected 429, a panic
+	Accepted                // the request was within the limit
+	Throttled               // the request was over the limit
+	NotSent                 // the request did not reach the service: a gate below refused it
+)
+
+// String returns the result in a word or two.
+func (r Result) String() string {
+	switch r {
+	case Unknown:
+		return "unknown"
+	case Accepted:
+		return "accepted"
+	case Throttled:
+		return "throttled"
+	case NotSent:
+		return "not sent"
+	}
+	return fmt.Sprintf("Result(%d)", uint8(r))
+}
+
+// The reasons that [Adaptive] gives in an [Error]. Use them with errors.Is.
+var (
+	// ErrDeadline says that the request cannot be sent before the deadline of
+	// its context.
+	ErrDeadline = errors.New("request cannot be sent before its deadline")
+
+	// ErrPaused says that a pause is in force that is longer than the MaxWait of
+	// the request.
+	ErrPaused = errors.New("pause is longer than MaxWait")
+)
+
+// An Error says that a [Gate] refuses to let a request out. The Transport
+// returns it inside of an iamhttp.NotSentError, or as the Cause of an
+// iamhttp.StatusError if an earlier attempt was answered.
+type Error struct {
+	RetryAfter time.Duration // until a request with that key may be sent; 0: unknown
+	Err        error         // why: ErrDeadline, ErrPaused, or the gate's own
+}
+
+// Error says why, and when to come back.
+func (e *Error) Error() string {
+	text := "request refused"
+	if e.Err != nil {
+		text = e.Err.Error()
+	}
+	if e.RetryAfter > 0 {
+		text += "; earliest in " + e.RetryAfter.String()
+	}
+	return text
+}
+
+// Unwrap returns Err.
+func (e *Error) Unwrap() error { return e.Err }

@@ -1,0 +1,143 @@
+package gate
+
+import (
+	"cmp"
+	"math"
+	"math/rand/v2"
+	"time"
+)
+
+const (
+	defaultStartWindow = 64
+	keepQuiet          = 10 * time.Minute // how long a key without requests is remembered
+	fewAccounts        = 1024             // no sweep before keepQuiet is over, up to so many
+)
+
+// account returns the account of the key, a new one if there was none.
+func (g *Adaptive) account(key string) *account {
+	if v, ok := g.accounts.Load(key); ok {
+		return v.(*account)
+	}
+	fresh := &account{gate: g, key: key, origin: time.Now(), start: g.startWindow()}
+	fresh.rng = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
+	if g.fleet != nil {
+		return g.openInFleet(fresh)
+	}
+	fresh.window.Store(fresh.start)
+	v, loaded := g.accounts.LoadOrStore(key, fresh)
+	if !loaded {
+		g.created()
+	}
+	return v.(*account)
+}
+
+// openInFleet makes fresh the account of its key, if there is none yet, and asks
+// the fleet what it knows of it. It holds the account's lock, so that news that
+// arrive meanwhile find the account.
+func (g *Adaptive) openInFleet(fresh *account) *account {
+	fresh.mu.Lock()
+	v, loaded := g.accounts.LoadOrStore(fresh.key, fresh)
+	if loaded {
+		return v.(*account)
+	}
+	share, p := g.fleet.Opened(fresh.key)
+	if share > 1 && g.StartWindow >= 0 {
+		fresh.start = max(fresh.start/int64(share), 2)
+	}
+	if p != nil {
+		fresh.adopt(p)
+	} else {
+		fresh.window.Store(fresh.start)
+	}
+	fresh.mu.Unlock()
+	g.created() // not under the lock, which a sweep may take
+	return fresh
+}
+
+// startWindow returns twice the setting, as account.window counts.
+func (g *Adaptive) startWindow() int64 {
+	n := int64(cmp.Or(g.StartWindow, defaultStartWindow))
+	if n < 0 || n > math.MaxInt64/2 {
+		return math.MaxInt64
+	}
+	return 2 * n
+}
+
+// created makes sure that the account will be forgotten one day.
+func (g *Adaptive) created() {
+	n := g.live.Add(1)
+	if n < fewAccounts && n > 1 {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.sweeper == nil {
+		g.sweeper = time.AfterFunc(keepQuiet, g.sweepAll)
+	}
+	// So many keys at once are probably used once each.
+	if n >= max(fewAccounts, 2*g.swept) {
+		g.sweep(true)
+	}
+}
+
+func (g *Adaptive) sweepAll() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.sweeper = nil
+	g.sweep(false)
+	if g.live.Load() > 0 {
+		g.sweeper = time.AfterFunc(keepQuiet, g.sweepAll)
+	}
+}
+
+// sweep forgets the accounts that were quiet since the latest sweep or, in a
+// hurry, all accounts that hold nothing worth remembering.
+func (g *Adaptive) sweep(hurry bool) {
+	for key, v := range g.accounts.Range {
+		if a := v.(*account); a.retire(hurry) {
+			g.forget(key, a)
+		}
+	}
+	g.swept = g.live.Load()
+}
+
+func (g *Adaptive) forget(key any, a *account) {
+	if g.accounts.CompareAndDelete(key, a) {
+		g.live.Add(-1)
+		if g.fleet != nil {
+			g.fleet.Forgotten(a.key)
+		}
+	}
+}
+
+// retire reports whether the account is forgotten from now on.
+func (a *account) retire(hurry bool) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := a.now()
+	n := a.accepted.Load()
+	quiet := n == a.seen
+	a.seen = n
+	switch {
+	case a.gone, a.waiting() > 0, len(a.tickets) > 0:
+		return false
+	case a.pacer != nil:
+		keep := max(keepQuiet, 10*a.pacer.Silence())
+		if hurry || !quiet || now < a.pacer.Paused() || now-a.throttled < keep {
+			return false
+		}
+	case !quiet && !hurry, hurry && a.window.Load() != a.start:
+		return false
+	}
+	// A caller that comes after this takes the lock, and finds it gone.
+	window := a.window.Swap(-1)
+	if a.flying.Load() > 0 {
+		a.window.Store(window)
+		return false
+	}
+	a.gone = true
+	if a.wake != nil {
+		a.wake.Stop()
+	}
+	return true
+}

@@ -1,0 +1,182 @@
+package iamhttp
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/iamhttp/iamhttp/gate"
+	"github.com/iamhttp/iamhttp/internal/answer"
+)
+
+// A refusal is the error of an attempt that the gate did not let out.
+type refusal struct{ err error }
+
+func (r *refusal) Error() string { return r.err.Error() }
+
+// findAccount sets the key of the account whose limit the request counts
+// against.
+func (c *call) findAccount() error {
+	switch {
+	case c.t.Gate == nil:
+		return nil
+	case c.t.GateKey == nil && c.req.URL == nil:
+		closeBody(c.req)
+		return errors.New("iamhttp: the request has no URL")
+	case c.t.GateKey == nil:
+		c.key = hostKey(c.req.URL)
+		return nil
+	}
+	defer func() {
+		if c.key == "" { // GateKey may have panicked
+			closeBody(c.req)
+		}
+	}()
+	if c.key = c.t.GateKey(c.req); c.key == "" {
+		return errors.New("iamhttp: GateKey returned an empty key")
+	}
+	return nil
+}
+
+// hostKey returns the host of u, written in one way only: in lower case, without
+// the default port of the scheme and without a dot at the end.
+func hostKey(u *url.URL) string {
+	host := strings.ToLower(u.Host) // which looks before it copies
+	if i := strings.LastIndexByte(host, ':'); i >= 0 {
+		switch port := host[i+1:]; {
+		case port == "", port == "443" && strings.EqualFold(u.Scheme, "https"), port == "80" && strings.EqualFold(u.Scheme, "http"):
+			host = host[:i]
+		case strings.HasSuffix(host[:i], "."):
+			return host[:i-1] + host[i:]
+		}
+	}
+	return strings.TrimSuffix(host, ".")
+}
+
+// outcome is what an attempt that failed says of the account's limit.
+func (c *call) outcome(resp *http.Response, err error) gate.Outcome {
+	var code int
+	var asked time.Duration
+	switch {
+	case err == nil:
+		code = resp.StatusCode
+		if code == http.StatusTooManyRequests {
+			asked, _ = answer.RetryAfter(resp.Header, time.Now())
+		}
+	case errors.As(err, new(*NotSentError)):
+		return gate.Outcome{Result: gate.NotSent}
+	default:
+		if e := answerIn(c.next, err); e != nil {
+			code, asked = int(e.Code), e.RetryAfter
+		}
+	}
+	switch {
+	case code == http.StatusTooManyRequests && !c.accepts(code):
+		return gate.Outcome{Result: gate.Throttled, RetryAfter: asked}
+	case 400 <= code && code < 500 && code != http.StatusTooManyRequests:
+		return gate.Outcome{Result: gate.Accepted}
+	}
+	return gate.Outcome{} // no answer, a server error, or a 429 that means something else to the caller
+}
+
+// answerIn returns the failing answer to req that is in an error of Base: of a
+// proxy, or the last word of a Transport below. An answer to another request,
+// such as one for a token, does not count.
+func answerIn(req *http.Request, err error) *StatusError {
+	if e := proxyRefusal(err); e != nil {
+		return e
+	}
+	var e *StatusError
+	if !errors.As(err, &e) || e.Attempts == 0 || e.URL != redact(req.URL) {
+		return nil
+	}
+	return e
+}
+
+// pass waits at the gate.
+func (c *call) pass(r gate.Request) (gate.Ticket, error) {
+	//lint:ignore SA1019 deprecated, and still a way to give up a request
+	cancel := c.next.Cancel
+	if cancel == nil {
+		return c.t.Gate.Wait(c.next.Context(), r)
+	}
+	ctx := &eitherContext{Context: c.next.Context(), cancel: cancel}
+	defer ctx.stop()
+	return c.t.Gate.Wait(ctx, r)
+}
+
+// An eitherContext ends with its Context, or when cancel is closed. http.Client
+// sets Request.Cancel for its Timeout, so there must be no goroutine unless
+// somebody waits. It costs one allocation for a request that has a Cancel.
+type eitherContext struct {
+	context.Context
+	cancel <-chan struct{}
+
+	mu      sync.Mutex
+	both    context.Context // nil: nobody has waited
+	end     context.CancelFunc
+	stopped bool
+}
+
+func (c *eitherContext) Done() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.both == nil {
+		c.both, c.end = context.WithCancel(c.Context)
+		if c.stopped {
+			c.end()
+		} else {
+			go func(both context.Context, end context.CancelFunc) {
+				select {
+				case <-c.cancel:
+					end()
+				case <-both.Done():
+				}
+			}(c.both, c.end)
+		}
+	}
+	return c.both.Done()
+}
+
+// Err must not be nil once Done is closed: a context that the gate has derived
+// from this one would panic.
+func (c *eitherContext) Err() error {
+	select {
+	case <-c.cancel:
+		return context.Canceled
+	default:
+	}
+	if err := c.Context.Err(); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stopped {
+		return context.Canceled
+	}
+	return nil
+}
+
+// stop ends the context when the gate has answered.
+func (c *eitherContext) stop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stopped = true
+	if c.end != nil {
+		c.end()
+	}
+}
+
+// earliest returns in how long the gate would let the request out, 0 if it does
+// not say.
+func earliest(err error) time.Duration {
+	var e *gate.Error
+	if errors.As(err, &e) && e != nil {
+		return max(e.RetryAfter, 0)
+	}
+	return 0
+}

@@ -1,0 +1,339 @@
+package gatetest
+
+import (
+	"context"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp/gate"
+)
+
+func TestAdaptiveObeysTheContract(t *testing.T) {
+	t.Parallel()
+	Run(t, func(testing.TB) gate.Gate { return new(gate.Adaptive) })
+}
+
+func TestAdaptiveObeysTheContractWithAnyStartWindow(t *testing.T) {
+	for _, window := range []int{-1, 1, 2, 64, 1000} {
+		for _, c := range checks {
+			assert.NoError(t, attempt(t, c, &gate.Adaptive{StartWindow: window}), "StartWindow %d: %s", window, c.name)
+		}
+	}
+}
+
+// A model is a gate that keeps the contract, unless it has a defect. It limits
+// how many requests are in flight.
+type model struct {
+	capacity int
+	defect   string // the name of the check that finds it
+
+	mu     sync.Mutex
+	until  map[string]time.Time
+	flying int
+	queue  []chan struct{} // requests that wait for a place
+	ctxs   map[context.Context]bool
+}
+
+func (g *model) has(defect string) bool { return g.defect == defect }
+
+func (g *model) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error) {
+	if g.has("a context may be of any type") {
+		g.mu.Lock()
+		if g.ctxs == nil {
+			g.ctxs = make(map[context.Context]bool)
+		}
+		g.mu.Unlock()
+		_ = g.ctxs[ctx]
+	}
+	early := g.has("a refused request keeps no place") || g.has("a canceled wait keeps no place")
+	if early {
+		if err := g.enter(ctx); err != nil {
+			return 0, err
+		}
+	}
+	if err := g.outlast(ctx, r); err != nil {
+		if canceled := ctx.Err() != nil; early && canceled == g.has("a refused request keeps no place") {
+			g.leave()
+		}
+		return 0, err
+	}
+	if early {
+		return 0, nil
+	}
+	return 0, g.enter(ctx)
+}
+
+// outlast waits until the pause is over.
+func (g *model) outlast(ctx context.Context, r gate.Request) error {
+	if r.Resend > 0 && g.has("a throttled key waits until Retry-After has elapsed") {
+		return nil // it has waited before
+	}
+	for {
+		g.mu.Lock()
+		left := time.Until(g.until[g.key(r)])
+		g.mu.Unlock()
+		switch {
+		case left <= 0:
+			return nil
+		case left > r.MaxWait && !g.has("a pause longer than MaxWait is refused") &&
+			(r.MaxWait > 0 || g.has("a pause is waited for if MaxWait is zero")):
+			return &gate.Error{RetryAfter: left, Err: gate.ErrPaused}
+		}
+		select {
+		case <-time.After(left):
+			if g.has("a later, longer pause holds requests that wait already") {
+				return nil
+			}
+		case <-ctx.Done():
+			switch {
+			case g.has("a canceled wait returns ctx.Err()"):
+				return context.Cause(ctx)
+			case g.has("a wait does not outlast the deadline of its context") && ctx.Err() == context.DeadlineExceeded:
+				return nil
+			}
+			return ctx.Err()
+		}
+	}
+}
+
+// enter waits for a place.
+func (g *model) enter(ctx context.Context) error {
+	g.mu.Lock()
+	if g.flying < g.capacity {
+		g.flying++
+		g.mu.Unlock()
+		return nil
+	}
+	place := make(chan struct{}, 1)
+	if g.has("many callers at once all get out") {
+		g.queue = nil // there is room for one
+	}
+	g.queue = append(g.queue, place)
+	g.mu.Unlock()
+	select {
+	case <-place:
+		return nil
+	case <-ctx.Done():
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i, p := range g.queue {
+		if p == place {
+			g.queue = append(g.queue[:i:i], g.queue[i+1:]...)
+			return ctx.Err()
+		}
+	}
+	g.next()
+	return ctx.Err()
+}
+
+// leave gives a place back.
+func (g *model) leave() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.next()
+}
+
+func (g *model) next() {
+	if len(g.queue) == 0 {
+		g.flying--
+		return
+	}
+	g.queue[0] <- struct{}{}
+	g.queue = g.queue[1:]
+}
+
+func (g *model) key(r gate.Request) string {
+	if g.has("keys do not affect each other") {
+		return ""
+	}
+	return r.Key
+}
+
+func (g *model) Observe(r gate.Request, _ gate.Ticket, o gate.Outcome) {
+	if o.Result != gate.NotSent || !g.has("requests leave one after the other whatever came of them") {
+		g.leave()
+	}
+	if o.Result != gate.Throttled {
+		return
+	}
+	pause := o.RetryAfter
+	if pause == 0 && !g.has("a throttled key waits without Retry-After as well") {
+		pause = time.Second
+	}
+	g.mu.Lock()
+	if g.until == nil {
+		g.until = make(map[string]time.Time)
+	}
+	until := time.Now().Add(pause)
+	if until.After(g.until[g.key(r)]) || g.has("a later, shorter pause shortens nothing") {
+		g.until[g.key(r)] = until
+	}
+	g.mu.Unlock()
+	if g.has("Observe does not block") {
+		time.Sleep(pause)
+	}
+}
+
+// attempt runs a check in virtual time.
+func attempt(t *testing.T, c check, g gate.Gate) (err error) {
+	synctest.Test(t, func(*testing.T) {
+		err = c.try(g)
+		time.Sleep(2 * time.Hour) // calls that ignore their context end by themselves
+	})
+	return err
+}
+
+func TestModelWithoutADefectObeysTheContract(t *testing.T) {
+	for _, capacity := range []int{1, 2, 8, 1000} {
+		for _, c := range checks {
+			assert.NoError(t, attempt(t, c, &model{capacity: capacity}), "capacity %d: %s", capacity, c.name)
+		}
+	}
+}
+
+func TestEachCheckFindsItsDefectAndNoOtherDoes(t *testing.T) {
+	for _, defect := range checks {
+		t.Run(defect.name, func(t *testing.T) {
+			for _, c := range checks {
+				err := attempt(t, c, &model{capacity: 8, defect: defect.name})
+				if c.name == defect.name {
+					assert.Error(t, err, "the check did not find its defect")
+					t.Log(err)
+				} else {
+					assert.NoError(t, err, c.name)
+				}
+			}
+		})
+	}
+}
+
+// A gateFunc is a gate whose Wait is a function.
+type gateFunc func(context.Context, gate.Request) (gate.Ticket, error)
+
+func (f gateFunc) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error) { return f(ctx, r) }
+func (f gateFunc) Observe(gate.Request, gate.Ticket, gate.Outcome)               {}
+
+func TestGateThatPanicsFailsEveryCheck(t *testing.T) {
+	g := gateFunc(func(context.Context, gate.Request) (gate.Ticket, error) { panic("no") })
+	for _, c := range checks {
+		assert.ErrorContains(t, attempt(t, c, g), "panicked: no", c.name)
+	}
+}
+
+func TestGateThatNeverLetsARequestOutFailsEveryCheck(t *testing.T) {
+	g := gateFunc(func(ctx context.Context, _ gate.Request) (gate.Ticket, error) {
+		<-ctx.Done()
+		return 0, ctx.Err()
+	})
+	for _, c := range checks {
+		assert.ErrorContains(t, attempt(t, c, g), "Wait has not returned after 10s", c.name)
+	}
+}
+
+func TestGateThatAlwaysFailsFailsEveryCheck(t *testing.T) {
+	g := gateFunc(func(context.Context, gate.Request) (gate.Ticket, error) { return 0, &gate.Error{Err: gate.ErrPaused} })
+	for _, c := range checks {
+		assert.ErrorIs(t, attempt(t, c, g), gate.ErrPaused, c.name)
+	}
+}
+
+func TestRefusalHasToBeAGateErrorWithItsReason(t *testing.T) {
+	for want, refusal := range map[string]error{
+		"there is no *gate.Error":              gate.ErrPaused,
+		"errors.Is does not find ErrPaused":    &gate.Error{Err: gate.ErrDeadline},
+		"with a RetryAfter of -1s":             &gate.Error{RetryAfter: -time.Second, Err: gate.ErrPaused},
+		"it let a request out in a pause of 1": nil,
+	} {
+		g := &waitsFirst{then: func(context.Context) error { return refusal }}
+		assert.ErrorContains(t, attempt(t, named(t, "a pause longer than MaxWait is refused"), g), want)
+	}
+}
+
+func TestDeadlineHasToEndWithItsErrorOrARefusal(t *testing.T) {
+	for want, then := range map[string]func(context.Context) error{
+		"":                                       func(context.Context) error { return &gate.Error{Err: gate.ErrDeadline} },
+		"neither a *gate.Error nor ctx.Err()":    func(context.Context) error { return context.DeadlineExceeded }, // before
+		"Wait has not returned after 10s":        func(context.Context) error { time.Sleep(time.Hour); return nil },
+		"it let a request out in a pause of 1m0": func(context.Context) error { return nil },
+	} {
+		err := attempt(t, named(t, "a wait does not outlast the deadline of its context"), &waitsFirst{then: then})
+		if want == "" {
+			assert.NoError(t, err)
+		} else {
+			assert.ErrorContains(t, err, want)
+		}
+	}
+}
+
+func TestCanceledWaitHasToReturnAnError(t *testing.T) {
+	g := &waitsFirst{then: func(ctx context.Context) error {
+		<-ctx.Done()
+		return nil
+	}}
+	for _, name := range []string{"a canceled wait returns ctx.Err()", "a context may be of any type"} {
+		assert.ErrorContains(t, attempt(t, named(t, name), g), "Wait let the request out", name)
+		g.out = false
+	}
+}
+
+func TestPanicOfObserveIsFound(t *testing.T) {
+	err := attempt(t, named(t, "Observe does not block"), new(panicsInObserve))
+	assert.ErrorContains(t, err, "Observe panicked: no")
+}
+
+// waitsFirst lets one request out, and then does as it is told.
+type waitsFirst struct {
+	mu   sync.Mutex
+	out  bool
+	then func(context.Context) error
+}
+
+func (g *waitsFirst) Wait(ctx context.Context, _ gate.Request) (gate.Ticket, error) {
+	g.mu.Lock()
+	out := g.out
+	g.out = true
+	g.mu.Unlock()
+	if !out {
+		return 0, nil
+	}
+	return 0, g.then(ctx)
+}
+
+func (g *waitsFirst) Observe(gate.Request, gate.Ticket, gate.Outcome) {}
+
+type panicsInObserve struct{}
+
+func (*panicsInObserve) Wait(context.Context, gate.Request) (gate.Ticket, error) { return 0, nil }
+func (*panicsInObserve) Observe(gate.Request, gate.Ticket, gate.Outcome)         { panic("no") }
+
+func named(t *testing.T, name string) check {
+	t.Helper()
+	for _, c := range checks {
+		if c.name == name {
+			return c
+		}
+	}
+	require.Fail(t, "there is no such check", name)
+	return check{}
+}
+
+func TestEachClauseQuotesTheDocCommentsOfPackageGate(t *testing.T) {
+	source, err := os.ReadFile("../gate/gate.go")
+	require.NoError(t, err)
+	comments := strings.Join(strings.Fields(strings.ReplaceAll(string(source), "//", " ")), " ")
+	quoted := regexp.MustCompile(`"[^"]+"`)
+	for _, c := range checks {
+		for _, quote := range quoted.FindAllString(c.clause, -1) {
+			assert.Contains(t, comments, strings.Trim(quote, `".`), c.name)
+		}
+	}
+}

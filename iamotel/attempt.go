@@ -1,0 +1,97 @@
+package iamotel
+
+import (
+	"cmp"
+	"net/http"
+	"slices"
+	"strconv"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/propagation"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/iamhttp/iamhttp"
+)
+
+// Spans returns a RoundTripper that makes a span for each attempt and counts the
+// retries. Set it as Base of a Transport; if otelhttp is below the Transport, use
+// [Telemetry.Resends] instead. If base is nil, http.DefaultTransport is used.
+func (t *Telemetry) Spans(base http.RoundTripper) http.RoundTripper {
+	return &attemptRecorder{t, cmp.Or(base, http.DefaultTransport), true}
+}
+
+// Resends returns a RoundTripper that adds http.request.resend_count to the span
+// of an attempt that another RoundTripper makes, and counts the retries. Put it
+// directly below that other one, otelhttp for example. If base is nil,
+// http.DefaultTransport is used.
+func (t *Telemetry) Resends(base http.RoundTripper) http.RoundTripper {
+	return &attemptRecorder{t, cmp.Or(base, http.DefaultTransport), false}
+}
+
+type attemptRecorder struct {
+	telemetry *Telemetry
+	base      http.RoundTripper
+	spans     bool
+}
+
+func (a *attemptRecorder) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL == nil {
+		return a.base.RoundTrip(req) // whose error says what is wrong
+	}
+	ctx, t := req.Context(), a.telemetry.ready()
+	resend := iamhttp.ResendCount(ctx)
+	if resend > 0 {
+		t.retries.Add(ctx, 1, metric.WithAttributes(method(req)[0], server(req)[0]))
+	}
+	if !a.spans {
+		if resend > 0 {
+			trace.SpanFromContext(ctx).SetAttributes(semconv.HTTPRequestResendCount(resend))
+		}
+		return a.base.RoundTrip(req)
+	}
+
+	attrs := slices.Concat(method(req), server(req), []attribute.KeyValue{semconv.URLFull(address(req.URL))})
+	if resend > 0 {
+		attrs = append(attrs, semconv.HTTPRequestResendCount(resend))
+	}
+	ctx, span := t.tracer.Start(ctx, spanName(attrs[0]), trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attrs...))
+	defer span.End()
+	out := req.WithContext(ctx)
+	if out.Header = req.Header.Clone(); out.Header == nil {
+		out.Header = http.Header{}
+	}
+	cmp.Or(t.Propagators, otel.GetTextMapPropagator()).Inject(ctx, propagation.HeaderCarrier(out.Header))
+
+	resp, err := a.base.RoundTrip(out)
+	switch {
+	case err != nil:
+		// No description: the text of the error may hold the service's message.
+		span.SetAttributes(errorType(err))
+		span.SetStatus(codes.Error, "")
+	case resp != nil:
+		span.SetAttributes(semconv.HTTPResponseStatusCode(resp.StatusCode))
+		if resp.ProtoMajor > 0 {
+			span.SetAttributes(semconv.NetworkProtocolVersion(version(resp)))
+		}
+		if resp.StatusCode < 100 || 400 <= resp.StatusCode {
+			span.SetAttributes(semconv.ErrorTypeKey.String(strconv.Itoa(resp.StatusCode)))
+			span.SetStatus(codes.Error, "")
+		}
+	}
+	return resp, err
+}
+
+// CloseIdleConnections closes those of the base, if it can.
+func (a *attemptRecorder) CloseIdleConnections() {
+	if c, ok := a.base.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
+}
+
+// WrappedRoundTripper returns the base. By this method a Transport finds another
+// one below, whose failures it must not report again.
+func (a *attemptRecorder) WrappedRoundTripper() http.RoundTripper { return a.base }

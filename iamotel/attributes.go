@@ -1,0 +1,120 @@
+package iamotel
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+
+	"go.opentelemetry.io/otel/attribute"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+
+	"github.com/iamhttp/iamhttp"
+)
+
+// The classes of errors without a response that have a name of their own.
+var (
+	refusedByGate = semconv.ErrorTypeKey.String("gate")
+	canceled      = semconv.ErrorTypeKey.String("canceled")
+	timedOut      = semconv.ErrorTypeKey.String("timeout")
+)
+
+// errorType returns error.type, the class of an error. There must be few: each is
+// a time series.
+func errorType(err error) attribute.KeyValue {
+	var status *iamhttp.StatusError
+	var timeout net.Error
+	switch {
+	case errors.As(err, &status):
+		return semconv.ErrorTypeKey.String(strconv.Itoa(int(status.Code)))
+	case errors.As(err, new(*iamhttp.NotSentError)):
+		return refusedByGate
+	case errors.Is(err, context.Canceled):
+		return canceled
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return timedOut
+	}
+	return semconv.ErrorType(first(err))
+}
+
+// first returns the first of several joined errors. The Transport joins Base's
+// error with the reason why the retry was not sent, and the type of what joins
+// them says nothing.
+func first(err error) error {
+	for {
+		joined, ok := err.(interface{ Unwrap() []error })
+		if !ok || len(joined.Unwrap()) == 0 {
+			return err
+		}
+		err = joined.Unwrap()[0]
+	}
+}
+
+// refusalType returns error.type for an error of a gate, which is the end of the
+// context or a refusal.
+func refusalType(err error) attribute.KeyValue {
+	switch {
+	case errors.Is(err, context.Canceled):
+		return canceled
+	case errors.Is(err, context.DeadlineExceeded):
+		return timedOut
+	}
+	return refusedByGate
+}
+
+var knownMethods = []string{
+	http.MethodConnect, http.MethodDelete, http.MethodGet, http.MethodHead, http.MethodOptions,
+	http.MethodPatch, http.MethodPost, http.MethodPut, http.MethodTrace,
+}
+
+// method returns http.request.method, and http.request.method_original if the
+// conventions do not know the method.
+func method(req *http.Request) []attribute.KeyValue {
+	m := cmp.Or(req.Method, http.MethodGet)
+	if slices.Contains(knownMethods, m) {
+		return []attribute.KeyValue{semconv.HTTPRequestMethodKey.String(m)}
+	}
+	return []attribute.KeyValue{semconv.HTTPRequestMethodOther, semconv.HTTPRequestMethodOriginal(m)}
+}
+
+func spanName(method attribute.KeyValue) string {
+	if method == semconv.HTTPRequestMethodOther {
+		return "HTTP"
+	}
+	return method.Value.AsString()
+}
+
+// server returns server.address and server.port.
+func server(req *http.Request) []attribute.KeyValue {
+	u := url.URL{Host: cmp.Or(req.URL.Host, req.Host)}
+	attrs := []attribute.KeyValue{semconv.ServerAddress(u.Hostname())}
+	port, err := strconv.Atoi(u.Port())
+	switch {
+	case err == nil:
+		attrs = append(attrs, semconv.ServerPort(port))
+	case req.URL.Scheme == "https":
+		attrs = append(attrs, semconv.ServerPort(443))
+	case req.URL.Scheme == "http":
+		attrs = append(attrs, semconv.ServerPort(80))
+	}
+	return attrs
+}
+
+// address returns u without user info, query and fragment, as StatusError.URL has
+// it: they may be secret.
+func address(u *url.URL) string {
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
+}
+
+// version returns network.protocol.version: "1.1", but "2".
+func version(resp *http.Response) string {
+	v := strconv.Itoa(resp.ProtoMajor)
+	if resp.ProtoMajor < 2 {
+		v += "." + strconv.Itoa(resp.ProtoMinor)
+	}
+	return v
+}

@@ -1,0 +1,58 @@
+package iamotel
+
+import (
+	"context"
+	"net/url"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/iamhttp/iamhttp"
+)
+
+const (
+	reasonKey       = attribute.Key("iamhttp.reason")
+	retryAfterKey   = attribute.Key("iamhttp.retry_after")
+	stopReasonKey   = attribute.Key("iamhttp.stop.reason")
+	waitDurationKey = attribute.Key("iamhttp.wait.duration")
+)
+
+// OnFailure records the wait before a retry, or the reason why a call failed. Set
+// it as OnFailure of a Transport, alone or in an [iamhttp.Tee].
+func (t *Telemetry) OnFailure(ctx context.Context, f iamhttp.Failure) {
+	t.ready()
+	class := append(make([]attribute.KeyValue, 0, 4), errorType(f.Err))
+	event := make([]attribute.KeyValue, 0, 6)
+	if e, answered := f.Status(); answered {
+		class = append(class, semconv.HTTPResponseStatusCode(int(e.Code)))
+		if r := e.Reason(); r != iamhttp.ReasonUnknown {
+			event = append(event, reasonKey.String(r.Error()))
+		}
+	}
+	if d, ok := iamhttp.RetryAfter(f.Err); ok {
+		event = append(event, retryAfterKey.Float64(d.Seconds()))
+	}
+	event = append(event, class...)
+	class = append(class, host(f))
+	span := trace.SpanFromContext(ctx)
+	if f.Retry {
+		event = append(event, waitDurationKey.Float64(f.Wait.Seconds()), semconv.HTTPRequestResendCount(f.Attempt))
+		span.AddEvent("iamhttp.wait", trace.WithAttributes(event...))
+		t.waits.Record(ctx, f.Wait.Seconds(), metric.WithAttributes(class...))
+		return
+	}
+	stop := stopReasonKey.String(f.Stop.String())
+	span.AddEvent("iamhttp.stop", trace.WithAttributes(append(event, stop)...))
+	t.stops.Add(ctx, 1, metric.WithAttributes(append(class, stop)...))
+}
+
+// host returns server.address.
+func host(f iamhttp.Failure) attribute.KeyValue {
+	u, err := url.Parse(f.URL)
+	if err != nil {
+		return semconv.ServerAddress("")
+	}
+	return semconv.ServerAddress(u.Hostname())
+}

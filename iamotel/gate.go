@@ -1,0 +1,48 @@
+package iamotel
+
+import (
+	"context"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/iamhttp/iamhttp/gate"
+)
+
+const pauseDurationKey = attribute.Key("iamhttp.gate.pause.duration")
+
+// Gate returns a Gate that asks g and records how long requests wait there; for
+// nil it returns nil. Set it as Gate of a Transport. Keep g itself for its other
+// methods, such as Stats.
+func (t *Telemetry) Gate(g gate.Gate) gate.Gate {
+	if g == nil {
+		return nil
+	}
+	return &measuredGate{g, t}
+}
+
+type measuredGate struct {
+	gate.Gate
+	telemetry *Telemetry
+}
+
+// An open gate takes less than that: an event for it would only fill the spans.
+const shortPause = time.Millisecond
+
+func (g *measuredGate) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error) {
+	start := time.Now()
+	ticket, err := g.Gate.Wait(ctx, r)
+	pause := time.Since(start)
+	var attrs []attribute.KeyValue
+	if err != nil {
+		attrs = append(attrs, refusalType(err))
+	}
+	g.telemetry.ready().pauses.Record(ctx, pause.Seconds(), metric.WithAttributes(attrs...))
+	if pause >= shortPause {
+		trace.SpanFromContext(ctx).AddEvent("iamhttp.gate.pause",
+			trace.WithAttributes(append(attrs, pauseDurationKey.Float64(pause.Seconds()))...))
+	}
+	return ticket, err
+}

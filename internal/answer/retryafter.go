@@ -1,0 +1,64 @@
+package answer
+
+import (
+	"math"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// RetryAfter returns the wait that Retry-After asks for (RFC 9110 §10.2.3),
+// rounded up to seconds and saturating, and whether there is a valid one; of
+// several header lines the longest. A date is measured against the answer's
+// own Date, so that a wrong local clock does no harm, and against now only
+// without one. A time that has passed is valid and 0.
+func RetryAfter(h http.Header, now time.Time) (wait time.Duration, valid bool) {
+	for _, line := range h["Retry-After"] {
+		line = strings.Trim(line, " \t")
+		d, ok := delaySeconds(line)
+		if !ok {
+			at, err := http.ParseTime(line)
+			if err != nil {
+				continue
+			}
+			origin := now
+			if date, err := http.ParseTime(h.Get("Date")); err == nil {
+				origin = date
+			}
+			d = untilCeil(at, origin)
+		}
+		wait, valid = max(wait, d), true
+	}
+	return wait, valid
+}
+
+// delaySeconds parses 1*DIGIT: no sign, no fraction, no exponent.
+func delaySeconds(s string) (time.Duration, bool) {
+	if s == "" {
+		return 0, false
+	}
+	var n int64
+	for _, c := range []byte(s) {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = min(n*10+int64(c-'0'), math.MaxInt64/int64(time.Second)+1)
+	}
+	return seconds(n), true
+}
+
+func seconds(n int64) time.Duration {
+	if n > math.MaxInt64/int64(time.Second) {
+		return math.MaxInt64
+	}
+	return time.Duration(n) * time.Second
+}
+
+// untilCeil returns the time from one date to another, rounded up to seconds.
+func untilCeil(at, from time.Time) time.Duration {
+	d := at.Sub(from)
+	if rest := d % time.Second; rest > 0 {
+		d = seconds(int64(d/time.Second) + 1)
+	}
+	return d
+}

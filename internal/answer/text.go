@@ -1,0 +1,47 @@
+package answer
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Label makes a short text of the service fit to be printed as it is.
+func Label(s string) string { return Cut(OneLine(s), 128) }
+
+// Cut returns at most n bytes of s and no half character.
+func Cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
+}
+
+// OneLine removes what could start a new line, move the cursor or turn the
+// direction of writing in whatever shows s, and the white space around it.
+func OneLine(s string) string {
+	plain := true // nearly always
+	for i := 0; i < len(s) && plain; i++ {
+		plain = ' ' <= s[i] && s[i] <= '~'
+	}
+	if plain || !strings.ContainsFunc(s, unprintable) && utf8.ValidString(s) {
+		return strings.TrimSpace(s)
+	}
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case unprintable(r):
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\ufffd"))
+	return strings.Join(strings.Fields(s), " ")
+}
+
+// unprintable is true of what cannot be seen too: it would tell apart what
+// looks the same.
+func unprintable(r rune) bool { return !unicode.IsPrint(r) }

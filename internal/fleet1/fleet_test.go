@@ -1,0 +1,27 @@
+package fleet1
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp/internal/bracket"
+)
+
+// A process may go alone, and tell a leader its history later.
+func TestAHistoryIsAsItWasHoweverItsControllerGoesOn(t *testing.T) {
+	h := History{Now: 2 * time.Second, Marks: []bracket.Mark{{At: time.Second}, {At: 2 * time.Second, Accepted: 10}}}
+	want := slices.Clone(h.Marks)
+	c := h.Close(time.Second)
+	now := 3 * time.Second
+	for range 3 {
+		require.LessOrEqual(t, c.Next(now, 1), now)
+		s := c.Sent(now, 1)
+		now += time.Second
+		c.Accepted(now, s)
+	}
+	assert.Equal(t, want, h.Marks)
+}

@@ -1,0 +1,82 @@
+package redisgate
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+var errSlow = errors.New("server answers too slowly")
+
+// timed runs a command, and notes the server as lost if the command fails or is
+// slow. It returns after patience at the latest. A client that does not watch the
+// context may wait longer, up to its ReadTimeout or for ever, because one
+// connection may be dead while the others work. Such a command is left behind,
+// and its result is not used; there are at most as many of them as the client's
+// pool has connections. A command that is out of date is not retried.
+func (g *Gate) timed(f func(ctx context.Context) error) error {
+	start := g.now()
+	ctx, cancel := context.WithTimeout(g.ctx, outOfDate)
+	done := make(chan error, 1)
+	go func() {
+		defer cancel()
+		done <- f(ctx)
+	}()
+	err := errSlow
+	select {
+	case err = <-done:
+		if err == nil && g.now()-start > tooSlow {
+			err = errSlow
+		}
+	case <-time.After(patience):
+	}
+	if err != nil {
+		g.fail(start, err)
+	}
+	return err
+}
+
+// fail notes that something that began at that time could not use the server,
+// and logs it if the server was not lost yet. A process that loses the server
+// again soon after it was back stays away longer each time, because a server may
+// answer some commands and still be unusable.
+func (g *Gate) fail(began time.Duration, err error) {
+	g.mu.Lock()
+	news := !g.lost && began >= g.backSince && g.ctx.Err() == nil
+	if news {
+		now := g.now()
+		if now-g.backSince > presence {
+			g.stayAway = 0
+		} else {
+			g.stayAway = min(max(2*g.stayAway, rejoinEvery), maxAway)
+		}
+		g.lost, g.rejoinAt = true, now+g.stayAway
+		g.out.mute(true)
+	}
+	g.mu.Unlock()
+	if news {
+		g.attendNow()
+		g.log.Warn("redisgate: lost the fleet, this process goes on alone", "prefix", g.names.prefix, "err", err)
+	}
+}
+
+// recover notes that the server can be used again, and logs it if it was lost.
+func (g *Gate) recover() {
+	g.mu.Lock()
+	news := g.lost && g.subscribed && g.now() >= g.rejoinAt && g.leaders != nil && g.ctx.Err() == nil
+	if news {
+		g.lost, g.backSince = false, g.now()
+		g.out.mute(false)
+	}
+	g.mu.Unlock()
+	if news {
+		g.log.Info("redisgate: back in the fleet", "prefix", g.names.prefix)
+	}
+}
+
+// usable reports whether the server is not lost.
+func (g *Gate) usable() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return !g.lost
+}

@@ -1,0 +1,134 @@
+package redisgate
+
+import (
+	"context"
+	"time"
+
+	"github.com/iamhttp/iamhttp/internal/fleet1"
+)
+
+// A lease asks for the lead of an account, or gives it back.
+type lease struct {
+	name    string
+	length  time.Duration // 0: give it back
+	known   state         // what the next leader can go on from, if the server knows nothing
+	replace bool          // known replaces what the server knows
+}
+
+// ask is take with a time limit. The command may outlast the call; leases counts
+// it until it ends, so that Close can wait for it.
+func (g *Gate) ask(l lease) (state, error) {
+	var s state
+	g.leases.Add(1)
+	err := g.timed(func(ctx context.Context) (err error) {
+		defer g.leases.Done()
+		s, err = g.take(ctx, l)
+		return err
+	})
+	if err != nil { // the command may still write s
+		return state{}, err
+	}
+	return s, nil
+}
+
+// claim makes this process the leader of the account if there is none, and tells
+// the account's link who leads.
+func (g *Gate) claim(name, key string, known state) {
+	g.mu.Lock()
+	busy := g.claims[name]
+	g.claims[name] = true
+	g.mu.Unlock()
+	if busy {
+		return
+	}
+	go func() {
+		defer func() {
+			g.mu.Lock()
+			delete(g.claims, name)
+			g.mu.Unlock()
+		}()
+		if !g.leasing() {
+			return
+		}
+		defer g.leases.Done()
+		started := g.now()
+		s, err := g.ask(lease{name: name, length: leaseTime, known: known})
+		if err != nil || s.Leader == "" {
+			return
+		}
+		if s.Leader == g.id && !g.lead(name, started, s) { // the gate was closed meanwhile
+			g.take(g.ctx, lease{name: name})
+			return
+		}
+		g.noticed(name, s)
+		g.visit(key, func(now time.Duration, p fleet1.Pacer, backlog int, _ func() fleet1.History) fleet1.Pacer {
+			if l, ok := p.(*link); ok {
+				l.waiting = backlog
+				l.follow(now, s.Leader)
+			}
+			return p
+		})
+	}()
+}
+
+// leasing reports whether the gate is open, so that it may ask for leases. If so,
+// the caller has to call leases.Done when it has finished.
+func (g *Gate) leasing() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.leaders == nil {
+		return false
+	}
+	g.leases.Add(1)
+	return true
+}
+
+// renew keeps the lease, or gives it back if there were no requests for a while.
+func (l *leader) renew() {
+	g := l.g
+	if !g.leasing() {
+		return
+	}
+	defer g.leases.Done()
+	l.mu.Lock()
+	now := g.now()
+	ended := l.ended
+	s := l.state(now)
+	idle := now-l.heard > leaderIdle && s.Pause == 0 && len(l.turns) == 0
+	l.forget(now)
+	if !ended && now-l.noticed > noticeAgain {
+		l.notice(now)
+	}
+	l.mu.Unlock()
+	if ended {
+		return
+	}
+	if !g.usable() && now > l.until {
+		l.resign()
+		return
+	}
+	length := leaseTime
+	if idle {
+		length = 0
+		l.resign()
+	}
+	got, err := g.ask(lease{name: l.name, length: length, known: s, replace: true})
+	l.mu.Lock()
+	switch {
+	case l.ended:
+		if idle { // tell all, so that the next request does not ask a leader that has gone
+			s.Leader = nobody
+			g.out.notice(l.name, s)
+		}
+	case err == nil && got.Leader == g.id:
+		l.until = now + leaseTime
+		l.renewal.Reset(renewLease)
+	case err == nil, g.now() > l.until: // another process leads, or may
+		l.mu.Unlock()
+		l.resign()
+		return
+	default: // try again, perhaps on another connection
+		l.renewal.Reset(now + renewLease - g.now())
+	}
+	l.mu.Unlock()
+}

@@ -1,0 +1,108 @@
+package redisgate
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// listen receives the messages of other processes until the gate is closed.
+func (g *Gate) listen() {
+	for g.ctx.Err() == nil {
+		err := g.hear()
+		g.mu.Lock()
+		g.subscribed = false
+		g.mu.Unlock()
+		if g.ctx.Err() != nil {
+			return
+		}
+		g.fail(g.now(), err)
+		g.settle()
+		select {
+		case <-g.ctx.Done():
+		case <-time.After(reconnect):
+		}
+	}
+}
+
+// hear receives messages until the connection is lost.
+func (g *Gate) hear() error {
+	sub := g.client.Subscribe(g.ctx)
+	defer sub.Close()
+	defer context.AfterFunc(g.ctx, func() { sub.Close() })()
+	if err := sub.Subscribe(g.ctx, g.names.all, g.names.inbox(g.id)); err != nil {
+		return err
+	}
+	const quiet = 15 * time.Second // without a message, after which the connection is checked
+	for pinged := false; ; {
+		m, err := sub.ReceiveTimeout(g.ctx, quiet)
+		switch m := m.(type) {
+		case *redis.Subscription:
+			if m.Channel == g.names.inbox(g.id) {
+				g.mu.Lock()
+				g.subscribed = true
+				g.mu.Unlock()
+				g.attendNow()
+			}
+		case *redis.Message:
+			g.receive([]byte(m.Payload))
+		}
+		var timeout interface{ Timeout() bool }
+		switch {
+		case err == nil:
+			pinged = false
+		case errors.As(err, &timeout) && timeout.Timeout() && !pinged:
+			if err := sub.Ping(g.ctx); err != nil {
+				return err
+			}
+			pinged = true
+		default:
+			return err
+		}
+	}
+}
+
+// receive takes a message. It ignores those that it cannot read: they come from
+// something that is no redisgate, or from a faulty one.
+func (g *Gate) receive(b []byte) {
+	m, ok := parse(b, g.now())
+	if !ok {
+		return
+	}
+	switch {
+	case m.Echo != 0:
+		if g.now()-m.Echo <= tooSlow {
+			g.recover()
+		} else {
+			g.fail(m.Echo, errSlow)
+		}
+		g.settle()
+	case m.Turns != nil:
+		g.granted(m.Turns)
+	case m.Report != nil:
+		g.mu.Lock()
+		l := g.leaders[m.Report.Name]
+		g.mu.Unlock()
+		if l != nil {
+			l.handle(m.Report)
+		}
+	case m.Notice != nil:
+		g.noticed(m.Notice.Name, m.Notice.state)
+	case m.Hello != "" && m.Hello != g.id:
+		g.mu.Lock()
+		g.size++
+		g.mu.Unlock()
+	case m.Bye != "":
+		g.mu.Lock()
+		g.size = max(g.size-1, 1)
+		led := slices.Collect(maps.Values(g.leaders))
+		g.mu.Unlock()
+		for _, l := range led {
+			l.left(m.Bye)
+		}
+	}
+}

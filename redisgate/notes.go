@@ -1,0 +1,45 @@
+package redisgate
+
+import (
+	"time"
+
+	"github.com/iamhttp/iamhttp/internal/fleet1"
+)
+
+// A note is what this process knows of a throttled account. There are notes of
+// accounts that it does not use, too.
+type note struct {
+	state
+	paused time.Duration // end of the pause
+	seen   time.Duration // when the latest news came
+}
+
+// noticed takes news of an account from another process or from the server.
+func (g *Gate) noticed(name string, s state) {
+	g.mu.Lock()
+	n := g.notes[name]
+	n.state = n.merge(s)
+	n.seen = g.now()
+	n.paused = max(n.paused, n.seen+s.Pause)
+	g.notes[name] = n
+	u, used := g.keys[name]
+	g.mu.Unlock()
+	if !used {
+		return
+	}
+	g.visit(u.key, func(now time.Duration, p fleet1.Pacer, backlog int, history func() fleet1.History) fleet1.Pacer {
+		l, ok := p.(*link)
+		if !ok {
+			l = g.link(name, u.key)
+			l.waiting = backlog
+			h := history()
+			l.history, l.wanted = &h, s.Pause
+			l.learn(now, n, n.seen)
+			l.ask(now)
+			return l
+		}
+		l.waiting = backlog
+		l.learn(now, n, n.seen)
+		return l
+	})
+}

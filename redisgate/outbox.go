@@ -1,0 +1,205 @@
+package redisgate
+
+import (
+	"context"
+	"maps"
+	"sync"
+	"time"
+)
+
+// An outbox holds what this process is about to send. While one batch is on its
+// way, the next one is collected, so that under load there are fewer messages.
+//
+// While the server is lost the outbox is muted: it keeps only pauses, because
+// everything else would be out of date later. Once closed it takes nothing.
+type outbox struct {
+	wake chan struct{} // has a value while there may be something to send
+
+	mu      sync.Mutex
+	muted   bool
+	closed  bool
+	reports map[string]*report        // by account
+	turns   map[[2]string]*turns      // by account and receiver
+	notices map[string]*pendingNotice // by account
+}
+
+type pendingNotice struct {
+	state
+	at time.Time // when its pause was noted
+}
+
+// mute(true) drops everything but pauses in force, until mute(false) is called.
+func (o *outbox) mute(muted bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.muted = muted || o.closed
+	clear(o.reports)
+	clear(o.turns)
+	for _, n := range o.notices {
+		n.state = state{Pause: n.Pause} // the leader may be another one by then
+	}
+	o.expire()
+	if !o.muted {
+		o.ring()
+	}
+}
+
+// expire drops notices of pauses that are over, or all if the outbox is closed.
+func (o *outbox) expire() {
+	maps.DeleteFunc(o.notices, func(_ string, n *pendingNotice) bool { return o.closed || n.Pause <= time.Since(n.at) })
+}
+
+// tidy keeps a muted outbox small.
+func (o *outbox) tidy() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.muted {
+		o.expire()
+	}
+}
+
+func (o *outbox) close() {
+	o.mu.Lock()
+	o.closed = true
+	o.mu.Unlock()
+	o.mute(true)
+}
+
+// ring wakes up send.
+func (o *outbox) ring() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// amend changes the pending report of the account, and tells whether it can be
+// sent: the outbox is not muted, and the report's receiver is known.
+func (o *outbox) amend(name string, change func(*report)) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.muted {
+		return false
+	}
+	r := o.reports[name]
+	if r == nil {
+		if o.reports == nil {
+			o.reports = make(map[string]*report)
+		}
+		r = &report{Name: name}
+		o.reports[name] = r
+	}
+	change(r)
+	return r.to != ""
+}
+
+// forget drops the pending report of the account.
+func (o *outbox) forget(name string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.reports, name)
+}
+
+// turn adds turns to those that will be sent to a process.
+func (o *outbox) turn(to string, t *turns) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.muted {
+		return
+	}
+	key := [2]string{t.Name, to}
+	if old := o.turns[key]; old != nil {
+		t.IDs = append(old.IDs, t.IDs...)
+		t.Stamp = max(t.Stamp, old.Stamp)
+		if len(t.IDs) > len(old.IDs) { // turns end a pause: none are given in one
+			old.Pause = 0
+		}
+		t.Probing = t.Probing || old.Probing
+		t.state = old.state.join(t.state)
+	} else if o.turns == nil {
+		o.turns = make(map[[2]string]*turns)
+	}
+	o.turns[key] = t
+	o.ring()
+}
+
+// notice adds a notice to those that will be sent to all processes.
+func (o *outbox) notice(name string, s state) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed {
+		return
+	}
+	if o.muted {
+		s = state{Pause: s.Pause} // as in mute
+	}
+	n := &pendingNotice{s, time.Now()}
+	if old := o.notices[name]; old != nil {
+		old.Pause -= time.Since(old.at)
+		n.state = old.state.join(s)
+	} else if o.notices == nil {
+		o.notices = make(map[string]*pendingNotice)
+	}
+	o.notices[name] = n
+	o.ring()
+}
+
+// A letter is a message and the channel that it goes to.
+type letter struct {
+	to string
+	message
+}
+
+// empty takes out everything that can be sent. pauses are those of the notices,
+// by the name of the account.
+func (o *outbox) empty(g *Gate) (letters []letter, pauses map[string]time.Duration) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.muted {
+		return nil, nil
+	}
+	for name, n := range o.notices {
+		n.Pause = max(n.Pause-time.Since(n.at), 0)
+		letters = append(letters, letter{g.names.all, message{Notice: &notice{name, n.state}}})
+		if pauses == nil {
+			pauses = make(map[string]time.Duration)
+		}
+		pauses[name] = n.Pause
+	}
+	clear(o.notices)
+	for key, t := range o.turns {
+		t.From = g.id
+		letters = append(letters, letter{g.names.inbox(key[1]), message{Turns: t}})
+	}
+	clear(o.turns)
+	for name, r := range o.reports {
+		if r.to == "" {
+			continue
+		}
+		r.From = g.id
+		letters = append(letters, letter{g.names.inbox(r.to), message{Report: r}})
+		delete(o.reports, name)
+	}
+	return letters, pauses
+}
+
+// send sends what is in the outbox until the gate is closed.
+func (g *Gate) send() {
+	for {
+		select {
+		case <-g.ctx.Done():
+			return
+		case <-g.out.wake:
+		}
+		// While the server is lost there are no letters: only attend tries.
+		letters, pauses := g.out.empty(g)
+		began := time.Now()
+		if len(letters) > 0 && g.timed(func(ctx context.Context) error { return g.publish(ctx, letters, pauses) }) != nil {
+			for name, d := range pauses {
+				if d -= time.Since(began); d > 0 {
+					g.out.notice(name, state{Pause: d})
+				}
+			}
+		}
+	}
+}

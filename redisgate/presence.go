@@ -1,0 +1,124 @@
+package redisgate
+
+import (
+	"context"
+	"time"
+)
+
+// attend tells the server regularly that this process exists, so that it is
+// counted, and notices when the server is back.
+func (g *Gate) attend() {
+	cursor := "0" // where the scan of the accounts on the server goes on
+	for hello := true; ; {
+		wait := presence
+		g.out.tidy()
+		// The state is read after the subscription, because what is published
+		// before it would be missed.
+		if g.connected() {
+			var err error
+			if cursor, err = g.join(hello, cursor); err == nil {
+				hello = false // receive judges the server by the echo
+			} else {
+				hello, wait = true, rejoinEvery
+				g.settle()
+			}
+		}
+		if !g.usable() {
+			wait = rejoinEvery
+		}
+		select {
+		case <-g.ctx.Done():
+			return
+		case <-g.attendWake:
+		case <-time.After(wait):
+		}
+	}
+}
+
+// connected reports whether the process is subscribed and does not stay away.
+func (g *Gate) connected() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.subscribed && g.now() >= g.rejoinAt
+}
+
+// attendNow makes attend run now.
+func (g *Gate) attendNow() {
+	select {
+	case g.attendWake <- struct{}{}:
+	default:
+	}
+}
+
+// join counts this process in. A process that is new, or was lost, reads all
+// accounts from the server. The others have heard of every change already, and
+// only scan some of the accounts, from the cursor on, so that the server forgets
+// those that are out of date. join returns the next cursor.
+func (g *Gate) join(hello bool, cursor string) (next string, err error) {
+	all := hello || !g.usable()
+	if all {
+		cursor = "0"
+	}
+	for {
+		var v []any
+		from := cursor // the command may outlast the call
+		if err := g.timed(func(ctx context.Context) (err error) {
+			v, err = g.count(ctx, from, all)
+			return err
+		}); err != nil {
+			return cursor, err
+		}
+		cursor = v[1].(string)
+		g.counted(v)
+		if !all || cursor == "0" {
+			break
+		}
+	}
+	letters := []letter{{g.names.inbox(g.id), message{Echo: g.now()}}}
+	if hello {
+		letters = append(letters, letter{g.names.all, message{Hello: g.id}})
+	}
+	return cursor, g.timed(func(ctx context.Context) error { return g.publish(ctx, letters, nil) })
+}
+
+// counted takes the answer of count. It also forgets notes that are out of date.
+func (g *Gate) counted(v []any) {
+	g.mu.Lock()
+	g.size = max(int(v[0].(int64)), 1)
+	for name, n := range g.notes {
+		if _, used := g.keys[name]; !used && g.now() > n.seen+keep && g.now() > n.paused {
+			delete(g.notes, name)
+		}
+	}
+	g.mu.Unlock()
+	for _, e := range v[2:] {
+		if e, ok := e.([]any); ok && len(e) == 5 {
+			if name, ok := e[0].(string); ok && isName(name) {
+				if s, ok := parseState(e[1:]); ok {
+					g.noticed(name, s)
+				}
+			}
+		}
+	}
+}
+
+// leave sends what was not sent yet, gives back the leases of this process, and
+// takes it out of the count.
+func (g *Gate) leave(ctx context.Context, leaders map[string]*leader, unsaid []letter, pauses map[string]time.Duration) {
+	answered := make(chan struct{})
+	go func() {
+		g.leases.Wait()
+		close(answered)
+	}()
+	select { // a renewal that arrives later would undo what follows
+	case <-answered:
+	case <-time.After(askAgain): // its connection is probably dead
+	}
+	g.publish(ctx, unsaid, pauses)
+	for name, l := range leaders {
+		g.take(ctx, lease{name: name, known: l.known(), replace: true})
+		g.publish(ctx, []letter{{g.names.all, message{Notice: &notice{name, state{Leader: nobody, Pause: l.known().Pause}}}}}, nil)
+	}
+	g.client.ZRem(ctx, g.names.members, g.id)
+	g.publish(ctx, []letter{{g.names.all, message{Bye: g.id}}}, nil)
+}

@@ -1,0 +1,60 @@
+package redisgate
+
+import (
+	"cmp"
+	"time"
+
+	"github.com/iamhttp/iamhttp/internal/fleet1"
+)
+
+// A use is a key that the local gate has an account for. For a moment it may
+// have two: one that is about to be forgotten, and its successor.
+type use struct {
+	key   string
+	times int // Opened was called this much more often than Forgotten
+}
+
+// A seam is the Gate as the local gate sees it.
+type seam struct{ *Gate }
+
+// Opened returns what the fleet knows of an account that is new in this process.
+func (g seam) Opened(key string) (share int, p fleet1.Pacer) {
+	name := g.names.of(key)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.keys[name] = use{key, g.keys[name].times + 1}
+	if n, ok := g.notes[name]; ok {
+		l := g.link(name, key)
+		l.learn(0, n, g.now())
+		p = l
+	}
+	return g.size, p
+}
+
+// Throttled tells the other processes, and looks for the leader of the account.
+func (g seam) Throttled(key string, h fleet1.History, retryAfter time.Duration) fleet1.Pacer {
+	l := g.link(g.names.of(key), key)
+	l.history, l.wanted = &h, retryAfter
+	l.pause = h.Now + cmp.Or(retryAfter, defaultPause)
+	g.out.notice(l.name, state{Pause: retryAfter})
+	l.reportLater(func(r *report) {
+		r.History = newHistory(h, h.Now)
+		r.Throttled = append(r.Throttled, throttled{After: retryAfter})
+	})
+	l.ask(h.Now)
+	return l
+}
+
+// Forgotten notes that an account is no longer in use in this process. It may be
+// called after Opened of the next account with the same key.
+func (g seam) Forgotten(key string) {
+	name := g.names.of(key)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if u := g.keys[name]; u.times > 1 {
+		g.keys[name] = use{key, u.times - 1}
+		return
+	}
+	delete(g.keys, name)
+	g.out.forget(name)
+}
