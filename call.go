@@ -113,7 +113,8 @@ func (c *call) send() (*http.Response, error) {
 	if c.attempts++; c.attempts == 1 {
 		c.began = c.sent
 	}
-	resp, err := c.t.base().RoundTrip(c.next)
+	base, req := c.t.below(c.next)
+	resp, err := base.RoundTrip(req)
 	switch {
 	case err != nil:
 		if resp != nil && resp.Body != nil {
@@ -274,7 +275,7 @@ func (c *call) finish(f *failure, stop StopReason) (*http.Response, error) {
 		return nil, c.fail(f, Failure{Err: f.final(stop), Attempt: f.attempts, Stop: stop})
 	case c.observed():
 		e := f.error(stop, nil, false)
-		e.peek(c.req.Context(), f.resp)
+		e.peek(c.req.Context(), f.resp, bounded.Time(c.req.Context()))
 		c.report(f, Failure{Err: e, Attempt: f.attempts, Stop: stop})
 	}
 	return f.resp, nil

@@ -15,7 +15,7 @@ import (
 // CheckResponse returns nil for a status code from 100 to 399, else what a
 // Transport would return: a *StatusError, here with Attempts 0 and StopUnset.
 // Use it where you hold a response and want the typed error. It reads up to 64 KiB
-// of resp.Body ahead, until the context of resp.Request ends at the latest, and
+// of resp.Body ahead, for at most 5 s or until the context of resp.Request ends, and
 // puts them back: resp.Body remains yours to read and to close.
 func CheckResponse(resp *http.Response) error {
 	if succeeded(resp.StatusCode) {
@@ -26,7 +26,7 @@ func CheckResponse(resp *http.Response) error {
 		ctx = resp.Request.Context()
 	}
 	e := newStatusError(Code(resp.StatusCode), resp.Header, resp.Request, time.Now())
-	e.peek(ctx, resp)
+	e.peek(ctx, resp, bounded.MaxTime)
 	return e
 }
 
@@ -71,8 +71,8 @@ func newStatusError(code Code, header http.Header, req *http.Request, at time.Ti
 }
 
 // peek fills in what header and body say, and puts the body back.
-func (e *StatusError) peek(ctx context.Context, resp *http.Response) {
-	data, truncated := bounded.Peek(ctx, resp)
+func (e *StatusError) peek(ctx context.Context, resp *http.Response, d time.Duration) {
+	data, truncated := bounded.Peek(ctx, resp, d)
 	e.setContent(resp.Header.Clone(), data, truncated)
 }
 

@@ -771,3 +771,68 @@ func TestWhatAServerSaysCannotForgeALineOfALog(t *testing.T) {
 		})
 	}
 }
+
+// slowBody brings each part after a second.
+type slowBody struct {
+	parts  []string
+	closed chan struct{}
+}
+
+func (b *slowBody) Read(p []byte) (int, error) {
+	if len(b.parts) == 0 {
+		return 0, io.EOF
+	}
+	select {
+	case <-time.After(time.Second):
+	case <-b.closed:
+		return 0, errors.New("read after close")
+	}
+	n := copy(p, b.parts[0])
+	b.parts = b.parts[1:]
+	return n, nil
+}
+
+func (b *slowBody) Close() error { close(b.closed); return nil }
+
+func TestSlowBodyIsReadAheadForAtMostFiveSecondsAndTheRestStaysReadable(t *testing.T) {
+	for name, tt := range map[string]struct {
+		timeout time.Duration
+		want    time.Duration
+	}{
+		"without a deadline":                  {0, 5 * time.Second},
+		"at most half the time that is left":  {4 * time.Second, 2 * time.Second},
+		"with a deadline that is far in time": {time.Hour, 5 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var parts []string
+				for i := range 20 {
+					parts = append(parts, fmt.Sprint("part ", i, "\n"))
+				}
+				want := strings.Join(parts, "")
+				var reported *iamhttp.StatusError
+				tr := &iamhttp.Transport{PassThrough: true, Base: answers(response(nil, 500, &slowBody{parts, make(chan struct{})}, -1)),
+					OnFailure: onAnswer(func(_ context.Context, e *iamhttp.StatusError, _ time.Duration) { reported = e })}
+				ctx := t.Context()
+				if tt.timeout > 0 {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, tt.timeout)
+					defer cancel()
+				}
+				start := time.Now()
+				resp, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+				require.NoError(t, err)
+				assert.Equal(t, tt.want, time.Since(start))
+				assert.True(t, reported.Truncated)
+				if tt.timeout != 4*time.Second {
+					body, err := io.ReadAll(resp.Body)
+					require.NoError(t, err)
+					assert.Equal(t, want, string(body))
+					assert.Equal(t, 20*time.Second, time.Since(start), "no part was waited for twice")
+				}
+				resp.Body.Close()
+				synctest.Wait()
+			})
+		})
+	}
+}

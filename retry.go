@@ -70,11 +70,8 @@ func (f *failure) final(stop StopReason) *StatusError {
 	if f.resp == nil {
 		return f.error(stop, nil, false)
 	}
-	d := bounded.MaxTime
-	if deadline, ok := f.req.Context().Deadline(); ok {
-		d = min(d, time.Until(deadline)/2)
-	}
-	data, truncated := bounded.ReadAndClose(f.req.Context(), f.resp, bounded.Max, d)
+	ctx := f.req.Context()
+	data, truncated := bounded.ReadAndClose(ctx, f.resp, bounded.Max, bounded.Time(ctx))
 	return f.error(stop, data, truncated)
 }
 

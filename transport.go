@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -81,6 +82,8 @@ type Transport struct {
 	// RoundTrip goes on, with the context of the request and by many goroutines at
 	// once. Use [LogFailures] to log failures and [Tee] to call several functions.
 	OnFailure func(context.Context, Failure)
+
+	closing int32 // CloseIdleConnections is at work
 }
 
 var errNoAnswer = errors.New("iamhttp: Base returned neither response nor error")
@@ -103,6 +106,10 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // CloseIdleConnections closes those of Base, if it can.
 func (t *Transport) CloseIdleConnections() {
+	if !atomic.CompareAndSwapInt32(&t.closing, 0, 1) {
+		return // it has led here, as the default transport
+	}
+	defer atomic.StoreInt32(&t.closing, 0)
 	if c, ok := t.base().(interface{ CloseIdleConnections() }); ok {
 		c.CloseIdleConnections()
 	}
@@ -111,11 +118,59 @@ func (t *Transport) CloseIdleConnections() {
 // WrappedRoundTripper returns the RoundTripper below, by Kubernetes' convention.
 func (t *Transport) WrappedRoundTripper() http.RoundTripper { return t.base() }
 
+// originalDefault is what http.DefaultTransport was before a program replaced it.
+var originalDefault = http.DefaultTransport
+
 func (t *Transport) base() http.RoundTripper {
-	if t.Base != nil {
+	switch {
+	case t.Base != nil:
 		return t.Base
+	case leadsTo(http.DefaultTransport, t):
+		return originalDefault
 	}
 	return http.DefaultTransport
+}
+
+// leadsTo reports whether rt is t, or hands its requests on to it: a program may
+// make a Transport without a Base the default transport, or a part of it.
+func leadsTo(rt http.RoundTripper, t *Transport) bool {
+	for range 100 { // a chain, and not a ring of others
+		switch w := rt.(type) {
+		case *http.Transport:
+			return false // nearly always
+		case *Transport:
+			if w == t || w.Base == nil {
+				return true
+			}
+			rt = w.Base
+		case interface{ WrappedRoundTripper() http.RoundTripper }:
+			rt = w.WrappedRoundTripper()
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// A defaultKey marks the context of an attempt that a Transport without a Base hands
+// to a default transport of others. If the Transport meets its mark, it is a part of
+// the default transport.
+type defaultKey struct{ t *Transport }
+
+// below returns the RoundTripper for an attempt, and the request for it.
+func (t *Transport) below(req *http.Request) (http.RoundTripper, *http.Request) {
+	base := t.base()
+	if t.Base != nil {
+		return base, req
+	}
+	if _, plain := base.(*http.Transport); plain {
+		return base, req
+	}
+	ctx := req.Context()
+	if ctx.Value(defaultKey{t}) != nil {
+		return originalDefault, req
+	}
+	return base, req.WithContext(context.WithValue(ctx, defaultKey{t}, true))
 }
 
 func (t *Transport) maxAttempts() int { return cmp.Or(max(t.MaxAttempts, 0), defaultAttempts) }

@@ -19,48 +19,14 @@ const (
 	closeTime = 100 * time.Millisecond // in which a Close interrupts a Read
 )
 
-// Peek reads the beginning of the body and puts it back. It reports whether there
-// is more than that. It may take as long as ctx lasts: giving up earlier would
-// lose the rest of the body.
-func Peek(ctx context.Context, resp *http.Response) (data []byte, truncated bool) {
-	body := resp.Body
-	if body == nil || body == http.NoBody {
-		resp.Body = http.NoBody
-		return nil, false
+// Time returns how long reading a body may take that is kept: as long as the
+// deadline of ctx leaves time to do something with it.
+func Time(ctx context.Context) time.Duration {
+	if deadline, ok := ctx.Deadline(); ok {
+		return min(MaxTime, time.Until(deadline)/2)
 	}
-	stop := func() bool { return true }
-	if ctx.Done() != nil {
-		// Not every body ends with the context of its request.
-		stop = context.AfterFunc(ctx, func() { body.Close() })
-	}
-	data, err := readUpTo(body, nil, Max, resp.ContentLength)
-	if !stop() && err != io.EOF {
-		err = ctx.Err()
-	}
-	resp.Body = &peekedBody{data: data, err: err, rest: body}
-	return data, err != io.EOF
+	return MaxTime
 }
-
-// peekedBody is a body of which the beginning has been read already.
-type peekedBody struct {
-	data []byte
-	err  error // met behind data; nil: go on with rest
-	rest io.ReadCloser
-}
-
-func (p *peekedBody) Read(b []byte) (int, error) {
-	if len(p.data) > 0 {
-		n := copy(b, p.data)
-		p.data = p.data[n:]
-		return n, nil
-	}
-	if p.err != nil {
-		return 0, p.err
-	}
-	return p.rest.Read(b)
-}
-
-func (p *peekedBody) Close() error { return p.rest.Close() }
 
 // ReadAndClose reads at most Max bytes of the body in at most d, or until ctx ends,
 // and returns the first keep of them and whether there would have been more. It
