@@ -13,6 +13,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 
 	"github.com/iamhttp/iamhttp/gate"
+	"github.com/iamhttp/iamhttp/internal/answer"
 	"github.com/iamhttp/iamhttp/internal/bounded"
 )
 
@@ -54,6 +55,9 @@ func (c *call) run() (*http.Response, error) {
 		}
 		f := c.failure(resp, err)
 		wait, stop := c.t.decide(&f, c.interval)
+		if stop == StopUnset && !f.answered && c.bodyFailed(err) {
+			stop = StopNotRetryable
+		}
 		var body io.ReadCloser
 		if stop == StopUnset {
 			if body, err = c.replay(); err != nil {
@@ -147,7 +151,8 @@ func (c *call) failure(resp *http.Response, err error) failure {
 		f.answered, f.code, f.header = true, Code(resp.StatusCode), resp.Header
 	}
 	if f.answered {
-		f.gated = c.t.Gate != nil && f.code == ErrTooManyRequests
+		f.asked, f.hasAsked = answer.RetryAfter(f.header, f.at)
+		f.gated = c.t.Gate != nil && c.throttled(f.code, f.asked)
 		if took := f.at.Sub(c.sent); c.answers == 0 || took < c.answers {
 			c.answers = took
 		}
@@ -188,6 +193,20 @@ func (c *call) replay() (io.ReadCloser, error) {
 		err = errors.New("iamhttp: GetBody returned neither body nor error")
 	}
 	return body, err
+}
+
+// bodyFailed reports whether the body was the reason that a first attempt received
+// no answer.
+func (c *call) bodyFailed(failed error) bool {
+	if c.attempts > 1 || ofConnection(failed) {
+		return false
+	}
+	body, err := c.replay()
+	if err != nil || body == nil {
+		return false
+	}
+	defer body.Close()
+	return !sendable(body, c.req.ContentLength)
 }
 
 // A retry is what the next attempt needs, in one allocation.

@@ -267,7 +267,7 @@ func RetryAfter(err error) (time.Duration, bool) {
 type StopReason uint8
 
 const (
-	StopUnset             StopReason = iota // no Transport decided, or the request will be sent again
+	StopUnset             StopReason = iota // unknown: no Transport decided, or the request will be sent again
 	StopNotRetryable                        // the documentation does not allow a retry
 	StopBodyNotReplayable                   // the request has a body and no GetBody, or GetBody failed
 	StopAttempts                            // MaxAttempts are used up, or a Transport below has retried already
@@ -282,7 +282,7 @@ const (
 func (s StopReason) String() string {
 	switch s {
 	case StopUnset:
-		return "not stopped"
+		return "unknown"
 	case StopNotRetryable:
 		return "not retryable"
 	case StopBodyNotReplayable:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -59,28 +60,32 @@ func hostKey(u *url.URL) string {
 
 // outcome is what an attempt that failed says of the account's limit.
 func (c *call) outcome(resp *http.Response, err error) gate.Outcome {
-	var code int
+	var code Code
 	var asked time.Duration
 	switch {
 	case err == nil:
-		code = resp.StatusCode
-		if code == http.StatusTooManyRequests {
-			asked, _ = answer.RetryAfter(resp.Header, time.Now())
-		}
+		code = Code(resp.StatusCode)
+		asked, _ = answer.RetryAfter(resp.Header, time.Now())
 	case errors.As(err, new(*NotSentError)):
 		return gate.Outcome{Result: gate.NotSent}
 	default:
 		if e := answerIn(c.next, err); e != nil {
-			code, asked = int(e.Code), e.RetryAfter
+			code, asked = e.Code, e.RetryAfter
 		}
 	}
 	switch {
-	case code == http.StatusTooManyRequests && !c.accepts(code):
+	case c.throttled(code, asked) && !c.accepts(int(code)):
 		return gate.Outcome{Result: gate.Throttled, RetryAfter: asked}
-	case 400 <= code && code < 500 && code != http.StatusTooManyRequests:
+	case 400 <= code && code < 500 && code != ErrTooManyRequests:
 		return gate.Outcome{Result: gate.Accepted}
 	}
 	return gate.Outcome{} // no answer, a server error, or a 429 that means something else to the caller
+}
+
+// throttled reports whether an answer says that the account is over its limit: a
+// 429, or another code that is retried and asks to wait.
+func (c *call) throttled(code Code, asked time.Duration) bool {
+	return code == ErrTooManyRequests || asked > 0 && slices.Contains(c.t.AlsoRetry, code)
 }
 
 // answerIn returns the failing answer to req that is in an error of Base: of a

@@ -46,15 +46,34 @@ func (r *Recorder) Last() (*StatusError, bool) {
 }
 
 // Wrap adds the recorded *StatusError or *NotSentError to an error that hides it:
-// errors.Is and errors.As find both, err first. It returns err itself if that
-// already holds one of them or if nothing is recorded, and nil for nil.
+// errors.Is and errors.As find both. It returns err itself if that already holds
+// one of them that says as much, or if nothing is recorded, and nil for nil.
 func (r *Recorder) Wrap(err error) error {
 	last := r.last.Load()
-	if err == nil || last == nil || errors.As(err, new(*StatusError)) || errors.As(err, new(*NotSentError)) {
+	if err == nil || last == nil || errors.As(err, new(*NotSentError)) {
 		return err
 	}
-	return fmt.Errorf("%w: %w", err, last.err)
+	var has *StatusError
+	if !errors.As(err, &has) {
+		return fmt.Errorf("%w: %w", err, last.err)
+	}
+	// Of one that an adapter has built nobody knows the attempts.
+	if e, ok := last.err.(*StatusError); ok && has.Attempts == 0 && e.Attempts > 0 && has.Code == e.Code {
+		return &fuller{err, e}
+	}
+	return err
 }
+
+// A fuller error is err, whose StatusError is a lesser form of status.
+type fuller struct {
+	err    error
+	status *StatusError
+}
+
+func (f *fuller) Error() string { return f.err.Error() }
+
+// Unwrap returns status first, so that errors.As finds that one.
+func (f *fuller) Unwrap() []error { return []error{f.status, f.err} }
 
 // record keeps the typed error in err; without one, and for nil, an answer that
 // was no failure, it forgets the one before. A nil Recorder records nothing.

@@ -2,21 +2,16 @@ package iamhttp
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
 	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
-	"github.com/hashicorp/go-retryablehttp"
 
-	"github.com/iamhttp/iamhttp/internal/answer"
 	"github.com/iamhttp/iamhttp/internal/bounded"
 )
 
@@ -32,6 +27,8 @@ type failure struct {
 	answered     bool
 	code         Code           // of the answer
 	header       http.Header    // of the answer
+	asked        time.Duration  // the Retry-After of the answer
+	hasAsked     bool           // which has a valid one
 	resp         *http.Response // nil: no answer, or that of a proxy
 	err          error          // Base's, if there is no answer
 	at           time.Time      // when the header of the answer arrived, or the error
@@ -79,20 +76,12 @@ func (f *failure) final(stop StopReason) *StatusError {
 // again, or why it is not. interval yields the next interval of the schedule; it
 // is asked once per retry, and only if a retry is allowed.
 func (t *Transport) decide(f *failure, interval func() time.Duration) (wait time.Duration, stop StopReason) {
-	var asked time.Duration
-	if !f.answered {
-		if ended(f.req) != nil {
-			return 0, StopCanceled // which is why there is no answer
-		}
-		if !t.mayRetryUnanswered(f.req, f.err) {
-			return 0, StopNotRetryable
-		}
-	} else {
-		var valid bool
-		asked, valid = answer.RetryAfter(f.header, f.at)
-		if !t.mayRetry(f.req, f.code, valid) {
-			return 0, StopNotRetryable
-		}
+	switch {
+	case !f.answered && ended(f.req) != nil:
+		return 0, StopCanceled // which is why there is no answer
+	case !f.answered && !t.mayRetryUnanswered(f.req, f.err),
+		f.answered && !t.mayRetry(f.req, f.code, f.hasAsked):
+		return 0, StopNotRetryable
 	}
 	if !f.replayable {
 		return 0, StopBodyNotReplayable
@@ -104,7 +93,7 @@ func (t *Transport) decide(f *failure, interval func() time.Duration) (wait time
 	if next < 0 {
 		return 0, StopBackoff
 	}
-	if asked > f.maxWait {
+	if f.asked > f.maxWait {
 		return 0, StopWaitTooLong
 	}
 	if ended(f.req) != nil {
@@ -114,18 +103,18 @@ func (t *Transport) decide(f *failure, interval func() time.Duration) (wait time
 	deadline, limited := f.req.Context().Deadline()
 	switch {
 	case f.gated:
-		wait = asked // at least: the gate lets later ones wait longer
-	case asked > 0:
+		wait = f.asked // at least: the gate lets later ones wait longer
+	case f.asked > 0:
 		// Never earlier than asked. The jitter on top keeps callers that were told
 		// the same time from coming back as the same herd. It grows with the
 		// schedule, and is drawn from what the deadline leaves, not cut to it: that
 		// would gather them at the deadline.
 		jitter := wait
 		if limited {
-			jitter = min(jitter, deadline.Sub(f.at)-asked-f.answers)
+			jitter = min(jitter, deadline.Sub(f.at)-f.asked-f.answers)
 		}
-		wait = asked
-		if jitter = min(jitter, math.MaxInt64-asked); jitter > 0 {
+		wait = f.asked
+		if jitter = min(jitter, math.MaxInt64-f.asked); jitter > 0 {
 			wait += rand.N(jitter)
 		}
 	}
@@ -150,24 +139,6 @@ func (t *Transport) mayRetry(req *http.Request, code Code, hasRetryAfter bool) b
 		return hasRetryAfter
 	}
 	return idempotent(req)
-}
-
-// mayRetryUnanswered applies RetryConnectionErrors. The judgement is that of
-// go-retryablehttp, which sees certificate errors only if nothing is wrapped
-// around them.
-func (t *Transport) mayRetryUnanswered(req *http.Request, err error) bool {
-	if !t.RetryConnectionErrors || !idempotent(req) || err == errNoAnswer ||
-		errors.As(err, new(*StatusError)) || errors.As(err, new(*NotSentError)) ||
-		errors.As(err, new(*tls.CertificateVerificationError)) || errors.As(err, new(x509.UnknownAuthorityError)) ||
-		errors.As(err, new(x509.HostnameError)) || errors.As(err, new(x509.CertificateInvalidError)) {
-		return false
-	}
-	ok, _ := retryablehttp.ErrorPropagatedRetryPolicy(req.Context(), nil, &url.Error{
-		Op:  req.Method,
-		URL: redact(req.URL),
-		Err: err,
-	})
-	return ok
 }
 
 // newSchedule returns the intervals of one retried request.

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
+
+	"github.com/iamhttp/iamhttp/internal/answer"
 )
 
 // ConfigureRetryable makes a go-retryablehttp client follow the same rules: it
@@ -45,6 +47,7 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 			maxWait:    cmp.Or(o.maxWait, t.maxWait()),
 			replayable: true, // the client has buffered the body
 		}
+		f.asked, f.hasAsked = answer.RetryAfter(f.header, f.at)
 		wait, stop := t.decide(f, func() time.Duration {
 			// The client keeps no schedule, so each answer gets one of its own.
 			s := t.newSchedule()
