@@ -226,7 +226,11 @@ func (c *call) wait(f *failure, d time.Duration, body io.ReadCloser) error {
 		}
 	}()
 	r := new(retry)
-	data, truncated := discard(f, d, &r.drain)
+	data, truncated, stuck := discard(f, d, &r.drain)
+	if stuck && connectionsLimited(c.t.base()) {
+		f.cause = errStuck
+		return c.fail(f, Failure{Err: f.error(StopWaitTooLong, data, truncated), Attempt: f.attempts, Stop: StopWaitTooLong})
+	}
 	c.latest = f.err
 	f.resp = nil // it has been discarded: there may be many who wait
 	if f.answered && (c.observed() || c.t.Gate != nil) {
@@ -251,9 +255,9 @@ func (c *call) wait(f *failure, d time.Duration, body io.ReadCloser) error {
 
 // discard closes the body of an answer that will be retried, after reading it so
 // that its connection can be used again, and returns its beginning.
-func discard(f *failure, wait time.Duration, room *bounded.Drain) (data []byte, truncated bool) {
+func discard(f *failure, wait time.Duration, room *bounded.Drain) (data []byte, truncated, stuck bool) {
 	if f.resp == nil {
-		return nil, false
+		return nil, false, false
 	}
 	if f.resp.StatusCode == http.StatusRequestTimeout {
 		// The server is about to close this connection (RFC 9110 §15.5.9). Leaving
@@ -263,9 +267,29 @@ func discard(f *failure, wait time.Duration, room *bounded.Drain) (data []byte, 
 		// small. TestTheConnectionOfADiscarded408IsNotUsedAgain holds it, with each Go.
 		f.resp.ContentLength = math.MaxInt64
 		f.resp.Body.Close()
-		return nil, f.resp.Body != http.NoBody
+		return nil, f.resp.Body != http.NoBody, false
 	}
 	return room.ReadAndClose(f.req.Context(), f.resp, min(bounded.MaxDrain, max(wait, bounded.MinDrain)))
+}
+
+// errStuck is the cause of giving up where a retry might wait for a connection
+// without end: before Go 1.27, net/http cannot close a compressed body whose server
+// stalls within the header of gzip, and its connection counts.
+var errStuck = errors.New("iamhttp: the connection of the answer cannot be freed, and there is a limit of connections")
+
+// connectionsLimited reports whether rt is known to limit its connections.
+func connectionsLimited(rt http.RoundTripper) bool {
+	for range 100 {
+		switch w := rt.(type) {
+		case *http.Transport:
+			return w.MaxConnsPerHost > 0
+		case interface{ WrappedRoundTripper() http.RoundTripper }:
+			rt = w.WrappedRoundTripper()
+		default:
+			return false
+		}
+	}
+	return false
 }
 
 // resend returns the copy of the caller's request that is sent next: the contract

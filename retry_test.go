@@ -768,3 +768,104 @@ func TestWithoutADeadlineAnAnswerIsWaitedForADay(t *testing.T) {
 		assert.Equal(t, day, time.Since(start))
 	})
 }
+
+// slowly answers after a time that a context may end.
+func slowly(d time.Duration, then step) step {
+	return func(req *http.Request) (*http.Response, error) {
+		select {
+		case <-time.After(d):
+			return then(req)
+		case <-req.Context().Done():
+			return nil, req.Context().Err()
+		}
+	}
+}
+
+func TestARetryThatCannotBeAnsweredInTimeIsNotMade(t *testing.T) {
+	for name, tt := range map[string]struct {
+		first, second step
+		deadline      time.Duration
+		want          iamhttp.StopReason
+		took          time.Duration
+	}{
+		"Retry-After 9, answers of 2 s, deadline in 12 s": {slowly(2*time.Second, answer(429, "", "Retry-After: 9")), slowly(2*time.Second, answer(404, "")), 12 * time.Second, iamhttp.StopDeadline, 2 * time.Second},
+		"the same, deadline in 14 s":                      {slowly(2*time.Second, answer(429, "", "Retry-After: 9")), slowly(2*time.Second, answer(404, "")), 14 * time.Second, iamhttp.StopNotRetryable, 14 * time.Second},
+		"a 408 and the schedule":                          {slowly(2*time.Second, answer(408, "")), slowly(2*time.Second, answer(404, "")), 4 * time.Second, iamhttp.StopDeadline, 2 * time.Second},
+		"answers that take no time":                       {answer(429, "", "Retry-After: 9"), answer(404, ""), 10 * time.Second, iamhttp.StopNotRetryable, 10 * time.Second},
+	} {
+		modes(t, func(t *testing.T, passThrough bool) {
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					ctx, cancel := context.WithTimeout(t.Context(), tt.deadline)
+					defer cancel()
+					var last iamhttp.Failure
+					tr := &iamhttp.Transport{Base: script(tt.first, tt.second), PassThrough: passThrough, Backoff: constant(time.Second),
+						OnFailure: func(_ context.Context, f iamhttp.Failure) { last = f }}
+					start := time.Now()
+					_, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+					if passThrough {
+						require.NoError(t, err)
+					} else {
+						statusError(t, err)
+					}
+					assert.Equal(t, tt.want, last.Stop)
+					assert.LessOrEqual(t, time.Since(start), tt.took)
+					assert.NoError(t, ctx.Err())
+				})
+			})
+		})
+	}
+}
+
+// A cache, or a RoundTripper that shares one answer among callers, hands on what a
+// Transport below has retried for another request.
+func TestAnAnswerToARetryOfAnotherRequestIsNoRetryOfThisOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := script(answer(408, ""), answer(429, ""), answer(429, ""), answer(200, ""))
+		below := &iamhttp.Transport{Base: base, Backoff: constant(time.Second), MaxAttempts: 2, PassThrough: true}
+		cache := func(next http.RoundTripper) http.RoundTripper {
+			var cached *http.Response
+			return roundTripper(func(req *http.Request) (*http.Response, error) {
+				if cached != nil {
+					copied := *cached
+					cached = nil
+					return &copied, nil
+				}
+				resp, err := next.RoundTrip(req)
+				cached = resp
+				return resp, err
+			})
+		}(below)
+		tr := &iamhttp.Transport{Base: cache, Backoff: zero, MaxAttempts: 5}
+		_, err := tr.RoundTrip(newRequest(t, "GET", ""))
+		e := statusError(t, err)
+		assert.Equal(t, 2, e.Attempts)
+		assert.Equal(t, iamhttp.StopAttempts, e.Stop, "the one below has retried it")
+		time.Sleep(time.Second)
+		resp, err := tr.RoundTrip(newRequest(t, "GET", ""))
+		require.NoError(t, err, "the cached 429 is a first answer, and may be retried")
+		resp.Body.Close()
+		assert.Equal(t, 4, base.count())
+	})
+}
+
+func TestTransportsWithOthersBetweenThemSendNoMoreThanOne(t *testing.T) {
+	for name, between := range map[string]func(http.RoundTripper) http.RoundTripper{
+		"one that copies the request": func(rt http.RoundTripper) http.RoundTripper {
+			return roundTripper(func(req *http.Request) (*http.Response, error) { return rt.RoundTrip(req.Clone(req.Context())) })
+		},
+		"one with a context of its own": func(rt http.RoundTripper) http.RoundTripper {
+			return roundTripper(func(req *http.Request) (*http.Response, error) {
+				return rt.RoundTrip(req.WithContext(context.WithValue(req.Context(), traceKey{}, "t")))
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			base := script(answer(429, ""))
+			inner := &iamhttp.Transport{Base: base, Backoff: zero, MaxAttempts: 3, PassThrough: true}
+			_, err := (&iamhttp.Transport{Base: between(inner), Backoff: zero, MaxAttempts: 4}).RoundTrip(newRequest(t, "POST", "x"))
+			assert.Equal(t, 3, statusError(t, err).Attempts)
+			assert.Equal(t, 3, base.count())
+		})
+	}
+}

@@ -32,7 +32,8 @@ func Time(ctx context.Context) time.Duration {
 // and returns the first keep of them and whether there would have been more. It
 // closes the body.
 func ReadAndClose(ctx context.Context, resp *http.Response, keep int, d time.Duration) (data []byte, truncated bool) {
-	return read(ctx, resp, keep, d, new(bodyCloser), nil)
+	data, truncated, _ = read(ctx, resp, keep, d, new(bodyCloser), nil)
+	return data, truncated
 }
 
 // A Drain is room for discarding one body, which a caller may have as a part of
@@ -44,18 +45,21 @@ type Drain struct {
 
 // ReadAndClose discards a body like the function of that name, and returns its
 // beginning, which may be a part of the Drain.
-func (d *Drain) ReadAndClose(ctx context.Context, resp *http.Response, in time.Duration) (data []byte, truncated bool) {
+// It reports whether the body is stuck: it could not be closed, so that its
+// connection is still in use.
+func (d *Drain) ReadAndClose(ctx context.Context, resp *http.Response, in time.Duration) (data []byte, truncated, stuck bool) {
 	return read(ctx, resp, Kept, in, &d.closer, d.buffer[:0])
 }
 
-func read(ctx context.Context, resp *http.Response, keep int, d time.Duration, g *bodyCloser, buf []byte) (data []byte, truncated bool) {
+func read(ctx context.Context, resp *http.Response, keep int, d time.Duration, g *bodyCloser, buf []byte) (data []byte, truncated, stuck bool) {
 	switch {
 	case resp.Body == http.NoBody:
-		return nil, false
+		return nil, false, false
 	case resp.Uncompressed:
 		return readAside(ctx, resp, keep, d)
 	}
-	return readInTime(ctx, resp, keep, d, g, buf)
+	data, truncated = readInTime(ctx, resp, keep, d, g, buf)
+	return data, truncated, false
 }
 
 func readInTime(ctx context.Context, resp *http.Response, keep int, d time.Duration, g *bodyCloser, buf []byte) (data []byte, truncated bool) {
@@ -100,7 +104,7 @@ func (g *bodyCloser) close() {
 // readAside is readInTime for a body that net/http inflates. Before Go 1.27 its
 // Close waits for a Read that waits for the header of gzip, so that such a Read
 // has to be left to itself. It ends when the server, or ctx, does.
-func readAside(ctx context.Context, resp *http.Response, keep int, d time.Duration) ([]byte, bool) {
+func readAside(ctx context.Context, resp *http.Response, keep int, d time.Duration) (data []byte, truncated, stuck bool) {
 	type read struct {
 		data      []byte
 		truncated bool
@@ -114,9 +118,9 @@ func readAside(ctx context.Context, resp *http.Response, keep int, d time.Durati
 	defer timer.Stop()
 	select {
 	case r := <-done:
-		return r.data, r.truncated
+		return r.data, r.truncated, false
 	case <-timer.C:
-		return nil, true
+		return nil, true, true
 	}
 }
 
