@@ -384,7 +384,7 @@ func sleep(req *http.Request, d time.Duration) error {
 		select {
 		case <-timer.C:
 		case <-req.Context().Done():
-		//lint:ignore SA1019 deprecated, and still set by http.Client for its Timeout
+		// http.Client sets it for its Timeout.
 		case <-req.Cancel:
 		}
 	}

@@ -68,6 +68,7 @@ type Semantics struct {
 // A RetryRule is what the documentation says about retrying a request unchanged.
 type RetryRule uint8
 
+// The rules, with the codes that have them.
 const (
 	RetryUnstated    RetryRule = iota // the documentation is silent, which is no permission
 	RetryDiscouraged                  // should not be repeated without modifications: 400, 403, 404, 405 and 503

@@ -266,6 +266,7 @@ func RetryAfter(err error) (time.Duration, bool) {
 // StopDeadline: a caller that has given up no longer cares about its deadline.
 type StopReason uint8
 
+// The reasons, the one that is reported first of several first.
 const (
 	StopUnset             StopReason = iota // unknown: no Transport decided, or the request will be sent again
 	StopNotRetryable                        // the documentation does not allow a retry

@@ -75,7 +75,7 @@ func TestIsAndAsReachCodeAndCause(t *testing.T) {
 	assert.NotErrorIs(t, err, iamhttp.ErrForbidden)
 	assert.ErrorIs(t, err, cause)
 	var code iamhttp.Code
-	require.True(t, errors.As(err, &code))
+	require.ErrorAs(t, err, &code)
 	assert.Equal(t, iamhttp.ErrNotFound, code)
 	var e *iamhttp.StatusError
 	ok := errors.As(err, &e)
@@ -442,7 +442,7 @@ func TestCheckResponse(t *testing.T) {
 		})
 	})
 	t.Run("leaves an error met ahead to who reads the body", func(t *testing.T) {
-		canceled, cancel := context.WithCancel(context.Background())
+		canceled, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		for _, ctx := range []context.Context{context.Background(), canceled} {
 			resp := response(newRequest(t, "GET", "").WithContext(ctx), 500, io.NopCloser(io.MultiReader(strings.NewReader("begin"), new(brokenOnce))), -1)

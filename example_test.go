@@ -159,7 +159,7 @@ func ExampleTransport_RoundTrip_incorrect() {
 // A Code is a constant and an error: ask for a certain code with errors.Is, and
 // which code it is with errors.As.
 func ExampleCode() {
-	var err error = fmt.Errorf("delete alice: %w", iamhttp.NewStatusError(404, nil, nil))
+	err := fmt.Errorf("delete alice: %w", iamhttp.NewStatusError(404, nil, nil))
 	fmt.Println(errors.Is(err, iamhttp.ErrNotFound))
 	var code iamhttp.Code
 	if errors.As(err, &code) {

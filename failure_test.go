@@ -110,7 +110,7 @@ func TestEachCallThatFailsEndsWithOneFinalFailure(t *testing.T) {
 					assert.Zero(t, last.Wait)
 					assert.Equal(t, "GET", last.Method)
 					if err != nil {
-						assert.True(t, err == last.Err, "what the caller gets, not %v", last.Err)
+						assert.Same(t, last.Err, err, "what the caller gets, not %v", last.Err)
 					} else {
 						assert.GreaterOrEqual(t, resp.StatusCode, 400)
 					}

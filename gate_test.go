@@ -202,13 +202,13 @@ func TestPanicInTheGateClosesTheBodyAndPasses(t *testing.T) {
 }
 
 func TestGateMayDeriveContextsUnderClientTimeout(t *testing.T) {
-	var left context.Context
+	kept := make(chan context.Context, 1)
 	g := &scriptedGate{wait: func(ctx context.Context, _ gate.Request) (gate.Ticket, error) {
 		inner, cancel := context.WithTimeout(ctx, time.Hour)
 		defer cancel()
-		var leave context.CancelFunc
-		left, leave = context.WithCancel(ctx) // as a gate may keep it
+		keeps, leave := context.WithCancel(ctx) // as a gate may keep it
 		t.Cleanup(leave)
+		kept <- keeps
 		return 1, inner.Err()
 	}}
 	service := httptest.NewServer(http.NotFoundHandler())
@@ -216,6 +216,7 @@ func TestGateMayDeriveContextsUnderClientTimeout(t *testing.T) {
 	client := &http.Client{Transport: &iamhttp.Transport{Gate: g}, Timeout: time.Minute}
 	_, err := client.Get(service.URL)
 	assert.ErrorIs(t, err, iamhttp.ErrNotFound)
+	left := <-kept
 	<-left.Done()
 	assert.ErrorIs(t, left.Err(), context.Canceled, "it ends with the Wait that it was for")
 }
@@ -246,7 +247,7 @@ func TestRequestNotLetOutIsANotSentError(t *testing.T) {
 				_, err := tr.RoundTrip(req)
 				var e *iamhttp.NotSentError
 				require.ErrorAs(t, err, &e)
-				assert.False(t, errors.As(err, new(*iamhttp.StatusError)), "nothing was answered")
+				assert.NotErrorAs(t, err, new(*iamhttp.StatusError), "nothing was answered")
 				assert.ErrorIs(t, err, iamhttp.ErrTooManyRequests)
 				assert.ErrorIs(t, err, iamhttp.ReasonThrottled)
 				assert.ErrorIs(t, err, tt.err)
@@ -391,7 +392,6 @@ func TestTheOldCancelChannelEndsTheWaitInTheGateToo(t *testing.T) {
 					req = req.WithContext(ctx)
 				}
 				cancel := make(chan struct{})
-				//lint:ignore SA1019 that it works is what this tests
 				req.Cancel = cancel
 				time.AfterFunc(time.Second, func() { close(cancel) })
 				start := time.Now()
@@ -410,7 +410,6 @@ func TestWithACancelChannelTheContextEndsTheWaitInTheGateAsWell(t *testing.T) {
 		throttle(t, g, time.Minute)
 		ctx, cancel := context.WithCancel(t.Context())
 		req := newRequest(t, "GET", "").WithContext(ctx)
-		//lint:ignore SA1019 that it works is what this tests
 		req.Cancel = make(chan struct{})
 		time.AfterFunc(time.Second, cancel)
 		_, err := (&iamhttp.Transport{Base: script(), Gate: g}).RoundTrip(req)
@@ -431,7 +430,6 @@ func TestACancelChannelLeavesNoGoroutineBehind(t *testing.T) {
 		g := new(gate.Adaptive)
 		throttle(t, g, time.Minute)
 		req := newRequest(t, "GET", "").WithContext(context.Background())
-		//lint:ignore SA1019 that it works is what this tests
 		req.Cancel = make(chan struct{})
 		resp, err := (&iamhttp.Transport{Base: script(answer(200, "")), Gate: g}).RoundTrip(req)
 		require.NoError(t, err)

@@ -104,7 +104,7 @@ func answerIn(req *http.Request, err error) *StatusError {
 
 // pass waits at the gate.
 func (c *call) pass(r gate.Request) (gate.Ticket, error) {
-	//lint:ignore SA1019 deprecated, and still a way to give up a request
+	// Deprecated, and still a way to give up a request.
 	cancel := c.next.Cancel
 	if cancel == nil {
 		return c.t.Gate.Wait(c.next.Context(), r)

@@ -227,7 +227,7 @@ func TestWhatAnHTTP2ServerDoesInsteadOfAnswering(t *testing.T) {
 func TestAnHTTP2ServerThatRefusesForEverIsGivenUpAtTheDeadline(t *testing.T) {
 	url, seen := h2Server(t, func(c h2, _ int, stream uint32) { c.rstStream(stream, errorRefused) })
 	cost(t, "REFUSED_STREAM for ever; deadline in 300 ms", 2<<20, func() string {
-		_, err := get(t, short(t), &iamhttp.Transport{Base: h2Base(t)}, url)
+		_, err := get(short(t), t, &iamhttp.Transport{Base: h2Base(t)}, url)
 		assert.ErrorIs(t, err, context.DeadlineExceeded)
 		return outcome(nil, err)
 	})
@@ -238,7 +238,7 @@ func TestAnHTTP2ServerThatResetsAllItsStreamsIsNotRetriedWithoutEnd(t *testing.T
 	url, seen := h2Server(t, func(c h2, _ int, stream uint32) { c.rstStream(stream, errorInternal) })
 	tr := &iamhttp.Transport{Base: h2Base(t), RetryConnectionErrors: true, MaxAttempts: 3, Backoff: constant(time.Millisecond)}
 	cost(t, "RST_STREAM for ever, of a GET with RetryConnectionErrors", 2<<20, func() string {
-		_, err := get(t, t.Context(), tr, url)
+		_, err := get(t.Context(), t, tr, url)
 		assert.Error(t, err)
 		return outcome(nil, err)
 	})

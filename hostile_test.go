@@ -123,7 +123,7 @@ func short(t *testing.T) context.Context {
 	return ctx
 }
 
-func get(t *testing.T, ctx context.Context, tr *iamhttp.Transport, url string) (*http.Response, error) {
+func get(ctx context.Context, t *testing.T, tr *iamhttp.Transport, url string) (*http.Response, error) {
 	t.Helper()
 	if tr.Base == nil {
 		tr.Base = newBase(t)
@@ -152,7 +152,7 @@ func TestAHeaderThatNeverEndsIsGivenUpAtTheDeadline(t *testing.T) {
 		drip(c, "X-Slow: loris\r\n")
 	})
 	cost(t, "a header that never ends, a byte every 5 ms; deadline in 300 ms", 1<<20, func() string {
-		resp, err := get(t, short(t), &iamhttp.Transport{}, url)
+		resp, err := get(short(t), t, &iamhttp.Transport{}, url)
 		assert.Nil(t, resp)
 		assert.ErrorIs(t, err, context.DeadlineExceeded)
 		typed := errors.As(err, new(*iamhttp.StatusError))
@@ -169,7 +169,7 @@ func TestABodyThatDripsIsCutInTimeForTheDeadline(t *testing.T) {
 		drip(c, "so slow ")
 	})
 	cost(t, "the body of a 404, a byte every 5 ms; deadline in 300 ms", 1<<20, func() string {
-		_, err := get(t, short(t), &iamhttp.Transport{}, url)
+		_, err := get(short(t), t, &iamhttp.Transport{}, url)
 		e := statusError(t, err)
 		assert.Equal(t, iamhttp.ErrNotFound, e.Code)
 		assert.True(t, e.Truncated)
@@ -202,7 +202,7 @@ func TestACompressedBodyThatStallsAtItsBeginningDoesNotHoldTheCallUp(t *testing.
 				ctx = short(t)
 			}
 			cost(t, name, 1<<20, func() string {
-				_, err := get(t, ctx, &iamhttp.Transport{Backoff: zero}, url)
+				_, err := get(ctx, t, &iamhttp.Transport{Backoff: zero}, url)
 				e := statusError(t, err)
 				assert.Equal(t, iamhttp.ErrNotFound, e.Code)
 				assert.NoError(t, ctx.Err(), "in time")
@@ -267,7 +267,7 @@ func TestABodyOfAByteASecondIsGivenUpAfterFiveSeconds(t *testing.T) {
 				}}
 				cost(t, name, 1<<20, func() string {
 					start := time.Now()
-					_, err := get(t, t.Context(), &iamhttp.Transport{Base: base, Backoff: zero}, "http://iam.example")
+					_, err := get(t.Context(), t, &iamhttp.Transport{Base: base, Backoff: zero}, "http://iam.example")
 					e := statusError(t, err)
 					assert.Equal(t, tt.took, time.Since(start))
 					assert.LessOrEqual(t, len(e.Body()), len(tt.body), "a byte may come just then")
@@ -291,7 +291,7 @@ func TestADiscardedBodyThatDripsDelaysTheRetryLittle(t *testing.T) {
 		drip(c, "x")
 	})
 	cost(t, "the body of a 429, a byte every 5 ms; a 200 then", 1<<20, func() string {
-		resp, err := get(t, t.Context(), &iamhttp.Transport{Backoff: zero}, url)
+		resp, err := get(t.Context(), t, &iamhttp.Transport{Backoff: zero}, url)
 		require.NoError(t, err)
 		resp.Body.Close()
 		return outcome(resp, err)
@@ -326,7 +326,7 @@ func TestABodyOfAGigabyteIsNotTakenIn(t *testing.T) {
 				gone <- struct{}{}
 			})
 			cost(t, name, 2<<20, func() string {
-				_, err := get(t, t.Context(), &iamhttp.Transport{Backoff: zero, MaxAttempts: 3}, url)
+				_, err := get(t.Context(), t, &iamhttp.Transport{Backoff: zero, MaxAttempts: 3}, url)
 				e := statusError(t, err)
 				assert.Len(t, e.Body(), 64<<10)
 				assert.True(t, e.Truncated)
@@ -354,7 +354,7 @@ func TestAHeaderUpToTheLimitIsKeptAndOneBeyondItIsAnError(t *testing.T) {
 	base.DisableKeepAlives = true
 	tr := &iamhttp.Transport{Base: base}
 	cost(t, "a 403 with 900 KiB in a header line; the limit is 1 MiB", 16<<20, func() string { // most of it as net/http reads the lines
-		_, err := get(t, t.Context(), tr, url)
+		_, err := get(t.Context(), t, tr, url)
 		e := statusError(t, err)
 		assert.Len(t, e.RequestID, 128)
 		assert.Len(t, e.Header().Get("X-Request-Id"), 900<<10)
@@ -362,7 +362,7 @@ func TestAHeaderUpToTheLimitIsKeptAndOneBeyondItIsAnError(t *testing.T) {
 		return outcome(nil, err)
 	})
 	cost(t, "a 403 with 2 MiB in a header line; the limit is 1 MiB", 16<<20, func() string {
-		resp, err := get(t, t.Context(), tr, url)
+		resp, err := get(t.Context(), t, tr, url)
 		assert.Nil(t, resp)
 		assert.ErrorContains(t, err, "headers exceeded")
 		typed := errors.As(err, new(*iamhttp.StatusError))
@@ -546,7 +546,7 @@ func TestAnAnswerToNoRequestIsNotTakenForThatOfTheNext(t *testing.T) {
 	}()
 	tr := &iamhttp.Transport{Base: newBase(t)}
 	ask := func() string {
-		resp, err := get(t, t.Context(), tr, "http://"+proxied.Addr().String())
+		resp, err := get(t.Context(), t, tr, "http://"+proxied.Addr().String())
 		require.NoError(t, err)
 		defer resp.Body.Close()
 		b, err := io.ReadAll(resp.Body)
@@ -618,7 +618,7 @@ func TestARedirectWithSecretsLeavesNoneInTheError(t *testing.T) {
 	tr := &iamhttp.Transport{Base: newBase(t)}
 
 	cost(t, "a redirect to an address with a password and a token in it", 1<<20, func() string {
-		resp, err := get(t, t.Context(), tr, srv.URL)
+		resp, err := get(t.Context(), t, tr, srv.URL)
 		require.NoError(t, err)
 		resp.Body.Close()
 		assert.Equal(t, 307, resp.StatusCode)
@@ -708,7 +708,7 @@ func TestAHundredThousandLinesOfRetryAfterAreReadAtOnce(t *testing.T) {
 		_, _ = c.Write(lines)
 	})
 	cost(t, "a 429 with 100,000 lines of Retry-After", 128<<20, func() string { // most of it, and for a moment only, for net/http's errors of lines that are no date
-		_, err := get(t, t.Context(), &iamhttp.Transport{}, url)
+		_, err := get(t.Context(), t, &iamhttp.Transport{}, url)
 		e := statusError(t, err)
 		assert.Equal(t, time.Hour, e.RetryAfter)
 		assert.Equal(t, iamhttp.StopWaitTooLong, e.Stop)
@@ -752,7 +752,7 @@ func TestACompressedBombIsNotInflated(t *testing.T) {
 				_, _ = c.Write(bomb.Bytes())
 			})
 			cost(t, name, 2<<20, func() string {
-				_, err := get(t, t.Context(), &iamhttp.Transport{Backoff: zero, MaxAttempts: 2}, url)
+				_, err := get(t.Context(), t, &iamhttp.Transport{Backoff: zero, MaxAttempts: 2}, url)
 				e := statusError(t, err)
 				assert.Equal(t, make([]byte, 64<<10), e.Body(), "inflated by net/http, as far as it was read")
 				assert.True(t, e.Truncated)
@@ -769,7 +769,7 @@ func TestWhatAServerSaysCannotForgeALineOfALog(t *testing.T) {
 		if c := evil[i]; c < ' ' {
 			escaped += fmt.Sprintf(`\u%04x`, c)
 		} else {
-			escaped += string(evil[i : i+1])
+			escaped += evil[i : i+1]
 		}
 	}
 	for server, said := range map[string]string{
@@ -783,7 +783,7 @@ func TestWhatAServerSaysCannotForgeALineOfALog(t *testing.T) {
 				fmt.Fprintf(c, "HTTP/1.1 400 \x1b[31m\xffBad\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 			})
 			cost(t, server, 1<<20, func() string {
-				_, err := get(t, t.Context(), &iamhttp.Transport{}, url)
+				_, err := get(t.Context(), t, &iamhttp.Transport{}, url)
 				e := statusError(t, err)
 				var logged bytes.Buffer
 				slog.New(slog.NewTextHandler(&logged, nil)).Error("failed", "err", e)

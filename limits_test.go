@@ -188,7 +188,7 @@ func TestARetryCostsFewAllocations(t *testing.T) {
 		timers float64 // what bounding the read of one body costs
 	}{
 		"without a body":           {"", 0},
-		"with a body of 200 bytes": {strings.Repeat("x", 200), timerAllocs(t)},
+		"with a body of 200 bytes": {strings.Repeat("x", 200), timerAllocs()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			one := allocs(t, &iamhttp.Transport{Base: fixedAnswers(nil, tt.body, 429, 200), Backoff: zero}, req)
@@ -205,7 +205,7 @@ func TestARetryCostsFewAllocations(t *testing.T) {
 
 // timerAllocs is what a timer costs that calls a method on what it guards:
 // itself, the guard, and the method value.
-func timerAllocs(t testing.TB) float64 {
+func timerAllocs() float64 {
 	type guard struct {
 		once sync.Once
 		body io.Closer

@@ -166,7 +166,7 @@ func TestAnExpectedRefusalOfAProxyIsLeftAsItCame(t *testing.T) {
 	tr := &iamhttp.Transport{Base: script(fail(below)), Expected: []iamhttp.Code{407},
 		OnFailure: onAnswer(func(context.Context, *iamhttp.StatusError, time.Duration) { t.Error("reported") })}
 	_, err := tr.RoundTrip(newRequest(t, "GET", ""))
-	assert.True(t, err == below)
+	assert.Same(t, below, err)
 }
 
 func TestTheLastWordOfATransportBelowIsNoRefusalOfAProxy(t *testing.T) {

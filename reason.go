@@ -12,6 +12,7 @@ import (
 // errors.As work as they do for a [Code]. It decides no retry.
 type Reason uint8
 
+// The reasons, with what each one tells you.
 const (
 	ReasonUnknown            Reason = iota // no code, or one that calls for no decision of its own
 	ReasonAccountLocked                    // wait until it is unlocked; logging in again does not help

@@ -75,7 +75,7 @@ func TestWrapAddsTheRecordedFailure(t *testing.T) {
 	sdk := errors.New("sdk: unable to delete user")
 	ctx, rec := iamhttp.WithRecorder(t.Context())
 	assert.NoError(t, rec.Wrap(nil))
-	assert.True(t, rec.Wrap(sdk) == sdk, "nothing recorded")
+	assert.Same(t, sdk, rec.Wrap(sdk), "nothing recorded")
 
 	tr := &iamhttp.Transport{Base: script(answer(404, "")), PassThrough: true}
 	_, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
@@ -86,7 +86,7 @@ func TestWrapAddsTheRecordedFailure(t *testing.T) {
 	assert.ErrorIs(t, err, iamhttp.ErrNotFound)
 	assert.Equal(t, "https://iam.example/v3/users", statusError(t, err).URL)
 	assert.EqualError(t, err, "sdk: unable to delete user: iamhttp: 404 NotFound (sent once: not retryable)")
-	assert.True(t, rec.Wrap(err) == err, "it holds one already")
+	assert.Same(t, err, rec.Wrap(err), "it holds one already")
 }
 
 func TestTheZeroRecorderRecordsNothing(t *testing.T) {
@@ -94,7 +94,7 @@ func TestTheZeroRecorderRecordsNothing(t *testing.T) {
 	_, ok := rec.Last()
 	assert.False(t, ok)
 	err := errors.New("x")
-	assert.True(t, rec.Wrap(err) == err)
+	assert.Same(t, err, rec.Wrap(err))
 }
 
 func TestARecorderMayBeReadWhileItRecords(t *testing.T) {

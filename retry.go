@@ -196,7 +196,7 @@ func ended(req *http.Request) error {
 		return err
 	}
 	select {
-	//lint:ignore SA1019 deprecated, and still set by http.Client for its Timeout
+	// http.Client sets it for its Timeout.
 	case <-req.Cancel:
 		return context.Canceled
 	default:

@@ -371,7 +371,7 @@ func TestConnectionErrorsAreRetriedOnlyOnRequest(t *testing.T) {
 			assert.Equal(t, tt.want, base.count())
 			if tt.want == 1 {
 				assert.Nil(t, resp)
-				assert.True(t, err == tt.err, "unchanged")
+				assert.Same(t, tt.err, err, "unchanged")
 				require.Len(t, failures, 1)
 				assert.Equal(t, tt.err, failures[0].Err)
 				assert.NotEqual(t, iamhttp.StopUnset, failures[0].Stop)
@@ -396,7 +396,7 @@ func TestAConnectionErrorKeepsTheOtherRules(t *testing.T) {
 		req := newRequest(t, "PUT", "x")
 		req.GetBody = nil
 		_, err := (&iamhttp.Transport{Base: base, RetryConnectionErrors: true}).RoundTrip(req)
-		assert.True(t, err == broken)
+		assert.Same(t, broken, err)
 		assert.Equal(t, 1, base.count())
 	})
 	t.Run("GetBody fails", func(t *testing.T) {
@@ -404,7 +404,7 @@ func TestAConnectionErrorKeepsTheOtherRules(t *testing.T) {
 		req := newRequest(t, "PUT", "x")
 		req.GetBody = func() (io.ReadCloser, error) { return nil, errors.New("gone") }
 		_, err := (&iamhttp.Transport{Base: base, RetryConnectionErrors: true}).RoundTrip(req)
-		assert.True(t, err == broken)
+		assert.Same(t, broken, err)
 	})
 	t.Run("the deadline", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
@@ -413,7 +413,7 @@ func TestAConnectionErrorKeepsTheOtherRules(t *testing.T) {
 			start := time.Now()
 			_, err := (&iamhttp.Transport{Base: script(fail(broken)), RetryConnectionErrors: true, Backoff: constant(time.Second)}).
 				RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
-			assert.True(t, err == broken)
+			assert.Same(t, broken, err)
 			assert.Zero(t, time.Since(start))
 		})
 	})
@@ -442,7 +442,7 @@ func TestAConnectionErrorKeepsTheOtherRules(t *testing.T) {
 			base := script(fail(broken), answer(429, "", "Retry-After: 1"), fail(broken), answer(200, ""))
 			tr := &iamhttp.Transport{Base: base, RetryConnectionErrors: true, MaxAttempts: 3, MaxWait: 2 * time.Second, Backoff: constant(time.Hour)}
 			_, err := tr.RoundTrip(newRequest(t, "GET", ""))
-			assert.True(t, err == broken)
+			assert.Same(t, broken, err)
 			assert.Equal(t, 3, base.count())
 			assert.Equal(t, 2*time.Second, base.gaps()[0])
 		})
@@ -734,7 +734,7 @@ func TestTheTimeoutOfOneSendDoesNotEndTheCallForRetryable(t *testing.T) {
 	(&iamhttp.Transport{Backoff: zero}).ConfigureRetryable(c)
 	req, over := newRequest(t, "GET", ""), make(chan struct{})
 	close(over)
-	//lint:ignore SA1019 deprecated, and still set by http.Client for its Timeout
+	// http.Client sets it for its Timeout.
 	req.Cancel = over
 	again, err := c.CheckRetry(t.Context(), response(req, 429, http.NoBody, 0), nil)
 	assert.True(t, again)

@@ -29,7 +29,7 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 	c.RetryMax = t.maxAttempts() - 1
 	c.CheckRetry = func(ctx context.Context, resp *http.Response, err error) (bool, error) {
 		if err != nil || resp == nil || succeeded(resp.StatusCode) {
-			return false, nil
+			return false, nil //nolint:nilerr // the client returns err itself
 		}
 		o := optionsOf(ctx)
 		if t.expects(o, Code(resp.StatusCode)) {
@@ -126,7 +126,7 @@ func requestOf(ctx context.Context, resp *http.Response) *http.Request {
 	if resp.Request != nil {
 		*req = *resp.Request
 	}
-	//lint:ignore SA1019 http.Client sets it for its Timeout, which bounds one attempt
+	// http.Client sets it for its Timeout, which bounds one attempt.
 	req.Cancel = nil
 	return req.WithContext(ctx)
 }

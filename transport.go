@@ -83,7 +83,7 @@ type Transport struct {
 	// once. Use [LogFailures] to log failures and [Tee] to call several functions.
 	OnFailure func(context.Context, Failure)
 
-	closing int32 // CloseIdleConnections is at work
+	closing int32 //nolint:modernize // CloseIdleConnections is at work; a Transport that is not in use may be copied
 }
 
 var errNoAnswer = errors.New("iamhttp: Base returned neither response nor error")

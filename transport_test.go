@@ -368,7 +368,7 @@ func TestErrorOfARetryIsBasesOwn(t *testing.T) {
 		ctx, rec := iamhttp.WithRecorder(t.Context())
 		resp, err := tr.RoundTrip(newRequest(t, "POST", "x").WithContext(ctx))
 		assert.Nil(t, resp)
-		assert.True(t, err == broken, "unchanged, got %v", err)
+		assert.Same(t, broken, err, "unchanged, got %v", err)
 		assert.Equal(t, []int{429}, reported)
 		_, ok := rec.Last()
 		assert.False(t, ok, "the request may have been processed: an older answer would hide that")
@@ -483,11 +483,13 @@ func TestGetBodyIsCalledOnlyWhenAllElseAllowsTheRetry(t *testing.T) {
 func TestTheRequestIsNeverModified(t *testing.T) {
 	req := newRequest(t, "POST", "body")
 	req.Header.Set("X-Auth-Token", "secret")
-	before, header, body, ctx := *req, req.Header.Clone(), req.Body, req.Context()
+	body := watch(strings.NewReader("body"))
+	req.Body = body
+	before, header, ctx := *req, req.Header.Clone(), req.Context()
 	_, err := (&iamhttp.Transport{Base: script(answer(429, ""), answer(408, ""), answer(404, "")), Backoff: zero}).RoundTrip(req)
 	require.Error(t, err)
 	assert.Equal(t, header, req.Header)
-	assert.True(t, body == req.Body, "the same body")
+	assert.Same(t, body, req.Body, "the same body")
 	assert.Same(t, before.URL, req.URL)
 	assert.Equal(t, before.URL.String(), req.URL.String())
 	assert.Equal(t, before.ContentLength, req.ContentLength)
@@ -796,7 +798,7 @@ func TestRequestCancelEndsTheWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		req := newRequest(t, "GET", "")
 		cancel := make(chan struct{})
-		//lint:ignore SA1019 http.Client still sets it
+		// http.Client still sets it.
 		req.Cancel = cancel
 		time.AfterFunc(time.Second, func() { close(cancel) })
 		start := time.Now()
@@ -1000,9 +1002,9 @@ func TestAStatusErrorOfBaseIsReturnedUnchanged(t *testing.T) {
 		tr := &iamhttp.Transport{Base: base, RetryConnectionErrors: true,
 			OnFailure: func(_ context.Context, f iamhttp.Failure) { failures = append(failures, f) }}
 		_, err := tr.RoundTrip(newRequest(t, "GET", ""))
-		assert.True(t, err == below)
+		assert.Same(t, below, err)
 		require.Len(t, failures, 1)
-		assert.True(t, failures[0].Err == below)
+		assert.Same(t, below, failures[0].Err)
 		assert.Equal(t, 1, base.count())
 	}
 }
@@ -1048,7 +1050,7 @@ func TestABrokenBaseGivesAClearError(t *testing.T) {
 			both := func(req *http.Request) (*http.Response, error) { return response(req, 200, body, -1), broken }
 			resp, err := (&iamhttp.Transport{Base: script(both), PassThrough: passThrough}).RoundTrip(newRequest(t, "GET", ""))
 			assert.Nil(t, resp)
-			assert.True(t, err == broken)
+			assert.Same(t, broken, err)
 			_, closes := body.counts()
 			assert.Equal(t, 1, closes)
 		})
@@ -1056,7 +1058,7 @@ func TestABrokenBaseGivesAClearError(t *testing.T) {
 			broken := errors.New("broken")
 			both := func(req *http.Request) (*http.Response, error) { return response(req, 200, nil, -1), broken }
 			_, err := (&iamhttp.Transport{Base: script(both), PassThrough: passThrough}).RoundTrip(newRequest(t, "GET", ""))
-			assert.True(t, err == broken)
+			assert.Same(t, broken, err)
 		})
 		for _, code := range []int{200, 404, 408, 429} {
 			t.Run(fmt.Sprint("no body, ", code), func(t *testing.T) {

@@ -24,7 +24,7 @@ import (
 
 // stack logs in through a front with gophercloud and the adapter. It sets the
 // endpoint to the front, because the catalog names Keystone itself.
-func stack(t *testing.T, front string, tr *iamhttp.Transport, user, password string) (*gophercloud.ServiceClient, error) {
+func stack(t *testing.T, front string, tr *iamhttp.Transport, password string) (*gophercloud.ServiceClient, error) {
 	t.Helper()
 	p, err := openstack.NewClient(front + "/v3")
 	require.NoError(t, err)
@@ -34,7 +34,7 @@ func stack(t *testing.T, front string, tr *iamhttp.Transport, user, password str
 	client(t, tr)
 	iamgophercloud.Configure(p, tr)
 	err = openstack.Authenticate(t.Context(), p, gophercloud.AuthOptions{
-		IdentityEndpoint: front + "/v3", Username: user, Password: password, DomainName: "Default", AllowReauth: true,
+		IdentityEndpoint: front + "/v3", Username: "admin", Password: password, DomainName: "Default", AllowReauth: true,
 		Scope: &gophercloud.AuthScope{ProjectName: "admin", DomainName: "Default"},
 	})
 	if err != nil {
@@ -62,7 +62,7 @@ func TestGophercloudWorksAsBeforeAndItsErrorsAreTyped(t *testing.T) {
 	for name, front := range fronts {
 		t.Run(name, func(t *testing.T) {
 			ctx, url := t.Context(), at(t, front)
-			c, err := stack(t, url, nil, "admin", adminPassword)
+			c, err := stack(t, url, nil, adminPassword)
 			require.NoError(t, err)
 
 			project, err := projects.Create(ctx, c, projects.CreateOpts{Name: unique("project")}).Extract()
@@ -99,7 +99,7 @@ func TestGophercloudWorksAsBeforeAndItsErrorsAreTyped(t *testing.T) {
 			_, err = users.Get(ctx, c, nobodysID).Extract()
 			both(t, err, 404, "Could not find user")
 
-			_, err = stack(t, url, nil, "admin", "wrong")
+			_, err = stack(t, url, nil, "wrong")
 			both(t, err, 401, "requires authentication")
 		})
 	}
@@ -110,7 +110,7 @@ func TestGophercloudRenewsAnExpiredTokenOnce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			tr := new(iamhttp.Transport)
 			reports := reporting(tr)
-			c, err := stack(t, at(t, front), tr, "admin", adminPassword)
+			c, err := stack(t, at(t, front), tr, adminPassword)
 			require.NoError(t, err)
 			require.NoError(t, tokens.Revoke(t.Context(), c, c.Token()).Err)
 			before := c.Token()
@@ -136,7 +136,7 @@ func TestGophercloudWaitsForTheRateLimiterAndSucceeds(t *testing.T) {
 				assert.Equal(t, iamhttp.ErrTooManyRequests, code(f))
 				assert.True(t, f.Retry)
 				assert.GreaterOrEqual(t, f.Wait, time.Second)
-			}}, "admin", adminPassword)
+			}}, adminPassword)
 			require.NoError(t, err)
 			var wg sync.WaitGroup
 			for range 8 {

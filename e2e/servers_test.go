@@ -114,10 +114,10 @@ func admin(t testing.TB, c *http.Client, url string) *iam {
 // do sends a request and returns the response; decode reads its body.
 func (s *iam) do(t testing.TB, method, path string, body any) (*http.Response, error) {
 	t.Helper()
-	return s.doContext(t, t.Context(), method, path, body)
+	return s.doContext(t.Context(), t, method, path, body)
 }
 
-func (s *iam) doContext(t testing.TB, ctx context.Context, method, path string, body any) (*http.Response, error) {
+func (s *iam) doContext(ctx context.Context, t testing.TB, method, path string, body any) (*http.Response, error) {
 	t.Helper()
 	var b []byte
 	if body != nil {
@@ -149,7 +149,7 @@ func (s *iam) create(t testing.TB, kind string, fields object) (id string) {
 	decode(t, resp, &answer)
 	id = answer[kind].ID
 	t.Cleanup(func() {
-		_, err := s.doContext(t, context.Background(), "DELETE", "/v3/"+kind+"s/"+id, nil)
+		_, err := s.doContext(context.Background(), t, "DELETE", "/v3/"+kind+"s/"+id, nil)
 		require.NoError(t, err)
 	})
 	return id

@@ -394,16 +394,17 @@ func (a *account) pop() *waiter {
 }
 
 func (a *account) wakeUp(now, at time.Duration) {
-	if a.wake == nil {
+	switch {
+	case a.wake == nil:
 		a.wake = time.AfterFunc(at-now, func() {
 			a.mu.Lock()
 			defer a.mu.Unlock()
 			a.wakeAt = 0
 			a.dispatch()
 		})
-	} else if a.wakeAt == 0 || at < a.wakeAt {
+	case a.wakeAt == 0 || at < a.wakeAt:
 		a.wake.Reset(at - now)
-	} else {
+	default:
 		return
 	}
 	a.wakeAt = at

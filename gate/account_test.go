@@ -33,10 +33,10 @@ func leave(t *testing.T, g *Adaptive, key string) {
 }
 
 // queueUp starts a Wait that has to wait. The channel receives its error.
-func queueUp(ctx context.Context, g *Adaptive, resend int) <-chan error {
+func queueUp(ctx context.Context, g *Adaptive) <-chan error {
 	done := make(chan error, 1)
 	go func() {
-		_, err := g.Wait(ctx, Request{Key: "k", Resend: resend})
+		_, err := g.Wait(ctx, plain)
 		done <- err
 	}()
 	synctest.Wait()
@@ -67,7 +67,7 @@ func TestWindowGrowsForAnAnswerWhileRequestsWait(t *testing.T) {
 		for range 10 {
 			leave(t, g, "k")
 		}
-		eleventh := queueUp(t.Context(), g, 0)
+		eleventh := queueUp(t.Context(), g)
 		assert.Empty(t, eleventh)
 		g.Observe(plain, 0, accepted)
 		require.NoError(t, <-eleventh)
@@ -133,7 +133,7 @@ func TestRequestsSpreadOverTimeLeaveThoughTheWindowIsFull(t *testing.T) {
 		}
 		assert.Equal(t, time.Second, time.Since(start), "no request waited")
 		ctx, cancel := context.WithCancel(t.Context())
-		early := queueUp(ctx, g, 0)
+		early := queueUp(ctx, g)
 		assert.Empty(t, early, "the next one comes too early")
 		cancel()
 		require.Error(t, <-early)
@@ -269,7 +269,7 @@ func TestAnswerReleasesTheNextRequestIfItsTurnHasCome(t *testing.T) {
 		g.Join(&others{known: p})
 		p.turns = 1
 		leave(t, g, "k")
-		next := queueUp(t.Context(), g, 0)
+		next := queueUp(t.Context(), g)
 		p.turns = 1
 		assert.Empty(t, next, "the gate does not know of the turn yet")
 		g.Observe(plain, 1, accepted)
@@ -299,8 +299,8 @@ func TestCanceledTurnGoesToNextWaiter(t *testing.T) {
 					g := &Adaptive{StartWindow: 1}
 					free := begin(t, g)
 					ctx, cancel := context.WithCancel(t.Context())
-					hasty := queueUp(ctx, g, 0)
-					patient := queueUp(t.Context(), g, 0)
+					hasty := queueUp(ctx, g)
+					patient := queueUp(t.Context(), g)
 					a := g.account("k")
 					a.mu.Lock()
 					cancel()
@@ -320,7 +320,7 @@ func TestCanceledTurnGoesToNextWaiter(t *testing.T) {
 					synctest.Wait()
 					require.Len(t, patient, 1)
 					require.NoError(t, <-patient)
-					assert.EqualValues(t, left, int(a.flying.Load())+len(a.tickets))
+					assert.Equal(t, left, int(a.flying.Load())+len(a.tickets))
 				})
 			}
 		})
@@ -360,7 +360,7 @@ func TestPacerIsToldThatNoRequestWaitedForItsTurn(t *testing.T) {
 		g.Join(&others{known: p})
 		ctx, cancel := context.WithCancel(t.Context())
 		for range 3 {
-			queueUp(ctx, g, 0)
+			queueUp(ctx, g)
 		}
 		assert.Equal(t, []string{"idle"}, p.told, "by the first request only")
 		cancel()
@@ -449,9 +449,9 @@ func TestWaitersWakeWhenTheirTurnComesEvenIfItMoves(t *testing.T) {
 				for range 2 { // the timer is new, and used again
 					start, now := time.Now(), g.account("k").now()
 					p.turns, p.pause = 2, now+tt.before
-					first := queueUp(t.Context(), g, 0)
+					first := queueUp(t.Context(), g)
 					p.pause = now + tt.after
-					second := queueUp(t.Context(), g, 0)
+					second := queueUp(t.Context(), g)
 					require.NoError(t, <-first)
 					require.NoError(t, <-second)
 					assert.Equal(t, tt.after, time.Since(start))

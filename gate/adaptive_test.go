@@ -136,7 +136,9 @@ func TestBurstToAnUnlimitedAccountIsHeldBackOnce(t *testing.T) {
 				wg.Go(func() {
 					ticket := enter(t, g, 0)
 					n := flying.Add(1)
-					for p := peak.Load(); n > p && !peak.CompareAndSwap(p, n); p = peak.Load() {
+					p := peak.Load()
+					for n > p && !peak.CompareAndSwap(p, n) {
+						p = peak.Load()
 					}
 					time.Sleep(100 * time.Millisecond)
 					flying.Add(-1)

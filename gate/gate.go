@@ -71,6 +71,7 @@ type Outcome struct {
 // A Result is what an [Outcome] says of the limit. The zero value is Unknown.
 type Result uint8
 
+// The results, with what each one says of the limit.
 const (
 	Unknown   Result = iota // nothing: no answer, a 5xx, an expected 429, a panic
 	Accepted                // the request was within the limit

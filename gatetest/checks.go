@@ -65,7 +65,7 @@ func manyCallers(t *trial) error {
 				return err
 			}
 			<-time.After(time.Millisecond) // the service answers
-			t.observe(c, accepted)
+			t.tell(c, accepted)
 		}
 		return nil
 	})
@@ -149,7 +149,7 @@ func retryAfterObeyed(t *trial) error {
 		if err := c.left(); err != nil {
 			return fmt.Errorf("after a pause of %v: %w", pause, err)
 		}
-		t.observe(c, accepted)
+		t.tell(c, accepted)
 		if took := c.at.Sub(began); took < pause {
 			return fmt.Errorf("Retry-After was %v, and a request with Resend %d left after %v", pause, r.Resend, took)
 		}
@@ -187,12 +187,12 @@ func (t *trial) twoPauses(first, second time.Duration, before bool) (took [2]tim
 	var began [2]time.Time
 	var third *call
 	began[0] = time.Now()
-	t.observe(one, throttled(first))
+	t.tell(one, throttled(first))
 	if before {
 		third = t.startWaiting(t.ctx, t.request("key"))
 	}
 	began[1] = time.Now()
-	t.observe(another, throttled(second))
+	t.tell(another, throttled(second))
 	slow := time.Since(began[0]) >= first // the third request may have left before the second answer
 	if !before {
 		third = t.start(t.ctx, t.request("key"))
@@ -303,7 +303,7 @@ func anyContext(t *trial) error {
 	if err := c.left(); err != nil {
 		return fmt.Errorf("with a context of a type of its own: %w", err)
 	}
-	t.observe(c, throttled(long))
+	t.tell(c, throttled(long))
 	ctx = newForeign()
 	c = t.start(ctx, t.request("key"))
 	select {
@@ -395,7 +395,7 @@ func canceledKeepNothing(t *trial) error {
 			return fmt.Errorf("canceled while it waited: %w", err)
 		}
 		if c.err == nil {
-			t.observe(c, accepted)
+			t.tell(c, accepted)
 		}
 	}
 	if err := t.pass(t.request("paused"), accepted); err != nil {
@@ -409,7 +409,7 @@ func canceledKeepNothing(t *trial) error {
 			c := t.start(ctx, t.request("open"))
 			err := c.returned()
 			if err == nil && c.err == nil {
-				t.observe(c, accepted)
+				t.tell(c, accepted)
 			}
 			timer.Stop()
 			cancel()
@@ -442,7 +442,7 @@ func refusedKeepNothing(t *trial) error {
 			return err
 		}
 		if c.err == nil { // another check finds that
-			t.observe(c, accepted)
+			t.tell(c, accepted)
 		}
 		return nil
 	})

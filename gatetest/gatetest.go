@@ -139,7 +139,7 @@ func (t *trial) pass(r gate.Request, o gate.Outcome) error {
 	if err := c.left(); err != nil {
 		return err
 	}
-	t.observe(c, o)
+	t.tell(c, o)
 	return nil
 }
 
@@ -150,7 +150,7 @@ func (t *trial) throttle(key string, retryAfter time.Duration) (time.Time, error
 		return time.Time{}, err
 	}
 	began := time.Now()
-	t.observe(c, throttled(retryAfter))
+	t.tell(c, throttled(retryAfter))
 	return began, nil
 }
 
@@ -160,9 +160,12 @@ func throttled(retryAfter time.Duration) gate.Outcome {
 	return gate.Outcome{Result: gate.Throttled, RetryAfter: retryAfter}
 }
 
-// observe calls Observe for a call that let its request out. It returns an error
-// if Observe panics or has not returned in time. Only the check of that clause
-// looks at the error; the others go on.
+// tell calls Observe for a call that let its request out. What is wrong with
+// Observe is found by the check of its clause; the others go on.
+func (t *trial) tell(c *call, o gate.Outcome) { _ = t.observe(c, o) }
+
+// observe is tell, and returns an error if Observe panics or has not returned in
+// time.
 func (t *trial) observe(c *call, o gate.Outcome) error {
 	done := make(chan error, 1)
 	go func() {

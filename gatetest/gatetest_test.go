@@ -16,7 +16,7 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-func TestAdaptiveObeysTheContract(t *testing.T) {
+func TestAdaptiveObeysTheContract(t *testing.T) { //nolint:tparallel // the subtests are Run's
 	t.Parallel()
 	Run(t, func(testing.TB) gate.Gate { return new(gate.Adaptive) })
 }

@@ -63,7 +63,7 @@ func TestARefusalIsMeasuredByItsClassAndReturnedUnchanged(t *testing.T) {
 			r := record()
 			g := r.Gate(&callsOf{err: err})
 			_, got := g.Wait(t.Context(), gate.Request{Key: "key"})
-			assert.True(t, err == got)
+			assert.Equal(t, err, got)
 			require.Len(t, r.metrics(t), 1)
 			assert.Regexp(t, `^iamhttp\.gate\.pause\.duration 1: .*s error\.type=`+want+"$", r.metrics(t)[0])
 		}

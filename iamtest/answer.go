@@ -28,6 +28,7 @@ type Answer struct {
 // Otherwise Header and Body arrive, and the fault happens before the body ends.
 type Fault uint8
 
+// The faults of an [Answer].
 const (
 	Stall Fault = iota + 1 // nothing more comes until the client gives up
 	Reset                  // the connection breaks: reset, or an unexpected EOF in a body

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -339,7 +340,7 @@ func TestARequestThatBreaksOffDoesNotCount(t *testing.T) {
 	})
 }
 
-var errBroken = fmt.Errorf("broken")
+var errBroken = errors.New("broken")
 
 type broken struct{}
 

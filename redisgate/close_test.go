@@ -119,7 +119,7 @@ func TestCloseGivesBackTheLeaseDespiteADeadConnection(t *testing.T) {
 		g, _ := newGateOf(t, w.clientWith(func(o *redis.Options) { o.ReadTimeout = -1 }))
 		throttle(t, g, "k", time.Minute)
 		leaderOf(t, []*Gate{g}, "k")
-		held := w.relay.holdOnce(time.Hour, func(b []byte) bool { return isRenewal(b, g) })
+		held := w.relay.holdOnce(func(b []byte) bool { return isRenewal(b, g) })
 		for !held() {
 			time.Sleep(10 * time.Millisecond)
 		}

@@ -43,7 +43,7 @@ func TestDeadConnectionDoesNotStallTheFleet(t *testing.T) {
 					c := start(gates, 5, 1<<40, "k", a)
 					time.Sleep(10 * time.Second)
 					at := leaderOf(t, gates, "k")
-					held := w.relay.holdOnce(time.Hour, of(gates[at], gates[(at+1)%3]))
+					held := w.relay.holdOnce(of(gates[at], gates[(at+1)%3]))
 					done := func(i int) int64 { return c.done[i].Load() }
 					for range 5 {
 						before := []int64{done(0), done(1), done(2)}
@@ -132,7 +132,7 @@ func TestResentPauseIsNotLonger(t *testing.T) {
 					gates = append(gates, g)
 				}
 				const pause = 10 * time.Second
-				held := w.relay.holdOnce(time.Hour, func(b []byte) bool { return bytes.Contains(b, []byte(`{"n":{"n":"`)) })
+				held := w.relay.holdOnce(func(b []byte) bool { return bytes.Contains(b, []byte(`{"n":{"n":"`)) })
 				began := time.Now()
 				throttle(t, gates[0], "k", pause)
 				for time.Since(began) < pause-time.Second {

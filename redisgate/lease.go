@@ -57,7 +57,7 @@ func (g *Gate) claim(name, key string, known state) {
 			return
 		}
 		if s.Leader == g.id && !g.lead(name, started, s) { // the gate was closed meanwhile
-			g.take(g.ctx, lease{name: name})
+			_, _ = g.take(g.ctx, lease{name: name}) // it ends by itself otherwise
 			return
 		}
 		g.noticed(name, s)

@@ -32,8 +32,8 @@ func (g *Gate) listen() {
 // hear receives messages until the connection is lost.
 func (g *Gate) hear() error {
 	sub := g.client.Subscribe(g.ctx)
-	defer sub.Close()
-	defer context.AfterFunc(g.ctx, func() { sub.Close() })()
+	defer func() { _ = sub.Close() }()
+	defer context.AfterFunc(g.ctx, func() { _ = sub.Close() })()
 	if err := sub.Subscribe(g.ctx, g.names.all, g.names.inbox(g.id)); err != nil {
 		return err
 	}

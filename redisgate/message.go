@@ -1,6 +1,7 @@
 package redisgate
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 	"time"
@@ -83,25 +84,18 @@ type state struct {
 	Learned *fleet1.Learned `json:"k,omitempty"`
 }
 
-// merge returns old with what s states.
-func (old state) merge(s state) state {
-	old.Pause = s.Pause
-	if s.Leader != "" {
-		old.Leader = s.Leader
-	}
-	if s.Members > 0 {
-		old.Members = s.Members
-	}
-	if s.Learned != nil {
-		old.Learned = s.Learned
-	}
-	return old
+// merge returns s with what is stated anew.
+func (s *state) merge(anew state) state {
+	anew.Leader = cmp.Or(anew.Leader, s.Leader)
+	anew.Members = cmp.Or(anew.Members, s.Members)
+	anew.Learned = cmp.Or(anew.Learned, s.Learned)
+	return anew
 }
 
 // join merges two states that are sent together, and keeps the longer pause.
-func (old state) join(s state) state {
-	s.Pause = max(s.Pause, old.Pause)
-	return old.merge(s)
+func (s *state) join(anew state) state {
+	anew.Pause = max(anew.Pause, s.Pause)
+	return s.merge(anew)
 }
 
 // Limits of what a message may hold. The server may not be trustworthy.

@@ -56,7 +56,7 @@ func TestProcessWithoutAnAnswerGoesOnAloneAfter400ms(t *testing.T) {
 		"server ever slower": func(w *world, _ *Gate) { go w.slow(10 * time.Millisecond) },
 		"connections cut":    func(w *world, _ *Gate) { w.relay.cut() },
 		"connection of a renewal dead": func(w *world, leader *Gate) {
-			held := w.relay.holdOnce(time.Hour, func(b []byte) bool { return isRenewal(b, leader) })
+			held := w.relay.holdOnce(func(b []byte) bool { return isRenewal(b, leader) })
 			w.t.Cleanup(func() { assert.True(w.t, held()) })
 		},
 		"leader dead": func(_ *world, leader *Gate) { leader.die() },

@@ -114,11 +114,11 @@ func (g *Gate) leave(ctx context.Context, leaders map[string]*leader, unsaid []l
 	case <-answered:
 	case <-time.After(askAgain): // its connection is probably dead
 	}
-	g.publish(ctx, unsaid, pauses)
+	_ = g.publish(ctx, unsaid, pauses) // without it, the others learn all of this later
 	for name, l := range leaders {
-		g.take(ctx, lease{name: name, known: l.known(), replace: true})
-		g.publish(ctx, []letter{{g.names.all, message{Notice: &notice{name, state{Leader: nobody, Pause: l.known().Pause}}}}}, nil)
+		_, _ = g.take(ctx, lease{name: name, known: l.known(), replace: true})
+		_ = g.publish(ctx, []letter{{g.names.all, message{Notice: &notice{name, state{Leader: nobody, Pause: l.known().Pause}}}}}, nil)
 	}
 	g.client.ZRem(ctx, g.names.members, g.id)
-	g.publish(ctx, []letter{{g.names.all, message{Bye: g.id}}}, nil)
+	_ = g.publish(ctx, []letter{{g.names.all, message{Bye: g.id}}}, nil)
 }

@@ -140,9 +140,9 @@ func (r *relay) setDelay(d time.Duration) {
 	r.delay = d
 }
 
-// holdOnce makes one connection go dead for d: the one of the first request that
-// which selects. held reports whether there was one.
-func (r *relay) holdOnce(d time.Duration, which func([]byte) bool) (held func() bool) {
+// holdOnce makes one connection go dead for an hour: the one of the first request
+// that which selects. held reports whether there was one.
+func (r *relay) holdOnce(which func([]byte) bool) (held func() bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	once := false
@@ -151,7 +151,7 @@ func (r *relay) holdOnce(d time.Duration, which func([]byte) bool) (held func() 
 			return 0
 		}
 		once = true
-		return d
+		return time.Hour
 	}
 	return func() bool {
 		r.mu.Lock()

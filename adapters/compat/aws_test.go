@@ -11,43 +11,41 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 )
 
-func init() {
-	sdks = append(sdks, sdk{
-		name:    "aws service/iam",
-		module:  "github.com/aws/aws-sdk-go-v2/service/iam",
-		fault:   awsFault,
-		advice:  "`Options.Retryer`: throttling only",
-		connect: "awsClient",
-		call: func(ctx context.Context, w *world) error {
+var awsIAM = sdk{
+	name:    "aws service/iam",
+	module:  "github.com/aws/aws-sdk-go-v2/service/iam",
+	fault:   awsFault,
+	advice:  "`Options.Retryer`: throttling only",
+	connect: "awsClient",
+	call: func(ctx context.Context, w *world) error {
+		c := awsClient(w)
+		w.serve(w.failing)
+		return awsGetUser(ctx, c)
+	},
+	behaviors: []behavior{
+		{"404: NoSuchEntityException", func(ctx context.Context, w *world) outcome {
 			c := awsClient(w)
-			w.serve(w.failing)
-			return awsGetUser(ctx, c)
-		},
-		behaviors: []behavior{
-			{"404: NoSuchEntityException", func(ctx context.Context, w *world) outcome {
-				c := awsClient(w)
-				w.serve(says(404, awsFault(404)))
-				return fails(awsGetUser(ctx, c), func(e *types.NoSuchEntityException) any { return e.ErrorCode() }, "NoSuchEntity")
-			}},
-			{"404: ResponseError with the request id", func(ctx context.Context, w *world) outcome {
-				c := awsClient(w)
-				w.serve(says(404, awsFault(404)))
-				return fails(awsGetUser(ctx, c), func(e *awshttp.ResponseError) any { return e.ServiceRequestID() }, "req-1")
-			}},
-			{"409 to a create: EntityAlreadyExistsException", func(ctx context.Context, w *world) outcome {
-				c := awsClient(w)
-				w.serve(says(409, awsFault(409)))
-				_, err := c.CreateUser(ctx, &iam.CreateUserInput{UserName: aws.String("alice")})
-				return fails(err, func(e *types.EntityAlreadyExistsException) any { return e.ErrorCode() }, "EntityAlreadyExists")
-			}},
-			{"a single 429 is retried", func(ctx context.Context, w *world) outcome {
-				return awsOnce(ctx, w, 429)
-			}},
-			{"a single 503 is retried", func(ctx context.Context, w *world) outcome {
-				return awsOnce(ctx, w, 503)
-			}},
-		},
-	})
+			w.serve(says(404, awsFault(404)))
+			return fails(awsGetUser(ctx, c), func(e *types.NoSuchEntityException) any { return e.ErrorCode() }, "NoSuchEntity")
+		}},
+		{"404: ResponseError with the request id", func(ctx context.Context, w *world) outcome {
+			c := awsClient(w)
+			w.serve(says(404, awsFault(404)))
+			return fails(awsGetUser(ctx, c), func(e *awshttp.ResponseError) any { return e.ServiceRequestID() }, "req-1")
+		}},
+		{"409 to a create: EntityAlreadyExistsException", func(ctx context.Context, w *world) outcome {
+			c := awsClient(w)
+			w.serve(says(409, awsFault(409)))
+			_, err := c.CreateUser(ctx, &iam.CreateUserInput{UserName: aws.String("alice")})
+			return fails(err, func(e *types.EntityAlreadyExistsException) any { return e.ErrorCode() }, "EntityAlreadyExists")
+		}},
+		{"a single 429 is retried", func(ctx context.Context, w *world) outcome {
+			return awsOnce(ctx, w, 429)
+		}},
+		{"a single 503 is retried", func(ctx context.Context, w *world) outcome {
+			return awsOnce(ctx, w, 503)
+		}},
+	},
 }
 
 func awsClient(w *world) *iam.Client {

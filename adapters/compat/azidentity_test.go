@@ -9,30 +9,28 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 )
 
-func init() {
-	sdks = append(sdks, sdk{
-		name:    "azidentity",
-		module:  "github.com/Azure/azure-sdk-for-go/sdk/azidentity",
-		fault:   oauthFault,
-		advice:  "`ClientOptions.Retry.MaxRetries: -1`",
-		connect: "azureCredential",
-		call: func(ctx context.Context, w *world) error {
-			return azureToken(ctx, w, w.failing)
-		},
-		behaviors: []behavior{
-			{"401 to a wrong secret: AuthenticationFailedError with the response", func(ctx context.Context, w *world) outcome {
-				err := azureToken(ctx, w, says(401, `{"error":"invalid_client","error_description":"AADSTS7000215"}`))
-				return fails(err, azureStatus, 401)
-			}},
-			{"400 to a wrong scope: AuthenticationFailedError with the response", func(ctx context.Context, w *world) outcome {
-				err := azureToken(ctx, w, says(400, `{"error":"invalid_scope","error_description":"AADSTS70011"}`))
-				return fails(err, azureStatus, 400)
-			}},
-			{"a single 503 is retried", func(ctx context.Context, w *world) outcome {
-				return succeeds(azureToken(ctx, w, inTurn(says(503, oauthFault(503)), says(200, oauthToken))))
-			}},
-		},
-	})
+var azureIdentity = sdk{
+	name:    "azidentity",
+	module:  "github.com/Azure/azure-sdk-for-go/sdk/azidentity",
+	fault:   oauthFault,
+	advice:  "`ClientOptions.Retry.MaxRetries: -1`",
+	connect: "azureCredential",
+	call: func(ctx context.Context, w *world) error {
+		return azureToken(ctx, w, w.failing)
+	},
+	behaviors: []behavior{
+		{"401 to a wrong secret: AuthenticationFailedError with the response", func(ctx context.Context, w *world) outcome {
+			err := azureToken(ctx, w, says(401, `{"error":"invalid_client","error_description":"AADSTS7000215"}`))
+			return fails(err, azureStatus, 401)
+		}},
+		{"400 to a wrong scope: AuthenticationFailedError with the response", func(ctx context.Context, w *world) outcome {
+			err := azureToken(ctx, w, says(400, `{"error":"invalid_scope","error_description":"AADSTS70011"}`))
+			return fails(err, azureStatus, 400)
+		}},
+		{"a single 503 is retried", func(ctx context.Context, w *world) outcome {
+			return succeeds(azureToken(ctx, w, inTurn(says(503, oauthFault(503)), says(200, oauthToken))))
+		}},
+	},
 }
 
 // azureToken asks for a token with a client secret, of a service that does

@@ -10,53 +10,51 @@ import (
 	"golang.org/x/oauth2/clientcredentials"
 )
 
-func init() {
-	sdks = append(sdks, sdk{
-		name:    "x/oauth2",
-		module:  "golang.org/x/oauth2",
-		fault:   oauthFault,
-		connect: "oauthContext",
-		call: func(ctx context.Context, w *world) error {
-			w.serve(w.failing)
+var oauth = sdk{
+	name:    "x/oauth2",
+	module:  "golang.org/x/oauth2",
+	fault:   oauthFault,
+	connect: "oauthContext",
+	call: func(ctx context.Context, w *world) error {
+		w.serve(w.failing)
+		_, err := clientCredentials(oauth2.AuthStyleInHeader).Token(oauthContext(ctx, w))
+		return err
+	},
+	behaviors: []behavior{
+		{"401 invalid_client: RetrieveError with its code", func(ctx context.Context, w *world) outcome {
+			w.serve(says(401, `{"error":"invalid_client"}`))
 			_, err := clientCredentials(oauth2.AuthStyleInHeader).Token(oauthContext(ctx, w))
-			return err
-		},
-		behaviors: []behavior{
-			{"401 invalid_client: RetrieveError with its code", func(ctx context.Context, w *world) outcome {
-				w.serve(says(401, `{"error":"invalid_client"}`))
-				_, err := clientCredentials(oauth2.AuthStyleInHeader).Token(oauthContext(ctx, w))
-				return fails(err, oauthCode, "invalid_client")
-			}},
-			{"400 invalid_grant to a refresh, of an `oauth2.Transport`: RetrieveError with its code", func(ctx context.Context, w *world) outcome {
-				w.serve(says(400, `{"error":"invalid_grant"}`))
-				client := oauthConfig.Client(oauthContext(ctx, w), &oauth2.Token{RefreshToken: "old"})
-				req, err := http.NewRequestWithContext(ctx, "GET", oauthURL+"/resource", nil)
-				must(err)
-				_, err = client.Do(req)
-				return fails(err, oauthCode, "invalid_grant")
-			}},
-			{"401 to the header: `AuthStyleAutoDetect` tries the parameters", func(ctx context.Context, w *world) outcome {
-				w.serve(func(rw http.ResponseWriter, r *http.Request) {
-					if r.FormValue("client_secret") == "" {
-						says(401, `{"error":"invalid_client"}`)(rw, r)
-						return
-					}
-					says(200, oauthToken)(rw, r)
-				})
-				return oauthSuccess(clientCredentials(oauth2.AuthStyleAutoDetect).Token(oauthContext(ctx, w)))
-			}},
-			{"device flow: 400 authorization_pending is polled again", func(ctx context.Context, w *world) outcome {
-				w.serve(inTurn(says(400, `{"error":"authorization_pending"}`), says(200, oauthToken)))
-				return oauthSuccess(oauthConfig.DeviceAccessToken(oauthContext(ctx, w), &oauth2.DeviceAuthResponse{DeviceCode: "d"}))
-			}},
-			{"device flow: 400 slow_down makes the interval 10 s instead of 5", func(ctx context.Context, w *world) outcome {
-				w.serve(inTurn(says(400, `{"error":"slow_down"}`), says(200, oauthToken)))
-				start := time.Now()
-				_, err := oauthConfig.DeviceAccessToken(oauthContext(ctx, w), &oauth2.DeviceAuthResponse{DeviceCode: "d"})
-				return brings(time.Since(start), err, 15*time.Second)
-			}},
-		},
-	})
+			return fails(err, oauthCode, "invalid_client")
+		}},
+		{"400 invalid_grant to a refresh, of an `oauth2.Transport`: RetrieveError with its code", func(ctx context.Context, w *world) outcome {
+			w.serve(says(400, `{"error":"invalid_grant"}`))
+			client := oauthConfig.Client(oauthContext(ctx, w), &oauth2.Token{RefreshToken: "old"})
+			req, err := http.NewRequestWithContext(ctx, "GET", oauthURL+"/resource", nil)
+			must(err)
+			_, err = client.Do(req)
+			return fails(err, oauthCode, "invalid_grant")
+		}},
+		{"401 to the header: `AuthStyleAutoDetect` tries the parameters", func(ctx context.Context, w *world) outcome {
+			w.serve(func(rw http.ResponseWriter, r *http.Request) {
+				if r.FormValue("client_secret") == "" {
+					says(401, `{"error":"invalid_client"}`)(rw, r)
+					return
+				}
+				says(200, oauthToken)(rw, r)
+			})
+			return oauthSuccess(clientCredentials(oauth2.AuthStyleAutoDetect).Token(oauthContext(ctx, w)))
+		}},
+		{"device flow: 400 authorization_pending is polled again", func(ctx context.Context, w *world) outcome {
+			w.serve(inTurn(says(400, `{"error":"authorization_pending"}`), says(200, oauthToken)))
+			return oauthSuccess(oauthConfig.DeviceAccessToken(oauthContext(ctx, w), &oauth2.DeviceAuthResponse{DeviceCode: "d"}))
+		}},
+		{"device flow: 400 slow_down makes the interval 10 s instead of 5", func(ctx context.Context, w *world) outcome {
+			w.serve(inTurn(says(400, `{"error":"slow_down"}`), says(200, oauthToken)))
+			start := time.Now()
+			_, err := oauthConfig.DeviceAccessToken(oauthContext(ctx, w), &oauth2.DeviceAuthResponse{DeviceCode: "d"})
+			return brings(time.Since(start), err, 15*time.Second)
+		}},
+	},
 }
 
 const (

@@ -10,42 +10,40 @@ import (
 	"golang.org/x/oauth2"
 )
 
-func init() {
-	sdks = append(sdks, sdk{
-		name:    "go-oidc",
-		module:  "github.com/coreos/go-oidc/v3",
-		fault:   oauthFault,
-		connect: "oidcContext",
-		call: func(ctx context.Context, w *world) error {
-			w.serve(w.failing)
+var openID = sdk{
+	name:    "go-oidc",
+	module:  "github.com/coreos/go-oidc/v3",
+	fault:   oauthFault,
+	connect: "oidcContext",
+	call: func(ctx context.Context, w *world) error {
+		w.serve(w.failing)
+		_, err := oidc.NewProvider(oidcContext(ctx, w), oauthURL)
+		return err
+	},
+	behaviors: []behavior{
+		{"503 to the discovery: the error names the code", func(ctx context.Context, w *world) outcome {
+			w.serve(says(503, oauthFault(503)))
 			_, err := oidc.NewProvider(oidcContext(ctx, w), oauthURL)
-			return err
-		},
-		behaviors: []behavior{
-			{"503 to the discovery: the error names the code", func(ctx context.Context, w *world) outcome {
-				w.serve(says(503, oauthFault(503)))
-				_, err := oidc.NewProvider(oidcContext(ctx, w), oauthURL)
-				return names(err, 503)
-			}},
-			{"401 to the keys, of `IDTokenVerifier.Verify`: the error names the code", func(ctx context.Context, w *world) outcome {
-				p := oidcProvider(ctx, w)
-				w.serve(says(401, oauthFault(401)))
-				_, err := p.Verifier(&oidc.Config{ClientID: "id"}).Verify(ctx, idToken)
-				return names(err, 401)
-			}},
-			{"401 to the keys, of `RemoteKeySet.VerifySignature`: the error names the code", func(ctx context.Context, w *world) outcome {
-				w.serve(says(401, oauthFault(401)))
-				_, err := oidc.NewRemoteKeySet(oidcContext(ctx, w), oauthURL+"/keys").VerifySignature(ctx, idToken)
-				return names(err, 401)
-			}},
-			{"401 to `Provider.UserInfo`: the error names the code", func(ctx context.Context, w *world) outcome {
-				p := oidcProvider(ctx, w)
-				w.serve(says(401, oauthFault(401)))
-				_, err := p.UserInfo(oidcContext(ctx, w), oauth2.StaticTokenSource(&oauth2.Token{AccessToken: "t"}))
-				return names(err, 401)
-			}},
-		},
-	})
+			return names(err, 503)
+		}},
+		{"401 to the keys, of `IDTokenVerifier.Verify`: the error names the code", func(ctx context.Context, w *world) outcome {
+			p := oidcProvider(ctx, w)
+			w.serve(says(401, oauthFault(401)))
+			_, err := p.Verifier(&oidc.Config{ClientID: "id"}).Verify(ctx, idToken)
+			return names(err, 401)
+		}},
+		{"401 to the keys, of `RemoteKeySet.VerifySignature`: the error names the code", func(ctx context.Context, w *world) outcome {
+			w.serve(says(401, oauthFault(401)))
+			_, err := oidc.NewRemoteKeySet(oidcContext(ctx, w), oauthURL+"/keys").VerifySignature(ctx, idToken)
+			return names(err, 401)
+		}},
+		{"401 to `Provider.UserInfo`: the error names the code", func(ctx context.Context, w *world) outcome {
+			p := oidcProvider(ctx, w)
+			w.serve(says(401, oauthFault(401)))
+			_, err := p.UserInfo(oidcContext(ctx, w), oauth2.StaticTokenSource(&oauth2.Token{AccessToken: "t"}))
+			return names(err, 401)
+		}},
+	},
 }
 
 func oidcContext(ctx context.Context, w *world) context.Context {

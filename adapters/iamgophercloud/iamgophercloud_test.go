@@ -117,7 +117,7 @@ func both(t *testing.T, err error, code int) *iamhttp.StatusError {
 	t.Helper()
 	assert.True(t, gophercloud.ResponseCodeIs(err, code), "%v", err)
 	var own gophercloud.ErrUnexpectedResponseCode
-	assert.True(t, errors.As(err, &own))
+	assert.ErrorAs(t, err, &own)
 	assert.ErrorIs(t, err, iamhttp.Code(code))
 	var e *iamhttp.StatusError
 	ok := errors.As(err, &e)
@@ -286,7 +286,7 @@ func TestARetryFuncIsStillAsked(t *testing.T) {
 	both(t, err, 502)
 	assert.Equal(t, 3, k.count("GET /v3/users/alice"))
 	require.Len(t, seen, 3)
-	assert.IsType(t, gophercloud.ErrUnexpectedResponseCode{}, seen[0], "it sees gophercloud's own error")
+	assert.Equal(t, 502, seen[0].(gophercloud.ErrUnexpectedResponseCode).Actual, "it sees gophercloud's own error")
 }
 
 func TestACallWithoutAnAnswerHasNoTypedError(t *testing.T) {
@@ -330,11 +330,11 @@ func TestARefusalByTheGateReachesTheCallerAndIsNoAnswer(t *testing.T) {
 	for name, err := range map[string]error{"as returned": err, "Wrap": iamgophercloud.Wrap(err), "Recorder": rec.Wrap(err)} {
 		t.Run(name, func(t *testing.T) {
 			var e *iamhttp.NotSentError
-			require.True(t, errors.As(err, &e), "%v", err)
+			require.ErrorAs(t, err, &e)
 			assert.Equal(t, time.Minute, e.RetryAfter)
 			assert.ErrorIs(t, err, gate.ErrPaused)
 			assert.ErrorIs(t, err, iamhttp.ErrTooManyRequests)
-			assert.False(t, errors.As(err, new(*iamhttp.StatusError)), "nothing was answered")
+			assert.NotErrorAs(t, err, new(*iamhttp.StatusError), "nothing was answered")
 			assert.False(t, gophercloud.ResponseCodeIs(err, 429))
 		})
 	}
@@ -351,12 +351,12 @@ func TestALoginThatTheGateRefusesIsNotSentRatherThanA401(t *testing.T) {
 		}
 	}
 	_, err := users.Get(t.Context(), c, "alice").Extract()
-	require.True(t, errors.As(err, new(*gophercloud.ErrUnableToReauthenticate)), "%v", err)
+	require.ErrorAs(t, err, new(*gophercloud.ErrUnableToReauthenticate))
 	wrapped := iamgophercloud.Wrap(err)
 	assert.ErrorIs(t, wrapped, err)
 	assert.ErrorIs(t, wrapped, gate.ErrPaused)
-	assert.True(t, errors.As(wrapped, new(*iamhttp.NotSentError)))
-	assert.False(t, errors.As(wrapped, new(*iamhttp.StatusError)), "the 401 is not why the call failed")
+	assert.ErrorAs(t, wrapped, new(*iamhttp.NotSentError))
+	assert.NotErrorAs(t, wrapped, new(*iamhttp.StatusError), "the 401 is not why the call failed")
 	assert.Equal(t, err.Error(), wrapped.Error())
 }
 
@@ -435,11 +435,11 @@ func TestWrapTypesWhatHoldsAnAnswerAndReturnsTheRest(t *testing.T) {
 			ok := errors.As(got, &e)
 			assert.Equal(t, tt.typed, ok)
 			if !ok {
-				assert.True(t, got == tt.err)
+				assert.Same(t, tt.err, got)
 				return
 			}
 			if errors.As(tt.err, new(*iamhttp.StatusError)) {
-				assert.True(t, got == tt.err)
+				assert.Same(t, tt.err, got)
 			}
 			assert.Equal(t, tt.err.Error(), got.Error())
 			if gophercloud.ResponseCodeIs(tt.err, 404) {

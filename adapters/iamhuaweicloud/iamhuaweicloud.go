@@ -201,7 +201,10 @@ func adopt(status *iamhttp.StatusError, sr *sdkerr.ServiceResponseError) {
 		return
 	}
 	// NewStatusError makes the parts of a body safe to print.
-	body, _ := json.Marshal(map[string]string{"error_code": sr.ErrorCode, "error_msg": sr.ErrorMessage})
+	body, err := json.Marshal(map[string]string{"error_code": sr.ErrorCode, "error_msg": sr.ErrorMessage})
+	if err != nil {
+		return // never: strings can be marshaled
+	}
 	said := iamhttp.NewStatusError(int(status.Code), nil, body)
 	status.ServiceCode, status.Message = said.ServiceCode, said.Message
 }

@@ -114,10 +114,10 @@ func both(t *testing.T, err error, code int) (*iamhttp.StatusError, *sdkerr.Serv
 	t.Helper()
 	assert.ErrorIs(t, err, iamhttp.Code(code))
 	var own *sdkerr.ServiceResponseError
-	require.True(t, errors.As(err, &own), "%v", err)
+	require.ErrorAs(t, err, &own)
 	assert.Equal(t, code, own.StatusCode)
 	var e *iamhttp.StatusError
-	require.True(t, errors.As(err, &e), "%v", err)
+	require.ErrorAs(t, err, &e)
 	return e, own
 }
 
@@ -325,13 +325,13 @@ func TestARefusalByTheGateReachesTheCallerAndIsNoAnswer(t *testing.T) {
 	err := show(connect(t, s, nil, tr))
 	s.script.AssertCount(t, 0)
 	var e *iamhttp.NotSentError
-	require.True(t, errors.As(err, &e), "%v", err)
+	require.ErrorAs(t, err, &e)
 	assert.Equal(t, time.Minute, e.RetryAfter)
 	assert.ErrorIs(t, err, gate.ErrPaused)
 	assert.ErrorIs(t, err, iamhttp.ErrTooManyRequests)
-	assert.False(t, errors.As(err, new(*iamhttp.StatusError)), "nothing was answered")
-	assert.False(t, errors.As(err, new(*sdkerr.ServiceResponseError)))
-	assert.True(t, iamhuaweicloud.Wrap(err) == err)
+	assert.NotErrorAs(t, err, new(*iamhttp.StatusError), "nothing was answered")
+	assert.NotErrorAs(t, err, new(*sdkerr.ServiceResponseError))
+	assert.Same(t, err, iamhuaweicloud.Wrap(err))
 }
 
 func TestARetryThatTheGateRefusesIsTheAnswered429(t *testing.T) {
@@ -341,12 +341,12 @@ func TestARetryThatTheGateRefusesIsTheAnswered429(t *testing.T) {
 	err := show(connect(t, s, nil, tr))
 	s.script.AssertCount(t, 1)
 	var e *iamhttp.StatusError
-	require.True(t, errors.As(err, &e), "%v", err)
+	require.ErrorAs(t, err, &e)
 	assert.Equal(t, iamhttp.ErrTooManyRequests, e.Code)
 	assert.Equal(t, iamhttp.StopGate, e.Stop)
 	assert.ErrorIs(t, err, gate.ErrPaused)
-	assert.False(t, errors.As(err, new(*sdkerr.ServiceResponseError)), "the SDK has seen no response")
-	assert.True(t, iamhuaweicloud.Wrap(err) == err)
+	assert.NotErrorAs(t, err, new(*sdkerr.ServiceResponseError), "the SDK has seen no response")
+	assert.Same(t, err, iamhuaweicloud.Wrap(err))
 }
 
 func TestASuccessThatTheSDKCannotDecodeIsNoStatusError(t *testing.T) {
@@ -355,7 +355,7 @@ func TestASuccessThatTheSDKCannotDecodeIsNoStatusError(t *testing.T) {
 	own, ok := err.(*sdkerr.ServiceResponseError)
 	require.True(t, ok, "%v", err)
 	assert.Equal(t, 200, own.StatusCode)
-	assert.True(t, iamhuaweicloud.Wrap(err) == err)
+	assert.Same(t, err, iamhuaweicloud.Wrap(err))
 }
 
 func TestARedirectIsNoFailure(t *testing.T) {
@@ -380,8 +380,8 @@ func TestTheBodyReachesTheSDKsHandlersAndBothErrors(t *testing.T) {
 				reported := 0
 				tr := &iamhttp.Transport{OnFailure: func(context.Context, iamhttp.Failure) { reported++ }}
 				e, own := both(t, show(connect(t, s, c, tr)), 404)
-				assert.True(t, body == heard)
-				assert.True(t, body == own.ErrorMessage, own.ErrorMessage[:min(len(own.ErrorMessage), 100)])
+				assert.Equal(t, body, heard)
+				assert.Equal(t, body, own.ErrorMessage)
 				assert.True(t, strings.HasPrefix(body, string(e.Body())))
 				assert.NotEmpty(t, e.Message)
 				assert.Equal(t, 1, reported)
@@ -405,8 +405,8 @@ func TestAnErrorHandlerAroundOursMayReadTheBody(t *testing.T) {
 		c := connect(t, s, nil, nil)
 		c.HcClient.WithErrorHandler(l)
 		e, own := both(t, show(c), 404)
-		assert.True(t, body == l.log)
-		assert.True(t, body == own.ErrorMessage, own.ErrorMessage[:min(len(own.ErrorMessage), 100)])
+		assert.Equal(t, body, l.log)
+		assert.Equal(t, body, own.ErrorMessage)
 		assert.NotEmpty(t, e.Message)
 	}
 }
@@ -448,7 +448,7 @@ func TestErrorsOfRequestsForCredentialsAndIDsAreTypedByWrap(t *testing.T) {
 
 			wrapped := iamhuaweicloud.Wrap(err)
 			if tt.text == "" {
-				assert.True(t, wrapped == err)
+				assert.Same(t, err, wrapped)
 				return
 			}
 			assert.EqualError(t, wrapped, tt.text)
@@ -486,8 +486,8 @@ func TestTheBaseIsTheRoundTripperThatTheSDKWouldHaveUsed(t *testing.T) {
 				assert.NotSame(t, http.DefaultTransport, tt.t.Base)
 			}
 			if tt.config != nil {
-				assert.True(t, before.HttpTransport == tt.config.HttpTransport, "the config is copied")
-				assert.True(t, before.RoundTripper == tt.config.RoundTripper)
+				assert.Same(t, before.HttpTransport, tt.config.HttpTransport, "the config is copied")
+				assert.Equal(t, before.RoundTripper, tt.config.RoundTripper)
 			}
 		})
 	}
@@ -699,7 +699,7 @@ func TestWrapTypesWhatHoldsAnAnswerAndReturnsTheRest(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got := iamhuaweicloud.Wrap(tt.err)
 			if tt.text == "" {
-				assert.True(t, got == tt.err)
+				assert.Same(t, tt.err, got)
 				return
 			}
 			assert.EqualError(t, got, tt.text)

@@ -149,10 +149,10 @@ func TestMeasurementsAreWrittenAndDrawn(t *testing.T) {
 	picture := r.draw()
 	assert.NotContains(t, string(picture), "NaN")
 	for d := xml.NewDecoder(bytes.NewReader(picture)); ; {
-		if _, err := d.Token(); err == io.EOF {
+		_, err := d.Token()
+		if err == io.EOF {
 			break
-		} else {
-			require.NoError(t, err)
 		}
+		require.NoError(t, err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -133,9 +134,7 @@ func measure(fleet []peers.Peer, chosen []scenario, rounds int, raw, progress io
 				"B/op":      float64(b.AllocedBytesPerOp()),
 				"allocs/op": float64(b.AllocsPerOp()),
 			}
-			for unit, v := range b.Extra {
-				one[unit] = v
-			}
+			maps.Copy(one, b.Extra)
 			s.samples = append(s.samples, one)
 		}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strconv"
@@ -118,9 +119,7 @@ func (s *service) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	a := s.answer()
 	h := w.Header()
-	for name, values := range a.header {
-		h[name] = values
-	}
+	maps.Copy(h, a.header)
 	h["Content-Length"] = []string{strconv.Itoa(len(a.body))}
 	w.WriteHeader(a.code)
 	_, _ = io.WriteString(w, a.body)

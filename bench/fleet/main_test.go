@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/xml"
-	"errors"
 	"io"
 	"os"
 	"strings"
@@ -43,7 +42,7 @@ func TestASmallFleetRuns(t *testing.T) {
 	for err == nil {
 		_, err = d.Token()
 	}
-	assert.True(t, errors.Is(err, io.EOF), err)
+	assert.ErrorIs(t, err, io.EOF)
 }
 
 func TestARequestIsEarlyIfItLeavesInTheRetryAfterOfAnyProcess(t *testing.T) {

@@ -132,7 +132,7 @@ func scenarios(servers, retryAfter, arrivals, answers, seeds string) ([]sim.Scen
 
 func numbers[T int | uint64](list string) ([]T, error) {
 	var ns []T
-	for _, s := range strings.Split(list, ",") {
+	for s := range strings.SplitSeq(list, ",") {
 		var n T
 		if _, err := fmt.Sscan(s, &n); err != nil {
 			return nil, fmt.Errorf("%q: %w", s, err)

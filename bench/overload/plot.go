@@ -20,7 +20,7 @@ const (
 )
 
 // draw makes a picture of one scenario: for each contestant what the server
-// was asked for over time, and how much of it it refused.
+// was asked for over time, and how much of that was refused.
 func draw(fleet []contestant, results []sim.Result) []byte {
 	s := results[0].Scenario
 	rows := (len(fleet) + columns - 1) / columns

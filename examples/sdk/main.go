@@ -73,8 +73,9 @@ func advice(err error) string {
 
 func main() {
 	service := httptest.NewServer(serviceWithAQuota(3))
-	defer service.Close()
-	os.Exit(run(context.Background(), iam.New(service.URL+"/v3", "token", nil), os.Args[1:], os.Stdout))
+	code := run(context.Background(), iam.New(service.URL+"/v3", "token", nil), os.Args[1:], os.Stdout)
+	service.Close()
+	os.Exit(code)
 }
 
 // run returns the exit code.

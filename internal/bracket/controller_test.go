@@ -147,19 +147,20 @@ func TestTakingASendBackUndoesIt(t *testing.T) {
 			if credit > 0 {
 				c.next = 1100 * ms // as Sent will say
 			}
-			before := [...]any{c.sent, c.flying, c.paced, c.credit, c.next}
+			state := func() [5]any { return [...]any{c.sent, c.flying, c.paced, c.credit, c.next} }
+			before := state()
 			s := c.Sent(sec, 0)
-			after := [...]any{c.sent, c.flying, c.paced, c.credit, c.next}
+			after := state()
 			s.epoch--
 			c.Unsend(s)
-			assert.Equal(t, after, [...]any{c.sent, c.flying, c.paced, c.credit, c.next}, "it is of another epoch")
+			assert.Equal(t, after, state(), "it is of another epoch")
 			s.epoch++
 			c.open = false
 			c.Unsend(s)
-			assert.Equal(t, after, [...]any{c.sent, c.flying, c.paced, c.credit, c.next}, "the epoch is over")
+			assert.Equal(t, after, state(), "the epoch is over")
 			c.open = true
 			c.Unsend(s)
-			assert.Equal(t, before, [...]any{c.sent, c.flying, c.paced, c.credit, c.next})
+			assert.Equal(t, before, state())
 		})
 	}
 }

@@ -258,9 +258,10 @@ func TestWhatAFailedProbeTeaches(t *testing.T) {
 	}
 }
 
-// refusedAt returns a controller whose latest request but late ones was the
-// refused one, its 21st of the epoch.
-func refusedAt(at time.Duration) *Controller {
+// justRefused returns a controller whose latest request but late ones was the
+// refused one, its 21st of the epoch, sent at 12 s.
+func justRefused() *Controller {
+	const at = 12 * sec
 	c := paced()
 	c.open = false
 	c.paces = nil
@@ -301,7 +302,7 @@ func TestWhatAnEpochProvesGoodAndBad(t *testing.T) {
 		"not in no time":                                 {func(c *Controller) { c.paces, c.burst0 = []moment{{12 * sec, 0}}, 3 }, epoch{}, 4, 4, 16},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := refusedAt(12 * sec)
+			c := justRefused()
 			tt.set(c)
 			lo, hi := c.bounds(tt.e, tt.proven)
 			assert.InDelta(t, tt.lo, lo, 1e-9)
@@ -341,7 +342,7 @@ func TestThePaceBetweenTheBounds(t *testing.T) {
 		"at a pace that was almost right":        {func(c *Controller) { c.strange, c.refused.pace = 99, 5.7 }, 4, 160, 4, 5.7, 0.9 * math.Sqrt(4*5.7), 10, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := refusedAt(12 * sec)
+			c := justRefused()
 			tt.set(c)
 			c.judgePace(13*sec, epoch{took: 5, silence: c.silence}, tt.proven, tt.backlog)
 			assert.InDelta(t, tt.pace, c.pace, 1e-9, "pace")
@@ -382,7 +383,7 @@ func TestWhatIsToBlameForARefusal(t *testing.T) {
 		"a window without a burst":                {func(c *Controller) { c.past = []epoch{{accepted: 20, took: 4}} }, pace},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := refusedAt(12 * sec)
+			c := justRefused()
 			c.begin, c.accepted, c.sent, c.paced = 2*sec, 20, 21, 20
 			c.burst, c.quiet, c.sumSent, c.sumTime, c.guessed = 10, 3, 100, 50, true
 			tt.set(c)
@@ -417,7 +418,7 @@ func TestWhatAnEpochProves(t *testing.T) {
 		"or with those before":       {56, 1000, 50, (700. + 56 - 1) / (35 + 10 + 3)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := refusedAt(12 * sec)
+			c := justRefused()
 			c.begin, c.quiet, c.pace = 2*sec, 3, 0
 			c.raises, c.refused.pace = 1, tt.want
 			c.accepted, c.sumSent, c.sumTime = tt.accepted, tt.sumSent, tt.sumTime
@@ -460,7 +461,7 @@ func TestLongTimesAreMeasuredByTheSilenceThatTheServiceWanted(t *testing.T) {
 		"if that is not too long":          {func(c *Controller) { c.accepted, c.probes, c.wanted, c.asked = 0, 4, 1000, 600 }, 14 * sec, 1002, longestWindow, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := refusedAt(12 * sec)
+			c := justRefused()
 			c.begin, c.accepted, c.pause, c.wanted, c.base = 2*sec, 20, 14*sec, 5, 3
 			tt.set(c)
 			c.judge(tt.now, 0)
@@ -480,7 +481,7 @@ func TestNobodyComesLessOftenThanOnceInTwoSilences(t *testing.T) {
 		"a second at least":     {0, 0, 0.5, 0.5},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := refusedAt(12 * sec)
+			c := justRefused()
 			c.begin, c.probes, c.silence, c.pause = 2*sec, 1, 0, 12500*ms
 			c.asked, c.longest, c.pace = tt.asked, tt.longest, 1e-9
 			c.judge(12500*ms, 0)

@@ -22,12 +22,16 @@ import (
 // other.
 const Number = "1"
 
-// The controller of an account and what it knows, for both sides.
+// Both sides know these.
 type (
+	// A Controller decides when the requests of one account leave.
 	Controller = bracket.Controller
-	Learned    = bracket.Learned
-	Mark       = bracket.Mark
-	Send       = bracket.Send
+	// Learned is what a Controller knows of a limit.
+	Learned = bracket.Learned
+	// A Mark is a count of accepted requests at a time.
+	Mark = bracket.Mark
+	// A Send is a request that left.
+	Send = bracket.Send
 )
 
 // Resume returns a Controller that goes on from what another one has learned, at

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -126,9 +127,7 @@ func azure(base http.RoundTripper, o Options) http.RoundTripper {
 		if err != nil {
 			return nil, err
 		}
-		for name, values := range req.Header {
-			r.Raw().Header[name] = values
-		}
+		maps.Copy(r.Raw().Header, req.Header)
 		data, stream, err := o.content(req)
 		file, seeks := stream.(io.ReadSeekCloser)
 		switch {

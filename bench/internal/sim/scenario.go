@@ -26,6 +26,7 @@ func (s Scenario) String() string {
 // RetryAfter is what the server says with a 429.
 type RetryAfter string
 
+// The values of the header, and none.
 const (
 	Seconds RetryAfter = "seconds" // until a request could be accepted, rounded up, at least 1
 	Date    RetryAfter = "date"    // the same as an HTTP date, rounded up again
@@ -57,6 +58,7 @@ const onOff = 5 * time.Second
 // decides half way, and a 429 takes as long as a 200.
 type Answers string
 
+// The distributions.
 const (
 	Fast      Answers = "10ms"
 	Slow      Answers = "1s"
@@ -111,7 +113,7 @@ func (s Scenario) halfWay(arrivals []time.Duration) time.Duration {
 }
 
 // stream is the random numbers of one call: the answer time of its first send,
-// of its second, …
+// of its second, and so on.
 func (s Scenario) stream(call int) *rand.Rand {
 	return rand.New(rand.NewPCG(s.Seed, uint64(call)))
 }

@@ -11,6 +11,7 @@ import (
 // An Algorithm is how a server counts requests against its limit.
 type Algorithm string
 
+// The algorithms.
 const (
 	TokenBucket   Algorithm = "tb" // refills steadily, holds Depth of it, at least one token
 	FixedWindow   Algorithm = "fw" // starts anew with every window

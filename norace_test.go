@@ -1,5 +1,0 @@
-//go:build !race
-
-package iamhttp_test
-
-const raceDetector = false
