@@ -414,6 +414,45 @@ func TestAConnectionErrorKeepsTheOtherRules(t *testing.T) {
 			assert.Zero(t, time.Since(start))
 		})
 	})
+	t.Run("a request that has ended", func(t *testing.T) {
+		for name, end := range map[string]func(*http.Request) (*http.Request, func()){
+			"by its context": func(req *http.Request) (*http.Request, func()) {
+				ctx, cancel := context.WithCancel(req.Context())
+				return req.WithContext(ctx), cancel
+			},
+			"by Cancel": func(req *http.Request) (*http.Request, func()) {
+				over := make(chan struct{})
+				//lint:ignore SA1019 deprecated, and still set by http.Client for its Timeout
+				req.Cancel = over
+				return req, func() { close(over) }
+			},
+		} {
+			t.Run(name, func(t *testing.T) {
+				req, cancel := end(newRequest(t, "PUT", "x"))
+				req.GetBody = func() (io.ReadCloser, error) {
+					t.Error("GetBody was called in vain")
+					return http.NoBody, nil
+				}
+				schedule := &intervals{list: []time.Duration{0}}
+				var reported failures
+				tr := &iamhttp.Transport{
+					Base: script(func(*http.Request) (*http.Response, error) {
+						cancel()
+						return nil, broken
+					}),
+					RetryConnectionErrors: true,
+					Backoff:               func() backoff.BackOff { return schedule },
+					OnFailure:             reported.add,
+				}
+				_, err := tr.RoundTrip(req)
+				assert.True(t, err == broken)
+				assert.Zero(t, schedule.asked, "an interval was drawn in vain")
+				require.Len(t, reported, 1)
+				assert.Equal(t, iamhttp.StopCanceled, reported[0].Stop)
+				assert.Equal(t, 1, reported[0].Attempt)
+			})
+		}
+	})
 	t.Run("a canceled wait", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			cause := errors.New("shut down")
