@@ -18,7 +18,7 @@ import (
 // ConfigureRetryable makes a go-retryablehttp client follow the same rules: it
 // retries what a Transport retries, after the same waits, and returns a
 // *StatusError for the failures. Call it once: it sets CheckRetry, Backoff,
-// ErrorHandler and RetryMax, and wraps PrepareRetry.
+// ErrorHandler and RetryMax, and wraps PrepareRetry and RequestLogHook.
 //
 // Only Expected, AlsoRetry, MaxAttempts, MaxWait, Backoff, WithExpected and WithMaxWait
 // apply. Errors without an answer are never retried, nor is a POST that a redirect has
@@ -72,14 +72,21 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 		}
 		return nil, err
 	}
-	prepare := c.PrepareRetry
+	prepare, hook := c.PrepareRetry, c.RequestLogHook
 	c.PrepareRetry = func(req *http.Request) error {
-		ctx := req.Context()
-		*req = *req.WithContext(&resendContext{ctx, resend{count: ResendCount(ctx) + 1}})
+		setResendCount(req, ResendCount(req.Context())+1)
 		if prepare != nil {
 			return prepare(req)
 		}
 		return nil
+	}
+	c.RequestLogHook = func(l retryablehttp.Logger, req *http.Request, retry int) {
+		if r := resendOf(req.Context()); retry == 0 && r.count > 0 && r.began == 0 {
+			setResendCount(req, 0) // an earlier Do has sent it
+		}
+		if hook != nil {
+			hook(l, req, retry)
+		}
 	}
 }
 
@@ -132,4 +139,14 @@ func (t *Transport) answer(ctx context.Context, resp *http.Response) *failure {
 		maxWait:    cmp.Or(optionsOf(ctx).maxWait, t.maxWait()),
 		replayable: true, // the client has buffered the body
 	}
+}
+
+// setResendCount gives req a context with this count, instead of that of the attempt
+// before.
+func setResendCount(req *http.Request, n int) {
+	ctx := req.Context()
+	if c, ok := ctx.(*resendContext); ok && c.began == 0 { // not of a Transport above
+		ctx = c.Context
+	}
+	*req = *req.WithContext(&resendContext{ctx, resend{count: n}})
 }

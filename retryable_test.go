@@ -496,6 +496,47 @@ func TestABodyThatStallsDoesNotHoldARetryableClientUp(t *testing.T) {
 	})
 }
 
+// The client leaves the context of the last attempt in its Request.
+func TestARetryableRequestThatIsSentAgainIsCountedFromOne(t *testing.T) {
+	for name, derive := range map[string]func(*retryablehttp.Request) *retryablehttp.Request{
+		"itself": func(req *retryablehttp.Request) *retryablehttp.Request { return req },
+		"under a context of its own": func(req *retryablehttp.Request) *retryablehttp.Request {
+			return req.WithContext(context.WithValue(req.Context(), t, true))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				base := script(answer(429, ""), answer(429, ""), answer(200, ""), answer(429, ""), answer(429, ""), answer(404, ""))
+				c := retryablehttp.NewClient()
+				c.Logger, c.HTTPClient = nil, &http.Client{Transport: base}
+				var logged []int
+				c.RequestLogHook = func(_ retryablehttp.Logger, req *http.Request, retry int) {
+					logged = append(logged, retry)
+					assert.Equal(t, retry, iamhttp.ResendCount(req.Context()))
+				}
+				(&iamhttp.Transport{Backoff: func() backoff.BackOff {
+					return &intervals{list: []time.Duration{time.Second, 2 * time.Second, 5 * time.Second}}
+				}}).ConfigureRetryable(c)
+				req, err := retryablehttp.NewRequest("PUT", "https://iam.example/", []byte("x"))
+				require.NoError(t, err)
+				resp, err := c.Do(req)
+				require.NoError(t, err)
+				resp.Body.Close()
+				assert.Equal(t, 2, iamhttp.ResendCount(resp.Request.Context()))
+				_, err = c.Do(derive(req))
+				assert.Equal(t, 3, statusError(t, err).Attempts)
+				assert.Equal(t, []int{0, 1, 2, 0, 1, 2}, logged)
+				for i, s := range base.sent {
+					assert.Equal(t, i%3, s.resend)
+					assert.Equal(t, "x", s.body)
+				}
+				gaps := base.gaps()
+				assert.Equal(t, []time.Duration{time.Second, 2 * time.Second}, gaps[3:])
+			})
+		})
+	}
+}
+
 func TestARetryableClientOverARealConnection(t *testing.T) {
 	service := new(iamtest.Server)
 	service.Next(iamtest.Page(429), iamtest.Page(429), iamtest.Keystone(409, "exists").With("X-Openstack-Request-Id", "req-1"))
