@@ -15,6 +15,7 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 	"github.com/iamhttp/iamhttp/internal/answer"
 	"github.com/iamhttp/iamhttp/internal/bounded"
+	"github.com/iamhttp/iamhttp/internal/neterr"
 )
 
 // A call is one RoundTrip: the attempts to send a request, and the waits between
@@ -198,7 +199,7 @@ func (c *call) replay() (io.ReadCloser, error) {
 // bodyFailed reports whether the body was the reason that a first attempt received
 // no answer.
 func (c *call) bodyFailed(failed error) bool {
-	if c.attempts > 1 || ofConnection(failed) {
+	if c.attempts > 1 || neterr.OfConnection(failed) {
 		return false
 	}
 	body, err := c.replay()
@@ -206,7 +207,7 @@ func (c *call) bodyFailed(failed error) bool {
 		return false
 	}
 	defer body.Close()
-	return !sendable(body, c.req.ContentLength)
+	return !neterr.Sendable(body, c.req.ContentLength)
 }
 
 // A retry is what the next attempt needs, in one allocation.

@@ -230,7 +230,7 @@ func TestACompressedBodyThatStallsDoesNotHoldUpARetryWhereConnectionsAreLimited(
 				base.MaxConnsPerHost = 1
 				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 				defer cancel()
-				_, err := get(t, ctx, &iamhttp.Transport{Base: wrap(base), Backoff: zero, PassThrough: passThrough, MaxAttempts: 2}, url)
+				_, err := get(ctx, t, &iamhttp.Transport{Base: wrap(base), Backoff: zero, PassThrough: passThrough, MaxAttempts: 2}, url)
 				e := statusError(t, err)
 				assert.Equal(t, iamhttp.ErrTooManyRequests, e.Code)
 				assert.NoError(t, ctx.Err(), "in time")
