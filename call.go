@@ -214,7 +214,6 @@ func (c *call) bodyFailed(failed error) bool {
 type retry struct {
 	resendContext
 	request http.Request
-	drain   bounded.Drain
 }
 
 // wait reports a failure that will be retried and waits until then. It returns
@@ -226,8 +225,9 @@ func (c *call) wait(f *failure, d time.Duration, body io.ReadCloser) error {
 			body.Close()
 		}
 	}()
-	r := new(retry)
-	data, truncated, stuck := discard(f, d, &r.drain)
+	drain := bounded.NewDrain()
+	defer drain.Release()
+	data, truncated, stuck := discard(f, d, drain)
 	if stuck && connectionsLimited(c.t.base()) {
 		f.cause = errStuck
 		return c.fail(f, Failure{Err: f.error(StopWaitTooLong, data, truncated), Attempt: f.attempts, Stop: StopWaitTooLong})
@@ -235,8 +235,7 @@ func (c *call) wait(f *failure, d time.Duration, body io.ReadCloser) error {
 	c.latest = f.err
 	f.resp = nil // it has been discarded: there may be many who wait
 	if f.answered && (c.observed() || c.t.Gate != nil) {
-		data = bytes.Clone(data) // the error may outlive the retry
-		c.latest = f.error(StopUnset, data, truncated)
+		c.latest = f.error(StopUnset, bytes.Clone(data), truncated)
 	}
 	c.report(f, Failure{Err: c.latest, Attempt: f.attempts, Retry: true, Wait: d})
 	if f.gated {
@@ -245,18 +244,18 @@ func (c *call) wait(f *failure, d time.Duration, body io.ReadCloser) error {
 	if end := sleep(f.req, time.Until(f.at.Add(d))); end != nil {
 		err := fmt.Errorf("%w: %w", f.err, end)
 		if f.answered {
-			err = f.error(StopCanceled, data, truncated)
+			err = f.error(StopCanceled, bytes.Clone(data), truncated)
 		}
 		return c.fail(nil, Failure{Err: err, Attempt: f.attempts, Stop: StopCanceled})
 	}
 	ready = true
-	c.next = c.resend(r, body)
+	c.next = c.resend(body)
 	return nil
 }
 
 // discard closes the body of an answer that will be retried, after reading it so
 // that its connection can be used again, and returns its beginning.
-func discard(f *failure, wait time.Duration, room *bounded.Drain) (data []byte, truncated, stuck bool) {
+func discard(f *failure, wait time.Duration, drain *bounded.Drain) (data []byte, truncated, stuck bool) {
 	if f.resp == nil {
 		return nil, false, false
 	}
@@ -270,7 +269,7 @@ func discard(f *failure, wait time.Duration, room *bounded.Drain) (data []byte, 
 		f.resp.Body.Close()
 		return nil, f.resp.Body != http.NoBody, false
 	}
-	return room.ReadAndClose(f.req.Context(), f.resp, min(bounded.MaxDrain, max(wait, bounded.MinDrain)))
+	return drain.ReadAndClose(f.req.Context(), f.resp, min(bounded.MaxDrain, max(wait, bounded.MinDrain)))
 }
 
 // errStuck is the cause of giving up where a retry might wait for a connection
@@ -295,8 +294,8 @@ func connectionsLimited(rt http.RoundTripper) bool {
 
 // resend returns the copy of the caller's request that is sent next: the contract
 // of RoundTripper forbids to modify it.
-func (c *call) resend(r *retry, body io.ReadCloser) *http.Request {
-	ctx := c.req.Context()
+func (c *call) resend(body io.ReadCloser) *http.Request {
+	r, ctx := new(retry), c.req.Context()
 	r.resendContext = resendContext{ctx, resend{ResendCount(ctx) + c.attempts, c.began.UnixNano()}}
 	r.request = *c.req.WithContext(r)
 	if body != nil {
