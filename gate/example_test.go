@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 	"time"
 
@@ -154,4 +155,133 @@ func ExampleError() {
 	// Output:
 	// pause is longer than MaxWait
 	// come back in an hour: 1h0m0s
+}
+
+// A firstOnly is a gate around another one. It refuses retries.
+type firstOnly struct{ gate.Gate }
+
+func (f firstOnly) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error) {
+	if r.Resend > 0 {
+		return 0, &gate.Error{Err: errors.New("no retries on Fridays")}
+	}
+	return f.Gate.Wait(ctx, r)
+}
+
+func ExampleRequest() {
+	g := firstOnly{new(gate.Adaptive)}
+	_, err := g.Wait(context.Background(), gate.Request{Key: "account", Resend: 0})
+	fmt.Println(err)
+	_, err = g.Wait(context.Background(), gate.Request{Key: "account", Resend: 1})
+	fmt.Println(err)
+	// Output:
+	// <nil>
+	// no retries on Fridays
+}
+
+// If you call a gate by hand, this is what you tell it of a response. A failure
+// of the service says nothing of the limit, nor does an error without a response.
+func ExampleOutcome() {
+	outcome := func(resp *http.Response) gate.Outcome {
+		switch {
+		case resp.StatusCode == http.StatusTooManyRequests:
+			wait, _ := time.ParseDuration(resp.Header.Get("Retry-After") + "s")
+			return gate.Outcome{Result: gate.Throttled, RetryAfter: wait}
+		case resp.StatusCode >= 500:
+			return gate.Outcome{Result: gate.Unknown}
+		}
+		return gate.Outcome{Result: gate.Accepted}
+	}
+	fmt.Println(outcome(&http.Response{StatusCode: 429, Header: http.Header{"Retry-After": {"90"}}}))
+	fmt.Println(outcome(&http.Response{StatusCode: 404}))
+	fmt.Println(outcome(&http.Response{StatusCode: 503}))
+	// Output:
+	// {throttled 1m30s}
+	// {accepted 0s}
+	// {unknown 0s}
+}
+
+// A tally is a gate around another one. It counts the results.
+type tally struct {
+	gate.Gate
+	mu     sync.Mutex
+	counts map[gate.Result]int
+}
+
+func (t *tally) Observe(r gate.Request, ticket gate.Ticket, o gate.Outcome) {
+	t.Gate.Observe(r, ticket, o)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.counts[o.Result]++
+}
+
+func ExampleResult() {
+	g := &tally{Gate: new(gate.Adaptive), counts: make(map[gate.Result]int)}
+	r := gate.Request{Key: "account"}
+	for _, result := range []gate.Result{gate.Accepted, gate.Accepted, gate.Throttled} {
+		ticket, err := g.Wait(context.Background(), r)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		g.Observe(r, ticket, gate.Outcome{Result: result})
+	}
+	fmt.Println(g.counts)
+	// Output: map[accepted:2 throttled:1]
+}
+
+func ExampleStats() {
+	shared := new(gate.Adaptive)
+	r := gate.Request{Key: "account"}
+	ticket, err := shared.Wait(context.Background(), r)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	shared.Observe(r, ticket, gate.Outcome{Result: gate.Throttled, RetryAfter: time.Hour})
+	s, _ := shared.Stats("account")
+	fmt.Println("throttled:", s.Throttled, "| pause:", s.Pause.Round(time.Minute), "| in flight:", s.Flying)
+	// Output: throttled: true | pause: 1h0m0s | in flight: 0
+}
+
+// While a pause is in force, Wait blocks until it ends. It does not, if that is
+// later than the deadline.
+func ExampleAdaptive_Wait() {
+	shared := new(gate.Adaptive)
+	r := gate.Request{Key: "account"}
+	for range 2 {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		ticket, err := shared.Wait(ctx, r)
+		if err != nil {
+			fmt.Println(errors.Is(err, gate.ErrDeadline))
+			return
+		}
+		shared.Observe(r, ticket, gate.Outcome{Result: gate.Throttled, RetryAfter: time.Hour})
+	}
+	// Output: true
+}
+
+// Observe belongs to each Wait that returned nil, also if the request failed.
+func ExampleAdaptive_Observe() {
+	shared := new(gate.Adaptive)
+	call := func(send func() error) error {
+		r := gate.Request{Key: "account"}
+		ticket, err := shared.Wait(context.Background(), r)
+		if err != nil {
+			return err
+		}
+		var o gate.Outcome // the result is Unknown
+		defer func() { shared.Observe(r, ticket, o) }()
+		if err := send(); err != nil {
+			return err
+		}
+		o.Result = gate.Accepted
+		return nil
+	}
+	fmt.Println(call(func() error { return errors.New("connection reset") }))
+	s, _ := shared.Stats("account")
+	fmt.Println(s.Flying)
+	// Output:
+	// connection reset
+	// 0
 }
