@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -170,11 +171,21 @@ func ExampleCode() {
 	// 404 | 404 NotFound
 }
 
-// "Already exists" is a 400 at some services, and a 409 at others.
+// "Already exists" is a 400 with a code of its own at some services, and a 409 at
+// others. Both questions together find every conflict.
 func ExampleReason() {
-	err := iamhttp.NewStatusError(400, nil, []byte(`{"error_code":"1109","error_msg":"The username already exists."}`))
-	fmt.Println(errors.Is(err, iamhttp.ErrConflict), errors.Is(err, iamhttp.ReasonAlreadyExists))
-	// Output: false true
+	for _, err := range []error{
+		iamhttp.NewStatusError(400, nil, []byte(`{"error_code":"1109","error_msg":"The username already exists."}`)),
+		iamhttp.NewStatusError(409, nil, []byte(`{"error":{"code":409,"message":"Conflict occurred attempting to store user - Duplicate entry found with name bob."}}`)),
+		iamhttp.NewStatusError(409, nil, []byte(`{"error":{"code":409,"message":"Another update came first."}}`)),
+	} {
+		conflict := errors.Is(err, iamhttp.ErrConflict) || errors.Is(err, iamhttp.ReasonAlreadyExists)
+		fmt.Println(conflict, errors.Is(err, iamhttp.ReasonAlreadyExists))
+	}
+	// Output:
+	// true true
+	// true true
+	// true false
 }
 
 func ExampleStatusError_Reason() {
@@ -328,6 +339,36 @@ func ExampleWithExpected() {
 	resp, err := client.Do(req)
 	fmt.Println(resp.StatusCode, err)
 	// Output: 404 <nil>
+}
+
+// A 429 to a login can mean that the account is locked. Expected, it is not retried,
+// so the password is sent once, and the gate does not hold other callers up.
+func ExampleWithExpected_login() {
+	var service iamtest.Server
+	service.On("POST /v3/auth/tokens", iamtest.Keystone(429, "The account is locked after too many wrong passwords."))
+	client := &http.Client{Transport: &iamhttp.Transport{Base: &service, Gate: new(gate.Adaptive)}, Timeout: time.Minute}
+
+	logIn := func(ctx context.Context, auth string) (token string, err error) {
+		ctx = iamhttp.WithExpected(ctx, iamhttp.ErrTooManyRequests)
+		req, err := http.NewRequestWithContext(ctx, "POST", "https://iam.example/v3/auth/tokens", strings.NewReader(auth))
+		if err != nil {
+			return "", err
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return "", err
+		}
+		defer resp.Body.Close()
+		if err := iamhttp.CheckResponse(resp); err != nil { // a 429: the others are errors already
+			return "", err
+		}
+		return resp.Header.Get("X-Subject-Token"), nil
+	}
+	_, err := logIn(context.Background(), `{"auth":{}}`)
+	if errors.Is(err, iamhttp.ReasonAccountLocked) {
+		fmt.Println("wait until the account is unlocked; requests sent:", len(service.Requests()))
+	}
+	// Output: wait until the account is unlocked; requests sent: 1
 }
 
 func ExampleWithMaxAttempts() {
