@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
 	"os"
@@ -121,6 +122,108 @@ func ExampleTransport() {
 	}
 	fmt.Println(client.Timeout)
 	// Output: 2m0s
+}
+
+// A server that never begins to answer costs one attempt instead of the whole call.
+func ExampleTransport_attemptTimeout() {
+	s := new(iamtest.Server)
+	s.Next(iamtest.Answer{Fault: iamtest.Stall})
+	service := httptest.NewServer(s)
+	defer service.Close()
+
+	base := http.DefaultTransport.(*http.Transport).Clone()
+	base.ResponseHeaderTimeout = 100 * time.Millisecond // for one attempt; 10 seconds in a program
+	client := &http.Client{
+		Transport: &iamhttp.Transport{Base: base, RetryConnectionErrors: true, Backoff: quick},
+		Timeout:   time.Minute, // for the whole call
+	}
+	resp, err := client.Get(service.URL + "/v3/users")
+	if err == nil {
+		resp.Body.Close()
+		fmt.Println(resp.Status, "after", len(s.Requests()), "attempts")
+	}
+	// Output: 200 OK after 2 attempts
+}
+
+// A login that is carried out twice issues a second token, which does no harm: it
+// may be retried like a GET.
+func ExampleTransport_login() {
+	s := new(iamtest.Server)
+	s.Next(
+		iamtest.Answer{Fault: iamtest.Reset},
+		iamtest.Page(503),
+		iamtest.Answer{Status: 201}.With("X-Subject-Token", "gAAAA"),
+	)
+	service := httptest.NewServer(s)
+	defer service.Close()
+	client := &http.Client{
+		Transport: &iamhttp.Transport{
+			AlsoRetry:             []iamhttp.Code{iamhttp.ErrServiceUnavailable},
+			RetryConnectionErrors: true,
+			Backoff:               quick,
+		},
+		Timeout: time.Minute,
+	}
+
+	req, err := http.NewRequest("POST", service.URL+"/v3/auth/tokens", strings.NewReader(`{"auth":{}}`))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	req.Header["Idempotency-Key"] = []string{} // without a value: nothing is sent
+	resp, err := client.Do(req)
+	if err == nil {
+		resp.Body.Close()
+		fmt.Println(resp.Header.Get("X-Subject-Token"))
+	}
+	for _, r := range s.Requests() {
+		_, key := r.Header["Idempotency-Key"]
+		fmt.Println(r, r.Body, key)
+	}
+	// Output:
+	// gAAAA
+	// POST /v3/auth/tokens {"auth":{}} false
+	// POST /v3/auth/tokens {"auth":{}} false
+	// POST /v3/auth/tokens {"auth":{}} false
+}
+
+// The Jar of an http.Client gets the cookies of responses, which a failure is not.
+// OnFailure sees every failing answer, that of an attempt that is retried too.
+func ExampleTransport_cookies() {
+	var service iamtest.Server
+	service.Next(
+		iamtest.Throttled(0).With("Set-Cookie", "node=a"),
+		iamtest.Keystone(403, "No.").With("Set-Cookie", "session=b"),
+	)
+
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	keepCookies := func(_ context.Context, f iamhttp.Failure) {
+		if e, ok := f.Status(); ok {
+			if u, err := url.Parse(e.URL); err == nil {
+				jar.SetCookies(u, (&http.Response{Header: e.Header()}).Cookies())
+			}
+		}
+	}
+	client := &http.Client{
+		Transport: &iamhttp.Transport{Base: &service, Backoff: quick, OnFailure: keepCookies},
+		Jar:       jar,
+		Timeout:   time.Minute,
+	}
+	_, err = client.Get("https://iam.example/v3/users")
+	fmt.Println(errors.Is(err, iamhttp.ErrForbidden))
+	_, _ = client.Get("https://iam.example/v3/users")
+	for _, r := range service.Requests() {
+		fmt.Printf("%q\n", r.Header.Get("Cookie"))
+	}
+	// Output:
+	// true
+	// ""
+	// ""
+	// "node=a; session=b"
 }
 
 func ExampleTransport_RoundTrip_incorrect() {

@@ -473,6 +473,20 @@ func TestAConnectionErrorKeepsTheOtherRules(t *testing.T) {
 			assert.Equal(t, 1, closes)
 		})
 	})
+	t.Run("a deadline of its own below is no end of the call", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			base := script(hang, hang, answer(200, ""))
+			below := roundTripper(func(req *http.Request) (*http.Response, error) {
+				ctx, cancel := context.WithTimeout(req.Context(), 10*time.Second)
+				defer cancel() // the scripted body outlives it
+				return base.RoundTrip(req.WithContext(ctx))
+			})
+			resp, err := (&iamhttp.Transport{Base: below, RetryConnectionErrors: true, Backoff: zero}).RoundTrip(newRequest(t, "GET", ""))
+			require.NoError(t, err)
+			assert.Equal(t, 200, resp.StatusCode)
+			assert.Equal(t, []time.Duration{10 * time.Second, 10 * time.Second}, base.gaps())
+		})
+	})
 	t.Run("waits, cut to MaxWait, and shares the attempts with answers", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			base := script(fail(broken), answer(429, "", "Retry-After: 1"), fail(broken), answer(200, ""))

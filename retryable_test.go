@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -482,6 +484,28 @@ func TestARetryableClientNeverReturnsAResponseBesideAnErrorNorLeavesOneOpen(t *t
 			})
 		})
 	}
+}
+
+func TestARetryableClientOfAnotherPolicyLeavesNoConnectionOpen(t *testing.T) {
+	var open atomic.Int32
+	srv := httptest.NewUnstartedServer(iamtest.Page(500))
+	srv.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			open.Add(1)
+		case http.StateClosed:
+			open.Add(-1)
+		}
+	}
+	srv.Start()
+	defer srv.Close()
+	c := retryable(&iamhttp.Transport{MaxAttempts: 2}, srv.Client().Transport)
+	c.CheckRetry, c.RetryWaitMin = retryablehttp.ErrorPropagatedRetryPolicy, 0
+	for range 5 {
+		_, err := c.Get(srv.URL)
+		assert.EqualError(t, err, "unexpected HTTP status 500 Internal Server Error")
+	}
+	assert.Eventually(t, func() bool { return open.Load() == 0 }, 5*time.Second, time.Millisecond)
 }
 
 func TestABodyThatStallsDoesNotHoldARetryableClientUp(t *testing.T) {
