@@ -10,17 +10,14 @@ import (
 	"github.com/iamhttp/iamhttp/internal/neterr"
 )
 
-// LogFailures returns an OnFailure that logs every failure to l, with the context
-// of the request; if l is nil, to what slog.Default is at that time. Many
-// Transports may use it at once.
-//
-// A failure that will be retried is logged at Info as "IAM request failed, will be
-// retried", with the attribute wait. A final one is "IAM request failed": at Info
-// if the caller has canceled the request, at Warn if the answer is a 4xx or the
-// gate refused the request, else at Error. The group err has what is known of code,
-// title, service_code, request_id, method, url, retry_after, attempts and stop.
-// Without an answer, class (canceled, timeout, refused, reset, TLS, gate, other)
-// and type, the error's Go type, stand for the first four.
+// LogFailures returns an OnFailure that logs every failure to l, nil meaning
+// slog.Default. A failure that will be retried is logged at Info as "IAM request
+// failed, will be retried", with the attribute wait. A final one is "IAM request
+// failed": at Info if the caller has canceled the request, at Warn if the answer is
+// a 4xx or the gate refused the request, else at Error. The group err has what is
+// known of code, title, service_code, request_id, method, url, retry_after, attempts
+// and stop. Without an answer, class (canceled, timeout, refused, reset, TLS, gate,
+// other) and type, the error's Go type, stand for the first four.
 //
 // Nothing secret is logged: no header, body, user info or query, no text of an
 // error of Base, which may hold any of them, and no message of the service, which
