@@ -145,8 +145,8 @@ func ExampleTransport_attemptTimeout() {
 	// Output: 200 OK after 2 attempts
 }
 
-// A login that is carried out twice issues a second token, which does no harm: it
-// may be retried like a GET.
+// A login that is carried out twice issues a second token. Where that does no harm,
+// it may be retried like a GET.
 func ExampleTransport_login() {
 	s := new(iamtest.Server)
 	s.Next(

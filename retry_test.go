@@ -445,7 +445,7 @@ func TestAConnectionErrorKeepsTheOtherRules(t *testing.T) {
 					OnFailure:             reported.add,
 				}
 				_, err := tr.RoundTrip(req)
-				assert.True(t, err == broken)
+				assert.Equal(t, broken, err)
 				assert.Zero(t, schedule.asked, "an interval was drawn in vain")
 				require.Len(t, reported, 1)
 				assert.Equal(t, iamhttp.StopCanceled, reported[0].Stop)
