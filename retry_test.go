@@ -177,7 +177,7 @@ func TestStoppingEarlyHappensAtOnceAndSaysWhy(t *testing.T) {
 		"a schedule that stops, with Retry-After": {iamhttp.Transport{Backoff: stop}, 0, "1", iamhttp.StopBackoff},
 		"attempts, first in the order of reasons": {iamhttp.Transport{MaxAttempts: 1, Backoff: stop}, time.Second, "1000", iamhttp.StopAttempts},
 		"back-off before the wait too long":       {iamhttp.Transport{Backoff: stop}, time.Second, "1000", iamhttp.StopBackoff},
-		"the wait too long before the deadline":   {iamhttp.Transport{}, time.Second, "1000", iamhttp.StopWaitTooLong},
+		"the wait too long before the deadline":   {iamhttp.Transport{MaxWait: time.Minute}, time.Second, "1000", iamhttp.StopWaitTooLong},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -11,6 +11,9 @@ import (
 //	The throttling threshold has been reached: policy user over ratelimit,limit:200,time:5 minute
 //	… Threshold: 10 times per 60 seconds
 func ofMessage(s string) Limit {
+	if !Mentioned(s) {
+		return Limit{}
+	}
 	lower := strings.ToLower(s)
 	if l, ok := ofGateway(lower); ok {
 		return l
@@ -29,6 +32,33 @@ func ofMessage(s string) Limit {
 		return Limit{Requests: int(n), Per: per}
 	}
 	return Limit{}
+}
+
+// Mentioned reports whether a text, or a body, may state a limit. It is cheap.
+func Mentioned[T string | []byte](s T) bool {
+	for i := range len(s) {
+		switch s[i] | 0x20 {
+		case 'l', 't':
+			if begins(s[i:], "limit:") || begins(s[i:], "threshold:") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// begins reports whether s begins with a prefix of lower-case letters and signs, in
+// any case.
+func begins[T string | []byte](s T, prefix string) bool {
+	if len(s) < len(prefix) {
+		return false
+	}
+	for i := range len(prefix) {
+		if s[i]|0x20 != prefix[i]|0x20 {
+			return false
+		}
+	}
+	return true
 }
 
 // ofDebug reads what the gateway adds to an answer in its debug mode, for the limit
