@@ -122,16 +122,16 @@ type Text struct {
 var (
 	gatewayTexts = []Text{
 		{[]string{"reach*|exceed*", "limit", "ak|access key|fail*"}, AccountLocked, "AK access failed to reach the limit,forbidden"},
-		{[]string{"locked|lockout"}, AccountLocked, "ak is locked"},
+		{[]string{"locked|lockout"}, AccountLocked, "ak ****** is locked"},
 		{[]string{"security token|securitytoken"}, CredentialExpired, "security token has expired"},
 		{[]string{"signature", "expire*"}, ClockSkew, "signature expired, signature time:20230527T000431Z,server time:20230527T020608Z"},
 		{[]string{"signature time|signing time|request time|client time|server time|server s time|timestamp|clock|skew*"}, ClockSkew, "request time and server time differ too much"},
 		{[]string{"x sdk date", "expire*|differ*|too old|in the future"}, ClockSkew, "x-sdk-date is too old"},
 		{[]string{"ak|access key|ak sk|aksk", "not exist*|not found"}, CredentialRejected, "Get secretKey failed,ak:******,err:ak not exist"},
 		{[]string{"signature*|signing|signedheaders|signed headers|aksk|ak sk|body hash|authorization"}, SignatureInvalid, "verify aksk signature fail"},
-		{[]string{"ak|access key|accesskey", "expire*"}, CredentialExpired, "ak has expired"},
+		{[]string{"ak|access key|accesskey", "expire*"}, CredentialExpired, "ak ****** has expired"},
 		{[]string{"ak|access key|accesskey|secretkey|secret key|appkey|app key|appcode|app code"}, CredentialRejected, "app not found, appkey ******"},
-		{[]string{"app|user|account", "not exist*|not found|disabled|frozen"}, CredentialRejected, "user is disabled"},
+		{[]string{"app|user|account", "not exist*|not found|disabled|frozen"}, CredentialRejected, "user ****** is disabled"},
 		{[]string{"token"}, TokenExpired, "decrypt token fail"},
 	}
 	lockTexts = []Text{
