@@ -30,8 +30,8 @@ const (
 
 // Error describes the reason in a few words.
 func (r Reason) Error() string {
-	if int(r) < len(answer.Reasons) {
-		return answer.Reasons[r]
+	if words := answer.Reason(r).String(); words != "" {
+		return words
 	}
 	return "Reason(" + strconv.Itoa(int(r)) + ")"
 }

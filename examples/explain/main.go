@@ -137,7 +137,7 @@ func explainService(w io.Writer, code string) {
 // reasonsOf returns the reasons that have the words, or are called so in Go.
 func reasonsOf(words string) []iamhttp.Reason {
 	var found []iamhttp.Reason
-	for r := iamhttp.ReasonUnknown + 1; int(r) < len(answer.Reasons); r++ {
+	for r := iamhttp.ReasonUnknown + 1; answer.Reason(r).String() != ""; r++ {
 		own, asked := strings.Fields(strings.ToLower(r.Error())), strings.Fields(strings.ToLower(words))
 		all := len(asked) > 0
 		for _, word := range asked {
