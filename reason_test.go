@@ -151,6 +151,7 @@ func TestTheMessageTellsTheMeaningsOfAGatewayCodeApart(t *testing.T) {
 		{"decrypt token fail", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
 		{"token expires, expires_at: 2026-11-28T00:00:00Z", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
 		{"x-auth-token not found", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
+		{"neither X-Auth-Token nor Authorization", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
 		{"Unauthorized", iamhttp.ReasonTokenExpired, iamhttp.ReasonUnknown},
 		{"the break of the weak", iamhttp.ReasonTokenExpired, iamhttp.ReasonUnknown}, // no ak
 		{"", iamhttp.ReasonTokenExpired, iamhttp.ReasonUnknown},

@@ -144,6 +144,7 @@ var (
 		{[]string{"signature time|server time|signing time|server s time|request time|client time|timestamp|clock|skew*"}, ClockSkew, "request time and server time differ too much"},
 		{[]string{"x sdk date", "expire*|differ*|too old|in the future"}, ClockSkew, "x-sdk-date is too old"},
 		{[]string{"ak|access key|ak sk|aksk", "not exist*|not found"}, CredentialRejected, "Get secretKey failed,ak:******,err:ak not exist"},
+		{[]string{"x auth token"}, TokenExpired, "x-auth-token not found"},
 		{[]string{"signature*|signing|signedheaders|signed headers|aksk|ak sk|body hash|authorization"}, SignatureInvalid, "verify aksk signature fail"},
 		{[]string{"ak|access key|accesskey", "expire*"}, CredentialExpired, "ak ****** has expired"},
 		{[]string{"ak|access key|accesskey|secretkey|secret key|appkey|app key|appcode|app code"}, CredentialRejected, "app not found, appkey ******"},
