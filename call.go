@@ -105,11 +105,11 @@ func (c *call) attempt() (resp *http.Response, err error) {
 	}
 	waiting, sending = false, true
 	resp, err = c.send()
-	sending = false
 	o := gate.Outcome{Result: gate.Accepted}
 	if err != nil || !succeeded(resp.StatusCode) {
 		o = c.outcome(resp, err)
 	}
+	sending = false
 	c.t.Gate.Observe(r, ticket, o)
 	return resp, err
 }
