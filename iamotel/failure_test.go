@@ -283,8 +283,8 @@ func TestTeeLogsAndRecordsTheSameFailures(t *testing.T) {
 
 func TestAFailureMadeByHandIsRecordedWhateverItHolds(t *testing.T) {
 	for want, f := range map[string]iamhttp.Failure{
-		"error.type=*errors.errorString,iamhttp.stop.reason=not stopped,server.address=": {Err: errors.New("own"), URL: "::\x00"},
-		"error.type=_OTHER,iamhttp.stop.reason=not stopped,server.address=":              {},
+		"error.type=*errors.errorString,iamhttp.stop.reason=unknown,server.address=": {Err: errors.New("own"), URL: "::\x00"},
+		"error.type=_OTHER,iamhttp.stop.reason=unknown,server.address=":              {},
 	} {
 		r := record()
 		r.OnFailure(t.Context(), f)
