@@ -15,6 +15,7 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 	"github.com/iamhttp/iamhttp/internal/answer"
 	"github.com/iamhttp/iamhttp/internal/bounded"
+	"github.com/iamhttp/iamhttp/internal/neterr"
 )
 
 // A call is one RoundTrip: the attempts to send a request, and the waits between
@@ -198,7 +199,7 @@ func (c *call) replay() (io.ReadCloser, error) {
 // bodyFailed reports whether the body was the reason that a first attempt received
 // no answer.
 func (c *call) bodyFailed(failed error) bool {
-	if c.attempts > 1 || ofConnection(failed) {
+	if c.attempts > 1 || neterr.OfConnection(failed) {
 		return false
 	}
 	body, err := c.replay()
@@ -206,14 +207,13 @@ func (c *call) bodyFailed(failed error) bool {
 		return false
 	}
 	defer body.Close()
-	return !sendable(body, c.req.ContentLength)
+	return !neterr.Sendable(body, c.req.ContentLength)
 }
 
 // A retry is what the next attempt needs, in one allocation.
 type retry struct {
 	resendContext
 	request http.Request
-	drain   bounded.Drain
 }
 
 // wait reports a failure that will be retried and waits until then. It returns
@@ -225,13 +225,17 @@ func (c *call) wait(f *failure, d time.Duration, body io.ReadCloser) error {
 			body.Close()
 		}
 	}()
-	r := new(retry)
-	data, truncated := discard(f, d, &r.drain)
+	drain := bounded.NewDrain()
+	defer drain.Release()
+	data, truncated, stuck := discard(f, d, drain)
+	if stuck && connectionsLimited(c.t.base()) {
+		f.cause = errStuck
+		return c.fail(f, Failure{Err: f.error(StopWaitTooLong, data, truncated), Attempt: f.attempts, Stop: StopWaitTooLong})
+	}
 	c.latest = f.err
 	f.resp = nil // it has been discarded: there may be many who wait
 	if f.answered && (c.observed() || c.t.Gate != nil) {
-		data = bytes.Clone(data) // the error may outlive the retry
-		c.latest = f.error(StopUnset, data, truncated)
+		c.latest = f.error(StopUnset, bytes.Clone(data), truncated)
 	}
 	c.report(f, Failure{Err: c.latest, Attempt: f.attempts, Retry: true, Wait: d})
 	if f.gated {
@@ -240,20 +244,20 @@ func (c *call) wait(f *failure, d time.Duration, body io.ReadCloser) error {
 	if end := sleep(f.req, time.Until(f.at.Add(d))); end != nil {
 		err := fmt.Errorf("%w: %w", f.err, end)
 		if f.answered {
-			err = f.error(StopCanceled, data, truncated)
+			err = f.error(StopCanceled, bytes.Clone(data), truncated)
 		}
 		return c.fail(nil, Failure{Err: err, Attempt: f.attempts, Stop: StopCanceled})
 	}
 	ready = true
-	c.next = c.resend(r, body)
+	c.next = c.resend(body)
 	return nil
 }
 
 // discard closes the body of an answer that will be retried, after reading it so
 // that its connection can be used again, and returns its beginning.
-func discard(f *failure, wait time.Duration, room *bounded.Drain) (data []byte, truncated bool) {
+func discard(f *failure, wait time.Duration, drain *bounded.Drain) (data []byte, truncated, stuck bool) {
 	if f.resp == nil {
-		return nil, false
+		return nil, false, false
 	}
 	if f.resp.StatusCode == http.StatusRequestTimeout {
 		// The server is about to close this connection (RFC 9110 §15.5.9). Leaving
@@ -263,15 +267,35 @@ func discard(f *failure, wait time.Duration, room *bounded.Drain) (data []byte, 
 		// small. TestTheConnectionOfADiscarded408IsNotUsedAgain holds it, with each Go.
 		f.resp.ContentLength = math.MaxInt64
 		f.resp.Body.Close()
-		return nil, f.resp.Body != http.NoBody
+		return nil, f.resp.Body != http.NoBody, false
 	}
-	return room.ReadAndClose(f.req.Context(), f.resp, min(bounded.MaxDrain, max(wait, bounded.MinDrain)))
+	return drain.ReadAndClose(f.req.Context(), f.resp, min(bounded.MaxDrain, max(wait, bounded.MinDrain)))
+}
+
+// errStuck is the cause of giving up where a retry might wait for a connection
+// without end: before Go 1.27, net/http cannot close a compressed body whose server
+// stalls within the header of gzip, and its connection counts.
+var errStuck = errors.New("iamhttp: the connection of the answer cannot be freed, and there is a limit of connections")
+
+// connectionsLimited reports whether rt is known to limit its connections.
+func connectionsLimited(rt http.RoundTripper) bool {
+	for range 100 {
+		switch w := rt.(type) {
+		case *http.Transport:
+			return w.MaxConnsPerHost > 0
+		case interface{ WrappedRoundTripper() http.RoundTripper }:
+			rt = w.WrappedRoundTripper()
+		default:
+			return false
+		}
+	}
+	return false
 }
 
 // resend returns the copy of the caller's request that is sent next: the contract
 // of RoundTripper forbids to modify it.
-func (c *call) resend(r *retry, body io.ReadCloser) *http.Request {
-	ctx := c.req.Context()
+func (c *call) resend(body io.ReadCloser) *http.Request {
+	r, ctx := new(retry), c.req.Context()
 	r.resendContext = resendContext{ctx, resend{ResendCount(ctx) + c.attempts, c.began.UnixNano()}}
 	r.request = *c.req.WithContext(r)
 	if body != nil {

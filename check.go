@@ -83,7 +83,7 @@ func (e *StatusError) setContent(header http.Header, data []byte, truncated bool
 		e.content = func() (http.Header, []byte) { return header, data }
 	}
 	e.Truncated = truncated
-	d := answer.Decode(data, int(e.Code))
+	d := answer.Decode(header, data, int(e.Code))
 	e.ServiceCode = answer.Label(d.Code)
 	e.Message = answer.OneLine(d.Message)
 	e.RequestID = answer.Label(cmp.Or(

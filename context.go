@@ -7,8 +7,8 @@ import (
 )
 
 // WithExpected adds codes to Expected for every request under the context. Use it
-// for a call to which a failure is an answer, such as a 404 to a look-up. Nested
-// calls add up.
+// where a failure is an answer: a 404 to a look-up, or a 429 to a login, which can
+// mean a locked account. Nested calls add up.
 func WithExpected(ctx context.Context, codes ...Code) context.Context {
 	o := optionsOf(ctx)
 	o.expected = slices.Concat(o.expected, codes)

@@ -16,13 +16,9 @@ import (
 // A StatusError is an answer that the IAM API counts as a failure: any status
 // code outside 100 to 399 that the caller did not declare Expected.
 //
-// It is always a pointer. Get at it through whatever wraps it with
-//
-//	var e *iamhttp.StatusError
-//	if errors.As(err, &e) { … }
-//
-// and ask for a single code with errors.Is(err, iamhttp.ErrNotFound). It does not
-// change once it was returned or reported, so several goroutines may read it.
+// It is always a pointer: var e *iamhttp.StatusError, then errors.As(err, &e). Ask
+// for a single code with errors.Is(err, iamhttp.ErrNotFound). It does not change once
+// it was returned or reported, so several goroutines may read it.
 //
 // Printing, logging or marshaling one shows no header and no body. A function
 // holds them, which makes two StatusErrors unequal to reflect.DeepEqual, a copy and
@@ -178,10 +174,9 @@ func (e *StatusError) Unwrap() []error {
 	return errs
 }
 
-// Timeout reports whether time ran out: at the service (408, 504) or for the
-// caller (a deadline in Cause). It is false for StopDeadline: that deadline has
-// not passed. (*url.Error).Timeout asks it. There is no Temporary method, because
-// outer layers would retry what has been retried here.
+// Timeout reports whether time ran out: at the service (408, 504) or for the caller
+// (a deadline in Cause, which StopDeadline has not). (*url.Error).Timeout asks it.
+// There is no Temporary method, because outer layers would retry once more.
 func (e *StatusError) Timeout() bool {
 	return e.Code == ErrRequestTimeout || e.Code == ErrGatewayTimeout || errors.Is(e.Cause, context.DeadlineExceeded)
 }

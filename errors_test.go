@@ -2,6 +2,9 @@ package iamhttp_test
 
 import (
 	"bytes"
+	"compress/flate"
+	"compress/gzip"
+	"compress/zlib"
 	"context"
 	"encoding/gob"
 	"encoding/json"
@@ -12,6 +15,8 @@ import (
 	"log/slog"
 	"net/http"
 	"reflect"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -214,18 +219,254 @@ func TestErrorBodiesAreUnderstood(t *testing.T) {
 	}
 }
 
+// These services have forms of their own.
+func TestErrorBodiesOfOtherServicesAreUnderstood(t *testing.T) {
+	inString := func(s string) string {
+		b, err := json.Marshal(s)
+		require.NoError(t, err)
+		return string(b)
+	}
+	tests := map[string]struct {
+		status                   int
+		body                     string
+		code, message, requestID string
+	}{
+		"Neutron":                          {404, `{"NeutronError": {"type": "NetworkNotFound", "message": "Network x could not be found.", "detail": ""}}`, "", "Network x could not be found.", ""},
+		"Neutron, long ago":                {404, `{"NeutronError": "No such network."}`, "", "No such network.", ""},
+		"Nova":                             {404, `{"itemNotFound":{"code":404,"message":"Instance x could not be found."}}`, "", "Instance x could not be found.", ""},
+		"Nova, over the limit":             {413, `{"overLimit":{"code":413,"message":"Slow down.","retryAfter":3}}`, "", "Slow down.", ""},
+		"Nova, cut off":                    {500, `{"computeFault": {"code": 500, "message": "Unexpected API Er`, "", "Unexpected API Er", ""},
+		"a name that nobody knows":         {403, `{"forbidden":{"code":"APIGW.0302","message":"No user."}}`, "APIGW.0302", "No user.", ""},
+		"such a name, and a code alone":    {400, `{"x":{"code":"IAM.0011"}}`, "IAM.0011", "", ""},
+		"such a name, beside a request id": {400, `{"request_id":"r","x":{"error_code":"IAM.0011","error_msg":"x"}}`, "IAM.0011", "x", "r"},
+		"such a name, beside a status":     {404, `{"status":404,"x":{"message":"y"}}`, "", "y", ""},
+		"such a name, around an error":     {400, `{"Response":{"Error":{"Code":"Auth.1","Message":"x"},"RequestId":"r"}}`, "Auth.1", "x", "r"},
+		"two such names":                   {404, `{"x":{"message":"y"},"z":{"message":"y"}}`, "", "", ""},
+		"the name of what was asked about": {409, `{"user":{"name":"bob","code":"7"},"ok":false}`, "", "", ""},
+		"an object without a message":      {404, `{"user":{"name":"bob"}}`, "", "", ""},
+		"an object of no interest":         {404, `{"x":{"message":"no"},"message":"yes"}`, "", "yes", ""},
+
+		"SAP's rate limit":             {429, inString(`{"error": {"message": "Too Many Requests", "status": "429 Too Many Requests"}}`), "", "Too Many Requests", ""},
+		"JSON in a string, cut off":    {429, `"{\"error\": {\"message\": \"Too Many`, "", "Too Many", ""},
+		"a string with a space before": {429, ` "\n{\"code\":\"A.1\",\"message\":\"x\"}" `, "A.1", "x", ""},
+		"JSON in the error":            {403, `{"error":` + inString(`{"code":"IAM.0002","message":"x"}`) + `}`, "IAM.0002", "x", ""},
+		"JSON in the message":          {404, `{"error_msg":` + inString(`{"error":{"message":"Instance x could not be found.","code":"Ecs.0114"}}`) + `}`, "Ecs.0114", "Instance x could not be found.", ""},
+		"JSON in it, code outside":     {404, `{"error_code":"A.1","error_msg":` + inString(`{"code":"B.2","message":"x","request_id":"r"}`) + `}`, "A.1", "x", "r"},
+		"no JSON in the message":       {404, `{"message":"{x}"}`, "", "{x}", ""},
+		"JSON three deep":              {404, inString(inString(`{"message":"x"}`)), "", "", ""},
+		"a string that is no object":   {500, inString("just a text"), "", "", ""},
+
+		"WebOb":                             {404, `{"message": "The resource could not be found.<br /><br />\n\n\n", "code": "404 Not Found", "title": "Not Found"}`, "", "The resource could not be found.", ""},
+		"WebOb, of another status":          {401, `{"message": "x", "code": "403 Forbidden", "title": "Forbidden"}`, "", "x", ""},
+		"the status with a text of its own": {429, `{"message": "x", "code": "429 Rate Limited"}`, "", "x", ""},
+		"the status before a colon":         {429, `{"message": "x", "code": "429: slow"}`, "", "x", ""},
+		"a code that begins like it":        {404, `{"message": "x", "code": "4041"}`, "4041", "x", ""},
+		"a part of the status":              {404, `{"message": "x", "code": "404.7"}`, "404.7", "x", ""},
+		"Spring":                            {403, `{"timestamp":"2026-11-28T00:00:00Z","status":403,"error":"Forbidden","message":"Access Denied","path":"/v3"}`, "", "Access Denied", ""},
+		"Spring, without a message":         {403, `{"timestamp":"2026-11-28T00:00:00Z","status":403,"error":"Forbidden","path":"/v3"}`, "", "Forbidden", ""},
+		"Spring, of another status":         {400, `{"status":409,"error":"Conflict","message":""}`, "", "Conflict", ""},
+		"Spring, of two words":              {500, `{"status":500,"error":"Internal Server Error","message":"No message available"}`, "", "No message available", ""},
+		"a phrase beside a code":            {403, `{"error":"Forbidden","code":"A.1"}`, "A.1", "Forbidden", ""},
+		"a phrase as a code":                {403, `{"error":{"code":"Forbidden","message":"x"}}`, "", "x", ""},
+		"a phrase in one word":              {404, `{"error_code":"NotFound","error_msg":"x"}`, "", "x", ""},
+		"a phrase of the table":             {504, `{"error_code":"ServerTimeout","error_msg":"x"}`, "", "x", ""},
+		"a phrase in another style":         {429, `{"error":"too_many_requests"}`, "", "too_many_requests", ""},
+		"nearly a phrase":                   {403, `{"error":"forbidden_client"}`, "forbidden_client", "", ""},
+		"a phrase and more":                 {404, `{"code":"NotFound.User","message":"x"}`, "NotFound.User", "x", ""},
+
+		"errCode and errMsg":                {400, `{"errCode":"A.1","errMsg":"x"}`, "A.1", "x", ""},
+		"errcode and errmsg":                {400, `{"errcode":40029,"errmsg":"invalid code"}`, "40029", "invalid code", ""},
+		"errorCode and errorMessage":        {400, `{"errorCode":"A.1","errorMessage":"x","requestId":"r"}`, "A.1", "x", "r"},
+		"errorCode and errorMsg":            {400, `{"errorCode":"A.1","errorMsg":"x"}`, "A.1", "x", ""},
+		"err_code and err_msg":              {400, `{"err_code":"A.1","err_msg":"x"}`, "A.1", "x", ""},
+		"error_message":                     {400, `{"error_code":"A.1","error_message":"x"}`, "A.1", "x", ""},
+		"ErrorCode and ErrorMessage":        {400, `{"ErrorCode":"A.1","ErrorMessage":"x","RequestId":"r"}`, "A.1", "x", "r"},
+		"Code and Message":                  {400, `{"Code":"A.1","Message":"x"}`, "A.1", "x", ""},
+		"code, msg and traceId":             {500, `{"code":"A.1","msg":"x","traceId":"r"}`, "A.1", "x", "r"},
+		"such names within an error":        {400, `{"error":{"errCode":"A.1","errMsg":"x","request-id":"r"}}`, "A.1", "x", "r"},
+		"such names within an array":        {400, `{"errors":[{"errorCode":"A.1","errorMessage":"x"}]}`, "A.1", "x", ""},
+		"the usual name before another one": {400, `{"msg":"no","message":"x","Message":"no"}`, "", "x", ""},
+		"the usual name, null":              {400, `{"msg":"x","message":null,"error_code":null,"errCode":"A.1"}`, "A.1", "x", ""},
+		"errors that are sentences":         {403, `{"errors":["permission denied"]}`, "", "permission denied", ""},
+
+		"a refusal that only an administrator may read": {403, `{"error_code":"PAP5.0013","error_msg":"x","encoded_authorization_message":"Egpjbi1ub"}`, "PAP5.0013", "x", ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			e := iamhttp.NewStatusError(tt.status, http.Header{"Content-Type": {"application/json"}}, []byte(tt.body))
+			assert.Equal(t, tt.code, e.ServiceCode, "ServiceCode")
+			assert.Equal(t, tt.message, e.Message, "Message")
+			assert.Equal(t, tt.requestID, e.RequestID, "RequestID")
+			assert.Equal(t, tt.body, string(e.Body()))
+			assert.NotContains(t, e.Error(), "Egpjbi1ub")
+		})
+	}
+}
+
+func TestAPhraseOfAStatusIsNoServiceCode(t *testing.T) {
+	for n := 100; n < 600; n++ {
+		title := iamhttp.Classify(n).Title
+		for _, phrase := range []string{http.StatusText(n), title, strings.ToLower(title), strings.ReplaceAll(title, " ", "_"), fmt.Sprint(n, " ", title)} {
+			if strings.TrimSpace(phrase) == fmt.Sprint(n) || phrase == "" || n == 306 {
+				continue
+			}
+			for _, form := range []string{`{"error":%q,"message":"m"}`, `{"code":%q,"message":"m"}`, `{"error":{"code":%q,"message":"m"}}`} {
+				e := iamhttp.NewStatusError(400, nil, fmt.Appendf(nil, form, phrase))
+				assert.Empty(t, e.ServiceCode, phrase)
+				assert.Equal(t, "m", e.Message)
+			}
+		}
+	}
+}
+
+func TestAShortPlainTextIsTheMessage(t *testing.T) {
+	for _, tt := range []struct{ contentType, body, want string }{
+		{"text/plain", "upstream connect error or disconnect/reset before headers", "upstream connect error or disconnect/reset before headers"},
+		{"text/plain; charset=utf-8", "404 page not found\n", "404 page not found"},
+		{"TEXT/PLAIN;charset=UTF-8", "\n  one\r\n\ttwo\n", "one two"},
+		{" text/plain ", "Zugriff verweigert: ü", "Zugriff verweigert: ü"},
+		{"text/plain", "\ufeffx", "x"},
+		{"text/plain", "a < b, and b > a", "a < b, and b > a"},
+		{"text/plain", strings.Repeat("x", 512), strings.Repeat("x", 512)},
+		{"text/plain", "cut of\xc3", "cut of"},
+		{"text/plain", `{"message":"JSON that says to be text"}`, "JSON that says to be text"},
+		{"text/html; charset=UTF-8", "Rate Limit Exceeded", "Rate Limit Exceeded"}, // SAP's rate limit
+
+		{"text/plain", strings.Repeat("x", 513), ""},
+		{"text/plain", "", ""},
+		{"text/plain", " \n", ""},
+		{"text/plain", "-- 42 --", ""},
+		{"text/plain", "null", ""},
+		{"text/plain", `{"x":1}`, ""},
+		{"text/plain", `["x"]`, ""},
+		{"text/plain", `"x"`, ""},
+		{"text/plain", "<html>x</html>", ""},
+		{"text/plain", "<?xml version='1.0'?>", ""},
+		{"text/plain", "no <b>text</b>", ""},
+		{"text/plain", "a\x00b", ""},
+		{"text/plain", "\x1b[31mred", ""},
+		{"text/plain", "a\u202eb", ""},
+		{"text/plain", "a\xffb", ""},
+		{"text/plain", "\x1f\x8b\b", ""},
+		{"text/html", "<h1>Forbidden</h1>", ""},
+		{"text/html", "Forbidden&nbsp;", ""},
+		{"", "upstream connect error", ""},
+		{"application/json", "upstream connect error", ""},
+		{"application/octet-stream", "upstream connect error", ""},
+		{"text/plainer", "upstream connect error", ""},
+	} {
+		e := iamhttp.NewStatusError(503, http.Header{"Content-Type": {tt.contentType}}, []byte(tt.body))
+		assert.Equal(t, tt.want, e.Message, "%s %q", tt.contentType, tt.body)
+		assert.Empty(t, e.ServiceCode)
+		assert.Equal(t, tt.body, string(e.Body()))
+	}
+}
+
+func TestACompressedBodyIsUnderstoodAndHandedOnAsItCame(t *testing.T) {
+	const plain = `{"error":{"code":404,"message":"Could not find user: x."}}`
+	raw := func(b []byte) []byte {
+		var buf bytes.Buffer
+		w, err := flate.NewWriter(&buf, flate.BestCompression)
+		require.NoError(t, err)
+		_, err = w.Write(b)
+		require.NoError(t, err)
+		require.NoError(t, w.Close())
+		return buf.Bytes()
+	}
+	framed := func(b []byte) []byte {
+		var buf bytes.Buffer
+		w := zlib.NewWriter(&buf)
+		_, err := w.Write(b)
+		require.NoError(t, err)
+		require.NoError(t, w.Close())
+		return buf.Bytes()
+	}
+	long := gzipped(t, []byte(`{"message":"`+strings.Repeat("0123456789 Could not find user. ", 20)+`"}`))
+	for name, tt := range map[string]struct {
+		encoding string
+		body     []byte
+		want     string
+	}{
+		"gzip":                      {"gzip", gzipped(t, []byte(plain)), "Could not find user: x."},
+		"gzip in capitals":          {" GZIP ", gzipped(t, []byte(plain)), "Could not find user: x."},
+		"gzip by its older name":    {"x-gzip", gzipped(t, []byte(plain)), "Could not find user: x."},
+		"gzip, cut off":             {"gzip", long[:len(long)-12], strings.TrimSpace(strings.Repeat("0123456789 Could not find user. ", 20))},
+		"gzip that is none":         {"gzip", []byte(plain), "Could not find user: x."},
+		"gzip without a body":       {"gzip", nil, ""},
+		"gzip that is broken":       {"gzip", []byte("\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03broken"), ""},
+		"deflate":                   {"deflate", framed([]byte(plain)), "Could not find user: x."},
+		"deflate without its frame": {"deflate", raw([]byte(plain)), "Could not find user: x."},
+		"deflate that is none":      {"deflate", []byte(plain), "Could not find user: x."},
+		"identity":                  {"identity", []byte(plain), "Could not find user: x."},
+		"one that is not known":     {"br", []byte("\x0b\x02\x80"), ""},
+		"two of them":               {"gzip, gzip", gzipped(t, gzipped(t, []byte(plain))), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := iamhttp.NewStatusError(404, http.Header{"Content-Encoding": {tt.encoding}}, tt.body)
+			assert.True(t, e.Message == tt.want || strings.Contains(name, "cut off") && len(e.Message) > 100 && strings.HasPrefix(tt.want, e.Message), "%q", e.Message)
+			assert.Equal(t, string(tt.body), string(e.Body()))
+		})
+	}
+	t.Run("of a short text", func(t *testing.T) {
+		h := http.Header{"Content-Encoding": {"gzip"}, "Content-Type": {"text/plain"}}
+		assert.Equal(t, "no such user", iamhttp.NewStatusError(404, h, gzipped(t, []byte("no such user"))).Message)
+	})
+	t.Run("in PassThrough", func(t *testing.T) {
+		body := gzipped(t, []byte(plain))
+		ctx, rec := iamhttp.WithRecorder(t.Context())
+		req := newRequest(t, "GET", "").WithContext(ctx)
+		req.Header.Set("Accept-Encoding", "gzip")
+		resp, err := (&iamhttp.Transport{PassThrough: true, Base: script(answer(404, string(body), "Content-Encoding: gzip"))}).RoundTrip(req)
+		require.NoError(t, err)
+		handed, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		assert.Equal(t, body, handed)
+		assert.Equal(t, "gzip", resp.Header.Get("Content-Encoding"))
+		e, ok := rec.Last()
+		require.True(t, ok)
+		assert.Equal(t, "Could not find user: x.", e.Message)
+	})
+}
+
+func TestAPackedBombCostsAsLittleAsABody(t *testing.T) {
+	bomb := gzipped(t, append([]byte(`{"message":"`), make([]byte, 60<<20)...))
+	require.Less(t, len(bomb), 64<<10)
+	h := http.Header{"Content-Encoding": {"gzip"}}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	e := iamhttp.NewStatusError(404, h, bomb)
+	runtime.ReadMemStats(&after)
+	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(1<<20))
+	assert.LessOrEqual(t, len(e.Message), 64<<10)
+}
+
+func gzipped(t testing.TB, b []byte) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	w := gzip.NewWriter(&buf)
+	_, err := w.Write(b)
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	return buf.Bytes()
+}
+
 func FuzzErrorBody(f *testing.F) {
 	for _, s := range []string{
 		`{"error":{"code":404,"message":"Could not find user: x.","title":"Not Found"}}`,
 		`{"error_msg":"x","error_code":"APIG.0308","request_id":"r"}`, `{"code":1109,"message":"a\nb"}`,
 		`{"errors":[{"title":"t","detail":"d"}]}`, `{"error":"invalid_client","error_description":"x"}`,
 		`{"title":"t","detail":"d"}`, `{"message":"a\ud83d\ude`, `<html>`, ``, `{"message":"\u202e"}`, "{\"message\":\"\xff\"}", `{"a":[{"b":"]}"}],"message":"m"}`,
+		`{"NeutronError":{"message":"x"}}`, `{"itemNotFound":{"code":404,"message":"x"}}`, `"{\"error\":{\"message\":\"x\"}}"`,
+		`{"error":"Forbidden"}`, `{"code":"400 Bad Request","message":"x<br />"}`, `{"errCode":"A.1","errMsg":"x"}`, `{"message":"{\"message\":\"x\"}"}`,
+		`upstream connect error`, `a <b`, "cut of\xc3",
 	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
+		body = body[:min(len(body), 64<<10)]
 		e := iamhttp.NewStatusError(400, nil, body)
-		for _, s := range []string{e.Message, e.ServiceCode, e.RequestID} {
+		asText := iamhttp.NewStatusError(400, http.Header{"Content-Type": {"text/plain"}}, body)
+		for _, s := range []string{e.Message, e.ServiceCode, e.RequestID, asText.Message} {
 			if len(s) > 3*len(body) || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
 				t.Fatalf("%q", s)
 			}
@@ -236,6 +477,28 @@ func FuzzErrorBody(f *testing.F) {
 		if s := e.Error(); strings.ContainsAny(s, "\r\n") || len(s) > 1400 {
 			t.Fatalf("%q", s)
 		}
+		if e.ServiceCode == "400" || e.ServiceCode == "Forbidden" {
+			t.Fatalf("%q is no service code", e.ServiceCode)
+		}
+		// A text is the message only if nothing else tells it, and is short.
+		if asText.ServiceCode != e.ServiceCode || asText.RequestID != e.RequestID || asText.Message != e.Message && (e.Message != "" || len(asText.Message) > 512) {
+			t.Fatalf("as a text %q %q, else %q %q", asText.ServiceCode, asText.Message, e.ServiceCode, e.Message)
+		}
+		// However it is packed, it says the same.
+		packed := iamhttp.NewStatusError(400, http.Header{"Content-Encoding": {"gzip"}}, gzipped(t, body))
+		if same := packed.Message == e.Message && packed.ServiceCode == e.ServiceCode && packed.RequestID == e.RequestID; !same && len(gzipped(t, body)) <= 64<<10 {
+			t.Fatalf("packed %q, else %q", packed, e)
+		}
+		if bytes.HasPrefix(body, []byte("{")) && utf8.Valid(body) {
+			inString, err := json.Marshal(string(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			within := iamhttp.NewStatusError(400, nil, inString)
+			if len(inString) <= 64<<10 && (within.Message != e.Message || within.ServiceCode != e.ServiceCode || within.RequestID != e.RequestID) {
+				t.Fatalf("in a string %q, else %q", within, e)
+			}
+		}
 		// Where the body is JSON, encoding/json has to find the same message.
 		var o struct {
 			Message   *string `json:"message"`
@@ -243,11 +506,17 @@ func FuzzErrorBody(f *testing.F) {
 			RequestID any     `json:"request_id"`
 		}
 		var names map[string]json.RawMessage
-		if len(body) > 64<<10 || json.Unmarshal(body, &names) != nil || json.Unmarshal(body, &o) != nil || o.Message == nil || *o.Message == "" || o.ErrorMsg != nil {
+		if json.Unmarshal(body, &names) != nil || json.Unmarshal(body, &o) != nil || o.Message == nil || *o.Message == "" || o.ErrorMsg != nil {
 			return
 		}
-		if names["message"] == nil || bytes.Count(body, []byte("message")) != 1 || bytes.ContainsFunc(body, func(r rune) bool { return r == '\\' || r == utf8.RuneError }) {
-			return // other spellings of the name, or more than one
+		for name := range names {
+			// Other spellings of the names, or more than one.
+			if plain := strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(name)); name != "message" && slices.Contains([]string{"message", "msg", "errormsg", "errmsg", "errormessage", "errmessage"}, plain) {
+				return
+			}
+		}
+		if names["message"] == nil || bytes.Count(body, []byte("message")) != 1 || strings.Contains(*o.Message, "<br") || bytes.ContainsFunc(body, func(r rune) bool { return r == '\\' || r == utf8.RuneError }) {
+			return
 		}
 		if want := strings.Join(strings.Fields(*o.Message), " "); strings.Join(strings.Fields(e.Message), " ") != want && !strings.ContainsFunc(want, func(r rune) bool {
 			return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029'

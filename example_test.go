@@ -8,9 +8,11 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -122,6 +124,108 @@ func ExampleTransport() {
 	// Output: 2m0s
 }
 
+// A server that never begins to answer costs one attempt instead of the whole call.
+func ExampleTransport_attemptTimeout() {
+	s := new(iamtest.Server)
+	s.Next(iamtest.Answer{Fault: iamtest.Stall})
+	service := httptest.NewServer(s)
+	defer service.Close()
+
+	base := http.DefaultTransport.(*http.Transport).Clone()
+	base.ResponseHeaderTimeout = 100 * time.Millisecond // for one attempt; 10 seconds in a program
+	client := &http.Client{
+		Transport: &iamhttp.Transport{Base: base, RetryConnectionErrors: true, Backoff: quick},
+		Timeout:   time.Minute, // for the whole call
+	}
+	resp, err := client.Get(service.URL + "/v3/users")
+	if err == nil {
+		resp.Body.Close()
+		fmt.Println(resp.Status, "after", len(s.Requests()), "attempts")
+	}
+	// Output: 200 OK after 2 attempts
+}
+
+// A login that is carried out twice issues a second token, which does no harm: it
+// may be retried like a GET.
+func ExampleTransport_login() {
+	s := new(iamtest.Server)
+	s.Next(
+		iamtest.Answer{Fault: iamtest.Reset},
+		iamtest.Page(503),
+		iamtest.Answer{Status: 201}.With("X-Subject-Token", "gAAAA"),
+	)
+	service := httptest.NewServer(s)
+	defer service.Close()
+	client := &http.Client{
+		Transport: &iamhttp.Transport{
+			AlsoRetry:             []iamhttp.Code{iamhttp.ErrServiceUnavailable},
+			RetryConnectionErrors: true,
+			Backoff:               quick,
+		},
+		Timeout: time.Minute,
+	}
+
+	req, err := http.NewRequest("POST", service.URL+"/v3/auth/tokens", strings.NewReader(`{"auth":{}}`))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	req.Header["Idempotency-Key"] = []string{} // without a value: nothing is sent
+	resp, err := client.Do(req)
+	if err == nil {
+		resp.Body.Close()
+		fmt.Println(resp.Header.Get("X-Subject-Token"))
+	}
+	for _, r := range s.Requests() {
+		_, key := r.Header["Idempotency-Key"]
+		fmt.Println(r, r.Body, key)
+	}
+	// Output:
+	// gAAAA
+	// POST /v3/auth/tokens {"auth":{}} false
+	// POST /v3/auth/tokens {"auth":{}} false
+	// POST /v3/auth/tokens {"auth":{}} false
+}
+
+// The Jar of an http.Client gets the cookies of responses, which a failure is not.
+// OnFailure sees every failing answer, that of an attempt that is retried too.
+func ExampleTransport_cookies() {
+	var service iamtest.Server
+	service.Next(
+		iamtest.Throttled(0).With("Set-Cookie", "node=a"),
+		iamtest.Keystone(403, "No.").With("Set-Cookie", "session=b"),
+	)
+
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	keepCookies := func(_ context.Context, f iamhttp.Failure) {
+		if e, ok := f.Status(); ok {
+			if u, err := url.Parse(e.URL); err == nil {
+				jar.SetCookies(u, (&http.Response{Header: e.Header()}).Cookies())
+			}
+		}
+	}
+	client := &http.Client{
+		Transport: &iamhttp.Transport{Base: &service, Backoff: quick, OnFailure: keepCookies},
+		Jar:       jar,
+		Timeout:   time.Minute,
+	}
+	_, err = client.Get("https://iam.example/v3/users")
+	fmt.Println(errors.Is(err, iamhttp.ErrForbidden))
+	_, _ = client.Get("https://iam.example/v3/users")
+	for _, r := range service.Requests() {
+		fmt.Printf("%q\n", r.Header.Get("Cookie"))
+	}
+	// Output:
+	// true
+	// ""
+	// ""
+	// "node=a; session=b"
+}
+
 func ExampleTransport_RoundTrip_incorrect() {
 	service := newIAM()
 	defer service.Close()
@@ -170,11 +274,21 @@ func ExampleCode() {
 	// 404 | 404 NotFound
 }
 
-// "Already exists" is a 400 at some services, and a 409 at others.
+// "Already exists" is a 400 with a code of its own at some services, and a 409 at
+// others. Both questions together find every conflict.
 func ExampleReason() {
-	err := iamhttp.NewStatusError(400, nil, []byte(`{"error_code":"1109","error_msg":"The username already exists."}`))
-	fmt.Println(errors.Is(err, iamhttp.ErrConflict), errors.Is(err, iamhttp.ReasonAlreadyExists))
-	// Output: false true
+	for _, err := range []error{
+		iamhttp.NewStatusError(400, nil, []byte(`{"error_code":"1109","error_msg":"The username already exists."}`)),
+		iamhttp.NewStatusError(409, nil, []byte(`{"error":{"code":409,"message":"Conflict occurred attempting to store user - Duplicate entry found with name bob."}}`)),
+		iamhttp.NewStatusError(409, nil, []byte(`{"error":{"code":409,"message":"Another update came first."}}`)),
+	} {
+		conflict := errors.Is(err, iamhttp.ErrConflict) || errors.Is(err, iamhttp.ReasonAlreadyExists)
+		fmt.Println(conflict, errors.Is(err, iamhttp.ReasonAlreadyExists))
+	}
+	// Output:
+	// true true
+	// true true
+	// true false
 }
 
 func ExampleStatusError_Reason() {
@@ -328,6 +442,36 @@ func ExampleWithExpected() {
 	resp, err := client.Do(req)
 	fmt.Println(resp.StatusCode, err)
 	// Output: 404 <nil>
+}
+
+// A 429 to a login can mean that the account is locked. Expected, it is not retried,
+// so the password is sent once, and the gate does not hold other callers up.
+func ExampleWithExpected_login() {
+	var service iamtest.Server
+	service.On("POST /v3/auth/tokens", iamtest.Keystone(429, "The account is locked after too many wrong passwords."))
+	client := &http.Client{Transport: &iamhttp.Transport{Base: &service, Gate: new(gate.Adaptive)}, Timeout: time.Minute}
+
+	logIn := func(ctx context.Context, auth string) (token string, err error) {
+		ctx = iamhttp.WithExpected(ctx, iamhttp.ErrTooManyRequests)
+		req, err := http.NewRequestWithContext(ctx, "POST", "https://iam.example/v3/auth/tokens", strings.NewReader(auth))
+		if err != nil {
+			return "", err
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return "", err
+		}
+		defer resp.Body.Close()
+		if err := iamhttp.CheckResponse(resp); err != nil { // a 429: the others are errors already
+			return "", err
+		}
+		return resp.Header.Get("X-Subject-Token"), nil
+	}
+	_, err := logIn(context.Background(), `{"auth":{}}`)
+	if errors.Is(err, iamhttp.ReasonAccountLocked) {
+		fmt.Println("wait until the account is unlocked; requests sent:", len(service.Requests()))
+	}
+	// Output: wait until the account is unlocked; requests sent: 1
 }
 
 func ExampleWithMaxAttempts() {

@@ -108,6 +108,34 @@ func TestGateIsToldOfEachAttemptOnce(t *testing.T) {
 	}
 }
 
+func TestACodeOfAlsoRetryWithRetryAfterIsThrottlingToTheGate(t *testing.T) {
+	throttled := gate.Outcome{Result: gate.Throttled, RetryAfter: 7 * time.Second}
+	for name, tt := range map[string]struct {
+		code   int
+		method string
+		header []string
+		want   gate.Outcome
+	}{
+		"a 503":                     {503, "GET", []string{"Retry-After: 7"}, throttled},
+		"a 403":                     {403, "GET", []string{"Retry-After: 7"}, throttled},
+		"to a POST":                 {503, "POST", []string{"Retry-After: 7"}, throttled},
+		"a 503 without Retry-After": {503, "GET", nil, gate.Outcome{}},
+		"a 403 without Retry-After": {403, "GET", nil, gate.Outcome{Result: gate.Accepted}},
+		"a 502 that is not listed":  {502, "GET", []string{"Retry-After: 7"}, gate.Outcome{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := new(scriptedGate)
+				tr := &iamhttp.Transport{Base: script(answer(tt.code, "", tt.header...), answer(200, "")), Gate: g, AlsoRetry: []iamhttp.Code{503, 403}, Backoff: zero}
+				start := time.Now()
+				_, _ = tr.RoundTrip(newRequest(t, tt.method, ""))
+				assert.Equal(t, tt.want, g.told[0].outcome)
+				assert.Zero(t, time.Since(start), "the gate decides")
+			})
+		})
+	}
+}
+
 // fromBelow is what a Transport below makes of a 429.
 func fromBelow(attempts int, stop iamhttp.StopReason) error {
 	return &iamhttp.StatusError{Code: 429, Method: "GET", URL: "https://iam.example/v3/users", RetryAfter: 5 * time.Second, Attempts: attempts, Stop: stop}

@@ -212,6 +212,33 @@ func TestACompressedBodyThatStallsAtItsBeginningDoesNotHoldTheCallUp(t *testing.
 	}
 }
 
+// The stuck connection counts against MaxConnsPerHost, so that a retry might never
+// leave.
+func TestACompressedBodyThatStallsDoesNotHoldUpARetryWhereConnectionsAreLimited(t *testing.T) {
+	url, _ := rawServer(t, func(_ int, c net.Conn, r *bufio.Reader) {
+		_, _ = http.ReadRequest(r)
+		fmt.Fprint(c, "HTTP/1.1 429 x\r\nContent-Encoding: gzip\r\nContent-Length: 100\r\n\r\n\x1f\x8b\x08")
+		_, _ = r.ReadByte() // until the other side has gone
+	})
+	for name, wrap := range map[string]func(http.RoundTripper) http.RoundTripper{
+		"directly":                   func(rt http.RoundTripper) http.RoundTripper { return rt },
+		"below another RoundTripper": func(rt http.RoundTripper) http.RoundTripper { return wrapped{opaque{rt}} },
+	} {
+		modes(t, func(t *testing.T, passThrough bool) {
+			t.Run(name, func(t *testing.T) {
+				base := newBase(t)
+				base.MaxConnsPerHost = 1
+				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+				defer cancel()
+				_, err := get(ctx, t, &iamhttp.Transport{Base: wrap(base), Backoff: zero, PassThrough: passThrough, MaxAttempts: 2}, url)
+				e := statusError(t, err)
+				assert.Equal(t, iamhttp.ErrTooManyRequests, e.Code)
+				assert.NoError(t, ctx.Err(), "in time")
+			})
+		})
+	}
+}
+
 func TestABodyOfAByteASecondIsGivenUpAfterFiveSeconds(t *testing.T) {
 	for name, tt := range map[string]struct {
 		answer string

@@ -3,6 +3,7 @@ package iamhttp_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -60,7 +61,17 @@ func TestAReasonSaysWhatTheStatusDoesNot(t *testing.T) {
 		{429, "IAM.0012", iamhttp.ReasonThrottled},
 		{429, "APIG.0308", iamhttp.ReasonThrottled},
 		{410, "IAM.0020", iamhttp.ReasonRegionFailover},
+		{404, "APIG.0101", iamhttp.ReasonAPINotFound},
+		{403, "APIG.0314", iamhttp.ReasonAccountLocked},
+		{401, "APIG.1003", iamhttp.ReasonCredentialRejected},
 
+		{404, "APIGW.0101", iamhttp.ReasonAPINotFound},
+		{404, "apigw.0101", iamhttp.ReasonAPINotFound},
+		{401, "iam.0061", iamhttp.ReasonAccountLocked},
+		{401, "APIGWW.0307", iamhttp.ReasonUnknown},
+		{401, "APIG.03070", iamhttp.ReasonUnknown},
+		{401, "APIG.0307.0307", iamhttp.ReasonUnknown},
+		{401, "APIG", iamhttp.ReasonUnknown},
 		{401, "APIGW.0307", iamhttp.ReasonTokenExpired},
 		{429, "APIGW.0308", iamhttp.ReasonThrottled},
 		{429, "APIG.0501", iamhttp.ReasonQuotaExceeded}, // it says more than the status
@@ -102,6 +113,130 @@ func TestAReasonDoesNotChangeWhatIsRetried(t *testing.T) {
 	assert.Equal(t, 1, base.count())
 }
 
+// The details are those of the gateway's documentation and of its users' threads.
+func TestTheMessageTellsTheMeaningsOfAGatewayCodeApart(t *testing.T) {
+	const request = "canonicalRequest:PUT|/v2/token/||authorization:SDK-HMAC-SHA256 Access=A, Signature=B|x-security-token:C|x-sdk-date:20201117T072119Z|expired ak locked"
+	for _, tt := range []struct {
+		detail string
+		token  iamhttp.Reason // with 0301
+		app    iamhttp.Reason // with 0303
+	}{
+		{"AK access failed to reach the limit,forbidden.", iamhttp.ReasonAccountLocked, iamhttp.ReasonAccountLocked},
+		{"AK access failed to reach the limit, forbidden", iamhttp.ReasonAccountLocked, iamhttp.ReasonAccountLocked},
+		{"ak is locked, try again in 5 minutes", iamhttp.ReasonAccountLocked, iamhttp.ReasonAccountLocked},
+		{"verify aksk signature fail", iamhttp.ReasonSignatureInvalid, iamhttp.ReasonSignatureInvalid},
+		{"verify ak sk signature fail", iamhttp.ReasonSignatureInvalid, iamhttp.ReasonSignatureInvalid},
+		{"verify aksk signature fail," + request, iamhttp.ReasonSignatureInvalid, iamhttp.ReasonSignatureInvalid},
+		{"verify signature fail, " + request, iamhttp.ReasonSignatureInvalid, iamhttp.ReasonSignatureInvalid},
+		{"Access or Credential is empty in Authorization", iamhttp.ReasonSignatureInvalid, iamhttp.ReasonSignatureInvalid},
+		{"signature expired", iamhttp.ReasonClockSkew, iamhttp.ReasonClockSkew},
+		{"calc ak sk signature fail:signature expired", iamhttp.ReasonClockSkew, iamhttp.ReasonClockSkew},
+		{"signature expired, signature time:20230527T000431Z,server time:20230527T020608Z", iamhttp.ReasonClockSkew, iamhttp.ReasonClockSkew},
+		{"the request time and the server's time differ by more than 15 minutes", iamhttp.ReasonClockSkew, iamhttp.ReasonClockSkew},
+		{"ak LTAI5tDvssj9BBMtAGT3HoTT not exist", iamhttp.ReasonCredentialRejected, iamhttp.ReasonCredentialRejected},
+		{"Get secretKey failed,ak:******,err:ak not exist", iamhttp.ReasonCredentialRejected, iamhttp.ReasonCredentialRejected},
+		{"The access key LTAI does not exist.", iamhttp.ReasonCredentialRejected, iamhttp.ReasonCredentialRejected},
+		{"app not found, appkey 01177c425f71", iamhttp.ReasonCredentialRejected, iamhttp.ReasonCredentialRejected},
+		{"app not found", iamhttp.ReasonCredentialRejected, iamhttp.ReasonCredentialRejected},
+		{"ak A expired", iamhttp.ReasonCredentialExpired, iamhttp.ReasonCredentialExpired},
+		{"securityToken expired", iamhttp.ReasonCredentialExpired, iamhttp.ReasonCredentialExpired},
+		{"x-security-token is invalid", iamhttp.ReasonCredentialExpired, iamhttp.ReasonCredentialExpired},
+		{"decrypt token fail", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
+		{"token expires, expires_at: 2026-11-28T00:00:00Z", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
+		{"x-auth-token not found", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
+		{"Unauthorized", iamhttp.ReasonTokenExpired, iamhttp.ReasonUnknown},
+		{"the break of the weak", iamhttp.ReasonTokenExpired, iamhttp.ReasonUnknown}, // no ak
+		{"", iamhttp.ReasonTokenExpired, iamhttp.ReasonUnknown},
+		{strings.Repeat("x", 10_000) + " signature expired", iamhttp.ReasonTokenExpired, iamhttp.ReasonUnknown}, // too far in
+	} {
+		for code, want := range map[string]iamhttp.Reason{"APIG.0301": tt.token, "APIGW.0301": tt.token, "APIG.0303": tt.app, "APIGW.0303": tt.app} {
+			kind := "IAM"
+			if strings.HasSuffix(code, "3") {
+				kind = "app"
+			}
+			for _, text := range []string{
+				tt.detail,
+				"Incorrect " + kind + " authentication information: " + tt.detail,
+				strings.ToUpper(tt.detail),
+				"INCORRECT AUTHENTICATION INFORMATION:" + strings.ToLower(tt.detail) + " (see the documentation)",
+			} {
+				e := &iamhttp.StatusError{Code: 401, ServiceCode: code, Message: text}
+				assert.Equal(t, want, e.Reason(), "%s %.200s", code, text)
+			}
+		}
+	}
+}
+
+func TestTheMessageTellsTheReasonOfAFailureWithoutACode(t *testing.T) {
+	for _, tt := range []struct {
+		status  int
+		message string
+		want    iamhttp.Reason
+	}{
+		// Keystone's own texts, and those of Open Telekom Cloud's /v3.
+		{401, "The account is locked for user: 01b5b2fb7f1547f282dc1c62ff0087e1.", iamhttp.ReasonAccountLocked},
+		{401, "The account is locked.", iamhttp.ReasonAccountLocked},
+		{401, "The password is expired and needs to be changed for user: 01b5b2fb.", iamhttp.ReasonCredentialExpired},
+		{401, "The account is disabled for user: 01b5b2fb.", iamhttp.ReasonCredentialRejected},
+		{401, "Error authenticating with application credential: Application Credential is expired", iamhttp.ReasonCredentialExpired},
+		{401, "Error authenticating with application credential: Could not find Application Credential: 01b5b2fb.", iamhttp.ReasonCredentialRejected},
+		{401, "The request you have made requires authentication.", iamhttp.ReasonUnknown},
+		{403, "X-Auth-Token is invalid", iamhttp.ReasonTokenExpired},
+		{403, "You are not authorized to perform the requested action: identity:create_user.", iamhttp.ReasonUnknown},
+		{409, "Conflict occurred attempting to store user - Duplicate entry found with name bob at domain ID default.", iamhttp.ReasonAlreadyExists},
+		{409, "Conflict occurred attempting to store project - it is not permitted to have two projects with the same name in the same domain : bob.", iamhttp.ReasonAlreadyExists},
+		{409, "The role already exists.", iamhttp.ReasonAlreadyExists},
+		{409, "Cannot delete the network while ports are in use.", iamhttp.ReasonUnknown},
+		{409, "Another update came first.", iamhttp.ReasonUnknown},
+
+		{429, "The account is locked after too many wrong passwords.", iamhttp.ReasonAccountLocked},
+		{429, "User locked after 5 wrong passwords", iamhttp.ReasonAccountLocked},
+		{429, "Account temporarily locked due to too many failed login attempts", iamhttp.ReasonAccountLocked},
+		{429, "LOCKED: WRONG PASSWORD", iamhttp.ReasonAccountLocked},
+		{429, "Too many failed logins. Please wait 15 minutes.", iamhttp.ReasonAccountLocked},
+		{429, "Too many login attempts, please try again later.", iamhttp.ReasonAccountLocked},
+		{429, "Too many requests of this account.", iamhttp.ReasonThrottled},
+		{429, "The throttling threshold has been reached: policy user over ratelimit,limit:200,time:5 minute", iamhttp.ReasonThrottled},
+		{429, "Your account is blocked: too many requests", iamhttp.ReasonThrottled}, // blocked is not locked
+		{429, "Rate limit: 5 requests a minute to the login endpoint.", iamhttp.ReasonThrottled},
+		{423, "The user is locked.", iamhttp.ReasonAccountLocked},
+		{423, "The server is locked.", iamhttp.ReasonUnknown},
+
+		// Other statuses say what they say.
+		{400, "The account is locked.", iamhttp.ReasonUnknown},
+		{404, "The user already exists.", iamhttp.ReasonUnknown},
+		{500, "The account is locked.", iamhttp.ReasonUnknown},
+	} {
+		for _, code := range []string{"", "IAM.0001", "Unheard.1"} {
+			e := &iamhttp.StatusError{Code: iamhttp.Code(tt.status), ServiceCode: code, Message: tt.message}
+			assert.Equal(t, tt.want, e.Reason(), "%d %s %s", tt.status, code, tt.message)
+		}
+	}
+	locked := "The account is locked after too many wrong passwords."
+	for code, want := range map[string]iamhttp.Reason{
+		"IAM.0012":   iamhttp.ReasonAccountLocked, // throttled says no more than the status
+		"APIGW.0308": iamhttp.ReasonAccountLocked,
+		"APIG.0501":  iamhttp.ReasonQuotaExceeded,
+	} {
+		assert.Equal(t, want, (&iamhttp.StatusError{Code: 429, ServiceCode: code, Message: locked}).Reason(), code)
+	}
+}
+
+func TestAskingForAReasonDoesNotAllocate(t *testing.T) {
+	for _, e := range []*iamhttp.StatusError{
+		{Code: 404},
+		{Code: 404, ServiceCode: "APIGW.0101"},
+		{Code: 401, ServiceCode: "apigw.0301", Message: "Incorrect IAM authentication information: " + strings.Repeat("A b ", 10_000)},
+		{Code: 429, ServiceCode: strings.Repeat("x", 128), Message: strings.Repeat("too many ", 10_000)},
+	} {
+		assert.Zero(t, testing.AllocsPerRun(100, func() {
+			if e.Reason() == iamhttp.ReasonRegionFailover || e.Is(iamhttp.ReasonRegionFailover) {
+				t.Error("no region fails over")
+			}
+		}), "%.100v", e)
+	}
+}
+
 func TestEveryReasonHasItsOwnWords(t *testing.T) {
 	seen := map[string]bool{}
 	for r := iamhttp.ReasonUnknown; r <= iamhttp.ReasonRegionFailover; r++ {
@@ -110,5 +245,6 @@ func TestEveryReasonHasItsOwnWords(t *testing.T) {
 		assert.False(t, seen[r.Error()])
 		seen[r.Error()] = true
 	}
+	assert.EqualError(t, iamhttp.ReasonRegionFailover+1, "Reason(13)", "that was the last")
 	assert.EqualError(t, iamhttp.Reason(200), "Reason(200)")
 }

@@ -3,6 +3,8 @@ package iamhttp_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -111,4 +113,51 @@ func TestARecorderMayBeReadWhileItRecords(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+func TestAnErrorWithoutAnAnswerClearsTheRecord(t *testing.T) {
+	broken := errors.New("connection reset by peer")
+	for name, steps := range map[string][]step{
+		"after a 404 that was an answer to the SDK": {answer(404, ""), fail(broken)},
+		"after a 401 and a new login":               {answer(401, ""), answer(201, ""), fail(broken)},
+		"of the retry of a 429":                     {answer(429, ""), fail(broken)},
+		"that was retried in vain":                  {answer(429, ""), fail(broken), fail(broken), fail(broken)},
+	} {
+		modes(t, func(t *testing.T, passThrough bool) {
+			t.Run(name, func(t *testing.T) {
+				ctx, rec := iamhttp.WithRecorder(t.Context())
+				base := script(steps...)
+				tr := &iamhttp.Transport{Base: base, PassThrough: passThrough, Backoff: zero, MaxAttempts: 4, RetryConnectionErrors: strings.Contains(name, "in vain")}
+				var err error
+				for base.count() < len(steps) {
+					_, err = tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+				}
+				require.ErrorIs(t, err, broken)
+				sdk := errors.New("sdk: request failed")
+				assert.True(t, rec.Wrap(sdk) == sdk, "no older answer stands for it")
+				_, ok := rec.Last()
+				assert.False(t, ok)
+			})
+		})
+	}
+}
+
+func TestWrapPrefersTheFullerOfTwoErrorsForOneAnswer(t *testing.T) {
+	ctx, rec := iamhttp.WithRecorder(t.Context())
+	tr := &iamhttp.Transport{Base: script(answer(404, "", "X-Request-Id: r")), PassThrough: true}
+	_, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+	require.NoError(t, err)
+	recorded, _ := rec.Last()
+
+	built := fmt.Errorf("sdk: %w", iamhttp.NewStatusError(404, nil, nil)) // as adapters do, which have no attempts
+	got := rec.Wrap(built)
+	assert.Same(t, recorded, statusError(t, got))
+	assert.ErrorIs(t, got, built)
+	assert.EqualError(t, got, built.Error())
+
+	other := fmt.Errorf("sdk: %w", iamhttp.NewStatusError(401, nil, nil))
+	assert.True(t, rec.Wrap(other) == other, "of another answer")
+	full := fmt.Errorf("sdk: %w", recorded)
+	assert.True(t, rec.Wrap(full) == full, "as full as can be")
+	assert.Equal(t, "unknown", iamhttp.StopUnset.String())
 }

@@ -7,12 +7,15 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
+	"github.com/hashicorp/go-retryablehttp"
 
 	"github.com/iamhttp/iamhttp/internal/bounded"
+	"github.com/iamhttp/iamhttp/internal/neterr"
 )
 
 const (
@@ -139,6 +142,22 @@ func (t *Transport) mayRetry(req *http.Request, code Code, hasRetryAfter bool) b
 		return hasRetryAfter
 	}
 	return idempotent(req)
+}
+
+// mayRetryUnanswered applies RetryConnectionErrors to a request that received no
+// answer. The judgement is that of go-retryablehttp, without what cannot get better
+// and what a Transport below has decided.
+func (t *Transport) mayRetryUnanswered(req *http.Request, err error) bool {
+	if !t.RetryConnectionErrors || !idempotent(req) && !neterr.DialFailed(err) || neterr.Hopeless(err) ||
+		err == errNoAnswer || errors.As(err, new(*StatusError)) || errors.As(err, new(*NotSentError)) {
+		return false
+	}
+	ok, _ := retryablehttp.ErrorPropagatedRetryPolicy(req.Context(), nil, &url.Error{
+		Op:  req.Method,
+		URL: redact(req.URL),
+		Err: err,
+	})
+	return ok
 }
 
 // newSchedule returns the intervals of one retried request.

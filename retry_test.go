@@ -11,7 +11,6 @@ import (
 	"math/big"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -19,12 +18,10 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
-	"github.com/hashicorp/go-retryablehttp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/iamhttp/iamhttp"
-	"github.com/iamhttp/iamhttp/iamtest"
 )
 
 // intervals is a schedule that counts how often it is asked.
@@ -417,6 +414,45 @@ func TestAConnectionErrorKeepsTheOtherRules(t *testing.T) {
 			assert.Zero(t, time.Since(start))
 		})
 	})
+	t.Run("a request that has ended", func(t *testing.T) {
+		for name, end := range map[string]func(*http.Request) (*http.Request, func()){
+			"by its context": func(req *http.Request) (*http.Request, func()) {
+				ctx, cancel := context.WithCancel(req.Context())
+				return req.WithContext(ctx), cancel
+			},
+			"by Cancel": func(req *http.Request) (*http.Request, func()) {
+				over := make(chan struct{})
+				//lint:ignore SA1019 deprecated, and still set by http.Client for its Timeout
+				req.Cancel = over
+				return req, func() { close(over) }
+			},
+		} {
+			t.Run(name, func(t *testing.T) {
+				req, cancel := end(newRequest(t, "PUT", "x"))
+				req.GetBody = func() (io.ReadCloser, error) {
+					t.Error("GetBody was called in vain")
+					return http.NoBody, nil
+				}
+				schedule := &intervals{list: []time.Duration{0}}
+				var reported failures
+				tr := &iamhttp.Transport{
+					Base: script(func(*http.Request) (*http.Response, error) {
+						cancel()
+						return nil, broken
+					}),
+					RetryConnectionErrors: true,
+					Backoff:               func() backoff.BackOff { return schedule },
+					OnFailure:             reported.add,
+				}
+				_, err := tr.RoundTrip(req)
+				assert.True(t, err == broken)
+				assert.Zero(t, schedule.asked, "an interval was drawn in vain")
+				require.Len(t, reported, 1)
+				assert.Equal(t, iamhttp.StopCanceled, reported[0].Stop)
+				assert.Equal(t, 1, reported[0].Attempt)
+			})
+		}
+	})
 	t.Run("a canceled wait", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			cause := errors.New("shut down")
@@ -437,6 +473,20 @@ func TestAConnectionErrorKeepsTheOtherRules(t *testing.T) {
 			assert.Equal(t, 1, closes)
 		})
 	})
+	t.Run("a deadline of its own below is no end of the call", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			base := script(hang, hang, answer(200, ""))
+			below := roundTripper(func(req *http.Request) (*http.Response, error) {
+				ctx, cancel := context.WithTimeout(req.Context(), 10*time.Second)
+				defer cancel() // the scripted body outlives it
+				return base.RoundTrip(req.WithContext(ctx))
+			})
+			resp, err := (&iamhttp.Transport{Base: below, RetryConnectionErrors: true, Backoff: zero}).RoundTrip(newRequest(t, "GET", ""))
+			require.NoError(t, err)
+			assert.Equal(t, 200, resp.StatusCode)
+			assert.Equal(t, []time.Duration{10 * time.Second, 10 * time.Second}, base.gaps())
+		})
+	})
 	t.Run("waits, cut to MaxWait, and shares the attempts with answers", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			base := script(fail(broken), answer(429, "", "Retry-After: 1"), fail(broken), answer(200, ""))
@@ -447,224 +497,6 @@ func TestAConnectionErrorKeepsTheOtherRules(t *testing.T) {
 			assert.Equal(t, 2*time.Second, base.gaps()[0])
 		})
 	})
-}
-
-// retryable returns a go-retryablehttp client that follows tr over base.
-func retryable(tr *iamhttp.Transport, base http.RoundTripper) *retryablehttp.Client {
-	c := retryablehttp.NewClient()
-	c.Logger = nil
-	c.HTTPClient = &http.Client{Transport: base}
-	tr.ConfigureRetryable(c)
-	return c
-}
-
-func TestARetryableClientFollowsTheSameRules(t *testing.T) {
-	for name, tt := range map[string]struct {
-		tr    iamhttp.Transport
-		steps []step
-		sends int
-		code  iamhttp.Code // 0: success
-		stop  iamhttp.StopReason
-	}{
-		"429 is retried":                  {iamhttp.Transport{}, []step{answer(429, ""), answer(429, ""), answer(200, "")}, 3, 0, 0},
-		"408 is retried":                  {iamhttp.Transport{}, []step{answer(408, ""), answer(200, "")}, 2, 0, 0},
-		"503 is not":                      {iamhttp.Transport{}, []step{answer(503, "")}, 1, 503, iamhttp.StopNotRetryable},
-		"500 is not":                      {iamhttp.Transport{}, []step{answer(500, "")}, 1, 500, iamhttp.StopNotRetryable},
-		"404 is an error":                 {iamhttp.Transport{}, []step{answer(404, "")}, 1, 404, iamhttp.StopNotRetryable},
-		"404 if expected is none":         {iamhttp.Transport{Expected: []iamhttp.Code{404}}, []step{answer(404, "")}, 1, 0, 0},
-		"503 if listed":                   {iamhttp.Transport{AlsoRetry: []iamhttp.Code{503}}, []step{answer(503, ""), answer(200, "")}, 2, 0, 0},
-		"attempts":                        {iamhttp.Transport{MaxAttempts: 3}, []step{answer(429, "")}, 3, 429, iamhttp.StopAttempts},
-		"attempts by default":             {iamhttp.Transport{}, []step{answer(429, "")}, 8, 429, iamhttp.StopAttempts},
-		"never to retry":                  {iamhttp.Transport{MaxAttempts: 1}, []step{answer(429, "")}, 1, 429, iamhttp.StopAttempts},
-		"Retry-After longer than allowed": {iamhttp.Transport{}, []step{answer(429, "", "Retry-After: 3600")}, 1, 429, iamhttp.StopWaitTooLong},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				base := script(tt.steps...)
-				resp, err := retryable(&tt.tr, base).Get("https://iam.example/v3/users?secret=1")
-				assert.Equal(t, tt.sends, base.count())
-				if tt.code == 0 {
-					require.NoError(t, err)
-					resp.Body.Close()
-					return
-				}
-				require.ErrorIs(t, err, tt.code)
-				assert.Nil(t, resp, "never both")
-				e := statusError(t, err)
-				assert.Equal(t, tt.stop, e.Stop)
-				assert.Equal(t, tt.sends, e.Attempts)
-				assert.Equal(t, "https://iam.example/v3/users", e.URL)
-				for i, s := range base.sent {
-					assert.Equal(t, i, s.resend)
-				}
-			})
-		})
-	}
-}
-
-func TestARetryableClientWaitsByTheSameSchedule(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		base := script(answer(429, ""), answer(429, "", "Retry-After: 20"), answer(429, ""), answer(200, ""))
-		resp, err := retryable(&iamhttp.Transport{Backoff: func() backoff.BackOff {
-			return &intervals{list: []time.Duration{time.Second, 2 * time.Second, 5 * time.Second}}
-		}}, base).Get("https://iam.example/")
-		require.NoError(t, err)
-		resp.Body.Close()
-		gaps := base.gaps()
-		assert.Equal(t, time.Second, gaps[0])
-		assert.GreaterOrEqual(t, gaps[1], 20*time.Second)
-		assert.Less(t, gaps[1], 22*time.Second)
-		assert.Equal(t, 5*time.Second, gaps[2])
-	})
-}
-
-func TestARetryableClientStopsBeforeTheDeadlineToo(t *testing.T) {
-	for _, retryAfter := range []string{"60", ""} {
-		synctest.Test(t, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-			defer cancel()
-			req, err := retryablehttp.NewRequestWithContext(ctx, "POST", "https://iam.example/", []byte("x"))
-			require.NoError(t, err)
-			base := script(answer(429, "", "Retry-After: "+retryAfter))
-			start := time.Now()
-			_, err = retryable(&iamhttp.Transport{Backoff: constant(time.Minute)}, base).Do(req)
-			assert.Equal(t, iamhttp.StopDeadline, statusError(t, err).Stop)
-			assert.Zero(t, time.Since(start))
-		})
-	}
-}
-
-func TestARetryableClientTellsThatTheContextHadEnded(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	req, err := retryablehttp.NewRequestWithContext(ctx, "GET", "https://iam.example/", nil)
-	require.NoError(t, err)
-	_, err = retryable(&iamhttp.Transport{}, script(func(req *http.Request) (*http.Response, error) {
-		cancel()
-		return answer(429, "")(req)
-	})).Do(req)
-	assert.Equal(t, iamhttp.StopCanceled, statusError(t, err).Stop)
-	assert.ErrorIs(t, err, context.Canceled)
-}
-
-func TestARetryableClientNeverRetriesAnErrorWithoutAnAnswer(t *testing.T) {
-	broken := errors.New("connection reset by peer")
-	base := script(fail(broken))
-	_, err := retryable(&iamhttp.Transport{RetryConnectionErrors: true}, base).Get("https://iam.example/")
-	assert.ErrorIs(t, err, broken)
-	assert.Equal(t, 1, base.count())
-}
-
-func TestARetryableClientReturnsATypedErrorFromBelowAsItIs(t *testing.T) {
-	below := iamhttp.NewStatusError(503, nil, nil)
-	_, err := retryable(&iamhttp.Transport{}, script(fail(below))).Get("https://iam.example/")
-	isURL := errors.As(err, new(*url.Error))
-	assert.True(t, isURL)
-	assert.Same(t, below, statusError(t, err))
-}
-
-func TestARetryableClientKeepsItsPrepareRetry(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		base := script(answer(429, ""), answer(429, ""), answer(200, ""))
-		c := retryablehttp.NewClient()
-		c.Logger = nil
-		c.HTTPClient = &http.Client{Transport: base}
-		signed := 0
-		c.PrepareRetry = func(req *http.Request) error {
-			signed++
-			assert.Equal(t, signed, iamhttp.ResendCount(req.Context()))
-			req.Header.Set("Signature", fmt.Sprint(signed))
-			return nil
-		}
-		(&iamhttp.Transport{}).ConfigureRetryable(c)
-		resp, err := c.Get("https://iam.example/")
-		require.NoError(t, err)
-		resp.Body.Close()
-		assert.Equal(t, "2", base.sent[2].req.Header.Get("Signature"))
-	})
-}
-
-func TestARetryableClientWhosePrepareRetryIsReplacedStillCounts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := retryable(&iamhttp.Transport{}, script(answer(429, ""), answer(429, ""), answer(404, "")))
-		c.PrepareRetry = func(*http.Request) error { return nil }
-		_, err := c.Get("https://iam.example/")
-		assert.Equal(t, 3, statusError(t, err).Attempts)
-	})
-}
-
-func TestARetryableClientWithMoreRetriesThanTheTransportGoesOn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		base := script(answer(429, ""))
-		c := retryable(&iamhttp.Transport{MaxAttempts: 2}, base)
-		c.RetryMax = 4
-		_, err := c.Get("https://iam.example/")
-		e := statusError(t, err)
-		assert.Equal(t, 5, base.count())
-		assert.Equal(t, 5, e.Attempts)
-		assert.Equal(t, iamhttp.StopAttempts, e.Stop)
-	})
-}
-
-func TestARetryableClientSurvivesAReplacedCheckRetry(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		base := script(answer(503, ""), answer(200, ""))
-		c := retryable(&iamhttp.Transport{}, base)
-		c.CheckRetry = retryablehttp.DefaultRetryPolicy
-		resp, err := c.Get("https://iam.example/")
-		require.NoError(t, err)
-		resp.Body.Close()
-		assert.Equal(t, []time.Duration{c.RetryWaitMin}, base.gaps())
-	})
-}
-
-func TestARetryableClientOverARealConnection(t *testing.T) {
-	service := new(iamtest.Server)
-	service.Next(iamtest.Page(429), iamtest.Page(429), iamtest.Keystone(409, "exists").With("X-Openstack-Request-Id", "req-1"))
-	srv := httptest.NewServer(service)
-	defer srv.Close()
-	_, err := retryable(&iamhttp.Transport{Backoff: zero}, srv.Client().Transport).Post(srv.URL, "text/plain", []byte("payload"))
-	require.ErrorIs(t, err, iamhttp.ErrConflict)
-	assert.EqualError(t, err, `iamhttp: 409 Conflict: "exists" (request req-1, sent 3 times: not retryable)`)
-	service.AssertBodies(t, "payload", "payload", "payload")
-}
-
-// The client sends the first request again, whichever was throttled.
-func TestARetryableClientDoesNotRetryWhatARedirectHasAnswered(t *testing.T) {
-	for _, tt := range []struct {
-		method, key    string
-		redirect, code int
-		sent           []string
-	}{
-		{"POST", "", 303, 429, []string{"POST /v3/users", "GET /v3/done"}},
-		{"POST", "", 302, 503, []string{"POST /v3/users", "GET /v3/done"}},
-		{"POST", "once", 303, 503, []string{"POST /v3/users", "GET /v3/done", "POST /v3/users", "GET /v3/done"}},
-		{"PUT", "", 303, 429, []string{"PUT /v3/users", "GET /v3/done", "PUT /v3/users", "GET /v3/done"}},
-		{"GET", "", 302, 503, []string{"GET /v3/users", "GET /v3/done", "GET /v3/users", "GET /v3/done"}},
-		{"POST", "", 307, 429, []string{"POST /v3/users", "POST /v3/done", "POST /v3/users", "POST /v3/done"}},
-		{"POST", "", 307, 503, []string{"POST /v3/users", "POST /v3/done"}},
-	} {
-		t.Run(fmt.Sprint(tt.method, tt.key, " ", tt.redirect, " ", tt.code), func(t *testing.T) {
-			var sent []string
-			base := roundTripper(func(req *http.Request) (*http.Response, error) {
-				sent = append(sent, req.Method+" "+req.URL.Path)
-				if req.URL.Path == "/v3/users" {
-					return response(req, tt.redirect, http.NoBody, 0, "Location: /v3/done"), nil
-				}
-				return response(req, tt.code, http.NoBody, 0), nil
-			})
-			c := retryable(&iamhttp.Transport{Backoff: zero, MaxAttempts: 2, AlsoRetry: []iamhttp.Code{503}}, base)
-			req, err := retryablehttp.NewRequest(tt.method, "https://iam.example/v3/users", nil)
-			require.NoError(t, err)
-			if tt.key != "" {
-				req.Header.Set("Idempotency-Key", tt.key)
-			}
-			_, err = c.Do(req)
-			e := statusError(t, err)
-			assert.Equal(t, tt.sent, sent)
-			assert.Equal(t, iamhttp.Code(tt.code), e.Code)
-			assert.Equal(t, len(tt.sent) < 4, e.Stop == iamhttp.StopNotRetryable, e.Stop)
-		})
-	}
 }
 
 func TestAnEmptyRetryAfterIsNone(t *testing.T) {
@@ -681,64 +513,6 @@ func TestADateANanosecondBeyondASecondIsRoundedUp(t *testing.T) {
 		time.Sleep(time.Second - 1)
 		assert.Equal(t, 6*time.Second, iamhttp.NewStatusError(429, http.Header{"Retry-After": {at}}, nil).RetryAfter)
 	})
-}
-
-// go-retryablehttp hands its hooks what its http.Client returned: on a redirect
-// that fails that is a response beside an error.
-func TestTheHooksForRetryableLeaveWhatIsNoAnswer(t *testing.T) {
-	c := retryablehttp.NewClient()
-	new(iamhttp.Transport).ConfigureRetryable(c)
-	resp, broken := response(nil, 500, http.NoBody, 0), errors.New("broken")
-	for _, tt := range []struct {
-		resp *http.Response
-		err  error
-	}{{resp, broken}, {nil, broken}, {nil, nil}} {
-		again, err := c.CheckRetry(t.Context(), tt.resp, tt.err)
-		assert.False(t, again)
-		assert.NoError(t, err)
-		got, err := c.ErrorHandler(tt.resp, tt.err, 1)
-		assert.Same(t, tt.resp, got)
-		assert.Equal(t, tt.err, err)
-	}
-}
-
-func TestTheHooksForRetryableRetryAnAnswerWhoseRequestIsUnknown(t *testing.T) {
-	c := retryablehttp.NewClient()
-	(&iamhttp.Transport{Backoff: zero}).ConfigureRetryable(c)
-	again, err := c.CheckRetry(t.Context(), response(nil, 429, http.NoBody, 0), nil)
-	assert.True(t, again)
-	assert.NoError(t, err)
-}
-
-func TestTheErrorHandlerForRetryableReadsUnderTheContextOfTheRequest(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := retryablehttp.NewClient()
-		new(iamhttp.Transport).ConfigureRetryable(c)
-		took := func(req *http.Request) time.Duration {
-			start := time.Now()
-			_, err := c.ErrorHandler(response(req, 429, stalling(""), -1), nil, 5)
-			assert.Equal(t, 5, statusError(t, err).Attempts)
-			return time.Since(start)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
-		defer cancel()
-		assert.Equal(t, 2*time.Second, took(newRequest(t, "GET", "").WithContext(ctx)), "half of what is left")
-		assert.Equal(t, 5*time.Second, took(nil), "the most that reading a body may take")
-	})
-}
-
-// http.Client closes Cancel when its Timeout is over, which for go-retryablehttp
-// bounds one send and not the call.
-func TestTheTimeoutOfOneSendDoesNotEndTheCallForRetryable(t *testing.T) {
-	c := retryablehttp.NewClient()
-	(&iamhttp.Transport{Backoff: zero}).ConfigureRetryable(c)
-	req, over := newRequest(t, "GET", ""), make(chan struct{})
-	close(over)
-	// http.Client sets it for its Timeout.
-	req.Cancel = over
-	again, err := c.CheckRetry(t.Context(), response(req, 429, http.NoBody, 0), nil)
-	assert.True(t, again)
-	assert.NoError(t, err)
 }
 
 // 7 waits of the 2 minutes that MaxWait allows, and at most 30 s of jitter on
@@ -767,4 +541,105 @@ func TestWithoutADeadlineAnAnswerIsWaitedForADay(t *testing.T) {
 		assert.ErrorIs(t, err, iamhttp.ErrNotFound)
 		assert.Equal(t, day, time.Since(start))
 	})
+}
+
+// slowly answers after a time that a context may end.
+func slowly(d time.Duration, then step) step {
+	return func(req *http.Request) (*http.Response, error) {
+		select {
+		case <-time.After(d):
+			return then(req)
+		case <-req.Context().Done():
+			return nil, req.Context().Err()
+		}
+	}
+}
+
+func TestARetryThatCannotBeAnsweredInTimeIsNotMade(t *testing.T) {
+	for name, tt := range map[string]struct {
+		first, second step
+		deadline      time.Duration
+		want          iamhttp.StopReason
+		took          time.Duration
+	}{
+		"Retry-After 9, answers of 2 s, deadline in 12 s": {slowly(2*time.Second, answer(429, "", "Retry-After: 9")), slowly(2*time.Second, answer(404, "")), 12 * time.Second, iamhttp.StopDeadline, 2 * time.Second},
+		"the same, deadline in 14 s":                      {slowly(2*time.Second, answer(429, "", "Retry-After: 9")), slowly(2*time.Second, answer(404, "")), 14 * time.Second, iamhttp.StopNotRetryable, 14 * time.Second},
+		"a 408 and the schedule":                          {slowly(2*time.Second, answer(408, "")), slowly(2*time.Second, answer(404, "")), 4 * time.Second, iamhttp.StopDeadline, 2 * time.Second},
+		"answers that take no time":                       {answer(429, "", "Retry-After: 9"), answer(404, ""), 10 * time.Second, iamhttp.StopNotRetryable, 10 * time.Second},
+	} {
+		modes(t, func(t *testing.T, passThrough bool) {
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					ctx, cancel := context.WithTimeout(t.Context(), tt.deadline)
+					defer cancel()
+					var last iamhttp.Failure
+					tr := &iamhttp.Transport{Base: script(tt.first, tt.second), PassThrough: passThrough, Backoff: constant(time.Second),
+						OnFailure: func(_ context.Context, f iamhttp.Failure) { last = f }}
+					start := time.Now()
+					_, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+					if passThrough {
+						require.NoError(t, err)
+					} else {
+						statusError(t, err)
+					}
+					assert.Equal(t, tt.want, last.Stop)
+					assert.LessOrEqual(t, time.Since(start), tt.took)
+					assert.NoError(t, ctx.Err())
+				})
+			})
+		})
+	}
+}
+
+// A cache, or a RoundTripper that shares one answer among callers, hands on what a
+// Transport below has retried for another request.
+func TestAnAnswerToARetryOfAnotherRequestIsNoRetryOfThisOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := script(answer(408, ""), answer(429, ""), answer(429, ""), answer(200, ""))
+		below := &iamhttp.Transport{Base: base, Backoff: constant(time.Second), MaxAttempts: 2, PassThrough: true}
+		cache := func(next http.RoundTripper) http.RoundTripper {
+			var cached *http.Response
+			return roundTripper(func(req *http.Request) (*http.Response, error) {
+				if cached != nil {
+					copied := *cached
+					cached = nil
+					return &copied, nil
+				}
+				resp, err := next.RoundTrip(req)
+				cached = resp
+				return resp, err
+			})
+		}(below)
+		tr := &iamhttp.Transport{Base: cache, Backoff: zero, MaxAttempts: 5}
+		_, err := tr.RoundTrip(newRequest(t, "GET", ""))
+		e := statusError(t, err)
+		assert.Equal(t, 2, e.Attempts)
+		assert.Equal(t, iamhttp.StopAttempts, e.Stop, "the one below has retried it")
+		time.Sleep(time.Second)
+		resp, err := tr.RoundTrip(newRequest(t, "GET", ""))
+		require.NoError(t, err, "the cached 429 is a first answer, and may be retried")
+		resp.Body.Close()
+		assert.Equal(t, 4, base.count())
+	})
+}
+
+func TestTransportsWithOthersBetweenThemSendNoMoreThanOne(t *testing.T) {
+	for name, between := range map[string]func(http.RoundTripper) http.RoundTripper{
+		"one that copies the request": func(rt http.RoundTripper) http.RoundTripper {
+			return roundTripper(func(req *http.Request) (*http.Response, error) { return rt.RoundTrip(req.Clone(req.Context())) })
+		},
+		"one with a context of its own": func(rt http.RoundTripper) http.RoundTripper {
+			return roundTripper(func(req *http.Request) (*http.Response, error) {
+				return rt.RoundTrip(req.WithContext(context.WithValue(req.Context(), traceKey{}, "t")))
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			base := script(answer(429, ""))
+			inner := &iamhttp.Transport{Base: base, Backoff: zero, MaxAttempts: 3, PassThrough: true}
+			_, err := (&iamhttp.Transport{Base: between(inner), Backoff: zero, MaxAttempts: 4}).RoundTrip(newRequest(t, "POST", "x"))
+			assert.Equal(t, 3, statusError(t, err).Attempts)
+			assert.Equal(t, 3, base.count())
+		})
+	}
 }

@@ -3,7 +3,8 @@ package iamhttp
 import (
 	"cmp"
 	"context"
-	"io"
+	"errors"
+	"fmt"
 	"math"
 	"net/http"
 	"time"
@@ -11,122 +12,144 @@ import (
 	"github.com/hashicorp/go-retryablehttp"
 
 	"github.com/iamhttp/iamhttp/internal/answer"
+	"github.com/iamhttp/iamhttp/internal/bounded"
+	"github.com/iamhttp/iamhttp/internal/note"
 )
 
 // ConfigureRetryable makes a go-retryablehttp client follow the same rules: it
 // retries what a Transport retries, after the same waits, and returns a
-// *StatusError for the failures. It sets CheckRetry, Backoff, ErrorHandler and
-// RetryMax, and puts a counter for [ResendCount] in front of PrepareRetry. Call it
-// once for a client.
+// *StatusError for the failures. Call it once: it sets CheckRetry, Backoff,
+// ErrorHandler and RetryMax, and wraps PrepareRetry and RequestLogHook.
 //
-// Expected, AlsoRetry, MaxAttempts, MaxWait, Backoff, WithExpected and WithMaxWait
-// apply; PassThrough, OnFailure, RetryConnectionErrors, Gate, WithMaxAttempts and
-// Recorder do not. Errors without an answer are never retried, nor is a POST that a
-// redirect has answered. All else stays as go-retryablehttp does it: it buffers
-// bodies, follows redirects inside, empties the connection pool after a failure,
-// and returns the context's error alone from a canceled wait.
+// Only Expected, AlsoRetry, MaxAttempts, MaxWait, Backoff, WithExpected and WithMaxWait
+// apply. Errors without an answer are never retried, nor is a POST that a redirect has
+// answered. Hooks and response handlers can read as much of a failure's body as the
+// *StatusError holds; if a handler or PrepareRetry fails too, the error wraps both.
+// All else stays: the client buffers bodies, follows redirects inside, empties the
+// connection pool after a failure, and returns only the context's error from a
+// canceled wait.
 func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 	c.RetryMax = t.maxAttempts() - 1
 	c.CheckRetry = func(ctx context.Context, resp *http.Response, err error) (bool, error) {
-		if err != nil || resp == nil || succeeded(resp.StatusCode) {
-			return false, nil //nolint:nilerr // the client returns err itself
+		v := note.Get[*verdict](resp)
+		if v == nil && err == nil && resp != nil {
+			v = t.judge(t.answer(ctx, resp))
 		}
-		o := optionsOf(ctx)
-		if t.expects(o, Code(resp.StatusCode)) {
+		switch {
+		case v == nil: // no answer, or no failure
 			return false, nil
+		case err != nil: // of the response handler, which is called between two checks
+			return false, fmt.Errorf("%w: %w", v.err, err)
+		case v.err.Stop == StopUnset:
+			return true, nil
 		}
-		f := &failure{
-			req:        requestOf(ctx, resp),
-			answered:   true,
-			code:       Code(resp.StatusCode),
-			header:     resp.Header,
-			resp:       resp,
-			at:         time.Now(),
-			attempts:   ResendCount(ctx) + 1,
-			limit:      math.MaxInt, // RetryMax is the client's to apply
-			maxWait:    cmp.Or(o.maxWait, t.maxWait()),
-			replayable: true, // the client has buffered the body
-		}
-		f.asked, f.hasAsked = answer.RetryAfter(f.header, f.at)
-		wait, stop := t.decide(f, func() time.Duration {
-			// The client keeps no schedule, so each answer gets one of its own.
-			s := t.newSchedule()
-			for range f.attempts - 1 {
-				s.NextBackOff()
-			}
-			return s.NextBackOff()
-		})
-		// The client would send the first request again, not the one that a
-		// redirect to another method led to: the redirect has answered that.
-		if first := firstRequest(resp); stop == StopUnset && first.Method != f.req.Method && !idempotent(first) {
-			stop = StopNotRetryable
-		}
-		if stop != StopUnset {
-			return false, f.final(stop)
-		}
-		// The client asks Backoff next, with this response and no context.
-		resp.Body = &scheduledBody{resp.Body, f.at.Add(wait)}
-		return true, nil
+		return false, v.err
 	}
-	c.Backoff = func(lowest, _ time.Duration, _ int, resp *http.Response) time.Duration {
-		if resp != nil {
-			if b, ok := resp.Body.(*scheduledBody); ok {
-				return max(time.Until(b.at), 0)
-			}
+	c.Backoff = func(lowest, highest time.Duration, retry int, resp *http.Response) time.Duration {
+		if v := note.Get[*verdict](resp); v != nil && v.err.Stop == StopUnset {
+			return max(time.Until(v.retryAt), 0)
 		}
-		return lowest // CheckRetry was replaced
+		return retryablehttp.DefaultBackoff(lowest, highest, retry, resp) // another CheckRetry wants to retry
 	}
 	c.ErrorHandler = func(resp *http.Response, err error, attempts int) (*http.Response, error) {
-		if e, ok := err.(*StatusError); ok { // CheckRetry's own; one from below is wrapped
-			e.Attempts = max(e.Attempts, attempts)
-			return nil, e
+		if resp == nil {
+			return nil, err
 		}
-		if err != nil || resp == nil {
-			return resp, err
+		defer resp.Body.Close()
+		v := note.Get[*verdict](resp)
+		switch {
+		case v == nil && err != nil: // of another CheckRetry, or of the response handler of a success
+			return nil, err
+		case v == nil:
+			v = &verdict{err: t.answer(note.Request(resp).Context(), resp).final(StopAttempts)}
 		}
-		ctx := context.Background()
-		if resp.Request != nil {
-			ctx = resp.Request.Context()
+		v.err.Attempts = max(v.err.Attempts, attempts)
+		if err == nil {
+			v.err.Stop = StopAttempts // RetryMax is used up
+			return nil, v.err
 		}
-		f := failure{req: requestOf(ctx, resp), answered: true, code: Code(resp.StatusCode), header: resp.Header, resp: resp, at: time.Now(), attempts: attempts}
-		return nil, f.final(StopAttempts)
+		if !errors.Is(err, v.err) { // of PrepareRetry
+			err = fmt.Errorf("%w: %w", v.err, err)
+		}
+		return nil, err
 	}
-	prepare := c.PrepareRetry
+	prepare, hook := c.PrepareRetry, c.RequestLogHook
 	c.PrepareRetry = func(req *http.Request) error {
-		ctx := req.Context()
-		*req = *req.WithContext(&resendContext{ctx, resend{count: ResendCount(ctx) + 1}})
+		setResendCount(req, ResendCount(req.Context())+1)
 		if prepare != nil {
 			return prepare(req)
 		}
 		return nil
 	}
-}
-
-// scheduledBody carries the time of the retry from CheckRetry to Backoff.
-type scheduledBody struct {
-	io.ReadCloser
-	at time.Time
-}
-
-// firstRequest returns the request that resp answers, or that the redirects
-// to it began with.
-func firstRequest(resp *http.Response) *http.Request {
-	for r := resp.Request; r != nil; r = r.Response.Request {
-		if r.Response == nil {
-			return r
+	c.RequestLogHook = func(l retryablehttp.Logger, req *http.Request, retry int) {
+		if r := resendOf(req.Context()); retry == 0 && r.count > 0 && r.began == 0 {
+			setResendCount(req, 0) // an earlier Do has sent it
+		}
+		if hook != nil {
+			hook(l, req, retry)
 		}
 	}
-	return new(http.Request)
 }
 
-// requestOf returns the request that resp answers, under the context of the
-// whole call instead of that of the single attempt.
-func requestOf(ctx context.Context, resp *http.Response) *http.Request {
-	req := new(http.Request)
-	if resp.Request != nil {
-		*req = *resp.Request
+// A verdict is what CheckRetry makes of a failing answer. It is kept with the answer,
+// for Backoff, for ErrorHandler and for a second CheckRetry.
+type verdict struct {
+	err     *StatusError // StopUnset: the request will be sent again
+	retryAt time.Time
+}
+
+// judge applies the rules to an answer. It closes the body of a failure and puts
+// what was read of it in its place. It returns nil if the answer is no failure.
+func (t *Transport) judge(f *failure) *verdict {
+	if succeeded(int(f.code)) || t.expects(optionsOf(f.req.Context()), f.code) {
+		return nil
 	}
-	// http.Client sets it for its Timeout, which bounds one attempt.
+	wait, stop := t.decide(f, func() time.Duration {
+		// The client keeps no schedule, so each answer gets one of its own.
+		s := t.newSchedule()
+		for range f.attempts - 1 {
+			s.NextBackOff()
+		}
+		return s.NextBackOff()
+	})
+	// The client would send the first request again, not the one that a
+	// redirect to another method led to: the redirect has answered that.
+	first := f.req
+	for first.Response != nil && first.Response.Request != nil {
+		first = first.Response.Request
+	}
+	if stop == StopUnset && first.Method != f.req.Method && !idempotent(first) {
+		stop = StopNotRetryable
+	}
+	v := &verdict{f.final(stop), f.at.Add(wait)}
+	f.resp.Body = bounded.Again(v.err.Body(), v.err.Truncated)
+	note.Put(f.resp, v)
+	return v
+}
+
+// answer returns what the rules ask about an answer. The request gets the context of
+// the call instead of that of the attempt.
+func (t *Transport) answer(ctx context.Context, resp *http.Response) *failure {
+	req := note.Request(resp).WithContext(ctx)
+	//lint:ignore SA1019 http.Client sets it for its Timeout, which bounds one attempt
 	req.Cancel = nil
-	return req.WithContext(ctx)
+	f := &failure{
+		req: req, resp: resp, at: time.Now(),
+		answered: true, code: Code(resp.StatusCode), header: resp.Header,
+		attempts: ResendCount(ctx) + 1, limit: math.MaxInt, // RetryMax is the client's to apply
+		maxWait:    cmp.Or(optionsOf(ctx).maxWait, t.maxWait()),
+		replayable: true, // the client has buffered the body
+	}
+	f.asked, f.hasAsked = answer.RetryAfter(f.header, f.at)
+	return f
+}
+
+// setResendCount gives req a context with this count, instead of that of the attempt
+// before.
+func setResendCount(req *http.Request, n int) {
+	ctx := req.Context()
+	if c, ok := ctx.(*resendContext); ok && c.began == 0 { // not of a Transport above
+		ctx = c.Context
+	}
+	*req = *req.WithContext(&resendContext{ctx, resend{count: n}})
 }

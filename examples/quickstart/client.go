@@ -56,6 +56,8 @@ type object = map[string]any
 // logIn gets the token for the other calls. If it fails, the old one stays.
 func (c *client) logIn(ctx context.Context, as account.Account) error {
 	stranger := client{http: c.http, endpoint: c.endpoint} // without the old token
+	// A 429 can mean that the account is locked: the password is sent once.
+	ctx = iamhttp.WithExpected(ctx, iamhttp.ErrTooManyRequests)
 	header, err := stranger.do(ctx, http.MethodPost, "/auth/tokens", as.Auth(), nil)
 	if err != nil {
 		return fmt.Errorf("log in as %s: %w", as.UserName, err)
@@ -141,6 +143,9 @@ func (c *client) send(ctx context.Context, method, path string, body io.Reader, 
 		return nil, err
 	}
 	defer resp.Body.Close()
+	if err := iamhttp.CheckResponse(resp); err != nil { // one that was expected
+		return nil, err
+	}
 	if out != nil {
 		if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
 			return nil, fmt.Errorf("decode the answer: %w", err)

@@ -1,20 +1,20 @@
-// Package answer reads what a failing answer says: the wait it asks for, and the
-// service's own words in its body. All of it is pure.
 package answer
 
 import (
 	"bytes"
 	"cmp"
-	"encoding/json"
-	"iter"
+	"net/http"
 	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Details are what a service says of a failure in its body.
 type Details struct{ Code, Message, RequestID string }
 
-// Decode understands the error bodies of IAM services and of the gateways and
-// token endpoints in front of them. In the order of preference:
+// Decode understands the error bodies of IAM services and of the gateways and token
+// endpoints in front of them. In the order of preference:
 //
 //	{"error_code": …, "error_msg": …, "request_id": …}
 //	{"code": …, "message": …, "request_id": …}
@@ -22,33 +22,62 @@ type Details struct{ Code, Message, RequestID string }
 //	{"errors": [{"code": …, "detail": …, "title": …, "request_id": …}, …]}
 //	{"error": "…", "error_description": "…"}, OAuth 2 (RFC 6749 §5.2)
 //	{"title": …, "detail": …}, problem details (RFC 9457)
+//	{"itemNotFound": {one of the above}}, whatever the name of the only object
 //
-// Nothing is guessed from any other body. It works on the bytes rather than
-// with encoding/json for two reasons: a body that was cut off still tells its
-// message, and nothing is allocated but the strings returned.
-func Decode(body []byte, status int) Details {
-	f := parseFields(bytes.TrimPrefix(body, []byte("\ufeff")))
-	inner := parseFields(f.err)
-	first := parseFields(firstElement(f.errs))
+// The names may be written in other ways, such as errorCode or errMsg. Each of the
+// objects, and a message, may be JSON within a string. A code that only names a
+// status, such as "404 Not Found" or "Forbidden", is none. A short plain text is the
+// message. Nothing is guessed from any other body.
+//
+// Decode works on the bytes rather than with encoding/json for two reasons: a body
+// that was cut off still tells its message, and nothing is allocated but the strings
+// returned, unless JSON is in a string or the body is compressed.
+func Decode(header http.Header, body []byte, status int) Details {
+	body = inflate(header.Get("Content-Encoding"), body)
+	body = bytes.TrimPrefix(body, []byte("\ufeff"))
+	d := decode(body, status)
+	if strings.HasPrefix(strings.TrimSpace(d.Message), "{") {
+		if inner := decode([]byte(d.Message), status); inner.Message != "" {
+			d = Details{cmp.Or(d.Code, inner.Code), inner.Message, cmp.Or(d.RequestID, inner.RequestID)}
+		}
+	}
+	if d.Code == "" && d.Message == "" {
+		d.Message = plainText(header.Get("Content-Type"), body)
+	}
+	if strings.Contains(d.Message, "<br") {
+		d.Message = lineBreaks.Replace(d.Message)
+	}
+	return d
+}
+
+// lineBreaks are in the messages of WebOb, also in JSON.
+var lineBreaks = strings.NewReplacer("<br />", " ", "<br/>", " ", "<br>", " ")
+
+// decode is Decode for an object that is not compressed.
+func decode(body []byte, status int) Details {
+	f := parseFields(object(body)).orOnly()
+	inner := parseFields(object(f.err))
+	element := firstElement(f.errs)
+	first := parseFields(element)
 	var d Details
-	own := strconv.AppendInt(make([]byte, 0, 20), int64(status), 10)
-	for _, raw := range [...][]byte{f.errorCode, f.code, inner.errorCode, inner.code, first.errorCode, first.code, f.err} {
-		if c := bare(raw); len(c) > 0 && !bytes.Equal(c, own) {
+	for _, raw := range [...][]byte{f.errorCode, f.code, inner.errorCode, inner.code, first.errorCode, first.code} {
+		if c := bare(raw); len(c) > 0 && !namesStatus(c, status) {
 			d.Code = text(raw)
 			break
 		}
 	}
-	var sentence []byte
-	if bytes.IndexByte(bare(f.err), ' ') >= 0 {
+	sentence := f.sentence
+	switch c := bare(f.err); {
+	case len(c) == 0:
+	case c[0] == '{', bytes.IndexByte(c, ' ') >= 0, isPhrase(c):
 		sentence = f.err // {"error": "no such user"}: a code has no spaces
-		if d.Code == text(f.err) {
-			d.Code = ""
-		}
+	case d.Code == "" && !namesStatus(c, status):
+		d.Code = text(f.err)
 	}
 	for _, raw := range [...][]byte{
 		f.errorMsg, f.message, inner.errorMsg, inner.message, f.errorDescription,
 		first.detail, first.errorMsg, first.message, first.title,
-		f.detail, f.title, inner.detail, inner.title, sentence,
+		f.detail, f.title, inner.detail, inner.title, sentence, element,
 	} {
 		if d.Message = text(raw); d.Message != "" {
 			break
@@ -63,138 +92,198 @@ type fields struct {
 	errorCode, errorMsg, code, message, detail, title, requestID []byte
 
 	err, errs, errorDescription []byte
+
+	sentence []byte // of a string whose name says that it is an error
+	object   []byte // the latest of another name
+	objects  int    // of other names
+	others   int    // of other names, and no objects
 }
 
 func parseFields(object []byte) (f fields) {
 	for name, value := range members(object) {
+		exact := false
 		switch string(name) {
-		case "error_code":
-			f.errorCode = value
-		case "error_msg":
-			f.errorMsg = value
-		case "code":
-			f.code = value
-		case "message":
-			f.message = value
-		case "detail":
-			f.detail = value
-		case "title":
-			f.title = value
-		case "request_id":
-			f.requestID = value
-		case "error":
-			f.err = value
-		case "errors":
-			f.errs = value
-		case "error_description":
-			f.errorDescription = value
+		case "error_code", "error_msg", "code", "message", "detail", "title", "request_id", "error", "errors", "error_description":
+			exact = true
+		}
+		var room [20]byte // longer than each name
+		plain := plainName(room[:0], name)
+		field := f.field(plain)
+		switch {
+		case field != nil:
+			if !says(*field) || exact && says(value) {
+				*field = value
+			}
+		case len(value) > 0 && value[0] == '{':
+			f.object = value
+			f.objects++
+		default:
+			f.others++
+			if bytes.HasSuffix(plain, []byte("error")) || bytes.HasSuffix(plain, []byte("fault")) {
+				f.sentence = value // {"NeutronError": "no such network"}
+			}
 		}
 	}
 	return f
 }
 
-// members ranges over the names, without their quotes, and the raw values of a
-// JSON object. It is lenient: from where the text stops being JSON, nothing
-// more comes; a value that is cut off comes as far as it goes.
-func members(object []byte) iter.Seq2[[]byte, []byte] {
-	return func(yield func(name, value []byte) bool) {
-		rest, ok := bytes.CutPrefix(trimSpace(object), []byte("{"))
-		for ok {
-			rest = trimSpace(rest)
-			name := rest[:valueEnd(rest)]
-			rest = trimSpace(rest[len(name):])
-			if len(name) < 2 || name[0] != '"' || len(rest) == 0 || rest[0] != ':' {
-				return
-			}
-			rest = trimSpace(rest[1:])
-			value := rest[:valueEnd(rest)]
-			if !yield(name[1:len(name)-1], value) {
-				return
-			}
-			rest, ok = bytes.CutPrefix(trimSpace(rest[len(value):]), []byte(","))
-		}
-	}
-}
-
-// firstElement returns the first raw element of a JSON array, and nothing of any
-// other value.
-func firstElement(array []byte) []byte {
-	rest, ok := bytes.CutPrefix(trimSpace(array), []byte("["))
-	if !ok {
-		return nil
-	}
-	rest = trimSpace(rest)
-	return rest[:valueEnd(rest)]
-}
-
-// trimSpace is bytes.TrimLeft without the cost of preparing a set.
-func trimSpace(b []byte) []byte {
-	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t' || b[0] == '\r' || b[0] == '\n') {
-		b = b[1:]
-	}
-	return b
-}
-
-// valueEnd returns the length of the JSON value that b starts with, len(b) if
-// it is cut off. It looks at strings and at the depth of brackets, no more.
-func valueEnd(b []byte) int {
-	depth, quoted := 0, false
-	for i := 0; i < len(b); i++ {
-		switch c := b[i]; {
-		case quoted:
-			switch c {
-			case '\\':
-				i++
-			case '"':
-				quoted = false
-				if depth == 0 {
-					return i + 1
-				}
-			}
-		case c == '"':
-			if depth == 0 && i > 0 {
-				return i
-			}
-			quoted = true
-		case c == '{' || c == '[':
-			depth++
-		case c == '}' || c == ']':
-			if depth--; depth <= 0 {
-				return i + depth + 1
-			}
-		case depth == 0 && (c == ',' || c == ':' || c == ' ' || c == '\t' || c == '\r' || c == '\n'):
-			return i
-		}
-	}
-	return len(b)
-}
-
-// bare returns a raw JSON string without its quotes, a number as it stands, and
-// nothing for any other value.
-func bare(raw []byte) []byte {
-	switch {
-	case len(raw) == 0:
-		return nil
-	case raw[0] == '"':
-		return bytes.TrimSuffix(raw[1:], []byte(`"`))
-	case raw[0] == '-', '0' <= raw[0] && raw[0] <= '9':
-		return raw
+// field returns the field for members of a name, nil if there is none.
+func (f *fields) field(plain []byte) *[]byte {
+	switch string(plain) {
+	case "errorcode", "errcode":
+		return &f.errorCode
+	case "errormsg", "errormessage", "errmsg", "errmessage":
+		return &f.errorMsg
+	case "code":
+		return &f.code
+	case "message", "msg":
+		return &f.message
+	case "detail":
+		return &f.detail
+	case "title":
+		return &f.title
+	case "requestid", "traceid":
+		return &f.requestID
+	case "error":
+		return &f.err
+	case "errors":
+		return &f.errs
+	case "errordescription":
+		return &f.errorDescription
 	}
 	return nil
 }
 
-// text is bare with the escapes resolved.
-func text(raw []byte) string {
-	b := bare(raw)
-	if bytes.IndexByte(b, '\\') < 0 {
-		return string(b)
-	}
-	// Where a string was cut off, its last escape may be incomplete.
-	for n := len(b); n > max(0, len(b)-len(`\u00fc`)); n-- {
-		var s string
-		if json.Unmarshal([]byte(`"`+string(b[:n])+`"`), &s) == nil {
-			return s
+// plainName appends a name to room without what only its style adds, as far as there
+// is room.
+func plainName(room, name []byte) []byte {
+	for _, c := range name {
+		if c != '_' && c != '-' && len(room) < cap(room) {
+			room = append(room, lower(c))
 		}
 	}
-	return ""
+	return room
+}
+
+// says reports whether a value is more than null, true or false.
+func says(value []byte) bool {
+	return len(value) > 0 && (value[0] == '{' || value[0] == '[' || len(bare(value)) > 0)
+}
+
+// orOnly returns f or, if f says nothing but has one object of another name, the
+// fields of that.
+func (f fields) orOnly() fields {
+	for _, raw := range [...][]byte{f.errorCode, f.errorMsg, f.code, f.message, f.detail, f.title, f.err, f.errs, f.errorDescription} {
+		if raw != nil {
+			return f
+		}
+	}
+	if f.objects != 1 {
+		return f
+	}
+	only := parseFields(f.object)
+	says := only.message != nil || only.errorMsg != nil || only.err != nil
+	if !says && (f.others > 0 || only.code == nil && only.errorCode == nil) {
+		return f // it may be what the request was about
+	}
+	if only.requestID == nil {
+		only.requestID = f.requestID
+	}
+	return only
+}
+
+// namesStatus reports whether c is no code but names a status: the number of this
+// one, perhaps with its phrase, or the phrase of any.
+func namesStatus(c []byte, status int) bool {
+	var room [20]byte
+	rest, ok := bytes.CutPrefix(c, strconv.AppendInt(room[:0], int64(status), 10))
+	if ok && (len(rest) == 0 || !inWord(rest[0]) && rest[0] != '.' && rest[0] != '-') {
+		return true
+	}
+	if len(c) > 4 && '1' <= c[0] && c[0] <= '5' && c[3] == ' ' {
+		c = c[4:] // that of another status
+	}
+	return isPhrase(c)
+}
+
+// isPhrase reports whether c is the phrase of a status, however it is written:
+// "Not Found", "NotFound", "not_found".
+func isPhrase(c []byte) bool {
+	for _, b := range c {
+		if !('a' <= lower(b) && lower(b) <= 'z') && b != ' ' && b != '-' && b != '_' && b != '\'' {
+			return false // nearly every code
+		}
+	}
+	for status := 100; status < 600; status++ {
+		if phrase := http.StatusText(status); phrase != "" && sameLetters(c, phrase) {
+			return true
+		}
+	}
+	for _, phrase := range [...]string{"ServerTimeout", "PayloadTooLarge", "ContentTooLarge", "URITooLong", "RequestURITooLarge", "UnprocessableContent", "RangeNotSatisfiable"} {
+		if sameLetters(c, phrase) {
+			return true
+		}
+	}
+	return false
+}
+
+// sameLetters compares two texts by their letters alone.
+func sameLetters(c []byte, phrase string) bool {
+	i, j := 0, 0
+	for {
+		for i < len(c) && !inWord(c[i]) {
+			i++
+		}
+		for j < len(phrase) && !inWord(phrase[j]) {
+			j++
+		}
+		if i == len(c) || j == len(phrase) {
+			return i == len(c) && j == len(phrase)
+		}
+		if lower(c[i]) != lower(phrase[j]) {
+			return false
+		}
+		i++
+		j++
+	}
+}
+
+// plainText returns a body that is a short text for people, and says so. Some
+// services say that it is HTML.
+func plainText(contentType string, body []byte) string {
+	contentType, _, _ = strings.Cut(contentType, ";")
+	contentType = strings.TrimSpace(contentType)
+	html := strings.EqualFold(contentType, "text/html")
+	if !html && !strings.EqualFold(contentType, "text/plain") {
+		return ""
+	}
+	body = bytes.TrimSpace(body)
+	if len(body) == 0 || len(body) > 512 || strings.IndexByte(`<{["`, body[0]) >= 0 {
+		return ""
+	}
+	for i := 1; i < utf8.UTFMax && i <= len(body); i++ { // a character that was cut off
+		if last := body[len(body)-i:]; utf8.RuneStart(last[0]) {
+			if !utf8.FullRune(last) {
+				body = body[:len(body)-i]
+			}
+			break
+		}
+	}
+	words := false
+	for i := 0; i < len(body); {
+		r, size := utf8.DecodeRune(body[i:])
+		switch {
+		case r == utf8.RuneError && size == 1, !unicode.IsPrint(r) && !unicode.IsSpace(r):
+			return ""
+		case r == '<' && i+1 < len(body) && (body[i+1] == '/' || body[i+1] == '!' || body[i+1] == '?' || unicode.IsLetter(rune(body[i+1]))),
+			r == '&' && html:
+			return ""
+		}
+		words = words || unicode.IsLetter(r)
+		i += size
+	}
+	if !words || bytes.Equal(body, []byte("null")) || bytes.Equal(body, []byte("true")) || bytes.Equal(body, []byte("false")) {
+		return ""
+	}
+	return string(body)
 }

@@ -32,41 +32,78 @@ func Time(ctx context.Context) time.Duration {
 // and returns the first keep of them and whether there would have been more. It
 // closes the body.
 func ReadAndClose(ctx context.Context, resp *http.Response, keep int, d time.Duration) (data []byte, truncated bool) {
-	return read(ctx, resp, keep, d, new(bodyCloser), nil)
-}
-
-// A Drain is room for discarding one body, which a caller may have as a part of
-// something larger.
-type Drain struct {
-	closer bodyCloser
-	buffer [208]byte // of which an error has seldom more
-}
-
-// ReadAndClose discards a body like the function of that name, and returns its
-// beginning, which may be a part of the Drain.
-func (d *Drain) ReadAndClose(ctx context.Context, resp *http.Response, in time.Duration) (data []byte, truncated bool) {
-	return read(ctx, resp, Kept, in, &d.closer, d.buffer[:0])
-}
-
-func read(ctx context.Context, resp *http.Response, keep int, d time.Duration, g *bodyCloser, buf []byte) (data []byte, truncated bool) {
 	switch {
 	case resp.Body == http.NoBody:
 		return nil, false
 	case resp.Uncompressed:
-		return readAside(ctx, resp, keep, d)
+		data, truncated, _ = readAside(ctx, resp, keep, d)
+		return data, truncated
 	}
-	return readInTime(ctx, resp, keep, d, g, buf)
+	g := new(bodyCloser)
+	data, truncated, _ = readInTime(ctx, resp, keep, d, g, g.close, nil)
+	return data, truncated
 }
 
-func readInTime(ctx context.Context, resp *http.Response, keep int, d time.Duration, g *bodyCloser, buf []byte) (data []byte, truncated bool) {
-	g.body = resp.Body
-	defer g.close()
-	// Only Close interrupts a Read that waits for a slow server.
-	end := g.close
-	defer time.AfterFunc(d, end).Stop()
-	if ctx.Done() != nil {
-		defer context.AfterFunc(ctx, end)()
+// A Drain is what discarding one body takes. Get one with NewDrain, and give it back
+// with Release.
+type Drain struct {
+	closer bodyCloser
+	end    func()    // closer.close, of which each mention would be an allocation
+	buffer [256]byte // of which an error has seldom more
+	busy   bool      // a timer may still use it
+}
+
+// It holds no timer: in a test with testing/synctest, a timer belongs to the test.
+var drains = sync.Pool{New: func() any {
+	d := new(Drain)
+	d.end = d.closer.close
+	return d
+}}
+
+// NewDrain returns a Drain that nobody uses.
+func NewDrain() *Drain { return drains.Get().(*Drain) }
+
+// Release ends the use of a Drain, and of what its ReadAndClose has returned.
+func (d *Drain) Release() {
+	if !d.busy {
+		d.closer = bodyCloser{}
+		drains.Put(d)
 	}
+}
+
+// ReadAndClose discards a body like the function of that name, and returns its
+// beginning, which is a part of the Drain. It reports whether the body is stuck: it
+// could not be closed, so that its connection is still in use.
+func (d *Drain) ReadAndClose(ctx context.Context, resp *http.Response, in time.Duration) (data []byte, truncated, stuck bool) {
+	switch {
+	case resp.Body == http.NoBody:
+		return nil, false, false
+	case resp.Uncompressed:
+		return readAside(ctx, resp, Kept, in)
+	}
+	data, truncated, d.busy = readInTime(ctx, resp, Kept, in, &d.closer, d.end, d.buffer[:0])
+	return data, truncated, false
+}
+
+// readInTime reports whether g may still be closed when it returns.
+func readInTime(ctx context.Context, resp *http.Response, keep int, d time.Duration, g *bodyCloser, end func(), buf []byte) (data []byte, truncated, busy bool) {
+	g.body = resp.Body
+	defer g.close() // again, if Read panics
+	// Only Close interrupts a Read that waits for a slow server.
+	timer := time.AfterFunc(d, end)
+	stop := func() bool { return true }
+	if ctx.Done() != nil {
+		stop = context.AfterFunc(ctx, end)
+	}
+	data, truncated = readAll(resp, buf, keep)
+	stopped := timer.Stop()
+	stopped = stop() && stopped
+	g.close()
+	return data, truncated, !stopped
+}
+
+// readAll reads at most Max bytes and returns the first keep of them.
+func readAll(resp *http.Response, buf []byte, keep int) (data []byte, truncated bool) {
 	data, err := readUpTo(resp.Body, buf, keep, resp.ContentLength)
 	if err != nil {
 		return data, err != io.EOF
@@ -100,23 +137,24 @@ func (g *bodyCloser) close() {
 // readAside is readInTime for a body that net/http inflates. Before Go 1.27 its
 // Close waits for a Read that waits for the header of gzip, so that such a Read
 // has to be left to itself. It ends when the server, or ctx, does.
-func readAside(ctx context.Context, resp *http.Response, keep int, d time.Duration) ([]byte, bool) {
+func readAside(ctx context.Context, resp *http.Response, keep int, d time.Duration) (data []byte, truncated, stuck bool) {
 	type read struct {
 		data      []byte
 		truncated bool
 	}
 	done := make(chan read, 1)
 	go func() {
-		data, truncated := readInTime(ctx, resp, keep, d, new(bodyCloser), nil)
+		g := new(bodyCloser)
+		data, truncated, _ := readInTime(ctx, resp, keep, d, g, g.close, nil)
 		done <- read{data, truncated}
 	}()
 	timer := time.NewTimer(d + min(closeTime, d/2)) // before the deadline that d is half of
 	defer timer.Stop()
 	select {
 	case r := <-done:
-		return r.data, r.truncated
+		return r.data, r.truncated, false
 	case <-timer.C:
-		return nil, true
+		return nil, true, true
 	}
 }
 

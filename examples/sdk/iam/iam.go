@@ -41,14 +41,18 @@ func New(endpoint, token string, t *iamhttp.Transport) *Client {
 }
 
 // LogIn logs in and returns a client that uses the token. auth is the body of
-// POST /auth/tokens, to be encoded as JSON.
+// POST /auth/tokens, to be encoded as JSON. It is sent once: a 429 can mean that the
+// account is locked after wrong passwords, which more of the same would not unlock.
 func LogIn(ctx context.Context, endpoint string, auth any, t *iamhttp.Transport) (*Client, error) {
 	c := New(endpoint, "", t)
-	resp, err := c.send(ctx, "POST", "/auth/tokens", auth)
+	resp, err := c.send(iamhttp.WithExpected(ctx, iamhttp.ErrTooManyRequests), "POST", "/auth/tokens", auth)
 	if err != nil {
 		return nil, fmt.Errorf("log in: %w", err)
 	}
-	resp.Body.Close()
+	defer resp.Body.Close()
+	if err := iamhttp.CheckResponse(resp); err != nil {
+		return nil, fmt.Errorf("log in: %w", err)
+	}
 	if c.token = resp.Header.Get("X-Subject-Token"); c.token == "" {
 		return nil, errors.New("log in: the answer has no X-Subject-Token")
 	}

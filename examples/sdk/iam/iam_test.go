@@ -9,6 +9,7 @@ import (
 
 	"github.com/iamhttp/iamhttp"
 	"github.com/iamhttp/iamhttp/examples/sdk/iam"
+	"github.com/iamhttp/iamhttp/gate"
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
@@ -41,6 +42,18 @@ func TestLoggingInGetsTheTokenOfTheOtherCalls(t *testing.T) {
 
 	_, err = iam.LogIn(t.Context(), "https://iam.example/v3", nil, transport)
 	assert.EqualError(t, err, "log in: the answer has no X-Subject-Token")
+}
+
+func TestThePasswordOfALockedAccountIsSentOnceAndStopsNobody(t *testing.T) {
+	var service iamtest.Server
+	service.On("POST /v3/auth/tokens", iamtest.Keystone(429, "The account is locked after too many wrong passwords."))
+	shared := new(gate.Adaptive)
+	_, err := iam.LogIn(t.Context(), "https://iam.example/v3", nil, &iamhttp.Transport{Base: &service, Gate: shared})
+	assert.ErrorIs(t, err, iamhttp.ReasonAccountLocked)
+	assert.ErrorContains(t, err, "log in: iamhttp: 429 TooManyRequests")
+	service.AssertCount(t, 1)
+	stats, _ := shared.Stats("iam.example")
+	assert.False(t, stats.Throttled)
 }
 
 func TestAFailureNamesWhatWasTriedAndHidesTheQuery(t *testing.T) {

@@ -1,48 +1,29 @@
-package iamhttp
+// Package neterr tells apart the errors of requests that received no answer.
+package neterr
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"io"
 	"net"
-	"net/http"
-	"net/url"
 	"strings"
 	"syscall"
-
-	"github.com/hashicorp/go-retryablehttp"
 )
 
-// mayRetryUnanswered applies RetryConnectionErrors to a request that received no
-// answer. The judgement is that of go-retryablehttp, after what it takes for a
-// matter of luck and cannot get better.
-func (t *Transport) mayRetryUnanswered(req *http.Request, err error) bool {
-	if !t.RetryConnectionErrors || !idempotent(req) && !dialFailed(err) || hopeless(err) {
-		return false
-	}
-	ok, _ := retryablehttp.ErrorPropagatedRetryPolicy(req.Context(), nil, &url.Error{
-		Op:  req.Method,
-		URL: redact(req.URL),
-		Err: err,
-	})
-	return ok
-}
-
-// dialFailed reports whether there was no connection, so that nothing was sent. One
+// DialFailed reports whether there was no connection, so that nothing was sent. One
 // that was reset has stood.
-func dialFailed(err error) bool {
+func DialFailed(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect") && !errors.Is(err, syscall.ECONNRESET)
 }
 
-// hopeless reports whether an error would come again with each attempt: the
-// request, the address or the certificate is wrong, or a Transport below has
-// decided already.
-func hopeless(err error) bool {
+// Hopeless reports whether an error would come again with each attempt: the
+// request, the address or the certificate is wrong.
+func Hopeless(err error) bool {
 	var dns *net.DNSError
-	if err == errNoAnswer || errors.As(err, new(*StatusError)) || errors.As(err, new(*NotSentError)) ||
-		errors.As(err, new(*tls.CertificateVerificationError)) || errors.As(err, new(x509.UnknownAuthorityError)) ||
+	if errors.As(err, new(*tls.CertificateVerificationError)) || errors.As(err, new(x509.UnknownAuthorityError)) ||
 		errors.As(err, new(x509.HostnameError)) || errors.As(err, new(x509.CertificateInvalidError)) ||
 		errors.As(err, new(tls.RecordHeaderError)) || errors.As(err, new(tls.AlertError)) ||
 		errors.As(err, new(*net.AddrError)) || errors.As(err, new(net.UnknownNetworkError)) ||
@@ -76,9 +57,9 @@ var hopelessTexts = []string{
 	"unknown port",
 }
 
-// ofConnection reports whether an error is one of a connection. Any other may be
+// OfConnection reports whether an error is one of a connection. Any other may be
 // that of the Read of the request's body, which net/http returns as it is.
-func ofConnection(err error) bool {
+func OfConnection(err error) bool {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "readfrom" { // a connection copies from the body
 		err = op.Err
@@ -93,9 +74,44 @@ func ofConnection(err error) bool {
 	return strings.Contains(text, "connection") || strings.Contains(text, "http2: ") || strings.Contains(text, "net/http: ")
 }
 
-// sendable reports whether a body can be read to its end, as far as its beginning
+// Sendable reports whether a body can be read to its end, as far as its beginning
 // tells.
-func sendable(body io.Reader, length int64) bool {
+func Sendable(body io.Reader, length int64) bool {
 	n, err := io.CopyN(io.Discard, body, 64<<10)
 	return err == nil || err == io.EOF && (length <= 0 || n == length)
+}
+
+// Class names the kind of an error, for logs.
+func Class(err error) string {
+	var timeout net.Error
+	switch {
+	case errors.Is(err, context.Canceled):
+		return "canceled"
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return "timeout"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "refused"
+	case errors.Is(err, syscall.ECONNRESET):
+		return "reset"
+	case errors.As(err, new(*tls.CertificateVerificationError)), errors.As(err, new(x509.UnknownAuthorityError)),
+		errors.As(err, new(x509.HostnameError)), errors.As(err, new(x509.CertificateInvalidError)),
+		errors.As(err, new(tls.RecordHeaderError)), errors.As(err, new(tls.AlertError)):
+		return "TLS"
+	}
+	return "other"
+}
+
+// Innermost returns the error that the others are wrapped around, the first where
+// they are joined: its type says most.
+func Innermost(err error) error {
+	for {
+		inner := errors.Unwrap(err)
+		if joined, ok := err.(interface{ Unwrap() []error }); ok && len(joined.Unwrap()) > 0 {
+			inner = joined.Unwrap()[0]
+		}
+		if inner == nil {
+			return err
+		}
+		err = inner
+	}
 }

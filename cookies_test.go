@@ -1,0 +1,63 @@
+package iamhttp_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/iamtest"
+)
+
+// docs/faq.md says which cookies of failures reach the Jar of an http.Client.
+func TestWhichCookiesOfFailuresReachTheJar(t *testing.T) {
+	for name, tt := range map[string]struct {
+		tr   iamhttp.Transport
+		hook bool
+		want []string
+	}{
+		"error mode":                  {iamhttp.Transport{}, false, nil},
+		"error mode with OnFailure":   {iamhttp.Transport{}, true, []string{"retried", "final"}},
+		"PassThrough":                 {iamhttp.Transport{PassThrough: true}, false, []string{"final"}},
+		"PassThrough with OnFailure":  {iamhttp.Transport{PassThrough: true}, true, []string{"retried", "final"}},
+		"Expected":                    {iamhttp.Transport{Expected: []iamhttp.Code{403}}, false, []string{"final"}},
+		"Expected, and its OnFailure": {iamhttp.Transport{Expected: []iamhttp.Code{403}}, true, []string{"retried", "final"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var service iamtest.Server
+			service.Next(iamtest.Throttled(0).With("Set-Cookie", "retried=1"), iamtest.Keystone(403, "No.").With("Set-Cookie", "final=1"))
+			jar, err := cookiejar.New(nil)
+			require.NoError(t, err)
+			tt.tr.Base, tt.tr.Backoff = &service, zero
+			if tt.hook {
+				tt.tr.OnFailure = func(_ context.Context, f iamhttp.Failure) {
+					if e, ok := f.Status(); ok {
+						u, err := url.Parse(e.URL)
+						require.NoError(t, err)
+						jar.SetCookies(u, (&http.Response{Header: e.Header()}).Cookies())
+					}
+				}
+			}
+			client := &http.Client{Transport: &tt.tr, Jar: jar, Timeout: time.Minute}
+			if resp, err := client.Get("https://iam.example/v3/users"); err == nil {
+				resp.Body.Close()
+			}
+			u, err := url.Parse("https://iam.example/v3/users")
+			require.NoError(t, err)
+			var got []string
+			for _, c := range jar.Cookies(u) {
+				got = append(got, c.Name)
+			}
+			assert.Equal(t, tt.want, got)
+			for _, r := range service.Requests() {
+				assert.Empty(t, r.Header.Get("Cookie"), "a retry is sent with the cookies of the request")
+			}
+		})
+	}
+}

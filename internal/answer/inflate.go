@@ -1,0 +1,43 @@
+package answer
+
+import (
+	"bytes"
+	"compress/flate"
+	"compress/gzip"
+	"compress/zlib"
+	"io"
+	"strings"
+)
+
+// maxInflated is how much of a compressed body is looked at, so that a bomb costs
+// no more than other bodies.
+const maxInflated = 64 << 10
+
+// inflate returns the beginning of a body as it was before Content-Encoding; the body
+// itself if it has none, or one that is not known or not true. net/http inflates only
+// if it has asked for gzip itself: a caller that sets Accept-Encoding receives the
+// bytes as they are sent.
+func inflate(encoding string, body []byte) []byte {
+	encoding = strings.TrimSpace(encoding)
+	if encoding == "" || len(body) == 0 {
+		return body
+	}
+	var r io.Reader
+	var err error
+	switch {
+	case strings.EqualFold(encoding, "gzip"), strings.EqualFold(encoding, "x-gzip"):
+		r, err = gzip.NewReader(bytes.NewReader(body))
+	case strings.EqualFold(encoding, "deflate"):
+		r, err = zlib.NewReader(bytes.NewReader(body))
+		if err != nil && body[0] != '{' { // some servers send it without the frame of zlib
+			r, err = flate.NewReader(bytes.NewReader(body)), nil
+		}
+	default:
+		return body
+	}
+	if err != nil {
+		return body
+	}
+	inflated, _ := io.ReadAll(io.LimitReader(r, maxInflated)) // cut off, it still tells its message
+	return inflated
+}

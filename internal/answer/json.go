@@ -1,0 +1,130 @@
+package answer
+
+import (
+	"bytes"
+	"encoding/json"
+	"iter"
+)
+
+// members ranges over the names, without their quotes, and the raw values of a
+// JSON object. It is lenient: from where the text stops being JSON, nothing
+// more comes; a value that is cut off comes as far as it goes.
+func members(object []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func(name, value []byte) bool) {
+		rest, ok := bytes.CutPrefix(trimSpace(object), []byte("{"))
+		for ok {
+			rest = trimSpace(rest)
+			name := rest[:valueEnd(rest)]
+			rest = trimSpace(rest[len(name):])
+			if len(name) < 2 || name[0] != '"' || len(rest) == 0 || rest[0] != ':' {
+				return
+			}
+			rest = trimSpace(rest[1:])
+			value := rest[:valueEnd(rest)]
+			if !yield(name[1:len(name)-1], value) {
+				return
+			}
+			rest, ok = bytes.CutPrefix(trimSpace(rest[len(value):]), []byte(","))
+		}
+	}
+}
+
+// firstElement returns the first raw element of a JSON array, and nothing of any
+// other value.
+func firstElement(array []byte) []byte {
+	rest, ok := bytes.CutPrefix(trimSpace(array), []byte("["))
+	if !ok {
+		return nil
+	}
+	rest = trimSpace(rest)
+	return rest[:valueEnd(rest)]
+}
+
+// trimSpace is bytes.TrimLeft without the cost of preparing a set.
+func trimSpace(b []byte) []byte {
+	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t' || b[0] == '\r' || b[0] == '\n') {
+		b = b[1:]
+	}
+	return b
+}
+
+// valueEnd returns the length of the JSON value that b starts with, len(b) if
+// it is cut off. It looks at strings and at the depth of brackets, no more.
+func valueEnd(b []byte) int {
+	depth, quoted := 0, false
+	for i := 0; i < len(b); i++ {
+		switch c := b[i]; {
+		case quoted:
+			switch c {
+			case '\\':
+				i++
+			case '"':
+				quoted = false
+				if depth == 0 {
+					return i + 1
+				}
+			}
+		case c == '"':
+			if depth == 0 && i > 0 {
+				return i
+			}
+			quoted = true
+		case c == '{' || c == '[':
+			depth++
+		case c == '}' || c == ']':
+			if depth--; depth <= 0 {
+				return i + depth + 1
+			}
+		case depth == 0 && (c == ',' || c == ':' || c == ' ' || c == '\t' || c == '\r' || c == '\n'):
+			return i
+		}
+	}
+	return len(b)
+}
+
+// object returns raw if it is a JSON object, and the object in it if it is one in a
+// string.
+func object(raw []byte) []byte {
+	raw = trimSpace(raw)
+	if len(raw) > 0 && raw[0] == '{' {
+		return raw
+	}
+	inside := trimSpace(bare(raw))
+	for len(inside) > 1 && inside[0] == '\\' && (inside[1] == 'n' || inside[1] == 'r' || inside[1] == 't') {
+		inside = trimSpace(inside[2:])
+	}
+	if len(inside) > 0 && inside[0] == '{' {
+		return []byte(text(raw))
+	}
+	return nil
+}
+
+// bare returns a raw JSON string without its quotes, a number as it stands, and
+// nothing for any other value.
+func bare(raw []byte) []byte {
+	switch {
+	case len(raw) == 0:
+		return nil
+	case raw[0] == '"':
+		return bytes.TrimSuffix(raw[1:], []byte(`"`))
+	case raw[0] == '-', '0' <= raw[0] && raw[0] <= '9':
+		return raw
+	}
+	return nil
+}
+
+// text is bare with the escapes resolved.
+func text(raw []byte) string {
+	b := bare(raw)
+	if bytes.IndexByte(b, '\\') < 0 {
+		return string(b)
+	}
+	// Where a string was cut off, its last escape may be incomplete.
+	for n := len(b); n > max(0, len(b)-len(`\u00fc`)); n-- {
+		var s string
+		if json.Unmarshal([]byte(`"`+string(b[:n])+`"`), &s) == nil {
+			return s
+		}
+	}
+	return ""
+}

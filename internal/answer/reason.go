@@ -1,0 +1,296 @@
+package answer
+
+import (
+	"cmp"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// A Reason is the one of iamhttp with the same number.
+type Reason uint8
+
+// The reasons in the order of iamhttp's.
+const (
+	Unknown Reason = iota
+	AccountLocked
+	CredentialRejected
+	CredentialExpired
+	TokenExpired
+	SignatureInvalid
+	ClockSkew
+	PermissionMissing
+	AlreadyExists
+	APINotFound
+	QuotaExceeded
+	Throttled
+	RegionFailover
+)
+
+// Reasons holds each reason in a few words.
+var Reasons = [...]string{
+	Unknown:            "unknown reason",
+	AccountLocked:      "account locked",
+	CredentialRejected: "credential rejected",
+	CredentialExpired:  "credential expired",
+	TokenExpired:       "token expired",
+	SignatureInvalid:   "signature invalid",
+	ClockSkew:          "clock skew",
+	PermissionMissing:  "permission missing",
+	AlreadyExists:      "already exists",
+	APINotFound:        "API not found",
+	QuotaExceeded:      "quota exceeded",
+	Throttled:          "throttled",
+	RegionFailover:     "region failover",
+}
+
+// A Meaning is what one of the service's own codes means.
+type Meaning struct {
+	Code   string // a gateway writes APIG. or APIGW.
+	Status int    // that the documentation gives it
+	Reason Reason
+	Says   string // what has happened
+	Texts  []Text // if the code has several meanings: the message decides first
+}
+
+// Meanings are the documented codes that call for a decision, in the order of
+// their texts: of the IAM service (its page "Error Codes"; four digits or IAM.)
+// and of the gateway in front of it. The many codes that only say which parameter
+// is wrong are left out: they call for a person, not for a decision of the program.
+var Meanings = [...]Meaning{
+	{"1103", 400, CredentialRejected, "the password is wrong", nil},
+	{"1109", 400, AlreadyExists, "the user name is taken", nil}, // not IAM.1109, which is about a project
+	{"1110", 400, AlreadyExists, "the email address is taken", nil},
+	{"1111", 400, AlreadyExists, "the mobile number is taken", nil},
+	{"1113", 400, AlreadyExists, "xuser_id and xuser_type are taken", nil},
+	{"1115", 400, QuotaExceeded, "no more users", nil},
+
+	{"APIG.0101", 404, APINotFound, "no API has this method and path; it says nothing of the resource", nil},
+	{"APIG.0301", 401, TokenExpired, "the token, the signature or the access key is wrong", gatewayTexts},
+	{"APIG.0302", 403, PermissionMissing, "the user may not call this API", nil},
+	{"APIG.0303", 401, Unknown, "the signature, the clock or the key of the app is wrong", gatewayTexts},
+	{"APIG.0304", 403, PermissionMissing, "the app may not call this API", nil},
+	{"APIG.0306", 403, PermissionMissing, "access is denied", nil},
+	{"APIG.0307", 401, TokenExpired, "the token must be updated", nil},
+	{"APIG.0308", 429, Throttled, "the throttling threshold is reached", nil},
+	{"APIG.0314", 403, AccountLocked, "the brute force threshold of an authorizer is reached", nil},
+	{"APIG.0402", 403, PermissionMissing, "not from this address", nil},
+	{"APIG.0405", 403, PermissionMissing, "not from this address", nil},
+	{"APIG.0501", 405, QuotaExceeded, "the app has no calls left", nil},
+	{"APIG.0802", 403, PermissionMissing, "not in this region", nil},
+	{"APIG.1001", 401, CredentialExpired, "the refresh token has expired", nil},
+	{"APIG.1002", 401, TokenExpired, "the access token has expired", nil},
+	{"APIG.1003", 401, CredentialRejected, "the refresh token is that of another app", nil},
+	{"APIG.1004", 401, CredentialRejected, "the app does not exist", nil},
+	{"APIG.1009", 400, CredentialRejected, "the key or secret of the app is wrong", nil},
+	{"APIG.2201", 400, CredentialRejected, "the key or secret of the app is wrong", nil},
+	{"APIG.2202", 400, CredentialRejected, "the refresh token is wrong", nil},
+	{"APIG.2203", 400, TokenExpired, "the access token is wrong", nil},
+
+	{"IAM.0002", 403, PermissionMissing, "the user may not do this", nil},
+	{"IAM.0003", 403, PermissionMissing, "the policy does not allow it", nil},
+	{"IAM.0005", 409, AlreadyExists, "what was to be stored exists", nil},
+	{"IAM.0012", 429, Throttled, "the throttling threshold is reached", nil},
+	{"IAM.0020", 410, RegionFailover, "another region takes over", nil},
+	{"IAM.0061", 401, AccountLocked, "the account is locked", nil},
+	{"IAM.0062", 401, CredentialRejected, "the password is wrong", nil},
+	{"IAM.0064", 401, PermissionMissing, "the token does not allow it", nil},
+	{"IAM.0066", 401, TokenExpired, "the token has expired", nil},
+	{"IAM.0067", 401, TokenExpired, "the token is wrong", nil},
+	{"IAM.0080", 403, CredentialRejected, "the user of the access key is disabled", nil},
+	{"IAM.0081", 403, PermissionMissing, "the user may use the console only", nil},
+	{"IAM.0082", 403, CredentialRejected, "the user is disabled", nil},
+	{"IAM.0083", 403, PermissionMissing, "not in this private region", nil},
+	{"IAM.1104", 400, CredentialRejected, "the access key is blacklisted", nil},
+	{"IAM.1105", 400, CredentialExpired, "the access key has expired", nil},
+	{"IAM.1106", 400, CredentialRejected, "the access key has no user", nil},
+	{"IAM.1107", 400, CredentialRejected, "the access key is inactive", nil},
+	{"IAM.1108", 400, CredentialExpired, "the security token has expired", nil},
+}
+
+// A Text is how a message tells its reason: it says something of each line of
+// Words. A line has alternatives, separated by a bar; a star stands for the rest
+// of a word, and a space for any white space and punctuation.
+type Text struct {
+	Words   []string
+	Reason  Reason
+	Example string
+}
+
+// The texts are those of the gateway's documentation and of Keystone, and what is
+// akin to them. The first that fits counts.
+var (
+	gatewayTexts = []Text{
+		{[]string{"reach*|exceed*", "limit", "ak|access key|fail*"}, AccountLocked, "AK access failed to reach the limit,forbidden"},
+		{[]string{"locked|lockout"}, AccountLocked, "ak is locked"},
+		{[]string{"security token|securitytoken"}, CredentialExpired, "security token has expired"},
+		{[]string{"signature", "expire*"}, ClockSkew, "signature expired, signature time:20230527T000431Z,server time:20230527T020608Z"},
+		{[]string{"signature time|signing time|request time|client time|server time|server s time|timestamp|clock|skew*"}, ClockSkew, "request time and server time differ too much"},
+		{[]string{"x sdk date", "expire*|differ*|too old|in the future"}, ClockSkew, "x-sdk-date is too old"},
+		{[]string{"ak|access key|ak sk|aksk", "not exist*|not found"}, CredentialRejected, "Get secretKey failed,ak:******,err:ak not exist"},
+		{[]string{"signature*|signing|signedheaders|signed headers|aksk|ak sk|body hash|authorization"}, SignatureInvalid, "verify aksk signature fail"},
+		{[]string{"ak|access key|accesskey", "expire*"}, CredentialExpired, "ak has expired"},
+		{[]string{"ak|access key|accesskey|secretkey|secret key|appkey|app key|appcode|app code"}, CredentialRejected, "app not found, appkey ******"},
+		{[]string{"app|user|account", "not exist*|not found|disabled|frozen"}, CredentialRejected, "user is disabled"},
+		{[]string{"token"}, TokenExpired, "decrypt token fail"},
+	}
+	lockTexts = []Text{
+		{[]string{"locked|lockout", "account|user|password*|login*|logon*|attempt*|ak|access key"}, AccountLocked, "The account is locked."},
+		{[]string{"too many", "fail*|wrong|incorrect|invalid|unsuccessful", "password*|login*|logon*|sign in*|auth*|attempt*|credential*"}, AccountLocked, "Too many failed login attempts."},
+		{[]string{"too many", "password*|login attempts|logon attempts|sign in attempts|authentication attempts"}, AccountLocked, "Too many login attempts."},
+	}
+	loginTexts = slices.Concat(lockTexts, []Text{
+		{[]string{"password|application credential|security token|securitytoken|refresh token|access key", "expire*"}, CredentialExpired, "The password is expired and needs to be changed for user: 01b5b2fb."},
+		{[]string{"account|user", "disabled"}, CredentialRejected, "The account is disabled for user: 01b5b2fb."},
+		{[]string{"authenticating with application credential"}, CredentialRejected, "Error authenticating with application credential: Could not find Application Credential: 01b5b2fb."},
+		{[]string{"token", "expire*"}, TokenExpired, "The token has expired."},
+		{[]string{"auth token", "invalid"}, TokenExpired, "X-Auth-Token is invalid"},
+	})
+	conflictTexts = []Text{
+		{[]string{"attempting to store|duplicate entry|already exist*|already been used|already taken"}, AlreadyExists, "Conflict occurred attempting to store user - Duplicate entry found with name bob."},
+	}
+)
+
+// Uncoded returns what the messages of a status mean if there is no code, or none
+// that has a Meaning.
+func Uncoded(status int) []Text {
+	switch status {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return loginTexts
+	case http.StatusConflict:
+		return conflictTexts
+	case http.StatusLocked, http.StatusTooManyRequests:
+		return lockTexts
+	}
+	return nil
+}
+
+// ReasonOf returns what code and message say beyond the status.
+func ReasonOf(status int, code, message string) Reason {
+	m := meaningOf(code)
+	switch {
+	case len(m.Texts) > 0:
+		return cmp.Or(told(message, m.Texts), m.Reason)
+	case m.Reason == Unknown, m.Reason == Throttled: // a lock may be called so
+		if r := told(message, Uncoded(status)); r != Unknown {
+			return r
+		}
+		if status == http.StatusTooManyRequests {
+			return Throttled
+		}
+	}
+	return m.Reason
+}
+
+// meaningOf returns the Meaning of a code in any case and of either prefix, the
+// zero Meaning if it has none.
+func meaningOf(code string) Meaning {
+	var room [12]byte // longer than each code
+	if code == "" || len(code) > len(room) {
+		return Meaning{}
+	}
+	key := room[:0]
+	for i := range len(code) {
+		c := code[i]
+		if 'a' <= c && c <= 'z' {
+			c -= 'a' - 'A'
+		}
+		if i == len("APIG") && c == 'W' && string(key) == "APIG" {
+			continue
+		}
+		key = append(key, c)
+	}
+	low, high := 0, len(Meanings)
+	for low < high { // slices.BinarySearchFunc would put the room on the heap
+		if mid := (low + high) / 2; Meanings[mid].Code < string(key) {
+			low = mid + 1
+		} else {
+			high = mid
+		}
+	}
+	if low == len(Meanings) || Meanings[low].Code != string(key) {
+		return Meaning{}
+	}
+	return Meanings[low]
+}
+
+// told returns the reason of the first text that fits a message.
+func told(message string, texts []Text) Reason {
+	message = message[:min(len(message), 512)] // a long one tells it first
+	// The gateway begins with a sentence on what kind of authentication it is, and
+	// ends with the request as it has received it.
+	if i := index(message, "authentication information"); i >= 0 {
+		message = message[i+len("authentication information"):]
+	}
+	if i := index(message, "canonicalrequest*"); i >= 0 {
+		message = message[:i]
+	}
+	for i := range texts {
+		if fits(message, texts[i].Words) {
+			return texts[i].Reason
+		}
+	}
+	return Unknown
+}
+
+func fits(message string, words []string) bool {
+	for _, line := range words {
+		found := false
+		for more := true; more && !found; {
+			var phrase string
+			phrase, line, more = strings.Cut(line, "|")
+			found = index(message, phrase) >= 0
+		}
+		if !found {
+			return false
+		}
+	}
+	return true
+}
+
+// index returns where text has the phrase, from the beginning of a word to the end
+// of one, in any case; -1 if it has not.
+func index(text, phrase string) int {
+	phrase, stem := strings.CutSuffix(phrase, "*")
+	for i := range len(text) {
+		if lower(text[i]) != phrase[0] || i > 0 && inWord(text[i-1]) {
+			continue
+		}
+		if n := match(text[i:], phrase); n > 0 && (stem || i+n == len(text) || !inWord(text[i+n])) {
+			return i
+		}
+	}
+	return -1
+}
+
+// match returns how much of text is the phrase that it begins with; 0: it does not.
+func match(text, phrase string) (n int) {
+	for _, want := range []byte(phrase) {
+		if want == ' ' {
+			if n == len(text) || inWord(text[n]) {
+				return 0
+			}
+			for n < len(text) && !inWord(text[n]) {
+				n++
+			}
+			continue
+		}
+		if n == len(text) || lower(text[n]) != want {
+			return 0
+		}
+		n++
+	}
+	return n
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
+}
+
+func inWord(c byte) bool {
+	c = lower(c)
+	return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c >= 0x80
+}

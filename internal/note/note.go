@@ -1,0 +1,45 @@
+// Package note keeps a value with a response, for hooks that get nothing else to tell
+// which call it belongs to. The value is in the context of resp.Request: of all that
+// a response has, other hooks are the least likely to replace that.
+package note
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+)
+
+// A note is for one response, not for those to requests that somebody sends under the
+// same context.
+type note struct {
+	resp  *http.Response
+	value any
+}
+
+type key struct{}
+
+// Put keeps v with resp.
+func Put(resp *http.Response, v any) {
+	req := Request(resp)
+	resp.Request = req.WithContext(context.WithValue(req.Context(), key{}, note{resp, v}))
+}
+
+// Request returns resp.Request, or an empty one, which is safe to look into: some
+// RoundTrippers leave it out.
+func Request(resp *http.Response) *http.Request {
+	if resp.Request != nil {
+		return resp.Request
+	}
+	return &http.Request{Method: http.MethodGet, URL: new(url.URL), Header: http.Header{}}
+}
+
+// Get returns what was kept with resp, which may be nil, if it is a T.
+func Get[T any](resp *http.Response) (v T) {
+	if resp == nil || resp.Request == nil {
+		return v
+	}
+	if n, ok := resp.Request.Context().Value(key{}).(note); ok && n.resp == resp {
+		v, _ = n.value.(T)
+	}
+	return v
+}

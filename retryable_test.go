@@ -1,0 +1,670 @@
+package iamhttp_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/hashicorp/go-retryablehttp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/iamtest"
+)
+
+// retryable returns a go-retryablehttp client that follows tr over base.
+func retryable(tr *iamhttp.Transport, base http.RoundTripper) *retryablehttp.Client {
+	c := retryablehttp.NewClient()
+	c.Logger = nil
+	c.HTTPClient = &http.Client{Transport: base}
+	tr.ConfigureRetryable(c)
+	return c
+}
+
+func TestARetryableClientFollowsTheSameRules(t *testing.T) {
+	for name, tt := range map[string]struct {
+		tr    iamhttp.Transport
+		steps []step
+		sends int
+		code  iamhttp.Code // 0: success
+		stop  iamhttp.StopReason
+	}{
+		"429 is retried":                  {iamhttp.Transport{}, []step{answer(429, ""), answer(429, ""), answer(200, "")}, 3, 0, 0},
+		"408 is retried":                  {iamhttp.Transport{}, []step{answer(408, ""), answer(200, "")}, 2, 0, 0},
+		"503 is not":                      {iamhttp.Transport{}, []step{answer(503, "")}, 1, 503, iamhttp.StopNotRetryable},
+		"500 is not":                      {iamhttp.Transport{}, []step{answer(500, "")}, 1, 500, iamhttp.StopNotRetryable},
+		"404 is an error":                 {iamhttp.Transport{}, []step{answer(404, "")}, 1, 404, iamhttp.StopNotRetryable},
+		"404 if expected is none":         {iamhttp.Transport{Expected: []iamhttp.Code{404}}, []step{answer(404, "")}, 1, 0, 0},
+		"503 if listed":                   {iamhttp.Transport{AlsoRetry: []iamhttp.Code{503}}, []step{answer(503, ""), answer(200, "")}, 2, 0, 0},
+		"attempts":                        {iamhttp.Transport{MaxAttempts: 3}, []step{answer(429, "")}, 3, 429, iamhttp.StopAttempts},
+		"attempts by default":             {iamhttp.Transport{}, []step{answer(429, "")}, 8, 429, iamhttp.StopAttempts},
+		"never to retry":                  {iamhttp.Transport{MaxAttempts: 1}, []step{answer(429, "")}, 1, 429, iamhttp.StopAttempts},
+		"Retry-After longer than allowed": {iamhttp.Transport{}, []step{answer(429, "", "Retry-After: 3600")}, 1, 429, iamhttp.StopWaitTooLong},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				base := script(tt.steps...)
+				resp, err := retryable(&tt.tr, base).Get("https://iam.example/v3/users?secret=1")
+				assert.Equal(t, tt.sends, base.count())
+				if tt.code == 0 {
+					require.NoError(t, err)
+					resp.Body.Close()
+					return
+				}
+				require.ErrorIs(t, err, tt.code)
+				assert.Nil(t, resp, "never both")
+				e := statusError(t, err)
+				assert.Equal(t, tt.stop, e.Stop)
+				assert.Equal(t, tt.sends, e.Attempts)
+				assert.Equal(t, "https://iam.example/v3/users", e.URL)
+				for i, s := range base.sent {
+					assert.Equal(t, i, s.resend)
+				}
+			})
+		})
+	}
+}
+
+func TestARetryableClientWaitsByTheSameSchedule(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := script(answer(429, ""), answer(429, "", "Retry-After: 20"), answer(429, ""), answer(200, ""))
+		resp, err := retryable(&iamhttp.Transport{Backoff: func() backoff.BackOff {
+			return &intervals{list: []time.Duration{time.Second, 2 * time.Second, 5 * time.Second}}
+		}}, base).Get("https://iam.example/")
+		require.NoError(t, err)
+		resp.Body.Close()
+		gaps := base.gaps()
+		assert.Equal(t, time.Second, gaps[0])
+		assert.GreaterOrEqual(t, gaps[1], 20*time.Second)
+		assert.Less(t, gaps[1], 22*time.Second)
+		assert.Equal(t, 5*time.Second, gaps[2])
+	})
+}
+
+func TestARetryableClientStopsBeforeTheDeadlineToo(t *testing.T) {
+	for _, retryAfter := range []string{"60", ""} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			req, err := retryablehttp.NewRequestWithContext(ctx, "POST", "https://iam.example/", []byte("x"))
+			require.NoError(t, err)
+			base := script(answer(429, "", "Retry-After: "+retryAfter))
+			start := time.Now()
+			_, err = retryable(&iamhttp.Transport{Backoff: constant(time.Minute)}, base).Do(req)
+			assert.Equal(t, iamhttp.StopDeadline, statusError(t, err).Stop)
+			assert.Zero(t, time.Since(start))
+		})
+	}
+}
+
+func TestARetryableClientTellsThatTheContextHadEnded(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	req, err := retryablehttp.NewRequestWithContext(ctx, "GET", "https://iam.example/", nil)
+	require.NoError(t, err)
+	_, err = retryable(&iamhttp.Transport{}, script(func(req *http.Request) (*http.Response, error) {
+		cancel()
+		return answer(429, "")(req)
+	})).Do(req)
+	assert.Equal(t, iamhttp.StopCanceled, statusError(t, err).Stop)
+	assert.ErrorIs(t, err, context.Canceled)
+}
+
+func TestARetryableClientNeverRetriesAnErrorWithoutAnAnswer(t *testing.T) {
+	broken := errors.New("connection reset by peer")
+	base := script(fail(broken))
+	_, err := retryable(&iamhttp.Transport{RetryConnectionErrors: true}, base).Get("https://iam.example/")
+	assert.ErrorIs(t, err, broken)
+	assert.Equal(t, 1, base.count())
+}
+
+func TestARetryableClientReturnsATypedErrorFromBelowAsItIs(t *testing.T) {
+	below := iamhttp.NewStatusError(503, nil, nil)
+	_, err := retryable(&iamhttp.Transport{}, script(fail(below))).Get("https://iam.example/")
+	isURL := errors.As(err, new(*url.Error))
+	assert.True(t, isURL)
+	assert.Same(t, below, statusError(t, err))
+}
+
+func TestARetryableClientKeepsItsPrepareRetry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := script(answer(429, ""), answer(429, ""), answer(200, ""))
+		c := retryablehttp.NewClient()
+		c.Logger = nil
+		c.HTTPClient = &http.Client{Transport: base}
+		signed := 0
+		c.PrepareRetry = func(req *http.Request) error {
+			signed++
+			assert.Equal(t, signed, iamhttp.ResendCount(req.Context()))
+			req.Header.Set("Signature", fmt.Sprint(signed))
+			return nil
+		}
+		(&iamhttp.Transport{}).ConfigureRetryable(c)
+		resp, err := c.Get("https://iam.example/")
+		require.NoError(t, err)
+		resp.Body.Close()
+		assert.Equal(t, "2", base.sent[2].req.Header.Get("Signature"))
+	})
+}
+
+func TestARetryableClientWhosePrepareRetryIsReplacedStillCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := retryable(&iamhttp.Transport{}, script(answer(429, ""), answer(429, ""), answer(404, "")))
+		c.PrepareRetry = func(*http.Request) error { return nil }
+		_, err := c.Get("https://iam.example/")
+		assert.Equal(t, 3, statusError(t, err).Attempts)
+	})
+}
+
+func TestARetryableClientWithMoreRetriesThanTheTransportGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := script(answer(429, ""))
+		c := retryable(&iamhttp.Transport{MaxAttempts: 2}, base)
+		c.RetryMax = 4
+		_, err := c.Get("https://iam.example/")
+		e := statusError(t, err)
+		assert.Equal(t, 5, base.count())
+		assert.Equal(t, 5, e.Attempts)
+		assert.Equal(t, iamhttp.StopAttempts, e.Stop)
+	})
+}
+
+func TestARetryableClientSurvivesAReplacedCheckRetry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := script(answer(503, ""), answer(503, "", "Retry-After: 7"), answer(503, ""), answer(200, ""))
+		c := retryable(&iamhttp.Transport{}, base)
+		c.CheckRetry = retryablehttp.DefaultRetryPolicy
+		resp, err := c.Get("https://iam.example/")
+		require.NoError(t, err)
+		resp.Body.Close()
+		assert.Equal(t, []time.Duration{c.RetryWaitMin, 7 * time.Second, 4 * c.RetryWaitMin}, base.gaps(), "as without ConfigureRetryable")
+	})
+}
+
+// Such a policy overrules an answer and leaves the rest to ours.
+func TestARetryableClientWhosePolicyIsWrappedDoesNotRetryAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := script(answer(503, "down"))
+		c := retryable(&iamhttp.Transport{MaxAttempts: 3}, base)
+		ours := c.CheckRetry
+		c.CheckRetry = func(ctx context.Context, resp *http.Response, err error) (bool, error) {
+			again, err := ours(ctx, resp, err)
+			if resp != nil && resp.StatusCode == 503 {
+				return true, nil
+			}
+			return again, err
+		}
+		_, err := c.Get("https://iam.example/")
+		e := statusError(t, err)
+		assert.Equal(t, []time.Duration{c.RetryWaitMin, 2 * c.RetryWaitMin}, base.gaps())
+		assert.Equal(t, iamhttp.StopAttempts, e.Stop)
+		assert.Equal(t, 3, e.Attempts)
+		assert.Equal(t, "down", string(e.Body()))
+	})
+}
+
+func TestARetryableClientWhoseBackoffIsReplacedKeepsTheOtherRules(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := script(answer(429, "", "Retry-After: 60"), answer(404, `{"message":"who?"}`))
+		c := retryable(&iamhttp.Transport{}, base)
+		c.Backoff = retryablehttp.LinearJitterBackoff
+		c.RetryWaitMax = c.RetryWaitMin
+		_, err := c.Get("https://iam.example/")
+		e := statusError(t, err)
+		assert.Equal(t, []time.Duration{c.RetryWaitMin}, base.gaps())
+		assert.Equal(t, 2, e.Attempts)
+		assert.Equal(t, "who?", e.Message)
+	})
+}
+
+// Without an ErrorHandler the client closes the body and gives the error a text of
+// its own.
+func TestARetryableClientWithoutErrorHandlerStillReturnsTheTypedError(t *testing.T) {
+	body := watch(strings.NewReader(`{"message":"who?"}`))
+	c := retryable(&iamhttp.Transport{}, script(answerWith(404, body)))
+	c.ErrorHandler = nil
+	_, err := c.Get("https://iam.example/")
+	e := statusError(t, err)
+	assert.Equal(t, "who?", e.Message)
+	assert.Equal(t, iamhttp.StopNotRetryable, e.Stop)
+	assert.Equal(t, 1, e.Attempts)
+	_, closes := body.counts()
+	assert.Positive(t, closes)
+}
+
+// readWhole returns a hook for answers that reads the body, and what it has read.
+func readWhole(then func(*http.Response)) (hook retryablehttp.ResponseLogHook, read *[]string) {
+	read = new([]string)
+	return func(_ retryablehttp.Logger, resp *http.Response) {
+		data, err := io.ReadAll(resp.Body)
+		*read = append(*read, fmt.Sprint(resp.StatusCode, " ", string(data), " ", err))
+		if then != nil {
+			then(resp)
+		}
+	}, read
+}
+
+func TestAHookOfARetryableClientCanReadTheBodyOfAnAnswer(t *testing.T) {
+	const slow, unknown = `{"message":"slow down","request_id":"r1"}`, `{"message":"who?","error_code":"IAM.0004","request_id":"r2"}`
+	for name, then := range map[string]func(*http.Response){
+		"and leaves it read":    nil,
+		"and closes it":         func(resp *http.Response) { resp.Body.Close() },
+		"and puts another back": func(resp *http.Response) { resp.Body = io.NopCloser(strings.NewReader("other")) },
+		"and throws it away":    func(resp *http.Response) { resp.Body = http.NoBody },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				base := script(answer(429, slow, "Retry-After: 20"), answer(404, unknown))
+				c := retryable(&iamhttp.Transport{Backoff: zero}, base)
+				var read *[]string
+				c.ResponseLogHook, read = readWhole(then)
+				resp, err := c.Get("https://iam.example/v3/users")
+				assert.Nil(t, resp)
+				e := statusError(t, err)
+				assert.Equal(t, []string{"429 " + slow + " <nil>", "404 " + unknown + " <nil>"}, *read)
+				assert.Equal(t, []time.Duration{20 * time.Second}, base.gaps(), "Retry-After")
+				assert.Equal(t, `iamhttp: 404 NotFound: "who?" (IAM.0004, request r2, sent 2 times: not retryable)`, err.Error())
+				assert.Equal(t, unknown, string(e.Body()))
+			})
+		})
+	}
+	t.Run("when the attempts are used up", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c := retryable(&iamhttp.Transport{MaxAttempts: 2}, script(answer(429, slow)))
+			var read *[]string
+			c.ResponseLogHook, read = readWhole(func(resp *http.Response) { resp.Body.Close() })
+			_, err := c.Get("https://iam.example/v3/users")
+			assert.EqualError(t, err, `iamhttp: 429 TooManyRequests: "slow down" (request r1, sent 2 times: attempts used up)`)
+			assert.Len(t, *read, 2)
+		})
+	})
+	t.Run("of a success, untouched", func(t *testing.T) {
+		c := retryable(&iamhttp.Transport{Expected: []iamhttp.Code{404}}, script(answer(404, unknown)))
+		var read *[]string
+		c.ResponseLogHook, read = readWhole(func(resp *http.Response) { resp.Body = io.NopCloser(strings.NewReader("other")) })
+		resp, err := c.Get("https://iam.example/v3/users")
+		require.NoError(t, err)
+		data, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		assert.Equal(t, "other", string(data), "if the hook changes the body, it affects the response")
+		assert.Len(t, *read, 1)
+	})
+	t.Run("as far as the error holds it", func(t *testing.T) {
+		c := retryable(&iamhttp.Transport{}, script(answerWith(404, watch(zeros{}))))
+		var n int64
+		var err error
+		c.ResponseLogHook = func(_ retryablehttp.Logger, resp *http.Response) { n, err = io.Copy(io.Discard, resp.Body) }
+		_, got := c.Get("https://iam.example/v3/users")
+		assert.True(t, statusError(t, got).Truncated)
+		assert.EqualValues(t, 64<<10, n)
+		assert.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	})
+}
+
+// The client asks CheckRetry before and after its response handler.
+func TestAResponseHandlerOfARetryableClientSeesTheFinalAnswer(t *testing.T) {
+	const unknown = `{"message":"who?","error_code":"IAM.0004","request_id":"r2"}`
+	const text = `iamhttp: 404 NotFound: "who?" (IAM.0004, request r2, sent 2 times: not retryable)`
+	own := errors.New("handler: no user")
+	read := func(resp *http.Response) error {
+		data, err := io.ReadAll(resp.Body)
+		if string(data) != unknown {
+			return fmt.Errorf("read %q: %w", data, err)
+		}
+		return err
+	}
+	for name, tt := range map[string]struct {
+		handler retryablehttp.ResponseHandlerFunc
+		text    string
+		is      error
+	}{
+		"reads it":         {read, text, nil},
+		"reads and closes": {func(resp *http.Response) error { defer resp.Body.Close(); return read(resp) }, text, nil},
+		"does nothing":     {func(*http.Response) error { return nil }, text, nil},
+		"replaces it":      {func(resp *http.Response) error { resp.Body = http.NoBody; return nil }, text, nil},
+		"fails":            {func(*http.Response) error { return own }, text + ": handler: no user", own},
+		"reads and fails":  {func(resp *http.Response) error { return errors.Join(read(resp), own) }, text + ": handler: no user", own},
+		"checks it":        {iamhttp.CheckResponse, text + `: iamhttp: 404 NotFound: "who?" (IAM.0004, request r2)`, iamhttp.ErrNotFound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				base := script(answer(429, ""), answer(404, unknown))
+				req, err := retryablehttp.NewRequest("GET", "https://iam.example/v3/users", nil)
+				require.NoError(t, err)
+				handled := 0
+				req.SetResponseHandler(func(resp *http.Response) error {
+					handled++
+					return tt.handler(resp)
+				})
+				resp, err := retryable(&iamhttp.Transport{}, base).Do(req)
+				assert.Nil(t, resp)
+				assert.EqualError(t, err, tt.text)
+				if tt.is != nil {
+					assert.ErrorIs(t, err, tt.is)
+				}
+				e := statusError(t, err)
+				assert.Equal(t, iamhttp.StatusError{
+					Code: 404, ServiceCode: "IAM.0004", Message: "who?", RequestID: "r2", Method: "GET", URL: "https://iam.example/v3/users",
+					Attempts: 2, Stop: iamhttp.StopNotRetryable,
+				}, withoutContent(e))
+				assert.Equal(t, unknown, string(e.Body()))
+				assert.Equal(t, 1, handled, "not for the 429, which is retried")
+				assert.Equal(t, 2, base.count())
+			})
+		})
+	}
+}
+
+func TestAResponseHandlerOfARetryableClientMaySendARequestOfItsOwn(t *testing.T) {
+	base := script(answer(404, `{"message":"who?"}`), answer(409, `{"message":"exists"}`))
+	c := retryable(&iamhttp.Transport{}, base)
+	req, err := retryablehttp.NewRequest("GET", "https://iam.example/v3/users", nil)
+	require.NoError(t, err)
+	var inner error
+	req.SetResponseHandler(func(resp *http.Response) error {
+		more, err := retryablehttp.NewRequestWithContext(resp.Request.Context(), "PUT", "https://iam.example/v3/users/1", nil)
+		require.NoError(t, err)
+		_, inner = c.Do(more)
+		return nil
+	})
+	_, err = c.Do(req)
+	assert.EqualError(t, err, `iamhttp: 404 NotFound: "who?" (sent once: not retryable)`)
+	assert.EqualError(t, inner, `iamhttp: 409 Conflict: "exists" (sent once: not retryable)`)
+}
+
+// A RoundTripper of a test seldom sets Request.
+func TestARetryableClientTakesAnswersWhoseRequestIsUnknown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		alone := func(s step) step {
+			return func(req *http.Request) (*http.Response, error) {
+				resp, err := s(req)
+				resp.Request = nil
+				return resp, err
+			}
+		}
+		base := script(alone(answer(429, "", "Retry-After: 5")), alone(answer(404, `{"message":"who?"}`)))
+		c := retryable(&iamhttp.Transport{Backoff: zero}, base)
+		c.ResponseLogHook = func(_ retryablehttp.Logger, resp *http.Response) {
+			if resp.Request != nil {
+				_ = resp.Request.URL.Path + resp.Request.Header.Get("X")
+			}
+		}
+		req, err := retryablehttp.NewRequest("GET", "https://iam.example/v3/users", nil)
+		require.NoError(t, err)
+		req.SetResponseHandler(func(resp *http.Response) error {
+			_, err := io.ReadAll(resp.Body)
+			return err
+		})
+		_, err = c.Do(req)
+		assert.EqualError(t, err, `iamhttp: 404 NotFound: "who?" (sent 2 times: not retryable)`)
+		assert.Equal(t, []time.Duration{5 * time.Second}, base.gaps())
+	})
+}
+
+func TestARetryableClientNeverReturnsAResponseBesideAnErrorNorLeavesOneOpen(t *testing.T) {
+	own := errors.New("own")
+	handle := func(c *retryablehttp.Client, req *retryablehttp.Request) {
+		req.SetResponseHandler(func(*http.Response) error { return own })
+	}
+	policy := func(again bool, err error) func(*retryablehttp.Client, *retryablehttp.Request) {
+		return func(c *retryablehttp.Client, _ *retryablehttp.Request) {
+			c.CheckRetry = func(context.Context, *http.Response, error) (bool, error) { return again, err }
+		}
+	}
+	for name, tt := range map[string]struct {
+		code  int
+		setUp func(*retryablehttp.Client, *retryablehttp.Request)
+		sent  int
+		text  string
+	}{
+		"another CheckRetry stops with an error":           {404, policy(false, own), 1, "own"},
+		"another CheckRetry stops a success with an error": {200, policy(false, own), 1, "own"},
+		"another CheckRetry retries with an error":         {503, policy(true, own), 3, "own"},
+		"another CheckRetry retries":                       {503, policy(true, nil), 3, `iamhttp: 503 ServiceUnavailable: "m" (sent 3 times: attempts used up)`},
+		"another CheckRetry retries a success":             {200, policy(true, nil), 3, `iamhttp: 200 OK: "m" (sent 3 times: attempts used up)`},
+		"go-retryablehttp's own policy with an error": {500, func(c *retryablehttp.Client, _ *retryablehttp.Request) {
+			c.CheckRetry = retryablehttp.ErrorPropagatedRetryPolicy
+		}, 3, "unexpected HTTP status 500 Internal Server Error"},
+		"the response handler of a success fails":   {200, handle, 1, "own"},
+		"the response handler of an expected fails": {418, handle, 1, "own"},
+		"the response handler of a failure fails":   {404, handle, 1, `iamhttp: 404 NotFound: "m" (sent once: not retryable): own`},
+		"the response handler fails and is retried": {200, func(c *retryablehttp.Client, req *retryablehttp.Request) {
+			c.CheckRetry = retryablehttp.DefaultRetryPolicy
+			handle(c, req)
+		}, 3, "own"},
+		"PrepareRetry fails": {429, func(c *retryablehttp.Client, _ *retryablehttp.Request) {
+			c.PrepareRetry = func(*http.Request) error { return own }
+		}, 1, `iamhttp: 429 TooManyRequests: "m" (sent once): own`},
+		"PrepareRetry fails for another CheckRetry": {503, func(c *retryablehttp.Client, _ *retryablehttp.Request) {
+			c.CheckRetry = retryablehttp.DefaultRetryPolicy
+			c.PrepareRetry = func(*http.Request) error { return own }
+		}, 1, "own"},
+		"a redirect fails": {302, func(c *retryablehttp.Client, _ *retryablehttp.Request) {
+			c.HTTPClient.CheckRedirect = func(*http.Request, []*http.Request) error { return own }
+		}, 1, `Get "/else": own`},
+		"a redirect fails for another CheckRetry": {302, func(c *retryablehttp.Client, _ *retryablehttp.Request) {
+			c.CheckRetry = retryablehttp.ErrorPropagatedRetryPolicy
+			c.HTTPClient.CheckRedirect = func(*http.Request, []*http.Request) error { return own }
+		}, 3, `Get "/else": own`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var bodies []*watchedBody
+				base := script(func(req *http.Request) (*http.Response, error) {
+					b := watch(strings.NewReader(`{"message":"m"}`))
+					bodies = append(bodies, b)
+					return response(req, tt.code, b, -1, "Location: /else"), nil
+				})
+				c := retryable(&iamhttp.Transport{MaxAttempts: 3, Expected: []iamhttp.Code{418}}, base)
+				req, err := retryablehttp.NewRequest("GET", "https://iam.example/", nil)
+				require.NoError(t, err)
+				tt.setUp(c, req)
+				resp, err := c.Do(req)
+				assert.Nil(t, resp)
+				assert.EqualError(t, err, tt.text)
+				if strings.HasSuffix(tt.text, "own") {
+					assert.ErrorIs(t, err, own)
+				}
+				assert.Len(t, bodies, tt.sent)
+				for _, b := range bodies {
+					_, closes := b.counts()
+					assert.Positive(t, closes)
+				}
+			})
+		})
+	}
+}
+
+func TestARetryableClientOfAnotherPolicyLeavesNoConnectionOpen(t *testing.T) {
+	var open atomic.Int32
+	srv := httptest.NewUnstartedServer(iamtest.Page(500))
+	srv.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			open.Add(1)
+		case http.StateClosed:
+			open.Add(-1)
+		}
+	}
+	srv.Start()
+	defer srv.Close()
+	c := retryable(&iamhttp.Transport{MaxAttempts: 2}, srv.Client().Transport)
+	c.CheckRetry, c.RetryWaitMin = retryablehttp.ErrorPropagatedRetryPolicy, 0
+	for range 5 {
+		_, err := c.Get(srv.URL)
+		assert.EqualError(t, err, "unexpected HTTP status 500 Internal Server Error")
+	}
+	assert.Eventually(t, func() bool { return open.Load() == 0 }, 5*time.Second, time.Millisecond)
+}
+
+func TestABodyThatStallsDoesNotHoldARetryableClientUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := script(answerWith(429, stalling("x"), "Retry-After: 20"), answerWith(404, stalling(`{"message":"who?"}`)))
+		start := time.Now()
+		_, err := retryable(&iamhttp.Transport{Backoff: zero}, base).Get("https://iam.example/")
+		assert.Equal(t, 25*time.Second, time.Since(start), "the time spent on the first body is a part of the wait")
+		e := statusError(t, err)
+		assert.Equal(t, "who?", e.Message)
+		assert.True(t, e.Truncated)
+	})
+}
+
+// The client leaves the context of the last attempt in its Request.
+func TestARetryableRequestThatIsSentAgainIsCountedFromOne(t *testing.T) {
+	for name, derive := range map[string]func(*retryablehttp.Request) *retryablehttp.Request{
+		"itself": func(req *retryablehttp.Request) *retryablehttp.Request { return req },
+		"under a context of its own": func(req *retryablehttp.Request) *retryablehttp.Request {
+			return req.WithContext(context.WithValue(req.Context(), t, true))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				base := script(answer(429, ""), answer(429, ""), answer(200, ""), answer(429, ""), answer(429, ""), answer(404, ""))
+				c := retryablehttp.NewClient()
+				c.Logger, c.HTTPClient = nil, &http.Client{Transport: base}
+				var logged []int
+				c.RequestLogHook = func(_ retryablehttp.Logger, req *http.Request, retry int) {
+					logged = append(logged, retry)
+					assert.Equal(t, retry, iamhttp.ResendCount(req.Context()))
+				}
+				(&iamhttp.Transport{Backoff: func() backoff.BackOff {
+					return &intervals{list: []time.Duration{time.Second, 2 * time.Second, 5 * time.Second}}
+				}}).ConfigureRetryable(c)
+				req, err := retryablehttp.NewRequest("PUT", "https://iam.example/", []byte("x"))
+				require.NoError(t, err)
+				resp, err := c.Do(req)
+				require.NoError(t, err)
+				resp.Body.Close()
+				assert.Equal(t, 2, iamhttp.ResendCount(resp.Request.Context()))
+				_, err = c.Do(derive(req))
+				assert.Equal(t, 3, statusError(t, err).Attempts)
+				assert.Equal(t, []int{0, 1, 2, 0, 1, 2}, logged)
+				for i, s := range base.sent {
+					assert.Equal(t, i%3, s.resend)
+					assert.Equal(t, "x", s.body)
+				}
+				gaps := base.gaps()
+				assert.Equal(t, []time.Duration{time.Second, 2 * time.Second}, gaps[3:])
+			})
+		})
+	}
+}
+
+func TestARetryableClientOverARealConnection(t *testing.T) {
+	service := new(iamtest.Server)
+	service.Next(iamtest.Page(429), iamtest.Page(429), iamtest.Keystone(409, "exists").With("X-Openstack-Request-Id", "req-1"))
+	srv := httptest.NewServer(service)
+	defer srv.Close()
+	_, err := retryable(&iamhttp.Transport{Backoff: zero}, srv.Client().Transport).Post(srv.URL, "text/plain", []byte("payload"))
+	require.ErrorIs(t, err, iamhttp.ErrConflict)
+	assert.EqualError(t, err, `iamhttp: 409 Conflict: "exists" (request req-1, sent 3 times: not retryable)`)
+	service.AssertBodies(t, "payload", "payload", "payload")
+}
+
+// The client sends the first request again, whichever was throttled.
+func TestARetryableClientDoesNotRetryWhatARedirectHasAnswered(t *testing.T) {
+	for _, tt := range []struct {
+		method, key    string
+		redirect, code int
+		sent           []string
+	}{
+		{"POST", "", 303, 429, []string{"POST /v3/users", "GET /v3/done"}},
+		{"POST", "", 302, 503, []string{"POST /v3/users", "GET /v3/done"}},
+		{"POST", "once", 303, 503, []string{"POST /v3/users", "GET /v3/done", "POST /v3/users", "GET /v3/done"}},
+		{"PUT", "", 303, 429, []string{"PUT /v3/users", "GET /v3/done", "PUT /v3/users", "GET /v3/done"}},
+		{"GET", "", 302, 503, []string{"GET /v3/users", "GET /v3/done", "GET /v3/users", "GET /v3/done"}},
+		{"POST", "", 307, 429, []string{"POST /v3/users", "POST /v3/done", "POST /v3/users", "POST /v3/done"}},
+		{"POST", "", 307, 503, []string{"POST /v3/users", "POST /v3/done"}},
+	} {
+		t.Run(fmt.Sprint(tt.method, tt.key, " ", tt.redirect, " ", tt.code), func(t *testing.T) {
+			var sent []string
+			base := roundTripper(func(req *http.Request) (*http.Response, error) {
+				sent = append(sent, req.Method+" "+req.URL.Path)
+				if req.URL.Path == "/v3/users" {
+					return response(req, tt.redirect, http.NoBody, 0, "Location: /v3/done"), nil
+				}
+				return response(req, tt.code, http.NoBody, 0), nil
+			})
+			c := retryable(&iamhttp.Transport{Backoff: zero, MaxAttempts: 2, AlsoRetry: []iamhttp.Code{503}}, base)
+			req, err := retryablehttp.NewRequest(tt.method, "https://iam.example/v3/users", nil)
+			require.NoError(t, err)
+			if tt.key != "" {
+				req.Header.Set("Idempotency-Key", tt.key)
+			}
+			_, err = c.Do(req)
+			e := statusError(t, err)
+			assert.Equal(t, tt.sent, sent)
+			assert.Equal(t, iamhttp.Code(tt.code), e.Code)
+			assert.Equal(t, len(tt.sent) < 4, e.Stop == iamhttp.StopNotRetryable, e.Stop)
+		})
+	}
+}
+
+// go-retryablehttp hands its hooks what its http.Client returned: on a redirect
+// that fails that is a response beside an error.
+func TestTheHooksForRetryableLeaveWhatIsNoAnswer(t *testing.T) {
+	c := retryablehttp.NewClient()
+	new(iamhttp.Transport).ConfigureRetryable(c)
+	resp, broken := response(nil, 500, http.NoBody, 0), errors.New("broken")
+	for _, tt := range []struct {
+		resp *http.Response
+		err  error
+	}{{resp, broken}, {nil, broken}, {nil, nil}} {
+		again, err := c.CheckRetry(t.Context(), tt.resp, tt.err)
+		assert.False(t, again)
+		assert.NoError(t, err)
+		got, err := c.ErrorHandler(tt.resp, tt.err, 1)
+		assert.Nil(t, got)
+		assert.Equal(t, tt.err, err)
+	}
+}
+
+func TestTheHooksForRetryableRetryAnAnswerWhoseRequestIsUnknown(t *testing.T) {
+	c := retryablehttp.NewClient()
+	(&iamhttp.Transport{Backoff: zero}).ConfigureRetryable(c)
+	again, err := c.CheckRetry(t.Context(), response(nil, 429, http.NoBody, 0), nil)
+	assert.True(t, again)
+	assert.NoError(t, err)
+}
+
+func TestTheErrorHandlerForRetryableReadsUnderTheContextOfTheRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := retryablehttp.NewClient()
+		new(iamhttp.Transport).ConfigureRetryable(c)
+		took := func(req *http.Request) time.Duration {
+			start := time.Now()
+			_, err := c.ErrorHandler(response(req, 429, stalling(""), -1), nil, 5)
+			assert.Equal(t, 5, statusError(t, err).Attempts)
+			return time.Since(start)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+		defer cancel()
+		assert.Equal(t, 2*time.Second, took(newRequest(t, "GET", "").WithContext(ctx)), "half of what is left")
+		assert.Equal(t, 5*time.Second, took(nil), "the most that reading a body may take")
+	})
+}
+
+// http.Client closes Cancel when its Timeout is over, which for go-retryablehttp
+// bounds one send and not the call.
+func TestTheTimeoutOfOneSendDoesNotEndTheCallForRetryable(t *testing.T) {
+	c := retryablehttp.NewClient()
+	(&iamhttp.Transport{Backoff: zero}).ConfigureRetryable(c)
+	req, over := newRequest(t, "GET", ""), make(chan struct{})
+	close(over)
+	//lint:ignore SA1019 deprecated, and still set by http.Client for its Timeout
+	req.Cancel = over
+	again, err := c.CheckRetry(t.Context(), response(req, 429, http.NoBody, 0), nil)
+	assert.True(t, again)
+	assert.NoError(t, err)
+}
