@@ -25,6 +25,7 @@ type call struct {
 	req      *http.Request // the caller's
 	next     *http.Request // what Base is given in the next attempt; first req itself
 	opts     options
+	patience patience
 	key      string // of the account, for the gate
 	attempts int
 	began    time.Time       // the first attempt
@@ -38,6 +39,7 @@ type call struct {
 // to send it again.
 func (c *call) run() (*http.Response, error) {
 	c.opts = optionsOf(c.req.Context())
+	c.patience = c.t.patience(c.req.Context(), c.opts)
 	if err := c.findAccount(); err != nil {
 		return nil, c.fail(nil, Failure{Err: err, Stop: StopNotRetryable})
 	}
@@ -85,7 +87,7 @@ func (c *call) attempt() (resp *http.Response, err error) {
 	if c.t.Gate == nil {
 		return c.send()
 	}
-	r := gate.Request{Key: c.key, Resend: c.attempts, MaxWait: c.maxWait()}
+	r := gate.Request{Key: c.key, Resend: c.attempts, MaxWait: c.patience.maxWait % math.MaxInt64} // there 0 means no bound
 	var ticket gate.Ticket
 	waiting, sending := true, false
 	defer func() { // one for all ends, panics of the gate and of Base among them
@@ -142,8 +144,7 @@ func (c *call) failure(resp *http.Response, err error) failure {
 		err:        err,
 		at:         time.Now(),
 		attempts:   c.attempts,
-		limit:      cmp.Or(c.opts.maxAttempts, c.t.maxAttempts()),
-		maxWait:    c.maxWait(),
+		patience:   c.patience,
 		replayable: replayable(c.req),
 	}
 	if f.proxy = proxyRefusal(err); f.proxy != nil {
@@ -232,6 +233,9 @@ func (c *call) wait(f *failure, d time.Duration, body io.ReadCloser) error {
 		f.cause = errStuck
 		return c.fail(f, Failure{Err: f.error(StopWaitTooLong, data, truncated), Attempt: f.attempts, Stop: StopWaitTooLong})
 	}
+	if f.answered && !f.hasAsked && !f.gated {
+		d = f.statedWait(d, data)
+	}
 	c.latest = f.err
 	f.resp = nil // it has been discarded: there may be many who wait
 	if f.answered && (c.observed() || c.t.Gate != nil) {
@@ -239,7 +243,7 @@ func (c *call) wait(f *failure, d time.Duration, body io.ReadCloser) error {
 	}
 	c.report(f, Failure{Err: c.latest, Attempt: f.attempts, Retry: true, Wait: d})
 	if f.gated {
-		d = 0 // the gate knows when
+		d = f.leastWait() // the gate knows when
 	}
 	if end := sleep(f.req, time.Until(f.at.Add(d))); end != nil {
 		err := fmt.Errorf("%w: %w", f.err, end)
@@ -350,8 +354,6 @@ func (c *call) refused(err error) error {
 	}
 	return c.fail(nil, f)
 }
-
-func (c *call) maxWait() time.Duration { return cmp.Or(c.opts.maxWait, c.t.maxWait()) }
 
 // observed reports whether anybody wants to know of failures.
 func (c *call) observed() bool { return c.t.OnFailure != nil || c.opts.recorder != nil }

@@ -8,8 +8,10 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/iamhttp/iamhttp/gate"
 	"github.com/iamhttp/iamhttp/internal/answer"
 	"github.com/iamhttp/iamhttp/internal/bounded"
+	"github.com/iamhttp/iamhttp/internal/limit"
 )
 
 // CheckResponse returns nil for a status code from 100 to 399, else what a
@@ -64,6 +66,7 @@ func succeeded(statusCode int) bool { return 100 <= statusCode && statusCode < 4
 func newStatusError(code Code, header http.Header, req *http.Request, at time.Time) *StatusError {
 	e := &StatusError{Code: code}
 	e.RetryAfter, _ = answer.RetryAfter(header, at)
+	e.Limit = gate.Limit(limit.Of(header, "", at))
 	if req != nil {
 		e.Method, e.URL = target(req)
 	}
@@ -86,6 +89,9 @@ func (e *StatusError) setContent(header http.Header, data []byte, truncated bool
 	d := answer.Decode(header, data, int(e.Code))
 	e.ServiceCode = answer.Label(d.Code)
 	e.Message = answer.OneLine(d.Message)
+	if e.Limit == (gate.Limit{}) {
+		e.Limit = gate.Limit(limit.Of(nil, e.Message, time.Time{}))
+	}
 	e.RequestID = answer.Label(cmp.Or(
 		header.Get("X-Openstack-Request-Id"),
 		header.Get("X-Request-Id"),

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/iamhttp/iamhttp/gate"
 	"github.com/iamhttp/iamhttp/internal/answer"
 )
 
@@ -32,6 +33,7 @@ type StatusError struct {
 	URL         string        // of the request, without user info, query and fragment
 	Truncated   bool          // Body is incomplete: it exceeded the limit, was cut off, or timed out
 	RetryAfter  time.Duration // the wait the service asked for, whatever the code; 0: none, or none left
+	Limit       gate.Limit    // the rate limit that the service stated, if it did
 	Attempts    int           // how often the request was sent; 0: unknown, or not at all
 	Stop        StopReason    // why it was not, or no longer, retried
 	// Cause is the underlying error, if the call ended for a reason other than the
@@ -84,6 +86,9 @@ func (e *StatusError) Error() string {
 	if e.ServiceCode != "" {
 		part(word(e.ServiceCode))
 	}
+	if l := e.Limit; l.Requests > 0 && e.Reason() == ReasonThrottled {
+		part("limit ", answer.Label(l.String()))
+	}
 	if e.RequestID != "" {
 		part("request ", word(e.RequestID))
 	}
@@ -135,6 +140,7 @@ func (e *StatusError) LogValue() slog.Value {
 	if e.RetryAfter > 0 {
 		attrs = append(attrs, slog.Duration("retry_after", e.RetryAfter))
 	}
+	attrs = appendText(attrs, "limit", answer.Label(e.Limit.String()))
 	if e.Attempts > 0 {
 		attrs = append(attrs, slog.Int("attempts", e.Attempts))
 	}

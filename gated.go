@@ -12,6 +12,8 @@ import (
 
 	"github.com/iamhttp/iamhttp/gate"
 	"github.com/iamhttp/iamhttp/internal/answer"
+	"github.com/iamhttp/iamhttp/internal/bounded"
+	"github.com/iamhttp/iamhttp/internal/limit"
 )
 
 // A refusal is the error of an attempt that the gate did not let out.
@@ -62,6 +64,7 @@ func hostKey(u *url.URL) string {
 func (c *call) outcome(resp *http.Response, err error) gate.Outcome {
 	var code Code
 	var asked time.Duration
+	var stated gate.Limit
 	switch {
 	case err == nil:
 		code = Code(resp.StatusCode)
@@ -70,16 +73,33 @@ func (c *call) outcome(resp *http.Response, err error) gate.Outcome {
 		return gate.Outcome{Result: gate.NotSent}
 	default:
 		if e := answerIn(c.next, err); e != nil {
-			code, asked = e.Code, e.RetryAfter
+			code, asked, stated = e.Code, e.RetryAfter, e.Limit
 		}
 	}
 	switch {
 	case c.throttled(code, asked) && !c.accepts(int(code)):
-		return gate.Outcome{Result: gate.Throttled, RetryAfter: asked}
+		if err == nil {
+			stated = c.stated(resp)
+		}
+		return gate.Outcome{Result: gate.Throttled, RetryAfter: asked, Limit: stated}
 	case 400 <= code && code < 500 && code != ErrTooManyRequests:
 		return gate.Outcome{Result: gate.Accepted}
 	}
 	return gate.Outcome{} // no answer, a server error, or a 429 that means something else to the caller
+}
+
+// stated returns what a throttled answer states of the limit. If the header says
+// nothing, the body may; it is put back.
+func (c *call) stated(resp *http.Response) gate.Limit {
+	l := limit.Of(resp.Header, "", time.Now())
+	if l == (limit.Limit{}) {
+		ctx := c.next.Context()
+		data, _ := bounded.Peek(ctx, resp, min(bounded.MaxDrain, bounded.Time(ctx)))
+		if limit.Mentioned(data) {
+			l = limit.Of(nil, answer.Decode(resp.Header, data, resp.StatusCode).Message, time.Now())
+		}
+	}
+	return gate.Limit(l)
 }
 
 // throttled reports whether an answer says that the account is over its limit: a

@@ -228,11 +228,14 @@ func TestACompressedBodyThatStallsDoesNotHoldUpARetryWhereConnectionsAreLimited(
 			t.Run(name, func(t *testing.T) {
 				base := newBase(t)
 				base.MaxConnsPerHost = 1
-				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 				defer cancel()
-				_, err := get(ctx, t, &iamhttp.Transport{Base: wrap(base), Backoff: zero, PassThrough: passThrough, MaxAttempts: 2}, url)
-				e := statusError(t, err)
-				assert.Equal(t, iamhttp.ErrTooManyRequests, e.Code)
+				resp, err := get(ctx, t, &iamhttp.Transport{Base: wrap(base), Backoff: zero, PassThrough: passThrough, MaxAttempts: 2}, url)
+				if passThrough && err == nil { // this Go can close such a body, and the retry was made
+					assert.Equal(t, http.StatusTooManyRequests, resp.StatusCode)
+				} else {
+					assert.Equal(t, iamhttp.ErrTooManyRequests, statusError(t, err).Code)
+				}
 				assert.NoError(t, ctx.Err(), "in time")
 			})
 		})

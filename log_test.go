@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -37,13 +36,13 @@ func TestEachFailureIsLoggedAtTheLevelItDeserves(t *testing.T) {
 		iamtest.Page(503),
 		iamtest.Answer{Status: 200},
 	)
-	tr := &iamhttp.Transport{Base: service, Backoff: constant(time.Millisecond), OnFailure: iamhttp.LogFailures(logger(&logged, slog.LevelInfo))}
+	tr := &iamhttp.Transport{Base: service, Backoff: zero, OnFailure: iamhttp.LogFailures(logger(&logged, slog.LevelInfo))}
 	for range 3 {
 		_, _ = tr.RoundTrip(newRequest(t, "GET", ""))
 	}
 	const request = "err.method=GET err.url=https://iam.example/v3/users"
-	assert.Equal(t, `level=INFO msg="IAM request failed, will be retried" wait=1ms err.code=429 err.title=TooManyRequests err.service_code=APIG.0308 `+
-		`err.request_id=e2b44851-0991-411b-a6b7-9ac8518a4cd9 `+request+" err.attempts=1\n"+
+	assert.Equal(t, `level=INFO msg="IAM request failed, will be retried" wait=333.333333ms err.code=429 err.title=TooManyRequests err.service_code=APIG.0308 `+
+		`err.request_id=e2b44851-0991-411b-a6b7-9ac8518a4cd9 `+request+" err.limit=\"5 per 1s (ip)\" err.attempts=1\n"+
 		`level=WARN msg="IAM request failed" err.code=404 err.title=NotFound err.request_id=r `+request+` err.attempts=2 err.stop="not retryable"`+"\n"+
 		`level=ERROR msg="IAM request failed" err.code=503 err.title=ServiceUnavailable `+request+` err.attempts=1 err.stop="not retryable"`+"\n",
 		logged.String())

@@ -1,6 +1,7 @@
 package iamhttp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,7 +15,9 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"github.com/hashicorp/go-retryablehttp"
 
+	"github.com/iamhttp/iamhttp/internal/answer"
 	"github.com/iamhttp/iamhttp/internal/bounded"
+	"github.com/iamhttp/iamhttp/internal/limit"
 	"github.com/iamhttp/iamhttp/internal/neterr"
 )
 
@@ -22,7 +25,27 @@ const (
 	defaultAttempts = 8
 	defaultMaxWait  = 2 * time.Minute
 	maxInterval     = 30 * time.Second // of the default schedule
+	manyAttempts    = time.Second      // at least, between attempts beyond the default, if a deadline alone limits them
+	windowShare     = 3                // see statedWait
 )
+
+// Patience is how long a call goes on trying.
+type patience struct {
+	attempts int           // at most; math.MaxInt: as many as fit
+	maxWait  time.Duration // math.MaxInt64: until the deadline
+}
+
+// patience returns what the settings, those of the context before those of the
+// Transport, and the deadline say.
+func (t *Transport) patience(ctx context.Context, o options) patience {
+	p := patience{defaultAttempts, defaultMaxWait}
+	if _, limited := ctx.Deadline(); limited {
+		p = patience{math.MaxInt, math.MaxInt64}
+	}
+	p.attempts = cmp.Or(o.maxAttempts, max(t.MaxAttempts, 0), p.attempts)
+	p.maxWait = cmp.Or(o.maxWait, max(t.MaxWait, 0), p.maxWait)
+	return p
+}
 
 // A failure is an attempt that failed, as the rules see it.
 type failure struct {
@@ -37,8 +60,7 @@ type failure struct {
 	at           time.Time      // when the header of the answer arrived, or the error
 	answers      time.Duration  // how long an answer takes
 	attempts     int            // so far, those of a Transport below included
-	limit        int            // of the attempts
-	maxWait      time.Duration
+	patience     patience
 	retriedBelow bool         // a Transport below has retried already
 	reported     bool         // a Transport below has told its OnFailure
 	replayable   bool         // the body can be sent again
@@ -89,20 +111,20 @@ func (t *Transport) decide(f *failure, interval func() time.Duration) (wait time
 	if !f.replayable {
 		return 0, StopBodyNotReplayable
 	}
-	if f.retriedBelow || f.attempts >= f.limit {
+	if f.retriedBelow || f.attempts >= f.patience.attempts {
 		return 0, StopAttempts
 	}
 	next := interval()
 	if next < 0 {
 		return 0, StopBackoff
 	}
-	if f.asked > f.maxWait {
+	if f.asked > f.patience.maxWait {
 		return 0, StopWaitTooLong
 	}
 	if ended(f.req) != nil {
 		return 0, StopCanceled
 	}
-	wait = min(next, f.maxWait)
+	wait = max(min(next, f.patience.maxWait), f.leastWait())
 	deadline, limited := f.req.Context().Deadline()
 	switch {
 	case f.gated:
@@ -128,6 +150,52 @@ func (t *Transport) decide(f *failure, interval func() time.Duration) (wait time
 		return 0, StopDeadline
 	}
 	return wait, StopUnset
+}
+
+// leastWait returns the least wait whatever Backoff and the gate say: a deadline that
+// is far away must not make a loop of requests without a pause.
+func (f *failure) leastWait() time.Duration {
+	if f.patience.attempts == math.MaxInt && f.attempts >= defaultAttempts {
+		return manyAttempts
+	}
+	return 0
+}
+
+// statedWait makes a wait longer by what the service states of its limit, where it
+// asks for no time itself. A statement may be wrong: it never makes the wait shorter
+// or longer than allowed, and never ends the call.
+//
+// Until the limit takes requests again, all that is sent is lost. If the service
+// names only its window, say 200 requests in 5 minutes, nobody knows when that has
+// begun. A third of it is waited for: shorter waits would use the attempts up before
+// the window ends, and cost a request each; longer ones would find it open for long
+// already. Three such waits reach its end, if it had just begun, as it has where many
+// requests were sent at once.
+func (f *failure) statedWait(wait time.Duration, data []byte) time.Duration {
+	l := limit.Of(f.header, "", f.at)
+	if l == (limit.Limit{}) && limit.Mentioned(data) {
+		l = limit.Of(nil, answer.Decode(f.header, data, int(f.code)).Message, f.at)
+	}
+	least := l.Reset
+	if least == 0 && l.Requests > 0 {
+		least = l.Per / windowShare
+	}
+	if least <= wait {
+		return wait
+	}
+	least = min(least, f.patience.maxWait)
+	left := time.Duration(math.MaxInt64)
+	if deadline, limited := f.req.Context().Deadline(); limited {
+		left = deadline.Sub(f.at) - f.answers
+	}
+	if least >= left {
+		return wait // it would be too late
+	}
+	// The jitter keeps callers that were told the same from coming back together.
+	if jitter := min(wait, left-least); jitter > 0 {
+		least += rand.N(jitter)
+	}
+	return max(wait, least)
 }
 
 // mayRetry applies the documented rule and AlsoRetry to an answer.

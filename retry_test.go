@@ -177,7 +177,7 @@ func TestStoppingEarlyHappensAtOnceAndSaysWhy(t *testing.T) {
 		"a schedule that stops, with Retry-After": {iamhttp.Transport{Backoff: stop}, 0, "1", iamhttp.StopBackoff},
 		"attempts, first in the order of reasons": {iamhttp.Transport{MaxAttempts: 1, Backoff: stop}, time.Second, "1000", iamhttp.StopAttempts},
 		"back-off before the wait too long":       {iamhttp.Transport{Backoff: stop}, time.Second, "1000", iamhttp.StopBackoff},
-		"the wait too long before the deadline":   {iamhttp.Transport{}, time.Second, "1000", iamhttp.StopWaitTooLong},
+		"the wait too long before the deadline":   {iamhttp.Transport{MaxWait: time.Minute}, time.Second, "1000", iamhttp.StopWaitTooLong},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -391,7 +391,7 @@ func TestAConnectionErrorKeepsTheOtherRules(t *testing.T) {
 					OnFailure:             reported.add,
 				}
 				_, err := tr.RoundTrip(req)
-				assert.True(t, err == broken)
+				assert.Equal(t, broken, err)
 				assert.Zero(t, schedule.asked, "an interval was drawn in vain")
 				require.Len(t, reported, 1)
 				assert.Equal(t, iamhttp.StopCanceled, reported[0].Stop)

@@ -29,11 +29,11 @@ import (
 // connection pool after a failure, and returns only the context's error from a
 // canceled wait.
 func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
-	c.RetryMax = t.maxAttempts() - 1
+	c.RetryMax = cmp.Or(max(t.MaxAttempts, 0), math.MaxInt32) - 1
 	c.CheckRetry = func(ctx context.Context, resp *http.Response, err error) (bool, error) {
 		v := note.Get[*verdict](resp)
 		if v == nil && err == nil && resp != nil {
-			v = t.judge(t.answer(ctx, resp))
+			v = t.judge(t.answer(ctx, resp, c.RetryMax))
 		}
 		switch {
 		case v == nil: // no answer, or no failure
@@ -61,7 +61,7 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 		case v == nil && err != nil: // of another CheckRetry, or of the response handler of a success
 			return nil, err
 		case v == nil:
-			v = &verdict{err: t.answer(note.Request(resp).Context(), resp).final(StopAttempts)}
+			v = &verdict{err: t.answer(note.Request(resp).Context(), resp, c.RetryMax).final(StopAttempts)}
 		}
 		v.err.Attempts = max(v.err.Attempts, attempts)
 		if err == nil {
@@ -129,16 +129,18 @@ func (t *Transport) judge(f *failure) *verdict {
 
 // answer returns what the rules ask about an answer. The request gets the context of
 // the call instead of that of the attempt.
-func (t *Transport) answer(ctx context.Context, resp *http.Response) *failure {
+func (t *Transport) answer(ctx context.Context, resp *http.Response, retryMax int) *failure {
 	req := note.Request(resp).WithContext(ctx)
 	//lint:ignore SA1019 http.Client sets it for its Timeout, which bounds one attempt
 	req.Cancel = nil
 	f := &failure{
 		req: req, resp: resp, at: time.Now(),
 		answered: true, code: Code(resp.StatusCode), header: resp.Header,
-		attempts: ResendCount(ctx) + 1, limit: math.MaxInt, // RetryMax is the client's to apply
-		maxWait:    cmp.Or(optionsOf(ctx).maxWait, t.maxWait()),
+		attempts: ResendCount(ctx) + 1, patience: t.patience(ctx, optionsOf(ctx)),
 		replayable: true, // the client has buffered the body
+	}
+	if retryMax != math.MaxInt32-1 { // somebody has set it, and the client counts
+		f.patience.attempts = math.MaxInt - 1
 	}
 	f.asked, f.hasAsked = answer.RetryAfter(f.header, f.at)
 	return f

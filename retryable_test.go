@@ -414,7 +414,7 @@ func TestARetryableClientTakesAnswersWhoseRequestIsUnknown(t *testing.T) {
 
 func TestARetryableClientNeverReturnsAResponseBesideAnErrorNorLeavesOneOpen(t *testing.T) {
 	own := errors.New("own")
-	handle := func(c *retryablehttp.Client, req *retryablehttp.Request) {
+	handle := func(_ *retryablehttp.Client, req *retryablehttp.Request) {
 		req.SetResponseHandler(func(*http.Response) error { return own })
 	}
 	policy := func(again bool, err error) func(*retryablehttp.Client, *retryablehttp.Request) {

@@ -1,7 +1,6 @@
 package iamhttp
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -24,15 +23,16 @@ type Transport struct {
 	// bodies do.
 	Base http.RoundTripper
 
-	// MaxAttempts is the maximum number of times a request is sent. Zero or
-	// negative means 8, which takes about a minute and a half without
-	// Retry-After; 1 means no retries. See also [WithMaxAttempts].
+	// MaxAttempts is the maximum number of times a request is sent; 1 means no
+	// retries. Zero or negative means as many as the deadline of the context leaves
+	// time for (http.Client.Timeout is one too), or 8 without a deadline, about a
+	// minute and a half. See also [WithMaxAttempts].
 	MaxAttempts int
 
-	// MaxWait is the longest wait before a retry. If Retry-After is longer, the
-	// call fails at once instead of waiting for a part of it; an interval of
-	// Backoff is cut to MaxWait. It holds for the Gate's pauses too. Zero or
-	// negative means 2 minutes. See also [WithMaxWait].
+	// MaxWait is the longest wait before a retry, and the longest pause of the Gate.
+	// If Retry-After is longer, the call fails at once; an interval of Backoff is cut
+	// to it. Zero or negative means no bound but the deadline of the context, or 2
+	// minutes without a deadline. See also [WithMaxWait].
 	MaxWait time.Duration
 
 	// Backoff returns a new schedule; it is called once per retried request, and
@@ -172,7 +172,3 @@ func (t *Transport) below(req *http.Request) (http.RoundTripper, *http.Request) 
 	}
 	return base, req.WithContext(context.WithValue(ctx, defaultKey{t}, true))
 }
-
-func (t *Transport) maxAttempts() int { return cmp.Or(max(t.MaxAttempts, 0), defaultAttempts) }
-
-func (t *Transport) maxWait() time.Duration { return cmp.Or(max(t.MaxWait, 0), defaultMaxWait) }

@@ -341,7 +341,7 @@ func TestPauseIsLengthenedAtRandomByUpToFivePercentButAtMostAQuarterSecond(t *te
 				for range 200 {
 					g := new(Adaptive)
 					leave(t, g, "k")
-					g.Observe(plain, 0, Outcome{Throttled, asked})
+					g.Observe(plain, 0, Outcome{Result: Throttled, RetryAfter: asked})
 					longer = append(longer, g.account("k").pacer.Paused()-asked)
 				}
 				assert.InDelta(t, 0, slices.Min(longer), float64(most)/20)

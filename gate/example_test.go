@@ -285,3 +285,10 @@ func ExampleAdaptive_Observe() {
 	// connection reset
 	// 0
 }
+
+// A service that is over its limit may say what the limit is.
+func ExampleLimit() {
+	stated := gate.Limit{Requests: 200, Per: 5 * time.Minute, Reset: 42 * time.Second, Policy: "user"}
+	fmt.Println(stated)
+	// Output: 200 per 5m0s (user) new in 42s
+}

@@ -174,7 +174,7 @@ func TestFleetIsToldOfTheFirst429AndOfForgottenKeys(t *testing.T) {
 			require.NoError(t, err)
 			o := accepted
 			if key == "a" {
-				o = Outcome{Throttled, time.Second}
+				o = Outcome{Result: Throttled, RetryAfter: time.Second}
 			}
 			g.Observe(r, ticket, o)
 		}

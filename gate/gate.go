@@ -17,6 +17,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -66,6 +68,37 @@ type Ticket uint64
 type Outcome struct {
 	Result     Result
 	RetryAfter time.Duration // the wait that the service asked for, with Throttled; 0: none
+	Limit      Limit         // what the service stated of its limit, with Throttled; zero: nothing
+}
+
+// A Limit is a rate limit as the service states it in a failing answer, so many
+// requests in a window of time. Nobody promises that it is true, or that it is the
+// limit that the request met. Fields that the service does not state are zero.
+type Limit struct {
+	Requests  int           // that are allowed in a window
+	Per       time.Duration // the length of the window
+	Remaining int           // requests that are left in the current window; 0 says so only if Requests or Reset is set
+	Reset     time.Duration // until the current window ends, or requests are taken again
+	Policy    string        // the service's name for the limit
+}
+
+// String returns "200 per 5m0s (user)", with "new in 30s" for a Reset, and nothing
+// for the zero value.
+func (l Limit) String() string {
+	var parts []string
+	if l.Requests > 0 {
+		parts = append(parts, strconv.Itoa(l.Requests))
+		if l.Per > 0 {
+			parts = append(parts, "per", l.Per.String())
+		}
+	}
+	if l.Policy != "" {
+		parts = append(parts, "("+l.Policy+")")
+	}
+	if l.Reset > 0 {
+		parts = append(parts, "new in", l.Reset.String())
+	}
+	return strings.Join(parts, " ")
 }
 
 // A Result is what an [Outcome] says of the limit. The zero value is Unknown.

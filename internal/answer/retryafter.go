@@ -13,7 +13,12 @@ import (
 // own Date, so that a wrong local clock does no harm, and against now only
 // without one. A time that has passed is valid and 0.
 func RetryAfter(h http.Header, now time.Time) (wait time.Duration, valid bool) {
-	for _, line := range h["Retry-After"] {
+	return Wait(h["Retry-After"], h, now)
+}
+
+// Wait is RetryAfter for the lines of another field of h that is written so.
+func Wait(lines []string, h http.Header, now time.Time) (wait time.Duration, valid bool) {
+	for _, line := range lines {
 		line = strings.Trim(line, " \t")
 		d, ok := delaySeconds(line)
 		if !ok {

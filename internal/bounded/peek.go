@@ -17,7 +17,7 @@ func Peek(ctx context.Context, resp *http.Response, d time.Duration) (data []byt
 		resp.Body = http.NoBody
 		return nil, false
 	}
-	p := &peekedBody{rest: resp.Body, ended: make(chan struct{})}
+	p := &peekedBody{rest: resp.Body, closer: bodyCloser{body: resp.Body}, ended: make(chan struct{})}
 	resp.Body = p
 	// A Read that waits for a slow server cannot be taken back: it goes on beside
 	// the caller, and what it brings is read first.
@@ -36,8 +36,9 @@ func Peek(ctx context.Context, resp *http.Response, d time.Duration) (data []byt
 
 // A peekedBody is a body whose beginning was read, or is being read, already.
 type peekedBody struct {
-	rest  io.ReadCloser
-	ended chan struct{} // closed when reading ahead has ended; from then on nothing changes but at
+	rest   io.ReadCloser
+	closer bodyCloser    // of rest, which a context may close as well
+	ended  chan struct{} // closed when reading ahead has ended; from then on nothing changes but at
 
 	mu      sync.Mutex
 	data    []byte // that was read ahead
@@ -52,7 +53,7 @@ func (p *peekedBody) readAhead(ctx context.Context, size int64) {
 	defer close(p.ended)
 	defer context.AfterFunc(ctx, func() {
 		p.stop(ctx.Err())
-		p.rest.Close()
+		p.closer.close()
 	})()
 	for idle := 0; ; {
 		room := make([]byte, 512)
@@ -116,4 +117,7 @@ func (p *peekedBody) readData(b []byte) (int, error) {
 	return n, nil
 }
 
-func (p *peekedBody) Close() error { return p.rest.Close() }
+func (p *peekedBody) Close() error {
+	p.closer.close()
+	return nil
+}

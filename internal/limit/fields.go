@@ -1,0 +1,199 @@
+package limit
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// fields reads the header fields of draft-ietf-httpapi-ratelimit-headers-11, which
+// are structured fields (RFC 9651):
+//
+//	RateLimit: "default";r=50;t=30
+//	RateLimit-Policy: "burst";q=100;w=60, "daily";q=1000;w=86400
+//
+// A malformed field is ignored as a whole, as the draft demands. Of several limits
+// the one counts that is used up, or whose end is the farthest away. There is a
+// parser of our own because the root's dependencies are fixed, and because only a
+// list of strings with whole numbers for parameters is needed.
+func (l *Limit) fields(h http.Header) {
+	limits, ok := items(h["Ratelimit"])
+	if !ok {
+		limits = nil
+	}
+	var chosen *item
+	for i := range limits {
+		if c := &limits[i]; chosen == nil || c.before(chosen) {
+			chosen = c
+		}
+	}
+	policies, ok := items(h["Ratelimit-Policy"])
+	if !ok {
+		policies = nil
+	}
+	if chosen != nil {
+		if t, ok := chosen.params["t"]; ok && t > 0 && l.Reset == 0 {
+			l.Reset = window(t, time.Second)
+		}
+		l.Policy = chosen.name
+		if r, ok := chosen.params["r"]; ok && r >= 0 {
+			l.Remaining = int(min(r, mostRequests))
+		}
+	}
+	for _, p := range policies {
+		if chosen != nil && p.name != chosen.name || chosen == nil && len(policies) > 1 {
+			continue // nobody knows which it was
+		}
+		q, w := p.params["q"], p.params["w"]
+		_, other := p.params["qu"] // a unit that is not requests
+		if q > 0 && q <= mostRequests && w > 0 && !other {
+			if per := window(w, time.Second); per > 0 {
+				l.Requests, l.Per, l.Policy = int(q), per, p.name
+			}
+		}
+	}
+	if l.Requests == 0 && l.Reset == 0 { // Remaining and a name alone say nothing
+		l.Remaining, l.Policy = 0, ""
+	}
+}
+
+// An item is a member of the list: a string with parameters.
+type item struct {
+	name   string
+	params map[string]int64 // those that are whole numbers; -1 for any other value
+}
+
+// before reports whether i rather than o has refused the request.
+func (i *item) before(o *item) bool {
+	used := func(x *item) bool { r, ok := x.params["r"]; return ok && r == 0 }
+	if used(i) != used(o) {
+		return used(i)
+	}
+	return i.params["t"] > o.params["t"]
+}
+
+const mostItems = 16
+
+// items parses a list of strings and tokens with parameters (RFC 9651 §4.2.1).
+func items(lines []string) (list []item, ok bool) {
+	s := strings.Join(lines, ",")
+	if len(s) > 4096 {
+		return nil, false
+	}
+	for s = strings.TrimLeft(s, " \t"); s != ""; {
+		var i item
+		if i.name, s, ok = name(s); !ok {
+			return nil, false
+		}
+		if i.params, s, ok = params(s); !ok {
+			return nil, false
+		}
+		if list = append(list, i); len(list) > mostItems {
+			return nil, false
+		}
+		s = strings.TrimLeft(s, " \t")
+		if s == "" {
+			break
+		}
+		if s[0] != ',' {
+			return nil, false
+		}
+		if s = strings.TrimLeft(s[1:], " \t"); s == "" {
+			return nil, false // a list does not end with a comma
+		}
+	}
+	return list, len(list) > 0
+}
+
+// name parses a string or a token.
+func name(s string) (name, rest string, ok bool) {
+	if s[0] != '"' {
+		end := 0
+		for end < len(s) && tokenByte(s[end]) {
+			end++
+		}
+		letter := s[0]|0x20 >= 'a' && s[0]|0x20 <= 'z' || s[0] == '*'
+		return s[:end], s[end:], letter && end <= 64
+	}
+	var b strings.Builder
+	for i := 1; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '"':
+			return b.String(), s[i+1:], b.Len() <= 64
+		case c == '\\':
+			if i++; i == len(s) || s[i] != '"' && s[i] != '\\' {
+				return "", "", false
+			}
+			b.WriteByte(s[i])
+		case c < ' ' || c > '~':
+			return "", "", false
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return "", "", false
+}
+
+func tokenByte(c byte) bool {
+	return c|0x20 >= 'a' && c|0x20 <= 'z' || c >= '0' && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~:/", c) >= 0
+}
+
+// params parses ";key=value" as often as it comes. The last value of a key counts.
+func params(s string) (params map[string]int64, rest string, ok bool) {
+	for strings.HasPrefix(s, ";") {
+		s = strings.TrimLeft(s[1:], " ")
+		end := 0
+		for end < len(s) && (s[end] >= 'a' && s[end] <= 'z' || s[end] == '*' || end > 0 && (s[end] >= '0' && s[end] <= '9' || strings.IndexByte("_-.", s[end]) >= 0)) {
+			end++
+		}
+		if end == 0 {
+			return nil, "", false
+		}
+		key := s[:end]
+		s = s[end:]
+		value := int64(-1)
+		if strings.HasPrefix(s, "=") {
+			if value, s, ok = bare(s[1:]); !ok {
+				return nil, "", false
+			}
+		}
+		if params == nil {
+			params = make(map[string]int64)
+		}
+		params[key] = value
+		if len(params) > mostItems {
+			return nil, "", false
+		}
+	}
+	return params, s, true
+}
+
+// bare parses a bare item, and returns a whole number that is not negative as it
+// is, any other value as -1.
+func bare(s string) (value int64, rest string, ok bool) {
+	switch {
+	case s == "":
+		return 0, "", false
+	case s[0] == '"':
+		_, rest, ok = name(s)
+		return -1, rest, ok
+	case s[0] == ':': // bytes
+		_, rest, ok = strings.Cut(s[1:], ":")
+		return -1, rest, ok
+	case s[0] == '?':
+		return -1, s[min(2, len(s)):], len(s) >= 2 && (s[1] == '0' || s[1] == '1')
+	case s[0] == '-' || s[0] >= '0' && s[0] <= '9':
+		end := 1
+		for end < len(s) && (s[end] >= '0' && s[end] <= '9' || s[end] == '.') {
+			end++
+		}
+		n, err := strconv.ParseInt(s[:end], 10, 64)
+		if err != nil || n < 0 || end > 15 {
+			return -1, s[end:], strings.Count(s[:end], ".") <= 1 && end <= 17 && s[end-1] != '.' && s[end-1] != '-'
+		}
+		return n, s[end:], true
+	}
+	_, rest, ok = name(s)
+	return -1, rest, ok
+}

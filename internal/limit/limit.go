@@ -1,0 +1,167 @@
+// Package limit reads what a failing answer states of the service's rate limit.
+// Nobody promises that a statement is true: whatever is malformed, negative or
+// absurd counts as not stated.
+package limit
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/iamhttp/iamhttp/internal/answer"
+)
+
+// A Limit is a rate limit as the service states it. It has the fields of gate.Limit.
+type Limit struct {
+	Requests  int
+	Per       time.Duration
+	Remaining int
+	Reset     time.Duration
+	Policy    string
+}
+
+const (
+	mostRequests = 1_000_000_000
+	longest      = 31 * 24 * time.Hour // of a window, and until it ends
+)
+
+// Of returns what an answer states in its header or, if the header says nothing, in
+// its message. at is when the answer arrived. A header that is more exact comes
+// first: the wait in seconds, the structured fields of the IETF, a time of day.
+func Of(h http.Header, message string, at time.Time) Limit {
+	var l Limit
+	for _, name := range [...]string{"X-Retry-After", "X-Ratelimit-Retry-After"} {
+		if d, ok := answer.Wait(h[name], h, at); ok && d > 0 && d <= longest {
+			l.Reset = max(l.Reset, d)
+		}
+	}
+	l.fields(h)
+	if l.Reset == 0 {
+		for _, name := range [...]string{"X-Ratelimit-Reset", "X-Rate-Limit-Reset", "Ratelimit-Reset"} {
+			l.Reset = max(l.Reset, reset(h[name], h, at))
+		}
+	}
+	if l.Requests == 0 {
+		for _, name := range [...]string{"X-Ratelimit-Limit", "X-Rate-Limit-Limit", "Ratelimit-Limit"} {
+			if l.quota(h.Get(name)) {
+				break
+			}
+		}
+	}
+	if l.Requests > 0 || l.Reset > 0 {
+		for _, name := range [...]string{"X-Ratelimit-Remaining", "X-Rate-Limit-Remaining", "Ratelimit-Remaining"} {
+			if n, ok := number(strings.TrimSpace(h.Get(name))); ok && n <= mostRequests {
+				l.Remaining = int(n)
+				break
+			}
+		}
+	}
+	if l == (Limit{}) {
+		l = ofDebug(h)
+	}
+	if l == (Limit{}) {
+		l = ofMessage(message)
+	}
+	return l
+}
+
+// reset reads seconds, or seconds since 1970, which are measured against the
+// answer's own Date. It takes the longest line.
+func reset(lines []string, h http.Header, at time.Time) (longestOf time.Duration) {
+	for _, line := range lines {
+		n, ok := number(strings.TrimSpace(line))
+		if !ok || n == 0 {
+			continue
+		}
+		d := window(n, time.Second)
+		if d == 0 { // no wait, but a time
+			origin := at
+			if date, err := http.ParseTime(h.Get("Date")); err == nil {
+				origin = date
+			}
+			d = time.Unix(n, 0).Sub(origin)
+		}
+		if d > 0 && d <= longest {
+			longestOf = max(longestOf, d)
+		}
+	}
+	return longestOf
+}
+
+// quota reads "60", "60r/m", "60;w=60" and "60, 60;w=60, 1000;w=3600": the limit, and
+// then the policies with their windows.
+func (l *Limit) quota(s string) bool {
+	s, policies, _ := strings.Cut(s, ",")
+	head, params, _ := strings.Cut(s, ";")
+	for p := range strings.SplitSeq(policies, ",") {
+		if q, w, _ := strings.Cut(strings.TrimSpace(p), ";"); params == "" && q == strings.TrimSpace(head) {
+			params = w
+		}
+	}
+	head = strings.TrimSpace(head)
+	digits := strings.IndexFunc(head, func(r rune) bool { return r < '0' || r > '9' })
+	if digits < 0 {
+		digits = len(head)
+	}
+	n, ok := number(head[:digits])
+	if !ok || n == 0 || n > mostRequests {
+		return false
+	}
+	per := time.Duration(0)
+	if rest := strings.TrimSpace(head[digits:]); rest != "" {
+		_, name, found := strings.Cut(rest, "/")
+		if !found || strings.TrimSpace(name) == "" {
+			return false
+		}
+		if per = unit(strings.TrimSpace(name)); per == 0 {
+			return false
+		}
+	}
+	for p := range strings.SplitSeq(params, ";") {
+		if w, found := strings.CutPrefix(strings.TrimSpace(p), "w="); found {
+			if seconds, ok := number(w); ok {
+				per = window(seconds, time.Second)
+			}
+		}
+	}
+	l.Requests, l.Per = int(n), per
+	return true
+}
+
+// number reads digits alone, at most ten of them.
+func number(s string) (n int64, ok bool) {
+	if s == "" || len(s) > 10 {
+		return 0, false
+	}
+	for _, c := range []byte(s) {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + int64(c-'0')
+	}
+	return n, true
+}
+
+// window returns n units, 0 if that is absurd.
+func window(n int64, of time.Duration) time.Duration {
+	if n <= 0 || n > int64(longest/of) {
+		return 0
+	}
+	return time.Duration(n) * of
+}
+
+// unit returns the length of a unit, by its name or the first letter, 0 for an
+// unknown one.
+func unit(name string) time.Duration {
+	switch strings.TrimSuffix(strings.ToLower(name), "s") {
+	case "", "second", "sec": // "s" without its s
+		return time.Second
+	case "m", "min", "minute":
+		return time.Minute
+	case "h", "hour":
+		return time.Hour
+	case "d", "day":
+		return 24 * time.Hour
+	}
+	return 0
+}

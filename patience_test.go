@@ -1,0 +1,268 @@
+package iamhttp_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/gate"
+)
+
+const gatewayText = `{"error_code":"APIG.0308","error_msg":"The throttling threshold has been reached: policy user over ratelimit,limit:200,time:5 minute"}`
+
+func TestADeadlineIsThePatience(t *testing.T) {
+	minutes := func(d time.Duration) func(context.Context) (context.Context, context.CancelFunc) {
+		return func(ctx context.Context) (context.Context, context.CancelFunc) { return context.WithTimeout(ctx, d) }
+	}
+	none := func(ctx context.Context) (context.Context, context.CancelFunc) { return ctx, func() {} }
+	for name, tt := range map[string]struct {
+		tr       iamhttp.Transport
+		ctx      func(context.Context) (context.Context, context.CancelFunc)
+		header   []string
+		attempts int
+		stop     iamhttp.StopReason
+	}{
+		"without one, 8 attempts":                   {iamhttp.Transport{Backoff: constant(time.Second)}, none, nil, 8, iamhttp.StopAttempts},
+		"without one, 2 minutes":                    {iamhttp.Transport{}, none, []string{"Retry-After: 121"}, 1, iamhttp.StopWaitTooLong},
+		"as many attempts as fit":                   {iamhttp.Transport{Backoff: constant(10 * time.Second)}, minutes(5 * time.Minute), nil, 30, iamhttp.StopDeadline},
+		"a Retry-After of any length that fits":     {iamhttp.Transport{Backoff: zero}, minutes(time.Hour), []string{"Retry-After: 1000"}, 4, iamhttp.StopDeadline},
+		"MaxAttempts, set, holds":                   {iamhttp.Transport{Backoff: constant(10 * time.Second), MaxAttempts: 3}, minutes(5 * time.Minute), nil, 3, iamhttp.StopAttempts},
+		"MaxWait, set, holds":                       {iamhttp.Transport{MaxWait: time.Minute}, minutes(time.Hour), []string{"Retry-After: 61"}, 1, iamhttp.StopWaitTooLong},
+		"no loop without a pause":                   {iamhttp.Transport{Backoff: zero}, minutes(time.Minute), nil, 7 + 60, iamhttp.StopDeadline},
+		"nor with a gate that lets everything out":  {iamhttp.Transport{Backoff: zero, Gate: new(scriptedGate)}, minutes(time.Minute), nil, 7 + 60, iamhttp.StopDeadline},
+		"MaxAttempts, set, may be as quick as said": {iamhttp.Transport{Backoff: zero, MaxAttempts: 1000}, minutes(time.Minute), nil, 1000, iamhttp.StopAttempts},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tr := tt.tr
+				base := script(answer(429, "", tt.header...))
+				tr.Base = base
+				ctx, cancel := tt.ctx(t.Context())
+				defer cancel()
+				_, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+				assert.Equal(t, tt.stop, statusError(t, err).Stop)
+				assert.Equal(t, tt.attempts, base.count())
+				assert.NoError(t, ctx.Err(), "the typed error comes before the deadline")
+			})
+		})
+	}
+}
+
+func TestTheGateIsAskedWithNoBoundWhereADeadlineIsThePatience(t *testing.T) {
+	g := new(scriptedGate)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	for _, tr := range []*iamhttp.Transport{{Gate: g}, {Gate: g, MaxWait: time.Minute}} {
+		tr.Base = script(answer(200, ""))
+		resp, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+		require.NoError(t, err)
+		resp.Body.Close()
+	}
+	assert.Zero(t, g.asked[0].MaxWait)
+	assert.Equal(t, time.Minute, g.asked[1].MaxWait)
+}
+
+func TestAStatedLimitIsWaitedForWhereThereIsNoRetryAfter(t *testing.T) {
+	for name, tt := range map[string]struct {
+		body   string
+		header []string
+		least  time.Duration
+		most   time.Duration
+	}{
+		"nothing stated":                   {"", nil, time.Second, time.Second},
+		"Retry-After wins":                 {gatewayText, []string{"Retry-After: 7", "X-Retry-After: 58"}, 7 * time.Second, 8 * time.Second},
+		"X-Retry-After":                    {"", []string{"X-Retry-After: 58"}, 58 * time.Second, 59 * time.Second},
+		"a reset of the IETF's":            {"", []string{`RateLimit: "a";r=0;t=30`}, 30 * time.Second, 31 * time.Second},
+		"a reset of Envoy's":               {"", []string{"X-Ratelimit-Reset: 41"}, 41 * time.Second, 42 * time.Second},
+		"a window alone, a third of it":    {gatewayText, nil, 100 * time.Second, 101 * time.Second},
+		"cut to MaxWait":                   {"", []string{"X-Retry-After: 500"}, 2 * time.Minute, 121 * time.Second},
+		"shorter than the schedule's wait": {"", []string{"X-Ratelimit-Limit: 5", "X-Ratelimit-Reset: 1"}, time.Second, time.Second},
+		"a window shorter than that":       {strings.Replace(gatewayText, "5 minute", "1 second", 1), nil, time.Second, time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tr := &iamhttp.Transport{Base: script(answer(429, tt.body, tt.header...), answer(200, "")), Backoff: constant(time.Second)}
+				start := time.Now()
+				resp, err := tr.RoundTrip(newRequest(t, "GET", ""))
+				require.NoError(t, err)
+				resp.Body.Close()
+				assert.GreaterOrEqual(t, time.Since(start), tt.least)
+				assert.LessOrEqual(t, time.Since(start), tt.most)
+			})
+		})
+	}
+}
+
+func TestTheStatedLimitIsInTheError(t *testing.T) {
+	e := iamhttp.NewStatusError(429, nil, []byte(gatewayText))
+	assert.Equal(t, gate.Limit{Requests: 200, Per: 5 * time.Minute, Policy: "user"}, e.Limit)
+	assert.Contains(t, e.Error(), "(APIG.0308, limit 200 per 5m0s (user))")
+	e = iamhttp.NewStatusError(404, http.Header{"X-Ratelimit-Limit": {"60"}, "X-Ratelimit-Reset": {"7"}}, nil)
+	assert.Equal(t, gate.Limit{Requests: 60, Reset: 7 * time.Second}, e.Limit)
+	assert.EqualError(t, e, "iamhttp: 404 NotFound", "the limit is not what went wrong")
+}
+
+func TestTheGateIsToldTheStatedLimit(t *testing.T) {
+	for name, first := range map[string]step{
+		"in the body":   answer(429, gatewayText),
+		"in the header": answer(429, "", "RateLimit-Policy: \"user\";q=200;w=300"),
+	} {
+		modes(t, func(t *testing.T, passThrough bool) {
+			t.Run(name, func(t *testing.T) {
+				g := new(scriptedGate)
+				tr := &iamhttp.Transport{Base: script(first), Gate: g, PassThrough: passThrough, MaxAttempts: 1}
+				resp, err := tr.RoundTrip(newRequest(t, "GET", ""))
+				assert.Equal(t, gate.Limit{Requests: 200, Per: 5 * time.Minute, Policy: "user"}, g.told[0].outcome.Limit)
+				if passThrough {
+					require.NoError(t, err)
+					if name == "in the body" {
+						assert.Equal(t, "APIG.0308", statusError(t, iamhttp.CheckResponse(resp)).ServiceCode, "the body is put back")
+					}
+				}
+			})
+		})
+	}
+}
+
+// window is a service that takes so many requests in each window of time.
+type window struct {
+	mu         sync.Mutex
+	limit      int
+	per        time.Duration
+	began      time.Time
+	count      int
+	sent, good int
+	retryAfter bool
+	last       time.Time
+}
+
+func (w *window) RoundTrip(req *http.Request) (*http.Response, error) {
+	time.Sleep(100 * time.Millisecond)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	if now.Sub(w.began) >= w.per {
+		w.began, w.count = now.Truncate(w.per), 0
+	}
+	w.sent++
+	if w.count++; w.count <= w.limit {
+		w.good++
+		w.last = now
+		return response(req, 200, http.NoBody, 0), nil
+	}
+	if w.retryAfter {
+		left := w.began.Add(w.per).Sub(now)
+		return answer(429, gatewayText, "Retry-After: "+strconv.Itoa(int(left/time.Second)+1))(req)
+	}
+	return answer(429, gatewayText)(req)
+}
+
+func TestAWindowOfFiveMinutesFailsNobody(t *testing.T) {
+	for _, deadline := range []time.Duration{0, 15 * time.Minute} {
+		for _, retryAfter := range []bool{false, true} {
+			if deadline == 0 && retryAfter {
+				continue // MaxWait is 2 minutes without a deadline: such a wait is refused at once
+			}
+			t.Run(fmt.Sprint("deadline ", deadline, ", Retry-After ", retryAfter), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := &window{limit: 200, per: 5 * time.Minute, began: time.Now(), retryAfter: retryAfter}
+					tr := &iamhttp.Transport{Base: w}
+					start := time.Now()
+					calls := make(chan int, 500)
+					for i := range 500 {
+						calls <- i
+					}
+					close(calls)
+					var failed []error
+					var mu sync.Mutex
+					var wg sync.WaitGroup
+					for range 10 {
+						wg.Go(func() {
+							for range calls {
+								ctx, cancel := t.Context(), context.CancelFunc(func() {})
+								if deadline > 0 {
+									ctx, cancel = context.WithTimeout(ctx, deadline)
+								}
+								resp, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+								if err == nil {
+									resp.Body.Close()
+								} else {
+									mu.Lock()
+									failed = append(failed, err)
+									mu.Unlock()
+								}
+								cancel()
+							}
+						})
+					}
+					wg.Wait()
+					assert.Empty(t, failed)
+					perSuccess, over := float64(w.sent)/500, w.last.Sub(start).Minutes()/10
+					t.Logf("sent per success %.2f, makespan %.2f of the ideal", perSuccess, over)
+					assert.LessOrEqual(t, perSuccess, 1.15)
+					assert.LessOrEqual(t, over, 1.1)
+				})
+			})
+		}
+	}
+}
+
+func TestTenThousandWrongStatementsNeverShortenTheWaitNorEndTheCall(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	word := func() string {
+		if r.IntN(3) == 0 {
+			return lie(r)
+		}
+		return []string{"", "-1", "0", "1", "60", "1e9", "99999999999999999999", "\"a\";r=0;t=-5", `"a";q=0;w=0`, `"a";r=0;t=999999999`, "60r/parsec", "0.5", "NaN", "1;2;3", `"`, ";", "9999999999"}[r.IntN(17)]
+	}
+	names := []string{"X-Retry-After", "X-Ratelimit-Retry-After", "Ratelimit", "Ratelimit-Policy", "X-Ratelimit-Reset", "X-Rate-Limit-Reset", "X-Ratelimit-Limit", "X-Ratelimit-Remaining"}
+	n := 10_000
+	if testing.Short() {
+		n = 1_000
+	}
+	for range n {
+		h := http.Header{}
+		for range 1 + r.IntN(3) {
+			h.Set(names[r.IntN(len(names))], word())
+		}
+		body := fmt.Sprintf(`{"error_msg":"limit:%s,time:%s %s"}`, word(), word(), []string{"minute", "day", "", "parsec"}[r.IntN(4)])
+		deadline := time.Duration(0)
+		if r.IntN(2) == 0 {
+			deadline = time.Duration(2+r.IntN(3600)) * time.Second
+		}
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := t.Context(), context.CancelFunc(func() {})
+			if deadline > 0 {
+				ctx, cancel = context.WithTimeout(ctx, deadline)
+			}
+			defer cancel()
+			base := script(func(req *http.Request) (*http.Response, error) {
+				resp, err := answer(429, body)(req)
+				resp.Header = h
+				return resp, err
+			}, answer(200, ""))
+			tr := &iamhttp.Transport{Base: base, Backoff: constant(time.Second), MaxAttempts: 2}
+			start := time.Now()
+			resp, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+			require.NoError(t, err, "%v %s", h, body)
+			resp.Body.Close()
+			took := time.Since(start)
+			most := 2*time.Minute + time.Second
+			if deadline > 0 {
+				most = deadline
+			}
+			require.True(t, took >= time.Second && took <= most, "%v: %v %s", took, h, body)
+		})
+	}
+}
