@@ -15,6 +15,7 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 	"github.com/iamhttp/iamhttp/internal/answer"
 	"github.com/iamhttp/iamhttp/internal/bounded"
+	"github.com/iamhttp/iamhttp/internal/cancelctx"
 	"github.com/iamhttp/iamhttp/internal/neterr"
 )
 
@@ -104,11 +105,11 @@ func (c *call) attempt() (resp *http.Response, err error) {
 	}
 	waiting, sending = false, true
 	resp, err = c.send()
-	sending = false
 	o := gate.Outcome{Result: gate.Accepted}
 	if err != nil || !succeeded(resp.StatusCode) {
 		o = c.outcome(resp, err)
 	}
+	sending = false
 	c.t.Gate.Observe(r, ticket, o)
 	return resp, err
 }
@@ -245,7 +246,7 @@ func (c *call) wait(f *failure, d time.Duration, body io.ReadCloser) error {
 	if f.gated {
 		d = f.leastWait() // the gate knows when
 	}
-	if end := sleep(f.req, time.Until(f.at.Add(d))); end != nil {
+	if end := cancelctx.Sleep(f.req, time.Until(f.at.Add(d))); end != nil {
 		err := fmt.Errorf("%w: %w", f.err, end)
 		if f.answered {
 			err = f.error(StopCanceled, bytes.Clone(data), truncated)
@@ -283,14 +284,9 @@ var errStuck = errors.New("iamhttp: the connection of the answer cannot be freed
 
 // connectionsLimited reports whether rt is known to limit its connections.
 func connectionsLimited(rt http.RoundTripper) bool {
-	for range 100 {
-		switch w := rt.(type) {
-		case *http.Transport:
-			return w.MaxConnsPerHost > 0
-		case interface{ WrappedRoundTripper() http.RoundTripper }:
-			rt = w.WrappedRoundTripper()
-		default:
-			return false
+	for below := range chain(rt) {
+		if base, ok := below.(*http.Transport); ok {
+			return base.MaxConnsPerHost > 0
 		}
 	}
 	return false
@@ -330,7 +326,7 @@ func (c *call) finish(f *failure, stop StopReason) (*http.Response, error) {
 
 // refused returns what the caller gets if the gate does not let the request out.
 func (c *call) refused(err error) error {
-	end := ended(c.req)
+	end := cancelctx.Ended(c.req)
 	stop, cause := StopGate, err
 	if end != nil {
 		stop, cause = StopCanceled, end
@@ -376,21 +372,6 @@ func (c *call) report(f *failure, failed Failure) {
 	}
 	failed.Method, failed.URL = target(c.req)
 	c.t.OnFailure(c.req.Context(), failed)
-}
-
-// sleep returns nil after d, or at once why the caller stopped waiting.
-func sleep(req *http.Request, d time.Duration) error {
-	if d > 0 {
-		timer := time.NewTimer(d)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-req.Context().Done():
-		// http.Client sets it for its Timeout.
-		case <-req.Cancel:
-		}
-	}
-	return ended(req)
 }
 
 func closeBody(req *http.Request) {

@@ -26,8 +26,7 @@ func WithMaxAttempts(ctx context.Context, n int) context.Context {
 	return withOptions(ctx, o)
 }
 
-// WithMaxWait sets MaxWait for every request under the context, for the Gate's
-// pauses too. If d is not positive, the setting stays as it is.
+// WithMaxWait sets MaxWait for every request under the context, unless d ≤ 0.
 func WithMaxWait(ctx context.Context, d time.Duration) context.Context {
 	if d <= 0 {
 		return ctx

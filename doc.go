@@ -34,7 +34,7 @@
 // From version 1.0.0 on the module follows semantic versioning. Before that, a
 // minor version may change the API; CHANGELOG.md says how. Any version may change
 // the texts of errors, String methods and log records, the exact waits within the
-// documented bounds, which codes have a Reason, how fast a gate finds a pace, and
+// documented bounds, what has a Reason, how fast a gate finds a pace, and
 // internal packages. It may add fields: write struct literals with field names.
 // Use the modules redisgate, iamotel and adapters in the version of this one.
 package iamhttp

@@ -570,7 +570,7 @@ func ExampleFailure() {
 	_, err := client.Get("https://iam.example/v3/users/bob")
 	fmt.Println(errors.Is(err, iamhttp.ErrNotFound))
 	// Output:
-	// GET attempt 1 failed, retry in 0s
+	// GET attempt 1 failed, retry in 333.333333ms
 	// GET attempt 2 failed: not retryable
 	// true
 }

@@ -126,6 +126,7 @@ func TestRecordedAnswersAreUnderstood(t *testing.T) {
 				assert.Equal(t, resp.Header, e.Header())
 				assert.Equal(t, string(body), string(e.Body()))
 				assert.NotContains(t, e.Message, "\n")
+				assert.Equal(t, map[int]iamhttp.Reason{409: iamhttp.ReasonAlreadyExists, 429: iamhttp.ReasonThrottled}[want.code], e.Reason())
 
 				parts := iamhttp.NewStatusError(resp.StatusCode, resp.Header, body)
 				parts.Method, parts.URL = e.Method, e.URL

@@ -1,18 +1,17 @@
 package iamhttp
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/iamhttp/iamhttp/gate"
 	"github.com/iamhttp/iamhttp/internal/answer"
 	"github.com/iamhttp/iamhttp/internal/bounded"
+	"github.com/iamhttp/iamhttp/internal/cancelctx"
 	"github.com/iamhttp/iamhttp/internal/limit"
 )
 
@@ -129,71 +128,9 @@ func (c *call) pass(r gate.Request) (gate.Ticket, error) {
 	if cancel == nil {
 		return c.t.Gate.Wait(c.next.Context(), r)
 	}
-	ctx := &eitherContext{Context: c.next.Context(), cancel: cancel}
-	defer ctx.stop()
+	ctx := cancelctx.New(c.next.Context(), cancel)
+	defer ctx.Stop()
 	return c.t.Gate.Wait(ctx, r)
-}
-
-// An eitherContext ends with its Context, or when cancel is closed. http.Client
-// sets Request.Cancel for its Timeout, so there must be no goroutine unless
-// somebody waits. It costs one allocation for a request that has a Cancel.
-type eitherContext struct {
-	context.Context
-	cancel <-chan struct{}
-
-	mu      sync.Mutex
-	both    context.Context // nil: nobody has waited
-	end     context.CancelFunc
-	stopped bool
-}
-
-func (c *eitherContext) Done() <-chan struct{} {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.both == nil {
-		c.both, c.end = context.WithCancel(c.Context)
-		if c.stopped {
-			c.end()
-		} else {
-			go func(both context.Context, end context.CancelFunc) {
-				select {
-				case <-c.cancel:
-					end()
-				case <-both.Done():
-				}
-			}(c.both, c.end)
-		}
-	}
-	return c.both.Done()
-}
-
-// Err must not be nil once Done is closed: a context that the gate has derived
-// from this one would panic.
-func (c *eitherContext) Err() error {
-	select {
-	case <-c.cancel:
-		return context.Canceled
-	default:
-	}
-	if err := c.Context.Err(); err != nil {
-		return err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.stopped {
-		return context.Canceled
-	}
-	return nil
-}
-
-// stop ends the context when the gate has answered.
-func (c *eitherContext) stop() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.stopped = true
-	if c.end != nil {
-		c.end()
-	}
 }
 
 // earliest returns in how long the gate would let the request out, 0 if it does

@@ -20,7 +20,7 @@ const (
 	ReasonCredentialExpired                // the password, access key or temporary credential is over: get a new one
 	ReasonTokenExpired                     // log in again
 	ReasonSignatureInvalid                 // check the secret key and what signs; logging in again does not help
-	ReasonClockSkew                        // the signature is too old, or the clock wrong: sign again, by the right time
+	ReasonClockSkew                        // the signature is too old, or the clock is wrong: sign again with the right time
 	ReasonPermissionMissing                // ask for a permission, or for access
 	ReasonAlreadyExists                    // what was to be created, or a name it needs, exists
 	ReasonAPINotFound                      // correct the address: the gateway has no such API, which says nothing of the resource
@@ -31,8 +31,8 @@ const (
 
 // Error describes the reason in a few words.
 func (r Reason) Error() string {
-	if int(r) < len(answer.Reasons) {
-		return answer.Reasons[r]
+	if words := answer.Reason(r).String(); words != "" {
+		return words
 	}
 	return "Reason(" + strconv.Itoa(int(r)) + ")"
 }

@@ -3,12 +3,19 @@ package iamhttp_test
 import (
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/iamhttp/iamhttp"
+	reasons "github.com/iamhttp/iamhttp/internal/answer"
 )
 
 func TestAReasonSaysWhatTheStatusDoesNot(t *testing.T) {
@@ -144,6 +151,7 @@ func TestTheMessageTellsTheMeaningsOfAGatewayCodeApart(t *testing.T) {
 		{"decrypt token fail", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
 		{"token expires, expires_at: 2026-11-28T00:00:00Z", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
 		{"x-auth-token not found", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
+		{"neither X-Auth-Token nor Authorization", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
 		{"Unauthorized", iamhttp.ReasonTokenExpired, iamhttp.ReasonUnknown},
 		{"the break of the weak", iamhttp.ReasonTokenExpired, iamhttp.ReasonUnknown}, // no ak
 		{"", iamhttp.ReasonTokenExpired, iamhttp.ReasonUnknown},
@@ -247,4 +255,68 @@ func TestEveryReasonHasItsOwnWords(t *testing.T) {
 	}
 	assert.EqualError(t, iamhttp.ReasonRegionFailover+1, "Reason(13)", "that was the last")
 	assert.EqualError(t, iamhttp.Reason(200), "Reason(200)")
+}
+
+// The names of the constants and what to do come from their comments in reason.go.
+func TestTheTablesOfReasonsInStatusCodesAreThoseInTheCode(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "reason.go", nil, parser.ParseComments)
+	require.NoError(t, err)
+	var names, advice []string
+	ast.Inspect(file, func(n ast.Node) bool {
+		if v, ok := n.(*ast.ValueSpec); ok && strings.HasPrefix(v.Names[0].Name, "Reason") {
+			require.NotNil(t, v.Comment, "%s has no comment", v.Names[0].Name)
+			names = append(names, "`"+v.Names[0].Name+"`")
+			advice = append(advice, strings.TrimSpace(v.Comment.Text()))
+		}
+		return true
+	})
+	require.Len(t, names, int(iamhttp.ReasonRegionFailover)+1)
+	for r := iamhttp.ReasonUnknown + 1; int(r) < len(names); r++ {
+		assert.Equal(t, "`reason"+strings.ReplaceAll(strings.ToLower(r.Error()), " ", "")+"`", strings.ToLower(names[r]), "explain finds it by its name")
+	}
+
+	var table strings.Builder
+	table.WriteString("| reason | constant | what it means, or what to do |\n|---|---|---|\n")
+	for r := iamhttp.ReasonUnknown + 1; int(r) < len(names); r++ {
+		fmt.Fprintf(&table, "| %s | %s | %s |\n", r.Error(), names[r], advice[r])
+	}
+	isInStatusCodes(t, "reasons", table.String())
+
+	table.Reset()
+	table.WriteString("| code | status | what has happened | reason |\n|---|---|---|---|\n")
+	for _, m := range reasons.Meanings {
+		code, reason := m.Code, iamhttp.Reason(m.Reason).Error()
+		if number, ok := strings.CutPrefix(code, "APIG."); ok {
+			code += ", APIGW." + number
+		}
+		if len(m.Texts) > 0 {
+			reason = "the message decides; else " + reason
+		}
+		fmt.Fprintf(&table, "| %s | %d | %s | %s |\n", code, m.Status, m.Says, reason)
+	}
+	isInStatusCodes(t, "service codes", table.String())
+
+	table.Reset()
+	table.WriteString("| with | a message such as | reason |\n|---|---|---|\n")
+	var with []string // of each text
+	var texts []reasons.Text
+	add := func(where string, more []reasons.Text) {
+		for _, text := range more {
+			if i := slices.IndexFunc(texts, func(other reasons.Text) bool { return other.Example == text.Example }); i >= 0 {
+				with[i] += ", " + where
+			} else {
+				with, texts = append(with, where), append(texts, text)
+			}
+		}
+	}
+	for _, m := range reasons.Meanings {
+		add(m.Code, m.Texts)
+	}
+	for status := 400; status < 600; status++ {
+		add(strconv.Itoa(status), reasons.Uncoded(status))
+	}
+	for i, text := range texts {
+		fmt.Fprintf(&table, "| %s | %s | %s |\n", with[i], text.Example, iamhttp.Reason(text.Reason).Error())
+	}
+	isInStatusCodes(t, "messages", table.String())
 }

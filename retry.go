@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"net/http"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/iamhttp/iamhttp/internal/answer"
 	"github.com/iamhttp/iamhttp/internal/bounded"
+	"github.com/iamhttp/iamhttp/internal/cancelctx"
 	"github.com/iamhttp/iamhttp/internal/limit"
 	"github.com/iamhttp/iamhttp/internal/neterr"
 )
@@ -82,7 +82,7 @@ func (f *failure) error(stop StopReason, data []byte, truncated bool) *StatusErr
 	}
 	e.Attempts, e.Stop, e.Cause = f.attempts, stop, f.cause
 	if stop == StopCanceled {
-		e.Cause = ended(f.req)
+		e.Cause = cancelctx.Ended(f.req)
 	}
 	return e
 }
@@ -102,7 +102,7 @@ func (f *failure) final(stop StopReason) *StatusError {
 // is asked once per retry, and only if a retry is allowed.
 func (t *Transport) decide(f *failure, interval func() time.Duration) (wait time.Duration, stop StopReason) {
 	switch {
-	case !f.answered && ended(f.req) != nil:
+	case !f.answered && cancelctx.Ended(f.req) != nil:
 		return 0, StopCanceled // which is why there is no answer
 	case !f.answered && !t.mayRetryUnanswered(f.req, f.err),
 		f.answered && !t.mayRetry(f.req, f.code, f.hasAsked):
@@ -121,14 +121,14 @@ func (t *Transport) decide(f *failure, interval func() time.Duration) (wait time
 	if f.asked > f.patience.maxWait {
 		return 0, StopWaitTooLong
 	}
-	if ended(f.req) != nil {
+	if cancelctx.Ended(f.req) != nil {
 		return 0, StopCanceled
 	}
 	wait = max(min(next, f.patience.maxWait), f.leastWait())
 	deadline, limited := f.req.Context().Deadline()
 	switch {
 	case f.gated:
-		wait = f.asked // at least: the gate lets later ones wait longer
+		wait = max(f.asked, f.leastWait()) // at least: the gate lets later ones wait longer
 	case f.asked > 0:
 		// Never earlier than asked. The jitter on top keeps callers that were told
 		// the same time from coming back as the same herd. It grows with the
@@ -270,25 +270,6 @@ func idempotent(req *http.Request) bool {
 // replayable reports whether the body, if any, can be had once more.
 func replayable(req *http.Request) bool {
 	return req.Body == nil || req.Body == http.NoBody || req.GetBody != nil
-}
-
-// ended returns why the caller no longer waits for the answer to req: what the
-// context says, with its cause where that differs. nil: it still waits.
-func ended(req *http.Request) error {
-	ctx := req.Context()
-	if err := ctx.Err(); err != nil {
-		if cause := context.Cause(ctx); !errors.Is(err, cause) {
-			return fmt.Errorf("%w: %w", err, cause)
-		}
-		return err
-	}
-	select {
-	// http.Client sets it for its Timeout.
-	case <-req.Cancel:
-		return context.Canceled
-	default:
-		return nil
-	}
 }
 
 // proxyRefusal returns the refusal of a proxy that CheckProxyConnect has made an

@@ -3,6 +3,7 @@ package iamhttp
 import (
 	"context"
 	"errors"
+	"iter"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -134,22 +135,32 @@ func (t *Transport) base() http.RoundTripper {
 // leadsTo reports whether rt is t, or hands its requests on to it: a program may
 // make a Transport without a Base the default transport, or a part of it.
 func leadsTo(rt http.RoundTripper, t *Transport) bool {
-	for range 100 { // a chain, and not a ring of others
-		switch w := rt.(type) {
-		case *http.Transport:
-			return false // nearly always
-		case *Transport:
-			if w == t || w.Base == nil {
-				return true
-			}
-			rt = w.Base
-		case interface{ WrappedRoundTripper() http.RoundTripper }:
-			rt = w.WrappedRoundTripper()
-		default:
-			return false
+	for below := range chain(rt) {
+		if w, ok := below.(*Transport); ok && (w == t || w.Base == nil) {
+			return true
 		}
 	}
-	return true
+	return false
+}
+
+// chain ranges over rt and what it hands its requests on to, as far as that can be
+// seen.
+func chain(rt http.RoundTripper) iter.Seq[http.RoundTripper] {
+	return func(yield func(http.RoundTripper) bool) {
+		for range 100 { // others may have made a ring
+			if rt == nil || !yield(rt) {
+				return
+			}
+			switch w := rt.(type) {
+			case *Transport:
+				rt = w.Base
+			case interface{ WrappedRoundTripper() http.RoundTripper }:
+				rt = w.WrappedRoundTripper()
+			default:
+				return
+			}
+		}
+	}
 }
 
 // A defaultKey marks the context of an attempt that a Transport without a Base hands
@@ -160,10 +171,7 @@ type defaultKey struct{ t *Transport }
 // below returns the RoundTripper for an attempt, and the request for it.
 func (t *Transport) below(req *http.Request) (http.RoundTripper, *http.Request) {
 	base := t.base()
-	if t.Base != nil {
-		return base, req
-	}
-	if _, plain := base.(*http.Transport); plain {
+	if _, plain := base.(*http.Transport); plain || t.Base != nil {
 		return base, req
 	}
 	ctx := req.Context()

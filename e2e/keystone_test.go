@@ -59,8 +59,10 @@ func TestTheEverydayCallsOfAnIAMClient(t *testing.T) {
 
 			_, err = s.do(t, "POST", "/v3/users", object{"user": object{"name": user}})
 			failed(t, err, iamhttp.ErrConflict, "Duplicate entry found with name "+user)
+			assert.ErrorIs(t, err, iamhttp.ReasonAlreadyExists)
 			_, err = s.do(t, "POST", "/v3/projects", object{"project": object{"name": project, "domain_id": "default"}})
 			failed(t, err, iamhttp.ErrConflict, "Conflict occurred attempting to store project")
+			assert.ErrorIs(t, err, iamhttp.ReasonAlreadyExists)
 			_, err = s.do(t, "GET", "/v3/users/"+nobodysID, nil)
 			failed(t, err, iamhttp.ErrNotFound, "Could not find user: "+nobodysID+".")
 			_, err = s.do(t, "HEAD", "/v3/users/"+nobodysID, nil)

@@ -191,13 +191,14 @@ func ExampleOutcome() {
 		}
 		return gate.Outcome{Result: gate.Accepted}
 	}
-	fmt.Println(outcome(&http.Response{StatusCode: 429, Header: http.Header{"Retry-After": {"90"}}}))
-	fmt.Println(outcome(&http.Response{StatusCode: 404}))
-	fmt.Println(outcome(&http.Response{StatusCode: 503}))
+	throttled := outcome(&http.Response{StatusCode: 429, Header: http.Header{"Retry-After": {"90"}}})
+	fmt.Println(throttled.Result, throttled.RetryAfter)
+	fmt.Println(outcome(&http.Response{StatusCode: 404}).Result)
+	fmt.Println(outcome(&http.Response{StatusCode: 503}).Result)
 	// Output:
-	// {throttled 1m30s}
-	// {accepted 0s}
-	// {unknown 0s}
+	// throttled 1m30s
+	// accepted
+	// unknown
 }
 
 // A tally is a gate around another one. It counts the results.

@@ -79,7 +79,7 @@ func TestTheMeasuredGateReceivesTheSameCalls(t *testing.T) {
 	g.Observe(request, ticket, gate.Outcome{Result: gate.Throttled, RetryAfter: time.Second})
 	assert.Equal(t, []string{
 		"wait {Key:key Resend:3 MaxWait:1m0s}",
-		"observe {Key:key Resend:3 MaxWait:1m0s} 7 {Result:throttled RetryAfter:1s}",
+		"observe {Key:key Resend:3 MaxWait:1m0s} 7 {Result:throttled RetryAfter:1s Limit:}",
 	}, own.calls)
 }
 

@@ -147,6 +147,23 @@ func TestAFailureHoldsGophercloudsErrorAndTheTypedError(t *testing.T) {
 	both(t, err, 404)
 }
 
+// gophercloud keeps no attempts, so the adapter's own typed error has none.
+func TestARecorderAddsAttemptsAndStopToTheAdaptersError(t *testing.T) {
+	k := newKeystone(t)
+	client := connect(t, k, nil)
+	ctx, rec := iamhttp.WithRecorder(t.Context())
+	_, err := users.Get(ctx, client, "bob").Extract()
+	var e *iamhttp.StatusError
+	require.ErrorAs(t, err, &e)
+	assert.Zero(t, e.Attempts)
+	wrapped := rec.Wrap(err)
+	require.ErrorAs(t, wrapped, &e)
+	assert.Equal(t, 1, e.Attempts)
+	assert.Equal(t, iamhttp.StopNotRetryable, e.Stop)
+	assert.True(t, gophercloud.ResponseCodeIs(wrapped, 404), "gophercloud's own error is still found")
+	assert.EqualError(t, wrapped, err.Error())
+}
+
 func TestA404ThatGophercloudTakesForAnAnswerIsNoError(t *testing.T) {
 	k := newKeystone(t)
 	c := connect(t, k, nil)

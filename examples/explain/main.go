@@ -1,6 +1,6 @@
 // Command explain prints what the IAM API documents about status codes, what
 // an iamhttp.Transport does with them, and which of the service's own error
-// codes call for a decision.
+// codes and messages call for a decision.
 package main
 
 import (
@@ -10,20 +10,24 @@ import (
 	"net/http"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/internal/answer"
 )
 
-const usage = `usage: go run ./examples/explain [code, title or service code ...]
+const usage = `usage: go run ./examples/explain [code, title, service code or reason ...]
 
 Prints what the IAM API documents about status codes, and what a Transport does
-with them; for one of the service's own codes, what you should do about it:
+with them; for one of the service's own codes, what you should do about it; for
+a reason, or a word of one, which codes have it:
   go run ./examples/explain 503
   go run ./examples/explain 429 NotFound "request time-out"
-  go run ./examples/explain IAM.0061 APIGW.0308 1109
+  go run ./examples/explain IAM.0061 APIGW.0301 1109
+  go run ./examples/explain quota "already exists"
 Without an argument it prints all documented codes, one line each.
 `
 
@@ -42,30 +46,46 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprint(stdout, usage)
 		return 0
 	}
-	codes := make([]int, len(args))
+	topics := make([][]func(io.Writer), len(args))
 	var errs []error
 	for i, arg := range args {
-		if !isServiceCode(arg) {
-			var err error
-			codes[i], err = parse(arg)
-			errs = append(errs, err)
-		}
+		var err error
+		topics[i], err = find(arg)
+		errs = append(errs, err)
 	}
 	if err := errors.Join(errs...); err != nil {
 		fmt.Fprintf(stderr, "%v\nWithout an argument, explain lists the documented codes and their titles.\n", err)
 		return 2
 	}
-	for i, arg := range args {
+	for i, explain := range slices.Concat(topics...) {
 		if i > 0 {
 			fmt.Fprintln(stdout)
 		}
-		if isServiceCode(arg) {
-			explainService(stdout, strings.ToUpper(arg))
-		} else {
-			explain(stdout, iamhttp.Classify(codes[i]))
-		}
+		explain(stdout)
 	}
 	return 0
+}
+
+// find returns what prints each of the things that an argument can mean.
+func find(arg string) ([]func(io.Writer), error) {
+	if isServiceCode(arg) {
+		return []func(io.Writer){func(w io.Writer) { explainService(w, strings.ToUpper(arg)) }}, nil
+	}
+	var found []func(io.Writer)
+	code, err := parse(arg)
+	s := iamhttp.Classify(code)
+	if err == nil {
+		found = append(found, func(w io.Writer) { explain(w, s) })
+	}
+	if err != nil || !s.Documented { // "locked" is a status that this API does not have, and a word of a reason
+		for _, r := range reasonsOf(arg) {
+			found = append(found, func(w io.Writer) { explainReason(w, r) })
+		}
+	}
+	if len(found) > 0 {
+		return found, nil
+	}
+	return nil, err
 }
 
 // serviceCode is how the service's own codes look: IAM.0061, APIGW.0308, 1109.
@@ -92,12 +112,73 @@ var decisions = map[iamhttp.Reason]string{
 func explainService(w io.Writer, code string) {
 	reason := (&iamhttp.StatusError{ServiceCode: code}).Reason()
 	fmt.Fprintln(w, code)
-	if reason == iamhttp.ReasonUnknown {
+	i := slices.IndexFunc(answer.Meanings[:], func(m answer.Meaning) bool { return m.Code == strings.Replace(code, "APIGW.", "APIG.", 1) })
+	if i < 0 {
 		field(w, "reason", "none that calls for a decision of its own: the status code and the message say it all")
 		return
 	}
-	field(w, "reason", reason.Error())
-	field(w, "decision", decisions[reason])
+	m := answer.Meanings[i]
+	switch {
+	case len(m.Texts) == 0:
+		field(w, "reason", reason.Error())
+		field(w, "decision", decisions[reason])
+	case reason == iamhttp.ReasonUnknown:
+		field(w, "reason", "the message decides")
+	default:
+		field(w, "reason", "the message decides; else "+reason.Error())
+	}
+	field(w, "documented", fmt.Sprintf("as a %d: %s", m.Status, m.Says))
+	for _, text := range m.Texts {
+		r := iamhttp.Reason(text.Reason)
+		field(w, "message", fmt.Sprintf("%q: %v, %s", text.Example, r, decisions[r]))
+	}
+}
+
+// reasonsOf returns the reasons that have the words, or are called so in Go.
+func reasonsOf(words string) []iamhttp.Reason {
+	var found []iamhttp.Reason
+	for r := iamhttp.ReasonUnknown + 1; answer.Reason(r).String() != ""; r++ {
+		own, asked := strings.Fields(strings.ToLower(r.Error())), strings.Fields(strings.ToLower(words))
+		all := len(asked) > 0
+		for _, word := range asked {
+			all = all && slices.ContainsFunc(own, func(s string) bool { return len(word) > 2 && strings.HasPrefix(s, word) })
+		}
+		name := strings.TrimPrefix(strings.ToLower(words), "reason")
+		if all || bare.Replace(name) == strings.Join(own, "") {
+			found = append(found, r)
+		}
+	}
+	return found
+}
+
+func explainReason(w io.Writer, r iamhttp.Reason) {
+	fmt.Fprintln(w, r)
+	field(w, "decision", decisions[r])
+	for _, m := range answer.Meanings {
+		if iamhttp.Reason(m.Reason) == r {
+			field(w, "code", fmt.Sprintf("%s, as a %d: %s", m.Code, m.Status, m.Says))
+		}
+	}
+	var told []string
+	add := func(texts []answer.Text) {
+		for _, text := range texts {
+			if example := strconv.Quote(text.Example); iamhttp.Reason(text.Reason) == r && !slices.Contains(told, example) {
+				told = append(told, example)
+			}
+		}
+	}
+	for _, m := range answer.Meanings {
+		add(m.Texts)
+	}
+	for status := 400; status < 600; status++ {
+		add(answer.Uncoded(status))
+	}
+	for _, example := range told {
+		field(w, "message", example)
+	}
+	if r == iamhttp.ReasonThrottled {
+		field(w, "status", "429, if nothing tells another reason")
+	}
 }
 
 // parse returns the status code that an argument means, by number or by title.

@@ -137,7 +137,7 @@ func TestAServiceCodeIsExplained(t *testing.T) {
 		"IAM.0061":   "IAM.0061\n  reason      account locked\n  decision    wait until the account is unlocked; logging in again does not help\n",
 		"iam.0061":   "IAM.0061\n  reason      account locked\n",
 		"APIGW.0308": "APIGW.0308\n  reason      throttled\n  decision    come back later\n",
-		"1109":       "1109\n  reason      already exists\n",
+		"1109":       "1109\n  reason      already exists\n  decision    take what exists, or choose another name\n  documented  as a 400: the user name is taken\n",
 		"IAM.0011":   "IAM.0011\n  reason      none that calls for a decision of its own",
 	} {
 		code, stdout, stderr := ask(arg)
@@ -151,4 +151,46 @@ func TestEveryReasonHasADecision(t *testing.T) {
 	for r := iamhttp.ReasonUnknown + 1; r <= iamhttp.ReasonRegionFailover; r++ {
 		assert.NotEmpty(t, decisions[r], r)
 	}
+}
+
+func TestACodeOfSeveralMeaningsIsExplainedByItsMessages(t *testing.T) {
+	for _, arg := range []string{"APIGW.0301", "apig.0301"} {
+		code, stdout, stderr := ask(arg)
+		assert.Zero(t, code)
+		assert.Empty(t, stderr)
+		assert.True(t, strings.HasPrefix(stdout, strings.ToUpper(arg)+"\n  reason      the message decides; else token expired\n"), stdout)
+		assert.Contains(t, stdout, `  message     "AK access failed to reach the limit,forbidden": account locked, wait until the`+"\n")
+		assert.Contains(t, stdout, `  message     "verify aksk signature fail": signature invalid, check the secret key and what signs`+"\n")
+		for line := range strings.SplitSeq(stdout, "\n") {
+			assert.LessOrEqual(t, len(line), 100, line)
+		}
+	}
+	_, stdout, _ := ask("APIG.0303")
+	assert.True(t, strings.HasPrefix(stdout, "APIG.0303\n  reason      the message decides\n  documented  as a 401: the signature"), stdout)
+}
+
+func TestAReasonIsExplainedByItsWords(t *testing.T) {
+	for arg, want := range map[string]string{
+		"quota": "quota exceeded\n  decision    delete something, or have the quota raised\n" +
+			"  code        1115, as a 400: no more users\n  code        APIG.0501, as a 405: the app has no calls left\n",
+		"Quota Exceeded":      "quota exceeded\n",
+		"quota-exceeded":      "quota exceeded\n",
+		"ReasonQuotaExceeded": "quota exceeded\n",
+		"AccountLocked":       "account locked\n",
+		"exists":              "already exists\n",
+		"signature":           "signature invalid\n",
+		"failover":            "region failover\n",
+		"throttled":           "throttled\n",
+		"api":                 "API not found\n",
+	} {
+		code, stdout, stderr := ask(arg)
+		require.Zero(t, code, stderr)
+		assert.True(t, strings.HasPrefix(stdout, want), "%s: %s", arg, stdout)
+	}
+	_, stdout, _ := ask("expired")
+	assert.Regexp(t, `(?s)^credential expired\n.*\n\ntoken expired\n`, stdout, "two have the word")
+	_, stdout, _ = ask("locked")
+	assert.Regexp(t, `(?s)^423 Locked\n.*\n\naccount locked\n.*  message     "The account is locked."\n`, stdout, "and it is a status")
+	_, stdout, _ = ask("not found")
+	assert.NotContains(t, stdout, "API", "the documentation has this title")
 }

@@ -1,3 +1,5 @@
+// Package answer reads what a failing answer says: the wait it asks for, the
+// service's own words in its body, and what these mean. All of it is pure.
 package answer
 
 import (
@@ -55,7 +57,7 @@ var lineBreaks = strings.NewReplacer("<br />", " ", "<br/>", " ", "<br>", " ")
 
 // decode is Decode for an object that is not compressed.
 func decode(body []byte, status int) Details {
-	f := parseFields(object(body)).orOnly()
+	f := orOnly(parseFields(object(body)))
 	inner := parseFields(object(f.err))
 	element := firstElement(f.errs)
 	first := parseFields(element)
@@ -172,7 +174,7 @@ func says(value []byte) bool {
 
 // orOnly returns f or, if f says nothing but has one object of another name, the
 // fields of that.
-func (f fields) orOnly() fields {
+func orOnly(f fields) fields {
 	for _, raw := range [...][]byte{f.errorCode, f.errorMsg, f.code, f.message, f.detail, f.title, f.err, f.errs, f.errorDescription} {
 		if raw != nil {
 			return f
@@ -182,8 +184,8 @@ func (f fields) orOnly() fields {
 		return f
 	}
 	only := parseFields(f.object)
-	says := only.message != nil || only.errorMsg != nil || only.err != nil
-	if !says && (f.others > 0 || only.code == nil && only.errorCode == nil) {
+	tells := only.message != nil || only.errorMsg != nil || only.err != nil
+	if !tells && (f.others > 0 || only.code == nil && only.errorCode == nil) {
 		return f // it may be what the request was about
 	}
 	if only.requestID == nil {
@@ -219,7 +221,7 @@ func isPhrase(c []byte) bool {
 			return true
 		}
 	}
-	for _, phrase := range [...]string{"ServerTimeout", "PayloadTooLarge", "ContentTooLarge", "URITooLong", "RequestURITooLarge", "UnprocessableContent", "RangeNotSatisfiable"} {
+	for _, phrase := range [...]string{"ServerTimeout", "None", "PayloadTooLarge", "ContentTooLarge", "URITooLong", "RequestURITooLarge", "UnprocessableContent", "RangeNotSatisfiable"} {
 		if sameLetters(c, phrase) {
 			return true
 		}

@@ -27,21 +27,37 @@ const (
 	RegionFailover
 )
 
-// Reasons holds each reason in a few words.
-var Reasons = [...]string{
-	Unknown:            "unknown reason",
-	AccountLocked:      "account locked",
-	CredentialRejected: "credential rejected",
-	CredentialExpired:  "credential expired",
-	TokenExpired:       "token expired",
-	SignatureInvalid:   "signature invalid",
-	ClockSkew:          "clock skew",
-	PermissionMissing:  "permission missing",
-	AlreadyExists:      "already exists",
-	APINotFound:        "API not found",
-	QuotaExceeded:      "quota exceeded",
-	Throttled:          "throttled",
-	RegionFailover:     "region failover",
+// String returns the reason in a few words, and nothing for a number that none has.
+func (r Reason) String() string {
+	switch r {
+	case Unknown:
+		return "unknown reason"
+	case AccountLocked:
+		return "account locked"
+	case CredentialRejected:
+		return "credential rejected"
+	case CredentialExpired:
+		return "credential expired"
+	case TokenExpired:
+		return "token expired"
+	case SignatureInvalid:
+		return "signature invalid"
+	case ClockSkew:
+		return "clock skew"
+	case PermissionMissing:
+		return "permission missing"
+	case AlreadyExists:
+		return "already exists"
+	case APINotFound:
+		return "API not found"
+	case QuotaExceeded:
+		return "quota exceeded"
+	case Throttled:
+		return "throttled"
+	case RegionFailover:
+		return "region failover"
+	}
+	return ""
 }
 
 // A Meaning is what one of the service's own codes means.
@@ -53,10 +69,10 @@ type Meaning struct {
 	Texts  []Text // if the code has several meanings: the message decides first
 }
 
-// Meanings are the documented codes that call for a decision, in the order of
-// their texts: of the IAM service (its page "Error Codes"; four digits or IAM.)
-// and of the gateway in front of it. The many codes that only say which parameter
-// is wrong are left out: they call for a person, not for a decision of the program.
+// Meanings are the documented codes that call for a decision, sorted by code: those of
+// the IAM service (its page "Error Codes"; four digits or IAM.), and those of the
+// gateway in front of it. The many codes that only say which parameter is wrong are
+// left out: they call for a person, not for a decision of the program.
 var Meanings = [...]Meaning{
 	{"1103", 400, CredentialRejected, "the password is wrong", nil},
 	{"1109", 400, AlreadyExists, "the user name is taken", nil}, // not IAM.1109, which is about a project
@@ -122,16 +138,17 @@ type Text struct {
 var (
 	gatewayTexts = []Text{
 		{[]string{"reach*|exceed*", "limit", "ak|access key|fail*"}, AccountLocked, "AK access failed to reach the limit,forbidden"},
-		{[]string{"locked|lockout"}, AccountLocked, "ak is locked"},
+		{[]string{"locked|lockout"}, AccountLocked, "ak ****** is locked"},
 		{[]string{"security token|securitytoken"}, CredentialExpired, "security token has expired"},
 		{[]string{"signature", "expire*"}, ClockSkew, "signature expired, signature time:20230527T000431Z,server time:20230527T020608Z"},
-		{[]string{"signature time|signing time|request time|client time|server time|server s time|timestamp|clock|skew*"}, ClockSkew, "request time and server time differ too much"},
+		{[]string{"signature time|server time|signing time|server s time|request time|client time|timestamp|clock|skew*"}, ClockSkew, "request time and server time differ too much"},
 		{[]string{"x sdk date", "expire*|differ*|too old|in the future"}, ClockSkew, "x-sdk-date is too old"},
 		{[]string{"ak|access key|ak sk|aksk", "not exist*|not found"}, CredentialRejected, "Get secretKey failed,ak:******,err:ak not exist"},
+		{[]string{"x auth token"}, TokenExpired, "x-auth-token not found"},
 		{[]string{"signature*|signing|signedheaders|signed headers|aksk|ak sk|body hash|authorization"}, SignatureInvalid, "verify aksk signature fail"},
-		{[]string{"ak|access key|accesskey", "expire*"}, CredentialExpired, "ak has expired"},
+		{[]string{"ak|access key|accesskey", "expire*"}, CredentialExpired, "ak ****** has expired"},
 		{[]string{"ak|access key|accesskey|secretkey|secret key|appkey|app key|appcode|app code"}, CredentialRejected, "app not found, appkey ******"},
-		{[]string{"app|user|account", "not exist*|not found|disabled|frozen"}, CredentialRejected, "user is disabled"},
+		{[]string{"app|user|account", "not exist*|not found|disabled|frozen"}, CredentialRejected, "user ****** is disabled"},
 		{[]string{"token"}, TokenExpired, "decrypt token fail"},
 	}
 	lockTexts = []Text{

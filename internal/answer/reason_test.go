@@ -41,7 +41,7 @@ func FuzzReason(f *testing.F) {
 	f.Add(409, "IAM.0005", "\xff|* ")
 	f.Fuzz(func(t *testing.T, status int, code, message string) {
 		r := answer.ReasonOf(status, code, message)
-		if int(r) >= len(answer.Reasons) {
+		if r.String() == "" {
 			t.Fatal(r)
 		}
 		if again := answer.ReasonOf(status, strings.ToUpper(code), strings.ToUpper(message)); again != r && isASCII(code+message) {

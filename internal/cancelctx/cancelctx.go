@@ -1,0 +1,115 @@
+// Package cancelctx tells when a request is given up: by its context, or by its
+// deprecated Cancel channel, which http.Client still sets for its Timeout.
+package cancelctx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// A Context ends with the context around it, or when a channel is closed. http.Client
+// sets Request.Cancel for its Timeout, so there must be no goroutine unless
+// somebody waits. It costs one allocation for a request that has a Cancel.
+type Context struct {
+	context.Context
+	cancel <-chan struct{}
+
+	mu      sync.Mutex
+	both    context.Context // nil: nobody has waited
+	end     context.CancelFunc
+	stopped bool
+}
+
+// New returns a context that ends with ctx, or when cancel is closed. Call Stop when
+// it is no longer needed.
+func New(ctx context.Context, cancel <-chan struct{}) *Context {
+	return &Context{Context: ctx, cancel: cancel}
+}
+
+// Done is closed when the context ends.
+func (c *Context) Done() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.both == nil {
+		c.both, c.end = context.WithCancel(c.Context)
+		if c.stopped {
+			c.end()
+		} else {
+			go func(both context.Context, end context.CancelFunc) {
+				select {
+				case <-c.cancel:
+					end()
+				case <-both.Done():
+				}
+			}(c.both, c.end)
+		}
+	}
+	return c.both.Done()
+}
+
+// Err says why the context has ended. It must not be nil once Done is closed: a context that somebody has derived
+// from this one would panic.
+func (c *Context) Err() error {
+	select {
+	case <-c.cancel:
+		return context.Canceled
+	default:
+	}
+	if err := c.Context.Err(); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stopped {
+		return context.Canceled
+	}
+	return nil
+}
+
+// Stop ends the context when nobody needs it any more.
+func (c *Context) Stop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stopped = true
+	if c.end != nil {
+		c.end()
+	}
+}
+
+// Ended returns why the caller no longer waits for the answer to req: what the
+// context says, with its cause where that differs. nil: it still waits.
+func Ended(req *http.Request) error {
+	ctx := req.Context()
+	if err := ctx.Err(); err != nil {
+		if cause := context.Cause(ctx); !errors.Is(err, cause) {
+			return fmt.Errorf("%w: %w", err, cause)
+		}
+		return err
+	}
+	select {
+	// http.Client sets it for its Timeout.
+	case <-req.Cancel:
+		return context.Canceled
+	default:
+		return nil
+	}
+}
+
+// Sleep returns nil after d, or at once why the caller stopped waiting.
+func Sleep(req *http.Request, d time.Duration) error {
+	if d > 0 {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-req.Context().Done():
+		// http.Client sets it for its Timeout.
+		case <-req.Cancel:
+		}
+	}
+	return Ended(req)
+}
