@@ -50,6 +50,7 @@ func TestWhatCannotGetBetterIsTriedOnce(t *testing.T) {
 			if err != nil {
 				return
 			}
+			_, _ = c.Read(make([]byte, 4<<10)) // else Close would reset the connection
 			_, _ = c.Write([]byte{0x15, 3, 1, 0, 2, 2, 70})
 			c.Close()
 		}

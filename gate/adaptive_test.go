@@ -426,6 +426,9 @@ func TestPausesGrowWithoutRetryAfter(t *testing.T) {
 // Callers that wait for half a minute at most never make a long queue. They must
 // be served all the same when the service accepts requests again.
 func TestCallersAreServedSoonAfterAnOutage(t *testing.T) {
+	if testing.Short() {
+		t.Skip("an hour and a half of callers")
+	}
 	for name, tt := range map[string]struct {
 		lasts, retryAfter, within time.Duration
 	}{
@@ -581,7 +584,7 @@ func TestUnexpectedObserveDoesNoHarm(t *testing.T) {
 
 func TestMillionAccountsLeaveNothingBehind(t *testing.T) {
 	accounts := 1_000_000
-	if raceDetector { // which takes twenty times as long
+	if raceDetector || testing.Short() { // the race detector takes twenty times as long
 		accounts /= 10
 	}
 	heap := func() uint64 {

@@ -67,6 +67,9 @@ func ExampleRun() {
 
 func TestPauserObeysTheContract(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("it takes three seconds of real time")
+	}
 	gatetest.Run(t, func(testing.TB) gate.Gate {
 		return &pauser{until: make(map[string]time.Time)}
 	})

@@ -18,6 +18,9 @@ import (
 
 func TestAdaptiveObeysTheContract(t *testing.T) { //nolint:tparallel // the subtests are Run's
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("it takes three seconds of real time")
+	}
 	Run(t, func(testing.TB) gate.Gate { return new(gate.Adaptive) })
 }
 

@@ -1,192 +1,288 @@
-package bounded
+package bounded_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net/http"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
-	"testing/iotest"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp/internal/bounded"
 )
 
-// body counts how often it is closed. A Read behind its parts waits for that.
-type body struct {
-	io.Reader
-	stall  bool
+// A source is a body. Behind its text comes its error or, if it has none, nothing
+// until it is closed.
+type source struct {
+	text  io.Reader
+	err   error
+	drips time.Duration // that each byte takes; 0: all come at once
+
+	mu     sync.Mutex
+	read   int
+	closes int
 	closed chan struct{}
-	closes atomic.Int32
 }
 
-func newBody(r io.Reader, stall bool) *body {
-	return &body{Reader: r, stall: stall, closed: make(chan struct{})}
+func body(text string, err error) *source {
+	return &source{text: strings.NewReader(text), err: err, closed: make(chan struct{})}
 }
 
-func (b *body) Read(p []byte) (int, error) {
-	n, err := b.Reader.Read(p)
-	if n == 0 && err == io.EOF && b.stall {
-		<-b.closed
-		return 0, errors.New("read after close")
+func (s *source) Read(p []byte) (int, error) {
+	if s.drips > 0 {
+		p = p[:min(len(p), 1)]
+		select {
+		case <-time.After(s.drips):
+		case <-s.closed:
+			return 0, errClosed
+		}
 	}
-	if b.stall && err == io.EOF {
-		err = nil
+	n, err := s.text.Read(p)
+	s.mu.Lock()
+	s.read += n
+	s.mu.Unlock()
+	if err != io.EOF {
+		return n, err
 	}
-	return n, err
+	if s.err != nil {
+		return 0, s.err
+	}
+	<-s.closed
+	return 0, errClosed
 }
 
-func (b *body) Close() error {
-	if b.closes.Add(1) == 1 {
-		close(b.closed)
+var errClosed = errors.New("read after close")
+
+func (s *source) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closes++; s.closes == 1 {
+		close(s.closed)
 	}
 	return nil
 }
 
+func (s *source) counts() (read, closes int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.read, s.closes
+}
+
+// endless never ends, and never waits.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
+
+// idle brings nothing, without an error.
+type idle struct{}
+
+func (idle) Read([]byte) (int, error) { return 0, nil }
+
+// stuck is a body of which Read and Close wait until it is closed by the test.
+type stuck chan struct{}
+
+func (s stuck) Read([]byte) (int, error) { <-s; return 0, io.EOF }
+func (s stuck) Close() error             { <-s; return nil }
+
 func response(b io.ReadCloser, length int64) *http.Response {
-	return &http.Response{Body: b, ContentLength: length}
+	return &http.Response{StatusCode: 500, Body: b, ContentLength: length}
 }
 
-func TestReadAndCloseIsBoundedInSizeAndTime(t *testing.T) {
+func TestTimeIsHalfOfWhatIsLeftAndFiveSecondsAtMost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		assert.Equal(t, 5*time.Second, bounded.Time(t.Context()))
+		for left, want := range map[time.Duration]time.Duration{
+			time.Minute: 5 * time.Second, 10 * time.Second: 5 * time.Second, 4 * time.Second: 2 * time.Second, -time.Second: -500 * time.Millisecond,
+		} {
+			ctx, cancel := context.WithTimeout(t.Context(), left)
+			assert.Equal(t, want, bounded.Time(ctx), "%v left", left)
+			cancel()
+		}
+	})
+}
+
+// The body is read in two ways: to be kept, and by a Drain, to be discarded.
+func TestReadingEndsWithTheBodyTheTimeOrTheContext(t *testing.T) {
+	long := strings.Repeat("x", 5<<10) // longer than is kept of what is discarded
 	for name, tt := range map[string]struct {
-		text      string
-		stall     bool
-		length    int64
-		keep      int
-		want      int
+		body      func() *source
+		length    int64 // announced
+		cancel    time.Duration
+		want      string
 		truncated bool
-		took      time.Duration
+		takes     time.Duration
 	}{
-		"a short body":                  {"text", false, 4, Max, 4, false, 0},
-		"a body of unknown length":      {"text", false, -1, Max, 4, false, 0},
-		"no more than Max":              {strings.Repeat("x", Max+1), false, -1, Max, Max, true, 0},
-		"just Max":                      {strings.Repeat("x", Max), false, Max, Max, Max, false, 0},
-		"kept in part":                  {strings.Repeat("x", Kept+1), false, -1, Kept, Kept, true, 0},
-		"kept in part, longer than Max": {strings.Repeat("x", Kept), false, 10 * Max, Kept, Kept, true, 0},
-		"a body that stalls":            {"begin", true, -1, Max, 5, true, time.Second},
+		"one that ends":                    {func() *source { return body("text", io.EOF) }, 4, 0, "text", false, 0},
+		"one that ends, of unknown length": {func() *source { return body("text", io.EOF) }, -1, 0, "text", false, 0},
+		"none":                             {func() *source { return body("", io.EOF) }, 0, 0, "", false, 0},
+		"a shorter one than announced":     {func() *source { return body("text", io.ErrUnexpectedEOF) }, 7, 0, "text", true, 0},
+		"one announced as a gigabyte":      {func() *source { return body("text", io.ErrUnexpectedEOF) }, 1 << 30, 0, "text", true, 0},
+		"one that breaks off":              {func() *source { return body(long, errors.New("reset")) }, -1, 0, long, true, 0},
+		"one that stalls":                  {func() *source { return body("text", nil) }, -1, 0, "text", true, 3 * time.Second},
+		"one that stalls at once":          {func() *source { return body("", nil) }, -1, 0, "", true, 3 * time.Second},
+		"one that drips": {func() *source {
+			s := body("text", io.EOF)
+			s.drips = 2 * time.Second
+			return s
+		}, -1, 0, "t", true, 3 * time.Second},
+		"one that stalls, until canceled":   {func() *source { return body("text", nil) }, -1, 2 * time.Second, "text", true, 2 * time.Second},
+		"one that is there, while canceled": {func() *source { return body("text", io.EOF) }, 4, time.Hour, "text", false, 0},
+		"one that brings nothing": {func() *source {
+			s := body("", nil)
+			s.text = io.MultiReader(strings.NewReader("text"), idle{})
+			return s
+		}, -1, 0, "text", true, 0},
 	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				b := newBody(strings.NewReader(tt.text), tt.stall)
-				start := time.Now()
-				data, truncated := ReadAndClose(t.Context(), response(b, tt.length), tt.keep, time.Second)
-				assert.Equal(t, tt.took, time.Since(start))
-				assert.Len(t, data, tt.want)
-				assert.Equal(t, tt.truncated, truncated)
-				assert.EqualValues(t, 1, b.closes.Load())
+		for way, read := range map[string]func(context.Context, *http.Response) (string, bool){
+			"kept": func(ctx context.Context, resp *http.Response) (string, bool) {
+				data, truncated := bounded.ReadAndClose(ctx, resp, bounded.Max, 3*time.Second)
+				return string(data), truncated
+			},
+			"discarded": func(ctx context.Context, resp *http.Response) (string, bool) {
+				d := bounded.NewDrain()
+				defer d.Release()
+				data, truncated, stuck := d.ReadAndClose(ctx, resp, 3*time.Second)
+				assert.False(t, stuck)
+				return string(data), truncated
+			},
+			"inflated": func(ctx context.Context, resp *http.Response) (string, bool) {
+				resp.Uncompressed = true
+				data, truncated := bounded.ReadAndClose(ctx, resp, bounded.Max, 3*time.Second)
+				return string(data), truncated
+			},
+		} {
+			t.Run(name+", "+way, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					ctx, cancel := context.WithCancel(t.Context())
+					defer cancel()
+					if tt.cancel > 0 {
+						time.AfterFunc(tt.cancel, cancel)
+					}
+					b, start, want := tt.body(), time.Now(), tt.want
+					if way == "discarded" {
+						want = want[:min(len(want), bounded.Kept)]
+					}
+					data, truncated := read(ctx, response(b, tt.length))
+					assert.Equal(t, tt.takes, time.Since(start))
+					assert.Equal(t, want, data)
+					assert.Equal(t, tt.truncated, truncated)
+					_, closes := b.counts()
+					assert.Equal(t, 1, closes)
+				})
 			})
-		})
+		}
 	}
 }
 
-func TestADrainIsUsedAgainOnlyIfNothingCanCloseItsBodyLater(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d := NewDrain()
-		data, truncated, stuck := d.ReadAndClose(t.Context(), response(newBody(strings.NewReader("text"), false), 4), time.Second)
-		assert.Equal(t, "text", string(data))
-		assert.False(t, truncated)
-		assert.False(t, stuck)
-		assert.False(t, d.busy)
-		d.Release()
-
-		d = NewDrain()
-		_, truncated, _ = d.ReadAndClose(t.Context(), response(newBody(strings.NewReader("begin"), true), -1), time.Second)
+func TestAnEndlessBodyIsReadUpTo64KiB(t *testing.T) {
+	for _, keep := range []int{bounded.Max, bounded.Kept} {
+		b := body("", nil)
+		b.text = endless{}
+		data, truncated := bounded.ReadAndClose(t.Context(), response(b, -1), keep, time.Minute)
+		assert.Len(t, data, keep)
 		assert.True(t, truncated)
-		assert.True(t, d.busy, "the timer has fired")
-		d.Release()
-
-		d = NewDrain()
-		assert.Panics(t, func() {
-			_, _, _ = d.ReadAndClose(t.Context(), response(newBody(panics{}, false), -1), time.Second)
-		})
-		assert.True(t, d.busy, "the timer was not stopped")
-	})
-}
-
-type panics struct{}
-
-func (panics) Read([]byte) (int, error) { panic("read") }
-
-func TestManyDrainsAtOnceKeepTheirBodiesApart(t *testing.T) {
-	var wg sync.WaitGroup
-	for i := range 64 {
-		wg.Go(func() {
-			want := strings.Repeat(string(rune('a'+i%26)), 200)
-			for range 200 {
-				d := NewDrain()
-				ctx, cancel := context.WithCancel(context.Background())
-				b := newBody(iotest.HalfReader(strings.NewReader(want)), false)
-				data, _, _ := d.ReadAndClose(ctx, response(b, -1), time.Millisecond)
-				cancel()
-				if string(data) != want[:len(data)] || b.closes.Load() != 1 {
-					t.Errorf("%q, closed %d times", data, b.closes.Load())
-				}
-				d.Release()
-			}
-		})
+		read, closes := b.counts()
+		assert.Equal(t, bounded.Max, read)
+		assert.Equal(t, 1, closes)
 	}
-	wg.Wait()
 }
 
-func TestPeekPutsTheWholeBodyBack(t *testing.T) {
-	for name, tt := range map[string]struct {
-		text  string
-		stall bool
-		err   error
-	}{
-		"a short body":           {"text", false, nil},
-		"a long body":            {strings.Repeat("0123456789", Max/5), false, nil},
-		"an empty body":          {"", false, nil},
-		"a body that breaks off": {"begin", false, io.ErrUnexpectedEOF},
+func TestABodyAnnouncedAsLongerThan64KiBIsNotReadForTheConnectionsSake(t *testing.T) {
+	b := body("", nil)
+	b.text = endless{}
+	d := bounded.NewDrain()
+	defer d.Release()
+	data, truncated, _ := d.ReadAndClose(t.Context(), response(b, bounded.Max+1), time.Minute)
+	assert.Len(t, data, bounded.Kept)
+	assert.True(t, truncated)
+	read, _ := b.counts()
+	assert.Equal(t, bounded.Kept, read)
+}
+
+func TestNoBodyIsNotTouched(t *testing.T) {
+	data, truncated := bounded.ReadAndClose(t.Context(), response(http.NoBody, 0), bounded.Max, time.Second)
+	assert.Empty(t, data)
+	assert.False(t, truncated)
+	d := bounded.NewDrain()
+	defer d.Release()
+	data, truncated, stuck := d.ReadAndClose(t.Context(), response(http.NoBody, 0), time.Second)
+	assert.Empty(t, data)
+	assert.False(t, truncated)
+	assert.False(t, stuck)
+}
+
+// A body that net/http inflates may not even be closable while it is read.
+func TestAnInflatedBodyThatCannotBeClosedIsLeftToItself(t *testing.T) {
+	for in, takes := range map[time.Duration]time.Duration{
+		time.Second:            1100 * time.Millisecond,
+		100 * time.Millisecond: 150 * time.Millisecond,
 	} {
-		t.Run(name, func(t *testing.T) {
-			var r io.Reader = strings.NewReader(tt.text)
-			if tt.err != nil {
-				r = io.MultiReader(r, iotest.ErrReader(tt.err))
-			}
-			b := newBody(r, tt.stall)
+		synctest.Test(t, func(t *testing.T) {
+			b, start := make(stuck), time.Now()
 			resp := response(b, -1)
-			data, truncated := Peek(t.Context(), resp, time.Minute)
-			assert.Equal(t, tt.text[:min(len(tt.text), Max)], string(data[:min(len(data), Max)]))
-			assert.Equal(t, len(tt.text) > Max || tt.err != nil, truncated)
-			rest, err := io.ReadAll(iotest.OneByteReader(resp.Body))
-			assert.ErrorIs(t, err, tt.err)
-			assert.True(t, bytes.Equal([]byte(tt.text), rest))
-			require.NoError(t, resp.Body.Close())
-			assert.EqualValues(t, 1, b.closes.Load())
+			resp.Uncompressed = true
+			d := bounded.NewDrain()
+			defer d.Release()
+			data, truncated, stuck := d.ReadAndClose(t.Context(), resp, in)
+			assert.Equal(t, takes, time.Since(start))
+			assert.Empty(t, data)
+			assert.True(t, truncated)
+			assert.True(t, stuck)
+			close(b)
 		})
 	}
 }
 
-func TestPeekEndsWithTheContextAndClosesTheBody(t *testing.T) {
+// A timer that fires when the body has ended may be late: it must not close the body
+// of the next call.
+func TestDrainThatATimerMayStillUseIsNotUsedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		b := newBody(strings.NewReader("begin"), true)
-		resp := response(b, -1)
-		data, truncated := Peek(ctx, resp, time.Minute)
-		assert.Equal(t, "begin", string(data))
-		assert.True(t, truncated)
-		rest, err := io.ReadAll(resp.Body)
-		assert.Equal(t, "begin", string(rest))
-		assert.ErrorIs(t, err, context.DeadlineExceeded)
-		synctest.Wait()
-		resp.Body.Close()
-		assert.EqualValues(t, 1, b.closes.Load())
+		read := func(in time.Duration) (string, bool) {
+			b := body("x", io.EOF)
+			b.drips = time.Second // and a second more for the end
+			d := bounded.NewDrain()
+			defer d.Release()
+			data, truncated, _ := d.ReadAndClose(t.Context(), response(b, -1), in)
+			return string(data), truncated
+		}
+		for range 1000 {
+			read(2 * time.Second)
+			data, truncated := read(time.Minute)
+			assert.Equal(t, "x", data)
+			assert.False(t, truncated)
+		}
 	})
 }
 
-func TestTimeIsHalfOfWhatTheDeadlineLeaves(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		assert.Equal(t, MaxTime, Time(t.Context()))
-		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
-		defer cancel()
-		assert.Equal(t, 2*time.Second, Time(ctx))
-	})
+func TestBodyOfExactly64KiBIsComplete(t *testing.T) {
+	b := body(strings.Repeat("x", bounded.Max), io.EOF)
+	data, truncated := bounded.ReadAndClose(t.Context(), response(b, -1), bounded.Max, time.Second)
+	assert.Len(t, data, bounded.Max)
+	assert.False(t, truncated)
+}
+
+func TestAPanicOfABodyPassesAndClosesIt(t *testing.T) {
+	b := body("", nil)
+	b.text = readerFunc(func([]byte) (int, error) { panic("no") })
+	assert.PanicsWithValue(t, "no", func() { bounded.ReadAndClose(t.Context(), response(b, -1), bounded.Max, time.Second) })
+	_, closes := b.counts()
+	assert.Equal(t, 1, closes)
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+func TestAgainEndsAsTheBodyDid(t *testing.T) {
+	whole, err := io.ReadAll(bounded.Again([]byte("text"), false))
+	assert.Equal(t, "text", string(whole))
+	assert.NoError(t, err)
+	part, err := io.ReadAll(bounded.Again([]byte("te"), true))
+	assert.Equal(t, "te", string(part))
+	assert.ErrorIs(t, err, io.ErrUnexpectedEOF)
 }

@@ -67,6 +67,9 @@ func drive(t *testing.T, l limit, retryAfter, length time.Duration) (c *Controll
 }
 
 func TestThePaceComesCloseToTheLimit(t *testing.T) {
+	if testing.Short() {
+		t.Skip("hours of requests")
+	}
 	for _, tt := range []struct {
 		name       string
 		limit      limit
@@ -114,6 +117,9 @@ func TestTheLimitThatChangesIsFoundAgain(t *testing.T) {
 // An hour in which everything was refused says nothing about the limit, and
 // must not be what the next hours are measured by.
 func TestAfterAnOutageThePaceComesBack(t *testing.T) {
+	if testing.Short() {
+		t.Skip("hours of requests")
+	}
 	const hour, settled, rate = time.Hour, 6 * time.Minute, 100.0
 	for name, before := range map[string]time.Duration{"from the beginning": 0, "after ten minutes of service": 10 * time.Minute} {
 		for _, retryAfter := range []time.Duration{0, time.Second, time.Minute} {

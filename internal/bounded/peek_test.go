@@ -1,0 +1,139 @@
+package bounded_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/iamhttp/iamhttp/internal/bounded"
+)
+
+func TestPeekedBodyIsReadAsIfItHadNotBeenLookedAt(t *testing.T) {
+	reset := errors.New("reset")
+	for name, tt := range map[string]struct {
+		text      string
+		err       error
+		length    int64
+		peeked    int
+		truncated bool
+	}{
+		"one that ends":                       {"text", io.EOF, 4, 4, false},
+		"one that ends, of unknown length":    {"text", io.EOF, -1, 4, false},
+		"a longer one":                        {strings.Repeat("0123456789", 500), io.EOF, 5000, 5000, false},
+		"none":                                {"", io.EOF, 0, 0, false},
+		"one that breaks off":                 {"text", reset, -1, 4, true},
+		"one of 64 KiB, of which nobody asks": {strings.Repeat("x", bounded.Max), io.EOF, -1, bounded.Max, true},
+		"one of 64 KiB and a byte":            {strings.Repeat("x", bounded.Max+1), io.EOF, -1, bounded.Max, true},
+		"one of 64 KiB and an error":          {strings.Repeat("x", bounded.Max), reset, -1, bounded.Max, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := body(tt.text, tt.err)
+			resp := response(b, tt.length)
+			data, truncated := bounded.Peek(t.Context(), resp, time.Minute)
+			assert.Equal(t, tt.text[:tt.peeked], string(data))
+			assert.Equal(t, tt.truncated, truncated)
+			rest, err := io.ReadAll(iotest.OneByteReader(resp.Body))
+			assert.Equal(t, tt.text, string(rest))
+			if tt.err == io.EOF {
+				assert.NoError(t, err)
+			} else {
+				assert.ErrorIs(t, err, tt.err)
+			}
+			_, closes := b.counts()
+			assert.Zero(t, closes, "the caller closes it")
+			assert.NoError(t, resp.Body.Close())
+			_, closes = b.counts()
+			assert.Equal(t, 1, closes)
+		})
+	}
+}
+
+func TestPeekTakesNoLongerThanItMayAndLosesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, start := body("texttext", io.EOF), time.Now()
+		b.drips = time.Second
+		resp := response(b, 8)
+		data, truncated := bounded.Peek(t.Context(), resp, 3500*time.Millisecond)
+		assert.Equal(t, 3500*time.Millisecond, time.Since(start))
+		assert.Equal(t, "tex", string(data))
+		assert.True(t, truncated)
+		time.Sleep(time.Minute)
+		read, _ := b.counts()
+		assert.Equal(t, 4, read, "with the byte of the Read that was on its way")
+		whole, err := io.ReadAll(resp.Body)
+		assert.Equal(t, "texttext", string(whole))
+		assert.NoError(t, err)
+	})
+}
+
+func TestPeekReadsAtMost64KiB(t *testing.T) {
+	b := body("", nil)
+	b.text = io.MultiReader(strings.NewReader("x"), endless{})
+	data, truncated := bounded.Peek(t.Context(), response(b, -1), time.Minute)
+	assert.Len(t, data, bounded.Max)
+	assert.True(t, truncated)
+	read, _ := b.counts()
+	assert.Equal(t, bounded.Max, read)
+}
+
+func TestCanceledPeekClosesTheBodyAndLeavesItsBeginning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		b, start := body("text", nil), time.Now()
+		resp := response(b, -1)
+		data, truncated := bounded.Peek(ctx, resp, time.Minute)
+		assert.Equal(t, time.Second, time.Since(start))
+		assert.Equal(t, "text", string(data))
+		assert.True(t, truncated)
+		rest, err := io.ReadAll(resp.Body)
+		assert.Equal(t, "text", string(rest))
+		assert.ErrorIs(t, err, context.Canceled)
+		synctest.Wait()
+		_, closes := b.counts()
+		assert.Equal(t, 1, closes)
+	})
+}
+
+func TestPeekGivesUpOnABodyThatBringsNothing(t *testing.T) {
+	b := body("", nil)
+	b.text = io.MultiReader(strings.NewReader("text"), idle{})
+	resp := response(b, -1)
+	data, truncated := bounded.Peek(t.Context(), resp, time.Minute)
+	assert.Equal(t, "text", string(data))
+	assert.True(t, truncated)
+	_, err := io.Copy(new(bytes.Buffer), resp.Body)
+	assert.ErrorIs(t, err, io.ErrNoProgress)
+}
+
+func TestPeekOfNoBodyLeavesOneThatCanBeRead(t *testing.T) {
+	for _, none := range []io.ReadCloser{nil, http.NoBody} {
+		resp := response(none, 0)
+		data, truncated := bounded.Peek(t.Context(), resp, time.Minute)
+		assert.Empty(t, data)
+		assert.False(t, truncated)
+		assert.Equal(t, http.NoBody, resp.Body)
+	}
+}
+
+func TestReadOfNothingFromAPeekedBodyDoesNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, start := body("", nil), time.Now()
+		resp := response(b, -1)
+		bounded.Peek(t.Context(), resp, time.Second)
+		n, err := resp.Body.Read(nil)
+		assert.Zero(t, n)
+		assert.NoError(t, err)
+		assert.Equal(t, time.Second, time.Since(start))
+		assert.NoError(t, resp.Body.Close())
+	})
+}
