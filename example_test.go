@@ -404,7 +404,7 @@ func ExampleCheckResponse() {
 	fmt.Println(string(body))
 	// Output:
 	// true
-	// {"error_msg":"The throttling threshold has been reached: policy ip over ratelimit,limit:5,time:1 second","error_code":"APIG.0308","request_id":"e2b44851-0991-411b-a6b7-9ac8518a4cd9"}
+	// {"error_msg":"The throttling threshold has been reached","error_code":"APIG.0308","request_id":"e2b44851-0991-411b-a6b7-9ac8518a4cd9"}
 }
 
 func ExampleNewStatusError() {
