@@ -106,6 +106,7 @@ func explainResponse(w io.Writer, resp *response) {
 			{"code", answer.Label(e.ServiceCode)},
 			{"message", quoted(e.Message)},
 			{"request", answer.Label(e.RequestID)},
+			{"Retry-After", positive(e.RetryAfter)},
 			{"limit", answer.Label(e.Limit.String())},
 		} {
 			if f.text != "" {
@@ -125,6 +126,13 @@ func quoted(s string) string {
 		return ""
 	}
 	return strconv.Quote(answer.Cut(s, 200))
+}
+
+func positive(d time.Duration) string {
+	if d <= 0 {
+		return ""
+	}
+	return d.String()
 }
 
 // wouldDo says what a Transport does with a response. It asks one.
