@@ -368,7 +368,7 @@ func TestAConnectionErrorKeepsTheOtherRules(t *testing.T) {
 			},
 			"by Cancel": func(req *http.Request) (*http.Request, func()) {
 				over := make(chan struct{})
-				//lint:ignore SA1019 deprecated, and still set by http.Client for its Timeout
+				// http.Client sets it for its Timeout.
 				req.Cancel = over
 				return req, func() { close(over) }
 			},
