@@ -12,7 +12,6 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 
-	"github.com/iamhttp/iamhttp/gate"
 	"github.com/iamhttp/iamhttp/internal/answer"
 	"github.com/iamhttp/iamhttp/internal/bounded"
 	"github.com/iamhttp/iamhttp/internal/cancelctx"
@@ -24,14 +23,14 @@ import (
 type call struct {
 	t        *Transport
 	req      *http.Request // the caller's
-	next     *http.Request // what Base is given in the next attempt; first req itself
+	current  *http.Request // what Base is given; first req itself
 	opts     options
 	patience patience
 	key      string // of the account, for the gate
 	attempts int
 	began    time.Time       // the first attempt
 	sent     time.Time       // the latest attempt
-	answers  time.Duration   // how long the fastest answer has taken
+	fastest  time.Duration   // answer so far
 	schedule backoff.BackOff // nil before the first retry
 	latest   error           // how the attempt before has ended, for a gate that refuses the retry
 }
@@ -50,15 +49,15 @@ func (c *call) run() (*http.Response, error) {
 			c.opts.recorder.record(nil)
 			return resp, nil
 		}
-		if r, refused := err.(*refusal); refused {
-			return nil, c.refused(r.err)
+		if r, ok := err.(*gateRefusal); ok {
+			return nil, c.refusedByGate(r.err)
 		}
 		if proxy := proxyRefusal(err); proxy != nil && c.accepts(int(proxy.Code)) {
 			c.opts.recorder.record(nil)
 			return nil, err
 		}
-		f := c.failure(resp, err)
-		wait, stop := c.t.decide(&f, c.interval)
+		f := c.describe(resp, err)
+		wait, stop := c.t.decide(&f, c.interval) // StopUnset: retry
 		if stop == StopUnset && !f.answered && c.bodyFailed(err) {
 			stop = StopNotRetryable
 		}
@@ -82,36 +81,13 @@ func (c *call) accepts(statusCode int) bool {
 	return succeeded(statusCode) || c.t.expects(c.opts, Code(statusCode))
 }
 
-// attempt sends the request once, when the gate lets it out. The error is a
-// *refusal if the gate does not.
-func (c *call) attempt() (resp *http.Response, err error) {
+// attempt sends the request once, when the gate lets it out, if there is one. The
+// error is a *gateRefusal if the gate does not.
+func (c *call) attempt() (*http.Response, error) {
 	if c.t.Gate == nil {
 		return c.send()
 	}
-	r := gate.Request{Key: c.key, Resend: c.attempts, MaxWait: c.patience.maxWait % math.MaxInt64} // there 0 means no bound
-	var ticket gate.Ticket
-	waiting, sending := true, false
-	defer func() { // one for all ends, panics of the gate and of Base among them
-		switch {
-		case waiting:
-			closeBody(c.next)
-		case sending:
-			c.t.Gate.Observe(r, ticket, gate.Outcome{})
-		}
-	}()
-	ticket, err = c.pass(r)
-	if err != nil {
-		return nil, &refusal{err}
-	}
-	waiting, sending = false, true
-	resp, err = c.send()
-	o := gate.Outcome{Result: gate.Accepted}
-	if err != nil || !succeeded(resp.StatusCode) {
-		o = c.outcome(resp, err)
-	}
-	sending = false
-	c.t.Gate.Observe(r, ticket, o)
-	return resp, err
+	return c.sendGated()
 }
 
 // send sends the request now and normalizes Base's result: either a response with a
@@ -121,7 +97,7 @@ func (c *call) send() (*http.Response, error) {
 	if c.attempts++; c.attempts == 1 {
 		c.began = c.sent
 	}
-	base, req := c.t.below(c.next)
+	base, req := c.t.below(c.current)
 	resp, err := base.RoundTrip(req)
 	switch {
 	case err != nil:
@@ -137,9 +113,10 @@ func (c *call) send() (*http.Response, error) {
 	return resp, nil
 }
 
-// failure describes an attempt that brought no answer for the caller.
-func (c *call) failure(resp *http.Response, err error) failure {
-	f := failure{
+// describe tells what the rules ask about an attempt that brought no answer for the
+// caller.
+func (c *call) describe(resp *http.Response, err error) failedAttempt {
+	f := failedAttempt{
 		req:        c.req,
 		resp:       resp,
 		err:        err,
@@ -156,16 +133,16 @@ func (c *call) failure(resp *http.Response, err error) failure {
 	if f.answered {
 		f.asked, f.hasAsked = answer.RetryAfter(f.header, f.at)
 		f.gated = c.t.Gate != nil && c.throttled(f.code, f.asked)
-		if took := f.at.Sub(c.sent); c.answers == 0 || took < c.answers {
-			c.answers = took
+		if took := f.at.Sub(c.sent); c.fastest == 0 || took < c.fastest {
+			c.fastest = took
 		}
-		f.answers = c.answers
+		f.fastest = c.fastest
 		// A Transport below leaves its count in the request that was answered. Of a
 		// call that began before this attempt, such as one whose answer was cached,
 		// it says nothing.
 		if resp != nil && resp.Request != nil {
 			r := resendOf(resp.Request.Context())
-			if more := r.count - ResendCount(c.next.Context()); more > 0 && r.began >= c.sent.UnixNano() {
+			if more := r.count - ResendCount(c.current.Context()); more > 0 && r.began >= c.sent.UnixNano() {
 				f.attempts += more
 				f.retriedBelow = true
 			}
@@ -198,8 +175,9 @@ func (c *call) replay() (io.ReadCloser, error) {
 	return body, err
 }
 
-// bodyFailed reports whether the body was the reason that a first attempt received
-// no answer.
+// bodyFailed reports whether the request's body was the reason that there was no
+// answer. It reads a fresh one. If that can be read after the first attempt, it can be
+// read after the others.
 func (c *call) bodyFailed(failed error) bool {
 	if c.attempts > 1 || neterr.OfConnection(failed) {
 		return false
@@ -220,7 +198,7 @@ type retry struct {
 
 // wait reports a failure that will be retried and waits until then. It returns
 // the error for the caller if the caller stops waiting first.
-func (c *call) wait(f *failure, d time.Duration, body io.ReadCloser) error {
+func (c *call) wait(f *failedAttempt, d time.Duration, body io.ReadCloser) error {
 	ready := false
 	defer func() {
 		if !ready && body != nil { // canceled, or OnFailure panicked
@@ -238,7 +216,7 @@ func (c *call) wait(f *failure, d time.Duration, body io.ReadCloser) error {
 		d = f.statedWait(d, data)
 	}
 	c.latest = f.err
-	f.resp = nil // it has been discarded: there may be many who wait
+	f.resp = nil // its memory is free while the call waits
 	if f.answered && (c.observed() || c.t.Gate != nil) {
 		c.latest = f.error(StopUnset, bytes.Clone(data), truncated)
 	}
@@ -254,13 +232,13 @@ func (c *call) wait(f *failure, d time.Duration, body io.ReadCloser) error {
 		return c.fail(nil, Failure{Err: err, Attempt: f.attempts, Stop: StopCanceled})
 	}
 	ready = true
-	c.next = c.resend(body)
+	c.current = c.resend(body)
 	return nil
 }
 
 // discard closes the body of an answer that will be retried, after reading it so
 // that its connection can be used again, and returns its beginning.
-func discard(f *failure, wait time.Duration, drain *bounded.Drain) (data []byte, truncated, stuck bool) {
+func discard(f *failedAttempt, wait time.Duration, drain *bounded.Drain) (data []byte, truncated, stuck bool) {
 	if f.resp == nil {
 		return nil, false, false
 	}
@@ -306,7 +284,7 @@ func (c *call) resend(body io.ReadCloser) *http.Request {
 
 // finish returns a failure that is not retried, in the form that the mode asks
 // for.
-func (c *call) finish(f *failure, stop StopReason) (*http.Response, error) {
+func (c *call) finish(f *failedAttempt, stop StopReason) (*http.Response, error) {
 	switch {
 	case !f.answered:
 		var below *StatusError
@@ -324,8 +302,8 @@ func (c *call) finish(f *failure, stop StopReason) (*http.Response, error) {
 	return f.resp, nil
 }
 
-// refused returns what the caller gets if the gate does not let the request out.
-func (c *call) refused(err error) error {
+// refusedByGate returns what the caller gets if the gate does not let the request out.
+func (c *call) refusedByGate(err error) error {
 	end := cancelctx.Ended(c.req)
 	stop, cause := StopGate, err
 	if end != nil {
@@ -341,7 +319,7 @@ func (c *call) refused(err error) error {
 			e.RetryAfter = earliest(err)
 		}
 		f.Err = &e
-	case c.latest != nil: // it may have been processed: neither refusal nor an older answer says that
+	case c.latest != nil: // no answer came: it may have been processed, which a NotSentError would deny
 		f.Err = fmt.Errorf("%w: %w", c.latest, cause)
 	case end != nil:
 		f.Err = end
@@ -355,15 +333,16 @@ func (c *call) refused(err error) error {
 func (c *call) observed() bool { return c.t.OnFailure != nil || c.opts.recorder != nil }
 
 // fail reports the failure that ends the call, and returns its error.
-func (c *call) fail(f *failure, end Failure) error {
+func (c *call) fail(f *failedAttempt, end Failure) error {
 	c.report(f, end)
 	return end.Err
 }
 
-// report tells the Recorder and OnFailure. f is the failed attempt, nil if it is
-// not an attempt that has failed, but the wait after it.
-func (c *call) report(f *failure, failed Failure) {
-	if failed.Err == nil { // it was not made: nobody wants to know
+// report tells the Recorder and OnFailure. f is the failed attempt, nil if it is not
+// an attempt that has failed, but what was before the first or after the last one: the
+// gate, or the wait.
+func (c *call) report(f *failedAttempt, failed Failure) {
+	if failed.Err == nil { // nobody wants to know, so no error was built
 		return
 	}
 	c.opts.recorder.record(failed.Err)

@@ -404,7 +404,7 @@ func ExampleCheckResponse() {
 	fmt.Println(string(body))
 	// Output:
 	// true
-	// {"error_msg":"The throttling threshold has been reached: policy ip over ratelimit,limit:5,time:1 second","error_code":"APIG.0308","request_id":"e2b44851-0991-411b-a6b7-9ac8518a4cd9"}
+	// {"error_msg":"The throttling threshold has been reached","error_code":"APIG.0308","request_id":"e2b44851-0991-411b-a6b7-9ac8518a4cd9"}
 }
 
 func ExampleNewStatusError() {
@@ -544,7 +544,7 @@ func ExampleLogFailures() {
 	_, err := client.Get("https://iam.example/v3/users/bob?secret=1")
 	fmt.Println(errors.Is(err, iamhttp.ErrNotFound))
 	// Output:
-	// level=INFO msg="IAM request failed, will be retried" wait=333.333333ms err.code=429 err.title=TooManyRequests err.service_code=APIG.0308 err.request_id=e2b44851-0991-411b-a6b7-9ac8518a4cd9 err.method=GET err.url=https://iam.example/v3/users/bob err.limit="5 per 1s (ip)" err.attempts=1
+	// level=INFO msg="IAM request failed, will be retried" wait=0s err.code=429 err.title=TooManyRequests err.service_code=APIG.0308 err.request_id=e2b44851-0991-411b-a6b7-9ac8518a4cd9 err.method=GET err.url=https://iam.example/v3/users/bob err.attempts=1
 	// level=WARN msg="IAM request failed" err.code=404 err.title=NotFound err.request_id=req-0c43521d-00ed-4f5b-a31b-798560349fcd err.method=GET err.url=https://iam.example/v3/users/bob err.attempts=2 err.stop="not retryable"
 	// true
 }
@@ -570,7 +570,7 @@ func ExampleFailure() {
 	_, err := client.Get("https://iam.example/v3/users/bob")
 	fmt.Println(errors.Is(err, iamhttp.ErrNotFound))
 	// Output:
-	// GET attempt 1 failed, retry in 333.333333ms
+	// GET attempt 1 failed, retry in 0s
 	// GET attempt 2 failed: not retryable
 	// true
 }

@@ -46,7 +46,7 @@ func Tee(f ...func(context.Context, Failure)) func(context.Context, Failure) {
 
 // reportsBelow reports whether a Transport below tells an OnFailure of its own of
 // failures such as f.
-func (t *Transport) reportsBelow(o options, f *failure) bool {
+func (t *Transport) reportsBelow(o options, f *failedAttempt) bool {
 	for below := range chain(t.Base) {
 		if b, ok := below.(*Transport); ok && b.OnFailure != nil {
 			return !f.answered || !b.expects(o, f.code)

@@ -2,6 +2,7 @@ package iamhttp
 
 import (
 	"errors"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -15,10 +16,10 @@ import (
 	"github.com/iamhttp/iamhttp/internal/limit"
 )
 
-// A refusal is the error of an attempt that the gate did not let out.
-type refusal struct{ err error }
+// A gateRefusal is the error of an attempt that the gate did not let out.
+type gateRefusal struct{ err error }
 
-func (r *refusal) Error() string { return r.err.Error() }
+func (r *gateRefusal) Error() string { return r.err.Error() }
 
 // findAccount sets the key of the account whose limit the request counts
 // against.
@@ -59,6 +60,38 @@ func hostKey(u *url.URL) string {
 	return strings.TrimSuffix(host, ".")
 }
 
+// sendGated asks the gate, sends the request once, and tells the gate what came of
+// it.
+func (c *call) sendGated() (resp *http.Response, err error) {
+	r := gate.Request{Key: c.key, Resend: c.attempts, MaxWait: c.patience.maxWait}
+	if r.MaxWait == math.MaxInt64 {
+		r.MaxWait = 0 // no bound
+	}
+	var ticket gate.Ticket
+	waiting, sending := true, false
+	defer func() { // also if the gate or Base panics
+		switch {
+		case waiting:
+			closeBody(c.current)
+		case sending:
+			c.t.Gate.Observe(r, ticket, gate.Outcome{})
+		}
+	}()
+	ticket, err = c.pass(r)
+	if err != nil {
+		return nil, &gateRefusal{err}
+	}
+	waiting, sending = false, true
+	resp, err = c.send()
+	o := gate.Outcome{Result: gate.Accepted}
+	if err != nil || !succeeded(resp.StatusCode) {
+		o = c.outcome(resp, err)
+	}
+	sending = false
+	c.t.Gate.Observe(r, ticket, o)
+	return resp, err
+}
+
 // outcome is what an attempt that failed says of the account's limit.
 func (c *call) outcome(resp *http.Response, err error) gate.Outcome {
 	var code Code
@@ -71,7 +104,7 @@ func (c *call) outcome(resp *http.Response, err error) gate.Outcome {
 	case errors.As(err, new(*NotSentError)):
 		return gate.Outcome{Result: gate.NotSent}
 	default:
-		if e := answerIn(c.next, err); e != nil {
+		if e := answerIn(c.current, err); e != nil {
 			code, asked, stated = e.Code, e.RetryAfter, e.Limit
 		}
 	}
@@ -92,7 +125,7 @@ func (c *call) outcome(resp *http.Response, err error) gate.Outcome {
 func (c *call) stated(resp *http.Response) gate.Limit {
 	l := limit.Of(resp.Header, "", time.Now())
 	if l == (limit.Limit{}) {
-		ctx := c.next.Context()
+		ctx := c.current.Context()
 		data, _ := bounded.Peek(ctx, resp, min(bounded.MaxDrain, bounded.Time(ctx)))
 		if limit.Mentioned(data) {
 			l = limit.Of(nil, answer.Decode(resp.Header, data, resp.StatusCode).Message, time.Now())
@@ -124,11 +157,11 @@ func answerIn(req *http.Request, err error) *StatusError {
 // pass waits at the gate.
 func (c *call) pass(r gate.Request) (gate.Ticket, error) {
 	// Deprecated, and still a way to give up a request.
-	cancel := c.next.Cancel
+	cancel := c.current.Cancel
 	if cancel == nil {
-		return c.t.Gate.Wait(c.next.Context(), r)
+		return c.t.Gate.Wait(c.current.Context(), r)
 	}
-	ctx := cancelctx.New(c.next.Context(), cancel)
+	ctx := cancelctx.New(c.current.Context(), cancel)
 	defer ctx.Stop()
 	return c.t.Gate.Wait(ctx, r)
 }

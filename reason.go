@@ -8,8 +8,8 @@ import (
 
 // A Reason is what a failure means where the status misleads: a name that is taken
 // can be a 400, and a locked account is a 401 like a wrong password. The service's
-// code or message tells it; docs/status-codes.md lists the codes. It is an error,
-// for errors.Is and errors.As, as a [Code] is. It decides no retry.
+// code or message tells it; internal/answer/reason.go lists them. It is an error, for
+// errors.Is and errors.As, as a [Code] is. It decides no retry.
 type Reason uint8
 
 // The reasons, with what each one tells you.

@@ -47,8 +47,8 @@ func (t *Transport) patience(ctx context.Context, o options) patience {
 	return p
 }
 
-// A failure is an attempt that failed, as the rules see it.
-type failure struct {
+// A failedAttempt is an attempt that failed, as the rules see it.
+type failedAttempt struct {
 	req          *http.Request
 	answered     bool
 	code         Code           // of the answer
@@ -58,7 +58,7 @@ type failure struct {
 	resp         *http.Response // nil: no answer, or that of a proxy
 	err          error          // Base's, if there is no answer
 	at           time.Time      // when the header of the answer arrived, or the error
-	answers      time.Duration  // how long an answer takes
+	fastest      time.Duration  // answer of the call so far: how long one takes, at least
 	attempts     int            // so far, those of a Transport below included
 	patience     patience
 	retriedBelow bool         // a Transport below has retried already
@@ -71,7 +71,7 @@ type failure struct {
 
 // error returns the typed error of an answer, with as much of the body as was
 // read.
-func (f *failure) error(stop StopReason, data []byte, truncated bool) *StatusError {
+func (f *failedAttempt) error(stop StopReason, data []byte, truncated bool) *StatusError {
 	var e *StatusError
 	if f.proxy != nil {
 		copied := *f.proxy // each report tells how it stood then
@@ -88,7 +88,7 @@ func (f *failure) error(stop StopReason, data []byte, truncated bool) *StatusErr
 }
 
 // final returns the typed error of an answer, whose body it reads and closes.
-func (f *failure) final(stop StopReason) *StatusError {
+func (f *failedAttempt) final(stop StopReason) *StatusError {
 	if f.resp == nil {
 		return f.error(stop, nil, false)
 	}
@@ -100,7 +100,7 @@ func (f *failure) final(stop StopReason) *StatusError {
 // decide says how long to wait, counted from f.at, before the request is sent
 // again, or why it is not. interval yields the next interval of the schedule; it
 // is asked once per retry, and only if a retry is allowed.
-func (t *Transport) decide(f *failure, interval func() time.Duration) (wait time.Duration, stop StopReason) {
+func (t *Transport) decide(f *failedAttempt, interval func() time.Duration) (wait time.Duration, stop StopReason) {
 	switch {
 	case !f.answered && cancelctx.Ended(f.req) != nil:
 		return 0, StopCanceled // which is why there is no answer
@@ -136,14 +136,14 @@ func (t *Transport) decide(f *failure, interval func() time.Duration) (wait time
 		// would gather them at the deadline.
 		jitter := wait
 		if limited {
-			jitter = min(jitter, deadline.Sub(f.at)-f.asked-f.answers)
+			jitter = min(jitter, deadline.Sub(f.at)-f.asked-f.fastest)
 		}
 		wait = f.asked
 		if jitter = min(jitter, math.MaxInt64-f.asked); jitter > 0 {
 			wait += rand.N(jitter)
 		}
 	}
-	if limited && wait+f.answers >= deadline.Sub(f.at) {
+	if limited && wait+f.fastest >= deadline.Sub(f.at) {
 		// The answer would come too late, judged by the answers before. Waiting
 		// into http.Client.Timeout would cost the caller the typed error: net/http
 		// then replaces any error by a text of its own.
@@ -154,7 +154,7 @@ func (t *Transport) decide(f *failure, interval func() time.Duration) (wait time
 
 // leastWait returns the least wait whatever Backoff and the gate say: a deadline that
 // is far away must not make a loop of requests without a pause.
-func (f *failure) leastWait() time.Duration {
+func (f *failedAttempt) leastWait() time.Duration {
 	if f.patience.attempts == math.MaxInt && f.attempts >= defaultAttempts {
 		return manyAttempts
 	}
@@ -171,7 +171,7 @@ func (f *failure) leastWait() time.Duration {
 // the window ends, and cost a request each; longer ones would find it open for long
 // already. Three such waits reach its end, if it had just begun, as it has where many
 // requests were sent at once.
-func (f *failure) statedWait(wait time.Duration, data []byte) time.Duration {
+func (f *failedAttempt) statedWait(wait time.Duration, data []byte) time.Duration {
 	l := limit.Of(f.header, "", f.at)
 	if l == (limit.Limit{}) && limit.Mentioned(data) {
 		l = limit.Of(nil, answer.Decode(f.header, data, int(f.code)).Message, f.at)
@@ -186,7 +186,7 @@ func (f *failure) statedWait(wait time.Duration, data []byte) time.Duration {
 	least = min(least, f.patience.maxWait)
 	left := time.Duration(math.MaxInt64)
 	if deadline, limited := f.req.Context().Deadline(); limited {
-		left = deadline.Sub(f.at) - f.answers
+		left = deadline.Sub(f.at) - f.fastest
 	}
 	if least >= left {
 		return wait // it would be too late
@@ -272,7 +272,7 @@ func replayable(req *http.Request) bool {
 	return req.Body == nil || req.Body == http.NoBody || req.GetBody != nil
 }
 
-// proxyRefusal returns the refusal of a proxy that CheckProxyConnect has made an
+// proxyRefusal returns the gateRefusal of a proxy that CheckProxyConnect has made an
 // error, nil for any other error: one that a Transport below has returned has
 // attempts, and is the last word.
 func proxyRefusal(err error) *StatusError {

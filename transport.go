@@ -101,7 +101,7 @@ var errNoAnswer = errors.New("iamhttp: Base returned neither response nor error"
 // if it comes from a retry, the request may have been processed. If the Gate
 // refuses the first attempt, the error is a *[NotSentError].
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	c := call{t: t, req: req, next: req}
+	c := call{t: t, req: req, current: req}
 	return c.run()
 }
 

@@ -54,7 +54,10 @@
 // Events are added to the span in the context of the request. A failure always
 // has error.type. If it was answered, it has http.response.status_code, and
 // iamhttp.reason if the service's own code says more, "throttled" for example. If
-// the service or the gate named a time, it has iamhttp.retry_after, in seconds.
+// the service or the gate named a time, it has iamhttp.retry_after, in seconds. If
+// the service stated its rate limit, it has what was stated of iamhttp.limit.requests
+// in iamhttp.limit.window seconds, and of iamhttp.limit.reset, the seconds until
+// requests are taken again.
 //
 //   - iamhttp.wait: the attempt failed and will be retried, after
 //     iamhttp.wait.duration, in seconds; http.request.resend_count is that of the

@@ -10,9 +10,13 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/gate"
 )
 
 const (
+	limitWindow     = attribute.Key("iamhttp.limit.window")
+	limitRequests   = attribute.Key("iamhttp.limit.requests")
+	limitReset      = attribute.Key("iamhttp.limit.reset")
 	reasonKey       = attribute.Key("iamhttp.reason")
 	retryAfterKey   = attribute.Key("iamhttp.retry_after")
 	stopReasonKey   = attribute.Key("iamhttp.stop.reason")
@@ -24,12 +28,13 @@ const (
 func (t *Telemetry) OnFailure(ctx context.Context, f iamhttp.Failure) {
 	t.ready()
 	class := append(make([]attribute.KeyValue, 0, 4), errorType(f.Err))
-	event := make([]attribute.KeyValue, 0, 6)
+	event := make([]attribute.KeyValue, 0, 10)
 	if e, answered := f.Status(); answered {
 		class = append(class, semconv.HTTPResponseStatusCode(int(e.Code)))
 		if r := e.Reason(); r != iamhttp.ReasonUnknown {
 			event = append(event, reasonKey.String(r.Error()))
 		}
+		event = append(event, limit(e.Limit)...)
 	}
 	if d, ok := iamhttp.RetryAfter(f.Err); ok {
 		event = append(event, retryAfterKey.Float64(d.Seconds()))
@@ -46,6 +51,22 @@ func (t *Telemetry) OnFailure(ctx context.Context, f iamhttp.Failure) {
 	stop := stopReasonKey.String(f.Stop.String())
 	span.AddEvent("iamhttp.stop", trace.WithAttributes(append(event, stop)...))
 	t.stops.Add(ctx, 1, metric.WithAttributes(append(class, stop)...))
+}
+
+// limit returns what the service stated of its rate limit, without the name of the
+// policy, which is a text of the service.
+func limit(l gate.Limit) []attribute.KeyValue {
+	var attrs []attribute.KeyValue
+	if l.Requests > 0 {
+		attrs = append(attrs, limitRequests.Int(l.Requests))
+	}
+	if l.Per > 0 {
+		attrs = append(attrs, limitWindow.Float64(l.Per.Seconds()))
+	}
+	if l.Reset > 0 {
+		attrs = append(attrs, limitReset.Float64(l.Reset.Seconds()))
+	}
+	return attrs
 }
 
 // host returns server.address.

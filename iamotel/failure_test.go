@@ -50,6 +50,27 @@ func TestEachWaitAndTheStopAreEventsWithTheirReasons(t *testing.T) {
 	})
 }
 
+func TestAStatedLimitIsInTheEventsAndNotInTheMetrics(t *testing.T) {
+	for want, a := range map[string]iamtest.Answer{
+		"iamhttp.limit.requests=200,iamhttp.limit.window=300,":                      iamtest.ThrottledGateway(200, 5*time.Minute),
+		"iamhttp.limit.requests=60,iamhttp.limit.reset=58,iamhttp.limit.window=60,": iamtest.ThrottledSAP(60, time.Minute, 58*time.Second),
+		"iamhttp.limit.reset=7,": iamtest.Answer{Status: 429}.With("X-Ratelimit-Reset", "7"),
+		"iamhttp.limit.requests=50,iamhttp.limit.reset=1.5,iamhttp.limit.window=86400,": {},
+		"": iamtest.Throttled(0),
+	} {
+		r := record()
+		e := iamhttp.NewStatusError(429, a.Header, []byte(a.Body))
+		if a.Status == 0 {
+			e.Limit = gate.Limit{Requests: 50, Per: 24 * time.Hour, Reset: 1500 * time.Millisecond, Policy: "secret"}
+		}
+		ctx, span := r.provider.Tracer("test").Start(t.Context(), "call")
+		r.OnFailure(ctx, iamhttp.Failure{Err: e, Attempt: 1, Stop: iamhttp.StopAttempts})
+		span.End()
+		assert.Equal(t, []string{"iamhttp.stop error.type=429,http.response.status_code=429," + want + "iamhttp.reason=throttled,iamhttp.stop.reason=attempts used up"}, events(r.spans("call")[0]))
+		assert.NotContains(t, strings.Join(r.metrics(t), "\n"), "limit")
+	}
+}
+
 func TestRetriesWaitsAndStopReasonsAreMeasured(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var service iamtest.Server
@@ -283,8 +304,8 @@ func TestTeeLogsAndRecordsTheSameFailures(t *testing.T) {
 
 func TestAFailureMadeByHandIsRecordedWhateverItHolds(t *testing.T) {
 	for want, f := range map[string]iamhttp.Failure{
-		"error.type=*errors.errorString,iamhttp.stop.reason=not stopped,server.address=": {Err: errors.New("own"), URL: "::\x00"},
-		"error.type=_OTHER,iamhttp.stop.reason=not stopped,server.address=":              {},
+		"error.type=*errors.errorString,iamhttp.stop.reason=unknown,server.address=": {Err: errors.New("own"), URL: "::\x00"},
+		"error.type=_OTHER,iamhttp.stop.reason=unknown,server.address=":              {},
 	} {
 		r := record()
 		r.OnFailure(t.Context(), f)

@@ -76,10 +76,10 @@ func TestTheMeasuredGateReceivesTheSameCalls(t *testing.T) {
 	request := gate.Request{Key: "key", Resend: 3, MaxWait: time.Minute}
 	ticket, err := g.Wait(t.Context(), request)
 	require.NoError(t, err)
-	g.Observe(request, ticket, gate.Outcome{Result: gate.Throttled, RetryAfter: time.Second})
+	g.Observe(request, ticket, gate.Outcome{Result: gate.Throttled, RetryAfter: time.Second, Limit: gate.Limit{Requests: 5, Per: time.Second}})
 	assert.Equal(t, []string{
 		"wait {Key:key Resend:3 MaxWait:1m0s}",
-		"observe {Key:key Resend:3 MaxWait:1m0s} 7 {Result:throttled RetryAfter:1s Limit:}",
+		"observe {Key:key Resend:3 MaxWait:1m0s} 7 {Result:throttled RetryAfter:1s Limit:5 per 1s}",
 	}, own.calls)
 }
 

@@ -129,14 +129,84 @@ func Gateway(status int, code, message string) Answer {
 }
 
 // Throttled returns the gateway's 429 with a Retry-After in seconds, rounded
-// up, or without one if retryAfter is zero: many gateways send none.
+// up, or without one if retryAfter is zero: many gateways send none. It states no
+// limit, so that a retry without Retry-After comes when the client's Backoff says.
 func Throttled(retryAfter time.Duration) Answer {
-	a := Gateway(http.StatusTooManyRequests, "APIG.0308",
-		"The throttling threshold has been reached: policy ip over ratelimit,limit:5,time:1 second")
+	a := Gateway(http.StatusTooManyRequests, "APIG.0308", "The throttling threshold has been reached")
 	if retryAfter > 0 {
-		a = a.With("Retry-After", strconv.FormatInt(int64((retryAfter+time.Second-1)/time.Second), 10))
+		a = a.With("Retry-After", seconds(retryAfter))
 	}
 	return a
+}
+
+// ThrottledGateway returns the 429 of the API gateway, which has no Retry-After
+// and states its limit in the text alone: "policy user over
+// ratelimit,limit:200,time:5 minute". per is rounded up to seconds.
+func ThrottledGateway(limit int, per time.Duration) Answer {
+	n, unit := amount(per)
+	return Gateway(http.StatusTooManyRequests, "APIG.0308", fmt.Sprintf(
+		"The throttling threshold has been reached: policy user over ratelimit,limit:%d,time:%d %s", limit, n, unit))
+}
+
+// ThrottledSAP returns the 429 of the middleware that SAP puts in front of
+// OpenStack services. It names the time until requests are taken again in
+// X-Retry-After and X-RateLimit-Retry-After, not in Retry-After, and its body is
+// JSON within a string of JSON. per and reset are rounded up to seconds.
+func ThrottledSAP(limit int, per, reset time.Duration) Answer {
+	n, unit := amount(per)
+	window := unit[:1]
+	if n > 1 {
+		window = strconv.FormatInt(n, 10) + window
+	}
+	a := Answer{
+		Status: http.StatusTooManyRequests,
+		Body:   `"{\"error\": {\"message\": \"Too Many Requests\", \"status\": \"429 Too Many Requests\"}}"`,
+	}
+	a = a.With("X-RateLimit-Limit", fmt.Sprintf("%dr/%s", limit, window)).With("X-RateLimit-Remaining", "0")
+	return a.With("X-Retry-After", seconds(reset)).With("X-RateLimit-Retry-After", seconds(reset))
+}
+
+// ThrottledEnvoy returns the 429 of an Envoy proxy, which has no body, no
+// Retry-After, and the time until requests are taken again in x-ratelimit-reset.
+// per and reset are rounded up to seconds.
+func ThrottledEnvoy(limit int, per, reset time.Duration) Answer {
+	a := Answer{Status: http.StatusTooManyRequests}.With("X-Envoy-Ratelimited", "true")
+	a = a.With("X-Ratelimit-Limit", fmt.Sprintf("%d, %[1]d;w=%s", limit, seconds(per)))
+	return a.With("X-Ratelimit-Remaining", "0").With("X-Ratelimit-Reset", seconds(reset))
+}
+
+// ThrottledIETF returns a 429 with the header fields of the IETF's draft,
+// RateLimit and RateLimit-Policy, and without Retry-After and body. per and reset
+// are rounded up to seconds.
+func ThrottledIETF(limit int, per, reset time.Duration) Answer {
+	a := Answer{Status: http.StatusTooManyRequests}
+	a = a.With("RateLimit", `"default";r=0;t=`+seconds(reset))
+	return a.With("RateLimit-Policy", fmt.Sprintf(`"default";q=%d;w=%s`, limit, seconds(per)))
+}
+
+// seconds returns d in seconds, rounded up.
+func seconds(d time.Duration) string { return strconv.FormatInt(int64(roundUp(d)/time.Second), 10) }
+
+func roundUp(d time.Duration) time.Duration {
+	if rest := d % time.Second; rest > 0 {
+		d += time.Second - rest
+	}
+	return d
+}
+
+// amount returns d in the largest unit of which it is a multiple, rounded up to
+// seconds.
+func amount(d time.Duration) (n int64, unit string) {
+	d = roundUp(d)
+	for _, u := range [...]struct {
+		length time.Duration
+		name   string
+	}{{24 * time.Hour, "day"}, {time.Hour, "hour"}, {time.Minute, "minute"}} {
+		if d%u.length == 0 && d != 0 {
+			return int64(d / u.length), u.name
+		}
+	}
+	return int64(d / time.Second), "second"
 }
 
 // Page returns nginx's HTML page for a status, which says nothing but the status.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -59,7 +60,7 @@ func ExampleServer() {
 	show(client, "https://iam.example/v3/users")
 	// Output:
 	// 200 {} <nil>
-	// 429 {"error_msg":"The throttling threshold has been reached: policy ip over ratelimit,limit:5,time:1 second","error_code":"APIG.0308","request_id":"e2b44851-0991-411b-a6b7-9ac8518a4cd9"} <nil>
+	// 429 {"error_msg":"The throttling threshold has been reached: policy user over ratelimit,limit:1,time:1 hour","error_code":"APIG.0308","request_id":"e2b44851-0991-411b-a6b7-9ac8518a4cd9"} <nil>
 }
 
 func ExampleServer_Next() {
@@ -236,6 +237,48 @@ func ExampleThrottled() {
 	a := iamtest.Throttled(30 * time.Second)
 	fmt.Println(a.Status, a.Header.Get("Retry-After"))
 	// Output: 429 30
+}
+
+func ExampleThrottledGateway() {
+	synctest.Test(new(testing.T), func(*testing.T) {
+		var service iamtest.Server
+		service.Next(iamtest.ThrottledGateway(200, 5*time.Minute))
+		client := &http.Client{Transport: &iamhttp.Transport{Base: &service}, Timeout: 15 * time.Minute}
+		start := time.Now()
+		show(client, "https://iam.example/v3/users")
+		fmt.Println("waited", time.Since(start).Truncate(10*time.Second)) // a third of the window
+	})
+	// Output:
+	// 200 {} <nil>
+	// waited 1m40s
+}
+
+func ExampleThrottledSAP() {
+	a := iamtest.ThrottledSAP(60, time.Minute, 58*time.Second)
+	err := iamhttp.NewStatusError(a.Status, a.Header, []byte(a.Body))
+	fmt.Println(a.Header.Get("X-RateLimit-Limit"), a.Header.Get("X-Retry-After"))
+	fmt.Println(err.Message, "|", err.Limit)
+	// Output:
+	// 60r/m 58
+	// Too Many Requests | 60 per 1m0s new in 58s
+}
+
+func ExampleThrottledEnvoy() {
+	a := iamtest.ThrottledEnvoy(10, time.Minute, 41*time.Second)
+	fmt.Println(a.Header.Get("X-Ratelimit-Limit"), "|", a.Header.Get("X-Ratelimit-Reset"))
+	fmt.Println(iamhttp.NewStatusError(a.Status, a.Header, nil).Limit)
+	// Output:
+	// 10, 10;w=60 | 41
+	// 10 per 1m0s new in 41s
+}
+
+func ExampleThrottledIETF() {
+	a := iamtest.ThrottledIETF(50, time.Minute, 30*time.Second)
+	fmt.Println(a.Header.Get("RateLimit"), "|", a.Header.Get("RateLimit-Policy"))
+	fmt.Println(iamhttp.NewStatusError(a.Status, a.Header, nil).Limit)
+	// Output:
+	// "default";r=0;t=30 | "default";q=50;w=60
+	// 50 per 1m0s (default) new in 30s
 }
 
 func ExamplePage() {

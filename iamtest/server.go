@@ -50,8 +50,9 @@ type Server struct {
 
 	// Limit is the most requests in any Window. The others are answered by
 	// [Throttled], with the time until the next one may come, rounded up to
-	// seconds. It is a gateway's limit: a throttled request does not use up the
-	// script. Zero means no limit.
+	// seconds; if the Window is of whole seconds, by [ThrottledGateway] with that
+	// Retry-After. It is a gateway's limit: a throttled request does not use up
+	// the script. Zero means no limit.
 	Limit int
 
 	// Window is the time in which Limit requests may come. Zero means 1 second.
@@ -141,7 +142,11 @@ func (s *Server) handler(r *http.Request, body string) http.Handler {
 	now := time.Now()
 	s.requests = append(s.requests, Request{now, r.Method, r.URL.RequestURI(), r.Header.Clone(), body})
 	if left := s.overLimit(now); left > 0 {
-		return Throttled(left)
+		a := Throttled(left)
+		if w := s.window(); w%time.Second == 0 {
+			a.Body = ThrottledGateway(s.Limit, w).Body
+		}
+		return a
 	}
 	if len(s.next) > 0 {
 		a := s.next[0]
@@ -168,10 +173,7 @@ func (s *Server) overLimit(now time.Time) time.Duration {
 	if s.Limit <= 0 {
 		return 0
 	}
-	window := s.Window
-	if window <= 0 {
-		window = time.Second
-	}
+	window := s.window()
 	for len(s.admitted) > 0 && now.Sub(s.admitted[0]) >= window {
 		s.admitted = s.admitted[1:]
 	}
@@ -180,6 +182,13 @@ func (s *Server) overLimit(now time.Time) time.Duration {
 	}
 	s.admitted = append(s.admitted, now)
 	return 0
+}
+
+func (s *Server) window() time.Duration {
+	if s.Window <= 0 {
+		return time.Second
+	}
+	return s.Window
 }
 
 // Requests returns what arrived, in order.

@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/gate"
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
@@ -402,7 +403,7 @@ func TestTheBodiesAreTheRecordedOnes(t *testing.T) {
 	for file, a := range map[string]iamtest.Answer{
 		"ks-404-unknown-user":  iamtest.Keystone(404, "Could not find user: 0123456789abcdef0123456789abcdef."),
 		"ks-401-bad-password":  iamtest.Keystone(401, "The request you have made requires authentication."),
-		"hap-429-date":         iamtest.Throttled(3 * time.Second),
+		"hap-429-date":         iamtest.Gateway(429, "APIG.0308", "The throttling threshold has been reached: policy ip over ratelimit,limit:5,time:1 second").With("Retry-After", "3"),
 		"ngx-502-refused":      iamtest.Page(502),
 		"ngx-503-maintenance":  iamtest.Page(503),
 		"ngx-504-hang":         iamtest.Page(504),
@@ -431,6 +432,48 @@ func TestTheBodiesAreTheRecordedOnes(t *testing.T) {
 func TestAThrottledAnswerIsRoundedUpToSeconds(t *testing.T) {
 	for d, want := range map[time.Duration][]string{0: nil, 1: {"1"}, time.Second: {"1"}, 90*time.Second + 1: {"91"}} {
 		assert.Equal(t, want, iamtest.Throttled(d).Header["Retry-After"], d)
+	}
+}
+
+func TestStatedLimitsAreReadAsTheyWereMeant(t *testing.T) {
+	for _, per := range []time.Duration{time.Second, 90 * time.Second, 5 * time.Minute, 2 * time.Hour, 24 * time.Hour} {
+		want := gate.Limit{Requests: 200, Per: per, Reset: 7 * time.Second}
+		for name, a := range map[string]iamtest.Answer{
+			"SAP":     iamtest.ThrottledSAP(200, per, 6500*time.Millisecond),
+			"Envoy":   iamtest.ThrottledEnvoy(200, per, 6500*time.Millisecond),
+			"IETF":    iamtest.ThrottledIETF(200, per, 6500*time.Millisecond),
+			"gateway": iamtest.ThrottledGateway(200, per),
+		} {
+			e := iamhttp.NewStatusError(a.Status, a.Header, []byte(a.Body))
+			assert.ErrorIs(t, e, iamhttp.ReasonThrottled)
+			assert.Zero(t, e.RetryAfter)
+			got, want := e.Limit, want
+			got.Policy = ""
+			if name == "gateway" {
+				want.Reset = 0
+			}
+			assert.Equal(t, want, got, "%s, %v", name, per)
+		}
+	}
+	e := iamtest.Throttled(0)
+	assert.Zero(t, iamhttp.NewStatusError(e.Status, e.Header, []byte(e.Body)).Limit)
+}
+
+func TestAServerStatesItsLimitIfItCan(t *testing.T) {
+	for window, want := range map[time.Duration]gate.Limit{
+		0:                      {Requests: 1, Per: time.Second, Policy: "user"},
+		time.Minute:            {Requests: 1, Per: time.Minute, Policy: "user"},
+		100 * time.Millisecond: {},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			c := &http.Client{Transport: &iamhttp.Transport{Base: &iamtest.Server{Limit: 1, Window: window}, MaxAttempts: 1}, Timeout: time.Minute}
+			do(t, c, "GET", "http://iam.example", "")
+			_, err := c.Get("http://iam.example")
+			var e *iamhttp.StatusError
+			require.ErrorAs(t, err, &e)
+			assert.Equal(t, want, e.Limit, window)
+			assert.NotZero(t, e.RetryAfter)
+		})
 	}
 }
 

@@ -110,10 +110,10 @@ type mode struct {
 var (
 	alone       = mode{"alone", func(base http.RoundTripper) http.RoundTripper { return base }}
 	passThrough = mode{"PassThrough", func(base http.RoundTripper) http.RoundTripper {
-		return &iamhttp.Transport{Base: base, Backoff: unwaited, PassThrough: true}
+		return &iamhttp.Transport{Base: base, Backoff: unwaited, MaxAttempts: 8, PassThrough: true}
 	}}
 	errorMode = mode{"error mode", func(base http.RoundTripper) http.RoundTripper {
-		return &iamhttp.Transport{Base: base, Backoff: unwaited}
+		return &iamhttp.Transport{Base: base, Backoff: unwaited, MaxAttempts: 8}
 	}}
 	modes = []mode{alone, passThrough, errorMode}
 )

@@ -1,6 +1,6 @@
 // Command explain prints what the IAM API documents about status codes, what
 // an iamhttp.Transport does with them, and which of the service's own error
-// codes and messages call for a decision.
+// codes and messages call for a decision. It also reads a response.
 package main
 
 import (
@@ -19,7 +19,7 @@ import (
 	"github.com/iamhttp/iamhttp/internal/answer"
 )
 
-const usage = `usage: go run ./examples/explain [code, title, service code or reason ...]
+const usage = `usage: go run ./examples/explain [- | code, title, service code or reason ...]
 
 Prints what the IAM API documents about status codes, and what a Transport does
 with them; for one of the service's own codes, what you should do about it; for
@@ -28,15 +28,17 @@ a reason, or a word of one, which codes have it:
   go run ./examples/explain 429 NotFound "request time-out"
   go run ./examples/explain IAM.0061 APIGW.0301 1109
   go run ./examples/explain quota "already exists"
-Without an argument it prints all documented codes, one line each.
+Without an argument it prints all documented codes, one line each. With - it reads
+a response, and says what it means and what a Transport would do:
+  curl -i https://iam.example/v3/users | go run ./examples/explain -
 `
 
 func main() {
-	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
 // run is the program without the process around it. It returns the exit status.
-func run(args []string, stdout, stderr io.Writer) int {
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
 		table(stdout)
 		return 0
@@ -44,6 +46,15 @@ func run(args []string, stdout, stderr io.Writer) int {
 	switch args[0] {
 	case "-h", "-help", "--help":
 		fmt.Fprint(stdout, usage)
+		return 0
+	}
+	if len(args) == 1 && args[0] == "-" {
+		resp, err := readResponse(stdin)
+		if err != nil {
+			fmt.Fprintf(stderr, "%v\n", err)
+			return 1
+		}
+		explainResponse(stdout, resp)
 		return 0
 	}
 	topics := make([][]func(io.Writer), len(args))
@@ -204,6 +215,11 @@ func parse(arg string) (int, error) {
 var bare = strings.NewReplacer(" ", "", "-", "")
 
 func explain(w io.Writer, s iamhttp.Semantics) {
+	explainMeaning(w, s)
+	field(w, "Transport", inFull(s))
+}
+
+func explainMeaning(w io.Writer, s iamhttp.Semantics) {
 	documented := "yes"
 	if !s.Documented {
 		documented = "no, the meaning is that of its class"
@@ -212,7 +228,6 @@ func explain(w io.Writer, s iamhttp.Semantics) {
 	field(w, "documented", documented)
 	field(w, "meaning", s.Description)
 	field(w, "retry", s.Retry.String())
-	field(w, "Transport", inFull(s))
 }
 
 // field prints a name and what there is to say, in lines of 100 columns.

@@ -81,6 +81,7 @@ func (d *Drain) ReadAndClose(ctx context.Context, resp *http.Response, in time.D
 	case resp.Uncompressed:
 		return readAside(ctx, resp, Kept, in)
 	}
+	d.busy = true // also if Read panics
 	data, truncated, d.busy = readInTime(ctx, resp, Kept, in, &d.closer, d.end, d.buffer[:0])
 	return data, truncated, false
 }

@@ -88,7 +88,7 @@ func reset(lines []string, h http.Header, at time.Time) (longestOf time.Duration
 	return longestOf
 }
 
-// quota reads "60", "60r/m", "60;w=60" and "60, 60;w=60, 1000;w=3600": the limit, and
+// quota reads "60", "60r/m", "60r/5m", "60;w=60" and "60, 60;w=60, 1000;w=3600": the limit, and
 // then the policies with their windows.
 func (l *Limit) quota(s string) bool {
 	s, policies, _ := strings.Cut(s, ",")
@@ -113,7 +113,12 @@ func (l *Limit) quota(s string) bool {
 		if !found || strings.TrimSpace(name) == "" {
 			return false
 		}
-		if per = unit(strings.TrimSpace(name)); per == 0 {
+		if name = strings.ToLower(strings.TrimSpace(name)); leading(name) != "" {
+			per = lengthOf(name)
+		} else {
+			per = unit(name)
+		}
+		if per == 0 {
 			return false
 		}
 	}
@@ -153,7 +158,11 @@ func window(n int64, of time.Duration) time.Duration {
 // unit returns the length of a unit, by its name or the first letter, 0 for an
 // unknown one.
 func unit(name string) time.Duration {
-	switch strings.TrimSuffix(strings.ToLower(name), "s") {
+	name = strings.ToLower(name)
+	if name == "ms" || name == "ns" {
+		return 0 // no window lasts so short
+	}
+	switch strings.TrimSuffix(name, "s") {
 	case "", "second", "sec": // "s" without its s
 		return time.Second
 	case "m", "min", "minute":

@@ -29,6 +29,8 @@ func TestLimitsAreReadFromTheHeader(t *testing.T) {
 		"X-RateLimit-Retry-After":              {header("X-RateLimit-Retry-After", "7"), Limit{Reset: 7 * time.Second}},
 		"the longer of the two":                {header("X-Retry-After", "5", "X-RateLimit-Retry-After", "7"), Limit{Reset: 7 * time.Second}},
 		"SAP's middleware":                     {header("X-RateLimit-Limit", "60r/m", "X-RateLimit-Remaining", "0", "X-Retry-After", "58", "X-RateLimit-Retry-After", "58"), Limit{Requests: 60, Per: time.Minute, Reset: 58 * time.Second}},
+		"SAP's middleware, five minutes":       {header("X-RateLimit-Limit", "60r/5m"), Limit{Requests: 60, Per: 5 * time.Minute}},
+		"five of a unit that is none":          {header("X-RateLimit-Limit", "60r/5ms"), Limit{}},
 		"Envoy":                                {header("x-ratelimit-limit", "10, 10;w=60", "x-ratelimit-remaining", "0", "x-ratelimit-reset", "41"), Limit{Requests: 10, Per: time.Minute, Reset: 41 * time.Second}},
 		"Envoy, the reset alone":               {header("x-ratelimit-reset", "41"), Limit{Reset: 41 * time.Second}},
 		"a reset as a time, by the Date":       {header("X-RateLimit-Reset", "1000000060", "Date", "Sun, 09 Sep 2001 01:46:40 GMT"), Limit{Reset: time.Minute}},

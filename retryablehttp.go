@@ -100,7 +100,7 @@ type verdict struct {
 
 // judge applies the rules to an answer. It closes the body of a failure and puts
 // what was read of it in its place. It returns nil if the answer is no failure.
-func (t *Transport) judge(f *failure) *verdict {
+func (t *Transport) judge(f *failedAttempt) *verdict {
 	if succeeded(int(f.code)) || t.expects(optionsOf(f.req.Context()), f.code) {
 		return nil
 	}
@@ -129,11 +129,11 @@ func (t *Transport) judge(f *failure) *verdict {
 
 // answer returns what the rules ask about an answer. The request gets the context of
 // the call instead of that of the attempt.
-func (t *Transport) answer(ctx context.Context, resp *http.Response, retryMax int) *failure {
+func (t *Transport) answer(ctx context.Context, resp *http.Response, retryMax int) *failedAttempt {
 	req := note.Request(resp).WithContext(ctx)
 	//lint:ignore SA1019 http.Client sets it for its Timeout, which bounds one attempt
 	req.Cancel = nil
-	f := &failure{
+	f := &failedAttempt{
 		req: req, resp: resp, at: time.Now(),
 		answered: true, code: Code(resp.StatusCode), header: resp.Header,
 		attempts: ResendCount(ctx) + 1, patience: t.patience(ctx, optionsOf(ctx)),

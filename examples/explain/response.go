@@ -1,0 +1,201 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+
+	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/internal/answer"
+)
+
+// A response is what a program such as curl -i has printed.
+type response struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// mostInput is how much of standard input is read. A longer body is cut.
+const mostInput = 1 << 20
+
+var statusLine = regexp.MustCompile(`^HTTP/[0-9](?:\.[0-9])? ([1-9][0-9]{2})(?: [^\r\n]*)?(?:\r?\n|$)`)
+
+// readResponse parses the last of the responses in r. curl prints several if there
+// was a 100 Continue, a proxy, a redirect or a retry.
+func readResponse(r io.Reader) (*response, error) {
+	input, err := io.ReadAll(io.LimitReader(r, mostInput))
+	if err != nil {
+		return nil, err
+	}
+	input = bytes.TrimLeft(bytes.TrimPrefix(input, []byte("\ufeff")), " \t\r\n")
+	if len(input) == 0 {
+		return nil, errors.New("standard input is empty")
+	}
+	if !statusLine.Match(input) {
+		return nil, fmt.Errorf("standard input does not begin with a status line such as HTTP/1.1 429, but with %s: call curl with -i", quote(input))
+	}
+	for {
+		resp, rest, err := parseResponse(input)
+		if err != nil {
+			return nil, err
+		}
+		next := rest
+		if n, err := strconv.Atoi(resp.header.Get("Content-Length")); err == nil && n > 0 && n < len(rest) && !statusLine.Match(rest) {
+			next = rest[n:]
+		}
+		if !statusLine.Match(next) {
+			resp.body = rest
+			return resp, nil
+		}
+		input = next
+	}
+}
+
+// parseResponse parses the status line and the header that input begins with.
+func parseResponse(input []byte) (resp *response, rest []byte, err error) {
+	line := statusLine.FindSubmatch(input)
+	status, err := strconv.Atoi(string(line[1]))
+	if err != nil {
+		return nil, nil, err
+	}
+	resp, rest = &response{status: status, header: http.Header{}}, input[len(line[0]):]
+	last := "" // the name of the field before
+	for len(rest) > 0 {
+		field, after, _ := bytes.Cut(rest, []byte("\n"))
+		rest, field = after, bytes.TrimSuffix(field, []byte("\r"))
+		if len(field) == 0 {
+			break
+		}
+		if values := resp.header[last]; (field[0] == ' ' || field[0] == '\t') && len(values) > 0 { // a folded line
+			values[len(values)-1] += " " + string(bytes.TrimSpace(field))
+			continue
+		}
+		name, value, found := bytes.Cut(field, []byte(":"))
+		if !found || len(name) == 0 || bytes.ContainsAny(name, " \t\"<>{}()") {
+			return nil, nil, fmt.Errorf("a header field of the form Name: value, or an empty line, is expected where standard input has %s", quote(field))
+		}
+		last = http.CanonicalHeaderKey(string(name))
+		resp.header.Add(last, string(bytes.TrimSpace(value)))
+	}
+	return resp, rest, nil
+}
+
+// quote returns the beginning of a line for an error.
+func quote(b []byte) string {
+	line, _, _ := bytes.Cut(b, []byte("\n"))
+	return strconv.Quote(answer.Cut(string(bytes.TrimSpace(line)), 60))
+}
+
+func explainResponse(w io.Writer, resp *response) {
+	s := iamhttp.Classify(resp.status)
+	explainMeaning(w, s)
+	if failure(s) {
+		e := iamhttp.NewStatusError(resp.status, resp.header, resp.body)
+		for _, f := range [...]struct{ name, text string }{
+			{"code", answer.Label(e.ServiceCode)},
+			{"message", quoted(e.Message)},
+			{"request", answer.Label(e.RequestID)},
+			{"Retry-After", positive(e.RetryAfter)},
+			{"limit", answer.Label(e.Limit.String())},
+		} {
+			if f.text != "" {
+				field(w, f.name, f.text)
+			}
+		}
+		if r := e.Reason(); r != iamhttp.ReasonUnknown {
+			field(w, "reason", r.Error())
+			field(w, "decision", decisions[r])
+		}
+	}
+	field(w, "Transport", wouldDo(s, resp))
+}
+
+func quoted(s string) string {
+	if s == "" {
+		return ""
+	}
+	return strconv.Quote(answer.Cut(s, 200))
+}
+
+func positive(d time.Duration) string {
+	if d <= 0 {
+		return ""
+	}
+	return d.String()
+}
+
+// wouldDo says what a Transport does with a response. It asks one.
+func wouldDo(s iamhttp.Semantics, resp *response) string {
+	patient := decided(resp, math.MaxInt64)
+	if !failure(s) || !patient.Retry {
+		return inFull(s)
+	}
+	const retries = "retries the request, whatever its method"
+	if patient.Wait == 0 {
+		return retries + ", after a back-off of 1 s, doubled each time, ±50 %, at most 30 s"
+	}
+	e := iamhttp.NewStatusError(resp.status, resp.header, resp.body)
+	why, tooLate := "as Retry-After says", "a deadline before that ends the call at once"
+	if e.RetryAfter == 0 {
+		why, tooLate = "until the limit takes requests again", "a deadline before that leaves it at the back-off"
+		if e.Limit.Reset == 0 {
+			why = "a third of the limit's window, because nobody knows when that ends"
+		}
+	}
+	text := fmt.Sprintf("%s, after %v (%s) and a random part; %s", retries, patient.Wait, why, tooLate)
+	switch usual := decided(resp, 0); {
+	case !usual.Retry:
+		text += fmt.Sprintf("; without any deadline, and with the default MaxWait, it stops: %v", usual.Stop)
+	case usual.Wait < patient.Wait:
+		text += fmt.Sprintf("; without any deadline, and with the default MaxWait, it waits %v", usual.Wait)
+	}
+	return text
+}
+
+// decided returns what a Transport reports of a first attempt that is answered by
+// resp, with the least wait: its Backoff adds nothing.
+func decided(resp *response, maxWait time.Duration) (first iamhttp.Failure) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	t := &iamhttp.Transport{
+		Base:    answering{resp},
+		MaxWait: maxWait,
+		Backoff: func() backoff.BackOff { return &backoff.ZeroBackOff{} },
+		OnFailure: func(_ context.Context, f iamhttp.Failure) {
+			if ctx.Err() == nil {
+				first = f
+			}
+			cancel() // nobody waits
+		},
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://iam.example/", nil)
+	if err != nil {
+		return first
+	}
+	if got, err := t.RoundTrip(req); err == nil {
+		got.Body.Close()
+	}
+	return first
+}
+
+// answering is a RoundTripper that answers with a response.
+type answering struct{ *response }
+
+func (a answering) RoundTrip(req *http.Request) (*http.Response, error) {
+	return &http.Response{
+		StatusCode: a.status, Header: a.header.Clone(), Request: req,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Body: io.NopCloser(strings.NewReader(string(a.body))), ContentLength: int64(len(a.body)),
+	}, nil
+}

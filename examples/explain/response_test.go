@@ -1,0 +1,141 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp/iamtest"
+)
+
+func read(t *testing.T, input string) string {
+	t.Helper()
+	var out, errs bytes.Buffer
+	require.Zero(t, run([]string{"-"}, strings.NewReader(input), &out, &errs), errs.String())
+	assert.Empty(t, errs.String())
+	for line := range strings.SplitSeq(out.String(), "\n") {
+		assert.LessOrEqual(t, len(line), 100, line)
+	}
+	return strings.Join(strings.Fields(out.String()), " ")
+}
+
+// wire is an answer as curl -i prints it.
+func wire(proto string, a iamtest.Answer) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %d \r\n", proto, a.Status)
+	for name, values := range a.Header {
+		for _, v := range values {
+			fmt.Fprintf(&b, "%s: %s\r\n", strings.ToLower(name), v)
+		}
+	}
+	return b.String() + "\r\n" + a.Body
+}
+
+func TestAResponseIsExplained(t *testing.T) {
+	got := read(t, wire("HTTP/2", iamtest.ThrottledGateway(200, 5*time.Minute)))
+	assert.True(t, strings.HasPrefix(got, "429 TooManyRequests documented yes meaning "), got)
+	for _, want := range []string{
+		` code APIG.0308 message "The throttling threshold has been reached: policy user over ratelimit,limit:200,time:5 minute" request e2b44851-`,
+		` limit 200 per 5m0s (user) reason throttled decision come back later `,
+		` Transport retries the request, whatever its method, after 1m40s (a third of the limit's window, `,
+	} {
+		assert.Contains(t, got, want)
+	}
+}
+
+func TestWhatATransportWouldDoWithAResponseIsSaid(t *testing.T) {
+	const retries = " Transport retries the request, whatever its method, after "
+	for name, tt := range map[string]struct {
+		answer iamtest.Answer
+		want   string
+	}{
+		"Retry-After":             {iamtest.Throttled(30 * time.Second), " Retry-After 30s reason throttled decision come back later" + retries + "30s (as Retry-After says) and a random part; a deadline before that ends the call at once"},
+		"beyond MaxWait":          {iamtest.Throttled(time.Hour), "; without any deadline, and with the default MaxWait, it stops: wait longer than allowed"},
+		"a reset":                 {iamtest.ThrottledEnvoy(10, time.Minute, 41*time.Second), " limit 10 per 1m0s new in 41s reason throttled decision come back later" + retries + "41s (until the limit takes requests again) and a random part; a deadline before that leaves it at the back-off"},
+		"a reset beyond MaxWait":  {iamtest.ThrottledSAP(10, time.Hour, 41*time.Minute), "; without any deadline, and with the default MaxWait, it waits 2m0s"},
+		"nothing stated":          {iamtest.Throttled(0), retries + "a back-off of 1 s, doubled each time, ±50 %, at most 30 s"},
+		"a timeout":               {iamtest.Page(408), retries + "a back-off of 1 s"},
+		"not retryable":           {iamtest.Keystone(404, "No."), ` message "No." request req-0c43521d-00ed-4f5b-a31b-798560349fcd Transport returns a *StatusError; `},
+		"a 503 that names a time": {iamtest.Page(503).With("Retry-After", "120"), " Retry-After 2m0s Transport returns a *StatusError; if AlsoRetry lists the code, "},
+		"a reason":                {iamtest.IAM(401, "IAM.0061", "Locked."), " reason account locked decision wait until the account is unlocked; "},
+		"a success":               {iamtest.Answer{Status: 200}.With("Retry-After", "1"), " Transport returns the response as it came"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := read(t, wire("HTTP/1.1", tt.answer))
+			assert.Contains(t, got, tt.want)
+		})
+	}
+}
+
+func TestTheLastOfSeveralResponsesCounts(t *testing.T) {
+	const last = "HTTP/1.1 404 Not Found\r\n\r\n{\"error\":{\"message\":\"No.\"}}"
+	for name, input := range map[string]string{
+		"one":                           last,
+		"100 Continue":                  "HTTP/1.1 100 Continue\r\n\r\n" + last,
+		"a proxy's 200":                 "HTTP/1.0 200 Connection established\r\n\r\n" + last,
+		"redirects":                     "HTTP/2 301 \r\nlocation: /a\r\ncontent-length: 7\r\n\r\nHTTP/2 302 \r\nlocation: /b\r\n\r\n" + last,
+		"a retry, the first with body":  "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy" + last,
+		"all of them, with LF alone":    strings.ReplaceAll("HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"+last, "\r", ""),
+		"a mark and empty lines before": "\ufeff\r\n\n" + last,
+		"HTTP/3":                        strings.Replace(last, "HTTP/1.1 404 Not Found", "HTTP/3 404", 1),
+		"a folded header field":         strings.Replace(last, "\r\n\r\n", "\r\nX-A: 1,\r\n 2\r\n\r\n", 1),
+		"a length that is too long":     strings.Replace(last, "\r\n\r\n", "\r\nContent-Length: 999\r\n\r\n", 1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := read(t, input)
+			assert.True(t, strings.HasPrefix(got, "404 NotFound"), got)
+			assert.Contains(t, got, `message "No."`)
+		})
+	}
+	assert.Contains(t, read(t, "HTTP/1.1 429"), "429 TooManyRequests", "the status line alone")
+	assert.NotContains(t, read(t, "HTTP/1.1 400 Bad Request\r\n\r\nsee HTTP/1.1 404 Not Found"), "404 NotFound")
+}
+
+func TestNonsenseOnStandardInputIsRefused(t *testing.T) {
+	for input, want := range map[string]string{
+		"":                         "standard input is empty\n",
+		" \r\n\n":                  "standard input is empty\n",
+		`{"error":{}}`:             `standard input does not begin with a status line such as HTTP/1.1 429, but with "{\"error\":{}}": call curl with -i` + "\n",
+		"HTTP/1.1 42 Short\r\n":    `standard input does not begin with a status line such as HTTP/1.1 429, but with "HTTP/1.1 42 Short": call curl with -i` + "\n",
+		"\x1b[1mHTTP/1.1\a\r\nx":   `standard input does not begin with a status line such as HTTP/1.1 429, but with "\x1b[1mHTTP/1.1\a": call curl with -i` + "\n",
+		"HTTP/1.1 429 X\n{}\n":     `a header field of the form Name: value, or an empty line, is expected where standard input has "{}"` + "\n",
+		"HTTP/1.1 429 X\n : x\n":   `a header field of the form Name: value, or an empty line, is expected where standard input has ": x"` + "\n",
+		"HTTP/1.1 429 X\na b: x\n": `a header field of the form Name: value, or an empty line, is expected where standard input has "a b: x"` + "\n",
+	} {
+		var out, errs bytes.Buffer
+		assert.Equal(t, 1, run([]string{"-"}, strings.NewReader(input), &out, &errs), input)
+		assert.Empty(t, out.String())
+		assert.Equal(t, want, errs.String())
+	}
+	var out, errs bytes.Buffer
+	assert.Equal(t, 1, run([]string{"-"}, iotest.ErrReader(errors.New("it broke")), &out, &errs))
+	assert.Equal(t, "it broke\n", errs.String())
+}
+
+func TestAHugeBodyIsCut(t *testing.T) {
+	assert.Contains(t, read(t, "HTTP/1.1 500 \r\n\r\n"+strings.Repeat("x", 3<<20)), "500")
+}
+
+func FuzzReadResponse(f *testing.F) {
+	f.Add("HTTP/1.1 100 Continue\r\n\r\nHTTP/2 429\nretry-after: 5\n\n{}")
+	f.Add("HTTP/1.1 200\ncontent-length: 1\n\nxHTTP/1.1 429\n y\n:")
+	f.Fuzz(func(t *testing.T, input string) {
+		var out, errs bytes.Buffer
+		code := run([]string{"-"}, strings.NewReader(input), &out, &errs)
+		if (code == 0) == (out.Len() == 0) || (code == 1) == (errs.Len() == 0) || code > 1 {
+			t.Error(code, out.String(), errs.String())
+		}
+		for _, r := range out.String() + errs.String() {
+			if r < ' ' && r != '\n' || r == 0x7f {
+				t.Errorf("control character %q", r)
+			}
+		}
+	})
+}
