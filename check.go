@@ -47,10 +47,10 @@ func CheckProxyConnect(_ context.Context, proxyURL *url.URL, _ *http.Request, co
 	return e
 }
 
-// NewStatusError builds the error of an answer of which only these parts are
-// at hand, as in the hooks of some SDKs. It copies header and body, both of
-// which may be nil. It does not ask whether the code is a failure and never
-// returns nil. Method, URL, Attempts and Stop are left unset.
+// NewStatusError builds a StatusError for hooks of SDKs that do not expose the
+// *http.Response. It copies header and body, both of which may be nil. It does
+// not ask whether the code is a failure and never returns nil. Method, URL,
+// Attempts and Stop are left unset.
 func NewStatusError(statusCode int, header http.Header, body []byte) *StatusError {
 	e := newStatusError(Code(statusCode), header, nil, time.Now())
 	e.setContent(header.Clone(), bytes.Clone(body[:min(len(body), bounded.Max)]), len(body) > bounded.Max)

@@ -711,7 +711,7 @@ func TestCheckResponse(t *testing.T) {
 			assert.Equal(t, "begin", string(e.Body()))
 		})
 	})
-	t.Run("leaves an error met ahead to who reads the body", func(t *testing.T) {
+	t.Run("leaves an error met ahead to the reader of the body", func(t *testing.T) {
 		canceled, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		for _, ctx := range []context.Context{context.Background(), canceled} {

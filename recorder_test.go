@@ -134,7 +134,7 @@ func TestAnErrorWithoutAnAnswerClearsTheRecord(t *testing.T) {
 				}
 				require.ErrorIs(t, err, broken)
 				sdk := errors.New("sdk: request failed")
-				assert.True(t, rec.Wrap(sdk) == sdk, "no older answer stands for it")
+				assert.Same(t, sdk, rec.Wrap(sdk), "no older answer stands for it")
 				_, ok := rec.Last()
 				assert.False(t, ok)
 			})
@@ -156,8 +156,8 @@ func TestWrapPrefersTheFullerOfTwoErrorsForOneAnswer(t *testing.T) {
 	assert.EqualError(t, got, built.Error())
 
 	other := fmt.Errorf("sdk: %w", iamhttp.NewStatusError(401, nil, nil))
-	assert.True(t, rec.Wrap(other) == other, "of another answer")
+	assert.Same(t, other, rec.Wrap(other), "of another answer")
 	full := fmt.Errorf("sdk: %w", recorded)
-	assert.True(t, rec.Wrap(full) == full, "as full as can be")
+	assert.Same(t, full, rec.Wrap(full), "as full as can be")
 	assert.Equal(t, "unknown", iamhttp.StopUnset.String())
 }

@@ -368,7 +368,7 @@ func TestAConnectionErrorKeepsTheOtherRules(t *testing.T) {
 			},
 			"by Cancel": func(req *http.Request) (*http.Request, func()) {
 				over := make(chan struct{})
-				//lint:ignore SA1019 deprecated, and still set by http.Client for its Timeout
+				// http.Client sets it for its Timeout.
 				req.Cancel = over
 				return req, func() { close(over) }
 			},
@@ -489,11 +489,11 @@ func TestWithoutADeadlineAnAnswerIsWaitedForADay(t *testing.T) {
 	})
 }
 
-// slowly answers after a time that a context may end.
-func slowly(d time.Duration, then step) step {
+// slowly answers after two seconds, or never if the context ends before.
+func slowly(then step) step {
 	return func(req *http.Request) (*http.Response, error) {
 		select {
-		case <-time.After(d):
+		case <-time.After(2 * time.Second):
 			return then(req)
 		case <-req.Context().Done():
 			return nil, req.Context().Err()
@@ -508,9 +508,9 @@ func TestARetryThatCannotBeAnsweredInTimeIsNotMade(t *testing.T) {
 		want          iamhttp.StopReason
 		took          time.Duration
 	}{
-		"Retry-After 9, answers of 2 s, deadline in 12 s": {slowly(2*time.Second, answer(429, "", "Retry-After: 9")), slowly(2*time.Second, answer(404, "")), 12 * time.Second, iamhttp.StopDeadline, 2 * time.Second},
-		"the same, deadline in 14 s":                      {slowly(2*time.Second, answer(429, "", "Retry-After: 9")), slowly(2*time.Second, answer(404, "")), 14 * time.Second, iamhttp.StopNotRetryable, 14 * time.Second},
-		"a 408 and the schedule":                          {slowly(2*time.Second, answer(408, "")), slowly(2*time.Second, answer(404, "")), 4 * time.Second, iamhttp.StopDeadline, 2 * time.Second},
+		"Retry-After 9, answers of 2 s, deadline in 12 s": {slowly(answer(429, "", "Retry-After: 9")), slowly(answer(404, "")), 12 * time.Second, iamhttp.StopDeadline, 2 * time.Second},
+		"the same, deadline in 14 s":                      {slowly(answer(429, "", "Retry-After: 9")), slowly(answer(404, "")), 14 * time.Second, iamhttp.StopNotRetryable, 14 * time.Second},
+		"a 408 and the schedule":                          {slowly(answer(408, "")), slowly(answer(404, "")), 4 * time.Second, iamhttp.StopDeadline, 2 * time.Second},
 		"answers that take no time":                       {answer(429, "", "Retry-After: 9"), answer(404, ""), 10 * time.Second, iamhttp.StopNotRetryable, 10 * time.Second},
 	} {
 		modes(t, func(t *testing.T, passThrough bool) {

@@ -676,7 +676,7 @@ func TestADiscardedBodyIsTruncatedIfOneByteOfItIsNotKept(t *testing.T) {
 	}
 }
 
-// lateEOF says that it is at its end only to who wants more.
+// lateEOF says that it is at its end only if more is wanted.
 type lateEOF struct{ io.Reader }
 
 func (r lateEOF) Read(p []byte) (int, error) {

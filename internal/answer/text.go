@@ -42,6 +42,6 @@ func OneLine(s string) string {
 	return strings.Join(strings.Fields(s), " ")
 }
 
-// unprintable is true of what cannot be seen too: it would tell apart what
-// looks the same.
+// unprintable also rejects invisible characters, which would make distinct texts
+// look equal.
 func unprintable(r rune) bool { return !unicode.IsPrint(r) }

@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// Constants are the numbers that the controller has from nobody.
+// Constants are the tuning parameters of the controller.
 type Constants struct {
 	Margin      float64 // how far below the pace that is aimed at to stay
 	FirstFactor float64 // the first pace, at most this much above the proven one
@@ -99,8 +99,8 @@ type Controller struct {
 	// included, in seconds; quiet is the last part of it. wanted is how much of
 	// it the service had for itself, though somebody waited.
 	silence, quiet, wanted float64
-	// measure is what longer times are measured by: wanted, but that neither an
-	// hour without callers nor an outage of an hour makes the next hours slow.
+	// measure is what longer times are measured by: wanted, capped so that a long
+	// idle time or outage does not slow the controller down afterwards.
 	measure float64
 
 	tally  // of the current epoch

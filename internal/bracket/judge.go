@@ -84,7 +84,7 @@ func (c *Controller) judge(now time.Duration, backlog float64) {
 		c.measure = min(max(c.asked, c.OwnPause), longestWindow)
 	}
 	c.base = 0
-	// Who comes less often than once in two silences learns nothing any more.
+	// Below one request per two silences the controller cannot learn.
 	c.longest = max(c.silence, 0.8*c.longest)
 	least := c.asked
 	if least == 0 {
