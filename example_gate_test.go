@@ -99,7 +99,10 @@ func ExampleTransport_gate() {
 func ExampleNotSentError() {
 	var service iamtest.Server
 	service.Next(iamtest.Throttled(time.Hour))
-	client := &http.Client{Transport: &iamhttp.Transport{Base: &service, Gate: new(gate.Adaptive), MaxWait: time.Second}}
+	client := &http.Client{
+		Transport: &iamhttp.Transport{Base: &service, Gate: new(gate.Adaptive), MaxWait: time.Second},
+		Timeout:   2 * time.Hour,
+	}
 	for range 2 {
 		_, err := client.Get("https://iam.example/v3/users")
 		wait, _ := iamhttp.RetryAfter(err)

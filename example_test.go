@@ -111,8 +111,8 @@ func ExampleWithRecorder() {
 func ExampleTransport() {
 	client := &http.Client{
 		Transport: &iamhttp.Transport{
-			MaxAttempts: 4,                // instead of 8
-			MaxWait:     30 * time.Second, // instead of 2 minutes
+			MaxAttempts: 4,                // else as many as fit before the deadline
+			MaxWait:     30 * time.Second, // else until the deadline
 			// Not covered by the documentation; for GET, PUT, DELETE and the like only:
 			AlsoRetry: []iamhttp.Code{iamhttp.ErrBadGateway, iamhttp.ErrServiceUnavailable},
 			Expected:  []iamhttp.Code{iamhttp.ErrNotFound}, // an answer here, not a failure

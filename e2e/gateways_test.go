@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/gate"
 )
 
 func quick() backoff.BackOff { return backoff.NewConstantBackOff(10 * time.Millisecond) }
@@ -75,6 +76,30 @@ func TestRetriesWaitAsLongAsTheRateLimiterAsks(t *testing.T) {
 				}
 			}
 			require.NotEmpty(t, *reports, "no request was throttled")
+		})
+	}
+}
+
+func TestALimitThatNginxStatesInPlaceOfRetryAfterIsWaitedFor(t *testing.T) {
+	for path, limit := range map[string]gate.Limit{
+		"envoy": {Reset: 2 * time.Second},
+		"ietf":  {Requests: 1, Per: 2 * time.Second, Reset: 2 * time.Second, Policy: "default"},
+	} {
+		t.Run(path, func(t *testing.T) {
+			tr := &iamhttp.Transport{Backoff: quick}
+			reports := reporting(tr)
+			c := client(t, tr)
+			c.Timeout = time.Minute
+			for i := 0; i < 10 && len(*reports) == 0; i++ {
+				require.NoError(t, get(c, at(t, nginx)+"/stated/"+path))
+			}
+			require.Len(t, *reports, 1, "one retry is enough, because it comes when requests are taken again")
+			f := (*reports)[0]
+			e := statusError(t, f.Err, iamhttp.ErrTooManyRequests)
+			assert.True(t, f.Retry)
+			assert.Zero(t, e.RetryAfter)
+			assert.Equal(t, limit, e.Limit)
+			assert.GreaterOrEqual(t, f.Wait, 2*time.Second)
 		})
 	}
 }
@@ -214,8 +239,8 @@ func TestEachFormOfRetryAfterFromNginxIsUnderstood(t *testing.T) {
 		"garbage":  {0, iamhttp.StopAttempts},
 		"negative": {0, iamhttp.StopAttempts},
 		"twice":    {7 * time.Second, iamhttp.StopDeadline},
-		"huge":     {24 * time.Hour, iamhttp.StopWaitTooLong},
-		"far":      {-1, iamhttp.StopWaitTooLong},
+		"huge":     {24 * time.Hour, iamhttp.StopDeadline},
+		"far":      {-1, iamhttp.StopDeadline},
 	} {
 		t.Run(path, func(t *testing.T) {
 			c := client(t, &iamhttp.Transport{MaxAttempts: 2, Backoff: quick})

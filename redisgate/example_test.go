@@ -2,6 +2,7 @@ package redisgate_test
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -13,7 +14,7 @@ func ExampleNew() {
 	client := redis.NewClient(&redis.Options{Addr: "redis:6379"}) // or Sentinel, or a cluster
 	shared := redisgate.New(client, redisgate.Options{})
 	defer shared.Close()
-	httpClient := &http.Client{Transport: &iamhttp.Transport{Gate: shared}}
+	httpClient := &http.Client{Transport: &iamhttp.Transport{Gate: shared}, Timeout: time.Minute}
 
 	_ = httpClient
 }

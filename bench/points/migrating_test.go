@@ -32,7 +32,7 @@ func retryableKept() *retryablehttp.Client {
 }
 
 func retryableReplaced() *http.Client {
-	client := &http.Client{Transport: &iamhttp.Transport{MaxAttempts: 5}}
+	client := &http.Client{Transport: &iamhttp.Transport{MaxAttempts: 5}, Timeout: time.Minute}
 	return client
 }
 
@@ -48,7 +48,7 @@ func rehttpReplaced() *http.Client {
 		PassThrough: true, // responses, as from rehttp
 		MaxAttempts: 4,
 		AlsoRetry:   []iamhttp.Code{iamhttp.ErrServiceUnavailable}, // if that was on purpose
-	}}
+	}, Timeout: time.Minute}
 	return client
 }
 

@@ -76,7 +76,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	httpClient := &http.Client{Transport: &iamhttp.Transport{
 		Gate:      shared,
 		OnFailure: counts.failure,
-	}}
+	}, Timeout: time.Minute}
 
 	var all sync.WaitGroup
 	defer all.Wait()
