@@ -44,5 +44,5 @@ func Example() {
 	}
 	// Output:
 	// true true
-	// iamhttp: 404 NotFound: "Could not find user: bob." (request req-42)
+	// iamhttp: 404 NotFound: "Could not find user: bob." (request req-42, sent once: not retryable)
 }
