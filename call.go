@@ -32,12 +32,27 @@ type call struct {
 	sent     time.Time       // the latest attempt
 	fastest  time.Duration   // answer so far
 	schedule backoff.BackOff // nil before the first retry
+	open     io.Closer       // the body of an answer, which nobody has closed
 	latest   error           // how the attempt before has ended, for a gate that refuses the retry
 }
 
-// run sends the request until there is an answer for the caller, or a reason not
-// to send it again.
+// run makes the call. If something that it calls panics, it closes the body of the
+// answer.
 func (c *call) run() (*http.Response, error) {
+	returned := false
+	defer func() {
+		if !returned && c.open != nil {
+			c.open.Close()
+		}
+	}()
+	resp, err := c.loop()
+	returned = true
+	return resp, err
+}
+
+// loop sends the request until there is an answer for the caller, or a reason not to
+// send it again.
+func (c *call) loop() (*http.Response, error) {
 	c.opts = optionsOf(c.req.Context())
 	c.patience = c.t.patience(c.req.Context(), c.opts)
 	if err := c.findAccount(); err != nil {
@@ -110,6 +125,7 @@ func (c *call) send() (*http.Response, error) {
 	case resp.Body == nil:
 		resp.Body = http.NoBody
 	}
+	c.open = resp.Body
 	return resp, nil
 }
 
@@ -187,7 +203,9 @@ func (c *call) bodyFailed(failed error) bool {
 		return false
 	}
 	defer body.Close()
-	return !neterr.Sendable(body, c.req.ContentLength)
+	late := time.AfterFunc(bounded.MinDrain, func() { body.Close() }) // it may be slow, and is not waited for
+	sendable := neterr.Sendable(body, c.req.ContentLength)
+	return late.Stop() && !sendable
 }
 
 // A retry is what the next attempt needs, in one allocation.
@@ -208,11 +226,12 @@ func (c *call) wait(f *failedAttempt, d time.Duration, body io.ReadCloser) error
 	drain := bounded.NewDrain()
 	defer drain.Release()
 	data, truncated, stuck := discard(f, d, drain)
+	c.open = nil
 	if stuck && connectionsLimited(c.t.base()) {
 		f.cause = errStuck
 		return c.fail(f, Failure{Err: f.error(StopWaitTooLong, data, truncated), Attempt: f.attempts, Stop: StopWaitTooLong})
 	}
-	if f.answered && !f.hasAsked && !f.gated {
+	if f.code == ErrTooManyRequests && !f.hasAsked && !f.gated {
 		d = f.statedWait(d, data)
 	}
 	c.latest = f.err
@@ -293,7 +312,9 @@ func (c *call) finish(f *failedAttempt, stop StopReason) (*http.Response, error)
 		}
 		return nil, c.fail(f, Failure{Err: f.err, Attempt: f.attempts, Stop: stop})
 	case !c.t.PassThrough || stop == StopCanceled || f.proxy != nil:
-		return nil, c.fail(f, Failure{Err: f.final(stop), Attempt: f.attempts, Stop: stop})
+		e := f.final(stop)
+		c.open = nil
+		return nil, c.fail(f, Failure{Err: e, Attempt: f.attempts, Stop: stop})
 	case c.observed():
 		e := f.error(stop, nil, false)
 		e.peek(c.req.Context(), f.resp, bounded.Time(c.req.Context()))

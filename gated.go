@@ -111,7 +111,7 @@ func (c *call) outcome(resp *http.Response, err error) gate.Outcome {
 	switch {
 	case c.throttled(code, asked) && !c.accepts(int(code)):
 		if err == nil {
-			stated = c.stated(resp)
+			stated = c.stated(resp, asked)
 		}
 		return gate.Outcome{Result: gate.Throttled, RetryAfter: asked, Limit: stated}
 	case 400 <= code && code < 500 && code != ErrTooManyRequests:
@@ -122,13 +122,15 @@ func (c *call) outcome(resp *http.Response, err error) gate.Outcome {
 
 // stated returns what a throttled answer states of the limit. If the header says
 // nothing, the body may; it is put back.
-func (c *call) stated(resp *http.Response) gate.Limit {
+// It is not read if the service has asked to wait, and not waited for: the others of
+// the account are to know of the answer.
+func (c *call) stated(resp *http.Response, asked time.Duration) gate.Limit {
 	l := limit.Of(resp.Header, "", time.Now())
-	if l == (limit.Limit{}) {
+	if l == (limit.Limit{}) && asked == 0 {
 		ctx := c.current.Context()
-		data, _ := bounded.Peek(ctx, resp, min(bounded.MaxDrain, bounded.Time(ctx)))
+		data, _ := bounded.Peek(ctx, resp, min(bounded.MinDrain, bounded.Time(ctx)))
 		if limit.Mentioned(data) {
-			l = limit.Of(nil, answer.Decode(resp.Header, data, resp.StatusCode).Message, time.Now())
+			l = limit.Of(nil, answer.OneLine(answer.Decode(resp.Header, data, resp.StatusCode).Message), time.Now())
 		}
 	}
 	return gate.Limit(l)

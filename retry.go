@@ -19,14 +19,14 @@ import (
 	"github.com/iamhttp/iamhttp/internal/cancelctx"
 	"github.com/iamhttp/iamhttp/internal/limit"
 	"github.com/iamhttp/iamhttp/internal/neterr"
+	"github.com/iamhttp/iamhttp/internal/schedule"
 )
 
 const (
 	defaultAttempts = 8
 	defaultMaxWait  = 2 * time.Minute
-	maxInterval     = 30 * time.Second // of the default schedule
-	manyAttempts    = time.Second      // at least, between attempts beyond the default, if a deadline alone limits them
-	windowShare     = 3                // see statedWait
+	manyAttempts    = time.Second // at least, between attempts beyond the default, if a deadline alone limits them
+	windowShare     = 3           // see statedWait
 )
 
 // Patience is how long a call goes on trying.
@@ -125,7 +125,7 @@ func (t *Transport) decide(f *failedAttempt, interval func() time.Duration) (wai
 		return 0, StopCanceled
 	}
 	wait = max(min(next, f.patience.maxWait), f.leastWait())
-	deadline, limited := f.req.Context().Deadline()
+	left := f.left()
 	switch {
 	case f.gated:
 		wait = max(f.asked, f.leastWait()) // at least: the gate lets later ones wait longer
@@ -134,16 +134,12 @@ func (t *Transport) decide(f *failedAttempt, interval func() time.Duration) (wai
 		// the same time from coming back as the same herd. It grows with the
 		// schedule, and is drawn from what the deadline leaves, not cut to it: that
 		// would gather them at the deadline.
-		jitter := wait
-		if limited {
-			jitter = min(jitter, deadline.Sub(f.at)-f.asked-f.fastest)
-		}
-		wait = f.asked
-		if jitter = min(jitter, math.MaxInt64-f.asked); jitter > 0 {
+		jitter := min(wait, left-f.asked)
+		if wait = f.asked; jitter > 0 {
 			wait += rand.N(jitter)
 		}
 	}
-	if limited && wait+f.fastest >= deadline.Sub(f.at) {
+	if wait >= left {
 		// The answer would come too late, judged by the answers before. Waiting
 		// into http.Client.Timeout would cost the caller the typed error: net/http
 		// then replaces any error by a text of its own.
@@ -174,20 +170,17 @@ func (f *failedAttempt) leastWait() time.Duration {
 func (f *failedAttempt) statedWait(wait time.Duration, data []byte) time.Duration {
 	l := limit.Of(f.header, "", f.at)
 	if l == (limit.Limit{}) && limit.Mentioned(data) {
-		l = limit.Of(nil, answer.Decode(f.header, data, int(f.code)).Message, f.at)
+		l = limit.Of(nil, answer.OneLine(answer.Decode(f.header, data, int(f.code)).Message), f.at)
 	}
 	least := l.Reset
 	if least == 0 && l.Requests > 0 {
 		least = l.Per / windowShare
 	}
-	if least <= wait {
+	if least <= wait || l.Remaining > 0 { // it is another limit that is used up
 		return wait
 	}
 	least = min(least, f.patience.maxWait)
-	left := time.Duration(math.MaxInt64)
-	if deadline, limited := f.req.Context().Deadline(); limited {
-		left = deadline.Sub(f.at) - f.fastest
-	}
+	left := f.left()
 	if least >= left {
 		return wait // it would be too late
 	}
@@ -196,6 +189,15 @@ func (f *failedAttempt) statedWait(wait time.Duration, data []byte) time.Duratio
 		least += rand.N(jitter)
 	}
 	return max(wait, least)
+}
+
+// left returns how long a wait must not take, so that an answer that takes as long as
+// those before it comes before the deadline.
+func (f *failedAttempt) left() time.Duration {
+	if deadline, limited := f.req.Context().Deadline(); limited {
+		return deadline.Sub(f.at) - f.fastest
+	}
+	return math.MaxInt64
 }
 
 // mayRetry applies the documented rule and AlsoRetry to an answer.
@@ -235,23 +237,7 @@ func (t *Transport) newSchedule() backoff.BackOff {
 			return b
 		}
 	}
-	b := &exponential{backoff.ExponentialBackOff{
-		InitialInterval:     time.Second,
-		RandomizationFactor: 0.5,
-		Multiplier:          2,
-		MaxInterval:         maxInterval,
-		Clock:               backoff.SystemClock,
-	}}
-	b.Reset()
-	return b
-}
-
-// exponential keeps to its maximum, which backoff's own schedule exceeds by the
-// randomization.
-type exponential struct{ backoff.ExponentialBackOff }
-
-func (b *exponential) NextBackOff() time.Duration {
-	return min(b.ExponentialBackOff.NextBackOff(), maxInterval)
+	return schedule.Default()
 }
 
 // idempotent reports whether a request may be sent again though nothing says that

@@ -21,7 +21,7 @@ import (
 // *StatusError for the failures. Call it once: it sets CheckRetry, Backoff,
 // ErrorHandler and RetryMax, and wraps PrepareRetry and RequestLogHook.
 //
-// Only Expected, AlsoRetry, MaxAttempts, MaxWait, Backoff, WithExpected and WithMaxWait
+// Only Expected, AlsoRetry, MaxAttempts, MaxWait, Backoff and the settings of a context
 // apply. Errors without an answer are never retried, nor is a POST that a redirect has
 // answered. Hooks and response handlers can read as much of a failure's body as the
 // *StatusError holds; if a handler or PrepareRetry fails too, the error wraps both.
@@ -121,7 +121,11 @@ func (t *Transport) judge(f *failedAttempt) *verdict {
 	if stop == StopUnset && first.Method != f.req.Method && !idempotent(first) {
 		stop = StopNotRetryable
 	}
-	v := &verdict{f.final(stop), f.at.Add(wait)}
+	v := &verdict{err: f.final(stop)}
+	if stop == StopUnset && f.code == ErrTooManyRequests && !f.hasAsked {
+		wait = f.statedWait(wait, v.err.Body())
+	}
+	v.retryAt = f.at.Add(wait)
 	f.resp.Body = bounded.Again(v.err.Body(), v.err.Truncated)
 	note.Put(f.resp, v)
 	return v

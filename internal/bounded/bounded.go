@@ -144,6 +144,7 @@ func readAside(ctx context.Context, resp *http.Response, keep int, d time.Durati
 		truncated bool
 	}
 	done := make(chan read, 1)
+	resp = &http.Response{Body: resp.Body, ContentLength: resp.ContentLength} // others may change theirs
 	go func() {
 		g := new(bodyCloser)
 		data, truncated, _ := readInTime(ctx, resp, keep, d, g, g.close, nil)

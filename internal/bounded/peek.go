@@ -2,6 +2,7 @@ package bounded
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -17,7 +18,7 @@ func Peek(ctx context.Context, resp *http.Response, d time.Duration) (data []byt
 		resp.Body = http.NoBody
 		return nil, false
 	}
-	p := &peekedBody{rest: resp.Body, closer: bodyCloser{body: resp.Body}, ended: make(chan struct{})}
+	p := &peekedBody{rest: resp.Body, inflated: resp.Uncompressed, closer: bodyCloser{body: resp.Body}, ended: make(chan struct{})}
 	resp.Body = p
 	// A Read that waits for a slow server cannot be taken back: it goes on beside
 	// the caller, and what it brings is read first.
@@ -26,7 +27,12 @@ func Peek(ctx context.Context, resp *http.Response, d time.Duration) (data []byt
 	defer timer.Stop()
 	select {
 	case <-p.ended:
-		return p.data, p.err != io.EOF
+		p.mu.Lock() // ctx may end just now
+		defer p.mu.Unlock()
+		if p.panicked != nil {
+			panic(p.panicked) // here the caller can recover it
+		}
+		return slices.Clone(p.data), p.err != io.EOF
 	case <-timer.C:
 		return p.stop(nil), true
 	case <-ctx.Done():
@@ -36,16 +42,25 @@ func Peek(ctx context.Context, resp *http.Response, d time.Duration) (data []byt
 
 // A peekedBody is a body whose beginning was read, or is being read, already.
 type peekedBody struct {
-	rest   io.ReadCloser
-	closer bodyCloser    // of rest, which a context may close as well
-	ended  chan struct{} // closed when reading ahead has ended; from then on nothing changes but at
+	rest     io.ReadCloser
+	inflated bool          // by net/http
+	closer   bodyCloser    // of rest, which a context may close as well
+	ended    chan struct{} // closed when reading ahead has ended; from then on nothing changes but at
 
 	mu      sync.Mutex
 	data    []byte // that was read ahead
 	at      int    // how much of it was read again
 	err     error  // met behind data; nil: go on with rest
 	stopped bool   // read ahead no more
+	closed  bool   // by the reader
+
+	panicked any // what a Read of rest has panicked with
 }
+
+var (
+	errPanicked = errors.New("reading the body has panicked")
+	errClosed   = errors.New("read on closed response body") // as net/http says
+)
 
 // readAhead reads until it is stopped. Not every body ends with the context of its
 // request: it is closed then.
@@ -55,20 +70,25 @@ func (p *peekedBody) readAhead(ctx context.Context, size int64) {
 		p.stop(ctx.Err())
 		p.closer.close()
 	})()
-	for idle := 0; ; {
-		room := make([]byte, 512)
-		if 512 < size && size < Max {
-			room = make([]byte, size+1) // the last Read is to meet the end
-		} else if len(p.data) > len(room) {
-			room = make([]byte, min(len(p.data), Max-len(p.data)))
+	defer func() {
+		if v := recover(); v != nil {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.panicked, p.err = v, errPanicked
 		}
-		n, err := p.rest.Read(room)
-		if idle++; n > 0 {
+	}()
+	room := make([]byte, 512)
+	if 512 < size && size < Max {
+		room = make([]byte, size+1) // the last Read is to meet the end
+	}
+	for idle := 0; ; idle++ {
+		n, err := p.rest.Read(room[:min(len(room), Max-len(p.data))])
+		if n > 0 {
 			idle = 0
 		}
 		p.mu.Lock()
-		p.data = append(p.data, room[:n]...)
-		if p.err == nil {
+		if p.err == nil { // else nothing comes after that
+			p.data = append(p.data, room[:n]...)
 			p.err = err
 		}
 		if idle == 100 && p.err == nil {
@@ -78,6 +98,9 @@ func (p *peekedBody) readAhead(ctx context.Context, size int64) {
 		p.mu.Unlock()
 		if enough {
 			return
+		}
+		if n == len(room) && n < 32<<10 {
+			room = make([]byte, 2*n)
 		}
 	}
 }
@@ -109,7 +132,10 @@ func (p *peekedBody) Read(b []byte) (int, error) {
 func (p *peekedBody) readData(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.at == len(p.data) {
+	switch {
+	case p.closed:
+		return 0, errClosed
+	case p.at == len(p.data):
 		return 0, p.err
 	}
 	n := copy(b, p.data[p.at:])
@@ -117,7 +143,25 @@ func (p *peekedBody) readData(b []byte) (int, error) {
 	return n, nil
 }
 
+// Close closes the body. net/http's own Close may wait for a Read that waits for the
+// header of gzip, before Go 1.27, and such a Read may be on its way: it is not waited
+// for.
 func (p *peekedBody) Close() error {
-	p.closer.close()
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	if !p.inflated {
+		p.closer.close()
+		return nil
+	}
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		p.closer.close()
+	}()
+	select {
+	case <-closed:
+	case <-time.After(closeTime):
+	}
 	return nil
 }

@@ -62,6 +62,11 @@ func Of(h http.Header, message string, at time.Time) Limit {
 	if l == (Limit{}) {
 		l = ofMessage(message)
 	}
+	if strings.ContainsFunc(l.Policy, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("._-/", r)
+	}) {
+		l.Policy = "" // it would pass for words of ours where it is printed
+	}
 	return l
 }
 

@@ -1,0 +1,32 @@
+// Package schedule has the waits between attempts of a request whose service names
+// none.
+package schedule
+
+import (
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+)
+
+const maxInterval = 30 * time.Second
+
+// Default returns a schedule of 1 s, doubled each time, ±50 %, at most 30 s.
+func Default() backoff.BackOff {
+	b := &exponential{backoff.ExponentialBackOff{
+		InitialInterval:     time.Second,
+		RandomizationFactor: 0.5,
+		Multiplier:          2,
+		MaxInterval:         maxInterval,
+		Clock:               backoff.SystemClock,
+	}}
+	b.Reset()
+	return b
+}
+
+// exponential keeps to its maximum, which backoff's own schedule exceeds by the
+// randomization.
+type exponential struct{ backoff.ExponentialBackOff }
+
+func (b *exponential) NextBackOff() time.Duration {
+	return min(b.ExponentialBackOff.NextBackOff(), maxInterval)
+}

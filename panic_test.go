@@ -1,0 +1,93 @@
+package iamhttp_test
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/stretchr/testify/assert"
+
+	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/gate"
+)
+
+// observing panics when it is told.
+type observing struct{ scriptedGate }
+
+func (*observing) Observe(gate.Request, gate.Ticket, gate.Outcome) { panic("observe") }
+
+func TestAPanicOfTheCallersCodeClosesTheBodyOfTheAnswer(t *testing.T) {
+	tell := func(context.Context, iamhttp.Failure) { panic("x") }
+	for name, tt := range map[string]struct {
+		tr   *iamhttp.Transport
+		code int
+	}{
+		"in OnFailure":                      {&iamhttp.Transport{OnFailure: tell}, 403},
+		"in OnFailure, passed through":      {&iamhttp.Transport{OnFailure: tell, PassThrough: true}, 403},
+		"in OnFailure, before a retry":      {&iamhttp.Transport{OnFailure: tell}, 429},
+		"in Backoff":                        {&iamhttp.Transport{Backoff: func() backoff.BackOff { panic("x") }}, 429},
+		"in the gate, of a success as well": {&iamhttp.Transport{Gate: new(observing)}, 200},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				body := watch(strings.NewReader("text"))
+				tr := *tt.tr
+				tr.Base = answers(response(nil, tt.code, body, -1))
+				assert.Panics(t, func() { _, _ = tr.RoundTrip(newRequest(t, "GET", "")) })
+				_, closes := body.counts()
+				assert.Equal(t, 1, closes)
+			})
+		})
+	}
+}
+
+func TestAnAbsurdWaitIsNotSleptIntoTheDeadline(t *testing.T) {
+	for name, tr := range map[string]*iamhttp.Transport{
+		"of Retry-After":             {Base: script(slowly(answer(429, "", "Retry-After: 99999999999999999999")))},
+		"of Backoff":                 {Base: script(slowly(answer(429, ""))), Backoff: constant(1<<63 - 1)},
+		"of Retry-After with a gate": {Base: script(slowly(answer(429, "", "Retry-After: 99999999999999999999"))), Gate: new(scriptedGate)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				start := time.Now()
+				_, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+				assert.Equal(t, iamhttp.StopDeadline, statusError(t, err).Stop)
+				assert.Equal(t, 2*time.Second, time.Since(start), "the first answer")
+			})
+		})
+	}
+}
+
+func TestAStatementThatIsNotAboutTheRefusalIsNotWaitedFor(t *testing.T) {
+	for name, first := range map[string]step{
+		"a 408 with the limit's headers":     answer(408, "", "X-Ratelimit-Limit: 5000", "X-Ratelimit-Remaining: 4999", "X-Ratelimit-Reset: 3000"),
+		"a 429 of which requests are left":   answer(429, "", "X-Ratelimit-Limit: 5000", "X-Ratelimit-Remaining: 4999", "X-Ratelimit-Reset: 3000"),
+		"a 502 in AlsoRetry with the fields": answer(502, "", `RateLimit: "default";r=4999;t=3000`),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				tr := &iamhttp.Transport{Base: script(first, answer(200, "")), Backoff: constant(time.Second), AlsoRetry: []iamhttp.Code{502}}
+				resp, err := tr.RoundTrip(newRequest(t, "GET", ""))
+				if assert.NoError(t, err) {
+					resp.Body.Close()
+				}
+				assert.Equal(t, time.Second, time.Since(start))
+			})
+		})
+	}
+}
+
+func TestAPolicyCannotForgeTheWordsOfAnError(t *testing.T) {
+	e := iamhttp.NewStatusError(429, http.Header{
+		"Ratelimit":        {`"po) evil, sent 9 times: (x";r=0;t=30`},
+		"Ratelimit-Policy": {`"po) evil, sent 9 times: (x";q=1;w=5`},
+	}, nil)
+	assert.EqualError(t, e, "iamhttp: 429 TooManyRequests (limit 1 per 5s new in 30s)")
+}
