@@ -251,14 +251,9 @@ func (e *NotSentError) NonRetriable() {}
 // RetryAfter of the *StatusError or *NotSentError in err, and false if it is 0 or
 // if there is none. Use it to tell your own callers when to come back.
 func RetryAfter(err error) (time.Duration, bool) {
-	var status *StatusError
-	var notSent *NotSentError
-	var d time.Duration
-	if errors.As(err, &status) {
-		d = status.RetryAfter
-	} else if errors.As(err, &notSent) {
-		d = notSent.RetryAfter
-	}
+	status, notSent := new(StatusError), new(NotSentError)
+	_ = errors.As(err, &status) || errors.As(err, &notSent)
+	d := max(status.RetryAfter, notSent.RetryAfter)
 	return d, d > 0
 }
 
