@@ -207,6 +207,10 @@ func (c *Controller) Next(now time.Duration, backlog int) time.Duration {
 		c.judge(now, float64(backlog))
 		c.consider(first)
 		c.start(now)
+		if c.statement.windowed {
+			c.statement.opened = now
+			c.fill()
+		}
 	}
 	switch {
 	case c.probes > 1 && c.accepted == 0: // one probe, and wait for what it brings

@@ -123,7 +123,7 @@ func (c *Controller) agree() {
 	switch {
 	case most > 2*beyond*s.requests || c.hi*beyond < rate: // two windows may have been used
 		c.disbelieve()
-	case most >= 0.8*s.requests-1 && most <= beyond*s.requests+1:
+	case s.per > shortWindow && most >= 0.8*s.requests && most <= beyond*s.requests+1:
 		s.belief, s.burst = firm, c.burst
 	default:
 		s.belief = candidate
@@ -149,14 +149,10 @@ func (c *Controller) weigh(fresh bool) {
 	}
 }
 
-// window returns when the next request may leave by the window: now, or the start
+// byWindow returns when the next request may leave by the window: now, or the start
 // of the next one.
 func (c *Controller) byWindow(now time.Duration) time.Duration {
 	s := &c.statement
-	if s.opened < c.begin {
-		s.opened = c.begin
-		c.fill()
-	}
 	per := duration(s.per)
 	if past := (now - s.opened) / per; past > 0 {
 		// Never from now on: the service's windows begin where they began.
