@@ -66,8 +66,8 @@ func (c *Controller) Believed() bool {
 // disbelieve goes back to what was learned without the statement.
 func (c *Controller) disbelieve() {
 	s := &c.statement
-	if s.belief == firm {
-		c.burst = max(c.burst, s.burst)
+	if s.windowed {
+		c.burst = s.burst
 	}
 	s.belief, s.windowed = disbelieved, false
 }
@@ -104,7 +104,6 @@ func (c *Controller) consider(first bool) {
 	margin := c.Margin * float64(1+s.strikes)
 	s.windowed = s.per > shortWindow && s.dark*rate >= 4
 	c.pace, c.lo, c.hi, c.hiAt = rate*(1-margin), rate, rate, c.closed
-	c.burst = 1
 	if s.windowed {
 		// Only the start of the window says when the next requests may leave.
 		c.burst, c.hi = max(1, math.Floor(s.requests*(1-margin))), math.Inf(1)

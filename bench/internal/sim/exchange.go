@@ -133,7 +133,7 @@ func (x *exchange) decide() (accepted bool, _ http.Header, until func(arrival ti
 	}
 	seconds := max(1, math.Ceil(x.limiter.wait(since).Seconds()))
 	if x.result.Refused == 1 {
-		x.result.FlyingAtFirst, x.result.FirstPause = x.inFlight, time.Duration(seconds)*time.Second
+		x.result.FirstPause = time.Duration(seconds) * time.Second
 		if x.scenario.RetryAfter == Date {
 			x.result.FirstPause += time.Second
 		}
@@ -161,6 +161,9 @@ func (x *exchange) forbid(until func(time.Time) time.Time) {
 	defer x.mu.Unlock()
 	now := time.Now()
 	x.settleForbidden(now)
+	if x.latest.IsZero() {
+		x.result.FlyingAtFirst = x.inFlight
+	}
 	x.latest = now
 	if u := until(now); u.After(x.forbiddenNow) {
 		x.forbiddenNow = u

@@ -29,7 +29,7 @@ type Result struct {
 	Forbidden   int // requests that left while a Retry-After was in force that had arrived before
 	MaxInFlight int
 
-	FlyingAtFirst int           // requests in flight when the server refused the first one
+	FlyingAtFirst int           // requests in flight when the first 429 arrived
 	FirstPause    time.Duration // that a client keeps which obeys that answer, rounded up
 
 	Errors map[string]int // of the failed calls
