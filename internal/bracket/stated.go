@@ -50,6 +50,9 @@ func (c *Controller) Stated(requests int, per time.Duration) {
 	}
 	s := &c.statement
 	n, t := float64(requests), seconds(per)
+	if n/t < slowest || n/t > mostPace {
+		return
+	}
 	if s.requests == n && s.per == t || s.changes >= mostChanges {
 		return
 	}
