@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A gateway accepts 200 requests in each window of five minutes, and says so in the
-// words of Huawei Cloud's API gateway.
+// A gateway accepts 200 requests in each window of five minutes, as Huawei Cloud's API
+// gateway does by default, and says so with a 429.
 type gateway struct {
 	retryAfter bool
 

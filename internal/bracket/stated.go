@@ -19,7 +19,6 @@ type statement struct {
 	windowed bool
 	opened   time.Duration // when the current window began
 	dark     float64       // seconds in which a bucket would have given something, and nothing came
-	held     float64       // seconds of callers kept waiting by the window
 }
 
 // A belief is how far a statement is used.
