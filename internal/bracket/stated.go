@@ -25,9 +25,9 @@ type statement struct {
 type belief uint8
 
 const (
-	unheard    belief = iota // nothing was counted since it was stated
-	candidate                // it does not contradict what was counted
-	firm                     // what was counted agrees with it
+	unheard   belief = iota // nothing was counted since it was stated
+	candidate               // it does not contradict what was counted
+	firm                    // what was counted agrees with it
 	disbelieved
 )
 
