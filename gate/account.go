@@ -55,6 +55,7 @@ type account struct {
 	rng       *rand.Rand
 	throttled time.Duration // when the latest pause began
 	seen      int64         // accepted at the latest sweep
+	stated    Limit         // by the service, with the latest 429 that states one
 }
 
 func (a *account) now() time.Duration { return time.Since(a.origin) }
@@ -288,6 +289,7 @@ func (a *account) observe(t Ticket, o Outcome) {
 	} else {
 		begins = a.pacer.Refused(now, send, retryAfter)
 	}
+	a.state(o.Limit)
 	if begins {
 		a.throttled = now
 		// Processes that were told the same time must not come back together.
@@ -449,6 +451,9 @@ func (a *account) stats() (Stats, bool) {
 	if a.pacer != nil {
 		now := a.now()
 		s.Throttled, s.Pace, s.Pause = true, a.pacer.Pace(), max(a.pacer.Paused()-now, 0)
+		if a.pacer.Believed() {
+			s.Limit = a.stated
+		}
 	}
 	return s, !a.gone
 }

@@ -64,6 +64,7 @@ func (g *Adaptive) Observe(r Request, t Ticket, o Outcome) {
 		a.accept()
 		return
 	}
+	o.RetryAfter = o.pause(r)
 	a.observe(t, o)
 }
 
@@ -75,6 +76,11 @@ type Stats struct {
 	Pause     time.Duration // how much longer the pause lasts; 0: no pause is in force
 	Waiting   int           // requests that wait
 	Flying    int           // requests that were let out and not observed yet
+
+	// Limit is what the service has stated last, Requests per Per, while what came
+	// of the requests does not contradict it. Zero: nothing was stated, or the gate
+	// does not believe it.
+	Limit Limit
 }
 
 // Stats returns what the gate knows of the account with that key, and false if

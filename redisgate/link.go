@@ -137,6 +137,18 @@ func (l *link) Refused(now time.Duration, s fleet1.Send, retryAfter time.Duratio
 	return news
 }
 
+// Stated is for the time without a leader. The leader learns the limit of all
+// processes from what it is told of their requests; it is not told what the service
+// has stated to one of them.
+func (l *link) Stated(requests int, per time.Duration) {
+	if l.solo != nil {
+		l.solo.Stated(requests, per)
+	}
+}
+
+// Believed reports whether this process paces its requests by what was stated.
+func (l *link) Believed() bool { return l.solo != nil && l.solo.Believed() }
+
 // landed takes a turn out of those in flight.
 func (l *link) landed(turn uint64) {
 	if i := slices.Index(l.flying, turn); i >= 0 {

@@ -30,6 +30,11 @@ func gated(base http.RoundTripper) func(*http.Request) (*http.Response, error) {
 	return (&http.Client{Transport: &iamhttp.Transport{Base: base, Gate: seededGate(0), MaxAttempts: 20}}).Do
 }
 
+// gatedTransport is what a program has that sets a deadline and nothing else.
+func gatedTransport(base http.RoundTripper) http.RoundTripper {
+	return &iamhttp.Transport{Base: base, Gate: seededGate(0)}
+}
+
 // seeded is a fleet of one gate. A gate takes its pacers from its fleet, and the
 // pacer is what makes a pause longer by the jitter.
 type seeded struct{}

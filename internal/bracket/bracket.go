@@ -106,6 +106,8 @@ type Controller struct {
 	tally  // of the current epoch
 	memory // of the earlier ones
 	probe  // above a closed bracket
+
+	statement statement // of the limit, by the service
 }
 
 // A tally counts what happens in an epoch, the time from one pause to the next.
@@ -201,8 +203,14 @@ func (c *Controller) Next(now time.Duration, backlog int) time.Duration {
 		return c.pause
 	}
 	if !c.open {
+		first := !c.learned
 		c.judge(now, float64(backlog))
+		c.consider(first)
 		c.start(now)
+		if c.statement.windowed {
+			c.statement.opened = now
+			c.fill()
+		}
 	}
 	switch {
 	case c.probes > 1 && c.accepted == 0: // one probe, and wait for what it brings
@@ -215,6 +223,8 @@ func (c *Controller) Next(now time.Duration, backlog int) time.Duration {
 			return c.last + c.lost()
 		}
 		return now
+	case c.statement.windowed:
+		return c.byWindow(now)
 	}
 	return c.next
 }
@@ -272,7 +282,7 @@ func (c *Controller) Sent(now time.Duration, backlog int) Send {
 // Idle tells that since the latest turn was due nobody wanted it: what is not
 // used is saved up, as far as the limit was seen to save it up too.
 func (c *Controller) Idle(now time.Duration) {
-	if !c.open || now <= c.next || now < c.pause {
+	if !c.open || now <= c.next || now < c.pause || c.statement.windowed {
 		return
 	}
 	n := math.Floor(seconds(now-c.next) * c.pace)
@@ -368,13 +378,13 @@ func (c *Controller) close(now time.Duration, s Send, retryAfter time.Duration) 
 		// longer, where it is by chance that requests are refused.
 		own = max(own, min(1/c.pace, c.needed/2, 4*c.OwnPause))
 	}
-	c.Pause(now + duration(min(own*math.Pow(2, float64(c.probes-1)), c.OwnMost)))
+	c.Pause(now + duration(c.untilWindow(now, min(own*math.Pow(2, float64(c.probes-1)), c.OwnMost))))
 }
 
 // raise lets the pace rise where that can pay.
 func (c *Controller) raise(now time.Duration, backlog float64) {
 	held := seconds(now - c.latest.at)
-	if held < max(c.StepSilence*c.measure, c.StepTrips*c.trip, c.StepSends/c.pace) || !c.heard || c.pace >= mostPace {
+	if held < max(c.StepSilence*c.measure, c.StepTrips*c.trip, c.StepSends/c.pace) || !c.heard || c.pace >= mostPace || !c.tested() {
 		return
 	}
 	long := backlog/c.pace > c.Backlog*c.unit()

@@ -251,6 +251,12 @@ func FuzzControllerKeepsToPausesAndToNumbers(f *testing.F) {
 		now := time.Duration(r.Int64N(int64(time.Hour)))
 		c := New(now, []Mark{{}, {now / 2, int64(r.IntN(100))}}, r.IntN(100), asked[r.IntN(3)])
 		var flying []Send
+		state := func() {
+			if r.IntN(2) == 0 {
+				c.Stated([]int{-1, 0, 1, 10, 200, math.MaxInt}[r.IntN(6)], asked[r.IntN(len(asked))])
+			}
+		}
+		state()
 		for range 300 {
 			switch r.IntN(8) {
 			case 0, 1, 2:
@@ -273,6 +279,7 @@ func FuzzControllerKeepsToPausesAndToNumbers(f *testing.F) {
 			case 6:
 				if len(flying) > 0 {
 					c.Refused(now, flying[0], asked[r.IntN(5)])
+					state()
 					flying = flying[1:]
 				}
 			case 7:

@@ -50,6 +50,8 @@ type Pacer interface {
 	Idle(now time.Duration)
 	Accepted(now time.Duration, s Send)
 	Refused(now time.Duration, s Send, retryAfter time.Duration) bool
+	Stated(requests int, per time.Duration)
+	Believed() bool
 	Pause(until time.Duration)
 	Paused() time.Duration
 	Pace() float64

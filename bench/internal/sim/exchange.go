@@ -128,7 +128,16 @@ func (x *exchange) decide() (accepted bool, _ http.Header, until func(arrival ti
 		return true, header, nil
 	}
 	x.result.Refused++
+	if states := x.scenario.Server.States; states != "" {
+		header.Set("X-Ratelimit-Limit", states)
+	}
 	seconds := max(1, math.Ceil(x.limiter.wait(since).Seconds()))
+	if x.result.Refused == 1 {
+		x.result.FirstPause = time.Duration(seconds) * time.Second
+		if x.scenario.RetryAfter == Date {
+			x.result.FirstPause += time.Second
+		}
+	}
 	switch x.scenario.RetryAfter {
 	case Absent:
 		return false, header, func(at time.Time) time.Time { return at }
@@ -152,6 +161,9 @@ func (x *exchange) forbid(until func(time.Time) time.Time) {
 	defer x.mu.Unlock()
 	now := time.Now()
 	x.settleForbidden(now)
+	if x.latest.IsZero() {
+		x.result.FlyingAtFirst = x.inFlight
+	}
 	x.latest = now
 	if u := until(now); u.After(x.forbiddenNow) {
 		x.forbiddenNow = u

@@ -28,7 +28,11 @@ type Result struct {
 	OK, Failed  int // calls
 	Forbidden   int // requests that left while a Retry-After was in force that had arrived before
 	MaxInFlight int
-	Errors      map[string]int // of the failed calls
+
+	FlyingAtFirst int           // requests in flight when the first 429 arrived
+	FirstPause    time.Duration // that a client keeps which obeys that answer, rounded up
+
+	Errors map[string]int // of the failed calls
 
 	Makespan, IdealMakespan time.Duration // first call to last success
 

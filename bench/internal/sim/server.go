@@ -25,6 +25,7 @@ type Server struct {
 	Window    time.Duration // a second for token buckets
 	Depth     time.Duration // of a token bucket, in time of its rate
 	Change    float64       // the limit is multiplied by this half way through the run; 0: it stays
+	States    string        // X-Ratelimit-Limit of a 429; empty: none
 	Strangers float64       // share of the limit that requests of others ask for; they are not refused first
 }
 
@@ -42,6 +43,9 @@ func (s Server) String() string {
 	}
 	if s.Strangers != 0 {
 		fmt.Fprintf(&b, "+%.0f%%", 100*s.Strangers)
+	}
+	if s.States != "" {
+		fmt.Fprintf(&b, " stating %s", s.States)
 	}
 	return b.String()
 }

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/iamhttp/iamhttp/bench/internal/sim"
+)
+
+// stating returns a server that states a multiple of its limit.
+func stating(s sim.Server, multiple float64) sim.Server {
+	limit, window := s.Limit*multiple, s.Window.Seconds()
+	if limit < 1 {
+		limit, window = 10*limit, 10*window
+	}
+	s.States = fmt.Sprintf("%.0f;w=%.0f", limit, window)
+	return s
+}
+
+// statements are what the servers state.
+var statements = []struct {
+	name  string
+	wrong bool
+	of    func(sim.Server) sim.Server
+}{
+	{"the limit", false, func(s sim.Server) sim.Server { return stating(s, 1) }},
+	{"ten times the limit", true, func(s sim.Server) sim.Server { return stating(s, 10) }},
+	{"a tenth of the limit", true, func(s sim.Server) sim.Server { return stating(s, 0.1) }},
+	{"another policy: 30 in a minute", true, func(s sim.Server) sim.Server { s.States = "30;w=60"; return s }},
+}
+
+// statedFigures compare runs with those of the same servers without a statement.
+type statedFigures struct {
+	runs, sent, makespan                   int // within the goals
+	meanSent, mostSent, meanTime, mostTime float64
+}
+
+// statedGoals reports whether the first episode has ended the search: nothing was
+// throttled but what was in flight then, and it took no longer than the pause.
+func statedGoals(r sim.Result) (sent, makespan bool) {
+	return r.Sent <= r.OK+r.FlyingAtFirst, r.Makespan.Seconds() <= 1.05*r.IdealMakespan.Seconds()+r.FirstPause.Seconds()
+}
+
+func compare(results, without []sim.Result) (f statedFigures) {
+	for i, r := range results {
+		sent, makespan := statedGoals(r)
+		f.runs++
+		if sent {
+			f.sent++
+		}
+		if makespan {
+			f.makespan++
+		}
+		s, m := r.SentPerOK()/without[i].SentPerOK(), r.MakespanRatio()/without[i].MakespanRatio()
+		f.meanSent += math.Log(s) / float64(len(results))
+		f.meanTime += math.Log(m) / float64(len(results))
+		f.mostSent, f.mostTime = max(f.mostSent, s), max(f.mostTime, m)
+	}
+	f.meanSent, f.meanTime = math.Exp(f.meanSent), math.Exp(f.meanTime)
+	return f
+}
+
+func TestAStatedLimitHelpsIfItIsRightAndDoesNoHarmIfItIsWrong(t *testing.T) {
+	if raceDetector {
+		t.Skip("measures, and finds no races that others do not")
+	}
+	servers := slices.DeleteFunc(slices.Clone(sim.Servers), func(s sim.Server) bool {
+		return s.Change != 0 || s.Strangers != 0 || s.Algorithm == sim.SlidingWindow
+	})
+	run := func(servers []sim.Server) (results []sim.Result) {
+		for _, s := range sim.Matrix(servers, []sim.RetryAfter{sim.Seconds, sim.Absent}, []sim.Arrivals{{Calls: 1000}}, sim.AllAnswers, 1) {
+			r := s.Run(t, gated, false)
+			assert.Zero(t, r.Failed, s)
+			assert.Zero(t, r.Forbidden, s)
+			results = append(results, r)
+		}
+		return results
+	}
+	without := run(servers)
+	var b strings.Builder
+	fmt.Fprintf(&b, `# What a stated limit is worth to the gate
+
+Written by %[1]sgo test -run Stated ./overload -update%[1]s. Each server of the matrix that can state its limit (token buckets and fixed windows) gets
+1000 calls at once, with Retry-After in seconds and without. "Sent" is the number of runs in which nothing was throttled but what was in
+flight when the first 429 arrived. "Time" is the number of runs that took no more than 1.05 times the ideal and one pause. The other
+figures compare each run with the same one without a statement: the mean, and the worst.
+
+| stated | sent, of %[2]d | time, of %[2]d | requests: mean, worst | makespan: mean | worst |
+|---|--:|--:|--:|--:|--:|
+`, "`", len(without))
+	row := func(name string, f statedFigures) {
+		fmt.Fprintf(&b, "| %s | %d | %d | %.3f, %.3f | %.3f | %.3f |\n", name, f.sent, f.makespan, f.meanSent, f.mostSent, f.meanTime, f.mostTime)
+	}
+	row("nothing", compare(without, without))
+	for _, s := range statements {
+		var stating []sim.Server
+		for _, server := range servers {
+			stating = append(stating, s.of(server))
+		}
+		results := run(stating)
+		f := compare(results, without)
+		row(s.name, f)
+		if s.wrong {
+			assert.LessOrEqual(t, f.mostSent, 1.02, s.name)
+			assert.LessOrEqual(t, f.mostTime, 1.02, s.name)
+			continue
+		}
+		assert.LessOrEqual(t, f.meanSent, 1.0, s.name)
+		assert.LessOrEqual(t, f.meanTime, 1.0, s.name)
+		assert.LessOrEqual(t, f.mostSent, 1.01, s.name)
+		assert.LessOrEqual(t, f.mostTime, 1.05, s.name) // the margin below the stated rate, and rounding
+		for _, r := range results {
+			if sent, makespan := statedGoals(r); fixedWindow(r.Scenario, r) && seconds(r.Scenario, r) && r.Scenario.Server.Window.Seconds() > 10 {
+				assert.True(t, sent && makespan, r)
+			}
+		}
+	}
+	current(t, "STATED.md", b.String(), 0.01)
+}

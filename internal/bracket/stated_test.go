@@ -1,0 +1,136 @@
+package bracket
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// driveStated sends what the controller lets out for a time to a limit that is
+// stated with each refusal. It counts from the first refusal on.
+func driveStated(t *testing.T, l limit, requests int, per, retryAfter, length time.Duration) (c *Controller, accepted, refused int) {
+	t.Helper()
+	now, n := time.Duration(1), int64(0)
+	for l(now) {
+		n++
+		now += ms
+		require.Less(t, now, length)
+	}
+	c = New(now, []Mark{{At: 1}, {now, n}}, 1, retryAfter)
+	c.Stated(requests, per)
+	for end := now + length; ; {
+		at := c.Next(now, 1000)
+		if now = max(now, at); now > end {
+			return c, accepted, refused
+		}
+		if at = c.Next(now, 1000); at > now {
+			continue
+		}
+		s := c.Sent(now, 1000)
+		if l(now) {
+			accepted++
+			c.Accepted(now, s)
+		} else {
+			refused++
+			c.Refused(now, s, retryAfter)
+			c.Stated(requests, per)
+		}
+	}
+}
+
+func TestAWindowThatIsStatedIsUsedWithoutAnotherRefusal(t *testing.T) {
+	c, accepted, refused := driveStated(t, window(200, 5*time.Minute), 200, 5*time.Minute, 5*time.Minute, time.Hour)
+	assert.True(t, c.Believed())
+	assert.Zero(t, refused)
+	assert.GreaterOrEqual(t, accepted, 11*194)
+}
+
+// Without a Retry-After, probes find out that it is a window, and one of them is
+// sent when it ends.
+func TestAWindowThatIsStatedWithoutARetryAfterIsFoundByItsFirstEnd(t *testing.T) {
+	c, accepted, refused := driveStated(t, window(200, 5*time.Minute), 200, 5*time.Minute, 0, time.Hour)
+	assert.True(t, c.Believed())
+	assert.LessOrEqual(t, refused, 15)
+	assert.GreaterOrEqual(t, accepted, 11*194)
+}
+
+func TestAWrongStatementIsDiscardedOrChangesNothing(t *testing.T) {
+	const length = 10 * time.Minute
+	for name, l := range map[string]func() limit{
+		"bucket":     func() limit { return bucket(10, 10) },
+		"one token":  func() limit { return bucket(10, 1) },
+		"window":     func() limit { return window(60, time.Minute) },
+		"many in it": func() limit { return window(100, time.Second) },
+	} {
+		_, want, refusedThen := driveStated(t, l(), 0, 0, time.Second, length)
+		for of, s := range map[string]struct {
+			requests int
+			per      time.Duration
+		}{
+			"ten times too much": {map[string]int{"bucket": 100, "one token": 100, "window": 10, "many in it": 1000}[name], time.Second},
+			"a tenth":            {map[string]int{"bucket": 60, "one token": 60, "window": 6, "many in it": 600}[name], time.Minute},
+			"another policy":     {30, time.Minute},
+			"absurdly much":      {1 << 30, time.Second},
+		} {
+			t.Run(name+", "+of, func(t *testing.T) {
+				_, accepted, refused := driveStated(t, l(), s.requests, s.per, time.Second, length)
+				assert.GreaterOrEqual(t, float64(accepted), 0.98*float64(want))
+				assert.LessOrEqual(t, refused, refusedThen+2)
+			})
+		}
+	}
+}
+
+// firmly returns a controller that believes in 200 requests in 5 minutes.
+func firmly() *Controller {
+	c := New(sec, []Mark{{At: 1}, {sec, 200}}, 1, 5*time.Minute)
+	c.Stated(200, 5*time.Minute)
+	c.Next(sec+5*time.Minute, 10)
+	return c
+}
+
+func TestTwoRefusalsAtTheStatedRateDiscardIt(t *testing.T) {
+	c := firmly()
+	now := sec + 5*time.Minute
+	for i := range 2 {
+		require.True(t, c.Believed(), i)
+		c.Accepted(now+ms, c.Sent(now, 10))
+		require.True(t, c.Refused(now+ms, c.Sent(now, 10), time.Minute))
+		now += time.Minute + ms
+		c.Next(now, 10)
+	}
+	assert.False(t, c.Believed())
+	assert.False(t, c.statement.windowed)
+	c.Stated(200, 5*time.Minute)
+	assert.False(t, c.Believed(), "the same again is no news")
+	c.Stated(100, 5*time.Minute)
+	assert.True(t, c.Believed(), "another one is")
+}
+
+func TestAStretchAboveTheStatedRateDiscardsIt(t *testing.T) {
+	c := New(sec, []Mark{{At: 1}, {sec, 200}}, 1, time.Second)
+	c.Stated(20, 5*time.Minute)
+	c.Next(2*sec, 10)
+	assert.False(t, c.Believed())
+}
+
+func TestAServiceThatStatesManyLimitsStatesNone(t *testing.T) {
+	c := firmly()
+	for n := range 2 * mostChanges {
+		c.Stated(n+1, time.Minute)
+	}
+	assert.LessOrEqual(t, c.statement.requests, float64(mostChanges))
+}
+
+// A window begins where the service's did, not when a caller came.
+func TestTheWindowsKeepTheirGrid(t *testing.T) {
+	c := firmly()
+	at := c.statement.opened
+	c.credit = 0
+	assert.Equal(t, at+5*time.Minute, c.byWindow(at+time.Minute))
+	assert.Equal(t, at+16*time.Minute, c.byWindow(at+16*time.Minute))
+	assert.Equal(t, at+15*time.Minute, c.statement.opened)
+	assert.Equal(t, 194.0, c.credit)
+}
