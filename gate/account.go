@@ -217,8 +217,9 @@ func (w *waiter) outlasted(pause time.Duration) bool {
 // jitter is the most that a pause is made longer by, at random.
 func jitter(pause time.Duration) time.Duration { return min(pause/20, maxJitter) }
 
-// tooLate reports whether a waiter certainly cannot leave before its deadline,
-// and until when. Waiters whose deadline passes first do not count.
+// tooLate reports whether a waiter cannot leave so early that its answer comes
+// before its deadline, and until when. Waiters ahead of it whose own deadline passes
+// before their own turn do not count.
 func (a *account) tooLate(w *waiter, now time.Duration) (until time.Duration, late bool) {
 	before := []*queue{&a.retries, &a.firsts}
 	if w.resend > 0 {
@@ -229,18 +230,20 @@ func (a *account) tooLate(w *waiter, now time.Duration) (until time.Duration, la
 		ahead += q.n
 	}
 	until = max(a.pacer.Earliest(now, ahead), now)
-	if !w.limited || until < w.deadline {
+	latest := w.deadline - a.pacer.Trip()
+	if !w.limited || until < latest {
 		return until, false
 	}
-	fewest := 0
+	turn, taken := max(a.pacer.Earliest(now, 0), now), 0
 	for _, q := range before {
-		for o := q.head; o != nil && a.pacer.Earliest(now, fewest) < w.deadline; o = o.next {
-			if !o.limited || o.deadline >= w.deadline {
-				fewest++
+		for o := q.head; o != nil && turn < w.deadline; o = o.next {
+			if !o.limited || o.deadline > turn {
+				taken++
+				turn = max(a.pacer.Earliest(now, taken), now)
 			}
 		}
 	}
-	return until, max(a.pacer.Earliest(now, fewest), now) >= w.deadline
+	return until, turn >= w.deadline || ahead > 0 && turn >= latest
 }
 
 // unsend takes back a ticket that will not be used.
@@ -271,7 +274,13 @@ func (a *account) observe(t Ticket, o Outcome) {
 	if t == 0 {
 		a.landed()
 	}
-	if o.Result != Throttled {
+	switch o.Result {
+	case Throttled:
+	case Unknown:
+		a.accepted.Add(1)
+		a.pacer.Unknown(now, send)
+		return
+	default:
 		a.accepted.Add(1)
 		a.pacer.Accepted(now, send)
 		return
@@ -350,6 +359,12 @@ func (a *account) dispatch() {
 			return
 		}
 		w := a.pop()
+		if a.waiting() > 0 && w.limited && w.deadline-now < a.pacer.Trip()*6/5 {
+			// Its answer would come too late, and somebody else can use the turn. The
+			// last one is sent all the same: how long an answer takes may have changed.
+			w.ready <- &Error{Err: ErrDeadline}
+			continue
+		}
 		a.ticket++
 		w.ticket = a.ticket
 		a.tickets[w.ticket] = a.pacer.Sent(now, a.waiting())

@@ -387,8 +387,9 @@ func TestDeadlineIsTooEarlyIfRequestsAheadNeedTheTimeUntilThen(t *testing.T) {
 	}{
 		{1, 3 * s, true, 3 * s}, {1, 4 * s, false, 3 * s}, {2, 3 * s, true, 3 * s},
 		{0, 3 * s, true, 6 * s},
-		{0, 3500 * ms, true, 6 * s}, // the first attempts ahead give up no earlier
-		{0, 4 * s, false, 6 * s},    // they give up earlier
+		{0, 3500 * ms, true, 6 * s},  // the first attempts ahead give up no earlier
+		{0, 4 * s, true, 6 * s},      // one of them has its turn before it gives up
+		{0, 4500 * ms, false, 6 * s}, // the others do not
 		{0, 6 * s, false, 6 * s}, {0, 7 * s, false, 6 * s},
 	} {
 		until, late := a.tooLate(&waiter{resend: tt.resend, limited: true, deadline: now + tt.deadline}, now)

@@ -117,6 +117,27 @@ func (l *link) Accepted(now time.Duration, s fleet1.Send) {
 	})
 }
 
+// Unknown reports an outcome that says nothing of the limit, as an accepted one.
+func (l *link) Unknown(now time.Duration, s fleet1.Send) {
+	if l.solo != nil {
+		l.landed(s.Turn)
+		l.solo.Unknown(now, s)
+		return
+	}
+	l.Accepted(now, s)
+}
+
+// Trip returns how long an answer takes, as far as that is known here.
+func (l *link) Trip() time.Duration {
+	switch {
+	case l.solo != nil:
+		return l.solo.Trip()
+	case l.Learned != nil:
+		return time.Duration(l.Learned.Trip * float64(time.Second))
+	}
+	return 0
+}
+
 // Refused tells all processes of the pause, and the leader which turn it was. It
 // reports whether a new pause begins.
 func (l *link) Refused(now time.Duration, s fleet1.Send, retryAfter time.Duration) bool {

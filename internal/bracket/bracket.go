@@ -340,6 +340,21 @@ func (c *Controller) Accepted(now time.Duration, s Send) {
 	}
 }
 
+// Unknown tells that a request has ended in a way that says nothing of the limit, nor
+// of how long an answer takes: it may have run into a timeout.
+func (c *Controller) Unknown(now time.Duration, s Send) {
+	s.at = 0
+	c.Accepted(now, s)
+}
+
+// Trip returns how long an answer takes, 0 if that is not known.
+func (c *Controller) Trip() time.Duration {
+	if !c.heard {
+		return 0
+	}
+	return duration(c.trip)
+}
+
 // Refused tells that a request was refused, with the wait that the service
 // asked for, 0 if none. It reports whether that begins a new pause; the others
 // were in flight when the door closed and say nothing new.

@@ -49,6 +49,7 @@ type Pacer interface {
 	Unsend(s Send)
 	Idle(now time.Duration)
 	Accepted(now time.Duration, s Send)
+	Unknown(now time.Duration, s Send)
 	Refused(now time.Duration, s Send, retryAfter time.Duration) bool
 	Stated(requests int, per time.Duration)
 	Believed() bool
@@ -58,6 +59,7 @@ type Pacer interface {
 	Probing() bool
 	Silence() time.Duration
 	Earliest(now time.Duration, ahead int) time.Duration
+	Trip() time.Duration
 }
 
 // A History is what an account was allowed until it was throttled first.

@@ -1,0 +1,153 @@
+package gate_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/iamhttp/iamhttp/gate"
+)
+
+// bucket is a service that takes so many requests a second.
+type bucket struct {
+	mu     sync.Mutex
+	rate   float64
+	tokens float64
+	at     time.Time
+	sent   int
+}
+
+// call sends a request through g and reports whether it was answered in time. It
+// tries again when it was throttled.
+func (b *bucket) call(ctx context.Context, g gate.Gate, trip time.Duration) error {
+	r := gate.Request{Key: "k"}
+	for ; ; r.Resend++ {
+		ticket, err := g.Wait(ctx, r)
+		if err != nil {
+			return err
+		}
+		b.mu.Lock()
+		now := time.Now()
+		b.tokens = min(b.tokens+now.Sub(b.at).Seconds()*b.rate, 10)
+		b.at = now
+		b.sent++
+		taken := b.tokens >= 1
+		if taken {
+			b.tokens--
+		}
+		b.mu.Unlock()
+		select {
+		case <-time.After(trip):
+		case <-ctx.Done():
+			g.Observe(r, ticket, gate.Outcome{})
+			return ctx.Err()
+		}
+		if taken {
+			g.Observe(r, ticket, gate.Outcome{Result: gate.Accepted})
+			return nil
+		}
+		g.Observe(r, ticket, gate.Outcome{Result: gate.Throttled, RetryAfter: time.Second})
+	}
+}
+
+// learn makes the gate know the limit of the service.
+func (b *bucket) learn(t *testing.T, g gate.Gate, trip time.Duration) {
+	var wg sync.WaitGroup
+	for range int(40 * b.rate) {
+		wg.Go(func() { assert.NoError(t, b.call(t.Context(), g, trip)) })
+	}
+	wg.Wait()
+	b.sent = 0
+}
+
+func TestCallersWithEqualTimeoutsAreToldAtOnceThatTheyCannotBeServed(t *testing.T) {
+	for name, apart := range map[string]time.Duration{"all at once": 0, "20 µs apart": 20 * time.Microsecond, "1 ms apart": time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g, b := new(gate.Adaptive), &bucket{rate: 20}
+				b.learn(t, g, 10*time.Millisecond)
+				var mu sync.Mutex
+				served, early, late := 0, 0, 0
+				var wg sync.WaitGroup
+				for range 1000 {
+					wg.Go(func() {
+						ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+						defer cancel()
+						start := time.Now()
+						err := b.call(ctx, g, 10*time.Millisecond)
+						mu.Lock()
+						defer mu.Unlock()
+						switch {
+						case err == nil:
+							served++
+						case errors.Is(err, gate.ErrDeadline) && time.Since(start) < 300*time.Millisecond:
+							early++
+						default:
+							late++
+						}
+					})
+					time.Sleep(apart)
+				}
+				wg.Wait()
+				t.Logf("%d served, %d told at once, %d later", served, early, late)
+				assert.GreaterOrEqual(t, served, 40)
+				if apart < time.Millisecond { // else those that come later outlast those ahead
+					assert.GreaterOrEqual(t, early, 800)
+				}
+			})
+		})
+	}
+}
+
+func TestDeadlinesWasteNoTurns(t *testing.T) {
+	for _, load := range []float64{1.5, 3, 10} {
+		for _, trip := range []time.Duration{20 * time.Millisecond, 300 * time.Millisecond} {
+			t.Run(fmt.Sprint("load ", load, ", answers of ", trip), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					g, b := new(gate.Adaptive), &bucket{rate: 50}
+					b.learn(t, g, trip)
+					var mu sync.Mutex
+					served := 0
+					var wg sync.WaitGroup
+					const minute = 60
+					for range int(minute * b.rate * load) {
+						wg.Go(func() {
+							ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+							defer cancel()
+							if b.call(ctx, g, trip) == nil {
+								mu.Lock()
+								served++
+								mu.Unlock()
+							}
+						})
+						time.Sleep(time.Duration(float64(time.Second) / (b.rate * load)))
+					}
+					wg.Wait()
+					share, perSuccess := float64(served)/(minute*b.rate), float64(b.sent)/float64(served)
+					t.Logf("%.0f %% of the limit, %.2f sent per success", 100*share, perSuccess)
+					assert.GreaterOrEqual(t, share, 0.85, "8 to 34 % if those whose answer comes too late take turns")
+					assert.LessOrEqual(t, perSuccess, 1.1)
+				})
+			})
+		}
+	}
+}
+
+func TestTheOnlyWaiterIsSentHoweverLongAnAnswerTook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, b := new(gate.Adaptive), &bucket{rate: 20}
+		b.learn(t, g, 5*time.Second)
+		for range 20 { // answers have become quick: the gate must find out
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			assert.NoError(t, b.call(ctx, g, 10*time.Millisecond))
+			cancel()
+			time.Sleep(time.Second)
+		}
+	})
+}
