@@ -52,7 +52,7 @@ func TestStatsSayWhichStatedLimitIsBelieved(t *testing.T) {
 		assert.InDelta(t, 298, s.Pause.Seconds(), 0.5)
 		for range 2 {
 			assert.NotZero(t, send(Outcome{Result: Accepted}).Limit)
-			s = send(Outcome{Result: Throttled, RetryAfter: time.Second, Limit: stated})
+			send(Outcome{Result: Throttled, RetryAfter: time.Second, Limit: stated})
 		}
 		time.Sleep(2 * time.Second)
 		assert.Zero(t, send(Outcome{Result: Accepted}).Limit, "refused twice, long before 200")

@@ -155,9 +155,9 @@ func (c *Controller) weigh(fresh bool) {
 func (c *Controller) byWindow(now time.Duration) time.Duration {
 	s := &c.statement
 	per := duration(s.per)
-	if past := (now - s.opened) / per; past > 0 {
+	if now >= s.opened+per {
 		// Never from now on: the service's windows begin where they began.
-		s.opened += past * per
+		s.opened = now - (now-s.opened)%per
 		c.fill()
 	}
 	if c.credit >= 1 {
