@@ -155,7 +155,7 @@ func (c *Controller) weigh(fresh bool) {
 func (c *Controller) byWindow(now time.Duration) time.Duration {
 	s := &c.statement
 	per := duration(s.per)
-	if now >= s.opened+per {
+	if now-s.opened >= per {
 		// Never from now on: the service's windows begin where they began.
 		s.opened = now - (now-s.opened)%per
 		c.fill()
