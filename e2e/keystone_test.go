@@ -158,15 +158,18 @@ func TestALoginKeepsItsContentLength(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			tr := &iamhttp.Transport{}
 			reports := reporting(tr)
-			s := admin(t, client(t, tr), at(t, front))
-			if front == haproxyLimited || front == nginxLimited {
-				for range 20 {
-					if len(*reports) > 0 {
-						break
-					}
-					s = admin(t, s.http, s.url)
+			limited := front == haproxyLimited || front == nginxLimited
+			if limited {
+				// A login takes Keystone too long to go beyond the limit by itself.
+				for range 10 {
+					resp, err := http.Get(at(t, front) + "/")
+					require.NoError(t, err)
+					resp.Body.Close()
 				}
-				require.NotEmpty(t, *reports, "no login was throttled")
+			}
+			s := admin(t, client(t, tr), at(t, front))
+			if limited {
+				require.NotEmpty(t, *reports, "the login was not throttled")
 				assert.Equal(t, iamhttp.ErrTooManyRequests, code((*reports)[0]))
 			}
 			assert.NotEmpty(t, s.token)
