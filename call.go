@@ -30,7 +30,7 @@ type call struct {
 	attempts int
 	began    time.Time       // the first attempt
 	sent     time.Time       // the latest attempt
-	fastest  time.Duration   // answer so far
+	fastest  time.Duration   // answer so far; the longest there is before the first one
 	schedule backoff.BackOff // nil before the first retry
 	open     io.Closer       // the body of an answer, which nobody has closed
 	latest   error           // how the attempt before has ended, for a gate that refuses the retry
@@ -149,9 +149,7 @@ func (c *call) describe(resp *http.Response, err error) failedAttempt {
 	if f.answered {
 		f.asked, f.hasAsked = answer.RetryAfter(f.header, f.at)
 		f.gated = c.t.Gate != nil && c.throttled(f.code, f.asked)
-		if took := f.at.Sub(c.sent); c.fastest == 0 || took < c.fastest {
-			c.fastest = took
-		}
+		c.fastest = min(c.fastest, f.at.Sub(c.sent))
 		f.fastest = c.fastest
 		// A Transport below leaves its count in the request that was answered. Of a
 		// call that began before this attempt, such as one whose answer was cached,
@@ -244,9 +242,11 @@ func (c *call) wait(f *failedAttempt, d time.Duration, body io.ReadCloser) error
 		d = f.leastWait() // the gate knows when
 	}
 	if end := cancelctx.Sleep(f.req, time.Until(f.at.Add(d))); end != nil {
-		err := fmt.Errorf("%w: %w", f.err, end)
+		var err error
 		if f.answered {
 			err = f.error(StopCanceled, bytes.Clone(data), truncated)
+		} else {
+			err = fmt.Errorf("%w: %w", f.err, end)
 		}
 		return c.fail(nil, Failure{Err: err, Attempt: f.attempts, Stop: StopCanceled})
 	}

@@ -121,9 +121,8 @@ func (c *call) outcome(resp *http.Response, err error) gate.Outcome {
 }
 
 // stated returns what a throttled answer states of the limit. If the header says
-// nothing, the body may; it is put back.
-// It is not read if the service has asked to wait, and not waited for: the others of
-// the account are to know of the answer.
+// nothing, the body may; it is put back. The body is not read if the service has asked
+// to wait, and not waited for: the others of the account are to know of the answer.
 func (c *call) stated(resp *http.Response, asked time.Duration) gate.Limit {
 	l := limit.Of(resp.Header, "", time.Now())
 	if l == (limit.Limit{}) && asked == 0 {

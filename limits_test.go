@@ -98,6 +98,17 @@ func TestASuccessAddsNoAllocation(t *testing.T) {
 	}
 }
 
+func TestASuccessOverTheDefaultTransportAddsNoAllocation(t *testing.T) {
+	original := http.DefaultTransport
+	defer func() { http.DefaultTransport = original }()
+	plain := new(http.Transport)
+	plain.RegisterProtocol("fixed", fixedAnswers(nil, "", 200))
+	http.DefaultTransport = plain
+	req := newRequest(t, "GET", "")
+	req.URL.Scheme = "fixed"
+	assert.Zero(t, allocs(t, new(iamhttp.Transport), req)-allocs(t, plain, req))
+}
+
 func TestASuccessAddsNoByte(t *testing.T) {
 	for _, method := range []string{"GET", "POST"} {
 		req := newRequest(t, method, strings.Repeat("x", len(method)-3))

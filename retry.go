@@ -29,7 +29,7 @@ const (
 	windowShare     = 3           // see statedWait
 )
 
-// Patience is how long a call goes on trying.
+// A patience is how long a call goes on trying.
 type patience struct {
 	attempts int           // at most; math.MaxInt: as many as fit
 	maxWait  time.Duration // math.MaxInt64: until the deadline
@@ -134,7 +134,7 @@ func (t *Transport) decide(f *failedAttempt, interval func() time.Duration) (wai
 		// the same time from coming back as the same herd. It grows with the
 		// schedule, and is drawn from what the deadline leaves, not cut to it: that
 		// would gather them at the deadline.
-		jitter := min(wait, left-f.asked)
+		jitter := min(wait, left-min(f.asked, left)) // left may be negative, and f.asked the longest there is
 		if wait = f.asked; jitter > 0 {
 			wait += rand.N(jitter)
 		}
@@ -258,7 +258,7 @@ func replayable(req *http.Request) bool {
 	return req.Body == nil || req.Body == http.NoBody || req.GetBody != nil
 }
 
-// proxyRefusal returns the gateRefusal of a proxy that CheckProxyConnect has made an
+// proxyRefusal returns the refusal of a proxy that CheckProxyConnect has made an
 // error, nil for any other error: one that a Transport below has returned has
 // attempts, and is the last word.
 func proxyRefusal(err error) *StatusError {

@@ -511,6 +511,7 @@ func TestARetryThatCannotBeAnsweredInTimeIsNotMade(t *testing.T) {
 		"Retry-After 9, answers of 2 s, deadline in 12 s": {slowly(answer(429, "", "Retry-After: 9")), slowly(answer(404, "")), 12 * time.Second, iamhttp.StopDeadline, 2 * time.Second},
 		"the same, deadline in 14 s":                      {slowly(answer(429, "", "Retry-After: 9")), slowly(answer(404, "")), 14 * time.Second, iamhttp.StopNotRetryable, 14 * time.Second},
 		"a 408 and the schedule":                          {slowly(answer(408, "")), slowly(answer(404, "")), 4 * time.Second, iamhttp.StopDeadline, 2 * time.Second},
+		"a Retry-After that overflows, too late anyway":   {slowly(answer(429, "", "Retry-After: 99999999999999999999")), slowly(answer(404, "")), 3 * time.Second, iamhttp.StopDeadline, 2 * time.Second},
 		"answers that take no time":                       {answer(429, "", "Retry-After: 9"), answer(404, ""), 10 * time.Second, iamhttp.StopNotRetryable, 10 * time.Second},
 	} {
 		modes(t, func(t *testing.T, passThrough bool) {
@@ -535,6 +536,16 @@ func TestARetryThatCannotBeAnsweredInTimeIsNotMade(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestTheQuickestAnswerOfTheCallCountsAlsoIfItCameAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 11*time.Second)
+		defer cancel()
+		base := script(answer(408, ""), slowly(answer(429, "", "Retry-After: 7")), answer(404, ""))
+		_, err := (&iamhttp.Transport{Base: base, Backoff: constant(time.Second)}).RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+		assert.ErrorIs(t, err, iamhttp.ErrNotFound, "the 429 has left 8 s")
+	})
 }
 
 // A cache, or a RoundTripper that shares one answer among callers, hands on what a

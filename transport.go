@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"math"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -97,11 +98,11 @@ var errNoAnswer = errors.New("iamhttp: Base returned neither response nor error"
 //
 // A response with a code from 100 to 399 is returned as it came. The request is
 // never modified. A body is sent again only if GetBody can provide it anew, and is
-// never buffered. If Base returns an error, RoundTrip returns that error unchanged;
-// if it comes from a retry, the request may have been processed. If the Gate
-// refuses the first attempt, the error is a *[NotSentError].
+// never buffered. If Base returns an error, RoundTrip returns that error, joined with
+// the reason if the wait for a retry was cut short; the request may have been
+// processed. If the Gate refuses the first attempt, the error is a *[NotSentError].
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	c := call{t: t, req: req, current: req}
+	c := call{t: t, req: req, current: req, fastest: math.MaxInt64}
 	return c.run()
 }
 

@@ -423,7 +423,7 @@ func TestATimeThatIsTooLongForADurationIsTheLongest(t *testing.T) {
 	}
 }
 
-// Who knows a part of the past only may count from a later origin.
+// A caller that knows only a part of the past may count from a later origin.
 func TestAControllerMayBeginBeforeTheOriginOfTime(t *testing.T) {
 	const before = -200 * time.Millisecond
 	c := New(before, []Mark{{At: before}}, 0, 100*time.Millisecond)
