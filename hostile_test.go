@@ -668,31 +668,35 @@ func TestAHundredThousandLiesInRetryAfterAreNeverWaitedForTooLong(t *testing.T) 
 	if testing.Short() {
 		lies = 5_000
 	}
-	cost(t, "100,000 lies in Retry-After, in a 429 each", 1<<30, func() string {
-		for range lies {
-			value, date = lie(r), lie(r)
-			ctx, cancel := context.WithCancel(t.Context())
-			tr := &iamhttp.Transport{Base: base, MaxWait: time.Minute, OnFailure: onAnswer(func(_ context.Context, e *iamhttp.StatusError, wait time.Duration) {
-				if e.Stop == iamhttp.StopCanceled {
-					return // by this test
+	synctest.Test(t, func(t *testing.T) { // in it, only waiting takes time
+		start := time.Now()
+		cost(t, "100,000 lies in Retry-After, in a 429 each", 1<<30, func() string {
+			for range lies {
+				value, date = lie(r), lie(r)
+				ctx, cancel := context.WithCancel(t.Context())
+				tr := &iamhttp.Transport{Base: base, MaxWait: time.Minute, OnFailure: onAnswer(func(_ context.Context, e *iamhttp.StatusError, wait time.Duration) {
+					if e.Stop == iamhttp.StopCanceled {
+						return // by this test
+					}
+					stops[e.Stop]++
+					switch {
+					case e.Stop == iamhttp.StopUnset && wait > 0 && e.RetryAfter <= wait && wait <= time.Minute+30*time.Second:
+					case e.Stop == iamhttp.StopWaitTooLong && wait == 0 && e.RetryAfter > time.Minute:
+					default:
+						t.Errorf("%v, waits %v, asked for %v, of Retry-After %.50q and Date %.50q", e.Stop, wait, e.RetryAfter, value, date)
+					}
+					cancel() // instead of waiting
+				})}
+				_, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+				require.ErrorIs(t, err, iamhttp.ErrTooManyRequests)
+				cancel()
+				if t.Failed() {
+					break
 				}
-				stops[e.Stop]++
-				switch {
-				case e.Stop == iamhttp.StopUnset && wait > 0 && e.RetryAfter <= wait && wait <= time.Minute+30*time.Second:
-				case e.Stop == iamhttp.StopWaitTooLong && wait == 0 && e.RetryAfter > time.Minute:
-				default:
-					t.Errorf("%v, waits %v, asked for %v, of Retry-After %.50q and Date %.50q", e.Stop, wait, e.RetryAfter, value, date)
-				}
-				cancel() // instead of waiting
-			})}
-			_, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
-			require.ErrorIs(t, err, iamhttp.ErrTooManyRequests)
-			cancel()
-			if t.Failed() {
-				break
 			}
-		}
-		return "an error: 429 TooManyRequests, that it is too long to wait for, or that the wait was canceled"
+			return "an error: 429 TooManyRequests, that it is too long to wait for, or that the wait was canceled"
+		})
+		assert.Zero(t, time.Since(start), "nothing was waited for")
 	})
 	t.Log(stops)
 	assert.Greater(t, stops[iamhttp.StopUnset], lies/10)
