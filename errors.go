@@ -270,7 +270,7 @@ const (
 	StopAttempts                            // MaxAttempts are used up, or a Transport below has retried already
 	StopBackoff                             // the BackOff returned a negative interval (backoff.Stop)
 	StopWaitTooLong                         // the service asked for more than MaxWait
-	StopDeadline                            // the wait would not end before the context's deadline
+	StopDeadline                            // the wait, or the answer after it, would not end before the context's deadline
 	StopCanceled                            // the context ended before or during the wait
 	StopGate                                // the Gate refused
 )

@@ -8,8 +8,7 @@ const (
 	outOfDate    = leaseTime               // after this a command is not worth sending any more
 	askAgain     = 200 * time.Millisecond  // between two questions to the leader
 	rejoinEvery  = 500 * time.Millisecond  // between two attempts to rejoin
-	closeWait    = 500 * time.Millisecond  // how long Close waits for the server
-	maxAway      = time.Minute             // the same, if the connection flaps
+	maxAway      = time.Minute             // between them at most, if the connection flaps
 	reconnect    = time.Second             // between two attempts to subscribe
 	aliveEvery   = time.Second             // between two reports of a process whose requests are all in flight
 	leaseTime    = 1500 * time.Millisecond // a leader leads for this long unless it renews its lease
@@ -22,5 +21,6 @@ const (
 	keep         = 10 * time.Minute        // how long an account is remembered that no process uses
 	noticeAgain  = keep / 4                // between two notices that an account is in use, for processes that do not use it
 	startWait    = 250 * time.Millisecond  // how long New waits for the server
+	closeWait    = 500 * time.Millisecond  // how long Close waits for the server
 	defaultPause = 250 * time.Millisecond  // after a 429 without Retry-After, until the leader says more; the controller's too
 )
