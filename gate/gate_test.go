@@ -12,7 +12,18 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iamhttp/iamhttp/gate"
+	"github.com/iamhttp/iamhttp/gatetest"
 )
+
+func TestThePauserOfTheExampleObeysTheContract(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("it takes three seconds of real time")
+	}
+	gatetest.Run(t, func(testing.TB) gate.Gate {
+		return &pauser{until: make(map[string]time.Time)}
+	})
+}
 
 func TestResultIsPrintedInWords(t *testing.T) {
 	for r, want := range map[gate.Result]string{
