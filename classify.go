@@ -97,6 +97,9 @@ func (r RetryRule) String() string {
 // table holds the documentation's table "Status Codes" in its order, which is
 // ascending. It differs from RFC 9110 in places; the ones that matter to a
 // caller are noted. 200 is missing there, and so it is here.
+//
+// What is retried follows from it in mayRetry, in retry.go: a code that is unstated
+// or discouraged is not, unless AlsoRetry lists it.
 var table = [...]Semantics{
 	{100, "Continue", "The beginning of the request has arrived and was not rejected: go on sending it.", RetryUnstated, true},
 	{101, "Switching Protocols", "The server agrees to continue with the protocol that the client asked for.", RetryUnstated, true},

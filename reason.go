@@ -8,7 +8,7 @@ import (
 
 // A Reason is what a failure means where the status misleads: a name that is taken
 // can be a 400, and a locked account is a 401 like a wrong password. The service's
-// code or message tells it; internal/answer/reason.go lists them. It is an error, for
+// code or message tells it, see internal/answer/meanings.go. It is an error, for
 // errors.Is and errors.As, as a [Code] is. It decides no retry.
 type Reason uint8
 

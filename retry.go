@@ -99,7 +99,8 @@ func (f *failedAttempt) final(stop StopReason) *StatusError {
 
 // decide says how long to wait, counted from f.at, before the request is sent
 // again, or why it is not. interval yields the next interval of the schedule; it
-// is asked once per retry, and only if a retry is allowed.
+// is asked once per retry, and only if a retry is allowed. Once the body was read,
+// statedWait may make the wait longer.
 func (t *Transport) decide(f *failedAttempt, interval func() time.Duration) (wait time.Duration, stop StopReason) {
 	switch {
 	case !f.answered && cancelctx.Ended(f.req) != nil:

@@ -2,7 +2,8 @@ package gate
 
 import "time"
 
-// A waiter is one call of Wait that was not let out at once.
+// A waiter is one call of Wait that was not let out at once. It waits in account.wait;
+// refuse.go says when it is refused.
 type waiter struct {
 	ready      chan error // receives the one answer
 	ticket     Ticket     // valid once ready has sent nil

@@ -1,5 +1,5 @@
 // Package schedule has the waits between attempts of a request whose service names
-// none.
+// none. Transport.decide, in retry.go of the root, says how long a call waits.
 package schedule
 
 import (
