@@ -209,7 +209,7 @@ func TestAWindowOfFiveMinutesFailsNobody(t *testing.T) {
 					wg.Wait()
 					assert.Empty(t, failed)
 					perSuccess, over := float64(w.sent)/500, w.last.Sub(start).Minutes()/10
-					t.Logf("sent per success %.2f, makespan %.2f of the ideal", perSuccess, over)
+					t.Logf("sent per success %.3f, makespan %.3f of the ideal", perSuccess, over)
 					assert.LessOrEqual(t, perSuccess, 1.15)
 					assert.LessOrEqual(t, over, 1.1)
 				})

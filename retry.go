@@ -173,9 +173,10 @@ func (f *failedAttempt) statedWait(wait time.Duration, data []byte) time.Duratio
 	if l == (limit.Limit{}) && limit.Mentioned(data) {
 		l = limit.Of(nil, answer.OneLine(answer.Decode(f.header, data, int(f.code)).Message), f.at)
 	}
-	least := l.Reset
+	least, jitter := l.Reset, wait
 	if least == 0 && l.Requests > 0 {
 		least = l.Per / windowShare
+		jitter = min(wait, least/10) // three of them must not miss much of the next window
 	}
 	if least <= wait || l.Remaining > 0 { // it is another limit that is used up
 		return wait
@@ -186,7 +187,7 @@ func (f *failedAttempt) statedWait(wait time.Duration, data []byte) time.Duratio
 		return wait // it would be too late
 	}
 	// The jitter keeps callers that were told the same from coming back together.
-	if jitter := min(wait, left-least); jitter > 0 {
+	if jitter = min(jitter, left-least); jitter > 0 {
 		least += rand.N(jitter)
 	}
 	return max(wait, least)
