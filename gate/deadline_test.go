@@ -109,10 +109,10 @@ func TestCallersWithEqualTimeoutsAreToldAtOnceThatTheyCannotBeServed(t *testing.
 }
 
 func TestDeadlinesWasteNoTurns(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("it simulates 36 minutes of up to 500 callers a second")
 	}
-	t.Parallel()
 	const minute, rounds = 60, 6 // one round alone varies by chance: the pace that was learned may be too low
 	for _, load := range []float64{1.5, 3, 10} {
 		for _, trip := range []time.Duration{20 * time.Millisecond, 300 * time.Millisecond} {
