@@ -26,7 +26,7 @@ var errForgotten = errors.New("account was forgotten")
 // An account is what the gate knows of one key.
 //
 // The account is open as long as no request was throttled and none waits: a
-// request then touches two counters and nothing else. Otherwise window is not
+// request then touches three counters and nothing else. Otherwise window is not
 // positive, and everything happens under the lock.
 type account struct {
 	window   atomic.Int64 // twice the requests that may be in flight; not positive: take the lock
