@@ -26,7 +26,7 @@ var errForgotten = errors.New("account was forgotten")
 // An account is what the gate knows of one key.
 //
 // The account is open as long as no request was throttled and none waits: a
-// request then touches two counters and nothing else. Otherwise window is not
+// request then touches three counters and nothing else. Otherwise window is not
 // positive, and everything happens under the lock.
 type account struct {
 	window   atomic.Int64 // twice the requests that may be in flight; not positive: take the lock
@@ -56,6 +56,7 @@ type account struct {
 	throttled time.Duration // when the latest pause began
 	seen      int64         // accepted at the latest sweep
 	stated    Limit         // by the service, with the latest 429 that states one
+	hold      hold          // what it has stated of the end of its window
 }
 
 func (a *account) now() time.Duration { return time.Since(a.origin) }
@@ -152,7 +153,7 @@ func (a *account) enqueue(ctx context.Context, r Request) (*waiter, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	w := &waiter{ready: make(chan error, 1), resend: r.Resend, maxWait: r.MaxWait}
+	w := &waiter{ready: make(chan error, 1), resend: r.Resend, maxWait: r.MaxWait, since: a.now()}
 	if d, ok := ctx.Deadline(); ok { // perhaps by the wall clock, which may have been set since the origin
 		now := a.now()
 		w.deadline, w.limited = now+min(time.Until(d), math.MaxInt64-now), true
@@ -230,6 +231,9 @@ func (a *account) observe(t Ticket, o Outcome) {
 	default:
 		a.accepted.Add(1)
 		a.pacer.Accepted(now, send)
+		if t > a.hold.ticket { // the service takes requests before the end that it has stated
+			a.hold.until = 0
+		}
 		return
 	}
 	retryAfter := min(max(o.RetryAfter, 0), longestPause)
@@ -245,7 +249,7 @@ func (a *account) observe(t Ticket, o Outcome) {
 	} else {
 		begins = a.pacer.Refused(now, send, retryAfter)
 	}
-	a.state(o.Limit)
+	a.state(now, o, begins)
 	if begins {
 		a.throttled = now
 		// Processes that were told the same time must not come back together.
@@ -281,7 +285,12 @@ func (a *account) dispatch() {
 		a.dispatchWindow(now)
 		return
 	}
+	a.endHold(now)
 	for a.waiting() > 0 {
+		if _, at := a.free(now); at > now {
+			a.wakeUp(now, at)
+			return
+		}
 		if at := a.pacer.Next(now, a.waiting()); at > now {
 			a.wakeUp(now, at)
 			return
@@ -333,7 +342,10 @@ func (a *account) pop() *waiter {
 		q = &a.firsts
 	}
 	w := q.head
-	q.remove(w)
+	if now := a.now(); a.hold.until > now {
+		w, _ = a.free(now)
+	}
+	w.queue.remove(w)
 	return w
 }
 
@@ -392,7 +404,7 @@ func (a *account) stats() (Stats, bool) {
 	s := Stats{Waiting: a.waiting(), Flying: int(a.flying.Load()) + len(a.tickets)}
 	if a.pacer != nil {
 		now := a.now()
-		s.Throttled, s.Pace, s.Pause = true, a.pacer.Pace(), max(a.pacer.Paused()-now, 0)
+		s.Throttled, s.Pace, s.Pause = true, a.pacer.Pace(), max(a.pacer.Paused()-now, a.hold.until-now, 0)
 		if a.pacer.Believed() {
 			s.Limit = a.stated
 		}

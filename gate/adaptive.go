@@ -64,7 +64,6 @@ func (g *Adaptive) Observe(r Request, t Ticket, o Outcome) {
 		a.accept()
 		return
 	}
-	o.RetryAfter = o.pause(r)
 	a.observe(t, o)
 }
 
