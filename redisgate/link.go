@@ -23,14 +23,30 @@ type link struct {
 	solo *fleet1.Controller // not nil: this process is alone
 
 	probing    bool          // the next turn is the first one after a pause of the fleet
-	turns      []uint64      // turns that have come and are not used yet
-	flying     []uint64      // turns of requests in flight
+	turns      []slot        // turns that have come and are not used yet, in the order of their times
+	flying     []slot        // turns of requests in flight
+	seen       uint64        // the latest turn that was handed out before the latest message of the leader
 	waiting    int           // requests, as last reported by the gate; canceled waiters are not subtracted
 	reported   int           // how many of the waiting requests the leader knows of
 	unanswered time.Duration // since when the fleet owes an answer; 0: it does not
 	asked      time.Duration // when the oldest question without an answer was asked; 0: none
 	timer      *time.Timer
 	due        time.Duration // when timer fires; 0: it is not set
+}
+
+// A slot is a turn and when it is to be used, or was.
+type slot struct {
+	turn uint64
+	at   time.Duration
+}
+
+// numbers returns the turns of slots.
+func numbers(slots ...slot) []uint64 {
+	var n []uint64
+	for _, s := range slots {
+		n = append(n, s.turn)
+	}
+	return n
 }
 
 // link returns a new link of an account.
@@ -62,6 +78,13 @@ func (l *link) reportLater(change func(*report)) bool {
 func (l *link) Next(now time.Duration, backlog int) time.Duration {
 	l.waiting = backlog
 	if now < l.pause {
+		// The leader has to know at the end of the pause, too, how many requests wait.
+		if ask := l.pause - time.Duration(l.g.distance()); l.solo == nil && now < ask {
+			return ask
+		}
+		if l.solo == nil && len(l.turns) == 0 {
+			l.ask(now)
+		}
 		return l.pause
 	}
 	if l.solo == nil && len(l.turns) == 0 {
@@ -72,9 +95,9 @@ func (l *link) Next(now time.Duration, backlog int) time.Duration {
 		return l.solo.Next(now, backlog)
 	}
 	if len(l.turns) == 0 {
-		return now + patience // or sooner, if a turn comes
+		return now + l.g.distance().patience() // or sooner, if a turn comes
 	}
-	return now
+	return max(l.turns[0].at, now)
 }
 
 // Sent uses up a turn.
@@ -83,9 +106,9 @@ func (l *link) Sent(now time.Duration, backlog int) fleet1.Send {
 	if l.solo != nil {
 		return l.solo.Sent(now, backlog)
 	}
-	turn := l.turns[0]
+	turn := l.turns[0].turn
 	l.turns, l.probing = l.turns[1:], false
-	l.flying = append(l.flying, turn)
+	l.flying = append(l.flying, slot{turn, now})
 	l.wake(now, aliveEvery)
 	return fleet1.Send{Turn: turn}
 }
@@ -149,7 +172,7 @@ func (l *link) Refused(now time.Duration, s fleet1.Send, retryAfter time.Duratio
 	} else {
 		l.pause = max(l.pause, now+cmp.Or(retryAfter, defaultPause))
 		l.reported = 0 // it will be out of date at the end of the pause
-		l.report(func(r *report) { r.Throttled = append(r.Throttled, throttled{s.Turn, retryAfter}) })
+		l.report(func(r *report) { r.throttle(throttled{s.Turn, retryAfter}) })
 	}
 	if now+retryAfter >= l.pause || news { // the other processes have to know the longest pause
 		l.g.out.notice(l.name, state{Pause: retryAfter})
@@ -172,7 +195,7 @@ func (l *link) Believed() bool { return l.solo != nil && l.solo.Believed() }
 
 // landed takes a turn out of those in flight.
 func (l *link) landed(turn uint64) {
-	if i := slices.Index(l.flying, turn); i >= 0 {
+	if i := slices.IndexFunc(l.flying, func(s slot) bool { return s.turn == turn }); i >= 0 {
 		l.flying = slices.Delete(l.flying, i, i+1)
 	}
 }
@@ -182,7 +205,7 @@ func (l *link) handBack() {
 	if len(l.turns) == 0 {
 		return
 	}
-	unused := l.turns
+	unused := numbers(l.turns...)
 	l.turns, l.probing = nil, false
 	l.report(func(r *report) { r.Unsent = append(r.Unsent, unused...) })
 }
@@ -192,7 +215,7 @@ func (l *link) spare() {
 	if l.waiting >= len(l.turns) {
 		return
 	}
-	spare := l.turns[l.waiting:]
+	spare := numbers(l.turns[l.waiting:]...)
 	l.turns = slices.Clone(l.turns[:l.waiting])
 	l.report(func(r *report) { r.Unsent = append(r.Unsent, spare...) })
 }
@@ -286,7 +309,7 @@ func (l *link) await(now time.Duration) {
 	if l.unanswered == 0 {
 		l.unanswered = now
 	}
-	l.wake(now, max(min(askAgain, l.unanswered+patience-now), 0))
+	l.wake(now, max(min(askAgain, l.unanswered+l.g.distance().patience()-now), 0))
 }
 
 // question asks the leader for an answer, or looks for a leader if there is none.
@@ -298,7 +321,8 @@ func (l *link) question(now time.Duration) {
 	}
 	l.reported, l.asked = l.waiting, cmp.Or(l.asked, now)
 	l.report(func(r *report) {
-		r.Stamp, r.Flying = l.g.now(), slices.Concat(l.turns, l.flying)
+		r.Stamp, r.Seen = l.g.now(), l.seen
+		r.Flying = numbers(slices.Concat(l.turns, l.flying)...)
 	})
 	if l.solo != nil {
 		l.reported = 0
@@ -356,7 +380,7 @@ func (l *link) tick(now time.Duration) {
 	case now < l.pause && l.waiting > 0:
 		l.unanswered, l.asked = 0, 0
 		l.wake(now, l.pause-now+askAgain)
-	case l.unanswered != 0 && now-l.unanswered >= patience:
+	case l.unanswered != 0 && now-l.unanswered >= l.g.distance().patience():
 		l.goAlone(now)
 	case l.waiting > 0:
 		l.question(now)
@@ -403,7 +427,7 @@ func (l *link) follow(now time.Duration, id string) {
 	if id == nobody {
 		l.Leader = ""
 	}
-	l.turns, l.probing, l.asked = nil, false, 0
+	l.turns, l.probing, l.asked, l.seen = nil, false, 0, 0
 	l.reported = l.waiting
 	l.report(func(r *report) {
 		if l.history != nil && l.Learned == nil {
@@ -437,7 +461,8 @@ func (l *link) learn(now time.Duration, n note, at time.Duration) {
 func (g *Gate) granted(t *turns) {
 	g.mu.Lock()
 	u, used := g.keys[t.Name]
-	late := t.Stamp > 0 && g.now()-t.Stamp > tooSlow
+	took, away := g.now()-t.Stamp, g.distance()
+	late := t.Stamp > 0 && took > away.turn()+slack
 	g.mu.Unlock()
 	if !used {
 		return
@@ -452,6 +477,7 @@ func (g *Gate) granted(t *turns) {
 			r.Got = append(r.Got, t.IDs...)
 			r.Waiting = max(r.Waiting-len(t.IDs), 0)
 		})
+		l.seen = max(l.seen, t.Last)
 		if t.Stamp > 0 {
 			l.asked = 0
 		}
@@ -460,22 +486,30 @@ func (g *Gate) granted(t *turns) {
 		}
 		t.Leader = "" // From says it, and it was checked
 		l.state = l.merge(t.state)
-		if until := now + t.Pause; until > max(l.pause, now) {
+		if until := now + away.left(t.Pause); until > max(l.pause, now) {
 			l.pause, l.reported = until, 0
 		}
 		switch {
 		case late && l.solo == nil:
 			l.goAlone(now)
-		case l.solo != nil && t.Stamp > 0 && !late && g.usable():
+		case l.solo != nil && t.Stamp > 0 && took <= away.turn() && g.usable():
 			l.pause = max(l.pause, l.solo.Paused())
 			l.solo, l.reported = nil, 0
 		}
-		if l.solo != nil || now < l.pause-askAgain/10 {
-			l.turns = append(l.turns, t.IDs...)
+		for i, id := range t.IDs {
+			at := max(now, l.pause)
+			if t.Offsets != nil {
+				at += t.Offsets[i]
+			}
+			l.turns = append(l.turns, slot{id, at})
+		}
+		slices.SortStableFunc(l.turns, func(a, b slot) int { return cmp.Compare(a.at, b.at) })
+		// The leader knows of the pause, unless it is news. It was told to this process
+		// when it had lasted for some time.
+		if l.solo != nil || now < l.pause-max(askAgain/10, time.Duration(away)/2) {
 			l.handBack()
 			return l
 		}
-		l.turns = append(l.turns, t.IDs...)
 		l.probing = l.probing || t.Probing
 		l.reported -= len(t.IDs)
 		l.spare()

@@ -29,13 +29,28 @@ type report struct {
 	Got       []uint64      `json:"g,omitempty"` // turns that have arrived
 	Stamp     time.Duration `json:"s,omitempty"` // not 0: the sender wants an answer
 	Flying    []uint64      `json:"l,omitempty"` // with a stamp: all turns that the sender holds
+	Seen      uint64        `json:"e,omitempty"` // with a stamp: the latest Last that has come
 	Accepted  []uint64      `json:"a,omitempty"` // turns, by outcome; so are the next two
 	Unsent    []uint64      `json:"u,omitempty"`
 	Throttled []throttled   `json:"x,omitempty"`
 	Others    int           `json:"o,omitempty"` // requests that were accepted and had no turn
 	History   *history      `json:"h,omitempty"`
 
-	to string // the leader; "": not known yet
+	to string      // the leader; "": not known yet
+	at []time.Time // when each of Throttled was noted
+}
+
+func (r *report) throttle(x throttled) {
+	r.Throttled, r.at = append(r.Throttled, x), append(r.at, time.Now())
+}
+
+// age makes each Retry-After as long as what is left of it. One that is over still
+// says that the service named one.
+func (r *report) age() {
+	for i, at := range r.at {
+		x := &r.Throttled[i]
+		x.After = max(x.After-time.Since(at), min(x.After, 1))
+	}
 }
 
 // throttled is the outcome of a request that was over the limit.
@@ -61,12 +76,16 @@ func newHistory(h fleet1.History, now time.Duration) *history {
 
 // turns go from the leader of an account to a process.
 type turns struct {
-	Name    string        `json:"n"`
-	From    string        `json:"f"`
-	IDs     []uint64      `json:"i,omitempty"`
-	Stamp   time.Duration `json:"s,omitempty"` // of the report that this answers
-	Probing bool          `json:"b,omitempty"` // the first of the turns is the first one after a pause
+	Name    string          `json:"n"`
+	From    string          `json:"f"`
+	IDs     []uint64        `json:"i,omitempty"`
+	Offsets []time.Duration `json:"o,omitempty"` // when to use each of them, from now on; nil: at once
+	Last    uint64          `json:"l,omitempty"` // the latest turn that was handed out to anybody
+	Stamp   time.Duration   `json:"s,omitempty"` // of the report that this answers
+	Probing bool            `json:"b,omitempty"` // the first of the turns is the first one after a pause
 	state
+
+	made []time.Duration // when each of the turns was handed out
 }
 
 // A notice goes to all processes: when an account is throttled, when its leader
@@ -104,6 +123,7 @@ const (
 	maxCount   = 1 << 16 // of any count
 	maxMarks   = 64
 	maxName    = 64
+	maxOffset  = 10 * time.Second
 	maxPause   = 24 * time.Hour             // as in package gate
 	maxAge     = 100 * 365 * 24 * time.Hour // of a process
 )
@@ -171,6 +191,9 @@ func (h *history) check() bool {
 }
 
 func (t *turns) check(now time.Duration) bool {
+	if len(t.Offsets) != len(t.IDs) || slices.ContainsFunc(t.Offsets, func(d time.Duration) bool { return d < 0 || d > maxOffset }) {
+		t.Offsets = nil
+	}
 	return isName(t.Name) && isID(t.From) && t.Stamp >= 0 && t.Stamp <= now && !slices.Contains(t.IDs, 0) && t.state.check()
 }
 

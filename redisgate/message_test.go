@@ -264,7 +264,7 @@ func TestEveryReportCarriesTheNumberOfWaitingRequests(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := &Gate{names: defaultNames(), id: "me"}
 			l := g.link("n", "k")
-			l.Leader, l.waiting, l.turns, l.flying = "leader", 5, []uint64{2}, []uint64{1}
+			l.Leader, l.waiting, l.turns, l.flying = "leader", 5, []slot{{turn: 2}}, []slot{{turn: 1}}
 			tt.tell(l)
 			letters, _ := g.out.empty(g)
 			i := slices.IndexFunc(letters, func(l letter) bool { return l.Report != nil })
