@@ -217,7 +217,7 @@ func (l *leader) handle(r *report) {
 	if r.Stamp != 0 && now <= l.until { // otherwise another process may lead, and has to answer
 		m.confirm(r.Flying)
 		l.reclaim(now, m, r.Flying, r.Seen, memberFresh)
-		t := &turns{Name: l.name, Stamp: r.Stamp, Last: l.last, state: l.state(now)}
+		t := &turns{Name: l.name, Stamp: r.Stamp, Last: l.last, Most: l.most(now), state: l.state(now)}
 		l.g.out.turn(m.id, t)
 	}
 	l.dispatch(now)
@@ -283,6 +283,26 @@ func (l *leader) waiting(now time.Duration) (n int) {
 	return n
 }
 
+// most returns how many requests a second each of the members that wait can have
+// at most; 0: not known.
+func (l *leader) most(now time.Duration) float64 {
+	if l.control == nil {
+		return 0
+	}
+	const many = 1 << 20 // requests, beside which a burst does not count
+	long := l.control.Earliest(now, many) - max(l.control.Paused(), now)
+	if long <= 0 {
+		return 0
+	}
+	members := 0
+	for _, m := range l.ring {
+		if m.wants(now) > 0 {
+			members++
+		}
+	}
+	return many / long.Seconds() / float64(max(members, 1))
+}
+
 // dispatch hands out the turns that are due, and makes sure that it is called
 // again when the next one is.
 func (l *leader) dispatch(now time.Duration) {
@@ -305,7 +325,7 @@ func (l *leader) dispatch(now time.Duration) {
 		m := l.next(now)
 		t := given[m]
 		if t == nil {
-			t = &turns{Name: l.name}
+			t = &turns{Name: l.name, Most: l.most(now)}
 			given[m] = t
 		}
 		t.Probing = t.Probing || l.control.Probing()

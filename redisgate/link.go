@@ -22,6 +22,9 @@ type link struct {
 
 	solo *fleet1.Controller // not nil: this process is alone
 
+	most       float64       // requests per second that come here at most; 0: not known
+	mostAt     time.Duration // when the leader has said so
+	trip       time.Duration // from a request to its answer, smoothed; 0: not known
 	probing    bool          // the next turn is the first one after a pause of the fleet
 	turns      []slot        // turns that have come and are not used yet, in the order of their times
 	flying     []slot        // turns of requests in flight
@@ -126,11 +129,21 @@ func (l *link) Unsend(s fleet1.Send) {
 
 // Accepted reports an accepted request to the leader.
 func (l *link) Accepted(now time.Duration, s fleet1.Send) {
-	l.landed(s.Turn)
+	sent := l.landed(s.Turn)
 	if l.solo != nil {
 		l.solo.Accepted(now, s)
 		return
 	}
+	if trip := now - sent; sent > 0 && l.trip == 0 {
+		l.trip = trip
+	} else if sent > 0 {
+		l.trip += (trip - l.trip) / 8
+	}
+	l.accepted(s)
+}
+
+// accepted reports a request that was not throttled.
+func (l *link) accepted(s fleet1.Send) {
 	l.report(func(r *report) {
 		if s.Turn != 0 {
 			r.Accepted = append(r.Accepted, s.Turn)
@@ -142,23 +155,21 @@ func (l *link) Accepted(now time.Duration, s fleet1.Send) {
 
 // Unknown reports an outcome that says nothing of the limit, as an accepted one.
 func (l *link) Unknown(now time.Duration, s fleet1.Send) {
+	l.landed(s.Turn)
 	if l.solo != nil {
-		l.landed(s.Turn)
 		l.solo.Unknown(now, s)
 		return
 	}
-	l.Accepted(now, s)
+	l.accepted(s)
 }
 
-// Trip returns how long an answer takes, as far as that is known here.
+// Trip returns how long an answer of the service takes, 0 if no request of this
+// process tells. The leader's measure includes the messages about it.
 func (l *link) Trip() time.Duration {
-	switch {
-	case l.solo != nil:
+	if l.solo != nil {
 		return l.solo.Trip()
-	case l.Learned != nil:
-		return time.Duration(l.Learned.Trip * float64(time.Second))
 	}
-	return 0
+	return l.trip
 }
 
 // Refused tells all processes of the pause, and the leader which turn it was. It
@@ -193,11 +204,14 @@ func (l *link) Stated(requests int, per time.Duration) {
 // Believed reports whether this process paces its requests by what was stated.
 func (l *link) Believed() bool { return l.solo != nil && l.solo.Believed() }
 
-// landed takes a turn out of those in flight.
-func (l *link) landed(turn uint64) {
+// landed takes a turn out of those in flight, and returns when it was used, 0 if
+// it was not.
+func (l *link) landed(turn uint64) (at time.Duration) {
 	if i := slices.IndexFunc(l.flying, func(s slot) bool { return s.turn == turn }); i >= 0 {
+		at = l.flying[i].at
 		l.flying = slices.Delete(l.flying, i, i+1)
 	}
+	return at
 }
 
 // handBack gives back the turns that were not used before a pause.
@@ -272,13 +286,19 @@ func (l *link) Silence() time.Duration {
 	return 0
 }
 
-// Earliest returns the time before which a request certainly cannot leave. In the
-// fleet that is the end of the pause, because all turns could come here.
+// Earliest returns the time before which a request with so many others ahead of it
+// cannot leave: the end of the pause, and as many turns as come here at most while
+// the other processes wait as well.
 func (l *link) Earliest(now time.Duration, ahead int) time.Duration {
-	if l.solo != nil {
+	switch {
+	case l.solo != nil:
 		return max(l.solo.Earliest(now, ahead), l.pause)
+	case l.most == 0 || now-l.mostAt > leaderIdle:
+		return l.pause
 	}
-	return l.pause
+	const most = 24 * time.Hour // so that the sum does not overflow
+	wait := min(float64(max(ahead-len(l.turns), 0))/l.most, most.Seconds())
+	return max(l.pause, now+time.Duration(wait*float64(time.Second)))
 }
 
 // ask makes sure that the leader knows how many requests wait here.
@@ -427,7 +447,7 @@ func (l *link) follow(now time.Duration, id string) {
 	if id == nobody {
 		l.Leader = ""
 	}
-	l.turns, l.probing, l.asked, l.seen = nil, false, 0, 0
+	l.turns, l.probing, l.asked, l.seen, l.most = nil, false, 0, 0, 0
 	l.reported = l.waiting
 	l.report(func(r *report) {
 		if l.history != nil && l.Learned == nil {
@@ -478,6 +498,7 @@ func (g *Gate) granted(t *turns) {
 			r.Waiting = max(r.Waiting-len(t.IDs), 0)
 		})
 		l.seen = max(l.seen, t.Last)
+		l.most, l.mostAt = t.Most, now
 		if t.Stamp > 0 {
 			l.asked = 0
 		}

@@ -111,7 +111,7 @@ func (o *outbox) turn(to string, t *turns) {
 	key := [2]string{t.Name, to}
 	if old := o.turns[key]; old != nil {
 		t.IDs, t.made = append(old.IDs, t.IDs...), append(old.made, t.made...)
-		t.Last = max(t.Last, old.Last)
+		t.Last = max(t.Last, old.Last) // and Most is the newer one
 		t.Stamp = max(t.Stamp, old.Stamp)
 		if len(t.IDs) > len(old.IDs) { // turns end a pause: none are given in one
 			old.Pause = 0
