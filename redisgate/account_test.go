@@ -24,6 +24,7 @@ type account struct {
 	at         time.Time
 	closed     time.Time     // end of the latest Retry-After
 	counter    *counter      // nil: a bucket
+	stated     gate.Limit    // with each 429; zero: nothing
 	news       time.Duration // how long the news of a Retry-After takes to arrive
 
 	sent, accepted, early int
@@ -108,7 +109,7 @@ func call(ctx context.Context, g gate.Gate, key string, a *account) error {
 			g.Observe(r, ticket, gate.Outcome{Result: gate.Accepted})
 			return nil
 		}
-		g.Observe(r, ticket, gate.Outcome{Result: gate.Throttled, RetryAfter: a.retryAfter})
+		g.Observe(r, ticket, gate.Outcome{Result: gate.Throttled, RetryAfter: a.retryAfter, Limit: a.stated})
 	}
 }
 

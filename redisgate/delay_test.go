@@ -70,7 +70,7 @@ func TestADistanceFallsAtOnceAndRisesSlowly(t *testing.T) {
 	d = d.taken(300*time.Millisecond, 0)
 	d = d.taken(200*time.Millisecond, time.Millisecond)
 	assert.Equal(t, distance(200*time.Millisecond), d)
-	assert.Equal(t, time.Second, d.patience())
+	assert.Equal(t, 1050*time.Millisecond, d.patience())
 	assert.Equal(t, 900*time.Millisecond, d.tooSlow())
 	assert.Equal(t, distance(210*time.Millisecond), d.taken(300*time.Millisecond, time.Hour), "one slow answer is chance")
 	d = d.taken(time.Millisecond, time.Second)

@@ -217,8 +217,8 @@ func (l *leader) handle(r *report) {
 	if r.Stamp != 0 && now <= l.until { // otherwise another process may lead, and has to answer
 		m.confirm(r.Flying)
 		l.reclaim(now, m, r.Flying, r.Seen, memberFresh)
-		t := &turns{Name: l.name, Stamp: r.Stamp, Last: l.last, Most: l.most(now), state: l.state(now)}
-		l.g.out.turn(m.id, t)
+		t := &turns{Name: l.name, Stamp: r.Stamp, Last: l.last, Most: l.most(now), Believed: l.believes(), state: l.state(now)}
+		l.g.out.turn(m.id, t, false)
 	}
 	l.dispatch(now)
 }
@@ -247,6 +247,13 @@ func (l *leader) outcomes(now time.Duration, r *report) {
 		} else {
 			l.control.Refused(now, s, x.After)
 		}
+	}
+	switch {
+	case r.Stated == nil:
+	case l.opening != nil:
+		l.opening.stated = r.Stated
+	default:
+		l.control.Stated(r.Stated.Requests, r.Stated.Per)
 	}
 	l.notice(now)
 }
@@ -303,6 +310,9 @@ func (l *leader) most(now time.Duration) float64 {
 	return many / long.Seconds() / float64(max(members, 1))
 }
 
+// believes reports whether the controller goes by what the service has stated.
+func (l *leader) believes() bool { return l.control != nil && l.control.Believed() }
+
 // dispatch hands out the turns that are due, and makes sure that it is called
 // again when the next one is.
 func (l *leader) dispatch(now time.Duration) {
@@ -325,7 +335,7 @@ func (l *leader) dispatch(now time.Duration) {
 		m := l.next(now)
 		t := given[m]
 		if t == nil {
-			t = &turns{Name: l.name, Most: l.most(now)}
+			t = &turns{Name: l.name, Most: l.most(now), Believed: l.believes()}
 			given[m] = t
 		}
 		t.Probing = t.Probing || l.control.Probing()
@@ -334,8 +344,10 @@ func (l *leader) dispatch(now time.Duration) {
 		m.unconfirmed = append(m.unconfirmed, l.last)
 		t.IDs, t.made, t.Last = append(t.IDs, l.last), append(t.made, now), l.last
 	}
+	// While many wait, none of them leaves later because the turns come in batches.
+	many := len(given) > 0 && float64(l.waiting(now)) > 2*batch.Seconds()*l.control.Pace()
 	for m, t := range given {
-		l.g.out.turn(m.id, t)
+		l.g.out.turn(m.id, t, many && !t.Probing)
 	}
 }
 

@@ -24,12 +24,16 @@ type link struct {
 
 	most       float64       // requests per second that come here at most; 0: not known
 	mostAt     time.Duration // when the leader has said so
+	believed   bool          // the leader goes by what the service has stated
 	trip       time.Duration // from a request to its answer, smoothed; 0: not known
 	probing    bool          // the next turn is the first one after a pause of the fleet
 	turns      []slot        // turns that have come and are not used yet, in the order of their times
 	flying     []slot        // turns of requests in flight
 	seen       uint64        // the latest turn that was handed out before the latest message of the leader
 	waiting    int           // requests, as last reported by the gate; canceled waiters are not subtracted
+	told       time.Duration // when the latest report was sent because it was time
+	untold     bool          // there are outcomes that the leader need not know before the next report
+	stamped    time.Duration // when the latest question was sent
 	reported   int           // how many of the waiting requests the leader knows of
 	unanswered time.Duration // since when the fleet owes an answer; 0: it does not
 	asked      time.Duration // when the oldest question without an answer was asked; 0: none
@@ -139,12 +143,18 @@ func (l *link) Accepted(now time.Duration, s fleet1.Send) {
 	} else if sent > 0 {
 		l.trip += (trip - l.trip) / 8
 	}
-	l.accepted(s)
+	l.accepted(now, s)
 }
 
-// accepted reports a request that was not throttled.
-func (l *link) accepted(s fleet1.Send) {
-	l.report(func(r *report) {
+// accepted reports a request that was not throttled: with the next report, while
+// the leader knows of more requests that wait here.
+func (l *link) accepted(now time.Duration, s fleet1.Send) {
+	tell := l.report
+	if l.reported > 0 && now > l.pause+settled {
+		l.untold = true
+		tell = func(change func(*report)) { l.reportLater(change) }
+	}
+	tell(func(r *report) {
 		if s.Turn != 0 {
 			r.Accepted = append(r.Accepted, s.Turn)
 		} else {
@@ -160,7 +170,7 @@ func (l *link) Unknown(now time.Duration, s fleet1.Send) {
 		l.solo.Unknown(now, s)
 		return
 	}
-	l.accepted(s)
+	l.accepted(now, s)
 }
 
 // Trip returns how long an answer of the service takes, 0 if no request of this
@@ -192,17 +202,23 @@ func (l *link) Refused(now time.Duration, s fleet1.Send, retryAfter time.Duratio
 	return news
 }
 
-// Stated is for the time without a leader. The leader learns the limit of all
-// processes from what it is told of their requests; it is not told what the service
-// has stated to one of them.
+// Stated tells the leader of the limit that the service has stated with the
+// request that was refused last. A process that is alone uses it itself.
 func (l *link) Stated(requests int, per time.Duration) {
 	if l.solo != nil {
 		l.solo.Stated(requests, per)
+		return
 	}
+	l.report(func(r *report) { r.Stated = &stated{requests, per} })
 }
 
-// Believed reports whether this process paces its requests by what was stated.
-func (l *link) Believed() bool { return l.solo != nil && l.solo.Believed() }
+// Believed reports whether requests are paced by what was stated.
+func (l *link) Believed() bool {
+	if l.solo != nil {
+		return l.solo.Believed()
+	}
+	return l.believed
+}
 
 // landed takes a turn out of those in flight, and returns when it was used, 0 if
 // it was not.
@@ -340,6 +356,7 @@ func (l *link) question(now time.Duration) {
 		return
 	}
 	l.reported, l.asked = l.waiting, cmp.Or(l.asked, now)
+	l.told, l.stamped, l.untold = now, now, false
 	l.report(func(r *report) {
 		r.Stamp, r.Seen = l.g.now(), l.seen
 		r.Flying = numbers(slices.Concat(l.turns, l.flying)...)
@@ -386,6 +403,7 @@ func (l *link) wake(now, d time.Duration) {
 // process that is alone tries to return to the fleet.
 func (l *link) tick(now time.Duration) {
 	l.spare()
+	since := cmp.Or(l.unanswered, now)
 	switch {
 	case l.solo != nil:
 		if l.waiting == 0 && len(l.flying) == 0 {
@@ -402,6 +420,12 @@ func (l *link) tick(now time.Duration) {
 		l.wake(now, l.pause-now+askAgain)
 	case l.unanswered != 0 && now-l.unanswered >= l.g.distance().patience():
 		l.goAlone(now)
+	case l.waiting > 0 && l.reported > 0 && now < since+askAgain && now < l.stamped+memberGone:
+		// Turns come, and show that all is well.
+		if now-l.told >= tellEvery {
+			l.tell(now)
+		}
+		l.wake(now, min(since+askAgain, l.told+tellEvery)-now)
 	case l.waiting > 0:
 		l.question(now)
 	case len(l.flying) > 0:
@@ -410,7 +434,17 @@ func (l *link) tick(now time.Duration) {
 		l.wake(now, aliveEvery)
 	default:
 		l.unanswered, l.asked = 0, 0
+		if l.untold {
+			l.tell(now)
+		}
 	}
+}
+
+// tell sends what the leader does not know yet.
+func (l *link) tell(now time.Duration) {
+	l.told, l.untold = now, false
+	l.reported = l.waiting
+	l.report(func(*report) {})
 }
 
 // goAlone makes a controller in this process decide. It starts from what is known.
@@ -468,6 +502,9 @@ func (l *link) learn(now time.Duration, n note, at time.Duration) {
 	if until := now + n.paused - at; until > max(l.pause, now) {
 		l.pause, l.reported = until, 0
 		l.handBack()
+		if l.untold { // the leader judges by it what the pause was for
+			l.tell(now)
+		}
 		if l.solo != nil {
 			l.solo.Pause(until)
 		}
@@ -498,7 +535,7 @@ func (g *Gate) granted(t *turns) {
 			r.Waiting = max(r.Waiting-len(t.IDs), 0)
 		})
 		l.seen = max(l.seen, t.Last)
-		l.most, l.mostAt = t.Most, now
+		l.most, l.mostAt, l.believed = t.Most, now, t.Believed
 		if t.Stamp > 0 {
 			l.asked = 0
 		}

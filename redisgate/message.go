@@ -34,6 +34,7 @@ type report struct {
 	Unsent    []uint64      `json:"u,omitempty"`
 	Throttled []throttled   `json:"x,omitempty"`
 	Others    int           `json:"o,omitempty"` // requests that were accepted and had no turn
+	Stated    *stated       `json:"d,omitempty"` // by the service, with one of Throttled
 	History   *history      `json:"h,omitempty"`
 
 	to string      // the leader; "": not known yet
@@ -59,6 +60,12 @@ type throttled struct {
 	After time.Duration `json:"a,omitempty"`
 }
 
+// stated is the limit that the service has stated.
+type stated struct {
+	Requests int           `json:"n"`
+	Per      time.Duration `json:"p"`
+}
+
 // A history is a fleet1.History with ages instead of times.
 type history struct {
 	Marks  []fleet1.Mark `json:"m"`
@@ -76,14 +83,15 @@ func newHistory(h fleet1.History, now time.Duration) *history {
 
 // turns go from the leader of an account to a process.
 type turns struct {
-	Name    string          `json:"n"`
-	From    string          `json:"f"`
-	IDs     []uint64        `json:"i,omitempty"`
-	Offsets []time.Duration `json:"o,omitempty"` // when to use each of them, from now on; nil: at once
-	Last    uint64          `json:"l,omitempty"` // the latest turn that was handed out to anybody
-	Stamp   time.Duration   `json:"s,omitempty"` // of the report that this answers
-	Most    float64         `json:"v,omitempty"` // requests per second that the receiver can have at most; 0: not known
-	Probing bool            `json:"b,omitempty"` // the first of the turns is the first one after a pause
+	Name     string          `json:"n"`
+	From     string          `json:"f"`
+	IDs      []uint64        `json:"i,omitempty"`
+	Offsets  []time.Duration `json:"o,omitempty"` // when to use each of them, from now on; nil: at once
+	Last     uint64          `json:"l,omitempty"` // the latest turn that was handed out to anybody
+	Stamp    time.Duration   `json:"s,omitempty"` // of the report that this answers
+	Most     float64         `json:"v,omitempty"` // requests per second that the receiver can have at most; 0: not known
+	Believed bool            `json:"c,omitempty"` // the leader goes by what the service has stated
+	Probing  bool            `json:"b,omitempty"` // the first of the turns is the first one after a pause
 	state
 
 	made []time.Duration // when each of the turns was handed out
@@ -167,6 +175,9 @@ func (r *report) check() bool {
 			return false
 		}
 		r.Throttled[i].After = min(x.After, maxPause)
+	}
+	if s := r.Stated; s != nil && (s.Requests <= 0 || s.Per <= 0) {
+		r.Stated = nil
 	}
 	if r.History != nil && !r.History.check() {
 		r.History = nil // the 429 that comes with it is news all the same

@@ -16,12 +16,13 @@ import (
 type outbox struct {
 	wake chan struct{} // has a value while there may be something to send
 
-	mu      sync.Mutex
-	muted   bool
-	closed  bool
-	reports map[string]*report        // by account
-	turns   map[[2]string]*turns      // by account and receiver
-	notices map[string]*pendingNotice // by account
+	mu         sync.Mutex
+	muted      bool
+	closed     bool
+	collecting bool                      // ringLater was called
+	reports    map[string]*report        // by account
+	turns      map[[2]string]*turns      // by account and receiver
+	notices    map[string]*pendingNotice // by account
 }
 
 type pendingNotice struct {
@@ -74,6 +75,19 @@ func (o *outbox) ring() {
 	}
 }
 
+// ringLater wakes up send when a batch has been collected.
+func (o *outbox) ringLater() {
+	if !o.collecting { // under the lock
+		o.collecting = true
+		time.AfterFunc(batch, func() {
+			o.mu.Lock()
+			o.collecting = false
+			o.mu.Unlock()
+			o.ring()
+		})
+	}
+}
+
 // amend changes the pending report of the account, and tells whether it can be
 // sent: the outbox is not muted, and the report's receiver is known.
 func (o *outbox) amend(name string, change func(*report)) bool {
@@ -101,8 +115,8 @@ func (o *outbox) forget(name string) {
 	delete(o.reports, name)
 }
 
-// turn adds turns to those that will be sent to a process.
-func (o *outbox) turn(to string, t *turns) {
+// turn adds turns to those that will be sent to a process, soon or with a batch.
+func (o *outbox) turn(to string, t *turns, inBatch bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.muted {
@@ -111,7 +125,7 @@ func (o *outbox) turn(to string, t *turns) {
 	key := [2]string{t.Name, to}
 	if old := o.turns[key]; old != nil {
 		t.IDs, t.made = append(old.IDs, t.IDs...), append(old.made, t.made...)
-		t.Last = max(t.Last, old.Last) // and Most is the newer one
+		t.Last = max(t.Last, old.Last) // Most and Believed are the newer ones
 		t.Stamp = max(t.Stamp, old.Stamp)
 		if len(t.IDs) > len(old.IDs) { // turns end a pause: none are given in one
 			old.Pause = 0
@@ -122,7 +136,11 @@ func (o *outbox) turn(to string, t *turns) {
 		o.turns = make(map[[2]string]*turns)
 	}
 	o.turns[key] = t
-	o.ring()
+	if inBatch {
+		o.ringLater()
+	} else {
+		o.ring()
+	}
 }
 
 // notice adds a notice to those that will be sent to all processes.

@@ -5,8 +5,10 @@ import "time"
 const (
 	patience     = 400 * time.Millisecond  // how long requests wait for an answer before this process goes on alone
 	tooSlow      = 300 * time.Millisecond  // a server that takes longer to answer counts as lost
-	askAgain     = 200 * time.Millisecond  // between two questions to the leader
-	batch        = 50 * time.Millisecond   // between two batches of messages, unless the server has taken the one before
+	askAgain     = 250 * time.Millisecond  // without an answer, after which the leader is asked for one, again and again
+	tellEvery    = 500 * time.Millisecond  // between two reports while the leader knows of more requests that wait
+	settled      = time.Second             // since a pause; outcomes are told at once until then, because the leader's burst waits for them
+	batch        = 50 * time.Millisecond   // between two batches of messages, if the server is far or many requests wait
 	rejoinEvery  = 500 * time.Millisecond  // between two attempts to rejoin
 	maxAway      = time.Minute             // between them at most, if the connection flaps
 	reconnect    = time.Second             // between two attempts to subscribe
@@ -14,7 +16,7 @@ const (
 	leaseTime    = 1500 * time.Millisecond // a leader leads for this long unless it renews its lease
 	renewLease   = 400 * time.Millisecond  // between two renewals
 	leaderIdle   = 5 * time.Second         // without requests, after which a leader resigns
-	memberFresh  = 500 * time.Millisecond  // since its latest report, after which a member gets no turns
+	memberFresh  = time.Second             // since its latest report, after which a member gets no turns
 	memberGone   = 3 * time.Second         // since its latest report, after which its turns are taken back
 	presence     = 10 * time.Second        // between two signs of life on the server
 	absence      = 30 * time.Second        // without a sign of life, after which a process is not counted
