@@ -42,7 +42,7 @@ func (w *world) fleetThatKnows(a *account) []*Gate {
 }
 
 func TestCallersInAFleetAreToldAtOnceThatTheyCannotBeServed(t *testing.T) {
-	const rounds = 5
+	const rounds = 10
 	served, early, late := 0, 0, 0
 	for range rounds {
 		inVirtualTime(t, func(t *testing.T, w *world) {

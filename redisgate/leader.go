@@ -297,9 +297,11 @@ func (l *leader) most(now time.Duration) float64 {
 		return 0
 	}
 	const many = 1 << 20 // requests, beside which a burst does not count
-	long := l.control.Earliest(now, many) - max(l.control.Paused(), now)
-	if long <= 0 {
-		return 0
+	all := 0.0
+	if long := l.control.Earliest(now, many) - max(l.control.Paused(), now); long > 0 {
+		all = many / long.Seconds()
+	} else if k, ok := l.control.Learned(); ok && k.Hi > 0 { // no pace was too fast of late: it rises slowly
+		all = 2 * max(k.Hi, k.Pace)
 	}
 	members := 0
 	for _, m := range l.ring {
@@ -307,7 +309,7 @@ func (l *leader) most(now time.Duration) float64 {
 			members++
 		}
 	}
-	return many / long.Seconds() / float64(max(members, 1))
+	return all / float64(max(members, 1))
 }
 
 // believes reports whether the controller goes by what the service has stated.

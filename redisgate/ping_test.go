@@ -15,7 +15,7 @@ func TestPingTellsAWrongSettingFromTheStart(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, "--requirepass", "right")
 	admin := redis.NewClient(&redis.Options{Addr: s.addr(), Password: "right"})
-	defer admin.Close()
+	t.Cleanup(func() { admin.Close() })
 	user := func(name string, denied ...any) *redis.Options {
 		rules := append([]any{"acl", "setuser", name, "on", ">secret", "~*", "&*", "+@all"}, denied...)
 		require.NoError(t, admin.Do(t.Context(), rules...).Err())
