@@ -22,18 +22,20 @@ type account struct {
 	trip       time.Duration // how long a request takes; in virtual time only
 	tokens     float64
 	at         time.Time
-	closed     time.Time // end of the latest Retry-After
-	counter    *counter  // nil: a bucket
+	closed     time.Time     // end of the latest Retry-After
+	counter    *counter      // nil: a bucket
+	stated     gate.Limit    // with each 429; zero: nothing
+	news       time.Duration // how long the news of a Retry-After takes to arrive
 
 	sent, accepted, early int
 }
 
 func newAccount(rate, depth float64, retryAfter time.Duration) *account {
-	return &account{rate: rate, depth: depth, retryAfter: retryAfter, tokens: depth, at: time.Now()}
+	return &account{rate: rate, depth: depth, retryAfter: retryAfter, tokens: depth, at: time.Now(), news: 50 * time.Millisecond}
 }
 
 // serve answers a request. A request is early if it comes during a Retry-After,
-// later than the news of it takes to arrive.
+// after the news of it should have arrived.
 func (a *account) serve() (throttled bool) {
 	if a.trip > 0 {
 		time.Sleep(a.trip)
@@ -42,8 +44,7 @@ func (a *account) serve() (throttled bool) {
 	defer a.mu.Unlock()
 	now := time.Now()
 	a.sent++
-	const news = 50 * time.Millisecond
-	if now.Before(a.closed) && now.After(a.closed.Add(news-a.retryAfter)) {
+	if now.Before(a.closed) && now.After(a.closed.Add(a.news-a.retryAfter)) {
 		a.early++
 	}
 	if !a.take(now) {
@@ -108,7 +109,7 @@ func call(ctx context.Context, g gate.Gate, key string, a *account) error {
 			g.Observe(r, ticket, gate.Outcome{Result: gate.Accepted})
 			return nil
 		}
-		g.Observe(r, ticket, gate.Outcome{Result: gate.Throttled, RetryAfter: a.retryAfter})
+		g.Observe(r, ticket, gate.Outcome{Result: gate.Throttled, RetryAfter: a.retryAfter, Limit: a.stated})
 	}
 }
 

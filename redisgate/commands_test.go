@@ -54,3 +54,27 @@ func TestGateNeedsOnlyTheCommandsInTheREADME(t *testing.T) {
 		assert.Contains(t, fmt.Sprint(denied), "object:client|")
 	}
 }
+
+func TestARequestCostsTwoCommandsAtMostWhileManyWait(t *testing.T) {
+	for name, delay := range map[string]time.Duration{"near": time.Millisecond, "far": 100 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			inVirtualTime(t, func(t *testing.T, w *world) {
+				w.relay.setDelay(delay)
+				gates, _ := w.gates(20)
+				a := newAccount(100, 20, time.Second)
+				a.trip = 5 * time.Millisecond
+				c := start(gates, 50, 1<<40, "k", a)
+				time.Sleep(time.Minute)
+				sent, accepted, _ := a.counts()
+				commands := w.server.CommandCount()
+				time.Sleep(time.Minute)
+				sentNow, acceptedNow, _ := a.counts()
+				each := float64(w.server.CommandCount()-commands) / float64(sentNow-sent)
+				t.Logf("%.2f commands a request, %.1f %% of the limit", each, float64(acceptedNow-accepted)/60)
+				assert.LessOrEqual(t, each, 2.0)
+				c.left.Store(0)
+				c.wait(t)
+			})
+		})
+	}
+}

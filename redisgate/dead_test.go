@@ -114,7 +114,7 @@ func TestCommandsWithoutAnAnswerDoNotPileUp(t *testing.T) {
 }
 
 // If the gate sends a pause again, it sends what is left of it. If go-redis sends
-// it again, it is the same as before, and too long by outOfDate at most.
+// it again, it is the same as before, and too long by leaseTime at most.
 func TestResentPauseIsNotLonger(t *testing.T) {
 	for name, tt := range map[string]struct {
 		retries int
@@ -122,7 +122,7 @@ func TestResentPauseIsNotLonger(t *testing.T) {
 		longer  time.Duration
 	}{
 		"by the gate":   {-1, 0, 10 * time.Millisecond},
-		"by the client": {3, 500 * time.Millisecond, outOfDate},
+		"by the client": {3, 500 * time.Millisecond, leaseTime},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inVirtualTime(t, func(t *testing.T, w *world) {

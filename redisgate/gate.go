@@ -25,7 +25,7 @@
 // pace.
 //
 // No call fails because the server does. A process with waiting requests that
-// gets no answer for 400 ms goes on alone, and rejoins the fleet when there are
+// gets no answer for 400 ms, or longer if the server is far, goes on alone, and rejoins the fleet when there are
 // answers again. Alone, it keeps to its share of the pace that the fleet had
 // found, or behaves like a new gate.Adaptive if the fleet had found none. A turn
 // counts as an answer, and so does the leader's word that there is none yet
@@ -47,6 +47,7 @@ import (
 	"crypto/rand"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -97,6 +98,7 @@ type Gate struct {
 	attendWake chan struct{}  // makes attend run now
 	settle     func()         // called when the first attempt to join has ended
 	leases     sync.WaitGroup // requests for leases under way
+	away       atomic.Int64   // the distance
 
 	mu         sync.Mutex
 	keys       map[string]use     // keys in use in this process, by name
@@ -109,11 +111,14 @@ type Gate struct {
 	stayAway   time.Duration      // how long this process waits before it rejoins
 	rejoinAt   time.Duration      // when it may rejoin
 	subscribed bool               // to the channels of the fleet
+	tookAt     time.Duration      // when the latest round trip ended
 }
 
 // New returns the gate of this process. It waits until the server has told what
 // it knows, but no longer than 250 ms, so that a process that starts while an
-// account is throttled knows it before its first request. You own the client;
+// account is throttled knows it before its first request. It returns no error: a
+// server that is away is joined later. [Gate.Ping] tells whether the settings are
+// right. You own the client;
 // close it after the gate. New panics if client is nil.
 func New(client redis.UniversalClient, o Options) *Gate {
 	return open(client, o, fleet1.Number)

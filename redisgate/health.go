@@ -9,26 +9,30 @@ import (
 var errSlow = errors.New("server answers too slowly")
 
 // timed runs a command, and notes the server as lost if the command fails or is
-// slow. It returns after patience at the latest. A client that does not watch the
+// slow. It does not wait much longer than for a slow command. A client that does not watch the
 // context may wait longer, up to its ReadTimeout or for ever, because one
 // connection may be dead while the others work. Such a command is left behind,
 // and its result is not used; there are at most as many of them as the client's
 // pool has connections. A command that is out of date is not retried.
 func (g *Gate) timed(f func(ctx context.Context) error) error {
-	start := g.now()
-	ctx, cancel := context.WithTimeout(g.ctx, outOfDate)
+	start, away := g.now(), g.distance()
+	ctx, cancel := context.WithTimeout(g.ctx, max(away.lease(), away.tooSlow()))
 	done := make(chan error, 1)
 	go func() {
 		defer cancel()
-		done <- f(ctx)
+		err := f(ctx)
+		if err == nil {
+			g.took(g.now() - start)
+		}
+		done <- err
 	}()
 	err := errSlow
 	select {
 	case err = <-done:
-		if err == nil && g.now()-start > tooSlow {
+		if err == nil && (g.now()-start > away.tooSlow() || g.distance() >= farthest) {
 			err = errSlow
 		}
-	case <-time.After(patience):
+	case <-time.After(away.tooSlow() + slack):
 	}
 	if err != nil {
 		g.fail(start, err)

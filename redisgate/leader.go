@@ -1,6 +1,7 @@
 package redisgate
 
 import (
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -67,8 +68,8 @@ func (m *member) wants(now time.Duration) int {
 }
 
 // lead makes this process lead the account, unless it does already. It returns
-// false if the gate is closed. started is when the lease was asked for.
-func (g *Gate) lead(name string, started time.Duration, s state) bool {
+// false if the gate is closed. until is when the lease ends.
+func (g *Gate) lead(name string, until time.Duration, s state) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.leaders == nil {
@@ -79,7 +80,7 @@ func (g *Gate) lead(name string, started time.Duration, s state) bool {
 	}
 	now := g.now()
 	l := &leader{
-		g: g, name: name, until: started + leaseTime, heard: now, noticed: now,
+		g: g, name: name, until: until, heard: now, noticed: now,
 		members: make(map[string]*member),
 		turns:   make(map[uint64]turn),
 		last:    rand.Uint64() >> 1, // different leaders hand out different turns
@@ -91,7 +92,7 @@ func (g *Gate) lead(name string, started time.Duration, s state) bool {
 		}
 		l.control = fleet1.Resume(since, *s.Learned, since+s.Pause)
 	} else {
-		l.opening = &opening{at: now, pause: now + max(s.Pause, defaultPause)}
+		l.opening = &opening{at: now, pause: now + max(s.Pause, defaultPause, time.Duration(3*g.distance()))} // the histories need so long
 	}
 	l.renewal = time.AfterFunc(renewLease, l.renew)
 	g.leaders[name] = l
@@ -154,7 +155,7 @@ func (l *leader) forget(now time.Duration) {
 		if now-m.heard > memberGone {
 			delete(l.members, id)
 			l.ring = slices.DeleteFunc(l.ring, func(o *member) bool { return o == m })
-			l.reclaim(now, m, nil, 0)
+			l.reclaim(now, m, nil, math.MaxUint64, 0)
 		}
 	}
 }
@@ -169,13 +170,14 @@ func (l *leader) left(id string) {
 	}
 }
 
-// reclaim takes back the turns that a member was given longer ago than age and
-// does not hold: the message was lost, or the member has gone.
-func (l *leader) reclaim(now time.Duration, m *member, has []uint64, age time.Duration) {
+// reclaim takes back the turns that a member was given longer ago than age, at
+// latest the last one, and does not hold: the message was lost, or the member has
+// gone. last is known to have arrived, or a message that was sent after it.
+func (l *leader) reclaim(now time.Duration, m *member, has []uint64, last uint64, age time.Duration) {
 	has = slices.Sorted(slices.Values(has))
 	var lost []uint64
 	for id, t := range l.turns {
-		if t.member != m || now-t.at < age {
+		if t.member != m || id > last || now-t.at < age {
 			continue
 		}
 		if _, found := slices.BinarySearch(has, id); !found {
@@ -214,9 +216,9 @@ func (l *leader) handle(r *report) {
 	m.waiting = r.Waiting
 	if r.Stamp != 0 && now <= l.until { // otherwise another process may lead, and has to answer
 		m.confirm(r.Flying)
-		l.reclaim(now, m, r.Flying, memberFresh)
-		t := &turns{Name: l.name, Stamp: r.Stamp, state: l.state(now)}
-		l.g.out.turn(m.id, t)
+		l.reclaim(now, m, r.Flying, r.Seen, memberFresh)
+		t := &turns{Name: l.name, Stamp: r.Stamp, Last: l.last, Most: l.most(now), Believed: l.believes(), state: l.state(now)}
+		l.g.out.turn(m.id, t, false)
 	}
 	l.dispatch(now)
 }
@@ -239,11 +241,19 @@ func (l *leader) outcomes(now time.Duration, r *report) {
 	}
 	for _, x := range r.Throttled {
 		s := l.landed(x.Turn).send
+		x.After = l.g.distance().left(x.After)
 		if l.opening != nil {
 			l.opening.throttled(now, x.After)
 		} else {
 			l.control.Refused(now, s, x.After)
 		}
+	}
+	switch {
+	case r.Stated == nil:
+	case l.opening != nil:
+		l.opening.stated = r.Stated
+	default:
+		l.control.Stated(r.Stated.Requests, r.Stated.Per)
 	}
 	l.notice(now)
 }
@@ -280,6 +290,31 @@ func (l *leader) waiting(now time.Duration) (n int) {
 	return n
 }
 
+// most returns how many requests a second each of the members that wait can have
+// at most; 0: not known.
+func (l *leader) most(now time.Duration) float64 {
+	if l.control == nil {
+		return 0
+	}
+	const many = 1 << 20 // requests, beside which a burst does not count
+	all := 0.0
+	if long := l.control.Earliest(now, many) - max(l.control.Paused(), now); long > 0 {
+		all = many / long.Seconds()
+	} else if k, ok := l.control.Learned(); ok && k.Hi > 0 { // no pace was too fast of late: it rises slowly
+		all = 2 * max(k.Hi, k.Pace)
+	}
+	members := 0
+	for _, m := range l.ring {
+		if m.wants(now) > 0 {
+			members++
+		}
+	}
+	return all / float64(max(members, 1))
+}
+
+// believes reports whether the controller goes by what the service has stated.
+func (l *leader) believes() bool { return l.control != nil && l.control.Believed() }
+
 // dispatch hands out the turns that are due, and makes sure that it is called
 // again when the next one is.
 func (l *leader) dispatch(now time.Duration) {
@@ -302,17 +337,19 @@ func (l *leader) dispatch(now time.Duration) {
 		m := l.next(now)
 		t := given[m]
 		if t == nil {
-			t = &turns{Name: l.name}
+			t = &turns{Name: l.name, Most: l.most(now), Believed: l.believes()}
 			given[m] = t
 		}
 		t.Probing = t.Probing || l.control.Probing()
 		l.last++
 		l.turns[l.last] = turn{l.control.Sent(now, n-1), m, now}
 		m.unconfirmed = append(m.unconfirmed, l.last)
-		t.IDs = append(t.IDs, l.last)
+		t.IDs, t.made, t.Last = append(t.IDs, l.last), append(t.made, now), l.last
 	}
+	// While many wait, none of them leaves later because the turns come in batches.
+	many := len(given) > 0 && float64(l.waiting(now)) > 2*batch.Seconds()*l.control.Pace()
 	for m, t := range given {
-		l.g.out.turn(m.id, t)
+		l.g.out.turn(m.id, t, many && !t.Probing)
 	}
 }
 

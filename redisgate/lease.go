@@ -51,12 +51,12 @@ func (g *Gate) claim(name, key string, known state) {
 			return
 		}
 		defer g.leases.Done()
-		started := g.now()
-		s, err := g.ask(lease{name: name, length: leaseTime, known: known})
+		started, length := g.now(), g.distance().lease()
+		s, err := g.ask(lease{name: name, length: length, known: known})
 		if err != nil || s.Leader == "" {
 			return
 		}
-		if s.Leader == g.id && !g.lead(name, started, s) { // the gate was closed meanwhile
+		if s.Leader == g.id && !g.lead(name, started+length, s) { // the gate was closed meanwhile
 			_, _ = g.take(g.ctx, lease{name: name}) // it ends by itself otherwise
 			return
 		}
@@ -107,7 +107,7 @@ func (l *leader) renew() {
 		l.resign()
 		return
 	}
-	length := leaseTime
+	length := g.distance().lease()
 	if idle {
 		length = 0
 		l.resign()
@@ -121,7 +121,7 @@ func (l *leader) renew() {
 			g.out.notice(l.name, s)
 		}
 	case err == nil && got.Leader == g.id:
-		l.until = now + leaseTime
+		l.until = now + length
 		l.renewal.Reset(renewLease)
 	case err == nil, g.now() > l.until: // another process leads, or may
 		l.mu.Unlock()

@@ -22,15 +22,38 @@ type link struct {
 
 	solo *fleet1.Controller // not nil: this process is alone
 
+	most       float64       // requests per second that come here at most; 0: not known
+	mostAt     time.Duration // when the leader has said so
+	believed   bool          // the leader goes by what the service has stated
+	trip       time.Duration // from a request to its answer, smoothed; 0: not known
 	probing    bool          // the next turn is the first one after a pause of the fleet
-	turns      []uint64      // turns that have come and are not used yet
-	flying     []uint64      // turns of requests in flight
+	turns      []slot        // turns that have come and are not used yet, in the order of their times
+	flying     []slot        // turns of requests in flight
+	seen       uint64        // the latest turn that was handed out before the latest message of the leader
 	waiting    int           // requests, as last reported by the gate; canceled waiters are not subtracted
+	told       time.Duration // when the latest report was sent because it was time
+	untold     bool          // there are outcomes that the leader need not know before the next report
+	stamped    time.Duration // when the latest question was sent
 	reported   int           // how many of the waiting requests the leader knows of
 	unanswered time.Duration // since when the fleet owes an answer; 0: it does not
 	asked      time.Duration // when the oldest question without an answer was asked; 0: none
 	timer      *time.Timer
 	due        time.Duration // when timer fires; 0: it is not set
+}
+
+// A slot is a turn and when it is to be used, or was.
+type slot struct {
+	turn uint64
+	at   time.Duration
+}
+
+// numbers returns the turns of slots.
+func numbers(slots ...slot) []uint64 {
+	var n []uint64
+	for _, s := range slots {
+		n = append(n, s.turn)
+	}
+	return n
 }
 
 // link returns a new link of an account.
@@ -62,6 +85,13 @@ func (l *link) reportLater(change func(*report)) bool {
 func (l *link) Next(now time.Duration, backlog int) time.Duration {
 	l.waiting = backlog
 	if now < l.pause {
+		// The leader has to know at the end of the pause, too, how many requests wait.
+		if ask := l.pause - time.Duration(l.g.distance()); l.solo == nil && now < ask {
+			return ask
+		}
+		if l.solo == nil && len(l.turns) == 0 {
+			l.ask(now)
+		}
 		return l.pause
 	}
 	if l.solo == nil && len(l.turns) == 0 {
@@ -72,9 +102,9 @@ func (l *link) Next(now time.Duration, backlog int) time.Duration {
 		return l.solo.Next(now, backlog)
 	}
 	if len(l.turns) == 0 {
-		return now + patience // or sooner, if a turn comes
+		return now + l.g.distance().patience() // or sooner, if a turn comes
 	}
-	return now
+	return max(l.turns[0].at, now)
 }
 
 // Sent uses up a turn.
@@ -83,9 +113,9 @@ func (l *link) Sent(now time.Duration, backlog int) fleet1.Send {
 	if l.solo != nil {
 		return l.solo.Sent(now, backlog)
 	}
-	turn := l.turns[0]
+	turn := l.turns[0].turn
 	l.turns, l.probing = l.turns[1:], false
-	l.flying = append(l.flying, turn)
+	l.flying = append(l.flying, slot{turn, now})
 	l.wake(now, aliveEvery)
 	return fleet1.Send{Turn: turn}
 }
@@ -103,12 +133,28 @@ func (l *link) Unsend(s fleet1.Send) {
 
 // Accepted reports an accepted request to the leader.
 func (l *link) Accepted(now time.Duration, s fleet1.Send) {
-	l.landed(s.Turn)
+	sent := l.landed(s.Turn)
 	if l.solo != nil {
 		l.solo.Accepted(now, s)
 		return
 	}
-	l.report(func(r *report) {
+	if trip := now - sent; sent > 0 && l.trip == 0 {
+		l.trip = trip
+	} else if sent > 0 {
+		l.trip += (trip - l.trip) / 8
+	}
+	l.accepted(now, s)
+}
+
+// accepted reports a request that was not throttled: with the next report, while
+// the leader knows of more requests that wait here.
+func (l *link) accepted(now time.Duration, s fleet1.Send) {
+	tell := l.report
+	if l.reported > 0 && now > l.pause+settled {
+		l.untold = true
+		tell = func(change func(*report)) { l.reportLater(change) }
+	}
+	tell(func(r *report) {
 		if s.Turn != 0 {
 			r.Accepted = append(r.Accepted, s.Turn)
 		} else {
@@ -119,23 +165,21 @@ func (l *link) Accepted(now time.Duration, s fleet1.Send) {
 
 // Unknown reports an outcome that says nothing of the limit, as an accepted one.
 func (l *link) Unknown(now time.Duration, s fleet1.Send) {
+	l.landed(s.Turn)
 	if l.solo != nil {
-		l.landed(s.Turn)
 		l.solo.Unknown(now, s)
 		return
 	}
-	l.Accepted(now, s)
+	l.accepted(now, s)
 }
 
-// Trip returns how long an answer takes, as far as that is known here.
+// Trip returns how long an answer of the service takes, 0 if no request of this
+// process tells. The leader's measure includes the messages about it.
 func (l *link) Trip() time.Duration {
-	switch {
-	case l.solo != nil:
+	if l.solo != nil {
 		return l.solo.Trip()
-	case l.Learned != nil:
-		return time.Duration(l.Learned.Trip * float64(time.Second))
 	}
-	return 0
+	return l.trip
 }
 
 // Refused tells all processes of the pause, and the leader which turn it was. It
@@ -149,7 +193,7 @@ func (l *link) Refused(now time.Duration, s fleet1.Send, retryAfter time.Duratio
 	} else {
 		l.pause = max(l.pause, now+cmp.Or(retryAfter, defaultPause))
 		l.reported = 0 // it will be out of date at the end of the pause
-		l.report(func(r *report) { r.Throttled = append(r.Throttled, throttled{s.Turn, retryAfter}) })
+		l.report(func(r *report) { r.throttle(throttled{s.Turn, retryAfter}) })
 	}
 	if now+retryAfter >= l.pause || news { // the other processes have to know the longest pause
 		l.g.out.notice(l.name, state{Pause: retryAfter})
@@ -158,23 +202,32 @@ func (l *link) Refused(now time.Duration, s fleet1.Send, retryAfter time.Duratio
 	return news
 }
 
-// Stated is for the time without a leader. The leader learns the limit of all
-// processes from what it is told of their requests; it is not told what the service
-// has stated to one of them.
+// Stated tells the leader of the limit that the service has stated with the
+// request that was refused last. A process that is alone uses it itself.
 func (l *link) Stated(requests int, per time.Duration) {
 	if l.solo != nil {
 		l.solo.Stated(requests, per)
+		return
 	}
+	l.report(func(r *report) { r.Stated = &stated{requests, per} })
 }
 
-// Believed reports whether this process paces its requests by what was stated.
-func (l *link) Believed() bool { return l.solo != nil && l.solo.Believed() }
+// Believed reports whether requests are paced by what was stated.
+func (l *link) Believed() bool {
+	if l.solo != nil {
+		return l.solo.Believed()
+	}
+	return l.believed
+}
 
-// landed takes a turn out of those in flight.
-func (l *link) landed(turn uint64) {
-	if i := slices.Index(l.flying, turn); i >= 0 {
+// landed takes a turn out of those in flight, and returns when it was used, 0 if
+// it was not.
+func (l *link) landed(turn uint64) (at time.Duration) {
+	if i := slices.IndexFunc(l.flying, func(s slot) bool { return s.turn == turn }); i >= 0 {
+		at = l.flying[i].at
 		l.flying = slices.Delete(l.flying, i, i+1)
 	}
+	return at
 }
 
 // handBack gives back the turns that were not used before a pause.
@@ -182,7 +235,7 @@ func (l *link) handBack() {
 	if len(l.turns) == 0 {
 		return
 	}
-	unused := l.turns
+	unused := numbers(l.turns...)
 	l.turns, l.probing = nil, false
 	l.report(func(r *report) { r.Unsent = append(r.Unsent, unused...) })
 }
@@ -192,7 +245,7 @@ func (l *link) spare() {
 	if l.waiting >= len(l.turns) {
 		return
 	}
-	spare := l.turns[l.waiting:]
+	spare := numbers(l.turns[l.waiting:]...)
 	l.turns = slices.Clone(l.turns[:l.waiting])
 	l.report(func(r *report) { r.Unsent = append(r.Unsent, spare...) })
 }
@@ -249,13 +302,19 @@ func (l *link) Silence() time.Duration {
 	return 0
 }
 
-// Earliest returns the time before which a request certainly cannot leave. In the
-// fleet that is the end of the pause, because all turns could come here.
+// Earliest returns the time before which a request with so many others ahead of it
+// cannot leave: the end of the pause, and as many turns as come here at most while
+// the other processes wait as well.
 func (l *link) Earliest(now time.Duration, ahead int) time.Duration {
-	if l.solo != nil {
+	switch {
+	case l.solo != nil:
 		return max(l.solo.Earliest(now, ahead), l.pause)
+	case l.most == 0 || now-l.mostAt > leaderIdle:
+		return l.pause
 	}
-	return l.pause
+	const most = 24 * time.Hour // so that the sum does not overflow
+	wait := min(float64(max(ahead-len(l.turns), 0))/l.most, most.Seconds())
+	return max(l.pause, now+time.Duration(wait*float64(time.Second)))
 }
 
 // ask makes sure that the leader knows how many requests wait here.
@@ -286,7 +345,7 @@ func (l *link) await(now time.Duration) {
 	if l.unanswered == 0 {
 		l.unanswered = now
 	}
-	l.wake(now, max(min(askAgain, l.unanswered+patience-now), 0))
+	l.wake(now, max(min(askAgain, l.unanswered+l.g.distance().patience()-now), 0))
 }
 
 // question asks the leader for an answer, or looks for a leader if there is none.
@@ -297,8 +356,10 @@ func (l *link) question(now time.Duration) {
 		return
 	}
 	l.reported, l.asked = l.waiting, cmp.Or(l.asked, now)
+	l.told, l.stamped, l.untold = now, now, false
 	l.report(func(r *report) {
-		r.Stamp, r.Flying = l.g.now(), slices.Concat(l.turns, l.flying)
+		r.Stamp, r.Seen = l.g.now(), l.seen
+		r.Flying = numbers(slices.Concat(l.turns, l.flying)...)
 	})
 	if l.solo != nil {
 		l.reported = 0
@@ -342,6 +403,7 @@ func (l *link) wake(now, d time.Duration) {
 // process that is alone tries to return to the fleet.
 func (l *link) tick(now time.Duration) {
 	l.spare()
+	since := cmp.Or(l.unanswered, now)
 	switch {
 	case l.solo != nil:
 		if l.waiting == 0 && len(l.flying) == 0 {
@@ -356,8 +418,14 @@ func (l *link) tick(now time.Duration) {
 	case now < l.pause && l.waiting > 0:
 		l.unanswered, l.asked = 0, 0
 		l.wake(now, l.pause-now+askAgain)
-	case l.unanswered != 0 && now-l.unanswered >= patience:
+	case l.unanswered != 0 && now-l.unanswered >= l.g.distance().patience():
 		l.goAlone(now)
+	case l.waiting > 0 && l.reported > 0 && now < since+askAgain && now < l.stamped+memberGone:
+		// Turns come, and show that all is well.
+		if now-l.told >= tellEvery {
+			l.tell(now)
+		}
+		l.wake(now, min(since+askAgain, l.told+tellEvery)-now)
 	case l.waiting > 0:
 		l.question(now)
 	case len(l.flying) > 0:
@@ -366,7 +434,17 @@ func (l *link) tick(now time.Duration) {
 		l.wake(now, aliveEvery)
 	default:
 		l.unanswered, l.asked = 0, 0
+		if l.untold {
+			l.tell(now)
+		}
 	}
+}
+
+// tell sends what the leader does not know yet.
+func (l *link) tell(now time.Duration) {
+	l.told, l.untold = now, false
+	l.reported = l.waiting
+	l.report(func(*report) {})
 }
 
 // goAlone makes a controller in this process decide. It starts from what is known.
@@ -403,7 +481,7 @@ func (l *link) follow(now time.Duration, id string) {
 	if id == nobody {
 		l.Leader = ""
 	}
-	l.turns, l.probing, l.asked = nil, false, 0
+	l.turns, l.probing, l.asked, l.seen, l.most = nil, false, 0, 0, 0
 	l.reported = l.waiting
 	l.report(func(r *report) {
 		if l.history != nil && l.Learned == nil {
@@ -424,6 +502,9 @@ func (l *link) learn(now time.Duration, n note, at time.Duration) {
 	if until := now + n.paused - at; until > max(l.pause, now) {
 		l.pause, l.reported = until, 0
 		l.handBack()
+		if l.untold { // the leader judges by it what the pause was for
+			l.tell(now)
+		}
 		if l.solo != nil {
 			l.solo.Pause(until)
 		}
@@ -437,7 +518,8 @@ func (l *link) learn(now time.Duration, n note, at time.Duration) {
 func (g *Gate) granted(t *turns) {
 	g.mu.Lock()
 	u, used := g.keys[t.Name]
-	late := t.Stamp > 0 && g.now()-t.Stamp > tooSlow
+	took, away := g.now()-t.Stamp, g.distance()
+	late := t.Stamp > 0 && took > away.turn()+slack
 	g.mu.Unlock()
 	if !used {
 		return
@@ -452,6 +534,8 @@ func (g *Gate) granted(t *turns) {
 			r.Got = append(r.Got, t.IDs...)
 			r.Waiting = max(r.Waiting-len(t.IDs), 0)
 		})
+		l.seen = max(l.seen, t.Last)
+		l.most, l.mostAt, l.believed = t.Most, now, t.Believed
 		if t.Stamp > 0 {
 			l.asked = 0
 		}
@@ -460,22 +544,30 @@ func (g *Gate) granted(t *turns) {
 		}
 		t.Leader = "" // From says it, and it was checked
 		l.state = l.merge(t.state)
-		if until := now + t.Pause; until > max(l.pause, now) {
+		if until := now + away.left(t.Pause); until > max(l.pause, now) {
 			l.pause, l.reported = until, 0
 		}
 		switch {
 		case late && l.solo == nil:
 			l.goAlone(now)
-		case l.solo != nil && t.Stamp > 0 && !late && g.usable():
+		case l.solo != nil && t.Stamp > 0 && took <= away.turn() && g.usable():
 			l.pause = max(l.pause, l.solo.Paused())
 			l.solo, l.reported = nil, 0
 		}
-		if l.solo != nil || now < l.pause-askAgain/10 {
-			l.turns = append(l.turns, t.IDs...)
+		for i, id := range t.IDs {
+			at := max(now, l.pause)
+			if t.Offsets != nil {
+				at += t.Offsets[i]
+			}
+			l.turns = append(l.turns, slot{id, at})
+		}
+		slices.SortStableFunc(l.turns, func(a, b slot) int { return cmp.Compare(a.at, b.at) })
+		// The leader knows of the pause, unless it is news. It was told to this process
+		// when it had lasted for some time.
+		if l.solo != nil || now < l.pause-max(askAgain/10, time.Duration(away)/2) {
 			l.handBack()
 			return l
 		}
-		l.turns = append(l.turns, t.IDs...)
 		l.probing = l.probing || t.Probing
 		l.reported -= len(t.IDs)
 		l.spare()

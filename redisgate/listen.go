@@ -75,7 +75,7 @@ func (g *Gate) receive(b []byte) {
 	}
 	switch {
 	case m.Echo != 0:
-		if g.now()-m.Echo <= tooSlow {
+		if took := g.now() - m.Echo; took <= min(g.distance().tooSlow(), time.Duration(farthest)) {
 			g.recover()
 		} else {
 			g.fail(m.Echo, errSlow)

@@ -29,19 +29,41 @@ type report struct {
 	Got       []uint64      `json:"g,omitempty"` // turns that have arrived
 	Stamp     time.Duration `json:"s,omitempty"` // not 0: the sender wants an answer
 	Flying    []uint64      `json:"l,omitempty"` // with a stamp: all turns that the sender holds
+	Seen      uint64        `json:"e,omitempty"` // with a stamp: the latest Last that has come
 	Accepted  []uint64      `json:"a,omitempty"` // turns, by outcome; so are the next two
 	Unsent    []uint64      `json:"u,omitempty"`
 	Throttled []throttled   `json:"x,omitempty"`
 	Others    int           `json:"o,omitempty"` // requests that were accepted and had no turn
+	Stated    *stated       `json:"d,omitempty"` // by the service, with one of Throttled
 	History   *history      `json:"h,omitempty"`
 
-	to string // the leader; "": not known yet
+	to string      // the leader; "": not known yet
+	at []time.Time // when each of Throttled was noted
+}
+
+func (r *report) throttle(x throttled) {
+	r.Throttled, r.at = append(r.Throttled, x), append(r.at, time.Now())
+}
+
+// age makes each Retry-After as long as what is left of it. One that is over still
+// says that the service named one.
+func (r *report) age() {
+	for i, at := range r.at {
+		x := &r.Throttled[i]
+		x.After = max(x.After-time.Since(at), min(x.After, 1))
+	}
 }
 
 // throttled is the outcome of a request that was over the limit.
 type throttled struct {
 	Turn  uint64        `json:"t,omitempty"`
 	After time.Duration `json:"a,omitempty"`
+}
+
+// stated is the limit that the service has stated.
+type stated struct {
+	Requests int           `json:"n"`
+	Per      time.Duration `json:"p"`
 }
 
 // A history is a fleet1.History with ages instead of times.
@@ -61,12 +83,18 @@ func newHistory(h fleet1.History, now time.Duration) *history {
 
 // turns go from the leader of an account to a process.
 type turns struct {
-	Name    string        `json:"n"`
-	From    string        `json:"f"`
-	IDs     []uint64      `json:"i,omitempty"`
-	Stamp   time.Duration `json:"s,omitempty"` // of the report that this answers
-	Probing bool          `json:"b,omitempty"` // the first of the turns is the first one after a pause
+	Name     string          `json:"n"`
+	From     string          `json:"f"`
+	IDs      []uint64        `json:"i,omitempty"`
+	Offsets  []time.Duration `json:"o,omitempty"` // when to use each of them, from now on; nil: at once
+	Last     uint64          `json:"l,omitempty"` // the latest turn that was handed out to anybody
+	Stamp    time.Duration   `json:"s,omitempty"` // of the report that this answers
+	Most     float64         `json:"v,omitempty"` // requests per second that the receiver can have at most; 0: not known
+	Believed bool            `json:"c,omitempty"` // the leader goes by what the service has stated
+	Probing  bool            `json:"b,omitempty"` // the first of the turns is the first one after a pause
 	state
+
+	made []time.Duration // when each of the turns was handed out
 }
 
 // A notice goes to all processes: when an account is throttled, when its leader
@@ -104,6 +132,7 @@ const (
 	maxCount   = 1 << 16 // of any count
 	maxMarks   = 64
 	maxName    = 64
+	maxOffset  = 10 * time.Second
 	maxPause   = 24 * time.Hour             // as in package gate
 	maxAge     = 100 * 365 * 24 * time.Hour // of a process
 )
@@ -147,6 +176,9 @@ func (r *report) check() bool {
 		}
 		r.Throttled[i].After = min(x.After, maxPause)
 	}
+	if s := r.Stated; s != nil && (s.Requests <= 0 || s.Per <= 0) {
+		r.Stated = nil
+	}
 	if r.History != nil && !r.History.check() {
 		r.History = nil // the 429 that comes with it is news all the same
 	}
@@ -171,7 +203,10 @@ func (h *history) check() bool {
 }
 
 func (t *turns) check(now time.Duration) bool {
-	return isName(t.Name) && isID(t.From) && t.Stamp >= 0 && t.Stamp <= now && !slices.Contains(t.IDs, 0) && t.state.check()
+	if len(t.Offsets) != len(t.IDs) || slices.ContainsFunc(t.Offsets, func(d time.Duration) bool { return d < 0 || d > maxOffset }) {
+		t.Offsets = nil
+	}
+	return isName(t.Name) && isID(t.From) && t.Most >= 0 && t.Stamp >= 0 && t.Stamp <= now && !slices.Contains(t.IDs, 0) && t.state.check()
 }
 
 func (s *state) check() bool {

@@ -81,6 +81,12 @@ func TestParseRejectsOrLimitsMessages(t *testing.T) {
 		"too many":                                  {rep(report{Waiting: 1 << 40, Others: 1 << 40}), rep(report{Waiting: maxCount, Others: maxCount})},
 		"a Retry-After below 0":                     {rep(report{Throttled: []throttled{{1, -1}}}), dropped},
 		"a Retry-After of two days":                 {rep(report{Throttled: []throttled{{1, 2 * maxPause}}}), rep(report{Throttled: []throttled{{1, maxPause}}})},
+		"a limit":                                   {rep(report{Stated: &stated{200, time.Minute}}), rep(report{Stated: &stated{200, time.Minute}})},
+		"a limit of nothing":                        {rep(report{Waiting: 1, Stated: &stated{0, time.Minute}}), rep(report{Waiting: 1})},
+		"a limit in no time":                        {rep(report{Waiting: 1, Stated: &stated{200, -1}}), rep(report{Waiting: 1})},
+		"an offset below 0":                         {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, Offsets: []time.Duration{-1}}}, message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}}}},
+		"more offsets than turns":                   {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, Offsets: []time.Duration{1, 2}}}, message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}}}},
+		"less than nothing at most":                 {message{Turns: &turns{Name: name, From: "other", Most: -1}}, dropped},
 		"a history":                                 {rep(report{History: &history{Marks: marks(9, 1), Flying: 1, Age: 1}}), rep(report{History: &history{Marks: marks(9, 1), Flying: 1, Age: 1}})},
 		"a history out of order":                    {rep(report{History: &history{Marks: marks(9, 10)}}), rep(report{History: &history{Marks: marks(9, 9)}})},
 		"a history of nothing":                      {rep(report{Waiting: 1, History: &history{}}), rep(report{Waiting: 1})},
@@ -120,7 +126,8 @@ func TestNonsenseFromOthersIsDroppedOrBounded(t *testing.T) {
 		`{"e":-9223372036854775808}`,
 		report(`"w":-1`), report(`"w":9223372036854775807`),
 		report(`"o":-1`), report(`"o":1000000000000000000`),
-		report(`"s":-1`), report(`"s":1,"l":[0]`),
+		report(`"s":-1`), report(`"s":1,"l":[0]`), report(`"s":1,"e":18446744073709551615`), report(`"x":[{}],"d":{"n":-5,"p":-5}`), report(`"x":[{}],"d":{"n":9223372036854775807,"p":1}`),
+		granted(`"i":[1],"o":[9223372036854775807]`), granted(`"v":-1`), granted(`"v":1e-308`), granted(`"l":18446744073709551615`),
 		report(`"x":[{"a":-1}]`), report(`"x":[{"a":-9223372036854775808}]`),
 		report(`"h":{}`), report(`"h":{"m":[{"At":1,"Accepted":5},{"At":9,"Accepted":1}],"f":-3,"a":-1}`),
 		report(`"h":{"m":[{"At":-9223372036854775808,"Accepted":-5}],"f":9223372036854775807,"a":9223372036854775807}`),
@@ -177,9 +184,9 @@ func FuzzMessage(f *testing.F) {
 	s := state{Leader: "other", Pause: time.Second, Members: 2, Learned: &k}
 	name := defaultNames().of("k")
 	for _, m := range []message{
-		{Report: &report{Name: name, From: "other", Waiting: 3, Stamp: 1, Got: []uint64{1}, Flying: []uint64{1}, Unsent: []uint64{2}, Throttled: []throttled{{1, time.Second}}, Others: 3}},
+		{Report: &report{Name: name, From: "other", Waiting: 3, Stamp: 1, Got: []uint64{1}, Flying: []uint64{1}, Unsent: []uint64{2}, Throttled: []throttled{{1, time.Second}}, Others: 3, Seen: 1, Stated: &stated{200, time.Minute}}},
 		{Report: &report{Name: name, From: "other", History: &history{Marks: []fleet1.Mark{{At: 9}, {At: 1, Accepted: 4}}, Flying: 1, Age: 1}}},
-		{Turns: &turns{Name: name, From: "other", IDs: []uint64{1, 2}, Stamp: 1, Probing: true, state: s}},
+		{Turns: &turns{Name: name, From: "other", IDs: []uint64{1, 2}, Stamp: 1, Probing: true, Offsets: []time.Duration{0, time.Second}, Last: 2, Most: 9, Believed: true, state: s}},
 		{Notice: &notice{name, s}},
 		{Echo: 5}, {Hello: "other"}, {Bye: "other"},
 	} {
@@ -225,8 +232,8 @@ func TestBatchedReportsAreMergedLosslessly(t *testing.T) {
 				g := &Gate{names: defaultNames(), id: "me"}
 				g.out.notice("n", tt.first)
 				g.out.notice("n", tt.then)
-				g.out.turn("m", &turns{Name: "n", IDs: []uint64{1}, Stamp: 1, state: tt.first})
-				g.out.turn("m", &turns{Name: "n", IDs: []uint64{2}, state: tt.then})
+				g.out.turn("m", &turns{Name: "n", IDs: []uint64{1}, Stamp: 1, state: tt.first}, false)
+				g.out.turn("m", &turns{Name: "n", IDs: []uint64{2}, state: tt.then}, false)
 				letters, pauses := g.out.empty(g)
 				require.Len(t, letters, 2)
 				assert.Equal(t, &notice{"n", tt.notice}, letters[0].Notice)
@@ -264,7 +271,7 @@ func TestEveryReportCarriesTheNumberOfWaitingRequests(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := &Gate{names: defaultNames(), id: "me"}
 			l := g.link("n", "k")
-			l.Leader, l.waiting, l.turns, l.flying = "leader", 5, []uint64{2}, []uint64{1}
+			l.Leader, l.waiting, l.turns, l.flying = "leader", 5, []slot{{turn: 2}}, []slot{{turn: 1}}
 			tt.tell(l)
 			letters, _ := g.out.empty(g)
 			i := slices.IndexFunc(letters, func(l letter) bool { return l.Report != nil })

@@ -16,6 +16,7 @@ type note struct {
 
 // noticed takes news of an account from another process or from the server.
 func (g *Gate) noticed(name string, s state) {
+	s.Pause = g.distance().left(s.Pause)
 	g.mu.Lock()
 	n := g.notes[name]
 	n.state = n.merge(s)

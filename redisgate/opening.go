@@ -18,6 +18,7 @@ type opening struct {
 	throttles int                 // requests that were throttled
 	histories map[string]*history // by process; with times instead of ages
 	events    []event             // outcomes that came meanwhile
+	stated    *stated             // by the service, the latest
 }
 
 type event struct {
@@ -63,6 +64,9 @@ func (o *opening) control() *fleet1.Controller {
 		} else {
 			c.Accepted(e.at, fleet1.Send{})
 		}
+	}
+	if s := o.stated; s != nil {
+		c.Stated(s.Requests, s.Per)
 	}
 	return c
 }

@@ -3,6 +3,7 @@ package redisgate
 import (
 	"context"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -15,12 +16,13 @@ import (
 type outbox struct {
 	wake chan struct{} // has a value while there may be something to send
 
-	mu      sync.Mutex
-	muted   bool
-	closed  bool
-	reports map[string]*report        // by account
-	turns   map[[2]string]*turns      // by account and receiver
-	notices map[string]*pendingNotice // by account
+	mu         sync.Mutex
+	muted      bool
+	closed     bool
+	collecting bool                      // ringLater was called
+	reports    map[string]*report        // by account
+	turns      map[[2]string]*turns      // by account and receiver
+	notices    map[string]*pendingNotice // by account
 }
 
 type pendingNotice struct {
@@ -73,6 +75,19 @@ func (o *outbox) ring() {
 	}
 }
 
+// ringLater wakes up send when a batch has been collected.
+func (o *outbox) ringLater() {
+	if !o.collecting { // under the lock
+		o.collecting = true
+		time.AfterFunc(batch, func() {
+			o.mu.Lock()
+			o.collecting = false
+			o.mu.Unlock()
+			o.ring()
+		})
+	}
+}
+
 // amend changes the pending report of the account, and tells whether it can be
 // sent: the outbox is not muted, and the report's receiver is known.
 func (o *outbox) amend(name string, change func(*report)) bool {
@@ -100,8 +115,8 @@ func (o *outbox) forget(name string) {
 	delete(o.reports, name)
 }
 
-// turn adds turns to those that will be sent to a process.
-func (o *outbox) turn(to string, t *turns) {
+// turn adds turns to those that will be sent to a process, soon or with a batch.
+func (o *outbox) turn(to string, t *turns, inBatch bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.muted {
@@ -109,7 +124,8 @@ func (o *outbox) turn(to string, t *turns) {
 	}
 	key := [2]string{t.Name, to}
 	if old := o.turns[key]; old != nil {
-		t.IDs = append(old.IDs, t.IDs...)
+		t.IDs, t.made = append(old.IDs, t.IDs...), append(old.made, t.made...)
+		t.Last = max(t.Last, old.Last) // Most and Believed are the newer ones
 		t.Stamp = max(t.Stamp, old.Stamp)
 		if len(t.IDs) > len(old.IDs) { // turns end a pause: none are given in one
 			old.Pause = 0
@@ -120,7 +136,11 @@ func (o *outbox) turn(to string, t *turns) {
 		o.turns = make(map[[2]string]*turns)
 	}
 	o.turns[key] = t
-	o.ring()
+	if inBatch {
+		o.ringLater()
+	} else {
+		o.ring()
+	}
 }
 
 // notice adds a notice to those that will be sent to all processes.
@@ -167,8 +187,17 @@ func (o *outbox) empty(g *Gate) (letters []letter, pauses map[string]time.Durati
 		pauses[name] = n.Pause
 	}
 	clear(o.notices)
+	first := make(map[string]time.Duration) // when the first of these turns was handed out, by account
+	for key, t := range o.turns {
+		for _, at := range t.made {
+			if f, ok := first[key[0]]; !ok || at < f {
+				first[key[0]] = at
+			}
+		}
+	}
 	for key, t := range o.turns {
 		t.From = g.id
+		t.space(first[key[0]])
 		letters = append(letters, letter{g.names.inbox(key[1]), message{Turns: t}})
 	}
 	clear(o.turns)
@@ -177,29 +206,69 @@ func (o *outbox) empty(g *Gate) (letters []letter, pauses map[string]time.Durati
 			continue
 		}
 		r.From = g.id
+		r.age()
 		letters = append(letters, letter{g.names.inbox(r.to), message{Report: r}})
 		delete(o.reports, name)
 	}
 	return letters, pauses
 }
 
+// space says when each turn is to be used, so that turns that are sent together
+// are as far apart as they were handed out. The first of them, of all members, is
+// used at once.
+func (t *turns) space(first time.Duration) {
+	if !slices.ContainsFunc(t.made, func(at time.Duration) bool { return at > first }) {
+		return
+	}
+	t.Offsets = make([]time.Duration, len(t.made))
+	for i, at := range t.made {
+		t.Offsets[i] = min(at-first, maxOffset)
+	}
+}
+
+// dispatch sends a batch. The pauses in it are kept if that fails.
+func (g *Gate) dispatch(letters []letter, pauses map[string]time.Duration) {
+	began := time.Now()
+	if g.timed(func(ctx context.Context) error { return g.publish(ctx, letters, pauses) }) == nil {
+		return
+	}
+	for name, d := range pauses {
+		if d -= time.Since(began); d > 0 {
+			g.out.notice(name, state{Pause: d})
+		}
+	}
+}
+
 // send sends what is in the outbox until the gate is closed.
 func (g *Gate) send() {
+	const most = 4 // batches under way
+	slots := make(chan struct{}, most)
 	for {
 		select {
 		case <-g.ctx.Done():
 			return
 		case <-g.out.wake:
 		}
+		select {
+		case <-g.ctx.Done():
+			return
+		case slots <- struct{}{}:
+		}
 		// While the server is lost there are no letters: only attend tries.
 		letters, pauses := g.out.empty(g)
-		began := time.Now()
-		if len(letters) > 0 && g.timed(func(ctx context.Context) error { return g.publish(ctx, letters, pauses) }) != nil {
-			for name, d := range pauses {
-				if d -= time.Since(began); d > 0 {
-					g.out.notice(name, state{Pause: d})
-				}
-			}
+		if len(letters) == 0 {
+			<-slots
+			continue
+		}
+		sent := make(chan struct{})
+		go func() {
+			defer func() { <-slots }()
+			defer close(sent)
+			g.dispatch(letters, pauses)
+		}()
+		select { // the next batch does not wait for a server that is far
+		case <-sent:
+		case <-time.After(batch):
 		}
 	}
 }

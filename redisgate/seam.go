@@ -39,7 +39,7 @@ func (g seam) Throttled(key string, h fleet1.History, retryAfter time.Duration) 
 	g.out.notice(l.name, state{Pause: retryAfter})
 	l.reportLater(func(r *report) {
 		r.History = newHistory(h, h.Now)
-		r.Throttled = append(r.Throttled, throttled{After: retryAfter})
+		r.throttle(throttled{After: retryAfter})
 	})
 	l.ask(h.Now)
 	return l

@@ -299,6 +299,9 @@ func (c *Controller) Idle(now time.Duration) {
 // Unsend takes Sent back: the request did not leave.
 func (c *Controller) Unsend(s Send) {
 	if s.epoch != c.epoch || !c.open {
+		if s.epoch == c.epoch && s.pace > 0 && !s.credit { // it was on its way to another process when the pause began
+			c.last = max(c.last-duration(1/s.pace), c.refused.at)
+		}
 		return
 	}
 	c.flying--

@@ -165,6 +165,24 @@ func TestTakingASendBackUndoesIt(t *testing.T) {
 	}
 }
 
+// Turns that were on their way to other processes when the pause began come back
+// unused: requests left for a shorter time than turns were handed out.
+func TestTurnsThatComeBackInAPauseShortenTheEpoch(t *testing.T) {
+	c := paced()
+	c.credit = 0
+	s := c.Sent(sec, 0)
+	c.open = false
+	c.refused.at, c.last = sec-150*ms, sec
+	for _, last := range []time.Duration{sec - time.Duration(1e9/s.pace), c.refused.at} {
+		c.Unsend(s)
+		assert.InDelta(t, max(last, c.refused.at), c.last, 2, "a gap less, but not before the refused request")
+	}
+	s.epoch--
+	c.last = sec
+	c.Unsend(s)
+	assert.Equal(t, sec, c.last, "it is of another epoch")
+}
+
 func TestTheRoundTripIsThatOfTheFirstAnswerAndThenSmoothed(t *testing.T) {
 	c := paced()
 	c.heard = false

@@ -1,0 +1,122 @@
+package redisgate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/iamhttp/iamhttp/gate"
+)
+
+// serveUntil makes one call with a deadline, and retries it until it is accepted.
+func (a *account) serveUntil(ctx context.Context, g gate.Gate) error {
+	for r := (gate.Request{Key: "k"}); ; r.Resend++ {
+		ticket, err := g.Wait(ctx, r)
+		if err != nil {
+			return err
+		}
+		throttled := a.serve()
+		if err := ctx.Err(); err != nil {
+			g.Observe(r, ticket, gate.Outcome{})
+			return err
+		}
+		if !throttled {
+			g.Observe(r, ticket, gate.Outcome{Result: gate.Accepted})
+			return nil
+		}
+		g.Observe(r, ticket, gate.Outcome{Result: gate.Throttled, RetryAfter: a.retryAfter})
+	}
+}
+
+// fleetThatKnows returns four gates that know the limit of the account.
+func (w *world) fleetThatKnows(a *account) []*Gate {
+	gates, _ := w.gates(4)
+	c := start(gates, 25, int(40*a.rate), "k", a)
+	c.wait(w.t)
+	return gates
+}
+
+func TestCallersInAFleetAreToldAtOnceThatTheyCannotBeServed(t *testing.T) {
+	const rounds = 10
+	served, early, late := 0, 0, 0
+	for range rounds {
+		inVirtualTime(t, func(t *testing.T, w *world) {
+			a := newAccount(20, 10, time.Second)
+			a.trip = 10 * time.Millisecond
+			gates := w.fleetThatKnows(a)
+			var mu sync.Mutex
+			var wg sync.WaitGroup
+			for i := range 1000 {
+				wg.Go(func() {
+					ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second) // each has its own
+					defer cancel()
+					began := time.Now()
+					err := a.serveUntil(ctx, gates[i%len(gates)])
+					mu.Lock()
+					defer mu.Unlock()
+					switch {
+					case err == nil:
+						served++
+					case errors.Is(err, gate.ErrDeadline) && time.Since(began) < 300*time.Millisecond:
+						early++
+					default:
+						late++
+					}
+				})
+				time.Sleep(20 * time.Microsecond)
+			}
+			wg.Wait()
+		})
+	}
+	t.Logf("of 1000 each time %d served, %d told at once, %d later", served/rounds, early/rounds, late/rounds)
+	assert.GreaterOrEqual(t, served/rounds, 40)
+	assert.GreaterOrEqual(t, early/rounds, 650, "none, if nobody knew the pace of the fleet")
+}
+
+func TestDeadlinesWasteNoTurnsOfAFleet(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it simulates 18 minutes of up to 500 callers a second")
+	}
+	const rate, long, rounds = 50, 60, 3
+	for _, load := range []float64{1.5, 3, 10} {
+		for _, trip := range []time.Duration{20 * time.Millisecond, 300 * time.Millisecond} {
+			t.Run(fmt.Sprint("load ", load, ", answers of ", trip), func(t *testing.T) {
+				served, sent := 0, 0
+				for range rounds {
+					inVirtualTime(t, func(t *testing.T, w *world) {
+						a := newAccount(rate, 10, time.Second)
+						a.trip = trip
+						gates := w.fleetThatKnows(a)
+						before, _, _ := a.counts()
+						var mu sync.Mutex
+						var wg sync.WaitGroup
+						for i := range int(long * rate * load) {
+							wg.Go(func() {
+								ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+								defer cancel()
+								if a.serveUntil(ctx, gates[i%len(gates)]) == nil {
+									mu.Lock()
+									served++
+									mu.Unlock()
+								}
+							})
+							time.Sleep(time.Duration(float64(time.Second) / (rate * load)))
+						}
+						wg.Wait()
+						after, _, _ := a.counts()
+						sent += after - before
+					})
+				}
+				share, perSuccess := float64(served)/(rounds*long*rate), float64(sent)/float64(served)
+				t.Logf("%.1f %% of the limit, %.3f sent per success", 100*share, perSuccess)
+				assert.GreaterOrEqual(t, share, 0.9)
+				assert.LessOrEqual(t, perSuccess, 1.1)
+			})
+		}
+	}
+}

@@ -1,0 +1,85 @@
+package redisgate
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// How much of the limit one run reaches varies by chance, because a pace that was
+// learned badly is kept for minutes. The mean does not.
+func TestNoDelayOfTheServerCostsMuchOfTheLimit(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it simulates 25 minutes of ten processes")
+	}
+	delays := []time.Duration{1, 50, 100, 150, 200, 250, 300, 600, 1000, 2000, 3000}
+	mean := 0.0
+	for _, delay := range delays {
+		delay *= time.Millisecond
+		t.Run(fmt.Sprint(delay), func(t *testing.T) {
+			inVirtualTime(t, func(t *testing.T, w *world) {
+				w.relay.setDelay(delay)
+				gates, books := w.gates(10)
+				time.Sleep(30 * time.Second)
+				a := newAccount(100, 20, time.Second)
+				a.trip, a.news = 20*time.Millisecond, delay+100*time.Millisecond
+				c := start(gates, 50, 1<<40, "k", a)
+				time.Sleep(time.Minute)
+				lines := 0
+				for _, b := range books {
+					lines += len(b.all())
+				}
+				_, before, _ := a.counts()
+				calls := make([]int64, len(gates))
+				for i := range gates {
+					calls[i] = c.done[i].Load()
+				}
+				const long = time.Minute
+				time.Sleep(long)
+				sent, accepted, early := a.counts()
+				sum, squares := 0.0, 0.0
+				for i, b := range books {
+					n := float64(c.done[i].Load() - calls[i])
+					sum, squares = sum+n, squares+n*n
+					lines -= len(b.all())
+				}
+				share, fairness := float64(accepted-before)/long.Seconds()/a.rate, sum*sum/squares/float64(len(gates))
+				t.Logf("%.1f %% of the limit, fairness %.2f, %d sent too early, %d of %d not accepted", 100*share, fairness, early, sent-accepted, sent)
+				mean += share / float64(len(delays))
+				assert.GreaterOrEqual(t, share, 0.8)
+				if distance(delay) < farthest { // processes that are alone do not know of each other
+					assert.GreaterOrEqual(t, fairness, 0.9, "Jain's index")
+					assert.LessOrEqual(t, early, 10)
+				}
+				assert.Zero(t, lines, "lines in the logs")
+				c.left.Store(0)
+				w.relay.setDelay(time.Millisecond)
+				c.wait(t)
+			})
+		})
+	}
+	assert.GreaterOrEqual(t, mean, 0.9)
+}
+
+func TestADistanceFallsAtOnceAndRisesSlowly(t *testing.T) {
+	d := distance(0)
+	assert.Equal(t, 2100*time.Millisecond, d.tooSlow(), "the first command connects")
+	assert.Equal(t, patience, d.patience())
+	d = d.taken(300*time.Millisecond, 0)
+	d = d.taken(200*time.Millisecond, time.Millisecond)
+	assert.Equal(t, distance(200*time.Millisecond), d)
+	assert.Equal(t, 1050*time.Millisecond, d.patience())
+	assert.Equal(t, 900*time.Millisecond, d.tooSlow())
+	assert.Equal(t, distance(210*time.Millisecond), d.taken(300*time.Millisecond, time.Hour), "one slow answer is chance")
+	d = d.taken(time.Millisecond, time.Second)
+	for range 40 { // ten a second
+		d = d.taken(400*time.Millisecond, 100*time.Millisecond)
+	}
+	assert.Less(t, d, distance(150*time.Millisecond))
+	for range 600 {
+		d = d.taken(400*time.Millisecond, 100*time.Millisecond)
+	}
+	assert.Greater(t, d, distance(390*time.Millisecond))
+}

@@ -1,0 +1,67 @@
+package redisgate
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// pingScript does what the other scripts do to an account, to one that does not
+// exist.
+const pingScript = load + `
+put(ARGV[2], get(ARGV[2]))
+redis.call('HDEL', KEYS[1], ARGV[2])
+return 1`
+
+// Ping reports whether the server can be used as the gate uses it: it connects,
+// logs in, runs a script that reads and writes the gate's keys, and sends itself a
+// message. Call it once at the start of a program, with a deadline, to tell a wrong
+// address, a wrong password or a missing permission from a server that is away for
+// a moment. The gate needs no Ping: it works without the server, alone, and it
+// joins the fleet as soon as it can.
+//
+// The error says which step has failed, and wraps that of the client or of ctx.
+func (g *Gate) Ping(ctx context.Context) error {
+	done := make(chan error, 1)
+	go func() { done <- g.ping(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done(): // the client does not watch it while it waits for an answer
+		return fmt.Errorf("redisgate: no answer from the server: %w", context.Cause(ctx))
+	}
+}
+
+func (g *Gate) ping(ctx context.Context) error {
+	const name = "ping"
+	failed := func(what string, err error) error { return fmt.Errorf("redisgate: cannot %s: %w", what, err) }
+	if err := g.client.Ping(ctx).Err(); err != nil {
+		return failed("use the server", err)
+	}
+	keys := []string{g.names.accounts, g.names.members}
+	if err := g.client.Eval(ctx, pingScript, keys, keep.Milliseconds(), name).Err(); err != nil {
+		return failed("keep accounts on the server", err)
+	}
+	if _, err := g.count(ctx, "0", false); err != nil {
+		return failed("join the fleet", err)
+	}
+	channel := g.names.inbox(g.id) + ":" + name
+	sub := g.client.Subscribe(ctx, channel)
+	defer func() { _ = sub.Close() }()
+	if _, err := sub.Receive(ctx); err != nil {
+		return failed("subscribe", err)
+	}
+	if err := g.client.Publish(ctx, channel, name).Err(); err != nil {
+		return failed("publish", err)
+	}
+	for {
+		m, err := sub.Receive(ctx)
+		if err != nil {
+			return failed("receive what it has published", err)
+		}
+		if _, ok := m.(*redis.Message); ok {
+			return nil
+		}
+	}
+}

@@ -1,0 +1,72 @@
+package redisgate
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestPingTellsAWrongSettingFromTheStart(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, "--requirepass", "right")
+	admin := redis.NewClient(&redis.Options{Addr: s.addr(), Password: "right"})
+	t.Cleanup(func() { admin.Close() })
+	user := func(name string, denied ...any) *redis.Options {
+		rules := append([]any{"acl", "setuser", name, "on", ">secret", "~*", "&*", "+@all"}, denied...)
+		require.NoError(t, admin.Do(t.Context(), rules...).Err())
+		return &redis.Options{Addr: s.addr(), Username: name, Password: "secret"}
+	}
+	for name, tt := range map[string]struct {
+		options *redis.Options
+		message string // "": no error
+	}{
+		"right":                     {&redis.Options{Addr: s.addr(), Password: "right"}, ""},
+		"wrong password":            {&redis.Options{Addr: s.addr(), Password: "wrong"}, "redisgate: cannot use the server: WRONGPASS"},
+		"no password":               {&redis.Options{Addr: s.addr()}, "redisgate: cannot use the server: NOAUTH"},
+		"wrong address":             {&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1}, "redisgate: cannot use the server: dial tcp 127.0.0.1:1: "},
+		"keys of another namespace": {user("keys", "resetkeys", "~other:*"), "redisgate: cannot keep accounts on the server: NOPERM"},
+		"no permission to write":    {user("write", "-hset"), "redisgate: cannot keep accounts on the server: "},
+		"no permission to count":    {user("count", "-zadd"), "redisgate: cannot join the fleet: "},
+		"no permission to subscribe": {user("subscribe", "-subscribe"),
+			"redisgate: cannot subscribe: NOPERM"},
+		"channels of another namespace": {user("channels", "resetchannels", "&other:*"), "redisgate: cannot subscribe: NOPERM"},
+		"no permission to publish":      {user("publish", "-publish"), "redisgate: cannot publish: NOPERM"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client := redis.NewClient(tt.options)
+			defer client.Close()
+			g := New(client, Options{Logger: slog.New(slog.DiscardHandler)})
+			defer g.Close()
+			ctx, cancel := context.WithTimeout(context.Background(), soon)
+			defer cancel()
+			err := g.Ping(ctx)
+			if tt.message == "" {
+				assert.NoError(t, err)
+				return
+			}
+			assert.ErrorContains(t, err, tt.message)
+		})
+	}
+}
+
+func TestPingEndsWithItsContext(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		g, _ := w.gate()
+		assert.NoError(t, g.Ping(t.Context()))
+		assert.Empty(t, w.server.HGet(g.names.accounts, "ping"))
+		w.relay.freeze()
+		defer w.relay.thaw()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		began := time.Now()
+		err := g.Ping(ctx)
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, time.Second, time.Since(began))
+	})
+}
