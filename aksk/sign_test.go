@@ -198,7 +198,7 @@ func TestSignaturesAreThoseOfTheSDK(t *testing.T) {
 		c := aksk.Credentials{AccessKey: "AKEXAMPLE", SecretKey: "SKEXAMPLE", SecurityToken: req.Header.Get("X-Security-Token")}
 		require.NoError(t, aksk.Sign(req, c, at))
 		assert.Equal(t, want, req.Header.Get("Authorization"), v)
-		if strings.HasPrefix(want, "SDK-HMAC-SHA256 Access") && strings.Contains(want, ";host;") {
+		if strings.HasPrefix(want, "SDK-HMAC-SHA256 Access") && strings.Contains(want, "host;") {
 			req.Header.Del("Authorization")
 			require.NoError(t, aksk.Sign(req, c, at))
 			assert.Equal(t, want, req.Header.Get("Authorization"), "signed for the first time: "+v)
@@ -218,9 +218,9 @@ func readVector(t *testing.T, v string) *http.Request {
 			body = append(append(body, b...), '\n')
 			continue
 		}
-		k, v, ok := strings.Cut(line, ": ")
+		k, v, ok := strings.Cut(line, ":")
 		require.True(t, ok, line)
-		header.Add(k, v)
+		header.Add(k, strings.TrimSpace(v))
 	}
 	req, err := http.NewRequestWithContext(t.Context(), method, address, bytes.NewReader(body))
 	require.NoError(t, err)

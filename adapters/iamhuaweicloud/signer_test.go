@@ -121,7 +121,7 @@ func TestTheVectors(t *testing.T) {
 		fmt.Fprintln(&b, req.Method, req.URL)
 		for _, k := range slices.Sorted(maps.Keys(req.Header)) {
 			for _, v := range req.Header[k] {
-				fmt.Fprintf(&b, "%s: %s\n", k, strings.TrimSpace(v))
+				fmt.Fprintln(&b, strings.TrimSpace(k+": "+strings.TrimSpace(v)))
 			}
 		}
 		body, err := io.ReadAll(req.Body)
@@ -131,11 +131,12 @@ func TestTheVectors(t *testing.T) {
 		}
 		fmt.Fprintln(&b)
 	}
+	vectors := strings.TrimSpace(b.String()) + "\n"
 	if *update {
-		require.NoError(t, os.WriteFile(file, []byte(b.String()), 0o600))
+		require.NoError(t, os.WriteFile(file, []byte(vectors), 0o600))
 		return
 	}
 	written, err := os.ReadFile(file)
 	require.NoError(t, err)
-	assert.Equal(t, string(written), b.String(), "run: GOWORK=off go test -run Vectors -update .")
+	assert.Equal(t, string(written), vectors, "run: GOWORK=off go test -run Vectors -update .")
 }
