@@ -94,9 +94,19 @@ func (a authorization) signs(name string) bool {
 // not signed, or in a form that this package does not know. Use it where several
 // accounts share a Transport.
 func AccessKey(req *http.Request) string {
-	a, ok := of(req.Header)
-	if !ok {
+	v := req.Header["Authorization"]
+	if len(v) != 1 {
 		return ""
 	}
-	return a.accessKey
+	end, rest := byte(','), v[0]
+	rest, ok := strings.CutPrefix(rest, algorithm+" Access=")
+	if !ok {
+		end = '/'
+		if rest, ok = strings.CutPrefix(rest, algorithm+" Credential="); !ok {
+			if rest, ok = strings.CutPrefix(rest, derivedAlgorithm+" Credential="); !ok {
+				return ""
+			}
+		}
+	}
+	return rest[:max(strings.IndexByte(rest, end), 0)]
 }

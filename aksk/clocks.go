@@ -3,9 +3,12 @@ package aksk
 import (
 	"maps"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/iamhttp/iamhttp/internal/signature"
 )
 
 const (
@@ -18,6 +21,14 @@ const (
 type clocks struct {
 	known atomic.Pointer[map[string]time.Duration] // never changed, but replaced
 	mu    sync.Mutex                               // of those who replace it
+	last  atomic.Int64                             // the second of the latest answer that was learned from
+}
+
+// due reports whether to learn from the answer to a request of this second: the first
+// is enough.
+func (c *clocks) due(sent time.Time) bool {
+	now := sent.Unix()
+	return c.last.Load() != now && c.last.Swap(now) != now
 }
 
 // skew returns by how much the clock of a host is ahead.
@@ -28,20 +39,19 @@ func (c *clocks) skew(host string) time.Duration {
 	return 0
 }
 
-// learn takes the Date of an answer to a request that was sent at a time, and returns
-// what is known then. It believes as little of the Date as possible: the answer was
-// made at some time between sending and now, and the Date is cut to seconds. An Age
-// tells that a cache has kept the answer.
-func (c *clocks) learn(host string, h http.Header, sent time.Time) time.Duration {
-	skew := c.skew(host)
+// learn takes the Date of an answer to a request that was sent at a time, when a skew
+// was known, and returns what is known then. It believes as little of the Date as
+// possible: the answer was made at some time between sending and now, and the Date is
+// cut to seconds. An Age tells that a cache has kept the answer.
+func (c *clocks) learn(host string, skew time.Duration, h http.Header, sent time.Time) time.Duration {
 	date, ok := dateOf(h)
-	if !ok || len(h["Age"]) > 0 {
+	if d := date - sent.Unix(); !ok || skew == 0 && -59 < d && d < 59 {
+		return skew // nearly always, and cheap: the rest has to look at the clock
+	}
+	if len(h["Age"]) > 0 {
 		return skew
 	}
-	if d := date.Sub(sent); skew == 0 && -tolerance < d && d < tolerance {
-		return 0 // nearly always; the rest would cost a look at the clock
-	}
-	least, most := date.Sub(time.Now()), date.Add(time.Second).Sub(sent)
+	least, most := time.Unix(date, 0).Sub(time.Now()), time.Unix(date+1, 0).Sub(sent)
 	learned := min(max(skew, least), most)
 	switch {
 	case learned < -maxSkew || learned > maxSkew:
@@ -68,34 +78,22 @@ func (c *clocks) set(host string, skew time.Duration) {
 	c.known.Store(&known)
 }
 
-// dateOf returns the Date of an answer in the form that net/http writes. It does
-// what http.ParseTime does, in a tenth of the time.
-func dateOf(h http.Header) (time.Time, bool) {
+// dateOf returns the Date of an answer in seconds since 1970, if it has the form that
+// net/http writes.
+func dateOf(h http.Header) (unix int64, ok bool) {
 	v := h["Date"]
 	if len(v) != 1 || len(v[0]) != len(http.TimeFormat) {
-		return time.Time{}, false
+		return 0, false
 	}
 	s := v[0] // Mon, 02 Jan 2006 15:04:05 GMT
-	month := 0
-	for i, name := range [...]string{"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"} {
-		if s[8:11] == name {
-			month = i + 1
-		}
+	month := int64(strings.Index("JanFebMarAprMayJunJulAugSepOctNovDec", s[8:11]))
+	day, a := signature.Two(s[5:7])
+	century, b := signature.Two(s[12:14])
+	year, c := signature.Two(s[14:16])
+	clock, d := signature.Clock(s[17:19], s[20:22], s[23:25])
+	if month < 0 || !(a && b && c && d) || s[25:] != " GMT" {
+		return 0, false
 	}
-	day, d := two(s[5:7])
-	century, c := two(s[12:14])
-	year, y := two(s[14:16])
-	hour, o := two(s[17:19])
-	minute, m := two(s[20:22])
-	second, e := two(s[23:25])
-	if month == 0 || !(d && c && y && o && m && e) || s[25:] != " GMT" {
-		return time.Time{}, false
-	}
-	return time.Date(100*century+year, time.Month(month), day, hour, minute, second, 0, time.UTC), true
-}
-
-// two returns the number that two digits are.
-func two(s string) (n int, ok bool) {
-	tens, ones := s[0]-'0', s[1]-'0'
-	return 10*int(tens) + int(ones), tens <= 9 && ones <= 9
+	days, ok := signature.Days(100*century+year, month/3+1, day)
+	return 86400*days + clock, ok && month%3 == 0
 }

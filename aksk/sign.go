@@ -9,10 +9,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/iamhttp/iamhttp/internal/signature"
@@ -142,27 +144,33 @@ func queryIsPayload(req *http.Request) bool {
 	return req.Body == nil && strings.EqualFold(req.Method, http.MethodPost)
 }
 
+// A hasher is what hashing a body needs, which is used again.
+type hasher struct {
+	hash.Hash
+	buf [16 << 10]byte
+}
+
+var hashers = sync.Pool{New: func() any { return &hasher{Hash: sha256.New()} }}
+
 // hashOf hashes a body, as long as somebody waits for it.
 func hashOf(ctx context.Context, body io.Reader) (string, error) {
-	h := sha256.New()
-	_, err := io.Copy(h, &whileWaited{ctx, body})
-	if err != nil {
-		return "", fmt.Errorf("aksk: reading the body to sign it: %w", err)
+	h := hashers.Get().(*hasher)
+	defer hashers.Put(h)
+	h.Reset()
+	for {
+		n, err := body.Read(h.buf[:])
+		h.Write(h.buf[:n])
+		if err == nil {
+			err = ctx.Err()
+		}
+		switch err {
+		case nil:
+		case io.EOF:
+			return hex.EncodeToString(h.Sum(h.buf[:0])), nil
+		default:
+			return "", fmt.Errorf("aksk: reading the body to sign it: %w", err)
+		}
 	}
-	return hex.EncodeToString(h.Sum(make([]byte, 0, sha256.Size))), nil
-}
-
-// whileWaited is a Reader that ends with a context.
-type whileWaited struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (w *whileWaited) Read(p []byte) (int, error) {
-	if err := w.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return w.r.Read(p)
 }
 
 // sign returns the value of Authorization.

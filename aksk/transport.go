@@ -1,7 +1,6 @@
 package aksk
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -23,8 +22,8 @@ import (
 // nor one that follows a redirection to another host. A body that can be read only
 // once leaves the first signature in place.
 //
-// It learns from the Date of the answers how far the clock of this machine is off from
-// that of a host, and signs accordingly. If an answer says that the time of the
+// It learns from the Date of the answers, one a second and each 401, how far the clock of
+// this machine is off from that of a host, and signs accordingly. If an answer says that the time of the
 // signature is off, and it was, the request is sent once more. That is safe for
 // any method: a 401 says that the request was not carried out (RFC 9110 §15.5.2).
 //
@@ -58,55 +57,57 @@ const tolerance = time.Minute // how far off the time of a signature may be that
 
 // RoundTrip sends a request, signed anew where that is needed.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if t.Credentials == nil || req.URL == nil || !t.mine(req) || leavesHost(req) {
+	accessKey := AccessKey(req)
+	if t.Credentials == nil || req.URL == nil || accessKey == "" && !t.first(req) || req.Response != nil && leavesHost(req) {
 		return t.base().RoundTrip(req)
 	}
 	sent := time.Now()
 	skew := t.clocks.skew(req.URL.Host)
-	first, err := t.fresh(req, sent.Add(skew))
+	current, err := t.fresh(req, accessKey, sent.Add(skew))
 	if err != nil {
 		if req.Body != nil {
 			req.Body.Close()
 		}
 		return nil, err
 	}
-	signed, ok := signature.Time(first.Header)
-	resp, err := t.base().RoundTrip(first)
-	if err != nil || resp == nil || !ok {
+	resp, err := t.base().RoundTrip(current)
+	if err != nil || resp == nil {
 		return resp, err
 	}
-	skew = t.clocks.learn(req.URL.Host, resp.Header, sent)
+	refused := resp.StatusCode == http.StatusUnauthorized
+	if refused || t.clocks.due(sent) {
+		skew = t.clocks.learn(req.URL.Host, skew, resp.Header, sent)
+	}
+	if !refused {
+		return resp, nil
+	}
+	signed, ok := signature.Time(current.Header)
 	off := skew - signed.Sub(sent)
-	if resp.StatusCode != http.StatusUnauthorized || -tolerance <= off && off <= tolerance || !saysClockSkew(req, resp) {
+	if !ok || -tolerance <= off && off <= tolerance || !saysClockSkew(req, resp) {
 		return resp, nil
 	}
 	return t.resend(req, resp, skew)
 }
 
-// mine reports whether a request is one to look at: signed in a form that is known, or
-// not signed, if those are signed too.
-func (t *Transport) mine(req *http.Request) bool {
-	if len(req.Header["Authorization"]) == 0 {
-		return t.SignUnsigned && len(req.Header["X-Auth-Token"]) == 0
-	}
-	_, ok := of(req.Header)
-	return ok
+// first reports whether a request is to be signed for the first time.
+func (t *Transport) first(req *http.Request) bool {
+	return t.SignUnsigned && len(req.Header["Authorization"]) == 0 && len(req.Header["X-Auth-Token"]) == 0
 }
 
 // fresh returns the request itself if its signature will do, or may not be replaced,
 // and else a copy that is signed as of a time.
-func (t *Transport) fresh(req *http.Request, at time.Time) (*http.Request, error) {
+func (t *Transport) fresh(req *http.Request, accessKey string, at time.Time) (*http.Request, error) {
 	c, err := t.Credentials(req)
 	if err != nil {
 		return nil, fmt.Errorf("aksk: no credentials: %w", err)
 	}
-	if c == (Credentials{}) {
-		return req, nil
+	if accessKey != "" && accessKey == c.AccessKey && req.Response == nil && resend.Of(req.Context()).Count == 0 {
+		signed, ok := signature.Date(req.Header)
+		if age := at.Unix() - signed; ok && -tolerance/time.Second <= time.Duration(age) && time.Duration(age) <= tolerance/time.Second {
+			return req, nil
+		}
 	}
-	signed, again := signature.Time(req.Header)
-	age := at.Sub(signed)
-	if again && -tolerance <= age && age <= tolerance && req.Response == nil &&
-		resend.Of(req.Context()).Count == 0 && AccessKey(req) == c.AccessKey {
+	if c == (Credentials{}) {
 		return req, nil
 	}
 	return sign(req, c, at)
@@ -176,7 +177,12 @@ func leavesHost(req *http.Request) bool {
 	return false
 }
 
-func (t *Transport) base() http.RoundTripper { return cmp.Or(t.Base, originalDefault) }
+func (t *Transport) base() http.RoundTripper {
+	if t.Base != nil {
+		return t.Base
+	}
+	return originalDefault
+}
 
 // CloseIdleConnections closes those of Base, if it can.
 func (t *Transport) CloseIdleConnections() {
