@@ -35,14 +35,15 @@ func (s *Server) verify(r *http.Request, body string, now time.Time) (Answer, bo
 	if len(header["content-length"]) == 0 {
 		header["content-length"] = []string{fmt.Sprint(len(body))}
 	}
-	authorization := strings.Join(header["authorization"], ",")
-	if authorization == "" {
-		if len(header["x-auth-token"]) > 0 {
-			return Answer{}, false
-		}
+	switch n := len(header["authorization"]); {
+	case n > 1:
+		return refuse("verify aksk signature fail")
+	case n == 0 && len(header["x-auth-token"]) == 0:
 		return refuse("x-auth-token not found")
+	case n == 0:
+		return Answer{}, false
 	}
-	algorithm, rest, _ := strings.Cut(authorization, " ")
+	algorithm, rest, _ := strings.Cut(header["authorization"][0], " ")
 	fields := map[string]string{}
 	for _, f := range strings.Split(rest, ",") {
 		k, v, _ := strings.Cut(strings.TrimSpace(f), "=")
