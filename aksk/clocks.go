@@ -51,7 +51,7 @@ func (c *clocks) learn(host string, skew time.Duration, h http.Header, sent time
 	if len(h["Age"]) > 0 {
 		return skew
 	}
-	least, most := time.Unix(date, 0).Sub(time.Now()), time.Unix(date+1, 0).Sub(sent)
+	least, most := time.Until(time.Unix(date, 0)), time.Unix(date+1, 0).Sub(sent)
 	learned := min(max(skew, least), most)
 	switch {
 	case learned < -maxSkew || learned > maxSkew:

@@ -179,6 +179,7 @@ func (a authorization) sign(req *http.Request, c Credentials, payload string) st
 	canonical := sha256.Sum256(a.canonical(req, payload))
 	name, who, scope, key := algorithm, "Access="+c.AccessKey, "", []byte(c.SecretKey)
 	switch a.form {
+	case plain:
 	case scoped:
 		scope = date[:8] + "/" + a.scope
 		key = scopedKey(c.SecretKey, scope)

@@ -86,7 +86,13 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !ok || -tolerance <= off && off <= tolerance || !saysClockSkew(req, resp) {
 		return resp, nil
 	}
-	return t.resend(req, resp, skew)
+	again, ok := t.again(req, time.Now().Add(skew))
+	if !ok {
+		return resp, nil
+	}
+	// What was read ahead is a whole body, nearly always, so the connection is free.
+	resp.Body.Close()
+	return t.base().RoundTrip(again)
 }
 
 // first reports whether a request is to be signed for the first time.
@@ -133,28 +139,25 @@ func sign(req *http.Request, c Credentials, at time.Time) (*http.Request, error)
 	return nil, err
 }
 
-// resend sends a request once more, after an answer that says that the time of its
-// signature is off. It returns that answer if the request cannot be sent again.
-func (t *Transport) resend(req *http.Request, refused *http.Response, skew time.Duration) (*http.Response, error) {
+// again returns a copy of a request to send once more, signed as of a time, and false
+// if there can be none.
+func (t *Transport) again(req *http.Request, at time.Time) (again *http.Request, ok bool) {
 	c, err := t.Credentials(req)
 	if err != nil || c == (Credentials{}) {
-		return refused, nil
+		return nil, false
 	}
-	again, err := sign(req, c, time.Now().Add(skew))
+	again, err = sign(req, c, at)
 	if err != nil || again == req {
-		return refused, nil
+		return nil, false
 	}
-	if req.Body != nil && req.Body != http.NoBody {
-		if req.GetBody == nil { // the header states what was signed of it
-			return refused, nil
-		}
-		if again.Body, err = req.GetBody(); err != nil || again.Body == nil {
-			return refused, nil
-		}
+	if req.Body == nil || req.Body == http.NoBody {
+		return again, true
 	}
-	// What was read ahead is a whole body, nearly always, so the connection is free.
-	refused.Body.Close()
-	return t.base().RoundTrip(again)
+	if req.GetBody == nil { // the header states what was signed of it
+		return nil, false
+	}
+	again.Body, err = req.GetBody()
+	return again, err == nil && again.Body != nil
 }
 
 // saysClockSkew reports whether a 401 is about the time of the signature. It reads

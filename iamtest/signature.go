@@ -45,7 +45,7 @@ func (s *Server) verify(r *http.Request, body string, now time.Time) (Answer, bo
 	}
 	algorithm, rest, _ := strings.Cut(header["authorization"][0], " ")
 	fields := map[string]string{}
-	for _, f := range strings.Split(rest, ",") {
+	for f := range strings.SplitSeq(rest, ",") {
 		k, v, _ := strings.Cut(strings.TrimSpace(f), "=")
 		fields[k] = v
 	}
@@ -123,7 +123,7 @@ func (c checked) signatures(algorithm, accessKey, secretKey string, credential [
 
 func (c checked) canonical(scoped bool, query, body string) string {
 	path := make([]string, 0, 8)
-	for _, segment := range strings.Split(strings.TrimPrefix(c.r.URL.Path, "/"), "/") {
+	for segment := range strings.SplitSeq(strings.TrimPrefix(c.r.URL.Path, "/"), "/") {
 		path = append(path, encode(segment))
 	}
 	uri := "/" + strings.Join(path, "/")
@@ -156,7 +156,7 @@ func (c checked) canonical(scoped bool, query, body string) string {
 // query is the canonical one.
 func (c checked) query(scoped bool) string {
 	all := url.Values{}
-	for _, part := range strings.Split(c.r.URL.RawQuery, "&") {
+	for part := range strings.SplitSeq(c.r.URL.RawQuery, "&") {
 		k, v, _ := strings.Cut(part, "=")
 		if part != "" {
 			k = decoded(k)

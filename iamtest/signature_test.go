@@ -1,7 +1,6 @@
 package iamtest_test
 
 import (
-	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -83,7 +82,7 @@ func TestAServerWithKeysAnswersAsTheGatewayDoes(t *testing.T) {
 					return
 				}
 				var e *iamhttp.StatusError
-				require.True(t, errors.As(iamhttp.CheckResponse(resp), &e))
+				require.ErrorAs(t, iamhttp.CheckResponse(resp), &e)
 				assert.Equal(t, iamhttp.ErrUnauthorized, e.Code)
 				assert.Equal(t, "APIG.0301", e.ServiceCode)
 				assert.Contains(t, e.Message, "Incorrect IAM authentication information: ")

@@ -2,7 +2,8 @@
 // huaweicloud-sdk-go-v3, and adds the typed error to the errors that the SDK
 // returns:
 //
-//	hc, err := iamhuaweicloud.Configure(iam.IamClientBuilder(), nil, nil, credentials).
+//	t := &iamhttp.Transport{OnFailure: iamhttp.LogFailures(nil)}
+//	hc, err := iamhuaweicloud.Configure(iam.IamClientBuilder(), nil, t, credentials).
 //		WithEndpoint(endpoint).SafeBuild()
 //	…
 //	_, err = iam.NewIamClient(hc).KeystoneShowUser(request)
