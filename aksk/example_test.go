@@ -51,3 +51,30 @@ func ExampleTransport() {
 	}
 	_ = sdk // give it to the SDK
 }
+
+// signing signs each attempt with the function that an SDK exports.
+type signing struct {
+	base http.RoundTripper
+	sign func(*http.Request) error
+}
+
+func (s signing) RoundTrip(req *http.Request) (*http.Response, error) {
+	req = req.Clone(req.Context())
+	if err := s.sign(req); err != nil {
+		if req.Body != nil {
+			req.Body.Close()
+		}
+		return nil, err
+	}
+	return s.base.RoundTrip(req)
+}
+
+func (signing) SignsEachAttempt() {}
+
+// An SDK that exports what signs, in a form that this package does not know.
+func ExampleTransport_SignsEachAttempt() {
+	client := &http.Client{Transport: &iamhttp.Transport{
+		Base: signing{http.DefaultTransport, func(*http.Request) error { return nil }},
+	}}
+	_ = client
+}

@@ -148,7 +148,7 @@ func TestARetryIsSignedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &iamtest.Server{Keys: keys}
 		s.Next(iamtest.Throttled(time.Second))
-		tr := &iamhttp.Transport{Base: signing(s)}
+		tr := &iamhttp.Transport{Base: signingOver(s)}
 		resp, err := tr.RoundTrip(signedAt(t, "POST", "body", time.Now()))
 		require.NoError(t, err)
 		assert.Equal(t, 200, resp.StatusCode)
@@ -235,7 +235,7 @@ func TestACallThatNobodyWaitsForIsNotSigned(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	gone := errors.New("gone")
 	s := &iamtest.Server{}
-	tr := signing(s)
+	tr := signingOver(s)
 	req := signedAt(t, "PUT", "body", time.Now().Add(-time.Hour)).WithContext(ctx)
 	req.GetBody = func() (io.ReadCloser, error) { cancel(gone); return io.NopCloser(endless{}), nil }
 	_, err := tr.RoundTrip(req)
@@ -307,7 +307,7 @@ func TestA401IsRetriedOnceIfTheClockWasOffAndOnlyThen(t *testing.T) {
 				if tt.req != nil {
 					req = tt.req(req)
 				}
-				status, body := send(t, signing(s), req)
+				status, body := send(t, signingOver(s), req)
 				assert.Equal(t, tt.status, status)
 				if status == 401 {
 					assert.Contains(t, body, "APIG.0301", "the body can still be read")
@@ -325,7 +325,7 @@ func TestWhatOneAnswerSaysOfTheClockIsUsedForTheNextRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &iamtest.Server{Keys: keys, Ahead: -50 * time.Minute}
 		other := &iamtest.Server{Keys: keys}
-		tr := signing(roundTripper(func(r *http.Request) (*http.Response, error) {
+		tr := signingOver(roundTripper(func(r *http.Request) (*http.Response, error) {
 			if r.URL.Host == "other.example" {
 				return other.RoundTrip(r)
 			}
@@ -348,7 +348,7 @@ func TestWhatOneAnswerSaysOfTheClockIsUsedForTheNextRequests(t *testing.T) {
 func TestAClockThatWasSetRightIsNoticed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := &iamtest.Server{Keys: keys, Ahead: 20 * time.Minute}
-		tr := signing(roundTripper(func(r *http.Request) (*http.Response, error) { return service.RoundTrip(r) }))
+		tr := signingOver(roundTripper(func(r *http.Request) (*http.Response, error) { return service.RoundTrip(r) }))
 		status, _ := send(t, tr, signedAt(t, "GET", "", time.Now()))
 		assert.Equal(t, 200, status)
 		service = &iamtest.Server{Keys: keys}
@@ -372,7 +372,7 @@ func TestASlowAnswerSaysNothingOfTheClock(t *testing.T) {
 					a = a.With("Date", time.Now().UTC().Format(http.TimeFormat))
 				}
 				s.Next(a)
-				tr := signing(s)
+				tr := signingOver(s)
 				for range 2 {
 					status, _ := send(t, tr, signedAt(t, "GET", "", time.Now()))
 					assert.Equal(t, 200, status)
@@ -396,7 +396,7 @@ func TestATransportKeepsTheContractOfARoundTripper(t *testing.T) {
 
 func TestSeveralGoroutinesShareATransport(t *testing.T) {
 	s := &iamtest.Server{Keys: keys, Ahead: time.Hour}
-	tr := signing(s)
+	tr := signingOver(s)
 	done := make(chan int)
 	for range 50 {
 		go func() {

@@ -187,7 +187,7 @@ func TestACallThatWaitsAtTheGateIsSignedWhenItIsLetOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := &iamtest.Server{Keys: keys}
 		tr := &iamhttp.Transport{
-			Base: signing(service), Gate: slowGate{20 * time.Minute}, SignatureLife: 15 * time.Minute,
+			Base: signingOver(service), Gate: slowGate{20 * time.Minute}, SignatureLife: 15 * time.Minute,
 		}
 		req := newRequest(t, "GET", "https://iam.example/v3/users", "")
 		require.NoError(t, aksk.Sign(req, permanent, time.Now()))
@@ -211,8 +211,8 @@ func (g slowGate) Wait(ctx context.Context, _ gate.Request) (gate.Ticket, error)
 
 func (slowGate) Observe(gate.Request, gate.Ticket, gate.Outcome) {}
 
-// signing is a signer over s, which counts how often it asks for credentials.
-func signing(s http.RoundTripper) *counted {
+// signingOver is a signer over s, which counts how often it asks for credentials.
+func signingOver(s http.RoundTripper) *counted {
 	c := &counted{Transport: aksk.Transport{Base: s}}
 	c.Credentials = func(*http.Request) (aksk.Credentials, error) {
 		c.asked.Add(1)
