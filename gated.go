@@ -149,7 +149,7 @@ func (c *call) pass(r gate.Request) (gate.Ticket, error) {
 		defer both.Stop()
 		ctx = both
 	}
-	if expires := c.expires(); time.Until(expires) > 0 {
+	if expires := c.expires(); !expires.IsZero() && time.Until(expires) > 0 {
 		limited, cancel := context.WithDeadline(ctx, expires)
 		defer cancel()
 		ctx = limited
