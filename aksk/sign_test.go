@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"strings"
@@ -89,7 +90,7 @@ func TestAServerThatChecksAcceptsWhatSignSigns(t *testing.T) {
 		"the scoped form":                     func(r *http.Request) { signedBefore(r, scopedForm) },
 		"the scoped form without a scope":     func(r *http.Request) { signedBefore(r, noScope) },
 		"the scoped form and a query":         func(r *http.Request) { signedBefore(r, scopedForm); r.URL.RawQuery = "B=2&a=1&b=3&a=0&é=%20" },
-		"the scoped form and a query as body": func(r *http.Request) { signedBefore(r, scopedForm); r.Method = "POST"; r.URL.RawQuery = "b=2&a= 1" },
+		"the scoped form and a query as body": func(r *http.Request) { signedBefore(r, scopedForm); r.Method = "POST"; r.URL.RawQuery = "b=2&a=+1" },
 		"the derived form":                    func(r *http.Request) { signedBefore(r, derivedForm); r.URL.RawQuery = "b=2&a=1" },
 		"a signed length": func(r *http.Request) {
 			withBody(r, "12")
@@ -105,8 +106,20 @@ func TestAServerThatChecksAcceptsWhatSignSigns(t *testing.T) {
 				change(req)
 				require.NoError(t, aksk.Sign(req, c, time.Now()))
 				assert.Equal(t, permanent.AccessKey, aksk.AccessKey(req))
+				onWire := req.Clone(t.Context())
 				status, body := send(t, s, req)
 				assert.Equal(t, 200, status, body)
+
+				socket := httptest.NewServer(s)
+				defer socket.Close()
+				onWire.URL.Scheme, onWire.URL.Host = "http", socket.Listener.Addr().String()
+				if onWire.Body != nil && onWire.GetBody != nil {
+					onWire.Body, _ = onWire.GetBody()
+				} else if onWire.Body != nil {
+					onWire.Body = io.NopCloser(strings.NewReader("x"))
+				}
+				status, body = send(t, http.DefaultTransport, onWire)
+				assert.Equal(t, 200, status, "over a socket: %s", body)
 			})
 		}
 	}

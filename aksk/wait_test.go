@@ -174,7 +174,7 @@ func TestNoCallEndsInA401ThatAFreshSignatureWouldHaveAvoided(t *testing.T) {
 	for name, s := range scenarios() {
 		t.Run(name, func(t *testing.T) {
 			without, with := s.run(t, false), s.run(t, true)
-			t.Logf("of %d calls end in a 401: %d without the signer, %d with it", calls, without[401], with[401])
+			t.Logf("%s: of %d calls end in a 401: %d without the signer, %d with it", name, calls, without[401], with[401])
 			assert.GreaterOrEqual(t, without[401], s.lost[0])
 			assert.LessOrEqual(t, without[401], s.lost[1])
 			assert.Equal(t, calls, without[401]+without[200], "%v", without)
