@@ -22,10 +22,11 @@ import (
 // nor one that follows a redirection to another host. A body that can be read only
 // once leaves the first signature in place.
 //
-// It learns from the Date of the answers, one a second and each 401, how far the clock of
-// this machine is off from that of a host, and signs accordingly. If an answer says that the time of the
-// signature is off, and it was, the request is sent once more. That is safe for
-// any method: a 401 says that the request was not carried out (RFC 9110 §15.5.2).
+// It learns from the Date of the answers, one a second and each 401, how far the clock
+// of this machine is off from that of a host, and signs accordingly. If a 401 says that
+// the time of the signature is off, and it was, the request is sent once more. That is
+// safe for any method: a 401 says that the request was not carried out (RFC 9110
+// §15.5.2).
 //
 // The zero value signs nothing. A Transport is safe for concurrent use; do not copy or
 // change it after first use.
@@ -38,8 +39,9 @@ type Transport struct {
 	// by many goroutines at once, so keys may rotate; they are not kept. A request
 	// that is signed with another access key is signed again: if several accounts
 	// share the Transport, ask [AccessKey] which of them the request is from. Return
-	// the zero Credentials to leave the request as it is. If it returns an error, the request is not sent, and
-	// RoundTrip returns an error that wraps it. If nil, nothing is signed.
+	// the zero Credentials to leave the request as it is. If it returns an error, the
+	// request is not sent, and RoundTrip returns an error that wraps it. If nil,
+	// nothing is signed.
 	Credentials func(*http.Request) (Credentials, error)
 
 	// SignUnsigned also signs requests that have neither an Authorization nor an
