@@ -27,6 +27,9 @@ func (c Credentials) Format(s fmt.State, _ rune) { _, _ = s.Write([]byte(hidden)
 // MarshalText returns the name of the type, for JSON, XML and YAML.
 func (c Credentials) MarshalText() ([]byte, error) { return []byte(hidden), nil }
 
+// GobEncode returns the name of the type.
+func (c Credentials) GobEncode() ([]byte, error) { return []byte(hidden), nil }
+
 // LogValue returns the name of the type.
 func (c Credentials) LogValue() slog.Value { return slog.StringValue(hidden) }
 

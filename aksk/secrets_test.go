@@ -2,6 +2,7 @@ package aksk_test
 
 import (
 	"bytes"
+	"encoding/gob"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
@@ -53,6 +54,10 @@ func TestNothingOfThisPackagePrintsASecret(t *testing.T) {
 		}
 		if data, err := xml.Marshal(v); err == nil {
 			hides(t, string(data), "XML")
+		}
+		var encoded bytes.Buffer
+		if gob.NewEncoder(&encoded).Encode(v) == nil {
+			hides(t, encoded.String(), "gob")
 		}
 		for _, handler := range []func(*bytes.Buffer) slog.Handler{
 			func(b *bytes.Buffer) slog.Handler { return slog.NewTextHandler(b, nil) },
