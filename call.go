@@ -178,7 +178,7 @@ func (c *call) expires() time.Time {
 	if end.IsZero() {
 		return end
 	}
-	if _, again := find[signature.Signer](c.t.base()); again {
+	if _, again := find[signature.Signer](c.t.base()); again && signature.CanSign(c.req) {
 		return time.Time{}
 	}
 	return end

@@ -157,6 +157,22 @@ func TestAWaitAtTheGateDoesNotOutliveTheSignature(t *testing.T) {
 			assert.Equal(t, 200, resp.StatusCode)
 		})
 	})
+	t.Run("a body that can be read once cannot be signed again", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			req := signedAbove(t, "POST", "body")
+			req.GetBody = nil
+			_, err := (&iamhttp.Transport{Base: signer(script(answer(200, ""))), Gate: busy(t), MaxWait: time.Hour}).RoundTrip(req)
+			assert.ErrorContains(t, err, "its signature would expire")
+
+			req = newRequest(t, "POST", "body")
+			req.Header.Set("X-Sdk-Content-Sha256", "UNSIGNED-PAYLOAD")
+			require.NoError(t, aksk.Sign(req, aksk.Credentials{AccessKey: "ak", SecretKey: "sk"}, time.Now()))
+			req.GetBody = nil
+			resp, err := (&iamhttp.Transport{Base: signer(script(answer(200, ""))), Gate: busy(t), MaxWait: time.Hour}).RoundTrip(req)
+			require.NoError(t, err, "unless the header states what is signed of it")
+			assert.Equal(t, 200, resp.StatusCode)
+		})
+	})
 	t.Run("a gate that knows no deadlines is left when the signature expires", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			tr := &iamhttp.Transport{Base: script(answer(429, "")), MaxWait: time.Hour}

@@ -47,6 +47,12 @@ func Expires(h http.Header, life time.Duration) time.Time {
 // A Signer is a RoundTripper that signs each attempt, as aksk.Transport does.
 type Signer interface{ SignsEachAttempt() }
 
+// CanSign reports whether a request can be signed again: whether its body can be
+// read for that, or need not be.
+func CanSign(req *http.Request) bool {
+	return req.Body == nil || req.Body == http.NoBody || req.GetBody != nil || len(req.Header["X-Sdk-Content-Sha256"]) > 0
+}
+
 // Date reads the header X-Sdk-Date, in seconds since 1970, in a tenth of the time that
 // time.Parse takes. It returns false for a date that is none.
 func Date(h http.Header) (unix int64, ok bool) {
