@@ -16,6 +16,8 @@ import (
 	"github.com/iamhttp/iamhttp/internal/bounded"
 	"github.com/iamhttp/iamhttp/internal/cancelctx"
 	"github.com/iamhttp/iamhttp/internal/neterr"
+	"github.com/iamhttp/iamhttp/internal/resend"
+	"github.com/iamhttp/iamhttp/internal/signature"
 )
 
 // A call is one RoundTrip: the attempts to send a request, and the waits between
@@ -139,6 +141,7 @@ func (c *call) describe(resp *http.Response, err error) failedAttempt {
 		at:         time.Now(),
 		attempts:   c.attempts,
 		patience:   c.patience,
+		expires:    c.expires(),
 		replayable: replayable(c.req),
 	}
 	if f.proxy = proxyRefusal(err); f.proxy != nil {
@@ -155,8 +158,8 @@ func (c *call) describe(resp *http.Response, err error) failedAttempt {
 		// call that began before this attempt, such as one whose answer was cached,
 		// it says nothing.
 		if resp != nil && resp.Request != nil {
-			r := resendOf(resp.Request.Context())
-			if more := r.count - ResendCount(c.current.Context()); more > 0 && r.began >= c.sent.UnixNano() {
+			r := resend.Of(resp.Request.Context())
+			if more := r.Count - ResendCount(c.current.Context()); more > 0 && r.Began >= c.sent.UnixNano() {
 				f.attempts += more
 				f.retriedBelow = true
 			}
@@ -166,6 +169,19 @@ func (c *call) describe(resp *http.Response, err error) failedAttempt {
 		f.reported = c.t.reportsBelow(c.opts, &f)
 	}
 	return f
+}
+
+// expires returns when the signature of the request expires, the zero Time if it has
+// none, or if each attempt is signed below.
+func (c *call) expires() time.Time {
+	end := signature.Expires(c.req.Header, c.t.SignatureLife)
+	if end.IsZero() {
+		return end
+	}
+	if _, again := find[signature.Signer](c.t.base()); again && signature.CanSign(c.req) {
+		return time.Time{}
+	}
+	return end
 }
 
 // interval returns the next interval of the schedule.
@@ -208,7 +224,7 @@ func (c *call) bodyFailed(failed error) bool {
 
 // A retry is what the next attempt needs, in one allocation.
 type retry struct {
-	resendContext
+	resend.Context
 	request http.Request
 }
 
@@ -225,9 +241,11 @@ func (c *call) wait(f *failedAttempt, d time.Duration, body io.ReadCloser) error
 	defer drain.Release()
 	data, truncated, stuck := discard(f, d, drain)
 	c.open = nil
-	if stuck && connectionsLimited(c.t.base()) {
-		f.cause = errStuck
-		return c.fail(f, Failure{Err: f.error(StopWaitTooLong, data, truncated), Attempt: f.attempts, Stop: StopWaitTooLong})
+	if stuck {
+		if base, ok := find[*http.Transport](c.t.base()); ok && base.MaxConnsPerHost > 0 {
+			f.cause = errStuck
+			return c.fail(f, Failure{Err: f.error(StopWaitTooLong, data, truncated), Attempt: f.attempts, Stop: StopWaitTooLong})
+		}
 	}
 	if f.code == ErrTooManyRequests && !f.hasAsked && !f.gated {
 		d = f.statedWait(d, data)
@@ -279,21 +297,11 @@ func discard(f *failedAttempt, wait time.Duration, drain *bounded.Drain) (data [
 // stalls within the header of gzip, and its connection counts.
 var errStuck = errors.New("iamhttp: the connection of the answer cannot be freed, and there is a limit of connections")
 
-// connectionsLimited reports whether rt is known to limit its connections.
-func connectionsLimited(rt http.RoundTripper) bool {
-	for below := range chain(rt) {
-		if base, ok := below.(*http.Transport); ok {
-			return base.MaxConnsPerHost > 0
-		}
-	}
-	return false
-}
-
 // resend returns the copy of the caller's request that is sent next: the contract
 // of RoundTripper forbids to modify it.
 func (c *call) resend(body io.ReadCloser) *http.Request {
 	r, ctx := new(retry), c.req.Context()
-	r.resendContext = resendContext{ctx, resend{ResendCount(ctx) + c.attempts, c.began.UnixNano()}}
+	r.Context = resend.Context{Context: ctx, Resend: resend.Resend{Count: ResendCount(ctx) + c.attempts, Began: c.began.UnixNano()}}
 	r.request = *c.req.WithContext(r)
 	if body != nil {
 		r.request.Body = body
@@ -327,8 +335,11 @@ func (c *call) finish(f *failedAttempt, stop StopReason) (*http.Response, error)
 func (c *call) refusedByGate(err error) error {
 	end := cancelctx.Ended(c.req)
 	stop, cause := StopGate, err
-	if end != nil {
+	switch {
+	case end != nil:
 		stop, cause = StopCanceled, end
+	case c.outlivesSignature(err):
+		stop, cause = StopSignature, fmt.Errorf("its signature would expire: %w", err)
 	}
 	f := Failure{Attempt: c.attempts, Stop: stop}
 	answered, _ := c.latest.(*StatusError)
@@ -336,7 +347,7 @@ func (c *call) refusedByGate(err error) error {
 	case answered != nil:
 		e := *answered
 		e.Stop, e.Cause = stop, cause
-		if stop == StopGate {
+		if stop != StopCanceled {
 			e.RetryAfter = earliest(err)
 		}
 		f.Err = &e
@@ -345,7 +356,7 @@ func (c *call) refusedByGate(err error) error {
 	case end != nil:
 		f.Err = end
 	default:
-		f.Err = newNotSentError(c.req, err)
+		f.Err = newNotSentError(c.req, cause)
 	}
 	return c.fail(nil, f)
 }

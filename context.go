@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"github.com/iamhttp/iamhttp/internal/resend"
 )
 
 // WithExpected adds codes to Expected for every request under the context. Use it
@@ -66,37 +68,5 @@ func (t *Transport) expects(o options, code Code) bool {
 // below the Transport, or with resp.Request.Context(). OpenTelemetry records it as
 // http.request.resend_count.
 func ResendCount(ctx context.Context) int {
-	return resendOf(ctx).count
+	return resend.Of(ctx).Count
 }
-
-// A resend is what the context of a retry holds.
-type resend struct {
-	count int   // attempts before this one
-	began int64 // when the call began whose retry it is, in nanoseconds: there may be many who wait
-}
-
-type resendKey struct{}
-
-func resendOf(ctx context.Context) resend {
-	r, _ := ctx.Value(resendKey{}).(*resend)
-	if r == nil {
-		return resend{}
-	}
-	return *r
-}
-
-// A resendContext is the context of a retry.
-type resendContext struct {
-	context.Context
-	resend
-}
-
-func (c *resendContext) Value(key any) any {
-	if key == (resendKey{}) {
-		return &c.resend
-	}
-	return c.Context.Value(key)
-}
-
-// String is for those who print a context, which fmt would do by its fields.
-func (c *resendContext) String() string { return "iamhttp.resendContext" }

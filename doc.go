@@ -24,6 +24,7 @@
 //   - one call that differs: [WithExpected], [WithMaxAttempts], [WithMaxWait];
 //   - many calls of one account at a time: one gate.Adaptive for all of them, so
 //     that all calls back off when one of them is throttled;
+//   - signatures with an access key (AK/SK): package aksk, below the Transport;
 //   - logs: OnFailure with [LogFailures]; traces and metrics: module iamotel;
 //   - tests: packages iamtest, roundtriptest and gatetest.
 //

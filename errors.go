@@ -39,13 +39,13 @@ type StatusError struct {
 	// Cause is the underlying error, if the call ended for a reason other than the
 	// response. For StopCanceled it wraps ctx.Err() and, where that differs,
 	// context.Cause(ctx); for StopBodyNotReplayable it is the error of GetBody, for
-	// StopGate that of the Gate, usually a *gate.Error. Otherwise nil.
+	// a refusal by the Gate its own, usually a *gate.Error. Otherwise nil.
 	Cause error `json:"-" xml:"-" yaml:"-"`
 
 	content func() (http.Header, []byte) // reflection prints a function as an address; nil: both are empty
 }
 
-// Header returns a copy of the answer's header. It holds secrets: do not log it.
+// Header returns a copy of the answer's header, which holds secrets: do not log it.
 func (e *StatusError) Header() http.Header {
 	if e.content == nil {
 		return nil
@@ -54,8 +54,8 @@ func (e *StatusError) Header() http.Header {
 	return h.Clone()
 }
 
-// Body returns a copy of what was read of the answer's body: at most 64 KiB, at most
-// 4 KiB if the request was retried. It may hold secrets: do not log it.
+// Body returns a copy of what was read of the answer's body: at most 64 KiB, or 4 KiB
+// if the request was retried. It may hold secrets: do not log it.
 func (e *StatusError) Body() []byte {
 	if e.content == nil {
 		return nil
@@ -65,8 +65,8 @@ func (e *StatusError) Body() []byte {
 }
 
 // Error returns one line with what is known of these, the message quoted and cut at
-// 200 bytes, and nothing else of the exchange; [url.Error] around it names method
-// and URL. If the gate was the reason for stopping, its words follow.
+// 200 bytes, and nothing else of the exchange; [url.Error] names method and URL.
+// If the gate was the reason for stopping, its words follow.
 //
 //	iamhttp: 429 TooManyRequests: "Slow down." (APIG.0308, request req-1, sent 3 times: attempts used up)
 func (e *StatusError) Error() string {
@@ -127,7 +127,7 @@ func word(s string) string {
 // GoString returns Error, for %#v.
 func (e *StatusError) GoString() string { return e.Error() }
 
-// LogValue groups the fields that are safe to log: all but header, body and Cause.
+// LogValue groups what is safe to log: all but header, body and Cause.
 func (e *StatusError) LogValue() slog.Value {
 	attrs := make([]slog.Attr, 0, 10)
 	attrs = append(attrs, slog.Int("code", int(e.Code)))
@@ -187,7 +187,7 @@ func (e *StatusError) Timeout() bool {
 	return e.Code == ErrRequestTimeout || e.Code == ErrGatewayTimeout || errors.Is(e.Cause, context.DeadlineExceeded)
 }
 
-// RetryableError returns false. It tells the AWS SDK that all retries were made.
+// RetryableError returns false: the AWS SDK makes no more retries then.
 func (e *StatusError) RetryableError() bool { return false }
 
 // NonRetriable tells Azure's azcore the same; it does nothing.
@@ -241,7 +241,7 @@ func (e *NotSentError) Unwrap() []error {
 	return errs
 }
 
-// RetryableError returns false, for the retryer of the AWS SDK.
+// RetryableError returns false, for the AWS SDK.
 func (e *NotSentError) RetryableError() bool { return false }
 
 // NonRetriable tells Azure's azcore the same; it does nothing.
@@ -259,7 +259,7 @@ func RetryAfter(err error) (time.Duration, bool) {
 
 // StopReason is why a request was not, or no longer, retried. If several hold, the
 // first in the order of the constants is reported, but StopCanceled rather than
-// StopDeadline: a caller that has given up no longer cares about its deadline.
+// StopDeadline or StopSignature; of these two, the one that is sooner.
 type StopReason uint8
 
 // The reasons, the one that is reported first of several first.
@@ -271,31 +271,27 @@ const (
 	StopBackoff                             // the BackOff returned a negative interval (backoff.Stop)
 	StopWaitTooLong                         // the service asked for more than MaxWait
 	StopDeadline                            // the wait, or the answer after it, would not end before the context's deadline
+	StopSignature                           // the request's signature (AK/SK) would expire before the retry, or at the Gate
 	StopCanceled                            // the context ended before or during the wait
 	StopGate                                // the Gate refused
 )
 
 // String describes the reason.
 func (s StopReason) String() string {
-	switch s {
-	case StopUnset:
-		return "unknown"
-	case StopNotRetryable:
-		return "not retryable"
-	case StopBodyNotReplayable:
-		return "body not replayable"
-	case StopAttempts:
-		return "attempts used up"
-	case StopBackoff:
-		return "back-off stopped"
-	case StopWaitTooLong:
-		return "wait longer than allowed"
-	case StopDeadline:
-		return "deadline before end of wait"
-	case StopCanceled:
-		return "canceled"
-	case StopGate:
-		return "refused by the gate"
+	texts := [...]string{
+		StopUnset:             "unknown",
+		StopNotRetryable:      "not retryable",
+		StopBodyNotReplayable: "body not replayable",
+		StopAttempts:          "attempts used up",
+		StopBackoff:           "back-off stopped",
+		StopWaitTooLong:       "wait longer than allowed",
+		StopDeadline:          "deadline before end of wait",
+		StopSignature:         "signature would expire",
+		StopCanceled:          "canceled",
+		StopGate:              "refused by the gate",
+	}
+	if int(s) < len(texts) {
+		return texts[s]
 	}
 	return "StopReason(" + strconv.Itoa(int(s)) + ")"
 }

@@ -1,18 +1,18 @@
 package iamhttp
 
 import (
+	"context"
 	"errors"
 	"math"
 	"net/http"
-	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/iamhttp/iamhttp/gate"
 	"github.com/iamhttp/iamhttp/internal/answer"
 	"github.com/iamhttp/iamhttp/internal/bounded"
 	"github.com/iamhttp/iamhttp/internal/cancelctx"
+	"github.com/iamhttp/iamhttp/internal/hostkey"
 	"github.com/iamhttp/iamhttp/internal/limit"
 )
 
@@ -31,7 +31,7 @@ func (c *call) findAccount() error {
 		closeBody(c.req)
 		return errors.New("iamhttp: the request has no URL")
 	case c.t.GateKey == nil:
-		c.key = hostKey(c.req.URL)
+		c.key = hostkey.Of(c.req.URL)
 		return nil
 	}
 	defer func() {
@@ -43,21 +43,6 @@ func (c *call) findAccount() error {
 		return errors.New("iamhttp: GateKey returned an empty key")
 	}
 	return nil
-}
-
-// hostKey returns the host of u, written in one way only: in lower case, without
-// the default port of the scheme and without a dot at the end.
-func hostKey(u *url.URL) string {
-	host := strings.ToLower(u.Host) // which looks before it copies
-	if i := strings.LastIndexByte(host, ':'); i >= 0 {
-		switch port := host[i+1:]; {
-		case port == "", port == "443" && strings.EqualFold(u.Scheme, "https"), port == "80" && strings.EqualFold(u.Scheme, "http"):
-			host = host[:i]
-		case strings.HasSuffix(host[:i], "."):
-			return host[:i-1] + host[i:]
-		}
-	}
-	return strings.TrimSuffix(host, ".")
 }
 
 // sendGated asks the gate, sends the request once, and tells the gate what came of
@@ -155,16 +140,30 @@ func answerIn(req *http.Request, err error) *StatusError {
 	return e
 }
 
-// pass waits at the gate.
+// pass waits at the gate, but not until the signature of the request is too old.
 func (c *call) pass(r gate.Request) (gate.Ticket, error) {
+	ctx := c.current.Context()
 	// Deprecated, and still a way to give up a request.
-	cancel := c.current.Cancel
-	if cancel == nil {
-		return c.t.Gate.Wait(c.current.Context(), r)
+	if cancel := c.current.Cancel; cancel != nil {
+		both := cancelctx.New(ctx, cancel)
+		defer both.Stop()
+		ctx = both
 	}
-	ctx := cancelctx.New(c.current.Context(), cancel)
-	defer ctx.Stop()
+	if expires := c.expires(); !expires.IsZero() && time.Until(expires) > 0 {
+		limited, cancel := context.WithDeadline(ctx, expires)
+		defer cancel()
+		ctx = limited
+	}
 	return c.t.Gate.Wait(ctx, r)
+}
+
+// outlivesSignature reports whether the gate has refused the request, which somebody
+// still waits for, because its signature would be too old.
+func (c *call) outlivesSignature(err error) bool {
+	expires := c.expires()
+	deadline, limited := c.req.Context().Deadline()
+	return !expires.IsZero() && (!limited || expires.Before(deadline)) &&
+		(errors.Is(err, gate.ErrDeadline) || errors.Is(err, context.DeadlineExceeded))
 }
 
 // earliest returns in how long the gate would let the request out, 0 if it does

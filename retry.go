@@ -61,6 +61,7 @@ type failedAttempt struct {
 	fastest      time.Duration  // answer of the call so far: how long one takes, at least
 	attempts     int            // so far, those of a Transport below included
 	patience     patience
+	expires      time.Time    // the signature of the request; zero: it has none
 	retriedBelow bool         // a Transport below has retried already
 	reported     bool         // a Transport below has told its OnFailure
 	replayable   bool         // the body can be sent again
@@ -126,7 +127,7 @@ func (t *Transport) decide(f *failedAttempt, interval func() time.Duration) (wai
 		return 0, StopCanceled
 	}
 	wait = max(min(next, f.patience.maxWait), f.leastWait())
-	left := f.left()
+	left, end := f.left()
 	switch {
 	case f.gated:
 		wait = max(f.asked, f.leastWait()) // at least: the gate lets later ones wait longer
@@ -144,7 +145,7 @@ func (t *Transport) decide(f *failedAttempt, interval func() time.Duration) (wai
 		// The answer would come too late, judged by the answers before. Waiting
 		// into http.Client.Timeout would cost the caller the typed error: net/http
 		// then replaces any error by a text of its own.
-		return 0, StopDeadline
+		return 0, end
 	}
 	return wait, StopUnset
 }
@@ -182,7 +183,7 @@ func (f *failedAttempt) statedWait(wait time.Duration, data []byte) time.Duratio
 		return wait
 	}
 	least = min(least, f.patience.maxWait)
-	left := f.left()
+	left, _ := f.left()
 	if least >= left {
 		return wait // it would be too late
 	}
@@ -194,12 +195,17 @@ func (f *failedAttempt) statedWait(wait time.Duration, data []byte) time.Duratio
 }
 
 // left returns how long a wait must not take, so that an answer that takes as long as
-// those before it comes before the deadline.
-func (f *failedAttempt) left() time.Duration {
+// those before it comes before the deadline, and the request before its signature
+// expires. The reason is what comes first.
+func (f *failedAttempt) left() (time.Duration, StopReason) {
+	left, first := time.Duration(math.MaxInt64), StopDeadline
 	if deadline, limited := f.req.Context().Deadline(); limited {
-		return deadline.Sub(f.at) - f.fastest
+		left = deadline.Sub(f.at) - f.fastest
 	}
-	return math.MaxInt64
+	if signed := f.expires.Sub(f.at) - f.fastest; !f.expires.IsZero() && signed < left {
+		left, first = signed, StopSignature
+	}
+	return left, first
 }
 
 // mayRetry applies the documented rule and AlsoRetry to an answer.

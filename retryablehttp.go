@@ -14,6 +14,7 @@ import (
 	"github.com/iamhttp/iamhttp/internal/answer"
 	"github.com/iamhttp/iamhttp/internal/bounded"
 	"github.com/iamhttp/iamhttp/internal/note"
+	"github.com/iamhttp/iamhttp/internal/resend"
 )
 
 // ConfigureRetryable makes a go-retryablehttp client follow the same rules: it
@@ -82,7 +83,7 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 		return nil
 	}
 	c.RequestLogHook = func(l retryablehttp.Logger, req *http.Request, retry int) {
-		if r := resendOf(req.Context()); retry == 0 && r.count > 0 && r.began == 0 {
+		if r := resend.Of(req.Context()); retry == 0 && r.Count > 0 && r.Began == 0 {
 			setResendCount(req, 0) // an earlier Do has sent it
 		}
 		if hook != nil {
@@ -154,8 +155,8 @@ func (t *Transport) answer(ctx context.Context, resp *http.Response, retryMax in
 // before.
 func setResendCount(req *http.Request, n int) {
 	ctx := req.Context()
-	if c, ok := ctx.(*resendContext); ok && c.began == 0 { // not of a Transport above
+	if c, ok := ctx.(*resend.Context); ok && c.Began == 0 { // not of a Transport above
 		ctx = c.Context
 	}
-	*req = *req.WithContext(&resendContext{ctx, resend{count: n}})
+	*req = *req.WithContext(&resend.Context{Context: ctx, Resend: resend.Resend{Count: n}})
 }

@@ -55,9 +55,8 @@ type Transport struct {
 	// RoundTrip returns Base's error. Off by default: the documentation speaks of answers.
 	RetryConnectionErrors bool
 
-	// Expected lists failures that are answers to this caller. They are returned
-	// as responses; they are not retried, reported or recorded. See also
-	// [WithExpected].
+	// Expected lists failures that are answers to this caller. They are returned as
+	// responses, and not retried, reported or recorded. See also [WithExpected].
 	Expected []Code
 
 	// PassThrough returns the last response with its body unread instead of a
@@ -84,6 +83,11 @@ type Transport struct {
 	// RoundTrip goes on, with the context of the request and by many goroutines at
 	// once. Use [LogFailures] to log failures and [Tee] to call several functions.
 	OnFailure func(context.Context, Failure)
+
+	// SignatureLife is how long a signature (AK/SK) that is made above the Transport is
+	// good; a wait that would outlast it ends the call at once. Zero means 15 minutes,
+	// and no end if Base is an aksk.Transport; negative means no end.
+	SignatureLife time.Duration
 
 	closing int32 //nolint:modernize // CloseIdleConnections is at work; a Transport that is not in use may be copied
 }
@@ -117,7 +121,7 @@ func (t *Transport) CloseIdleConnections() {
 	}
 }
 
-// WrappedRoundTripper returns the RoundTripper below, by Kubernetes' convention.
+// WrappedRoundTripper returns what is below, by Kubernetes' convention.
 func (t *Transport) WrappedRoundTripper() http.RoundTripper { return t.base() }
 
 // originalDefault is what http.DefaultTransport was before a program replaced it.
@@ -162,6 +166,16 @@ func chain(rt http.RoundTripper) iter.Seq[http.RoundTripper] {
 			}
 		}
 	}
+}
+
+// find returns the first T among rt and what it hands its requests on to.
+func find[T any](rt http.RoundTripper) (found T, ok bool) {
+	for below := range chain(rt) {
+		if found, ok = below.(T); ok {
+			break
+		}
+	}
+	return found, ok
 }
 
 // A defaultKey marks the context of an attempt that a Transport without a Base hands

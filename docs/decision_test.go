@@ -60,6 +60,7 @@ var rules = []struct {
 	{"Does the schedule allow it?", "Backoff has not stopped", iamhttp.StopBackoff},
 	{"Is Retry-After short enough?", "at most MaxWait", iamhttp.StopWaitTooLong},
 	{"Does the wait end in time?", "before the deadline or Client.Timeout", iamhttp.StopDeadline},
+	{"Is the signature good until then?", "if it is signed above, with AK/SK", iamhttp.StopSignature},
 	{"Wait. Does the caller still want it?", "the context has not ended", iamhttp.StopCanceled},
 	{"Does the gate let it leave?", "yes, if there is none", iamhttp.StopGate},
 }
@@ -74,7 +75,7 @@ const (
 	endX, endW       = 650, 216
 	ruleMid, leftMid = ruleX + ruleW/2, leftX + leftW/2
 	firstRule        = 2 // the row of rules[0]
-	lastRow          = firstRule + 8
+	lastRow          = firstRule + 9
 )
 
 // style works on a light page and on a dark one. Text and position say the same
@@ -188,6 +189,7 @@ func constant(s iamhttp.StopReason) string {
 		iamhttp.StopBackoff:           "StopBackoff",
 		iamhttp.StopWaitTooLong:       "StopWaitTooLong",
 		iamhttp.StopDeadline:          "StopDeadline",
+		iamhttp.StopSignature:         "StopSignature",
 		iamhttp.StopCanceled:          "StopCanceled",
 		iamhttp.StopGate:              "StopGate",
 	}[s]

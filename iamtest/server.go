@@ -41,7 +41,7 @@ import (
 // to use and answers every request with 200 and an empty JSON object. A Server is
 // safe for concurrent use; do not copy it, or change its fields, after first use.
 //
-// The first of these that has something to say answers a request: Limit,
+// The first of these that has something to say answers a request: Keys, Limit,
 // [Server.Next], [Server.On], Handler. If there are routes and none fits, and
 // no Handler, the answer is Keystone's 404.
 type Server struct {
@@ -57,6 +57,18 @@ type Server struct {
 
 	// Window is the time in which Limit requests may come. Zero means 1 second.
 	Window time.Duration
+
+	// Keys returns the secret key of an access key and its security token, which is
+	// empty for a permanent key, and false if there is none. If Keys is set, a request
+	// needs an X-Auth-Token, whatever it says, or a signature (AK/SK) that is right and
+	// of the last 15 minutes, else the answer is the gateway's 401: for a wrong
+	// signature, for an unknown key, and for a time too long ago or too far ahead. A
+	// request that is refused uses up neither the Limit nor the script.
+	Keys func(accessKey, securityToken string) (secretKey string, ok bool)
+
+	// Ahead is by how much the clock of the Server is ahead of that of the machine:
+	// its Date says so, and signatures are measured by it.
+	Ahead time.Duration
 
 	mu       sync.Mutex
 	requests []Request
@@ -132,6 +144,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	in := *r
 	in.Body = io.NopCloser(bytes.NewReader(body))
+	if s.Ahead != 0 {
+		w.Header().Set("Date", time.Now().Add(s.Ahead).UTC().Format(http.TimeFormat))
+	}
 	s.handler(&in, string(body)).ServeHTTP(w, &in)
 }
 
@@ -141,6 +156,11 @@ func (s *Server) handler(r *http.Request, body string) http.Handler {
 	defer s.mu.Unlock()
 	now := time.Now()
 	s.requests = append(s.requests, Request{now, r.Method, r.URL.RequestURI(), r.Header.Clone(), body})
+	if s.Keys != nil {
+		if a, refused := s.verify(r, body, now.Add(s.Ahead)); refused {
+			return a
+		}
+	}
 	if left := s.overLimit(now); left > 0 {
 		a := Throttled(left)
 		if w := s.window(); w%time.Second == 0 {

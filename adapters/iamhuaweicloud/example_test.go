@@ -22,9 +22,8 @@ func deleteUser(endpoint, ak, sk, domain, id string) error {
 	if err != nil {
 		return err
 	}
-	hc, err := iamhuaweicloud.Configure(iam.IamClientBuilder(), nil, nil).
+	hc, err := iamhuaweicloud.Configure(iam.IamClientBuilder(), nil, nil, credentials).
 		WithEndpoint(endpoint).
-		WithCredential(credentials).
 		SafeBuild()
 	if err != nil {
 		return iamhuaweicloud.Wrap(err)

@@ -2,8 +2,9 @@
 // huaweicloud-sdk-go-v3, and adds the typed error to the errors that the SDK
 // returns:
 //
-//	hc, err := iamhuaweicloud.Configure(iam.IamClientBuilder(), nil, nil).
-//		WithEndpoint(endpoint).WithCredential(credentials).SafeBuild()
+//	t := &iamhttp.Transport{OnFailure: iamhttp.LogFailures(nil)}
+//	hc, err := iamhuaweicloud.Configure(iam.IamClientBuilder(), nil, t, credentials).
+//		WithEndpoint(endpoint).SafeBuild()
 //	…
 //	_, err = iam.NewIamClient(hc).KeystoneShowUser(request)
 //	if errors.Is(err, iamhttp.ErrNotFound) { … }
@@ -22,6 +23,7 @@ import (
 	"strings"
 
 	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core"
+	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/auth"
 	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/config"
 	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/request"
 	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/response"
@@ -43,7 +45,14 @@ import (
 // which the SDK ignores once it is given a RoundTripper. One t may serve several
 // builders, which then share its connections. Configure one after the other and
 // use the same c for all, because the first one sets Base.
-func Configure(b *core.HcHttpClientBuilder, c *config.HttpConfig, t *iamhttp.Transport) *core.HcHttpClientBuilder {
+//
+// Give it the credential too, if it is an access key (AK/SK, basic or global): then
+// Configure calls WithCredential, and an [aksk.Transport] below t signs each attempt
+// with the keys that the credential has at that time, so that no wait is too long for a
+// signature. The SDK changes a credential that it has got from somewhere itself, such
+// as a machine's metadata, at any time, so the attempts of such a one are not signed
+// again.
+func Configure(b *core.HcHttpClientBuilder, c *config.HttpConfig, t *iamhttp.Transport, credential ...auth.ICredential) *core.HcHttpClientBuilder {
 	if c == nil {
 		c = config.DefaultHttpConfig()
 	}
@@ -59,6 +68,10 @@ func Configure(b *core.HcHttpClientBuilder, c *config.HttpConfig, t *iamhttp.Tra
 	}
 	if t.Base == nil {
 		t.Base = base(&own)
+	}
+	for _, each := range credential {
+		b.WithCredential(each)
+		signWith(t, each)
 	}
 	own.HttpTransport = nil // the SDK would prefer it to the RoundTripper
 	own.RoundTripper = t

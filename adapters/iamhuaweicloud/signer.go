@@ -1,0 +1,60 @@
+package iamhuaweicloud
+
+import (
+	"net/http"
+	"sync"
+
+	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/auth"
+
+	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/aksk"
+)
+
+// A signer signs the attempts of all clients that share a Transport. The access key
+// that a request was signed with tells which of the credentials it is from.
+type signer struct {
+	aksk.Transport
+
+	mu  sync.Mutex
+	all []func() aksk.Credentials // reflection prints a function as nothing
+}
+
+// signWith puts a signer below t, if there is none, and a credential into it.
+func signWith(t *iamhttp.Transport, credential auth.ICredential) {
+	var base *auth.BaseCredentials
+	switch c := credential.(type) {
+	case *auth.BasicCredentials:
+		base = &c.BaseCredentials
+	case *auth.GlobalCredentials:
+		base = &c.BaseCredentials
+	default:
+		return
+	}
+	if base.StsAccessor != nil {
+		return // the SDK writes the keys without a lock
+	}
+	s, ok := t.Base.(*signer)
+	if !ok {
+		s = &signer{Transport: aksk.Transport{Base: t.Base}}
+		s.Credentials = s.credentials
+		t.Base = s
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all = append(s.all, func() aksk.Credentials {
+		return aksk.Credentials{AccessKey: base.AK, SecretKey: base.SK, SecurityToken: base.SecurityToken}
+	})
+}
+
+// credentials returns the keys that a request was signed with.
+func (s *signer) credentials(req *http.Request) (aksk.Credentials, error) {
+	accessKey := aksk.AccessKey(req)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, current := range s.all {
+		if c := current(); c.AccessKey == accessKey {
+			return c, nil
+		}
+	}
+	return aksk.Credentials{}, nil
+}

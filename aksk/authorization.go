@@ -1,0 +1,112 @@
+package aksk
+
+import (
+	"net/http"
+	"strings"
+)
+
+// A form is one of the ways in which the SDKs sign.
+type form uint8
+
+const (
+	plain   form = iota + 1 // huaweicloud-sdk-go-v3, and the signer that the API gateway offers
+	scoped                  // gophertelekomcloud and golangsdk
+	derived                 // huaweicloud-sdk-go-v3 outside of Huawei Cloud's own hosts
+)
+
+const (
+	algorithm        = "SDK-HMAC-SHA256"
+	derivedAlgorithm = "V11-HMAC-SHA256"
+	scopeEnd         = "/sdk_request"
+)
+
+// An authorization is what the header of that name says, without the signature.
+//
+//	SDK-HMAC-SHA256 Access=AK, SignedHeaders=host;x-sdk-date, Signature=…
+//	SDK-HMAC-SHA256 Credential=AK/20261128/eu-de/iam/sdk_request, SignedHeaders=…, Signature=…
+//	V11-HMAC-SHA256 Credential=AK/20261128/eu-de/iam, SignedHeaders=…, Signature=…
+type authorization struct {
+	form      form
+	accessKey string
+	scope     string // what follows the day: region, service and, if scoped, the end; region and service may be empty
+	names     string // of the signed headers, in lower case, separated by semicolons
+}
+
+// parse reads an Authorization header. It returns false for one that is signed some
+// other way, or not at all. It allocates nothing.
+func parse(header string) (a authorization, ok bool) {
+	scheme, rest, _ := strings.Cut(header, " ")
+	if scheme != algorithm && scheme != derivedAlgorithm {
+		return a, false
+	}
+	who, rest, _ := strings.Cut(rest, ",")
+	names, signature, _ := strings.Cut(rest, ",")
+	a.names, ok = strings.CutPrefix(strings.TrimSpace(names), "SignedHeaders=")
+	if !ok || strings.ContainsFunc(a.names, notInName) || !strings.HasPrefix(strings.TrimSpace(signature), "Signature=") {
+		return a, false
+	}
+	who = strings.TrimSpace(who)
+	if key, ok := strings.CutPrefix(who, "Access="); ok {
+		a.form, a.accessKey = plain, key
+		return a, scheme == algorithm
+	}
+	credential, ok := strings.CutPrefix(who, "Credential=")
+	if !ok {
+		return a, false
+	}
+	a.accessKey, rest, _ = strings.Cut(credential, "/")
+	_, a.scope, _ = strings.Cut(rest, "/")
+	switch parts := strings.Count(a.scope, "/") + 1; {
+	case scheme == algorithm && parts == 3 && strings.HasSuffix(a.scope, scopeEnd):
+		a.form = scoped
+	case scheme == derivedAlgorithm && parts == 2:
+		a.form = derived
+	default:
+		return a, false
+	}
+	return a, true
+}
+
+// notInName reports whether no SDK writes a character into the list of names.
+func notInName(r rune) bool { return r <= ' ' || r > '~' || 'A' <= r && r <= 'Z' }
+
+// of returns the authorization of a request that can be signed again.
+func of(h http.Header) (authorization, bool) {
+	v := h["Authorization"]
+	if len(v) != 1 {
+		return authorization{}, false
+	}
+	a, ok := parse(v[0])
+	return a, ok && !a.signs("authorization") // whose value would be the old one
+}
+
+// signs reports whether a header is among those that are signed.
+func (a authorization) signs(name string) bool {
+	for n := range strings.SplitSeq(a.names, ";") {
+		if n == name {
+			return true
+		}
+	}
+	return false
+}
+
+// AccessKey returns the access key that a request is signed with, and "" if it is
+// not signed, or in a form that this package does not know. Use it where several
+// accounts share a Transport.
+func AccessKey(req *http.Request) string {
+	v := req.Header["Authorization"]
+	if len(v) != 1 {
+		return ""
+	}
+	end, rest := byte(','), v[0]
+	rest, ok := strings.CutPrefix(rest, algorithm+" Access=")
+	if !ok {
+		end = '/'
+		if rest, ok = strings.CutPrefix(rest, algorithm+" Credential="); !ok {
+			if rest, ok = strings.CutPrefix(rest, derivedAlgorithm+" Credential="); !ok {
+				return ""
+			}
+		}
+	}
+	return rest[:max(strings.IndexByte(rest, end), 0)]
+}

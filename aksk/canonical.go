@@ -1,0 +1,163 @@
+package aksk
+
+import (
+	"cmp"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// canonical returns what is hashed and signed, one part a line: method, path, query,
+// headers, their names, and the hash of the body. All parts are taken from what is
+// sent, so that a gateway that computes them from what has arrived gets the same.
+func (a authorization) canonical(req *http.Request, payload string) []byte {
+	b := append(make([]byte, 0, 1024), cmp.Or(req.Method, http.MethodGet)...)
+	b = appendPath(append(b, '\n'), req.URL.Path)
+	b = append(b, '\n')
+	switch {
+	case a.form != scoped:
+		b = appendQuery(b, req.URL.RawQuery)
+	case !queryIsPayload(req):
+		b = appendScopedQuery(b, req.URL.Query())
+	}
+	b = a.appendHeaders(append(b, '\n'), req)
+	b = append(append(b, '\n'), a.names...)
+	return append(append(b, '\n'), payload...)
+}
+
+// appendPath writes a path with a slash at both ends.
+func appendPath(b []byte, path string) []byte {
+	if !strings.HasPrefix(path, "/") {
+		b = append(b, '/')
+	}
+	for i := range len(path) {
+		if path[i] == '/' {
+			b = append(b, '/')
+		} else {
+			b = appendEscaped(b, path[i])
+		}
+	}
+	if path != "" && !strings.HasSuffix(path, "/") {
+		b = append(b, '/')
+	}
+	return b
+}
+
+// appendQuery writes a query in the order of its keys, and of the values of each.
+func appendQuery(b []byte, raw string) []byte {
+	if raw == "" {
+		return b
+	}
+	type pair struct{ key, value string }
+	pairs := make([]pair, 0, strings.Count(raw, "&")+1)
+	for part := range strings.SplitSeq(raw, "&") {
+		if part != "" {
+			key, value, _ := strings.Cut(part, "=")
+			pairs = append(pairs, pair{unescape(key), unescape(value)})
+		}
+	}
+	slices.SortFunc(pairs, func(x, y pair) int {
+		return cmp.Or(strings.Compare(x.key, y.key), strings.Compare(x.value, y.value))
+	})
+	for i, p := range pairs {
+		if i > 0 {
+			b = append(b, '&')
+		}
+		b = append(escape(b, p.key), '=')
+		b = escape(b, p.value)
+	}
+	return b
+}
+
+// unescape decodes a part of a query. What is no escape stands for itself.
+func unescape(s string) string {
+	if decoded, err := url.QueryUnescape(s); err == nil {
+		return decoded
+	}
+	return s
+}
+
+// appendScopedQuery writes a query as gophertelekomcloud and golangsdk do: of each
+// key one value, in an order that does not look at the case.
+func appendScopedQuery(b []byte, query url.Values) []byte {
+	keys := make([]string, 0, len(query))
+	values := make(map[string]string, len(query))
+	for k, v := range query {
+		escaped := string(escape(nil, k))
+		keys = append(keys, escaped)
+		values[escaped] = v[0]
+	}
+	slices.SortFunc(keys, func(x, y string) int {
+		return cmp.Or(strings.Compare(strings.ToLower(x), strings.ToLower(y)), strings.Compare(x, y))
+	})
+	for i, k := range keys {
+		if i > 0 {
+			b = append(b, '&')
+		}
+		b = append(append(b, k...), '=')
+		b = escape(b, values[k])
+	}
+	return b
+}
+
+// appendHeaders writes each value of the signed headers in a line of its own, as it
+// arrives: net/http sends no white space around it.
+func (a authorization) appendHeaders(b []byte, req *http.Request) []byte {
+	var room [8]string
+	for name := range strings.SplitSeq(a.names, ";") {
+		values := a.values(room[:0], req, name)
+		for i, v := range values {
+			if values[i] = strings.TrimSpace(v); a.form == scoped {
+				values[i] = strings.Join(strings.FieldsFunc(v, space), " ")
+			}
+		}
+		slices.Sort(values)
+		for _, v := range values {
+			b = append(append(b, name...), ':')
+			b = append(append(b, v...), '\n')
+		}
+	}
+	return b
+}
+
+// values returns the values of a header, of which the scoped form takes the first.
+// The name is compared in any case, since a program may have written it as it likes.
+func (a authorization) values(to []string, req *http.Request, name string) []string {
+	if name == "host" {
+		return append(to, hostOf(req))
+	}
+	for k, v := range req.Header {
+		if len(k) == len(name) && strings.EqualFold(k, name) {
+			to = append(to, v...)
+		}
+	}
+	switch {
+	case len(to) == 0 && name == "content-length" && req.ContentLength > 0:
+		to = append(to, strconv.FormatInt(req.ContentLength, 10))
+	case len(to) == 1 && name == "user-agent" && to[0] == "":
+		to = to[:0] // net/http sends none then
+	case len(to) > 1 && a.form == scoped:
+		to = to[:1]
+	}
+	return to
+}
+
+// space is what \s means in package regexp, which these SDKs use.
+func space(r rune) bool { return strings.ContainsRune(" \t\n\f\r", r) }
+
+func escape(b []byte, s string) []byte {
+	for i := range len(s) {
+		b = appendEscaped(b, s[i])
+	}
+	return b
+}
+
+func appendEscaped(b []byte, c byte) []byte {
+	if 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_' || c == '.' || c == '~' {
+		return append(b, c)
+	}
+	const digits = "0123456789ABCDEF"
+	return append(b, '%', digits[c>>4], digits[c&15])
+}

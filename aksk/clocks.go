@@ -1,0 +1,99 @@
+package aksk
+
+import (
+	"maps"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/iamhttp/iamhttp/internal/signature"
+)
+
+const (
+	maxSkew   = 26 * time.Hour // a clock that is set to another time zone; more is no time to sign by
+	maxClocks = 256            // hosts whose clock differs from this one's, of which there are few
+)
+
+// clocks know by how much the clocks of hosts are ahead of this machine's. A host
+// whose clock agrees within a minute takes no room.
+type clocks struct {
+	known atomic.Pointer[map[string]time.Duration] // never changed, but replaced
+	mu    sync.Mutex                               // of those who replace it
+	last  atomic.Int64                             // the second of the latest answer that was learned from
+}
+
+// due reports whether to learn from the answer to a request of this second: the first
+// is enough.
+func (c *clocks) due(sent time.Time) bool {
+	now := sent.Unix()
+	return c.last.Load() != now && c.last.Swap(now) != now
+}
+
+// skew returns by how much the clock of a host is ahead.
+func (c *clocks) skew(host string) time.Duration {
+	if known := c.known.Load(); known != nil {
+		return (*known)[host]
+	}
+	return 0
+}
+
+// learn takes the Date of an answer to a request that was sent at a time, when a skew
+// was known, and returns what is known then. It believes as little of the Date as
+// possible: the answer was made at some time between sending and now, and the Date is
+// cut to seconds. An Age tells that a cache has kept the answer.
+func (c *clocks) learn(host string, skew time.Duration, h http.Header, sent time.Time) time.Duration {
+	date, ok := dateOf(h)
+	if d := date - sent.Unix(); !ok || skew == 0 && -59 < d && d < 59 {
+		return skew // nearly always, and cheap: the rest has to look at the clock
+	}
+	if len(h["Age"]) > 0 {
+		return skew
+	}
+	least, most := time.Until(time.Unix(date, 0)), time.Unix(date+1, 0).Sub(sent)
+	learned := min(max(skew, least), most)
+	switch {
+	case learned < -maxSkew || learned > maxSkew:
+		return skew
+	case -tolerance <= learned && learned <= tolerance:
+		learned = 0
+	}
+	if learned != skew {
+		c.set(host, learned)
+	}
+	return learned
+}
+
+func (c *clocks) set(host string, skew time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known := map[string]time.Duration{}
+	if before := c.known.Load(); before != nil && len(*before) < maxClocks {
+		maps.Copy(known, *before)
+	}
+	if known[host] = skew; skew == 0 {
+		delete(known, host)
+	}
+	c.known.Store(&known)
+}
+
+// dateOf returns the Date of an answer in seconds since 1970, if it has the form that
+// net/http writes.
+func dateOf(h http.Header) (unix int64, ok bool) {
+	v := h["Date"]
+	if len(v) != 1 || len(v[0]) != len(http.TimeFormat) {
+		return 0, false
+	}
+	s := v[0] // Mon, 02 Jan 2006 15:04:05 GMT
+	month := int64(strings.Index("JanFebMarAprMayJunJulAugSepOctNovDec", s[8:11]))
+	day, a := signature.Two(s[5:7])
+	century, b := signature.Two(s[12:14])
+	year, c := signature.Two(s[14:16])
+	clock, d := signature.Clock(s[17:19], s[20:22], s[23:25])
+	if month < 0 || !(a && b && c && d) || s[25:] != " GMT" {
+		return 0, false
+	}
+	days, ok := signature.Days(100*century+year, month/3+1, day)
+	return 86400*days + clock, ok && month%3 == 0
+}

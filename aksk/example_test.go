@@ -1,0 +1,80 @@
+package aksk_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"time"
+
+	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/aksk"
+	"github.com/iamhttp/iamhttp/iamtest"
+)
+
+// A client that does not sign: the Transport signs each attempt.
+func Example() {
+	service := &iamtest.Server{Keys: func(accessKey, _ string) (string, bool) { return "sk", accessKey == "ak" }}
+	service.Next(iamtest.Throttled(time.Second))
+	server := httptest.NewServer(service)
+	defer server.Close()
+
+	signer := &aksk.Transport{
+		SignUnsigned: true,
+		Credentials: func(*http.Request) (aksk.Credentials, error) {
+			return aksk.Credentials{AccessKey: "ak", SecretKey: "sk"}, nil
+		},
+	}
+	client := &http.Client{Transport: &iamhttp.Transport{Base: signer}, Timeout: time.Hour}
+	resp, err := client.Post(server.URL+"/v3/users", "application/json", strings.NewReader(`{"user":{"name":"bob"}}`))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	resp.Body.Close()
+	fmt.Println(resp.Status, "after", len(service.Requests()), "attempts")
+	// Output: 200 OK after 2 attempts
+}
+
+// An SDK that signs each call once, above the Transport: set PassThrough, and put the
+// signer below. It signs retries again, and what was signed more than a minute ago.
+func ExampleTransport() {
+	keys := func(req *http.Request) (aksk.Credentials, error) {
+		if aksk.AccessKey(req) != "ak" { // of another account, which shares this Transport
+			return aksk.Credentials{}, nil
+		}
+		return aksk.Credentials{AccessKey: "ak", SecretKey: "sk"}, nil
+	}
+	sdk := &http.Client{
+		Transport: &iamhttp.Transport{Base: &aksk.Transport{Credentials: keys}, PassThrough: true},
+		Timeout:   time.Hour,
+	}
+	_ = sdk // give it to the SDK
+}
+
+// signing signs each attempt with the function that an SDK exports.
+type signing struct {
+	base http.RoundTripper
+	sign func(*http.Request) error
+}
+
+func (s signing) RoundTrip(req *http.Request) (*http.Response, error) {
+	req = req.Clone(req.Context())
+	if err := s.sign(req); err != nil {
+		if req.Body != nil {
+			req.Body.Close()
+		}
+		return nil, err
+	}
+	return s.base.RoundTrip(req)
+}
+
+func (signing) SignsEachAttempt() {}
+
+// An SDK that exports what signs, in a form that this package does not know.
+func ExampleTransport_SignsEachAttempt() {
+	client := &http.Client{Transport: &iamhttp.Transport{
+		Base: signing{http.DefaultTransport, func(*http.Request) error { return nil }},
+	}}
+	_ = client
+}

@@ -1,0 +1,225 @@
+package aksk
+
+import (
+	"cmp"
+	"context"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/iamhttp/iamhttp/internal/signature"
+)
+
+// Sign signs a request with an access key, as of a time, in its header: X-Sdk-Date,
+// Authorization and, for temporary credentials, X-Security-Token. Use it in a client
+// of your own; a [Transport] calls it for each attempt.
+//
+// A request that is signed already is signed again in the same form over the same
+// headers. An unsigned one is signed in the form of huaweicloud-sdk-go-v3, over Host
+// and all that is in its header but Content-Type and what connections change.
+// Sign again after you have changed the request.
+//
+// The body is read once, from GetBody, and not kept. If the request has a header
+// X-Sdk-Content-Sha256, such as UNSIGNED-PAYLOAD, that is signed, and the body is not
+// read. The request is unchanged if Sign returns an error: for credentials without
+// keys, for an Authorization of another kind, or for a body without GetBody. Errors
+// show nothing of the credentials.
+func Sign(req *http.Request, c Credentials, at time.Time) error {
+	a, again := of(req.Header)
+	switch {
+	case len(req.Header["Authorization"]) > 0 && !again:
+		return errOtherAuthorization
+	case req.URL == nil || req.URL.Opaque != "":
+		return errors.New("aksk: the request has no URL that can be signed")
+	}
+	if err := c.usable(); err != nil {
+		return err
+	}
+	payload, err := payloadOf(req, a)
+	if err != nil {
+		return err
+	}
+	if req.Header == nil {
+		req.Header = http.Header{}
+	}
+	set(req, &a, c, at)
+	req.Header["Authorization"] = []string{a.sign(req, c, payload)}
+	return nil
+}
+
+var (
+	errOtherAuthorization = errors.New("aksk: the request has an Authorization of another kind")
+	errBodyOnce           = errors.New("aksk: the body can be read only once: set GetBody, or X-Sdk-Content-Sha256 to UNSIGNED-PAYLOAD")
+)
+
+// set writes what is signed into the header, and says in a what that is.
+func set(req *http.Request, a *authorization, c Credentials, at time.Time) {
+	req.Header["X-Sdk-Date"] = []string{at.UTC().Format(signature.Layout)}
+	if c.SecurityToken != "" {
+		req.Header["X-Security-Token"] = []string{c.SecurityToken}
+	} else {
+		delete(req.Header, "X-Security-Token")
+	}
+	switch {
+	case a.form == 0:
+		a.form, a.names = plain, defaultNames(req.Header)
+	case a.signs("x-security-token") != (c.SecurityToken != ""):
+		names := slices.DeleteFunc(strings.Split(a.names, ";"), func(n string) bool { return n == "x-security-token" })
+		if c.SecurityToken != "" {
+			names = append(names, "x-security-token")
+			slices.Sort(names)
+		}
+		a.names = strings.Join(names, ";")
+	}
+	a.accessKey = c.AccessKey
+}
+
+// defaultNames are the headers of a request that are signed if it comes unsigned.
+func defaultNames(h http.Header) string {
+	names := append(make([]string, 0, len(h)+1), "host")
+	for k, values := range h {
+		name := strings.ToLower(k)
+		if len(values) > 0 && !unsigned(name) && (name != "user-agent" || values[0] != "") {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(slices.Compact(names), ";")
+}
+
+// unsigned reports whether a header is left out: the SDKs leave out the first two
+// kinds, and net/http and proxies change or drop the others.
+func unsigned(name string) bool {
+	if strings.HasPrefix(name, "content-type") || strings.Contains(name, "_") {
+		return true
+	}
+	switch name {
+	case "authorization", "connection", "content-length", "expect", "host", "keep-alive", "proxy-authorization",
+		"proxy-connection", "te", "trailer", "transfer-encoding", "upgrade":
+		return true
+	}
+	return false
+}
+
+// payloadOf returns what stands for the body in what is signed.
+func payloadOf(req *http.Request, a authorization) (string, error) {
+	switch stated := req.Header["X-Sdk-Content-Sha256"]; {
+	case len(stated) > 0:
+		return strings.TrimSpace(stated[0]), nil
+	case a.form == scoped && queryIsPayload(req):
+		sum := sha256.Sum256([]byte(req.URL.Query().Encode()))
+		return hex.EncodeToString(sum[:]), nil
+	case req.Body == nil || req.Body == http.NoBody:
+		return emptyPayload, nil
+	case req.GetBody == nil:
+		return "", errBodyOnce
+	}
+	body, err := req.GetBody()
+	if err != nil {
+		return "", fmt.Errorf("aksk: GetBody: %w", err)
+	}
+	if body == nil {
+		return "", errBodyOnce
+	}
+	defer body.Close()
+	return hashOf(req.Context(), body)
+}
+
+// emptyPayload is the SHA-256 of nothing.
+const emptyPayload = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+// queryIsPayload reports whether the SDKs that use the scoped form sign the query in
+// place of the body.
+func queryIsPayload(req *http.Request) bool {
+	return req.Body == nil && strings.EqualFold(req.Method, http.MethodPost)
+}
+
+// A hasher is what hashing a body needs, which is used again.
+type hasher struct {
+	hash.Hash
+	buf [16 << 10]byte
+}
+
+var hashers = sync.Pool{New: func() any { return &hasher{Hash: sha256.New()} }}
+
+// hashOf hashes a body, as long as somebody waits for it.
+func hashOf(ctx context.Context, body io.Reader) (string, error) {
+	h := hashers.Get().(*hasher)
+	defer hashers.Put(h)
+	h.Reset()
+	for {
+		n, err := body.Read(h.buf[:])
+		h.Write(h.buf[:n])
+		if err == nil {
+			err = ctx.Err()
+		}
+		switch err {
+		case nil:
+		case io.EOF:
+			return hex.EncodeToString(h.Sum(h.buf[:0])), nil
+		default:
+			return "", fmt.Errorf("aksk: reading the body to sign it: %w", err)
+		}
+	}
+}
+
+// sign returns the value of Authorization.
+func (a authorization) sign(req *http.Request, c Credentials, payload string) string {
+	date := req.Header["X-Sdk-Date"][0]
+	canonical := sha256.Sum256(a.canonical(req, payload))
+	name, who, scope, key := algorithm, "Access="+c.AccessKey, "", []byte(c.SecretKey)
+	switch a.form {
+	case plain:
+	case scoped:
+		scope = date[:8] + "/" + a.scope
+		key = scopedKey(c.SecretKey, scope)
+	case derived:
+		name, scope = derivedAlgorithm, date[:8]+"/"+a.scope
+		key = derivedKey(c, scope)
+	}
+	b := append(make([]byte, 0, 256), name...)
+	b = append(append(b, '\n'), date...)
+	if scope != "" {
+		b = append(append(b, '\n'), scope...)
+		who = "Credential=" + c.AccessKey + "/" + scope
+	}
+	b = hex.AppendEncode(append(b, '\n'), canonical[:])
+	return name + " " + who + ", SignedHeaders=" + a.names + ", Signature=" + hex.EncodeToString(mac(key, b))
+}
+
+func mac(key, text []byte) []byte {
+	h := hmac.New(sha256.New, key)
+	h.Write(text)
+	return h.Sum(nil)
+}
+
+// scopedKey is the key of a day, a region and a service.
+func scopedKey(secret, scope string) []byte {
+	key := []byte("SDK" + secret)
+	for part := range strings.SplitSeq(scope, "/") {
+		key = mac(key, []byte(part))
+	}
+	return key
+}
+
+// derivedKey is the same by HKDF (RFC 5869), in hexadecimal.
+func derivedKey(c Credentials, scope string) []byte {
+	key, err := hkdf.Key(sha256.New, []byte(c.SecretKey), []byte(c.AccessKey), scope, sha256.Size)
+	if err != nil {
+		panic(err) // only of a length that is too long
+	}
+	return hex.AppendEncode(nil, key)
+}
+
+// hostOf is the host that net/http sends.
+func hostOf(req *http.Request) string { return cmp.Or(req.Host, req.URL.Host) }

@@ -1,0 +1,415 @@
+package aksk_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/aksk"
+	"github.com/iamhttp/iamhttp/iamtest"
+	"github.com/iamhttp/iamhttp/roundtriptest"
+)
+
+const users = "https://iam.example/v3/users"
+
+// signedAt is a request that an SDK has signed at a time.
+func signedAt(t testing.TB, method, body string, at time.Time) *http.Request {
+	t.Helper()
+	req := newRequest(t, method, users, body)
+	require.NoError(t, aksk.Sign(req, permanent, at))
+	return req
+}
+
+// once makes the body of a request one that can be read only once.
+func once(req *http.Request) *http.Request {
+	req.GetBody = nil
+	return req
+}
+
+func TestWhichRequestsAreSignedAgain(t *testing.T) {
+	const yes, no = true, false
+	token := func(t *testing.T) *http.Request {
+		t.Helper()
+		r := newRequest(t, "GET", users, "")
+		r.Header.Set("X-Auth-Token", "token")
+		return r
+	}
+	for name, tt := range map[string]struct {
+		request  func(*testing.T) *http.Request
+		unsigned bool // SignUnsigned
+		again    bool
+	}{
+		"a fresh signature": {func(t *testing.T) *http.Request { t.Helper(); return signedAt(t, "GET", "", time.Now()) }, no, no},
+		"one of a minute": {func(t *testing.T) *http.Request {
+			t.Helper()
+			return signedAt(t, "GET", "", time.Now().Add(-time.Minute))
+		}, no, no},
+		"one that is older": {func(t *testing.T) *http.Request {
+			t.Helper()
+			return signedAt(t, "GET", "", time.Now().Add(-61*time.Second))
+		}, no, yes},
+		"one that is older, and a body": {func(t *testing.T) *http.Request {
+			t.Helper()
+			return signedAt(t, "PUT", "body", time.Now().Add(-time.Hour))
+		}, no, yes},
+		"one of the future": {func(t *testing.T) *http.Request {
+			t.Helper()
+			return signedAt(t, "GET", "", time.Now().Add(61*time.Second))
+		}, no, yes},
+		"a body that is read once": {func(t *testing.T) *http.Request {
+			t.Helper()
+			return once(signedAt(t, "PUT", "body", time.Now().Add(-10*time.Minute)))
+		}, no, no},
+		"a body whose hash is stated": {func(t *testing.T) *http.Request {
+			t.Helper()
+			r := newRequest(t, "PUT", users, "body")
+			r.Header.Set("X-Sdk-Content-Sha256", "UNSIGNED-PAYLOAD")
+			require.NoError(t, aksk.Sign(r, permanent, time.Now().Add(-10*time.Minute)))
+			return once(r)
+		}, no, yes},
+		"another key": {func(t *testing.T) *http.Request {
+			t.Helper()
+			r := newRequest(t, "GET", users, "")
+			require.NoError(t, aksk.Sign(r, aksk.Credentials{AccessKey: "OLD", SecretKey: "old"}, time.Now()))
+			return r
+		}, no, yes},
+		"unsigned":              {func(t *testing.T) *http.Request { t.Helper(); return newRequest(t, "GET", users, "") }, no, no},
+		"unsigned, and told to": {func(t *testing.T) *http.Request { t.Helper(); return newRequest(t, "GET", users, "") }, yes, yes},
+		"a token":               {token, no, no},
+		"a token, and told to":  {token, yes, no},
+		"basic authentication": {func(t *testing.T) *http.Request {
+			t.Helper()
+			r := newRequest(t, "GET", users, "")
+			r.SetBasicAuth("a", "b")
+			return r
+		}, yes, no},
+		"signed for OBS": {func(t *testing.T) *http.Request {
+			t.Helper()
+			r := newRequest(t, "GET", users, "")
+			r.Header.Set("Authorization", "OBS ak:sig")
+			return r
+		}, yes, no},
+		"signed with SM3": {func(t *testing.T) *http.Request {
+			t.Helper()
+			r := signedAt(t, "GET", "", time.Now().Add(-time.Hour))
+			r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), "SHA256", "SM3", 1))
+			return r
+		}, yes, no},
+		"a redirection":         {func(t *testing.T) *http.Request { t.Helper(); return redirected(t, "https://iam.example/v3") }, no, yes},
+		"one from another host": {func(t *testing.T) *http.Request { t.Helper(); return redirected(t, "https://other.example/v3") }, yes, no},
+		"one from another chain": {func(t *testing.T) *http.Request {
+			t.Helper()
+			r := redirected(t, "https://iam.example/v3")
+			r.Response.Request = redirected(t, "http://iam.example/v3")
+			return r
+		}, yes, no},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &iamtest.Server{}
+				tr := &aksk.Transport{Base: s, Credentials: func(*http.Request) (aksk.Credentials, error) { return permanent, nil }, SignUnsigned: tt.unsigned}
+				req := tt.request(t)
+				before := req.Header.Clone()
+				resp, err := tr.RoundTrip(req)
+				require.NoError(t, err)
+				resp.Body.Close()
+				assert.Equal(t, before, req.Header, "the request is never modified")
+				arrived := s.Requests()[0].Header
+				if !tt.again {
+					assert.Equal(t, before, arrived)
+					return
+				}
+				assert.Equal(t, time.Now().UTC().Format("20060102T150405Z"), arrived.Get("X-Sdk-Date"))
+				assert.Contains(t, arrived.Get("Authorization"), permanent.AccessKey)
+			})
+		})
+	}
+}
+
+// redirected is a request that http.Client makes of the answer of a host.
+func redirected(t *testing.T, from string) *http.Request {
+	t.Helper()
+	req := signedAt(t, "GET", "", time.Now())
+	req.Response = &http.Response{StatusCode: 307, Request: newRequest(t, "GET", from, "")}
+	return req
+}
+
+func TestARetryIsSignedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &iamtest.Server{Keys: keys}
+		s.Next(iamtest.Throttled(time.Second))
+		tr := &iamhttp.Transport{Base: signingOver(s)}
+		resp, err := tr.RoundTrip(signedAt(t, "POST", "body", time.Now()))
+		require.NoError(t, err)
+		assert.Equal(t, 200, resp.StatusCode)
+		s.AssertBodies(t, "body", "body")
+		got := s.Requests()
+		assert.NotEqual(t, got[0].Header.Get("Authorization"), got[1].Header.Get("Authorization"))
+	})
+}
+
+func TestATransportOfItsOwnSignsEachAttemptOfAClientThatDoesNot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &iamtest.Server{Keys: keys}
+		s.Next(iamtest.Throttled(20 * time.Minute))
+		client := &http.Client{Timeout: time.Hour, Transport: &iamhttp.Transport{Base: &aksk.Transport{
+			Base: s, SignUnsigned: true, Credentials: func(*http.Request) (aksk.Credentials, error) { return temporary, nil },
+		}}}
+		resp, err := client.Post(users, "application/json", strings.NewReader(`{}`))
+		require.NoError(t, err)
+		resp.Body.Close()
+		s.AssertCount(t, 2)
+	})
+}
+
+func TestWithoutCredentialsNothingIsSentOrEverythingAsItIs(t *testing.T) {
+	broken := errors.New("broken")
+	for name, tt := range map[string]struct {
+		c    aksk.Credentials
+		err  error
+		text string
+	}{
+		"an error":            {permanent, broken, "aksk: no credentials: broken"},
+		"no credentials":      {aksk.Credentials{}, nil, ""},
+		"half of them":        {aksk.Credentials{AccessKey: "ak"}, nil, "aksk: the credentials have no access key, or no secret key"},
+		"a broken access key": {aksk.Credentials{AccessKey: "a\nk", SecretKey: "sk"}, nil, "aksk: the access key or the security token"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &iamtest.Server{}
+			tr := &aksk.Transport{Base: s, SignUnsigned: true, Credentials: func(*http.Request) (aksk.Credentials, error) { return tt.c, tt.err }}
+			closed := 0
+			req := newRequest(t, "POST", users, "body")
+			req.Body = &closing{req.Body, &closed}
+			resp, err := tr.RoundTrip(req)
+			assert.Equal(t, 1, closed)
+			if tt.text == "" {
+				require.NoError(t, err)
+				resp.Body.Close()
+				s.AssertCount(t, 1)
+				return
+			}
+			assert.ErrorContains(t, err, tt.text)
+			if tt.err != nil {
+				assert.ErrorIs(t, err, tt.err)
+			}
+			s.AssertCount(t, 0)
+		})
+	}
+	t.Run("a body that can be read once", func(t *testing.T) {
+		s := &iamtest.Server{}
+		tr := &aksk.Transport{Base: s, SignUnsigned: true, Credentials: func(*http.Request) (aksk.Credentials, error) { return permanent, nil }}
+		_, err := tr.RoundTrip(once(newRequest(t, "POST", users, "body")))
+		assert.ErrorContains(t, err, "set GetBody")
+		s.AssertCount(t, 0)
+	})
+	t.Run("the zero Transport", func(t *testing.T) {
+		s := httptest.NewServer(new(iamtest.Server))
+		defer s.Close()
+		tr := new(aksk.Transport)
+		resp, err := tr.RoundTrip(newRequest(t, "GET", s.URL, ""))
+		require.NoError(t, err)
+		resp.Body.Close()
+		assert.Equal(t, http.DefaultTransport, tr.WrappedRoundTripper())
+		tr.CloseIdleConnections()
+	})
+}
+
+type closing struct {
+	io.ReadCloser
+	n *int
+}
+
+func (c *closing) Close() error { *c.n++; return c.ReadCloser.Close() }
+
+func TestACallThatNobodyWaitsForIsNotSigned(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	gone := errors.New("gone")
+	s := &iamtest.Server{}
+	tr := signingOver(s)
+	req := signedAt(t, "PUT", "body", time.Now().Add(-time.Hour)).WithContext(ctx)
+	req.GetBody = func() (io.ReadCloser, error) { cancel(gone); return io.NopCloser(endless{}), nil }
+	_, err := tr.RoundTrip(req)
+	assert.Equal(t, gone, err)
+	s.AssertCount(t, 0)
+}
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
+
+// skewed says that the time of the signature is off.
+var skewed = iamtest.Gateway(401, "APIG.0301", "Incorrect IAM authentication information: signature expired, signature time:20260101T000000Z,server time:20260101T002000Z")
+
+func TestA401IsRetriedOnceIfTheClockWasOffAndOnlyThen(t *testing.T) {
+	for name, tt := range map[string]struct {
+		server func() *iamtest.Server
+		req    func(*http.Request) *http.Request
+		sent   int
+		status int
+	}{
+		"the clock is off": {func() *iamtest.Server { return &iamtest.Server{Keys: keys, Ahead: 20 * time.Minute} }, nil, 2, 200},
+		"the clock is right": {func() *iamtest.Server {
+			s := new(iamtest.Server)
+			s.On("/", skewed)
+			return s
+		}, nil, 1, 401},
+		"the clock is off, and the service never content": {func() *iamtest.Server {
+			s := &iamtest.Server{Ahead: 20 * time.Minute}
+			s.On("/", skewed)
+			return s
+		}, nil, 2, 401},
+		"the clock is off, and the key wrong": {func() *iamtest.Server {
+			s := &iamtest.Server{Ahead: 20 * time.Minute}
+			s.On("/", iamtest.Gateway(401, "APIG.0301", "Incorrect IAM authentication information: verify aksk signature fail"))
+			return s
+		}, nil, 1, 401},
+		"a Date that a cache has kept": {func() *iamtest.Server {
+			s := &iamtest.Server{Ahead: -20 * time.Minute}
+			s.On("/", skewed.With("Age", "1200"))
+			return s
+		}, nil, 1, 401},
+		"a Date that is nonsense": {func() *iamtest.Server {
+			s := &iamtest.Server{Ahead: 3 * 365 * 24 * time.Hour}
+			s.On("/", skewed)
+			return s
+		}, nil, 1, 401},
+		"no Date": {func() *iamtest.Server {
+			s := new(iamtest.Server)
+			s.On("/", skewed.With("Date", ""))
+			return s
+		}, nil, 1, 401},
+		"the body can be read once": {func() *iamtest.Server { return &iamtest.Server{Keys: keys, Ahead: 20 * time.Minute} }, once, 1, 401},
+		"GetBody fails the second time": {func() *iamtest.Server { return &iamtest.Server{Keys: keys, Ahead: 20 * time.Minute} }, func(r *http.Request) *http.Request {
+			had, get := 0, r.GetBody
+			r.GetBody = func() (io.ReadCloser, error) {
+				if had++; had > 1 {
+					return nil, errors.New("broken")
+				}
+				return get()
+			}
+			return r
+		}, 1, 401},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := tt.server()
+				req := signedAt(t, "POST", "body", time.Now())
+				if tt.req != nil {
+					req = tt.req(req)
+				}
+				status, body := send(t, signingOver(s), req)
+				assert.Equal(t, tt.status, status)
+				if status == 401 {
+					assert.Contains(t, body, "APIG.0301", "the body can still be read")
+				}
+				s.AssertCount(t, tt.sent)
+				for _, r := range s.Requests() {
+					assert.Equal(t, "body", r.Body)
+				}
+			})
+		})
+	}
+}
+
+func TestWhatOneAnswerSaysOfTheClockIsUsedForTheNextRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &iamtest.Server{Keys: keys, Ahead: -50 * time.Minute}
+		other := &iamtest.Server{Keys: keys}
+		tr := signingOver(roundTripper(func(r *http.Request) (*http.Response, error) {
+			if r.URL.Host == "other.example" {
+				return other.RoundTrip(r)
+			}
+			return s.RoundTrip(r)
+		}))
+		for range 3 {
+			status, _ := send(t, tr, signedAt(t, "GET", "", time.Now()))
+			assert.Equal(t, 200, status)
+			time.Sleep(time.Hour)
+		}
+		s.AssertCount(t, 4) // the first one twice
+		r := newRequest(t, "GET", "https://other.example/", "")
+		require.NoError(t, aksk.Sign(r, permanent, time.Now()))
+		status, _ := send(t, tr, r)
+		assert.Equal(t, 200, status, "each host has a clock of its own")
+		other.AssertCount(t, 1)
+	})
+}
+
+func TestAClockThatWasSetRightIsNoticed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service := &iamtest.Server{Keys: keys, Ahead: 20 * time.Minute}
+		tr := signingOver(roundTripper(func(r *http.Request) (*http.Response, error) { return service.RoundTrip(r) }))
+		status, _ := send(t, tr, signedAt(t, "GET", "", time.Now()))
+		assert.Equal(t, 200, status)
+		service = &iamtest.Server{Keys: keys}
+		for range 3 {
+			status, _ := send(t, tr, signedAt(t, "GET", "", time.Now()))
+			assert.Equal(t, 200, status)
+		}
+		service.AssertCount(t, 4) // the first one twice
+		last := service.Requests()[3]
+		assert.Equal(t, time.Now().UTC().Format("20060102T150405Z"), last.Header.Get("X-Sdk-Date"))
+	})
+}
+
+func TestASlowAnswerSaysNothingOfTheClock(t *testing.T) {
+	for name, ends := range map[string]bool{"with the Date of its end": true, "with the Date of its beginning": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := new(iamtest.Server)
+				a := iamtest.Answer{Delay: 30 * time.Minute}
+				if !ends {
+					a = a.With("Date", time.Now().UTC().Format(http.TimeFormat))
+				}
+				s.Next(a)
+				tr := signingOver(s)
+				for range 2 {
+					status, _ := send(t, tr, signedAt(t, "GET", "", time.Now()))
+					assert.Equal(t, 200, status)
+				}
+				got := s.Requests()
+				assert.Equal(t, got[1].At.UTC().Format("20060102T150405Z"), got[1].Header.Get("X-Sdk-Date"))
+			})
+		})
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
+
+func TestATransportKeepsTheContractOfARoundTripper(t *testing.T) {
+	roundtriptest.Run(t, func(base http.RoundTripper) http.RoundTripper {
+		return &aksk.Transport{Base: base, SignUnsigned: true, Credentials: func(*http.Request) (aksk.Credentials, error) { return permanent, nil }}
+	}, roundtriptest.Options{})
+}
+
+func TestSeveralGoroutinesShareATransport(t *testing.T) {
+	s := &iamtest.Server{Keys: keys, Ahead: time.Hour}
+	tr := signingOver(s)
+	done := make(chan int)
+	for range 50 {
+		go func() {
+			resp, err := tr.RoundTrip(signedAt(t, "GET", "", time.Now()))
+			if err != nil {
+				done <- 0
+				return
+			}
+			resp.Body.Close()
+			done <- resp.StatusCode
+		}()
+	}
+	for range 50 {
+		assert.Equal(t, 200, <-done)
+	}
+}

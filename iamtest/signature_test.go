@@ -1,0 +1,121 @@
+package iamtest_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/aksk"
+	"github.com/iamhttp/iamhttp/iamtest"
+)
+
+// key is the only one that the servers of these tests know.
+var key = aksk.Credentials{AccessKey: "AK", SecretKey: "sk"}
+
+func knows(accessKey, securityToken string) (string, bool) {
+	return "sk", accessKey == "AK" && securityToken == ""
+}
+
+func TestAServerWithKeysAnswersAsTheGatewayDoes(t *testing.T) {
+	for name, tt := range map[string]struct {
+		key    aksk.Credentials
+		age    time.Duration
+		change func(*http.Request)
+		text   string // of the 401; empty: let in
+		reason iamhttp.Reason
+	}{
+		"a right signature":      {key: key},
+		"one of 15 minutes":      {key: key, age: 15 * time.Minute},
+		"one from the future":    {key: key, age: -15 * time.Minute},
+		"a token of any kind":    {change: func(r *http.Request) { r.Header = http.Header{"X-Auth-Token": {"x"}} }},
+		"one that is too old":    {key, 15*time.Minute + time.Second, nil, "signature expired, signature time:19991231T234459Z,server time:20000101T000000Z", iamhttp.ReasonClockSkew},
+		"one from too far ahead": {key, -16 * time.Minute, nil, "signature expired, signature time:20000101T001600Z,server time:20000101T000000Z", iamhttp.ReasonClockSkew},
+		"a wrong key":            {aksk.Credentials{AccessKey: "AK", SecretKey: "other"}, 0, nil, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
+		"an unknown key":         {aksk.Credentials{AccessKey: "OTHER", SecretKey: "sk"}, 0, nil, "ak not exist", iamhttp.ReasonCredentialRejected},
+		"an unknown token":       {aksk.Credentials{AccessKey: "AK", SecretKey: "sk", SecurityToken: "x"}, 0, nil, "ak not exist", iamhttp.ReasonCredentialRejected},
+		"another path":           {key, 0, func(r *http.Request) { r.URL.Path += "s" }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
+		"another query":          {key, 0, func(r *http.Request) { r.URL.RawQuery = "a=1" }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
+		"another method":         {key, 0, func(r *http.Request) { r.Method = "PUT" }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
+		"another header":         {key, 0, func(r *http.Request) { r.Header.Set("X-Foo", "c") }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
+		"another host":           {key, 0, func(r *http.Request) { r.Host = "other.example" }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
+		"another body":           {key, 0, func(r *http.Request) { r.Body = http.NoBody }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
+		"another date":           {key, 0, func(r *http.Request) { r.Header.Set("X-Sdk-Date", "20000101T000001Z") }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
+		"no date":                {key, 0, func(r *http.Request) { r.Header.Del("X-Sdk-Date") }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
+		"another algorithm": {key, 0, func(r *http.Request) {
+			r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), "SDK-", "V11-", 1))
+		}, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
+		"a scope of another day": {key, 0, func(r *http.Request) {
+			r.Header.Set("Authorization", "SDK-HMAC-SHA256 Credential=AK/19990101/a/b/sdk_request, SignedHeaders=host, Signature=00")
+		}, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
+		"no signature":     {change: func(r *http.Request) { r.Header = http.Header{} }, text: "x-auth-token not found", reason: iamhttp.ReasonTokenExpired},
+		"a broken header":  {key, 0, func(r *http.Request) { r.Header.Set("Authorization", "SDK-HMAC-SHA256") }, "ak not exist", iamhttp.ReasonCredentialRejected},
+		"an empty header":  {key, 0, func(r *http.Request) { r.Header.Set("Authorization", "Basic QUs6c2s=") }, "ak not exist", iamhttp.ReasonCredentialRejected},
+		"a broken V11":     {key, 0, func(r *http.Request) { r.Header.Set("Authorization", "V11-HMAC-SHA256 Credential=AK/, Signature=") }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
+		"an empty one":     {key, 0, func(r *http.Request) { r.Header.Set("Authorization", "SDK-HMAC-SHA256 Access=AK") }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
+		"too many of them": {key, 0, func(r *http.Request) { r.Header.Add("Authorization", "SDK-HMAC-SHA256 Access=AK") }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &iamtest.Server{Keys: knows, Limit: 1, Window: time.Hour}
+				s.Next(iamtest.Answer{Status: 204})
+				req, err := http.NewRequestWithContext(t.Context(), "POST", "https://iam.example/v3/users", strings.NewReader("body"))
+				require.NoError(t, err)
+				req.Header.Set("X-Foo", "b")
+				if tt.key != (aksk.Credentials{}) {
+					require.NoError(t, aksk.Sign(req, tt.key, time.Now().Add(-tt.age)))
+				}
+				if tt.change != nil {
+					tt.change(req)
+				}
+				resp, err := s.RoundTrip(req)
+				require.NoError(t, err)
+				defer resp.Body.Close()
+				if tt.text == "" {
+					assert.Equal(t, 204, resp.StatusCode)
+					return
+				}
+				var e *iamhttp.StatusError
+				require.ErrorAs(t, iamhttp.CheckResponse(resp), &e)
+				assert.Equal(t, iamhttp.ErrUnauthorized, e.Code)
+				assert.Equal(t, "APIG.0301", e.ServiceCode)
+				assert.Contains(t, e.Message, "Incorrect IAM authentication information: ")
+				assert.Contains(t, e.Message, tt.text)
+				assert.Equal(t, tt.reason, e.Reason())
+				ok, err := http.NewRequestWithContext(t.Context(), "GET", "https://iam.example/v3/users", nil)
+				require.NoError(t, err)
+				require.NoError(t, aksk.Sign(ok, key, time.Now()))
+				next, err := s.RoundTrip(ok)
+				require.NoError(t, err)
+				next.Body.Close()
+				assert.Equal(t, 204, next.StatusCode, "neither the Limit nor the script was used up")
+			})
+		})
+	}
+}
+
+func TestAServerThatIsAheadSaysSo(t *testing.T) {
+	s := &iamtest.Server{Keys: knows, Ahead: time.Hour}
+	over := httptest.NewServer(s)
+	defer over.Close()
+	for name, rt := range map[string]http.RoundTripper{"in memory": s, "over a socket": http.DefaultTransport} {
+		t.Run(name, func(t *testing.T) {
+			req, err := http.NewRequestWithContext(t.Context(), "GET", over.URL, nil)
+			require.NoError(t, err)
+			require.NoError(t, aksk.Sign(req, key, time.Now().Add(time.Hour)))
+			resp, err := rt.RoundTrip(req)
+			require.NoError(t, err)
+			resp.Body.Close()
+			assert.Equal(t, 200, resp.StatusCode)
+			at, err := http.ParseTime(resp.Header.Get("Date"))
+			require.NoError(t, err)
+			assert.WithinDuration(t, time.Now().Add(time.Hour), at, time.Minute)
+		})
+	}
+}

@@ -1,0 +1,110 @@
+// Package signature tells which requests are signed with an access key, and until
+// when such a signature is good. It is pure, and allocates nothing.
+package signature
+
+import (
+	"net/http"
+	"strings"
+	"time"
+)
+
+// Life is how far the time of a signature and that of the gateway may be apart, by
+// the documentation of the API gateway (APIG.0301 and APIG.0303, "signature expired").
+const Life = 15 * time.Minute
+
+// Layout is how the header X-Sdk-Date writes a time, in UTC.
+const Layout = "20060102T150405Z"
+
+// Time returns when a request was signed, and false if it is not signed with an
+// access key, or in a way that has no X-Sdk-Date.
+func Time(h http.Header) (time.Time, bool) {
+	authorization := h["Authorization"]
+	if len(authorization) != 1 {
+		return time.Time{}, false
+	}
+	scheme, _, ok := strings.Cut(authorization[0], " ")
+	if !ok || !strings.HasPrefix(scheme, "SDK-") && !strings.HasPrefix(scheme, "V11-") {
+		return time.Time{}, false
+	}
+	unix, ok := Date(h)
+	return time.Unix(unix, 0), ok
+}
+
+// Expires returns until when the signature of a request is good, by the clock that
+// has signed it, and the zero Time if there is none. A life of 0 means [Life], a
+// negative one that a signature has no end.
+func Expires(h http.Header, life time.Duration) time.Time {
+	signed, ok := Time(h)
+	switch {
+	case !ok || life < 0:
+		return time.Time{}
+	case life == 0:
+		life = Life
+	}
+	return signed.Add(life)
+}
+
+// A Signer is a RoundTripper that signs each attempt, as aksk.Transport does.
+type Signer interface{ SignsEachAttempt() }
+
+// CanSign reports whether a request can be signed again: whether its body can be
+// read for that, or need not be.
+func CanSign(req *http.Request) bool {
+	return req.Body == nil || req.Body == http.NoBody || req.GetBody != nil || len(req.Header["X-Sdk-Content-Sha256"]) > 0
+}
+
+// Date reads the header X-Sdk-Date, in seconds since 1970, in a tenth of the time that
+// time.Parse takes. It returns false for a date that is none.
+func Date(h http.Header) (unix int64, ok bool) {
+	date := h["X-Sdk-Date"]
+	if len(date) != 1 || len(date[0]) != len(Layout) {
+		return 0, false
+	}
+	s := date[0] // 20060102T150405Z
+	century, a := Two(s[0:2])
+	year, b := Two(s[2:4])
+	month, c := Two(s[4:6])
+	day, d := Two(s[6:8])
+	clock, e := Clock(s[9:11], s[11:13], s[13:15])
+	if !(a && b && c && d && e) || s[8] != 'T' || s[15] != 'Z' {
+		return 0, false
+	}
+	days, ok := Days(100*century+year, month, day)
+	return 86400*days + clock, ok
+}
+
+// Clock returns the seconds of a day, from two digits each.
+func Clock(hour, minute, second string) (seconds int64, ok bool) {
+	h, a := Two(hour)
+	m, b := Two(minute)
+	s, c := Two(second)
+	return 3600*h + 60*m + s, a && b && c && h < 24 && m < 60 && s < 60
+}
+
+// Days returns the days from the first of 1970 to a date, and false if there is no such
+// date. It counts years from March on, so that the day that some have more comes last.
+func Days(year, month, day int64) (days int64, ok bool) {
+	if month < 1 || month > 12 || day < 1 {
+		return 0, false
+	}
+	last := 30 + (month+month/8)%2
+	if month == 2 {
+		last = 28
+		if year%4 == 0 && (year%100 != 0 || year%400 == 0) {
+			last = 29
+		}
+	}
+	if month -= 3; month < 0 {
+		month += 12
+		year--
+	}
+	year += 400               // so that the year 0 may begin in the year before
+	const before1970 = 865565 // days from the first of March of the year -400
+	return 365*year + year/4 - year/100 + year/400 + (153*month+2)/5 + day - 1 - before1970, day <= last
+}
+
+// Two returns the number that two digits are.
+func Two(s string) (n int64, ok bool) {
+	tens, ones := s[0]-'0', s[1]-'0'
+	return 10*int64(tens) + int64(ones), tens <= 9 && ones <= 9
+}

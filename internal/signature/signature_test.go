@@ -1,0 +1,84 @@
+package signature_test
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/iamhttp/iamhttp/internal/signature"
+)
+
+const known = "SDK-HMAC-SHA256 Access=ak, SignedHeaders=x-sdk-date, Signature=00"
+
+func header(authorization, date string) http.Header {
+	return http.Header{"Authorization": {authorization}, "X-Sdk-Date": {date}}
+}
+
+func TestTheTimeOfASignatureIsReadAsTimeParseReadsIt(t *testing.T) {
+	for _, date := range []string{
+		"20261128T100000Z", "20240229T235959Z", "20230229T000000Z", "20261131T000000Z", "20261301T000000Z", "20260001T000000Z",
+		"20261128T240000Z", "20261128T106000Z", "20261128T100060Z", "20261128T100000z", "20261128 100000Z", "2026112810000Z",
+		"", "x", "2026-11-28T10:00", "20261128T1000000", "-0261128T100000Z", "00000101T000000Z", "99991231T235959Z", "20261100T000000Z",
+	} {
+		want, err := time.Parse(signature.Layout, date)
+		got, ok := signature.Time(header(known, date))
+		assert.Equal(t, err == nil, ok, date)
+		if ok {
+			assert.Equal(t, want, got.UTC(), date)
+		}
+	}
+}
+
+func TestEveryDayHasTheNumberThatPackageTimeGivesIt(t *testing.T) {
+	for day := time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC); day.Year() < 3000; day = day.AddDate(0, 0, 1) {
+		n, ok := signature.Days(int64(day.Year()), int64(day.Month()), int64(day.Day()))
+		if !ok || n*86400 != day.Unix() {
+			t.Fatal(day, n, ok)
+		}
+	}
+}
+
+func FuzzTimeAgreesWithTimeParse(f *testing.F) {
+	f.Add("20261128T100000Z")
+	f.Fuzz(func(t *testing.T, date string) {
+		want, err := time.Parse(signature.Layout, date)
+		got, ok := signature.Time(header(known, date))
+		if ok && (err != nil || !got.Equal(want)) || !ok && err == nil && len(date) == len(signature.Layout) {
+			t.Errorf("%q: %v %v, want %v %v", date, got, ok, want, err)
+		}
+	})
+}
+
+func TestOnlySignaturesOfAnAccessKeyHaveATime(t *testing.T) {
+	const date = "20261128T100000Z"
+	for name, tt := range map[string]struct {
+		header http.Header
+		signed bool
+	}{
+		"the plain form":      {header(known, date), true},
+		"the scoped form":     {header("SDK-HMAC-SHA256 Credential=ak/20261128/eu-de/iam/sdk_request, SignedHeaders=host, Signature=00", date), true},
+		"the derived form":    {header("V11-HMAC-SHA256 Credential=ak/20261128/eu-de/iam, SignedHeaders=host, Signature=00", date), true},
+		"another algorithm":   {header("SDK-HMAC-SM3 Access=ak, SignedHeaders=host, Signature=00", date), true},
+		"AWS":                 {header("AWS4-HMAC-SHA256 Credential=ak", date), false},
+		"a token":             {http.Header{"X-Auth-Token": {"t"}, "X-Sdk-Date": {date}}, false},
+		"nothing":             {nil, false},
+		"two dates":           {http.Header{"Authorization": {known}, "X-Sdk-Date": {date, date}}, false},
+		"no date":             {http.Header{"Authorization": {known}}, false},
+		"a scheme on its own": {header("SDK-HMAC-SHA256", date), false},
+	} {
+		_, signed := signature.Time(tt.header)
+		assert.Equal(t, tt.signed, signed, name)
+	}
+}
+
+func TestASignatureIsGoodForFifteenMinutesUnlessToldOtherwise(t *testing.T) {
+	h := header(known, "20261128T100000Z")
+	signed := time.Date(2026, 11, 28, 10, 0, 0, 0, time.UTC)
+	assert.Equal(t, signed.Add(15*time.Minute), signature.Expires(h, 0).UTC())
+	assert.Equal(t, signed.Add(4*time.Minute), signature.Expires(h, 4*time.Minute).UTC())
+	assert.Zero(t, signature.Expires(h, -1))
+	assert.Zero(t, signature.Expires(nil, 0))
+	assert.Zero(t, testing.AllocsPerRun(100, func() { signature.Expires(h, 0) }))
+}
