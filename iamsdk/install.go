@@ -17,6 +17,7 @@
 package iamsdk
 
 import (
+	"errors"
 	"net/http"
 
 	"github.com/iamhttp/iamhttp"
@@ -74,7 +75,6 @@ func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
 	if resp := s.resends.answer(req); resp != nil {
 		return resp, nil
 	}
-	epoch := s.logins.epoch.Load()
 	ctx, rec := iamhttp.WithRecorder(req.Context())
 	own := req.WithContext(ctx)
 	if s.o.ClosesConnections {
@@ -85,34 +85,42 @@ func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
 		s.logins.unanswered(req, err)
 		return nil, err
 	}
-	failure, failed := rec.Last()
-	if failed {
+	failure := failureOf(resp, rec)
+	if failure != nil {
 		recent.add(failure, &s.logins)
 	}
-	if s.ends(req, resp, failure, epoch) {
-		if !failed { // the Transport was told to expect it
-			if err := iamhttp.CheckResponse(resp); err != nil {
-				resp.Body.Close()
-				return nil, err
-			}
-		}
+	if s.endless(req, resp, failure) {
 		resp.Body.Close()
 		return nil, failure
 	}
-	if failed {
+	if failure != nil {
 		s.resends.keep(s.o.Resends, req, failure)
 	}
 	return resp, nil
 }
 
-// ends reports whether the answer has to be an error, because the SDK would never
-// end the call.
-func (s *session) ends(req *http.Request, resp *http.Response, failure *iamhttp.StatusError, epoch int64) bool {
+// failureOf returns the failure that an answer is, or nil.
+func failureOf(resp *http.Response, rec *iamhttp.Recorder) *iamhttp.StatusError {
+	if e, ok := rec.Last(); ok {
+		return e
+	}
+	// The Transport was told to expect it; the SDK may see it otherwise.
+	if err := iamhttp.CheckResponse(resp); err != nil {
+		var e *iamhttp.StatusError
+		_ = errors.As(err, &e)
+		return e
+	}
+	return nil
+}
+
+// endless reports whether the answer is a 401 after which the SDK would never end
+// the call.
+func (s *session) endless(req *http.Request, resp *http.Response, failure *iamhttp.StatusError) bool {
 	if logsIn(req) {
-		waiting := s.logins.login(resp.StatusCode, failure)
+		waiting := s.logins.login(resp, failure)
 		return s.o.LoginHangs && waiting && resp.StatusCode == http.StatusUnauthorized
 	}
-	again := s.logins.request(req, resp.StatusCode, epoch)
+	again := s.logins.request(req, resp.StatusCode)
 	return s.o.EndlessLogin && again
 }
 

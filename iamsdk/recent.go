@@ -2,6 +2,7 @@ package iamsdk
 
 import (
 	"bytes"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,13 +14,14 @@ import (
 // is a key to the failure here.
 var recent memory
 
-// A memory holds the latest failures. Of two that an SDK's error cannot tell apart,
-// it finds the later one.
+// A memory holds the latest failures. Of those that an SDK's error cannot tell apart,
+// it holds the latest.
 type memory struct {
 	mu       sync.Mutex
-	failures [100]remembered // a ring, so that what is held is bounded
-	next     int
+	failures []remembered // the latest last
 }
+
+const mostRemembered = 200
 
 type remembered struct {
 	*iamhttp.StatusError
@@ -28,26 +30,32 @@ type remembered struct {
 }
 
 func (m *memory) add(e *iamhttp.StatusError, l *logins) {
+	body := e.Body()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.failures[m.next] = remembered{e, time.Now(), l}
-	m.next = (m.next + 1) % len(m.failures)
+	if i := m.index(e.Method, e.URL, e.Code, body); i >= 0 {
+		m.failures = slices.Delete(m.failures, i, i+1)
+	} else if len(m.failures) == mostRemembered {
+		m.failures = slices.Delete(m.failures, 0, 1)
+	}
+	m.failures = append(m.failures, remembered{e, time.Now(), l})
 }
 
 // find returns the latest failure with these parts.
 func (m *memory) find(method, url string, code int, body []byte) (remembered, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for i := range m.failures {
-		r := m.failures[(m.next-1-i+2*len(m.failures))%len(m.failures)]
-		if r.StatusError == nil {
-			break
-		}
-		if r.Code == iamhttp.Code(code) && r.Method == method && r.URL == url && sameBody(r.StatusError, body) {
-			return r, true
-		}
+	i := m.index(method, url, iamhttp.Code(code), body)
+	if i < 0 {
+		return remembered{}, false
 	}
-	return remembered{}, false
+	return m.failures[i], true
+}
+
+func (m *memory) index(method, url string, code iamhttp.Code, body []byte) int {
+	return slices.IndexFunc(m.failures, func(r remembered) bool {
+		return r.Code == code && r.Method == method && r.URL == url && sameBody(r.StatusError, body)
+	})
 }
 
 func sameBody(e *iamhttp.StatusError, body []byte) bool {

@@ -28,10 +28,10 @@ type standIn struct {
 	RetryBackoffFunc    func(retries int) error
 
 	habits
-	token  string
+	token  atomic.Pointer[string]
 	lock   chan struct{} // held while logging in
 	again  atomic.Bool   // a login is under way
-	logins int
+	logins atomic.Int32
 }
 
 // habits are what cannot be switched off.
@@ -80,6 +80,7 @@ func ptr(n int) *int { return &n }
 // newStandIn returns an SDK that sends its requests over wire.
 func (k kind) newStandIn(wire http.RoundTripper) *standIn {
 	s := &standIn{habits: k.habits, lock: make(chan struct{}, 1)}
+	s.token.Store(new(string))
 	s.HTTPClient.Transport = wire
 	if k.habits.retriesErrors > 0 {
 		s.HTTPClient.Transport = &signing{Rt: wire, MaxRetries: k.habits.retriesErrors}
@@ -141,14 +142,15 @@ func (s *standIn) Request(method, path, body string) (*http.Response, error) {
 func (s *standIn) LogIn() error { return s.logIn() }
 
 func (s *standIn) logIn() error {
-	if s.logins++; s.logins > 200 {
+	if s.logins.Add(1) > 200 {
 		return errEndless
 	}
 	resp, err := s.Request("POST", "/auth/tokens", `{"auth":{}}`)
 	if err != nil {
 		return err
 	}
-	s.token = resp.Header.Get("X-Subject-Token")
+	token := resp.Header.Get("X-Subject-Token")
+	s.token.Store(&token)
 	return nil
 }
 
@@ -166,7 +168,7 @@ func (s *standIn) send(method, path, body string, c *call) (*http.Response, erro
 	}
 	used := ""
 	if !s.again.Load() {
-		if used = s.token; used != "" {
+		if used = *s.token.Load(); used != "" {
 			req.Header.Set("X-Auth-Token", used)
 		}
 	}
@@ -183,7 +185,7 @@ func (s *standIn) send(method, path, body string, c *call) (*http.Response, erro
 	e := unexpected{endpoint + path, method, []int{200, 201}, resp.StatusCode, data}
 	switch resp.StatusCode {
 	case 401:
-		if s.token == "" || c.loggedIn && !s.endless {
+		if *s.token.Load() == "" || c.loggedIn && !s.endless {
 			return nil, default401{e}
 		}
 		if err := s.logInAgain(used); err != nil {
@@ -244,7 +246,7 @@ func (s *standIn) logInAgain(used string) error {
 		s.again.Store(false)
 		<-s.lock
 	}()
-	if used != "" && s.token != used {
+	if (used != "" || s.endless) && *s.token.Load() != used {
 		return nil
 	}
 	return s.logIn()

@@ -21,7 +21,7 @@ import (
 // or, if the gate did not let the login out, a *NotSentError; if the login got no
 // answer, it is the *StatusError of the 401 before it.
 //
-// If the answer is among the last 100 failures of the clients that [Install] was
+// If the answer is among the last 200 failures of the clients that [Install] was
 // called for, the typed error is complete: it has header, request id, Attempts and
 // Stop. Of several failures with the same method, URL, status and body it is the
 // latest. Otherwise it is made from what the SDK keeps. Wrap may be called by many
