@@ -29,6 +29,8 @@ const (
 	haproxyBuffered
 	upstream // served by a test
 	hang     // served by a test: accepts and never answers
+	dead     // nobody listens
+	nginxJob
 )
 
 func address(t testing.TB, server int) string {

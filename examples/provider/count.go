@@ -1,0 +1,34 @@
+package main
+
+import (
+	"net/http"
+	"sync/atomic"
+)
+
+// A counter is at the bottom, and counts what is sent.
+type counter struct {
+	base                http.RoundTripper // nil: http.DefaultTransport
+	requests, throttled atomic.Int64
+}
+
+func (c *counter) RoundTrip(req *http.Request) (*http.Response, error) {
+	c.requests.Add(1)
+	base := c.base
+	if base == nil {
+		base = http.DefaultTransport
+	}
+	resp, err := base.RoundTrip(req)
+	if err == nil && resp.StatusCode == http.StatusTooManyRequests {
+		c.throttled.Add(1)
+	}
+	return resp, err
+}
+
+func (c *counter) counts() (requests, throttled int) {
+	return int(c.requests.Load()), int(c.throttled.Load())
+}
+
+func (c *counter) reset() {
+	c.requests.Store(0)
+	c.throttled.Store(0)
+}

@@ -1,0 +1,203 @@
+// Command provider does what a Terraform provider does with an identity service:
+// plan, apply, plan and destroy 100 groups, 100 projects and 100 role assignments,
+// through gophercloud, many at a time, against a rate limit. It does so three times,
+// with gophercloud as it is, with one line, and with one line and a gate, and prints
+// what each of them came to.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"time"
+
+	"github.com/gophercloud/gophercloud/v2"
+	"github.com/gophercloud/gophercloud/v2/openstack"
+
+	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/adapters/iamgophercloud"
+	"github.com/iamhttp/iamhttp/examples/internal/account"
+	"github.com/iamhttp/iamhttp/gate"
+)
+
+const usage = `usage: go run ./examples/provider [flags]
+
+Plans, applies, plans and destroys groups, projects and role assignments with
+gophercloud, as a Terraform provider does: as it is, with one line, and with one
+line and a gate. Without further settings the service is in this process.
+
+  -each n      how many groups, projects and role assignments (100 of each)
+  -parallel n  how many operations at a time, as Terraform's -parallelism (10)
+  -rate n      requests per second that the service takes, and at once after a
+               pause (100); for a real service, what it is known to take
+  -only text   only the way of this name: "as it is", "one line" or
+               "one line and a gate"
+  -plain       lines instead of a progress bar; the default without a terminal
+
+To do the same with a real Keystone, set
+` + account.Settings + `What was created is deleted afterwards.
+
+Exit status: 0 if the run with the gate (or that of -only) failed nothing, 1 if
+something failed, 2 if the flags or settings are wrong.
+`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	context.AfterFunc(ctx, stop) // a second interrupt ends the program without cleaning up
+	info, err := os.Stdout.Stat()
+	terminal := err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"
+	os.Exit(run(ctx, os.Args[1:], os.Getenv, terminal, os.Stdout, os.Stderr))
+}
+
+// A way is how gophercloud is set up.
+type way struct {
+	name      string
+	configure func(*gophercloud.ProviderClient)
+}
+
+func ways() []way {
+	return []way{
+		{"as it is", func(*gophercloud.ProviderClient) {}},
+		{"one line", func(p *gophercloud.ProviderClient) { iamgophercloud.Configure(p, nil) }},
+		{"one line and a gate", func(p *gophercloud.ProviderClient) {
+			iamgophercloud.Configure(p, &iamhttp.Transport{Gate: new(gate.Adaptive)})
+		}},
+	}
+}
+
+// run is the program without the process around it. It returns the exit status.
+func run(ctx context.Context, args []string, getenv func(string) string, terminal bool, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("provider", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	each := flags.Int("each", 100, "")
+	parallel := flags.Int("parallel", 10, "")
+	rate := flags.Int("rate", 100, "")
+	only := flags.String("only", "", "")
+	plain := flags.Bool("plain", false, "")
+	err := flags.Parse(args)
+	chosen := ways()
+	if *only != "" {
+		chosen = nil
+		for _, w := range ways() {
+			if w.name == *only {
+				chosen = []way{w}
+			}
+		}
+	}
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stdout, usage)
+		return 0
+	case err == nil && flags.NArg() > 0:
+		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	case err == nil && (*each < 1 || *parallel < 1 || *rate < 1):
+		err = errors.New("-each, -parallel and -rate must be at least 1")
+	case err == nil && len(chosen) == 0:
+		err = fmt.Errorf("there is no way %q", *only)
+	}
+	endpoint, as, envErr := account.FromEnvironment(getenv)
+	if err = errors.Join(err, envErr); err != nil {
+		fmt.Fprintf(stderr, "provider: %v; -h lists the settings\n", err)
+		return 2
+	}
+
+	show := lines(stdout)
+	if terminal && !*plain {
+		show = bar(stdout)
+	}
+	var results []result
+	for _, w := range chosen {
+		cloud := &counter{}
+		if endpoint == "" {
+			cloud.base = newService(*rate)
+		}
+		r, err := do(ctx, w, cloud, endpoint, as, job{each: *each, parallel: *parallel, show: show})
+		results = append(results, r)
+		if err != nil {
+			fmt.Fprintf(stderr, "provider: %s: %v\n", w.name, err)
+			return 1
+		}
+	}
+	fmt.Fprint(stdout, "\n"+table(results, *rate))
+	if last := results[len(results)-1]; last.failed > 0 {
+		fmt.Fprintf(stderr, "provider: %s: %d failed; the first: %v\n", last.way, last.failed, last.first)
+		return 1
+	}
+	return 0
+}
+
+// A result is what a way came to.
+type result struct {
+	way                                       string
+	needed, requests, throttled, failed, made int
+	took                                      time.Duration
+	first                                     error // that failed
+}
+
+// do makes a run, and deletes what it has left.
+func do(ctx context.Context, w way, cloud *counter, endpoint string, as account.Account, j job) (result, error) {
+	identity, err := connect(ctx, w, cloud, endpoint, as)
+	if err != nil {
+		return result{way: w.name}, fmt.Errorf("log in: %w", err)
+	}
+	cloud.reset()
+	j.identity, j.cloud, j.name = identity, cloud, w.name
+	r := j.run(ctx)
+	r.way = w.name
+	if j.left() {
+		// With the gate, and after an interrupt too, but not without end.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Minute)
+		defer cancel()
+		polite := ways()[2]
+		if j.identity, err = connect(ctx, polite, cloud, endpoint, as); err != nil {
+			return r, fmt.Errorf("log in to clean up: %w", err)
+		}
+		j.name = "clean up"
+		if err := j.destroy(ctx).first; err != nil {
+			return r, fmt.Errorf("resources named like %s may be left behind: %w", j.resources[0].name, err)
+		}
+	}
+	return r, ctx.Err()
+}
+
+// connect logs in.
+func connect(ctx context.Context, w way, cloud *counter, endpoint string, as account.Account) (*gophercloud.ServiceClient, error) {
+	if endpoint == "" {
+		endpoint = "https://iam.example/v3"
+		as = account.Account{UserName: "admin", Password: "p", UserDomain: "Default", Project: "admin", ProjectDomain: "Default"}
+	}
+	provider, err := openstack.NewClient(endpoint)
+	if err != nil {
+		return nil, err
+	}
+	provider.HTTPClient.Transport = cloud
+	w.configure(provider)
+	err = openstack.Authenticate(ctx, provider, gophercloud.AuthOptions{
+		IdentityEndpoint: endpoint, Username: as.UserName, Password: as.Password, DomainName: as.UserDomain, AllowReauth: true,
+		Scope: &gophercloud.AuthScope{ProjectName: as.Project, DomainName: as.ProjectDomain},
+	})
+	if err != nil {
+		return nil, err
+	}
+	// The catalog may name the service itself, and not the gateway with the limit.
+	return &gophercloud.ServiceClient{ProviderClient: provider, Endpoint: endpoint + "/", Type: "identity"}, nil
+}
+
+// table says what each way came to, beside what a perfect client would take: the
+// requests that are needed, at the rate of the service, without a failure.
+func table(results []result, rate int) string {
+	var b strings.Builder
+	b.WriteString("| | requests | of them 429 | failed | created | time |\n|---|--:|--:|--:|--:|--:|\n")
+	for _, r := range results {
+		fmt.Fprintf(&b, "| %s | %d | %d | %d | %d | %.1f s |\n", r.way, r.requests, r.throttled, r.failed, r.made, r.took.Seconds())
+	}
+	needed := results[len(results)-1].needed
+	ideal := max(float64(needed-rate)/float64(rate), 0)
+	fmt.Fprintf(&b, "| ideal | %d | 0 | 0 | %d | %.1f s |\n", needed, (needed-1)/4, ideal)
+	return b.String()
+}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp/examples/internal/account"
+)
+
+// play runs the program in virtual time.
+func play(t *testing.T, terminal bool, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		var out, errs bytes.Buffer
+		code = run(t.Context(), args, func(string) string { return "" }, terminal, &out, &errs)
+		stdout, stderr = out.String(), errs.String()
+	})
+	return code, stdout, stderr
+}
+
+// row returns the numbers of a row of the table.
+func row(t *testing.T, stdout, name string) (numbers [5]float64) {
+	t.Helper()
+	found := regexp.MustCompile(`(?m)^\| ` + name + ` \| (\d+) \| (\d+) \| (\d+) \| (\d+) \| (\S+) s \|$`).FindStringSubmatch(stdout)
+	require.NotNil(t, found, stdout)
+	for i := range numbers {
+		require.NoError(t, json.Unmarshal([]byte(found[i+1]), &numbers[i]))
+	}
+	return numbers
+}
+
+const (
+	requests = iota
+	throttled
+	failed
+	created
+	seconds
+)
+
+func TestWithAGateTheJobTakesHardlyMoreThanAPerfectClientWould(t *testing.T) {
+	for _, parallel := range []int{10, 50} {
+		t.Run("parallelism "+strconv.Itoa(parallel), func(t *testing.T) {
+			code, stdout, stderr := play(t, false, "-rate", "20", "-parallel", strconv.Itoa(parallel))
+			require.Zero(t, code, stderr)
+			asItIs, line, polite, ideal := row(t, stdout, "as it is"), row(t, stdout, "one line"), row(t, stdout, "one line and a gate"), row(t, stdout, "ideal")
+			assert.Greater(t, asItIs[failed], 200.0, "gophercloud retries nothing by itself")
+			assert.Zero(t, line[failed])
+			assert.EqualValues(t, 300, line[created])
+			assert.Zero(t, polite[failed])
+			assert.EqualValues(t, 300, polite[created])
+			assert.LessOrEqual(t, polite[requests], 1.05*ideal[requests])
+			assert.LessOrEqual(t, polite[seconds], 1.1*ideal[seconds])
+			assert.InDelta(t, polite[requests], ideal[requests]+polite[throttled], 0, "each request was needed, or throttled")
+			_, table, _ := strings.Cut(stdout, "\n\n")
+			t.Log("\n" + table)
+		})
+	}
+}
+
+func TestLinesSayHowFarEachPhaseIs(t *testing.T) {
+	_, stdout, _ := play(t, false, "-each", "50", "-rate", "20", "-only", "one line and a gate")
+	progress, _, found := strings.Cut(stdout, "\n\n")
+	require.True(t, found)
+	for line := range strings.Lines(progress) {
+		assert.Regexp(t, `^one line and a gate, (plan|apply|destroy): \d+ of \d+ in \d+\.\d s, \d+ requests, \d+ of them throttled \(429\)\n?$`, line)
+	}
+	assert.Regexp(t, `(?m)^one line and a gate, apply: 150 of 150 in `, progress)
+	assert.NotContains(t, stdout, "as it is")
+}
+
+func TestTheBarIsDrawnOverItself(t *testing.T) {
+	code, stdout, _ := play(t, true, "-each", "20", "-rate", "20", "-only", "one line and a gate")
+	require.Zero(t, code)
+	assert.Contains(t, stdout, "\r\x1b[?7lone line and a gate, apply ["+strings.Repeat("#", barWidth)+"] 60 of 60")
+}
+
+func TestAFailureOfTheLastWayIsTold(t *testing.T) {
+	code, stdout, stderr := play(t, false, "-rate", "20", "-only", "as it is")
+	assert.Equal(t, 1, code)
+	assert.Regexp(t, `clean up, destroy: (\d+) of (\d+) in`, stdout)
+	assert.Regexp(t, `^provider: as it is: \d+ failed; the first: .*429`, stderr)
+}
+
+func TestAfterAnInterruptWhatWasCreatedIsDeleted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, interrupt := context.WithCancel(t.Context())
+		cloud := &counter{base: newService(20)}
+		w := ways()[2]
+		show := func(_ string, s state, _ bool) {
+			if s.requests > 100 {
+				interrupt()
+			}
+		}
+		j := job{each: 100, parallel: 10, show: show}
+		_, err := do(ctx, w, cloud, "", account.Account{}, j)
+		require.ErrorIs(t, err, context.Canceled)
+	})
+}
+
+func TestWrongFlagsAndSettingsAreRefused(t *testing.T) {
+	for _, args := range [][]string{{"-each", "0"}, {"-parallel", "x"}, {"-rate", "-1"}, {"-only", "two lines"}, {"-what"}, {"apply"}} {
+		code, stdout, stderr := play(t, false, args...)
+		assert.Equal(t, 2, code)
+		assert.Empty(t, stdout)
+		assert.Regexp(t, `^provider: .*; -h lists the settings\n$`, stderr)
+	}
+	code, stdout, _ := play(t, false, "-h")
+	assert.Zero(t, code)
+	assert.Equal(t, usage, stdout)
+}

@@ -1,0 +1,131 @@
+// Package iamsdk puts an [iamhttp.Transport] into an SDK of the gophercloud family,
+// and adds the typed error to the errors that the SDK returns:
+//
+//	iamsdk.Install(&provider.HTTPClient, nil, iamsdk.GopherTelekomCloud())
+//	err := openstack.Authenticate(provider, options)
+//	…
+//	err = iamsdk.Wrap(groups.Delete(client, id).ExtractErr())
+//	if errors.Is(err, iamhttp.ErrNotFound) { … }
+//
+// It imports no SDK: of the SDKs it knows the shape of their errors and what
+// [Options] say. So it serves gophercloud v1 and v2, gophertelekomcloud, golangsdk,
+// the Terraform providers on top of them, and copies of any of these.
+//
+// The SDK still receives plain responses and returns its own errors, so that
+// nothing that your code does with them breaks. Two calls end with an error of
+// iamhttp where the SDK would not end them at all: see EndlessLogin and LoginHangs.
+package iamsdk
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/iamhttp/iamhttp"
+)
+
+// Install makes client send its requests through t, which it sets to PassThrough,
+// and makes up for what o says of the SDK. Call it once for a client, after the
+// RoundTripper of the client is set and before you log in. If client is nil, Install
+// does nothing.
+//
+// If t is nil, a Transport with its defaults is used. If t.Base is nil, it becomes
+// the RoundTripper that client had, such as one that signs each attempt. Use one
+// Transport for one client, and one Gate for all.
+//
+// Beside what t costs, a call that succeeds costs a few small allocations, so that
+// [Wrap] can tell how often it was sent.
+func Install(client *http.Client, t *iamhttp.Transport, o Options) {
+	if client == nil {
+		return
+	}
+	if t == nil {
+		t = new(iamhttp.Transport)
+	}
+	below := client.Transport
+	if s, ok := below.(*session); ok { // of an earlier call
+		below = s.t
+	}
+	// Write only what is different: another client may be using t already.
+	if !t.PassThrough {
+		t.PassThrough = true
+	}
+	if t.Base == nil && below != nil && below != t {
+		t.Base = below
+	}
+	if o.ResendsUnanswered {
+		if _, done := t.Base.(*unanswered); !done {
+			if u := guard(t.Base, t.RetryConnectionErrors); u != nil {
+				t.Base = u
+			}
+		}
+	}
+	client.Transport = &session{t: t, o: o}
+}
+
+// A session is the RoundTripper of a client: a Transport, and around it what the
+// Options ask for.
+type session struct {
+	t       *iamhttp.Transport
+	o       Options
+	logins  logins
+	resends resends
+}
+
+func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
+	if resp := s.resends.answer(req); resp != nil {
+		return resp, nil
+	}
+	ctx, rec := iamhttp.WithRecorder(req.Context())
+	own := req.WithContext(ctx)
+	if s.o.ClosesConnections {
+		own.Close = false
+	}
+	resp, err := s.t.RoundTrip(own)
+	if err != nil {
+		s.logins.unanswered(req, err)
+		return nil, err
+	}
+	failure := failureOf(resp, rec)
+	if failure != nil {
+		recent.add(failure, &s.logins)
+	}
+	if s.endless(req, resp, failure) {
+		resp.Body.Close()
+		return nil, failure
+	}
+	if failure != nil {
+		s.resends.keep(s.o.Resends, req, failure)
+	}
+	return resp, nil
+}
+
+// failureOf returns the failure that an answer is, or nil.
+func failureOf(resp *http.Response, rec *iamhttp.Recorder) *iamhttp.StatusError {
+	if e, ok := rec.Last(); ok {
+		return e
+	}
+	// The Transport was told to expect it; the SDK may see it otherwise.
+	if err := iamhttp.CheckResponse(resp); err != nil {
+		var e *iamhttp.StatusError
+		_ = errors.As(err, &e)
+		return e
+	}
+	return nil
+}
+
+// endless reports whether the answer is a 401 after which the SDK would never end
+// the call.
+func (s *session) endless(req *http.Request, resp *http.Response, failure *iamhttp.StatusError) bool {
+	if logsIn(req) {
+		waiting := s.logins.login(resp, failure)
+		return s.o.LoginHangs && waiting && resp.StatusCode == http.StatusUnauthorized
+	}
+	again := s.logins.request(req, resp.StatusCode)
+	return s.o.EndlessLogin && again
+}
+
+// CloseIdleConnections closes those of the Transport.
+func (s *session) CloseIdleConnections() { s.t.CloseIdleConnections() }
+
+// WrappedRoundTripper returns the Transport, by Kubernetes' convention.
+func (s *session) WrappedRoundTripper() http.RoundTripper { return s.t }

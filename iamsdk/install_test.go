@@ -1,0 +1,532 @@
+package iamsdk_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/gate"
+	"github.com/iamhttp/iamhttp/iamsdk"
+	"github.com/iamhttp/iamhttp/iamtest"
+	"github.com/iamhttp/iamhttp/roundtriptest"
+)
+
+// an account is a service with tokens that expire.
+type account struct {
+	iamtest.Server
+	logins, expired atomic.Int32 // tokens that were issued, and those that no longer hold
+}
+
+func newAccount() *account {
+	a := new(account)
+	a.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/auth/tokens"):
+			iamtest.Answer{Status: 201}.With("X-Subject-Token", a.token(a.logins.Add(1))).ServeHTTP(w, r)
+		case !a.holds(r.Header.Get("X-Auth-Token")):
+			iamtest.Keystone(401, "The token has expired.").ServeHTTP(w, r)
+		default:
+			iamtest.Answer{Body: `{"group":{}}`}.ServeHTTP(w, r)
+		}
+	})
+	return a
+}
+
+func (a *account) token(n int32) string { return "token-" + strconv.Itoa(int(n)) }
+
+// holds reports whether a token is one that was issued since the others expired.
+func (a *account) holds(token string) bool {
+	n, err := strconv.Atoi(strings.TrimPrefix(token, "token-"))
+	return err == nil && int32(n) > a.expired.Load()
+}
+
+// expire makes all tokens invalid; the next login brings a new one.
+func (a *account) expire() { a.expired.Store(a.logins.Load()) }
+
+// requests counts those that are no login.
+func (a *account) requests() (n int) {
+	for _, r := range a.Requests() {
+		if !strings.HasSuffix(r.Target, "/auth/tokens") {
+			n++
+		}
+	}
+	return n
+}
+
+// connect returns an SDK that has logged in, through Install.
+func (k kind) connect(t *testing.T, service http.RoundTripper, tr *iamhttp.Transport) *standIn {
+	t.Helper()
+	s := k.newStandIn(&wire{RoundTripper: service})
+	k.usual(s)
+	k.advised(s)
+	iamsdk.Install(&s.HTTPClient, tr, k.options)
+	require.NoError(t, s.LogIn())
+	return s
+}
+
+// eachKind runs a test for each stand-in, in virtual time.
+func eachKind(t *testing.T, test func(t *testing.T, k kind)) {
+	t.Helper()
+	for _, k := range kinds {
+		t.Run(k.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { test(t, k) })
+		})
+	}
+}
+
+func TestAnExpiredTokenIsRenewedAndTheCallGoesOn(t *testing.T) {
+	eachKind(t, func(t *testing.T, k kind) {
+		service := newAccount()
+		sdk := k.connect(t, service, nil)
+		for range 5 {
+			_, err := sdk.Request("GET", "/groups", "")
+			require.NoError(t, err)
+			service.expire()
+			time.Sleep(24 * time.Hour)
+		}
+		assert.Equal(t, 5+4, service.requests())
+		assert.EqualValues(t, 1+4, sdk.logins.Load())
+	})
+}
+
+func TestACallAfterOneThatEndedInTwo401sLogsInAgain(t *testing.T) {
+	eachKind(t, func(t *testing.T, k kind) {
+		service := newAccount()
+		sdk := k.connect(t, service, nil)
+		service.On("GET /v3/groups", iamtest.Keystone(401, "No."), iamtest.Keystone(401, "No."), iamtest.Keystone(401, "No."), iamtest.Answer{})
+		_, err := sdk.Request("GET", "/groups", "")
+		require.Error(t, err)
+		time.Sleep(time.Minute)
+		_, err = sdk.Request("GET", "/groups", "")
+		require.NoError(t, err)
+		assert.EqualValues(t, 3, sdk.logins.Load(), "one at the start, and one for each call")
+	})
+}
+
+func TestManyCallersOfAnExpiredTokenLogInOnceAndSucceed(t *testing.T) {
+	eachKind(t, func(t *testing.T, k kind) {
+		service := newAccount()
+		sdk := k.connect(t, service, nil)
+		service.expire()
+		var callers sync.WaitGroup
+		for i := range 50 {
+			callers.Go(func() {
+				_, err := sdk.Request("GET", "/groups/"+strconv.Itoa(i%10), "")
+				if !k.habits.endless && err != nil {
+					// A fault of these: what is sent while another call logs in has no
+					// token, and they log in once for a call.
+					assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrUnauthorized)
+					return
+				}
+				assert.NoError(t, err)
+			})
+		}
+		callers.Wait()
+		if k.habits.endless { // the others log in again for each request that had no token
+			assert.EqualValues(t, 2, sdk.logins.Load())
+		}
+	})
+}
+
+func TestManyCallersOfWhatIsAlwaysAnswered401AllEnd(t *testing.T) {
+	eachKind(t, func(t *testing.T, k kind) {
+		service := newAccount()
+		sdk := k.connect(t, service, nil)
+		service.On("GET /v3/groups", iamtest.Keystone(401, "No."))
+		var callers sync.WaitGroup
+		for range 20 {
+			callers.Go(func() {
+				_, err := sdk.Request("GET", "/groups", "")
+				assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrUnauthorized)
+			})
+		}
+		callers.Wait()
+		assert.LessOrEqual(t, service.requests(), 20*3)
+	})
+}
+
+func TestManyCallersWhoseLoginIsRefusedAllEnd(t *testing.T) {
+	eachKind(t, func(t *testing.T, k kind) {
+		service := newAccount()
+		sdk := k.connect(t, service, nil)
+		service.expire()
+		service.On("POST /v3/auth/tokens", iamtest.Keystone(401, "The account is locked."))
+		var callers sync.WaitGroup
+		for i := range 20 {
+			callers.Go(func() {
+				_, err := sdk.Request("GET", "/groups/"+strconv.Itoa(i), "")
+				var e *iamhttp.StatusError
+				if assert.ErrorAs(t, iamsdk.Wrap(err), &e) {
+					assert.Equal(t, "The account is locked.", e.Message)
+				}
+			})
+		}
+		callers.Wait()
+	})
+}
+
+func TestARefusedFirstLoginReturnsTheErrorOfTheSDK(t *testing.T) {
+	eachKind(t, func(t *testing.T, k kind) {
+		var service iamtest.Server
+		service.On("/", iamtest.Keystone(401, "Wrong password."))
+		sdk := k.newStandIn(&service)
+		k.advised(sdk)
+		iamsdk.Install(&sdk.HTTPClient, nil, k.options)
+		err := sdk.LogIn()
+		_, own := err.(default401)
+		assert.True(t, own, "%T", err)
+		assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrUnauthorized)
+		service.AssertCount(t, 1)
+	})
+}
+
+func TestALoginThatFailsOtherwiseIsToldToo(t *testing.T) {
+	for name, tt := range map[string]struct {
+		answer iamtest.Answer
+		want   error
+	}{
+		"403":       {iamtest.Keystone(403, "The account is disabled."), iamhttp.ErrForbidden},
+		"throttled": {iamtest.Throttled(0), iamhttp.ErrTooManyRequests},
+		"reset":     {iamtest.Answer{Fault: iamtest.Reset}, iamhttp.ErrUnauthorized}, // the first answer, for want of another one
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachKind(t, func(t *testing.T, k kind) {
+				service := newAccount()
+				sdk := k.connect(t, service, nil)
+				service.expire()
+				service.On("POST /v3/auth/tokens", tt.answer)
+				_, err := sdk.Request("GET", "/groups", "")
+				_, own := err.(*unableToLogIn)
+				require.True(t, own, "%T", err)
+				assert.ErrorIs(t, iamsdk.Wrap(err), tt.want)
+			})
+		})
+	}
+}
+
+// refusing is a gate that lets nothing out.
+type refusing struct{}
+
+func (refusing) Wait(context.Context, gate.Request) (gate.Ticket, error) {
+	return 0, &gate.Error{Err: gate.ErrPaused, RetryAfter: time.Minute}
+}
+
+func (refusing) Observe(gate.Request, gate.Ticket, gate.Outcome) {}
+
+func TestALoginThatTheGateRefusesIsNotSentRatherThanA401(t *testing.T) {
+	eachKind(t, func(t *testing.T, k kind) {
+		service := newAccount()
+		tr := new(iamhttp.Transport)
+		sdk := k.connect(t, service, tr)
+		service.expire()
+		tr.OnFailure = func(_ context.Context, f iamhttp.Failure) {
+			if errors.Is(f.Err, iamhttp.ErrUnauthorized) {
+				tr.Gate = refusing{} // between the 401 and the login
+			}
+		}
+		_, err := sdk.Request("GET", "/groups", "")
+		wrapped := iamsdk.Wrap(err)
+		assert.ErrorIs(t, wrapped, gate.ErrPaused)
+		assert.ErrorAs(t, wrapped, new(*iamhttp.NotSentError))
+		assert.NotErrorAs(t, wrapped, new(*iamhttp.StatusError), "the 401 is not why the call failed")
+	})
+}
+
+func TestARefusedLoginEndsTheCallAlsoIfThe401IsExpected(t *testing.T) {
+	eachKind(t, func(t *testing.T, k kind) {
+		service := newAccount()
+		sdk := k.connect(t, service, &iamhttp.Transport{Expected: []iamhttp.Code{iamhttp.ErrUnauthorized}})
+		service.expire()
+		service.On("POST /v3/auth/tokens", iamtest.Keystone(401, "The account is locked."))
+		_, err := sdk.Request("GET", "/groups", "")
+		_, own := err.(*unableToLogIn)
+		require.True(t, own, "%T", err)
+		assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrUnauthorized)
+	})
+}
+
+func TestTheAnswerFromMemoryIsTheFirstOneAndForOneCallOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var service iamtest.Server
+		page := iamtest.Page(502).With("X-Request-Id", "req-1")
+		service.On("/", page)
+		client := &http.Client{Transport: &service}
+		iamsdk.Install(client, nil, iamsdk.GopherTelekomCloud())
+		post := func(body string) *http.Response {
+			resp, err := client.Post("https://iam.example/v3/groups", "application/json", strings.NewReader(body))
+			require.NoError(t, err)
+			defer resp.Body.Close()
+			assert.Equal(t, 502, resp.StatusCode)
+			assert.Equal(t, "req-1", resp.Header.Get("X-Request-Id"))
+			data := make([]byte, 1000)
+			n, _ := resp.Body.Read(data)
+			assert.Equal(t, page.Body, string(data[:n]))
+			return resp
+		}
+		first, second := post("a"), post("a")
+		service.AssertCount(t, 1)
+		assert.Equal(t, first.Header, second.Header)
+		post("a")
+		service.AssertCount(t, 2) // another call
+		post("b")
+		service.AssertCount(t, 3) // another request
+		time.Sleep(time.Minute)
+		post("a")
+		service.AssertCount(t, 4) // nobody has come back for so long
+	})
+}
+
+func TestARequestWithoutAnAnswerIsSentOnceAndItsErrorIsKept(t *testing.T) {
+	for _, k := range kinds {
+		if k.habits.retriesErrors == 0 {
+			continue
+		}
+		for name, tt := range map[string]struct {
+			method, body string
+			tr           *iamhttp.Transport
+			want         int // requests
+			kept         bool
+		}{
+			"a POST":                             {"POST", "{}", nil, 1, true},
+			"a POST without a body":              {"POST", "", nil, 1, true},
+			"a PUT, whose body is used up":       {"PUT", "{}", nil, 1, true},
+			"a GET":                              {"GET", "", nil, 1 + k.habits.retriesErrors, false},
+			"a GET, with RetryConnectionErrors":  {"GET", "", &iamhttp.Transport{RetryConnectionErrors: true}, 8, true},
+			"a POST, with RetryConnectionErrors": {"POST", "", &iamhttp.Transport{RetryConnectionErrors: true}, 1, true},
+		} {
+			t.Run(k.name+", "+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					service := newAccount()
+					sdk := k.connect(t, service, tt.tr)
+					service.On("/v3/groups", iamtest.Answer{Fault: iamtest.Reset})
+					_, err := sdk.Request(tt.method, "/groups", tt.body)
+					assert.Equal(t, tt.want, service.requests())
+					assert.Equal(t, tt.kept, errors.Is(err, syscall.ECONNRESET), "%v", err)
+					assert.NotErrorAs(t, iamsdk.Wrap(err), new(*iamhttp.StatusError))
+				})
+			})
+		}
+	}
+}
+
+func TestEachAttemptIsSignedByTheRoundTripperBelow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service := newAccount()
+		sdk := kinds[1].connect(t, service, nil)
+		service.Next(iamtest.Throttled(time.Minute), iamtest.Throttled(time.Minute))
+		_, err := sdk.Request("GET", "/groups", "")
+		require.NoError(t, err)
+		for _, r := range service.Requests() {
+			assert.Equal(t, r.At.UTC().Format("20060102T150405Z"), r.Header.Get("X-Sdk-Date"))
+		}
+		service.AssertSpacing(t, 0, time.Minute, time.Minute)
+	})
+}
+
+func TestAConnectionServesManyRequestsOfAnSDKThatClosesThem(t *testing.T) {
+	var connections atomic.Int32
+	server := httptest.NewUnstartedServer(iamtest.Answer{Body: "{}"})
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			connections.Add(1)
+		}
+	}
+	server.Start()
+	defer server.Close()
+	for name, want := range map[string]int32{"as it is": 10, "with Install": 1} {
+		client := http.Client{Transport: new(http.Transport)}
+		if name != "as it is" {
+			iamsdk.Install(&client, nil, iamsdk.GopherTelekomCloud())
+		}
+		connections.Store(0)
+		for range 10 {
+			req, err := http.NewRequestWithContext(t.Context(), "GET", server.URL, nil)
+			require.NoError(t, err)
+			req.Close = true
+			resp, err := client.Do(req)
+			require.NoError(t, err)
+			_, _ = io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+			assert.True(t, req.Close, "the request is the caller's")
+		}
+		assert.Equal(t, want, connections.Load(), name)
+		client.CloseIdleConnections()
+	}
+}
+
+func TestInstallTakesWhatTheClientHas(t *testing.T) {
+	iamsdk.Install(nil, nil, iamsdk.Options{}) // does nothing
+
+	own := new(http.Transport)
+	client := &http.Client{Transport: own}
+	tr := new(iamhttp.Transport)
+	iamsdk.Install(client, tr, iamsdk.Gophercloud())
+	assert.Same(t, own, tr.Base)
+	assert.True(t, tr.PassThrough)
+	assert.Same(t, tr, below(t, client))
+
+	iamsdk.Install(client, tr, iamsdk.Gophercloud())
+	assert.Same(t, own, tr.Base, "again, and not on itself")
+	assert.Same(t, tr, below(t, client))
+
+	another := new(http.Transport)
+	iamsdk.Install(client, &iamhttp.Transport{Base: another}, iamsdk.Gophercloud())
+	assert.Same(t, another, below(t, client).Base, "a Base that is set stays")
+
+	empty := new(http.Client)
+	iamsdk.Install(empty, nil, iamsdk.ProviderHuaweiCloud())
+	assert.Nil(t, below(t, empty).Base)
+}
+
+func below(t *testing.T, c *http.Client) *iamhttp.Transport {
+	t.Helper()
+	w, ok := c.Transport.(interface{ WrappedRoundTripper() http.RoundTripper })
+	require.True(t, ok)
+	tr, ok := w.WrappedRoundTripper().(*iamhttp.Transport)
+	require.True(t, ok)
+	return tr
+}
+
+func TestARoundTripperWithoutAFieldForTheNextOneStaysAsItIs(t *testing.T) {
+	for name, rt := range map[string]http.RoundTripper{
+		"an http.Transport": new(http.Transport),
+		"a function":        http.NewFileTransport(http.Dir(".")),
+		"a nil pointer":     (*signing)(nil),
+		"an empty field":    new(signing),
+	} {
+		client := &http.Client{Transport: rt}
+		iamsdk.Install(client, nil, iamsdk.ProviderOpenTelekomCloud())
+		assert.Equal(t, rt, below(t, client).Base, name)
+	}
+}
+
+func TestInstallTwiceGuardsTheRoundTripperOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service := newAccount()
+		sdk := kinds[1].newStandIn(service)
+		tr := new(iamhttp.Transport)
+		for range 3 {
+			iamsdk.Install(&sdk.HTTPClient, tr, kinds[1].options)
+		}
+		service.On("/v3/groups", iamtest.Answer{Fault: iamtest.Reset})
+		_, err := sdk.HTTPClient.Post(endpoint+"/groups", "", nil)
+		assert.ErrorIs(t, err, syscall.ECONNRESET)
+		service.AssertCount(t, 1)
+		sdk.HTTPClient.CloseIdleConnections() // goes all the way down
+	})
+}
+
+func TestOneTransportMayServeSeveralClients(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service := newAccount()
+		tr := &iamhttp.Transport{Base: service}
+		first := kinds[2].connect(t, service, tr)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			_, err := first.Request("GET", "/groups", "")
+			assert.NoError(t, err)
+		})
+		iamsdk.Install(new(http.Client), tr, iamsdk.GolangSDK()) // while the first one works, so that the race detector can see it
+		wg.Wait()
+	})
+}
+
+func TestWrapFindsTheAnswerOfTheCallAmongTheLatestOnes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service := newAccount()
+		sdk := kinds[0].connect(t, service, nil)
+		call := func(id string) error {
+			service.Next(iamtest.Throttled(0), iamtest.Keystone(404, "Could not find "+id+".").With("X-Openstack-Request-Id", "req-"+id).With("Retry-After", "3"))
+			_, err := sdk.Request("GET", "/groups/"+id+"?secret=1", "")
+			return err
+		}
+		var errs []error
+		for i := range 210 {
+			errs = append(errs, call(strconv.Itoa(i)))
+		}
+		for i, err := range errs {
+			var e *iamhttp.StatusError
+			require.ErrorAs(t, iamsdk.Wrap(err), &e)
+			assert.Equal(t, fmt.Sprintf("Could not find %d.", i), e.Message)
+			assert.Equal(t, fmt.Sprintf("%s/groups/%d", endpoint, i), e.URL)
+			if i < 10 {
+				assert.Zero(t, e.Attempts, "forgotten")
+				assert.Empty(t, e.RequestID)
+				continue
+			}
+			assert.Equal(t, 2, e.Attempts)
+			assert.Equal(t, iamhttp.StopNotRetryable, e.Stop)
+			assert.Equal(t, "req-"+strconv.Itoa(i), e.RequestID)
+			assert.Equal(t, 3*time.Second, e.RetryAfter)
+		}
+	})
+}
+
+func TestWrapFindsALongBodyByItsBeginning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service := newAccount()
+		sdk := kinds[2].connect(t, service, nil)
+		service.Next(iamtest.Answer{Status: 404, Body: strings.Repeat("x", 100_000)}.With("X-Request-Id", "req-1"))
+		_, err := sdk.Request("GET", "/long", "")
+		var e *iamhttp.StatusError
+		require.ErrorAs(t, iamsdk.Wrap(err), &e)
+		assert.Equal(t, "req-1", e.RequestID)
+		assert.True(t, e.Truncated)
+	})
+}
+
+func TestWrapFindsOfTwoEqualFailuresTheLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service := newAccount()
+		sdk := kinds[2].connect(t, service, nil)
+		var err error
+		for _, id := range []string{"req-1", "req-2"} {
+			service.Next(iamtest.Keystone(403, "No.").With("X-Openstack-Request-Id", id))
+			_, err = sdk.Request("GET", "/equal", "")
+		}
+		var e *iamhttp.StatusError
+		require.ErrorAs(t, iamsdk.Wrap(err), &e)
+		assert.Equal(t, "req-2", e.RequestID)
+	})
+}
+
+func TestTheClientKeepsTheContractOfRoundTripper(t *testing.T) {
+	for name, o := range map[string]iamsdk.Options{"no options": {}, "all options": iamsdk.ProviderOpenTelekomCloud()} {
+		t.Run(name, func(t *testing.T) {
+			roundtriptest.Run(t, func(base http.RoundTripper) http.RoundTripper {
+				client := &http.Client{Transport: base}
+				iamsdk.Install(client, nil, o)
+				return client.Transport
+			}, roundtriptest.Options{Retries: 429})
+		})
+	}
+}
+
+func TestACallThatSucceedsCostsFewAllocations(t *testing.T) {
+	resp := &http.Response{StatusCode: 200, Body: http.NoBody}
+	client := &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) { return resp, nil })}
+	iamsdk.Install(client, nil, iamsdk.GopherTelekomCloud())
+	req, err := http.NewRequestWithContext(t.Context(), "POST", endpoint, strings.NewReader("x"))
+	require.NoError(t, err)
+	assert.LessOrEqual(t, testing.AllocsPerRun(100, func() { _, _ = client.Transport.RoundTrip(req) }), 4.0)
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }

@@ -1,0 +1,138 @@
+package iamsdk
+
+import (
+	"crypto/sha256"
+	"errors"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/iamhttp/iamhttp"
+)
+
+// logins follow how the SDK of one client logs in.
+type logins struct {
+	mu       sync.Mutex
+	waiting  bool               // a request was answered 401, and no login has succeeded since
+	latest   token              // of the latest login that succeeded
+	count    int                // of those
+	refused  map[string]refusal // requests that were answered 401 last, by method and URL
+	failed   error              // of the latest login, if it did not succeed
+	failedAt time.Time
+}
+
+// A token is the hash of one, so that none is held where it could be printed.
+type token [sha256.Size]byte
+
+func tokenOf(header http.Header, name string) (t token, found bool) {
+	value := header.Get(name)
+	return sha256.Sum256([]byte(value)), value != ""
+}
+
+// A refusal is a 401 to a request that is no login.
+type refusal struct {
+	login int // whose token the request had; 0: not the latest
+	at    time.Time
+	ended time.Time // the first call that this refusal has ended, by a second one
+}
+
+const (
+	forgetAfter = 10 * time.Minute // a 401 that nobody came back from: its call has ended
+	sameTime    = 30 * time.Second // calls that end within this time count as made at the same time
+	manyRefused = 100              // from then on old ones are looked for
+)
+
+// logsIn reports whether a request asks for a token, of any version of the API.
+func logsIn(req *http.Request) bool {
+	return req.Method == http.MethodPost && strings.HasSuffix(req.URL.Path, "/tokens")
+}
+
+// login takes down the answer to a login. It reports whether a request waits for
+// the login.
+func (l *logins) login(resp *http.Response, failure *iamhttp.StatusError) (waiting bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	waiting = l.waiting
+	if failure != nil {
+		l.failed, l.failedAt = failure, time.Now()
+		return waiting
+	}
+	l.latest, _ = tokenOf(resp.Header, "X-Subject-Token")
+	l.count++
+	l.waiting, l.failed = false, nil
+	return waiting
+}
+
+// unanswered takes down the error of a login that got no answer, if that is one of
+// iamhttp's.
+func (l *logins) unanswered(req *http.Request, err error) {
+	if !logsIn(req) || !errors.As(err, new(*iamhttp.StatusError)) && !errors.As(err, new(*iamhttp.NotSentError)) {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.failed, l.failedAt = err, time.Now()
+}
+
+// request takes down the answer to a request. It reports whether that is the second
+// 401 of a call: the same request was answered 401 before, and this one has the token
+// of a login since then. Requests that were under way during the login do not count:
+// they have the token of before, or none. Calls that ask for the same at the same time
+// all end, after one login; a later one begins anew, because the token may have expired
+// since.
+func (l *logins) request(req *http.Request, status int) (again bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if status != http.StatusUnauthorized {
+		if len(l.refused) > 0 {
+			delete(l.refused, target(req))
+		}
+		return false
+	}
+	used, found := tokenOf(req.Header, "X-Auth-Token")
+	if !found { // it was sent while another one logged in
+		l.waiting = true
+		return false
+	}
+	key, now := target(req), time.Now()
+	r := refusal{at: now}
+	if used == l.latest {
+		r.login = l.count
+	}
+	before, found := l.refused[key]
+	if found && (now.Sub(before.at) >= forgetAfter || !before.ended.IsZero() && now.Sub(before.ended) >= sameTime) {
+		found = false
+	}
+	if again = found && before.login < r.login; again {
+		r = before
+		if r.ended.IsZero() {
+			r.ended = now
+		}
+	}
+	if l.refused == nil {
+		l.refused = map[string]refusal{}
+	}
+	if len(l.refused) >= manyRefused {
+		for k, old := range l.refused {
+			if now.Sub(old.at) >= forgetAfter {
+				delete(l.refused, k)
+			}
+		}
+	}
+	l.refused[key] = r
+	l.waiting = l.waiting || !again
+	return again
+}
+
+func target(req *http.Request) string { return req.Method + " " + req.URL.String() }
+
+// failedSince returns why the latest login failed, if that was after t.
+func (l *logins) failedSince(t time.Time) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failed == nil || l.failedAt.Before(t) {
+		return nil
+	}
+	return l.failed
+}

@@ -1,0 +1,85 @@
+package iamsdk
+
+import "github.com/iamhttp/iamhttp"
+
+// Options name what an SDK does by itself and cannot be told not to do, so that
+// [Install] can make up for it. Take the value of your SDK from a function of this
+// package, such as [GopherTelekomCloud]. The zero value is for an SDK that does none
+// of this.
+type Options struct {
+	// EndlessLogin says that the SDK logs in again after each 401, without end. The
+	// second 401 of a call, after a login that succeeded, then ends the call with a
+	// *[iamhttp.StatusError].
+	EndlessLogin bool
+
+	// LoginHangs says that a login never returns if it is refused with a 401 while a
+	// request is waiting for it: the SDK answers the 401 by another login, or waits
+	// for a lock that it holds. Such a 401 then ends the call with a
+	// *[iamhttp.StatusError]. A login that no request waits for is left alone.
+	LoginHangs bool
+
+	// Resends lists the statuses after which the SDK sends any request once more,
+	// a POST too. For a request that must not be sent twice, the second answer is then
+	// the first one again, from memory: nothing is sent.
+	Resends []iamhttp.Code
+
+	// ResendsUnanswered says that the RoundTripper of the client sends a request again
+	// if no answer came, whatever the method and without its body. It then does so for
+	// requests without a body that may be sent twice (GET, HEAD, PUT, DELETE and the
+	// like), and for none if the Transport has RetryConnectionErrors. Install finds the
+	// RoundTripper below the client's own in an exported field, such as Rt; if there is
+	// no such field, nothing changes.
+	ResendsUnanswered bool
+
+	// ClosesConnections says that the SDK sets Close in each request, which costs a new
+	// connection each. It is unset again.
+	ClosesConnections bool
+}
+
+// GopherTelekomCloud returns the Options for gophertelekomcloud, as of November
+// 2026: after a 401 ProviderClient.Request calls itself without counting, under a
+// lock that the login needs as well if it is refused; it sends 502 and 504 once more
+// after 500 ms; it sets Close. Switch its retries of a 429 off yourself, and set both
+// fields, which it would otherwise set while other goroutines read them:
+//
+//	provider.MaxBackoffRetries = new(int)
+//	provider.BackoffRetryTimeout = new(time.Duration)
+func GopherTelekomCloud() Options {
+	return Options{
+		EndlessLogin:      true,
+		LoginHangs:        true,
+		Resends:           []iamhttp.Code{iamhttp.ErrBadGateway, iamhttp.ErrGatewayTimeout},
+		ClosesConnections: true,
+	}
+}
+
+// ProviderOpenTelekomCloud returns the Options for the client of
+// terraform-provider-opentelekomcloud, as of November 2026: those of
+// [GopherTelekomCloud], with a RoundTripper that sends again what got no answer.
+// Set the two fields that are named there as well.
+func ProviderOpenTelekomCloud() Options {
+	o := GopherTelekomCloud()
+	o.ResendsUnanswered = true
+	return o
+}
+
+// GolangSDK returns the Options for github.com/chnsz/golangsdk, as of November 2026:
+// a refused login waits for a lock that the request holds which waits for the login.
+// Leave its RetryBackoffFunc nil.
+func GolangSDK() Options {
+	return Options{LoginHangs: true}
+}
+
+// ProviderHuaweiCloud returns the Options for the client of
+// terraform-provider-huaweicloud, as of November 2026: those of [GolangSDK], with a
+// RoundTripper that sends again what got no answer. Set RetryBackoffFunc to nil.
+func ProviderHuaweiCloud() Options {
+	o := GolangSDK()
+	o.ResendsUnanswered = true
+	return o
+}
+
+// Gophercloud returns the Options for gophercloud, v1.14.1 and v2.15.0. They are
+// empty: it logs in once for a call, with a client of its own, and retries nothing
+// unless RetryFunc or RetryBackoffFunc says so. Leave RetryBackoffFunc nil.
+func Gophercloud() Options { return Options{} }

@@ -1,0 +1,66 @@
+package iamsdk
+
+import (
+	"bytes"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/iamhttp/iamhttp"
+)
+
+// recent holds the latest failures of all clients. Most SDKs keep no header of an
+// answer, and none keeps how often it was sent: what Wrap finds in an error of theirs
+// is a key to the failure here.
+var recent memory
+
+// A memory holds the latest failures. Of those that an SDK's error cannot tell apart,
+// it holds the latest.
+type memory struct {
+	mu       sync.Mutex
+	failures []remembered // the latest last
+}
+
+const mostRemembered = 200
+
+type remembered struct {
+	*iamhttp.StatusError
+	at     time.Time
+	logins *logins // of its client
+}
+
+func (m *memory) add(e *iamhttp.StatusError, l *logins) {
+	body := e.Body()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if i := m.index(e.Method, e.URL, e.Code, body); i >= 0 {
+		m.failures = slices.Delete(m.failures, i, i+1)
+	} else if len(m.failures) == mostRemembered {
+		m.failures = slices.Delete(m.failures, 0, 1)
+	}
+	m.failures = append(m.failures, remembered{e, time.Now(), l})
+}
+
+// find returns the latest failure with these parts.
+func (m *memory) find(method, url string, code int, body []byte) (remembered, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	i := m.index(method, url, iamhttp.Code(code), body)
+	if i < 0 {
+		return remembered{}, false
+	}
+	return m.failures[i], true
+}
+
+func (m *memory) index(method, url string, code iamhttp.Code, body []byte) int {
+	return slices.IndexFunc(m.failures, func(r remembered) bool {
+		return r.Code == code && r.Method == method && r.URL == url && sameBody(r.StatusError, body)
+	})
+}
+
+func sameBody(e *iamhttp.StatusError, body []byte) bool {
+	if e.Truncated {
+		return bytes.HasPrefix(body, e.Body())
+	}
+	return bytes.Equal(body, e.Body())
+}

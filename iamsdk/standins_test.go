@@ -1,0 +1,301 @@
+package iamsdk_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/iamhttp/iamhttp/iamsdk"
+)
+
+// A standIn does what an SDK of the gophercloud family does with its http.Client and
+// with status codes: the client is a value, errors are values without a header, and
+// logging in again happens in the middle of a call, under a lock.
+type standIn struct {
+	HTTPClient http.Client
+	Context    context.Context // golangsdk has one for the client, the others have none
+
+	// Retries of a 429: a counter for the life of the client, which nothing guards,
+	// or a function.
+	MaxBackoffRetries   *int
+	BackoffRetryTimeout time.Duration
+	RetryBackoffFunc    func(retries int) error
+
+	habits
+	token  atomic.Pointer[string]
+	lock   chan struct{} // held while logging in
+	again  atomic.Bool   // a login is under way
+	logins atomic.Int32
+}
+
+// habits are what cannot be switched off.
+type habits struct {
+	endless       bool // logs in again after each 401, not once for a call
+	resends       bool // sends 502 and 504 once more
+	closes        bool // a connection for each request
+	retriesErrors int  // in a RoundTripper of its own, which signs as well
+}
+
+// A kind of SDK, and how it is set up.
+type kind struct {
+	name    string
+	habits  habits
+	usual   func(*standIn) // its own retries, as they are by default
+	advised func(*standIn) // the lines beside Install that switch them off
+	options iamsdk.Options
+}
+
+var kinds = []kind{
+	{
+		name: "gophertelekomcloud", habits: habits{endless: true, resends: true, closes: true}, options: iamsdk.GopherTelekomCloud(),
+		usual:   func(s *standIn) { s.MaxBackoffRetries, s.BackoffRetryTimeout = ptr(20), time.Minute },
+		advised: func(s *standIn) { s.MaxBackoffRetries = new(int) },
+	},
+	{
+		name: "terraform opentelekomcloud", habits: habits{endless: true, resends: true, closes: true, retriesErrors: 2}, options: iamsdk.ProviderOpenTelekomCloud(),
+		usual:   func(s *standIn) { s.MaxBackoffRetries, s.BackoffRetryTimeout = ptr(5), time.Minute },
+		advised: func(s *standIn) { s.MaxBackoffRetries = new(int) },
+	},
+	{
+		name: "golangsdk", options: iamsdk.GolangSDK(),
+		usual: func(s *standIn) { s.Context = context.Background() }, advised: func(s *standIn) { s.Context = context.Background() },
+	},
+	{
+		name: "terraform huaweicloud", habits: habits{retriesErrors: 5}, options: iamsdk.ProviderHuaweiCloud(),
+		usual: func(s *standIn) {
+			s.RetryBackoffFunc = func(retries int) error { time.Sleep(time.Minute << retries); return nil }
+		},
+		advised: func(s *standIn) { s.RetryBackoffFunc = nil },
+	},
+}
+
+func ptr(n int) *int { return &n }
+
+// newStandIn returns an SDK that sends its requests over wire.
+func (k kind) newStandIn(wire http.RoundTripper) *standIn {
+	s := &standIn{habits: k.habits, lock: make(chan struct{}, 1)}
+	s.token.Store(new(string))
+	s.HTTPClient.Transport = wire
+	if k.habits.retriesErrors > 0 {
+		s.HTTPClient.Transport = &signing{Rt: wire, MaxRetries: k.habits.retriesErrors}
+	}
+	return s
+}
+
+const endpoint = "https://iam.example/v3"
+
+var (
+	errHangs   = errors.New("the stand-in waits for a lock that it holds")
+	errEndless = errors.New("the stand-in would go on without end")
+)
+
+// unexpected is the error of an answer: as the family keeps it, without the header.
+type unexpected struct {
+	URL, Method string
+	Expected    []int
+	Actual      int
+	Body        []byte
+}
+
+func (e unexpected) Error() string {
+	return fmt.Sprintf("expected HTTP response code %v when accessing [%s %s], but got %d instead", e.Expected, e.Method, e.URL, e.Actual)
+}
+
+// Callers tell them apart by type assertions on values.
+type (
+	default401 struct{ unexpected }
+	default403 struct{ unexpected }
+	default404 struct{ unexpected }
+	default408 struct{ unexpected }
+	default409 struct{ unexpected }
+	default429 struct{ unexpected }
+	default503 struct{ unexpected }
+)
+
+// Neither of these unwraps, and the first has lost why the login has failed.
+type (
+	unableToLogIn struct{ ErrOriginal, ErrReauth error }
+	afterLogin    struct{ ErrOriginal error }
+)
+
+func (e *unableToLogIn) Error() string { return "unable to log in again: " + e.ErrOriginal.Error() }
+func (e *afterLogin) Error() string    { return "logged in again, and then: " + e.ErrOriginal.Error() }
+
+// A call is what the SDK knows of a call while it makes it.
+type call struct {
+	loggedIn         bool
+	resent, backoffs int
+}
+
+// Request makes a call.
+func (s *standIn) Request(method, path, body string) (*http.Response, error) {
+	return s.send(method, path, body, new(call))
+}
+
+// LogIn logs in for the first time.
+func (s *standIn) LogIn() error { return s.logIn() }
+
+func (s *standIn) logIn() error {
+	if s.logins.Add(1) > 200 {
+		return errEndless
+	}
+	resp, err := s.Request("POST", "/auth/tokens", `{"auth":{}}`)
+	if err != nil {
+		return err
+	}
+	token := resp.Header.Get("X-Subject-Token")
+	s.token.Store(&token)
+	return nil
+}
+
+func (s *standIn) send(method, path, body string, c *call) (*http.Response, error) {
+	var reader io.Reader
+	if body != "" {
+		reader = strings.NewReader(body)
+	}
+	req, err := http.NewRequest(method, endpoint+path, reader)
+	if err != nil {
+		return nil, err
+	}
+	if s.Context != nil {
+		req = req.WithContext(s.Context)
+	}
+	used := ""
+	if !s.again.Load() {
+		if used = *s.token.Load(); used != "" {
+			req.Header.Set("X-Auth-Token", used)
+		}
+	}
+	req.Close = s.closes
+	resp, err := s.HTTPClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	data, _ := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if resp.StatusCode < 300 {
+		return resp, nil
+	}
+	e := unexpected{endpoint + path, method, []int{200, 201}, resp.StatusCode, data}
+	switch resp.StatusCode {
+	case 401:
+		if *s.token.Load() == "" || c.loggedIn && !s.endless {
+			return nil, default401{e}
+		}
+		if err := s.logInAgain(used); err != nil {
+			if errors.Is(err, errHangs) || errors.Is(err, errEndless) {
+				return nil, err
+			}
+			return nil, &unableToLogIn{ErrOriginal: e}
+		}
+		c.loggedIn = true
+		resp, err := s.send(method, path, body, c)
+		if err != nil && !errors.Is(err, errEndless) {
+			return nil, &afterLogin{err}
+		}
+		return resp, err
+	case 403:
+		return nil, default403{e}
+	case 404:
+		return nil, default404{e}
+	case 408:
+		return nil, default408{e}
+	case 409:
+		return nil, default409{e}
+	case 429:
+		if s.MaxBackoffRetries != nil && *s.MaxBackoffRetries > 0 {
+			*s.MaxBackoffRetries--
+			time.Sleep(s.BackoffRetryTimeout)
+			return s.send(method, path, body, c)
+		}
+		if s.RetryBackoffFunc != nil && c.backoffs < 5 {
+			if err := s.RetryBackoffFunc(c.backoffs); err != nil {
+				return nil, err
+			}
+			c.backoffs++
+			return s.send(method, path, body, c)
+		}
+		return nil, default429{e}
+	case 502, 504:
+		if s.resends && c.resent < 1 {
+			c.resent++
+			time.Sleep(500 * time.Millisecond)
+			return s.send(method, path, body, c)
+		}
+	case 503:
+		return nil, default503{e}
+	}
+	return nil, e
+}
+
+// logInAgain renews the token under the lock, if nobody else has.
+func (s *standIn) logInAgain(used string) error {
+	select {
+	case s.lock <- struct{}{}:
+	case <-time.After(24 * time.Hour): // the SDK would wait for ever
+		return errHangs
+	}
+	s.again.Store(true)
+	defer func() {
+		s.again.Store(false)
+		<-s.lock
+	}()
+	if (used != "" || s.endless) && *s.token.Load() != used {
+		return nil
+	}
+	return s.logIn()
+}
+
+// signing is a provider's RoundTripper: it signs each attempt, and sends again what
+// got no answer, whatever the method.
+type signing struct {
+	Rt         http.RoundTripper
+	MaxRetries int
+}
+
+func (s *signing) RoundTrip(req *http.Request) (*http.Response, error) {
+	signed := req.Clone(req.Context())
+	signed.Header.Set("X-Sdk-Date", time.Now().UTC().Format("20060102T150405Z"))
+	resp, err := s.Rt.RoundTrip(signed)
+	for retry := 1; resp == nil; retry++ {
+		if retry > s.MaxRetries {
+			return nil, fmt.Errorf("connection error, retries exhausted: %s", err) // of the error, the provider keeps the text alone
+		}
+		time.Sleep(time.Second << retry)
+		resp, err = s.Rt.RoundTrip(signed)
+	}
+	return resp, err
+}
+
+// A wire refuses what net/http refuses to send: a body that is shorter than it should
+// be. It notes which requests ask for a connection of their own.
+type wire struct {
+	http.RoundTripper
+	closing atomic.Int32
+}
+
+func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Close {
+		w.closing.Add(1)
+	}
+	if req.Body == nil {
+		return w.RoundTripper.RoundTrip(req)
+	}
+	body, err := io.ReadAll(req.Body)
+	req.Body.Close()
+	if err == nil && int64(len(body)) != req.ContentLength {
+		err = fmt.Errorf("http: ContentLength=%d with Body length %d", req.ContentLength, len(body))
+	}
+	if err != nil {
+		return nil, err
+	}
+	sent := req.Clone(req.Context())
+	sent.Body = io.NopCloser(bytes.NewReader(body))
+	return w.RoundTripper.RoundTrip(sent)
+}

@@ -1,0 +1,168 @@
+package iamsdk
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"reflect"
+
+	"github.com/iamhttp/iamhttp"
+)
+
+// Wrap adds the typed error to an error of the SDK: the *[iamhttp.StatusError] of the
+// answer behind it. errors.Is and errors.As find both, the SDK's first. The text stays
+// the SDK's. Wrap returns these as they are: an error without an answer, an error that
+// holds a *StatusError or a *[iamhttp.NotSentError] already, an error of a form that it
+// does not know, and nil.
+//
+// It knows an error by the fields URL, Method, Actual and Body, whatever its type is
+// called, and looks into ErrOriginal and ErrReauth of those that say that logging in
+// again has failed. The typed error is then that of the login, be it a *StatusError
+// or, if the gate did not let the login out, a *NotSentError; if the login got no
+// answer, it is the *StatusError of the 401 before it.
+//
+// If the answer is among the last 200 failures of the clients that [Install] was
+// called for, the typed error is complete: it has header, request id, Attempts and
+// Stop. Of several failures with the same method, URL, status and body it is the
+// latest. Otherwise it is made from what the SDK keeps. Wrap may be called by many
+// goroutines at once.
+func Wrap(err error) (result error) {
+	if err == nil {
+		return nil
+	}
+	// A method of an error of others may panic: those with a value receiver do for a
+	// nil pointer.
+	defer func() {
+		if recover() != nil {
+			result = err
+		}
+	}()
+	if isTyped(err) {
+		return err
+	}
+	if e := typed(err, maxDepth); e != nil {
+		return &wrapped{err, e}
+	}
+	return err
+}
+
+// wrapped joins an error of an SDK with the typed error.
+type wrapped struct{ err, typed error }
+
+func (w *wrapped) Error() string { return w.err.Error() }
+
+func (w *wrapped) Unwrap() []error { return []error{w.err, w.typed} }
+
+func isTyped(err error) bool {
+	return errors.As(err, new(*iamhttp.StatusError)) || errors.As(err, new(*iamhttp.NotSentError))
+}
+
+// maxDepth is how deep errors are looked into: one may hold itself as ErrOriginal.
+const maxDepth = 100
+
+// typed returns the error of iamhttp that says why err came about, or nil.
+func typed(err error, depth int) error {
+	if err == nil || depth == 0 {
+		return nil
+	}
+	if isTyped(err) {
+		return err
+	}
+	v := reflect.ValueOf(err)
+	for v.Kind() == reflect.Pointer {
+		v = v.Elem()
+	}
+	if v.Kind() == reflect.Struct {
+		if e := ofAnswer(v); e != nil {
+			return e.StatusError
+		}
+		if e := ofLogin(v, depth); e != nil {
+			return e
+		}
+	}
+	switch u := err.(type) {
+	case interface{ Unwrap() error }:
+		return typed(u.Unwrap(), depth-1)
+	case interface{ Unwrap() []error }:
+		for _, each := range u.Unwrap() {
+			if e := typed(each, depth-1); e != nil {
+				return e
+			}
+		}
+	}
+	return nil
+}
+
+// ofAnswer returns the failure behind an error that tells of an answer, with the
+// time and the client if that is known; nil if it is another error.
+func ofAnswer(v reflect.Value) *remembered {
+	address, method := field(v, "URL", reflect.TypeFor[string]()), field(v, "Method", reflect.TypeFor[string]())
+	code, body := field(v, "Actual", reflect.TypeFor[int]()), field(v, "Body", reflect.TypeFor[[]byte]())
+	if !address.IsValid() || !method.IsValid() || !code.IsValid() || !body.IsValid() {
+		return nil
+	}
+	target := redact(address.String())
+	if r, found := recent.find(method.String(), target, int(code.Int()), body.Bytes()); found {
+		return &r
+	}
+	var header http.Header
+	if h := field(v, "ResponseHeader", reflect.TypeFor[http.Header]()); h.IsValid() && h.CanInterface() {
+		header, _ = reflect.TypeAssert[http.Header](h)
+	}
+	e := iamhttp.NewStatusError(int(code.Int()), header, body.Bytes())
+	e.Method, e.URL = method.String(), target
+	if id := field(v, "RequestId", reflect.TypeFor[string]()); id.IsValid() && e.RequestID == "" {
+		e.RequestID = id.String()
+	}
+	return &remembered{StatusError: e}
+}
+
+// ofLogin returns the error behind one that tells of logging in again, or nil. Such
+// an error may hold two failures; the later one says why the call failed in the end.
+func ofLogin(v reflect.Value, depth int) error {
+	original, again := failure(v, "ErrOriginal"), failure(v, "ErrReauth")
+	if e := typed(again, depth-1); e != nil {
+		return e
+	}
+	if original == nil {
+		return nil
+	}
+	// Some SDKs drop the error of the login.
+	if o := reflect.Indirect(reflect.ValueOf(original)); o.Kind() == reflect.Struct {
+		if r := ofAnswer(o); r != nil && r.logins != nil && r.Code == iamhttp.ErrUnauthorized {
+			if e := r.logins.failedSince(r.at); e != nil {
+				return e
+			}
+		}
+	}
+	return typed(original, depth-1)
+}
+
+// failure returns the error in a field, or nil.
+func failure(v reflect.Value, name string) error {
+	f := v.FieldByName(name)
+	if !f.IsValid() || !f.CanInterface() {
+		return nil
+	}
+	err, _ := reflect.TypeAssert[error](f)
+	return err
+}
+
+// field returns the field of that name and type, which may be in an embedded struct;
+// the zero Value if there is none.
+func field(v reflect.Value, name string, t reflect.Type) reflect.Value {
+	if f := v.FieldByName(name); f.IsValid() && f.Type() == t {
+		return f
+	}
+	return reflect.Value{}
+}
+
+// redact returns a URL as a StatusError has it: without user info, query and
+// fragment.
+func redact(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
+}

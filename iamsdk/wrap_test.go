@@ -1,0 +1,158 @@
+package iamsdk_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/gate"
+	"github.com/iamhttp/iamhttp/iamsdk"
+)
+
+// withHeader is the error of an SDK that keeps the header.
+type withHeader struct {
+	URL, Method    string
+	Actual         int
+	Body           []byte
+	ResponseHeader http.Header
+	RequestId      string //nolint:revive // it is called so
+}
+
+func (e withHeader) Error() string { return fmt.Sprint(e.Method, " ", e.URL, ": ", e.Actual) }
+
+// Forms that look like it, and are not.
+type (
+	wrongTypes struct {
+		URL    *url.URL
+		Method []byte
+		Actual string
+		Body   string
+	}
+	someFields struct {
+		URL, Method string
+		Actual      int
+	}
+	wrongOriginal struct {
+		ErrOriginal string
+		ErrReauth   int
+	}
+	hidden struct { // the error is in a field that reflection must not read
+		errOriginal error
+	}
+	embedsPointer struct{ *unexpected } // nil
+	embedsError   struct{ error }
+	unwrapsMany   []error
+	panics        struct{}
+)
+
+func (wrongTypes) Error() string      { return "wrong types" }
+func (someFields) Error() string      { return "some fields" }
+func (wrongOriginal) Error() string   { return "wrong original" }
+func (hidden) Error() string          { return "hidden" }
+func (embedsPointer) Error() string   { return "embeds a pointer" }
+func (unwrapsMany) Error() string     { return "many" }
+func (e unwrapsMany) Unwrap() []error { return e }
+func (panics) Error() string          { return "panics" }
+func (panics) Unwrap() error          { panic("no") }
+
+// A ringOf holds itself, where errors.As does not look.
+type ringOf struct{ ErrOriginal error }
+
+func (*ringOf) Error() string { return "ring" }
+
+// A valueReceiver panics if a nil pointer to one is unwrapped.
+type valueReceiver struct{ err error }
+
+func (e valueReceiver) Error() string { return "value receiver" }
+func (e valueReceiver) Unwrap() error { return e.err }
+
+func TestWrapTypesWhateverHasTheFieldsOfAnAnswer(t *testing.T) {
+	answer := unexpected{"https://user:p@iam.example/v3/users?q=1", "GET", nil, 404, []byte(`{"error":{"message":"m"}}`)}
+	for name, err := range map[string]error{
+		"a value":                        answer,
+		"a pointer":                      &answer,
+		"embedded":                       default404{answer},
+		"a pointer to what embeds it":    &default404{answer},
+		"wrapped":                        fmt.Errorf("x: %w", answer),
+		"wrapped twice":                  fmt.Errorf("y: %w", fmt.Errorf("x: %w", &answer)),
+		"joined":                         errors.Join(errors.New("plain"), default404{answer}),
+		"with a header":                  withHeader{URL: answer.URL, Method: "GET", Actual: 404, Body: answer.Body},
+		"after a login":                  &afterLogin{answer},
+		"after two logins":               &afterLogin{&afterLogin{default404{answer}}},
+		"after a login, as a value":      valueReceiver{&afterLogin{answer}},
+		"no login, and nobody knows why": &unableToLogIn{ErrOriginal: answer},
+		"no login for another reason":    &unableToLogIn{ErrOriginal: answer, ErrReauth: errors.New("plain")},
+		"the login's":                    &unableToLogIn{ErrOriginal: errors.New("plain"), ErrReauth: answer},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wrapped := iamsdk.Wrap(err)
+			var e *iamhttp.StatusError
+			require.ErrorAs(t, wrapped, &e)
+			assert.Equal(t, iamhttp.ErrNotFound, e.Code)
+			assert.Equal(t, "m", e.Message)
+			assert.Equal(t, "GET", e.Method)
+			assert.Equal(t, "https://iam.example/v3/users", e.URL)
+			assert.EqualError(t, wrapped, err.Error())
+			assertHolds(t, wrapped, err)
+			assert.Equal(t, wrapped, iamsdk.Wrap(wrapped), "wrapped already")
+		})
+	}
+}
+
+func TestWrapReturnsOtherErrorsAsTheyAre(t *testing.T) {
+	var (
+		nilAnswer *unexpected
+		nilLogin  *unableToLogIn
+		nilValue  *valueReceiver
+		nilStatus *iamhttp.StatusError
+	)
+	ring := new(ringOf)
+	ring.ErrOriginal = ring
+	for name, err := range map[string]error{
+		"plain":                        errors.New("plain"),
+		"a nil pointer":                nilAnswer,
+		"a nil pointer to an embedded": (*default404)(nil),
+		"a nil login":                  nilLogin,
+		"a nil that panics":            nilValue,
+		"a nil StatusError":            nilStatus,
+		"a wrapped nil":                fmt.Errorf("x: %w", error(nilAnswer)),
+		"a nil in ErrOriginal":         &unableToLogIn{ErrOriginal: nilAnswer, ErrReauth: nilLogin},
+		"fields of other types":        wrongTypes{},
+		"only some of the fields":      &someFields{},
+		"ErrOriginal of another type":  wrongOriginal{},
+		"a field that is not exported": hidden{default404{}},
+		"an embedded nil pointer":      embedsPointer{},
+		"an embedded nil error":        embedsError{},
+		"no failures":                  &unableToLogIn{},
+		"one that holds itself":        ring,
+		"one that holds nil":           unwrapsMany{nil, errors.New("plain")},
+		"one that panics":              panics{},
+		"a url.Error":                  &url.Error{Op: "Get", URL: "https://iam.example/", Err: errors.New("reset")},
+		"not sent":                     &url.Error{Op: "Get", URL: "https://iam.example/", Err: &iamhttp.NotSentError{Err: gate.ErrPaused}},
+		"typed already":                fmt.Errorf("x: %w", iamhttp.NewStatusError(404, nil, nil)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, err, iamsdk.Wrap(err))
+		})
+	}
+	assert.NoError(t, iamsdk.Wrap(nil))
+}
+
+func TestWrapReadsTheHeaderOrTheRequestIDThatTheSDKKept(t *testing.T) {
+	err := withHeader{Method: "GET", Actual: 429, Body: []byte("{}"), ResponseHeader: http.Header{"Retry-After": {"7"}, "X-Request-Id": {"req-1"}}, RequestId: "req-2"}
+	var e *iamhttp.StatusError
+	require.ErrorAs(t, iamsdk.Wrap(err), &e)
+	assert.Equal(t, 7*time.Second, e.RetryAfter)
+	assert.Equal(t, "req-1", e.RequestID)
+
+	err.ResponseHeader = nil
+	require.ErrorAs(t, iamsdk.Wrap(err), &e)
+	assert.Equal(t, "req-2", e.RequestID)
+}
