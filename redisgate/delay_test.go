@@ -51,7 +51,7 @@ func TestNoDelayOfTheServerCostsMuchOfTheLimit(t *testing.T) {
 				assert.GreaterOrEqual(t, share, 0.8)
 				if distance(delay) < farthest { // processes that are alone do not know of each other
 					assert.GreaterOrEqual(t, fairness, 0.9, "Jain's index")
-					assert.LessOrEqual(t, early, 10)
+					assert.LessOrEqual(t, early, 30, "the message may need a new connection, which takes two more round trips")
 				}
 				assert.Zero(t, lines, "lines in the logs")
 				c.left.Store(0)
