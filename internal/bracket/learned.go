@@ -28,7 +28,7 @@ func (c *Controller) Learned() (l Learned, ok bool) {
 	if !c.learned {
 		return Learned{}, false
 	}
-	l = Learned{c.pace, c.lo, c.hi, slices.Max(append([]float64{0}, c.proven...)), c.burst, c.burst0, c.trip, c.silence, c.asked, c.holding}
+	l = Learned{c.pace, c.lo, c.hi, slices.Max(append([]float64{c.best}, c.proven...)), c.burst, c.burst0, c.trip, c.silence, c.asked, c.holding}
 	if math.IsInf(l.Hi, 1) { // which JSON cannot say
 		l.Hi = 0
 	}
@@ -72,6 +72,7 @@ func Resume(now time.Duration, l Learned, pause time.Duration) *Controller {
 		memory: memory{
 			learned: true, proven: []float64{l.Best}, marks: []Mark{{}},
 			needed: l.Silence, longest: l.Silence,
+			best: l.Best, bestAt: now, cost: l.Silence, patience: leastPatience,
 		},
 		probe: probe{holding: max(l.Holding, Standard.Hold)},
 	}
