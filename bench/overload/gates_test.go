@@ -45,7 +45,7 @@ func keyByMethod(req *http.Request) string { return req.Method + " " + req.URL.H
 
 // interactive makes a call one that a person waits for.
 func interactive(ctx context.Context) context.Context {
-	return ctx // the gate has no lanes yet
+	return gate.WithPriority(ctx, gate.Interactive)
 }
 
 // An aimd is a yardstick: a pace that grows by a tenth of its latest cut in each

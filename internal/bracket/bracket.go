@@ -67,6 +67,7 @@ type Send struct {
 	epoch  uint32
 	credit bool    // part of the burst after a silence
 	seq    int     // in its epoch, from 1
+	flying int     // in flight with it, itself included
 	pace   float64 // when it left
 	at     time.Duration
 }
@@ -83,12 +84,13 @@ type Mark struct {
 type Controller struct {
 	Constants
 
-	pause   time.Duration // nothing leaves before this
-	open    bool          // requests have left since the latest refusal
-	probes  int           // pauses in a row that ended in a refusal, the current one included
-	refused Send          // the one that began the latest pause
-	closed  time.Duration // when it did
-	asked   float64       // the Retry-After that came with it, in seconds
+	pause     time.Duration // nothing leaves before this
+	open      bool          // requests have left since the latest refusal
+	explained bool          // by the number in flight
+	probes    int           // pauses in a row that ended in a refusal, the current one included
+	refused   Send          // the one that began the latest pause
+	closed    time.Duration // when it did
+	asked     float64       // the Retry-After that came with it, in seconds
 
 	pace   float64 // requests per second
 	lo, hi float64 // the bracket
@@ -111,6 +113,7 @@ type Controller struct {
 	probe  // above a closed bracket
 
 	statement statement // of the limit, by the service
+	flight    flight
 }
 
 // A tally counts what happens in an epoch, the time from one pause to the next.
@@ -169,6 +172,7 @@ func New(now time.Duration, marks []Mark, flying int, retryAfter time.Duration) 
 		c.trip = min(seconds(now-oldest.At)*float64(flying)/float64(n), seconds(now))
 		c.heard = true
 	}
+	c.flight.flying = flying - 1
 	c.close(now, Send{at: now}, retryAfter)
 	return c
 }
@@ -241,6 +245,8 @@ func (c *Controller) Next(now time.Duration, backlog int) time.Duration {
 		}
 	}
 	switch {
+	case c.flight.cap > 0:
+		return c.nextByFlight(now)
 	case c.probes > 1 && c.accepted == 0: // one probe, and wait for what it brings
 		if c.flying > 0 {
 			return c.last + c.lost()
@@ -285,8 +291,12 @@ func (c *Controller) clock() int { return 4 + int(min(c.lo*c.trip, 1e6)) }
 func (c *Controller) Sent(now time.Duration, backlog int) Send {
 	c.sent++
 	c.flying++
+	c.flight.flying++
 	c.last = now
-	s := Send{epoch: c.epoch, seq: c.sent, pace: c.pace, at: now, credit: c.credit >= 1}
+	s := Send{epoch: c.epoch, seq: c.sent, flying: c.flight.flying, pace: c.pace, at: now, credit: c.credit >= 1}
+	if c.flight.cap > 0 {
+		return s
+	}
 	gap := 1 / c.pace
 	if s.credit {
 		c.credit--
@@ -326,6 +336,7 @@ func (c *Controller) Idle(now time.Duration) {
 
 // Unsend takes Sent back: the request did not leave.
 func (c *Controller) Unsend(s Send) {
+	c.flew(s)
 	if s.epoch != c.epoch || !c.open {
 		return
 	}
@@ -341,6 +352,8 @@ func (c *Controller) Unsend(s Send) {
 
 // Accepted tells that a request was answered and not refused.
 func (c *Controller) Accepted(now time.Duration, s Send) {
+	c.flew(s)
+	c.proveFlight(s)
 	if s.at > 0 {
 		trip := seconds(now - s.at)
 		if !c.heard {
@@ -371,6 +384,7 @@ func (c *Controller) Accepted(now time.Duration, s Send) {
 // Unknown tells that a request has ended in a way that says nothing of the limit, nor
 // of how long an answer takes: it may have run into a timeout.
 func (c *Controller) Unknown(_ time.Duration, s Send) {
+	c.flew(s)
 	if s.epoch == c.epoch {
 		c.flying--
 		c.room++
@@ -390,6 +404,7 @@ func (c *Controller) Trip() time.Duration {
 // asked for, 0 if none. It reports whether that begins a new pause; the others
 // were in flight when the door closed and say nothing new.
 func (c *Controller) Refused(now time.Duration, s Send, retryAfter time.Duration) bool {
+	c.flew(s)
 	if s.epoch == c.epoch {
 		c.flying--
 		if c.open {
@@ -413,6 +428,9 @@ func (c *Controller) close(now time.Duration, s Send, retryAfter time.Duration) 
 	c.Pause(later(now, retryAfter))
 	if c.asked < c.OwnPause { // too short to mean a pace: as good as none
 		c.asked = 0
+	}
+	if c.explained = c.learned && c.byFlight(now, s); c.explained {
+		return // the next one leaves when one of those in flight has landed
 	}
 	if c.asked > 0 && c.probes == 1 {
 		return

@@ -79,7 +79,13 @@ func (c *Controller) fastest(silence float64) (accepted, took float64) {
 func (c *Controller) judge(now time.Duration, backlog float64) {
 	quiet := max(seconds(now-c.last), 2*c.trip, shortest)
 	wanted := max(seconds(min(now, c.pause)-c.last), 2*c.trip, shortest)
+	if c.learned && !c.explained {
+		c.suspectFlight()
+	}
+	c.flight.accepted = 0
 	switch {
+	case c.explained:
+		c.silence = quiet
 	case !c.learned:
 		c.judgeFirst(quiet)
 	case c.accepted == 0:
