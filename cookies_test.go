@@ -15,6 +15,17 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
+// docs/faq.md has this function.
+func keepCookies(jar http.CookieJar) func(context.Context, iamhttp.Failure) {
+	return func(_ context.Context, f iamhttp.Failure) {
+		if e, ok := f.Status(); ok {
+			if u, err := url.Parse(e.URL); err == nil {
+				jar.SetCookies(u, (&http.Response{Header: e.Header()}).Cookies())
+			}
+		}
+	}
+}
+
 // docs/faq.md says which cookies of failures reach the Jar of an http.Client.
 func TestWhichCookiesOfFailuresReachTheJar(t *testing.T) {
 	for name, tt := range map[string]struct {
@@ -36,13 +47,7 @@ func TestWhichCookiesOfFailuresReachTheJar(t *testing.T) {
 			require.NoError(t, err)
 			tt.tr.Base, tt.tr.Backoff = &service, zero
 			if tt.hook {
-				tt.tr.OnFailure = func(_ context.Context, f iamhttp.Failure) {
-					if e, ok := f.Status(); ok {
-						u, err := url.Parse(e.URL)
-						require.NoError(t, err)
-						jar.SetCookies(u, (&http.Response{Header: e.Header()}).Cookies())
-					}
-				}
+				tt.tr.OnFailure = keepCookies(jar)
 			}
 			client := &http.Client{Transport: &tt.tr, Jar: jar, Timeout: time.Minute}
 			if resp, err := client.Get("https://iam.example/v3/users"); err == nil {

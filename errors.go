@@ -42,7 +42,7 @@ type StatusError struct {
 	// StopGate that of the Gate, usually a *gate.Error. Otherwise nil.
 	Cause error `json:"-" xml:"-" yaml:"-"`
 
-	content func() (http.Header, []byte) // reflection prints a function as nothing; nil: both are empty
+	content func() (http.Header, []byte) // reflection prints a function as an address; nil: both are empty
 }
 
 // Header returns a copy of the answer's header. It holds secrets: do not log it.

@@ -786,9 +786,13 @@ func TestNewStatusErrorIsNeverNil(t *testing.T) {
 	}
 }
 
-func TestAServerChoosesAtMost456BytesOfTheErrorText(t *testing.T) {
-	long := strings.Repeat("x", 10000)
-	body := fmt.Sprintf(`{"error_msg":"%s","error_code":"%[1]s","request_id":"%[1]s"}`, long)
-	text := iamhttp.NewStatusError(400, nil, []byte(body)).Error()
-	assert.Equal(t, 200+128+128, strings.Count(text, "x"))
+func TestAServerChoosesAtMost1040BytesOfTheErrorText(t *testing.T) {
+	for _, what := range []string{"x", `\"`, `\\`, "é", "\u0000 ", "limit:1,time:1 day "} {
+		policy := `"` + strings.Repeat("p", 64) + `"`
+		header := http.Header{"Ratelimit": {policy + ";r=0;t=2678399"}, "Ratelimit-Policy": {policy + ";q=999999999;w=2678399"}}
+		body := fmt.Sprintf(`{"error_msg":"%s","error_code":"%[1]s","request_id":"%[1]s"}`, strings.Repeat(what, 3000))
+		text := iamhttp.NewStatusError(429, header, []byte(body)).Error()
+		ours := len(`iamhttp: 429 TooManyRequests: "" ("", limit , request "")`)
+		assert.LessOrEqual(t, len(text)-ours, 2*200+2*128+2*128+128, what)
+	}
 }

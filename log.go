@@ -15,13 +15,13 @@ import (
 // failed, will be retried", with the attribute wait. A final one is "IAM request
 // failed": at Info if the caller has canceled the request, at Warn if the answer is
 // a 4xx or the gate refused the request, else at Error. The group err has what is
-// known of code, title, service_code, request_id, method, url, retry_after, attempts
-// and stop. Without an answer, class (canceled, timeout, refused, reset, TLS, gate,
-// other) and type, the error's Go type, stand for the first four.
+// known of code, title, service_code, request_id, method, url, retry_after, limit,
+// attempts and stop. Without an answer, class (canceled, timeout, refused, reset, TLS,
+// gate, other) and type, the error's Go type, stand for the first four.
 //
-// Nothing secret is logged: no header, body, user info or query, no text of an
-// error of Base, which may hold any of them, and no message of the service, which
-// may quote what was wrong with a request, such as a password.
+// Nothing secret is logged: of header and body only these, no user info or query, no
+// text of an error of Base, which may hold any of them, and no message of the service,
+// which may quote what was wrong with a request.
 func LogFailures(l *slog.Logger) func(context.Context, Failure) {
 	return func(ctx context.Context, f Failure) {
 		logger := l

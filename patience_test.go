@@ -218,6 +218,27 @@ func TestAWindowOfFiveMinutesFailsNobody(t *testing.T) {
 	}
 }
 
+func TestALimitThatIsStatedEndsNoCallWithAGate(t *testing.T) {
+	for name, tr := range map[string]*iamhttp.Transport{
+		"beyond the deadline": {Gate: new(gate.Adaptive)},
+		"beyond MaxWait too":  {Gate: new(gate.Adaptive), MaxWait: 30 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				throttled := answer(429, "", "X-Ratelimit-Limit: 100", "X-Ratelimit-Reset: 600")
+				tr.Base = script(throttled, throttled, throttled, answer(200, ""), answer(200, ""))
+				for range 2 {
+					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+					defer cancel()
+					resp, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+					require.NoError(t, err)
+					resp.Body.Close()
+				}
+			})
+		})
+	}
+}
+
 func TestTenThousandWrongStatementsNeverShortenTheWaitNorEndTheCall(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	word := func() string {
@@ -237,7 +258,7 @@ func TestTenThousandWrongStatementsNeverShortenTheWaitNorEndTheCall(t *testing.T
 			h.Set(names[r.IntN(len(names))], word())
 		}
 		body := fmt.Sprintf(`{"error_msg":"limit:%s,time:%s %s"}`, word(), word(), []string{"minute", "day", "", "parsec"}[r.IntN(4)])
-		deadline := time.Duration(0)
+		deadline, gated := time.Duration(0), r.IntN(2) == 0
 		if r.IntN(2) == 0 {
 			deadline = time.Duration(2+r.IntN(3600)) * time.Second
 		}
@@ -252,7 +273,10 @@ func TestTenThousandWrongStatementsNeverShortenTheWaitNorEndTheCall(t *testing.T
 				resp.Header = h
 				return resp, err
 			}, answer(200, ""))
-			tr := &iamhttp.Transport{Base: base, Backoff: constant(time.Second), MaxAttempts: 2}
+			tr, least := &iamhttp.Transport{Base: base, Backoff: constant(time.Second), MaxAttempts: 2}, time.Second
+			if gated {
+				tr.Gate, least = new(gate.Adaptive), 250*time.Millisecond
+			}
 			start := time.Now()
 			resp, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
 			require.NoError(t, err, "%v %s", h, body)
@@ -262,7 +286,7 @@ func TestTenThousandWrongStatementsNeverShortenTheWaitNorEndTheCall(t *testing.T
 			if deadline > 0 {
 				most = deadline
 			}
-			require.True(t, took >= time.Second && took <= most, "%v: %v %s", took, h, body)
+			require.True(t, took >= least && took <= most, "%v: %v %s", took, h, body)
 		})
 	}
 }

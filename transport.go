@@ -31,10 +31,10 @@ type Transport struct {
 	// minute and a half. See also [WithMaxAttempts].
 	MaxAttempts int
 
-	// MaxWait is the longest wait before a retry, and the longest pause of the Gate.
-	// If Retry-After is longer, the call fails at once; an interval of Backoff is cut
-	// to it. Zero or negative means no bound but the deadline of the context, or 2
-	// minutes without a deadline. See also [WithMaxWait].
+	// MaxWait is the longest wait before a retry, its random part aside, and the longest
+	// pause of the Gate. If Retry-After is longer, the call fails at once; an interval of
+	// Backoff is cut to it. Zero or negative means no bound but the deadline of the
+	// context, or 2 minutes without a deadline. See also [WithMaxWait].
 	MaxWait time.Duration
 
 	// Backoff returns a new schedule; it is called once per retried request, and
@@ -49,10 +49,10 @@ type Transport struct {
 	// Idempotency-Key or X-Idempotency-Key.
 	AlsoRetry []Code
 
-	// RetryConnectionErrors also retries requests that received no answer, if they
-	// are idempotent as in AlsoRetry, their body can be sent again, and
-	// go-retryablehttp calls the error recoverable. If all attempts fail, RoundTrip
-	// returns Base's error. Off by default: the documentation speaks of answers only.
+	// RetryConnectionErrors also retries requests that received no answer, if they are
+	// idempotent as in AlsoRetry or there was no connection, their body can be sent
+	// again, and go-retryablehttp calls the error recoverable. If all attempts fail,
+	// RoundTrip returns Base's error. Off by default: the documentation speaks of answers.
 	RetryConnectionErrors bool
 
 	// Expected lists failures that are answers to this caller. They are returned

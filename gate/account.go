@@ -30,7 +30,7 @@ var errForgotten = errors.New("account was forgotten")
 // An account is what the gate knows of one key.
 //
 // The account is open as long as no request was throttled and none waits: a
-// request then touches two counters and nothing else. Otherwise window is not
+// request then touches three counters and nothing else. Otherwise window is not
 // positive, and everything happens under the lock.
 type account struct {
 	window   atomic.Int64 // twice the requests that may be in flight; not positive: take the lock
@@ -60,6 +60,7 @@ type account struct {
 	throttled time.Duration // when the latest pause began
 	seen      int64         // accepted at the latest sweep
 	stated    Limit         // by the service, with the latest 429 that states one
+	hold      hold          // what it has stated of the end of its window
 }
 
 func (a *account) now() time.Duration { return time.Since(a.origin) }
@@ -161,7 +162,7 @@ func (a *account) enqueue(ctx context.Context, r Request) (*waiter, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	w := &waiter{ready: make(chan error, 1), resend: r.Resend, maxWait: r.MaxWait}
+	w := &waiter{ready: make(chan error, 1), resend: r.Resend, maxWait: r.MaxWait, since: a.now()}
 	if d, ok := ctx.Deadline(); ok { // perhaps by the wall clock, which may have been set since the origin
 		now := a.now()
 		w.deadline, w.limited = now+min(time.Until(d), math.MaxInt64-now), true
@@ -182,6 +183,7 @@ func (a *account) enqueue(ctx context.Context, r Request) (*waiter, error) {
 		}
 	}
 	a.lanes.push(w, p)
+	a.hold.next = min(a.hold.next, a.heldUntil(w))
 	return w, nil
 }
 
@@ -235,6 +237,9 @@ func (a *account) observe(t Ticket, o Outcome) {
 	default:
 		a.accepted.Add(1)
 		a.pacer.Accepted(now, send)
+		if t > a.hold.ticket { // the service takes requests before the end that it has stated
+			a.hold.until = 0
+		}
 		return
 	}
 	retryAfter := min(max(o.RetryAfter, 0), longestPause)
@@ -250,7 +255,7 @@ func (a *account) observe(t Ticket, o Outcome) {
 	} else {
 		begins = a.pacer.Refused(now, send, retryAfter)
 	}
-	a.state(o.Limit)
+	a.state(now, o, begins)
 	if begins {
 		a.throttled = now
 		// Processes that were told the same time must not come back together.
@@ -299,12 +304,21 @@ func (a *account) dispatch() {
 		a.dispatchWindow(now)
 		return
 	}
+	a.endHold(now)
 	for a.waiting() > 0 {
-		if at := a.pacer.Next(now, a.waiting()); at > now {
+		w, at := a.free(now)
+		if at <= now {
+			at = a.pacer.Next(now, a.waiting())
+		}
+		if at > now {
 			a.wakeUp(now, at)
 			return
 		}
-		w := a.lanes.pop(a.pacer.Probing())
+		if w != nil {
+			w.queue.remove(w)
+		} else {
+			w = a.lanes.pop(a.pacer.Probing())
+		}
 		// The last one is sent in any case: how long an answer takes may have changed.
 		if a.waiting() > 0 && a.wastes(w, now) {
 			w.ready <- &Error{Err: ErrDeadline}
@@ -397,7 +411,7 @@ func (a *account) stats() (Stats, bool) {
 	s := Stats{Waiting: a.waiting(), Flying: int(a.flying.Load()) + len(a.tickets)}
 	if a.pacer != nil {
 		now := a.now()
-		s.Throttled, s.Pace, s.Pause = true, a.pacer.Pace(), max(a.pacer.Paused()-now, 0)
+		s.Throttled, s.Pace, s.Pause = true, a.pacer.Pace(), max(a.pacer.Paused()-now, a.hold.until-now, 0)
 		if a.pacer.Believed() {
 			s.Limit = a.stated
 		}

@@ -64,7 +64,6 @@ func (g *Adaptive) Observe(r Request, t Ticket, o Outcome) {
 		a.land(o.Result != Unknown)
 		return
 	}
-	o.RetryAfter = o.pause(r)
 	a.observe(t, o)
 }
 

@@ -9,6 +9,7 @@ type waiter struct {
 	ticket     Ticket     // valid once ready has sent nil
 	resend     int
 	maxWait    time.Duration // 0: no bound
+	since      time.Duration
 	deadline   time.Duration
 	limited    bool // deadline is set
 	queue      *queue

@@ -1,6 +1,9 @@
 package gate
 
 import (
+	"context"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -9,24 +12,122 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestTheEndOfAStatedWindowIsAPause(t *testing.T) {
+// throttle returns a gate whose account is throttled with o after twenty requests.
+func throttle(t *testing.T, o Outcome) *Adaptive {
+	t.Helper()
+	g := &Adaptive{StartWindow: -1}
+	o.Result = Throttled
+	for range 20 {
+		passes(t, g, 0, 0, 0, Outcome{Result: Accepted})
+	}
+	passes(t, g, 0, 0, 0, o)
+	return g
+}
+
+// passes lets a request wait at the gate, and tells what came of it. It returns how
+// long it waited. The deadline is in so much time, 0: there is none.
+func passes(t *testing.T, g *Adaptive, resend int, deadline, maxWait time.Duration, o Outcome) time.Duration {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	if deadline > 0 {
+		ctx, cancel = context.WithTimeout(t.Context(), deadline)
+	}
+	defer cancel()
+	start, r := time.Now(), Request{Key: "k", Resend: resend, MaxWait: maxWait}
+	ticket, err := g.Wait(ctx, r)
+	if assert.NoError(t, err, "deadline %v, MaxWait %v", deadline, maxWait) {
+		g.Observe(r, ticket, o)
+	}
+	return time.Since(start)
+}
+
+func TestTheEndOfAStatedWindowIsWaitedForByThoseWhoCan(t *testing.T) {
+	reset := func(d time.Duration) Outcome { return Outcome{Limit: Limit{Reset: d}} }
 	for name, tt := range map[string]struct {
-		o       Outcome
-		maxWait time.Duration
-		want    time.Duration
+		o                 Outcome
+		deadline, maxWait time.Duration
+		want              time.Duration
 	}{
-		"Reset":                     {Outcome{Result: Throttled, Limit: Limit{Reset: time.Minute}}, 0, time.Minute},
-		"no longer than MaxWait":    {Outcome{Result: Throttled, Limit: Limit{Reset: time.Hour}}, 2 * time.Minute, 2 * time.Minute},
-		"no longer than 15 minutes": {Outcome{Result: Throttled, Limit: Limit{Reset: time.Hour}}, 0, 15 * time.Minute},
-		"Retry-After comes first":   {Outcome{Result: Throttled, RetryAfter: time.Second, Limit: Limit{Reset: time.Hour}}, 0, time.Second},
-		"not if it was accepted":    {Outcome{Result: Accepted, Limit: Limit{Reset: time.Hour}}, 0, 0},
-		"nothing left says no time": {Outcome{Result: Throttled, Limit: Limit{Requests: 9, Per: time.Hour}}, 0, 0},
-		"nor does a negative Reset": {Outcome{Result: Throttled, Limit: Limit{Reset: -1}}, 0, 0},
+		"Reset":                          {reset(time.Minute), 0, 0, time.Minute},
+		"that ends before a deadline":    {reset(time.Minute), 2 * time.Minute, 0, time.Minute},
+		"not if it ends after that":      {reset(10 * time.Minute), time.Minute, 0, 250 * time.Millisecond},
+		"no longer than MaxWait":         {reset(10 * time.Minute), 0, 2 * time.Minute, 2 * time.Minute},
+		"nor MaxWait after the deadline": {reset(10 * time.Minute), time.Minute, 2 * time.Minute, 250 * time.Millisecond},
+		"no longer than 15 minutes":      {reset(time.Hour), 0, 0, 15 * time.Minute},
+		"Retry-After comes first":        {Outcome{RetryAfter: time.Second, Limit: Limit{Reset: time.Hour}}, 0, 0, time.Second},
+		"nothing left says no time":      {Outcome{Limit: Limit{Requests: 9, Per: time.Hour}}, 0, 0, 250 * time.Millisecond},
+		"a limit that is not used up":    {Outcome{Limit: Limit{Remaining: 1, Reset: time.Hour}}, 0, 0, 250 * time.Millisecond},
+		"nor does a negative Reset":      {reset(-1), 0, 0, 250 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
-			assert.Equal(t, tt.want, tt.o.pause(Request{MaxWait: tt.maxWait}))
+			synctest.Test(t, func(t *testing.T) {
+				g := throttle(t, tt.o)
+				took := passes(t, g, 1, tt.deadline, tt.maxWait, Outcome{Result: Accepted})
+				assert.GreaterOrEqual(t, took, tt.want)
+				assert.LessOrEqual(t, took, tt.want+maxJitter+10*time.Millisecond)
+			})
 		})
 	}
+}
+
+func TestAStatedWindowEndsNoCallAndThoseWhoCannotWaitProbeForTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stated := Outcome{Result: Throttled, Limit: Limit{Reset: 10 * time.Minute}}
+		g := throttle(t, stated)
+		start := time.Now()
+		var wg sync.WaitGroup
+		patient := make([]time.Duration, 10)
+		for i := range patient {
+			wg.Go(func() {
+				passes(t, g, 0, time.Hour, 0, Outcome{Result: Accepted})
+				patient[i] = time.Since(start)
+			})
+		}
+		synctest.Wait()
+		for resend := range 4 { // after 0.25 s, 0.5 s, 1 s and 2 s, ahead of those who wait
+			took := passes(t, g, resend, time.Minute, 0, stated)
+			assert.InDelta(t, 0.25*float64(int(1)<<resend), took.Seconds(), 0.15)
+		}
+		s, _ := g.Stats("k")
+		assert.Equal(t, 10, s.Waiting)
+		assert.InDelta(t, 600, s.Pause.Seconds(), 1)
+		wg.Wait()
+		assert.InDelta(t, 604, slices.Min(patient).Seconds(), 1)
+	})
+}
+
+func TestAStatedEndIsForgottenOnceARequestIsAccepted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := throttle(t, Outcome{Limit: Limit{Reset: 10 * time.Minute}})
+		start := time.Now()
+		var wg sync.WaitGroup
+		wg.Go(func() { passes(t, g, 0, 0, 0, Outcome{Result: Accepted}) })
+		synctest.Wait()
+		passes(t, g, 0, time.Minute, 0, Outcome{Result: Accepted})
+		wg.Wait()
+		assert.Less(t, time.Since(start), 5*time.Second)
+	})
+}
+
+func TestAnAccountIsNotForgottenBeforeTheStatedEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := throttle(t, Outcome{Limit: Limit{Reset: 14 * time.Minute}})
+		time.Sleep(13 * time.Minute)
+		s, known := g.Stats("k")
+		assert.True(t, known)
+		assert.InDelta(t, 60, s.Pause.Seconds(), 1)
+		time.Sleep(time.Hour)
+		_, known = g.Stats("k")
+		assert.False(t, known)
+	})
+}
+
+func TestAStatedEndIsALongPauseToTheController(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := throttle(t, Outcome{Limit: Limit{Requests: 10, Per: time.Minute, Reset: 40 * time.Second}})
+		assert.InDelta(t, 40, passes(t, g, 1, 0, 0, Outcome{Result: Accepted}).Seconds(), 0.5)
+		assert.InDelta(t, 40, g.account("k").pacer.Silence().Seconds(), 0.5)
+	})
 }
 
 func TestStatsSayWhichStatedLimitIsBelieved(t *testing.T) {

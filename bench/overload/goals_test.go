@@ -93,7 +93,7 @@ var exceptions = []exception{
 		[]string{sentShallow, sentOverTime, sentFewTokens, sentAtOnce},
 		"one token, and strangers ask for half of the limit", all(oneToken, strangers), 1.68,
 		"A stranger has taken the token from 1/3 of the requests that come rarely, and from 1 - exp(-1/2) = 39 % of those that keep to " +
-			"the 5/s that strangers leave: 1.5 to 1.65 requests per success. TestNoConstantPace… measures the same for gates that know the " +
+			"the 5/s that strangers leave: 1.5 to 1.65 requests per success. `TestNoConstantPaceReachesTheGoalsOfTheSmallestBuckets` measures the same for gates that know the " +
 			"limit. Only a client that outruns the strangers is throttled less.",
 	},
 	{
@@ -114,7 +114,7 @@ var exceptions = []exception{
 		"two tokens, jitter", all(tokens(2), jitter), 4.2,
 		"Requests that leave 10 ms apart, as the limit allows, arrive out of order, because the times that they take differ by 20 ms and " +
 			"more. Each 429 is followed by a pause of a second. The best constant pace, a third of the limit, takes more than three times " +
-			"the ideal: TestNoConstantPace… measures it.",
+			"the ideal: `TestNoConstantPaceReachesTheGoalsOfTheSmallestBuckets` measures it.",
 	},
 	{[]string{shortRunDeep}, "Retry-After as a date", date, 1.46, whyDate},
 	{[]string{shortRunShallow}, "Retry-After as a date", date, 1.78, whyDate},

@@ -59,6 +59,16 @@ func (c *Controller) Stated(requests int, per time.Duration) {
 	c.statement = statement{requests: n, per: t, changes: s.changes + 1}
 }
 
+// Kept tells that callers have waited until then because the service has stated
+// the end of its window: as if it had asked for that. It does nothing if a request
+// has left since the latest refusal.
+func (c *Controller) Kept(until time.Duration) {
+	if asked := seconds(until - c.closed); !c.open && asked > max(c.asked, c.OwnPause) {
+		c.asked = asked
+		c.Pause(until)
+	}
+}
+
 // Believed reports whether the limit that was stated last is believed: nothing
 // that was counted since contradicts it.
 func (c *Controller) Believed() bool {

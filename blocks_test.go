@@ -1,0 +1,111 @@
+package iamhttp_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp"
+)
+
+// What the documents show, and no example has in this form.
+var _ = []any{explain, withRecorder, attemptsOfTenSeconds, mayBeResent, forLogin}
+
+func explain(err error) {
+	if errors.Is(err, iamhttp.ErrNotFound) {
+		fmt.Println("no such user")
+	}
+	var e *iamhttp.StatusError
+	if errors.As(err, &e) {
+		fmt.Println(e.Code, "|", e.Message, "|", e.RequestID)
+		fmt.Println("sent", e.Attempts, "times, then:", e.Stop)
+	}
+	var code iamhttp.Code
+	if errors.As(err, &code) {
+		fmt.Println(iamhttp.Classify(int(code)).Description)
+	}
+}
+
+func withRecorder(ctx context.Context, call func(context.Context) error) error {
+	ctx, rec := iamhttp.WithRecorder(ctx)
+	return rec.Wrap(call(ctx))
+}
+
+func attemptsOfTenSeconds() *http.Client {
+	base := http.DefaultTransport.(*http.Transport).Clone()
+	base.ResponseHeaderTimeout = 10 * time.Second // for one attempt
+	return &http.Client{
+		Transport: &iamhttp.Transport{Base: base, RetryConnectionErrors: true},
+		Timeout:   time.Minute, // for the whole call
+	}
+}
+
+func mayBeResent(login *http.Request) {
+	login.Header["Idempotency-Key"] = []string{} // without a value: nothing is sent
+}
+
+func forLogin(ctx context.Context) context.Context {
+	return iamhttp.WithExpected(ctx, iamhttp.ErrTooManyRequests)
+}
+
+// A reader pastes a block without what is around it, and imports what it needs. The
+// READMEs of the adapters, and what SDKs are measured with, speak of values that the
+// reader has.
+func TestABlockOfGoInADocumentDeclaresTheValuesItUses(t *testing.T) {
+	imported := map[string]bool{}
+	for _, text := range files(t, ".go") {
+		file, err := parser.ParseFile(token.NewFileSet(), "", text, parser.ImportsOnly)
+		require.NoError(t, err)
+		for _, i := range file.Imports {
+			imported[packageName.FindStringSubmatch(i.Path.Value)[1]] = true
+		}
+	}
+	for path, text := range files(t, ".md") {
+		if strings.HasPrefix(path, "adapters/") {
+			continue
+		}
+		for _, code := range goBlocks(t, text) {
+			if firstStep.MatchString(code) {
+				continue // has other files beside it
+			}
+			for _, id := range undeclared(t, code) {
+				assert.True(t, imported[id], "%s: nothing in this block declares %s:\n%s", path, id, code)
+			}
+		}
+	}
+}
+
+// packageName finds the usual name of a package in its quoted path.
+var packageName = regexp.MustCompile(`(?:go-)?([^/"]+)(?:/v\d+)?"$`)
+
+// undeclared returns the names in code, a file or a part of one, that it does not
+// declare.
+func undeclared(t *testing.T, code string) (names []string) {
+	t.Helper()
+	var file *ast.File
+	var err error
+	for _, text := range []string{code, "package p\n" + code, "package p\nfunc _() {\n" + code + "}"} {
+		if file, err = parser.ParseFile(token.NewFileSet(), "", text, 0); err == nil {
+			break
+		}
+	}
+	require.NoError(t, err, code)
+	for _, id := range file.Unresolved {
+		if types.Universe.Lookup(id.Name) == nil {
+			names = append(names, id.Name)
+		}
+	}
+	return names
+}
