@@ -204,11 +204,12 @@ func TestHistoryHoldsTheTimeOfEverySixteenthAnswer(t *testing.T) {
 		answers int64
 		want    []fleet1.Mark
 	}{
-		"none":                     {0, []fleet1.Mark{{}, {}}},
-		"a few":                    {40, []fleet1.Mark{{}, {At: 16 * ms, Accepted: 16}, {At: 32 * ms, Accepted: 32}, {At: 40 * ms, Accepted: 40}}},
-		"as many as are kept":      {255, append(every16th(0, 15), fleet1.Mark{At: 255 * ms, Accepted: 255})},
-		"one more":                 {256, append(every16th(1, 16), fleet1.Mark{At: 256 * ms, Accepted: 256})},
-		"more, without the oldest": {1000, append(every16th(47, 62), fleet1.Mark{At: 1000 * ms, Accepted: 1000})},
+		"none":                {0, []fleet1.Mark{{}, {}}},
+		"a few":               {40, []fleet1.Mark{{}, {At: 16 * ms, Accepted: 16}, {At: 32 * ms, Accepted: 32}, {At: 40 * ms, Accepted: 40}}},
+		"as many as are kept": {255, append(every16th(0, 15), fleet1.Mark{At: 255 * ms, Accepted: 255})},
+		"one more":            {256, slices.Concat([]fleet1.Mark{{}}, every16th(1, 16), []fleet1.Mark{{At: 256 * ms, Accepted: 256}})},
+		"some of the older ones": {1000, slices.Concat([]fleet1.Mark{{}, every16th(16, 16)[0], every16th(32, 32)[0]},
+			every16th(47, 62), []fleet1.Mark{{At: 1000 * ms, Accepted: 1000}})},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -414,9 +415,8 @@ func TestWhoeverCannotBeInTimeIsToldAndDelaysNobody(t *testing.T) {
 			assert.ErrorIs(t, <-w.ready, ErrDeadline)
 		}
 	}
-	// The turns come at 0 s, 1 s and so on. The fourth would have its turn at 3 s, and
-	// leaves its place to the fifth.
-	assert.Equal(t, []int{3, 5, 6}, told)
+	// The turns come at 0 s, 1 s and so on. Whoever is told leaves its turn to the next.
+	assert.Equal(t, []int{1, 3, 5, 6}, told)
 }
 
 func TestWaitersWakeWhenTheirTurnComesEvenIfItMoves(t *testing.T) {

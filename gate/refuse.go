@@ -37,13 +37,9 @@ func jitter(pause time.Duration) time.Duration { return min(pause/20, maxJitter)
 // could leave.
 func (a *account) late(w *waiter, now time.Duration, ahead int) (earliest time.Duration, late bool) {
 	earliest = max(a.pacer.Earliest(now, ahead), now)
-	switch {
-	case !w.limited:
-		return earliest, false
-	case ahead == 0: // it is sent in any case: how long an answer takes may have changed
-		return earliest, earliest >= w.deadline
-	}
-	return earliest, w.deadline-earliest < a.answered()
+	left := w.deadline - earliest
+	// The first is sent in any case: how long an answer takes may have changed.
+	return earliest, w.limited && (left <= 0 || ahead > 0 && left < a.answered())
 }
 
 // answered is how long before its deadline a request has to leave.
