@@ -246,7 +246,7 @@ func (c *Controller) Next(now time.Duration, backlog int) time.Duration {
 	}
 	switch {
 	case c.flight.cap > 0:
-		return c.nextByFlight(now)
+		return c.nextByCap(now)
 	case c.probes > 1 && c.accepted == 0: // one probe, and wait for what it brings
 		if c.flying > 0 {
 			return c.last + c.lost()
@@ -336,7 +336,7 @@ func (c *Controller) Idle(now time.Duration) {
 
 // Unsend takes Sent back: the request did not leave.
 func (c *Controller) Unsend(s Send) {
-	c.flew(s)
+	c.flight.landed()
 	if s.epoch != c.epoch || !c.open {
 		return
 	}
@@ -352,8 +352,8 @@ func (c *Controller) Unsend(s Send) {
 
 // Accepted tells that a request was answered and not refused.
 func (c *Controller) Accepted(now time.Duration, s Send) {
-	c.flew(s)
-	c.proveFlight(s)
+	c.flight.landed()
+	c.capAccepted(s)
 	if s.at > 0 {
 		trip := seconds(now - s.at)
 		if !c.heard {
@@ -384,7 +384,7 @@ func (c *Controller) Accepted(now time.Duration, s Send) {
 // Unknown tells that a request has ended in a way that says nothing of the limit, nor
 // of how long an answer takes: it may have run into a timeout.
 func (c *Controller) Unknown(_ time.Duration, s Send) {
-	c.flew(s)
+	c.flight.landed()
 	if s.epoch == c.epoch {
 		c.flying--
 		c.room++
@@ -404,7 +404,7 @@ func (c *Controller) Trip() time.Duration {
 // asked for, 0 if none. It reports whether that begins a new pause; the others
 // were in flight when the door closed and say nothing new.
 func (c *Controller) Refused(now time.Duration, s Send, retryAfter time.Duration) bool {
-	c.flew(s)
+	c.flight.landed()
 	if s.epoch == c.epoch {
 		c.flying--
 		if c.open {
@@ -429,7 +429,7 @@ func (c *Controller) close(now time.Duration, s Send, retryAfter time.Duration) 
 	if c.asked < c.OwnPause { // too short to mean a pace: as good as none
 		c.asked = 0
 	}
-	if c.explained = c.learned && c.byFlight(now, s); c.explained {
+	if c.explained = c.learned && c.capRefused(now, s); c.explained {
 		return // the next one leaves when one of those in flight has landed
 	}
 	if c.asked > 0 && c.probes == 1 {

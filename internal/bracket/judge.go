@@ -79,8 +79,8 @@ func (c *Controller) fastest(silence float64) (accepted, took float64) {
 func (c *Controller) judge(now time.Duration, backlog float64) {
 	quiet := max(seconds(now-c.last), 2*c.trip, shortest)
 	wanted := max(seconds(min(now, c.pause)-c.last), 2*c.trip, shortest)
-	if c.learned && !c.explained {
-		c.suspectFlight()
+	if !c.explained {
+		c.suspectCap(now)
 	}
 	c.flight.accepted = 0
 	switch {
