@@ -183,7 +183,9 @@ func (a *account) enqueue(ctx context.Context, r Request) (*waiter, error) {
 		}
 	}
 	a.lanes.push(w, p)
-	a.hold.next = min(a.hold.next, a.heldUntil(w))
+	if a.hold.until > 0 {
+		a.hold.next = min(a.hold.next, a.heldUntil(w))
+	}
 	return w, nil
 }
 
