@@ -354,6 +354,7 @@ func (c *Controller) Unsend(s Send) {
 func (c *Controller) Accepted(now time.Duration, s Send) {
 	c.flight.landed()
 	c.capAccepted(s)
+	c.heardAt = max(c.heardAt, s.at)
 	if s.at > 0 {
 		trip := seconds(now - s.at)
 		if !c.heard {

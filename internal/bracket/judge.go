@@ -9,17 +9,19 @@ import (
 
 // A memory is what earlier epochs have left.
 type memory struct {
-	learned bool          // one at least has been judged
-	past    []epoch       // the latest, oldest first
-	proven  []float64     // what each of them proves the limit to be at least
-	marks   []Mark        // of the latest one in which anything was accepted
-	total   int64         // accepted in all
-	ended   time.Duration // the refusal behind these marks
-	sumSent float64       // accepted in the latest epochs, fading
-	sumTime float64       // and the seconds that took
-	needed  float64       // the silence that last ended in an accepted request
-	longest float64       // the longest silence of late, fading
-	guessed bool          // the pace is one, after probes that all failed
+	learned      bool          // one at least has been judged
+	past         []epoch       // the latest, oldest first
+	proven       []float64     // what each of them proves the limit to be at least
+	marks        []Mark        // of the latest one in which anything was accepted
+	total        int64         // accepted in all
+	ended        time.Duration // the refusal behind these marks
+	sumSent      float64       // accepted in the latest epochs, fading
+	sumTime      float64       // and the seconds that took
+	needed       float64       // the silence that last ended in an accepted request
+	longest      float64       // the longest silence of late, fading
+	longestAsked float64       // the longest Retry-After of late, fading
+	heardAt      time.Duration // when the latest request left that was accepted
+	guessed      bool          // the pace is one, after probes that all failed
 
 	best     float64       // the highest pace of the last minutes that was proven, or held for long
 	bestAt   time.Duration // when
@@ -104,7 +106,11 @@ func (c *Controller) judge(now time.Duration, backlog float64) {
 	least := c.asked
 	if least == 0 {
 		least = max(c.longest, 1)
+	} else {
+		// If it varies, it is what is left of the gap between two requests.
+		least += min(max(seconds(c.closed-c.heardAt), 0), max(c.longestAsked-c.asked, 0))
 	}
+	c.longestAsked = max(c.asked, 0.8*c.longestAsked)
 	c.pace = min(max(c.pace, 0.5/least), mostPace)
 	c.quiet = quiet
 }
@@ -185,6 +191,10 @@ func (c *Controller) judgeEpoch(now time.Duration, quiet, backlog float64) {
 		c.judgePace(now, e, proven, backlog)
 	}
 	c.past = keep(c.past, e)
+	if pace := c.chance(); pace > c.pace {
+		c.pace, c.lo, c.hi = pace, min(c.lo, pace), math.Inf(1)
+		c.past = c.past[:0]
+	}
 	c.proven = keep(c.proven, proven)
 	if proven >= c.best || now-c.bestAt > bestKept {
 		c.best = 0
@@ -202,6 +212,38 @@ func (c *Controller) remember(now time.Duration, pace, cost float64) {
 	if pace >= c.best {
 		c.best, c.bestAt, c.cost = pace, now, cost
 	}
+}
+
+// chance returns a pace if lower ones have not helped, otherwise 0. A limit lets more
+// through between two refusals the slower one goes; chance, and others that use the
+// limit, do not care.
+func (c *Controller) chance() float64 {
+	if len(c.past) < remembered {
+		return 0
+	}
+	faster, slower := c.past[:remembered/2], c.past[remembered/2:]
+	slowest, fastest := math.Inf(1), 0.0
+	var before, after, silence []float64
+	for _, e := range faster {
+		slowest, fastest = min(slowest, e.pace), max(fastest, e.pace)
+		before = append(before, e.accepted)
+	}
+	for _, e := range slower {
+		if e.pace > 0.65*slowest {
+			return 0
+		}
+		after, silence = append(after, e.accepted), append(silence, e.silence)
+	}
+	if median(after) > 1.25*median(before) {
+		return 0
+	}
+	// Up to where the silences begin to cost more than the sending.
+	return min(2*median(after)/median(silence), 2*fastest)
+}
+
+func median(v []float64) float64 {
+	slices.Sort(v)
+	return (v[len(v)/2] + v[(len(v)-1)/2]) / 2
 }
 
 // shrink makes the burst smaller after it was refused: all before the refused
