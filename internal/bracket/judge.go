@@ -101,18 +101,20 @@ func (c *Controller) judge(now time.Duration, backlog float64) {
 		c.measure = min(wanted, cmp.Or(c.asked, c.OwnMost), longestWindow)
 	}
 	c.base, c.returning = 0, false
-	// Below one request per two silences the controller cannot learn.
-	c.longest = max(c.silence, 0.8*c.longest)
-	least := c.asked
-	if least == 0 {
-		least = max(c.longest, 1)
-	} else {
-		// If it varies, it is what is left of the gap between two requests.
-		least += min(max(seconds(c.closed-c.heardAt), 0), max(c.longestAsked-c.asked, 0))
-	}
-	c.longestAsked = max(c.asked, 0.8*c.longestAsked)
-	c.pace = min(max(c.pace, 0.5/least), mostPace)
+	c.pace = min(max(c.pace, c.least()), mostPace)
 	c.quiet = quiet
+}
+
+// least is the pace below which the controller cannot learn: one request per two
+// silences.
+func (c *Controller) least() float64 {
+	c.longest, c.longestAsked = max(c.silence, 0.8*c.longest), max(c.asked, 0.8*c.longestAsked)
+	if c.asked == 0 {
+		return 0.5 / max(c.longest, 1)
+	}
+	// A Retry-After may be what is left of the gap between two requests.
+	gap := c.asked + min(max(seconds(c.closed-c.heardAt), 0), c.longestAsked)
+	return min(0.5/c.asked, 1/gap)
 }
 
 // judgeFirst makes a first guess from what was accepted until the first
@@ -191,10 +193,6 @@ func (c *Controller) judgeEpoch(now time.Duration, quiet, backlog float64) {
 		c.judgePace(now, e, proven, backlog)
 	}
 	c.past = keep(c.past, e)
-	if pace := c.chance(); pace > c.pace {
-		c.pace, c.lo, c.hi = pace, min(c.lo, pace), math.Inf(1)
-		c.past = c.past[:0]
-	}
 	c.proven = keep(c.proven, proven)
 	if proven >= c.best || now-c.bestAt > bestKept {
 		c.best = 0
@@ -212,38 +210,6 @@ func (c *Controller) remember(now time.Duration, pace, cost float64) {
 	if pace >= c.best {
 		c.best, c.bestAt, c.cost = pace, now, cost
 	}
-}
-
-// chance returns a pace if lower ones have not helped, otherwise 0. A limit lets more
-// through between two refusals the slower one goes; chance, and others that use the
-// limit, do not care.
-func (c *Controller) chance() float64 {
-	if len(c.past) < remembered {
-		return 0
-	}
-	faster, slower := c.past[:remembered/2], c.past[remembered/2:]
-	slowest, fastest := math.Inf(1), 0.0
-	var before, after, silence []float64
-	for _, e := range faster {
-		slowest, fastest = min(slowest, e.pace), max(fastest, e.pace)
-		before = append(before, e.accepted)
-	}
-	for _, e := range slower {
-		if e.pace > 0.65*slowest {
-			return 0
-		}
-		after, silence = append(after, e.accepted), append(silence, e.silence)
-	}
-	if median(after) > 1.25*median(before) {
-		return 0
-	}
-	// Up to where the silences begin to cost more than the sending.
-	return min(2*median(after)/median(silence), 2*fastest)
-}
-
-func median(v []float64) float64 {
-	slices.Sort(v)
-	return (v[len(v)/2] + v[(len(v)-1)/2]) / 2
 }
 
 // shrink makes the burst smaller after it was refused: all before the refused
