@@ -3,6 +3,7 @@ package sim
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -24,7 +25,7 @@ func (s Situation) Run(t *testing.T, client Client) *Record {
 func (s Situation) run(client Client) *Record {
 	// Off the full second, and different for each seed.
 	time.Sleep(time.Duration(rand.New(rand.NewPCG(s.Seed, startStream)).Int64N(int64(time.Second))))
-	v := &service{situation: s, start: time.Now(), hosts: map[string]*host{}, faults: make([]int, len(s.Faults))}
+	v := &service{situation: s, start: time.Now(), hosts: map[string]*host{}, told: map[account]*prohibition{}, faults: make([]int, len(s.Faults))}
 	live := &live{situation: s, service: v, record: &Record{Situation: s}}
 	for _, c := range s.Callers {
 		for len(live.clients) <= c.Process {
@@ -46,7 +47,7 @@ func (s Situation) run(client Client) *Record {
 	}
 	all.Wait()
 	r := live.record
-	r.Sent = v.sent
+	r.Sent, r.Forbidden = v.sent, v.forbidden
 	slices.SortFunc(r.Calls, func(a, b Call) int { return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.number, b.number)) })
 	return r
 }
@@ -62,7 +63,7 @@ type live struct {
 }
 
 // errEnd is the cause of what ends with the run.
-var errEnd = fmt.Errorf("sim: the run is over")
+var errEnd = errors.New("sim: the run is over")
 
 // come makes the calls of one kind that do not wait for each other.
 func (l *live) come(ctx context.Context, all *sync.WaitGroup, kind int) {
@@ -125,7 +126,8 @@ func (l *live) call(ctx context.Context, kind, n int) bool {
 	if c.Hosts > 1 {
 		host = fmt.Sprintf("iam-%d.test", n%c.Hosts)
 	}
-	err := l.send(context.WithValue(ctx, errandKey{}, e), cmp.Or(c.Method, http.MethodGet), host, l.clients[c.Process])
+	e.on = account{c.Process, cmp.Or(c.Method, http.MethodGet), host}
+	err := l.send(context.WithValue(ctx, errandKey{}, e), e.on, l.clients[c.Process])
 	end := time.Since(l.service.start)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -133,8 +135,8 @@ func (l *live) call(ctx context.Context, kind, n int) bool {
 	return err == nil
 }
 
-func (l *live) send(ctx context.Context, method, host string, do func(*http.Request) (*http.Response, error)) error {
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+host+"/v3/users", nil)
+func (l *live) send(ctx context.Context, on account, do func(*http.Request) (*http.Response, error)) error {
+	req, err := http.NewRequestWithContext(ctx, on.method, "http://"+on.host+"/v3/users", nil)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ type Record struct {
 	Situation Situation
 	Calls     []Call // in the order in which they were made
 	Sent      int    // requests
+	Forbidden int    // requests that left while a Retry-After was in force that had arrived before
 }
 
 // A Call is one call of a caller, retries included.

@@ -17,10 +17,18 @@ type service struct {
 	situation Situation
 	start     time.Time
 
-	mu     sync.Mutex
-	hosts  map[string]*host
-	faults []int // requests that each has met
-	sent   int
+	mu        sync.Mutex
+	hosts     map[string]*host
+	faults    []int // requests that each has met
+	sent      int
+	told      map[account]*prohibition
+	forbidden int
+}
+
+// An account is what a refusal is about, as far as every client has to assume.
+type account struct {
+	process      int
+	method, host string
 }
 
 // A host has limits of its own.
@@ -35,6 +43,7 @@ type errand struct {
 	number int
 	rand   *rand.Rand
 	sent   int
+	on     account
 }
 
 type errandKey struct{}
@@ -73,12 +82,14 @@ func (v *service) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	d := v.decide(req, answer-2*way, luck)
-	err := sleep(ctx, d.after)
-	if d.release {
-		v.release(req.URL.Host)
-	}
-	if err != nil {
-		return nil, err
+	if d.after > 0 {
+		err := sleep(ctx, d.after)
+		if d.release {
+			v.release(req.URL.Host)
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	if d.status == 0 {
 		return nil, errSilence
@@ -89,6 +100,7 @@ func (v *service) RoundTrip(req *http.Request) (*http.Response, error) {
 	header := http.Header{}
 	if d.retryAfter != "" {
 		header.Set("Retry-After", d.retryAfter)
+		v.tell(e.on, d)
 	}
 	return &http.Response{
 		StatusCode: d.status,
@@ -110,7 +122,30 @@ func (v *service) leave(e *errand) bool {
 	defer v.mu.Unlock()
 	v.sent++
 	e.sent++
+	if p := v.told[e.on]; p != nil && p.covers(time.Now()) {
+		v.forbidden++
+	}
 	return v.sent <= mostSent
+}
+
+// tell notes what a refusal that arrives now tells the client.
+func (v *service) tell(on account, d verdict) {
+	if d.status != cmp.Or(v.situation.Refusal, http.StatusTooManyRequests) {
+		return // no throttling
+	}
+	seconds, err := strconv.Atoi(d.retryAfter)
+	if err != nil {
+		panic("sim: a Retry-After of " + d.retryAfter)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	p := v.told[on]
+	if p == nil {
+		p = new(prohibition)
+		v.told[on] = p
+	}
+	now := time.Now()
+	p.extend(now, now.Add(time.Duration(seconds)*time.Second))
 }
 
 func (v *service) decide(req *http.Request, work time.Duration, luck float64) verdict {
@@ -133,7 +168,9 @@ func (v *service) decide(req *http.Request, work time.Duration, luck float64) ve
 		}
 	}
 	if wait <= 0 {
-		h.working++
+		if work > 0 {
+			h.working++
+		}
 		return verdict{status: http.StatusOK, after: work, release: true}
 	}
 	if v.situation.Ban > 0 {
