@@ -115,10 +115,10 @@ func (d drawn) ratio() float64 {
 //	go test -v -run Draws ./overload -draws 20000        the worst of them as a table
 //	go test -v -run Draws ./overload -draws 1 -seed 17   one of them
 func TestTheGateIsNotWorseThanNoneInRandomDraws(t *testing.T) {
+	t.Parallel()
 	if raceDetector {
 		t.Skip("measures, and finds no races that others do not")
 	}
-	t.Parallel()
 	all := make([]drawn, *draws)
 	limit := make(chan struct{}, runtime.GOMAXPROCS(0))
 	var wg sync.WaitGroup

@@ -258,10 +258,10 @@ func plain(text string) string {
 // the lines of the rows that are run are written anew. The test fails all the same if
 // the gate has become worse.
 func TestTheGateInTheRows(t *testing.T) {
+	t.Parallel()
 	if raceDetector {
 		t.Skip("measures, and finds no races that others do not")
 	}
-	t.Parallel()
 	chosen := chosenStrategies(t)
 	file := readRows(t)
 	ownSeeds := *rowSeed == 1 && *rowSeeds == 0
