@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/iamhttp/iamhttp/bench/internal/sim"
 )
@@ -28,8 +29,8 @@ var (
 // of what is answered without a gate, and in which it sends no more requests per
 // success. The goal is 1 for each.
 var (
-	drawsReach    = []struct{ answered, share float64 }{{0.97, 0.64}, {0.9, 0.74}, {0.5, 0.92}}
-	drawsSendLess = 0.9
+	drawsReach    = []struct{ answered, share float64 }{{0.97, 0.53}, {0.9, 0.64}, {0.5, 0.9}}
+	drawsSendLess = 0.96
 )
 
 // A drawn is a situation with a gate and without one.
@@ -54,19 +55,11 @@ func drawOne(seed uint64) drawn {
 
 // counted returns the stretches of time in which a gate has to be as good as none. It
 // obeys Retry-After for all callers, and has to learn: the goals of the rows concede
-// it five pauses at the beginning, and half a minute after all that changes.
+// it five pauses at the beginning, and half a minute and a pause after all that
+// changes.
 func counted(s sim.Situation) [][2]time.Duration {
-	const after = 30 * time.Second
-	pause := time.Second
-	if n, err := strconv.Atoi(string(s.RetryAfter)); err == nil {
-		pause = time.Duration(n) * time.Second
-	}
-	for _, l := range s.Limits {
-		pause = max(pause, time.Duration(float64(time.Second)/l.Server.Rate()))
-		if l.Server.Algorithm != sim.TokenBucket {
-			pause = max(pause, l.Server.Window)
-		}
-	}
+	pause := longestPause(s)
+	after := 30*time.Second + pause
 	conceded := [][2]time.Duration{{0, 5 * max(pause, s.Ban)}}
 	for _, c := range s.Callers {
 		conceded = append(conceded, [2]time.Duration{c.From, c.From + 5*pause})
@@ -99,12 +92,41 @@ func counted(s sim.Situation) [][2]time.Duration {
 	return append(stretches, [2]time.Duration{now, max(now, s.Length)})
 }
 
+// longestPause is about the longest Retry-After of a situation but for bans.
+func longestPause(s sim.Situation) time.Duration {
+	longest := time.Second
+	for _, f := range s.Faults {
+		longest = max(longest, inSeconds(f.RetryAfter))
+	}
+	if s.RetryAfter != sim.Seconds {
+		longest = max(longest, inSeconds(string(s.RetryAfter)))
+	}
+	for _, l := range s.Limits {
+		least := 1.0
+		for _, c := range l.Course {
+			least = min(least, c.Times)
+		}
+		switch wait := 1 / (l.Server.Rate() * least); {
+		case l.Server.Algorithm != sim.TokenBucket:
+			longest = max(longest, l.Server.Window)
+		case s.RetryAfter == sim.Seconds:
+			longest = max(longest, time.Duration(min(wait, 60)*float64(time.Second)))
+		}
+	}
+	return longest
+}
+
+func inSeconds(header string) time.Duration {
+	n, _ := strconv.Atoi(header) // none is 0
+	return time.Duration(n) * time.Second
+}
+
+// telling reports whether enough is answered without a gate to compare with.
+func (d drawn) telling() bool { return d.without >= 20 }
+
 // ratio is what is answered with a gate in relation to what is without, but for two
 // deviations of chance: where the last calls end, and which strangers came.
 func (d drawn) ratio() float64 {
-	if d.without == 0 {
-		return 1
-	}
 	of := float64(d.without)
 	return (float64(d.with) + min(of/2, 2+math.Sqrt(of)/4)) / of
 }
@@ -132,6 +154,8 @@ func TestTheGateIsNotWorseThanNoneInRandomDraws(t *testing.T) {
 	}
 	wg.Wait()
 	var with, without float64
+	all = slices.DeleteFunc(all, func(d drawn) bool { return !d.telling() })
+	require.NotEmpty(t, all, "no draw tells anything")
 	ratios := make([]float64, len(all))
 	for i, d := range all {
 		ratios[i] = d.ratio()
@@ -167,5 +191,5 @@ func TestTheGateIsNotWorseThanNoneInRandomDraws(t *testing.T) {
 	if len(all) >= 100 {
 		assert.GreaterOrEqual(t, sendLess, drawsSendLess, "requests per success")
 	}
-	t.Logf("%s%.1f %% in all, in %.0f s", b.String(), 100*with/without, time.Since(began).Seconds())
+	t.Logf("%s%d draws tell something, %.1f %% of all that is answered without a gate, in %.0f s", b.String(), len(all), 100*with/without, time.Since(began).Seconds())
 }

@@ -79,7 +79,7 @@ func (d draw) callers(s Situation, rate float64) []Callers {
 	if d.chance(0.15) {
 		processes = 2 + d.IntN(4)
 	}
-	for range 1 + d.IntN(2) {
+	for kind := range 1 + d.IntN(2) {
 		c := Callers{Method: oneOf(d, "GET", "POST")}
 		if d.chance(0.8) {
 			c.Timeout = d.span(200*time.Millisecond, time.Minute)
@@ -90,11 +90,11 @@ func (d draw) callers(s Situation, rate float64) []Callers {
 		if d.chance(0.1) {
 			c.Canceled = d.Float64()
 		}
-		switch d.IntN(6) {
-		case 0:
+		switch n := d.IntN(6); {
+		case n < 2 && kind > 0: // the first kind goes on
 			c.Once = int(d.between(10, 20*rate+20))
 			c.Apart = d.span(time.Nanosecond*10, time.Millisecond)
-		case 1, 2:
+		case n < 3:
 			// Those that fail come back soon, and nothing holds back the others where there is no limit.
 			c.Workers = 1 + int(d.between(1, 100))/processes
 			if s.Limits == nil && s.InFlight == 0 || c.Timeout > 0 && c.Timeout < 2*time.Second {
@@ -149,11 +149,24 @@ func (d draw) happen(s *Situation, rate float64) {
 		s.Faults = []Fault{{From: from, Until: s.Length, Share: 1, Count: 1, Status: 429, RetryAfter: retryAfter}}
 	case 4:
 		// So rarely that a client loses no more than a hundredth which obeys for all.
+		if s.Limits == nil && s.InFlight == 0 {
+			rate = s.offered()
+		}
 		s.Faults = []Fault{{Until: s.Length, Share: 0.01 / (rate * silence), Status: 429, RetryAfter: retryAfter}}
 	}
 	if d.chance(0.05) {
 		s.Ban = d.span(time.Second, 30*time.Second)
 	}
+}
+
+// offered is how many calls per second the callers make if all are accepted.
+func (s Situation) offered() float64 {
+	sum := 0.0
+	answer := s.Answers.draw(rand.New(rand.NewPCG(s.Seed, drawStream)))
+	for _, c := range s.Callers {
+		sum += c.Rate + float64(c.Workers)/answer.Seconds()
+	}
+	return sum
 }
 
 // String describes a situation in one line.
