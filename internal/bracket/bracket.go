@@ -99,6 +99,7 @@ type Controller struct {
 	burst0 float64 // the first of these, before anything was learned
 	trip   float64 // seconds from a request to its answer, smoothed
 	heard  bool    // of any answer that says how long that is
+	timed  bool    // trip is no estimate
 
 	// silence is how long it was quiet before the current epoch, failed probes
 	// included, in seconds; quiet is the last part of it. wanted is how much of
@@ -357,8 +358,8 @@ func (c *Controller) Accepted(now time.Duration, s Send) {
 	c.heardAt = max(c.heardAt, s.at)
 	if s.at > 0 {
 		trip := seconds(now - s.at)
-		if !c.heard {
-			c.trip, c.heard = trip, true
+		if !c.timed {
+			c.trip, c.heard, c.timed = trip, true, true
 		}
 		c.trip += (trip - c.trip) / 8
 	}
@@ -438,6 +439,9 @@ func (c *Controller) close(now time.Duration, s Send, retryAfter time.Duration) 
 	}
 	// The service names no time, or the time that it named was too short.
 	own, most := max(c.OwnPause, 2*c.trip), c.OwnMost
+	if !c.timed {
+		own = max(c.OwnPause, min(2*c.trip, 1))
+	}
 	if c.asked > 0 {
 		most = min(most, 8*c.asked)
 	} else if c.learned {

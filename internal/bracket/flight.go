@@ -79,7 +79,7 @@ func (c *Controller) suspectCap(now time.Duration) {
 		return
 	}
 	n := c.refused.flying
-	if n < 2 || f.accepted == 0 || f.accepted >= n {
+	if n < 2 || f.accepted == 0 || f.accepted >= n+n/20 { // an answer on its way counts as in flight
 		f.suspect = 0
 		return
 	}

@@ -66,7 +66,7 @@ func Resume(now time.Duration, l Learned, pause time.Duration) *Controller {
 		Constants: Standard,
 		pace:      l.Pace, lo: l.Lo, hi: l.Hi,
 		burst: max(l.Burst, 1), burst0: max(l.Burst0, 1),
-		trip: l.Trip, heard: l.Trip > 0, silence: l.Silence, quiet: l.Silence, asked: l.Asked,
+		trip: l.Trip, heard: l.Trip > 0, timed: l.Trip > 0, silence: l.Silence, quiet: l.Silence, asked: l.Asked,
 		wanted: l.Silence, measure: min(l.Silence, longestWindow),
 		pause: pause,
 		memory: memory{
