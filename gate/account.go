@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,8 +18,11 @@ const (
 	longestPause = 24 * time.Hour         // a larger Retry-After is clamped: it is a lie or a mistake
 	longAnswer   = 2 * time.Second        // without an answer, after which the window grows anyway
 	trickle      = 200 * time.Millisecond // a StartWindow of requests spread over this is no burst
-	lateResend   = 3                      // attempts after which another request goes first after a pause
-	marksEvery   = 16
+
+	// The history reaches back a minute and more at any rate up to 10,000 a second.
+	ring       = 16 // marks of a level
+	levels     = 4  // each has every 16th mark of the one before
+	marksEvery = 16 // accepted requests, on the first level
 )
 
 var errForgotten = errors.New("account was forgotten")
@@ -32,7 +36,7 @@ type account struct {
 	window   atomic.Int64 // twice the requests that may be in flight; not positive: take the lock
 	flying   atomic.Int64 // requests in flight that have ticket 0
 	accepted atomic.Int64
-	marks    [16]atomic.Int64 // when every 16th of them came, in a ring
+	marks    [levels][ring]atomic.Int64 // when every 16th of them came, every 256th, and so on
 
 	gate   *Adaptive
 	key    string
@@ -45,8 +49,8 @@ type account struct {
 	pacer     fleet1.Pacer // nil: never throttled
 	tickets   map[Ticket]fleet1.Send
 	ticket    Ticket
-	retries   queue // leaves before firsts: these requests have waited already
-	firsts    queue
+	lanes     lanes
+	came      int           // with a deadline, since turnAway has looked at all who wait
 	spare     float64       // requests that may leave beyond the window
 	spareAt   time.Duration // when spare was computed
 	heard     time.Duration // when the latest answer came, or a request left
@@ -61,28 +65,33 @@ type account struct {
 
 func (a *account) now() time.Duration { return time.Since(a.origin) }
 
-func (a *account) waiting() int { return a.retries.n + a.firsts.n }
+func (a *account) waiting() int { return a.lanes.waiting() }
 
-// accept counts an answer to a request with ticket 0 that was not throttled.
-func (a *account) accept() {
-	if n := a.accepted.Add(1); n%marksEvery == 0 {
-		a.marks[n/marksEvery%int64(len(a.marks))].Store(int64(a.now()))
+// land counts the end of a request with ticket 0 that was not throttled. known: it
+// was accepted; otherwise its end says nothing of the limit.
+func (a *account) land(known bool) {
+	if known {
+		if n := a.accepted.Add(1); n%marksEvery == 0 {
+			a.note(n)
+		}
 	}
 	n := a.landed()
-	if a.widen(n) {
+	if known && a.widen(n) || !known && a.window.Load() >= 0 {
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch {
-	case a.pacer != nil:
+	case a.pacer != nil && known:
 		a.pacer.Accepted(a.now(), fleet1.Send{})
+	case a.pacer != nil:
+		a.pacer.Unknown(a.now(), fleet1.Send{})
 	case a.waiting() > 0: // all of the window is used, though many may have landed just now
 		a.heard = a.now()
-		if a.slow < math.MaxInt64 {
+		if known && a.slow < math.MaxInt64 {
 			a.slow++
 		}
-	default: // they have left meanwhile
+	case known: // they have left meanwhile
 		a.widen(n)
 	}
 	a.dispatch()
@@ -158,7 +167,8 @@ func (a *account) enqueue(ctx context.Context, r Request) (*waiter, error) {
 		now := a.now()
 		w.deadline, w.limited = now+min(time.Until(d), math.MaxInt64-now), true
 	}
-	if err := a.refuse(w); err != nil {
+	p := priority(ctx)
+	if err := a.refuse(w, p); err != nil {
 		return nil, err
 	}
 	if a.waiting() == 0 {
@@ -172,10 +182,9 @@ func (a *account) enqueue(ctx context.Context, r Request) (*waiter, error) {
 			return w, nil
 		}
 	}
-	if w.resend > 0 {
-		a.retries.push(w)
-	} else {
-		a.firsts.push(w)
+	a.lanes.push(w, p)
+	if a.hold.until > 0 {
+		a.hold.next = min(a.hold.next, a.heldUntil(w))
 	}
 	return w, nil
 }
@@ -225,7 +234,6 @@ func (a *account) observe(t Ticket, o Outcome) {
 	switch o.Result {
 	case Throttled:
 	case Unknown:
-		a.accepted.Add(1)
 		a.pacer.Unknown(now, send)
 		return
 	default:
@@ -260,19 +268,32 @@ func (a *account) observe(t Ticket, o Outcome) {
 	a.turnAway(now)
 }
 
+// note writes down when the nth request was accepted.
+func (a *account) note(n int64) {
+	now := int64(a.now())
+	for level, every := 0, int64(marksEvery); level < levels && n%every == 0; level, every = level+1, every*ring {
+		a.marks[level][n/every%ring].Store(now)
+	}
+}
+
 // history returns when how many requests were accepted, oldest first.
 func (a *account) history() fleet1.History {
 	n := a.accepted.Load()
-	var marks []fleet1.Mark
-	oldest := n/marksEvery - int64(len(a.marks)) + 1
-	if oldest <= 0 {
-		marks = append(marks, fleet1.Mark{})
-		oldest = 1
+	var marks []fleet1.Mark // the latest first
+	before := n + 1
+	for level, every := 0, int64(marksEvery); level < levels; level, every = level+1, every*ring {
+		oldest := n/every - ring + 1
+		for i := (before - 1) / every; i >= max(oldest, 1); i-- {
+			at := time.Duration(a.marks[level][i%ring].Load())
+			marks = append(marks, fleet1.Mark{At: at, Accepted: i * every})
+			before = i * every
+		}
+		if oldest <= 0 {
+			marks = append(marks, fleet1.Mark{})
+			break
+		}
 	}
-	for i := oldest; i <= n/marksEvery; i++ {
-		at := time.Duration(a.marks[i%int64(len(a.marks))].Load())
-		marks = append(marks, fleet1.Mark{At: at, Accepted: i * marksEvery})
-	}
+	slices.Reverse(marks)
 	now := a.now()
 	return fleet1.History{Now: now, Marks: append(marks, fleet1.Mark{At: now, Accepted: n}), Flying: int(a.flying.Load())}
 }
@@ -287,15 +308,19 @@ func (a *account) dispatch() {
 	}
 	a.endHold(now)
 	for a.waiting() > 0 {
-		if _, at := a.free(now); at > now {
+		w, at := a.free(now)
+		if at <= now {
+			at = a.pacer.Next(now, a.waiting())
+		}
+		if at > now {
 			a.wakeUp(now, at)
 			return
 		}
-		if at := a.pacer.Next(now, a.waiting()); at > now {
-			a.wakeUp(now, at)
-			return
+		if w != nil {
+			w.queue.remove(w)
+		} else {
+			w = a.lanes.pop(a.pacer.Probing())
 		}
-		w := a.pop()
 		// The last one is sent in any case: how long an answer takes may have changed.
 		if a.waiting() > 0 && a.wastes(w, now) {
 			w.ready <- &Error{Err: ErrDeadline}
@@ -313,7 +338,7 @@ func (a *account) dispatchWindow(now time.Duration) {
 	for a.waiting() > 0 {
 		for ; a.waiting() > 0 && 2*a.flying.Load() < a.slow; a.heard = now {
 			a.flying.Add(1)
-			a.pop().ready <- nil
+			a.lanes.pop(false).ready <- nil
 		}
 		if a.waiting() == 0 {
 			break
@@ -331,22 +356,6 @@ func (a *account) dispatchWindow(now time.Duration) {
 		a.window.Store(a.slow)
 		a.slow = 0
 	}
-}
-
-// pop takes the next waiter out of the queue. After a pause the first request is
-// the likeliest to be throttled again, so one that was throttled often may let
-// another one go first.
-func (a *account) pop() *waiter {
-	q := &a.retries
-	if q.n == 0 || q.head.resend >= lateResend && a.firsts.n > 0 && a.pacer != nil && a.pacer.Probing() {
-		q = &a.firsts
-	}
-	w := q.head
-	if now := a.now(); a.hold.until > now {
-		w, _ = a.free(now)
-	}
-	w.queue.remove(w)
-	return w
 }
 
 func (a *account) wakeUp(now, at time.Duration) {

@@ -204,11 +204,12 @@ func TestHistoryHoldsTheTimeOfEverySixteenthAnswer(t *testing.T) {
 		answers int64
 		want    []fleet1.Mark
 	}{
-		"none":                     {0, []fleet1.Mark{{}, {}}},
-		"a few":                    {40, []fleet1.Mark{{}, {At: 16 * ms, Accepted: 16}, {At: 32 * ms, Accepted: 32}, {At: 40 * ms, Accepted: 40}}},
-		"as many as are kept":      {255, append(every16th(0, 15), fleet1.Mark{At: 255 * ms, Accepted: 255})},
-		"one more":                 {256, append(every16th(1, 16), fleet1.Mark{At: 256 * ms, Accepted: 256})},
-		"more, without the oldest": {1000, append(every16th(47, 62), fleet1.Mark{At: 1000 * ms, Accepted: 1000})},
+		"none":                {0, []fleet1.Mark{{}, {}}},
+		"a few":               {40, []fleet1.Mark{{}, {At: 16 * ms, Accepted: 16}, {At: 32 * ms, Accepted: 32}, {At: 40 * ms, Accepted: 40}}},
+		"as many as are kept": {255, append(every16th(0, 15), fleet1.Mark{At: 255 * ms, Accepted: 255})},
+		"one more":            {256, slices.Concat([]fleet1.Mark{{}}, every16th(1, 16), []fleet1.Mark{{At: 256 * ms, Accepted: 256}})},
+		"some of the older ones": {1000, slices.Concat([]fleet1.Mark{{}, every16th(16, 16)[0], every16th(32, 32)[0]},
+			every16th(47, 62), []fleet1.Mark{{At: 1000 * ms, Accepted: 1000}})},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -371,69 +372,51 @@ func TestDeadlineIsTooEarlyIfRequestsAheadNeedTheTimeUntilThen(t *testing.T) {
 	const s, ms = time.Second, time.Millisecond
 	g := new(Adaptive)
 	p := closed()
+	p.gap, p.trip = s, 500*ms
+	g.Join(&others{known: p})
+	a := g.account("k")
+	now := 100 * s
+	for _, tt := range []struct {
+		ahead    int
+		deadline time.Duration
+		late     bool
+	}{
+		{3, 3599 * ms, true}, {3, 3600 * ms, false}, // 1.2 times as long as an answer takes
+		{6, 6599 * ms, true}, {6, 6600 * ms, false},
+		{0, 1 * ms, false}, {0, 0, true}, // it is sent in any case, as long as there is time
+	} {
+		until, late := a.late(&waiter{limited: true, deadline: now + tt.deadline}, now, tt.ahead)
+		assert.Equal(t, now+time.Duration(tt.ahead)*s, until, "%+v", tt)
+		assert.Equal(t, tt.late, late, "%+v", tt)
+	}
+	_, late := a.late(&waiter{}, now, 1000)
+	assert.False(t, late, "it has no deadline")
+}
+
+func TestWhoeverCannotBeInTimeIsToldAndDelaysNobody(t *testing.T) {
+	const s = time.Second
+	g := new(Adaptive)
+	p := closed()
 	p.gap = s
 	g.Join(&others{known: p})
 	a := g.account("k")
 	now := 100 * s
-	for range 3 {
-		a.retries.push(&waiter{resend: 1})
-		a.firsts.push(&waiter{limited: true, deadline: now + 3500*ms})
+	var waiters []*waiter
+	for _, deadline := range []time.Duration{9, 1, 0, 1, 3, 2, 3} { // 0: none
+		w := &waiter{ready: make(chan error, 1), limited: deadline > 0, deadline: now + deadline*s}
+		waiters = append(waiters, w)
+		a.lanes.push(w, Normal)
 	}
-	for _, tt := range []struct {
-		resend   int
-		deadline time.Duration
-		late     bool
-		until    time.Duration // when all requests ahead have left
-	}{
-		{1, 3 * s, true, 3 * s}, {1, 4 * s, false, 3 * s}, {2, 3 * s, true, 3 * s},
-		{0, 3 * s, true, 6 * s},
-		{0, 3500 * ms, true, 6 * s},  // the first attempts ahead give up no earlier
-		{0, 4 * s, true, 6 * s},      // one of them has its turn before it gives up
-		{0, 4500 * ms, false, 6 * s}, // the others do not
-		{0, 6 * s, false, 6 * s}, {0, 7 * s, false, 6 * s},
-	} {
-		until, late := a.tooLate(&waiter{resend: tt.resend, limited: true, deadline: now + tt.deadline}, now)
-		assert.Equal(t, now+tt.until, until, "%+v", tt)
-		assert.Equal(t, tt.late, late, "%+v", tt)
+	a.turnAway(now)
+	var told []int
+	for i, w := range waiters {
+		if len(w.ready) > 0 {
+			told = append(told, i)
+			assert.ErrorIs(t, <-w.ready, ErrDeadline)
+		}
 	}
-	_, late := a.tooLate(&waiter{}, now)
-	assert.False(t, late, "it has no deadline")
-}
-
-func TestRetriesLeaveFirstExceptLateOnesAfterAPause(t *testing.T) {
-	retry, first := "the retry", "the first attempt"
-	for name, tt := range map[string]struct {
-		resend           int
-		probing, waiting bool // waiting: a first attempt waits
-		throttled        bool
-		want             string
-	}{
-		"retries leave before first attempts":                      {lateResend, false, true, true, retry},
-		"a late retry is not the first to leave after a pause":     {lateResend, true, true, true, first},
-		"an earlier retry is":                                      {lateResend - 1, true, true, true, retry},
-		"so is a late one if no first attempt waits":               {lateResend, true, false, true, retry},
-		"before any throttling there is no pause to be careful of": {lateResend, true, true, false, retry},
-	} {
-		t.Run(name, func(t *testing.T) {
-			a := new(Adaptive).account("k")
-			if tt.throttled {
-				p := closed()
-				p.probing = tt.probing
-				a.adopt(p)
-			}
-			a.retries.push(&waiter{resend: tt.resend})
-			if tt.waiting {
-				a.firsts.push(new(waiter))
-			}
-			w := a.pop()
-			got := first
-			if w.resend > 0 {
-				got = retry
-			}
-			assert.Equal(t, tt.want, got)
-			assert.Zero(t, w.queue.n)
-		})
-	}
+	// The turns come at 0 s, 1 s and so on. Whoever is told leaves its turn to the next.
+	assert.Equal(t, []int{1, 3, 5, 6}, told)
 }
 
 func TestWaitersWakeWhenTheirTurnComesEvenIfItMoves(t *testing.T) {

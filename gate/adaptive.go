@@ -61,7 +61,7 @@ func (g *Adaptive) Observe(r Request, t Ticket, o Outcome) {
 	}
 	a := v.(*account)
 	if t == 0 && o.Result != Throttled && o.Result != NotSent {
-		a.accept()
+		a.land(o.Result != Unknown)
 		return
 	}
 	a.observe(t, o)

@@ -20,7 +20,8 @@ type turnstile struct {
 	turns   int
 	pause   time.Duration
 	gap     time.Duration // between two requests, for Earliest
-	told    []string      // the calls of Accepted and Idle
+	trip    time.Duration
+	told    []string // the calls of Accepted and Idle
 	probing bool
 	silence time.Duration
 }
@@ -47,6 +48,7 @@ func (p *turnstile) Earliest(now time.Duration, ahead int) time.Duration {
 	return max(p.pause, now+time.Duration(ahead)*p.gap)
 }
 func (p *turnstile) Paused() time.Duration { return p.pause }
+func (p *turnstile) Trip() time.Duration   { return p.trip }
 
 // others is a fleet that notes what it is told, and knows one Pacer.
 type others struct {

@@ -47,3 +47,106 @@ func (q *queue) remove(w *waiter) {
 	w.prev, w.next = nil, nil
 	q.n--
 }
+
+// A lane holds the waiters of one priority.
+type lane struct {
+	retries queue // leaves before firsts: these requests have waited already
+	firsts  queue
+	passed  int // turns that went to other lanes since this one had one
+}
+
+// mostPassed is how many turns a lane lets pass. No lane starves: each has a tenth of
+// the turns at least.
+const mostPassed = 9
+
+// lateResend is how many attempts a request may have had before another one goes
+// first after a pause.
+const lateResend = 3
+
+// lanes are all waiters of an account, by priority, the most urgent first.
+type lanes [3]lane
+
+func (l *lane) waiting() int { return l.retries.n + l.firsts.n }
+
+func (ls *lanes) waiting() (n int) {
+	for i := range ls {
+		n += ls[i].waiting()
+	}
+	return n
+}
+
+// push lets w wait in the lane of its priority.
+func (ls *lanes) push(w *waiter, p Priority) {
+	l := &ls[p.lane()]
+	if l.waiting() == 0 {
+		l.passed = 0
+	}
+	if w.resend > 0 {
+		l.retries.push(w)
+	} else {
+		l.firsts.push(w)
+	}
+}
+
+// pop takes the waiter whose turn it is; there has to be one. After a pause the first
+// request is the likeliest to be throttled again, so one that was throttled often may
+// let another one of its lane go first. probing: nothing was sent since the pause.
+func (ls *lanes) pop(probing bool) *waiter {
+	turn := -1
+	for i := range ls {
+		if l := &ls[i]; l.waiting() > 0 && (turn < 0 || l.passed >= mostPassed && ls[turn].passed < mostPassed) {
+			turn = i
+		}
+	}
+	for i := range ls {
+		if i != turn {
+			ls[i].passed++
+		}
+	}
+	l := &ls[turn]
+	l.passed = 0
+	q := &l.retries
+	if q.n == 0 || q.head.resend >= lateResend && l.firsts.n > 0 && probing {
+		q = &l.firsts
+	}
+	w := q.head
+	q.remove(w)
+	return w
+}
+
+// ahead returns how many waiters certainly leave before one that comes now.
+func (ls *lanes) ahead(resend int, p Priority) int {
+	own := ls[p.lane()].retries.n
+	if resend == 0 {
+		own += ls[p.lane()].firsts.n
+	}
+	urgent := 0
+	for i := range p.lane() {
+		urgent += ls[i].waiting()
+	}
+	return behind(own, urgent)
+}
+
+// behind returns how many leave before a waiter, of whom own are ahead of it in its
+// lane, and urgent in more urgent ones.
+func behind(own, urgent int) int { return own + min(urgent, mostPassed*(own+1)) }
+
+// all calls yield with each waiter and how many certainly leave before it. A waiter
+// that yield removes is ahead of nobody.
+func (ls *lanes) all(yield func(w *waiter, ahead int)) {
+	urgent := 0
+	for i := range ls {
+		own := 0
+		for _, q := range []*queue{&ls[i].retries, &ls[i].firsts} {
+			for w := q.head; w != nil; {
+				next, n := w.next, q.n
+				yield(w, behind(own, urgent))
+				if q.n == n {
+					own++
+				}
+				w = next
+			}
+		}
+		urgent += own
+	}
+}

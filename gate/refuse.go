@@ -2,8 +2,8 @@ package gate
 
 import "time"
 
-// refuse returns why a waiter is not let in, nil if it is.
-func (a *account) refuse(w *waiter) error {
+// refuse returns why a waiter that has just come is not let in, nil if it is.
+func (a *account) refuse(w *waiter, p Priority) error {
 	if a.pacer == nil {
 		return nil
 	}
@@ -11,8 +11,14 @@ func (a *account) refuse(w *waiter) error {
 	if left := a.pacer.Paused() - now; w.outlasted(left) {
 		return &Error{RetryAfter: left, Err: ErrPaused}
 	}
-	if at, late := a.tooLate(w, now); late {
-		return &Error{RetryAfter: at - now, Err: ErrDeadline}
+	if w.limited {
+		// Those that came earlier may have become late: they must not be counted.
+		if a.came++; a.came > a.waiting()/8 {
+			a.turnAway(now)
+		}
+		if at, late := a.late(w, now, a.lanes.ahead(w.resend, p)); late {
+			return &Error{RetryAfter: at - now, Err: ErrDeadline}
+		}
 	}
 	return nil
 }
@@ -26,56 +32,39 @@ func (w *waiter) outlasted(pause time.Duration) bool {
 // jitter is the most that a pause is made longer by, at random.
 func jitter(pause time.Duration) time.Duration { return min(pause/20, maxJitter) }
 
-// tooLate reports whether a waiter cannot leave so early that its answer comes
-// before its deadline, and until when. Waiters ahead of it whose own deadline passes
-// before their own turn do not count.
-func (a *account) tooLate(w *waiter, now time.Duration) (until time.Duration, late bool) {
-	before := []*queue{&a.retries, &a.firsts}
-	if w.resend > 0 {
-		before = before[:1]
-	}
-	ahead := 0
-	for _, q := range before {
-		ahead += q.n
-	}
-	until = max(a.pacer.Earliest(now, ahead), now)
-	latest := w.deadline - a.pacer.Trip()
-	if !w.limited || until < latest {
-		return until, false
-	}
-	turn, taken := max(a.pacer.Earliest(now, 0), now), 0
-	for _, q := range before {
-		for o := q.head; o != nil && turn < w.deadline; o = o.next {
-			if !o.limited || o.deadline > turn {
-				taken++
-				turn = max(a.pacer.Earliest(now, taken), now)
-			}
-		}
-	}
-	return until, turn >= w.deadline || ahead > 0 && turn >= latest
+// late reports whether a waiter with so many ahead of it certainly cannot leave so
+// early that its answer comes before its deadline, and the earliest time at which it
+// could leave.
+func (a *account) late(w *waiter, now time.Duration, ahead int) (earliest time.Duration, late bool) {
+	earliest = max(a.pacer.Earliest(now, ahead), now)
+	left := w.deadline - earliest
+	// The first is sent in any case: how long an answer takes may have changed.
+	return earliest, w.limited && (left <= 0 || ahead > 0 && left < a.answered())
 }
 
-// turnAway refuses the waiters that cannot, or will not, outlast the pause.
+// answered is how long before its deadline a request has to leave.
+func (a *account) answered() time.Duration { return a.pacer.Trip() * 6 / 5 }
+
+// turnAway refuses the waiters that cannot, or will not, wait for their turn.
 func (a *account) turnAway(now time.Duration) {
-	until := a.pacer.Paused()
-	for _, q := range []*queue{&a.retries, &a.firsts} {
-		var next *waiter
-		for w := q.head; w != nil; w = next {
-			next = w.next
-			switch {
-			case w.outlasted(until - now):
-				q.remove(w)
-				w.ready <- &Error{RetryAfter: until - now, Err: ErrPaused}
-			case w.limited && until >= w.deadline:
-				q.remove(w)
-				w.ready <- &Error{RetryAfter: until - now, Err: ErrDeadline}
-			}
+	a.came = 0
+	pause := a.pacer.Paused() - now
+	a.lanes.all(func(w *waiter, ahead int) {
+		if w.outlasted(pause) {
+			w.refused(&Error{RetryAfter: pause, Err: ErrPaused})
+		} else if at, late := a.late(w, now, ahead); late {
+			w.refused(&Error{RetryAfter: at - now, Err: ErrDeadline})
 		}
-	}
+	})
+}
+
+func (w *waiter) refused(err *Error) {
+	w.queue.remove(w)
+	w.ready <- err
 }
 
 // wastes reports whether a waiter whose turn has come would be answered too late.
 // Another one can use the turn.
 func (a *account) wastes(w *waiter, now time.Duration) bool {
-	return w.limited && w.deadline-now < a.pacer.Trip()*6/5
+	return w.limited && w.deadline-now < a.answered()
 }

@@ -88,7 +88,7 @@ func TestAccountIsForgottenOnlyIfItHoldsNothingWorthRemembering(t *testing.T) {
 		"its window has grown, and the sweep is in a hurry": {true, func(a *account) { a.window.Add(1) }, false},
 		"its window has grown, and it was quiet":            {false, func(a *account) { quiet(a); a.window.Add(1) }, true},
 		"a request is in flight":                            {true, func(a *account) { a.flying.Add(1) }, false},
-		"a request waits":                                   {false, func(a *account) { quiet(a); a.firsts.push(new(waiter)) }, false},
+		"a request waits":                                   {false, func(a *account) { quiet(a); a.lanes.push(new(waiter), Normal) }, false},
 		"it is forgotten already":                           {false, func(a *account) { quiet(a); a.gone = true }, false},
 		"a pause is in force":                               {false, func(a *account) { throttled(a); a.pacer.(*turnstile).pause = a.now() + 1 }, false},
 		"a pause is over":                                   {false, func(a *account) { throttled(a); a.pacer.(*turnstile).pause = a.now() }, true},

@@ -16,6 +16,7 @@ const longestReset = 15 * time.Minute
 // because the leader is not told what the service has stated to one process.
 type hold struct {
 	from, until time.Duration // until 0: there is none
+	next        time.Duration // nobody is free before
 	ticket      Ticket        // the latest one before it
 }
 
@@ -35,7 +36,7 @@ func (a *account) state(now time.Duration, o Outcome, begins bool) {
 		if most := int64(jitter(d)); most > 0 {
 			d += time.Duration(a.rng.Int64N(most))
 		}
-		a.hold.until = max(a.hold.until, now+d)
+		a.hold.until, a.hold.next = max(a.hold.until, now+d), 0
 	}
 }
 
@@ -52,20 +53,27 @@ func (a *account) heldUntil(w *waiter) time.Duration {
 	return until
 }
 
-// free returns the first waiter that need not, or no longer, wait for the stated
-// end, or when there will be one.
+// free returns the first waiter that does not, or no longer, wait for the stated end,
+// and otherwise when there will be one. Without a hold it is up to the lanes.
 func (a *account) free(now time.Duration) (w *waiter, at time.Duration) {
-	at = a.hold.until
-	for _, q := range []*queue{&a.retries, &a.firsts} {
-		for w = q.head; w != nil; w = w.next {
-			until := a.heldUntil(w)
-			if until <= now {
-				return w, now
-			}
-			at = min(at, until)
-		}
+	switch {
+	case a.hold.until <= now:
+		return nil, now
+	case now < a.hold.next: // to look at all of them for each that comes would take too long
+		return nil, a.hold.next
 	}
-	return nil, at
+	at = a.hold.until
+	a.lanes.all(func(o *waiter, _ int) {
+		until := a.heldUntil(o)
+		if w == nil && until <= now {
+			w = o
+		}
+		at = min(at, until)
+	})
+	if w == nil {
+		a.hold.next = at
+	}
+	return w, at
 }
 
 // endHold ends a hold whose time has come. To the controller it was a wait that the

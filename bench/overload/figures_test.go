@@ -18,7 +18,7 @@ import (
 	"github.com/iamhttp/iamhttp/bench/internal/sim"
 )
 
-var update = flag.Bool("update", false, "write FIGURES.md and SUMMARY.md")
+var update = flag.Bool("update", false, "write FIGURES.md, ROWS.md and SUMMARY.md")
 
 // figures is how far the goals were reached in any number of runs.
 type figures struct {

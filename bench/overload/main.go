@@ -6,6 +6,10 @@
 //	go run ./overload                                    the table
 //	go run ./overload -svg DIR                           and drawn
 //	go run ./overload -client gate -server all -retry-after all -arrivals all -answers all -csv gate.csv
+//
+// Tests hold the gate to goals: in this matrix (FIGURES.md), in rows where the limit
+// or the callers change (ROWS.md, rowlist_test.go), and in situations that are drawn
+// at random (draws_test.go).
 package main
 
 import (

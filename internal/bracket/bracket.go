@@ -29,6 +29,7 @@ type Constants struct {
 	Backlog     float64 // units of backlog that make a raise worth its price
 	Hold        float64 // units at a closed bracket before the limit is tried again
 	HoldMost    float64 // the same after tries that found nothing
+	Proof       float64 // units that a small step above it lasts, if nothing proves it sooner
 	Excess      float64 // first step above a closed bracket
 	Decay       float64 // of a burst that was refused
 	OwnPause    float64 // seconds, where the service names none
@@ -45,16 +46,18 @@ var Standard = Constants{
 	StepSends:   4,
 	Backlog:     3,
 	Hold:        10,
-	HoldMost:    80,
+	HoldMost:    40,
+	Proof:       2,
 	Excess:      0.05,
 	Decay:       0.7,
 	OwnPause:    0.25,
-	OwnMost:     30,
+	OwnMost:     15,
 }
 
 const (
 	mostLag  = 10 * time.Millisecond // of a timer, that is made up for
 	mostPace = 1e6                   // requests per second
+	unproven = 0.4                   // above its base: as far as a probe goes without proof
 )
 
 // A Send is one request that left, as Accepted and Refused want to know it
@@ -64,6 +67,7 @@ type Send struct {
 	epoch  uint32
 	credit bool    // part of the burst after a silence
 	seq    int     // in its epoch, from 1
+	flying int     // in flight with it, itself included
 	pace   float64 // when it left
 	at     time.Duration
 }
@@ -80,12 +84,13 @@ type Mark struct {
 type Controller struct {
 	Constants
 
-	pause   time.Duration // nothing leaves before this
-	open    bool          // requests have left since the latest refusal
-	probes  int           // pauses in a row that ended in a refusal, the current one included
-	refused Send          // the one that began the latest pause
-	closed  time.Duration // when it did
-	asked   float64       // the Retry-After that came with it, in seconds
+	pause     time.Duration // nothing leaves before this
+	open      bool          // requests have left since the latest refusal
+	explained bool          // by the number in flight
+	probes    int           // pauses in a row that ended in a refusal, the current one included
+	refused   Send          // the one that began the latest pause
+	closed    time.Duration // when it did
+	asked     float64       // the Retry-After that came with it, in seconds
 
 	pace   float64 // requests per second
 	lo, hi float64 // the bracket
@@ -94,6 +99,7 @@ type Controller struct {
 	burst0 float64 // the first of these, before anything was learned
 	trip   float64 // seconds from a request to its answer, smoothed
 	heard  bool    // of any answer that says how long that is
+	timed  bool    // trip is no estimate
 
 	// silence is how long it was quiet before the current epoch, failed probes
 	// included, in seconds; quiet is the last part of it. wanted is how much of
@@ -108,6 +114,7 @@ type Controller struct {
 	probe  // above a closed bracket
 
 	statement statement // of the limit, by the service
+	flight    flight
 }
 
 // A tally counts what happens in an epoch, the time from one pause to the next.
@@ -123,6 +130,7 @@ type tally struct {
 	flying   int     // sent and not answered
 	room     int     // how many of a burst may be
 	accepted int
+	unknown  int      // ended in a way that says nothing of the limit
 	busy     float64  // seconds in which requests waited for the pace alone
 	raises   int      // of the pace
 	paces    []moment // when each pace began
@@ -142,10 +150,12 @@ type moment struct {
 // A probe is the try whether there is more to be had than the closed bracket
 // says.
 type probe struct {
-	base    float64 // the pace that it started from; 0: there is none
-	over    float64 // how far above it the pace is now, as a share
-	from    moment  // when it started
-	holding float64 // units to hold a closed bracket before the next one
+	base      float64 // the pace that was last proven in it; 0: there is none
+	began     float64 // the pace that it started from
+	over      float64 // how far above the base the pace is now, as a share
+	from      moment  // when the base began
+	returning bool    // it goes back to the best pace of the last minutes
+	holding   float64 // units to hold a closed bracket before the next one
 }
 
 // New returns the controller of an account that was just refused for the first
@@ -157,12 +167,13 @@ func New(now time.Duration, marks []Mark, flying int, retryAfter time.Duration) 
 	c := &Controller{Constants: Standard}
 	c.begin, c.last = oldest.At, now
 	c.marks, c.total = marks, newest.Accepted
-	c.holding = c.Hold
+	c.holding, c.patience = c.Hold, leastPatience
 	if n := newest.Accepted - oldest.Accepted; n > 0 {
 		// Little's law; good enough until the first answer is timed.
 		c.trip = min(seconds(now-oldest.At)*float64(flying)/float64(n), seconds(now))
 		c.heard = true
 	}
+	c.flight.flying = flying - 1
 	c.close(now, Send{at: now}, retryAfter)
 	return c
 }
@@ -185,14 +196,36 @@ func (c *Controller) Pace() float64 { return c.pace }
 // Silence returns how long a silence the service wanted last.
 func (c *Controller) Silence() time.Duration { return duration(max(c.asked, c.measure)) }
 
-// Earliest returns the time before which the request with so many others ahead
-// of it cannot leave: twice the pace that was refused lately is not to be had.
+// Earliest returns the time before which a request with so many others ahead of it
+// certainly does not leave.
 func (c *Controller) Earliest(now time.Duration, ahead int) time.Duration {
-	if !c.open || math.IsInf(c.hi, 1) || seconds(now-c.hiAt) > c.holding*c.unit() {
+	from, n := max(now, c.pause), float64(ahead)
+	switch {
+	case c.open:
+		n -= c.credit
+	case c.learned:
+		n -= c.burst
+	default: // whatever was accepted may be had again
+		n -= float64(c.total - c.marks[0].Accepted)
+	}
+	if n < 0 || c.statement.windowed {
 		return c.pause
 	}
-	most := 2 * max(c.hi, c.pace)
-	return max(c.pause, later(now, duration((float64(ahead)-c.credit)/most)))
+	return later(from, duration(n/c.most()))
+}
+
+// most is a pace that is higher than any to come soon.
+func (c *Controller) most() float64 {
+	switch {
+	case !c.learned:
+		k, took := c.fastest(seconds(c.pause - c.closed))
+		return c.FirstFactor * k / max(took+seconds(c.pause-c.closed), shortest)
+	case c.guessed:
+		return math.Inf(1)
+	case c.pace < 0.9*c.hi || len(c.proven) == 0:
+		return max(4*c.pace, c.best)
+	}
+	return max(1.5*c.pace, c.hi, c.best)
 }
 
 // Next returns when the next request may leave, now or a time that has passed
@@ -213,6 +246,8 @@ func (c *Controller) Next(now time.Duration, backlog int) time.Duration {
 		}
 	}
 	switch {
+	case c.flight.cap > 0:
+		return c.nextByCap(now)
 	case c.probes > 1 && c.accepted == 0: // one probe, and wait for what it brings
 		if c.flying > 0 {
 			return c.last + c.lost()
@@ -257,8 +292,12 @@ func (c *Controller) clock() int { return 4 + int(min(c.lo*c.trip, 1e6)) }
 func (c *Controller) Sent(now time.Duration, backlog int) Send {
 	c.sent++
 	c.flying++
+	c.flight.flying++
 	c.last = now
-	s := Send{epoch: c.epoch, seq: c.sent, pace: c.pace, at: now, credit: c.credit >= 1}
+	s := Send{epoch: c.epoch, seq: c.sent, flying: c.flight.flying, pace: c.pace, at: now, credit: c.credit >= 1}
+	if c.flight.cap > 0 {
+		return s
+	}
 	gap := 1 / c.pace
 	if s.credit {
 		c.credit--
@@ -298,6 +337,7 @@ func (c *Controller) Idle(now time.Duration) {
 
 // Unsend takes Sent back: the request did not leave.
 func (c *Controller) Unsend(s Send) {
+	c.flight.landed()
 	if s.epoch != c.epoch || !c.open {
 		if s.epoch == c.epoch && s.pace > 0 && !s.credit { // it was on its way to another process when the pause began
 			c.last = max(c.last-duration(1/s.pace), c.refused.at)
@@ -316,10 +356,13 @@ func (c *Controller) Unsend(s Send) {
 
 // Accepted tells that a request was answered and not refused.
 func (c *Controller) Accepted(now time.Duration, s Send) {
+	c.flight.landed()
+	c.capAccepted(s)
+	c.heardAt = max(c.heardAt, s.at)
 	if s.at > 0 {
 		trip := seconds(now - s.at)
-		if !c.heard {
-			c.trip, c.heard = trip, true
+		if !c.timed {
+			c.trip, c.heard, c.timed = trip, true, true
 		}
 		c.trip += (trip - c.trip) / 8
 	}
@@ -345,9 +388,13 @@ func (c *Controller) Accepted(now time.Duration, s Send) {
 
 // Unknown tells that a request has ended in a way that says nothing of the limit, nor
 // of how long an answer takes: it may have run into a timeout.
-func (c *Controller) Unknown(now time.Duration, s Send) {
-	s.at = 0
-	c.Accepted(now, s)
+func (c *Controller) Unknown(_ time.Duration, s Send) {
+	c.flight.landed()
+	if s.epoch == c.epoch {
+		c.flying--
+		c.room++
+		c.unknown++
+	}
 }
 
 // Trip returns how long an answer takes, 0 if that is not known.
@@ -362,6 +409,7 @@ func (c *Controller) Trip() time.Duration {
 // asked for, 0 if none. It reports whether that begins a new pause; the others
 // were in flight when the door closed and say nothing new.
 func (c *Controller) Refused(now time.Duration, s Send, retryAfter time.Duration) bool {
+	c.flight.landed()
 	if s.epoch == c.epoch {
 		c.flying--
 		if c.open {
@@ -386,72 +434,102 @@ func (c *Controller) close(now time.Duration, s Send, retryAfter time.Duration) 
 	if c.asked < c.OwnPause { // too short to mean a pace: as good as none
 		c.asked = 0
 	}
+	if c.explained = c.learned && c.capRefused(now, s); c.explained {
+		return // the next one leaves when one of those in flight has landed
+	}
 	if c.asked > 0 && c.probes == 1 {
 		return
 	}
 	// The service names no time, or the time that it named was too short.
-	own := max(c.OwnPause, 2*c.trip)
-	if c.learned && c.asked == 0 {
+	own, most := max(c.OwnPause, 2*c.trip), c.OwnMost
+	if !c.timed {
+		own = max(c.OwnPause, min(2*c.trip, 1))
+	}
+	if c.asked > 0 {
+		most = min(most, 8*c.asked)
+	} else if c.learned {
 		// What was needed before, but not so much that a pause makes the next one
 		// longer, where it is by chance that requests are refused.
 		own = max(own, min(1/c.pace, c.needed/2, 4*c.OwnPause))
 	}
-	c.Pause(now + duration(c.untilWindow(now, min(own*math.Pow(2, float64(c.probes-1)), c.OwnMost))))
+	c.Pause(now + duration(c.untilWindow(now, min(own*math.Pow(2, float64(c.probes-1)), most))))
 }
 
 // raise lets the pace rise where that can pay.
 func (c *Controller) raise(now time.Duration, backlog float64) {
-	held := seconds(now - c.latest.at)
-	if held < max(c.StepSilence*c.measure, c.StepTrips*c.trip, c.StepSends/c.pace) || !c.heard || c.pace >= mostPace || !c.tested() {
+	held, unit := seconds(now-c.latest.at), c.unit()
+	if !c.heard || c.pace >= mostPace || held < c.step() || !c.tested() {
 		return
-	}
-	long := backlog/c.pace > c.Backlog*c.unit()
-	if c.guessed && c.busy > c.Hold*c.unit() { // nothing has proven it bad
-		c.hi = math.Inf(1)
 	}
 	switch {
-	case c.base == 0 && c.pace < 0.9*c.hi: // the bracket is open
-		// A pace that is too fast shows only when what was saved up is spent, or
-		// in the next window.
-		over, saved := c.pace-c.lo, max(c.burst, c.burst0-float64(c.granted))
-		if !math.IsInf(c.hi, 1) && over > 0.05*c.lo && held < min(saved/over, 2*c.unit()) {
+	case c.base > 0:
+		proof := (c.burst0+1)/(c.pace-c.base) + c.StepTrips*c.trip
+		if held < proof && (held < c.Proof*unit || c.over >= unproven) {
+			return // a pace that is too fast shows only when what was saved up is spent
+		}
+		if held >= proof { // it is not too fast, and what was learned before is of another limit
+			c.base, c.from = c.pace, moment{now, c.sent}
+			c.over = min(c.over, 0.25)
+			c.past = c.past[:0]
+		}
+	case c.fallen():
+		if c.busy < c.patience*max(c.cost, 2*c.trip) {
 			return
 		}
-		hold := c.Hold
-		if c.guessed { // and perhaps much too slow
-			hold = c.Backlog
+		c.probe = probe{base: c.pace, began: c.pace, from: moment{now, c.sent}, returning: true, holding: c.holding}
+	case c.pace < 0.9*c.hi || len(c.proven) == 0: // the bracket is open
+		// As above, or in the next window.
+		over, saved := c.pace-c.lo, max(c.burst, c.burst0-float64(c.granted))
+		if !math.IsInf(c.hi, 1) && over > 0.05*c.lo && held < min(saved/over, 2*unit) {
+			return
 		}
-		if long || c.busy > hold*c.unit() {
-			c.setPace(now, c.pace*min(2, math.Sqrt(c.hi/c.pace)))
+		if max(c.busy, backlog/c.pace) > c.Backlog*unit {
+			least := 1.0
+			if len(c.proven) == 0 { // hi is a guess
+				least = 1.25
+			}
+			c.setPace(now, c.pace*min(2, max(math.Sqrt(c.hi/c.pace), least)))
 		}
 		return
-	case c.base == 0:
-		hold := c.holding * c.unit()
-		if c.busy < hold || !long && c.busy < 4*hold {
+	default:
+		if c.busy < c.holding*unit {
 			return
 		}
-		c.base, c.over = c.pace, c.Excess/2
-		c.from = moment{now, c.sent}
-	default:
-		above := c.pace - c.base
-		proof := (c.burst0 + 1) / above
-		if most := 5 * c.unit(); proof > 2*most { // too long to wait for
-			proof = most
-		}
-		if held < proof {
-			return // as above
-		}
-		if held*above >= c.burst0+1 { // it is not too fast
-			c.base = c.pace
-			c.from = moment{now, c.sent}
-		}
+		c.remember(now, c.pace, c.cost)
+		c.probe = probe{base: c.pace, began: c.pace, from: moment{now, c.sent}, over: c.Excess / 2, holding: c.holding}
+	}
+	if c.returning {
+		c.comeBack(now)
+		return
 	}
 	c.over *= 2
 	c.setPace(now, c.base*(1+c.over))
 }
 
+// comeBack raises the pace half of the way to the best one, in the logarithm.
+func (c *Controller) comeBack(now time.Duration) {
+	if to := math.Sqrt(c.pace * c.best); to < nearly*c.best {
+		c.setPace(now, to)
+		return
+	}
+	c.setPace(now, c.best)
+	c.hi, c.hiAt = 1.1*c.best, now
+	c.base, c.returning, c.busy = 0, false, 0
+}
+
+// fallen reports whether the pace is far below the best of the last minutes.
+func (c *Controller) fallen() bool { return c.pace < nearly*c.best }
+
+// step is how long a pace is kept at least.
+func (c *Controller) step() float64 {
+	if c.fallen() {
+		return max(c.StepSilence*c.cost, c.StepTrips*c.trip)
+	}
+	return max(c.StepSilence*c.measure, c.StepTrips*c.trip, c.StepSends/c.pace)
+}
+
 // unit is what longer times are measured in.
-func (c *Controller) unit() float64 { return max(c.measure, 2*c.trip, 4/c.pace) }
+func (c *Controller) unit() float64 { return max(c.measure, 2*c.trip, 1) }
 
 func (c *Controller) setPace(now time.Duration, pace float64) {
 	c.raises++

@@ -1,6 +1,7 @@
 package bracket
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"time"
@@ -8,18 +9,24 @@ import (
 
 // A memory is what earlier epochs have left.
 type memory struct {
-	learned bool          // one at least has been judged
-	past    []epoch       // the latest, oldest first
-	proven  []float64     // what each of them proves the limit to be at least
-	marks   []Mark        // of the latest one in which anything was accepted
-	total   int64         // accepted in all
-	ended   time.Duration // the refusal behind these marks
-	sumSent float64       // accepted in the latest epochs, fading
-	sumTime float64       // and the seconds that took
-	needed  float64       // the silence that last ended in an accepted request
-	guessed bool          // the pace is one, after probes that all failed
-	longest float64       // the longest silence of late, fading
-	strange float64       // seconds of epochs that were refused at a pace that had been fine
+	learned      bool          // one at least has been judged
+	past         []epoch       // the latest, oldest first
+	proven       []float64     // what each of them proves the limit to be at least
+	marks        []Mark        // of the latest one in which anything was accepted
+	total        int64         // accepted in all
+	ended        time.Duration // the refusal behind these marks
+	sumSent      float64       // accepted in the latest epochs, fading
+	sumTime      float64       // and the seconds that took
+	needed       float64       // the silence that last ended in an accepted request
+	longest      float64       // the longest silence of late, fading
+	longestAsked float64       // the longest Retry-After of late, fading
+	heardAt      time.Duration // when the latest request left that was accepted
+	guessed      bool          // the pace is one, after probes that all failed
+
+	best     float64       // the highest pace of the last minutes that was proven, or held for long
+	bestAt   time.Duration // when
+	cost     float64       // the silence after it, in seconds: what a refusal costs at that pace
+	patience float64       // of these that have to pass before the pace goes back to it
 }
 
 // An epoch is what was accepted between two refusals, in how much time after
@@ -35,6 +42,12 @@ const (
 	longestWindow = 90.0 // seconds: a window of a minute and what is late; a longer one names its time
 	remembered    = 8    // epochs
 	mostMarks     = 64   // of one
+
+	bestKept      = 15 * time.Minute
+	lasting       = 20.0 // seconds
+	nearly        = 0.8  // of the best pace is as good as it
+	leastPatience = 2.0
+	mostPatience  = 16.0
 )
 
 // mark notes how much was accepted by now.
@@ -42,11 +55,11 @@ func (c *Controller) mark(now time.Duration) {
 	if now <= c.marks[len(c.marks)-1].At {
 		return
 	}
-	if len(c.marks) == mostMarks { // every other one will do
-		for i := range mostMarks / 2 {
+	if n := len(c.marks); n >= mostMarks { // every other one will do
+		for i := range n / 2 {
 			c.marks[i] = c.marks[2*i]
 		}
-		c.marks = c.marks[:mostMarks/2]
+		c.marks = c.marks[:n/2]
 	}
 	c.marks = append(c.marks, Mark{now, c.total})
 }
@@ -68,30 +81,40 @@ func (c *Controller) fastest(silence float64) (accepted, took float64) {
 func (c *Controller) judge(now time.Duration, backlog float64) {
 	quiet := max(seconds(now-c.last), 2*c.trip, shortest)
 	wanted := max(seconds(min(now, c.pause)-c.last), 2*c.trip, shortest)
-	outage := false
+	if !c.explained {
+		c.suspectCap(now)
+	}
+	c.flight.accepted = 0
 	switch {
+	case c.explained:
+		c.silence = quiet
 	case !c.learned:
 		c.judgeFirst(quiet)
 	case c.accepted == 0:
 		wanted += c.wanted
-		outage = c.outage(wanted)
-		c.judgeFailedProbe(quiet, outage)
+		c.judgeFailedProbe(quiet)
 	default:
 		c.judgeEpoch(now, quiet, backlog)
 	}
 	c.wanted, c.measure = wanted, min(wanted, longestWindow)
-	if outage {
-		c.measure = min(max(c.asked, c.OwnPause), longestWindow)
+	if c.accepted == 0 && c.probes > 1 {
+		c.measure = min(wanted, cmp.Or(c.asked, c.OwnMost), longestWindow)
 	}
-	c.base = 0
-	// Below one request per two silences the controller cannot learn.
-	c.longest = max(c.silence, 0.8*c.longest)
-	least := c.asked
-	if least == 0 {
-		least = max(c.longest, 1)
-	}
-	c.pace = min(max(c.pace, 0.5/least), mostPace)
+	c.base, c.returning = 0, false
+	c.pace = min(max(c.pace, c.least()), mostPace)
 	c.quiet = quiet
+}
+
+// least is the pace below which the controller cannot learn: one request per two
+// silences.
+func (c *Controller) least() float64 {
+	c.longest, c.longestAsked = max(c.silence, 0.8*c.longest), max(c.asked, 0.8*c.longestAsked)
+	if c.asked == 0 {
+		return 0.5 / max(c.longest, 1)
+	}
+	// A Retry-After may be what is left of the gap between two requests.
+	gap := c.asked + min(max(seconds(c.closed-c.heardAt), 0), c.longestAsked)
+	return min(0.5/c.asked, 1/gap)
 }
 
 // judgeFirst makes a first guess from what was accepted until the first
@@ -114,38 +137,31 @@ func (c *Controller) judgeFirst(quiet float64) {
 		c.pace = max(c.pace, 2/c.asked)
 	}
 	c.pace = min(c.pace, (1-c.Margin)*math.Sqrt(c.lo*c.hi))
-	c.burst0 = max(k-float64(c.late), 1) // by the late ones it was used up
+	// By the late ones it was used up, as far as the limit gave them meanwhile.
+	c.burst0 = max(k-min(float64(c.late), c.pace*seconds(c.lateAt-c.lateFrom)), 1)
 	c.burst = max(1, c.burst0-c.pace*min(took, max(seconds(c.closed-c.begin)-c.trip, 0)))
 	c.silence = quiet
+	// What was fine for so long is no burst.
+	for i := len(c.marks) - 1; i >= 0; i-- {
+		if t := seconds(c.ended - c.marks[i].At); t >= lasting {
+			c.remember(c.closed, float64(c.total-c.marks[i].Accepted)/(t+quiet), quiet)
+			break
+		}
+	}
 }
 
-// outage reports whether the service has refused everything for so long that
-// it is no limit at work. Whoever names a time does not mean many times it.
-func (c *Controller) outage(wanted float64) bool {
-	if c.asked > 0 {
-		return c.probes > 3 && wanted > min(10*c.asked, c.asked+longestWindow)
-	}
-	return c.probes > 3 && wanted > longestWindow
-}
-
-// judgeFailedProbe takes it that the silence was too short, and goes on. A
-// bucket would have filled: it is a window, or somebody else, or an outage,
-// after which nothing is known to be too fast.
-func (c *Controller) judgeFailedProbe(quiet float64, outage bool) {
-	if outage {
-		c.guessed = true
-		c.hi = math.Inf(1)
-		c.pace = max(c.pace, 2/max(c.asked, c.OwnMost))
-	}
+// judgeFailedProbe takes it that the silence was too short, and goes on.
+func (c *Controller) judgeFailedProbe(quiet float64) {
 	c.sumTime += seconds(c.last-c.begin) + c.quiet
 	c.burst = max(1, c.burst*c.Decay)
 	c.silence += quiet
-	// The first may be chance. After it the window is taken for what it is: so
-	// many requests in all the time since they began.
-	if !outage && c.probes > 2 && c.silence*c.pace >= 2 {
-		n, took := c.fastest(c.silence)
-		c.pace = min(c.pace, n/(took+c.silence))
-		c.lo, c.hi, c.hiAt = c.pace, 1.5*c.pace, c.closed
+	// A bucket would have filled. The first may be chance. After it the limit is
+	// taken for a window: so many requests in all the time since they began, as far
+	// as a window makes one wait. That is a guess, which proves no pace bad.
+	if silence := min(c.silence, max(c.asked, c.OwnMost)); c.probes > 2 && silence*c.pace >= 2 {
+		n, took := c.fastest(silence)
+		c.pace = min(c.pace, n/(took+silence))
+		c.lo, c.hi = c.pace, math.Inf(1)
 		c.guessed = true
 	}
 }
@@ -153,7 +169,7 @@ func (c *Controller) judgeFailedProbe(quiet float64, outage bool) {
 // judgeEpoch finds out what to blame for a refusal.
 func (c *Controller) judgeEpoch(now time.Duration, quiet, backlog float64) {
 	c.guessed = false
-	e := epoch{float64(c.accepted), seconds(c.last - c.begin), c.silence, c.refused.pace, c.raises == 0}
+	e := epoch{float64(c.accepted), seconds(c.last - c.begin), c.silence, c.refused.pace, c.raises == 0 && c.unknown == 0}
 	c.needed = c.silence
 	c.sumSent = 0.7*c.sumSent + e.accepted
 	c.sumTime = 0.7*c.sumTime + e.took + c.quiet
@@ -178,8 +194,22 @@ func (c *Controller) judgeEpoch(now time.Duration, quiet, backlog float64) {
 	}
 	c.past = keep(c.past, e)
 	c.proven = keep(c.proven, proven)
+	if proven >= c.best || now-c.bestAt > bestKept {
+		c.best = 0
+		c.remember(now, proven, quiet)
+	}
+	if proven > nearly*c.best {
+		c.patience = leastPatience
+	}
 	c.pace = max(c.pace, slices.Max(c.proven))
 	c.silence = quiet
+}
+
+// remember notes a pace that was fine, and what a refusal costs there.
+func (c *Controller) remember(now time.Duration, pace, cost float64) {
+	if pace >= c.best {
+		c.best, c.bestAt, c.cost = pace, now, cost
+	}
 }
 
 // shrink makes the burst smaller after it was refused: all before the refused
@@ -211,11 +241,19 @@ func (c *Controller) judgePace(now time.Duration, e epoch, proven, backlog float
 		over := float64(c.refused.seq-c.from.seq) - c.base*seconds(c.refused.at-c.from.at)
 		if over <= 2*c.burst0 {
 			// No more than what is saved up was to be had above the old pace.
-			c.holding = min(2*c.holding, c.HoldMost)
 			c.lo, c.hi, c.hiAt, c.pace = c.base, 1.1*c.base, now, c.base
-			if c.burst0 < 5 && hi > 1.2*c.base { // that shows at once what is above the limit
-				c.hi = hi
-				c.pace = max(c.pace, (1-c.Margin)*math.Sqrt(c.lo*c.hi))
+			switch {
+			case c.base > 1.01*c.began: // it has found something: look between the two
+				c.holding = c.Hold
+				if hi > 1.25*c.base {
+					c.hi = hi
+					c.pace = max(c.pace, (1-c.Margin)*math.Sqrt(c.lo*c.hi))
+				}
+			case c.returning || c.best > 1.25*c.base:
+				c.patience = min(2*c.patience, mostPatience)
+			default:
+				// A silence that the next burst makes up for costs nothing.
+				c.holding = max(c.Hold, min(2*c.holding, c.HoldMost*(1-c.burst/(c.pace*c.silence))))
 			}
 			return
 		}
@@ -226,18 +264,6 @@ func (c *Controller) judgePace(now time.Duration, e epoch, proven, backlog float
 	// still to come: with much to come, the middle, else the safe end.
 	weight := 0.5 * min(1, backlog/hi/(10*c.silence))
 	c.pace = (1 - c.Margin) * lo * math.Pow(hi/lo, weight)
-
-	if c.raises > 0 || proven > 0.7*c.refused.pace {
-		c.strange = 0
-		return
-	}
-	// Refused soon at a pace that had been fine: others may use the same limit.
-	// Going down each time would leave it to them.
-	if c.strange += e.took + e.silence; c.strange > 10*max(c.silence, 1/c.pace) {
-		c.strange = 0
-		c.pace = max(c.pace, min(1.5*max(proven, slices.Max(append(c.proven, 0))), 1.25*c.pace))
-		c.hi = max(c.hi, 2*c.pace)
-	}
 }
 
 // bounds returns the pace that the epoch proves good, and the one that it
@@ -268,7 +294,7 @@ func (c *Controller) bounds(e epoch, proven float64) (lo, hi float64) {
 	// the limit allows it.
 	for _, p := range c.paces {
 		if t := seconds(c.refused.at - p.at); t > 0 {
-			n := float64(c.refused.seq - 1 - p.seq)
+			n := float64(c.refused.seq - 1 - p.seq - c.unknown)
 			lo = max(lo, min((n-c.burst0)/t, hi))
 		}
 	}

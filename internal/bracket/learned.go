@@ -28,7 +28,7 @@ func (c *Controller) Learned() (l Learned, ok bool) {
 	if !c.learned {
 		return Learned{}, false
 	}
-	l = Learned{c.pace, c.lo, c.hi, slices.Max(append([]float64{0}, c.proven...)), c.burst, c.burst0, c.trip, c.silence, c.asked, c.holding}
+	l = Learned{c.pace, c.lo, c.hi, slices.Max(append([]float64{c.best}, c.proven...)), c.burst, c.burst0, c.trip, c.silence, c.asked, c.holding}
 	if math.IsInf(l.Hi, 1) { // which JSON cannot say
 		l.Hi = 0
 	}
@@ -66,12 +66,13 @@ func Resume(now time.Duration, l Learned, pause time.Duration) *Controller {
 		Constants: Standard,
 		pace:      l.Pace, lo: l.Lo, hi: l.Hi,
 		burst: max(l.Burst, 1), burst0: max(l.Burst0, 1),
-		trip: l.Trip, heard: l.Trip > 0, silence: l.Silence, quiet: l.Silence, asked: l.Asked,
+		trip: l.Trip, heard: l.Trip > 0, timed: l.Trip > 0, silence: l.Silence, quiet: l.Silence, asked: l.Asked,
 		wanted: l.Silence, measure: min(l.Silence, longestWindow),
 		pause: pause,
 		memory: memory{
 			learned: true, proven: []float64{l.Best}, marks: []Mark{{}},
 			needed: l.Silence, longest: l.Silence,
+			best: l.Best, bestAt: now, cost: l.Silence, patience: leastPatience,
 		},
 		probe: probe{holding: max(l.Holding, Standard.Hold)},
 	}

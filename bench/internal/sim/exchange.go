@@ -14,9 +14,6 @@ import (
 // maxSends ends runs of clients that would send without end, per call.
 const maxSends = 1500
 
-// sameTime is how far apart what happens in one instant can be: see trip.
-const sameTime = 50 * time.Microsecond
-
 var (
 	errCutOff = errors.New("sim: the client sends too many requests")
 	errLost   = errors.New("sim: the client sent a request without the context of its call")
@@ -43,12 +40,7 @@ type exchange struct {
 	inFlight int
 	result   *Result
 
-	// Until when the server forbade requests, as far as the client knows: the
-	// answers that arrived before latest, and those of that very instant. A
-	// request may leave in the instant in which the 429 arrives.
-	forbidden    time.Time
-	latest       time.Time
-	forbiddenNow time.Time
+	ban prohibition
 }
 
 func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -98,9 +90,7 @@ func (x *exchange) leave() bool {
 	r.Sent++
 	x.inFlight++
 	r.MaxInFlight = max(r.MaxInFlight, x.inFlight)
-	now := time.Now()
-	x.settleForbidden(now)
-	if now.Add(sameTime).Before(x.forbidden) {
+	if x.ban.covers(time.Now()) {
 		r.Forbidden++
 	}
 	return true
@@ -159,21 +149,11 @@ func (x *exchange) decide() (accepted bool, _ http.Header, until func(arrival ti
 func (x *exchange) forbid(until func(time.Time) time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	now := time.Now()
-	x.settleForbidden(now)
-	if x.latest.IsZero() {
+	if x.ban.latest.IsZero() {
 		x.result.FlyingAtFirst = x.inFlight
 	}
-	x.latest = now
-	if u := until(now); u.After(x.forbiddenNow) {
-		x.forbiddenNow = u
-	}
-}
-
-func (x *exchange) settleForbidden(now time.Time) {
-	if now.After(x.latest) && x.forbiddenNow.After(x.forbidden) {
-		x.forbidden = x.forbiddenNow
-	}
+	now := time.Now()
+	x.ban.extend(now, until(now))
 }
 
 func httpDate(t time.Time) string { return t.UTC().Format(http.TimeFormat) }

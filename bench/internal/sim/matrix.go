@@ -10,9 +10,9 @@ import (
 // Servers, arrivals, answers and Retry-After of the matrix.
 var (
 	Servers = slices.Concat(
-		[]Server{bucket(1, 1), bucket(10, 0.1), bucket(10, 1)},
-		[]Server{bucket(100, 0.02), bucket(100, 0.1), bucket(100, 1)},
-		[]Server{bucket(500, 0.02), bucket(500, 0.1), bucket(500, 1)},
+		[]Server{Bucket(1, 1), Bucket(10, 0.1), Bucket(10, 1)},
+		[]Server{Bucket(100, 0.02), Bucket(100, 0.1), Bucket(100, 1)},
+		[]Server{Bucket(500, 0.02), Bucket(500, 0.1), Bucket(500, 1)},
 		windows,
 		with(changing, func(s *Server) { s.Change = 0.5 }),
 		with(changing, func(s *Server) { s.Change = 2 }),
@@ -34,11 +34,13 @@ var (
 		{Algorithm: SlidingWindow, Limit: 100, Window: 10 * time.Second},
 		{Algorithm: SlidingWindow, Limit: 100, Window: time.Second},
 	}
-	changing = []Server{bucket(10, 0.1), bucket(10, 1), bucket(100, 0.1), bucket(100, 1), windows[0], windows[1]}
-	shared   = []Server{bucket(10, 0.1), bucket(10, 1), bucket(100, 0.1), bucket(100, 1)}
+	changing = []Server{Bucket(10, 0.1), Bucket(10, 1), Bucket(100, 0.1), Bucket(100, 1), windows[0], windows[1]}
+	shared   = []Server{Bucket(10, 0.1), Bucket(10, 1), Bucket(100, 0.1), Bucket(100, 1)}
 )
 
-func bucket(rate, depth float64) Server {
+// Bucket is a token bucket of so many requests per second that holds depth seconds
+// of them.
+func Bucket(rate, depth float64) Server {
 	return Server{Algorithm: TokenBucket, Limit: rate, Window: time.Second, Depth: atLeast(0, depth)}
 }
 

@@ -58,7 +58,7 @@ const onOff = 5 * time.Second
 // decides half way, and a 429 takes as long as a 200.
 type Answers string
 
-// The distributions.
+// The distributions of the matrix; any time.Duration is one.
 const (
 	Fast      Answers = "10ms"
 	Slow      Answers = "1s"
@@ -66,17 +66,16 @@ const (
 )
 
 func (a Answers) draw(r *rand.Rand) time.Duration {
-	switch a {
-	case Fast:
-		return 10 * time.Millisecond
-	case Slow:
-		return time.Second
-	case LogNormal:
+	if a == LogNormal {
 		const low, high, z = 0.020, 0.200, 1.959964
 		mu, sigma := (math.Log(low)+math.Log(high))/2, (math.Log(high)-math.Log(low))/2/z
 		return atLeast(0, math.Exp(mu+sigma*r.NormFloat64()))
 	}
-	panic("sim: unknown answers " + a)
+	d, err := time.ParseDuration(string(a))
+	if err != nil {
+		panic("sim: unknown answers " + a)
+	}
+	return d
 }
 
 // Streams of random numbers that a seed gives; calls use their own number.

@@ -82,40 +82,45 @@ func (s Server) limiter(changeAt time.Duration, seed uint64) limiter {
 		}
 		return s.Limit
 	}
-	var l limiter
-	switch s.Algorithm {
-	case TokenBucket:
-		l = &tokenBucket{rate: func(now time.Duration) float64 { return limit(now) / s.Window.Seconds() },
-			depth: s.Depth.Seconds(), changeAt: changeAt, tokens: s.Tokens()}
-	case FixedWindow:
-		l = &fixedWindow{limit: limit, window: s.Window}
-	case SlidingWindow:
-		l = &slidingWindow{limit: limit, period: s.Window}
-	default:
-		panic("sim: unknown algorithm " + s.Algorithm)
-	}
+	l := s.counter(limit, changeAt)
 	if s.Strangers != 0 {
-		st := &strangers{limiter: l, rate: s.Rate() * s.Strangers, rand: rand.New(rand.NewPCG(seed, strangerStream))}
+		st := &strangers{limiter: l, rate: s.Rate() * s.Strangers, until: math.MaxInt64, rand: rand.New(rand.NewPCG(seed, strangerStream))}
 		st.next = exponential(st.rand, st.rate)
 		l = st
 	}
 	return l
 }
 
+// counter returns the algorithm with a limit that may change at the given
+// times, ascending.
+func (s Server) counter(limit func(now time.Duration) float64, changes ...time.Duration) limiter {
+	switch s.Algorithm {
+	case TokenBucket:
+		return &tokenBucket{rate: func(now time.Duration) float64 { return limit(now) / s.Window.Seconds() },
+			depth: s.Depth.Seconds(), changes: changes, tokens: s.Tokens()}
+	case FixedWindow:
+		return &fixedWindow{limit: limit, window: s.Window}
+	case SlidingWindow:
+		return &slidingWindow{limit: limit, period: s.Window}
+	}
+	panic("sim: unknown algorithm " + s.Algorithm)
+}
+
 type tokenBucket struct {
-	rate     func(time.Duration) float64
-	depth    float64 // seconds
-	changeAt time.Duration
-	tokens   float64
-	last     time.Duration
+	rate    func(time.Duration) float64
+	depth   float64         // seconds
+	changes []time.Duration // of the rate, that are still to come
+	tokens  float64
+	last    time.Duration
 }
 
 // enough forgives what floating point lost.
 const enough = 1 - 1e-6
 
 func (b *tokenBucket) refill(now time.Duration) {
-	if b.last < b.changeAt && b.changeAt < now {
-		b.add(b.changeAt)
+	for len(b.changes) > 0 && b.changes[0] < now {
+		b.add(b.changes[0])
+		b.changes = b.changes[1:]
 	}
 	b.add(now)
 }
@@ -218,16 +223,17 @@ func (w *slidingWindow) wait(now time.Duration) time.Duration {
 	return max(0, end-now-atLeast(0, room/past*w.period.Seconds())+time.Microsecond)
 }
 
-// strangers take what they find, at random times, and never come back.
+// strangers take what they find, at random times, and do not retry.
 type strangers struct {
 	limiter
-	rate float64
-	rand *rand.Rand
-	next time.Duration
+	rate  float64
+	until time.Duration
+	rand  *rand.Rand
+	next  time.Duration
 }
 
 func (s *strangers) pass(now time.Duration) {
-	for s.next <= now {
+	for s.next <= min(now, s.until) {
 		s.limiter.take(s.next)
 		s.next += exponential(s.rand, s.rate)
 	}
@@ -249,7 +255,7 @@ func exponential(r *rand.Rand, rate float64) time.Duration {
 	return atLeast(time.Nanosecond, r.ExpFloat64()/rate)
 }
 
-// atLeast rounds seconds up to nanoseconds.
+// atLeast rounds seconds up to nanoseconds. Never is thirty years.
 func atLeast(least time.Duration, seconds float64) time.Duration {
-	return max(least, time.Duration(math.Ceil(seconds*1e9)))
+	return max(least, time.Duration(math.Ceil(min(seconds, 1e9)*1e9)))
 }

@@ -91,7 +91,7 @@ func TestASlidingWindowCountsWhatItRefuses(t *testing.T) {
 }
 
 func TestALimitChangesHalfWay(t *testing.T) {
-	s := bucket(10, 0.1)
+	s := Bucket(10, 0.1)
 	s.Change = 2
 	l := s.limiter(10*time.Second, 1)
 	l.take(0)
@@ -102,7 +102,7 @@ func TestALimitChangesHalfWay(t *testing.T) {
 }
 
 func TestStrangersTakeTheirShare(t *testing.T) {
-	s := bucket(100, 0.1)
+	s := Bucket(100, 0.1)
 	s.Strangers = 0.5
 	l := s.limiter(0, 1)
 	accepted := 0
@@ -141,9 +141,9 @@ func TestNobodyIsBetterThanTheIdeal(t *testing.T) {
 
 func TestTheIdealServesAtTheLimit(t *testing.T) {
 	for s, want := range map[Server]time.Duration{
-		bucket(100, 1):    9 * time.Second, // 100 at once, 900 at 100 per second
-		bucket(100, 0.1):  9900 * time.Millisecond,
-		bucket(10, 0.02):  99900 * time.Millisecond,
+		Bucket(100, 1):    9 * time.Second, // 100 at once, 900 at 100 per second
+		Bucket(100, 0.1):  9900 * time.Millisecond,
+		Bucket(10, 0.02):  99900 * time.Millisecond,
 		windows[0]:        16 * time.Minute, // the last 40 in the seventeenth minute
 		windows[1]:        9 * time.Second,
 		changing[2].by(2): 5*time.Second - 100*time.Millisecond + 2500*time.Millisecond, // 490 and 510
@@ -159,7 +159,7 @@ func (s Server) by(change float64) Server {
 }
 
 func TestARequestIsForbiddenOnlyWhereTheClientCanKnow(t *testing.T) {
-	s := Scenario{bucket(1, 1), Seconds, Arrivals{Calls: 2}, Fast, 1}
+	s := Scenario{Bucket(1, 1), Seconds, Arrivals{Calls: 2}, Fast, 1}
 	for _, c := range []struct {
 		wait time.Duration
 		want int
@@ -193,7 +193,7 @@ func TestRetryAfterIsWhatTheScenarioSays(t *testing.T) {
 	} {
 		t.Run(string(ra), func(t *testing.T) {
 			var header string
-			Scenario{bucket(10, 0.1), ra, Arrivals{Calls: 2}, Fast, 1}.Run(t, func(base http.RoundTripper) func(*http.Request) (*http.Response, error) {
+			Scenario{Bucket(10, 0.1), ra, Arrivals{Calls: 2}, Fast, 1}.Run(t, func(base http.RoundTripper) func(*http.Request) (*http.Response, error) {
 				return func(req *http.Request) (*http.Response, error) {
 					resp, err := base.RoundTrip(req)
 					if err == nil && resp.StatusCode == http.StatusTooManyRequests {
@@ -208,7 +208,7 @@ func TestRetryAfterIsWhatTheScenarioSays(t *testing.T) {
 }
 
 func TestARequestWithoutItsCallIsAnError(t *testing.T) {
-	r := Scenario{bucket(10, 0.1), Seconds, Arrivals{Calls: 1}, Fast, 1}.Run(t, func(base http.RoundTripper) func(*http.Request) (*http.Response, error) {
+	r := Scenario{Bucket(10, 0.1), Seconds, Arrivals{Calls: 1}, Fast, 1}.Run(t, func(base http.RoundTripper) func(*http.Request) (*http.Response, error) {
 		return func(req *http.Request) (*http.Response, error) {
 			return base.RoundTrip(req.WithContext(context.Background()))
 		}

@@ -1,0 +1,152 @@
+package sim
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// Run lets the callers of a situation make their calls, those of each process
+// through a client of its own. See Scenario.Run for t.
+func (s Situation) Run(t *testing.T, client Client) *Record {
+	var r *Record
+	synctest.Test(t, func(*testing.T) { r = s.run(client) })
+	return r
+}
+
+func (s Situation) run(client Client) *Record {
+	// Off the full second, and different for each seed.
+	time.Sleep(time.Duration(rand.New(rand.NewPCG(s.Seed, startStream)).Int64N(int64(time.Second))))
+	v := &service{situation: s, start: time.Now(), hosts: map[string]*host{}, told: map[account]*prohibition{}, faults: make([]int, len(s.Faults))}
+	live := &live{situation: s, service: v, record: &Record{Situation: s}}
+	for _, c := range s.Callers {
+		for len(live.clients) <= c.Process {
+			live.clients = append(live.clients, client(v))
+		}
+	}
+	// A deadline of the context would be one of the calls.
+	ctx, cancel := context.WithCancelCause(context.Background())
+	end := time.AfterFunc(s.Length, func() { cancel(errEnd) })
+	defer end.Stop()
+	defer cancel(nil)
+	var all sync.WaitGroup
+	for i := range s.Callers {
+		if s.Callers[i].Workers > 0 {
+			live.work(ctx, &all, i)
+		} else {
+			all.Go(func() { live.come(ctx, &all, i) })
+		}
+	}
+	all.Wait()
+	r := live.record
+	r.Sent, r.Forbidden = v.sent, v.forbidden
+	slices.SortFunc(r.Calls, func(a, b Call) int { return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.number, b.number)) })
+	return r
+}
+
+// A live is a run of a situation.
+type live struct {
+	situation Situation
+	service   *service
+	clients   []func(*http.Request) (*http.Response, error)
+
+	mu     sync.Mutex
+	record *Record
+}
+
+// errEnd is the cause of what ends with the run.
+var errEnd = errors.New("sim: the run is over")
+
+// come makes the calls of one kind that do not wait for each other.
+func (l *live) come(ctx context.Context, all *sync.WaitGroup, kind int) {
+	c := l.situation.Callers[kind]
+	rng := rand.New(rand.NewPCG(l.situation.Seed+uint64(kind), arrivalStream))
+	n := 0
+	for at := range c.times(rng, l.situation.Length) {
+		if sleep(ctx, time.Until(l.service.start.Add(at))) != nil {
+			return
+		}
+		number := n
+		n++
+		all.Go(func() { l.call(ctx, kind, number) })
+	}
+}
+
+// work lets the workers of one kind do theirs.
+func (l *live) work(ctx context.Context, all *sync.WaitGroup, kind int) {
+	c := l.situation.Callers[kind]
+	for worker := range c.Workers {
+		all.Go(func() {
+			if sleep(ctx, c.From+time.Duration(worker)) != nil {
+				return
+			}
+			for n := worker; ctx.Err() == nil && time.Since(l.service.start) < c.end(l.situation.Length); n += c.Workers {
+				if !l.call(ctx, kind, n) && sleep(ctx, rest) != nil {
+					return
+				}
+			}
+		})
+	}
+}
+
+// call makes one call and reports whether it succeeded.
+func (l *live) call(ctx context.Context, kind, n int) bool {
+	c := l.situation.Callers[kind]
+	rng := rand.New(rand.NewPCG(l.situation.Seed+uint64(kind)<<48, uint64(n)))
+	e := &errand{number: n*len(l.situation.Callers) + kind, rand: rng}
+	at := time.Since(l.service.start)
+	whole := ctx
+	if c.Timeout > 0 {
+		timeout := c.Timeout
+		if c.Most > c.Timeout {
+			timeout += time.Duration(rng.Int64N(int64(c.Most - c.Timeout)))
+		}
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+	}
+	if c.Canceled > 0 && rng.Float64() < c.Canceled {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		defer cancel()
+		defer time.AfterFunc(time.Duration(rng.Int64N(int64(10*time.Second))), cancel).Stop()
+	}
+	if c.Context != nil {
+		ctx = c.Context(ctx)
+	}
+	host := "iam.test"
+	if c.Hosts > 1 {
+		host = fmt.Sprintf("iam-%d.test", n%c.Hosts)
+	}
+	e.on = account{c.Process, cmp.Or(c.Method, http.MethodGet), host}
+	err := l.send(context.WithValue(ctx, errandKey{}, e), e.on, l.clients[c.Process])
+	end := time.Since(l.service.start)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.record.Calls = append(l.record.Calls, Call{Kind: kind, At: at, End: end, Sent: e.sent, Err: err, Cut: err != nil && whole.Err() != nil, number: e.number})
+	return err == nil
+}
+
+func (l *live) send(ctx context.Context, on account, do func(*http.Request) (*http.Response, error)) error {
+	req, err := http.NewRequestWithContext(ctx, on.method, "http://"+on.host+"/v3/users", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := do(req)
+	if err != nil {
+		return err
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return statusError(resp.Status)
+	}
+	return nil
+}

@@ -1,0 +1,187 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A Record is what became of the calls of a Situation. Times count from the start
+// of the run.
+type Record struct {
+	Situation Situation
+	Calls     []Call // in the order in which they were made
+	Sent      int    // requests
+	Forbidden int    // requests that left while a Retry-After was in force that had arrived before
+}
+
+// A Call is one call of a caller, retries included.
+type Call struct {
+	Kind    int // index of its Callers
+	At, End time.Duration
+	Sent    int   // requests
+	Err     error // nil: it succeeded
+	Cut     bool  // it failed because the run was over
+
+	number int
+}
+
+// Of returns the calls of the kinds with one of the names; all of them without
+// names. They share the record's situation.
+func (r *Record) Of(names ...string) *Record {
+	if len(names) == 0 {
+		return r
+	}
+	part := &Record{Situation: r.Situation}
+	for _, c := range r.Calls {
+		if slices.Contains(names, r.Situation.Callers[c.Kind].Name) {
+			part.Calls = append(part.Calls, c)
+			part.Sent += c.Sent
+		}
+	}
+	return part
+}
+
+// Made returns the calls that were made between two times.
+func (r *Record) Made(from, until time.Duration) *Record {
+	part := &Record{Situation: r.Situation}
+	for _, c := range r.Calls {
+		if c.At >= from && c.At < until {
+			part.Calls = append(part.Calls, c)
+			part.Sent += c.Sent
+		}
+	}
+	return part
+}
+
+// OK is the number of calls that succeeded.
+func (r *Record) OK() int { return r.count(func(c Call) bool { return c.Err == nil }) }
+
+// Failed is the number of calls that failed before the end of the run.
+func (r *Record) Failed() int { return r.count(func(c Call) bool { return c.Err != nil && !c.Cut }) }
+
+// Answered is the number of calls that succeeded between two times.
+func (r *Record) Answered(from, until time.Duration) int {
+	return r.count(func(c Call) bool { return c.Err == nil && c.End >= from && c.End < until })
+}
+
+func (r *Record) count(is func(Call) bool) int {
+	n := 0
+	for _, c := range r.Calls {
+		if is(c) {
+			n++
+		}
+	}
+	return n
+}
+
+// SentPerOK is how many requests one success took.
+func (r *Record) SentPerOK() float64 { return float64(r.Sent) / float64(r.OK()) }
+
+// Makespan is when the last call succeeded.
+func (r *Record) Makespan() time.Duration {
+	var last time.Duration
+	for _, c := range r.Calls {
+		if c.Err == nil {
+			last = max(last, c.End)
+		}
+	}
+	return last
+}
+
+// Latency returns how long the calls took that succeeded, ascending.
+func (r *Record) Latency() []time.Duration {
+	var times []time.Duration
+	for _, c := range r.Calls {
+		if c.Err == nil {
+			times = append(times, c.End-c.At)
+		}
+	}
+	slices.Sort(times)
+	return times
+}
+
+// Told returns how long the calls took that failed, ascending.
+func (r *Record) Told() []time.Duration {
+	var times []time.Duration
+	for _, c := range r.Calls {
+		if c.Err != nil && !c.Cut {
+			times = append(times, c.End-c.At)
+		}
+	}
+	slices.Sort(times)
+	return times
+}
+
+// Mean of times; 0 if there are none.
+func Mean(times []time.Duration) time.Duration {
+	var sum time.Duration
+	for _, t := range times {
+		sum += t
+	}
+	return sum / time.Duration(max(1, len(times)))
+}
+
+// A rate counts as reached where it holds for settled, and on the average for
+// stays: a gate that learns goes on asking for more, and may be refused.
+const (
+	settled = 3 * time.Second
+	stays   = 15 * time.Second
+)
+
+// Regained returns how long after a time the calls are answered at a rate per
+// second, and false if that is not before the end of the run.
+func (r *Record) Regained(from time.Duration, rate float64) (time.Duration, bool) {
+	var ends []time.Duration
+	for _, c := range r.Calls {
+		if c.Err == nil && c.End >= from {
+			ends = append(ends, c.End)
+		}
+	}
+	slices.Sort(ends)
+	answered := func(at, d time.Duration) float64 {
+		first, _ := slices.BinarySearch(ends, at)
+		end, _ := slices.BinarySearch(ends, at+d)
+		return float64(end-first) / d.Seconds()
+	}
+	for at := from; at+stays <= r.Situation.Length; at += 100 * time.Millisecond {
+		if answered(at, settled) >= rate && answered(at, stays) >= rate {
+			return at - from, true
+		}
+	}
+	return 0, false
+}
+
+// Jain returns the index of fairness of the kinds of callers, by their calls that
+// succeeded between two times: 1 if all got the same, 1/n if one of n got all.
+func (r *Record) Jain(from, until time.Duration) float64 {
+	got := make([]float64, len(r.Situation.Callers))
+	for _, c := range r.Calls {
+		if c.Err == nil && c.End >= from && c.End < until {
+			got[c.Kind]++
+		}
+	}
+	var sum, squares float64
+	for _, g := range got {
+		sum += g
+		squares += g * g
+	}
+	return sum * sum / (float64(len(got)) * squares)
+}
+
+// Errors returns how often the calls failed with each error, in lines.
+func (r *Record) Errors() string {
+	counts := map[string]int{}
+	for _, c := range r.Calls {
+		if c.Err != nil && !c.Cut {
+			counts[c.Err.Error()]++
+		}
+	}
+	var lines []string
+	for text, n := range counts {
+		lines = append(lines, fmt.Sprintf("%7d × %s", n, text))
+	}
+	slices.SortFunc(lines, func(a, b string) int { return strings.Compare(b, a) })
+	return strings.Join(lines, "\n")
+}

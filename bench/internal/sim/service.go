@@ -1,0 +1,227 @@
+package sim
+
+import (
+	"cmp"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// A service is network and service of a Situation: the base http.RoundTripper
+// of its clients.
+type service struct {
+	situation Situation
+	start     time.Time
+
+	mu        sync.Mutex
+	hosts     map[string]*host
+	faults    []int // requests that each has met
+	sent      int
+	told      map[account]*prohibition
+	forbidden int
+}
+
+// An account is what a refusal is about, as far as every client has to assume.
+type account struct {
+	process      int
+	method, host string
+}
+
+// A host has limits of its own.
+type host struct {
+	limits  []limiter
+	working int           // requests
+	banned  time.Duration // until then
+}
+
+// An errand is one call, however often it is sent.
+type errand struct {
+	number int
+	rand   *rand.Rand
+	sent   int
+	on     account
+}
+
+type errandKey struct{}
+
+// errSilence is that of a request without an answer.
+var errSilence = errors.New("sim: no answer")
+
+// A verdict is what the service answers.
+type verdict struct {
+	status     int // 0: nothing
+	retryAfter string
+	after      time.Duration // that it works on the request
+	release    bool          // it is counted in host.working
+}
+
+func (v *service) RoundTrip(req *http.Request) (*http.Response, error) {
+	ctx := req.Context()
+	e, ok := ctx.Value(errandKey{}).(*errand)
+	if !ok {
+		return nil, errLost
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if !v.leave(e) {
+		return nil, errCutOff
+	}
+	answer, luck := v.situation.Answers.draw(e.rand), e.rand.Float64()
+	way := v.situation.Way
+	if way == 0 {
+		way = answer / 2
+	}
+	// No two requests arrive in one instant: see trip.
+	own := time.Duration(e.number%sameTimes) * time.Nanosecond
+	if err := sleep(ctx, way+own); err != nil {
+		return nil, err
+	}
+	d := v.decide(req, answer-2*way, luck)
+	if d.after > 0 {
+		err := sleep(ctx, d.after)
+		if d.release {
+			v.release(req.URL.Host)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if d.status == 0 {
+		return nil, errSilence
+	}
+	if err := sleep(ctx, way+own); err != nil {
+		return nil, err
+	}
+	header := http.Header{}
+	if d.retryAfter != "" {
+		header.Set("Retry-After", d.retryAfter)
+		v.tell(e.on, d)
+	}
+	return &http.Response{
+		StatusCode: d.status,
+		Proto:      "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header:  header,
+		Body:    http.NoBody,
+		Request: req,
+	}, nil
+}
+
+// sameTimes is how many calls in a row have a nanosecond of their own.
+const sameTimes = 50_000
+
+// mostSent ends runs of clients that would send without end.
+const mostSent = 20_000_000
+
+func (v *service) leave(e *errand) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.sent++
+	e.sent++
+	if p := v.told[e.on]; p != nil && p.covers(time.Now()) {
+		v.forbidden++
+	}
+	return v.sent <= mostSent
+}
+
+// tell notes what a refusal that arrives now tells the client.
+func (v *service) tell(on account, d verdict) {
+	if d.status != cmp.Or(v.situation.Refusal, http.StatusTooManyRequests) {
+		return // no throttling
+	}
+	seconds, err := strconv.Atoi(d.retryAfter)
+	if err != nil {
+		panic("sim: a Retry-After of " + d.retryAfter)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	p := v.told[on]
+	if p == nil {
+		p = new(prohibition)
+		v.told[on] = p
+	}
+	now := time.Now()
+	p.extend(now, now.Add(time.Duration(seconds)*time.Second))
+}
+
+func (v *service) decide(req *http.Request, work time.Duration, luck float64) verdict {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	now := time.Since(v.start)
+	if d, met := v.fault(now, luck); met {
+		return d
+	}
+	h := v.host(req.URL.Host)
+	wait := h.banned - now
+	if wait <= 0 && v.situation.InFlight > 0 && h.working >= v.situation.InFlight {
+		wait = time.Second // it does not know
+	}
+	if wait <= 0 {
+		for i, l := range v.situation.Limits {
+			if (l.Method == "" || l.Method == req.Method) && !h.limits[i].take(now) {
+				wait = max(wait, h.limits[i].wait(now), 1)
+			}
+		}
+	}
+	if wait <= 0 {
+		if work > 0 {
+			h.working++
+		}
+		return verdict{status: http.StatusOK, after: work, release: true}
+	}
+	if v.situation.Ban > 0 {
+		h.banned = now + v.situation.Ban
+		wait = v.situation.Ban
+	}
+	return verdict{status: cmp.Or(v.situation.Refusal, http.StatusTooManyRequests), retryAfter: v.situation.RetryAfter.of(wait)}
+}
+
+// of returns the header for a wait.
+func (ra RetryAfter) of(wait time.Duration) string {
+	switch ra {
+	case Absent, "":
+		return ""
+	case Seconds:
+		if wait > 24*time.Hour {
+			wait = time.Minute // a limit of nothing: it does not know
+		}
+		return strconv.Itoa(int(max(1, math.Ceil(wait.Seconds()))))
+	}
+	return string(ra)
+}
+
+// fault returns what a request meets instead of the limits.
+func (v *service) fault(now time.Duration, luck float64) (_ verdict, met bool) {
+	for i, f := range v.situation.Faults {
+		if now < f.From || now >= f.Until || f.Count > 0 && v.faults[i] >= f.Count {
+			continue
+		}
+		if luck -= f.Share; luck < 0 {
+			v.faults[i]++
+			return verdict{status: f.Status, retryAfter: f.RetryAfter, after: f.Silence}, true
+		}
+	}
+	return verdict{}, false
+}
+
+func (v *service) host(name string) *host {
+	h := v.hosts[name]
+	if h == nil {
+		h = new(host)
+		for _, l := range v.situation.Limits {
+			h.limits = append(h.limits, l.limiter(v.situation.Seed))
+		}
+		v.hosts[name] = h
+	}
+	return h
+}
+
+func (v *service) release(name string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.hosts[name].working--
+}

@@ -1,0 +1,508 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/bench/internal/sim"
+)
+
+// A family is rows of one kind. ROWS.md says of each what it is about.
+type family struct {
+	about string
+	rows  []row
+}
+
+// families are the situations in which the gate is judged beside the matrix.
+var families = []family{
+	{"Each call has a timeout of its own, and more calls come than the limit allows. `×3` is three times as many.", deadlineRows()},
+	{"Half a minute of trouble, with a pool of 50 workers and a limit of 100/s: answers with 503, no answer within 5 s, and 429s. " +
+		"The worst of six seeds.", outageRows()},
+	{"The limit changes, or strangers take a part of it and leave. `tb100-0.1` is a token bucket of 100/s that holds 0.1 s of them, " +
+		"and `pool50` is 50 workers that make one call after the other.", changeRows()},
+	{"One request is throttled by chance at a service without a limit. `500` is the number of calls per second.", strayRows()},
+	{"A limit of 5000/s, with 500 workers.", highRows()},
+	{"One request in a hundred is throttled by chance, for ten minutes. While Retry-After is obeyed for all callers, no more than 286, " +
+		"91 and 20 calls per second are possible; the goal is half of that.", chanceRows()},
+	{"Reads and writes of one host have limits of their own, and the writes exceed theirs. In `shared-limit` there is one for both.", twoLimitRows()},
+	{"One call per second that a person waits for, behind a batch of 10,000.", laneRows()},
+	{"The service refuses what exceeds a number of requests in flight. `20-2s` is 500 calls at once, of which 20 may be in flight, and " +
+		"answers that take 2 s; `pool-20` is 100 workers.", inFlightRows()},
+	{"A limit of a few requests per hour.", slowRows()},
+	{"A refusal that has another status than 429 and is listed in AlsoRetry: 1000 calls at once.", codeRows()},
+	{"Processes that know nothing of each other share a limit of 100/s, or ten of them one of 1/s.", fleetRows()},
+	{"Patience, many accounts, bans, a limit of nothing, and callers that give up.", otherRows()},
+}
+
+// Figures that several rows have.
+
+func sentAtMost(goal float64) aim {
+	return aim{"requests per success", goal, false, (*sim.Record).SentPerOK}
+}
+
+var noneFails = aim{"calls that fail", 0, false, func(r *sim.Record) float64 { return float64(r.Failed()) }}
+
+// answeredOf is the part of what the limit allows that is answered in a stretch of time.
+func answeredOf(from, until time.Duration, goal float64) aim {
+	return aim{fmt.Sprintf("share of the limit, %v to %v", from, until), goal, true, func(r *sim.Record) float64 {
+		return float64(r.Answered(from, until)) / r.Situation.Limits[0].Allows(from, until)
+	}}
+}
+
+// regained is how many seconds after a change the calls are answered at a rate.
+func regained(change time.Duration, rate, goal float64) aim {
+	return aim{"seconds to 90 %", goal, false, func(r *sim.Record) float64 {
+		if after, ok := r.Regained(change, 0.9*rate); ok {
+			return after.Seconds()
+		}
+		return never
+	}}
+}
+
+// makespanOf compares the time until all calls have succeeded with an ideal.
+func makespanOf(ideal time.Duration, goal float64) aim {
+	return aim{"makespan, × ideal", goal, false, func(r *sim.Record) float64 {
+		if r.OK() < len(r.Calls) {
+			return never
+		}
+		return float64(r.Makespan()) / float64(ideal)
+	}}
+}
+
+func quantileOf(name string, q, goal float64) aim {
+	return aim{strings.TrimSpace(fmt.Sprintf("p%.0f in seconds %s", 100*q, name)), goal, false, func(r *sim.Record) float64 {
+		part := r.Of(name)
+		if part.OK() == 0 {
+			return never
+		}
+		return sim.Quantile(part.Latency(), q).Seconds()
+	}}
+}
+
+func limit(rate, depth float64, course ...sim.Change) []sim.Limit {
+	return []sim.Limit{{Server: sim.Bucket(rate, depth), Course: course}}
+}
+
+func deadlineRows() []row {
+	rows := []row{{
+		name: "told/1000",
+		situation: sim.Situation{
+			Limits: limit(20, 1), RetryAfter: sim.Seconds, Answers: "10ms", Length: time.Minute,
+			Callers: []sim.Callers{{Once: 1000, Apart: 20 * time.Microsecond, Timeout: 3 * time.Second}},
+		},
+		goals: []aim{
+			{"seconds until calls that fail are told, mean", 0.3, false, func(r *sim.Record) float64 { return sim.Mean(r.Told()).Seconds() }},
+			{"answered, of 79 that could be", 0.9, true, func(r *sim.Record) float64 { return float64(r.OK()) / 79 }},
+		},
+	}}
+	const end = 2 * time.Minute
+	for _, load := range []float64{1.5, 3, 10} {
+		rows = append(rows, row{
+			name: fmt.Sprintf("deadline/×%v", load),
+			situation: sim.Situation{
+				Limits: limit(50, 1), RetryAfter: sim.Seconds, Answers: "50ms", Length: end,
+				Callers: []sim.Callers{{Rate: 50 * load, Timeout: 2 * time.Second}},
+			},
+			goals: []aim{answeredOf(0, end, 0.97), sentAtMost(1.05)},
+		})
+	}
+	rows = append(rows, row{
+		name: "deadline/mixed×3",
+		situation: sim.Situation{
+			Limits: limit(50, 1), RetryAfter: sim.Seconds, Answers: sim.LogNormal, Length: end,
+			Callers: []sim.Callers{{Rate: 150, Timeout: time.Second / 2, Most: 5 * time.Second}},
+		},
+		goals: []aim{answeredOf(0, end, 0.97), sentAtMost(1.05)},
+	})
+	for _, load := range []float64{1.2, 3} {
+		rows = append(rows, row{
+			name: fmt.Sprintf("timeout/30s×%v", load),
+			situation: sim.Situation{
+				Limits: limit(50, 1), RetryAfter: sim.Seconds, Answers: "50ms", Length: 5 * time.Minute,
+				Callers: []sim.Callers{{Rate: 50 * load, Timeout: 30 * time.Second}},
+			},
+			goals: []aim{{"share of the limit, worst of five minutes", 0.97, true, func(r *sim.Record) float64 {
+				worst := never
+				for m := range time.Duration(5) {
+					worst = min(worst, float64(r.Answered(m*time.Minute, (m+1)*time.Minute))/3000)
+				}
+				return worst
+			}}},
+		})
+	}
+	return rows
+}
+
+// An outage lasts half a minute, and not all that is answered says so.
+func outageRows() []row {
+	const from, until = time.Minute, 90 * time.Second
+	var rows []row
+	for _, o := range []struct {
+		name       string
+		retryAfter string
+		goal       float64
+		faults     []sim.Fault
+	}{
+		{"mixed", "", 25, []sim.Fault{{Status: 503, Share: 1. / 3}, {Silence: 5 * time.Second, Share: 1. / 3}, {Status: 429, Share: 1}}},
+		{"mixed", "1", 16, []sim.Fault{{Status: 503, Share: 1. / 3}, {Silence: 5 * time.Second, Share: 1. / 3}, {Status: 429, Share: 1}}},
+		{"half503", "", 25, []sim.Fault{{Status: 503, Share: 0.5}, {Status: 429, Share: 1}}},
+		{"half429", "", 25, []sim.Fault{{Status: 429, Share: 0.5}}},
+		{"most429", "1", 16, []sim.Fault{{Status: 429, Share: 0.9}}},
+		{"all503", "", 15, []sim.Fault{{Status: 503, Share: 1}}},
+	} {
+		for i := range o.faults {
+			o.faults[i].From, o.faults[i].Until = from, until
+			if o.faults[i].Status == 429 {
+				o.faults[i].RetryAfter = o.retryAfter
+			}
+		}
+		name := "outage/" + o.name
+		if o.retryAfter != "" {
+			name += "-RA" + o.retryAfter
+		}
+		rows = append(rows, row{
+			name: name,
+			situation: sim.Situation{
+				Limits: limit(100, 1), RetryAfter: sim.Seconds, Answers: "50ms", Length: until + 3*time.Minute,
+				Callers: []sim.Callers{{Workers: 50}}, Faults: o.faults,
+			},
+			seeds: 6,
+			goals: []aim{regained(until, 100, o.goal)},
+		})
+	}
+	return rows
+}
+
+// The limit changes, or strangers come and go.
+func changeRows() []row {
+	const at = 2 * time.Minute
+	pool := func(name string, workers int, limits []sim.Limit, change time.Duration, rate, goal float64) row {
+		return row{
+			name: name,
+			situation: sim.Situation{
+				Limits: limits, RetryAfter: "1", Answers: "10ms", Length: change + 3*time.Minute,
+				Callers: []sim.Callers{{Workers: workers}},
+			},
+			goals: []aim{regained(change, rate, goal)},
+		}
+	}
+	var rows []row
+	for _, s := range []struct {
+		rate, depth float64
+		workers     int
+	}{{100, 1, 50}, {100, 0.1, 50}, {100, 1, 10}, {100, 1, 1000}, {5, 1, 50}} {
+		for _, c := range []struct{ times, goal float64 }{{2, 30}, {4, 45}, {10, 60}} {
+			if s.workers == 10 && c.times == 10 {
+				continue // ten workers cannot make so many calls
+			}
+			name := fmt.Sprintf("step/tb%v-%v-pool%d×%v", s.rate, s.depth, s.workers, c.times)
+			rows = append(rows, pool(name, s.workers, limit(s.rate, s.depth, sim.Change{At: at, Times: c.times}), at, s.rate*c.times, c.goal))
+		}
+	}
+	for _, workers := range []int{10, 50, 1000} {
+		for _, d := range []struct {
+			name  string
+			times float64
+			lasts time.Duration
+		}{{"tenth", 0.1, 30 * time.Second}, {"hundredth", 0.01, time.Minute}, {"nothing", 0, 30 * time.Second}} {
+			until := at + d.lasts
+			rows = append(rows, pool(fmt.Sprintf("dip/%s-pool%d", d.name, workers), workers,
+				limit(100, 1, sim.Change{At: at, Times: d.times}, sim.Change{At: until, Times: 1}), until, 100, 30))
+		}
+		for _, share := range []float64{0.5, 0.8, 1.5} {
+			until := at + time.Minute
+			limits := limit(100, 1)
+			limits[0].Strangers = []sim.Presence{{From: at, Until: until, Share: share}}
+			rows = append(rows, pool(fmt.Sprintf("strangers/%.0f%%-pool%d", 100*share, workers), workers, limits, until, 100, 30))
+		}
+	}
+	return rows
+}
+
+// One request is refused by chance, where there is no limit.
+func strayRows() []row {
+	const at = 20 * time.Second
+	var rows []row
+	for _, rate := range []float64{200, 500, 4000} {
+		for _, retryAfter := range []string{"", "1", "30"} {
+			if rate == 4000 && retryAfter == "" {
+				continue // takes long, and says no more than 500
+			}
+			seconds, _ := strconv.Atoi(retryAfter)
+			rows = append(rows, row{
+				name: fmt.Sprintf("stray/%v-RA%d", rate, seconds),
+				situation: sim.Situation{
+					Answers: "50ms", Length: at + time.Duration(seconds+40)*time.Second,
+					Callers: []sim.Callers{{Rate: rate}},
+					Faults:  []sim.Fault{{From: at, Until: at + time.Minute, Share: 1, Count: 1, Status: 429, RetryAfter: retryAfter}},
+				},
+				goals: []aim{regained(at, rate, float64(seconds+5))},
+			})
+		}
+	}
+	return rows
+}
+
+func highRows() []row {
+	return []row{{
+		name: "high/5000",
+		situation: sim.Situation{
+			Limits: limit(5000, 0.1), RetryAfter: sim.Seconds, Answers: "50ms", Length: time.Minute,
+			Callers: []sim.Callers{{Workers: 500}},
+		},
+		goals: []aim{answeredOf(10*time.Second, 30*time.Second, 0.9), answeredOf(30*time.Second, time.Minute, 0.9)},
+	}}
+}
+
+// One request in a hundred is refused by chance, always. A client that obeys
+// Retry-After for all gets 286, 91 or 20 per second at most.
+func chanceRows() []row {
+	const length = 10 * time.Minute
+	var rows []row
+	for _, c := range []struct {
+		retryAfter string
+		most       float64
+	}{{"", 286}, {"1", 91}, {"5", 20}} {
+		rows = append(rows, row{
+			name: "chance/RA" + cmp.Or(c.retryAfter, "0"),
+			situation: sim.Situation{
+				Answers: "100ms", Length: length,
+				Callers: []sim.Callers{{Workers: 100}},
+				Faults:  []sim.Fault{{Until: length, Share: 0.01, Status: 429, RetryAfter: c.retryAfter}},
+			},
+			goals: []aim{{"answered per second, second half", c.most / 2, true, func(r *sim.Record) float64 {
+				return float64(r.Answered(length/2, length)) / (length / 2).Seconds()
+			}}},
+		})
+	}
+	return rows
+}
+
+// Reads and writes have a limit each, or one for both.
+func twoLimitRows() []row {
+	const length = 2 * time.Minute
+	apart := []sim.Limit{{Server: sim.Bucket(200, 1), Method: "GET"}, {Server: sim.Bucket(5, 1), Method: "POST"}}
+	readers := sim.Callers{Name: "read", Method: "GET", Rate: 50}
+	writers := sim.Callers{Name: "write", Method: "POST", Rate: 10}
+	burst := sim.Callers{Name: "write", Method: "POST", Once: 200, From: 10 * time.Second}
+	soon := aim{"share of the reads that take less than 0.1 s", 0.99, true, func(r *sim.Record) float64 {
+		reads := r.Of("read").Made(0, length-time.Second)
+		n, _ := slices.BinarySearch(reads.Latency(), 100*time.Millisecond)
+		return float64(n) / float64(len(reads.Calls))
+	}}
+	writes := aim{"share of the writes' limit", 0.9, true, func(r *sim.Record) float64 {
+		return float64(r.Of("write").OK()) / r.Situation.Limits[1].Allows(0, length)
+	}}
+	var rows []row
+	for _, k := range []struct {
+		name string
+		set  settings
+	}{{"one-key", settings{}}, {"key-by-method", settings{key: keyByMethod}}} {
+		situation := sim.Situation{Limits: apart, RetryAfter: sim.Seconds, Answers: "20ms", Length: length, Callers: []sim.Callers{readers, writers}}
+		rows = append(rows, row{name: "two-limits/" + k.name, situation: situation, settings: k.set, goals: []aim{soon, writes}})
+		situation.Callers = []sim.Callers{readers, burst}
+		rows = append(rows, row{name: "two-limits/burst-" + k.name, situation: situation, settings: k.set, goals: []aim{soon}})
+		situation.Callers = []sim.Callers{readers, writers}
+		situation.Limits = limit(40, 1)
+		rows = append(rows, row{name: "shared-limit/" + k.name, situation: situation, settings: k.set, goals: []aim{answeredOf(0, length, 0.95), sentAtMost(1.15)}})
+	}
+	return rows
+}
+
+func laneRows() []row {
+	return []row{{
+		name: "lanes/10000",
+		situation: sim.Situation{
+			Limits: limit(100, 1), RetryAfter: sim.Seconds, Answers: "10ms", Length: 3 * time.Minute,
+			Callers: []sim.Callers{
+				{Name: "bulk", Once: 10000},
+				{Name: "interactive", Rate: 1, From: time.Second, Until: 90 * time.Second, Timeout: 10 * time.Second, Context: interactive},
+			},
+		},
+		goals: []aim{
+			quantileOf("interactive", 0.99, 1.04),
+			{"interactive calls that fail", 0, false, func(r *sim.Record) float64 { return float64(r.Of("interactive").Failed()) }},
+			{"bulk calls answered per second, first 90 s", 95, true, func(r *sim.Record) float64 {
+				return float64(r.Of("bulk").Answered(0, 90*time.Second)) / 90
+			}},
+		},
+	}}
+}
+
+// At most so many requests are in flight, whatever their rate.
+func inFlightRows() []row {
+	var rows []row
+	once := func(n int, answers time.Duration, retryAfter sim.RetryAfter, goals ...aim) {
+		name := fmt.Sprintf("in-flight/%d-%v", n, answers)
+		if retryAfter != sim.Absent {
+			name += "-RA" + string(retryAfter)
+		}
+		ideal := time.Duration((500+n-1)/n) * answers
+		if len(goals) == 0 {
+			goals = []aim{makespanOf(ideal, 1.3), sentAtMost(1.1)}
+			if answers < 500*time.Millisecond {
+				goals[0] = makespanOf(ideal, 1+float64(time.Second/4+answers)/float64(ideal))
+			}
+		}
+		rows = append(rows, row{
+			name: name,
+			situation: sim.Situation{
+				InFlight: n, RetryAfter: retryAfter, Answers: sim.Answers(answers.String()), Way: 5 * time.Millisecond,
+				Length: 3 * time.Hour, Callers: []sim.Callers{{Once: 500}},
+			},
+			goals: goals,
+		})
+	}
+	for _, n := range []int{1, 5, 20, 50, 100} {
+		for _, answers := range []time.Duration{50 * time.Millisecond, 500 * time.Millisecond, 2 * time.Second, 5 * time.Second} {
+			once(n, answers, sim.Absent)
+		}
+		once(n, 2*time.Second, "1")
+	}
+	for _, n := range []int{5, 20} {
+		for _, retryAfter := range []sim.RetryAfter{sim.Absent, "1"} {
+			name := fmt.Sprintf("in-flight/pool-%d", n)
+			if retryAfter != sim.Absent {
+				name += "-RA1"
+			}
+			const length = 10 * time.Minute
+			rows = append(rows, row{
+				name: name,
+				situation: sim.Situation{
+					InFlight: n, RetryAfter: retryAfter, Answers: "2s", Way: 5 * time.Millisecond,
+					Length: length, Callers: []sim.Callers{{Workers: 100}},
+				},
+				goals: []aim{{"share of what the limit allows", 0.95, true, func(r *sim.Record) float64 {
+					return float64(r.OK()) / (float64(n) * length.Seconds() / 2)
+				}}, sentAtMost(1.1)},
+			})
+		}
+	}
+	return rows
+}
+
+func slowRows() []row {
+	var rows []row
+	for _, perHour := range []float64{360, 100} {
+		const length = 2 * time.Hour
+		rows = append(rows, row{
+			name: fmt.Sprintf("slow/%v-per-hour", perHour),
+			situation: sim.Situation{
+				Limits: limit(perHour/3600, 0), RetryAfter: sim.Seconds, Answers: "50ms", Length: length,
+				Callers: []sim.Callers{{Workers: 3}},
+			},
+			goals: []aim{sentAtMost(1.3), noneFails, answeredOf(0, length, 0.8)},
+		})
+	}
+	return rows
+}
+
+// The refusal has another status than 429, and the program says so.
+func codeRows() []row {
+	var rows []row
+	for _, code := range []int{429, 503, 403} {
+		rows = append(rows, row{
+			name: fmt.Sprintf("code/%d", code),
+			situation: sim.Situation{
+				Limits: limit(100, 1), RetryAfter: sim.Seconds, Answers: "10ms", Length: time.Hour, Refusal: code,
+				Callers: []sim.Callers{{Once: 1000}},
+			},
+			settings: settings{also: []iamhttp.Code{iamhttp.Code(code)}},
+			goals:    []aim{sentAtMost(1.2), makespanOf(9*time.Second, 1.1)},
+		})
+	}
+	return rows
+}
+
+// Processes that know nothing of each other share a limit.
+func fleetRows() []row {
+	jain := func(length time.Duration, goal float64) aim {
+		return aim{"Jain's index, last third", goal, true, func(r *sim.Record) float64 { return r.Jain(length*2/3, length) }}
+	}
+	var rows []row
+	for _, depth := range []float64{0.1, 1} {
+		for _, n := range []int{2, 5, 20} {
+			const length = 10 * time.Minute
+			s := sim.Situation{Limits: limit(100, depth), RetryAfter: sim.Seconds, Answers: "50ms", Length: length}
+			for p := range n {
+				s.Callers = append(s.Callers, sim.Callers{Process: p, Workers: 20})
+			}
+			rows = append(rows, row{
+				name: fmt.Sprintf("fleet/%d-depth%v", n, depth), situation: s,
+				goals: []aim{jain(length, 0.95), answeredOf(length*2/3, length, 0.85)},
+			})
+		}
+	}
+	const length = time.Hour
+	s := sim.Situation{Limits: limit(1, 1), RetryAfter: sim.Seconds, Answers: "50ms", Length: length}
+	for p := range 10 {
+		s.Callers = append(s.Callers, sim.Callers{Process: p, Workers: 2})
+	}
+	return append(rows, row{
+		name: "fleet/10-at-1", situation: s,
+		goals: []aim{jain(length, 0.9), noneFails, answeredOf(length*2/3, length, 0.7)},
+	})
+}
+
+// What was good when the rows were written, and is to stay so.
+func otherRows() []row {
+	return []row{
+		{
+			name: "patience/200-in-5m",
+			situation: sim.Situation{
+				Limits:     []sim.Limit{{Server: sim.Server{Algorithm: sim.FixedWindow, Limit: 200, Window: 5 * time.Minute}}},
+				RetryAfter: sim.Seconds, Answers: "50ms", Length: time.Hour,
+				Callers: []sim.Callers{{Once: 500, Timeout: 16 * time.Minute}},
+			},
+			goals: []aim{noneFails, sentAtMost(1.3), makespanOf(10*time.Minute, 1.1)},
+		},
+		{
+			name: "accounts/1000",
+			situation: sim.Situation{
+				Limits: limit(5, 1), RetryAfter: sim.Seconds, Answers: "50ms", Length: 30 * time.Second,
+				Callers: []sim.Callers{{Workers: 5000, Hosts: 1000}},
+			},
+			goals: []aim{{"share of the limit, 10s to 30s", 0.9, true, func(r *sim.Record) float64 {
+				return float64(r.Answered(10*time.Second, 30*time.Second)) / (1000 * 5 * 20)
+			}}, sentAtMost(1.5)},
+		},
+		{
+			name: "accounts/one-each",
+			situation: sim.Situation{
+				Answers: "50ms", Length: 30 * time.Second,
+				Callers: []sim.Callers{{Rate: 500, Hosts: 1000000}},
+			},
+			goals: []aim{quantileOf("", 0.99, 0.051), noneFails},
+		},
+		{
+			name: "ban/30s",
+			situation: sim.Situation{
+				Limits: limit(10, 1), Ban: 30 * time.Second, RetryAfter: sim.Seconds, Answers: "10ms", Length: 3 * time.Hour,
+				Callers: []sim.Callers{{Once: 1000}},
+			},
+			goals: []aim{noneFails, makespanOf(99*time.Second, 3.5)},
+		},
+		{
+			name: "dip/nothing-5m",
+			situation: sim.Situation{
+				Limits:     limit(100, 1, sim.Change{At: time.Minute, Times: 0}, sim.Change{At: 6 * time.Minute, Times: 1}),
+				RetryAfter: "1", Answers: "10ms", Length: 8 * time.Minute,
+				Callers: []sim.Callers{{Workers: 50}},
+			},
+			goals: []aim{regained(6*time.Minute, 100, 30)},
+		},
+		{
+			name: "canceled/half",
+			situation: sim.Situation{
+				Limits: limit(100, 1), RetryAfter: sim.Seconds, Answers: "10ms", Length: time.Minute,
+				Callers: []sim.Callers{{Once: 5000, Canceled: 0.5}},
+			},
+			goals: []aim{answeredOf(0, 20*time.Second, 0.95), sentAtMost(1.1)},
+		},
+	}
+}

@@ -1,0 +1,318 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"text/tabwriter"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp/bench/internal/sim"
+)
+
+var (
+	rowGates = flag.String("gates", "", "the `names` of the strategies that the rows are run with; empty: gate, and with -update all of gate,none,aimd")
+	rowSeed  = flag.Uint64("seed", 1, "the first `seed` of the rows")
+	rowSeeds = flag.Int("seeds", 0, "the `number` of seeds of each row, of which the worst counts; 0: the row's own")
+)
+
+// A row is a situation that users of cloud APIs meet, and what the gate is to
+// reach in it.
+type row struct {
+	name      string
+	situation sim.Situation
+	seeds     int // of which the worst counts; 0: one
+	settings  settings
+	goals     []aim
+}
+
+// An aim is a figure of a row with its goal. The bound that the gate is held to
+// where it does not reach the goal yet is in reached.
+type aim struct {
+	name  string
+	goal  float64
+	least bool // the goal is the least and not the most
+	of    func(*sim.Record) float64
+}
+
+// never is a figure of what did not happen before the end of the run.
+var never = math.Inf(1)
+
+func (a aim) holds(figure, bound float64) bool {
+	if a.least {
+		return figure >= bound
+	}
+	return figure <= bound // not if it is NaN, as nothing was answered
+}
+
+// worse compares two figures.
+func (a aim) worse(x, y float64) bool {
+	return math.IsNaN(x) || !math.IsNaN(y) && x != y && a.holds(y, x)
+}
+
+func (a aim) String() string {
+	if a.least {
+		return "≥ " + number3(a.goal)
+	}
+	return "≤ " + number3(a.goal)
+}
+
+// number3 is a figure with three digits.
+func number3(f float64) string {
+	switch {
+	case math.IsInf(f, 0):
+		return "never"
+	case math.IsNaN(f):
+		return "none"
+	case math.Abs(f) >= 100:
+		return fmt.Sprintf("%.0f", f)
+	}
+	return fmt.Sprintf("%.3g", f)
+}
+
+// A figure is what was measured for an aim with all seeds.
+type figure struct {
+	worst, median float64
+}
+
+// run measures the figures of all goals.
+func (r row) run(t *testing.T, s strategy) []figure {
+	all := make([][]float64, len(r.goals))
+	for i := range cmp.Or(*rowSeeds, r.seeds, 1) {
+		situation := r.situation
+		situation.Seed = *rowSeed + uint64(i)
+		record := situation.Run(t, s.client(r.settings))
+		if s.name == "gate" {
+			assert.Zero(t, record.Forbidden, "requests left while told to wait, seed %d", situation.Seed)
+		}
+		for j, a := range r.goals {
+			all[j] = append(all[j], a.of(record))
+		}
+	}
+	var figures []figure
+	for j, a := range r.goals {
+		slices.SortFunc(all[j], func(x, y float64) int {
+			switch {
+			case a.worse(x, y):
+				return -1
+			case a.worse(y, x):
+				return 1
+			}
+			return 0
+		})
+		figures = append(figures, figure{all[j][0], all[j][len(all[j])/2]})
+	}
+	return figures
+}
+
+// log has the figures of a row in lines.
+func (r row) log(chosen []strategy, figures map[string][]figure) string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for i, a := range r.goals {
+		fmt.Fprintf(w, "\n%s: %s\tgoal %v", r.name, a.name, a)
+		for _, s := range chosen {
+			f := figures[s.name][i]
+			met := "met"
+			if !a.holds(f.worst, a.goal) {
+				met = "MISSED"
+			}
+			fmt.Fprintf(w, "\t%s %s %s", s.name, number3(f.worst), met)
+			if f.median != f.worst {
+				fmt.Fprintf(w, " (median %s)", number3(f.median))
+			}
+		}
+	}
+	w.Flush()
+	return b.String()
+}
+
+// worsens is the share by which a figure may be worse than that of ROWS.md.
+const worsens = 0.05
+
+// check compares a figure of the gate with its goal, and if it misses that with
+// the line of the file.
+func (a aim) check(figure float64, line rowLine) error {
+	if a.holds(figure, a.goal) {
+		if line.known && !a.holds(line.gate, a.goal) && !*update {
+			return fmt.Errorf("reaches its goal of %v now, with %s: -update", a, number3(figure))
+		}
+		return nil
+	}
+	bound := line.gate * (1 + worsens)
+	if a.least {
+		bound = line.gate * (1 - worsens)
+	}
+	switch {
+	case line.known && !a.holds(figure, bound):
+		return fmt.Errorf("%s, not %s as before; the goal is %v", number3(figure), number3(line.gate), a)
+	case !line.known && !*update:
+		return fmt.Errorf("%s, but the goal is %v", number3(figure), a)
+	}
+	return nil
+}
+
+// A rowLine is a line of ROWS.md.
+type rowLine struct {
+	known bool
+	gate  float64
+	cells map[string]string // of the strategies
+}
+
+// readRows reads ROWS.md.
+func readRows(t *testing.T) map[string]rowLine {
+	text, err := os.ReadFile("ROWS.md")
+	if errors.Is(err, fs.ErrNotExist) && *update {
+		return nil
+	}
+	require.NoError(t, err)
+	lines := map[string]rowLine{}
+	for line := range strings.Lines(string(text)) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 8 || !strings.HasPrefix(cells[1], " `") {
+			continue
+		}
+		for i := range cells {
+			cells[i] = strings.TrimSpace(cells[i])
+		}
+		l := rowLine{known: true, cells: map[string]string{"gate": cells[4], "none": cells[5], "aimd": cells[6]}}
+		cell := strings.Trim(cells[4], "*")
+		switch cell {
+		case "never":
+			l.gate = never
+		case "none":
+			l.gate = math.NaN()
+		default:
+			l.gate, err = strconv.ParseFloat(cell, 64)
+			require.NoError(t, err)
+		}
+		lines[strings.Trim(cells[1], "`")+cells[2]] = l
+	}
+	return lines
+}
+
+// markdown is ROWS.md. What was not run is taken from the file; ok is false if that
+// does not have it. all reports whether all rows were run.
+func markdown(measured *sync.Map, file map[string]rowLine) (_ string, ok, all bool) {
+	ok, all = true, true
+	var b strings.Builder
+	fmt.Fprintf(&b, `# Where the gate is used, and how far it reaches its goals there
+
+Written by %[1]sgo test -run Rows ./overload -update%[1]s. A row is a situation that users of cloud APIs meet and that the matrix of FIGURES.md
+does not have. The figures are those of the gate, of the Transport without one (20 attempts), and of a plain AIMD gate: a pace that
+grows by a tenth in a second, and is halved by a refusal. Figures in bold miss the goal. "Seconds to 90 %%" counts from the end of the
+change until calls are answered at 90 %% of the limit, for three seconds and on the average of fifteen. "never" is not before the end of the run.
+`, "`")
+	for _, f := range families {
+		fmt.Fprintf(&b, "\n%s\n\n| row | figure | goal | gate | none | AIMD |\n|---|---|--:|--:|--:|--:|\n", f.about)
+		for _, r := range f.rows {
+			now, _ := measured.Load(r.name)
+			figures, _ := now.(map[string][]figure)
+			all = all && figures != nil
+			for i, a := range r.goals {
+				cells := make([]string, len(strategies))
+				for j, s := range strategies {
+					if now := figures[s.name]; now != nil {
+						cells[j] = a.cell(now[i].worst)
+					} else {
+						cells[j] = file[r.name+a.name].cells[s.name]
+					}
+					ok = ok && cells[j] != ""
+				}
+				fmt.Fprintf(&b, "| `%s` | %s | %v | %s |\n", r.name, a.name, a, strings.Join(cells, " | "))
+			}
+		}
+	}
+	return b.String(), ok, all
+}
+
+func (a aim) cell(figure float64) string {
+	if !a.holds(figure, a.goal) {
+		return "**" + number3(figure) + "**"
+	}
+	return number3(figure)
+}
+
+// plain is the text without what depends on a figure but its digits.
+func plain(text string) string {
+	return strings.NewReplacer("**", "", "never", "0", "| none ", "| 0 ").Replace(text)
+}
+
+// The rows, with what the gate reaches, and other strategies beside it. Run some
+// of them by name:
+//
+//	go test -v -run 'Rows/deadline' ./overload -gates gate,none,aimd -seeds 5
+//
+// A row that does not reach its goal is held to the figure in ROWS.md. With -update
+// the lines of the rows that are run are written anew. The test fails all the same if
+// the gate has become worse.
+func TestTheGateInTheRows(t *testing.T) {
+	t.Parallel()
+	if raceDetector {
+		t.Skip("measures, and finds no races that others do not")
+	}
+	chosen := chosenStrategies(t)
+	file := readRows(t)
+	ownSeeds := *rowSeed == 1 && *rowSeeds == 0
+	var measured sync.Map
+	for _, f := range families {
+		for _, r := range f.rows {
+			t.Run(r.name, func(t *testing.T) {
+				t.Parallel()
+				figures := map[string][]figure{}
+				for _, s := range chosen {
+					figures[s.name] = r.run(t, s)
+				}
+				t.Log(r.log(chosen, figures))
+				measured.Store(r.name, figures)
+				for i, a := range r.goals {
+					if now := figures["gate"]; now != nil && ownSeeds {
+						assert.NoError(t, a.check(now[i].worst, file[r.name+a.name]), "%s: %s", r.name, a.name)
+					}
+				}
+			})
+		}
+	}
+	t.Cleanup(func() { // when all have ended
+		text, ok, all := markdown(&measured, file)
+		switch {
+		case !ownSeeds:
+			return
+		case *update:
+			require.True(t, ok, "rows that ROWS.md does not have were not run")
+			require.NoError(t, os.WriteFile("ROWS.md", []byte(text), 0o644))
+			return
+		case !all:
+			return
+		}
+		old, err := os.ReadFile("ROWS.md")
+		require.NoError(t, err)
+		assert.Equal(t, number.ReplaceAllString(plain(string(old)), "#"), number.ReplaceAllString(plain(text), "#"),
+			"ROWS.md has other rows; go test -run Rows ./overload -update writes it anew")
+	})
+}
+
+func chosenStrategies(t *testing.T) []strategy {
+	names := cmp.Or(*rowGates, "gate")
+	if *update && *rowGates == "" {
+		names = "gate,none,aimd"
+	}
+	var chosen []strategy
+	for name := range strings.SplitSeq(names, ",") {
+		i := slices.IndexFunc(strategies, func(s strategy) bool { return s.name == name })
+		require.GreaterOrEqual(t, i, 0, "no strategy %q", name)
+		chosen = append(chosen, strategies[i])
+	}
+	return chosen
+}

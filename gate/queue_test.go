@@ -1,0 +1,115 @@
+package gate
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestRetriesLeaveFirstExceptLateOnesAfterAPause(t *testing.T) {
+	retry, first := "the retry", "the first attempt"
+	for name, tt := range map[string]struct {
+		resend           int
+		probing, waiting bool // waiting: a first attempt waits
+		want             string
+	}{
+		"retries leave before first attempts":                  {lateResend, false, true, retry},
+		"a late retry is not the first to leave after a pause": {lateResend, true, true, first},
+		"an earlier retry is":                                  {lateResend - 1, true, true, retry},
+		"so is a late one if no first attempt waits":           {lateResend, true, false, retry},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var ls lanes
+			ls.push(&waiter{resend: tt.resend}, Normal)
+			if tt.waiting {
+				ls.push(new(waiter), Normal)
+			}
+			w := ls.pop(tt.probing)
+			got := first
+			if w.resend > 0 {
+				got = retry
+			}
+			assert.Equal(t, tt.want, got)
+			assert.Zero(t, w.queue.n)
+		})
+	}
+}
+
+func TestTheUrgentLeaveFirstButEachPriorityGetsATenthOfTheTurns(t *testing.T) {
+	for name, waiting := range map[string][]Priority{
+		"all of them":      {Interactive, Normal, Bulk},
+		"two of them":      {Interactive, Bulk},
+		"the lower two":    {Normal, Bulk},
+		"the upper two":    {Interactive, Normal},
+		"one of them":      {Normal},
+		"made up ones too": {Interactive + 7, Bulk - 7},
+	} {
+		t.Run(name, func(t *testing.T) {
+			const turns = 1000
+			var ls lanes
+			of := make(map[*waiter]Priority)
+			for range turns {
+				for _, p := range waiting {
+					w := new(waiter)
+					of[w] = p
+					ls.push(w, p)
+				}
+			}
+			got := make(map[Priority]int)
+			for range turns {
+				got[of[ls.pop(false)]]++
+			}
+			for _, p := range waiting {
+				assert.GreaterOrEqual(t, got[p], turns/10-1, "%d", p)
+			}
+			assert.GreaterOrEqual(t, got[waiting[0]], turns-(len(waiting)-1)*(turns/10+1), "the most urgent get all the others")
+		})
+	}
+}
+
+func TestWhoComesFirstLeavesFirstWithinAPriority(t *testing.T) {
+	var ls lanes
+	first, second := new(waiter), new(waiter)
+	ls.push(first, Bulk)
+	ls.push(second, Bulk)
+	assert.Same(t, first, ls.pop(false))
+	assert.Same(t, second, ls.pop(false))
+	assert.Zero(t, ls.waiting())
+}
+
+func TestAnUrgentRequestDoesNotWaitForALongQueue(t *testing.T) {
+	var ls lanes
+	for range 10000 {
+		ls.push(new(waiter), Bulk)
+		ls.pop(false) // the turns of before do not count against those that come later
+		ls.push(new(waiter), Bulk)
+	}
+	w := new(waiter)
+	ls.push(w, Interactive)
+	assert.Same(t, w, ls.pop(false))
+}
+
+func TestHowManyAreAhead(t *testing.T) {
+	var ls lanes
+	push := func(n int, p Priority, resend int) {
+		for range n {
+			ls.push(&waiter{resend: resend}, p)
+		}
+	}
+	push(100, Interactive, 0)
+	push(5, Normal, 1)
+	push(20, Normal, 0)
+	push(50, Bulk, 0)
+	assert.Equal(t, 100, ls.ahead(0, Interactive), "the more urgent are ahead")
+	assert.Equal(t, 0, ls.ahead(1, Interactive), "but no first attempt is ahead of a retry")
+	assert.Equal(t, 5+9*6, ls.ahead(1, Normal), "a tenth of the turns is not theirs")
+	assert.Equal(t, 25+100, ls.ahead(0, Normal))
+	assert.Equal(t, 50+125, ls.ahead(0, Bulk))
+
+	var seen []int
+	ls.all(func(_ *waiter, ahead int) { seen = append(seen, ahead) })
+	assert.Len(t, seen, 175)
+	assert.Equal(t, 99, seen[99])
+	assert.Equal(t, 9, seen[100], "the first of the next priority")
+	assert.Equal(t, 174, seen[174])
+}
