@@ -286,10 +286,8 @@ func TestLaterDeadlineIsNotRefusedBecauseOfShorterOnesAhead(t *testing.T) {
 		patient, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		assert.NoError(t, send(patient))
-		var e *gate.Error
-		ok := errors.As(send(hasty), &e)
-		if assert.True(t, ok || hasty.Err() != nil) && ok {
-			assert.ErrorContains(t, e, "deadline")
+		if err := send(hasty); err != nil { // those ahead may have been told by now that they are late
+			assert.ErrorContains(t, err, "deadline")
 		}
 		done()
 	})

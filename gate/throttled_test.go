@@ -1,0 +1,79 @@
+package gate
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/iamhttp/iamhttp/internal/fleet1"
+)
+
+// throttledAt makes the account of plain one whose requests wait for a pace.
+func throttledAt(g *Adaptive, pace float64) *account {
+	a := g.account(plain.Key)
+	l := fleet1.Learned{Pace: pace, Lo: pace, Best: pace, Burst: 1, Burst0: 1, Trip: 1e-3, Silence: 1, Holding: 10}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.adopt(fleet1.Resume(a.now(), l, 0))
+	return a
+}
+
+// BenchmarkAdaptiveThrottled is Wait and Observe of requests that wait for the pace of
+// their account. Each has a deadline.
+func BenchmarkAdaptiveThrottled(b *testing.B) {
+	for _, c := range []struct{ callers, bulk int }{{1, 0}, {64, 0}, {1024, 0}, {64, 100_000}} {
+		b.Run(fmt.Sprintf("%d callers, and %d with bulk", c.callers, c.bulk), func(b *testing.B) {
+			g := new(Adaptive)
+			a := throttledAt(g, 1e6)
+			ctx, cancel := context.WithTimeout(b.Context(), time.Hour)
+			var bulk sync.WaitGroup
+			var sent atomic.Int64
+			a.mu.Lock()
+			a.pacer.Pause(a.now() + time.Duration(c.bulk)*50*time.Microsecond) // until all of them wait
+			a.mu.Unlock()
+			for range c.bulk {
+				bulk.Go(func() {
+					ctx := WithPriority(ctx, Bulk)
+					for ticket, err := g.Wait(ctx, plain); err == nil; ticket, err = g.Wait(ctx, plain) {
+						g.Observe(plain, ticket, accepted)
+						sent.Add(1)
+					}
+				})
+			}
+			time.Sleep(time.Duration(c.bulk) * 50 * time.Microsecond)
+			b.SetParallelism(c.callers)
+			sent.Store(0)
+			start := time.Now()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					ticket, err := g.Wait(ctx, plain)
+					if err != nil {
+						panic(err)
+					}
+					g.Observe(plain, ticket, accepted)
+					sent.Add(1)
+				}
+			})
+			b.ReportMetric(float64(time.Since(start))/float64(sent.Load()), "ns/request") // those with bulk are none of b.N
+			cancel()
+			bulk.Wait()
+		})
+	}
+}
+
+func TestARequestThatWaitsCostsThreeAllocationsAtMost(t *testing.T) {
+	g := new(Adaptive)
+	throttledAt(g, 1e6)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	assert.LessOrEqual(t, testing.AllocsPerRun(1000, func() {
+		ticket, err := g.Wait(ctx, plain)
+		assert.NoError(t, err)
+		g.Observe(plain, ticket, accepted)
+	}), 3.0)
+}
