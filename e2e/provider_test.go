@@ -15,9 +15,11 @@ import (
 // depends on the machine here: the tests of the program bound it, in virtual time.
 func TestTheJobOfAProviderTakesHardlyMoreRequestsThanAPerfectClientWould(t *testing.T) {
 	front := at(t, nginxJob)
-	for _, parallel := range []string{"10", "50"} {
+	// Fifty at once are thirty too many for a burst of 20, once: it takes a larger job
+	// for that to be little.
+	for parallel, each := range map[string]string{"10": "50", "50": "100"} {
 		t.Run("parallelism "+parallel, func(t *testing.T) {
-			cmd := exec.CommandContext(t.Context(), "go", "run", ".", "-each", "50", "-rate", "20", "-parallel", parallel, "-only", "one line and a gate")
+			cmd := exec.CommandContext(t.Context(), "go", "run", ".", "-each", each, "-rate", "20", "-parallel", parallel, "-only", "one line and a gate")
 			cmd.Dir = "../examples/provider"
 			cmd.Env = append(os.Environ(), "GOWORK=off", "OS_AUTH_URL="+front+"/v3", "OS_USERNAME=admin", "OS_PASSWORD="+adminPassword,
 				"OS_PROJECT_NAME=admin")
