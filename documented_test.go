@@ -24,7 +24,7 @@ var noEntryPoint = map[string]bool{
 }
 
 func TestEveryEntryPointHasAnExampleAndADocComment(t *testing.T) {
-	for _, dir := range []string{".", "gate", "gatetest", "iamtest", "roundtriptest"} {
+	for _, dir := range []string{".", "gate", "gatetest", "iamsdk", "iamtest", "roundtriptest"} {
 		files, err := os.ReadDir(dir)
 		require.NoError(t, err)
 		fset := token.NewFileSet()

@@ -46,6 +46,8 @@ func Example() {
 	own := &http.Client{Transport: &iamhttp.Transport{}, Timeout: time.Minute}
 
 	// Inside an SDK: same retries, but the SDK still receives plain responses.
+	// Two rules: the Transport is the outermost RoundTripper, and the SDK's own
+	// retries are off. If both retry, one throttled call can be sent 168 times.
 	sdk := &http.Client{Transport: &iamhttp.Transport{PassThrough: true}, Timeout: time.Minute}
 
 	fmt.Println(own != sdk)

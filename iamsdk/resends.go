@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -81,7 +82,7 @@ func (r *resends) answer(req *http.Request) *http.Response {
 	}
 	body := a.Body()
 	return &http.Response{
-		Status:        a.Code.Error(),
+		Status:        strconv.Itoa(int(a.Code)) + " " + http.StatusText(int(a.Code)),
 		StatusCode:    int(a.Code),
 		Proto:         "HTTP/1.1",
 		ProtoMajor:    1,

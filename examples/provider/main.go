@@ -40,7 +40,8 @@ line and a gate. Without further settings the service is in this process.
   -plain       lines instead of a progress bar; the default without a terminal
 
 To do the same with a real Keystone, set
-` + account.Settings + `What was created is deleted afterwards.
+` + account.Settings + `What was created is deleted afterwards. An interrupt leaves behind what was just
+being created; its name begins with provider-.
 
 Exit status: 0 if the run with the gate (or that of -only) failed nothing, 1 if
 something failed, 2 if the flags or settings are wrong.

@@ -32,6 +32,7 @@ func newService(rate int) http.RoundTripper {
 		says(201, `{"token":{"expires_at":"2100-01-01T00:00:00.000000Z","catalog":[]}}`)(w, r)
 	})
 	mux.HandleFunc("GET /v3/roles", says(200, `{"roles":[{"id":"member","name":"member"}]}`))
+	mux.HandleFunc("GET /v3/projects", says(200, `{"projects":[]}`))
 	mux.HandleFunc("POST /v3/{kind}", s.create)
 	mux.HandleFunc("PUT /v3/projects/{project}/groups/{group}/roles/{role}", s.put)
 	mux.HandleFunc("GET /v3/projects/{project}/groups/{group}/roles", says(200, `{"roles":[{"id":"member","name":"member"}]}`))

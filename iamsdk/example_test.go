@@ -1,0 +1,103 @@
+package iamsdk_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/gate"
+	"github.com/iamhttp/iamhttp/iamsdk"
+	"github.com/iamhttp/iamhttp/iamtest"
+)
+
+// A telekomClient has the fields of gophertelekomcloud's ProviderClient that matter
+// here, and a huaweiClient those of golangsdk's.
+type (
+	telekomClient struct {
+		HTTPClient          http.Client
+		MaxBackoffRetries   *int
+		BackoffRetryTimeout *time.Duration
+	}
+	huaweiClient struct {
+		HTTPClient       http.Client
+		RetryBackoffFunc func(retries uint) error
+	}
+)
+
+// shared is the gate of all clients of an account.
+var shared = new(gate.Adaptive)
+
+func Example() {
+	var service iamtest.Server
+	service.On("/v3/groups/{id}", iamtest.Keystone(404, "Could not find group."))
+	sdk := kinds[0].newStandIn(&service) // behaves as gophertelekomcloud does
+
+	iamsdk.Install(&sdk.HTTPClient, nil, iamsdk.GopherTelekomCloud())
+	_, err := sdk.Request("GET", "/groups/g", "")
+	err = iamsdk.Wrap(err)
+
+	var own default404 // the SDK's error, as before
+	fmt.Println(errors.As(err, &own), errors.Is(err, iamhttp.ErrNotFound))
+	var e *iamhttp.StatusError
+	if errors.As(err, &e) {
+		fmt.Println(e.Message, e.Attempts, e.Stop)
+	}
+	// Output:
+	// true true
+	// Could not find group. 1 not retryable
+}
+
+func ExampleInstall() {
+	provider := new(telekomClient)
+
+	iamsdk.Install(&provider.HTTPClient, &iamhttp.Transport{Gate: shared}, iamsdk.GopherTelekomCloud())
+	provider.MaxBackoffRetries = new(int)
+	provider.BackoffRetryTimeout = new(time.Duration)
+}
+
+func ExampleWrap() {
+	err := iamsdk.Wrap(unexpected{URL: "https://iam.example/v3/users", Method: "GET", Actual: 403})
+	fmt.Println(errors.Is(err, iamhttp.ErrForbidden))
+	// Output: true
+}
+
+func ExampleOptions() {
+	// A copy of gophercloud that keeps logging in, and keeps its connections.
+	o := iamsdk.Options{EndlessLogin: true}
+	iamsdk.Install(new(http.Client), nil, o)
+}
+
+func ExampleGopherTelekomCloud() {
+	o := iamsdk.GopherTelekomCloud()
+	fmt.Println(o.Resends)
+	// Output: [502 Bad Gateway 504 ServerTimeout]
+}
+
+func ExampleProviderOpenTelekomCloud() {
+	client := new(telekomClient)
+
+	client.MaxBackoffRetries = new(int)
+	client.BackoffRetryTimeout = new(time.Duration)
+	iamsdk.Install(&client.HTTPClient, &iamhttp.Transport{Gate: shared}, iamsdk.ProviderOpenTelekomCloud())
+}
+
+func ExampleGolangSDK() {
+	client := new(huaweiClient)
+
+	client.RetryBackoffFunc = nil
+	iamsdk.Install(&client.HTTPClient, &iamhttp.Transport{Gate: shared}, iamsdk.GolangSDK())
+}
+
+func ExampleProviderHuaweiCloud() {
+	client := new(huaweiClient)
+
+	client.RetryBackoffFunc = nil
+	iamsdk.Install(&client.HTTPClient, &iamhttp.Transport{Gate: shared}, iamsdk.ProviderHuaweiCloud())
+}
+
+func ExampleGophercloud() {
+	client := new(http.Client) // &provider.HTTPClient
+	iamsdk.Install(client, nil, iamsdk.Gophercloud())
+}
