@@ -20,7 +20,7 @@ import (
 var noEntryPoint = map[string]bool{
 	"Error": true, "Unwrap": true, "Is": true, "As": true, "String": true, "Timeout": true,
 	"GoString": true, "CloseIdleConnections": true, "WrappedRoundTripper": true,
-	"NonRetriable": true, "RetryableError": true, "Ticket": true, "Join": true,
+	"NonRetriable": true, "RetryableError": true, "Ticket": true, "Join": true, "Priority": true,
 }
 
 func TestEveryEntryPointHasAnExampleAndADocComment(t *testing.T) {

@@ -12,7 +12,6 @@ import (
 	"github.com/iamhttp/iamhttp/internal/answer"
 	"github.com/iamhttp/iamhttp/internal/bounded"
 	"github.com/iamhttp/iamhttp/internal/cancelctx"
-	"github.com/iamhttp/iamhttp/internal/hostkey"
 	"github.com/iamhttp/iamhttp/internal/limit"
 )
 
@@ -31,7 +30,7 @@ func (c *call) findAccount() error {
 		closeBody(c.req)
 		return errors.New("iamhttp: the request has no URL")
 	case c.t.GateKey == nil:
-		c.key = hostkey.Of(c.req.URL)
+		c.key = gate.KeyByHostAndMethod(c.req)
 		return nil
 	}
 	defer func() {

@@ -161,14 +161,14 @@ func TestAWaitAtTheGateDoesNotOutliveTheSignature(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			req := signedAbove(t, "POST", "body")
 			req.GetBody = nil
-			_, err := (&iamhttp.Transport{Base: signer(script(answer(200, ""))), Gate: busy(t), MaxWait: time.Hour}).RoundTrip(req)
+			_, err := (&iamhttp.Transport{Base: signer(script(answer(200, ""))), Gate: busy(t), GateKey: gate.KeyByHost, MaxWait: time.Hour}).RoundTrip(req)
 			assert.ErrorContains(t, err, "its signature would expire")
 
 			req = newRequest(t, "POST", "body")
 			req.Header.Set("X-Sdk-Content-Sha256", "UNSIGNED-PAYLOAD")
 			require.NoError(t, aksk.Sign(req, aksk.Credentials{AccessKey: "ak", SecretKey: "sk"}, time.Now()))
 			req.GetBody = nil
-			resp, err := (&iamhttp.Transport{Base: signer(script(answer(200, ""))), Gate: busy(t), MaxWait: time.Hour}).RoundTrip(req)
+			resp, err := (&iamhttp.Transport{Base: signer(script(answer(200, ""))), Gate: busy(t), GateKey: gate.KeyByHost, MaxWait: time.Hour}).RoundTrip(req)
 			require.NoError(t, err, "unless the header states what is signed of it")
 			assert.Equal(t, 200, resp.StatusCode)
 		})
@@ -197,7 +197,7 @@ func TestAWaitAtTheGateDoesNotOutliveTheSignature(t *testing.T) {
 	t.Run("another refusal is the gate's", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var last iamhttp.Failure
-			tr := &iamhttp.Transport{Base: script(answer(200, "")), Gate: busy(t), MaxWait: time.Minute, OnFailure: func(_ context.Context, f iamhttp.Failure) { last = f }}
+			tr := &iamhttp.Transport{Base: script(answer(200, "")), Gate: busy(t), GateKey: gate.KeyByHost, MaxWait: time.Minute, OnFailure: func(_ context.Context, f iamhttp.Failure) { last = f }}
 			_, err := tr.RoundTrip(signedAbove(t, "GET", ""))
 			assert.ErrorIs(t, err, gate.ErrPaused)
 			assert.Equal(t, iamhttp.StopGate, last.Stop)
@@ -206,7 +206,7 @@ func TestAWaitAtTheGateDoesNotOutliveTheSignature(t *testing.T) {
 	t.Run("a deadline that is sooner is one", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var last iamhttp.Failure
-			tr := &iamhttp.Transport{Base: script(answer(200, "")), Gate: busy(t), OnFailure: func(_ context.Context, f iamhttp.Failure) { last = f }}
+			tr := &iamhttp.Transport{Base: script(answer(200, "")), Gate: busy(t), GateKey: gate.KeyByHost, OnFailure: func(_ context.Context, f iamhttp.Failure) { last = f }}
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 			defer cancel()
 			_, err := tr.RoundTrip(signedAbove(t, "GET", "").WithContext(ctx))

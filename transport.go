@@ -76,7 +76,7 @@ type Transport struct {
 
 	// GateKey returns the key of the account whose rate limit applies to the request;
 	// it must not be empty. Set it where one host serves several accounts, or several
-	// hosts share one limit. If nil, it is the URL's host, however it is written.
+	// hosts share one limit. If nil, it is [gate.KeyByHostAndMethod].
 	GateKey func(*http.Request) string
 
 	// OnFailure, if not nil, is called for each [Failure], in both modes, before

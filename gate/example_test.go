@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/iamhttp/iamhttp"
 	"github.com/iamhttp/iamhttp/gate"
 )
 
@@ -292,4 +293,43 @@ func ExampleLimit() {
 	stated := gate.Limit{Requests: 200, Per: 5 * time.Minute, Reset: 42 * time.Second, Policy: "user"}
 	fmt.Println(stated)
 	// Output: 200 per 5m0s (user) new in 42s
+}
+
+// A person looks at a page while a batch uses up the limit of the account: the
+// person's request leaves first.
+func ExampleWithPriority() {
+	client := &http.Client{Transport: &iamhttp.Transport{Gate: new(gate.Adaptive)}}
+
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(gate.WithPriority(ctx, gate.Interactive), "GET", "https://iam.example.com/v3/users", nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	resp.Body.Close()
+}
+
+// A service that has one limit for reads and writes: they wait for each other.
+func ExampleKeyByHost() {
+	tr := &iamhttp.Transport{Gate: new(gate.Adaptive), GateKey: gate.KeyByHost}
+	req, _ := http.NewRequest("POST", "https://IAM.example.com:443/v3/users", http.NoBody)
+	fmt.Println(tr.GateKey(req))
+	// Output: iam.example.com
+}
+
+// The default: a batch that creates users does not hold up those that only look.
+func ExampleKeyByHostAndMethod() {
+	for _, method := range []string{"GET", "POST"} {
+		req, _ := http.NewRequest(method, "https://iam.example.com/v3/users", http.NoBody)
+		fmt.Println(gate.KeyByHostAndMethod(req))
+	}
+	// Output:
+	// iam.example.com
+	// iam.example.com writes
 }

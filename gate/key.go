@@ -1,0 +1,52 @@
+package gate
+
+import (
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// KeyByHost returns the host of the request's URL, in lower case and without the
+// default port. Use it as GateKey of a Transport where reads and writes count against
+// one limit.
+func KeyByHost(r *http.Request) string {
+	host := strings.ToLower(r.URL.Host) // which looks before it copies
+	if i := strings.LastIndexByte(host, ':'); i >= 0 {
+		switch port := host[i+1:]; {
+		case port == "", port == "443" && strings.EqualFold(r.URL.Scheme, "https"), port == "80" && strings.EqualFold(r.URL.Scheme, "http"):
+			host = host[:i]
+		case strings.HasSuffix(host[:i], "."):
+			return host[:i-1] + host[i:]
+		}
+	}
+	return strings.TrimSuffix(host, ".")
+}
+
+// KeyByHostAndMethod returns the host, as [KeyByHost] does, for methods that only read
+// (RFC 9110, section 9.2.1), and the host and " writes" for the others. It is what a
+// Transport without a GateKey uses, because many services limit writes more than reads.
+func KeyByHostAndMethod(r *http.Request) string {
+	host := KeyByHost(r)
+	switch r.Method {
+	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return host
+	}
+	if key, ok := writes.Load(host); ok {
+		return key.(string)
+	}
+	key := host + " writes"
+	if writesKnown.Add(1) <= mostWrites {
+		writes.Store(host, key)
+	}
+	return key
+}
+
+// The keys of writes are made once, so that a request allocates none. A program that
+// calls more hosts than that makes the others anew each time.
+var (
+	writes      sync.Map
+	writesKnown atomic.Int64
+)
+
+const mostWrites = 1024
