@@ -46,7 +46,7 @@ var Standard = Constants{
 	StepSends:   4,
 	Backlog:     3,
 	Hold:        10,
-	HoldMost:    40,
+	HoldMost:    25,
 	Proof:       2,
 	Excess:      0.05,
 	Decay:       0.7,
@@ -94,7 +94,6 @@ type Controller struct {
 
 	pace   float64 // requests per second
 	lo, hi float64 // the bracket
-	hiAt   time.Duration
 	burst  float64 // requests that the limit was seen to take at once
 	burst0 float64 // the first of these, before anything was learned
 	trip   float64 // seconds from a request to its answer, smoothed
@@ -173,7 +172,8 @@ func New(now time.Duration, marks []Mark, flying int, retryAfter time.Duration) 
 		c.trip = min(seconds(now-oldest.At)*float64(flying)/float64(n), seconds(now))
 		c.heard = true
 	}
-	c.flight.flying = flying - 1
+	c.flight.flying = flying
+	c.flight.landed() // the refused one
 	c.close(now, Send{at: now}, retryAfter)
 	return c
 }
@@ -225,7 +225,7 @@ func (c *Controller) most() float64 {
 	case c.pace < 0.9*c.hi || len(c.proven) == 0:
 		return max(4*c.pace, c.best)
 	}
-	return max(1.5*c.pace, c.hi, c.best)
+	return max(1.5*c.pace, c.best)
 }
 
 // Next returns when the next request may leave, now or a time that has passed
@@ -346,9 +346,11 @@ func (c *Controller) Unsend(s Send) {
 	}
 	c.flying--
 	c.sent--
-	if s.credit {
+	switch {
+	case c.flight.cap > 0: // it took nothing of the pace
+	case s.credit:
 		c.credit++
-	} else {
+	default:
 		c.paced--
 		c.next -= duration(1 / s.pace)
 	}
@@ -513,7 +515,7 @@ func (c *Controller) comeBack(now time.Duration) {
 		return
 	}
 	c.setPace(now, c.best)
-	c.hi, c.hiAt = 1.1*c.best, now
+	c.hi = 1.1 * c.best
 	c.base, c.returning, c.busy = 0, false, 0
 }
 

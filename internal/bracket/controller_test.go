@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 const ms = time.Millisecond
@@ -13,13 +14,13 @@ const ms = time.Millisecond
 // constants are round numbers, so that a test need not know those of Standard.
 var constants = Constants{
 	Margin: 0.1, FirstFactor: 4, StepSilence: 0.25, StepTrips: 1.25, StepSends: 4, Backlog: 3,
-	Hold: 10, HoldMost: 80, Excess: 0.05, Decay: 0.7, OwnPause: 0.25, OwnMost: 30,
+	Hold: 10, HoldMost: 40, Proof: 2, Excess: 0.05, Decay: 0.7, OwnPause: 0.25, OwnMost: 15,
 }
 
 // paced returns a controller in the middle of an epoch, at 10 requests a second.
 func paced() *Controller {
-	c := &Controller{Constants: constants, open: true, pace: 10, lo: 8, hi: 16, burst: 5.9, burst0: 5.9, heard: true}
-	c.learned = true
+	c := &Controller{Constants: constants, open: true, pace: 10, lo: 8, hi: 16, burst: 5.9, burst0: 5.9, heard: true, timed: true}
+	c.learned, c.patience = true, leastPatience
 	c.epoch, c.next, c.measure, c.holding = 7, sec, 1, 10
 	c.marks = []Mark{{}}
 	c.paces = []moment{{}}
@@ -43,9 +44,14 @@ func TestThePauseOfARefusal(t *testing.T) {
 		"not at the first refusal":           {0, func(c *Controller) { c.learned, c.pace, c.needed = false, 1, 1.2 }, 250 * ms},
 		"which is no probe":                  {sec, func(c *Controller) { c.learned, c.probes, c.trip = false, 5, 4 }, sec},
 		"not if one was asked for, though":   {sec, func(c *Controller) { c.accepted, c.pace, c.needed = 1, 1, 3 }, sec},
-		"doubles with each failed probe":     {sec, func(c *Controller) { c.accepted, c.probes, c.trip = 0, 2, 1 }, 8 * sec},
+		"an estimate counts a second":        {0, func(c *Controller) { c.trip, c.timed = 2, false }, sec},
+		"or less":                            {0, func(c *Controller) { c.trip, c.timed = 0.4, false }, 800 * ms},
+		"doubles with each failed probe":     {sec, func(c *Controller) { c.accepted, c.probes, c.trip = 0, 2, 0.5 }, 4 * sec},
 		"as long as there are only these":    {sec, func(c *Controller) { c.probes, c.trip = 2, 1 }, sec},
-		"up to half a minute":                {sec, func(c *Controller) { c.accepted, c.probes = 0, 20 }, 30 * sec},
+		"up to eight times what was asked":   {sec, func(c *Controller) { c.accepted, c.probes = 0, 20 }, 8 * sec},
+		"up to 15 seconds":                   {2 * sec, func(c *Controller) { c.accepted, c.probes = 0, 20 }, 15 * sec},
+		"or if nothing was":                  {0, func(c *Controller) { c.accepted, c.probes = 0, 20 }, 15 * sec},
+		"but never less than was asked":      {sec * 60, func(c *Controller) { c.accepted, c.probes = 0, 20 }, 60 * sec},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
@@ -77,7 +83,7 @@ func TestATurnCountsFromWhenTheOneBeforeWasDue(t *testing.T) {
 			c.pace = tt.pace
 			s := c.Sent(tt.now, 0)
 			assert.InDelta(t, tt.want, c.next, 2)
-			assert.Equal(t, Send{epoch: 7, seq: 1, pace: tt.pace, at: tt.now}, s)
+			assert.Equal(t, Send{epoch: 7, seq: 1, flying: 1, pace: tt.pace, at: tt.now}, s)
 			assert.Equal(t, []int{1, 1, 1}, []int{c.sent, c.flying, c.paced})
 			assert.Equal(t, tt.now, c.last)
 			assert.Zero(t, c.busy, "nobody waits")
@@ -185,7 +191,7 @@ func TestTurnsThatComeBackInAPauseShortenTheEpoch(t *testing.T) {
 
 func TestTheRoundTripIsThatOfTheFirstAnswerAndThenSmoothed(t *testing.T) {
 	c := paced()
-	c.heard = false
+	c.heard, c.timed = false, false
 	c.Accepted(3*sec, Send{epoch: 7})
 	assert.Zero(t, c.trip, "nobody knows when that left")
 	assert.False(t, c.heard)
@@ -193,6 +199,8 @@ func TestTheRoundTripIsThatOfTheFirstAnswerAndThenSmoothed(t *testing.T) {
 	assert.Equal(t, 2.0, c.trip, "though it is of an earlier epoch")
 	c.Accepted(13*sec, Send{epoch: 7, at: 3 * sec})
 	assert.Equal(t, 3.0, c.trip)
+	c.Accepted(13*sec, Send{epoch: 7, at: 2 * sec})
+	assert.Equal(t, 3*sec, c.heardAt, "when the latest of them left")
 }
 
 func TestAnswersCountInTheirEpochOnly(t *testing.T) {
@@ -263,28 +271,37 @@ func TestTheFirstRoundTripIsReckonedFromWhatIsInFlight(t *testing.T) {
 	}
 }
 
-func TestEarliestIsByTwiceThePaceThatWasRefusedLately(t *testing.T) {
+func TestEarliestIsByAPaceThatIsNotExceededSoon(t *testing.T) {
 	for name, tt := range map[string]struct {
 		set   func(*Controller)
 		ahead int
 		want  time.Duration
 	}{
-		"16/s was":                         {func(*Controller) {}, 64, 102 * sec},
-		"or the pace is higher":            {func(c *Controller) { c.pace = 32 }, 64, 101 * sec},
-		"some may leave at once":           {func(c *Controller) { c.credit = 32 }, 64, 101 * sec},
-		"the pause comes first":            {func(c *Controller) { c.pause = 110 * sec }, 64, 110 * sec},
-		"nothing has been refused":         {func(c *Controller) { c.hi = math.Inf(1) }, 64, 0},
-		"it is long ago":                   {func(c *Controller) { c.hiAt = 100*sec - 20*sec - 1 }, 64, 0},
-		"not so long ago":                  {func(c *Controller) { c.hiAt = 100*sec - 20*sec }, 64, 102 * sec},
-		"in a pause nothing else is known": {func(c *Controller) { c.open, c.pause = false, 101*sec }, 64, 101 * sec},
+		"four times the pace, in an open bracket":       {func(*Controller) {}, 80, 102 * sec},
+		"or the best pace of the last minutes":          {func(c *Controller) { c.best = 80 }, 80, 101 * sec},
+		"half as much again, in a closed one":           {func(c *Controller) { c.hi = 11 }, 30, 102 * sec},
+		"or the best pace, which it may come back to":   {func(c *Controller) { c.hi, c.best = 11, 30 }, 30, 101 * sec},
+		"a bracket is open until an epoch was judged":   {func(c *Controller) { c.hi, c.proven = 11, nil }, 80, 102 * sec},
+		"some may leave at once":                        {func(c *Controller) { c.credit = 40 }, 80, 101 * sec},
+		"all may":                                       {func(c *Controller) { c.credit = 81 }, 80, 0},
+		"of a pace that is a guess nothing is certain":  {func(c *Controller) { c.guessed = true }, 80, 100 * sec},
+		"the pause comes first":                         {func(c *Controller) { c.pause = 110 * sec }, 80, 112 * sec},
+		"and then the burst":                            {func(c *Controller) { c.open, c.pause, c.burst = false, 110*sec, 40 }, 80, 111 * sec},
+		"of a window, all of it may leave at its start": {func(c *Controller) { c.statement.windowed, c.pause = true, 110*sec }, 80, 110 * sec},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
-			c.hiAt, c.measure = 99*sec, 2
+			c.proven = []float64{8}
 			tt.set(c)
 			assert.Equal(t, tt.want, c.Earliest(100*sec, tt.ahead))
 		})
 	}
+}
+
+func TestInTheFirstPauseEarliestIsByFourTimesWhatWasAcceptedUntilThen(t *testing.T) {
+	c := New(8*sec, []Mark{{}, {8 * sec, 100}}, 1, 2*sec) // 10 a second, with the pause
+	assert.Equal(t, 10*sec, c.Earliest(9*sec, 99), "so many were accepted at once")
+	assert.Equal(t, 12*sec, c.Earliest(9*sec, 180))
 }
 
 func TestWhenTheNextOneLeaves(t *testing.T) {
@@ -332,6 +349,15 @@ func TestAnEpochBeginsWithTheBurstThatTheSilenceAllows(t *testing.T) {
 	}
 }
 
+func TestThePaceAndTheRoundTripAreToldInTheirUnits(t *testing.T) {
+	c := paced()
+	c.trip = 0.25
+	assert.Equal(t, 10.0, c.Pace())
+	assert.Equal(t, 250*ms, c.Trip())
+	c.heard = false
+	assert.Zero(t, c.Trip(), "nobody knows before an answer")
+}
+
 func TestProbingLastsUntilTheFirstSendAfterAPause(t *testing.T) {
 	c := paced()
 	assert.True(t, c.Probing())
@@ -349,73 +375,69 @@ func TestTheSilenceIsTheLongerOfWhatWasAskedForAndWhatWasNeeded(t *testing.T) {
 	assert.Equal(t, 4*sec, c.Silence())
 }
 
-// What an answer, a silence and four requests are in seconds.
-func TestTheUnitOfTimeIsTheLongestOfThree(t *testing.T) {
-	for _, tt := range []struct{ measure, trip, pace, want float64 }{
-		{3, 1, 2, 3}, {1, 2, 2, 4}, {1, 1, 0.5, 8},
+func TestTheUnitIsASilenceOrTwoRoundTripsOrASecond(t *testing.T) {
+	for _, tt := range []struct{ measure, trip, want float64 }{
+		{3, 1, 3}, {1, 2, 4}, {0.5, 0.1, 1},
 	} {
-		c := &Controller{measure: tt.measure, trip: tt.trip, pace: tt.pace}
+		c := &Controller{measure: tt.measure, trip: tt.trip, pace: 0.01}
 		assert.Equal(t, tt.want, c.unit())
 	}
 }
 
+// The bracket is open from 8 to 14.4, or closed at 10.5.
 func TestWhenThePaceIsRaisedAndByHowMuch(t *testing.T) {
-	const closedBy = 10.5 // a bracket around a pace of 10
+	const closedBy = 10.5
 	inf := math.Inf(1)
 	fast := func(c *Controller, burst, burst0 float64, held time.Duration) { // for what is proven
-		c.hi, c.lo, c.busy, c.granted = 14.4, 8, 99, 2
+		c.busy, c.granted = 99, 2
 		c.burst, c.burst0, c.latest.at = burst, burst0, 100*sec-held
 	}
-	try := func(c *Controller, burst0 float64, held time.Duration) {
-		c.hi, c.base, c.over, c.pace, c.burst0, c.latest.at = 10.5, 10, 0.05, 10.5, burst0, 100*sec-held
+	try := func(c *Controller, burst0, over float64, held time.Duration) {
+		c.hi, c.base, c.over, c.pace, c.burst0, c.latest.at = closedBy, 10, over, 10*(1+over), burst0, 100*sec-held
 	}
 	for name, tt := range map[string]struct {
 		set     func(*Controller)
 		want    float64
 		backlog float64
 	}{
-		"a long queue, and nothing known above":                {func(c *Controller) { c.hi, c.lo = inf, 10 }, 20, 61},
-		"a queue that is gone in three units":                  {func(c *Controller) { c.hi, c.lo = inf, 10 }, 10, 60},
-		"the middle of an open bracket":                        {func(c *Controller) { c.hi = 14.4 }, 12, 61},
-		"but twice at most":                                    {func(c *Controller) { c.hi = 1000 }, 20, 61},
-		"nobody waits":                                         {func(c *Controller) { c.busy = 0 }, 10, 0},
-		"some have waited for long":                            {func(c *Controller) { c.hi, c.busy = 14.4, 20.1 }, 12, 0},
-		"but not long enough":                                  {func(c *Controller) { c.hi, c.busy = 14.4, 20 }, 10, 0},
-		"long enough for a guess":                              {func(c *Controller) { c.guessed, c.hi, c.busy = true, 14.4, 6.1 }, 12, 0},
-		"and so long that nothing is known to be too fast":     {func(c *Controller) { c.guessed, c.hi, c.busy = true, 14.4, 20.1 }, 20, 0},
-		"not before it was heard":                              {func(c *Controller) { c.hi, c.busy, c.heard = 14.4, 99, false }, 10, 0},
-		"not as fast as can be":                                {func(c *Controller) { c.pace, c.lo, c.hi, c.busy = mostPace, mostPace, inf, 99 }, mostPace, 0},
-		"a closed bracket is held":                             {func(c *Controller) { c.hi, c.busy = closedBy, 79 }, 10, 0},
-		"ten units are enough for a long queue":                {func(c *Controller) { c.hi, c.busy = closedBy, 20 }, 10.5, 61},
-		"but fewer are not":                                    {func(c *Controller) { c.hi, c.busy = closedBy, 19.9 }, 10, 61},
-		"not before four requests":                             {func(c *Controller) { c.measure, c.lo, c.hi, c.latest.at = 1, 10, 14.4, 99601*ms }, 10, 61},
-		"after which it is":                                    {func(c *Controller) { c.measure, c.lo, c.hi, c.latest.at = 1, 10, 14.4, 99599*ms }, 12, 61},
-		"not before a quarter of a silence":                    {func(c *Controller) { c.lo, c.hi, c.measure, c.latest.at = 10, 14.4, 4, 99001*ms }, 10, 1e3},
-		"after which it may be":                                {func(c *Controller) { c.lo, c.hi, c.measure, c.latest.at = 10, 14.4, 4, 99*sec }, 12, 1e3},
-		"nor before an answer":                                 {func(c *Controller) { c.lo, c.hi, c.trip, c.latest.at = 10, 14.4, 4, 95001*ms }, 10, 1e3},
-		"which is to be heard first":                           {func(c *Controller) { c.lo, c.hi, c.trip, c.latest.at = 10, 14.4, 4, 95*sec }, 12, 1e3},
-		"and tried after four times ten units":                 {func(c *Controller) { c.hi, c.busy = closedBy, 80 }, 10.5, 0},
-		"a pace shows only when what was saved up is spent":    {func(c *Controller) { fast(c, 6.1, 0, 3*sec) }, 10, 0},
-		"which it is":                                          {func(c *Controller) { fast(c, 6, 0, 3*sec) }, 12, 0},
-		"or was at the beginning":                              {func(c *Controller) { fast(c, 0, 8.1, 3*sec) }, 10, 0},
-		"but for what was spent at once":                       {func(c *Controller) { fast(c, 0, 7.9, 3*sec) }, 12, 0},
-		"or in the next window":                                {func(c *Controller) { fast(c, 1e6, 0, 4*sec) }, 12, 0},
-		"not before":                                           {func(c *Controller) { fast(c, 1e6, 0, 4*sec-ms) }, 10, 0},
-		"a pace that is all but proven shows":                  {func(c *Controller) { fast(c, 1e6, 0, 3*sec); c.lo = 9.6 }, 12, 0},
-		"a try goes on, twice as far above":                    {func(c *Controller) { c.hi, c.base, c.over, c.pace, c.burst0 = 10.5, 10, 0.05, 10.5, 99 }, 11, 0},
-		"from where it is, if that was fine":                   {func(c *Controller) { c.hi, c.base, c.over, c.pace, c.burst0 = 10.5, 10, 0.05, 10.5, 49 }, 11.55, 0},
-		"not before that shows":                                {func(c *Controller) { try(c, 99, 10*sec-ms) }, 10.5, 0},
-		"or five units have passed":                            {func(c *Controller) { try(c, 99, 10*sec) }, 11, 0},
-		"which prove little if what was saved up is not spent": {func(c *Controller) { try(c, 9.1, 18*sec) }, 11, 0},
-		"ten are worth waiting for":                            {func(c *Controller) { try(c, 9, 20*sec-ms) }, 10.5, 0},
-		"as they prove it":                                     {func(c *Controller) { try(c, 9, 20*sec) }, 11.55, 0},
-		"a small bucket shows it sooner":                       {func(c *Controller) { try(c, 1, 4*sec) }, 11.55, 0},
-		"but no sooner than that":                              {func(c *Controller) { try(c, 1, 4*sec-ms) }, 10.5, 0},
-		"a guess that has not been tried for long is one":      {func(c *Controller) { c.guessed, c.hi, c.busy = true, 14.4, 20 }, 12, 0},
+		"a long queue, and nothing known above":                   {func(c *Controller) { c.hi, c.lo = inf, 10 }, 20, 61},
+		"a queue that is gone in three units":                     {func(c *Controller) { c.hi, c.lo = inf, 10 }, 10, 60},
+		"the middle of an open bracket":                           {func(*Controller) {}, 12, 61},
+		"but twice at most":                                       {func(c *Controller) { c.hi = 1000 }, 20, 61},
+		"nobody waits":                                            {func(*Controller) {}, 10, 0},
+		"some have waited for three units":                        {func(c *Controller) { c.busy = 6.1 }, 12, 0},
+		"but not longer":                                          {func(c *Controller) { c.busy = 6 }, 10, 0},
+		"a quarter, where the upper bound is the first guess":     {func(c *Controller) { c.proven, c.hi, c.busy = nil, 10, 6.1 }, 12.5, 0},
+		"not before it was heard":                                 {func(c *Controller) { c.busy, c.heard = 99, false }, 10, 0},
+		"not as fast as can be":                                   {func(c *Controller) { c.pace, c.lo, c.hi, c.busy = mostPace, mostPace, inf, 99 }, mostPace, 0},
+		"a closed bracket is held":                                {func(c *Controller) { c.hi, c.busy = closedBy, 19.9 }, 10, 1e3},
+		"and tried after ten units":                               {func(c *Controller) { c.hi, c.busy = closedBy, 20 }, 10.5, 0},
+		"or more, if that has found nothing":                      {func(c *Controller) { c.hi, c.busy, c.holding = closedBy, 39, 20 }, 10, 0},
+		"not before four requests":                                {func(c *Controller) { c.measure, c.lo, c.latest.at = 1, 10, 99601*ms }, 10, 61},
+		"after which it is":                                       {func(c *Controller) { c.measure, c.lo, c.latest.at = 1, 10, 99599*ms }, 12, 61},
+		"not before a quarter of a silence":                       {func(c *Controller) { c.lo, c.measure, c.latest.at = 10, 4, 99001*ms }, 10, 1e3},
+		"after which it may be":                                   {func(c *Controller) { c.lo, c.measure, c.latest.at = 10, 4, 99*sec }, 12, 1e3},
+		"nor before an answer":                                    {func(c *Controller) { c.lo, c.trip, c.latest.at = 10, 4, 95001*ms }, 10, 1e3},
+		"which is to be heard first":                              {func(c *Controller) { c.lo, c.trip, c.latest.at = 10, 4, 95*sec }, 12, 1e3},
+		"a pace shows only when what was saved up is spent":       {func(c *Controller) { fast(c, 6.1, 0, 3*sec) }, 10, 0},
+		"which it is":                                             {func(c *Controller) { fast(c, 6, 0, 3*sec) }, 12, 0},
+		"or was at the beginning":                                 {func(c *Controller) { fast(c, 0, 8.1, 3*sec) }, 10, 0},
+		"but for what was spent at once":                          {func(c *Controller) { fast(c, 0, 7.9, 3*sec) }, 12, 0},
+		"or in the next window":                                   {func(c *Controller) { fast(c, 1e6, 0, 4*sec) }, 12, 0},
+		"not before":                                              {func(c *Controller) { fast(c, 1e6, 0, 4*sec-ms) }, 10, 0},
+		"a pace that is all but proven shows":                     {func(c *Controller) { fast(c, 1e6, 0, 3*sec); c.lo = 9.6 }, 12, 0},
+		"a probe that proves nothing yet goes on after two units": {func(c *Controller) { try(c, 99, 0.05, 4*sec) }, 11, 0},
+		"but not before":                                          {func(c *Controller) { try(c, 99, 0.05, 4*sec-ms) }, 10.5, 0},
+		"nor beyond 40 percent above its base":                    {func(c *Controller) { try(c, 99, 0.4, 25*sec-ms) }, 14, 0},
+		"until that is proven":                                    {func(c *Controller) { try(c, 99, 0.4, 25*sec) }, 14 * 1.5, 0},
+		"a probe that is proven is the new base":                  {func(c *Controller) { try(c, 0.5, 0.05, 3*sec) }, 10.5 * 1.1, 0},
+		"when what was saved up is spent":                         {func(c *Controller) { try(c, 0.5, 0.05, 3*sec-ms) }, 10.5, 0},
+		"and that was answered":                                   {func(c *Controller) { try(c, 0.5, 0.05, 4*sec); c.trip = 1 }, 11, 0},
+		"as soon as it was":                                       {func(c *Controller) { try(c, 0.5, 0.05, 4250*ms); c.trip = 1 }, 10.5 * 1.1, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
-			c.measure, c.sent = 2, 33
+			c.measure, c.sent, c.hi, c.proven, c.past = 2, 33, 14.4, []float64{8}, []epoch{{}}
 			tt.set(c)
 			base := c.base
 			c.raise(100*sec, tt.backlog)
@@ -423,6 +445,7 @@ func TestWhenThePaceIsRaisedAndByHowMuch(t *testing.T) {
 			if c.base != base {
 				assert.Equal(t, moment{100 * sec, 33}, c.from)
 			}
+			assert.Equal(t, base > 0 && c.base != base, len(c.past) == 0, "what is proven in a probe is another limit than before")
 			if c.raises > 0 {
 				assert.Equal(t, moment{100 * sec, 33}, c.latest)
 				assert.Equal(t, c.latest, c.paces[len(c.paces)-1])
@@ -431,6 +454,61 @@ func TestWhenThePaceIsRaisedAndByHowMuch(t *testing.T) {
 	}
 }
 
+func TestAPaceThatWasHeldAtAClosedBracketIsRemembered(t *testing.T) {
+	c := paced()
+	c.hi, c.proven, c.busy, c.best, c.cost = 10.5, []float64{8}, 10, 9, 3
+	c.raise(100*sec, 0)
+	assert.Equal(t, []float64{10, 3}, []float64{c.best, c.cost})
+	assert.Equal(t, 100*sec, c.bestAt)
+	assert.Equal(t, probe{base: 10, began: 10, over: 0.05, from: moment{at: 100 * sec}, holding: 10}, c.probe)
+}
+
+func TestAPaceThatHasFallenComesBackByHalvesInTheLogarithm(t *testing.T) {
+	c := paced()
+	c.best, c.cost, c.busy, c.trip = 160, 3, 6-0.1, 0
+	now := 100 * sec
+	c.raise(now, 1e6)
+	assert.Equal(t, 10.0, c.pace, "not before two silences, whatever waits")
+	c.busy = 6
+	for _, want := range []float64{40, 80, 80 * math.Sqrt2, 160} {
+		c.raise(now, 0)
+		require.InDelta(t, want, c.pace, 1e-9)
+		if want == 160 {
+			break
+		}
+		now += 750*ms - 1
+		c.raise(now, 1e6)
+		assert.InDelta(t, want, c.pace, 1e-9, "a pace is kept for a quarter of a silence, and until what was saved up is spent")
+		now++
+	}
+	assert.Equal(t, probe{began: 10, from: moment{at: 102250 * ms}, holding: 10}, c.probe, "it is there")
+	assert.InDelta(t, 176, c.hi, 1e-9, "and the bracket is closed")
+	assert.Zero(t, c.busy)
+}
+
+func TestALongRoundTripMakesThePaceComeBackLater(t *testing.T) {
+	c := paced()
+	c.best, c.cost, c.trip, c.busy = 40, 3, 2, 8-0.1
+	c.raise(100*sec, 0)
+	assert.Equal(t, 10.0, c.pace)
+	c.busy = 8
+	c.raise(100*sec, 0)
+	assert.Equal(t, 20.0, c.pace)
+	c.raise(103189*ms, 0)
+	assert.Equal(t, 20.0, c.pace, "the next step waits for what was saved up to be spent, and for the answer")
+	c.raise(103190*ms, 0)
+	assert.InDelta(t, 20*math.Sqrt2, c.pace, 1e-9)
+}
+
+func TestAPaceThatIsNearlyTheBestDoesNotComeBack(t *testing.T) {
+	c := paced()
+	c.best, c.hi, c.proven, c.busy = 12.5, 10.5, []float64{8}, 9.9
+	c.raise(100*sec, 0)
+	assert.Equal(t, 10.0, c.pace)
+	c.best = 12.6
+	c.raise(100*sec, 0)
+	assert.Equal(t, 12.6, c.pace)
+}
 func TestATimeThatIsTooLongForADurationIsTheLongest(t *testing.T) {
 	assert.Equal(t, 1500*ms, duration(1.5))
 	for _, s := range []float64{math.MaxInt64 / 1e9, 1e10, 1e30, math.Inf(1)} {
@@ -446,5 +524,6 @@ func TestAControllerMayBeginBeforeTheOriginOfTime(t *testing.T) {
 	const before = -200 * time.Millisecond
 	c := New(before, []Mark{{At: before}}, 0, 100*time.Millisecond)
 	assert.LessOrEqual(t, c.Paused(), 100*time.Millisecond)
+	assert.Zero(t, c.flight.flying, "nor may it know of any request in flight")
 	assert.LessOrEqual(t, c.Next(time.Second, 1), time.Second)
 }

@@ -126,7 +126,7 @@ func (c *Controller) judgeFirst(quiet float64) {
 	c.lo, c.hi = k/(took+quiet), math.Inf(1)
 	if _, hi, ok := c.overload(seconds(c.lateAt - c.lateFrom)); ok {
 		// Only an upper bound: answers may have overtaken each other.
-		c.hi, c.hiAt = max(c.lo, hi), c.closed
+		c.hi = max(c.lo, hi)
 	}
 	factor := c.FirstFactor
 	if c.trip > quiet/4 { // much can go wrong until it shows
@@ -142,9 +142,9 @@ func (c *Controller) judgeFirst(quiet float64) {
 	c.burst = max(1, c.burst0-c.pace*min(took, max(seconds(c.closed-c.begin)-c.trip, 0)))
 	c.silence = quiet
 	// What was fine for so long is no burst.
-	for i := len(c.marks) - 1; i >= 0; i-- {
-		if t := seconds(c.ended - c.marks[i].At); t >= lasting {
-			c.remember(c.closed, float64(c.total-c.marks[i].Accepted)/(t+quiet), quiet)
+	for _, m := range slices.Backward(c.marks) {
+		if t := seconds(c.ended - m.At); t >= lasting {
+			c.remember(c.closed, float64(c.total-m.Accepted)/(t+quiet), quiet)
 			break
 		}
 	}
@@ -190,7 +190,7 @@ func (c *Controller) judgeEpoch(now time.Duration, quiet, backlog float64) {
 		if burst && c.refused.credit {
 			c.shrink()
 		}
-		c.judgePace(now, e, proven, backlog)
+		c.judgePace(e, proven, backlog)
 	}
 	c.past = keep(c.past, e)
 	c.proven = keep(c.proven, proven)
@@ -235,35 +235,44 @@ func (c *Controller) wasFine(pace float64) bool {
 }
 
 // judgePace narrows the bracket and chooses a pace in it.
-func (c *Controller) judgePace(now time.Duration, e epoch, proven, backlog float64) {
+func (c *Controller) judgePace(e epoch, proven, backlog float64) {
 	lo, hi := c.bounds(e, proven)
 	if c.base > 0 {
 		over := float64(c.refused.seq-c.from.seq) - c.base*seconds(c.refused.at-c.from.at)
 		if over <= 2*c.burst0 {
-			// No more than what is saved up was to be had above the old pace.
-			c.lo, c.hi, c.hiAt, c.pace = c.base, 1.1*c.base, now, c.base
-			switch {
-			case c.base > 1.01*c.began: // it has found something: look between the two
-				c.holding = c.Hold
-				if hi > 1.25*c.base {
-					c.hi = hi
-					c.pace = max(c.pace, (1-c.Margin)*math.Sqrt(c.lo*c.hi))
-				}
-			case c.returning || c.best > 1.25*c.base:
-				c.patience = min(2*c.patience, mostPatience)
-			default:
-				// A silence that the next burst makes up for costs nothing.
-				c.holding = max(c.Hold, min(2*c.holding, c.HoldMost*(1-c.burst/(c.pace*c.silence))))
-			}
+			c.endProbe(hi)
 			return
 		}
 		c.holding = c.Hold
 	}
-	c.lo, c.hi, c.hiAt = lo, hi, now
+	c.lo, c.hi = lo, hi
 	// Another refusal costs a silence, going too slowly a part of all that is
 	// still to come: with much to come, the middle, else the safe end.
 	weight := 0.5 * min(1, backlog/hi/(10*c.silence))
 	c.pace = (1 - c.Margin) * lo * math.Pow(hi/lo, weight)
+}
+
+// endProbe goes back to the base of a probe: no more than what is saved up was to be
+// had above it. hi is what the epoch proves bad.
+func (c *Controller) endProbe(hi float64) {
+	found := c.base > 1.1*c.began
+	if !found && c.base > c.began { // a step that small is proven in the margin too
+		c.base *= 1 - c.Margin
+	}
+	c.lo, c.hi, c.pace = c.base, 1.1*c.base, c.base
+	switch {
+	case found: // look between the two
+		c.holding = c.Hold
+		if hi > 1.25*c.base {
+			c.hi = hi
+			c.pace = max(c.pace, (1-c.Margin)*math.Sqrt(c.lo*c.hi))
+		}
+	case c.returning || c.best > 1.25*c.base:
+		c.patience = min(2*c.patience, mostPatience)
+	default:
+		// A silence that the next burst makes up for costs nothing.
+		c.holding = max(c.Hold, min(2*c.holding, c.HoldMost*(1-c.burst/(c.pace*c.silence))))
+	}
 }
 
 // bounds returns the pace that the epoch proves good, and the one that it

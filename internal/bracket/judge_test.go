@@ -157,23 +157,6 @@ func TestTheLatestEightAreKept(t *testing.T) {
 	assert.Equal(t, []int{12, 13, 14, 15, 16, 17, 18, 19}, s)
 }
 
-// Whoever names a time does not mean many times it; who names none, no window
-// longer than a minute.
-func TestAnOutageIsASilenceThatIsMuchLongerThanWasAskedFor(t *testing.T) {
-	for _, tt := range []struct {
-		probes        int
-		asked, wanted float64
-		want          bool
-	}{
-		{4, 1, 10.1, true}, {4, 1, 10, false}, {3, 1, 1000, false},
-		{4, 60, 60 + longestWindow + 1, true}, {4, 60, 60 + longestWindow, false},
-		{4, 0, longestWindow + 1, true}, {4, 0, longestWindow, false}, {3, 0, 1000, false},
-	} {
-		c := &Controller{Constants: Standard, probes: tt.probes, asked: tt.asked}
-		assert.Equal(t, tt.want, c.outage(tt.wanted), "%+v", tt)
-	}
-}
-
 func TestTheFirstGuess(t *testing.T) {
 	inf := math.Inf(1)
 	atOnce := func(c *Controller) { c.marks, c.begin = []Mark{{20 * sec, 0}}, 20*sec }
@@ -193,7 +176,7 @@ func TestTheFirstGuess(t *testing.T) {
 		"with many that met the limit": {func(c *Controller) {
 			atOnce(c)
 			c.late, c.lateRefused, c.lateFrom, c.lateAt = 36, 1, 21*sec, 21*sec+300*ms
-		}, 50, 140, 0.9 * math.Sqrt(50*140), 64, 64},
+		}, 50, 140, 0.9 * math.Sqrt(50*140), 100 - 0.27*math.Sqrt(50*140), 100 - 0.27*math.Sqrt(50*140)},
 		"with many that were answered slowly": {func(c *Controller) {
 			c.late, c.lateRefused, c.lateFrom, c.lateAt = 36, 1, 21*sec, 31*sec
 		}, lo, lo, 0.9 * lo, 1, 64},
@@ -207,10 +190,8 @@ func TestTheFirstGuess(t *testing.T) {
 			assert.True(t, c.learned)
 			assert.InDelta(t, tt.lo, c.lo, 1e-9)
 			assert.InDelta(t, 1/tt.hi, 1/c.hi, 1e-9)
-			if !math.IsInf(tt.hi, 1) {
-				assert.Equal(t, c.closed, c.hiAt)
-			}
 			assert.InDelta(t, tt.pace, c.pace, 1e-9)
+			assert.Zero(t, c.best, "what lasted less than 20 seconds may be a burst")
 			assert.InDelta(t, tt.burst, c.burst, 1e-9)
 			assert.InDelta(t, tt.burst0, c.burst0, 1e-9)
 			assert.Equal(t, 2.0, c.silence)
@@ -218,23 +199,32 @@ func TestTheFirstGuess(t *testing.T) {
 	}
 }
 
+// The shortest such stretch is taken, for it is the latest.
+func TestAFirstEpochThatLasted20SecondsIsRemembered(t *testing.T) {
+	c := New(50*sec, []Mark{{}, {20 * sec, 3000}, {30 * sec, 4000}, {40 * sec, 4400}, {50 * sec, 5000}}, 1, 5*sec)
+	c.Next(55*sec, 0)
+	assert.InDelta(t, 1000./25, c.best, 1e-9)
+	assert.Equal(t, 50*sec, c.bestAt)
+	assert.Equal(t, 5.0, c.cost)
+	assert.Equal(t, leastPatience, c.patience)
+}
+
 func TestWhatAFailedProbeTeaches(t *testing.T) {
+	inf := math.Inf(1)
 	for name, tt := range map[string]struct {
 		set          func(*Controller)
-		outage       bool
 		lo, hi, pace float64
 		guessed      bool
 	}{
-		"nothing, once":                     {func(*Controller) {}, false, 8, 16, 10, false},
-		"not that there is no burst at all": {func(c *Controller) { c.burst = 1.5 }, false, 8, 16, 10, false},
-		"nor none":                          {func(c *Controller) { c.burst = 1 }, false, 8, 16, 10, false},
-		"twice, that it is a window":        {func(c *Controller) { c.probes = 3 }, false, 1, 1.5, 1, true},
-		"which may be faster than the pace": {func(c *Controller) { c.probes, c.pace = 3, 0.5 }, false, 0.5, 0.75, 0.5, true},
-		"but not of less than two":          {func(c *Controller) { c.probes, c.pace = 3, 0.19 }, false, 8, 16, 0.19, false},
-		"two are enough":                    {func(c *Controller) { c.probes, c.pace = 3, 0.2 }, false, 0.2, 0.3, 0.2, true},
-		"an outage teaches nothing":         {func(c *Controller) { c.probes = 9 }, true, 8, math.Inf(1), 10, true},
-		"but ends":                          {func(c *Controller) { c.probes, c.pace = 9, 0.01 }, true, 8, math.Inf(1), 2. / 30, true},
-		"as far as that is known":           {func(c *Controller) { c.probes, c.pace, c.asked = 9, 0.01, 60 }, true, 8, math.Inf(1), 2. / 60, true},
+		"nothing, once":                          {func(*Controller) {}, 8, 16, 10, false},
+		"not that there is no burst at all":      {func(c *Controller) { c.burst = 1.5 }, 8, 16, 10, false},
+		"nor none":                               {func(c *Controller) { c.burst = 1 }, 8, 16, 10, false},
+		"twice, that it is a window":             {func(c *Controller) { c.probes = 3 }, 1, inf, 1, true},
+		"which may be faster than the pace":      {func(c *Controller) { c.probes, c.pace = 3, 0.5 }, 0.5, inf, 0.5, true},
+		"but not of less than two":               {func(c *Controller) { c.probes, c.pace = 3, 0.19 }, 8, 16, 0.19, false},
+		"two are enough":                         {func(c *Controller) { c.probes, c.pace = 3, 0.2 }, 0.2, inf, 0.2, true},
+		"an outage is no window but for 15 s":    {func(c *Controller) { c.probes, c.silence = 9, 1000 }, 20. / 25, inf, 20. / 25, true},
+		"or for as long as the service asks for": {func(c *Controller) { c.probes, c.silence, c.asked = 9, 1000, 40 }, 20. / 50, inf, 20. / 50, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
@@ -242,18 +232,15 @@ func TestWhatAFailedProbeTeaches(t *testing.T) {
 			c.begin, c.last, c.sumTime = 20*sec, 21*sec, 100
 			c.total, c.ended = 20, 10*sec // in 10 s, and 10 s of silence
 			tt.set(c)
-			burst := c.burst
-			c.judgeFailedProbe(6, tt.outage)
-			assert.Equal(t, 10.0, c.silence)
+			burst, silence := c.burst, c.silence
+			c.judgeFailedProbe(6)
+			assert.Equal(t, silence+6, c.silence)
 			assert.Equal(t, 105.0, c.sumTime)
 			assert.InDelta(t, max(1, 0.7*burst), c.burst, 1e-9)
 			assert.Equal(t, tt.guessed, c.guessed)
 			assert.InDelta(t, tt.lo, c.lo, 1e-9)
 			assert.InDelta(t, 1/tt.hi, 1/c.hi, 1e-9)
 			assert.InDelta(t, tt.pace, c.pace, 1e-9)
-			if c.hi < 16 {
-				assert.Equal(t, 42*sec, c.hiAt)
-			}
 		})
 	}
 }
@@ -297,6 +284,7 @@ func TestWhatAnEpochProvesGoodAndBad(t *testing.T) {
 		"two tokens are not one":                         {func(c *Controller) { c.burst0, c.lo = 2, 5 }, steady, 4, 4, 6},
 		"one pace, against another epoch":                {func(c *Controller) { c.past = []epoch{{accepted: 34, took: 5, steady: true}} }, steady, 4, 4.7, 5.3},
 		"more than was saved up, in time":                {func(c *Controller) { c.paces, c.burst0 = []moment{{9 * sec, 2}}, 3 }, epoch{}, 4, 5, 16},
+		"but for what had no answer":                     {func(c *Controller) { c.paces, c.burst0, c.unknown = []moment{{9 * sec, 2}}, 3, 1 }, epoch{}, 4, 14. / 3, 16},
 		"the best of all paces":                          {func(c *Controller) { c.paces, c.burst0 = []moment{{2 * sec, 0}, {9 * sec, 2}, {11 * sec, 17}}, 3 }, epoch{}, 4, 5, 16},
 		"no more than what was refused":                  {func(c *Controller) { c.paces, c.burst0 = []moment{{11 * sec, 0}}, 3 }, epoch{}, 4, 16, 16},
 		"not in no time":                                 {func(c *Controller) { c.paces, c.burst0 = []moment{{12 * sec, 0}}, 3 }, epoch{}, 4, 4, 16},
@@ -312,48 +300,46 @@ func TestWhatAnEpochProvesGoodAndBad(t *testing.T) {
 }
 
 func TestThePaceBetweenTheBounds(t *testing.T) {
-	at := func(share float64) float64 { return 0.9 * 4 * math.Pow(4, share) }  // between 4 and 16
-	trying := func(c *Controller) { c.base, c.from = 10, moment{11 * sec, 1} } // 20 in a second, 10 more than before
+	at := func(share float64) float64 { return 0.9 * 4 * math.Pow(4, share) } // between 4 and 16
+	probing := func(c *Controller) {                                          // 20 in a second, 10 more than before
+		c.base, c.began, c.from = 10, 10, moment{11 * sec, 1}
+		c.silence = 59 // which the burst of 5.9 makes up for by a hundredth
+	}
 	for name, tt := range map[string]struct {
 		set                   func(*Controller)
 		proven, backlog       float64
 		lo, hi, pace, holding float64
-		strange               float64
+		patience              float64
 	}{
-		"the middle, with much to come":          {func(*Controller) {}, 4, 160, 4, 16, at(0.5), 10, 6},
-		"with very much too":                     {func(*Controller) {}, 4, 1e6, 4, 16, at(0.5), 10, 6},
-		"the safe end with nothing":              {func(*Controller) {}, 4, 0, 4, 16, at(0), 10, 6},
-		"something between":                      {func(*Controller) {}, 4, 80, 4, 16, at(0.25), 10, 6},
-		"the longer the silences":                {func(c *Controller) { c.silence = 2 }, 4, 160, 4, 16, at(0.25), 10, 7},
-		"a try that was within what is saved up": {trying, 4, 160, 10, 11, 10, 20, 0},
-		"as far as that can be known":            {func(c *Controller) { trying(c); c.burst0 = 5 }, 4, 160, 10, 11, 10, 20, 0},
-		"again and again":                        {func(c *Controller) { trying(c); c.holding = 50 }, 4, 160, 10, 11, 10, 80, 0},
-		"a try that was more":                    {func(c *Controller) { trying(c); c.burst0, c.holding = 4.9, 40 }, 4, 160, 4, 16, at(0.5), 10, 6},
-		"a try of a small bucket":                {func(c *Controller) { c.base, c.burst0, c.from = 10, 4, moment{10 * sec, 1} }, 4, 160, 10, 16, 0.9 * math.Sqrt(160), 20, 0},
-		"a try of a small bucket, just above":    {func(c *Controller) { c.base, c.burst0, c.from = 14, 4, moment{10 * sec, 1} }, 4, 160, 14, 15.4, 14, 20, 0},
-		"refused soon, again and again":          {func(c *Controller) { c.strange = 5 }, 4, 80, 4, 16, 6, 10, 0},
-		"up by a quarter at most":                {func(c *Controller) { c.strange = 5 }, 4, 0, 4, 16, 1.25 * at(0), 10, 0},
-		"up to what was proven before":           {func(c *Controller) { c.strange, c.proven = 5, []float64{9, 5} }, 4, 160, 4, 18, 1.25 * at(0.5), 10, 0},
-		"not so often yet":                       {func(c *Controller) { c.strange = 4 }, 4, 160, 4, 16, at(0.5), 10, 10},
-		"refused soon, at a low pace":            {func(c *Controller) { c.strange, c.silence, c.refused.pace = 99, 0.1, 0.1 }, 0.05, 0, 0.05, 0.1, 0.05 * 0.9, 10, 99 + 5.1},
-		"refused soon, and often, at a low pace": {func(c *Controller) { c.strange, c.silence, c.refused.pace = 200, 0.1, 0.1 }, 0.05, 160, 0.05, 0.15, 0.075, 10, 0},
-		"a try at a low pace":                    {func(c *Controller) { trying(c); c.base, c.burst0 = 0.5, 99 }, 4, 160, 0.5, 0.55, 0.5, 20, 0},
-		"at a pace that was new":                 {func(c *Controller) { c.strange, c.raises = 99, 1 }, 4, 80, 4, 16, at(0.25), 10, 0},
-		"at a pace that was almost right":        {func(c *Controller) { c.strange, c.refused.pace = 99, 5.7 }, 4, 160, 4, 5.7, 0.9 * math.Sqrt(4*5.7), 10, 0},
+		"the middle, with much to come":                  {func(*Controller) {}, 4, 160, 4, 16, at(0.5), 10, 2},
+		"with very much too":                             {func(*Controller) {}, 4, 1e6, 4, 16, at(0.5), 10, 2},
+		"the safe end with nothing":                      {func(*Controller) {}, 4, 0, 4, 16, at(0), 10, 2},
+		"something between":                              {func(*Controller) {}, 4, 80, 4, 16, at(0.25), 10, 2},
+		"the longer the silences":                        {func(c *Controller) { c.silence = 2 }, 4, 160, 4, 16, at(0.25), 10, 2},
+		"a probe that was within what is saved up":       {probing, 4, 160, 10, 11, 10, 20, 2},
+		"as far as that can be known":                    {func(c *Controller) { probing(c); c.burst0 = 5 }, 4, 160, 10, 11, 10, 20, 2},
+		"again and again":                                {func(c *Controller) { probing(c); c.holding = 30 }, 4, 160, 10, 11, 10, 39.6, 2},
+		"whose silence the next burst half makes up":     {func(c *Controller) { probing(c); c.holding, c.silence = 30, 1.18 }, 4, 160, 10, 11, 10, 20, 2},
+		"or more than that":                              {func(c *Controller) { probing(c); c.holding, c.silence = 30, 0.1 }, 4, 160, 10, 11, 10, 10, 2},
+		"a probe that was more":                          {func(c *Controller) { probing(c); c.silence, c.burst0, c.holding = 1, 4.9, 40 }, 4, 160, 4, 16, at(0.5), 10, 2},
+		"a probe that has proven something is bisected":  {func(c *Controller) { probing(c); c.began, c.holding = 9, 40 }, 4, 160, 10, 16, 0.9 * math.Sqrt(160), 10, 2},
+		"but a step that small may have been the margin": {func(c *Controller) { probing(c); c.began = 9.1 }, 4, 160, 9, 9.9, 9, 20, 2},
+		"from the base upwards":                          {func(c *Controller) { probing(c); c.began, c.base = 9, 12.7 }, 4, 160, 12.7, 16, 0.9 * math.Sqrt(12.7*16), 10, 2},
+		"if there is anything to bisect":                 {func(c *Controller) { probing(c); c.began, c.base = 9, 12.9 }, 4, 160, 12.9, 1.1 * 12.9, 12.9, 10, 2},
+		"a pace that came back and was refused":          {func(c *Controller) { probing(c); c.returning = true }, 4, 160, 10, 11, 10, 10, 4},
+		"again, at most 16 times the silence":            {func(c *Controller) { probing(c); c.returning, c.patience = true, 10 }, 4, 160, 10, 11, 10, 10, 16},
+		"a probe far below the best pace":                {func(c *Controller) { probing(c); c.best = 12.6 }, 4, 160, 10, 11, 10, 10, 4},
+		"a probe near the best pace":                     {func(c *Controller) { probing(c); c.best = 12.4 }, 4, 160, 10, 11, 10, 20, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := justRefused()
 			tt.set(c)
-			c.judgePace(13*sec, epoch{took: 5, silence: c.silence}, tt.proven, tt.backlog)
+			c.judgePace(epoch{took: 5, silence: c.silence}, tt.proven, tt.backlog)
 			assert.InDelta(t, tt.pace, c.pace, 1e-9, "pace")
 			assert.InDelta(t, tt.lo, c.lo, 1e-9, "lo")
-			if name == "up to what was proven before" {
-				tt.hi = max(16, 2*c.pace)
-			}
 			assert.InDelta(t, tt.hi, c.hi, 1e-9, "hi")
-			assert.Equal(t, tt.holding, c.holding, "holding")
-			assert.InDelta(t, tt.strange, c.strange, 1e-9, "strange")
-			assert.Equal(t, 13*sec, c.hiAt)
+			assert.InDelta(t, tt.holding, c.holding, 1e-9, "holding")
+			assert.Equal(t, tt.patience, c.patience, "patience")
 		})
 	}
 }
@@ -393,9 +379,9 @@ func TestWhatIsToBlameForARefusal(t *testing.T) {
 			shrinks := map[string]float64{pace: 1, burst: 0.7, both: 0.7, window: 0.5}
 			assert.InDelta(t, max(1, before*shrinks[tt.want]), c.burst, 1e-9)
 			if tt.want == pace || tt.want == both {
-				assert.Equal(t, 15*sec, c.hiAt)
+				assert.Less(t, c.hi, 16.0)
 			} else {
-				assert.Zero(t, c.hiAt)
+				assert.Equal(t, 16.0, c.hi)
 				assert.Equal(t, max(10, slices.Max(c.proven)), c.pace)
 			}
 			assert.False(t, c.guessed)
@@ -433,6 +419,48 @@ func TestWhatAnEpochProves(t *testing.T) {
 	}
 }
 
+// justRefused proves 1.9 of a second, and comes after a silence of 4 s.
+func TestWhatIsRememberedOfAnEpoch(t *testing.T) {
+	const proven = 21. / 11
+	for name, tt := range map[string]struct {
+		best, cost float64
+		at         time.Duration
+		patience   float64
+		want       []float64 // best, cost, patience
+	}{
+		"the first":                             {0, 0, 0, 8, []float64{proven, 4, 2}},
+		"one that is better":                    {1.8, 1, 0, 8, []float64{proven, 4, 2}},
+		"not one that is worse":                 {2, 1, 0, 8, []float64{2, 1, 2}},
+		"far below the best patience stays":     {3, 1, 0, 8, []float64{3, 1, 8}},
+		"but the best ends after 15 minutes":    {3, 1, 15 * time.Minute, 8, []float64{proven, 4, 2}},
+		"which are counted from when it proved": {3, 1, 15*time.Minute + 1, 8, []float64{3, 1, 8}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := justRefused()
+			c.begin, c.accepted = 2*sec, 22
+			c.sumSent, c.quiet = -1e9, 3
+			now := 13 * sec
+			c.best, c.cost, c.patience = tt.best, tt.cost, tt.patience
+			switch tt.at {
+			case 0:
+				c.bestAt = now
+			default:
+				c.bestAt = tt.at
+				now = 30*time.Minute + 1
+			}
+			c.judgeEpoch(now, 4, 0)
+			assert.InDeltaSlice(t, tt.want, []float64{c.best, c.cost, c.patience}, 1e-9)
+		})
+	}
+}
+
+func TestAnEpochInWhichAnAnswerIsMissingIsNotComparedWithOthers(t *testing.T) {
+	c := justRefused()
+	c.begin, c.accepted, c.unknown = 2*sec, 19, 1
+	c.judgeEpoch(15*sec, 4, 0)
+	assert.False(t, c.past[0].steady)
+}
+
 func TestABurstThatWasRefusedIsSmallerTheNextTime(t *testing.T) {
 	for _, tt := range []struct {
 		burst float64
@@ -456,7 +484,7 @@ func TestLongTimesAreMeasuredByTheSilenceThatTheServiceWanted(t *testing.T) {
 		"two round trips at least":         {func(c *Controller) { c.trip = 2 }, 14 * sec, 4, 4, 4},
 		"not of an hour":                   {func(c *Controller) { c.pause = 2 * time.Hour }, time.Hour + 12*sec, 3600, longestWindow, 3600},
 		"with those of the probes before":  {func(c *Controller) { c.accepted, c.probes = 0, 2 }, 14 * sec, 7, 7, 2},
-		"not with an outage":               {func(c *Controller) { c.accepted, c.probes, c.wanted = 0, 4, 1000 }, 14 * sec, 1002, 0.25, 2},
+		"not with an outage":               {func(c *Controller) { c.accepted, c.probes, c.wanted = 0, 4, 1000 }, 14 * sec, 1002, 15, 2},
 		"but with what is asked for in it": {func(c *Controller) { c.accepted, c.probes, c.wanted, c.asked = 0, 4, 1000, 3 }, 14 * sec, 1002, 3, 2},
 		"if that is not too long":          {func(c *Controller) { c.accepted, c.probes, c.wanted, c.asked = 0, 4, 1000, 600 }, 14 * sec, 1002, longestWindow, 2},
 	} {
@@ -473,20 +501,26 @@ func TestLongTimesAreMeasuredByTheSilenceThatTheServiceWanted(t *testing.T) {
 
 func TestNobodyComesLessOftenThanOnceInTwoSilences(t *testing.T) {
 	for name, tt := range map[string]struct {
-		asked, longest, want float64
-		longestAfter         float64
+		asked, longest, longestAsked float64
+		heardAt                      time.Duration // 12 s: just before the refusal
+		want                         float64
 	}{
-		"as was asked for":      {4, 50, 0.125, 40},
-		"or was needed of late": {0, 50, 0.5 / 40, 40},
-		"a second at least":     {0, 0, 0.5, 0.5},
+		"as was asked for":                              {4, 50, 0, 12 * sec, 1. / 8},
+		"but for the gap of which that was the rest":    {4, 50, 40, 2 * sec, 1. / 14},
+		"as far as any that was asked for of late":      {4, 50, 8, 2 * sec, 1. / (4 + 6.4)},
+		"this one included":                             {4, 50, 0, 2 * sec, 1. / 8},
+		"or was needed of late":                         {0, 50, 0, 12 * sec, 0.5 / 40},
+		"a second at least":                             {0, 0, 0, 12 * sec, 0.5},
+		"an answer that left after the refusal is none": {4, 50, 40, 13 * sec, 1. / 8},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := justRefused()
 			c.begin, c.probes, c.silence, c.pause = 2*sec, 1, 0, 12500*ms
-			c.asked, c.longest, c.pace = tt.asked, tt.longest, 1e-9
+			c.asked, c.longest, c.longestAsked, c.heardAt, c.pace = tt.asked, tt.longest, tt.longestAsked, tt.heardAt, 1e-9
 			c.judge(12500*ms, 0)
 			assert.InDelta(t, tt.want, c.pace, 1e-9)
-			assert.InDelta(t, tt.longestAfter, c.longest, 1e-9)
+			assert.InDelta(t, max(0.5, 0.8*tt.longest), c.longest, 1e-9)
+			assert.InDelta(t, max(tt.asked, 0.8*tt.longestAsked), c.longestAsked, 1e-9)
 		})
 	}
 }

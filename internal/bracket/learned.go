@@ -80,7 +80,7 @@ func Resume(now time.Duration, l Learned, pause time.Duration) *Controller {
 		c.hi = math.Inf(1)
 	}
 	at := max(now, pause)
-	c.hiAt, c.last, c.ended = at, at, at
+	c.last, c.ended = at, at
 	c.start(at)
 	if pause <= now {
 		c.credit, c.granted = 0, 0

@@ -63,10 +63,13 @@ func TestAResumedControllerKnowsAllThatWasLearned(t *testing.T) {
 	got, ok := c.Learned()
 	require.True(t, ok)
 	assert.Equal(t, l, got)
-	assert.Equal(t, []time.Duration{5 * sec, 5 * sec, 5 * sec, 5 * sec}, []time.Duration{c.hiAt, c.last, c.ended, c.begin}, "from the end of the pause on")
+	assert.Equal(t, []time.Duration{5 * sec, 5 * sec, 5 * sec}, []time.Duration{c.last, c.ended, c.begin}, "from the end of the pause on")
 	assert.Equal(t, []float64{3, 3, 3, 3, 3}, []float64{c.quiet, c.wanted, c.measure, c.needed, c.longest})
 	assert.True(t, c.open)
 	assert.True(t, c.heard)
+	assert.True(t, c.timed, "the round trip is a measured one")
+	assert.Equal(t, []float64{9, 3, leastPatience}, []float64{c.best, c.cost, c.patience}, "what was fine is come back to")
+	assert.Equal(t, 4*sec, c.bestAt)
 	assert.Equal(t, 5, c.granted)
 
 	c = Resume(4*time.Second, Learned{Pace: 10, Lo: 8, Silence: 1e6}, 0)
@@ -77,7 +80,7 @@ func TestAResumedControllerKnowsAllThatWasLearned(t *testing.T) {
 	assert.Equal(t, []float64{1, 1, Standard.Hold, longestWindow}, []float64{c.burst, c.burst0, c.holding, c.measure})
 	got, _ = c.Learned()
 	assert.Zero(t, got.Hi)
-	c.proven = nil
+	c.best, c.proven = 0, nil
 	got, _ = c.Learned()
 	assert.Zero(t, got.Best)
 }

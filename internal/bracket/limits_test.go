@@ -76,16 +76,17 @@ func TestThePaceComesCloseToTheLimit(t *testing.T) {
 		rate       float64
 		retryAfter time.Duration
 		least      float64 // of the limit, over ten minutes
+		refused    float64 // at most, for each that is accepted, beyond 20
 	}{
-		{"a bucket of 100/s that holds 100", bucket(100, 100), 100, time.Second, 0.95},
-		{"a bucket of 100/s that holds 10", bucket(100, 10), 100, time.Second, 0.93},
-		{"a bucket of 100/s that holds 2", bucket(100, 2), 100, time.Second, 0.9},
-		{"a bucket of 500/s that holds 10", bucket(500, 10), 500, time.Second, 0.9},
-		{"a bucket of 10/s that holds 1", bucket(10, 1), 10, time.Second, 0.9},
-		{"a bucket of 1/s that holds 1", bucket(1, 1), 1, time.Second, 0.85},
-		{"one that names no time", bucket(100, 10), 100, 0, 0.95},
-		{"one that names a nanosecond", bucket(100, 10), 100, 1, 0.95},
-		{"a window of 60 in a minute", window(60, time.Minute), 1, 0, 0.85},
+		{"a bucket of 100/s that holds 100", bucket(100, 100), 100, time.Second, 0.95, 0.05},
+		{"a bucket of 100/s that holds 10", bucket(100, 10), 100, time.Second, 0.93, 0.05},
+		{"a bucket of 100/s that holds 2", bucket(100, 2), 100, time.Second, 0.9, 0.05},
+		{"a bucket of 500/s that holds 10", bucket(500, 10), 500, time.Second, 0.9, 0.05},
+		{"a bucket of 10/s that holds 1", bucket(10, 1), 10, time.Second, 0.9, 0.05},
+		{"a bucket of 1/s that holds 1", bucket(1, 1), 1, time.Second, 0.85, 0.05},
+		{"one that names no time", bucket(100, 10), 100, 0, 0.95, 0.05},
+		{"one that names a nanosecond", bucket(100, 10), 100, 1, 0.95, 0.05},
+		{"a window of 60 in a minute", window(60, time.Minute), 1, 0, 0.85, 0.1}, // own pauses add up to a minute
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			const length = 10 * time.Minute
@@ -93,7 +94,7 @@ func TestThePaceComesCloseToTheLimit(t *testing.T) {
 			share := float64(accepted) / (tt.rate * length.Seconds())
 			t.Logf("%.3f of the limit, %d refused, pace %.2f between %.2f and %.2f", share, refused, c.pace, c.lo, c.hi)
 			assert.GreaterOrEqual(t, share, tt.least)
-			assert.LessOrEqual(t, float64(refused), 0.05*float64(accepted)+20)
+			assert.LessOrEqual(t, float64(refused), tt.refused*float64(accepted)+20)
 		})
 	}
 }
@@ -133,7 +134,11 @@ func TestAfterAnOutageThePaceComesBack(t *testing.T) {
 					}
 					return ok
 				}, retryAfter, before+hour+settled+10*time.Minute)
-				assert.GreaterOrEqual(t, float64(accepted), 0.85*rate*600)
+				least := 0.85
+				if retryAfter == time.Minute { // looking for the limit costs a minute a time
+					least = 0.75
+				}
+				assert.GreaterOrEqual(t, float64(accepted), least*rate*600)
 			})
 		}
 	}
@@ -258,7 +263,7 @@ func FuzzControllerKeepsToPausesAndToNumbers(f *testing.F) {
 		}
 		state()
 		for range 300 {
-			switch r.IntN(8) {
+			switch r.IntN(10) {
 			case 0, 1, 2:
 				at := c.Next(now, r.IntN(1000))
 				require.GreaterOrEqual(t, max(at, now), min(c.Paused(), at), "nothing leaves in a pause")
@@ -283,6 +288,16 @@ func FuzzControllerKeepsToPausesAndToNumbers(f *testing.F) {
 					flying = flying[1:]
 				}
 			case 7:
+				if len(flying) > 0 {
+					c.Unknown(now, flying[0])
+					flying = flying[1:]
+				}
+			case 8:
+				if n := len(flying); n > 0 {
+					c.Unsend(flying[n-1])
+					flying = flying[:n-1]
+				}
+			case 9:
 				now += time.Duration(r.Int64N(int64(10 * time.Second)))
 				c.Idle(now)
 			}
@@ -291,6 +306,7 @@ func FuzzControllerKeepsToPausesAndToNumbers(f *testing.F) {
 			}
 			require.False(t, math.IsNaN(c.hi) || c.hi < c.lo, "hi %v, lo %v", c.hi, c.lo)
 			require.True(t, !c.learned || c.pace > 0)
+			require.True(t, c.flight.cap >= 0 && c.flight.flying >= 0, "%+v", c.flight)
 			require.GreaterOrEqual(t, c.Earliest(now, r.IntN(10)), c.Paused())
 		}
 	})
@@ -332,7 +348,7 @@ func TestACounterOfTwoPeriodsIsFoundWhereverInItTheClientBegins(t *testing.T) {
 	for phase := time.Duration(0); phase < time.Second; phase += 50 * time.Millisecond {
 		_, accepted, refused := drive(t, counter(100, time.Second, phase), time.Second, length)
 		share := float64(accepted) / (100 * length.Seconds())
-		assert.GreaterOrEqual(t, share, 0.8, "%v: %d refused", phase, refused)
+		assert.GreaterOrEqual(t, share, 0.78, "%v: %d refused", phase, refused)
 		assert.Less(t, refused, 15, phase)
 	}
 }

@@ -88,7 +88,7 @@ func (c *Controller) disbelieve() {
 // agree. first: the epoch before was the first one.
 func (c *Controller) consider(first bool) {
 	s := &c.statement
-	if !c.Believed() {
+	if !c.Believed() || c.explained {
 		return
 	}
 	fresh := s.belief == unheard
@@ -115,7 +115,7 @@ func (c *Controller) consider(first bool) {
 	}
 	margin := c.Margin * float64(1+s.strikes)
 	s.windowed = s.per > shortWindow && s.dark*rate >= 4
-	c.pace, c.lo, c.hi, c.hiAt = rate*(1-margin), rate, rate, c.closed
+	c.pace, c.lo, c.hi = rate*(1-margin), rate, rate
 	if s.windowed {
 		// Only the start of the window says when the next requests may leave.
 		c.burst, c.hi = max(1, math.Floor(s.requests*(1-margin))), math.Inf(1)
