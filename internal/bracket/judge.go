@@ -108,7 +108,7 @@ func (c *Controller) judge(now time.Duration, backlog float64) {
 // least is the pace below which the controller cannot learn: one request per two
 // silences.
 func (c *Controller) least() float64 {
-	c.longest, c.longestAsked = max(c.silence, 0.8*c.longest), max(c.asked, 0.8*c.longestAsked)
+	c.longest, c.longestAsked = max(c.silence, 0.8*c.longest), max(c.asked, 0.98*c.longestAsked)
 	if c.asked == 0 {
 		return 0.5 / max(c.longest, 1)
 	}
