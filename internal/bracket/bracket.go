@@ -201,6 +201,8 @@ func (c *Controller) Silence() time.Duration { return duration(max(c.asked, c.me
 func (c *Controller) Earliest(now time.Duration, ahead int) time.Duration {
 	from, n := max(now, c.pause), float64(ahead)
 	switch {
+	case c.flight.cap > 0:
+		n -= float64(c.flight.cap + c.flight.extra)
 	case c.open:
 		n -= c.credit
 	case c.learned:
@@ -222,6 +224,8 @@ func (c *Controller) most() float64 {
 		return c.FirstFactor * k / max(took+seconds(c.pause-c.closed), shortest)
 	case c.guessed:
 		return math.Inf(1)
+	case c.flight.cap > 0:
+		return 2 * max(c.pace, float64(c.flight.cap)/max(c.trip, shortest))
 	case c.pace < 0.9*c.hi || len(c.proven) == 0:
 		return max(4*c.pace, c.best)
 	}

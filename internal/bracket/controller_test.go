@@ -283,6 +283,8 @@ func TestEarliestIsByAPaceThatIsNotExceededSoon(t *testing.T) {
 		"or the best pace, which it may come back to":   {func(c *Controller) { c.hi, c.best = 11, 30 }, 30, 101 * sec},
 		"a bracket is open until an epoch was judged":   {func(c *Controller) { c.hi, c.proven = 11, nil }, 80, 102 * sec},
 		"some may leave at once":                        {func(c *Controller) { c.credit = 40 }, 80, 101 * sec},
+		"twice the cap in each round trip, after it":    {func(c *Controller) { c.flight.cap, c.trip = 20, 1 }, 80, 101500 * ms},
+		"or twice the pace that it has":                 {func(c *Controller) { c.flight.cap, c.trip, c.pace = 20, 1, 30 }, 80, 101 * sec},
 		"all may":                                       {func(c *Controller) { c.credit = 81 }, 80, 0},
 		"of a pace that is a guess nothing is certain":  {func(c *Controller) { c.guessed = true }, 80, 100 * sec},
 		"the pause comes first":                         {func(c *Controller) { c.pause = 110 * sec }, 80, 112 * sec},
