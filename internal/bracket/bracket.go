@@ -68,6 +68,7 @@ type Send struct {
 	credit bool    // part of the burst after a silence
 	seq    int     // in its epoch, from 1
 	flying int     // in flight with it, itself included
+	waited bool    // others waited when it left: not all callers were in flight
 	pace   float64 // when it left
 	at     time.Duration
 }
@@ -298,7 +299,7 @@ func (c *Controller) Sent(now time.Duration, backlog int) Send {
 	c.flying++
 	c.flight.flying++
 	c.last = now
-	s := Send{epoch: c.epoch, seq: c.sent, flying: c.flight.flying, pace: c.pace, at: now, credit: c.credit >= 1}
+	s := Send{epoch: c.epoch, seq: c.sent, flying: c.flight.flying, waited: backlog > 0, pace: c.pace, at: now, credit: c.credit >= 1}
 	if c.flight.cap > 0 {
 		return s
 	}

@@ -18,6 +18,8 @@ type flight struct {
 	since   time.Duration // when it was tried last
 	hold    float64       // units after which it is tried again
 
+	dropped time.Duration // when a cap turned out to be wrong
+
 	accepted int // the most with which one of this epoch left that was accepted
 	suspect  int // with so many the one left that was refused in the epoch before, if no accepted one left with as many
 }
@@ -36,6 +38,7 @@ func (c *Controller) capAccepted(s Send) {
 	switch {
 	case f.cap == 0:
 		return
+	case s.at <= f.since: // what left before says nothing of the cap as it is now
 	case s.flying > f.cap && !f.sure:
 		c.dropCap()
 		return
@@ -65,7 +68,7 @@ func (c *Controller) capRefused(now time.Duration, s Send) bool {
 	return true
 }
 
-func (c *Controller) dropCap() { c.flight = flight{flying: c.flight.flying} }
+func (c *Controller) dropCap() { c.flight = flight{flying: c.flight.flying, dropped: c.last} }
 
 // suspectCap looks for a cap at the end of a pause, after a refusal that none
 // explains.
@@ -79,7 +82,8 @@ func (c *Controller) suspectCap(now time.Duration) {
 		return
 	}
 	n := c.refused.flying
-	if n < 2 || f.accepted == 0 || f.accepted >= n+n/20 { // an answer on its way counts as in flight
+	wrong := f.dropped > 0 && seconds(now-f.dropped) < lasting
+	if n < 2 || !c.refused.waited || wrong || f.accepted == 0 || f.accepted >= n+n/20 { // an answer on its way counts as in flight
 		f.suspect = 0
 		return
 	}

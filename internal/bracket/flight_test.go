@@ -18,7 +18,7 @@ func capped(sure bool, flying int) *Controller {
 }
 
 // with is a request that left when so many were in flight, itself included.
-func with(flying int) Send { return Send{epoch: 7, flying: flying, pace: 10, at: 99 * sec} }
+func with(flying int) Send { return Send{waited: true, epoch: 7, flying: flying, pace: 10, at: 99 * sec} }
 
 func TestTheNumberInFlightIsSuspectedIfMostOfThemAreUnansweredAfterAPause(t *testing.T) {
 	for name, tt := range map[string]struct {
@@ -81,6 +81,33 @@ func TestTwoRefusalsWithTheSameNumberInFlightMakeACap(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestNoCapIsSuspectedIfAllCallersWereInFlightOrOneWasWrongOfLate(t *testing.T) {
+	for name, set := range map[string]func(*Controller){
+		"nobody else waited":         func(c *Controller) { c.refused.waited = false },
+		"a cap was wrong 10 s ago":   func(c *Controller) { c.flight.dropped = 90 * sec },
+		"nothing, and it is the cap": func(*Controller) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := paced()
+			c.refused = with(50)
+			c.flight.suspect, c.flight.accepted = 50, 40
+			set(c)
+			c.suspectCap(100 * sec)
+			assert.Equal(t, name == "nothing, and it is the cap", c.flight.cap > 0)
+		})
+	}
+}
+
+func TestWhatLeftBeforeACapWasChangedDoesNotChangeItBack(t *testing.T) {
+	c := capped(true, 20)
+	before := with(20)
+	before.at = 99 * sec
+	require.True(t, c.capRefused(100*sec, with(20)))
+	require.Equal(t, 19, c.flight.cap)
+	c.Accepted(101*sec, before)
+	assert.Equal(t, []int{19, 1}, []int{c.flight.cap, c.flight.strikes})
 }
 
 func TestTheMostInFlightThatWasAcceptedIsOfItsEpochOnly(t *testing.T) {
@@ -146,7 +173,7 @@ func TestACapThatIsOnlySuspectedIsTriedByOneMore(t *testing.T) {
 	t.Run("which is accepted", func(t *testing.T) {
 		c := *c
 		c.Accepted(101*sec, s)
-		assert.Equal(t, flight{flying: 20, accepted: 0}, c.flight, "it was no cap")
+		assert.Equal(t, flight{flying: 20, dropped: 100 * sec}, c.flight, "it was no cap")
 	})
 	t.Run("which is refused", func(t *testing.T) {
 		burst := c.burst
