@@ -2,14 +2,16 @@
 // the answers: accepted, or refused and come back later.
 //
 // It keeps a pace that was proven good (lo) and one that was proven bad (hi)
-// and sends between the two. What makes it converge is that it asks of each
-// refusal what was to blame: the burst that was let out after a silence, the
-// pace, a window that was full, or somebody else. And it counts: what came
-// through between two refusals bounds the limit from both sides.
+// and sends between the two. It asks of each refusal what was to blame: the
+// burst that left after a silence, the pace, a window that was full, or the
+// number of requests in flight. And it counts: what was accepted between two
+// refusals bounds the limit from both sides. It remembers the best pace of the
+// last minutes and goes back to it, because most trouble ends.
 //
-// All lengths of time are measured in silences (how long the service wanted to
-// hear nothing), round trips or requests, so that one set of constants serves
-// 1 request a second as well as 500, and a Retry-After of 1 s as well as 60.
+// A silence is the quiet time before an epoch, an epoch the time from one pause
+// to the next. Lengths of time are measured in silences, round trips or seconds,
+// whichever is longest, so that one set of constants serves 1 request a second
+// as well as 5000, and a Retry-After of 1 s as well as 60.
 //
 // docs/gate.md explains each rule.
 package bracket

@@ -88,8 +88,8 @@ func (c *Controller) suspectCap(now time.Duration) {
 		return
 	}
 	if d := n - f.suspect; f.suspect > 0 && max(d, -d) <= max(1, n/10) {
+		// At the same pace a rate refuses with as many in flight: one more will tell.
 		c.setCap(now, min(n, f.suspect)-1)
-		f.sure = true
 	}
 	f.suspect = n
 }
