@@ -37,6 +37,7 @@ const (
 	shortWindow = 10.0 // seconds: a window no longer than that is not worth a burst
 	firmHold    = 1800 // seconds of callers that wait before a firm statement is put to the test
 	beyond      = 1.2  // of the rate: proof that the statement is too low
+	narrow      = 2.0  // of its lower end: what agrees with such a bracket is no accident
 )
 
 func (s *statement) rate() float64 { return s.requests / s.per }
@@ -155,7 +156,7 @@ func (c *Controller) weigh(fresh bool) {
 			c.disbelieve()
 		}
 	}
-	if s.belief == candidate && c.lo <= rate && rate <= c.hi && c.refused.pace > rate {
+	if s.belief == candidate && c.lo <= rate && rate <= c.hi && c.hi <= narrow*c.lo && c.refused.pace > rate {
 		s.belief, s.burst = firm, c.burst
 	}
 }
@@ -199,7 +200,7 @@ func (c *Controller) untilWindow(now time.Duration, own float64) float64 {
 	if left <= 0 {
 		return own
 	}
-	return min(max(own, min(left/4, 2*c.OwnMost)), left)
+	return min(max(own, min(left/4, 4*c.OwnMost)), left)
 }
 
 // tested reports whether callers have waited for a firm statement for so long that
