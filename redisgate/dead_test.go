@@ -45,11 +45,11 @@ func TestDeadConnectionDoesNotStallTheFleet(t *testing.T) {
 					at := leaderOf(t, gates, "k")
 					held := w.relay.holdOnce(of(gates[at], gates[(at+1)%3]))
 					done := func(i int) int64 { return c.done[i].Load() }
-					for range 5 {
+					for range 2 {
 						before := []int64{done(0), done(1), done(2)}
-						time.Sleep(2 * time.Second)
+						time.Sleep(5 * time.Second)
 						for i := range gates {
-							assert.Greater(t, done(i)-before[i], int64(5), "calls in two seconds, of which one may be a pause")
+							assert.Greater(t, done(i)-before[i], int64(50), "calls in five seconds, of which two or three may be pauses")
 						}
 					}
 					assert.True(t, held())

@@ -18,7 +18,9 @@ func capped(sure bool, flying int) *Controller {
 }
 
 // with is a request that left when so many were in flight, itself included.
-func with(flying int) Send { return Send{waited: true, epoch: 7, flying: flying, pace: 10, at: 99 * sec} }
+func with(flying int) Send {
+	return Send{waited: true, epoch: 7, flying: flying, pace: 10, at: 99 * sec}
+}
 
 func TestTheNumberInFlightIsSuspectedIfMostOfThemAreUnansweredAfterAPause(t *testing.T) {
 	for name, tt := range map[string]struct {
