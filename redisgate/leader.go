@@ -91,6 +91,7 @@ func (g *Gate) lead(name string, until time.Duration, s state) bool {
 			since = n.seen
 		}
 		l.control = fleet1.Resume(since, *s.Learned, since+s.Pause)
+		l.control.Late = true
 	} else {
 		l.opening = &opening{at: now, pause: now + max(s.Pause, defaultPause, time.Duration(3*g.distance()))} // the histories need so long
 	}

@@ -58,6 +58,7 @@ func (o *opening) control() *fleet1.Controller {
 		flying += h.Flying
 	}
 	c := fleet1.History{Now: o.at, Marks: o.marks(), Flying: flying}.Close(o.asked)
+	c.Late = true
 	for _, e := range o.events {
 		if e.throttled {
 			c.Refused(e.at, fleet1.Send{}, e.after)

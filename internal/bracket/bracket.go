@@ -87,6 +87,10 @@ type Mark struct {
 type Controller struct {
 	Constants
 
+	// Late says that outcomes are told some time after the answers. Nothing can then
+	// be said of the number in flight.
+	Late bool
+
 	pause     time.Duration // nothing leaves before this
 	open      bool          // requests have left since the latest refusal
 	explained bool          // by the number in flight

@@ -74,6 +74,9 @@ func (c *Controller) dropCap() { c.flight = flight{flying: c.flight.flying, drop
 // explains.
 func (c *Controller) suspectCap(now time.Duration) {
 	f := &c.flight
+	if c.Late {
+		return
+	}
 	// Those that were in flight at the refusal and were not refused themselves.
 	if n := c.late + f.flying; f.flying >= 2 && f.flying >= n/2 {
 		// They have been answered by now, if it is the rate that is limited: a pause

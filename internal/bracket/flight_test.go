@@ -89,6 +89,7 @@ func TestNoCapIsSuspectedIfAllCallersWereInFlightOrOneWasWrongOfLate(t *testing.
 	for name, set := range map[string]func(*Controller){
 		"nobody else waited":         func(c *Controller) { c.refused.waited = false },
 		"a cap was wrong 10 s ago":   func(c *Controller) { c.flight.dropped = 90 * sec },
+		"outcomes are told late":     func(c *Controller) { c.Late = true },
 		"nothing, and it is the cap": func(*Controller) {},
 	} {
 		t.Run(name, func(t *testing.T) {
