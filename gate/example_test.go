@@ -293,3 +293,26 @@ func ExampleLimit() {
 	fmt.Println(stated)
 	// Output: 200 per 5m0s (user) new in 42s
 }
+
+// A person who waits goes before a nightly batch. Set the priority on the context of
+// each request: if all requests are Interactive, none of them leaves first.
+func ExampleWithPriority() {
+	get := func(p gate.Priority) (*http.Request, error) {
+		ctx := gate.WithPriority(context.Background(), p)
+		return http.NewRequestWithContext(ctx, "GET", "https://iam.example/v3/users", nil)
+	}
+	for _, p := range []gate.Priority{gate.Bulk, gate.Interactive} {
+		if req, err := get(p); err == nil {
+			fmt.Println(req.Method, p)
+		}
+	}
+	// Output:
+	// GET -1
+	// GET 1
+}
+
+func ExamplePriority() {
+	var p gate.Priority
+	fmt.Println(p == gate.Normal, gate.Interactive > p, p > gate.Bulk)
+	// Output: true true true
+}

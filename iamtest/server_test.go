@@ -64,7 +64,7 @@ func TestTheClientWaitsAsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var service iamtest.Server
 		service.Next(iamtest.Throttled(30 * time.Second)) // then 200
-		client := &http.Client{Transport: &iamhttp.Transport{Base: &service}}
+		client := &http.Client{Transport: &iamhttp.Transport{Base: &service}, Timeout: time.Minute}
 		resp, err := client.Post("https://iam.example/v3/users", "application/json", strings.NewReader(`{}`))
 		if err != nil {
 			t.Fatal(err)
