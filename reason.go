@@ -6,27 +6,27 @@ import (
 	"github.com/iamhttp/iamhttp/internal/answer"
 )
 
-// A Reason is what a failure means where the status misleads: a name that is taken
-// can be a 400, and a locked account is a 401 like a wrong password. The service's
-// code or message tells it, see internal/answer/meanings.go. It is an error, for
-// errors.Is and errors.As, as a [Code] is. It decides no retry.
+// A Reason says what a failure means where the status misleads: a name that is taken
+// can be a 400, and a locked account is a 401 like a wrong password. It follows from
+// the service's code or message, see internal/answer/meanings.go. Use it with
+// errors.Is and errors.As, like a [Code]. It has no influence on retries.
 type Reason uint8
 
-// The reasons, with what each one tells you.
+// The reasons, with what happened or what to do.
 const (
-	ReasonUnknown            Reason = iota // no code, or one that calls for no decision of its own
+	ReasonUnknown            Reason = iota // no code, or one that says no more than the status
 	ReasonAccountLocked                    // wait until it is unlocked; logging in again does not help
 	ReasonCredentialRejected               // the password or access key is wrong, disabled or blacklisted: use another
-	ReasonCredentialExpired                // the password, access key or temporary credential is over: get a new one
+	ReasonCredentialExpired                // the password, access key or temporary credential has expired: get a new one
 	ReasonTokenExpired                     // log in again
-	ReasonSignatureInvalid                 // check the secret key and what signs; logging in again does not help
+	ReasonSignatureInvalid                 // check the secret key and the signing code; logging in again does not help
 	ReasonClockSkew                        // the signature is too old, or the clock is wrong: sign again with the right time
 	ReasonPermissionMissing                // ask for a permission, or for access
-	ReasonAlreadyExists                    // what was to be created, or a name it needs, exists
-	ReasonAPINotFound                      // correct the address: the gateway has no such API, which says nothing of the resource
+	ReasonAlreadyExists                    // the object, or a name that it needs, exists already
+	ReasonAPINotFound                      // correct the URL: the gateway has no such API; the resource may exist
 	ReasonQuotaExceeded                    // delete something or raise the quota
-	ReasonThrottled                        // come back later; also every 429 that tells nothing else
-	ReasonRegionFailover                   // the service moves to another region; it is not gone
+	ReasonThrottled                        // come back later; also every 429 that says nothing more specific
+	ReasonRegionFailover                   // the service is moving to another region: try again later
 )
 
 // Error describes the reason in a few words.
@@ -37,7 +37,7 @@ func (r Reason) Error() string {
 	return "Reason(" + strconv.Itoa(int(r)) + ")"
 }
 
-// Reason returns what ServiceCode and, where needed, Message say.
+// Reason returns the reason that ServiceCode or, if needed, Message stands for.
 func (e *StatusError) Reason() Reason {
 	return Reason(answer.ReasonOf(int(e.Code), e.ServiceCode, e.Message))
 }

@@ -29,14 +29,14 @@ const (
 	windowShare     = 3           // see statedWait
 )
 
-// A patience is how long a call goes on trying.
+// A patience says how long a call goes on trying.
 type patience struct {
 	attempts int           // at most; math.MaxInt: as many as fit
 	maxWait  time.Duration // math.MaxInt64: until the deadline
 }
 
-// patience returns what the settings, those of the context before those of the
-// Transport, and the deadline say.
+// patience combines the settings and the deadline. A setting of the context overrides
+// that of the Transport.
 func (t *Transport) patience(ctx context.Context, o options) patience {
 	p := patience{defaultAttempts, defaultMaxWait}
 	if _, limited := ctx.Deadline(); limited {
@@ -47,18 +47,18 @@ func (t *Transport) patience(ctx context.Context, o options) patience {
 	return p
 }
 
-// A failedAttempt is an attempt that failed, as the rules see it.
+// A failedAttempt is what the rules know about an attempt that failed.
 type failedAttempt struct {
 	req          *http.Request
 	answered     bool
 	code         Code           // of the answer
 	header       http.Header    // of the answer
 	asked        time.Duration  // the Retry-After of the answer
-	hasAsked     bool           // which has a valid one
+	hasAsked     bool           // there is a valid one
 	resp         *http.Response // nil: no answer, or that of a proxy
 	err          error          // Base's, if there is no answer
 	at           time.Time      // when the header of the answer arrived, or the error
-	fastest      time.Duration  // answer of the call so far: how long one takes, at least
+	fastest      time.Duration  // response of the call so far: how long one takes at least
 	attempts     int            // so far, those of a Transport below included
 	patience     patience
 	expires      time.Time    // the signature of the request; zero: it has none
@@ -70,7 +70,7 @@ type failedAttempt struct {
 	cause        error        // why the body cannot be sent again
 }
 
-// error returns the typed error of an answer, with as much of the body as was
+// error returns the typed error of a response, with the part of the body that was
 // read.
 func (f *failedAttempt) error(stop StopReason, data []byte, truncated bool) *StatusError {
 	var e *StatusError
@@ -88,7 +88,7 @@ func (f *failedAttempt) error(stop StopReason, data []byte, truncated bool) *Sta
 	return e
 }
 
-// final returns the typed error of an answer, whose body it reads and closes.
+// final returns the typed error of a response. It reads and closes the body.
 func (f *failedAttempt) final(stop StopReason) *StatusError {
 	if f.resp == nil {
 		return f.error(stop, nil, false)
