@@ -62,7 +62,7 @@ func NewStatusError(statusCode int, header http.Header, body []byte) *StatusErro
 func succeeded(statusCode int) bool { return 100 <= statusCode && statusCode < 400 }
 
 // newStatusError fills in everything that does not come from header and body. req is
-// the request that was sent, nil if unknown; at is when the answer arrived.
+// the request that was sent, nil if unknown; at is when the response arrived.
 func newStatusError(code Code, header http.Header, req *http.Request, at time.Time) *StatusError {
 	e := &StatusError{Code: code}
 	e.RetryAfter, _ = answer.RetryAfter(header, at)

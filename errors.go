@@ -271,7 +271,7 @@ const (
 	StopAttempts                            // MaxAttempts are used up, or a Transport below has retried already
 	StopBackoff                             // the BackOff returned a negative interval (backoff.Stop)
 	StopWaitTooLong                         // the service asked for more than MaxWait
-	StopDeadline                            // the wait, or the answer after it, would not end before the context's deadline
+	StopDeadline                            // the wait, or the response after it, would not end before the context's deadline
 	StopSignature                           // the request's signature (AK/SK) would expire before the retry, or at the Gate
 	StopCanceled                            // the context ended before or during the wait
 	StopGate                                // the Gate refused

@@ -17,9 +17,9 @@ type Failure struct {
 	Method  string        // of the request
 	URL     string        // of the request, without user info, query and fragment
 	Attempt int           // 1 for the first; 0: nothing was sent
-	Stop    StopReason    // why it is final, for errors without an answer too; StopUnset if Retry
+	Stop    StopReason    // why it is final, for errors without a response too; StopUnset if Retry
 	Retry   bool          // the request will be sent again
-	Wait    time.Duration // until then, counted from the answer; a Gate may take longer; 0 if final
+	Wait    time.Duration // until then, counted from the response; a Gate may take longer; 0 if final
 }
 
 // Status returns the typed error if there was a response. A response to another

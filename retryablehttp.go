@@ -106,7 +106,7 @@ func (t *Transport) judge(f *failedAttempt) *verdict {
 		return nil
 	}
 	wait, stop := t.decide(f, func() time.Duration {
-		// The client keeps no schedule, so each answer gets one of its own.
+		// The client keeps no schedule, so each response gets one of its own.
 		s := t.newSchedule()
 		for range f.attempts - 1 {
 			s.NextBackOff()

@@ -21,11 +21,11 @@ const (
 type clocks struct {
 	known atomic.Pointer[map[string]time.Duration] // never changed, but replaced
 	mu    sync.Mutex                               // of those who replace it
-	last  atomic.Int64                             // the second of the latest answer that was learned from
+	last  atomic.Int64                             // the second of the latest response that was learned from
 }
 
-// due reports whether to learn from the answer to a request of this second: the first
-// is enough.
+// due reports whether to learn from the response to a request of this second: the
+// first is enough.
 func (c *clocks) due(sent time.Time) bool {
 	now := sent.Unix()
 	return c.last.Load() != now && c.last.Swap(now) != now
@@ -39,10 +39,10 @@ func (c *clocks) skew(host string) time.Duration {
 	return 0
 }
 
-// learn takes the Date of an answer to a request that was sent at a time, when a skew
-// was known, and returns what is known then. It believes as little of the Date as
-// possible: the answer was made at some time between sending and now, and the Date is
-// cut to seconds. An Age tells that a cache has kept the answer.
+// learn takes the Date of a response to a request that was sent at a time, when a
+// skew was known, and returns what is known then. It believes as little of the Date
+// as possible: the response was made at some time between sending and now, and the
+// Date is cut to seconds. An Age tells that a cache has kept the answer.
 func (c *clocks) learn(host string, skew time.Duration, h http.Header, sent time.Time) time.Duration {
 	date, ok := dateOf(h)
 	if d := date - sent.Unix(); !ok || skew == 0 && -59 < d && d < 59 {
@@ -78,8 +78,8 @@ func (c *clocks) set(host string, skew time.Duration) {
 	c.known.Store(&known)
 }
 
-// dateOf returns the Date of an answer in seconds since 1970, if it has the form that
-// net/http writes.
+// dateOf returns the Date of a response in seconds since 1970, if it has the form
+// that net/http writes.
 func dateOf(h http.Header) (unix int64, ok bool) {
 	v := h["Date"]
 	if len(v) != 1 || len(v[0]) != len(http.TimeFormat) {

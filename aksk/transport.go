@@ -22,11 +22,11 @@ import (
 // nor one that follows a redirection to another host. A body that can be read only
 // once leaves the first signature in place.
 //
-// It learns from the Date of the answers, one a second and each 401, how far the clock
-// of this machine is off from that of a host, and signs accordingly. If a 401 says that
-// the time of the signature is off, and it was, the request is sent once more. That is
-// safe for any method: a 401 says that the request was not carried out (RFC 9110
-// §15.5.2).
+// It learns from the Date of the responses, one a second and each 401, how far the
+// clock of this machine is off from that of a host, and signs accordingly. If a 401
+// says that the time of the signature is off, and it was, the request is sent once
+// more. That is safe for any method: a 401 says that the request was not carried out
+// (RFC 9110 §15.5.2).
 //
 // The zero value signs nothing. A Transport is safe for concurrent use; do not copy or
 // change it after first use.

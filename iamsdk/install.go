@@ -99,7 +99,7 @@ func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// failureOf returns the failure that an answer is, or nil.
+// failureOf returns the failure that a response is, or nil.
 func failureOf(resp *http.Response, rec *iamhttp.Recorder) *iamhttp.StatusError {
 	if e, ok := rec.Last(); ok {
 		return e
@@ -113,7 +113,7 @@ func failureOf(resp *http.Response, rec *iamhttp.Recorder) *iamhttp.StatusError 
 	return nil
 }
 
-// endless reports whether the answer is a 401 after which the SDK would never end
+// endless reports whether the response is a 401 after which the SDK would never end
 // the call.
 func (s *session) endless(req *http.Request, resp *http.Response, failure *iamhttp.StatusError) bool {
 	if logsIn(req) {

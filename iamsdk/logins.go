@@ -48,7 +48,7 @@ func logsIn(req *http.Request) bool {
 	return req.Method == http.MethodPost && strings.HasSuffix(req.URL.Path, "/tokens")
 }
 
-// login takes down the answer to a login. It reports whether a request waits for
+// login takes down the response to a login. It reports whether a request waits for
 // the login.
 func (l *logins) login(resp *http.Response, failure *iamhttp.StatusError) (waiting bool) {
 	l.mu.Lock()
@@ -64,7 +64,7 @@ func (l *logins) login(resp *http.Response, failure *iamhttp.StatusError) (waiti
 	return waiting
 }
 
-// unanswered takes down the error of a login that got no answer, if that is one of
+// unanswered takes down the error of a login that got no response, if that is one of
 // iamhttp's.
 func (l *logins) unanswered(req *http.Request, err error) {
 	if !logsIn(req) || !errors.As(err, new(*iamhttp.StatusError)) && !errors.As(err, new(*iamhttp.NotSentError)) {
@@ -75,12 +75,12 @@ func (l *logins) unanswered(req *http.Request, err error) {
 	l.failed, l.failedAt = err, time.Now()
 }
 
-// request takes down the answer to a request. It reports whether that is the second
+// request takes down the response to a request. It reports whether that is the second
 // 401 of a call: the same request was answered 401 before, and this one has the token
 // of a login since then. Requests that were under way during the login do not count:
-// they have the token of before, or none. Calls that ask for the same at the same time
-// all end, after one login; a later one begins anew, because the token may have expired
-// since.
+// they have the token of before, or none. Calls that ask for the same at the same
+// time all end, after one login; a later one begins anew, because the token may have
+// expired since.
 func (l *logins) request(req *http.Request, status int) (again bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

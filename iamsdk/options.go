@@ -18,17 +18,17 @@ type Options struct {
 	// *[iamhttp.StatusError]. A login that no request waits for is left alone.
 	LoginHangs bool
 
-	// Resends lists the statuses after which the SDK sends any request once more,
-	// a POST too. For a request that must not be sent twice, the second answer is then
-	// the first one again, from memory: nothing is sent.
+	// Resends lists the statuses after which the SDK sends any request once more, a
+	// POST too. For a request that must not be sent twice, the second response is
+	// then the first one again, from memory: nothing is sent.
 	Resends []iamhttp.Code
 
-	// ResendsUnanswered says that the RoundTripper of the client sends a request again
-	// if no answer came, whatever the method and without its body. It then does so for
-	// requests without a body that may be sent twice (GET, HEAD, PUT, DELETE and the
-	// like), and for none if the Transport has RetryConnectionErrors. Install finds the
-	// RoundTripper below the client's own in an exported field, such as Rt; if there is
-	// no such field, nothing changes.
+	// ResendsUnanswered says that the RoundTripper of the client sends a request
+	// again if no response came, whatever the method and without its body. It then
+	// does so for requests without a body that may be sent twice (GET, HEAD, PUT,
+	// DELETE and the like), and for none if the Transport has RetryConnectionErrors.
+	// Install finds the RoundTripper below the client's own in an exported field,
+	// such as Rt; if there is no such field, nothing changes.
 	ResendsUnanswered bool
 
 	// ClosesConnections says that the SDK sets Close in each request, which costs a new

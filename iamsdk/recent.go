@@ -9,9 +9,9 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// recent holds the latest failures of all clients. Most SDKs keep no header of an
-// answer, and none keeps how often it was sent: what Wrap finds in an error of theirs
-// is a key to the failure here.
+// recent holds the latest failures of all clients. Most SDKs keep no header of a
+// response, and none keeps how often it was sent: what Wrap finds in an error of
+// theirs is a key to the failure here.
 var recent memory
 
 // A memory holds the latest failures. Of those that an SDK's error cannot tell apart,

@@ -14,8 +14,8 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// resends keep the answers after which the SDK sends a request again that must not
-// be sent twice. An error instead of the second answer would do as well, but then
+// resends keep the responses after which the SDK sends a request again that must not
+// be sent twice. An error instead of the second response would do as well, but then
 // the SDK would return that, and not the error of its own that callers look for.
 type resends struct {
 	count atomic.Int32 // of kept, so that a request costs no lock as a rule
@@ -39,7 +39,7 @@ type answer struct {
 // after that is another call.
 const resendWithin = 5 * time.Second
 
-// keep keeps an answer for the next request that is the same.
+// keep keeps a response for the next request that is the same.
 func (r *resends) keep(codes []iamhttp.Code, req *http.Request, e *iamhttp.StatusError) {
 	if !slices.Contains(codes, e.Code) || maySendTwice(req) {
 		return
@@ -59,7 +59,7 @@ func (r *resends) keep(codes []iamhttp.Code, req *http.Request, e *iamhttp.Statu
 	r.count.Store(int32(len(r.kept))) //nolint:gosec // it is a few
 }
 
-// answer returns the answer that was kept for a request, once, or nil. It then
+// answer returns the response that was kept for a request, once, or nil. It then
 // closes the body of the request, as a RoundTripper has to.
 func (r *resends) answer(req *http.Request) *http.Response {
 	if r.count.Load() == 0 || maySendTwice(req) {

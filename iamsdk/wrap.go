@@ -10,18 +10,18 @@ import (
 )
 
 // Wrap adds the typed error to an error of the SDK: the *[iamhttp.StatusError] of the
-// answer behind it. errors.Is and errors.As find both, the SDK's first. The text stays
-// the SDK's. Wrap returns these as they are: an error without an answer, an error that
-// holds a *StatusError or a *[iamhttp.NotSentError] already, an error of a form that it
-// does not know, and nil.
+// response behind it. errors.Is and errors.As find both, the SDK's first. The text
+// stays the SDK's. Wrap returns these as they are: an error without a response, an
+// error that holds a *StatusError or a *[iamhttp.NotSentError] already, an error of a
+// form that it does not know, and nil.
 //
 // It knows an error by the fields URL, Method, Actual and Body, whatever its type is
 // called, and looks into ErrOriginal and ErrReauth of those that say that logging in
 // again has failed. The typed error is then that of the login, be it a *StatusError
 // or, if the gate did not let the login out, a *NotSentError; if the login got no
-// answer, it is the *StatusError of the 401 before it.
+// response, it is the *StatusError of the 401 before it.
 //
-// If the answer is among the last 200 failures of the clients that [Install] was
+// If the response is among the last 200 failures of the clients that [Install] was
 // called for, the typed error is complete: it has header, request id, Attempts and
 // Stop. Of several failures with the same method, URL, status and body it is the
 // latest. Otherwise it is made from what the SDK keeps. Wrap may be called by many
@@ -93,7 +93,7 @@ func typed(err error, depth int) error {
 	return nil
 }
 
-// ofAnswer returns the failure behind an error that tells of an answer, with the
+// ofAnswer returns the failure behind an error that tells of a response, with the
 // time and the client if that is known; nil if it is another error.
 func ofAnswer(v reflect.Value) *remembered {
 	address, method := field(v, "URL", reflect.TypeFor[string]()), field(v, "Method", reflect.TypeFor[string]())

@@ -172,25 +172,25 @@ func statusError(resp *http.Response) *iamhttp.StatusError {
 	return status
 }
 
-// Wrap adds the *[iamhttp.StatusError] of the answer to an error of the SDK, as an
-// [ErrorHandler] does. Use it for errors that no ErrorHandler has seen: those made
-// by the SDK's own handler, and those of the requests with which the SDK gets
-// credentials or, in SafeBuild, looks up the domain of a region. (After looking up
-// a project, the SDK keeps only a text of the error; Wrap returns that as it is.)
+// Wrap adds the *[iamhttp.StatusError] of the response to an error of the SDK, as an
+// [ErrorHandler] does. Use it for errors that no ErrorHandler has seen: those made by
+// the SDK's own handler, and those of the requests with which the SDK gets
+// credentials or, in SafeBuild, looks up the domain of a region. (After looking up a
+// project, the SDK keeps only a text of the error; Wrap returns that as it is.)
 //
-// Wrap returns these as they are: an error without an answer, an error of an
-// answer that was no failure, an error that holds a *StatusError or a
+// Wrap returns these as they are: an error without a response, an error of a response
+// that was no failure, an error that holds a *StatusError or a
 // *[iamhttp.NotSentError] already, and nil. The typed error is made from what a
-// ServiceResponseError keeps: it has no Method, URL, Attempts and Stop, and only
-// the request id of the header.
+// ServiceResponseError keeps: it has no Method, URL, Attempts and Stop, and only the
+// request id of the header.
 func Wrap(err error) error {
 	if errors.As(err, new(*iamhttp.NotSentError)) {
 		return err // nothing was answered, whatever else is in it
 	}
 	sr := serviceError(err)
 	if sr == nil || sr.StatusCode < 400 {
-		// The SDK makes a ServiceResponseError of a success that it cannot
-		// decode too, with 200, and of an answer that broke off, with 0.
+		// The SDK makes a ServiceResponseError of a success that it cannot decode
+		// too, with 200, and of a response that broke off, with 0.
 		return err
 	}
 	var header http.Header

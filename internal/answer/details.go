@@ -1,4 +1,4 @@
-// Package answer reads what a failing answer says: the wait it asks for, the
+// Package answer reads what a failing response says: the wait it asks for, the
 // service's own words in its body, and what these mean. All of it is pure.
 package answer
 

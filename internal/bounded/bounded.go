@@ -1,4 +1,4 @@
-// Package bounded reads the bodies of failing answers, bounded in size and in time.
+// Package bounded reads the bodies of failing responses, bounded in size and in time.
 package bounded
 
 import (

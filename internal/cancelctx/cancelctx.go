@@ -80,7 +80,7 @@ func (c *Context) Stop() {
 	}
 }
 
-// Ended returns why the caller no longer waits for the answer to req: what the
+// Ended returns why the caller no longer waits for the response to req: what the
 // context says, with its cause where that differs. nil: it still waits.
 func Ended(req *http.Request) error {
 	ctx := req.Context()

@@ -61,7 +61,7 @@ func begins[T string | []byte](s T, prefix string) bool {
 	return true
 }
 
-// ofDebug reads what the gateway adds to an answer in its debug mode, for the limit
+// ofDebug reads what the gateway adds to a response in its debug mode, for the limit
 // that is used up:
 //
 //	X-Apig-RateLimit-User: remain:0,limit:10,time:10 second
