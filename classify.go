@@ -12,7 +12,7 @@ import (
 //
 // It implements error, as [syscall.Errno] does: errors.Is(err, iamhttp.ErrNotFound)
 // asks for one code, and errors.As with a *Code which one it is. Any int is a valid
-// Code, see [Classify]; the zero value means that there is no status.
+// Code, see [Classify]; the zero value means no status.
 type Code int
 
 // The failures that the IAM API documents. A documented success has no
@@ -65,7 +65,7 @@ type Semantics struct {
 	Documented  bool      // false: not in the table, described by its class (RFC 9110 §15)
 }
 
-// A RetryRule is what the documentation says about retrying a request unchanged.
+// A RetryRule is what the documentation says about sending a request again.
 type RetryRule uint8
 
 // The rules, with the codes that have them.

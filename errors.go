@@ -45,7 +45,7 @@ type StatusError struct {
 	content func() (http.Header, []byte) // reflection prints a function as an address; nil: both are empty
 }
 
-// Header returns a copy of the response header. It holds secrets: do not log it.
+// Header returns a copy of the header. It holds secrets: do not log it.
 func (e *StatusError) Header() http.Header {
 	if e.content == nil {
 		return nil
@@ -127,7 +127,7 @@ func word(s string) string {
 // GoString returns the text of Error, so that %#v shows no secret.
 func (e *StatusError) GoString() string { return e.Error() }
 
-// LogValue groups what is safe to log: everything except header, body and Cause.
+// LogValue groups what is safe to log: not header, body and Cause.
 func (e *StatusError) LogValue() slog.Value {
 	attrs := make([]slog.Attr, 0, 10)
 	attrs = append(attrs, slog.Int("code", int(e.Code)))
@@ -248,8 +248,8 @@ func (e *NotSentError) RetryableError() bool { return false }
 func (e *NotSentError) NonRetriable() {}
 
 // RetryAfter returns how long the service, or the gate, asked to wait: the field
-// RetryAfter of the *StatusError or *NotSentError in err, and false if it is 0 or
-// if there is none. Use it to tell your own callers when to come back.
+// RetryAfter of the *StatusError or *NotSentError in err, and false if it is 0 or if
+// there is none. Use it to tell your callers when to come back.
 func RetryAfter(err error) (time.Duration, bool) {
 	status, notSent := new(StatusError), new(NotSentError)
 	_ = errors.As(err, &status) || errors.As(err, &notSent)

@@ -9,7 +9,7 @@ import (
 // A Reason says what a failure means where the status misleads: a name that is taken
 // can be a 400, and a locked account is a 401 like a wrong password. It follows from
 // the service's code or message, see internal/answer/meanings.go. Use it with
-// errors.Is and errors.As, like a [Code]. It has no influence on retries.
+// errors.Is and errors.As, like a [Code]. It does not affect retries.
 type Reason uint8
 
 // The reasons, with what happened or what to do.
@@ -26,7 +26,7 @@ const (
 	ReasonAPINotFound                      // correct the URL: the gateway has no such API; the resource may exist
 	ReasonQuotaExceeded                    // delete something or raise the quota
 	ReasonThrottled                        // come back later; also every 429 that says nothing more specific
-	ReasonRegionFailover                   // the service is moving to another region: try again later
+	ReasonRegionFailover                   // the service is moving to another region; it is not gone
 )
 
 // Error describes the reason in a few words.
@@ -37,7 +37,7 @@ func (r Reason) Error() string {
 	return "Reason(" + strconv.Itoa(int(r)) + ")"
 }
 
-// Reason returns the reason that ServiceCode or, if needed, Message stands for.
+// Reason returns the reason that ServiceCode or, if needed, Message names.
 func (e *StatusError) Reason() Reason {
 	return Reason(answer.ReasonOf(int(e.Code), e.ServiceCode, e.Message))
 }

@@ -30,10 +30,10 @@ type Transport struct {
 	// minute and a half. See also [WithMaxAttempts].
 	MaxAttempts int
 
-	// MaxWait is the longest wait before a retry, without its random part, and the
-	// longest pause of the Gate. If Retry-After is longer, the call fails at once; an
-	// interval of Backoff is cut to it. Zero or negative means no bound but the
-	// deadline of the context, or 2 minutes without a deadline. See also
+	// MaxWait is the longest wait before a retry, not counting its random part, and
+	// the longest pause of the Gate. If Retry-After is longer, the call fails at
+	// once; an interval of Backoff is cut to it. Zero or negative means no bound but
+	// the deadline of the context, or 2 minutes without a deadline. See also
 	// [WithMaxWait].
 	MaxWait time.Duration
 
@@ -123,7 +123,7 @@ func (t *Transport) CloseIdleConnections() {
 	}
 }
 
-// WrappedRoundTripper returns the RoundTripper below, by Kubernetes' convention.
+// WrappedRoundTripper returns the next one, by Kubernetes' convention.
 func (t *Transport) WrappedRoundTripper() http.RoundTripper { return t.base() }
 
 // originalDefault is what http.DefaultTransport was before a program replaced it.

@@ -16,10 +16,9 @@ import (
 // elapsed. They are then sent one at a time, in the order of arrival, at a pace that
 // the service accepts.
 //
-// The zero value is ready to use. An Adaptive is safe for concurrent use; do not
-// copy or change it after first use. One serves any number of keys, and any
-// number of Transports that talk to the same accounts. It forgets keys that are
-// no longer used.
+// The zero value is ready to use. An Adaptive is safe for concurrent use; do not copy
+// or change it after first use. One serves any number of keys, and any number of
+// Transports that talk to the same accounts. It forgets unused keys.
 //
 // A request that cannot be sent before the deadline of its context fails at
 // once, without being sent.

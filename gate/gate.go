@@ -72,7 +72,7 @@ type Outcome struct {
 
 // A Limit is a rate limit that the service states in a failing response: a number of
 // requests in a window of time. It may be wrong, and it may not be the limit that the
-// request exceeded. Fields that the service does not state are zero.
+// request exceeded. Fields that are not stated are zero.
 type Limit struct {
 	Requests  int           // requests allowed in a window
 	Per       time.Duration // the length of the window

@@ -7,7 +7,7 @@ import "context"
 type Priority int
 
 // The priorities. A waiting Interactive request leaves before a Normal one, and that
-// before a Bulk one. Each waiting priority gets at least a tenth of the turns.
+// before a Bulk one. Each waiting priority gets a tenth of the turns or more.
 const (
 	Bulk        Priority = iota - 1 // nobody waits for the result, as with a nightly batch
 	Normal                          // the default
