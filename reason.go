@@ -14,19 +14,19 @@ type Reason uint8
 
 // The reasons, with what happened or what to do.
 const (
-	ReasonUnknown            Reason = iota // no code, or one that says no more than the status
+	ReasonUnknown            Reason = iota // no code, or one that calls for no decision of its own
 	ReasonAccountLocked                    // wait until it is unlocked; logging in again does not help
 	ReasonCredentialRejected               // the password or access key is wrong, disabled or blacklisted: use another
-	ReasonCredentialExpired                // the password, access key or temporary credential has expired: get a new one
+	ReasonCredentialExpired                // the password, access key or temporary credential is over: get a new one
 	ReasonTokenExpired                     // log in again
-	ReasonSignatureInvalid                 // check the secret key and the signing code; logging in again does not help
+	ReasonSignatureInvalid                 // check the secret key and what signs; logging in again does not help
 	ReasonClockSkew                        // the signature is too old, or the clock is wrong: sign again with the right time
 	ReasonPermissionMissing                // ask for a permission, or for access
-	ReasonAlreadyExists                    // the object, or a name that it needs, exists already
-	ReasonAPINotFound                      // correct the URL: the gateway has no such API; the resource may exist
+	ReasonAlreadyExists                    // what was to be created, or a name it needs, exists
+	ReasonAPINotFound                      // correct the address: the gateway has no such API, which says nothing of the resource
 	ReasonQuotaExceeded                    // delete something or raise the quota
-	ReasonThrottled                        // come back later; also every 429 that says nothing more specific
-	ReasonRegionFailover                   // the service is moving to another region; it is not gone
+	ReasonThrottled                        // come back later; also every 429 that tells nothing else
+	ReasonRegionFailover                   // the service moves to another region; it is not gone
 )
 
 // Error describes the reason in a few words.
