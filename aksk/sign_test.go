@@ -155,16 +155,16 @@ func TestWhatCannotBeSignedStaysAsItIs(t *testing.T) {
 		c      aksk.Credentials
 		text   string
 	}{
-		"no access key":           {nil, aksk.Credentials{SecretKey: secret}, "no access key"},
-		"no secret key":           {nil, aksk.Credentials{AccessKey: "ak", SecurityToken: token}, "no secret key"},
+		"no access key":           {nil, aksk.Credentials{SecretKey: secret}, "without an access key"},
+		"no secret key":           {nil, aksk.Credentials{AccessKey: "ak", SecurityToken: token}, "without a secret key"},
 		"a key that ends a line":  {nil, aksk.Credentials{AccessKey: "ak\r\nX: y", SecretKey: secret}, "characters"},
 		"a key with a comma":      {nil, aksk.Credentials{AccessKey: "ak,b", SecretKey: secret}, "characters"},
 		"a token that ends lines": {nil, aksk.Credentials{AccessKey: "ak", SecretKey: secret, SecurityToken: "t\n"}, "characters"},
 		"basic authentication":    {func(r *http.Request) { r.SetBasicAuth("a", "b") }, permanent, "another kind"},
 		"AWS":                     {func(r *http.Request) { r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=x") }, permanent, "another kind"},
 		"a signature with itself": {func(r *http.Request) { signedBefore(r, strings.Replace(plainForm, "x-sdk", "authorization;x-sdk", 1)) }, permanent, "another kind"},
-		"no URL":                  {func(r *http.Request) { r.URL = nil }, permanent, "no URL"},
-		"an opaque URL":           {func(r *http.Request) { r.URL = &url.URL{Scheme: "https", Host: "iam.example", Opaque: "//x"} }, permanent, "no URL"},
+		"no URL":                  {func(r *http.Request) { r.URL = nil }, permanent, "cannot be signed"},
+		"an opaque URL":           {func(r *http.Request) { r.URL = &url.URL{Scheme: "https", Host: "iam.example", Opaque: "//x"} }, permanent, "cannot be signed"},
 		"a body read once":        {func(r *http.Request) { r.Body = io.NopCloser(strings.NewReader("x")) }, permanent, "set GetBody"},
 		"GetBody fails": {func(r *http.Request) {
 			withBody(r, "x")

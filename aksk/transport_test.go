@@ -181,7 +181,7 @@ func TestWithoutCredentialsNothingIsSentOrEverythingAsItIs(t *testing.T) {
 	}{
 		"an error":            {permanent, broken, "aksk: no credentials: broken"},
 		"no credentials":      {aksk.Credentials{}, nil, ""},
-		"half of them":        {aksk.Credentials{AccessKey: "ak"}, nil, "aksk: the credentials have no access key, or no secret key"},
+		"half of them":        {aksk.Credentials{AccessKey: "ak"}, nil, "aksk: credentials without an access key or without a secret key"},
 		"a broken access key": {aksk.Credentials{AccessKey: "a\nk", SecretKey: "sk"}, nil, "aksk: the access key or the security token"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Of returns the host of u, written in one way only: in lower case, without
-// the default port of the scheme and without a dot at the end.
+// Of returns the host of u in canonical form: in lower case, without the default port
+// of the scheme and without a trailing dot.
 func Of(u *url.URL) string {
 	host := strings.ToLower(u.Host) // which looks before it copies
 	if i := strings.LastIndexByte(host, ':'); i >= 0 {

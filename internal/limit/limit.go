@@ -1,6 +1,5 @@
-// Package limit reads what a failing response states of the service's rate limit.
-// Nobody promises that a statement is true: whatever is malformed, negative or absurd
-// counts as not stated.
+// Package limit reads what a failing response states of the service's rate limit. A
+// statement may be wrong: a malformed, negative or absurd value counts as not stated.
 package limit
 
 import (
@@ -65,7 +64,7 @@ func Of(h http.Header, message string, at time.Time) Limit {
 	if strings.ContainsFunc(l.Policy, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("._-/", r)
 	}) {
-		l.Policy = "" // it would pass for words of ours where it is printed
+		l.Policy = "" // printed in an error, it would look like our own text
 	}
 	return l
 }

@@ -34,7 +34,7 @@ func ofMessage(s string) Limit {
 	return Limit{}
 }
 
-// Mentioned reports whether a text, or a body, may state a limit. It is cheap.
+// Mentioned reports whether a text or a body may state a limit. It is a cheap check.
 func Mentioned[T string | []byte](s T) bool {
 	for i := range len(s) {
 		switch s[i] | 0x20 {
@@ -106,7 +106,8 @@ func ofGateway(lower string) (l Limit, ok bool) {
 	return l, true
 }
 
-// valueOf returns what follows a name that stands by itself, up to the next comma.
+// valueOf returns the text after a name that is a word of its own, up to the next
+// comma.
 func valueOf(s, name string) (string, bool) {
 	for i := 0; ; {
 		at := strings.Index(s[i:], name)
