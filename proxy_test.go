@@ -169,7 +169,7 @@ func TestAnExpectedRefusalOfAProxyIsLeftAsItCame(t *testing.T) {
 	assert.Same(t, below, err)
 }
 
-func TestTheLastWordOfATransportBelowIsNoRefusalOfAProxy(t *testing.T) {
+func TestFinalErrorOfATransportBelowIsNoRefusalOfAProxy(t *testing.T) {
 	base := script(fail(connectError(429)))
 	tr := &iamhttp.Transport{Base: &iamhttp.Transport{Base: base, Backoff: zero, MaxAttempts: 2}, Backoff: zero, MaxAttempts: 5}
 	_, err := tr.RoundTrip(newRequest(t, "GET", ""))

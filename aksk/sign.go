@@ -40,7 +40,7 @@ func Sign(req *http.Request, c Credentials, at time.Time) error {
 	case len(req.Header["Authorization"]) > 0 && !again:
 		return errOtherAuthorization
 	case req.URL == nil || req.URL.Opaque != "":
-		return errors.New("aksk: the URL of the request cannot be signed")
+		return errors.New("aksk: the request has no URL, or one that cannot be signed")
 	}
 	if err := c.usable(); err != nil {
 		return err

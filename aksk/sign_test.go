@@ -136,7 +136,7 @@ func signedBefore(r *http.Request, authorization string) {
 	r.Header.Set("X-Sdk-Date", "20260101T000000Z")
 }
 
-func TestATokenIsSignedAlongAndGoesWhenTheKeyIsPermanent(t *testing.T) {
+func TestSecurityTokenIsSignedAndRemovedForAPermanentKey(t *testing.T) {
 	req := newRequest(t, "GET", "https://iam.example/v3/users", "")
 	require.NoError(t, aksk.Sign(req, temporary, time.Now()))
 	assert.Contains(t, req.Header.Get("Authorization"), "SignedHeaders=host;x-sdk-date;x-security-token,")
@@ -148,7 +148,7 @@ func TestATokenIsSignedAlongAndGoesWhenTheKeyIsPermanent(t *testing.T) {
 	assert.Equal(t, 200, status, body)
 }
 
-func TestWhatCannotBeSignedStaysAsItIs(t *testing.T) {
+func TestRequestThatCannotBeSignedIsNotChanged(t *testing.T) {
 	broken := errors.New("broken")
 	for name, tt := range map[string]struct {
 		change func(*http.Request)
