@@ -86,19 +86,19 @@ func Run(t *testing.T, wrap func(base http.RoundTripper) http.RoundTripper, o Op
 }
 
 var traps = []Trap{
-	// What comes back.
+	// The result.
 	{"an answer is a response or else an error", `http.RoundTripper: "RoundTrip must return err == nil if it obtained a response, regardless of the response's HTTP status code."`, eitherOr},
 	{"a client's timeout does not hide the answer", `http.RoundTripper: "A non-nil err should be reserved for failure to obtain a response." The answer was there; http.Client replaces whatever comes after its Timeout by a text of its own.`, clientTimeoutKeepsAnswer},
-	// What becomes of the request.
+	// The request.
 	{"the request is not modified", `http.RoundTripper: "RoundTrip should not modify the request, except for consuming and closing the Request's Body." and: "must be safe for concurrent use by multiple goroutines".`, requestUnmodified},
 	{"the body is always closed", `http.RoundTripper: "RoundTrip must always close the body, including on errors".`, bodyClosed},
 	{"a body is not used again while it may be read", `http.RoundTripper: the body may be closed "in a separate goroutine even after RoundTrip returns. This means that callers wanting to reuse the body for subsequent requests must arrange to wait for the Close call before doing so."`, bodyNotReused},
 	{"a body that is gone is not sent again as an empty one", `http.Request.GetBody: "an optional func to return a new copy of Body"; RFC 9110 §9.2.2 speaks of retrying the request, and one without its content is another.`, noEmptyRetry},
-	// What is not its business.
+	// The tasks of other layers.
 	{"redirects belong to the client", `http.RoundTripper: "RoundTrip should not attempt to handle higher-level protocol details such as redirects, authentication, or cookies."`, redirectsLeft},
 	{"an answer is returned with its body untouched", `http.RoundTripper: "RoundTrip should not attempt to interpret the response." http.Response.Body: it "will also implement io.Writer on a successful "101 Switching Protocols" response".`, bodyUntouched},
 	{"CloseIdleConnections reaches the base", `http.Client.CloseIdleConnections: "If Client.Transport does not have a Client.CloseIdleConnections method then this method does nothing."`, closeIdle},
-	// What becomes of the responses that are not returned.
+	// Responses that are not returned.
 	{"the connection of an interim answer is used again", `http.Response.Body: "It is the caller's responsibility to close Body. The default HTTP client's Transport may not reuse HTTP/1.x "keep-alive" TCP connections if the Body is not read to completion and closed."`, interimReleased},
 	{"a body that does not end is not read to its end", `http.Response.Body: "The response body is streamed on demand as the Body field is read." Nothing but its reader bounds it.`, readingBounded},
 	{"a broken base gives no panic", `http.Response.Body: only "the http Client and Transport guarantee that Body is always non-nil"; other bases leave it out, or return (nil, nil), or a response beside an error.`, brokenBase},
@@ -112,7 +112,7 @@ var traps = []Trap{
 	{"callers that were throttled are no storm", `RFC 6585 §4: 429 "indicating how long to wait before making a new request"; RFC 9110 §9.2.2: "A client SHOULD NOT automatically retry a failed automatic retry."`, noStorm},
 	{"without Retry-After there is a pause as well", `RFC 6585 §4: 429 means that "the user has sent too many requests in a given amount of time", and MAY include Retry-After.`, pauseWithoutHint},
 	{"an odd answer gives no panic", `RFC 9110 §15: "a client MUST understand the class of any status code [...] A client that receives a response with an invalid status code SHOULD process the response as if it had a 5xx".`, oddAnswer},
-	// What the sends look like.
+	// The requests that are sent, and errors.
 	{"Content-Length stays", `http.Request.ContentLength: "records the length of the associated content"; RFC 9112 §6.2: without it the body is chunked, which many servers refuse.`, contentLengthStays},
 	{"an error tells no secret", `RFC 9110 §17.9: "URIs are intended to be shared, not secured, even when they identify secure resources"; the user info, and credentials in fields (§11.6), are not to be shared.`, noSecrets},
 	{"errors of one kind have one pointer type", `errors.As: "finds the first error in err's tree that matches target", by its type; errors.Is compares, which a struct with a header cannot be.`, pointerErrors},
