@@ -20,7 +20,7 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// What the documents show, and no example has in this form.
+// The documents show these in a form that no example has.
 var _ = []any{explain, withRecorder, attemptsOfTenSeconds, mayBeResent, forLogin}
 
 func explain(err error) {

@@ -32,14 +32,14 @@ type call struct {
 	attempts int
 	began    time.Time       // the first attempt
 	sent     time.Time       // the latest attempt
-	fastest  time.Duration   // answer so far; the longest there is before the first one
+	fastest  time.Duration   // response so far; the longest Duration before the first
 	schedule backoff.BackOff // nil before the first retry
-	open     io.Closer       // the body of an answer, which nobody has closed
-	latest   error           // how the attempt before has ended, for a gate that refuses the retry
+	open     io.Closer       // the body of a response that is not closed yet
+	latest   error           // how the previous attempt ended, in case the gate refuses the retry
 }
 
 // run makes the call. If something that it calls panics, it closes the body of the
-// answer.
+// response.
 func (c *call) run() (*http.Response, error) {
 	returned := false
 	defer func() {
@@ -52,8 +52,8 @@ func (c *call) run() (*http.Response, error) {
 	return resp, err
 }
 
-// loop sends the request until there is an answer for the caller, or a reason not to
-// send it again.
+// loop sends the request until there is a result for the caller, or a reason not to
+// retry.
 func (c *call) loop() (*http.Response, error) {
 	c.opts = optionsOf(c.req.Context())
 	c.patience = c.t.patience(c.req.Context(), c.opts)
@@ -93,7 +93,7 @@ func (c *call) loop() (*http.Response, error) {
 	}
 }
 
-// accepts reports whether an answer is no failure to the caller.
+// accepts reports whether a status code is no failure for the caller.
 func (c *call) accepts(statusCode int) bool {
 	return succeeded(statusCode) || c.t.expects(c.opts, Code(statusCode))
 }
@@ -131,8 +131,7 @@ func (c *call) send() (*http.Response, error) {
 	return resp, nil
 }
 
-// describe tells what the rules ask about an attempt that brought no answer for the
-// caller.
+// describe collects what the rules need to know about a failed attempt.
 func (c *call) describe(resp *http.Response, err error) failedAttempt {
 	f := failedAttempt{
 		req:        c.req,
@@ -154,9 +153,9 @@ func (c *call) describe(resp *http.Response, err error) failedAttempt {
 		f.gated = c.t.Gate != nil && c.throttled(f.code, f.asked)
 		c.fastest = min(c.fastest, f.at.Sub(c.sent))
 		f.fastest = c.fastest
-		// A Transport below leaves its count in the request that was answered. Of a
-		// call that began before this attempt, such as one whose answer was cached,
-		// it says nothing.
+		// A Transport below leaves its count in the request of the response. A call
+		// that began before this attempt, such as one whose response was cached, does
+		// not count.
 		if resp != nil && resp.Request != nil {
 			r := resend.Of(resp.Request.Context())
 			if more := r.Count - ResendCount(c.current.Context()); more > 0 && r.Began >= c.sent.UnixNano() {
@@ -205,9 +204,9 @@ func (c *call) replay() (io.ReadCloser, error) {
 	return body, err
 }
 
-// bodyFailed reports whether the request's body was the reason that there was no
-// answer. It reads a fresh one. If that can be read after the first attempt, it can be
-// read after the others.
+// bodyFailed reports whether there was no response because the request's body could
+// not be read. It reads a fresh body to find out. Once after the first attempt is
+// enough.
 func (c *call) bodyFailed(failed error) bool {
 	if c.attempts > 1 || neterr.OfConnection(failed) {
 		return false
@@ -222,7 +221,7 @@ func (c *call) bodyFailed(failed error) bool {
 	return late.Stop() && !sendable
 }
 
-// A retry is what the next attempt needs, in one allocation.
+// A retry holds what the next attempt needs, in one allocation.
 type retry struct {
 	resend.Context
 	request http.Request
@@ -273,8 +272,8 @@ func (c *call) wait(f *failedAttempt, d time.Duration, body io.ReadCloser) error
 	return nil
 }
 
-// discard closes the body of an answer that will be retried, after reading it so
-// that its connection can be used again, and returns its beginning.
+// discard closes the body of a response whose request will be retried. It reads the
+// body first, so that the connection can be used again, and returns the beginning.
 func discard(f *failedAttempt, wait time.Duration, drain *bounded.Drain) (data []byte, truncated, stuck bool) {
 	if f.resp == nil {
 		return nil, false, false
@@ -292,9 +291,9 @@ func discard(f *failedAttempt, wait time.Duration, drain *bounded.Drain) (data [
 	return drain.ReadAndClose(f.req.Context(), f.resp, min(bounded.MaxDrain, max(wait, bounded.MinDrain)))
 }
 
-// errStuck is the cause of giving up where a retry might wait for a connection
-// without end: before Go 1.27, net/http cannot close a compressed body whose server
-// stalls within the header of gzip, and its connection counts.
+// errStuck ends a call whose retry might wait for a connection forever: before Go
+// 1.27, net/http cannot close a compressed body whose server stalls within the header
+// of gzip, and its connection counts.
 var errStuck = errors.New("iamhttp: the connection of the answer cannot be freed, and there is a limit of connections")
 
 // resend returns the copy of the caller's request that is sent next: the contract
@@ -315,7 +314,7 @@ func (c *call) finish(f *failedAttempt, stop StopReason) (*http.Response, error)
 	switch {
 	case !f.answered:
 		var below *StatusError
-		if errors.As(f.err, &below) { // the last word of a Transport below
+		if errors.As(f.err, &below) { // the final error of a Transport below
 			stop = cmp.Or(below.Stop, stop)
 		}
 		return nil, c.fail(f, Failure{Err: f.err, Attempt: f.attempts, Stop: stop})
@@ -351,7 +350,7 @@ func (c *call) refusedByGate(err error) error {
 			e.RetryAfter = earliest(err)
 		}
 		f.Err = &e
-	case c.latest != nil: // no answer came: it may have been processed, which a NotSentError would deny
+	case c.latest != nil: // without a response it may have been processed, which a NotSentError would deny
 		f.Err = fmt.Errorf("%w: %w", c.latest, cause)
 	case end != nil:
 		f.Err = end
@@ -361,7 +360,7 @@ func (c *call) refusedByGate(err error) error {
 	return c.fail(nil, f)
 }
 
-// observed reports whether anybody wants to know of failures.
+// observed reports whether failures are reported or recorded.
 func (c *call) observed() bool { return c.t.OnFailure != nil || c.opts.recorder != nil }
 
 // fail reports the failure that ends the call, and returns its error.
@@ -370,11 +369,10 @@ func (c *call) fail(f *failedAttempt, end Failure) error {
 	return end.Err
 }
 
-// report tells the Recorder and OnFailure. f is the failed attempt, nil if it is not
-// an attempt that has failed, but what was before the first or after the last one: the
-// gate, or the wait.
+// report tells the Recorder and OnFailure. f is the failed attempt, nil if not an
+// attempt failed but the gate refused one, or a wait was canceled.
 func (c *call) report(f *failedAttempt, failed Failure) {
-	if failed.Err == nil { // nobody wants to know, so no error was built
+	if failed.Err == nil { // failures are not observed, so no error was built
 		return
 	}
 	c.opts.recorder.record(failed.Err)

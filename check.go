@@ -32,12 +32,12 @@ func CheckResponse(resp *http.Response) error {
 	return e
 }
 
-// CheckProxyConnect makes a proxy's refusal of CONNECT a *StatusError, where
-// net/http would make it a text. Set it as OnProxyConnectResponse of the
-// http.Transport at the bottom. It returns nil for an answer from 100 to 399. Method
-// is CONNECT, URL that of the proxy; the body is not read. A Transport above retries
-// a 408 or 429 like any other and returns the rest as its own errors, in PassThrough
-// too, as there is no response.
+// CheckProxyConnect turns a proxy's refusal of CONNECT into a *StatusError; net/http
+// keeps only its text. Set it as OnProxyConnectResponse of the http.Transport at the
+// bottom. It returns nil for a status code from 100 to 399. The error has the Method
+// CONNECT and the URL of the proxy; the body is not read. A Transport above retries a
+// 408 or 429 like any other, and returns the other refusals as errors, even with
+// PassThrough.
 func CheckProxyConnect(_ context.Context, proxyURL *url.URL, _ *http.Request, connectRes *http.Response) error {
 	if succeeded(connectRes.StatusCode) {
 		return nil
@@ -57,12 +57,12 @@ func NewStatusError(statusCode int, header http.Header, body []byte) *StatusErro
 	return e
 }
 
-// succeeded reports whether a status code is no failure. Redirections belong
-// to the client above, 101 and 304 are data.
+// succeeded reports whether a status code is no failure. Redirects are up to the
+// client above; 101 and 304 are results.
 func succeeded(statusCode int) bool { return 100 <= statusCode && statusCode < 400 }
 
-// newStatusError fills in all but what header and body say. req is the request
-// that was sent, nil if unknown; at is when the answer arrived.
+// newStatusError fills in everything that does not come from header and body. req is
+// the request that was sent, nil if unknown; at is when the response arrived.
 func newStatusError(code Code, header http.Header, req *http.Request, at time.Time) *StatusError {
 	e := &StatusError{Code: code}
 	e.RetryAfter, _ = answer.RetryAfter(header, at)
@@ -73,14 +73,14 @@ func newStatusError(code Code, header http.Header, req *http.Request, at time.Ti
 	return e
 }
 
-// peek fills in what header and body say, and puts the body back.
+// peek fills in what comes from header and body, and puts the body back.
 func (e *StatusError) peek(ctx context.Context, resp *http.Response, d time.Duration) {
 	data, truncated := bounded.Peek(ctx, resp, d)
 	e.setContent(resp.Header.Clone(), data, truncated)
 }
 
-// setContent fills in what header and body say. It takes over both; of the body
-// perhaps only a part has arrived.
+// setContent fills in what comes from header and body. It takes ownership of both.
+// The body may be incomplete.
 func (e *StatusError) setContent(header http.Header, data []byte, truncated bool) {
 	if len(header) > 0 || len(data) > 0 {
 		e.content = func() (http.Header, []byte) { return header, data }
@@ -100,7 +100,7 @@ func (e *StatusError) setContent(header http.Header, data []byte, truncated bool
 	))
 }
 
-// target returns the method and the URL of a request, fit to be shown.
+// target returns the method and the URL of a request, safe to print.
 func target(req *http.Request) (method, address string) {
 	return cmp.Or(req.Method, http.MethodGet), redact(req.URL)
 }

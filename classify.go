@@ -12,7 +12,7 @@ import (
 //
 // It implements error, as [syscall.Errno] does: errors.Is(err, iamhttp.ErrNotFound)
 // asks for one code, and errors.As with a *Code which one it is. Any int is a valid
-// Code, see [Classify]; the zero value stands for no status at all.
+// Code, see [Classify]; the zero value means no status.
 type Code int
 
 // The failures that the IAM API documents. A documented success has no
@@ -65,7 +65,7 @@ type Semantics struct {
 	Documented  bool      // false: not in the table, described by its class (RFC 9110 §15)
 }
 
-// A RetryRule is what the documentation says about retrying a request unchanged.
+// A RetryRule is what the documentation says about sending a request again.
 type RetryRule uint8
 
 // The rules, with the codes that have them.
@@ -95,11 +95,11 @@ func (r RetryRule) String() string {
 }
 
 // table holds the documentation's table "Status Codes" in its order, which is
-// ascending. It differs from RFC 9110 in places; the ones that matter to a
-// caller are noted. 200 is missing there, and so it is here.
+// ascending. Comments note the differences from RFC 9110 that matter to a caller. The
+// documentation leaves out 200, and so does the table.
 //
-// What is retried follows from it in mayRetry, in retry.go: a code that is unstated
-// or discouraged is not, unless AlsoRetry lists it.
+// The function mayRetry, in retry.go, applies it: an unstated or discouraged code is
+// not retried unless AlsoRetry lists it.
 var table = [...]Semantics{
 	{100, "Continue", "The beginning of the request has arrived and was not rejected: go on sending it.", RetryUnstated, true},
 	{101, "Switching Protocols", "The server agrees to continue with the protocol that the client asked for.", RetryUnstated, true},
@@ -171,8 +171,8 @@ func Classify(statusCode int) Semantics {
 	return Semantics{Code: code, Title: http.StatusText(statusCode), Description: classes[class]}
 }
 
-// Codes ranges over the documented codes in ascending order, successes
-// included. They are 41.
+// Codes ranges over the documented codes in ascending order, successes included.
+// There are 41.
 func Codes() iter.Seq[Code] {
 	return func(yield func(Code) bool) {
 		for i := range table {

@@ -9,8 +9,8 @@ import (
 )
 
 // WithExpected adds codes to Expected for every request under the context. Use it
-// where a failure is an answer: a 404 to a look-up, or a 429 to a login, which can
-// mean a locked account. Nested calls add up.
+// where a failure is a valid result: a 404 for a lookup, or a 429 for a login, which
+// can mean a locked account. Nested calls add up.
 func WithExpected(ctx context.Context, codes ...Code) context.Context {
 	o := optionsOf(ctx)
 	o.expected = slices.Concat(o.expected, codes)
@@ -38,8 +38,8 @@ func WithMaxWait(ctx context.Context, d time.Duration) context.Context {
 	return withOptions(ctx, o)
 }
 
-// options are the settings that a context carries. One value holds them all, so
-// that a request costs one look-up.
+// options are the settings that a context carries. One value holds them all, so that
+// a request costs one lookup.
 type options struct {
 	expected    []Code
 	maxAttempts int           // 0: that of the Transport
@@ -58,7 +58,7 @@ func withOptions(ctx context.Context, o options) context.Context {
 	return context.WithValue(ctx, optionsKey{}, o)
 }
 
-// expects reports whether a failure is an answer to this caller.
+// expects reports whether the caller accepts this code as a result.
 func (t *Transport) expects(o options, code Code) bool {
 	return slices.Contains(t.Expected, code) || slices.Contains(o.expected, code)
 }

@@ -14,19 +14,19 @@ import (
 	"github.com/iamhttp/iamhttp/internal/answer"
 )
 
-// A StatusError is an answer that the IAM API counts as a failure: any status
-// code outside 100 to 399 that the caller did not declare Expected.
+// A StatusError describes a response that is a failure: its status code is outside
+// 100 to 399, and the caller has not declared it Expected.
 //
 // It is always a pointer: var e *iamhttp.StatusError, then errors.As(err, &e). Ask
 // for a single code with errors.Is(err, iamhttp.ErrNotFound). It does not change once
-// it was returned or reported, so several goroutines may read it.
+// it has been returned or reported, so it is safe for concurrent use.
 //
-// Printing, logging or marshaling one shows no header and no body. A function
-// holds them, which makes two StatusErrors unequal to reflect.DeepEqual, a copy and
-// its original too: compare fields in tests.
+// Printing, logging or marshaling it shows neither header nor body, because a
+// function holds them. So reflect.DeepEqual finds no two of them equal, not even a
+// copy and its original: compare fields in tests.
 type StatusError struct {
 	Code        Code          // the status code
-	ServiceCode string        // the service's own code, "IAM.0004" or "APIG.0308"; empty if none, or if it is the status again
+	ServiceCode string        // the service's own code, "IAM.0004" or "APIG.0308"; empty if there is none, or if it only names the status
 	Message     string        // the service's own message on one line, without control characters
 	RequestID   string        // of X-Openstack-Request-Id, X-Request-Id, X-IAM-Trace-Id or the body, in this order
 	Method      string        // of the request
@@ -38,14 +38,14 @@ type StatusError struct {
 	Stop        StopReason    // why it was not, or no longer, retried
 	// Cause is the underlying error, if the call ended for a reason other than the
 	// response. For StopCanceled it wraps ctx.Err() and, where that differs,
-	// context.Cause(ctx); for StopBodyNotReplayable it is the error of GetBody, for
-	// a refusal by the Gate its own, usually a *gate.Error. Otherwise nil.
+	// context.Cause(ctx); for StopBodyNotReplayable it is GetBody's error, for a
+	// refusal by the Gate the gate's, usually a *gate.Error. Otherwise it is nil.
 	Cause error `json:"-" xml:"-" yaml:"-"`
 
 	content func() (http.Header, []byte) // reflection prints a function as an address; nil: both are empty
 }
 
-// Header returns a copy of the answer's header, which holds secrets: do not log it.
+// Header returns a copy of the header. It holds secrets: do not log it.
 func (e *StatusError) Header() http.Header {
 	if e.content == nil {
 		return nil
@@ -54,7 +54,7 @@ func (e *StatusError) Header() http.Header {
 	return h.Clone()
 }
 
-// Body returns a copy of what was read of the answer's body: at most 64 KiB, or 4 KiB
+// Body returns a copy of what was read of the response body: at most 64 KiB, or 4 KiB
 // if the request was retried. It may hold secrets: do not log it.
 func (e *StatusError) Body() []byte {
 	if e.content == nil {
@@ -64,9 +64,9 @@ func (e *StatusError) Body() []byte {
 	return bytes.Clone(b)
 }
 
-// Error returns one line with what is known of these, the message quoted and cut at
-// 200 bytes, and nothing else of the exchange; [url.Error] names method and URL.
-// If the gate was the reason for stopping, its words follow.
+// Error returns one line such as this, without the parts that are unknown. The
+// message is cut at 200 bytes. [url.Error] adds method and URL. If the gate ended the
+// call, the text of its error follows.
 //
 //	iamhttp: 429 TooManyRequests: "Slow down." (APIG.0308, request req-1, sent 3 times: attempts used up)
 func (e *StatusError) Error() string {
@@ -113,10 +113,10 @@ func (e *StatusError) Error() string {
 	return string(b)
 }
 
-const maxQuoted = 200 // bytes of a text of others, in one of ours
+const maxQuoted = 200 // bytes of a foreign text that one of ours quotes
 
-// word is a label that stands among the words of Error, quoted where it could be
-// taken for several of them.
+// word returns a label for the text of Error, quoted if it could be taken for more
+// than one word.
 func word(s string) string {
 	if s = answer.Label(s); strings.ContainsAny(s, ` ,()"`) {
 		return strconv.Quote(s)
@@ -124,10 +124,10 @@ func word(s string) string {
 	return s
 }
 
-// GoString returns Error, for %#v.
+// GoString returns the text of Error, so that %#v shows no secret.
 func (e *StatusError) GoString() string { return e.Error() }
 
-// LogValue groups what is safe to log: all but header, body and Cause.
+// LogValue groups what is safe to log: not header, body and Cause.
 func (e *StatusError) LogValue() slog.Value {
 	attrs := make([]slog.Attr, 0, 10)
 	attrs = append(attrs, slog.Int("code", int(e.Code)))
@@ -180,23 +180,23 @@ func (e *StatusError) Unwrap() []error {
 	return errs
 }
 
-// Timeout reports whether time ran out: at the service (408, 504) or for the caller
-// (a deadline in Cause, which StopDeadline has not). (*url.Error).Timeout asks it.
-// There is no Temporary method, because outer layers would retry once more.
+// Timeout reports whether time ran out: for the service (408, 504), or for the caller
+// (Cause wraps a deadline; with StopDeadline it does not). (*url.Error).Timeout calls
+// it. There is no Temporary method, because outer layers would retry.
 func (e *StatusError) Timeout() bool {
 	return e.Code == ErrRequestTimeout || e.Code == ErrGatewayTimeout || errors.Is(e.Cause, context.DeadlineExceeded)
 }
 
-// RetryableError returns false: the AWS SDK makes no more retries then.
+// RetryableError returns false, which tells the AWS SDK not to retry.
 func (e *StatusError) RetryableError() bool { return false }
 
-// NonRetriable tells Azure's azcore the same; it does nothing.
+// NonRetriable tells Azure's azcore not to retry. It does nothing.
 func (e *StatusError) NonRetriable() {}
 
-// A NotSentError says that the [gate.Gate] did not let the request out: nothing
-// was sent, and nothing was answered. It is always a pointer, and no *StatusError.
-// errors.Is(err, ErrTooManyRequests) and errors.Is(err, ReasonThrottled) hold for
-// it as for the service's own 429; gate.ErrDeadline and gate.ErrPaused tell why.
+// A NotSentError means that the [gate.Gate] did not let the request out, so nothing
+// was sent. It is always a pointer. errors.Is finds ErrTooManyRequests and
+// ReasonThrottled in it, as in the service's own 429, and the reason:
+// gate.ErrDeadline or gate.ErrPaused.
 type NotSentError struct {
 	Method     string        // of the request
 	URL        string        // of the request, without user info, query and fragment
@@ -210,7 +210,7 @@ func newNotSentError(req *http.Request, err error) *NotSentError {
 	return e
 }
 
-// Error returns one line with the words of the gate, cut at 200 bytes:
+// Error returns one line with the gate's reason, cut at 200 bytes:
 //
 //	iamhttp: gate: request cannot be sent before its deadline; earliest in 5s
 func (e *NotSentError) Error() string {
@@ -221,7 +221,7 @@ func (e *NotSentError) Error() string {
 	return "iamhttp: gate: " + text
 }
 
-// LogValue groups the fields that are safe to log, and the words of the gate.
+// LogValue groups the fields that are safe to log, and the gate's reason.
 func (e *NotSentError) LogValue() slog.Value {
 	attrs := append(make([]slog.Attr, 0, 4), slog.String("error", e.Error()))
 	attrs = appendText(attrs, "method", e.Method)
@@ -241,15 +241,15 @@ func (e *NotSentError) Unwrap() []error {
 	return errs
 }
 
-// RetryableError returns false, for the AWS SDK.
+// RetryableError returns false, which tells the AWS SDK not to retry.
 func (e *NotSentError) RetryableError() bool { return false }
 
-// NonRetriable tells Azure's azcore the same; it does nothing.
+// NonRetriable tells Azure's azcore not to retry. It does nothing.
 func (e *NotSentError) NonRetriable() {}
 
 // RetryAfter returns how long the service, or the gate, asked to wait: the field
-// RetryAfter of the *StatusError or *NotSentError in err, and false if it is 0 or
-// if there is none. Use it to tell your own callers when to come back.
+// RetryAfter of the *StatusError or *NotSentError in err, and false if it is 0 or if
+// there is none. Use it to tell your callers when to come back.
 func RetryAfter(err error) (time.Duration, bool) {
 	status, notSent := new(StatusError), new(NotSentError)
 	_ = errors.As(err, &status) || errors.As(err, &notSent)
@@ -257,12 +257,13 @@ func RetryAfter(err error) (time.Duration, bool) {
 	return d, d > 0
 }
 
-// StopReason is why a request was not, or no longer, retried. If several hold, the
-// first in the order of the constants is reported, but StopCanceled rather than
-// StopDeadline or StopSignature; of these two, the one that is sooner.
+// A StopReason says why a request was not retried, or not once more. If several
+// apply, the first of the constants is reported, with two exceptions: StopCanceled
+// comes before StopDeadline and StopSignature, and of those two the one that is
+// sooner.
 type StopReason uint8
 
-// The reasons, the one that is reported first of several first.
+// The reasons, in the order of precedence.
 const (
 	StopUnset             StopReason = iota // unknown: no Transport decided, or the request will be sent again
 	StopNotRetryable                        // the documentation does not allow a retry
@@ -270,7 +271,7 @@ const (
 	StopAttempts                            // MaxAttempts are used up, or a Transport below has retried already
 	StopBackoff                             // the BackOff returned a negative interval (backoff.Stop)
 	StopWaitTooLong                         // the service asked for more than MaxWait
-	StopDeadline                            // the wait, or the answer after it, would not end before the context's deadline
+	StopDeadline                            // the wait, or the response after it, would not end before the context's deadline
 	StopSignature                           // the request's signature (AK/SK) would expire before the retry, or at the Gate
 	StopCanceled                            // the context ended before or during the wait
 	StopGate                                // the Gate refused

@@ -94,6 +94,41 @@ func ExampleTransport_gate() {
 	// requests that arrived: 1
 }
 
+// Two tenants share a host, and each has a limit of its own. Without GateKey the gate
+// takes the host for the account, so a throttled tenant stops the other one too.
+func ExampleTransport_gateKey() {
+	deleteUser := func(client *http.Client, tenant string) {
+		req, _ := http.NewRequest("DELETE", "https://iam.example/v3/users/alice", nil)
+		req.Header.Set("X-Domain-Id", tenant)
+		resp, err := client.Do(req)
+		if err != nil {
+			fmt.Println(tenant+": throttled:", errors.Is(err, iamhttp.ErrTooManyRequests))
+			return
+		}
+		resp.Body.Close()
+		fmt.Println(tenant+":", resp.Status)
+	}
+	perTenant := func(r *http.Request) string { return r.URL.Host + " " + r.Header.Get("X-Domain-Id") }
+	for _, key := range []func(*http.Request) string{nil, perTenant} {
+		service := new(iamtest.Server)
+		service.Next(iamtest.Throttled(time.Hour)) // the limit of tenant a, then 200
+		client := &http.Client{
+			Transport: &iamhttp.Transport{Base: service, Gate: new(gate.Adaptive), GateKey: key},
+			Timeout:   30 * time.Second,
+		}
+		fmt.Println("with GateKey:", key != nil)
+		deleteUser(client, "tenant a")
+		deleteUser(client, "tenant b")
+	}
+	// Output:
+	// with GateKey: false
+	// tenant a: throttled: true
+	// tenant b: throttled: true
+	// with GateKey: true
+	// tenant a: throttled: true
+	// tenant b: 200 OK
+}
+
 // A caller with a MaxWait of its own is not kept waiting by a longer pause. Both
 // kinds of refusal are ErrTooManyRequests, and RetryAfter says when to come back.
 func ExampleNotSentError() {

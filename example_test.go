@@ -343,6 +343,44 @@ func ExampleRecorder() {
 	// You are not authorized.
 }
 
+// An SDK may send two requests for one call, say a login and the call itself. The
+// Recorder holds the latest answer: a success clears it. So wrap the error of each call
+// before you make the next one, and use one Recorder per call: a Recorder that is read
+// after a later success has forgotten the failure.
+func ExampleRecorder_twoRequests() {
+	var service iamtest.Server
+	service.On("GET /v3/users/{id}", iamtest.Keystone(404, "Could not find user."))
+	client := &http.Client{Transport: &iamhttp.Transport{Base: &service, PassThrough: true}, Timeout: time.Minute}
+	get := func(ctx context.Context, path string) error { // as an SDK does
+		req, _ := http.NewRequestWithContext(ctx, "GET", "https://iam.example"+path, nil)
+		resp, err := client.Do(req)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode >= 400 {
+			return errors.New("sdk: call failed")
+		}
+		return nil
+	}
+	service.On("GET /v3/groups", iamtest.Answer{Body: `{"groups":[]}`})
+
+	// Wrong: one Recorder around both requests, read after the second one.
+	ctx, rec := iamhttp.WithRecorder(context.Background())
+	failed := get(ctx, "/v3/users/bob")
+	_ = get(ctx, "/v3/groups") // succeeds
+	fmt.Println("read late:", errors.Is(rec.Wrap(failed), iamhttp.ErrNotFound))
+
+	// Right: a Recorder for each call.
+	ctx, rec = iamhttp.WithRecorder(context.Background())
+	failed = rec.Wrap(get(ctx, "/v3/users/bob"))
+	_ = get(context.Background(), "/v3/groups")
+	fmt.Println("read at once:", errors.Is(failed, iamhttp.ErrNotFound))
+	// Output:
+	// read late: false
+	// read at once: true
+}
+
 func ExampleRecorder_Last() {
 	_, rec := iamhttp.WithRecorder(context.Background())
 	_, failed := rec.Last()

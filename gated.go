@@ -44,8 +44,7 @@ func (c *call) findAccount() error {
 	return nil
 }
 
-// sendGated asks the gate, sends the request once, and tells the gate what came of
-// it.
+// sendGated asks the gate, sends the request once, and tells the gate the outcome.
 func (c *call) sendGated() (resp *http.Response, err error) {
 	r := gate.Request{Key: c.key, Resend: c.attempts, MaxWait: c.patience.maxWait}
 	if r.MaxWait == math.MaxInt64 {
@@ -76,7 +75,7 @@ func (c *call) sendGated() (resp *http.Response, err error) {
 	return resp, err
 }
 
-// outcome is what an attempt that failed says of the account's limit.
+// outcome returns what a failed attempt says about the account's limit.
 func (c *call) outcome(resp *http.Response, err error) gate.Outcome {
 	var code Code
 	var asked time.Duration
@@ -101,12 +100,13 @@ func (c *call) outcome(resp *http.Response, err error) gate.Outcome {
 	case 400 <= code && code < 500 && code != ErrTooManyRequests:
 		return gate.Outcome{Result: gate.Accepted}
 	}
-	return gate.Outcome{} // no answer, a server error, or a 429 that means something else to the caller
+	return gate.Outcome{} // no response, a server error, or a 429 that the caller expects
 }
 
-// stated returns what a throttled answer states of the limit. If the header says
-// nothing, the body may; it is put back. The body is not read if the service has asked
-// to wait, and not waited for: the others of the account are to know of the answer.
+// stated returns the limit that a throttled response states. If the header says
+// nothing, the body may; it is put back. The body is not read if the service has
+// asked for a wait, and a slow body is not waited for: the other callers of the
+// account must learn of the 429 at once.
 func (c *call) stated(resp *http.Response, asked time.Duration) gate.Limit {
 	l := limit.Of(resp.Header, "", time.Now())
 	if l == (limit.Limit{}) && asked == 0 {
@@ -119,15 +119,15 @@ func (c *call) stated(resp *http.Response, asked time.Duration) gate.Limit {
 	return gate.Limit(l)
 }
 
-// throttled reports whether an answer says that the account is over its limit: a
-// 429, or another code that is retried and asks to wait.
+// throttled reports whether a response says that the account is over its limit: a
+// 429, or another code that is retried and asks for a wait.
 func (c *call) throttled(code Code, asked time.Duration) bool {
 	return code == ErrTooManyRequests || asked > 0 && slices.Contains(c.t.AlsoRetry, code)
 }
 
-// answerIn returns the failing answer to req that is in an error of Base: of a
-// proxy, or the last word of a Transport below. An answer to another request,
-// such as one for a token, does not count.
+// answerIn returns the failing response to req that an error of Base holds: a
+// proxy's, or the final one of a Transport below. A response to another request, such
+// as one for a token, does not count.
 func answerIn(req *http.Request, err error) *StatusError {
 	if e := proxyRefusal(err); e != nil {
 		return e
@@ -139,10 +139,10 @@ func answerIn(req *http.Request, err error) *StatusError {
 	return e
 }
 
-// pass waits at the gate, but not until the signature of the request is too old.
+// pass waits at the gate, but not beyond the end of the request's signature.
 func (c *call) pass(r gate.Request) (gate.Ticket, error) {
 	ctx := c.current.Context()
-	// Deprecated, and still a way to give up a request.
+	// Cancel is deprecated, but callers still use it to give up a request.
 	if cancel := c.current.Cancel; cancel != nil {
 		both := cancelctx.New(ctx, cancel)
 		defer both.Stop()
@@ -156,8 +156,8 @@ func (c *call) pass(r gate.Request) (gate.Ticket, error) {
 	return c.t.Gate.Wait(ctx, r)
 }
 
-// outlivesSignature reports whether the gate has refused the request, which somebody
-// still waits for, because its signature would be too old.
+// outlivesSignature reports whether the gate refused the request because its
+// signature would expire, and not because the caller gave up.
 func (c *call) outlivesSignature(err error) bool {
 	expires := c.expires()
 	deadline, limited := c.req.Context().Deadline()
@@ -165,7 +165,7 @@ func (c *call) outlivesSignature(err error) bool {
 		(errors.Is(err, gate.ErrDeadline) || errors.Is(err, context.DeadlineExceeded))
 }
 
-// earliest returns in how long the gate would let the request out, 0 if it does
+// earliest returns the wait until the gate would let the request out, 0 if it does
 // not say.
 func earliest(err error) time.Duration {
 	var e *gate.Error

@@ -502,7 +502,7 @@ func TestGateKeyThatIsMissingIsAClearErrorAndNothingIsSent(t *testing.T) {
 	}
 }
 
-func TestGateIsAskedWithTheCallersPatience(t *testing.T) {
+func TestGateIsAskedWithTheCallersMaxWait(t *testing.T) {
 	for name, tt := range map[string]struct {
 		maxWait time.Duration
 		ctx     func(context.Context) context.Context

@@ -35,9 +35,9 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// What a server, or somebody between it and the caller, can do on purpose. Each
-// test says what the caller gets, that it is over in a time that the caller
-// sets, and what it cost in memory. SECURITY.md names them, docs/hostile.md
+// These are things that a server, or someone between it and the caller, can do on
+// purpose. Each test says what the caller gets, that it is over in a time that the
+// caller sets, and what it cost in memory. SECURITY.md names them, docs/hostile.md
 // shows what came of it.
 
 // cost runs f, which returns what the caller got, and holds what the whole

@@ -13,15 +13,16 @@ import (
 // LogFailures returns an OnFailure that logs every failure to l, nil meaning
 // slog.Default. A failure that will be retried is logged at Info as "IAM request
 // failed, will be retried", with the attribute wait. A final one is "IAM request
-// failed": at Info if the caller has canceled the request, at Warn if the answer is
-// a 4xx or the gate refused the request, else at Error. The group err has what is
-// known of code, title, service_code, request_id, method, url, retry_after, limit,
-// attempts and stop. Without an answer, class (canceled, timeout, refused, reset, TLS,
-// gate, other) and type, the error's Go type, stand for the first four.
+// failed": at Info if the caller has canceled the request, at Warn if the response is
+// a 4xx or the gate refused the request, else at Error. The group err has those that
+// are known of code, title, service_code, request_id, method, url, retry_after,
+// limit, attempts and stop. If there was no response, class (canceled, timeout,
+// refused, reset, TLS, gate, other) and type (the error's Go type) take the place of
+// the first four.
 //
-// Nothing secret is logged: of header and body only these, no user info or query, no
-// text of an error of Base, which may hold any of them, and no message of the service,
-// which may quote what was wrong with a request.
+// Nothing secret is logged: nothing else of header and body, no user info or query of
+// the URL, no text of Base's errors, which may hold any of these, and no message of
+// the service, which may quote the request.
 func LogFailures(l *slog.Logger) func(context.Context, Failure) {
 	return func(ctx context.Context, f Failure) {
 		logger := l

@@ -59,7 +59,7 @@ func TestADeadlineIsThePatience(t *testing.T) {
 	}
 }
 
-func TestTheGateIsAskedWithNoBoundWhereADeadlineIsThePatience(t *testing.T) {
+func TestGateIsAskedWithoutMaxWaitIfOnlyADeadlineLimitsTheCall(t *testing.T) {
 	g := new(scriptedGate)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()

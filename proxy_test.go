@@ -169,7 +169,7 @@ func TestAnExpectedRefusalOfAProxyIsLeftAsItCame(t *testing.T) {
 	assert.Same(t, below, err)
 }
 
-func TestTheLastWordOfATransportBelowIsNoRefusalOfAProxy(t *testing.T) {
+func TestFinalErrorOfATransportBelowIsNoRefusalOfAProxy(t *testing.T) {
 	base := script(fail(connectError(429)))
 	tr := &iamhttp.Transport{Base: &iamhttp.Transport{Base: base, Backoff: zero, MaxAttempts: 2}, Backoff: zero, MaxAttempts: 5}
 	_, err := tr.RoundTrip(newRequest(t, "GET", ""))
@@ -192,7 +192,7 @@ func connectError(code int, header ...string) error {
 	return iamhttp.CheckProxyConnect(context.Background(), proxy, nil, response(nil, code, http.NoBody, 0, header...))
 }
 
-// What somebody below has tried already, or refused, is no answer of a proxy.
+// The final error of a Transport or a gate below is no response of a proxy.
 func TestAFinalErrorAboutCONNECTIsNotRetried(t *testing.T) {
 	for _, below := range []*iamhttp.StatusError{
 		{Code: 429, Method: "CONNECT", Attempts: 2},

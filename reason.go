@@ -6,13 +6,13 @@ import (
 	"github.com/iamhttp/iamhttp/internal/answer"
 )
 
-// A Reason is what a failure means where the status misleads: a name that is taken
-// can be a 400, and a locked account is a 401 like a wrong password. The service's
-// code or message tells it, see internal/answer/meanings.go. It is an error, for
-// errors.Is and errors.As, as a [Code] is. It decides no retry.
+// A Reason says what a failure means where the status misleads: a name that is taken
+// can be a 400, and a locked account is a 401 like a wrong password. It follows from
+// the service's code or message, see internal/answer/meanings.go. Use it with
+// errors.Is and errors.As, like a [Code]. It does not affect retries.
 type Reason uint8
 
-// The reasons, with what each one tells you.
+// The reasons, with what happened or what to do.
 const (
 	ReasonUnknown            Reason = iota // no code, or one that calls for no decision of its own
 	ReasonAccountLocked                    // wait until it is unlocked; logging in again does not help
@@ -37,7 +37,7 @@ func (r Reason) Error() string {
 	return "Reason(" + strconv.Itoa(int(r)) + ")"
 }
 
-// Reason returns what ServiceCode and, where needed, Message say.
+// Reason returns the reason that ServiceCode or, if needed, Message names.
 func (e *StatusError) Reason() Reason {
 	return Reason(answer.ReasonOf(int(e.Code), e.ServiceCode, e.Message))
 }

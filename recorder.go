@@ -7,8 +7,8 @@ import (
 	"sync/atomic"
 )
 
-// A Recorder holds the latest failure of the requests made under one context. Use
-// it to call an SDK that hides the answer behind an error of its own:
+// A Recorder holds the latest failure of the requests made under one context. Use it
+// to call an SDK whose own errors hide the response:
 //
 //	ctx, rec := iamhttp.WithRecorder(ctx)
 //	err := rec.Wrap(sdk.DeleteUser(ctx, id))
@@ -18,7 +18,7 @@ import (
 // the zero value records nothing.
 type Recorder struct {
 	last  atomic.Pointer[recorded]
-	outer *Recorder // of the context around, which covers these requests too
+	outer *Recorder // of the parent context, which covers these requests too
 }
 
 // A recorded failure is a *StatusError or a *NotSentError.
@@ -34,8 +34,8 @@ func WithRecorder(ctx context.Context) (context.Context, *Recorder) {
 	return withOptions(ctx, o), r
 }
 
-// Last returns the latest answer under the context if it was a failure. A success,
-// an Expected answer and a request without an answer clear it.
+// Last returns the latest response under the context if it was a failure. A success,
+// an Expected response and a request without a response clear it.
 func (r *Recorder) Last() (*StatusError, bool) {
 	last := r.last.Load()
 	if last == nil {
@@ -46,8 +46,8 @@ func (r *Recorder) Last() (*StatusError, bool) {
 }
 
 // Wrap adds the recorded *StatusError or *NotSentError to an error that hides it:
-// errors.Is and errors.As find both. It returns err itself if that already holds
-// one of them that says as much, or if nothing is recorded, and nil for nil.
+// errors.Is and errors.As find both. It returns err itself if that already holds one
+// with as much detail, if nothing is recorded, or if err is nil.
 func (r *Recorder) Wrap(err error) error {
 	last := r.last.Load()
 	if err == nil || last == nil || errors.As(err, new(*NotSentError)) {
@@ -57,14 +57,15 @@ func (r *Recorder) Wrap(err error) error {
 	if !errors.As(err, &has) {
 		return fmt.Errorf("%w: %w", err, last.err)
 	}
-	// Of one that an adapter has built nobody knows the attempts.
+	// A StatusError that an adapter has built has no Attempts.
 	if e, ok := last.err.(*StatusError); ok && has.Attempts == 0 && e.Attempts > 0 && has.Code == e.Code {
 		return &fuller{err, e}
 	}
 	return err
 }
 
-// A fuller error is err, whose StatusError is a lesser form of status.
+// A fuller error is err with a status that has more detail than the StatusError in
+// err.
 type fuller struct {
 	err    error
 	status *StatusError
@@ -75,8 +76,8 @@ func (f *fuller) Error() string { return f.err.Error() }
 // Unwrap returns status first, so that errors.As finds that one.
 func (f *fuller) Unwrap() []error { return []error{f.status, f.err} }
 
-// record keeps the typed error in err; without one, and for nil, an answer that
-// was no failure, it forgets the one before. A nil Recorder records nothing.
+// record keeps the typed error in err. If there is none, or if err is nil because the
+// response was no failure, it forgets the one before. A nil Recorder records nothing.
 func (r *Recorder) record(err error) {
 	if r == nil {
 		return

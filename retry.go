@@ -29,14 +29,14 @@ const (
 	windowShare     = 3           // see statedWait
 )
 
-// A patience is how long a call goes on trying.
+// A patience says how long a call goes on trying.
 type patience struct {
 	attempts int           // at most; math.MaxInt: as many as fit
 	maxWait  time.Duration // math.MaxInt64: until the deadline
 }
 
-// patience returns what the settings, those of the context before those of the
-// Transport, and the deadline say.
+// patience combines the settings and the deadline. A setting of the context overrides
+// that of the Transport.
 func (t *Transport) patience(ctx context.Context, o options) patience {
 	p := patience{defaultAttempts, defaultMaxWait}
 	if _, limited := ctx.Deadline(); limited {
@@ -47,18 +47,18 @@ func (t *Transport) patience(ctx context.Context, o options) patience {
 	return p
 }
 
-// A failedAttempt is an attempt that failed, as the rules see it.
+// A failedAttempt is what the rules know about an attempt that failed.
 type failedAttempt struct {
 	req          *http.Request
 	answered     bool
-	code         Code           // of the answer
-	header       http.Header    // of the answer
-	asked        time.Duration  // the Retry-After of the answer
-	hasAsked     bool           // which has a valid one
-	resp         *http.Response // nil: no answer, or that of a proxy
-	err          error          // Base's, if there is no answer
-	at           time.Time      // when the header of the answer arrived, or the error
-	fastest      time.Duration  // answer of the call so far: how long one takes, at least
+	code         Code           // of the response
+	header       http.Header    // of the response
+	asked        time.Duration  // the Retry-After of the response
+	hasAsked     bool           // there is a valid one
+	resp         *http.Response // nil: no response, or that of a proxy
+	err          error          // Base's, if there is no response
+	at           time.Time      // when the header of the response arrived, or the error
+	fastest      time.Duration  // response of the call so far: how long one takes at least
 	attempts     int            // so far, those of a Transport below included
 	patience     patience
 	expires      time.Time    // the signature of the request; zero: it has none
@@ -70,7 +70,7 @@ type failedAttempt struct {
 	cause        error        // why the body cannot be sent again
 }
 
-// error returns the typed error of an answer, with as much of the body as was
+// error returns the typed error of a response, with the part of the body that was
 // read.
 func (f *failedAttempt) error(stop StopReason, data []byte, truncated bool) *StatusError {
 	var e *StatusError
@@ -88,7 +88,7 @@ func (f *failedAttempt) error(stop StopReason, data []byte, truncated bool) *Sta
 	return e
 }
 
-// final returns the typed error of an answer, whose body it reads and closes.
+// final returns the typed error of a response. It reads and closes the body.
 func (f *failedAttempt) final(stop StopReason) *StatusError {
 	if f.resp == nil {
 		return f.error(stop, nil, false)
@@ -105,7 +105,7 @@ func (f *failedAttempt) final(stop StopReason) *StatusError {
 func (t *Transport) decide(f *failedAttempt, interval func() time.Duration) (wait time.Duration, stop StopReason) {
 	switch {
 	case !f.answered && cancelctx.Ended(f.req) != nil:
-		return 0, StopCanceled // which is why there is no answer
+		return 0, StopCanceled // which is why there is no response
 	case !f.answered && !t.mayRetryUnanswered(f.req, f.err),
 		f.answered && !t.mayRetry(f.req, f.code, f.hasAsked):
 		return 0, StopNotRetryable
@@ -142,7 +142,7 @@ func (t *Transport) decide(f *failedAttempt, interval func() time.Duration) (wai
 		}
 	}
 	if wait >= left {
-		// The answer would come too late, judged by the answers before. Waiting
+		// The answer would come too late, judged by the responses before. Waiting
 		// into http.Client.Timeout would cost the caller the typed error: net/http
 		// then replaces any error by a text of its own.
 		return 0, end
@@ -194,8 +194,8 @@ func (f *failedAttempt) statedWait(wait time.Duration, data []byte) time.Duratio
 	return max(wait, least)
 }
 
-// left returns how long a wait must not take, so that an answer that takes as long as
-// those before it comes before the deadline, and the request before its signature
+// left returns how long a wait must not take, so that a response that takes as long
+// as those before it comes before the deadline, and the request before its signature
 // expires. The reason is what comes first.
 func (f *failedAttempt) left() (time.Duration, StopReason) {
 	left, first := time.Duration(math.MaxInt64), StopDeadline
@@ -208,7 +208,7 @@ func (f *failedAttempt) left() (time.Duration, StopReason) {
 	return left, first
 }
 
-// mayRetry applies the documented rule and AlsoRetry to an answer.
+// mayRetry applies the documented rule and AlsoRetry to a response.
 func (t *Transport) mayRetry(req *http.Request, code Code, hasRetryAfter bool) bool {
 	rule := Classify(int(code)).Retry
 	switch {

@@ -22,13 +22,13 @@ import (
 // *StatusError for the failures. Call it once: it sets CheckRetry, Backoff,
 // ErrorHandler and RetryMax, and wraps PrepareRetry and RequestLogHook.
 //
-// Only Expected, AlsoRetry, MaxAttempts, MaxWait, Backoff and the settings of a context
-// apply. Errors without an answer are never retried, nor is a POST that a redirect has
-// answered. Hooks and response handlers can read as much of a failure's body as the
-// *StatusError holds; if a handler or PrepareRetry fails too, the error wraps both.
-// All else stays: the client buffers bodies, follows redirects inside, empties the
-// connection pool after a failure, and returns only the context's error from a
-// canceled wait.
+// Only Expected, AlsoRetry, MaxAttempts, MaxWait, Backoff and the settings of a
+// context apply. Errors without a response are never retried, nor is a POST that was
+// answered by a redirect. Hooks and response handlers can read as much of a failure's
+// body as the *StatusError holds; if a handler or PrepareRetry fails too, the error
+// wraps both. Nothing else changes: the client buffers bodies, follows redirects
+// inside, empties the connection pool after a failure, and returns only the context's
+// error from a canceled wait.
 func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 	c.RetryMax = cmp.Or(max(t.MaxAttempts, 0), math.MaxInt32) - 1
 	c.CheckRetry = func(ctx context.Context, resp *http.Response, err error) (bool, error) {
@@ -37,7 +37,7 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 			v = t.judge(t.answer(ctx, resp, c.RetryMax))
 		}
 		switch {
-		case v == nil: // no answer, or no failure
+		case v == nil: // no response, or no failure
 			return false, nil
 		case err != nil: // of the response handler, which is called between two checks
 			return false, fmt.Errorf("%w: %w", v.err, err)
@@ -92,29 +92,29 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 	}
 }
 
-// A verdict is what CheckRetry makes of a failing answer. It is kept with the answer,
-// for Backoff, for ErrorHandler and for a second CheckRetry.
+// A verdict is the decision of CheckRetry on a failing response. It is kept with the
+// response, for Backoff, for ErrorHandler and for a second CheckRetry.
 type verdict struct {
 	err     *StatusError // StopUnset: the request will be sent again
 	retryAt time.Time
 }
 
-// judge applies the rules to an answer. It closes the body of a failure and puts
-// what was read of it in its place. It returns nil if the answer is no failure.
+// judge applies the rules to a response. It closes the body of a failure and puts the
+// part that it has read in its place. It returns nil if the response is no failure.
 func (t *Transport) judge(f *failedAttempt) *verdict {
 	if succeeded(int(f.code)) || t.expects(optionsOf(f.req.Context()), f.code) {
 		return nil
 	}
 	wait, stop := t.decide(f, func() time.Duration {
-		// The client keeps no schedule, so each answer gets one of its own.
+		// The client keeps no schedule, so each response gets one of its own.
 		s := t.newSchedule()
 		for range f.attempts - 1 {
 			s.NextBackOff()
 		}
 		return s.NextBackOff()
 	})
-	// The client would send the first request again, not the one that a
-	// redirect to another method led to: the redirect has answered that.
+	// The client would send the first request again, not the one that a redirect to
+	// another method led to. But the redirect was the response to the first one.
 	first := f.req
 	for first.Response != nil && first.Response.Request != nil {
 		first = first.Response.Request
@@ -132,8 +132,8 @@ func (t *Transport) judge(f *failedAttempt) *verdict {
 	return v
 }
 
-// answer returns what the rules ask about an answer. The request gets the context of
-// the call instead of that of the attempt.
+// answer collects what the rules need to know about a response. The request gets the
+// context of the call instead of that of the attempt.
 func (t *Transport) answer(ctx context.Context, resp *http.Response, retryMax int) *failedAttempt {
 	req := note.Request(resp).WithContext(ctx)
 	//lint:ignore SA1019 http.Client sets it for its Timeout, which bounds one attempt

@@ -613,7 +613,7 @@ func TestARetryableClientDoesNotRetryWhatARedirectHasAnswered(t *testing.T) {
 
 // go-retryablehttp hands its hooks what its http.Client returned: on a redirect
 // that fails that is a response beside an error.
-func TestTheHooksForRetryableLeaveWhatIsNoAnswer(t *testing.T) {
+func TestHooksForRetryableIgnoreErrorsWithoutAResponse(t *testing.T) {
 	c := retryablehttp.NewClient()
 	new(iamhttp.Transport).ConfigureRetryable(c)
 	resp, broken := response(nil, 500, http.NoBody, 0), errors.New("broken")

@@ -22,7 +22,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// What depends on net/http and real connections is tested over real ones.
+// Tests of behavior that depends on net/http and real connections use real ones.
 
 // rawServer serves each connection with f, which gets the connection's number.
 func rawServer(t *testing.T, f func(n int, c net.Conn, r *bufio.Reader)) (url string, connections *atomic.Int32) {

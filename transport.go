@@ -14,15 +14,14 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// A Transport is an [http.RoundTripper] that retries requests by the documented
-// rules and returns the other failures as errors.
+// A Transport is an [http.RoundTripper] that retries requests by the documented rules
+// and returns the remaining failures as errors.
 //
 // The zero value is ready to use. A Transport is safe for concurrent use; do not
 // copy or change it after first use.
 type Transport struct {
-	// Base sends each individual attempt. If nil, http.DefaultTransport is used.
-	// It must allow that a response body is closed during a Read, as net/http's
-	// bodies do.
+	// Base sends each individual attempt. If nil, http.DefaultTransport is used. A
+	// response body must allow Close during a Read, as net/http's bodies do.
 	Base http.RoundTripper
 
 	// MaxAttempts is the maximum number of times a request is sent; 1 means no
@@ -31,10 +30,11 @@ type Transport struct {
 	// minute and a half. See also [WithMaxAttempts].
 	MaxAttempts int
 
-	// MaxWait is the longest wait before a retry, its random part aside, and the longest
-	// pause of the Gate. If Retry-After is longer, the call fails at once; an interval of
-	// Backoff is cut to it. Zero or negative means no bound but the deadline of the
-	// context, or 2 minutes without a deadline. See also [WithMaxWait].
+	// MaxWait is the longest wait before a retry, not counting its random part, and
+	// the longest pause of the Gate. If Retry-After is longer, the call fails at
+	// once; an interval of Backoff is cut to it. Zero or negative means no bound but
+	// the deadline of the context, or 2 minutes without a deadline. See also
+	// [WithMaxWait].
 	MaxWait time.Duration
 
 	// Backoff returns a new schedule; it is called once per retried request, and
@@ -49,14 +49,16 @@ type Transport struct {
 	// Idempotency-Key or X-Idempotency-Key.
 	AlsoRetry []Code
 
-	// RetryConnectionErrors also retries requests that received no answer, if they are
-	// idempotent as in AlsoRetry or there was no connection, their body can be sent
-	// again, and go-retryablehttp calls the error recoverable. If all attempts fail,
-	// RoundTrip returns Base's error. Off by default: the documentation speaks of answers.
+	// RetryConnectionErrors also retries requests that received no response, if they
+	// are idempotent as in AlsoRetry or there was no connection, their body can be
+	// sent again, and go-retryablehttp calls the error recoverable. If all attempts
+	// fail, RoundTrip returns Base's error. Off by default: the documentation only
+	// covers responses.
 	RetryConnectionErrors bool
 
-	// Expected lists failures that are answers to this caller. They are returned as
-	// responses, and not retried, reported or recorded. See also [WithExpected].
+	// Expected lists status codes that are no failures for this caller. They are
+	// returned as responses, and not retried, reported or recorded. See also
+	// [WithExpected].
 	Expected []Code
 
 	// PassThrough returns the last response with its body unread instead of a
@@ -94,26 +96,26 @@ type Transport struct {
 
 var errNoAnswer = errors.New("iamhttp: Base returned neither response nor error")
 
-// RoundTrip sends req and retries it as the documentation allows. It breaks the
-// contract of [http.RoundTripper] knowingly: for a failing answer it returns a
-// nil response and a *StatusError, although a response was obtained. A Transport
-// therefore belongs outermost, so that no outer layer mistakes its errors for
-// broken connections and retries them. To keep the contract, set PassThrough.
+// RoundTrip sends req and retries it as the documentation allows. It deliberately
+// breaks the contract of [http.RoundTripper]: for a failing response it returns a nil
+// response and a *StatusError. A Transport therefore belongs outermost, so that no
+// outer layer mistakes its errors for broken connections and retries them. To keep
+// the contract, set PassThrough.
 //
-// A response with a code from 100 to 399 is returned as it came. The request is
-// never modified. A body is sent again only if GetBody can provide it anew, and is
-// never buffered. If Base returns an error, RoundTrip returns that error, joined with
-// the reason if the wait for a retry was cut short; the request may have been
-// processed. If the Gate refuses the first attempt, the error is a *[NotSentError].
+// A response with a code from 100 to 399 is returned unchanged. The request is never
+// modified. A body is sent again only if the request has GetBody; it is never
+// buffered. If Base returns an error, RoundTrip returns that error, joined with the
+// reason if the wait for a retry was cut short; the request may have been processed.
+// If the Gate refuses the first attempt, the error is a *[NotSentError].
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	c := call{t: t, req: req, current: req, fastest: math.MaxInt64}
 	return c.run()
 }
 
-// CloseIdleConnections closes those of Base, if it can.
+// CloseIdleConnections closes the idle connections of Base, if Base can do so.
 func (t *Transport) CloseIdleConnections() {
 	if !atomic.CompareAndSwapInt32(&t.closing, 0, 1) {
-		return // it has led here, as the default transport
+		return // the default transport leads back to t
 	}
 	defer atomic.StoreInt32(&t.closing, 0)
 	if c, ok := t.base().(interface{ CloseIdleConnections() }); ok {
@@ -121,7 +123,7 @@ func (t *Transport) CloseIdleConnections() {
 	}
 }
 
-// WrappedRoundTripper returns what is below, by Kubernetes' convention.
+// WrappedRoundTripper returns the next one, by Kubernetes' convention.
 func (t *Transport) WrappedRoundTripper() http.RoundTripper { return t.base() }
 
 // originalDefault is what http.DefaultTransport was before a program replaced it.
@@ -137,7 +139,7 @@ func (t *Transport) base() http.RoundTripper {
 	return http.DefaultTransport
 }
 
-// leadsTo reports whether rt is t, or hands its requests on to it: a program may
+// leadsTo reports whether rt is t, or passes its requests on to it: a program may
 // make a Transport without a Base the default transport, or a part of it.
 func leadsTo(rt http.RoundTripper, t *Transport) bool {
 	for below := range chain(rt) {
@@ -148,11 +150,10 @@ func leadsTo(rt http.RoundTripper, t *Transport) bool {
 	return false
 }
 
-// chain ranges over rt and what it hands its requests on to, as far as that can be
-// seen.
+// chain ranges over rt and the RoundTrippers below it, as far as they can be found.
 func chain(rt http.RoundTripper) iter.Seq[http.RoundTripper] {
 	return func(yield func(http.RoundTripper) bool) {
-		for range 100 { // others may have made a ring
+		for range 100 { // foreign RoundTrippers may form a cycle
 			if rt == nil || !yield(rt) {
 				return
 			}
@@ -168,7 +169,7 @@ func chain(rt http.RoundTripper) iter.Seq[http.RoundTripper] {
 	}
 }
 
-// find returns the first T among rt and what it hands its requests on to.
+// find returns the first T among rt and the RoundTrippers below it.
 func find[T any](rt http.RoundTripper) (found T, ok bool) {
 	for below := range chain(rt) {
 		if found, ok = below.(T); ok {
@@ -178,9 +179,9 @@ func find[T any](rt http.RoundTripper) (found T, ok bool) {
 	return found, ok
 }
 
-// A defaultKey marks the context of an attempt that a Transport without a Base hands
-// to a default transport of others. If the Transport meets its mark, it is a part of
-// the default transport.
+// A defaultKey marks the context of an attempt that a Transport without a Base passes
+// to a foreign default transport. If the Transport meets its own mark, it is a part
+// of that default transport.
 type defaultKey struct{ t *Transport }
 
 // below returns the RoundTripper for an attempt, and the request for it.

@@ -686,7 +686,7 @@ func (r lateEOF) Read(p []byte) (int, error) {
 	return r.Reader.Read(p)
 }
 
-func TestOfADiscardedBodyTheBeginningIsKept(t *testing.T) {
+func TestBeginningOfADiscardedBodyIsKept(t *testing.T) {
 	var got *iamhttp.StatusError
 	body := `{"message":"` + strings.Repeat("x", 5000) + `"}`
 	tr := &iamhttp.Transport{Base: script(answer(429, body), answer(200, "")), Backoff: zero,
@@ -698,7 +698,7 @@ func TestOfADiscardedBodyTheBeginningIsKept(t *testing.T) {
 	assert.True(t, strings.HasPrefix(got.Message, "xxx"))
 }
 
-func TestACanceledWaitReturnsAtOnceWithBothTruths(t *testing.T) {
+func TestCanceledWaitReturnsAtOnceWithTheCancellationAndTheStatus(t *testing.T) {
 	cause := errors.New("user closed the window")
 	modes(t, func(t *testing.T, passThrough bool) {
 		tests := map[string]struct {

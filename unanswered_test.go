@@ -34,7 +34,7 @@ func (f *failingReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func TestWhatCannotGetBetterIsTriedOnce(t *testing.T) {
+func TestPermanentErrorIsNotRetried(t *testing.T) {
 	plain := httptest.NewServer(http.NotFoundHandler())
 	defer plain.Close()
 	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
@@ -114,7 +114,7 @@ func TestWhatCannotGetBetterIsTriedOnce(t *testing.T) {
 	}
 }
 
-func TestWhatCanGetBetterIsTriedAgain(t *testing.T) {
+func TestTemporaryErrorIsRetried(t *testing.T) {
 	refused, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	address := "http://" + refused.Addr().String()

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// A form is one of the ways in which the SDKs sign.
+// A form is one of the signature formats of the SDKs.
 type form uint8
 
 const (
@@ -20,7 +20,7 @@ const (
 	scopeEnd         = "/sdk_request"
 )
 
-// An authorization is what the header of that name says, without the signature.
+// An authorization is a parsed Authorization header, without the signature.
 //
 //	SDK-HMAC-SHA256 Access=AK, SignedHeaders=host;x-sdk-date, Signature=…
 //	SDK-HMAC-SHA256 Credential=AK/20261128/eu-de/iam/sdk_request, SignedHeaders=…, Signature=…
@@ -32,8 +32,8 @@ type authorization struct {
 	names     string // of the signed headers, in lower case, separated by semicolons
 }
 
-// parse reads an Authorization header. It returns false for one that is signed some
-// other way, or not at all. It allocates nothing.
+// parse reads an Authorization header. It returns false for a header of another kind.
+// It allocates nothing.
 func parse(header string) (a authorization, ok bool) {
 	scheme, rest, _ := strings.Cut(header, " ")
 	if scheme != algorithm && scheme != derivedAlgorithm {
@@ -67,7 +67,8 @@ func parse(header string) (a authorization, ok bool) {
 	return a, true
 }
 
-// notInName reports whether no SDK writes a character into the list of names.
+// notInName reports whether a character never occurs in the lists of names that SDKs
+// write.
 func notInName(r rune) bool { return r <= ' ' || r > '~' || 'A' <= r && r <= 'Z' }
 
 // of returns the authorization of a request that can be signed again.
@@ -77,10 +78,10 @@ func of(h http.Header) (authorization, bool) {
 		return authorization{}, false
 	}
 	a, ok := parse(v[0])
-	return a, ok && !a.signs("authorization") // whose value would be the old one
+	return a, ok && !a.signs("authorization") // its value would be the old one
 }
 
-// signs reports whether a header is among those that are signed.
+// signs reports whether a header is signed.
 func (a authorization) signs(name string) bool {
 	for n := range strings.SplitSeq(a.names, ";") {
 		if n == name {
@@ -90,9 +91,9 @@ func (a authorization) signs(name string) bool {
 	return false
 }
 
-// AccessKey returns the access key that a request is signed with, and "" if it is
-// not signed, or in a form that this package does not know. Use it where several
-// accounts share a Transport.
+// AccessKey returns the access key that a request is signed with. It returns "" if
+// the request is not signed, or is signed in a form that this package does not know.
+// Use it if several accounts share a Transport.
 func AccessKey(req *http.Request) string {
 	v := req.Header["Authorization"]
 	if len(v) != 1 {

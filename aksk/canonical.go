@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// canonical returns what is hashed and signed, one part a line: method, path, query,
-// headers, their names, and the hash of the body. All parts are taken from what is
-// sent, so that a gateway that computes them from what has arrived gets the same.
+// canonical returns the text that is hashed and signed, one part per line: method,
+// path, query, headers, their names, and the hash of the body. All parts are taken
+// from the request as it is sent, so that the gateway computes the same text.
 func (a authorization) canonical(req *http.Request, payload string) []byte {
 	b := append(make([]byte, 0, 1024), cmp.Or(req.Method, http.MethodGet)...)
 	b = appendPath(append(b, '\n'), req.URL.Path)
@@ -71,7 +71,7 @@ func appendQuery(b []byte, raw string) []byte {
 	return b
 }
 
-// unescape decodes a part of a query. What is no escape stands for itself.
+// unescape decodes a part of a query. Text that is no valid escape is kept.
 func unescape(s string) string {
 	if decoded, err := url.QueryUnescape(s); err == nil {
 		return decoded
@@ -79,8 +79,8 @@ func unescape(s string) string {
 	return s
 }
 
-// appendScopedQuery writes a query as gophertelekomcloud and golangsdk do: of each
-// key one value, in an order that does not look at the case.
+// appendScopedQuery writes a query as gophertelekomcloud and golangsdk do: one value
+// of each key, sorted without regard to case.
 func appendScopedQuery(b []byte, query url.Values) []byte {
 	keys := make([]string, 0, len(query))
 	values := make(map[string]string, len(query))
@@ -102,8 +102,8 @@ func appendScopedQuery(b []byte, query url.Values) []byte {
 	return b
 }
 
-// appendHeaders writes each value of the signed headers in a line of its own, as it
-// arrives: net/http sends no white space around it.
+// appendHeaders writes each value of the signed headers on a line of its own, without
+// the white space around it, which net/http does not send.
 func (a authorization) appendHeaders(b []byte, req *http.Request) []byte {
 	var room [8]string
 	for name := range strings.SplitSeq(a.names, ";") {
@@ -122,8 +122,9 @@ func (a authorization) appendHeaders(b []byte, req *http.Request) []byte {
 	return b
 }
 
-// values returns the values of a header, of which the scoped form takes the first.
-// The name is compared in any case, since a program may have written it as it likes.
+// values returns the values of a header; the scoped form uses only the first. Names
+// are compared without regard to case, because a program may have set the header
+// under any spelling.
 func (a authorization) values(to []string, req *http.Request, name string) []string {
 	if name == "host" {
 		return append(to, hostOf(req))

@@ -12,26 +12,26 @@ import (
 )
 
 const (
-	maxSkew   = 26 * time.Hour // a clock that is set to another time zone; more is no time to sign by
-	maxClocks = 256            // hosts whose clock differs from this one's, of which there are few
+	maxSkew   = 26 * time.Hour // covers a clock that is set to another time zone
+	maxClocks = 256            // hosts whose clock differs from this machine's; there are few
 )
 
-// clocks know by how much the clocks of hosts are ahead of this machine's. A host
-// whose clock agrees within a minute takes no room.
+// clocks hold how far the clocks of hosts are ahead of this machine's. A host whose
+// clock agrees within a minute takes no memory.
 type clocks struct {
-	known atomic.Pointer[map[string]time.Duration] // never changed, but replaced
-	mu    sync.Mutex                               // of those who replace it
-	last  atomic.Int64                             // the second of the latest answer that was learned from
+	known atomic.Pointer[map[string]time.Duration] // never changed, only replaced
+	mu    sync.Mutex                               // guards replacing it
+	last  atomic.Int64                             // the second in which a response was last learned from
 }
 
-// due reports whether to learn from the answer to a request of this second: the first
-// is enough.
+// due reports whether to learn from the response to a request of this second. The
+// first one of each second is enough.
 func (c *clocks) due(sent time.Time) bool {
 	now := sent.Unix()
 	return c.last.Load() != now && c.last.Swap(now) != now
 }
 
-// skew returns by how much the clock of a host is ahead.
+// skew returns how far the clock of a host is ahead.
 func (c *clocks) skew(host string) time.Duration {
 	if known := c.known.Load(); known != nil {
 		return (*known)[host]
@@ -39,10 +39,10 @@ func (c *clocks) skew(host string) time.Duration {
 	return 0
 }
 
-// learn takes the Date of an answer to a request that was sent at a time, when a skew
-// was known, and returns what is known then. It believes as little of the Date as
-// possible: the answer was made at some time between sending and now, and the Date is
-// cut to seconds. An Age tells that a cache has kept the answer.
+// learn updates the skew of a host from the Date of a response, and returns it. skew
+// is the one known before; sent is when the request left. The change is as small as
+// the Date allows: the response was made at some time between sent and now, and the
+// Date is cut to seconds. An Age means that the response comes from a cache.
 func (c *clocks) learn(host string, skew time.Duration, h http.Header, sent time.Time) time.Duration {
 	date, ok := dateOf(h)
 	if d := date - sent.Unix(); !ok || skew == 0 && -59 < d && d < 59 {
@@ -78,8 +78,8 @@ func (c *clocks) set(host string, skew time.Duration) {
 	c.known.Store(&known)
 }
 
-// dateOf returns the Date of an answer in seconds since 1970, if it has the form that
-// net/http writes.
+// dateOf returns the Date of a response in seconds since 1970, if it has the form
+// that net/http writes.
 func dateOf(h http.Header) (unix int64, ok bool) {
 	v := h["Date"]
 	if len(v) != 1 || len(v[0]) != len(http.TimeFormat) {

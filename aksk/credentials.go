@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// Credentials are an access key of Open Telekom Cloud or Huawei Cloud. A temporary
-// one has a SecurityToken too, which is sent along. The zero value stands for none.
+// Credentials are an access key of Open Telekom Cloud or Huawei Cloud. Temporary ones
+// have a SecurityToken too, which is sent along. The zero value means no credentials.
 //
-// Printing, logging or marshaling Credentials shows none of the three. Package fmt
-// asks no method of what is in an unexported field of another struct, so do not
-// print structs of yours that hold Credentials there.
+// Printing, logging or marshaling Credentials shows none of the three. The exception:
+// package fmt calls no methods on values in unexported fields, so do not print a
+// struct that holds Credentials in one.
 type Credentials struct {
 	AccessKey     string
 	SecretKey     string
@@ -37,10 +37,10 @@ func (c Credentials) LogValue() slog.Value { return slog.StringValue(hidden) }
 func (c Credentials) usable() error {
 	switch {
 	case c.AccessKey == "" || c.SecretKey == "":
-		return errors.New("aksk: the credentials have no access key, or no secret key")
+		return errors.New("aksk: credentials without an access key or without a secret key")
 	case strings.ContainsFunc(c.AccessKey, notInHeader) || strings.ContainsAny(c.AccessKey, ",/ ") ||
 		strings.ContainsFunc(c.SecurityToken, notInHeader):
-		return errors.New("aksk: the access key or the security token has characters that no header can have")
+		return errors.New("aksk: the access key or the security token has characters that are not allowed in a header")
 	}
 	return nil
 }

@@ -20,7 +20,7 @@ func Example() {
 	defer server.Close()
 
 	signer := &aksk.Transport{
-		SignUnsigned: true,
+		SignUnsigned: true, // not needed if an SDK signs already
 		Credentials: func(*http.Request) (aksk.Credentials, error) {
 			return aksk.Credentials{AccessKey: "ak", SecretKey: "sk"}, nil
 		},

@@ -20,27 +20,27 @@ import (
 	"github.com/iamhttp/iamhttp/internal/signature"
 )
 
-// Sign signs a request with an access key, as of a time, in its header: X-Sdk-Date,
-// Authorization and, for temporary credentials, X-Security-Token. Use it in a client
-// of your own; a [Transport] calls it for each attempt.
+// Sign signs a request with an access key, as of the given time, by setting headers:
+// X-Sdk-Date, Authorization and, for temporary credentials, X-Security-Token. Use it
+// in a client of your own; a [Transport] calls it for each attempt.
 //
 // A request that is signed already is signed again in the same form over the same
 // headers. An unsigned one is signed in the form of huaweicloud-sdk-go-v3, over Host
-// and all that is in its header but Content-Type and what connections change.
-// Sign again after you have changed the request.
+// and all headers except Content-Type and those that proxies change. If you change
+// the request, sign it again.
 //
 // The body is read once, from GetBody, and not kept. If the request has a header
-// X-Sdk-Content-Sha256, such as UNSIGNED-PAYLOAD, that is signed, and the body is not
-// read. The request is unchanged if Sign returns an error: for credentials without
-// keys, for an Authorization of another kind, or for a body without GetBody. Errors
-// show nothing of the credentials.
+// X-Sdk-Content-Sha256, such as UNSIGNED-PAYLOAD, the header is signed and the body
+// is not read. The request is unchanged if Sign returns an error: for credentials
+// without keys, for an Authorization of another kind, or for a body without GetBody.
+// Errors never contain the credentials.
 func Sign(req *http.Request, c Credentials, at time.Time) error {
 	a, again := of(req.Header)
 	switch {
 	case len(req.Header["Authorization"]) > 0 && !again:
 		return errOtherAuthorization
 	case req.URL == nil || req.URL.Opaque != "":
-		return errors.New("aksk: the request has no URL that can be signed")
+		return errors.New("aksk: the request has no URL, or one that cannot be signed")
 	}
 	if err := c.usable(); err != nil {
 		return err
@@ -62,7 +62,7 @@ var (
 	errBodyOnce           = errors.New("aksk: the body can be read only once: set GetBody, or X-Sdk-Content-Sha256 to UNSIGNED-PAYLOAD")
 )
 
-// set writes what is signed into the header, and says in a what that is.
+// set writes the signed headers into the request, and lists them in a.
 func set(req *http.Request, a *authorization, c Credentials, at time.Time) {
 	req.Header["X-Sdk-Date"] = []string{at.UTC().Format(signature.Layout)}
 	if c.SecurityToken != "" {
@@ -97,8 +97,8 @@ func defaultNames(h http.Header) string {
 	return strings.Join(slices.Compact(names), ";")
 }
 
-// unsigned reports whether a header is left out: the SDKs leave out the first two
-// kinds, and net/http and proxies change or drop the others.
+// unsigned reports whether a header is not signed: the SDKs do not sign the first two
+// kinds, and net/http or proxies change or drop the others.
 func unsigned(name string) bool {
 	if strings.HasPrefix(name, "content-type") || strings.Contains(name, "_") {
 		return true
@@ -111,7 +111,7 @@ func unsigned(name string) bool {
 	return false
 }
 
-// payloadOf returns what stands for the body in what is signed.
+// payloadOf returns the text that represents the body in the signature.
 func payloadOf(req *http.Request, a authorization) (string, error) {
 	switch stated := req.Header["X-Sdk-Content-Sha256"]; {
 	case len(stated) > 0:
@@ -144,7 +144,7 @@ func queryIsPayload(req *http.Request) bool {
 	return req.Body == nil && strings.EqualFold(req.Method, http.MethodPost)
 }
 
-// A hasher is what hashing a body needs, which is used again.
+// A hasher holds what it takes to hash a body. It is reused.
 type hasher struct {
 	hash.Hash
 	buf [16 << 10]byte
@@ -152,7 +152,7 @@ type hasher struct {
 
 var hashers = sync.Pool{New: func() any { return &hasher{Hash: sha256.New()} }}
 
-// hashOf hashes a body, as long as somebody waits for it.
+// hashOf hashes a body, unless the caller gives up.
 func hashOf(ctx context.Context, body io.Reader) (string, error) {
 	h := hashers.Get().(*hasher)
 	defer hashers.Put(h)
@@ -216,10 +216,10 @@ func scopedKey(secret, scope string) []byte {
 func derivedKey(c Credentials, scope string) []byte {
 	key, err := hkdf.Key(sha256.New, []byte(c.SecretKey), []byte(c.AccessKey), scope, sha256.Size)
 	if err != nil {
-		panic(err) // only of a length that is too long
+		panic(err) // only if the length is too large
 	}
 	return hex.AppendEncode(nil, key)
 }
 
-// hostOf is the host that net/http sends.
+// hostOf returns the host that net/http sends.
 func hostOf(req *http.Request) string { return cmp.Or(req.Host, req.URL.Host) }

@@ -136,7 +136,7 @@ func signedBefore(r *http.Request, authorization string) {
 	r.Header.Set("X-Sdk-Date", "20260101T000000Z")
 }
 
-func TestATokenIsSignedAlongAndGoesWhenTheKeyIsPermanent(t *testing.T) {
+func TestSecurityTokenIsSignedAndRemovedForAPermanentKey(t *testing.T) {
 	req := newRequest(t, "GET", "https://iam.example/v3/users", "")
 	require.NoError(t, aksk.Sign(req, temporary, time.Now()))
 	assert.Contains(t, req.Header.Get("Authorization"), "SignedHeaders=host;x-sdk-date;x-security-token,")
@@ -148,23 +148,23 @@ func TestATokenIsSignedAlongAndGoesWhenTheKeyIsPermanent(t *testing.T) {
 	assert.Equal(t, 200, status, body)
 }
 
-func TestWhatCannotBeSignedStaysAsItIs(t *testing.T) {
+func TestRequestThatCannotBeSignedIsNotChanged(t *testing.T) {
 	broken := errors.New("broken")
 	for name, tt := range map[string]struct {
 		change func(*http.Request)
 		c      aksk.Credentials
 		text   string
 	}{
-		"no access key":           {nil, aksk.Credentials{SecretKey: secret}, "no access key"},
-		"no secret key":           {nil, aksk.Credentials{AccessKey: "ak", SecurityToken: token}, "no secret key"},
+		"no access key":           {nil, aksk.Credentials{SecretKey: secret}, "without an access key"},
+		"no secret key":           {nil, aksk.Credentials{AccessKey: "ak", SecurityToken: token}, "without a secret key"},
 		"a key that ends a line":  {nil, aksk.Credentials{AccessKey: "ak\r\nX: y", SecretKey: secret}, "characters"},
 		"a key with a comma":      {nil, aksk.Credentials{AccessKey: "ak,b", SecretKey: secret}, "characters"},
 		"a token that ends lines": {nil, aksk.Credentials{AccessKey: "ak", SecretKey: secret, SecurityToken: "t\n"}, "characters"},
 		"basic authentication":    {func(r *http.Request) { r.SetBasicAuth("a", "b") }, permanent, "another kind"},
 		"AWS":                     {func(r *http.Request) { r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=x") }, permanent, "another kind"},
 		"a signature with itself": {func(r *http.Request) { signedBefore(r, strings.Replace(plainForm, "x-sdk", "authorization;x-sdk", 1)) }, permanent, "another kind"},
-		"no URL":                  {func(r *http.Request) { r.URL = nil }, permanent, "no URL"},
-		"an opaque URL":           {func(r *http.Request) { r.URL = &url.URL{Scheme: "https", Host: "iam.example", Opaque: "//x"} }, permanent, "no URL"},
+		"no URL":                  {func(r *http.Request) { r.URL = nil }, permanent, "cannot be signed"},
+		"an opaque URL":           {func(r *http.Request) { r.URL = &url.URL{Scheme: "https", Host: "iam.example", Opaque: "//x"} }, permanent, "cannot be signed"},
 		"a body read once":        {func(r *http.Request) { r.Body = io.NopCloser(strings.NewReader("x")) }, permanent, "set GetBody"},
 		"GetBody fails": {func(r *http.Request) {
 			withBody(r, "x")

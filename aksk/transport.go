@@ -12,27 +12,28 @@ import (
 	"github.com/iamhttp/iamhttp/internal/signature"
 )
 
-// A Transport is an [http.RoundTripper] that belongs below an iamhttp.Transport and
-// signs its attempts. What an SDK has signed it signs again, in the same form over the
-// same headers, if that signature is older than a minute, if the request is a retry,
-// or if it follows a redirection. A first attempt with a fresh signature is sent as it
-// is. The request is never modified, a copy of it is, and no body is buffered.
+// A Transport is an [http.RoundTripper] that signs the attempts of an
+// iamhttp.Transport above it. It signs a request that an SDK has signed again, in the
+// same form and over the same headers, if that signature is older than a minute, if
+// the request is a retry, or if it follows a redirect. A first attempt with a fresh
+// signature is sent unchanged. The caller's request is never modified, only a copy,
+// and no body is buffered.
 //
-// It never touches a request that carries a token alone or is signed some other way,
-// nor one that follows a redirection to another host. A body that can be read only
-// once leaves the first signature in place.
+// It never signs a request that carries only a token or has an Authorization of
+// another kind, nor one that follows a redirect to another host. If the body can be
+// read only once, the first signature stays.
 //
-// It learns from the Date of the answers, one a second and each 401, how far the clock
-// of this machine is off from that of a host, and signs accordingly. If a 401 says that
-// the time of the signature is off, and it was, the request is sent once more. That is
-// safe for any method: a 401 says that the request was not carried out (RFC 9110
+// It learns from the Date of responses (one per second, and each 401) how far this
+// machine's clock differs from the host's, and signs accordingly. If a 401 says that
+// the time of the signature is wrong, and it was, the request is sent once more. That
+// is safe for any method: a 401 says that the request was not carried out (RFC 9110
 // §15.5.2).
 //
 // The zero value signs nothing. A Transport is safe for concurrent use; do not copy or
 // change it after first use.
 type Transport struct {
-	// Base sends each attempt. If nil, it is http.DefaultTransport as the program
-	// has found it.
+	// Base sends each attempt. If nil, it is http.DefaultTransport as it was at the
+	// start of the program.
 	Base http.RoundTripper
 
 	// Credentials returns what to sign a request with. It is called for each attempt,
@@ -55,9 +56,9 @@ type Transport struct {
 // one that leads here.
 var originalDefault = http.DefaultTransport
 
-const tolerance = time.Minute // how far off the time of a signature may be that is sent as it is
+const tolerance = time.Minute // how far off the time of a signature may be before it is replaced
 
-// RoundTrip sends a request, signed anew where that is needed.
+// RoundTrip sends a request, with a new signature where it needs one.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	accessKey := AccessKey(req)
 	if t.Credentials == nil || req.URL == nil || accessKey == "" && !t.first(req) || req.Response != nil && leavesHost(req) {
@@ -92,7 +93,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !ok {
 		return resp, nil
 	}
-	// What was read ahead is a whole body, nearly always, so the connection is free.
+	// Nearly always the whole body was read ahead, so the connection is free.
 	resp.Body.Close()
 	return t.base().RoundTrip(again)
 }
@@ -102,8 +103,8 @@ func (t *Transport) first(req *http.Request) bool {
 	return t.SignUnsigned && len(req.Header["Authorization"]) == 0 && len(req.Header["X-Auth-Token"]) == 0
 }
 
-// fresh returns the request itself if its signature will do, or may not be replaced,
-// and else a copy that is signed as of a time.
+// fresh returns the request itself if its signature is fresh or must not be replaced,
+// and otherwise a copy that is signed as of a time.
 func (t *Transport) fresh(req *http.Request, accessKey string, at time.Time) (*http.Request, error) {
 	c, err := t.Credentials(req)
 	if err != nil {
@@ -162,8 +163,8 @@ func (t *Transport) again(req *http.Request, at time.Time) (again *http.Request,
 	return again, err == nil && again.Body != nil
 }
 
-// saysClockSkew reports whether a 401 is about the time of the signature. It reads
-// the beginning of the body, and puts it back.
+// saysClockSkew reports whether a 401 complains about the time of the signature. It
+// reads the beginning of the body, and puts it back.
 func saysClockSkew(req *http.Request, resp *http.Response) bool {
 	data, _ := bounded.Peek(req.Context(), resp, bounded.Time(req.Context()))
 	d := answer.Decode(resp.Header, data, resp.StatusCode)
@@ -189,7 +190,7 @@ func (t *Transport) base() http.RoundTripper {
 	return originalDefault
 }
 
-// CloseIdleConnections closes those of Base, if it can.
+// CloseIdleConnections closes the idle connections of Base, if Base can do so.
 func (t *Transport) CloseIdleConnections() {
 	if c, ok := t.base().(interface{ CloseIdleConnections() }); ok {
 		c.CloseIdleConnections()
@@ -199,7 +200,7 @@ func (t *Transport) CloseIdleConnections() {
 // WrappedRoundTripper returns the RoundTripper below, by Kubernetes' convention.
 func (t *Transport) WrappedRoundTripper() http.RoundTripper { return t.base() }
 
-// SignsEachAttempt tells an iamhttp.Transport above that a signature does not age
-// while it waits. It does nothing. A RoundTripper of yours that signs each attempt may
-// have this method too.
+// SignsEachAttempt tells an iamhttp.Transport above that signatures do not expire
+// while it waits. It does nothing. If you write a RoundTripper that signs each
+// attempt, give it this method too.
 func (t *Transport) SignsEachAttempt() {}

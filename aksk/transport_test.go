@@ -158,7 +158,7 @@ func TestARetryIsSignedAgain(t *testing.T) {
 	})
 }
 
-func TestATransportOfItsOwnSignsEachAttemptOfAClientThatDoesNot(t *testing.T) {
+func TestSignUnsignedSignsEachAttemptOfAClientThatDoesNotSign(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &iamtest.Server{Keys: keys}
 		s.Next(iamtest.Throttled(20 * time.Minute))
@@ -172,7 +172,7 @@ func TestATransportOfItsOwnSignsEachAttemptOfAClientThatDoesNot(t *testing.T) {
 	})
 }
 
-func TestWithoutCredentialsNothingIsSentOrEverythingAsItIs(t *testing.T) {
+func TestRequestWithoutCredentialsFailsOrIsSentUnchanged(t *testing.T) {
 	broken := errors.New("broken")
 	for name, tt := range map[string]struct {
 		c    aksk.Credentials
@@ -181,7 +181,7 @@ func TestWithoutCredentialsNothingIsSentOrEverythingAsItIs(t *testing.T) {
 	}{
 		"an error":            {permanent, broken, "aksk: no credentials: broken"},
 		"no credentials":      {aksk.Credentials{}, nil, ""},
-		"half of them":        {aksk.Credentials{AccessKey: "ak"}, nil, "aksk: the credentials have no access key, or no secret key"},
+		"half of them":        {aksk.Credentials{AccessKey: "ak"}, nil, "aksk: credentials without an access key or without a secret key"},
 		"a broken access key": {aksk.Credentials{AccessKey: "a\nk", SecretKey: "sk"}, nil, "aksk: the access key or the security token"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -231,7 +231,7 @@ type closing struct {
 
 func (c *closing) Close() error { *c.n++; return c.ReadCloser.Close() }
 
-func TestACallThatNobodyWaitsForIsNotSigned(t *testing.T) {
+func TestCanceledCallIsNotSigned(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	gone := errors.New("gone")
 	s := &iamtest.Server{}
@@ -345,7 +345,7 @@ func TestWhatOneAnswerSaysOfTheClockIsUsedForTheNextRequests(t *testing.T) {
 	})
 }
 
-func TestAClockThatWasSetRightIsNoticed(t *testing.T) {
+func TestCorrectedClockIsNoticed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := &iamtest.Server{Keys: keys, Ahead: 20 * time.Minute}
 		tr := signingOver(roundTripper(func(r *http.Request) (*http.Response, error) { return service.RoundTrip(r) }))
@@ -362,7 +362,7 @@ func TestAClockThatWasSetRightIsNoticed(t *testing.T) {
 	})
 }
 
-func TestASlowAnswerSaysNothingOfTheClock(t *testing.T) {
+func TestSlowResponseSaysNothingAboutTheClock(t *testing.T) {
 	for name, ends := range map[string]bool{"with the Date of its end": true, "with the Date of its beginning": false} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

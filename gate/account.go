@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	maxJitter    = 250 * time.Millisecond // that a pause is made longer by, at random
-	longestPause = 24 * time.Hour         // a larger Retry-After is clamped: it is a lie or a mistake
-	longAnswer   = 2 * time.Second        // without an answer, after which the window grows anyway
+	maxJitter    = 250 * time.Millisecond // the most that is added to a pause at random
+	longestPause = 24 * time.Hour         // a larger Retry-After is clamped, because it is a mistake
+	longAnswer   = 2 * time.Second        // without a response, until the window grows anyway
 	trickle      = 200 * time.Millisecond // a StartWindow of requests spread over this is no burst
 
 	// The history reaches back a minute and more at any rate up to 10,000 a second.
@@ -27,11 +27,11 @@ const (
 
 var errForgotten = errors.New("account was forgotten")
 
-// An account is what the gate knows of one key.
+// An account is what the gate knows about one key.
 //
-// The account is open as long as no request was throttled and none waits: a
-// request then touches three counters and nothing else. Otherwise window is not
-// positive, and everything happens under the lock.
+// The account is open as long as no request was throttled and none waits: a request
+// then only touches three counters. Otherwise window is not positive, and everything
+// happens under the lock.
 type account struct {
 	window   atomic.Int64 // twice the requests that may be in flight; not positive: take the lock
 	flying   atomic.Int64 // requests in flight that have ticket 0
@@ -53,7 +53,7 @@ type account struct {
 	came      int           // with a deadline, since turnAway has looked at all who wait
 	spare     float64       // requests that may leave beyond the window
 	spareAt   time.Duration // when spare was computed
-	heard     time.Duration // when the latest answer came, or a request left
+	heard     time.Duration // when the latest response came, or a request left
 	wake      *time.Timer
 	wakeAt    time.Duration
 	rng       *rand.Rand
@@ -86,7 +86,7 @@ func (a *account) land(known bool) {
 		a.pacer.Accepted(a.now(), fleet1.Send{})
 	case a.pacer != nil:
 		a.pacer.Unknown(a.now(), fleet1.Send{})
-	case a.waiting() > 0: // all of the window is used, though many may have landed just now
+	case a.waiting() > 0: // the whole window is in use, though many requests may have landed just now
 		a.heard = a.now()
 		if known && a.slow < math.MaxInt64 {
 			a.slow++
@@ -97,8 +97,8 @@ func (a *account) land(known bool) {
 	a.dispatch()
 }
 
-// widen makes the window wider by an answer that came when n requests were in
-// flight, if half of it was used. It reports whether the account is open.
+// widen grows the window for a response that arrived while n requests were in flight,
+// if at least half of the window was in use. It reports whether the account is open.
 func (a *account) widen(n int64) (open bool) {
 	for {
 		w := a.window.Load()
@@ -134,7 +134,7 @@ func (a *account) wait(ctx context.Context, r Request) (Ticket, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	select {
-	case err := <-w.ready: // it was let out meanwhile: the next one may go instead
+	case err := <-w.ready: // it was let out meanwhile: the next request may go instead
 		if err == nil {
 			a.unsend(w.ticket)
 		}
@@ -152,12 +152,12 @@ func (a *account) enqueue(ctx context.Context, r Request) (*waiter, error) {
 	if a.gone {
 		return nil, errForgotten
 	}
-	if w := a.window.Load(); w >= 0 { // from now on answers come through the lock
+	if w := a.window.Load(); w >= 0 { // from now on responses take the lock
 		a.slow = w
 		a.window.Store(-1)
 	}
-	// Also if this request is refused: while it was counted in flight, another
-	// one may have found the window full.
+	// Do this even if this request is refused: while it was counted in flight,
+	// another one may have found the window full.
 	defer a.dispatch()
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -189,9 +189,9 @@ func (a *account) enqueue(ctx context.Context, r Request) (*waiter, error) {
 	return w, nil
 }
 
-// trickles reports whether a request may leave though the window is full. Load
-// that is spread over time is no burst, however many requests are in flight with
-// slow answers; holding it back would make it one.
+// trickles reports whether a request may leave although the window is full. Requests
+// that are spread over time are no burst, even if slow responses keep many of them in
+// flight. Holding them back would turn them into a burst.
 func (a *account) trickles() bool {
 	now, window := a.now(), float64(a.start)/2
 	a.spare = min(a.spare+(now-a.spareAt).Seconds()*window/trickle.Seconds(), window/2)
@@ -213,14 +213,14 @@ func (a *account) unsend(t Ticket) {
 	delete(a.tickets, t)
 }
 
-// observe is Observe for all but an accepted request with ticket 0.
+// observe is Observe for everything except accepted requests with ticket 0.
 func (a *account) observe(t Ticket, o Outcome) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.now()
 	send, known := a.tickets[t]
 	if t != 0 && !known {
-		return // observed before, or never given out
+		return // already observed, or never handed out
 	}
 	defer a.dispatch()
 	if o.Result == NotSent {
@@ -268,7 +268,7 @@ func (a *account) observe(t Ticket, o Outcome) {
 	a.turnAway(now)
 }
 
-// note writes down when the nth request was accepted.
+// note records when the nth request was accepted.
 func (a *account) note(n int64) {
 	now := int64(a.now())
 	for level, every := 0, int64(marksEvery); level < levels && n%every == 0; level, every = level+1, every*ring {
@@ -276,7 +276,7 @@ func (a *account) note(n int64) {
 	}
 }
 
-// history returns when how many requests were accepted, oldest first.
+// history returns how many requests had been accepted at which time, oldest first.
 func (a *account) history() fleet1.History {
 	n := a.accepted.Load()
 	var marks []fleet1.Mark // the latest first
@@ -298,8 +298,8 @@ func (a *account) history() fleet1.History {
 	return fleet1.History{Now: now, Marks: append(marks, fleet1.Mark{At: now, Accepted: n}), Flying: int(a.flying.Load())}
 }
 
-// dispatch lets out all requests whose turn has come, and makes sure that it is
-// called again when the next turn comes.
+// dispatch lets out all requests whose turn has come, and schedules itself for the
+// next turn.
 func (a *account) dispatch() {
 	now := a.now()
 	if a.pacer == nil {
@@ -321,7 +321,8 @@ func (a *account) dispatch() {
 		} else {
 			w = a.lanes.pop(a.pacer.Probing())
 		}
-		// The last one is sent in any case: how long an answer takes may have changed.
+		// The last waiter is sent in any case, because responses may have become
+		// faster.
 		if a.waiting() > 0 && a.wastes(w, now) {
 			w.ready <- &Error{Err: ErrDeadline}
 			continue
@@ -333,7 +334,7 @@ func (a *account) dispatch() {
 	}
 }
 
-// dispatchWindow is dispatch of an account that was never throttled.
+// dispatchWindow is dispatch for an account that was never throttled.
 func (a *account) dispatchWindow(now time.Duration) {
 	for a.waiting() > 0 {
 		for ; a.waiting() > 0 && 2*a.flying.Load() < a.slow; a.heard = now {
@@ -347,8 +348,8 @@ func (a *account) dispatchWindow(now time.Duration) {
 			a.wakeUp(now, a.heard+longAnswer)
 			return
 		}
-		// Slow answers must not stall the other requests: the window grows as if
-		// the answers had come.
+		// Slow answers must not stall the other requests: the window grows as if the
+		// responses had come.
 		a.slow += a.slow / 2
 		a.heard = now
 	}
@@ -375,7 +376,7 @@ func (a *account) wakeUp(now, at time.Duration) {
 	a.wakeAt = at
 }
 
-// adopt lets p decide when the requests of the account leave.
+// adopt makes p decide when the requests of the account leave.
 func (a *account) adopt(p fleet1.Pacer) {
 	if a.tickets == nil {
 		a.window.Store(-1)

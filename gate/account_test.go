@@ -393,7 +393,7 @@ func TestDeadlineIsTooEarlyIfRequestsAheadNeedTheTimeUntilThen(t *testing.T) {
 	assert.False(t, late, "it has no deadline")
 }
 
-func TestWhoeverCannotBeInTimeIsToldAndDelaysNobody(t *testing.T) {
+func TestCallerThatCannotMeetItsDeadlineIsRefusedAndDelaysNoOther(t *testing.T) {
 	const s = time.Second
 	g := new(Adaptive)
 	p := closed()

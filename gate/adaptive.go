@@ -10,23 +10,22 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// Adaptive is a [Gate] that makes all callers of an account in this process
-// behave like one polite client. It learns the limit of the account from the
-// answers. After the first 429 all requests of the account pause until
-// Retry-After has elapsed. They are then sent one at a time, first come, first
-// served, at a pace that the service takes.
+// Adaptive is a [Gate] that makes all callers of an account in this process behave
+// like one polite client. It learns the limit of the account from the responses.
+// After the first 429 all requests of the account pause until Retry-After has
+// elapsed. They are then sent one at a time, in the order of arrival, at a pace that
+// the service accepts.
 //
-// The zero value is ready to use. An Adaptive is safe for concurrent use; do not
-// copy or change it after first use. One serves any number of keys, and any
-// number of Transports that talk to the same accounts. It forgets keys that are
-// no longer used.
+// The zero value is ready to use. An Adaptive is safe for concurrent use; do not copy
+// or change it after first use. One serves any number of keys, and any number of
+// Transports that talk to the same accounts. It forgets unused keys.
 //
 // A request that cannot be sent before the deadline of its context fails at
 // once, without being sent.
 type Adaptive struct {
-	// StartWindow limits how many requests of a key are in flight before the
-	// limit is known. It grows with the answers, by half with each round trip,
-	// and never shrinks. Zero means 64; negative means unlimited.
+	// StartWindow limits how many requests of a key are in flight before the limit is
+	// known. It grows with the responses, by half with each round trip, and never
+	// shrinks. Zero means 64; negative means unlimited.
 	StartWindow int
 
 	fleet    fleet1.Fleet // nil: no other processes are known
@@ -53,7 +52,7 @@ func (g *Adaptive) Wait(ctx context.Context, r Request) (Ticket, error) {
 	}
 }
 
-// Observe takes the outcome of a request. See [Gate].
+// Observe tells the gate the outcome of a request. See [Gate].
 func (g *Adaptive) Observe(r Request, t Ticket, o Outcome) {
 	v, ok := g.accounts.Load(r.Key)
 	if !ok {
@@ -67,23 +66,22 @@ func (g *Adaptive) Observe(r Request, t Ticket, o Outcome) {
 	a.observe(t, o)
 }
 
-// Stats describes what an [Adaptive] knows of one account at a moment. Use it
-// for dashboards and logs.
+// Stats is a snapshot of what an [Adaptive] knows about one account. Use it for
+// dashboards and logs.
 type Stats struct {
-	Throttled bool          // a request was throttled since the account is known
-	Pace      float64       // requests per second that leave while requests wait; 0: not known yet, as before the end of the first pause
-	Pause     time.Duration // how much longer the pause lasts; 0: no pause is in force
+	Throttled bool          // a request was throttled since the gate has known the account
+	Pace      float64       // requests per second that leave while others wait; 0: not known yet
+	Pause     time.Duration // what is left of the pause; 0: no pause is in force
 	Waiting   int           // requests that wait
 	Flying    int           // requests that were let out and not observed yet
 
-	// Limit is what the service has stated last, Requests per Per, while what came
-	// of the requests does not contradict it. Zero: nothing was stated, or the gate
-	// does not believe it.
+	// Limit is the limit that the service stated last, Requests per Per. Zero: the
+	// service stated none, or the outcomes of requests contradict it.
 	Limit Limit
 }
 
-// Stats returns what the gate knows of the account with that key, and false if
-// it knows none.
+// Stats returns what the gate knows about the account with that key, and false if it
+// does not know the key.
 func (g *Adaptive) Stats(key string) (Stats, bool) {
 	v, ok := g.accounts.Load(key)
 	if !ok {
@@ -92,8 +90,8 @@ func (g *Adaptive) Stats(key string) (Stats, bool) {
 	return v.(*account).stats()
 }
 
-// All ranges over the accounts that the gate knows, with their keys, in no
-// particular order. Accounts that come or go meanwhile may be left out.
+// All ranges over the keys and accounts that the gate knows, in no particular order.
+// It may miss accounts that are added or forgotten meanwhile.
 func (g *Adaptive) All() iter.Seq2[string, Stats] {
 	return func(yield func(string, Stats) bool) {
 		for key, v := range g.accounts.Range {
@@ -104,10 +102,9 @@ func (g *Adaptive) All() iter.Seq2[string, Stats] {
 	}
 }
 
-// Join makes the gate, which must not be in use yet, a member of a fleet. It
-// returns how the fleet visits the account of a key; visit reports whether there
-// is one. It is for package redisgate: its types are internal to the project and
-// change without notice.
+// Join is for package redisgate only: its types are internal and change without
+// notice. It makes the gate, which must not be in use yet, a member of a fleet. The
+// fleet calls visit to see the account of a key; visit reports whether there is one.
 func (g *Adaptive) Join(f fleet1.Fleet) (visit func(key string, v fleet1.Visitor) bool) {
 	g.fleet = f
 	return func(key string, v fleet1.Visitor) bool {

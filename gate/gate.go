@@ -1,9 +1,9 @@
 // Package gate decides when the requests of one account may leave.
 //
-// A rate limit belongs to an account, not to one call. Once the service answers
-// 429, every caller of that account has to wait, and they have to come back one
-// by one. A gate does that for them: an iamhttp.Transport asks it before each
-// attempt and tells it what came of it.
+// A rate limit belongs to an account, not to one call. Once the service answers 429,
+// every caller of that account has to wait, and then they have to come back one by
+// one. A gate sees to that: an iamhttp.Transport asks it before each attempt, and
+// tells it the outcome.
 //
 //	shared := new(gate.Adaptive) // one for all clients of the process
 //	client := &http.Client{Transport: &iamhttp.Transport{Gate: shared}}
@@ -34,10 +34,9 @@ type Gate interface {
 	// After an error there is no Observe.
 	Wait(ctx context.Context, r Request) (Ticket, error)
 
-	// Observe tells the gate what came of a request that Wait let out, with the
-	// Request and the Ticket of that Wait. It is called exactly once for each
-	// Wait that returned nil, even if nothing was sent after all. It must not
-	// block.
+	// Observe tells the gate the outcome of a request that Wait let out, with the
+	// Request and the Ticket of that Wait. It is called exactly once for each Wait
+	// that returned nil, even if nothing was sent after all. It must not block.
 	//
 	// After a Throttled outcome, no request with that key may leave until
 	// RetryAfter has elapsed or, if there is none, for a while that the gate
@@ -45,7 +44,7 @@ type Gate interface {
 	Observe(r Request, t Ticket, o Outcome)
 }
 
-// A Request is what a [Gate] knows of a request.
+// A Request is what a [Gate] knows about a request.
 type Request struct {
 	// Key names the account whose limit the request counts against. It is never
 	// empty.
@@ -64,20 +63,20 @@ type Request struct {
 // value; it means nothing to anybody else.
 type Ticket uint64
 
-// An Outcome is what came of a request that a [Gate] let out.
+// An Outcome is the result of a request that a [Gate] let out.
 type Outcome struct {
 	Result     Result
 	RetryAfter time.Duration // the wait that the service asked for, with Throttled; 0: none
 	Limit      Limit         // what the service stated of its limit, with Throttled; zero: nothing
 }
 
-// A Limit is a rate limit as the service states it in a failing answer, so many
-// requests in a window of time. Nobody promises that it is true, or that it is the
-// limit that the request met. Fields that the service does not state are zero.
+// A Limit is a rate limit that the service states in a failing response: a number of
+// requests in a window of time. It may be wrong, and it may not be the limit that the
+// request exceeded. Fields that are not stated are zero.
 type Limit struct {
-	Requests  int           // that are allowed in a window
+	Requests  int           // requests allowed in a window
 	Per       time.Duration // the length of the window
-	Remaining int           // requests that are left in the current window; 0 says so only if Requests or Reset is set
+	Remaining int           // requests left in the current window; 0 is meaningful only if Requests or Reset is set
 	Reset     time.Duration // until the current window ends, or requests are taken again
 	Policy    string        // the service's name for the limit
 }
@@ -101,12 +100,12 @@ func (l Limit) String() string {
 	return strings.Join(parts, " ")
 }
 
-// A Result is what an [Outcome] says of the limit. The zero value is Unknown.
+// A Result is what an [Outcome] says about the limit. The zero value is Unknown.
 type Result uint8
 
-// The results, with what each one says of the limit.
+// The results, with what each one says about the limit.
 const (
-	Unknown   Result = iota // nothing: no answer, a 5xx, an expected 429, a panic
+	Unknown   Result = iota // nothing: no response, a 5xx, an expected 429, a panic
 	Accepted                // the request was within the limit
 	Throttled               // the request was over the limit
 	NotSent                 // the request did not reach the service: a gate below refused it
@@ -127,20 +126,20 @@ func (r Result) String() string {
 	return fmt.Sprintf("Result(%d)", uint8(r))
 }
 
-// The reasons that [Adaptive] gives in an [Error]. Use them with errors.Is.
+// The reasons that [Adaptive] puts into an [Error]. Use them with errors.Is.
 var (
-	// ErrDeadline says that the request cannot be sent before the deadline of
-	// its context.
+	// ErrDeadline means that the request cannot be sent before the deadline of its
+	// context.
 	ErrDeadline = errors.New("request cannot be sent before its deadline")
 
-	// ErrPaused says that a pause is in force that is longer than the MaxWait of
-	// the request.
+	// ErrPaused means that a pause is in force that is longer than the request's
+	// MaxWait.
 	ErrPaused = errors.New("pause is longer than MaxWait")
 )
 
-// An Error says that a [Gate] refuses to let a request out. The Transport
-// returns it inside of an iamhttp.NotSentError, or as the Cause of an
-// iamhttp.StatusError if an earlier attempt was answered.
+// An Error means that a [Gate] refuses to let a request out. The Transport returns it
+// inside an iamhttp.NotSentError or, after an attempt that was answered, as the Cause
+// of an iamhttp.StatusError.
 type Error struct {
 	RetryAfter time.Duration // until a request with that key may be sent; 0: unknown
 	Err        error         // why: ErrDeadline, ErrPaused, or the gate's own

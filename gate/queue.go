@@ -2,10 +2,10 @@ package gate
 
 import "time"
 
-// A waiter is one call of Wait that was not let out at once. It waits in account.wait;
+// A waiter is a call of Wait that was not let out at once. It waits in account.wait;
 // refuse.go says when it is refused.
 type waiter struct {
-	ready      chan error // receives the one answer
+	ready      chan error // receives the one result
 	ticket     Ticket     // valid once ready has sent nil
 	resend     int
 	maxWait    time.Duration // 0: no bound
@@ -55,12 +55,11 @@ type lane struct {
 	passed  int // turns that went to other lanes since this one had one
 }
 
-// mostPassed is how many turns a lane lets pass. No lane starves: each has a tenth of
-// the turns at least.
+// mostPassed is how many turns of other lanes a lane lets pass. Each lane gets at
+// least a tenth of the turns, so none starves.
 const mostPassed = 9
 
-// lateResend is how many attempts a request may have had before another one goes
-// first after a pause.
+// lateResend is the resend count from which another request goes first after a pause.
 const lateResend = 3
 
 // lanes are all waiters of an account, by priority, the most urgent first.
@@ -75,7 +74,7 @@ func (ls *lanes) waiting() (n int) {
 	return n
 }
 
-// push lets w wait in the lane of its priority.
+// push adds w to the lane of its priority.
 func (ls *lanes) push(w *waiter, p Priority) {
 	l := &ls[p.lane()]
 	if l.waiting() == 0 {
@@ -88,9 +87,10 @@ func (ls *lanes) push(w *waiter, p Priority) {
 	}
 }
 
-// pop takes the waiter whose turn it is; there has to be one. After a pause the first
-// request is the likeliest to be throttled again, so one that was throttled often may
-// let another one of its lane go first. probing: nothing was sent since the pause.
+// pop removes the waiter whose turn it is; there must be one. After a pause, the
+// first request is the likeliest to be throttled again, so a request that was
+// throttled often lets another one of its lane go first. probing: nothing was sent
+// since the pause.
 func (ls *lanes) pop(probing bool) *waiter {
 	turn := -1
 	for i := range ls {
@@ -114,7 +114,8 @@ func (ls *lanes) pop(probing bool) *waiter {
 	return w
 }
 
-// ahead returns how many waiters certainly leave before one that comes now.
+// ahead returns how many waiters will certainly leave before a request that arrives
+// now.
 func (ls *lanes) ahead(resend int, p Priority) int {
 	own := ls[p.lane()].retries.n
 	if resend == 0 {
@@ -131,8 +132,8 @@ func (ls *lanes) ahead(resend int, p Priority) int {
 // lane, and urgent in more urgent ones.
 func behind(own, urgent int) int { return own + min(urgent, mostPassed*(own+1)) }
 
-// all calls yield with each waiter and how many certainly leave before it. A waiter
-// that yield removes is ahead of nobody.
+// all calls yield with each waiter and the number that will certainly leave before
+// it. A waiter that yield removes no longer counts.
 func (ls *lanes) all(yield func(w *waiter, ahead int)) {
 	urgent := 0
 	for i := range ls {

@@ -35,7 +35,7 @@ func TestRetriesLeaveFirstExceptLateOnesAfterAPause(t *testing.T) {
 	}
 }
 
-func TestTheUrgentLeaveFirstButEachPriorityGetsATenthOfTheTurns(t *testing.T) {
+func TestUrgentRequestsLeaveFirstButEachPriorityGetsATenthOfTheTurns(t *testing.T) {
 	for name, waiting := range map[string][]Priority{
 		"all of them":      {Interactive, Normal, Bulk},
 		"two of them":      {Interactive, Bulk},
@@ -67,7 +67,7 @@ func TestTheUrgentLeaveFirstButEachPriorityGetsATenthOfTheTurns(t *testing.T) {
 	}
 }
 
-func TestWhoComesFirstLeavesFirstWithinAPriority(t *testing.T) {
+func TestRequestsOfOnePriorityLeaveInTheOrderOfArrival(t *testing.T) {
 	var ls lanes
 	first, second := new(waiter), new(waiter)
 	ls.push(first, Bulk)
@@ -89,7 +89,7 @@ func TestAnUrgentRequestDoesNotWaitForALongQueue(t *testing.T) {
 	assert.Same(t, w, ls.pop(false))
 }
 
-func TestHowManyAreAhead(t *testing.T) {
+func TestAheadCountsTheRequestsThatLeaveEarlier(t *testing.T) {
 	var ls lanes
 	push := func(n int, p Priority, resend int) {
 		for range n {

@@ -2,7 +2,7 @@ package gate
 
 import "time"
 
-// refuse returns why a waiter that has just come is not let in, nil if it is.
+// refuse returns why a waiter that has just arrived is refused, nil if it may wait.
 func (a *account) refuse(w *waiter, p Priority) error {
 	if a.pacer == nil {
 		return nil
@@ -12,7 +12,7 @@ func (a *account) refuse(w *waiter, p Priority) error {
 		return &Error{RetryAfter: left, Err: ErrPaused}
 	}
 	if w.limited {
-		// Those that came earlier may have become late: they must not be counted.
+		// Earlier waiters may have become too late. They must not be counted.
 		if a.came++; a.came > a.waiting()/8 {
 			a.turnAway(now)
 		}
@@ -23,8 +23,8 @@ func (a *account) refuse(w *waiter, p Priority) error {
 	return nil
 }
 
-// outlasted reports whether a pause is longer than the waiter waits for. What the
-// gate has added at random does not count: the service asked for less.
+// outlasted reports whether the pause is longer than the waiter's MaxWait. The random
+// part that the gate has added does not count, because the service asked for less.
 func (w *waiter) outlasted(pause time.Duration) bool {
 	return w.maxWait > 0 && pause-jitter(w.maxWait) > w.maxWait
 }
@@ -32,20 +32,19 @@ func (w *waiter) outlasted(pause time.Duration) bool {
 // jitter is the most that a pause is made longer by, at random.
 func jitter(pause time.Duration) time.Duration { return min(pause/20, maxJitter) }
 
-// late reports whether a waiter with so many ahead of it certainly cannot leave so
-// early that its answer comes before its deadline, and the earliest time at which it
-// could leave.
+// late reports whether a waiter with so many ahead of it certainly leaves too late
+// for a response before its deadline, and the earliest time at which it could leave.
 func (a *account) late(w *waiter, now time.Duration, ahead int) (earliest time.Duration, late bool) {
 	earliest = max(a.pacer.Earliest(now, ahead), now)
 	left := w.deadline - earliest
-	// The first is sent in any case: how long an answer takes may have changed.
+	// The first waiter is sent in any case, because responses may have become faster.
 	return earliest, w.limited && (left <= 0 || ahead > 0 && left < a.answered())
 }
 
-// answered is how long before its deadline a request has to leave.
+// answered returns how long before its deadline a request has to leave.
 func (a *account) answered() time.Duration { return a.pacer.Trip() * 6 / 5 }
 
-// turnAway refuses the waiters that cannot, or will not, wait for their turn.
+// turnAway refuses the waiters that cannot wait for their turn, or do not want to.
 func (a *account) turnAway(now time.Duration) {
 	a.came = 0
 	pause := a.pacer.Paused() - now
@@ -63,8 +62,8 @@ func (w *waiter) refused(err *Error) {
 	w.ready <- err
 }
 
-// wastes reports whether a waiter whose turn has come would be answered too late.
-// Another one can use the turn.
+// wastes reports whether a waiter whose turn has come would get its response too
+// late. Another waiter can use the turn.
 func (a *account) wastes(w *waiter, now time.Duration) bool {
 	return w.limited && w.deadline-now < a.answered()
 }

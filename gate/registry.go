@@ -13,7 +13,7 @@ const (
 	fewAccounts        = 1024             // no sweep before keepQuiet is over, up to so many
 )
 
-// account returns the account of the key, a new one if there was none.
+// account returns the account of the key. It makes one if there was none.
 func (g *Adaptive) account(key string) *account {
 	if v, ok := g.accounts.Load(key); ok {
 		return v.(*account)
@@ -31,8 +31,8 @@ func (g *Adaptive) account(key string) *account {
 	return v.(*account)
 }
 
-// openInFleet makes fresh the account of its key, if there is none yet, and asks
-// the fleet what it knows of it. It holds the account's lock, so that news that
+// openInFleet stores fresh as the account of its key, if there is none yet, and asks
+// the fleet what it knows about it. It holds the account's lock, so that notices that
 // arrive meanwhile find the account.
 func (g *Adaptive) openInFleet(fresh *account) *account {
 	fresh.mu.Lock()
@@ -63,7 +63,7 @@ func (g *Adaptive) startWindow() int64 {
 	return 2 * n
 }
 
-// created makes sure that the account will be forgotten one day.
+// created makes sure that the account will be forgotten some day.
 func (g *Adaptive) created() {
 	n := g.live.Add(1)
 	if n < fewAccounts && n > 1 {
@@ -74,7 +74,7 @@ func (g *Adaptive) created() {
 	if g.sweeper == nil {
 		g.sweeper = time.AfterFunc(keepQuiet, g.sweepAll)
 	}
-	// So many keys at once are probably used once each.
+	// So many keys at once are probably each used only once.
 	if n >= max(fewAccounts, 2*g.swept) {
 		g.sweep(true)
 	}

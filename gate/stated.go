@@ -6,22 +6,22 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// longestReset is how long a gate holds requests back at most because the service
-// states when a window ends: that need not be the window of the limit that was met.
+// longestReset is the longest time for which a gate holds requests back because the
+// service has stated when a window ends: it may be the window of another limit.
 const longestReset = 15 * time.Minute
 
-// A hold is what the service has stated of the end of its window, with a 429 that
-// names no Retry-After. It is no pause: a waiter that cannot wait for that end goes by
-// the gate's own pauses, as if nothing had been stated. In a fleet there is none,
-// because the leader is not told what the service has stated to one process.
+// A hold is the end of the window that the service has stated with a 429 without
+// Retry-After. It is not a pause: a waiter that cannot wait for that end follows the
+// gate's own pauses, as if nothing had been stated. In a fleet there is no hold,
+// because the leader does not learn what the service has stated to one process.
 type hold struct {
 	from, until time.Duration // until 0: there is none
-	next        time.Duration // nobody is free before
+	next        time.Duration // no waiter is free before
 	ticket      Ticket        // the latest one before it
 }
 
-// state takes what the service has stated with a 429. begins: the 429 has begun a
-// new pause.
+// state takes note of what the service has stated with a 429. begins: the 429 has
+// begun a new pause.
 func (a *account) state(now time.Duration, o Outcome, begins bool) {
 	l := o.Limit
 	if l.Requests > 0 && l.Per > 0 {
@@ -40,8 +40,9 @@ func (a *account) state(now time.Duration, o Outcome, begins bool) {
 	}
 }
 
-// heldUntil returns until when a waiter waits for the stated end, 0 if it does not:
-// no longer than its MaxWait, and not if its answer would then miss its deadline.
+// heldUntil returns until when a waiter waits for the stated end. It returns 0 if the
+// waiter does not wait for it: if it is beyond its MaxWait, or if its response would
+// then miss its deadline.
 func (a *account) heldUntil(w *waiter) time.Duration {
 	until := a.hold.until
 	if from := max(a.hold.from, w.since); w.maxWait > 0 {
@@ -53,13 +54,14 @@ func (a *account) heldUntil(w *waiter) time.Duration {
 	return until
 }
 
-// free returns the first waiter that does not, or no longer, wait for the stated end,
-// and otherwise when there will be one. Without a hold it is up to the lanes.
+// free returns the first waiter that does not wait for the stated end, or no longer.
+// If there is none, it returns when there will be one. Without a hold, the lanes
+// decide.
 func (a *account) free(now time.Duration) (w *waiter, at time.Duration) {
 	switch {
 	case a.hold.until <= now:
 		return nil, now
-	case now < a.hold.next: // to look at all of them for each that comes would take too long
+	case now < a.hold.next: // looking at all of them for each new one would take too long
 		return nil, a.hold.next
 	}
 	at = a.hold.until
@@ -76,8 +78,8 @@ func (a *account) free(now time.Duration) (w *waiter, at time.Duration) {
 	return w, at
 }
 
-// endHold ends a hold whose time has come. To the controller it was a wait that the
-// service has asked for, if nobody was sent meanwhile.
+// endHold ends a hold whose time has come. If nothing was sent meanwhile, the
+// controller counts it as a wait that the service has asked for.
 func (a *account) endHold(now time.Duration) {
 	if a.hold.until == 0 || now < a.hold.until {
 		return

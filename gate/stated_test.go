@@ -41,7 +41,7 @@ func passes(t *testing.T, g *Adaptive, resend int, deadline, maxWait time.Durati
 	return time.Since(start)
 }
 
-func TestTheEndOfAStatedWindowIsWaitedForByThoseWhoCan(t *testing.T) {
+func TestWaitersWaitForTheStatedEndOfTheWindowIfTheyCan(t *testing.T) {
 	reset := func(d time.Duration) Outcome { return Outcome{Limit: Limit{Reset: d}} }
 	for name, tt := range map[string]struct {
 		o                 Outcome
@@ -122,7 +122,7 @@ func TestAnAccountIsNotForgottenBeforeTheStatedEnd(t *testing.T) {
 	})
 }
 
-func TestAStatedEndIsALongPauseToTheController(t *testing.T) {
+func TestControllerTreatsTheStatedEndAsALongPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := throttle(t, Outcome{Limit: Limit{Requests: 10, Per: time.Minute, Reset: 40 * time.Second}})
 		assert.InDelta(t, 40, passes(t, g, 1, 0, 0, Outcome{Result: Accepted}).Seconds(), 0.5)

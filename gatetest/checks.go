@@ -175,10 +175,10 @@ func pauseOfItsOwn(t *trial) error {
 	return nil
 }
 
-// twoPauses throttles a key twice, with the answers to two requests that were
-// sent together, and lets a third one wait: from before the second answer on, or
-// from after it. It returns how long the third request waited after each of the
-// answers, and false if that says nothing.
+// twoPauses throttles a key twice, with the responses to two requests that were sent
+// together, and lets a third one wait: from before the second response on, or from
+// after it. It returns how long the third request waited after each of the responses,
+// and false if that says nothing.
 func (t *trial) twoPauses(first, second time.Duration, before bool) (took [2]time.Duration, ok bool, err error) {
 	one, another, err := t.together()
 	if another == nil || err != nil {
@@ -193,7 +193,7 @@ func (t *trial) twoPauses(first, second time.Duration, before bool) (took [2]tim
 	}
 	began[1] = time.Now()
 	t.tell(another, throttled(second))
-	slow := time.Since(began[0]) >= first // the third request may have left before the second answer
+	slow := time.Since(began[0]) >= first // the third request may have left before the second response
 	if !before {
 		third = t.start(t.ctx, t.request("key"))
 	}

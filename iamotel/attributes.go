@@ -16,15 +16,15 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// The classes of errors without a response that have a name of their own.
+// The named classes of errors without a response.
 var (
 	refusedByGate = semconv.ErrorTypeKey.String("gate")
 	canceled      = semconv.ErrorTypeKey.String("canceled")
 	timedOut      = semconv.ErrorTypeKey.String("timeout")
 )
 
-// errorType returns error.type, the class of an error. There must be few: each is
-// a time series.
+// errorType returns error.type, the class of an error. There must be few of them,
+// because each makes a time series.
 func errorType(err error) attribute.KeyValue {
 	var status *iamhttp.StatusError
 	var timeout net.Error
@@ -41,9 +41,9 @@ func errorType(err error) attribute.KeyValue {
 	return semconv.ErrorType(first(err))
 }
 
-// first returns the first of several joined errors. The Transport joins Base's
-// error with the reason why the retry was not sent, and the type of what joins
-// them says nothing.
+// first returns the first of several joined errors. The Transport joins Base's error
+// with the reason why the retry was not sent, and the type of the joined error says
+// nothing.
 func first(err error) error {
 	for {
 		joined, ok := err.(interface{ Unwrap() []error })
@@ -54,8 +54,8 @@ func first(err error) error {
 	}
 }
 
-// refusalType returns error.type for an error of a gate, which is the end of the
-// context or a refusal.
+// refusalType returns error.type for an error of a gate: the end of the context, or a
+// refusal.
 func refusalType(err error) attribute.KeyValue {
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -104,13 +104,13 @@ func server(req *http.Request) []attribute.KeyValue {
 	return attrs
 }
 
-// address returns u without user info, query and fragment, as StatusError.URL has
-// it: they may be secret.
+// address returns u without user info, query and fragment, like StatusError.URL: they
+// may be secret.
 func address(u *url.URL) string {
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
 }
 
-// version returns network.protocol.version: "1.1", but "2".
+// version returns network.protocol.version, "1.1" or "2".
 func version(resp *http.Response) string {
 	v := strconv.Itoa(resp.ProtoMajor)
 	if resp.ProtoMajor < 2 {

@@ -10,8 +10,8 @@
 //		Gate:      tel.Gate(new(gate.Adaptive)), // if you use one
 //	}
 //
-// Each of the three works without the others: leave out what you do not want. To
-// log failures as well, join both functions with [iamhttp.Tee]:
+// Each of the three works without the others: leave out those that you do not want.
+// To log failures as well, join both functions with [iamhttp.Tee]:
 //
 //	OnFailure: iamhttp.Tee(iamhttp.LogFailures(nil), tel.OnFailure),
 //
@@ -23,11 +23,11 @@
 //
 //	Base: otelhttp.NewTransport(tel.Resends(nil)),
 //
-// Above the Transport, as in otelhttp.NewTransport(t), otelhttp makes one span of
+// Above the Transport, as in otelhttp.NewTransport(t), otelhttp makes one span for
 // the whole call, waits included. The spans of Spans become its children, and the
-// events are added to it. Without PassThrough, otelhttp takes the typed error for
-// a connection that broke, and uses its text, with the service's message in it,
-// as the description of the span. With PassThrough it gets a response.
+// events are added to it. Without PassThrough, otelhttp mistakes the typed error for
+// a broken connection, and uses its text, with the service's message in it, as the
+// description of the span. With PassThrough it gets a response.
 //
 // # Spans
 //

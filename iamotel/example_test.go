@@ -75,6 +75,19 @@ func Example() {
 	// list users iamhttp.wait
 }
 
+// The zero Telemetry is ready to use.
+func ExampleTelemetry() {
+	var tel iamotel.Telemetry // uses the global providers
+	transport := &iamhttp.Transport{
+		Base:      tel.Spans(nil),
+		OnFailure: tel.OnFailure,
+		Gate:      tel.Gate(new(gate.Adaptive)), // if you use a gate
+	}
+	client := &http.Client{Transport: transport, Timeout: time.Minute}
+	fmt.Println(client.Timeout)
+	// Output: 1m0s
+}
+
 func ExampleTelemetry_Spans() {
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(printer{}))
 	tel := iamotel.Telemetry{TracerProvider: provider}

@@ -53,8 +53,8 @@ func (t *Telemetry) OnFailure(ctx context.Context, f iamhttp.Failure) {
 	t.stops.Add(ctx, 1, metric.WithAttributes(append(class, stop)...))
 }
 
-// limit returns what the service stated of its rate limit, without the name of the
-// policy, which is a text of the service.
+// limit returns the rate limit that the service stated, without the name of the
+// policy, because that is free text of the service.
 func limit(l gate.Limit) []attribute.KeyValue {
 	var attrs []attribute.KeyValue
 	if l.Requests > 0 {

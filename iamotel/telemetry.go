@@ -36,8 +36,8 @@ type Telemetry struct {
 	pauses  metric.Float64Histogram
 }
 
-// ready makes the instruments when they are first needed, not earlier: many
-// programs set the global providers after they have built their clients.
+// ready makes the instruments when they are first needed and not earlier, because
+// many programs set the global providers after they have built their clients.
 func (t *Telemetry) ready() *Telemetry {
 	t.once.Do(func() {
 		tracers := cmp.Or(t.TracerProvider, otel.GetTracerProvider())
@@ -60,5 +60,5 @@ func (t *Telemetry) ready() *Telemetry {
 	return t
 }
 
-// seconds are buckets from no wait at all to the longest wait by default.
+// seconds are the buckets, from no wait to the longest default wait.
 var seconds = metric.WithExplicitBucketBoundaries(0, 0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120)

@@ -153,7 +153,7 @@ func (r result) String() string {
 	return strconv.Itoa(r.requests)
 }
 
-func TestOfEachCallAsManyRequestsReachTheServiceAsTheTableSays(t *testing.T) {
+func TestEachCallSendsAsManyRequestsAsTheTableSays(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("| the service always answers |")
 	for _, k := range kinds {

@@ -49,6 +49,27 @@ func Example() {
 	// Could not find group. 1 not retryable
 }
 
+// Install a Transport in each client, and share one gate. If each client has a gate of
+// its own, or none, the others go on sending after a 429 to one of them.
+func ExampleInstall_manyClients() {
+	shared := new(gate.Adaptive) // one for all clients of an account
+	install := func(client *http.Client) {
+		iamsdk.Install(client, &iamhttp.Transport{Gate: shared}, iamsdk.GopherTelekomCloud())
+	}
+	isNotFound := func(err error) bool {
+		return errors.Is(iamsdk.Wrap(err), iamhttp.ErrNotFound)
+	}
+	for range 3 {
+		install(&new(telekomClient).HTTPClient)
+	}
+	err := unexpected{URL: "https://iam.example/v3/users/u", Method: "GET", Actual: 404}
+	// Without Wrap, the SDK's error does not hold the typed one.
+	fmt.Println(errors.Is(err, iamhttp.ErrNotFound), isNotFound(err))
+	// Output: false true
+}
+
+// Set both fields: without them, gophertelekomcloud retries a 429 itself, on top of the
+// retries of the Transport.
 func ExampleInstall() {
 	provider := new(telekomClient)
 

@@ -7,13 +7,13 @@
 //	err = iamsdk.Wrap(groups.Delete(client, id).ExtractErr())
 //	if errors.Is(err, iamhttp.ErrNotFound) { … }
 //
-// It imports no SDK: of the SDKs it knows the shape of their errors and what
-// [Options] say. So it serves gophercloud v1 and v2, gophertelekomcloud, golangsdk,
-// the Terraform providers on top of them, and copies of any of these.
+// It imports no SDK. All that it knows about them is the shape of their errors and
+// the [Options]. So it works with gophercloud v1 and v2, gophertelekomcloud,
+// golangsdk, the Terraform providers on top of them, and copies of any of these.
 //
-// The SDK still receives plain responses and returns its own errors, so that
-// nothing that your code does with them breaks. Two calls end with an error of
-// iamhttp where the SDK would not end them at all: see EndlessLogin and LoginHangs.
+// The SDK still receives plain responses and returns its own errors, so code that
+// handles them keeps working. In two cases a call ends with an error of iamhttp,
+// because the SDK would never end it: see EndlessLogin and LoginHangs.
 package iamsdk
 
 import (
@@ -23,17 +23,17 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// Install makes client send its requests through t, which it sets to PassThrough,
-// and makes up for what o says of the SDK. Call it once for a client, after the
-// RoundTripper of the client is set and before you log in. If client is nil, Install
-// does nothing.
+// Install makes client send its requests through t, which it sets to PassThrough, and
+// works around the behavior of the SDK that o describes. Call it once for a client,
+// after the RoundTripper of the client is set and before you log in. If client is
+// nil, Install does nothing.
 //
 // If t is nil, a Transport with its defaults is used. If t.Base is nil, it becomes
 // the RoundTripper that client had, such as one that signs each attempt. Use one
 // Transport for one client, and one Gate for all.
 //
-// Beside what t costs, a call that succeeds costs a few small allocations, so that
-// [Wrap] can tell how often it was sent.
+// On top of the cost of t, a call that succeeds costs a few small allocations, so
+// that [Wrap] knows how often it was sent.
 func Install(client *http.Client, t *iamhttp.Transport, o Options) {
 	if client == nil {
 		return
@@ -45,7 +45,7 @@ func Install(client *http.Client, t *iamhttp.Transport, o Options) {
 	if s, ok := below.(*session); ok { // of an earlier call
 		below = s.t
 	}
-	// Write only what is different: another client may be using t already.
+	// Write only the fields that differ: another client may be using t already.
 	if !t.PassThrough {
 		t.PassThrough = true
 	}
@@ -62,8 +62,8 @@ func Install(client *http.Client, t *iamhttp.Transport, o Options) {
 	client.Transport = &session{t: t, o: o}
 }
 
-// A session is the RoundTripper of a client: a Transport, and around it what the
-// Options ask for.
+// A session is the RoundTripper of a client: a Transport, with the workarounds of the
+// Options around it.
 type session struct {
 	t       *iamhttp.Transport
 	o       Options
@@ -99,12 +99,12 @@ func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// failureOf returns the failure that an answer is, or nil.
+// failureOf returns the failure that a response stands for, nil if it is none.
 func failureOf(resp *http.Response, rec *iamhttp.Recorder) *iamhttp.StatusError {
 	if e, ok := rec.Last(); ok {
 		return e
 	}
-	// The Transport was told to expect it; the SDK may see it otherwise.
+	// The Transport was told to expect it, but the SDK may treat it as a failure.
 	if err := iamhttp.CheckResponse(resp); err != nil {
 		var e *iamhttp.StatusError
 		_ = errors.As(err, &e)
@@ -113,7 +113,7 @@ func failureOf(resp *http.Response, rec *iamhttp.Recorder) *iamhttp.StatusError 
 	return nil
 }
 
-// endless reports whether the answer is a 401 after which the SDK would never end
+// endless reports whether the response is a 401 after which the SDK would never end
 // the call.
 func (s *session) endless(req *http.Request, resp *http.Response, failure *iamhttp.StatusError) bool {
 	if logsIn(req) {
@@ -124,7 +124,7 @@ func (s *session) endless(req *http.Request, resp *http.Response, failure *iamht
 	return s.o.EndlessLogin && again
 }
 
-// CloseIdleConnections closes those of the Transport.
+// CloseIdleConnections closes the idle connections of the Transport.
 func (s *session) CloseIdleConnections() { s.t.CloseIdleConnections() }
 
 // WrappedRoundTripper returns the Transport, by Kubernetes' convention.

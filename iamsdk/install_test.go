@@ -144,7 +144,7 @@ func TestManyCallersOfAnExpiredTokenLogInOnceAndSucceed(t *testing.T) {
 	})
 }
 
-func TestManyCallersOfWhatIsAlwaysAnswered401AllEnd(t *testing.T) {
+func TestManyCallersThatAlwaysGetA401AllEnd(t *testing.T) {
 	eachKind(t, func(t *testing.T, k kind) {
 		service := newAccount()
 		sdk := k.connect(t, service, nil)
@@ -196,7 +196,7 @@ func TestARefusedFirstLoginReturnsTheErrorOfTheSDK(t *testing.T) {
 	})
 }
 
-func TestALoginThatFailsOtherwiseIsToldToo(t *testing.T) {
+func TestLoginThatFailsForAnotherReasonIsReportedToo(t *testing.T) {
 	for name, tt := range map[string]struct {
 		answer iamtest.Answer
 		want   error
@@ -370,7 +370,7 @@ func TestAConnectionServesManyRequestsOfAnSDKThatClosesThem(t *testing.T) {
 	}
 }
 
-func TestInstallTakesWhatTheClientHas(t *testing.T) {
+func TestInstallUsesTheRoundTripperOfTheClient(t *testing.T) {
 	iamsdk.Install(nil, nil, iamsdk.Options{}) // does nothing
 
 	own := new(http.Transport)
@@ -491,7 +491,7 @@ func TestWrapFindsALongBodyByItsBeginning(t *testing.T) {
 	})
 }
 
-func TestWrapFindsOfTwoEqualFailuresTheLater(t *testing.T) {
+func TestWrapFindsTheLaterOfTwoEqualFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := newAccount()
 		sdk := kinds[2].connect(t, service, nil)

@@ -11,7 +11,7 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// logins follow how the SDK of one client logs in.
+// logins keep track of how the SDK of one client logs in.
 type logins struct {
 	mu       sync.Mutex
 	waiting  bool               // a request was answered 401, and no login has succeeded since
@@ -30,7 +30,7 @@ func tokenOf(header http.Header, name string) (t token, found bool) {
 	return sha256.Sum256([]byte(value)), value != ""
 }
 
-// A refusal is a 401 to a request that is no login.
+// A refusal is a 401 to a request that is not a login.
 type refusal struct {
 	login int // whose token the request had; 0: not the latest
 	at    time.Time
@@ -38,9 +38,9 @@ type refusal struct {
 }
 
 const (
-	forgetAfter = 10 * time.Minute // a 401 that nobody came back from: its call has ended
+	forgetAfter = 10 * time.Minute // a 401 that was not followed by another request: its call has ended
 	sameTime    = 30 * time.Second // calls that end within this time count as made at the same time
-	manyRefused = 100              // from then on old ones are looked for
+	manyRefused = 100              // from this number on old ones are removed
 )
 
 // logsIn reports whether a request asks for a token, of any version of the API.
@@ -48,8 +48,8 @@ func logsIn(req *http.Request) bool {
 	return req.Method == http.MethodPost && strings.HasSuffix(req.URL.Path, "/tokens")
 }
 
-// login takes down the answer to a login. It reports whether a request waits for
-// the login.
+// login records the response to a login. It reports whether a request waits for the
+// login.
 func (l *logins) login(resp *http.Response, failure *iamhttp.StatusError) (waiting bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -64,8 +64,8 @@ func (l *logins) login(resp *http.Response, failure *iamhttp.StatusError) (waiti
 	return waiting
 }
 
-// unanswered takes down the error of a login that got no answer, if that is one of
-// iamhttp's.
+// unanswered records the error of a login that got no response, if it is an error of
+// iamhttp.
 func (l *logins) unanswered(req *http.Request, err error) {
 	if !logsIn(req) || !errors.As(err, new(*iamhttp.StatusError)) && !errors.As(err, new(*iamhttp.NotSentError)) {
 		return
@@ -75,11 +75,11 @@ func (l *logins) unanswered(req *http.Request, err error) {
 	l.failed, l.failedAt = err, time.Now()
 }
 
-// request takes down the answer to a request. It reports whether that is the second
-// 401 of a call: the same request was answered 401 before, and this one has the token
-// of a login since then. Requests that were under way during the login do not count:
-// they have the token of before, or none. Calls that ask for the same at the same time
-// all end, after one login; a later one begins anew, because the token may have expired
+// request records the response to a request. It reports whether it is the second 401
+// of a call: the same request was answered 401 before, and this one has the token of
+// a later login. Requests that were in flight during the login do not count, because
+// they have the old token or none. Identical calls at the same time all end after one
+// login. A later call starts from the beginning, because the token may have expired
 // since.
 func (l *logins) request(req *http.Request, status int) (again bool) {
 	l.mu.Lock()
@@ -91,7 +91,7 @@ func (l *logins) request(req *http.Request, status int) (again bool) {
 		return false
 	}
 	used, found := tokenOf(req.Header, "X-Auth-Token")
-	if !found { // it was sent while another one logged in
+	if !found { // it was sent while another request logged in
 		l.waiting = true
 		return false
 	}

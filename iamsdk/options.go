@@ -2,10 +2,9 @@ package iamsdk
 
 import "github.com/iamhttp/iamhttp"
 
-// Options name what an SDK does by itself and cannot be told not to do, so that
-// [Install] can make up for it. Take the value of your SDK from a function of this
-// package, such as [GopherTelekomCloud]. The zero value is for an SDK that does none
-// of this.
+// Options name behavior of an SDK that you cannot switch off, so that [Install] can
+// work around it. Use the function of this package for your SDK, such as
+// [GopherTelekomCloud]. The zero value is for an SDK without such behavior.
 type Options struct {
 	// EndlessLogin says that the SDK logs in again after each 401, without end. The
 	// second 401 of a call, after a login that succeeded, then ends the call with a
@@ -19,20 +18,20 @@ type Options struct {
 	LoginHangs bool
 
 	// Resends lists the statuses after which the SDK sends any request once more,
-	// a POST too. For a request that must not be sent twice, the second answer is then
-	// the first one again, from memory: nothing is sent.
+	// even a POST. If a request must not be sent twice, the SDK then gets the first
+	// response again, from memory, and nothing is sent.
 	Resends []iamhttp.Code
 
-	// ResendsUnanswered says that the RoundTripper of the client sends a request again
-	// if no answer came, whatever the method and without its body. It then does so for
-	// requests without a body that may be sent twice (GET, HEAD, PUT, DELETE and the
-	// like), and for none if the Transport has RetryConnectionErrors. Install finds the
-	// RoundTripper below the client's own in an exported field, such as Rt; if there is
-	// no such field, nothing changes.
+	// ResendsUnanswered says that the RoundTripper of the client sends a request
+	// again if there was no response, whatever the method, and without its body.
+	// Install limits this to requests without a body that may be sent twice (GET,
+	// HEAD, PUT, DELETE and the like), and to none if the Transport has
+	// RetryConnectionErrors. Install finds the RoundTripper below the client's own in
+	// an exported field, such as Rt; if there is no such field, nothing changes.
 	ResendsUnanswered bool
 
-	// ClosesConnections says that the SDK sets Close in each request, which costs a new
-	// connection each. It is unset again.
+	// ClosesConnections says that the SDK sets Close in each request, which costs a
+	// new connection each time. Install unsets it.
 	ClosesConnections bool
 }
 
@@ -55,8 +54,8 @@ func GopherTelekomCloud() Options {
 
 // ProviderOpenTelekomCloud returns the Options for the client of
 // terraform-provider-opentelekomcloud, as of November 2026: those of
-// [GopherTelekomCloud], with a RoundTripper that sends again what got no answer.
-// Set the two fields that are named there as well.
+// [GopherTelekomCloud], with a RoundTripper that sends unanswered requests again. Set
+// the two fields that are named there as well.
 func ProviderOpenTelekomCloud() Options {
 	o := GopherTelekomCloud()
 	o.ResendsUnanswered = true
@@ -64,15 +63,15 @@ func ProviderOpenTelekomCloud() Options {
 }
 
 // GolangSDK returns the Options for github.com/chnsz/golangsdk, as of November 2026:
-// a refused login waits for a lock that the request holds which waits for the login.
-// Leave its RetryBackoffFunc nil.
+// a refused login waits for a lock that is held by the request that waits for the
+// login. Leave its RetryBackoffFunc nil.
 func GolangSDK() Options {
 	return Options{LoginHangs: true}
 }
 
 // ProviderHuaweiCloud returns the Options for the client of
 // terraform-provider-huaweicloud, as of November 2026: those of [GolangSDK], with a
-// RoundTripper that sends again what got no answer. Set RetryBackoffFunc to nil.
+// RoundTripper that sends unanswered requests again. Set RetryBackoffFunc to nil.
 func ProviderHuaweiCloud() Options {
 	o := GolangSDK()
 	o.ResendsUnanswered = true

@@ -9,13 +9,13 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// recent holds the latest failures of all clients. Most SDKs keep no header of an
-// answer, and none keeps how often it was sent: what Wrap finds in an error of theirs
-// is a key to the failure here.
+// recent holds the latest failures of all clients. Most SDKs do not keep the header
+// of a response, and none keeps the number of attempts. Wrap uses what their errors
+// do keep as a key to the failure here.
 var recent memory
 
-// A memory holds the latest failures. Of those that an SDK's error cannot tell apart,
-// it holds the latest.
+// A memory holds the latest failures. If an SDK's error cannot tell several apart,
+// the latest one is used.
 type memory struct {
 	mu       sync.Mutex
 	failures []remembered // the latest last

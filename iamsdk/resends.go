@@ -14,9 +14,9 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// resends keep the answers after which the SDK sends a request again that must not
-// be sent twice. An error instead of the second answer would do as well, but then
-// the SDK would return that, and not the error of its own that callers look for.
+// resends keep responses after which the SDK resends a request that must not be sent
+// twice. An error in place of the second response would also prevent that, but the
+// SDK would return that error instead of the one that its callers look for.
 type resends struct {
 	count atomic.Int32 // of kept, so that a request costs no lock as a rule
 
@@ -24,7 +24,7 @@ type resends struct {
 	kept map[request]answer
 }
 
-// A request is what makes two requests the same.
+// A request holds what two requests have in common if they are the same.
 type request struct {
 	method, url string
 	body        [sha256.Size]byte
@@ -35,11 +35,11 @@ type answer struct {
 	at time.Time
 }
 
-// resendWithin is how long an SDK waits at most before it sends again. A request
-// after that is another call.
+// resendWithin is the longest time that an SDK waits before it resends. A request
+// after that is a new call.
 const resendWithin = 5 * time.Second
 
-// keep keeps an answer for the next request that is the same.
+// keep keeps a response for the next request that is the same.
 func (r *resends) keep(codes []iamhttp.Code, req *http.Request, e *iamhttp.StatusError) {
 	if !slices.Contains(codes, e.Code) || maySendTwice(req) {
 		return
@@ -50,7 +50,7 @@ func (r *resends) keep(codes []iamhttp.Code, req *http.Request, e *iamhttp.Statu
 	if r.kept == nil {
 		r.kept = map[request]answer{}
 	}
-	for k, a := range r.kept { // those that nobody came back for
+	for k, a := range r.kept { // those that were not picked up
 		if now.Sub(a.at) > resendWithin {
 			delete(r.kept, k)
 		}
@@ -59,7 +59,7 @@ func (r *resends) keep(codes []iamhttp.Code, req *http.Request, e *iamhttp.Statu
 	r.count.Store(int32(len(r.kept))) //nolint:gosec // it is a few
 }
 
-// answer returns the answer that was kept for a request, once, or nil. It then
+// answer returns the response that was kept for a request, once, or nil. It then
 // closes the body of the request, as a RoundTripper has to.
 func (r *resends) answer(req *http.Request) *http.Response {
 	if r.count.Load() == 0 || maySendTwice(req) {
@@ -95,7 +95,7 @@ func (r *resends) answer(req *http.Request) *http.Response {
 }
 
 // same returns what a request has in common with its resend. A body that cannot be
-// had again is left out: the SDK has used it up, and would send an empty one.
+// read again is left out: the SDK has used it up and would send an empty one.
 func same(req *http.Request) request {
 	r := request{method: req.Method, url: req.URL.String()}
 	if req.GetBody == nil {
@@ -110,7 +110,7 @@ func same(req *http.Request) request {
 	return r
 }
 
-// maySendTwice reports whether a request may be sent again though nobody knows
+// maySendTwice reports whether a request may be sent again although it is unknown
 // whether it was carried out (RFC 9110 §9.2.2).
 func maySendTwice(req *http.Request) bool {
 	switch req.Method {

@@ -6,17 +6,17 @@ import (
 	"reflect"
 )
 
-// An unanswered keeps a RoundTripper from sending a request again that got no
-// answer. Below that RoundTripper a floor makes the error a response, which it hands
-// on; here the response becomes the error again. So the caller gets the error itself,
-// of which such RoundTrippers keep the text alone.
+// An unanswered keeps a RoundTripper from resending requests that got no response.
+// Below that RoundTripper, a floor turns the error into a response, which the
+// RoundTripper passes on; here the response becomes the error again. So the caller
+// gets the error itself, while such a RoundTripper would keep only its text.
 type unanswered struct {
 	sends http.RoundTripper // the one that would send again
-	all   bool              // also what may be sent twice
+	all   bool              // including requests that may be sent twice
 }
 
-// guard puts a floor below rt, and returns what to put above it; nil if it cannot
-// find out where rt hands its requests on to.
+// guard puts a floor below rt, and returns what to put above it. It returns nil if it
+// cannot find out which RoundTripper rt passes its requests to.
 func guard(rt http.RoundTripper, all bool) *unanswered {
 	v := reflect.ValueOf(rt)
 	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {
@@ -56,13 +56,13 @@ func (u *unanswered) RoundTrip(req *http.Request) (*http.Response, error) {
 	return nil, failed
 }
 
-// CloseIdleConnections closes those below.
+// CloseIdleConnections closes the idle connections below.
 func (u *unanswered) CloseIdleConnections() { closeIdle(u.sends) }
 
 // WrappedRoundTripper returns the RoundTripper below, by Kubernetes' convention.
 func (u *unanswered) WrappedRoundTripper() http.RoundTripper { return u.sends }
 
-// A floor is below a RoundTripper that an unanswered is above.
+// A floor is the part of an unanswered below its RoundTripper.
 type floor struct{ base http.RoundTripper }
 
 type floorKey struct{}
@@ -86,7 +86,7 @@ func (f *floor) RoundTrip(req *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// CloseIdleConnections closes those below.
+// CloseIdleConnections closes the idle connections below.
 func (f *floor) CloseIdleConnections() { closeIdle(f.base) }
 
 // WrappedRoundTripper returns the RoundTripper below, by Kubernetes' convention.

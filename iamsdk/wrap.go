@@ -10,28 +10,28 @@ import (
 )
 
 // Wrap adds the typed error to an error of the SDK: the *[iamhttp.StatusError] of the
-// answer behind it. errors.Is and errors.As find both, the SDK's first. The text stays
-// the SDK's. Wrap returns these as they are: an error without an answer, an error that
-// holds a *StatusError or a *[iamhttp.NotSentError] already, an error of a form that it
-// does not know, and nil.
+// response behind it. errors.Is and errors.As find both, the SDK's first. The text is
+// the SDK's. Wrap returns these unchanged: an error without a response, an error that
+// holds a *StatusError or a *[iamhttp.NotSentError] already, an error of a form that
+// it does not know, and nil.
 //
-// It knows an error by the fields URL, Method, Actual and Body, whatever its type is
-// called, and looks into ErrOriginal and ErrReauth of those that say that logging in
-// again has failed. The typed error is then that of the login, be it a *StatusError
-// or, if the gate did not let the login out, a *NotSentError; if the login got no
-// answer, it is the *StatusError of the 401 before it.
+// It recognizes an error by its fields URL, Method, Actual and Body, whatever its
+// type is called. If logging in again has failed, it looks into the fields
+// ErrOriginal and ErrReauth. The typed error is then that of the login: a
+// *StatusError or, if the gate did not let the login out, a *NotSentError; if the
+// login got no response, it is the *StatusError of the 401 before it.
 //
-// If the answer is among the last 200 failures of the clients that [Install] was
+// If the response is among the last 200 failures of the clients that [Install] was
 // called for, the typed error is complete: it has header, request id, Attempts and
 // Stop. Of several failures with the same method, URL, status and body it is the
-// latest. Otherwise it is made from what the SDK keeps. Wrap may be called by many
-// goroutines at once.
+// latest. Otherwise it is made from what the SDK keeps. Wrap is safe for concurrent
+// use.
 func Wrap(err error) (result error) {
 	if err == nil {
 		return nil
 	}
-	// A method of an error of others may panic: those with a value receiver do for a
-	// nil pointer.
+	// A method of a foreign error may panic: one with a value receiver does for a nil
+	// pointer.
 	defer func() {
 		if recover() != nil {
 			result = err
@@ -57,10 +57,11 @@ func isTyped(err error) bool {
 	return errors.As(err, new(*iamhttp.StatusError)) || errors.As(err, new(*iamhttp.NotSentError))
 }
 
-// maxDepth is how deep errors are looked into: one may hold itself as ErrOriginal.
+// maxDepth is how deeply Wrap looks into errors: an error may hold itself as
+// ErrOriginal.
 const maxDepth = 100
 
-// typed returns the error of iamhttp that says why err came about, or nil.
+// typed returns the error of iamhttp that explains err, or nil.
 func typed(err error, depth int) error {
 	if err == nil || depth == 0 {
 		return nil
@@ -93,8 +94,8 @@ func typed(err error, depth int) error {
 	return nil
 }
 
-// ofAnswer returns the failure behind an error that tells of an answer, with the
-// time and the client if that is known; nil if it is another error.
+// ofAnswer returns the failure behind an error about a response, with the time and
+// the client if they are known. It returns nil for any other error.
 func ofAnswer(v reflect.Value) *remembered {
 	address, method := field(v, "URL", reflect.TypeFor[string]()), field(v, "Method", reflect.TypeFor[string]())
 	code, body := field(v, "Actual", reflect.TypeFor[int]()), field(v, "Body", reflect.TypeFor[[]byte]())
@@ -117,8 +118,9 @@ func ofAnswer(v reflect.Value) *remembered {
 	return &remembered{StatusError: e}
 }
 
-// ofLogin returns the error behind one that tells of logging in again, or nil. Such
-// an error may hold two failures; the later one says why the call failed in the end.
+// ofLogin returns the typed error behind an error about logging in again, or nil.
+// Such an error may hold two failures; the later one is the reason why the call
+// failed.
 func ofLogin(v reflect.Value, depth int) error {
 	original, again := failure(v, "ErrOriginal"), failure(v, "ErrReauth")
 	if e := typed(again, depth-1); e != nil {
@@ -157,8 +159,7 @@ func field(v reflect.Value, name string, t reflect.Type) reflect.Value {
 	return reflect.Value{}
 }
 
-// redact returns a URL as a StatusError has it: without user info, query and
-// fragment.
+// redact returns a URL as in a StatusError: without user info, query and fragment.
 func redact(address string) string {
 	u, err := url.Parse(address)
 	if err != nil {

@@ -73,7 +73,7 @@ type valueReceiver struct{ err error }
 func (e valueReceiver) Error() string { return "value receiver" }
 func (e valueReceiver) Unwrap() error { return e.err }
 
-func TestWrapTypesWhateverHasTheFieldsOfAnAnswer(t *testing.T) {
+func TestWrapTypesAnyErrorWithTheFieldsOfAResponse(t *testing.T) {
 	answer := unexpected{"https://user:p@iam.example/v3/users?q=1", "GET", nil, 404, []byte(`{"error":{"message":"m"}}`)}
 	for name, err := range map[string]error{
 		"a value":                        answer,

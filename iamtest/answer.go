@@ -13,19 +13,20 @@ import (
 	"time"
 )
 
-// An Answer is a response of the service, or what goes wrong instead. The zero
-// value is a 200 without a body. It is an [http.Handler], so that you can use it
-// in a ServeMux and call it from a handler of your own.
+// An Answer is a response of the service, or a [Fault] in its place. The zero value
+// is a 200 without a body. An Answer is also an [http.Handler], so you can use it in
+// a ServeMux and call it from a handler of your own.
 type Answer struct {
 	Status int         // zero means 200
-	Header http.Header // beside Content-Type, which is application/json if the body is JSON, Content-Length and Date
+	Header http.Header // in addition to Content-Length, Date and Content-Type, which is application/json if the body is JSON
 	Body   string
 	Delay  time.Duration // before anything is sent
 	Fault  Fault
 }
 
-// A Fault is how an answer fails to arrive. If Status is 0, nothing arrives.
-// Otherwise Header and Body arrive, and the fault happens before the body ends.
+// A Fault says how an [Answer] fails to arrive. If Status is 0, nothing arrives.
+// Otherwise Header and Body arrive, and the fault happens before the body ends. The
+// zero value means no fault.
 type Fault uint8
 
 // The faults of an [Answer].
@@ -45,7 +46,7 @@ func (a Answer) With(name, value string) Answer {
 
 // ServeHTTP sends the answer after the whole request has arrived.
 func (a Answer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	// Only behind the body does net/http notice that a client has gone.
+	// net/http notices that a client has gone only after it has read the whole body.
 	_, _ = io.Copy(io.Discard, r.Body)
 	select {
 	case <-r.Context().Done():
@@ -68,13 +69,13 @@ func (a Answer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		<-r.Context().Done()
 	}
 	if a.Status == 0 {
-		// With what was sent, a reset could take away the beginning of a body.
+		// After data was sent, a reset could destroy the beginning of a body.
 		reset(w)
 	}
 	panic(http.ErrAbortHandler)
 }
 
-// reset breaks the connection below w, where there is one to itself.
+// reset breaks the connection below w, if w has a connection of its own.
 func reset(w http.ResponseWriter) {
 	c, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -86,8 +87,7 @@ func reset(w http.ResponseWriter) {
 	c.Close()
 }
 
-// The ids are of the form that the services give them; nobody reads more into
-// them.
+// The ids have the form that the services use; their content does not matter.
 const (
 	keystoneID = "req-0c43521d-00ed-4f5b-a31b-798560349fcd"
 	gatewayID  = "e2b44851-0991-411b-a6b7-9ac8518a4cd9"
@@ -112,8 +112,8 @@ func Keystone(status int, message string) Answer {
 	return a
 }
 
-// IAM returns a failure as sent by those services of Open Telekom Cloud and Huawei
-// Cloud that are no part of Keystone, such as /v3.0/OS-USER:
+// IAM returns a failure as sent by those APIs of Open Telekom Cloud and Huawei Cloud
+// that are not part of Keystone, such as /v3.0/OS-USER:
 //
 //	{"error_msg":"…","error_code":"IAM.0002"}
 func IAM(status int, code, message string) Answer {
@@ -128,9 +128,9 @@ func Gateway(status int, code, message string) Answer {
 	return failure(status, refusal{message, code, gatewayID}).With("X-Request-Id", gatewayID)
 }
 
-// Throttled returns the gateway's 429 with a Retry-After in seconds, rounded
-// up, or without one if retryAfter is zero: many gateways send none. It states no
-// limit, so that a retry without Retry-After comes when the client's Backoff says.
+// Throttled returns the gateway's 429 with a Retry-After in seconds, rounded up, or
+// without one if retryAfter is zero: many gateways send none. It states no limit, so
+// without Retry-After the client's Backoff decides when to retry.
 func Throttled(retryAfter time.Duration) Answer {
 	a := Gateway(http.StatusTooManyRequests, "APIG.0308", "The throttling threshold has been reached")
 	if retryAfter > 0 {
@@ -139,9 +139,9 @@ func Throttled(retryAfter time.Duration) Answer {
 	return a
 }
 
-// ThrottledGateway returns the 429 of the API gateway, which has no Retry-After
-// and states its limit in the text alone: "policy user over
-// ratelimit,limit:200,time:5 minute". per is rounded up to seconds.
+// ThrottledGateway returns the 429 of the API gateway, which has no Retry-After and
+// states its limit only in the message: "policy user over ratelimit,limit:200,time:5
+// minute". per is rounded up to seconds.
 func ThrottledGateway(limit int, per time.Duration) Answer {
 	n, unit := amount(per)
 	return Gateway(http.StatusTooManyRequests, "APIG.0308", fmt.Sprintf(
@@ -194,8 +194,7 @@ func roundUp(d time.Duration) time.Duration {
 	return d
 }
 
-// amount returns d in the largest unit of which it is a multiple, rounded up to
-// seconds.
+// amount returns d, rounded up to seconds, in the largest unit that divides it.
 func amount(d time.Duration) (n int64, unit string) {
 	d = roundUp(d)
 	for _, u := range [...]struct {
@@ -209,11 +208,11 @@ func amount(d time.Duration) (n int64, unit string) {
 	return int64(d / time.Second), "second"
 }
 
-// Page returns nginx's HTML page for a status, which says nothing but the status.
-// With a 408 the connection is closed.
+// Page returns nginx's HTML page for a status, which contains only the status. A 408
+// closes the connection.
 func Page(status int) Answer {
 	title := http.StatusText(status)
-	switch status { // where nginx has titles of its own
+	switch status { // those for which nginx has its own titles
 	case http.StatusMethodNotAllowed:
 		title = "Not Allowed"
 	case http.StatusRequestTimeout, http.StatusGatewayTimeout:
@@ -235,7 +234,7 @@ func Page(status int) Answer {
 	return a
 }
 
-// refusal is the form of bodies that is not Keystone's.
+// refusal is the body of failures that do not come from Keystone.
 type refusal struct {
 	Message   string `json:"error_msg"`
 	Code      string `json:"error_code"`
@@ -245,7 +244,7 @@ type refusal struct {
 func failure(status int, body any) Answer {
 	b, err := json.Marshal(body)
 	if err != nil {
-		panic(err) // it is strings and numbers
+		panic(err) // cannot fail: only strings and numbers
 	}
 	return Answer{Status: status, Body: string(b)}
 }

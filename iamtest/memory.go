@@ -15,14 +15,13 @@ import (
 	"time"
 )
 
-// errReset is what a client sees of a connection that is reset.
+// errReset is the error that a client gets when its connection is reset.
 var errReset = &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
 
-// RoundTrip answers a request in memory as ServeHTTP does over a connection,
-// whatever host it is for. It needs no socket and works under testing/synctest.
-// It ends with the context of the request. A body that stalls does so until it is
-// closed. Responses to HEAD have no body; the handler's context ends once the
-// header is sent.
+// RoundTrip answers a request in memory as ServeHTTP does over a connection, whatever
+// host it is for. It needs no socket and works under testing/synctest. It ends with
+// the context of the request. A body that stalls blocks until it is closed. Responses
+// to HEAD have no body; the handler's context ends once the header is sent.
 func (s *Server) RoundTrip(req *http.Request) (*http.Response, error) {
 	var body []byte
 	if req.Body != nil {
@@ -50,7 +49,7 @@ func (s *Server) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// incoming makes a client's request look as it does to a server.
+// incoming makes a client's request look like one that a server has received.
 func incoming(r *http.Request, body []byte) *http.Request {
 	r.Method = cmp.Or(r.Method, http.MethodGet)
 	r.Host = cmp.Or(r.Host, r.URL.Host)
@@ -65,8 +64,8 @@ func incoming(r *http.Request, body []byte) *http.Request {
 }
 
 // An exchange is a request and its answer on their way between a client and a
-// handler: a ResponseWriter to the one and a body to the other. What is written
-// is kept until it is read, so that no handler waits for a client.
+// handler: a ResponseWriter to the one and a body to the other. Writes are buffered
+// until they are read, so that no handler waits for a client.
 type exchange struct {
 	req    *http.Request
 	header http.Header // the handler's
@@ -86,7 +85,7 @@ type exchange struct {
 func (x *exchange) serve(h http.Handler, r *http.Request) {
 	ended := io.EOF
 	defer func() {
-		// As by net/http, though other panics are not hidden in a log here.
+		// Like net/http, but other panics are not hidden in a log.
 		if v := recover(); v == http.ErrAbortHandler {
 			ended = io.ErrUnexpectedEOF
 		} else if v != nil {
@@ -127,7 +126,7 @@ func (x *exchange) bodiless() bool {
 	return x.status == http.StatusNoContent || x.status == http.StatusNotModified
 }
 
-// Flush lets the client have what there is.
+// Flush makes the data so far available to the client.
 func (x *exchange) Flush() {
 	x.WriteHeader(http.StatusOK)
 	x.mu.Lock()
@@ -135,7 +134,7 @@ func (x *exchange) Flush() {
 	x.begin(-1)
 }
 
-// begin sends the header, once. length is what net/http would find out.
+// begin sends the header, once. length is the Content-Length that net/http would set.
 func (x *exchange) begin(length int64) {
 	if x.sent != nil {
 		return
@@ -179,7 +178,7 @@ func (x *exchange) finish(ended error) {
 	x.changed.Broadcast()
 }
 
-// response returns what the client gets.
+// response returns the response for the client.
 func (x *exchange) response() (*http.Response, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -197,7 +196,7 @@ func (x *exchange) response() (*http.Response, error) {
 	}
 	head := x.req.Method == http.MethodHead
 	if head {
-		x.cancel() // there is no body that would be closed
+		x.cancel() // there is no body whose Close would do it
 	}
 	if head || x.length == 0 {
 		resp.Body = http.NoBody
@@ -235,7 +234,7 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 }
 
-// Close gives the answer up: the context of the handler ends.
+// Close discards the rest of the response and ends the context of the handler.
 func (b *body) Close() error {
 	b.x.mu.Lock()
 	defer b.x.mu.Unlock()

@@ -1,6 +1,6 @@
-// Package iamtest is an IAM service for the tests of IAM clients. It answers by
-// a script, with the bodies of Keystone, Open Telekom Cloud and the gateways in
-// front of them. It fails where the script says so, and records the requests.
+// Package iamtest is an IAM service for the tests of your IAM client. It answers by a
+// script, with the error bodies of Keystone, Open Telekom Cloud and the gateways in
+// front of them, and records the requests.
 //
 //	func TestTheClientWaitsAsTold(t *testing.T) {
 //		synctest.Test(t, func(t *testing.T) {
@@ -18,8 +18,8 @@
 //	}
 //
 // A [Server] is an [http.RoundTripper] for tests in memory: under testing/synctest
-// their waits take no time. It is also an [http.Handler], for httptest.NewServer
-// and whatever needs a socket. It answers the same in both.
+// their waits take no time. It is also an [http.Handler], for httptest.NewServer and
+// other tests that need a socket. Both give the same answers.
 package iamtest
 
 import (
@@ -41,33 +41,33 @@ import (
 // to use and answers every request with 200 and an empty JSON object. A Server is
 // safe for concurrent use; do not copy it, or change its fields, after first use.
 //
-// The first of these that has something to say answers a request: Keys, Limit,
-// [Server.Next], [Server.On], Handler. If there are routes and none fits, and
-// no Handler, the answer is Keystone's 404.
+// A request is answered by the first of these that has an answer: Keys, Limit,
+// [Server.Next], [Server.On], Handler. If there are routes and none fits, and no
+// Handler, the answer is Keystone's 404.
 type Server struct {
 	// Handler answers what no script does. If nil, see above.
 	Handler http.Handler
 
-	// Limit is the most requests in any Window. The others are answered by
-	// [Throttled], with the time until the next one may come, rounded up to
+	// Limit is the maximum number of requests in any Window. The others are answered
+	// by [Throttled], with the time until the next one may come, rounded up to
 	// seconds; if the Window is of whole seconds, by [ThrottledGateway] with that
-	// Retry-After. It is a gateway's limit: a throttled request does not use up
-	// the script. Zero means no limit.
+	// Retry-After. It acts like a gateway's limit: a throttled request does not use
+	// up the script. Zero means no limit.
 	Limit int
 
 	// Window is the time in which Limit requests may come. Zero means 1 second.
 	Window time.Duration
 
 	// Keys returns the secret key of an access key and its security token, which is
-	// empty for a permanent key, and false if there is none. If Keys is set, a request
-	// needs an X-Auth-Token, whatever it says, or a signature (AK/SK) that is right and
-	// of the last 15 minutes, else the answer is the gateway's 401: for a wrong
-	// signature, for an unknown key, and for a time too long ago or too far ahead. A
-	// request that is refused uses up neither the Limit nor the script.
+	// empty for a permanent key, and false if there is none. If Keys is set, a
+	// request needs an X-Auth-Token with any value, or a valid signature (AK/SK) that
+	// is at most 15 minutes old. Otherwise the answer is the gateway's 401 for a
+	// wrong signature, an unknown key, or a time too long ago or too far ahead. A
+	// refused request uses up neither the Limit nor the script.
 	Keys func(accessKey, securityToken string) (secretKey string, ok bool)
 
-	// Ahead is by how much the clock of the Server is ahead of that of the machine:
-	// its Date says so, and signatures are measured by it.
+	// Ahead is how far the clock of the Server is ahead of the machine's. It affects
+	// the Date and the check of signatures.
 	Ahead time.Duration
 
 	mu       sync.Mutex
@@ -78,9 +78,9 @@ type Server struct {
 	mux      http.ServeMux
 }
 
-// A Request is what arrived at a [Server].
+// A Request is a request that arrived at a [Server].
 type Request struct {
-	At     time.Time // when it had arrived with its whole body
+	At     time.Time // when its whole body had arrived
 	Method string
 	Target string // path and query as sent, "/v3/users?name=alice"
 	Header http.Header
@@ -90,8 +90,8 @@ type Request struct {
 // String returns method and target, "GET /v3/users?name=alice".
 func (r Request) String() string { return r.Method + " " + r.Target }
 
-// Next makes the Server answer the next requests with these answers, one each,
-// in order, whatever they ask for. Answers of earlier calls come first.
+// Next makes the Server answer the next requests with these answers, one each and in
+// order, for any method and path. Answers from earlier calls of Next come first.
 func (s *Server) Next(answers ...Answer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -118,7 +118,7 @@ func (s *Server) On(pattern string, answers ...Answer) {
 	r.answers = slices.Clone(answers)
 }
 
-// A route is what a pattern leads to. The mux only finds it.
+// A route holds the answers for a pattern. The mux only finds it.
 type route struct {
 	http.Handler
 	answers []Answer
@@ -135,8 +135,8 @@ func (r *route) answer() Answer {
 	return a
 }
 
-// ServeHTTP answers a request over a connection. It reads the whole body first;
-// a request that breaks off does not count.
+// ServeHTTP answers a request over a connection. It reads the whole body first; a
+// request that is cut off does not count.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -150,7 +150,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.handler(&in, string(body)).ServeHTTP(w, &in)
 }
 
-// handler keeps the request and returns what answers it.
+// handler records the request and returns the handler that answers it.
 func (s *Server) handler(r *http.Request, body string) http.Handler {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -211,7 +211,7 @@ func (s *Server) window() time.Duration {
 	return s.Window
 }
 
-// Requests returns what arrived, in order.
+// Requests returns the requests that arrived, in order.
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -236,8 +236,8 @@ func (s *Server) AssertRequests(t testing.TB, want ...string) {
 	}
 }
 
-// AssertBodies reports an error unless the requests had these bodies, in this
-// order. In JSON, white space and the order of members do not matter.
+// AssertBodies reports an error unless the requests had these bodies, in this order.
+// For JSON, white space and the order of members do not matter.
 func (s *Server) AssertBodies(t testing.TB, want ...string) {
 	t.Helper()
 	got := []string{}
@@ -254,8 +254,7 @@ func sameBody(a, b string) bool {
 	return a == b || decode(a, &x) == nil && decode(b, &y) == nil && reflect.DeepEqual(x, y)
 }
 
-// decode keeps numbers as they are written: ids may be longer than a float64
-// tells apart.
+// decode keeps numbers as written, because ids may have more digits than a float64.
 func decode(body string, v any) error {
 	if !json.Valid([]byte(body)) {
 		return errors.New("not JSON")
@@ -282,7 +281,7 @@ func (s *Server) AssertSpacing(t testing.TB, least ...time.Duration) {
 	}
 }
 
-// list shows when requests arrived, counted from the first, and what they were.
+// list shows the requests, and when they arrived after the first.
 func list(requests []Request) string {
 	var b strings.Builder
 	for _, r := range requests {

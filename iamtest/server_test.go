@@ -64,7 +64,7 @@ func TestTheClientWaitsAsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var service iamtest.Server
 		service.Next(iamtest.Throttled(30 * time.Second)) // then 200
-		client := &http.Client{Transport: &iamhttp.Transport{Base: &service}}
+		client := &http.Client{Transport: &iamhttp.Transport{Base: &service}, Timeout: time.Minute}
 		resp, err := client.Post("https://iam.example/v3/users", "application/json", strings.NewReader(`{}`))
 		if err != nil {
 			t.Fatal(err)
@@ -115,7 +115,7 @@ func TestAnInvalidPatternPanics(t *testing.T) {
 	assert.Panics(t, func() { new(iamtest.Server).On("GET") })
 }
 
-func TestWhatArrivedIsKept(t *testing.T) {
+func TestRequestsAreRecorded(t *testing.T) {
 	ways(t, func(t *testing.T, s *iamtest.Server, c *http.Client, url string) {
 		req, err := http.NewRequestWithContext(t.Context(), "POST", url+"/v3/users?name=a%20b", strings.NewReader("body"))
 		require.NoError(t, err)
@@ -222,7 +222,7 @@ func TestAStallLastsUntilTheClientGivesUp(t *testing.T) {
 	})
 }
 
-func TestABodyStallsBehindItsBeginning(t *testing.T) {
+func TestStalledBodyBlocksAfterItsBeginning(t *testing.T) {
 	ways(t, func(t *testing.T, s *iamtest.Server, c *http.Client, url string) {
 		for name, end := range map[string]func(*http.Response, context.CancelFunc){
 			"closed":   func(resp *http.Response, _ context.CancelFunc) { resp.Body.Close() },
@@ -257,7 +257,7 @@ func TestABodyStallsBehindItsBeginning(t *testing.T) {
 	})
 }
 
-func TestAStallBehindTheAnswerToAHEADHoldsNobodyUp(t *testing.T) {
+func TestStallAfterTheResponseToAHEADDelaysNoClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // and leaves nobody behind
 		s := new(iamtest.Server)
 		s.Next(iamtest.Answer{Status: 200, Body: "begin", Fault: iamtest.Stall})
@@ -298,7 +298,7 @@ func TestAResetBreaksTheConnection(t *testing.T) {
 	})
 }
 
-func TestAResetIsOneOverPlainTCPToo(t *testing.T) {
+func TestResetFaultAlsoResetsPlainTCPConnections(t *testing.T) {
 	s := new(iamtest.Server)
 	s.Next(iamtest.Answer{Fault: iamtest.Reset})
 	srv := httptest.NewServer(s)
@@ -399,7 +399,7 @@ func TestTheLimitIsForASecondUnlessSaidOtherwise(t *testing.T) {
 }
 
 // The bodies have to be those of the services themselves.
-func TestTheBodiesAreTheRecordedOnes(t *testing.T) {
+func TestBodiesMatchTheRecordedResponses(t *testing.T) {
 	for file, a := range map[string]iamtest.Answer{
 		"ks-404-unknown-user":  iamtest.Keystone(404, "Could not find user: 0123456789abcdef0123456789abcdef."),
 		"ks-401-bad-password":  iamtest.Keystone(401, "The request you have made requires authentication."),
@@ -435,7 +435,7 @@ func TestAThrottledAnswerIsRoundedUpToSeconds(t *testing.T) {
 	}
 }
 
-func TestStatedLimitsAreReadAsTheyWereMeant(t *testing.T) {
+func TestStatedLimitsAreReadAsTheyWereGiven(t *testing.T) {
 	for _, per := range []time.Duration{time.Second, 90 * time.Second, 5 * time.Minute, 2 * time.Hour, 24 * time.Hour} {
 		want := gate.Limit{Requests: 200, Per: per, Reset: 7 * time.Second}
 		for name, a := range map[string]iamtest.Answer{
@@ -493,7 +493,7 @@ func (f *failures) Errorf(format string, a ...any) {
 	f.texts = append(f.texts, fmt.Sprintf(format, a...))
 }
 
-func TestAssertionsSayWhatArrived(t *testing.T) {
+func TestFailedAssertionsListTheRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := new(iamtest.Server)
 		client := &http.Client{Transport: s}

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// This file is how a gateway checks a signature. It shares no code with package aksk,
-// which makes them, so that each is a test of the other.
+// This file checks signatures as a gateway does. It shares no code with package aksk,
+// which makes them, so that each tests the other.
 
 const (
 	signatureLife   = 15 * time.Minute
@@ -74,7 +74,7 @@ func (s *Server) verify(r *http.Request, body string, now time.Time) (Answer, bo
 	return refuse("verify aksk signature fail")
 }
 
-// checked is a request whose signature is checked.
+// checked is a request whose signature is being checked.
 type checked struct {
 	r      *http.Request
 	header map[string][]string
@@ -83,7 +83,7 @@ type checked struct {
 	body   string
 }
 
-// signatures are those that are right: of some requests there are two.
+// signatures returns the valid signatures: some requests have two.
 func (c checked) signatures(algorithm, accessKey, secretKey string, credential []string) []string {
 	scoped := len(credential) == 5 && credential[4] == "sdk_request"
 	requests := []string{c.canonical(scoped, c.query(scoped), c.body)}
@@ -153,7 +153,7 @@ func (c checked) canonical(scoped bool, query, body string) string {
 	return strings.Join(append(lines, "", strings.Join(c.names, ";"), payload), "\n")
 }
 
-// query is the canonical one.
+// query returns the canonical query.
 func (c checked) query(scoped bool) string {
 	all := url.Values{}
 	for part := range strings.SplitSeq(c.r.URL.RawQuery, "&") {
@@ -201,7 +201,7 @@ func decoded(s string) string {
 	return s
 }
 
-// encode escapes all but what RFC 3986 calls unreserved.
+// encode escapes everything except the unreserved characters of RFC 3986.
 func encode(s string) string {
 	var b strings.Builder
 	for _, c := range []byte(s) {

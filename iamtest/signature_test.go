@@ -100,7 +100,7 @@ func TestAServerWithKeysAnswersAsTheGatewayDoes(t *testing.T) {
 	}
 }
 
-func TestAServerThatIsAheadSaysSo(t *testing.T) {
+func TestServerWithAheadSendsADateInTheFuture(t *testing.T) {
 	s := &iamtest.Server{Keys: knows, Ahead: time.Hour}
 	over := httptest.NewServer(s)
 	defer over.Close()

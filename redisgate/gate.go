@@ -24,21 +24,21 @@
 // pace would sometimes send at the same moment, and be throttled at half the
 // pace.
 //
-// No call fails because the server does. A process with waiting requests that
-// gets no answer for 400 ms, or longer if the server is far, goes on alone, and rejoins the fleet when there are
-// answers again. Alone, it keeps to its share of the pace that the fleet had
-// found, or behaves like a new gate.Adaptive if the fleet had found none. A turn
-// counts as an answer, and so does the leader's word that there is none yet
-// (learning of a new leader does not).
+// No call fails because the server does. A process with waiting requests that gets no
+// answer for 400 ms goes on alone, and rejoins the fleet when there are answers
+// again. If the server is far away, it waits longer. Alone, it keeps to its share of
+// the pace that the fleet had found, or behaves like a new gate.Adaptive if the fleet
+// had found none. A turn counts as an answer, and so does the leader's word that
+// there is none yet (learning of a new leader does not).
 //
 // Clocks are not compared: only lengths of time cross the network, and the
 // server's clock measures what outlives a process.
 //
-// The client is go-redis because the server pushes everything that a process
-// has to know, because go-redis connects only when there is something to send
-// (rueidis refuses to start without the server), and because its UniversalClient
-// covers a single server, Sentinel and a cluster. Client-side caching (RESP3)
-// would be slower: a read has to follow each invalidation.
+// The client is go-redis for two reasons: it connects only when there is something to
+// send (rueidis refuses to start without the server), and its UniversalClient covers
+// a single server, Sentinel and a cluster. The server pushes everything that a
+// process has to know. Client-side caching (RESP3) would be slower, because each
+// invalidation requires another read.
 package redisgate
 
 import (
@@ -79,10 +79,9 @@ type Options struct {
 // A Gate is a [gate.Gate] that all processes with the same server and namespace
 // share. Make one per process, with [New]. A Gate is safe for concurrent use.
 //
-// The server sees the keys of accounts only as hashes, keyed with the namespace.
-// That hides a key that is long and random, such as a token. Someone who can
-// read on the server and guess a key, such as a user's name, can tell whether it
-// is in use.
+// The server sees the keys of accounts only as hashes, keyed with the namespace. That
+// hides a long random key, such as a token. Someone with access to the server who
+// guesses a key, such as a user name, can tell whether it is in use.
 type Gate struct {
 	local      *gate.Adaptive
 	visit      func(key string, v fleet1.Visitor) bool
@@ -114,19 +113,18 @@ type Gate struct {
 	tookAt     time.Duration      // when the latest round trip ended
 }
 
-// New returns the gate of this process. It waits until the server has told what
-// it knows, but no longer than 250 ms, so that a process that starts while an
-// account is throttled knows it before its first request. It returns no error: a
-// server that is away is joined later. [Gate.Ping] tells whether the settings are
-// right. You own the client;
-// close it after the gate. New panics if client is nil.
+// New returns the gate of this process. It waits up to 250 ms for the state on the
+// server, so that a process that starts while an account is throttled knows that
+// before its first request. It returns no error: if the server is away, the gate
+// joins it later. Use [Gate.Ping] to check the settings. You own the client; close it
+// after the gate. New panics if client is nil.
 func New(client redis.UniversalClient, o Options) *Gate {
 	return open(client, o, fleet1.Number)
 }
 
 // open is New with the number of the seam, which fleet1 explains.
 func open(client redis.UniversalClient, o Options, seamNumber string) *Gate {
-	if client == nil { // a goroutine would panic otherwise, where nobody can recover
+	if client == nil { // otherwise a goroutine would panic, where the caller cannot recover
 		panic("redisgate: New: client is nil")
 	}
 	g := &Gate{
@@ -169,15 +167,15 @@ func (g *Gate) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error) {
 	return g.local.Wait(ctx, r)
 }
 
-// Observe takes the outcome of a request. See [gate.Gate].
+// Observe tells the gate the outcome of a request. See [gate.Gate].
 func (g *Gate) Observe(r gate.Request, t gate.Ticket, o gate.Outcome) {
 	g.local.Observe(r, t, o)
 }
 
-// Close leaves the fleet. Other processes take over at once the accounts that
-// this one led. They get its turns after three seconds, because these may be
-// requests in flight. Close waits for the server for at most 500 ms, and always
-// returns nil. After that the gate goes on working, without the fleet.
+// Close leaves the fleet. Other processes take over the accounts that this one led at
+// once, and its turns after three seconds, because these may belong to requests in
+// flight. Close waits at most 500 ms for the server, and always returns nil. The gate
+// goes on working afterwards, without the fleet.
 func (g *Gate) Close() error {
 	g.closing.Do(g.close)
 	return nil

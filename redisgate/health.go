@@ -8,12 +8,12 @@ import (
 
 var errSlow = errors.New("server answers too slowly")
 
-// timed runs a command, and notes the server as lost if the command fails or is
-// slow. It does not wait much longer than for a slow command. A client that does not watch the
-// context may wait longer, up to its ReadTimeout or for ever, because one
-// connection may be dead while the others work. Such a command is left behind,
-// and its result is not used; there are at most as many of them as the client's
-// pool has connections. A command that is out of date is not retried.
+// timed runs a command, and marks the server as lost if the command fails or is slow.
+// It gives up soon after a command counts as slow. A client that ignores the context
+// may wait longer, up to its ReadTimeout or forever, because one connection may be
+// dead while the others work. Such a command is left running, and its result is not
+// used; there are at most as many of them as the client's pool has connections. An
+// outdated command is not retried.
 func (g *Gate) timed(f func(ctx context.Context) error) error {
 	start, away := g.now(), g.distance()
 	ctx, cancel := context.WithTimeout(g.ctx, max(away.lease(), away.tooSlow()))

@@ -10,10 +10,10 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// A leader runs the one controller that the fleet has for an account, and hands
-// out turns. A process becomes the leader by a lease on the server, and renews it.
-// If it cannot renew the lease, it stops leading; what it has learned is on the
-// server, and known to all processes that have asked it.
+// A leader runs the one controller that the fleet has for an account, and hands out
+// turns. A process becomes the leader by a lease on the server, and renews it. If it
+// cannot renew the lease, it stops leading. What it has learned stays on the server,
+// and with the processes that have asked it.
 type leader struct {
 	g    *Gate
 	name string
@@ -48,9 +48,9 @@ type turn struct {
 	at     time.Duration
 }
 
-// confirm notes that turns have arrived.
+// confirm records that turns have arrived.
 func (m *member) confirm(ids []uint64) {
-	if len(ids) > 1 { // another process decides how many
+	if len(ids) > 1 { // the number comes from another process
 		ids = slices.Sorted(slices.Values(ids))
 	}
 	m.unconfirmed = slices.DeleteFunc(m.unconfirmed, func(id uint64) bool {
@@ -83,7 +83,7 @@ func (g *Gate) lead(name string, until time.Duration, s state) bool {
 		g: g, name: name, until: until, heard: now, noticed: now,
 		members: make(map[string]*member),
 		turns:   make(map[uint64]turn),
-		last:    rand.Uint64() >> 1, // different leaders hand out different turns
+		last:    rand.Uint64() >> 1, // so that different leaders hand out different turns
 	}
 	if s.Learned != nil {
 		since := now
@@ -126,7 +126,7 @@ func (l *leader) resign() {
 	}
 }
 
-// known returns what another leader could go on from.
+// known returns the knowledge from which another leader could continue.
 func (l *leader) known() state {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -150,7 +150,7 @@ func (l *leader) state(now time.Duration) (s state) {
 	return s
 }
 
-// forget drops members that have gone, and takes back their turns.
+// forget drops members that are gone, and takes back their turns.
 func (l *leader) forget(now time.Duration) {
 	for id, m := range l.members {
 		if now-m.heard > memberGone {
@@ -161,8 +161,8 @@ func (l *leader) forget(now time.Duration) {
 	}
 }
 
-// left notes that a process has left the fleet: it gets no more turns. The turns
-// that it holds may be requests in flight, and count as such until forget.
+// left records that a process has left the fleet, so it gets no more turns. Its turns
+// may belong to requests in flight, and count as such until forget.
 func (l *leader) left(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -171,9 +171,9 @@ func (l *leader) left(id string) {
 	}
 }
 
-// reclaim takes back the turns that a member was given longer ago than age, at
-// latest the last one, and does not hold: the message was lost, or the member has
-// gone. last is known to have arrived, or a message that was sent after it.
+// reclaim takes back turns up to last that a member was given longer ago than age and
+// does not hold: the message was lost, or the member is gone. It is known that last
+// has arrived, or a message that was sent after it.
 func (l *leader) reclaim(now time.Duration, m *member, has []uint64, last uint64, age time.Duration) {
 	has = slices.Sorted(slices.Values(has))
 	var lost []uint64
@@ -190,7 +190,7 @@ func (l *leader) reclaim(now time.Duration, m *member, has []uint64, last uint64
 	m.confirm(lost)
 }
 
-// handle takes a report of a member.
+// handle processes a report of a member.
 func (l *leader) handle(r *report) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -273,7 +273,7 @@ func (l *leader) accepted(now time.Duration, s fleet1.Send) {
 	}
 }
 
-// landed takes out a turn whose outcome is known.
+// landed removes a turn whose outcome is known.
 func (l *leader) landed(id uint64) turn {
 	t := l.turns[id]
 	delete(l.turns, id)
@@ -291,17 +291,17 @@ func (l *leader) waiting(now time.Duration) (n int) {
 	return n
 }
 
-// most returns how many requests a second each of the members that wait can have
-// at most; 0: not known.
+// most returns the maximum rate, in requests per second, for each waiting member; 0:
+// not known.
 func (l *leader) most(now time.Duration) float64 {
 	if l.control == nil {
 		return 0
 	}
-	const many = 1 << 20 // requests, beside which a burst does not count
+	const many = 1 << 20 // requests, compared with which a burst is negligible
 	all := 0.0
 	if long := l.control.Earliest(now, many) - max(l.control.Paused(), now); long > 0 {
 		all = many / long.Seconds()
-	} else if k, ok := l.control.Learned(); ok && k.Hi > 0 { // no pace was too fast of late: it rises slowly
+	} else if k, ok := l.control.Learned(); ok && k.Hi > 0 { // no recent pace was too fast, and it rises slowly
 		all = 2 * max(k.Hi, k.Pace)
 	}
 	members := 0
@@ -313,11 +313,10 @@ func (l *leader) most(now time.Duration) float64 {
 	return all / float64(max(members, 1))
 }
 
-// believes reports whether the controller goes by what the service has stated.
+// believes reports whether the controller uses the limit that the service has stated.
 func (l *leader) believes() bool { return l.control != nil && l.control.Believed() }
 
-// dispatch hands out the turns that are due, and makes sure that it is called
-// again when the next one is.
+// dispatch hands out the turns that are due, and schedules itself for the next one.
 func (l *leader) dispatch(now time.Duration) {
 	if now > l.until {
 		return // another process may lead; renew finds out
@@ -347,7 +346,7 @@ func (l *leader) dispatch(now time.Duration) {
 		m.unconfirmed = append(m.unconfirmed, l.last)
 		t.IDs, t.made, t.Last = append(t.IDs, l.last), append(t.made, now), l.last
 	}
-	// While many wait, none of them leaves later because the turns come in batches.
+	// While many requests wait, sending turns in batches delays none of them.
 	many := len(given) > 0 && float64(l.waiting(now)) > 2*batch.Seconds()*l.control.Pace()
 	for m, t := range given {
 		l.g.out.turn(m.id, t, many && !t.Probing)

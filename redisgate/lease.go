@@ -57,7 +57,7 @@ func (g *Gate) claim(name, key string, known state) {
 			return
 		}
 		if s.Leader == g.id && !g.lead(name, started+length, s) { // the gate was closed meanwhile
-			_, _ = g.take(g.ctx, lease{name: name}) // it ends by itself otherwise
+			_, _ = g.take(g.ctx, lease{name: name}) // if this fails, it expires by itself
 			return
 		}
 		g.noticed(name, s)
@@ -71,8 +71,8 @@ func (g *Gate) claim(name, key string, known state) {
 	}()
 }
 
-// leasing reports whether the gate is open, so that it may ask for leases. If so,
-// the caller has to call leases.Done when it has finished.
+// leasing reports whether the gate is open, so that it may ask for leases. If so, the
+// caller must call leases.Done when it is done.
 func (g *Gate) leasing() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -83,7 +83,7 @@ func (g *Gate) leasing() bool {
 	return true
 }
 
-// renew keeps the lease, or gives it back if there were no requests for a while.
+// renew extends the lease, or gives it back if there were no requests for a while.
 func (l *leader) renew() {
 	g := l.g
 	if !g.leasing() {

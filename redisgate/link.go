@@ -59,16 +59,16 @@ func numbers(slots ...slot) []uint64 {
 // link returns a new link of an account.
 func (g *Gate) link(name, key string) *link { return &link{g: g, name: name, key: key} }
 
-// report changes the next report to the leader, and sends it soon.
+// report changes the next report to the leader, which is sent soon.
 func (l *link) report(change func(*report)) {
 	if l.reportLater(change) {
 		l.g.out.ring()
 	}
 }
 
-// reportLater is report without a hurry: the report goes with whatever is sent
-// next. It returns whether the report can be sent. Every report carries the
-// number of waiting requests, because omitting it means zero.
+// reportLater is report for data that can wait: the report goes out with the next
+// message. It returns whether the report can be sent. Every report carries the number
+// of waiting requests, because omitting it means zero.
 func (l *link) reportLater(change func(*report)) bool {
 	return l.g.out.amend(l.name, func(r *report) {
 		r.to = l.Leader
@@ -163,7 +163,8 @@ func (l *link) accepted(now time.Duration, s fleet1.Send) {
 	})
 }
 
-// Unknown reports an outcome that says nothing of the limit, as an accepted one.
+// Unknown reports an outcome that says nothing about the limit. It counts as
+// accepted.
 func (l *link) Unknown(now time.Duration, s fleet1.Send) {
 	l.landed(s.Turn)
 	if l.solo != nil {
@@ -173,8 +174,8 @@ func (l *link) Unknown(now time.Duration, s fleet1.Send) {
 	l.accepted(now, s)
 }
 
-// Trip returns how long an answer of the service takes, 0 if no request of this
-// process tells. The leader's measure includes the messages about it.
+// Trip returns how long a response of the service takes, 0 if this process has not
+// measured one. The leader's measurements include the messages between the processes.
 func (l *link) Trip() time.Duration {
 	if l.solo != nil {
 		return l.solo.Trip()
@@ -212,7 +213,7 @@ func (l *link) Stated(requests int, per time.Duration) {
 	l.report(func(r *report) { r.Stated = &stated{requests, per} })
 }
 
-// Believed reports whether requests are paced by what was stated.
+// Believed reports whether the stated limit sets the pace.
 func (l *link) Believed() bool {
 	if l.solo != nil {
 		return l.solo.Believed()
@@ -220,8 +221,8 @@ func (l *link) Believed() bool {
 	return l.believed
 }
 
-// landed takes a turn out of those in flight, and returns when it was used, 0 if
-// it was not.
+// landed removes a turn from those in flight, and returns when it was used, 0 if it
+// was not.
 func (l *link) landed(turn uint64) (at time.Duration) {
 	if i := slices.IndexFunc(l.flying, func(s slot) bool { return s.turn == turn }); i >= 0 {
 		at = l.flying[i].at
@@ -250,16 +251,16 @@ func (l *link) spare() {
 	l.report(func(r *report) { r.Unsent = append(r.Unsent, spare...) })
 }
 
-// Idle does nothing in the fleet: the leader knows when no request waits.
+// Idle does nothing: the leader of the fleet knows when no request waits.
 func (l *link) Idle(now time.Duration) {
 	if l.solo != nil {
 		l.solo.Idle(now)
 	}
 }
 
-// Pause makes the pause longer if this process is alone. The gate calls it so
-// that processes that do not know each other do not come back together. In the
-// fleet the leader sees to that.
+// Pause makes the pause longer if this process is alone. The gate calls it so that
+// processes that do not know each other do not resume at the same moment. In the
+// fleet the leader takes care of that.
 func (l *link) Pause(until time.Duration) {
 	if l.solo != nil {
 		l.solo.Pause(until)
@@ -291,7 +292,7 @@ func (l *link) Probing() bool {
 	return l.probing
 }
 
-// Silence returns how long a silence the service wanted last.
+// Silence returns the length of the silence that the service asked for last.
 func (l *link) Silence() time.Duration {
 	switch {
 	case l.solo != nil:
@@ -366,7 +367,7 @@ func (l *link) question(now time.Duration) {
 	}
 }
 
-// knowledge returns what this process would lead with.
+// knowledge returns the state with which this process would begin to lead.
 func (l *link) knowledge() *fleet1.Learned {
 	if l.Learned == nil && l.solo != nil {
 		if k, ok := l.solo.Learned(); ok {
@@ -421,7 +422,7 @@ func (l *link) tick(now time.Duration) {
 	case l.unanswered != 0 && now-l.unanswered >= l.g.distance().patience():
 		l.goAlone(now)
 	case l.waiting > 0 && l.reported > 0 && now < since+askAgain && now < l.stamped+memberGone:
-		// Turns come, and show that all is well.
+		// Turns are arriving, so all is well.
 		if now-l.told >= tellEvery {
 			l.tell(now)
 		}
@@ -440,14 +441,15 @@ func (l *link) tick(now time.Duration) {
 	}
 }
 
-// tell sends what the leader does not know yet.
+// tell sends the leader the news that it does not have yet.
 func (l *link) tell(now time.Duration) {
 	l.told, l.untold = now, false
 	l.reported = l.waiting
 	l.report(func(*report) {})
 }
 
-// goAlone makes a controller in this process decide. It starts from what is known.
+// goAlone makes a controller in this process decide. It starts from the knowledge so
+// far.
 func (l *link) goAlone(now time.Duration) {
 	if l.solo != nil {
 		return
@@ -493,7 +495,7 @@ func (l *link) follow(now time.Duration, id string) {
 	}
 }
 
-// learn takes what this process knows of the account. The note is as of at, in the
+// learn adopts this process's note about the account. The note is as of at, in the
 // gate's time.
 func (l *link) learn(now time.Duration, n note, at time.Duration) {
 	leader := l.Leader
@@ -514,7 +516,7 @@ func (l *link) learn(now time.Duration, n note, at time.Duration) {
 	}
 }
 
-// granted takes turns from the leader of an account.
+// granted accepts turns from the leader of an account.
 func (g *Gate) granted(t *turns) {
 	g.mu.Lock()
 	u, used := g.keys[t.Name]

@@ -45,8 +45,8 @@ func (r *report) throttle(x throttled) {
 	r.Throttled, r.at = append(r.Throttled, x), append(r.at, time.Now())
 }
 
-// age makes each Retry-After as long as what is left of it. One that is over still
-// says that the service named one.
+// age reduces each Retry-After to the time that is left of it. One that has elapsed
+// still shows that the service sent one.
 func (r *report) age() {
 	for i, at := range r.at {
 		x := &r.Throttled[i]
@@ -185,7 +185,7 @@ func (r *report) check() bool {
 	return true
 }
 
-// check also puts marks in order, which may have been noted at the same moment.
+// check also sorts marks, because several may have been taken at the same moment.
 func (h *history) check() bool {
 	if len(h.Marks) == 0 || len(h.Marks) > maxMarks || h.Flying < 0 || h.Age < 0 || h.Age > maxAge {
 		return false

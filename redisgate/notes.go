@@ -6,15 +6,15 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// A note is what this process knows of a throttled account. There are notes of
-// accounts that it does not use, too.
+// A note is what this process knows about a throttled account. It also keeps notes on
+// accounts that it does not use.
 type note struct {
 	state
 	paused time.Duration // end of the pause
 	seen   time.Duration // when the latest news came
 }
 
-// noticed takes news of an account from another process or from the server.
+// noticed accepts news about an account from another process or from the server.
 func (g *Gate) noticed(name string, s state) {
 	s.Pause = g.distance().left(s.Pause)
 	g.mu.Lock()

@@ -51,7 +51,7 @@ func (o *opening) throttled(now, after time.Duration) {
 	o.pause = max(o.pause, now+after)
 }
 
-// control returns a controller that has seen everything that was collected.
+// control returns a controller that has processed everything that was collected.
 func (o *opening) control() *fleet1.Controller {
 	flying := 0
 	for _, h := range o.histories {
@@ -72,7 +72,8 @@ func (o *opening) control() *fleet1.Controller {
 	return c
 }
 
-// marks adds up the histories, from the time on that all of them cover.
+// marks adds up the histories, beginning at the time from which all of them have
+// data.
 func (o *opening) marks() []fleet1.Mark {
 	times := make(map[time.Duration]bool)
 	from, all := o.at, time.Duration(-1)

@@ -38,7 +38,7 @@ func (o *outbox) mute(muted bool) {
 	clear(o.reports)
 	clear(o.turns)
 	for _, n := range o.notices {
-		n.state = state{Pause: n.Pause} // the leader may be another one by then
+		n.state = state{Pause: n.Pause} // the leader may have changed by then
 	}
 	o.expire()
 	if !o.muted {
@@ -170,8 +170,8 @@ type letter struct {
 	message
 }
 
-// empty takes out everything that can be sent. pauses are those of the notices,
-// by the name of the account.
+// empty removes and returns everything that can be sent. pauses are those of the
+// notices, by the name of the account.
 func (o *outbox) empty(g *Gate) (letters []letter, pauses map[string]time.Duration) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -213,9 +213,9 @@ func (o *outbox) empty(g *Gate) (letters []letter, pauses map[string]time.Durati
 	return letters, pauses
 }
 
-// space says when each turn is to be used, so that turns that are sent together
-// are as far apart as they were handed out. The first of them, of all members, is
-// used at once.
+// space sets when each turn is to be used, so that turns in one batch are as far
+// apart as they were handed out. The first of them, over all members, is used at
+// once.
 func (t *turns) space(first time.Duration) {
 	if !slices.ContainsFunc(t.made, func(at time.Duration) bool { return at > first }) {
 		return

@@ -7,21 +7,19 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// pingScript does what the other scripts do to an account, to one that does not
-// exist.
+// pingScript does what the other scripts do, but to an account that does not exist.
 const pingScript = load + `
 put(ARGV[2], get(ARGV[2]))
 redis.call('HDEL', KEYS[1], ARGV[2])
 return 1`
 
-// Ping reports whether the server can be used as the gate uses it: it connects,
-// logs in, runs a script that reads and writes the gate's keys, and sends itself a
-// message. Call it once at the start of a program, with a deadline, to tell a wrong
-// address, a wrong password or a missing permission from a server that is away for
-// a moment. The gate needs no Ping: it works without the server, alone, and it
-// joins the fleet as soon as it can.
+// Ping reports whether the server can be used as the gate uses it: it connects, logs
+// in, runs a script that reads and writes the gate's keys, and sends itself a
+// message. Call it once at the start of a program, with a deadline, to find a wrong
+// address, a wrong password or a missing permission. The gate needs no Ping: it works
+// without the server, alone, and it joins the fleet as soon as it can.
 //
-// The error says which step has failed, and wraps that of the client or of ctx.
+// The error says which step failed, and wraps the error of the client or of ctx.
 func (g *Gate) Ping(ctx context.Context) error {
 	done := make(chan error, 1)
 	go func() { done <- g.ping(ctx) }()

@@ -81,7 +81,7 @@ func (g *Gate) join(hello bool, cursor string) (next string, err error) {
 	return cursor, g.timed(func(ctx context.Context) error { return g.publish(ctx, letters, nil) })
 }
 
-// counted takes the answer of count. It also forgets notes that are out of date.
+// counted processes the answer of count. It also forgets notes that are out of date.
 func (g *Gate) counted(v []any) {
 	g.mu.Lock()
 	g.size = max(int(v[0].(int64)), 1)
@@ -114,7 +114,7 @@ func (g *Gate) leave(ctx context.Context, leaders map[string]*leader, unsaid []l
 	case <-answered:
 	case <-time.After(askAgain): // its connection is probably dead
 	}
-	_ = g.publish(ctx, unsaid, pauses) // without it, the others learn all of this later
+	_ = g.publish(ctx, unsaid, pauses) // if it fails, the others learn all of this later
 	for name, l := range leaders {
 		_, _ = g.take(ctx, lease{name: name, known: l.known(), replace: true})
 		_ = g.publish(ctx, []letter{{g.names.all, message{Notice: &notice{name, state{Leader: nobody, Pause: l.known().Pause}}}}}, nil)

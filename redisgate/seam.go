@@ -17,7 +17,7 @@ type use struct {
 // A seam is the Gate as the local gate sees it.
 type seam struct{ *Gate }
 
-// Opened returns what the fleet knows of an account that is new in this process.
+// Opened returns what the fleet knows about an account that is new in this process.
 func (g seam) Opened(key string) (share int, p fleet1.Pacer) {
 	name := g.names.of(key)
 	g.mu.Lock()
@@ -31,7 +31,7 @@ func (g seam) Opened(key string) (share int, p fleet1.Pacer) {
 	return g.size, p
 }
 
-// Throttled tells the other processes, and looks for the leader of the account.
+// Throttled tells the other processes, and looks for the account's leader.
 func (g seam) Throttled(key string, h fleet1.History, retryAfter time.Duration) fleet1.Pacer {
 	l := g.link(g.names.of(key), key)
 	l.history, l.wanted = &h, retryAfter
@@ -45,7 +45,7 @@ func (g seam) Throttled(key string, h fleet1.History, retryAfter time.Duration) 
 	return l
 }
 
-// Forgotten notes that an account is no longer in use in this process. It may be
+// Forgotten records that an account is no longer in use in this process. It may be
 // called after Opened of the next account with the same key.
 func (g seam) Forgotten(key string) {
 	name := g.names.of(key)

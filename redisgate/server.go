@@ -12,7 +12,7 @@ import (
 )
 
 // load is the beginning of each script. It reads and writes what the server keeps
-// of an account, which is one field of a hash, in JSON:
+// about an account: one field of a hash, in JSON:
 //
 //	p  when the pause ends
 //	l  the leader
@@ -115,13 +115,13 @@ end
 return out`)
 )
 
-// publish sends letters and writes down pauses in one round trip. The letters go
-// first, because a server that is out of memory still publishes.
+// publish sends letters and stores pauses in one round trip. The letters go first,
+// because a server that is out of memory still publishes.
 func (g *Gate) publish(ctx context.Context, letters []letter, pauses map[string]time.Duration) error {
 	_, err := g.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, l := range letters {
 			b, err := json.Marshal(l.message)
-			if err != nil { // it holds NaN; send the others all the same
+			if err != nil { // it holds NaN; send the others anyway
 				continue
 			}
 			p.Publish(ctx, l.to, b)
@@ -156,7 +156,7 @@ func (g *Gate) count(ctx context.Context, cursor string, tell bool) (v []any, er
 func (g *Gate) take(ctx context.Context, l lease) (s state, err error) {
 	learned := ""
 	if l.known.Learned != nil {
-		if b, err := json.Marshal(l.known.Learned); err == nil { // otherwise it holds NaN, and nobody could go on from it
+		if b, err := json.Marshal(l.known.Learned); err == nil { // otherwise it holds NaN, which is of no use to the next leader
 			learned = string(b)
 		}
 	}

@@ -266,7 +266,8 @@ func TestNewPanicsWithoutClient(t *testing.T) {
 	assert.PanicsWithValue(t, "redisgate: New: client is nil", func() { New(nil, Options{}) })
 }
 
-// What a process is told while it is alone, the others know when it is back.
+// The others learn of a pause that a process is told of while it is alone, once it is
+// back.
 func TestPauseDuringOutageIsPublishedAfterRejoin(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, books := w.gates(2)

@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// failing reports whether an answer comes as an error.
+// failing reports whether a response comes as an error.
 func (c *trial) failing(code int) bool { return c.StatusErrors && code >= 400 }
 
-// oneOf says whether a call returned a response or else an error.
+// oneOf checks that a call returned either a response or an error.
 func (o outcome) oneOf() error {
 	switch {
 	case o.resp != nil && o.err != nil:
@@ -90,9 +90,9 @@ func clientTimeoutKeepsAnswer(c *trial) error {
 	return nil
 }
 
-// redirectsLeft: an http.Client inside the RoundTripper follows them, past the
-// CheckRedirect of the client outside, and with tokens that only that one would
-// know to leave out.
+// redirectsLeft: an http.Client inside the RoundTripper would follow them without
+// asking the CheckRedirect of the outer client, and would send tokens that only the
+// outer client knows to remove.
 func redirectsLeft(c *trial) error {
 	return c.bubble(func() error {
 		asked, base := 0, replies(status(302, "Location: http://elsewhere.example/"), status(200))
@@ -117,8 +117,8 @@ func redirectsLeft(c *trial) error {
 	})
 }
 
-// bodyUntouched: a wrapper around every body takes the connection away from a
-// 101, and what is not a 200 is not therefore a failure.
+// bodyUntouched: a wrapper around each body breaks the connection of a 101, and a
+// code other than 200 is not always a failure.
 func bodyUntouched(c *trial) error {
 	for _, code := range []int{101, 200, 201, 204, 206, 299, 300, 304, 399} {
 		err := c.bubble(func() error {
@@ -170,8 +170,8 @@ func closeIdle(c *trial) error {
 	return nil
 }
 
-// interimReleased: what is left open keeps its connection, and what is closed
-// unread loses it.
+// interimReleased: a body that is left open keeps its connection busy, and one that
+// is closed unread loses it.
 func interimReleased(c *trial) error {
 	if err := c.retries(); err != nil {
 		return err
@@ -219,8 +219,8 @@ func interimReleased(c *trial) error {
 	})
 }
 
-// readingBounded: reading a body so that its connection can be used again, or
-// to put it into an error, is a favour to nobody if it does not end.
+// readingBounded: a body is read so that its connection can be used again, or to put
+// it into an error. Neither is worth reading a body that does not end.
 func readingBounded(c *trial) error {
 	const (
 		most      = 1 << 20
@@ -273,7 +273,7 @@ func replyWith(code int, b *body) reply {
 	return func(req *http.Request) (*http.Response, error) { return newResponse(req, code, b), nil }
 }
 
-// zeros is a text without end.
+// zeros is an endless text.
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) {
@@ -324,8 +324,8 @@ func oddAnswer(c *trial) error {
 	return nil
 }
 
-// noSecrets: an error ends up in logs and bug reports. The answer's own message
-// may be in it.
+// noSecrets: errors end up in logs and bug reports. They may contain the response's
+// own message.
 func noSecrets(c *trial) error {
 	const secret = "s3cr3t"
 	tries := map[string]reply{"a connection that failed": failure(errors.New("connection reset"))}
@@ -365,8 +365,8 @@ func noSecrets(c *trial) error {
 	return nil
 }
 
-// pointerErrors: errors.As with a pointer does not find a value, nor the other
-// way round, and a value that cannot be compared makes errors.Is blind.
+// pointerErrors: errors.As with a pointer type does not find a value, nor the other
+// way round, and errors.Is never matches a value that cannot be compared.
 func pointerErrors(c *trial) error {
 	if !c.StatusErrors {
 		return fmt.Errorf("%w: answers come as responses", ErrNotApplicable)

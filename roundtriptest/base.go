@@ -21,8 +21,7 @@ const (
 	longest = 24 * time.Hour
 )
 
-// bubble runs f in virtual time. What f leaves behind may end by itself
-// afterwards.
+// bubble runs f in virtual time. Goroutines that f leaves behind may end afterwards.
 func (c *trial) bubble(f func() error) error {
 	return c.bubbleThatEnds(func() error {
 		defer time.Sleep(2 * longest)
@@ -30,11 +29,12 @@ func (c *trial) bubble(f func() error) error {
 	})
 }
 
-// bubbleThatEnds is bubble, but whatever goes on when f returns is an error.
+// bubbleThatEnds is bubble, except that a goroutine that still runs when f returns is
+// an error.
 func (c *trial) bubbleThatEnds(f func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil { // of synctest: goroutines are left
-			err = errors.Join(err, errors.New("a goroutine is left that does not end"))
+			err = errors.Join(err, errors.New("a goroutine is left over and does not end"))
 		}
 	}()
 	synctest.Test(c.t, func(*testing.T) {
@@ -44,14 +44,14 @@ func (c *trial) bubbleThatEnds(f func() error) (err error) {
 	return err
 }
 
-// panicked makes a panic an error. It is to be deferred.
+// panicked turns a panic into an error. Defer it.
 func panicked(err *error) {
 	if v := recover(); v != nil {
 		*err = fmt.Errorf("it panicked: %v", v)
 	}
 }
 
-// An outcome is what RoundTrip came back with.
+// An outcome is what RoundTrip returned.
 type outcome struct {
 	resp *http.Response
 	err  error
@@ -65,11 +65,10 @@ func (o outcome) close() {
 	}
 }
 
-// errHangs says that a call did not come back.
+// errHangs means that a call did not return.
 var errHangs = fmt.Errorf("the call had not returned after %v", longest)
 
-// do makes one call in virtual time. A panic and a call that hangs are its
-// second result.
+// do makes one call in virtual time. It returns an error if the call panics or hangs.
 func do(rt http.RoundTripper, req *http.Request) (outcome, error) {
 	return doFunc(func() (*http.Response, error) { return rt.RoundTrip(req) })
 }
@@ -98,7 +97,7 @@ func doFunc(f func() (*http.Response, error)) (outcome, error) {
 	}
 }
 
-// A reply is what a base makes of one send, once it has read the request.
+// A reply produces the result of one send, after the base has read the request.
 type reply func(*http.Request) (*http.Response, error)
 
 // status replies with a short text; fields are lines such as "Retry-After: 1".
@@ -126,14 +125,14 @@ func failure(err error) reply {
 	return func(*http.Request) (*http.Response, error) { return nil, err }
 }
 
-// A send is what a base was asked to send.
+// A send is one request that a base received.
 type send struct {
 	req  *http.Request
 	body string
 	at   time.Time
 }
 
-// A memory is a base that keeps the contract, and replies from memory.
+// A memory is a base that obeys the contract and replies from memory.
 type memory struct {
 	replies []reply // in turn, the last one for ever
 
@@ -204,8 +203,8 @@ func (m *memory) gap() time.Duration {
 	return s[1].at.Sub(s[0].at)
 }
 
-// A body counts what is done to it. When its text has been read it ends; with
-// stall it blocks until it is closed instead.
+// A body counts its reads and closes. It ends after its text; with stall it then
+// blocks until it is closed.
 type body struct {
 	text  io.Reader
 	stall bool
@@ -267,8 +266,8 @@ func newRequest(method, text string) *http.Request {
 	return req
 }
 
-// A wire is a server, and a net/http transport to it, over connections in
-// memory, which keep to virtual time.
+// A wire is a server and a net/http transport to it, over connections in memory, so
+// that virtual time works.
 type wire struct {
 	*http.Transport
 	server http.Server

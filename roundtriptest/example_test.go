@@ -10,17 +10,26 @@ import (
 	"github.com/iamhttp/iamhttp/roundtriptest"
 )
 
-// In a test of your own, t is the one that it is given.
+// In a test of your own, t is the test's parameter.
 var t *testing.T
 
-// A wrapper that sends once and returns what comes is judged by the zero
-// Options.
+// The test that package roundtriptest is for; the README shows it.
+func TestMyTransportObeysTheContract(t *testing.T) {
+	roundtriptest.Run(t, func(base http.RoundTripper) http.RoundTripper {
+		return &iamhttp.Transport{Base: base, PassThrough: true} // yours
+	}, roundtriptest.Options{Retries: http.StatusTooManyRequests})
+}
+
+// Use the zero Options for a wrapper that sends each request once and returns the
+// result.
 func Example() {
 	roundtriptest.Run(t, func(base http.RoundTripper) http.RoundTripper {
 		return base
 	}, roundtriptest.Options{})
 }
 
+// Name the status that you retry. With the zero Options, a RoundTripper that retries
+// passes without any check of its retries.
 func ExampleRun() {
 	roundtriptest.Run(t, func(base http.RoundTripper) http.RoundTripper {
 		return &iamhttp.Transport{Base: base, PassThrough: true}
@@ -42,7 +51,7 @@ func ExampleTraps() {
 	// Output: an answer is a response or else an error
 }
 
-// What a RoundTripper breaks knowingly is left out by its name.
+// To leave out a clause that your RoundTripper breaks on purpose, skip it by its name.
 func ExampleTrap() {
 	wrap := func(base http.RoundTripper) http.RoundTripper { return base }
 	for trap := range roundtriptest.Traps() {

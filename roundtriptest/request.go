@@ -15,8 +15,8 @@ import (
 
 const payload = `{"user":{"name":"alice"}}`
 
-// requestUnmodified: a request that is sent again with another body, or one
-// more header, has to be a copy.
+// requestUnmodified: to send a request again with a new body or another header, a
+// RoundTripper has to copy it.
 func requestUnmodified(c *trial) error {
 	codes := []int{200, 404}
 	if c.Retries != 0 {
@@ -82,8 +82,8 @@ func unmodified(before, after *http.Request) error {
 	return nil
 }
 
-// bodyClosed: a body may be a file or a pipe, which its sender has to be told
-// that nobody reads any more.
+// bodyClosed: a body may be a file or a pipe. Its writer has to learn that nobody
+// reads it any more.
 func bodyClosed(c *trial) error {
 	tries := map[string]reply{
 		"got a 200":                              status(200),
@@ -127,8 +127,8 @@ func bodyClosed(c *trial) error {
 	return nil
 }
 
-// bodyNotReused: an answer may come while the request is still being sent, and
-// its sender then reads the body at the same time as that of the retry.
+// bodyNotReused: a response may come while the request is still being sent, and its
+// sender then reads the body at the same time as that of the retry.
 func bodyNotReused(c *trial) error {
 	if err := c.retries(); err != nil {
 		return err
@@ -233,8 +233,8 @@ func (l *lateReader) RoundTrip(req *http.Request) (*http.Response, error) {
 	return status(200)(req)
 }
 
-// noEmptyRetry: a body that was read cannot be sent again. Whoever kept a copy
-// may send that.
+// noEmptyRetry: a body that was read cannot be sent again, unless the RoundTripper
+// has kept a copy.
 func noEmptyRetry(c *trial) error {
 	if err := c.retries(); err != nil {
 		return err

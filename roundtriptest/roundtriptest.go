@@ -1,6 +1,6 @@
 // Package roundtriptest tests that an [http.RoundTripper] that wraps another one
-// obeys the contract: the documentation of net/http and, where it retries
-// requests, the RFCs.
+// obeys its contract: the documentation of net/http and, if it retries requests, the
+// RFCs.
 //
 //	func TestContract(t *testing.T) {
 //		roundtriptest.Run(t, func(base http.RoundTripper) http.RoundTripper {
@@ -9,10 +9,9 @@
 //	}
 //
 // Each trap tests one clause that implementations are known to break. Nearly all
-// traps run in virtual time, so that you need not shorten the waits of the
-// RoundTripper. Those about connections use a real http.Transport and
-// http.Server, over connections in memory. Run the suite with -race: some
-// mistakes are seen by the race detector only.
+// traps run in virtual time, so you need not shorten the RoundTripper's waits. Those
+// about connections use a real http.Transport and http.Server, over connections in
+// memory. Run the suite with -race: only the race detector sees some mistakes.
 package roundtriptest
 
 import (
@@ -24,30 +23,31 @@ import (
 	"testing"
 )
 
-// Options say what kind of RoundTripper is tested. The zero value is for one that
-// sends each request once and returns the result.
+// Options say what kind of RoundTripper is tested. The zero value is for a
+// RoundTripper that sends each request once and returns the result.
 type Options struct {
-	// StatusErrors says that answers of 400 and above come as errors, although
-	// the contract forbids it. The rest of the contract still holds: there is
-	// no response beside the error, and its body is closed.
+	// StatusErrors says that responses of 400 and above are returned as errors,
+	// although the contract forbids it. The rest of the contract still holds: there
+	// is no response beside the error, and its body is closed.
 	StatusErrors bool
 
-	// Retries is a status code, such as 429, that is retried whatever the
-	// method. The RoundTripper must retry it at least once, even if the server
-	// asks for a wait of 100 seconds. If it needs more than the code, let wrap
-	// add that to the answers. 0 means that nothing is retried: the traps about
-	// retries are then not applicable.
+	// Retries is a status code, such as 429, that is retried whatever the method. The
+	// RoundTripper must retry it at least once, even if the server asks for a wait of
+	// 100 seconds. If it needs more than the code, let wrap add that to the
+	// responses. 0 means that nothing is retried: the traps about retries are then
+	// not applicable.
 	Retries int
 
 	// Shared says that all callers wait when one of them gets a Retries answer.
 	Shared bool
 }
 
-// ErrNotApplicable says that a trap does not concern a RoundTripper of this kind.
+// ErrNotApplicable means that a trap does not apply to a RoundTripper of this kind.
+// Use it with errors.Is on the result of [Trap.Check].
 var ErrNotApplicable = errors.New("not applicable")
 
-// A Trap is one clause of the contract, and a situation in which it is easily
-// broken.
+// A Trap is one clause of the contract, with a situation in which implementations
+// break it. Use it to run some of the checks only; [Run] runs all.
 type Trap struct {
 	Name   string // a sentence that holds if the trap was avoided
 	Clause string // what it follows from, with the source
@@ -69,8 +69,8 @@ func (tr Trap) Check(t *testing.T, wrap func(base http.RoundTripper) http.RoundT
 // Traps ranges over all traps, always in the same order.
 func Traps() iter.Seq[Trap] { return slices.Values(traps) }
 
-// Run tries every trap in a subtest of its name. A trap that is not applicable
-// is skipped.
+// Run tries each trap in a subtest named after it, and skips those that are not
+// applicable.
 func Run(t *testing.T, wrap func(base http.RoundTripper) http.RoundTripper, o Options) {
 	t.Helper()
 	for trap := range Traps() {
@@ -86,19 +86,19 @@ func Run(t *testing.T, wrap func(base http.RoundTripper) http.RoundTripper, o Op
 }
 
 var traps = []Trap{
-	// What comes back.
+	// The result.
 	{"an answer is a response or else an error", `http.RoundTripper: "RoundTrip must return err == nil if it obtained a response, regardless of the response's HTTP status code."`, eitherOr},
 	{"a client's timeout does not hide the answer", `http.RoundTripper: "A non-nil err should be reserved for failure to obtain a response." The answer was there; http.Client replaces whatever comes after its Timeout by a text of its own.`, clientTimeoutKeepsAnswer},
-	// What becomes of the request.
+	// The request.
 	{"the request is not modified", `http.RoundTripper: "RoundTrip should not modify the request, except for consuming and closing the Request's Body." and: "must be safe for concurrent use by multiple goroutines".`, requestUnmodified},
 	{"the body is always closed", `http.RoundTripper: "RoundTrip must always close the body, including on errors".`, bodyClosed},
 	{"a body is not used again while it may be read", `http.RoundTripper: the body may be closed "in a separate goroutine even after RoundTrip returns. This means that callers wanting to reuse the body for subsequent requests must arrange to wait for the Close call before doing so."`, bodyNotReused},
 	{"a body that is gone is not sent again as an empty one", `http.Request.GetBody: "an optional func to return a new copy of Body"; RFC 9110 §9.2.2 speaks of retrying the request, and one without its content is another.`, noEmptyRetry},
-	// What is not its business.
+	// The tasks of other layers.
 	{"redirects belong to the client", `http.RoundTripper: "RoundTrip should not attempt to handle higher-level protocol details such as redirects, authentication, or cookies."`, redirectsLeft},
 	{"an answer is returned with its body untouched", `http.RoundTripper: "RoundTrip should not attempt to interpret the response." http.Response.Body: it "will also implement io.Writer on a successful "101 Switching Protocols" response".`, bodyUntouched},
 	{"CloseIdleConnections reaches the base", `http.Client.CloseIdleConnections: "If Client.Transport does not have a Client.CloseIdleConnections method then this method does nothing."`, closeIdle},
-	// What becomes of the answers that are not returned.
+	// Responses that are not returned.
 	{"the connection of an interim answer is used again", `http.Response.Body: "It is the caller's responsibility to close Body. The default HTTP client's Transport may not reuse HTTP/1.x "keep-alive" TCP connections if the Body is not read to completion and closed."`, interimReleased},
 	{"a body that does not end is not read to its end", `http.Response.Body: "The response body is streamed on demand as the Body field is read." Nothing but its reader bounds it.`, readingBounded},
 	{"a broken base gives no panic", `http.Response.Body: only "the http Client and Transport guarantee that Body is always non-nil"; other bases leave it out, or return (nil, nil), or a response beside an error.`, brokenBase},
@@ -112,7 +112,7 @@ var traps = []Trap{
 	{"callers that were throttled are no storm", `RFC 6585 §4: 429 "indicating how long to wait before making a new request"; RFC 9110 §9.2.2: "A client SHOULD NOT automatically retry a failed automatic retry."`, noStorm},
 	{"without Retry-After there is a pause as well", `RFC 6585 §4: 429 means that "the user has sent too many requests in a given amount of time", and MAY include Retry-After.`, pauseWithoutHint},
 	{"an odd answer gives no panic", `RFC 9110 §15: "a client MUST understand the class of any status code [...] A client that receives a response with an invalid status code SHOULD process the response as if it had a 5xx".`, oddAnswer},
-	// What the sends look like.
+	// The requests that are sent, and errors.
 	{"Content-Length stays", `http.Request.ContentLength: "records the length of the associated content"; RFC 9112 §6.2: without it the body is chunked, which many servers refuse.`, contentLengthStays},
 	{"an error tells no secret", `RFC 9110 §17.9: "URIs are intended to be shared, not secured, even when they identify secure resources"; the user info, and credentials in fields (§11.6), are not to be shared.`, noSecrets},
 	{"errors of one kind have one pointer type", `errors.As: "finds the first error in err's tree that matches target", by its type; errors.Is compares, which a struct with a header cannot be.`, pointerErrors},
@@ -120,7 +120,7 @@ var traps = []Trap{
 	{"wrapped twice it sends as often as once", `RFC 9110 §9.2.2: "A client SHOULD NOT automatically retry a failed automatic retry."`, wrappedTwice},
 }
 
-// A trial is a trap with what it is tried on.
+// A trial is one RoundTripper that a trap is tried on.
 type trial struct {
 	t    *testing.T
 	wrap func(http.RoundTripper) http.RoundTripper

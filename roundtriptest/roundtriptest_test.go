@@ -67,7 +67,7 @@ func TestATrapSaysWhereItDoesNotApply(t *testing.T) {
 }
 
 // Somebody who says that something is retried, and it is not, learns it.
-func TestARetryThatWasPromisedIsDemanded(t *testing.T) {
+func TestRoundTripperThatDoesNotRetryAsDeclaredFails(t *testing.T) {
 	alone := func(base http.RoundTripper) http.RoundTripper { return base }
 	for trap := range roundtriptest.Traps() {
 		if trap.Name == "without Retry-After there is a pause as well" {

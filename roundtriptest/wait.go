@@ -11,8 +11,7 @@ import (
 	"time"
 )
 
-// canceledWait: a canceled call has to end at once, with an error that says that
-// it was canceled.
+// canceledWait: a canceled call must end at once, with an error that says so.
 func canceledWait(c *trial) error {
 	if err := c.retries(); err != nil {
 		return err
@@ -43,8 +42,8 @@ func canceledWait(c *trial) error {
 
 const canceledAfter = 500 * time.Millisecond
 
-// cancel makes a call that is asked to wait for a minute each time, and cancels
-// it soon. Nothing may be sent after that.
+// cancel makes a call that is told to wait a minute before each retry, and cancels it
+// soon. Nothing may be sent after that.
 func (c *trial) cancel(cause error) (outcome, error) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
@@ -138,7 +137,7 @@ func retryAfterForms(c *trial) error {
 			case a.least == never:
 				return nil
 			case a.least == 0 && n == 1 && o.took < time.Hour:
-				return nil // not to retry what is not understood is an answer, too
+				return nil // it may also give up on a Retry-After that it does not understand
 			case a.least > 0 && n == 1:
 				return base.retried(c.Retries, o)
 			case n == 1 || base.gap() > time.Hour:
@@ -163,7 +162,7 @@ func dated(layout string) func(time.Time) []string {
 	return func(now time.Time) []string { return []string{now.Add(10 * time.Second).Format(layout)} }
 }
 
-// wrongClock: the server's Date says what its Retry-After counts from.
+// wrongClock: the date in Retry-After has to be compared with the server's own Date.
 func wrongClock(c *trial) error {
 	if err := c.retries(); err != nil {
 		return err
@@ -190,8 +189,8 @@ func wrongClock(c *trial) error {
 	return nil
 }
 
-// neverEarly: jitter around the time the server gave, or a limit that cuts it,
-// comes back while the server does not want to listen.
+// neverEarly: if jitter is centered on the time that the server gave, or a limit cuts
+// that time short, the retry comes too early.
 func neverEarly(c *trial) error {
 	if err := c.retries(); err != nil {
 		return err
@@ -288,8 +287,8 @@ func pauseWithoutHint(c *trial) error {
 	})
 }
 
-// wrappedTwice: a library brings its own, and the program puts one more around
-// it.
+// wrappedTwice: a library has a retrying RoundTripper of its own, and the program
+// wraps it in another one.
 func wrappedTwice(c *trial) error {
 	if err := c.retries(); err != nil {
 		return err

@@ -7,11 +7,11 @@
 //	err = openstack.Authenticate(ctx, p, options)
 //	if errors.Is(err, iamhttp.ErrUnauthorized) { … }
 //
-// What gophercloud itself does with status codes stays as it is: it logs in again
-// after a 401, it takes a 404 for an answer where it is one, and errors.As finds
-// its own errors as before.
+// Gophercloud still handles status codes as before: it logs in again after a 401, it
+// treats a 404 as a result where it is one, and errors.As finds its own errors as
+// before.
 //
-// For gophercloud v1 and the SDKs that are made from it, use package
+// For gophercloud v1 and the SDKs that derive from it, use package
 // [github.com/iamhttp/iamhttp/iamsdk], which this one is built on.
 package iamgophercloud
 
@@ -25,9 +25,9 @@ import (
 )
 
 // Configure makes p send its requests through t, which it sets to PassThrough. It
-// switches off gophercloud's own back-off for 429 and 498, because the retries of
-// both would multiply, and it passes errors through [Wrap]. Call it once, before
-// openstack.Authenticate, so that logging in is covered too.
+// switches off gophercloud's own back-off for 429 and 498, because both would retry
+// and the numbers would multiply, and it passes errors through [Wrap]. Call it once,
+// before openstack.Authenticate, so that logging in is covered too.
 //
 // If t is nil, a Transport with its defaults is used. If t.Base is nil, it becomes
 // the RoundTripper that p had. One t may serve several clients. A RetryFunc that p
@@ -46,14 +46,14 @@ func Configure(p *gophercloud.ProviderClient, t *iamhttp.Transport) {
 	}
 }
 
-// Wrap adds the typed error to an error of gophercloud: the
-// *[iamhttp.StatusError] of the answer behind it, with how often it was sent and why
-// no more. It is [iamsdk.Wrap], which says more.
+// Wrap adds the typed error to an error of gophercloud: the *[iamhttp.StatusError] of
+// the response behind it, with the number of attempts and the reason for stopping.
+// See [iamsdk.Wrap] for details.
 //
-// Configure sees to it that Wrap is called for most errors. It cannot do that if
-// logging in again has failed: gophercloud then returns a
+// Configure makes gophercloud call Wrap for most errors. It cannot do that if logging
+// in again has failed: gophercloud then returns a
 // *gophercloud.ErrUnableToReauthenticate without asking. Pass that error to Wrap
-// yourself. The typed error is then that of the login, be it a *StatusError or, if the
-// gate did not let the login out, a *[iamhttp.NotSentError]; if the login got no
-// answer, it is the *StatusError of the 401 before it.
+// yourself. The typed error is then that of the login, be it a *StatusError or, if
+// the gate did not let the login out, a *[iamhttp.NotSentError]; if the login got no
+// response, it is the *StatusError of the 401 before it.
 func Wrap(err error) error { return iamsdk.Wrap(err) }

@@ -429,7 +429,7 @@ func TestConfiguringAClientAgainDoesNotPutTheTransportOnItself(t *testing.T) {
 	assert.NoError(t, err)
 }
 
-func TestWrapTypesWhatHoldsAnAnswerAndReturnsTheRest(t *testing.T) {
+func TestWrapTypesErrorsWithAResponseAndReturnsOthersUnchanged(t *testing.T) {
 	plain := errors.New("plain")
 	value := gophercloud.ErrUnexpectedResponseCode{Actual: 404, Method: "GET", URL: "https://user:p@iam.example/v3/users?q=1", Body: []byte(`{"error":{"message":"m"}}`)}
 	typed := iamhttp.NewStatusError(404, nil, nil)

@@ -34,10 +34,10 @@ import (
 
 // Configure makes the clients of a builder, of any service, send their requests
 // through t, which it sets to PassThrough, and make their errors with an
-// [ErrorHandler]. It returns the builder. It calls WithHttpConfig, with a copy of
-// c, and WithErrorHandler, so you need not call either. If c is nil, it is the
-// SDK's default, whose Timeout is two minutes. The SDK makes requests without a
-// context, so this Timeout is the only bound of a call, its waits included.
+// [ErrorHandler]. It returns the builder. It calls WithHttpConfig, with a copy of c,
+// and WithErrorHandler, so you need not call either. If c is nil, the SDK's default
+// is used, whose Timeout is two minutes. The SDK makes requests without a context, so
+// this Timeout is the only limit of a call, waits included.
 //
 // If t is nil, a Transport with its defaults is used. If t.Base is nil, it becomes
 // what the SDK would have used: the HttpTransport or RoundTripper of c, or else an
@@ -46,12 +46,12 @@ import (
 // builders, which then share its connections. Configure one after the other and
 // use the same c for all, because the first one sets Base.
 //
-// Give it the credential too, if it is an access key (AK/SK, basic or global): then
-// Configure calls WithCredential, and an [aksk.Transport] below t signs each attempt
-// with the keys that the credential has at that time, so that no wait is too long for a
-// signature. The SDK changes a credential that it has got from somewhere itself, such
-// as a machine's metadata, at any time, so the attempts of such a one are not signed
-// again.
+// If the credential is an access key (AK/SK, basic or global), pass it too. Configure
+// then calls WithCredential, and an [aksk.Transport] below t signs each attempt with
+// the current keys of the credential, so that signatures do not expire during waits.
+// The exception is a credential that the SDK obtains itself, for example from a
+// machine's metadata: the SDK may change it at any time, so its attempts are not
+// signed again.
 func Configure(b *core.HcHttpClientBuilder, c *config.HttpConfig, t *iamhttp.Transport, credential ...auth.ICredential) *core.HcHttpClientBuilder {
 	if c == nil {
 		c = config.DefaultHttpConfig()
@@ -92,7 +92,7 @@ func base(c *config.HttpConfig) http.RoundTripper {
 		OnProxyConnectResponse: iamhttp.CheckProxyConnect,
 	}
 	if c.HttpProxy != nil {
-		// The SDK ignores an address that is none, too.
+		// The SDK ignores an invalid address, too.
 		if u, err := url.Parse(c.HttpProxy.GetProxyUrl()); err == nil {
 			t.Proxy = http.ProxyURL(u)
 		}
@@ -125,17 +125,17 @@ func base(c *config.HttpConfig) http.RoundTripper {
 //
 //	iamhuaweicloud.Configure(b, c, t).WithErrorHandler(sdkerr.DefaultErrorHandler{})
 type ErrorHandler struct {
-	// Inner decides which answers are failures, and makes the SDK's error of
-	// them. If nil, it is sdkerr.DefaultErrorHandler. Set it for a service that
-	// has a handler of its own, as CCE does.
+	// Inner decides which responses are failures, and makes the SDK's error for them.
+	// If nil, it is sdkerr.DefaultErrorHandler. Set it for a service with a handler
+	// of its own, such as CCE.
 	Inner sdkerr.ErrorHandler
 }
 
-var errNoResponse = errors.New("iamhttp: the SDK has neither response nor error")
+var errNoResponse = errors.New("iamhttp: SDK passed neither response nor error")
 
-// HandleError implements sdkerr.ErrorHandler. The SDK calls it for every response.
-// A response from 100 to 399 goes to Inner untouched. What HandleError reads of the
-// body of another one, it puts back for Inner.
+// HandleError implements sdkerr.ErrorHandler. The SDK calls it for every response. A
+// response from 100 to 399 goes to Inner untouched. HandleError reads the body of any
+// other response, and puts it back for Inner.
 func (h ErrorHandler) HandleError(req *request.DefaultHttpRequest, resp *response.DefaultHttpResponse) error {
 	if resp == nil || resp.Response == nil {
 		return errNoResponse // the SDK would take nil for a success
@@ -161,8 +161,8 @@ func statusError(resp *http.Response) *iamhttp.StatusError {
 		ctx := r.Request.Context()
 		attempts = iamhttp.ResendCount(ctx) + 1
 		// If a handler around this one has read the body with the SDK's GetBody,
-		// which closes it, the context is over; what GetBody put back can still
-		// be read. A body from the network ends with the Timeout either way.
+		// which closes it, the context has ended; the bytes that GetBody put back can
+		// still be read. A body from the network ends with the Timeout either way.
 		r.Request = r.Request.WithContext(context.WithoutCancel(ctx))
 	}
 	var status *iamhttp.StatusError
@@ -172,25 +172,25 @@ func statusError(resp *http.Response) *iamhttp.StatusError {
 	return status
 }
 
-// Wrap adds the *[iamhttp.StatusError] of the answer to an error of the SDK, as an
-// [ErrorHandler] does. Use it for errors that no ErrorHandler has seen: those made
-// by the SDK's own handler, and those of the requests with which the SDK gets
-// credentials or, in SafeBuild, looks up the domain of a region. (After looking up
-// a project, the SDK keeps only a text of the error; Wrap returns that as it is.)
+// Wrap adds the *[iamhttp.StatusError] of the response to an error of the SDK, as an
+// [ErrorHandler] does. Use it for errors that no ErrorHandler has seen: those made by
+// the SDK's own handler, and those of the requests with which the SDK gets
+// credentials or, in SafeBuild, looks up the domain of a region. (After looking up a
+// project, the SDK keeps only a text of the error; Wrap returns that as it is.)
 //
-// Wrap returns these as they are: an error without an answer, an error of an
-// answer that was no failure, an error that holds a *StatusError or a
+// Wrap returns these unchanged: an error without a response, an error of a response
+// that was no failure, an error that holds a *StatusError or a
 // *[iamhttp.NotSentError] already, and nil. The typed error is made from what a
-// ServiceResponseError keeps: it has no Method, URL, Attempts and Stop, and only
-// the request id of the header.
+// ServiceResponseError keeps: it has no Method, URL, Attempts and Stop, and only the
+// request id of the header.
 func Wrap(err error) error {
 	if errors.As(err, new(*iamhttp.NotSentError)) {
-		return err // nothing was answered, whatever else is in it
+		return err // there was no response, whatever else err holds
 	}
 	sr := serviceError(err)
 	if sr == nil || sr.StatusCode < 400 {
-		// The SDK makes a ServiceResponseError of a success that it cannot
-		// decode too, with 200, and of an answer that broke off, with 0.
+		// The SDK makes a ServiceResponseError of a success that it cannot decode
+		// too, with 200, and of a response that broke off, with 0.
 		return err
 	}
 	var header http.Header
@@ -206,14 +206,14 @@ func Wrap(err error) error {
 	return join(err, status)
 }
 
-// adopt takes over the code and the message if only the SDK has found them. Some
-// services have forms of their own: {"badRequest": {"code": …, "message": …}}, or
+// adopt takes code and message from the SDK's error if only the SDK has found them.
+// Some services have their own forms: {"badRequest": {"code": …, "message": …}}, or
 // CCE's errorCode and errorMessage.
 func adopt(status *iamhttp.StatusError, sr *sdkerr.ServiceResponseError) {
 	if sr == nil || sr.ErrorCode == "" || status.Message != "" {
 		return
 	}
-	// NewStatusError makes the parts of a body safe to print.
+	// NewStatusError makes the texts of a body safe to print.
 	body, err := json.Marshal(map[string]string{"error_code": sr.ErrorCode, "error_msg": sr.ErrorMessage})
 	if err != nil {
 		return // never: strings can be marshaled

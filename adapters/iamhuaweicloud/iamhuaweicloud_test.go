@@ -664,7 +664,7 @@ func (b *onceBody) Close() error {
 	return nil
 }
 
-func TestWrapTypesWhatHoldsAnAnswerAndReturnsTheRest(t *testing.T) {
+func TestWrapTypesErrorsWithAResponseAndReturnsOthersUnchanged(t *testing.T) {
 	plain := errors.New("plain")
 	value := sdkerr.ServiceResponseError{StatusCode: 404, RequestId: "req-42", ErrorCode: "IAM.0004", ErrorMessage: "no\nuser"}
 	raw := &sdkerr.ServiceResponseError{StatusCode: 404, RequestId: "req-42", ErrorMessage: keystone404}

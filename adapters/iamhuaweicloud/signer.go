@@ -11,12 +11,12 @@ import (
 )
 
 // A signer signs the attempts of all clients that share a Transport. The access key
-// that a request was signed with tells which of the credentials it is from.
+// that a request was signed with identifies its credential.
 type signer struct {
 	aksk.Transport
 
 	mu  sync.Mutex
-	all []func() aksk.Credentials // reflection prints a function as nothing
+	all []func() aksk.Credentials // functions, because reflection does not print what they hold
 }
 
 // signWith puts a signer below t, if there is none, and a credential into it.

@@ -21,7 +21,7 @@ type subject struct {
 	client   bool
 	wrap     func(base http.RoundTripper) http.RoundTripper
 	options  roundtriptest.Options
-	exempted map[string]error // traps that are not tried, by name
+	exempted map[string]error // skipped traps, by name
 }
 
 // subjects returns the subjects of a fleet: RoundTrippers first, iamhttp in both
@@ -52,8 +52,9 @@ func subjects(fleet []peers.Peer) []subject {
 	return append(all, clients...)
 }
 
-// bare removes the *url.Error that the http.Client in a client puts around an error
-// of the base, because it is net/http that writes the whole URL there.
+// bare removes the *url.Error that the http.Client inside a client puts around an
+// error of the base, because net/http and not the client writes the whole URL into
+// it.
 type bare struct{ http.RoundTripper }
 
 func (b bare) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -64,11 +65,11 @@ func (b bare) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// errOfTheWrapping is the verdict where the code that makes a RoundTripper of a
-// client would decide.
+// errOfTheWrapping is the verdict if the result depends on the code that turns a
+// client into a RoundTripper.
 var errOfTheWrapping = errors.New("the wrapping would decide")
 
-// exempted returns the traps that are not tried on a client, by name.
+// exempted returns the traps that are skipped for a client, by name.
 func exempted(client string) map[string]error {
 	not := map[string]error{
 		"redirects belong to the client":           roundtriptest.ErrNotApplicable, // which this one is
@@ -82,9 +83,9 @@ func exempted(client string) map[string]error {
 	not["the request is not modified"] = errOfTheWrapping
 	not["the body is always closed"] = errOfTheWrapping
 	switch client {
-	case "azcore": // it takes no body that cannot seek
+	case "azcore": // it rejects bodies that cannot seek
 		not["a body that is gone is not sent again as an empty one"] = errOfTheWrapping
-	case "aws-standard", "aws-adaptive": // the code generated for a service makes the errors
+	case "aws-standard", "aws-adaptive": // the generated code of a service makes the errors
 		not["an answer is a response or else an error"] = errOfTheWrapping
 		not["a client's timeout does not hide the answer"] = errOfTheWrapping
 		not["an error tells no secret"] = errOfTheWrapping
@@ -109,7 +110,7 @@ func (v verdict) String() string {
 	return "**✗**"
 }
 
-// fault returns what went wrong, in one line; empty if nothing did.
+// fault returns what went wrong, on one line, or an empty string.
 func (v verdict) fault() string {
 	if v.err == nil || errors.Is(v.err, roundtriptest.ErrNotApplicable) || errors.Is(v.err, errOfTheWrapping) {
 		return ""

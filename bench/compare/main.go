@@ -1,6 +1,6 @@
-// Compare measures what an HTTP client that retries requests costs, and whether
-// it keeps the contract of http.RoundTripper: iamhttp.Transport beside other
-// libraries, and the base that they all stand on.
+// Compare measures what HTTP clients that retry requests cost, and whether they obey
+// the contract of http.RoundTripper. It compares iamhttp.Transport with other
+// libraries, and with the base that all of them use.
 //
 //	go run ./compare                 tables
 //	go run ./compare -write          and into README.md, SUMMARY.md and compare.svg
@@ -24,7 +24,7 @@ import (
 
 func main() {
 	testing.Init()            // for the flags of testing.Benchmark
-	log.SetOutput(io.Discard) // net/http's, of what the traps do to it
+	log.SetOutput(io.Discard) // net/http logs what the traps do to it
 	if err := run(os.Args[1:], os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "compare:", err)
 		os.Exit(1)
@@ -81,7 +81,7 @@ const (
 	end   = "\n<!-- end of what it wrote -->"
 )
 
-// update writes the results where they are shown.
+// update writes the results into the files that show them.
 func (r *report) update(tables string) error {
 	readme, err := os.ReadFile("README.md")
 	if err != nil {

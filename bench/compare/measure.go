@@ -21,14 +21,14 @@ import (
 // A sample is one benchmark's result.
 type sample map[string]float64 // by unit
 
-// A series is what the rounds of one call brought.
+// A series holds the samples of all rounds of one call.
 type series struct {
 	samples []sample
-	fault   error  // why there are none
-	remark  string // what is to be said of them
+	fault   error  // why there are no samples
+	remark  string // a note on them
 }
 
-// values returns those of a unit, sorted.
+// values returns the values of a unit, sorted.
 func (s *series) values(unit string) []float64 {
 	values := make([]float64, len(s.samples))
 	for i, s := range s.samples {
@@ -55,8 +55,8 @@ func (r results) of(network string, s scenario, p peers.Peer) *series {
 	return r[[3]string{network, s.name, p.Name}]
 }
 
-// calls returns every scenario over every network for every peer, and what ends
-// the services behind them.
+// calls returns every scenario over every network for every peer, and a function that
+// stops the services behind them.
 func calls(fleet []peers.Peer, chosen []scenario) (all []*call, end func() error, err error) {
 	var ends []func() error
 	end = func() (err error) {
@@ -92,9 +92,8 @@ func calls(fleet []peers.Peer, chosen []scenario) (all []*call, end func() error
 	return all, end, nil
 }
 
-// measure runs all calls once in each round, so that what happens to the
-// machine meanwhile happens to all of them, and writes the lines that benchstat
-// reads.
+// measure runs all calls once in each round, so that disturbances of the machine
+// affect all of them, and writes lines for benchstat.
 func measure(fleet []peers.Peer, chosen []scenario, rounds int, raw, progress io.Writer) (r results, err error) {
 	all, end, err := calls(fleet, chosen)
 	defer func() { err = errors.Join(err, end()) }()
@@ -141,7 +140,7 @@ func measure(fleet []peers.Peer, chosen []scenario, rounds int, raw, progress io
 	return r, nil
 }
 
-// plain is an error without what differs from run to run.
+// plain removes the parts of an error that differ from run to run.
 func (c *call) plain(err error) error {
 	if err == nil {
 		return nil

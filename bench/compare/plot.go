@@ -20,8 +20,8 @@ const (
 	gap         = 34
 )
 
-// draw makes a picture of what needs no network: a panel for each figure, a bar
-// for each peer.
+// draw makes a picture of the scenarios without a network: a panel for each figure, a
+// bar for each peer.
 func (r *report) draw() []byte {
 	var panels []column
 	for _, s := range r.scenarios {
@@ -52,8 +52,8 @@ func (r *report) draw() []byte {
 	return b.Bytes()
 }
 
-// panel draws the bars of one figure. They double within an eighth of the
-// width, from the longest down.
+// panel draws the bars of one figure. An eighth of the width stands for a factor of
+// two, from the longest bar down.
 func (r *report) panel(b *bytes.Buffer, c column, left, top int) {
 	fmt.Fprintf(b, `<text class="name" x="%d" y="%d">%s</text>`+"\n", left, top+12, svg.Escape(c.head))
 	most := 0.0

@@ -15,14 +15,14 @@ import (
 	"github.com/iamhttp/iamhttp/bench/internal/peers"
 )
 
-// A scenario is a kind of call, or of many.
+// A scenario is one kind of call, or of many calls at once.
 type scenario struct {
 	name      string
 	title     string
 	over      []string // networks
 	method    string
 	size      int  // of the body
-	file      bool // which is one
+	file      bool // the body is a file
 	script    []answer
 	parallel  bool
 	waiting   int // calls that wait at the same time
@@ -53,7 +53,7 @@ var (
 
 const message = "Could not find user: 0123456789abcdef0123456789abcdef."
 
-// The names are those that benchstat takes apart, and sorts.
+// The names have the form that benchstat parses and sorts.
 var scenarios = []scenario{
 	{name: "1-get", title: "GET: 200", over: networks, method: "GET", script: []answer{ok}, benchtime: "40ms"},
 	{name: "2-post", title: "POST of 1 KiB: 200", over: networks, method: "POST", size: kib, script: []answer{ok}, benchtime: "40ms"},
@@ -77,12 +77,12 @@ type call struct {
 	do  peers.Do
 	req *http.Request
 
-	// What the last benchmark leaves.
+	// Results of the last benchmark.
 	fault  error  // why it failed
-	remark string // what is to be said of it nevertheless
+	remark string // a note on a result that did not fail
 }
 
-// benchmark is the name of it.
+// benchmark returns the name of the benchmark.
 func (c *call) benchmark() string {
 	return fmt.Sprintf("net=%s/call=%s/peer=%s", c.service.network, c.name, c.peer)
 }
@@ -121,7 +121,7 @@ func (c *call) body() (io.ReadCloser, error) {
 	return io.NopCloser(bytes.NewReader(c.content)), nil
 }
 
-// make makes the call once. buf is to read the answer with.
+// make makes the call once. buf is used to read the response.
 func (c *call) make(req *http.Request, buf []byte) (err error) {
 	if c.size > 0 {
 		if req.Body, err = c.body(); err != nil {
@@ -154,7 +154,7 @@ func (c *call) make(req *http.Request, buf []byte) (err error) {
 	return nil
 }
 
-// check makes the call once and sees whether it did what it should.
+// check makes the call once and checks the result.
 func (c *call) check() error {
 	defer c.service.hangUp()
 	c.service.begin()
@@ -216,7 +216,7 @@ func newOwnError(resp *http.Response) error {
 	return e
 }
 
-// bench is the benchmark. What goes wrong fails it.
+// bench is the benchmark. It fails if anything goes wrong.
 func (c *call) bench(b *testing.B) {
 	defer c.service.hangUp()
 	err := c.prepare()

@@ -12,12 +12,12 @@ import (
 	"sync/atomic"
 )
 
-// A service answers calls, the sends of each in the order of a script, over one
-// of three networks.
+// A service answers calls over one of three networks. The responses to the sends of
+// each call follow a script.
 type service struct {
 	network string
 	url     string
-	base    http.RoundTripper // on which its clients stand
+	base    http.RoundTripper // that its clients use
 	server  *http.Server      // nil in memory
 
 	protocols *http.Protocols
@@ -25,7 +25,7 @@ type service struct {
 	script   []answer
 	next     atomic.Int64 // sends of this call
 	received atomic.Int64 // bytes of this call
-	buf      []byte       // for bodies in memory, which come one after the other
+	buf      []byte       // for bodies in memory, which are read one at a time
 
 	mu    sync.Mutex
 	conns []net.Conn // that clients have dialed since the latest hangUp
@@ -82,9 +82,8 @@ func (s *service) dial(ctx context.Context, network, address string) (net.Conn, 
 	return conn, err
 }
 
-// hangUp closes all connections, and begins anew. A client that does not close
-// the bodies of answers leaves one open for each, and soon there would be no
-// more files.
+// hangUp closes all connections. A client that does not close response bodies leaves
+// one connection open for each, and would soon use up the file descriptors.
 func (s *service) hangUp() {
 	if s.server == nil {
 		return
@@ -99,14 +98,14 @@ func (s *service) hangUp() {
 	s.base = s.transport()
 }
 
-// begin says that the next send is the first of a call.
+// begin marks the next send as the first of a call.
 func (s *service) begin() {
 	s.next.Store(0)
 	s.received.Store(0)
 }
 
-// answer returns the answer to the next request. After the end of the script, it is
-// the last one again.
+// answer returns the response to the next request. After the end of the script it
+// stays at the last one.
 func (s *service) answer() *answer {
 	return &s.script[min(int(s.next.Add(1)), len(s.script))-1]
 }
@@ -129,7 +128,7 @@ func (s *service) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 type inMemory struct{ *service }
 
 func (s inMemory) RoundTrip(req *http.Request) (*http.Response, error) {
-	if err := context.Cause(req.Context()); err != nil { // or some go on for ever
+	if err := context.Cause(req.Context()); err != nil { // or some clients go on forever
 		return nil, err
 	}
 	if req.Body != nil {

@@ -19,7 +19,7 @@ type column struct {
 	format func(v float64) string
 }
 
-// A report is what was measured, to be written in several forms.
+// A report holds the measurements, for output in several forms.
 type report struct {
 	fleet     []peers.Peer
 	scenarios []scenario
@@ -128,7 +128,7 @@ func (r *report) table(w io.Writer, columns []column, cell func(column, *series)
 	}
 }
 
-// lessens are the figures of which less is better.
+// lessens are the figures for which less is better.
 func (r *report) lessens() []column {
 	var all []column
 	for _, s := range r.scenarios {
@@ -145,11 +145,11 @@ func (r *report) lessens() []column {
 	return all
 }
 
-// timed reports whether a figure is a time, which the machine has a part in.
+// timed reports whether a figure is a time, which depends on the machine.
 func timed(unit string) bool { return unit == "ns/op" || unit == "cancel-ms" }
 
-// least is how much better a figure has to be to count, as a part: about what
-// the rounds of one call differ by.
+// least is the share by which a figure must be better to count: about the difference
+// between the rounds of one call.
 func least(unit string) float64 {
 	if timed(unit) {
 		return 0.10
@@ -157,7 +157,7 @@ func least(unit string) float64 {
 	return 0.03
 }
 
-// spread is by how much the rounds of one call differ, the median of all calls.
+// spread is the difference between the rounds of one call, the median over all calls.
 func (r *report) spread(of func(unit string) bool) float64 {
 	var all []float64
 	for _, c := range r.lessens() {
@@ -175,8 +175,8 @@ func (r *report) spread(of func(unit string) bool) float64 {
 	return all[len(all)/2]
 }
 
-// writeAhead says where a peer is better than ours, beyond what differs from
-// round to round.
+// writeAhead lists where a peer is better than iamhttp by more than the difference
+// between rounds.
 func (r *report) writeAhead(w io.Writer) {
 	fmt.Fprintf(w, "\n**Where a peer is ahead of iamhttp**: its worst round is better than the best of iamhttp, and the median by %.0f %% at least "+
 		"where it is a time, by %.0f %% where it is counted. From its best to its worst round a call differs by %.0f %% in time, and by %.1f %% in what is counted "+
@@ -210,7 +210,7 @@ func (r *report) writeAhead(w io.Writer) {
 	}
 }
 
-// writeSummary is a table for those in a hurry.
+// writeSummary writes a short table.
 func (r *report) writeSummary(w io.Writer) {
 	find := func(name string) scenario {
 		return r.scenarios[slices.IndexFunc(r.scenarios, func(s scenario) bool { return s.name == name })]
@@ -247,7 +247,8 @@ func (r *report) writeSummary(w io.Writer) {
 	}
 }
 
-// exactly is value with digits enough to tell two that differ by a few percent.
+// exactly is value with enough digits to tell apart two figures that differ by a few
+// percent.
 func exactly(unit string, v float64) string {
 	if timed(unit) || unit == "allocs/op" {
 		return value(unit, v)
@@ -281,7 +282,7 @@ func size(v float64) string {
 	return fmt.Sprintf("%.1f MiB", v/mib)
 }
 
-// span is a time in the unit and with the digits that one reads.
+// span formats a time with a readable unit and number of digits.
 func span(ns float64) string {
 	d := time.Duration(ns)
 	for _, u := range []struct {

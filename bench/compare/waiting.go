@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// benchWaiting lets many calls be told to wait, weighs them, and cancels them.
-// The goroutines of the callers, with the smallest stack, are not weighed.
+// benchWaiting starts many calls that the service tells to wait, measures their
+// memory, and cancels them. The callers' goroutines, at their smallest stack, are not
+// counted.
 func (c *call) benchWaiting(b *testing.B) error {
 	const patience = 10 * time.Second
 	for b.Loop() {
@@ -40,7 +41,7 @@ func (c *call) benchWaiting(b *testing.B) error {
 		c.service.begin()
 		heap, stack := weigh()
 		close(start)
-		// A peer that holds all calls back once one is throttled sends few requests.
+		// A peer that holds back all calls after the first 429 sends few requests.
 		for sent := int64(-1); sent < int64(c.waiting) && sent != c.service.next.Load(); time.Sleep(300 * time.Millisecond) {
 			sent = c.service.next.Load()
 		}
@@ -76,7 +77,7 @@ func (c *call) benchWaiting(b *testing.B) error {
 	return nil
 }
 
-// weigh returns the bytes that live after a collection.
+// weigh returns the live bytes after a garbage collection.
 func weigh() (heap, stack float64) {
 	runtime.GC()
 	runtime.GC()

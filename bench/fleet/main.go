@@ -49,7 +49,7 @@ const (
 	losesMembers = "redisgate-dies" // a quarter of the processes are killed
 )
 
-// A plan is what one run does.
+// A plan says what one run does.
 type plan struct {
 	client    string
 	server    string
@@ -81,7 +81,7 @@ func run(args []string, out io.Writer) error {
 			}
 		}
 	}
-	if *svgDir != "" { // now, and not after minutes
+	if *svgDir != "" { // fail now, and not after minutes
 		if err := os.MkdirAll(*svgDir, 0o755); err != nil {
 			return err
 		}
@@ -168,7 +168,7 @@ func (g *rig) run(p plan) (result, error) {
 	case losesRedis:
 		<-time.After(p.ideal / 2)
 		g.stopRedis()
-	case losesMembers: // nobody takes over the calls that the killed processes had left
+	case losesMembers: // the remaining calls of the killed processes are not made
 		<-time.After(p.ideal / 4)
 		dead = workers[:p.processes/4]
 		for _, w := range dead {

@@ -24,11 +24,11 @@ const (
 	nginxOpen      = "open"
 )
 
-// depth is how many requests nginx takes at once.
+// depth is how many requests nginx accepts at once.
 const depth = 20
 
-// A rig is the servers of a run, on loopback, with all they write in a folder
-// of their own.
+// A rig holds the servers of a run, on loopback, with their files in a folder of
+// their own.
 type rig struct {
 	dir       string
 	urls      map[string]string
@@ -103,7 +103,7 @@ backend open
 	return g, g.startRedis()
 }
 
-// freeAddrs returns addresses that nobody listens on.
+// freeAddrs returns addresses that are not in use.
 func freeAddrs(n int) (addrs []string, err error) {
 	for range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -116,7 +116,8 @@ func freeAddrs(n int) (addrs []string, err error) {
 	return addrs, nil
 }
 
-// command is that of a server, which Debian keeps out of the PATH of users.
+// command returns the command of a server. Debian does not put them into the PATH of
+// users.
 func command(name string, args ...string) (*exec.Cmd, error) {
 	path, err := exec.LookPath(name)
 	if err != nil {
@@ -193,7 +194,7 @@ func (g *rig) commands() int {
 func (g *rig) stop() {
 	g.stopRedis()
 	for _, c := range g.processes {
-		// Not Kill, which would leave nginx's worker behind.
+		// Not Kill, which would leave nginx's worker process running.
 		c.Process.Signal(syscall.SIGTERM)
 		late := time.AfterFunc(5*time.Second, func() { c.Process.Kill() })
 		c.Wait()

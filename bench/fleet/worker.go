@@ -37,15 +37,15 @@ type report struct {
 	Err    string // of one call that failed
 }
 
-// A send is one request that left, with its answer.
+// A send is one request that was sent, with its response.
 type send struct {
 	At, Answered int64 // Unix time, in µs
 	Status       int   // 0: none
 	RetryAfter   int   // seconds
 }
 
-// work is the main function of a worker: it reads its order, says that it is
-// ready, begins at the next line, and reports.
+// work is the main function of a worker. It reads its order, says that it is ready,
+// starts at the next line of input, and reports.
 func work(in io.Reader, out io.Writer) error {
 	slog.SetDefault(slog.New(slog.DiscardHandler))
 	redis.SetLogger(quiet{})
@@ -75,7 +75,7 @@ func work(in io.Reader, out io.Writer) error {
 	if _, err := lines.ReadBytes('\n'); err != nil {
 		return err
 	}
-	go func() { // if the parent is gone, nobody needs the report
+	go func() { // without its parent the worker has no purpose
 		io.Copy(io.Discard, lines)
 		os.Exit(1)
 	}()

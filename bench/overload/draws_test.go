@@ -25,9 +25,9 @@ var (
 	drawsShown = flag.Int("shown", 40, "the `number` of draws that are shown, the worst first")
 )
 
-// What the gate of today reaches: the shares of the draws in which it answers so much
-// of what is answered without a gate, and in which it sends no more requests per
-// success. The goal is 1 for each.
+// The gate reaches these shares of the draws today: those in which it answers so much
+// of what is answered without a gate, and those in which it sends no more requests
+// per success. The goal is 1 for each.
 var (
 	drawsReach    = []struct{ answered, share float64 }{{0.97, 0.53}, {0.9, 0.64}, {0.5, 0.9}}
 	drawsSendLess = 0.96

@@ -23,7 +23,7 @@ func overload(t *testing.T, args ...string) string {
 	return out.String()
 }
 
-func TestClientsWithoutChanceDoWhatArithmeticSays(t *testing.T) {
+func TestClientsWithoutJitterMatchTheArithmetic(t *testing.T) {
 	// 1,000 callers come every second in which 100 or 10 are served.
 	table := overload(t, "-server", "tb100/1,tb100/0.1", "-arrivals", "1000@once", "-client", "loop-1s,go-retryablehttp,azcore")
 	for _, row := range []string{

@@ -1,5 +1,5 @@
-// Package answer reads what a failing answer says: the wait it asks for, the
-// service's own words in its body, and what these mean. All of it is pure.
+// Package answer reads failing responses: the wait that they ask for, the service's
+// code and message in the body, and their meaning. All functions are pure.
 package answer
 
 import (
@@ -12,7 +12,7 @@ import (
 	"unicode/utf8"
 )
 
-// Details are what a service says of a failure in its body.
+// Details are what a service says about a failure in the response body.
 type Details struct{ Code, Message, RequestID string }
 
 // Decode understands the error bodies of IAM services and of the gateways and token
@@ -26,14 +26,14 @@ type Details struct{ Code, Message, RequestID string }
 //	{"title": …, "detail": …}, problem details (RFC 9457)
 //	{"itemNotFound": {one of the above}}, whatever the name of the only object
 //
-// The names may be written in other ways, such as errorCode or errMsg. Each of the
-// objects, and a message, may be JSON within a string. A code that only names a
-// status, such as "404 Not Found" or "Forbidden", is none. A short plain text is the
-// message. Nothing is guessed from any other body.
+// Names may be spelled in other ways, such as errorCode or errMsg. Each object, and a
+// message, may be JSON within a string. A code that only names a status, such as "404
+// Not Found" or "Forbidden", does not count. A short plain text is the message.
+// Decode does not guess at any other body.
 //
-// Decode works on the bytes rather than with encoding/json for two reasons: a body
-// that was cut off still tells its message, and nothing is allocated but the strings
-// returned, unless JSON is in a string or the body is compressed.
+// Decode works on the bytes rather than with encoding/json for two reasons: a
+// truncated body still yields its message, and nothing is allocated except the
+// returned strings, unless there is JSON in a string or the body is compressed.
 func Decode(header http.Header, body []byte, status int) Details {
 	body = inflate(header.Get("Content-Encoding"), body)
 	body = bytes.TrimPrefix(body, []byte("\ufeff"))
@@ -52,10 +52,10 @@ func Decode(header http.Header, body []byte, status int) Details {
 	return d
 }
 
-// lineBreaks are in the messages of WebOb, also in JSON.
+// lineBreaks occur in WebOb's messages, even in JSON.
 var lineBreaks = strings.NewReplacer("<br />", " ", "<br/>", " ", "<br>", " ")
 
-// decode is Decode for an object that is not compressed.
+// decode is Decode for an uncompressed object.
 func decode(body []byte, status int) Details {
 	f := orOnly(parseFields(object(body)))
 	inner := parseFields(object(f.err))
@@ -89,7 +89,7 @@ func decode(body []byte, status int) Details {
 	return d
 }
 
-// fields are the members of an object that matter, as raw JSON.
+// fields are the relevant members of an object, as raw JSON.
 type fields struct {
 	errorCode, errorMsg, code, message, detail, title, requestID []byte
 
@@ -129,7 +129,7 @@ func parseFields(object []byte) (f fields) {
 	return f
 }
 
-// field returns the field for members of a name, nil if there is none.
+// field returns the field for members of that name, nil if there is none.
 func (f *fields) field(plain []byte) *[]byte {
 	switch string(plain) {
 	case "errorcode", "errcode":
@@ -156,8 +156,8 @@ func (f *fields) field(plain []byte) *[]byte {
 	return nil
 }
 
-// plainName appends a name to room without what only its style adds, as far as there
-// is room.
+// plainName appends a name to room, without the characters that only its naming style
+// adds, as far as there is room.
 func plainName(room, name []byte) []byte {
 	for _, c := range name {
 		if c != '_' && c != '-' && len(room) < cap(room) {
@@ -167,13 +167,13 @@ func plainName(room, name []byte) []byte {
 	return room
 }
 
-// says reports whether a value is more than null, true or false.
+// says reports whether a value is anything but null, true or false.
 func says(value []byte) bool {
 	return len(value) > 0 && (value[0] == '{' || value[0] == '[' || len(bare(value)) > 0)
 }
 
-// orOnly returns f or, if f says nothing but has one object of another name, the
-// fields of that.
+// orOnly returns f or, if f says nothing but has exactly one object of another name,
+// the fields of that object.
 func orOnly(f fields) fields {
 	for _, raw := range [...][]byte{f.errorCode, f.errorMsg, f.code, f.message, f.detail, f.title, f.err, f.errs, f.errorDescription} {
 		if raw != nil {
@@ -194,8 +194,8 @@ func orOnly(f fields) fields {
 	return only
 }
 
-// namesStatus reports whether c is no code but names a status: the number of this
-// one, perhaps with its phrase, or the phrase of any.
+// namesStatus reports whether c only names a status: the number of this one, perhaps
+// with its phrase, or the phrase of any status.
 func namesStatus(c []byte, status int) bool {
 	var room [20]byte
 	rest, ok := bytes.CutPrefix(c, strconv.AppendInt(room[:0], int64(status), 10))
@@ -208,8 +208,8 @@ func namesStatus(c []byte, status int) bool {
 	return isPhrase(c)
 }
 
-// isPhrase reports whether c is the phrase of a status, however it is written:
-// "Not Found", "NotFound", "not_found".
+// isPhrase reports whether c is the phrase of a status, in any spelling: "Not Found",
+// "NotFound", "not_found".
 func isPhrase(c []byte) bool {
 	for _, b := range c {
 		if !('a' <= lower(b) && lower(b) <= 'z') && b != ' ' && b != '-' && b != '_' && b != '\'' {
@@ -229,7 +229,7 @@ func isPhrase(c []byte) bool {
 	return false
 }
 
-// sameLetters compares two texts by their letters alone.
+// sameLetters compares only the letters of two texts.
 func sameLetters(c []byte, phrase string) bool {
 	i, j := 0, 0
 	for {
@@ -250,8 +250,8 @@ func sameLetters(c []byte, phrase string) bool {
 	}
 }
 
-// plainText returns a body that is a short text for people, and says so. Some
-// services say that it is HTML.
+// plainText returns a body that is a short text for people and is declared as text.
+// Some services declare it as HTML.
 func plainText(contentType string, body []byte) string {
 	contentType, _, _ = strings.Cut(contentType, ";")
 	contentType = strings.TrimSpace(contentType)

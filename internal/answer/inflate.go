@@ -9,14 +9,14 @@ import (
 	"strings"
 )
 
-// maxInflated is how much of a compressed body is looked at, so that a bomb costs
-// no more than other bodies.
+// maxInflated is how much of a compressed body is inflated, so that a bomb costs no
+// more than other bodies.
 const maxInflated = 64 << 10
 
-// inflate returns the beginning of a body as it was before Content-Encoding; the body
-// itself if it has none, or one that is not known or not true. net/http inflates only
-// if it has asked for gzip itself: a caller that sets Accept-Encoding receives the
-// bytes as they are sent.
+// inflate returns the beginning of a body, uncompressed. It returns the body itself
+// if there is no Content-Encoding, or if that is unknown or wrong. net/http inflates
+// only if it has asked for gzip itself: a caller that sets Accept-Encoding receives
+// the bytes as they were sent.
 func inflate(encoding string, body []byte) []byte {
 	encoding = strings.TrimSpace(encoding)
 	if encoding == "" || len(body) == 0 {
@@ -29,7 +29,7 @@ func inflate(encoding string, body []byte) []byte {
 		r, err = gzip.NewReader(bytes.NewReader(body))
 	case strings.EqualFold(encoding, "deflate"):
 		r, err = zlib.NewReader(bytes.NewReader(body))
-		if err != nil && body[0] != '{' { // some servers send it without the frame of zlib
+		if err != nil && body[0] != '{' { // some servers omit the zlib header
 			r, err = flate.NewReader(bytes.NewReader(body)), nil
 		}
 	default:
@@ -38,6 +38,6 @@ func inflate(encoding string, body []byte) []byte {
 	if err != nil {
 		return body
 	}
-	inflated, _ := io.ReadAll(io.LimitReader(r, maxInflated)) // cut off, it still tells its message
+	inflated, _ := io.ReadAll(io.LimitReader(r, maxInflated)) // a truncated body still yields its message
 	return inflated
 }

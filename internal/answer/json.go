@@ -6,9 +6,9 @@ import (
 	"iter"
 )
 
-// members ranges over the names, without their quotes, and the raw values of a
-// JSON object. It is lenient: from where the text stops being JSON, nothing
-// more comes; a value that is cut off comes as far as it goes.
+// members ranges over the names, without their quotes, and the raw values of a JSON
+// object. It is lenient: it stops where the text stops being JSON, and yields a
+// truncated value as far as it goes.
 func members(object []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func(name, value []byte) bool) {
 		rest, ok := bytes.CutPrefix(trimSpace(object), []byte("{"))
@@ -29,7 +29,7 @@ func members(object []byte) iter.Seq2[[]byte, []byte] {
 	}
 }
 
-// firstElement returns the first raw element of a JSON array, and nothing of any
+// firstElement returns the first raw element of a JSON array, and nothing for any
 // other value.
 func firstElement(array []byte) []byte {
 	rest, ok := bytes.CutPrefix(trimSpace(array), []byte("["))
@@ -48,8 +48,8 @@ func trimSpace(b []byte) []byte {
 	return b
 }
 
-// valueEnd returns the length of the JSON value that b starts with, len(b) if
-// it is cut off. It looks at strings and at the depth of brackets, no more.
+// valueEnd returns the length of the JSON value that b starts with, len(b) if it is
+// cut off. It only looks at strings and at the depth of brackets.
 func valueEnd(b []byte) int {
 	depth, quoted := 0, false
 	for i := 0; i < len(b); i++ {
@@ -82,8 +82,8 @@ func valueEnd(b []byte) int {
 	return len(b)
 }
 
-// object returns raw if it is a JSON object, and the object in it if it is one in a
-// string.
+// object returns raw if it is a JSON object, and the object within if it is a string
+// that holds one.
 func object(raw []byte) []byte {
 	raw = trimSpace(raw)
 	if len(raw) > 0 && raw[0] == '{' {
@@ -113,13 +113,13 @@ func bare(raw []byte) []byte {
 	return nil
 }
 
-// text is bare with the escapes resolved.
+// text is bare, with escapes resolved.
 func text(raw []byte) string {
 	b := bare(raw)
 	if bytes.IndexByte(b, '\\') < 0 {
 		return string(b)
 	}
-	// Where a string was cut off, its last escape may be incomplete.
+	// If a string was cut off, its last escape may be incomplete.
 	for n := len(b); n > max(0, len(b)-len(`\u00fc`)); n-- {
 		var s string
 		if json.Unmarshal([]byte(`"`+string(b[:n])+`"`), &s) == nil {

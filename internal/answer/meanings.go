@@ -27,7 +27,7 @@ const (
 	RegionFailover
 )
 
-// String returns the reason in a few words, and nothing for a number that none has.
+// String returns the reason in a few words, and nothing for an unknown number.
 func (r Reason) String() string {
 	switch r {
 	case Unknown:
@@ -69,10 +69,10 @@ type Meaning struct {
 	Texts  []Text // if the code has several meanings: the message decides first
 }
 
-// Meanings are the documented codes that call for a decision, sorted by code: those of
-// the IAM service (its page "Error Codes"; four digits or IAM.), and those of the
+// Meanings are the documented codes that a program can act on, sorted by code: those
+// of the IAM service (its page "Error Codes"; four digits or IAM.), and those of the
 // gateway in front of it. The many codes that only say which parameter is wrong are
-// left out: they call for a person, not for a decision of the program.
+// left out: a person has to act on them.
 //
 // To add a code, add a row here and one in reason_test.go of the root, and run
 // go test -run StatusCodes -update . there.
@@ -127,17 +127,17 @@ var Meanings = [...]Meaning{
 	{"IAM.1108", 400, CredentialExpired, "the security token has expired", nil},
 }
 
-// A Text is how a message tells its reason: it says something of each line of
-// Words. A line has alternatives, separated by a bar; a star stands for the rest
-// of a word, and a space for any white space and punctuation.
+// A Text is a pattern for messages: a message matches if it contains an alternative
+// of each line of Words. Alternatives are separated by a bar; a star stands for the
+// rest of a word, and a space for any white space and punctuation.
 type Text struct {
 	Words   []string
 	Reason  Reason
 	Example string
 }
 
-// The texts are those of the gateway's documentation and of Keystone, and what is
-// akin to them. The first that fits counts.
+// The texts come from the gateway's documentation and from Keystone, with close
+// variants. The first match counts.
 var (
 	gatewayTexts = []Text{
 		{[]string{"reach*|exceed*", "limit", "ak|access key|fail*"}, AccountLocked, "AK access failed to reach the limit,forbidden"},
@@ -185,13 +185,13 @@ func Uncoded(status int) []Text {
 	return nil
 }
 
-// ReasonOf returns what code and message say beyond the status.
+// ReasonOf returns the reason that code and message give beyond the status.
 func ReasonOf(status int, code, message string) Reason {
 	m := meaningOf(code)
 	switch {
 	case len(m.Texts) > 0:
 		return cmp.Or(told(message, m.Texts), m.Reason)
-	case m.Reason == Unknown, m.Reason == Throttled: // a lock may be called so
+	case m.Reason == Unknown, m.Reason == Throttled: // an account lock may use such a code
 		if r := told(message, Uncoded(status)); r != Unknown {
 			return r
 		}
@@ -234,11 +234,11 @@ func meaningOf(code string) Meaning {
 	return Meanings[low]
 }
 
-// told returns the reason of the first text that fits a message.
+// told returns the reason of the first text that matches a message.
 func told(message string, texts []Text) Reason {
-	message = message[:min(len(message), 512)] // a long one tells it first
-	// The gateway begins with a sentence on what kind of authentication it is, and
-	// ends with the request as it has received it.
+	message = message[:min(len(message), 512)] // a long message says it first
+	// The gateway's message begins with the kind of authentication, and ends with the
+	// request as received.
 	if i := index(message, "authentication information"); i >= 0 {
 		message = message[i+len("authentication information"):]
 	}
@@ -268,8 +268,8 @@ func fits(message string, words []string) bool {
 	return true
 }
 
-// index returns where text has the phrase, from the beginning of a word to the end
-// of one, in any case; -1 if it has not.
+// index returns where text contains the phrase, on word boundaries and in any case;
+// -1 if it does not.
 func index(text, phrase string) int {
 	phrase, stem := strings.CutSuffix(phrase, "*")
 	for i := range len(text) {
@@ -283,7 +283,8 @@ func index(text, phrase string) int {
 	return -1
 }
 
-// match returns how much of text is the phrase that it begins with; 0: it does not.
+// match returns the length of the phrase at the beginning of text; 0: text does not
+// begin with it.
 func match(text, phrase string) (n int) {
 	for _, want := range []byte(phrase) {
 		if want == ' ' {

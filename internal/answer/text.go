@@ -6,10 +6,10 @@ import (
 	"unicode/utf8"
 )
 
-// Label makes a short text of the service fit to be printed as it is.
+// Label makes a short text of the service safe to print.
 func Label(s string) string { return Cut(OneLine(s), 128) }
 
-// Cut returns at most n bytes of s and no half character.
+// Cut returns at most n bytes of s, and never a partial character.
 func Cut(s string, n int) string {
 	if len(s) <= n {
 		return s
@@ -20,8 +20,8 @@ func Cut(s string, n int) string {
 	return s[:n]
 }
 
-// OneLine removes what could start a new line, move the cursor or turn the
-// direction of writing in whatever shows s, and the white space around it.
+// OneLine removes the characters that could start a new line, move the cursor or
+// change the direction of writing where s is shown, and the white space around it.
 func OneLine(s string) string {
 	plain := true // nearly always
 	for i := 0; i < len(s) && plain; i++ {

@@ -5,13 +5,13 @@ import (
 	"io"
 )
 
-// Again returns a body that consists of what was read of another one, and ends with
-// an error if that was truncated.
+// Again returns a body with the data that was read from another one. It ends with an
+// error if that data was truncated.
 func Again(data []byte, truncated bool) io.ReadCloser {
 	return io.NopCloser(io.MultiReader(bytes.NewReader(data), end(truncated)))
 }
 
-// end is the end of a body, which may have come too early.
+// end is the end of a body that may have been truncated.
 type end bool
 
 func (early end) Read([]byte) (int, error) {

@@ -1,4 +1,4 @@
-// Package bounded reads the bodies of failing answers, bounded in size and in time.
+// Package bounded reads the bodies of failing responses, bounded in size and in time.
 package bounded
 
 import (
@@ -19,8 +19,8 @@ const (
 	closeTime = 100 * time.Millisecond // in which a Close interrupts a Read
 )
 
-// Time returns how long reading a body may take that is kept: as long as the
-// deadline of ctx leaves time to do something with it.
+// Time returns how long reading a body that is kept may take: so long that the
+// deadline of ctx still leaves time to use it.
 func Time(ctx context.Context) time.Duration {
 	if deadline, ok := ctx.Deadline(); ok {
 		return min(MaxTime, time.Until(deadline)/2)
@@ -29,8 +29,8 @@ func Time(ctx context.Context) time.Duration {
 }
 
 // ReadAndClose reads at most Max bytes of the body in at most d, or until ctx ends,
-// and returns the first keep of them and whether there would have been more. It
-// closes the body.
+// and returns the first keep of them and whether there was more to read. It closes
+// the body.
 func ReadAndClose(ctx context.Context, resp *http.Response, keep int, d time.Duration) (data []byte, truncated bool) {
 	switch {
 	case resp.Body == http.NoBody:
@@ -44,12 +44,12 @@ func ReadAndClose(ctx context.Context, resp *http.Response, keep int, d time.Dur
 	return data, truncated
 }
 
-// A Drain is what discarding one body takes. Get one with NewDrain, and give it back
-// with Release.
+// A Drain holds what it takes to discard one body. Get one with NewDrain, and give it
+// back with Release.
 type Drain struct {
 	closer bodyCloser
-	end    func()    // closer.close, of which each mention would be an allocation
-	buffer [256]byte // of which an error has seldom more
+	end    func()    // closer.close: each method value would be an allocation
+	buffer [256]byte // an error body is seldom longer
 	busy   bool      // a timer may still use it
 }
 
@@ -60,10 +60,11 @@ var drains = sync.Pool{New: func() any {
 	return d
 }}
 
-// NewDrain returns a Drain that nobody uses.
+// NewDrain returns an unused Drain.
 func NewDrain() *Drain { return drains.Get().(*Drain) }
 
-// Release ends the use of a Drain, and of what its ReadAndClose has returned.
+// Release ends the use of a Drain, and of the data that its ReadAndClose has
+// returned.
 func (d *Drain) Release() {
 	if !d.busy {
 		d.closer = bodyCloser{}
@@ -71,8 +72,8 @@ func (d *Drain) Release() {
 	}
 }
 
-// ReadAndClose discards a body like the function of that name, and returns its
-// beginning, which is a part of the Drain. It reports whether the body is stuck: it
+// ReadAndClose discards a body like the function of that name. It returns the
+// beginning, which is stored in the Drain. It reports whether the body is stuck: it
 // could not be closed, so that its connection is still in use.
 func (d *Drain) ReadAndClose(ctx context.Context, resp *http.Response, in time.Duration) (data []byte, truncated, stuck bool) {
 	switch {
@@ -116,7 +117,7 @@ func readAll(resp *http.Response, buf []byte, keep int) (data []byte, truncated 
 	if resp.ContentLength > Max {
 		return data, true
 	}
-	// What is read to its end leaves a connection that can be used again.
+	// A connection can be used again if its body was read to the end.
 	n, err := io.CopyN(io.Discard, resp.Body, int64(Max-keep))
 	return data, n > 0 || err != io.EOF
 }
@@ -144,7 +145,7 @@ func readAside(ctx context.Context, resp *http.Response, keep int, d time.Durati
 		truncated bool
 	}
 	done := make(chan read, 1)
-	resp = &http.Response{Body: resp.Body, ContentLength: resp.ContentLength} // others may change theirs
+	resp = &http.Response{Body: resp.Body, ContentLength: resp.ContentLength} // the caller may change the original
 	go func() {
 		g := new(bodyCloser)
 		data, truncated, _ := readInTime(ctx, resp, keep, d, g, g.close, nil)
@@ -163,8 +164,8 @@ func readAside(ctx context.Context, resp *http.Response, keep int, d time.Durati
 // readUpTo reads n bytes of r, or fewer and the error that r ended with. buf is
 // used as far as it reaches. size is the length announced, -1 if unknown.
 func readUpTo(r io.Reader, buf []byte, n int, size int64) ([]byte, error) {
-	// A server may announce more than it sends: only a small size is believed.
-	// One byte more lets the last Read meet the end.
+	// A server may announce more than it sends, so only a small size is trusted. One
+	// extra byte lets the last Read find the end.
 	first := 512
 	if 0 <= size && size < Kept {
 		first = int(size) + 1

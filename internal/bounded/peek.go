@@ -20,8 +20,8 @@ func Peek(ctx context.Context, resp *http.Response, d time.Duration) (data []byt
 	}
 	p := &peekedBody{rest: resp.Body, inflated: resp.Uncompressed, closer: bodyCloser{body: resp.Body}, ended: make(chan struct{})}
 	resp.Body = p
-	// A Read that waits for a slow server cannot be taken back: it goes on beside
-	// the caller, and what it brings is read first.
+	// A Read that waits for a slow server cannot be interrupted. It goes on in the
+	// background, and its data is read first.
 	go p.readAhead(ctx, resp.ContentLength)
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -40,7 +40,7 @@ func Peek(ctx context.Context, resp *http.Response, d time.Duration) (data []byt
 	}
 }
 
-// A peekedBody is a body whose beginning was read, or is being read, already.
+// A peekedBody is a body whose beginning was read, or is being read.
 type peekedBody struct {
 	rest     io.ReadCloser
 	inflated bool          // by net/http
@@ -58,12 +58,12 @@ type peekedBody struct {
 }
 
 var (
-	errPanicked = errors.New("reading the body has panicked")
+	errPanicked = errors.New("iamhttp: panic while reading the body")
 	errClosed   = errors.New("read on closed response body") // as net/http says
 )
 
-// readAhead reads until it is stopped. Not every body ends with the context of its
-// request: it is closed then.
+// readAhead reads until it is stopped. It closes the body when the context ends,
+// because not every body ends with the context of its request.
 func (p *peekedBody) readAhead(ctx context.Context, size int64) {
 	defer close(p.ended)
 	defer context.AfterFunc(ctx, func() {
@@ -105,8 +105,8 @@ func (p *peekedBody) readAhead(ctx context.Context, size int64) {
 	}
 }
 
-// stop ends reading ahead after the Read that is on its way. It returns what there
-// is by now; err, if not nil, is what follows it.
+// stop ends reading ahead after the current Read. It returns the data so far; err, if
+// not nil, follows that data.
 func (p *peekedBody) stop(err error) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -128,7 +128,8 @@ func (p *peekedBody) Read(b []byte) (int, error) {
 	return p.rest.Read(b)
 }
 
-// readData reads what was read ahead, and then the error behind it, if any.
+// readData returns the data that was read ahead, and then the error that follows it,
+// if any.
 func (p *peekedBody) readData(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -143,9 +144,8 @@ func (p *peekedBody) readData(b []byte) (int, error) {
 	return n, nil
 }
 
-// Close closes the body. net/http's own Close may wait for a Read that waits for the
-// header of gzip, before Go 1.27, and such a Read may be on its way: it is not waited
-// for.
+// Close closes the body. Before Go 1.27, net/http's own Close may wait for a Read
+// that waits for the gzip header, so Close does not wait for such a Read.
 func (p *peekedBody) Close() error {
 	p.mu.Lock()
 	p.closed = true

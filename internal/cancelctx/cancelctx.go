@@ -1,5 +1,5 @@
-// Package cancelctx tells when a request is given up: by its context, or by its
-// deprecated Cancel channel, which http.Client still sets for its Timeout.
+// Package cancelctx tells when the caller gives up a request: by its context, or by
+// the deprecated Cancel channel, which http.Client still sets for its Timeout.
 package cancelctx
 
 import (
@@ -12,8 +12,8 @@ import (
 )
 
 // A Context ends with the context around it, or when a channel is closed. http.Client
-// sets Request.Cancel for its Timeout, so there must be no goroutine unless
-// somebody waits. It costs one allocation for a request that has a Cancel.
+// sets Request.Cancel for its Timeout, so there must be no goroutine unless a caller
+// waits. It costs one allocation for a request that has a Cancel.
 type Context struct {
 	context.Context
 	cancel <-chan struct{}
@@ -51,8 +51,8 @@ func (c *Context) Done() <-chan struct{} {
 	return c.both.Done()
 }
 
-// Err says why the context has ended. It must not be nil once Done is closed: a context that somebody has derived
-// from this one would panic.
+// Err says why the context has ended. It must not be nil once Done is closed: a
+// context that is derived from this one would panic.
 func (c *Context) Err() error {
 	select {
 	case <-c.cancel:
@@ -80,8 +80,9 @@ func (c *Context) Stop() {
 	}
 }
 
-// Ended returns why the caller no longer waits for the answer to req: what the
-// context says, with its cause where that differs. nil: it still waits.
+// Ended returns why the caller no longer waits for the response to req: what the
+// context says, with its cause where that differs. It returns nil if the caller still
+// waits.
 func Ended(req *http.Request) error {
 	ctx := req.Context()
 	if err := ctx.Err(); err != nil {
@@ -99,8 +100,8 @@ func Ended(req *http.Request) error {
 	}
 }
 
-// Sleep returns nil after d, or at once why the caller stopped waiting. What the
-// caller gets then is made by call.wait, in call.go of the root.
+// Sleep returns nil after d, or at once why the caller stopped waiting. The error for
+// the caller is made by call.wait, in call.go of the root.
 func Sleep(req *http.Request, d time.Duration) error {
 	if d > 0 {
 		timer := time.NewTimer(d)

@@ -3,11 +3,10 @@
 // keeps queue and deadlines; a [Pacer] decides when a request leaves, and may
 // know more than this process does.
 //
-// The two sides are in different modules, which users update one by one. The
-// number in the package's path, the same as [Number], therefore changes with
-// every change of meaning here or in package bracket: two modules that do not
-// belong together then fail to compile, instead of misbehaving. Redisgate
-// imports no other internal package.
+// The two sides are in different modules, which users update one by one. The number
+// in the package's path, the same as [Number], therefore changes with every change of
+// meaning here or in package bracket: two modules that do not match then fail to
+// compile instead of misbehaving. Redisgate imports no other internal package.
 package fleet1
 
 import (
@@ -77,9 +76,9 @@ func (h History) Close(retryAfter time.Duration) *Controller {
 
 // A Fleet is what a gate belongs to.
 type Fleet interface {
-	// Opened is called for a key that is new to the gate. It returns among how
-	// many gates the account's start window is divided, and, if the account is
-	// known to be throttled, its Pacer. It is called under the account's lock.
+	// Opened is called for a key that is new to the gate. It returns the number of
+	// gates that share the account's start window, and, if the account is known to be
+	// throttled, its Pacer. It is called under the account's lock.
 	Opened(key string) (share int, p Pacer)
 	// Throttled returns the Pacer of an account that was throttled for the first
 	// time. It is called under the account's lock.

@@ -13,10 +13,10 @@ import (
 //	RateLimit: "default";r=50;t=30
 //	RateLimit-Policy: "burst";q=100;w=60, "daily";q=1000;w=86400
 //
-// A malformed field is ignored as a whole, as the draft demands. Of several limits
-// the one counts that is used up, or whose end is the farthest away. There is a
-// parser of our own because the root's dependencies are fixed, and because only a
-// list of strings with whole numbers for parameters is needed.
+// A malformed field is ignored as a whole, as the draft demands. If there are several
+// limits, the one that is used up counts, or the one that ends last. The package has
+// its own parser because the root's dependencies are fixed, and because a list of
+// strings with integer parameters is all it needs.
 func (l *Limit) fields(h http.Header) {
 	limits, ok := items(h["Ratelimit"])
 	if !ok {
@@ -43,7 +43,7 @@ func (l *Limit) fields(h http.Header) {
 	}
 	for _, p := range policies {
 		if chosen != nil && p.name != chosen.name || chosen == nil && len(policies) > 1 {
-			continue // nobody knows which it was
+			continue // it is unclear which limit it was
 		}
 		q, w := p.params["q"], p.params["w"]
 		_, other := p.params["qu"] // a unit that is not requests
@@ -64,7 +64,7 @@ type item struct {
 	params map[string]int64 // those that are whole numbers; -1 for any other value
 }
 
-// before reports whether i rather than o has refused the request.
+// before reports whether i is likelier than o to have refused the request.
 func (i *item) before(o *item) bool {
 	used := func(x *item) bool { r, ok := x.params["r"]; return ok && r == 0 }
 	if used(i) != used(o) {

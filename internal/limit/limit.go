@@ -1,6 +1,5 @@
-// Package limit reads what a failing answer states of the service's rate limit.
-// Nobody promises that a statement is true: whatever is malformed, negative or
-// absurd counts as not stated.
+// Package limit reads what a failing response states of the service's rate limit. A
+// statement may be wrong: a malformed, negative or absurd value counts as not stated.
 package limit
 
 import (
@@ -25,8 +24,8 @@ const (
 	longest      = 31 * 24 * time.Hour // of a window, and until it ends
 )
 
-// Of returns what an answer states in its header or, if the header says nothing, in
-// its message. at is when the answer arrived. A header that is more exact comes
+// Of returns what a response states in its header or, if the header says nothing, in
+// its message. at is when the response arrived. A header that is more exact comes
 // first: the wait in seconds, the structured fields of the IETF, a time of day.
 func Of(h http.Header, message string, at time.Time) Limit {
 	var l Limit
@@ -65,13 +64,13 @@ func Of(h http.Header, message string, at time.Time) Limit {
 	if strings.ContainsFunc(l.Policy, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("._-/", r)
 	}) {
-		l.Policy = "" // it would pass for words of ours where it is printed
+		l.Policy = "" // printed in an error, it would look like our own text
 	}
 	return l
 }
 
 // reset reads seconds, or seconds since 1970, which are measured against the
-// answer's own Date. It takes the longest line.
+// response's own Date. It takes the longest line.
 func reset(lines []string, h http.Header, at time.Time) (longestOf time.Duration) {
 	for _, line := range lines {
 		n, ok := number(strings.TrimSpace(line))

@@ -34,7 +34,7 @@ func ofMessage(s string) Limit {
 	return Limit{}
 }
 
-// Mentioned reports whether a text, or a body, may state a limit. It is cheap.
+// Mentioned reports whether a text or a body may state a limit. It is a cheap check.
 func Mentioned[T string | []byte](s T) bool {
 	for i := range len(s) {
 		switch s[i] | 0x20 {
@@ -61,7 +61,7 @@ func begins[T string | []byte](s T, prefix string) bool {
 	return true
 }
 
-// ofDebug reads what the gateway adds to an answer in its debug mode, for the limit
+// ofDebug reads what the gateway adds to a response in its debug mode, for the limit
 // that is used up:
 //
 //	X-Apig-RateLimit-User: remain:0,limit:10,time:10 second
@@ -106,7 +106,8 @@ func ofGateway(lower string) (l Limit, ok bool) {
 	return l, true
 }
 
-// valueOf returns what follows a name that stands by itself, up to the next comma.
+// valueOf returns the text after a name that is a word of its own, up to the next
+// comma.
 func valueOf(s, name string) (string, bool) {
 	for i := 0; ; {
 		at := strings.Index(s[i:], name)

@@ -12,15 +12,15 @@ import (
 	"syscall"
 )
 
-// DialFailed reports whether there was no connection, so that nothing was sent. One
-// that was reset has stood.
+// DialFailed reports whether there was no connection, so that nothing was sent. A
+// connection that was reset had been made.
 func DialFailed(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect") && !errors.Is(err, syscall.ECONNRESET)
 }
 
-// Hopeless reports whether an error would come again with each attempt: the
-// request, the address or the certificate is wrong.
+// Hopeless reports whether every attempt would fail with the same error: the request,
+// the address or the certificate is wrong.
 func Hopeless(err error) bool {
 	var dns *net.DNSError
 	if errors.As(err, new(*tls.CertificateVerificationError)) || errors.As(err, new(x509.UnknownAuthorityError)) ||
@@ -39,7 +39,7 @@ func Hopeless(err error) bool {
 	return false
 }
 
-// hopelessTexts are in errors of net/http and crypto/tls that have no type.
+// hopelessTexts occur in errors of net/http and crypto/tls that have no type.
 var hopelessTexts = []string{
 	"http: nil Request.URL",
 	"http: nil Request.Header",
@@ -57,8 +57,8 @@ var hopelessTexts = []string{
 	"unknown port",
 }
 
-// OfConnection reports whether an error is one of a connection. Any other may be
-// that of the Read of the request's body, which net/http returns as it is.
+// OfConnection reports whether an error is one of a connection. Any other error may
+// come from reading the request's body, because net/http returns that unchanged.
 func OfConnection(err error) bool {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "readfrom" { // a connection copies from the body
@@ -74,8 +74,8 @@ func OfConnection(err error) bool {
 	return strings.Contains(text, "connection") || strings.Contains(text, "http2: ") || strings.Contains(text, "net/http: ")
 }
 
-// Sendable reports whether a body can be read to its end, as far as its beginning
-// tells.
+// Sendable reports whether a body can probably be read to its end. It only reads the
+// beginning.
 func Sendable(body io.Reader, length int64) bool {
 	n, err := io.CopyN(io.Discard, body, 64<<10)
 	return err == nil || err == io.EOF && (length <= 0 || n == length)

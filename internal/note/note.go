@@ -1,6 +1,6 @@
 // Package note keeps a value with a response, for hooks that get nothing else to tell
-// which call it belongs to. The value is in the context of resp.Request: of all that
-// a response has, other hooks are the least likely to replace that.
+// which call it belongs to. The value is in the context of resp.Request, because
+// other hooks are unlikely to replace that.
 package note
 
 import (
@@ -9,8 +9,8 @@ import (
 	"net/url"
 )
 
-// A note is for one response, not for those to requests that somebody sends under the
-// same context.
+// A note belongs to one response, and not to those of other requests under the same
+// context.
 type note struct {
 	resp  *http.Response
 	value any
@@ -24,7 +24,7 @@ func Put(resp *http.Response, v any) {
 	resp.Request = req.WithContext(context.WithValue(req.Context(), key{}, note{resp, v}))
 }
 
-// Request returns resp.Request, or an empty one, which is safe to look into: some
+// Request returns resp.Request, or an empty request if it is missing: some
 // RoundTrippers leave it out.
 func Request(resp *http.Response) *http.Request {
 	if resp.Request != nil {

@@ -1,5 +1,5 @@
-// Package resend marks the context of a retry, so that what is below the Transport
-// can tell it from a first attempt.
+// Package resend marks the context of a retry, so that RoundTrippers below the
+// Transport can tell it from a first attempt.
 package resend
 
 import "context"
@@ -7,7 +7,7 @@ import "context"
 // A Resend is what the context of a retry holds.
 type Resend struct {
 	Count int   // attempts before this one
-	Began int64 // when the call began whose retry it is, in nanoseconds: there may be many who wait; 0: unknown
+	Began int64 // when the call of this retry began, in nanoseconds, because many calls may wait; 0: unknown
 }
 
 type key struct{}
@@ -35,5 +35,5 @@ func (c *Context) Value(k any) any {
 	return c.Context.Value(k)
 }
 
-// String is for those who print a context, which fmt would do by its fields.
+// String keeps fmt from printing the fields of a context.
 func (c *Context) String() string { return "iamhttp.resendContext" }

@@ -1,5 +1,5 @@
-// Package schedule has the waits between attempts of a request whose service names
-// none. Transport.decide, in retry.go of the root, says how long a call waits.
+// Package schedule has the waits before retries for services that do not ask for one.
+// Transport.decide, in retry.go of the root, says how long a call waits.
 package schedule
 
 import (
@@ -23,8 +23,8 @@ func Default() backoff.BackOff {
 	return b
 }
 
-// exponential keeps to its maximum, which backoff's own schedule exceeds by the
-// randomization.
+// exponential never exceeds its maximum. The schedule of package backoff does, by its
+// random part.
 type exponential struct{ backoff.ExponentialBackOff }
 
 func (b *exponential) NextBackOff() time.Duration {

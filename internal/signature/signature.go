@@ -1,5 +1,5 @@
-// Package signature tells which requests are signed with an access key, and until
-// when such a signature is good. It is pure, and allocates nothing.
+// Package signature tells which requests are signed with an access key, and how long
+// such a signature is valid. It is pure, and allocates nothing.
 package signature
 
 import (
@@ -30,9 +30,9 @@ func Time(h http.Header) (time.Time, bool) {
 	return time.Unix(unix, 0), ok
 }
 
-// Expires returns until when the signature of a request is good, by the clock that
-// has signed it, and the zero Time if there is none. A life of 0 means [Life], a
-// negative one that a signature has no end.
+// Expires returns when the signature of a request expires, by the clock of the
+// signer, and the zero Time if there is no signature. A life of 0 means [Life];
+// negative means that signatures do not expire.
 func Expires(h http.Header, life time.Duration) time.Time {
 	signed, ok := Time(h)
 	switch {
@@ -53,8 +53,8 @@ func CanSign(req *http.Request) bool {
 	return req.Body == nil || req.Body == http.NoBody || req.GetBody != nil || len(req.Header["X-Sdk-Content-Sha256"]) > 0
 }
 
-// Date reads the header X-Sdk-Date, in seconds since 1970, in a tenth of the time that
-// time.Parse takes. It returns false for a date that is none.
+// Date reads the header X-Sdk-Date, in seconds since 1970, in a tenth of the time
+// that time.Parse takes. It returns false for an invalid date.
 func Date(h http.Header) (unix int64, ok bool) {
 	date := h["X-Sdk-Date"]
 	if len(date) != 1 || len(date[0]) != len(Layout) {
@@ -81,8 +81,8 @@ func Clock(hour, minute, second string) (seconds int64, ok bool) {
 	return 3600*h + 60*m + s, a && b && c && h < 24 && m < 60 && s < 60
 }
 
-// Days returns the days from the first of 1970 to a date, and false if there is no such
-// date. It counts years from March on, so that the day that some have more comes last.
+// Days returns the days from the first of 1970 to a date, and false if there is no
+// such date. It counts years from March on, so that the leap day comes last.
 func Days(year, month, day int64) (days int64, ok bool) {
 	if month < 1 || month > 12 || day < 1 {
 		return 0, false
@@ -103,7 +103,7 @@ func Days(year, month, day int64) (days int64, ok bool) {
 	return 365*year + year/4 - year/100 + year/400 + (153*month+2)/5 + day - 1 - before1970, day <= last
 }
 
-// Two returns the number that two digits are.
+// Two returns the number that two digits stand for.
 func Two(s string) (n int64, ok bool) {
 	tens, ones := s[0]-'0', s[1]-'0'
 	return 10*int64(tens) + int64(ones), tens <= 9 && ones <= 9

@@ -33,14 +33,14 @@ func awsOptions(o Options) func(*retry.StandardOptions) {
 		}
 		if d, ok := o.delay(); ok {
 			s.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return d, nil })
-			s.RateLimiter = ratelimit.None // or a hundred may wait, no more
+			s.RateLimiter = ratelimit.None // otherwise at most a hundred calls may wait
 		}
 	}
 }
 
-// ticking lets a microsecond pass whenever AdaptiveMode waits for a token.
-// AdaptiveMode rounds that wait down, finally to zero, and then polls until the
-// clock has moved; virtual time only moves while goroutines wait.
+// ticking makes a microsecond pass whenever AdaptiveMode waits for a token.
+// AdaptiveMode rounds that wait down, finally to zero, and then polls until the clock
+// has moved; virtual time only moves while goroutines wait.
 type ticking struct{ *retry.AdaptiveMode }
 
 func (r ticking) GetAttemptToken(ctx context.Context) (func(error) error, error) {
@@ -54,8 +54,8 @@ func (t tick) Done() <-chan struct{} {
 	return t.Context.Done()
 }
 
-// smithyClient is as much of a generated client as the retryer needs: the loop
-// of attempts, and below it a deserializer that makes an error of a 429.
+// smithyClient is the part of a generated client that the retryer needs: the loop of
+// attempts, and below it a deserializer that turns a 429 into an error.
 func smithyClient(base http.RoundTripper, o Options, retryer aws.Retryer) http.RoundTripper {
 	transport := smithyhttp.NewClientHandlerWithOptions(&http.Client{Transport: base})
 	return roundTripper(func(req *http.Request) (*http.Response, error) {
@@ -102,7 +102,7 @@ func deserialize(ctx context.Context, in middleware.DeserializeInput, next middl
 			Response: resp,
 			Err:      &smithy.GenericAPIError{Code: "TooManyRequestsException", Fault: smithy.FaultClient},
 		}}
-		smithyhttp.CloseResponseBody(ctx, resp, true, err) // as every generated one ends
+		smithyhttp.CloseResponseBody(ctx, resp, true, err) // like the end of every generated deserializer
 		return out, metadata, err
 	}
 	out.Result = resp

@@ -47,7 +47,7 @@ func hashicorpClient(base http.RoundTripper, o Options) http.RoundTripper {
 // documentation.
 const restyAttempts = 4
 
-// quiet is a log that nobody reads.
+// quiet is a logger that discards everything.
 type quiet struct{}
 
 func (quiet) Errorf(string, ...any) {}
@@ -71,7 +71,7 @@ func resty2(base http.RoundTripper, o Options) http.RoundTripper {
 		case err != nil:
 			return nil, err
 		case data != nil:
-			r.SetBody(data) // a reader it would send once, and then an empty body
+			r.SetBody(data) // it would send a reader once, and then an empty body
 		case stream != nil:
 			r.SetBody(stream)
 		}
@@ -98,9 +98,9 @@ func resty3(base http.RoundTripper, o Options) http.RoundTripper {
 		case err != nil:
 			return nil, err
 		case o.Content != nil && data != nil:
-			r.SetBody(bytes.NewReader(data)) // bytes it would copy
+			r.SetBody(bytes.NewReader(data)) // it would copy bytes
 		case data != nil:
-			r.SetBody(data) // a reader it would rewind while the last send may still read it
+			r.SetBody(data) // it would rewind a reader that the last send may still be reading
 		case stream != nil:
 			r.SetBody(stream)
 		}
@@ -142,7 +142,7 @@ func azure(base http.RoundTripper, o Options) http.RoundTripper {
 		if err != nil {
 			return nil, err
 		}
-		azruntime.SkipBodyDownload(r) // it would read every answer to its end
+		azruntime.SkipBodyDownload(r) // it would read every response to its end
 		return pipeline.Do(r)
 	})
 }

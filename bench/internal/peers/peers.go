@@ -17,31 +17,31 @@ import (
 type Peer struct {
 	Name   string
 	Module string // empty: written here
-	// Capped says that it gives up after a number of attempts, which can be set.
+	// Capped says that the peer gives up after a number of attempts that can be set.
 	Capped bool
-	// Client says that it is no RoundTripper for an http.Client, but has an
-	// http.Client inside, and its own types for request and response.
+	// Client says that the peer is not a RoundTripper for an http.Client, but
+	// contains an http.Client and has its own types for request and response.
 	Client bool
-	// Wrap puts it around base. RoundTrip then makes one call, even if the peer is
-	// a Client.
+	// Wrap puts the peer around base. RoundTrip then makes one call, even if the peer
+	// is a Client.
 	Wrap func(base http.RoundTripper, o Options) http.RoundTripper
-	// Failure returns its own error for a response of 400 or above. It is nil if
-	// the peer has none.
+	// Failure returns the peer's own error for a response of 400 or above. It is nil
+	// if the peer has no such error.
 	Failure func(*http.Response) error
 }
 
 func (p Peer) String() string { return p.Name }
 
-// Options are the settings that every peer has in some form. The zero value
-// leaves its defaults.
+// Options are the settings that every peer has in some form. The zero value keeps its
+// defaults.
 type Options struct {
 	// Attempts is the maximum number of times a request is sent.
 	Attempts int
 	// Delay is the wait before each retry if the server asks for none; NoDelay
 	// means no wait. If it is set, any number of calls may wait at once.
 	Delay time.Duration
-	// Content is the content of each body that is no file. An http.Request hides
-	// it in a reader; a Client gets it in the form that it handles best.
+	// Content is the content of each body that is not a file. An http.Request only
+	// has a reader for it; a Client gets it in the form that it handles best.
 	Content []byte
 }
 
@@ -77,8 +77,7 @@ func (p Peer) Do(base http.RoundTripper, o Options) Do {
 	return (&http.Client{Transport: rt}).Do
 }
 
-// Base is the baseline: the base alone, with the shortest loop that retries where
-// a retry is needed.
+// Base is the baseline: only the base, with the shortest loop that retries if needed.
 var Base = Peer{Name: "base", Wrap: byHand}
 
 const module = "github.com/iamhttp/iamhttp"
@@ -121,7 +120,7 @@ func Versions(measured ...Peer) string {
 	return strings.Join(names, ", ") + "."
 }
 
-// A roundTripper is a Do as a RoundTripper.
+// A roundTripper makes a RoundTripper of a Do.
 type roundTripper Do
 
 func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
@@ -138,7 +137,7 @@ func (o Options) content(req *http.Request) (data []byte, stream io.Reader, err 
 		return nil, req.Body, nil
 	case o.Content != nil:
 		return o.Content, nil, nil
-	case req.GetBody != nil: // it was made of bytes
+	case req.GetBody != nil: // the body was made from bytes
 		body, err := req.GetBody()
 		if err != nil {
 			return nil, nil, err

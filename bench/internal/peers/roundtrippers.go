@@ -36,7 +36,8 @@ func gated(base http.RoundTripper, o Options) http.RoundTripper {
 	return t
 }
 
-// loop is what people write without a library: it retries until it works.
+// loop is the retry loop that people write without a library: it retries until the
+// call succeeds.
 func loop(wait time.Duration) func(http.RoundTripper, Options) http.RoundTripper {
 	return func(base http.RoundTripper, _ Options) http.RoundTripper {
 		return roundTripper(func(req *http.Request) (*http.Response, error) {

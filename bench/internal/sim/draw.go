@@ -9,9 +9,8 @@ import (
 	"time"
 )
 
-// Draw returns a situation that is drawn at random: limits, callers, deadlines, and
-// what happens meanwhile. The same seed is the same situation. It has some thousand
-// calls.
+// Draw returns a random situation: limits, callers, deadlines, and the changes in the
+// course of time. The same seed gives the same situation. It has some thousand calls.
 func Draw(seed uint64) Situation {
 	d := draw{rand.New(rand.NewPCG(seed, drawStream))}
 	s := Situation{
@@ -49,7 +48,7 @@ type draw struct{ *rand.Rand }
 
 func (d draw) chance(p float64) bool { return d.Float64() < p }
 
-// between draws a number so that each of its orders of magnitude is as likely.
+// between draws a number so that each order of magnitude is equally likely.
 func (d draw) between(least, most float64) float64 {
 	return least * math.Pow(most/least, d.Float64())
 }
@@ -91,7 +90,7 @@ func (d draw) callers(s Situation, rate float64) []Callers {
 			c.Canceled = d.Float64()
 		}
 		switch n := d.IntN(6); {
-		case n < 2 && kind > 0: // the first kind goes on
+		case n < 2 && kind > 0: // the first kind continues
 			c.Once = int(d.between(10, 20*rate+20))
 			c.Apart = d.span(time.Nanosecond*10, time.Millisecond)
 		case n < 3:
@@ -114,7 +113,7 @@ func (d draw) callers(s Situation, rate float64) []Callers {
 	return all
 }
 
-// happen draws what changes in the course of time.
+// happen draws the changes in the course of time.
 func (d draw) happen(s *Situation, rate float64) {
 	from := time.Duration((0.1 + 0.3*d.Float64()) * float64(s.Length)).Round(time.Second)
 	until := min(s.Length/2, from+d.span(time.Second, time.Minute))
@@ -148,7 +147,8 @@ func (d draw) happen(s *Situation, rate float64) {
 	case 3:
 		s.Faults = []Fault{{From: from, Until: s.Length, Share: 1, Count: 1, Status: 429, RetryAfter: retryAfter}}
 	case 4:
-		// So rarely that a client loses no more than a hundredth which obeys for all.
+		// So rare that a client that obeys each 429 for all calls loses at most a
+		// hundredth.
 		if s.Limits == nil && s.InFlight == 0 {
 			rate = s.offered()
 		}

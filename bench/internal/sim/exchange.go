@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// maxSends ends runs of clients that would send without end, per call.
+// maxSends is the number of sends per call after which a run ends: some clients would
+// never stop.
 const maxSends = 1500
 
 var (
@@ -79,7 +80,7 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// leave counts a request that leaves.
+// leave counts a request that is sent.
 func (x *exchange) leave() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -102,8 +103,8 @@ func (x *exchange) settle() {
 	x.inFlight--
 }
 
-// decide is the server's part. until is the end of the time for which the
-// answer forbids requests, zero if it depends on when the answer arrives.
+// decide is the server's part. until is when the response stops forbidding requests,
+// zero if that depends on when it arrives.
 func (x *exchange) decide() (accepted bool, _ http.Header, until func(arrival time.Time) time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -145,7 +146,7 @@ func (x *exchange) decide() (accepted bool, _ http.Header, until func(arrival ti
 	return false, header, func(at time.Time) time.Time { return at.Add(time.Duration(seconds) * time.Second) }
 }
 
-// forbid notes what a 429 that arrives now tells the client.
+// forbid records until when a 429 that arrives now forbids requests.
 func (x *exchange) forbid(until func(time.Time) time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

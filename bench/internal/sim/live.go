@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// Run lets the callers of a situation make their calls, those of each process
-// through a client of its own. See Scenario.Run for t.
+// Run makes the calls of a situation. Each process has a client of its own. See
+// Scenario.Run for t.
 func (s Situation) Run(t *testing.T, client Client) *Record {
 	var r *Record
 	synctest.Test(t, func(*testing.T) { r = s.run(client) })
@@ -62,10 +62,10 @@ type live struct {
 	record *Record
 }
 
-// errEnd is the cause of what ends with the run.
+// errEnd is the cause of calls that end because the run is over.
 var errEnd = errors.New("sim: the run is over")
 
-// come makes the calls of one kind that do not wait for each other.
+// come makes the calls of a kind whose calls do not wait for each other.
 func (l *live) come(ctx context.Context, all *sync.WaitGroup, kind int) {
 	c := l.situation.Callers[kind]
 	rng := rand.New(rand.NewPCG(l.situation.Seed+uint64(kind), arrivalStream))
@@ -80,7 +80,7 @@ func (l *live) come(ctx context.Context, all *sync.WaitGroup, kind int) {
 	}
 }
 
-// work lets the workers of one kind do theirs.
+// work makes the calls of a kind that has workers.
 func (l *live) work(ctx context.Context, all *sync.WaitGroup, kind int) {
 	c := l.situation.Callers[kind]
 	for worker := range c.Workers {

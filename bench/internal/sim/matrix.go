@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Servers, arrivals, answers and Retry-After of the matrix.
+// Servers, arrivals, response times and Retry-After of the matrix.
 var (
 	Servers = slices.Concat(
 		[]Server{Bucket(1, 1), Bucket(10, 0.1), Bucket(10, 1)},
@@ -38,8 +38,8 @@ var (
 	shared   = []Server{Bucket(10, 0.1), Bucket(10, 1), Bucket(100, 0.1), Bucket(100, 1)}
 )
 
-// Bucket is a token bucket of so many requests per second that holds depth seconds
-// of them.
+// Bucket is a token bucket with a rate in requests per second. It holds as many
+// tokens as depth seconds add.
 func Bucket(rate, depth float64) Server {
 	return Server{Algorithm: TokenBucket, Limit: rate, Window: time.Second, Depth: atLeast(0, depth)}
 }
@@ -69,8 +69,8 @@ func Matrix(servers []Server, retryAfters []RetryAfter, arrivals []Arrivals, ans
 	return all
 }
 
-// Select returns those of a list that names has, separated by commas, in the
-// order of the names; all of them for the name all.
+// Select returns the members of a list that are named in names, separated by commas
+// and in that order. The name all stands for all of them.
 func Select[T any](from []T, names string) ([]T, error) {
 	var chosen []T
 	for name := range strings.SplitSeq(names, ",") {

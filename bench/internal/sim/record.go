@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A Record is what became of the calls of a Situation. Times count from the start
+// A Record holds the outcomes of the calls of a Situation. Times count from the start
 // of the run.
 type Record struct {
 	Situation Situation
@@ -27,7 +27,7 @@ type Call struct {
 	number int
 }
 
-// Of returns the calls of the kinds with one of the names; all of them without
+// Of returns the calls of the kinds with one of these names, or all calls without
 // names. They share the record's situation.
 func (r *Record) Of(names ...string) *Record {
 	if len(names) == 0 {
@@ -76,7 +76,7 @@ func (r *Record) count(is func(Call) bool) int {
 	return n
 }
 
-// SentPerOK is how many requests one success took.
+// SentPerOK is the number of requests per success.
 func (r *Record) SentPerOK() float64 { return float64(r.Sent) / float64(r.OK()) }
 
 // Makespan is when the last call succeeded.
@@ -123,8 +123,8 @@ func Mean(times []time.Duration) time.Duration {
 	return sum / time.Duration(max(1, len(times)))
 }
 
-// A rate counts as reached where it holds for settled, and on the average for
-// stays: a gate that learns goes on asking for more, and may be refused.
+// A rate counts as reached if it holds for settled, and on average for stays: a gate
+// that learns keeps trying for more, and may be refused.
 const (
 	settled = 3 * time.Second
 	stays   = 15 * time.Second

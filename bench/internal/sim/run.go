@@ -1,6 +1,6 @@
-// Package sim runs HTTP clients against a server with a rate limit, in virtual
-// time: every client is the real one, network and server are not. A run of
-// hours takes a fraction of a second, and the scenario is the same each time.
+// Package sim runs HTTP clients against a server with a rate limit, in virtual time:
+// the clients are real, network and server are simulated. A run of hours takes a
+// fraction of a second, and the scenario is the same each time.
 package sim
 
 import (
@@ -15,11 +15,11 @@ import (
 	"time"
 )
 
-// A Client wires a client over base. What it returns makes one call, as
-// http.Client.Do does, retries included; a nil error and a 200 are a success.
+// A Client wires a client over base. The function that it returns makes one call,
+// retries included, like http.Client.Do; a nil error and a 200 are a success.
 type Client func(base http.RoundTripper) func(*http.Request) (*http.Response, error)
 
-// A Result is what one run measured.
+// A Result holds the measurements of one run.
 type Result struct {
 	Scenario Scenario
 
@@ -30,7 +30,7 @@ type Result struct {
 	MaxInFlight int
 
 	FlyingAtFirst int           // requests in flight when the first 429 arrived
-	FirstPause    time.Duration // that a client keeps which obeys that answer, rounded up
+	FirstPause    time.Duration // of a client that obeys that response, rounded up
 
 	Errors map[string]int // of the failed calls
 
@@ -52,10 +52,10 @@ type Decision struct {
 	Accepted bool
 }
 
-// SentPerOK is how many requests one success took.
+// SentPerOK is the number of requests per success.
 func (r Result) SentPerOK() float64 { return float64(r.Sent) / float64(r.OK) }
 
-// MakespanRatio is how much longer than the ideal it took.
+// MakespanRatio is the makespan divided by the ideal one.
 func (r Result) MakespanRatio() float64 { return float64(r.Makespan) / float64(r.IdealMakespan) }
 
 // Quantile of ascending times; 0 if there are none.
@@ -140,7 +140,7 @@ type statusError string
 
 func (e statusError) Error() string { return string(e) }
 
-// ended counts a call that has come to its end.
+// ended counts a call that has ended.
 func (x *exchange) ended(c *call, now, arrival time.Duration, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

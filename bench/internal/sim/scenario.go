@@ -23,7 +23,7 @@ func (s Scenario) String() string {
 	return fmt.Sprintf("%v %v %v %v", s.Server, s.RetryAfter, s.Arrivals, s.Answers)
 }
 
-// RetryAfter is what the server says with a 429.
+// RetryAfter is the value that the server sends with a 429.
 type RetryAfter string
 
 // The values of the header, and none.
@@ -31,11 +31,11 @@ const (
 	Seconds RetryAfter = "seconds" // until a request could be accepted, rounded up, at least 1
 	Date    RetryAfter = "date"    // the same as an HTTP date, rounded up again
 	Absent  RetryAfter = "absent"
-	Sixty   RetryAfter = "60" // whatever the truth
+	Sixty   RetryAfter = "60" // whether or not it is true
 )
 
-// Arrivals is when the calls are made. Loads are in multiples of the limit, or
-// of what strangers leave of it.
+// Arrivals says when the calls are made. Loads are multiples of the limit, or of the
+// part that strangers leave.
 type Arrivals struct {
 	Calls int
 	Load  float64 // of a Poisson process; 0: all calls come in one instant
@@ -54,8 +54,8 @@ func (a Arrivals) String() string {
 
 const onOff = 5 * time.Second
 
-// Answers is the time between a request's leaving and its answer. The server
-// decides half way, and a 429 takes as long as a 200.
+// Answers is the time between a request and its response. The server decides half
+// way, and a 429 takes as long as a 200.
 type Answers string
 
 // The distributions of the matrix; any time.Duration is one.

@@ -81,7 +81,7 @@ func TestTheWaitIsExact(t *testing.T) {
 	}
 }
 
-func TestASlidingWindowCountsWhatItRefuses(t *testing.T) {
+func TestSlidingWindowCountsRefusedRequests(t *testing.T) {
 	l := Server{Algorithm: SlidingWindow, Limit: 10, Window: time.Second}.limiter(0, 1)
 	for range 20 {
 		l.take(0)
@@ -128,7 +128,7 @@ func TestTheSameSeedIsTheSameRun(t *testing.T) {
 	}
 }
 
-func TestNobodyIsBetterThanTheIdeal(t *testing.T) {
+func TestNoClientIsBetterThanTheIdeal(t *testing.T) {
 	for _, s := range Matrix(Servers, []RetryAfter{Seconds}, []Arrivals{{Calls: 100}, {Calls: 100, Load: 2}}, []Answers{Fast}, 1) {
 		if s.Server.Algorithm == SlidingWindow {
 			continue // so much impatience is never served there

@@ -50,7 +50,7 @@ func TestAWorkerRestsAfterAFailure(t *testing.T) {
 	assert.Equal(t, 50, r.Failed())
 }
 
-func TestNoMoreThanSoManyAreInFlight(t *testing.T) {
+func TestRequestsInFlightStayWithinTheirLimit(t *testing.T) {
 	r := Situation{
 		InFlight: 5, Answers: Slow, Way: 5 * time.Millisecond, Length: time.Minute,
 		Callers: []Callers{{Once: 20}},
@@ -60,7 +60,7 @@ func TestNoMoreThanSoManyAreInFlight(t *testing.T) {
 	assert.Less(t, Quantile(r.Told(), 1), 11*time.Millisecond, "a refusal does not wait")
 }
 
-func TestFaultsMeetTheirShareInTheirTime(t *testing.T) {
+func TestFaultsHitTheirShareOfRequestsInTheirPeriod(t *testing.T) {
 	r := Situation{
 		Answers: Fast, Length: 30 * second, Callers: []Callers{{Rate: 300}},
 		Faults: []Fault{
@@ -100,7 +100,7 @@ func TestALimitCountsItsMethodAndEachHostHasItsOwn(t *testing.T) {
 	assert.Equal(t, 5, r.Of("write").OK())
 }
 
-func TestABanBeginsAnewWithEachRefusal(t *testing.T) {
+func TestEachRefusalRestartsTheBan(t *testing.T) {
 	r := Situation{
 		Limits: []Limit{{Server: Bucket(1, 1)}}, Ban: 5 * second, RetryAfter: Seconds, Answers: Fast, Length: time.Minute,
 		Callers: []Callers{{Once: 3}, {Once: 1, From: 4 * second}, {Once: 1, From: 8 * second}, {Once: 1, From: 14 * second}},
@@ -136,7 +136,7 @@ func TestTheSameDrawIsTheSameRun(t *testing.T) {
 	}
 }
 
-func TestARateIsRegainedWhenItStays(t *testing.T) {
+func TestRateCountsAsRegainedOnlyIfItLasts(t *testing.T) {
 	r := &Record{Situation: Situation{Length: time.Minute}}
 	for at := time.Duration(0); at < time.Minute; at += second / 10 {
 		if at < 10*second || at >= 20*second && at < 23*second || at >= 30*second {
