@@ -68,7 +68,7 @@ var rules = []struct {
 // Sizes and places in pixels: a column each for statuses, rules and ends.
 const (
 	width            = 884
-	row, top         = 58, 56
+	row, top         = 58, 86
 	boxH             = 42
 	leftX, leftW     = 20, 250
 	ruleX, ruleW     = 325, 270
@@ -82,6 +82,7 @@ const (
 // as the colours, for readers who cannot tell these apart.
 const style = `
 text { font: 13px system-ui, sans-serif; fill: #1f2328 }
+.title { font-size: 15px; font-weight: 600 }
 .head { font-size: 12px; font-weight: 600; fill: #59636e }
 .quiet { font-size: 11px; fill: #59636e }
 .strong { font-weight: 600 }
@@ -111,11 +112,12 @@ func draw() []byte {
 	d.WriteString("<title>What a Transport does with a response: status, rules, what the caller gets</title>\n")
 	d.WriteString("<style>" + style + "</style>\n")
 	d.WriteString(`<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto"><path d="M0 0 8 4 0 8z"/></marker></defs>` + "\n")
+	d.text("title", width/2, 24, "What an iamhttp.Transport does with a response")
 	for _, h := range []struct {
 		x    int
 		text string
 	}{{leftMid, "status"}, {ruleMid, "rule"}, {endX + endW/2, "what the caller gets"}} {
-		d.text("head", h.x, 30, h.text)
+		d.text("head", h.x, 60, h.text)
 	}
 
 	d.box("go", leftX, leftW, 0, "100–399", "or Expected")

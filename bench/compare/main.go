@@ -1,6 +1,6 @@
-// Compare measures what HTTP clients that retry requests cost, and whether they obey
-// the contract of http.RoundTripper. It compares iamhttp.Transport with other
-// libraries, and with the base that all of them use.
+// Compare measures what an HTTP client that retries requests costs, and whether
+// it keeps the contract of http.RoundTripper: iamhttp.Transport beside other
+// libraries, and the base that they all stand on.
 //
 //	go run ./compare                 tables
 //	go run ./compare -write          and into README.md, SUMMARY.md and compare.svg
@@ -18,36 +18,58 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/iamhttp/iamhttp/bench/internal/cli"
 	"github.com/iamhttp/iamhttp/bench/internal/peers"
 	"github.com/iamhttp/iamhttp/bench/internal/sim"
 )
 
 func main() {
 	testing.Init()            // for the flags of testing.Benchmark
-	log.SetOutput(io.Discard) // net/http logs what the traps do to it
-	if err := run(os.Args[1:], os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "compare:", err)
-		os.Exit(1)
-	}
+	log.SetOutput(io.Discard) // net/http's, of what the traps do to it
+	os.Exit(cli.Run("compare", usage, func() error { return run(os.Args[1:], os.Stdout) }, os.Stdout, os.Stderr))
 }
+
+const usage = `usage: go run ./compare [flags]
+
+Measures what an HTTP client that retries requests costs, and whether it keeps
+the contract of http.RoundTripper. It takes about five minutes, on a machine
+that does nothing else; -contract takes seconds.
+
+  -peer NAMES   libraries, separated by commas, or all
+  -call NAMES   calls, or all; a name that does not exist lists those that do
+  -rounds N     how often everything is measured (6, as benchstat wants)
+  -raw FILE     write the samples to this file, for benchstat
+  -contract     only try the contract, and say what was broken how
+  -write        write the tables into README.md and SUMMARY.md, and draw
+                compare.svg
+
+Exit status: 0 if it was measured, 1 if something failed, 2 if the flags are
+wrong.
+`
 
 const compared = "iamhttp,httpretry,rehttp,go-retryablehttp,go-retryablehttp-client,failsafe-go,go-github-ratelimit,resty-v2,resty-v3,azcore,aws-standard"
 
 func run(args []string, out io.Writer) (err error) {
-	flags := flag.NewFlagSet("compare", flag.ExitOnError)
+	flags := flag.NewFlagSet("compare", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
 	var (
-		names    = flags.String("peer", compared, "`names` of peers, or all")
-		calls    = flags.String("call", "all", "`names` of calls, or all")
-		rounds   = flags.Int("rounds", 6, "how often everything is measured; benchstat wants 6")
-		rawFile  = flags.String("raw", "", "write the samples to this `file`")
-		contract = flags.Bool("contract", false, "only try the contract, and say what was broken how")
-		write    = flags.Bool("write", false, "write the tables into README.md and SUMMARY.md, and draw compare.svg")
+		names    = flags.String("peer", compared, "")
+		calls    = flags.String("call", "all", "")
+		rounds   = flags.Int("rounds", 6, "")
+		rawFile  = flags.String("raw", "", "")
+		contract = flags.Bool("contract", false, "")
+		write    = flags.Bool("write", false, "")
 	)
-	flags.Parse(args) // exits for us
+	if err := cli.Parse(flags, args); err != nil {
+		return err
+	}
+	if *rounds < 1 {
+		return cli.Wrong(errors.New("-rounds must be at least 1"))
+	}
 	fleet, err := sim.Select(peers.All, *names)
 	chosen, err2 := sim.Select(scenarios, *calls)
 	if err := errors.Join(err, err2); err != nil {
-		return err
+		return cli.Wrong(err)
 	}
 	r := &report{fleet: append([]peers.Peer{peers.Base}, fleet...), scenarios: chosen, matrix: judge(subjects(fleet))}
 	if *contract {
@@ -81,7 +103,7 @@ const (
 	end   = "\n<!-- end of what it wrote -->"
 )
 
-// update writes the results into the files that show them.
+// update writes the results where they are shown.
 func (r *report) update(tables string) error {
 	readme, err := os.ReadFile("README.md")
 	if err != nil {

@@ -18,22 +18,23 @@ const (
 	valueW      = 90
 	rowH        = 17
 	gap         = 34
+	shortest    = 2.0 // of a bar
 )
 
-// draw makes a picture of the scenarios without a network: a panel for each figure, a
-// bar for each peer.
+// draw makes a picture of what needs no network: a panel for each figure, a bar
+// for each peer.
 func (r *report) draw() []byte {
 	var panels []column
 	for _, s := range r.scenarios {
 		if !slices.Contains(s.over, "memory") {
 			continue
 		}
-		c := column{"memory", s, "ns/op", s.title + ", time", nil}
+		c := column{"memory", s, "ns/op", "Time per call: " + s.title, nil}
 		switch {
 		case s.waiting > 0:
-			c.unit, c.head = "heap-B/call", "a call that waits, heap"
+			c.unit, c.head = "heap-B/call", "Heap of a call that waits"
 		case s.size >= mib && !s.file:
-			c.unit, c.head = "B/op", s.title+", memory allocated"
+			c.unit, c.head = "B/op", "Memory allocated: "+s.title
 		case s.size >= mib:
 			continue
 		}
@@ -44,7 +45,7 @@ func (r *report) draw() []byte {
 	var b bytes.Buffer
 	svg.Begin(&b, plotColumns*panelW+gap/2, rows*panelH+60, "What a call costs")
 	fmt.Fprintf(&b, `<text class="title" x="%d" y="24">What a call costs, without a network</text>`+"\n", gap/2)
-	fmt.Fprintf(&b, `<text class="quiet" x="%d" y="42">Less is better. A bar that is shorter by an eighth of the longest is half as much.</text>`+"\n", gap/2)
+	fmt.Fprintf(&b, `<text class="quiet" x="%d" y="42">Less is better. Logarithmic scale: an eighth of the longest bar is a factor of two; ◂ is too small for it.</text>`+"\n", gap/2)
 	for i, c := range panels {
 		r.panel(&b, c, gap/2+i%plotColumns*panelW, 60+i/plotColumns*panelH)
 	}
@@ -52,8 +53,16 @@ func (r *report) draw() []byte {
 	return b.Bytes()
 }
 
-// panel draws the bars of one figure. An eighth of the width stands for a factor of
-// two, from the longest bar down.
+// shown is the name of a peer for readers who do not know those of the -peer flag.
+func shown(p peers.Peer) string {
+	if p.Name == peers.Base.Name {
+		return "no library, by hand"
+	}
+	return p.Name
+}
+
+// panel draws the bars of one figure. They double within an eighth of the
+// width, from the longest down.
 func (r *report) panel(b *bytes.Buffer, c column, left, top int) {
 	fmt.Fprintf(b, `<text class="name" x="%d" y="%d">%s</text>`+"\n", left, top+12, svg.Escape(c.head))
 	most := 0.0
@@ -73,9 +82,12 @@ func (r *report) panel(b *bytes.Buffer, c column, left, top int) {
 		}
 		if s := r.results.of(c.network, c.scenario, p); s != nil && s.fault == nil {
 			v := s.median(c.unit)
-			text, width = value(c.unit, v), barW*max(0.01, 1+math.Log2(max(v, 1)/most)/8)
+			text, width = value(c.unit, v), barW*(1+math.Log2(max(v, 1)/most)/8)
+			if width < shortest {
+				text, width = "◂ "+text, shortest
+			}
 		}
 		fmt.Fprintf(b, `<text class="quiet" text-anchor="end" x="%d" y="%d">%s</text><rect class="%s" x="%d" y="%d" width="%.1f" height="%d"/><text class="quiet" x="%.1f" y="%d">%s</text>`+"\n",
-			left+labelW-6, y+12, svg.Escape(p.Name), class, left+labelW, y+3, width, rowH-5, float64(left+labelW)+width+5, y+12, text)
+			left+labelW-6, y+12, svg.Escape(shown(p)), class, left+labelW, y+3, width, rowH-5, float64(left+labelW)+width+5, y+12, text)
 	}
 }

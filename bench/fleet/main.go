@@ -22,6 +22,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/iamhttp/iamhttp/bench/internal/cli"
 )
 
 func main() {
@@ -32,11 +34,30 @@ func main() {
 		}
 		return
 	}
-	if err := run(os.Args[1:], os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "fleet:", err)
-		os.Exit(1)
-	}
+	os.Exit(cli.Run("fleet", usage, func() error { return run(os.Args[1:], os.Stdout) }, os.Stdout, os.Stderr))
 }
+
+const usage = `usage: go run ./fleet [flags]
+
+Measures how many processes that share an account load a server with a rate
+limit, and how many of their calls succeed. Processes and servers are real;
+everything stays on loopback. It needs nginx, haproxy and redis-server, and
+takes twenty minutes with its defaults.
+
+  -processes N     how many processes (20)
+  -callers N       callers in each (50)
+  -rate N          requests per second that the server allows (100)
+  -ideal DURATION  how long the work takes an ideal scheduler (1m)
+  -client NAMES    clients, separated by commas: none, gates (one in each
+                   process), redisgate, redisgate-lost (the Redis server is
+                   killed half way), redisgate-dies (a quarter of the processes
+                   is killed); all if not set
+  -server NAMES    servers, all if not set; a wrong name lists them
+  -svg DIR         draw the requests over time into this directory
+
+Exit status: 0 if it was measured, 1 if something failed, 2 if the flags are
+wrong.
+`
 
 // The clients that are compared.
 var clients = []string{noGate, localGates, oneGate, losesRedis, losesMembers}
@@ -62,22 +83,26 @@ type plan struct {
 
 func run(args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("fleet", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
 	var (
-		processes = flags.Int("processes", 20, "how many")
-		callers   = flags.Int("callers", 50, "in each process")
-		rate      = flags.Int("rate", 100, "requests per second that the server allows")
-		ideal     = flags.Duration("ideal", time.Minute, "how long the work takes an ideal scheduler")
-		client    = flags.String("client", strings.Join(clients, ","), "what to compare")
-		server    = flags.String("server", strings.Join(servers, ","), "against what")
-		svgDir    = flags.String("svg", "", "draw the requests over time into this `directory`")
+		processes = flags.Int("processes", 20, "")
+		callers   = flags.Int("callers", 50, "")
+		rate      = flags.Int("rate", 100, "")
+		ideal     = flags.Duration("ideal", time.Minute, "")
+		client    = flags.String("client", strings.Join(clients, ","), "")
+		server    = flags.String("server", strings.Join(servers, ","), "")
+		svgDir    = flags.String("svg", "", "")
 	)
-	if err := flags.Parse(args); err != nil {
+	if err := cli.Parse(flags, args); err != nil {
 		return err
+	}
+	if *processes < 1 || *callers < 1 || *rate < 1 || *ideal <= 0 {
+		return cli.Wrong(errors.New("-processes, -callers, -rate and -ideal must be positive"))
 	}
 	for names, known := range map[string][]string{*client: clients, *server: servers} {
 		for name := range strings.SplitSeq(names, ",") {
 			if !slices.Contains(known, name) {
-				return fmt.Errorf("%q is none of %v", name, known)
+				return cli.Wrong(fmt.Errorf("%q is none of %v", name, known))
 			}
 		}
 	}

@@ -14,13 +14,13 @@ import (
 // Sizes in pixels.
 const (
 	plotW, plotH = 700, 90
-	left, top    = 46, 44
-	rowH         = plotH + 46
+	left, top    = 64, 62
+	rowH         = plotH + 56
 )
 
 // draw shows for each client how many requests the server received in each
-// second, and how many of them it refused. All panels have the same axes; higher
-// bars are cut off.
+// second, and how many of them it refused. All panels have the same axes; bars
+// that are cut off are marked.
 func draw(results []result) []byte {
 	seconds := 1
 	for _, r := range results {
@@ -29,28 +29,49 @@ func draw(results []result) []byte {
 	most := 3 * float64(results[0].rate)
 	var b bytes.Buffer
 	width, height := left+plotW+20, top+len(results)*rowH
-	svg.Begin(&b, width, height, fmt.Sprintf("Requests per second of %d processes", results[0].processes))
-	fmt.Fprintf(&b, `<text x="%d" y="18">%s: requests per second, <tspan class="accepted">■</tspan> accepted, <tspan class="refused">■</tspan> refused; dashed: the limit</text>`+"\n", left, results[0].server)
+	title := fmt.Sprintf("%d processes with %d callers each behind %s: what reaches the service", results[0].processes, results[0].callers, results[0].server)
+	svg.Begin(&b, width, height, title)
+	fmt.Fprintf(&b, `<text class="title" x="%d" y="20">%s</text>`+"\n", left, svg.Escape(title))
+	fmt.Fprintf(&b, `<text x="%d" y="42"><tspan class="accepted">■</tspan> accepted   <tspan class="refused">■</tspan> throttled (429)   <tspan>╌╌</tspan> the limit, %d requests per second   <tspan>▴</tspan> cut off</text>`+"\n", left, results[0].rate)
 	for i, r := range results {
 		bottom := float64(top + i*rowH + plotH + 20)
-		fmt.Fprintf(&b, `<text class="name" x="%d" y="%.0f">%s</text><text class="quiet" x="%d" y="%.0f">%.2f sent per success, %d failed</text>`+"\n",
-			left, bottom-plotH-6, r.client, left+220, bottom-plotH-6, r.perOK(), r.failed)
+		fmt.Fprintf(&b, `<text class="name" x="%d" y="%.0f">%s</text><text class="quiet" text-anchor="end" x="%d" y="%.0f">%.2f requests per success, %d calls failed</text>`+"\n",
+			left, bottom-plotH-9, svg.Escape(shown(r.plan)), left+plotW, bottom-plotH-9, r.perOK(), r.failed)
 		ok, refused := r.bySecond(seconds)
 		w := float64(plotW) / float64(seconds)
-		var accepted, turnedAway strings.Builder
+		var accepted, turnedAway, cut strings.Builder
 		for s := range seconds {
 			h := min(ok[s]/most, 1) * plotH
 			g := min(refused[s]/most*plotH, plotH-h)
 			bar(&accepted, left+float64(s)*w, bottom, w*0.85, h)
 			bar(&turnedAway, left+float64(s)*w, bottom-h, w*0.85, g)
+			if ok[s]+refused[s] > most {
+				cut.WriteString(svg.Up(left+(float64(s)+0.425)*w, bottom-plotH-1, min(w*0.85, 8)))
+			}
 		}
-		fmt.Fprintf(&b, `<path class="accepted" d="%s"/><path class="refused" d="%s"/>`+"\n", &accepted, &turnedAway)
+		fmt.Fprintf(&b, `<path class="accepted" d="%s"/><path class="refused" d="%s"/><path class="cut" d="%s"/>`+"\n", &accepted, &turnedAway, &cut)
 		limit := bottom - float64(r.rate)/most*plotH
-		fmt.Fprintf(&b, `<path class="limit" d="M%d %.1fh%d"/><text class="quiet" x="8" y="%.1f">%d</text>`+"\n", left, limit, plotW, limit+4, r.rate)
-		fmt.Fprintf(&b, `<text class="quiet" x="%d" y="%.0f">0 s</text><text class="quiet" x="%d" y="%.0f">%d s</text>`+"\n", left, bottom+14, left+plotW-30, bottom+14, seconds)
+		fmt.Fprintf(&b, `<path class="limit" d="M%d %.1fh%d"/>`+"\n", left, limit, plotW)
+		for _, tick := range []float64{0, float64(r.rate), most} {
+			fmt.Fprintf(&b, `<text class="quiet" text-anchor="end" x="%d" y="%.1f">%.0f</text>`, left-6, bottom-tick/most*plotH+4, tick)
+		}
+		fmt.Fprintf(&b, `<text class="quiet" text-anchor="middle" transform="translate(16 %.0f) rotate(-90)">requests/s</text>`+"\n", bottom-plotH/2)
+		fmt.Fprintf(&b, `<text class="quiet" x="%d" y="%.0f">0 s</text><text class="quiet" text-anchor="end" x="%d" y="%.0f">%d s</text>`+"\n", left, bottom+14, left+plotW, bottom+14, seconds)
 	}
 	b.WriteString("</svg>\n")
 	return b.Bytes()
+}
+
+// shown is the name of a client for readers who do not know those of the -client
+// flag.
+func shown(p plan) string {
+	return map[string]string{
+		noGate:       "iamhttp without a gate",
+		localGates:   "iamhttp with a gate in each process",
+		oneGate:      "iamhttp with redisgate",
+		losesRedis:   "iamhttp with redisgate; the Redis server is killed half way",
+		losesMembers: fmt.Sprintf("iamhttp with redisgate; %d of the processes are killed", p.processes/4),
+	}[p.client]
 }
 
 // bar adds a bar to a path.

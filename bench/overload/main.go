@@ -25,35 +25,61 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/iamhttp/iamhttp/bench/internal/cli"
 	"github.com/iamhttp/iamhttp/bench/internal/peers"
 	"github.com/iamhttp/iamhttp/bench/internal/sim"
 )
 
 func main() {
-	if err := run(os.Args[1:], os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "overload:", err)
-		os.Exit(1)
-	}
+	os.Exit(cli.Run("overload", usage, func() error { return run(os.Args[1:], os.Stdout) }, os.Stdout, os.Stderr))
 }
 
+const usage = `usage: go run ./overload [flags]
+
+Measures how HTTP clients load a server with a rate limit, and how many of their
+calls succeed. It runs in virtual time and takes a few seconds. Lists of names
+are separated by commas; "all" is each of them, and a name that does not exist
+lists those that do.
+
+  -client NAMES       clients; gate is iamhttp with a gate
+  -attempts LIST      how often a client sends a request at most; 0 is its
+                      default (0,20)
+  -server NAMES       limits of the server: tb is a token bucket, fw and sw are
+                      windows, such as tb100/0.1: 100 requests per second, with
+                      a burst of 0.1 s
+  -retry-after NAMES  kinds of Retry-After (seconds)
+  -arrivals NAMES     calls @ once, or calls @ multiple of the limit
+                      (1000@once,1000@2)
+  -answers NAMES      answer times (10ms)
+  -seed LIST          of the random numbers; several give several runs (1)
+  -csv FILE           write all figures to this file, and no table
+  -svg DIR            draw the requests over time into this directory
+
+Exit status: 0 if it was measured, 1 if something failed, 2 if the flags are
+wrong.
+`
+
 func run(args []string, out io.Writer) error {
-	flags := flag.NewFlagSet("overload", flag.ExitOnError)
+	flags := flag.NewFlagSet("overload", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
 	var (
-		clients    = flags.String("client", "gate,iamhttp,loop-1s,go-retryablehttp,failsafe-go,rehttp,azcore,aws-standard,aws-adaptive,go-github-ratelimit", "`names` of clients, or all")
-		attempts   = flags.String("attempts", "0,20", "maximum number of times that a client sends a request; 0: its default")
-		servers    = flags.String("server", "tb100/1,tb100/0.1,tb10/0.1,fw60/1m0s", "`names` of servers, or all")
-		retryAfter = flags.String("retry-after", "seconds", "`names` of kinds of Retry-After, or all")
-		arrivals   = flags.String("arrivals", "1000@once,1000@2", "`names` of arrivals, or all: calls @ once, or calls @ multiple of the limit")
-		answers    = flags.String("answers", "10ms", "`names` of answer times, or all")
-		seeds      = flags.String("seed", "1", "of the random numbers; several give several runs")
-		csvFile    = flags.String("csv", "", "write all figures to this `file`, instead of a table to standard output")
-		svgDir     = flags.String("svg", "", "draw the requests over time into this `directory`")
+		clients    = flags.String("client", "gate,iamhttp,loop-1s,go-retryablehttp,failsafe-go,rehttp,azcore,aws-standard,aws-adaptive,go-github-ratelimit", "")
+		attempts   = flags.String("attempts", "0,20", "")
+		servers    = flags.String("server", "tb100/1,tb100/0.1,tb10/0.1,fw60/1m0s", "")
+		retryAfter = flags.String("retry-after", "seconds", "")
+		arrivals   = flags.String("arrivals", "1000@once,1000@2", "")
+		answers    = flags.String("answers", "10ms", "")
+		seeds      = flags.String("seed", "1", "")
+		csvFile    = flags.String("csv", "", "")
+		svgDir     = flags.String("svg", "", "")
 	)
-	flags.Parse(args) // exits for us
+	if err := cli.Parse(flags, args); err != nil {
+		return err
+	}
 	scenarios, err := scenarios(*servers, *retryAfter, *arrivals, *answers, *seeds)
 	fleet, err2 := contestants(*clients, *attempts)
 	if err := errors.Join(err, err2); err != nil {
-		return err
+		return cli.Wrong(err)
 	}
 
 	if *svgDir != "" {

@@ -13,40 +13,46 @@ import (
 
 // Sizes in pixels.
 const (
-	columns          = 3
-	panelW, panelH   = 250, 130
-	gapX, gapY       = 46, 62
-	marginX, marginY = 46, 112
+	mostColumns      = 3
+	panelH           = 130
+	gapX, gapY       = 46, 84
+	marginX, marginY = 64, 126
 )
 
 // draw makes a picture of one scenario: for each contestant what the server
 // was asked for over time, and how much of that was refused.
 func draw(fleet []contestant, results []sim.Result) []byte {
 	s := results[0].Scenario
+	columns, panelW := mostColumns, 250
+	if len(fleet) < columns { // room for larger ones
+		columns, panelW = len(fleet), 370
+	}
 	rows := (len(fleet) + columns - 1) / columns
 	width := 2*marginX + columns*panelW + (columns-1)*gapX - 20
-	height := marginY + rows*(panelH+gapY)
+	height := marginY + rows*(panelH+gapY) - gapY + 26
 
 	var b bytes.Buffer
 	svg.Begin(&b, width, height, "Requests per second: "+describe(s))
-	fmt.Fprintf(&b, `<text class="title" x="%d" y="22">%s: requests per second</text>`+"\n", marginX, svg.Escape(describeCalls(s)))
+	fmt.Fprintf(&b, `<text class="title" x="%d" y="22">%s: what reaches the service</text>`+"\n", marginX, svg.Escape(describeCalls(s)))
 	fmt.Fprintf(&b, `<text class="quiet" x="%d" y="40">%s</text>`+"\n", marginX, svg.Escape(describeServer(s)))
 	x := marginX
-	for _, l := range []struct{ class, text string }{{"accepted", "accepted"}, {"refused", "refused with 429"}} {
+	for _, l := range []struct{ class, text string }{{"accepted", "accepted"}, {"refused", "throttled (429)"}} {
 		fmt.Fprintf(&b, `<rect class="%s" x="%d" y="52" width="11" height="11"/><text x="%d" y="62">%s</text>`+"\n", l.class, x, x+17, l.text)
 		x += 44 + 7*len(l.text)
 	}
 	fmt.Fprintf(&b, `<path class="limit" d="M%d 58h22"/><text x="%d" y="62">the limit</text>`+"\n", x, x+28)
+	fmt.Fprintf(&b, `<path class="cut" d="%s"/><text x="%d" y="62">cut off</text>`+"\n", svg.Up(float64(x+115), 61, 8), x+124)
 
 	axes := axesFor(results)
 	for i, r := range results {
 		p := panel{
 			Buffer: &b,
 			axes:   axes,
+			width:  float64(panelW),
 			left:   float64(marginX + i%columns*(panelW+gapX)),
 			bottom: float64(marginY + i/columns*(panelH+gapY) + panelH),
 		}
-		p.frame(fleet[i].String(), verdict(r), i%columns == 0)
+		p.frame(shown(fleet[i]), verdict(r), i%columns == 0)
 		p.bars(r)
 		p.limit(s.Server, r)
 	}
@@ -126,7 +132,7 @@ func last(r sim.Result) time.Duration {
 
 // verdict is a run in a line.
 func verdict(r sim.Result) string {
-	v := fmt.Sprintf("%.1f sent per success", r.SentPerOK())
+	v := fmt.Sprintf("%.1f requests per success", r.SentPerOK())
 	if r.OK == 0 {
 		v = "none served"
 	}
@@ -139,17 +145,37 @@ func verdict(r sim.Result) string {
 type panel struct {
 	*bytes.Buffer
 	axes
+	width        float64
 	left, bottom float64
 }
 
-func (p panel) x(second float64) float64 { return p.left + second/p.seconds*panelW }
+// shown is the name of a contestant for readers who do not know the names of the
+// -client flag.
+func shown(c contestant) string {
+	name := map[string]string{
+		"gate":    "iamhttp with a gate",
+		"iamhttp": "iamhttp without a gate",
+		"loop-1s": "a loop that retries each second",
+		"loop-0s": "a loop that retries at once",
+	}[c.Name]
+	if name == "" {
+		return c.String()
+	}
+	c.Name = name
+	return c.String()
+}
+
+func (p panel) x(second float64) float64 { return p.left + second/p.seconds*p.width }
 func (p panel) y(rate float64) float64   { return p.bottom - rate/p.top*panelH }
 
 func (p panel) frame(name, verdict string, labels bool) {
 	fmt.Fprintf(p, `<text class="name" x="%.0f" y="%.0f">%s</text><text class="quiet" x="%.0f" y="%.0f">%s</text>`+"\n",
-		p.left, p.bottom-panelH-22, svg.Escape(name), p.left, p.bottom-panelH-8, svg.Escape(verdict))
+		p.left, p.bottom-panelH-40, svg.Escape(name), p.left, p.bottom-panelH-26, svg.Escape(verdict))
+	if labels {
+		fmt.Fprintf(p, `<text class="quiet" text-anchor="middle" transform="translate(%.0f %.0f) rotate(-90)">requests per second</text>`+"\n", p.left-42, p.bottom-panelH/2)
+	}
 	for _, rate := range []float64{0, p.top / 2, p.top} {
-		fmt.Fprintf(p, `<path class="grid" d="M%.0f %.1fh%d"/>`, p.left, p.y(rate), panelW)
+		fmt.Fprintf(p, `<path class="grid" d="M%.0f %.1fh%.0f"/>`, p.left, p.y(rate), p.width)
 		if labels {
 			fmt.Fprintf(p, `<text class="quiet" text-anchor="end" x="%.0f" y="%.1f">%.4g</text>`, p.left-6, p.y(rate)+4, rate)
 		}
@@ -162,7 +188,7 @@ func (p panel) frame(name, verdict string, labels bool) {
 
 func (p panel) bars(r sim.Result) {
 	accepted, refused := p.rates(r)
-	var a, f strings.Builder
+	var a, f, cut strings.Builder
 	bar := func(to *strings.Builder, i int, from, upTo float64) {
 		from, upTo = min(from, p.top), min(upTo, p.top)
 		if from < upTo {
@@ -175,25 +201,30 @@ func (p panel) bars(r sim.Result) {
 		bar(&a, i, 0, accepted[i])
 		bar(&f, i, accepted[i], accepted[i]+refused[i])
 		peak = max(peak, accepted[i]+refused[i])
+		if accepted[i]+refused[i] > p.top {
+			cut.WriteString(svg.Up(p.x((float64(i)+0.5)*p.bin), p.bottom-panelH-2, min(p.x(p.bin)-p.left, 8)))
+		}
 	}
-	fmt.Fprintf(p, `<path class="accepted" d="%s"/><path class="refused" d="%s"/>`+"\n", a.String(), f.String())
+	fmt.Fprintf(p, `<path class="accepted" d="%s"/><path class="refused" d="%s"/><path class="cut" d="%s"/>`+"\n", a.String(), f.String(), cut.String())
 	var beyond []string
 	if peak > p.top {
-		beyond = append(beyond, fmt.Sprintf("↑ %.0f/s", peak))
+		beyond = append(beyond, fmt.Sprintf("the highest is %.0f", peak))
 	}
 	if end := last(r); end.Seconds() > p.seconds {
-		beyond = append(beyond, fmt.Sprintf("→ %.0f s", end.Seconds()))
+		beyond = append(beyond, fmt.Sprintf("the end is at %.0f s", end.Seconds()))
 	}
-	fmt.Fprintf(p, `<text class="quiet" text-anchor="end" x="%.0f" y="%.0f">%s</text>`+"\n", p.left+panelW, p.bottom-panelH-22, strings.Join(beyond, "  "))
+	if len(beyond) > 0 {
+		fmt.Fprintf(p, `<text class="quiet" x="%.0f" y="%.0f">cut off: %s</text>`+"\n", p.left, p.bottom-panelH-12, strings.Join(beyond, ", "))
+	}
 }
 
 func (p panel) limit(s sim.Server, r sim.Result) {
 	rate := s.Rate()
 	fmt.Fprintf(p, `<path class="limit" d="M%.1f %.1f`, p.left, p.y(rate))
 	if s.Change != 0 {
-		fmt.Fprintf(p, "H%.1fV%.1f", min(p.x(r.ChangeAt.Seconds()), p.left+panelW), p.y(rate*s.Change))
+		fmt.Fprintf(p, "H%.1fV%.1f", min(p.x(r.ChangeAt.Seconds()), p.left+p.width), p.y(rate*s.Change))
 	}
-	fmt.Fprintf(p, `H%.1f"/>`+"\n", p.left+panelW)
+	fmt.Fprintf(p, `H%.1f"/>`+"\n", p.left+p.width)
 }
 
 // fileName is the name of a scenario in characters that file systems take.

@@ -1,5 +1,6 @@
 // Command bulk creates many users against a rate limit. It shows what it is
 // doing: working, or waiting until Retry-After has elapsed, and at which pace.
+// Next to its result it shows what the same calls come to without a gate.
 //
 // Take progress.go as a model: a Gate around a gate.Adaptive that counts what is
 // sent and what comes of it.
@@ -15,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/iamhttp/iamhttp"
@@ -26,6 +28,11 @@ const usage = `usage: go run ./examples/bulk [flags]
 
 Creates users, many at a time, through one gate.Adaptive. Without further
 settings the service is in this process and takes 40 requests per second.
+
+Expect about the service's pace, a pause of a second each time that the gate
+meets the limit, and a handful of requests refused. Meanwhile the program makes
+the same calls without a gate, and prints what they came to: many times as many
+requests refused.
 
   -users n    how many (500)
   -callers n  how many at a time (16)
@@ -88,8 +95,17 @@ func run(ctx context.Context, args []string, getenv func(string) string, termina
 		b.show = bar(stdout)
 	}
 
+	var comparison sync.WaitGroup
+	var without state
+	if endpoint == "" {
+		fmt.Fprint(stdout, expected(*count, *callers))
+		comparison.Go(func() { without = withoutGate(ctx, *count, *callers) })
+	}
 	users := namesOf(*count)
 	err = b.create(ctx, users)
+	if comparison.Wait(); endpoint == "" {
+		fmt.Fprintln(stdout, result("without a gate", without))
+	}
 	if endpoint != "" {
 		// After an interrupt too, but not without end.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Minute)

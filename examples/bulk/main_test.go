@@ -30,43 +30,66 @@ func play(t *testing.T, terminal bool, args ...string) (code int, stdout, stderr
 	return code, stdout, stderr
 }
 
+// drawn returns what follows what to expect.
+func drawn(t *testing.T, stdout string) string {
+	t.Helper()
+	_, rest, found := strings.Cut(stdout, "429s.\n")
+	require.True(t, found, stdout)
+	return rest
+}
+
+func TestEveryLineFitsEightyColumns(t *testing.T) {
+	_, stdout, _ := play(t, false, "-users", "2000", "-callers", "100")
+	_, help, _ := play(t, false, "-h")
+	_, bar, _ := play(t, true, "-users", "1000")
+	bar = strings.NewReplacer("\r", "\n", "\x1b[?7l", "", "\x1b[?7h", "", "\x1b[K", "").Replace(bar)
+	for line := range strings.Lines(stdout + help + bar) {
+		assert.LessOrEqual(t, len(line), 1+80, line)
+	}
+}
+
 func TestFiveHundredUsersAreCreatedAtThePaceOfTheService(t *testing.T) {
 	code, stdout, stderr := play(t, false)
 	require.Zero(t, code, stderr)
 	assert.Empty(t, stderr)
-	final := regexp.MustCompile(`\ncreate: 500 of 500 users in (\S+) s, (\d+) requests, (\d+) of them throttled \(429\); at the end (\S+) accepted per second\n$`)
+	final := regexp.MustCompile(`\ncreate: 500 of 500 users in (\S+) s
+  (\d+) requests, (\d+) of them throttled \(429\), at the end (\S+) accepted per second
+without a gate: (\d+) of 500 users in (\S+) s(?:, \d+ failed)?
+  (\d+) requests, (\d+) of them throttled \(429\)\n$`)
 	found := final.FindStringSubmatch(stdout)
 	require.NotNil(t, found, stdout)
-	var seconds, sent, throttled, pace float64
-	for i, v := range []*float64{&seconds, &sent, &throttled, &pace} {
+	var seconds, sent, throttled, pace, doneWithout, secondsWithout, sentWithout, throttledWithout float64
+	for i, v := range []*float64{&seconds, &sent, &throttled, &pace, &doneWithout, &secondsWithout, &sentWithout, &throttledWithout} {
 		require.NoError(t, json.Unmarshal([]byte(found[i+1]), v))
 	}
 	assert.Equal(t, 500+throttled, sent)
 	assert.GreaterOrEqual(t, seconds, (500-burst)/rate, "the service takes no more")
-	assert.Less(t, throttled, 30.0, "without a gate it is hundreds")
+	assert.Less(t, throttled, 30.0, "a handful")
+	assert.Greater(t, throttledWithout, 3*throttled, "many times as many")
+	assert.Equal(t, doneWithout+throttledWithout, sentWithout)
 	assert.InDelta(t, rate, pace, rate/4)
 }
 
 func TestLinesTellWaitingFromWorking(t *testing.T) {
 	_, stdout, _ := play(t, false, "-users", "100")
-	for line := range strings.Lines(stdout) {
-		assert.Regexp(t, `^create( +\d+\.\d s: \d+ of 100, (working|waiting).*|: 100 of 100 users .*)\n$`, line)
+	for line := range strings.Lines(drawn(t, stdout)) {
+		assert.Regexp(t, `^create( +\d+\.\d s: \d+ of 100, (working|waiting).*|: 100 of 100 users .*)\n$|^  \d+ requests, |^without a gate: `, line)
 	}
-	assert.Regexp(t, `^create   0\.\d s: \d+ of 100, waiting [01]\.\d s\ncreate   1\.\d s: \d+ of 100, working\n`, stdout)
+	assert.Regexp(t, `^create   0\.\d s: \d+ of 100, waiting [01]\.\d s\ncreate   1\.\d s: \d+ of 100, working\n`, drawn(t, stdout))
 }
 
 func TestTheBarIsDrawnOverItselfAndEndsInTheResult(t *testing.T) {
 	code, stdout, _ := play(t, true, "-users", "100")
 	require.Zero(t, code)
-	drawing, result, found := strings.Cut(stdout, "\n")
+	drawing, result, found := strings.Cut(drawn(t, stdout), "\n")
 	require.True(t, found)
-	assert.Regexp(t, `^create: 100 of 100 users in \S+ s, `, result)
+	assert.Regexp(t, `^create: 100 of 100 users in \S+ s\n  `, result)
 	frame := regexp.MustCompile(`^\x1b\[\?7lcreate \[(#*>*-* *)\] \d+/100 (?:working|waiting|ended)[^\x1b]*\x1b\[K\x1b\[\?7h$`)
 	frames := strings.Split(drawing, "\r")[1:]
 	for _, f := range frames {
-		drawn := frame.FindStringSubmatch(f)
-		require.NotNil(t, drawn, "%q", f)
-		assert.Len(t, drawn[1], barWidth)
+		found := frame.FindStringSubmatch(f)
+		require.NotNil(t, found, "%q", f)
+		assert.Len(t, found[1], barWidth)
 	}
 	assert.Contains(t, drawing, "] 20/100 waiting 0.9 s")
 	assert.Contains(t, frames[len(frames)-1], "["+strings.Repeat("#", barWidth)+"] 100/100 ended")
@@ -75,7 +98,8 @@ func TestTheBarIsDrawnOverItselfAndEndsInTheResult(t *testing.T) {
 func TestPlainPrintsLinesInATerminalToo(t *testing.T) {
 	code, stdout, _ := play(t, true, "-plain", "-users", "5")
 	assert.Zero(t, code)
-	assert.Equal(t, "create: 5 of 5 users in 0.0 s, 5 requests, 0 of them throttled (429)\n", stdout)
+	const requests = "  5 requests, 0 of them throttled (429)\n"
+	assert.Equal(t, "create: 5 of 5 users in 0.0 s\n"+requests+"without a gate: 5 of 5 users in 0.0 s\n"+requests, drawn(t, stdout))
 }
 
 func TestPaceIsMeasuredSinceTheLatestPause(t *testing.T) {
@@ -146,7 +170,7 @@ func TestAtARealServiceTheUsersAreDeletedAgain(t *testing.T) {
 	s, env := keystone(t, iamtest.Answer{Status: 201, Body: `{"user":{"id":"1"}}`})
 	code, stdout, stderr := playAt(t.Context(), env, "-users", "3", "-callers", "1")
 	require.Zero(t, code, stderr)
-	assert.Regexp(t, `^create: 3 of 3 .*\ndelete: 3 of 3 .*\n$`, stdout)
+	assert.Regexp(t, `^create: 3 of 3 .*\n  3 requests.*\ndelete: 3 of 3 .*\n  3 requests.*\n$`, stdout)
 	s.AssertRequests(t, "POST /v3/auth/tokens", "POST /v3/users", "POST /v3/users", "POST /v3/users",
 		"DELETE /v3/users/1", "DELETE /v3/users/1", "DELETE /v3/users/1")
 	assert.Equal(t, "secret", s.Requests()[1].Header.Get("X-Auth-Token"))
@@ -157,7 +181,7 @@ func TestTheFirstFailureEndsTheRunAndWhatMayExistIsDeleted(t *testing.T) {
 	code, stdout, stderr := playAt(t.Context(), env, "-users", "9", "-callers", "1")
 	assert.Equal(t, 1, code)
 	assert.Regexp(t, `^bulk: create user "bulk-\w{8}-0002": iamhttp: 500 InternalServerError: "It broke\."`, stderr)
-	assert.Regexp(t, `^create: 1 of 9 .*; 1 failed\ndelete: 2 of 2 .*\n$`, stdout)
+	assert.Regexp(t, `^create: 1 of 9 .*, 1 failed\n.*\ndelete: 2 of 2 .*\n.*\n$`, stdout)
 	deleted := 0
 	for _, r := range s.Requests() {
 		if r.Method == http.MethodDelete {
@@ -173,7 +197,7 @@ func TestDeletingGoesOnAfterAFailureAndSaysWhatMayBeLeft(t *testing.T) {
 	code, stdout, stderr := playAt(t.Context(), env, "-users", "3", "-callers", "1")
 	assert.Equal(t, 1, code)
 	assert.Regexp(t, `^bulk: users named like bulk-\w{8}-0001 may be left behind: delete user "1": iamhttp: 503`, stderr)
-	assert.Regexp(t, `\ndelete: 2 of 3 .*; 1 failed\n$`, stdout)
+	assert.Regexp(t, `\ndelete: 2 of 3 .*, 1 failed\n.*\n$`, stdout)
 }
 
 func TestAfterAnInterruptTheUsersAreDeletedToo(t *testing.T) {

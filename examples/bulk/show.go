@@ -73,14 +73,24 @@ func activity(s state, ended bool) string {
 	return "working" + pace
 }
 
+// expected says what a run against the service in this process will show.
+func expected(users, callers int) string {
+	least := max(float64(users)-burst, 0) / rate
+	return fmt.Sprintf(`%d users, %d at a time. The service takes %.0f requests per second, and %.0f at
+once after a pause, so this takes %.1f s at least. Expect a pause of a second
+each time that the gate meets the limit, and a handful of 429s.
+`, users, callers, rate, burst, least)
+}
+
+// result is how a task ended, in two lines.
 func result(task string, s state) string {
-	r := fmt.Sprintf("%s: %d of %d users in %.1f s, %d requests, %d of them throttled (429)", task, s.done, s.total,
-		s.elapsed.Seconds(), s.sent, s.throttled)
-	if s.pace > 0 {
-		r += fmt.Sprintf("; at the end %.1f accepted per second", s.pace)
-	}
+	r := fmt.Sprintf("%s: %d of %d users in %.1f s", task, s.done, s.total, s.elapsed.Seconds())
 	if s.failed > 0 {
-		r += fmt.Sprintf("; %d failed", s.failed)
+		r += fmt.Sprintf(", %d failed", s.failed)
+	}
+	r += fmt.Sprintf("\n  %d requests, %d of them throttled (429)", s.sent, s.throttled)
+	if s.pace > 0 {
+		r += fmt.Sprintf(", at the end %.1f accepted per second", s.pace)
 	}
 	return r
 }

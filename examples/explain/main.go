@@ -14,28 +14,39 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
+	"unicode"
 
 	"github.com/iamhttp/iamhttp"
 	"github.com/iamhttp/iamhttp/internal/answer"
 )
 
-const usage = `usage: go run ./examples/explain [- | code, title, service code or reason ...]
+const usage = `usage: go run ./examples/explain [- | WORDS ...]
 
-Prints what the IAM API documents about status codes, and what a Transport does
-with them; for one of the service's own codes, what you should do about it; for
-a reason, or a word of one, which codes have it:
+Prints what the IAM API documents and what you should do. Each argument can be a
+status code or its title, one of the service's own codes, a reason, or words of
+a meaning; quote several words that belong together:
   go run ./examples/explain 503
   go run ./examples/explain 429 NotFound "request time-out"
   go run ./examples/explain IAM.0061 APIGW.0301 1109
-  go run ./examples/explain quota "already exists"
-Without an argument it prints all documented codes, one line each. With - it reads
-a response, and says what it means and what a Transport would do:
+  go run ./examples/explain quota "already exists" "rate limit"
+
+Without an argument it prints the status codes, one line each. With - it reads
+a response, and prints what it means and what a Transport would do:
   curl -i https://iam.example/v3/users | go run ./examples/explain -
+
+Exit status: 0 if everything was found, 1 if standard input holds no response,
+2 if an argument means nothing.
 `
 
 func main() {
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
+
+// advice follows what is wrong with the arguments.
+const advice = `
+A status code, its title, a service code such as IAM.0061 or words of a meaning
+are understood. Without an argument, explain lists the status codes; -h is help.
+`
 
 // run is the program without the process around it. It returns the exit status.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
@@ -51,7 +62,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if len(args) == 1 && args[0] == "-" {
 		resp, err := readResponse(stdin)
 		if err != nil {
-			fmt.Fprintf(stderr, "%v\n", err)
+			fmt.Fprintf(stderr, "explain: %v\n", err)
 			return 1
 		}
 		explainResponse(stdout, resp)
@@ -65,7 +76,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		errs = append(errs, err)
 	}
 	if err := errors.Join(errs...); err != nil {
-		fmt.Fprintf(stderr, "%v\nWithout an argument, explain lists the documented codes and their titles.\n", err)
+		fmt.Fprint(stderr, err, advice)
 		return 2
 	}
 	for i, explain := range slices.Concat(topics...) {
@@ -93,10 +104,57 @@ func find(arg string) ([]func(io.Writer), error) {
 			found = append(found, func(w io.Writer) { explainReason(w, r) })
 		}
 	}
+	if len(found) == 0 {
+		found = meaning(arg)
+	}
 	if len(found) > 0 {
 		return found, nil
 	}
-	return nil, err
+	return nil, fmt.Errorf("explain: %w", err)
+}
+
+// meaning returns what prints the status codes and the service's own codes that
+// have the words in their meanings.
+func meaning(words string) (found []func(io.Writer)) {
+	for _, s := range statuses() {
+		if has(s.Title+" "+s.Description, words) {
+			found = append(found, func(w io.Writer) { explain(w, s) })
+		}
+	}
+	for i, m := range answer.Meanings {
+		again := slices.ContainsFunc(answer.Meanings[:i], func(earlier answer.Meaning) bool { return earlier.Code == m.Code })
+		if !again && has(m.Says, words) {
+			found = append(found, func(w io.Writer) { explainService(w, m.Code) })
+		}
+	}
+	return found
+}
+
+// has reports whether each of the words begins a word of the text. Words of one
+// or two letters count as whole words: "in" is not "internal".
+func has(text, words string) bool {
+	own, asked := wordsOf(text), wordsOf(words)
+	for _, word := range asked {
+		if !slices.ContainsFunc(own, func(s string) bool { return s == word || len(word) > 2 && strings.HasPrefix(s, word) }) {
+			return false
+		}
+	}
+	return len(asked) > 0
+}
+
+func wordsOf(text string) []string {
+	return strings.FieldsFunc(strings.ToLower(text), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '-' })
+}
+
+// statuses returns the documented codes and 200, which the published table leaves
+// out.
+func statuses() (all []iamhttp.Semantics) {
+	codes := append(slices.Collect(iamhttp.Codes()), http.StatusOK)
+	slices.Sort(codes)
+	for _, code := range codes {
+		all = append(all, iamhttp.Classify(int(code)))
+	}
+	return all
 }
 
 // serviceCode is how the service's own codes look: IAM.0061, APIGW.0308, 1109.
@@ -149,13 +207,9 @@ func explainService(w io.Writer, code string) {
 func reasonsOf(words string) []iamhttp.Reason {
 	var found []iamhttp.Reason
 	for r := iamhttp.ReasonUnknown + 1; answer.Reason(r).String() != ""; r++ {
-		own, asked := strings.Fields(strings.ToLower(r.Error())), strings.Fields(strings.ToLower(words))
-		all := len(asked) > 0
-		for _, word := range asked {
-			all = all && slices.ContainsFunc(own, func(s string) bool { return len(word) > 2 && strings.HasPrefix(s, word) })
-		}
+		own := strings.ToLower(r.Error())
 		name := strings.TrimPrefix(strings.ToLower(words), "reason")
-		if all || bare.Replace(name) == strings.Join(own, "") {
+		if has(own, words) || bare.Replace(name) == bare.Replace(own) {
 			found = append(found, r)
 		}
 	}
@@ -196,7 +250,7 @@ func explainReason(w io.Writer, r iamhttp.Reason) {
 func parse(arg string) (int, error) {
 	if n, err := strconv.Atoi(arg); err == nil {
 		if n < 100 || n > 999 {
-			return 0, fmt.Errorf("%q is not a status code: these have three digits, from 100 on", arg)
+			return 0, fmt.Errorf("%q is not a status code: these are 100 to 999", answer.Cut(arg, 20))
 		}
 		return n, nil
 	}
@@ -208,7 +262,7 @@ func parse(arg string) (int, error) {
 			}
 		}
 	}
-	return 0, fmt.Errorf("%q is neither a status code, nor the title of one, nor a service code such as IAM.0061", arg)
+	return 0, fmt.Errorf("nothing is known about %q", answer.Cut(arg, 30))
 }
 
 // bare removes spaces and hyphens: titles are written with and without them.
@@ -230,11 +284,11 @@ func explainMeaning(w io.Writer, s iamhttp.Semantics) {
 	field(w, "retry", s.Retry.String())
 }
 
-// field prints a name and what there is to say, in lines of 100 columns.
+// field prints a name and what there is to say, in lines of 80 columns.
 func field(w io.Writer, name, text string) {
 	line := fmt.Sprintf("  %-11s", name)
 	for word := range strings.FieldsSeq(text) {
-		if len(line)+1+len(word) > 100 {
+		if len(line)+1+len(word) > 80 {
 			fmt.Fprintln(w, line)
 			line = fmt.Sprintf("  %-11s", "")
 		}
@@ -243,15 +297,19 @@ func field(w io.Writer, name, text string) {
 	fmt.Fprintln(w, line)
 }
 
-// table prints all documented codes.
+// table prints all codes, one line each.
 func table(w io.Writer) {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "CODE\tTITLE\tRETRY\tTRANSPORT")
-	for code := range iamhttp.Codes() {
-		s := iamhttp.Classify(int(code))
+	for _, s := range statuses() {
 		fmt.Fprintf(tw, "%d\t%s\t%v\t%s\n", s.Code, s.Title, s.Retry, inShort(s))
 	}
 	tw.Flush()
+	fmt.Fprint(w, `
+RETRY is what the published table says, which leaves out 200. TRANSPORT is what
+an iamhttp.Transport returns with its defaults: the response, or a *StatusError,
+for 408 and 429 after its retries.
+`)
 }
 
 // failure reports whether a code becomes an error.
@@ -262,7 +320,7 @@ func inShort(s iamhttp.Semantics) string {
 	case !failure(s):
 		return "response"
 	case s.Retry == iamhttp.RetryAnytime || s.Retry == iamhttp.RetryAfterDelay:
-		return "retries, then *StatusError"
+		return "retries"
 	}
 	return "*StatusError"
 }

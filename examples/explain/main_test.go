@@ -2,13 +2,16 @@ package main
 
 import (
 	"bytes"
+	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/internal/answer"
 )
 
 func ask(args ...string) (code int, stdout, stderr string) {
@@ -24,16 +27,16 @@ func TestACodeIsExplained(t *testing.T) {
 			"  documented  yes\n" +
 			"  meaning     The service is not available.\n" +
 			"  retry       not without modifications\n" +
-			"  Transport   returns a *StatusError; if AlsoRetry lists the code, retries the request if it is\n" +
-			"              idempotent\n"},
+			"  Transport   returns a *StatusError; if AlsoRetry lists the code, retries the\n" +
+			"              request if it is idempotent\n"},
 		{"429", "" +
 			"429 TooManyRequests\n" +
 			"  documented  yes\n" +
-			"  meaning     The client went over its rate limit, or the server over its capacity: wait for\n" +
-			"              Retry-After, then retry.\n" +
+			"  meaning     The client went over its rate limit, or the server over its\n" +
+			"              capacity: wait for Retry-After, then retry.\n" +
 			"  retry       after Retry-After\n" +
-			"  Transport   retries the request, whatever its method, after Retry-After or, without one, after a\n" +
-			"              back-off; returns a *StatusError in the end\n"},
+			"  Transport   retries the request, whatever its method, after Retry-After or,\n" +
+			"              without one, after a back-off; returns a *StatusError in the end\n"},
 		{"200", "" +
 			"200 OK\n" +
 			"  documented  no, the meaning is that of its class\n" +
@@ -45,15 +48,16 @@ func TestACodeIsExplained(t *testing.T) {
 			"  documented  no, the meaning is that of its class\n" +
 			"  meaning     An error of the server that the IAM API does not document.\n" +
 			"  retry       unstated\n" +
-			"  Transport   returns a *StatusError; if AlsoRetry lists the code, retries the request if it is\n" +
-			"              idempotent\n"},
+			"  Transport   returns a *StatusError; if AlsoRetry lists the code, retries the\n" +
+			"              request if it is idempotent\n"},
 		{"413", "" +
 			"413 Request Entity Too Large\n" +
 			"  documented  yes\n" +
-			"  meaning     The body is larger than the server takes. With Retry-After the condition is temporary.\n" +
+			"  meaning     The body is larger than the server takes. With Retry-After the\n" +
+			"              condition is temporary.\n" +
 			"  retry       if Retry-After is present\n" +
-			"  Transport   returns a *StatusError; if AlsoRetry lists the code, retries the request if the answer\n" +
-			"              has Retry-After\n"},
+			"  Transport   returns a *StatusError; if AlsoRetry lists the code, retries the\n" +
+			"              request if the answer has Retry-After\n"},
 	} {
 		code, stdout, stderr := ask(c.arg)
 		assert.Zero(t, code)
@@ -90,31 +94,68 @@ func TestWithoutAnArgumentTheWholeTableIsPrinted(t *testing.T) {
 	code, stdout, stderr := ask()
 	assert.Zero(t, code)
 	assert.Empty(t, stderr)
-	lines := strings.Split(strings.TrimSuffix(stdout, "\n"), "\n")
-	assert.Len(t, lines, 1+41)
+	rows, _, _ := strings.Cut(stdout, "\n\n")
+	lines := strings.Split(rows, "\n")
+	assert.Len(t, lines, 1+1+41, "a head, 200, and what is documented")
+	assert.Regexp(t, `\n101 .*\n200 +OK +unstated +response\n201 `, stdout)
 	assert.Regexp(t, `^CODE +TITLE +RETRY +TRANSPORT$`, lines[0])
 	assert.Regexp(t, `\n304 +Not Modified +unstated +response\n`, stdout)
 	assert.Regexp(t, `\n404 +NotFound +not without modifications +\*StatusError\n`, stdout)
-	assert.Regexp(t, `\n408 +Request Time-out +at any later time +retries, then \*StatusError\n`, stdout)
-	assert.Regexp(t, `\n429 +TooManyRequests +after Retry-After +retries, then \*StatusError\n`, stdout)
-	for _, line := range lines {
-		assert.LessOrEqual(t, len(line), 100, line)
+	assert.Regexp(t, `\n408 +Request Time-out +at any later time +retries\n`, stdout)
+	assert.Regexp(t, `\n429 +TooManyRequests +after Retry-After +retries\n`, stdout)
+}
+
+func TestWhateverIsExplainedFitsEightyColumns(t *testing.T) {
+	args := [][]string{nil, {"-h"}, {"nonsense"}, {"--nonsense"}, {strings.Repeat("long ", 30)}, {"1000000000000000000000000000"}}
+	for status := 100; status < 600; status++ {
+		args = append(args, []string{strconv.Itoa(status)})
+	}
+	for _, m := range answer.Meanings {
+		args = append(args, []string{m.Code})
+	}
+	for r := iamhttp.ReasonUnknown + 1; r <= iamhttp.ReasonRegionFailover; r++ {
+		args = append(args, []string{r.Error()})
+	}
+	for _, a := range args {
+		_, stdout, stderr := ask(a...)
+		for line := range strings.Lines(stdout + stderr) {
+			assert.LessOrEqual(t, utf8.RuneCountInString(line), 1+80, line)
+		}
+	}
+}
+
+func TestAMeaningIsFoundByItsWords(t *testing.T) {
+	for arg, want := range map[string]string{
+		"rate limit":   "429 TooManyRequests\n",
+		"password":     "401 Unauthorized\n",
+		"user name":    "401 Unauthorized\n",
+		"no more user": "1115\n",
+		"too large":    "413 Request Entity Too Large\n",
+	} {
+		_, stdout, _ := ask(arg)
+		assert.True(t, strings.HasPrefix(stdout, want), "%s: %s", arg, stdout)
+	}
+	_, stdout, _ := ask("user name")
+	assert.Contains(t, stdout, "\n\n1109\n", "the service's own codes have meanings too")
+	for _, arg := range []string{"rate limits", "a nonsense", ",;"} {
+		code, _, _ := ask(arg)
+		assert.Equal(t, 2, code, arg)
 	}
 }
 
 func TestWhatIsNoStatusCodeIsRefusedWithAdvice(t *testing.T) {
-	const advice = "Without an argument, explain lists the documented codes and their titles.\n"
 	for _, c := range []struct {
 		args []string
 		want string
 	}{
-		{[]string{"nonsense"}, "\"nonsense\" is neither a status code, nor the title of one, nor a service code such as IAM.0061\n"},
-		{[]string{""}, "\"\" is neither a status code, nor the title of one, nor a service code such as IAM.0061\n"},
-		{[]string{"42"}, "\"42\" is not a status code: these have three digits, from 100 on\n"},
-		{[]string{"1000"}, "\"1000\" is not a status code: these have three digits, from 100 on\n"},
-		{[]string{"-5"}, "\"-5\" is not a status code: these have three digits, from 100 on\n"},
-		{[]string{"404", "no\nsense", "0"}, "\"no\\nsense\" is neither a status code, nor the title of one, nor a service code such as IAM.0061\n" +
-			"\"0\" is not a status code: these have three digits, from 100 on\n"},
+		{[]string{"nonsense"}, `explain: nothing is known about "nonsense"`},
+		{[]string{"--nonsense"}, `explain: nothing is known about "--nonsense"`},
+		{[]string{""}, `explain: nothing is known about ""`},
+		{[]string{"42"}, `explain: "42" is not a status code: these are 100 to 999`},
+		{[]string{"1000"}, `explain: "1000" is not a status code: these are 100 to 999`},
+		{[]string{"-5"}, `explain: "-5" is not a status code: these are 100 to 999`},
+		{[]string{"404", "no\nsense", "0"}, `explain: nothing is known about "no\nsense"` +
+			"\nexplain: \"0\" is not a status code: these are 100 to 999"},
 	} {
 		code, stdout, stderr := ask(c.args...)
 		assert.Equal(t, 2, code)
@@ -159,10 +200,10 @@ func TestACodeOfSeveralMeaningsIsExplainedByItsMessages(t *testing.T) {
 		assert.Zero(t, code)
 		assert.Empty(t, stderr)
 		assert.True(t, strings.HasPrefix(stdout, strings.ToUpper(arg)+"\n  reason      the message decides; else token expired\n"), stdout)
-		assert.Contains(t, stdout, `  message     "AK access failed to reach the limit,forbidden": account locked, wait until the`+"\n")
-		assert.Contains(t, stdout, `  message     "verify aksk signature fail": signature invalid, check the secret key and what signs`+"\n")
+		assert.Contains(t, stdout, `  message     "AK access failed to reach the limit,forbidden": account locked,`+"\n")
+		assert.Contains(t, stdout, `  message     "verify aksk signature fail": signature invalid, check the secret`+"\n")
 		for line := range strings.SplitSeq(stdout, "\n") {
-			assert.LessOrEqual(t, len(line), 100, line)
+			assert.LessOrEqual(t, len(line), 80, line)
 		}
 	}
 	_, stdout, _ := ask("APIG.0303")

@@ -43,7 +43,7 @@ func readResponse(r io.Reader) (*response, error) {
 		return nil, errors.New("standard input is empty")
 	}
 	if !statusLine.Match(input) {
-		return nil, fmt.Errorf("standard input does not begin with a status line such as HTTP/1.1 429, but with %s: call curl with -i", quote(input))
+		return nil, fmt.Errorf("standard input begins with %s, which is no status line\nsuch as HTTP/1.1 429; call curl with -i", quote(input))
 	}
 	for {
 		resp, rest, err := parseResponse(input)
@@ -83,7 +83,7 @@ func parseResponse(input []byte) (resp *response, rest []byte, err error) {
 		}
 		name, value, found := bytes.Cut(field, []byte(":"))
 		if !found || len(name) == 0 || bytes.ContainsAny(name, " \t\"<>{}()") {
-			return nil, nil, fmt.Errorf("a header field of the form Name: value, or an empty line, is expected where standard input has %s", quote(field))
+			return nil, nil, fmt.Errorf("standard input has %s\nwhere a header field (Name: value) or an empty line belongs", quote(field))
 		}
 		last = http.CanonicalHeaderKey(string(name))
 		resp.header.Add(last, string(bytes.TrimSpace(value)))
@@ -94,7 +94,7 @@ func parseResponse(input []byte) (resp *response, rest []byte, err error) {
 // quote returns the beginning of a line for an error.
 func quote(b []byte) string {
 	line, _, _ := bytes.Cut(b, []byte("\n"))
-	return strconv.Quote(answer.Cut(string(bytes.TrimSpace(line)), 60))
+	return strconv.Quote(answer.Cut(string(bytes.TrimSpace(line)), 40))
 }
 
 func explainResponse(w io.Writer, resp *response) {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/iotest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -21,7 +22,7 @@ func read(t *testing.T, input string) string {
 	require.Zero(t, run([]string{"-"}, strings.NewReader(input), &out, &errs), errs.String())
 	assert.Empty(t, errs.String())
 	for line := range strings.SplitSeq(out.String(), "\n") {
-		assert.LessOrEqual(t, len(line), 100, line)
+		assert.LessOrEqual(t, utf8.RuneCountInString(line), 80, line)
 	}
 	return strings.Join(strings.Fields(out.String()), " ")
 }
@@ -99,24 +100,28 @@ func TestTheLastOfSeveralResponsesCounts(t *testing.T) {
 }
 
 func TestNonsenseOnStandardInputIsRefused(t *testing.T) {
+	const (
+		noStatusLine = ", which is no status line\nsuch as HTTP/1.1 429; call curl with -i\n"
+		noField      = "\nwhere a header field (Name: value) or an empty line belongs\n"
+	)
 	for input, want := range map[string]string{
 		"":                         "standard input is empty\n",
 		" \r\n\n":                  "standard input is empty\n",
-		`{"error":{}}`:             `standard input does not begin with a status line such as HTTP/1.1 429, but with "{\"error\":{}}": call curl with -i` + "\n",
-		"HTTP/1.1 42 Short\r\n":    `standard input does not begin with a status line such as HTTP/1.1 429, but with "HTTP/1.1 42 Short": call curl with -i` + "\n",
-		"\x1b[1mHTTP/1.1\a\r\nx":   `standard input does not begin with a status line such as HTTP/1.1 429, but with "\x1b[1mHTTP/1.1\a": call curl with -i` + "\n",
-		"HTTP/1.1 429 X\n{}\n":     `a header field of the form Name: value, or an empty line, is expected where standard input has "{}"` + "\n",
-		"HTTP/1.1 429 X\n : x\n":   `a header field of the form Name: value, or an empty line, is expected where standard input has ": x"` + "\n",
-		"HTTP/1.1 429 X\na b: x\n": `a header field of the form Name: value, or an empty line, is expected where standard input has "a b: x"` + "\n",
+		`{"error":{}}`:             `standard input begins with "{\"error\":{}}"` + noStatusLine,
+		"HTTP/1.1 42 Short\r\n":    `standard input begins with "HTTP/1.1 42 Short"` + noStatusLine,
+		"\x1b[1mHTTP/1.1\a\r\nx":   `standard input begins with "\x1b[1mHTTP/1.1\a"` + noStatusLine,
+		"HTTP/1.1 429 X\n{}\n":     `standard input has "{}"` + noField,
+		"HTTP/1.1 429 X\n : x\n":   `standard input has ": x"` + noField,
+		"HTTP/1.1 429 X\na b: x\n": `standard input has "a b: x"` + noField,
 	} {
 		var out, errs bytes.Buffer
 		assert.Equal(t, 1, run([]string{"-"}, strings.NewReader(input), &out, &errs), input)
 		assert.Empty(t, out.String())
-		assert.Equal(t, want, errs.String())
+		assert.Equal(t, "explain: "+want, errs.String())
 	}
 	var out, errs bytes.Buffer
 	assert.Equal(t, 1, run([]string{"-"}, iotest.ErrReader(errors.New("it broke")), &out, &errs))
-	assert.Equal(t, "it broke\n", errs.String())
+	assert.Equal(t, "explain: it broke\n", errs.String())
 }
 
 func TestAHugeBodyIsCut(t *testing.T) {

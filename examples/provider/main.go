@@ -29,7 +29,10 @@ const usage = `usage: go run ./examples/provider [flags]
 
 Plans, applies, plans and destroys groups, projects and role assignments with
 gophercloud, as a Terraform provider does: as it is, with one line, and with one
-line and a gate. Without further settings the service is in this process.
+line and a gate. Without further settings the service is in this process, and
+all three take about half a minute. Expect throttled requests, all of them as
+failures, as it is; none failed with one line; and hardly one throttled with a
+gate.
 
   -each n      how many groups, projects and role assignments (100 of each)
   -parallel n  how many operations at a time, as Terraform's -parallelism (10)

@@ -51,7 +51,7 @@ func lines(out io.Writer) display {
 
 // String says how far the phase is.
 func (s state) String() string {
-	text := fmt.Sprintf("%d of %d in %.1f s, %d requests, %d of them throttled (429)", s.done, s.total, s.elapsed.Seconds(), s.requests, s.throttled)
+	text := fmt.Sprintf("%d/%d in %.1f s, %d requests, %d throttled", s.done, s.total, s.elapsed.Seconds(), s.requests, s.throttled)
 	if s.failed > 0 {
 		text += fmt.Sprintf("; %d failed", s.failed)
 	}

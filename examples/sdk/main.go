@@ -15,6 +15,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strconv"
+	"strings"
 
 	"github.com/iamhttp/iamhttp"
 	"github.com/iamhttp/iamhttp/examples/sdk/iam"
@@ -73,30 +74,63 @@ func advice(err error) string {
 
 func main() {
 	service := httptest.NewServer(serviceWithAQuota(3))
-	code := run(context.Background(), iam.New(service.URL+"/v3", "token", nil), os.Args[1:], os.Stdout)
+	code := run(context.Background(), iam.New(service.URL+"/v3", "token", nil), os.Args[1:], os.Stdout, os.Stderr)
 	service.Close()
 	os.Exit(code)
 }
 
+const usage = `usage: go run ./examples/sdk NAME ...
+
+Makes sure that users with these names exist: creates each, or finds it if there
+is one already. The service is in this process and has room for three users:
+  go run ./examples/sdk alice bob alice carol dave
+
+Exit status: 0 if all exist, 1 if one could not be created, 2 if there is no
+name.
+`
+
 // run returns the exit code.
-func run(ctx context.Context, u users, names []string, out io.Writer) int {
+func run(ctx context.Context, u users, names []string, stdout, stderr io.Writer) int {
+	for _, name := range names {
+		switch {
+		case name == "-h", name == "-help", name == "--help":
+			fmt.Fprint(stdout, usage)
+			return 0
+		case name == "", name[0] == '-':
+			fmt.Fprintf(stderr, "sdk: %q is no name; -h is help\n", name)
+			return 2
+		}
+	}
 	if len(names) == 0 {
-		fmt.Fprintln(out, "usage: go run ./examples/sdk name ...")
+		fmt.Fprint(stderr, usage)
 		return 2
 	}
 	for _, name := range names {
 		user, created, err := ensure(ctx, u, name)
 		switch {
 		case err != nil:
-			fmt.Fprintf(out, "%s: %v\n  %s\n", name, err, advice(err))
+			fmt.Fprintf(stderr, "%s\n  -> %s\n", folded(fmt.Sprintf("%s: %v", name, err)), advice(err))
 			return 1
 		case created:
-			fmt.Fprintf(out, "%s: created, id %s\n", name, user.ID)
+			fmt.Fprintf(stdout, "%s: created, id %s\n", name, user.ID)
 		default:
-			fmt.Fprintf(out, "%s: exists, id %s\n", name, user.ID)
+			fmt.Fprintf(stdout, "%s: exists, id %s\n", name, user.ID)
 		}
 	}
 	return 0
+}
+
+// folded breaks a text into lines of 80 columns.
+func folded(text string) string {
+	lines, line := "", ""
+	for word := range strings.FieldsSeq(text) {
+		if line != "" && len(line)+1+len(word) > 80 {
+			lines, line = lines+line+"\n", word
+			continue
+		}
+		line = strings.TrimPrefix(line+" "+word, " ")
+	}
+	return lines + line
 }
 
 // serviceWithAQuota is an IAM service in this process. It answers as a real one

@@ -78,15 +78,39 @@ func TestTheProgramEndToEnd(t *testing.T) {
 	service := httptest.NewServer(serviceWithAQuota(2))
 	defer service.Close()
 	client := iam.New(service.URL+"/v3", "token", nil)
-	var out strings.Builder
-	assert.Equal(t, 1, run(t.Context(), client, []string{"alice", "bob", "alice", "carol"}, &out))
+	var out, errs strings.Builder
+	assert.Equal(t, 1, run(t.Context(), client, []string{"alice", "bob", "alice", "carol"}, &out, &errs))
 	assert.Equal(t, `alice: created, id 1
 bob: created, id 2
 alice: exists, id 1
-carol: create user "carol": iamhttp: 400 BadRequest: "The number of IAM users has reached the maximum allowed limit." (1115, request e2b44851-0991-411b-a6b7-9ac8518a4cd9, sent once: not retryable)
-  delete a user, or have the quota raised
 `, out.String())
-	assert.Equal(t, 2, run(t.Context(), client, nil, &out))
+	assert.Equal(t, `carol: create user "carol": iamhttp: 400 BadRequest: "The number of IAM users
+has reached the maximum allowed limit." (1115, request
+e2b44851-0991-411b-a6b7-9ac8518a4cd9, sent once: not retryable)
+  -> delete a user, or have the quota raised
+`, errs.String())
+}
+
+func TestWithoutANameThereIsHelp(t *testing.T) {
+	for _, tt := range []struct {
+		args           []string
+		code           int
+		stdout, stderr string
+	}{
+		{nil, 2, "", usage},
+		{[]string{"-h"}, 0, usage, ""},
+		{[]string{"alice", "--help"}, 0, usage, ""},
+		{[]string{"alice", "--nonsense"}, 2, "", "sdk: \"--nonsense\" is no name; -h is help\n"},
+		{[]string{""}, 2, "", "sdk: \"\" is no name; -h is help\n"},
+	} {
+		var out, errs strings.Builder
+		assert.Equal(t, tt.code, run(t.Context(), fake{}, tt.args, &out, &errs), tt.args)
+		assert.Equal(t, tt.stdout, out.String())
+		assert.Equal(t, tt.stderr, errs.String())
+	}
+	for line := range strings.Lines(usage) {
+		assert.LessOrEqual(t, len(line), 1+80, line)
+	}
 }
 
 func TestTheServiceAnswersInJSONWhateverTheName(t *testing.T) {

@@ -19,6 +19,7 @@ text { font: 12px system-ui, sans-serif; fill: #1f2328 }
 .refused { fill: #f0883e }
 .grid { stroke: #d1d9e0; stroke-width: 1 }
 .limit { stroke: #1f2328; stroke-width: 1; stroke-dasharray: 4 3 }
+.cut { fill: #1f2328 }
 .floor { fill: #818b98 }
 .ours { fill: #0969da }
 .other { fill: #f0883e }
@@ -29,6 +30,7 @@ text { font: 12px system-ui, sans-serif; fill: #1f2328 }
  .refused { fill: #db6d28 }
  .grid { stroke: #3d444d }
  .limit { stroke: #f0f6fc }
+ .cut { fill: #f0f6fc }
  .floor { fill: #656c76 }
  .ours { fill: #4493f8 }
  .other { fill: #db6d28 }
@@ -39,6 +41,12 @@ text { font: 12px system-ui, sans-serif; fill: #1f2328 }
 func Begin(w io.Writer, width, height int, title string) {
 	fmt.Fprintf(w, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" role="img">`+"\n", width, height, width, height)
 	fmt.Fprintf(w, "<title>%s</title>\n<style>%s</style>\n", Escape(title), style)
+}
+
+// Up is a path of a triangle that points up, for what is cut off at the top. Its
+// base is w wide, and its middle is at x and bottom.
+func Up(x, bottom, w float64) string {
+	return fmt.Sprintf("M%.1f %.1fh%.1fl%.1f -5z", x-w/2, bottom, w, -w/2)
 }
 
 // Escape escapes s for use as text in XML.

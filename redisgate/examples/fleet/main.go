@@ -1,6 +1,7 @@
 // Command fleet is one process of a fleet that shares an account. Start it in
 // three terminals and watch the processes share the limit. Stop one of them, or
-// the Redis server, and start it again.
+// the Redis server, and start it again. Start them with -gate=false to see what
+// happens without a gate.
 //
 // The first process that you start also runs the service, which allows 50
 // requests per second to all processes together. When that process ends, another
@@ -27,74 +28,152 @@ import (
 	"github.com/iamhttp/iamhttp/redisgate"
 )
 
-const usage = `usage: go run ./redisgate/examples/fleet [-redis ADDRESS] [-service ADDRESS] [-callers N] [-for DURATION]
+const usage = `usage: go run ./redisgate/examples/fleet [flags]
 
-Start a Redis or Valkey server, then run this command in three terminals. Every
-second, each process prints how many of its requests were accepted and how many
-were throttled.
+Is one process of a fleet that shares a limit of 50 requests per second. Start a
+Redis or Valkey server, then this command in three terminals.
+
+  -redis URL         the server (redis://127.0.0.1:6379); rediss:// is TLS, and
+                     the password comes from REDIS_PASSWORD, or is in the URL
+  -service HOST:PORT where the processes find the service (127.0.0.1:8429)
+  -callers N         callers in this process (20)
+  -gate=false        no gate: each call retries by itself
+  -for DURATION      how long to run, such as 30s; otherwise until interrupted
+
+Every second, each process prints how many of its requests were accepted and
+how many were throttled (429). Expect the processes to come to 50 accepted per
+second together within half a minute, in about equal shares, with a request
+throttled now and then. Without a gate, three processes have about as many
+requests throttled as accepted.
+
+If the Redis server cannot be reached, the process says so and goes on with a
+gate of its own.
+
+Exit status: 0 at the end, 1 if something failed, 2 if the flags are wrong.
 `
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := run(ctx, os.Args[1:], os.Stdout)
+	code := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
 	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "fleet:", err)
-		os.Exit(1)
-	}
+	os.Exit(code)
 }
 
-func run(ctx context.Context, args []string, out io.Writer) error {
+// settings are what the flags say.
+type settings struct {
+	redis   *redis.Options
+	service string
+	callers int
+	gate    bool
+	length  time.Duration
+}
+
+func parse(args []string, getenv func(string) string) (s settings, err error) {
 	flags := flag.NewFlagSet("fleet", flag.ContinueOnError)
-	flags.Usage = func() {
-		fmt.Fprint(flags.Output(), usage)
-		flags.PrintDefaults()
+	flags.SetOutput(io.Discard)
+	server := flags.String("redis", "redis://127.0.0.1:6379", "")
+	flags.StringVar(&s.service, "service", "127.0.0.1:8429", "")
+	flags.IntVar(&s.callers, "callers", 20, "")
+	flags.BoolVar(&s.gate, "gate", true, "")
+	flags.DurationVar(&s.length, "for", 0, "")
+	if err := flags.Parse(args); err != nil {
+		return s, err
 	}
-	server := flags.String("redis", "127.0.0.1:6379", "address of the Redis or Valkey server")
-	service := flags.String("service", "127.0.0.1:8429", "address of the service")
-	callers := flags.Int("callers", 20, "callers in this process")
-	length := flags.Duration("for", 0, "how long to run; 0: until interrupted")
-	switch err := flags.Parse(args); {
+	if flags.NArg() > 0 {
+		return s, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if s.callers < 1 || s.length < 0 {
+		return s, errors.New("-callers must be at least 1, and -for not negative")
+	}
+	if _, _, err := net.SplitHostPort(s.service); err != nil {
+		return s, fmt.Errorf("-service must be HOST:PORT: %w", err)
+	}
+	if s.redis, err = redis.ParseURL(*server); err != nil {
+		// The URL is not shown: it may hold a password.
+		return s, errors.New("-redis must be a URL such as redis://127.0.0.1:6379")
+	}
+	if s.redis.Password == "" {
+		s.redis.Password = getenv("REDIS_PASSWORD")
+	}
+	return s, nil
+}
+
+// run is the program without the process around it. It returns the exit status.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	s, err := parse(args, getenv)
+	switch {
 	case errors.Is(err, flag.ErrHelp):
-		return nil
+		fmt.Fprint(stdout, usage)
+		return 0
 	case err != nil:
-		return err
+		fmt.Fprintf(stderr, "fleet: %v; -h lists the flags\n", err)
+		return 2
 	}
-	if *length > 0 {
+	if err := s.run(ctx, stdout, stderr); err != nil {
+		fmt.Fprintln(stderr, "fleet:", err)
+		return 1
+	}
+	return 0
+}
+
+func (s settings) run(ctx context.Context, stdout, stderr io.Writer) error {
+	if s.length > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, *length)
+		ctx, cancel = context.WithTimeout(ctx, s.length)
 		defer cancel()
 	}
-
-	redis.SetLogger(quiet{}) // the gate logs what matters
-	// A process needs no more than this to be in the fleet.
-	client := redis.NewClient(&redis.Options{Addr: *server})
-	defer client.Close()
-	shared := redisgate.New(client, redisgate.Options{})
-	defer shared.Close()
-	var counts counter
-	httpClient := &http.Client{Transport: &iamhttp.Transport{
-		Gate:      shared,
-		OnFailure: counts.failure,
-	}, Timeout: time.Minute}
-
 	var all sync.WaitGroup
-	defer all.Wait()
-	all.Go(func() { serve(ctx, *service) })
-	for range *callers {
-		all.Go(func() {
-			for ctx.Err() == nil {
-				counts.call(ctx, httpClient, "http://"+*service+"/")
+	var counts counter
+	transport := &iamhttp.Transport{OnFailure: counts.failure}
+	if s.gate {
+		redis.SetLogger(quiet{}) // the gate logs what matters
+		// A process needs no more than this to be in the fleet.
+		client := redis.NewClient(s.redis)
+		defer client.Close()
+		shared := redisgate.New(client, redisgate.Options{})
+		defer shared.Close()
+		defer all.Wait()
+		transport.Gate = shared
+		all.Go(func() { // a wrong password looks like a server that is down
+			ctx, cancel := context.WithTimeout(ctx, time.Second)
+			defer cancel()
+			if err := client.Ping(ctx).Err(); err != nil {
+				fmt.Fprintf(stderr, "fleet: no Redis server: %v\n", err)
 			}
 		})
 	}
-	fmt.Fprintln(out, "accepted throttled  per second")
+	httpClient := &http.Client{Transport: transport, Timeout: time.Minute}
+	defer all.Wait()
+	all.Go(func() { serve(ctx, s.service) })
+	for range s.callers {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				counts.call(ctx, httpClient, "http://"+s.service+"/")
+			}
+		})
+	}
+	fmt.Fprintln(stdout, "accepted throttled  per second, in this process")
+	var accepted, throttled int64
+	add := func() (a, t int64) {
+		a, t = counts.accepted.Swap(0), counts.throttled.Swap(0)
+		accepted, throttled = accepted+a, throttled+t
+		return a, t
+	}
 	for tick := time.NewTicker(time.Second); ; {
 		select {
 		case <-ctx.Done():
+			add()
+			fmt.Fprintf(stdout, "%8d %9d  in all\n", accepted, throttled)
+			if accepted == 0 {
+				return fmt.Errorf("no request was accepted by http://%s/", s.service)
+			}
+			if s.gate {
+				fmt.Fprintln(stdout, "With -gate=false in three processes, about as many are throttled as accepted.")
+			}
 			return nil
 		case <-tick.C:
-			fmt.Fprintf(out, "%8d %9d\n", counts.accepted.Swap(0), counts.throttled.Swap(0))
+			a, t := add()
+			fmt.Fprintf(stdout, "%8d %9d\n", a, t)
 		}
 	}
 }

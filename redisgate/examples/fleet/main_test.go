@@ -11,22 +11,71 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+func play(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = run(t.Context(), args, func(string) string { return "" }, &out, &errs)
+	return code, out.String(), errs.String()
+}
+
 // It works without a Redis server too.
 func TestRunCallsTheServiceAndPrintsCounts(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	addr := l.Addr().String()
-	l.Close()
-	var out bytes.Buffer
-	require.NoError(t, run(t.Context(), []string{"-redis", "127.0.0.1:1", "-service", addr, "-for", "2900ms"}, &out))
-	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	require.Len(t, lines, 3, out.String())
-	sum := 0
-	for _, line := range lines[1:] {
-		var accepted, throttled int
-		_, err = fmt.Sscan(line, &accepted, &throttled)
+	for _, flags := range [][]string{{"-redis", "redis://127.0.0.1:1"}, {"-gate=false"}} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
-		sum += accepted
+		addr := l.Addr().String()
+		l.Close()
+		code, stdout, stderr := play(t, append(flags, "-service", addr, "-for", "2900ms")...)
+		require.Zero(t, code, stderr)
+		assert.Equal(t, len(flags) == 2, strings.HasPrefix(stderr, "fleet: no Redis server: "), stderr)
+		lines := strings.Split(strings.TrimSpace(stdout), "\n")
+		require.GreaterOrEqual(t, len(lines), 2, stdout)
+		var accepted, throttled int
+		_, err = fmt.Sscanf(lines[len(lines)-len(flags)], "%d %d in all", &accepted, &throttled)
+		require.NoError(t, err, stdout)
+		assert.Positive(t, accepted)
+		assert.Equal(t, len(flags) == 2, strings.Contains(stdout, "With -gate=false"))
 	}
-	assert.Positive(t, sum)
+}
+
+func TestRunFailsIfNoRequestIsAccepted(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") // and answers nothing
+	require.NoError(t, err)
+	defer l.Close()
+	code, _, stderr := play(t, "-gate=false", "-service", l.Addr().String(), "-for", "100ms")
+	assert.Equal(t, 1, code)
+	assert.Equal(t, "fleet: no request was accepted by http://"+l.Addr().String()+"/\n", stderr)
+}
+
+func TestWrongFlagsAreRefused(t *testing.T) {
+	for _, args := range [][]string{
+		{"-callers", "0"}, {"-callers", "x"}, {"-for", "-1s"}, {"-what"}, {"worker"},
+		{"-service", "nonsense"}, {"-redis", "127.0.0.1:6379"}, {"-redis", "http://:secret@host/"},
+	} {
+		code, stdout, stderr := play(t, args...)
+		assert.Equal(t, 2, code, args)
+		assert.Empty(t, stdout)
+		assert.Regexp(t, `^fleet: .*; -h lists the flags\n$`, stderr)
+		assert.NotContains(t, stderr, "secret")
+	}
+}
+
+func TestHelpFitsEightyColumns(t *testing.T) {
+	code, stdout, _ := play(t, "-h")
+	assert.Zero(t, code)
+	assert.Equal(t, usage, stdout)
+	for line := range strings.Lines(stdout) {
+		assert.LessOrEqual(t, len(line), 1+80, line)
+	}
+}
+
+func TestThePasswordIsInTheEnvironmentOrTheURL(t *testing.T) {
+	env := func(string) string { return "of the environment" }
+	s, err := parse([]string{"-redis", "rediss://host:1"}, env)
+	require.NoError(t, err)
+	assert.Equal(t, "of the environment", s.redis.Password)
+	assert.NotNil(t, s.redis.TLSConfig)
+	s, err = parse([]string{"-redis", "redis://:in-it@host:1"}, env)
+	require.NoError(t, err)
+	assert.Equal(t, "in-it", s.redis.Password)
 }

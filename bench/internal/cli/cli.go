@@ -1,0 +1,68 @@
+// Package cli makes the programs of this module answer alike to -h and to wrong
+// arguments.
+package cli
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+)
+
+// A wrong is an error in the arguments of a program.
+type wrong struct{ error }
+
+func (w wrong) Unwrap() error { return w.error }
+
+// Wrong makes err one of the arguments: Run returns 2 for it.
+func Wrong(err error) error { return wrong{err} }
+
+// Parse parses args, which may be flags only.
+func Parse(flags *flag.FlagSet, args []string) error {
+	if err := flags.Parse(args); err != nil {
+		return wrong{err}
+	}
+	if flags.NArg() > 0 {
+		return wrong{fmt.Errorf("unexpected argument %q", flags.Arg(0))}
+	}
+	return nil
+}
+
+// Run calls a program, prints its help or its error, and returns its exit status.
+func Run(name, usage string, program func() error, stdout, stderr io.Writer) int {
+	err := program()
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stdout, usage)
+		return 0
+	case errors.As(err, new(wrong)):
+		fmt.Fprint(stderr, folded(fmt.Sprintf("%s: %v; -h lists the flags", name, err)))
+		return 2
+	}
+	fmt.Fprint(stderr, folded(fmt.Sprintf("%s: %v", name, err)))
+	return 1
+}
+
+// folded breaks a text into lines of 80 columns: an error may list many names.
+func folded(text string) string {
+	var b strings.Builder
+	column := 0
+	for word := range strings.FieldsSeq(text) {
+		n := utf8.RuneCountInString(word)
+		switch {
+		case column > 0 && column+1+n > 80:
+			b.WriteString("\n")
+			column = 0
+		case column > 0:
+			b.WriteString(" ")
+			column++
+		}
+		b.WriteString(word)
+		column += n
+	}
+	return b.String() + "\n"
+}
