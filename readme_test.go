@@ -191,3 +191,19 @@ func TestEveryTestThatSECURITYNamesExists(t *testing.T) {
 		assert.True(t, bytes.Contains(tests, []byte("func "+string(name[1])+"(")), "%s", name[1])
 	}
 }
+
+func TestEveryStatementOfSECURITYHasARowOfTests(t *testing.T) {
+	text, err := os.ReadFile("SECURITY.md")
+	require.NoError(t, err)
+	said, table, found := strings.Cut(string(text), "\n## Tests\n")
+	require.True(t, found)
+	var statements, rows []string
+	for _, m := range regexp.MustCompile(`\*\*([^*]+?)[.,:]?\*\*`).FindAllStringSubmatch(said, -1) {
+		statements = append(statements, strings.Join(strings.Fields(m[1]), " "))
+	}
+	for _, m := range regexp.MustCompile("(?m)^\\| ([^|`]+) \\| `").FindAllStringSubmatch(table, -1) {
+		rows = append(rows, m[1])
+	}
+	assert.Greater(t, len(rows), 30)
+	assert.Equal(t, statements, rows, "statements in bold, and the rows of the table, in one order")
+}
