@@ -209,7 +209,7 @@ func inTurn(answers ...http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// What a cell says about the *StatusError.
+// The words of a cell about the *StatusError.
 const (
 	typedBy   = "typed by "
 	typedByAs = typedBy + "`errors.As`"
