@@ -132,19 +132,21 @@ func TestEveryStatementOfSECURITYHasTests(t *testing.T) {
 }
 
 func TestEveryTestOfAStatementOfSECURITYExists(t *testing.T) {
-	var code strings.Builder
+	tests := map[string]bool{}
 	for _, dir := range []string{".", "aksk", "gate", "internal/*"} {
 		found, err := filepath.Glob(dir + "/*_test.go")
 		require.NoError(t, err)
 		for _, file := range found {
 			b, err := os.ReadFile(file)
 			require.NoError(t, err)
-			code.Write(b)
+			for _, f := range regexp.MustCompile(`(?m)^func \w+`).FindAllString(string(b), -1) {
+				tests[f] = true
+			}
 		}
 	}
 	for _, s := range securityTests {
 		for _, name := range s.tests {
-			assert.True(t, strings.Contains(code.String(), "func "+name+"("), "%s: %s", s.statement, name)
+			assert.True(t, tests["func "+name], "%s: %s", s.statement, name)
 		}
 	}
 }

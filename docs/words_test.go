@@ -108,7 +108,7 @@ var (
 // words counts the words of a document.
 func words(text string) (n int) {
 	for _, p := range paragraphs(text) {
-		for _, f := range strings.Fields(code.ReplaceAllString(p, "code")) {
+		for f := range strings.FieldsSeq(code.ReplaceAllString(p, "code")) {
 			if word.MatchString(f) {
 				n++
 			}
