@@ -21,7 +21,7 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// The documents show these, and no example has them in this form.
+// What the documents show, and no example has in this form.
 var _ = []any{explain, withRecorder, attemptsOfTenSeconds, mayBeResent, forLogin}
 
 func explain(err error) {

@@ -11,7 +11,7 @@ import (
 // was not answered, or the gate did not let it out. OnFailure receives it. Each call
 // that fails ends with exactly one Failure whose Retry is false: if the wait for a
 // retry is canceled or the gate refuses it, that is one more Failure of the same
-// attempt. A failure that a Transport below has reported is not reported again.
+// attempt. What a Transport below has reported is not reported again.
 type Failure struct {
 	Err     error         // *StatusError, *NotSentError, or Base's error
 	Method  string        // of the request

@@ -192,7 +192,7 @@ func connectError(code int, header ...string) error {
 	return iamhttp.CheckProxyConnect(context.Background(), proxy, nil, response(nil, code, http.NoBody, 0, header...))
 }
 
-// A refusal that somebody below has retried already, or made, is no answer of a proxy.
+// What somebody below has tried already, or refused, is no answer of a proxy.
 func TestAFinalErrorAboutCONNECTIsNotRetried(t *testing.T) {
 	for _, below := range []*iamhttp.StatusError{
 		{Code: 429, Method: "CONNECT", Attempts: 2},

@@ -71,7 +71,7 @@ func appendQuery(b []byte, raw string) []byte {
 	return b
 }
 
-// unescape decodes a part of a query. A % that begins no escape stands for itself.
+// unescape decodes a part of a query. What is no escape stands for itself.
 func unescape(s string) string {
 	if decoded, err := url.QueryUnescape(s); err == nil {
 		return decoded

@@ -13,8 +13,8 @@ import (
 )
 
 // A Transport is an [http.RoundTripper] that belongs below an iamhttp.Transport and
-// signs its attempts. A request that an SDK has signed is signed again, in the same form
-// over the same headers, if that signature is older than a minute, if the request is a retry,
+// signs its attempts. What an SDK has signed it signs again, in the same form over the
+// same headers, if that signature is older than a minute, if the request is a retry,
 // or if it follows a redirection. A first attempt with a fresh signature is sent as it
 // is. The request is never modified, a copy of it is, and no body is buffered.
 //

@@ -23,8 +23,8 @@ func (a *account) refuse(w *waiter, p Priority) error {
 	return nil
 }
 
-// outlasted reports whether a pause is longer than the waiter waits for. The
-// gate's own random part does not count: the service asked for less.
+// outlasted reports whether a pause is longer than the waiter waits for. What the
+// gate has added at random does not count: the service asked for less.
 func (w *waiter) outlasted(pause time.Duration) bool {
 	return w.maxWait > 0 && pause-jitter(w.maxWait) > w.maxWait
 }

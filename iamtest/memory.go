@@ -65,8 +65,8 @@ func incoming(r *http.Request, body []byte) *http.Request {
 }
 
 // An exchange is a request and its answer on their way between a client and a
-// handler: a ResponseWriter to the one and a body to the other. All that is
-// written is kept until it is read, so that no handler waits for a client.
+// handler: a ResponseWriter to the one and a body to the other. What is written
+// is kept until it is read, so that no handler waits for a client.
 type exchange struct {
 	req    *http.Request
 	header http.Header // the handler's

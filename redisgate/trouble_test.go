@@ -266,7 +266,7 @@ func TestNewPanicsWithoutClient(t *testing.T) {
 	assert.PanicsWithValue(t, "redisgate: New: client is nil", func() { New(nil, Options{}) })
 }
 
-// The others are told, when a process is back, of the pause that it met alone.
+// What a process is told while it is alone, the others know when it is back.
 func TestPauseDuringOutageIsPublishedAfterRejoin(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, books := w.gates(2)

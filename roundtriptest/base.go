@@ -21,8 +21,8 @@ const (
 	longest = 24 * time.Hour
 )
 
-// bubble runs f in virtual time. Goroutines that f leaves behind may end
-// by themselves afterwards.
+// bubble runs f in virtual time. What f leaves behind may end by itself
+// afterwards.
 func (c *trial) bubble(f func() error) error {
 	return c.bubbleThatEnds(func() error {
 		defer time.Sleep(2 * longest)

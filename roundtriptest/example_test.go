@@ -42,7 +42,7 @@ func ExampleTraps() {
 	// Output: an answer is a response or else an error
 }
 
-// Leave a trap that a RoundTripper breaks knowingly out by its name.
+// What a RoundTripper breaks knowingly is left out by its name.
 func ExampleTrap() {
 	wrap := func(base http.RoundTripper) http.RoundTripper { return base }
 	for trap := range roundtriptest.Traps() {

@@ -209,7 +209,7 @@ func inTurn(answers ...http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// The words of a cell about the *StatusError.
+// What a cell says about the *StatusError.
 const (
 	typedBy   = "typed by "
 	typedByAs = typedBy + "`errors.As`"

@@ -7,7 +7,7 @@
 //	err = openstack.Authenticate(ctx, p, options)
 //	if errors.Is(err, iamhttp.ErrUnauthorized) { … }
 //
-// gophercloud treats status codes as before: it logs in again
+// What gophercloud itself does with status codes stays as it is: it logs in again
 // after a 401, it takes a 404 for an answer where it is one, and errors.As finds
 // its own errors as before.
 //

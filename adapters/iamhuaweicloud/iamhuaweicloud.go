@@ -134,8 +134,8 @@ type ErrorHandler struct {
 var errNoResponse = errors.New("iamhttp: the SDK has neither response nor error")
 
 // HandleError implements sdkerr.ErrorHandler. The SDK calls it for every response.
-// A response from 100 to 399 goes to Inner untouched. HandleError reads the body of
-// another one ahead, and puts it back for Inner.
+// A response from 100 to 399 goes to Inner untouched. What HandleError reads of the
+// body of another one, it puts back for Inner.
 func (h ErrorHandler) HandleError(req *request.DefaultHttpRequest, resp *response.DefaultHttpResponse) error {
 	if resp == nil || resp.Response == nil {
 		return errNoResponse // the SDK would take nil for a success

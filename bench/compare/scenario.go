@@ -77,7 +77,7 @@ type call struct {
 	do  peers.Do
 	req *http.Request
 
-	// The last benchmark leaves these.
+	// What the last benchmark leaves.
 	fault  error  // why it failed
 	remark string // what is to be said of it nevertheless
 }
@@ -216,7 +216,7 @@ func newOwnError(resp *http.Response) error {
 	return e
 }
 
-// bench is the benchmark. Anything that goes wrong fails it.
+// bench is the benchmark. What goes wrong fails it.
 func (c *call) bench(b *testing.B) {
 	defer c.service.hangUp()
 	err := c.prepare()

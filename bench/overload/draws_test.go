@@ -25,7 +25,7 @@ var (
 	drawsShown = flag.Int("shown", 40, "the `number` of draws that are shown, the worst first")
 )
 
-// The gate of today reaches this: the shares of the draws in which it answers so much
+// What the gate of today reaches: the shares of the draws in which it answers so much
 // of what is answered without a gate, and in which it sends no more requests per
 // success. The goal is 1 for each.
 var (

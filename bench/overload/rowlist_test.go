@@ -449,7 +449,7 @@ func fleetRows() []row {
 	})
 }
 
-// otherRows were good when the rows were written, and are to stay so.
+// What was good when the rows were written, and is to stay so.
 func otherRows() []row {
 	return []row{
 		{

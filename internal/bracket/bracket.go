@@ -2,7 +2,7 @@
 // the answers: accepted, or refused and come back later.
 //
 // It keeps a pace that was proven good (lo) and one that was proven bad (hi)
-// and sends between the two. It converges because it asks of each
+// and sends between the two. What makes it converge is that it asks of each
 // refusal what was to blame: the burst that was let out after a silence, the
 // pace, a window that was full, or somebody else. And it counts: what came
 // through between two refusals bounds the limit from both sides.

@@ -349,7 +349,7 @@ func TestTheSilenceIsTheLongerOfWhatWasAskedForAndWhatWasNeeded(t *testing.T) {
 	assert.Equal(t, 4*sec, c.Silence())
 }
 
-// The fields are how long an answer, a silence and four requests take, in seconds.
+// What an answer, a silence and four requests are in seconds.
 func TestTheUnitOfTimeIsTheLongestOfThree(t *testing.T) {
 	for _, tt := range []struct{ measure, trip, pace, want float64 }{
 		{3, 1, 2, 3}, {1, 2, 2, 4}, {1, 1, 0.5, 8},

@@ -99,8 +99,8 @@ func Ended(req *http.Request) error {
 	}
 }
 
-// Sleep returns nil after d, or at once why the caller stopped waiting. Then
-// call.wait, in call.go of the root, makes the error of the call.
+// Sleep returns nil after d, or at once why the caller stopped waiting. What the
+// caller gets then is made by call.wait, in call.go of the root.
 func Sleep(req *http.Request, d time.Duration) error {
 	if d > 0 {
 		timer := time.NewTimer(d)

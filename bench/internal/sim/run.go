@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// A Client wires a client over base. The function that it returns makes one call,
-// as http.Client.Do does, retries included; a nil error and a 200 are a success.
+// A Client wires a client over base. What it returns makes one call, as
+// http.Client.Do does, retries included; a nil error and a 200 are a success.
 type Client func(base http.RoundTripper) func(*http.Request) (*http.Response, error)
 
 // A Result is what one run measured.
