@@ -37,7 +37,7 @@ import (
 
 // What a server, or somebody between it and the caller, can do on purpose. Each
 // test says what the caller gets, that it is over in a time that the caller
-// sets, and what it cost in memory. security_test.go names them, docs/hostile.md
+// sets, and what it cost in memory. SECURITY.md names them, docs/hostile.md
 // shows what came of it.
 
 // cost runs f, which returns what the caller got, and holds what the whole
