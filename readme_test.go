@@ -1,7 +1,6 @@
 package iamhttp_test
 
 import (
-	"bytes"
 	"errors"
 	"io/fs"
 	"os"
@@ -168,26 +167,4 @@ func flatten(code string) string {
 		b.WriteString(strings.TrimLeft(line, "\t"))
 	}
 	return b.String()
-}
-
-func TestEveryTestThatSECURITYNamesExists(t *testing.T) {
-	text, err := os.ReadFile("SECURITY.md")
-	require.NoError(t, err)
-	var files []string
-	for _, dir := range []string{".", "aksk", "gate", "internal/*"} {
-		found, err := filepath.Glob(dir + "/*_test.go")
-		require.NoError(t, err)
-		files = append(files, found...)
-	}
-	var tests []byte
-	for _, file := range files {
-		b, err := os.ReadFile(file)
-		require.NoError(t, err)
-		tests = append(tests, b...)
-	}
-	names := regexp.MustCompile("`((?:Test|Fuzz|Example)[^`]*)`").FindAllSubmatch(text, -1)
-	assert.Greater(t, len(names), 30)
-	for _, name := range names {
-		assert.True(t, bytes.Contains(tests, []byte("func "+string(name[1])+"(")), "%s", name[1])
-	}
 }

@@ -160,8 +160,8 @@ func throttled(retryAfter time.Duration) gate.Outcome {
 	return gate.Outcome{Result: gate.Throttled, RetryAfter: retryAfter}
 }
 
-// tell calls Observe for a call that let its request out. What is wrong with
-// Observe is found by the check of its clause; the others go on.
+// tell calls Observe for a call that let its request out. The check
+// of its clause finds a mistake of Observe; the others go on.
 func (t *trial) tell(c *call, o gate.Outcome) { _ = t.observe(c, o) }
 
 // observe is tell, and returns an error if Observe panics or has not returned in

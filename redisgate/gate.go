@@ -14,8 +14,8 @@
 // them becomes the leader of that account: it runs the one controller that the
 // fleet has for it. The other processes report to the leader how many requests
 // they have waiting, and get turns from it, in rotation; a turn is the
-// permission to send one request. What gate.Adaptive promises for a process
-// therefore holds for the fleet: no request is sent while a Retry-After is in
+// permission to send one request. So the promises of gate.Adaptive to
+// a process hold for the fleet: no request is sent while a Retry-After is in
 // force, a single request probes where nothing is known, and the pace is that of
 // one client.
 //

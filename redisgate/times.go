@@ -29,8 +29,8 @@ const (
 
 // A distance is how long the server takes for one round trip; 0: not known yet. A
 // message from one process to another takes as long, and a turn twice as long: the
-// report that asks for it, and the turn. What waits for an answer therefore waits
-// longer if the server is far. Some of the constants above are what holds if it is
+// report that asks for it, and the turn. So the limits of such waits are longer
+// if the server is far. Some of the constants above are what holds if it is
 // near.
 type distance time.Duration
 

@@ -1,3 +1,8 @@
+// A trap is one clause of net/http's documentation or of an RFC, quoted, and the
+// situation in which it is easily broken. To add one, write a line in traps and a
+// function that returns what went wrong. It runs in virtual time unless it is about
+// connections. Its test, here, is a RoundTripper that is broken in this one way, and
+// that no other trap finds. Good style that follows from no clause is no trap.
 package roundtriptest_test
 
 import (

@@ -4,6 +4,13 @@
 //
 // Each SDK is one file. Services are in memory and time is that of
 // testing/synctest, so an SDK that waits for a minute costs no time.
+//
+// To add an SDK, add its file, <name>_test.go, with an sdk value, and name that in
+// the list sdks: how the SDK is given an http.Client, one call whose requests are
+// counted, and the behaviors that it has without a Transport, each a function that
+// reports whether it works. oauth2_test.go is a short one. Then run go mod tidy and
+// go test -update, and commit the tables as they are. A setting that helps goes into
+// the SDK's "what to set".
 package compat
 
 import (

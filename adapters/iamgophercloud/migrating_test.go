@@ -14,7 +14,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// The code of docs/migrating.md, before and after.
+// The code of docs/faq.md, before and after.
 
 func hooksBefore(provider *gophercloud.ProviderClient) {
 	provider.MaxBackoffRetries = 5

@@ -6,6 +6,20 @@
 //	go run ./fleet                      20 processes of 50 callers, a minute of work: a quarter of an hour in all
 //	go run ./fleet -svg DIR             and drawn
 //	go run ./fleet -ideal 10s -client redisgate -server nginx
+//
+// nginx is a token bucket (limit_req, nodelay). HAProxy is a stick table, which counts
+// throttled requests too. Both send Retry-After: 1. The third server is nginx without
+// a limit; it shows what the open path costs the Redis server. The work takes an ideal
+// scheduler as long as -ideal says. It is divided evenly among the processes, which
+// begin together.
+//
+// "Time" is the time from the beginning to the last success, divided by the ideal's for
+// as many successes. It is left out if a tenth of the calls failed or processes were
+// killed, because it means nothing then. "Sent while told to wait" counts requests that
+// were sent while a Retry-After was in force that any of the processes had received at
+// least 10 ms before. Jain's index tells how evenly the calls were served among the
+// processes when the first of them had finished; 1 is evenly. Commands are those that
+// the Redis server has counted, commands inside scripts included.
 package main
 
 import (

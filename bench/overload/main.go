@@ -10,6 +10,34 @@
 // Tests hold the gate to goals: in this matrix (FIGURES.md), in rows where the limit
 // or the callers change (ROWS.md, rowlist_test.go), and in situations that are drawn
 // at random (draws_test.go).
+//
+// # How it is simulated
+//
+// A server is a token bucket, a fixed window, or a sliding window of two periods as
+// in HAProxy, which counts throttled requests too. Its limit may halve or double half
+// way. Strangers may use the same limit; they send at random times and never wait.
+// The server decides when half of the answer time has passed, and a 429 takes as long
+// as a 200, so the client learns late.
+//
+// The ideal is a server that queues all requests and throttles none. It serves no
+// stranger while a request waits, so no client can reach the ideal there.
+//
+// "Sent while told to wait" counts requests that were sent while a Retry-After was in
+// force, counted from the arrival of its response. Requests that are sent in the
+// instant of that arrival do not count. "Time" is the time from the first call to the
+// last success, divided by the ideal's. "Wait" is how much longer a call took than
+// the answer time of its last attempt.
+//
+// The same seed gives the same calls, answer times and strangers. The clients draw
+// their own jitter, so figures differ a little from run to run. The tests seed the
+// jitter of the gate, so that FIGURES.md is the same each time. With an unseeded
+// jitter, 1 of 4,420 runs exceeded its bound: 1.39 requests per success instead of
+// 1.35.
+//
+// Two clients need help. go-github-ratelimit waits only if the body is GitHub's, so it
+// gets that body. The adaptive mode of the AWS SDK polls while less than a nanosecond
+// is left to wait, which takes forever in virtual time; there each poll takes a
+// microsecond.
 package main
 
 import (

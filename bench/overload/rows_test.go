@@ -202,7 +202,7 @@ func readRows(t *testing.T) map[string]rowLine {
 	return lines
 }
 
-// markdown is ROWS.md. What was not run is taken from the file; ok is false if that
+// markdown is ROWS.md. A row that was not run is taken from the file; ok is false if that
 // does not have it. all reports whether all rows were run.
 func markdown(measured *sync.Map, file map[string]rowLine) (_ string, ok, all bool) {
 	ok, all = true, true

@@ -15,7 +15,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// This is the code of docs/migrating.md, before and after, with what changes.
+// This is the code of docs/faq.md, before and after, with what changes.
 
 const address = "https://iam.example/v3/users"
 

@@ -39,7 +39,7 @@ type state struct {
 	pause               time.Duration // until the end of Retry-After; 0: not known
 }
 
-// start begins a new run. What the gate has learned stays.
+// start begins a new run. The gate keeps what it has learned.
 func (p *progress) start(total int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -7,7 +7,7 @@ import "time"
 // rate refuses at any number: after a burst, at a pace.
 //
 // While there is a cap it takes the place of the pace: one leaves when another one has
-// landed. What the pace was judged by is left as it is meanwhile.
+// landed. Nothing changes how the pace was judged meanwhile.
 type flight struct {
 	flying int // sent and not answered, also those of earlier epochs
 

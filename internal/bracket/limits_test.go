@@ -341,7 +341,7 @@ func counter(n int, period, phase time.Duration) limit {
 	}
 }
 
-// What is left over in such a counter depends on where in its period one
+// The rest in such a counter depends on where in its period one
 // begins, so that a burst or a pace seems fine once and is refused the next time.
 func TestACounterOfTwoPeriodsIsFoundWhereverInItTheClientBegins(t *testing.T) {
 	const length = time.Minute

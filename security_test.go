@@ -1,0 +1,152 @@
+package iamhttp_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// securityTests are the tests of each statement that SECURITY.md has in bold, in
+// the order of the document.
+var securityTests = []struct {
+	statement string
+	tests     []string
+}{
+	{"make a call hang on an error body", []string{
+		"TestReadingAnErrorBodyIsBounded",
+		"TestDiscardingABodyIsBounded",
+		"TestABodyThatDripsIsCutInTimeForTheDeadline",
+		"TestABodyOfAByteASecondIsGivenUpAfterFiveSeconds",
+		"TestADiscardedBodyThatDripsDelaysTheRetryLittle",
+		"TestAStalledErrorBodyDoesNotHoldTheCallUp",
+		"TestACompressedBodyThatStallsAtItsBeginningDoesNotHoldTheCallUp",
+	}},
+	{"fill your memory with an error body", []string{
+		"TestABodyOfAGigabyteIsNotTakenIn",
+		"TestACompressedBombIsNotInflated",
+		"TestAPackedBombCostsAsLittleAsABody",
+	}},
+	{"choose how long you wait", []string{
+		"TestAHundredThousandLiesInRetryAfterAreNeverWaitedForTooLong",
+		"TestStoppingEarlyHappensAtOnceAndSaysWhy",
+		"FuzzRetryAfter",
+	}},
+	{"end a call, or shorten a wait, by stating a limit", []string{
+		"TestTenThousandWrongStatementsNeverShortenTheWaitNorEndTheCall",
+		"TestALimitThatIsStatedEndsNoCallWithAGate",
+		"TestAStatedWindowEndsNoCallAndThoseWhoCannotWaitProbeForTheOthers",
+	}},
+	{"make the Transport retry without end", []string{
+		"TestWithMaxAttemptsOverridesTheSetting",
+		"TestZeroAndNegativeSettingsMeanTheDefault",
+		"TestADeadlineIsThePatience",
+	}},
+	{"get a POST retried", []string{
+		"TestOnly408And429AreRetriedByDefault",
+		"TestAResetAtAnyByteIsAnErrorAndNeverSentTwice",
+		"TestWhatAnHTTP2ServerDoesInsteadOfAnswering",
+		"TestSoak",
+	}},
+	{"redirect the Transport", []string{
+		"TestRedirectsBelongToTheClient",
+		"TestARedirectWithSecretsLeavesNoneInTheError",
+	}},
+	{"pass off a response that nobody asked for", []string{"TestAnAnswerToNoRequestIsNotTakenForThatOfTheNext"}},
+	{"forge a log line", []string{
+		"TestWhatAServerSaysCannotForgeALineOfALog",
+		"TestErrorIsOneLineThatSaysAllThatIsKnown",
+		"FuzzErrorBody",
+	}},
+	{"hold up the calls of another account", []string{"TestAnAccountThatIsClosedHoldsNoOtherUp"}},
+	{"leave you without a response", []string{
+		"TestAHeaderThatNeverEndsIsGivenUpAtTheDeadline",
+		"TestAnHTTP2ServerThatRefusesForEverIsGivenUpAtTheDeadline",
+	}},
+	{"stall a body that is read ahead and put back", []string{"TestAnObservedBodyIsPutBackInFrontOfTheRest"}},
+	{"carry a request out and still respond 408 or 429", []string{
+		"TestSoak",
+		"TestABodyIsReplayedFromGetBodyForEachSend",
+	}},
+	{"hold up all callers of the account that it throttles", []string{
+		"TestPauseLongerThanMaxWaitIsRefusedAtOnce",
+		"TestSlowAnswersDoNotStallOtherRequests",
+	}},
+	{"take its time with 408 and 429", []string{"TestAServiceThatAlwaysThrottlesHoldsACallUpForSeventeenAndAHalfMinutesAtMost"}},
+	{"keep a connection and two goroutines busy", []string{"TestReadingAnErrorBodyIsBounded"}},
+	{"get a signature for another time", []string{
+		"TestA401IsRetriedOnceIfTheClockWasOffAndOnlyThen",
+		"TestWhatOneAnswerSaysOfTheClockIsUsedForTheNextRequests",
+	}},
+	{"send a header as large as http.Transport admits", []string{"TestAHeaderUpToTheLimitIsKeptAndOneBeyondItIsAnError"}},
+	{"send 100,000 lines of Retry-After", []string{"TestAHundredThousandLinesOfRetryAfterAreReadAtOnce"}},
+	{"choose 1,040 bytes of the error text", []string{"TestAServerChoosesAtMost1040BytesOfTheErrorText"}},
+	{"impersonate the service", []string{"TestABadCertificateEndsTheCallAtTheFirstHandshake"}},
+	{"cause attempts without end", []string{"TestAProxyThatGoesOnThrottlingUsesUpTheAttempts"}},
+	{"be taken for the service, or get its password into an error", []string{"TestARefusalOfAProxyIsATypedError"}},
+	{"cut connections", []string{"TestAResetAtAnyByteIsAnErrorAndNeverSentTwice"}},
+	{"an idempotent request", []string{"TestConnectionErrorsAreRetriedOnlyOnRequest"}},
+	{"log a token, password, query or body", []string{
+		"TestNothingSecretIsPrintedLoggedOrMarshaled",
+		"TestNothingOfThisPackagePrintsASecret",
+	}},
+	{"send a signature to another host", []string{"TestWhichRequestsAreSignedAgain"}},
+	{"send half a body, an empty body or a mixture of two", []string{
+		"TestABodyThatCannotBeReplayedIsSentOnce",
+		"TestAnUploadAnsweredEarlyIsReplayedByteForByte",
+		"TestARefusalInTheMiddleOfAnUploadIsRetriedWhole",
+	}},
+	{"multiply the attempts", []string{"TestTwoTransportsStackedSendNoMoreThanOne"}},
+	{"get a POST retried by listing 503", []string{"TestAlsoRetryAsksForIdempotence"}},
+	{"turn the limits off", []string{"TestZeroAndNegativeSettingsMeanTheDefault"}},
+	{"leave connections, goroutines or timers behind", []string{
+		"TestSoak",
+		"TestTenThousandCanceledCallsReturnWithoutTimePassing",
+	}},
+	{"change the error that others see", []string{
+		"TestTheHeaderOfAnErrorIsItsOwnCopy",
+		"TestAReportedErrorNeverChanges",
+	}},
+	{"log secrets", []string{"TestTheFieldsOfAnErrorAndAURLErrorTellWhatIsSecret"}},
+	{"retry a 403", []string{"ExampleTransport_RoundTrip_incorrect"}},
+	{"wait as long as the server likes", []string{"TestWithoutADeadlineAnAnswerIsWaitedForADay"}},
+}
+
+func TestEveryStatementOfSECURITYHasTests(t *testing.T) {
+	text, err := os.ReadFile("SECURITY.md")
+	require.NoError(t, err)
+	var said, tested []string
+	for _, m := range regexp.MustCompile(`\*\*([^*]+?)[.,:]?\*\*`).FindAllStringSubmatch(string(text), -1) {
+		said = append(said, strings.Join(strings.Fields(m[1]), " "))
+	}
+	for _, s := range securityTests {
+		tested = append(tested, s.statement)
+		assert.NotEmpty(t, s.tests, s.statement)
+	}
+	assert.Greater(t, len(said), 30)
+	assert.Equal(t, said, tested)
+}
+
+func TestEveryTestOfAStatementOfSECURITYExists(t *testing.T) {
+	tests := map[string]bool{}
+	for _, dir := range []string{".", "aksk", "gate", "internal/*"} {
+		found, err := filepath.Glob(dir + "/*_test.go")
+		require.NoError(t, err)
+		for _, file := range found {
+			b, err := os.ReadFile(file)
+			require.NoError(t, err)
+			for _, f := range regexp.MustCompile(`(?m)^func \w+`).FindAllString(string(b), -1) {
+				tests[f] = true
+			}
+		}
+	}
+	for _, s := range securityTests {
+		for _, name := range s.tests {
+			assert.True(t, tests["func "+name], "%s: %s", s.statement, name)
+		}
+	}
+}
