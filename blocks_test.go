@@ -12,7 +12,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -21,7 +20,7 @@ import (
 )
 
 // What the documents show, and no example has in this form.
-var _ = []any{explain, withRecorder, attemptsOfTenSeconds, mayBeResent, forLogin}
+var _ = []any{explain, withRecorder, mayBeResent, forLogin}
 
 func explain(err error) {
 	if errors.Is(err, iamhttp.ErrNotFound) {
@@ -41,15 +40,6 @@ func explain(err error) {
 func withRecorder(ctx context.Context, call func(context.Context) error) error {
 	ctx, rec := iamhttp.WithRecorder(ctx)
 	return rec.Wrap(call(ctx))
-}
-
-func attemptsOfTenSeconds() *http.Client {
-	base := http.DefaultTransport.(*http.Transport).Clone()
-	base.ResponseHeaderTimeout = 10 * time.Second // for one attempt
-	return &http.Client{
-		Transport: &iamhttp.Transport{Base: base, RetryConnectionErrors: true},
-		Timeout:   time.Minute, // for the whole call
-	}
 }
 
 func mayBeResent(login *http.Request) {
