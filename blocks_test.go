@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -20,7 +21,7 @@ import (
 )
 
 // What the documents show, and no example has in this form.
-var _ = []any{explain, withRecorder, mayBeResent, forLogin}
+var _ = []any{explain, forSDK, mayBeResent, forLogin}
 
 func explain(err error) {
 	if errors.Is(err, iamhttp.ErrNotFound) {
@@ -37,9 +38,11 @@ func explain(err error) {
 	}
 }
 
-func withRecorder(ctx context.Context, call func(context.Context) error) error {
-	ctx, rec := iamhttp.WithRecorder(ctx)
-	return rec.Wrap(call(ctx))
+func forSDK(base http.RoundTripper) *http.Client {
+	return &http.Client{
+		Transport: &iamhttp.Transport{Base: base, PassThrough: true},
+		Timeout:   time.Minute,
+	}
 }
 
 func mayBeResent(login *http.Request) {

@@ -5,6 +5,7 @@
 //
 //	go run ./overload                                    the table
 //	go run ./overload -svg DIR                           and drawn
+//	go run ./overload -picture overload/img/throttled.svg   the picture of the README
 //	go run ./overload -client gate -server all -retry-after all -arrivals all -answers all -csv gate.csv
 //
 // Tests hold the gate to goals: in this matrix (FIGURES.md), in rows where the limit
@@ -48,8 +49,12 @@ func run(args []string, out io.Writer) error {
 		seeds      = flags.String("seed", "1", "of the random numbers; several give several runs")
 		csvFile    = flags.String("csv", "", "write all figures to this `file`, instead of a table to standard output")
 		svgDir     = flags.String("svg", "", "draw the requests over time into this `directory`")
+		picture    = flags.String("picture", "", "only draw the picture of the README, into this `file`")
 	)
 	flags.Parse(args) // exits for us
+	if *picture != "" {
+		return writePicture(*picture)
+	}
 	scenarios, err := scenarios(*servers, *retryAfter, *arrivals, *answers, *seeds)
 	fleet, err2 := contestants(*clients, *attempts)
 	if err := errors.Join(err, err2); err != nil {
