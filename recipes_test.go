@@ -1,6 +1,7 @@
 package iamhttp_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -8,7 +9,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -49,10 +49,13 @@ func TestRecipeAnAttemptThatHangsIsRetriedWithinTheDeadlineOfTheCall(t *testing.
 		base.DialContext = func(context.Context, string, string) (net.Conn, error) {
 			dialed++
 			ours, theirs := net.Pipe()
-			if dialed > 1 {
-				go fmt.Fprint(theirs, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-			}
-			go func() { _, _ = io.Copy(io.Discard, theirs) }()
+			answers := dialed > 1
+			go func() {
+				_, err := http.ReadRequest(bufio.NewReader(theirs))
+				if err == nil && answers {
+					fmt.Fprint(theirs, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+				}
+			}()
 			return ours, nil
 		}
 		start := time.Now()
