@@ -214,7 +214,7 @@ func TestRecipeALoginIsSentAgainAfterABrokenConnectionButNotToALockedAccount(t *
 
 		service = new(iamtest.Server)
 		service.On("/", iamtest.Keystone(429, "The account is locked."))
-		_, err = newSession(service).get(t.Context(), "/users")
+		_, err = newSession(service).get(t.Context(), "/users/bob")
 		assert.ErrorIs(t, err, iamhttp.ReasonAccountLocked)
 		service.AssertCount(t, 1)
 
