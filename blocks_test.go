@@ -22,7 +22,7 @@ import (
 )
 
 // The documents show these in a form that no example has.
-var _ = []any{explain, withRecorder, attemptsOfTenSeconds, mayBeResent, forLogin}
+var _ = []any{explain, forSDK, mayBeResent, forLogin}
 
 func explain(err error) {
 	if errors.Is(err, iamhttp.ErrNotFound) {
@@ -39,17 +39,10 @@ func explain(err error) {
 	}
 }
 
-func withRecorder(ctx context.Context, call func(context.Context) error) error {
-	ctx, rec := iamhttp.WithRecorder(ctx)
-	return rec.Wrap(call(ctx))
-}
-
-func attemptsOfTenSeconds() *http.Client {
-	base := http.DefaultTransport.(*http.Transport).Clone()
-	base.ResponseHeaderTimeout = 10 * time.Second // for one attempt
+func forSDK(base http.RoundTripper) *http.Client {
 	return &http.Client{
-		Transport: &iamhttp.Transport{Base: base, RetryConnectionErrors: true},
-		Timeout:   time.Minute, // for the whole call
+		Transport: &iamhttp.Transport{Base: base, PassThrough: true},
+		Timeout:   time.Minute,
 	}
 }
 

@@ -23,7 +23,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// Blocks of code in README.md and docs/gate.md are parts of this file; a test
+// Blocks of code in README.md and in docs are parts of this file; a test
 // compares them.
 
 // newIAM starts a service that throttles the first request, knows alice, and

@@ -1,6 +1,7 @@
 package iamhttp_test
 
 import (
+	"bufio"
 	"errors"
 	"io/fs"
 	"os"
@@ -16,7 +17,7 @@ import (
 )
 
 // A block of Go is a piece of a file that is compiled, or a file itself; those
-// are built by [TestTheFirstStepsBuildInAnEmptyFolder].
+// are built by [TestTheFirstStepsBuildAndRunInAnEmptyFolder].
 func TestEveryBlockOfGoInADocumentIsCompiled(t *testing.T) {
 	var compiled []string
 	for _, text := range files(t, ".go") {
@@ -27,7 +28,7 @@ func TestEveryBlockOfGoInADocumentIsCompiled(t *testing.T) {
 		for _, code := range goBlocks(t, text) {
 			blocks++
 			if name := firstStep.FindString(code); name != "" {
-				assert.Equal(t, "README.md", path)
+				assert.Contains(t, stepsIn, path)
 				if !ofAdapter(code) {
 					continue
 				}
@@ -92,43 +93,73 @@ var firstStep = regexp.MustCompile("^// ([a-z_/]+\\.go)\npackage ")
 // downloads. That is where a test has it.
 func ofAdapter(code string) bool { return strings.Contains(code, "iamhttp/adapters/") }
 
-// It does what the README tells a newcomer to do, without a network, and so
+// stepsIn are the documents with blocks that are files. The program of the README
+// is the first one of the tutorial.
+var stepsIn = []string{"README.md", "docs/tutorial.md"}
+
+// It does what the tutorial tells a newcomer to do, without a network, and so
 // without go mod tidy, which downloads what the tests of others need: -mod=mod
 // finds the modules instead.
-func TestTheFirstStepsBuildInAnEmptyFolder(t *testing.T) {
+func TestTheFirstStepsBuildAndRunInAnEmptyFolder(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it builds seven programs")
 	}
-	readme, err := os.ReadFile("README.md")
+	tutorial, err := os.ReadFile("docs/tutorial.md")
 	require.NoError(t, err)
 	root, err := filepath.Abs(".")
 	require.NoError(t, err)
 	parent := t.TempDir()
-	require.NoError(t, os.Symlink(root, filepath.Join(parent, "iamhttp"))) // "beside the clone"
+	require.NoError(t, os.Symlink(root, filepath.Join(parent, "iamhttp"))) // "next to the clone"
 	dir := filepath.Join(parent, "try")
 	require.NoError(t, os.Mkdir(dir, 0o755))
-	for _, code := range goBlocks(t, string(readme)) {
-		if name := firstStep.FindStringSubmatch(code); name != nil && !ofAdapter(code) {
+	steps := map[string]string{}
+	for _, document := range stepsIn {
+		text, err := os.ReadFile(document)
+		require.NoError(t, err)
+		for _, code := range goBlocks(t, string(text)) {
+			name := firstStep.FindStringSubmatch(code)
+			if name == nil || ofAdapter(code) {
+				continue
+			}
+			if before, found := steps[name[1]]; found {
+				assert.Equal(t, before, code, "%s has another %s", document, name[1])
+			}
+			steps[name[1]] = code
 			file := filepath.Join(dir, name[1])
 			require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
 			require.NoError(t, os.WriteFile(file, []byte(code), 0o644))
 		}
 	}
-	run := func(command string) {
+	try := func(command string) (string, error) {
 		words := strings.Fields(command)
 		cmd := exec.Command(words[0], words[1:]...)
 		cmd.Dir = dir
 		cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod", "GOPROXY=off", "GOSUMDB=off")
 		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	run := func(command string) {
+		out, err := try(command)
 		require.NoError(t, err, "%s: %s", command, out)
 	}
-	commands := regexp.MustCompile("(?m)^    (go mod .*)$").FindAllStringSubmatch(string(readme), 2)
+	commands := regexp.MustCompile("(?m)^    (go mod .*)$").FindAllStringSubmatch(string(tutorial), 2)
 	require.Len(t, commands, 2)
 	for _, command := range append(commands, []string{"", "go vet ./..."}, []string{"", "go test ./..."}) {
 		run(command[1])
 	}
 
-	swaps := regexp.MustCompile("`([a-z.A-Z]+)` in place of `([a-z.A-Z]+)` in\\s+main\\.go").FindAllStringSubmatch(string(readme), -1)
+	alice, bob := serveQuickstart(t, parent)
+	run("go build -o first .")
+	out, err := try("./first " + alice)
+	require.NoError(t, err, out)
+	assert.Contains(t, string(tutorial), "\n    "+strings.TrimSpace(out)+"\n")
+	out, err = try("./first " + bob)
+	var exit *exec.ExitError
+	require.ErrorAs(t, err, &exit)
+	assert.Equal(t, 1, exit.ExitCode())
+	assert.Contains(t, string(tutorial), "`"+strings.TrimSpace(out)+"`")
+
+	swaps := regexp.MustCompile("`([a-z.A-Z]+)` in place of `([a-z.A-Z]+)` in\\s+main\\.go").FindAllStringSubmatch(string(tutorial), -1)
 	require.NotEmpty(t, swaps)
 	file := filepath.Join(dir, "main.go")
 	is, err := os.ReadFile(file)
@@ -138,6 +169,30 @@ func TestTheFirstStepsBuildInAnEmptyFolder(t *testing.T) {
 		require.NoError(t, os.WriteFile(file, []byte(strings.ReplaceAll(string(is), swap[2], swap[1])), 0o644))
 		run("go vet .")
 	}
+}
+
+// serveQuickstart starts the service of the tutorial, which the documents say how to
+// call, and returns the two URLs that it prints.
+func serveQuickstart(t *testing.T, dir string) (alice, bob string) {
+	program := filepath.Join(dir, "quickstart")
+	out, err := exec.Command("go", "build", "-o", program, "./examples/quickstart").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	service := exec.Command(program, "-serve")
+	stdout, err := service.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, service.Start())
+	t.Cleanup(func() {
+		assert.NoError(t, service.Process.Kill())
+		_ = service.Wait()
+	})
+	var urls []string
+	for lines := bufio.NewScanner(stdout); len(urls) < 2 && lines.Scan(); {
+		if url := regexp.MustCompile(`^http\S+`).FindString(lines.Text()); url != "" {
+			urls = append(urls, url)
+		}
+	}
+	require.Len(t, urls, 2)
+	return urls[0], urls[1]
 }
 
 // The module that measures it compares the two as well, but what is outside a

@@ -5,6 +5,7 @@
 //
 //	go run ./overload                                    the table
 //	go run ./overload -svg DIR                           and drawn
+//	go run ./overload -picture overload/img/throttled.svg   the picture of the README
 //	go run ./overload -client gate -server all -retry-after all -arrivals all -answers all -csv gate.csv
 //
 // Tests hold the gate to goals: in this matrix (FIGURES.md), in rows where the limit
@@ -82,6 +83,7 @@ lists those that do.
   -seed LIST          of the random numbers; several give several runs (1)
   -csv FILE           write all figures to this file, and no table
   -svg DIR            draw the requests over time into this directory
+  -picture FILE       only draw the picture of the README, into this file
 
 Exit status: 0 if it was measured, 1 if something failed, 2 if the flags are
 wrong.
@@ -100,9 +102,13 @@ func run(args []string, out io.Writer) error {
 		seeds      = flags.String("seed", "1", "")
 		csvFile    = flags.String("csv", "", "")
 		svgDir     = flags.String("svg", "", "")
+		picture    = flags.String("picture", "", "")
 	)
 	if err := cli.Parse(flags, args); err != nil {
 		return err
+	}
+	if *picture != "" {
+		return writePicture(*picture)
 	}
 	scenarios, err := scenarios(*servers, *retryAfter, *arrivals, *answers, *seeds)
 	fleet, err2 := contestants(*clients, *attempts)

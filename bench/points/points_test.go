@@ -1,6 +1,6 @@
 // Package points compares an iamhttp.Transport with other ways to retry requests,
-// point by point, and writes the table in the README of the repository. Each cell
-// is what was observed here.
+// point by point, and writes the table in docs/comparison.md. Each cell is what was
+// observed here.
 package points
 
 import (
@@ -30,7 +30,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-var update = flag.Bool("update", false, "write the table in README.md anew")
+var update = flag.Bool("update", false, "write the table in docs/comparison.md anew")
 
 const (
 	rewrite = "GOWORK=off go -C bench test ./points -update"
@@ -309,18 +309,51 @@ func TestPoints(t *testing.T) {
 		t.Skip("some rows were not run: there is no table to compare")
 	}
 
-	const readme = "../../README.md"
-	is, err := os.ReadFile(readme)
+	const document = "../../docs/comparison.md"
+	is, err := os.ReadFile(document)
 	require.NoError(t, err)
 	head, rest, found := strings.Cut(string(is), begin)
-	require.True(t, found, "README.md has no line %q", begin)
+	require.True(t, found, document+" has no line %q", begin)
 	old, tail, found := strings.Cut(rest, end)
-	require.True(t, found, "README.md has no line %q", end)
+	require.True(t, found, document+" has no line %q", end)
 	if *update {
-		require.NoError(t, os.WriteFile(readme, []byte(head+begin+table.String()+end+tail), 0o644))
+		require.NoError(t, os.WriteFile(document, []byte(head+begin+table.String()+end+tail), 0o644))
 		return
 	}
 	assert.Equal(t, table.String(), old, "run: "+rewrite)
+}
+
+// excerpt are the rows of the README, by their words there.
+var excerpt = map[string]string{
+	"to a service that is down (503) sends":              "503",
+	"told to wait 30 s with 10 s left learns of the 429": "Deadline",
+	"throttled to the end gets":                          "Error",
+}
+
+func TestTheREADMESaysWhatTheTableSays(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	table, err := os.ReadFile("../../docs/comparison.md")
+	require.NoError(t, err)
+	row := func(document []byte, first string) []string {
+		_, rest, found := strings.Cut(string(document), "\n| "+first+" | ")
+		require.True(t, found, first)
+		line, _, _ := strings.Cut(rest, " |\n")
+		return strings.Split(line, " | ")[:3]
+	}
+	for words, name := range excerpt {
+		for _, p := range points {
+			if p.name == name {
+				assert.Equal(t, row(table, p.says)[1:], row(readme, words)[1:], words)
+				ours, _, _ := strings.Cut(row(table, p.says)[0], ":")
+				assert.Equal(t, ours, row(readme, words)[0], words)
+			}
+		}
+	}
+	allocations := row(table, "allocations that a successful call adds")[0]
+	assert.Contains(t, string(readme), "["+allocations+" allocations](docs/comparison.md)")
+	sent := row(table, "a service that is down (503): one call sends")[1]
+	assert.Contains(t, string(readme), "["+strings.Replace(sent, "requests", "times", 1)+"](docs/comparison.md)")
 }
 
 // use puts the contestant in front of base.

@@ -3,7 +3,8 @@
 // error what happened.
 //
 // main.go tells the story, scene by scene. client.go is the client behind it:
-// take it as a model. server.go is the service in this process that answers.
+// take it as a model. server.go is the service in this process that answers. With
+// -serve, serve.go keeps that service up for a program of yours.
 package main
 
 import (
@@ -22,7 +23,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-const usage = `usage: go run ./examples/quickstart
+const usage = `usage: go run ./examples/quickstart [-serve]
 
 Shows what a caller of an IAM service sees through an iamhttp.Transport. Without
 further settings the service runs in this process and listens on the loopback
@@ -30,6 +31,9 @@ interface only. The program takes a few seconds.
 
 To do the same with a real Keystone, set
 ` + account.Settings + `It creates one user with a random name and no password there, and deletes it.
+
+With -serve it only runs the service, until you press Ctrl-C, and prints URLs
+that a program of yours can call. They need no login.
 
 Exit status: 0 if everything went as expected, 1 if it did not, 2 if
 the settings are incomplete or wrong.
@@ -49,8 +53,17 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		case "-h", "-help", "--help":
 			fmt.Fprint(stdout, usage)
 			return 0
+		case "-serve", "--serve":
+			if len(args) > 1 {
+				break
+			}
+			if err := serve(ctx, stdout); err != nil {
+				fmt.Fprintf(stderr, "quickstart: start the service: %v\n", err)
+				return 1
+			}
+			return 0
 		}
-		fmt.Fprintf(stderr, "quickstart: unexpected argument %q; -h lists the settings\n", args[0])
+		fmt.Fprintf(stderr, "quickstart: unexpected argument %q; -h lists the settings\n", args[len(args)-1])
 		return 2
 	}
 	endpoint, as, err := account.FromEnvironment(getenv)

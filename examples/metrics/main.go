@@ -1,0 +1,64 @@
+// Command metrics serves to Prometheus what an iamhttp.Transport measures: retries,
+// waits, the reasons why calls failed, and pauses at the gate, by OpenTelemetry.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.opentelemetry.io/otel/exporters/prometheus"
+	"go.opentelemetry.io/otel/sdk/metric"
+
+	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/gate"
+	"github.com/iamhttp/iamhttp/iamotel"
+)
+
+func measured() (*http.Client, http.Handler, error) {
+	exporter, err := prometheus.New() // into the default registry, which promhttp serves
+	if err != nil {
+		return nil, nil, err
+	}
+	tel := iamotel.Telemetry{MeterProvider: metric.NewMeterProvider(metric.WithReader(exporter))}
+	client := &http.Client{
+		Transport: &iamhttp.Transport{
+			Base:      tel.Spans(nil), // counts the retries
+			Gate:      tel.Gate(new(gate.Adaptive)),
+			OnFailure: tel.OnFailure,
+		},
+		Timeout: time.Minute,
+	}
+	return client, promhttp.Handler(), nil
+}
+
+func main() {
+	flag.Usage = func() {
+		fmt.Fprintln(os.Stderr, "usage: go run . URL\n\nSends a GET to URL every ten seconds, and serves http://127.0.0.1:9464/metrics.")
+	}
+	flag.Parse()
+	if flag.NArg() != 1 {
+		flag.Usage()
+		os.Exit(2)
+	}
+	client, metrics, err := measured()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "metrics:", err)
+		os.Exit(1)
+	}
+	go func() {
+		for ; ; time.Sleep(10 * time.Second) {
+			if resp, err := client.Get(flag.Arg(0)); err != nil {
+				fmt.Fprintln(os.Stderr, "metrics:", err)
+			} else {
+				resp.Body.Close()
+			}
+		}
+	}()
+	http.Handle("/metrics", metrics)
+	fmt.Fprintln(os.Stderr, "metrics:", http.ListenAndServe("127.0.0.1:9464", nil))
+	os.Exit(1)
+}

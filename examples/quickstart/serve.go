@@ -1,0 +1,54 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/iamhttp/iamhttp/iamtest"
+)
+
+// usualAddress is what the documents print. If another program has it, any other
+// port does.
+const usualAddress = "127.0.0.1:35357"
+
+// serve runs the service until the context ends, for programs that do not log in.
+// It throttles every second request, so that they see a retry.
+func serve(ctx context.Context, stdout io.Writer) error {
+	l, err := net.Listen("tcp", usualAddress)
+	if err != nil {
+		if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			return err
+		}
+	}
+	s := newService()
+	s.users = []user{{ID: "alice", Name: "Alice"}}
+	api := s.Handler
+	var requests atomic.Int64
+	s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if requests.Add(1)%2 == 1 {
+			iamtest.Throttled(time.Second).ServeHTTP(w, r)
+			return
+		}
+		r.Header.Set("X-Auth-Token", cmp.Or(r.Header.Get("X-Auth-Token"), s.token))
+		api.ServeHTTP(w, r)
+	})
+	s.server = &http.Server{Handler: s}
+	context.AfterFunc(ctx, s.close)
+
+	fmt.Fprintf(stdout, `The service runs until you press Ctrl-C. It answers every second request with
+429 and Retry-After: 1, so that you see a retry.
+
+http://%[1]s/v3/users/alice    is a user
+http://%[1]s/v3/users/bob      is not: 404
+`, l.Addr())
+	if err := s.server.Serve(l); err != http.ErrServerClosed {
+		return err
+	}
+	return nil
+}
