@@ -12,7 +12,7 @@ import (
 
 // A leader runs the one controller that the fleet has for an account, and hands out
 // turns. A process becomes the leader by a lease on the server, and renews it. If it
-// cannot renew the lease, it stops leading. What it has learned stays on the server,
+// cannot renew the lease, it stops leading. Its knowledge stays on the server,
 // and with the processes that have asked it.
 type leader struct {
 	g    *Gate

@@ -75,7 +75,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	d := demo{transcript: transcript{out: stdout}, account: as}
 	if endpoint != "" {
 		d.userName = randomName("quickstart")
-		d.intro("An IAM client on iamhttp, and the service at %s.", endpoint)
+		d.intro("An IAM client on iamhttp, and the service at\n%s", endpoint)
 	} else {
 		d.userName = "alice"
 		if d.service, err = startService(); err != nil {
@@ -84,7 +84,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		}
 		defer d.service.close()
 		endpoint, d.account = d.service.endpoint, d.service.account
-		d.intro("An IAM client on iamhttp, and a service in this process (%s).", endpoint)
+		d.intro("An IAM client on iamhttp, and a service in this process:\n%s", endpoint)
 	}
 	d.client = newClient(endpoint, d.failed)
 

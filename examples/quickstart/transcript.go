@@ -16,7 +16,7 @@ type transcript struct {
 }
 
 const (
-	width  = 100 // of a line
+	width  = 80 // of a line
 	indent = "      "
 )
 

@@ -259,7 +259,7 @@ func TestWhoeverDropsACapGoesOnByThePace(t *testing.T) {
 	assert.Zero(t, c.flight.cap)
 }
 
-// What is learned of a rate may be nothing at all until then.
+// Nothing at all may be known of a rate until then.
 func TestARefusalThatTheNumberInFlightExplainsSaysNothingOfAStatement(t *testing.T) {
 	c := capped(true, 20)
 	c.accepted, c.proven = 1, nil
