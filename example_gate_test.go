@@ -69,7 +69,7 @@ func ExampleTransport_gate() {
 	client := &http.Client{
 		Transport: &iamhttp.Transport{
 			Gate:    shared,
-			GateKey: func(r *http.Request) string { return r.URL.Host + " " + r.Header.Get("X-Domain-Id") },
+			GateKey: func(r *http.Request) string { return gate.KeyByHostAndMethod(r) + " " + r.Header.Get("X-Domain-Id") },
 		},
 		Timeout: 30 * time.Second,
 	}
@@ -108,7 +108,7 @@ func ExampleTransport_gateKey() {
 		resp.Body.Close()
 		fmt.Println(tenant+":", resp.Status)
 	}
-	perTenant := func(r *http.Request) string { return r.URL.Host + " " + r.Header.Get("X-Domain-Id") }
+	perTenant := func(r *http.Request) string { return gate.KeyByHostAndMethod(r) + " " + r.Header.Get("X-Domain-Id") }
 	for _, key := range []func(*http.Request) string{nil, perTenant} {
 		service := new(iamtest.Server)
 		service.Next(iamtest.Throttled(time.Hour)) // the limit of tenant a, then 200

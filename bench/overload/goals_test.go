@@ -138,7 +138,7 @@ var exceptions = []exception{
 	{
 		[]string{sentAtOnce},
 		"500 tokens, no Retry-After", all(tokens(500), absent), 1.6,
-		"All calls come at once, and the first burst of the gate uses up the bucket. What is in flight then is refused, and a thousand calls " +
+		"All calls come at once, and the first burst of the gate uses up the bucket. All that is in flight then is refused, and a thousand calls " +
 			"are too few to make up for it.",
 	},
 	{[]string{shortRunShallow}, "Retry-After in seconds", seconds, 1.66, "The gate needs three 429s to find the pace, each of which costs a second; the ideal takes 10 s."},
