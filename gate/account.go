@@ -34,6 +34,7 @@ var errForgotten = errors.New("account was forgotten")
 // happens under the lock.
 type account struct {
 	window   atomic.Int64 // twice the requests that may be in flight; not positive: take the lock
+	entering atomic.Int64 // those in flying that only wait for the lock
 	flying   atomic.Int64 // requests in flight that have ticket 0
 	accepted atomic.Int64
 	marks    [levels][ring]atomic.Int64 // when every 16th of them came, every 256th, and so on
@@ -122,6 +123,7 @@ func (a *account) landed() int64 {
 
 // wait is the slow path of Wait. The caller has already incremented flying.
 func (a *account) wait(ctx context.Context, r Request) (Ticket, error) {
+	a.entering.Add(1)
 	w, err := a.enqueue(ctx, r)
 	if err != nil {
 		return 0, err
@@ -149,6 +151,7 @@ func (a *account) enqueue(ctx context.Context, r Request) (*waiter, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.flying.Add(-1)
+	a.entering.Add(-1)
 	if a.gone {
 		return nil, errForgotten
 	}
@@ -207,6 +210,9 @@ func (a *account) trickles() bool {
 func (a *account) unsend(t Ticket) {
 	if t == 0 {
 		a.landed()
+		if a.pacer != nil {
+			a.pacer.Unsend(fleet1.Send{})
+		}
 		return
 	}
 	a.pacer.Unsend(a.tickets[t])
@@ -245,6 +251,10 @@ func (a *account) observe(t Ticket, o Outcome) {
 		return
 	}
 	retryAfter := min(max(o.RetryAfter, 0), longestPause)
+	var paused time.Duration
+	if a.pacer != nil {
+		paused = a.pacer.Paused()
+	}
 	begins := a.pacer == nil
 	if begins {
 		h := a.history()
@@ -265,7 +275,9 @@ func (a *account) observe(t Ticket, o Outcome) {
 			a.pacer.Pause(a.pacer.Paused() + time.Duration(a.rng.Int64N(int64(most))))
 		}
 	}
-	a.turnAway(now)
+	if begins || a.pacer.Paused() > paused {
+		a.turnAway(now)
+	}
 }
 
 // note records when the nth request was accepted.
@@ -295,7 +307,7 @@ func (a *account) history() fleet1.History {
 	}
 	slices.Reverse(marks)
 	now := a.now()
-	return fleet1.History{Now: now, Marks: append(marks, fleet1.Mark{At: now, Accepted: n}), Flying: int(a.flying.Load())}
+	return fleet1.History{Now: now, Marks: append(marks, fleet1.Mark{At: now, Accepted: n}), Flying: int(max(a.flying.Load()-a.entering.Load(), 0))}
 }
 
 // dispatch lets out all requests whose turn has come, and schedules itself for the
@@ -307,8 +319,12 @@ func (a *account) dispatch() {
 		return
 	}
 	a.endHold(now)
+	if at := a.pacer.Paused(); at > now && a.waiting() > 0 {
+		a.wakeUp(now, at)
+		return
+	}
 	for a.waiting() > 0 {
-		w, at := a.free(now)
+		free, at := a.free(now)
 		if at <= now {
 			at = a.pacer.Next(now, a.waiting())
 		}
@@ -316,7 +332,9 @@ func (a *account) dispatch() {
 			a.wakeUp(now, at)
 			return
 		}
-		if w != nil {
+		var w *waiter
+		if a.hold.until > now {
+			w = free[a.lanes.next(func(i int) bool { return free[i] != nil })]
 			w.queue.remove(w)
 		} else {
 			w = a.lanes.pop(a.pacer.Probing())

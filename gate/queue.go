@@ -92,19 +92,7 @@ func (ls *lanes) push(w *waiter, p Priority) {
 // throttled often lets another one of its lane go first. probing: nothing was sent
 // since the pause.
 func (ls *lanes) pop(probing bool) *waiter {
-	turn := -1
-	for i := range ls {
-		if l := &ls[i]; l.waiting() > 0 && (turn < 0 || l.passed >= mostPassed && ls[turn].passed < mostPassed) {
-			turn = i
-		}
-	}
-	for i := range ls {
-		if i != turn {
-			ls[i].passed++
-		}
-	}
-	l := &ls[turn]
-	l.passed = 0
+	l := &ls[ls.next(func(i int) bool { return ls[i].waiting() > 0 })]
 	q := &l.retries
 	if q.n == 0 || q.head.resend >= lateResend && l.firsts.n > 0 && probing {
 		q = &l.firsts
@@ -112,6 +100,21 @@ func (ls *lanes) pop(probing bool) *waiter {
 	w := q.head
 	q.remove(w)
 	return w
+}
+
+// next gives a turn to one of the lanes that may have it, of which there must be one.
+func (ls *lanes) next(may func(lane int) bool) (turn int) {
+	turn = -1
+	for i := range ls {
+		if may(i) && (turn < 0 || ls[i].passed >= mostPassed && ls[turn].passed < mostPassed) {
+			turn = i
+		}
+	}
+	for i := range ls {
+		ls[i].passed++
+	}
+	ls[turn].passed = 0
+	return turn
 }
 
 // ahead returns how many waiters will certainly leave before a request that arrives

@@ -35,6 +35,9 @@ func jitter(pause time.Duration) time.Duration { return min(pause/20, maxJitter)
 // late reports whether a waiter with so many ahead of it certainly leaves too late
 // for a response before its deadline, and the earliest time at which it could leave.
 func (a *account) late(w *waiter, now time.Duration, ahead int) (earliest time.Duration, late bool) {
+	if a.hold.until > now && a.heldUntil(w) <= now { // those ahead may wait for the stated end
+		ahead = min(ahead, 1)
+	}
 	earliest = max(a.pacer.Earliest(now, ahead), now)
 	left := w.deadline - earliest
 	// The first waiter is sent in any case, because responses may have become faster.

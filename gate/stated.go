@@ -54,28 +54,32 @@ func (a *account) heldUntil(w *waiter) time.Duration {
 	return until
 }
 
-// free returns the first waiter that does not wait for the stated end, or no longer.
-// If there is none, it returns when there will be one. Without a hold, the lanes
-// decide.
-func (a *account) free(now time.Duration) (w *waiter, at time.Duration) {
+// free returns the first waiter of each lane that does not wait for the stated end, or
+// no longer. If there is none, it returns when there will be one. Without a hold all
+// waiters are free, and it returns none.
+func (a *account) free(now time.Duration) (found [len(lanes{})]*waiter, at time.Duration) {
 	switch {
 	case a.hold.until <= now:
-		return nil, now
+		return found, now
 	case now < a.hold.next: // looking at all of them for each new one would take too long
-		return nil, a.hold.next
+		return found, a.hold.next
 	}
 	at = a.hold.until
-	a.lanes.all(func(o *waiter, _ int) {
-		until := a.heldUntil(o)
-		if w == nil && until <= now {
-			w = o
+	for i := range a.lanes {
+		for _, q := range []*queue{&a.lanes[i].retries, &a.lanes[i].firsts} {
+			for w := q.head; w != nil && found[i] == nil; w = w.next {
+				until := a.heldUntil(w)
+				at = min(at, until)
+				if until <= now {
+					found[i] = w
+				}
+			}
 		}
-		at = min(at, until)
-	})
-	if w == nil {
+	}
+	if at > now {
 		a.hold.next = at
 	}
-	return w, at
+	return found, at
 }
 
 // endHold ends a hold whose time has come. If nothing was sent meanwhile, the

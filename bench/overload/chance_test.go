@@ -48,7 +48,7 @@ func TestThrottlingByChanceIsTakenForALimit(t *testing.T) {
 	}{
 		"no Retry-After": {"", 20, 500},
 		"Retry-After: 1": {"1", 3, 20},
-		"Retry-After: 5": {"5", 0.5, 3},
+		"Retry-After: 5": {"5", 0.5, 8},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -474,6 +474,9 @@ func (c *Controller) raise(now time.Duration, backlog float64) {
 	if !c.heard || c.pace >= mostPace || held < c.step() || !c.tested() {
 		return
 	}
+	if c.unknown > 0 && c.heardAt < c.latest.at { // errors alone prove no pace
+		return
+	}
 	switch {
 	case c.base > 0:
 		proof := (c.burst0+1)/(c.pace-c.base) + c.StepTrips*c.trip

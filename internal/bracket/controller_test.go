@@ -410,6 +410,7 @@ func TestWhenThePaceIsRaisedAndByHowMuch(t *testing.T) {
 		"some have waited for three units":                        {func(c *Controller) { c.busy = 6.1 }, 12, 0},
 		"but not longer":                                          {func(c *Controller) { c.busy = 6 }, 10, 0},
 		"a quarter, where the upper bound is the first guess":     {func(c *Controller) { c.proven, c.hi, c.busy = nil, 10, 6.1 }, 12.5, 0},
+		"errors alone prove no pace":                              {func(c *Controller) { c.busy, c.unknown, c.heardAt = 99, 1, c.latest.at-1 }, 10, 0},
 		"not before it was heard":                                 {func(c *Controller) { c.busy, c.heard = 99, false }, 10, 0},
 		"not as fast as can be":                                   {func(c *Controller) { c.pace, c.lo, c.hi, c.busy = mostPace, mostPace, inf, 99 }, mostPace, 0},
 		"a closed bracket is held":                                {func(c *Controller) { c.hi, c.busy = closedBy, 19.9 }, 10, 1e3},
@@ -440,6 +441,7 @@ func TestWhenThePaceIsRaisedAndByHowMuch(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
 			c.measure, c.sent, c.hi, c.proven, c.past = 2, 33, 14.4, []float64{8}, []epoch{{}}
+			c.heardAt = 100 * sec
 			tt.set(c)
 			base := c.base
 			c.raise(100*sec, tt.backlog)

@@ -14,6 +14,8 @@ type flight struct {
 	cap     int           // as many may be in flight; 0: that is not what is limited
 	sure    bool          // one more was refused
 	extra   int           // beyond it, as a try
+	step    int           // how many that was at first
+	pace    float64       // as it was before the cap
 	strikes int           // refusals in a row of requests that left with no more than cap
 	since   time.Duration // when it was tried last
 	hold    float64       // units after which it is tried again
@@ -43,7 +45,15 @@ func (c *Controller) capAccepted(s Send) {
 		c.dropCap()
 		return
 	case s.flying > f.cap:
-		f.cap, f.extra, f.strikes = s.flying, 2*f.extra, 0
+		f.extra -= s.flying - f.cap
+		f.cap, f.strikes = s.flying, 0
+		if f.extra <= 0 { // the whole step was accepted
+			f.step = min(2*f.step, max(1, f.cap/2))
+			f.extra = f.step
+		}
+	}
+	if f.pace == 0 {
+		f.pace = c.pace
 	}
 	c.pace = min(max(float64(f.cap)/max(c.trip, shortest), slowest), mostPace)
 }
@@ -64,11 +74,17 @@ func (c *Controller) capRefused(now time.Duration, s Send) bool {
 		f.strikes++
 		f.cap, f.hold = max(s.flying-1, 1), c.Hold
 	}
-	f.extra, f.since = 0, now
+	f.extra, f.step, f.since = 0, 0, now
 	return true
 }
 
-func (c *Controller) dropCap() { c.flight = flight{flying: c.flight.flying, dropped: c.last} }
+// dropCap goes back to the pace of before.
+func (c *Controller) dropCap() {
+	if c.flight.pace > 0 {
+		c.pace = c.flight.pace
+	}
+	c.flight = flight{flying: c.flight.flying, dropped: c.last}
+}
 
 // suspectCap looks for a cap at the end of a pause, after a refusal that none
 // explains.
@@ -107,10 +123,11 @@ func (c *Controller) setCap(now time.Duration, n int) {
 func (c *Controller) nextByCap(now time.Duration) time.Duration {
 	f := &c.flight
 	if f.extra == 0 && f.flying >= f.cap && (!f.sure && c.accepted > 0 || seconds(now-f.since) > f.hold*c.unit()) {
-		f.extra = max(1, f.cap/20)
-		if !f.sure {
-			f.extra = 1
+		f.step = 1
+		if f.sure {
+			f.step = max(1, f.cap/20)
 		}
+		f.extra = f.step
 	}
 	if f.flying < f.cap+f.extra {
 		return now
