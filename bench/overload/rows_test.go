@@ -144,15 +144,15 @@ const worsens = 0.05
 // check compares a figure of the gate with its goal, and if it misses that with
 // the line of the file.
 func (a aim) check(figure float64, line rowLine) error {
+	bound, better := line.gate*(1+worsens), line.gate*(1-worsens)
+	if a.least {
+		bound, better = better, bound
+	}
 	if a.holds(figure, a.goal) {
-		if line.known && !a.holds(line.gate, a.goal) && !*update {
+		if line.known && !a.holds(better, a.goal) && !*update { // not where a figure that varies a little crosses the goal
 			return fmt.Errorf("reaches its goal of %v now, with %s: -update", a, number3(figure))
 		}
 		return nil
-	}
-	bound := line.gate * (1 + worsens)
-	if a.least {
-		bound = line.gate * (1 - worsens)
 	}
 	switch {
 	case line.known && !a.holds(figure, bound):
