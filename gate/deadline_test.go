@@ -163,3 +163,23 @@ func TestTheOnlyWaiterIsSentHoweverLongAnAnswerTook(t *testing.T) {
 		}
 	})
 }
+
+func TestRequestsThatWereNotSentAfterAllAreNotInFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, r := new(gate.Adaptive), gate.Request{Key: "k"}
+		for range 20 {
+			_, err := g.Wait(t.Context(), r)
+			assert.NoError(t, err)
+		}
+		g.Observe(r, 0, gate.Outcome{Result: gate.Throttled, RetryAfter: time.Second})
+		for range 19 { // a gate below has refused them
+			g.Observe(r, 0, gate.Outcome{Result: gate.NotSent})
+		}
+		b := &bucket{rate: 100}
+		start := time.Now()
+		for range 20 {
+			assert.NoError(t, b.call(t.Context(), g, time.Millisecond))
+		}
+		assert.Less(t, time.Since(start), 15*time.Second, "nobody waits for them")
+	})
+}

@@ -159,3 +159,34 @@ func TestStatsSayWhichStatedLimitIsBelieved(t *testing.T) {
 		assert.Zero(t, send(Outcome{Result: Accepted}).Limit, "refused twice, long before 200")
 	})
 }
+
+func TestThoseThatWaitForTheStatedEndAreAheadOfNobodyThatDoesNot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := throttle(t, Outcome{Limit: Limit{Reset: time.Minute}})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		for range 500 {
+			queueUp(ctx, g)
+		}
+		assert.Less(t, passes(t, g, 0, 5*time.Second, 0, Outcome{Result: Accepted}), time.Second)
+	})
+}
+
+func TestEachPriorityGetsATenthOfTheTurnsAlsoBeforeTheStatedEnd(t *testing.T) {
+	a := new(Adaptive).account("k")
+	a.adopt(closed())
+	a.hold.until = a.now() + time.Hour
+	var turns [len(lanes{})]int
+	for range 1000 {
+		for _, p := range []Priority{Interactive, Normal, Bulk} {
+			a.lanes.push(&waiter{limited: true, deadline: a.now() + time.Minute, ready: make(chan error, 1)}, p)
+		}
+		free, _ := a.free(a.now())
+		lane := a.lanes.next(func(i int) bool { return free[i] != nil })
+		turns[lane]++
+		free[lane].queue.remove(free[lane])
+	}
+	for lane, n := range turns {
+		assert.GreaterOrEqual(t, n, 99, "lane %d", lane)
+	}
+}

@@ -362,3 +362,24 @@ func TestALimitOnTheNumberInFlightIsFoundAndKept(t *testing.T) {
 		})
 	}
 }
+
+func TestTriesBeyondACapStayWithinHalfOfItHoweverManyAreAccepted(t *testing.T) {
+	c := capped(true, 20)
+	c.flight.extra, c.flight.step, c.accepted = 1, 1, 1
+	for range 1000 {
+		s := with(c.flight.cap + 1)
+		s.at = c.flight.since + 1
+		c.Accepted(100*sec, s)
+		require.Positive(t, c.flight.extra)
+		require.LessOrEqual(t, c.flight.extra, c.flight.cap/2)
+	}
+	assert.Equal(t, 1020, c.flight.cap)
+}
+
+func TestACapThatTurnsOutWrongLeavesThePaceAsItWas(t *testing.T) {
+	c := capped(true, 20)
+	c.Accepted(100*sec, with(5))
+	require.NotEqual(t, 10.0, c.pace)
+	c.dropCap()
+	assert.InDelta(t, 10, c.pace, 1e-9)
+}
