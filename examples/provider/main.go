@@ -69,7 +69,7 @@ func ways() []way {
 		{"as it is", func(*gophercloud.ProviderClient) {}},
 		{"one line", func(p *gophercloud.ProviderClient) { iamgophercloud.Configure(p, nil) }},
 		{"one line and a gate", func(p *gophercloud.ProviderClient) {
-			iamgophercloud.Configure(p, &iamhttp.Transport{Gate: new(gate.Adaptive)})
+			iamgophercloud.Configure(p, &iamhttp.Transport{Gate: new(gate.Adaptive), GateKey: gate.KeyByHost}) // one limit over reads and writes
 		}},
 	}
 }
