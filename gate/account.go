@@ -319,12 +319,12 @@ func (a *account) dispatch() {
 		return
 	}
 	a.endHold(now)
-	if at := a.pacer.Paused(); at > now && a.waiting() > 0 {
-		a.wakeUp(now, at)
-		return
-	}
 	for a.waiting() > 0 {
-		free, at := a.free(now)
+		var free [len(lanes{})]*waiter
+		at := now
+		if a.pacer.Paused() <= now { // else nobody leaves, whoever is free
+			free, at = a.free(now)
+		}
 		if at <= now {
 			at = a.pacer.Next(now, a.waiting())
 		}

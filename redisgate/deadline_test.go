@@ -120,3 +120,28 @@ func TestDeadlinesWasteNoTurnsOfAFleet(t *testing.T) {
 		}
 	}
 }
+
+func TestResponsesThatSayNothingOfTheLimitDoNotRaiseThePaceOfAFleet(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		a := newAccount(100, 10, time.Second)
+		gates := w.fleetThatKnows(a)
+		before, _ := gates[0].local.Stats("k")
+		end := time.Now().Add(time.Minute)
+		var wg sync.WaitGroup
+		for i := range 100 {
+			wg.Go(func() {
+				g, r := gates[i%len(gates)], gate.Request{Key: "k"}
+				for time.Now().Before(end) {
+					ticket, err := g.Wait(t.Context(), r)
+					assert.NoError(t, err)
+					time.Sleep(20 * time.Millisecond)
+					g.Observe(r, ticket, gate.Outcome{}) // a 503
+				}
+			})
+		}
+		wg.Wait()
+		after, _ := gates[0].local.Stats("k")
+		t.Log(before.Pace, after.Pace)
+		assert.Less(t, after.Pace, 1.5*before.Pace, "1.4 times as much may be tried; four times, if they counted as accepted")
+	})
+}

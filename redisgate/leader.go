@@ -231,6 +231,11 @@ func (l *leader) outcomes(now time.Duration, r *report) {
 			l.control.Unsend(t.send)
 		}
 	}
+	for _, id := range r.Unknown {
+		if t := l.landed(id); t.member != nil {
+			l.control.Unknown(now, t.send)
+		}
+	}
 	for _, id := range r.Accepted {
 		l.accepted(now, l.landed(id).send)
 	}

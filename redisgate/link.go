@@ -143,18 +143,7 @@ func (l *link) Accepted(now time.Duration, s fleet1.Send) {
 	} else if sent > 0 {
 		l.trip += (trip - l.trip) / 8
 	}
-	l.accepted(now, s)
-}
-
-// accepted reports a request that was not throttled: with the next report, while
-// the leader knows of more requests that wait here.
-func (l *link) accepted(now time.Duration, s fleet1.Send) {
-	tell := l.report
-	if l.reported > 0 && now > l.pause+settled {
-		l.untold = true
-		tell = func(change func(*report)) { l.reportLater(change) }
-	}
-	tell(func(r *report) {
+	l.outcome(now, func(r *report) {
 		if s.Turn != 0 {
 			r.Accepted = append(r.Accepted, s.Turn)
 		} else {
@@ -163,15 +152,27 @@ func (l *link) accepted(now time.Duration, s fleet1.Send) {
 	})
 }
 
-// Unknown reports an outcome that says nothing about the limit. It counts as
-// accepted.
-func (l *link) Unknown(now time.Duration, s fleet1.Send) {
-	l.landed(s.Turn)
-	if l.solo != nil {
-		l.solo.Unknown(now, s)
+// outcome reports a request that was not throttled: with the next report, while the
+// leader knows of more requests that wait here.
+func (l *link) outcome(now time.Duration, change func(*report)) {
+	if l.reported > 0 && now > l.pause+settled {
+		l.untold = true
+		l.reportLater(change)
 		return
 	}
-	l.accepted(now, s)
+	l.report(change)
+}
+
+// Unknown reports an outcome that says nothing about the limit. The leader only takes
+// it that the request is no longer in flight.
+func (l *link) Unknown(now time.Duration, s fleet1.Send) {
+	l.landed(s.Turn)
+	switch {
+	case l.solo != nil:
+		l.solo.Unknown(now, s)
+	case s.Turn != 0:
+		l.outcome(now, func(r *report) { r.Unknown = append(r.Unknown, s.Turn) })
+	}
 }
 
 // Trip returns how long a response of the service takes, 0 if this process has not

@@ -30,8 +30,9 @@ type report struct {
 	Stamp     time.Duration `json:"s,omitempty"` // not 0: the sender wants an answer
 	Flying    []uint64      `json:"l,omitempty"` // with a stamp: all turns that the sender holds
 	Seen      uint64        `json:"e,omitempty"` // with a stamp: the latest Last that has come
-	Accepted  []uint64      `json:"a,omitempty"` // turns, by outcome; so are the next two
+	Accepted  []uint64      `json:"a,omitempty"` // turns, by outcome; so are the next three
 	Unsent    []uint64      `json:"u,omitempty"`
+	Unknown   []uint64      `json:"y,omitempty"` // they say nothing of the limit
 	Throttled []throttled   `json:"x,omitempty"`
 	Others    int           `json:"o,omitempty"` // requests that were accepted and had no turn
 	Stated    *stated       `json:"d,omitempty"` // by the service, with one of Throttled
@@ -130,7 +131,7 @@ func (s *state) join(anew state) state {
 const (
 	maxMessage = 1 << 20 // bytes
 	maxCount   = 1 << 16 // of any count
-	maxMarks   = 64
+	maxMarks   = 128     // a gate makes up to 66
 	maxName    = 64
 	maxOffset  = 10 * time.Second
 	maxPause   = 24 * time.Hour             // as in package gate
