@@ -21,6 +21,7 @@ type turnstile struct {
 	pause   time.Duration
 	gap     time.Duration // between two requests, for Earliest
 	trip    time.Duration
+	backlog int      // as Next was told it last
 	told    []string // the calls of Accepted and Idle
 	probing bool
 	silence time.Duration
@@ -32,7 +33,8 @@ func (p *turnstile) Probing() bool                       { return p.probing }
 func (p *turnstile) Silence() time.Duration              { return p.silence }
 func (p *turnstile) Unsend(fleet1.Send)                  { p.turns++ }
 
-func (p *turnstile) Next(now time.Duration, _ int) time.Duration {
+func (p *turnstile) Next(now time.Duration, backlog int) time.Duration {
+	p.backlog = backlog
 	if p.turns == 0 {
 		return max(p.pause, now+time.Hour)
 	}
@@ -287,4 +289,20 @@ func TestVisitReportsWhetherThereIsAnAccount(t *testing.T) {
 	require.True(t, a.retire(true))
 	assert.False(t, visit("k", look), "it is being forgotten")
 	assert.Equal(t, 1, called)
+}
+
+// The leader of a fleet has to know at the end of a pause how many requests wait.
+func TestPacerIsToldHowManyRequestsWaitDuringAPauseToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := new(Adaptive)
+		p := closed()
+		p.pause = time.Hour
+		g.Join(&others{known: p})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		for n := range 3 {
+			queueUp(ctx, g)
+			assert.Equal(t, n+1, p.backlog)
+		}
+	})
 }
