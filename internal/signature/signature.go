@@ -47,7 +47,7 @@ func Expires(h http.Header, life time.Duration) time.Time {
 // A Signer is a RoundTripper that may sign each attempt, as aksk.Transport does. It
 // reports whether it does that for a request.
 type Signer interface {
-	SignsEachAttempt(*http.Request) bool
+	SignsEachAttempt(req *http.Request) bool
 }
 
 // CanSign reports whether a request can be signed again: whether its body can be
