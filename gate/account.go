@@ -48,9 +48,10 @@ type account struct {
 	gone      bool         // forgotten: use a new one
 	slow      int64        // the window while requests wait
 	pacer     fleet1.Pacer // nil: never throttled
-	tickets   map[Ticket]fleet1.Send
+	tickets   map[Ticket]sent
 	ticket    Ticket
 	lanes     lanes
+	inner     queue         // these wait for the end of a pause only
 	came      int           // with a deadline, since turnAway has looked at all who wait
 	spare     float64       // requests that may leave beyond the window
 	spareAt   time.Duration // when spare was computed
@@ -62,6 +63,12 @@ type account struct {
 	seen      int64         // accepted at the latest sweep
 	stated    Limit         // by the service, with the latest 429 that states one
 	hold      hold          // what it has stated of the end of its window
+}
+
+// A sent is a request that was let out and not observed yet.
+type sent struct {
+	fleet1.Send
+	inner bool // the pacer does not know of it
 }
 
 func (a *account) now() time.Duration { return time.Since(a.origin) }
@@ -124,7 +131,7 @@ func (a *account) landed() int64 {
 // wait is the slow path of Wait. The caller has already incremented flying.
 func (a *account) wait(ctx context.Context, r Request) (Ticket, error) {
 	a.entering.Add(1)
-	w, err := a.enqueue(ctx, r)
+	w, err := a.enqueue(ctx, r, inner())
 	if err != nil {
 		return 0, err
 	}
@@ -147,7 +154,7 @@ func (a *account) wait(ctx context.Context, r Request) (Ticket, error) {
 	return 0, ctx.Err()
 }
 
-func (a *account) enqueue(ctx context.Context, r Request) (*waiter, error) {
+func (a *account) enqueue(ctx context.Context, r Request, inner bool) (*waiter, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.flying.Add(-1)
@@ -170,9 +177,16 @@ func (a *account) enqueue(ctx context.Context, r Request) (*waiter, error) {
 		now := a.now()
 		w.deadline, w.limited = now+min(time.Until(d), math.MaxInt64-now), true
 	}
-	p := priority(ctx)
-	if err := a.refuse(w, p); err != nil {
+	p, ahead := priority(ctx), 0
+	if !inner {
+		ahead = a.lanes.ahead(r.Resend, p)
+	}
+	if err := a.refuse(w, ahead); err != nil {
 		return nil, err
+	}
+	if inner {
+		a.inner.push(w)
+		return w, nil
 	}
 	if a.waiting() == 0 {
 		a.heard = a.now()
@@ -215,7 +229,9 @@ func (a *account) unsend(t Ticket) {
 		}
 		return
 	}
-	a.pacer.Unsend(a.tickets[t])
+	if s := a.tickets[t]; !s.inner {
+		a.pacer.Unsend(s.Send)
+	}
 	delete(a.tickets, t)
 }
 
@@ -224,7 +240,7 @@ func (a *account) observe(t Ticket, o Outcome) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.now()
-	send, known := a.tickets[t]
+	s, known := a.tickets[t]
 	if t != 0 && !known {
 		return // already observed, or never handed out
 	}
@@ -240,11 +256,15 @@ func (a *account) observe(t Ticket, o Outcome) {
 	switch o.Result {
 	case Throttled:
 	case Unknown:
-		a.pacer.Unknown(now, send)
+		if !s.inner {
+			a.pacer.Unknown(now, s.Send)
+		}
 		return
 	default:
 		a.accepted.Add(1)
-		a.pacer.Accepted(now, send)
+		if !s.inner {
+			a.pacer.Accepted(now, s.Send)
+		}
 		if t > a.hold.ticket { // the service takes requests before the end that it has stated
 			a.hold.until = 0
 		}
@@ -265,7 +285,7 @@ func (a *account) observe(t Ticket, o Outcome) {
 			a.adopt(h.Close(retryAfter))
 		}
 	} else {
-		begins = a.pacer.Refused(now, send, retryAfter)
+		begins = a.pacer.Refused(now, s.Send, retryAfter)
 	}
 	a.state(now, o, begins)
 	if begins {
@@ -314,6 +334,7 @@ func (a *account) history() fleet1.History {
 // next turn.
 func (a *account) dispatch() {
 	now := a.now()
+	a.dispatchInner(now)
 	if a.pacer == nil {
 		a.dispatchWindow(now)
 		return
@@ -347,7 +368,7 @@ func (a *account) dispatch() {
 		}
 		a.ticket++
 		w.ticket = a.ticket
-		a.tickets[w.ticket] = a.pacer.Sent(now, a.waiting())
+		a.tickets[w.ticket] = sent{Send: a.pacer.Sent(now, a.waiting())}
 		w.ready <- nil
 	}
 }
@@ -398,7 +419,7 @@ func (a *account) wakeUp(now, at time.Duration) {
 func (a *account) adopt(p fleet1.Pacer) {
 	if a.tickets == nil {
 		a.window.Store(-1)
-		a.tickets = make(map[Ticket]fleet1.Send)
+		a.tickets = make(map[Ticket]sent)
 	}
 	a.pacer = p
 }
@@ -429,7 +450,7 @@ func (a *account) visit(v fleet1.Visitor) bool {
 func (a *account) stats() (Stats, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	s := Stats{Waiting: a.waiting(), Flying: int(a.flying.Load()) + len(a.tickets)}
+	s := Stats{Waiting: a.waiting() + a.inner.n, Flying: int(a.flying.Load()) + len(a.tickets)}
 	if a.pacer != nil {
 		now := a.now()
 		s.Throttled, s.Pace, s.Pause = true, a.pacer.Pace(), max(a.pacer.Paused()-now, a.hold.until-now, 0)

@@ -21,7 +21,8 @@ import (
 // Transports that talk to the same accounts. It forgets unused keys.
 //
 // A request that cannot be sent before the deadline of its context fails at
-// once, without being sent.
+// once, without being sent. One that a RoundTripper below the Transport sends while
+// it handles another, such as a request for a token, waits for pauses only.
 type Adaptive struct {
 	// StartWindow limits how many requests of a key are in flight before the limit is
 	// known. It grows with the responses, by half with each round trip, and never

@@ -2,8 +2,9 @@ package gate
 
 import "time"
 
-// refuse returns why a waiter that has just arrived is refused, nil if it may wait.
-func (a *account) refuse(w *waiter, p Priority) error {
+// refuse returns why a waiter that has just arrived is refused, nil if it may wait. So
+// many will certainly leave before it.
+func (a *account) refuse(w *waiter, ahead int) error {
 	if a.pacer == nil {
 		return nil
 	}
@@ -16,7 +17,7 @@ func (a *account) refuse(w *waiter, p Priority) error {
 		if a.came++; a.came > a.waiting()/8 {
 			a.turnAway(now)
 		}
-		if at, late := a.late(w, now, a.lanes.ahead(w.resend, p)); late {
+		if at, late := a.late(w, now, ahead); late {
 			return &Error{RetryAfter: at - now, Err: ErrDeadline}
 		}
 	}
@@ -51,13 +52,19 @@ func (a *account) answered() time.Duration { return a.pacer.Trip() * 6 / 5 }
 func (a *account) turnAway(now time.Duration) {
 	a.came = 0
 	pause := a.pacer.Paused() - now
-	a.lanes.all(func(w *waiter, ahead int) {
+	look := func(w *waiter, ahead int) {
 		if w.outlasted(pause) {
 			w.refused(&Error{RetryAfter: pause, Err: ErrPaused})
 		} else if at, late := a.late(w, now, ahead); late {
 			w.refused(&Error{RetryAfter: at - now, Err: ErrDeadline})
 		}
-	})
+	}
+	a.lanes.all(look)
+	for w := a.inner.head; w != nil; {
+		next := w.next
+		look(w, 0)
+		w = next
+	}
 }
 
 func (w *waiter) refused(err *Error) {

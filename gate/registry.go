@@ -119,7 +119,7 @@ func (a *account) retire(hurry bool) bool {
 	quiet := n == a.seen
 	a.seen = n
 	switch {
-	case a.gone, a.waiting() > 0, len(a.tickets) > 0:
+	case a.gone, a.waiting()+a.inner.n > 0, len(a.tickets) > 0:
 		return false
 	case a.pacer != nil:
 		keep := max(keepQuiet, 10*a.pacer.Silence())

@@ -8,8 +8,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
 func TestKeysUsedOnceAreForgottenWhileMoreArrive(t *testing.T) {
@@ -95,7 +93,7 @@ func TestAccountIsForgottenOnlyIfItHoldsNothingWorthRemembering(t *testing.T) {
 		"a pause began less than ten minutes ago":           {false, paused(keepQuiet - 1), false},
 		"a pause is over, and the sweep is in a hurry":      {true, throttled, false},
 		"answers came after a pause":                        {false, func(a *account) { throttled(a); a.seen-- }, false},
-		"an answer is still to come after a pause":          {false, func(a *account) { throttled(a); a.tickets[1] = fleet1.Send{} }, false},
+		"an answer is still to come after a pause":          {false, func(a *account) { throttled(a); a.tickets[1] = sent{} }, false},
 		"a pause began less than ten silences ago":          {false, func(a *account) { paused(20*time.Minute - 1)(a); a.pacer.(*turnstile).silence = 2 * time.Minute }, false},
 		"a pause began ten silences ago":                    {false, func(a *account) { paused(20 * time.Minute)(a); a.pacer.(*turnstile).silence = 2 * time.Minute }, true},
 	} {

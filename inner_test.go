@@ -1,0 +1,196 @@
+package iamhttp_test
+
+import (
+	"cmp"
+	"context"
+	"math"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/gate"
+)
+
+// A tokenUser is a RoundTripper that sends each request with a token, and gets tokens
+// through the client that it is a part of.
+type tokenUser struct {
+	base   http.RoundTripper
+	client *http.Client
+	uses   int  // of a token; 0: no limit
+	own    bool // each request gets a token of its own
+	busy   chan struct{}
+	left   int // uses of the present token
+	tokens atomic.Int64
+}
+
+func (u *tokenUser) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Path == "/token" {
+		u.tokens.Add(1)
+		return u.base.RoundTrip(req)
+	}
+	if err := u.token(); err != nil {
+		return nil, err
+	}
+	return u.base.RoundTrip(req)
+}
+
+func (u *tokenUser) token() error {
+	if !u.own {
+		u.busy <- struct{}{}
+		defer func() { <-u.busy }()
+		if u.left--; u.left > 0 {
+			return nil
+		}
+	}
+	resp, err := u.client.Post("https://iam.example/token", "", nil)
+	if err != nil {
+		return err
+	}
+	if !u.own {
+		u.left = cmp.Or(u.uses, math.MaxInt)
+	}
+	return resp.Body.Close()
+}
+
+// refusingOnce refuses the nth request.
+func refusingOnce(nth int64, retryAfter string) func() http.RoundTripper {
+	return func() http.RoundTripper {
+		var n atomic.Int64
+		return roundTripper(func(req *http.Request) (*http.Response, error) {
+			time.Sleep(20 * time.Millisecond)
+			if n.Add(1) == nth {
+				return answer(429, "", "Retry-After: "+retryAfter)(req)
+			}
+			return answer(200, "")(req)
+		})
+	}
+}
+
+// allowing is a server that takes so many requests in a second, and half of that at
+// once.
+func allowing(perSecond float64) http.RoundTripper {
+	var mu sync.Mutex
+	saved, at := perSecond/2, time.Now()
+	return roundTripper(func(req *http.Request) (*http.Response, error) {
+		time.Sleep(20 * time.Millisecond)
+		mu.Lock()
+		defer mu.Unlock()
+		saved, at = min(perSecond/2, saved+time.Since(at).Seconds()*perSecond), time.Now()
+		if saved < 1 {
+			return answer(429, "", "Retry-After: 1")(req)
+		}
+		saved--
+		return answer(200, "")(req)
+	})
+}
+
+// A request for a token that waited for a turn would wait for those who have turns,
+// and wait for the token.
+func TestATokenFromTheSameClientCostsNoMoreThanTheSameTimeAgain(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		server  func() http.RoundTripper
+		callers int
+		uses    int
+		own     bool
+	}{
+		{"no 429, the token expires", refusingOnce(-1, ""), 1000, 250, false},
+		{"the token is throttled", refusingOnce(1, "2"), 100, 0, false},
+		{"a caller is throttled", refusingOnce(50, "2"), 100, 0, false},
+		{"a caller is throttled, and the token expires", refusingOnce(500, "2"), 1000, 100, false},
+		{"the second token is throttled", refusingOnce(102, "2"), 1000, 100, false},
+		{"each caller gets a token, one is throttled", refusingOnce(30, "2"), 100, 0, true},
+		{"20 requests a second", func() http.RoundTripper { return allowing(20) }, 300, 0, false},
+		{"20 requests a second, the token expires", func() http.RoundTripper { return allowing(20) }, 300, 50, false},
+		{"200 requests a second, the token expires", func() http.RoundTripper { return allowing(200) }, 3000, 100, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			took := make(map[bool]time.Duration)
+			for _, gets := range []bool{false, true} {
+				synctest.Test(t, func(t *testing.T) {
+					server := tt.server()
+					tr := &iamhttp.Transport{Base: server, Gate: new(gate.Adaptive), GateKey: gate.KeyByHost}
+					client := &http.Client{Transport: tr}
+					user := &tokenUser{base: server, client: client, uses: tt.uses, own: tt.own, busy: make(chan struct{}, 1)}
+					if gets {
+						tr.Base = user
+					}
+					start := time.Now()
+					var calls sync.WaitGroup
+					for range tt.callers {
+						calls.Go(func() {
+							ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+							defer cancel()
+							resp, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+							if assert.NoError(t, err) {
+								resp.Body.Close()
+							}
+						})
+					}
+					calls.Wait()
+					took[gets] = time.Since(start)
+					if gets {
+						assert.Positive(t, user.tokens.Load())
+					}
+				})
+			}
+			t.Logf("%v without, %v with", took[false], took[true])
+			assert.LessOrEqual(t, took[true], 2*took[false])
+		})
+	}
+}
+
+func TestARequestForATokenWaitsForTheEndOfAPause(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		timeout time.Duration
+		want    error
+	}{
+		{"and is sent then", time.Minute, nil},
+		{"unless its deadline is before that", 5 * time.Second, gate.ErrDeadline},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := new(gate.Adaptive)
+				var sent []time.Duration
+				start := time.Now()
+				tr := &iamhttp.Transport{Gate: g, GateKey: gate.KeyByHost}
+				tr.Base = roundTripper(func(req *http.Request) (*http.Response, error) {
+					if req.URL.Path == "/token" {
+						sent = append(sent, time.Since(start))
+						return answer(200, "")(req)
+					}
+					throttle(t, g, 10*time.Second) // another caller
+					ctx, cancel := context.WithTimeout(context.Background(), tt.timeout)
+					defer cancel()
+					token, err := http.NewRequestWithContext(ctx, "POST", "https://iam.example/token", nil)
+					require.NoError(t, err)
+					resp, err := (&http.Client{Transport: tr}).Do(token)
+					if err != nil {
+						return nil, err
+					}
+					resp.Body.Close()
+					return answer(200, "")(req)
+				})
+				_, err := tr.RoundTrip(newRequest(t, "GET", ""))
+				if tt.want != nil {
+					require.ErrorIs(t, err, tt.want)
+					assert.Empty(t, sent)
+					assert.Zero(t, time.Since(start))
+					return
+				}
+				require.NoError(t, err)
+				require.Len(t, sent, 1)
+				assert.GreaterOrEqual(t, sent[0], 10*time.Second)
+				assert.LessOrEqual(t, sent[0], 11*time.Second)
+			})
+		})
+	}
+}
