@@ -18,8 +18,11 @@ type Options struct {
 	LoginHangs bool
 
 	// Resends lists the statuses after which the SDK sends any request once more,
-	// even a POST. If a request must not be sent twice, the SDK then gets the first
-	// response again, from memory, and nothing is sent.
+	// even a POST, after 500 ms and in the same goroutine. If a request must not be
+	// sent twice, the SDK then gets the first response again, from memory, with at
+	// most 64 KiB of its body, and nothing is sent. Where it is uncertain that it is
+	// the same request, it is sent: if the body is a stream, which cannot be compared,
+	// or the token has been renewed in between.
 	Resends []iamhttp.Code
 
 	// ResendsUnanswered says that the RoundTripper of the client sends a request

@@ -3,8 +3,10 @@ package iamsdk
 import (
 	"bytes"
 	"crypto/sha256"
+	"fmt"
 	"io"
 	"net/http"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -24,10 +26,11 @@ type resends struct {
 	kept map[request]answer
 }
 
-// A request holds what two requests have in common if they are the same.
+// A request holds what a request and its resend have in common.
 type request struct {
 	method, url string
-	body        [sha256.Size]byte
+	content     [sha256.Size]byte // of the body and of the headers that say who asks
+	goroutine   string            // an SDK resends in the one that makes the call
 }
 
 type answer struct {
@@ -35,16 +38,23 @@ type answer struct {
 	at time.Time
 }
 
-// resendWithin is the longest time that an SDK waits before it resends. A request
-// after that is a new call.
-const resendWithin = 5 * time.Second
+// An SDK resends after 500 ms. A request that comes before or after these times is a
+// new call.
+const (
+	resendFrom   = 450 * time.Millisecond
+	resendWithin = 2 * time.Second
+)
 
 // keep keeps a response for the next request that is the same.
 func (r *resends) keep(codes []iamhttp.Code, req *http.Request, e *iamhttp.StatusError) {
 	if !slices.Contains(codes, e.Code) || maySendTwice(req) {
 		return
 	}
-	key, now := same(req), time.Now()
+	key, ok := same(req)
+	if !ok {
+		return
+	}
+	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.kept == nil {
@@ -65,7 +75,10 @@ func (r *resends) answer(req *http.Request) *http.Response {
 	if r.count.Load() == 0 || maySendTwice(req) {
 		return nil
 	}
-	key := same(req)
+	key, ok := same(req)
+	if !ok {
+		return nil
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	a, found := r.kept[key]
@@ -74,7 +87,7 @@ func (r *resends) answer(req *http.Request) *http.Response {
 	}
 	delete(r.kept, key)
 	r.count.Store(int32(len(r.kept))) //nolint:gosec // it is a few
-	if time.Since(a.at) > resendWithin {
+	if age := time.Since(a.at); age < resendFrom || age > resendWithin {
 		return nil
 	}
 	if req.Body != nil {
@@ -94,20 +107,39 @@ func (r *resends) answer(req *http.Request) *http.Response {
 	}
 }
 
-// same returns what a request has in common with its resend. A body that cannot be
-// read again is left out: the SDK has used it up and would send an empty one.
-func same(req *http.Request) request {
-	r := request{method: req.Method, url: req.URL.String()}
-	if req.GetBody == nil {
-		return r
+// same returns what a request has in common with its resend. It reports whether that
+// is enough to recognize the resend: a body that cannot be read again is not, because
+// two calls may differ in nothing else.
+func same(req *http.Request) (r request, ok bool) {
+	h := sha256.New()
+	for _, name := range []string{"X-Auth-Token", "X-Project-Id", "X-Domain-Id", "Idempotency-Key"} {
+		fmt.Fprintf(h, "%q\n", req.Header.Values(name))
 	}
-	if body, err := req.GetBody(); err == nil {
+	if req.Body != nil && req.Body != http.NoBody {
+		if req.GetBody == nil {
+			return r, false
+		}
+		body, err := req.GetBody()
+		if err != nil {
+			return r, false
+		}
 		defer body.Close()
-		h := sha256.New()
-		_, _ = io.Copy(h, body)
-		h.Sum(r.body[:0])
+		if _, err := io.Copy(h, body); err != nil {
+			return r, false
+		}
 	}
-	return r
+	r = request{method: req.Method, url: req.URL.String(), goroutine: goroutine()}
+	h.Sum(r.content[:0])
+	return r, true
+}
+
+// goroutine returns the name of the current one. Nothing else tells the resend of one
+// caller from the first send of another one that asks for the same.
+func goroutine() string {
+	var b [64]byte
+	stack := b[:runtime.Stack(b[:], false)] // "goroutine 1 [running]: …"
+	name, _, _ := bytes.Cut(stack, []byte(" ["))
+	return string(name)
 }
 
 // maySendTwice reports whether a request may be sent again although it is unknown
