@@ -120,8 +120,7 @@ func (s *session) endless(req *http.Request, resp *http.Response, failure *iamht
 		waiting := s.logins.login(resp, failure)
 		return s.o.LoginHangs && waiting && resp.StatusCode == http.StatusUnauthorized
 	}
-	again := s.logins.request(req, resp.StatusCode)
-	return s.o.EndlessLogin && again
+	return s.logins.request(req, resp.StatusCode, s.o.EndlessLogin)
 }
 
 // CloseIdleConnections closes the idle connections of the Transport.

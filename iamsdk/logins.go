@@ -14,7 +14,7 @@ import (
 // logins keep track of how the SDK of one client logs in.
 type logins struct {
 	mu       sync.Mutex
-	waiting  bool               // a request was answered 401, and no login has succeeded since
+	waiting  bool               // a request may wait for the next login: once there was a 401, nothing tells that none does
 	latest   token              // of the latest login that succeeded
 	count    int                // of those
 	refused  map[string]refusal // requests that were answered 401 last, by method and URL
@@ -48,8 +48,9 @@ func logsIn(req *http.Request) bool {
 	return req.Method == http.MethodPost && strings.HasSuffix(req.URL.Path, "/tokens")
 }
 
-// login records the response to a login. It reports whether a request waits for the
-// login.
+// login records the response to a login. It reports whether a request may wait for
+// the login. A login that succeeds changes nothing about that: a request that was
+// sent without a token waits for one of its own.
 func (l *logins) login(resp *http.Response, failure *iamhttp.StatusError) (waiting bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -60,7 +61,7 @@ func (l *logins) login(resp *http.Response, failure *iamhttp.StatusError) (waiti
 	}
 	l.latest, _ = tokenOf(resp.Header, "X-Subject-Token")
 	l.count++
-	l.waiting, l.failed = false, nil
+	l.failed = nil
 	return waiting
 }
 
@@ -75,13 +76,13 @@ func (l *logins) unanswered(req *http.Request, err error) {
 	l.failed, l.failedAt = err, time.Now()
 }
 
-// request records the response to a request. It reports whether it is the second 401
-// of a call: the same request was answered 401 before, and this one has the token of
+// request records the response to a request. For an SDK that is endless, it reports
+// whether it is the second 401 of a call, which then waits for no login: the same request was answered 401 before, and this one has the token of
 // a later login. Requests that were in flight during the login do not count, because
 // they have the old token or none. Identical calls at the same time all end after one
 // login. A later call starts from the beginning, because the token may have expired
 // since.
-func (l *logins) request(req *http.Request, status int) (again bool) {
+func (l *logins) request(req *http.Request, status int, endless bool) (ends bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if status != http.StatusUnauthorized {
@@ -104,7 +105,8 @@ func (l *logins) request(req *http.Request, status int) (again bool) {
 	if found && (now.Sub(before.at) >= forgetAfter || !before.ended.IsZero() && now.Sub(before.ended) >= sameTime) {
 		found = false
 	}
-	if again = found && before.login < r.login; again {
+	again := found && before.login < r.login
+	if again {
 		r = before
 		if r.ended.IsZero() {
 			r.ended = now
@@ -121,8 +123,11 @@ func (l *logins) request(req *http.Request, status int) (again bool) {
 		}
 	}
 	l.refused[key] = r
-	l.waiting = l.waiting || !again
-	return again
+	if again && endless {
+		return true
+	}
+	l.waiting = true
+	return false
 }
 
 func target(req *http.Request) string { return req.Method + " " + req.URL.String() }

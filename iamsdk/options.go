@@ -14,7 +14,8 @@ type Options struct {
 	// LoginHangs says that a login never returns if it is refused with a 401 while a
 	// request is waiting for it: the SDK answers the 401 by another login, or waits
 	// for a lock that it holds. Such a 401 then ends the call with a
-	// *[iamhttp.StatusError]. A login that no request waits for is left alone.
+	// *[iamhttp.StatusError]. The first login is left alone, and so are those after
+	// it until a request is answered 401: from then on a request may be waiting.
 	LoginHangs bool
 
 	// Resends lists the statuses after which the SDK sends any request once more,
