@@ -19,7 +19,9 @@ import (
 // type is called. If logging in again has failed, it looks into the fields
 // ErrOriginal and ErrReauth. The typed error is then that of the login: a
 // *StatusError or, if the gate did not let the login out, a *NotSentError; if the
-// login got no response, it is the *StatusError of the 401 before it.
+// login got no response, it is the *StatusError of the 401 before it. If the SDK
+// keeps no ErrReauth, it is that of the latest login that failed after the 401: call
+// Wrap at once, and with several callers it may be the login of another one.
 //
 // If the response is among the last 200 failures of the clients that [Install] was
 // called for, the typed error is complete: it has header, request id, Attempts and
@@ -129,8 +131,10 @@ func ofLogin(v reflect.Value, depth int) error {
 	if original == nil {
 		return nil
 	}
-	// Some SDKs drop the error of the login.
-	if o := reflect.Indirect(reflect.ValueOf(original)); o.Kind() == reflect.Struct {
+	// Some SDKs drop the error of the login. In these, only the name tells that error
+	// from the one that follows a login that has succeeded.
+	dropped := again == nil && v.Type().Name() != "ErrErrorAfterReauthentication"
+	if o := reflect.Indirect(reflect.ValueOf(original)); dropped && o.Kind() == reflect.Struct {
 		if r := ofAnswer(o); r != nil && r.logins != nil && r.Code == iamhttp.ErrUnauthorized {
 			if e := r.logins.failedSince(r.at); e != nil {
 				return e

@@ -14,6 +14,7 @@ import (
 	"github.com/iamhttp/iamhttp"
 	"github.com/iamhttp/iamhttp/gate"
 	"github.com/iamhttp/iamhttp/iamsdk"
+	"github.com/iamhttp/iamhttp/iamtest"
 )
 
 // withHeader is the error of an SDK that keeps the header.
@@ -62,6 +63,11 @@ func (e unwrapsMany) Unwrap() []error { return e }
 func (panics) Error() string          { return "panics" }
 func (panics) Unwrap() error          { panic("no") }
 
+// An unableToLogIn is the error of an SDK that keeps why the login has failed.
+type unableToLogIn struct{ ErrOriginal, ErrReauth error }
+
+func (e *unableToLogIn) Error() string { return "unable to log in again: " + e.ErrOriginal.Error() }
+
 // A ringOf holds itself, where errors.As does not look.
 type ringOf struct{ ErrOriginal error }
 
@@ -84,10 +90,11 @@ func TestWrapTypesAnyErrorWithTheFieldsOfAResponse(t *testing.T) {
 		"wrapped twice":                  fmt.Errorf("y: %w", fmt.Errorf("x: %w", &answer)),
 		"joined":                         errors.Join(errors.New("plain"), default404{answer}),
 		"with a header":                  withHeader{URL: answer.URL, Method: "GET", Actual: 404, Body: answer.Body},
-		"after a login":                  &afterLogin{answer},
-		"after two logins":               &afterLogin{&afterLogin{default404{answer}}},
-		"after a login, as a value":      valueReceiver{&afterLogin{answer}},
+		"after a login":                  &ErrErrorAfterReauthentication{answer},
+		"after two logins":               &ErrErrorAfterReauthentication{&ErrErrorAfterReauthentication{default404{answer}}},
+		"after a login, as a value":      valueReceiver{&ErrErrorAfterReauthentication{answer}},
 		"no login, and nobody knows why": &unableToLogIn{ErrOriginal: answer},
+		"no login, without a reason":     &ErrUnableToReauthenticate{answer},
 		"no login for another reason":    &unableToLogIn{ErrOriginal: answer, ErrReauth: errors.New("plain")},
 		"the login's":                    &unableToLogIn{ErrOriginal: errors.New("plain"), ErrReauth: answer},
 	} {
@@ -155,4 +162,34 @@ func TestWrapReadsTheHeaderOrTheRequestIDThatTheSDKKept(t *testing.T) {
 	err.ResponseHeader = nil
 	require.ErrorAs(t, iamsdk.Wrap(err), &e)
 	assert.Equal(t, "req-2", e.RequestID)
+}
+
+func TestWrapAsksForAFailedLoginOnlyIfTheErrorIsAboutOne(t *testing.T) {
+	eachKind(t, func(t *testing.T, k kind) {
+		service := newAccount()
+		sdk := k.connect(t, service, nil)
+		service.On("GET /v3/groups", iamtest.Keystone(401, "No."))
+		_, after := sdk.Request("GET", "/groups", "")
+		time.Sleep(time.Second)
+		service.expire()
+		service.On("POST /v3/auth/tokens", iamtest.Keystone(403, "Disabled."))
+		_, err := sdk.Request("GET", "/other", "") // its login fails, later
+		require.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrForbidden)
+
+		answer := unexpected{endpoint + "/groups", "GET", nil, 401, []byte(iamtest.Keystone(401, "No.").Body)}
+		for _, tt := range []struct {
+			name string
+			err  error
+			want string
+		}{
+			{"an error after a login", after, "No."},
+			{"the reason is known", &unableToLogIn{ErrOriginal: answer, ErrReauth: errors.New("reset")}, "No."},
+			{"the reason is not known", &unableToLogIn{ErrOriginal: answer}, "Disabled."},
+			{"there is no place for the reason", &ErrUnableToReauthenticate{answer}, "Disabled."},
+		} {
+			var e *iamhttp.StatusError
+			require.ErrorAs(t, iamsdk.Wrap(tt.err), &e)
+			assert.Equal(t, tt.want, e.Message, tt.name)
+		}
+	})
 }
