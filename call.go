@@ -171,13 +171,14 @@ func (c *call) describe(resp *http.Response, err error) failedAttempt {
 }
 
 // expires returns when the signature of the request expires, the zero Time if it has
-// none, or if each attempt is signed below.
+// none, or if each attempt is signed below. A signature that had expired before the
+// call says that a clock is off, and nothing of when it expires.
 func (c *call) expires() time.Time {
 	end := signature.Expires(c.req.Header, c.t.SignatureLife)
-	if end.IsZero() {
-		return end
+	if end.IsZero() || end.Before(c.began) {
+		return time.Time{}
 	}
-	if _, again := find[signature.Signer](c.t.base()); again && signature.CanSign(c.req) {
+	if s, found := find[signature.Signer](c.t.base()); found && signature.CanSign(c.req) && s.SignsEachAttempt(c.req) {
 		return time.Time{}
 	}
 	return end

@@ -162,7 +162,7 @@ func (c *call) outlivesSignature(err error) bool {
 	expires := c.expires()
 	deadline, limited := c.req.Context().Deadline()
 	return !expires.IsZero() && (!limited || expires.Before(deadline)) &&
-		(errors.Is(err, gate.ErrDeadline) || errors.Is(err, context.DeadlineExceeded))
+		(errors.Is(err, gate.ErrDeadline) || errors.Is(err, context.DeadlineExceeded) && !time.Now().Before(expires))
 }
 
 // earliest returns the wait until the gate would let the request out, 0 if it does

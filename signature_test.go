@@ -14,6 +14,7 @@ import (
 	"github.com/iamhttp/iamhttp"
 	"github.com/iamhttp/iamhttp/aksk"
 	"github.com/iamhttp/iamhttp/gate"
+	"github.com/iamhttp/iamhttp/iamtest"
 )
 
 // signedAbove returns a request as an SDK makes it that signs with an access key.
@@ -91,7 +92,7 @@ func (w wrapping) WrappedRoundTripper() http.RoundTripper { return w.RoundTrippe
 
 type otherSigner struct{ http.RoundTripper }
 
-func (otherSigner) SignsEachAttempt() {}
+func (otherSigner) SignsEachAttempt(*http.Request) bool { return true }
 
 func TestPassThroughReturnsTheAnswerWhoseRetryWouldOutliveTheSignature(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -224,3 +225,33 @@ func TestAWaitAtTheGateDoesNotOutliveTheSignature(t *testing.T) {
 		})
 	})
 }
+
+// The SDK may know that this machine's clock is off.
+func TestASignatureThatLookedExpiredBeforeTheCallDoesNotEndItsRetries(t *testing.T) {
+	for _, ago := range []time.Duration{20 * time.Minute, -20 * time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			req := newRequest(t, "GET", "")
+			require.NoError(t, aksk.Sign(req, aksk.Credentials{AccessKey: "ak", SecretKey: "sk"}, time.Now().Add(-ago)))
+			s := new(iamtest.Server)
+			s.Next(iamtest.Throttled(time.Second))
+			resp, err := (&iamhttp.Transport{Base: s}).RoundTrip(req)
+			require.NoError(t, err)
+			assert.Equal(t, 200, resp.StatusCode)
+		})
+	}
+}
+
+func TestAGateThatTimesOutByItselfDoesNotBlameTheSignature(t *testing.T) {
+	var last iamhttp.Failure
+	tr := &iamhttp.Transport{Base: script(), Gate: refusing{context.DeadlineExceeded}, OnFailure: func(_ context.Context, f iamhttp.Failure) { last = f }}
+	_, err := tr.RoundTrip(signedAbove(t, "GET", ""))
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	assert.NotEqual(t, iamhttp.StopSignature, last.Stop)
+	assert.NotContains(t, err.Error(), "signature")
+}
+
+// refusing is a gate that lets nothing out.
+type refusing struct{ err error }
+
+func (g refusing) Wait(context.Context, gate.Request) (gate.Ticket, error) { return 0, g.err }
+func (refusing) Observe(gate.Request, gate.Ticket, gate.Outcome)           {}

@@ -42,8 +42,9 @@ func (c *clocks) skew(host string) time.Duration {
 // learn updates the skew of a host from the Date of a response, and returns it. skew
 // is the one known before; sent is when the request left. The change is as small as
 // the Date allows: the response was made at some time between sent and now, and the
-// Date is cut to seconds. An Age means that the response comes from a cache.
-func (c *clocks) learn(host string, skew time.Duration, h http.Header, sent time.Time) time.Duration {
+// Date is cut to seconds. An Age means that the response comes from a cache. A skew
+// that is further than that from a likely one is not believed.
+func (c *clocks) learn(host string, skew time.Duration, h http.Header, sent time.Time, likely, furthest time.Duration) time.Duration {
 	date, ok := dateOf(h)
 	if d := date - sent.Unix(); !ok || skew == 0 && -59 < d && d < 59 {
 		return skew // nearly always, and cheap: the rest has to look at the clock
@@ -54,7 +55,7 @@ func (c *clocks) learn(host string, skew time.Duration, h http.Header, sent time
 	least, most := time.Until(time.Unix(date, 0)), time.Unix(date+1, 0).Sub(sent)
 	learned := min(max(skew, least), most)
 	switch {
-	case learned < -maxSkew || learned > maxSkew:
+	case (learned - likely).Abs() > furthest, learned < -maxSkew, learned > maxSkew:
 		return skew
 	case -tolerance <= learned && learned <= tolerance:
 		learned = 0

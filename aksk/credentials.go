@@ -10,9 +10,9 @@ import (
 // Credentials are an access key of Open Telekom Cloud or Huawei Cloud. Temporary ones
 // have a SecurityToken too, which is sent along. The zero value means no credentials.
 //
-// Printing, logging or marshaling Credentials shows none of the three. The exception:
-// package fmt calls no methods on values in unexported fields, so do not print a
-// struct that holds Credentials in one.
+// Printing, logging or marshaling Credentials shows none of the three. The exceptions:
+// package fmt calls no methods for %p, nor for %w (go vet reports both), nor on values
+// in unexported fields, so do not print a struct that holds Credentials in one.
 type Credentials struct {
 	AccessKey     string
 	SecretKey     string
@@ -21,7 +21,7 @@ type Credentials struct {
 
 const hidden = "aksk.Credentials"
 
-// Format writes the name of the type, whatever the verb.
+// Format writes the name of the type. Package fmt calls it for all verbs but %p and %w.
 func (c Credentials) Format(s fmt.State, _ rune) { _, _ = s.Write([]byte(hidden)) }
 
 // MarshalText returns the name of the type, for JSON, XML and YAML.

@@ -69,7 +69,7 @@ func (s signing) RoundTrip(req *http.Request) (*http.Response, error) {
 	return s.base.RoundTrip(req)
 }
 
-func (signing) SignsEachAttempt() {}
+func (signing) SignsEachAttempt(*http.Request) bool { return true }
 
 // An SDK that exports what signs, in a form that this package does not know.
 func ExampleTransport_SignsEachAttempt() {

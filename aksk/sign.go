@@ -132,6 +132,7 @@ func payloadOf(req *http.Request, a authorization) (string, error) {
 		return "", errBodyOnce
 	}
 	defer body.Close()
+	defer context.AfterFunc(req.Context(), func() { body.Close() })() // a Read may take as long as it likes
 	return hashOf(req.Context(), body)
 }
 
@@ -152,13 +153,20 @@ type hasher struct {
 
 var hashers = sync.Pool{New: func() any { return &hasher{Hash: sha256.New()} }}
 
+const mostIdle = 100 // reads in a row that return nothing
+
 // hashOf hashes a body, unless the caller gives up.
 func hashOf(ctx context.Context, body io.Reader) (string, error) {
 	h := hashers.Get().(*hasher)
 	defer hashers.Put(h)
 	h.Reset()
-	for {
+	for idle := 0; ; idle++ {
 		n, err := body.Read(h.buf[:])
+		if n > 0 {
+			idle = 0
+		} else if err == nil && idle == mostIdle {
+			err = io.ErrNoProgress
+		}
 		h.Write(h.buf[:n])
 		if err == nil {
 			err = ctx.Err()
@@ -166,7 +174,8 @@ func hashOf(ctx context.Context, body io.Reader) (string, error) {
 		switch err {
 		case nil:
 		case io.EOF:
-			return hex.EncodeToString(h.Sum(h.buf[:0])), nil
+			sum := h.Sum(h.buf[:0])
+			return string(hex.AppendEncode(h.buf[len(sum):len(sum)], sum)), nil
 		default:
 			return "", fmt.Errorf("aksk: reading the body to sign it: %w", err)
 		}
@@ -177,7 +186,7 @@ func hashOf(ctx context.Context, body io.Reader) (string, error) {
 func (a authorization) sign(req *http.Request, c Credentials, payload string) string {
 	date := req.Header["X-Sdk-Date"][0]
 	canonical := sha256.Sum256(a.canonical(req, payload))
-	name, who, scope, key := algorithm, "Access="+c.AccessKey, "", []byte(c.SecretKey)
+	name, who, scope, key := algorithm, "Access=", "", []byte(c.SecretKey)
 	switch a.form {
 	case plain:
 	case scoped:
@@ -191,10 +200,14 @@ func (a authorization) sign(req *http.Request, c Credentials, payload string) st
 	b = append(append(b, '\n'), date...)
 	if scope != "" {
 		b = append(append(b, '\n'), scope...)
-		who = "Credential=" + c.AccessKey + "/" + scope
+		who, scope = "Credential=", "/"+scope
 	}
-	b = hex.AppendEncode(append(b, '\n'), canonical[:])
-	return name + " " + who + ", SignedHeaders=" + a.names + ", Signature=" + hex.EncodeToString(mac(key, b))
+	b = mac(key, hex.AppendEncode(append(b, '\n'), canonical[:]))
+	v := make([]byte, 0, 256)
+	for _, part := range [...]string{name, " ", who, c.AccessKey, scope, ", SignedHeaders=", a.names, ", Signature="} {
+		v = append(v, part...)
+	}
+	return string(hex.AppendEncode(v, b))
 }
 
 func mac(key, text []byte) []byte {

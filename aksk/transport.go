@@ -36,8 +36,8 @@ type Transport struct {
 	// start of the program.
 	Base http.RoundTripper
 
-	// Credentials returns what to sign a request with. It is called for each attempt,
-	// by many goroutines at once, so keys may rotate; they are not kept. A request
+	// Credentials returns what to sign a request with. It is called for each attempt
+	// and before long waits, by many goroutines at once, so keys may rotate; they are not kept. A request
 	// that is signed with another access key is signed again: if several accounts
 	// share the Transport, ask [AccessKey] which of them the request is from. Return
 	// the zero Credentials to leave the request as it is. If it returns an error, the
@@ -64,9 +64,15 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if t.Credentials == nil || req.URL == nil || accessKey == "" && !t.first(req) || req.Response != nil && leavesHost(req) {
 		return t.base().RoundTrip(req)
 	}
-	sent := time.Now()
+	keys, err := t.Credentials(req)
+	sent := time.Now() // not before the keys were fetched, which may take long
 	skew := t.clocks.skew(req.URL.Host)
-	current, err := t.fresh(req, accessKey, sent.Add(skew))
+	current := req
+	if err != nil {
+		err = fmt.Errorf("aksk: no credentials: %w", err)
+	} else {
+		current, err = t.fresh(req, accessKey, keys, sent.Add(skew))
+	}
 	if err != nil {
 		if req.Body != nil {
 			req.Body.Close()
@@ -78,15 +84,27 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return resp, err
 	}
 	refused := resp.StatusCode == http.StatusUnauthorized
-	if refused || t.clocks.due(sent) {
-		skew = t.clocks.learn(req.URL.Host, skew, resp.Header, sent)
-	}
-	if !refused {
+	if !refused && !t.clocks.due(sent) {
 		return resp, nil
 	}
 	signed, ok := signature.Time(current.Header)
-	off := skew - signed.Sub(sent)
-	if !ok || -tolerance <= off && off <= tolerance || !saysClockSkew(req, resp) {
+	ahead := signed.Sub(sent) // of this machine's clock, as the signature has it
+	if !refused {
+		if ok { // a Date that would have made the signature invalid is not that of the one who checked it
+			t.clocks.learn(req.URL.Host, skew, resp.Header, sent, ahead, signature.Life)
+		}
+		return resp, nil
+	}
+	skew = t.clocks.learn(req.URL.Host, skew, resp.Header, sent, 0, maxSkew)
+	off := (skew - ahead).Abs()
+	switch {
+	case !ok, off <= tolerance:
+		return resp, nil
+	case req.Method == http.MethodHead: // its 401 has no body that could say why
+		if off <= signature.Life {
+			return resp, nil
+		}
+	case !saysClockSkew(req, resp):
 		return resp, nil
 	}
 	again, ok := t.again(req, time.Now().Add(skew))
@@ -105,11 +123,7 @@ func (t *Transport) first(req *http.Request) bool {
 
 // fresh returns the request itself if its signature is fresh or must not be replaced,
 // and otherwise a copy that is signed as of a time.
-func (t *Transport) fresh(req *http.Request, accessKey string, at time.Time) (*http.Request, error) {
-	c, err := t.Credentials(req)
-	if err != nil {
-		return nil, fmt.Errorf("aksk: no credentials: %w", err)
-	}
+func (t *Transport) fresh(req *http.Request, accessKey string, c Credentials, at time.Time) (*http.Request, error) {
 	if accessKey != "" && accessKey == c.AccessKey && req.Response == nil && resend.Of(req.Context()).Count == 0 {
 		signed, ok := signature.Date(req.Header)
 		if age := at.Unix() - signed; ok && -tolerance/time.Second <= time.Duration(age) && time.Duration(age) <= tolerance/time.Second {
@@ -174,9 +188,9 @@ func saysClockSkew(req *http.Request, resp *http.Response) bool {
 // leavesHost reports whether a request follows a redirection to another host, which
 // must get neither a signature nor a security token.
 func leavesHost(req *http.Request) bool {
-	for r := req; r.Response != nil && r.Response.Request != nil; {
-		r = r.Response.Request
-		if r.URL == nil || r.URL.Host != req.URL.Host || r.URL.Scheme != req.URL.Scheme {
+	for r := req; r.Response != nil; {
+		r = r.Response.Request // nil if Base has not set it: nobody knows where it came from
+		if r == nil || r.URL == nil || r.URL.Host != req.URL.Host || r.URL.Scheme != req.URL.Scheme {
 			return true
 		}
 	}
@@ -200,7 +214,14 @@ func (t *Transport) CloseIdleConnections() {
 // WrappedRoundTripper returns the RoundTripper below, by Kubernetes' convention.
 func (t *Transport) WrappedRoundTripper() http.RoundTripper { return t.base() }
 
-// SignsEachAttempt tells an iamhttp.Transport above that signatures do not expire
-// while it waits. It does nothing. If you write a RoundTripper that signs each
-// attempt, give it this method too.
-func (t *Transport) SignsEachAttempt() {}
+// SignsEachAttempt reports whether a request, with a signature, is signed again for
+// each attempt. An iamhttp.Transport above then lets it wait for longer than a
+// signature is valid. If you write a RoundTripper that signs each attempt, give it
+// this method too.
+func (t *Transport) SignsEachAttempt(req *http.Request) bool {
+	if t.Credentials == nil || AccessKey(req) == "" || req.Response != nil && leavesHost(req) {
+		return false
+	}
+	c, err := t.Credentials(req)
+	return err == nil && c != (Credentials{})
+}

@@ -153,14 +153,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // handler records the request and returns the handler that answers it.
 func (s *Server) handler(r *http.Request, body string) http.Handler {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	now := time.Now()
 	s.requests = append(s.requests, Request{now, r.Method, r.URL.RequestURI(), r.Header.Clone(), body})
-	if s.Keys != nil {
+	s.mu.Unlock()
+	if s.Keys != nil { // not under the lock: Keys may ask how many requests there were
 		if a, refused := s.verify(r, body, now.Add(s.Ahead)); refused {
 			return a
 		}
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if left := s.overLimit(now); left > 0 {
 		a := Throttled(left)
 		if w := s.window(); w%time.Second == 0 {

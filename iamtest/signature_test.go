@@ -119,3 +119,16 @@ func TestServerWithAheadSendsADateInTheFuture(t *testing.T) {
 		})
 	}
 }
+
+func TestKeysMayAskTheServerWhatArrived(t *testing.T) {
+	s := new(iamtest.Server)
+	s.Keys = func(string, string) (string, bool) { return "", len(s.Requests()) > 1 }
+	req, err := http.NewRequest(http.MethodGet, "https://iam.example/", nil)
+	require.NoError(t, err)
+	req.Header.Set("Authorization", "SDK-HMAC-SHA256 Access=ak, SignedHeaders=host, Signature=0")
+	req.Header.Set("X-Sdk-Date", time.Now().UTC().Format("20060102T150405Z"))
+	resp, err := s.RoundTrip(req)
+	require.NoError(t, err)
+	assert.Equal(t, 401, resp.StatusCode)
+	assert.Len(t, s.Requests(), 1)
+}

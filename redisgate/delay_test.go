@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+
+	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
 // How much of the limit one run reaches varies by chance, because a pace that was
@@ -82,4 +84,43 @@ func TestADistanceFallsAtOnceAndRisesSlowly(t *testing.T) {
 		d = d.taken(400*time.Millisecond, 100*time.Millisecond)
 	}
 	assert.Greater(t, d, distance(390*time.Millisecond))
+}
+
+// A book says that a process is back as soon as the server answers. Its accounts come
+// back with the next messages.
+func TestNoProcessStaysAloneAfterAnOutageHoweverFarTheServerIs(t *testing.T) {
+	for _, delay := range []time.Duration{100, 150, 175, 200, 225, 300} {
+		delay *= time.Millisecond
+		t.Run(fmt.Sprint(delay), func(t *testing.T) {
+			inVirtualTime(t, func(t *testing.T, w *world) {
+				w.relay.setDelay(delay)
+				gates, _ := w.gates(4)
+				time.Sleep(10 * time.Second)
+				a := newAccount(100, 20, time.Second)
+				a.trip, a.news = 20*time.Millisecond, delay+100*time.Millisecond
+				c := start(gates, 20, 1<<40, "k", a)
+				time.Sleep(20 * time.Second)
+				w.relay.freeze()
+				time.Sleep(8 * time.Second)
+				w.relay.thaw()
+				time.Sleep(75 * time.Second) // a process that has flapped stays away for up to a minute
+				alone := 0
+				for range 100 {
+					time.Sleep(100 * time.Millisecond)
+					for _, g := range gates {
+						g.visit("k", func(_ time.Duration, p fleet1.Pacer, _ int, _ func() fleet1.History) fleet1.Pacer {
+							if l, ok := p.(*link); ok && l.solo != nil {
+								alone++
+							}
+							return p
+						})
+					}
+				}
+				assert.Less(t, alone, 20, "of 400 times that four processes were looked at")
+				c.left.Store(0)
+				w.relay.setDelay(time.Millisecond)
+				c.wait(t)
+			})
+		})
+	}
 }

@@ -218,7 +218,7 @@ func (l *leader) handle(r *report) {
 	if r.Stamp != 0 && now <= l.until { // otherwise another process may lead, and has to answer
 		m.confirm(r.Flying)
 		l.reclaim(now, m, r.Flying, r.Seen, memberFresh)
-		t := &turns{Name: l.name, Stamp: r.Stamp, Last: l.last, Most: l.most(now), Believed: l.believes(), state: l.state(now)}
+		t := &turns{Name: l.name, Stamp: r.Stamp, Last: l.last, Most: l.most(now), Sharing: l.sharing(now, m), Believed: l.believes(), state: l.state(now)}
 		l.g.out.turn(m.id, t, false)
 	}
 	l.dispatch(now)
@@ -242,9 +242,6 @@ func (l *leader) outcomes(now time.Duration, r *report) {
 	for range r.Others {
 		l.accepted(now, fleet1.Send{})
 	}
-	if len(r.Throttled) == 0 {
-		return
-	}
 	for _, x := range r.Throttled {
 		s := l.landed(x.Turn).send
 		x.After = l.g.distance().left(x.After)
@@ -254,14 +251,16 @@ func (l *leader) outcomes(now time.Duration, r *report) {
 			l.control.Refused(now, s, x.After)
 		}
 	}
-	switch {
+	switch { // it may come with the report after that of its 429
 	case r.Stated == nil:
 	case l.opening != nil:
 		l.opening.stated = r.Stated
 	default:
 		l.control.Stated(r.Stated.Requests, r.Stated.Per)
 	}
-	l.notice(now)
+	if len(r.Throttled) > 0 {
+		l.notice(now)
+	}
 }
 
 // notice sends a notice to all processes.
@@ -296,26 +295,31 @@ func (l *leader) waiting(now time.Duration) (n int) {
 	return n
 }
 
-// most returns the maximum rate, in requests per second, for each waiting member; 0:
-// not known.
+// most returns the maximum rate, in requests per second; 0: not known.
 func (l *leader) most(now time.Duration) float64 {
 	if l.control == nil {
 		return 0
 	}
 	const many = 1 << 20 // requests, compared with which a burst is negligible
-	all := 0.0
 	if long := l.control.Earliest(now, many) - max(l.control.Paused(), now); long > 0 {
-		all = many / long.Seconds()
-	} else if k, ok := l.control.Learned(); ok && k.Hi > 0 { // no recent pace was too fast, and it rises slowly
-		all = 2 * max(k.Hi, k.Pace)
+		return many / long.Seconds()
 	}
-	members := 0
-	for _, m := range l.ring {
-		if m.wants(now) > 0 {
-			members++
+	if k, ok := l.control.Learned(); ok && k.Hi > 0 { // no recent pace was too fast, and it rises slowly
+		return 2 * max(k.Hi, k.Pace)
+	}
+	return 0
+}
+
+// sharing returns how many members want turns for as long as m does, about. Those that
+// want fewer leave the rest to it.
+func (l *leader) sharing(now time.Duration, m *member) (n int) {
+	own := m.wants(now)
+	for _, o := range l.ring {
+		if o == m || o.wants(now) > own/2 {
+			n++
 		}
 	}
-	return all / float64(max(members, 1))
+	return n
 }
 
 // believes reports whether the controller uses the limit that the service has stated.
@@ -342,7 +346,7 @@ func (l *leader) dispatch(now time.Duration) {
 		m := l.next(now)
 		t := given[m]
 		if t == nil {
-			t = &turns{Name: l.name, Most: l.most(now), Believed: l.believes()}
+			t = &turns{Name: l.name, Most: l.most(now), Sharing: l.sharing(now, m), Believed: l.believes()}
 			given[m] = t
 		}
 		t.Probing = t.Probing || l.control.Probing()

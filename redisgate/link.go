@@ -22,7 +22,8 @@ type link struct {
 
 	solo *fleet1.Controller // not nil: this process is alone
 
-	most       float64       // requests per second that come here at most; 0: not known
+	most       float64       // requests per second that all members can have at most; 0: not known
+	sharing    int           // among so many members
 	mostAt     time.Duration // when the leader has said so
 	believed   bool          // the leader goes by what the service has stated
 	trip       time.Duration // from a request to its answer, smoothed; 0: not known
@@ -232,6 +233,21 @@ func (l *link) landed(turn uint64) (at time.Duration) {
 	return at
 }
 
+// forgetKnown removes the turns that this process holds already: the client of the
+// leader may have sent a message twice.
+func (l *link) forgetKnown(t *turns) {
+	for i, id := range slices.Backward(t.IDs) {
+		known := func(s slot) bool { return s.turn == id }
+		if !slices.ContainsFunc(l.turns, known) && !slices.ContainsFunc(l.flying, known) {
+			continue
+		}
+		t.IDs = slices.Delete(t.IDs, i, i+1)
+		if t.Offsets != nil {
+			t.Offsets = slices.Delete(t.Offsets, i, i+1)
+		}
+	}
+}
+
 // handBack gives back the turns that were not used before a pause.
 func (l *link) handBack() {
 	if len(l.turns) == 0 {
@@ -315,7 +331,11 @@ func (l *link) Earliest(now time.Duration, ahead int) time.Duration {
 		return l.pause
 	}
 	const most = 24 * time.Hour // so that the sum does not overflow
-	wait := min(float64(max(ahead-len(l.turns), 0))/l.most, most.Seconds())
+	pace := l.most
+	if now-l.mostAt <= 2*askAgain { // the others may have stopped since
+		pace /= float64(max(l.sharing, 1))
+	}
+	wait := min(float64(max(ahead-len(l.turns), 0))/pace, most.Seconds())
 	return max(l.pause, now+time.Duration(wait*float64(time.Second)))
 }
 
@@ -411,9 +431,12 @@ func (l *link) tick(now time.Duration) {
 		if l.waiting == 0 && len(l.flying) == 0 {
 			return // the next request will try
 		}
-		l.Leader = ""
-		if l.unanswered, l.asked = 0, 0; l.g.usable() {
-			l.question(now)
+		// The way back takes three round trips, which may be longer than a tick.
+		if usable := l.g.usable(); l.asked == 0 || now-l.asked > l.g.distance().turn() || !usable {
+			l.Leader, l.unanswered, l.asked = "", 0, 0
+			if usable {
+				l.question(now)
+			}
 		}
 		l.due = 0
 		l.wake(now, rejoinEvery)
@@ -533,12 +556,13 @@ func (g *Gate) granted(t *turns) {
 			return p // from an earlier leader, whose turns no longer count
 		}
 		l.waiting = backlog
+		l.forgetKnown(t)
 		l.reportLater(func(r *report) {
 			r.Got = append(r.Got, t.IDs...)
 			r.Waiting = max(r.Waiting-len(t.IDs), 0)
 		})
 		l.seen = max(l.seen, t.Last)
-		l.most, l.mostAt, l.believed = t.Most, now, t.Believed
+		l.most, l.sharing, l.mostAt, l.believed = t.Most, t.Sharing, now, t.Believed
 		if t.Stamp > 0 {
 			l.asked = 0
 		}

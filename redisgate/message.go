@@ -90,7 +90,8 @@ type turns struct {
 	Offsets  []time.Duration `json:"o,omitempty"` // when to use each of them, from now on; nil: at once
 	Last     uint64          `json:"l,omitempty"` // the latest turn that was handed out to anybody
 	Stamp    time.Duration   `json:"s,omitempty"` // of the report that this answers
-	Most     float64         `json:"v,omitempty"` // requests per second that the receiver can have at most; 0: not known
+	Most     float64         `json:"v,omitempty"` // requests per second that all members can have at most; 0: not known
+	Sharing  int             `json:"h,omitempty"` // so many of them want as much as the receiver, itself included
 	Believed bool            `json:"c,omitempty"` // the leader goes by what the service has stated
 	Probing  bool            `json:"b,omitempty"` // the first of the turns is the first one after a pause
 	state
@@ -207,7 +208,7 @@ func (t *turns) check(now time.Duration) bool {
 	if len(t.Offsets) != len(t.IDs) || slices.ContainsFunc(t.Offsets, func(d time.Duration) bool { return d < 0 || d > maxOffset }) {
 		t.Offsets = nil
 	}
-	return isName(t.Name) && isID(t.From) && t.Most >= 0 && t.Stamp >= 0 && t.Stamp <= now && !slices.Contains(t.IDs, 0) && t.state.check()
+	return isName(t.Name) && isID(t.From) && t.Most >= 0 && t.Sharing >= 0 && t.Stamp >= 0 && t.Stamp <= now && !slices.Contains(t.IDs, 0) && t.state.check()
 }
 
 func (s *state) check() bool {

@@ -3,6 +3,7 @@ package redisgate
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -15,7 +16,7 @@ return 1`
 
 // Ping reports whether the server can be used as the gate uses it: it connects, logs
 // in, runs a script that reads and writes the gate's keys, and sends itself a
-// message. Call it once at the start of a program, with a deadline, to find a wrong
+// message. A server that is too far for a fleet is an error, too. Call it once at the start of a program, with a deadline, to find a wrong
 // address, a wrong password or a missing permission. The gate needs no Ping: it works
 // without the server, alone, and it joins the fleet as soon as it can.
 //
@@ -34,8 +35,18 @@ func (g *Gate) Ping(ctx context.Context) error {
 func (g *Gate) ping(ctx context.Context) error {
 	const name = "ping"
 	failed := func(what string, err error) error { return fmt.Errorf("redisgate: cannot %s: %w", what, err) }
+	if err := g.ctx.Err(); err != nil {
+		return failed("use a gate that was closed", err)
+	}
 	if err := g.client.Ping(ctx).Err(); err != nil {
 		return failed("use the server", err)
+	}
+	began := time.Now() // with a connection that is there
+	if err := g.client.Ping(ctx).Err(); err != nil {
+		return failed("use the server", err)
+	}
+	if trip := time.Since(began); trip >= time.Duration(farthest) {
+		return failed("work as a fleet", fmt.Errorf("the server takes %v to answer, and must take less than %v", trip.Round(time.Millisecond), time.Duration(farthest)))
 	}
 	keys := []string{g.names.accounts, g.names.members}
 	if err := g.client.Eval(ctx, pingScript, keys, keep.Milliseconds(), name).Err(); err != nil {
@@ -45,10 +56,13 @@ func (g *Gate) ping(ctx context.Context) error {
 		return failed("join the fleet", err)
 	}
 	channel := g.names.inbox(g.id) + ":" + name
-	sub := g.client.Subscribe(ctx, channel)
+	sub := g.client.Subscribe(ctx, channel, g.names.all)
 	defer func() { _ = sub.Close() }()
-	if _, err := sub.Receive(ctx); err != nil {
-		return failed("subscribe", err)
+	defer context.AfterFunc(ctx, func() { _ = sub.Close() })()
+	for range 2 { // the answers for the two channels
+		if _, err := sub.Receive(ctx); err != nil {
+			return failed("subscribe", err)
+		}
 	}
 	if err := g.client.Publish(ctx, channel, name).Err(); err != nil {
 		return failed("publish", err)
@@ -58,7 +72,7 @@ func (g *Gate) ping(ctx context.Context) error {
 		if err != nil {
 			return failed("receive what it has published", err)
 		}
-		if _, ok := m.(*redis.Message); ok {
+		if m, ok := m.(*redis.Message); ok && m.Channel == channel {
 			return nil
 		}
 	}

@@ -70,3 +70,23 @@ func TestPingEndsWithItsContext(t *testing.T) {
 		assert.Equal(t, time.Second, time.Since(began))
 	})
 }
+
+func TestPingFindsAServerThatIsTooFarAndAGateThatIsClosed(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		gates, _ := w.gates(1)
+		assert.NoError(t, gates[0].Ping(t.Context()))
+		w.relay.setDelay(700 * time.Millisecond)
+		assert.ErrorContains(t, gates[0].Ping(t.Context()), "cannot work as a fleet: the server takes 700ms to answer")
+		w.relay.setDelay(time.Millisecond)
+		assert.NoError(t, gates[0].Close())
+		assert.ErrorContains(t, gates[0].Ping(t.Context()), "closed")
+	})
+}
+
+func TestTurnsThatArriveTwiceAreUsedOnce(t *testing.T) {
+	l := &link{turns: []slot{{turn: 1}, {turn: 2}}, flying: []slot{{turn: 3}}}
+	got := &turns{IDs: []uint64{2, 4, 3, 5}, Offsets: []time.Duration{20, 40, 30, 50}}
+	l.forgetKnown(got)
+	assert.Equal(t, []uint64{4, 5}, got.IDs)
+	assert.Equal(t, []time.Duration{40, 50}, got.Offsets)
+}

@@ -48,10 +48,11 @@ import (
 //
 // If the credential is an access key (AK/SK, basic or global), pass it too. Configure
 // then calls WithCredential, and an [aksk.Transport] below t signs each attempt with
-// the current keys of the credential, so that signatures do not expire during waits.
-// The exception is a credential that the SDK obtains itself, for example from a
-// machine's metadata: the SDK may change it at any time, so its attempts are not
-// signed again.
+// the keys that the credential has now, so that signatures do not expire during waits.
+// If t serves several builders, pass a credential to the first of them. For keys that
+// rotate, set t.Base to an aksk.Transport of your own. A credential that the SDK
+// obtains itself, for example from a machine's metadata, may change at any time, so
+// its attempts are not signed again.
 func Configure(b *core.HcHttpClientBuilder, c *config.HttpConfig, t *iamhttp.Transport, credential ...auth.ICredential) *core.HcHttpClientBuilder {
 	if c == nil {
 		c = config.DefaultHttpConfig()

@@ -2,6 +2,7 @@ package iamhuaweicloud
 
 import (
 	"net/http"
+	"slices"
 	"sync"
 
 	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/auth"
@@ -41,9 +42,10 @@ func signWith(t *iamhttp.Transport, credential auth.ICredential) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.all = append(s.all, func() aksk.Credentials {
-		return aksk.Credentials{AccessKey: base.AK, SecretKey: base.SK, SecurityToken: base.SecurityToken}
-	})
+	keys := aksk.Credentials{AccessKey: base.AK, SecretKey: base.SK, SecurityToken: base.SecurityToken}
+	// A program may make a client for each job: one credential is kept once.
+	s.all = slices.DeleteFunc(s.all, func(known func() aksk.Credentials) bool { return known().AccessKey == keys.AccessKey })
+	s.all = append(s.all, func() aksk.Credentials { return keys })
 }
 
 // credentials returns the keys that a request was signed with.
@@ -51,8 +53,8 @@ func (s *signer) credentials(req *http.Request) (aksk.Credentials, error) {
 	accessKey := aksk.AccessKey(req)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, current := range s.all {
-		if c := current(); c.AccessKey == accessKey {
+	for _, known := range s.all {
+		if c := known(); c.AccessKey == accessKey {
 			return c, nil
 		}
 	}

@@ -44,8 +44,11 @@ func Expires(h http.Header, life time.Duration) time.Time {
 	return signed.Add(life)
 }
 
-// A Signer is a RoundTripper that signs each attempt, as aksk.Transport does.
-type Signer interface{ SignsEachAttempt() }
+// A Signer is a RoundTripper that may sign each attempt, as aksk.Transport does. It
+// reports whether it does that for a request.
+type Signer interface {
+	SignsEachAttempt(req *http.Request) bool
+}
 
 // CanSign reports whether a request can be signed again: whether its body can be
 // read for that, or need not be.

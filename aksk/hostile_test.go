@@ -1,0 +1,142 @@
+package aksk_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/aksk"
+	"github.com/iamhttp/iamhttp/iamtest"
+)
+
+// A cache, or a RoundTripper of a test, need not say which request it answers.
+func TestARedirectToAnotherHostIsNotSignedEvenIfNobodySaysWhereItCameFrom(t *testing.T) {
+	var got []http.Header
+	tr := over(roundTripper(func(req *http.Request) (*http.Response, error) {
+		got = append(got, req.Header)
+		resp := &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: http.NoBody}
+		if len(got) == 1 {
+			resp.StatusCode = http.StatusFound
+			resp.Header.Set("Location", "https://other.example/")
+		}
+		return resp, nil
+	}))
+	resp, err := (&http.Client{Transport: tr}).Get(users)
+	require.NoError(t, err)
+	resp.Body.Close()
+	require.Len(t, got, 2)
+	assert.NotEmpty(t, got[0].Get("Authorization"))
+	assert.Empty(t, got[1].Get("Authorization"))
+	assert.Empty(t, got[1].Get("X-Security-Token"))
+}
+
+func TestAResponseThatAcceptsASignatureDoesNotMoveTheClockBeyondItsLife(t *testing.T) {
+	for name, ahead := range map[string]time.Duration{"three hours ago": -3 * time.Hour, "in three hours": 3 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &iamtest.Server{Keys: keys}
+				date := time.Now().Add(ahead).UTC().Format(http.TimeFormat) // a cache's, or a tenant's
+				s.Next(iamtest.Answer{Body: "{}"}.With("Date", date))
+				tr := over(s)
+				status, _ := send(t, tr, signedAt(t, "GET", "", time.Now()))
+				require.Equal(t, 200, status)
+				once := newRequest(t, "PUT", users, "body")
+				once.Header.Set("X-Sdk-Content-Sha256", "UNSIGNED-PAYLOAD")
+				require.NoError(t, aksk.Sign(once, permanent, time.Now()))
+				once.GetBody = nil
+				status, _ = send(t, tr, once)
+				assert.Equal(t, 200, status)
+				assert.Len(t, s.Requests(), 2)
+			})
+		})
+	}
+}
+
+// The 401 of a HEAD has no body that could say what is wrong.
+func TestAHEADIsSentAgainIfTheClockWasOffByMoreThanASignatureLasts(t *testing.T) {
+	for ahead, want := range map[time.Duration]int{20 * time.Minute: 200, -20 * time.Minute: 200} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &iamtest.Server{Keys: keys, Ahead: ahead}
+			status, _ := send(t, over(s), signedAt(t, "HEAD", "", time.Now()))
+			assert.Equal(t, want, status)
+			assert.Len(t, s.Requests(), 2)
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		s := &iamtest.Server{Keys: func(string, string) (string, bool) { return "", false }}
+		status, _ := send(t, over(s), signedAt(t, "HEAD", "", time.Now()))
+		assert.Equal(t, 401, status)
+		assert.Len(t, s.Requests(), 1, "the key is unknown")
+	})
+}
+
+// slow is a body whose Read takes until it is closed.
+type slow chan struct{}
+
+func (b slow) Read([]byte) (int, error) { <-b; return 0, io.ErrClosedPipe }
+func (b slow) Close() error {
+	select {
+	case <-b:
+	default:
+		close(b)
+	}
+	return nil
+}
+
+func TestSigningABodyThatIsReadSlowlyEndsWithTheCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		req := signedAt(t, "PUT", "body", time.Now().Add(-time.Hour)).WithContext(ctx)
+		req.GetBody = func() (io.ReadCloser, error) { return make(slow), nil }
+		start := time.Now()
+		_, err := over(&iamtest.Server{}).RoundTrip(req)
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, time.Second, time.Since(start))
+	})
+}
+
+// idle is a body that never returns anything.
+type idle struct{}
+
+func (idle) Read([]byte) (int, error) { return 0, nil }
+func (idle) Close() error             { return nil }
+
+func TestSigningABodyThatReturnsNothingEnds(t *testing.T) {
+	req := newRequest(t, "PUT", users, "body")
+	req.GetBody = func() (io.ReadCloser, error) { return idle{}, nil }
+	assert.ErrorIs(t, aksk.Sign(req, permanent, time.Now()), io.ErrNoProgress)
+}
+
+func TestAWaitIsLimitedBySignaturesThatWouldNotBeRenewed(t *testing.T) {
+	for name, keys := range map[string]func(*http.Request) (aksk.Credentials, error){
+		"no credentials":       nil,
+		"none for the request": func(*http.Request) (aksk.Credentials, error) { return aksk.Credentials{}, nil },
+		"an error":             func(*http.Request) (aksk.Credentials, error) { return aksk.Credentials{}, io.EOF },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				if name == "an error" {
+					assert.False(t, (&aksk.Transport{Credentials: keys}).SignsEachAttempt(signedAt(t, "GET", "", time.Now())))
+					return
+				}
+				s := new(iamtest.Server)
+				s.Next(iamtest.Throttled(10*time.Minute), iamtest.Throttled(10*time.Minute))
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				_, err := (&iamhttp.Transport{Base: &aksk.Transport{Base: s, Credentials: keys}}).RoundTrip(signedAt(t, "GET", "", time.Now()).WithContext(ctx))
+				var e *iamhttp.StatusError
+				require.ErrorAs(t, err, &e)
+				assert.Equal(t, iamhttp.StopSignature, e.Stop)
+				assert.Len(t, s.Requests(), 2)
+			})
+		})
+	}
+}
