@@ -117,7 +117,7 @@ func failureOf(resp *http.Response, rec *iamhttp.Recorder) *iamhttp.StatusError 
 // the call.
 func (s *session) endless(req *http.Request, resp *http.Response, failure *iamhttp.StatusError) bool {
 	if logsIn(req) {
-		waiting := s.logins.login(resp, failure)
+		waiting := s.logins.login(failure)
 		return s.o.LoginHangs && waiting && resp.StatusCode == http.StatusUnauthorized
 	}
 	return s.logins.request(req, resp.StatusCode, s.o.EndlessLogin)

@@ -1,9 +1,11 @@
 package iamsdk_test
 
 import (
+	"net/http"
 	"strconv"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -56,4 +58,124 @@ func TestALoginThatIsRefusedAfterThatOfAnotherCallerEndsTheCall(t *testing.T) {
 			})
 		})
 	}
+}
+
+// endlessKind is one that logs in again after each 401.
+var endlessKind = kinds[0]
+
+func TestAFirst401DoesNotEndACallWhateverBecameOfTheLastOne(t *testing.T) {
+	for name, tt := range map[string]struct {
+		login, resend iamtest.Answer // in the call before
+	}{
+		"its login got no answer":     {iamtest.Answer{Fault: iamtest.Reset}, iamtest.Answer{}},
+		"its login was refused":       {locked, iamtest.Answer{}},
+		"its login was throttled":     {iamtest.Throttled(0), iamtest.Answer{}},
+		"its login failed":            {iamtest.Page(500), iamtest.Answer{}},
+		"its resend got no answer":    {iamtest.Answer{Status: 201}.With("X-Subject-Token", "token-2"), iamtest.Answer{Fault: iamtest.Reset}},
+		"its resend failed":           {iamtest.Answer{Status: 201}.With("X-Subject-Token", "token-2"), iamtest.Page(500)},
+		"its resend was answered 401": {iamtest.Answer{Status: 201}.With("X-Subject-Token", "token-2"), iamtest.Keystone(401, "No.")},
+	} {
+		for _, pause := range []time.Duration{0, 6 * time.Minute} {
+			t.Run(name+", "+pause.String()+" ago", func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					service := newAccount()
+					sdk := endlessKind.connect(t, service, &iamhttp.Transport{MaxAttempts: 1})
+					x := iamtest.Keystone(401, "The token has expired.")
+					service.On("GET /v3/x", x, tt.resend)
+					service.On("POST /v3/auth/tokens", tt.login,
+						iamtest.Answer{Status: 201}.With("X-Subject-Token", "token-3"),
+						iamtest.Answer{Status: 201}.With("X-Subject-Token", "token-4"))
+					_, err := sdk.Request("GET", "/x", "")
+					require.Error(t, err)
+					time.Sleep(pause)
+					other := make(chan error)
+					go func() { // logs in
+						service.Next(x)
+						_, err := sdk.Request("GET", "/other", "")
+						other <- err
+					}()
+					require.NoError(t, <-other)
+					before := sdk.logins.Load()
+					service.On("GET /v3/x", x, iamtest.Answer{})
+					_, err = sdk.Request("GET", "/x", "")
+					require.NoError(t, err)
+					assert.EqualValues(t, 1, sdk.logins.Load()-before)
+				})
+			})
+		}
+	}
+}
+
+func TestEachOfSeveralCallsLogsInAgainBeforeTwo401sEndIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service := newAccount()
+		sdk := endlessKind.connect(t, service, nil)
+		service.On("GET /v3/groups", iamtest.Keystone(401, "No."))
+		for i := range 3 {
+			_, err := sdk.Request("GET", "/groups", "")
+			assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrUnauthorized)
+			assert.EqualValues(t, 1+i+1, sdk.logins.Load())
+			assert.Equal(t, 2*(i+1), service.requests())
+		}
+	})
+}
+
+func TestTheSecond401EndsACallHoweverLongItsResendWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service := newAccount()
+		sdk := endlessKind.connect(t, service, nil)
+		slow := iamtest.Keystone(401, "No.")
+		slow.Delay = time.Hour
+		service.On("GET /v3/groups", slow)
+		_, err := sdk.Request("GET", "/groups", "")
+		assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrUnauthorized)
+		assert.Equal(t, 2, service.requests())
+	})
+}
+
+func TestTheSecond401EndsACallAlsoBehindARedirect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service := newAccount()
+		sdk := endlessKind.connect(t, service, nil)
+		service.On("GET /v3/old", iamtest.Answer{Status: http.StatusFound}.With("Location", endpoint+"/new"))
+		service.On("GET /v3/new", iamtest.Keystone(401, "No."))
+		_, err := sdk.Request("GET", "/old", "")
+		assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrUnauthorized)
+		assert.EqualValues(t, 2, sdk.logins.Load())
+	})
+}
+
+func TestTheSecond401EndsACallAlsoIfLoggingInBringsTheSameToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service := newAccount()
+		service.On("POST /v3/auth/tokens", iamtest.Answer{Status: 201}.With("X-Subject-Token", "token-1"))
+		sdk := endlessKind.connect(t, service, nil)
+		service.On("GET /v3/groups", iamtest.Keystone(401, "No."))
+		_, err := sdk.Request("GET", "/groups", "")
+		assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrUnauthorized)
+		assert.EqualValues(t, 2, sdk.logins.Load())
+	})
+}
+
+func TestOfManyCallsThatAreNotMadeAgainTheOldestAreForgotten(t *testing.T) {
+	const most = 10_000
+	client := &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 401, Body: http.NoBody}, nil
+	})}
+	iamsdk.Install(client, nil, iamsdk.Options{EndlessLogin: true})
+	get := func(i int, token string) error {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", endpoint+"/"+strconv.Itoa(i), nil)
+		require.NoError(t, err)
+		req.Header.Set("X-Auth-Token", token)
+		resp, err := client.Do(req)
+		if err == nil {
+			resp.Body.Close()
+		}
+		return err
+	}
+	for i := range most + 1 {
+		require.NoError(t, get(i, "token-1"))
+	}
+	assert.ErrorIs(t, get(1, "token-2"), iamhttp.ErrUnauthorized)
+	assert.NoError(t, get(0, "token-2"), "forgotten")
 }

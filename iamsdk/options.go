@@ -8,7 +8,8 @@ import "github.com/iamhttp/iamhttp"
 type Options struct {
 	// EndlessLogin says that the SDK logs in again after each 401, without end. The
 	// second 401 of a call, after a login that succeeded, then ends the call with a
-	// *[iamhttp.StatusError].
+	// *[iamhttp.StatusError]. The login may be that of another caller. The SDK has to
+	// send the same request again in the same goroutine, as all of these do.
 	EndlessLogin bool
 
 	// LoginHangs says that a login never returns if it is refused with a 401 while a

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -131,15 +130,6 @@ func same(req *http.Request) (r request, ok bool) {
 	r = request{method: req.Method, url: req.URL.String(), goroutine: goroutine()}
 	h.Sum(r.content[:0])
 	return r, true
-}
-
-// goroutine returns the name of the current one. Nothing else tells the resend of one
-// caller from the first send of another one that asks for the same.
-func goroutine() string {
-	var b [64]byte
-	stack := b[:runtime.Stack(b[:], false)] // "goroutine 1 [running]: …"
-	name, _, _ := bytes.Cut(stack, []byte(" ["))
-	return string(name)
 }
 
 // maySendTwice reports whether a request may be sent again although it is unknown

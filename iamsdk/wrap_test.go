@@ -193,3 +193,20 @@ func TestWrapAsksForAFailedLoginOnlyIfTheErrorIsAboutOne(t *testing.T) {
 		}
 	})
 }
+
+func TestWrapDoesNotTakeTheFailedLoginOfAnotherCallerForOneThatGotNoAnswer(t *testing.T) {
+	eachKind(t, func(t *testing.T, k kind) {
+		service := newAccount()
+		sdk := k.connect(t, service, nil)
+		service.expire()
+		disabled := iamtest.Keystone(403, "Disabled.")
+		disabled.Delay = time.Second
+		service.On("POST /v3/auth/tokens", disabled, iamtest.Answer{Fault: iamtest.Reset})
+		go sdk.Request("GET", "/other", "") // it logs in first
+		time.Sleep(time.Millisecond)
+		sdk.again.Store(false) // so that this request has its token
+		_, err := sdk.Request("GET", "/groups", "")
+		assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrUnauthorized)
+		assert.NotErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrForbidden)
+	})
+}
