@@ -94,7 +94,8 @@ func (l *logins) end(req *http.Request) {
 // whether it is the second 401 of a call: the same goroutine has sent the same
 // request before, its response was a 401, and there was a login in between, by this
 // caller or another. A 401 to a request without a token does not count. It was sent
-// while another caller logged in.
+// while another caller logged in or, if there was no login yet, asks for what needs
+// no token as a rule, and logs nobody in.
 func (l *logins) request(req *http.Request, status int, endless bool) (ends bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -115,7 +116,9 @@ func (l *logins) request(req *http.Request, status int, endless bool) (ends bool
 		}
 		l.remember(key, now)
 	}
-	l.waiting = true
+	if value != "" || l.count > 0 {
+		l.waiting = true
+	}
 	return false
 }
 

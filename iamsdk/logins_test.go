@@ -3,6 +3,7 @@ package iamsdk_test
 import (
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -178,4 +179,85 @@ func TestOfManyCallsThatAreNotMadeAgainTheOldestAreForgotten(t *testing.T) {
 	}
 	assert.ErrorIs(t, get(1, "token-2"), iamhttp.ErrUnauthorized)
 	assert.NoError(t, get(0, "token-2"), "forgotten")
+}
+
+func TestARequestWithoutATokenDoesNotWaitForTheFirstLogin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var service iamtest.Server
+		service.On("/", locked)
+		client := &http.Client{Transport: &service}
+		iamsdk.Install(client, nil, iamsdk.GopherTelekomCloud())
+		for _, post := range []string{"", endpoint + "/auth/tokens", endpoint + "/auth/tokens"} {
+			var resp *http.Response
+			var err error
+			if post == "" {
+				resp, err = client.Get(endpoint + "/public")
+			} else {
+				resp, err = client.Post(post, "", strings.NewReader("{}"))
+			}
+			require.NoError(t, err, "the SDK gets the response")
+			resp.Body.Close()
+			assert.Equal(t, 401, resp.StatusCode)
+		}
+	})
+}
+
+func TestOnlyARequestForATokenIsALogin(t *testing.T) {
+	for target, login := range map[string]bool{
+		"POST /v3/auth/tokens":             true,
+		"POST /identity/v3/auth/tokens":    true,
+		"POST /v3/auth/tokens?nocatalog=1": true,
+		"POST /v2.0/tokens":                true,
+		"GET /v3/auth/tokens":              false,
+		"POST /v1/devices/7/tokens":        false,
+		"POST /v3/tokens":                  false,
+		"POST /v3/auth/tokens/OS-PKI":      false,
+	} {
+		t.Run(target, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var service iamtest.Server
+				service.On("/", locked)
+				client := &http.Client{Transport: &service}
+				iamsdk.Install(client, nil, iamsdk.GolangSDK())
+				send := func(target string) error {
+					method, path, _ := strings.Cut(target, " ")
+					req, err := http.NewRequestWithContext(t.Context(), method, "https://iam.example"+path, nil)
+					require.NoError(t, err)
+					req.Header.Set("X-Auth-Token", "token-1")
+					resp, err := client.Do(req)
+					if err == nil {
+						resp.Body.Close()
+					}
+					return err
+				}
+				require.NoError(t, send("GET /v3/groups"))
+				assert.Equal(t, login, send(target) != nil, "it ends the call that waits for it")
+			})
+		})
+	}
+}
+
+func TestTheSecond401EndsACallAlsoWithTokensOfVersion2(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var service iamtest.Server
+		service.On("POST /v2.0/tokens", iamtest.Answer{Body: `{"access":{"token":{"id":"token-2"}}}`})
+		service.On("/", iamtest.Keystone(401, "No."))
+		client := &http.Client{Transport: &service}
+		iamsdk.Install(client, nil, iamsdk.GopherTelekomCloud())
+		get := func(token string) error {
+			req, err := http.NewRequestWithContext(t.Context(), "GET", "https://iam.example/v2.0/users", nil)
+			require.NoError(t, err)
+			req.Header.Set("X-Auth-Token", token)
+			resp, err := client.Do(req)
+			if err == nil {
+				resp.Body.Close()
+			}
+			return err
+		}
+		require.NoError(t, get("token-1"))
+		resp, err := client.Post("https://iam.example/v2.0/tokens", "application/json", strings.NewReader("{}"))
+		require.NoError(t, err)
+		resp.Body.Close()
+		assert.ErrorIs(t, get("token-2"), iamhttp.ErrUnauthorized)
+	})
 }

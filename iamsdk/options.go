@@ -15,8 +15,10 @@ type Options struct {
 	// LoginHangs says that a login never returns if it is refused with a 401 while a
 	// request is waiting for it: the SDK answers the 401 by another login, or waits
 	// for a lock that it holds. Such a 401 then ends the call with a
-	// *[iamhttp.StatusError]. The first login is left alone, and so are those after
-	// it until a request is answered 401: from then on a request may be waiting.
+	// *[iamhttp.StatusError]. Nothing tells whether a request is waiting. The first
+	// login is left alone, and so are those after it until a request that has a token,
+	// or follows a login, is answered 401. From then on each login counts as one that a
+	// request is waiting for, also if AllowReauth is false.
 	LoginHangs bool
 
 	// Resends lists the statuses after which the SDK sends any request once more,
