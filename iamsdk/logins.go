@@ -93,9 +93,8 @@ func (l *logins) end(req *http.Request) {
 // request records the response to a request. For an SDK that is endless, it reports
 // whether it is the second 401 of a call: the same goroutine has sent the same
 // request before, its response was a 401, and there was a login in between, by this
-// caller or another. A 401 to a request without a token does not count. It was sent
-// while another caller logged in or, if there was no login yet, asks for what needs
-// no token as a rule, and logs nobody in.
+// caller or another. A 401 to a request without a token does not count: it was sent
+// while another caller logged in. Before the first login nobody waits for one.
 func (l *logins) request(req *http.Request, status int, endless bool) (ends bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

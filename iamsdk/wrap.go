@@ -42,7 +42,8 @@ func Wrap(err error) (result error) {
 	if isTyped(err) {
 		return err
 	}
-	if e := typed(err, maxDepth); e != nil {
+	left := mostErrors
+	if e := typed(err, &left); e != nil {
 		return &wrapped{err, e}
 	}
 	return err
@@ -59,15 +60,17 @@ func isTyped(err error) bool {
 	return errors.As(err, new(*iamhttp.StatusError)) || errors.As(err, new(*iamhttp.NotSentError))
 }
 
-// maxDepth is how deeply Wrap looks into errors: an error may hold itself as
-// ErrOriginal.
-const maxDepth = 100
+// mostErrors is how many errors Wrap looks at within one: an error may hold itself as
+// ErrOriginal and as ErrReauth.
+const mostErrors = 1000
 
-// typed returns the error of iamhttp that explains err, or nil.
-func typed(err error, depth int) error {
-	if err == nil || depth == 0 {
+// typed returns the error of iamhttp that explains err, or nil. It looks at as many
+// errors as there are left.
+func typed(err error, left *int) error {
+	if err == nil || *left == 0 {
 		return nil
 	}
+	*left--
 	if isTyped(err) {
 		return err
 	}
@@ -79,16 +82,16 @@ func typed(err error, depth int) error {
 		if e := ofAnswer(v); e != nil {
 			return e.StatusError
 		}
-		if e := ofLogin(v, depth); e != nil {
+		if e := ofLogin(v, left); e != nil {
 			return e
 		}
 	}
 	switch u := err.(type) {
 	case interface{ Unwrap() error }:
-		return typed(u.Unwrap(), depth-1)
+		return typed(u.Unwrap(), left)
 	case interface{ Unwrap() []error }:
 		for _, each := range u.Unwrap() {
-			if e := typed(each, depth-1); e != nil {
+			if e := typed(each, left); e != nil {
 				return e
 			}
 		}
@@ -123,9 +126,9 @@ func ofAnswer(v reflect.Value) *remembered {
 // ofLogin returns the typed error behind an error about logging in again, or nil.
 // Such an error may hold two failures; the later one is the reason why the call
 // failed.
-func ofLogin(v reflect.Value, depth int) error {
+func ofLogin(v reflect.Value, left *int) error {
 	original, again := failure(v, "ErrOriginal"), failure(v, "ErrReauth")
-	if e := typed(again, depth-1); e != nil {
+	if e := typed(again, left); e != nil {
 		return e
 	}
 	if original == nil {
@@ -141,7 +144,7 @@ func ofLogin(v reflect.Value, depth int) error {
 			}
 		}
 	}
-	return typed(original, depth-1)
+	return typed(original, left)
 }
 
 // failure returns the error in a field, or nil.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"testing"
 	"time"
 
@@ -68,8 +69,8 @@ type unableToLogIn struct{ ErrOriginal, ErrReauth error }
 
 func (e *unableToLogIn) Error() string { return "unable to log in again: " + e.ErrOriginal.Error() }
 
-// A ringOf holds itself, where errors.As does not look.
-type ringOf struct{ ErrOriginal error }
+// A ringOf may hold itself, where errors.As does not look.
+type ringOf struct{ ErrOriginal, ErrReauth error }
 
 func (*ringOf) Error() string { return "ring" }
 
@@ -92,6 +93,7 @@ func TestWrapTypesAnyErrorWithTheFieldsOfAResponse(t *testing.T) {
 		"with a header":                  withHeader{URL: answer.URL, Method: "GET", Actual: 404, Body: answer.Body},
 		"after a login":                  &ErrErrorAfterReauthentication{answer},
 		"after two logins":               &ErrErrorAfterReauthentication{&ErrErrorAfterReauthentication{default404{answer}}},
+		"the last of many":               errors.Join(append(slices.Repeat([]error{errors.New("plain")}, 500), answer)...),
 		"after a login, as a value":      valueReceiver{&ErrErrorAfterReauthentication{answer}},
 		"no login, and nobody knows why": &unableToLogIn{ErrOriginal: answer},
 		"no login, without a reason":     &ErrUnableToReauthenticate{answer},
@@ -122,6 +124,16 @@ func TestWrapReturnsOtherErrorsAsTheyAre(t *testing.T) {
 	)
 	ring := new(ringOf)
 	ring.ErrOriginal = ring
+	twice := new(ringOf)
+	twice.ErrOriginal, twice.ErrReauth = twice, fmt.Errorf("x: %w", twice)
+	other := &ringOf{ErrOriginal: &ringOf{}}
+	other.ErrReauth = unwrapsMany{other.ErrOriginal, other.ErrOriginal}
+	other.ErrOriginal.(*ringOf).ErrOriginal, other.ErrOriginal.(*ringOf).ErrReauth = other, other
+	many := unwrapsMany{} // each counts twice, and 2 to the power of 40 are too many
+	for range 40 {
+		next := &ringOf{many, many}
+		many = unwrapsMany{next}
+	}
 	for name, err := range map[string]error{
 		"plain":                        errors.New("plain"),
 		"a nil pointer":                nilAnswer,
@@ -139,6 +151,9 @@ func TestWrapReturnsOtherErrorsAsTheyAre(t *testing.T) {
 		"an embedded nil error":        embedsError{},
 		"no failures":                  &unableToLogIn{},
 		"one that holds itself":        ring,
+		"one that holds itself twice":  twice,
+		"two that hold each other":     other,
+		"many in one":                  many,
 		"one that holds nil":           unwrapsMany{nil, errors.New("plain")},
 		"one that panics":              panics{},
 		"a url.Error":                  &url.Error{Op: "Get", URL: "https://iam.example/", Err: errors.New("reset")},
