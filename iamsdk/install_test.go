@@ -418,6 +418,42 @@ func TestARoundTripperWithoutAFieldForTheNextOneStaysAsItIs(t *testing.T) {
 	}
 }
 
+// resending is a RoundTripper that sends again after a 503 as well.
+type resending struct{ Rt http.RoundTripper }
+
+func (r *resending) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := r.Rt.RoundTrip(req)
+	if err == nil && resp.StatusCode != http.StatusServiceUnavailable {
+		return resp, nil
+	}
+	again := req.Clone(req.Context())
+	if req.GetBody != nil {
+		again.Body, _ = req.GetBody()
+	}
+	return r.Rt.RoundTrip(again)
+}
+
+func TestARequestWithoutAnAnswerIsSentOnceAlsoIfThe503InPlaceOfItIsResent(t *testing.T) {
+	for _, body := range []string{"", "{}"} {
+		synctest.Test(t, func(t *testing.T) {
+			var service iamtest.Server
+			service.Next(iamtest.Answer{Fault: iamtest.Reset})
+			client := &http.Client{Transport: &resending{&service}}
+			iamsdk.Install(client, nil, iamsdk.ProviderHuaweiCloud())
+			_, err := client.Post(endpoint+"/groups", "", strings.NewReader(body)) //nolint:bodyclose // there is no response
+			assert.ErrorIs(t, err, syscall.ECONNRESET)
+			service.AssertCount(t, 1)
+
+			service.Next(iamtest.Page(503), iamtest.Answer{Status: 201})
+			resp, err := client.Post(endpoint+"/groups", "", strings.NewReader(body))
+			require.NoError(t, err)
+			resp.Body.Close()
+			assert.Equal(t, 201, resp.StatusCode, "a 503 of the service is the RoundTripper's own affair")
+			service.AssertCount(t, 3)
+		})
+	}
+}
+
 func TestInstallTwiceGuardsTheRoundTripperOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := newAccount()
@@ -434,7 +470,7 @@ func TestInstallTwiceGuardsTheRoundTripperOnce(t *testing.T) {
 	})
 }
 
-func TestOneTransportMayServeSeveralClients(t *testing.T) {
+func TestOneTransportMayServeSeveralClientsWithoutARoundTripper(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := newAccount()
 		tr := &iamhttp.Transport{Base: service}

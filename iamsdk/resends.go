@@ -44,6 +44,10 @@ const (
 	resendWithin = 2 * time.Second
 )
 
+// mostKept bounds the responses that are kept, of up to 64 KiB each. Beyond it, a
+// request is sent twice, as without Install.
+const mostKept = 1000
+
 // keep keeps a response for the next request that is the same.
 func (r *resends) keep(codes []iamhttp.Code, req *http.Request, e *iamhttp.StatusError) {
 	if !slices.Contains(codes, e.Code) || maySendTwice(req) {
@@ -56,16 +60,25 @@ func (r *resends) keep(codes []iamhttp.Code, req *http.Request, e *iamhttp.Statu
 	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.forget(now)
+	if len(r.kept) == mostKept {
+		return
+	}
 	if r.kept == nil {
 		r.kept = map[request]answer{}
 	}
-	for k, a := range r.kept { // those that were not picked up
+	r.kept[key] = answer{e, now}
+	r.count.Store(int32(len(r.kept))) //nolint:gosec // at most mostKept
+}
+
+// forget drops the responses that were not picked up.
+func (r *resends) forget(now time.Time) {
+	for k, a := range r.kept {
 		if now.Sub(a.at) > resendWithin {
 			delete(r.kept, k)
 		}
 	}
-	r.kept[key] = answer{e, now}
-	r.count.Store(int32(len(r.kept))) //nolint:gosec // it is a few
+	r.count.Store(int32(len(r.kept))) //nolint:gosec // at most mostKept
 }
 
 // answer returns the response that was kept for a request, once, or nil. It then
@@ -78,28 +91,33 @@ func (r *resends) answer(req *http.Request) *http.Response {
 	if !ok {
 		return nil
 	}
+	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.forget(now)
 	a, found := r.kept[key]
 	if !found {
 		return nil
 	}
 	delete(r.kept, key)
-	r.count.Store(int32(len(r.kept))) //nolint:gosec // it is a few
-	if age := time.Since(a.at); age < resendFrom || age > resendWithin {
+	r.count.Store(int32(len(r.kept))) //nolint:gosec // at most mostKept
+	if now.Sub(a.at) < resendFrom {
 		return nil
 	}
 	if req.Body != nil {
 		req.Body.Close()
 	}
-	body := a.Body()
+	header, body := a.Header(), a.Body()
+	if a.Truncated {
+		header.Del("Content-Length")
+	}
 	return &http.Response{
 		Status:        strconv.Itoa(int(a.Code)) + " " + http.StatusText(int(a.Code)),
 		StatusCode:    int(a.Code),
 		Proto:         "HTTP/1.1",
 		ProtoMajor:    1,
 		ProtoMinor:    1,
-		Header:        a.Header(),
+		Header:        header,
 		Body:          io.NopCloser(bytes.NewReader(body)),
 		ContentLength: int64(len(body)),
 		Request:       req,

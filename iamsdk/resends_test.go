@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -103,4 +104,70 @@ func TestOnlyTheResendIsAnsweredFromMemory(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestAResponseThatNobodyAsksForIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var service iamtest.Server
+		service.Next(iamtest.Answer{Status: 502})
+		service.On("/", iamtest.Answer{Status: 201})
+		client := &http.Client{Transport: &service}
+		iamsdk.Install(client, nil, iamsdk.GopherTelekomCloud())
+		compared := 0
+		for i := range 4 {
+			req, err := http.NewRequestWithContext(t.Context(), "POST", endpoint+"/groups/"+strconv.Itoa(i), nil)
+			require.NoError(t, err)
+			req.Body = io.NopCloser(strings.NewReader("a"))
+			req.GetBody = func() (io.ReadCloser, error) {
+				compared++
+				return io.NopCloser(strings.NewReader("a")), nil
+			}
+			resp, err := client.Do(req)
+			require.NoError(t, err)
+			resp.Body.Close()
+			time.Sleep(time.Minute)
+		}
+		assert.LessOrEqual(t, compared, 2, "to keep it, and once to find it too old")
+	})
+}
+
+func TestALongResponseIsCutInMemoryAndSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var service iamtest.Server
+		service.On("/", iamtest.Answer{Status: 502, Body: strings.Repeat("x", 100_000)}.With("X-Request-Id", "req-1").With("Content-Length", "100000"))
+		client := &http.Client{Transport: &service}
+		iamsdk.Install(client, nil, iamsdk.GopherTelekomCloud())
+		for _, want := range []int{100_000, 64 << 10} {
+			resp, err := client.Post(endpoint+"/groups", "", strings.NewReader("a"))
+			require.NoError(t, err)
+			body, err := io.ReadAll(resp.Body)
+			require.NoError(t, err)
+			resp.Body.Close()
+			assert.Len(t, body, want)
+			assert.Equal(t, "req-1", resp.Header.Get("X-Request-Id"))
+			if length := resp.Header.Get("Content-Length"); length != "" {
+				assert.Equal(t, strconv.Itoa(want), length)
+			}
+			time.Sleep(resendWait)
+		}
+		service.AssertCount(t, 1)
+	})
+}
+
+func TestOfManyResponsesAtTheSameTimeABoundedNumberIsKept(t *testing.T) {
+	const most, more = 1000, 10
+	synctest.Test(t, func(t *testing.T) {
+		service := newAccount()
+		sdk := kinds[0].connect(t, service, nil)
+		service.On("POST /v3/eips", iamtest.Answer{Status: 502})
+		var wg sync.WaitGroup
+		for range most + more {
+			wg.Go(func() {
+				_, err := sdk.Request("POST", "/eips", "{}")
+				assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrBadGateway)
+			})
+		}
+		wg.Wait()
+		assert.Equal(t, most+more+more, service.requests())
+	})
 }
