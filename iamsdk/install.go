@@ -31,8 +31,8 @@ import (
 // If t is nil, a Transport with its defaults is used. If t.Base is nil, it becomes
 // the RoundTripper that client had, such as one that signs each attempt; otherwise
 // that RoundTripper is no longer used. Use one Transport for one client, and one Gate
-// for all. Several clients may share a Transport only if they have no RoundTripper of
-// their own, or all the same one.
+// for all. Several clients may share a Transport only with the same Options, and if
+// they have no RoundTripper of their own, or all the same one.
 //
 // On top of the cost of t, a call that succeeds costs a few small allocations, so
 // that [Wrap] knows how often it was sent.
