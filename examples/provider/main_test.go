@@ -90,7 +90,10 @@ func TestTheBarIsDrawnOverItself(t *testing.T) {
 func TestAFailureOfTheLastWayIsTold(t *testing.T) {
 	code, stdout, stderr := play(t, false, "-rate", "20", "-only", "as it is")
 	assert.Equal(t, 1, code)
-	assert.Regexp(t, `clean up, destroy: (\d+)/(\d+) in`, stdout)
+	left := regexp.MustCompile(`clean up, destroy: (\d+)/(\d+) in.*\n\n`).FindStringSubmatch(stdout)
+	require.NotNil(t, left, stdout)
+	assert.NotEqual(t, "0", left[1])
+	assert.Equal(t, left[2], left[1], "all that was left is deleted")
 	assert.Regexp(t, `^provider: as it is: \d+ failed; the first: .*429`, stderr)
 }
 
