@@ -1,6 +1,7 @@
 package iamsdk_test
 
 import (
+	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"strings"
@@ -260,4 +261,57 @@ func TestTheSecond401EndsACallAlsoWithTokensOfVersion2(t *testing.T) {
 		resp.Body.Close()
 		assert.ErrorIs(t, get("token-2"), iamhttp.ErrUnauthorized)
 	})
+}
+
+func TestEachCallEndsWhateverTheServiceAnswers(t *testing.T) {
+	for seed := range uint64(20) {
+		eachKind(t, func(t *testing.T, k kind) {
+			service := newAccount()
+			sdk := k.connect(t, service, &iamhttp.Transport{MaxAttempts: 1})
+			draw := numbers{source: rand.New(rand.NewPCG(seed, 0))}
+			unauthorized := draw.below(10) // of 10 requests
+			service.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				time.Sleep(time.Duration(draw.below(2000)) * time.Millisecond)
+				good, refused := iamtest.Answer{}, draw.below(10) < unauthorized
+				if strings.HasSuffix(r.URL.Path, "/auth/tokens") {
+					good = iamtest.Answer{Status: 201}.With("X-Subject-Token", strconv.Itoa(draw.below(100)))
+					refused = draw.below(6) == 0
+				}
+				switch other := draw.below(6); {
+				case refused:
+					locked.ServeHTTP(w, r)
+				case other == 0:
+					iamtest.Page(502).ServeHTTP(w, r)
+				case other == 1:
+					iamtest.Answer{Fault: iamtest.Reset}.ServeHTTP(w, r)
+				default:
+					good.ServeHTTP(w, r)
+				}
+			})
+			var callers sync.WaitGroup
+			for range 1 + draw.below(12) {
+				callers.Go(func() {
+					for range 4 {
+						method := []string{"GET", "POST"}[draw.below(2)]
+						_, err := sdk.Request(method, "/groups/"+strconv.Itoa(draw.below(3)), "")
+						assert.NotErrorIs(t, err, errHangs, "seed %d", seed)
+						assert.NotErrorIs(t, err, errEndless, "seed %d", seed)
+					}
+				})
+			}
+			callers.Wait()
+		})
+	}
+}
+
+// numbers are drawn by several callers.
+type numbers struct {
+	mu     sync.Mutex
+	source *rand.Rand
+}
+
+func (n *numbers) below(most int) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.source.IntN(most)
 }

@@ -9,7 +9,9 @@ type Options struct {
 	// EndlessLogin says that the SDK logs in again after each 401, without end. The
 	// second 401 of a call, after a login that succeeded, then ends the call with a
 	// *[iamhttp.StatusError]. The login may be that of another caller. The SDK has to
-	// send the same request again in the same goroutine, as all of these do.
+	// send the same request again in the same goroutine, as all of these do. If you set
+	// AllowReauth to false and renew the token yourself, a call may end so at its first
+	// 401, after an equal one that was answered 401.
 	EndlessLogin bool
 
 	// LoginHangs says that a login never returns if it is refused with a 401 while a

