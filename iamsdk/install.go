@@ -29,8 +29,10 @@ import (
 // nil, Install does nothing.
 //
 // If t is nil, a Transport with its defaults is used. If t.Base is nil, it becomes
-// the RoundTripper that client had, such as one that signs each attempt. Use one
-// Transport for one client, and one Gate for all.
+// the RoundTripper that client had, such as one that signs each attempt; otherwise
+// that RoundTripper is no longer used. Use one Transport for one client, and one Gate
+// for all. Several clients may share a Transport only with the same Options, and if
+// they have no RoundTripper of their own, or all the same one.
 //
 // On top of the cost of t, a call that succeeds costs a few small allocations, so
 // that [Wrap] knows how often it was sent.
@@ -117,11 +119,10 @@ func failureOf(resp *http.Response, rec *iamhttp.Recorder) *iamhttp.StatusError 
 // the call.
 func (s *session) endless(req *http.Request, resp *http.Response, failure *iamhttp.StatusError) bool {
 	if logsIn(req) {
-		waiting := s.logins.login(resp, failure)
+		waiting := s.logins.login(failure)
 		return s.o.LoginHangs && waiting && resp.StatusCode == http.StatusUnauthorized
 	}
-	again := s.logins.request(req, resp.StatusCode)
-	return s.o.EndlessLogin && again
+	return s.logins.request(req, resp.StatusCode, s.o.EndlessLogin)
 }
 
 // CloseIdleConnections closes the idle connections of the Transport.

@@ -212,7 +212,7 @@ func TestLoginThatFailsForAnotherReasonIsReportedToo(t *testing.T) {
 				service.expire()
 				service.On("POST /v3/auth/tokens", tt.answer)
 				_, err := sdk.Request("GET", "/groups", "")
-				_, own := err.(*unableToLogIn)
+				_, own := err.(*ErrUnableToReauthenticate)
 				require.True(t, own, "%T", err)
 				assert.ErrorIs(t, iamsdk.Wrap(err), tt.want)
 			})
@@ -255,7 +255,7 @@ func TestARefusedLoginEndsTheCallAlsoIfThe401IsExpected(t *testing.T) {
 		service.expire()
 		service.On("POST /v3/auth/tokens", iamtest.Keystone(401, "The account is locked."))
 		_, err := sdk.Request("GET", "/groups", "")
-		_, own := err.(*unableToLogIn)
+		_, own := err.(*ErrUnableToReauthenticate)
 		require.True(t, own, "%T", err)
 		assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrUnauthorized)
 	})
@@ -279,7 +279,9 @@ func TestTheAnswerFromMemoryIsTheFirstOneAndForOneCallOnly(t *testing.T) {
 			assert.Equal(t, page.Body, string(data[:n]))
 			return resp
 		}
-		first, second := post("a"), post("a")
+		first := post("a")
+		time.Sleep(resendWait)
+		second := post("a")
 		service.AssertCount(t, 1)
 		assert.Equal(t, first.Header, second.Header)
 		post("a")
@@ -416,6 +418,42 @@ func TestARoundTripperWithoutAFieldForTheNextOneStaysAsItIs(t *testing.T) {
 	}
 }
 
+// resending is a RoundTripper that sends again after a 503 as well.
+type resending struct{ Rt http.RoundTripper }
+
+func (r *resending) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := r.Rt.RoundTrip(req)
+	if err == nil && resp.StatusCode != http.StatusServiceUnavailable {
+		return resp, nil
+	}
+	again := req.Clone(req.Context())
+	if req.GetBody != nil {
+		again.Body, _ = req.GetBody()
+	}
+	return r.Rt.RoundTrip(again)
+}
+
+func TestARequestWithoutAnAnswerIsSentOnceAlsoIfThe503InPlaceOfItIsResent(t *testing.T) {
+	for _, body := range []string{"", "{}"} {
+		synctest.Test(t, func(t *testing.T) {
+			var service iamtest.Server
+			service.Next(iamtest.Answer{Fault: iamtest.Reset})
+			client := &http.Client{Transport: &resending{&service}}
+			iamsdk.Install(client, nil, iamsdk.ProviderHuaweiCloud())
+			_, err := client.Post(endpoint+"/groups", "", strings.NewReader(body)) //nolint:bodyclose // there is no response
+			assert.ErrorIs(t, err, syscall.ECONNRESET)
+			service.AssertCount(t, 1)
+
+			service.Next(iamtest.Page(503), iamtest.Answer{Status: 201})
+			resp, err := client.Post(endpoint+"/groups", "", strings.NewReader(body))
+			require.NoError(t, err)
+			resp.Body.Close()
+			assert.Equal(t, 201, resp.StatusCode, "a 503 of the service is the RoundTripper's own affair")
+			service.AssertCount(t, 3)
+		})
+	}
+}
+
 func TestInstallTwiceGuardsTheRoundTripperOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := newAccount()
@@ -432,7 +470,7 @@ func TestInstallTwiceGuardsTheRoundTripperOnce(t *testing.T) {
 	})
 }
 
-func TestOneTransportMayServeSeveralClients(t *testing.T) {
+func TestOneTransportMayServeSeveralClientsWithoutARoundTripper(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := newAccount()
 		tr := &iamhttp.Transport{Base: service}

@@ -14,118 +14,128 @@ import (
 // logins keep track of how the SDK of one client logs in.
 type logins struct {
 	mu       sync.Mutex
-	waiting  bool               // a request was answered 401, and no login has succeeded since
-	latest   token              // of the latest login that succeeded
-	count    int                // of those
-	refused  map[string]refusal // requests that were answered 401 last, by method and URL
-	failed   error              // of the latest login, if it did not succeed
+	waiting  bool             // a request may wait for the next login: once there was a 401, nothing tells that none does
+	count    int              // of logins that succeeded
+	open     map[call]refusal // calls that were answered 401, and may go on after a login
+	failed   error            // of the latest login, if it did not succeed; nil if it is unknown why
 	failedAt time.Time
 }
 
-// A token is the hash of one, so that none is held where it could be printed.
-type token [sha256.Size]byte
+// A call holds what the requests of one call have in common. Nothing but the
+// goroutine tells them from the same request of another caller.
+type call struct{ goroutine, target string }
 
-func tokenOf(header http.Header, name string) (t token, found bool) {
-	value := header.Get(name)
-	return sha256.Sum256([]byte(value)), value != ""
+func callOf(req *http.Request) call {
+	return call{goroutine(), req.Method + " " + req.URL.String()}
 }
 
-// A refusal is a 401 to a request that is not a login.
+// A refusal is the first 401 of a call.
 type refusal struct {
-	login int // whose token the request had; 0: not the latest
-	at    time.Time
-	ended time.Time // the first call that this refusal has ended, by a second one
+	token  [sha256.Size]byte // that it was sent with: the hash, so that none is held where it could be printed
+	logins int               // that had succeeded by then
+	at     time.Time
 }
 
-const (
-	forgetAfter = 10 * time.Minute // a 401 that was not followed by another request: its call has ended
-	sameTime    = 30 * time.Second // calls that end within this time count as made at the same time
-	manyRefused = 100              // from this number on old ones are removed
-)
+// mostOpen bounds the calls that are remembered. One stays open if the SDK does not
+// log in after a 401, and if its goroutine does not make it again.
+const mostOpen = 10_000
 
-// logsIn reports whether a request asks for a token, of any version of the API.
+// logsIn reports whether a request asks for a token, of version 2 or 3 of the API.
+// Services have other things that end in /tokens.
 func logsIn(req *http.Request) bool {
-	return req.Method == http.MethodPost && strings.HasSuffix(req.URL.Path, "/tokens")
+	return req.Method == http.MethodPost &&
+		(strings.HasSuffix(req.URL.Path, "/auth/tokens") || strings.HasSuffix(req.URL.Path, "/v2.0/tokens"))
 }
 
-// login records the response to a login. It reports whether a request waits for the
-// login.
-func (l *logins) login(resp *http.Response, failure *iamhttp.StatusError) (waiting bool) {
+// login records the response to a login. It reports whether a request may wait for
+// the login. A login that succeeds changes nothing about that: a request that was
+// sent without a token waits for one of its own.
+func (l *logins) login(failure *iamhttp.StatusError) (waiting bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	waiting = l.waiting
 	if failure != nil {
-		l.failed, l.failedAt = failure, time.Now()
-		return waiting
+		l.fail(failure)
+	} else {
+		l.count++
+		l.failed = nil
 	}
-	l.latest, _ = tokenOf(resp.Header, "X-Subject-Token")
-	l.count++
-	l.waiting, l.failed = false, nil
-	return waiting
+	return l.waiting
 }
 
-// unanswered records the error of a login that got no response, if it is an error of
-// iamhttp.
-func (l *logins) unanswered(req *http.Request, err error) {
-	if !logsIn(req) || !errors.As(err, new(*iamhttp.StatusError)) && !errors.As(err, new(*iamhttp.NotSentError)) {
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// fail records that a login has failed: the calls that wait for it end, and their
+// next 401 will be a first one.
+func (l *logins) fail(err error) {
+	clear(l.open)
 	l.failed, l.failedAt = err, time.Now()
 }
 
-// request records the response to a request. It reports whether it is the second 401
-// of a call: the same request was answered 401 before, and this one has the token of
-// a later login. Requests that were in flight during the login do not count, because
-// they have the old token or none. Identical calls at the same time all end after one
-// login. A later call starts from the beginning, because the token may have expired
-// since.
-func (l *logins) request(req *http.Request, status int) (again bool) {
+// unanswered records the error of a request that got no response.
+func (l *logins) unanswered(req *http.Request, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case !logsIn(req):
+		l.end(req)
+	case errors.As(err, new(*iamhttp.StatusError)) || errors.As(err, new(*iamhttp.NotSentError)):
+		l.fail(err)
+	default:
+		l.fail(nil)
+	}
+}
+
+// end forgets the call of a request.
+func (l *logins) end(req *http.Request) {
+	if len(l.open) > 0 {
+		delete(l.open, callOf(req))
+	}
+}
+
+// request records the response to a request. For an SDK that is endless, it reports
+// whether it is the second 401 of a call: the same goroutine has sent the same
+// request before, its response was a 401, and there was a login in between, by this
+// caller or another. A 401 to a request without a token does not count: it was sent
+// while another caller logged in. Before the first login nobody waits for one.
+func (l *logins) request(req *http.Request, status int, endless bool) (ends bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if status != http.StatusUnauthorized {
-		if len(l.refused) > 0 {
-			delete(l.refused, target(req))
+		if status < 300 || status >= 400 { // a call goes on after a redirect
+			l.end(req)
 		}
 		return false
 	}
-	used, found := tokenOf(req.Header, "X-Auth-Token")
-	if !found { // it was sent while another request logged in
+	value := req.Header.Get("X-Auth-Token")
+	if endless && value != "" {
+		key := callOf(req)
+		now := refusal{sha256.Sum256([]byte(value)), l.count, time.Now()}
+		// The logins are counted as well, because one may bring the same token.
+		if first, found := l.open[key]; found && (first.token != now.token || first.logins < now.logins) {
+			delete(l.open, key)
+			return true
+		}
+		l.remember(key, now)
+	}
+	if value != "" || l.count > 0 {
 		l.waiting = true
-		return false
 	}
-	key, now := target(req), time.Now()
-	r := refusal{at: now}
-	if used == l.latest {
-		r.login = l.count
-	}
-	before, found := l.refused[key]
-	if found && (now.Sub(before.at) >= forgetAfter || !before.ended.IsZero() && now.Sub(before.ended) >= sameTime) {
-		found = false
-	}
-	if again = found && before.login < r.login; again {
-		r = before
-		if r.ended.IsZero() {
-			r.ended = now
-		}
-	}
-	if l.refused == nil {
-		l.refused = map[string]refusal{}
-	}
-	if len(l.refused) >= manyRefused {
-		for k, old := range l.refused {
-			if now.Sub(old.at) >= forgetAfter {
-				delete(l.refused, k)
-			}
-		}
-	}
-	l.refused[key] = r
-	l.waiting = l.waiting || !again
-	return again
+	return false
 }
 
-func target(req *http.Request) string { return req.Method + " " + req.URL.String() }
+func (l *logins) remember(key call, r refusal) {
+	if l.open == nil {
+		l.open = map[call]refusal{}
+	}
+	l.open[key] = r
+	if len(l.open) <= mostOpen {
+		return
+	}
+	for k, old := range l.open {
+		if old.at.Before(r.at) {
+			key, r = k, old
+		}
+	}
+	delete(l.open, key)
+}
 
 // failedSince returns why the latest login failed, if that was after t.
 func (l *logins) failedSince(t time.Time) error {

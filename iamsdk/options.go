@@ -8,18 +8,27 @@ import "github.com/iamhttp/iamhttp"
 type Options struct {
 	// EndlessLogin says that the SDK logs in again after each 401, without end. The
 	// second 401 of a call, after a login that succeeded, then ends the call with a
-	// *[iamhttp.StatusError].
+	// *[iamhttp.StatusError]. The login may be that of another caller. The SDK has to
+	// send the same request again in the same goroutine, as all of these do. If you set
+	// AllowReauth to false and renew the token yourself, a call may end so at its first
+	// 401, after an equal one that was answered 401.
 	EndlessLogin bool
 
 	// LoginHangs says that a login never returns if it is refused with a 401 while a
 	// request is waiting for it: the SDK answers the 401 by another login, or waits
 	// for a lock that it holds. Such a 401 then ends the call with a
-	// *[iamhttp.StatusError]. A login that no request waits for is left alone.
+	// *[iamhttp.StatusError]. Nothing tells whether a request is waiting. The first
+	// login is left alone, and so are those after it until a request that has a token,
+	// or follows a login, is answered 401. From then on each login counts as one that a
+	// request is waiting for, also if AllowReauth is false.
 	LoginHangs bool
 
 	// Resends lists the statuses after which the SDK sends any request once more,
-	// even a POST. If a request must not be sent twice, the SDK then gets the first
-	// response again, from memory, and nothing is sent.
+	// even a POST, after 500 ms and in the same goroutine. If a request must not be
+	// sent twice, the SDK then gets the first response again, from memory, with at
+	// most 64 KiB of its body, and nothing is sent. Where it is uncertain that it is
+	// the same request, it is sent: if the body is a stream, which cannot be compared,
+	// or the token has been renewed in between.
 	Resends []iamhttp.Code
 
 	// ResendsUnanswered says that the RoundTripper of the client sends a request

@@ -3,6 +3,7 @@ package iamsdk
 import (
 	"bytes"
 	"crypto/sha256"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -24,10 +25,11 @@ type resends struct {
 	kept map[request]answer
 }
 
-// A request holds what two requests have in common if they are the same.
+// A request holds what a request and its resend have in common.
 type request struct {
 	method, url string
-	body        [sha256.Size]byte
+	content     [sha256.Size]byte // of the body and of the headers that say who asks
+	goroutine   string            // an SDK resends in the one that makes the call
 }
 
 type answer struct {
@@ -35,28 +37,48 @@ type answer struct {
 	at time.Time
 }
 
-// resendWithin is the longest time that an SDK waits before it resends. A request
-// after that is a new call.
-const resendWithin = 5 * time.Second
+// An SDK resends after 500 ms. A request that comes before or after these times is a
+// new call.
+const (
+	resendFrom   = 450 * time.Millisecond
+	resendWithin = 2 * time.Second
+)
+
+// mostKept bounds the responses that are kept, of up to 64 KiB each. Beyond it, a
+// request is sent twice, as without Install.
+const mostKept = 1000
 
 // keep keeps a response for the next request that is the same.
 func (r *resends) keep(codes []iamhttp.Code, req *http.Request, e *iamhttp.StatusError) {
 	if !slices.Contains(codes, e.Code) || maySendTwice(req) {
 		return
 	}
-	key, now := same(req), time.Now()
+	key, ok := same(req)
+	if !ok {
+		return
+	}
+	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.forget(now)
+	if len(r.kept) == mostKept {
+		return
+	}
 	if r.kept == nil {
 		r.kept = map[request]answer{}
 	}
-	for k, a := range r.kept { // those that were not picked up
+	r.kept[key] = answer{e, now}
+	r.count.Store(int32(len(r.kept))) //nolint:gosec // at most mostKept
+}
+
+// forget drops the responses that were not picked up.
+func (r *resends) forget(now time.Time) {
+	for k, a := range r.kept {
 		if now.Sub(a.at) > resendWithin {
 			delete(r.kept, k)
 		}
 	}
-	r.kept[key] = answer{e, now}
-	r.count.Store(int32(len(r.kept))) //nolint:gosec // it is a few
+	r.count.Store(int32(len(r.kept))) //nolint:gosec // at most mostKept
 }
 
 // answer returns the response that was kept for a request, once, or nil. It then
@@ -65,49 +87,67 @@ func (r *resends) answer(req *http.Request) *http.Response {
 	if r.count.Load() == 0 || maySendTwice(req) {
 		return nil
 	}
-	key := same(req)
+	key, ok := same(req)
+	if !ok {
+		return nil
+	}
+	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.forget(now)
 	a, found := r.kept[key]
 	if !found {
 		return nil
 	}
 	delete(r.kept, key)
-	r.count.Store(int32(len(r.kept))) //nolint:gosec // it is a few
-	if time.Since(a.at) > resendWithin {
+	r.count.Store(int32(len(r.kept))) //nolint:gosec // at most mostKept
+	if now.Sub(a.at) < resendFrom {
 		return nil
 	}
 	if req.Body != nil {
 		req.Body.Close()
 	}
-	body := a.Body()
+	header, body := a.Header(), a.Body()
+	if a.Truncated {
+		header.Del("Content-Length")
+	}
 	return &http.Response{
 		Status:        strconv.Itoa(int(a.Code)) + " " + http.StatusText(int(a.Code)),
 		StatusCode:    int(a.Code),
 		Proto:         "HTTP/1.1",
 		ProtoMajor:    1,
 		ProtoMinor:    1,
-		Header:        a.Header(),
+		Header:        header,
 		Body:          io.NopCloser(bytes.NewReader(body)),
 		ContentLength: int64(len(body)),
 		Request:       req,
 	}
 }
 
-// same returns what a request has in common with its resend. A body that cannot be
-// read again is left out: the SDK has used it up and would send an empty one.
-func same(req *http.Request) request {
-	r := request{method: req.Method, url: req.URL.String()}
-	if req.GetBody == nil {
-		return r
+// same returns what a request has in common with its resend. It reports whether that
+// is enough to recognize the resend: a body that cannot be read again is not, because
+// two calls may differ in nothing else.
+func same(req *http.Request) (r request, ok bool) {
+	h := sha256.New()
+	for _, name := range []string{"X-Auth-Token", "X-Project-Id", "X-Domain-Id", "Idempotency-Key"} {
+		fmt.Fprintf(h, "%q\n", req.Header.Values(name))
 	}
-	if body, err := req.GetBody(); err == nil {
+	if req.Body != nil && req.Body != http.NoBody {
+		if req.GetBody == nil {
+			return r, false
+		}
+		body, err := req.GetBody()
+		if err != nil {
+			return r, false
+		}
 		defer body.Close()
-		h := sha256.New()
-		_, _ = io.Copy(h, body)
-		h.Sum(r.body[:0])
+		if _, err := io.Copy(h, body); err != nil {
+			return r, false
+		}
 	}
-	return r
+	r = request{method: req.Method, url: req.URL.String(), goroutine: goroutine()}
+	h.Sum(r.content[:0])
+	return r, true
 }
 
 // maySendTwice reports whether a request may be sent again although it is unknown

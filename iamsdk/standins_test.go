@@ -118,14 +118,20 @@ type (
 	default503 struct{ unexpected }
 )
 
-// Neither of these unwraps, and the first has lost why the login has failed.
+// Neither of these unwraps, the first has lost why the login has failed, and they
+// differ in nothing but their names.
 type (
-	unableToLogIn struct{ ErrOriginal, ErrReauth error }
-	afterLogin    struct{ ErrOriginal error }
+	ErrUnableToReauthenticate     struct{ ErrOriginal error }
+	ErrErrorAfterReauthentication struct{ ErrOriginal error }
 )
 
-func (e *unableToLogIn) Error() string { return "unable to log in again: " + e.ErrOriginal.Error() }
-func (e *afterLogin) Error() string    { return "logged in again, and then: " + e.ErrOriginal.Error() }
+func (e *ErrUnableToReauthenticate) Error() string {
+	return "unable to log in again: " + e.ErrOriginal.Error()
+}
+
+func (e *ErrErrorAfterReauthentication) Error() string {
+	return "logged in again, and then: " + e.ErrOriginal.Error()
+}
 
 // A call is what the SDK knows of a call while it makes it.
 type call struct {
@@ -192,12 +198,12 @@ func (s *standIn) send(method, path, body string, c *call) (*http.Response, erro
 			if errors.Is(err, errHangs) || errors.Is(err, errEndless) {
 				return nil, err
 			}
-			return nil, &unableToLogIn{ErrOriginal: e}
+			return nil, &ErrUnableToReauthenticate{e}
 		}
 		c.loggedIn = true
 		resp, err := s.send(method, path, body, c)
 		if err != nil && !errors.Is(err, errEndless) {
-			return nil, &afterLogin{err}
+			return nil, &ErrErrorAfterReauthentication{err}
 		}
 		return resp, err
 	case 403:

@@ -68,8 +68,14 @@ type floor struct{ base http.RoundTripper }
 type floorKey struct{}
 
 func (f *floor) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := f.base.RoundTrip(req)
 	failed, ok := req.Context().Value(floorKey{}).(*error)
+	if ok && *failed != nil { // the RoundTripper takes the response below for one of the service, and sends again
+		if req.Body != nil {
+			req.Body.Close()
+		}
+		return nil, *failed
+	}
+	resp, err := f.base.RoundTrip(req)
 	if err == nil || !ok {
 		return resp, err
 	}

@@ -19,7 +19,9 @@ import (
 // type is called. If logging in again has failed, it looks into the fields
 // ErrOriginal and ErrReauth. The typed error is then that of the login: a
 // *StatusError or, if the gate did not let the login out, a *NotSentError; if the
-// login got no response, it is the *StatusError of the 401 before it.
+// login got no response, it is the *StatusError of the 401 before it. If the SDK
+// keeps no ErrReauth, it is that of the latest login that failed after the 401: call
+// Wrap at once, and with several callers it may be the login of another one.
 //
 // If the response is among the last 200 failures of the clients that [Install] was
 // called for, the typed error is complete: it has header, request id, Attempts and
@@ -40,7 +42,8 @@ func Wrap(err error) (result error) {
 	if isTyped(err) {
 		return err
 	}
-	if e := typed(err, maxDepth); e != nil {
+	left := mostErrors
+	if e := typed(err, &left); e != nil {
 		return &wrapped{err, e}
 	}
 	return err
@@ -57,15 +60,17 @@ func isTyped(err error) bool {
 	return errors.As(err, new(*iamhttp.StatusError)) || errors.As(err, new(*iamhttp.NotSentError))
 }
 
-// maxDepth is how deeply Wrap looks into errors: an error may hold itself as
-// ErrOriginal.
-const maxDepth = 100
+// mostErrors is how many errors Wrap looks at within one: an error may hold itself as
+// ErrOriginal and as ErrReauth.
+const mostErrors = 1000
 
-// typed returns the error of iamhttp that explains err, or nil.
-func typed(err error, depth int) error {
-	if err == nil || depth == 0 {
+// typed returns the error of iamhttp that explains err, or nil. It looks at as many
+// errors as there are left.
+func typed(err error, left *int) error {
+	if err == nil || *left == 0 {
 		return nil
 	}
+	*left--
 	if isTyped(err) {
 		return err
 	}
@@ -77,16 +82,16 @@ func typed(err error, depth int) error {
 		if e := ofAnswer(v); e != nil {
 			return e.StatusError
 		}
-		if e := ofLogin(v, depth); e != nil {
+		if e := ofLogin(v, left); e != nil {
 			return e
 		}
 	}
 	switch u := err.(type) {
 	case interface{ Unwrap() error }:
-		return typed(u.Unwrap(), depth-1)
+		return typed(u.Unwrap(), left)
 	case interface{ Unwrap() []error }:
 		for _, each := range u.Unwrap() {
-			if e := typed(each, depth-1); e != nil {
+			if e := typed(each, left); e != nil {
 				return e
 			}
 		}
@@ -121,23 +126,25 @@ func ofAnswer(v reflect.Value) *remembered {
 // ofLogin returns the typed error behind an error about logging in again, or nil.
 // Such an error may hold two failures; the later one is the reason why the call
 // failed.
-func ofLogin(v reflect.Value, depth int) error {
+func ofLogin(v reflect.Value, left *int) error {
 	original, again := failure(v, "ErrOriginal"), failure(v, "ErrReauth")
-	if e := typed(again, depth-1); e != nil {
+	if e := typed(again, left); e != nil {
 		return e
 	}
 	if original == nil {
 		return nil
 	}
-	// Some SDKs drop the error of the login.
-	if o := reflect.Indirect(reflect.ValueOf(original)); o.Kind() == reflect.Struct {
+	// Some SDKs drop the error of the login. In these, only the name tells that error
+	// from the one that follows a login that has succeeded.
+	dropped := again == nil && v.Type().Name() != "ErrErrorAfterReauthentication"
+	if o := reflect.Indirect(reflect.ValueOf(original)); dropped && o.Kind() == reflect.Struct {
 		if r := ofAnswer(o); r != nil && r.logins != nil && r.Code == iamhttp.ErrUnauthorized {
 			if e := r.logins.failedSince(r.at); e != nil {
 				return e
 			}
 		}
 	}
-	return typed(original, depth-1)
+	return typed(original, left)
 }
 
 // failure returns the error in a field, or nil.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"testing"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/iamhttp/iamhttp"
 	"github.com/iamhttp/iamhttp/gate"
 	"github.com/iamhttp/iamhttp/iamsdk"
+	"github.com/iamhttp/iamhttp/iamtest"
 )
 
 // withHeader is the error of an SDK that keeps the header.
@@ -62,8 +64,13 @@ func (e unwrapsMany) Unwrap() []error { return e }
 func (panics) Error() string          { return "panics" }
 func (panics) Unwrap() error          { panic("no") }
 
-// A ringOf holds itself, where errors.As does not look.
-type ringOf struct{ ErrOriginal error }
+// An unableToLogIn is the error of an SDK that keeps why the login has failed.
+type unableToLogIn struct{ ErrOriginal, ErrReauth error }
+
+func (e *unableToLogIn) Error() string { return "unable to log in again: " + e.ErrOriginal.Error() }
+
+// A ringOf may hold itself, where errors.As does not look.
+type ringOf struct{ ErrOriginal, ErrReauth error }
 
 func (*ringOf) Error() string { return "ring" }
 
@@ -84,10 +91,12 @@ func TestWrapTypesAnyErrorWithTheFieldsOfAResponse(t *testing.T) {
 		"wrapped twice":                  fmt.Errorf("y: %w", fmt.Errorf("x: %w", &answer)),
 		"joined":                         errors.Join(errors.New("plain"), default404{answer}),
 		"with a header":                  withHeader{URL: answer.URL, Method: "GET", Actual: 404, Body: answer.Body},
-		"after a login":                  &afterLogin{answer},
-		"after two logins":               &afterLogin{&afterLogin{default404{answer}}},
-		"after a login, as a value":      valueReceiver{&afterLogin{answer}},
+		"after a login":                  &ErrErrorAfterReauthentication{answer},
+		"after two logins":               &ErrErrorAfterReauthentication{&ErrErrorAfterReauthentication{default404{answer}}},
+		"the last of many":               errors.Join(append(slices.Repeat([]error{errors.New("plain")}, 500), answer)...),
+		"after a login, as a value":      valueReceiver{&ErrErrorAfterReauthentication{answer}},
 		"no login, and nobody knows why": &unableToLogIn{ErrOriginal: answer},
+		"no login, without a reason":     &ErrUnableToReauthenticate{answer},
 		"no login for another reason":    &unableToLogIn{ErrOriginal: answer, ErrReauth: errors.New("plain")},
 		"the login's":                    &unableToLogIn{ErrOriginal: errors.New("plain"), ErrReauth: answer},
 	} {
@@ -115,6 +124,16 @@ func TestWrapReturnsOtherErrorsAsTheyAre(t *testing.T) {
 	)
 	ring := new(ringOf)
 	ring.ErrOriginal = ring
+	twice := new(ringOf)
+	twice.ErrOriginal, twice.ErrReauth = twice, fmt.Errorf("x: %w", twice)
+	other := &ringOf{ErrOriginal: &ringOf{}}
+	other.ErrReauth = unwrapsMany{other.ErrOriginal, other.ErrOriginal}
+	other.ErrOriginal.(*ringOf).ErrOriginal, other.ErrOriginal.(*ringOf).ErrReauth = other, other
+	many := unwrapsMany{} // each counts twice, and 2 to the power of 40 are too many
+	for range 40 {
+		next := &ringOf{many, many}
+		many = unwrapsMany{next}
+	}
 	for name, err := range map[string]error{
 		"plain":                        errors.New("plain"),
 		"a nil pointer":                nilAnswer,
@@ -132,6 +151,9 @@ func TestWrapReturnsOtherErrorsAsTheyAre(t *testing.T) {
 		"an embedded nil error":        embedsError{},
 		"no failures":                  &unableToLogIn{},
 		"one that holds itself":        ring,
+		"one that holds itself twice":  twice,
+		"two that hold each other":     other,
+		"many in one":                  many,
 		"one that holds nil":           unwrapsMany{nil, errors.New("plain")},
 		"one that panics":              panics{},
 		"a url.Error":                  &url.Error{Op: "Get", URL: "https://iam.example/", Err: errors.New("reset")},
@@ -155,4 +177,51 @@ func TestWrapReadsTheHeaderOrTheRequestIDThatTheSDKKept(t *testing.T) {
 	err.ResponseHeader = nil
 	require.ErrorAs(t, iamsdk.Wrap(err), &e)
 	assert.Equal(t, "req-2", e.RequestID)
+}
+
+func TestWrapAsksForAFailedLoginOnlyIfTheErrorIsAboutOne(t *testing.T) {
+	eachKind(t, func(t *testing.T, k kind) {
+		service := newAccount()
+		sdk := k.connect(t, service, nil)
+		service.On("GET /v3/groups", iamtest.Keystone(401, "No."))
+		_, after := sdk.Request("GET", "/groups", "")
+		time.Sleep(time.Second)
+		service.expire()
+		service.On("POST /v3/auth/tokens", iamtest.Keystone(403, "Disabled."))
+		_, err := sdk.Request("GET", "/other", "") // its login fails, later
+		require.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrForbidden)
+
+		answer := unexpected{endpoint + "/groups", "GET", nil, 401, []byte(iamtest.Keystone(401, "No.").Body)}
+		for _, tt := range []struct {
+			name string
+			err  error
+			want string
+		}{
+			{"an error after a login", after, "No."},
+			{"the reason is known", &unableToLogIn{ErrOriginal: answer, ErrReauth: errors.New("reset")}, "No."},
+			{"the reason is not known", &unableToLogIn{ErrOriginal: answer}, "Disabled."},
+			{"there is no place for the reason", &ErrUnableToReauthenticate{answer}, "Disabled."},
+		} {
+			var e *iamhttp.StatusError
+			require.ErrorAs(t, iamsdk.Wrap(tt.err), &e)
+			assert.Equal(t, tt.want, e.Message, tt.name)
+		}
+	})
+}
+
+func TestWrapDoesNotTakeTheFailedLoginOfAnotherCallerForOneThatGotNoAnswer(t *testing.T) {
+	eachKind(t, func(t *testing.T, k kind) {
+		service := newAccount()
+		sdk := k.connect(t, service, nil)
+		service.expire()
+		disabled := iamtest.Keystone(403, "Disabled.")
+		disabled.Delay = time.Second
+		service.On("POST /v3/auth/tokens", disabled, iamtest.Answer{Fault: iamtest.Reset})
+		go sdk.Request("GET", "/other", "") // it logs in first
+		time.Sleep(time.Millisecond)
+		sdk.again.Store(false) // so that this request has its token
+		_, err := sdk.Request("GET", "/groups", "")
+		assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrUnauthorized)
+		assert.NotErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrForbidden)
+	})
 }

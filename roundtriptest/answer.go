@@ -130,8 +130,11 @@ func bodyUntouched(c *trial) error {
 				}
 				return newResponse(req, code, b), nil
 			})), newRequest("GET", ""))
-			if err = errors.Join(err, o.err); err != nil || o.resp == nil {
+			switch err = errors.Join(err, o.err); {
+			case err != nil:
 				return fmt.Errorf("it did not come back as a response: %w", err)
+			case o.resp == nil:
+				return errors.New("it came back neither as a response nor as an error")
 			}
 			defer o.close()
 			if o.resp.StatusCode != code {

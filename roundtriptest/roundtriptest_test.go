@@ -81,6 +81,25 @@ func TestRoundTripperThatDoesNotRetryAsDeclaredFails(t *testing.T) {
 	}
 }
 
+// The worst RoundTrippers are told what is wrong in plain words as well.
+func TestARoundTripperThatReturnsNothingGetsReadableFindings(t *testing.T) {
+	nothing := func(http.RoundTripper) http.RoundTripper {
+		return below{f: func(_ http.RoundTripper, req *http.Request) (*http.Response, error) {
+			if req.Body != nil {
+				req.Body.Close()
+			}
+			return nil, nil //nolint:nilnil // that is what is wrong with it
+		}}
+	}
+	for trap := range roundtriptest.Traps() {
+		for _, options := range []roundtriptest.Options{{}, passThrough, errorMode} {
+			if err := trap.Check(t, nothing, options); err != nil {
+				assert.NotContains(t, err.Error(), "%!", trap.Name)
+			}
+		}
+	}
+}
+
 // broken is a Transport with something done to it: above sees the requests
 // first, below stands between it and the base.
 type broken struct {

@@ -30,8 +30,10 @@ import (
 // before openstack.Authenticate, so that logging in is covered too.
 //
 // If t is nil, a Transport with its defaults is used. If t.Base is nil, it becomes
-// the RoundTripper that p had. One t may serve several clients. A RetryFunc that p
-// has is asked first, as before; Wrap gets only an error that it returns.
+// the RoundTripper that p had. Several clients may share one t if they have no
+// RoundTripper of their own, or all the same one: t keeps that of the first. A
+// RetryFunc that p has is asked first, as before; Wrap gets only an error that it
+// returns.
 func Configure(p *gophercloud.ProviderClient, t *iamhttp.Transport) {
 	iamsdk.Install(&p.HTTPClient, t, iamsdk.Gophercloud())
 	p.RetryBackoffFunc = nil

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -191,8 +192,11 @@ func (j *job) findRole(ctx context.Context) error {
 		return fmt.Errorf("look up the role: %w", err)
 	}
 	found, err := roles.ExtractRoles(pages)
-	if err != nil || len(found) == 0 {
-		return fmt.Errorf("look up the role: there is no role member: %w", err)
+	if err != nil {
+		return fmt.Errorf("look up the role: %w", err)
+	}
+	if len(found) == 0 {
+		return errors.New("look up the role: there is no role member")
 	}
 	j.role = found[0].ID
 	return nil

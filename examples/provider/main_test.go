@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iamhttp/iamhttp/examples/internal/account"
+	"github.com/iamhttp/iamhttp/iamtest"
 )
 
 // play runs the program in virtual time.
@@ -89,24 +90,63 @@ func TestTheBarIsDrawnOverItself(t *testing.T) {
 func TestAFailureOfTheLastWayIsTold(t *testing.T) {
 	code, stdout, stderr := play(t, false, "-rate", "20", "-only", "as it is")
 	assert.Equal(t, 1, code)
-	assert.Regexp(t, `clean up, destroy: (\d+)/(\d+) in`, stdout)
+	left := regexp.MustCompile(`clean up, destroy: (\d+)/(\d+) in.*\n\n`).FindStringSubmatch(stdout)
+	require.NotNil(t, left, stdout)
+	assert.NotEqual(t, "0", left[1])
+	assert.Equal(t, left[2], left[1], "all that was left is deleted")
 	assert.Regexp(t, `^provider: as it is: \d+ failed; the first: .*429`, stderr)
 }
 
 func TestAfterAnInterruptWhatWasCreatedIsDeleted(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ctx, interrupt := context.WithCancel(t.Context())
-		cloud := &counter{base: newService(20)}
-		w := ways()[2]
-		show := func(_ string, s state, _ bool) {
-			if s.requests > 100 {
-				interrupt()
-			}
-		}
-		j := job{each: 100, parallel: 10, show: show}
-		_, err := do(ctx, w, cloud, "", account.Account{}, j)
-		require.ErrorIs(t, err, context.Canceled)
-	})
+	const each, parallel = 100, 10
+	for name, tt := range map[string]struct {
+		phase           string
+		total, done     int // of the phase, when the interrupt comes
+		created, behind int // at least, and at most
+	}{
+		"before anything is created": {"plan", 0, 0, 0, 0},
+		"while it is created":        {"apply", 3 * each, 50, 50, parallel}, // what was just being created
+		"while it is read":           {"plan", 3 * each, 50, 2 * each, 0},
+		"while it is deleted":        {"destroy", 3 * each, 50, 2 * each, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, interrupt := context.WithCancel(t.Context())
+				defer interrupt()
+				cloud := newService(20)
+				show := func(phase string, s state, _ bool) {
+					if strings.HasSuffix(phase, ", "+tt.phase) && s.total == tt.total && s.done >= tt.done {
+						interrupt()
+					}
+				}
+				_, err := do(ctx, ways()[2], &counter{base: cloud}, "", account.Account{}, job{each: each, parallel: parallel, show: show})
+				assert.Equal(t, context.Canceled, err, "and no other: the cleaning up went well")
+				assert.GreaterOrEqual(t, cloud.created, tt.created)
+				assert.LessOrEqual(t, len(cloud.exists), tt.behind, "%v", cloud.exists)
+			})
+		})
+	}
+}
+
+func TestTheLackOfARoleIsTold(t *testing.T) {
+	for name, tt := range map[string]struct {
+		answer iamtest.Answer
+		want   string
+	}{
+		"none":    {iamtest.Answer{Body: `{"roles":[]}`}, "look up the role: there is no role member"},
+		"no JSON": {iamtest.Answer{Body: `{"roles":7}`}, "look up the role: json: cannot unmarshal"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cloud := newService(100)
+				cloud.On("GET /v3/roles", tt.answer)
+				r, err := do(t.Context(), ways()[2], &counter{base: cloud}, "", account.Account{}, job{each: 1, parallel: 1, show: func(string, state, bool) {}})
+				require.NoError(t, err)
+				require.ErrorContains(t, r.first, tt.want)
+				assert.NotContains(t, r.first.Error(), "%!")
+			})
+		})
+	}
 }
 
 func TestWrongFlagsAndSettingsAreRefused(t *testing.T) {

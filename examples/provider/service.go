@@ -14,6 +14,7 @@ import (
 // A service is a Keystone with what the job needs of it, behind a gateway that takes
 // a number of requests per second, and as many at once after a pause.
 type service struct {
+	iamtest.Server
 	rate float64
 
 	mu      sync.Mutex
@@ -23,7 +24,7 @@ type service struct {
 	exists  map[string]bool // paths
 }
 
-func newService(rate int) http.RoundTripper {
+func newService(rate int) *service {
 	s := &service{rate: float64(rate), tokens: float64(rate), filled: time.Now(), exists: map[string]bool{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v3/{$}", says(200, `{"version":{"id":"v3.14","status":"stable","links":[{"rel":"self","href":"https://iam.example/v3/"}]}}`))
@@ -38,14 +39,15 @@ func newService(rate int) http.RoundTripper {
 	mux.HandleFunc("GET /v3/projects/{project}/groups/{group}/roles", says(200, `{"roles":[{"id":"member","name":"member"}]}`))
 	mux.HandleFunc("GET /v3/{kind}/{id}", s.get)
 	mux.HandleFunc("DELETE /v3/", s.delete)
-	return &iamtest.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !s.takes() {
 			iamtest.Throttled(time.Second).ServeHTTP(w, r)
 			return
 		}
 		time.Sleep(20 * time.Millisecond)
 		mux.ServeHTTP(w, r)
-	})}
+	})
+	return s
 }
 
 // takes reports whether the gateway lets a request through.

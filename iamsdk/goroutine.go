@@ -1,0 +1,16 @@
+package iamsdk
+
+import (
+	"bytes"
+	"runtime"
+)
+
+// goroutine returns the name of the current one, which no other one ever has. The
+// SDKs make all requests of a call in one goroutine, and nothing else tells the
+// resend of one caller from the first send of another one that asks for the same.
+func goroutine() string {
+	var b [64]byte
+	stack := b[:runtime.Stack(b[:], false)] // "goroutine 1 [running]: …"
+	name, _, _ := bytes.Cut(stack, []byte(" ["))
+	return string(name)
+}

@@ -1,0 +1,317 @@
+package iamsdk_test
+
+import (
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/iamsdk"
+	"github.com/iamhttp/iamhttp/iamtest"
+)
+
+var locked = iamtest.Keystone(401, "The account is locked.")
+
+func TestALoginThatIsRefusedSoonAfterTwo401sEndsTheCall(t *testing.T) {
+	eachKind(t, func(t *testing.T, k kind) {
+		service := newAccount()
+		sdk := k.connect(t, service, nil)
+		service.On("GET /v3/groups", iamtest.Keystone(401, "No."))
+		_, err := sdk.Request("GET", "/groups", "")
+		require.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrUnauthorized)
+		service.On("POST /v3/auth/tokens", locked)
+		for range 3 {
+			_, err = sdk.Request("GET", "/groups", "")
+			assert.NotErrorIs(t, err, errHangs)
+			assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrUnauthorized)
+		}
+	})
+}
+
+func TestALoginThatIsRefusedAfterThatOfAnotherCallerEndsTheCall(t *testing.T) {
+	for callers := 2; callers <= 4; callers++ {
+		t.Run(strconv.Itoa(callers)+" callers", func(t *testing.T) {
+			eachKind(t, func(t *testing.T, k kind) {
+				service := newAccount()
+				sdk := k.connect(t, service, nil)
+				service.expire()
+				var logins []iamtest.Answer
+				for i := range callers - 1 {
+					logins = append(logins, iamtest.Answer{Status: 201, Delay: time.Second}.With("X-Subject-Token", service.token(int32(i+2))))
+				}
+				service.On("POST /v3/auth/tokens", append(logins, locked)...)
+				var wg sync.WaitGroup
+				for i := range callers {
+					wg.Go(func() {
+						time.Sleep(time.Duration(i) * 100 * time.Millisecond) // all but the first without a token
+						_, err := sdk.Request("GET", "/groups/"+strconv.Itoa(i), "")
+						assert.NotErrorIs(t, err, errHangs)
+					})
+				}
+				wg.Wait()
+			})
+		})
+	}
+}
+
+// endlessKind is one that logs in again after each 401.
+var endlessKind = kinds[0]
+
+func TestAFirst401DoesNotEndACallWhateverBecameOfTheLastOne(t *testing.T) {
+	for name, tt := range map[string]struct {
+		login, resend iamtest.Answer // in the call before
+	}{
+		"its login got no answer":     {iamtest.Answer{Fault: iamtest.Reset}, iamtest.Answer{}},
+		"its login was refused":       {locked, iamtest.Answer{}},
+		"its login was throttled":     {iamtest.Throttled(0), iamtest.Answer{}},
+		"its login failed":            {iamtest.Page(500), iamtest.Answer{}},
+		"its resend got no answer":    {iamtest.Answer{Status: 201}.With("X-Subject-Token", "token-2"), iamtest.Answer{Fault: iamtest.Reset}},
+		"its resend failed":           {iamtest.Answer{Status: 201}.With("X-Subject-Token", "token-2"), iamtest.Page(500)},
+		"its resend was answered 401": {iamtest.Answer{Status: 201}.With("X-Subject-Token", "token-2"), iamtest.Keystone(401, "No.")},
+	} {
+		for _, pause := range []time.Duration{0, 6 * time.Minute} {
+			t.Run(name+", "+pause.String()+" ago", func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					service := newAccount()
+					sdk := endlessKind.connect(t, service, &iamhttp.Transport{MaxAttempts: 1})
+					x := iamtest.Keystone(401, "The token has expired.")
+					service.On("GET /v3/x", x, tt.resend)
+					service.On("POST /v3/auth/tokens", tt.login,
+						iamtest.Answer{Status: 201}.With("X-Subject-Token", "token-3"),
+						iamtest.Answer{Status: 201}.With("X-Subject-Token", "token-4"))
+					_, err := sdk.Request("GET", "/x", "")
+					require.Error(t, err)
+					time.Sleep(pause)
+					other := make(chan error)
+					go func() { // logs in
+						service.Next(x)
+						_, err := sdk.Request("GET", "/other", "")
+						other <- err
+					}()
+					require.NoError(t, <-other)
+					before := sdk.logins.Load()
+					service.On("GET /v3/x", x, iamtest.Answer{})
+					_, err = sdk.Request("GET", "/x", "")
+					require.NoError(t, err)
+					assert.EqualValues(t, 1, sdk.logins.Load()-before)
+				})
+			})
+		}
+	}
+}
+
+func TestEachOfSeveralCallsLogsInAgainBeforeTwo401sEndIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service := newAccount()
+		sdk := endlessKind.connect(t, service, nil)
+		service.On("GET /v3/groups", iamtest.Keystone(401, "No."))
+		for i := range 3 {
+			_, err := sdk.Request("GET", "/groups", "")
+			assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrUnauthorized)
+			assert.EqualValues(t, 1+i+1, sdk.logins.Load())
+			assert.Equal(t, 2*(i+1), service.requests())
+		}
+	})
+}
+
+func TestTheSecond401EndsACallHoweverLongItsResendWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service := newAccount()
+		sdk := endlessKind.connect(t, service, nil)
+		slow := iamtest.Keystone(401, "No.")
+		slow.Delay = time.Hour
+		service.On("GET /v3/groups", slow)
+		_, err := sdk.Request("GET", "/groups", "")
+		assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrUnauthorized)
+		assert.Equal(t, 2, service.requests())
+	})
+}
+
+func TestTheSecond401EndsACallAlsoBehindARedirect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service := newAccount()
+		sdk := endlessKind.connect(t, service, nil)
+		service.On("GET /v3/old", iamtest.Answer{Status: http.StatusFound}.With("Location", endpoint+"/new"))
+		service.On("GET /v3/new", iamtest.Keystone(401, "No."))
+		_, err := sdk.Request("GET", "/old", "")
+		assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrUnauthorized)
+		assert.EqualValues(t, 2, sdk.logins.Load())
+	})
+}
+
+func TestTheSecond401EndsACallAlsoIfLoggingInBringsTheSameToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service := newAccount()
+		service.On("POST /v3/auth/tokens", iamtest.Answer{Status: 201}.With("X-Subject-Token", "token-1"))
+		sdk := endlessKind.connect(t, service, nil)
+		service.On("GET /v3/groups", iamtest.Keystone(401, "No."))
+		_, err := sdk.Request("GET", "/groups", "")
+		assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrUnauthorized)
+		assert.EqualValues(t, 2, sdk.logins.Load())
+	})
+}
+
+func TestOfManyCallsThatAreNotMadeAgainTheOldestAreForgotten(t *testing.T) {
+	const most = 10_000
+	client := &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 401, Body: http.NoBody}, nil
+	})}
+	iamsdk.Install(client, nil, iamsdk.Options{EndlessLogin: true})
+	get := func(i int, token string) error {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", endpoint+"/"+strconv.Itoa(i), nil)
+		require.NoError(t, err)
+		req.Header.Set("X-Auth-Token", token)
+		resp, err := client.Do(req)
+		if err == nil {
+			resp.Body.Close()
+		}
+		return err
+	}
+	for i := range most + 1 {
+		require.NoError(t, get(i, "token-1"))
+	}
+	assert.ErrorIs(t, get(1, "token-2"), iamhttp.ErrUnauthorized)
+	assert.NoError(t, get(0, "token-2"), "forgotten")
+}
+
+func TestARequestWithoutATokenDoesNotWaitForTheFirstLogin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var service iamtest.Server
+		service.On("/", locked)
+		client := &http.Client{Transport: &service}
+		iamsdk.Install(client, nil, iamsdk.GopherTelekomCloud())
+		for _, post := range []string{"", endpoint + "/auth/tokens", endpoint + "/auth/tokens"} {
+			var resp *http.Response
+			var err error
+			if post == "" {
+				resp, err = client.Get(endpoint + "/public")
+			} else {
+				resp, err = client.Post(post, "", strings.NewReader("{}"))
+			}
+			require.NoError(t, err, "the SDK gets the response")
+			resp.Body.Close()
+			assert.Equal(t, 401, resp.StatusCode)
+		}
+	})
+}
+
+func TestOnlyARequestForATokenIsALogin(t *testing.T) {
+	for target, login := range map[string]bool{
+		"POST /v3/auth/tokens":             true,
+		"POST /identity/v3/auth/tokens":    true,
+		"POST /v3/auth/tokens?nocatalog=1": true,
+		"POST /v2.0/tokens":                true,
+		"GET /v3/auth/tokens":              false,
+		"POST /v1/devices/7/tokens":        false,
+		"POST /v3/tokens":                  false,
+		"POST /v3/auth/tokens/OS-PKI":      false,
+	} {
+		t.Run(target, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var service iamtest.Server
+				service.On("/", locked)
+				client := &http.Client{Transport: &service}
+				iamsdk.Install(client, nil, iamsdk.GolangSDK())
+				send := func(target string) error {
+					method, path, _ := strings.Cut(target, " ")
+					req, err := http.NewRequestWithContext(t.Context(), method, "https://iam.example"+path, nil)
+					require.NoError(t, err)
+					req.Header.Set("X-Auth-Token", "token-1")
+					resp, err := client.Do(req)
+					if err == nil {
+						resp.Body.Close()
+					}
+					return err
+				}
+				require.NoError(t, send("GET /v3/groups"))
+				assert.Equal(t, login, send(target) != nil, "it ends the call that waits for it")
+			})
+		})
+	}
+}
+
+func TestTheSecond401EndsACallAlsoWithTokensOfVersion2(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var service iamtest.Server
+		service.On("POST /v2.0/tokens", iamtest.Answer{Body: `{"access":{"token":{"id":"token-2"}}}`})
+		service.On("/", iamtest.Keystone(401, "No."))
+		client := &http.Client{Transport: &service}
+		iamsdk.Install(client, nil, iamsdk.GopherTelekomCloud())
+		get := func(token string) error {
+			req, err := http.NewRequestWithContext(t.Context(), "GET", "https://iam.example/v2.0/users", nil)
+			require.NoError(t, err)
+			req.Header.Set("X-Auth-Token", token)
+			resp, err := client.Do(req)
+			if err == nil {
+				resp.Body.Close()
+			}
+			return err
+		}
+		require.NoError(t, get("token-1"))
+		resp, err := client.Post("https://iam.example/v2.0/tokens", "application/json", strings.NewReader("{}"))
+		require.NoError(t, err)
+		resp.Body.Close()
+		assert.ErrorIs(t, get("token-2"), iamhttp.ErrUnauthorized)
+	})
+}
+
+func TestEachCallEndsWhateverTheServiceAnswers(t *testing.T) {
+	for seed := range uint64(20) {
+		eachKind(t, func(t *testing.T, k kind) {
+			service := newAccount()
+			sdk := k.connect(t, service, &iamhttp.Transport{MaxAttempts: 1})
+			draw := numbers{source: rand.New(rand.NewPCG(seed, 0))}
+			unauthorized := draw.below(10) // of 10 requests
+			service.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				time.Sleep(time.Duration(draw.below(2000)) * time.Millisecond)
+				good, refused := iamtest.Answer{}, draw.below(10) < unauthorized
+				if strings.HasSuffix(r.URL.Path, "/auth/tokens") {
+					good = iamtest.Answer{Status: 201}.With("X-Subject-Token", strconv.Itoa(draw.below(100)))
+					refused = draw.below(6) == 0
+				}
+				switch other := draw.below(6); {
+				case refused:
+					locked.ServeHTTP(w, r)
+				case other == 0:
+					iamtest.Page(502).ServeHTTP(w, r)
+				case other == 1:
+					iamtest.Answer{Fault: iamtest.Reset}.ServeHTTP(w, r)
+				default:
+					good.ServeHTTP(w, r)
+				}
+			})
+			var callers sync.WaitGroup
+			for range 1 + draw.below(12) {
+				callers.Go(func() {
+					for range 4 {
+						method := []string{"GET", "POST"}[draw.below(2)]
+						_, err := sdk.Request(method, "/groups/"+strconv.Itoa(draw.below(3)), "")
+						assert.NotErrorIs(t, err, errHangs, "seed %d", seed)
+						assert.NotErrorIs(t, err, errEndless, "seed %d", seed)
+					}
+				})
+			}
+			callers.Wait()
+		})
+	}
+}
+
+// numbers are drawn by several callers.
+type numbers struct {
+	mu     sync.Mutex
+	source *rand.Rand
+}
+
+func (n *numbers) below(most int) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.source.IntN(most)
+}
