@@ -2,8 +2,6 @@ package iamhttp_test
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -22,22 +20,7 @@ import (
 )
 
 // The documents show these in a form that no example has.
-var _ = []any{explain, forSDK, mayBeResent, forLogin}
-
-func explain(err error) {
-	if errors.Is(err, iamhttp.ErrNotFound) {
-		fmt.Println("no such user")
-	}
-	var e *iamhttp.StatusError
-	if errors.As(err, &e) {
-		fmt.Println(e.Code, "|", e.Message, "|", e.RequestID)
-		fmt.Println("sent", e.Attempts, "times, then:", e.Stop)
-	}
-	var code iamhttp.Code
-	if errors.As(err, &code) {
-		fmt.Println(iamhttp.Classify(int(code)).Description)
-	}
-}
+var _ = []any{forSDK, mayBeResent, forLogin}
 
 func forSDK(base http.RoundTripper) *http.Client {
 	return &http.Client{

@@ -3,6 +3,7 @@ package iamhttp_test
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -17,7 +18,8 @@ import (
 )
 
 // A block of Go is a piece of a file that is compiled, or a file itself; those
-// are built by [TestTheFirstStepsBuildAndRunInAnEmptyFolder].
+// are built by [TestTheFirstStepsBuildAndRunInAnEmptyFolder]. A recipe is both, because
+// the file that it is a piece of has the test that runs it.
 func TestEveryBlockOfGoInADocumentIsCompiled(t *testing.T) {
 	var compiled []string
 	for _, text := range files(t, ".go") {
@@ -25,14 +27,19 @@ func TestEveryBlockOfGoInADocumentIsCompiled(t *testing.T) {
 	}
 	blocks := 0
 	for path, text := range files(t, ".md") {
+		_, recipes, _ := strings.Cut(text, "\n## Recipes\n")
 		for _, code := range goBlocks(t, text) {
 			blocks++
-			if name := firstStep.FindString(code); name != "" {
+			if firstStep.MatchString(code) {
 				assert.Contains(t, stepsIn, path)
-				if !ofAdapter(code) {
+				switch {
+				case ofOtherModule(code):
+					_, code, _ = strings.Cut(code, "package main\n")
+				case strings.Contains(recipes, code):
+					_, code, _ = strings.Cut(code, "\n)\n") // the imports are not those of the test
+				default:
 					continue
 				}
-				_, code, _ = strings.Cut(code, "package main\n")
 			}
 			code = strings.TrimPrefix(code, "import ") // there it is in a group
 			assert.True(t, slices.ContainsFunc(compiled, func(file string) bool { return strings.Contains(file, flatten(code)) }),
@@ -89,9 +96,31 @@ func goBlocks(t *testing.T, text string) []string {
 // firstStep is the beginning of a block that is a whole file, and says which.
 var firstStep = regexp.MustCompile("^// ([a-z_/]+\\.go)\npackage ")
 
-// ofAdapter reports whether code needs what only the module of an adapter
-// downloads. That is where a test has it.
-func ofAdapter(code string) bool { return strings.Contains(code, "iamhttp/adapters/") }
+// otherModule finds an import of a module of this repository that is not the root.
+var otherModule = regexp.MustCompile(`"github\.com/iamhttp/iamhttp/(adapters/\w+|redisgate|iamotel)"`)
+
+// ofOtherModule reports whether code needs what only another module downloads. A
+// file in such a module has all of it, imports included.
+func ofOtherModule(code string) bool { return otherModule.MatchString(code) }
+
+func TestADocumentSaysHowToGetTheModulesThatItsFilesImport(t *testing.T) {
+	found := 0
+	for _, path := range stepsIn {
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		for _, code := range goBlocks(t, string(text)) {
+			if module := otherModule.FindStringSubmatch(code); module != nil {
+				found++
+				before, _, _ := strings.Cut(string(text), code)
+				command := "\n    go mod edit -replace=github.com/iamhttp/iamhttp/" + module[1] + "=../iamhttp/" + module[1] + "\n"
+				if !strings.Contains(before, command) {
+					t.Errorf("%s does not say:%s", path, command)
+				}
+			}
+		}
+	}
+	assert.Positive(t, found)
+}
 
 // stepsIn are the documents with blocks that are files. The program of the README
 // is the first one of the tutorial.
@@ -102,7 +131,7 @@ var stepsIn = []string{"README.md", "docs/tutorial.md"}
 // finds the modules instead.
 func TestTheFirstStepsBuildAndRunInAnEmptyFolder(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it builds seven programs")
+		t.Skip("it builds a few programs")
 	}
 	tutorial, err := os.ReadFile("docs/tutorial.md")
 	require.NoError(t, err)
@@ -112,13 +141,15 @@ func TestTheFirstStepsBuildAndRunInAnEmptyFolder(t *testing.T) {
 	require.NoError(t, os.Symlink(root, filepath.Join(parent, "iamhttp"))) // "next to the clone"
 	dir := filepath.Join(parent, "try")
 	require.NoError(t, os.Mkdir(dir, 0o755))
-	steps := map[string]string{}
+	steps, setups := map[string]string{}, map[string][]string{}
 	for _, document := range stepsIn {
 		text, err := os.ReadFile(document)
 		require.NoError(t, err)
+		setups[document] = regexp.MustCompile("(?m)^    go mod (?:init|edit) .*$").FindAllString(string(text), 2)
+		require.Len(t, setups[document], 2, document)
 		for _, code := range goBlocks(t, string(text)) {
 			name := firstStep.FindStringSubmatch(code)
-			if name == nil || ofAdapter(code) {
+			if name == nil || ofOtherModule(code) {
 				continue
 			}
 			if before, found := steps[name[1]]; found {
@@ -142,33 +173,48 @@ func TestTheFirstStepsBuildAndRunInAnEmptyFolder(t *testing.T) {
 		out, err := try(command)
 		require.NoError(t, err, "%s: %s", command, out)
 	}
-	commands := regexp.MustCompile("(?m)^    (go mod .*)$").FindAllStringSubmatch(string(tutorial), 2)
-	require.Len(t, commands, 2)
-	for _, command := range append(commands, []string{"", "go vet ./..."}, []string{"", "go test ./..."}) {
-		run(command[1])
+	assert.Equal(t, setups["docs/tutorial.md"], setups["README.md"])
+	for _, command := range append(setups["README.md"], "go vet ./...", "go test ./...") {
+		run(command)
 	}
 
+	// What the programs print stands in the tutorial. Times and ports differ.
+	differs := regexp.MustCompile(`\d{4}/\d\d/\d\d \d\d:\d\d:\d\d|wait=\S+|127\.0\.0\.1:\d+`)
+	shown := differs.ReplaceAllString(string(tutorial), "?")
 	alice, bob := serveQuickstart(t, parent)
-	run("go build -o first .")
-	out, err := try("./first " + alice)
-	require.NoError(t, err, out)
-	assert.Contains(t, string(tutorial), "\n    "+strings.TrimSpace(out)+"\n")
-	out, err = try("./first " + bob)
-	var exit *exec.ExitError
-	require.ErrorAs(t, err, &exit)
-	assert.Equal(t, 1, exit.ExitCode())
-	assert.Contains(t, string(tutorial), "`"+strings.TrimSpace(out)+"`")
-
-	swaps := regexp.MustCompile("`([a-z.A-Z]+)` in place of `([a-z.A-Z]+)` in\\s+main\\.go").FindAllStringSubmatch(string(tutorial), -1)
-	require.NotEmpty(t, swaps)
-	file := filepath.Join(dir, "main.go")
-	is, err := os.ReadFile(file)
-	require.NoError(t, err)
-	for _, swap := range swaps {
-		require.Contains(t, string(is), swap[2])
-		require.NoError(t, os.WriteFile(file, []byte(strings.ReplaceAll(string(is), swap[2], swap[1])), 0o644))
-		run("go vet .")
+	prints := func(url string, status int) {
+		t.Helper()
+		run("go build -o first .")
+		out, err := try("./first " + url)
+		if status == 0 {
+			require.NoError(t, err, out)
+		} else {
+			var exit *exec.ExitError
+			require.ErrorAs(t, err, &exit)
+			require.Equal(t, status, exit.ExitCode())
+			out += fmt.Sprintf("exit status %d\n", status) // printed by go run
+		}
+		out = "\n\n" + regexp.MustCompile("(?m)^").ReplaceAllString(strings.TrimSpace(out), "    ") + "\n"
+		if !strings.Contains(shown, differs.ReplaceAllString(out, "?")) {
+			t.Errorf("the tutorial does not show this:\n%s", out)
+		}
 	}
+	prints(alice, 0)
+	prints(bob, 1)
+
+	swaps := regexp.MustCompile("`([^`]+)` in place of `([^`]+)` in\\s+main\\.go").FindAllStringSubmatch(string(tutorial), -1)
+	require.Len(t, swaps, 2)
+	file := filepath.Join(dir, "main.go")
+	swap := func(with, old string) {
+		is, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.Contains(t, string(is), old)
+		require.NoError(t, os.WriteFile(file, []byte(strings.ReplaceAll(string(is), old, with)), 0o644))
+	}
+	swap(swaps[0][1], swaps[0][2])
+	prints(bob, 1)
+	swap(swaps[1][1], swaps[1][2])
+	prints(alice, 0)
 }
 
 // serveQuickstart starts the service of the tutorial, which the documents say how to

@@ -26,8 +26,8 @@ import (
 //
 // A request that is signed already is signed again in the same form over the same
 // headers. An unsigned one is signed in the form of huaweicloud-sdk-go-v3, over Host
-// and all headers except Content-Type and those that proxies change. If you change
-// the request, sign it again.
+// and all headers, except Content-Type, those with an underscore in their names, and
+// those that proxies change. If you change the request, sign it again.
 //
 // The body is read once, from GetBody, and not kept. If the request has a header
 // X-Sdk-Content-Sha256, such as UNSIGNED-PAYLOAD, the header is signed and the body

@@ -27,7 +27,8 @@ import (
 // machine's clock differs from the host's, and signs accordingly. If a 401 says that
 // the time of the signature is wrong, and it was, the request is sent once more. That
 // is safe for any method: a 401 says that the request was not carried out (RFC 9110
-// §15.5.2).
+// §15.5.2). For the iamhttp.Transport above it is one attempt: it counts once in
+// StatusError.Attempts, and OnFailure does not see the 401.
 //
 // The zero value signs nothing. A Transport is safe for concurrent use; do not copy or
 // change it after first use.
@@ -37,16 +38,17 @@ type Transport struct {
 	Base http.RoundTripper
 
 	// Credentials returns what to sign a request with. It is called for each attempt
-	// and before long waits, by many goroutines at once, so keys may rotate; they are not kept. A request
-	// that is signed with another access key is signed again: if several accounts
-	// share the Transport, ask [AccessKey] which of them the request is from. Return
-	// the zero Credentials to leave the request as it is. If it returns an error, the
-	// request is not sent, and RoundTrip returns an error that wraps it. If nil,
-	// nothing is signed.
+	// and before long waits, by many goroutines at once, so keys may rotate; they are
+	// not kept. A request that is signed with another access key is signed again: if
+	// several accounts share the Transport, ask [AccessKey] which of them the request
+	// is from. Return the zero Credentials to leave the request as it is. If it
+	// returns an error, the request is not sent, and RoundTrip returns an error that
+	// wraps it. If nil, nothing is signed.
 	Credentials func(*http.Request) (Credentials, error)
 
 	// SignUnsigned also signs requests that have neither an Authorization nor an
 	// X-Auth-Token. If their body can be read only once, RoundTrip returns an error.
+	// [Sign] says which headers are signed.
 	SignUnsigned bool
 
 	clocks clocks

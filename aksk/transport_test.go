@@ -321,6 +321,28 @@ func TestA401IsRetriedOnceIfTheClockWasOffAndOnlyThen(t *testing.T) {
 	}
 }
 
+func TestARequestSentOnceMoreBecauseOfTheClockIsNoAttemptOfItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &iamtest.Server{Keys: keys, Ahead: 20 * time.Minute}
+		s.On("/", iamtest.Keystone(404, "Could not find user."))
+		failures := 0
+		client := &http.Client{
+			Transport: &iamhttp.Transport{
+				Base:      signingOver(s),
+				OnFailure: func(context.Context, iamhttp.Failure) { failures++ },
+			},
+			Timeout: time.Minute,
+		}
+		_, err := client.Do(signedAt(t, "GET", "", time.Now()))
+		var e *iamhttp.StatusError
+		require.ErrorAs(t, err, &e)
+		assert.Equal(t, iamhttp.ErrNotFound, e.Code)
+		assert.Equal(t, 1, e.Attempts)
+		assert.Equal(t, 1, failures)
+		s.AssertCount(t, 2)
+	})
+}
+
 func TestWhatOneAnswerSaysOfTheClockIsUsedForTheNextRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &iamtest.Server{Keys: keys, Ahead: -50 * time.Minute}

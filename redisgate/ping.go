@@ -16,9 +16,11 @@ return 1`
 
 // Ping reports whether the server can be used as the gate uses it: it connects, logs
 // in, runs a script that reads and writes the gate's keys, and sends itself a
-// message. A server that is too far for a fleet is an error, too. Call it once at the start of a program, with a deadline, to find a wrong
-// address, a wrong password or a missing permission. The gate needs no Ping: it works
-// without the server, alone, and it joins the fleet as soon as it can.
+// message. Call it once at the start of a program, with a deadline, to find a wrong
+// address, a wrong password or a missing permission. A server that takes 500 ms or
+// more to answer is an error, too: it is too far for a fleet, so each process is
+// alone. The gate needs no Ping: it works without the server, alone, and it joins the
+// fleet as soon as it can.
 //
 // The error says which step failed, and wraps the error of the client or of ctx.
 func (g *Gate) Ping(ctx context.Context) error {

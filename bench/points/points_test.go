@@ -133,7 +133,7 @@ var points = []struct {
 		}
 		return strconv.Itoa(understood)
 	}},
-	{"Deadline", "Retry-After: 30 and a deadline in 10 s: the caller learns of the 429", func(t *trial) string {
+	{"Deadline", "Retry-After: 30 and a deadline in 10 s: the call ends", func(t *trial) string {
 		t.service.On("/", iamtest.Throttled(30*time.Second))
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
@@ -141,11 +141,11 @@ var points = []struct {
 		status, _ := t.get(ctx)
 		switch took := time.Since(start); {
 		case status != 429:
-			return "never"
+			return fmt.Sprintf("after %.0f s, without it", took.Seconds())
 		case took == 0:
-			return "at once"
+			return "at once, with the 429"
 		default:
-			return "later"
+			return "later, with the 429"
 		}
 	}},
 	{"Day", "Retry-After: a day and no deadline: the call takes", func(t *trial) string {
@@ -325,9 +325,9 @@ func TestPoints(t *testing.T) {
 
 // excerpt are the rows of the README, by their words there.
 var excerpt = map[string]string{
-	"to a service that is down (503) sends":              "503",
-	"told to wait 30 s with 10 s left learns of the 429": "Deadline",
-	"throttled to the end gets":                          "Error",
+	"to a service that is down (503) sends":            "503",
+	"told to wait 30 s, with a deadline in 10 s, ends": "Deadline",
+	"throttled to the end gets":                        "Error",
 }
 
 func TestTheREADMESaysWhatTheTableSays(t *testing.T) {

@@ -13,9 +13,10 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// usualAddress is what the documents print. If another program has it, any other
-// port does.
-const usualAddress = "127.0.0.1:35357"
+// usualAddress is what the documents print. Its port is below those that systems
+// take for outgoing connections (from 32768 on, or 49152), so it is rarely in use.
+// If another program has it, any other port does.
+const usualAddress = "127.0.0.1:13357"
 
 // serve runs the service until the context ends, for programs that do not log in.
 // It throttles every second request, so that they see a retry.

@@ -4,8 +4,11 @@ import (
 	"bufio"
 	"context"
 	"io"
+	"net"
 	"net/http"
+	"os"
 	"regexp"
+	"strconv"
 	"testing"
 	"time"
 
@@ -63,4 +66,20 @@ func TestServeTakesNoArgument(t *testing.T) {
 	assert.Equal(t, 2, code)
 	assert.Empty(t, stdout)
 	assert.Contains(t, stderr, `unexpected argument "8080"`)
+}
+
+func TestTheDocumentsCallTheUsualAddressAndSayThatItMayBeAnother(t *testing.T) {
+	t.Parallel()
+	_, port, err := net.SplitHostPort(usualAddress)
+	require.NoError(t, err)
+	n, err := strconv.Atoi(port)
+	require.NoError(t, err)
+	assert.Less(t, n, 32768, "systems take higher ports for outgoing connections")
+	for _, document := range []string{"README.md", "docs/tutorial.md"} {
+		text, err := os.ReadFile("../../" + document)
+		require.NoError(t, err)
+		for _, want := range []string{regexp.QuoteMeta("http://" + usualAddress + "/v3/users/alice"), `URL\s+that\s+(it|the\s+service)\s+prints`} {
+			assert.True(t, regexp.MustCompile(want).Match(text), "%s does not say %s", document, want)
+		}
+	}
 }
