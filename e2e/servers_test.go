@@ -31,6 +31,8 @@ const (
 	hang     // served by a test: accepts and never answers
 	dead     // nobody listens
 	nginxJob
+	nginxGate
+	haproxyGate
 )
 
 func address(t testing.TB, server int) string {
