@@ -92,7 +92,7 @@ func (r row) run(t *testing.T, s strategy) []figure {
 	for i := range cmp.Or(*rowSeeds, r.seeds, 1) {
 		situation := r.situation
 		situation.Seed = *rowSeed + uint64(i)
-		record := situation.Run(t, s.client(r.settings))
+		record := situation.Run(t, s.client(situation, r.settings))
 		if s.name == "gate" {
 			assert.Zero(t, record.Forbidden, "requests left while told to wait, seed %d", situation.Seed)
 		}
@@ -222,8 +222,8 @@ change until calls are answered at 90 %% of the limit, for three seconds and on 
 			figures, _ := now.(map[string][]figure)
 			all = all && figures != nil
 			for i, a := range r.goals {
-				cells := make([]string, len(strategies))
-				for j, s := range strategies {
+				cells := make([]string, len(inRows))
+				for j, s := range inRows {
 					if now := figures[s.name]; now != nil {
 						cells[j] = a.cell(now[i].worst)
 					} else {
