@@ -18,8 +18,8 @@ import (
 // were answered, the limit follows the relation of a long average of the answer time
 // to that of the second: a service that becomes slow has a queue.
 //
-// The rule does not look at refusals. What happens to a refused request is not part of
-// it, so that the pauses are ours.
+// The rule looks at no refusals, and says nothing of when to send a refused request
+// again, so that the pauses are ours.
 type gradient struct {
 	line  line
 	began time.Time

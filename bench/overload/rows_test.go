@@ -22,7 +22,7 @@ import (
 )
 
 var (
-	rowGates = flag.String("gates", "", "the `names` of the strategies that the rows are run with; empty: gate, and with -update all of gate,none,aimd")
+	rowGates = flag.String("gates", "", "the `names` of the strategies that the rows are run with, as in PEERS.md; empty: gate, and with -update gate,none,aimd")
 	rowSeed  = flag.Uint64("seed", 1, "the first `seed` of the rows")
 	rowSeeds = flag.Int("seeds", 0, "the `number` of seeds of each row, of which the worst counts; 0: the row's own")
 )
