@@ -32,6 +32,7 @@ import (
 //   - A Retry-After is obeyed, which the authors' service does not send.
 //   - A response that says nothing of the limit changes nothing. The authors halve the
 //     rate after 408, 425, 500, 502, 503 and 504, too.
+//   - AATB's sums are exact. The authors' are of slots of 2 s and 10 s.
 
 // A quota is a limit that a gate is told.
 type quota struct{ rate, tokens float64 } // requests per second, and in one instant
@@ -78,7 +79,7 @@ func (b *bucket) raise(step float64) { b.rate = max(b.rate*step, b.rate+leastRat
 
 // lower divides the rate, and leaves so many tokens.
 func (b *bucket) lower(by, tokens float64) {
-	b.take()
+	b.last = time.Now()
 	b.rate, b.tokens = max(b.rate/by, leastRate), tokens
 }
 

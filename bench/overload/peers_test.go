@@ -28,7 +28,7 @@ func highest(name string, of func(*sim.Record) float64) aim { return aim{name, 0
 func lowest(name string, of func(*sim.Record) float64) aim  { return aim{name, 0, false, of} }
 
 var peersTables = []peersTable{
-	{"The load of ATB's authors, as far as we know it: 20 clients that know nothing of each other make 10 calls each at once. The service accepts 40 " +
+	{"The service of ATB's authors, and a load that is our guess: 20 clients that know nothing of each other make 10 calls each at once. It accepts 40 " +
 		"requests a minute and sends no Retry-After. Jain's index says how evenly the clients were served in the first half of the ideal time.",
 		[]row{paperBurst()}},
 	{"The same service, and 100 clients that make a call now and then for ten minutes: 1.2 times as many as the limit allows.",
@@ -43,7 +43,9 @@ var peersTables = []peersTable{
 		[]row{trouble20(), step20(), dip20(), stray100()}},
 }
 
-// perMinute is what the settings of ATB's authors are for.
+// perMinute is what the settings of ATB's authors are for: their service fills its
+// bucket once a minute. Their loads we did not have but for "up to 100 clients": how
+// many calls these make, and when, is our guess.
 var perMinute = []sim.Limit{{Server: sim.Server{Algorithm: sim.FixedWindow, Limit: 40, Window: time.Minute}}}
 
 var (
