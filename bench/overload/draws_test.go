@@ -43,8 +43,8 @@ type drawn struct {
 
 func drawOne(seed uint64) drawn {
 	s := sim.Draw(seed)
-	with := s.Run(new(testing.T), strategies[0].client(settings{}))
-	without := s.Run(new(testing.T), strategies[1].client(settings{}))
+	with := s.Run(new(testing.T), strategies[0].client(s, settings{}))
+	without := s.Run(new(testing.T), strategies[1].client(s, settings{}))
 	d := drawn{seed: seed, situation: s, sentWith: with.SentPerOK(), sentWithout: without.SentPerOK()}
 	for _, stretch := range counted(s) {
 		d.with += with.Answered(stretch[0], stretch[1])

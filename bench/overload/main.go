@@ -10,7 +10,7 @@
 //
 // Tests hold the gate to goals: in this matrix (FIGURES.md), in rows where the limit
 // or the callers change (ROWS.md, rowlist_test.go), and in situations that are drawn
-// at random (draws_test.go).
+// at random (draws_test.go). They measure it beside other rules (PEERS.md).
 //
 // # How it is simulated
 //

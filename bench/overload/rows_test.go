@@ -22,7 +22,7 @@ import (
 )
 
 var (
-	rowGates = flag.String("gates", "", "the `names` of the strategies that the rows are run with; empty: gate, and with -update all of gate,none,aimd")
+	rowGates = flag.String("gates", "", "the `names` of the strategies that the rows are run with, as in PEERS.md; empty: gate, and with -update gate,none,aimd")
 	rowSeed  = flag.Uint64("seed", 1, "the first `seed` of the rows")
 	rowSeeds = flag.Int("seeds", 0, "the `number` of seeds of each row, of which the worst counts; 0: the row's own")
 )
@@ -92,7 +92,7 @@ func (r row) run(t *testing.T, s strategy) []figure {
 	for i := range cmp.Or(*rowSeeds, r.seeds, 1) {
 		situation := r.situation
 		situation.Seed = *rowSeed + uint64(i)
-		record := situation.Run(t, s.client(r.settings))
+		record := situation.Run(t, s.client(situation, r.settings))
 		if s.name == "gate" {
 			assert.Zero(t, record.Forbidden, "requests left while told to wait, seed %d", situation.Seed)
 		}
@@ -222,8 +222,8 @@ change until calls are answered at 90 %% of the limit, for three seconds and on 
 			figures, _ := now.(map[string][]figure)
 			all = all && figures != nil
 			for i, a := range r.goals {
-				cells := make([]string, len(strategies))
-				for j, s := range strategies {
+				cells := make([]string, len(inRows))
+				for j, s := range inRows {
 					if now := figures[s.name]; now != nil {
 						cells[j] = a.cell(now[i].worst)
 					} else {

@@ -16,10 +16,21 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
+// awsStandard is the standard retry mode, which is the default. Since version 1.48.0, of
+// November 2026, it behaves as the AWS SDKs of all languages do:
+//   - a request is sent three times at most, as before;
+//   - the wait is random, up to 1 s after a throttled attempt and up to 50 ms after
+//     another failure (1 s, before), and doubles with each retry;
+//   - of a quota of 500 tokens that all calls of a client share, a retry takes 5 after a
+//     throttled attempt and 14 after another failure (5, and 10 after a timeout, before).
+//
+// It obeys X-Amz-Retry-After, in milliseconds, and no Retry-After.
 func awsStandard(base http.RoundTripper, o Options) http.RoundTripper {
 	return smithyClient(base, o, retry.NewStandard(awsOptions(o)))
 }
 
+// awsAdaptive is the adaptive retry mode: the standard one, with a rate for all calls of
+// a client.
 func awsAdaptive(base http.RoundTripper, o Options) http.RoundTripper {
 	return smithyClient(base, o, ticking{retry.NewAdaptiveMode(func(a *retry.AdaptiveModeOptions) {
 		a.StandardOptions = append(a.StandardOptions, awsOptions(o))
@@ -55,7 +66,8 @@ func (t tick) Done() <-chan struct{} {
 }
 
 // smithyClient is the part of a generated client that the retryer needs: the loop of
-// attempts, and below it a deserializer that turns a 429 into an error.
+// attempts, and below it a deserializer that turns a failure that may be retried into an
+// error.
 func smithyClient(base http.RoundTripper, o Options, retryer aws.Retryer) http.RoundTripper {
 	transport := smithyhttp.NewClientHandlerWithOptions(&http.Client{Transport: base})
 	return roundTripper(func(req *http.Request) (*http.Response, error) {
@@ -97,11 +109,15 @@ func deserialize(ctx context.Context, in middleware.DeserializeInput, next middl
 		return out, metadata, err
 	}
 	resp := out.RawResponse.(*smithyhttp.Response)
-	if resp.StatusCode == http.StatusTooManyRequests {
-		err = &awshttp.ResponseError{ResponseError: &smithyhttp.ResponseError{
-			Response: resp,
-			Err:      &smithy.GenericAPIError{Code: "TooManyRequestsException", Fault: smithy.FaultClient},
-		}}
+	var failure *smithy.GenericAPIError
+	switch resp.StatusCode {
+	case http.StatusTooManyRequests:
+		failure = &smithy.GenericAPIError{Code: "TooManyRequestsException", Fault: smithy.FaultClient}
+	case http.StatusServiceUnavailable:
+		failure = &smithy.GenericAPIError{Code: "ServiceUnavailableException", Fault: smithy.FaultServer}
+	}
+	if failure != nil {
+		err = &awshttp.ResponseError{ResponseError: &smithyhttp.ResponseError{Response: resp, Err: failure}}
 		smithyhttp.CloseResponseBody(ctx, resp, true, err) // like the end of every generated deserializer
 		return out, metadata, err
 	}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/iamhttp/iamhttp/gate"
+)
+
+// An aimd is a yardstick: a pace that grows by a tenth of its latest cut in each
+// second in which requests wait for it, and is halved by a refusal. It obeys
+// Retry-After, and comes back from it a little late, by chance.
+type aimd struct {
+	line line
+
+	mu          sync.Mutex
+	pause       pause
+	began, next time.Time // the earliest time of the next request
+	pace, cut   float64   // requests per second; 0: nothing was refused yet
+	accepted    int
+	epoch       gate.Ticket // of the cuts
+}
+
+func newAIMD() *aimd { return &aimd{line: newLine(), pause: newPause(), began: time.Now()} }
+
+func (a *aimd) Wait(ctx context.Context, _ gate.Request) (epoch gate.Ticket, err error) {
+	err = a.line.pass(ctx, func(waited bool) time.Duration {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if wait := max(time.Until(a.next), time.Until(a.pause.until)); wait > 0 {
+			return wait
+		}
+		if a.pace > 0 {
+			if waited {
+				a.pace += 0.1 * a.cut / a.pace
+			}
+			a.next = time.Now().Add(time.Duration(float64(time.Second) / a.pace))
+		}
+		epoch = a.epoch
+		return 0
+	})
+	return epoch, err
+}
+
+func (a *aimd) Observe(_ gate.Request, t gate.Ticket, o gate.Outcome) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch o.Result {
+	case gate.Accepted:
+		a.accepted++
+	case gate.Throttled:
+		pause := a.pause.extend(o, noRetryAfter)
+		if t == a.epoch { // what left before the cut says nothing of the pace after it
+			a.epoch++
+			if a.pace == 0 {
+				a.pace = 2 * float64(a.accepted+1) / (time.Since(a.began) + pause).Seconds()
+			}
+			a.pace /= 2
+			a.cut = a.pace
+		}
+	case gate.Unknown, gate.NotSent:
+	}
+}
+
+// noRetryAfter is the pause after a refusal without Retry-After, where the authors of
+// a rule leave that to the caller.
+const noRetryAfter = time.Second / 4

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp/gate"
+)
+
+// A google is the client-side throttling of chapter 21 of Google's Site Reliability
+// Engineering. We had its formula, from libraries and issues that state it. Of the last
+// two minutes it counts the requests that callers made, and those that the service
+// accepted. A request is refused at once, and not sent, with the probability
+//
+//	max(0, (requests - 2·accepts) / (requests + 1))
+//
+// so that about twice as many are sent as are accepted. Nothing is said of when to send
+// a refused request again; the pauses are ours.
+type google struct {
+	mu      sync.Mutex
+	pause   pause
+	began   time.Time
+	seconds [120]googleSecond
+}
+
+// A googleSecond is what happened in a second.
+type googleSecond struct {
+	second            int // since the gate began
+	requests, accepts float64
+}
+
+const googleMultiple = 2
+
+var errThrottledHere = errors.New("throttled by the client")
+
+func newGoogle() *google { return &google{pause: newPause(), began: time.Now()} }
+
+// now returns what happened in the current second.
+func (g *google) now() *googleSecond {
+	second := int(time.Since(g.began) / time.Second)
+	t := &g.seconds[second%len(g.seconds)]
+	if t.second != second {
+		*t = googleSecond{second: second}
+	}
+	return t
+}
+
+// refuses returns the probability that a request is refused here.
+func (g *google) refuses() float64 {
+	oldest := g.now().second - len(g.seconds)
+	var requests, accepts float64
+	for _, t := range g.seconds {
+		if t.second > oldest {
+			requests += t.requests
+			accepts += t.accepts
+		}
+	}
+	return max(0, (requests-googleMultiple*accepts)/(requests+1))
+}
+
+func (g *google) Wait(ctx context.Context, _ gate.Request) (gate.Ticket, error) {
+	g.mu.Lock()
+	refuse := g.pause.rng.Float64() < g.refuses()
+	g.now().requests++
+	wait := time.Until(g.pause.until)
+	g.mu.Unlock()
+	if refuse {
+		return 0, &gate.Error{Err: errThrottledHere}
+	}
+	for wait > 0 {
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+		g.mu.Lock()
+		wait = time.Until(g.pause.until)
+		g.mu.Unlock()
+	}
+	return 0, nil
+}
+
+func (g *google) Observe(_ gate.Request, _ gate.Ticket, o gate.Outcome) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch o.Result {
+	case gate.Accepted:
+		g.now().accepts++
+	case gate.Throttled:
+		g.pause.extend(o, noRetryAfter)
+	case gate.Unknown, gate.NotSent:
+	}
+}
+
+// sends makes requests of which a share is accepted, 100 in a second, and returns the
+// share that is sent.
+func sends(t *testing.T, g *google, requests int, accepted float64) float64 {
+	t.Helper()
+	sent, accepts := 0, 0
+	for i := range requests {
+		time.Sleep(10 * time.Millisecond)
+		ticket, err := g.Wait(t.Context(), gate.Request{Key: "iam.test"})
+		if err != nil {
+			refused := new(gate.Error)
+			require.ErrorAs(t, err, &refused)
+			continue
+		}
+		sent++
+		result := gate.Unknown // a refusal would pause
+		if float64(accepts) < accepted*float64(i+1) {
+			accepts++
+			result = gate.Accepted
+		}
+		answered(g, ticket, result)
+	}
+	return float64(sent) / float64(requests)
+}
+
+func TestGoogleSendsTwiceWhatIsAccepted(t *testing.T) {
+	for _, tt := range []struct{ accepted, sent float64 }{{1, 1}, {0.6, 1}, {0.5, 1}, {0.25, 0.5}, {0.05, 0.1}} {
+		synctest.Test(t, func(t *testing.T) {
+			g := newGoogle()
+			sends(t, g, 12_000, tt.accepted)
+			assert.InDelta(t, tt.sent, sends(t, g, 12_000, tt.accepted), 0.04, "%v is accepted", tt.accepted)
+		})
+	}
+}
+
+func TestGoogleForgetsWhatIsTwoMinutesAgo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGoogle()
+		assert.Less(t, sends(t, g, 12_000, 0), 0.01)
+		time.Sleep(2 * time.Minute)
+		assert.InDelta(t, 1, sends(t, g, 10, 1), 0)
+	})
+}

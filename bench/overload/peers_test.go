@@ -1,0 +1,330 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp/bench/internal/sim"
+)
+
+// A table of PEERS.md has a line for each strategy, and a column for each figure of
+// its rows. The figures are medians, and their goals are not looked at.
+type peersTable struct {
+	about string
+	rows  []row
+}
+
+// highest and lowest are figures without a goal: the better ones are the higher, or the lower.
+func highest(name string, of func(*sim.Record) float64) aim { return aim{name, 0, true, of} }
+func lowest(name string, of func(*sim.Record) float64) aim  { return aim{name, 0, false, of} }
+
+var peersTables = []peersTable{
+	{"The service of ATB's authors, and a load that is our guess: 20 clients that know nothing of each other make 10 calls each at once. It accepts 40 " +
+		"requests a minute and sends no Retry-After. Jain's index says how evenly the clients were served in the first half of the ideal time.",
+		[]row{paperBurst()}},
+	{"The same service, and 100 clients that make a call now and then for ten minutes: 1.2 times as many as the limit allows.",
+		[]row{paperSteady()}},
+	{"300 calls of one client at once, against 20 requests a second with a bucket for one second: with Retry-After, and without.",
+		[]row{onceAgainst20("with", sim.Seconds), onceAgainst20("without", sim.Absent)}},
+	{"Calls with a timeout of 2 s against 20/s, three times as many as the limit allows. In flight: 200 calls at once, of which the service accepts 20 " +
+		"at a time and takes 2 s for each.",
+		[]row{deadlines20(), inFlight20()}},
+	{"20 workers, 20/s, and then 20 s of 503s, 429s and no answers; or a limit that becomes four times as high, or a tenth for half a minute. Each is the " +
+		"share of the limit that is answered in the minute after. Stray: one 429 with Retry-After: 1 at 100 calls a second without a limit.",
+		[]row{trouble20(), step20(), dip20(), stray100()}},
+}
+
+// perMinute is what the settings of ATB's authors are for: their service fills its
+// bucket once a minute. Their loads we did not have but for "up to 100 clients": how
+// many calls these make, and when, is our guess.
+var perMinute = []sim.Limit{{Server: sim.Server{Algorithm: sim.FixedWindow, Limit: 40, Window: time.Minute}}}
+
+var (
+	sentEach = lowest("requests per success", (*sim.Record).SentPerOK)
+	fails    = lowest("calls that fail, %", func(r *sim.Record) float64 { return math.Round(100 * float64(r.Failed()) / float64(len(r.Calls))) })
+)
+
+// unlessTheyFail is a figure that tells nothing if more than a few calls fail.
+func unlessTheyFail(of func(*sim.Record) float64) func(*sim.Record) float64 {
+	return func(r *sim.Record) float64 {
+		if r.Failed() > len(r.Calls)/100 {
+			return never
+		}
+		return of(r)
+	}
+}
+
+func paperBurst() row {
+	const clients, calls, ideal = 20, 10, 4 * time.Minute
+	s := sim.Situation{Limits: perMinute, Answers: "50ms", Length: time.Hour}
+	for p := range clients {
+		s.Callers = append(s.Callers, sim.Callers{Process: p, Once: calls})
+	}
+	return row{name: "burst", situation: s, goals: []aim{
+		sentEach, makespanOf(ideal, 0), fails,
+		highest("Jain's index", func(r *sim.Record) float64 { return r.Jain(0, ideal/2) }),
+	}}
+}
+
+func paperSteady() row {
+	const clients, length = 100, 10 * time.Minute
+	s := sim.Situation{Limits: perMinute, Answers: "50ms", Length: time.Hour}
+	for p := range clients {
+		s.Callers = append(s.Callers, sim.Callers{Process: p, Rate: 1.2 * authors.rate / clients, Until: length})
+	}
+	return row{name: "steady", situation: s, goals: []aim{
+		sentEach, fails,
+		lowest("seconds for a call, mean", unlessTheyFail(func(r *sim.Record) float64 { return sim.Mean(r.Latency()).Seconds() })),
+		lowest("minutes until the last", unlessTheyFail(func(r *sim.Record) float64 { return r.Makespan().Minutes() })),
+	}}
+}
+
+func onceAgainst20(name string, ra sim.RetryAfter) row {
+	const calls, ideal = 300, 14 * time.Second
+	goals := []aim{sentEach, makespanOf(ideal, 0)}
+	if ra != sim.Absent {
+		goals = append(goals, lowest("sent while told to wait", func(r *sim.Record) float64 { return float64(r.Forbidden) }))
+	}
+	return row{name: name, situation: sim.Situation{
+		Limits: limit(20, 1), RetryAfter: ra, Answers: "50ms", Length: 10 * time.Minute, Callers: []sim.Callers{{Once: calls}},
+	}, goals: goals}
+}
+
+func deadlines20() row {
+	const length = time.Minute
+	return row{name: "timeout", situation: sim.Situation{
+		Limits: limit(20, 1), RetryAfter: sim.Seconds, Answers: "50ms", Length: length,
+		Callers: []sim.Callers{{Rate: 60, Timeout: 2 * time.Second}},
+	}, goals: []aim{
+		highest("share of the limit", func(r *sim.Record) float64 { return float64(r.OK()) / (20 * (length + time.Second).Seconds()) }),
+		sentEach,
+		lowest("seconds until calls that fail are told", func(r *sim.Record) float64 { return sim.Mean(r.Told()).Seconds() }),
+	}}
+}
+
+func inFlight20() row {
+	return row{name: "in flight", situation: sim.Situation{
+		InFlight: 20, Answers: "2s", Way: 5 * time.Millisecond, Length: 10 * time.Minute, Callers: []sim.Callers{{Once: 200}},
+	}, goals: []aim{sentEach, makespanOf(20*time.Second, 0)}}
+}
+
+// minuteAfter is the share of the limit that is answered in the minute after a time.
+func minuteAfter(at time.Duration) aim {
+	a := answeredOf(at, at+time.Minute, 0)
+	a.name = "share"
+	return a
+}
+
+func pool20(name string, at time.Duration, limits []sim.Limit, faults ...sim.Fault) row {
+	return row{name: name, situation: sim.Situation{
+		Limits: limits, RetryAfter: sim.Seconds, Answers: "50ms", Length: at + time.Minute, Faults: faults, Callers: []sim.Callers{{Workers: 20}},
+	}, goals: []aim{minuteAfter(at)}}
+}
+
+func trouble20() row {
+	const from, until = 20 * time.Second, 40 * time.Second
+	return pool20("trouble", until, limit(20, 1),
+		sim.Fault{From: from, Until: until, Status: 503, Share: 1. / 3},
+		sim.Fault{From: from, Until: until, Silence: 5 * time.Second, Share: 1. / 3},
+		sim.Fault{From: from, Until: until, Status: 429, RetryAfter: "1", Share: 1})
+}
+
+func step20() row {
+	return pool20("× 4", 30*time.Second, limit(20, 1, sim.Change{At: 30 * time.Second, Times: 4}))
+}
+
+func dip20() row {
+	return pool20("a tenth", time.Minute, limit(20, 1, sim.Change{At: 30 * time.Second, Times: 0.1}, sim.Change{At: time.Minute, Times: 1}))
+}
+
+func stray100() row {
+	const at = 10 * time.Second
+	return row{name: "stray", situation: sim.Situation{
+		Answers: "50ms", Length: at + 40*time.Second, Callers: []sim.Callers{{Rate: 100}},
+		Faults: []sim.Fault{{From: at, Until: at + time.Minute, Share: 1, Count: 1, Status: 429, RetryAfter: "1"}},
+	}, goals: []aim{regained(at, 100, 0)}}
+}
+
+// A better figure than the gate's is in bold if it is better by more than this share.
+const clearly = 0.05
+
+const peersHead = `# The gate beside other rules
+
+Written by ` + "`go test -run Beside ./overload -update`" + `. All but the last two are gates of one Transport with 20 attempts; ` + "`none`" + ` is that
+Transport without a gate. **Bold** figures are better than the gate's by more than a twentieth. One figure alone says little: a rule
+that fails most calls sends few requests. "never" means that calls failed. Medians of three runs.
+
+`
+
+const peersFoot = `
+- ` + "`aimd`" + `: a pace that grows by a tenth in a second, and is halved by a refusal.
+- ` + "`atb`, `aatb`" + `: the two algorithms of arXiv 2510.04516, after the programs that its authors published. Both are told the limit at the start.
+  AATB's clients hear from a server of their own what the others send.
+- ` + "`gradient`" + `: Netflix's Gradient2Limit, which limits the number in flight by the answer times.
+- ` + "`google`" + `: the client-side throttling of Site Reliability Engineering, chapter 21: requests that exceed twice what is accepted fail, unsent.
+- ` + "`aws-standard`, `aws-adaptive`" + `: the AWS SDK's retry modes since November 2026, with three attempts. They do not know Retry-After.
+
+Others are better than the gate here:
+
+- Clients that know nothing of each other and make few calls each, at a limit of a few requests a minute: ATB and AATB send fewer requests
+  and are done sooner, and without a gate the calls are done soonest, with the most requests. The gate hears too little to learn the limit.
+- A limit that changes, or a service that comes back: without a gate more is answered at once, and so is with the AWS SDK's standard mode.
+  Both pay with requests: 3 to 9 times as many when the limit is exceeded.
+- AATB needs the fewest requests where one client has all of a limit that it is told. It is slow to come back from anything else.
+
+The comments in atb_test.go, gradient_test.go and google_test.go say what is not the authors', but our guess.
+`
+
+// beside runs all strategies in a row, three seeds each.
+func (r row) beside(t *testing.T) map[string][]figure {
+	r.seeds = 3
+	figures := map[string][]figure{}
+	for _, s := range strategies {
+		figures[s.name] = r.run(t, s)
+	}
+	return figures
+}
+
+func (a aim) clearlyBetter(x, than float64) bool {
+	if a.least {
+		return x > than*(1+clearly)
+	}
+	return x < than*(1-clearly)
+}
+
+func (p peersTable) write(b *strings.Builder, figures map[string]map[string][]figure) {
+	fmt.Fprintf(b, "%s\n\n| client |", p.about)
+	columns := 0
+	for _, r := range p.rows {
+		for _, a := range r.goals {
+			columns++
+			if len(p.rows) > 1 {
+				fmt.Fprintf(b, " %s:", r.name)
+			}
+			fmt.Fprintf(b, " %s |", a.name)
+		}
+	}
+	fmt.Fprintf(b, "\n|---|%s\n", strings.Repeat("--:|", columns))
+	for _, s := range strategies {
+		fmt.Fprintf(b, "| `%s` |", s.name)
+		for _, r := range p.rows {
+			for i, a := range r.goals {
+				cell := number3(figures[r.name][s.name][i].median)
+				if a.clearlyBetter(figures[r.name][s.name][i].median, figures[r.name]["gate"][i].median) {
+					cell = "**" + cell + "**"
+				}
+				fmt.Fprintf(b, " %s |", cell)
+			}
+		}
+		b.WriteString("\n")
+	}
+}
+
+// PEERS.md is held to the figures of the gate within 15 %, and to those of others within
+// a half: they draw their jitter from sources that are not seeded.
+func TestTheGateBesideOtherRules(t *testing.T) {
+	t.Parallel()
+	if raceDetector {
+		t.Skip("measures, and finds no races that others do not")
+	}
+	var measured sync.Map
+	for _, p := range peersTables {
+		for _, r := range p.rows {
+			t.Run(r.name, func(t *testing.T) {
+				t.Parallel()
+				f := r.beside(t)
+				t.Log(r.log(strategies, f))
+				measured.Store(r.name, f)
+			})
+		}
+	}
+	t.Cleanup(func() { // when all have ended
+		if text, all := peersMarkdown(&measured); all {
+			holdPeers(t, text)
+		}
+	})
+}
+
+// peersMarkdown is PEERS.md. It returns false if not all rows were run.
+func peersMarkdown(measured *sync.Map) (_ string, all bool) {
+	var b strings.Builder
+	b.WriteString(peersHead)
+	for i, p := range peersTables {
+		figures := map[string]map[string][]figure{}
+		for _, r := range p.rows {
+			f, ok := measured.Load(r.name)
+			if !ok {
+				return "", false
+			}
+			figures[r.name] = f.(map[string][]figure)
+		}
+		if i > 0 {
+			b.WriteString("\n")
+		}
+		p.write(&b, figures)
+	}
+	b.WriteString(peersFoot)
+	return b.String(), true
+}
+
+// holdPeers writes PEERS.md with -update. Otherwise it checks that the file says what is
+// measured now.
+func holdPeers(t *testing.T, text string) {
+	t.Helper()
+	if *update {
+		require.NoError(t, os.WriteFile("PEERS.md", []byte(text), 0o644))
+		return
+	}
+	old, err := os.ReadFile("PEERS.md")
+	require.NoError(t, err)
+	const anew = "PEERS.md is not current; go test -run Beside ./overload -update writes it anew"
+	require.Equal(t, number.ReplaceAllString(plain(string(old)), "#"), number.ReplaceAllString(plain(text), "#"), anew)
+	was, is := cellsOf(string(old)), cellsOf(text)
+	for i := range is {
+		assert.NoError(t, is[i].near(was[i]), anew)
+	}
+}
+
+// A cell is a figure of PEERS.md.
+type cell struct {
+	client string
+	line   int
+	value  float64
+}
+
+func cellsOf(text string) (all []cell) {
+	for i, line := range strings.Split(strings.ReplaceAll(text, "**", ""), "\n") {
+		if !strings.HasPrefix(line, "| `") {
+			continue
+		}
+		parts := strings.Split(strings.Trim(line, "| "), "|")
+		for _, p := range parts[1:] {
+			value, err := strconv.ParseFloat(strings.TrimSpace(p), 64)
+			if err != nil {
+				value = never // or none
+			}
+			all = append(all, cell{strings.Trim(parts[0], "` "), i + 1, value})
+		}
+	}
+	return all
+}
+
+func (c cell) near(was cell) error {
+	share := 0.5
+	if c.client == "gate" {
+		share = worsens
+	}
+	if c.value == was.value || math.Abs(c.value-was.value) <= share*max(c.value, was.value) && !math.IsInf(c.value+was.value, 0) {
+		return nil
+	}
+	return fmt.Errorf("%s in line %d: %s, not %s", c.client, c.line, number3(c.value), number3(was.value))
+}
