@@ -150,7 +150,10 @@ func (c *call) describe(resp *http.Response, err error) failedAttempt {
 	}
 	if f.answered {
 		f.asked, f.hasAsked = answer.RetryAfter(f.header, f.at)
-		f.gated = c.t.Gate != nil && c.throttled(f.code, f.asked)
+		// A call that only its attempts bound makes the last of them last as long as
+		// without a gate, which may be in a hurry because others wait.
+		_, limited := c.req.Context().Deadline()
+		f.gated = c.t.Gate != nil && c.throttled(f.code, f.asked) && (limited || 2*f.attempts < f.patience.attempts)
 		c.fastest = min(c.fastest, f.at.Sub(c.sent))
 		f.fastest = c.fastest
 		// A Transport below leaves its count in the request of the response. A call
@@ -247,7 +250,7 @@ func (c *call) wait(f *failedAttempt, d time.Duration, body io.ReadCloser) error
 			return c.fail(f, Failure{Err: f.error(StopWaitTooLong, data, truncated), Attempt: f.attempts, Stop: StopWaitTooLong})
 		}
 	}
-	if f.code == ErrTooManyRequests && !f.hasAsked && !f.gated {
+	if f.code == ErrTooManyRequests && !f.hasAsked && c.t.Gate == nil {
 		d = f.statedWait(d, data)
 	}
 	c.latest = f.err

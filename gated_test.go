@@ -580,3 +580,31 @@ func TestOnlyA429PausesTheGate(t *testing.T) {
 		})
 	}
 }
+
+// A gate is in a hurry, because others may wait. A lone caller must not use up its
+// attempts sooner for it.
+func TestTheAttemptsOfALoneCallerLastAsLongWithAGateAsWithout(t *testing.T) {
+	for name, header := range map[string][]string{"no Retry-After": nil, "Retry-After": {"Retry-After: 1"}} {
+		for _, attempts := range []int{0, 3, 4, 20} {
+			t.Run(fmt.Sprint(name, ", ", attempts, " attempts"), func(t *testing.T) {
+				lasts := make(map[bool]time.Duration)
+				for _, gated := range []bool{false, true} {
+					for range 50 {
+						synctest.Test(t, func(t *testing.T) {
+							tr := &iamhttp.Transport{Base: script(answer(429, "", header...)), MaxAttempts: attempts}
+							if gated {
+								tr.Gate = new(gate.Adaptive)
+							}
+							start := time.Now()
+							_, err := tr.RoundTrip(newRequest(t, "GET", ""))
+							assert.Equal(t, iamhttp.StopAttempts, statusError(t, err).Stop)
+							lasts[gated] += time.Since(start) / 50
+						})
+					}
+				}
+				t.Logf("%v without a gate, %v with one", lasts[false], lasts[true])
+				assert.GreaterOrEqual(t, lasts[true], lasts[false]*6/10)
+			})
+		}
+	}
+}

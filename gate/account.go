@@ -32,6 +32,9 @@ var errForgotten = errors.New("account was forgotten")
 // The account is open as long as no request was throttled and none waits: a request
 // then only touches three counters. Otherwise window is not positive, and everything
 // happens under the lock.
+//
+// No wake-up is lost: a waiter makes window negative before it reads flying, and a
+// response subtracts from flying before it reads window.
 type account struct {
 	window   atomic.Int64 // twice the requests that may be in flight; not positive: take the lock
 	entering atomic.Int64 // those in flying that only wait for the lock
@@ -52,6 +55,8 @@ type account struct {
 	ticket    Ticket
 	lanes     lanes
 	inner     queue         // these wait for the end of a pause only
+	given     time.Duration // to a request that got no response; no longer than a later one took
+	turned    int           // away for their deadlines since a request has left
 	came      int           // with a deadline, since turnAway has looked at all who wait
 	spare     float64       // requests that may leave beyond the window
 	spareAt   time.Duration // when spare was computed
@@ -68,6 +73,7 @@ type account struct {
 // A sent is a request that was let out and not observed yet.
 type sent struct {
 	fleet1.Send
+	at    time.Duration
 	inner bool // the pacer does not know of it
 }
 
@@ -149,6 +155,7 @@ func (a *account) wait(ctx context.Context, r Request) (Ticket, error) {
 		}
 	default:
 		w.queue.remove(w)
+		a.turned++
 	}
 	a.dispatch()
 	return 0, ctx.Err()
@@ -182,6 +189,7 @@ func (a *account) enqueue(ctx context.Context, r Request, inner bool) (*waiter, 
 		ahead = a.lanes.ahead(r.Resend, p)
 	}
 	if err := a.refuse(w, ahead); err != nil {
+		a.turned++
 		return nil, err
 	}
 	if inner {
@@ -258,12 +266,14 @@ func (a *account) observe(t Ticket, o Outcome) {
 	case Unknown:
 		if !s.inner {
 			a.pacer.Unknown(now, s.Send)
+			a.given = max(a.given, now-s.at)
 		}
 		return
 	default:
 		a.accepted.Add(1)
 		if !s.inner {
 			a.pacer.Accepted(now, s.Send)
+			a.given = min(a.given, now-s.at)
 		}
 		if t > a.hold.ticket { // the service takes requests before the end that it has stated
 			a.hold.until = 0
@@ -361,14 +371,17 @@ func (a *account) dispatch() {
 			w = a.lanes.pop(a.pacer.Probing())
 		}
 		// The last waiter is sent in any case, because responses may have become
-		// faster.
-		if a.waiting() > 0 && a.wastes(w, now) {
+		// faster; but one that has waited leaves its turn to others if there are some.
+		if a.wastes(w, now) && (a.waiting() > 0 || a.turned > 0 && w.since < now) {
+			a.turned++
 			w.ready <- &Error{Err: ErrDeadline}
 			continue
 		}
 		a.ticket++
 		w.ticket = a.ticket
-		a.tickets[w.ticket] = sent{Send: a.pacer.Sent(now, a.waiting())}
+		// Those who were turned away want to be sent as much as those who wait.
+		a.tickets[w.ticket] = sent{Send: a.pacer.Sent(now, a.waiting()+a.turned), at: now}
+		a.turned = 0
 		w.ready <- nil
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -182,4 +183,52 @@ func TestRequestsThatWereNotSentAfterAllAreNotInFlight(t *testing.T) {
 		}
 		assert.Less(t, time.Since(start), 15*time.Second, "nobody waits for them")
 	})
+}
+
+// Those who wait longest have the least time left. If they all left too late, none
+// would be answered, and nobody would learn why.
+func TestCallersWithLittleMoreTimeThanAnAnswerTakesAreServed(t *testing.T) {
+	const lasting = 90 * time.Second
+	for _, tt := range []struct {
+		name           string
+		rate           float64
+		trip, later    time.Duration // in the first third, and then
+		timeout, apart time.Duration
+		want           float64 // share of the limit, in the last third, pauses of a second each included
+	}{
+		{"answers of 0.3 s, 0.72 s each", 15, 300 * time.Millisecond, 300 * time.Millisecond, 720 * time.Millisecond, 40 * time.Millisecond, 0.75},
+		{"answers of 0.3 s, 0.5 s each", 5, 300 * time.Millisecond, 300 * time.Millisecond, 500 * time.Millisecond, 40 * time.Millisecond, 0.75},
+		{"answers become slower", 15, 20 * time.Millisecond, 400 * time.Millisecond, 600 * time.Millisecond, 20 * time.Millisecond, 0.75},
+		{"answers become faster", 15, 400 * time.Millisecond, 20 * time.Millisecond, 600 * time.Millisecond, 20 * time.Millisecond, 0.75},
+		{"no answer takes less than its caller has, for a while", 15, time.Second, 20 * time.Millisecond, 600 * time.Millisecond, 20 * time.Millisecond, 0.75},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g, b := new(gate.Adaptive), &bucket{rate: tt.rate}
+				throttled := gate.Request{Key: "k"}
+				ticket, err := g.Wait(t.Context(), throttled)
+				assert.NoError(t, err)
+				g.Observe(throttled, ticket, gate.Outcome{Result: gate.Throttled, RetryAfter: time.Second})
+				var served atomic.Int64
+				var calls sync.WaitGroup
+				start := time.Now()
+				for time.Since(start) < lasting {
+					trip := tt.trip
+					if time.Since(start) > lasting/3 {
+						trip = tt.later
+					}
+					calls.Go(func() {
+						ctx, cancel := context.WithTimeout(t.Context(), tt.timeout)
+						defer cancel()
+						if b.call(ctx, g, trip) == nil && time.Since(start) > 2*lasting/3 {
+							served.Add(1)
+						}
+					})
+					time.Sleep(tt.apart)
+				}
+				calls.Wait()
+				assert.GreaterOrEqual(t, float64(served.Load()), tt.want*tt.rate*(lasting/3).Seconds())
+			})
+		})
+	}
 }

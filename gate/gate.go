@@ -25,8 +25,9 @@ import (
 // A Gate decides when requests that share a key, the limit of one account, may
 // be sent. Many goroutines use it at once, and keys do not affect each other.
 //
-// A Transport that has a gate does not wait by itself after a 429. It tells the
-// gate, and asks it again: the gate has to hold the requests back.
+// A Transport that has a gate does not wait by itself after a 429, unless the call has
+// no deadline and half of its attempts are used up. It tells the gate, and asks it
+// again: the gate has to hold the requests back.
 type Gate interface {
 	// Wait blocks until the request may be sent, and then returns a nil error:
 	// the caller sends now. Any error means that the request must not be sent:

@@ -45,8 +45,10 @@ func (a *account) late(w *waiter, now time.Duration, ahead int) (earliest time.D
 	return earliest, w.limited && (left <= 0 || ahead > 0 && left < a.answered())
 }
 
-// answered returns how long before its deadline a request has to leave.
-func (a *account) answered() time.Duration { return a.pacer.Trip() * 6 / 5 }
+// answered returns how long before its deadline a request has to leave. Requests that
+// run into their deadlines tell it too: if none was taken for too late, each would
+// leave when its time is nearly over, and no answer would come.
+func (a *account) answered() time.Duration { return max(a.pacer.Trip(), a.given) * 6 / 5 }
 
 // turnAway refuses the waiters that cannot wait for their turn, or do not want to.
 func (a *account) turnAway(now time.Duration) {
@@ -57,6 +59,7 @@ func (a *account) turnAway(now time.Duration) {
 			w.refused(&Error{RetryAfter: pause, Err: ErrPaused})
 		} else if at, late := a.late(w, now, ahead); late {
 			w.refused(&Error{RetryAfter: at - now, Err: ErrDeadline})
+			a.turned++
 		}
 	}
 	a.lanes.all(look)

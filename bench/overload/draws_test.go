@@ -29,8 +29,8 @@ var (
 // of what is answered without a gate, and those in which it sends no more requests
 // per success. The goal is 1 for each.
 var (
-	drawsReach    = []struct{ answered, share float64 }{{0.97, 0.58}, {0.9, 0.72}, {0.5, 0.91}}
-	drawsSendLess = 0.96
+	drawsReach    = []struct{ answered, share float64 }{{0.97, 0.61}, {0.9, 0.77}, {0.5, 0.95}}
+	drawsSendLess = 0.97
 )
 
 // A drawn is a situation with a gate and without one.

@@ -22,7 +22,7 @@ type family struct {
 var families = []family{
 	{"Each call has a timeout of its own, and more calls come than the limit allows. `×3` is three times as many.", deadlineRows()},
 	{"Half a minute of trouble, with a pool of 50 workers and a limit of 100/s: answers with 503, no answer within 5 s, and 429s. " +
-		"The worst of six seeds.", outageRows()},
+		"The worst of 18 seeds.", outageRows()},
 	{"The limit changes, or strangers take a part of it and leave. `tb100-0.1` is a token bucket of 100/s that holds 0.1 s of them, " +
 		"and `pool50` is 50 workers that make one call after the other.", changeRows()},
 	{"One request is throttled by chance at a service without a limit. `500` is the number of calls per second.", strayRows()},
@@ -36,6 +36,8 @@ var families = []family{
 	{"A limit of a few requests per hour.", slowRows()},
 	{"A refusal that has another status than 429 and is listed in AlsoRetry: 1000 calls at once.", codeRows()},
 	{"Processes that know nothing of each other share a limit of 100/s, or ten of them one of 1/s.", fleetRows()},
+	{"Clients that know nothing of each other make a call now and then, 1.2 times as many as the limit of 40 in a minute allows, for ten minutes.",
+		clientsRows()},
 	{"Patience, many accounts, bans, a limit of nothing, and callers that give up.", otherRows()},
 }
 
@@ -119,6 +121,18 @@ func deadlineRows() []row {
 		},
 		goals: []aim{answeredOf(0, end, 0.97), sentAtMost(1.05)},
 	})
+	// Those who wait longest have hardly more time left than an answer takes.
+	rows = append(rows, row{
+		name: "deadline/in-flight5",
+		situation: sim.Situation{
+			InFlight: 5, RetryAfter: sim.Seconds, Answers: "300ms", Way: 5 * time.Millisecond, Length: end,
+			Callers: []sim.Callers{{Rate: 25, Timeout: 720 * time.Millisecond}},
+		},
+		// Without a gate 13.5 are answered, of 16 that the limit allows.
+		goals: []aim{{"answered per second", 0.97 * 13.5, true, func(r *sim.Record) float64 {
+			return float64(r.OK()) / end.Seconds()
+		}}, sentAtMost(1.05)},
+	})
 	for _, load := range []float64{1.2, 3} {
 		rows = append(rows, row{
 			name: fmt.Sprintf("timeout/30s×%v", load),
@@ -171,7 +185,7 @@ func outageRows() []row {
 				Limits: limit(100, 1), RetryAfter: sim.Seconds, Answers: "50ms", Length: until + 3*time.Minute,
 				Callers: []sim.Callers{{Workers: 50}}, Faults: o.faults,
 			},
-			seeds: 6,
+			seeds: 18,
 			goals: []aim{regained(until, 100, o.goal)},
 		})
 	}
@@ -312,6 +326,24 @@ func twoLimitRows() []row {
 		rows = append(rows, row{name: "shared-limit/" + k.name, situation: situation, settings: k.set, goals: []aim{answeredOf(0, length, 0.95), sentAtMost(1.15)}})
 	}
 	return rows
+}
+
+// Each of many clients hears too little to learn the limit. Without a gate a call takes
+// 38 s, with 4.7 requests, and the last ends after 11.5 minutes.
+func clientsRows() []row {
+	const clients, length = 100, 10 * time.Minute
+	s := sim.Situation{
+		Limits:  []sim.Limit{{Server: sim.Server{Algorithm: sim.FixedWindow, Limit: 40, Window: time.Minute}}},
+		Answers: "50ms", Length: time.Hour,
+	}
+	for p := range clients {
+		s.Callers = append(s.Callers, sim.Callers{Process: p, Rate: 1.2 * 40. / 60 / clients, Until: length})
+	}
+	return []row{{name: "clients/100", situation: s, goals: []aim{
+		{"seconds for a call, mean", 40, false, func(r *sim.Record) float64 { return sim.Mean(r.Latency()).Seconds() }},
+		{"minutes until the last", 13, false, func(r *sim.Record) float64 { return r.Makespan().Minutes() }},
+		sentAtMost(4.7), // what no gate needs
+	}}}
 }
 
 func laneRows() []row {

@@ -39,6 +39,7 @@ type epoch struct {
 
 const (
 	shortest      = 1e-3 // seconds
+	guessable     = 2.0  // seconds
 	longestWindow = 90.0 // seconds: a window of a minute and what is late; a longer one names its time
 	remembered    = 8    // epochs
 	mostMarks     = 64   // of one
@@ -106,11 +107,12 @@ func (c *Controller) judge(now time.Duration, backlog float64) {
 }
 
 // least is the pace below which the controller cannot learn: one request per two
-// silences.
+// silences. A silence may be an outage, so it counts for no more than the longest of
+// the controller's own pauses: without a gate a caller would come back as often.
 func (c *Controller) least() float64 {
 	c.longest, c.longestAsked = max(c.silence, 0.8*c.longest), max(c.asked, 0.98*c.longestAsked)
 	if c.asked == 0 {
-		return 0.5 / max(c.longest, 1)
+		return 0.5 / min(max(c.longest, 1), c.OwnMost)
 	}
 	// A Retry-After may be what is left of the gap between two requests.
 	gap := c.asked + min(max(seconds(c.closed-c.heardAt), 0), c.longestAsked)
@@ -156,11 +158,12 @@ func (c *Controller) judgeFailedProbe(quiet float64) {
 	c.burst = max(1, c.burst*c.Decay)
 	c.silence += quiet
 	// A bucket would have filled. The first may be chance. After it the limit is
-	// taken for a window: so many requests in all the time since they began, as far
-	// as a window makes one wait. That is a guess, which proves no pace bad.
-	if silence := min(c.silence, max(c.asked, c.OwnMost)); c.probes > 2 && silence*c.pace >= 2 {
-		n, took := c.fastest(silence)
-		c.pace = min(c.pace, n/(took+silence))
+	// taken for a short window: so many requests in all the time since they began.
+	// That is a guess, which proves no pace bad. A longer silence is an outage, or a
+	// window that will open: in both the pace of before is as good as it was.
+	if c.asked == 0 && c.silence <= guessable && c.probes > 2 && c.silence*c.pace >= 2 {
+		n, took := c.fastest(c.silence)
+		c.pace = min(c.pace, n/(took+c.silence))
 		c.lo, c.hi = c.pace, math.Inf(1)
 		c.guessed = true
 	}

@@ -219,22 +219,22 @@ func TestWhatAFailedProbeTeaches(t *testing.T) {
 		"nothing, once":                          {func(*Controller) {}, 8, 16, 10, false},
 		"not that there is no burst at all":      {func(c *Controller) { c.burst = 1.5 }, 8, 16, 10, false},
 		"nor none":                               {func(c *Controller) { c.burst = 1 }, 8, 16, 10, false},
-		"twice, that it is a window":             {func(c *Controller) { c.probes = 3 }, 1, inf, 1, true},
-		"which may be faster than the pace":      {func(c *Controller) { c.probes, c.pace = 3, 0.5 }, 0.5, inf, 0.5, true},
-		"but not of less than two":               {func(c *Controller) { c.probes, c.pace = 3, 0.19 }, 8, 16, 0.19, false},
-		"two are enough":                         {func(c *Controller) { c.probes, c.pace = 3, 0.2 }, 0.2, inf, 0.2, true},
-		"an outage is no window but for 15 s":    {func(c *Controller) { c.probes, c.silence = 9, 1000 }, 20. / 25, inf, 20. / 25, true},
-		"or for as long as the service asks for": {func(c *Controller) { c.probes, c.silence, c.asked = 9, 1000, 40 }, 20. / 50, inf, 20. / 50, true},
+		"twice, that it is a short window":       {func(c *Controller) { c.probes = 3 }, 20. / 12, inf, 20. / 12, true},
+		"which may be faster than the pace":      {func(c *Controller) { c.probes, c.pace = 3, 1.5 }, 1.5, inf, 1.5, true},
+		"but not of less than two":               {func(c *Controller) { c.probes, c.pace = 3, 0.99 }, 8, 16, 0.99, false},
+		"two are enough":                         {func(c *Controller) { c.probes, c.pace = 3, 1 }, 1, inf, 1, true},
+		"nothing, in an outage":                  {func(c *Controller) { c.probes, c.silence = 9, 1.01 }, 8, 16, 10, false},
+		"nothing, where the service names times": {func(c *Controller) { c.probes, c.asked = 9, 1 }, 8, 16, 10, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
-			c.probes, c.closed, c.silence, c.quiet = 2, 42*sec, 4, 4
+			c.probes, c.closed, c.silence, c.quiet = 2, 42*sec, 1, 4
 			c.begin, c.last, c.sumTime = 20*sec, 21*sec, 100
 			c.total, c.ended = 20, 10*sec // in 10 s, and 10 s of silence
 			tt.set(c)
 			burst, silence := c.burst, c.silence
-			c.judgeFailedProbe(6)
-			assert.Equal(t, silence+6, c.silence)
+			c.judgeFailedProbe(1)
+			assert.Equal(t, silence+1, c.silence)
 			assert.Equal(t, 105.0, c.sumTime)
 			assert.InDelta(t, max(1, 0.7*burst), c.burst, 1e-9)
 			assert.Equal(t, tt.guessed, c.guessed)
@@ -509,7 +509,8 @@ func TestNobodyComesLessOftenThanOnceInTwoSilences(t *testing.T) {
 		"but for the gap of which that was the rest":    {4, 50, 40, 2 * sec, 1. / 14},
 		"as far as any that was asked for of late":      {4, 50, 8, 2 * sec, 1. / (4 + 7.84)},
 		"this one included":                             {4, 50, 0, 2 * sec, 1. / 8},
-		"or was needed of late":                         {0, 50, 0, 12 * sec, 0.5 / 40},
+		"or was needed of late":                         {0, 10, 0, 12 * sec, 0.5 / 8},
+		"but no longer than a pause of its own":         {0, 500, 0, 12 * sec, 0.5 / 15},
 		"a second at least":                             {0, 0, 0, 12 * sec, 0.5},
 		"an answer that left after the refusal is none": {4, 50, 40, 13 * sec, 1. / 8},
 	} {
