@@ -17,6 +17,7 @@ const (
 	maxJitter    = 250 * time.Millisecond // the most that is added to a pause at random
 	longestPause = 24 * time.Hour         // a larger Retry-After is clamped, because it is a mistake
 	longAnswer   = 2 * time.Second        // without a response, until the window grows anyway
+	shortAnswer  = 50 * time.Millisecond  // is never too long to wait for
 	trickle      = 200 * time.Millisecond // a StartWindow of requests spread over this is no burst
 
 	// The history reaches back a minute and more at any rate up to 10,000 a second.
@@ -47,27 +48,28 @@ type account struct {
 	origin time.Time // all times count from here
 	start  int64     // window at the beginning
 
-	mu        sync.Mutex
-	gone      bool         // forgotten: use a new one
-	slow      int64        // the window while requests wait
-	pacer     fleet1.Pacer // nil: never throttled
-	tickets   map[Ticket]sent
-	ticket    Ticket
-	lanes     lanes
-	inner     queue         // these wait for the end of a pause only
-	given     time.Duration // to a request that got no response; no longer than a later one took
-	turned    int           // away for their deadlines since a request has left
-	came      int           // with a deadline, since turnAway has looked at all who wait
-	spare     float64       // requests that may leave beyond the window
-	spareAt   time.Duration // when spare was computed
-	heard     time.Duration // when the latest response came, or a request left
-	wake      *time.Timer
-	wakeAt    time.Duration
-	rng       *rand.Rand
-	throttled time.Duration // when the latest pause began
-	seen      int64         // accepted at the latest sweep
-	stated    Limit         // by the service, with the latest 429 that states one
-	hold      hold          // what it has stated of the end of its window
+	mu         sync.Mutex
+	gone       bool         // forgotten: use a new one
+	slow       int64        // the window while requests wait
+	pacer      fleet1.Pacer // nil: never throttled
+	tickets    map[Ticket]sent
+	ticket     Ticket
+	lanes      lanes
+	inner      queue         // these wait for the end of a pause only
+	given      time.Duration // to the latest requests, if none of them got a response
+	answeredAt time.Duration // when the latest one left that got one
+	turned     int           // away for their deadlines since a request has left
+	came       int           // with a deadline, since turnAway has looked at all who wait
+	spare      float64       // requests that may leave beyond the window
+	spareAt    time.Duration // when spare was computed
+	heard      time.Duration // when the latest response came, or a request left
+	wake       *time.Timer
+	wakeAt     time.Duration
+	rng        *rand.Rand
+	throttled  time.Duration // when the latest pause began
+	seen       int64         // accepted at the latest sweep
+	stated     Limit         // by the service, with the latest 429 that states one
+	hold       hold          // what it has stated of the end of its window
 }
 
 // A sent is a request that was let out and not observed yet.
@@ -266,7 +268,7 @@ func (a *account) observe(t Ticket, o Outcome) {
 	case Unknown:
 		if !s.inner {
 			a.pacer.Unknown(now, s.Send)
-			a.given = max(a.given, now-s.at)
+			a.gaveUp(now, s.at)
 		}
 		return
 	default:
@@ -274,6 +276,7 @@ func (a *account) observe(t Ticket, o Outcome) {
 		if !s.inner {
 			a.pacer.Accepted(now, s.Send)
 			a.given = min(a.given, now-s.at)
+			a.answeredAt = max(a.answeredAt, s.at)
 		}
 		if t > a.hold.ticket { // the service takes requests before the end that it has stated
 			a.hold.until = 0

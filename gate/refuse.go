@@ -45,6 +45,14 @@ func (a *account) late(w *waiter, now time.Duration, ahead int) (earliest time.D
 	return earliest, w.limited && (left <= 0 || ahead > 0 && left < a.answered())
 }
 
+// gaveUp takes note that a request has got no response. It says nothing if a later one
+// has got one, and little alone: it may have been lost.
+func (a *account) gaveUp(now, sent time.Duration) {
+	if sent >= a.answeredAt {
+		a.given = max(a.given, min(now-sent, 2*max(a.given, a.pacer.Trip(), shortAnswer)))
+	}
+}
+
 // answered returns how long before its deadline a request has to leave. Requests that
 // run into their deadlines tell it too: if none was taken for too late, each would
 // leave when its time is nearly over, and no answer would come.

@@ -108,9 +108,10 @@ func (l *link) Next(now time.Duration, backlog int) time.Duration {
 	return max(l.turns[0].at, now)
 }
 
-// Sent uses up a turn.
+// Sent uses up a turn. The backlog counts those who were turned away as well, who are
+// not here to use one.
 func (l *link) Sent(now time.Duration, backlog int) fleet1.Send {
-	l.waiting = backlog
+	l.waiting = max(l.waiting-1, 0)
 	if l.solo != nil {
 		return l.solo.Sent(now, backlog)
 	}

@@ -41,7 +41,8 @@ func Resume(now time.Duration, l Learned, pause time.Duration) *Controller {
 
 // A Pacer decides when the requests of one account leave, as [Controller] does.
 // All calls are made under the account's lock, with times that count from one
-// origin of the account.
+// origin of the account. The backlog is the requests that wait, in Sent with those
+// that were turned away since the latest one.
 type Pacer interface {
 	Next(now time.Duration, backlog int) time.Duration
 	Sent(now time.Duration, backlog int) Send
