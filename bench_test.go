@@ -7,8 +7,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/iamhttp/iamhttp"
 	"github.com/iamhttp/iamhttp/gate"
@@ -146,5 +150,49 @@ func BenchmarkClientTimeout(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+// BenchmarkALimitOf50000 has 5000 callers in real time. It tells how much of the limit
+// they use, with a gate and without: -benchtime 1000000x takes about 20 s each.
+func BenchmarkALimitOf50000(b *testing.B) {
+	const limit, callers = 50_000.0, 5000
+	for _, gated := range []bool{false, true} {
+		b.Run(map[bool]string{false: "without a gate", true: "with a gate"}[gated], func(b *testing.B) {
+			var mu sync.Mutex
+			saved, at := limit/10, time.Now()
+			throttled := answer(429, "", "Retry-After: 1")
+			tr := &iamhttp.Transport{MaxAttempts: 1000, Base: roundTripper(func(req *http.Request) (*http.Response, error) {
+				time.Sleep(50 * time.Millisecond)
+				mu.Lock()
+				defer mu.Unlock()
+				now := time.Now()
+				saved, at = min(limit/10, saved+now.Sub(at).Seconds()*limit), now
+				if saved < 1 {
+					return throttled(req)
+				}
+				saved--
+				return response(req, 200, http.NoBody, 0), nil
+			})}
+			if gated {
+				tr.Gate = new(gate.Adaptive)
+			}
+			req, err := http.NewRequestWithContext(b.Context(), "GET", "https://iam.example/", nil)
+			require.NoError(b, err)
+			var left atomic.Int64
+			left.Store(int64(b.N))
+			var all sync.WaitGroup
+			for range callers {
+				all.Go(func() {
+					for left.Add(-1) >= 0 {
+						if _, err := tr.RoundTrip(req); err != nil {
+							b.Error(err)
+						}
+					}
+				})
+			}
+			all.Wait()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds()/limit, "of-the-limit")
+		})
 	}
 }
