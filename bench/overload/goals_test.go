@@ -131,7 +131,7 @@ var exceptions = []exception{
 	},
 	{
 		[]string{sentFewTokens},
-		"window of a minute, no Retry-After", all(fixedWindow, window(time.Minute), absent), 1.28,
+		"window of a minute, no Retry-After", all(fixedWindow, window(time.Minute), absent), 1.25,
 		"A service in trouble looks like a window that is longer than the pauses. The gate asks every 15 s, so that it is back soon after an " +
 			"outage: four times in a window that is used up.",
 	},

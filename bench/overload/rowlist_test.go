@@ -22,7 +22,7 @@ type family struct {
 var families = []family{
 	{"Each call has a timeout of its own, and more calls come than the limit allows. `×3` is three times as many.", deadlineRows()},
 	{"Half a minute of trouble, with a pool of 50 workers and a limit of 100/s: answers with 503, no answer within 5 s, and 429s. " +
-		"The worst of 18 seeds.", outageRows()},
+		"The worst of 36 seeds.", outageRows()},
 	{"The limit changes, or strangers take a part of it and leave. `tb100-0.1` is a token bucket of 100/s that holds 0.1 s of them, " +
 		"and `pool50` is 50 workers that make one call after the other.", changeRows()},
 	{"One request is throttled by chance at a service without a limit. `500` is the number of calls per second.", strayRows()},
@@ -185,7 +185,7 @@ func outageRows() []row {
 				Limits: limit(100, 1), RetryAfter: sim.Seconds, Answers: "50ms", Length: until + 3*time.Minute,
 				Callers: []sim.Callers{{Workers: 50}}, Faults: o.faults,
 			},
-			seeds: 18,
+			seeds: 36,
 			goals: []aim{regained(until, 100, o.goal)},
 		})
 	}
