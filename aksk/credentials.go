@@ -8,7 +8,7 @@ import (
 )
 
 // Credentials are an access key of Open Telekom Cloud or Huawei Cloud. Temporary ones
-// have a SecurityToken too, which is sent along. The zero value means no credentials.
+// also have a SecurityToken, which is sent with each request. The zero value means no credentials.
 //
 // Printing, logging or marshaling Credentials shows none of the three. The exceptions:
 // package fmt calls no methods for %p, nor for %w (go vet reports both), nor on values

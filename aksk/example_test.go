@@ -71,7 +71,7 @@ func (s signing) RoundTrip(req *http.Request) (*http.Response, error) {
 
 func (signing) SignsEachAttempt(*http.Request) bool { return true }
 
-// An SDK that exports what signs, in a form that this package does not know.
+// An SDK that exports a signing function, for a scheme that this package does not know.
 func ExampleTransport_SignsEachAttempt() {
 	client := &http.Client{Transport: &iamhttp.Transport{
 		Base: signing{http.DefaultTransport, func(*http.Request) error { return nil }},

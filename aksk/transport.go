@@ -13,14 +13,14 @@ import (
 )
 
 // A Transport is an [http.RoundTripper] that signs the attempts of an
-// iamhttp.Transport above it. It signs a request that an SDK has signed again, in the
+// iamhttp.Transport above it. It re-signs a request that an SDK has signed, in the
 // same form and over the same headers, if that signature is older than a minute, if
 // the request is a retry, or if it follows a redirect. A first attempt with a fresh
 // signature is sent unchanged. The caller's request is never modified, only a copy,
 // and no body is buffered.
 //
-// It never signs a request that carries only a token or has an Authorization of
-// another kind, nor one that follows a redirect to another host. If the body can be
+// It never signs a request that carries only a token or has another kind of
+// Authorization, nor one that follows a redirect to another host. If the body can be
 // read only once, the first signature stays.
 //
 // It learns from the Date of responses (one per second, and each 401) how far this
@@ -191,7 +191,7 @@ func saysClockSkew(req *http.Request, resp *http.Response) bool {
 // must get neither a signature nor a security token.
 func leavesHost(req *http.Request) bool {
 	for r := req; r.Response != nil; {
-		r = r.Response.Request // nil if Base has not set it: nobody knows where it came from
+		r = r.Response.Request // nil if Base has not set it: its origin is unknown
 		if r == nil || r.URL == nil || r.URL.Host != req.URL.Host || r.URL.Scheme != req.URL.Scheme {
 			return true
 		}
@@ -216,8 +216,8 @@ func (t *Transport) CloseIdleConnections() {
 // WrappedRoundTripper returns the RoundTripper below, by Kubernetes' convention.
 func (t *Transport) WrappedRoundTripper() http.RoundTripper { return t.base() }
 
-// SignsEachAttempt reports whether a request, with a signature, is signed again for
-// each attempt. An iamhttp.Transport above then lets it wait for longer than a
+// SignsEachAttempt reports whether a signed request is signed again for each attempt.
+// An iamhttp.Transport above then lets it wait for longer than a
 // signature is valid. If you write a RoundTripper that signs each attempt, give it
 // this method too.
 func (t *Transport) SignsEachAttempt(req *http.Request) bool {

@@ -38,7 +38,7 @@ func (c counting) RoundTrip(req *http.Request) (*http.Response, error) {
 	return c.RoundTripper.RoundTrip(req)
 }
 
-// send makes one call, and reports whether it was answered with a success in time.
+// send makes one call, and reports whether it succeeded in time.
 func send(t *testing.T, c *http.Client, method, url string, timeout time.Duration) bool {
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
@@ -52,7 +52,7 @@ func send(t *testing.T, c *http.Client, method, url string, timeout time.Duratio
 	return true
 }
 
-// arrivals calls f on a goroutine of its own so many times a second.
+// arrivals calls f perSecond times a second for d, each time in a new goroutine.
 func arrivals(perSecond int, d time.Duration, f func()) {
 	var calls sync.WaitGroup
 	tick := time.NewTicker(time.Second / time.Duration(perSecond))
@@ -63,7 +63,7 @@ func arrivals(perSecond int, d time.Duration, f func()) {
 	calls.Wait()
 }
 
-func TestThreeTimesTheLoadWithDeadlinesIsAnsweredAsFarAsTheLimitAllows(t *testing.T) {
+func TestOverloadWithDeadlinesStillUsesTheWholeLimit(t *testing.T) {
 	t.Parallel()
 	const limit, learning, lasting = 50, 5 * time.Second, time.Minute
 	url := at(t, nginxGate) + "/deadlines"
@@ -139,7 +139,7 @@ func TestAfterAnOutageTheLimitIsUsedAgain(t *testing.T) {
 	}
 }
 
-func TestReadsDoNotNoticeThatWritesAreThrottled(t *testing.T) {
+func TestThrottledWritesDoNotDelayReads(t *testing.T) {
 	t.Parallel()
 	url := at(t, nginxGate) + "/methods"
 	c, _ := gated(t, new(gate.Adaptive))
@@ -165,16 +165,16 @@ func TestReadsDoNotNoticeThatWritesAreThrottled(t *testing.T) {
 	t.Logf("%d reads, median %v, 99%% in %v; %d writes", len(reads), median, p99, len(took["POST"]))
 	assert.LessOrEqual(t, median, 50*time.Millisecond)
 	assert.LessOrEqual(t, p99, 500*time.Millisecond)
-	assert.GreaterOrEqual(t, len(took["POST"]), 90, "of 5 in a second")
+	assert.GreaterOrEqual(t, len(took["POST"]), 90, "writes, at a limit of 5 per second")
 }
 
-// scaled is the usual schedule in a fifteenth of the time, as the window is one of five
-// minutes.
+// scaled is about the default schedule, 15 times faster: the window of 20 s stands for one of
+// five minutes.
 func scaled() backoff.BackOff {
 	return backoff.NewExponentialBackOff(backoff.WithInitialInterval(time.Second/30), backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(0))
 }
 
-func TestALimitOverALongWindowThatHAProxyStatesFailsNoCall(t *testing.T) {
+func TestNoCallFailsAtALongWindowThatHAProxyStates(t *testing.T) {
 	t.Parallel()
 	const calls, workers, window = 500, 10, 20 * time.Second
 	for _, tt := range []struct {
@@ -195,7 +195,7 @@ func TestALimitOverALongWindowThatHAProxyStatesFailsNoCall(t *testing.T) {
 			c.Transport.(*iamhttp.Transport).Backoff = scaled
 			var left, failed atomic.Int64
 			left.Store(calls)
-			// The window begins with the first request, as such windows do.
+			// Start at the beginning of a window: a real one begins with the first request.
 			<-time.After(time.Until(time.Now().Truncate(window).Add(window)))
 			var pool sync.WaitGroup
 			start := time.Now()

@@ -7,22 +7,22 @@ import (
 	"time"
 )
 
-// An inner request is one that an attempt sends while the gate takes it for sent: a
-// RoundTripper below the Transport that gets a token through the same client. The
-// attempt has had its turn and does not use it before the token has arrived, and all
-// who wait for the token have turns as well. If it waited for a turn of its own, it
-// would wait for callers that wait for it. So it waits for pauses only.
+// An inner request is sent inside an attempt that the gate has let out already: a
+// RoundTripper below the Transport gets a token through the same client. The attempt
+// holds its turn unused until the token arrives, as do all others that wait for the
+// token. If the inner request waited for a turn, it would wait for callers that wait
+// for it. So it waits only for pauses.
 
-// roundTrip is in the name of the function that a RoundTripper is entered by.
+// roundTrip ends the name of a Transport's method RoundTrip.
 const roundTrip = ".(*Transport).RoundTrip"
 
-// inner reports whether the caller of Wait is called by a request that has left. The
-// contract of RoundTripper has no way to say it, and token sources keep a context of
-// their own, so only the stack of the goroutine tells: it holds the same call of the
-// Transport twice. It costs less than a microsecond, and only requests that the gate
-// does not let out at once pay it.
+// inner reports whether Wait is called from within a request that has left.
+// RoundTripper has no way to say it, and token sources use a context of their own, so
+// only the goroutine's stack tells: it has the same call of a Transport twice. It costs
+// less than a microsecond, and only requests that the gate does not let out at once
+// pay it.
 func inner() bool {
-	const near = 12 // what is between Wait and its Transport, another gate included
+	const near = 12 // frames between Wait and its Transport, those of another gate included
 	var stack [96]uintptr
 	pcs := stack[:runtime.Callers(4, stack[:])]
 	for i, pc := range pcs[:min(near, len(pcs))] {

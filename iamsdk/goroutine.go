@@ -5,7 +5,7 @@ import (
 	"runtime"
 )
 
-// goroutine returns the name of the current one, which no other one ever has. The
+// goroutine returns the ID of the current goroutine, which is never used again. The
 // SDKs make all requests of a call in one goroutine, and nothing else tells the
 // resend of one caller from the first send of another one that asks for the same.
 func goroutine() string {

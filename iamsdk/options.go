@@ -2,13 +2,13 @@ package iamsdk
 
 import "github.com/iamhttp/iamhttp"
 
-// Options name behavior of an SDK that you cannot switch off, so that [Install] can
+// Options lists the behavior of an SDK that cannot be switched off, so that [Install] can
 // work around it. Use the function of this package for your SDK, such as
 // [GopherTelekomCloud]. The zero value is for an SDK without such behavior.
 type Options struct {
 	// EndlessLogin says that the SDK logs in again after each 401, without end. The
 	// second 401 of a call, after a login that succeeded, then ends the call with a
-	// *[iamhttp.StatusError]. The login may be that of another caller. The SDK has to
+	// *[iamhttp.StatusError]. The login may be another caller's. The SDK has to
 	// send the same request again in the same goroutine, as all of these do. If you set
 	// AllowReauth to false and renew the token yourself, a call may end so at its first
 	// 401, after an equal one that was answered 401.
@@ -26,8 +26,8 @@ type Options struct {
 	// Resends lists the statuses after which the SDK sends any request once more,
 	// even a POST, after 500 ms and in the same goroutine. If a request must not be
 	// sent twice, the SDK then gets the first response again, from memory, with at
-	// most 64 KiB of its body, and nothing is sent. Where it is uncertain that it is
-	// the same request, it is sent: if the body is a stream, which cannot be compared,
+	// most 64 KiB of its body, and nothing is sent. If it may be another request, it
+	// is sent: if the body is a stream, which cannot be compared,
 	// or the token has been renewed in between.
 	Resends []iamhttp.Code
 
