@@ -153,7 +153,7 @@ func (c *call) describe(resp *http.Response, err error) failedAttempt {
 		// A call that only its attempts bound makes the last of them last as long as
 		// without a gate, which may be in a hurry because others wait.
 		_, limited := c.req.Context().Deadline()
-		f.gated = c.t.Gate != nil && c.throttled(f.code, f.asked) && (limited || 2*f.attempts < f.patience.attempts)
+		f.gated = c.t.Gate != nil && c.throttled(f.code, f.asked) && (limited || !f.expires.IsZero() || 2*f.attempts < f.patience.attempts)
 		c.fastest = min(c.fastest, f.at.Sub(c.sent))
 		f.fastest = c.fastest
 		// A Transport below leaves its count in the request of the response. A call

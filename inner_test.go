@@ -194,3 +194,64 @@ func TestARequestForATokenWaitsForTheEndOfAPause(t *testing.T) {
 		})
 	}
 }
+
+func TestARequestForATokenThatIsThrottledWithoutRetryAfterPausesTheAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sent []time.Time
+		tr := &iamhttp.Transport{Gate: new(gate.Adaptive), GateKey: gate.KeyByHost}
+		client := &http.Client{Transport: tr}
+		throttle(t, tr.Gate, time.Second)
+		tr.Base = roundTripper(func(req *http.Request) (*http.Response, error) {
+			if req.URL.Path == "/token" {
+				sent = append(sent, time.Now())
+				return answer(429, "")(req)
+			}
+			_, err := client.Post("https://iam.example/token", "", nil)
+			return nil, err
+		})
+		_, err := tr.RoundTrip(newRequest(t, "GET", ""))
+		require.Error(t, err)
+		require.Len(t, sent, 8)
+		pause := 200 * time.Millisecond
+		for i := range sent[1:] {
+			assert.GreaterOrEqual(t, sent[i+1].Sub(sent[i]), pause)
+			pause = min(2*pause, 10*time.Second)
+		}
+	})
+}
+
+func TestATransportBelowAnotherOneIsPacedAsWithoutIt(t *testing.T) {
+	sent := make(map[string]int)
+	for name, outer := range map[string]*iamhttp.Transport{
+		"alone": nil, "below one": {}, "below one with a gate": {Gate: new(gate.Adaptive), GateKey: func(*http.Request) string { return "outer" }},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var n atomic.Int64
+			server := allowing(10)
+			inner := &iamhttp.Transport{Gate: new(gate.Adaptive), MaxAttempts: 20, Base: roundTripper(func(req *http.Request) (*http.Response, error) {
+				n.Add(1)
+				return server.RoundTrip(req)
+			})}
+			tr := http.RoundTripper(inner)
+			if outer != nil {
+				outer.Base = inner
+				tr = outer
+			}
+			var calls sync.WaitGroup
+			for range 200 {
+				calls.Go(func() {
+					resp, err := tr.RoundTrip(newRequest(t, "GET", ""))
+					if assert.NoError(t, err) {
+						resp.Body.Close()
+					}
+				})
+			}
+			calls.Wait()
+			sent[name] = int(n.Load())
+		})
+	}
+	t.Log(sent)
+	for name, n := range sent {
+		assert.Less(t, n, 320, name)
+	}
+}

@@ -48,28 +48,31 @@ type account struct {
 	origin time.Time // all times count from here
 	start  int64     // window at the beginning
 
-	mu         sync.Mutex
-	gone       bool         // forgotten: use a new one
-	slow       int64        // the window while requests wait
-	pacer      fleet1.Pacer // nil: never throttled
-	tickets    map[Ticket]sent
-	ticket     Ticket
-	lanes      lanes
-	inner      queue         // these wait for the end of a pause only
-	given      time.Duration // to the latest requests, if none of them got a response
-	answeredAt time.Duration // when the latest one left that got one
-	turned     int           // away for their deadlines since a request has left
-	came       int           // with a deadline, since turnAway has looked at all who wait
-	spare      float64       // requests that may leave beyond the window
-	spareAt    time.Duration // when spare was computed
-	heard      time.Duration // when the latest response came, or a request left
-	wake       *time.Timer
-	wakeAt     time.Duration
-	rng        *rand.Rand
-	throttled  time.Duration // when the latest pause began
-	seen       int64         // accepted at the latest sweep
-	stated     Limit         // by the service, with the latest 429 that states one
-	hold       hold          // what it has stated of the end of its window
+	mu           sync.Mutex
+	gone         bool         // forgotten: use a new one
+	slow         int64        // the window while requests wait
+	pacer        fleet1.Pacer // nil: never throttled
+	tickets      map[Ticket]sent
+	ticket       Ticket
+	lanes        lanes
+	inner        queue         // these wait for the end of a pause only
+	given        time.Duration // to the latest requests, if none of them got a response
+	givenAt      time.Duration // when that was last found to be more
+	answeredAt   time.Duration // when the latest one left that got one
+	innerRefused int           // in a row, without Retry-After
+	sentAt       time.Duration // when the latest one left, if others waited
+	turned       int           // away for their deadlines since a request has left
+	came         int           // with a deadline, since turnAway has looked at all who wait
+	spare        float64       // requests that may leave beyond the window
+	spareAt      time.Duration // when spare was computed
+	heard        time.Duration // when the latest response came, or a request left
+	wake         *time.Timer
+	wakeAt       time.Duration
+	rng          *rand.Rand
+	throttled    time.Duration // when the latest pause began
+	seen         int64         // accepted at the latest sweep
+	stated       Limit         // by the service, with the latest 429 that states one
+	hold         hold          // what it has stated of the end of its window
 }
 
 // A sent is a request that was let out and not observed yet.
@@ -156,8 +159,9 @@ func (a *account) wait(ctx context.Context, r Request) (Ticket, error) {
 			a.unsend(w.ticket)
 		}
 	default:
-		w.queue.remove(w)
-		a.turned++
+		if w.queue.remove(w); w.queue != &a.inner && a.pacer != nil {
+			a.turned++
+		}
 	}
 	a.dispatch()
 	return 0, ctx.Err()
@@ -191,7 +195,9 @@ func (a *account) enqueue(ctx context.Context, r Request, inner bool) (*waiter, 
 		ahead = a.lanes.ahead(r.Resend, p)
 	}
 	if err := a.refuse(w, ahead); err != nil {
-		a.turned++
+		if !inner && errors.Is(err, ErrDeadline) {
+			a.turned++
+		}
 		return nil, err
 	}
 	if inner {
@@ -265,18 +271,24 @@ func (a *account) observe(t Ticket, o Outcome) {
 	}
 	switch o.Result {
 	case Throttled:
+		if s.inner {
+			a.refusedInner(now, min(max(o.RetryAfter, 0), longestPause))
+			return
+		}
+		a.heardAfter(now, s)
 	case Unknown:
 		if !s.inner {
 			a.pacer.Unknown(now, s.Send)
-			a.gaveUp(now, s.at)
+			a.gaveUp(now, s)
 		}
 		return
 	default:
 		a.accepted.Add(1)
-		if !s.inner {
+		if s.inner {
+			a.innerRefused = 0
+		} else {
 			a.pacer.Accepted(now, s.Send)
-			a.given = min(a.given, now-s.at)
-			a.answeredAt = max(a.answeredAt, s.at)
+			a.heardAfter(now, s)
 		}
 		if t > a.hold.ticket { // the service takes requests before the end that it has stated
 			a.hold.until = 0
@@ -373,9 +385,9 @@ func (a *account) dispatch() {
 		} else {
 			w = a.lanes.pop(a.pacer.Probing())
 		}
-		// The last waiter is sent in any case, because responses may have become
-		// faster; but one that has waited leaves its turn to others if there are some.
-		if a.wastes(w, now) && (a.waiting() > 0 || a.turned > 0 && w.since < now) {
+		// The last waiter is sent now and then, because responses may have become
+		// faster. Otherwise it leaves its turn to others, if there are some.
+		if a.wastes(w, now) && (a.waiting() > 0 || a.turned > 0 && now-a.sentAt < min(a.answered(), longAnswer)) {
 			a.turned++
 			w.ready <- &Error{Err: ErrDeadline}
 			continue
@@ -384,7 +396,7 @@ func (a *account) dispatch() {
 		w.ticket = a.ticket
 		// Those who were turned away want to be sent as much as those who wait.
 		a.tickets[w.ticket] = sent{Send: a.pacer.Sent(now, a.waiting()+a.turned), at: now}
-		a.turned = 0
+		a.turned, a.sentAt = 0, now
 		w.ready <- nil
 	}
 }

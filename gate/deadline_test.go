@@ -234,29 +234,39 @@ func TestCallersWithLittleMoreTimeThanAnAnswerTakesAreServed(t *testing.T) {
 }
 
 func TestResponsesThatWereLostTurnNobodyElseAway(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		g, b := new(gate.Adaptive), &bucket{rate: 20}
-		b.learn(t, g, 10*time.Millisecond)
-		lost := gate.Request{Key: "k"}
-		var tickets []gate.Ticket
-		for range 20 {
-			ticket, err := g.Wait(t.Context(), lost)
-			assert.NoError(t, err)
-			tickets = append(tickets, ticket)
-		}
-		time.Sleep(10 * time.Minute) // their callers are patient
-		var calls sync.WaitGroup
-		for range 200 {
-			calls.Go(func() {
-				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-				defer cancel()
-				assert.NoError(t, b.call(ctx, g, 10*time.Millisecond))
-			})
-		}
-		time.Sleep(2 * time.Second)
-		for _, ticket := range tickets {
-			g.Observe(lost, ticket, gate.Outcome{Result: gate.Unknown})
-		}
-		calls.Wait()
-	})
+	for _, before := range []time.Duration{0, time.Second} { // the calls come so long before the loss is known
+		synctest.Test(t, func(t *testing.T) {
+			g, b := new(gate.Adaptive), &bucket{rate: 20}
+			b.learn(t, g, 10*time.Millisecond)
+			lost := gate.Request{Key: "k"}
+			var tickets []gate.Ticket
+			for range 20 {
+				ticket, err := g.Wait(t.Context(), lost)
+				assert.NoError(t, err)
+				tickets = append(tickets, ticket)
+			}
+			time.Sleep(10 * time.Minute) // their callers are patient
+			var calls sync.WaitGroup
+			start := func() {
+				for range 200 {
+					calls.Go(func() {
+						ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+						defer cancel()
+						assert.NoError(t, b.call(ctx, g, 10*time.Millisecond))
+					})
+				}
+				time.Sleep(before)
+			}
+			if before > 0 {
+				start()
+			}
+			for _, ticket := range tickets {
+				g.Observe(lost, ticket, gate.Outcome{Result: gate.Unknown})
+			}
+			if before == 0 {
+				start()
+			}
+			calls.Wait()
+		})
+	}
 }

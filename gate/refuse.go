@@ -46,10 +46,18 @@ func (a *account) late(w *waiter, now time.Duration, ahead int) (earliest time.D
 }
 
 // gaveUp takes note that a request has got no response. It says nothing if a later one
-// has got one, and little alone: it may have been lost.
-func (a *account) gaveUp(now, sent time.Duration) {
-	if sent >= a.answeredAt {
-		a.given = max(a.given, min(now-sent, 2*max(a.given, a.pacer.Trip(), shortAnswer)))
+// has got one, and little alone, or with others that end with it: they may be lost.
+func (a *account) gaveUp(now time.Duration, s sent) {
+	if s.at >= a.answeredAt && now-a.givenAt >= a.given && now-s.at > a.given {
+		a.given, a.givenAt = min(now-s.at, 2*max(a.given, a.pacer.Trip(), shortAnswer)), now
+	}
+}
+
+// heardAfter takes note that a request has got a response.
+func (a *account) heardAfter(now time.Duration, s sent) {
+	if s.at > 0 { // it has waited
+		a.given = min(a.given, now-s.at)
+		a.answeredAt = max(a.answeredAt, s.at)
 	}
 }
 
@@ -67,7 +75,9 @@ func (a *account) turnAway(now time.Duration) {
 			w.refused(&Error{RetryAfter: pause, Err: ErrPaused})
 		} else if at, late := a.late(w, now, ahead); late {
 			w.refused(&Error{RetryAfter: at - now, Err: ErrDeadline})
-			a.turned++
+			if w.queue != &a.inner {
+				a.turned++
+			}
 		}
 	}
 	a.lanes.all(look)

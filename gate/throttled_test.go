@@ -77,3 +77,17 @@ func TestARequestThatWaitsCostsThreeAllocationsAtMost(t *testing.T) {
 		g.Observe(plain, ticket, accepted)
 	}), 3.0)
 }
+
+// The clock is real: in virtual time no time passes between the arrival of a caller and
+// its turn.
+func TestALoneCallerIsSentNowAndThenThoughAllBeforeItRanIntoTheirDeadlines(t *testing.T) {
+	g := new(Adaptive)
+	a := throttledAt(g, 1e6)
+	a.mu.Lock()
+	a.given, a.turned, a.ticket, a.sentAt = time.Hour, 1, 1, a.now()-longAnswer
+	a.mu.Unlock()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	_, err := g.Wait(ctx, plain)
+	assert.NoError(t, err)
+}
