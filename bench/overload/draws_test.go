@@ -29,7 +29,7 @@ var (
 // of what is answered without a gate, and those in which it sends no more requests
 // per success. The goal is 1 for each.
 var (
-	drawsReach    = []struct{ answered, share float64 }{{0.97, 0.61}, {0.9, 0.77}, {0.5, 0.95}}
+	drawsReach    = []struct{ answered, share float64 }{{0.97, 0.6}, {0.9, 0.75}, {0.5, 0.94}}
 	drawsSendLess = 0.97
 )
 
