@@ -50,7 +50,7 @@ const mostKept = 1000
 
 // keep keeps a response for the next request that is the same.
 func (r *resends) keep(codes []iamhttp.Code, req *http.Request, e *iamhttp.StatusError) {
-	if !slices.Contains(codes, e.Code) || maySendTwice(req) {
+	if !slices.Contains(codes, e.Code) || maySendTwice(req) || logsIn(req) { // a second token does no harm
 		return
 	}
 	key, ok := same(req)

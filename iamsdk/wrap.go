@@ -107,6 +107,9 @@ func ofAnswer(v reflect.Value) *remembered {
 	if !address.IsValid() || !method.IsValid() || !code.IsValid() || !body.IsValid() {
 		return nil
 	}
+	if n := code.Int(); n < 100 || n > 599 { // the SDK has made it itself, without a response
+		return nil
+	}
 	target := redact(address.String())
 	if r, found := recent.find(method.String(), target, int(code.Int()), body.Bytes()); found {
 		return &r

@@ -225,3 +225,9 @@ func TestWrapDoesNotTakeTheFailedLoginOfAnotherCallerForOneThatGotNoAnswer(t *te
 		assert.NotErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrForbidden)
 	})
 }
+
+func TestWrapReturnsAnErrorThatTheSDKMadeItselfUnchanged(t *testing.T) {
+	err := default404{}
+	var e *iamhttp.StatusError
+	assert.NotErrorAs(t, iamsdk.Wrap(err), &e)
+}
