@@ -275,7 +275,6 @@ func (a *account) observe(t Ticket, o Outcome) {
 			a.refusedInner(now, min(max(o.RetryAfter, 0), longestPause))
 			return
 		}
-		a.heardAfter(now, s)
 	case Unknown:
 		if !s.inner {
 			a.pacer.Unknown(now, s.Send)

@@ -53,7 +53,8 @@ func (a *account) gaveUp(now time.Duration, s sent) {
 	}
 }
 
-// heardAfter takes note that a request has got a response.
+// heardAfter takes note that a request was accepted. A 429 does not count: it comes
+// sooner than an answer.
 func (a *account) heardAfter(now time.Duration, s sent) {
 	if s.at > 0 { // it has waited
 		a.given = min(a.given, now-s.at)

@@ -123,7 +123,7 @@ func deadlineRows() []row {
 	})
 	// Those who wait longest have hardly more time left than an answer takes.
 	rows = append(rows, row{
-		name: "deadline/in-flight5",
+		name: "deadline/in-flight5", seeds: 12,
 		situation: sim.Situation{
 			InFlight: 5, RetryAfter: sim.Seconds, Answers: "300ms", Way: 5 * time.Millisecond, Length: end,
 			Callers: []sim.Callers{{Rate: 25, Timeout: 720 * time.Millisecond}},
