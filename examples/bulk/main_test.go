@@ -67,8 +67,7 @@ without a gate: (\d+) of 500 users in (\S+) s(?:, \d+ failed)?
 	assert.Less(t, throttled, 30.0, "a handful")
 	assert.Greater(t, throttledWithout, 3*throttled, "many times as many")
 	assert.Equal(t, doneWithout+throttledWithout, sentWithout)
-	assert.GreaterOrEqual(t, pace, 0.75*rate)
-	assert.LessOrEqual(t, pace, 1.5*rate, "the gate may be trying whether there is more")
+	assert.InDelta(t, rate, pace, rate/4)
 }
 
 func TestLinesTellWaitingFromWorking(t *testing.T) {
@@ -115,7 +114,7 @@ func TestPaceIsMeasuredSinceTheLatestPause(t *testing.T) {
 			assert.Equal(t, 1, p.state().inFlight)
 			p.Observe(r, ticket, o)
 		}
-		for range 11 { // ten a second
+		for range 31 { // ten a second
 			send(gate.Outcome{Result: gate.Accepted})
 			time.Sleep(100 * time.Millisecond)
 		}
@@ -128,7 +127,7 @@ func TestPaceIsMeasuredSinceTheLatestPause(t *testing.T) {
 		assert.Equal(t, 20*time.Second, s.pause)
 		assert.InDelta(t, 10, s.pace, 0.01, "the latest known")
 
-		for range 11 {
+		for range 16 {
 			send(gate.Outcome{Result: gate.Accepted})
 			time.Sleep(200 * time.Millisecond)
 		}

@@ -103,12 +103,12 @@ func (p *progress) Observe(r gate.Request, ticket gate.Ticket, o gate.Outcome) {
 	}
 }
 
-// measure updates the pace, if the answers span a second or more.
+// measure updates the pace, if the answers span half of paceOver or more.
 func (p *progress) measure(now time.Time) {
 	for now.Sub(p.accepted[0]) > paceOver {
 		p.accepted = p.accepted[1:]
 	}
-	if d := now.Sub(p.accepted[0]); d >= time.Second {
+	if d := now.Sub(p.accepted[0]); d >= paceOver/2 { // in less, what the service had saved up in a pause counts too much
 		p.now.pace = float64(len(p.accepted)-1) / d.Seconds()
 	}
 }
