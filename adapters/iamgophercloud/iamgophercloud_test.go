@@ -455,8 +455,8 @@ func TestWrapTypesErrorsWithAResponseAndReturnsOthersUnchanged(t *testing.T) {
 		"without an answer":                {plain, false},
 		"not sent, behind a url.Error":     {&url.Error{Op: "Get", URL: "https://iam.example/", Err: notSent}, false},
 		"not sent, beside an answer":       {errors.Join(notSent, value), false},
-		"an empty one":                     {gophercloud.ErrUnexpectedResponseCode{}, true},
-		"a URL that is none":               {gophercloud.ErrUnexpectedResponseCode{URL: "::\x00"}, true},
+		"an empty one":                     {&gophercloud.ErrUnexpectedResponseCode{}, false},
+		"a URL that cannot be parsed":      {gophercloud.ErrUnexpectedResponseCode{Actual: 500, URL: "::\x00"}, true},
 		"a nil pointer":                    {nilOf(nilCode), false},
 		"another nil pointer":              {nilOf(nilReauth), false},
 	} {
