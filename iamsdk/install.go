@@ -84,20 +84,20 @@ func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	resp, err := s.t.RoundTrip(own)
 	if err != nil {
-		s.logins.unanswered(req, err)
+		s.logins.ends(req, 0, err, s.o)
 		return nil, err
 	}
 	failure := failureOf(resp, rec)
-	if failure != nil {
-		recent.add(failure, &s.logins)
+	if failure == nil {
+		s.logins.ends(req, resp.StatusCode, nil, s.o)
+		return resp, nil
 	}
-	if s.endless(req, resp, failure) {
+	recent.add(failure, &s.logins)
+	if s.logins.ends(req, resp.StatusCode, failure, s.o) {
 		resp.Body.Close()
 		return nil, failure
 	}
-	if failure != nil {
-		s.resends.keep(s.o.Resends, req, failure)
-	}
+	s.resends.keep(s.o.Resends, req, resp, failure)
 	return resp, nil
 }
 
@@ -113,16 +113,6 @@ func failureOf(resp *http.Response, rec *iamhttp.Recorder) *iamhttp.StatusError 
 		return e
 	}
 	return nil
-}
-
-// endless reports whether the response is a 401 after which the SDK would never end
-// the call.
-func (s *session) endless(req *http.Request, resp *http.Response, failure *iamhttp.StatusError) bool {
-	if logsIn(req) {
-		waiting := s.logins.login(failure)
-		return s.o.LoginHangs && waiting && resp.StatusCode == http.StatusUnauthorized
-	}
-	return s.logins.request(req, resp.StatusCode, s.o.EndlessLogin)
 }
 
 // CloseIdleConnections closes the idle connections of the Transport.

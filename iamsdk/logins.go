@@ -1,44 +1,43 @@
 package iamsdk
 
 import (
-	"crypto/sha256"
-	"errors"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
-
-	"github.com/iamhttp/iamhttp"
 )
 
 // logins keep track of how the SDK of one client logs in.
 type logins struct {
+	opened atomic.Int32 // the size of open, so that a request costs no lock as a rule
+
 	mu       sync.Mutex
-	waiting  bool             // a request may wait for the next login: once there was a 401, nothing tells that none does
-	count    int              // of logins that succeeded
-	open     map[call]refusal // calls that were answered 401, and may go on after a login
-	failed   error            // of the latest login, if it did not succeed; nil if it is unknown why
+	waiting  bool               // a request may wait for the next login: once there was a 401, nothing tells that none does
+	count    int                // of logins that succeeded
+	open     map[string]refusal // the call of each goroutine that was answered 401, and may go on after a login
+	forgot   time.Time          // when old ones were last forgotten
+	failed   error              // of the latest login, if it did not succeed; nil if it is unknown why
 	failedAt time.Time
 }
 
-// A call holds what the requests of one call have in common. Nothing but the
-// goroutine tells them from the same request of another caller.
-type call struct{ goroutine, target string }
-
-func callOf(req *http.Request) call {
-	return call{goroutine(), req.Method + " " + req.URL.String()}
-}
-
-// A refusal is the first 401 of a call.
+// A refusal is the first 401 of a call. It holds hashes, because a client is printed
+// with all that it holds.
 type refusal struct {
-	token  [sha256.Size]byte // that it was sent with: the hash, so that none is held where it could be printed
-	logins int               // that had succeeded by then
-	at     time.Time
+	target, token digest
+	logins        int // that had succeeded by then
+	at            time.Time
+	counts        bool // another 401 to the same request is the second of the call
 }
 
-// mostOpen bounds the calls that are remembered. One stays open if the SDK does not
-// log in after a 401, and if its goroutine does not make it again.
-const mostOpen = 10_000
+// A call stays open if the SDK does not log in after its 401, and if its goroutine
+// makes no other call. It is forgotten after openFor, by when no service is still
+// answering, or once there are more than mostOpen, as the oldest.
+const (
+	openFor  = 24 * time.Hour
+	mostOpen = 10_000
+)
 
 // logsIn reports whether a request asks for a token, of version 2 or 3 of the API.
 // Services have other things that end in /tokens.
@@ -47,94 +46,105 @@ func logsIn(req *http.Request) bool {
 		(strings.HasSuffix(req.URL.Path, "/auth/tokens") || strings.HasSuffix(req.URL.Path, "/v2.0/tokens"))
 }
 
-// login records the response to a login. It reports whether a request may wait for
-// the login. A login that succeeds changes nothing about that: a request that was
-// sent without a token waits for one of its own.
-func (l *logins) login(failure *iamhttp.StatusError) (waiting bool) {
+// ends records what became of a request: the status of its response, 0 without one,
+// and its error, if it failed. It reports whether it is a 401 after which an SDK with
+// these Options would never end the call.
+//
+// It may end a call if its goroutine has had a 401 before. A second 401 to the same
+// request, with a login in between, is without end; the login may be another
+// caller's. A request without a token, between a 401 and its resend, belongs to a
+// login: an SDK that has only an access key or a given token begins with others than
+// a POST. A resend without a token was sent while another caller logged in, and is
+// neither.
+func (l *logins) ends(req *http.Request, status int, err error, o Options) bool {
+	refused, login := status == http.StatusUnauthorized, logsIn(req)
+	if !refused && !login && l.opened.Load() == 0 {
+		return false
+	}
+	if status >= 300 && status < 400 { // a call goes on after a redirect
+		return false
+	}
+	goroutine, target, token := goroutine(), digestOf(req.Method, req.URL.String()), req.Header.Get("X-Auth-Token")
+	now := refusal{target: target, token: digestOf(token), at: time.Now(), counts: token != ""}
+
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if failure != nil {
-		l.fail(failure)
-	} else {
+	l.forget(now.at)
+	now.logins = l.count
+	first, found := l.open[goroutine]
+	again := found && first.target == target && token != "" && first.counts
+	inner := found && first.target != target && token == "" && !login
+	switch {
+	case login && err == nil:
 		l.count++
 		l.failed = nil
-	}
-	return l.waiting
-}
-
-// fail records that a login has failed: the calls that wait for it end, and their
-// next 401 will be a first one.
-func (l *logins) fail(err error) {
-	clear(l.open)
-	l.failed, l.failedAt = err, time.Now()
-}
-
-// unanswered records the error of a request that got no response.
-func (l *logins) unanswered(req *http.Request, err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch {
-	case !logsIn(req):
-		l.end(req)
-	case errors.As(err, new(*iamhttp.StatusError)) || errors.As(err, new(*iamhttp.NotSentError)):
+	case login || inner && err != nil:
 		l.fail(err)
-	default:
-		l.fail(nil)
 	}
-}
-
-// end forgets the call of a request.
-func (l *logins) end(req *http.Request) {
-	if len(l.open) > 0 {
-		delete(l.open, callOf(req))
-	}
-}
-
-// request records the response to a request. For an SDK that is endless, it reports
-// whether it is the second 401 of a call: the same goroutine has sent the same
-// request before, its response was a 401, and there was a login in between, by this
-// caller or another. A 401 to a request without a token does not count: it was sent
-// while another caller logged in. Before the first login nobody waits for one.
-func (l *logins) request(req *http.Request, status int, endless bool) (ends bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if status != http.StatusUnauthorized {
-		if status < 300 || status >= 400 { // a call goes on after a redirect
-			l.end(req)
+	if !refused {
+		if !inner && (!login || err != nil) {
+			l.close(goroutine)
 		}
 		return false
 	}
-	value := req.Header.Get("X-Auth-Token")
-	if endless && value != "" {
-		key := callOf(req)
-		now := refusal{sha256.Sum256([]byte(value)), l.count, time.Now()}
+
+	ends := o.LoginHangs && (inner || login && l.waiting) ||
 		// The logins are counted as well, because one may bring the same token.
-		if first, found := l.open[key]; found && (first.token != now.token || first.logins < now.logins) {
-			delete(l.open, key)
-			return true
-		}
-		l.remember(key, now)
-	}
-	if value != "" || l.count > 0 {
+		o.EndlessLogin && again && (first.token != now.token || first.logins < now.logins)
+	// Before the first login nobody waits for one.
+	if token != "" || !login && l.count > 0 {
 		l.waiting = true
 	}
-	return false
+	switch {
+	case ends && inner: // not closed: the login may go on without what it asked for
+		first.counts = false
+		l.open[goroutine] = first
+	case ends, login && token == "":
+		l.close(goroutine)
+	case token != "" && (o.LoginHangs || o.EndlessLogin), o.LoginHangs && !login && !found && l.count > 0:
+		l.remember(goroutine, now)
+	}
+	return ends
 }
 
-func (l *logins) remember(key call, r refusal) {
-	if l.open == nil {
-		l.open = map[call]refusal{}
+// fail records why the latest login failed, if that is known.
+func (l *logins) fail(err error) {
+	l.failed, l.failedAt = nil, time.Now()
+	if isTyped(err) {
+		l.failed = err
 	}
-	l.open[key] = r
-	if len(l.open) <= mostOpen {
+}
+
+// close forgets the call of a goroutine.
+func (l *logins) close(goroutine string) {
+	delete(l.open, goroutine)
+	l.opened.Store(int32(len(l.open))) //nolint:gosec // at most mostOpen
+}
+
+func (l *logins) remember(goroutine string, r refusal) {
+	if l.open == nil {
+		l.open = map[string]refusal{}
+	}
+	l.open[goroutine] = r
+	if len(l.open) > mostOpen {
+		for g, old := range l.open {
+			if old.at.Before(r.at) {
+				goroutine, r = g, old
+			}
+		}
+		delete(l.open, goroutine)
+	}
+	l.opened.Store(int32(len(l.open))) //nolint:gosec // at most mostOpen
+}
+
+// forget forgets the calls that are too old, not at each request.
+func (l *logins) forget(now time.Time) {
+	if now.Sub(l.forgot) < openFor {
 		return
 	}
-	for k, old := range l.open {
-		if old.at.Before(r.at) {
-			key, r = k, old
-		}
-	}
-	delete(l.open, key)
+	l.forgot = now
+	maps.DeleteFunc(l.open, func(_ string, r refusal) bool { return now.Sub(r.at) > openFor })
+	l.opened.Store(int32(len(l.open))) //nolint:gosec // at most mostOpen
 }
 
 // failedSince returns why the latest login failed, if that was after t.

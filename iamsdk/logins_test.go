@@ -1,6 +1,7 @@
 package iamsdk_test
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -60,6 +61,80 @@ func TestALoginThatIsRefusedAfterThatOfAnotherCallerEndsTheCall(t *testing.T) {
 			})
 		})
 	}
+}
+
+// How the SDKs log in, besides with one POST: an agency needs a second one, with the
+// token of the first; an access key needs the domain, or none, and the catalog; a
+// token that was given is looked up. While logging in again, they send no token.
+var loginSteps = map[string][]string{
+	"an agency":                  {"POST /auth/tokens", "POST /auth/tokens"},
+	"an agency of an access key": {"try GET /auth/domains", "GET /auth/catalog", "POST /auth/tokens"},
+	"a given token":              {"GET /auth/tokens"},
+}
+
+func TestACallEndsWhicheverRequestOfItsLoginIsRefused(t *testing.T) {
+	for name, steps := range loginSteps {
+		for refused := range steps {
+			t.Run(fmt.Sprint(name, ", request ", refused+1), func(t *testing.T) {
+				eachKind(t, func(t *testing.T, k kind) {
+					service := newAccount()
+					left := 10 // requests of a login that are not refused
+					issue := service.Handler
+					service.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						login := strings.Contains(r.URL.Path, "/auth/")
+						if login {
+							left--
+						}
+						switch {
+						case login && left < 0:
+							locked.ServeHTTP(w, r)
+						case login && r.Method == "GET":
+							iamtest.Answer{}.With("X-Subject-Token", service.token(service.logins.Add(1))).ServeHTTP(w, r)
+						default:
+							issue.ServeHTTP(w, r)
+						}
+					})
+					sdk := k.connect(t, service, nil)
+					sdk.steps = steps
+					require.NoError(t, sdk.LogIn())
+					for range 2 { // one that failed changes nothing for the next
+						service.expire()
+						left = refused
+						_, err := sdk.Request("GET", "/groups", "")
+						var e *iamhttp.StatusError
+						if assert.ErrorAs(t, iamsdk.Wrap(err), &e, "%v", err) {
+							assert.Equal(t, "The account is locked.", e.Message)
+						}
+						more := 0 // that are still sent
+						if strings.HasPrefix(steps[refused], "try ") {
+							more = 1
+						}
+						assert.Equal(t, more, -1-left, "requests after the refused one")
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestAFirstLoginEndsThatIsRefusedInItsSecondRequest(t *testing.T) {
+	eachKind(t, func(t *testing.T, k kind) {
+		service := newAccount()
+		handler := service.Handler
+		service.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("X-Auth-Token") != "" {
+				locked.ServeHTTP(w, r)
+				return
+			}
+			handler.ServeHTTP(w, r)
+		})
+		sdk := k.newStandIn(&wire{RoundTripper: service})
+		k.advised(sdk)
+		iamsdk.Install(&sdk.HTTPClient, nil, k.options)
+		sdk.steps = loginSteps["an agency"]
+		assert.ErrorIs(t, iamsdk.Wrap(sdk.LogIn()), iamhttp.ErrUnauthorized)
+		assert.LessOrEqual(t, len(service.Requests()), 5)
+	})
 }
 
 // endlessKind is one that logs in again after each 401.
@@ -165,9 +240,11 @@ func TestOfManyCallsThatAreNotMadeAgainTheOldestAreForgotten(t *testing.T) {
 		return &http.Response{StatusCode: 401, Body: http.NoBody}, nil
 	})}
 	iamsdk.Install(client, nil, iamsdk.Options{EndlessLogin: true})
-	get := func(i int, token string) error {
-		req, err := http.NewRequestWithContext(t.Context(), "GET", endpoint+"/"+strconv.Itoa(i), nil)
-		require.NoError(t, err)
+	get := func(token string) error {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", endpoint+"/groups", nil)
+		if err != nil {
+			return err
+		}
 		req.Header.Set("X-Auth-Token", token)
 		resp, err := client.Do(req)
 		if err == nil {
@@ -175,11 +252,26 @@ func TestOfManyCallsThatAreNotMadeAgainTheOldestAreForgotten(t *testing.T) {
 		}
 		return err
 	}
-	for i := range most + 1 {
-		require.NoError(t, get(i, "token-1"))
+	// Each call has a goroutine of its own, which waits between its two requests.
+	var again [most + 1]chan error
+	for i := range again {
+		again[i] = make(chan error)
+		go func() {
+			again[i] <- get("token-1")
+			<-again[i]
+			again[i] <- get("token-2")
+		}()
+		require.NoError(t, <-again[i])
 	}
-	assert.ErrorIs(t, get(1, "token-2"), iamhttp.ErrUnauthorized)
-	assert.NoError(t, get(0, "token-2"), "forgotten")
+	second := func(i int) error {
+		again[i] <- nil
+		return <-again[i]
+	}
+	assert.ErrorIs(t, second(1), iamhttp.ErrUnauthorized)
+	assert.NoError(t, second(0), "forgotten")
+	for i := range most - 1 {
+		_ = second(i + 2)
+	}
 }
 
 func TestARequestWithoutATokenDoesNotWaitForTheFirstLogin(t *testing.T) {
@@ -264,16 +356,18 @@ func TestTheSecond401EndsACallAlsoWithTokensOfVersion2(t *testing.T) {
 }
 
 func TestEachCallEndsWhateverTheServiceAnswers(t *testing.T) {
-	for seed := range uint64(6) { // some hundreds by hand: they found no more
+	kindsOfLogin := []string{"", "an agency", "an agency of an access key", "a given token"}
+	for seed := range uint64(8) { // some hundreds by hand: they found no more
 		eachKind(t, func(t *testing.T, k kind) {
 			service := newAccount()
 			sdk := k.connect(t, service, &iamhttp.Transport{MaxAttempts: 1})
+			sdk.steps = loginSteps[kindsOfLogin[seed%4]]
 			draw := numbers{source: rand.New(rand.NewPCG(seed, 0))}
 			unauthorized := draw.below(10) // of 10 requests
 			service.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				time.Sleep(time.Duration(draw.below(2000)) * time.Millisecond)
 				good, refused := iamtest.Answer{}, draw.below(10) < unauthorized
-				if strings.HasSuffix(r.URL.Path, "/auth/tokens") {
+				if strings.Contains(r.URL.Path, "/auth/") {
 					good = iamtest.Answer{Status: 201}.With("X-Subject-Token", strconv.Itoa(draw.below(100)))
 					refused = draw.below(6) == 0
 				}

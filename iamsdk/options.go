@@ -15,12 +15,13 @@ type Options struct {
 	EndlessLogin bool
 
 	// LoginHangs says that a login never returns if it is refused with a 401 while a
-	// request is waiting for it: the SDK answers the 401 by another login, or waits
-	// for a lock that it holds. Such a 401 then ends the call with a
-	// *[iamhttp.StatusError]. Nothing tells whether a request is waiting. The first
-	// login is left alone, and so are those after it until a request that has a token,
-	// or follows a login, is answered 401. From then on each login counts as one that a
-	// request is waiting for, also if AllowReauth is false.
+	// request is waiting for it: the SDK starts another login, or waits for a lock that
+	// it holds. Such a 401 then ends the call with a *[iamhttp.StatusError]. Nothing
+	// tells whether a request is waiting. The first login is left alone, and so are
+	// those after it until a request that has a token, or follows a login, is answered
+	// 401. From then on each login counts as one that a request is waiting for, even if
+	// AllowReauth is false. A login with an access key begins with other requests. These
+	// count as well: they have no token, and the same goroutine got a 401 before them.
 	LoginHangs bool
 
 	// Resends lists the statuses after which the SDK sends any request once more,
@@ -40,7 +41,9 @@ type Options struct {
 	ResendsUnanswered bool
 
 	// ClosesConnections says that the SDK sets Close in each request, which costs a
-	// new connection each time. Install unsets it.
+	// new connection each time. Install unsets it. As in any client that keeps its
+	// connections, a POST, PUT or DELETE then fails if the service closes the connection
+	// just as the request is sent.
 	ClosesConnections bool
 }
 
@@ -52,6 +55,10 @@ type Options struct {
 //
 //	provider.MaxBackoffRetries = new(int)
 //	provider.BackoffRetryTimeout = new(time.Duration)
+//
+// Leave RetryCount and RetryTimeout of a request unset. If you log in with a TokenID,
+// set AllowReauth to false: the SDK would wait for its own lock at the first 401,
+// before it sends anything.
 func GopherTelekomCloud() Options {
 	return Options{
 		EndlessLogin:      true,

@@ -53,13 +53,16 @@ func (m *memory) find(method, url string, code int, body []byte) (remembered, bo
 }
 
 func (m *memory) index(method, url string, code iamhttp.Code, body []byte) int {
-	return slices.IndexFunc(m.failures, func(r remembered) bool {
-		return r.Code == code && r.Method == method && r.URL == url && sameBody(r.StatusError, body)
-	})
+	for i, r := range slices.Backward(m.failures) {
+		if r.Code == code && r.Method == method && r.URL == url && sameBody(r.StatusError, body) {
+			return i
+		}
+	}
+	return -1
 }
 
 func sameBody(e *iamhttp.StatusError, body []byte) bool {
-	if e.Truncated {
+	if e.Truncated && len(e.Body()) > 0 { // nothing is the beginning of anything
 		return bytes.HasPrefix(body, e.Body())
 	}
 	return bytes.Equal(body, e.Body())

@@ -27,14 +27,13 @@ type resends struct {
 
 // A request holds what a request and its resend have in common.
 type request struct {
-	method, url string
-	content     [sha256.Size]byte // of the body and of the headers that say who asks
-	goroutine   string            // an SDK resends in the one that makes the call
+	content   digest // of the method, the URL, the body and the headers that say who asks
+	goroutine string // an SDK resends in the one that makes the call
 }
 
 type answer struct {
 	*iamhttp.StatusError
-	at time.Time
+	at time.Time // when the SDK had read it; until then readWithin ahead
 }
 
 // An SDK resends after 500 ms. A request that comes before or after these times is a
@@ -44,13 +43,16 @@ const (
 	resendWithin = 2 * time.Second
 )
 
+// readWithin bounds how long a response is kept whose body nobody closes.
+const readWithin = 10 * time.Minute
+
 // mostKept bounds the responses that are kept, of up to 64 KiB each. Beyond it, a
 // request is sent twice, as without Install.
 const mostKept = 1000
 
 // keep keeps a response for the next request that is the same.
-func (r *resends) keep(codes []iamhttp.Code, req *http.Request, e *iamhttp.StatusError) {
-	if !slices.Contains(codes, e.Code) || maySendTwice(req) || logsIn(req) { // a second token does no harm
+func (r *resends) keep(codes []iamhttp.Code, req *http.Request, resp *http.Response, e *iamhttp.StatusError) {
+	if !slices.Contains(codes, e.Code) || logsIn(req) { // a second token does no harm
 		return
 	}
 	key, ok := same(req)
@@ -67,8 +69,30 @@ func (r *resends) keep(codes []iamhttp.Code, req *http.Request, e *iamhttp.Statu
 	if r.kept == nil {
 		r.kept = map[request]answer{}
 	}
-	r.kept[key] = answer{e, now}
+	r.kept[key] = answer{e, now.Add(readWithin)}
 	r.count.Store(int32(len(r.kept))) //nolint:gosec // at most mostKept
+	// The SDK waits from the end of the body on, and a body may be slow.
+	resp.Body = &closing{resp.Body, func() { r.keptAt(key, time.Now()) }}
+}
+
+// keptAt sets when the SDK had read a response.
+func (r *resends) keptAt(key request, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if a, found := r.kept[key]; found {
+		r.kept[key] = answer{a.StatusError, now}
+	}
+}
+
+// closing is a body that tells when it is closed.
+type closing struct {
+	io.ReadCloser
+	closed func()
+}
+
+func (c *closing) Close() error {
+	c.closed()
+	return c.ReadCloser.Close()
 }
 
 // forget drops the responses that were not picked up.
@@ -84,17 +108,17 @@ func (r *resends) forget(now time.Time) {
 // answer returns the response that was kept for a request, once, or nil. It then
 // closes the body of the request, as a RoundTripper has to.
 func (r *resends) answer(req *http.Request) *http.Response {
-	if r.count.Load() == 0 || maySendTwice(req) {
+	if r.count.Load() == 0 {
 		return nil
 	}
 	key, ok := same(req)
-	if !ok {
-		return nil
-	}
 	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.forget(now)
+	if !ok {
+		return nil
+	}
 	a, found := r.kept[key]
 	if !found {
 		return nil
@@ -126,9 +150,14 @@ func (r *resends) answer(req *http.Request) *http.Response {
 
 // same returns what a request has in common with its resend. It reports whether that
 // is enough to recognize the resend: a body that cannot be read again is not, because
-// two calls may differ in nothing else.
+// two calls may differ in nothing else. A request that may be sent twice has no such
+// resend.
 func same(req *http.Request) (r request, ok bool) {
+	if maySendTwice(req) {
+		return r, false
+	}
 	h := sha256.New()
+	fmt.Fprintf(h, "%q\n", []string{req.Method, req.URL.String()})
 	for _, name := range []string{"X-Auth-Token", "X-Project-Id", "X-Domain-Id", "Idempotency-Key"} {
 		fmt.Fprintf(h, "%q\n", req.Header.Values(name))
 	}
@@ -145,7 +174,7 @@ func same(req *http.Request) (r request, ok bool) {
 			return r, false
 		}
 	}
-	r = request{method: req.Method, url: req.URL.String(), goroutine: goroutine()}
+	r.goroutine = goroutine()
 	h.Sum(r.content[:0])
 	return r, true
 }

@@ -28,7 +28,9 @@ type standIn struct {
 	RetryBackoffFunc    func(retries int) error
 
 	habits
+	steps  []string // the requests of a login, one POST unless set; it ignores that one fails which begins with try
 	token  atomic.Pointer[string]
+	renews atomic.Bool   // it can log in again: it has once
 	lock   chan struct{} // held while logging in
 	again  atomic.Bool   // a login is under way
 	logins atomic.Int32
@@ -151,12 +153,29 @@ func (s *standIn) logIn() error {
 	if s.logins.Add(1) > 200 {
 		return errEndless
 	}
-	resp, err := s.Request("POST", "/auth/tokens", `{"auth":{}}`)
-	if err != nil {
-		return err
+	steps := s.steps
+	if steps == nil {
+		steps = []string{"POST /auth/tokens"}
 	}
-	token := resp.Header.Get("X-Subject-Token")
-	s.token.Store(&token)
+	for _, step := range steps {
+		step, optional := strings.CutPrefix(step, "try ")
+		method, path, _ := strings.Cut(step, " ")
+		body := ""
+		if method == "POST" {
+			body = `{"auth":{}}`
+		}
+		resp, err := s.Request(method, path, body)
+		if optional && err != nil && !errors.Is(err, errHangs) && !errors.Is(err, errEndless) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if token := resp.Header.Get("X-Subject-Token"); token != "" {
+			s.token.Store(&token)
+			s.renews.Store(true)
+		}
+	}
 	return nil
 }
 
@@ -191,7 +210,7 @@ func (s *standIn) send(method, path, body string, c *call) (*http.Response, erro
 	e := unexpected{endpoint + path, method, []int{200, 201}, resp.StatusCode, data}
 	switch resp.StatusCode {
 	case 401:
-		if *s.token.Load() == "" || c.loggedIn && !s.endless {
+		if !s.renews.Load() || c.loggedIn && !s.endless {
 			return nil, default401{e}
 		}
 		if err := s.logInAgain(used); err != nil {

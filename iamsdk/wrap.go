@@ -26,7 +26,7 @@ import (
 // If the response is among the last 200 failures of the clients that [Install] was
 // called for, the typed error is complete: it has header, request id, Attempts and
 // Stop. Of several failures with the same method, URL, status and body it is the
-// latest. Otherwise it is made from what the SDK keeps. Wrap is safe for concurrent
+// latest, which may be another caller's. Otherwise it is made from what the SDK keeps. Wrap is safe for concurrent
 // use.
 func Wrap(err error) (result error) {
 	if err == nil {
