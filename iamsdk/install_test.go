@@ -529,6 +529,24 @@ func TestWrapFindsALongBodyByItsBeginning(t *testing.T) {
 	})
 }
 
+func TestWrapTakesABodyOfWhichNothingArrivedInTimeForNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := &http.Client{Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+			header := http.Header{"X-Request-Id": {"another"}}
+			return &http.Response{StatusCode: 404, Header: header, Body: io.NopCloser(slowBody{time.Hour}), ContentLength: -1, Request: req}, nil
+		})}
+		iamsdk.Install(client, nil, iamsdk.GolangSDK())
+		resp, err := client.Get(endpoint + "/groups")
+		require.NoError(t, err)
+		resp.Body.Close()
+		err = iamsdk.Wrap(default404{unexpected{Method: "GET", URL: endpoint + "/groups", Actual: 404, Body: []byte("mine")}})
+		var e *iamhttp.StatusError
+		require.ErrorAs(t, err, &e)
+		assert.Empty(t, e.RequestID)
+		time.Sleep(2 * time.Hour) // until the body has ended
+	})
+}
+
 func TestWrapFindsTheLaterOfTwoEqualFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := newAccount()

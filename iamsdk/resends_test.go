@@ -131,6 +131,64 @@ func TestAResponseThatNobodyAsksForIsForgotten(t *testing.T) {
 	})
 }
 
+// slowBody takes its time before it ends.
+type slowBody struct{ time.Duration }
+
+func (b slowBody) Read([]byte) (int, error) {
+	time.Sleep(b.Duration)
+	return 0, io.EOF
+}
+
+func TestAPOSTIsSentOnceHoweverLongItsResponseTakesToRead(t *testing.T) {
+	for _, takes := range []time.Duration{0, 3 * time.Second, 5 * time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			sent := 0
+			client := &http.Client{Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+				if req.URL.Path != "/v3/groups" {
+					return &http.Response{StatusCode: 502, Body: http.NoBody, Request: req}, nil
+				}
+				sent++
+				return &http.Response{StatusCode: 502, Body: io.NopCloser(slowBody{takes}), Request: req}, nil
+			})}
+			iamsdk.Install(client, nil, iamsdk.GopherTelekomCloud())
+			for i := range 2 {
+				resp, err := client.Post(endpoint+"/groups", "", strings.NewReader("a"))
+				require.NoError(t, err)
+				_, err = io.ReadAll(resp.Body)
+				require.NoError(t, err)
+				resp.Body.Close()
+				time.Sleep(resendWait)
+				other, err := client.Post(endpoint+"/users/"+strconv.Itoa(i), "", nil) // forgets what is old
+				require.NoError(t, err)
+				other.Body.Close()
+			}
+			assert.Equal(t, 1, sent, "%v", takes)
+		})
+	}
+}
+
+func TestAClientPrintsNothingOfTheRequestsThatItRemembers(t *testing.T) {
+	var service iamtest.Server
+	service.On("POST /", iamtest.Answer{Status: 502, Body: "secret-body"})
+	service.On("GET /", iamtest.Keystone(401, "secret-message"))
+	client := &http.Client{Transport: &service}
+	iamsdk.Install(client, nil, iamsdk.GopherTelekomCloud())
+	for _, method := range []string{"POST", "GET"} {
+		req, err := http.NewRequestWithContext(t.Context(), method, endpoint+"/secret-path?sig=secret-query", strings.NewReader("secret-text"))
+		require.NoError(t, err)
+		req.Header.Set("X-Auth-Token", "secret-token")
+		resp, err := client.Do(req)
+		require.NoError(t, err)
+		resp.Body.Close()
+	}
+	client.Transport.(interface{ WrappedRoundTripper() http.RoundTripper }).WrappedRoundTripper().(*iamhttp.Transport).Base = nil // the service, which holds them all
+	printed := fmt.Sprintf("%+v %#v", client.Transport, client.Transport)
+	assert.Contains(t, printed, "goroutine", "there is something to print")
+	for _, secret := range []string{"secret-query", "secret-text", "secret-token", "secret-body"} {
+		assert.NotContains(t, printed, secret)
+	}
+}
+
 func TestALongResponseIsCutInMemoryAndSaysSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var service iamtest.Server
