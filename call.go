@@ -20,26 +20,25 @@ import (
 	"github.com/iamhttp/iamhttp/internal/signature"
 )
 
-// A call is one RoundTrip: the attempts to send a request, and the waits between
-// them. It does not outlive RoundTrip, which keeps it off the heap.
+// A call is one RoundTrip: its attempts to send a request, and the waits between them.
+// It does not outlive RoundTrip, so it stays off the heap.
 type call struct {
 	t        *Transport
 	req      *http.Request // the caller's
-	current  *http.Request // what Base is given; first req itself
+	current  *http.Request // what Base receives; in the first attempt, req itself
 	opts     options
 	patience patience
-	key      string // of the account, for the gate
+	key      string // of the account at the gate
 	attempts int
-	began    time.Time       // the first attempt
-	sent     time.Time       // the latest attempt
-	fastest  time.Duration   // response so far; the longest Duration before the first
-	schedule backoff.BackOff // nil before the first retry
-	open     io.Closer       // the body of a response that is not closed yet
-	latest   error           // how the previous attempt ended, in case the gate refuses the retry
+	began    time.Time       // when the first attempt was sent
+	sent     time.Time       // when the latest attempt was sent
+	fastest  time.Duration   // time to a response so far; math.MaxInt64 before the first response
+	schedule backoff.BackOff // nil until it is first needed
+	open     io.Closer       // the response body that must still be closed; nil: none
+	latest   error           // the error of the previous attempt, in case the gate refuses the retry
 }
 
-// run makes the call. If something that it calls panics, it closes the body of the
-// response.
+// run makes the call. If the code that it calls panics, run closes the response body.
 func (c *call) run() (*http.Response, error) {
 	returned := false
 	defer func() {
@@ -52,7 +51,7 @@ func (c *call) run() (*http.Response, error) {
 	return resp, err
 }
 
-// loop sends the request until there is a result for the caller, or a reason not to
+// loop sends the request until it has a result for the caller, or a reason not to
 // retry.
 func (c *call) loop() (*http.Response, error) {
 	c.opts = optionsOf(c.req.Context())
@@ -93,13 +92,14 @@ func (c *call) loop() (*http.Response, error) {
 	}
 }
 
-// accepts reports whether a status code is no failure for the caller.
+// accepts reports whether a status code is a success or Expected, so that the caller
+// gets the response.
 func (c *call) accepts(statusCode int) bool {
 	return succeeded(statusCode) || c.t.expects(c.opts, Code(statusCode))
 }
 
-// attempt sends the request once, when the gate lets it out, if there is one. The
-// error is a *gateRefusal if the gate does not.
+// attempt sends the request once, after asking the gate, if there is one. The error is
+// a *gateRefusal if the gate refuses.
 func (c *call) attempt() (*http.Response, error) {
 	if c.t.Gate == nil {
 		return c.send()
@@ -150,15 +150,15 @@ func (c *call) describe(resp *http.Response, err error) failedAttempt {
 	}
 	if f.answered {
 		f.asked, f.hasAsked = answer.RetryAfter(f.header, f.at)
-		// A call that only its attempts bound makes the last of them last as long as
-		// without a gate, which may be in a hurry because others wait.
+		// If only the number of attempts bounds the call, the waits in its second half
+		// are at least as long as without a gate. The gate may end them sooner because
+		// others wait, which would use up the attempts.
 		_, limited := c.req.Context().Deadline()
 		f.gated = c.t.Gate != nil && c.throttled(f.code, f.asked) && (limited || !f.expires.IsZero() || 2*f.attempts < f.patience.attempts)
 		c.fastest = min(c.fastest, f.at.Sub(c.sent))
 		f.fastest = c.fastest
-		// A Transport below leaves its count in the request of the response. A call
-		// that began before this attempt, such as one whose response was cached, does
-		// not count.
+		// A Transport below leaves its resend count in resp.Request. Ignore the count
+		// of a call that began before this attempt: the response may come from a cache.
 		if resp != nil && resp.Request != nil {
 			r := resend.Of(resp.Request.Context())
 			if more := r.Count - ResendCount(c.current.Context()); more > 0 && r.Began >= c.sent.UnixNano() {
@@ -173,9 +173,10 @@ func (c *call) describe(resp *http.Response, err error) failedAttempt {
 	return f
 }
 
-// expires returns when the signature of the request expires, the zero Time if it has
-// none, or if each attempt is signed below. A signature that had expired before the
-// call says that a clock is off, and nothing of when it expires.
+// expires returns when the request's signature expires. It returns the zero Time if
+// there is no signature, or if a RoundTripper below signs each attempt. It also does so
+// if the signature had expired before the call began: then a clock is wrong, and the
+// time means nothing.
 func (c *call) expires() time.Time {
 	end := signature.Expires(c.req.Header, c.t.SignatureLife)
 	if end.IsZero() || end.Before(c.began) {
@@ -195,8 +196,8 @@ func (c *call) interval() time.Duration {
 	return c.schedule.NextBackOff()
 }
 
-// replay returns a fresh body, nil for a request without one. The body of an
-// earlier attempt is never used again: the sender may still be reading it.
+// replay returns a fresh request body, or nil if the request has none. It never uses
+// the body of an earlier attempt again, because the sender may still be reading it.
 func (c *call) replay() (io.ReadCloser, error) {
 	if c.req.Body == nil || c.req.Body == http.NoBody {
 		return nil, nil
@@ -208,9 +209,8 @@ func (c *call) replay() (io.ReadCloser, error) {
 	return body, err
 }
 
-// bodyFailed reports whether there was no response because the request's body could
-// not be read. It reads a fresh body to find out. Once after the first attempt is
-// enough.
+// bodyFailed reports whether there was no response because the request body could not
+// be read. To find out, it reads a fresh body. It does so only after the first attempt.
 func (c *call) bodyFailed(failed error) bool {
 	if c.attempts > 1 || neterr.OfConnection(failed) {
 		return false
@@ -220,19 +220,20 @@ func (c *call) bodyFailed(failed error) bool {
 		return false
 	}
 	defer body.Close()
-	late := time.AfterFunc(bounded.MinDrain, func() { body.Close() }) // it may be slow, and is not waited for
+	late := time.AfterFunc(bounded.MinDrain, func() { body.Close() }) // do not wait for a slow body
 	sendable := neterr.Sendable(body, c.req.ContentLength)
 	return late.Stop() && !sendable
 }
 
-// A retry holds what the next attempt needs, in one allocation.
+// A retry holds the context and the request of the next attempt in one allocation.
 type retry struct {
 	resend.Context
 	request http.Request
 }
 
-// wait reports a failure that will be retried and waits until then. It returns
-// the error for the caller if the caller stops waiting first.
+// wait reports a failure that will be retried, and waits until it is time for the
+// retry. It returns an error for the caller if there can be no retry: because the wait
+// was canceled, or because the connection cannot be freed.
 func (c *call) wait(f *failedAttempt, d time.Duration, body io.ReadCloser) error {
 	ready := false
 	defer func() {
@@ -254,13 +255,13 @@ func (c *call) wait(f *failedAttempt, d time.Duration, body io.ReadCloser) error
 		d = f.statedWait(d, data)
 	}
 	c.latest = f.err
-	f.resp = nil // its memory is free while the call waits
+	f.resp = nil // so that it can be freed during the wait
 	if f.answered && (c.observed() || c.t.Gate != nil) {
 		c.latest = f.error(StopUnset, bytes.Clone(data), truncated)
 	}
 	c.report(f, Failure{Err: c.latest, Attempt: f.attempts, Retry: true, Wait: d})
 	if f.gated {
-		d = f.leastWait() // the gate knows when
+		d = f.leastWait() // the gate decides how long to wait
 	}
 	if end := cancelctx.Sleep(f.req, time.Until(f.at.Add(d))); end != nil {
 		var err error
@@ -276,18 +277,20 @@ func (c *call) wait(f *failedAttempt, d time.Duration, body io.ReadCloser) error
 	return nil
 }
 
-// discard closes the body of a response whose request will be retried. It reads the
-// body first, so that the connection can be used again, and returns the beginning.
+// discard closes the response body of a request that will be retried. It reads the body
+// first, so that the connection can be reused, and returns its beginning. It reports
+// whether the body is stuck, see [bounded.Drain.ReadAndClose].
 func discard(f *failedAttempt, wait time.Duration, drain *bounded.Drain) (data []byte, truncated, stuck bool) {
 	if f.resp == nil {
 		return nil, false, false
 	}
 	if f.resp.StatusCode == http.StatusRequestTimeout {
-		// The server is about to close this connection (RFC 9110 §15.5.9). Leaving
-		// the body unread keeps it out of the pool. From Go 1.27 on net/http reads
-		// a short rest itself: persistConn.readLoop has "tryDrain := alive &&
-		// resp.ContentLength <= maxPostCloseReadBytes". So the length must not be
-		// small. TestTheConnectionOfADiscarded408IsNotUsedAgain holds it, with each Go.
+		// The server is about to close this connection (RFC 9110 §15.5.9). Leaving the
+		// body unread keeps the connection out of the pool. From Go 1.27 on, net/http
+		// reads the rest of a short body itself: persistConn.readLoop has "tryDrain :=
+		// alive && resp.ContentLength <= maxPostCloseReadBytes". A large ContentLength
+		// prevents that. TestTheConnectionOfADiscarded408IsNotUsedAgain checks this
+		// with each Go version.
 		f.resp.ContentLength = math.MaxInt64
 		f.resp.Body.Close()
 		return nil, f.resp.Body != http.NoBody, false
@@ -295,13 +298,13 @@ func discard(f *failedAttempt, wait time.Duration, drain *bounded.Drain) (data [
 	return drain.ReadAndClose(f.req.Context(), f.resp, min(bounded.MaxDrain, max(wait, bounded.MinDrain)))
 }
 
-// errStuck ends a call whose retry might wait for a connection forever: before Go
-// 1.27, net/http cannot close a compressed body whose server stalls within the header
-// of gzip, and its connection counts.
-var errStuck = errors.New("iamhttp: the connection of the answer cannot be freed, and there is a limit of connections")
+// errStuck ends a call whose retry might wait for a connection forever. Before Go 1.27,
+// net/http cannot close a compressed body while the server stalls within the gzip
+// header. Its connection then still counts toward MaxConnsPerHost.
+var errStuck = errors.New("iamhttp: the connection of the response cannot be freed, and MaxConnsPerHost limits connections")
 
-// resend returns the copy of the caller's request that is sent next: the contract
-// of RoundTripper forbids to modify it.
+// resend returns the copy of the caller's request that is sent next. The contract of
+// RoundTripper forbids modifying the original.
 func (c *call) resend(body io.ReadCloser) *http.Request {
 	r, ctx := new(retry), c.req.Context()
 	r.Context = resend.Context{Context: ctx, Resend: resend.Resend{Count: ResendCount(ctx) + c.attempts, Began: c.began.UnixNano()}}
@@ -312,8 +315,8 @@ func (c *call) resend(body io.ReadCloser) *http.Request {
 	return &r.request
 }
 
-// finish returns a failure that is not retried, in the form that the mode asks
-// for.
+// finish returns the result of a failure that is not retried: an error or, in
+// PassThrough mode, the response.
 func (c *call) finish(f *failedAttempt, stop StopReason) (*http.Response, error) {
 	switch {
 	case !f.answered:
@@ -334,7 +337,7 @@ func (c *call) finish(f *failedAttempt, stop StopReason) (*http.Response, error)
 	return f.resp, nil
 }
 
-// refusedByGate returns what the caller gets if the gate does not let the request out.
+// refusedByGate returns the error for the caller if the gate refuses the request.
 func (c *call) refusedByGate(err error) error {
 	end := cancelctx.Ended(c.req)
 	stop, cause := StopGate, err
@@ -354,7 +357,7 @@ func (c *call) refusedByGate(err error) error {
 			e.RetryAfter = earliest(err)
 		}
 		f.Err = &e
-	case c.latest != nil: // without a response it may have been processed, which a NotSentError would deny
+	case c.latest != nil: // the request may have been processed; a NotSentError would deny that
 		f.Err = fmt.Errorf("%w: %w", c.latest, cause)
 	case end != nil:
 		f.Err = end
@@ -373,10 +376,10 @@ func (c *call) fail(f *failedAttempt, end Failure) error {
 	return end.Err
 }
 
-// report tells the Recorder and OnFailure. f is the failed attempt, nil if not an
-// attempt failed but the gate refused one, or a wait was canceled.
+// report passes a failure to the Recorder and to OnFailure. f is the failed attempt; it
+// is nil if the gate refused an attempt or a wait was canceled.
 func (c *call) report(f *failedAttempt, failed Failure) {
-	if failed.Err == nil { // failures are not observed, so no error was built
+	if failed.Err == nil { // nobody observes failures, so no error was built
 		return
 	}
 	c.opts.recorder.record(failed.Err)

@@ -14,11 +14,11 @@ import (
 	"github.com/iamhttp/iamhttp/internal/limit"
 )
 
-// CheckResponse returns nil for a status code from 100 to 399, else what a
-// Transport would return: a *StatusError, here with Attempts 0 and StopUnset.
-// Use it where you hold a response and want the typed error. It reads up to 64 KiB
-// of resp.Body ahead, for at most 5 s or until the context of resp.Request ends, and
-// puts them back: resp.Body remains yours to read and to close.
+// CheckResponse returns nil for a status code from 100 to 399, and otherwise the
+// *StatusError that a Transport would return, but with Attempts 0 and StopUnset. Use it
+// if you have a response and want the typed error. It reads up to 64 KiB of resp.Body
+// ahead, for at most 5 s or until the context of resp.Request ends, and puts them back:
+// read and close resp.Body as usual.
 func CheckResponse(resp *http.Response) error {
 	if succeeded(resp.StatusCode) {
 		return nil
@@ -33,11 +33,11 @@ func CheckResponse(resp *http.Response) error {
 }
 
 // CheckProxyConnect turns a proxy's refusal of CONNECT into a *StatusError; net/http
-// keeps only its text. Set it as OnProxyConnectResponse of the http.Transport at the
-// bottom. It returns nil for a status code from 100 to 399. The error has the Method
-// CONNECT and the URL of the proxy; the body is not read. A Transport above retries a
-// 408 or 429 like any other, and returns the other refusals as errors, even with
-// PassThrough.
+// keeps only its text. Set it as OnProxyConnectResponse of the http.Transport that
+// makes the connections. It returns nil for a status code from 100 to 399. The error
+// has the Method CONNECT and the URL of the proxy; the body is not read. A Transport
+// above retries a 408 or 429 like any other, and returns other refusals as errors, even
+// with PassThrough.
 func CheckProxyConnect(_ context.Context, proxyURL *url.URL, _ *http.Request, connectRes *http.Response) error {
 	if succeeded(connectRes.StatusCode) {
 		return nil
@@ -47,22 +47,22 @@ func CheckProxyConnect(_ context.Context, proxyURL *url.URL, _ *http.Request, co
 	return e
 }
 
-// NewStatusError builds a StatusError for hooks of SDKs that do not expose the
-// *http.Response. It copies header and body, both of which may be nil. It does
-// not ask whether the code is a failure and never returns nil. Method, URL,
-// Attempts and Stop are left unset.
+// NewStatusError builds a StatusError for SDK hooks that do not expose the
+// *http.Response. It copies header and body, either of which may be nil. It does not
+// check that the code is a failure, and never returns nil. Method, URL, Attempts and
+// Stop are left unset.
 func NewStatusError(statusCode int, header http.Header, body []byte) *StatusError {
 	e := newStatusError(Code(statusCode), header, nil, time.Now())
 	e.setContent(header.Clone(), bytes.Clone(body[:min(len(body), bounded.Max)]), len(body) > bounded.Max)
 	return e
 }
 
-// succeeded reports whether a status code is no failure. Redirects are up to the
-// client above; 101 and 304 are results.
+// succeeded reports whether a status code is not a failure. The client above follows
+// redirects; 101 and 304 are results.
 func succeeded(statusCode int) bool { return 100 <= statusCode && statusCode < 400 }
 
-// newStatusError fills in everything that does not come from header and body. req is
-// the request that was sent, nil if unknown; at is when the response arrived.
+// newStatusError sets all fields but those that setContent sets. req is the request
+// that was sent, nil if unknown; at is when the response arrived.
 func newStatusError(code Code, header http.Header, req *http.Request, at time.Time) *StatusError {
 	e := &StatusError{Code: code}
 	e.RetryAfter, _ = answer.RetryAfter(header, at)
@@ -73,14 +73,14 @@ func newStatusError(code Code, header http.Header, req *http.Request, at time.Ti
 	return e
 }
 
-// peek fills in what comes from header and body, and puts the body back.
+// peek reads the beginning of the body, calls setContent, and puts the body back.
 func (e *StatusError) peek(ctx context.Context, resp *http.Response, d time.Duration) {
 	data, truncated := bounded.Peek(ctx, resp, d)
 	e.setContent(resp.Header.Clone(), data, truncated)
 }
 
-// setContent fills in what comes from header and body. It takes ownership of both.
-// The body may be incomplete.
+// setContent sets the fields that come from the details in header and body. It takes
+// ownership of both. The body may be incomplete.
 func (e *StatusError) setContent(header http.Header, data []byte, truncated bool) {
 	if len(header) > 0 || len(data) > 0 {
 		e.content = func() (http.Header, []byte) { return header, data }
@@ -100,13 +100,13 @@ func (e *StatusError) setContent(header http.Header, data []byte, truncated bool
 	))
 }
 
-// target returns the method and the URL of a request, safe to print.
+// target returns the method and the URL of a request in a form that is safe to print.
 func target(req *http.Request) (method, address string) {
 	return cmp.Or(req.Method, http.MethodGet), redact(req.URL)
 }
 
-// redact returns u without user info, query and fragment. Opaque goes too: it may
-// hold the first two.
+// redact returns u without user info, query and fragment. It also drops Opaque, which
+// may hold user info or a query.
 func redact(u *url.URL) string {
 	if u == nil {
 		return ""

@@ -11,12 +11,12 @@ import (
 // A Code is an HTTP status code with the meaning that the IAM API gives it.
 //
 // It implements error, as [syscall.Errno] does: errors.Is(err, iamhttp.ErrNotFound)
-// asks for one code, and errors.As with a *Code which one it is. Any int is a valid
-// Code, see [Classify]; the zero value means no status.
+// tests for one code, and errors.As with a *Code finds out which one it is. Any int is
+// a valid Code, see [Classify]; zero means no status.
 type Code int
 
-// The failures that the IAM API documents. A documented success has no
-// constant: it never becomes an error.
+// The failures that the IAM API documents. A documented success has no constant,
+// because it never becomes an error.
 const (
 	ErrBadRequest                   Code = http.StatusBadRequest                   // 400, should not be retried without modifications
 	ErrUnauthorized                 Code = http.StatusUnauthorized                 // 401
@@ -46,7 +46,7 @@ const (
 	ErrHTTPVersionNotSupported      Code = http.StatusHTTPVersionNotSupported      // 505
 )
 
-// Error returns the number and the title of [Classify], "404 NotFound"; the
+// Error returns the number and the title of [Classify], such as "404 NotFound", or the
 // number alone if there is no title.
 func (c Code) Error() string {
 	n := strconv.Itoa(int(c))
@@ -70,11 +70,11 @@ type RetryRule uint8
 
 // The rules, with the codes that have them.
 const (
-	RetryUnstated    RetryRule = iota // the documentation is silent, which is no permission
+	RetryUnstated    RetryRule = iota // the documentation says nothing, so a retry is not permitted
 	RetryDiscouraged                  // should not be retried without modifications: 400, 403, 404, 405 and 503
 	RetryAnytime                      // may be retried at any later time: 408
 	RetryAfterDelay                   // should be retried after Retry-After: 429
-	RetryIfTemporary                  // may be tried again if the response carries Retry-After: 413
+	RetryIfTemporary                  // may be retried if the response carries Retry-After: 413
 )
 
 // String describes the rule in a few words.
@@ -94,12 +94,12 @@ func (r RetryRule) String() string {
 	return "RetryRule(" + strconv.Itoa(int(r)) + ")"
 }
 
-// table holds the documentation's table "Status Codes" in its order, which is
+// table is the table "Status Codes" of the documentation, in its order, which is
 // ascending. Comments note the differences from RFC 9110 that matter to a caller. The
-// documentation leaves out 200, and so does the table.
+// documentation omits 200, and so does the table.
 //
-// The function mayRetry, in retry.go, applies it: an unstated or discouraged code is
-// not retried unless AlsoRetry lists it.
+// The function mayRetry, in retry.go, applies the rules: 408 and 429 are retried, any
+// other code only if AlsoRetry lists it.
 var table = [...]Semantics{
 	{100, "Continue", "The beginning of the request has arrived and was not rejected: go on sending it.", RetryUnstated, true},
 	{101, "Switching Protocols", "The server agrees to continue with the protocol that the client asked for.", RetryUnstated, true},
@@ -135,12 +135,12 @@ var table = [...]Semantics{
 	{416, "Requested range not satisfiable", "The requested range is invalid.", RetryUnstated, true},
 	{417, "Expectation Failed", "The server cannot meet the Expect header field.", RetryUnstated, true},
 	{422, "UnprocessableEntity", "The request is well-formed, but what it says cannot be carried out.", RetryUnstated, true},
-	// RFC 9110 leaves an overloaded server to 503; here it is part of 429.
+	// RFC 9110 uses 503 for an overloaded server; here 429 covers that case too.
 	{429, "TooManyRequests", "The client went over its rate limit, or the server over its capacity: wait for Retry-After, then retry.", RetryAfterDelay, true},
 	{500, "InternalServerError", "The server met a condition that it did not expect.", RetryUnstated, true},
 	{501, "Not Implemented", "The server does not have the function that the request needs.", RetryUnstated, true},
 	{502, "Bad Gateway", "A gateway received an invalid answer from the server behind it.", RetryUnstated, true},
-	// RFC 9110 §15.6.4 calls 503 temporary; the IAM API asks not to retry it.
+	// RFC 9110 §15.6.4 calls 503 temporary; the IAM API asks clients not to retry it.
 	{503, "ServiceUnavailable", "The service is not available.", RetryDiscouraged, true},
 	{504, "ServerTimeout", "The request was not finished in the time allowed for it.", RetryUnstated, true},
 	{505, "HTTP Version not supported", "The server does not support the HTTP version of the request.", RetryUnstated, true},
@@ -148,7 +148,7 @@ var table = [...]Semantics{
 
 // classes describes undocumented codes by their first digit.
 var classes = [...]string{
-	1: "An interim answer that the IAM API does not document.",
+	1: "An interim response that the IAM API does not document.",
 	2: "A success that the IAM API does not document on its own.",
 	3: "A redirection that the IAM API does not document.",
 	4: "An error of the request that the IAM API does not document.",
@@ -156,8 +156,8 @@ var classes = [...]string{
 }
 
 // Classify returns what the IAM API documents about a status code. A code that the
-// documentation leaves out is described by its class, one outside 100 to 599 as a
-// server error (RFC 9110 §15), both with [RetryUnstated].
+// documentation omits is described by its class, and a code outside 100 to 599 as a
+// server error (RFC 9110 §15); both have [RetryUnstated].
 func Classify(statusCode int) Semantics {
 	code := Code(statusCode)
 	i, ok := slices.BinarySearchFunc(table[:], code, func(s Semantics, c Code) int { return cmp.Compare(s.Code, c) })
@@ -171,8 +171,7 @@ func Classify(statusCode int) Semantics {
 	return Semantics{Code: code, Title: http.StatusText(statusCode), Description: classes[class]}
 }
 
-// Codes ranges over the documented codes in ascending order, successes included.
-// There are 41.
+// Codes ranges over the 41 documented codes in ascending order, successes included.
 func Codes() iter.Seq[Code] {
 	return func(yield func(Code) bool) {
 		for i := range table {

@@ -8,8 +8,8 @@ import (
 	"github.com/iamhttp/iamhttp/internal/resend"
 )
 
-// WithExpected adds codes to Expected for every request under the context. Use it
-// where a failure is a valid result: a 404 for a lookup, or a 429 for a login, which
+// WithExpected adds codes to Expected for every request under the context. Use it where
+// a failing status is a valid result: a 404 from a lookup, or a 429 from a login, which
 // can mean a locked account. Nested calls add up.
 func WithExpected(ctx context.Context, codes ...Code) context.Context {
 	o := optionsOf(ctx)
@@ -17,8 +17,8 @@ func WithExpected(ctx context.Context, codes ...Code) context.Context {
 	return withOptions(ctx, o)
 }
 
-// WithMaxAttempts sets MaxAttempts for every request under the context. If n is
-// less than 1, the setting stays as it is.
+// WithMaxAttempts sets MaxAttempts for every request under the context. It has no
+// effect if n is less than 1.
 func WithMaxAttempts(ctx context.Context, n int) context.Context {
 	if n < 1 {
 		return ctx
@@ -39,11 +39,11 @@ func WithMaxWait(ctx context.Context, d time.Duration) context.Context {
 }
 
 // options are the settings that a context carries. One value holds them all, so that
-// a request costs one lookup.
+// each request costs only one lookup.
 type options struct {
 	expected    []Code
-	maxAttempts int           // 0: that of the Transport
-	maxWait     time.Duration // 0: that of the Transport
+	maxAttempts int           // 0: the Transport's
+	maxWait     time.Duration // 0: the Transport's
 	recorder    *Recorder
 }
 
@@ -58,14 +58,14 @@ func withOptions(ctx context.Context, o options) context.Context {
 	return context.WithValue(ctx, optionsKey{}, o)
 }
 
-// expects reports whether the caller accepts this code as a result.
+// expects reports whether the caller has declared this code as Expected.
 func (t *Transport) expects(o options, code Code) bool {
 	return slices.Contains(t.Expected, code) || slices.Contains(o.expected, code)
 }
 
-// ResendCount returns how many times the request with this context was sent
-// before: 0 in the first attempt, 1 in the first retry. Use it in a RoundTripper
-// below the Transport, or with resp.Request.Context(). OpenTelemetry records it as
+// ResendCount returns how many times the request with this context has been sent
+// before: 0 in the first attempt, 1 in the first retry. Use it in a RoundTripper below
+// the Transport, or with resp.Request.Context(). OpenTelemetry records it as
 // http.request.resend_count.
 func ResendCount(ctx context.Context) int {
 	return resend.Of(ctx).Count

@@ -10,19 +10,19 @@
 //	_, err := client.Get(endpoint + "/v3/users/" + id)
 //	if errors.Is(err, iamhttp.ErrNotFound) { … }
 //
-// Inside an SDK that reads status codes itself, set PassThrough: same retries, but
-// the SDK still receives plain responses. Switch the SDK's own retries off. A
-// [Recorder] gives the typed error to the caller of the SDK.
+// Inside an SDK that reads status codes itself, set PassThrough: the retries are the
+// same, but the SDK still receives plain responses. Switch the SDK's own retries off. A
+// [Recorder] gives the typed error to the SDK's caller.
 //
 // When to use what:
 //
 //   - a client of your own: the zero [Transport], and errors.Is with a [Code], or
-//     with a [Reason] where the status misleads;
+//     with a [Reason] where the status code is misleading;
 //   - a library that reads status codes: PassThrough, and [WithRecorder] around
 //     its calls; a go-retryablehttp client: [Transport.ConfigureRetryable];
-//   - only a response, or only parts of one: [CheckResponse], [NewStatusError];
+//   - only a response, or parts of one: [CheckResponse], [NewStatusError];
 //   - one call that differs: [WithExpected], [WithMaxAttempts], [WithMaxWait];
-//   - many calls of one account at a time: one gate.Adaptive for all of them, so
+//   - many concurrent calls to one account: one gate.Adaptive for all of them, so
 //     that all calls back off when one of them is throttled;
 //   - signatures with an access key (AK/SK): package aksk, below the Transport;
 //   - logs: OnFailure with [LogFailures]; traces and metrics: module iamotel;
@@ -32,10 +32,10 @@
 //
 // # Compatibility
 //
-// From version 1.0.0 on the module follows semantic versioning. Before that, a
-// minor version may change the API; CHANGELOG.md says how. Any version may change
-// the texts of errors, String methods and log records, the exact waits within the
-// documented bounds, what has a Reason, how fast a gate finds a pace, and
-// internal packages. It may add fields: write struct literals with field names.
-// Use the modules redisgate, iamotel and adapters in the version of this one.
+// From version 1.0.0 on, the module follows semantic versioning. Before that, a minor
+// version may change the API; CHANGELOG.md says how. Any version may change the texts
+// of errors, String methods and log records, the exact waits within the documented
+// bounds, which failures have a Reason, how fast a gate finds a pace, and internal
+// packages. It may add fields: write struct literals with field names. Use the same
+// version of this module, redisgate, iamotel and the adapters.
 package iamhttp

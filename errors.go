@@ -17,32 +17,33 @@ import (
 // A StatusError describes a response that is a failure: its status code is outside
 // 100 to 399, and the caller has not declared it Expected.
 //
-// It is always a pointer: var e *iamhttp.StatusError, then errors.As(err, &e). Ask
-// for a single code with errors.Is(err, iamhttp.ErrNotFound). It does not change once
-// it has been returned or reported, so it is safe for concurrent use.
+// It is always a pointer: var e *iamhttp.StatusError, then errors.As(err, &e). Test for
+// a single code with errors.Is(err, iamhttp.ErrNotFound). It does not change once it
+// has been returned or reported, so it is safe for concurrent use.
 //
-// Printing, logging or marshaling it shows neither header nor body, because a
-// function holds them. So reflect.DeepEqual finds no two of them equal, not even a
-// copy and its original: compare fields in tests.
+// Printing, logging or marshaling it shows neither header nor body, because a function
+// holds them. So reflect.DeepEqual finds one with a header or body unequal even to its
+// own copy: compare fields in tests.
 type StatusError struct {
 	Code        Code          // the status code
-	ServiceCode string        // the service's own code, "IAM.0004" or "APIG.0308"; empty if there is none, or if it only names the status
+	ServiceCode string        // the service's own code, such as "IAM.0004" or "APIG.0308"; empty if there is none, or if it only names the status
 	Message     string        // the service's own message on one line, without control characters
-	RequestID   string        // of X-Openstack-Request-Id, X-Request-Id, X-IAM-Trace-Id or the body, in this order
+	RequestID   string        // from X-Openstack-Request-Id, X-Request-Id, X-IAM-Trace-Id or the body, in this order
 	Method      string        // of the request
 	URL         string        // of the request, without user info, query and fragment
 	Truncated   bool          // Body is incomplete: it exceeded the limit, was cut off, or timed out
-	RetryAfter  time.Duration // the wait the service asked for, whatever the code; 0: none, or none left
-	Limit       gate.Limit    // the rate limit that the service stated, if it did
-	Attempts    int           // how often the request was sent; 0: unknown, or not at all
-	Stop        StopReason    // why it was not, or no longer, retried
+	RetryAfter  time.Duration // the wait that the service asked for, whatever the code; 0: none, or a time that has passed
+	Limit       gate.Limit    // the rate limit that the service stated; zero: none
+	Attempts    int           // how many times the request was sent; 0: unknown, or not at all
+	Stop        StopReason    // why the request was not retried, or not again
 	// Cause is the underlying error, if the call ended for a reason other than the
 	// response. For StopCanceled it wraps ctx.Err() and, where that differs,
-	// context.Cause(ctx); for StopBodyNotReplayable it is GetBody's error, for a
-	// refusal by the Gate the gate's, usually a *gate.Error. Otherwise it is nil.
+	// context.Cause(ctx). For StopBodyNotReplayable it is GetBody's error, after a
+	// refusal by the Gate the gate's, usually a *gate.Error. For StopWaitTooLong it may
+	// say that a connection cannot be freed. Otherwise it is nil.
 	Cause error `json:"-" xml:"-" yaml:"-"`
 
-	content func() (http.Header, []byte) // reflection prints a function as an address; nil: both are empty
+	content func() (http.Header, []byte) // a function, because reflection prints only its address; nil: both are empty
 }
 
 // Header returns a copy of the header. It holds secrets: do not log it.
@@ -54,8 +55,8 @@ func (e *StatusError) Header() http.Header {
 	return h.Clone()
 }
 
-// Body returns a copy of what was read of the response body: at most 64 KiB, or 4 KiB
-// if the request was retried. It may hold secrets: do not log it.
+// Body returns a copy of the body as far as it was read: at most 64 KiB, or 4 KiB if
+// the request was retried. It may hold secrets: do not log it.
 func (e *StatusError) Body() []byte {
 	if e.content == nil {
 		return nil
@@ -64,9 +65,9 @@ func (e *StatusError) Body() []byte {
 	return bytes.Clone(b)
 }
 
-// Error returns one line such as this, without the parts that are unknown. The
-// message is cut at 200 bytes. [url.Error] adds method and URL. If the gate ended the
-// call, the text of its error follows.
+// Error returns one line such as this, without the parts that are unknown. The message
+// is cut at 200 bytes. [url.Error] adds method and URL. If the gate ended the call, the
+// line ends with the text of the gate's error.
 //
 //	iamhttp: 429 TooManyRequests: "Slow down." (APIG.0308, request req-1, sent 3 times: attempts used up)
 func (e *StatusError) Error() string {
@@ -113,10 +114,10 @@ func (e *StatusError) Error() string {
 	return string(b)
 }
 
-const maxQuoted = 200 // bytes of a foreign text that one of ours quotes
+const maxQuoted = 200 // bytes of a text from outside that an error or a log record quotes
 
-// word returns a label for the text of Error, quoted if it could be taken for more
-// than one word.
+// word returns s as a label for Error, in quotes if it could be taken for more than one
+// word.
 func word(s string) string {
 	if s = answer.Label(s); strings.ContainsAny(s, ` ,()"`) {
 		return strconv.Quote(s)
@@ -127,7 +128,7 @@ func word(s string) string {
 // GoString returns the text of Error, so that %#v shows no secret.
 func (e *StatusError) GoString() string { return e.Error() }
 
-// LogValue groups what is safe to log: not header, body and Cause.
+// LogValue groups the safe fields: all but header, body and Cause.
 func (e *StatusError) LogValue() slog.Value {
 	attrs := make([]slog.Attr, 0, 10)
 	attrs = append(attrs, slog.Int("code", int(e.Code)))
@@ -180,9 +181,10 @@ func (e *StatusError) Unwrap() []error {
 	return errs
 }
 
-// Timeout reports whether time ran out: for the service (408, 504), or for the caller
-// (Cause wraps a deadline; with StopDeadline it does not). (*url.Error).Timeout calls
-// it. There is no Temporary method, because outer layers would retry.
+// Timeout reports whether the service ran out of time (408, 504), or the caller: then
+// Cause wraps context.DeadlineExceeded, which it does not with StopDeadline.
+// (*url.Error).Timeout calls it. There is no Temporary method, because outer layers
+// would retry.
 func (e *StatusError) Timeout() bool {
 	return e.Code == ErrRequestTimeout || e.Code == ErrGatewayTimeout || errors.Is(e.Cause, context.DeadlineExceeded)
 }
@@ -193,10 +195,10 @@ func (e *StatusError) RetryableError() bool { return false }
 // NonRetriable tells Azure's azcore not to retry. It does nothing.
 func (e *StatusError) NonRetriable() {}
 
-// A NotSentError means that the [gate.Gate] did not let the request out, so nothing
-// was sent. It is always a pointer. errors.Is finds ErrTooManyRequests and
-// ReasonThrottled in it, as in the service's own 429, and the reason:
-// gate.ErrDeadline or gate.ErrPaused.
+// A NotSentError means that the [gate.Gate] refused the request, so nothing was sent.
+// It is always a pointer. errors.Is finds ErrTooManyRequests and ReasonThrottled in it,
+// as in a 429 from the service, and the gate's reason: gate.ErrDeadline or
+// gate.ErrPaused.
 type NotSentError struct {
 	Method     string        // of the request
 	URL        string        // of the request, without user info, query and fragment
@@ -214,7 +216,7 @@ func newNotSentError(req *http.Request, err error) *NotSentError {
 //
 //	iamhttp: gate: request cannot be sent before its deadline; earliest in 5s
 func (e *NotSentError) Error() string {
-	text := "request was not let out"
+	text := "request was refused"
 	if e.Err != nil {
 		text = answer.Cut(answer.OneLine(e.Err.Error()), maxQuoted)
 	}
@@ -248,8 +250,8 @@ func (e *NotSentError) RetryableError() bool { return false }
 func (e *NotSentError) NonRetriable() {}
 
 // RetryAfter returns how long the service, or the gate, asked to wait: the field
-// RetryAfter of the *StatusError or *NotSentError in err, and false if it is 0 or if
-// there is none. Use it to tell your callers when to come back.
+// RetryAfter of the *StatusError or *NotSentError in err. It returns false if that is 0
+// or absent. Use it to tell your callers when to come back.
 func RetryAfter(err error) (time.Duration, bool) {
 	status, notSent := new(StatusError), new(NotSentError)
 	_ = errors.As(err, &status) || errors.As(err, &notSent)
@@ -257,10 +259,10 @@ func RetryAfter(err error) (time.Duration, bool) {
 	return d, d > 0
 }
 
-// A StopReason says why a request was not retried, or not once more. If several
-// apply, the first of the constants is reported, with two exceptions: StopCanceled
-// comes before StopDeadline and StopSignature, and of those two the one that is
-// sooner.
+// A StopReason says why a request was not retried, or not again. If several reasons
+// apply, the one that is listed first is reported, with two exceptions: StopCanceled
+// takes precedence over StopDeadline and StopSignature, and of those two the sooner one
+// is reported.
 type StopReason uint8
 
 // The reasons, in the order of precedence.
@@ -268,13 +270,13 @@ const (
 	StopUnset             StopReason = iota // unknown: no Transport decided, or the request will be sent again
 	StopNotRetryable                        // the documentation does not allow a retry
 	StopBodyNotReplayable                   // the request has a body and no GetBody, or GetBody failed
-	StopAttempts                            // MaxAttempts are used up, or a Transport below has retried already
+	StopAttempts                            // MaxAttempts is used up, or a Transport below has retried already
 	StopBackoff                             // the BackOff returned a negative interval (backoff.Stop)
 	StopWaitTooLong                         // the service asked for more than MaxWait
-	StopDeadline                            // the wait, or the response after it, would not end before the context's deadline
-	StopSignature                           // the request's signature (AK/SK) would expire before the retry, or at the Gate
+	StopDeadline                            // the retry, or the response to it, would come after the context's deadline
+	StopSignature                           // the request's signature (AK/SK) would expire before the retry, or while it waits at the Gate
 	StopCanceled                            // the context ended before or during the wait
-	StopGate                                // the Gate refused
+	StopGate                                // the Gate refused the request
 )
 
 // String describes the reason.

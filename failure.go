@@ -7,23 +7,23 @@ import (
 	"time"
 )
 
-// A Failure is one attempt that failed: it was answered with a failing status, it was
-// not answered, or the gate did not let it out. OnFailure receives it. Each call that
-// fails ends with exactly one Failure whose Retry is false: if the wait for a retry
-// is canceled or the gate refuses it, that is one more Failure of the same attempt. A
-// failure that a Transport below has reported is not reported again.
+// A Failure is one attempt that failed: it received a response with a failing status,
+// or no response, or the gate refused it. OnFailure receives it. Each call that fails
+// ends with exactly one Failure whose Retry is false: if the wait for a retry is
+// canceled or the gate refuses the retry, that is one more Failure of the same attempt.
+// A failure that a Transport below has reported is not reported again.
 type Failure struct {
 	Err     error         // *StatusError, *NotSentError, or Base's error
 	Method  string        // of the request
 	URL     string        // of the request, without user info, query and fragment
 	Attempt int           // 1 for the first; 0: nothing was sent
-	Stop    StopReason    // why it is final, for errors without a response too; StopUnset if Retry
+	Stop    StopReason    // why it is final, even if there was no response; StopUnset if Retry
 	Retry   bool          // the request will be sent again
-	Wait    time.Duration // until then, counted from the response; a Gate may take longer; 0 if final
+	Wait    time.Duration // from the response to the retry; a Gate may take longer; 0 if final
 }
 
-// Status returns the typed error if there was a response. A response to another
-// request that Err holds, such as one for a token, does not count.
+// Status returns the typed error if there was a response. It ignores a response to
+// another request that Err holds, such as a request for a token.
 func (f Failure) Status() (*StatusError, bool) {
 	var e *StatusError
 	if !errors.As(f.Err, &e) || f.Err != error(e) && e.URL != f.URL && e.Method != http.MethodConnect {

@@ -15,13 +15,12 @@ import (
 	"github.com/iamhttp/iamhttp/internal/limit"
 )
 
-// A gateRefusal is the error of an attempt that the gate did not let out.
+// A gateRefusal is the error of an attempt that the gate refused.
 type gateRefusal struct{ err error }
 
 func (r *gateRefusal) Error() string { return r.err.Error() }
 
-// findAccount sets the key of the account whose limit the request counts
-// against.
+// findAccount sets the key of the account whose rate limit applies to the request.
 func (c *call) findAccount() error {
 	switch {
 	case c.t.Gate == nil:
@@ -52,7 +51,7 @@ func (c *call) sendGated() (resp *http.Response, err error) {
 	}
 	var ticket gate.Ticket
 	waiting, sending := true, false
-	defer func() { // also if the gate or Base panics
+	defer func() { // runs even if the gate or Base panics
 		switch {
 		case waiting:
 			closeBody(c.current)
@@ -75,7 +74,7 @@ func (c *call) sendGated() (resp *http.Response, err error) {
 	return resp, err
 }
 
-// outcome returns what a failed attempt says about the account's limit.
+// outcome returns what a failed attempt says about the account's rate limit.
 func (c *call) outcome(resp *http.Response, err error) gate.Outcome {
 	var code Code
 	var asked time.Duration
@@ -103,10 +102,10 @@ func (c *call) outcome(resp *http.Response, err error) gate.Outcome {
 	return gate.Outcome{} // no response, a server error, or a 429 that the caller expects
 }
 
-// stated returns the limit that a throttled response states. If the header says
-// nothing, the body may; it is put back. The body is not read if the service has
-// asked for a wait, and a slow body is not waited for: the other callers of the
-// account must learn of the 429 at once.
+// stated returns the limit that a throttled response states in its header or, if the
+// header says nothing, in its body, which it puts back. It does not read the body if
+// the service has asked for a wait. It does not wait long for a slow body, because the
+// other callers of the account must learn of the 429 at once.
 func (c *call) stated(resp *http.Response, asked time.Duration) gate.Limit {
 	l := limit.Of(resp.Header, "", time.Now())
 	if l == (limit.Limit{}) && asked == 0 {
@@ -125,9 +124,9 @@ func (c *call) throttled(code Code, asked time.Duration) bool {
 	return code == ErrTooManyRequests || asked > 0 && slices.Contains(c.t.AlsoRetry, code)
 }
 
-// answerIn returns the failing response to req that an error of Base holds: a
-// proxy's, or the final one of a Transport below. A response to another request, such
-// as one for a token, does not count.
+// answerIn returns the failing response to req that an error of Base holds: a proxy's,
+// or the final one of a Transport below. It ignores a response to another request, such
+// as a request for a token.
 func answerIn(req *http.Request, err error) *StatusError {
 	if e := proxyRefusal(err); e != nil {
 		return e
@@ -139,10 +138,10 @@ func answerIn(req *http.Request, err error) *StatusError {
 	return e
 }
 
-// pass waits at the gate, but not beyond the end of the request's signature.
+// pass waits at the gate, but not longer than the request's signature is valid.
 func (c *call) pass(r gate.Request) (gate.Ticket, error) {
 	ctx := c.current.Context()
-	// Cancel is deprecated, but callers still use it to give up a request.
+	// Cancel is deprecated, but callers still use it to cancel a request.
 	if cancel := c.current.Cancel; cancel != nil {
 		both := cancelctx.New(ctx, cancel)
 		defer both.Stop()
@@ -156,8 +155,8 @@ func (c *call) pass(r gate.Request) (gate.Ticket, error) {
 	return c.t.Gate.Wait(ctx, r)
 }
 
-// outlivesSignature reports whether the gate refused the request because its
-// signature would expire, and not because the caller gave up.
+// outlivesSignature reports whether the gate refused the request because its signature
+// would expire, and not because the caller stopped waiting.
 func (c *call) outlivesSignature(err error) bool {
 	expires := c.expires()
 	deadline, limited := c.req.Context().Deadline()
@@ -165,8 +164,8 @@ func (c *call) outlivesSignature(err error) bool {
 		(errors.Is(err, gate.ErrDeadline) || errors.Is(err, context.DeadlineExceeded) && !time.Now().Before(expires))
 }
 
-// earliest returns the wait until the gate would let the request out, 0 if it does
-// not say.
+// earliest returns the time until the gate would let the request out, 0 if err does not
+// say.
 func earliest(err error) time.Duration {
 	var e *gate.Error
 	if errors.As(err, &e) && e != nil {

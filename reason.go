@@ -6,10 +6,10 @@ import (
 	"github.com/iamhttp/iamhttp/internal/answer"
 )
 
-// A Reason says what a failure means where the status misleads: a name that is taken
-// can be a 400, and a locked account is a 401 like a wrong password. It follows from
-// the service's code or message, see internal/answer/meanings.go. Use it with
-// errors.Is and errors.As, like a [Code]. It does not affect retries.
+// A Reason says what a failure means where the status code is misleading: a name that
+// is taken can be a 400, and a locked account is a 401 like a wrong password. It is
+// derived from the service's code or message, see internal/answer/meanings.go. Use it
+// with errors.Is and errors.As, like a [Code]. It does not affect retries.
 type Reason uint8
 
 // The reasons, with what happened or what to do.
@@ -37,7 +37,7 @@ func (r Reason) Error() string {
 	return "Reason(" + strconv.Itoa(int(r)) + ")"
 }
 
-// Reason returns the reason that ServiceCode or, if needed, Message names.
+// Reason returns the reason that ServiceCode or, failing that, Message gives.
 func (e *StatusError) Reason() Reason {
 	return Reason(answer.ReasonOf(int(e.Code), e.ServiceCode, e.Message))
 }

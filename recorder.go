@@ -7,8 +7,8 @@ import (
 	"sync/atomic"
 )
 
-// A Recorder holds the latest failure of the requests made under one context. Use it
-// to call an SDK whose own errors hide the response:
+// A Recorder holds the latest failure of the requests made under one context. Use it to
+// call an SDK whose own errors hide the response:
 //
 //	ctx, rec := iamhttp.WithRecorder(ctx)
 //	err := rec.Wrap(sdk.DeleteUser(ctx, id))
@@ -18,15 +18,15 @@ import (
 // the zero value records nothing.
 type Recorder struct {
 	last  atomic.Pointer[recorded]
-	outer *Recorder // of the parent context, which covers these requests too
+	outer *Recorder // of the parent context; it records the same failures
 }
 
 // A recorded failure is a *StatusError or a *NotSentError.
 type recorded struct{ err error }
 
-// WithRecorder returns a context under which every Transport records its
-// failures, and the Recorder that holds the latest. A Recorder that ctx already
-// has goes on recording.
+// WithRecorder returns a context under which every Transport records its failures, and
+// the Recorder that holds the latest. If ctx already has a Recorder, that one goes on
+// recording too.
 func WithRecorder(ctx context.Context) (context.Context, *Recorder) {
 	o := optionsOf(ctx)
 	r := &Recorder{outer: o.recorder}
@@ -34,8 +34,8 @@ func WithRecorder(ctx context.Context) (context.Context, *Recorder) {
 	return withOptions(ctx, o), r
 }
 
-// Last returns the latest response under the context if it was a failure. A success,
-// an Expected response and a request without a response clear it.
+// Last returns the latest response under the context if it was a failure. A success, an
+// Expected response or a request without a response clears it.
 func (r *Recorder) Last() (*StatusError, bool) {
 	last := r.last.Load()
 	if last == nil {
@@ -46,7 +46,7 @@ func (r *Recorder) Last() (*StatusError, bool) {
 }
 
 // Wrap adds the recorded *StatusError or *NotSentError to an error that hides it:
-// errors.Is and errors.As find both. It returns err itself if that already holds one
+// errors.Is and errors.As find both. It returns err itself if err already holds one
 // with as much detail, if nothing is recorded, or if err is nil.
 func (r *Recorder) Wrap(err error) error {
 	last := r.last.Load()
@@ -73,11 +73,11 @@ type fuller struct {
 
 func (f *fuller) Error() string { return f.err.Error() }
 
-// Unwrap returns status first, so that errors.As finds that one.
+// Unwrap returns status first, so that errors.As finds it before the one in err.
 func (f *fuller) Unwrap() []error { return []error{f.status, f.err} }
 
-// record keeps the typed error in err. If there is none, or if err is nil because the
-// response was no failure, it forgets the one before. A nil Recorder records nothing.
+// record stores the typed error in err. If err has none, or is nil because the response
+// was not a failure, record clears the previous one. A nil Recorder records nothing.
 func (r *Recorder) record(err error) {
 	if r == nil {
 		return

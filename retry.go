@@ -25,18 +25,19 @@ import (
 const (
 	defaultAttempts = 8
 	defaultMaxWait  = 2 * time.Minute
-	manyAttempts    = time.Second // at least, between attempts beyond the default, if a deadline alone limits them
+	manyAttempts    = time.Second // the least wait before the ninth attempt and later ones, if only a deadline limits them
 	windowShare     = 3           // see statedWait
 )
 
-// A patience says how long a call goes on trying.
+// A patience says how many attempts a call may make, and how long it may wait before
+// each.
 type patience struct {
-	attempts int           // at most; math.MaxInt: as many as fit
+	attempts int           // the maximum; math.MaxInt: as many as fit before the deadline
 	maxWait  time.Duration // math.MaxInt64: until the deadline
 }
 
 // patience combines the settings and the deadline. A setting of the context overrides
-// that of the Transport.
+// one of the Transport.
 func (t *Transport) patience(ctx context.Context, o options) patience {
 	p := patience{defaultAttempts, defaultMaxWait}
 	if _, limited := ctx.Deadline(); limited {
@@ -54,28 +55,27 @@ type failedAttempt struct {
 	code         Code           // of the response
 	header       http.Header    // of the response
 	asked        time.Duration  // the Retry-After of the response
-	hasAsked     bool           // there is a valid one
-	resp         *http.Response // nil: no response, or that of a proxy
+	hasAsked     bool           // the response has a valid Retry-After
+	resp         *http.Response // nil: no response, or a proxy's
 	err          error          // Base's, if there is no response
 	at           time.Time      // when the header of the response arrived, or the error
-	fastest      time.Duration  // response of the call so far: how long one takes at least
-	attempts     int            // so far, those of a Transport below included
+	fastest      time.Duration  // time to a response in this call so far
+	attempts     int            // so far, including those of a Transport below
 	patience     patience
-	expires      time.Time    // the signature of the request; zero: it has none
+	expires      time.Time    // when the request's signature does; zero: it has none
 	retriedBelow bool         // a Transport below has retried already
-	reported     bool         // a Transport below has told its OnFailure
+	reported     bool         // a Transport below has called its OnFailure
 	replayable   bool         // the body can be sent again
-	gated        bool         // it was throttled, and the gate knows when to come back
+	gated        bool         // it was throttled, and the gate decides when to retry
 	proxy        *StatusError // a proxy refused the request
-	cause        error        // why the body cannot be sent again
+	cause        error        // why the body cannot be sent again, or errStuck
 }
 
-// error returns the typed error of a response, with the part of the body that was
-// read.
+// error returns the typed error of a response, from the part of the body that was read.
 func (f *failedAttempt) error(stop StopReason, data []byte, truncated bool) *StatusError {
 	var e *StatusError
 	if f.proxy != nil {
-		copied := *f.proxy // each report tells how it stood then
+		copied := *f.proxy // a report must not change later
 		e = &copied
 	} else {
 		e = newStatusError(f.code, f.header, f.req, f.at)
@@ -98,14 +98,14 @@ func (f *failedAttempt) final(stop StopReason) *StatusError {
 	return f.error(stop, data, truncated)
 }
 
-// decide says how long to wait, counted from f.at, before the request is sent
-// again, or why it is not. interval yields the next interval of the schedule; it
-// is asked once per retry, and only if a retry is allowed. Once the body was read,
-// statedWait may make the wait longer.
+// decide returns how long to wait, counted from f.at, before the request is sent again,
+// or the reason why it is not. interval returns the next interval of the schedule.
+// decide calls it at most once, and only if a retry is allowed. Once the body has been
+// read, statedWait may make the wait longer.
 func (t *Transport) decide(f *failedAttempt, interval func() time.Duration) (wait time.Duration, stop StopReason) {
 	switch {
 	case !f.answered && cancelctx.Ended(f.req) != nil:
-		return 0, StopCanceled // which is why there is no response
+		return 0, StopCanceled // this is why there is no response
 	case !f.answered && !t.mayRetryUnanswered(f.req, f.err),
 		f.answered && !t.mayRetry(f.req, f.code, f.hasAsked):
 		return 0, StopNotRetryable
@@ -130,28 +130,28 @@ func (t *Transport) decide(f *failedAttempt, interval func() time.Duration) (wai
 	left, end := f.left()
 	switch {
 	case f.gated:
-		wait = max(f.asked, f.leastWait()) // at least: the gate lets later ones wait longer
+		wait = max(f.asked, f.leastWait()) // the least; the gate may make it longer
 	case f.asked > 0:
-		// Never earlier than asked. The jitter on top keeps callers that were told
-		// the same time from coming back as the same herd. It grows with the
-		// schedule, and is drawn from what the deadline leaves, not cut to it: that
-		// would gather them at the deadline.
-		jitter := min(wait, left-min(f.asked, left)) // left may be negative, and f.asked the longest there is
+		// Never retry earlier than asked. The jitter keeps callers that were told the
+		// same time from coming back together. It grows with the schedule. It is drawn
+		// from the time that the deadline leaves. If it were cut to that time, callers
+		// would come back together at the deadline.
+		jitter := min(wait, left-min(f.asked, left)) // left may be negative, and f.asked math.MaxInt64
 		if wait = f.asked; jitter > 0 {
 			wait += rand.N(jitter)
 		}
 	}
 	if wait >= left {
-		// The answer would come too late, judged by the responses before. Waiting
-		// into http.Client.Timeout would cost the caller the typed error: net/http
-		// then replaces any error by a text of its own.
+		// Judging by earlier responses, the next one would come too late. Waiting until
+		// http.Client.Timeout expires would cost the caller the typed error, because
+		// net/http then replaces any error by a text of its own.
 		return 0, end
 	}
 	return wait, StopUnset
 }
 
-// leastWait returns the least wait whatever Backoff and the gate say: a deadline that
-// is far away must not make a loop of requests without a pause.
+// leastWait returns the minimum wait, whatever Backoff and the gate say. Without it, a
+// call with a distant deadline could retry in a tight loop.
 func (f *failedAttempt) leastWait() time.Duration {
 	if f.patience.attempts == math.MaxInt && f.attempts >= defaultAttempts {
 		return manyAttempts
@@ -159,16 +159,16 @@ func (f *failedAttempt) leastWait() time.Duration {
 	return 0
 }
 
-// statedWait makes a wait longer by what the service states of its limit, where it
-// asks for no time itself. A statement may be wrong: it never makes the wait shorter
-// or longer than allowed, and never ends the call.
+// statedWait lengthens a wait according to the limit that the service states, if the
+// service does not ask for a wait. A statement may be wrong, so it never makes the wait
+// shorter, or longer than allowed, and it never ends the call.
 //
-// Until the limit takes requests again, all that is sent is lost. If the service
-// names only its window, say 200 requests in 5 minutes, nobody knows when that has
-// begun. A third of it is waited for: shorter waits would use the attempts up before
-// the window ends, and cost a request each; longer ones would find it open for long
-// already. Three such waits reach its end, if it had just begun, as it has where many
-// requests were sent at once.
+// Requests that are sent before the limit admits any are wasted. If the service states
+// only its window, say 200 requests in 5 minutes, the beginning of the window is
+// unknown. Then the wait is a third of the window. Shorter waits would use up the
+// attempts before the window ends, and each would waste a request; longer ones might
+// end long after the window has. If many requests were sent at once, the window has
+// just begun, and three such waits reach its end.
 func (f *failedAttempt) statedWait(wait time.Duration, data []byte) time.Duration {
 	l := limit.Of(f.header, "", f.at)
 	if l == (limit.Limit{}) && limit.Mentioned(data) {
@@ -177,26 +177,26 @@ func (f *failedAttempt) statedWait(wait time.Duration, data []byte) time.Duratio
 	least, jitter := l.Reset, wait
 	if least == 0 && l.Requests > 0 {
 		least = l.Per / windowShare
-		jitter = min(wait, least/10) // three of them must not miss much of the next window
+		jitter = min(wait, least/10) // three waits must not reach far into the next window
 	}
-	if least <= wait || l.Remaining > 0 { // it is another limit that is used up
+	if least <= wait || l.Remaining > 0 { // if requests remain, another limit is used up
 		return wait
 	}
 	least = min(least, f.patience.maxWait)
 	left, _ := f.left()
 	if least >= left {
-		return wait // it would be too late
+		return wait // the stated wait would end too late
 	}
-	// The jitter keeps callers that were told the same from coming back together.
+	// The jitter keeps callers that were told the same limit from coming back together.
 	if jitter = min(jitter, left-least); jitter > 0 {
 		least += rand.N(jitter)
 	}
 	return max(wait, least)
 }
 
-// left returns how long a wait must not take, so that a response that takes as long
-// as those before it comes before the deadline, and the request before its signature
-// expires. The reason is what comes first.
+// left returns what a wait must be shorter than, so that a response that takes as long
+// as the fastest so far still comes before the deadline, and before the signature of
+// the request expires. The StopReason says which of the two comes first.
 func (f *failedAttempt) left() (time.Duration, StopReason) {
 	left, first := time.Duration(math.MaxInt64), StopDeadline
 	if deadline, limited := f.req.Context().Deadline(); limited {
@@ -223,8 +223,8 @@ func (t *Transport) mayRetry(req *http.Request, code Code, hasRetryAfter bool) b
 }
 
 // mayRetryUnanswered applies RetryConnectionErrors to a request that received no
-// answer. The judgement is that of go-retryablehttp, without what cannot get better
-// and what a Transport below has decided.
+// response. go-retryablehttp judges the error, unless no retry can help or a Transport
+// below has already decided.
 func (t *Transport) mayRetryUnanswered(req *http.Request, err error) bool {
 	if !t.RetryConnectionErrors || !idempotent(req) && !neterr.DialFailed(err) || neterr.Hopeless(err) ||
 		err == errNoAnswer || errors.As(err, new(*StatusError)) || errors.As(err, new(*NotSentError)) {
@@ -238,7 +238,7 @@ func (t *Transport) mayRetryUnanswered(req *http.Request, err error) bool {
 	return ok
 }
 
-// newSchedule returns the intervals of one retried request.
+// newSchedule returns the schedule of one retried request.
 func (t *Transport) newSchedule() backoff.BackOff {
 	if t.Backoff != nil {
 		if b := t.Backoff(); b != nil {
@@ -248,9 +248,9 @@ func (t *Transport) newSchedule() backoff.BackOff {
 	return schedule.Default()
 }
 
-// idempotent reports whether a request may be sent again though nothing says that
-// it was not carried out: by its method (RFC 9110 §9.2.2), or by the presence of
-// a key, the convention of net/http.
+// idempotent reports whether a request may be sent again although it may have been
+// carried out: because of its method (RFC 9110 §9.2.2) or because it has an idempotency
+// key, as in net/http.
 func idempotent(req *http.Request) bool {
 	switch req.Method {
 	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
@@ -261,14 +261,14 @@ func idempotent(req *http.Request) bool {
 	return key || xkey
 }
 
-// replayable reports whether the body, if any, can be had once more.
+// replayable reports whether the body, if any, can be sent again.
 func replayable(req *http.Request) bool {
 	return req.Body == nil || req.Body == http.NoBody || req.GetBody != nil
 }
 
-// proxyRefusal returns the refusal of a proxy that CheckProxyConnect has made an
-// error, nil for any other error: one that a Transport below has returned has
-// attempts, and is the last word.
+// proxyRefusal returns the refusal of a proxy that CheckProxyConnect has turned into an
+// error, nil for any other error. An error of a Transport below is another error: it
+// has Attempts, and is final.
 func proxyRefusal(err error) *StatusError {
 	if err == nil {
 		return nil

@@ -17,18 +17,18 @@ import (
 	"github.com/iamhttp/iamhttp/internal/resend"
 )
 
-// ConfigureRetryable makes a go-retryablehttp client follow the same rules: it
-// retries what a Transport retries, after the same waits, and returns a
-// *StatusError for the failures. Call it once: it sets CheckRetry, Backoff,
-// ErrorHandler and RetryMax, and wraps PrepareRetry and RequestLogHook.
+// ConfigureRetryable makes a go-retryablehttp client follow the same rules: it retries
+// what a Transport retries, after the same waits, and returns failures as a
+// *StatusError. Call it once: it sets CheckRetry, Backoff, ErrorHandler and RetryMax,
+// and wraps PrepareRetry and RequestLogHook.
 //
-// Only Expected, AlsoRetry, MaxAttempts, MaxWait, Backoff and the settings of a
-// context apply. Errors without a response are never retried, nor is a POST that was
-// answered by a redirect. Hooks and response handlers can read as much of a failure's
-// body as the *StatusError holds; if a handler or PrepareRetry fails too, the error
-// wraps both. Nothing else changes: the client buffers bodies, follows redirects
-// inside, empties the connection pool after a failure, and returns only the context's
-// error from a canceled wait.
+// Only Expected, AlsoRetry, MaxAttempts, MaxWait, Backoff and the settings of a context
+// apply. Errors without a response are never retried, nor is a POST whose response was
+// a redirect. Hooks and response handlers can read as much of a failure's body as the
+// *StatusError holds. If a handler or PrepareRetry fails too, the error wraps both.
+// Otherwise the client works as before: it buffers bodies, follows redirects inside,
+// empties the connection pool after a failure, and returns only the context's error
+// from a canceled wait.
 func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 	c.RetryMax = cmp.Or(max(t.MaxAttempts, 0), math.MaxInt32) - 1
 	c.CheckRetry = func(ctx context.Context, resp *http.Response, err error) (bool, error) {
@@ -37,9 +37,9 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 			v = t.judge(t.answer(ctx, resp, c.RetryMax))
 		}
 		switch {
-		case v == nil: // no response, or no failure
+		case v == nil: // no response, or not a failure
 			return false, nil
-		case err != nil: // of the response handler, which is called between two checks
+		case err != nil: // from the response handler, which is called between two checks
 			return false, fmt.Errorf("%w: %w", v.err, err)
 		case v.err.Stop == StopUnset:
 			return true, nil
@@ -50,7 +50,7 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 		if v := note.Get[*verdict](resp); v != nil && v.err.Stop == StopUnset {
 			return max(time.Until(v.retryAt), 0)
 		}
-		return retryablehttp.DefaultBackoff(lowest, highest, retry, resp) // another CheckRetry wants to retry
+		return retryablehttp.DefaultBackoff(lowest, highest, retry, resp) // a CheckRetry other than ours wants to retry
 	}
 	c.ErrorHandler = func(resp *http.Response, err error, attempts int) (*http.Response, error) {
 		if resp == nil {
@@ -59,7 +59,7 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 		defer resp.Body.Close()
 		v := note.Get[*verdict](resp)
 		switch {
-		case v == nil && err != nil: // of another CheckRetry, or of the response handler of a success
+		case v == nil && err != nil: // from another CheckRetry, or from the response handler after a success
 			return nil, err
 		case v == nil:
 			v = &verdict{err: t.answer(note.Request(resp).Context(), resp, c.RetryMax).final(StopAttempts)}
@@ -69,7 +69,7 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 			v.err.Stop = StopAttempts // RetryMax is used up
 			return nil, v.err
 		}
-		if !errors.Is(err, v.err) { // of PrepareRetry
+		if !errors.Is(err, v.err) { // from PrepareRetry
 			err = fmt.Errorf("%w: %w", v.err, err)
 		}
 		return nil, err
@@ -84,7 +84,7 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 	}
 	c.RequestLogHook = func(l retryablehttp.Logger, req *http.Request, retry int) {
 		if r := resend.Of(req.Context()); retry == 0 && r.Count > 0 && r.Began == 0 {
-			setResendCount(req, 0) // an earlier Do has sent it
+			setResendCount(req, 0) // an earlier call of Do has sent it
 		}
 		if hook != nil {
 			hook(l, req, retry)
@@ -92,29 +92,31 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 	}
 }
 
-// A verdict is the decision of CheckRetry on a failing response. It is kept with the
+// A verdict is the decision of CheckRetry on a failing response. It is stored with the
 // response, for Backoff, for ErrorHandler and for a second CheckRetry.
 type verdict struct {
 	err     *StatusError // StopUnset: the request will be sent again
 	retryAt time.Time
 }
 
-// judge applies the rules to a response. It closes the body of a failure and puts the
-// part that it has read in its place. It returns nil if the response is no failure.
+// judge applies the rules to a response. It closes the body of a failure and replaces
+// it with the part that it has read. It returns nil if the response is not a failure.
 func (t *Transport) judge(f *failedAttempt) *verdict {
 	if succeeded(int(f.code)) || t.expects(optionsOf(f.req.Context()), f.code) {
 		return nil
 	}
 	wait, stop := t.decide(f, func() time.Duration {
-		// The client keeps no schedule, so each response gets one of its own.
+		// The client does not keep a schedule, so each response starts one and skips
+		// the intervals of the earlier retries.
 		s := t.newSchedule()
 		for range f.attempts - 1 {
 			s.NextBackOff()
 		}
 		return s.NextBackOff()
 	})
-	// The client would send the first request again, not the one that a redirect to
-	// another method led to. But the redirect was the response to the first one.
+	// The client retries the first request, not the request of another method that a
+	// redirect led to. But the redirect was the response to the first request, which
+	// may have been carried out.
 	first := f.req
 	for first.Response != nil && first.Response.Request != nil {
 		first = first.Response.Request
@@ -132,11 +134,11 @@ func (t *Transport) judge(f *failedAttempt) *verdict {
 	return v
 }
 
-// answer collects what the rules need to know about a response. The request gets the
-// context of the call instead of that of the attempt.
+// answer collects what the rules need to know about a response. It gives the request
+// the context of the call in place of that of the attempt.
 func (t *Transport) answer(ctx context.Context, resp *http.Response, retryMax int) *failedAttempt {
 	req := note.Request(resp).WithContext(ctx)
-	//lint:ignore SA1019 http.Client sets it for its Timeout, which bounds one attempt
+	//lint:ignore SA1019 http.Client sets it for its Timeout, which here limits one attempt
 	req.Cancel = nil
 	f := &failedAttempt{
 		req: req, resp: resp, at: time.Now(),
@@ -144,18 +146,18 @@ func (t *Transport) answer(ctx context.Context, resp *http.Response, retryMax in
 		attempts: ResendCount(ctx) + 1, patience: t.patience(ctx, optionsOf(ctx)),
 		replayable: true, // the client has buffered the body
 	}
-	if retryMax != math.MaxInt32-1 { // somebody has set it, and the client counts
+	if retryMax != math.MaxInt32-1 { // the program has changed RetryMax, so the client counts
 		f.patience.attempts = math.MaxInt - 1
 	}
 	f.asked, f.hasAsked = answer.RetryAfter(f.header, f.at)
 	return f
 }
 
-// setResendCount gives req a context with this count, instead of that of the attempt
-// before.
+// setResendCount gives req a context with this resend count, which replaces that of the
+// attempt before.
 func setResendCount(req *http.Request, n int) {
 	ctx := req.Context()
-	if c, ok := ctx.(*resend.Context); ok && c.Began == 0 { // not of a Transport above
+	if c, ok := ctx.(*resend.Context); ok && c.Began == 0 { // not from a Transport above
 		ctx = c.Context
 	}
 	*req = *req.WithContext(&resend.Context{Context: ctx, Resend: resend.Resend{Count: n}})

@@ -24,49 +24,47 @@ type Transport struct {
 	// response body must allow Close during a Read, as net/http's bodies do.
 	Base http.RoundTripper
 
-	// MaxAttempts is the maximum number of times a request is sent; 1 means no
-	// retries. Zero or negative means as many as the deadline of the context leaves
-	// time for (http.Client.Timeout is one too), or 8 without a deadline, about a
-	// minute and a half. See also [WithMaxAttempts].
+	// MaxAttempts is the maximum number of times a request is sent; 1 means no retries.
+	// Zero or negative means as many as fit before the deadline of the context
+	// (http.Client.Timeout is one too), or 8 without a deadline, about a minute and a
+	// half. See also [WithMaxAttempts].
 	MaxAttempts int
 
-	// MaxWait is the longest wait before a retry, not counting its random part, and
-	// the longest pause of the Gate. If Retry-After is longer, the call fails at
-	// once; an interval of Backoff is cut to it. Zero or negative means no bound but
-	// the deadline of the context, or 2 minutes without a deadline. See also
-	// [WithMaxWait].
+	// MaxWait is the longest wait before a retry, not counting its random part, and the
+	// longest pause of the Gate. If Retry-After is longer, the call fails at once; a
+	// longer interval of Backoff is cut to it. Zero or negative means no limit but the
+	// deadline of the context, or 2 minutes without a deadline. See also [WithMaxWait].
 	MaxWait time.Duration
 
 	// Backoff returns a new schedule; it is called once per retried request, and
-	// NextBackOff once per retry; a negative interval stops. The schedule decides
-	// the wait if the service asks for none, and how much is added at random if it
-	// does. If nil, it is exponential: 1 s, doubled each time, ±50 %, at most 30 s.
+	// NextBackOff once per retry. A negative interval stops the call. The schedule
+	// decides the wait if the service asks for none, and the size of the random part if
+	// it does. If nil, it is exponential: 1 s, doubled each time, ±50 %, at most 30 s.
 	Backoff func() backoff.BackOff
 
-	// AlsoRetry lists codes to retry beyond 408 and 429, although the documentation
-	// is silent or advises against it: 413 if it carries Retry-After, others if the
-	// request is idempotent by its method (RFC 9110 §9.2.2) or has an
+	// AlsoRetry lists codes to retry besides 408 and 429, although the documentation
+	// does not mention a retry or advises against it: 413 if it carries Retry-After,
+	// others if the request is idempotent by its method (RFC 9110 §9.2.2) or has an
 	// Idempotency-Key or X-Idempotency-Key.
 	AlsoRetry []Code
 
 	// RetryConnectionErrors also retries requests that received no response, if they
-	// are idempotent as in AlsoRetry or there was no connection, their body can be
-	// sent again, and go-retryablehttp calls the error recoverable. If all attempts
-	// fail, RoundTrip returns Base's error. Off by default: the documentation only
-	// covers responses.
+	// are idempotent as in AlsoRetry or no connection was made, their body can be sent
+	// again, and go-retryablehttp calls the error recoverable. If all attempts fail,
+	// RoundTrip returns Base's error. Off by default: the table covers only responses.
 	RetryConnectionErrors bool
 
-	// Expected lists status codes that are no failures for this caller. They are
+	// Expected lists status codes that are not failures for this caller. They are
 	// returned as responses, and not retried, reported or recorded. See also
 	// [WithExpected].
 	Expected []Code
 
 	// PassThrough returns the last response with its body unread instead of a
-	// *StatusError, which keeps the contract of http.RoundTripper. The same
-	// requests are retried. You still get a *StatusError if there is no response:
-	// if the wait before a retry was canceled, if the Gate refused a retry, or from
-	// a proxy ([CheckProxyConnect]). With a Recorder or OnFailure, up to 64 KiB of
-	// the body are read ahead and put back.
+	// *StatusError, which keeps the contract of http.RoundTripper. The same requests
+	// are retried. You still get a *StatusError where there is no response to return:
+	// if the wait before a retry was canceled, if the Gate refused a retry, or from a
+	// proxy ([CheckProxyConnect]). With a Recorder or OnFailure, up to 64 KiB of the
+	// body are read ahead and put back.
 	PassThrough bool
 
 	// Gate, if not nil, decides when the requests of one account are sent, so that
@@ -87,11 +85,11 @@ type Transport struct {
 	OnFailure func(context.Context, Failure)
 
 	// SignatureLife is how long a signature (AK/SK) that is made above the Transport is
-	// good; a wait that would outlast it ends the call at once. Zero means 15 minutes,
-	// and no end if Base is an aksk.Transport; negative means no end.
+	// valid; a call ends at once if its wait would outlast the signature. Zero means 15
+	// minutes, or no limit if Base is an aksk.Transport; negative means no limit.
 	SignatureLife time.Duration
 
-	closing int32 //nolint:modernize // CloseIdleConnections is at work; a Transport that is not in use may be copied
+	closing int32 //nolint:modernize // 1: CloseIdleConnections is running; an int32, because a Transport that is not in use may be copied
 }
 
 var errNoAnswer = errors.New("iamhttp: Base returned neither response nor error")
@@ -103,10 +101,10 @@ var errNoAnswer = errors.New("iamhttp: Base returned neither response nor error"
 // the contract, set PassThrough.
 //
 // A response with a code from 100 to 399 is returned unchanged. The request is never
-// modified. A body is sent again only if the request has GetBody; it is never
-// buffered. If Base returns an error, RoundTrip returns that error, joined with the
-// reason if the wait for a retry was cut short; the request may have been processed.
-// If the Gate refuses the first attempt, the error is a *[NotSentError].
+// modified. A body is sent again only if the request has GetBody; it is never buffered.
+// If Base returns an error, RoundTrip returns that error, joined with the reason if the
+// wait for a retry was cut short; the request may have been carried out. If the Gate
+// refuses the first attempt, the error is a *[NotSentError].
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	c := call{t: t, req: req, current: req, fastest: math.MaxInt64}
 	return c.run()
@@ -123,7 +121,7 @@ func (t *Transport) CloseIdleConnections() {
 	}
 }
 
-// WrappedRoundTripper returns the next one, by Kubernetes' convention.
+// WrappedRoundTripper returns the RoundTripper below, by Kubernetes' convention.
 func (t *Transport) WrappedRoundTripper() http.RoundTripper { return t.base() }
 
 // originalDefault is what http.DefaultTransport was before a program replaced it.
@@ -139,8 +137,8 @@ func (t *Transport) base() http.RoundTripper {
 	return http.DefaultTransport
 }
 
-// leadsTo reports whether rt is t, or passes its requests on to it: a program may
-// make a Transport without a Base the default transport, or a part of it.
+// leadsTo reports whether rt is t or passes its requests on to t: a program may make a
+// Transport without a Base the default transport, or a part of it.
 func leadsTo(rt http.RoundTripper, t *Transport) bool {
 	for below := range chain(rt) {
 		if w, ok := below.(*Transport); ok && (w == t || w.Base == nil) {
@@ -180,11 +178,11 @@ func find[T any](rt http.RoundTripper) (found T, ok bool) {
 }
 
 // A defaultKey marks the context of an attempt that a Transport without a Base passes
-// to a foreign default transport. If the Transport meets its own mark, it is a part
-// of that default transport.
+// to a default transport other than net/http's. If the Transport finds its own mark, it
+// is a part of that default transport.
 type defaultKey struct{ t *Transport }
 
-// below returns the RoundTripper for an attempt, and the request for it.
+// below returns the RoundTripper that makes an attempt, and the request for it.
 func (t *Transport) below(req *http.Request) (http.RoundTripper, *http.Request) {
 	base := t.base()
 	if _, plain := base.(*http.Transport); plain || t.Base != nil {
