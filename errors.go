@@ -181,8 +181,8 @@ func (e *StatusError) Unwrap() []error {
 	return errs
 }
 
-// Timeout reports whether the service ran out of time (408, 504), or the caller: then
-// Cause wraps context.DeadlineExceeded, which it does not with StopDeadline.
+// Timeout reports whether time ran out for the service (408, 504) or for the caller
+// (Cause wraps context.DeadlineExceeded, which it does not with StopDeadline).
 // (*url.Error).Timeout calls it. There is no Temporary method, because outer layers
 // would retry.
 func (e *StatusError) Timeout() bool {
@@ -196,8 +196,8 @@ func (e *StatusError) RetryableError() bool { return false }
 func (e *StatusError) NonRetriable() {}
 
 // A NotSentError means that the [gate.Gate] refused the request, so nothing was sent.
-// It is always a pointer. errors.Is finds ErrTooManyRequests and ReasonThrottled in it,
-// as in a 429 from the service, and the gate's reason: gate.ErrDeadline or
+// It is always a pointer. It matches ErrTooManyRequests and ReasonThrottled in
+// errors.Is, like a 429 from the service, and the gate's reason: gate.ErrDeadline or
 // gate.ErrPaused.
 type NotSentError struct {
 	Method     string        // of the request
@@ -261,8 +261,8 @@ func RetryAfter(err error) (time.Duration, bool) {
 
 // A StopReason says why a request was not retried, or not again. If several reasons
 // apply, the one that is listed first is reported, with two exceptions: StopCanceled
-// takes precedence over StopDeadline and StopSignature, and of those two the sooner one
-// is reported.
+// takes precedence over StopDeadline and StopSignature, and of those two the earlier
+// one is reported.
 type StopReason uint8
 
 // The reasons, in the order of precedence.

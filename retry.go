@@ -62,7 +62,7 @@ type failedAttempt struct {
 	fastest      time.Duration  // time to a response in this call so far
 	attempts     int            // so far, including those of a Transport below
 	patience     patience
-	expires      time.Time    // when the request's signature does; zero: it has none
+	expires      time.Time    // when the request's signature expires; zero: it has none
 	retriedBelow bool         // a Transport below has retried already
 	reported     bool         // a Transport below has called its OnFailure
 	replayable   bool         // the body can be sent again

@@ -1,5 +1,5 @@
 // Package answer reads failing responses: the wait that they ask for, the service's
-// code and message in the body, and their meaning. All functions are pure.
+// code and message in the body, and what those mean. All functions are pure.
 package answer
 
 import (
@@ -16,24 +16,24 @@ import (
 type Details struct{ Code, Message, RequestID string }
 
 // Decode understands the error bodies of IAM services and of the gateways and token
-// endpoints in front of them. In the order of preference:
+// endpoints in front of them. In order of preference:
 //
 //	{"error_code": …, "error_msg": …, "request_id": …}
 //	{"code": …, "message": …, "request_id": …}
-//	{"error": {one of the two above}}, Keystone's form with a "title" beside
+//	{"error": {one of the two above}}, in Keystone's form with a "title" as well
 //	{"errors": [{"code": …, "detail": …, "title": …, "request_id": …}, …]}
 //	{"error": "…", "error_description": "…"}, OAuth 2 (RFC 6749 §5.2)
 //	{"title": …, "detail": …}, problem details (RFC 9457)
 //	{"itemNotFound": {one of the above}}, whatever the name of the only object
 //
-// Names may be spelled in other ways, such as errorCode or errMsg. Each object, and a
-// message, may be JSON within a string. A code that only names a status, such as "404
-// Not Found" or "Forbidden", does not count. A short plain text is the message.
-// Decode does not guess at any other body.
+// Names may be spelled in other ways, such as errorCode or errMsg. An object or a
+// message may be JSON in a string. A code that only names a status, such as "404 Not
+// Found" or "Forbidden", is ignored. A short plain text is the message. Decode does not
+// guess at any other body.
 //
-// Decode works on the bytes rather than with encoding/json for two reasons: a
-// truncated body still yields its message, and nothing is allocated except the
-// returned strings, unless there is JSON in a string or the body is compressed.
+// Decode works on the bytes and does not use encoding/json, for two reasons: a
+// truncated body still yields its message, and nothing is allocated except the returned
+// strings, unless there is JSON in a string or the body is compressed.
 func Decode(header http.Header, body []byte, status int) Details {
 	body = inflate(header.Get("Content-Encoding"), body)
 	body = bytes.TrimPrefix(body, []byte("\ufeff"))
@@ -95,10 +95,10 @@ type fields struct {
 
 	err, errs, errorDescription []byte
 
-	sentence []byte // of a string whose name says that it is an error
-	object   []byte // the latest of another name
-	objects  int    // of other names
-	others   int    // of other names, and no objects
+	sentence []byte // a string whose name says that it is an error
+	object   []byte // the last object with another name
+	objects  int    // with other names
+	others   int    // values with other names that are not objects
 }
 
 func parseFields(object []byte) (f fields) {
@@ -129,7 +129,7 @@ func parseFields(object []byte) (f fields) {
 	return f
 }
 
-// field returns the field for members of that name, nil if there is none.
+// field returns the field for members with that name, nil if there is none.
 func (f *fields) field(plain []byte) *[]byte {
 	switch string(plain) {
 	case "errorcode", "errcode":
@@ -156,8 +156,8 @@ func (f *fields) field(plain []byte) *[]byte {
 	return nil
 }
 
-// plainName appends a name to room, without the characters that only its naming style
-// adds, as far as there is room.
+// plainName appends a name to room in lower case and without separators, as far as
+// there is room.
 func plainName(room, name []byte) []byte {
 	for _, c := range name {
 		if c != '_' && c != '-' && len(room) < cap(room) {
@@ -172,8 +172,8 @@ func says(value []byte) bool {
 	return len(value) > 0 && (value[0] == '{' || value[0] == '[' || len(bare(value)) > 0)
 }
 
-// orOnly returns f or, if f says nothing but has exactly one object of another name,
-// the fields of that object.
+// orOnly returns f. If f has no known field but exactly one object with another name,
+// it returns the fields of that object.
 func orOnly(f fields) fields {
 	for _, raw := range [...][]byte{f.errorCode, f.errorMsg, f.code, f.message, f.detail, f.title, f.err, f.errs, f.errorDescription} {
 		if raw != nil {
@@ -186,7 +186,7 @@ func orOnly(f fields) fields {
 	only := parseFields(f.object)
 	tells := only.message != nil || only.errorMsg != nil || only.err != nil
 	if !tells && (f.others > 0 || only.code == nil && only.errorCode == nil) {
-		return f // it may be what the request was about
+		return f // it may be the resource that was requested
 	}
 	if only.requestID == nil {
 		only.requestID = f.requestID
@@ -194,8 +194,8 @@ func orOnly(f fields) fields {
 	return only
 }
 
-// namesStatus reports whether c only names a status: the number of this one, perhaps
-// with its phrase, or the phrase of any status.
+// namesStatus reports whether c only names a status: by the number of this status,
+// perhaps with its phrase, or by the phrase of any status.
 func namesStatus(c []byte, status int) bool {
 	var room [20]byte
 	rest, ok := bytes.CutPrefix(c, strconv.AppendInt(room[:0], int64(status), 10))
@@ -203,17 +203,17 @@ func namesStatus(c []byte, status int) bool {
 		return true
 	}
 	if len(c) > 4 && '1' <= c[0] && c[0] <= '5' && c[3] == ' ' {
-		c = c[4:] // that of another status
+		c = c[4:] // the number of another status
 	}
 	return isPhrase(c)
 }
 
-// isPhrase reports whether c is the phrase of a status, in any spelling: "Not Found",
+// isPhrase reports whether c is the phrase of a status in any spelling: "Not Found",
 // "NotFound", "not_found".
 func isPhrase(c []byte) bool {
 	for _, b := range c {
 		if !('a' <= lower(b) && lower(b) <= 'z') && b != ' ' && b != '-' && b != '_' && b != '\'' {
-			return false // nearly every code
+			return false // the usual case
 		}
 	}
 	for status := 100; status < 600; status++ {
@@ -250,8 +250,8 @@ func sameLetters(c []byte, phrase string) bool {
 	}
 }
 
-// plainText returns a body that is a short text for people and is declared as text.
-// Some services declare it as HTML.
+// plainText returns a body that is a short text for people and is declared as text or,
+// as by some services, as HTML.
 func plainText(contentType string, body []byte) string {
 	contentType, _, _ = strings.Cut(contentType, ";")
 	contentType = strings.TrimSpace(contentType)
@@ -263,7 +263,7 @@ func plainText(contentType string, body []byte) string {
 	if len(body) == 0 || len(body) > 512 || strings.IndexByte(`<{["`, body[0]) >= 0 {
 		return ""
 	}
-	for i := 1; i < utf8.UTFMax && i <= len(body); i++ { // a character that was cut off
+	for i := 1; i < utf8.UTFMax && i <= len(body); i++ { // drop a character that was cut off
 		if last := body[len(body)-i:]; utf8.RuneStart(last[0]) {
 			if !utf8.FullRune(last) {
 				body = body[:len(body)-i]

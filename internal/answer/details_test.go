@@ -9,7 +9,7 @@ import (
 	"github.com/iamhttp/iamhttp/internal/answer"
 )
 
-func TestNothingIsAllocatedButTheStringsReturned(t *testing.T) {
+func TestDecodeAllocatesOnlyTheStringsThatItReturns(t *testing.T) {
 	json := http.Header{"Content-Type": {"application/json"}}
 	text := http.Header{"Content-Type": {"text/plain; charset=utf-8"}}
 	for _, tt := range []struct {

@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// A Reason is the one of iamhttp with the same number.
+// A Reason is the iamhttp.Reason with the same number.
 type Reason uint8
 
-// The reasons in the order of iamhttp's.
+// The reasons, in the same order as in iamhttp.
 const (
 	Unknown Reason = iota
 	AccountLocked
@@ -27,7 +27,7 @@ const (
 	RegionFailover
 )
 
-// String returns the reason in a few words, and nothing for an unknown number.
+// String returns the reason in a few words, or "" for an unknown number.
 func (r Reason) String() string {
 	switch r {
 	case Unknown:
@@ -60,22 +60,22 @@ func (r Reason) String() string {
 	return ""
 }
 
-// A Meaning is what one of the service's own codes means.
+// A Meaning says what one of the service's own codes means.
 type Meaning struct {
-	Code   string // a gateway writes APIG. or APIGW.
-	Status int    // that the documentation gives it
+	Code   string // a gateway may write APIGW. for APIG.
+	Status int    // that the documentation gives for the code
 	Reason Reason
 	Says   string // what has happened
-	Texts  []Text // if the code has several meanings: the message decides first
+	Texts  []Text // for a code with several meanings: if one matches the message, its Reason counts
 }
 
-// Meanings are the documented codes that a program can act on, sorted by code: those
-// of the IAM service (its page "Error Codes"; four digits or IAM.), and those of the
+// Meanings are the documented codes that a program can act on, sorted by code. They
+// come from the IAM service (its page "Error Codes"; four digits or IAM.) and from the
 // gateway in front of it. The many codes that only say which parameter is wrong are
-// left out: a person has to act on them.
+// left out, because only a person can act on them.
 //
-// To add a code, add a row here and one in reason_test.go of the root, and run
-// go test -run StatusCodes -update . there.
+// To add a code, add a row here and one in reason_test.go in the root, and run go test
+// -run StatusCodes -update . there.
 var Meanings = [...]Meaning{
 	{"1103", 400, CredentialRejected, "the password is wrong", nil},
 	{"1109", 400, AlreadyExists, "the user name is taken", nil}, // not IAM.1109, which is about a project
@@ -127,16 +127,16 @@ var Meanings = [...]Meaning{
 	{"IAM.1108", 400, CredentialExpired, "the security token has expired", nil},
 }
 
-// A Text is a pattern for messages: a message matches if it contains an alternative
-// of each line of Words. Alternatives are separated by a bar; a star stands for the
-// rest of a word, and a space for any white space and punctuation.
+// A Text is a pattern for messages. A message matches if it contains an alternative of
+// each line of Words. Bars separate alternatives; a star stands for the rest of a word,
+// and a space for any white space and punctuation.
 type Text struct {
 	Words   []string
 	Reason  Reason
 	Example string
 }
 
-// The texts come from the gateway's documentation and from Keystone, with close
+// The texts come from the documentation of the gateway and from Keystone, with close
 // variants. The first match counts.
 var (
 	gatewayTexts = []Text{
@@ -171,8 +171,8 @@ var (
 	}
 )
 
-// Uncoded returns what the messages of a status mean if there is no code, or none
-// that has a Meaning.
+// Uncoded returns the patterns for the messages of a status, for a response without a
+// code or with a code that has no reason of its own.
 func Uncoded(status int) []Text {
 	switch status {
 	case http.StatusUnauthorized, http.StatusForbidden:
@@ -185,7 +185,7 @@ func Uncoded(status int) []Text {
 	return nil
 }
 
-// ReasonOf returns the reason that code and message give beyond the status.
+// ReasonOf returns the reason that code and message give in addition to the status.
 func ReasonOf(status int, code, message string) Reason {
 	m := meaningOf(code)
 	switch {
@@ -202,10 +202,10 @@ func ReasonOf(status int, code, message string) Reason {
 	return m.Reason
 }
 
-// meaningOf returns the Meaning of a code in any case and of either prefix, the
+// meaningOf returns the Meaning of a code, in any case and with either prefix, or the
 // zero Meaning if it has none.
 func meaningOf(code string) Meaning {
-	var room [12]byte // longer than each code
+	var room [12]byte // longer than any code
 	if code == "" || len(code) > len(room) {
 		return Meaning{}
 	}
@@ -221,7 +221,7 @@ func meaningOf(code string) Meaning {
 		key = append(key, c)
 	}
 	low, high := 0, len(Meanings)
-	for low < high { // slices.BinarySearchFunc would put the room on the heap
+	for low < high { // slices.BinarySearchFunc would move room to the heap
 		if mid := (low + high) / 2; Meanings[mid].Code < string(key) {
 			low = mid + 1
 		} else {
@@ -236,9 +236,9 @@ func meaningOf(code string) Meaning {
 
 // told returns the reason of the first text that matches a message.
 func told(message string, texts []Text) Reason {
-	message = message[:min(len(message), 512)] // a long message says it first
-	// The gateway's message begins with the kind of authentication, and ends with the
-	// request as received.
+	message = message[:min(len(message), 512)] // a long message states the reason at its beginning
+	// The gateway's message begins with the kind of authentication and ends with the
+	// request that it received. Neither gives the reason.
 	if i := index(message, "authentication information"); i >= 0 {
 		message = message[i+len("authentication information"):]
 	}
@@ -268,7 +268,7 @@ func fits(message string, words []string) bool {
 	return true
 }
 
-// index returns where text contains the phrase, on word boundaries and in any case;
+// index returns where text contains the phrase, on word boundaries and in any case, or
 // -1 if it does not.
 func index(text, phrase string) int {
 	phrase, stem := strings.CutSuffix(phrase, "*")
@@ -283,8 +283,8 @@ func index(text, phrase string) int {
 	return -1
 }
 
-// match returns the length of the phrase at the beginning of text; 0: text does not
-// begin with it.
+// match returns the length of the phrase at the beginning of text, or 0 if text does
+// not begin with it.
 func match(text, phrase string) (n int) {
 	for _, want := range []byte(phrase) {
 		if want == ' ' {

@@ -13,14 +13,14 @@ import (
 	"github.com/iamhttp/iamhttp/internal/answer"
 )
 
-func TestEveryMeaningIsTestedAndFound(t *testing.T) {
+func TestEveryMeaningHasATestInTheRootAndIsFound(t *testing.T) {
 	source, err := os.ReadFile("../../reason_test.go")
 	require.NoError(t, err)
 	for i, m := range answer.Meanings {
 		assert.Contains(t, string(source), fmt.Sprintf("{%d, %q, ", m.Status, m.Code))
 		assert.NotEmpty(t, m.Says)
 		if i > 0 {
-			assert.Less(t, answer.Meanings[i-1].Code, m.Code, "which the search relies on")
+			assert.Less(t, answer.Meanings[i-1].Code, m.Code, "Meanings must be sorted for the binary search")
 		}
 	}
 	for status := 400; status < 600; status++ {
@@ -45,10 +45,10 @@ func FuzzReason(f *testing.F) {
 			t.Fatal(r)
 		}
 		if again := answer.ReasonOf(status, strings.ToUpper(code), strings.ToUpper(message)); again != r && isASCII(code+message) {
-			t.Fatalf("%v in upper case, else %v", again, r)
+			t.Fatalf("got %v for the same text in upper case, want %v", again, r)
 		}
 		if far := answer.ReasonOf(status, code, message+strings.Repeat(" ", 512)+"The account is locked."); far != r {
-			t.Fatalf("%v with something far behind, else %v", far, r)
+			t.Fatalf("got %v with a lock message after the first 512 bytes, want %v", far, r)
 		}
 	})
 }

@@ -6,10 +6,10 @@ import (
 	"unicode/utf8"
 )
 
-// Label makes a short text of the service safe to print.
+// Label returns a short text of the service in a form that is safe to print.
 func Label(s string) string { return Cut(OneLine(s), 128) }
 
-// Cut returns at most n bytes of s, and never a partial character.
+// Cut returns at most the first n bytes of s, without a partial character at the end.
 func Cut(s string, n int) string {
 	if len(s) <= n {
 		return s
@@ -20,8 +20,8 @@ func Cut(s string, n int) string {
 	return s[:n]
 }
 
-// OneLine removes the characters that could start a new line, move the cursor or
-// change the direction of writing where s is shown, and the white space around it.
+// OneLine removes surrounding white space and all characters that could start a new
+// line, move the cursor or change the direction of writing where s is shown.
 func OneLine(s string) string {
 	plain := true // nearly always
 	for i := 0; i < len(s) && plain; i++ {
@@ -42,6 +42,6 @@ func OneLine(s string) string {
 	return strings.Join(strings.Fields(s), " ")
 }
 
-// unprintable also rejects invisible characters, which would make distinct texts
-// look equal.
+// unprintable also rejects invisible characters, which would make different texts look
+// equal.
 func unprintable(r rune) bool { return !unicode.IsPrint(r) }

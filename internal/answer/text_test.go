@@ -9,7 +9,7 @@ import (
 	"github.com/iamhttp/iamhttp/internal/answer"
 )
 
-func TestOneLineLeavesNothingThatMovesTheCursorOrCannotBeSeen(t *testing.T) {
+func TestOneLineRemovesControlAndInvisibleCharacters(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                         "",
 		"No such user.":            "No such user.",
@@ -28,14 +28,14 @@ func TestOneLineLeavesNothingThatMovesTheCursorOrCannotBeSeen(t *testing.T) {
 	}
 }
 
-func TestCutLeavesNoHalfCharacter(t *testing.T) {
+func TestCutNeverLeavesAPartialCharacter(t *testing.T) {
 	for n, want := range []string{"", "a", "a", "aü", "aü", "aü", "aü", "aü😀", "aü😀"} {
 		assert.Equal(t, want, answer.Cut("aü😀", n), "%d bytes", n)
 	}
-	assert.Empty(t, answer.Cut("\x80\x80\x80", 2), "no beginning of a character")
+	assert.Empty(t, answer.Cut("\x80\x80\x80", 2), "a text without the start of a character")
 }
 
-func TestLabelIsAShortLine(t *testing.T) {
+func TestLabelReturnsOneLineOfAtMost128Bytes(t *testing.T) {
 	assert.Equal(t, "IAM.0011", answer.Label(" IAM.0011\n"))
 	assert.Equal(t, strings.Repeat("é", 64), answer.Label(strings.Repeat("é", 100)))
 }
