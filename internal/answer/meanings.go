@@ -238,7 +238,7 @@ func meaningOf(code string) Meaning {
 func told(message string, texts []Text) Reason {
 	message = message[:min(len(message), 512)] // a long message states the reason at its beginning
 	// The gateway's message begins with the kind of authentication and ends with the
-	// request that it received. Neither gives the reason.
+	// request that it received. Ignore both.
 	if i := index(message, "authentication information"); i >= 0 {
 		message = message[i+len("authentication information"):]
 	}

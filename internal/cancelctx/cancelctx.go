@@ -1,5 +1,5 @@
-// Package cancelctx tells when the caller gives up a request: by its context, or by
-// the deprecated Cancel channel, which http.Client still sets for its Timeout.
+// Package cancelctx tells when the caller stops waiting for a request: by its context,
+// or by the deprecated Cancel channel, which http.Client still sets for its Timeout.
 package cancelctx
 
 import (
@@ -11,21 +11,21 @@ import (
 	"time"
 )
 
-// A Context ends with the context around it, or when a channel is closed. http.Client
-// sets Request.Cancel for its Timeout, so there must be no goroutine unless a caller
-// waits. It costs one allocation for a request that has a Cancel.
+// A Context ends with its parent, or when a channel is closed. http.Client sets
+// Request.Cancel for its Timeout, so a Context starts a goroutine only when someone
+// waits for Done. It costs one allocation for a request that has a Cancel.
 type Context struct {
 	context.Context
 	cancel <-chan struct{}
 
 	mu      sync.Mutex
-	both    context.Context // nil: nobody has waited
+	both    context.Context // nil: Done was not called yet
 	end     context.CancelFunc
 	stopped bool
 }
 
 // New returns a context that ends with ctx, or when cancel is closed. Call Stop when
-// it is no longer needed.
+// the context is no longer needed.
 func New(ctx context.Context, cancel <-chan struct{}) *Context {
 	return &Context{Context: ctx, cancel: cancel}
 }
@@ -51,7 +51,7 @@ func (c *Context) Done() <-chan struct{} {
 	return c.both.Done()
 }
 
-// Err says why the context has ended. It must not be nil once Done is closed: a
+// Err returns why the context has ended. It must not be nil once Done is closed, or a
 // context that is derived from this one would panic.
 func (c *Context) Err() error {
 	select {
@@ -70,7 +70,7 @@ func (c *Context) Err() error {
 	return nil
 }
 
-// Stop ends the context when nobody needs it any more.
+// Stop ends the context and frees its resources.
 func (c *Context) Stop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -80,9 +80,9 @@ func (c *Context) Stop() {
 	}
 }
 
-// Ended returns why the caller no longer waits for the response to req: what the
-// context says, with its cause where that differs. It returns nil if the caller still
-// waits.
+// Ended returns why the caller no longer waits for the response to req: the error of
+// the context, joined with its cause if that differs. It returns nil if the caller
+// still waits.
 func Ended(req *http.Request) error {
 	ctx := req.Context()
 	if err := ctx.Err(); err != nil {
@@ -92,7 +92,7 @@ func Ended(req *http.Request) error {
 		return err
 	}
 	select {
-	// http.Client sets it for its Timeout.
+	// http.Client sets Cancel for its Timeout.
 	case <-req.Cancel:
 		return context.Canceled
 	default:
@@ -100,8 +100,8 @@ func Ended(req *http.Request) error {
 	}
 }
 
-// Sleep returns nil after d, or at once why the caller stopped waiting. The error for
-// the caller is made by call.wait, in call.go of the root.
+// Sleep returns nil after d. If the caller stops waiting earlier, it returns the reason
+// at once. call.wait, in call.go of the root, makes the error for the caller.
 func Sleep(req *http.Request, d time.Duration) error {
 	if d > 0 {
 		timer := time.NewTimer(d)
@@ -109,7 +109,7 @@ func Sleep(req *http.Request, d time.Duration) error {
 		select {
 		case <-timer.C:
 		case <-req.Context().Done():
-		// http.Client sets it for its Timeout.
+		// http.Client sets Cancel for its Timeout.
 		case <-req.Cancel:
 		}
 	}

@@ -14,13 +14,13 @@ import (
 
 func TestAContextEndsWithItsParentItsChannelOrStop(t *testing.T) {
 	for name, end := range map[string]func(cancel func(), channel chan struct{}, c *Context){
-		"with its parent":  func(cancel func(), _ chan struct{}, _ *Context) { cancel() },
-		"with its channel": func(_ func(), channel chan struct{}, _ *Context) { close(channel) },
-		"with Stop":        func(_ func(), _ chan struct{}, c *Context) { c.Stop() },
+		"when its parent ends":       func(cancel func(), _ chan struct{}, _ *Context) { cancel() },
+		"when its channel is closed": func(_ func(), channel chan struct{}, _ *Context) { close(channel) },
+		"after Stop":                 func(_ func(), _ chan struct{}, c *Context) { c.Stop() },
 	} {
 		for _, waiting := range []bool{true, false} {
 			t.Run(name, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) { // which fails if a goroutine is left
+				synctest.Test(t, func(t *testing.T) { // fails if a goroutine is left
 					parent, cancel := context.WithCancel(t.Context())
 					channel := make(chan struct{})
 					c := New(parent, channel)
@@ -44,19 +44,19 @@ func TestAContextEndsWithItsParentItsChannelOrStop(t *testing.T) {
 	}
 }
 
-func TestSleepEndsInTimeOrWithTheRequest(t *testing.T) {
+func TestSleepEndsAfterItsTimeOrWithTheRequest(t *testing.T) {
 	cause := errors.New("the user left")
 	for name, tt := range map[string]struct {
 		give func(req *http.Request, cancel context.CancelCauseFunc) *http.Request
 		took time.Duration
 		want []error
 	}{
-		"in time": {nil, time.Minute, nil},
-		"with its context": {func(req *http.Request, cancel context.CancelCauseFunc) *http.Request {
+		"after its time": {nil, time.Minute, nil},
+		"with the context of the request": {func(req *http.Request, cancel context.CancelCauseFunc) *http.Request {
 			time.AfterFunc(time.Second, func() { cancel(cause) })
 			return req
 		}, time.Second, []error{context.Canceled, cause}},
-		"with its Cancel": {func(req *http.Request, _ context.CancelCauseFunc) *http.Request {
+		"with the Cancel channel of the request": {func(req *http.Request, _ context.CancelCauseFunc) *http.Request {
 			channel := make(chan struct{})
 			time.AfterFunc(time.Second, func() { close(channel) })
 			req.Cancel = channel

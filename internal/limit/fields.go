@@ -7,16 +7,16 @@ import (
 	"time"
 )
 
-// fields reads the header fields of draft-ietf-httpapi-ratelimit-headers-11, which
-// are structured fields (RFC 9651):
+// fields reads the header fields of draft-ietf-httpapi-ratelimit-headers-11, which are
+// structured fields (RFC 9651):
 //
 //	RateLimit: "default";r=50;t=30
 //	RateLimit-Policy: "burst";q=100;w=60, "daily";q=1000;w=86400
 //
 // A malformed field is ignored as a whole, as the draft demands. If there are several
-// limits, the one that is used up counts, or the one that ends last. The package has
-// its own parser because the root's dependencies are fixed, and because a list of
-// strings with integer parameters is all it needs.
+// limits, the one that is used up counts, or else the one whose window ends last. The
+// package has its own parser because the root module's dependencies are fixed, and
+// because a list of strings with integer parameters is all that is needed.
 func (l *Limit) fields(h http.Header) {
 	limits, ok := items(h["Ratelimit"])
 	if !ok {
@@ -43,25 +43,25 @@ func (l *Limit) fields(h http.Header) {
 	}
 	for _, p := range policies {
 		if chosen != nil && p.name != chosen.name || chosen == nil && len(policies) > 1 {
-			continue // it is unclear which limit it was
+			continue // it is unclear which limit refused the request
 		}
 		q, w := p.params["q"], p.params["w"]
-		_, other := p.params["qu"] // a unit that is not requests
+		_, other := p.params["qu"] // a quota unit other than requests
 		if q > 0 && q <= mostRequests && w > 0 && !other {
 			if per := window(w, time.Second); per > 0 {
 				l.Requests, l.Per, l.Policy = int(q), per, p.name
 			}
 		}
 	}
-	if l.Requests == 0 && l.Reset == 0 { // Remaining and a name alone say nothing
+	if l.Requests == 0 && l.Reset == 0 { // Remaining and Policy say nothing on their own
 		l.Remaining, l.Policy = 0, ""
 	}
 }
 
-// An item is a member of the list: a string with parameters.
+// An item is one member of the list: a string with parameters.
 type item struct {
 	name   string
-	params map[string]int64 // those that are whole numbers; -1 for any other value
+	params map[string]int64 // whole numbers; -1 stands for any other value
 }
 
 // before reports whether i is likelier than o to have refused the request.
@@ -100,7 +100,7 @@ func items(lines []string) (list []item, ok bool) {
 			return nil, false
 		}
 		if s = strings.TrimLeft(s[1:], " \t"); s == "" {
-			return nil, false // a list does not end with a comma
+			return nil, false // a list must not end with a comma
 		}
 	}
 	return list, len(list) > 0
@@ -139,7 +139,8 @@ func tokenByte(c byte) bool {
 	return c|0x20 >= 'a' && c|0x20 <= 'z' || c >= '0' && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~:/", c) >= 0
 }
 
-// params parses ";key=value" as often as it comes. The last value of a key counts.
+// params parses any number of ";key=value" pairs. If a key occurs more than once, its
+// last value counts.
 func params(s string) (params map[string]int64, rest string, ok bool) {
 	for strings.HasPrefix(s, ";") {
 		s = strings.TrimLeft(s[1:], " ")
@@ -169,8 +170,8 @@ func params(s string) (params map[string]int64, rest string, ok bool) {
 	return params, s, true
 }
 
-// bare parses a bare item, and returns a whole number that is not negative as it
-// is, any other value as -1.
+// bare parses a bare item. It returns the value of a non-negative whole number, and -1
+// for any other value.
 func bare(s string) (value int64, rest string, ok bool) {
 	switch {
 	case s == "":

@@ -1,5 +1,6 @@
-// Package limit reads what a failing response states of the service's rate limit. A
-// statement may be wrong: a malformed, negative or absurd value counts as not stated.
+// Package limit reads what a failing response states about the service's rate limit. A
+// statement may be wrong, so a malformed, negative or absurd value counts as not
+// stated.
 package limit
 
 import (
@@ -21,12 +22,13 @@ type Limit struct {
 
 const (
 	mostRequests = 1_000_000_000
-	longest      = 31 * 24 * time.Hour // of a window, and until it ends
+	longest      = 31 * 24 * time.Hour // the longest window, and the longest time until it ends
 )
 
-// Of returns what a response states in its header or, if the header says nothing, in
-// its message. at is when the response arrived. A header that is more exact comes
-// first: the wait in seconds, the structured fields of the IETF, a time of day.
+// Of returns the limit that a response states in its header or, if the header says
+// nothing, in its message. at is when the response arrived. More exact header fields
+// take precedence: first the wait in seconds, then the structured fields of the IETF,
+// then a time of day.
 func Of(h http.Header, message string, at time.Time) Limit {
 	var l Limit
 	for _, name := range [...]string{"X-Retry-After", "X-Ratelimit-Retry-After"} {
@@ -64,13 +66,13 @@ func Of(h http.Header, message string, at time.Time) Limit {
 	if strings.ContainsFunc(l.Policy, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("._-/", r)
 	}) {
-		l.Policy = "" // printed in an error, it would look like our own text
+		l.Policy = "" // in an error text it would look like our own words
 	}
 	return l
 }
 
-// reset reads seconds, or seconds since 1970, which are measured against the
-// response's own Date. It takes the longest line.
+// reset reads a number of seconds, or a time in seconds since 1970, which it compares
+// with the response's own Date. If there are several lines, the longest wait counts.
 func reset(lines []string, h http.Header, at time.Time) (longestOf time.Duration) {
 	for _, line := range lines {
 		n, ok := number(strings.TrimSpace(line))
@@ -78,7 +80,7 @@ func reset(lines []string, h http.Header, at time.Time) (longestOf time.Duration
 			continue
 		}
 		d := window(n, time.Second)
-		if d == 0 { // no wait, but a time
+		if d == 0 { // too long for a wait: it is a time
 			origin := at
 			if date, err := http.ParseTime(h.Get("Date")); err == nil {
 				origin = date
@@ -92,8 +94,8 @@ func reset(lines []string, h http.Header, at time.Time) (longestOf time.Duration
 	return longestOf
 }
 
-// quota reads "60", "60r/m", "60r/5m", "60;w=60" and "60, 60;w=60, 1000;w=3600": the limit, and
-// then the policies with their windows.
+// quota reads "60", "60r/m", "60r/5m", "60;w=60" and "60, 60;w=60, 1000;w=3600": the
+// limit, and after it the policies with their windows.
 func (l *Limit) quota(s string) bool {
 	s, policies, _ := strings.Cut(s, ",")
 	head, params, _ := strings.Cut(s, ";")
@@ -137,7 +139,7 @@ func (l *Limit) quota(s string) bool {
 	return true
 }
 
-// number reads digits alone, at most ten of them.
+// number parses a text of at most ten digits.
 func number(s string) (n int64, ok bool) {
 	if s == "" || len(s) > 10 {
 		return 0, false
@@ -151,7 +153,7 @@ func number(s string) (n int64, ok bool) {
 	return n, true
 }
 
-// window returns n units, 0 if that is absurd.
+// window returns the length of n units, or 0 if it is absurd.
 func window(n int64, of time.Duration) time.Duration {
 	if n <= 0 || n > int64(longest/of) {
 		return 0
@@ -159,15 +161,15 @@ func window(n int64, of time.Duration) time.Duration {
 	return time.Duration(n) * of
 }
 
-// unit returns the length of a unit, by its name or the first letter, 0 for an
-// unknown one.
+// unit returns the length of a unit that is given by its name or its first letter, or 0
+// if the unit is unknown.
 func unit(name string) time.Duration {
 	name = strings.ToLower(name)
 	if name == "ms" || name == "ns" {
-		return 0 // no window lasts so short
+		return 0 // no window is that short
 	}
 	switch strings.TrimSuffix(name, "s") {
-	case "", "second", "sec": // "s" without its s
+	case "", "second", "sec": // "" is left of "s"
 		return time.Second
 	case "m", "min", "minute":
 		return time.Minute

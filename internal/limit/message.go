@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// ofMessage reads the texts of the gateway and of the IAM service:
+// ofMessage reads the limit from the messages of the gateway and of the IAM service:
 //
 //	The throttling threshold has been reached: policy user over ratelimit,limit:200,time:5 minute
 //	… Threshold: 10 times per 60 seconds
@@ -34,7 +34,7 @@ func ofMessage(s string) Limit {
 	return Limit{}
 }
 
-// Mentioned reports whether a text or a body may state a limit. It is a cheap check.
+// Mentioned reports whether a text or a body may state a limit. The check is cheap.
 func Mentioned[T string | []byte](s T) bool {
 	for i := range len(s) {
 		switch s[i] | 0x20 {
@@ -47,8 +47,8 @@ func Mentioned[T string | []byte](s T) bool {
 	return false
 }
 
-// begins reports whether s begins with a prefix of lower-case letters and signs, in
-// any case.
+// begins reports whether s begins, in any case, with a prefix of lower-case letters and
+// punctuation.
 func begins[T string | []byte](s T, prefix string) bool {
 	if len(s) < len(prefix) {
 		return false
@@ -61,8 +61,8 @@ func begins[T string | []byte](s T, prefix string) bool {
 	return true
 }
 
-// ofDebug reads what the gateway adds to a response in its debug mode, for the limit
-// that is used up:
+// ofDebug reads the header fields that the gateway adds in its debug mode, and returns
+// the limit that is used up:
 //
 //	X-Apig-RateLimit-User: remain:0,limit:10,time:10 second
 func ofDebug(h http.Header) Limit {
@@ -78,7 +78,7 @@ func ofDebug(h http.Header) Limit {
 	return Limit{}
 }
 
-// ofGateway reads limit: and time:, in any order.
+// ofGateway reads the values of limit: and time:, in either order.
 func ofGateway(lower string) (l Limit, ok bool) {
 	limit, found := valueOf(lower, "limit:")
 	if !found {
@@ -106,8 +106,8 @@ func ofGateway(lower string) (l Limit, ok bool) {
 	return l, true
 }
 
-// valueOf returns the text after a name that is a word of its own, up to the next
-// comma.
+// valueOf returns the text between a name, which must be a word of its own, and the
+// next comma.
 func valueOf(s, name string) (string, bool) {
 	for i := 0; ; {
 		at := strings.Index(s[i:], name)
@@ -133,7 +133,7 @@ func leading(s string) string {
 	return s
 }
 
-// lengthOf reads "5 minute", "60 seconds" and "5minutes".
+// lengthOf reads durations such as "5 minute", "60 seconds" and "5minutes".
 func lengthOf(s string) time.Duration {
 	digits := leading(s)
 	n, ok := number(digits)

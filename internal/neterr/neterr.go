@@ -1,4 +1,4 @@
-// Package neterr tells apart the errors of requests that received no answer.
+// Package neterr classifies the errors of requests that received no response.
 package neterr
 
 import (
@@ -12,15 +12,15 @@ import (
 	"syscall"
 )
 
-// DialFailed reports whether there was no connection, so that nothing was sent. A
-// connection that was reset had been made.
+// DialFailed reports whether no connection was made, so that nothing was sent. A reset
+// connection had been made.
 func DialFailed(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect") && !errors.Is(err, syscall.ECONNRESET)
 }
 
-// Hopeless reports whether every attempt would fail with the same error: the request,
-// the address or the certificate is wrong.
+// Hopeless reports whether every attempt would fail with the same error, because the
+// request, the address or the certificate is wrong.
 func Hopeless(err error) bool {
 	var dns *net.DNSError
 	if errors.As(err, new(*tls.CertificateVerificationError)) || errors.As(err, new(x509.UnknownAuthorityError)) ||
@@ -46,10 +46,10 @@ var hopelessTexts = []string{
 	"http: no Host in request URL",
 	"net/http: invalid ", // method, header field, trailer
 	"http: invalid ",
-	"http: Request.ContentLength=", // without a body
-	"http: ContentLength=",         // with a body of another length
+	"http: Request.ContentLength=", // and the request has no body
+	"http: ContentLength=",         // and the body has another length
 	"http: server gave HTTP response to HTTPS client",
-	"malformed HTTP response", // of a server that speaks TLS, or something else
+	"malformed HTTP response", // from a server that does not speak HTTP, but TLS for example
 	"malformed HTTP version",
 	"remote error: tls: ",
 	"tls: handshake failure",
@@ -57,14 +57,14 @@ var hopelessTexts = []string{
 	"unknown port",
 }
 
-// OfConnection reports whether an error is one of a connection. Any other error may
-// come from reading the request's body, because net/http returns that unchanged.
+// OfConnection reports whether an error comes from a connection. Any other error may
+// come from reading the request body, because net/http returns such errors unchanged.
 func OfConnection(err error) bool {
 	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "readfrom" { // a connection copies from the body
+	if errors.As(err, &op) && op.Op == "readfrom" { // from a connection that copies the body
 		err = op.Err
 	}
-	if err == io.ErrUnexpectedEOF { // net/http wraps its own
+	if err == io.ErrUnexpectedEOF { // from the body: net/http wraps its own
 		return false
 	}
 	if errors.Is(err, io.EOF) || errors.As(err, new(net.Error)) || errors.As(err, new(syscall.Errno)) {
@@ -74,14 +74,14 @@ func OfConnection(err error) bool {
 	return strings.Contains(text, "connection") || strings.Contains(text, "http2: ") || strings.Contains(text, "net/http: ")
 }
 
-// Sendable reports whether a body can probably be read to its end. It only reads the
-// beginning.
+// Sendable reports whether a body can probably be read to its end. It reads only the
+// first 64 KiB.
 func Sendable(body io.Reader, length int64) bool {
 	n, err := io.CopyN(io.Discard, body, 64<<10)
 	return err == nil || err == io.EOF && (length <= 0 || n == length)
 }
 
-// Class names the kind of an error, for logs.
+// Class returns the kind of an error, for logs.
 func Class(err error) string {
 	var timeout net.Error
 	switch {
@@ -101,8 +101,8 @@ func Class(err error) string {
 	return "other"
 }
 
-// Innermost returns the error that the others are wrapped around, the first where
-// they are joined: its type says most.
+// Innermost returns the error at the end of the chain that err wraps, because its type
+// says most. Where errors are joined, it follows the first.
 func Innermost(err error) error {
 	for {
 		inner := errors.Unwrap(err)

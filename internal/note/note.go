@@ -1,6 +1,6 @@
-// Package note keeps a value with a response, for hooks that get nothing else to tell
-// which call it belongs to. The value is in the context of resp.Request, because
-// other hooks are unlikely to replace that.
+// Package note stores a value with a response, for hooks that cannot otherwise tell
+// which call the response belongs to. The value is in the context of resp.Request,
+// because other hooks are unlikely to replace that context.
 package note
 
 import (
@@ -9,8 +9,8 @@ import (
 	"net/url"
 )
 
-// A note belongs to one response, and not to those of other requests under the same
-// context.
+// A note belongs to one response. The pointer keeps it from counting for other requests
+// under the same context.
 type note struct {
 	resp  *http.Response
 	value any
@@ -18,14 +18,14 @@ type note struct {
 
 type key struct{}
 
-// Put keeps v with resp.
+// Put stores v with resp.
 func Put(resp *http.Response, v any) {
 	req := Request(resp)
 	resp.Request = req.WithContext(context.WithValue(req.Context(), key{}, note{resp, v}))
 }
 
-// Request returns resp.Request, or an empty request if it is missing: some
-// RoundTrippers leave it out.
+// Request returns resp.Request, or an empty request if it is nil: some RoundTrippers do
+// not set it.
 func Request(resp *http.Response) *http.Request {
 	if resp.Request != nil {
 		return resp.Request
@@ -33,7 +33,8 @@ func Request(resp *http.Response) *http.Request {
 	return &http.Request{Method: http.MethodGet, URL: new(url.URL), Header: http.Header{}}
 }
 
-// Get returns what was kept with resp, which may be nil, if it is a T.
+// Get returns the value that is stored with resp, if it is a T, and otherwise the zero
+// T. resp may be nil.
 func Get[T any](resp *http.Response) (v T) {
 	if resp == nil || resp.Request == nil {
 		return v

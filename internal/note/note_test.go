@@ -13,24 +13,24 @@ import (
 
 type key struct{}
 
-func TestNoteBelongsToOneResponse(t *testing.T) {
+func TestANoteBelongsToOneResponse(t *testing.T) {
 	ctx := context.WithValue(t.Context(), key{}, "kept")
 	req, err := http.NewRequestWithContext(ctx, "GET", "https://iam.example/v3", nil)
 	require.NoError(t, err)
 	resp := &http.Response{Request: req}
 	note.Put(resp, 7)
 	assert.Equal(t, 7, note.Get[int](resp))
-	assert.Empty(t, note.Get[string](resp), "of another type")
+	assert.Empty(t, note.Get[string](resp), "the note has another type")
 	assert.Equal(t, "kept", resp.Request.Context().Value(key{}))
 	assert.Equal(t, req.URL, resp.Request.URL)
 
 	another := &http.Response{Request: resp.Request}
-	assert.Zero(t, note.Get[int](another), "to a request under the same context")
+	assert.Zero(t, note.Get[int](another), "the note belongs to another response")
 	note.Put(resp, 8)
 	assert.Equal(t, 8, note.Get[int](resp))
 }
 
-func TestResponseWithoutARequestCanHaveANote(t *testing.T) {
+func TestAResponseWithoutARequestCanHaveANote(t *testing.T) {
 	assert.Zero(t, note.Get[int](nil))
 	resp := new(http.Response)
 	assert.Zero(t, note.Get[int](resp))

@@ -1,18 +1,18 @@
 // Package resend marks the context of a retry, so that RoundTrippers below the
-// Transport can tell it from a first attempt.
+// Transport can tell a retry from a first attempt.
 package resend
 
 import "context"
 
-// A Resend is what the context of a retry holds.
+// A Resend is the information in the context of a retry.
 type Resend struct {
 	Count int   // attempts before this one
-	Began int64 // when the call of this retry began, in nanoseconds, because many calls may wait; 0: unknown
+	Began int64 // when the call began, in nanoseconds since 1970 to save memory, because many calls may wait; 0: unknown
 }
 
 type key struct{}
 
-// Of returns what ctx holds, the zero Resend in a first attempt.
+// Of returns the Resend in ctx, the zero Resend in a first attempt.
 func Of(ctx context.Context) Resend {
 	r, _ := ctx.Value(key{}).(*Resend)
 	if r == nil {
@@ -35,5 +35,5 @@ func (c *Context) Value(k any) any {
 	return c.Context.Value(k)
 }
 
-// String keeps fmt from printing the fields of a context.
+// String prevents fmt from printing the fields of a context.
 func (c *Context) String() string { return "iamhttp.resendContext" }

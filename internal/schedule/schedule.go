@@ -1,5 +1,6 @@
-// Package schedule has the waits before retries for services that do not ask for one.
-// Transport.decide, in retry.go of the root, says how long a call waits.
+// Package schedule has the default waits before retries, for services that do not ask
+// for a wait. Transport.decide, in retry.go of the root, determines how long a call
+// waits.
 package schedule
 
 import (
@@ -23,8 +24,8 @@ func Default() backoff.BackOff {
 	return b
 }
 
-// exponential never exceeds its maximum. The schedule of package backoff does, by its
-// random part.
+// exponential never exceeds its maximum. The schedule of package backoff can, because
+// it adds the random part last.
 type exponential struct{ backoff.ExponentialBackOff }
 
 func (b *exponential) NextBackOff() time.Duration {

@@ -1,5 +1,5 @@
-// Package signature tells which requests are signed with an access key, and how long
-// such a signature is valid. It is pure, and allocates nothing.
+// Package signature finds out whether a request is signed with an access key, and how
+// long the signature is valid. Its functions are pure, and allocate nothing.
 package signature
 
 import (
@@ -8,15 +8,16 @@ import (
 	"time"
 )
 
-// Life is how far the time of a signature and that of the gateway may be apart, by
-// the documentation of the API gateway (APIG.0301 and APIG.0303, "signature expired").
+// Life is how far the time of a signature may be from the clock of the gateway,
+// according to the documentation of the API gateway (APIG.0301 and APIG.0303,
+// "signature expired").
 const Life = 15 * time.Minute
 
-// Layout is how the header X-Sdk-Date writes a time, in UTC.
+// Layout is the format of the time in the header X-Sdk-Date, in UTC.
 const Layout = "20060102T150405Z"
 
-// Time returns when a request was signed, and false if it is not signed with an
-// access key, or in a way that has no X-Sdk-Date.
+// Time returns when a request was signed. It returns false if the request is not signed
+// with an access key, or in a way that does not use X-Sdk-Date.
 func Time(h http.Header) (time.Time, bool) {
 	authorization := h["Authorization"]
 	if len(authorization) != 1 {
@@ -30,9 +31,9 @@ func Time(h http.Header) (time.Time, bool) {
 	return time.Unix(unix, 0), ok
 }
 
-// Expires returns when the signature of a request expires, by the clock of the
-// signer, and the zero Time if there is no signature. A life of 0 means [Life];
-// negative means that signatures do not expire.
+// Expires returns when the signature of a request expires, by the clock of the signer,
+// or the zero Time if there is no signature. A life of 0 means [Life]; a negative life
+// means that signatures do not expire.
 func Expires(h http.Header, life time.Duration) time.Time {
 	signed, ok := Time(h)
 	switch {
@@ -44,20 +45,20 @@ func Expires(h http.Header, life time.Duration) time.Time {
 	return signed.Add(life)
 }
 
-// A Signer is a RoundTripper that may sign each attempt, as aksk.Transport does. It
-// reports whether it does that for a request.
+// A Signer is a RoundTripper that may sign each attempt, as aksk.Transport does.
+// SignsEachAttempt reports whether it does so for a request.
 type Signer interface {
 	SignsEachAttempt(req *http.Request) bool
 }
 
-// CanSign reports whether a request can be signed again: whether its body can be
-// read for that, or need not be.
+// CanSign reports whether a request can be signed again: its body can be read for that,
+// or need not be read.
 func CanSign(req *http.Request) bool {
 	return req.Body == nil || req.Body == http.NoBody || req.GetBody != nil || len(req.Header["X-Sdk-Content-Sha256"]) > 0
 }
 
-// Date reads the header X-Sdk-Date, in seconds since 1970, in a tenth of the time
-// that time.Parse takes. It returns false for an invalid date.
+// Date reads the header X-Sdk-Date, in seconds since 1970, in a tenth of the time that
+// time.Parse takes. It returns false for an invalid date.
 func Date(h http.Header) (unix int64, ok bool) {
 	date := h["X-Sdk-Date"]
 	if len(date) != 1 || len(date[0]) != len(Layout) {
@@ -76,7 +77,7 @@ func Date(h http.Header) (unix int64, ok bool) {
 	return 86400*days + clock, ok
 }
 
-// Clock returns the seconds of a day, from two digits each.
+// Clock returns the seconds since midnight, from two digits each.
 func Clock(hour, minute, second string) (seconds int64, ok bool) {
 	h, a := Two(hour)
 	m, b := Two(minute)
@@ -84,8 +85,8 @@ func Clock(hour, minute, second string) (seconds int64, ok bool) {
 	return 3600*h + 60*m + s, a && b && c && h < 24 && m < 60 && s < 60
 }
 
-// Days returns the days from the first of 1970 to a date, and false if there is no
-// such date. It counts years from March on, so that the leap day comes last.
+// Days returns the number of days from 1 January 1970 to a date, and false if there is
+// no such date. It counts years from March, so that the leap day comes last.
 func Days(year, month, day int64) (days int64, ok bool) {
 	if month < 1 || month > 12 || day < 1 {
 		return 0, false
@@ -101,12 +102,12 @@ func Days(year, month, day int64) (days int64, ok bool) {
 		month += 12
 		year--
 	}
-	year += 400               // so that the year 0 may begin in the year before
-	const before1970 = 865565 // days from the first of March of the year -400
+	year += 400               // so that year -1, which January of the year 0 counts to, is not negative
+	const before1970 = 865565 // days from 1 March of the year -400 to 1 January 1970
 	return 365*year + year/4 - year/100 + year/400 + (153*month+2)/5 + day - 1 - before1970, day <= last
 }
 
-// Two returns the number that two digits stand for.
+// Two returns the number that two digits represent.
 func Two(s string) (n int64, ok bool) {
 	tens, ones := s[0]-'0', s[1]-'0'
 	return 10*int64(tens) + int64(ones), tens <= 9 && ones <= 9

@@ -16,7 +16,7 @@ func header(authorization, date string) http.Header {
 	return http.Header{"Authorization": {authorization}, "X-Sdk-Date": {date}}
 }
 
-func TestTheTimeOfASignatureIsReadAsTimeParseReadsIt(t *testing.T) {
+func TestTheTimeOfASignatureIsParsedLikeTimeParse(t *testing.T) {
 	for _, date := range []string{
 		"20261128T100000Z", "20240229T235959Z", "20230229T000000Z", "20261131T000000Z", "20261301T000000Z", "20260001T000000Z",
 		"20261128T240000Z", "20261128T106000Z", "20261128T100060Z", "20261128T100000z", "20261128 100000Z", "2026112810000Z",
@@ -31,7 +31,7 @@ func TestTheTimeOfASignatureIsReadAsTimeParseReadsIt(t *testing.T) {
 	}
 }
 
-func TestEveryDayHasTheNumberThatPackageTimeGivesIt(t *testing.T) {
+func TestDaysAgreesWithPackageTimeForEveryDate(t *testing.T) {
 	for day := time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC); day.Year() < 3000; day = day.AddDate(0, 0, 1) {
 		n, ok := signature.Days(int64(day.Year()), int64(day.Month()), int64(day.Day()))
 		if !ok || n*86400 != day.Unix() {
@@ -51,29 +51,29 @@ func FuzzTimeAgreesWithTimeParse(f *testing.F) {
 	})
 }
 
-func TestOnlySignaturesOfAnAccessKeyHaveATime(t *testing.T) {
+func TestOnlySignaturesWithAnAccessKeyHaveATime(t *testing.T) {
 	const date = "20261128T100000Z"
 	for name, tt := range map[string]struct {
 		header http.Header
 		signed bool
 	}{
-		"the plain form":      {header(known, date), true},
-		"the scoped form":     {header("SDK-HMAC-SHA256 Credential=ak/20261128/eu-de/iam/sdk_request, SignedHeaders=host, Signature=00", date), true},
-		"the derived form":    {header("V11-HMAC-SHA256 Credential=ak/20261128/eu-de/iam, SignedHeaders=host, Signature=00", date), true},
-		"another algorithm":   {header("SDK-HMAC-SM3 Access=ak, SignedHeaders=host, Signature=00", date), true},
-		"AWS":                 {header("AWS4-HMAC-SHA256 Credential=ak", date), false},
-		"a token":             {http.Header{"X-Auth-Token": {"t"}, "X-Sdk-Date": {date}}, false},
-		"nothing":             {nil, false},
-		"two dates":           {http.Header{"Authorization": {known}, "X-Sdk-Date": {date, date}}, false},
-		"no date":             {http.Header{"Authorization": {known}}, false},
-		"a scheme on its own": {header("SDK-HMAC-SHA256", date), false},
+		"the plain form":    {header(known, date), true},
+		"the scoped form":   {header("SDK-HMAC-SHA256 Credential=ak/20261128/eu-de/iam/sdk_request, SignedHeaders=host, Signature=00", date), true},
+		"the derived form":  {header("V11-HMAC-SHA256 Credential=ak/20261128/eu-de/iam, SignedHeaders=host, Signature=00", date), true},
+		"another algorithm": {header("SDK-HMAC-SM3 Access=ak, SignedHeaders=host, Signature=00", date), true},
+		"AWS":               {header("AWS4-HMAC-SHA256 Credential=ak", date), false},
+		"a token":           {http.Header{"X-Auth-Token": {"t"}, "X-Sdk-Date": {date}}, false},
+		"no header":         {nil, false},
+		"two dates":         {http.Header{"Authorization": {known}, "X-Sdk-Date": {date, date}}, false},
+		"no date":           {http.Header{"Authorization": {known}}, false},
+		"only a scheme":     {header("SDK-HMAC-SHA256", date), false},
 	} {
 		_, signed := signature.Time(tt.header)
 		assert.Equal(t, tt.signed, signed, name)
 	}
 }
 
-func TestASignatureIsGoodForFifteenMinutesUnlessToldOtherwise(t *testing.T) {
+func TestASignatureIsValidFor15MinutesByDefault(t *testing.T) {
 	h := header(known, "20261128T100000Z")
 	signed := time.Date(2026, 11, 28, 10, 0, 0, 0, time.UTC)
 	assert.Equal(t, signed.Add(15*time.Minute), signature.Expires(h, 0).UTC())
