@@ -66,7 +66,7 @@ type Meaning struct {
 	Status int    // that the documentation gives for the code
 	Reason Reason
 	Says   string // what has happened
-	Texts  []Text // for a code with several meanings: if one matches the message, its Reason counts
+	Texts  []Text // for a code with several meanings: the first that matches the message decides
 }
 
 // Meanings are the documented codes that a program can act on, sorted by code. They
@@ -185,7 +185,8 @@ func Uncoded(status int) []Text {
 	return nil
 }
 
-// ReasonOf returns the reason that code and message give in addition to the status.
+// ReasonOf returns the reason for a failure with this status, code and message, as far
+// as it says more than the status.
 func ReasonOf(status int, code, message string) Reason {
 	m := meaningOf(code)
 	switch {

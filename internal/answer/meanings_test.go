@@ -42,7 +42,7 @@ func FuzzReason(f *testing.F) {
 	f.Fuzz(func(t *testing.T, status int, code, message string) {
 		r := answer.ReasonOf(status, code, message)
 		if r.String() == "" {
-			t.Fatal(r)
+			t.Fatalf("reason %d has no text", r)
 		}
 		if again := answer.ReasonOf(status, strings.ToUpper(code), strings.ToUpper(message)); again != r && isASCII(code+message) {
 			t.Fatalf("got %v for the same text in upper case, want %v", again, r)

@@ -5,13 +5,13 @@ import (
 	"io"
 )
 
-// Again returns a body with the data that was read from another one. It ends with an
-// error if that data was truncated.
+// Again returns a body with data that was already read. It ends with an error if the
+// data was truncated.
 func Again(data []byte, truncated bool) io.ReadCloser {
 	return io.NopCloser(io.MultiReader(bytes.NewReader(data), end(truncated)))
 }
 
-// end is the end of a body that may have been truncated.
+// end is what follows the data of a body; true means that the data was truncated.
 type end bool
 
 func (early end) Read([]byte) (int, error) {

@@ -9,18 +9,18 @@ import (
 	"time"
 )
 
-// Bounds for reading the body of a failing answer.
+// Bounds for reading the body of a failing response.
 const (
-	Max       = 64 << 10        // bytes that are read
-	Kept      = 4 << 10         // bytes that are kept while a retry is waited for
-	MaxTime   = 5 * time.Second // for a body that is returned
-	MaxDrain  = time.Second     // for a body that is discarded
-	MinDrain  = 50 * time.Millisecond
-	closeTime = 100 * time.Millisecond // in which a Close interrupts a Read
+	Max       = 64 << 10               // bytes that are read at most
+	Kept      = 4 << 10                // bytes that are kept during the wait for a retry
+	MaxTime   = 5 * time.Second        // for a body that is returned
+	MaxDrain  = time.Second            // for a body that is discarded, the most
+	MinDrain  = 50 * time.Millisecond  // for a body that is discarded, the least
+	closeTime = 100 * time.Millisecond // how long Close may take to interrupt a Read
 )
 
-// Time returns how long reading a body that is kept may take: so long that the
-// deadline of ctx still leaves time to use it.
+// Time returns how long it may take to read a body that is returned. It leaves the
+// caller half of the time until the deadline of ctx.
 func Time(ctx context.Context) time.Duration {
 	if deadline, ok := ctx.Deadline(); ok {
 		return min(MaxTime, time.Until(deadline)/2)
@@ -28,9 +28,9 @@ func Time(ctx context.Context) time.Duration {
 	return MaxTime
 }
 
-// ReadAndClose reads at most Max bytes of the body in at most d, or until ctx ends,
-// and returns the first keep of them and whether there was more to read. It closes
-// the body.
+// ReadAndClose reads at most Max bytes of the body, for at most d or until ctx ends,
+// and closes it. It returns the first keep bytes, and whether the body is longer or was
+// cut off.
 func ReadAndClose(ctx context.Context, resp *http.Response, keep int, d time.Duration) (data []byte, truncated bool) {
 	switch {
 	case resp.Body == http.NoBody:
@@ -44,27 +44,28 @@ func ReadAndClose(ctx context.Context, resp *http.Response, keep int, d time.Dur
 	return data, truncated
 }
 
-// A Drain holds what it takes to discard one body. Get one with NewDrain, and give it
-// back with Release.
+// A Drain holds the memory for discarding one body. Get one from NewDrain, and return
+// it with Release.
 type Drain struct {
 	closer bodyCloser
-	end    func()    // closer.close: each method value would be an allocation
-	buffer [256]byte // an error body is seldom longer
+	end    func()    // closer.close, stored because each method value allocates
+	buffer [256]byte // most error bodies are shorter
 	busy   bool      // a timer may still use it
 }
 
-// It holds no timer: in a test with testing/synctest, a timer belongs to the test.
+// A Drain does not hold a timer: in a test with testing/synctest, a timer belongs to
+// that test.
 var drains = sync.Pool{New: func() any {
 	d := new(Drain)
 	d.end = d.closer.close
 	return d
 }}
 
-// NewDrain returns an unused Drain.
+// NewDrain returns a Drain that is not in use.
 func NewDrain() *Drain { return drains.Get().(*Drain) }
 
-// Release ends the use of a Drain, and of the data that its ReadAndClose has
-// returned.
+// Release returns a Drain to the pool. The data that its ReadAndClose returned must not
+// be used any more.
 func (d *Drain) Release() {
 	if !d.busy {
 		d.closer = bodyCloser{}
@@ -72,9 +73,9 @@ func (d *Drain) Release() {
 	}
 }
 
-// ReadAndClose discards a body like the function of that name. It returns the
-// beginning, which is stored in the Drain. It reports whether the body is stuck: it
-// could not be closed, so that its connection is still in use.
+// ReadAndClose discards a body, like the function ReadAndClose. It returns the
+// beginning, which is stored in the Drain. It also reports whether the body is stuck:
+// it could not be closed, and its connection is still in use.
 func (d *Drain) ReadAndClose(ctx context.Context, resp *http.Response, in time.Duration) (data []byte, truncated, stuck bool) {
 	switch {
 	case resp.Body == http.NoBody:
@@ -82,16 +83,17 @@ func (d *Drain) ReadAndClose(ctx context.Context, resp *http.Response, in time.D
 	case resp.Uncompressed:
 		return readAside(ctx, resp, Kept, in)
 	}
-	d.busy = true // also if Read panics
+	d.busy = true // stays so if Read panics
 	data, truncated, d.busy = readInTime(ctx, resp, Kept, in, &d.closer, d.end, d.buffer[:0])
 	return data, truncated, false
 }
 
-// readInTime reports whether g may still be closed when it returns.
+// readInTime does the work of ReadAndClose. It reports whether a timer or ctx may still
+// close g when it returns.
 func readInTime(ctx context.Context, resp *http.Response, keep int, d time.Duration, g *bodyCloser, end func(), buf []byte) (data []byte, truncated, busy bool) {
 	g.body = resp.Body
-	defer g.close() // again, if Read panics
-	// Only Close interrupts a Read that waits for a slow server.
+	defer g.close() // in case Read panics
+	// Only Close can interrupt a Read that waits for a slow server.
 	timer := time.AfterFunc(d, end)
 	stop := func() bool { return true }
 	if ctx.Done() != nil {
@@ -110,14 +112,14 @@ func readAll(resp *http.Response, buf []byte, keep int) (data []byte, truncated 
 	if err != nil {
 		return data, err != io.EOF
 	}
-	if keep == Max { // a Read of no bytes asks for the end alone
+	if keep == Max { // a Read of 0 bytes finds out whether the body has ended
 		_, err = resp.Body.Read(nil)
 		return data, err != io.EOF
 	}
 	if resp.ContentLength > Max {
 		return data, true
 	}
-	// A connection can be used again if its body was read to the end.
+	// A connection can be reused only if the body was read to its end.
 	n, err := io.CopyN(io.Discard, resp.Body, int64(Max-keep))
 	return data, n > 0 || err != io.EOF
 }
@@ -132,26 +134,27 @@ type bodyCloser struct {
 func (g *bodyCloser) close() {
 	g.once.Do(func() {
 		g.body.Close()
-		g.body = nil // it may be large, and the Drain may be kept
+		g.body = nil // it may be large, and the Drain may stay in the pool
 	})
 }
 
-// readAside is readInTime for a body that net/http inflates. Before Go 1.27 its
-// Close waits for a Read that waits for the header of gzip, so that such a Read
-// has to be left to itself. It ends when the server, or ctx, does.
+// readAside is readInTime for a body that net/http inflates. Before Go 1.27, the Close
+// of such a body waits for a Read that waits for the gzip header. readAside leaves such
+// a Read running in the background; it ends when the server or ctx does. The result
+// stuck reports that it is still running.
 func readAside(ctx context.Context, resp *http.Response, keep int, d time.Duration) (data []byte, truncated, stuck bool) {
 	type read struct {
 		data      []byte
 		truncated bool
 	}
 	done := make(chan read, 1)
-	resp = &http.Response{Body: resp.Body, ContentLength: resp.ContentLength} // the caller may change the original
+	resp = &http.Response{Body: resp.Body, ContentLength: resp.ContentLength} // the caller may change the original meanwhile
 	go func() {
 		g := new(bodyCloser)
 		data, truncated, _ := readInTime(ctx, resp, keep, d, g, g.close, nil)
 		done <- read{data, truncated}
 	}()
-	timer := time.NewTimer(d + min(closeTime, d/2)) // before the deadline that d is half of
+	timer := time.NewTimer(d + min(closeTime, d/2)) // still before the deadline: d is half of the time until then
 	defer timer.Stop()
 	select {
 	case r := <-done:
@@ -161,8 +164,8 @@ func readAside(ctx context.Context, resp *http.Response, keep int, d time.Durati
 	}
 }
 
-// readUpTo reads n bytes of r, or fewer and the error that r ended with. buf is
-// used as far as it reaches. size is the length announced, -1 if unknown.
+// readUpTo reads n bytes of r, or fewer and the error that r ended with. It uses buf as
+// far as there is room. size is the announced length, -1 if unknown.
 func readUpTo(r io.Reader, buf []byte, n int, size int64) ([]byte, error) {
 	// A server may announce more than it sends, so only a small size is trusted. One
 	// extra byte lets the last Read find the end.

@@ -16,12 +16,12 @@ import (
 	"github.com/iamhttp/iamhttp/internal/bounded"
 )
 
-// A source is a body. Behind its text comes its error or, if it has none, nothing
-// until it is closed.
+// A source is a body. After its text comes its error or, if it has none, Read waits
+// until the source is closed.
 type source struct {
 	text  io.Reader
 	err   error
-	drips time.Duration // that each byte takes; 0: all come at once
+	drips time.Duration // how long each byte takes; 0: all come at once
 
 	mu     sync.Mutex
 	read   int
@@ -73,17 +73,17 @@ func (s *source) counts() (read, closes int) {
 	return s.read, s.closes
 }
 
-// endless never ends, and never waits.
+// endless never ends and never waits.
 type endless struct{}
 
 func (endless) Read(p []byte) (int, error) { return len(p), nil }
 
-// idle brings nothing, without an error.
+// idle returns neither data nor an error.
 type idle struct{}
 
 func (idle) Read([]byte) (int, error) { return 0, nil }
 
-// stuck is a body of which Read and Close wait until it is closed by the test.
+// stuck is a body whose Read and Close wait until the test closes it.
 type stuck chan struct{}
 
 func (s stuck) Read([]byte) (int, error) { <-s; return 0, io.EOF }
@@ -93,7 +93,7 @@ func response(b io.ReadCloser, length int64) *http.Response {
 	return &http.Response{StatusCode: 500, Body: b, ContentLength: length}
 }
 
-func TestTimeIsHalfOfWhatIsLeftAndFiveSecondsAtMost(t *testing.T) {
+func TestTimeIsHalfOfWhatIsLeftButAtMostFiveSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		assert.Equal(t, 5*time.Second, bounded.Time(t.Context()))
 		for left, want := range map[time.Duration]time.Duration{
@@ -106,9 +106,10 @@ func TestTimeIsHalfOfWhatIsLeftAndFiveSecondsAtMost(t *testing.T) {
 	})
 }
 
-// The body is read in two ways: to be kept, and by a Drain, to be discarded.
-func TestReadingEndsWithTheBodyTheTimeOrTheContext(t *testing.T) {
-	long := strings.Repeat("x", 5<<10) // longer than is kept of what is discarded
+// The body is read in three ways: it is kept, discarded by a Drain, or inflated by
+// net/http.
+func TestReadingEndsWithTheBodyAfterItsTimeOrWithTheContext(t *testing.T) {
+	long := strings.Repeat("x", 5<<10) // longer than what is kept of a discarded body
 	for name, tt := range map[string]struct {
 		body      func() *source
 		length    int64 // announced
@@ -117,22 +118,22 @@ func TestReadingEndsWithTheBodyTheTimeOrTheContext(t *testing.T) {
 		truncated bool
 		takes     time.Duration
 	}{
-		"one that ends":                    {func() *source { return body("text", io.EOF) }, 4, 0, "text", false, 0},
-		"one that ends, of unknown length": {func() *source { return body("text", io.EOF) }, -1, 0, "text", false, 0},
-		"none":                             {func() *source { return body("", io.EOF) }, 0, 0, "", false, 0},
-		"a shorter one than announced":     {func() *source { return body("text", io.ErrUnexpectedEOF) }, 7, 0, "text", true, 0},
-		"one announced as a gigabyte":      {func() *source { return body("text", io.ErrUnexpectedEOF) }, 1 << 30, 0, "text", true, 0},
-		"one that breaks off":              {func() *source { return body(long, errors.New("reset")) }, -1, 0, long, true, 0},
-		"one that stalls":                  {func() *source { return body("text", nil) }, -1, 0, "text", true, 3 * time.Second},
-		"one that stalls at once":          {func() *source { return body("", nil) }, -1, 0, "", true, 3 * time.Second},
-		"one that drips": {func() *source {
+		"a body that ends":                   {func() *source { return body("text", io.EOF) }, 4, 0, "text", false, 0},
+		"a body of unknown length that ends": {func() *source { return body("text", io.EOF) }, -1, 0, "text", false, 0},
+		"an empty body":                      {func() *source { return body("", io.EOF) }, 0, 0, "", false, 0},
+		"a body shorter than announced":      {func() *source { return body("text", io.ErrUnexpectedEOF) }, 7, 0, "text", true, 0},
+		"a short body announced as 1 GiB":    {func() *source { return body("text", io.ErrUnexpectedEOF) }, 1 << 30, 0, "text", true, 0},
+		"a body that breaks off":             {func() *source { return body(long, errors.New("reset")) }, -1, 0, long, true, 0},
+		"a body that stalls":                 {func() *source { return body("text", nil) }, -1, 0, "text", true, 3 * time.Second},
+		"a body that stalls at once":         {func() *source { return body("", nil) }, -1, 0, "", true, 3 * time.Second},
+		"a slow body": {func() *source {
 			s := body("text", io.EOF)
 			s.drips = 2 * time.Second
 			return s
 		}, -1, 0, "t", true, 3 * time.Second},
-		"one that stalls, until canceled":   {func() *source { return body("text", nil) }, -1, 2 * time.Second, "text", true, 2 * time.Second},
-		"one that is there, while canceled": {func() *source { return body("text", io.EOF) }, 4, time.Hour, "text", false, 0},
-		"one that brings nothing": {func() *source {
+		"a body that stalls until the context is canceled": {func() *source { return body("text", nil) }, -1, 2 * time.Second, "text", true, 2 * time.Second},
+		"a complete body, with a cancel an hour later":     {func() *source { return body("text", io.EOF) }, 4, time.Hour, "text", false, 0},
+		"a body whose Read returns neither data nor error": {func() *source {
 			s := body("", nil)
 			s.text = io.MultiReader(strings.NewReader("text"), idle{})
 			return s
@@ -179,7 +180,7 @@ func TestReadingEndsWithTheBodyTheTimeOrTheContext(t *testing.T) {
 	}
 }
 
-func TestAnEndlessBodyIsReadUpTo64KiB(t *testing.T) {
+func TestOnly64KiBOfAnEndlessBodyAreRead(t *testing.T) {
 	for _, keep := range []int{bounded.Max, bounded.Kept} {
 		b := body("", nil)
 		b.text = endless{}
@@ -192,7 +193,7 @@ func TestAnEndlessBodyIsReadUpTo64KiB(t *testing.T) {
 	}
 }
 
-func TestABodyAnnouncedAsLongerThan64KiBIsNotReadForTheConnectionsSake(t *testing.T) {
+func TestABodyAnnouncedAsLongerThan64KiBIsNotReadToReuseItsConnection(t *testing.T) {
 	b := body("", nil)
 	b.text = endless{}
 	d := bounded.NewDrain()
@@ -204,7 +205,7 @@ func TestABodyAnnouncedAsLongerThan64KiBIsNotReadForTheConnectionsSake(t *testin
 	assert.Equal(t, bounded.Kept, read)
 }
 
-func TestNoBodyIsNotTouched(t *testing.T) {
+func TestReadingNoBodyReturnsNothing(t *testing.T) {
 	data, truncated := bounded.ReadAndClose(t.Context(), response(http.NoBody, 0), bounded.Max, time.Second)
 	assert.Empty(t, data)
 	assert.False(t, truncated)
@@ -216,8 +217,8 @@ func TestNoBodyIsNotTouched(t *testing.T) {
 	assert.False(t, stuck)
 }
 
-// A body that net/http inflates may not even be closable while it is read.
-func TestAnInflatedBodyThatCannotBeClosedIsLeftToItself(t *testing.T) {
+// A body that net/http inflates may be impossible to close while it is read.
+func TestAnInflatedBodyThatCannotBeClosedIsReportedAsStuck(t *testing.T) {
 	for in, takes := range map[time.Duration]time.Duration{
 		time.Second:            1100 * time.Millisecond,
 		100 * time.Millisecond: 150 * time.Millisecond,
@@ -238,13 +239,13 @@ func TestAnInflatedBodyThatCannotBeClosedIsLeftToItself(t *testing.T) {
 	}
 }
 
-// A timer that fires when the body has ended may be late: it must not close the body
+// A timer that fires when the body has ended may run late. It must not close the body
 // of the next call.
-func TestDrainThatATimerMayStillUseIsNotUsedAgain(t *testing.T) {
+func TestADrainThatATimerMayStillUseIsNotReused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		read := func(in time.Duration) (string, bool) {
 			b := body("x", io.EOF)
-			b.drips = time.Second // and a second more for the end
+			b.drips = time.Second // the end takes another second
 			d := bounded.NewDrain()
 			defer d.Release()
 			data, truncated, _ := d.ReadAndClose(t.Context(), response(b, -1), in)
@@ -259,14 +260,14 @@ func TestDrainThatATimerMayStillUseIsNotUsedAgain(t *testing.T) {
 	})
 }
 
-func TestBodyOfExactly64KiBIsComplete(t *testing.T) {
+func TestABodyOfExactly64KiBIsComplete(t *testing.T) {
 	b := body(strings.Repeat("x", bounded.Max), io.EOF)
 	data, truncated := bounded.ReadAndClose(t.Context(), response(b, -1), bounded.Max, time.Second)
 	assert.Len(t, data, bounded.Max)
 	assert.False(t, truncated)
 }
 
-func TestAPanicOfABodyPassesAndClosesIt(t *testing.T) {
+func TestAPanicOfABodyReachesTheCallerAndTheBodyIsClosed(t *testing.T) {
 	b := body("", nil)
 	b.text = readerFunc(func([]byte) (int, error) { panic("no") })
 	assert.PanicsWithValue(t, "no", func() { bounded.ReadAndClose(t.Context(), response(b, -1), bounded.Max, time.Second) })
@@ -278,7 +279,7 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-func TestAgainEndsAsTheBodyDid(t *testing.T) {
+func TestAgainEndsWithAnErrorIfTheDataWasTruncated(t *testing.T) {
 	whole, err := io.ReadAll(bounded.Again([]byte("text"), false))
 	assert.Equal(t, "text", string(whole))
 	assert.NoError(t, err)

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// Peek reads at most Max bytes of the body, in at most d or until ctx ends, and
-// puts them back: the reader of resp.Body gets the whole body. It reports whether
-// there is, or may be, more than it returns.
+// Peek reads at most Max bytes of the body, for at most d or until ctx ends, and puts
+// them back: resp.Body still yields the whole body. It reports whether the body is, or
+// may be, longer than the data that it returns.
 func Peek(ctx context.Context, resp *http.Response, d time.Duration) (data []byte, truncated bool) {
 	if resp.Body == nil || resp.Body == http.NoBody {
 		resp.Body = http.NoBody
@@ -20,17 +20,17 @@ func Peek(ctx context.Context, resp *http.Response, d time.Duration) (data []byt
 	}
 	p := &peekedBody{rest: resp.Body, inflated: resp.Uncompressed, closer: bodyCloser{body: resp.Body}, ended: make(chan struct{})}
 	resp.Body = p
-	// A Read that waits for a slow server cannot be interrupted. It goes on in the
-	// background, and its data is read first.
+	// A Read that waits for a slow server cannot be interrupted. It continues in the
+	// background, and what it reads comes first in resp.Body.
 	go p.readAhead(ctx, resp.ContentLength)
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-p.ended:
-		p.mu.Lock() // ctx may end just now
+		p.mu.Lock() // ctx may end at this moment
 		defer p.mu.Unlock()
 		if p.panicked != nil {
-			panic(p.panicked) // here the caller can recover it
+			panic(p.panicked) // here, where the caller can recover it
 		}
 		return slices.Clone(p.data), p.err != io.EOF
 	case <-timer.C:
@@ -40,26 +40,26 @@ func Peek(ctx context.Context, resp *http.Response, d time.Duration) (data []byt
 	}
 }
 
-// A peekedBody is a body whose beginning was read, or is being read.
+// A peekedBody is a body whose beginning was read ahead, or is being read.
 type peekedBody struct {
 	rest     io.ReadCloser
 	inflated bool          // by net/http
-	closer   bodyCloser    // of rest, which a context may close as well
-	ended    chan struct{} // closed when reading ahead has ended; from then on nothing changes but at
+	closer   bodyCloser    // of rest, which the end of a context may close too
+	ended    chan struct{} // closed when reading ahead has ended; after that only at and closed change
 
 	mu      sync.Mutex
-	data    []byte // that was read ahead
-	at      int    // how much of it was read again
-	err     error  // met behind data; nil: go on with rest
-	stopped bool   // read ahead no more
+	data    []byte // what was read ahead
+	at      int    // how much of data the reader has got
+	err     error  // comes after data; nil: rest continues the body
+	stopped bool   // stop reading ahead
 	closed  bool   // by the reader
 
-	panicked any // what a Read of rest has panicked with
+	panicked any // the value that a Read of rest has panicked with
 }
 
 var (
 	errPanicked = errors.New("iamhttp: panic while reading the body")
-	errClosed   = errors.New("read on closed response body") // as net/http says
+	errClosed   = errors.New("read on closed response body") // the same text as in net/http
 )
 
 // readAhead reads until it is stopped. It closes the body when the context ends,
@@ -79,7 +79,7 @@ func (p *peekedBody) readAhead(ctx context.Context, size int64) {
 	}()
 	room := make([]byte, 512)
 	if 512 < size && size < Max {
-		room = make([]byte, size+1) // the last Read is to meet the end
+		room = make([]byte, size+1) // one more byte lets the last Read find the end
 	}
 	for idle := 0; ; idle++ {
 		n, err := p.rest.Read(room[:min(len(room), Max-len(p.data))])
@@ -87,7 +87,7 @@ func (p *peekedBody) readAhead(ctx context.Context, size int64) {
 			idle = 0
 		}
 		p.mu.Lock()
-		if p.err == nil { // else nothing comes after that
+		if p.err == nil { // otherwise stop has set the error that ends the data
 			p.data = append(p.data, room[:n]...)
 			p.err = err
 		}
@@ -105,8 +105,8 @@ func (p *peekedBody) readAhead(ctx context.Context, size int64) {
 	}
 }
 
-// stop ends reading ahead after the current Read. It returns the data so far; err, if
-// not nil, follows that data.
+// stop ends reading ahead after the current Read. It returns the data so far. If err is
+// not nil, readers get it after that data.
 func (p *peekedBody) stop(err error) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -128,8 +128,7 @@ func (p *peekedBody) Read(b []byte) (int, error) {
 	return p.rest.Read(b)
 }
 
-// readData returns the data that was read ahead, and then the error that follows it,
-// if any.
+// readData returns the data that was read ahead, and after it the error, if any.
 func (p *peekedBody) readData(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -144,8 +143,8 @@ func (p *peekedBody) readData(b []byte) (int, error) {
 	return n, nil
 }
 
-// Close closes the body. Before Go 1.27, net/http's own Close may wait for a Read
-// that waits for the gzip header, so Close does not wait for such a Read.
+// Close closes the body. Before Go 1.27, Close of a body that net/http inflates waits
+// for a Read that waits for the gzip header, so this Close does not wait for it.
 func (p *peekedBody) Close() error {
 	p.mu.Lock()
 	p.closed = true

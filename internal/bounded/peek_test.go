@@ -17,7 +17,7 @@ import (
 	"github.com/iamhttp/iamhttp/internal/bounded"
 )
 
-func TestPeekedBodyIsReadAsIfItHadNotBeenLookedAt(t *testing.T) {
+func TestAPeekedBodyYieldsTheSameDataAndErrorAsTheOriginal(t *testing.T) {
 	reset := errors.New("reset")
 	for name, tt := range map[string]struct {
 		text      string
@@ -26,14 +26,14 @@ func TestPeekedBodyIsReadAsIfItHadNotBeenLookedAt(t *testing.T) {
 		peeked    int
 		truncated bool
 	}{
-		"one that ends":                       {"text", io.EOF, 4, 4, false},
-		"one that ends, of unknown length":    {"text", io.EOF, -1, 4, false},
-		"a longer one":                        {strings.Repeat("0123456789", 500), io.EOF, 5000, 5000, false},
-		"none":                                {"", io.EOF, 0, 0, false},
-		"one that breaks off":                 {"text", reset, -1, 4, true},
-		"one of 64 KiB, of which nobody asks": {strings.Repeat("x", bounded.Max), io.EOF, -1, bounded.Max, true},
-		"one of 64 KiB and a byte":            {strings.Repeat("x", bounded.Max+1), io.EOF, -1, bounded.Max, true},
-		"one of 64 KiB and an error":          {strings.Repeat("x", bounded.Max), reset, -1, bounded.Max, true},
+		"a body that ends":                        {"text", io.EOF, 4, 4, false},
+		"a body of unknown length that ends":      {"text", io.EOF, -1, 4, false},
+		"a body of 5000 bytes":                    {strings.Repeat("0123456789", 500), io.EOF, 5000, 5000, false},
+		"an empty body":                           {"", io.EOF, 0, 0, false},
+		"a body that breaks off":                  {"text", reset, -1, 4, true},
+		"a body of 64 KiB, whose end is not read": {strings.Repeat("x", bounded.Max), io.EOF, -1, bounded.Max, true},
+		"a body of 64 KiB and a byte":             {strings.Repeat("x", bounded.Max+1), io.EOF, -1, bounded.Max, true},
+		"a body of 64 KiB and an error":           {strings.Repeat("x", bounded.Max), reset, -1, bounded.Max, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := body(tt.text, tt.err)
@@ -49,7 +49,7 @@ func TestPeekedBodyIsReadAsIfItHadNotBeenLookedAt(t *testing.T) {
 				assert.ErrorIs(t, err, tt.err)
 			}
 			_, closes := b.counts()
-			assert.Zero(t, closes, "the caller closes it")
+			assert.Zero(t, closes, "Peek must leave closing to the caller")
 			assert.NoError(t, resp.Body.Close())
 			_, closes = b.counts()
 			assert.Equal(t, 1, closes)
@@ -57,7 +57,7 @@ func TestPeekedBodyIsReadAsIfItHadNotBeenLookedAt(t *testing.T) {
 	}
 }
 
-func TestPeekTakesNoLongerThanItMayAndLosesNothing(t *testing.T) {
+func TestPeekReturnsInTimeAndLosesNoData(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, start := body("texttext", io.EOF), time.Now()
 		b.drips = time.Second
@@ -68,7 +68,7 @@ func TestPeekTakesNoLongerThanItMayAndLosesNothing(t *testing.T) {
 		assert.True(t, truncated)
 		time.Sleep(time.Minute)
 		read, _ := b.counts()
-		assert.Equal(t, 4, read, "with the byte of the Read that was on its way")
+		assert.Equal(t, 4, read, "3 bytes, and 1 of the Read that was waiting when Peek returned")
 		whole, err := io.ReadAll(resp.Body)
 		assert.Equal(t, "texttext", string(whole))
 		assert.NoError(t, err)
@@ -85,7 +85,7 @@ func TestPeekReadsAtMost64KiB(t *testing.T) {
 	assert.Equal(t, bounded.Max, read)
 }
 
-func TestCanceledPeekClosesTheBodyAndLeavesItsBeginning(t *testing.T) {
+func TestACanceledPeekClosesTheBodyAndKeepsItsBeginningReadable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Second, cancel)
@@ -104,7 +104,7 @@ func TestCanceledPeekClosesTheBodyAndLeavesItsBeginning(t *testing.T) {
 	})
 }
 
-func TestPeekGivesUpOnABodyThatBringsNothing(t *testing.T) {
+func TestPeekStopsIfReadReturnsNeitherDataNorError(t *testing.T) {
 	b := body("", nil)
 	b.text = io.MultiReader(strings.NewReader("text"), idle{})
 	resp := response(b, -1)
@@ -115,7 +115,7 @@ func TestPeekGivesUpOnABodyThatBringsNothing(t *testing.T) {
 	assert.ErrorIs(t, err, io.ErrNoProgress)
 }
 
-func TestPeekOfNoBodyLeavesOneThatCanBeRead(t *testing.T) {
+func TestPeekWithoutABodySetsNoBody(t *testing.T) {
 	for _, none := range []io.ReadCloser{nil, http.NoBody} {
 		resp := response(none, 0)
 		data, truncated := bounded.Peek(t.Context(), resp, time.Minute)
@@ -125,7 +125,7 @@ func TestPeekOfNoBodyLeavesOneThatCanBeRead(t *testing.T) {
 	}
 }
 
-func TestReadOfNothingFromAPeekedBodyDoesNotWait(t *testing.T) {
+func TestReadWithAnEmptyBufferFromAPeekedBodyDoesNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, start := body("", nil), time.Now()
 		resp := response(b, -1)

@@ -11,8 +11,8 @@ import (
 	"github.com/iamhttp/iamhttp/internal/bracket"
 )
 
-// A process may go alone, and tell a leader its history later.
-func TestAHistoryIsAsItWasHoweverItsControllerGoesOn(t *testing.T) {
+// A process may continue alone, and send its history to a leader later.
+func TestAHistoryIsNotChangedByItsController(t *testing.T) {
 	h := History{Now: 2 * time.Second, Marks: []bracket.Mark{{At: time.Second}, {At: 2 * time.Second, Accepted: 10}}}
 	want := slices.Clone(h.Marks)
 	c := h.Close(time.Second)

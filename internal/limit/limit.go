@@ -27,8 +27,8 @@ const (
 
 // Of returns the limit that a response states in its header or, if the header says
 // nothing, in its message. at is when the response arrived. More exact header fields
-// take precedence: first the wait in seconds, then the structured fields of the IETF,
-// then a time of day.
+// take precedence: X-Retry-After, then the structured fields of the IETF, then
+// X-RateLimit-Reset and its variants.
 func Of(h http.Header, message string, at time.Time) Limit {
 	var l Limit
 	for _, name := range [...]string{"X-Retry-After", "X-Ratelimit-Retry-After"} {
@@ -139,7 +139,7 @@ func (l *Limit) quota(s string) bool {
 	return true
 }
 
-// number parses a text of at most ten digits.
+// number parses an unsigned decimal number of at most ten digits.
 func number(s string) (n int64, ok bool) {
 	if s == "" || len(s) > 10 {
 		return 0, false

@@ -12,8 +12,8 @@ import (
 	"syscall"
 )
 
-// DialFailed reports whether no connection was made, so that nothing was sent. A reset
-// connection had been made.
+// DialFailed reports whether no connection was made, so that nothing was sent. If a
+// connection was reset, it had been made.
 func DialFailed(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect") && !errors.Is(err, syscall.ECONNRESET)

@@ -9,7 +9,7 @@ import (
 	"net/url"
 )
 
-// A note belongs to one response. The pointer keeps it from counting for other requests
+// A note belongs to one response. It does not count for the responses to other requests
 // under the same context.
 type note struct {
 	resp  *http.Response

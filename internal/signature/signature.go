@@ -102,7 +102,7 @@ func Days(year, month, day int64) (days int64, ok bool) {
 		month += 12
 		year--
 	}
-	year += 400               // so that year -1, which January of the year 0 counts to, is not negative
+	year += 400               // January of the year 0 counts as year -1: keep it positive
 	const before1970 = 865565 // days from 1 March of the year -400 to 1 January 1970
 	return 365*year + year/4 - year/100 + year/400 + (153*month+2)/5 + day - 1 - before1970, day <= last
 }
