@@ -13,9 +13,9 @@ import (
 //	ctx, rec := iamhttp.WithRecorder(ctx)
 //	err := rec.Wrap(sdk.DeleteUser(ctx, id))
 //
-// Use one per call: requests that run at the same time under one Recorder
-// overwrite each other. It is safe for concurrent use. Make one with WithRecorder;
-// the zero value records nothing.
+// Use one per call: concurrent requests under one Recorder overwrite each other's
+// failures. It is safe for concurrent use. Make one with WithRecorder; the zero value
+// records nothing.
 type Recorder struct {
 	last  atomic.Pointer[recorded]
 	outer *Recorder // of the parent context; it records the same failures
@@ -25,7 +25,7 @@ type Recorder struct {
 type recorded struct{ err error }
 
 // WithRecorder returns a context under which every Transport records its failures, and
-// the Recorder that holds the latest. If ctx already has a Recorder, that one goes on
+// the Recorder that holds the latest. If ctx already has a Recorder, that one keeps
 // recording too.
 func WithRecorder(ctx context.Context) (context.Context, *Recorder) {
 	o := optionsOf(ctx)

@@ -30,9 +30,9 @@ type Transport struct {
 	// half. See also [WithMaxAttempts].
 	MaxAttempts int
 
-	// MaxWait is the longest wait before a retry, not counting its random part, and the
-	// longest pause of the Gate. If Retry-After is longer, the call fails at once; a
-	// longer interval of Backoff is cut to it. Zero or negative means no limit but the
+	// MaxWait is the longest wait before a retry, not counting its random part. If
+	// Retry-After or a pause of the Gate is longer, the call fails at once; a longer
+	// interval of Backoff is cut to MaxWait. Zero or negative means no limit but the
 	// deadline of the context, or 2 minutes without a deadline. See also [WithMaxWait].
 	MaxWait time.Duration
 
@@ -67,11 +67,11 @@ type Transport struct {
 	// body are read ahead and put back.
 	PassThrough bool
 
-	// Gate, if not nil, decides when the requests of one account are sent, so that
-	// all calls back off when one of them is throttled; see [gate.Adaptive]. The
-	// Transport then does not wait for a 429 itself: it tells the gate and asks it
-	// again, within MaxAttempts, MaxWait and the deadline. When stacking Transports,
-	// set Gate only on the innermost. If nil, calls are not coordinated.
+	// Gate, if not nil, decides when the requests of one account are sent, so that all
+	// calls back off when one of them is throttled; see [gate.Adaptive]. The Transport
+	// then does not wait after a 429 itself: it reports the 429 to the gate and asks
+	// the gate again, within MaxAttempts, MaxWait and the deadline. When stacking
+	// Transports, set Gate only on the innermost. If nil, calls are not coordinated.
 	Gate gate.Gate
 
 	// GateKey returns the key of the account whose rate limit applies to the request;
@@ -80,7 +80,7 @@ type Transport struct {
 	GateKey func(*http.Request) string
 
 	// OnFailure, if not nil, is called for each [Failure], in both modes, before
-	// RoundTrip goes on, with the context of the request and by many goroutines at
+	// RoundTrip continues, with the context of the request and by many goroutines at
 	// once. Use [LogFailures] to log failures and [Tee] to call several functions.
 	OnFailure func(context.Context, Failure)
 
@@ -89,7 +89,7 @@ type Transport struct {
 	// minutes, or no limit if Base is an aksk.Transport; negative means no limit.
 	SignatureLife time.Duration
 
-	closing int32 //nolint:modernize // 1: CloseIdleConnections is running; an int32, because a Transport that is not in use may be copied
+	closing int32 //nolint:modernize // 1: CloseIdleConnections is running; not an atomic.Int32, because an unused Transport may be copied
 }
 
 var errNoAnswer = errors.New("iamhttp: Base returned neither response nor error")
@@ -113,7 +113,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 // CloseIdleConnections closes the idle connections of Base, if Base can do so.
 func (t *Transport) CloseIdleConnections() {
 	if !atomic.CompareAndSwapInt32(&t.closing, 0, 1) {
-		return // the default transport leads back to t
+		return // http.DefaultTransport passes the call back to t
 	}
 	defer atomic.StoreInt32(&t.closing, 0)
 	if c, ok := t.base().(interface{ CloseIdleConnections() }); ok {
@@ -151,7 +151,7 @@ func leadsTo(rt http.RoundTripper, t *Transport) bool {
 // chain ranges over rt and the RoundTrippers below it, as far as they can be found.
 func chain(rt http.RoundTripper) iter.Seq[http.RoundTripper] {
 	return func(yield func(http.RoundTripper) bool) {
-		for range 100 { // foreign RoundTrippers may form a cycle
+		for range 100 { // RoundTrippers of other packages may form a cycle
 			if rt == nil || !yield(rt) {
 				return
 			}

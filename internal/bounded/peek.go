@@ -45,7 +45,7 @@ type peekedBody struct {
 	rest     io.ReadCloser
 	inflated bool          // by net/http
 	closer   bodyCloser    // of rest, which the end of a context may close too
-	ended    chan struct{} // closed when reading ahead has ended; after that only at and closed change
+	ended    chan struct{} // closed when reading ahead has ended; after that data stays as it is
 
 	mu      sync.Mutex
 	data    []byte // what was read ahead
