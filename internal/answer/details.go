@@ -55,7 +55,7 @@ func Decode(header http.Header, body []byte, status int) Details {
 // lineBreaks occur in WebOb's messages, even in JSON.
 var lineBreaks = strings.NewReplacer("<br />", " ", "<br/>", " ", "<br>", " ")
 
-// decode is Decode for an uncompressed object.
+// decode is Decode for an uncompressed body.
 func decode(body []byte, status int) Details {
 	f := orOnly(parseFields(object(body)))
 	inner := parseFields(object(f.err))
@@ -97,8 +97,8 @@ type fields struct {
 
 	sentence []byte // a string whose name says that it is an error
 	object   []byte // the last object with another name
-	objects  int    // with other names
-	others   int    // values with other names that are not objects
+	objects  int    // the number of objects with other names
+	others   int    // the number of other values with other names
 }
 
 func parseFields(object []byte) (f fields) {
@@ -108,7 +108,7 @@ func parseFields(object []byte) (f fields) {
 		case "error_code", "error_msg", "code", "message", "detail", "title", "request_id", "error", "errors", "error_description":
 			exact = true
 		}
-		var room [20]byte // longer than each name
+		var room [20]byte // longer than any name
 		plain := plainName(room[:0], name)
 		field := f.field(plain)
 		switch {
@@ -250,8 +250,8 @@ func sameLetters(c []byte, phrase string) bool {
 	}
 }
 
-// plainText returns a body that is a short text for people and is declared as text or,
-// as by some services, as HTML.
+// plainText returns a body that is a short text for people and is declared as text. It
+// accepts text/html too, because some services declare their texts as HTML.
 func plainText(contentType string, body []byte) string {
 	contentType, _, _ = strings.Cut(contentType, ";")
 	contentType = strings.TrimSpace(contentType)

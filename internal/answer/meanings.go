@@ -70,12 +70,14 @@ type Meaning struct {
 }
 
 // Meanings are the documented codes that a program can act on, sorted by code. They
-// come from the IAM service (its page "Error Codes"; four digits or IAM.) and from the
-// gateway in front of it. The many codes that only say which parameter is wrong are
-// left out, because only a person can act on them.
+// come from the IAM service (its page "Error Codes"; codes of four digits or with the
+// prefix IAM.) and from the gateway in front of it. The many codes that only say which
+// parameter is wrong are left out, because only a person can act on them.
 //
-// To add a code, add a row here and one in reason_test.go in the root, and run go test
-// -run StatusCodes -update . there.
+// To add a code, add a row here and one in reason_test.go of the root. Then run in the
+// root:
+//
+//	go test -run StatusCodes -update .
 var Meanings = [...]Meaning{
 	{"1103", 400, CredentialRejected, "the password is wrong", nil},
 	{"1109", 400, AlreadyExists, "the user name is taken", nil}, // not IAM.1109, which is about a project
@@ -235,7 +237,7 @@ func meaningOf(code string) Meaning {
 	return Meanings[low]
 }
 
-// told returns the reason of the first text that matches a message.
+// told returns the reason of the first text that matches a message, or Unknown.
 func told(message string, texts []Text) Reason {
 	message = message[:min(len(message), 512)] // a long message states the reason at its beginning
 	// The gateway's message begins with the kind of authentication and ends with the
@@ -269,8 +271,8 @@ func fits(message string, words []string) bool {
 	return true
 }
 
-// index returns where text contains the phrase, on word boundaries and in any case, or
-// -1 if it does not.
+// index returns the position of the phrase in text, on word boundaries and in any case,
+// or -1 if text does not contain it.
 func index(text, phrase string) int {
 	phrase, stem := strings.CutSuffix(phrase, "*")
 	for i := range len(text) {

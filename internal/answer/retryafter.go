@@ -11,7 +11,7 @@ import (
 // to seconds and saturating, and whether there is a valid one. If there are several
 // header lines, the longest wait counts. A date is compared with the response's own
 // Date, so that a wrong local clock does no harm, and with now only if there is no
-// Date. A time in the past is valid and yields 0.
+// valid Date. A time in the past is valid and yields 0.
 func RetryAfter(h http.Header, now time.Time) (wait time.Duration, valid bool) {
 	return Wait(h["Retry-After"], h, now)
 }

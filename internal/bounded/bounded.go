@@ -11,11 +11,11 @@ import (
 
 // Bounds for reading the body of a failing response.
 const (
-	Max       = 64 << 10               // bytes that are read at most
-	Kept      = 4 << 10                // bytes that are kept during the wait for a retry
-	MaxTime   = 5 * time.Second        // for a body that is returned
-	MaxDrain  = time.Second            // for a body that is discarded, the most
-	MinDrain  = 50 * time.Millisecond  // for a body that is discarded, the least
+	Max       = 64 << 10               // the most bytes that are read
+	Kept      = 4 << 10                // the most bytes that are kept during the wait for a retry
+	MaxTime   = 5 * time.Second        // the longest time to read a body that is returned
+	MaxDrain  = time.Second            // the longest time to read a body that is discarded
+	MinDrain  = 50 * time.Millisecond  // the least that this time may be limited to
 	closeTime = 100 * time.Millisecond // how long Close may take to interrupt a Read
 )
 
@@ -83,7 +83,7 @@ func (d *Drain) ReadAndClose(ctx context.Context, resp *http.Response, in time.D
 	case resp.Uncompressed:
 		return readAside(ctx, resp, Kept, in)
 	}
-	d.busy = true // stays so if Read panics
+	d.busy = true // it stays true if Read panics
 	data, truncated, d.busy = readInTime(ctx, resp, Kept, in, &d.closer, d.end, d.buffer[:0])
 	return data, truncated, false
 }
@@ -138,10 +138,10 @@ func (g *bodyCloser) close() {
 	})
 }
 
-// readAside is readInTime for a body that net/http inflates. Before Go 1.27, the Close
-// of such a body waits for a Read that waits for the gzip header. readAside leaves such
-// a Read running in the background; it ends when the server or ctx does. The result
-// stuck reports that it is still running.
+// readAside is readInTime for a body that net/http inflates. Before Go 1.27, closing
+// such a body blocks while a Read waits for the gzip header. readAside leaves such a
+// Read in the background, where the server or ctx ends it, and then reports the body as
+// stuck.
 func readAside(ctx context.Context, resp *http.Response, keep int, d time.Duration) (data []byte, truncated, stuck bool) {
 	type read struct {
 		data      []byte
@@ -154,7 +154,7 @@ func readAside(ctx context.Context, resp *http.Response, keep int, d time.Durati
 		data, truncated, _ := readInTime(ctx, resp, keep, d, g, g.close, nil)
 		done <- read{data, truncated}
 	}()
-	timer := time.NewTimer(d + min(closeTime, d/2)) // still before the deadline: d is half of the time until then
+	timer := time.NewTimer(d + min(closeTime, d/2)) // for a body that is returned, d is at most half of the time until the deadline
 	defer timer.Stop()
 	select {
 	case r := <-done:

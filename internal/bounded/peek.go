@@ -45,12 +45,12 @@ type peekedBody struct {
 	rest     io.ReadCloser
 	inflated bool          // by net/http
 	closer   bodyCloser    // of rest, which the end of a context may close too
-	ended    chan struct{} // closed when reading ahead has ended; after that data stays as it is
+	ended    chan struct{} // closed when reading ahead has ended, after which data no longer changes
 
 	mu      sync.Mutex
 	data    []byte // what was read ahead
-	at      int    // how much of data the reader has got
-	err     error  // comes after data; nil: rest continues the body
+	at      int    // how many bytes of data the caller has read
+	err     error  // the error after data; nil: the body continues with rest
 	stopped bool   // stop reading ahead
 	closed  bool   // by the reader
 
@@ -143,8 +143,8 @@ func (p *peekedBody) readData(b []byte) (int, error) {
 	return n, nil
 }
 
-// Close closes the body. Before Go 1.27, Close of a body that net/http inflates waits
-// for a Read that waits for the gzip header, so this Close does not wait for it.
+// Close closes the body. Before Go 1.27, closing a body that net/http inflates blocks
+// while a Read waits for the gzip header, so Close waits at most closeTime for that.
 func (p *peekedBody) Close() error {
 	p.mu.Lock()
 	p.closed = true

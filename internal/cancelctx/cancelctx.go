@@ -12,8 +12,8 @@ import (
 )
 
 // A Context ends with its parent, or when a channel is closed. http.Client sets
-// Request.Cancel for its Timeout, so a Context starts a goroutine only when someone
-// waits for Done. It costs one allocation for a request that has a Cancel.
+// Request.Cancel for its Timeout, so a Context starts a goroutine only if Done is
+// called. It costs one allocation for a request that has a Cancel.
 type Context struct {
 	context.Context
 	cancel <-chan struct{}

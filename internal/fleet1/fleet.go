@@ -41,8 +41,8 @@ func Resume(now time.Duration, l Learned, pause time.Duration) *Controller {
 
 // A Pacer decides when the requests of one account leave, as [Controller] does. All
 // calls are made under the account's lock, with times that count from one origin of the
-// account. The backlog is the number of requests that wait. In Sent, it includes those
-// that were refused since the previous Sent.
+// account. The backlog is the number of requests that wait. In Sent, it includes the
+// requests that the gate refused since the previous Sent because of their deadlines.
 type Pacer interface {
 	Next(now time.Duration, backlog int) time.Duration
 	Sent(now time.Duration, backlog int) Send

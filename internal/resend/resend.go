@@ -7,7 +7,7 @@ import "context"
 // A Resend is the information in the context of a retry.
 type Resend struct {
 	Count int   // attempts before this one
-	Began int64 // when the call began, in nanoseconds since 1970 to save memory, because many calls may wait; 0: unknown
+	Began int64 // when the call began, in nanoseconds since 1970; an int64 saves memory while many calls wait; 0: unknown
 }
 
 type key struct{}

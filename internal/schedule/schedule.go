@@ -24,8 +24,8 @@ func Default() backoff.BackOff {
 	return b
 }
 
-// exponential never exceeds its maximum. The schedule of package backoff can, because
-// it adds the random part last.
+// exponential never exceeds its maximum. The schedule of package backoff can exceed it,
+// because it adds the random part last.
 type exponential struct{ backoff.ExponentialBackOff }
 
 func (b *exponential) NextBackOff() time.Duration {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Life is how far the time of a signature may be from the clock of the gateway,
+// Life is how far apart the time of a signature and the clock of the gateway may be,
 // according to the documentation of the API gateway (APIG.0301 and APIG.0303,
 // "signature expired").
 const Life = 15 * time.Minute
@@ -57,8 +57,8 @@ func CanSign(req *http.Request) bool {
 	return req.Body == nil || req.Body == http.NoBody || req.GetBody != nil || len(req.Header["X-Sdk-Content-Sha256"]) > 0
 }
 
-// Date reads the header X-Sdk-Date, in seconds since 1970, in a tenth of the time that
-// time.Parse takes. It returns false for an invalid date.
+// Date returns the time in the header X-Sdk-Date, in seconds since 1970. It takes a
+// tenth of the time that time.Parse takes. It returns false for an invalid date.
 func Date(h http.Header) (unix int64, ok bool) {
 	date := h["X-Sdk-Date"]
 	if len(date) != 1 || len(date[0]) != len(Layout) {
