@@ -38,9 +38,10 @@ type StatusError struct {
 	Stop        StopReason    // why the request was not retried, or not again
 	// Cause is the underlying error, if the call ended for a reason other than the
 	// response. For StopCanceled it wraps ctx.Err() and, where that differs,
-	// context.Cause(ctx). For StopBodyNotReplayable it is GetBody's error, after a
-	// refusal by the Gate the gate's, usually a *gate.Error. For StopWaitTooLong it may
-	// say that a connection cannot be freed. Otherwise it is nil.
+	// context.Cause(ctx). For StopBodyNotReplayable it is GetBody's error. If the Gate
+	// refused, it is or wraps the gate's error, usually a *gate.Error. For
+	// StopWaitTooLong it may say that a connection cannot be freed. Otherwise it is
+	// nil.
 	Cause error `json:"-" xml:"-" yaml:"-"`
 
 	content func() (http.Header, []byte) // a function, because reflection prints only its address; nil: both are empty
@@ -128,7 +129,7 @@ func word(s string) string {
 // GoString returns the text of Error, so that %#v shows no secret.
 func (e *StatusError) GoString() string { return e.Error() }
 
-// LogValue groups the safe fields: all but header, body and Cause.
+// LogValue groups the fields that are safe to log: no header, body or Cause.
 func (e *StatusError) LogValue() slog.Value {
 	attrs := make([]slog.Attr, 0, 10)
 	attrs = append(attrs, slog.Int("code", int(e.Code)))
@@ -272,7 +273,7 @@ const (
 	StopBodyNotReplayable                   // the request has a body and no GetBody, or GetBody failed
 	StopAttempts                            // MaxAttempts is used up, or a Transport below has retried already
 	StopBackoff                             // the BackOff returned a negative interval (backoff.Stop)
-	StopWaitTooLong                         // the service asked for more than MaxWait
+	StopWaitTooLong                         // the service asked for more than MaxWait, or a connection cannot be freed
 	StopDeadline                            // the retry, or the response to it, would come after the context's deadline
 	StopSignature                           // the request's signature (AK/SK) would expire before the retry, or while it waits at the Gate
 	StopCanceled                            // the context ended before or during the wait

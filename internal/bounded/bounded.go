@@ -13,9 +13,9 @@ import (
 const (
 	Max       = 64 << 10               // the most bytes that are read
 	Kept      = 4 << 10                // the most bytes that are kept during the wait for a retry
-	MaxTime   = 5 * time.Second        // the longest time to read a body that is returned
-	MaxDrain  = time.Second            // the longest time to read a body that is discarded
-	MinDrain  = 50 * time.Millisecond  // the least that this time may be limited to
+	MaxTime   = 5 * time.Second        // the longest time limit for reading a body that is returned
+	MaxDrain  = time.Second            // the longest time limit for reading a body that is discarded
+	MinDrain  = 50 * time.Millisecond  // the shortest time limit for reading a body that is discarded
 	closeTime = 100 * time.Millisecond // how long Close may take to interrupt a Read
 )
 
