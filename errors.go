@@ -39,9 +39,8 @@ type StatusError struct {
 	// Cause is the underlying error, if the call ended for a reason other than the
 	// response. For StopCanceled it wraps ctx.Err() and, where that differs,
 	// context.Cause(ctx). For StopBodyNotReplayable it is GetBody's error. If the Gate
-	// refused, it is or wraps the gate's error, usually a *gate.Error. For
-	// StopWaitTooLong it may say that a connection cannot be freed. Otherwise it is
-	// nil.
+	// refused, it is or wraps the gate's, usually a *gate.Error. For StopWaitTooLong it
+	// may say that a connection cannot be freed. Otherwise it is nil.
 	Cause error `json:"-" xml:"-" yaml:"-"`
 
 	content func() (http.Header, []byte) // a function, because reflection prints only its address; nil: both are empty

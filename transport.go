@@ -121,7 +121,7 @@ func (t *Transport) CloseIdleConnections() {
 	}
 }
 
-// WrappedRoundTripper returns the RoundTripper below, by Kubernetes' convention.
+// WrappedRoundTripper returns the next RoundTripper, by Kubernetes' convention.
 func (t *Transport) WrappedRoundTripper() http.RoundTripper { return t.base() }
 
 // originalDefault is what http.DefaultTransport was before a program replaced it.
