@@ -32,7 +32,7 @@ func TestErrorsOfRequestsWithoutAResponseAreClassified(t *testing.T) {
 		class                        string
 	}{
 		"connection refused":                         {op("dial", refused), true, false, true, "refused"},
-		"connection refused by a proxy, wrapped":     {&url.Error{Op: "Get", Err: op("proxyconnect", op("dial", refused))}, true, false, true, "refused"},
+		"a refused connection to a proxy, wrapped":   {&url.Error{Op: "Get", Err: op("proxyconnect", op("dial", refused))}, true, false, true, "refused"},
 		"a reset while dialing":                      {op("dial", reset), false, false, true, "reset"},
 		"a reset while reading":                      {op("read", reset), false, false, true, "reset"},
 		"a timeout while dialing":                    {op("dial", os.ErrDeadlineExceeded), true, false, true, "timeout"},
