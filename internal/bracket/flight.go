@@ -7,7 +7,7 @@ import "time"
 // requests whatever their number: after a burst, or because of the pace.
 //
 // While there is a cap, it replaces the pace: a request is sent when another one has
-// landed. What is known about the pace does not change in the meantime.
+// landed. Nothing that was learned about the pace changes in the meantime.
 type flight struct {
 	flying int // sent, and without an outcome yet, those of earlier epochs included
 

@@ -178,11 +178,11 @@ func (c *Controller) judgeEpoch(now time.Duration, quiet, backlog float64) {
 	c.needed = c.silence
 	c.sumSent = 0.7*c.sumSent + e.accepted
 	c.sumTime = 0.7*c.sumTime + e.took + c.quiet
-	// From one refusal to the next, an empty token bucket fills at the limit's rate,
-	// and a window limits what is accepted in each of its lengths. In both cases, the
-	// number of accepted requests divided by the time since the last send before the
-	// silence is never above the limit. The number is exact to one request: a few
-	// requests prove nothing in one epoch, but several epochs together do.
+	// From one refusal to the next, an empty token bucket fills at the limit's rate, or
+	// a whole window passes. In both cases, the number of accepted requests divided by
+	// the time since the last send before the silence is never above the limit. The
+	// number is exact to one request: a few requests prove nothing in one epoch, but
+	// several epochs together do.
 	whole := e.took + e.silence
 	proven := max((e.accepted-1)/whole, 0.5*e.accepted/whole, (c.sumSent-1)/c.sumTime)
 
