@@ -22,7 +22,7 @@ import (
 )
 
 // A Gate decides when requests that share a key, the limit of one account, may be sent.
-// It is used by many goroutines at once, and keys do not affect each other.
+// It must be safe for concurrent use, and keys do not affect each other.
 //
 // A Transport with a gate does not wait by itself after a 429, unless the call has no
 // deadline and half of its attempts are used up. It reports the 429 to the gate and

@@ -13,7 +13,7 @@ import (
 
 var checks = []check{
 	{"requests are sent one after the other whatever their outcomes", `Gate.Wait: "blocks until the request may be sent, and then returns a nil error".`, onward},
-	{"many concurrent callers are all admitted", `Gate: "It is used by many goroutines at once".`, manyCallers},
+	{"many concurrent callers are all admitted", `Gate: "It must be safe for concurrent use".`, manyCallers},
 	{"keys do not affect each other", `Gate: "keys do not affect each other".`, keysApart},
 	{"Observe does not block", `Gate.Observe: "It must not block."`, observeReturns},
 	// Pauses.

@@ -95,7 +95,7 @@ type Controller struct {
 	pause     time.Duration // nothing is sent before this time
 	open      bool          // the latest pause is over and the epoch has begun
 	explained bool          // the number in flight explains the latest refusal
-	probes    int           // pauses in a row without an accepted request, the current one included
+	probes    int           // pauses that have begun since a request was last accepted
 	refused   Send          // the request whose refusal began the latest pause
 	closed    time.Duration // when that pause began
 	asked     float64       // Retry-After of that refusal, in seconds
@@ -131,7 +131,7 @@ type tally struct {
 	last     time.Duration // when the latest request was sent
 	next     time.Duration // when the next paced request is due
 	sent     int
-	paced    int     // those of sent that left after the burst
+	paced    int     // requests sent after the burst
 	granted  int     // size of the burst at the beginning
 	credit   float64 // the rest of the burst, and what has been saved up since
 	flying   int     // sent, and without an outcome yet
@@ -143,7 +143,7 @@ type tally struct {
 	paces    []moment // when each pace began
 	latest   moment   // when the latest pace began to have an effect, which is after the burst
 
-	// Requests accepted and refused after the refusal that were in flight at that time.
+	// Requests that were in flight at the refusal, and were accepted or refused after it.
 	late, lateRefused int
 	lateFrom, lateAt  time.Duration
 }
@@ -192,7 +192,7 @@ func (c *Controller) Pause(until time.Duration) { c.pause = max(c.pause, until) 
 // Paused returns the time before which no request is sent.
 func (c *Controller) Paused() time.Duration { return c.pause }
 
-// Probes returns the number of pauses in a row after which no request was accepted.
+// Probes returns how many pauses have begun since a request was last accepted.
 func (c *Controller) Probes() int { return c.probes }
 
 // Probing reports whether nothing has been sent since the latest pause.
@@ -215,7 +215,7 @@ func (c *Controller) Earliest(now time.Duration, ahead int) time.Duration {
 		n -= c.credit
 	case c.learned:
 		n -= c.burst
-	default: // as many may be accepted again at once as have been so far
+	default: // as many requests as before may be accepted at once
 		n -= float64(c.total - c.marks[0].Accepted)
 	}
 	if n < 0 || c.statement.windowed {
@@ -330,8 +330,8 @@ func (c *Controller) Sent(now time.Duration, backlog int) Send {
 	return s
 }
 
-// Idle reports that nobody has used the turns since the latest one was due. Unused
-// turns are saved up, as far as the limit was seen to save them up too.
+// Idle reports that no request has used the turns since the latest one was due. Unused
+// turns are saved up, as far as the limit was seen to save up requests.
 func (c *Controller) Idle(now time.Duration) {
 	if !c.open || now <= c.next || now < c.pause || c.statement.windowed {
 		return
@@ -359,7 +359,7 @@ func (c *Controller) Unsend(s Send) {
 	c.flying--
 	c.sent--
 	switch {
-	case c.flight.cap > 0: // it was not sent by the pace
+	case c.flight.cap > 0: // the pace did not limit it
 	case s.credit:
 		c.credit++
 	default:

@@ -107,8 +107,8 @@ func (c *Controller) suspectCap(now time.Duration) {
 		return
 	}
 	if d := n - f.suspect; f.suspect > 0 && max(d, -d) <= max(1, n/10) {
-		// A rate limit refuses with equally many in flight if the pace is the same. One
-		// extra request will show which limit it is.
+		// At the same pace, a rate limit also refuses with the same number in flight.
+		// One extra request will show which limit it is.
 		c.setCap(now, min(n, f.suspect)-1)
 	}
 	f.suspect = n

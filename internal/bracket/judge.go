@@ -34,7 +34,7 @@ type memory struct {
 type epoch struct {
 	accepted, took, silence float64
 	pace                    float64 // at the end
-	steady                  bool    // the pace did not change
+	steady                  bool    // the pace did not change, and no outcome was Unknown
 }
 
 const (
@@ -46,7 +46,7 @@ const (
 
 	bestKept      = 15 * time.Minute
 	lasting       = 20.0 // seconds
-	nearly        = 0.8  // from this share of the best pace on, a pace is as good as the best
+	nearly        = 0.8  // a pace above this share of the best one is as good as the best
 	leastPatience = 2.0
 	mostPatience  = 16.0
 )
@@ -131,7 +131,7 @@ func (c *Controller) judgeFirst(quiet float64) {
 		c.hi = max(c.lo, hi)
 	}
 	factor := c.FirstFactor
-	if c.trip > quiet/4 { // an error has large consequences before it is noticed
+	if c.trip > quiet/4 { // a pace that is too high shows late and costs much
 		factor = min(factor, 2)
 	}
 	c.pace = c.lo * (1 + (factor-1)*quiet/(quiet+4*took))
@@ -139,8 +139,7 @@ func (c *Controller) judgeFirst(quiet float64) {
 		c.pace = max(c.pace, 2/c.asked)
 	}
 	c.pace = min(c.pace, (1-c.Margin)*math.Sqrt(c.lo*c.hi))
-	// The late ones came after the burst was used up, unless the limit allowed them in
-	// the meantime.
+	// Late requests do not belong to the burst, as far as the pace explains them.
 	c.burst0 = max(k-min(float64(c.late), c.pace*seconds(c.lateAt-c.lateFrom)), 1)
 	c.burst = max(1, c.burst0-c.pace*min(took, max(seconds(c.closed-c.begin)-c.trip, 0)))
 	c.silence = quiet
@@ -159,10 +158,10 @@ func (c *Controller) judgeFailedProbe(quiet float64) {
 	c.burst = max(1, c.burst*c.Decay)
 	c.silence += quiet
 	// A token bucket would have filled by now. The first failed probe may be chance.
-	// After it, assume that the limit is a short window, which allows what was accepted
-	// per silence and the time before. This is a guess and does not prove any pace bad.
-	// A longer silence is an outage, or a window that will open: in both cases the pace
-	// from before is still as good as it was.
+	// After it, assume that the limit is a short window, and take as its rate the
+	// accepted requests over the time since the first of them. This is a guess and does
+	// not prove any pace bad. A longer silence is an outage, or a window that will
+	// open: in both cases the pace from before is still as good as it was.
 	if c.asked == 0 && c.silence <= guessable && c.probes > 2 && c.silence*c.pace >= 2 {
 		n, took := c.fastest(c.silence)
 		c.pace = min(c.pace, n/(took+c.silence))
@@ -190,7 +189,7 @@ func (c *Controller) judgeEpoch(now time.Duration, quiet, backlog float64) {
 	case burst && c.sent-c.accepted <= c.granted && (c.refused.credit || c.paced < max(4, c.granted/4)):
 		c.shrink()
 	case burst && (c.window(e) || c.wasFine(c.refused.pace)):
-		c.burst = max(1, c.burst/2) // the window lacks these requests later on
+		c.burst = max(1, c.burst/2) // what the burst uses is missing later in the window
 	default:
 		if burst && c.refused.credit {
 			c.shrink()
@@ -304,8 +303,7 @@ func (c *Controller) bounds(e epoch, proven float64) (lo, hi float64) {
 		}
 		lo, hi = c.compare(e, lo, hi)
 	}
-	// Whatever the limit had saved up, more than that was accepted only because the
-	// limit allows it.
+	// Requests accepted beyond what the limit can have saved up were within its rate.
 	for _, p := range c.paces {
 		if t := seconds(c.refused.at - p.at); t > 0 {
 			n := float64(c.refused.seq - 1 - p.seq - c.unknown)

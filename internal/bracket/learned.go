@@ -36,7 +36,7 @@ func (c *Controller) Learned() (l Learned, ok bool) {
 }
 
 const (
-	slowest = 1e-7 // requests per second: a little below the pace that a Retry-After of a day leads to
+	slowest = 1e-7 // requests per second: well below the pace after a Retry-After of a day
 	largest = 1e9
 )
 

@@ -19,7 +19,7 @@ type statement struct {
 	// next window.
 	windowed bool
 	opened   time.Duration // when the current window began
-	dark     float64       // seconds in which a token bucket would have allowed requests, and none was accepted
+	dark     float64       // seconds without an accepted request, though a token bucket would have allowed some
 }
 
 // A belief says how far a statement is trusted.
@@ -35,10 +35,10 @@ const (
 const (
 	mostStrikes = 2
 	mostChanges = 8    // with this many different limits, the service's statements are ignored
-	shortWindow = 10.0 // seconds: a burst is not worth while for a window up to this length
+	shortWindow = 10.0 // seconds: for windows up to this length, a burst is not worthwhile
 	firmHold    = 1800 // seconds that callers wait before a firm statement is tested
 	beyond      = 1.2  // a proven pace this many times the rate shows that the statement is too low
-	narrow      = 2.0  // if hi is at most this many times lo, a rate within is not there by accident
+	narrow      = 2.0  // a stated rate in a bracket of at most this ratio counts as confirmed
 )
 
 func (s *statement) rate() float64 { return s.requests / s.per }
@@ -86,7 +86,7 @@ func (c *Controller) disbelieve() {
 	s.belief, s.windowed = disbelieved, false
 }
 
-// consider replaces what judge has found by the statement, if the two agree. first
+// consider replaces the findings of judge with the statement, if the two agree. first
 // means that the epoch before was the first one.
 func (c *Controller) consider(first bool) {
 	s := &c.statement
@@ -125,8 +125,8 @@ func (c *Controller) consider(first bool) {
 	c.base = 0
 }
 
-// agree compares the statement with the first epoch. A token bucket gives out its
-// content and then its rate; a window gives out its content.
+// agree compares the statement with the first epoch. A token bucket allows its
+// tokens and then its rate; a window allows only its requests.
 func (c *Controller) agree() {
 	s := &c.statement
 	rate, most := s.rate(), 0.0
@@ -185,8 +185,9 @@ func (c *Controller) fill() {
 	c.room = max(c.room, c.flying+c.clock())
 }
 
-// untilWindow shortens the pause before a probe, so that one is sent when a full window
-// has certainly ended. own is a pause, in seconds, that the service did not ask for.
+// untilWindow adjusts the pause before a probe, so that few probes are sent while a full
+// window lasts, and one when it has certainly ended. own is a pause, in seconds, that
+// the service did not ask for.
 func (c *Controller) untilWindow(now time.Duration, own float64) float64 {
 	s := &c.statement
 	if s.belief != firm || s.per <= shortWindow || s.dark*s.rate() < 4 {
