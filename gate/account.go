@@ -20,8 +20,7 @@ const (
 	shortAnswer  = 50 * time.Millisecond  // a response that takes less is never considered late
 	trickle      = 200 * time.Millisecond // a StartWindow of requests spread over this is not a burst
 
-	// // The history covers more than a minute at any rate up to 10,000 requests per
-	// second.
+	// The history covers more than a minute at any rate up to 10,000 requests per second.
 	ring       = 16 // marks per level
 	levels     = 4  // each level keeps every 16th mark of the level before
 	marksEvery = 16 // accepted requests per mark on the first level
@@ -61,8 +60,8 @@ type account struct {
 	givenAt      time.Duration // when given was last increased
 	answeredAt   time.Duration // when the latest request that got a response was sent
 	innerRefused int           // 429s in a row to inner requests, without Retry-After
-	sentAt       time.Duration // when the pacer last let a request be sent
-	turned       int           // requests canceled, or refused for their deadlines, since one was sent
+	sentAt       time.Duration // when the latest request was sent at its turn
+	turned       int           // requests canceled or too late for their deadlines since one was sent
 	came         int           // requests with a deadline since turnAway last checked all waiters
 	spare        float64       // requests that may be sent although the window is full
 	spareAt      time.Duration // when spare was computed
@@ -369,7 +368,7 @@ func (a *account) dispatch() {
 	for a.waiting() > 0 {
 		var free [len(lanes{})]*waiter
 		at := now
-		if a.pacer.Paused() <= now { // during a pause nobody is sent, not even waiters that are free
+		if a.pacer.Paused() <= now { // during a pause nothing is sent, even if waiters are free
 			free, at = a.free(now)
 		}
 		if at <= now {

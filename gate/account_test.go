@@ -113,7 +113,7 @@ func TestWindowGrowsByHalfEveryTwoSecondsWithoutAResponse(t *testing.T) {
 		cancel()
 		synctest.Wait()
 		assert.Equal(t, map[time.Duration]int{
-			0:                       5, // half of the window, because no request had arrived for long
+			0:                       5, // half of the window, because no request had arrived for a long time
 			3500 * time.Millisecond: 2, // 14 in flight; the window grows from 10.5 to 15.5
 			5500 * time.Millisecond: 7, // 23 in flight
 		}, left)
@@ -310,7 +310,7 @@ func TestCanceledTurnGoesToNextWaiter(t *testing.T) {
 					a.mu.Unlock()
 					left := 1
 					if err := <-hasty; err == nil {
-						left += len(a.tickets) // before throttling, free has already removed it from the requests in flight
+						left += len(a.tickets) // before throttling, free has already removed it
 						a.mu.Lock()
 						free(a)
 						a.dispatch()
@@ -383,7 +383,7 @@ func TestDeadlineIsTooEarlyIfTheRequestsAheadNeedAllTheTimeBeforeIt(t *testing.T
 	}{
 		{3, 3599 * ms, true}, {3, 3600 * ms, false}, // 1.2 round trips
 		{6, 6599 * ms, true}, {6, 6600 * ms, false},
-		{0, 1 * ms, false}, {0, 0, true}, // the first waiter is sent even if it is late, as long as there is time left
+		{0, 1 * ms, false}, {0, 0, true}, // the first waiter is sent if any time is left
 	} {
 		until, late := a.late(&waiter{limited: true, deadline: now + tt.deadline}, now, tt.ahead)
 		assert.Equal(t, now+time.Duration(tt.ahead)*s, until, "%+v", tt)

@@ -102,7 +102,7 @@ func TestCallersWithEqualTimeoutsThatCannotBeServedAreRefusedAtOnce(t *testing.T
 			}
 			t.Logf("of 1000 calls: %d served, %d refused at once, %d failed later", served/rounds, early/rounds, late/rounds)
 			assert.GreaterOrEqual(t, served/rounds, 40)
-			if apart < time.Millisecond { // otherwise those that arrive later have later deadlines than those ahead
+			if apart < time.Millisecond { // otherwise later callers have later deadlines than those ahead
 				assert.GreaterOrEqual(t, early/rounds, 800)
 			}
 		})

@@ -125,7 +125,7 @@ func TestPauseOfTheFleetRefusesWaitersThatCannotWaitForItsEnd(t *testing.T) {
 		pause   time.Duration
 		maxWait time.Duration
 		err     error
-		away    int // how many of the four are refused; their deadlines are after 1 and 2 minutes, in turn
+		away    int // refused ones of four, with deadlines after 1 and 2 minutes in turn
 	}{
 		"some deadlines are before the end of the pause":      {time.Minute, 0, ErrDeadline, 2},
 		"no deadline is after the end of the pause":           {2 * time.Minute, 0, ErrDeadline, 4},

@@ -249,7 +249,7 @@ func canceledWait(t *trial) error {
 }
 
 // A foreign context has a type that cannot be a map key, and creates its Done channel
-// when Done is called first.
+// when Done is first called.
 type foreign struct {
 	*foreignState
 	_ []struct{}

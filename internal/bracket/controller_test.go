@@ -390,7 +390,7 @@ func TestUnitIsTheLongestOfASilenceTwoRoundTripsAndASecond(t *testing.T) {
 func TestWhenAndHowMuchThePaceIsRaised(t *testing.T) {
 	const closedBy = 10.5
 	inf := math.Inf(1)
-	fast := func(c *Controller, burst, burst0 float64, held time.Duration) { // sets what has to be used up before the pace is proven
+	fast := func(c *Controller, burst, burst0 float64, held time.Duration) { // for the proof of the pace
 		c.busy, c.granted = 99, 2
 		c.burst, c.burst0, c.latest.at = burst, burst0, 100*sec-held
 	}

@@ -18,14 +18,14 @@ func capped(sure bool, flying int) *Controller {
 	return c
 }
 
-// with returns a request that was sent as the given number in flight, itself included.
+// with returns a request that was sent with the given number in flight, itself included.
 func with(flying int) Send {
 	return Send{waited: true, epoch: 7, flying: flying, pace: 10, at: 99 * sec}
 }
 
 func TestCapIsSuspectedIfHalfOfTheRequestsInFlightHaveNoResponseAfterAPause(t *testing.T) {
 	for name, tt := range map[string]struct {
-		accepted, refused, unknown int // of 20 other requests that were in flight at the pause
+		accepted, refused, unknown int // of 20 other requests in flight, during the pause
 		want                       int
 	}{
 		"none has an outcome":                           {0, 0, 0, 20},
@@ -254,13 +254,13 @@ func TestControllerContinuesWithThePaceAfterACapIsDropped(t *testing.T) {
 	c.accepted, c.hi, c.refused.pace = 99, 16, 10
 	require.True(t, c.Refused(100*sec, with(5), 0))
 	assert.Equal(t, 250*ms, c.Paused()-100*sec)
-	c.flight.flying = 0 // all have got a response
+	c.flight.flying = 0 // all of them have landed
 	c.Next(101*sec, 9)
 	assert.Len(t, c.past, 1)
 	assert.Zero(t, c.flight.cap)
 }
 
-// Until then, nothing may be known about a rate.
+// Before such a refusal, the controller may know nothing about a rate.
 func TestRefusalExplainedByTheNumberInFlightDoesNotAffectAStatement(t *testing.T) {
 	c := capped(true, 20)
 	c.accepted, c.proven = 1, nil

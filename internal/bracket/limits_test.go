@@ -86,7 +86,7 @@ func TestPaceComesCloseToTheLimit(t *testing.T) {
 		{"a bucket of 1/s and 1 token", bucket(1, 1), 1, time.Second, 0.85, 0.05},
 		{"a bucket without Retry-After", bucket(100, 10), 100, 0, 0.95, 0.05},
 		{"a bucket with a Retry-After of a nanosecond", bucket(100, 10), 100, 1, 0.95, 0.05},
-		{"a window of 60 requests per minute", window(60, time.Minute), 1, 0, 0.85, 0.1}, // the controller's own pauses add up to a minute
+		{"a window of 60 requests per minute", window(60, time.Minute), 1, 0, 0.85, 0.1}, // own pauses add up to a minute
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			const length = 10 * time.Minute
