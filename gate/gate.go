@@ -54,7 +54,7 @@ type Request struct {
 
 	// MaxWait is the longest pause that the caller waits for. A gate refuses the
 	// request with [ErrPaused] while a longer pause is in force. Zero means that only
-	// the context limits the wait. The Transport fills it in from its MaxWait.
+	// the context limits the wait. The Transport sets it from its own MaxWait.
 	MaxWait time.Duration
 }
 

@@ -44,7 +44,7 @@ func KeyByHostAndMethod(r *http.Request) string {
 }
 
 // The keys for writes are cached, so that requests do not allocate them. Beyond
-// mostWrites hosts, a key is built anew for each request.
+// mostWrites hosts, the key of a further host is built anew for each request.
 var (
 	writes      sync.Map
 	writesKnown atomic.Int64

@@ -341,8 +341,8 @@ func counter(n int, period, phase time.Duration) limit {
 	}
 }
 
-// What such a counter still allows depends on when in its period a client begins. A
-// burst or a pace can therefore seem fine once and be refused the next time.
+// The number that such a counter still allows depends on when in its period a client
+// begins. A burst or a pace can therefore seem fine once and be refused the next time.
 func TestCounterOfTwoPeriodsIsFoundWheneverTheClientBegins(t *testing.T) {
 	const length = time.Minute
 	for phase := time.Duration(0); phase < time.Second; phase += 50 * time.Millisecond {
