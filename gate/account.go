@@ -14,80 +14,80 @@ import (
 )
 
 const (
-	maxJitter    = 250 * time.Millisecond // the most that is added to a pause at random
-	longestPause = 24 * time.Hour         // a larger Retry-After is clamped, because it is a mistake
-	longAnswer   = 2 * time.Second        // without a response, until the window grows anyway
-	shortAnswer  = 50 * time.Millisecond  // is never too long to wait for
-	trickle      = 200 * time.Millisecond // a StartWindow of requests spread over this is no burst
+	maxJitter    = 250 * time.Millisecond // the most random time that is added to a pause
+	longestPause = 24 * time.Hour         // a longer Retry-After is a mistake and is clamped
+	longAnswer   = 2 * time.Second        // the window grows after this time even without a response
+	shortAnswer  = 50 * time.Millisecond  // a response that takes less is never considered late
+	trickle      = 200 * time.Millisecond // a StartWindow of requests spread over this is not a burst
 
-	// The history reaches back a minute and more at any rate up to 10,000 a second.
-	ring       = 16 // marks of a level
-	levels     = 4  // each has every 16th mark of the one before
-	marksEvery = 16 // accepted requests, on the first level
+	// The history covers more than a minute at any rate up to 10,000 requests per second.
+	ring       = 16 // marks per level
+	levels     = 4  // each level keeps every 16th mark of the level before
+	marksEvery = 16 // accepted requests per mark on the first level
 )
 
 var errForgotten = errors.New("account was forgotten")
 
 // An account is what the gate knows about one key.
 //
-// The account is open as long as no request was throttled and none waits: a request
-// then only touches three counters. Otherwise window is not positive, and everything
-// happens under the lock.
+// The account is open as long as no request was throttled and none is waiting. A
+// request then touches only three counters. Otherwise window is not positive, and
+// everything happens under the lock.
 //
 // No wake-up is lost: a waiter makes window negative before it reads flying, and a
-// response subtracts from flying before it reads window.
+// response decrements flying before it reads window.
 type account struct {
 	window   atomic.Int64 // twice the requests that may be in flight; not positive: take the lock
-	entering atomic.Int64 // those in flying that only wait for the lock
-	flying   atomic.Int64 // requests in flight that have ticket 0
+	entering atomic.Int64 // requests counted in flying that are still waiting for the lock
+	flying   atomic.Int64 // requests in flight with ticket 0
 	accepted atomic.Int64
-	marks    [levels][ring]atomic.Int64 // when every 16th of them came, every 256th, and so on
+	marks    [levels][ring]atomic.Int64 // when every 16th request was accepted, every 256th, and so on
 
 	gate   *Adaptive
 	key    string
-	origin time.Time // all times count from here
-	start  int64     // window at the beginning
+	origin time.Time // all times are relative to it
+	start  int64     // initial value of window
 
 	mu           sync.Mutex
-	gone         bool         // forgotten: use a new one
-	slow         int64        // the window while requests wait
+	gone         bool         // the account was forgotten: use a new one
+	slow         int64        // the value of window, saved while requests wait
 	pacer        fleet1.Pacer // nil: never throttled
 	tickets      map[Ticket]sent
 	ticket       Ticket
 	lanes        lanes
-	inner        queue         // these wait for the end of a pause only
-	given        time.Duration // to the latest requests, if none of them got a response
-	givenAt      time.Duration // when that was last found to be more
-	answeredAt   time.Duration // when the latest one left that got one
-	innerRefused int           // in a row, without Retry-After
-	sentAt       time.Duration // when the latest one left, if others waited
-	turned       int           // away for their deadlines since a request has left
-	came         int           // with a deadline, since turnAway has looked at all who wait
-	spare        float64       // requests that may leave beyond the window
+	inner        queue         // inner requests, which wait only for the end of a pause
+	given        time.Duration // how long the latest requests waited in vain for a response
+	givenAt      time.Duration // when given was last increased
+	answeredAt   time.Duration // when the latest request that got a response was sent
+	innerRefused int           // 429s in a row to inner requests, without Retry-After
+	sentAt       time.Duration // when the latest request was sent at its turn
+	turned       int           // requests canceled or too late for their deadlines since one was sent
+	came         int           // requests with a deadline since turnAway last checked all waiters
+	spare        float64       // requests that may be sent although the window is full
 	spareAt      time.Duration // when spare was computed
-	heard        time.Duration // when the latest response came, or a request left
+	heard        time.Duration // when the latest response arrived or the latest request was sent
 	wake         *time.Timer
 	wakeAt       time.Duration
 	rng          *rand.Rand
 	throttled    time.Duration // when the latest pause began
-	seen         int64         // accepted at the latest sweep
-	stated       Limit         // by the service, with the latest 429 that states one
-	hold         hold          // what it has stated of the end of its window
+	seen         int64         // value of accepted at the latest sweep
+	stated       Limit         // by the service, in the latest 429 that stated a limit
+	hold         hold          // until the end of the window, if the service stated it
 }
 
-// A sent is a request that was let out and not observed yet.
+// A sent is a request that was admitted and not observed yet.
 type sent struct {
 	fleet1.Send
 	at    time.Duration
-	inner bool // the pacer does not know of it
+	inner bool // the pacer does not know about the request
 }
 
 func (a *account) now() time.Duration { return time.Since(a.origin) }
 
 func (a *account) waiting() int { return a.lanes.waiting() }
 
-// land counts the end of a request with ticket 0 that was not throttled. known: it
-// was accepted; otherwise its end says nothing of the limit.
+// land counts the end of a request with ticket 0 that was not throttled. known means
+// that it was accepted; otherwise its end says nothing about the limit.
 func (a *account) land(known bool) {
 	if known {
 		if n := a.accepted.Add(1); n%marksEvery == 0 {
@@ -105,12 +105,12 @@ func (a *account) land(known bool) {
 		a.pacer.Accepted(a.now(), fleet1.Send{})
 	case a.pacer != nil:
 		a.pacer.Unknown(a.now(), fleet1.Send{})
-	case a.waiting() > 0: // the whole window is in use, though many requests may have landed just now
+	case a.waiting() > 0: // the whole window is in use, even if many requests have just landed
 		a.heard = a.now()
 		if known && a.slow < math.MaxInt64 {
 			a.slow++
 		}
-	case known: // they have left meanwhile
+	case known: // the waiters have been sent in the meantime
 		a.widen(n)
 	}
 	a.dispatch()
@@ -133,7 +133,7 @@ func (a *account) widen(n int64) (open bool) {
 // landed decrements the in-flight count and returns its previous value.
 func (a *account) landed() int64 {
 	n := a.flying.Add(-1) + 1
-	if n <= 0 { // Observe without Wait
+	if n <= 0 { // Observe was called without Wait
 		a.flying.Add(1)
 	}
 	return n
@@ -154,7 +154,7 @@ func (a *account) wait(ctx context.Context, r Request) (Ticket, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	select {
-	case err := <-w.ready: // it was let out meanwhile: the next request may go instead
+	case err := <-w.ready: // it was admitted in the meantime: another request may use its turn
 		if err == nil {
 			a.unsend(w.ticket)
 		}
@@ -175,18 +175,18 @@ func (a *account) enqueue(ctx context.Context, r Request, inner bool) (*waiter, 
 	if a.gone {
 		return nil, errForgotten
 	}
-	if w := a.window.Load(); w >= 0 { // from now on responses take the lock
+	if w := a.window.Load(); w >= 0 { // from now on, responses take the lock
 		a.slow = w
 		a.window.Store(-1)
 	}
-	// Do this even if this request is refused: while it was counted in flight,
-	// another one may have found the window full.
+	// This is needed even if this request is refused: while it was counted in flight,
+	// another request may have found the window full.
 	defer a.dispatch()
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	w := &waiter{ready: make(chan error, 1), resend: r.Resend, maxWait: r.MaxWait, since: a.now()}
-	if d, ok := ctx.Deadline(); ok { // perhaps by the wall clock, which may have been set since the origin
+	if d, ok := ctx.Deadline(); ok { // the wall clock may have been set since origin
 		now := a.now()
 		w.deadline, w.limited = now+min(time.Until(d), math.MaxInt64-now), true
 	}
@@ -222,9 +222,9 @@ func (a *account) enqueue(ctx context.Context, r Request, inner bool) (*waiter, 
 	return w, nil
 }
 
-// trickles reports whether a request may leave although the window is full. Requests
-// that are spread over time are no burst, even if slow responses keep many of them in
-// flight. Holding them back would turn them into a burst.
+// trickles reports whether a request may be sent although the window is full. Requests
+// that are spread over time are not a burst, even if slow responses keep many of them
+// in flight. Holding them back would turn them into a burst.
 func (a *account) trickles() bool {
 	now, window := a.now(), float64(a.start)/2
 	a.spare = min(a.spare+(now-a.spareAt).Seconds()*window/trickle.Seconds(), window/2)
@@ -236,7 +236,7 @@ func (a *account) trickles() bool {
 	return true
 }
 
-// unsend takes back a ticket that will not be used.
+// unsend returns a ticket that will not be used.
 func (a *account) unsend(t Ticket) {
 	if t == 0 {
 		a.landed()
@@ -251,14 +251,14 @@ func (a *account) unsend(t Ticket) {
 	delete(a.tickets, t)
 }
 
-// observe is Observe for everything except accepted requests with ticket 0.
+// observe does the work of Observe, except for accepted requests with ticket 0.
 func (a *account) observe(t Ticket, o Outcome) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.now()
 	s, known := a.tickets[t]
 	if t != 0 && !known {
-		return // already observed, or never handed out
+		return // already observed, or never issued
 	}
 	defer a.dispatch()
 	if o.Result == NotSent {
@@ -289,7 +289,7 @@ func (a *account) observe(t Ticket, o Outcome) {
 			a.pacer.Accepted(now, s.Send)
 			a.heardAfter(now, s)
 		}
-		if t > a.hold.ticket { // the service takes requests before the end that it has stated
+		if t > a.hold.ticket { // the service accepts requests before the end that it stated
 			a.hold.until = 0
 		}
 		return
@@ -302,7 +302,7 @@ func (a *account) observe(t Ticket, o Outcome) {
 	begins := a.pacer == nil
 	if begins {
 		h := a.history()
-		h.Flying++ // the throttled one
+		h.Flying++ // the throttled request
 		if a.gate.fleet != nil {
 			a.adopt(a.gate.fleet.Throttled(a.key, h, retryAfter))
 		} else {
@@ -314,7 +314,8 @@ func (a *account) observe(t Ticket, o Outcome) {
 	a.state(now, o, begins)
 	if begins {
 		a.throttled = now
-		// Processes that were told the same time must not come back together.
+		// Processes that received the same Retry-After must not resume at the same
+		// moment.
 		if most := jitter(a.pacer.Paused() - now); most > 0 {
 			a.pacer.Pause(a.pacer.Paused() + time.Duration(a.rng.Int64N(int64(most))))
 		}
@@ -335,7 +336,7 @@ func (a *account) note(n int64) {
 // history returns how many requests had been accepted at which time, oldest first.
 func (a *account) history() fleet1.History {
 	n := a.accepted.Load()
-	var marks []fleet1.Mark // the latest first
+	var marks []fleet1.Mark // latest first
 	before := n + 1
 	for level, every := 0, int64(marksEvery); level < levels; level, every = level+1, every*ring {
 		oldest := n/every - ring + 1
@@ -354,8 +355,8 @@ func (a *account) history() fleet1.History {
 	return fleet1.History{Now: now, Marks: append(marks, fleet1.Mark{At: now, Accepted: n}), Flying: int(max(a.flying.Load()-a.entering.Load(), 0))}
 }
 
-// dispatch lets out all requests whose turn has come, and schedules itself for the
-// next turn.
+// dispatch sends all requests whose turn has come, and schedules itself for the next
+// turn.
 func (a *account) dispatch() {
 	now := a.now()
 	a.dispatchInner(now)
@@ -367,7 +368,7 @@ func (a *account) dispatch() {
 	for a.waiting() > 0 {
 		var free [len(lanes{})]*waiter
 		at := now
-		if a.pacer.Paused() <= now { // else nobody leaves, whoever is free
+		if a.pacer.Paused() <= now { // during a pause nothing is sent, even if waiters are free
 			free, at = a.free(now)
 		}
 		if at <= now {
@@ -384,8 +385,9 @@ func (a *account) dispatch() {
 		} else {
 			w = a.lanes.pop(a.pacer.Probing())
 		}
-		// The last waiter is sent now and then, because responses may have become
-		// faster. Otherwise it leaves its turn to others, if there are some.
+		// The last waiter is sent now and then even if it is late, because responses
+		// may have become faster. Otherwise it leaves its turn to another request, if
+		// there is one.
 		if a.wastes(w, now) && (a.waiting() > 0 || a.turned > 0 && now-a.sentAt < min(a.answered(), longAnswer)) {
 			a.turned++
 			w.ready <- &Error{Err: ErrDeadline}
@@ -393,7 +395,7 @@ func (a *account) dispatch() {
 		}
 		a.ticket++
 		w.ticket = a.ticket
-		// Those who were turned away want to be sent as much as those who wait.
+		// Requests that were turned away count as demand, like those that wait.
 		a.tickets[w.ticket] = sent{Send: a.pacer.Sent(now, a.waiting()+a.turned), at: now}
 		a.turned, a.sentAt = 0, now
 		w.ready <- nil
@@ -414,8 +416,8 @@ func (a *account) dispatchWindow(now time.Duration) {
 			a.wakeUp(now, a.heard+longAnswer)
 			return
 		}
-		// Slow answers must not stall the other requests: the window grows as if the
-		// responses had come.
+		// Slow responses must not stall the other requests: the window grows as if they
+		// had arrived.
 		a.slow += a.slow / 2
 		a.heard = now
 	}
@@ -442,7 +444,7 @@ func (a *account) wakeUp(now, at time.Duration) {
 	a.wakeAt = at
 }
 
-// adopt makes p decide when the requests of the account leave.
+// adopt makes p decide when the requests of the account are sent.
 func (a *account) adopt(p fleet1.Pacer) {
 	if a.tickets == nil {
 		a.window.Store(-1)
@@ -451,7 +453,7 @@ func (a *account) adopt(p fleet1.Pacer) {
 	a.pacer = p
 }
 
-// visit lets the fleet replace the pacer of the account.
+// visit lets the fleet replace the account's pacer.
 func (a *account) visit(v fleet1.Visitor) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()

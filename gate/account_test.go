@@ -17,7 +17,7 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// These tests look into an account, because what it has learned shows outside of
+// These tests look into an account, because what it has learned becomes visible outside
 // the package only much later.
 
 var (
@@ -25,7 +25,7 @@ var (
 	accepted = Outcome{Result: Accepted}
 )
 
-// leave calls Wait for a request that does not have to wait.
+// leave calls Wait for a request that is admitted at once.
 func leave(t *testing.T, g *Adaptive, key string) {
 	t.Helper()
 	_, err := g.Wait(t.Context(), Request{Key: key})
@@ -43,25 +43,25 @@ func queueUp(ctx context.Context, g *Adaptive) <-chan error {
 	return done
 }
 
-func TestWindowGrowsByHalfARequestPerAnswerWhileHalfOfItIsUsed(t *testing.T) {
+func TestWindowGrowsByHalfARequestPerResponseIfHalfOfItIsInUse(t *testing.T) {
 	for _, tt := range []struct{ window, flying, want int64 }{
 		{10, 1, 20}, {10, 4, 20}, {10, 5, 21}, {10, 10, 21},
 		{-1, 100, math.MaxInt64},
 	} {
-		t.Run(fmt.Sprintf("%d of %d", tt.flying, tt.window), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%d in flight, window %d", tt.flying, tt.window), func(t *testing.T) {
 			g := &Adaptive{StartWindow: int(tt.window)}
 			for range tt.flying {
 				leave(t, g, "k")
 			}
 			g.Observe(plain, 0, accepted)
 			a := g.account("k")
-			assert.Equal(t, tt.want, a.window.Load(), "in halves of requests")
+			assert.Equal(t, tt.want, a.window.Load(), "window, in half requests")
 			assert.Equal(t, tt.flying-1, a.flying.Load())
 		})
 	}
 }
 
-func TestWindowGrowsForAnAnswerWhileRequestsWait(t *testing.T) {
+func TestWindowGrowsForAResponseWhileRequestsWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &Adaptive{StartWindow: 10}
 		for range 10 {
@@ -71,7 +71,7 @@ func TestWindowGrowsForAnAnswerWhileRequestsWait(t *testing.T) {
 		assert.Empty(t, eleventh)
 		g.Observe(plain, 0, accepted)
 		require.NoError(t, <-eleventh)
-		assert.EqualValues(t, 21, g.account("k").window.Load(), "and the account is open again")
+		assert.EqualValues(t, 21, g.account("k").window.Load(), "the account should be open again")
 	})
 }
 
@@ -84,9 +84,9 @@ func TestObserveWithoutWaitDoesNotChangeInFlight(t *testing.T) {
 	assert.Zero(t, a.flying.Load())
 }
 
-// The two seconds count from the latest answer, or from the moment at which the
-// first request had to wait.
-func TestWindowGrowsByHalfEveryTwoSecondsWithoutAnAnswer(t *testing.T) {
+// The two seconds count from the latest response, or from the time when the first
+// request had to wait.
+func TestWindowGrowsByHalfEveryTwoSecondsWithoutAResponse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &Adaptive{StartWindow: 10}
 		for range 10 {
@@ -113,28 +113,28 @@ func TestWindowGrowsByHalfEveryTwoSecondsWithoutAnAnswer(t *testing.T) {
 		cancel()
 		synctest.Wait()
 		assert.Equal(t, map[time.Duration]int{
-			0:                       5, // half the window: none had come for long
-			3500 * time.Millisecond: 2, // 14 in flight, and 10.5 becomes 15.5
-			5500 * time.Millisecond: 7, // 23
+			0:                       5, // half of the window, because no request had arrived for a long time
+			3500 * time.Millisecond: 2, // 14 in flight; the window grows from 10.5 to 15.5
+			5500 * time.Millisecond: 7, // 23 in flight
 		}, left)
 	})
 }
 
-func TestRequestsSpreadOverTimeLeaveThoughTheWindowIsFull(t *testing.T) {
+func TestRequestsSpreadOverTimeAreSentEvenIfTheWindowIsFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &Adaptive{StartWindow: 10}
 		for range 10 {
 			leave(t, g, "k")
 		}
 		start := time.Now()
-		for range 50 { // 200 ms for 10
+		for range 50 { // 10 in 200 ms
 			time.Sleep(20 * time.Millisecond)
 			leave(t, g, "k")
 		}
-		assert.Equal(t, time.Second, time.Since(start), "no request waited")
+		assert.Equal(t, time.Second, time.Since(start), "no request should wait")
 		ctx, cancel := context.WithCancel(t.Context())
 		early := queueUp(ctx, g)
-		assert.Empty(t, early, "the next one comes too early")
+		assert.Empty(t, early, "the next request arrives too early and should wait")
 		cancel()
 		require.Error(t, <-early)
 		time.Sleep(time.Hour)
@@ -142,16 +142,16 @@ func TestRequestsSpreadOverTimeLeaveThoughTheWindowIsFull(t *testing.T) {
 		for range 5 {
 			leave(t, g, "k")
 		}
-		assert.Zero(t, time.Since(start), "half the window has been saved up")
+		assert.Zero(t, time.Since(start), "half of the window should have been saved up")
 		leave(t, g, "k")
-		assert.Equal(t, 5*longAnswer, time.Since(start), "no more than that: 65 are in flight, and the window grows over 15, 22, 33 and 50 to 75")
+		assert.Equal(t, 5*longAnswer, time.Since(start), "only half is saved up: with 65 in flight, the window has to grow from 10 to 15, 22, 33, 50 and 75")
 		assert.EqualValues(t, 10+50+5+1, g.account("k").flying.Load())
 	})
 }
 
-// An answer may find that requests wait, and that they have left once it has the
-// lock.
-func TestAnswerWidensAWindowThatReopenedWhileItWaitedForTheLock(t *testing.T) {
+// Observe may find that requests wait, and that they have been sent by the time it gets
+// the lock.
+func TestResponseWidensAWindowThatReopenedWhileObserveWaitedForTheLock(t *testing.T) {
 	g := &Adaptive{StartWindow: 10}
 	for range 10 {
 		leave(t, g, "k")
@@ -161,7 +161,7 @@ func TestAnswerWidensAWindowThatReopenedWhileItWaitedForTheLock(t *testing.T) {
 	_, err := g.Wait(canceled, plain)
 	require.ErrorIs(t, err, context.Canceled)
 	a := g.account("k")
-	assert.EqualValues(t, 20, a.window.Load(), "no request waits any more")
+	assert.EqualValues(t, 20, a.window.Load(), "no request is waiting")
 	a.mu.Lock()
 	a.window.Store(-1)
 	done := make(chan struct{})
@@ -169,7 +169,7 @@ func TestAnswerWidensAWindowThatReopenedWhileItWaitedForTheLock(t *testing.T) {
 		g.Observe(plain, 0, accepted)
 		close(done)
 	}()
-	for range 1000 { // until it waits for the lock, or soon will
+	for range 1000 { // until it waits for the lock, or is about to
 		runtime.Gosched()
 	}
 	a.window.Store(20)
@@ -198,17 +198,17 @@ func TestWindowNeverShrinksBelowItsStart(t *testing.T) {
 	assert.Zero(t, a.waiting())
 }
 
-func TestHistoryHoldsTheTimeOfEverySixteenthAnswer(t *testing.T) {
+func TestHistoryHoldsTheTimeOfEverySixteenthAcceptedRequest(t *testing.T) {
 	const ms = time.Millisecond
 	for name, tt := range map[string]struct {
 		answers int64
 		want    []fleet1.Mark
 	}{
-		"none":                {0, []fleet1.Mark{{}, {}}},
-		"a few":               {40, []fleet1.Mark{{}, {At: 16 * ms, Accepted: 16}, {At: 32 * ms, Accepted: 32}, {At: 40 * ms, Accepted: 40}}},
-		"as many as are kept": {255, append(every16th(0, 15), fleet1.Mark{At: 255 * ms, Accepted: 255})},
-		"one more":            {256, slices.Concat([]fleet1.Mark{{}}, every16th(1, 16), []fleet1.Mark{{At: 256 * ms, Accepted: 256}})},
-		"some of the older ones": {1000, slices.Concat([]fleet1.Mark{{}, every16th(16, 16)[0], every16th(32, 32)[0]},
+		"no requests":                        {0, []fleet1.Mark{{}, {}}},
+		"a few requests":                     {40, []fleet1.Mark{{}, {At: 16 * ms, Accepted: 16}, {At: 32 * ms, Accepted: 32}, {At: 40 * ms, Accepted: 40}}},
+		"as many marks as one level keeps":   {255, append(every16th(0, 15), fleet1.Mark{At: 255 * ms, Accepted: 255})},
+		"one mark more than one level keeps": {256, slices.Concat([]fleet1.Mark{{}}, every16th(1, 16), []fleet1.Mark{{At: 256 * ms, Accepted: 256}})},
+		"marks of two levels": {1000, slices.Concat([]fleet1.Mark{{}, every16th(16, 16)[0], every16th(32, 32)[0]},
 			every16th(47, 62), []fleet1.Mark{{At: 1000 * ms, Accepted: 1000}})},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -230,7 +230,7 @@ func TestHistoryHoldsTheTimeOfEverySixteenthAnswer(t *testing.T) {
 	}
 }
 
-// every16th are the marks of one answer in a millisecond.
+// every16th returns the marks of one response per millisecond.
 func every16th(from, to int64) (marks []fleet1.Mark) {
 	for i := from; i <= to; i++ {
 		marks = append(marks, fleet1.Mark{At: time.Duration(16*i) * time.Millisecond, Accepted: 16 * i})
@@ -248,7 +248,7 @@ func TestHistoryCountsRequestsInFlightAtTheFirst429(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		g.Observe(plain, 0, Outcome{Result: Throttled})
-		assert.Equal(t, 3, f.history.Flying, "the throttled one is counted too")
+		assert.Equal(t, 3, f.history.Flying, "the throttled request should be counted too")
 		assert.Equal(t, time.Minute, g.account("k").throttled)
 		g.Observe(plain, 0, accepted)
 		g.Observe(plain, 0, accepted)
@@ -258,12 +258,12 @@ func TestHistoryCountsRequestsInFlightAtTheFirst429(t *testing.T) {
 		p.turns = 1
 		leave(t, g, "k")
 		g.Observe(plain, 1, accepted)
-		assert.Len(t, p.told, 4, "idle, accepted")
+		assert.Len(t, p.told, 4, "calls of Idle and Accepted should follow")
 		assert.EqualValues(t, 3, a.accepted.Load())
 	})
 }
 
-func TestAnswerReleasesTheNextRequestIfItsTurnHasCome(t *testing.T) {
+func TestObserveSendsTheNextRequestIfItsTurnHasCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(Adaptive)
 		p := closed()
@@ -272,7 +272,7 @@ func TestAnswerReleasesTheNextRequestIfItsTurnHasCome(t *testing.T) {
 		leave(t, g, "k")
 		next := queueUp(t.Context(), g)
 		p.turns = 1
-		assert.Empty(t, next, "the gate does not know of the turn yet")
+		assert.Empty(t, next, "the gate does not know about the turn yet")
 		g.Observe(plain, 1, accepted)
 		synctest.Wait()
 		require.Len(t, next, 1)
@@ -280,22 +280,22 @@ func TestAnswerReleasesTheNextRequestIfItsTurnHasCome(t *testing.T) {
 	})
 }
 
-// A waiter that is let out and canceled in the same moment has either left, or
-// the next one leaves in its place.
+// A waiter that is admitted and canceled at the same moment is either sent, or the next
+// waiter is sent instead.
 func TestCanceledTurnGoesToNextWaiter(t *testing.T) {
 	for name, begin := range map[string]func(t *testing.T, g *Adaptive) (free func(a *account)){
 		"before any throttling": func(t *testing.T, g *Adaptive) func(*account) {
 			leave(t, g, "k")
 			return func(a *account) { a.landed() }
 		},
-		"after it": func(t *testing.T, g *Adaptive) func(*account) {
+		"after throttling": func(t *testing.T, g *Adaptive) func(*account) {
 			p := closed()
 			g.Join(&others{known: p})
 			return func(*account) { p.turns = 1 }
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for range 50 { // chance decides which of the two happens
+			for range 50 { // which of the two happens is random
 				synctest.Test(t, func(t *testing.T) {
 					g := &Adaptive{StartWindow: 1}
 					free := begin(t, g)
@@ -310,7 +310,7 @@ func TestCanceledTurnGoesToNextWaiter(t *testing.T) {
 					a.mu.Unlock()
 					left := 1
 					if err := <-hasty; err == nil {
-						left += len(a.tickets) // before throttling, free has taken it out of those in flight
+						left += len(a.tickets) // before throttling, free has already removed it
 						a.mu.Lock()
 						free(a)
 						a.dispatch()
@@ -328,10 +328,10 @@ func TestCanceledTurnGoesToNextWaiter(t *testing.T) {
 	}
 }
 
-// Gates that are told the same time must not come back together. All gates here
-// are made and throttled at the same time, so that a clock as the seed would
-// give them the same jitter.
-func TestPauseIsLengthenedAtRandomByUpToFivePercentButAtMostAQuarterSecond(t *testing.T) {
+// Gates that receive the same Retry-After must not resume at the same time. All gates
+// here are created and throttled at the same time, so that a random generator seeded
+// with the clock would give them all the same jitter.
+func TestPauseGetsRandomJitterOfUpToFivePercentAndAtMostAQuarterSecond(t *testing.T) {
 	for asked, most := range map[time.Duration]time.Duration{
 		time.Second:      50 * time.Millisecond,
 		10 * time.Second: 250 * time.Millisecond,
@@ -354,7 +354,7 @@ func TestPauseIsLengthenedAtRandomByUpToFivePercentButAtMostAQuarterSecond(t *te
 	}
 }
 
-func TestPacerIsToldThatNoRequestWaitedForItsTurn(t *testing.T) {
+func TestPacerIsToldOnceThatNoRequestWaitedForItsTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(Adaptive)
 		p := closed()
@@ -363,12 +363,12 @@ func TestPacerIsToldThatNoRequestWaitedForItsTurn(t *testing.T) {
 		for range 3 {
 			queueUp(ctx, g)
 		}
-		assert.Equal(t, []string{"idle"}, p.told, "by the first request only")
+		assert.Equal(t, []string{"idle"}, p.told, "only the first request should report it")
 		cancel()
 	})
 }
 
-func TestDeadlineIsTooEarlyIfRequestsAheadNeedTheTimeUntilThen(t *testing.T) {
+func TestDeadlineIsTooEarlyIfTheRequestsAheadNeedAllTheTimeBeforeIt(t *testing.T) {
 	const s, ms = time.Second, time.Millisecond
 	g := new(Adaptive)
 	p := closed()
@@ -381,19 +381,19 @@ func TestDeadlineIsTooEarlyIfRequestsAheadNeedTheTimeUntilThen(t *testing.T) {
 		deadline time.Duration
 		late     bool
 	}{
-		{3, 3599 * ms, true}, {3, 3600 * ms, false}, // 1.2 times as long as an answer takes
+		{3, 3599 * ms, true}, {3, 3600 * ms, false}, // 1.2 round trips
 		{6, 6599 * ms, true}, {6, 6600 * ms, false},
-		{0, 1 * ms, false}, {0, 0, true}, // it is sent in any case, as long as there is time
+		{0, 1 * ms, false}, {0, 0, true}, // the first waiter is sent if any time is left
 	} {
 		until, late := a.late(&waiter{limited: true, deadline: now + tt.deadline}, now, tt.ahead)
 		assert.Equal(t, now+time.Duration(tt.ahead)*s, until, "%+v", tt)
 		assert.Equal(t, tt.late, late, "%+v", tt)
 	}
 	_, late := a.late(&waiter{}, now, 1000)
-	assert.False(t, late, "it has no deadline")
+	assert.False(t, late, "a waiter without a deadline is never late")
 }
 
-func TestCallerThatCannotMeetItsDeadlineIsRefusedAndDelaysNoOther(t *testing.T) {
+func TestCallerThatCannotMeetItsDeadlineIsRefusedAndDoesNotDelayOthers(t *testing.T) {
 	const s = time.Second
 	g := new(Adaptive)
 	p := closed()
@@ -415,22 +415,23 @@ func TestCallerThatCannotMeetItsDeadlineIsRefusedAndDelaysNoOther(t *testing.T) 
 			assert.ErrorIs(t, <-w.ready, ErrDeadline)
 		}
 	}
-	// The turns come at 0 s, 1 s and so on. Whoever is told leaves its turn to the next.
+	// The turns come at 0 s, 1 s and so on. A refused waiter leaves its turn to the
+	// next one.
 	assert.Equal(t, []int{1, 3, 5, 6}, told)
 }
 
-func TestWaitersWakeWhenTheirTurnComesEvenIfItMoves(t *testing.T) {
+func TestWaitersWakeAtTheirTurnEvenIfThePauseChanges(t *testing.T) {
 	for name, tt := range map[string]struct{ before, after time.Duration }{
-		"earlier": {time.Minute, time.Second},
-		"later":   {time.Second, time.Minute},
-		"not":     {time.Minute, time.Minute},
+		"pause becomes shorter": {time.Minute, time.Second},
+		"pause becomes longer":  {time.Second, time.Minute},
+		"pause does not change": {time.Minute, time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				g := new(Adaptive)
 				p := closed()
 				g.Join(&others{known: p})
-				for range 2 { // the timer is new, and used again
+				for range 2 { // first with a new timer, then with a timer that is reused
 					start, now := time.Now(), g.account("k").now()
 					p.turns, p.pause = 2, now+tt.before
 					first := queueUp(t.Context(), g)

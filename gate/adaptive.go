@@ -10,39 +10,38 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// Adaptive is a [Gate] that makes all callers of an account in this process behave
-// like one polite client. It learns the limit of the account from the responses.
-// After the first 429 all requests of the account pause until Retry-After has
-// elapsed. They are then sent one at a time, in the order of arrival, at a pace that
-// the service accepts.
+// Adaptive is a [Gate] that makes all callers of an account in this process behave like
+// one polite client. It learns the limit of the account from the responses. After the
+// first 429, all requests of the account pause until Retry-After has elapsed. They are
+// then sent one at a time, in the order of arrival, at a pace that the service accepts.
 //
 // The zero value is ready to use. An Adaptive is safe for concurrent use; do not copy
-// or change it after first use. One serves any number of keys, and any number of
+// or change it after first use. It serves any number of keys, and any number of
 // Transports that talk to the same accounts. It forgets unused keys.
 //
-// A request that cannot be sent before the deadline of its context fails at
-// once, without being sent. One that a RoundTripper below the Transport sends while
-// it handles another, such as a request for a token, waits for pauses only.
+// A request that cannot be sent before the deadline of its context fails at once,
+// without being sent. A request that a RoundTripper below the Transport sends while it
+// handles another one, such as a request for a token, waits only for pauses.
 type Adaptive struct {
 	// StartWindow limits how many requests of a key are in flight before the limit is
-	// known. It grows with the responses, by half with each round trip, and never
-	// shrinks. Zero means 64; negative means unlimited.
+	// known. The window grows by half with each round trip and never shrinks. Zero
+	// means 64; negative means unlimited.
 	StartWindow int
 
 	fleet    fleet1.Fleet // nil: no other processes are known
-	accounts sync.Map     // from the key to its *account
-	live     atomic.Int64 // how many accounts there are
-	mu       sync.Mutex   // guards what follows
+	accounts sync.Map     // from key to *account
+	live     atomic.Int64 // number of accounts
+	mu       sync.Mutex   // guards the fields below
 	sweeper  *time.Timer
-	swept    int64 // accounts that the latest sweep has left
+	swept    int64 // number of accounts left after the latest sweep
 }
 
 // Wait blocks until the request may be sent. See [Gate].
 func (g *Adaptive) Wait(ctx context.Context, r Request) (Ticket, error) {
 	for {
 		a := g.account(r.Key)
-		// The common case: the account is not known to be throttled, and few
-		// requests are in flight.
+		// The common case: the account is not known to be throttled, and few requests
+		// are in flight.
 		if 2*a.flying.Add(1) <= a.window.Load() {
 			return 0, nil
 		}
@@ -57,7 +56,7 @@ func (g *Adaptive) Wait(ctx context.Context, r Request) (Ticket, error) {
 func (g *Adaptive) Observe(r Request, t Ticket, o Outcome) {
 	v, ok := g.accounts.Load(r.Key)
 	if !ok {
-		return // no Wait has returned for it
+		return // Wait was never called for this key
 	}
 	a := v.(*account)
 	if t == 0 && o.Result != Throttled && o.Result != NotSent {
@@ -70,14 +69,14 @@ func (g *Adaptive) Observe(r Request, t Ticket, o Outcome) {
 // Stats is a snapshot of what an [Adaptive] knows about one account. Use it for
 // dashboards and logs.
 type Stats struct {
-	Throttled bool          // a request was throttled since the gate has known the account
-	Pace      float64       // requests per second that leave while others wait; 0: not known yet
-	Pause     time.Duration // what is left of the pause; 0: no pause is in force
-	Waiting   int           // requests that wait
-	Flying    int           // requests that were let out and not observed yet
+	Throttled bool          // a request of this account has been throttled
+	Pace      float64       // requests sent per second while others wait; 0: not known yet
+	Pause     time.Duration // time left of the pause; 0: no pause is in force
+	Waiting   int           // requests that are waiting
+	Flying    int           // requests that were admitted and not observed yet
 
-	// Limit is the limit that the service stated last, Requests per Per. Zero: the
-	// service stated none, or the outcomes of requests contradict it.
+	// Limit is the latest limit that the service stated, as Requests and Per. It is
+	// zero if the service stated none, or if the outcomes of requests contradict it.
 	Limit Limit
 }
 
@@ -91,8 +90,8 @@ func (g *Adaptive) Stats(key string) (Stats, bool) {
 	return v.(*account).stats()
 }
 
-// All ranges over the keys and accounts that the gate knows, in no particular order.
-// It may miss accounts that are added or forgotten meanwhile.
+// All ranges over the keys and accounts that the gate knows, in no particular order. It
+// may miss accounts that are added or forgotten during the iteration.
 func (g *Adaptive) All() iter.Seq2[string, Stats] {
 	return func(yield func(string, Stats) bool) {
 		for key, v := range g.accounts.Range {
@@ -103,9 +102,9 @@ func (g *Adaptive) All() iter.Seq2[string, Stats] {
 	}
 }
 
-// Join is for package redisgate only: its types are internal and change without
-// notice. It makes the gate, which must not be in use yet, a member of a fleet. The
-// fleet calls visit to see the account of a key; visit reports whether there is one.
+// Join is for package redisgate only: its types are internal and change without notice.
+// It makes the gate, which must not be in use yet, a member of a fleet. The fleet calls
+// visit to inspect the account of a key; visit reports whether there is one.
 func (g *Adaptive) Join(f fleet1.Fleet) (visit func(key string, v fleet1.Visitor) bool) {
 	g.fleet = f
 	return func(key string, v fleet1.Visitor) bool {

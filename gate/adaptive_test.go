@@ -29,7 +29,7 @@ func throttled(retryAfter time.Duration) gate.Outcome {
 	return gate.Outcome{Result: gate.Throttled, RetryAfter: retryAfter}
 }
 
-// outcome is accepted if ok, and throttled otherwise.
+// outcome returns accepted if ok is true, and throttled otherwise.
 func outcome(ok bool, retryAfter time.Duration) gate.Outcome {
 	if ok {
 		return accepted
@@ -37,7 +37,7 @@ func outcome(ok bool, retryAfter time.Duration) gate.Outcome {
 	return throttled(retryAfter)
 }
 
-// enter calls Wait, which must let the request out.
+// enter calls Wait, which must admit the request.
 func enter(t testing.TB, g *gate.Adaptive, resend int) gate.Ticket {
 	t.Helper()
 	ticket, err := g.Wait(t.Context(), gate.Request{Key: plain.Key, Resend: resend})
@@ -45,13 +45,13 @@ func enter(t testing.TB, g *gate.Adaptive, resend int) gate.Ticket {
 	return ticket
 }
 
-// throttle sends one request that is answered 429.
+// throttle sends one request that gets a 429.
 func throttle(t testing.TB, g *gate.Adaptive, retryAfter time.Duration) {
 	t.Helper()
 	g.Observe(plain, enter(t, g, 0), throttled(retryAfter))
 }
 
-func TestNoRequestOfAThrottledAccountLeavesBeforeRetryAfter(t *testing.T) {
+func TestNoRequestOfAThrottledAccountIsSentBeforeRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(gate.Adaptive)
 		throttle(t, g, 10*time.Second)
@@ -80,7 +80,7 @@ func TestThrottledAccountDoesNotSlowAnother(t *testing.T) {
 	})
 }
 
-func TestRequestsLeaveInTheOrderTheyArrived(t *testing.T) {
+func TestRequestsAreSentInTheOrderOfArrival(t *testing.T) {
 	for name, resend := range map[string]int{"first attempts": 0, "retries": 1} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -107,7 +107,7 @@ func TestRequestsLeaveInTheOrderTheyArrived(t *testing.T) {
 	}
 }
 
-func TestRetriesLeaveBeforeFirstAttempts(t *testing.T) {
+func TestRetriesAreSentBeforeFirstAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(gate.Adaptive)
 		throttle(t, g, time.Second)
@@ -150,15 +150,15 @@ func TestBurstToAnUnlimitedAccountIsHeldBackOnce(t *testing.T) {
 		}
 		most, took := burst()
 		assert.Less(t, most, int64(1000))
-		assert.LessOrEqual(t, took, 600*time.Millisecond, "six round trips: 64, 96, 144, 216, 324 and the rest")
+		assert.LessOrEqual(t, took, 600*time.Millisecond, "should take six round trips: 64, 96, 144, 216, 324 and the remaining requests")
 		for range 6 {
 			_, took = burst()
 		}
-		assert.LessOrEqual(t, took, 300*time.Millisecond, "the window is remembered, and goes on growing")
+		assert.LessOrEqual(t, took, 300*time.Millisecond, "the window should be remembered and continue to grow")
 	})
 }
 
-func TestStartWindowLimitsRequestsBeforeTheFirstAnswer(t *testing.T) {
+func TestStartWindowLimitsRequestsBeforeTheFirstResponse(t *testing.T) {
 	for window, want := range map[int]int{0: 64, 10: 10, -1: 1000, math.MinInt: 1000, math.MaxInt: 1000} {
 		t.Run(fmt.Sprint(window), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -185,7 +185,7 @@ func TestStartWindowLimitsRequestsBeforeTheFirstAnswer(t *testing.T) {
 func TestSlowAnswersDoNotStallOtherRequests(t *testing.T) {
 	for name, begin := range map[string]func(*testing.T, *gate.Adaptive){
 		"before any throttling": func(t *testing.T, g *gate.Adaptive) {
-			for range 64 { // they stay in flight
+			for range 64 { // these requests stay in flight
 				enter(t, g, 0)
 			}
 		},
@@ -213,8 +213,8 @@ func TestSlowAnswersDoNotStallOtherRequests(t *testing.T) {
 	}
 }
 
-func TestRequestThatCannotLeaveBeforeItsDeadlineIsRefusedAtOnce(t *testing.T) {
-	t.Run("when it comes during the pause", func(t *testing.T) {
+func TestRequestThatCannotBeSentBeforeItsDeadlineIsRefusedAtOnce(t *testing.T) {
+	t.Run("when it arrives during the pause", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			g := new(gate.Adaptive)
 			throttle(t, g, 20*time.Second)
@@ -240,7 +240,7 @@ func TestRequestThatCannotLeaveBeforeItsDeadlineIsRefusedAtOnce(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			refused := make(chan error)
-			for range 50 { // enough to wait
+			for range 50 { // enough requests that some have to wait
 				go func() {
 					ticket, err := g.Wait(ctx, plain)
 					if err == nil {
@@ -271,8 +271,8 @@ func TestRequestThatCannotLeaveBeforeItsDeadlineIsRefusedAtOnce(t *testing.T) {
 	})
 }
 
-// Requests ahead that will have given up by then do not count.
-func TestLaterDeadlineIsNotRefusedBecauseOfShorterOnesAhead(t *testing.T) {
+// Requests ahead that will miss their deadlines by then do not count.
+func TestRequestIsNotRefusedBecauseOfRequestsAheadWithEarlierDeadlines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(gate.Adaptive)
 		send, done := limitedTo(10, g)
@@ -282,20 +282,20 @@ func TestLaterDeadlineIsNotRefusedBecauseOfShorterOnesAhead(t *testing.T) {
 		for range 5000 {
 			go func() { _ = send(hasty) }()
 		}
-		time.Sleep(4500 * time.Millisecond) // by now a 429 has taught the gate that 20 requests per second are too many
+		time.Sleep(4500 * time.Millisecond) // by now, a 429 has shown that 20 requests per second are too many
 		patient, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		assert.NoError(t, send(patient))
-		if err := send(hasty); err != nil { // those ahead may have been told by now that they are late
+		if err := send(hasty); err != nil { // the gate may have refused those ahead as too late by now
 			assert.ErrorContains(t, err, "deadline")
 		}
 		done()
 	})
 }
 
-// limitedTo is a service that accepts rate requests per second, evenly spaced. It
-// returns a function that sends one request to it through g, and one that waits
-// until all calls of send have returned.
+// limitedTo is a service that accepts rate requests per second, evenly spaced. send
+// sends one request to it through g, and done waits until all calls of send have
+// returned.
 func limitedTo(rate float64, g *gate.Adaptive) (send func(context.Context) error, done func()) {
 	var mu sync.Mutex
 	var next time.Time
@@ -330,12 +330,12 @@ func TestPauseLongerThanMaxWaitIsRefusedAtOnce(t *testing.T) {
 		maxWait, retryAfter time.Duration
 		refused             bool
 	}{
-		"it is shorter":                      {2 * time.Minute, 110 * time.Second, false},
-		"it is exactly as long":              {2 * time.Minute, 2 * time.Minute, false},
-		"it is longer":                       {2 * time.Minute, 121 * time.Second, true},
-		"it is twice as long":                {10 * time.Second, 20 * time.Second, true},
-		"there is no MaxWait":                {0, 10 * time.Hour, false},
-		"a huge Retry-After counts as a day": {24 * time.Hour, 1 << 62, false},
+		"the pause is shorter":                   {2 * time.Minute, 110 * time.Second, false},
+		"the pause is exactly as long":           {2 * time.Minute, 2 * time.Minute, false},
+		"the pause is longer":                    {2 * time.Minute, 121 * time.Second, true},
+		"the pause is twice as long":             {10 * time.Second, 20 * time.Second, true},
+		"there is no MaxWait":                    {0, 10 * time.Hour, false},
+		"a huge Retry-After is clamped to a day": {24 * time.Hour, 1 << 62, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -362,7 +362,7 @@ func TestPauseLongerThanMaxWaitIsRefusedAtOnce(t *testing.T) {
 	}
 }
 
-func TestLongPauseThatBeginsMeanwhileRefusesWaitersByTheirMaxWait(t *testing.T) {
+func TestPauseThatBecomesLongerThanMaxWaitRefusesWaiters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(gate.Adaptive)
 		first, second := enter(t, g, 0), enter(t, g, 0)
@@ -389,7 +389,7 @@ func TestLongPauseThatBeginsMeanwhileRefusesWaitersByTheirMaxWait(t *testing.T) 
 	})
 }
 
-func TestLaterAnswerCanLengthenThePauseButNotShortenIt(t *testing.T) {
+func TestLaterResponseCanLengthenThePauseButNotShortenIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(gate.Adaptive)
 		a, b, c := enter(t, g, 0), enter(t, g, 0), enter(t, g, 0)
@@ -403,7 +403,7 @@ func TestLaterAnswerCanLengthenThePauseButNotShortenIt(t *testing.T) {
 	})
 }
 
-func TestPausesGrowWithoutRetryAfter(t *testing.T) {
+func TestPausesWithoutRetryAfterGrow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(gate.Adaptive)
 		throttle(t, g, 0)
@@ -421,20 +421,20 @@ func TestPausesGrowWithoutRetryAfter(t *testing.T) {
 	})
 }
 
-// Callers that wait for half a minute at most never make a long queue. They must
-// be served all the same when the service accepts requests again.
+// Callers that wait for at most half a minute never form a long queue. They must still
+// be served when the service accepts requests again.
 func TestCallersAreServedSoonAfterAnOutage(t *testing.T) {
 	if testing.Short() {
-		t.Skip("an hour and a half of callers")
+		t.Skip("simulates an hour and a half of callers")
 	}
 	for name, tt := range map[string]struct {
 		lasts, retryAfter, within time.Duration
 	}{
-		"half a minute, with Retry-After":       {30 * time.Second, time.Second, 30 * time.Second},
-		"half an hour, with Retry-After":        {30 * time.Minute, time.Second, 40 * time.Second},
-		"half a minute, without":                {30 * time.Second, 0, 7 * time.Minute},
-		"half an hour, without":                 {30 * time.Minute, 0, time.Minute},
-		"half an hour, Retry-After is a minute": {30 * time.Minute, time.Minute, 5 * time.Minute},
+		"half a minute, Retry-After 1 s":     {30 * time.Second, time.Second, 30 * time.Second},
+		"half an hour, Retry-After 1 s":      {30 * time.Minute, time.Second, 40 * time.Second},
+		"half a minute, without Retry-After": {30 * time.Second, 0, 7 * time.Minute},
+		"half an hour, without Retry-After":  {30 * time.Minute, 0, time.Minute},
+		"half an hour, Retry-After 1 min":    {30 * time.Minute, time.Minute, 5 * time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -442,7 +442,7 @@ func TestCallersAreServedSoonAfterAnOutage(t *testing.T) {
 				begin := time.Now().Add(time.Minute)
 				end := begin.Add(tt.lasts)
 				served := end.Add(tt.within)
-				var failed atomic.Int64 // calls that began after served
+				var failed atomic.Int64 // calls that began after served and failed
 				var wg sync.WaitGroup
 				for now := time.Now(); now.Before(served.Add(time.Minute)); now = time.Now() {
 					wg.Go(func() {
@@ -497,8 +497,8 @@ func TestCanceledWaitReturnsAtOnceAndLeavesTheQueue(t *testing.T) {
 	})
 }
 
-// A waiter that is canceled in the moment in which it is let out must pass its
-// turn on to the next one.
+// A waiter that is canceled at the moment when it is admitted must pass its turn on to
+// the next one.
 func TestNoTurnIsLostWhenWaitersAreCanceled(t *testing.T) {
 	g := &gate.Adaptive{StartWindow: 2}
 	var wg sync.WaitGroup
@@ -525,7 +525,7 @@ func TestNoTurnIsLostWhenWaitersAreCanceled(t *testing.T) {
 	g.Observe(plain, ticket, accepted)
 }
 
-func TestUnexpectedObserveDoesNoHarm(t *testing.T) {
+func TestMisuseOfObserveDoesNoHarm(t *testing.T) {
 	for name, misuse := range map[string]func(*testing.T, *gate.Adaptive){
 		"without Wait, for an unknown account": func(_ *testing.T, g *gate.Adaptive) {
 			g.Observe(gate.Request{Key: "unknown"}, 0, accepted)
@@ -548,7 +548,7 @@ func TestUnexpectedObserveDoesNoHarm(t *testing.T) {
 			g.Observe(plain, ticket, accepted)
 			g.Observe(plain, ticket, throttled(100*time.Second))
 		},
-		"with a ticket that was never given out": func(t *testing.T, g *gate.Adaptive) {
+		"with a ticket that was never issued": func(t *testing.T, g *gate.Adaptive) {
 			throttle(t, g, time.Second)
 			g.Observe(plain, 1<<60, throttled(100*time.Second))
 			g.Observe(plain, 1<<60, accepted)
@@ -580,7 +580,7 @@ func TestUnexpectedObserveDoesNoHarm(t *testing.T) {
 	}
 }
 
-func TestMillionAccountsLeaveNothingBehind(t *testing.T) {
+func TestMemoryOfAMillionAccountsIsFreed(t *testing.T) {
 	accounts := 1_000_000
 	if raceDetector || testing.Short() { // the race detector takes twenty times as long
 		accounts /= 10
@@ -603,11 +603,11 @@ func TestMillionAccountsLeaveNothingBehind(t *testing.T) {
 				peak = max(peak, heap())
 			}
 		}
-		assert.Less(t, peak-min(before, peak), uint64(8<<20), "bounded by the accounts in use")
+		assert.Less(t, peak-min(before, peak), uint64(8<<20), "memory should be bounded by the accounts in use")
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		after := heap()
-		t.Logf("heap before %d KiB, at most %d KiB more, after %d KiB", before>>10, (peak-min(before, peak))>>10, after>>10)
+		t.Logf("heap: %d KiB before, at most %d KiB more during the test, %d KiB after it", before>>10, (peak-min(before, peak))>>10, after>>10)
 		assert.Less(t, after-min(before, after), uint64(256<<10))
 		runtime.KeepAlive(g)
 	})
@@ -618,7 +618,7 @@ func TestAccountInUseIsNotForgotten(t *testing.T) {
 		g := new(gate.Adaptive)
 		throttle(t, g, time.Second)
 		held := enter(t, g, 0)
-		time.Sleep(24 * time.Hour) // it is in flight all the time
+		time.Sleep(24 * time.Hour) // held is in flight all the time
 		g.Observe(plain, held, throttled(60*time.Second))
 		start := time.Now()
 		enter(t, g, 1)
@@ -626,13 +626,13 @@ func TestAccountInUseIsNotForgotten(t *testing.T) {
 	})
 }
 
-func TestAccountsCanBeForgottenAndUsedAtTheSameTime(t *testing.T) {
+func TestAccountsCanBeForgottenAndUsedConcurrently(t *testing.T) {
 	g := new(gate.Adaptive)
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
 			for j := range 5000 {
-				r := gate.Request{Key: fmt.Sprint((i + j) % 3000)} // enough keys for sweeps in a hurry
+				r := gate.Request{Key: fmt.Sprint((i + j) % 3000)} // enough keys to cause sweeps in a hurry
 				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 				ticket, err := g.Wait(ctx, r)
 				if assert.NoError(t, err) {

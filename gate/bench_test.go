@@ -10,7 +10,7 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-func TestOpenAccountCostsNoAllocation(t *testing.T) {
+func TestOpenAccountDoesNotAllocate(t *testing.T) {
 	for _, result := range []gate.Result{gate.Unknown, gate.Accepted, gate.NotSent} {
 		t.Run(result.String(), func(t *testing.T) {
 			g := new(gate.Adaptive)
@@ -27,8 +27,8 @@ func TestOpenAccountCostsNoAllocation(t *testing.T) {
 	}
 }
 
-// BenchmarkAdaptiveOpen is Wait and Observe of an account that was never
-// throttled: what a gate adds to each attempt that succeeds.
+// BenchmarkAdaptiveOpen measures Wait and Observe for an account that was never
+// throttled: the time that a gate adds to each successful attempt.
 func BenchmarkAdaptiveOpen(b *testing.B) {
 	b.Run("one caller", func(b *testing.B) {
 		g := new(gate.Adaptive)
@@ -64,8 +64,7 @@ func BenchmarkAdaptiveOpen(b *testing.B) {
 	})
 }
 
-// pass sends one request that is accepted. Through the interface, as a Transport
-// does.
+// pass sends one request that is accepted. It uses the interface, as a Transport does.
 func pass(ctx context.Context, g gate.Gate, r gate.Request) {
 	ticket, err := g.Wait(ctx, r)
 	if err != nil {

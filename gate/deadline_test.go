@@ -15,7 +15,7 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// bucket is a service that takes so many requests a second.
+// bucket is a service that accepts rate requests per second.
 type bucket struct {
 	mu     sync.Mutex
 	rate   float64
@@ -24,8 +24,8 @@ type bucket struct {
 	sent   int
 }
 
-// call sends a request through g and reports whether it was answered in time. It
-// tries again when it was throttled.
+// call sends a request through g, and retries it when it is throttled. It returns an
+// error if no response arrives in time.
 func (b *bucket) call(ctx context.Context, g gate.Gate, trip time.Duration) error {
 	r := gate.Request{Key: "k"}
 	for ; ; r.Resend++ {
@@ -57,7 +57,7 @@ func (b *bucket) call(ctx context.Context, g gate.Gate, trip time.Duration) erro
 	}
 }
 
-// learn makes the gate know the limit of the service.
+// learn makes the gate learn the limit of the service.
 func (b *bucket) learn(t *testing.T, g gate.Gate, trip time.Duration) {
 	var wg sync.WaitGroup
 	for range int(40 * b.rate) {
@@ -67,8 +67,8 @@ func (b *bucket) learn(t *testing.T, g gate.Gate, trip time.Duration) {
 	b.sent = 0
 }
 
-func TestCallersWithEqualTimeoutsAreToldAtOnceThatTheyCannotBeServed(t *testing.T) {
-	const rounds = 20 // one alone varies by chance: a second 429 costs a third of its time
+func TestCallersWithEqualTimeoutsThatCannotBeServedAreRefusedAtOnce(t *testing.T) {
+	const rounds = 20 // a single round varies at random: a second 429 costs a third of its time
 	for name, apart := range map[string]time.Duration{"all at once": 0, "20 µs apart": 20 * time.Microsecond, "1 ms apart": time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
 			served, early, late := 0, 0, 0
@@ -100,24 +100,24 @@ func TestCallersWithEqualTimeoutsAreToldAtOnceThatTheyCannotBeServed(t *testing.
 					wg.Wait()
 				})
 			}
-			t.Logf("of 1000 each time %d served, %d told at once, %d later", served/rounds, early/rounds, late/rounds)
+			t.Logf("of 1000 calls: %d served, %d refused at once, %d failed later", served/rounds, early/rounds, late/rounds)
 			assert.GreaterOrEqual(t, served/rounds, 40)
-			if apart < time.Millisecond { // else those that come later outlast those ahead
+			if apart < time.Millisecond { // otherwise later callers have later deadlines than those ahead
 				assert.GreaterOrEqual(t, early/rounds, 800)
 			}
 		})
 	}
 }
 
-func TestDeadlinesWasteNoTurns(t *testing.T) {
+func TestRequestsTooLateForTheirDeadlinesDoNotWasteTurns(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
-		t.Skip("it simulates 36 minutes of up to 500 callers a second")
+		t.Skip("simulates 36 minutes of up to 500 callers per second")
 	}
-	const minute, rounds = 60, 6 // one round alone varies by chance: the pace that was learned may be too low
+	const minute, rounds = 60, 6 // a single round varies at random: the pace that was learned may be too low
 	for _, load := range []float64{1.5, 3, 10} {
 		for _, trip := range []time.Duration{20 * time.Millisecond, 300 * time.Millisecond} {
-			t.Run(fmt.Sprint("load ", load, ", answers of ", trip), func(t *testing.T) {
+			t.Run(fmt.Sprint("load ", load, ", round trip ", trip), func(t *testing.T) {
 				t.Parallel()
 				const rate = 50
 				served, sent := 0, 0
@@ -144,19 +144,19 @@ func TestDeadlinesWasteNoTurns(t *testing.T) {
 					})
 				}
 				share, perSuccess := float64(served)/(rounds*minute*rate), float64(sent)/float64(served)
-				t.Logf("%.1f %% of the limit, %.3f sent per success", 100*share, perSuccess)
-				assert.GreaterOrEqual(t, share, 0.85, "8 to 34 % if those whose answer comes too late take turns")
+				t.Logf("%.1f %% of the limit used, %.3f requests per success", 100*share, perSuccess)
+				assert.GreaterOrEqual(t, share, 0.85, "share of the limit (it is 0.08 to 0.34 if requests use turns although their responses would be late)")
 				assert.LessOrEqual(t, perSuccess, 1.1)
 			})
 		}
 	}
 }
 
-func TestTheOnlyWaiterIsSentHoweverLongAnAnswerTook(t *testing.T) {
+func TestTheOnlyWaiterIsSentEvenIfEarlierResponsesWereSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, b := new(gate.Adaptive), &bucket{rate: 20}
 		b.learn(t, g, 5*time.Second)
-		for range 20 { // answers have become quick: the gate must find out
+		for range 20 { // responses have become fast, which the gate must find out
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 			assert.NoError(t, b.call(ctx, g, 10*time.Millisecond))
 			cancel()
@@ -165,7 +165,7 @@ func TestTheOnlyWaiterIsSentHoweverLongAnAnswerTook(t *testing.T) {
 	})
 }
 
-func TestRequestsThatWereNotSentAfterAllAreNotInFlight(t *testing.T) {
+func TestRequestsThatWereNotSentDoNotCountAsInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, r := new(gate.Adaptive), gate.Request{Key: "k"}
 		for range 20 {
@@ -173,7 +173,7 @@ func TestRequestsThatWereNotSentAfterAllAreNotInFlight(t *testing.T) {
 			assert.NoError(t, err)
 		}
 		g.Observe(r, 0, gate.Outcome{Result: gate.Throttled, RetryAfter: time.Second})
-		for range 19 { // a gate below has refused them
+		for range 19 { // refused by a gate below
 			g.Observe(r, 0, gate.Outcome{Result: gate.NotSent})
 		}
 		b := &bucket{rate: 100}
@@ -181,26 +181,26 @@ func TestRequestsThatWereNotSentAfterAllAreNotInFlight(t *testing.T) {
 		for range 20 {
 			assert.NoError(t, b.call(t.Context(), g, time.Millisecond))
 		}
-		assert.Less(t, time.Since(start), 15*time.Second, "nobody waits for them")
+		assert.Less(t, time.Since(start), 15*time.Second, "no request should wait for those that were not sent")
 	})
 }
 
-// Those who wait longest have the least time left. If they all left too late, none
-// would be answered, and nobody would learn why.
-func TestCallersWithLittleMoreTimeThanAnAnswerTakesAreServed(t *testing.T) {
+// Requests that wait longest have the least time left. If all of them were sent too
+// late, no request would get a response, and the gate could not learn why.
+func TestCallersWithLittleMoreTimeThanARoundTripAreServed(t *testing.T) {
 	const lasting = 90 * time.Second
 	for _, tt := range []struct {
 		name           string
 		rate           float64
-		trip, later    time.Duration // in the first third, and then
+		trip, later    time.Duration // in the first third of the time, and afterwards
 		timeout, apart time.Duration
-		want           float64 // share of the limit, in the last third, pauses of a second each included
+		want           float64 // share of the limit in the last third, pauses of one second each included
 	}{
-		{"answers of 0.3 s, 0.72 s each", 15, 300 * time.Millisecond, 300 * time.Millisecond, 720 * time.Millisecond, 40 * time.Millisecond, 0.75},
-		{"answers of 0.3 s, 0.5 s each", 5, 300 * time.Millisecond, 300 * time.Millisecond, 500 * time.Millisecond, 40 * time.Millisecond, 0.75},
-		{"answers become slower", 15, 20 * time.Millisecond, 400 * time.Millisecond, 600 * time.Millisecond, 20 * time.Millisecond, 0.75},
-		{"answers become faster", 15, 400 * time.Millisecond, 20 * time.Millisecond, 600 * time.Millisecond, 20 * time.Millisecond, 0.75},
-		{"no answer takes less than its caller has, for a while", 15, time.Second, 20 * time.Millisecond, 600 * time.Millisecond, 20 * time.Millisecond, 0.75},
+		{"round trip 0.3 s, timeout 0.72 s", 15, 300 * time.Millisecond, 300 * time.Millisecond, 720 * time.Millisecond, 40 * time.Millisecond, 0.75},
+		{"round trip 0.3 s, timeout 0.5 s", 5, 300 * time.Millisecond, 300 * time.Millisecond, 500 * time.Millisecond, 40 * time.Millisecond, 0.75},
+		{"responses become slower", 15, 20 * time.Millisecond, 400 * time.Millisecond, 600 * time.Millisecond, 20 * time.Millisecond, 0.75},
+		{"responses become faster", 15, 400 * time.Millisecond, 20 * time.Millisecond, 600 * time.Millisecond, 20 * time.Millisecond, 0.75},
+		{"at first every response is later than the timeout", 15, time.Second, 20 * time.Millisecond, 600 * time.Millisecond, 20 * time.Millisecond, 0.75},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -233,8 +233,8 @@ func TestCallersWithLittleMoreTimeThanAnAnswerTakesAreServed(t *testing.T) {
 	}
 }
 
-func TestResponsesThatWereLostTurnNobodyElseAway(t *testing.T) {
-	for _, before := range []time.Duration{0, time.Second} { // the calls come so long before the loss is known
+func TestLostResponsesDoNotCauseOtherRequestsToBeRefused(t *testing.T) {
+	for _, before := range []time.Duration{0, time.Second} { // the calls start this long before the loss is known
 		synctest.Test(t, func(t *testing.T) {
 			g, b := new(gate.Adaptive), &bucket{rate: 20}
 			b.learn(t, g, 10*time.Millisecond)

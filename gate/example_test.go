@@ -13,7 +13,7 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// A call that does not go through a Transport can use the gate by hand.
+// Code that does not use a Transport can call the gate directly.
 func Example() {
 	shared := new(gate.Adaptive)
 	r := gate.Request{Key: "account"}
@@ -37,8 +37,7 @@ func Example() {
 	// true
 }
 
-// A pauser is a small gate of its own: it pauses each key until Retry-After has
-// elapsed.
+// A pauser is a minimal gate: it pauses each key until Retry-After has elapsed.
 type pauser struct {
 	mu    sync.Mutex
 	until map[string]time.Time // by key
@@ -74,7 +73,7 @@ func (p *pauser) Observe(r gate.Request, _ gate.Ticket, o gate.Outcome) {
 	}
 }
 
-// Package gatetest tests that the pauser obeys the contract.
+// The pauser obeys the contract of Gate; package gatetest checks that.
 func ExampleGate() {
 	var own gate.Gate = &pauser{until: make(map[string]time.Time)}
 	ctx := context.Background()
@@ -158,7 +157,7 @@ func ExampleError() {
 	// come back in an hour: 1h0m0s
 }
 
-// A firstOnly is a gate around another one. It refuses retries.
+// A firstOnly wraps another gate and refuses retries.
 type firstOnly struct{ gate.Gate }
 
 func (f firstOnly) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error) {
@@ -179,8 +178,9 @@ func ExampleRequest() {
 	// no retries on Fridays
 }
 
-// If you call a gate by hand, this is what you tell it of a response. A failure
-// of the service says nothing of the limit, nor does an error without a response.
+// If you call a gate directly, convert each response to an outcome like this. A failure
+// of the service says nothing about the limit, and neither does an error without a
+// response.
 func ExampleOutcome() {
 	outcome := func(resp *http.Response) gate.Outcome {
 		switch {
@@ -202,7 +202,7 @@ func ExampleOutcome() {
 	// unknown
 }
 
-// A tally is a gate around another one. It counts the results.
+// A tally wraps another gate and counts the results.
 type tally struct {
 	gate.Gate
 	mu     sync.Mutex
@@ -245,8 +245,8 @@ func ExampleStats() {
 	// Output: throttled: true | pause: 1h0m0s | in flight: 0
 }
 
-// While a pause is in force, Wait blocks until it ends. It does not, if that is
-// later than the deadline.
+// While a pause is in force, Wait blocks until it ends. If that would be after the
+// deadline, Wait returns an error at once.
 func ExampleAdaptive_Wait() {
 	shared := new(gate.Adaptive)
 	r := gate.Request{Key: "account"}
@@ -263,7 +263,7 @@ func ExampleAdaptive_Wait() {
 	// Output: true
 }
 
-// Observe belongs to each Wait that returned nil, also if the request failed.
+// Call Observe for each Wait that returned nil, even if the request failed.
 func ExampleAdaptive_Observe() {
 	shared := new(gate.Adaptive)
 	call := func(send func() error) error {
@@ -288,15 +288,15 @@ func ExampleAdaptive_Observe() {
 	// 0
 }
 
-// A service that is over its limit may say what the limit is.
+// A service that answers 429 may state its limit.
 func ExampleLimit() {
 	stated := gate.Limit{Requests: 200, Per: 5 * time.Minute, Reset: 42 * time.Second, Policy: "user"}
 	fmt.Println(stated)
 	// Output: 200 per 5m0s (user) new in 42s
 }
 
-// A person looks at a page while a batch uses up the limit of the account: the
-// person's request leaves first.
+// A person opens a page while a batch uses up the limit of the account. The request of
+// the person is sent first.
 func ExampleWithPriority() {
 	client := &http.Client{Transport: &iamhttp.Transport{Gate: new(gate.Adaptive)}}
 
@@ -315,7 +315,7 @@ func ExampleWithPriority() {
 	resp.Body.Close()
 }
 
-// A service that has one limit for reads and writes: they wait for each other.
+// If a service has one limit for reads and writes, use a common key for both.
 func ExampleKeyByHost() {
 	tr := &iamhttp.Transport{Gate: new(gate.Adaptive), GateKey: gate.KeyByHost}
 	req, _ := http.NewRequest("POST", "https://IAM.example.com:443/v3/users", http.NoBody)
@@ -323,7 +323,7 @@ func ExampleKeyByHost() {
 	// Output: iam.example.com
 }
 
-// The default: a batch that creates users does not hold up those that only look.
+// By default, a batch that creates users does not delay requests that only read.
 func ExampleKeyByHostAndMethod() {
 	for _, method := range []string{"GET", "POST"} {
 		req, _ := http.NewRequest(method, "https://iam.example.com/v3/users", http.NoBody)

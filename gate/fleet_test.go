@@ -14,15 +14,15 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// A turnstile is a Pacer that lets out as many requests as turns says.
+// A turnstile is a Pacer that admits as many requests as turns says.
 type turnstile struct {
 	*fleet1.Controller
 	turns   int
 	pause   time.Duration
-	gap     time.Duration // between two requests, for Earliest
+	gap     time.Duration // between two requests, returned by Earliest
 	trip    time.Duration
-	backlog int      // as Next was told it last
-	told    []string // the calls of Accepted and Idle
+	backlog int      // from the latest call of Next
+	told    []string // calls of Accepted and Idle
 	probing bool
 	silence time.Duration
 }
@@ -52,13 +52,13 @@ func (p *turnstile) Earliest(now time.Duration, ahead int) time.Duration {
 func (p *turnstile) Paused() time.Duration { return p.pause }
 func (p *turnstile) Trip() time.Duration   { return p.trip }
 
-// others is a fleet that notes what it is told, and knows one Pacer.
+// others is a fleet that records its calls, and knows one Pacer.
 type others struct {
 	share     int
 	known     *turnstile
 	opened    func()
 	throttled []string
-	history   fleet1.History // of the latest in throttled
+	history   fleet1.History // of the latest call of Throttled
 	forgotten []string
 }
 
@@ -115,22 +115,22 @@ func TestFleetCanCloseAnOpenAccount(t *testing.T) {
 				return p
 			})
 			synctest.Wait()
-			assert.Equal(t, n+1, left, "one request leaves for each turn")
+			assert.Equal(t, n+1, left, "one request should be sent for each turn")
 		}
 	})
 }
 
-func TestPauseOfTheFleetRefusesWaitersThatCannotOutlastIt(t *testing.T) {
+func TestPauseOfTheFleetRefusesWaitersThatCannotWaitForItsEnd(t *testing.T) {
 	for name, tt := range map[string]struct {
 		pause   time.Duration
 		maxWait time.Duration
 		err     error
-		away    int // of four, with deadlines after 1 and 2 minutes, in turn
+		away    int // refused ones of four, with deadlines after 1 and 2 minutes in turn
 	}{
-		"a deadline is earlier than its end":          {time.Minute, 0, ErrDeadline, 2},
-		"a deadline is exactly its end":               {2 * time.Minute, 0, ErrDeadline, 4},
-		"it is longer than MaxWait":                   {10 * time.Second, 9 * time.Second, ErrPaused, 4},
-		"it is shorter than MaxWait and the deadline": {time.Second, 9 * time.Second, nil, 0},
+		"some deadlines are before the end of the pause":      {time.Minute, 0, ErrDeadline, 2},
+		"no deadline is after the end of the pause":           {2 * time.Minute, 0, ErrDeadline, 4},
+		"the pause is longer than MaxWait":                    {10 * time.Second, 9 * time.Second, ErrPaused, 4},
+		"the pause is shorter than MaxWait and the deadlines": {time.Second, 9 * time.Second, nil, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -167,7 +167,7 @@ func TestPauseOfTheFleetRefusesWaitersThatCannotOutlastIt(t *testing.T) {
 	}
 }
 
-func TestFleetIsToldOfTheFirst429AndOfForgottenKeys(t *testing.T) {
+func TestFleetIsNotifiedOfTheFirst429AndOfForgottenKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(Adaptive)
 		f := new(others)
@@ -189,7 +189,7 @@ func TestFleetIsToldOfTheFirst429AndOfForgottenKeys(t *testing.T) {
 	})
 }
 
-func TestFleetIsAskedOnceWhenManyCallersCreateTheAccount(t *testing.T) {
+func TestFleetIsAskedOnceIfManyCallersCreateTheSameAccount(t *testing.T) {
 	g := new(Adaptive)
 	f := &others{share: 1}
 	g.Join(f)
@@ -209,13 +209,13 @@ func TestFleetIsAskedOnceWhenManyCallersCreateTheAccount(t *testing.T) {
 	assert.Empty(t, f.forgotten)
 }
 
-func TestFleetNewsDuringCreationReachTheAccount(t *testing.T) {
+func TestFleetNoticeDuringCreationReachesTheAccount(t *testing.T) {
 	g := new(Adaptive)
 	f := new(others)
 	visit := g.Join(f)
 	found := make(chan bool)
 	p := closed()
-	f.opened = func() { // news arrive while the fleet is asked
+	f.opened = func() { // a notice arrives while the fleet is asked
 		go func() {
 			found <- visit("k", func(time.Duration, fleet1.Pacer, int, func() fleet1.History) fleet1.Pacer { return p })
 		}()
@@ -226,7 +226,7 @@ func TestFleetNewsDuringCreationReachTheAccount(t *testing.T) {
 	assert.Equal(t, fleet1.Pacer(p), a.pacer)
 }
 
-func TestNoRequestLeavesAnAccountThatTheFleetKnowsWhileItIsCreated(t *testing.T) {
+func TestRequestsThatArriveDuringCreationObeyThePacerOfTheFleet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(Adaptive)
 		f := &others{known: closed()}
@@ -238,7 +238,7 @@ func TestNoRequestLeavesAnAccountThatTheFleetKnowsWhileItIsCreated(t *testing.T)
 			_, err := g.Wait(ctx, plain)
 			refused <- err
 		}
-		f.opened = func() { // requests that come meanwhile do not leave either
+		f.opened = func() { // requests that arrive in the meantime must not be sent either
 			for range 3 {
 				go call()
 			}
@@ -285,14 +285,14 @@ func TestVisitReportsWhetherThereIsAnAccount(t *testing.T) {
 	}
 	assert.False(t, visit("k", look), "the account does not exist yet")
 	a := g.account("k")
-	assert.True(t, visit("k", look), "it exists, though it stays open")
+	assert.True(t, visit("k", look), "the account exists, even if visit does not change it")
 	require.True(t, a.retire(true))
-	assert.False(t, visit("k", look), "it is being forgotten")
+	assert.False(t, visit("k", look), "the account is being forgotten")
 	assert.Equal(t, 1, called)
 }
 
-// The leader of a fleet has to know at the end of a pause how many requests wait.
-func TestPacerIsToldHowManyRequestsWaitDuringAPauseToo(t *testing.T) {
+// The leader of a fleet has to know how many requests wait at the end of a pause.
+func TestPacerIsToldDuringAPauseHowManyRequestsWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(Adaptive)
 		p := closed()

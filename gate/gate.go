@@ -1,16 +1,15 @@
-// Package gate decides when the requests of one account may leave.
+// Package gate decides when the requests of one account may be sent.
 //
 // A rate limit belongs to an account, not to one call. Once the service answers 429,
-// every caller of that account has to wait, and then they have to come back one by
-// one. A gate sees to that: an iamhttp.Transport asks it before each attempt, and
-// tells it the outcome.
+// every caller of that account has to wait, and then they have to come back one by one.
+// A gate takes care of that: an iamhttp.Transport asks it before each attempt, and
+// reports the outcome to it.
 //
 //	shared := new(gate.Adaptive) // one for all clients of the process
 //	client := &http.Client{Transport: &iamhttp.Transport{Gate: shared}}
 //
-// [Adaptive] is the gate for one process. Module redisgate has one for many
-// processes. To write your own, implement [Gate], and test it with package
-// gatetest.
+// [Adaptive] is the gate for one process. The module redisgate has a gate for many
+// processes. To write your own, implement [Gate] and test it with package gatetest.
 package gate
 
 import (
@@ -22,68 +21,67 @@ import (
 	"time"
 )
 
-// A Gate decides when requests that share a key, the limit of one account, may
-// be sent. Many goroutines use it at once, and keys do not affect each other.
+// A Gate decides when requests that share a key, the limit of one account, may be sent.
+// It must be safe for concurrent use, and keys do not affect each other.
 //
-// A Transport that has a gate does not wait by itself after a 429, unless the call has
-// no deadline and half of its attempts are used up. It tells the gate, and asks it
-// again: the gate has to hold the requests back.
+// A Transport with a gate does not wait by itself after a 429, unless the call has no
+// deadline and half of its attempts are used up. It reports the 429 to the gate and
+// calls Wait again: the gate has to hold the requests back.
 type Gate interface {
-	// Wait blocks until the request may be sent, and then returns a nil error:
-	// the caller sends now. Any error means that the request must not be sent:
-	// an [*Error] if the gate refuses it, ctx.Err() if the context ends first.
-	// After an error there is no Observe.
+	// Wait blocks until the request may be sent, and then returns a nil error: the
+	// caller sends now. Any error means that the request must not be sent: an [*Error]
+	// if the gate refuses it, ctx.Err() if the context ends first. After an error,
+	// Observe is not called.
 	Wait(ctx context.Context, r Request) (Ticket, error)
 
-	// Observe tells the gate the outcome of a request that Wait let out, with the
-	// Request and the Ticket of that Wait. It is called exactly once for each Wait
-	// that returned nil, even if nothing was sent after all. It must not block.
+	// Observe reports the outcome of a request that Wait admitted, with the Request and
+	// the Ticket of that Wait. It is called exactly once for each Wait that returned
+	// nil, even if nothing was sent after all. It must not block.
 	//
-	// After a Throttled outcome, no request with that key may leave until
-	// RetryAfter has elapsed or, if there is none, for a while that the gate
-	// chooses. Of several such pauses the one that ends last counts.
+	// After a Throttled outcome, no request with that key may be sent until RetryAfter
+	// has elapsed or, if it is zero, for a time that the gate chooses. If several such
+	// pauses overlap, the one that ends last counts.
 	Observe(r Request, t Ticket, o Outcome)
 }
 
 // A Request is what a [Gate] knows about a request.
 type Request struct {
-	// Key names the account whose limit the request counts against. It is never
-	// empty.
+	// Key names the account whose limit the request counts against. It is never empty.
 	Key string
 
 	// Resend is the resend count: 0 for the first attempt, 1 for the first retry.
 	Resend int
 
 	// MaxWait is the longest pause that the caller waits for. A gate refuses the
-	// request with [ErrPaused] while a longer one is in force. Zero means that
-	// only the context bounds it. The Transport fills it in from its MaxWait.
+	// request with [ErrPaused] while a longer pause is in force. Zero means that only
+	// the context limits the wait. The Transport sets it from its own MaxWait.
 	MaxWait time.Duration
 }
 
-// A Ticket identifies one request that a [Gate] let out. The gate chooses its
-// value; it means nothing to anybody else.
+// A Ticket identifies one request that a [Gate] admitted. The gate chooses its value,
+// which is opaque to callers.
 type Ticket uint64
 
-// An Outcome is the result of a request that a [Gate] let out.
+// An Outcome is the result of a request that a [Gate] admitted.
 type Outcome struct {
 	Result     Result
-	RetryAfter time.Duration // the wait that the service asked for, with Throttled; 0: none
-	Limit      Limit         // what the service stated of its limit, with Throttled; zero: nothing
+	RetryAfter time.Duration // with Throttled: the wait that the service asked for; 0: none
+	Limit      Limit         // with Throttled: what the service stated about its limit; zero: nothing
 }
 
 // A Limit is a rate limit that the service states in a failing response: a number of
-// requests in a window of time. It may be wrong, and it may not be the limit that the
-// request exceeded. Fields that are not stated are zero.
+// requests per window of time. It may be wrong, and it may not be the limit that the
+// request exceeded. Fields that the service did not state are zero.
 type Limit struct {
 	Requests  int           // requests allowed in a window
-	Per       time.Duration // the length of the window
+	Per       time.Duration // length of the window
 	Remaining int           // requests left in the current window; 0 is meaningful only if Requests or Reset is set
-	Reset     time.Duration // until the current window ends, or requests are taken again
+	Reset     time.Duration // time until the current window ends, or until requests are accepted again
 	Policy    string        // the service's name for the limit
 }
 
-// String returns "200 per 5m0s (user)", with "new in 30s" for a Reset, and nothing
-// for the zero value.
+// String returns, for example, "200 per 5m0s (user) new in 30s", where 30s is Reset. It
+// returns "" for the zero value.
 func (l Limit) String() string {
 	var parts []string
 	if l.Requests > 0 {
@@ -104,7 +102,7 @@ func (l Limit) String() string {
 // A Result is what an [Outcome] says about the limit. The zero value is Unknown.
 type Result uint8
 
-// The results, with what each one says about the limit.
+// The results, and what each one says about the limit.
 const (
 	Unknown   Result = iota // nothing: no response, a 5xx, an expected 429, a panic
 	Accepted                // the request was within the limit
@@ -112,7 +110,7 @@ const (
 	NotSent                 // the request did not reach the service: a gate below refused it
 )
 
-// String returns the result in a word or two.
+// String returns the result in one or two words.
 func (r Result) String() string {
 	switch r {
 	case Unknown:
@@ -127,26 +125,25 @@ func (r Result) String() string {
 	return fmt.Sprintf("Result(%d)", uint8(r))
 }
 
-// The reasons that [Adaptive] puts into an [Error]. Use them with errors.Is.
+// The reasons that [Adaptive] puts into an [Error]. Test for them with errors.Is.
 var (
 	// ErrDeadline means that the request cannot be sent before the deadline of its
 	// context.
 	ErrDeadline = errors.New("request cannot be sent before its deadline")
 
-	// ErrPaused means that a pause is in force that is longer than the request's
-	// MaxWait.
+	// ErrPaused means that the pause in force is longer than the request's MaxWait.
 	ErrPaused = errors.New("pause is longer than MaxWait")
 )
 
-// An Error means that a [Gate] refuses to let a request out. The Transport returns it
-// inside an iamhttp.NotSentError or, after an attempt that was answered, as the Cause
+// An Error means that a [Gate] refuses to admit a request. The Transport returns it
+// inside an iamhttp.NotSentError or, if an earlier attempt got a response, as the Cause
 // of an iamhttp.StatusError.
 type Error struct {
-	RetryAfter time.Duration // until a request with that key may be sent; 0: unknown
-	Err        error         // why: ErrDeadline, ErrPaused, or the gate's own
+	RetryAfter time.Duration // time until a request with that key may be sent; 0: unknown
+	Err        error         // ErrDeadline, ErrPaused, or an error of the gate's own
 }
 
-// Error says why, and when to come back.
+// Error returns the reason, and the earliest time to try again.
 func (e *Error) Error() string {
 	text := "request refused"
 	if e.Err != nil {

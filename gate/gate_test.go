@@ -18,7 +18,7 @@ import (
 func TestThePauserOfTheExampleObeysTheContract(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
-		t.Skip("it takes three seconds of real time")
+		t.Skip("takes three seconds of real time")
 	}
 	gatetest.Run(t, func(testing.TB) gate.Gate {
 		return &pauser{until: make(map[string]time.Time)}
@@ -35,10 +35,10 @@ func TestResultIsPrintedInWords(t *testing.T) {
 	} {
 		assert.Equal(t, want, fmt.Sprint(r))
 	}
-	assert.Equal(t, gate.Unknown, gate.Outcome{}.Result, "the zero value")
+	assert.Equal(t, gate.Unknown, gate.Outcome{}.Result, "the zero value should be Unknown")
 }
 
-func TestErrorSaysWhyAndWhenToComeBack(t *testing.T) {
+func TestErrorTextHasTheReasonAndTheEarliestTime(t *testing.T) {
 	for want, e := range map[string]*gate.Error{
 		"request cannot be sent before its deadline; earliest in 5s": {RetryAfter: 5 * time.Second, Err: gate.ErrDeadline},
 		"pause is longer than MaxWait; earliest in 1h0m0s":           {RetryAfter: time.Hour, Err: gate.ErrPaused},
@@ -90,7 +90,7 @@ func TestStatsOfAThrottledAccount(t *testing.T) {
 		assert.Equal(t, gate.Stats{Throttled: true, Flying: 1}, s)
 
 		time.Sleep(5 * time.Second)
-		assert.LessOrEqual(t, stats(t, g).Pause, 16*time.Second, "it is what is left of the pause")
+		assert.LessOrEqual(t, stats(t, g).Pause, 16*time.Second, "Pause should be the rest of the pause")
 
 		left := make(chan gate.Ticket, 20)
 		for range cap(left) {
@@ -111,7 +111,7 @@ func TestStatsOfAThrottledAccount(t *testing.T) {
 			g.Observe(plain, <-left, accepted)
 		}
 		s = stats(t, g)
-		assert.True(t, s.Throttled, "it was throttled once")
+		assert.True(t, s.Throttled, "Throttled should stay true after the first 429")
 		assert.Zero(t, s.Flying)
 		assert.Zero(t, s.Waiting)
 	})
@@ -120,14 +120,14 @@ func TestStatsOfAThrottledAccount(t *testing.T) {
 func stats(t *testing.T, g *gate.Adaptive) gate.Stats {
 	t.Helper()
 	s, ok := g.Stats(plain.Key)
-	require.True(t, ok, "the account is not known")
+	require.True(t, ok, "the gate does not know the account")
 	return s
 }
 
 func TestAllVisitsEachAccountOnce(t *testing.T) {
 	g := new(gate.Adaptive)
 	for range g.All() {
-		t.Error("a new gate knows no account")
+		t.Error("a new gate should not know any account")
 	}
 	for _, key := range []string{"a", "b", "c"} {
 		r := gate.Request{Key: key}
@@ -160,7 +160,7 @@ func TestAllStopsWhenTheLoopBreaks(t *testing.T) {
 	assert.Equal(t, 1, visited)
 }
 
-func TestStatsMayBeReadInsideOfAll(t *testing.T) {
+func TestStatsCanBeReadWhileRangingOverAll(t *testing.T) {
 	g := new(gate.Adaptive)
 	enter(t, g, 0)
 	for key, s := range g.All() {
@@ -179,12 +179,12 @@ func TestForgottenAccountHasNoStats(t *testing.T) {
 		_, ok := g.Stats(plain.Key)
 		assert.False(t, ok)
 		for key := range g.All() {
-			t.Errorf("account %q is still there", key)
+			t.Errorf("account %q should have been forgotten", key)
 		}
 	})
 }
 
-func TestRequestThatWasNotSentGivesItsTurnBack(t *testing.T) {
+func TestRequestThatWasNotSentReturnsItsTurn(t *testing.T) {
 	notSent := gate.Outcome{Result: gate.NotSent}
 	t.Run("before any throttling", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
@@ -200,19 +200,19 @@ func TestRequestThatWasNotSentGivesItsTurnBack(t *testing.T) {
 			assert.Equal(t, gate.Stats{Flying: 1}, stats(t, g))
 		})
 	})
-	t.Run("at a pace", func(t *testing.T) {
+	t.Run("after throttling", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			g := new(gate.Adaptive)
 			throttle(t, g, time.Minute)
-			g.Observe(plain, enter(t, g, 0), throttled(time.Minute)) // from now on one probe at a time
+			g.Observe(plain, enter(t, g, 0), throttled(time.Minute)) // from now on, only one probe at a time
 			ticket := enter(t, g, 0)
 			start := time.Now()
 			g.Observe(plain, ticket, notSent)
 			enter(t, g, 0)
-			assert.Zero(t, time.Since(start), "the next request takes the turn")
+			assert.Zero(t, time.Since(start), "the next request should get the turn")
 		})
 	})
-	t.Run("which says nothing of the limit", func(t *testing.T) {
+	t.Run("without growing the window", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			g := &gate.Adaptive{StartWindow: 10}
 			for range 100 {
@@ -232,7 +232,7 @@ func TestRequestThatWasNotSentGivesItsTurnBack(t *testing.T) {
 					break
 				}
 			}
-			assert.Equal(t, 10, left, "the window has not grown")
+			assert.Equal(t, 10, left, "the window should not have grown")
 		})
 	})
 }

@@ -9,32 +9,32 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// The pauses after a 429 to an inner request that has no Retry-After.
+// Pauses after a 429 without Retry-After to an inner request.
 const (
 	innerPause     = 250 * time.Millisecond
 	mostInnerPause = 15 * time.Second
 )
 
-// An inner request is sent inside an attempt that the gate has let out already: a
+// An inner request is sent inside an attempt that the gate has already admitted: a
 // RoundTripper below the Transport gets a token through the same client. The attempt
-// holds its turn unused until the token arrives, as do all others that wait for the
-// token. If the inner request waited for a turn, it would wait for callers that wait
-// for it. So it waits only for pauses.
+// holds its turn unused until the token arrives, and so do all others that need the
+// token. If the inner request had to wait for a turn, it would wait behind callers that
+// wait for it. So it waits only for pauses.
 
-// roundTrip ends the name of a Transport's method RoundTrip, and client begins those of
-// an http.Client.
+// roundTrip is how the function name of a Transport's RoundTrip ends; client is how
+// those of an http.Client's methods begin.
 const (
 	roundTrip = ".(*Transport).RoundTrip"
 	client    = "net/http.(*Client)."
 )
 
-// inner reports whether Wait is called from within a request that has left.
-// RoundTripper has no way to say it, and token sources use a context of their own, so
-// only the goroutine's stack tells: it has the same call of a Transport twice. It costs
-// less than a microsecond, and only requests that the gate does not let out at once
-// pay it.
+// inner reports whether Wait is called from within an attempt that was already
+// admitted. RoundTripper has no way to pass this on, and token sources use contexts of
+// their own, so only the goroutine's stack shows it: the same call in a Transport is on
+// it twice. The check takes less than a microsecond, and only for requests that the
+// gate does not admit at once.
 func inner() bool {
-	const near = 12 // frames between Wait and its Transport, those of another gate included
+	const near = 12 // frames between Wait and its Transport, including those of a wrapping gate
 	var stack [96]uintptr
 	pcs := stack[:runtime.Callers(4, stack[:])]
 	for i, pc := range pcs[:min(near, len(pcs))] {
@@ -42,7 +42,7 @@ func inner() bool {
 		if again < 0 || !strings.HasSuffix(name(pc), roundTrip) {
 			continue
 		}
-		// A Transport below another one is called directly, and is no token source.
+		// A Transport directly below another one is not a token source.
 		return slices.ContainsFunc(pcs[i+1:][:again], func(pc uintptr) bool { return strings.HasPrefix(name(pc), client) })
 	}
 	return false
@@ -55,7 +55,7 @@ func name(pc uintptr) string {
 	return ""
 }
 
-// dispatchInner lets out all inner requests, unless there is a pause.
+// dispatchInner sends all inner requests, unless a pause is in force.
 func (a *account) dispatchInner(now time.Duration) {
 	if a.inner.n == 0 {
 		return
@@ -78,8 +78,8 @@ func (a *account) dispatchInner(now time.Duration) {
 	}
 }
 
-// refusedInner begins a pause after a 429 to an inner request. It says nothing else to
-// the pacer, which does not know of the request.
+// refusedInner begins a pause after a 429 to an inner request. Otherwise it does not
+// involve the pacer, which does not know about the request.
 func (a *account) refusedInner(now, retryAfter time.Duration) {
 	if _, alone := a.pacer.(*fleet1.Controller); !alone {
 		a.pacer.Refused(now, fleet1.Send{}, retryAfter) // for all processes

@@ -8,10 +8,10 @@ import (
 )
 
 // KeyByHost returns the host of the request's URL, in lower case and without the
-// default port. Use it as GateKey of a Transport where reads and writes count against
+// default port. Use it as the GateKey of a Transport if reads and writes count against
 // one limit.
 func KeyByHost(r *http.Request) string {
-	host := strings.ToLower(r.URL.Host) // which looks before it copies
+	host := strings.ToLower(r.URL.Host) // does not allocate if it is in lower case already
 	if i := strings.LastIndexByte(host, ':'); i >= 0 {
 		switch port := host[i+1:]; {
 		case port == "", port == "443" && strings.EqualFold(r.URL.Scheme, "https"), port == "80" && strings.EqualFold(r.URL.Scheme, "http"):
@@ -24,8 +24,9 @@ func KeyByHost(r *http.Request) string {
 }
 
 // KeyByHostAndMethod returns the host, as [KeyByHost] does, for methods that only read
-// (RFC 9110, section 9.2.1), and the host and " writes" for the others. It is what a
-// Transport without a GateKey uses, because many services limit writes more than reads.
+// (RFC 9110, section 9.2.1), and the host followed by " writes" for the others. It is
+// the default GateKey of a Transport, because many services limit writes more than
+// reads.
 func KeyByHostAndMethod(r *http.Request) string {
 	host := KeyByHost(r)
 	switch r.Method {
@@ -42,8 +43,8 @@ func KeyByHostAndMethod(r *http.Request) string {
 	return key
 }
 
-// The keys of writes are made once, so that a request allocates none. A program that
-// calls more hosts than that makes the others anew each time.
+// The keys for writes are cached, so that requests do not allocate them. Beyond
+// mostWrites hosts, the key of a further host is built anew for each request.
 var (
 	writes      sync.Map
 	writesKnown atomic.Int64

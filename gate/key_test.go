@@ -10,22 +10,22 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-func TestReadsAndWritesOfAHostHaveKeysOfTheirOwn(t *testing.T) {
+func TestReadsAndWritesOfAHostHaveDifferentKeys(t *testing.T) {
 	for method, want := range map[string]string{
 		"": "iam.example", "GET": "iam.example", "HEAD": "iam.example", "OPTIONS": "iam.example", "TRACE": "iam.example",
 		"POST": "iam.example writes", "PUT": "iam.example writes", "PATCH": "iam.example writes", "DELETE": "iam.example writes",
-		"PROPFIND": "iam.example writes", // nobody knows what it does
+		"PROPFIND": "iam.example writes", // it is unknown whether it writes
 	} {
 		r := httptest.NewRequest(http.MethodGet, "https://IAM.example.:443/v3/users", nil)
 		r.Method = method
-		for range 2 { // the second time it is known
+		for range 2 { // the second time, the key is cached
 			assert.Equal(t, want, gate.KeyByHostAndMethod(r), method)
 		}
 		assert.Equal(t, "iam.example", gate.KeyByHost(r), method)
 	}
 }
 
-func TestAKeyCostsNoAllocation(t *testing.T) {
+func TestKeysDoNotAllocate(t *testing.T) {
 	for _, method := range []string{"GET", "POST"} {
 		r := httptest.NewRequest(method, "https://iam.example/v3/users", nil)
 		assert.Zero(t, testing.AllocsPerRun(100, func() { gate.KeyByHostAndMethod(r) }), method)

@@ -2,24 +2,25 @@ package gate
 
 import "context"
 
-// A Priority says which of an account's waiting requests leave first. The zero value
-// is Normal.
+// A Priority decides which of an account's waiting requests are sent first. The zero
+// value is Normal.
 type Priority int
 
-// The priorities. A waiting Interactive request leaves before a Normal one, and that
-// before a Bulk one. Each waiting priority gets a tenth of the turns or more.
+// The priorities. A waiting Interactive request is sent before a Normal one, and a
+// Normal one before a Bulk one. Each priority with waiting requests gets at least a
+// tenth of the turns.
 const (
-	Bulk        Priority = iota - 1 // nobody waits for the result, as with a nightly batch
+	Bulk        Priority = iota - 1 // nobody is waiting for the result, for example a nightly batch
 	Normal                          // the default
-	Interactive                     // a person waits for the result
+	Interactive                     // a person is waiting for the result
 )
 
 type priorityKey struct{}
 
-// WithPriority returns a context whose requests wait with priority p at an
-// [Adaptive], and at a redisgate.Gate. Use it with http.NewRequestWithContext, for
-// example so that a person does not wait behind a batch. It has no effect while the
-// account is not throttled.
+// WithPriority returns a context whose requests wait with priority p at an [Adaptive]
+// or a redisgate.Gate. Use it with http.NewRequestWithContext, for example so that a
+// person does not have to wait behind a batch. It has no effect while the account is
+// not throttled.
 func WithPriority(ctx context.Context, p Priority) context.Context {
 	return context.WithValue(ctx, priorityKey{}, p)
 }
@@ -29,7 +30,7 @@ func priority(ctx context.Context) Priority {
 	return p
 }
 
-// lane is the number of its lane.
+// lane returns the index of the lane for p.
 func (p Priority) lane() int {
 	switch {
 	case p > Normal:

@@ -2,13 +2,13 @@ package gate
 
 import "time"
 
-// A waiter is a call of Wait that was not let out at once. It waits in account.wait;
-// refuse.go says when it is refused.
+// A waiter is a call of Wait that was not admitted at once. It waits in account.wait;
+// refuse.go decides when it is refused.
 type waiter struct {
-	ready      chan error // receives the one result
-	ticket     Ticket     // valid once ready has sent nil
+	ready      chan error // receives the result, once
+	ticket     Ticket     // valid after ready has delivered nil
 	resend     int
-	maxWait    time.Duration // 0: no bound
+	maxWait    time.Duration // 0: no limit
 	since      time.Duration
 	deadline   time.Duration
 	limited    bool // deadline is set
@@ -50,19 +50,20 @@ func (q *queue) remove(w *waiter) {
 
 // A lane holds the waiters of one priority.
 type lane struct {
-	retries queue // leaves before firsts: these requests have waited already
+	retries queue // sent before firsts, because these requests have waited already
 	firsts  queue
-	passed  int // turns that went to other lanes since this one had one
+	passed  int // turns given to other lanes since the last one of this lane
 }
 
-// mostPassed is how many turns of other lanes a lane lets pass. Each lane gets at
-// least a tenth of the turns, so none starves.
+// mostPassed is how many turns in a row can go to other lanes while a lane has waiters.
+// Each lane thus gets at least a tenth of the turns, and none starves.
 const mostPassed = 9
 
-// lateResend is the resend count from which another request goes first after a pause.
+// lateResend is the resend count from which a request lets another one go first after a
+// pause.
 const lateResend = 3
 
-// lanes are all waiters of an account, by priority, the most urgent first.
+// lanes holds all waiters of an account by priority, the most urgent first.
 type lanes [3]lane
 
 func (l *lane) waiting() int { return l.retries.n + l.firsts.n }
@@ -87,10 +88,10 @@ func (ls *lanes) push(w *waiter, p Priority) {
 	}
 }
 
-// pop removes the waiter whose turn it is; there must be one. After a pause, the
-// first request is the likeliest to be throttled again, so a request that was
-// throttled often lets another one of its lane go first. probing: nothing was sent
-// since the pause.
+// pop removes and returns the waiter whose turn it is; there must be one. After a
+// pause, the first request is the likeliest to be throttled again, so a request that
+// was throttled often lets another one of its lane go first. probing means that nothing
+// was sent since the pause.
 func (ls *lanes) pop(probing bool) *waiter {
 	l := &ls[ls.next(func(i int) bool { return ls[i].waiting() > 0 })]
 	q := &l.retries
@@ -102,7 +103,7 @@ func (ls *lanes) pop(probing bool) *waiter {
 	return w
 }
 
-// next gives a turn to one of the lanes that may have it, of which there must be one.
+// next gives a turn to one of the lanes for which may returns true; there must be one.
 func (ls *lanes) next(may func(lane int) bool) (turn int) {
 	turn = -1
 	for i := range ls {
@@ -117,7 +118,7 @@ func (ls *lanes) next(may func(lane int) bool) (turn int) {
 	return turn
 }
 
-// ahead returns how many waiters will certainly leave before a request that arrives
+// ahead returns how many waiters will certainly be sent before a request that arrives
 // now.
 func (ls *lanes) ahead(resend int, p Priority) int {
 	own := ls[p.lane()].retries.n
@@ -131,12 +132,12 @@ func (ls *lanes) ahead(resend int, p Priority) int {
 	return behind(own, urgent)
 }
 
-// behind returns how many leave before a waiter, of whom own are ahead of it in its
-// lane, and urgent in more urgent ones.
+// behind returns how many waiters will be sent before one that has own waiters ahead of
+// it in its lane, and urgent waiters in more urgent lanes.
 func behind(own, urgent int) int { return own + min(urgent, mostPassed*(own+1)) }
 
-// all calls yield with each waiter and the number that will certainly leave before
-// it. A waiter that yield removes no longer counts.
+// all calls yield with each waiter, and with the number of waiters that will certainly
+// be sent before it. A waiter that yield removes no longer counts.
 func (ls *lanes) all(yield func(w *waiter, ahead int)) {
 	urgent := 0
 	for i := range ls {

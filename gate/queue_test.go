@@ -6,17 +6,17 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-func TestRetriesLeaveFirstExceptLateOnesAfterAPause(t *testing.T) {
+func TestRetriesAreSentFirstExceptLateOnesAfterAPause(t *testing.T) {
 	retry, first := "the retry", "the first attempt"
 	for name, tt := range map[string]struct {
 		resend           int
-		probing, waiting bool // waiting: a first attempt waits
+		probing, waiting bool // waiting: a first attempt is waiting
 		want             string
 	}{
-		"retries leave before first attempts":                  {lateResend, false, true, retry},
-		"a late retry is not the first to leave after a pause": {lateResend, true, true, first},
-		"an earlier retry is":                                  {lateResend - 1, true, true, retry},
-		"so is a late one if no first attempt waits":           {lateResend, true, false, retry},
+		"retries are sent before first attempts":                              {lateResend, false, true, retry},
+		"after a pause, a first attempt is sent before a late retry":          {lateResend, true, true, first},
+		"after a pause, an early retry is sent first":                         {lateResend - 1, true, true, retry},
+		"after a pause, a late retry is sent first if no first attempt waits": {lateResend, true, false, retry},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var ls lanes
@@ -35,14 +35,14 @@ func TestRetriesLeaveFirstExceptLateOnesAfterAPause(t *testing.T) {
 	}
 }
 
-func TestUrgentRequestsLeaveFirstButEachPriorityGetsATenthOfTheTurns(t *testing.T) {
+func TestUrgentRequestsAreSentFirstButEachPriorityGetsATenthOfTheTurns(t *testing.T) {
 	for name, waiting := range map[string][]Priority{
-		"all of them":      {Interactive, Normal, Bulk},
-		"two of them":      {Interactive, Bulk},
-		"the lower two":    {Normal, Bulk},
-		"the upper two":    {Interactive, Normal},
-		"one of them":      {Normal},
-		"made up ones too": {Interactive + 7, Bulk - 7},
+		"all priorities":         {Interactive, Normal, Bulk},
+		"Interactive and Bulk":   {Interactive, Bulk},
+		"Normal and Bulk":        {Normal, Bulk},
+		"Interactive and Normal": {Interactive, Normal},
+		"only Normal":            {Normal},
+		"undefined priorities":   {Interactive + 7, Bulk - 7},
 	} {
 		t.Run(name, func(t *testing.T) {
 			const turns = 1000
@@ -62,12 +62,12 @@ func TestUrgentRequestsLeaveFirstButEachPriorityGetsATenthOfTheTurns(t *testing.
 			for _, p := range waiting {
 				assert.GreaterOrEqual(t, got[p], turns/10-1, "%d", p)
 			}
-			assert.GreaterOrEqual(t, got[waiting[0]], turns-(len(waiting)-1)*(turns/10+1), "the most urgent get all the others")
+			assert.GreaterOrEqual(t, got[waiting[0]], turns-(len(waiting)-1)*(turns/10+1), "the most urgent priority should get all other turns")
 		})
 	}
 }
 
-func TestRequestsOfOnePriorityLeaveInTheOrderOfArrival(t *testing.T) {
+func TestRequestsOfOnePriorityAreSentInTheOrderOfArrival(t *testing.T) {
 	var ls lanes
 	first, second := new(waiter), new(waiter)
 	ls.push(first, Bulk)
@@ -77,11 +77,11 @@ func TestRequestsOfOnePriorityLeaveInTheOrderOfArrival(t *testing.T) {
 	assert.Zero(t, ls.waiting())
 }
 
-func TestAnUrgentRequestDoesNotWaitForALongQueue(t *testing.T) {
+func TestUrgentRequestDoesNotWaitForALongQueue(t *testing.T) {
 	var ls lanes
 	for range 10000 {
 		ls.push(new(waiter), Bulk)
-		ls.pop(false) // the turns of before do not count against those that come later
+		ls.pop(false) // turns before a waiter arrived must not count for it
 		ls.push(new(waiter), Bulk)
 	}
 	w := new(waiter)
@@ -89,7 +89,7 @@ func TestAnUrgentRequestDoesNotWaitForALongQueue(t *testing.T) {
 	assert.Same(t, w, ls.pop(false))
 }
 
-func TestAheadCountsTheRequestsThatLeaveEarlier(t *testing.T) {
+func TestAheadCountsTheRequestsThatAreSentEarlier(t *testing.T) {
 	var ls lanes
 	push := func(n int, p Priority, resend int) {
 		for range n {
@@ -100,9 +100,9 @@ func TestAheadCountsTheRequestsThatLeaveEarlier(t *testing.T) {
 	push(5, Normal, 1)
 	push(20, Normal, 0)
 	push(50, Bulk, 0)
-	assert.Equal(t, 100, ls.ahead(0, Interactive), "the more urgent are ahead")
-	assert.Equal(t, 0, ls.ahead(1, Interactive), "but no first attempt is ahead of a retry")
-	assert.Equal(t, 5+9*6, ls.ahead(1, Normal), "a tenth of the turns is not theirs")
+	assert.Equal(t, 100, ls.ahead(0, Interactive), "first attempts of the same priority are ahead of a first attempt")
+	assert.Equal(t, 0, ls.ahead(1, Interactive), "no first attempt of the same priority is ahead of a retry")
+	assert.Equal(t, 5+9*6, ls.ahead(1, Normal), "more urgent requests get only nine tenths of the turns")
 	assert.Equal(t, 25+100, ls.ahead(0, Normal))
 	assert.Equal(t, 50+125, ls.ahead(0, Bulk))
 
@@ -110,6 +110,6 @@ func TestAheadCountsTheRequestsThatLeaveEarlier(t *testing.T) {
 	ls.all(func(_ *waiter, ahead int) { seen = append(seen, ahead) })
 	assert.Len(t, seen, 175)
 	assert.Equal(t, 99, seen[99])
-	assert.Equal(t, 9, seen[100], "the first of the next priority")
+	assert.Equal(t, 9, seen[100], "the first waiter of the next priority")
 	assert.Equal(t, 174, seen[174])
 }

@@ -2,8 +2,8 @@ package gate
 
 import "time"
 
-// refuse returns why a waiter that has just arrived is refused, nil if it may wait. So
-// many will certainly leave before it.
+// refuse returns the reason why a waiter that has just arrived is refused, or nil if it
+// may wait. ahead is the number of waiters that will certainly be sent before it.
 func (a *account) refuse(w *waiter, ahead int) error {
 	if a.pacer == nil {
 		return nil
@@ -13,7 +13,8 @@ func (a *account) refuse(w *waiter, ahead int) error {
 		return &Error{RetryAfter: left, Err: ErrPaused}
 	}
 	if w.limited {
-		// Earlier waiters may have become too late. They must not be counted.
+		// Earlier waiters may have become too late in the meantime. They must not
+		// count.
 		if a.came++; a.came > a.waiting()/8 {
 			a.turnAway(now)
 		}
@@ -25,49 +26,52 @@ func (a *account) refuse(w *waiter, ahead int) error {
 }
 
 // outlasted reports whether the pause is longer than the waiter's MaxWait. The random
-// part that the gate has added does not count, because the service asked for less.
+// time that the gate added does not count, because the service asked for less.
 func (w *waiter) outlasted(pause time.Duration) bool {
 	return w.maxWait > 0 && pause-jitter(w.maxWait) > w.maxWait
 }
 
-// jitter is the most that a pause is made longer by, at random.
+// jitter returns the most random time that may be added to a pause.
 func jitter(pause time.Duration) time.Duration { return min(pause/20, maxJitter) }
 
-// late reports whether a waiter with so many ahead of it certainly leaves too late
-// for a response before its deadline, and the earliest time at which it could leave.
+// late returns the earliest time at which a waiter with that many others ahead of it
+// can be sent, and whether that is certainly too late to get a response before its
+// deadline.
 func (a *account) late(w *waiter, now time.Duration, ahead int) (earliest time.Duration, late bool) {
-	if a.hold.until > now && a.heldUntil(w) <= now { // those ahead may wait for the stated end
+	if a.hold.until > now && a.heldUntil(w) <= now { // those ahead may be waiting for the stated end
 		ahead = min(ahead, 1)
 	}
 	earliest = max(a.pacer.Earliest(now, ahead), now)
 	left := w.deadline - earliest
-	// The first waiter is sent in any case, because responses may have become faster.
+	// The first waiter is sent even so, because responses may have become faster.
 	return earliest, w.limited && (left <= 0 || ahead > 0 && left < a.answered())
 }
 
-// gaveUp takes note that a request has got no response. It says nothing if a later one
-// has got one, and little alone, or with others that end with it: they may be lost.
+// gaveUp notes that a request got no response. If a later request got one, this says
+// nothing. A request without a response, or several that end together, may simply be
+// lost, so the estimate at most doubles, and not again until as much time has passed.
 func (a *account) gaveUp(now time.Duration, s sent) {
 	if s.at >= a.answeredAt && now-a.givenAt >= a.given && now-s.at > a.given {
 		a.given, a.givenAt = min(now-s.at, 2*max(a.given, a.pacer.Trip(), shortAnswer)), now
 	}
 }
 
-// heardAfter takes note that a request was accepted. A 429 does not count: it comes
-// sooner than an answer.
+// heardAfter notes that a request was accepted. A 429 does not count, because it
+// arrives sooner than a successful response.
 func (a *account) heardAfter(now time.Duration, s sent) {
-	if s.at > 0 { // it has waited
+	if s.at > 0 { // the request had to wait
 		a.given = min(a.given, now-s.at)
 		a.answeredAt = max(a.answeredAt, s.at)
 	}
 }
 
-// answered returns how long before its deadline a request has to leave. Requests that
-// run into their deadlines tell it too: if none was taken for too late, each would
-// leave when its time is nearly over, and no answer would come.
+// answered returns how long before its deadline a request has to be sent. Requests that
+// ran into their deadlines count too: otherwise no request would be refused as too
+// late, each would be sent shortly before its deadline, and none would get a response.
 func (a *account) answered() time.Duration { return max(a.pacer.Trip(), a.given) * 6 / 5 }
 
-// turnAway refuses the waiters that cannot wait for their turn, or do not want to.
+// turnAway refuses the waiters that can no longer be sent in time, or whose MaxWait is
+// shorter than the pause.
 func (a *account) turnAway(now time.Duration) {
 	a.came = 0
 	pause := a.pacer.Paused() - now
@@ -94,8 +98,8 @@ func (w *waiter) refused(err *Error) {
 	w.ready <- err
 }
 
-// wastes reports whether a waiter whose turn has come would get its response too
-// late. Another waiter can use the turn.
+// wastes reports whether a waiter whose turn has come would get its response too late.
+// Another waiter can then use the turn.
 func (a *account) wastes(w *waiter, now time.Duration) bool {
 	return w.limited && w.deadline-now < a.answered()
 }

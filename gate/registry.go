@@ -9,11 +9,11 @@ import (
 
 const (
 	defaultStartWindow = 64
-	keepQuiet          = 10 * time.Minute // how long a key without requests is remembered
-	fewAccounts        = 1024             // no sweep before keepQuiet is over, up to so many
+	keepQuiet          = 10 * time.Minute // how long an unused key is remembered
+	fewAccounts        = 1024             // below this number, accounts are swept only every keepQuiet
 )
 
-// account returns the account of the key. It makes one if there was none.
+// account returns the account of the key, and creates it if necessary.
 func (g *Adaptive) account(key string) *account {
 	if v, ok := g.accounts.Load(key); ok {
 		return v.(*account)
@@ -32,8 +32,8 @@ func (g *Adaptive) account(key string) *account {
 }
 
 // openInFleet stores fresh as the account of its key, if there is none yet, and asks
-// the fleet what it knows about it. It holds the account's lock, so that notices that
-// arrive meanwhile find the account.
+// the fleet what it knows about the key. It holds the account's lock, so that
+// concurrent notices find the account.
 func (g *Adaptive) openInFleet(fresh *account) *account {
 	fresh.mu.Lock()
 	v, loaded := g.accounts.LoadOrStore(fresh.key, fresh)
@@ -50,11 +50,11 @@ func (g *Adaptive) openInFleet(fresh *account) *account {
 		fresh.window.Store(fresh.start)
 	}
 	fresh.mu.Unlock()
-	g.created() // not under the lock, which a sweep may take
+	g.created() // not under the lock, because a sweep may take it
 	return fresh
 }
 
-// startWindow returns twice the setting, as account.window counts.
+// startWindow returns twice the setting, in the unit of account.window.
 func (g *Adaptive) startWindow() int64 {
 	n := int64(cmp.Or(g.StartWindow, defaultStartWindow))
 	if n < 0 || n > math.MaxInt64/2 {
@@ -63,7 +63,8 @@ func (g *Adaptive) startWindow() int64 {
 	return 2 * n
 }
 
-// created makes sure that the account will be forgotten some day.
+// created counts a new account and makes sure that it will be forgotten if it is
+// unused.
 func (g *Adaptive) created() {
 	n := g.live.Add(1)
 	if n < fewAccounts && n > 1 {
@@ -74,7 +75,7 @@ func (g *Adaptive) created() {
 	if g.sweeper == nil {
 		g.sweeper = time.AfterFunc(keepQuiet, g.sweepAll)
 	}
-	// So many keys at once are probably each used only once.
+	// If there are this many keys at once, each was probably used only once.
 	if n >= max(fewAccounts, 2*g.swept) {
 		g.sweep(true)
 	}
@@ -90,8 +91,8 @@ func (g *Adaptive) sweepAll() {
 	}
 }
 
-// sweep forgets the accounts that were quiet since the latest sweep or, in a
-// hurry, all accounts that hold nothing worth remembering.
+// sweep forgets the accounts that were unused since the latest sweep or, in a hurry,
+// all accounts that hold nothing worth remembering.
 func (g *Adaptive) sweep(hurry bool) {
 	for key, v := range g.accounts.Range {
 		if a := v.(*account); a.retire(hurry) {
@@ -110,7 +111,8 @@ func (g *Adaptive) forget(key any, a *account) {
 	}
 }
 
-// retire reports whether the account is forgotten from now on.
+// retire marks the account as forgotten, unless it is in use or worth keeping, and
+// reports whether it did.
 func (a *account) retire(hurry bool) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -129,7 +131,7 @@ func (a *account) retire(hurry bool) bool {
 	case !quiet && !hurry, hurry && a.window.Load() != a.start:
 		return false
 	}
-	// A caller that comes after this takes the lock, and finds it gone.
+	// A caller that arrives after this takes the lock and finds the account gone.
 	window := a.window.Swap(-1)
 	if a.flying.Load() > 0 {
 		a.window.Store(window)

@@ -20,10 +20,10 @@ func TestKeysUsedOnceAreForgottenWhileMoreArrive(t *testing.T) {
 	}
 }
 
-// A sweep in a hurry looks at all accounts. It must not do so again for each new
-// key if there was nothing to forget. It forgets the key that caused it as well,
-// which then comes back.
-func TestSweepThatForgotNothingRunsAgainOnlyWhenKeysHaveDoubled(t *testing.T) {
+// A sweep in a hurry looks at all accounts. If there was nothing to forget, it must not
+// do so again for each new key. It also forgets the key that caused it, which is then
+// created again.
+func TestSweepThatForgetsNothingRunsAgainOnlyWhenTheNumberOfKeysHasDoubled(t *testing.T) {
 	g := new(Adaptive)
 	leave(t, g, "first")
 	a := g.account("first")
@@ -38,24 +38,24 @@ func TestSweepThatForgotNothingRunsAgainOnlyWhenKeysHaveDoubled(t *testing.T) {
 	assert.Equal(t, []int{fewAccounts, 2 * (fewAccounts - 1)}, sweeps)
 }
 
-func TestKeyIsForgottenAfterTenQuietMinutesEachTimeItReturns(t *testing.T) {
+func TestKeyIsForgottenAfterTenQuietMinutesEvenIfItWasForgottenBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(Adaptive)
 		for range 3 {
 			leave(t, g, "k")
 			g.Observe(plain, 0, accepted)
 			time.Sleep(keepQuiet + time.Second)
-			assert.EqualValues(t, 1, g.live.Load(), "it was in use during the first ten minutes")
+			assert.EqualValues(t, 1, g.live.Load(), "the key was in use during the first ten minutes")
 			time.Sleep(keepQuiet)
 			assert.Zero(t, g.live.Load())
 			g.mu.Lock()
-			assert.Nil(t, g.sweeper, "no timer keeps a gate alive that is not in use")
+			assert.Nil(t, g.sweeper, "no timer should keep an unused gate alive")
 			g.mu.Unlock()
 		}
 	})
 }
 
-// The sweep marks an account as forgotten before it takes it out of the map.
+// The sweep marks an account as forgotten before it removes it from the map.
 func TestAccountThatIsBeingForgottenIsReplaced(t *testing.T) {
 	g := new(Adaptive)
 	old := g.account("k")
@@ -80,20 +80,20 @@ func TestAccountIsForgottenOnlyIfItHoldsNothingWorthRemembering(t *testing.T) {
 		set   func(*account)
 		want  bool
 	}{
-		"it holds nothing":                                  {false, quiet, true},
+		"it is empty":                                       {false, quiet, true},
 		"it was used since the latest sweep":                {false, func(a *account) {}, false},
 		"it was used, and the sweep is in a hurry":          {true, func(a *account) {}, true},
 		"its window has grown, and the sweep is in a hurry": {true, func(a *account) { a.window.Add(1) }, false},
 		"its window has grown, and it was quiet":            {false, func(a *account) { quiet(a); a.window.Add(1) }, true},
 		"a request is in flight":                            {true, func(a *account) { a.flying.Add(1) }, false},
 		"a request waits":                                   {false, func(a *account) { quiet(a); a.lanes.push(new(waiter), Normal) }, false},
-		"it is forgotten already":                           {false, func(a *account) { quiet(a); a.gone = true }, false},
+		"it was forgotten before":                           {false, func(a *account) { quiet(a); a.gone = true }, false},
 		"a pause is in force":                               {false, func(a *account) { throttled(a); a.pacer.(*turnstile).pause = a.now() + 1 }, false},
 		"a pause is over":                                   {false, func(a *account) { throttled(a); a.pacer.(*turnstile).pause = a.now() }, true},
 		"a pause began less than ten minutes ago":           {false, paused(keepQuiet - 1), false},
 		"a pause is over, and the sweep is in a hurry":      {true, throttled, false},
-		"answers came after a pause":                        {false, func(a *account) { throttled(a); a.seen-- }, false},
-		"an answer is still to come after a pause":          {false, func(a *account) { throttled(a); a.tickets[1] = sent{} }, false},
+		"a response has arrived since the pause":            {false, func(a *account) { throttled(a); a.seen-- }, false},
+		"a request is still in flight after a pause":        {false, func(a *account) { throttled(a); a.tickets[1] = sent{} }, false},
 		"a pause began less than ten silences ago":          {false, func(a *account) { paused(20*time.Minute - 1)(a); a.pacer.(*turnstile).silence = 2 * time.Minute }, false},
 		"a pause began ten silences ago":                    {false, func(a *account) { paused(20 * time.Minute)(a); a.pacer.(*turnstile).silence = 2 * time.Minute }, true},
 	} {
@@ -109,7 +109,7 @@ func TestAccountIsForgottenOnlyIfItHoldsNothingWorthRemembering(t *testing.T) {
 				assert.Equal(t, tt.want, a.retire(tt.hurry))
 				if tt.want {
 					assert.True(t, a.gone)
-					assert.Negative(t, a.window.Load(), "the next request has to take the lock")
+					assert.Negative(t, a.window.Load(), "the next request should have to take the lock")
 				} else {
 					assert.Equal(t, window, a.window.Load())
 					assert.Equal(t, a.accepted.Load(), a.seen)

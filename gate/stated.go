@@ -6,22 +6,22 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// longestReset is the longest time for which a gate holds requests back because the
-// service has stated when a window ends: it may be the window of another limit.
+// longestReset limits how long a gate holds requests back because the service stated
+// when a window ends: it may be the window of another limit.
 const longestReset = 15 * time.Minute
 
-// A hold is the end of the window that the service has stated with a 429 without
+// A hold lasts until the end of the window that the service stated in a 429 without
 // Retry-After. It is not a pause: a waiter that cannot wait for that end follows the
-// gate's own pauses, as if nothing had been stated. In a fleet there is no hold,
-// because the leader does not learn what the service has stated to one process.
+// gate's own pauses, as if nothing had been stated. There is no hold in a fleet,
+// because the leader does not learn what the service stated to one process.
 type hold struct {
-	from, until time.Duration // until 0: there is none
-	next        time.Duration // no waiter is free before
-	ticket      Ticket        // the latest one before it
+	from, until time.Duration // until is 0 if there is no hold
+	next        time.Duration // no waiter may be sent before this time
+	ticket      Ticket        // the latest ticket before the hold
 }
 
-// state takes note of what the service has stated with a 429. begins: the 429 has
-// begun a new pause.
+// state notes what the service stated in a 429. begins means that the 429 began a new
+// pause.
 func (a *account) state(now time.Duration, o Outcome, begins bool) {
 	l := o.Limit
 	if l.Requests > 0 && l.Per > 0 {
@@ -40,9 +40,9 @@ func (a *account) state(now time.Duration, o Outcome, begins bool) {
 	}
 }
 
-// heldUntil returns until when a waiter waits for the stated end. It returns 0 if the
-// waiter does not wait for it: if it is beyond its MaxWait, or if its response would
-// then miss its deadline.
+// heldUntil returns the time until which a waiter has to wait because of the hold:
+// until the stated end, or as far as its MaxWait allows. It returns 0 if the response
+// would then miss the deadline of the waiter.
 func (a *account) heldUntil(w *waiter) time.Duration {
 	until := a.hold.until
 	if from := max(a.hold.from, w.since); w.maxWait > 0 {
@@ -54,14 +54,14 @@ func (a *account) heldUntil(w *waiter) time.Duration {
 	return until
 }
 
-// free returns the first waiter of each lane that does not wait for the stated end, or
-// no longer. If there is none, it returns when there will be one. Without a hold all
-// waiters are free, and it returns none.
+// free returns, for each lane, the first waiter that does not (or no longer) have to
+// wait because of the hold. If there is none, it returns the time when there will be
+// one. Without a hold all waiters are free, and found is empty.
 func (a *account) free(now time.Duration) (found [len(lanes{})]*waiter, at time.Duration) {
 	switch {
 	case a.hold.until <= now:
 		return found, now
-	case now < a.hold.next: // looking at all of them for each new one would take too long
+	case now < a.hold.next: // scanning all waiters for each new one would take too long
 		return found, a.hold.next
 	}
 	at = a.hold.until
@@ -82,8 +82,8 @@ func (a *account) free(now time.Duration) (found [len(lanes{})]*waiter, at time.
 	return found, at
 }
 
-// endHold ends a hold whose time has come. If nothing was sent meanwhile, the
-// controller counts it as a wait that the service has asked for.
+// endHold ends a hold whose time has come. If nothing was sent in the meantime, the
+// controller treats it like a wait that the service asked for.
 func (a *account) endHold(now time.Duration) {
 	if a.hold.until == 0 || now < a.hold.until {
 		return

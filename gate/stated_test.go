@@ -12,7 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// throttle returns a gate whose account is throttled with o after twenty requests.
+// throttle returns a gate whose account was throttled with o after twenty accepted
+// requests.
 func throttle(t *testing.T, o Outcome) *Adaptive {
 	t.Helper()
 	g := &Adaptive{StartWindow: -1}
@@ -24,8 +25,8 @@ func throttle(t *testing.T, o Outcome) *Adaptive {
 	return g
 }
 
-// passes lets a request wait at the gate, and tells what came of it. It returns how
-// long it waited. The deadline is in so much time, 0: there is none.
+// passes sends a request through the gate, reports the outcome o, and returns how long
+// the request waited. A deadline of 0 means that there is none.
 func passes(t *testing.T, g *Adaptive, resend int, deadline, maxWait time.Duration, o Outcome) time.Duration {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -41,23 +42,23 @@ func passes(t *testing.T, g *Adaptive, resend int, deadline, maxWait time.Durati
 	return time.Since(start)
 }
 
-func TestWaitersWaitForTheStatedEndOfTheWindowIfTheyCan(t *testing.T) {
+func TestWaitersWaitForTheStatedEndOfTheWindowIfTheyHaveTime(t *testing.T) {
 	reset := func(d time.Duration) Outcome { return Outcome{Limit: Limit{Reset: d}} }
 	for name, tt := range map[string]struct {
 		o                 Outcome
 		deadline, maxWait time.Duration
 		want              time.Duration
 	}{
-		"Reset":                          {reset(time.Minute), 0, 0, time.Minute},
-		"that ends before a deadline":    {reset(time.Minute), 2 * time.Minute, 0, time.Minute},
-		"not if it ends after that":      {reset(10 * time.Minute), time.Minute, 0, 250 * time.Millisecond},
-		"no longer than MaxWait":         {reset(10 * time.Minute), 0, 2 * time.Minute, 2 * time.Minute},
-		"nor MaxWait after the deadline": {reset(10 * time.Minute), time.Minute, 2 * time.Minute, 250 * time.Millisecond},
-		"no longer than 15 minutes":      {reset(time.Hour), 0, 0, 15 * time.Minute},
-		"Retry-After comes first":        {Outcome{RetryAfter: time.Second, Limit: Limit{Reset: time.Hour}}, 0, 0, time.Second},
-		"nothing left says no time":      {Outcome{Limit: Limit{Requests: 9, Per: time.Hour}}, 0, 0, 250 * time.Millisecond},
-		"a limit that is not used up":    {Outcome{Limit: Limit{Remaining: 1, Reset: time.Hour}}, 0, 0, 250 * time.Millisecond},
-		"nor does a negative Reset":      {reset(-1), 0, 0, 250 * time.Millisecond},
+		"no deadline and no MaxWait":            {reset(time.Minute), 0, 0, time.Minute},
+		"deadline after the stated end":         {reset(time.Minute), 2 * time.Minute, 0, time.Minute},
+		"deadline before the stated end":        {reset(10 * time.Minute), time.Minute, 0, 250 * time.Millisecond},
+		"MaxWait before the stated end":         {reset(10 * time.Minute), 0, 2 * time.Minute, 2 * time.Minute},
+		"deadline before MaxWait":               {reset(10 * time.Minute), time.Minute, 2 * time.Minute, 250 * time.Millisecond},
+		"stated end after more than 15 minutes": {reset(time.Hour), 0, 0, 15 * time.Minute},
+		"Retry-After before the stated end":     {Outcome{RetryAfter: time.Second, Limit: Limit{Reset: time.Hour}}, 0, 0, time.Second},
+		"no Reset":                              {Outcome{Limit: Limit{Requests: 9, Per: time.Hour}}, 0, 0, 250 * time.Millisecond},
+		"Remaining is not zero":                 {Outcome{Limit: Limit{Remaining: 1, Reset: time.Hour}}, 0, 0, 250 * time.Millisecond},
+		"negative Reset":                        {reset(-1), 0, 0, 250 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -84,7 +85,7 @@ func TestAStatedWindowEndsNoCallAndThoseWhoCannotWaitProbeForTheOthers(t *testin
 			})
 		}
 		synctest.Wait()
-		for resend := range 4 { // after 0.25 s, 0.5 s, 1 s and 2 s, ahead of those who wait
+		for resend := range 4 { // after 0.25 s, 0.5 s, 1 s and 2 s, before those that wait for the stated end
 			took := passes(t, g, resend, time.Minute, 0, stated)
 			assert.InDelta(t, 0.25*float64(int(1)<<resend), took.Seconds(), 0.15)
 		}
@@ -96,7 +97,7 @@ func TestAStatedWindowEndsNoCallAndThoseWhoCannotWaitProbeForTheOthers(t *testin
 	})
 }
 
-func TestAStatedEndIsForgottenOnceARequestIsAccepted(t *testing.T) {
+func TestStatedEndIsIgnoredOnceARequestIsAccepted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := throttle(t, Outcome{Limit: Limit{Reset: 10 * time.Minute}})
 		start := time.Now()
@@ -109,7 +110,7 @@ func TestAStatedEndIsForgottenOnceARequestIsAccepted(t *testing.T) {
 	})
 }
 
-func TestAnAccountIsNotForgottenBeforeTheStatedEnd(t *testing.T) {
+func TestAccountIsNotForgottenBeforeTheStatedEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := throttle(t, Outcome{Limit: Limit{Reset: 14 * time.Minute}})
 		time.Sleep(13 * time.Minute)
@@ -130,7 +131,7 @@ func TestControllerTreatsTheStatedEndAsALongPause(t *testing.T) {
 	})
 }
 
-func TestStatsSayWhichStatedLimitIsBelieved(t *testing.T) {
+func TestStatsShowTheStatedLimitOnlyWhileItIsBelieved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &Adaptive{StartWindow: -1}
 		r := Request{Key: "k", MaxWait: time.Hour}
@@ -156,11 +157,11 @@ func TestStatsSayWhichStatedLimitIsBelieved(t *testing.T) {
 			send(Outcome{Result: Throttled, RetryAfter: time.Second, Limit: stated})
 		}
 		time.Sleep(2 * time.Second)
-		assert.Zero(t, send(Outcome{Result: Accepted}).Limit, "refused twice, long before 200")
+		assert.Zero(t, send(Outcome{Result: Accepted}).Limit, "two refusals long before 200 requests should disprove the limit")
 	})
 }
 
-func TestThoseThatWaitForTheStatedEndAreAheadOfNobodyThatDoesNot(t *testing.T) {
+func TestWaitersForTheStatedEndDoNotDelayRequestsThatCannotWaitForIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := throttle(t, Outcome{Limit: Limit{Reset: time.Minute}})
 		ctx, cancel := context.WithCancel(t.Context())
@@ -172,7 +173,7 @@ func TestThoseThatWaitForTheStatedEndAreAheadOfNobodyThatDoesNot(t *testing.T) {
 	})
 }
 
-func TestEachPriorityGetsATenthOfTheTurnsAlsoBeforeTheStatedEnd(t *testing.T) {
+func TestEachPriorityGetsATenthOfTheTurnsBeforeTheStatedEndToo(t *testing.T) {
 	a := new(Adaptive).account("k")
 	a.adopt(closed())
 	a.hold.until = a.now() + time.Hour

@@ -13,7 +13,7 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// throttledAt makes the account of plain one whose requests wait for a pace.
+// throttledAt makes the account of plain a throttled one with the given pace.
 func throttledAt(g *Adaptive, pace float64) *account {
 	a := g.account(plain.Key)
 	l := fleet1.Learned{Pace: pace, Lo: pace, Best: pace, Burst: 1, Burst0: 1, Trip: 1e-3, Silence: 1, Holding: 10}
@@ -23,8 +23,8 @@ func throttledAt(g *Adaptive, pace float64) *account {
 	return a
 }
 
-// BenchmarkAdaptiveThrottled is Wait and Observe of requests that wait for the pace of
-// their account. Each has a deadline.
+// BenchmarkAdaptiveThrottled measures Wait and Observe for requests that wait for the
+// pace of their account. Each of them has a deadline.
 func BenchmarkAdaptiveThrottled(b *testing.B) {
 	for _, c := range []struct{ callers, bulk int }{{1, 0}, {64, 0}, {1024, 0}, {64, 100_000}} {
 		b.Run(fmt.Sprintf("%d callers, and %d with bulk", c.callers, c.bulk), func(b *testing.B) {
@@ -59,14 +59,14 @@ func BenchmarkAdaptiveThrottled(b *testing.B) {
 					sent.Add(1)
 				}
 			})
-			b.ReportMetric(float64(time.Since(start))/float64(sent.Load()), "ns/request") // those with bulk are none of b.N
+			b.ReportMetric(float64(time.Since(start))/float64(sent.Load()), "ns/request") // b.N does not count those with bulk
 			cancel()
 			bulk.Wait()
 		})
 	}
 }
 
-func TestARequestThatWaitsCostsThreeAllocationsAtMost(t *testing.T) {
+func TestRequestThatWaitsMakesAtMostThreeAllocations(t *testing.T) {
 	g := new(Adaptive)
 	throttledAt(g, 1e6)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
@@ -78,9 +78,9 @@ func TestARequestThatWaitsCostsThreeAllocationsAtMost(t *testing.T) {
 	}), 3.0)
 }
 
-// The clock is real: in virtual time no time passes between the arrival of a caller and
-// its turn.
-func TestALoneCallerIsSentNowAndThenThoughAllBeforeItRanIntoTheirDeadlines(t *testing.T) {
+// The test uses the real clock, because in virtual time no time passes between the
+// arrival of a caller and its turn.
+func TestLoneCallerIsSentNowAndThenEvenIfAllBeforeItMissedTheirDeadlines(t *testing.T) {
 	g := new(Adaptive)
 	a := throttledAt(g, 1e6)
 	a.mu.Lock()

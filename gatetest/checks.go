@@ -12,48 +12,49 @@ import (
 )
 
 var checks = []check{
-	{"requests leave one after the other whatever came of them", `Gate.Wait: "blocks until the request may be sent, and then returns a nil error".`, onward},
-	{"many callers at once all get out", `Gate: "Many goroutines use it at once".`, manyCallers},
+	{"requests are sent one after the other whatever their outcomes", `Gate.Wait: "blocks until the request may be sent, and then returns a nil error".`, onward},
+	{"many concurrent callers are all admitted", `Gate: "It must be safe for concurrent use".`, manyCallers},
 	{"keys do not affect each other", `Gate: "keys do not affect each other".`, keysApart},
 	{"Observe does not block", `Gate.Observe: "It must not block."`, observeReturns},
 	// Pauses.
-	{"a throttled key waits until Retry-After has elapsed", `Gate.Observe: "no request with that key may leave until RetryAfter has elapsed".`, retryAfterObeyed},
-	{"a throttled key waits without Retry-After as well", `Gate.Observe: "or, if there is none, for a while that the gate chooses".`, pauseOfItsOwn},
-	{"a later, longer pause holds requests that wait already", `Gate.Observe: "Of several such pauses the one that ends last counts."`, pauseExtended},
-	{"a later, shorter pause shortens nothing", `Gate.Observe: "Of several such pauses the one that ends last counts."`, pauseNotShortened},
+	{"a throttled key waits until Retry-After has elapsed", `Gate.Observe: "no request with that key may be sent until RetryAfter has elapsed".`, retryAfterObeyed},
+	{"a throttled key also waits without Retry-After", `Gate.Observe: "or, if it is zero, for a time that the gate chooses".`, pauseOfItsOwn},
+	{"a later, longer pause also holds waiting requests", `Gate.Observe: "If several such pauses overlap, the one that ends last counts."`, pauseExtended},
+	{"a later, shorter pause does not shorten an earlier one", `Gate.Observe: "If several such pauses overlap, the one that ends last counts."`, pauseNotShortened},
 	// Errors.
 	{"a canceled wait returns ctx.Err()", `Gate.Wait: "ctx.Err() if the context ends first".`, canceledWait},
-	{"a context may be of any type", `Gate.Wait takes a context.Context: an interface, and gates know nothing of its type.`, anyContext},
+	{"a context may be of any type", `Gate.Wait takes a context.Context, which is an interface: a gate must not assume anything about its type.`, anyContext},
 	{"a wait does not outlast the deadline of its context", `Gate.Wait: "an [*Error] if the gate refuses it, ctx.Err() if the context ends first".`, deadlineKept},
-	{"a pause longer than MaxWait is refused", `Request.MaxWait: "A gate refuses the request with [ErrPaused] while a longer one is in force." Gate.Wait: "an [*Error] if the gate refuses it".`, maxWaitKept},
-	{"a pause is waited for if MaxWait is zero", `Request.MaxWait: "Zero means that only the context bounds it."`, zeroMaxWait},
-	{"a canceled wait keeps no place", `Gate.Wait: "After an error there is no Observe."`, canceledKeepNothing},
-	{"a refused request keeps no place", `Gate.Wait: "After an error there is no Observe."`, refusedKeepNothing},
+	{"a pause longer than MaxWait is refused", `Request.MaxWait: "A gate refuses the request with [ErrPaused] while a longer pause is in force." Gate.Wait: "an [*Error] if the gate refuses it".`, maxWaitKept},
+	{"a request with a zero MaxWait waits for a pause", `Request.MaxWait: "Zero means that only the context limits the wait."`, zeroMaxWait},
+	{"a canceled request does not occupy a place", `Gate.Wait: "After an error, Observe is not called."`, canceledKeepNothing},
+	{"a refused request does not occupy a place", `Gate.Wait: "After an error, Observe is not called."`, refusedKeepNothing},
 }
 
-// onward: a place that is given back after a success only is lost one day.
+// onward finds a gate that gets a place back only after a success. It runs out of
+// places.
 func onward(t *trial) error {
 	for _, result := range []gate.Result{gate.Accepted, gate.Unknown, gate.NotSent} {
 		for i := range 100 {
 			r := t.request("key")
 			r.Resend = i % 3
 			if err := t.pass(r, gate.Outcome{Result: result}); err != nil {
-				return fmt.Errorf("request %d of those with the result %q: %w", i+1, result, err)
+				return fmt.Errorf("request %d with the result %q: %w", i+1, result, err)
 			}
 		}
 	}
 	return nil
 }
 
-// manyCallers: a wakeup that reaches one waiter instead of each is not missed
-// by a single caller.
+// manyCallers finds a gate whose wakeup reaches only one of several waiters. A single
+// caller would not notice.
 func manyCallers(t *trial) error {
 	if _, err := t.throttle("throttled", pause); err != nil {
 		return err
 	}
 	const callers, each, late = 16, 20, 3
 	return concurrently(callers+late, func(i int) error {
-		if i >= callers { // few, because a gate may let them out slowly
+		if i >= callers { // few requests, because a gate may admit them slowly
 			if err := t.pass(t.request("throttled"), accepted); err != nil {
 				return fmt.Errorf("after a pause: %w", err)
 			}
@@ -64,14 +65,14 @@ func manyCallers(t *trial) error {
 			if err := c.left(); err != nil {
 				return err
 			}
-			<-time.After(time.Millisecond) // the service answers
+			<-time.After(time.Millisecond) // the service responds
 			t.tell(c, accepted)
 		}
 		return nil
 	})
 }
 
-// concurrently calls f n times at once. It returns the first error.
+// concurrently runs n calls of f at the same time and returns the first error.
 func concurrently(n int, f func(i int) error) error {
 	failed := make(chan error, n)
 	for i := range n {
@@ -86,8 +87,8 @@ func concurrently(n int, f func(i int) error) error {
 	return first
 }
 
-// keysApart: one time for all keys, or one lock that is held while a request
-// waits, lets an account pay for another.
+// keysApart finds a gate that has one pause for all keys, or that holds a lock while a
+// request waits: one account would then hold up another.
 func keysApart(t *trial) error {
 	if _, err := t.throttle("one", long); err != nil {
 		return err
@@ -95,33 +96,33 @@ func keysApart(t *trial) error {
 	t.startWaiting(t.ctx, t.request("one"))
 	for range 3 {
 		if err := t.pass(t.request("another"), accepted); err != nil {
-			return fmt.Errorf("key %q is paused, key %q is not: %w", "one", "another", err)
+			return fmt.Errorf("key %q is paused, but key %q is not: %w", "one", "another", err)
 		}
 	}
 	return nil
 }
 
-// observeReturns: Observe is called before a response is returned.
+// observeReturns checks Observe, which a Transport calls before it returns a response.
 func observeReturns(t *trial) error {
 	one, another, err := t.together()
 	if err != nil {
 		return err
 	}
 	if err := t.observe(one, throttled(long)); err != nil {
-		return fmt.Errorf("throttled, Retry-After %v: %w", long, err)
+		return fmt.Errorf("throttled with Retry-After %v: %w", long, err)
 	}
 	if another == nil {
 		return nil
 	}
 	t.startWaiting(t.ctx, t.request("key"))
 	if err := t.observe(another, accepted); err != nil {
-		return fmt.Errorf("accepted, while a request waits: %w", err)
+		return fmt.Errorf("accepted while a request waits: %w", err)
 	}
 	return nil
 }
 
-// together returns two requests that are in flight at the same time. The second
-// one is nil if the gate lets out one at a time only.
+// together returns two requests that are in flight at the same time. The second one is
+// nil if the gate admits only one at a time.
 func (t *trial) together() (one, another *call, err error) {
 	one = t.start(t.ctx, t.request("key"))
 	if err := one.left(); err != nil {
@@ -136,7 +137,7 @@ func (t *trial) together() (one, another *call, err error) {
 	}
 }
 
-// retryAfterObeyed: retries are no exception, nor is a request that comes first.
+// retryAfterObeyed sends first attempts and retries: both have to wait.
 func retryAfterObeyed(t *trial) error {
 	began, err := t.throttle("key", pause)
 	if err != nil {
@@ -151,14 +152,14 @@ func retryAfterObeyed(t *trial) error {
 		}
 		t.tell(c, accepted)
 		if took := c.at.Sub(began); took < pause {
-			return fmt.Errorf("Retry-After was %v, and a request with Resend %d left after %v", pause, r.Resend, took)
+			return fmt.Errorf("Retry-After was %v, but a request with Resend %d was admitted after %v", pause, r.Resend, took)
 		}
 		return nil
 	})
 }
 
-// pauseOfItsOwn: without a pause the Transport would send again at once, as
-// often as it may.
+// pauseOfItsOwn finds a gate that does not pause without Retry-After. The Transport
+// would then send all its attempts at once.
 func pauseOfItsOwn(t *trial) error {
 	const least = 10 * time.Millisecond
 	began, err := t.throttle("key", 0)
@@ -170,15 +171,15 @@ func pauseOfItsOwn(t *trial) error {
 		return fmt.Errorf("throttled without Retry-After: %w", err)
 	}
 	if took := c.at.Sub(began); took < least {
-		return fmt.Errorf("throttled without Retry-After, a request left after %v; %v is the least that makes sense", took, least)
+		return fmt.Errorf("throttled without Retry-After: the next request was admitted after %v, want at least %v", took, least)
 	}
 	return nil
 }
 
-// twoPauses throttles a key twice, with the responses to two requests that were sent
-// together, and lets a third one wait: from before the second response on, or from
-// after it. It returns how long the third request waited after each of the responses,
-// and false if that says nothing.
+// twoPauses throttles a key twice, by the responses to two requests that were sent
+// together, and starts a third request: if before is set, between the two responses,
+// otherwise after the second one. It returns how long the third request waited after
+// each response. ok is false if the times prove nothing.
 func (t *trial) twoPauses(first, second time.Duration, before bool) (took [2]time.Duration, ok bool, err error) {
 	one, another, err := t.together()
 	if another == nil || err != nil {
@@ -203,33 +204,33 @@ func (t *trial) twoPauses(first, second time.Duration, before bool) (took [2]tim
 	return [2]time.Duration{third.at.Sub(began[0]), third.at.Sub(began[1])}, !slow, nil
 }
 
-// pauseExtended: a timer that was set for the first pause knows nothing of the
-// second one.
+// pauseExtended finds a gate whose timer for the first pause ignores the second pause.
 func pauseExtended(t *trial) error {
 	took, ok, err := t.twoPauses(pause, 3*pause, true)
 	if err != nil {
 		return err
 	}
 	if ok && took[1] < 3*pause {
-		return fmt.Errorf("Retry-After was %v and then %v, and a request that waited since the first left %v after the second", pause, 3*pause, took[1])
+		return fmt.Errorf("Retry-After was %v and then %v, but a request that was waiting was admitted %v after the second response", pause, 3*pause, took[1])
 	}
 	return nil
 }
 
-// pauseNotShortened: answers to requests that were sent together come in any
-// order.
+// pauseNotShortened checks the opposite order, because responses to requests that were
+// sent together can arrive in any order.
 func pauseNotShortened(t *trial) error {
 	took, ok, err := t.twoPauses(3*pause, pause, false)
 	if err != nil {
 		return err
 	}
 	if ok && took[0] < 3*pause {
-		return fmt.Errorf("Retry-After was %v and then %v, and a request left %v after the first", 3*pause, pause, took[0])
+		return fmt.Errorf("Retry-After was %v and then %v, but a request was admitted %v after the first response", 3*pause, pause, took[0])
 	}
 	return nil
 }
 
-// canceledWait: the Transport looks for ctx.Err(), and adds the cause itself.
+// canceledWait checks for ctx.Err(): the Transport relies on it and adds the cause
+// itself.
 func canceledWait(t *trial) error {
 	if _, err := t.throttle("key", long); err != nil {
 		return err
@@ -242,13 +243,13 @@ func canceledWait(t *trial) error {
 	}
 	c = t.start(ctx, t.request("key"))
 	if err := c.canceled(ctx); err != nil {
-		return fmt.Errorf("canceled before Wait, in a pause: %w", err)
+		return fmt.Errorf("canceled before Wait, during a pause: %w", err)
 	}
 	return nil
 }
 
-// A foreign context is of a type that cannot be a map's key, and makes its Done
-// channel when it is asked for it.
+// A foreign context has a type that cannot be a map key, and creates its Done channel
+// when Done is first called.
 type foreign struct {
 	*foreignState
 	_ []struct{}
@@ -294,14 +295,14 @@ func (s *foreignState) end(err error) {
 	}
 }
 
-// anyContext: SDKs bring contexts of their own, and a Transport makes one that
-// ends with http.Request.Cancel.
+// anyContext uses such a context, because SDKs have their own context types, and so has
+// the Transport, for http.Request.Cancel.
 func anyContext(t *trial) error {
 	ctx := newForeign()
 	defer ctx.end(context.Canceled)
 	c := t.start(ctx, t.request("key"))
 	if err := c.left(); err != nil {
-		return fmt.Errorf("with a context of a type of its own: %w", err)
+		return fmt.Errorf("with a custom context type: %w", err)
 	}
 	t.tell(c, throttled(long))
 	ctx = newForeign()
@@ -313,13 +314,13 @@ func anyContext(t *trial) error {
 	}
 	ctx.end(context.Canceled)
 	if err := c.canceled(ctx); err != nil {
-		return fmt.Errorf("with a context of a type of its own, canceled while it waited: %w", err)
+		return fmt.Errorf("with a custom context type, canceled while it waited: %w", err)
 	}
 	return nil
 }
 
-// deadlineKept: to refuse at once is better, but a gate need not know when it
-// can let a request out.
+// deadlineKept also accepts a wait until the deadline: a refusal at once would be
+// better, but a gate need not know when it can admit a request.
 func deadlineKept(t *trial) error {
 	if _, err := t.throttle("key", long); err != nil {
 		return err
@@ -328,18 +329,19 @@ func deadlineKept(t *trial) error {
 	defer cancel()
 	c := t.start(ctx, t.request("key"))
 	if err := c.returned(); err != nil {
-		return fmt.Errorf("under a deadline of %v: %w", pause/4, err)
+		return fmt.Errorf("with a deadline of %v: %w", pause/4, err)
 	}
 	switch e := (*gate.Error)(nil); {
 	case c.err == nil:
-		return fmt.Errorf("it let a request out in a pause of %v, under a deadline of %v", long, pause/4)
+		return fmt.Errorf("Wait admitted a request during a pause of %v, with a deadline of %v", long, pause/4)
 	case errors.As(c.err, &e), ctx.Err() != nil && errors.Is(c.err, ctx.Err()):
 		return nil
 	}
-	return fmt.Errorf("under a deadline of %v it returned the error %q, in which there is neither a *gate.Error nor ctx.Err()", pause/4, c.err)
+	return fmt.Errorf("with a deadline of %v, Wait returned the error %q, which contains neither a *gate.Error nor ctx.Err()", pause/4, c.err)
 }
 
-// maxWaitKept: a caller that is not to wait for a minute wants to know so now.
+// maxWaitKept checks for a refusal at once: a caller that does not want to wait for a
+// minute needs to know immediately.
 func maxWaitKept(t *trial) error {
 	if _, err := t.throttle("key", long); err != nil {
 		return err
@@ -348,37 +350,37 @@ func maxWaitKept(t *trial) error {
 	r.MaxWait = long / 2
 	c := t.start(t.ctx, r)
 	if err := c.returned(); err != nil {
-		return fmt.Errorf("in a pause of %v, with a MaxWait of %v: %w", long, r.MaxWait, err)
+		return fmt.Errorf("during a pause of %v, with a MaxWait of %v: %w", long, r.MaxWait, err)
 	}
 	switch e := (*gate.Error)(nil); {
 	case c.err == nil:
-		return fmt.Errorf("it let a request out in a pause of %v", long)
+		return fmt.Errorf("Wait admitted a request during a pause of %v", long)
 	case !errors.As(c.err, &e):
-		return fmt.Errorf("it refused with the error %q, in which there is no *gate.Error", c.err)
+		return fmt.Errorf("Wait refused with the error %q, which contains no *gate.Error", c.err)
 	case !errors.Is(c.err, gate.ErrPaused):
-		return fmt.Errorf("in a pause of %v, with a MaxWait of %v, it refused with the error %q, in which errors.Is does not find ErrPaused", long, r.MaxWait, c.err)
+		return fmt.Errorf("during a pause of %v, with a MaxWait of %v, Wait refused with the error %q, in which errors.Is does not find ErrPaused", long, r.MaxWait, c.err)
 	case e.RetryAfter < 0:
-		return fmt.Errorf("it refused with a RetryAfter of %v; 0 means unknown", e.RetryAfter)
+		return fmt.Errorf("Wait refused with a RetryAfter of %v, want at least 0 (0 means unknown)", e.RetryAfter)
 	}
 	return nil
 }
 
-// zeroMaxWait: zero is not a bound of zero.
+// zeroMaxWait finds a gate that treats a zero MaxWait as a limit of zero.
 func zeroMaxWait(t *trial) error {
 	if _, err := t.throttle("key", pause); err != nil {
 		return err
 	}
 	c := t.start(t.ctx, gate.Request{Key: t.request("key").Key})
 	if err := c.left(); err != nil {
-		return fmt.Errorf("in a pause of %v, without MaxWait: %w", pause, err)
+		return fmt.Errorf("during a pause of %v, without MaxWait: %w", pause, err)
 	}
 	return nil
 }
 
-const places = 50 // more than a gate may lose
+const places = 50 // more places than a gate can lose unnoticed
 
-// canceledKeepNothing: a waiter that gives up must give up its place too, also
-// if it is let out in that moment.
+// canceledKeepNothing finds a gate in which a canceled waiter keeps its place, for
+// example if it is admitted and canceled at the same moment.
 func canceledKeepNothing(t *trial) error {
 	if _, err := t.throttle("paused", pause); err != nil {
 		return err
@@ -399,9 +401,9 @@ func canceledKeepNothing(t *trial) error {
 		}
 	}
 	if err := t.pass(t.request("paused"), accepted); err != nil {
-		return fmt.Errorf("after %d requests that were canceled in a pause: %w", places, err)
+		return fmt.Errorf("after %d requests were canceled during a pause: %w", places, err)
 	}
-	// Not knowing when a gate lets requests out, cancel at any time.
+	// It is unknown when a gate admits requests, so cancel at random times.
 	err := concurrently(8, func(int) error {
 		for range places {
 			ctx, cancel := context.WithCancel(t.ctx)
@@ -420,16 +422,16 @@ func canceledKeepNothing(t *trial) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("canceled at any time: %w", err)
+		return fmt.Errorf("canceled at a random time: %w", err)
 	}
 	if err := t.pass(t.request("open"), accepted); err != nil {
-		return fmt.Errorf("after %d requests that were canceled at any time: %w", 8*places, err)
+		return fmt.Errorf("after %d requests were canceled at random times: %w", 8*places, err)
 	}
 	return nil
 }
 
-// refusedKeepNothing: a place that is taken before the refusal is never given
-// back, because there is no Observe.
+// refusedKeepNothing finds a gate that takes a place before it refuses. It never gets
+// the place back, because Observe is not called.
 func refusedKeepNothing(t *trial) error {
 	if _, err := t.throttle("key", pause); err != nil {
 		return err
@@ -441,16 +443,16 @@ func refusedKeepNothing(t *trial) error {
 		if err := c.returned(); err != nil {
 			return err
 		}
-		if c.err == nil { // another check finds that
+		if c.err == nil { // another check reports this
 			t.tell(c, accepted)
 		}
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("in a pause of %v, with a MaxWait of %v: %w", pause, r.MaxWait, err)
+		return fmt.Errorf("during a pause of %v, with a MaxWait of %v: %w", pause, r.MaxWait, err)
 	}
 	if err := t.pass(t.request("key"), accepted); err != nil {
-		return fmt.Errorf("after %d requests that were refused in a pause: %w", places, err)
+		return fmt.Errorf("after %d requests were refused during a pause: %w", places, err)
 	}
 	return nil
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/iamhttp/iamhttp/gatetest"
 )
 
-// A counted gate is a gate of your own around another one.
+// A counted gate wraps another gate and counts the calls of Wait.
 type counted struct {
 	gate.Adaptive
 	waits atomic.Int64
@@ -20,10 +20,10 @@ func (c *counted) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error)
 	return c.Adaptive.Wait(ctx, r)
 }
 
-// In a test of your own, t is the test's parameter.
+// In your own test, t is the parameter of the test function.
 var t *testing.T
 
-// The test that package gatetest is for; the README shows it.
+// This is how to use package gatetest in a test; the README shows it.
 func TestMyGateObeysTheContract(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes three seconds of real time")
@@ -36,8 +36,9 @@ func Example() {
 	gatetest.Run(t, func(testing.TB) gate.Gate { return new(counted) })
 }
 
-// Cleanup runs at the end of each check. Close your gate there, if it has to be closed:
-// the checks make many gates, and each that is left open keeps its goroutines.
+// A function registered with Cleanup runs at the end of each check. If your gate has to
+// be closed, close it there: the checks create many gates, and each that stays open
+// keeps its goroutines.
 func ExampleRun() {
 	gatetest.Run(t, func(t testing.TB) gate.Gate {
 		c := new(counted)

@@ -1,14 +1,14 @@
-// Package gatetest tests that a [gate.Gate] obeys its contract: the doc comments
-// of package gate. Use it when you write a gate of your own.
+// Package gatetest tests that a [gate.Gate] obeys its contract: the doc comments of
+// package gate. Use it when you write a gate of your own.
 //
 //	func TestContract(t *testing.T) {
 //		gatetest.Run(t, func(testing.TB) gate.Gate { return new(mygate.Gate) })
 //	}
 //
-// The checks take about three seconds of real time, so that a gate may talk to
-// a server. They wait for events, up to ten seconds for each, and compare times
-// only with the least that the contract asks for: a slow machine does not fail
-// them. Run them with -race, because only the race detector sees some mistakes.
+// The checks run in real time, so that a gate may talk to a server, and take about
+// three seconds. They wait up to ten seconds for each event, and check only that times
+// are not shorter than the contract requires, so that they also pass on a slow machine.
+// Run them with -race, because some mistakes are visible only to the race detector.
 package gatetest
 
 import (
@@ -22,9 +22,9 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// Run checks each clause of the contract in a subtest of its name. It calls
-// newGate once for each of them, with the subtest's t: use t.Cleanup to close the
-// gate. The gates may share a server, because no two of them see the same key.
+// Run checks each clause of the contract in a subtest named after it. It calls newGate
+// once per subtest, with the subtest's t: use t.Cleanup to close the gate. The gates
+// may share a server, because no two of them see the same key.
 func Run(t *testing.T, newGate func(t testing.TB) gate.Gate) {
 	t.Helper()
 	for _, c := range checks {
@@ -37,22 +37,22 @@ func Run(t *testing.T, newGate func(t testing.TB) gate.Gate) {
 }
 
 const (
-	patience = 10 * time.Second       // for what should happen at once
-	pause    = 200 * time.Millisecond // a Retry-After that is waited for
-	long     = time.Minute            // one that is not
+	patience = 10 * time.Second       // for events that should happen at once
+	pause    = 200 * time.Millisecond // a Retry-After that the checks wait for
+	long     = time.Minute            // a Retry-After that they do not wait for
 )
 
 // A check is one clause of the contract.
 type check struct {
-	name   string // a sentence that holds if the gate obeys
-	clause string // where the contract says so, in its words
+	name   string // a sentence that is true if the gate obeys the contract
+	clause string // a quotation of the contract, and where it is
 	run    func(*trial) error
 }
 
-// try checks the clause on a new gate. It returns what went wrong.
+// try checks the clause with a new gate. It returns an error if the gate violates it.
 func (c check) try(g gate.Gate) error {
 	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel() // ends the calls that still wait
+	defer cancel() // ends calls that are still waiting
 	return c.run(&trial{ctx: ctx, gate: g, suffix: fmt.Sprintf(" %x", rand.Uint64())})
 }
 
@@ -60,17 +60,17 @@ func (c check) try(g gate.Gate) error {
 type trial struct {
 	ctx    context.Context // for requests that are not canceled
 	gate   gate.Gate
-	suffix string // of the keys
+	suffix string // appended to each key
 }
 
-// request returns a request that waits for any pause of the checks. Its key is
-// the trial's own: gates may share a server that remembers the keys.
+// request returns a request that waits for any pause of the checks. Its key is unique
+// to the trial, because gates may share a server that remembers keys.
 func (t *trial) request(key string) gate.Request {
 	return gate.Request{Key: key + t.suffix, MaxWait: time.Hour}
 }
 
-// A call is a call of Wait in a goroutine of its own. Its other fields are valid
-// once done is closed.
+// A call is a call of Wait in its own goroutine. Fields other than request and done are
+// valid after done is closed.
 type call struct {
 	request  gate.Request
 	done     chan struct{}
@@ -87,7 +87,7 @@ func (t *trial) start(ctx context.Context, r gate.Request) *call {
 		defer func() {
 			c.at = time.Now()
 			if v := recover(); v != nil {
-				c.panicked, c.err = true, fmt.Errorf("it panicked: %v", v)
+				c.panicked, c.err = true, fmt.Errorf("panicked: %v", v)
 			}
 		}()
 		c.ticket, c.err = t.gate.Wait(ctx, r)
@@ -95,7 +95,8 @@ func (t *trial) start(ctx context.Context, r gate.Request) *call {
 	return c
 }
 
-// returned waits for the call. It returns an error if that takes too long.
+// returned waits until Wait returns. It returns an error if Wait takes too long or
+// panics.
 func (c *call) returned() error {
 	select {
 	case <-c.done:
@@ -108,32 +109,32 @@ func (c *call) returned() error {
 	return nil
 }
 
-// left waits for the call, and returns an error if it did not let the request out.
+// left waits until Wait returns. It returns an error if Wait did not admit the request.
 func (c *call) left() error {
 	if err := c.returned(); err != nil {
 		return err
 	}
 	if c.err != nil {
-		return fmt.Errorf("gate.Wait returned an error and should not: %w", c.err)
+		return fmt.Errorf("gate.Wait returned an unexpected error: %w", c.err)
 	}
 	return nil
 }
 
-// canceled waits for the call, whose context has ended. It returns an error if
-// the call did not return ctx.Err().
+// canceled waits until Wait returns, after its context has ended. It returns an error
+// if the error of Wait is not ctx.Err().
 func (c *call) canceled(ctx context.Context) error {
 	switch err := c.returned(); {
 	case err != nil:
 		return err
 	case c.err == nil:
-		return errors.New("the context had ended, and Wait let the request out")
+		return errors.New("the context had ended, but Wait admitted the request")
 	case !errors.Is(c.err, ctx.Err()):
-		return fmt.Errorf("the context had ended with %q, and Wait returned the error %q, in which errors.Is does not find that", ctx.Err(), c.err)
+		return fmt.Errorf("the context had ended with %q, but Wait returned the error %q, in which errors.Is does not find it", ctx.Err(), c.err)
 	}
 	return nil
 }
 
-// pass lets one request out and observes it.
+// pass sends one request and reports the outcome o.
 func (t *trial) pass(r gate.Request, o gate.Outcome) error {
 	c := t.start(t.ctx, r)
 	if err := c.left(); err != nil {
@@ -143,7 +144,7 @@ func (t *trial) pass(r gate.Request, o gate.Outcome) error {
 	return nil
 }
 
-// throttle sends a request that is answered 429, and returns when that was.
+// throttle sends a request that gets a 429, and returns the time of the response.
 func (t *trial) throttle(key string, retryAfter time.Duration) (time.Time, error) {
 	c := t.start(t.ctx, t.request(key))
 	if err := c.left(); err != nil {
@@ -160,12 +161,11 @@ func throttled(retryAfter time.Duration) gate.Outcome {
 	return gate.Outcome{Result: gate.Throttled, RetryAfter: retryAfter}
 }
 
-// tell calls Observe for a call that let its request out. The check
-// of its clause finds a mistake of Observe; the others go on.
+// tell calls Observe for a call that was admitted. Another check finds mistakes of
+// Observe, so tell ignores them.
 func (t *trial) tell(c *call, o gate.Outcome) { _ = t.observe(c, o) }
 
-// observe is tell, and returns an error if Observe panics or has not returned in
-// time.
+// observe is tell, but returns an error if Observe panics or does not return in time.
 func (t *trial) observe(c *call, o gate.Outcome) error {
 	done := make(chan error, 1)
 	go func() {
@@ -186,7 +186,7 @@ func (t *trial) observe(c *call, o gate.Outcome) error {
 	}
 }
 
-// A watched context tells when the gate asks for its Done channel.
+// A watched context reports when the gate calls its Done method.
 type watched struct {
 	context.Context
 	asked chan struct{}
@@ -204,15 +204,15 @@ func (w *watched) Done() <-chan struct{} {
 	return w.Context.Done()
 }
 
-// startWaiting starts a call that has to wait, and returns when it does so.
+// startWaiting starts a call that has to wait, and returns once it is waiting.
 func (t *trial) startWaiting(ctx context.Context, r gate.Request) *call {
 	w := watch(ctx)
 	c := t.start(w, r)
 	select {
 	case <-w.asked:
-		<-time.After(time.Millisecond) // from asking to waiting
+		<-time.After(time.Millisecond) // between the call of Done and the wait itself
 	case <-c.done:
-	case <-time.After(pause / 4): // it may learn of the end in another way
+	case <-time.After(pause / 4): // the gate may detect cancellation in another way
 	}
 	return c
 }

@@ -19,7 +19,7 @@ import (
 func TestAdaptiveObeysTheContract(t *testing.T) { //nolint:tparallel // the subtests are Run's
 	t.Parallel()
 	if testing.Short() {
-		t.Skip("it takes three seconds of real time")
+		t.Skip("takes three seconds of real time")
 	}
 	Run(t, func(testing.TB) gate.Gate { return new(gate.Adaptive) })
 }
@@ -32,16 +32,16 @@ func TestAdaptiveObeysTheContractWithAnyStartWindow(t *testing.T) {
 	}
 }
 
-// A model is a gate that keeps the contract, unless it has a defect. It limits
-// how many requests are in flight.
+// A model is a gate that obeys the contract, unless it has a defect. It limits the
+// number of requests in flight.
 type model struct {
 	capacity int
-	defect   string // the name of the check that finds it
+	defect   string // name of the check that finds the defect
 
 	mu     sync.Mutex
 	until  map[string]time.Time
 	flying int
-	queue  []chan struct{} // requests that wait for a place
+	queue  []chan struct{} // requests waiting for a place
 	ctxs   map[context.Context]bool
 }
 
@@ -56,14 +56,14 @@ func (g *model) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error) {
 		g.mu.Unlock()
 		_ = g.ctxs[ctx]
 	}
-	early := g.has("a refused request keeps no place") || g.has("a canceled wait keeps no place")
+	early := g.has("a refused request does not occupy a place") || g.has("a canceled request does not occupy a place")
 	if early {
 		if err := g.enter(ctx); err != nil {
 			return 0, err
 		}
 	}
 	if err := g.outlast(ctx, r); err != nil {
-		if canceled := ctx.Err() != nil; early && canceled == g.has("a refused request keeps no place") {
+		if canceled := ctx.Err() != nil; early && canceled == g.has("a refused request does not occupy a place") {
 			g.leave()
 		}
 		return 0, err
@@ -77,7 +77,7 @@ func (g *model) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error) {
 // outlast waits until the pause is over.
 func (g *model) outlast(ctx context.Context, r gate.Request) error {
 	if r.Resend > 0 && g.has("a throttled key waits until Retry-After has elapsed") {
-		return nil // it has waited before
+		return nil // the defect: assumes that a retry has waited before
 	}
 	for {
 		g.mu.Lock()
@@ -87,12 +87,12 @@ func (g *model) outlast(ctx context.Context, r gate.Request) error {
 		case left <= 0:
 			return nil
 		case left > r.MaxWait && !g.has("a pause longer than MaxWait is refused") &&
-			(r.MaxWait > 0 || g.has("a pause is waited for if MaxWait is zero")):
+			(r.MaxWait > 0 || g.has("a request with a zero MaxWait waits for a pause")):
 			return &gate.Error{RetryAfter: left, Err: gate.ErrPaused}
 		}
 		select {
 		case <-time.After(left):
-			if g.has("a later, longer pause holds requests that wait already") {
+			if g.has("a later, longer pause also holds waiting requests") {
 				return nil
 			}
 		case <-ctx.Done():
@@ -116,8 +116,8 @@ func (g *model) enter(ctx context.Context) error {
 		return nil
 	}
 	place := make(chan struct{}, 1)
-	if g.has("many callers at once all get out") {
-		g.queue = nil // there is room for one
+	if g.has("many concurrent callers are all admitted") {
+		g.queue = nil // the defect: keeps only one waiter
 	}
 	g.queue = append(g.queue, place)
 	g.mu.Unlock()
@@ -138,7 +138,7 @@ func (g *model) enter(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// leave gives a place back.
+// leave returns a place.
 func (g *model) leave() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -162,14 +162,14 @@ func (g *model) key(r gate.Request) string {
 }
 
 func (g *model) Observe(r gate.Request, _ gate.Ticket, o gate.Outcome) {
-	if o.Result != gate.NotSent || !g.has("requests leave one after the other whatever came of them") {
+	if o.Result != gate.NotSent || !g.has("requests are sent one after the other whatever their outcomes") {
 		g.leave()
 	}
 	if o.Result != gate.Throttled {
 		return
 	}
 	pause := o.RetryAfter
-	if pause == 0 && !g.has("a throttled key waits without Retry-After as well") {
+	if pause == 0 && !g.has("a throttled key also waits without Retry-After") {
 		pause = time.Second
 	}
 	g.mu.Lock()
@@ -177,7 +177,7 @@ func (g *model) Observe(r gate.Request, _ gate.Ticket, o gate.Outcome) {
 		g.until = make(map[string]time.Time)
 	}
 	until := time.Now().Add(pause)
-	if until.After(g.until[g.key(r)]) || g.has("a later, shorter pause shortens nothing") {
+	if until.After(g.until[g.key(r)]) || g.has("a later, shorter pause does not shorten an earlier one") {
 		g.until[g.key(r)] = until
 	}
 	g.mu.Unlock()
@@ -190,7 +190,7 @@ func (g *model) Observe(r gate.Request, _ gate.Ticket, o gate.Outcome) {
 func attempt(t *testing.T, c check, g gate.Gate) (err error) {
 	synctest.Test(t, func(*testing.T) {
 		err = c.try(g)
-		time.Sleep(2 * time.Hour) // calls that ignore their context end by themselves
+		time.Sleep(2 * time.Hour) // calls that ignore their contexts end in the meantime
 	})
 	return err
 }
@@ -203,13 +203,13 @@ func TestModelWithoutADefectObeysTheContract(t *testing.T) {
 	}
 }
 
-func TestEachCheckFindsItsDefectAndNoOtherDoes(t *testing.T) {
+func TestEachCheckFindsOnlyItsOwnDefect(t *testing.T) {
 	for _, defect := range checks {
 		t.Run(defect.name, func(t *testing.T) {
 			for _, c := range checks {
 				err := attempt(t, c, &model{capacity: 8, defect: defect.name})
 				if c.name == defect.name {
-					assert.Error(t, err, "the check did not find its defect")
+					assert.Error(t, err, "the check did not find the defect")
 					t.Log(err)
 				} else {
 					assert.NoError(t, err, c.name)
@@ -232,7 +232,7 @@ func TestGateThatPanicsFailsEveryCheck(t *testing.T) {
 	}
 }
 
-func TestGateThatNeverLetsARequestOutFailsEveryCheck(t *testing.T) {
+func TestGateThatNeverAdmitsARequestFailsEveryCheck(t *testing.T) {
 	g := gateFunc(func(ctx context.Context, _ gate.Request) (gate.Ticket, error) {
 		<-ctx.Done()
 		return 0, ctx.Err()
@@ -242,31 +242,31 @@ func TestGateThatNeverLetsARequestOutFailsEveryCheck(t *testing.T) {
 	}
 }
 
-func TestGateThatAlwaysFailsFailsEveryCheck(t *testing.T) {
+func TestGateThatAlwaysRefusesFailsEveryCheck(t *testing.T) {
 	g := gateFunc(func(context.Context, gate.Request) (gate.Ticket, error) { return 0, &gate.Error{Err: gate.ErrPaused} })
 	for _, c := range checks {
 		assert.ErrorIs(t, attempt(t, c, g), gate.ErrPaused, c.name)
 	}
 }
 
-func TestRefusalHasToBeAGateErrorWithItsReason(t *testing.T) {
+func TestRefusalMustBeAGateErrorWithErrPaused(t *testing.T) {
 	for want, refusal := range map[string]error{
-		"there is no *gate.Error":              gate.ErrPaused,
-		"errors.Is does not find ErrPaused":    &gate.Error{Err: gate.ErrDeadline},
-		"with a RetryAfter of -1s":             &gate.Error{RetryAfter: -time.Second, Err: gate.ErrPaused},
-		"it let a request out in a pause of 1": nil,
+		"contains no *gate.Error":                     gate.ErrPaused,
+		"errors.Is does not find ErrPaused":           &gate.Error{Err: gate.ErrDeadline},
+		"with a RetryAfter of -1s":                    &gate.Error{RetryAfter: -time.Second, Err: gate.ErrPaused},
+		"Wait admitted a request during a pause of 1": nil,
 	} {
 		g := &waitsFirst{then: func(context.Context) error { return refusal }}
 		assert.ErrorContains(t, attempt(t, named(t, "a pause longer than MaxWait is refused"), g), want)
 	}
 }
 
-func TestDeadlineHasToEndWithItsErrorOrARefusal(t *testing.T) {
+func TestWaitWithADeadlineMustEndWithCtxErrOrARefusal(t *testing.T) {
 	for want, then := range map[string]func(context.Context) error{
-		"":                                       func(context.Context) error { return &gate.Error{Err: gate.ErrDeadline} },
-		"neither a *gate.Error nor ctx.Err()":    func(context.Context) error { return context.DeadlineExceeded }, // before
-		"Wait has not returned after 10s":        func(context.Context) error { time.Sleep(time.Hour); return nil },
-		"it let a request out in a pause of 1m0": func(context.Context) error { return nil },
+		"":                                    func(context.Context) error { return &gate.Error{Err: gate.ErrDeadline} },
+		"neither a *gate.Error nor ctx.Err()": func(context.Context) error { return context.DeadlineExceeded }, // returned before the deadline
+		"Wait has not returned after 10s":     func(context.Context) error { time.Sleep(time.Hour); return nil },
+		"Wait admitted a request during a pause of 1m0": func(context.Context) error { return nil },
 	} {
 		err := attempt(t, named(t, "a wait does not outlast the deadline of its context"), &waitsFirst{then: then})
 		if want == "" {
@@ -277,23 +277,23 @@ func TestDeadlineHasToEndWithItsErrorOrARefusal(t *testing.T) {
 	}
 }
 
-func TestCanceledWaitHasToReturnAnError(t *testing.T) {
+func TestCanceledWaitMustReturnAnError(t *testing.T) {
 	g := &waitsFirst{then: func(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}}
 	for _, name := range []string{"a canceled wait returns ctx.Err()", "a context may be of any type"} {
-		assert.ErrorContains(t, attempt(t, named(t, name), g), "Wait let the request out", name)
+		assert.ErrorContains(t, attempt(t, named(t, name), g), "Wait admitted the request", name)
 		g.out = false
 	}
 }
 
-func TestPanicOfObserveIsFound(t *testing.T) {
+func TestPanicInObserveIsReported(t *testing.T) {
 	err := attempt(t, named(t, "Observe does not block"), new(panicsInObserve))
 	assert.ErrorContains(t, err, "Observe panicked: no")
 }
 
-// waitsFirst lets one request out, and then does as it is told.
+// waitsFirst admits its first request, and calls then for all others.
 type waitsFirst struct {
 	mu   sync.Mutex
 	out  bool
@@ -325,7 +325,7 @@ func named(t *testing.T, name string) check {
 			return c
 		}
 	}
-	require.Fail(t, "there is no such check", name)
+	require.Fail(t, "unknown check", name)
 	return check{}
 }
 

@@ -1,17 +1,18 @@
-// Package bracket finds the pace that a rate limit allows from nothing but
-// the answers: accepted, or refused and come back later.
+// Package bracket finds the pace, in requests per second, that a rate limit allows. It
+// learns only from the outcomes of requests: accepted, or refused until later.
 //
-// It keeps a pace that was proven good (lo) and one that was proven bad (hi)
-// and sends between the two. It asks of each refusal what was to blame: the
-// burst that left after a silence, the pace, a window that was full, or the
-// number of requests in flight. And it counts: what was accepted between two
-// refusals bounds the limit from both sides. It remembers the best pace of the
-// last minutes and goes back to it, because most trouble ends.
+// The controller keeps a bracket: a pace that was proven good (lo) and one that was
+// proven bad (hi). It sends at a pace between the two. For each refusal it decides what
+// to blame: the burst that was sent after a silence, the pace, a window that was full,
+// or the number of requests in flight. It also counts: the number of requests accepted
+// between two refusals bounds the limit from both sides. It remembers the best pace of
+// the last minutes and returns to it, because most trouble is temporary.
 //
-// A silence is the quiet time before an epoch, an epoch the time from one pause
-// to the next. Lengths of time are measured in silences, round trips or seconds,
-// whichever is longest, so that one set of constants serves 1 request a second
-// as well as 5000, and a Retry-After of 1 s as well as 60.
+// An epoch is the time from one pause to the next, and a silence is the quiet time
+// before an epoch. Durations are measured in units: a unit is a silence, two round
+// trips or a second, whichever is longest. One set of constants therefore serves 1
+// request per second as well as 5000, and a Retry-After of 1 s as well as 60 s. A probe
+// is a trial: of a higher pace, or of one request after a pause.
 //
 // docs/gate.md explains each rule.
 package bracket
@@ -23,23 +24,23 @@ import (
 
 // Constants are the tuning parameters of the controller.
 type Constants struct {
-	Margin      float64 // how far below the pace that is aimed at to stay
-	FirstFactor float64 // the first pace, at most this much above the proven one
-	StepSilence float64 // between two raises: silences,
-	StepTrips   float64 // round trips; below 1 it would raise without having heard,
-	StepSends   float64 // and requests
-	Backlog     float64 // units of backlog that make a raise worth its price
-	Hold        float64 // units at a closed bracket before the limit is tried again
-	HoldMost    float64 // the same after tries that found nothing
-	Proof       float64 // units that a small step above it lasts, if nothing proves it sooner
-	Excess      float64 // first step above a closed bracket
-	Decay       float64 // of a burst that was refused
-	OwnPause    float64 // seconds, where the service names none
-	OwnMost     float64 // the same after many in a row
+	Margin      float64 // how far to stay below the target pace, as a share
+	FirstFactor float64 // the first pace is at most this many times the proven one
+	StepSilence float64 // least time between two raises, in silences,
+	StepTrips   float64 // in round trips; below 1 it would raise before it has seen a response,
+	StepSends   float64 // and in requests
+	Backlog     float64 // units of backlog from which a raise is worth its risk
+	Hold        float64 // units at a closed bracket before a higher pace is tried
+	HoldMost    float64 // the same, after probes that found nothing
+	Proof       float64 // units that a small step of a probe lasts, unless it is proven sooner
+	Excess      float64 // first step above a closed bracket, as a share
+	Decay       float64 // factor for a burst that was refused
+	OwnPause    float64 // seconds, if the service names no time
+	OwnMost     float64 // the same, after many refusals in a row
 }
 
-// Standard is what New uses. A test varies each by half, to show that none of
-// them is an edge; nothing else changes it.
+// Standard holds the values that New uses. A test varies each value by half to show
+// that none of them is critical; nothing else changes them.
 var Standard = Constants{
 	Margin:      0.03,
 	FirstFactor: 4,
@@ -57,117 +58,117 @@ var Standard = Constants{
 }
 
 const (
-	mostLag  = 10 * time.Millisecond // of a timer, that is made up for
+	mostLag  = 10 * time.Millisecond // timer delay that is made up for
 	mostPace = 1e6                   // requests per second
-	unproven = 0.4                   // above its base: as far as a probe goes without proof
+	unproven = 0.4                   // how far above its base a probe goes without proof, as a share
 )
 
-// A Send is one request that left, as Accepted and Refused want to know it
-// again. The zero value is one that left before the first refusal.
+// A Send describes one request that was sent, for the call that reports its outcome.
+// The zero value stands for a request that was sent before the first refusal.
 type Send struct {
-	Turn   uint64 // of the fleet, for whoever paces it; nothing to a Controller
+	Turn   uint64 // set by a fleet that paces the request; a Controller ignores it
 	epoch  uint32
 	credit bool    // part of the burst after a silence
-	seq    int     // in its epoch, from 1
-	flying int     // in flight with it, itself included
-	waited bool    // others waited when it left: not all callers were in flight
-	pace   float64 // when it left
+	seq    int     // number within its epoch, from 1
+	flying int     // requests in flight when it was sent, itself included
+	waited bool    // others were waiting when it was sent, so not all callers were in flight
+	pace   float64 // the pace when it was sent
 	at     time.Duration
 }
 
-// A Mark says that at a time so many requests in all had been accepted.
+// A Mark says how many requests in all had been accepted at a time.
 type Mark struct {
 	At       time.Duration
 	Accepted int64
 }
 
-// A Controller decides when the requests of one account leave. Make one at the
-// first refusal, with New. All times count from one origin and never go back.
-// It is not safe for concurrent use.
+// A Controller decides when the requests of one account are sent. Create it with New at
+// the first refusal. All times have the same origin and never decrease. It is not safe
+// for concurrent use.
 type Controller struct {
 	Constants
 
-	// Late says that outcomes are told some time after the answers. Nothing can then
-	// be said of the number in flight.
+	// Late means that outcomes are reported some time after the responses. The number
+	// in flight then says nothing.
 	Late bool
 
-	pause     time.Duration // nothing leaves before this
-	open      bool          // requests have left since the latest refusal
-	explained bool          // by the number in flight
-	probes    int           // pauses in a row that ended in a refusal, the current one included
-	refused   Send          // the one that began the latest pause
-	closed    time.Duration // when it did
-	asked     float64       // the Retry-After that came with it, in seconds
+	pause     time.Duration // nothing is sent before this time
+	open      bool          // the latest pause is over and the epoch has begun
+	explained bool          // the number in flight explains the latest refusal
+	probes    int           // pauses that have begun since a request was last accepted
+	refused   Send          // the request whose refusal began the latest pause
+	closed    time.Duration // when that pause began
+	asked     float64       // Retry-After of that refusal, in seconds
 
 	pace   float64 // requests per second
 	lo, hi float64 // the bracket
-	burst  float64 // requests that the limit was seen to take at once
-	burst0 float64 // the first of these, before anything was learned
-	trip   float64 // seconds from a request to its answer, smoothed
-	heard  bool    // of any answer that says how long that is
-	timed  bool    // trip is no estimate
+	burst  float64 // number of requests that the limit has accepted at once
+	burst0 float64 // initial value of burst, before anything was learned
+	trip   float64 // round trip in seconds, smoothed
+	heard  bool    // trip is known, at least as an estimate
+	timed  bool    // trip was measured and is not an estimate
 
 	// silence is how long it was quiet before the current epoch, failed probes
-	// included, in seconds; quiet is the last part of it. wanted is how much of
-	// it the service had for itself, though somebody waited.
+	// included, in seconds; quiet is its last part. wanted is the part of silence that
+	// the service asked for or needed, although requests were waiting.
 	silence, quiet, wanted float64
-	// measure is what longer times are measured by: wanted, capped so that a long
-	// idle time or outage does not slow the controller down afterwards.
+	// measure is wanted, capped so that a long idle time or outage does not slow the
+	// controller down afterwards. Longer durations are measured in it.
 	measure float64
 
-	tally  // of the current epoch
-	memory // of the earlier ones
-	probe  // above a closed bracket
+	tally  // the current epoch
+	memory // earlier epochs
+	probe  // a trial above a closed bracket
 
-	statement statement // of the limit, by the service
+	statement statement // the limit that the service has stated
 	flight    flight
 }
 
-// A tally counts what happens in an epoch, the time from one pause to the next.
+// A tally counts the events of an epoch.
 type tally struct {
 	epoch    uint32
 	begin    time.Duration
-	last     time.Duration // the latest send
-	next     time.Duration // when the next paced one is due
+	last     time.Duration // when the latest request was sent
+	next     time.Duration // when the next paced request is due
 	sent     int
-	paced    int     // of them, after the burst
-	granted  int     // the burst at the beginning
-	credit   float64 // what is left of it, and what was saved up since
-	flying   int     // sent and not answered
-	room     int     // how many of a burst may be
+	paced    int     // requests sent after the burst
+	granted  int     // size of the burst at the beginning
+	credit   float64 // the rest of the burst, and what has been saved up since
+	flying   int     // sent, and without an outcome yet
+	room     int     // how many requests of a burst may be in flight
 	accepted int
-	unknown  int      // ended in a way that says nothing of the limit
-	busy     float64  // seconds in which requests waited for the pace alone
-	raises   int      // of the pace
+	unknown  int      // requests whose outcome says nothing about the limit
+	busy     float64  // seconds during which requests waited only because of the pace
+	raises   int      // number of times that the pace changed
 	paces    []moment // when each pace began
-	latest   moment   // when the latest began to show: a burst does not count
+	latest   moment   // when the latest pace began to have an effect, which is after the burst
 
-	// Accepted and refused after the refusal, of those that had been in flight.
+	// Requests that were in flight at the refusal, and were accepted or refused after it.
 	late, lateRefused int
 	lateFrom, lateAt  time.Duration
 }
 
-// A moment in an epoch: so many had been sent then.
+// A moment is a time in an epoch, with the number of requests that had been sent by
+// then.
 type moment struct {
 	at  time.Duration
 	seq int
 }
 
-// A probe is the try whether there is more to be had than the closed bracket
-// says.
+// A probe finds out whether the limit allows more than the closed bracket says.
 type probe struct {
-	base      float64 // the pace that was last proven in it; 0: there is none
-	began     float64 // the pace that it started from
-	over      float64 // how far above the base the pace is now, as a share
+	base      float64 // the pace that the probe has proven last; 0: there is no probe
+	began     float64 // the pace at which the probe began
+	over      float64 // how far the pace is above the base, as a share
 	from      moment  // when the base began
-	returning bool    // it goes back to the best pace of the last minutes
-	holding   float64 // units to hold a closed bracket before the next one
+	returning bool    // it returns to the best pace of the last minutes
+	holding   float64 // units to wait at a closed bracket before the next probe
 }
 
-// New returns the controller of an account that was just refused for the first
-// time. marks, oldest first, say what had been accepted until now; there must
-// be one at least. flying is how many requests were on their way, retryAfter
-// the wait that the service asked for, 0 if none.
+// New returns the controller of an account that was just refused for the first time.
+// marks, oldest first, say how many requests had been accepted until now; there must be
+// at least one. flying is the number of requests in flight, the refused one included.
+// retryAfter is the wait that the service asked for, or 0.
 func New(now time.Duration, marks []Mark, flying int, retryAfter time.Duration) *Controller {
 	oldest, newest := marks[0], marks[len(marks)-1]
 	c := &Controller{Constants: Standard}
@@ -175,36 +176,36 @@ func New(now time.Duration, marks []Mark, flying int, retryAfter time.Duration) 
 	c.marks, c.total = marks, newest.Accepted
 	c.holding, c.patience = c.Hold, leastPatience
 	if n := newest.Accepted - oldest.Accepted; n > 0 {
-		// Little's law; good enough until the first answer is timed.
+		// An estimate by Little's law; good enough until the first response is timed.
 		c.trip = min(seconds(now-oldest.At)*float64(flying)/float64(n), seconds(now))
 		c.heard = true
 	}
 	c.flight.flying = flying
-	c.flight.landed() // the refused one
+	c.flight.landed() // the refused request
 	c.close(now, Send{at: now}, retryAfter)
 	return c
 }
 
-// Pause makes nothing leave before the time given.
+// Pause prevents requests from being sent before the given time.
 func (c *Controller) Pause(until time.Duration) { c.pause = max(c.pause, until) }
 
-// Paused returns the time before which nothing leaves.
+// Paused returns the time before which no request is sent.
 func (c *Controller) Paused() time.Duration { return c.pause }
 
-// Probes returns how many pauses in a row have ended in nothing but a refusal.
+// Probes returns how many pauses have begun since a request was last accepted.
 func (c *Controller) Probes() int { return c.probes }
 
-// Probing reports whether nothing has left since the latest pause.
+// Probing reports whether nothing has been sent since the latest pause.
 func (c *Controller) Probing() bool { return !c.open || c.sent == 0 }
 
-// Pace returns how many requests leave in a second while requests wait.
+// Pace returns how many requests are sent per second while requests wait.
 func (c *Controller) Pace() float64 { return c.pace }
 
-// Silence returns how long a silence the service wanted last.
+// Silence returns the length of the latest silence that the service required.
 func (c *Controller) Silence() time.Duration { return duration(max(c.asked, c.measure)) }
 
-// Earliest returns the time before which a request with so many others ahead of it
-// certainly does not leave.
+// Earliest returns a time before which a request with that many others ahead of it is
+// certainly not sent.
 func (c *Controller) Earliest(now time.Duration, ahead int) time.Duration {
 	from, n := max(now, c.pause), float64(ahead)
 	switch {
@@ -214,7 +215,7 @@ func (c *Controller) Earliest(now time.Duration, ahead int) time.Duration {
 		n -= c.credit
 	case c.learned:
 		n -= c.burst
-	default: // whatever was accepted may be had again
+	default: // as many requests as before may be accepted at once
 		n -= float64(c.total - c.marks[0].Accepted)
 	}
 	if n < 0 || c.statement.windowed {
@@ -223,7 +224,7 @@ func (c *Controller) Earliest(now time.Duration, ahead int) time.Duration {
 	return later(from, duration(n/c.most()))
 }
 
-// most is a pace that is higher than any to come soon.
+// most returns a pace that will not be exceeded soon.
 func (c *Controller) most() float64 {
 	switch {
 	case !c.learned:
@@ -239,9 +240,9 @@ func (c *Controller) most() float64 {
 	return max(1.5*c.pace, c.best)
 }
 
-// Next returns when the next request may leave, now or a time that has passed
-// meaning at once. An answer that comes until then may make it earlier. backlog
-// is how many requests wait.
+// Next returns when the next request may be sent; now or an earlier time means at once.
+// A response that arrives before then may make it earlier. backlog is the number of
+// waiting requests.
 func (c *Controller) Next(now time.Duration, backlog int) time.Duration {
 	if now < c.pause {
 		return c.pause
@@ -259,7 +260,7 @@ func (c *Controller) Next(now time.Duration, backlog int) time.Duration {
 	switch {
 	case c.flight.cap > 0:
 		return c.nextByCap(now)
-	case c.probes > 1 && c.accepted == 0: // one probe, and wait for what it brings
+	case c.probes > 1 && c.accepted == 0: // send one probe and wait for its outcome
 		if c.flying > 0 {
 			return c.last + c.lost()
 		}
@@ -275,8 +276,8 @@ func (c *Controller) Next(now time.Duration, backlog int) time.Duration {
 	return c.next
 }
 
-// lost is after how long no answer is waited for: one slow request must not
-// stall the others.
+// lost returns how long to wait for a response: one slow request must not stall the
+// others.
 func (c *Controller) lost() time.Duration { return duration(max(4*c.trip, 1)) }
 
 // start begins an epoch.
@@ -296,10 +297,10 @@ func (c *Controller) start(now time.Duration) {
 	}
 }
 
-// clock is how much of a burst may be in flight before the first answer.
+// clock returns how much of a burst may be in flight before the first response.
 func (c *Controller) clock() int { return 4 + int(min(c.lo*c.trip, 1e6)) }
 
-// Sent takes the turn that Next gives now.
+// Sent uses the turn that Next offers now.
 func (c *Controller) Sent(now time.Duration, backlog int) Send {
 	c.sent++
 	c.flying++
@@ -322,15 +323,15 @@ func (c *Controller) Sent(now time.Duration, backlog int) Send {
 	if backlog > 0 {
 		c.busy += gap
 	}
-	// A timer is always late: the next turn counts from when this one was due,
-	// but a process that was stopped does not make up for it in a burst.
+	// Timers always fire late, so the next turn is counted from when this one was due.
+	// A process that was suspended must not make up for it in a burst, however.
 	c.next = later(max(c.next, now-min(duration(2*gap), mostLag)), duration(gap))
 	c.raise(now, float64(backlog))
 	return s
 }
 
-// Idle tells that since the latest turn was due nobody wanted it: what is not
-// used is saved up, as far as the limit was seen to save it up too.
+// Idle reports that no request has used the turns since the latest one was due. Unused
+// turns are saved up, as far as the limit was seen to save up requests.
 func (c *Controller) Idle(now time.Duration) {
 	if !c.open || now <= c.next || now < c.pause || c.statement.windowed {
 		return
@@ -346,7 +347,7 @@ func (c *Controller) Idle(now time.Duration) {
 	c.room = max(c.room, c.flying+c.clock())
 }
 
-// Unsend takes Sent back: the request did not leave.
+// Unsend undoes Sent: the request was not sent.
 func (c *Controller) Unsend(s Send) {
 	c.flight.landed()
 	if s.epoch != c.epoch || !c.open {
@@ -358,7 +359,7 @@ func (c *Controller) Unsend(s Send) {
 	c.flying--
 	c.sent--
 	switch {
-	case c.flight.cap > 0: // it took nothing of the pace
+	case c.flight.cap > 0: // the pace did not limit it
 	case s.credit:
 		c.credit++
 	default:
@@ -367,7 +368,7 @@ func (c *Controller) Unsend(s Send) {
 	}
 }
 
-// Accepted tells that a request was answered and not refused.
+// Accepted reports that a request got a response and was not refused.
 func (c *Controller) Accepted(now time.Duration, s Send) {
 	c.flight.landed()
 	c.capAccepted(s)
@@ -382,8 +383,8 @@ func (c *Controller) Accepted(now time.Duration, s Send) {
 	if s.epoch != c.epoch {
 		return
 	}
-	// Those that were in flight at the refusal count too: with slow answers
-	// they are most of what the limit let through.
+	// Requests that were in flight at the refusal count too: if responses are slow,
+	// most of the accepted ones are among them.
 	if c.accepted++; c.accepted == 1 && c.learned {
 		c.marks = append(c.marks[:0], Mark{c.begin, c.total})
 	}
@@ -399,8 +400,8 @@ func (c *Controller) Accepted(now time.Duration, s Send) {
 	}
 }
 
-// Unknown tells that a request has ended in a way that says nothing of the limit, nor
-// of how long an answer takes: it may have run into a timeout.
+// Unknown reports that a request has ended in a way that says nothing about the limit,
+// or about the round trip: it may have run into a timeout.
 func (c *Controller) Unknown(_ time.Duration, s Send) {
 	c.flight.landed()
 	if s.epoch == c.epoch {
@@ -410,7 +411,7 @@ func (c *Controller) Unknown(_ time.Duration, s Send) {
 	}
 }
 
-// Trip returns how long an answer takes, 0 if that is not known.
+// Trip returns the duration of a round trip, or 0 if it is not known.
 func (c *Controller) Trip() time.Duration {
 	if !c.heard {
 		return 0
@@ -418,9 +419,9 @@ func (c *Controller) Trip() time.Duration {
 	return duration(c.trip)
 }
 
-// Refused tells that a request was refused, with the wait that the service
-// asked for, 0 if none. It reports whether that begins a new pause; the others
-// were in flight when the door closed and say nothing new.
+// Refused reports that a request was refused, with the wait that the service asked for,
+// or 0. It returns true if this begins a new pause. Other refused requests were in
+// flight when the pause began, and say nothing new.
 func (c *Controller) Refused(now time.Duration, s Send, retryAfter time.Duration) bool {
 	c.flight.landed()
 	if s.epoch == c.epoch {
@@ -444,16 +445,16 @@ func (c *Controller) close(now time.Duration, s Send, retryAfter time.Duration) 
 	c.open = false
 	c.refused, c.closed, c.asked = s, now, seconds(retryAfter)
 	c.Pause(later(now, retryAfter))
-	if c.asked < c.OwnPause { // too short to mean a pace: as good as none
+	if c.asked < c.OwnPause { // too short to say anything about the pace, so ignore it
 		c.asked = 0
 	}
 	if c.explained = c.learned && c.capRefused(now, s); c.explained {
-		return // the next one leaves when one of those in flight has landed
+		return // the next request is sent when one of those in flight has landed
 	}
 	if c.asked > 0 && c.probes == 1 {
 		return
 	}
-	// The service names no time, or the time that it named was too short.
+	// The service named no time, or the time that it named was too short.
 	own, most := max(c.OwnPause, 2*c.trip), c.OwnMost
 	if !c.timed {
 		own = max(c.OwnPause, min(2*c.trip, 1))
@@ -461,29 +462,29 @@ func (c *Controller) close(now time.Duration, s Send, retryAfter time.Duration) 
 	if c.asked > 0 {
 		most = min(most, 8*c.asked)
 	} else if c.learned {
-		// What was needed before, but not so much that a pause makes the next one
-		// longer, where it is by chance that requests are refused.
+		// Wait as long as was needed before, with a bound: otherwise, if requests are
+		// refused at random, each pause would make the next one longer.
 		own = max(own, min(1/c.pace, c.needed/2, 4*c.OwnPause))
 	}
 	c.Pause(now + duration(c.untilWindow(now, min(own*math.Pow(2, float64(c.probes-1)), most))))
 }
 
-// raise lets the pace rise where that can pay.
+// raise increases the pace if that is likely to pay off.
 func (c *Controller) raise(now time.Duration, backlog float64) {
 	held, unit := seconds(now-c.latest.at), c.unit()
 	if !c.heard || c.pace >= mostPace || held < c.step() || !c.tested() {
 		return
 	}
-	if c.unknown > 0 && c.heardAt < c.latest.at { // errors alone prove no pace
+	if c.unknown > 0 && c.heardAt < c.latest.at { // failures alone do not prove a pace
 		return
 	}
 	switch {
 	case c.base > 0:
 		proof := (c.burst0+1)/(c.pace-c.base) + c.StepTrips*c.trip
 		if held < proof && (held < c.Proof*unit || c.over >= unproven) {
-			return // a pace that is too fast shows only when what was saved up is spent
+			return // a pace that is too fast shows only when the saved-up requests are used up
 		}
-		if held >= proof { // it is not too fast, and what was learned before is of another limit
+		if held >= proof { // not too fast: what was learned before is about another limit
 			c.base, c.from = c.pace, moment{now, c.sent}
 			c.over = min(c.over, 0.25)
 			c.past = c.past[:0]
@@ -494,7 +495,8 @@ func (c *Controller) raise(now time.Duration, backlog float64) {
 		}
 		c.probe = probe{base: c.pace, began: c.pace, from: moment{now, c.sent}, returning: true, holding: c.holding}
 	case c.pace < 0.9*c.hi || len(c.proven) == 0: // the bracket is open
-		// As above, or in the next window.
+		// As above: an excess shows only after the saved-up requests, or in the next
+		// window.
 		over, saved := c.pace-c.lo, max(c.burst, c.burst0-float64(c.granted))
 		if !math.IsInf(c.hi, 1) && over > 0.05*c.lo && held < min(saved/over, 2*unit) {
 			return
@@ -522,7 +524,7 @@ func (c *Controller) raise(now time.Duration, backlog float64) {
 	c.setPace(now, c.base*(1+c.over))
 }
 
-// comeBack raises the pace half of the way to the best one, in the logarithm.
+// comeBack raises the pace halfway to the best one, on a logarithmic scale.
 func (c *Controller) comeBack(now time.Duration) {
 	if to := math.Sqrt(c.pace * c.best); to < nearly*c.best {
 		c.setPace(now, to)
@@ -536,7 +538,7 @@ func (c *Controller) comeBack(now time.Duration) {
 // fallen reports whether the pace is far below the best of the last minutes.
 func (c *Controller) fallen() bool { return c.pace < nearly*c.best }
 
-// step is how long a pace is kept at least.
+// step returns for how long a pace is kept, at least.
 func (c *Controller) step() float64 {
 	if c.fallen() {
 		return max(c.StepSilence*c.cost, c.StepTrips*c.trip)
@@ -544,7 +546,7 @@ func (c *Controller) step() float64 {
 	return max(c.StepSilence*c.measure, c.StepTrips*c.trip, c.StepSends/c.pace)
 }
 
-// unit is what longer times are measured in.
+// unit returns the unit of longer durations, in seconds.
 func (c *Controller) unit() float64 { return max(c.measure, 2*c.trip, 1) }
 
 func (c *Controller) setPace(now time.Duration, pace float64) {
@@ -557,11 +559,11 @@ func (c *Controller) setPace(now time.Duration, pace float64) {
 func seconds(d time.Duration) float64 { return d.Seconds() }
 
 func duration(s float64) time.Duration {
-	if !(s < math.MaxInt64/1e9) { // nor is it NaN: what makes no sense is not at once
+	if !(s < math.MaxInt64/1e9) { // also true for NaN: a meaningless duration must not mean at once
 		return math.MaxInt64
 	}
 	return time.Duration(s * 1e9)
 }
 
-// later is now+d, saturating.
+// later returns now+d, saturating.
 func later(now, d time.Duration) time.Duration { return now + min(d, math.MaxInt64-max(now, 0)) }

@@ -11,13 +11,13 @@ import (
 
 const ms = time.Millisecond
 
-// constants are round numbers, so that a test need not know those of Standard.
+// constants has round numbers, so that tests need not depend on those of Standard.
 var constants = Constants{
 	Margin: 0.1, FirstFactor: 4, StepSilence: 0.25, StepTrips: 1.25, StepSends: 4, Backlog: 3,
 	Hold: 10, HoldMost: 40, Proof: 2, Excess: 0.05, Decay: 0.7, OwnPause: 0.25, OwnMost: 15,
 }
 
-// paced returns a controller in the middle of an epoch, at 10 requests a second.
+// paced returns a controller in the middle of an epoch, at 10 requests per second.
 func paced() *Controller {
 	c := &Controller{Constants: constants, open: true, pace: 10, lo: 8, hi: 16, burst: 5.9, burst0: 5.9, heard: true, timed: true}
 	c.learned, c.patience = true, leastPatience
@@ -27,31 +27,31 @@ func paced() *Controller {
 	return c
 }
 
-func TestThePauseOfARefusal(t *testing.T) {
+func TestLengthOfThePauseAfterARefusal(t *testing.T) {
 	for name, tt := range map[string]struct {
 		asked time.Duration
 		set   func(*Controller)
 		want  time.Duration
 	}{
-		"is the one that was asked for":      {sec, func(*Controller) {}, sec},
-		"or a quarter of a second":           {0, func(*Controller) {}, 250 * ms},
-		"which is the least":                 {200 * ms, func(*Controller) {}, 250 * ms},
-		"or two round trips":                 {0, func(c *Controller) { c.trip = 2 }, 4 * sec},
-		"not if one was asked for":           {sec, func(c *Controller) { c.trip = 2 }, sec},
-		"or what was needed before, by half": {0, func(c *Controller) { c.pace, c.needed = 1, 1.2 }, 600 * ms},
-		"but no more than a turn":            {0, func(c *Controller) { c.pace, c.needed = 2, 10 }, 500 * ms},
-		"and no more than a second":          {0, func(c *Controller) { c.pace, c.needed = 0.1, 10 }, sec},
-		"not at the first refusal":           {0, func(c *Controller) { c.learned, c.pace, c.needed = false, 1, 1.2 }, 250 * ms},
-		"which is no probe":                  {sec, func(c *Controller) { c.learned, c.probes, c.trip = false, 5, 4 }, sec},
-		"not if one was asked for, though":   {sec, func(c *Controller) { c.accepted, c.pace, c.needed = 1, 1, 3 }, sec},
-		"an estimate counts a second":        {0, func(c *Controller) { c.trip, c.timed = 2, false }, sec},
-		"or less":                            {0, func(c *Controller) { c.trip, c.timed = 0.4, false }, 800 * ms},
-		"doubles with each failed probe":     {sec, func(c *Controller) { c.accepted, c.probes, c.trip = 0, 2, 0.5 }, 4 * sec},
-		"as long as there are only these":    {sec, func(c *Controller) { c.probes, c.trip = 2, 1 }, sec},
-		"up to eight times what was asked":   {sec, func(c *Controller) { c.accepted, c.probes = 0, 20 }, 8 * sec},
-		"up to 15 seconds":                   {2 * sec, func(c *Controller) { c.accepted, c.probes = 0, 20 }, 15 * sec},
-		"or if nothing was":                  {0, func(c *Controller) { c.accepted, c.probes = 0, 20 }, 15 * sec},
-		"but never less than was asked":      {sec * 60, func(c *Controller) { c.accepted, c.probes = 0, 20 }, 60 * sec},
+		"is Retry-After":                                             {sec, func(*Controller) {}, sec},
+		"is 0.25 s without Retry-After":                              {0, func(*Controller) {}, 250 * ms},
+		"is at least 0.25 s if Retry-After is shorter":               {200 * ms, func(*Controller) {}, 250 * ms},
+		"is two round trips without Retry-After":                     {0, func(c *Controller) { c.trip = 2 }, 4 * sec},
+		"is Retry-After even if two round trips are longer":          {sec, func(c *Controller) { c.trip = 2 }, sec},
+		"is half of the silence that was needed before":              {0, func(c *Controller) { c.pace, c.needed = 1, 1.2 }, 600 * ms},
+		"needed before: at most the time between two requests":       {0, func(c *Controller) { c.pace, c.needed = 2, 10 }, 500 * ms},
+		"needed before: at most one second":                          {0, func(c *Controller) { c.pace, c.needed = 0.1, 10 }, sec},
+		"needed before: does not count at the first refusal":         {0, func(c *Controller) { c.learned, c.pace, c.needed = false, 1, 1.2 }, 250 * ms},
+		"failed probes before the first epoch do not count":          {sec, func(c *Controller) { c.learned, c.probes, c.trip = false, 5, 4 }, sec},
+		"is Retry-After even if more was needed before":              {sec, func(c *Controller) { c.accepted, c.pace, c.needed = 1, 1, 3 }, sec},
+		"is at most 1 s if the round trip is an estimate":            {0, func(c *Controller) { c.trip, c.timed = 2, false }, sec},
+		"is two round trips if these are estimated at less than 1 s": {0, func(c *Controller) { c.trip, c.timed = 0.4, false }, 800 * ms},
+		"doubles with each failed probe":                             {sec, func(c *Controller) { c.accepted, c.probes, c.trip = 0, 2, 0.5 }, 4 * sec},
+		"does not double if a request was accepted":                  {sec, func(c *Controller) { c.probes, c.trip = 2, 1 }, sec},
+		"is at most eight times Retry-After":                         {sec, func(c *Controller) { c.accepted, c.probes = 0, 20 }, 8 * sec},
+		"is at most 15 s":                                            {2 * sec, func(c *Controller) { c.accepted, c.probes = 0, 20 }, 15 * sec},
+		"is at most 15 s without Retry-After":                        {0, func(c *Controller) { c.accepted, c.probes = 0, 20 }, 15 * sec},
+		"is never less than Retry-After":                             {sec * 60, func(c *Controller) { c.accepted, c.probes = 0, 20 }, 60 * sec},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
@@ -68,15 +68,15 @@ func TestThePauseOfARefusal(t *testing.T) {
 	}
 }
 
-func TestATurnCountsFromWhenTheOneBeforeWasDue(t *testing.T) {
+func TestTurnIsCountedFromTheTimeWhenTheTurnBeforeWasDue(t *testing.T) {
 	for name, tt := range map[string]struct {
 		pace      float64
 		now, want time.Duration // the turn before was due at 1 s
 	}{
-		"in time":                       {10, sec, 1100 * ms},
-		"by a timer that is late":       {10, 1010 * ms, 1100 * ms},
-		"but a stop is not made up for": {10, 2 * sec, 2*sec - 10*ms + 100*ms},
-		"not even two turns":            {1000, 1005 * ms, 1004 * ms},
+		"the request is sent in time":       {10, sec, 1100 * ms},
+		"the timer is late":                 {10, 1010 * ms, 1100 * ms},
+		"a long delay is not made up for":   {10, 2 * sec, 2*sec - 10*ms + 100*ms},
+		"at most two turns are made up for": {1000, 1005 * ms, 1004 * ms},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
@@ -86,21 +86,21 @@ func TestATurnCountsFromWhenTheOneBeforeWasDue(t *testing.T) {
 			assert.Equal(t, Send{epoch: 7, seq: 1, flying: 1, pace: tt.pace, at: tt.now}, s)
 			assert.Equal(t, []int{1, 1, 1}, []int{c.sent, c.flying, c.paced})
 			assert.Equal(t, tt.now, c.last)
-			assert.Zero(t, c.busy, "nobody waits")
+			assert.Zero(t, c.busy, "no request is waiting")
 		})
 	}
 }
 
-func TestOnlyWhatLeavesWithOthersBehindItCountsAsBusy(t *testing.T) {
+func TestOnlyRequestsSentWhileOthersWaitCountAsBusy(t *testing.T) {
 	c := paced()
 	c.Sent(sec, 1)
 	c.Sent(1100*ms, 5)
 	c.Sent(1200*ms, 0)
 	assert.InDelta(t, 0.2, c.busy, 1e-9)
-	assert.Equal(t, moment{sec, 0}, c.latest, "the pace shows from the first that is no burst on")
+	assert.Equal(t, moment{sec, 0}, c.latest, "the pace should show from the first request after the burst")
 }
 
-func TestABurstIsNoPace(t *testing.T) {
+func TestBurstRequestsDoNotCountAsPaced(t *testing.T) {
 	c := paced()
 	c.credit = 2.5
 	for left := 1.5; left > 0; left-- {
@@ -115,21 +115,21 @@ func TestABurstIsNoPace(t *testing.T) {
 	assert.Equal(t, moment{sec, 2}, c.latest)
 }
 
-func TestTurnsThatNobodyWantedAreSavedUp(t *testing.T) {
+func TestUnusedTurnsAreSavedUp(t *testing.T) {
 	for name, tt := range map[string]struct {
 		set    func(*Controller)
 		now    time.Duration
 		credit float64
 		next   time.Duration
 	}{
-		"whole ones":                   {func(*Controller) {}, 1350 * ms, 3 + 1, 1300 * ms},
-		"as many as the burst":         {func(*Controller) {}, 1450 * ms, 4 + 1, 1450 * ms},
-		"and no more":                  {func(*Controller) {}, time.Hour, 5, time.Hour},
-		"not if there is more already": {func(c *Controller) { c.credit = 9 }, time.Hour, 9, time.Hour},
-		"none before the turn":         {func(*Controller) {}, sec, 1, sec},
-		"none in a pause":              {func(c *Controller) { c.pause = 3 * sec }, 2 * sec, 1, sec},
-		"but as soon as it is over":    {func(c *Controller) { c.pause = 3 * sec }, 3 * sec, 5, 3 * sec},
-		"none after a refusal":         {func(c *Controller) { c.open = false }, 2 * sec, 1, sec},
+		"only whole requests":     {func(*Controller) {}, 1350 * ms, 3 + 1, 1300 * ms},
+		"up to the burst":         {func(*Controller) {}, 1450 * ms, 4 + 1, 1450 * ms},
+		"not more than the burst": {func(*Controller) {}, time.Hour, 5, time.Hour},
+		"nothing if more than the burst is saved up already": {func(c *Controller) { c.credit = 9 }, time.Hour, 9, time.Hour},
+		"nothing before the turn is due":                     {func(*Controller) {}, sec, 1, sec},
+		"nothing during a pause":                             {func(c *Controller) { c.pause = 3 * sec }, 2 * sec, 1, sec},
+		"as soon as the pause is over":                       {func(c *Controller) { c.pause = 3 * sec }, 3 * sec, 5, 3 * sec},
+		"nothing after a refusal":                            {func(c *Controller) { c.open = false }, 2 * sec, 1, sec},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
@@ -139,19 +139,19 @@ func TestTurnsThatNobodyWantedAreSavedUp(t *testing.T) {
 			assert.Equal(t, tt.credit, c.credit)
 			assert.InDelta(t, tt.next, c.next, 2)
 			if c.credit != 1 {
-				assert.Equal(t, 3+4+4, c.room, "with 4 and a round trip's worth beyond those in flight")
+				assert.Equal(t, 3+4+4, c.room, "room should be those in flight, plus 4, plus the requests of a round trip")
 			}
 		})
 	}
 }
 
-func TestTakingASendBackUndoesIt(t *testing.T) {
-	for name, credit := range map[string]float64{"of the burst": 3, "of the pace": 0} {
+func TestUnsendUndoesSent(t *testing.T) {
+	for name, credit := range map[string]float64{"burst request": 3, "paced request": 0} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
 			c.credit = credit
 			if credit > 0 {
-				c.next = 1100 * ms // as Sent will say
+				c.next = 1100 * ms // as Sent will set it
 			}
 			state := func() [5]any { return [...]any{c.sent, c.flying, c.paced, c.credit, c.next} }
 			before := state()
@@ -159,11 +159,11 @@ func TestTakingASendBackUndoesIt(t *testing.T) {
 			after := state()
 			s.epoch--
 			c.Unsend(s)
-			assert.Equal(t, after, state(), "it is of another epoch")
+			assert.Equal(t, after, state(), "a request of another epoch should change nothing")
 			s.epoch++
 			c.open = false
 			c.Unsend(s)
-			assert.Equal(t, after, state(), "the epoch is over")
+			assert.Equal(t, after, state(), "a request of a finished epoch should change nothing")
 			c.open = true
 			c.Unsend(s)
 			assert.Equal(t, before, state())
@@ -172,8 +172,8 @@ func TestTakingASendBackUndoesIt(t *testing.T) {
 }
 
 // Turns that were on their way to other processes when the pause began come back
-// unused: requests left for a shorter time than turns were handed out.
-func TestTurnsThatComeBackInAPauseShortenTheEpoch(t *testing.T) {
+// unused. Requests were then sent for a shorter time than turns were handed out.
+func TestTurnsReturnedDuringAPauseShortenTheEpoch(t *testing.T) {
 	c := paced()
 	c.credit = 0
 	s := c.Sent(sec, 0)
@@ -181,29 +181,29 @@ func TestTurnsThatComeBackInAPauseShortenTheEpoch(t *testing.T) {
 	c.refused.at, c.last = sec-150*ms, sec
 	for _, last := range []time.Duration{sec - time.Duration(1e9/s.pace), c.refused.at} {
 		c.Unsend(s)
-		assert.InDelta(t, max(last, c.refused.at), c.last, 2, "a gap less, but not before the refused request")
+		assert.InDelta(t, max(last, c.refused.at), c.last, 2, "last should move back by one gap, but not before the refused request")
 	}
 	s.epoch--
 	c.last = sec
 	c.Unsend(s)
-	assert.Equal(t, sec, c.last, "it is of another epoch")
+	assert.Equal(t, sec, c.last, "a request of another epoch should change nothing")
 }
 
-func TestTheRoundTripIsThatOfTheFirstAnswerAndThenSmoothed(t *testing.T) {
+func TestRoundTripIsThatOfTheFirstResponseAndThenSmoothed(t *testing.T) {
 	c := paced()
 	c.heard, c.timed = false, false
 	c.Accepted(3*sec, Send{epoch: 7})
-	assert.Zero(t, c.trip, "nobody knows when that left")
+	assert.Zero(t, c.trip, "it is unknown when this request was sent")
 	assert.False(t, c.heard)
 	c.Accepted(3*sec, Send{epoch: 6, at: sec})
-	assert.Equal(t, 2.0, c.trip, "though it is of an earlier epoch")
+	assert.Equal(t, 2.0, c.trip, "a request of an earlier epoch should count too")
 	c.Accepted(13*sec, Send{epoch: 7, at: 3 * sec})
 	assert.Equal(t, 3.0, c.trip)
 	c.Accepted(13*sec, Send{epoch: 7, at: 2 * sec})
-	assert.Equal(t, 3*sec, c.heardAt, "when the latest of them left")
+	assert.Equal(t, 3*sec, c.heardAt, "heardAt should be the send time of the latest accepted request")
 }
 
-func TestAnswersCountInTheirEpochOnly(t *testing.T) {
+func TestAcceptedRequestsCountOnlyInTheirOwnEpoch(t *testing.T) {
 	c := paced()
 	c.begin, c.total, c.flying, c.room = sec, 100, 2, 4
 	c.marks = []Mark{{}, {sec / 2, 100}}
@@ -212,11 +212,11 @@ func TestAnswersCountInTheirEpochOnly(t *testing.T) {
 	c.Accepted(2*sec, Send{epoch: 7, at: sec})
 	c.Accepted(3*sec, Send{epoch: 7, at: sec})
 	assert.Equal(t, []int{2, 102, 0, 6}, []int{c.accepted, int(c.total), c.flying, c.room})
-	assert.Equal(t, []Mark{{sec, 100}, {2 * sec, 101}, {3 * sec, 102}}, c.marks, "the earlier ones are history")
+	assert.Equal(t, []Mark{{sec, 100}, {2 * sec, 101}, {3 * sec, 102}}, c.marks, "the marks of the epoch before should be dropped")
 	assert.Zero(t, c.late)
 }
 
-func TestWhatIsAnsweredAfterTheRefusalIsLateIfItLeftLater(t *testing.T) {
+func TestAcceptedRequestSentAfterTheRefusedOneCountsAsLate(t *testing.T) {
 	c := paced()
 	c.flying = 9
 	refused := Send{epoch: 7, at: 2 * sec}
@@ -240,25 +240,25 @@ func TestWhatIsAnsweredAfterTheRefusalIsLateIfItLeftLater(t *testing.T) {
 	assert.Equal(t, time.Duration(math.MaxInt64), c.Paused())
 }
 
-func TestBeforeTheFirstEpochAllThatComesAfterTheRefusalIsLate(t *testing.T) {
+func TestInTheFirstPauseAllAcceptedRequestsCountAsLate(t *testing.T) {
 	c := New(sec, []Mark{{}, {sec, 50}}, 10, sec)
 	c.Accepted(sec+ms, Send{})
 	c.Accepted(sec+2*ms, Send{})
 	assert.Equal(t, 2, c.late)
 	assert.EqualValues(t, 52, c.total)
-	assert.Len(t, c.marks, 4, "and belongs to what was accepted before")
+	assert.Len(t, c.marks, 4, "the late requests should also count as accepted before")
 }
 
-func TestTheFirstRoundTripIsReckonedFromWhatIsInFlight(t *testing.T) {
+func TestFirstRoundTripIsEstimatedFromTheNumberInFlight(t *testing.T) {
 	for name, tt := range map[string]struct {
 		marks  []Mark
 		flying int
 		want   float64
 		heard  bool
 	}{
-		"20 in flight at 10/s take two seconds": {[]Mark{{10 * sec, 50}, {15 * sec, 100}, {20 * sec, 150}}, 20, 2, true},
-		"none has taken longer than all":        {[]Mark{{10 * sec, 50}, {20 * sec, 51}}, 20, 20, true},
-		"nobody knows without an answer":        {[]Mark{{10 * sec, 50}, {20 * sec, 50}}, 20, 0, false},
+		"20 in flight at 10/s take two seconds":         {[]Mark{{10 * sec, 50}, {15 * sec, 100}, {20 * sec, 150}}, 20, 2, true},
+		"the estimate is at most the time of all marks": {[]Mark{{10 * sec, 50}, {20 * sec, 51}}, 20, 20, true},
+		"unknown if no request was accepted":            {[]Mark{{10 * sec, 50}, {20 * sec, 50}}, 20, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := New(20*sec, tt.marks, tt.flying, sec)
@@ -271,25 +271,25 @@ func TestTheFirstRoundTripIsReckonedFromWhatIsInFlight(t *testing.T) {
 	}
 }
 
-func TestEarliestIsByAPaceThatIsNotExceededSoon(t *testing.T) {
+func TestEarliestAssumesAPaceThatWillNotBeExceededSoon(t *testing.T) {
 	for name, tt := range map[string]struct {
 		set   func(*Controller)
 		ahead int
 		want  time.Duration
 	}{
-		"four times the pace, in an open bracket":       {func(*Controller) {}, 80, 102 * sec},
-		"or the best pace of the last minutes":          {func(c *Controller) { c.best = 80 }, 80, 101 * sec},
-		"half as much again, in a closed one":           {func(c *Controller) { c.hi = 11 }, 30, 102 * sec},
-		"or the best pace, which it may come back to":   {func(c *Controller) { c.hi, c.best = 11, 30 }, 30, 101 * sec},
-		"a bracket is open until an epoch was judged":   {func(c *Controller) { c.hi, c.proven = 11, nil }, 80, 102 * sec},
-		"some may leave at once":                        {func(c *Controller) { c.credit = 40 }, 80, 101 * sec},
-		"twice the cap in each round trip, after it":    {func(c *Controller) { c.flight.cap, c.trip = 20, 1 }, 80, 101500 * ms},
-		"or twice the pace that it has":                 {func(c *Controller) { c.flight.cap, c.trip, c.pace = 20, 1, 30 }, 80, 101 * sec},
-		"all may":                                       {func(c *Controller) { c.credit = 81 }, 80, 0},
-		"of a pace that is a guess nothing is certain":  {func(c *Controller) { c.guessed = true }, 80, 100 * sec},
-		"the pause comes first":                         {func(c *Controller) { c.pause = 110 * sec }, 80, 112 * sec},
-		"and then the burst":                            {func(c *Controller) { c.open, c.pause, c.burst = false, 110*sec, 40 }, 80, 111 * sec},
-		"of a window, all of it may leave at its start": {func(c *Controller) { c.statement.windowed, c.pause = true, 110*sec }, 80, 110 * sec},
+		"open bracket: four times the pace":                 {func(*Controller) {}, 80, 102 * sec},
+		"open bracket: at least the best pace":              {func(c *Controller) { c.best = 80 }, 80, 101 * sec},
+		"closed bracket: one and a half times the pace":     {func(c *Controller) { c.hi = 11 }, 30, 102 * sec},
+		"closed bracket: at least the best pace":            {func(c *Controller) { c.hi, c.best = 11, 30 }, 30, 101 * sec},
+		"the bracket is open until an epoch was judged":     {func(c *Controller) { c.hi, c.proven = 11, nil }, 80, 102 * sec},
+		"part of the requests ahead can be sent as a burst": {func(c *Controller) { c.credit = 40 }, 80, 101 * sec},
+		"with a cap: twice the cap per round trip":          {func(c *Controller) { c.flight.cap, c.trip = 20, 1 }, 80, 101500 * ms},
+		"with a cap: at least twice the pace":               {func(c *Controller) { c.flight.cap, c.trip, c.pace = 20, 1, 30 }, 80, 101 * sec},
+		"all requests ahead can be sent as a burst":         {func(c *Controller) { c.credit = 81 }, 80, 0},
+		"guessed pace: now, because nothing is certain":     {func(c *Controller) { c.guessed = true }, 80, 100 * sec},
+		"during a pause: counted from its end":              {func(c *Controller) { c.pause = 110 * sec }, 80, 112 * sec},
+		"during a pause: the burst is sent at its end":      {func(c *Controller) { c.open, c.pause, c.burst = false, 110*sec, 40 }, 80, 111 * sec},
+		"stated window: the end of the pause":               {func(c *Controller) { c.statement.windowed, c.pause = true, 110*sec }, 80, 110 * sec},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
@@ -300,27 +300,27 @@ func TestEarliestIsByAPaceThatIsNotExceededSoon(t *testing.T) {
 	}
 }
 
-func TestInTheFirstPauseEarliestIsByFourTimesWhatWasAcceptedUntilThen(t *testing.T) {
-	c := New(8*sec, []Mark{{}, {8 * sec, 100}}, 1, 2*sec) // 10 a second, with the pause
-	assert.Equal(t, 10*sec, c.Earliest(9*sec, 99), "so many were accepted at once")
+func TestInTheFirstPauseEarliestAssumesFourTimesTheRateAcceptedSoFar(t *testing.T) {
+	c := New(8*sec, []Mark{{}, {8 * sec, 100}}, 1, 2*sec) // 10/s, with the pause
+	assert.Equal(t, 10*sec, c.Earliest(9*sec, 99), "up to 99 requests may be accepted at once, as 100 were")
 	assert.Equal(t, 12*sec, c.Earliest(9*sec, 180))
 }
 
-func TestWhenTheNextOneLeaves(t *testing.T) {
+func TestWhenTheNextRequestIsSent(t *testing.T) {
 	for name, tt := range map[string]struct {
 		set  func(*Controller)
 		want time.Duration
 	}{
-		"when its turn comes":                       {func(*Controller) {}, 30 * sec},
-		"at once in a burst":                        {func(c *Controller) { c.credit = 1 }, 20 * sec},
-		"if there is room":                          {func(c *Controller) { c.credit, c.flying = 1, 4 }, 19*sec + 2*sec},
-		"or an answer is lost, after a second":      {func(c *Controller) { c.credit, c.flying, c.trip = 1, 4, 0.1 }, 19*sec + sec},
-		"not of less than one":                      {func(c *Controller) { c.credit = 0.9 }, 30 * sec},
-		"a probe at once":                           {func(c *Controller) { c.probes = 2 }, 20 * sec},
-		"one of them":                               {func(c *Controller) { c.probes, c.flying = 2, 1 }, 19*sec + 2*sec},
-		"until something was accepted":              {func(c *Controller) { c.probes, c.flying, c.accepted = 2, 1, 1 }, 30 * sec},
-		"after one refusal there is nothing to try": {func(c *Controller) { c.probes, c.flying = 1, 1 }, 30 * sec},
-		"never in a pause":                          {func(c *Controller) { c.probes, c.pause = 2, 21*sec }, 21 * sec},
+		"paced: when its turn comes":                 {func(*Controller) {}, 30 * sec},
+		"burst: at once":                             {func(c *Controller) { c.credit = 1 }, 20 * sec},
+		"burst without room: after four round trips": {func(c *Controller) { c.credit, c.flying = 1, 4 }, 19*sec + 2*sec},
+		"burst without room: after a second if four round trips are shorter": {func(c *Controller) { c.credit, c.flying, c.trip = 1, 4, 0.1 }, 19*sec + sec},
+		"paced if less than one request is saved up":                         {func(c *Controller) { c.credit = 0.9 }, 30 * sec},
+		"after a failed probe: the next one at once":                         {func(c *Controller) { c.probes = 2 }, 20 * sec},
+		"a probe is in flight: after four round trips":                       {func(c *Controller) { c.probes, c.flying = 2, 1 }, 19*sec + 2*sec},
+		"a request was accepted after a failed probe: paced":                 {func(c *Controller) { c.probes, c.flying, c.accepted = 2, 1, 1 }, 30 * sec},
+		"paced after a single refusal":                                       {func(c *Controller) { c.probes, c.flying = 1, 1 }, 30 * sec},
+		"during a pause: not before its end":                                 {func(c *Controller) { c.probes, c.pause = 2, 21*sec }, 21 * sec},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
@@ -331,11 +331,11 @@ func TestWhenTheNextOneLeaves(t *testing.T) {
 	}
 }
 
-func TestAnEpochBeginsWithTheBurstThatTheSilenceAllows(t *testing.T) {
+func TestEpochBeginsWithTheBurstThatTheSilenceAllows(t *testing.T) {
 	for name, tt := range map[string]struct {
 		silence float64
 		want    int
-	}{"a short one": {0.35, 3}, "a long one": {60, 5}, "none": {0, 0}} {
+	}{"short silence": {0.35, 3}, "long silence": {60, 5}, "no silence": {0, 0}} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
 			c.open, c.silence, c.trip, c.last = false, tt.silence, 0.5, sec
@@ -344,20 +344,20 @@ func TestAnEpochBeginsWithTheBurstThatTheSilenceAllows(t *testing.T) {
 			assert.True(t, c.open)
 			assert.Equal(t, tally{
 				epoch: 8, begin: 2 * sec, last: sec, next: 2 * sec,
-				credit: float64(tt.want), granted: tt.want, room: 4 + 4, // a round trip at 8/s
+				credit: float64(tt.want), granted: tt.want, room: 4 + 4, // 4, and what is in flight in a round trip at 8/s
 				paces: []moment{{2 * sec, 0}}, latest: moment{2 * sec, 0},
 			}, c.tally)
 		})
 	}
 }
 
-func TestThePaceAndTheRoundTripAreToldInTheirUnits(t *testing.T) {
+func TestPaceIsPerSecondAndTripIsADuration(t *testing.T) {
 	c := paced()
 	c.trip = 0.25
 	assert.Equal(t, 10.0, c.Pace())
 	assert.Equal(t, 250*ms, c.Trip())
 	c.heard = false
-	assert.Zero(t, c.Trip(), "nobody knows before an answer")
+	assert.Zero(t, c.Trip(), "the round trip is unknown before the first response")
 }
 
 func TestProbingLastsUntilTheFirstSendAfterAPause(t *testing.T) {
@@ -369,7 +369,7 @@ func TestProbingLastsUntilTheFirstSendAfterAPause(t *testing.T) {
 	assert.True(t, c.Probing())
 }
 
-func TestTheSilenceIsTheLongerOfWhatWasAskedForAndWhatWasNeeded(t *testing.T) {
+func TestSilenceIsTheLongerOfRetryAfterAndTheSilenceNeeded(t *testing.T) {
 	c := paced()
 	c.asked, c.measure = 2, 3
 	assert.Equal(t, 3*sec, c.Silence())
@@ -377,7 +377,7 @@ func TestTheSilenceIsTheLongerOfWhatWasAskedForAndWhatWasNeeded(t *testing.T) {
 	assert.Equal(t, 4*sec, c.Silence())
 }
 
-func TestTheUnitIsASilenceOrTwoRoundTripsOrASecond(t *testing.T) {
+func TestUnitIsTheLongestOfASilenceTwoRoundTripsAndASecond(t *testing.T) {
 	for _, tt := range []struct{ measure, trip, want float64 }{
 		{3, 1, 3}, {1, 2, 4}, {0.5, 0.1, 1},
 	} {
@@ -387,10 +387,10 @@ func TestTheUnitIsASilenceOrTwoRoundTripsOrASecond(t *testing.T) {
 }
 
 // The bracket is open from 8 to 14.4, or closed at 10.5.
-func TestWhenThePaceIsRaisedAndByHowMuch(t *testing.T) {
+func TestWhenAndHowMuchThePaceIsRaised(t *testing.T) {
 	const closedBy = 10.5
 	inf := math.Inf(1)
-	fast := func(c *Controller, burst, burst0 float64, held time.Duration) { // for what is proven
+	fast := func(c *Controller, burst, burst0 float64, held time.Duration) { // for the proof of the pace
 		c.busy, c.granted = 99, 2
 		c.burst, c.burst0, c.latest.at = burst, burst0, 100*sec-held
 	}
@@ -402,41 +402,41 @@ func TestWhenThePaceIsRaisedAndByHowMuch(t *testing.T) {
 		want    float64
 		backlog float64
 	}{
-		"a long queue, and nothing known above":                   {func(c *Controller) { c.hi, c.lo = inf, 10 }, 20, 61},
-		"a queue that is gone in three units":                     {func(c *Controller) { c.hi, c.lo = inf, 10 }, 10, 60},
-		"the middle of an open bracket":                           {func(*Controller) {}, 12, 61},
-		"but twice at most":                                       {func(c *Controller) { c.hi = 1000 }, 20, 61},
-		"nobody waits":                                            {func(*Controller) {}, 10, 0},
-		"some have waited for three units":                        {func(c *Controller) { c.busy = 6.1 }, 12, 0},
-		"but not longer":                                          {func(c *Controller) { c.busy = 6 }, 10, 0},
-		"a quarter, where the upper bound is the first guess":     {func(c *Controller) { c.proven, c.hi, c.busy = nil, 10, 6.1 }, 12.5, 0},
-		"errors alone prove no pace":                              {func(c *Controller) { c.busy, c.unknown, c.heardAt = 99, 1, c.latest.at-1 }, 10, 0},
-		"not before it was heard":                                 {func(c *Controller) { c.busy, c.heard = 99, false }, 10, 0},
-		"not as fast as can be":                                   {func(c *Controller) { c.pace, c.lo, c.hi, c.busy = mostPace, mostPace, inf, 99 }, mostPace, 0},
-		"a closed bracket is held":                                {func(c *Controller) { c.hi, c.busy = closedBy, 19.9 }, 10, 1e3},
-		"and tried after ten units":                               {func(c *Controller) { c.hi, c.busy = closedBy, 20 }, 10.5, 0},
-		"or more, if that has found nothing":                      {func(c *Controller) { c.hi, c.busy, c.holding = closedBy, 39, 20 }, 10, 0},
-		"not before four requests":                                {func(c *Controller) { c.measure, c.lo, c.latest.at = 1, 10, 99601*ms }, 10, 61},
-		"after which it is":                                       {func(c *Controller) { c.measure, c.lo, c.latest.at = 1, 10, 99599*ms }, 12, 61},
-		"not before a quarter of a silence":                       {func(c *Controller) { c.lo, c.measure, c.latest.at = 10, 4, 99001*ms }, 10, 1e3},
-		"after which it may be":                                   {func(c *Controller) { c.lo, c.measure, c.latest.at = 10, 4, 99*sec }, 12, 1e3},
-		"nor before an answer":                                    {func(c *Controller) { c.lo, c.trip, c.latest.at = 10, 4, 95001*ms }, 10, 1e3},
-		"which is to be heard first":                              {func(c *Controller) { c.lo, c.trip, c.latest.at = 10, 4, 95*sec }, 12, 1e3},
-		"a pace shows only when what was saved up is spent":       {func(c *Controller) { fast(c, 6.1, 0, 3*sec) }, 10, 0},
-		"which it is":                                             {func(c *Controller) { fast(c, 6, 0, 3*sec) }, 12, 0},
-		"or was at the beginning":                                 {func(c *Controller) { fast(c, 0, 8.1, 3*sec) }, 10, 0},
-		"but for what was spent at once":                          {func(c *Controller) { fast(c, 0, 7.9, 3*sec) }, 12, 0},
-		"or in the next window":                                   {func(c *Controller) { fast(c, 1e6, 0, 4*sec) }, 12, 0},
-		"not before":                                              {func(c *Controller) { fast(c, 1e6, 0, 4*sec-ms) }, 10, 0},
-		"a pace that is all but proven shows":                     {func(c *Controller) { fast(c, 1e6, 0, 3*sec); c.lo = 9.6 }, 12, 0},
-		"a probe that proves nothing yet goes on after two units": {func(c *Controller) { try(c, 99, 0.05, 4*sec) }, 11, 0},
-		"but not before":                                          {func(c *Controller) { try(c, 99, 0.05, 4*sec-ms) }, 10.5, 0},
-		"nor beyond 40 percent above its base":                    {func(c *Controller) { try(c, 99, 0.4, 25*sec-ms) }, 14, 0},
-		"until that is proven":                                    {func(c *Controller) { try(c, 99, 0.4, 25*sec) }, 14 * 1.5, 0},
-		"a probe that is proven is the new base":                  {func(c *Controller) { try(c, 0.5, 0.05, 3*sec) }, 10.5 * 1.1, 0},
-		"when what was saved up is spent":                         {func(c *Controller) { try(c, 0.5, 0.05, 3*sec-ms) }, 10.5, 0},
-		"and that was answered":                                   {func(c *Controller) { try(c, 0.5, 0.05, 4*sec); c.trip = 1 }, 11, 0},
-		"as soon as it was":                                       {func(c *Controller) { try(c, 0.5, 0.05, 4250*ms); c.trip = 1 }, 10.5 * 1.1, 0},
+		"no upper bound, backlog above three units: doubled":                      {func(c *Controller) { c.hi, c.lo = inf, 10 }, 20, 61},
+		"no upper bound, backlog of three units: not raised":                      {func(c *Controller) { c.hi, c.lo = inf, 10 }, 10, 60},
+		"open bracket: to its middle":                                             {func(*Controller) {}, 12, 61},
+		"open bracket: at most doubled":                                           {func(c *Controller) { c.hi = 1000 }, 20, 61},
+		"open bracket, no request waits: not raised":                              {func(*Controller) {}, 10, 0},
+		"open bracket, requests have waited more than three units: to its middle": {func(c *Controller) { c.busy = 6.1 }, 12, 0},
+		"open bracket, requests have waited three units: not raised":              {func(c *Controller) { c.busy = 6 }, 10, 0},
+		"the upper bound is a guess: by a quarter":                                {func(c *Controller) { c.proven, c.hi, c.busy = nil, 10, 6.1 }, 12.5, 0},
+		"failures alone do not prove a pace":                                      {func(c *Controller) { c.busy, c.unknown, c.heardAt = 99, 1, c.latest.at-1 }, 10, 0},
+		"not raised before the first response":                                    {func(c *Controller) { c.busy, c.heard = 99, false }, 10, 0},
+		"not raised above the highest pace":                                       {func(c *Controller) { c.pace, c.lo, c.hi, c.busy = mostPace, mostPace, inf, 99 }, mostPace, 0},
+		"closed bracket: held for ten units":                                      {func(c *Controller) { c.hi, c.busy = closedBy, 19.9 }, 10, 1e3},
+		"closed bracket: probed after ten units":                                  {func(c *Controller) { c.hi, c.busy = closedBy, 20 }, 10.5, 0},
+		"closed bracket: probed later after probes that found nothing":            {func(c *Controller) { c.hi, c.busy, c.holding = closedBy, 39, 20 }, 10, 0},
+		"not raised within the time of four requests":                             {func(c *Controller) { c.measure, c.lo, c.latest.at = 1, 10, 99601*ms }, 10, 61},
+		"raised after the time of four requests":                                  {func(c *Controller) { c.measure, c.lo, c.latest.at = 1, 10, 99599*ms }, 12, 61},
+		"not raised within a quarter of a silence":                                {func(c *Controller) { c.lo, c.measure, c.latest.at = 10, 4, 99001*ms }, 10, 1e3},
+		"raised after a quarter of a silence":                                     {func(c *Controller) { c.lo, c.measure, c.latest.at = 10, 4, 99*sec }, 12, 1e3},
+		"not raised within 1.25 round trips":                                      {func(c *Controller) { c.lo, c.trip, c.latest.at = 10, 4, 95001*ms }, 10, 1e3},
+		"raised after 1.25 round trips":                                           {func(c *Controller) { c.lo, c.trip, c.latest.at = 10, 4, 95*sec }, 12, 1e3},
+		"burst not used up by the excess: not raised":                             {func(c *Controller) { fast(c, 6.1, 0, 3*sec) }, 10, 0},
+		"burst used up by the excess: raised":                                     {func(c *Controller) { fast(c, 6, 0, 3*sec) }, 12, 0},
+		"initial burst not used up by the excess: not raised":                     {func(c *Controller) { fast(c, 0, 8.1, 3*sec) }, 10, 0},
+		"initial burst used up, less what was sent at once: raised":               {func(c *Controller) { fast(c, 0, 7.9, 3*sec) }, 12, 0},
+		"burst not used up, but held for two units: raised":                       {func(c *Controller) { fast(c, 1e6, 0, 4*sec) }, 12, 0},
+		"burst not used up, held for less than two units: not raised":             {func(c *Controller) { fast(c, 1e6, 0, 4*sec-ms) }, 10, 0},
+		"burst not used up, but the pace is almost proven: raised":                {func(c *Controller) { fast(c, 1e6, 0, 3*sec); c.lo = 9.6 }, 12, 0},
+		"unproven probe: next step after two units":                               {func(c *Controller) { try(c, 99, 0.05, 4*sec) }, 11, 0},
+		"unproven probe: no step within two units":                                {func(c *Controller) { try(c, 99, 0.05, 4*sec-ms) }, 10.5, 0},
+		"unproven probe: no step beyond 40 percent above its base":                {func(c *Controller) { try(c, 99, 0.4, 25*sec-ms) }, 14, 0},
+		"probe at 40 percent: next step once it is proven":                        {func(c *Controller) { try(c, 99, 0.4, 25*sec) }, 14 * 1.5, 0},
+		"proven probe: becomes the new base":                                      {func(c *Controller) { try(c, 0.5, 0.05, 3*sec) }, 10.5 * 1.1, 0},
+		"probe whose excess has not used up the burst: not raised":                {func(c *Controller) { try(c, 0.5, 0.05, 3*sec-ms) }, 10.5, 0},
+		"probe whose last responses are missing: raised, but not proven":          {func(c *Controller) { try(c, 0.5, 0.05, 4*sec); c.trip = 1 }, 11, 0},
+		"probe whose last responses have arrived: becomes the new base":           {func(c *Controller) { try(c, 0.5, 0.05, 4250*ms); c.trip = 1 }, 10.5 * 1.1, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
@@ -449,7 +449,7 @@ func TestWhenThePaceIsRaisedAndByHowMuch(t *testing.T) {
 			if c.base != base {
 				assert.Equal(t, moment{100 * sec, 33}, c.from)
 			}
-			assert.Equal(t, base > 0 && c.base != base, len(c.past) == 0, "what is proven in a probe is another limit than before")
+			assert.Equal(t, base > 0 && c.base != base, len(c.past) == 0, "past should be cleared exactly if the probe was proven")
 			if c.raises > 0 {
 				assert.Equal(t, moment{100 * sec, 33}, c.latest)
 				assert.Equal(t, c.latest, c.paces[len(c.paces)-1])
@@ -458,7 +458,7 @@ func TestWhenThePaceIsRaisedAndByHowMuch(t *testing.T) {
 	}
 }
 
-func TestAPaceThatWasHeldAtAClosedBracketIsRemembered(t *testing.T) {
+func TestPaceHeldAtAClosedBracketIsRemembered(t *testing.T) {
 	c := paced()
 	c.hi, c.proven, c.busy, c.best, c.cost = 10.5, []float64{8}, 10, 9, 3
 	c.raise(100*sec, 0)
@@ -467,12 +467,12 @@ func TestAPaceThatWasHeldAtAClosedBracketIsRemembered(t *testing.T) {
 	assert.Equal(t, probe{base: 10, began: 10, over: 0.05, from: moment{at: 100 * sec}, holding: 10}, c.probe)
 }
 
-func TestAPaceThatHasFallenComesBackByHalvesInTheLogarithm(t *testing.T) {
+func TestFallenPaceReturnsByHalvesOnALogarithmicScale(t *testing.T) {
 	c := paced()
 	c.best, c.cost, c.busy, c.trip = 160, 3, 6-0.1, 0
 	now := 100 * sec
 	c.raise(now, 1e6)
-	assert.Equal(t, 10.0, c.pace, "not before two silences, whatever waits")
+	assert.Equal(t, 10.0, c.pace, "should not return before two silences, whatever the backlog")
 	c.busy = 6
 	for _, want := range []float64{40, 80, 80 * math.Sqrt2, 160} {
 		c.raise(now, 0)
@@ -482,15 +482,15 @@ func TestAPaceThatHasFallenComesBackByHalvesInTheLogarithm(t *testing.T) {
 		}
 		now += 750*ms - 1
 		c.raise(now, 1e6)
-		assert.InDelta(t, want, c.pace, 1e-9, "a pace is kept for a quarter of a silence, and until what was saved up is spent")
+		assert.InDelta(t, want, c.pace, 1e-9, "the pace should be kept for a quarter of a silence")
 		now++
 	}
-	assert.Equal(t, probe{began: 10, from: moment{at: 102250 * ms}, holding: 10}, c.probe, "it is there")
-	assert.InDelta(t, 176, c.hi, 1e-9, "and the bracket is closed")
+	assert.Equal(t, probe{began: 10, from: moment{at: 102250 * ms}, holding: 10}, c.probe, "the pace has returned, so the probe should be over")
+	assert.InDelta(t, 176, c.hi, 1e-9, "the bracket should be closed")
 	assert.Zero(t, c.busy)
 }
 
-func TestALongRoundTripMakesThePaceComeBackLater(t *testing.T) {
+func TestLongRoundTripMakesThePaceReturnLater(t *testing.T) {
 	c := paced()
 	c.best, c.cost, c.trip, c.busy = 40, 3, 2, 8-0.1
 	c.raise(100*sec, 0)
@@ -499,12 +499,12 @@ func TestALongRoundTripMakesThePaceComeBackLater(t *testing.T) {
 	c.raise(100*sec, 0)
 	assert.Equal(t, 20.0, c.pace)
 	c.raise(103189*ms, 0)
-	assert.Equal(t, 20.0, c.pace, "the next step waits for what was saved up to be spent, and for the answer")
+	assert.Equal(t, 20.0, c.pace, "the next step should wait until the burst is used up and responses have arrived")
 	c.raise(103190*ms, 0)
 	assert.InDelta(t, 20*math.Sqrt2, c.pace, 1e-9)
 }
 
-func TestAPaceThatIsNearlyTheBestDoesNotComeBack(t *testing.T) {
+func TestPaceNearTheBestPaceDoesNotReturnToIt(t *testing.T) {
 	c := paced()
 	c.best, c.hi, c.proven, c.busy = 12.5, 10.5, []float64{8}, 9.9
 	c.raise(100*sec, 0)
@@ -513,7 +513,7 @@ func TestAPaceThatIsNearlyTheBestDoesNotComeBack(t *testing.T) {
 	c.raise(100*sec, 0)
 	assert.Equal(t, 12.6, c.pace)
 }
-func TestATimeThatIsTooLongForADurationIsTheLongest(t *testing.T) {
+func TestTimeTooLongForADurationBecomesTheLongestDuration(t *testing.T) {
 	assert.Equal(t, 1500*ms, duration(1.5))
 	for _, s := range []float64{math.MaxInt64 / 1e9, 1e10, 1e30, math.Inf(1)} {
 		assert.Equal(t, time.Duration(math.MaxInt64), duration(s), s)
@@ -523,11 +523,11 @@ func TestATimeThatIsTooLongForADurationIsTheLongest(t *testing.T) {
 	}
 }
 
-// A caller that knows only a part of the past may count from a later origin.
-func TestAControllerMayBeginBeforeTheOriginOfTime(t *testing.T) {
+// A caller that knows only a part of the past may use a later origin.
+func TestControllerCanBeginBeforeTheOriginOfTime(t *testing.T) {
 	const before = -200 * time.Millisecond
 	c := New(before, []Mark{{At: before}}, 0, 100*time.Millisecond)
 	assert.LessOrEqual(t, c.Paused(), 100*time.Millisecond)
-	assert.Zero(t, c.flight.flying, "nor may it know of any request in flight")
+	assert.Zero(t, c.flight.flying, "no request should be in flight")
 	assert.LessOrEqual(t, c.Next(time.Second, 1), time.Second)
 }

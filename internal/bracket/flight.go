@@ -2,36 +2,36 @@ package bracket
 
 import "time"
 
-// A flight is what is known of a limit on the number of requests in flight. Such a
-// limit refuses what leaves with too many others on their way, and nothing else. A
-// rate refuses at any number: after a burst, at a pace.
+// A flight holds what is known about a limit on the number of requests in flight. Such
+// a limit refuses a request only if too many others are in flight. A rate limit refuses
+// requests whatever their number: after a burst, or because of the pace.
 //
-// While there is a cap it takes the place of the pace: one leaves when another one has
-// landed. Nothing changes how the pace was judged meanwhile.
+// While there is a cap, it replaces the pace: a request is sent when another one has
+// landed. Nothing that was learned about the pace changes in the meantime.
 type flight struct {
-	flying int // sent and not answered, also those of earlier epochs
+	flying int // sent, and without an outcome yet, those of earlier epochs included
 
-	cap     int           // as many may be in flight; 0: that is not what is limited
-	sure    bool          // one more was refused
-	extra   int           // beyond it, as a try
-	step    int           // how many that was at first
-	pace    float64       // as it was before the cap
-	strikes int           // refusals in a row of requests that left with no more than cap
-	since   time.Duration // when it was tried last
-	hold    float64       // units after which it is tried again
+	cap     int           // limit on the requests in flight; 0: no such limit is known
+	sure    bool          // a request beyond the cap was refused
+	extra   int           // number of requests beyond the cap, as a trial
+	step    int           // initial value of extra in the latest trial
+	pace    float64       // the pace before the cap
+	strikes int           // refusals in a row of requests that were sent within the cap
+	since   time.Duration // when the cap was last tested or changed
+	hold    float64       // units to wait before the next test
 
-	dropped time.Duration // when a cap turned out to be wrong
+	dropped time.Duration // when a cap was last found to be wrong
 
-	accepted int // the most with which one of this epoch left that was accepted
-	suspect  int // with so many the one left that was refused in the epoch before, if no accepted one left with as many
+	accepted int // the largest number in flight with which an accepted request of this epoch was sent
+	suspect  int // the number in flight of the last refused request, if no accepted one had as many
 }
 
 const mostCapStrikes = 2
 
-// landed takes it that a request is no longer in flight.
+// landed notes that a request is no longer in flight.
 func (f *flight) landed() { f.flying = max(f.flying-1, 0) }
 
-// capAccepted takes it that a request was accepted.
+// capAccepted notes that a request was accepted.
 func (c *Controller) capAccepted(s Send) {
 	f := &c.flight
 	if s.epoch == c.epoch {
@@ -40,7 +40,7 @@ func (c *Controller) capAccepted(s Send) {
 	switch {
 	case f.cap == 0:
 		return
-	case s.at <= f.since: // what left before says nothing of the cap as it is now
+	case s.at <= f.since: // requests sent earlier say nothing about the present cap
 	case s.flying > f.cap && !f.sure:
 		c.dropCap()
 		return
@@ -78,7 +78,7 @@ func (c *Controller) capRefused(now time.Duration, s Send) bool {
 	return true
 }
 
-// dropCap goes back to the pace of before.
+// dropCap removes the cap and restores the pace before it.
 func (c *Controller) dropCap() {
 	if c.flight.pace > 0 {
 		c.pace = c.flight.pace
@@ -86,28 +86,29 @@ func (c *Controller) dropCap() {
 	c.flight = flight{flying: c.flight.flying, dropped: c.last}
 }
 
-// suspectCap looks for a cap at the end of a pause, after a refusal that none
-// explains.
+// suspectCap looks for a cap at the end of a pause, if no cap explains the refusal that
+// began it.
 func (c *Controller) suspectCap(now time.Duration) {
 	f := &c.flight
 	if c.Late {
 		return
 	}
-	// Those that were in flight at the refusal and were not refused themselves.
+	// Requests that were in flight at the refusal and were not refused themselves.
 	if n := c.late + f.flying; f.flying >= 2 && f.flying >= n/2 {
-		// They have been answered by now, if it is the rate that is limited: a pause
-		// is longer than a round trip.
+		// A pause is longer than a round trip, so a service that limits only the rate
+		// has responded to them by now.
 		c.setCap(now, n)
 		return
 	}
 	n := c.refused.flying
 	wrong := f.dropped > 0 && seconds(now-f.dropped) < lasting
-	if n < 2 || !c.refused.waited || wrong || f.accepted == 0 || f.accepted >= n+n/20 { // an answer on its way counts as in flight
+	if n < 2 || !c.refused.waited || wrong || f.accepted == 0 || f.accepted >= n+n/20 { // a response on its way counts as in flight
 		f.suspect = 0
 		return
 	}
 	if d := n - f.suspect; f.suspect > 0 && max(d, -d) <= max(1, n/10) {
-		// At the same pace a rate refuses with as many in flight: one more will tell.
+		// At the same pace, a rate limit also refuses with the same number in flight.
+		// One extra request will show which limit it is.
 		c.setCap(now, min(n, f.suspect)-1)
 	}
 	f.suspect = n
@@ -118,8 +119,8 @@ func (c *Controller) setCap(now time.Duration, n int) {
 	c.flight.hold, c.flight.since = c.Hold, now
 }
 
-// nextByCap returns when the next request may leave: when one has landed, or when it
-// takes so long that it may be lost.
+// nextByCap returns when the next request may be sent: when another one has landed, or
+// after so long without a landing that one may be lost.
 func (c *Controller) nextByCap(now time.Duration) time.Duration {
 	f := &c.flight
 	if f.extra == 0 && f.flying >= f.cap && (!f.sure && c.accepted > 0 || seconds(now-f.since) > f.hold*c.unit()) {

@@ -9,7 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// capped returns a controller with a cap of 20, of which so many are in flight.
+// capped returns a controller with a cap of 20 and the given number of requests in
+// flight.
 func capped(sure bool, flying int) *Controller {
 	c := paced()
 	c.measure, c.flying = 1, flying
@@ -17,23 +18,23 @@ func capped(sure bool, flying int) *Controller {
 	return c
 }
 
-// with is a request that left when so many were in flight, itself included.
+// with returns a request that was sent with the given number in flight, itself included.
 func with(flying int) Send {
 	return Send{waited: true, epoch: 7, flying: flying, pace: 10, at: 99 * sec}
 }
 
-func TestTheNumberInFlightIsSuspectedIfMostOfThemAreUnansweredAfterAPause(t *testing.T) {
+func TestCapIsSuspectedIfHalfOfTheRequestsInFlightHaveNoResponseAfterAPause(t *testing.T) {
 	for name, tt := range map[string]struct {
-		accepted, refused, unknown int // of 20 others in flight, in the pause
+		accepted, refused, unknown int // of 20 other requests in flight, during the pause
 		want                       int
 	}{
-		"all of them":           {0, 0, 0, 20},
-		"half of them":          {10, 0, 0, 20},
-		"but not fewer":         {11, 0, 0, 0},
-		"not those refused too": {0, 10, 0, 10},
-		"nor what is unknown":   {0, 0, 10, 10},
-		"two at least":          {0, 18, 0, 2},
-		"one is chance":         {0, 19, 0, 0},
+		"none has an outcome":                           {0, 0, 0, 20},
+		"half of them were accepted":                    {10, 0, 0, 20},
+		"more than half of them were accepted":          {11, 0, 0, 0},
+		"refused requests do not count":                 {0, 10, 0, 10},
+		"requests with an unknown outcome do not count": {0, 0, 10, 10},
+		"two without an outcome are enough":             {0, 18, 0, 2},
+		"one without an outcome may be chance":          {0, 19, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := New(sec, []Mark{{}, {sec, 10}}, 21, sec)
@@ -53,22 +54,22 @@ func TestTheNumberInFlightIsSuspectedIfMostOfThemAreUnansweredAfterAPause(t *tes
 	}
 }
 
-func TestTwoRefusalsWithTheSameNumberInFlightMakeACap(t *testing.T) {
+func TestTwoRefusalsWithTheSameNumberInFlightSetACap(t *testing.T) {
 	for name, tt := range map[string]struct {
-		suspect, flying, accepted int // the refused ones left with, and the accepted one
+		suspect, flying, accepted int // numbers in flight of the two refused requests, and of the accepted one
 		cap, then                 int
 	}{
-		"the first makes it suspected":                 {0, 50, 40, 0, 50},
-		"the second too":                               {50, 50, 40, 49, 50},
-		"or about the same":                            {50, 55, 40, 49, 55},
-		"or a bit less":                                {50, 46, 40, 45, 46},
-		"not with many more":                           {50, 56, 40, 0, 56},
-		"of few, one more":                             {4, 5, 3, 3, 5},
-		"not two":                                      {4, 6, 3, 0, 6},
-		"none if as many were accepted":                {50, 50, 52, 0, 0},
-		"but for answers on their way":                 {50, 50, 51, 49, 50},
-		"a single request is not one too many":         {1, 1, 1, 0, 0},
-		"nothing is learned where nothing is accepted": {50, 50, 0, 0, 0},
+		"the first refusal only makes the number suspect":          {0, 50, 40, 0, 50},
+		"the second refusal with the same number sets a cap":       {50, 50, 40, 49, 50},
+		"a number that is ten percent larger sets a cap":           {50, 55, 40, 49, 55},
+		"a slightly smaller number sets a cap":                     {50, 46, 40, 45, 46},
+		"a much larger number sets no cap":                         {50, 56, 40, 0, 56},
+		"of small numbers, one more sets a cap":                    {4, 5, 3, 3, 5},
+		"of small numbers, two more set no cap":                    {4, 6, 3, 0, 6},
+		"no cap if as many in flight were accepted":                {50, 50, 52, 0, 0},
+		"accepted requests with a few more in flight do not count": {50, 50, 51, 49, 50},
+		"a single request in flight sets no cap":                   {1, 1, 1, 0, 0},
+		"no cap if nothing was accepted":                           {50, 50, 0, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
@@ -76,7 +77,7 @@ func TestTwoRefusalsWithTheSameNumberInFlightMakeACap(t *testing.T) {
 			c.flight.suspect, c.flight.accepted = tt.suspect, tt.accepted
 			c.suspectCap(100 * sec)
 			assert.Equal(t, []int{tt.cap, tt.then}, []int{c.flight.cap, c.flight.suspect})
-			assert.False(t, c.flight.sure, "a rate may be the cause too")
+			assert.False(t, c.flight.sure, "the cap should not be sure, because the cause may be a rate")
 			if tt.cap > 0 {
 				assert.Equal(t, 100*sec, c.flight.since)
 				assert.Equal(t, c.Hold, c.flight.hold)
@@ -85,12 +86,12 @@ func TestTwoRefusalsWithTheSameNumberInFlightMakeACap(t *testing.T) {
 	}
 }
 
-func TestNoCapIsSuspectedIfAllCallersWereInFlightOrOneWasWrongOfLate(t *testing.T) {
+func TestNoCapIsSetIfItIsUncertainThatTheNumberInFlightIsTheCause(t *testing.T) {
 	for name, set := range map[string]func(*Controller){
-		"nobody else waited":         func(c *Controller) { c.refused.waited = false },
-		"a cap was wrong 10 s ago":   func(c *Controller) { c.flight.dropped = 90 * sec },
-		"outcomes are told late":     func(c *Controller) { c.Late = true },
-		"nothing, and it is the cap": func(*Controller) {},
+		"no other request was waiting":     func(c *Controller) { c.refused.waited = false },
+		"a cap was wrong 10 s ago":         func(c *Controller) { c.flight.dropped = 90 * sec },
+		"outcomes are reported late":       func(c *Controller) { c.Late = true },
+		"none of these, so the cap is set": func(*Controller) {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
@@ -98,12 +99,12 @@ func TestNoCapIsSuspectedIfAllCallersWereInFlightOrOneWasWrongOfLate(t *testing.
 			c.flight.suspect, c.flight.accepted = 50, 40
 			set(c)
 			c.suspectCap(100 * sec)
-			assert.Equal(t, name == "nothing, and it is the cap", c.flight.cap > 0)
+			assert.Equal(t, name == "none of these, so the cap is set", c.flight.cap > 0)
 		})
 	}
 }
 
-func TestWhatLeftBeforeACapWasChangedDoesNotChangeItBack(t *testing.T) {
+func TestRequestSentBeforeACapWasLoweredDoesNotRaiseIt(t *testing.T) {
 	c := capped(true, 20)
 	before := with(20)
 	before.at = 99 * sec
@@ -113,7 +114,7 @@ func TestWhatLeftBeforeACapWasChangedDoesNotChangeItBack(t *testing.T) {
 	assert.Equal(t, []int{19, 1}, []int{c.flight.cap, c.flight.strikes})
 }
 
-func TestTheMostInFlightThatWasAcceptedIsOfItsEpochOnly(t *testing.T) {
+func TestLargestAcceptedNumberInFlightIsCountedPerEpoch(t *testing.T) {
 	c := paced()
 	c.Accepted(100*sec, with(9))
 	c.Accepted(100*sec, with(5))
@@ -125,19 +126,19 @@ func TestTheMostInFlightThatWasAcceptedIsOfItsEpochOnly(t *testing.T) {
 	assert.Equal(t, 10, c.flight.suspect)
 }
 
-func TestACapTakesThePlaceOfThePace(t *testing.T) {
+func TestCapReplacesThePace(t *testing.T) {
 	c := capped(true, 18)
 	c.next = time.Hour
 	before := c.tally
 	for range 2 {
-		require.Equal(t, 100*sec, c.Next(100*sec, 9), "whatever the pace says")
+		require.Equal(t, 100*sec, c.Next(100*sec, 9), "the pace should not matter")
 		s := c.Sent(100*sec, 9)
 		assert.Equal(t, c.flight.flying, s.flying)
 	}
-	assert.Equal(t, 115*sec, c.Next(100*sec, 9), "one leaves when another one has landed, or may be lost")
+	assert.Equal(t, 115*sec, c.Next(100*sec, 9), "the next request should wait until another one has landed, or may be lost")
 	c.Unsend(c.Sent(100*sec, 9))
 	before.flying, before.sent, before.last = 20, 2, 100*sec
-	assert.Equal(t, before, c.tally, "nothing is taken of the pace")
+	assert.Equal(t, before, c.tally, "the state of the pace should not change")
 
 	c.trip = 2
 	c.Accepted(101*sec, with(20))
@@ -145,54 +146,54 @@ func TestACapTakesThePlaceOfThePace(t *testing.T) {
 	assert.InDelta(t, 20/c.trip, c.pace, 1e-9, "Little's law")
 }
 
-func TestOneMoreLeavesBeyondACapIfAnAnswerMayBeLost(t *testing.T) {
+func TestRequestIsSentBeyondACapIfAResponseMayBeLost(t *testing.T) {
 	for name, tt := range map[string]struct {
 		trip float64
 		want time.Duration
-	}{"after 15 seconds": {0.1, 114 * sec}, "or four round trips": {5, 119 * sec}} {
+	}{"after 15 seconds": {0.1, 114 * sec}, "after four round trips": {5, 119 * sec}} {
 		t.Run(name, func(t *testing.T) {
 			c := capped(true, 20)
 			c.last, c.trip, c.accepted = 99*sec, tt.trip, 1
 			assert.Equal(t, tt.want, c.Next(100*sec, 9))
-			assert.Equal(t, time.Hour, c.nextByCap(time.Hour), "now at the latest")
+			assert.Equal(t, time.Hour, c.nextByCap(time.Hour), "the result should not be before now")
 		})
 	}
 }
 
-func TestNothingLeavesInAPauseThoughTheCapAllowsIt(t *testing.T) {
+func TestNoRequestIsSentDuringAPauseEvenIfTheCapAllowsIt(t *testing.T) {
 	c := capped(true, 3)
 	c.Refused(100*sec, with(21), 5*sec)
 	assert.Equal(t, 105*sec, c.Next(100*sec, 9))
 }
 
-func TestACapThatIsOnlySuspectedIsTriedByOneMore(t *testing.T) {
+func TestCapThatIsNotSureIsTestedByOneExtraRequest(t *testing.T) {
 	c := capped(false, 20)
 	c.last, c.trip, c.silence, c.lo = 100*sec, 2, 3, 1
-	assert.Greater(t, c.Next(100*sec, 9), 100*sec, "not before anything was accepted")
+	assert.Greater(t, c.Next(100*sec, 9), 100*sec, "there should be no trial before a request was accepted")
 	c.accepted = 1
 	assert.Equal(t, 100*sec, c.Next(100*sec, 9))
 	s := c.Sent(100*sec, 9)
-	assert.Greater(t, c.Next(100*sec, 9), 100*sec, "one")
-	t.Run("which is accepted", func(t *testing.T) {
+	assert.Greater(t, c.Next(100*sec, 9), 100*sec, "only one extra request should be sent")
+	t.Run("extra request is accepted", func(t *testing.T) {
 		c := *c
 		c.Accepted(101*sec, s)
-		assert.Equal(t, flight{flying: 20, dropped: 100 * sec}, c.flight, "it was no cap")
+		assert.Equal(t, flight{flying: 20, dropped: 100 * sec}, c.flight, "the cap should be dropped")
 	})
-	t.Run("which is refused", func(t *testing.T) {
+	t.Run("extra request is refused", func(t *testing.T) {
 		burst := c.burst
 		assert.True(t, c.Refused(101*sec, s, 0))
 		assert.Equal(t, []int{20, 0, 0}, []int{c.flight.cap, c.flight.extra, c.flight.strikes})
 		assert.True(t, c.flight.sure)
-		assert.Equal(t, 20.0, c.flight.hold, "the next try comes later")
+		assert.Equal(t, 20.0, c.flight.hold, "the next trial should come later")
 		assert.Equal(t, 101*sec, c.flight.since)
 		c.Accepted(101*sec, with(20))
-		require.Equal(t, 101*sec, c.Next(101*sec, 9), "there is no pause where the service asks for none")
-		assert.Equal(t, []float64{10, burst, 4}, []float64{c.pace, c.burst, c.silence}, "and nothing is learned of a rate")
+		require.Equal(t, 101*sec, c.Next(101*sec, 9), "there should be no pause without Retry-After")
+		assert.Equal(t, []float64{10, burst, 4}, []float64{c.pace, c.burst, c.silence}, "nothing should be learned about a rate")
 		assert.Empty(t, c.past)
 	})
 }
 
-func TestTriesBeyondACapGetRarerAsFarAsThoseOfAPaceDo(t *testing.T) {
+func TestTrialsBeyondACapBecomeRarerUpToTheBoundForProbes(t *testing.T) {
 	c := capped(true, 20)
 	for _, want := range []float64{20, 40, 40} {
 		require.True(t, c.capRefused(100*sec, with(21)))
@@ -200,10 +201,10 @@ func TestTriesBeyondACapGetRarerAsFarAsThoseOfAPaceDo(t *testing.T) {
 	}
 }
 
-func TestASureCapGrowsByTriesThatDouble(t *testing.T) {
+func TestSureCapGrowsByStepsThatDouble(t *testing.T) {
 	c := capped(true, 20)
 	c.last, c.accepted = 100*sec, 1
-	assert.Greater(t, c.Next(100*sec, 9), 100*sec, "not within ten units")
+	assert.Greater(t, c.Next(100*sec, 9), 100*sec, "there should be no trial within ten units")
 	for _, want := range []int{1, 2, 4} {
 		require.Equal(t, 101*sec, c.Next(101*sec, 9))
 		assert.Equal(t, want, c.flight.extra)
@@ -220,10 +221,10 @@ func TestASureCapGrowsByTriesThatDouble(t *testing.T) {
 	c = capped(true, 200)
 	c.flight.cap = 200
 	require.Equal(t, 101*sec, c.Next(101*sec, 9))
-	assert.Equal(t, 10, c.flight.extra, "the first is a twentieth")
+	assert.Equal(t, 10, c.flight.extra, "the first step should be a twentieth of the cap")
 }
 
-func TestACapThatIsRefusedIsLoweredOnceAndThenDropped(t *testing.T) {
+func TestCapIsLoweredAtTheFirstRefusalWithinItAndDroppedAtTheSecond(t *testing.T) {
 	c := capped(true, 20)
 	require.True(t, c.capRefused(100*sec, with(19)))
 	assert.Equal(t, []int{18, 1}, []int{c.flight.cap, c.flight.strikes})
@@ -232,35 +233,35 @@ func TestACapThatIsRefusedIsLoweredOnceAndThenDropped(t *testing.T) {
 
 	c = capped(true, 20)
 	require.True(t, c.capRefused(100*sec, with(19)))
-	require.True(t, c.capRefused(100*sec, with(20)), "what is beyond it proves it right")
+	require.True(t, c.capRefused(100*sec, with(20)), "a refusal beyond the cap should confirm it")
 	assert.Zero(t, c.flight.strikes)
 
 	c = capped(true, 20)
 	require.True(t, c.capRefused(100*sec, with(14)))
 	c = capped(true, 20)
-	assert.False(t, c.capRefused(100*sec, with(13)), "far below the cap, that is not what is limited")
+	assert.False(t, c.capRefused(100*sec, with(13)), "a refusal far below the cap should disprove it")
 	c = capped(false, 20)
-	assert.False(t, c.capRefused(100*sec, with(20)), "nor if it was only suspected")
+	assert.False(t, c.capRefused(100*sec, with(20)), "a refusal within a cap that is not sure should disprove it")
 
 	c = capped(true, 1)
 	c.flight.cap = 1
 	require.True(t, c.capRefused(100*sec, with(1)))
-	assert.Equal(t, 1, c.flight.cap, "one may always leave")
+	assert.Equal(t, 1, c.flight.cap, "the cap should be at least one")
 }
 
-func TestWhoeverDropsACapGoesOnByThePace(t *testing.T) {
+func TestControllerContinuesWithThePaceAfterACapIsDropped(t *testing.T) {
 	c := capped(true, 20)
 	c.accepted, c.hi, c.refused.pace = 99, 16, 10
 	require.True(t, c.Refused(100*sec, with(5), 0))
 	assert.Equal(t, 250*ms, c.Paused()-100*sec)
-	c.flight.flying = 0 // all are answered
+	c.flight.flying = 0 // all of them have landed
 	c.Next(101*sec, 9)
 	assert.Len(t, c.past, 1)
 	assert.Zero(t, c.flight.cap)
 }
 
-// Nothing at all may be known of a rate until then.
-func TestARefusalThatTheNumberInFlightExplainsSaysNothingOfAStatement(t *testing.T) {
+// Before such a refusal, the controller may know nothing about a rate.
+func TestRefusalExplainedByTheNumberInFlightDoesNotAffectAStatement(t *testing.T) {
 	c := capped(true, 20)
 	c.accepted, c.proven = 1, nil
 	require.True(t, c.Refused(100*sec, with(21), 0))
@@ -269,8 +270,8 @@ func TestARefusalThatTheNumberInFlightExplainsSaysNothingOfAStatement(t *testing
 	assert.Equal(t, unheard, c.statement.belief)
 }
 
-func TestUnknownMovesNothingButThePlacesInFlight(t *testing.T) {
-	for name, epoch := range map[string]uint32{"of this epoch": 7, "of an earlier one": 6} {
+func TestUnknownChangesOnlyTheCountsOfRequestsInFlight(t *testing.T) {
+	for name, epoch := range map[string]uint32{"request of this epoch": 7, "request of an earlier epoch": 6} {
 		t.Run(name, func(t *testing.T) {
 			c := capped(true, 20)
 			c.marks = []Mark{{}, {sec, 1}}
@@ -289,20 +290,20 @@ func TestUnknownMovesNothingButThePlacesInFlight(t *testing.T) {
 	}
 	c := paced()
 	c.Unknown(100*sec, Send{})
-	assert.Zero(t, c.flight.flying, "there is none below zero")
+	assert.Zero(t, c.flight.flying, "the number in flight should not become negative")
 }
 
-// A concurrency is a limit on the number in flight, whose answers take so long.
-// Refusals come at once. It returns how long so many calls take, and how many
-// requests were refused.
+// concurrency simulates a limit on the number of requests in flight. Accepted requests
+// get a response after answer, refused ones at once. It returns how long the calls
+// took, and how many requests were refused.
 func concurrency(t *testing.T, limit int, answer, retryAfter time.Duration, calls int) (took time.Duration, refused int) {
 	t.Helper()
 	type flying struct {
 		at time.Duration
 		s  Send
 	}
-	var served []flying // by the time of their answer
-	// 64 have left at once; limit of them are served.
+	var served []flying // in the order of their responses
+	// 64 requests were sent at once; limit of them are served.
 	c := New(0, []Mark{{}}, 64, retryAfter)
 	for range limit {
 		served = append(served, flying{answer, Send{}})
@@ -339,31 +340,31 @@ func concurrency(t *testing.T, limit int, answer, retryAfter time.Duration, call
 	return now, refused
 }
 
-func TestALimitOnTheNumberInFlightIsFoundAndKept(t *testing.T) {
+func TestLimitOnTheNumberInFlightIsFoundAndKept(t *testing.T) {
 	for name, tt := range map[string]struct {
 		limit      int
 		answer     time.Duration
 		retryAfter time.Duration
-		most       float64 // of the ideal
+		most       float64 // times the ideal duration
 	}{
-		"5, 2 s":                  {5, 2 * sec, 0, 1.3},
-		"20, 2 s":                 {20, 2 * sec, 0, 1.3},
-		"20, 5 s":                 {20, 5 * sec, 0, 1.3},
-		"20, 2 s, Retry-After: 1": {20, 2 * sec, sec, 1.5},
-		"50, 500 ms":              {50, 500 * ms, 0, 1.5},
+		"5 in flight, response after 2 s":                  {5, 2 * sec, 0, 1.3},
+		"20 in flight, response after 2 s":                 {20, 2 * sec, 0, 1.3},
+		"20 in flight, response after 5 s":                 {20, 5 * sec, 0, 1.3},
+		"20 in flight, response after 2 s, Retry-After: 1": {20, 2 * sec, sec, 1.5},
+		"50 in flight, response after 500 ms":              {50, 500 * ms, 0, 1.5},
 	} {
 		t.Run(name, func(t *testing.T) {
 			const calls = 500
 			took, refused := concurrency(t, tt.limit, tt.answer, tt.retryAfter, calls)
 			times := seconds(took) / (seconds(tt.answer) * calls / float64(tt.limit))
-			t.Logf("%.2f times the ideal, %d refused", times, refused)
+			t.Logf("%.2f times the ideal duration, %d requests refused", times, refused)
 			assert.LessOrEqual(t, times, tt.most)
 			assert.LessOrEqual(t, refused, 30)
 		})
 	}
 }
 
-func TestTriesBeyondACapStayWithinHalfOfItHoweverManyAreAccepted(t *testing.T) {
+func TestExtraRequestsBeyondACapStayWithinHalfOfIt(t *testing.T) {
 	c := capped(true, 20)
 	c.flight.extra, c.flight.step, c.accepted = 1, 1, 1
 	for range 1000 {
@@ -376,7 +377,7 @@ func TestTriesBeyondACapStayWithinHalfOfItHoweverManyAreAccepted(t *testing.T) {
 	assert.Equal(t, 1020, c.flight.cap)
 }
 
-func TestACapThatTurnsOutWrongLeavesThePaceAsItWas(t *testing.T) {
+func TestDroppingACapRestoresThePace(t *testing.T) {
 	c := capped(true, 20)
 	c.Accepted(100*sec, with(5))
 	require.NotEqual(t, 10.0, c.pace)

@@ -18,11 +18,11 @@ func TestMarksThinOutEvenlyAndKeepTheOldestAndTheNewest(t *testing.T) {
 		c.total = int64(i)
 		c.mark(time.Duration(i) * sec)
 		c.total++
-		c.mark(time.Duration(i) * sec) // at the same time: it is known already
+		c.mark(time.Duration(i) * sec) // at the same time, so it adds no mark
 		require.LessOrEqual(t, len(c.marks), mostMarks)
 		require.Equal(t, Mark{time.Duration(i) * sec, int64(i)}, c.marks[len(c.marks)-1])
 		if i == mostMarks {
-			require.Equal(t, []Mark{{}, {2 * sec, 2}, {4 * sec, 4}}, c.marks[:3], "every other one")
+			require.Equal(t, []Mark{{}, {2 * sec, 2}, {4 * sec, 4}}, c.marks[:3], "every other mark should be kept")
 			require.Equal(t, []Mark{{62 * sec, 62}, {64 * sec, 64}}, c.marks[mostMarks/2-1:])
 		}
 	}
@@ -33,29 +33,29 @@ func TestMarksThinOutEvenlyAndKeepTheOldestAndTheNewest(t *testing.T) {
 	}
 }
 
-func TestTheFastestStretchIsTheOneWithTheSilenceAddedToIt(t *testing.T) {
+func TestFastestStretchIncludesTheSilence(t *testing.T) {
 	c := new(Controller)
 	c.marks = []Mark{{}, {10 * sec, 10}, {20 * sec, 110}}
 	c.total, c.ended = 110, 20*sec
 	for _, tt := range []struct{ silence, accepted, took float64 }{
-		{1, 100, 10},  // 9.1/s, and 5.2/s by all
-		{80, 100, 10}, // 100 in 90 s, 110 in 100 s
+		{1, 100, 10},  // 9.1/s; all of them are 5.2/s
+		{80, 100, 10}, // 100 in 90 s is more than 110 in 100 s
 		{100, 110, 20},
 	} {
 		accepted, took := c.fastest(tt.silence)
 		assert.Equal(t, []float64{tt.accepted, tt.took}, []float64{accepted, took}, "%+v", tt)
 	}
-	c.total, c.ended = 111, 19*sec // the last answer came after the refusal
+	c.total, c.ended = 111, 19*sec // the last response came after the refusal
 	accepted, took := c.fastest(0.1)
-	assert.Equal(t, []float64{101, 9}, []float64{accepted, took}, "1 in 0.1 s is less")
+	assert.Equal(t, []float64{101, 9}, []float64{accepted, took}, "101 in 9.1 s is more than 1 in 0.1 s")
 	accepted, took = c.fastest(0.01)
 	assert.Equal(t, []float64{1, 0}, []float64{accepted, took})
 	c.marks, c.total = []Mark{{}}, 0
 	accepted, took = c.fastest(1)
-	assert.Equal(t, []float64{1, 0}, []float64{accepted, took}, "one request is always accepted")
+	assert.Equal(t, []float64{1, 0}, []float64{accepted, took}, "at least one request should count as accepted")
 }
 
-func TestThoseInFlightAtARefusalTellTheLimitIfTheyWereManyAndMetIt(t *testing.T) {
+func TestRequestsInFlightAtARefusalShowTheLimitIfTheyAreManyAndSomeAreRefused(t *testing.T) {
 	for _, tt := range []struct {
 		late, refused int
 		took          float64
@@ -77,8 +77,8 @@ func TestThoseInFlightAtARefusalTellTheLimitIfTheyWereManyAndMetIt(t *testing.T)
 	}
 }
 
-func TestTheQuotientOfTheDifferencesOfTwoEpochsIsTheLimit(t *testing.T) {
-	// A bucket of 20 that fills by 8/s.
+func TestQuotientOfTheDifferencesOfTwoEpochsIsTheLimit(t *testing.T) {
+	// A bucket of 20 tokens that fills at 8/s.
 	short, long := epoch{accepted: 60, took: 5, steady: true}, epoch{accepted: 100, took: 10, steady: true}
 	soon := epoch{accepted: 52, took: 4, steady: true}
 	unsteady := epoch{accepted: 1000, took: 20}
@@ -88,17 +88,17 @@ func TestTheQuotientOfTheDifferencesOfTwoEpochsIsTheLimit(t *testing.T) {
 		e      epoch
 		lo, hi float64
 	}{
-		"the earlier was shorter":                     {[]epoch{short}, long, 38.5 / 5, 41.5 / 5},
-		"the earlier was longer":                      {[]epoch{long}, short, 38.5 / 5, 41.5 / 5},
-		"the one that differs most counts":            {[]epoch{short, soon, short}, long, 46.5 / 6, 49.5 / 6},
-		"one of several paces says nothing":           {[]epoch{unsteady, short}, long, 38.5 / 5, 41.5 / 5},
-		"there is none":                               {nil, long, 1, 100},
-		"nor one that differs":                        {[]epoch{long}, long, 1, 100},
-		"a longer silence may be where more was from": {[]epoch{short}, later, 48.5 / 10, 51.5 / 5},
-		"or explain less":                             {[]epoch{{accepted: 60, took: 5, silence: 4, steady: true}}, long, 38.5 / 5, 41.5 / 1},
-		"what was proven stays proven":                {[]epoch{{accepted: 100, took: 5, steady: true}}, long, 1, 1},
-		"and what was refused stays refused":          {[]epoch{{steady: true}}, epoch{accepted: 2000, took: 10, steady: true}, 100, 100},
-		"more in no time is chance":                   {[]epoch{{accepted: 0, took: 9.9, steady: true}}, long, 1, 100},
+		"the earlier epoch was shorter":                               {[]epoch{short}, long, 38.5 / 5, 41.5 / 5},
+		"the earlier epoch was longer":                                {[]epoch{long}, short, 38.5 / 5, 41.5 / 5},
+		"of several earlier epochs, the one that differs most counts": {[]epoch{short, soon, short}, long, 46.5 / 6, 49.5 / 6},
+		"an earlier epoch with several paces does not count":          {[]epoch{unsteady, short}, long, 38.5 / 5, 41.5 / 5},
+		"there is no earlier epoch":                                   {nil, long, 1, 100},
+		"no earlier epoch differs in length":                          {[]epoch{long}, long, 1, 100},
+		"a longer silence may explain a part of the difference":       {[]epoch{short}, later, 48.5 / 10, 51.5 / 5},
+		"a shorter silence may hide a part of the difference":         {[]epoch{{accepted: 60, took: 5, silence: 4, steady: true}}, long, 38.5 / 5, 41.5 / 1},
+		"the result is not below what is proven":                      {[]epoch{{accepted: 100, took: 5, steady: true}}, long, 1, 1},
+		"the result is not above what was refused":                    {[]epoch{{steady: true}}, epoch{accepted: 2000, took: 10, steady: true}, 100, 100},
+		"too many requests for the time are ignored":                  {[]epoch{{accepted: 0, took: 9.9, steady: true}}, long, 1, 100},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := new(Controller)
@@ -110,14 +110,14 @@ func TestTheQuotientOfTheDifferencesOfTwoEpochsIsTheLimit(t *testing.T) {
 	}
 }
 
-// If the quotient were the limit, after such a silence more would have been
-// accepted at once.
-func TestAQuotientThatIsTooHighForWhatWasAcceptedSaysNothing(t *testing.T) {
+// If the quotient were the limit, more requests would have been accepted at once after
+// such a silence.
+func TestQuotientTooHighForTheNumberAcceptedIsIgnored(t *testing.T) {
 	for _, tt := range []struct {
 		burst0, silence float64
 		lo, hi          float64
 	}{
-		{23, 5, 7.7, 8.3}, {23.1, 5, 1, 100}, // 100 are 7.7/s for 10 s, and 23
+		{23, 5, 7.7, 8.3}, {23.1, 5, 1, 100}, // 100 requests are 7.7/s for 10 s, and 23 more
 		{1e6, 2.9, 7.7, 8.3}, {1e6, 3, 1, 100}, // 7.7/s in 3 s are 23.1
 	} {
 		c := new(Controller)
@@ -128,27 +128,27 @@ func TestAQuotientThatIsTooHighForWhatWasAcceptedSaysNothing(t *testing.T) {
 	}
 }
 
-func TestAWindowIsWhatGivesOutTheSameInAnotherTimeOrAtAnotherPace(t *testing.T) {
+func TestSameNumberAcceptedInAnotherTimeOrAtAnotherPaceMeansAWindow(t *testing.T) {
 	c := new(Controller)
 	c.past = []epoch{{accepted: 100, took: 10, pace: 10}}
 	for name, tt := range map[string]struct {
 		e    epoch
 		want bool
 	}{
-		"in less time":              {epoch{accepted: 100, took: 8.9, pace: 10}, true},
-		"in more":                   {epoch{accepted: 101, took: 11.1, pace: 10}, true},
-		"at a lower pace":           {epoch{accepted: 99, took: 10, pace: 8.9}, true},
-		"at a higher":               {epoch{accepted: 100, took: 10, pace: 11.1}, true},
-		"in about the same":         {epoch{accepted: 100, took: 9.1, pace: 10.9}, false},
-		"in exactly one tenth more": {epoch{accepted: 100, took: 11, pace: 9}, false},
-		"others, in less time":      {epoch{accepted: 98, took: 5, pace: 10}, false},
-		"more, in more time":        {epoch{accepted: 102, took: 20, pace: 5}, false},
+		"same number in less time":                                   {epoch{accepted: 100, took: 8.9, pace: 10}, true},
+		"same number in more time":                                   {epoch{accepted: 101, took: 11.1, pace: 10}, true},
+		"same number at a lower pace":                                {epoch{accepted: 99, took: 10, pace: 8.9}, true},
+		"same number at a higher pace":                               {epoch{accepted: 100, took: 10, pace: 11.1}, true},
+		"same number in about the same time, at about the same pace": {epoch{accepted: 100, took: 9.1, pace: 10.9}, false},
+		"same number in exactly one tenth more time":                 {epoch{accepted: 100, took: 11, pace: 9}, false},
+		"smaller number in less time":                                {epoch{accepted: 98, took: 5, pace: 10}, false},
+		"larger number in more time":                                 {epoch{accepted: 102, took: 20, pace: 5}, false},
 	} {
 		t.Run(name, func(t *testing.T) { assert.Equal(t, tt.want, c.window(tt.e)) })
 	}
 }
 
-func TestTheLatestEightAreKept(t *testing.T) {
+func TestKeepKeepsTheLatestEightValues(t *testing.T) {
 	var s []int
 	for i := range 20 {
 		s = keep(s, i)
@@ -157,30 +157,31 @@ func TestTheLatestEightAreKept(t *testing.T) {
 	assert.Equal(t, []int{12, 13, 14, 15, 16, 17, 18, 19}, s)
 }
 
-func TestTheFirstGuess(t *testing.T) {
+func TestFirstGuess(t *testing.T) {
 	inf := math.Inf(1)
 	atOnce := func(c *Controller) { c.marks, c.begin = []Mark{{20 * sec, 0}}, 20*sec }
-	// 100 in 10 s and two seconds of silence are 8.33/s; the pace is 6/42 higher, and the burst what it does not explain.
+	// 100 requests in 10 s and two seconds of silence are 8.33/s; the pace is higher by
+	// 6/42, and the burst is what the pace does not explain.
 	const lo = 100. / 12
 	for name, tt := range map[string]struct {
 		set                         func(*Controller)
 		lo, hi, pace, burst, burst0 float64
 	}{
-		"spread over time":                   {func(*Controller) {}, lo, inf, lo * 8 / 7, 100 - 9.9*lo*8/7, 100},
-		"with answers as slow":               {func(c *Controller) { c.trip = 12 }, lo, inf, lo * 44 / 42, 100, 100},
-		"all at once":                        {atOnce, 50, inf, 200, 100, 100},
-		"with slow answers":                  {func(c *Controller) { atOnce(c); c.trip = 0.5 }, 50, inf, 200, 100, 100},
-		"with answers that are more":         {func(c *Controller) { atOnce(c); c.trip = 0.6 }, 50, inf, 100, 100, 100},
-		"of a limit that names a short time": {func(c *Controller) { c.asked = 0.1 }, lo, inf, 20, 1, 100},
-		"or a long one":                      {func(c *Controller) { c.asked = 1 }, lo, inf, lo * 8 / 7, 100 - 9.9*lo*8/7, 100},
-		"with many that met the limit": {func(c *Controller) {
+		"requests spread over time":                            {func(*Controller) {}, lo, inf, lo * 8 / 7, 100 - 9.9*lo*8/7, 100},
+		"requests spread over time, with a round trip as long": {func(c *Controller) { c.trip = 12 }, lo, inf, lo * 44 / 42, 100, 100},
+		"all requests at once":                                 {atOnce, 50, inf, 200, 100, 100},
+		"all at once, round trip of a quarter of the silence":  {func(c *Controller) { atOnce(c); c.trip = 0.5 }, 50, inf, 200, 100, 100},
+		"all at once, longer round trip":                       {func(c *Controller) { atOnce(c); c.trip = 0.6 }, 50, inf, 100, 100, 100},
+		"short Retry-After":                                    {func(c *Controller) { c.asked = 0.1 }, lo, inf, 20, 1, 100},
+		"long Retry-After":                                     {func(c *Controller) { c.asked = 1 }, lo, inf, lo * 8 / 7, 100 - 9.9*lo*8/7, 100},
+		"many late responses, some of them refusals": {func(c *Controller) {
 			atOnce(c)
 			c.late, c.lateRefused, c.lateFrom, c.lateAt = 36, 1, 21*sec, 21*sec+300*ms
 		}, 50, 140, 0.9 * math.Sqrt(50*140), 100 - 0.27*math.Sqrt(50*140), 100 - 0.27*math.Sqrt(50*140)},
-		"with many that were answered slowly": {func(c *Controller) {
+		"many late responses that came slowly": {func(c *Controller) {
 			c.late, c.lateRefused, c.lateFrom, c.lateAt = 36, 1, 21*sec, 31*sec
 		}, lo, lo, 0.9 * lo, 1, 64},
-		"with nothing accepted": {func(c *Controller) { c.marks, c.total = []Mark{{20 * sec, 0}}, 0 }, 0.5, inf, 2, 1, 1},
+		"nothing was accepted": {func(c *Controller) { c.marks, c.total = []Mark{{20 * sec, 0}}, 0 }, 0.5, inf, 2, 1, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := &Controller{Constants: constants, trip: 0.1, closed: 20 * sec}
@@ -191,7 +192,7 @@ func TestTheFirstGuess(t *testing.T) {
 			assert.InDelta(t, tt.lo, c.lo, 1e-9)
 			assert.InDelta(t, 1/tt.hi, 1/c.hi, 1e-9)
 			assert.InDelta(t, tt.pace, c.pace, 1e-9)
-			assert.Zero(t, c.best, "what lasted less than 20 seconds may be a burst")
+			assert.Zero(t, c.best, "best should not be set after less than 20 seconds, which may be a burst")
 			assert.InDelta(t, tt.burst, c.burst, 1e-9)
 			assert.InDelta(t, tt.burst0, c.burst0, 1e-9)
 			assert.Equal(t, 2.0, c.silence)
@@ -199,8 +200,8 @@ func TestTheFirstGuess(t *testing.T) {
 	}
 }
 
-// The shortest such stretch is taken, for it is the latest.
-func TestAFirstEpochThatLasted20SecondsIsRemembered(t *testing.T) {
+// The shortest such stretch counts, because it is the latest.
+func TestPaceOfAFirstEpochOf20SecondsIsRemembered(t *testing.T) {
 	c := New(50*sec, []Mark{{}, {20 * sec, 3000}, {30 * sec, 4000}, {40 * sec, 4400}, {50 * sec, 5000}}, 1, 5*sec)
 	c.Next(55*sec, 0)
 	assert.InDelta(t, 1000./25, c.best, 1e-9)
@@ -209,22 +210,22 @@ func TestAFirstEpochThatLasted20SecondsIsRemembered(t *testing.T) {
 	assert.Equal(t, leastPatience, c.patience)
 }
 
-func TestWhatAFailedProbeTeaches(t *testing.T) {
+func TestEffectOfAFailedProbe(t *testing.T) {
 	inf := math.Inf(1)
 	for name, tt := range map[string]struct {
 		set          func(*Controller)
 		lo, hi, pace float64
 		guessed      bool
 	}{
-		"nothing, once":                          {func(*Controller) {}, 8, 16, 10, false},
-		"not that there is no burst at all":      {func(c *Controller) { c.burst = 1.5 }, 8, 16, 10, false},
-		"nor none":                               {func(c *Controller) { c.burst = 1 }, 8, 16, 10, false},
-		"twice, that it is a short window":       {func(c *Controller) { c.probes = 3 }, 20. / 12, inf, 20. / 12, true},
-		"which may be faster than the pace":      {func(c *Controller) { c.probes, c.pace = 3, 1.5 }, 1.5, inf, 1.5, true},
-		"but not of less than two":               {func(c *Controller) { c.probes, c.pace = 3, 0.99 }, 8, 16, 0.99, false},
-		"two are enough":                         {func(c *Controller) { c.probes, c.pace = 3, 1 }, 1, inf, 1, true},
-		"nothing, in an outage":                  {func(c *Controller) { c.probes, c.silence = 9, 1.01 }, 8, 16, 10, false},
-		"nothing, where the service names times": {func(c *Controller) { c.probes, c.asked = 9, 1 }, 8, 16, 10, false},
+		"one failed probe changes nothing but the burst":             {func(*Controller) {}, 8, 16, 10, false},
+		"the burst is not less than one request":                     {func(c *Controller) { c.burst = 1.5 }, 8, 16, 10, false},
+		"a burst of one request stays":                               {func(c *Controller) { c.burst = 1 }, 8, 16, 10, false},
+		"after two failed probes the pace is that of a short window": {func(c *Controller) { c.probes = 3 }, 20. / 12, inf, 20. / 12, true},
+		"a lower pace stays if the window would be faster":           {func(c *Controller) { c.probes, c.pace = 3, 1.5 }, 1.5, inf, 1.5, true},
+		"no window if less than two requests fit into the silence":   {func(c *Controller) { c.probes, c.pace = 3, 0.99 }, 8, 16, 0.99, false},
+		"a window if two requests fit into the silence":              {func(c *Controller) { c.probes, c.pace = 3, 1 }, 1, inf, 1, true},
+		"no window after a long silence, which is an outage":         {func(c *Controller) { c.probes, c.silence = 9, 1.01 }, 8, 16, 10, false},
+		"no window if the service sends Retry-After":                 {func(c *Controller) { c.probes, c.asked = 9, 1 }, 8, 16, 10, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
@@ -245,8 +246,8 @@ func TestWhatAFailedProbeTeaches(t *testing.T) {
 	}
 }
 
-// justRefused returns a controller whose latest request but late ones was the
-// refused one, its 21st of the epoch, sent at 12 s.
+// justRefused returns a controller whose latest request, apart from late ones, was
+// refused. It was the 21st request of its epoch, sent at 12 s.
 func justRefused() *Controller {
 	const at = 12 * sec
 	c := paced()
@@ -258,7 +259,7 @@ func justRefused() *Controller {
 	return c
 }
 
-func TestWhatAnEpochProvesGoodAndBad(t *testing.T) {
+func TestBoundsProvenByAnEpoch(t *testing.T) {
 	steady := epoch{accepted: 59, took: 10, steady: true}
 	for name, tt := range map[string]struct {
 		set    func(*Controller)
@@ -266,28 +267,28 @@ func TestWhatAnEpochProvesGoodAndBad(t *testing.T) {
 		proven float64
 		lo, hi float64
 	}{
-		"what was proven, and the pace that was refused": {func(*Controller) {}, epoch{}, 4, 4, 16},
-		"or what really left of late":                    {func(c *Controller) { c.latest.seq = 1 }, epoch{}, 4, 4, 10},
-		"which is more than the pace":                    {func(c *Controller) { c.latest = moment{11 * sec, 1} }, epoch{}, 4, 4, 16},
-		"in how little time it may be":                   {func(c *Controller) { c.latest, c.refused.pace = moment{11500 * ms, 1}, 100 }, epoch{}, 4, 4, 40},
-		"eight at least":                                 {func(c *Controller) { c.latest.seq = 13 }, epoch{}, 3, 3, 4},
-		"fewer say nothing":                              {func(c *Controller) { c.latest.seq = 14 }, epoch{}, 3, 3, 16},
-		"neither do all at once":                         {func(c *Controller) { c.latest = moment{12 * sec, 1} }, epoch{}, 4, 4, 16},
-		"what is proven is not bad":                      {func(*Controller) {}, epoch{}, 20, 20, 20},
-		"those in flight":                                {func(c *Controller) { c.late, c.lateRefused, c.last = 16, 1, 14*sec }, epoch{}, 4, 6, 10},
-		"that prove less":                                {func(c *Controller) { c.late, c.lateRefused, c.last = 16, 1, 14*sec }, epoch{}, 11, 11, 11},
-		"or more than was refused":                       {func(c *Controller) { c.late, c.lateRefused, c.last = 144, 1, 16*sec }, epoch{}, 4, 16, 16},
-		"one pace, all that was accepted":                {func(*Controller) {}, steady, 4, 4, 6},
-		"one pace, less than is proven":                  {func(*Controller) {}, steady, 7, 7, 7},
-		"one pace, of one token":                         {func(c *Controller) { c.burst0, c.lo = 1, 5 }, steady, 4, 0.93 * 5, 12},
-		"one pace, of one token, that was proven before": {func(c *Controller) { c.burst0, c.lo = 1, 20 }, steady, 4, 12, 12},
-		"two tokens are not one":                         {func(c *Controller) { c.burst0, c.lo = 2, 5 }, steady, 4, 4, 6},
-		"one pace, against another epoch":                {func(c *Controller) { c.past = []epoch{{accepted: 34, took: 5, steady: true}} }, steady, 4, 4.7, 5.3},
-		"more than was saved up, in time":                {func(c *Controller) { c.paces, c.burst0 = []moment{{9 * sec, 2}}, 3 }, epoch{}, 4, 5, 16},
-		"but for what had no answer":                     {func(c *Controller) { c.paces, c.burst0, c.unknown = []moment{{9 * sec, 2}}, 3, 1 }, epoch{}, 4, 14. / 3, 16},
-		"the best of all paces":                          {func(c *Controller) { c.paces, c.burst0 = []moment{{2 * sec, 0}, {9 * sec, 2}, {11 * sec, 17}}, 3 }, epoch{}, 4, 5, 16},
-		"no more than what was refused":                  {func(c *Controller) { c.paces, c.burst0 = []moment{{11 * sec, 0}}, 3 }, epoch{}, 4, 16, 16},
-		"not in no time":                                 {func(c *Controller) { c.paces, c.burst0 = []moment{{12 * sec, 0}}, 3 }, epoch{}, 4, 4, 16},
+		"the proven pace, and the refused pace":                                        {func(*Controller) {}, epoch{}, 4, 4, 16},
+		"the rate at which the latest requests were sent":                              {func(c *Controller) { c.latest.seq = 1 }, epoch{}, 4, 4, 10},
+		"the refused pace, if the latest requests were sent faster":                    {func(c *Controller) { c.latest = moment{11 * sec, 1} }, epoch{}, 4, 4, 16},
+		"the rate of the latest requests within a short time":                          {func(c *Controller) { c.latest, c.refused.pace = moment{11500 * ms, 1}, 100 }, epoch{}, 4, 4, 40},
+		"eight requests are enough for a rate":                                         {func(c *Controller) { c.latest.seq = 13 }, epoch{}, 3, 3, 4},
+		"seven requests are not enough for a rate":                                     {func(c *Controller) { c.latest.seq = 14 }, epoch{}, 3, 3, 16},
+		"requests sent all at once have no rate":                                       {func(c *Controller) { c.latest = moment{12 * sec, 1} }, epoch{}, 4, 4, 16},
+		"hi is not below the proven pace":                                              {func(*Controller) {}, epoch{}, 20, 20, 20},
+		"the rate of the requests in flight":                                           {func(c *Controller) { c.late, c.lateRefused, c.last = 16, 1, 14*sec }, epoch{}, 4, 6, 10},
+		"requests in flight whose rate is below the proven pace":                       {func(c *Controller) { c.late, c.lateRefused, c.last = 16, 1, 14*sec }, epoch{}, 11, 11, 11},
+		"requests in flight whose rate is above the refused pace":                      {func(c *Controller) { c.late, c.lateRefused, c.last = 144, 1, 16*sec }, epoch{}, 4, 16, 16},
+		"a single pace: hi is the accepted rate":                                       {func(*Controller) {}, steady, 4, 4, 6},
+		"a single pace: hi is not below the proven pace":                               {func(*Controller) {}, steady, 7, 7, 7},
+		"a single pace, one token: hi is twice the accepted rate, and lo falls slowly": {func(c *Controller) { c.burst0, c.lo = 1, 5 }, steady, 4, 0.93 * 5, 12},
+		"a single pace, one token: lo is at most hi":                                   {func(c *Controller) { c.burst0, c.lo = 1, 20 }, steady, 4, 12, 12},
+		"two tokens do not count as one":                                               {func(c *Controller) { c.burst0, c.lo = 2, 5 }, steady, 4, 4, 6},
+		"a single pace: compared with an earlier epoch":                                {func(c *Controller) { c.past = []epoch{{accepted: 34, took: 5, steady: true}} }, steady, 4, 4.7, 5.3},
+		"more than was saved up was accepted: lo is higher":                            {func(c *Controller) { c.paces, c.burst0 = []moment{{9 * sec, 2}}, 3 }, epoch{}, 4, 5, 16},
+		"more than was saved up: unknown outcomes do not count":                        {func(c *Controller) { c.paces, c.burst0, c.unknown = []moment{{9 * sec, 2}}, 3, 1 }, epoch{}, 4, 14. / 3, 16},
+		"more than was saved up: the best of all paces counts":                         {func(c *Controller) { c.paces, c.burst0 = []moment{{2 * sec, 0}, {9 * sec, 2}, {11 * sec, 17}}, 3 }, epoch{}, 4, 5, 16},
+		"more than was saved up: lo is at most the refused pace":                       {func(c *Controller) { c.paces, c.burst0 = []moment{{11 * sec, 0}}, 3 }, epoch{}, 4, 16, 16},
+		"more than was saved up: a pace without duration does not count":               {func(c *Controller) { c.paces, c.burst0 = []moment{{12 * sec, 0}}, 3 }, epoch{}, 4, 4, 16},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := justRefused()
@@ -299,11 +300,11 @@ func TestWhatAnEpochProvesGoodAndBad(t *testing.T) {
 	}
 }
 
-func TestThePaceBetweenTheBounds(t *testing.T) {
+func TestChoiceOfThePaceBetweenTheBounds(t *testing.T) {
 	at := func(share float64) float64 { return 0.9 * 4 * math.Pow(4, share) } // between 4 and 16
-	probing := func(c *Controller) {                                          // 20 in a second, 10 more than before
+	probing := func(c *Controller) {                                          // 20 in a second, 10 more than its base allows
 		c.base, c.began, c.from = 10, 10, moment{11 * sec, 1}
-		c.silence = 59 // which the burst of 5.9 makes up for by a hundredth
+		c.silence = 59 // the burst of 5.9 makes up for only a hundredth of it
 	}
 	for name, tt := range map[string]struct {
 		set                   func(*Controller)
@@ -311,25 +312,25 @@ func TestThePaceBetweenTheBounds(t *testing.T) {
 		lo, hi, pace, holding float64
 		patience              float64
 	}{
-		"the middle, with much to come":                  {func(*Controller) {}, 4, 160, 4, 16, at(0.5), 10, 2},
-		"with very much too":                             {func(*Controller) {}, 4, 1e6, 4, 16, at(0.5), 10, 2},
-		"the safe end with nothing":                      {func(*Controller) {}, 4, 0, 4, 16, at(0), 10, 2},
-		"something between":                              {func(*Controller) {}, 4, 80, 4, 16, at(0.25), 10, 2},
-		"the longer the silences":                        {func(c *Controller) { c.silence = 2 }, 4, 160, 4, 16, at(0.25), 10, 2},
-		"a probe that was within what is saved up":       {probing, 4, 160, 10, 11, 10, 20, 2},
-		"as far as that can be known":                    {func(c *Controller) { probing(c); c.burst0 = 5 }, 4, 160, 10, 11, 10, 20, 2},
-		"again and again":                                {func(c *Controller) { probing(c); c.holding = 30 }, 4, 160, 10, 11, 10, 39.6, 2},
-		"whose silence the next burst half makes up":     {func(c *Controller) { probing(c); c.holding, c.silence = 30, 1.18 }, 4, 160, 10, 11, 10, 20, 2},
-		"or more than that":                              {func(c *Controller) { probing(c); c.holding, c.silence = 30, 0.1 }, 4, 160, 10, 11, 10, 10, 2},
-		"a probe that was more":                          {func(c *Controller) { probing(c); c.silence, c.burst0, c.holding = 1, 4.9, 40 }, 4, 160, 4, 16, at(0.5), 10, 2},
-		"a probe that has proven something is bisected":  {func(c *Controller) { probing(c); c.began, c.holding = 9, 40 }, 4, 160, 10, 16, 0.9 * math.Sqrt(160), 10, 2},
-		"but a step that small may have been the margin": {func(c *Controller) { probing(c); c.began = 9.1 }, 4, 160, 9, 9.9, 9, 20, 2},
-		"from the base upwards":                          {func(c *Controller) { probing(c); c.began, c.base = 9, 12.7 }, 4, 160, 12.7, 16, 0.9 * math.Sqrt(12.7*16), 10, 2},
-		"if there is anything to bisect":                 {func(c *Controller) { probing(c); c.began, c.base = 9, 12.9 }, 4, 160, 12.9, 1.1 * 12.9, 12.9, 10, 2},
-		"a pace that came back and was refused":          {func(c *Controller) { probing(c); c.returning = true }, 4, 160, 10, 11, 10, 10, 4},
-		"again, at most 16 times the silence":            {func(c *Controller) { probing(c); c.returning, c.patience = true, 10 }, 4, 160, 10, 11, 10, 10, 16},
-		"a probe far below the best pace":                {func(c *Controller) { probing(c); c.best = 12.6 }, 4, 160, 10, 11, 10, 10, 4},
-		"a probe near the best pace":                     {func(c *Controller) { probing(c); c.best = 12.4 }, 4, 160, 10, 11, 10, 20, 2},
+		"large backlog: the middle":                                                  {func(*Controller) {}, 4, 160, 4, 16, at(0.5), 10, 2},
+		"huge backlog: the middle":                                                   {func(*Controller) {}, 4, 1e6, 4, 16, at(0.5), 10, 2},
+		"no backlog: the safe end":                                                   {func(*Controller) {}, 4, 0, 4, 16, at(0), 10, 2},
+		"medium backlog: between the middle and the safe end":                        {func(*Controller) {}, 4, 80, 4, 16, at(0.25), 10, 2},
+		"longer silence: closer to the safe end":                                     {func(c *Controller) { c.silence = 2 }, 4, 160, 4, 16, at(0.25), 10, 2},
+		"probe within what is saved up: back to its base, held longer":               {probing, 4, 160, 10, 11, 10, 20, 2},
+		"probe that may be within what is saved up: the same":                        {func(c *Controller) { probing(c); c.burst0 = 5 }, 4, 160, 10, 11, 10, 20, 2},
+		"another failed probe: held longer, up to a bound":                           {func(c *Controller) { probing(c); c.holding = 30 }, 4, 160, 10, 11, 10, 39.6, 2},
+		"failed probe, half of the silence made up for by the burst: held shorter":   {func(c *Controller) { probing(c); c.holding, c.silence = 30, 1.18 }, 4, 160, 10, 11, 10, 20, 2},
+		"failed probe, all of the silence made up for by the burst: not held longer": {func(c *Controller) { probing(c); c.holding, c.silence = 30, 0.1 }, 4, 160, 10, 11, 10, 10, 2},
+		"probe beyond what is saved up: judged like any pace":                        {func(c *Controller) { probing(c); c.silence, c.burst0, c.holding = 1, 4.9, 40 }, 4, 160, 4, 16, at(0.5), 10, 2},
+		"probe that has proven more: bisected":                                       {func(c *Controller) { probing(c); c.began, c.holding = 9, 40 }, 4, 160, 10, 16, 0.9 * math.Sqrt(160), 10, 2},
+		"probe that has proven little: back by the margin":                           {func(c *Controller) { probing(c); c.began = 9.1 }, 4, 160, 9, 9.9, 9, 20, 2},
+		"bisected between the base and the refused pace":                             {func(c *Controller) { probing(c); c.began, c.base = 9, 12.7 }, 4, 160, 12.7, 16, 0.9 * math.Sqrt(12.7*16), 10, 2},
+		"not bisected if the base is close to the refused pace":                      {func(c *Controller) { probing(c); c.began, c.base = 9, 12.9 }, 4, 160, 12.9, 1.1 * 12.9, 12.9, 10, 2},
+		"refused on the way back to the best pace: patience doubles":                 {func(c *Controller) { probing(c); c.returning = true }, 4, 160, 10, 11, 10, 10, 4},
+		"refused again on the way back: patience is at most 16 silences":             {func(c *Controller) { probing(c); c.returning, c.patience = true, 10 }, 4, 160, 10, 11, 10, 10, 16},
+		"failed probe far below the best pace: patience doubles":                     {func(c *Controller) { probing(c); c.best = 12.6 }, 4, 160, 10, 11, 10, 10, 4},
+		"failed probe near the best pace: held longer":                               {func(c *Controller) { probing(c); c.best = 12.4 }, 4, 160, 10, 11, 10, 20, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := justRefused()
@@ -344,29 +345,29 @@ func TestThePaceBetweenTheBounds(t *testing.T) {
 	}
 }
 
-func TestWhatIsToBlameForARefusal(t *testing.T) {
+func TestCauseOfARefusal(t *testing.T) {
 	const pace, burst, both, window = "the pace", "the burst", "both", "a window"
 	for name, tt := range map[string]struct {
 		set  func(*Controller)
 		want string
 	}{
-		"without a burst":                         {func(*Controller) {}, pace},
-		"one is no burst":                         {func(c *Controller) { c.granted, c.refused.credit = 1, true }, pace},
-		"in a burst":                              {func(c *Controller) { c.granted, c.refused.credit = 10, true }, burst},
-		"in a burst, of which much was refused":   {func(c *Controller) { c.granted, c.refused.credit, c.sent = 10, true, 30 }, burst},
-		"in a burst, and more than it was":        {func(c *Controller) { c.granted, c.refused.credit, c.sent = 10, true, 31 }, both},
-		"soon after a burst":                      {func(c *Controller) { c.granted, c.paced = 16, 3 }, burst},
-		"soon after a burst, more than it was":    {func(c *Controller) { c.granted, c.paced, c.sent = 10, 3, 31 }, pace},
-		"some time after a burst":                 {func(c *Controller) { c.granted, c.paced = 16, 4 }, pace},
-		"soon after a large burst":                {func(c *Controller) { c.granted, c.paced = 40, 9 }, burst},
-		"some time after a large burst":           {func(c *Controller) { c.granted, c.paced = 40, 10 }, pace},
-		"when a window was used up after a burst": {func(c *Controller) { c.granted, c.paced, c.past = 10, 10, []epoch{{accepted: 20, took: 4}} }, window},
-		"when the pace was fine":                  {func(c *Controller) { c.granted, c.proven = 10, []float64{3, 16, 2} }, window},
-		"when one a bit lower was":                {func(c *Controller) { c.granted, c.proven = 10, []float64{3, 15.9, 2} }, pace},
-		"a window that had little left":           {func(c *Controller) { c.granted, c.burst, c.past = 10, 3, []epoch{{accepted: 20, took: 4}} }, window},
-		"or nothing":                              {func(c *Controller) { c.granted, c.burst, c.past = 10, 1, []epoch{{accepted: 20, took: 4}} }, window},
-		"two are a burst":                         {func(c *Controller) { c.granted, c.refused.credit = 2, true }, burst},
-		"a window without a burst":                {func(c *Controller) { c.past = []epoch{{accepted: 20, took: 4}} }, pace},
+		"no burst":                              {func(*Controller) {}, pace},
+		"a burst of one request is not a burst": {func(c *Controller) { c.granted, c.refused.credit = 1, true }, pace},
+		"refused within a burst":                {func(c *Controller) { c.granted, c.refused.credit = 10, true }, burst},
+		"refused within a burst, as many were refused as it allows":        {func(c *Controller) { c.granted, c.refused.credit, c.sent = 10, true, 30 }, burst},
+		"refused within a burst, and more were refused than it allows":     {func(c *Controller) { c.granted, c.refused.credit, c.sent = 10, true, 31 }, both},
+		"refused soon after a burst":                                       {func(c *Controller) { c.granted, c.paced = 16, 3 }, burst},
+		"refused soon after a burst, and more were refused than it allows": {func(c *Controller) { c.granted, c.paced, c.sent = 10, 3, 31 }, pace},
+		"refused some time after a burst":                                  {func(c *Controller) { c.granted, c.paced = 16, 4 }, pace},
+		"refused soon after a large burst":                                 {func(c *Controller) { c.granted, c.paced = 40, 9 }, burst},
+		"refused some time after a large burst":                            {func(c *Controller) { c.granted, c.paced = 40, 10 }, pace},
+		"as many accepted as in an earlier epoch, after a burst":           {func(c *Controller) { c.granted, c.paced, c.past = 10, 10, []epoch{{accepted: 20, took: 4}} }, window},
+		"refused at a pace that was proven good":                           {func(c *Controller) { c.granted, c.proven = 10, []float64{3, 16, 2} }, window},
+		"refused slightly above a pace that was proven good":               {func(c *Controller) { c.granted, c.proven = 10, []float64{3, 15.9, 2} }, pace},
+		"a window with a small burst":                                      {func(c *Controller) { c.granted, c.burst, c.past = 10, 3, []epoch{{accepted: 20, took: 4}} }, window},
+		"a window with a burst of one request":                             {func(c *Controller) { c.granted, c.burst, c.past = 10, 1, []epoch{{accepted: 20, took: 4}} }, window},
+		"a burst of two requests is a burst":                               {func(c *Controller) { c.granted, c.refused.credit = 2, true }, burst},
+		"as many accepted as in an earlier epoch, without a burst":         {func(c *Controller) { c.past = []epoch{{accepted: 20, took: 4}} }, pace},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := justRefused()
@@ -393,15 +394,15 @@ func TestWhatIsToBlameForARefusal(t *testing.T) {
 	}
 }
 
-func TestWhatAnEpochProves(t *testing.T) {
+func TestRateProvenByAnEpoch(t *testing.T) {
 	for name, tt := range map[string]struct {
 		accepted         int
 		sumSent, sumTime float64
 		want             float64
 	}{
-		"it is right to one request": {56, 0, 0, 55. / 11},
-		"or to half of them":         {1, 0, 0, 0.5 / 11},
-		"or with those before":       {56, 1000, 50, (700. + 56 - 1) / (35 + 10 + 3)},
+		"one request less than was accepted":             {56, 0, 0, 55. / 11},
+		"half of the accepted requests, if that is more": {1, 0, 0, 0.5 / 11},
+		"the epochs together, if that is more":           {56, 1000, 50, (700. + 56 - 1) / (35 + 10 + 3)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := justRefused()
@@ -413,14 +414,14 @@ func TestWhatAnEpochProves(t *testing.T) {
 			}
 			c.judgeEpoch(15*sec, 4, 0)
 			assert.InDelta(t, tt.want, c.proven[0], 1e-9)
-			assert.InDelta(t, tt.want, c.pace, 1e-9, "no pace is below it")
+			assert.InDelta(t, tt.want, c.pace, 1e-9, "the pace should not be below the proven rate")
 			assert.False(t, c.past[0].steady)
 		})
 	}
 }
 
-// justRefused proves 1.9 of a second, and comes after a silence of 4 s.
-func TestWhatIsRememberedOfAnEpoch(t *testing.T) {
+// justRefused proves 1.9 requests per second, and comes after a silence of 4 s.
+func TestBestPaceAfterAnEpoch(t *testing.T) {
 	const proven = 21. / 11
 	for name, tt := range map[string]struct {
 		best, cost float64
@@ -428,12 +429,12 @@ func TestWhatIsRememberedOfAnEpoch(t *testing.T) {
 		patience   float64
 		want       []float64 // best, cost, patience
 	}{
-		"the first":                             {0, 0, 0, 8, []float64{proven, 4, 2}},
-		"one that is better":                    {1.8, 1, 0, 8, []float64{proven, 4, 2}},
-		"not one that is worse":                 {2, 1, 0, 8, []float64{2, 1, 2}},
-		"far below the best patience stays":     {3, 1, 0, 8, []float64{3, 1, 8}},
-		"but the best ends after 15 minutes":    {3, 1, 15 * time.Minute, 8, []float64{proven, 4, 2}},
-		"which are counted from when it proved": {3, 1, 15*time.Minute + 1, 8, []float64{3, 1, 8}},
+		"the first epoch sets best":                             {0, 0, 0, 8, []float64{proven, 4, 2}},
+		"a better epoch replaces best":                          {1.8, 1, 0, 8, []float64{proven, 4, 2}},
+		"a slightly worse epoch keeps best and resets patience": {2, 1, 0, 8, []float64{2, 1, 2}},
+		"a much worse epoch keeps best and patience":            {3, 1, 0, 8, []float64{3, 1, 8}},
+		"best expires after 15 minutes":                         {3, 1, 15 * time.Minute, 8, []float64{proven, 4, 2}},
+		"best is kept for exactly 15 minutes":                   {3, 1, 15*time.Minute + 1, 8, []float64{3, 1, 8}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := justRefused()
@@ -454,14 +455,14 @@ func TestWhatIsRememberedOfAnEpoch(t *testing.T) {
 	}
 }
 
-func TestAnEpochInWhichAnAnswerIsMissingIsNotComparedWithOthers(t *testing.T) {
+func TestEpochWithAnUnknownOutcomeIsNotComparedWithOthers(t *testing.T) {
 	c := justRefused()
 	c.begin, c.accepted, c.unknown = 2*sec, 19, 1
 	c.judgeEpoch(15*sec, 4, 0)
 	assert.False(t, c.past[0].steady)
 }
 
-func TestABurstThatWasRefusedIsSmallerTheNextTime(t *testing.T) {
+func TestRefusedBurstIsSmallerTheNextTime(t *testing.T) {
 	for _, tt := range []struct {
 		burst float64
 		seq   int
@@ -473,20 +474,20 @@ func TestABurstThatWasRefusedIsSmallerTheNextTime(t *testing.T) {
 	}
 }
 
-func TestLongTimesAreMeasuredByTheSilenceThatTheServiceWanted(t *testing.T) {
+func TestMeasureIsTheSilenceThatTheServiceRequired(t *testing.T) {
 	for name, tt := range map[string]struct {
 		set                    func(*Controller)
 		now                    time.Duration
 		wanted, measure, quiet float64
 	}{
-		"and got":                          {func(*Controller) {}, 14 * sec, 2, 2, 2},
-		"not that in which nobody came":    {func(*Controller) {}, 99 * sec, 2, 2, 87},
-		"two round trips at least":         {func(c *Controller) { c.trip = 2 }, 14 * sec, 4, 4, 4},
-		"not of an hour":                   {func(c *Controller) { c.pause = 2 * time.Hour }, time.Hour + 12*sec, 3600, longestWindow, 3600},
-		"with those of the probes before":  {func(c *Controller) { c.accepted, c.probes = 0, 2 }, 14 * sec, 7, 7, 2},
-		"not with an outage":               {func(c *Controller) { c.accepted, c.probes, c.wanted = 0, 4, 1000 }, 14 * sec, 1002, 15, 2},
-		"but with what is asked for in it": {func(c *Controller) { c.accepted, c.probes, c.wanted, c.asked = 0, 4, 1000, 3 }, 14 * sec, 1002, 3, 2},
-		"if that is not too long":          {func(c *Controller) { c.accepted, c.probes, c.wanted, c.asked = 0, 4, 1000, 600 }, 14 * sec, 1002, longestWindow, 2},
+		"the pause was the silence":                       {func(*Controller) {}, 14 * sec, 2, 2, 2},
+		"idle time after the pause does not count":        {func(*Controller) {}, 99 * sec, 2, 2, 87},
+		"at least two round trips":                        {func(c *Controller) { c.trip = 2 }, 14 * sec, 4, 4, 4},
+		"a silence of an hour is capped":                  {func(c *Controller) { c.pause = 2 * time.Hour }, time.Hour + 12*sec, 3600, longestWindow, 3600},
+		"silences of failed probes are added":             {func(c *Controller) { c.accepted, c.probes = 0, 2 }, 14 * sec, 7, 7, 2},
+		"after an outage: the longest own pause":          {func(c *Controller) { c.accepted, c.probes, c.wanted = 0, 4, 1000 }, 14 * sec, 1002, 15, 2},
+		"after an outage with Retry-After: Retry-After":   {func(c *Controller) { c.accepted, c.probes, c.wanted, c.asked = 0, 4, 1000, 3 }, 14 * sec, 1002, 3, 2},
+		"after an outage with a long Retry-After: capped": {func(c *Controller) { c.accepted, c.probes, c.wanted, c.asked = 0, 4, 1000, 600 }, 14 * sec, 1002, longestWindow, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := justRefused()
@@ -494,25 +495,25 @@ func TestLongTimesAreMeasuredByTheSilenceThatTheServiceWanted(t *testing.T) {
 			tt.set(c)
 			c.judge(tt.now, 0)
 			assert.Equal(t, []float64{tt.wanted, tt.measure, tt.quiet}, []float64{c.wanted, c.measure, c.quiet})
-			assert.Zero(t, c.base, "no try survives a pause")
+			assert.Zero(t, c.base, "a pause should end the probe")
 		})
 	}
 }
 
-func TestNobodyComesLessOftenThanOnceInTwoSilences(t *testing.T) {
+func TestPaceIsAtLeastOneRequestPerTwoSilences(t *testing.T) {
 	for name, tt := range map[string]struct {
 		asked, longest, longestAsked float64
-		heardAt                      time.Duration // 12 s: just before the refusal
+		heardAt                      time.Duration // 12 s is the time of the refused request
 		want                         float64
 	}{
-		"as was asked for":                              {4, 50, 0, 12 * sec, 1. / 8},
-		"but for the gap of which that was the rest":    {4, 50, 40, 2 * sec, 1. / 14},
-		"as far as any that was asked for of late":      {4, 50, 8, 2 * sec, 1. / (4 + 7.84)},
-		"this one included":                             {4, 50, 0, 2 * sec, 1. / 8},
-		"or was needed of late":                         {0, 10, 0, 12 * sec, 0.5 / 8},
-		"but no longer than a pause of its own":         {0, 500, 0, 12 * sec, 0.5 / 15},
-		"a second at least":                             {0, 0, 0, 12 * sec, 0.5},
-		"an answer that left after the refusal is none": {4, 50, 40, 13 * sec, 1. / 8},
+		"a silence is as long as Retry-After":                              {4, 50, 0, 12 * sec, 1. / 8},
+		"Retry-After and the gap before the refusal":                       {4, 50, 40, 2 * sec, 1. / 14},
+		"the gap counts at most the longest recent Retry-After":            {4, 50, 8, 2 * sec, 1. / (4 + 7.84)},
+		"the present Retry-After counts as recent":                         {4, 50, 0, 2 * sec, 1. / 8},
+		"longest recent silence without Retry-After":                       {0, 10, 0, 12 * sec, 0.5 / 8},
+		"recent silence counts at most the longest own pause":              {0, 500, 0, 12 * sec, 0.5 / 15},
+		"at least a second":                                                {0, 0, 0, 12 * sec, 0.5},
+		"an accepted request that was sent after the refusal gives no gap": {4, 50, 40, 13 * sec, 1. / 8},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := justRefused()

@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// Learned is what a Controller knows of a limit and another one can go on
-// from: another process's, or one of many that share the limit from now on.
-// Rates are in requests per second, times in seconds.
+// Learned is what a Controller knows about a limit, in a form from which another
+// Controller can continue: one in another process, or one of several that share the
+// limit from now on. Rates are in requests per second, times in seconds.
 type Learned struct {
 	Pace    float64 `json:"pace"`
 	Lo      float64 `json:"lo"`
-	Hi      float64 `json:"hi,omitempty"` // 0: not known
-	Best    float64 `json:"best"`         // the highest pace that was proven of late
+	Hi      float64 `json:"hi,omitempty"` // 0: unknown
+	Best    float64 `json:"best"`         // the highest pace that was proven recently
 	Burst   float64 `json:"burst"`
 	Burst0  float64 `json:"burst0"`
 	Trip    float64 `json:"trip"`
@@ -22,45 +22,46 @@ type Learned struct {
 	Holding float64 `json:"holding"`
 }
 
-// Learned returns what the Controller has learned; ok is false before the end
-// of the first pause, when it has learned nothing.
+// Learned returns what the Controller has learned. ok is false until the end of the
+// first pause, because nothing has been learned yet.
 func (c *Controller) Learned() (l Learned, ok bool) {
 	if !c.learned {
 		return Learned{}, false
 	}
 	l = Learned{c.pace, c.lo, c.hi, slices.Max(append([]float64{c.best}, c.proven...)), c.burst, c.burst0, c.trip, c.silence, c.asked, c.holding}
-	if math.IsInf(l.Hi, 1) { // which JSON cannot say
+	if math.IsInf(l.Hi, 1) { // JSON has no infinity
 		l.Hi = 0
 	}
 	return l, true
 }
 
 const (
-	slowest = 1e-7 // requests per second: the least that a Retry-After of a day makes of a pace, and some
+	slowest = 1e-7 // requests per second: well below the pace after a Retry-After of a day
 	largest = 1e9
 )
 
-// Valid reports whether a Controller could have learned that: what comes from
-// another process, or from a server, may be nonsense.
+// Valid reports whether a Controller could have learned l: a value from another process
+// or from a server may be meaningless.
 func (l Learned) Valid() bool {
 	for _, v := range []float64{l.Pace, l.Lo, l.Hi, l.Best, l.Burst, l.Burst0, l.Trip, l.Silence, l.Asked, l.Holding} {
-		if !(v >= 0 && v <= largest) { // nor is it NaN
+		if !(v >= 0 && v <= largest) { // also true for NaN
 			return false
 		}
 	}
 	return l.Pace >= slowest && l.Pace <= mostPace && l.Silence >= shortest
 }
 
-// Scale returns what is known of a part of the limit, or of a multiple.
+// Scale returns what is known about a part, or a multiple, of the limit.
 func (l Learned) Scale(by float64) Learned {
 	l.Pace, l.Lo, l.Hi, l.Best = l.Pace*by, l.Lo*by, l.Hi*by, l.Best*by
 	l.Burst, l.Burst0 = max(1, l.Burst*by), max(1, l.Burst0*by)
 	return l
 }
 
-// Resume returns a Controller that goes on from l, at the end of the pause. If
-// that has passed, nothing says that the limit has saved anything up since, so
-// that there is no burst; now may be earlier, if nothing was sent since then.
+// Resume returns a Controller that continues from l at the end of the pause. If the
+// pause is over already, there is no burst, because the limit may not have saved
+// anything up since. now may be earlier than the present time, if nothing was sent in
+// between.
 func Resume(now time.Duration, l Learned, pause time.Duration) *Controller {
 	c := &Controller{
 		Constants: Standard,

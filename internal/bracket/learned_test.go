@@ -10,19 +10,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// taught returns a controller that has seen the end of its first pause, at
-// which 10 requests a second had been accepted.
+// taught returns a controller at the end of its first pause. Before that pause, 10
+// requests per second were accepted.
 func taught(t *testing.T) (c *Controller, now time.Duration) {
 	t.Helper()
 	c = New(time.Second, []Mark{{}, {At: time.Second, Accepted: 10}}, 1, time.Second)
 	_, ok := c.Learned()
-	require.False(t, ok, "in the first pause nothing is learned")
+	require.False(t, ok, "nothing should be learned during the first pause")
 	now = 2 * time.Second
 	require.LessOrEqual(t, c.Next(now, 100), now)
 	return c, now
 }
 
-// most is how many requests leave in a second, if they are not too many.
+// most returns how many requests are sent within a second, up to 1000.
 func most(c *Controller, now time.Duration) (n int) {
 	for end := now + time.Second; n < 1000; n++ {
 		if now = max(now, c.Next(now, 1)); now >= end {
@@ -33,12 +33,12 @@ func most(c *Controller, now time.Duration) (n int) {
 	return n
 }
 
-func TestAResumedControllerGoesOnFromWhatWasLearned(t *testing.T) {
+func TestResumedControllerContinuesFromWhatWasLearned(t *testing.T) {
 	c, now := taught(t)
 	learned, ok := c.Learned()
 	require.True(t, ok)
 	b, err := json.Marshal(learned)
-	require.NoError(t, err, "though no upper bound is known yet")
+	require.NoError(t, err, "an unknown upper bound should be marshaled too")
 	var read Learned
 	require.NoError(t, json.Unmarshal(b, &read))
 
@@ -49,7 +49,7 @@ func TestAResumedControllerGoesOnFromWhatWasLearned(t *testing.T) {
 	assert.InDelta(t, most(c, now), most(again, now), 2)
 }
 
-func TestAResumedControllerKeepsThePause(t *testing.T) {
+func TestResumedControllerKeepsThePause(t *testing.T) {
 	c, now := taught(t)
 	learned, _ := c.Learned()
 	again := Resume(now, learned, now+time.Minute)
@@ -57,24 +57,24 @@ func TestAResumedControllerKeepsThePause(t *testing.T) {
 	assert.Equal(t, now+time.Minute, again.Paused())
 }
 
-func TestAResumedControllerKnowsAllThatWasLearned(t *testing.T) {
+func TestResumedControllerHasAllThatWasLearned(t *testing.T) {
 	l := Learned{Pace: 10, Lo: 8, Hi: 16, Best: 9, Burst: 5, Burst0: 7, Trip: 0.5, Silence: 3, Asked: 2, Holding: 40}
 	c := Resume(4*time.Second, l, 5*time.Second)
 	got, ok := c.Learned()
 	require.True(t, ok)
 	assert.Equal(t, l, got)
-	assert.Equal(t, []time.Duration{5 * sec, 5 * sec, 5 * sec}, []time.Duration{c.last, c.ended, c.begin}, "from the end of the pause on")
+	assert.Equal(t, []time.Duration{5 * sec, 5 * sec, 5 * sec}, []time.Duration{c.last, c.ended, c.begin}, "the epoch should begin at the end of the pause")
 	assert.Equal(t, []float64{3, 3, 3, 3, 3}, []float64{c.quiet, c.wanted, c.measure, c.needed, c.longest})
 	assert.True(t, c.open)
 	assert.True(t, c.heard)
-	assert.True(t, c.timed, "the round trip is a measured one")
-	assert.Equal(t, []float64{9, 3, leastPatience}, []float64{c.best, c.cost, c.patience}, "what was fine is come back to")
+	assert.True(t, c.timed, "the round trip should count as measured")
+	assert.Equal(t, []float64{9, 3, leastPatience}, []float64{c.best, c.cost, c.patience}, "the controller should return to the best pace")
 	assert.Equal(t, 4*sec, c.bestAt)
 	assert.Equal(t, 5, c.granted)
 
 	c = Resume(4*time.Second, Learned{Pace: 10, Lo: 8, Silence: 1e6}, 0)
-	assert.Equal(t, 4*time.Second, c.last, "or from now on")
-	assert.False(t, c.heard, "of an answer")
+	assert.Equal(t, 4*time.Second, c.last, "without a pause the epoch should begin now")
+	assert.False(t, c.heard, "no response was seen yet")
 	assert.Equal(t, []float64{0, 0}, []float64{c.credit, float64(c.granted)})
 	assert.Equal(t, math.Inf(1), c.hi)
 	assert.Equal(t, []float64{1, 1, Standard.Hold, longestWindow}, []float64{c.burst, c.burst0, c.holding, c.measure})
@@ -85,16 +85,16 @@ func TestAResumedControllerKnowsAllThatWasLearned(t *testing.T) {
 	assert.Zero(t, got.Best)
 }
 
-func TestAScaledLimitIsScaledInItsRatesAndBursts(t *testing.T) {
+func TestScaleChangesOnlyRatesAndBursts(t *testing.T) {
 	l := Learned{Pace: 100, Lo: 80, Hi: 160, Best: 90, Burst: 20, Burst0: 40, Trip: 0.5, Silence: 3, Asked: 2, Holding: 40}
 	want := l
 	want.Pace, want.Lo, want.Hi, want.Best, want.Burst, want.Burst0 = 25, 20, 40, 22.5, 5, 10
 	assert.Equal(t, want, l.Scale(0.25))
 	small := l.Scale(0.01)
-	assert.Equal(t, []float64{1, 1}, []float64{small.Burst, small.Burst0}, "one request can always leave")
+	assert.Equal(t, []float64{1, 1}, []float64{small.Burst, small.Burst0}, "a burst should have at least one request")
 }
 
-func TestNoBurstFollowsWhereNobodyPaused(t *testing.T) {
+func TestResumedControllerHasNoBurstIfThePauseIsOver(t *testing.T) {
 	c, now := taught(t)
 	learned, _ := c.Learned()
 	require.Greater(t, learned.Burst, 2.0)
@@ -103,7 +103,7 @@ func TestNoBurstFollowsWhereNobodyPaused(t *testing.T) {
 	assert.InDelta(t, 1/learned.Pace, seconds(again.Next(now, 1)-now), 1e-3)
 }
 
-func TestABurstFollowsWhereNobodySentAnything(t *testing.T) {
+func TestResumedControllerHasABurstAfterIdleTime(t *testing.T) {
 	c, now := taught(t)
 	learned, _ := c.Learned()
 	again := Resume(now, learned, 0)
@@ -116,16 +116,16 @@ func TestABurstFollowsWhereNobodySentAnything(t *testing.T) {
 	assert.Greater(t, again.Next(now, 1), now)
 }
 
-func TestAShareIsAPartOfThePace(t *testing.T) {
+func TestShareOfALimitHasALowerPace(t *testing.T) {
 	c, now := taught(t)
 	learned, _ := c.Learned()
 	share := learned.Scale(0.25)
 	assert.InDelta(t, learned.Pace/4, share.Pace, 1e-9)
-	assert.GreaterOrEqual(t, share.Burst, 1.0, "one request at least may leave at once")
+	assert.GreaterOrEqual(t, share.Burst, 1.0, "a burst should have at least one request")
 	assert.Less(t, most(Resume(now, share, 0), now), most(Resume(now, learned, 0), now)/2)
 }
 
-func TestOnlyWhatAControllerCouldHaveLearnedIsValid(t *testing.T) {
+func TestValidRejectsWhatAControllerCannotHaveLearned(t *testing.T) {
 	c, _ := taught(t)
 	good, ok := c.Learned()
 	require.True(t, ok)
@@ -145,17 +145,17 @@ func TestOnlyWhatAControllerCouldHaveLearnedIsValid(t *testing.T) {
 	slow, loud := good, good
 	slow.Pace, loud.Silence = 0, 0
 	assert.False(t, slow.Valid())
-	assert.False(t, loud.Valid(), "what came through in no time is no pace")
+	assert.False(t, loud.Valid(), "a silence of zero should be invalid")
 }
 
-func TestATimeThatIsNoneIsNotAtOnce(t *testing.T) {
+func TestMeaninglessTimeBecomesTheLongestDuration(t *testing.T) {
 	for _, s := range []float64{math.NaN(), math.Inf(1), 1e300} {
 		assert.Equal(t, time.Duration(math.MaxInt64), duration(s))
 	}
 	assert.Equal(t, time.Second, duration(1))
 }
 
-func TestAPaceOfOneInManyYearsIsNotAtOnce(t *testing.T) {
+func TestExtremelySlowPaceDoesNotSendAtOnce(t *testing.T) {
 	c := Resume(time.Second, Learned{Pace: 1e-7}.Scale(1e-5), 0)
 	now := 2 * time.Second
 	for range 3 {
@@ -166,7 +166,7 @@ func TestAPaceOfOneInManyYearsIsNotAtOnce(t *testing.T) {
 	}
 }
 
-func TestTheEdgesOfWhatIsValidAreValid(t *testing.T) {
+func TestExtremeValidValuesAreValid(t *testing.T) {
 	for _, l := range []Learned{{Pace: slowest, Silence: shortest}, {Pace: mostPace, Silence: shortest}, {Pace: 1, Silence: shortest, Burst: largest}} {
 		assert.True(t, l.Valid(), "%+v", l)
 	}

@@ -38,9 +38,9 @@ func window(n int, length time.Duration) limit {
 	}
 }
 
-// drive sends whatever the controller lets out, from the refusal of a burst
-// on, for as long as given, and answers at once. It returns what was accepted
-// and refused.
+// drive runs a controller against a limit for the given time, from the refusal of a
+// burst on, and reports each outcome at once. It returns how many requests were
+// accepted and refused.
 func drive(t *testing.T, l limit, retryAfter, length time.Duration) (c *Controller, accepted, refused int) {
 	burst := int64(0)
 	for l(0) {
@@ -66,40 +66,40 @@ func drive(t *testing.T, l limit, retryAfter, length time.Duration) (c *Controll
 	return c, accepted, refused
 }
 
-func TestThePaceComesCloseToTheLimit(t *testing.T) {
+func TestPaceComesCloseToTheLimit(t *testing.T) {
 	if testing.Short() {
-		t.Skip("hours of requests")
+		t.Skip("simulates hours of requests")
 	}
 	for _, tt := range []struct {
 		name       string
 		limit      limit
 		rate       float64
 		retryAfter time.Duration
-		least      float64 // of the limit, over ten minutes
-		refused    float64 // at most, for each that is accepted, beyond 20
+		least      float64 // share of the limit, over ten minutes
+		refused    float64 // at most, per accepted request, beyond 20
 	}{
-		{"a bucket of 100/s that holds 100", bucket(100, 100), 100, time.Second, 0.95, 0.05},
-		{"a bucket of 100/s that holds 10", bucket(100, 10), 100, time.Second, 0.93, 0.05},
-		{"a bucket of 100/s that holds 2", bucket(100, 2), 100, time.Second, 0.9, 0.05},
-		{"a bucket of 500/s that holds 10", bucket(500, 10), 500, time.Second, 0.9, 0.05},
-		{"a bucket of 10/s that holds 1", bucket(10, 1), 10, time.Second, 0.9, 0.05},
-		{"a bucket of 1/s that holds 1", bucket(1, 1), 1, time.Second, 0.85, 0.05},
-		{"one that names no time", bucket(100, 10), 100, 0, 0.95, 0.05},
-		{"one that names a nanosecond", bucket(100, 10), 100, 1, 0.95, 0.05},
-		{"a window of 60 in a minute", window(60, time.Minute), 1, 0, 0.85, 0.1}, // own pauses add up to a minute
+		{"a bucket of 100/s and 100 tokens", bucket(100, 100), 100, time.Second, 0.95, 0.05},
+		{"a bucket of 100/s and 10 tokens", bucket(100, 10), 100, time.Second, 0.93, 0.05},
+		{"a bucket of 100/s and 2 tokens", bucket(100, 2), 100, time.Second, 0.9, 0.05},
+		{"a bucket of 500/s and 10 tokens", bucket(500, 10), 500, time.Second, 0.9, 0.05},
+		{"a bucket of 10/s and 1 token", bucket(10, 1), 10, time.Second, 0.9, 0.05},
+		{"a bucket of 1/s and 1 token", bucket(1, 1), 1, time.Second, 0.85, 0.05},
+		{"a bucket without Retry-After", bucket(100, 10), 100, 0, 0.95, 0.05},
+		{"a bucket with a Retry-After of a nanosecond", bucket(100, 10), 100, 1, 0.95, 0.05},
+		{"a window of 60 requests per minute", window(60, time.Minute), 1, 0, 0.85, 0.1}, // own pauses add up to a minute
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			const length = 10 * time.Minute
 			c, accepted, refused := drive(t, tt.limit, tt.retryAfter, length)
 			share := float64(accepted) / (tt.rate * length.Seconds())
-			t.Logf("%.3f of the limit, %d refused, pace %.2f between %.2f and %.2f", share, refused, c.pace, c.lo, c.hi)
+			t.Logf("%.3f of the limit used, %d requests refused, pace %.2f between %.2f and %.2f", share, refused, c.pace, c.lo, c.hi)
 			assert.GreaterOrEqual(t, share, tt.least)
 			assert.LessOrEqual(t, float64(refused), tt.refused*float64(accepted)+20)
 		})
 	}
 }
 
-func TestTheLimitThatChangesIsFoundAgain(t *testing.T) {
+func TestLimitThatChangesIsFoundAgain(t *testing.T) {
 	for name, by := range map[string]float64{"halved": 0.5, "doubled": 2} {
 		t.Run(name, func(t *testing.T) {
 			const half = 10 * time.Minute
@@ -115,11 +115,11 @@ func TestTheLimitThatChangesIsFoundAgain(t *testing.T) {
 	}
 }
 
-// An hour in which everything was refused says nothing about the limit, and
-// must not be what the next hours are measured by.
-func TestAfterAnOutageThePaceComesBack(t *testing.T) {
+// An hour in which everything was refused says nothing about the limit, and must not
+// determine the unit of time afterwards.
+func TestPaceRecoversAfterAnOutage(t *testing.T) {
 	if testing.Short() {
-		t.Skip("hours of requests")
+		t.Skip("simulates hours of requests")
 	}
 	const hour, settled, rate = time.Hour, 6 * time.Minute, 100.0
 	for name, before := range map[string]time.Duration{"from the beginning": 0, "after ten minutes of service": 10 * time.Minute} {
@@ -135,7 +135,7 @@ func TestAfterAnOutageThePaceComesBack(t *testing.T) {
 					return ok
 				}, retryAfter, before+hour+settled+10*time.Minute)
 				least := 0.85
-				if retryAfter == time.Minute { // looking for the limit costs a minute a time
+				if retryAfter == time.Minute { // each search for the limit costs a minute
 					least = 0.75
 				}
 				assert.GreaterOrEqual(t, float64(accepted), least*rate*600)
@@ -144,8 +144,8 @@ func TestAfterAnOutageThePaceComesBack(t *testing.T) {
 	}
 }
 
-// Nor must the time in which nobody came.
-func TestAnHourWithoutCallersSlowsNobodyDown(t *testing.T) {
+// Idle time must not slow the controller down either.
+func TestPaceIsNotSlowAfterAnHourWithoutCallers(t *testing.T) {
 	c := New(0, []Mark{{}, {0, 1}}, 1, time.Second)
 	now := time.Hour
 	served := bucket(100, 10)
@@ -164,7 +164,7 @@ func TestAnHourWithoutCallersSlowsNobodyDown(t *testing.T) {
 	assert.GreaterOrEqual(t, accepted, 120*100/2)
 }
 
-func TestAnAccountWithoutALimitTakesNoMoreMemoryTheLongerItIsUsed(t *testing.T) {
+func TestMemoryOfAnUnlimitedAccountDoesNotGrow(t *testing.T) {
 	c := New(0, []Mark{{}, {0, 10}}, 1, time.Second)
 	for now := c.Next(0, 9); now < 24*time.Hour; now += time.Second {
 		c.Next(now, 1e9)
@@ -174,7 +174,7 @@ func TestAnAccountWithoutALimitTakesNoMoreMemoryTheLongerItIsUsed(t *testing.T) 
 	assert.LessOrEqual(t, len(c.marks), mostMarks)
 }
 
-func TestOneProbeIsSentAndAwaitedAfterAPauseThatWasTooShort(t *testing.T) {
+func TestSingleProbeIsSentAfterAPauseThatWasTooShort(t *testing.T) {
 	c := New(0, []Mark{{}}, 1, time.Second)
 	now := c.Next(0, 9)
 	require.LessOrEqual(t, c.Next(now, 9), now)
@@ -183,23 +183,23 @@ func TestOneProbeIsSentAndAwaitedAfterAPauseThatWasTooShort(t *testing.T) {
 	now = c.Next(now, 9)
 	require.LessOrEqual(t, c.Next(now, 9), now)
 	probe := c.Sent(now, 9)
-	assert.Greater(t, c.Next(now, 9), now, "the next waits for what the probe brings")
+	assert.Greater(t, c.Next(now, 9), now, "the next request should wait for the outcome of the probe")
 	c.Accepted(now, probe)
-	assert.LessOrEqual(t, c.Next(now, 9)-now, duration(1/c.pace), "and leaves when it was accepted")
+	assert.LessOrEqual(t, c.Next(now, 9)-now, duration(1/c.pace), "the next request should be sent once the probe was accepted")
 }
 
-func TestALateRefusalOfAnEpochThatIsOverOnlyMakesThePauseLonger(t *testing.T) {
+func TestLateRefusalFromAnEarlierEpochOnlyExtendsThePause(t *testing.T) {
 	c := New(0, []Mark{{}, {0, 100}}, 2, time.Second)
 	now := c.Next(0, 9)
 	require.LessOrEqual(t, c.Next(now, 9), now)
 	c.Sent(now, 9)
 	pace := c.pace
-	assert.False(t, c.Refused(now, Send{}, 5*time.Second), "it left before the first refusal")
+	assert.False(t, c.Refused(now, Send{}, 5*time.Second), "the request was sent before the first refusal, so no new pause should begin")
 	assert.Equal(t, now+5*time.Second, c.Next(now, 9))
 	assert.Equal(t, pace, c.pace)
 }
 
-func TestATurnThatIsTakenBackIsTheNextOnes(t *testing.T) {
+func TestReturnedTurnGoesToTheNextRequest(t *testing.T) {
 	c := New(0, []Mark{{}, {0, 5}}, 1, time.Second)
 	now := c.Next(0, 9)
 	for range 20 {
@@ -211,7 +211,7 @@ func TestATurnThatIsTakenBackIsTheNextOnes(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotUsedIsSavedUpToTheBurst(t *testing.T) {
+func TestUnusedTurnsAreSavedUpToTheBurst(t *testing.T) {
 	c := New(0, []Mark{{}, {0, 10}}, 1, time.Second)
 	now := c.Next(0, 0)
 	for c.credit >= 1 || c.sent == 0 {
@@ -228,7 +228,7 @@ func TestWhatIsNotUsedIsSavedUpToTheBurst(t *testing.T) {
 	assert.InDelta(t, math.Floor(c.burst), atOnce, 1)
 }
 
-func TestEarliestIsNeverLaterThanTheTruth(t *testing.T) {
+func TestEarliestIsNeverLaterThanTheActualSend(t *testing.T) {
 	c, _, _ := drive(t, bucket(10, 1), time.Second, time.Minute)
 	now := c.last
 	for c.Next(now, 100) > now {
@@ -236,7 +236,7 @@ func TestEarliestIsNeverLaterThanTheTruth(t *testing.T) {
 	}
 	for _, ahead := range []int{0, 1, 10, 100} {
 		earliest := c.Earliest(now, ahead)
-		d := *c // what comes must not be known to the one who asks
+		d := *c // a copy, because the future must not change c
 		d.paces = append([]moment(nil), c.paces...)
 		at := now
 		for range ahead {
@@ -266,7 +266,7 @@ func FuzzControllerKeepsToPausesAndToNumbers(f *testing.F) {
 			switch r.IntN(10) {
 			case 0, 1, 2:
 				at := c.Next(now, r.IntN(1000))
-				require.GreaterOrEqual(t, max(at, now), min(c.Paused(), at), "nothing leaves in a pause")
+				require.GreaterOrEqual(t, max(at, now), min(c.Paused(), at), "no request should be sent during a pause")
 				if at > now && at-now < time.Hour {
 					now = at
 					at = c.Next(now, r.IntN(1000))
@@ -312,7 +312,7 @@ func FuzzControllerKeepsToPausesAndToNumbers(f *testing.F) {
 	})
 }
 
-func TestThePaceDoesNotRiseBeforeAnAnswerWasHeard(t *testing.T) {
+func TestPaceIsNotRaisedBeforeTheFirstResponse(t *testing.T) {
 	c := New(time.Second, []Mark{{}}, 64, 0) // nothing was accepted before
 	now := c.Next(time.Second, 1000)
 	for range 20 {
@@ -322,8 +322,8 @@ func TestThePaceDoesNotRiseBeforeAnAnswerWasHeard(t *testing.T) {
 	assert.Zero(t, c.raises)
 }
 
-// counter is HAProxy's: of two periods, the older one weighted, and refused
-// requests count too.
+// counter is the limit of HAProxy: it counts two periods, the older one weighted, and
+// refused requests count too.
 func counter(n int, period, phase time.Duration) limit {
 	past, used, number := 0, 0, time.Duration(0)
 	return func(now time.Duration) bool {
@@ -341,14 +341,14 @@ func counter(n int, period, phase time.Duration) limit {
 	}
 }
 
-// The rest in such a counter depends on where in its period one
-// begins, so that a burst or a pace seems fine once and is refused the next time.
-func TestACounterOfTwoPeriodsIsFoundWhereverInItTheClientBegins(t *testing.T) {
+// The number that such a counter still allows depends on when in its period a client
+// begins. A burst or a pace can therefore seem fine once and be refused the next time.
+func TestCounterOfTwoPeriodsIsFoundWheneverTheClientBegins(t *testing.T) {
 	const length = time.Minute
 	for phase := time.Duration(0); phase < time.Second; phase += 50 * time.Millisecond {
 		_, accepted, refused := drive(t, counter(100, time.Second, phase), time.Second, length)
 		share := float64(accepted) / (100 * length.Seconds())
-		assert.GreaterOrEqual(t, share, 0.78, "%v: %d refused", phase, refused)
+		assert.GreaterOrEqual(t, share, 0.78, "phase %v: %d requests refused", phase, refused)
 		assert.Less(t, refused, 15, phase)
 	}
 }

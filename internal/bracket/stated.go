@@ -5,45 +5,46 @@ import (
 	"time"
 )
 
-// A statement is the limit that the service has stated: so many requests in a
-// length of time. Nobody promises that it is true, or that it is the limit that
-// the requests met. It is used only while it agrees with what was counted.
+// A statement is the limit that the service has stated: a number of requests in a
+// length of time. It may be untrue, and it may not be the limit that the requests met,
+// so it is used only while it agrees with what was counted.
 type statement struct {
-	requests, per float64 // in seconds; 0: nothing is stated
+	requests, per float64 // per is in seconds; 0: nothing is stated
 	belief        belief
-	strikes       int     // refusals at the stated rate or below it
-	burst         float64 // what was learned before the statement took its place
-	changes       int     // how often another limit was stated
+	strikes       int     // refusals at or below the stated rate
+	burst         float64 // the burst that was learned before the statement replaced it
+	changes       int     // how often the service has stated another limit
 
-	// A window is used as one: its requests at once, and then none until the next.
+	// If windowed, all requests of a window are sent at once, and then none until the
+	// next window.
 	windowed bool
 	opened   time.Duration // when the current window began
-	dark     float64       // seconds in which a bucket would have given something, and nothing came
+	dark     float64       // seconds without an accepted request, though a token bucket would have allowed some
 }
 
-// A belief is how far a statement is used.
+// A belief says how far a statement is trusted.
 type belief uint8
 
 const (
 	unheard   belief = iota // nothing was counted since it was stated
-	candidate               // it does not contradict what was counted
+	candidate               // what was counted does not contradict it
 	firm                    // what was counted agrees with it
 	disbelieved
 )
 
 const (
 	mostStrikes = 2
-	mostChanges = 8    // a service that states so many different limits states none
-	shortWindow = 10.0 // seconds: a window no longer than that is not worth a burst
-	firmHold    = 1800 // seconds of callers that wait before a firm statement is put to the test
-	beyond      = 1.2  // of the rate: proof that the statement is too low
-	narrow      = 2.0  // of its lower end: what agrees with such a bracket is no accident
+	mostChanges = 8    // with this many different limits, the service's statements are ignored
+	shortWindow = 10.0 // seconds: for windows up to this length, a burst is not worthwhile
+	firmHold    = 1800 // seconds that callers wait before a firm statement is tested
+	beyond      = 1.2  // a proven pace this many times the rate shows that the statement is too low
+	narrow      = 2.0  // a stated rate in a bracket of at most this ratio counts as confirmed
 )
 
 func (s *statement) rate() float64 { return s.requests / s.per }
 
-// Stated tells of the limit that came with a refusal, after Refused or New was
-// called for it.
+// Stated sets the limit that came with a refusal. Call it after Refused or New for that
+// refusal.
 func (c *Controller) Stated(requests int, per time.Duration) {
 	if requests <= 0 || per <= 0 {
 		return
@@ -60,9 +61,9 @@ func (c *Controller) Stated(requests int, per time.Duration) {
 	c.statement = statement{requests: n, per: t, changes: s.changes + 1}
 }
 
-// Kept tells that callers have waited until then because the service has stated
-// the end of its window: as if it had asked for that. It does nothing if a request
-// has left since the latest refusal.
+// Kept reports that callers waited until that time because the service stated the end
+// of its window. This counts like a Retry-After. It does nothing if a request has been
+// sent since the latest refusal.
 func (c *Controller) Kept(until time.Duration) {
 	if asked := seconds(until - c.closed); !c.open && asked > max(c.asked, c.OwnPause) {
 		c.asked = asked
@@ -70,13 +71,13 @@ func (c *Controller) Kept(until time.Duration) {
 	}
 }
 
-// Believed reports whether the limit that was stated last is believed: nothing
-// that was counted since contradicts it.
+// Believed reports whether the latest statement is believed: what was counted since
+// does not contradict it.
 func (c *Controller) Believed() bool {
 	return c.statement.requests > 0 && c.statement.belief != disbelieved
 }
 
-// disbelieve goes back to what was learned without the statement.
+// disbelieve drops the statement and returns to what was learned without it.
 func (c *Controller) disbelieve() {
 	s := &c.statement
 	if s.windowed {
@@ -85,8 +86,8 @@ func (c *Controller) disbelieve() {
 	s.belief, s.windowed = disbelieved, false
 }
 
-// consider lets a statement take the place of what judge has found, if the two
-// agree. first: the epoch before was the first one.
+// consider replaces the findings of judge with the statement, if the two agree. first
+// means that the epoch before was the first one.
 func (c *Controller) consider(first bool) {
 	s := &c.statement
 	if !c.Believed() || c.explained {
@@ -99,7 +100,7 @@ func (c *Controller) consider(first bool) {
 		c.agree()
 	case c.accepted == 0:
 		s.dark = max(s.dark, seconds(c.last-c.ended))
-		if fresh { // wait for something to count
+		if fresh { // wait until there is something to count
 			return
 		}
 	default:
@@ -112,20 +113,20 @@ func (c *Controller) consider(first bool) {
 		return
 	}
 	if c.asked > 0 {
-		s.dark = max(s.dark, c.asked-2) // it may be rounded up twice
+		s.dark = max(s.dark, c.asked-2) // both the service and the client may have rounded it up
 	}
 	margin := c.Margin * float64(1+s.strikes)
 	s.windowed = s.per > shortWindow && s.dark*rate >= 4
 	c.pace, c.lo, c.hi = rate*(1-margin), rate, rate
 	if s.windowed {
-		// Only the start of the window says when the next requests may leave.
+		// Only the start of the window decides when the next requests may be sent.
 		c.burst, c.hi = max(1, math.Floor(s.requests*(1-margin))), math.Inf(1)
 	}
 	c.base = 0
 }
 
-// agree compares the statement with the first epoch. A bucket gives what it holds
-// and its rate, a window what is in it.
+// agree compares the statement with the first epoch. A token bucket allows its
+// tokens and then its rate; a window allows only its requests.
 func (c *Controller) agree() {
 	s := &c.statement
 	rate, most := s.rate(), 0.0
@@ -133,7 +134,7 @@ func (c *Controller) agree() {
 		most = max(most, float64(c.total-m.Accepted)-rate*max(seconds(c.ended-m.At), 0))
 	}
 	switch {
-	case most > 2*beyond*s.requests || c.hi*beyond < rate: // two windows may have been used
+	case most > 2*beyond*s.requests || c.hi*beyond < rate: // requests of two windows may have been used
 		c.disbelieve()
 	case s.per > shortWindow && most >= 0.8*s.requests && most <= beyond*s.requests+1:
 		s.belief, s.burst = firm, c.burst
@@ -142,7 +143,7 @@ func (c *Controller) agree() {
 	}
 }
 
-// weigh looks at a refusal after something was accepted.
+// weigh judges the statement by a refusal after a request was accepted.
 func (c *Controller) weigh(fresh bool) {
 	s := &c.statement
 	rate := s.rate()
@@ -150,7 +151,7 @@ func (c *Controller) weigh(fresh bool) {
 	switch {
 	case proven > beyond*rate:
 		c.disbelieve()
-	case fresh: // it was not sent by the statement
+	case fresh: // it was not sent at the stated rate
 	case c.refused.pace <= rate && !(c.refused.credit && !s.windowed):
 		if s.strikes++; s.strikes >= mostStrikes || s.belief == candidate {
 			c.disbelieve()
@@ -161,13 +162,13 @@ func (c *Controller) weigh(fresh bool) {
 	}
 }
 
-// byWindow returns when the next request may leave by the window: now, or the start
-// of the next one.
+// byWindow returns when the next request may be sent: now, or at the start of the next
+// window.
 func (c *Controller) byWindow(now time.Duration) time.Duration {
 	s := &c.statement
 	per := duration(s.per)
 	if now-s.opened >= per {
-		// Never from now on: the service's windows begin where they began.
+		// Not from now on: the windows of the service keep their own rhythm.
 		s.opened = now - (now-s.opened)%per
 		c.fill()
 	}
@@ -177,16 +178,16 @@ func (c *Controller) byWindow(now time.Duration) time.Duration {
 	return later(s.opened, per)
 }
 
-// fill lets the requests of a window leave.
+// fill makes the requests of a window available.
 func (c *Controller) fill() {
 	c.credit = c.burst
 	c.granted = max(c.granted, int(c.burst))
 	c.room = max(c.room, c.flying+c.clock())
 }
 
-// untilWindow shortens the pause of a probe so that one is sent when a window
-// that was full has certainly ended. own is the pause that the service has not
-// asked for.
+// untilWindow adjusts the pause before a probe, so that few probes are sent while a full
+// window lasts, and one when it has certainly ended. own is a pause, in seconds, that
+// the service did not ask for.
 func (c *Controller) untilWindow(now time.Duration, own float64) float64 {
 	s := &c.statement
 	if s.belief != firm || s.per <= shortWindow || s.dark*s.rate() < 4 {
@@ -203,8 +204,8 @@ func (c *Controller) untilWindow(now time.Duration, own float64) float64 {
 	return min(max(own, min(left/4, 4*c.OwnMost)), left)
 }
 
-// tested reports whether callers have waited for a firm statement for so long that
-// the pace may be raised above it; the limit may have become higher.
+// tested reports whether the pace may be raised above a firm statement, because callers
+// have waited long enough: the limit may have become higher.
 func (c *Controller) tested() bool {
 	s := &c.statement
 	if s.belief != firm {

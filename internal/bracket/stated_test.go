@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// driveStated sends what the controller lets out for a time to a limit that is
-// stated with each refusal. It counts from the first refusal on.
+// driveStated runs a controller for the given time against a limit that is stated with
+// each refusal. The counts begin after the first refusal.
 func driveStated(t *testing.T, l limit, requests int, per, retryAfter, length time.Duration) (c *Controller, accepted, refused int) {
 	t.Helper()
 	now, n := time.Duration(1), int64(0)
@@ -40,39 +40,39 @@ func driveStated(t *testing.T, l limit, requests int, per, retryAfter, length ti
 	}
 }
 
-func TestAWindowThatIsStatedIsUsedWithoutAnotherRefusal(t *testing.T) {
+func TestStatedWindowIsUsedWithoutAnotherRefusal(t *testing.T) {
 	c, accepted, refused := driveStated(t, window(200, 5*time.Minute), 200, 5*time.Minute, 5*time.Minute, time.Hour)
 	assert.True(t, c.Believed())
 	assert.Zero(t, refused)
 	assert.GreaterOrEqual(t, accepted, 11*194)
 }
 
-// Without a Retry-After, probes find out that it is a window, and one of them is
-// sent when it ends.
-func TestAWindowThatIsStatedWithoutARetryAfterIsFoundByItsFirstEnd(t *testing.T) {
+// Without Retry-After, the controller learns from probes that the limit is a window,
+// and sends one of them when the window ends.
+func TestStatedWindowWithoutRetryAfterIsUsedFromItsFirstEndOn(t *testing.T) {
 	c, accepted, refused := driveStated(t, window(200, 5*time.Minute), 200, 5*time.Minute, 0, time.Hour)
 	assert.True(t, c.Believed())
 	assert.LessOrEqual(t, refused, 20)
 	assert.GreaterOrEqual(t, accepted, 11*194)
 }
 
-func TestAWrongStatementIsDiscardedOrChangesNothing(t *testing.T) {
+func TestWrongStatementIsDiscardedOrChangesNothing(t *testing.T) {
 	const length = 10 * time.Minute
 	for name, l := range map[string]func() limit{
-		"bucket":     func() limit { return bucket(10, 10) },
-		"one token":  func() limit { return bucket(10, 1) },
-		"window":     func() limit { return window(60, time.Minute) },
-		"many in it": func() limit { return window(100, time.Second) },
+		"bucket":              func() limit { return bucket(10, 10) },
+		"bucket of one token": func() limit { return bucket(10, 1) },
+		"window":              func() limit { return window(60, time.Minute) },
+		"window of a second":  func() limit { return window(100, time.Second) },
 	} {
 		_, want, refusedThen := driveStated(t, l(), 0, 0, time.Second, length)
 		for of, s := range map[string]struct {
 			requests int
 			per      time.Duration
 		}{
-			"ten times too much": {map[string]int{"bucket": 100, "one token": 100, "window": 10, "many in it": 1000}[name], time.Second},
-			"a tenth":            {map[string]int{"bucket": 60, "one token": 60, "window": 6, "many in it": 600}[name], time.Minute},
-			"another policy":     {30, time.Minute},
-			"absurdly much":      {1 << 30, time.Second},
+			"states ten times the limit":         {map[string]int{"bucket": 100, "bucket of one token": 100, "window": 10, "window of a second": 1000}[name], time.Second},
+			"states a tenth of the limit":        {map[string]int{"bucket": 60, "bucket of one token": 60, "window": 6, "window of a second": 600}[name], time.Minute},
+			"states the limit of another policy": {30, time.Minute},
+			"states an absurdly high limit":      {1 << 30, time.Second},
 		} {
 			t.Run(name+", "+of, func(t *testing.T) {
 				_, accepted, refused := driveStated(t, l(), s.requests, s.per, time.Second, length)
@@ -83,7 +83,7 @@ func TestAWrongStatementIsDiscardedOrChangesNothing(t *testing.T) {
 	}
 }
 
-// firmly returns a controller that believes in 200 requests in 5 minutes.
+// firmly returns a controller that believes in a limit of 200 requests per 5 minutes.
 func firmly() *Controller {
 	c := New(sec, []Mark{{At: 1}, {sec, 200}}, 1, 5*time.Minute)
 	c.Stated(200, 5*time.Minute)
@@ -91,7 +91,7 @@ func firmly() *Controller {
 	return c
 }
 
-func TestTwoRefusalsAtTheStatedRateDiscardIt(t *testing.T) {
+func TestTwoRefusalsAtTheStatedRateDiscardTheStatement(t *testing.T) {
 	c := firmly()
 	now := sec + 5*time.Minute
 	for i := range 2 {
@@ -104,19 +104,19 @@ func TestTwoRefusalsAtTheStatedRateDiscardIt(t *testing.T) {
 	assert.False(t, c.Believed())
 	assert.False(t, c.statement.windowed)
 	c.Stated(200, 5*time.Minute)
-	assert.False(t, c.Believed(), "the same again is no news")
+	assert.False(t, c.Believed(), "the same statement should stay discarded")
 	c.Stated(100, 5*time.Minute)
-	assert.True(t, c.Believed(), "another one is")
+	assert.True(t, c.Believed(), "a different statement should be believed")
 }
 
-func TestAStretchAboveTheStatedRateDiscardsIt(t *testing.T) {
+func TestStretchFarAboveTheStatedRateDiscardsTheStatement(t *testing.T) {
 	c := New(sec, []Mark{{At: 1}, {sec, 200}}, 1, time.Second)
 	c.Stated(20, 5*time.Minute)
 	c.Next(2*sec, 10)
 	assert.False(t, c.Believed())
 }
 
-func TestAServiceThatStatesManyLimitsStatesNone(t *testing.T) {
+func TestStatementsAreIgnoredAfterManyDifferentOnes(t *testing.T) {
 	c := firmly()
 	for n := range 2 * mostChanges {
 		c.Stated(n+1, time.Minute)
@@ -124,20 +124,20 @@ func TestAServiceThatStatesManyLimitsStatesNone(t *testing.T) {
 	assert.LessOrEqual(t, c.statement.requests, float64(mostChanges))
 }
 
-func TestWhatCallersHaveWaitedForIsAsIfItWasAskedFor(t *testing.T) {
+func TestWaitForAStatedEndCountsLikeRetryAfter(t *testing.T) {
 	c := firmly()
 	now := sec + 5*time.Minute
 	c.Kept(now + time.Hour)
-	assert.Equal(t, now, max(c.Paused(), now), "not after a request has left")
+	assert.Equal(t, now, max(c.Paused(), now), "Kept should do nothing after a request was sent")
 	require.True(t, c.Refused(now, c.Sent(now, 10), sec))
 	c.Kept(now + sec)
-	assert.Equal(t, 1.0, c.asked, "no longer than was asked for")
+	assert.Equal(t, 1.0, c.asked, "a wait that is not longer than Retry-After should not count")
 	c.Kept(now + time.Minute)
 	assert.Equal(t, 60.0, c.asked)
 	assert.Equal(t, now+time.Minute, c.Paused())
 }
 
-func TestAFirmStatementIsPutToTheTestAfterHalfAnHour(t *testing.T) {
+func TestFirmStatementIsTestedAfterHalfAnHourOfWaitingCallers(t *testing.T) {
 	c := firmly()
 	c.busy = firmHold
 	assert.False(t, c.tested())
@@ -148,12 +148,12 @@ func TestAFirmStatementIsPutToTheTestAfterHalfAnHour(t *testing.T) {
 	assert.True(t, c.Believed())
 	c.base = 1.3 * c.statement.rate()
 	assert.True(t, c.tested())
-	assert.False(t, c.Believed(), "more was to be had")
-	assert.True(t, c.tested(), "then nothing is held back for it")
+	assert.False(t, c.Believed(), "a proven pace far above the statement should discard it")
+	assert.True(t, c.tested(), "a discarded statement should not prevent raises")
 }
 
-// A window begins where the service's did, not when a caller came.
-func TestTheWindowsKeepTheirGrid(t *testing.T) {
+// A window begins where the service's windows begin, not when a caller arrives.
+func TestStatedWindowsKeepTheRhythmOfTheService(t *testing.T) {
 	c := firmly()
 	at := c.statement.opened
 	c.credit = 0
