@@ -52,7 +52,7 @@ func (s *clockedServer) shows(off time.Duration) {
 	require.WithinDuration(s.t, time.Now().Add(off), time.UnixMilli(s.now()), soon)
 }
 
-// set sets the clock: off is how far it is from the right time.
+// set sets the clock to off from the right time.
 func (s *clockedServer) set(off time.Duration) {
 	s.t.Helper()
 	s.write(off)
@@ -67,7 +67,7 @@ func (s *clockedServer) now() int64 {
 	return seconds * 1000
 }
 
-// pause returns how long the account is paused for a process that starts now.
+// pause returns how long the account is paused, as seen by a process that starts now.
 func (s *clockedServer) pause(key string) time.Duration {
 	g, _ := newGate(s.t, s.addr())
 	defer g.Close()
@@ -78,7 +78,7 @@ func (s *clockedServer) pause(key string) time.Duration {
 	return max(g.notes[g.names.of(key)].paused-g.now(), 0)
 }
 
-// anHourOff runs a test with a clock that is ahead, and with one that is behind.
+// anHourOff runs a test twice: with a clock that is ahead, and with one that is behind.
 func anHourOff(t *testing.T, test func(t *testing.T, off time.Duration)) {
 	t.Parallel()
 	for name, off := range map[string]time.Duration{"an hour ahead": time.Hour, "an hour behind": -time.Hour} {
@@ -123,7 +123,7 @@ func TestAServersClockMayBeSetUnderLoad(t *testing.T) {
 		leaderOf(t, gates, "k")
 		s.set(off)
 		before := accepted()
-		for _, g := range gates { // they read from the server, as they do every ten seconds
+		for _, g := range gates { // this makes them read from the server now instead of within ten seconds
 			g.attendNow()
 		}
 		require.Eventually(t, func() bool { return accepted() > before+100 }, 6*soon, 5*time.Millisecond, "calls wait for the clock")
@@ -178,8 +178,8 @@ func TestDeadLeadersLeaseEndsWhenTheServersClockIsSetBack(t *testing.T) {
 	c.wait(t)
 }
 
-// Dead processes must not be counted for another hour, and live ones must be
-// counted before their next sign of life.
+// Dead processes must not be counted for another hour, and live ones must be counted
+// before their next sign of life.
 func TestProcessesAreCountedCorrectlyWhenTheServersClockIsSetBack(t *testing.T) {
 	t.Parallel()
 	s := startClockedServer(t, 0)

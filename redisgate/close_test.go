@@ -17,14 +17,14 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// The request for the lease arrives after Close, because each command has a
-// connection of its own.
+// The request for the lease arrives after Close, because each command has its own
+// connection.
 func TestCloseGivesBackALeaseThatIsBeingAskedFor(t *testing.T) {
 	for name, held := range map[string]time.Duration{"a renewal": renewLease, "a claim": 0} {
 		t.Run(name, func(t *testing.T) {
 			inVirtualTime(t, func(t *testing.T, w *world) {
 				g, _ := w.gate()
-				throttle(t, g, "before", time.Minute) // so that the server knows the script
+				throttle(t, g, "before", time.Minute) // so that the server already has the script
 				time.Sleep(50 * time.Millisecond)
 				holding := false
 				hold := func(b []byte) time.Duration {
@@ -110,7 +110,7 @@ func TestAClosedGateLeavesNoGoroutine(t *testing.T) {
 				assert.NotContains(t, stack, "redisgate.(*link)")
 			}
 		}
-		client.Close() // and the bubble ends; it would fail if a goroutine were left
+		client.Close() // then the bubble ends, which would fail if a goroutine were left
 	})
 }
 
@@ -141,7 +141,7 @@ func TestCloseSendsWhatWasNotSentYet(t *testing.T) {
 		ticket, err := other.Wait(t.Context(), gate.Request{Key: "k"})
 		require.NoError(t, err)
 		other.Observe(gate.Request{Key: "k"}, ticket, gate.Outcome{Result: gate.Throttled, RetryAfter: time.Minute})
-		other.Close() // in the same instant
+		other.Close() // at the same instant
 		time.Sleep(50 * time.Millisecond)
 		assert.Greater(t, pauseAt(gates[at], "k"), 50*time.Second)
 	})

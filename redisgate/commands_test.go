@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The user may use only the names of this fleet, too: every key and channel begins
-// with the namespace and the number of the seam.
+// The user is also limited to the names of this fleet: every key and every channel
+// begins with the namespace and the seam number.
 func TestGateNeedsOnlyTheCommandsInTheREADME(t *testing.T) {
 	t.Parallel()
 	readme, err := os.ReadFile("README.md")
@@ -50,7 +50,7 @@ func TestGateNeedsOnlyTheCommandsInTheREADME(t *testing.T) {
 	}
 	assert.Equal(t, int64(0), s.ask("zcard", gates[0].names.members))
 	for _, denied := range s.ask("acl", "log").([]any) {
-		// go-redis sends these by itself, and does without them.
+		// go-redis sends these commands by itself, and works without them.
 		assert.Contains(t, fmt.Sprint(denied), "object:client|")
 	}
 }

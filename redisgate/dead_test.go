@@ -12,11 +12,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// readTimeouts are the ReadTimeouts of two clients.
+// readTimeouts are the values of ReadTimeout to test.
 var readTimeouts = map[string]time.Duration{"the client gives up": 0, "the client waits for ever": -1}
 
-// One connection can go dead while all others work, and neither end notices: a
-// device between them has forgotten it.
+// A single connection can go dead without either end noticing, while all others work:
+// for example, when a device between the ends has forgotten the connection.
 func TestDeadConnectionDoesNotStallTheFleet(t *testing.T) {
 	turns := []byte(`{"t":{"n":"`)
 	for what, of := range map[string]func(leader, other *Gate) func([]byte) bool{
@@ -93,8 +93,8 @@ func TestLeaderWithoutALeaseDoesNotAnswer(t *testing.T) {
 	})
 }
 
-// A command without an answer is left behind, and goes on for as long as the
-// client lets it.
+// The gate does not wait for a command that gets no reply, but the command keeps
+// running for as long as the client allows.
 func TestCommandsWithoutAnAnswerDoNotPileUp(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		const pool = 3
@@ -113,8 +113,9 @@ func TestCommandsWithoutAnAnswerDoNotPileUp(t *testing.T) {
 	})
 }
 
-// If the gate sends a pause again, it sends what is left of it. If go-redis sends
-// it again, it is the same as before, and too long by leaseTime at most.
+// If the gate sends a pause a second time, it sends what is left of the pause. If
+// go-redis resends the message, the message is unchanged, and the pause is too long by
+// at most leaseTime.
 func TestResentPauseIsNotLonger(t *testing.T) {
 	for name, tt := range map[string]struct {
 		retries int
@@ -137,7 +138,7 @@ func TestResentPauseIsNotLonger(t *testing.T) {
 				throttle(t, gates[0], "k", pause)
 				for time.Since(began) < pause-time.Second {
 					time.Sleep(300 * time.Millisecond)
-					late, _ := w.gate() // reads what the server keeps
+					late, _ := w.gate() // it reads the pause that the server keeps
 					for _, g := range append(gates, late) {
 						assert.LessOrEqual(t, pauseAt(g, "k"), pause-time.Since(began)+tt.longer)
 					}

@@ -33,7 +33,7 @@ func (a *account) serveUntil(ctx context.Context, g gate.Gate) error {
 	}
 }
 
-// fleetThatKnows returns four gates that know the limit of the account.
+// fleetThatKnows returns four gates that have already learned the limit of the account.
 func (w *world) fleetThatKnows(a *account) []*Gate {
 	gates, _ := w.gates(4)
 	c := start(gates, 25, int(40*a.rate), "k", a)
@@ -53,7 +53,7 @@ func TestCallersInAFleetAreToldAtOnceThatTheyCannotBeServed(t *testing.T) {
 			var wg sync.WaitGroup
 			for i := range 1000 {
 				wg.Go(func() {
-					ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second) // each has its own
+					ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second) // each caller has its own deadline
 					defer cancel()
 					began := time.Now()
 					err := a.serveUntil(ctx, gates[i%len(gates)])
@@ -135,7 +135,7 @@ func TestResponsesThatSayNothingOfTheLimitDoNotRaiseThePaceOfAFleet(t *testing.T
 					ticket, err := g.Wait(t.Context(), r)
 					assert.NoError(t, err)
 					time.Sleep(20 * time.Millisecond)
-					g.Observe(r, ticket, gate.Outcome{}) // a 503
+					g.Observe(r, ticket, gate.Outcome{}) // such as a 503
 				}
 			})
 		}

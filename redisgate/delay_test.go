@@ -10,8 +10,8 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// How much of the limit one run reaches varies by chance, because a pace that was
-// learned badly is kept for minutes. The mean does not.
+// The share of the limit that a single run reaches varies by chance, because a pace
+// that was learned badly is kept for minutes. The mean over all runs varies little.
 func TestNoDelayOfTheServerCostsMuchOfTheLimit(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it simulates 25 minutes of ten processes")
@@ -51,7 +51,7 @@ func TestNoDelayOfTheServerCostsMuchOfTheLimit(t *testing.T) {
 				t.Logf("%.1f %% of the limit, fairness %.2f, %d sent too early, %d of %d not accepted", 100*share, fairness, early, sent-accepted, sent)
 				mean += share / float64(len(delays))
 				assert.GreaterOrEqual(t, share, 0.8)
-				if distance(delay) < farthest { // processes that are alone do not know of each other
+				if distance(delay) < farthest { // processes that are alone do not know about each other
 					assert.GreaterOrEqual(t, fairness, 0.9, "Jain's index")
 					assert.LessOrEqual(t, early, 30, "the message may need a new connection, which takes two more round trips")
 				}
@@ -76,7 +76,7 @@ func TestADistanceFallsAtOnceAndRisesSlowly(t *testing.T) {
 	assert.Equal(t, 900*time.Millisecond, d.tooSlow())
 	assert.Equal(t, distance(210*time.Millisecond), d.taken(300*time.Millisecond, time.Hour), "one slow answer is chance")
 	d = d.taken(time.Millisecond, time.Second)
-	for range 40 { // ten a second
+	for range 40 { // ten round trips a second
 		d = d.taken(400*time.Millisecond, 100*time.Millisecond)
 	}
 	assert.Less(t, d, distance(150*time.Millisecond))
@@ -86,8 +86,8 @@ func TestADistanceFallsAtOnceAndRisesSlowly(t *testing.T) {
 	assert.Greater(t, d, distance(390*time.Millisecond))
 }
 
-// A book says that a process is back as soon as the server answers. Its accounts come
-// back with the next messages.
+// A logbook shows that a process is back as soon as the server replies. The accounts of
+// the process rejoin only with the next messages, so this test looks at the accounts.
 func TestNoProcessStaysAloneAfterAnOutageHoweverFarTheServerIs(t *testing.T) {
 	for _, delay := range []time.Duration{100, 150, 175, 200, 225, 300} {
 		delay *= time.Millisecond

@@ -19,7 +19,7 @@ import (
 // soon is how long a test waits for something that normally takes milliseconds.
 const soon = 10 * time.Second
 
-// pauseAt returns how long the account is paused at a gate, 0 if it is not.
+// pauseAt returns how long the account is paused at a gate, or 0 if it is not paused.
 func pauseAt(g *Gate, key string) time.Duration {
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
@@ -37,7 +37,7 @@ func pauses(g *Gate, key string) func() bool {
 	return func() bool { return pauseAt(g, key) > 0 }
 }
 
-// leads reports whether a gate leads the account of the key.
+// leads reports whether the gate leads the account of the key.
 func (g *Gate) leads(key string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -72,8 +72,8 @@ func TestAFleetBehavesLikeOneClient(t *testing.T) {
 	}
 }
 
-// An ideal scheduler needs one minute for these calls. bench/fleet measures the
-// same with real processes, on a machine that does other things as well.
+// An ideal scheduler needs one minute for these calls. bench/fleet measures the same
+// with real processes, on a machine that also does other things.
 func TestAFleetNeedsLittleMoreThanAnIdealScheduler(t *testing.T) {
 	for name, limit := range map[string]func(*account){
 		"bucket":  func(a *account) { a.depth, a.tokens = 20, 20 },
@@ -81,7 +81,7 @@ func TestAFleetNeedsLittleMoreThanAnIdealScheduler(t *testing.T) {
 	} {
 		for phase := 0; phase < 1000; phase += 250 {
 			if name == "bucket" && phase > 0 {
-				break // a bucket has no phase
+				break // a bucket has no seconds, so the phase makes no difference
 			}
 			t.Run(fmt.Sprintf("%s, from %d ms on", name, phase), func(t *testing.T) {
 				inVirtualTime(t, func(t *testing.T, w *world) {
@@ -108,14 +108,14 @@ func TestAFleetNeedsLittleMoreThanAnIdealScheduler(t *testing.T) {
 	}
 }
 
-// A server that answers too slowly counts as lost, so that this holds only in
-// virtual time: a real machine may be too busy to answer.
+// This test needs virtual time: a server that replies too slowly counts as lost, and a
+// real machine may be too busy to reply in time.
 func TestHealthyFleetIsNeverReportedLost(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, books := w.gates(10)
 		a := newAccount(200, 50, time.Second)
 		a.trip = 20 * time.Millisecond
-		for range 3 { // between two rounds a leader resigns, and a ping is due
+		for range 3 { // between two rounds, the leader resigns and a ping is due
 			start(gates, 10, 1000, "k", a).wait(t)
 			time.Sleep(30 * time.Second)
 		}
@@ -144,7 +144,7 @@ func Test429PausesEveryProcess(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	gates, _ := newGates(t, s.addr(), 4)
-	for _, g := range gates { // the account is in use and open
+	for _, g := range gates { // so that each gate has an account that is not throttled
 		assert.Zero(t, pauseAt(g, "k"))
 	}
 	throttle(t, gates[0], "k", 20*time.Second)
@@ -170,7 +170,7 @@ func TestLongestPauseWins(t *testing.T) {
 	for _, g := range gates {
 		require.Eventually(t, func() bool { return pauseAt(g, "k") > 40*time.Second }, soon, time.Millisecond)
 	}
-	// The short pause does not shorten what the server keeps either.
+	// The shorter pause must not shorten the one on the server either.
 	later, _ := newGate(t, s.addr())
 	assert.Greater(t, pauseAt(later, "k"), 40*time.Second)
 }
@@ -181,7 +181,7 @@ func TestProcessThatStartsDuringAPauseKnowsItBeforeItsFirstRequest(t *testing.T)
 	first, _ := newGate(t, s.addr())
 	throttle(t, first, "k", time.Minute)
 	require.Eventually(t, func() bool { return s.ask("exists", first.names.accounts) == int64(1) }, soon, time.Millisecond)
-	first.Close() // the server alone knows it now
+	first.Close() // now only the server knows about the pause
 	g, _ := newGate(t, s.addr())
 	assert.Greater(t, pauseAt(g, "k"), 40*time.Second)
 }
@@ -282,8 +282,8 @@ func TestFleetsOfDifferentNamespacesIgnoreEachOther(t *testing.T) {
 	assert.NotEqual(t, a.names.of("k"), b.names.of("k"))
 }
 
-// Processes with different numbers of the seam do not understand each other, so
-// that they must not share a channel or a key.
+// Processes with different seam numbers do not understand each other, so they must not
+// share a channel or a key.
 func TestFleetsOfDifferentSeamNumbersIgnoreEachOther(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
@@ -380,8 +380,8 @@ func TestAccountStaysKnownWhenItsPredecessorIsForgottenLate(t *testing.T) {
 	})
 }
 
-// There is no news of an account that is not throttled, and still a process that
-// begins to use it has to know it.
+// An account that is not throttled makes no news. A process that begins to use it must
+// know about it nevertheless.
 func TestAccountInUseStaysKnownWithoutThrottling(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
@@ -399,7 +399,8 @@ func TestAccountInUseStaysKnownWithoutThrottling(t *testing.T) {
 	})
 }
 
-// die stops the gate without a word to anybody, as if its process had been killed.
+// die stops the gate without telling any other process, as if its process had been
+// killed.
 func (g *Gate) die() {
 	g.mu.Lock()
 	for _, l := range g.leaders {
@@ -417,7 +418,7 @@ func TestTurnsOfADeadProcessGoToTheOthers(t *testing.T) {
 				a := newAccount(100, 10, time.Second)
 				throttle(t, gates[0], "k", time.Second)
 				at := (leaderOf(t, gates, "k") + offset) % 4
-				// The dead process has callers that never get an answer.
+				// The dead process has callers that never get a turn.
 				ctx, cancel := context.WithCancel(context.Background())
 				defer cancel()
 				for range 50 {
@@ -464,7 +465,7 @@ func TestIdleLeaderResignsAndAnotherLeadsWhenNeeded(t *testing.T) {
 	})
 }
 
-// While nobody leads, nothing is sent, and the limit saves up a burst.
+// While there is no leader, no requests are sent, so the limit allows a burst again.
 func TestNewLeaderAfterALongIdleTimeAllowsABurst(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
@@ -486,8 +487,8 @@ func TestNewLeaderAfterALongIdleTimeAllowsABurst(t *testing.T) {
 	})
 }
 
-// The leader does not hear of canceled waiters. It must not go on handing out
-// turns that are never used.
+// The leader does not learn of canceled waiters. It must not keep handing out turns
+// that are never used.
 func TestLeaderResignsAfterWaitersWereCanceled(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
@@ -507,7 +508,7 @@ func TestLeaderResignsAfterWaitersWereCanceled(t *testing.T) {
 				gone <- err
 			}()
 		}
-		first := <-left // no other request leaves until its outcome is known
+		first := <-left // no other request leaves until the outcome of the first one is known
 		cancel()
 		for range callers {
 			<-gone
@@ -535,8 +536,8 @@ func TestCloseGivesUpTheLeadAndTheGateGoesOnWorking(t *testing.T) {
 	})
 }
 
-// A rolling restart must not cause a burst: the other processes have been sending
-// until the leader left.
+// A rolling restart must not cause a burst: the other processes kept sending until the
+// leader left.
 func TestSuccessorOfABusyLeaderBeginsWithoutABurst(t *testing.T) {
 	for name, leave := range map[string]func(*Gate){
 		"closed": func(g *Gate) { g.Close() },
@@ -568,15 +569,15 @@ func TestSuccessorOfABusyLeaderBeginsWithoutABurst(t *testing.T) {
 	}
 }
 
-// A request that was throttled often lets another one go first after a pause, but
-// only then: otherwise new requests would overtake it for ever.
+// After a pause, a request that was throttled often lets another one go first. At any
+// other time it must not, because new requests would then overtake it forever.
 func TestRequestThrottledOftenIsNotOvertakenByAllNewOnes(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
 		a := newAccount(50, 5, time.Second)
 		a.trip = 10 * time.Millisecond
 		throttle(t, gates[0], "k", time.Second)
-		c := start(gates, 50, 1<<40, "k", a) // new requests always wait
+		c := start(gates, 50, 1<<40, "k", a) // there is always a new request waiting
 		time.Sleep(10 * time.Second)
 		for _, g := range gates {
 			began := time.Now()

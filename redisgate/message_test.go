@@ -26,7 +26,7 @@ func led(t *testing.T, w *world) (g *Gate, name string) {
 	return g, g.names.of("k")
 }
 
-// works asserts that calls of the account "k" get through, as a fleet of one.
+// works asserts that calls of the account "k" succeed, with g alone in its fleet.
 func works(t *testing.T, g *Gate) {
 	t.Helper()
 	a := newAccount(50, 5, 100*time.Millisecond)
@@ -112,8 +112,8 @@ func TestParseRejectsOrLimitsMessages(t *testing.T) {
 	assert.False(t, ok, "too long")
 }
 
-// Other processes may send nonsense, by mistake or on purpose. It changes nothing,
-// or no more than the largest value that makes sense.
+// Other processes may send nonsense, by mistake or on purpose. It must change nothing,
+// or no more than the largest sensible value would.
 func TestNonsenseFromOthersIsDroppedOrBounded(t *testing.T) {
 	report := func(rest string) string { return `{"r":{"n":"NAME","f":"other",` + rest + `}}` }
 	notice := func(rest string) string { return `{"n":{"n":"NAME",` + rest + `}}` }
@@ -159,7 +159,8 @@ func TestPauseInAMessageIsClampedToADay(t *testing.T) {
 	})
 }
 
-// JSON cannot hold NaN. A message that holds one must not keep back the others.
+// JSON cannot hold NaN. A message that contains one must not prevent others from being
+// sent.
 func TestMessageWithNaNIsSkippedAndTheOthersAreSent(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, books := w.gates(2)
@@ -222,7 +223,7 @@ func TestBatchedReportsAreMergedLosslessly(t *testing.T) {
 			state{Leader: "leader", Pause: 2 * time.Second, Members: 20, Learned: k}},
 		"a pause and news": {state{Pause: 2 * time.Second}, full,
 			state{Leader: "leader", Pause: 2 * time.Second, Members: 20, Learned: k},
-			state{Leader: "leader", Pause: time.Second, Members: 20, Learned: k}}, // turns end a pause: none are given in one
+			state{Leader: "leader", Pause: time.Second, Members: 20, Learned: k}}, // no turns are handed out during a pause, so they end it
 		"a leader and its end": {full, state{Leader: nobody},
 			state{Leader: nobody, Pause: time.Second, Members: 20, Learned: k},
 			state{Leader: nobody, Members: 20, Learned: k}},
@@ -255,15 +256,15 @@ func TestOutdatedLeaderIsNotPublishedAfterRejoin(t *testing.T) {
 	assert.Positive(t, letters[0].Notice.Pause)
 }
 
-// Omitting the number means zero, so that a report of an outcome has to carry it
-// too.
+// Omitting the number means zero, so even a report that only has an outcome must carry
+// it.
 func TestEveryReportCarriesTheNumberOfWaitingRequests(t *testing.T) {
 	for name, tt := range map[string]struct {
 		tell    func(l *link)
 		waiting int
 	}{
 		"accepted":           {func(l *link) { l.Accepted(1, fleet1.Send{Turn: 1}) }, 4},
-		"throttled":          {func(l *link) { l.Refused(1, fleet1.Send{Turn: 1}, time.Second) }, 5}, // and the turn is handed back
+		"throttled":          {func(l *link) { l.Refused(1, fleet1.Send{Turn: 1}, time.Second) }, 5}, // the unused turn is handed back
 		"not sent":           {func(l *link) { l.Unsend(fleet1.Send{Turn: 1}) }, 4},
 		"asked":              {func(l *link) { l.question(1) }, 4},
 		"asked, while alone": {func(l *link) { l.goAlone(1); l.Leader = "leader"; l.question(1) }, 0},

@@ -16,7 +16,7 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// A turnstile notes when requests leave a gate.
+// A turnstile records when requests leave a gate.
 type turnstile struct {
 	gate.Gate
 	mu    sync.Mutex
@@ -31,8 +31,8 @@ func (s *turnstile) Wait(ctx context.Context, r gate.Request) (gate.Ticket, erro
 	return ticket, err
 }
 
-// longest returns the longest time after the given one in which no request left.
-// Its callers always have a request waiting.
+// longest returns the longest time, from after on, in which no request left, provided
+// that a request was always waiting.
 func (s *turnstile) longest(after time.Time) (gap time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -44,9 +44,9 @@ func (s *turnstile) longest(after time.Time) (gap time.Duration) {
 	return gap
 }
 
-// No request waits longer than that for an answer, whatever happens. The margin
-// covers the time between two requests of a caller, and between two requests of
-// a process that is alone, at its share of the pace.
+// No request waits longer than patience for a reply, whatever happens. The margin
+// covers the time between two requests of a caller, and the time between two requests
+// of a process that is alone and keeps to its share of the pace.
 func TestProcessWithoutAnAnswerGoesOnAloneAfter400ms(t *testing.T) {
 	const margin = 60 * time.Millisecond
 	for name, trouble := range map[string]func(w *world, leader *Gate){
@@ -108,7 +108,7 @@ func TestProcessWithoutAnAnswerGoesOnAloneAfter400ms(t *testing.T) {
 	}
 }
 
-// slow makes the server slower and slower, up to a second.
+// slow makes the server slower in steps, up to a delay of one second.
 func (w *world) slow(by time.Duration) {
 	for d := by; d < time.Second; d += by {
 		time.Sleep(by)

@@ -12,8 +12,8 @@ import (
 	"github.com/iamhttp/iamhttp/redisgate"
 )
 
-// What the recipe of docs/tutorial.md does. It is in first_steps_test.go; a test in
-// the root compares the document with that.
+// These tests run the recipe of docs/tutorial.md, which is in first_steps_test.go. A
+// test in the root compares the document with that file.
 
 func joins(t *testing.T, client redis.UniversalClient) error {
 	defer client.Close()

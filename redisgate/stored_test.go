@@ -38,7 +38,8 @@ func TestUnreadableFieldOnTheServerIsReplaced(t *testing.T) {
 		require.Eventually(t, func() bool { return pauseAt(gates[1], key) > 50*time.Second }, soon, time.Millisecond, raw)
 		leaderOf(t, gates, key)
 		late, _ := newGate(t, s.addr())
-		// At once, unless the machine is so busy that New did not wait for the answer.
+		// This is true at once, unless the machine is so busy that New did not wait
+		// long enough.
 		require.Eventually(t, func() bool { return pauseAt(late, key) > 50*time.Second }, soon, time.Millisecond, raw)
 		late.Close()
 	}
@@ -95,7 +96,8 @@ func TestASignOfLifeReadsNoAccounts(t *testing.T) {
 		for _, g := range gates {
 			assert.Len(t, g.notes, 1000)
 		}
-		// A process that was lost may have missed news.
+		// A process that had lost the server may have missed news, so it reads all
+		// accounts.
 		w.relay.freeze()
 		throttle(t, gates[0], "k", time.Minute)
 		time.Sleep(5 * time.Second)
@@ -128,8 +130,7 @@ func TestUnusedAccountIsRemovedFromTheServerWhileOthersAreUsed(t *testing.T) {
 	})
 }
 
-// The clock of the server may be set back, and another server may have another
-// clock.
+// The server's clock may be set back, and another server may have a different clock.
 func TestTimesFromTheFutureOnTheServerAreCorrected(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		w.server.SetTime(time.Now().Add(time.Hour))

@@ -20,7 +20,7 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// A site is a server and the relay in front of it.
+// A site is a server with a relay in front of it.
 type site struct {
 	*testServer
 	relay *relay
@@ -60,8 +60,8 @@ var troubles = map[string]struct{ begin, end func(s *site) }{
 	},
 }
 
-// Trouble with the server is logged once. It fails no call and stops no process,
-// and when it is over, the processes are a fleet again.
+// Trouble with the server is logged once. It makes no call fail and stops no process,
+// and when it is over, the processes form a fleet again.
 func TestNoCallDependsOnTheServer(t *testing.T) {
 	t.Parallel()
 	for name, trouble := range troubles {
@@ -99,8 +99,8 @@ func TestNoCallDependsOnTheServer(t *testing.T) {
 	}
 }
 
-// The same in virtual time, where the exact number is known: an outage of any
-// length is two lines in the log of each process.
+// In virtual time the exact number of lines is known: however long the outage, each
+// process logs two lines.
 func TestLosingAndRejoiningAreLoggedOnce(t *testing.T) {
 	unreachable := func() (net.Conn, error) { return nil, errors.New("unreachable") }
 	for name, trouble := range map[string]struct{ begin, end func(w *world) }{
@@ -222,13 +222,13 @@ func TestCloseDoesNotWaitForASilentServer(t *testing.T) {
 	}()
 	select {
 	case <-closed:
-	case <-time.After(2 * time.Second): // go-redis alone gives up after three, or five
+	case <-time.After(2 * time.Second): // go-redis alone would wait for three or five seconds
 		t.Error("Close waits for the server")
 	}
 }
 
-// A clock that is wrong, here or on the server, cannot matter: processes send no
-// time of day, and the scripts know only the server's.
+// A wrong clock, on this machine or on the server, makes no difference: processes never
+// send the time of day, and the scripts use only the server's.
 func TestNoTimeOfDayCrossesTheNetwork(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -266,8 +266,8 @@ func TestNewPanicsWithoutClient(t *testing.T) {
 	assert.PanicsWithValue(t, "redisgate: New: client is nil", func() { New(nil, Options{}) })
 }
 
-// The others learn of a pause that a process is told of while it is alone, once it is
-// back.
+// A process that is alone still hears of pauses from the service. The other processes
+// learn of such a pause once the process is back in the fleet.
 func TestPauseDuringOutageIsPublishedAfterRejoin(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, books := w.gates(2)
@@ -287,12 +287,12 @@ func TestPauseDuringOutageIsPublishedAfterRejoin(t *testing.T) {
 	})
 }
 
-// An account that is new in a process may be younger than the first pause of a
-// new controller.
+// When a process goes alone, an account may be newer than the length of a new
+// controller's first pause.
 func TestNewAccountIsServedWhileTheServerIsLost(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, books := w.gates(2)
-		throttle(t, gates[0], "k", time.Second) // no further request comes, so that nothing is learned
+		throttle(t, gates[0], "k", time.Second) // there is no further request, so nothing is learned
 		time.Sleep(5 * time.Second)
 		w.relay.freeze()
 		require.Eventually(t, func() bool { return !gates[1].usable() }, 2*soon, 100*time.Millisecond)
