@@ -142,7 +142,7 @@ func start[G gate.Gate](gates []G, callers, calls int, key string, a *account) *
 func (c *crowd) wait(t *testing.T) {
 	t.Helper()
 	c.wg.Wait()
-	assert.Zero(t, c.failed.Load(), "calls that failed")
+	assert.Zero(t, c.failed.Load(), "failed calls")
 }
 
 // throttle sends one request through g that is throttled with a Retry-After of d.

@@ -25,7 +25,7 @@ func startClockedServer(t testing.TB, off time.Duration) *clockedServer {
 	t.Helper()
 	cc, err := exec.LookPath("cc")
 	if err != nil || runtime.GOOS != "linux" {
-		missing(t, "a server's clock is set on Linux, with a C compiler: apt-get install gcc libc6-dev")
+		missing(t, "setting a server's clock needs Linux and a C compiler: apt-get install gcc libc6-dev")
 	}
 	s := &clockedServer{testServer: newServer(t)}
 	library := filepath.Join(s.dir, "clock.so")
@@ -72,7 +72,7 @@ func (s *clockedServer) pause(key string) time.Duration {
 	g, _ := newGate(s.t, s.addr())
 	defer g.Close()
 	_, err := g.join(false, "0")
-	assert.NoError(s.t, err, "on a slow machine New does not wait long enough")
+	assert.NoError(s.t, err, "New may not have waited long enough on a slow machine, so the server must be read here")
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return max(g.notes[g.names.of(key)].paused-g.now(), 0)
@@ -89,7 +89,7 @@ func anHourOff(t *testing.T, test func(t *testing.T, off time.Duration)) {
 	}
 }
 
-func TestAServersClockMayBeWrong(t *testing.T) {
+func TestFleetWorksWhenTheServersClockIsWrong(t *testing.T) {
 	anHourOff(t, func(t *testing.T, off time.Duration) {
 		s := startClockedServer(t, off)
 		gates, books := newGates(t, s.addr(), 3)
@@ -112,7 +112,7 @@ func TestAServersClockMayBeWrong(t *testing.T) {
 	})
 }
 
-func TestAServersClockMayBeSetUnderLoad(t *testing.T) {
+func TestFleetWorksWhenTheServersClockIsSetUnderLoad(t *testing.T) {
 	anHourOff(t, func(t *testing.T, off time.Duration) {
 		s := startClockedServer(t, 0)
 		gates, books := newGates(t, s.addr(), 3)
@@ -126,7 +126,7 @@ func TestAServersClockMayBeSetUnderLoad(t *testing.T) {
 		for _, g := range gates { // this makes them read from the server now instead of within ten seconds
 			g.attendNow()
 		}
-		require.Eventually(t, func() bool { return accepted() > before+100 }, 6*soon, 5*time.Millisecond, "calls wait for the clock")
+		require.Eventually(t, func() bool { return accepted() > before+100 }, 6*soon, 5*time.Millisecond, "fewer than 100 calls accepted since the clock was set")
 		leaderOf(t, gates, "k")
 		assert.LessOrEqual(t, s.pause("k"), time.Minute)
 		c.left.Store(0)
@@ -137,7 +137,7 @@ func TestAServersClockMayBeSetUnderLoad(t *testing.T) {
 	})
 }
 
-func TestLeaderRestoresThePauseAfterTheServersClockWasSet(t *testing.T) {
+func TestLeaderRestoresThePauseAfterTheServersClockIsSet(t *testing.T) {
 	anHourOff(t, func(t *testing.T, off time.Duration) {
 		s := startClockedServer(t, 0)
 		g, _ := newGate(t, s.addr())
@@ -152,7 +152,7 @@ func TestLeaderRestoresThePauseAfterTheServersClockWasSet(t *testing.T) {
 	})
 }
 
-func TestPauseEndsWithoutProcessesWhenTheServersClockIsSetBack(t *testing.T) {
+func TestPauseWithoutProcessesEndsWhenTheServersClockIsSetBack(t *testing.T) {
 	t.Parallel()
 	s := startClockedServer(t, 0)
 	first, _ := newGate(t, s.addr())
@@ -193,6 +193,6 @@ func TestProcessesAreCountedCorrectlyWhenTheServersClockIsSetBack(t *testing.T) 
 	_, err := late.join(false, "0")
 	require.NoError(t, err)
 	ahead := s.ask("zcount", late.names.members, fmt.Sprint(s.now()+soon.Milliseconds()), "+inf")
-	assert.Zero(t, ahead, "a process that would be counted for an hour after its end")
+	assert.Zero(t, ahead, "processes with a sign of life in the future, which would be counted for an hour after their end")
 	assert.Equal(t, int64(4), s.ask("zcard", late.names.members))
 }

@@ -28,7 +28,7 @@ func TestGateNeedsOnlyTheCommandsInTheREADME(t *testing.T) {
 	for _, command := range regexp.MustCompile(`\b[A-Z]{3,}\b`).FindAllString(list, -1) {
 		user = append(user, "+"+strings.ToLower(command))
 	}
-	require.Len(t, user[8:], 17, "commands")
+	require.Len(t, user[8:], 17, "number of commands that the README lists")
 	s := startServer(t)
 	s.ask(user...)
 
@@ -36,7 +36,7 @@ func TestGateNeedsOnlyTheCommandsInTheREADME(t *testing.T) {
 	var books []*logbook
 	for range 2 {
 		client := redis.NewClient(&redis.Options{Addr: s.addr(), Username: "gate", Password: "secret"})
-		require.NoError(t, client.Ping(context.Background()).Err(), "the gate pings after a quiet time")
+		require.NoError(t, client.Ping(context.Background()).Err(), "PING must be allowed: the gate sends it after a quiet time")
 		g, b := newGateOf(t, client)
 		gates, books = append(gates, g), append(books, b)
 	}
@@ -55,8 +55,8 @@ func TestGateNeedsOnlyTheCommandsInTheREADME(t *testing.T) {
 	}
 }
 
-func TestARequestCostsTwoCommandsAtMostWhileManyWait(t *testing.T) {
-	for name, delay := range map[string]time.Duration{"near": time.Millisecond, "far": 100 * time.Millisecond} {
+func TestARequestCostsAtMostTwoCommandsWhileManyWait(t *testing.T) {
+	for name, delay := range map[string]time.Duration{"near server": time.Millisecond, "far server": 100 * time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
 			inVirtualTime(t, func(t *testing.T, w *world) {
 				w.relay.setDelay(delay)
@@ -70,7 +70,7 @@ func TestARequestCostsTwoCommandsAtMostWhileManyWait(t *testing.T) {
 				time.Sleep(time.Minute)
 				sentNow, acceptedNow, _ := a.counts()
 				each := float64(w.server.CommandCount()-commands) / float64(sentNow-sent)
-				t.Logf("%.2f commands a request, %.1f %% of the limit", each, float64(acceptedNow-accepted)/60)
+				t.Logf("%.2f commands per request, %.1f %% of the limit", each, float64(acceptedNow-accepted)/60)
 				assert.LessOrEqual(t, each, 2.0)
 				c.left.Store(0)
 				c.wait(t)

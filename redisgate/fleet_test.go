@@ -54,11 +54,11 @@ func leaderOf(t *testing.T, gates []*Gate, key string) (at int) {
 			}
 		}
 		return false
-	}, soon, 5*time.Millisecond, "nobody leads")
+	}, soon, 5*time.Millisecond, "no gate leads the account")
 	return at
 }
 
-func TestAFleetBehavesLikeOneClient(t *testing.T) {
+func TestFleetBehavesLikeOneClient(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	gates, books := newGates(t, s.addr(), 10)
@@ -74,7 +74,7 @@ func TestAFleetBehavesLikeOneClient(t *testing.T) {
 
 // An ideal scheduler needs one minute for these calls. bench/fleet measures the same
 // with real processes, on a machine that also does other things.
-func TestAFleetNeedsLittleMoreThanAnIdealScheduler(t *testing.T) {
+func TestFleetTakesLittleMoreTimeThanAnIdealScheduler(t *testing.T) {
 	for name, limit := range map[string]func(*account){
 		"bucket":  func(a *account) { a.depth, a.tokens = 20, 20 },
 		"counter": func(a *account) { a.counter = new(counter) },
@@ -83,7 +83,7 @@ func TestAFleetNeedsLittleMoreThanAnIdealScheduler(t *testing.T) {
 			if name == "bucket" && phase > 0 {
 				break // a bucket has no seconds, so the phase makes no difference
 			}
-			t.Run(fmt.Sprintf("%s, from %d ms on", name, phase), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s, started %d ms into a second", name, phase), func(t *testing.T) {
 				inVirtualTime(t, func(t *testing.T, w *world) {
 					time.Sleep(time.Duration(phase) * time.Millisecond)
 					gates, books := w.gates(20)
@@ -135,7 +135,7 @@ func TestGreedyProcessDoesNotStarveAnother(t *testing.T) {
 		greedy := start(gates[:1], 200, 400, "k", a)
 		modest := start(gates[1:], 5, 100, "k", a)
 		modest.wait(t)
-		assert.Less(t, greedy.done[0].Load(), int64(300), "calls of the greedy one when the modest one has made its 100")
+		assert.Less(t, greedy.done[0].Load(), int64(300), "calls made by the greedy process when the modest one has made its 100")
 		greedy.wait(t)
 	})
 }
@@ -175,7 +175,7 @@ func TestLongestPauseWins(t *testing.T) {
 	assert.Greater(t, pauseAt(later, "k"), 40*time.Second)
 }
 
-func TestProcessThatStartsDuringAPauseKnowsItBeforeItsFirstRequest(t *testing.T) {
+func TestProcessThatStartsDuringAPauseKnowsAboutItBeforeItsFirstRequest(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	first, _ := newGate(t, s.addr())
@@ -227,7 +227,7 @@ func TestStartWindowIsDividedAmongTheProcesses(t *testing.T) {
 	})
 }
 
-func TestOpenPathCostsNeitherCommandsNorAllocations(t *testing.T) {
+func TestRequestBeforeTheFirst429CostsNeitherCommandsNorAllocations(t *testing.T) {
 	s := startServer(t)
 	g, _ := newGate(t, s.addr())
 	ctx := context.Background()
@@ -240,7 +240,7 @@ func TestOpenPathCostsNeitherCommandsNorAllocations(t *testing.T) {
 		g.Observe(gate.Request{Key: "k"}, ticket, gate.Outcome{Result: gate.Accepted})
 	})
 	assert.Zero(t, allocs)
-	assert.Less(t, s.commands()-before, 50, "commands, some of them this test's own")
+	assert.Less(t, s.commands()-before, 50, "commands on the server, including a few by this test")
 }
 
 func TestEverythingOnTheServerExpiresAndRevealsNoKeys(t *testing.T) {
@@ -305,7 +305,7 @@ func TestFleetsOfDifferentSeamNumbersIgnoreEachOther(t *testing.T) {
 	})
 }
 
-func TestStatsHoldThePaceOfTheFleetOrOfTheProcessThatIsAlone(t *testing.T) {
+func TestStatsReportThePaceOfTheFleetOrOfAProcessThatIsAlone(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		var locals []*gate.Adaptive
 		var gates []*Gate
@@ -323,16 +323,16 @@ func TestStatsHoldThePaceOfTheFleetOrOfTheProcessThatIsAlone(t *testing.T) {
 		a := newAccount(100, 10, time.Second)
 		a.trip = 10 * time.Millisecond
 		throttle(t, gates[0], "k", time.Second)
-		assert.Zero(t, pace(locals[0]), "not found yet")
+		assert.Zero(t, pace(locals[0]), "pace before the fleet has found one")
 		c := start(gates, 20, 1<<40, "k", a)
 		time.Sleep(30 * time.Second)
 		for _, l := range locals {
-			assert.InDelta(t, 100, pace(l), 25, "of the fleet")
+			assert.InDelta(t, 100, pace(l), 25, "pace of the fleet")
 		}
 		w.relay.freeze()
 		time.Sleep(time.Second)
 		for _, l := range locals {
-			assert.InDelta(t, 50, pace(l), 25, "half of it")
+			assert.InDelta(t, 50, pace(l), 25, "pace of a process that is alone, half of the fleet's")
 		}
 		c.left.Store(0)
 		c.wait(t)
@@ -340,7 +340,7 @@ func TestStatsHoldThePaceOfTheFleetOrOfTheProcessThatIsAlone(t *testing.T) {
 	})
 }
 
-func TestMaxWaitHoldsForAPauseThatAnotherProcessReports(t *testing.T) {
+func TestMaxWaitAppliesToPausesThatOtherProcessesReport(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
 		ticket, err := gates[0].Wait(t.Context(), gate.Request{Key: "k"})
@@ -356,7 +356,7 @@ func TestMaxWaitHoldsForAPauseThatAnotherProcessReports(t *testing.T) {
 		assert.Empty(t, waiting)
 		gates[0].Observe(gate.Request{Key: "k"}, ticket, gate.Outcome{Result: gate.Throttled, RetryAfter: time.Minute})
 		time.Sleep(100 * time.Millisecond)
-		require.Len(t, waiting, 1, "it is refused at once, not after its MaxWait")
+		require.Len(t, waiting, 1, "the waiting request should be refused at once, not after its MaxWait")
 		assert.ErrorIs(t, <-waiting, gate.ErrPaused)
 		_, err = gates[1].Wait(t.Context(), gate.Request{Key: "k", MaxWait: 10 * time.Second})
 		var refused *gate.Error
@@ -382,7 +382,7 @@ func TestAccountStaysKnownWhenItsPredecessorIsForgottenLate(t *testing.T) {
 
 // An account that is not throttled makes no news. A process that begins to use it must
 // know about it nevertheless.
-func TestAccountInUseStaysKnownWithoutThrottling(t *testing.T) {
+func TestAccountInUseStaysKnownWhileItIsNotThrottled(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
 		a := newAccount(1000, 1000, time.Second)
@@ -411,7 +411,7 @@ func (g *Gate) die() {
 }
 
 func TestTurnsOfADeadProcessGoToTheOthers(t *testing.T) {
-	for name, offset := range map[string]int{"the leader": 0, "another one": 1} {
+	for name, offset := range map[string]int{"the leader dies": 0, "another process dies": 1} {
 		t.Run(name, func(t *testing.T) {
 			inVirtualTime(t, func(t *testing.T, w *world) {
 				gates, books := w.gates(4)
@@ -458,7 +458,7 @@ func TestIdleLeaderResignsAndAnotherLeadsWhenNeeded(t *testing.T) {
 			require.Eventually(t, nobodyLeads(g), 2*soon, 5*time.Millisecond)
 		}
 		start(gates[1:], 1, 1, "k", a).wait(t)
-		assert.True(t, gates[1].leads("k"), "it would not lead if it had gone alone")
+		assert.True(t, gates[1].leads("k"), "gate 1 does not lead, so it went alone")
 		for _, b := range books {
 			assert.Empty(t, b.all())
 		}
@@ -482,8 +482,8 @@ func TestNewLeaderAfterALongIdleTimeAllowsABurst(t *testing.T) {
 		began := time.Now()
 		start(gates, 3, 6, "k", a).wait(t)
 		again, _, _ := a.counts()
-		assert.Equal(t, 6, again-sent, "none of them is throttled")
-		assert.Less(t, time.Since(began), 300*time.Millisecond, "they are not spaced at ten per second")
+		assert.Equal(t, 6, again-sent, "requests sent for six calls; more than six means that some were throttled")
+		assert.Less(t, time.Since(began), 300*time.Millisecond, "time for six calls, which should leave in a burst and not at ten per second")
 	})
 }
 
@@ -521,7 +521,7 @@ func TestLeaderResignsAfterWaitersWereCanceled(t *testing.T) {
 	})
 }
 
-func TestCloseGivesUpTheLeadAndTheGateGoesOnWorking(t *testing.T) {
+func TestClosePassesOnTheLeadAndTheGateKeepsWorking(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
 		a := newAccount(100, 10, time.Second)
@@ -538,10 +538,10 @@ func TestCloseGivesUpTheLeadAndTheGateGoesOnWorking(t *testing.T) {
 
 // A rolling restart must not cause a burst: the other processes kept sending until the
 // leader left.
-func TestSuccessorOfABusyLeaderBeginsWithoutABurst(t *testing.T) {
+func TestSuccessorOfABusyLeaderStartsWithoutABurst(t *testing.T) {
 	for name, leave := range map[string]func(*Gate){
-		"closed": func(g *Gate) { g.Close() },
-		"dead":   func(g *Gate) { g.die() },
+		"leader closes": func(g *Gate) { g.Close() },
+		"leader dies":   func(g *Gate) { g.die() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			inVirtualTime(t, func(t *testing.T, w *world) {
@@ -561,7 +561,7 @@ func TestSuccessorOfABusyLeaderBeginsWithoutABurst(t *testing.T) {
 				time.Sleep(2 * time.Second)
 				sentNow, acceptedNow, _ := a.counts()
 				assert.Greater(t, sentNow-sent, 100)
-				assert.Equal(t, sentNow-sent, acceptedNow-accepted, "none is throttled")
+				assert.Equal(t, sentNow-sent, acceptedNow-accepted, "requests sent and accepted after the leader left; none should be throttled")
 				c.left.Store(0)
 				c.wait(t)
 			})
@@ -571,7 +571,7 @@ func TestSuccessorOfABusyLeaderBeginsWithoutABurst(t *testing.T) {
 
 // After a pause, a request that was throttled often lets another one go first. At any
 // other time it must not, because new requests would then overtake it forever.
-func TestRequestThrottledOftenIsNotOvertakenByAllNewOnes(t *testing.T) {
+func TestOftenThrottledRequestIsNotOvertakenForever(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
 		a := newAccount(50, 5, time.Second)

@@ -22,7 +22,7 @@ func joins(t *testing.T, client redis.UniversalClient) error {
 	return err
 }
 
-func TestRecipeAServerIsJoinedByItsURL(t *testing.T) {
+func TestRecipeJoinsThroughAServerByItsURL(t *testing.T) {
 	t.Parallel()
 	address := redisgate.StartServer(t, "--requirepass", "secret")
 	client, err := one("redis://:secret@" + address)
@@ -40,7 +40,7 @@ func TestRecipeAServerIsJoinedByItsURL(t *testing.T) {
 	assert.Error(t, err)
 }
 
-func TestRecipeACluster(t *testing.T) {
+func TestRecipeJoinsThroughACluster(t *testing.T) {
 	t.Parallel()
 	address := redisgate.StartServer(t, "--cluster-enabled", "yes", "--requirepass", "secret")
 	admin := redis.NewClient(&redis.Options{Addr: address, Password: "secret"})
@@ -50,7 +50,7 @@ func TestRecipeACluster(t *testing.T) {
 	assert.NoError(t, joins(t, many("secret", "", address)))
 }
 
-func TestRecipeTheSentinelsOfAMaster(t *testing.T) {
+func TestRecipeJoinsThroughTheSentinelsOfAMaster(t *testing.T) {
 	t.Parallel()
 	host, port, err := net.SplitHostPort(redisgate.StartServer(t, "--requirepass", "secret"))
 	require.NoError(t, err)

@@ -27,7 +27,7 @@ type site struct {
 }
 
 var troubles = map[string]struct{ begin, end func(s *site) }{
-	"gone and back, empty": {
+	"killed and restarted empty": {
 		func(s *site) { s.kill() },
 		func(s *site) { s.start() },
 	},
@@ -39,11 +39,11 @@ var troubles = map[string]struct{ begin, end func(s *site) }{
 		func(s *site) { s.relay.setDelay(time.Second) },
 		func(s *site) { s.relay.setDelay(0) },
 	},
-	"without memory": {
+	"out of memory": {
 		func(s *site) { s.ask("config", "set", "maxmemory", "1") },
 		func(s *site) { s.ask("config", "set", "maxmemory", "0") },
 	},
-	"with another password": {
+	"using another password": {
 		func(s *site) {
 			s.ask("config", "set", "requirepass", "other")
 			s.relay.cut()
@@ -54,7 +54,7 @@ var troubles = map[string]struct{ begin, end func(s *site) }{
 			c.ConfigSet(context.Background(), "requirepass", "")
 		},
 	},
-	"that refuses connections": {
+	"refusing connections": {
 		func(s *site) { s.relay.lead(to("127.0.0.1:1")) },
 		func(s *site) { s.relay.lead(to(s.testServer.addr())) },
 	},
@@ -62,7 +62,7 @@ var troubles = map[string]struct{ begin, end func(s *site) }{
 
 // Trouble with the server is logged once. It makes no call fail and stops no process,
 // and when it is over, the processes form a fleet again.
-func TestNoCallDependsOnTheServer(t *testing.T) {
+func TestNoCallFailsWhenTheServerFails(t *testing.T) {
 	t.Parallel()
 	for name, trouble := range troubles {
 		t.Run(name, func(t *testing.T) {
@@ -80,19 +80,19 @@ func TestNoCallDependsOnTheServer(t *testing.T) {
 					return accepted >= before+n
 				}, 6*soon, 5*time.Millisecond, what)
 			}
-			reach(100, "before")
+			reach(100, "before the trouble")
 			lost := func(b *logbook) bool { return b.count(lostText) == b.count(backText)+1 }
 			trouble.begin(s)
 			reach(100, "while the server is "+name)
 			for _, b := range books {
-				require.Eventually(t, func() bool { return lost(b) }, 3*soon, 5*time.Millisecond, "the loss is logged once")
+				require.Eventually(t, func() bool { return lost(b) }, 3*soon, 5*time.Millisecond, "the process should have logged one more loss than returns")
 			}
 			trouble.end(s)
 			for _, b := range books {
 				b.inTheFleet(t)
 			}
 			leaderOf(t, gates, "k")
-			reach(50, "afterwards")
+			reach(50, "after the trouble")
 			c.left.Store(0)
 			c.wait(t)
 		})
@@ -158,7 +158,7 @@ func TestFleetSurvivesAFailoverToAnotherServer(t *testing.T) {
 	c.wait(t)
 }
 
-func TestAProcessStartsWithoutTheServerAndJoinsItLater(t *testing.T) {
+func TestProcessStartsWithoutTheServerAndJoinsTheFleetLater(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	s.kill()
@@ -167,7 +167,7 @@ func TestAProcessStartsWithoutTheServerAndJoinsItLater(t *testing.T) {
 		assert.Zero(t, pauseAt(g, "k"))
 	}
 	throttle(t, gates[0], "k", time.Minute)
-	assert.Positive(t, pauseAt(gates[0], "k"), "as with a gate.Adaptive")
+	assert.Positive(t, pauseAt(gates[0], "k"), "the process that was throttled must pause, as with a gate.Adaptive")
 	assert.Zero(t, pauseAt(gates[1], "k"))
 	s.start()
 	for _, b := range books {
@@ -298,7 +298,7 @@ func TestNewAccountIsServedWhileTheServerIsLost(t *testing.T) {
 		require.Eventually(t, func() bool { return !gates[1].usable() }, 2*soon, 100*time.Millisecond)
 		began := time.Now()
 		start(gates[1:], 1, 1, "k", newAccount(100, 10, time.Second)).wait(t)
-		assert.Zero(t, time.Since(began), "there is nothing to wait for")
+		assert.Zero(t, time.Since(began), "time that the call took, with nothing to wait for")
 		w.relay.thaw()
 		for _, b := range books {
 			b.inTheFleet(t)

@@ -47,7 +47,7 @@ func TestRunFailsIfNoRequestIsAccepted(t *testing.T) {
 	assert.Equal(t, "fleet: no request was accepted by http://"+l.Addr().String()+"/\n", stderr)
 }
 
-func TestWrongFlagsAreRefused(t *testing.T) {
+func TestWrongFlagsAreRejected(t *testing.T) {
 	for _, args := range [][]string{
 		{"-callers", "0"}, {"-callers", "x"}, {"-for", "-1s"}, {"-what"}, {"worker"},
 		{"-service", "nonsense"}, {"-redis", "127.0.0.1:6379"}, {"-redis", "http://:secret@host/"},
@@ -69,7 +69,7 @@ func TestHelpFitsEightyColumns(t *testing.T) {
 	}
 }
 
-func TestThePasswordIsInTheEnvironmentOrTheURL(t *testing.T) {
+func TestPasswordComesFromTheEnvironmentOrTheURL(t *testing.T) {
 	env := func(string) string { return "of the environment" }
 	s, err := parse([]string{"-redis", "rediss://host:1"}, env)
 	require.NoError(t, err)
