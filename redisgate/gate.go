@@ -1,5 +1,5 @@
 // Package redisgate makes many processes that share an account behave like one
-// client. They coordinate through a Redis or Valkey server (version 6 or later):
+// client. They coordinate through a server, which is Redis 6 or later, or Valkey:
 //
 //	client := redis.NewClient(&redis.Options{Addr: "redis:6379"})
 //	shared := redisgate.New(client, redisgate.Options{})

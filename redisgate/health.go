@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-var errSlow = errors.New("server answers too slowly")
+var errSlow = errors.New("server replies too slowly")
 
 // timed runs a command, and marks the server as lost if the command fails or is slow.
 // timed returns soon after the command counts as slow. A client that ignores the

@@ -11,9 +11,9 @@ import (
 )
 
 // A leader runs the fleet's only controller for an account, and hands out turns. A
-// process becomes the leader by acquiring a lease on the server, and renews the lease.
-// If the renewal fails, it stops leading. What it has learned remains on the server and
-// with the processes that it has replied to.
+// process becomes the leader by acquiring a lease on the server, and renews the lease. A
+// leader that cannot renew its lease stops leading. What it has learned remains on the
+// server and with the processes that it has replied to.
 type leader struct {
 	g    *Gate
 	name string
@@ -41,7 +41,8 @@ type member struct {
 	heard       time.Duration // when its latest report arrived
 }
 
-// A turn is a turn that a member holds and whose outcome is not known yet.
+// A turn is the leader's record of a turn that it has handed out and whose outcome it
+// does not know yet.
 type turn struct {
 	send   fleet1.Send
 	member *member
@@ -93,7 +94,7 @@ func (g *Gate) lead(name string, until time.Duration, s state) bool {
 		l.control = fleet1.Resume(since, *s.Learned, since+s.Pause)
 		l.control.Late = true
 	} else {
-		l.opening = &opening{at: now, pause: now + max(s.Pause, defaultPause, time.Duration(3*g.distance()))} // the histories need so long
+		l.opening = &opening{at: now, pause: now + max(s.Pause, defaultPause, time.Duration(3*g.distance()))} // the histories take that long to arrive
 	}
 	l.renewal = time.AfterFunc(renewLease, l.renew)
 	g.leaders[name] = l

@@ -86,7 +86,7 @@ func (l *link) reportLater(change func(*report)) bool {
 func (l *link) Next(now time.Duration, backlog int) time.Duration {
 	l.waiting = backlog
 	if now < l.pause {
-		// At the end of the pause, too, the leader has to know how many requests wait.
+		// The leader has to know how many requests wait when the pause ends.
 		if ask := l.pause - time.Duration(l.g.distance()); l.solo == nil && now < ask {
 			return ask
 		}
@@ -235,8 +235,8 @@ func (l *link) landed(turn uint64) (at time.Duration) {
 	return at
 }
 
-// forgetKnown removes the turns that this process already holds from t, because the
-// leader's client may have sent a message twice.
+// forgetKnown removes from t the turns that this process already holds. The leader's
+// client may have sent a message twice.
 func (l *link) forgetKnown(t *turns) {
 	for i, id := range slices.Backward(t.IDs) {
 		known := func(s slot) bool { return s.turn == id }
@@ -323,8 +323,9 @@ func (l *link) Silence() time.Duration {
 }
 
 // Earliest returns the time before which a request with that many others ahead of it
-// cannot leave. This is the end of the pause, or the time when enough turns can have
-// arrived for the requests ahead, with the other processes waiting as well.
+// cannot leave. It is the later of two times: the end of the pause, and the earliest
+// time at which enough turns can have arrived for the requests ahead while the other
+// processes wait as well.
 func (l *link) Earliest(now time.Duration, ahead int) time.Duration {
 	switch {
 	case l.solo != nil:
@@ -402,7 +403,7 @@ func (l *link) knowledge() *fleet1.Learned {
 	return l.Learned
 }
 
-// wake schedules tick for at most d from now.
+// wake schedules tick for d from now, unless it is due earlier.
 func (l *link) wake(now, d time.Duration) {
 	if l.due != 0 && l.due <= now+d {
 		return
@@ -522,8 +523,8 @@ func (l *link) follow(now time.Duration, id string) {
 	}
 }
 
-// learn adopts this process's note about the account. The note was accurate at the time
-// at, which is in the gate's time.
+// learn adopts this process's note about the account. now and at are the same moment:
+// now in the account's time, at in the gate's.
 func (l *link) learn(now time.Duration, n note, at time.Duration) {
 	leader := l.Leader
 	l.state = l.merge(n.state)
@@ -592,8 +593,9 @@ func (g *Gate) granted(t *turns) {
 			l.turns = append(l.turns, slot{id, at})
 		}
 		slices.SortStableFunc(l.turns, func(a, b slot) int { return cmp.Compare(a.at, b.at) })
-		// The leader already takes the pause into account unless the pause is news. If
-		// it is news, this process learned of it some time after it began.
+		// Turns that arrive long before the end of the pause were handed out before the
+		// leader knew about the pause. Turns that arrive shortly before its end are
+		// valid: the pause ends later here, because the news of it took time to arrive.
 		if l.solo != nil || now < l.pause-max(askAgain/10, time.Duration(away)/2) {
 			l.handBack()
 			return l

@@ -30,7 +30,7 @@ func (g *Gate) Ping(ctx context.Context) error {
 	case err := <-done:
 		return err
 	case <-ctx.Done(): // the client ignores ctx while it waits for a reply
-		return fmt.Errorf("redisgate: no answer from the server: %w", context.Cause(ctx))
+		return fmt.Errorf("redisgate: no reply from the server: %w", context.Cause(ctx))
 	}
 }
 
@@ -38,7 +38,7 @@ func (g *Gate) ping(ctx context.Context) error {
 	const name = "ping"
 	failed := func(what string, err error) error { return fmt.Errorf("redisgate: cannot %s: %w", what, err) }
 	if err := g.ctx.Err(); err != nil {
-		return failed("use a gate that was closed", err)
+		return failed("use a closed gate", err)
 	}
 	if err := g.client.Ping(ctx).Err(); err != nil {
 		return failed("use the server", err)
@@ -48,7 +48,7 @@ func (g *Gate) ping(ctx context.Context) error {
 		return failed("use the server", err)
 	}
 	if trip := time.Since(began); trip >= time.Duration(farthest) {
-		return failed("work as a fleet", fmt.Errorf("the server takes %v to answer, and must take less than %v", trip.Round(time.Millisecond), time.Duration(farthest)))
+		return failed("work as a fleet", fmt.Errorf("the server takes %v to reply, and must take less than %v", trip.Round(time.Millisecond), time.Duration(farthest)))
 	}
 	keys := []string{g.names.accounts, g.names.members}
 	if err := g.client.Eval(ctx, pingScript, keys, keep.Milliseconds(), name).Err(); err != nil {
@@ -72,7 +72,7 @@ func (g *Gate) ping(ctx context.Context) error {
 	for {
 		m, err := sub.Receive(ctx)
 		if err != nil {
-			return failed("receive what it has published", err)
+			return failed("receive its own message", err)
 		}
 		if m, ok := m.(*redis.Message); ok && m.Channel == channel {
 			return nil

@@ -177,7 +177,7 @@ func (g *Gate) take(ctx context.Context, l lease) (s state, err error) {
 	return s, nil
 }
 
-func unexpected(answer []any) error { return fmt.Errorf("unexpected answer %v", answer) }
+func unexpected(answer []any) error { return fmt.Errorf("unexpected reply %v", answer) }
 
 // parseState reads what leadScript and countScript return about an account.
 func parseState(v []any) (s state, ok bool) {

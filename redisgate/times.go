@@ -28,10 +28,9 @@ const (
 )
 
 // A distance is how long a round trip to the server takes; 0: not known yet. A message
-// from one process to another takes just as long. A turn takes twice as long: one
-// distance for the report that asks for it, and one for the turn itself. The limits for
-// such waits therefore grow with the distance. Some of the constants above are only the
-// limits for a server that is near.
+// from one process to another takes just as long. A turn takes twice as long, because a
+// report has to ask for it first. The limits for such waits therefore grow with the
+// distance. Some of the constants above are the limits for a server that is near.
 type distance time.Duration
 
 const (

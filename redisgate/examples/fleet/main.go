@@ -30,21 +30,21 @@ import (
 
 const usage = `usage: go run ./redisgate/examples/fleet [flags]
 
-Is one process of a fleet that shares a limit of 50 requests per second. Start a
-Redis or Valkey server, then this command in three terminals.
+Runs one process of a fleet that shares a limit of 50 requests per second. Start
+a Redis or Valkey server, then run this command in three terminals.
 
   -redis URL         the server (redis://127.0.0.1:6379); rediss:// is TLS, and
-                     the password comes from REDIS_PASSWORD, or is in the URL
+                     the password is in REDIS_PASSWORD or in the URL
   -service HOST:PORT where the processes find the service (127.0.0.1:8429)
   -callers N         callers in this process (20)
   -gate=false        no gate: each call retries by itself
   -for DURATION      how long to run, such as 30s; otherwise until interrupted
 
 Every second, each process prints how many of its requests were accepted and
-how many were throttled (429). Expect the processes to come to 50 accepted per
-second together within half a minute, in about equal shares, with a request
-throttled now and then. Without a gate, three processes have about as many
-requests throttled as accepted.
+how many were throttled (429). Within half a minute, the processes together
+should reach 50 accepted requests per second, in about equal shares, with an
+occasional throttled request. Without a gate, about as many requests of three
+processes are throttled as accepted.
 
 If the Redis server cannot be reached, the process says so and goes on with a
 gate of its own.
@@ -168,7 +168,7 @@ func (s settings) run(ctx context.Context, stdout, stderr io.Writer) error {
 				return fmt.Errorf("no request was accepted by http://%s/", s.service)
 			}
 			if s.gate {
-				fmt.Fprintln(stdout, "With -gate=false in three processes, about as many are throttled as accepted.")
+				fmt.Fprintln(stdout, "With -gate=false in three processes, about as many requests are throttled as accepted.")
 			}
 			return nil
 		case <-tick.C:
