@@ -13,7 +13,8 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// An account is a rate-limited account: a token bucket that starts full, or a counter.
+// An account simulates an account with a rate limit: a token bucket that starts full, or
+// a counter.
 type account struct {
 	mu         sync.Mutex
 	rate       float64 // requests per second

@@ -52,7 +52,7 @@ func (s *clockedServer) shows(off time.Duration) {
 	require.WithinDuration(s.t, time.Now().Add(off), time.UnixMilli(s.now()), soon)
 }
 
-// set sets the clock to off from the right time.
+// set sets the clock. off is its difference from the right time.
 func (s *clockedServer) set(off time.Duration) {
 	s.t.Helper()
 	s.write(off)
@@ -123,7 +123,7 @@ func TestFleetWorksWhenTheServersClockIsSetUnderLoad(t *testing.T) {
 		leaderOf(t, gates, "k")
 		s.set(off)
 		before := accepted()
-		for _, g := range gates { // this makes them read from the server now instead of within ten seconds
+		for _, g := range gates { // they read from the server now, instead of at their next sign of life
 			g.attendNow()
 		}
 		require.Eventually(t, func() bool { return accepted() > before+100 }, 6*soon, 5*time.Millisecond, "fewer than 100 calls accepted since the clock was set")

@@ -81,7 +81,7 @@ func TestFleetTakesLittleMoreTimeThanAnIdealScheduler(t *testing.T) {
 	} {
 		for phase := 0; phase < 1000; phase += 250 {
 			if name == "bucket" && phase > 0 {
-				break // a bucket has no seconds, so the phase makes no difference
+				break // a bucket does not count by seconds
 			}
 			t.Run(fmt.Sprintf("%s, started %d ms into a second", name, phase), func(t *testing.T) {
 				inVirtualTime(t, func(t *testing.T, w *world) {

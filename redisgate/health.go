@@ -12,8 +12,8 @@ var errSlow = errors.New("server replies too slowly")
 // timed returns soon after the command counts as slow. A client that ignores the
 // context may wait longer, up to its ReadTimeout or forever, because one connection may
 // be dead while the others work. Such a command keeps running, and its result is
-// discarded. There are at most as many of these commands as there are connections in
-// the client's pool. An outdated command is not retried.
+// discarded. The number of such commands is limited by the connections in the client's
+// pool. An outdated command is not retried.
 func (g *Gate) timed(f func(ctx context.Context) error) error {
 	start, away := g.now(), g.distance()
 	ctx, cancel := context.WithTimeout(g.ctx, max(away.lease(), away.tooSlow()))
@@ -40,7 +40,7 @@ func (g *Gate) timed(f func(ctx context.Context) error) error {
 	return err
 }
 
-// fail records that something that began at that time could not use the server, and
+// fail records that an operation that began at that time could not use the server, and
 // logs it unless the server was already lost. A process that loses the server soon
 // after rejoining stays away longer each time, because a server may answer some
 // commands and still be unusable.

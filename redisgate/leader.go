@@ -12,7 +12,7 @@ import (
 
 // A leader runs the fleet's only controller for an account, and hands out turns. A
 // process becomes the leader by acquiring a lease on the server, and renews the lease. A
-// leader that cannot renew its lease stops leading. What it has learned remains on the
+// leader that cannot renew its lease stops leading. Its knowledge remains on the
 // server and with the processes that it has replied to.
 type leader struct {
 	g    *Gate

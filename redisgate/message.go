@@ -129,7 +129,7 @@ func (s *state) join(anew state) state {
 	return s.merge(anew)
 }
 
-// These are the limits of what a message may contain, because the server may not be
+// These constants limit what a message may contain, because the server may not be
 // trustworthy.
 const (
 	maxMessage = 1 << 20 // bytes

@@ -30,8 +30,8 @@ type pendingNotice struct {
 	at time.Time // when its pause was recorded
 }
 
-// mute(true) drops everything except pauses in force, and keeps only these until
-// mute(false) is called.
+// mute(true) drops everything except pauses in force. Until mute(false) is called, the
+// outbox accepts only pauses.
 func (o *outbox) mute(muted bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

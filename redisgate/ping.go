@@ -18,7 +18,7 @@ return 1`
 // logs in, runs a script that reads and writes the gate's keys, and sends itself a
 // message. Call it once when a program starts, with a deadline, to find a wrong
 // address, a wrong password or a missing permission. Ping also returns an error if the
-// server takes 500 ms or more to answer: such a server is too far away for a fleet, so
+// server takes 500 ms or more to reply: such a server is too far away for a fleet, so
 // each process would be alone. You do not have to call Ping: the gate works alone
 // without the server, and joins the fleet as soon as it can.
 //

@@ -12,8 +12,8 @@ func (g *Gate) attend() {
 	for hello := true; ; {
 		wait := presence
 		g.out.tidy()
-		// The state is read after subscribing: messages that are published before the
-		// subscription are missed.
+		// The state is read after subscribing, because anything that is published
+		// before the subscription is missed.
 		if g.connected() {
 			var err error
 			if cursor, err = g.join(hello, cursor); err == nil {

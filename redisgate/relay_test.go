@@ -142,7 +142,7 @@ func (r *relay) setDelay(d time.Duration) {
 }
 
 // holdOnce makes one connection go dead for an hour: that of the first request for
-// which which returns true. held reports whether there was such a request.
+// which the function returns true. held reports whether there was such a request.
 func (r *relay) holdOnce(which func([]byte) bool) (held func() bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

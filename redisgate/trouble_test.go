@@ -192,7 +192,7 @@ func TestWrongPasswordIsLoggedAndNoCallFails(t *testing.T) {
 	assert.Equal(t, 1, book.count("WRONGPASS"))
 }
 
-// A server that accepts connections and never answers must not block a request.
+// A server that accepts connections and never replies must not block a request.
 func TestNoRequestWaitsForASilentServer(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -287,8 +287,8 @@ func TestPauseDuringOutageIsPublishedAfterRejoin(t *testing.T) {
 	})
 }
 
-// When a process goes alone, an account may be newer than the length of a new
-// controller's first pause.
+// When a process goes alone, its account may be younger than the first pause of a new
+// controller is long.
 func TestNewAccountIsServedWhileTheServerIsLost(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, books := w.gates(2)

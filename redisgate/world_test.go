@@ -42,7 +42,7 @@ func (w *world) client() *redis.Client { return w.clientWith(func(*redis.Options
 
 func (w *world) clientWith(set func(*redis.Options)) *redis.Client {
 	o := &redis.Options{
-		Addr:   "127.0.0.1:6379", // the client would resolve a host name
+		Addr:   "127.0.0.1:6379", // a host name would have to be resolved
 		Dialer: func(context.Context, string, string) (net.Conn, error) { return w.relay.pipe() },
 		// The client would negotiate notifications while holding a mutex, and a
 		// goroutine that waits for a mutex stops virtual time.

@@ -1,4 +1,4 @@
-// Command fleet is one process of a fleet that shares an account. Start it in three
+// Command fleet runs one process of a fleet that shares an account. Start it in three
 // terminals and watch the processes share the limit. Stop one of them, or the Redis
 // server, and start it again. Run the processes with -gate=false to see what happens
 // without a gate.
@@ -98,7 +98,7 @@ func parse(args []string, getenv func(string) string) (s settings, err error) {
 	return s, nil
 }
 
-// run is main without its process: it returns the exit status.
+// run does what main does, but returns the exit status.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	s, err := parse(args, getenv)
 	switch {
@@ -192,7 +192,7 @@ func (c *counter) failure(_ context.Context, f iamhttp.Failure) {
 func (c *counter) call(ctx context.Context, client *http.Client, url string) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		panic(err) // the -service flag is not a valid address
+		panic(err) // -service is not a valid address
 	}
 	resp, err := client.Do(req)
 	if err != nil {
