@@ -23,7 +23,7 @@
 // would sometimes send at the same moment, and would be throttled at half the pace.
 //
 // A server that fails does not make calls fail. If a process has waiting requests and
-// gets no reply for 400 ms, it goes on alone: it decides by itself when its requests
+// gets no reply for 400 ms, it continues alone: it decides by itself when its requests
 // leave, and rejoins the fleet once replies arrive again. If the server is far away, it
 // waits for longer than 400 ms. A process that is alone keeps to its share of the pace
 // that the fleet had found. If the fleet had not found a pace, the process behaves like

@@ -60,7 +60,7 @@ func (g *Gate) fail(began time.Duration, err error) {
 	g.mu.Unlock()
 	if news {
 		g.attendNow()
-		g.log.Warn("redisgate: lost the fleet, this process goes on alone", "prefix", g.names.prefix, "err", err)
+		g.log.Warn("redisgate: lost the fleet; this process continues alone", "prefix", g.names.prefix, "err", err)
 	}
 }
 

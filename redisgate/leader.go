@@ -302,7 +302,7 @@ func (l *leader) most(now time.Duration) float64 {
 	if l.control == nil {
 		return 0
 	}
-	const many = 1 << 20 // requests; compared with so many, a burst is negligible
+	const many = 1 << 20 // requests; a burst is negligible in comparison
 	if long := l.control.Earliest(now, many) - max(l.control.Paused(), now); long > 0 {
 		return many / long.Seconds()
 	}

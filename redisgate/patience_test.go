@@ -47,7 +47,7 @@ func (s *turnstile) longest(after time.Time) (gap time.Duration) {
 // No request waits longer than patience for a reply, whatever happens. The margin
 // covers the time between two requests of a caller, and the time between two requests
 // of a process that is alone and keeps to its share of the pace.
-func TestProcessWithoutAReplyGoesOnAloneAfter400ms(t *testing.T) {
+func TestProcessWithoutAReplyContinuesAloneAfter400ms(t *testing.T) {
 	const margin = 60 * time.Millisecond
 	for name, trouble := range map[string]func(w *world, leader *Gate){
 		"server frozen":         func(w *world, _ *Gate) { w.relay.freeze() },

@@ -3,7 +3,7 @@ package redisgate
 import "time"
 
 const (
-	patience     = 400 * time.Millisecond  // how long requests wait for a reply before this process goes on alone
+	patience     = 400 * time.Millisecond  // how long requests wait for a reply before this process continues alone
 	tooSlow      = 300 * time.Millisecond  // a server that takes longer to reply counts as lost
 	askAgain     = 250 * time.Millisecond  // between two questions to a leader that does not reply
 	tellEvery    = 500 * time.Millisecond  // between two reports while the leader knows that more requests wait
@@ -41,8 +41,8 @@ const (
 
 // taken returns the distance after a round trip that took trip. since is the time since
 // the previous round trip ended. The distance is a minimum that rises slowly, so that a
-// server that becomes slow does not make requests wait longer before the process goes
-// on alone.
+// server that becomes slow does not make requests wait longer before the process
+// continues alone.
 func (d distance) taken(trip, since time.Duration) distance {
 	t := min(max(distance(trip), 1), 2*farthest)
 	if d == 0 || t < d {
@@ -64,8 +64,8 @@ func (d distance) tooSlow() time.Duration {
 // the way, times two.
 func (d distance) turn() time.Duration { return max(patience-askAgain, time.Duration(4*d)) }
 
-// patience returns how long requests wait for a reply before this process goes on
-// alone.
+// patience returns how long requests wait for a reply before this process
+// continues alone.
 func (d distance) patience() time.Duration { return askAgain + d.turn() }
 
 // lease returns how long a leader leads without renewing its lease. After the same

@@ -46,7 +46,7 @@ should reach 50 accepted requests per second, in about equal shares, with an
 occasional throttled request. Without a gate, about as many requests of three
 processes are throttled as accepted.
 
-If the Redis server cannot be reached, the process says so and goes on with a
+If the Redis server cannot be reached, the process says so and continues with a
 gate of its own.
 
 Exit status: 0 at the end, 1 if something failed, 2 if the flags are wrong.
