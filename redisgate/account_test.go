@@ -13,7 +13,8 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// An account has a limit: a token bucket that starts full, or a counter.
+// An account simulates an account with a rate limit: a token bucket that starts full, or
+// a counter.
 type account struct {
 	mu         sync.Mutex
 	rate       float64 // requests per second
@@ -22,10 +23,10 @@ type account struct {
 	trip       time.Duration // how long a request takes; in virtual time only
 	tokens     float64
 	at         time.Time
-	closed     time.Time     // end of the latest Retry-After
-	counter    *counter      // nil: a bucket
-	stated     gate.Limit    // with each 429; zero: nothing
-	news       time.Duration // how long the news of a Retry-After takes to arrive
+	closed     time.Time     // when the latest Retry-After ends
+	counter    *counter      // nil: the account is a token bucket
+	stated     gate.Limit    // the limit stated with each 429; zero: none
+	news       time.Duration // how long a process may take to hear of a Retry-After
 
 	sent, accepted, early int
 }
@@ -34,8 +35,8 @@ func newAccount(rate, depth float64, retryAfter time.Duration) *account {
 	return &account{rate: rate, depth: depth, retryAfter: retryAfter, tokens: depth, at: time.Now(), news: 50 * time.Millisecond}
 }
 
-// serve answers a request. A request is early if it comes during a Retry-After,
-// after the news of it should have arrived.
+// serve handles one request. A request counts as early if it arrives during a
+// Retry-After that the process should have heard of.
 func (a *account) serve() (throttled bool) {
 	if a.trip > 0 {
 		time.Sleep(a.trip)
@@ -70,8 +71,8 @@ func (a *account) take(now time.Time) bool {
 	return true
 }
 
-// A counter counts like HAProxy's: over two seconds, the older one weighted, and
-// throttled requests count too.
+// A counter counts in the way HAProxy does: over the current and the previous second,
+// with less weight on the previous one. Throttled requests count too.
 type counter struct {
 	second   int64
 	past, in float64
@@ -118,7 +119,7 @@ type crowd struct {
 	wg     sync.WaitGroup
 	left   atomic.Int64
 	failed atomic.Int64
-	done   []atomic.Int64 // calls, by gate
+	done   []atomic.Int64 // calls made, by gate
 }
 
 func start[G gate.Gate](gates []G, callers, calls int, key string, a *account) *crowd {
@@ -142,10 +143,10 @@ func start[G gate.Gate](gates []G, callers, calls int, key string, a *account) *
 func (c *crowd) wait(t *testing.T) {
 	t.Helper()
 	c.wg.Wait()
-	assert.Zero(t, c.failed.Load(), "calls that failed")
+	assert.Zero(t, c.failed.Load(), "failed calls")
 }
 
-// throttle sends one request through g, which is throttled with Retry-After d.
+// throttle sends one request through g that is throttled with a Retry-After of d.
 func throttle(t *testing.T, g gate.Gate, key string, d time.Duration) {
 	t.Helper()
 	ticket, err := g.Wait(context.Background(), gate.Request{Key: key})

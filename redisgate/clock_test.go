@@ -25,7 +25,7 @@ func startClockedServer(t testing.TB, off time.Duration) *clockedServer {
 	t.Helper()
 	cc, err := exec.LookPath("cc")
 	if err != nil || runtime.GOOS != "linux" {
-		missing(t, "a server's clock is set on Linux, with a C compiler: apt-get install gcc libc6-dev")
+		missing(t, "setting a server's clock needs Linux and a C compiler: apt-get install gcc libc6-dev")
 	}
 	s := &clockedServer{testServer: newServer(t)}
 	library := filepath.Join(s.dir, "clock.so")
@@ -52,7 +52,7 @@ func (s *clockedServer) shows(off time.Duration) {
 	require.WithinDuration(s.t, time.Now().Add(off), time.UnixMilli(s.now()), soon)
 }
 
-// set sets the clock: off is how far it is from the right time.
+// set sets the clock. off is its difference from the right time.
 func (s *clockedServer) set(off time.Duration) {
 	s.t.Helper()
 	s.write(off)
@@ -67,18 +67,18 @@ func (s *clockedServer) now() int64 {
 	return seconds * 1000
 }
 
-// pause returns how long the account is paused for a process that starts now.
+// pause returns how long the account is paused, as seen by a process that starts now.
 func (s *clockedServer) pause(key string) time.Duration {
 	g, _ := newGate(s.t, s.addr())
 	defer g.Close()
 	_, err := g.join(false, "0")
-	assert.NoError(s.t, err, "on a slow machine New does not wait long enough")
+	assert.NoError(s.t, err, "New may not have waited long enough on a slow machine, so the server must be read here")
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return max(g.notes[g.names.of(key)].paused-g.now(), 0)
 }
 
-// anHourOff runs a test with a clock that is ahead, and with one that is behind.
+// anHourOff runs a test twice: with a clock that is ahead, and with one that is behind.
 func anHourOff(t *testing.T, test func(t *testing.T, off time.Duration)) {
 	t.Parallel()
 	for name, off := range map[string]time.Duration{"an hour ahead": time.Hour, "an hour behind": -time.Hour} {
@@ -89,7 +89,7 @@ func anHourOff(t *testing.T, test func(t *testing.T, off time.Duration)) {
 	}
 }
 
-func TestAServersClockMayBeWrong(t *testing.T) {
+func TestFleetWorksWhenTheServersClockIsWrong(t *testing.T) {
 	anHourOff(t, func(t *testing.T, off time.Duration) {
 		s := startClockedServer(t, off)
 		gates, books := newGates(t, s.addr(), 3)
@@ -112,7 +112,7 @@ func TestAServersClockMayBeWrong(t *testing.T) {
 	})
 }
 
-func TestAServersClockMayBeSetUnderLoad(t *testing.T) {
+func TestFleetWorksWhenTheServersClockIsSetUnderLoad(t *testing.T) {
 	anHourOff(t, func(t *testing.T, off time.Duration) {
 		s := startClockedServer(t, 0)
 		gates, books := newGates(t, s.addr(), 3)
@@ -123,10 +123,10 @@ func TestAServersClockMayBeSetUnderLoad(t *testing.T) {
 		leaderOf(t, gates, "k")
 		s.set(off)
 		before := accepted()
-		for _, g := range gates { // they read from the server, as they do every ten seconds
+		for _, g := range gates { // they read from the server now, instead of at their next sign of life
 			g.attendNow()
 		}
-		require.Eventually(t, func() bool { return accepted() > before+100 }, 6*soon, 5*time.Millisecond, "calls wait for the clock")
+		require.Eventually(t, func() bool { return accepted() > before+100 }, 6*soon, 5*time.Millisecond, "fewer than 100 calls accepted since the clock was set")
 		leaderOf(t, gates, "k")
 		assert.LessOrEqual(t, s.pause("k"), time.Minute)
 		c.left.Store(0)
@@ -137,7 +137,7 @@ func TestAServersClockMayBeSetUnderLoad(t *testing.T) {
 	})
 }
 
-func TestLeaderRestoresThePauseAfterTheServersClockWasSet(t *testing.T) {
+func TestLeaderRestoresThePauseAfterTheServersClockIsSet(t *testing.T) {
 	anHourOff(t, func(t *testing.T, off time.Duration) {
 		s := startClockedServer(t, 0)
 		g, _ := newGate(t, s.addr())
@@ -152,7 +152,7 @@ func TestLeaderRestoresThePauseAfterTheServersClockWasSet(t *testing.T) {
 	})
 }
 
-func TestPauseEndsWithoutProcessesWhenTheServersClockIsSetBack(t *testing.T) {
+func TestPauseWithoutProcessesEndsWhenTheServersClockIsSetBack(t *testing.T) {
 	t.Parallel()
 	s := startClockedServer(t, 0)
 	first, _ := newGate(t, s.addr())
@@ -178,8 +178,8 @@ func TestDeadLeadersLeaseEndsWhenTheServersClockIsSetBack(t *testing.T) {
 	c.wait(t)
 }
 
-// Dead processes must not be counted for another hour, and live ones must be
-// counted before their next sign of life.
+// Dead processes must not be counted for another hour, and live ones must be counted
+// before their next sign of life.
 func TestProcessesAreCountedCorrectlyWhenTheServersClockIsSetBack(t *testing.T) {
 	t.Parallel()
 	s := startClockedServer(t, 0)
@@ -193,6 +193,6 @@ func TestProcessesAreCountedCorrectlyWhenTheServersClockIsSetBack(t *testing.T) 
 	_, err := late.join(false, "0")
 	require.NoError(t, err)
 	ahead := s.ask("zcount", late.names.members, fmt.Sprint(s.now()+soon.Milliseconds()), "+inf")
-	assert.Zero(t, ahead, "a process that would be counted for an hour after its end")
+	assert.Zero(t, ahead, "processes with a sign of life in the future, which would be counted for an hour after their end")
 	assert.Equal(t, int64(4), s.ask("zcard", late.names.members))
 }

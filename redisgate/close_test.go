@@ -17,14 +17,14 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// The request for the lease arrives after Close, because each command has a
-// connection of its own.
-func TestCloseGivesBackALeaseThatIsBeingAskedFor(t *testing.T) {
+// The request for the lease arrives after Close, because each command has its own
+// connection.
+func TestCloseGivesBackALeaseThatIsStillBeingRequested(t *testing.T) {
 	for name, held := range map[string]time.Duration{"a renewal": renewLease, "a claim": 0} {
 		t.Run(name, func(t *testing.T) {
 			inVirtualTime(t, func(t *testing.T, w *world) {
 				g, _ := w.gate()
-				throttle(t, g, "before", time.Minute) // so that the server knows the script
+				throttle(t, g, "before", time.Minute) // so that the server already has the script
 				time.Sleep(50 * time.Millisecond)
 				holding := false
 				hold := func(b []byte) time.Duration {
@@ -66,8 +66,8 @@ func (o *outbox) size() int {
 
 func TestOutboxStaysSmallWhileTheServerIsLostOrTheGateIsClosed(t *testing.T) {
 	for name, leave := range map[string]func(w *world, g *Gate){
-		"lost":   func(w *world, g *Gate) { w.relay.freeze() },
-		"closed": func(w *world, g *Gate) { g.Close() },
+		"server lost": func(w *world, g *Gate) { w.relay.freeze() },
+		"gate closed": func(w *world, g *Gate) { g.Close() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			inVirtualTime(t, func(t *testing.T, w *world) {
@@ -80,10 +80,10 @@ func TestOutboxStaysSmallWhileTheServerIsLostOrTheGateIsClosed(t *testing.T) {
 				for i := range 100 {
 					throttle(t, g, fmt.Sprint(i), time.Second)
 				}
-				if name == "closed" {
+				if name == "gate closed" {
 					assert.Zero(t, g.out.size())
 				}
-				assert.LessOrEqual(t, g.out.size(), 100, "one pause per account")
+				assert.LessOrEqual(t, g.out.size(), 100, "messages in the outbox; only one pause per account should be left")
 				time.Sleep(1100*time.Millisecond + presence)
 				assert.Zero(t, g.out.size())
 			})
@@ -91,7 +91,7 @@ func TestOutboxStaysSmallWhileTheServerIsLostOrTheGateIsClosed(t *testing.T) {
 	}
 }
 
-func TestAClosedGateLeavesNoGoroutine(t *testing.T) {
+func TestClosedGateLeavesNoGoroutines(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		client := w.client()
 		g := New(client, Options{Logger: slog.New(slog.DiscardHandler)})
@@ -110,7 +110,7 @@ func TestAClosedGateLeavesNoGoroutine(t *testing.T) {
 				assert.NotContains(t, stack, "redisgate.(*link)")
 			}
 		}
-		client.Close() // and the bubble ends; it would fail if a goroutine were left
+		client.Close() // then the bubble ends, which would fail if a goroutine were left
 	})
 }
 
@@ -127,11 +127,11 @@ func TestCloseGivesBackTheLeaseDespiteADeadConnection(t *testing.T) {
 		g.Close()
 		assert.Less(t, time.Since(start), closeWait)
 		assert.Contains(t, w.server.HGet(g.names.accounts, g.names.of("k")), `"l":""`)
-		assert.False(t, w.server.Exists(g.names.members), "the process is not counted")
+		assert.False(t, w.server.Exists(g.names.members), "the closed process is still counted on the server")
 	})
 }
 
-func TestCloseSendsWhatWasNotSentYet(t *testing.T) {
+func TestCloseSendsPendingMessages(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
 		throttle(t, gates[0], "k", 100*time.Millisecond)
@@ -141,13 +141,13 @@ func TestCloseSendsWhatWasNotSentYet(t *testing.T) {
 		ticket, err := other.Wait(t.Context(), gate.Request{Key: "k"})
 		require.NoError(t, err)
 		other.Observe(gate.Request{Key: "k"}, ticket, gate.Outcome{Result: gate.Throttled, RetryAfter: time.Minute})
-		other.Close() // in the same instant
+		other.Close() // at the same instant
 		time.Sleep(50 * time.Millisecond)
 		assert.Greater(t, pauseAt(gates[at], "k"), 50*time.Second)
 	})
 }
 
-func TestProcessThatClosedGetsNoTurnsAndItsTurnsAreTakenBack(t *testing.T) {
+func TestClosedProcessGetsNoTurnsAndItsTurnsAreTakenBack(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
 		throttle(t, gates[0], "k", 100*time.Millisecond)
@@ -175,7 +175,7 @@ func TestProcessThatClosedGetsNoTurnsAndItsTurnsAreTakenBack(t *testing.T) {
 		other.Close()
 		time.Sleep(10 * time.Millisecond)
 		turns, wanted, _ = held()
-		assert.Positive(t, turns, "they may be requests in flight")
+		assert.Positive(t, turns, "turns of the closed process, which may belong to requests in flight")
 		assert.Zero(t, wanted)
 		time.Sleep(memberGone + renewLease)
 		turns, _, known = held()

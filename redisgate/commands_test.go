@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The user may use only the names of this fleet, too: every key and channel begins
-// with the namespace and the number of the seam.
+// The user is also limited to the names of this fleet: every key and every channel
+// begins with the namespace and the seam number.
 func TestGateNeedsOnlyTheCommandsInTheREADME(t *testing.T) {
 	t.Parallel()
 	readme, err := os.ReadFile("README.md")
@@ -28,7 +28,7 @@ func TestGateNeedsOnlyTheCommandsInTheREADME(t *testing.T) {
 	for _, command := range regexp.MustCompile(`\b[A-Z]{3,}\b`).FindAllString(list, -1) {
 		user = append(user, "+"+strings.ToLower(command))
 	}
-	require.Len(t, user[8:], 17, "commands")
+	require.Len(t, user[8:], 17, "number of commands that the README lists")
 	s := startServer(t)
 	s.ask(user...)
 
@@ -36,7 +36,7 @@ func TestGateNeedsOnlyTheCommandsInTheREADME(t *testing.T) {
 	var books []*logbook
 	for range 2 {
 		client := redis.NewClient(&redis.Options{Addr: s.addr(), Username: "gate", Password: "secret"})
-		require.NoError(t, client.Ping(context.Background()).Err(), "the gate pings after a quiet time")
+		require.NoError(t, client.Ping(context.Background()).Err(), "PING must be allowed: the gate sends it after a quiet time")
 		g, b := newGateOf(t, client)
 		gates, books = append(gates, g), append(books, b)
 	}
@@ -50,13 +50,13 @@ func TestGateNeedsOnlyTheCommandsInTheREADME(t *testing.T) {
 	}
 	assert.Equal(t, int64(0), s.ask("zcard", gates[0].names.members))
 	for _, denied := range s.ask("acl", "log").([]any) {
-		// go-redis sends these by itself, and does without them.
+		// go-redis sends these commands by itself, and works without them.
 		assert.Contains(t, fmt.Sprint(denied), "object:client|")
 	}
 }
 
-func TestARequestCostsTwoCommandsAtMostWhileManyWait(t *testing.T) {
-	for name, delay := range map[string]time.Duration{"near": time.Millisecond, "far": 100 * time.Millisecond} {
+func TestARequestCostsAtMostTwoCommandsWhileManyWait(t *testing.T) {
+	for name, delay := range map[string]time.Duration{"near server": time.Millisecond, "far server": 100 * time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
 			inVirtualTime(t, func(t *testing.T, w *world) {
 				w.relay.setDelay(delay)
@@ -70,7 +70,7 @@ func TestARequestCostsTwoCommandsAtMostWhileManyWait(t *testing.T) {
 				time.Sleep(time.Minute)
 				sentNow, acceptedNow, _ := a.counts()
 				each := float64(w.server.CommandCount()-commands) / float64(sentNow-sent)
-				t.Logf("%.2f commands a request, %.1f %% of the limit", each, float64(acceptedNow-accepted)/60)
+				t.Logf("%.2f commands per request, %.1f %% of the limit", each, float64(acceptedNow-accepted)/60)
 				assert.LessOrEqual(t, each, 2.0)
 				c.left.Store(0)
 				c.wait(t)

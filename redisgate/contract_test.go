@@ -27,7 +27,7 @@ func TestGateWithoutAServerObeysTheContract(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	l.Close() // nobody listens at its address
+	l.Close() // so that nothing listens on its address
 	gatetest.Run(t, func(t testing.TB) gate.Gate {
 		g, _ := newGate(t, l.Addr().String())
 		return g
@@ -44,7 +44,7 @@ func TestGateThatGetsItsTurnsFromAnotherProcessObeysTheContract(t *testing.T) {
 	})
 }
 
-// A follower is a member of a fleet in which another process leads each account.
+// A follower is a member of a fleet in which another process leads every account.
 type follower struct {
 	*Gate
 	leader *Gate
@@ -58,7 +58,7 @@ func (l *follower) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error
 	return l.Gate.Wait(ctx, r)
 }
 
-// lead makes the other process lead the account of the key.
+// lead makes the other process lead the key's account.
 func (l *follower) lead(key string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

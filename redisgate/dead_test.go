@@ -12,21 +12,21 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// readTimeouts are the ReadTimeouts of two clients.
-var readTimeouts = map[string]time.Duration{"the client gives up": 0, "the client waits for ever": -1}
+// readTimeouts are the values of ReadTimeout to test.
+var readTimeouts = map[string]time.Duration{"client with a read timeout": 0, "client without a read timeout": -1}
 
-// One connection can go dead while all others work, and neither end notices: a
-// device between them has forgotten it.
+// A single connection can go dead without either end noticing, while all others work:
+// for example, when a device between the ends has forgotten the connection.
 func TestDeadConnectionDoesNotStallTheFleet(t *testing.T) {
 	turns := []byte(`{"t":{"n":"`)
 	for what, of := range map[string]func(leader, other *Gate) func([]byte) bool{
-		"of a renewal": func(leader, _ *Gate) func([]byte) bool {
+		"connection of a renewal": func(leader, _ *Gate) func([]byte) bool {
 			return func(b []byte) bool { return isRenewal(b, leader) }
 		},
-		"of turns": func(leader, _ *Gate) func([]byte) bool {
+		"connection of turns": func(leader, _ *Gate) func([]byte) bool {
 			return func(b []byte) bool { return bytes.Contains(b, turns) && bytes.Contains(b, []byte(leader.id)) }
 		},
-		"of a question": func(_, other *Gate) func([]byte) bool {
+		"connection of a question": func(_, other *Gate) func([]byte) bool {
 			return func(b []byte) bool { return bytes.Contains(b, []byte(`"f":"`+other.id)) }
 		},
 	} {
@@ -49,12 +49,12 @@ func TestDeadConnectionDoesNotStallTheFleet(t *testing.T) {
 						before := []int64{done(0), done(1), done(2)}
 						time.Sleep(5 * time.Second)
 						for i := range gates {
-							assert.Greater(t, done(i)-before[i], int64(25), "calls in five seconds, of which three or four may be pauses")
+							assert.Greater(t, done(i)-before[i], int64(25), "calls in five seconds, three or four of which may be spent in pauses")
 						}
 					}
 					assert.True(t, held())
 					for _, g := range gates {
-						assert.True(t, g.usable(), "the server is not lost")
+						assert.True(t, g.usable(), "the process counts the server as lost")
 					}
 					c.left.Store(0)
 					c.wait(t)
@@ -68,7 +68,7 @@ func isRenewal(b []byte, of *Gate) bool {
 	return bytes.Contains(b, []byte(leadScript.Hash())) && bytes.Contains(b, []byte(of.id)) && bytes.Contains(b, []byte("\r\n1500\r\n"))
 }
 
-func TestLeaderWithoutALeaseDoesNotAnswer(t *testing.T) {
+func TestLeaderWhoseLeaseHasEndedDoesNotReply(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		g, name := led(t, w)
 		g.mu.Lock()
@@ -79,7 +79,7 @@ func TestLeaderWithoutALeaseDoesNotAnswer(t *testing.T) {
 		l.until = g.now() - 1
 		l.mu.Unlock()
 		l.handle(&report{Name: name, From: "other", Waiting: 1, Stamp: 1})
-		assert.Zero(t, g.out.size(), "waiting processes have to find out that nobody leads")
+		assert.Zero(t, g.out.size(), "messages in the outbox: a leader without a lease must not reply, so that waiting processes notice")
 		l.handle(&report{Name: name, From: "other", Throttled: []throttled{{After: time.Second}}})
 		letters, _ := g.out.empty(g)
 		require.Len(t, letters, 1)
@@ -93,9 +93,9 @@ func TestLeaderWithoutALeaseDoesNotAnswer(t *testing.T) {
 	})
 }
 
-// A command without an answer is left behind, and goes on for as long as the
-// client lets it.
-func TestCommandsWithoutAnAnswerDoNotPileUp(t *testing.T) {
+// The gate does not wait for a command that gets no reply, but the command keeps
+// running for as long as the client allows.
+func TestCommandsWithoutAReplyDoNotPileUp(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		const pool = 3
 		g, _ := newGateOf(t, w.clientWith(func(o *redis.Options) { o.ReadTimeout, o.PoolSize = -1, pool }))
@@ -106,23 +106,24 @@ func TestCommandsWithoutAnAnswerDoNotPileUp(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		stacks := make([]byte, 1<<20)
 		stacks = stacks[:runtime.Stack(stacks, true)]
-		assert.LessOrEqual(t, strings.Count(string(stacks), "created by github.com/iamhttp/iamhttp/redisgate.(*Gate).timed"), pool+5, "one per connection, and a few that wait for one")
+		assert.LessOrEqual(t, strings.Count(string(stacks), "created by github.com/iamhttp/iamhttp/redisgate.(*Gate).timed"), pool+5, "commands still running: one per connection, and a few that wait for a connection")
 		c.left.Store(0)
 		c.wait(t)
 		w.relay.thaw()
 	})
 }
 
-// If the gate sends a pause again, it sends what is left of it. If go-redis sends
-// it again, it is the same as before, and too long by leaseTime at most.
-func TestResentPauseIsNotLonger(t *testing.T) {
+// If the gate sends a pause a second time, it sends what is left of the pause. If
+// go-redis resends the message, the message is unchanged, and the pause is too long by
+// at most leaseTime.
+func TestResendingAPauseDoesNotProlongItMuch(t *testing.T) {
 	for name, tt := range map[string]struct {
 		retries int
 		timeout time.Duration
 		longer  time.Duration
 	}{
-		"by the gate":   {-1, 0, 10 * time.Millisecond},
-		"by the client": {3, 500 * time.Millisecond, leaseTime},
+		"resent by the gate":   {-1, 0, 10 * time.Millisecond},
+		"resent by the client": {3, 500 * time.Millisecond, leaseTime},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inVirtualTime(t, func(t *testing.T, w *world) {
@@ -137,7 +138,7 @@ func TestResentPauseIsNotLonger(t *testing.T) {
 				throttle(t, gates[0], "k", pause)
 				for time.Since(began) < pause-time.Second {
 					time.Sleep(300 * time.Millisecond)
-					late, _ := w.gate() // reads what the server keeps
+					late, _ := w.gate() // it reads the pause that the server keeps
 					for _, g := range append(gates, late) {
 						assert.LessOrEqual(t, pauseAt(g, "k"), pause-time.Since(began)+tt.longer)
 					}

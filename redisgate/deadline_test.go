@@ -33,7 +33,7 @@ func (a *account) serveUntil(ctx context.Context, g gate.Gate) error {
 	}
 }
 
-// fleetThatKnows returns four gates that know the limit of the account.
+// fleetThatKnows returns four gates that have already learned the limit of the account.
 func (w *world) fleetThatKnows(a *account) []*Gate {
 	gates, _ := w.gates(4)
 	c := start(gates, 25, int(40*a.rate), "k", a)
@@ -41,7 +41,7 @@ func (w *world) fleetThatKnows(a *account) []*Gate {
 	return gates
 }
 
-func TestCallersInAFleetAreToldAtOnceThatTheyCannotBeServed(t *testing.T) {
+func TestFleetRefusesRequestsThatCannotMeetTheirDeadlineAtOnce(t *testing.T) {
 	const rounds = 10
 	served, early, late := 0, 0, 0
 	for range rounds {
@@ -53,7 +53,7 @@ func TestCallersInAFleetAreToldAtOnceThatTheyCannotBeServed(t *testing.T) {
 			var wg sync.WaitGroup
 			for i := range 1000 {
 				wg.Go(func() {
-					ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second) // each has its own
+					ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second) // each caller has its own deadline
 					defer cancel()
 					began := time.Now()
 					err := a.serveUntil(ctx, gates[i%len(gates)])
@@ -73,19 +73,19 @@ func TestCallersInAFleetAreToldAtOnceThatTheyCannotBeServed(t *testing.T) {
 			wg.Wait()
 		})
 	}
-	t.Logf("of 1000 each time %d served, %d told at once, %d later", served/rounds, early/rounds, late/rounds)
+	t.Logf("of 1000 callers per round: %d served, %d refused at once, %d later", served/rounds, early/rounds, late/rounds)
 	assert.GreaterOrEqual(t, served/rounds, 40)
-	assert.GreaterOrEqual(t, early/rounds, 650, "none, if nobody knew the pace of the fleet")
+	assert.GreaterOrEqual(t, early/rounds, 650, "callers refused at once per round; there would be none if the processes did not know the fleet's pace")
 }
 
-func TestDeadlinesWasteNoTurnsOfAFleet(t *testing.T) {
+func TestRequestsWithDeadlinesWasteFewTurnsOfAFleet(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it simulates 18 minutes of up to 500 callers a second")
+		t.Skip("simulates 18 minutes with up to 500 callers per second")
 	}
 	const rate, long, rounds = 50, 60, 3
 	for _, load := range []float64{1.5, 3, 10} {
 		for _, trip := range []time.Duration{20 * time.Millisecond, 300 * time.Millisecond} {
-			t.Run(fmt.Sprint("load ", load, ", answers of ", trip), func(t *testing.T) {
+			t.Run(fmt.Sprint("load ", load, ", responses after ", trip), func(t *testing.T) {
 				served, sent := 0, 0
 				for range rounds {
 					inVirtualTime(t, func(t *testing.T, w *world) {
@@ -121,7 +121,7 @@ func TestDeadlinesWasteNoTurnsOfAFleet(t *testing.T) {
 	}
 }
 
-func TestResponsesThatSayNothingOfTheLimitDoNotRaiseThePaceOfAFleet(t *testing.T) {
+func TestResponsesThatSayNothingAboutTheLimitDoNotRaiseTheFleetsPace(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		a := newAccount(100, 10, time.Second)
 		gates := w.fleetThatKnows(a)
@@ -135,13 +135,13 @@ func TestResponsesThatSayNothingOfTheLimitDoNotRaiseThePaceOfAFleet(t *testing.T
 					ticket, err := g.Wait(t.Context(), r)
 					assert.NoError(t, err)
 					time.Sleep(20 * time.Millisecond)
-					g.Observe(r, ticket, gate.Outcome{}) // a 503
+					g.Observe(r, ticket, gate.Outcome{}) // such as a 503
 				}
 			})
 		}
 		wg.Wait()
 		after, _ := gates[0].local.Stats("k")
 		t.Log(before.Pace, after.Pace)
-		assert.Less(t, after.Pace, 1.5*before.Pace, "1.4 times as much may be tried; four times, if they counted as accepted")
+		assert.Less(t, after.Pace, 1.5*before.Pace, "requests per second; the gate may try 1.4 times the pace, and would reach 4 times if these responses counted as accepted")
 	})
 }

@@ -10,11 +10,11 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// How much of the limit one run reaches varies by chance, because a pace that was
-// learned badly is kept for minutes. The mean does not.
-func TestNoDelayOfTheServerCostsMuchOfTheLimit(t *testing.T) {
+// The share of the limit that a single run reaches varies by chance, because a pace
+// that was learned badly is kept for minutes. The mean over all runs varies little.
+func TestNoDelayToTheServerCostsMuchOfTheLimit(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it simulates 25 minutes of ten processes")
+		t.Skip("simulates 25 minutes of ten processes")
 	}
 	delays := []time.Duration{1, 50, 100, 150, 200, 250, 300, 600, 1000, 2000, 3000}
 	mean := 0.0
@@ -51,11 +51,11 @@ func TestNoDelayOfTheServerCostsMuchOfTheLimit(t *testing.T) {
 				t.Logf("%.1f %% of the limit, fairness %.2f, %d sent too early, %d of %d not accepted", 100*share, fairness, early, sent-accepted, sent)
 				mean += share / float64(len(delays))
 				assert.GreaterOrEqual(t, share, 0.8)
-				if distance(delay) < farthest { // processes that are alone do not know of each other
-					assert.GreaterOrEqual(t, fairness, 0.9, "Jain's index")
-					assert.LessOrEqual(t, early, 30, "the message may need a new connection, which takes two more round trips")
+				if distance(delay) < farthest { // processes that are alone do not know about each other
+					assert.GreaterOrEqual(t, fairness, 0.9, "Jain's fairness index")
+					assert.LessOrEqual(t, early, 30, "requests sent too early: news of a pause may need a new connection, which takes two more round trips")
 				}
-				assert.Zero(t, lines, "lines in the logs")
+				assert.Zero(t, lines, "lines logged in the last minute")
 				c.left.Store(0)
 				w.relay.setDelay(time.Millisecond)
 				c.wait(t)
@@ -65,18 +65,18 @@ func TestNoDelayOfTheServerCostsMuchOfTheLimit(t *testing.T) {
 	assert.GreaterOrEqual(t, mean, 0.9)
 }
 
-func TestADistanceFallsAtOnceAndRisesSlowly(t *testing.T) {
+func TestDistanceFallsAtOnceAndRisesSlowly(t *testing.T) {
 	d := distance(0)
-	assert.Equal(t, 2100*time.Millisecond, d.tooSlow(), "the first command connects")
+	assert.Equal(t, 2100*time.Millisecond, d.tooSlow(), "the first command has to connect")
 	assert.Equal(t, patience, d.patience())
 	d = d.taken(300*time.Millisecond, 0)
 	d = d.taken(200*time.Millisecond, time.Millisecond)
 	assert.Equal(t, distance(200*time.Millisecond), d)
 	assert.Equal(t, 1050*time.Millisecond, d.patience())
 	assert.Equal(t, 900*time.Millisecond, d.tooSlow())
-	assert.Equal(t, distance(210*time.Millisecond), d.taken(300*time.Millisecond, time.Hour), "one slow answer is chance")
+	assert.Equal(t, distance(210*time.Millisecond), d.taken(300*time.Millisecond, time.Hour), "a single slow reply may be chance")
 	d = d.taken(time.Millisecond, time.Second)
-	for range 40 { // ten a second
+	for range 40 { // ten round trips a second
 		d = d.taken(400*time.Millisecond, 100*time.Millisecond)
 	}
 	assert.Less(t, d, distance(150*time.Millisecond))
@@ -86,9 +86,9 @@ func TestADistanceFallsAtOnceAndRisesSlowly(t *testing.T) {
 	assert.Greater(t, d, distance(390*time.Millisecond))
 }
 
-// A book says that a process is back as soon as the server answers. Its accounts come
-// back with the next messages.
-func TestNoProcessStaysAloneAfterAnOutageHoweverFarTheServerIs(t *testing.T) {
+// A logbook shows that a process is back as soon as the server replies. The accounts of
+// the process rejoin only with the next messages, so this test looks at the accounts.
+func TestEveryProcessRejoinsAfterAnOutageHoweverFarTheServerIs(t *testing.T) {
 	for _, delay := range []time.Duration{100, 150, 175, 200, 225, 300} {
 		delay *= time.Millisecond
 		t.Run(fmt.Sprint(delay), func(t *testing.T) {
@@ -116,7 +116,7 @@ func TestNoProcessStaysAloneAfterAnOutageHoweverFarTheServerIs(t *testing.T) {
 						})
 					}
 				}
-				assert.Less(t, alone, 20, "of 400 times that four processes were looked at")
+				assert.Less(t, alone, 20, "observations of a process that is alone, in 100 observations of 4 processes")
 				c.left.Store(0)
 				w.relay.setDelay(time.Millisecond)
 				c.wait(t)

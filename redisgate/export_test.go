@@ -11,7 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The servers below are for the tests that see only what users see.
+// The servers below are for tests outside of the package, which see only what users
+// see.
 
 // StartServer starts a server and returns its address.
 func StartServer(t testing.TB, args ...string) (address string) {

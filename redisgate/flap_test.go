@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A denial makes leadScript fail, as it does if the gate's user on the server may
-// use fewer commands than the README says.
+// A denial makes leadScript fail, as it does if the gate's user on the server has fewer
+// permissions than the README asks for.
 type denial struct{ over atomic.Bool }
 
 func (d *denial) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -44,10 +44,10 @@ func TestRejoinBacksOffWhenServerFlaps(t *testing.T) {
 		throttle(t, g, "k", time.Second)
 		c := start([]*Gate{g}, 3, 1<<40, "k", a)
 		time.Sleep(time.Minute)
-		assert.LessOrEqual(t, book.count(lostText), 9, "lines")
+		assert.LessOrEqual(t, book.count(lostText), 9, "losses logged in the first minute")
 		before := book.count(lostText)
 		time.Sleep(10 * time.Minute)
-		assert.LessOrEqual(t, book.count(lostText)-before, 11, "once a minute")
+		assert.LessOrEqual(t, book.count(lostText)-before, 11, "losses logged in ten minutes, at most about one per minute")
 		denied.over.Store(true)
 		time.Sleep(maxAway + time.Second)
 		require.Equal(t, book.count(lostText), book.count(backText))
@@ -55,7 +55,7 @@ func TestRejoinBacksOffWhenServerFlaps(t *testing.T) {
 		again := book.count(lostText)
 		w.relay.cut()
 		time.Sleep(5 * time.Second)
-		assert.Equal(t, again+1, book.count(backText), "it rejoins at once, because the fleet had been well for long")
+		assert.Equal(t, again+1, book.count(backText), "returns logged: it should rejoin at once, because it had not lost the server for a minute")
 		c.left.Store(0)
 		c.wait(t)
 	})

@@ -19,7 +19,7 @@ import (
 // soon is how long a test waits for something that normally takes milliseconds.
 const soon = 10 * time.Second
 
-// pauseAt returns how long the account is paused at a gate, 0 if it is not.
+// pauseAt returns how long the account is paused at a gate, or 0 if it is not paused.
 func pauseAt(g *Gate, key string) time.Duration {
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
@@ -37,7 +37,7 @@ func pauses(g *Gate, key string) func() bool {
 	return func() bool { return pauseAt(g, key) > 0 }
 }
 
-// leads reports whether a gate leads the account of the key.
+// leads reports whether the gate leads the account of the key.
 func (g *Gate) leads(key string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -54,11 +54,11 @@ func leaderOf(t *testing.T, gates []*Gate, key string) (at int) {
 			}
 		}
 		return false
-	}, soon, 5*time.Millisecond, "nobody leads")
+	}, soon, 5*time.Millisecond, "no gate leads the account")
 	return at
 }
 
-func TestAFleetBehavesLikeOneClient(t *testing.T) {
+func TestFleetBehavesLikeOneClient(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	gates, books := newGates(t, s.addr(), 10)
@@ -72,18 +72,18 @@ func TestAFleetBehavesLikeOneClient(t *testing.T) {
 	}
 }
 
-// An ideal scheduler needs one minute for these calls. bench/fleet measures the
-// same with real processes, on a machine that does other things as well.
-func TestAFleetNeedsLittleMoreThanAnIdealScheduler(t *testing.T) {
+// An ideal scheduler needs one minute for these calls. bench/fleet measures the same
+// with real processes, on a machine that also does other things.
+func TestFleetTakesLittleMoreTimeThanAnIdealScheduler(t *testing.T) {
 	for name, limit := range map[string]func(*account){
 		"bucket":  func(a *account) { a.depth, a.tokens = 20, 20 },
 		"counter": func(a *account) { a.counter = new(counter) },
 	} {
 		for phase := 0; phase < 1000; phase += 250 {
 			if name == "bucket" && phase > 0 {
-				break // a bucket has no phase
+				break // a bucket does not count by seconds
 			}
-			t.Run(fmt.Sprintf("%s, from %d ms on", name, phase), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s, started %d ms into a second", name, phase), func(t *testing.T) {
 				inVirtualTime(t, func(t *testing.T, w *world) {
 					time.Sleep(time.Duration(phase) * time.Millisecond)
 					gates, books := w.gates(20)
@@ -108,14 +108,14 @@ func TestAFleetNeedsLittleMoreThanAnIdealScheduler(t *testing.T) {
 	}
 }
 
-// A server that answers too slowly counts as lost, so that this holds only in
-// virtual time: a real machine may be too busy to answer.
+// This test needs virtual time: a server that replies too slowly counts as lost, and a
+// real machine may be too busy to reply in time.
 func TestHealthyFleetIsNeverReportedLost(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, books := w.gates(10)
 		a := newAccount(200, 50, time.Second)
 		a.trip = 20 * time.Millisecond
-		for range 3 { // between two rounds a leader resigns, and a ping is due
+		for range 3 { // between two rounds, the leader resigns and a ping is due
 			start(gates, 10, 1000, "k", a).wait(t)
 			time.Sleep(30 * time.Second)
 		}
@@ -135,7 +135,7 @@ func TestGreedyProcessDoesNotStarveAnother(t *testing.T) {
 		greedy := start(gates[:1], 200, 400, "k", a)
 		modest := start(gates[1:], 5, 100, "k", a)
 		modest.wait(t)
-		assert.Less(t, greedy.done[0].Load(), int64(300), "calls of the greedy one when the modest one has made its 100")
+		assert.Less(t, greedy.done[0].Load(), int64(300), "calls made by the greedy process when the modest one has made its 100")
 		greedy.wait(t)
 	})
 }
@@ -144,7 +144,7 @@ func Test429PausesEveryProcess(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	gates, _ := newGates(t, s.addr(), 4)
-	for _, g := range gates { // the account is in use and open
+	for _, g := range gates { // so that each gate has an account that is not throttled
 		assert.Zero(t, pauseAt(g, "k"))
 	}
 	throttle(t, gates[0], "k", 20*time.Second)
@@ -170,18 +170,18 @@ func TestLongestPauseWins(t *testing.T) {
 	for _, g := range gates {
 		require.Eventually(t, func() bool { return pauseAt(g, "k") > 40*time.Second }, soon, time.Millisecond)
 	}
-	// The short pause does not shorten what the server keeps either.
+	// The shorter pause must not shorten the one on the server either.
 	later, _ := newGate(t, s.addr())
 	assert.Greater(t, pauseAt(later, "k"), 40*time.Second)
 }
 
-func TestProcessThatStartsDuringAPauseKnowsItBeforeItsFirstRequest(t *testing.T) {
+func TestProcessThatStartsDuringAPauseKnowsAboutItBeforeItsFirstRequest(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	first, _ := newGate(t, s.addr())
 	throttle(t, first, "k", time.Minute)
 	require.Eventually(t, func() bool { return s.ask("exists", first.names.accounts) == int64(1) }, soon, time.Millisecond)
-	first.Close() // the server alone knows it now
+	first.Close() // now only the server knows about the pause
 	g, _ := newGate(t, s.addr())
 	assert.Greater(t, pauseAt(g, "k"), 40*time.Second)
 }
@@ -227,7 +227,7 @@ func TestStartWindowIsDividedAmongTheProcesses(t *testing.T) {
 	})
 }
 
-func TestOpenPathCostsNeitherCommandsNorAllocations(t *testing.T) {
+func TestRequestBeforeTheFirst429CostsNeitherCommandsNorAllocations(t *testing.T) {
 	s := startServer(t)
 	g, _ := newGate(t, s.addr())
 	ctx := context.Background()
@@ -240,7 +240,7 @@ func TestOpenPathCostsNeitherCommandsNorAllocations(t *testing.T) {
 		g.Observe(gate.Request{Key: "k"}, ticket, gate.Outcome{Result: gate.Accepted})
 	})
 	assert.Zero(t, allocs)
-	assert.Less(t, s.commands()-before, 50, "commands, some of them this test's own")
+	assert.Less(t, s.commands()-before, 50, "commands on the server, including a few by this test")
 }
 
 func TestEverythingOnTheServerExpiresAndRevealsNoKeys(t *testing.T) {
@@ -282,8 +282,8 @@ func TestFleetsOfDifferentNamespacesIgnoreEachOther(t *testing.T) {
 	assert.NotEqual(t, a.names.of("k"), b.names.of("k"))
 }
 
-// Processes with different numbers of the seam do not understand each other, so
-// that they must not share a channel or a key.
+// Processes with different seam numbers do not understand each other, so they must not
+// share a channel or a key.
 func TestFleetsOfDifferentSeamNumbersIgnoreEachOther(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
@@ -305,7 +305,7 @@ func TestFleetsOfDifferentSeamNumbersIgnoreEachOther(t *testing.T) {
 	})
 }
 
-func TestStatsHoldThePaceOfTheFleetOrOfTheProcessThatIsAlone(t *testing.T) {
+func TestStatsReportThePaceOfTheFleetOrOfAProcessThatIsAlone(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		var locals []*gate.Adaptive
 		var gates []*Gate
@@ -323,16 +323,16 @@ func TestStatsHoldThePaceOfTheFleetOrOfTheProcessThatIsAlone(t *testing.T) {
 		a := newAccount(100, 10, time.Second)
 		a.trip = 10 * time.Millisecond
 		throttle(t, gates[0], "k", time.Second)
-		assert.Zero(t, pace(locals[0]), "not found yet")
+		assert.Zero(t, pace(locals[0]), "pace before the fleet has found one")
 		c := start(gates, 20, 1<<40, "k", a)
 		time.Sleep(30 * time.Second)
 		for _, l := range locals {
-			assert.InDelta(t, 100, pace(l), 25, "of the fleet")
+			assert.InDelta(t, 100, pace(l), 25, "pace of the fleet")
 		}
 		w.relay.freeze()
 		time.Sleep(time.Second)
 		for _, l := range locals {
-			assert.InDelta(t, 50, pace(l), 25, "half of it")
+			assert.InDelta(t, 50, pace(l), 25, "pace of a process that is alone, half of the fleet's")
 		}
 		c.left.Store(0)
 		c.wait(t)
@@ -340,7 +340,7 @@ func TestStatsHoldThePaceOfTheFleetOrOfTheProcessThatIsAlone(t *testing.T) {
 	})
 }
 
-func TestMaxWaitHoldsForAPauseThatAnotherProcessReports(t *testing.T) {
+func TestMaxWaitAppliesToPausesThatOtherProcessesReport(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
 		ticket, err := gates[0].Wait(t.Context(), gate.Request{Key: "k"})
@@ -356,7 +356,7 @@ func TestMaxWaitHoldsForAPauseThatAnotherProcessReports(t *testing.T) {
 		assert.Empty(t, waiting)
 		gates[0].Observe(gate.Request{Key: "k"}, ticket, gate.Outcome{Result: gate.Throttled, RetryAfter: time.Minute})
 		time.Sleep(100 * time.Millisecond)
-		require.Len(t, waiting, 1, "it is refused at once, not after its MaxWait")
+		require.Len(t, waiting, 1, "the waiting request should be refused at once, not after its MaxWait")
 		assert.ErrorIs(t, <-waiting, gate.ErrPaused)
 		_, err = gates[1].Wait(t.Context(), gate.Request{Key: "k", MaxWait: 10 * time.Second})
 		var refused *gate.Error
@@ -380,9 +380,9 @@ func TestAccountStaysKnownWhenItsPredecessorIsForgottenLate(t *testing.T) {
 	})
 }
 
-// There is no news of an account that is not throttled, and still a process that
-// begins to use it has to know it.
-func TestAccountInUseStaysKnownWithoutThrottling(t *testing.T) {
+// An account that is not throttled makes no news. A process that begins to use it must
+// know about it nevertheless.
+func TestAccountInUseStaysKnownWhileItIsNotThrottled(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
 		a := newAccount(1000, 1000, time.Second)
@@ -399,7 +399,8 @@ func TestAccountInUseStaysKnownWithoutThrottling(t *testing.T) {
 	})
 }
 
-// die stops the gate without a word to anybody, as if its process had been killed.
+// die stops the gate without telling any other process, as if its process had been
+// killed.
 func (g *Gate) die() {
 	g.mu.Lock()
 	for _, l := range g.leaders {
@@ -410,14 +411,14 @@ func (g *Gate) die() {
 }
 
 func TestTurnsOfADeadProcessGoToTheOthers(t *testing.T) {
-	for name, offset := range map[string]int{"the leader": 0, "another one": 1} {
+	for name, offset := range map[string]int{"the leader dies": 0, "another process dies": 1} {
 		t.Run(name, func(t *testing.T) {
 			inVirtualTime(t, func(t *testing.T, w *world) {
 				gates, books := w.gates(4)
 				a := newAccount(100, 10, time.Second)
 				throttle(t, gates[0], "k", time.Second)
 				at := (leaderOf(t, gates, "k") + offset) % 4
-				// The dead process has callers that never get an answer.
+				// The dead process has callers that never get a turn.
 				ctx, cancel := context.WithCancel(context.Background())
 				defer cancel()
 				for range 50 {
@@ -457,14 +458,14 @@ func TestIdleLeaderResignsAndAnotherLeadsWhenNeeded(t *testing.T) {
 			require.Eventually(t, nobodyLeads(g), 2*soon, 5*time.Millisecond)
 		}
 		start(gates[1:], 1, 1, "k", a).wait(t)
-		assert.True(t, gates[1].leads("k"), "it would not lead if it had gone alone")
+		assert.True(t, gates[1].leads("k"), "gate 1 does not lead, so it went alone")
 		for _, b := range books {
 			assert.Empty(t, b.all())
 		}
 	})
 }
 
-// While nobody leads, nothing is sent, and the limit saves up a burst.
+// While there is no leader, no requests are sent, so the limit allows a burst again.
 func TestNewLeaderAfterALongIdleTimeAllowsABurst(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
@@ -481,13 +482,13 @@ func TestNewLeaderAfterALongIdleTimeAllowsABurst(t *testing.T) {
 		began := time.Now()
 		start(gates, 3, 6, "k", a).wait(t)
 		again, _, _ := a.counts()
-		assert.Equal(t, 6, again-sent, "none of them is throttled")
-		assert.Less(t, time.Since(began), 300*time.Millisecond, "they are not spaced at ten per second")
+		assert.Equal(t, 6, again-sent, "requests sent for six calls; more than six means that some were throttled")
+		assert.Less(t, time.Since(began), 300*time.Millisecond, "time for six calls, which should leave in a burst and not at ten per second")
 	})
 }
 
-// The leader does not hear of canceled waiters. It must not go on handing out
-// turns that are never used.
+// The leader does not learn of canceled waiters. It must not keep handing out turns
+// that are never used.
 func TestLeaderResignsAfterWaitersWereCanceled(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
@@ -507,7 +508,7 @@ func TestLeaderResignsAfterWaitersWereCanceled(t *testing.T) {
 				gone <- err
 			}()
 		}
-		first := <-left // no other request leaves until its outcome is known
+		first := <-left // no other request leaves until the outcome of the first one is known
 		cancel()
 		for range callers {
 			<-gone
@@ -520,7 +521,7 @@ func TestLeaderResignsAfterWaitersWereCanceled(t *testing.T) {
 	})
 }
 
-func TestCloseGivesUpTheLeadAndTheGateGoesOnWorking(t *testing.T) {
+func TestClosePassesOnTheLeadAndTheGateKeepsWorking(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
 		a := newAccount(100, 10, time.Second)
@@ -535,12 +536,12 @@ func TestCloseGivesUpTheLeadAndTheGateGoesOnWorking(t *testing.T) {
 	})
 }
 
-// A rolling restart must not cause a burst: the other processes have been sending
-// until the leader left.
-func TestSuccessorOfABusyLeaderBeginsWithoutABurst(t *testing.T) {
+// A rolling restart must not cause a burst: the other processes kept sending until the
+// leader left.
+func TestSuccessorOfABusyLeaderStartsWithoutABurst(t *testing.T) {
 	for name, leave := range map[string]func(*Gate){
-		"closed": func(g *Gate) { g.Close() },
-		"dead":   func(g *Gate) { g.die() },
+		"leader closes": func(g *Gate) { g.Close() },
+		"leader dies":   func(g *Gate) { g.die() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			inVirtualTime(t, func(t *testing.T, w *world) {
@@ -560,7 +561,7 @@ func TestSuccessorOfABusyLeaderBeginsWithoutABurst(t *testing.T) {
 				time.Sleep(2 * time.Second)
 				sentNow, acceptedNow, _ := a.counts()
 				assert.Greater(t, sentNow-sent, 100)
-				assert.Equal(t, sentNow-sent, acceptedNow-accepted, "none is throttled")
+				assert.Equal(t, sentNow-sent, acceptedNow-accepted, "requests sent and accepted after the leader left; none should be throttled")
 				c.left.Store(0)
 				c.wait(t)
 			})
@@ -568,15 +569,15 @@ func TestSuccessorOfABusyLeaderBeginsWithoutABurst(t *testing.T) {
 	}
 }
 
-// A request that was throttled often lets another one go first after a pause, but
-// only then: otherwise new requests would overtake it for ever.
-func TestRequestThrottledOftenIsNotOvertakenByAllNewOnes(t *testing.T) {
+// After a pause, a request that was throttled often lets another one go first. At any
+// other time it must not, because new requests would then overtake it forever.
+func TestOftenThrottledRequestIsNotOvertakenForever(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
 		a := newAccount(50, 5, time.Second)
 		a.trip = 10 * time.Millisecond
 		throttle(t, gates[0], "k", time.Second)
-		c := start(gates, 50, 1<<40, "k", a) // new requests always wait
+		c := start(gates, 50, 1<<40, "k", a) // there is always a new request waiting
 		time.Sleep(10 * time.Second)
 		for _, g := range gates {
 			began := time.Now()

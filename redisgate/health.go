@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-var errSlow = errors.New("server answers too slowly")
+var errSlow = errors.New("server replies too slowly")
 
 // timed runs a command, and marks the server as lost if the command fails or is slow.
-// It gives up soon after a command counts as slow. A client that ignores the context
-// may wait longer, up to its ReadTimeout or forever, because one connection may be
-// dead while the others work. Such a command is left running, and its result is not
-// used; there are at most as many of them as the client's pool has connections. An
-// outdated command is not retried.
+// timed returns soon after the command counts as slow. A client that ignores the
+// context may wait longer, up to its ReadTimeout or forever, because one connection may
+// be dead while the others work. Such a command keeps running, and its result is
+// discarded. The number of such commands is limited by the connections in the client's
+// pool. An outdated command is not retried.
 func (g *Gate) timed(f func(ctx context.Context) error) error {
 	start, away := g.now(), g.distance()
 	ctx, cancel := context.WithTimeout(g.ctx, max(away.lease(), away.tooSlow()))
@@ -40,10 +40,10 @@ func (g *Gate) timed(f func(ctx context.Context) error) error {
 	return err
 }
 
-// fail notes that something that began at that time could not use the server,
-// and logs it if the server was not lost yet. A process that loses the server
-// again soon after it was back stays away longer each time, because a server may
-// answer some commands and still be unusable.
+// fail records that an operation that began at that time could not use the server, and
+// logs it unless the server was already lost. A process that loses the server soon
+// after rejoining stays away longer each time, because a server may answer some
+// commands and still be unusable.
 func (g *Gate) fail(began time.Duration, err error) {
 	g.mu.Lock()
 	news := !g.lost && began >= g.backSince && g.ctx.Err() == nil
@@ -60,11 +60,12 @@ func (g *Gate) fail(began time.Duration, err error) {
 	g.mu.Unlock()
 	if news {
 		g.attendNow()
-		g.log.Warn("redisgate: lost the fleet, this process goes on alone", "prefix", g.names.prefix, "err", err)
+		g.log.Warn("redisgate: lost the fleet; this process continues alone", "prefix", g.names.prefix, "err", err)
 	}
 }
 
-// recover notes that the server can be used again, and logs it if it was lost.
+// recover records that the server can be used again, and logs it if the server was
+// lost.
 func (g *Gate) recover() {
 	g.mu.Lock()
 	news := g.lost && g.subscribed && g.now() >= g.rejoinAt && g.leaders != nil && g.ctx.Err() == nil

@@ -10,10 +10,10 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// A leader runs the one controller that the fleet has for an account, and hands out
-// turns. A process becomes the leader by a lease on the server, and renews it. If it
-// cannot renew the lease, it stops leading. Its knowledge stays on the server,
-// and with the processes that have asked it.
+// A leader runs the fleet's only controller for an account, and hands out turns. A
+// process becomes the leader by acquiring a lease on the server, and renews the lease. A
+// leader that cannot renew its lease stops leading. Its knowledge remains on the
+// server and with the processes that it has replied to.
 type leader struct {
 	g    *Gate
 	name string
@@ -21,14 +21,14 @@ type leader struct {
 	mu      sync.Mutex
 	ended   bool
 	until   time.Duration // end of the lease
-	heard   time.Duration // when the latest report came
-	noticed time.Duration // when the latest notice to all was sent
-	opening *opening      // not nil until the end of the first pause; control is nil meanwhile
+	heard   time.Duration // when the latest report arrived
+	noticed time.Duration // when the latest notice to all processes was sent
+	opening *opening      // non-nil until the end of the first pause; control is nil until then
 	control *fleet1.Controller
 	members map[string]*member
-	ring    []*member // members, in the order of their turns
+	ring    []*member // members; the next turn goes to the first one that wants it
 	turns   map[uint64]turn
-	last    uint64 // the latest turn
+	last    uint64 // the number of the latest turn
 	timer   *time.Timer
 	renewal *time.Timer
 }
@@ -37,20 +37,21 @@ type leader struct {
 type member struct {
 	id          string
 	waiting     int
-	unconfirmed []uint64      // turns that it has not confirmed
-	heard       time.Duration // when its latest report came
+	unconfirmed []uint64      // turns that it has not confirmed yet
+	heard       time.Duration // when its latest report arrived
 }
 
-// A turn was handed out to a member, and its outcome is not known yet.
+// A turn is the leader's record of a turn that it has handed out and whose outcome it
+// does not know yet.
 type turn struct {
 	send   fleet1.Send
 	member *member
 	at     time.Duration
 }
 
-// confirm records that turns have arrived.
+// confirm records that turns have arrived at the member.
 func (m *member) confirm(ids []uint64) {
-	if len(ids) > 1 { // the number comes from another process
+	if len(ids) > 1 { // the IDs come from another process, and need not be sorted
 		ids = slices.Sorted(slices.Values(ids))
 	}
 	m.unconfirmed = slices.DeleteFunc(m.unconfirmed, func(id uint64) bool {
@@ -67,8 +68,8 @@ func (m *member) wants(now time.Duration) int {
 	return max(m.waiting-len(m.unconfirmed), 0)
 }
 
-// lead makes this process lead the account, unless it does already. It returns
-// false if the gate is closed. until is when the lease ends.
+// lead makes this process lead the account, unless it already does. It returns false if
+// the gate is closed. The lease ends at until.
 func (g *Gate) lead(name string, until time.Duration, s state) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -93,7 +94,7 @@ func (g *Gate) lead(name string, until time.Duration, s state) bool {
 		l.control = fleet1.Resume(since, *s.Learned, since+s.Pause)
 		l.control.Late = true
 	} else {
-		l.opening = &opening{at: now, pause: now + max(s.Pause, defaultPause, time.Duration(3*g.distance()))} // the histories need so long
+		l.opening = &opening{at: now, pause: now + max(s.Pause, defaultPause, time.Duration(3*g.distance()))} // the histories take that long to arrive
 	}
 	l.renewal = time.AfterFunc(renewLease, l.renew)
 	g.leaders[name] = l
@@ -107,7 +108,7 @@ func (l *leader) stop() {
 	l.end()
 }
 
-// end is stop under the lock.
+// end is stop for callers that hold the lock.
 func (l *leader) end() {
 	l.ended = true
 	l.renewal.Stop()
@@ -116,7 +117,7 @@ func (l *leader) end() {
 	}
 }
 
-// resign stops the leader and makes the gate forget it.
+// resign stops the leader and removes it from the gate.
 func (l *leader) resign() {
 	l.stop()
 	l.g.mu.Lock()
@@ -133,7 +134,7 @@ func (l *leader) known() state {
 	return l.state(l.g.now())
 }
 
-// state is known under the lock.
+// state is known for callers that hold the lock.
 func (l *leader) state(now time.Duration) (s state) {
 	s = state{Members: max(len(l.members), 1)}
 	if now <= l.until { // otherwise another process leads, or will
@@ -150,7 +151,7 @@ func (l *leader) state(now time.Duration) (s state) {
 	return s
 }
 
-// forget drops members that are gone, and takes back their turns.
+// forget removes members that are gone, and takes back their turns.
 func (l *leader) forget(now time.Duration) {
 	for id, m := range l.members {
 		if now-m.heard > memberGone {
@@ -161,8 +162,9 @@ func (l *leader) forget(now time.Duration) {
 	}
 }
 
-// left records that a process has left the fleet, so it gets no more turns. Its turns
-// may belong to requests in flight, and count as such until forget.
+// left records that a process has left the fleet, so that it gets no more turns. Its
+// turns may belong to requests in flight, and count as in flight until forget takes
+// them back.
 func (l *leader) left(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -171,9 +173,9 @@ func (l *leader) left(id string) {
 	}
 }
 
-// reclaim takes back turns up to last that a member was given longer ago than age and
-// does not hold: the message was lost, or the member is gone. It is known that last
-// has arrived, or a message that was sent after it.
+// reclaim takes back the turns that a member was given more than age ago but does not
+// hold, because the message was lost or the member is gone. It considers only turns up
+// to last: the member has received last, or a message that was sent after it.
 func (l *leader) reclaim(now time.Duration, m *member, has []uint64, last uint64, age time.Duration) {
 	has = slices.Sorted(slices.Values(has))
 	var lost []uint64
@@ -190,7 +192,7 @@ func (l *leader) reclaim(now time.Duration, m *member, has []uint64, last uint64
 	m.confirm(lost)
 }
 
-// handle processes a report of a member.
+// handle processes a member's report.
 func (l *leader) handle(r *report) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -215,7 +217,7 @@ func (l *leader) handle(r *report) {
 		l.control.Idle(now)
 	}
 	m.waiting = r.Waiting
-	if r.Stamp != 0 && now <= l.until { // otherwise another process may lead, and has to answer
+	if r.Stamp != 0 && now <= l.until { // otherwise another process may lead, and has to reply
 		m.confirm(r.Flying)
 		l.reclaim(now, m, r.Flying, r.Seen, memberFresh)
 		t := &turns{Name: l.name, Stamp: r.Stamp, Last: l.last, Most: l.most(now), Sharing: l.sharing(now, m), Believed: l.believes(), state: l.state(now)}
@@ -251,7 +253,7 @@ func (l *leader) outcomes(now time.Duration, r *report) {
 			l.control.Refused(now, s, x.After)
 		}
 	}
-	switch { // it may come with the report after that of its 429
+	switch { // the stated limit may arrive one report later than its 429
 	case r.Stated == nil:
 	case l.opening != nil:
 		l.opening.stated = r.Stated
@@ -300,18 +302,18 @@ func (l *leader) most(now time.Duration) float64 {
 	if l.control == nil {
 		return 0
 	}
-	const many = 1 << 20 // requests, compared with which a burst is negligible
+	const many = 1 << 20 // requests; a burst is negligible in comparison
 	if long := l.control.Earliest(now, many) - max(l.control.Paused(), now); long > 0 {
 		return many / long.Seconds()
 	}
-	if k, ok := l.control.Learned(); ok && k.Hi > 0 { // no recent pace was too fast, and it rises slowly
+	if k, ok := l.control.Learned(); ok && k.Hi > 0 { // Earliest has no bound, but the pace rises slowly
 		return 2 * max(k.Hi, k.Pace)
 	}
 	return 0
 }
 
-// sharing returns how many members want turns for as long as m does, about. Those that
-// want fewer leave the rest to it.
+// sharing returns about how many members will want turns for as long as m does. Members
+// that want fewer turns leave the rest to m.
 func (l *leader) sharing(now time.Duration, m *member) (n int) {
 	own := m.wants(now)
 	for _, o := range l.ring {
@@ -325,7 +327,7 @@ func (l *leader) sharing(now time.Duration, m *member) (n int) {
 // believes reports whether the controller uses the limit that the service has stated.
 func (l *leader) believes() bool { return l.control != nil && l.control.Believed() }
 
-// dispatch hands out the turns that are due, and schedules itself for the next one.
+// dispatch hands out the turns that are due, and schedules its next call.
 func (l *leader) dispatch(now time.Duration) {
 	if now > l.until {
 		return // another process may lead; renew finds out
@@ -362,7 +364,7 @@ func (l *leader) dispatch(now time.Duration) {
 	}
 }
 
-// next returns the member that gets the next turn. At least one must want it.
+// next returns the member that gets the next turn. At least one member must want one.
 func (l *leader) next(now time.Duration) *member {
 	i := slices.IndexFunc(l.ring, func(m *member) bool { return m.wants(now) > 0 })
 	m := l.ring[i]
@@ -370,7 +372,7 @@ func (l *leader) next(now time.Duration) *member {
 	return m
 }
 
-// wake makes dispatch be called after d.
+// wake arranges for dispatch to be called after d.
 func (l *leader) wake(d time.Duration) {
 	if l.timer != nil {
 		l.timer.Reset(d)

@@ -7,16 +7,17 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// A lease asks for the lead of an account, or gives it back.
+// A lease asks the server to make this process the leader of an account, or gives the
+// lead back.
 type lease struct {
 	name    string
-	length  time.Duration // 0: give it back
-	known   state         // what the next leader can go on from, if the server knows nothing
-	replace bool          // known replaces what the server knows
+	length  time.Duration // 0: give the lead back
+	known   state         // what the next leader starts from, if the server has nothing
+	replace bool          // known replaces what the server has
 }
 
-// ask is take with a time limit. The command may outlast the call; leases counts
-// it until it ends, so that Close can wait for it.
+// ask is take with a time limit. The command may still be running when ask returns. The
+// leases counter includes it until it ends, so that Close can wait for it.
 func (g *Gate) ask(l lease) (state, error) {
 	var s state
 	g.leases.Add(1)
@@ -25,14 +26,14 @@ func (g *Gate) ask(l lease) (state, error) {
 		s, err = g.take(ctx, l)
 		return err
 	})
-	if err != nil { // the command may still write s
+	if err != nil { // the command may still be writing s
 		return state{}, err
 	}
 	return s, nil
 }
 
-// claim makes this process the leader of the account if there is none, and tells
-// the account's link who leads.
+// claim makes this process the leader of the account if there is none, and tells the
+// account's link who the leader is.
 func (g *Gate) claim(name, key string, known state) {
 	g.mu.Lock()
 	busy := g.claims[name]
@@ -57,7 +58,7 @@ func (g *Gate) claim(name, key string, known state) {
 			return
 		}
 		if s.Leader == g.id && !g.lead(name, started+length, s) { // the gate was closed meanwhile
-			_, _ = g.take(g.ctx, lease{name: name}) // if this fails, it expires by itself
+			_, _ = g.take(g.ctx, lease{name: name}) // if this fails, the lease expires by itself
 			return
 		}
 		g.noticed(name, s)
@@ -71,8 +72,8 @@ func (g *Gate) claim(name, key string, known state) {
 	}()
 }
 
-// leasing reports whether the gate is open, so that it may ask for leases. If so, the
-// caller must call leases.Done when it is done.
+// leasing reports whether the gate is open and may therefore ask for leases. If it
+// returns true, the caller must call leases.Done afterwards.
 func (g *Gate) leasing() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -116,14 +117,14 @@ func (l *leader) renew() {
 	l.mu.Lock()
 	switch {
 	case l.ended:
-		if idle { // tell all, so that the next request does not ask a leader that has gone
+		if idle { // tell all processes, so that the next request does not ask a leader that has left
 			s.Leader = nobody
 			g.out.notice(l.name, s)
 		}
 	case err == nil && got.Leader == g.id:
 		l.until = now + length
 		l.renewal.Reset(renewLease)
-	case err == nil, g.now() > l.until: // another process leads, or may
+	case err == nil, g.now() > l.until: // another process leads, or may lead
 		l.mu.Unlock()
 		l.resign()
 		return

@@ -10,7 +10,7 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-func TestAFleetGoesByTheLimitThatTheServiceStatesToOneProcess(t *testing.T) {
+func TestFleetUsesTheLimitThatTheServiceStatesToOneProcess(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		var gates []*Gate
 		var locals []*gate.Adaptive
@@ -29,10 +29,10 @@ func TestAFleetGoesByTheLimitThatTheServiceStatesToOneProcess(t *testing.T) {
 			s, ok := l.Stats("k")
 			assert.True(t, ok)
 			assert.Equal(t, a.stated, s.Limit)
-			assert.InDelta(t, 9.7, s.Pace, 0.01, "the stated rate, less the margin")
+			assert.InDelta(t, 9.7, s.Pace, 0.01, "pace, which should be the stated rate less the margin")
 		}
 		sent, accepted, _ := a.counts()
-		assert.LessOrEqual(t, sent-accepted, 100, "one round of all callers, when the limit was not known")
+		assert.LessOrEqual(t, sent-accepted, 100, "throttled requests: at most one per caller, before the limit was known")
 		c.left.Store(0)
 		c.wait(t)
 	})

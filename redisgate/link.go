@@ -8,41 +8,41 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// A link is the pacer of a throttled account in this process. It asks the leader
-// of the account for turns. While there are no answers, this process is alone,
-// and a controller of its own decides. All fields are guarded by the account's
-// lock, and all times count from the account's origin.
+// A link is the pacer of a throttled account in this process. It asks the account's
+// leader for turns. While no replies arrive, this process is alone, and a controller of
+// its own decides. All fields are guarded by the account's lock, and all times count
+// from the account's origin.
 type link struct {
 	g         *Gate
 	name, key string
 	state
-	pause   time.Duration   // when it ends
+	pause   time.Duration   // when the pause ends
 	history *fleet1.History // nil: the account was throttled before this process used it
 	wanted  time.Duration   // Retry-After of the first 429
 
-	solo *fleet1.Controller // not nil: this process is alone
+	solo *fleet1.Controller // non-nil: this process is alone
 
-	most       float64       // requests per second that all members can have at most; 0: not known
-	sharing    int           // among so many members
-	mostAt     time.Duration // when the leader has said so
-	believed   bool          // the leader goes by what the service has stated
-	trip       time.Duration // from a request to its answer, smoothed; 0: not known
+	most       float64       // maximum requests per second of all members together; 0: not known
+	sharing    int           // how many members share most
+	mostAt     time.Duration // when the leader reported most and sharing
+	believed   bool          // the leader uses the limit that the service has stated
+	trip       time.Duration // from sending a request to its response, smoothed; 0: not known
 	probing    bool          // the next turn is the first one after a pause of the fleet
-	turns      []slot        // turns that have come and are not used yet, in the order of their times
+	turns      []slot        // turns that have arrived and are not used yet, ordered by time
 	flying     []slot        // turns of requests in flight
-	seen       uint64        // the latest turn that was handed out before the latest message of the leader
+	seen       uint64        // the latest turn that was handed out before the leader's latest message
 	waiting    int           // requests, as last reported by the gate; canceled waiters are not subtracted
-	told       time.Duration // when the latest report was sent because it was time
+	told       time.Duration // when the latest periodic report was sent
 	untold     bool          // there are outcomes that the leader need not know before the next report
 	stamped    time.Duration // when the latest question was sent
-	reported   int           // how many of the waiting requests the leader knows of
-	unanswered time.Duration // since when the fleet owes an answer; 0: it does not
-	asked      time.Duration // when the oldest question without an answer was asked; 0: none
+	reported   int           // how many of the waiting requests the leader knows about
+	unanswered time.Duration // since when the fleet has owed a reply; 0: it owes none
+	asked      time.Duration // when the oldest question without a reply was asked; 0: there is none
 	timer      *time.Timer
-	due        time.Duration // when timer fires; 0: it is not set
+	due        time.Duration // when timer fires; 0: timer is not set
 }
 
-// A slot is a turn and when it is to be used, or was.
+// A slot is a turn and the time at which it is to be used or was used.
 type slot struct {
 	turn uint64
 	at   time.Duration
@@ -57,17 +57,17 @@ func numbers(slots ...slot) []uint64 {
 	return n
 }
 
-// link returns a new link of an account.
+// link returns a new link for an account.
 func (g *Gate) link(name, key string) *link { return &link{g: g, name: name, key: key} }
 
-// report changes the next report to the leader, which is sent soon.
+// report changes the next report to the leader, and has it sent soon.
 func (l *link) report(change func(*report)) {
 	if l.reportLater(change) {
 		l.g.out.ring()
 	}
 }
 
-// reportLater is report for data that can wait: the report goes out with the next
+// reportLater is report for data that can wait: the report is sent with the next
 // message. It returns whether the report can be sent. Every report carries the number
 // of waiting requests, because omitting it means zero.
 func (l *link) reportLater(change func(*report)) bool {
@@ -81,12 +81,12 @@ func (l *link) reportLater(change func(*report)) bool {
 	})
 }
 
-// Next returns when the next request may leave: now if there is a turn for it. It
-// asks for turns if there is none.
+// Next returns when the next request may leave: now, if there is a turn for it. If
+// there is none, Next asks the leader for turns.
 func (l *link) Next(now time.Duration, backlog int) time.Duration {
 	l.waiting = backlog
 	if now < l.pause {
-		// The leader has to know at the end of the pause, too, how many requests wait.
+		// The leader has to know how many requests wait when the pause ends.
 		if ask := l.pause - time.Duration(l.g.distance()); l.solo == nil && now < ask {
 			return ask
 		}
@@ -108,8 +108,8 @@ func (l *link) Next(now time.Duration, backlog int) time.Duration {
 	return max(l.turns[0].at, now)
 }
 
-// Sent uses up a turn. The backlog counts those who were turned away as well, who are
-// not here to use one.
+// Sent uses up a turn. It does not set waiting to backlog, because backlog includes
+// requests that were turned away, and these do not use turns.
 func (l *link) Sent(now time.Duration, backlog int) fleet1.Send {
 	l.waiting = max(l.waiting-1, 0)
 	if l.solo != nil {
@@ -154,8 +154,8 @@ func (l *link) Accepted(now time.Duration, s fleet1.Send) {
 	})
 }
 
-// outcome reports a request that was not throttled: with the next report, while the
-// leader knows of more requests that wait here.
+// outcome reports a request that was not throttled. The report can wait for the next
+// message as long as the leader knows that more requests wait here.
 func (l *link) outcome(now time.Duration, change func(*report)) {
 	if l.reported > 0 && now > l.pause+settled {
 		l.untold = true
@@ -165,8 +165,8 @@ func (l *link) outcome(now time.Duration, change func(*report)) {
 	l.report(change)
 }
 
-// Unknown reports an outcome that says nothing about the limit. The leader only takes
-// it that the request is no longer in flight.
+// Unknown reports an outcome that says nothing about the limit. It only tells the
+// leader that the request is no longer in flight.
 func (l *link) Unknown(now time.Duration, s fleet1.Send) {
 	l.landed(s.Turn)
 	switch {
@@ -177,8 +177,9 @@ func (l *link) Unknown(now time.Duration, s fleet1.Send) {
 	}
 }
 
-// Trip returns how long a response of the service takes, 0 if this process has not
-// measured one. The leader's measurements include the messages between the processes.
+// Trip returns how long the service takes to respond, or 0 if this process has not
+// measured it. The leader's measurements cannot be used, because they include the
+// messages between the processes.
 func (l *link) Trip() time.Duration {
 	if l.solo != nil {
 		return l.solo.Trip()
@@ -186,8 +187,8 @@ func (l *link) Trip() time.Duration {
 	return l.trip
 }
 
-// Refused tells all processes of the pause, and the leader which turn it was. It
-// reports whether a new pause begins.
+// Refused tells all processes about the pause, and tells the leader which turn was
+// throttled. It reports whether a new pause begins.
 func (l *link) Refused(now time.Duration, s fleet1.Send, retryAfter time.Duration) bool {
 	l.landed(s.Turn)
 	news := now >= l.pause
@@ -206,8 +207,8 @@ func (l *link) Refused(now time.Duration, s fleet1.Send, retryAfter time.Duratio
 	return news
 }
 
-// Stated tells the leader of the limit that the service has stated with the
-// request that was refused last. A process that is alone uses it itself.
+// Stated tells the leader the limit that the service stated with the latest refused
+// request. A process that is alone uses the limit itself.
 func (l *link) Stated(requests int, per time.Duration) {
 	if l.solo != nil {
 		l.solo.Stated(requests, per)
@@ -224,8 +225,8 @@ func (l *link) Believed() bool {
 	return l.believed
 }
 
-// landed removes a turn from those in flight, and returns when it was used, 0 if it
-// was not.
+// landed removes a turn from those in flight. It returns when the turn was used, or 0
+// if it was not.
 func (l *link) landed(turn uint64) (at time.Duration) {
 	if i := slices.IndexFunc(l.flying, func(s slot) bool { return s.turn == turn }); i >= 0 {
 		at = l.flying[i].at
@@ -234,8 +235,8 @@ func (l *link) landed(turn uint64) (at time.Duration) {
 	return at
 }
 
-// forgetKnown removes the turns that this process holds already: the client of the
-// leader may have sent a message twice.
+// forgetKnown removes from t the turns that this process already holds. The leader's
+// client may have sent a message twice.
 func (l *link) forgetKnown(t *turns) {
 	for i, id := range slices.Backward(t.IDs) {
 		known := func(s slot) bool { return s.turn == id }
@@ -249,7 +250,7 @@ func (l *link) forgetKnown(t *turns) {
 	}
 }
 
-// handBack gives back the turns that were not used before a pause.
+// handBack gives back the turns that were not used before a pause began.
 func (l *link) handBack() {
 	if len(l.turns) == 0 {
 		return
@@ -269,16 +270,17 @@ func (l *link) spare() {
 	l.report(func(r *report) { r.Unsent = append(r.Unsent, spare...) })
 }
 
-// Idle does nothing: the leader of the fleet knows when no request waits.
+// Idle matters only to a process that is alone: the leader of a fleet knows by itself
+// when no requests wait.
 func (l *link) Idle(now time.Duration) {
 	if l.solo != nil {
 		l.solo.Idle(now)
 	}
 }
 
-// Pause makes the pause longer if this process is alone. The gate calls it so that
-// processes that do not know each other do not resume at the same moment. In the
-// fleet the leader takes care of that.
+// Pause extends the pause if this process is alone. The gate calls it so that processes
+// that do not know each other do not resume at the same moment. In a fleet the leader
+// takes care of that.
 func (l *link) Pause(until time.Duration) {
 	if l.solo != nil {
 		l.solo.Pause(until)
@@ -289,9 +291,8 @@ func (l *link) Pause(until time.Duration) {
 // Paused returns the end of the pause.
 func (l *link) Paused() time.Duration { return l.pause }
 
-// Pace returns how many requests per second leave while requests wait: those of
-// the fleet or, if this process is alone, its own. It is 0 until the fleet has
-// found it.
+// Pace returns how many requests per second leave while requests wait: in the whole
+// fleet, or in this process if it is alone. It is 0 until the fleet has found its pace.
 func (l *link) Pace() float64 {
 	switch {
 	case l.solo != nil:
@@ -310,7 +311,7 @@ func (l *link) Probing() bool {
 	return l.probing
 }
 
-// Silence returns the length of the silence that the service asked for last.
+// Silence returns the length of the silence that the service last asked for.
 func (l *link) Silence() time.Duration {
 	switch {
 	case l.solo != nil:
@@ -321,9 +322,10 @@ func (l *link) Silence() time.Duration {
 	return 0
 }
 
-// Earliest returns the time before which a request with so many others ahead of it
-// cannot leave: the end of the pause, and as many turns as come here at most while
-// the other processes wait as well.
+// Earliest returns the time before which a request with that many others ahead of it
+// cannot leave. It is the later of two times: the end of the pause, and the earliest
+// time at which enough turns can have arrived for the requests ahead while the other
+// processes wait as well.
 func (l *link) Earliest(now time.Duration, ahead int) time.Duration {
 	switch {
 	case l.solo != nil:
@@ -331,9 +333,9 @@ func (l *link) Earliest(now time.Duration, ahead int) time.Duration {
 	case l.most == 0 || now-l.mostAt > leaderIdle:
 		return l.pause
 	}
-	const most = 24 * time.Hour // so that the sum does not overflow
+	const most = 24 * time.Hour // avoids an overflow of the sum
 	pace := l.most
-	if now-l.mostAt <= 2*askAgain { // the others may have stopped since
+	if now-l.mostAt <= 2*askAgain { // later, the other members may no longer want turns
 		pace /= float64(max(l.sharing, 1))
 	}
 	wait := min(float64(max(ahead-len(l.turns), 0))/pace, most.Seconds())
@@ -363,7 +365,7 @@ func (l *link) ask(now time.Duration) {
 	}
 }
 
-// await makes tick be called when it is time to ask again or to go alone.
+// await schedules tick for when it is time to ask again or to go alone.
 func (l *link) await(now time.Duration) {
 	if l.unanswered == 0 {
 		l.unanswered = now
@@ -371,7 +373,7 @@ func (l *link) await(now time.Duration) {
 	l.wake(now, max(min(askAgain, l.unanswered+l.g.distance().patience()-now), 0))
 }
 
-// question asks the leader for an answer, or looks for a leader if there is none.
+// question asks the leader for a reply, or looks for a leader if there is none.
 func (l *link) question(now time.Duration) {
 	l.await(now)
 	if l.Leader == "" {
@@ -389,7 +391,7 @@ func (l *link) question(now time.Duration) {
 	}
 }
 
-// knowledge returns the state with which this process would begin to lead.
+// knowledge returns what this process would start from as a leader.
 func (l *link) knowledge() *fleet1.Learned {
 	if l.Learned == nil && l.solo != nil {
 		if k, ok := l.solo.Learned(); ok {
@@ -401,7 +403,7 @@ func (l *link) knowledge() *fleet1.Learned {
 	return l.Learned
 }
 
-// wake makes tick be called after d at the latest.
+// wake schedules tick for d from now, unless it is due earlier.
 func (l *link) wake(now, d time.Duration) {
 	if l.due != 0 && l.due <= now+d {
 		return
@@ -410,7 +412,7 @@ func (l *link) wake(now, d time.Duration) {
 	if l.timer == nil {
 		l.timer = time.AfterFunc(d, func() {
 			l.g.visit(l.key, func(now time.Duration, p fleet1.Pacer, backlog int, _ func() fleet1.History) fleet1.Pacer {
-				if p == fleet1.Pacer(l) { // otherwise the account was forgotten, and this is its successor
+				if p == fleet1.Pacer(l) { // otherwise the account was forgotten, and p belongs to its successor
 					l.waiting, l.due = backlog, 0
 					l.tick(now)
 				}
@@ -422,8 +424,8 @@ func (l *link) wake(now, d time.Duration) {
 	l.timer.Reset(d)
 }
 
-// tick asks the leader again, or goes alone if there was no answer for too long. A
-// process that is alone tries to return to the fleet.
+// tick asks the leader again, or goes alone if there was no reply for too long. If this
+// process is alone, tick tries to rejoin the fleet.
 func (l *link) tick(now time.Duration) {
 	l.spare()
 	since := cmp.Or(l.unanswered, now)
@@ -432,7 +434,8 @@ func (l *link) tick(now time.Duration) {
 		if l.waiting == 0 && len(l.flying) == 0 {
 			return // the next request will try
 		}
-		// The way back takes three round trips, which may be longer than a tick.
+		// Rejoining takes three round trips, which may be longer than the interval of
+		// ticks.
 		if usable := l.g.usable(); l.asked == 0 || now-l.asked > l.g.distance().turn() || !usable {
 			l.Leader, l.unanswered, l.asked = "", 0, 0
 			if usable {
@@ -466,15 +469,15 @@ func (l *link) tick(now time.Duration) {
 	}
 }
 
-// tell sends the leader the news that it does not have yet.
+// tell sends the leader the outcomes that it does not know yet.
 func (l *link) tell(now time.Duration) {
 	l.told, l.untold = now, false
 	l.reported = l.waiting
 	l.report(func(*report) {})
 }
 
-// goAlone makes a controller in this process decide. It starts from the knowledge so
-// far.
+// goAlone gives this process a controller of its own, which starts from what is known
+// so far.
 func (l *link) goAlone(now time.Duration) {
 	if l.solo != nil {
 		return
@@ -486,7 +489,7 @@ func (l *link) goAlone(now time.Duration) {
 		l.solo = l.history.Close(l.wanted)
 		l.solo.Pause(l.pause)
 	default:
-		// The first pause of a new controller has been waited for already.
+		// The pause that a new controller begins with is already over.
 		h := fleet1.History{Now: now - defaultPause, Marks: []fleet1.Mark{{At: now - defaultPause}}}
 		l.solo = h.Close(max(l.pause-h.Now, 0))
 	}
@@ -498,8 +501,8 @@ func (l *link) goAlone(now time.Duration) {
 	l.wake(now, rejoinEvery)
 }
 
-// follow makes the process with that id the leader. It does not count as an
-// answer: requests go on waiting, and have waited already.
+// follow makes the process with that ID the leader. It does not count as a reply:
+// requests keep waiting, and the time that they have waited already still counts.
 func (l *link) follow(now time.Duration, id string) {
 	if id == l.Leader || id == "" {
 		return
@@ -520,8 +523,8 @@ func (l *link) follow(now time.Duration, id string) {
 	}
 }
 
-// learn adopts this process's note about the account. The note is as of at, in the
-// gate's time.
+// learn adopts this process's note about the account. now and at are the same moment:
+// now in the account's time, at in the gate's.
 func (l *link) learn(now time.Duration, n note, at time.Duration) {
 	leader := l.Leader
 	l.state = l.merge(n.state)
@@ -529,7 +532,7 @@ func (l *link) learn(now time.Duration, n note, at time.Duration) {
 	if until := now + n.paused - at; until > max(l.pause, now) {
 		l.pause, l.reported = until, 0
 		l.handBack()
-		if l.untold { // the leader judges by it what the pause was for
+		if l.untold { // the leader uses them to find the reason for the pause
 			l.tell(now)
 		}
 		if l.solo != nil {
@@ -541,7 +544,7 @@ func (l *link) learn(now time.Duration, n note, at time.Duration) {
 	}
 }
 
-// granted accepts turns from the leader of an account.
+// granted accepts turns from an account's leader.
 func (g *Gate) granted(t *turns) {
 	g.mu.Lock()
 	u, used := g.keys[t.Name]
@@ -567,10 +570,10 @@ func (g *Gate) granted(t *turns) {
 		if t.Stamp > 0 {
 			l.asked = 0
 		}
-		if !late { // turns do not tell how old they are, so a question stays open
+		if !late { // turns do not show how old they are, so a question stays open
 			l.unanswered = l.asked
 		}
-		t.Leader = "" // From says it, and it was checked
+		t.Leader = "" // From has the leader, and was checked
 		l.state = l.merge(t.state)
 		if until := now + away.left(t.Pause); until > max(l.pause, now) {
 			l.pause, l.reported = until, 0
@@ -590,8 +593,9 @@ func (g *Gate) granted(t *turns) {
 			l.turns = append(l.turns, slot{id, at})
 		}
 		slices.SortStableFunc(l.turns, func(a, b slot) int { return cmp.Compare(a.at, b.at) })
-		// The leader knows of the pause, unless it is news. It was told to this process
-		// when it had lasted for some time.
+		// Turns that arrive long before the end of the pause were handed out before the
+		// leader knew about the pause. Turns that arrive shortly before its end are
+		// valid: the pause ends later here, because the news of it took time to arrive.
 		if l.solo != nil || now < l.pause-max(askAgain/10, time.Duration(away)/2) {
 			l.handBack()
 			return l

@@ -37,7 +37,7 @@ func (g *Gate) hear() error {
 	if err := sub.Subscribe(g.ctx, g.names.all, g.names.inbox(g.id)); err != nil {
 		return err
 	}
-	const quiet = 15 * time.Second // without a message, after which the connection is checked
+	const quiet = 15 * time.Second // the connection is checked after this time without a message
 	for pinged := false; ; {
 		m, err := sub.ReceiveTimeout(g.ctx, quiet)
 		switch m := m.(type) {
@@ -66,8 +66,8 @@ func (g *Gate) hear() error {
 	}
 }
 
-// receive takes a message. It ignores those that it cannot read: they come from
-// something that is no redisgate, or from a faulty one.
+// receive processes a message. It ignores messages that it cannot read, which come from
+// something other than redisgate, or from a faulty redisgate.
 func (g *Gate) receive(b []byte) {
 	m, ok := parse(b, g.now())
 	if !ok {

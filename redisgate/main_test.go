@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// The slow tests mostly wait, for a pause or for a server, so that many of them run
-// in parallel, even with few processors. -parallel overrides it.
+// Slow tests spend most of their time waiting for a pause or for a server, so many of
+// them can run in parallel, even on few processors. The -parallel flag overrides this.
 func TestMain(m *testing.M) {
 	flag.Set("test.parallel", "16")
 	os.Exit(m.Run())

@@ -9,9 +9,9 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// A message is what processes send to each other through the server. One of its
-// fields is set. All times in it are lengths of time, except stamps, which only
-// their sender interprets.
+// A message is what processes send to each other through the server. Exactly one of its
+// fields is set. All times in it are lengths of time, except stamps, which only their
+// sender interprets.
 type message struct {
 	Report *report       `json:"r,omitempty"`
 	Turns  *turns        `json:"t,omitempty"`
@@ -21,33 +21,33 @@ type message struct {
 	Bye    string        `json:"b,omitempty"` // a process has left
 }
 
-// A report goes from a process to the leader of an account.
+// A report is sent by a process to the leader of an account.
 type report struct {
 	Name      string        `json:"n"`
 	From      string        `json:"f"`
 	Waiting   int           `json:"w,omitempty"` // requests that need a turn
 	Got       []uint64      `json:"g,omitempty"` // turns that have arrived
-	Stamp     time.Duration `json:"s,omitempty"` // not 0: the sender wants an answer
+	Stamp     time.Duration `json:"s,omitempty"` // non-zero: the sender wants a reply
 	Flying    []uint64      `json:"l,omitempty"` // with a stamp: all turns that the sender holds
-	Seen      uint64        `json:"e,omitempty"` // with a stamp: the latest Last that has come
-	Accepted  []uint64      `json:"a,omitempty"` // turns, by outcome; so are the next three
+	Seen      uint64        `json:"e,omitempty"` // with a stamp: the latest Last that has arrived
+	Accepted  []uint64      `json:"a,omitempty"` // turns by outcome, here and in the next three fields
 	Unsent    []uint64      `json:"u,omitempty"`
-	Unknown   []uint64      `json:"y,omitempty"` // they say nothing of the limit
+	Unknown   []uint64      `json:"y,omitempty"` // the outcome says nothing about the limit
 	Throttled []throttled   `json:"x,omitempty"`
-	Others    int           `json:"o,omitempty"` // requests that were accepted and had no turn
+	Others    int           `json:"o,omitempty"` // accepted requests that had no turn
 	Stated    *stated       `json:"d,omitempty"` // by the service, with one of Throttled
 	History   *history      `json:"h,omitempty"`
 
 	to string      // the leader; "": not known yet
-	at []time.Time // when each of Throttled was noted
+	at []time.Time // when each element of Throttled was recorded
 }
 
 func (r *report) throttle(x throttled) {
 	r.Throttled, r.at = append(r.Throttled, x), append(r.at, time.Now())
 }
 
-// age reduces each Retry-After to the time that is left of it. One that has elapsed
-// still shows that the service sent one.
+// age reduces each Retry-After to what is left of it, but not to 0: even one that has
+// elapsed shows that the service sent one.
 func (r *report) age() {
 	for i, at := range r.at {
 		x := &r.Throttled[i]
@@ -55,7 +55,7 @@ func (r *report) age() {
 	}
 }
 
-// throttled is the outcome of a request that was over the limit.
+// throttled is a request that was throttled.
 type throttled struct {
 	Turn  uint64        `json:"t,omitempty"`
 	After time.Duration `json:"a,omitempty"`
@@ -67,7 +67,7 @@ type stated struct {
 	Per      time.Duration `json:"p"`
 }
 
-// A history is a fleet1.History with ages instead of times.
+// A history is a fleet1.History that holds ages instead of times.
 type history struct {
 	Marks  []fleet1.Mark `json:"m"`
 	Flying int           `json:"f"`
@@ -82,39 +82,40 @@ func newHistory(h fleet1.History, now time.Duration) *history {
 	return &history{Marks: marks, Flying: h.Flying, Age: now - h.Now}
 }
 
-// turns go from the leader of an account to a process.
+// turns are sent by the leader of an account to a process.
 type turns struct {
 	Name     string          `json:"n"`
 	From     string          `json:"f"`
 	IDs      []uint64        `json:"i,omitempty"`
-	Offsets  []time.Duration `json:"o,omitempty"` // when to use each of them, from now on; nil: at once
-	Last     uint64          `json:"l,omitempty"` // the latest turn that was handed out to anybody
-	Stamp    time.Duration   `json:"s,omitempty"` // of the report that this answers
-	Most     float64         `json:"v,omitempty"` // requests per second that all members can have at most; 0: not known
-	Sharing  int             `json:"h,omitempty"` // so many of them want as much as the receiver, itself included
-	Believed bool            `json:"c,omitempty"` // the leader goes by what the service has stated
-	Probing  bool            `json:"b,omitempty"` // the first of the turns is the first one after a pause
+	Offsets  []time.Duration `json:"o,omitempty"` // how long from now to use each of them; nil: at once
+	Last     uint64          `json:"l,omitempty"` // the latest turn that was handed out to any process
+	Stamp    time.Duration   `json:"s,omitempty"` // of the report to which this is the reply
+	Most     float64         `json:"v,omitempty"` // maximum requests per second of all members together; 0: not known
+	Sharing  int             `json:"h,omitempty"` // how many members want as many turns as the receiver, including the receiver
+	Believed bool            `json:"c,omitempty"` // the leader uses the limit that the service has stated
+	Probing  bool            `json:"b,omitempty"` // the first of these turns is the first one after a pause
 	state
 
-	made []time.Duration // when each of the turns was handed out
+	made []time.Duration // when each turn was handed out
 }
 
-// A notice goes to all processes: when an account is throttled, when its leader
-// leaves, and now and then while it is in use.
+// A notice is sent to all processes: when an account is throttled, when its leader
+// leaves, and occasionally while the account is in use.
 type notice struct {
 	Name string `json:"n"`
 	state
 }
 
-// A state is what the fleet knows of an account.
+// A state is what the fleet knows about an account.
 type state struct {
 	Leader  string          `json:"e,omitempty"`
-	Pause   time.Duration   `json:"p,omitempty"` // from now on
+	Pause   time.Duration   `json:"p,omitempty"` // what is left of the pause
 	Members int             `json:"m,omitempty"` // processes that use the account
 	Learned *fleet1.Learned `json:"k,omitempty"`
 }
 
-// merge returns s with what is stated anew.
+// merge returns s updated with those fields of anew that are set. Pause is always taken
+// from anew.
 func (s *state) merge(anew state) state {
 	anew.Leader = cmp.Or(anew.Leader, s.Leader)
 	anew.Members = cmp.Or(anew.Members, s.Members)
@@ -128,11 +129,12 @@ func (s *state) join(anew state) state {
 	return s.merge(anew)
 }
 
-// Limits of what a message may hold. The server may not be trustworthy.
+// These constants limit what a message may contain, because the server may not be
+// trustworthy.
 const (
 	maxMessage = 1 << 20 // bytes
-	maxCount   = 1 << 16 // of any count
-	maxMarks   = 128     // a gate makes up to 66
+	maxCount   = 1 << 16 // for any count
+	maxMarks   = 128     // a gate sends at most 66
 	maxName    = 64
 	maxOffset  = 10 * time.Second
 	maxPause   = 24 * time.Hour             // as in package gate
@@ -140,8 +142,8 @@ const (
 )
 
 // parse reads a message that arrived at the time now. It is the only place where
-// messages are checked: it rejects a message that makes no sense, and lowers
-// values that are merely too large. Everything behind it relies on that.
+// messages are checked: it rejects messages that make no sense, and lowers values that
+// are merely too large. All other code relies on that.
 func parse(b []byte, now time.Duration) (m message, ok bool) {
 	if len(b) > maxMessage || json.Unmarshal(b, &m) != nil {
 		return m, false
@@ -182,12 +184,13 @@ func (r *report) check() bool {
 		r.Stated = nil
 	}
 	if r.History != nil && !r.History.check() {
-		r.History = nil // the 429 that comes with it is news all the same
+		r.History = nil // the 429 in the same report is still news
 	}
 	return true
 }
 
-// check also sorts marks, because several may have been taken at the same moment.
+// check also makes the marks monotonic, because several may have been taken at the same
+// moment.
 func (h *history) check() bool {
 	if len(h.Marks) == 0 || len(h.Marks) > maxMarks || h.Flying < 0 || h.Age < 0 || h.Age > maxAge {
 		return false
@@ -218,10 +221,10 @@ func (s *state) check() bool {
 	s.Pause = min(s.Pause, maxPause)
 	s.Members = min(s.Members, maxCount)
 	if s.Learned != nil && !s.Learned.Valid() {
-		s.Learned = nil // the pause that comes with it may be news
+		s.Learned = nil // the pause in the same state may be news
 	}
 	return true
 }
 
-// nobody stands in for the leader of an account whose leader has left.
+// nobody stands for the leader of an account whose leader has left.
 const nobody = "-"

@@ -26,7 +26,7 @@ func led(t *testing.T, w *world) (g *Gate, name string) {
 	return g, g.names.of("k")
 }
 
-// works asserts that calls of the account "k" get through, as a fleet of one.
+// works asserts that calls of the account "k" succeed, with g alone in its fleet.
 func works(t *testing.T, g *Gate) {
 	t.Helper()
 	a := newAccount(50, 5, 100*time.Millisecond)
@@ -36,7 +36,7 @@ func works(t *testing.T, g *Gate) {
 	assert.True(t, g.leads("k"))
 }
 
-func TestParseRejectsOrLimitsMessages(t *testing.T) {
+func TestParseRejectsNonsenseAndClampsLargeValues(t *testing.T) {
 	name := defaultNames().of("k")
 	good := fleet1.Learned{Pace: 2, Lo: 1, Best: 1, Burst: 1, Burst0: 1, Trip: 1, Silence: 1, Asked: 1, Holding: 10}
 	of := func(change func(*fleet1.Learned)) *fleet1.Learned { k := good; change(&k); return &k }
@@ -51,52 +51,52 @@ func TestParseRejectsOrLimitsMessages(t *testing.T) {
 	const now = time.Hour
 	dropped := message{}
 	for what, tt := range map[string]struct{ sent, read message }{
-		"an echo":                                   {message{Echo: now}, message{Echo: now}},
-		"an echo from the future":                   {message{Echo: now + 1}, dropped},
-		"an echo before the origin":                 {message{Echo: -1}, dropped},
-		"a hello":                                   {message{Hello: "other"}, message{Hello: "other"}},
-		"a long hello":                              {message{Hello: long}, dropped},
-		"a long hello and a bye":                    {message{Hello: long, Bye: "other"}, dropped},
-		"a long bye":                                {message{Bye: long}, dropped},
-		"nothing":                                   {message{}, dropped},
-		"a notice":                                  {message{Notice: &notice{name, state{Pause: 1, Learned: &good}}}, message{Notice: &notice{name, state{Pause: 1, Learned: &good}}}},
-		"a notice of another name":                  {message{Notice: &notice{name + "x", state{}}}, dropped},
-		"a negative pause":                          {message{Notice: &notice{name, state{Pause: -1}}}, dropped},
-		"a pause of two days":                       {message{Notice: &notice{name, state{Pause: 2 * maxPause}}}, message{Notice: &notice{name, state{Pause: maxPause}}}},
-		"a leader with a long name":                 {message{Notice: &notice{name, state{Leader: long}}}, dropped},
-		"too many members":                          {message{Notice: &notice{name, state{Members: 1 << 40}}}, message{Notice: &notice{name, state{Members: maxCount}}}},
-		"members below 0":                           {message{Notice: &notice{name, state{Members: -1}}}, dropped},
-		"a pace of 0":                               {message{Notice: &notice{name, state{Pause: 1, Learned: of(func(k *fleet1.Learned) { k.Pace = 0 })}}}, message{Notice: &notice{name, state{Pause: 1}}}},
-		"turns":                                     {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, Stamp: now}}, message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, Stamp: now}}},
-		"turns of nobody":                           {message{Turns: &turns{Name: name, IDs: []uint64{1}}}, dropped},
-		"turn 0":                                    {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1, 0}}}, dropped},
-		"turns with a stamp from the future":        {message{Turns: &turns{Name: name, From: "other", Stamp: now + 1}}, dropped},
-		"turns with a negative stamp":               {message{Turns: &turns{Name: name, From: "other", Stamp: -1}}, dropped},
-		"turns with a negative pause":               {message{Turns: &turns{Name: name, From: "other", state: state{Pause: -1}}}, dropped},
-		"a report":                                  {rep(report{Waiting: 3, Others: 2, Throttled: []throttled{{1, time.Second}}}), rep(report{Waiting: 3, Others: 2, Throttled: []throttled{{1, time.Second}}})},
-		"a report of nobody":                        {message{Report: &report{Name: name, Waiting: 3}}, dropped},
-		"waiting below 0":                           {rep(report{Waiting: -1}), dropped},
-		"others below 0":                            {rep(report{Others: -1}), dropped},
-		"a stamp below 0":                           {rep(report{Stamp: -1}), dropped},
-		"too many":                                  {rep(report{Waiting: 1 << 40, Others: 1 << 40}), rep(report{Waiting: maxCount, Others: maxCount})},
-		"a Retry-After below 0":                     {rep(report{Throttled: []throttled{{1, -1}}}), dropped},
-		"a Retry-After of two days":                 {rep(report{Throttled: []throttled{{1, 2 * maxPause}}}), rep(report{Throttled: []throttled{{1, maxPause}}})},
-		"a limit":                                   {rep(report{Stated: &stated{200, time.Minute}}), rep(report{Stated: &stated{200, time.Minute}})},
-		"a limit of nothing":                        {rep(report{Waiting: 1, Stated: &stated{0, time.Minute}}), rep(report{Waiting: 1})},
-		"a limit in no time":                        {rep(report{Waiting: 1, Stated: &stated{200, -1}}), rep(report{Waiting: 1})},
-		"an offset below 0":                         {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, Offsets: []time.Duration{-1}}}, message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}}}},
-		"more offsets than turns":                   {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, Offsets: []time.Duration{1, 2}}}, message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}}}},
-		"less than nothing at most":                 {message{Turns: &turns{Name: name, From: "other", Most: -1}}, dropped},
-		"a history":                                 {rep(report{History: &history{Marks: marks(9, 1), Flying: 1, Age: 1}}), rep(report{History: &history{Marks: marks(9, 1), Flying: 1, Age: 1}})},
-		"a history out of order":                    {rep(report{History: &history{Marks: marks(9, 10)}}), rep(report{History: &history{Marks: marks(9, 9)}})},
-		"a history of nothing":                      {rep(report{Waiting: 1, History: &history{}}), rep(report{Waiting: 1})},
-		"a history of the future":                   {rep(report{Waiting: 1, History: &history{Marks: marks(-1)}}), rep(report{Waiting: 1})},
-		"a history without its age":                 {rep(report{Waiting: 1, History: &history{Marks: marks(1), Age: -1}}), rep(report{Waiting: 1})},
-		"a history of a thousand years":             {rep(report{Waiting: 1, History: &history{Marks: marks(1), Age: 2 * maxAge}}), rep(report{Waiting: 1})},
-		"a history with less than nobody in flight": {rep(report{Waiting: 1, History: &history{Marks: marks(1), Flying: -1}}), rep(report{Waiting: 1})},
-		"a history with too many in flight":         {rep(report{History: &history{Marks: marks(1), Flying: 1 << 40}}), rep(report{History: &history{Marks: marks(1), Flying: maxCount}})},
-		"a history with too many marks":             {rep(report{Waiting: 1, History: &history{Marks: make([]fleet1.Mark, maxMarks+1)}}), rep(report{Waiting: 1})},
-		"a history with less than nothing accepted": {rep(report{Waiting: 1, History: &history{Marks: []fleet1.Mark{{Accepted: -1}}}}), rep(report{Waiting: 1})},
+		"an echo":                                    {message{Echo: now}, message{Echo: now}},
+		"an echo from the future":                    {message{Echo: now + 1}, dropped},
+		"an echo before the origin":                  {message{Echo: -1}, dropped},
+		"a hello":                                    {message{Hello: "other"}, message{Hello: "other"}},
+		"a hello with a long ID":                     {message{Hello: long}, dropped},
+		"a hello with a long ID and a bye":           {message{Hello: long, Bye: "other"}, dropped},
+		"a bye with a long ID":                       {message{Bye: long}, dropped},
+		"an empty message":                           {message{}, dropped},
+		"a notice":                                   {message{Notice: &notice{name, state{Pause: 1, Learned: &good}}}, message{Notice: &notice{name, state{Pause: 1, Learned: &good}}}},
+		"a notice with an invalid account name":      {message{Notice: &notice{name + "x", state{}}}, dropped},
+		"a negative pause":                           {message{Notice: &notice{name, state{Pause: -1}}}, dropped},
+		"a pause of two days":                        {message{Notice: &notice{name, state{Pause: 2 * maxPause}}}, message{Notice: &notice{name, state{Pause: maxPause}}}},
+		"a leader with a long name":                  {message{Notice: &notice{name, state{Leader: long}}}, dropped},
+		"too many members":                           {message{Notice: &notice{name, state{Members: 1 << 40}}}, message{Notice: &notice{name, state{Members: maxCount}}}},
+		"a negative number of members":               {message{Notice: &notice{name, state{Members: -1}}}, dropped},
+		"a pace of 0":                                {message{Notice: &notice{name, state{Pause: 1, Learned: of(func(k *fleet1.Learned) { k.Pace = 0 })}}}, message{Notice: &notice{name, state{Pause: 1}}}},
+		"turns":                                      {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, Stamp: now}}, message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, Stamp: now}}},
+		"turns without a sender":                     {message{Turns: &turns{Name: name, IDs: []uint64{1}}}, dropped},
+		"turn 0":                                     {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1, 0}}}, dropped},
+		"turns with a stamp from the future":         {message{Turns: &turns{Name: name, From: "other", Stamp: now + 1}}, dropped},
+		"turns with a negative stamp":                {message{Turns: &turns{Name: name, From: "other", Stamp: -1}}, dropped},
+		"turns with a negative pause":                {message{Turns: &turns{Name: name, From: "other", state: state{Pause: -1}}}, dropped},
+		"a report":                                   {rep(report{Waiting: 3, Others: 2, Throttled: []throttled{{1, time.Second}}}), rep(report{Waiting: 3, Others: 2, Throttled: []throttled{{1, time.Second}}})},
+		"a report without a sender":                  {message{Report: &report{Name: name, Waiting: 3}}, dropped},
+		"a negative number of waiting requests":      {rep(report{Waiting: -1}), dropped},
+		"a negative number of other requests":        {rep(report{Others: -1}), dropped},
+		"a report with a negative stamp":             {rep(report{Stamp: -1}), dropped},
+		"too many waiting and other requests":        {rep(report{Waiting: 1 << 40, Others: 1 << 40}), rep(report{Waiting: maxCount, Others: maxCount})},
+		"a negative Retry-After":                     {rep(report{Throttled: []throttled{{1, -1}}}), dropped},
+		"a Retry-After of two days":                  {rep(report{Throttled: []throttled{{1, 2 * maxPause}}}), rep(report{Throttled: []throttled{{1, maxPause}}})},
+		"a stated limit":                             {rep(report{Stated: &stated{200, time.Minute}}), rep(report{Stated: &stated{200, time.Minute}})},
+		"a stated limit of 0 requests":               {rep(report{Waiting: 1, Stated: &stated{0, time.Minute}}), rep(report{Waiting: 1})},
+		"a stated limit with a negative window":      {rep(report{Waiting: 1, Stated: &stated{200, -1}}), rep(report{Waiting: 1})},
+		"a negative offset":                          {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, Offsets: []time.Duration{-1}}}, message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}}}},
+		"more offsets than turns":                    {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, Offsets: []time.Duration{1, 2}}}, message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}}}},
+		"a negative maximum rate":                    {message{Turns: &turns{Name: name, From: "other", Most: -1}}, dropped},
+		"a history":                                  {rep(report{History: &history{Marks: marks(9, 1), Flying: 1, Age: 1}}), rep(report{History: &history{Marks: marks(9, 1), Flying: 1, Age: 1}})},
+		"a history out of order":                     {rep(report{History: &history{Marks: marks(9, 10)}}), rep(report{History: &history{Marks: marks(9, 9)}})},
+		"a history without marks":                    {rep(report{Waiting: 1, History: &history{}}), rep(report{Waiting: 1})},
+		"a history with a mark in the future":        {rep(report{Waiting: 1, History: &history{Marks: marks(-1)}}), rep(report{Waiting: 1})},
+		"a history with a negative age":              {rep(report{Waiting: 1, History: &history{Marks: marks(1), Age: -1}}), rep(report{Waiting: 1})},
+		"a history that is 200 years old":            {rep(report{Waiting: 1, History: &history{Marks: marks(1), Age: 2 * maxAge}}), rep(report{Waiting: 1})},
+		"a history with a negative number in flight": {rep(report{Waiting: 1, History: &history{Marks: marks(1), Flying: -1}}), rep(report{Waiting: 1})},
+		"a history with too many in flight":          {rep(report{History: &history{Marks: marks(1), Flying: 1 << 40}}), rep(report{History: &history{Marks: marks(1), Flying: maxCount}})},
+		"a history with too many marks":              {rep(report{Waiting: 1, History: &history{Marks: make([]fleet1.Mark, maxMarks+1)}}), rep(report{Waiting: 1})},
+		"a history with a negative number accepted":  {rep(report{Waiting: 1, History: &history{Marks: []fleet1.Mark{{Accepted: -1}}}}), rep(report{Waiting: 1})},
 	} {
 		t.Run(what, func(t *testing.T) {
 			b, err := json.Marshal(tt.sent)
@@ -109,12 +109,12 @@ func TestParseRejectsOrLimitsMessages(t *testing.T) {
 		})
 	}
 	_, ok := parse(fmt.Appendf(nil, `{"h":"other","x":"%s"}`, strings.Repeat("x", maxMessage)), now)
-	assert.False(t, ok, "too long")
+	assert.False(t, ok, "a message of more than maxMessage bytes was accepted")
 }
 
-// Other processes may send nonsense, by mistake or on purpose. It changes nothing,
-// or no more than the largest value that makes sense.
-func TestNonsenseFromOthersIsDroppedOrBounded(t *testing.T) {
+// Other processes may send nonsense, by mistake or on purpose. It must change nothing,
+// or no more than the largest sensible value would.
+func TestNonsenseFromOtherProcessesIsDroppedOrClamped(t *testing.T) {
 	report := func(rest string) string { return `{"r":{"n":"NAME","f":"other",` + rest + `}}` }
 	notice := func(rest string) string { return `{"n":{"n":"NAME",` + rest + `}}` }
 	granted := func(rest string) string { return `{"t":{"n":"NAME","f":"ME",` + rest + `}}` }
@@ -159,7 +159,8 @@ func TestPauseInAMessageIsClampedToADay(t *testing.T) {
 	})
 }
 
-// JSON cannot hold NaN. A message that holds one must not keep back the others.
+// JSON cannot hold NaN. A message that contains one must not prevent others from being
+// sent.
 func TestMessageWithNaNIsSkippedAndTheOthersAreSent(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, books := w.gates(2)
@@ -217,13 +218,13 @@ func TestBatchedReportsAreMergedLosslessly(t *testing.T) {
 	k := &fleet1.Learned{Pace: 2, Silence: 1}
 	full := state{Leader: "leader", Pause: time.Second, Members: 20, Learned: k}
 	for name, tt := range map[string]struct{ first, then, notice, turns state }{
-		"news and a pause": {full, state{Pause: 2 * time.Second},
+		"everything, then a longer pause": {full, state{Pause: 2 * time.Second},
 			state{Leader: "leader", Pause: 2 * time.Second, Members: 20, Learned: k},
 			state{Leader: "leader", Pause: 2 * time.Second, Members: 20, Learned: k}},
-		"a pause and news": {state{Pause: 2 * time.Second}, full,
+		"a longer pause, then everything": {state{Pause: 2 * time.Second}, full,
 			state{Leader: "leader", Pause: 2 * time.Second, Members: 20, Learned: k},
-			state{Leader: "leader", Pause: time.Second, Members: 20, Learned: k}}, // turns end a pause: none are given in one
-		"a leader and its end": {full, state{Leader: nobody},
+			state{Leader: "leader", Pause: time.Second, Members: 20, Learned: k}}, // no turns are handed out during a pause, so they end it
+		"everything, then the leader leaves": {full, state{Leader: nobody},
 			state{Leader: nobody, Pause: time.Second, Members: 20, Learned: k},
 			state{Leader: nobody, Members: 20, Learned: k}},
 	} {
@@ -255,18 +256,18 @@ func TestOutdatedLeaderIsNotPublishedAfterRejoin(t *testing.T) {
 	assert.Positive(t, letters[0].Notice.Pause)
 }
 
-// Omitting the number means zero, so that a report of an outcome has to carry it
-// too.
+// Omitting the number means zero, so even a report that only has an outcome must carry
+// it.
 func TestEveryReportCarriesTheNumberOfWaitingRequests(t *testing.T) {
 	for name, tt := range map[string]struct {
 		tell    func(l *link)
 		waiting int
 	}{
-		"accepted":           {func(l *link) { l.Accepted(1, fleet1.Send{Turn: 1}) }, 4},
-		"throttled":          {func(l *link) { l.Refused(1, fleet1.Send{Turn: 1}, time.Second) }, 5}, // and the turn is handed back
-		"not sent":           {func(l *link) { l.Unsend(fleet1.Send{Turn: 1}) }, 4},
-		"asked":              {func(l *link) { l.question(1) }, 4},
-		"asked, while alone": {func(l *link) { l.goAlone(1); l.Leader = "leader"; l.question(1) }, 0},
+		"accepted":             {func(l *link) { l.Accepted(1, fleet1.Send{Turn: 1}) }, 4},
+		"throttled":            {func(l *link) { l.Refused(1, fleet1.Send{Turn: 1}, time.Second) }, 5}, // the unused turn is handed back
+		"not sent":             {func(l *link) { l.Unsend(fleet1.Send{Turn: 1}) }, 4},
+		"question":             {func(l *link) { l.question(1) }, 4},
+		"question while alone": {func(l *link) { l.goAlone(1); l.Leader = "leader"; l.question(1) }, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := &Gate{names: defaultNames(), id: "me"}

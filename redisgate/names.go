@@ -6,29 +6,29 @@ import (
 	"encoding/hex"
 )
 
-// names are the names of keys and channels on the server.
+// names are the names of the fleet's keys and channels on the server.
 type names struct {
-	prefix   string // of all names
-	members  string // key of the sorted set of processes, by their latest sign of life
+	prefix   string // of all keys and channels
+	members  string // key of the sorted set of processes, ordered by their latest sign of life
 	accounts string // key of the hash of throttled accounts
-	all      string // channel to all processes
+	all      string // channel that all processes subscribe to
 }
 
-// newNames returns the names of a fleet. They hold the number of the seam, so
-// that processes with different versions of it, which do not understand each
-// other, form different fleets.
+// newNames returns the names of a fleet. They contain the seam number, so that
+// processes with different seam numbers, which do not understand each other, form
+// different fleets.
 func newNames(namespace, seamNumber string) names {
 	p := "{" + namespace + "}:" + seamNumber // the braces keep all keys on one node of a cluster
 	return names{prefix: p, members: p + ":members", accounts: p + ":accounts", all: p + ":all"}
 }
 
-// inbox returns the channel to one process.
+// inbox returns the channel that only the process with that ID subscribes to.
 func (n names) inbox(id string) string { return n.prefix + ":" + id }
 
 const nameLength = 32 // hex digits
 
-// of returns the name of the account with that key. It hides a key that nobody
-// can guess. Someone who can guess a key can tell whether it is in use.
+// of returns the name of the account with that key. It hides a key that nobody can
+// guess. Someone who guesses a key can tell whether it is in use.
 func (n names) of(key string) string {
 	h := hmac.New(sha256.New, []byte(n.prefix))
 	h.Write([]byte(key))

@@ -6,15 +6,15 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// A note is what this process knows about a throttled account. It also keeps notes on
-// accounts that it does not use.
+// A note is what this process knows about a throttled account. Notes are also kept
+// about accounts that this process does not use.
 type note struct {
 	state
-	paused time.Duration // end of the pause
-	seen   time.Duration // when the latest news came
+	paused time.Duration // when the pause ends
+	seen   time.Duration // when the latest news arrived
 }
 
-// noticed accepts news about an account from another process or from the server.
+// noticed processes news about an account from another process or from the server.
 func (g *Gate) noticed(name string, s state) {
 	s.Pause = g.distance().left(s.Pause)
 	g.mu.Lock()

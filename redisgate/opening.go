@@ -9,16 +9,16 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// An opening collects the histories of all processes until the first pause is
-// over. The controller needs them all at once, and each process knows a part.
+// An opening collects the histories of all processes until the first pause is over. The
+// controller needs all of them at once, and each process knows only its own part.
 type opening struct {
-	at        time.Duration       // when the account was throttled first
-	pause     time.Duration       // end of the pause
+	at        time.Duration       // when the account was first throttled
+	pause     time.Duration       // when the pause ends
 	asked     time.Duration       // the longest Retry-After
 	throttles int                 // requests that were throttled
-	histories map[string]*history // by process; with times instead of ages
-	events    []event             // outcomes that came meanwhile
-	stated    *stated             // by the service, the latest
+	histories map[string]*history // by process; their marks hold times instead of ages
+	events    []event             // outcomes that arrived in the meantime
+	stated    *stated             // the latest limit that the service has stated
 }
 
 type event struct {
@@ -45,7 +45,7 @@ func (o *opening) accepted(now time.Duration) { o.events = append(o.events, even
 
 func (o *opening) throttled(now, after time.Duration) {
 	o.asked = max(o.asked, after)
-	if o.throttles++; o.throttles > 1 { // the first one is what the controller begins with
+	if o.throttles++; o.throttles > 1 { // the controller begins with the first one
 		o.events = append(o.events, event{now, true, after})
 	}
 	o.pause = max(o.pause, now+after)
@@ -72,8 +72,7 @@ func (o *opening) control() *fleet1.Controller {
 	return c
 }
 
-// marks adds up the histories, beginning at the time from which all of them have
-// data.
+// marks adds up the histories, starting at the time from which all of them have data.
 func (o *opening) marks() []fleet1.Mark {
 	times := make(map[time.Duration]bool)
 	from, all := o.at, time.Duration(-1)

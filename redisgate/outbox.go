@@ -8,18 +8,18 @@ import (
 	"time"
 )
 
-// An outbox holds what this process is about to send. While one batch is on its
-// way, the next one is collected, so that under load there are fewer messages.
+// An outbox holds what this process is about to send. While one batch is on its way,
+// the next one is collected, so that fewer messages are sent under load.
 //
-// While the server is lost the outbox is muted: it keeps only pauses, because
-// everything else would be out of date later. Once closed it takes nothing.
+// While the server is lost, the outbox is muted: it keeps only pauses, because
+// everything else would be out of date later. Once closed, it accepts nothing.
 type outbox struct {
 	wake chan struct{} // has a value while there may be something to send
 
 	mu         sync.Mutex
 	muted      bool
 	closed     bool
-	collecting bool                      // ringLater was called
+	collecting bool                      // ringLater has started a batch
 	reports    map[string]*report        // by account
 	turns      map[[2]string]*turns      // by account and receiver
 	notices    map[string]*pendingNotice // by account
@@ -27,10 +27,11 @@ type outbox struct {
 
 type pendingNotice struct {
 	state
-	at time.Time // when its pause was noted
+	at time.Time // when its pause was recorded
 }
 
-// mute(true) drops everything but pauses in force, until mute(false) is called.
+// mute(true) drops everything except pauses in force. Until mute(false) is called, the
+// outbox accepts only pauses.
 func (o *outbox) mute(muted bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -46,7 +47,7 @@ func (o *outbox) mute(muted bool) {
 	}
 }
 
-// expire drops notices of pauses that are over, or all if the outbox is closed.
+// expire drops notices of pauses that are over, or all notices if the outbox is closed.
 func (o *outbox) expire() {
 	maps.DeleteFunc(o.notices, func(_ string, n *pendingNotice) bool { return o.closed || n.Pause <= time.Since(n.at) })
 }
@@ -77,7 +78,7 @@ func (o *outbox) ring() {
 
 // ringLater wakes up send when a batch has been collected.
 func (o *outbox) ringLater() {
-	if !o.collecting { // under the lock
+	if !o.collecting { // the caller holds the lock
 		o.collecting = true
 		time.AfterFunc(batch, func() {
 			o.mu.Lock()
@@ -88,8 +89,8 @@ func (o *outbox) ringLater() {
 	}
 }
 
-// amend changes the pending report of the account, and tells whether it can be
-// sent: the outbox is not muted, and the report's receiver is known.
+// amend changes the pending report of the account. It returns whether the report can be
+// sent: the outbox is not muted, and the receiver is known.
 func (o *outbox) amend(name string, change func(*report)) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -125,9 +126,9 @@ func (o *outbox) turn(to string, t *turns, inBatch bool) {
 	key := [2]string{t.Name, to}
 	if old := o.turns[key]; old != nil {
 		t.IDs, t.made = append(old.IDs, t.IDs...), append(old.made, t.made...)
-		t.Last = max(t.Last, old.Last) // Most and Believed are the newer ones
+		t.Last = max(t.Last, old.Last) // Most and Believed come from t, which is newer
 		t.Stamp = max(t.Stamp, old.Stamp)
-		if len(t.IDs) > len(old.IDs) { // turns end a pause: none are given in one
+		if len(t.IDs) > len(old.IDs) { // no turns are handed out during a pause, so the pause is over
 			old.Pause = 0
 		}
 		t.Probing = t.Probing || old.Probing
@@ -151,7 +152,7 @@ func (o *outbox) notice(name string, s state) {
 		return
 	}
 	if o.muted {
-		s = state{Pause: s.Pause} // as in mute
+		s = state{Pause: s.Pause} // for the same reason as in mute
 	}
 	n := &pendingNotice{s, time.Now()}
 	if old := o.notices[name]; old != nil {
@@ -164,14 +165,14 @@ func (o *outbox) notice(name string, s state) {
 	o.ring()
 }
 
-// A letter is a message and the channel that it goes to.
+// A letter is a message and the channel to which it is sent.
 type letter struct {
 	to string
 	message
 }
 
-// empty removes and returns everything that can be sent. pauses are those of the
-// notices, by the name of the account.
+// empty removes and returns everything that can be sent. The pauses are those in the
+// notices, by account name.
 func (o *outbox) empty(g *Gate) (letters []letter, pauses map[string]time.Duration) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -187,7 +188,7 @@ func (o *outbox) empty(g *Gate) (letters []letter, pauses map[string]time.Durati
 		pauses[name] = n.Pause
 	}
 	clear(o.notices)
-	first := make(map[string]time.Duration) // when the first of these turns was handed out, by account
+	first := make(map[string]time.Duration) // when the first of the account's turns was handed out, by account
 	for key, t := range o.turns {
 		for _, at := range t.made {
 			if f, ok := first[key[0]]; !ok || at < f {
@@ -213,9 +214,8 @@ func (o *outbox) empty(g *Gate) (letters []letter, pauses map[string]time.Durati
 	return letters, pauses
 }
 
-// space sets when each turn is to be used, so that turns in one batch are as far
-// apart as they were handed out. The first of them, over all members, is used at
-// once.
+// space sets the time at which each turn is to be used, so that turns in one batch are
+// spaced as they were handed out. The first turn, over all members, is used at once.
 func (t *turns) space(first time.Duration) {
 	if !slices.ContainsFunc(t.made, func(at time.Duration) bool { return at > first }) {
 		return
@@ -226,7 +226,7 @@ func (t *turns) space(first time.Duration) {
 	}
 }
 
-// dispatch sends a batch. The pauses in it are kept if that fails.
+// dispatch sends a batch. If that fails, it keeps the pauses in the batch.
 func (g *Gate) dispatch(letters []letter, pauses map[string]time.Duration) {
 	began := time.Now()
 	if g.timed(func(ctx context.Context) error { return g.publish(ctx, letters, pauses) }) == nil {
@@ -241,7 +241,7 @@ func (g *Gate) dispatch(letters []letter, pauses map[string]time.Duration) {
 
 // send sends what is in the outbox until the gate is closed.
 func (g *Gate) send() {
-	const most = 4 // batches under way
+	const most = 4 // batches on their way
 	slots := make(chan struct{}, most)
 	for {
 		select {
@@ -254,7 +254,7 @@ func (g *Gate) send() {
 			return
 		case slots <- struct{}{}:
 		}
-		// While the server is lost there are no letters: only attend tries.
+		// While the server is lost there are no letters: only attend tries to reach it.
 		letters, pauses := g.out.empty(g)
 		if len(letters) == 0 {
 			<-slots
@@ -266,7 +266,7 @@ func (g *Gate) send() {
 			defer close(sent)
 			g.dispatch(letters, pauses)
 		}()
-		select { // the next batch does not wait for a server that is far
+		select { // the next batch does not wait for a server that is far away
 		case <-sent:
 		case <-time.After(batch):
 		}

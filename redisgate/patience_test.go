@@ -16,7 +16,7 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// A turnstile notes when requests leave a gate.
+// A turnstile records when requests leave a gate.
 type turnstile struct {
 	gate.Gate
 	mu    sync.Mutex
@@ -31,8 +31,8 @@ func (s *turnstile) Wait(ctx context.Context, r gate.Request) (gate.Ticket, erro
 	return ticket, err
 }
 
-// longest returns the longest time after the given one in which no request left.
-// Its callers always have a request waiting.
+// longest returns the longest time, from after on, in which no request left, provided
+// that a request was always waiting.
 func (s *turnstile) longest(after time.Time) (gap time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -44,23 +44,23 @@ func (s *turnstile) longest(after time.Time) (gap time.Duration) {
 	return gap
 }
 
-// No request waits longer than that for an answer, whatever happens. The margin
-// covers the time between two requests of a caller, and between two requests of
-// a process that is alone, at its share of the pace.
-func TestProcessWithoutAnAnswerGoesOnAloneAfter400ms(t *testing.T) {
+// No request waits longer than patience for a reply, whatever happens. The margin
+// covers the time between two requests of a caller, and the time between two requests
+// of a process that is alone and keeps to its share of the pace.
+func TestProcessWithoutAReplyContinuesAloneAfter400ms(t *testing.T) {
 	const margin = 60 * time.Millisecond
 	for name, trouble := range map[string]func(w *world, leader *Gate){
-		"server frozen":      func(w *world, _ *Gate) { w.relay.freeze() },
-		"server slow":        func(w *world, _ *Gate) { w.relay.setDelay(time.Second) },
-		"server a bit slow":  func(w *world, _ *Gate) { w.relay.setDelay(310 * time.Millisecond) },
-		"server ever slower": func(w *world, _ *Gate) { go w.slow(10 * time.Millisecond) },
-		"connections cut":    func(w *world, _ *Gate) { w.relay.cut() },
+		"server frozen":         func(w *world, _ *Gate) { w.relay.freeze() },
+		"server slow":           func(w *world, _ *Gate) { w.relay.setDelay(time.Second) },
+		"server a bit slow":     func(w *world, _ *Gate) { w.relay.setDelay(310 * time.Millisecond) },
+		"server getting slower": func(w *world, _ *Gate) { go w.slow(10 * time.Millisecond) },
+		"connections cut":       func(w *world, _ *Gate) { w.relay.cut() },
 		"connection of a renewal dead": func(w *world, leader *Gate) {
 			held := w.relay.holdOnce(func(b []byte) bool { return isRenewal(b, leader) })
 			w.t.Cleanup(func() { assert.True(w.t, held()) })
 		},
 		"leader dead": func(_ *world, leader *Gate) { leader.die() },
-		"leader dead, and a new one that does not answer": func(w *world, leader *Gate) {
+		"leader dead, and a new one that does not reply": func(w *world, leader *Gate) {
 			leader.die()
 			go func() {
 				time.Sleep(200 * time.Millisecond)
@@ -72,7 +72,7 @@ func TestProcessWithoutAnAnswerGoesOnAloneAfter400ms(t *testing.T) {
 		"leader closed": func(_ *world, leader *Gate) { leader.Close() },
 	} {
 		for _, phase := range []time.Duration{0, 50, 130, 190} {
-			t.Run(fmt.Sprint(name, " at ", int(phase)), func(t *testing.T) {
+			t.Run(fmt.Sprint(name, ", phase ", int(phase), " ms"), func(t *testing.T) {
 				inVirtualTime(t, func(t *testing.T, w *world) {
 					gates, _ := w.gates(3)
 					a := newAccount(1e9, 1e9, time.Second)
@@ -91,7 +91,7 @@ func TestProcessWithoutAnAnswerGoesOnAloneAfter400ms(t *testing.T) {
 					time.Sleep(4*time.Second + phase*time.Millisecond)
 					begin := time.Now()
 					for _, s := range others {
-						assert.Less(t, s.longest(begin.Add(-time.Second)), 100*time.Millisecond, "before")
+						assert.Less(t, s.longest(begin.Add(-time.Second)), 100*time.Millisecond, "longest gap before the trouble")
 					}
 					trouble(w, gates[leader])
 					time.Sleep(3 * time.Second)
@@ -108,7 +108,7 @@ func TestProcessWithoutAnAnswerGoesOnAloneAfter400ms(t *testing.T) {
 	}
 }
 
-// slow makes the server slower and slower, up to a second.
+// slow makes the server slower in steps, up to a delay of one second.
 func (w *world) slow(by time.Duration) {
 	for d := by; d < time.Second; d += by {
 		time.Sleep(by)

@@ -8,19 +8,19 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// pingScript does what the other scripts do, but to an account that does not exist.
+// pingScript does what the other scripts do, but for an account that does not exist.
 const pingScript = load + `
 put(ARGV[2], get(ARGV[2]))
 redis.call('HDEL', KEYS[1], ARGV[2])
 return 1`
 
-// Ping reports whether the server can be used as the gate uses it: it connects, logs
-// in, runs a script that reads and writes the gate's keys, and sends itself a
-// message. Call it once at the start of a program, with a deadline, to find a wrong
-// address, a wrong password or a missing permission. A server that takes 500 ms or
-// more to answer is an error, too: it is too far for a fleet, so each process is
-// alone. The gate needs no Ping: it works without the server, alone, and it joins the
-// fleet as soon as it can.
+// Ping reports whether the server can be used in the way the gate uses it. It connects,
+// logs in, runs a script that reads and writes the gate's keys, and sends itself a
+// message. Call it once when a program starts, with a deadline, to find a wrong
+// address, a wrong password or a missing permission. Ping also returns an error if the
+// server takes 500 ms or more to reply: such a server is too far away for a fleet, so
+// each process would be alone. You do not have to call Ping: the gate works alone
+// without the server, and joins the fleet as soon as it can.
 //
 // The error says which step failed, and wraps the error of the client or of ctx.
 func (g *Gate) Ping(ctx context.Context) error {
@@ -29,8 +29,8 @@ func (g *Gate) Ping(ctx context.Context) error {
 	select {
 	case err := <-done:
 		return err
-	case <-ctx.Done(): // the client does not watch it while it waits for an answer
-		return fmt.Errorf("redisgate: no answer from the server: %w", context.Cause(ctx))
+	case <-ctx.Done(): // the client ignores ctx while it waits for a reply
+		return fmt.Errorf("redisgate: no reply from the server: %w", context.Cause(ctx))
 	}
 }
 
@@ -38,17 +38,17 @@ func (g *Gate) ping(ctx context.Context) error {
 	const name = "ping"
 	failed := func(what string, err error) error { return fmt.Errorf("redisgate: cannot %s: %w", what, err) }
 	if err := g.ctx.Err(); err != nil {
-		return failed("use a gate that was closed", err)
+		return failed("use a closed gate", err)
 	}
 	if err := g.client.Ping(ctx).Err(); err != nil {
 		return failed("use the server", err)
 	}
-	began := time.Now() // with a connection that is there
+	began := time.Now() // the connection exists by now
 	if err := g.client.Ping(ctx).Err(); err != nil {
 		return failed("use the server", err)
 	}
 	if trip := time.Since(began); trip >= time.Duration(farthest) {
-		return failed("work as a fleet", fmt.Errorf("the server takes %v to answer, and must take less than %v", trip.Round(time.Millisecond), time.Duration(farthest)))
+		return failed("work as a fleet", fmt.Errorf("the server takes %v to reply, and must take less than %v", trip.Round(time.Millisecond), time.Duration(farthest)))
 	}
 	keys := []string{g.names.accounts, g.names.members}
 	if err := g.client.Eval(ctx, pingScript, keys, keep.Milliseconds(), name).Err(); err != nil {
@@ -61,7 +61,7 @@ func (g *Gate) ping(ctx context.Context) error {
 	sub := g.client.Subscribe(ctx, channel, g.names.all)
 	defer func() { _ = sub.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = sub.Close() })()
-	for range 2 { // the answers for the two channels
+	for range 2 { // the confirmations for the two channels
 		if _, err := sub.Receive(ctx); err != nil {
 			return failed("subscribe", err)
 		}
@@ -72,7 +72,7 @@ func (g *Gate) ping(ctx context.Context) error {
 	for {
 		m, err := sub.Receive(ctx)
 		if err != nil {
-			return failed("receive what it has published", err)
+			return failed("receive its own message", err)
 		}
 		if m, ok := m.(*redis.Message); ok && m.Channel == channel {
 			return nil

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestPingTellsAWrongSettingFromTheStart(t *testing.T) {
+func TestPingReportsWrongSettings(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, "--requirepass", "right")
 	admin := redis.NewClient(&redis.Options{Addr: s.addr(), Password: "right"})
@@ -25,7 +25,7 @@ func TestPingTellsAWrongSettingFromTheStart(t *testing.T) {
 		options *redis.Options
 		message string // "": no error
 	}{
-		"right":                     {&redis.Options{Addr: s.addr(), Password: "right"}, ""},
+		"right password":            {&redis.Options{Addr: s.addr(), Password: "right"}, ""},
 		"wrong password":            {&redis.Options{Addr: s.addr(), Password: "wrong"}, "redisgate: cannot use the server: WRONGPASS"},
 		"no password":               {&redis.Options{Addr: s.addr()}, "redisgate: cannot use the server: NOAUTH"},
 		"wrong address":             {&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1}, "redisgate: cannot use the server: dial tcp 127.0.0.1:1: "},
@@ -55,7 +55,7 @@ func TestPingTellsAWrongSettingFromTheStart(t *testing.T) {
 	}
 }
 
-func TestPingEndsWithItsContext(t *testing.T) {
+func TestPingReturnsWhenItsContextEnds(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		g, _ := w.gate()
 		assert.NoError(t, g.Ping(t.Context()))
@@ -71,12 +71,12 @@ func TestPingEndsWithItsContext(t *testing.T) {
 	})
 }
 
-func TestPingFindsAServerThatIsTooFarAndAGateThatIsClosed(t *testing.T) {
+func TestPingReportsAServerThatIsTooFarAwayAndAClosedGate(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(1)
 		assert.NoError(t, gates[0].Ping(t.Context()))
 		w.relay.setDelay(700 * time.Millisecond)
-		assert.ErrorContains(t, gates[0].Ping(t.Context()), "cannot work as a fleet: the server takes 700ms to answer")
+		assert.ErrorContains(t, gates[0].Ping(t.Context()), "cannot work as a fleet: the server takes 700ms to reply")
 		w.relay.setDelay(time.Millisecond)
 		assert.NoError(t, gates[0].Close())
 		assert.ErrorContains(t, gates[0].Ping(t.Context()), "closed")

@@ -5,19 +5,19 @@ import (
 	"time"
 )
 
-// attend tells the server regularly that this process exists, so that it is
-// counted, and notices when the server is back.
+// attend regularly tells the server that this process exists, so that it is counted,
+// and notices when the server is back.
 func (g *Gate) attend() {
-	cursor := "0" // where the scan of the accounts on the server goes on
+	cursor := "0" // where the scan of the accounts on the server continues
 	for hello := true; ; {
 		wait := presence
 		g.out.tidy()
-		// The state is read after the subscription, because what is published
-		// before it would be missed.
+		// The state is read after subscribing, because anything that is published
+		// before the subscription is missed.
 		if g.connected() {
 			var err error
 			if cursor, err = g.join(hello, cursor); err == nil {
-				hello = false // receive judges the server by the echo
+				hello = false // receive decides by the echo whether the server is usable
 			} else {
 				hello, wait = true, rejoinEvery
 				g.settle()
@@ -35,14 +35,14 @@ func (g *Gate) attend() {
 	}
 }
 
-// connected reports whether the process is subscribed and does not stay away.
+// connected reports whether the process is subscribed and is not staying away.
 func (g *Gate) connected() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.subscribed && g.now() >= g.rejoinAt
 }
 
-// attendNow makes attend run now.
+// attendNow makes attend run immediately.
 func (g *Gate) attendNow() {
 	select {
 	case g.attendWake <- struct{}{}:
@@ -50,10 +50,10 @@ func (g *Gate) attendNow() {
 	}
 }
 
-// join counts this process in. A process that is new, or was lost, reads all
-// accounts from the server. The others have heard of every change already, and
-// only scan some of the accounts, from the cursor on, so that the server forgets
-// those that are out of date. join returns the next cursor.
+// join records on the server that this process is alive. A process that is new or was
+// lost reads all accounts from the server. Any other process already knows of every
+// change, and scans only some of the accounts, starting at the cursor, so that the
+// server forgets those that are out of date. join returns the next cursor.
 func (g *Gate) join(hello bool, cursor string) (next string, err error) {
 	all := hello || !g.usable()
 	if all {
@@ -61,7 +61,7 @@ func (g *Gate) join(hello bool, cursor string) (next string, err error) {
 	}
 	for {
 		var v []any
-		from := cursor // the command may outlast the call
+		from := cursor // the command may still be running when timed returns
 		if err := g.timed(func(ctx context.Context) (err error) {
 			v, err = g.count(ctx, from, all)
 			return err
@@ -81,7 +81,7 @@ func (g *Gate) join(hello bool, cursor string) (next string, err error) {
 	return cursor, g.timed(func(ctx context.Context) error { return g.publish(ctx, letters, nil) })
 }
 
-// counted processes the answer of count. It also forgets notes that are out of date.
+// counted processes the result of count. It also removes notes that are out of date.
 func (g *Gate) counted(v []any) {
 	g.mu.Lock()
 	g.size = max(int(v[0].(int64)), 1)
@@ -102,8 +102,8 @@ func (g *Gate) counted(v []any) {
 	}
 }
 
-// leave sends what was not sent yet, gives back the leases of this process, and
-// takes it out of the count.
+// leave sends what was not sent yet, gives back the leases of this process, and removes
+// the process from the count.
 func (g *Gate) leave(ctx context.Context, leaders map[string]*leader, unsaid []letter, pauses map[string]time.Duration) {
 	answered := make(chan struct{})
 	go func() {
@@ -112,9 +112,9 @@ func (g *Gate) leave(ctx context.Context, leaders map[string]*leader, unsaid []l
 	}()
 	select { // a renewal that arrives later would undo what follows
 	case <-answered:
-	case <-time.After(askAgain): // its connection is probably dead
+	case <-time.After(askAgain): // the connection of the command is probably dead
 	}
-	_ = g.publish(ctx, unsaid, pauses) // if it fails, the others learn all of this later
+	_ = g.publish(ctx, unsaid, pauses) // if this fails, the others learn all of it later
 	for name, l := range leaders {
 		_, _ = g.take(ctx, lease{name: name, known: l.known(), replace: true})
 		_ = g.publish(ctx, []letter{{g.names.all, message{Notice: &notice{name, state{Leader: nobody, Pause: l.known().Pause}}}}}, nil)

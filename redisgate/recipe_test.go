@@ -12,8 +12,8 @@ import (
 	"github.com/iamhttp/iamhttp/redisgate"
 )
 
-// What the recipe of docs/tutorial.md does. It is in first_steps_test.go; a test in
-// the root compares the document with that.
+// These tests run the recipe of docs/tutorial.md, which is in first_steps_test.go. A
+// test in the root compares the document with that file.
 
 func joins(t *testing.T, client redis.UniversalClient) error {
 	defer client.Close()
@@ -22,7 +22,7 @@ func joins(t *testing.T, client redis.UniversalClient) error {
 	return err
 }
 
-func TestRecipeAServerIsJoinedByItsURL(t *testing.T) {
+func TestRecipeJoinsThroughAServerByItsURL(t *testing.T) {
 	t.Parallel()
 	address := redisgate.StartServer(t, "--requirepass", "secret")
 	client, err := one("redis://:secret@" + address)
@@ -40,7 +40,7 @@ func TestRecipeAServerIsJoinedByItsURL(t *testing.T) {
 	assert.Error(t, err)
 }
 
-func TestRecipeACluster(t *testing.T) {
+func TestRecipeJoinsThroughACluster(t *testing.T) {
 	t.Parallel()
 	address := redisgate.StartServer(t, "--cluster-enabled", "yes", "--requirepass", "secret")
 	admin := redis.NewClient(&redis.Options{Addr: address, Password: "secret"})
@@ -50,7 +50,7 @@ func TestRecipeACluster(t *testing.T) {
 	assert.NoError(t, joins(t, many("secret", "", address)))
 }
 
-func TestRecipeTheSentinelsOfAMaster(t *testing.T) {
+func TestRecipeJoinsThroughTheSentinelsOfAMaster(t *testing.T) {
 	t.Parallel()
 	host, port, err := net.SplitHostPort(redisgate.StartServer(t, "--requirepass", "secret"))
 	require.NoError(t, err)

@@ -10,19 +10,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A relay stands between clients and a server. It can be slow or frozen, cut
-// connections, and lead to another server.
+// A relay connects clients to a server. It can delay or freeze the traffic, cut
+// connections, and switch to another server.
 type relay struct {
-	listener net.Listener // nil: clients connect by pipe
+	listener net.Listener // nil: clients connect with pipe
 
 	passing sync.WaitGroup
-	said    atomic.Int64 // bytes that the server has sent
+	said    atomic.Int64 // bytes sent by the server
 
 	mu     sync.Mutex
 	dial   func() (net.Conn, error)   // connects to the server
-	delay  time.Duration              // of answers
-	hold   func([]byte) time.Duration // how long to delay a request and all that follow on its connection; nil: not at all
-	frozen chan struct{}              // not nil: nothing passes until it is closed
+	delay  time.Duration              // of replies
+	hold   func([]byte) time.Duration // how long to delay a request and everything after it on the same connection; nil: not at all
+	frozen chan struct{}              // non-nil: nothing passes until it is closed
 	conns  map[net.Conn]bool
 }
 
@@ -72,7 +72,7 @@ func (r *relay) serve(c net.Conn) {
 	r.mu.Lock()
 	dial := r.dial
 	r.mu.Unlock()
-	s, err := dial() // not under r.mu: miniredis may need it before it accepts
+	s, err := dial() // not under r.mu, which miniredis may need before it accepts
 	if err != nil {
 		c.Close()
 		return
@@ -96,7 +96,8 @@ func (r *relay) serve(c net.Conn) {
 	})
 }
 
-// pass passes on what one side sends, each chunk after its delay.
+// pass copies what one side sends to the other side, and delays each chunk by its
+// delay.
 func (r *relay) pass(to, from net.Conn, delay func(b []byte) time.Duration) {
 	defer to.Close()
 	type chunk struct {
@@ -140,8 +141,8 @@ func (r *relay) setDelay(d time.Duration) {
 	r.delay = d
 }
 
-// holdOnce makes one connection go dead for an hour: the one of the first request
-// that which selects. held reports whether there was one.
+// holdOnce makes one connection go dead for an hour: that of the first request for
+// which the function returns true. held reports whether there was such a request.
 func (r *relay) holdOnce(which func([]byte) bool) (held func() bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -176,7 +177,7 @@ func (r *relay) thaw() {
 	}
 }
 
-// lead makes the relay lead to another server.
+// lead makes the relay connect to another server.
 func (r *relay) lead(dial func() (net.Conn, error)) {
 	r.mu.Lock()
 	r.dial = dial

@@ -7,14 +7,14 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// A use is a key that the local gate has an account for. For a moment it may
-// have two: one that is about to be forgotten, and its successor.
+// A use is a key for which the local gate has an account. For a moment there may be two
+// accounts with the same key: one that is about to be forgotten, and its successor.
 type use struct {
 	key   string
-	times int // Opened was called this much more often than Forgotten
+	times int // how many more calls of Opened than of Forgotten there were
 }
 
-// A seam is the Gate as the local gate sees it.
+// A seam is the side of a Gate that the local gate calls.
 type seam struct{ *Gate }
 
 // Opened returns what the fleet knows about an account that is new in this process.
@@ -31,7 +31,8 @@ func (g seam) Opened(key string) (share int, p fleet1.Pacer) {
 	return g.size, p
 }
 
-// Throttled tells the other processes, and looks for the account's leader.
+// Throttled tells the other processes about the pause and looks for the account's
+// leader.
 func (g seam) Throttled(key string, h fleet1.History, retryAfter time.Duration) fleet1.Pacer {
 	l := g.link(g.names.of(key), key)
 	l.history, l.wanted = &h, retryAfter
@@ -46,7 +47,7 @@ func (g seam) Throttled(key string, h fleet1.History, retryAfter time.Duration) 
 }
 
 // Forgotten records that an account is no longer in use in this process. It may be
-// called after Opened of the next account with the same key.
+// called after Opened was called for the next account with the same key.
 func (g seam) Forgotten(key string) {
 	name := g.names.of(key)
 	g.mu.Lock()

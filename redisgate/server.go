@@ -11,7 +11,7 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// load is the beginning of each script. It reads and writes what the server keeps
+// load is the beginning of every script. It reads and writes what the server keeps
 // about an account: one field of a hash, in JSON:
 //
 //	p  when the pause ends
@@ -21,18 +21,18 @@ import (
 //	m  how many processes use the account
 //	s  when the field was written
 //
-// Times are the server's, in ms.
+// Times are in ms, by the server's clock.
 //
-// A field that no gate can have written counts as missing: an error would split
-// the whole fleet because of one account. If s is in the future, the server's
-// clock was set back, or another server with a slower clock has taken over: the
-// first reader shifts the times by the difference, as if no time had passed.
-// Otherwise a pause that is over would last again for as long as the clock was
-// set back, and so would the lease of a dead leader. A clock that is set ahead
-// ends pauses and leases early, until the leader renews its lease; what is lost
-// is the pause of an account without a leader.
+// A field that no gate can have written counts as missing, because an error would split
+// the whole fleet over one account. If s is in the future, the server's clock was set
+// back, or another server with a slower clock has taken over. The first reader then
+// shifts the times by the difference, as if no time had passed. Otherwise a pause that
+// is over would be in force again for as long as the clock was set back, and so would
+// the lease of a dead leader. A clock that is set ahead ends pauses and leases early.
+// The leader restores both when it renews its lease, so the only loss is the pause of
+// an account without a leader.
 //
-// The hash outlives its latest write, and every pause, by the time in ARGV[1].
+// The hash outlives both its latest write and every pause by the time in ARGV[1].
 // countScript removes the fields of accounts that are no longer used.
 const load = `
 local t = redis.call('TIME')
@@ -72,9 +72,9 @@ v.p = math.max(v.p, now + tonumber(ARGV[3]))
 put(ARGV[2], v)
 return 1`
 
-	// leadScript makes a process the leader of an account if no other process is,
-	// or takes the lead from it if the length of the lease is 0. It returns the
-	// leader, how long the pause lasts, what was learned, and how many processes
+	// leadScript makes a process the leader of an account if no other process is. If
+	// the length of the lease is 0, the process gives the lead back. leadScript returns
+	// the leader, how long the pause lasts, what was learned, and how many processes
 	// use the account.
 	leadScript = redis.NewScript(load + `
 local name, id, lease = ARGV[2], ARGV[3], tonumber(ARGV[4])
@@ -89,10 +89,10 @@ v.p = math.max(v.p, now + tonumber(ARGV[6]))
 put(name, v)
 return {v.l, v.p - now, v.k, v.m}`)
 
-	// countScript counts a process in, and scans some of the accounts from a
-	// cursor on. It removes those that are out of date. It returns how many
-	// processes there are, the next cursor and, if asked for, what is known of the
-	// accounts. Scanning all at once would block the server.
+	// countScript records that a process is alive, and scans some of the accounts,
+	// starting at a cursor. It removes accounts that are out of date. It returns how
+	// many processes there are, the next cursor and, if asked, what is known about the
+	// scanned accounts. Scanning all of them at once would block the server.
 	countScript = redis.NewScript(load + `
 local id, absence, cursor = ARGV[2], tonumber(ARGV[3]), ARGV[4]
 for _, other in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], string.format('(%.0f', now), '+inf')) do
@@ -116,12 +116,12 @@ return out`)
 )
 
 // publish sends letters and stores pauses in one round trip. The letters go first,
-// because a server that is out of memory still publishes.
+// because a server that is out of memory can still publish.
 func (g *Gate) publish(ctx context.Context, letters []letter, pauses map[string]time.Duration) error {
 	_, err := g.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, l := range letters {
 			b, err := json.Marshal(l.message)
-			if err != nil { // it holds NaN; send the others anyway
+			if err != nil { // the message holds NaN; send the others anyway
 				continue
 			}
 			p.Publish(ctx, l.to, b)
@@ -134,8 +134,8 @@ func (g *Gate) publish(ctx context.Context, letters []letter, pauses map[string]
 	return err
 }
 
-// count runs countScript. v holds how many processes there are, the next cursor
-// and, with tell, accounts.
+// count runs countScript. v holds the number of processes, the next cursor and, if tell
+// is set, accounts.
 func (g *Gate) count(ctx context.Context, cursor string, tell bool) (v []any, err error) {
 	v, err = countScript.Run(ctx, g.client, []string{g.names.accounts, g.names.members},
 		keep.Milliseconds(), g.id, absence.Milliseconds(), cursor, tell).Slice()
@@ -177,9 +177,9 @@ func (g *Gate) take(ctx context.Context, l lease) (s state, err error) {
 	return s, nil
 }
 
-func unexpected(answer []any) error { return fmt.Errorf("unexpected answer %v", answer) }
+func unexpected(answer []any) error { return fmt.Errorf("unexpected reply %v", answer) }
 
-// parseState reads what leadScript and countScript return of an account.
+// parseState reads what leadScript and countScript return about an account.
 func parseState(v []any) (s state, ok bool) {
 	if len(v) != 4 {
 		return s, false

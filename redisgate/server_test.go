@@ -19,8 +19,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A testServer is a real redis-server or valkey-server, on a loopback port that
-// stays the same when it is restarted.
+// A testServer is a real redis-server or valkey-server on a loopback port. It keeps the
+// port when it is restarted.
 type testServer struct {
 	t       testing.TB
 	binary  string
@@ -37,8 +37,8 @@ func startServer(t testing.TB, args ...string) *testServer {
 	return s
 }
 
-// missing skips a test that needs something which this machine does not have, or
-// fails it if IAMHTTP_E2E is "required".
+// missing skips a test that needs something this machine does not have. If IAMHTTP_E2E
+// is "required", it fails the test instead.
 func missing(t testing.TB, how string) {
 	t.Helper()
 	if os.Getenv("IAMHTTP_E2E") == "required" {
@@ -147,8 +147,8 @@ func (b *logbook) all() []string {
 	return slices.Clone(b.lines)
 }
 
-// inTheFleet asserts that each loss of the server was followed by one return. On
-// a busy machine, a server that works may seem lost for a moment.
+// inTheFleet asserts that the process has rejoined the fleet after every loss of the
+// server. On a busy machine, a working server may seem lost for a moment.
 func (b *logbook) inTheFleet(t *testing.T) {
 	t.Helper()
 	require.Eventually(t, func() bool { return b.count(lostText) == b.count(backText) }, 3*soon, 5*time.Millisecond)
@@ -156,7 +156,7 @@ func (b *logbook) inTheFleet(t *testing.T) {
 
 const lostText, backText = "lost the fleet", "back in the fleet"
 
-// newGate makes the gate of one more process, whose connections go to addr.
+// newGate returns the gate of a new process that connects to addr.
 func newGate(t testing.TB, addr string) (*Gate, *logbook) {
 	return newGateOf(t, redis.NewClient(&redis.Options{Addr: addr}))
 }

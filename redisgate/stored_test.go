@@ -38,7 +38,8 @@ func TestUnreadableFieldOnTheServerIsReplaced(t *testing.T) {
 		require.Eventually(t, func() bool { return pauseAt(gates[1], key) > 50*time.Second }, soon, time.Millisecond, raw)
 		leaderOf(t, gates, key)
 		late, _ := newGate(t, s.addr())
-		// At once, unless the machine is so busy that New did not wait for the answer.
+		// This is true at once, unless the machine is so busy that New did not wait
+		// long enough.
 		require.Eventually(t, func() bool { return pauseAt(late, key) > 50*time.Second }, soon, time.Millisecond, raw)
 		late.Close()
 	}
@@ -79,7 +80,7 @@ func TestNewProcessReadsAllOfManyAccounts(t *testing.T) {
 	assert.Greater(t, pauseAt(g, fmt.Sprint(n-1)), 30*time.Second)
 }
 
-func TestASignOfLifeReadsNoAccounts(t *testing.T) {
+func TestPeriodicSignOfLifeReadsNoAccounts(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		client := w.client()
 		defer client.Close()
@@ -87,15 +88,16 @@ func TestASignOfLifeReadsNoAccounts(t *testing.T) {
 		w.relay.said.Store(0)
 		gates, _ := w.gates(2)
 		time.Sleep(time.Second)
-		assert.Greater(t, w.relay.said.Load(), int64(2*1000*40), "each of the two reads all accounts")
+		assert.Greater(t, w.relay.said.Load(), int64(2*1000*40), "bytes sent by the server: each of the two processes reads all accounts")
 		w.relay.said.Store(0)
 		time.Sleep(time.Minute)
 		assert.Less(t, w.relay.said.Load(), int64(10_000))
-		assert.Greater(t, w.relay.said.Load(), int64(500), "there were signs of life")
+		assert.Greater(t, w.relay.said.Load(), int64(500), "bytes sent by the server, which must include replies to signs of life")
 		for _, g := range gates {
 			assert.Len(t, g.notes, 1000)
 		}
-		// A process that was lost may have missed news.
+		// A process that had lost the server may have missed news, so it reads all
+		// accounts.
 		w.relay.freeze()
 		throttle(t, gates[0], "k", time.Minute)
 		time.Sleep(5 * time.Second)
@@ -128,8 +130,7 @@ func TestUnusedAccountIsRemovedFromTheServerWhileOthersAreUsed(t *testing.T) {
 	})
 }
 
-// The clock of the server may be set back, and another server may have another
-// clock.
+// The server's clock may be set back, and another server may have a different clock.
 func TestTimesFromTheFutureOnTheServerAreCorrected(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		w.server.SetTime(time.Now().Add(time.Hour))
@@ -140,7 +141,7 @@ func TestTimesFromTheFutureOnTheServerAreCorrected(t *testing.T) {
 		w.server.SetTime(time.Now())
 		g, _ := w.gate()
 		assert.InDelta(t, time.Minute, pauseAt(g, "k"), float64(2*time.Second))
-		assert.Equal(t, 3, g.size, "processes from the future may be alive: they count as if seen just now")
+		assert.Equal(t, 3, g.size, "processes counted: those with a sign of life in the future may be alive, and count as seen just now")
 		time.Sleep(2 * time.Second)
 		w.server.SetTime(time.Now())
 		throttle(t, gates[1], "another", time.Minute)

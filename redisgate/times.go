@@ -3,46 +3,46 @@ package redisgate
 import "time"
 
 const (
-	patience     = 400 * time.Millisecond  // how long requests wait for an answer before this process goes on alone
-	tooSlow      = 300 * time.Millisecond  // a server that takes longer to answer counts as lost
-	askAgain     = 250 * time.Millisecond  // without an answer, after which the leader is asked for one, again and again
-	tellEvery    = 500 * time.Millisecond  // between two reports while the leader knows of more requests that wait
-	settled      = time.Second             // since a pause; outcomes are told at once until then, because the leader's burst waits for them
-	batch        = 50 * time.Millisecond   // between two batches of messages, if the server is far or many requests wait
+	patience     = 400 * time.Millisecond  // how long requests wait for a reply before this process continues alone
+	tooSlow      = 300 * time.Millisecond  // a server that takes longer to reply counts as lost
+	askAgain     = 250 * time.Millisecond  // between two questions to a leader that does not reply
+	tellEvery    = 500 * time.Millisecond  // between two reports while the leader knows that more requests wait
+	settled      = time.Second             // how long after a pause outcomes are reported at once, because the leader's burst waits for them
+	batch        = 50 * time.Millisecond   // between two batches of messages, if the server is far away or many requests wait
 	rejoinEvery  = 500 * time.Millisecond  // between two attempts to rejoin
-	maxAway      = time.Minute             // between them at most, if the connection flaps
+	maxAway      = time.Minute             // between two attempts to rejoin at most, if the connection flaps
 	reconnect    = time.Second             // between two attempts to subscribe
 	aliveEvery   = time.Second             // between two reports of a process whose requests are all in flight
 	leaseTime    = 1500 * time.Millisecond // a leader leads for this long unless it renews its lease
 	renewLease   = 400 * time.Millisecond  // between two renewals
-	leaderIdle   = 5 * time.Second         // without requests, after which a leader resigns
-	memberFresh  = time.Second             // since its latest report, after which a member gets no turns
-	memberGone   = 3 * time.Second         // since its latest report, after which its turns are taken back
+	leaderIdle   = 5 * time.Second         // a leader resigns after this time without requests
+	memberFresh  = time.Second             // a member gets no turns if its latest report is older
+	memberGone   = 3 * time.Second         // a member's turns are taken back if its latest report is older
 	presence     = 10 * time.Second        // between two signs of life on the server
-	absence      = 30 * time.Second        // without a sign of life, after which a process is not counted
-	keep         = 10 * time.Minute        // how long an account is remembered that no process uses
+	absence      = 30 * time.Second        // a process is no longer counted after this time without a sign of life
+	keep         = 10 * time.Minute        // how long an account that no process uses is remembered
 	noticeAgain  = keep / 4                // between two notices that an account is in use, for processes that do not use it
 	startWait    = 250 * time.Millisecond  // how long New waits for the server
 	closeWait    = 500 * time.Millisecond  // how long Close waits for the server
-	defaultPause = 250 * time.Millisecond  // after a 429 without Retry-After, until the leader says more; the controller's too
+	defaultPause = 250 * time.Millisecond  // after a 429 without Retry-After, until the leader says more; the controller uses the same
 )
 
-// A distance is how long the server takes for one round trip; 0: not known yet. A
-// message from one process to another takes as long, and a turn twice as long: the
-// report that asks for it, and the turn. So the limits of such waits are longer
-// if the server is far. Some of the constants above are what holds if it is
-// near.
+// A distance is how long a round trip to the server takes; 0: not known yet. A message
+// from one process to another takes just as long. A turn takes twice as long, because a
+// report has to ask for it first. The limits for such waits therefore grow with the
+// distance. Some of the constants above are the limits for a server that is near.
 type distance time.Duration
 
 const (
-	farthest = distance(500 * time.Millisecond) // processes with a server farther away go alone
-	slowly   = 10 * time.Second                 // the time constant at which a server becomes farther
-	slack    = patience - tooSlow               // for what a round trip takes beside the network
+	farthest = distance(500 * time.Millisecond) // processes go on alone if the server is this far away
+	slowly   = 10 * time.Second                 // the time constant with which the distance grows
+	slack    = patience - tooSlow               // for the part of a round trip that is not spent on the network
 )
 
-// taken returns the distance after a round trip, the latest one having ended so
-// long before. It is a minimum that rises slowly: a server that becomes slow makes
-// no request wait longer before the process goes on alone.
+// taken returns the distance after a round trip that took trip. since is the time since
+// the previous round trip ended. The distance is a minimum that rises slowly, so that a
+// server that becomes slow does not make requests wait longer before the process
+// continues alone.
 func (d distance) taken(trip, since time.Duration) distance {
 	t := min(max(distance(trip), 1), 2*farthest)
 	if d == 0 || t < d {
@@ -51,7 +51,7 @@ func (d distance) taken(trip, since time.Duration) distance {
 	return d + (t-d)*min(distance(since), distance(time.Second))/distance(slowly)
 }
 
-// tooSlow is what an answer of the server takes at most, or the server is lost. A
+// tooSlow returns how long the server may take to reply before it counts as lost. A
 // command that needs a new connection takes three round trips.
 func (d distance) tooSlow() time.Duration {
 	if d == 0 {
@@ -60,28 +60,28 @@ func (d distance) tooSlow() time.Duration {
 	return max(tooSlow, slack+time.Duration(4*d))
 }
 
-// turn is what an answer of a leader takes at most: two round trips, with batches
-// under way, allowing twice that.
+// turn returns how long a leader may take to reply: two round trips, with batches on
+// the way, times two.
 func (d distance) turn() time.Duration { return max(patience-askAgain, time.Duration(4*d)) }
 
-// patience is how long requests wait for an answer before this process goes on
-// alone.
+// patience returns how long requests wait for a reply before this process
+// continues alone.
 func (d distance) patience() time.Duration { return askAgain + d.turn() }
 
-// lease is for how long a leader leads without renewing its lease. It is also the
-// time after which a command is not worth sending any more.
+// lease returns how long a leader leads without renewing its lease. After the same
+// time, a command is no longer worth sending.
 func (d distance) lease() time.Duration { return max(leaseTime, leaseTime/2+time.Duration(4*d)) }
 
-// distance returns the server's.
+// distance returns the distance to the server.
 func (g *Gate) distance() distance { return distance(g.away.Load()) }
 
-// left returns what is left of a pause that another process, or the server, has told
-// of: the message took half a round trip at least.
+// left returns what is left of a pause that another process or the server has reported.
+// The message took at least half a round trip.
 func (d distance) left(pause time.Duration) time.Duration {
 	return max(pause-time.Duration(d)/2, min(pause, 1))
 }
 
-// took notes how long a round trip took.
+// took records how long a round trip took.
 func (g *Gate) took(trip time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

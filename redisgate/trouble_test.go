@@ -20,14 +20,14 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// A site is a server and the relay in front of it.
+// A site is a server with a relay in front of it.
 type site struct {
 	*testServer
 	relay *relay
 }
 
 var troubles = map[string]struct{ begin, end func(s *site) }{
-	"gone and back, empty": {
+	"killed and restarted empty": {
 		func(s *site) { s.kill() },
 		func(s *site) { s.start() },
 	},
@@ -39,11 +39,11 @@ var troubles = map[string]struct{ begin, end func(s *site) }{
 		func(s *site) { s.relay.setDelay(time.Second) },
 		func(s *site) { s.relay.setDelay(0) },
 	},
-	"without memory": {
+	"out of memory": {
 		func(s *site) { s.ask("config", "set", "maxmemory", "1") },
 		func(s *site) { s.ask("config", "set", "maxmemory", "0") },
 	},
-	"with another password": {
+	"using another password": {
 		func(s *site) {
 			s.ask("config", "set", "requirepass", "other")
 			s.relay.cut()
@@ -54,15 +54,15 @@ var troubles = map[string]struct{ begin, end func(s *site) }{
 			c.ConfigSet(context.Background(), "requirepass", "")
 		},
 	},
-	"that refuses connections": {
+	"refusing connections": {
 		func(s *site) { s.relay.lead(to("127.0.0.1:1")) },
 		func(s *site) { s.relay.lead(to(s.testServer.addr())) },
 	},
 }
 
-// Trouble with the server is logged once. It fails no call and stops no process,
-// and when it is over, the processes are a fleet again.
-func TestNoCallDependsOnTheServer(t *testing.T) {
+// Trouble with the server is logged once. It makes no call fail and stops no process,
+// and when it is over, the processes form a fleet again.
+func TestNoCallFailsWhenTheServerFails(t *testing.T) {
 	t.Parallel()
 	for name, trouble := range troubles {
 		t.Run(name, func(t *testing.T) {
@@ -80,27 +80,27 @@ func TestNoCallDependsOnTheServer(t *testing.T) {
 					return accepted >= before+n
 				}, 6*soon, 5*time.Millisecond, what)
 			}
-			reach(100, "before")
+			reach(100, "before the trouble")
 			lost := func(b *logbook) bool { return b.count(lostText) == b.count(backText)+1 }
 			trouble.begin(s)
 			reach(100, "while the server is "+name)
 			for _, b := range books {
-				require.Eventually(t, func() bool { return lost(b) }, 3*soon, 5*time.Millisecond, "the loss is logged once")
+				require.Eventually(t, func() bool { return lost(b) }, 3*soon, 5*time.Millisecond, "the process should have logged one more loss than returns")
 			}
 			trouble.end(s)
 			for _, b := range books {
 				b.inTheFleet(t)
 			}
 			leaderOf(t, gates, "k")
-			reach(50, "afterwards")
+			reach(50, "after the trouble")
 			c.left.Store(0)
 			c.wait(t)
 		})
 	}
 }
 
-// The same in virtual time, where the exact number is known: an outage of any
-// length is two lines in the log of each process.
+// In virtual time the exact number of lines is known: however long the outage, each
+// process logs two lines.
 func TestLosingAndRejoiningAreLoggedOnce(t *testing.T) {
 	unreachable := func() (net.Conn, error) { return nil, errors.New("unreachable") }
 	for name, trouble := range map[string]struct{ begin, end func(w *world) }{
@@ -158,7 +158,7 @@ func TestFleetSurvivesAFailoverToAnotherServer(t *testing.T) {
 	c.wait(t)
 }
 
-func TestAProcessStartsWithoutTheServerAndJoinsItLater(t *testing.T) {
+func TestProcessStartsWithoutTheServerAndJoinsTheFleetLater(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	s.kill()
@@ -167,7 +167,7 @@ func TestAProcessStartsWithoutTheServerAndJoinsItLater(t *testing.T) {
 		assert.Zero(t, pauseAt(g, "k"))
 	}
 	throttle(t, gates[0], "k", time.Minute)
-	assert.Positive(t, pauseAt(gates[0], "k"), "as with a gate.Adaptive")
+	assert.Positive(t, pauseAt(gates[0], "k"), "the process that was throttled must pause, as with a gate.Adaptive")
 	assert.Zero(t, pauseAt(gates[1], "k"))
 	s.start()
 	for _, b := range books {
@@ -192,7 +192,7 @@ func TestWrongPasswordIsLoggedAndNoCallFails(t *testing.T) {
 	assert.Equal(t, 1, book.count("WRONGPASS"))
 }
 
-// A server that accepts connections and never answers must not block a request.
+// A server that accepts connections and never replies must not block a request.
 func TestNoRequestWaitsForASilentServer(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -222,13 +222,13 @@ func TestCloseDoesNotWaitForASilentServer(t *testing.T) {
 	}()
 	select {
 	case <-closed:
-	case <-time.After(2 * time.Second): // go-redis alone gives up after three, or five
+	case <-time.After(2 * time.Second): // go-redis alone would wait for three or five seconds
 		t.Error("Close waits for the server")
 	}
 }
 
-// A clock that is wrong, here or on the server, cannot matter: processes send no
-// time of day, and the scripts know only the server's.
+// A wrong clock, on this machine or on the server, makes no difference: processes never
+// send the time of day, and the scripts use only the server's.
 func TestNoTimeOfDayCrossesTheNetwork(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -266,8 +266,8 @@ func TestNewPanicsWithoutClient(t *testing.T) {
 	assert.PanicsWithValue(t, "redisgate: New: client is nil", func() { New(nil, Options{}) })
 }
 
-// The others learn of a pause that a process is told of while it is alone, once it is
-// back.
+// A process that is alone still hears of pauses from the service. The other processes
+// learn of such a pause once the process is back in the fleet.
 func TestPauseDuringOutageIsPublishedAfterRejoin(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, books := w.gates(2)
@@ -287,18 +287,18 @@ func TestPauseDuringOutageIsPublishedAfterRejoin(t *testing.T) {
 	})
 }
 
-// An account that is new in a process may be younger than the first pause of a
-// new controller.
+// When a process goes alone, its account may be younger than the first pause of a new
+// controller is long.
 func TestNewAccountIsServedWhileTheServerIsLost(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, books := w.gates(2)
-		throttle(t, gates[0], "k", time.Second) // no further request comes, so that nothing is learned
+		throttle(t, gates[0], "k", time.Second) // there is no further request, so nothing is learned
 		time.Sleep(5 * time.Second)
 		w.relay.freeze()
 		require.Eventually(t, func() bool { return !gates[1].usable() }, 2*soon, 100*time.Millisecond)
 		began := time.Now()
 		start(gates[1:], 1, 1, "k", newAccount(100, 10, time.Second)).wait(t)
-		assert.Zero(t, time.Since(began), "there is nothing to wait for")
+		assert.Zero(t, time.Since(began), "time that the call took, with nothing to wait for")
 		w.relay.thaw()
 		for _, b := range books {
 			b.inTheFleet(t)

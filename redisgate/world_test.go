@@ -14,14 +14,14 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// defaultNames are the names on the server of gates with default options.
+// defaultNames are the names on the server for gates with default options.
 func defaultNames() names { return newNames("iamhttp", fleet1.Number) }
 
-// A world is a server and fleets in virtual time. Only what the test delays takes
-// time in it, so that a test can assert exactly when something happens, on a slow
-// machine too. The server is miniredis, which runs the same scripts; the tests
-// with startServer show that they work on a real server. Tests in virtual time do
-// not run in parallel with those, because they would take the processor from them.
+// A world is a server and its fleets in virtual time. Time passes only where a test
+// delays something, so a test can assert exactly when something happens, even on a slow
+// machine. The server is miniredis, which runs the same scripts. The tests with
+// startServer show that the scripts work on a real server. Tests in virtual time do not
+// run in parallel with those, because they would compete for the processor.
 type world struct {
 	t      *testing.T
 	server *miniredis.Miniredis
@@ -42,10 +42,10 @@ func (w *world) client() *redis.Client { return w.clientWith(func(*redis.Options
 
 func (w *world) clientWith(set func(*redis.Options)) *redis.Client {
 	o := &redis.Options{
-		Addr:   "127.0.0.1:6379", // a host name would be looked up
+		Addr:   "127.0.0.1:6379", // a host name would have to be resolved
 		Dialer: func(context.Context, string, string) (net.Conn, error) { return w.relay.pipe() },
-		// The client negotiates them under a mutex, and a goroutine that waits for a
-		// mutex stops virtual time.
+		// The client would negotiate notifications while holding a mutex, and a
+		// goroutine that waits for a mutex stops virtual time.
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
 	set(o)

@@ -1,11 +1,11 @@
-// Command fleet is one process of a fleet that shares an account. Start it in
-// three terminals and watch the processes share the limit. Stop one of them, or
-// the Redis server, and start it again. Start them with -gate=false to see what
-// happens without a gate.
+// Command fleet runs one process of a fleet that shares an account. Start it in three
+// terminals and watch the processes share the limit. Stop one of them, or the Redis
+// server, and start it again. Run the processes with -gate=false to see what happens
+// without a gate.
 //
-// The first process that you start also runs the service, which allows 50
-// requests per second to all processes together. When that process ends, another
-// one takes the service over.
+// The first process that you start also runs the service, which allows 50 requests per
+// second to all processes together. When that process ends, another one takes over the
+// service.
 package main
 
 import (
@@ -30,23 +30,23 @@ import (
 
 const usage = `usage: go run ./redisgate/examples/fleet [flags]
 
-Is one process of a fleet that shares a limit of 50 requests per second. Start a
-Redis or Valkey server, then this command in three terminals.
+Runs one process of a fleet that shares a limit of 50 requests per second. Start
+a Redis or Valkey server, then run this command in three terminals.
 
   -redis URL         the server (redis://127.0.0.1:6379); rediss:// is TLS, and
-                     the password comes from REDIS_PASSWORD, or is in the URL
+                     the password is in REDIS_PASSWORD or in the URL
   -service HOST:PORT where the processes find the service (127.0.0.1:8429)
   -callers N         callers in this process (20)
   -gate=false        no gate: each call retries by itself
   -for DURATION      how long to run, such as 30s; otherwise until interrupted
 
 Every second, each process prints how many of its requests were accepted and
-how many were throttled (429). Expect the processes to come to 50 accepted per
-second together within half a minute, in about equal shares, with a request
-throttled now and then. Without a gate, three processes have about as many
-requests throttled as accepted.
+how many were throttled (429). Within half a minute, the processes together
+should reach 50 accepted requests per second, in about equal shares, with an
+occasional throttled request. Without a gate, about as many requests of three
+processes are throttled as accepted.
 
-If the Redis server cannot be reached, the process says so and goes on with a
+If the Redis server cannot be reached, the process says so and continues with a
 gate of its own.
 
 Exit status: 0 at the end, 1 if something failed, 2 if the flags are wrong.
@@ -59,7 +59,7 @@ func main() {
 	os.Exit(code)
 }
 
-// settings are what the flags say.
+// settings are the values of the flags.
 type settings struct {
 	redis   *redis.Options
 	service string
@@ -89,7 +89,7 @@ func parse(args []string, getenv func(string) string) (s settings, err error) {
 		return s, fmt.Errorf("-service must be HOST:PORT: %w", err)
 	}
 	if s.redis, err = redis.ParseURL(*server); err != nil {
-		// The URL is not shown: it may hold a password.
+		// The error does not show the URL, because the URL may contain a password.
 		return s, errors.New("-redis must be a URL such as redis://127.0.0.1:6379")
 	}
 	if s.redis.Password == "" {
@@ -98,7 +98,7 @@ func parse(args []string, getenv func(string) string) (s settings, err error) {
 	return s, nil
 }
 
-// run is the program without the process around it. It returns the exit status.
+// run does what main does, but returns the exit status.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	s, err := parse(args, getenv)
 	switch {
@@ -127,14 +127,14 @@ func (s settings) run(ctx context.Context, stdout, stderr io.Writer) error {
 	transport := &iamhttp.Transport{OnFailure: counts.failure}
 	if s.gate {
 		redis.SetLogger(quiet{}) // the gate logs what matters
-		// A process needs no more than this to be in the fleet.
+		// The next lines are all that a process needs to be in the fleet.
 		client := redis.NewClient(s.redis)
 		defer client.Close()
 		shared := redisgate.New(client, redisgate.Options{})
 		defer shared.Close()
 		defer all.Wait()
 		transport.Gate = shared
-		all.Go(func() { // a wrong password looks like a server that is down
+		all.Go(func() { // to the gate, a wrong password looks like a server that is down
 			ctx, cancel := context.WithTimeout(ctx, time.Second)
 			defer cancel()
 			if err := client.Ping(ctx).Err(); err != nil {
@@ -168,7 +168,7 @@ func (s settings) run(ctx context.Context, stdout, stderr io.Writer) error {
 				return fmt.Errorf("no request was accepted by http://%s/", s.service)
 			}
 			if s.gate {
-				fmt.Fprintln(stdout, "With -gate=false in three processes, about as many are throttled as accepted.")
+				fmt.Fprintln(stdout, "With -gate=false in three processes, about as many requests are throttled as accepted.")
 			}
 			return nil
 		case <-tick.C:
@@ -187,12 +187,12 @@ func (c *counter) failure(_ context.Context, f iamhttp.Failure) {
 	}
 }
 
-// call makes one call. It waits for 100 ms if the call fails, for example while
-// no service runs.
+// call makes one call. If the call fails, for example because no service is running,
+// call waits for 100 ms.
 func (c *counter) call(ctx context.Context, client *http.Client, url string) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		panic(err) // the -service flag holds no valid address
+		panic(err) // -service is not a valid address
 	}
 	resp, err := client.Do(req)
 	if err != nil {
@@ -207,7 +207,7 @@ func (c *counter) call(ctx context.Context, client *http.Client, url string) {
 	c.accepted.Add(1)
 }
 
-// serve runs the service unless another process does.
+// serve runs the service unless another process runs it already.
 func serve(ctx context.Context, addr string) {
 	for ctx.Err() == nil {
 		if l, err := net.Listen("tcp", addr); err == nil {
@@ -223,7 +223,7 @@ func serve(ctx context.Context, addr string) {
 	}
 }
 
-// limited is a service that is rate limited by a token bucket.
+// limited is a service whose rate is limited by a token bucket.
 type limited struct {
 	mu          sync.Mutex
 	rate, depth float64

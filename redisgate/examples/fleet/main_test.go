@@ -18,7 +18,7 @@ func play(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	return code, out.String(), errs.String()
 }
 
-// It works without a Redis server too.
+// The program works with and without a gate, and does not need a Redis server.
 func TestRunCallsTheServiceAndPrintsCounts(t *testing.T) {
 	for _, flags := range [][]string{{"-redis", "redis://127.0.0.1:1"}, {"-gate=false"}} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -39,7 +39,7 @@ func TestRunCallsTheServiceAndPrintsCounts(t *testing.T) {
 }
 
 func TestRunFailsIfNoRequestIsAccepted(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") // and answers nothing
+	l, err := net.Listen("tcp", "127.0.0.1:0") // it accepts connections and never responds
 	require.NoError(t, err)
 	defer l.Close()
 	code, _, stderr := play(t, "-gate=false", "-service", l.Addr().String(), "-for", "100ms")
@@ -47,7 +47,7 @@ func TestRunFailsIfNoRequestIsAccepted(t *testing.T) {
 	assert.Equal(t, "fleet: no request was accepted by http://"+l.Addr().String()+"/\n", stderr)
 }
 
-func TestWrongFlagsAreRefused(t *testing.T) {
+func TestWrongFlagsAreRejected(t *testing.T) {
 	for _, args := range [][]string{
 		{"-callers", "0"}, {"-callers", "x"}, {"-for", "-1s"}, {"-what"}, {"worker"},
 		{"-service", "nonsense"}, {"-redis", "127.0.0.1:6379"}, {"-redis", "http://:secret@host/"},
@@ -69,7 +69,7 @@ func TestHelpFitsEightyColumns(t *testing.T) {
 	}
 }
 
-func TestThePasswordIsInTheEnvironmentOrTheURL(t *testing.T) {
+func TestPasswordComesFromTheEnvironmentOrTheURL(t *testing.T) {
 	env := func(string) string { return "of the environment" }
 	s, err := parse([]string{"-redis", "rediss://host:1"}, env)
 	require.NoError(t, err)
