@@ -40,7 +40,7 @@ func forLogin(ctx context.Context) context.Context {
 // A reader pastes a block without what is around it, and imports what it needs. The
 // READMEs of the adapters, and what SDKs are measured with, speak of values that the
 // reader has.
-func TestABlockOfGoInADocumentDeclaresTheValuesItUses(t *testing.T) {
+func TestGoBlocksInDocumentsDeclareTheValuesTheyUse(t *testing.T) {
 	imported := map[string]bool{}
 	for _, text := range files(t, ".go") {
 		file, err := parser.ParseFile(token.NewFileSet(), "", text, parser.ImportsOnly)

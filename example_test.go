@@ -117,7 +117,7 @@ func ExampleTransport() {
 			MaxWait:     30 * time.Second, // else until the deadline
 			// Not covered by the documentation; for GET, PUT, DELETE and the like only:
 			AlsoRetry: []iamhttp.Code{iamhttp.ErrBadGateway, iamhttp.ErrServiceUnavailable},
-			Expected:  []iamhttp.Code{iamhttp.ErrNotFound}, // an answer here, not a failure
+			Expected:  []iamhttp.Code{iamhttp.ErrNotFound}, // a response here, not a failure
 			OnFailure: iamhttp.LogFailures(slog.Default()),
 		},
 		Timeout: 2 * time.Minute, // for the whole call, retries and waits included
@@ -241,7 +241,7 @@ func ExampleTransport_RoundTrip_incorrect() {
 		return resp, err
 	})
 
-	// WRONG: something above the Transport retries errors. It mistakes the 403 for a
+	// WRONG: a client above the Transport retries errors. It mistakes the 403 for a
 	// broken connection and retries it.
 	wrong := retryablehttp.NewClient()
 	wrong.Logger = nil

@@ -18,9 +18,9 @@ import (
 )
 
 // A block of Go is a piece of a file that is compiled, or a file itself; those
-// are built by [TestTheFirstStepsBuildAndRunInAnEmptyFolder]. A recipe is both, because
+// are built by [TestTutorialProgramsBuildAndRunInAnEmptyDirectory]. A recipe is both, because
 // the file that it is a piece of has the test that runs it.
-func TestEveryBlockOfGoInADocumentIsCompiled(t *testing.T) {
+func TestEveryGoBlockInADocumentIsCompiled(t *testing.T) {
 	var compiled []string
 	for _, text := range files(t, ".go") {
 		compiled = append(compiled, flatten(text))
@@ -49,7 +49,7 @@ func TestEveryBlockOfGoInADocumentIsCompiled(t *testing.T) {
 	assert.Greater(t, blocks, 10)
 }
 
-func TestLinksInDocumentsLeadToFilesThatExist(t *testing.T) {
+func TestLinksInDocumentsPointToExistingFiles(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#]+)(?:#[^)]*)?\)`)
 	code := regexp.MustCompile("(?s)```.*?```|`[^`]*`")
 	for path, text := range files(t, ".md") {
@@ -103,7 +103,7 @@ var otherModule = regexp.MustCompile(`"github\.com/iamhttp/iamhttp/(adapters/\w+
 // file in such a module has all of it, imports included.
 func ofOtherModule(code string) bool { return otherModule.MatchString(code) }
 
-func TestADocumentSaysHowToGetTheModulesThatItsFilesImport(t *testing.T) {
+func TestDocumentsSayHowToGetTheModulesTheirFilesImport(t *testing.T) {
 	found := 0
 	for _, path := range stepsIn {
 		text, err := os.ReadFile(path)
@@ -129,7 +129,7 @@ var stepsIn = []string{"README.md", "docs/tutorial.md"}
 // It does what the tutorial tells a newcomer to do, without a network, and so
 // without go mod tidy, which downloads what the tests of others need: -mod=mod
 // finds the modules instead.
-func TestTheFirstStepsBuildAndRunInAnEmptyFolder(t *testing.T) {
+func TestTutorialProgramsBuildAndRunInAnEmptyDirectory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it builds a few programs")
 	}
@@ -243,7 +243,7 @@ func serveQuickstart(t *testing.T, dir string) (alice, bob string) {
 
 // The module that measures it compares the two as well, but what is outside a
 // module does not make the go command run its tests again.
-func TestTheTableOfSDKsIsTheMeasuredOne(t *testing.T) {
+func TestSDKTableInDocsMatchesTheMeasuredTable(t *testing.T) {
 	measured, err := os.ReadFile("adapters/compat/TABLE.md")
 	if errors.Is(err, fs.ErrNotExist) {
 		t.Skip("a module as the proxy serves it has no modules inside")

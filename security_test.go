@@ -29,7 +29,7 @@ var securityTests = []struct {
 	{"fill your memory with an error body", []string{
 		"TestABodyOfAGigabyteIsNotTakenIn",
 		"TestACompressedBombIsNotInflated",
-		"TestAPackedBombCostsAsLittleAsABody",
+		"TestParsingAGzipBombAllocatesLessThan1MiB",
 	}},
 	{"choose how long you wait", []string{
 		"TestAHundredThousandLiesInRetryAfterAreNeverWaitedForTooLong",
@@ -53,13 +53,13 @@ var securityTests = []struct {
 		"TestSoak",
 	}},
 	{"redirect the Transport", []string{
-		"TestRedirectsBelongToTheClient",
+		"TestRedirectsAreLeftToTheClient",
 		"TestARedirectWithSecretsLeavesNoneInTheError",
 	}},
 	{"pass off a response that nobody asked for", []string{"TestAnAnswerToNoRequestIsNotTakenForThatOfTheNext"}},
 	{"forge a log line", []string{
 		"TestWhatAServerSaysCannotForgeALineOfALog",
-		"TestErrorIsOneLineThatSaysAllThatIsKnown",
+		"TestErrorTextIsOneLineWithAllKnownDetails",
 		"FuzzErrorBody",
 	}},
 	{"hold up the calls of another account", []string{"TestAnAccountThatIsClosedHoldsNoOtherUp"}},
@@ -67,10 +67,10 @@ var securityTests = []struct {
 		"TestAHeaderThatNeverEndsIsGivenUpAtTheDeadline",
 		"TestAnHTTP2ServerThatRefusesForEverIsGivenUpAtTheDeadline",
 	}},
-	{"stall a body that is read ahead and put back", []string{"TestAnObservedBodyIsPutBackInFrontOfTheRest"}},
+	{"stall a body that is read ahead and put back", []string{"TestBodyReadAheadIsPutBackInFrontOfTheRest"}},
 	{"carry a request out and still respond 408 or 429", []string{
 		"TestSoak",
-		"TestABodyIsReplayedFromGetBodyForEachSend",
+		"TestBodyIsReplayedFromGetBodyForEachRetry",
 	}},
 	{"hold up all callers of the account that it throttles", []string{
 		"TestPauseLongerThanMaxWaitIsRefusedAtOnce",
@@ -84,7 +84,7 @@ var securityTests = []struct {
 	}},
 	{"send a header as large as http.Transport admits", []string{"TestAHeaderUpToTheLimitIsKeptAndOneBeyondItIsAnError"}},
 	{"send 100,000 lines of Retry-After", []string{"TestAHundredThousandLinesOfRetryAfterAreReadAtOnce"}},
-	{"choose 1,040 bytes of the error text", []string{"TestAServerChoosesAtMost1040BytesOfTheErrorText"}},
+	{"choose 1,040 bytes of the error text", []string{"TestServerChoosesAtMost1040BytesOfTheErrorText"}},
 	{"impersonate the service", []string{"TestABadCertificateEndsTheCallAtTheFirstHandshake"}},
 	{"cause attempts without end", []string{"TestAProxyThatGoesOnThrottlingUsesUpTheAttempts"}},
 	{"be taken for the service, or get its password into an error", []string{"TestARefusalOfAProxyIsATypedError"}},
@@ -96,27 +96,27 @@ var securityTests = []struct {
 	}},
 	{"send a signature to another host", []string{"TestWhichRequestsAreSignedAgain"}},
 	{"send half a body, an empty body or a mixture of two", []string{
-		"TestABodyThatCannotBeReplayedIsSentOnce",
+		"TestRequestWhoseBodyCannotBeReplayedIsSentOnce",
 		"TestAnUploadAnsweredEarlyIsReplayedByteForByte",
 		"TestARefusalInTheMiddleOfAnUploadIsRetriedWhole",
 	}},
-	{"multiply the attempts", []string{"TestTwoTransportsStackedSendNoMoreThanOne"}},
-	{"get a POST retried by listing 503", []string{"TestAlsoRetryAsksForIdempotence"}},
+	{"multiply the attempts", []string{"TestStackedTransportsSendNoMoreThanOne"}},
+	{"get a POST retried by listing 503", []string{"TestAlsoRetryRequiresIdempotenceExceptFor413"}},
 	{"turn the limits off", []string{"TestZeroAndNegativeSettingsMeanTheDefault"}},
 	{"leave connections, goroutines or timers behind", []string{
 		"TestSoak",
 		"TestTenThousandCanceledCallsReturnWithoutTimePassing",
 	}},
 	{"change the error that others see", []string{
-		"TestTheHeaderOfAnErrorIsItsOwnCopy",
+		"TestHeaderOfAnErrorIsACopy",
 		"TestAReportedErrorNeverChanges",
 	}},
-	{"log secrets", []string{"TestTheFieldsOfAnErrorAndAURLErrorTellWhatIsSecret"}},
+	{"log secrets", []string{"TestHeaderBodyAndURLErrorCanContainSecrets"}},
 	{"retry a 403", []string{"ExampleTransport_RoundTrip_incorrect"}},
 	{"wait as long as the server likes", []string{"TestWithoutADeadlineAnAnswerIsWaitedForADay"}},
 }
 
-func TestEveryStatementOfSECURITYHasTests(t *testing.T) {
+func TestEveryBoldStatementInSECURITYHasTests(t *testing.T) {
 	text, err := os.ReadFile("SECURITY.md")
 	require.NoError(t, err)
 	var said, tested []string
@@ -131,7 +131,7 @@ func TestEveryStatementOfSECURITYHasTests(t *testing.T) {
 	assert.Equal(t, said, tested)
 }
 
-func TestEveryTestOfAStatementOfSECURITYExists(t *testing.T) {
+func TestEveryTestListedForSECURITYExists(t *testing.T) {
 	tests := map[string]bool{}
 	for _, dir := range []string{".", "aksk", "gate", "internal/*"} {
 		found, err := filepath.Glob(dir + "/*_test.go")
