@@ -153,7 +153,7 @@ func TestEveryRetryRuleHasItsOwnWords(t *testing.T) {
 	assert.Equal(t, "RetryRule(200)", iamhttp.RetryRule(200).String())
 }
 
-func TestTheTableOfStatusCodesIsTheOneInTheCode(t *testing.T) {
+func TestTableInStatusCodesMdMatchesTheCode(t *testing.T) {
 	names := map[iamhttp.Code]string{}
 	for name, code := range constants {
 		names[code] = "`" + name + "`"
