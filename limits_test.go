@@ -178,7 +178,7 @@ func TestTypedErrorAllocatesLessThanAHandWrittenOne(t *testing.T) {
 	bytes, bytesByHand := allocated(func() { _, _ = tr.RoundTrip(req) }), allocated(byHand)
 	t.Logf("typed error: %v allocations, %d bytes; hand-written error with io.ReadAll and json.Unmarshal: %v allocations, %d bytes", typed, bytes, allocsByHand, bytesByHand)
 	assert.LessOrEqual(t, typed, 8.0)
-	if version.Compare(runtime.Version(), "go1.27") < 0 { // with encoding/json of Go 1.27, the hand-written error takes 9
+	if version.Compare(runtime.Version(), "go1.27") < 0 { // with Go 1.27, the hand-written error takes only 9, but has no time limit
 		assert.Less(t, typed, allocsByHand)
 	}
 	assert.Less(t, bytes, bytesByHand)

@@ -23,7 +23,7 @@ var securityTests = []struct {
 		"TestSlowErrorBodyIsTruncatedBeforeTheDeadline",
 		"TestErrorBodyOfAByteASecondIsReadForFiveSeconds",
 		"TestSlowDiscardedBodyHardlyDelaysTheRetry",
-		"TestAStalledErrorBodyDoesNotHoldTheCallUp",
+		"TestStalledErrorBodyDoesNotDelayTheRetry",
 		"TestStalledGzipBodyDoesNotDelayTheCall",
 	}},
 	{"fill your memory with an error body", []string{
@@ -37,14 +37,14 @@ var securityTests = []struct {
 		"FuzzRetryAfter",
 	}},
 	{"end a call, or shorten a wait, by stating a limit", []string{
-		"TestTenThousandWrongStatementsNeverShortenTheWaitNorEndTheCall",
-		"TestALimitThatIsStatedEndsNoCallWithAGate",
+		"TestTenThousandBogusLimitsNeverShortenTheWaitOrEndTheCall",
+		"TestStatedLimitDoesNotEndACallWithAGate",
 		"TestAStatedWindowEndsNoCallAndThoseWhoCannotWaitProbeForTheOthers",
 	}},
 	{"make the Transport retry without end", []string{
 		"TestWithMaxAttemptsOverridesTheSetting",
 		"TestZeroAndNegativeSettingsMeanTheDefault",
-		"TestADeadlineIsThePatience",
+		"TestDeadlineReplacesTheDefaultLimits",
 	}},
 	{"get a POST retried", []string{
 		"TestOnly408And429AreRetriedByDefault",
@@ -86,8 +86,8 @@ var securityTests = []struct {
 	{"send 100,000 lines of Retry-After", []string{"Test100000RetryAfterLinesAreParsedQuickly"}},
 	{"choose 1,040 bytes of the error text", []string{"TestServerChoosesAtMost1040BytesOfTheErrorText"}},
 	{"impersonate the service", []string{"TestInvalidCertificateEndsTheCallAtTheFirstHandshake"}},
-	{"cause attempts without end", []string{"TestAProxyThatGoesOnThrottlingUsesUpTheAttempts"}},
-	{"be taken for the service, or get its password into an error", []string{"TestARefusalOfAProxyIsATypedError"}},
+	{"cause attempts without end", []string{"TestProxyThatKeepsThrottlingUsesUpTheAttempts"}},
+	{"be taken for the service, or get its password into an error", []string{"TestProxyRefusalIsATypedError"}},
 	{"cut connections", []string{"TestConnectionResetAtAnyByteIsAnErrorAndAPOSTIsSentOnce"}},
 	{"an idempotent request", []string{"TestConnectionErrorsAreRetriedOnlyIfEnabledAndIdempotent"}},
 	{"log a token, password, query or body", []string{
@@ -97,7 +97,7 @@ var securityTests = []struct {
 	{"send a signature to another host", []string{"TestWhichRequestsAreSignedAgain"}},
 	{"send half a body, an empty body or a mixture of two", []string{
 		"TestRequestWhoseBodyCannotBeReplayedIsSentOnce",
-		"TestAnUploadAnsweredEarlyIsReplayedByteForByte",
+		"TestUploadThrottledBeforeItsEndIsReplayedByteForByte",
 		"TestUploadRefusedHalfwayIsResentInFull",
 	}},
 	{"multiply the attempts", []string{"TestStackedTransportsSendNoMoreThanOne"}},

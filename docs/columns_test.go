@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The runs of bulk, sdk and provider, and redisgate's fleet, take a service or
-// half a minute. The tests beside them look at their lines, in virtual time.
+// Complete runs of bulk, sdk, provider and redisgate's fleet need a service or half a
+// minute. Their own tests check the width of their lines, in virtual time.
 func TestTheOutputOfTheExamplesFits80Columns(t *testing.T) {
 	dir := t.TempDir()
 	out, err := exec.Command("go", "build", "-o", dir, "../examples/quickstart", "../examples/explain", "../examples/bulk", "../examples/sdk").CombinedOutput()
@@ -26,7 +26,7 @@ func TestTheOutputOfTheExamplesFits80Columns(t *testing.T) {
 	} {
 		words := strings.Fields(command)
 		out, err := exec.Command(filepath.Join(dir, words[0]), words[1:]...).CombinedOutput()
-		if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) { // a refusal of nonsense is a success here
+		if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) { // the commands may exit with an error
 			require.NoError(t, err, command)
 		}
 		assert.NotEmpty(t, out, command)
