@@ -14,7 +14,7 @@ import (
 
 // Complete runs of bulk, sdk, provider and redisgate's fleet need a service or half a
 // minute. Their own tests check the width of their lines, in virtual time.
-func TestTheOutputOfTheExamplesFits80Columns(t *testing.T) {
+func TestOutputOfTheExamplesFits80Columns(t *testing.T) {
 	dir := t.TempDir()
 	out, err := exec.Command("go", "build", "-o", dir, "../examples/quickstart", "../examples/explain", "../examples/bulk", "../examples/sdk").CombinedOutput()
 	require.NoError(t, err, "%s", out)
