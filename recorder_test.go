@@ -127,7 +127,7 @@ func TestErrorWithoutAResponseClearsTheRecorder(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				ctx, rec := iamhttp.WithRecorder(t.Context())
 				base := script(steps...)
-				tr := &iamhttp.Transport{Base: base, PassThrough: passThrough, Backoff: zero, MaxAttempts: 4, RetryConnectionErrors: strings.HasPrefix(name, "all retries")}
+				tr := &iamhttp.Transport{Base: base, PassThrough: passThrough, Backoff: zero, MaxAttempts: 4, RetryConnectionErrors: strings.Contains(name, "all retries")}
 				var err error
 				for base.count() < len(steps) {
 					_, err = tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
