@@ -27,7 +27,7 @@ func keepCookies(jar http.CookieJar) func(context.Context, iamhttp.Failure) {
 }
 
 // docs/faq.md states the results of this test.
-func TestCookiesOfFailuresThatReachTheJar(t *testing.T) {
+func TestCookiesOfFailuresReachTheJarAsDocumented(t *testing.T) {
 	for name, tt := range map[string]struct {
 		tr   iamhttp.Transport
 		hook bool

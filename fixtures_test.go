@@ -138,7 +138,7 @@ func TestRecordedResponsesOfRealServersAreParsed(t *testing.T) {
 	}
 }
 
-// withoutContent returns a copy of e with only the comparable fields, without header and body.
+// withoutContent returns a copy of e without header and body, which cannot be compared.
 func withoutContent(e *iamhttp.StatusError) iamhttp.StatusError {
 	return iamhttp.StatusError{Code: e.Code, ServiceCode: e.ServiceCode, Message: e.Message, RequestID: e.RequestID, Method: e.Method, URL: e.URL,
 		Truncated: e.Truncated, RetryAfter: e.RetryAfter, Attempts: e.Attempts, Stop: e.Stop, Cause: e.Cause}

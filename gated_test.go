@@ -57,7 +57,7 @@ func (g *scriptedGate) Observe(r gate.Request, t gate.Ticket, o gate.Outcome) {
 	g.told = append(g.told, observed{r.Key, t, o})
 }
 
-// resends returns the resend counts that the gate was asked with.
+// resends returns the resend counts that were passed to Wait.
 func (g *scriptedGate) resends() (n []int) {
 	for _, r := range g.asked {
 		n = append(n, r.Resend)
@@ -561,7 +561,7 @@ func TestDuringAnOutageTheGateSendsOneProbeAtATime(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		assert.Less(t, sent.Load(), int64(64+90), "more requests than StartWindow, then one probe per 8 s (8 times Retry-After)")
+		assert.Less(t, sent.Load(), int64(64+90), "the gate must send StartWindow requests, then at most one probe per 8 s (8 times Retry-After)")
 	})
 }
 

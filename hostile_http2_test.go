@@ -121,7 +121,7 @@ func h2Base(t *testing.T) *http.Transport {
 	return base
 }
 
-func TestHTTP2ServerThatFailsInsteadOfResponding(t *testing.T) {
+func TestHTTP2POSTIsResentOnlyIfItWasNotProcessed(t *testing.T) {
 	const whole = "the whole body"
 	tests := map[string]struct {
 		f      func(c h2, request int, stream uint32)

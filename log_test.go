@@ -28,7 +28,7 @@ func logger(w io.Writer, level slog.Level) *slog.Logger {
 	}}))
 }
 
-func TestFailuresAreLoggedAtTheLevelOfTheirKind(t *testing.T) {
+func TestRetriedFailuresAreLoggedAsInfo4xxAsWarn5xxAsError(t *testing.T) {
 	var logged bytes.Buffer
 	service := new(iamtest.Server)
 	service.Next(

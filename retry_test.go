@@ -54,7 +54,7 @@ func TestWithoutRetryAfterTheScheduleDecidesTheWait(t *testing.T) {
 	}
 }
 
-func TestWaitIsAtLeastRetryAfterPlusJitter(t *testing.T) {
+func TestWaitIsRetryAfterPlusJitter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		schedule := &intervals{list: []time.Duration{time.Second, 10 * time.Second, 0, 5 * time.Minute}}
 		limits := []time.Duration{time.Second, 10 * time.Second, 0, 2 * time.Minute} // the last one is cut to MaxWait
@@ -166,18 +166,18 @@ func TestCallThatStopsEarlyReturnsAtOnceWithTheStopReason(t *testing.T) {
 		retryAfter string
 		want       iamhttp.StopReason
 	}{
-		"Retry-After longer than the default MaxWait":     {iamhttp.Transport{}, 0, "121", iamhttp.StopWaitTooLong},
-		"Retry-After longer than the MaxWait that is set": {iamhttp.Transport{MaxWait: time.Second}, 0, "2", iamhttp.StopWaitTooLong},
-		"Retry-After that overflows":                      {iamhttp.Transport{}, 0, "99999999999999999999", iamhttp.StopWaitTooLong},
-		"Retry-After past the deadline":                   {iamhttp.Transport{}, 10 * time.Second, "11", iamhttp.StopDeadline},
-		"Retry-After at the deadline":                     {iamhttp.Transport{}, 10 * time.Second, "10", iamhttp.StopDeadline},
-		"an interval past the deadline":                   {iamhttp.Transport{Backoff: constant(20 * time.Second)}, 10 * time.Second, "", iamhttp.StopDeadline},
-		"an interval at the deadline":                     {iamhttp.Transport{Backoff: constant(10 * time.Second)}, 10 * time.Second, "", iamhttp.StopDeadline},
-		"a schedule that stops":                           {iamhttp.Transport{Backoff: stop}, 0, "", iamhttp.StopBackoff},
-		"a schedule that stops, with Retry-After":         {iamhttp.Transport{Backoff: stop}, 0, "1", iamhttp.StopBackoff},
-		"attempts used up wins over all others":           {iamhttp.Transport{MaxAttempts: 1, Backoff: stop}, time.Second, "1000", iamhttp.StopAttempts},
-		"a schedule that stops wins over a too long wait": {iamhttp.Transport{Backoff: stop}, time.Second, "1000", iamhttp.StopBackoff},
-		"a too long wait wins over the deadline":          {iamhttp.Transport{MaxWait: time.Minute}, time.Second, "1000", iamhttp.StopWaitTooLong},
+		"Retry-After longer than the default MaxWait":             {iamhttp.Transport{}, 0, "121", iamhttp.StopWaitTooLong},
+		"Retry-After longer than the MaxWait that is set":         {iamhttp.Transport{MaxWait: time.Second}, 0, "2", iamhttp.StopWaitTooLong},
+		"Retry-After that overflows":                              {iamhttp.Transport{}, 0, "99999999999999999999", iamhttp.StopWaitTooLong},
+		"Retry-After past the deadline":                           {iamhttp.Transport{}, 10 * time.Second, "11", iamhttp.StopDeadline},
+		"Retry-After at the deadline":                             {iamhttp.Transport{}, 10 * time.Second, "10", iamhttp.StopDeadline},
+		"an interval past the deadline":                           {iamhttp.Transport{Backoff: constant(20 * time.Second)}, 10 * time.Second, "", iamhttp.StopDeadline},
+		"an interval at the deadline":                             {iamhttp.Transport{Backoff: constant(10 * time.Second)}, 10 * time.Second, "", iamhttp.StopDeadline},
+		"a schedule that stops":                                   {iamhttp.Transport{Backoff: stop}, 0, "", iamhttp.StopBackoff},
+		"a schedule that stops, with Retry-After":                 {iamhttp.Transport{Backoff: stop}, 0, "1", iamhttp.StopBackoff},
+		"attempts used up wins over all others":                   {iamhttp.Transport{MaxAttempts: 1, Backoff: stop}, time.Second, "1000", iamhttp.StopAttempts},
+		"a schedule that stops wins over a wait that is too long": {iamhttp.Transport{Backoff: stop}, time.Second, "1000", iamhttp.StopBackoff},
+		"a wait that is too long wins over the deadline":          {iamhttp.Transport{MaxWait: time.Minute}, time.Second, "1000", iamhttp.StopWaitTooLong},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -243,7 +243,8 @@ func TestRetryableClientWithoutErrorHandlerStillReturnsTheTypedError(t *testing.
 	assert.Positive(t, closes)
 }
 
-// readWhole returns a ResponseLogHook that reads each body and then calls then, and the texts read.
+// readWhole returns a ResponseLogHook that reads each body and then calls then, and the
+// texts that the hook has read.
 func readWhole(then func(*http.Response)) (hook retryablehttp.ResponseLogHook, read *[]string) {
 	read = new([]string)
 	return func(_ retryablehttp.Logger, resp *http.Response) {
@@ -258,10 +259,10 @@ func readWhole(then func(*http.Response)) (hook retryablehttp.ResponseLogHook, r
 func TestResponseLogHookOfARetryableClientCanReadTheBody(t *testing.T) {
 	const slow, unknown = `{"message":"slow down","request_id":"r1"}`, `{"message":"who?","error_code":"IAM.0004","request_id":"r2"}`
 	for name, then := range map[string]func(*http.Response){
-		"and leaves it open": nil,
-		"and closes it":      func(resp *http.Response) { resp.Body.Close() },
-		"and replaces it":    func(resp *http.Response) { resp.Body = io.NopCloser(strings.NewReader("other")) },
-		"and removes it":     func(resp *http.Response) { resp.Body = http.NoBody },
+		"hook leaves the body open": nil,
+		"hook closes the body":      func(resp *http.Response) { resp.Body.Close() },
+		"hook replaces the body":    func(resp *http.Response) { resp.Body = io.NopCloser(strings.NewReader("other")) },
+		"hook removes the body":     func(resp *http.Response) { resp.Body = http.NoBody },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -279,7 +280,7 @@ func TestResponseLogHookOfARetryableClientCanReadTheBody(t *testing.T) {
 			})
 		})
 	}
-	t.Run("also if the attempts are used up", func(t *testing.T) {
+	t.Run("attempts are used up", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			c := retryable(&iamhttp.Transport{MaxAttempts: 2}, script(answer(429, slow)))
 			var read *[]string
@@ -289,7 +290,7 @@ func TestResponseLogHookOfARetryableClientCanReadTheBody(t *testing.T) {
 			assert.Len(t, *read, 2)
 		})
 	})
-	t.Run("and may replace that of a success", func(t *testing.T) {
+	t.Run("hook replaces the body of a success", func(t *testing.T) {
 		c := retryable(&iamhttp.Transport{Expected: []iamhttp.Code{404}}, script(answer(404, unknown)))
 		var read *[]string
 		c.ResponseLogHook, read = readWhole(func(resp *http.Response) { resp.Body = io.NopCloser(strings.NewReader("other")) })
@@ -300,7 +301,7 @@ func TestResponseLogHookOfARetryableClientCanReadTheBody(t *testing.T) {
 		assert.Equal(t, "other", string(data), "the caller must get the body that the hook has set")
 		assert.Len(t, *read, 1)
 	})
-	t.Run("up to 64 KiB of a failure", func(t *testing.T) {
+	t.Run("hook reads at most 64 KiB of a failure", func(t *testing.T) {
 		c := retryable(&iamhttp.Transport{}, script(answerWith(404, watch(zeros{}))))
 		var n int64
 		var err error

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// securityTests are the tests of each statement that SECURITY.md has in bold, in
-// the order of the document.
+// securityTests lists the tests for each statement in bold in SECURITY.md, in the order of
+// the document.
 var securityTests = []struct {
 	statement string
 	tests     []string
@@ -49,7 +49,7 @@ var securityTests = []struct {
 	{"get a POST retried", []string{
 		"TestOnly408And429AreRetriedByDefault",
 		"TestConnectionResetAtAnyByteIsAnErrorAndAPOSTIsSentOnce",
-		"TestHTTP2ServerThatFailsInsteadOfResponding",
+		"TestHTTP2POSTIsResentOnlyIfItWasNotProcessed",
 		"TestSoak",
 	}},
 	{"redirect the Transport", []string{
@@ -125,10 +125,10 @@ func TestEveryBoldStatementInSECURITYHasTests(t *testing.T) {
 	}
 	for _, s := range securityTests {
 		tested = append(tested, s.statement)
-		assert.NotEmpty(t, s.tests, s.statement)
+		assert.NotEmpty(t, s.tests, "no test for: %s", s.statement)
 	}
 	assert.Greater(t, len(said), 30)
-	assert.Equal(t, said, tested)
+	assert.Equal(t, said, tested, "the statements in SECURITY.md and in this file differ")
 }
 
 func TestEveryTestListedForSECURITYExists(t *testing.T) {
@@ -146,7 +146,7 @@ func TestEveryTestListedForSECURITYExists(t *testing.T) {
 	}
 	for _, s := range securityTests {
 		for _, name := range s.tests {
-			assert.True(t, tests["func "+name], "%s: %s", s.statement, name)
+			assert.True(t, tests["func "+name], "no such test: %s, listed for: %s", name, s.statement)
 		}
 	}
 }

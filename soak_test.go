@@ -48,7 +48,8 @@ func (s *soakServer) reset() {
 	s.seen, s.refused, s.stored = map[string]int{}, map[string]int{}, map[string]int{}
 }
 
-// admit reports whether the limit of the account admits the request; if not, it counts it as refused.
+// admit reports whether the limit of the account admits the request. If not, it counts the
+// request as refused.
 func (s *soakServer) admit(id, account string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -369,8 +370,8 @@ func TestSoak(t *testing.T) {
 				heaps = append(heaps, heap())
 			}
 			srv.Close()
-			// One goroutine is Eventually's own. Files of other tests may have been closed meanwhile.
-			assert.Eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines+1 }, 10*time.Second, time.Millisecond, "goroutines were left")
+			// One goroutine is Eventually's own. Other tests may have closed files meanwhile.
+			assert.Eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines+1 }, 10*time.Second, time.Millisecond, "goroutines were leaked")
 			assert.LessOrEqual(t, openFiles(), files, "files were left open")
 			assert.Zero(t, base.open.Load(), "response bodies were left open")
 			assert.Zero(t, base.late.Load(), "response bodies were closed after their call had returned, so a timer outlived it")

@@ -77,7 +77,8 @@ func (s *scripted) gaps() []time.Duration {
 	return d
 }
 
-// answer returns a step that responds with code and body; header holds lines such as "Retry-After: 1".
+// answer returns a step that responds with code and body. The header consists of lines
+// such as "Retry-After: 1".
 func answer(code int, body string, header ...string) step {
 	return func(req *http.Request) (*http.Response, error) {
 		return response(req, code, io.NopCloser(strings.NewReader(body)), int64(len(body)), header...), nil
@@ -202,7 +203,8 @@ func constant(d time.Duration) func() backoff.BackOff {
 	return func() backoff.BackOff { return backoff.NewConstantBackOff(d) }
 }
 
-// onAnswer returns an OnFailure that passes failing responses to f and ignores other failures.
+// onAnswer returns an OnFailure that calls f for failing responses and ignores other
+// failures.
 func onAnswer(f func(ctx context.Context, e *iamhttp.StatusError, wait time.Duration)) func(context.Context, iamhttp.Failure) {
 	return func(ctx context.Context, failed iamhttp.Failure) {
 		if e, ok := failed.Status(); ok {
@@ -357,7 +359,7 @@ func TestA413WithRetryAfterIsNotRetriedUnlessListed(t *testing.T) {
 	assert.Equal(t, time.Second, e.RetryAfter, "RetryAfter must be set whatever the code")
 }
 
-func TestIfARetryGetsNoResponseTheErrorIsBases(t *testing.T) {
+func TestIfARetryGetsNoResponseBasesErrorIsReturned(t *testing.T) {
 	modes(t, func(t *testing.T, passThrough bool) {
 		broken := errors.New("connection reset")
 		var reported []int
@@ -460,9 +462,9 @@ func TestGetBodyIsCalledOnlyIfNothingElsePreventsTheRetry(t *testing.T) {
 		step step
 		ctx  func(context.Context) context.Context
 	}{
-		"not retryable": {answer(404, ""), nil},
-		"wait too long": {answer(429, "", "Retry-After: 3600"), nil},
-		"attempts":      {answer(429, ""), func(c context.Context) context.Context { return iamhttp.WithMaxAttempts(c, 1) }},
+		"not retryable":    {answer(404, ""), nil},
+		"wait too long":    {answer(429, "", "Retry-After: 3600"), nil},
+		"attempts used up": {answer(429, ""), func(c context.Context) context.Context { return iamhttp.WithMaxAttempts(c, 1) }},
 		"canceled": {answer(429, ""), func(c context.Context) context.Context {
 			c, cancel := context.WithCancel(c)
 			cancel()
@@ -529,7 +531,7 @@ func TestTheBodyOfADiscarded408IsNotRead(t *testing.T) {
 
 func TestReadingAnErrorBodyIsBounded(t *testing.T) {
 	const limit = 64 << 10
-	t.Run("in bytes", func(t *testing.T) {
+	t.Run("to 64 KiB", func(t *testing.T) {
 		body := watch(io.LimitReader(zeros{}, 1<<30))
 		_, err := (&iamhttp.Transport{Base: script(answerWith(500, body))}).RoundTrip(newRequest(t, "GET", ""))
 		e := statusError(t, err)
@@ -545,7 +547,7 @@ func TestReadingAnErrorBodyIsBounded(t *testing.T) {
 		assert.Len(t, e.Body(), limit)
 		assert.False(t, e.Truncated)
 	})
-	t.Run("in time", func(t *testing.T) {
+	t.Run("to 5 s without a deadline", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			start := time.Now()
 			_, err := (&iamhttp.Transport{Base: script(answerWith(403, stalling(`{"error":{"message":"half a mess`)))}).RoundTrip(newRequest(t, "GET", ""))
@@ -555,7 +557,7 @@ func TestReadingAnErrorBodyIsBounded(t *testing.T) {
 			assert.Equal(t, "half a mess", e.Message, "the part that arrived must be parsed")
 		})
 	})
-	t.Run("in time, keeping what a decompressed body has delivered", func(t *testing.T) {
+	t.Run("to 5 s, keeping what a decompressed body has delivered", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			start := time.Now()
 			resp := response(nil, 403, stalling(`{"error":{"message":"half a mess`), -1)
@@ -567,7 +569,7 @@ func TestReadingAnErrorBodyIsBounded(t *testing.T) {
 			assert.Equal(t, "half a mess", e.Message)
 		})
 	})
-	t.Run("in time, if Close of a decompressed body blocks", func(t *testing.T) {
+	t.Run("to 5.1 s if Close of a decompressed body blocks", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			start, body := time.Now(), make(stuck)
 			resp := response(nil, 403, body, -1)
@@ -580,7 +582,7 @@ func TestReadingAnErrorBodyIsBounded(t *testing.T) {
 			close(body)
 		})
 	})
-	t.Run("by the deadline, if Close of a decompressed body blocks", func(t *testing.T) {
+	t.Run("by a deadline even if Close of a decompressed body blocks", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			start, body := time.Now(), make(stuck)
 			resp := response(nil, 403, body, -1)
@@ -603,7 +605,7 @@ func TestReadingAnErrorBodyIsBounded(t *testing.T) {
 			assert.Equal(t, 2*time.Second, time.Since(start))
 		})
 	})
-	t.Run("by the context", func(t *testing.T) {
+	t.Run("by cancellation of the context", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			time.AfterFunc(time.Second, cancel)
@@ -616,7 +618,7 @@ func TestReadingAnErrorBodyIsBounded(t *testing.T) {
 }
 
 func TestDiscardingABodyIsBounded(t *testing.T) {
-	t.Run("in bytes", func(t *testing.T) {
+	t.Run("to 64 KiB", func(t *testing.T) {
 		body := watch(io.LimitReader(zeros{}, 1<<30))
 		_, err := (&iamhttp.Transport{Base: script(answerWith(429, body), answer(200, "")), Backoff: zero}).RoundTrip(newRequest(t, "GET", ""))
 		require.NoError(t, err)
@@ -649,7 +651,7 @@ func TestDiscardingABodyIsBounded(t *testing.T) {
 		{300 * time.Millisecond, 300 * time.Millisecond},
 		{3 * time.Second, 3 * time.Second}, // reads for one second, then keeps waiting
 	} {
-		t.Run(fmt.Sprint("in time, with a wait of ", tt.wait), func(t *testing.T) {
+		t.Run(fmt.Sprint("in time with a wait of ", tt.wait), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				body := stalling("beginning")
 				base := script(answerWith(429, body), answer(200, ""))
@@ -861,10 +863,10 @@ func TestBodyReadAheadIsPutBackInFrontOfTheRest(t *testing.T) {
 		wantErr   error
 		truncated bool
 	}{
-		"short":      {strings.NewReader(`{"message":"no"}`), `{"message":"no"}`, nil, false},
-		"empty":      {strings.NewReader(""), "", nil, false},
-		"long":       {strings.NewReader(long), long, nil, true},
-		"broken off": {io.MultiReader(strings.NewReader("begin"), errReader{broken}), "begin", broken, true},
+		"short body":              {strings.NewReader(`{"message":"no"}`), `{"message":"no"}`, nil, false},
+		"empty body":              {strings.NewReader(""), "", nil, false},
+		"body longer than 64 KiB": {strings.NewReader(long), long, nil, true},
+		"body that breaks off":    {io.MultiReader(strings.NewReader("begin"), errReader{broken}), "begin", broken, true},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -77,7 +77,7 @@ func TestWordRepeatAppearsOnlyInQuotations(t *testing.T) {
 	}
 }
 
-func TestWordsAndSentencesAreCountedAsAReaderReadsThem(t *testing.T) {
+func TestWordsAndSentencesOfADocumentAreCountedCorrectly(t *testing.T) {
 	const text = "# What it does\n\nIt is `a b c`. What you get\nis 2 words. What is it?\n\n" +
 		"- one [link](which/is.md), e.g. this\n\n    go test ./...\n\n```go\nvar x int\n```\n" +
 		"<!-- table, written by: a test -->\n| not this |\n<!-- end of table -->\n\n| a | – |\n|---|--:|\n"
