@@ -85,7 +85,7 @@ func TestEveryDocumentedFailureHasAConstant(t *testing.T) {
 		named[code] = true
 	}
 	for code := range iamhttp.Codes() {
-		assert.Equal(t, code >= 400, named[code], "%v", code)
+		assert.Equal(t, code >= 400, named[code], "only failures may have a constant, and all of them must: %v", code)
 	}
 	assert.Len(t, named, 26)
 	assert.EqualValues(t, http.StatusRequestTimeout, iamhttp.ErrRequestTimeout)

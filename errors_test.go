@@ -99,7 +99,7 @@ func TestIsDoesNotAllocate(t *testing.T) {
 	var err error = &iamhttp.StatusError{Code: 404}
 	assert.Zero(t, testing.AllocsPerRun(100, func() {
 		if !errors.Is(err, iamhttp.ErrNotFound) {
-			t.Error("not found")
+			t.Error("errors.Is(err, ErrNotFound) is false")
 		}
 	}))
 }
@@ -356,7 +356,7 @@ func TestShortPlainTextBodyBecomesTheMessage(t *testing.T) {
 		{"text/plainer", "upstream connect error", ""},
 	} {
 		e := iamhttp.NewStatusError(503, http.Header{"Content-Type": {tt.contentType}}, []byte(tt.body))
-		assert.Equal(t, tt.want, e.Message, "%s %q", tt.contentType, tt.body)
+		assert.Equal(t, tt.want, e.Message, "Content-Type %s, body %q", tt.contentType, tt.body)
 		assert.Empty(t, e.ServiceCode)
 		assert.Equal(t, tt.body, string(e.Body()))
 	}
@@ -403,7 +403,7 @@ func TestCompressedBodyIsParsedAndReturnedUnchanged(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := iamhttp.NewStatusError(404, http.Header{"Content-Encoding": {tt.encoding}}, tt.body)
-			assert.True(t, e.Message == tt.want || strings.Contains(name, "cut off") && len(e.Message) > 100 && strings.HasPrefix(tt.want, e.Message), "%q", e.Message)
+			assert.True(t, e.Message == tt.want || strings.Contains(name, "cut off") && len(e.Message) > 100 && strings.HasPrefix(tt.want, e.Message), "wrong Message: %q", e.Message)
 			assert.Equal(t, string(tt.body), string(e.Body()))
 		})
 	}
@@ -468,14 +468,14 @@ func FuzzErrorBody(f *testing.F) {
 		asText := iamhttp.NewStatusError(400, http.Header{"Content-Type": {"text/plain"}}, body)
 		for _, s := range []string{e.Message, e.ServiceCode, e.RequestID, asText.Message} {
 			if len(s) > 3*len(body) || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
-				t.Fatalf("%q", s)
+				t.Fatalf("a text is too long, not UTF-8 or has control characters: %q", s)
 			}
 		}
 		if len(e.ServiceCode) > 128 || len(e.RequestID) > 128 {
 			t.Fatal("ServiceCode or RequestID is longer than 128 bytes")
 		}
 		if s := e.Error(); strings.ContainsAny(s, "\r\n") || len(s) > 1400 {
-			t.Fatalf("%q", s)
+			t.Fatalf("the error text has several lines or more than 1400 bytes: %q", s)
 		}
 		if e.ServiceCode == "400" || e.ServiceCode == "Forbidden" {
 			t.Fatalf("the status was taken for a service code: %q", e.ServiceCode)
@@ -521,7 +521,7 @@ func FuzzErrorBody(f *testing.F) {
 		if want := strings.Join(strings.Fields(*o.Message), " "); strings.Join(strings.Fields(e.Message), " ") != want && !strings.ContainsFunc(want, func(r rune) bool {
 			return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029'
 		}) {
-			t.Fatalf("%q, want %q", e.Message, want)
+			t.Fatalf("got the message %q, want %q", e.Message, want)
 		}
 	})
 }

@@ -110,7 +110,7 @@ func TestEachFailedCallEndsWithOneFinalFailure(t *testing.T) {
 					assert.Zero(t, last.Wait)
 					assert.Equal(t, "GET", last.Method)
 					if err != nil {
-						assert.Same(t, last.Err, err, "RoundTrip must return the reported error, not another than %v", last.Err)
+						assert.Same(t, last.Err, err, "RoundTrip must return the reported error: %v", last.Err)
 					} else {
 						assert.GreaterOrEqual(t, resp.StatusCode, 400)
 					}

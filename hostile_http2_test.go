@@ -201,7 +201,7 @@ func TestHTTP2POSTIsResentOnlyIfItWasNotProcessed(t *testing.T) {
 			cost(t, name, 2<<20, func() string {
 				resp, err := tr.RoundTrip(req)
 				typed := errors.As(err, new(*iamhttp.StatusError))
-				assert.Equal(t, tt.typed, typed, "got %v", err)
+				assert.Equal(t, tt.typed, typed, "whether the error is a StatusError: %v", err)
 				switch {
 				case tt.typed:
 					e := statusError(t, err)

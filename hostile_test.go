@@ -476,8 +476,8 @@ func TestConnectionResetAtAnyByteIsAnErrorAndAPOSTIsSentOnce(t *testing.T) {
 				}
 				require.Equal(t, iamhttp.ErrConflict, e.Code)
 				require.Equal(t, "r", e.RequestID)
-				require.True(t, strings.HasPrefix(body, string(e.Body())), "%q", e.Body())
-				require.Equal(t, len(e.Body()) < len(body), e.Truncated, "%q", e.Body())
+				require.True(t, strings.HasPrefix(body, string(e.Body())), "Body is not a prefix of the body sent: %q", e.Body())
+				require.Equal(t, len(e.Body()) < len(body), e.Truncated, "Truncated must be set unless the body is complete: %q", e.Body())
 			}
 			return "an error, sent once: that there was no answer, or behind its header the answer as far as it came"
 		})
@@ -596,7 +596,7 @@ func TestInvalidCertificateEndsTheCallAtTheFirstHandshake(t *testing.T) {
 				resp, err := (&iamhttp.Transport{Base: base, RetryConnectionErrors: true, Backoff: zero}).RoundTrip(req)
 				assert.Nil(t, resp)
 				unverified := errors.As(err, new(*tls.CertificateVerificationError))
-				assert.True(t, unverified, "got %v", err)
+				assert.True(t, unverified, "want a CertificateVerificationError, got %v", err)
 				return outcome(resp, err)
 			})
 			assert.EqualValues(t, 1, handshakes.Load(), "an invalid certificate must not be retried, although the request is idempotent")
@@ -797,8 +797,8 @@ func TestTextFromTheServerCannotForgeALogLine(t *testing.T) {
 				text, _ := strings.CutSuffix(logged.String(), "\n")
 				for name, s := range map[string]string{"Error": e.Error(), "slog": text, "Message": e.Message, "ServiceCode": e.ServiceCode, "RequestID": e.RequestID} {
 					assert.Contains(t, s, "No. level=ERROR msg='all users deleted'[2J", name)
-					assert.True(t, utf8.ValidString(s), "%s: %q", name, s)
-					assert.False(t, strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }), "%s: %q", name, s)
+					assert.True(t, utf8.ValidString(s), "%s is not UTF-8: %q", name, s)
+					assert.False(t, strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }), "%s has unprintable characters: %q", name, s)
 				}
 				return outcome(nil, err) + "; its text is one line of printable UTF-8"
 			})

@@ -279,14 +279,14 @@ func TestTenThousandBogusLimitsNeverShortenTheWaitOrEndTheCall(t *testing.T) {
 			}
 			start := time.Now()
 			resp, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
-			require.NoError(t, err, "%v %s", h, body)
+			require.NoError(t, err, "header %v, body %s", h, body)
 			resp.Body.Close()
 			took := time.Since(start)
 			most := 2*time.Minute + time.Second
 			if deadline > 0 {
 				most = deadline
 			}
-			require.True(t, took >= least && took <= most, "the call took %v, want %v to %v, with %v %s", took, least, most, h, body)
+			require.True(t, took >= least && took <= most, "the call took %v, want %v to %v; header %v, body %s", took, least, most, h, body)
 		})
 	}
 }

@@ -57,7 +57,7 @@ func TestLinksInDocumentsPointToExistingFiles(t *testing.T) {
 		for _, l := range link.FindAllStringSubmatch(text, -1) {
 			if !strings.Contains(l[1], "://") {
 				_, err := os.Stat(filepath.Join(filepath.Dir(path), l[1]))
-				assert.NoError(t, err, "linked in %s", path)
+				assert.NoError(t, err, "%s links to this file", path)
 			}
 		}
 	}
@@ -171,7 +171,7 @@ func TestTutorialProgramsBuildAndRunInAnEmptyDirectory(t *testing.T) {
 	}
 	run := func(command string) {
 		out, err := try(command)
-		require.NoError(t, err, "%s: %s", command, out)
+		require.NoError(t, err, "%s failed: %s", command, out)
 	}
 	assert.Equal(t, setups["docs/tutorial.md"], setups["README.md"])
 	for _, command := range append(setups["README.md"], "go vet ./...", "go test ./...") {

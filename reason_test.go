@@ -169,7 +169,7 @@ func TestReasonOfAnAmbiguousGatewayCodeIsDerivedFromTheMessage(t *testing.T) {
 				"INCORRECT AUTHENTICATION INFORMATION:" + strings.ToLower(tt.detail) + " (see the documentation)",
 			} {
 				e := &iamhttp.StatusError{Code: 401, ServiceCode: code, Message: text}
-				assert.Equal(t, want, e.Reason(), "%s %.200s", code, text)
+				assert.Equal(t, want, e.Reason(), "service code %s, message %.200s", code, text)
 			}
 		}
 	}
@@ -217,7 +217,7 @@ func TestReasonWithoutAServiceCodeIsDerivedFromTheMessage(t *testing.T) {
 	} {
 		for _, code := range []string{"", "IAM.0001", "Unheard.1"} {
 			e := &iamhttp.StatusError{Code: iamhttp.Code(tt.status), ServiceCode: code, Message: tt.message}
-			assert.Equal(t, tt.want, e.Reason(), "%d %s %s", tt.status, code, tt.message)
+			assert.Equal(t, tt.want, e.Reason(), "status %d, service code %q, message %s", tt.status, code, tt.message)
 		}
 	}
 	locked := "The account is locked after too many wrong passwords."

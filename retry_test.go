@@ -136,7 +136,7 @@ func TestEachRetriedRequestGetsItsOwnSchedule(t *testing.T) {
 		Backoff: func() backoff.BackOff { made++; return &backoff.ZeroBackOff{} }}
 	for i, want := range []int{0, 0, 1, 2} {
 		_, _ = tr.RoundTrip(newRequest(t, "GET", ""))
-		assert.Equal(t, want, made, "after request %d", i)
+		assert.Equal(t, want, made, "schedules made after request %d", i)
 	}
 }
 
@@ -462,7 +462,7 @@ func TestRetryAfterDateIsRoundedUpToWholeSeconds(t *testing.T) {
 }
 
 // The bound is 7 waits of 2 minutes (the default MaxWait) plus at most 30 s of jitter
-// each. SECURITY.md states it for calls without a deadline.
+// each. README.md and SECURITY.md state it for calls without a deadline.
 func TestCallThatIsAlwaysThrottledTakesAtMostSeventeenAndAHalfMinutes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base, start := script(answer(429, "", "Retry-After: 120")), time.Now()

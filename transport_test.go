@@ -294,12 +294,12 @@ func TestOnly408And429AreRetriedByDefault(t *testing.T) {
 			switch {
 			case code >= 100 && code < 400:
 				require.NoError(t, err)
-				require.Equal(t, 1, base.count(), "%s %d", method, code)
+				require.Equal(t, 1, base.count(), "attempts of %s with status %d", method, code)
 			case code == 408 || code == 429:
-				require.Equal(t, 2, base.count(), "%s %d", method, code)
+				require.Equal(t, 2, base.count(), "attempts of %s with status %d", method, code)
 				require.Equal(t, iamhttp.StopAttempts, statusError(t, err).Stop)
 			default:
-				require.Equal(t, 1, base.count(), "%s %d", method, code)
+				require.Equal(t, 1, base.count(), "attempts of %s with status %d", method, code)
 				e := statusError(t, err)
 				require.Equal(t, iamhttp.StopNotRetryable, e.Stop)
 				require.ErrorIs(t, err, iamhttp.Code(code))
@@ -1036,7 +1036,7 @@ func TestWithMaxAttemptsOverridesTheSetting(t *testing.T) {
 		ctx := iamhttp.WithMaxAttempts(t.Context(), n)
 		_, err := (&iamhttp.Transport{Base: base, MaxAttempts: 2, Backoff: zero}).RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
 		assert.Equal(t, iamhttp.StopAttempts, statusError(t, err).Stop)
-		assert.Equal(t, want, base.count(), "WithMaxAttempts(%d)", n)
+		assert.Equal(t, want, base.count(), "attempts with WithMaxAttempts(%d)", n)
 	}
 }
 

@@ -32,7 +32,7 @@ func TestOutputOfTheExamplesFits80Columns(t *testing.T) {
 		assert.NotEmpty(t, out, command)
 		for line := range strings.Lines(string(out)) {
 			line = strings.TrimSuffix(line, "\n")
-			assert.LessOrEqual(t, utf8.RuneCountInString(line), 80, "%s: %s", command, line)
+			assert.LessOrEqual(t, utf8.RuneCountInString(line), 80, "%s prints a line of more than 80 columns: %s", command, line)
 		}
 	}
 }

@@ -42,7 +42,7 @@ var written = []string{
 func TestREADMEHasAtMost1000Words(t *testing.T) {
 	readme, err := os.ReadFile("../README.md")
 	require.NoError(t, err)
-	assert.LessOrEqual(t, words(string(readme)), maxReadme)
+	assert.LessOrEqual(t, words(string(readme)), maxReadme, "README.md has too many words")
 }
 
 func TestDocumentsHaveAtMost10000WordsInAll(t *testing.T) {
@@ -58,13 +58,13 @@ func TestDocumentsHaveAtMost10000WordsInAll(t *testing.T) {
 	}
 	slices.Sort(each)
 	t.Logf("%d words:\n%s", sum, strings.Join(each, "\n"))
-	assert.LessOrEqual(t, sum, maxDocuments)
+	assert.LessOrEqual(t, sum, maxDocuments, "the documents have too many words in all")
 }
 
 func TestOnlyQuestionsBeginWithABareWhoWhatOrWhich(t *testing.T) {
 	for path, text := range texts(t) {
 		for _, s := range sentences(text) {
-			assert.False(t, bare.MatchString(s) && !strings.HasSuffix(s, "?"), "%s: %s", path, s)
+			assert.False(t, bare.MatchString(s) && !strings.HasSuffix(s, "?"), "%s: this sentence begins with a bare Who, What or Which: %s", path, s)
 		}
 	}
 }
@@ -72,7 +72,7 @@ func TestOnlyQuestionsBeginWithABareWhoWhatOrWhich(t *testing.T) {
 func TestWordRepeatAppearsOnlyInQuotations(t *testing.T) {
 	for path, text := range texts(t) {
 		for _, s := range sentences(text) {
-			assert.NotRegexp(t, `(?i)\b(?:un)?repeat`, quotation.ReplaceAllString(s, ""), "%s", path)
+			assert.NotRegexp(t, `(?i)\b(?:un)?repeat`, quotation.ReplaceAllString(s, ""), "%s: write retry instead of the word in this sentence", path)
 		}
 	}
 }

@@ -49,10 +49,10 @@ func stack(t *testing.T, front string, tr *iamhttp.Transport, password string) (
 // both asserts that err holds gophercloud's error and the *StatusError.
 func both(t *testing.T, err error, code int, message string) {
 	t.Helper()
-	assert.True(t, gophercloud.ResponseCodeIs(err, code), "%v", err)
+	assert.True(t, gophercloud.ResponseCodeIs(err, code), "want gophercloud's error for %d, got %v", code, err)
 	var e *iamhttp.StatusError
 	ok := errors.As(err, &e)
-	require.True(t, ok, "%v", err)
+	require.True(t, ok, "no *StatusError in %v", err)
 	assert.Equal(t, iamhttp.Code(code), e.Code)
 	assert.Contains(t, e.Message, message)
 	assert.Regexp(t, "^req-", e.RequestID)
