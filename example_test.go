@@ -113,9 +113,9 @@ func ExampleWithRecorder() {
 func ExampleTransport() {
 	client := &http.Client{
 		Transport: &iamhttp.Transport{
-			MaxAttempts: 4,                // else as many as fit before the deadline
-			MaxWait:     30 * time.Second, // else until the deadline
-			// Not covered by the documentation; for GET, PUT, DELETE and the like only:
+			MaxAttempts: 4,                // default: as many as fit before the deadline
+			MaxWait:     30 * time.Second, // default: until the deadline
+			// Not covered by the documentation, so only for idempotent requests:
 			AlsoRetry: []iamhttp.Code{iamhttp.ErrBadGateway, iamhttp.ErrServiceUnavailable},
 			Expected:  []iamhttp.Code{iamhttp.ErrNotFound}, // a response here, not a failure
 			OnFailure: iamhttp.LogFailures(slog.Default()),
@@ -590,7 +590,7 @@ func ExampleLogFailures() {
 	// true
 }
 
-// An OnFailure of your own is called for each attempt that failed.
+// OnFailure is called for each failed attempt.
 func ExampleFailure() {
 	var service iamtest.Server
 	service.Next(iamtest.Throttled(0), iamtest.Keystone(404, "Could not find user."))
@@ -616,7 +616,7 @@ func ExampleFailure() {
 	// true
 }
 
-// Failures with a response can be counted by code, the others only as unanswered.
+// Failures with a response have a status code, the others do not.
 func ExampleFailure_Status() {
 	var service iamtest.Server
 	service.Next(iamtest.Throttled(0), iamtest.Answer{Fault: iamtest.Reset})
@@ -626,9 +626,9 @@ func ExampleFailure_Status() {
 			Backoff: quick,
 			OnFailure: func(_ context.Context, f iamhttp.Failure) {
 				if e, ok := f.Status(); ok {
-					fmt.Println("answered", e.Code)
+					fmt.Println("status", e.Code)
 				} else {
-					fmt.Println("not answered")
+					fmt.Println("no response")
 				}
 			},
 		},
@@ -637,8 +637,8 @@ func ExampleFailure_Status() {
 	_, err := client.Get("https://iam.example/v3/users/bob")
 	fmt.Println(errors.As(err, new(*iamhttp.StatusError)))
 	// Output:
-	// answered 429 TooManyRequests
-	// not answered
+	// status 429 TooManyRequests
+	// no response
 	// false
 }
 
@@ -731,7 +731,7 @@ func ExampleStatusError_Header() {
 	// Output: Keystone uri="http://iam.example/v3"
 }
 
-// The body may say more than Message.
+// The body may contain more details than Message.
 func ExampleStatusError_Body() {
 	var service iamtest.Server
 	service.Next(iamtest.Answer{Status: 409, Body: `{"error":{"message":"The name is taken.","existing_id":"42"}}`})
