@@ -18,8 +18,8 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// Compare the pairs within one run: go test -run - -bench . -count 10 .
-// The allocations are exact; of the times only ratios mean something.
+// Compare the results of one run only: go test -run - -bench . -count 10 .
+// Allocations are exact; durations only mean something as ratios.
 
 func BenchmarkSuccess(b *testing.B) {
 	for _, method := range []string{"GET", "POST"} {
@@ -87,7 +87,7 @@ func BenchmarkLoopbackParallel(b *testing.B) {
 func BenchmarkNotFound(b *testing.B) {
 	req := newRequest(b, "GET", "").WithContext(context.Background())
 	base := fixedAnswers(keystoneHeader, keystoneBody, 404)
-	b.Run("read and parsed by hand", func(b *testing.B) {
+	b.Run("hand-written", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			resp, _ := base.RoundTrip(req)
@@ -104,7 +104,7 @@ func BenchmarkRetried(b *testing.B) {
 		for _, method := range []string{"GET", "POST"} {
 			req := newRequest(b, method, strings.Repeat("x", 1024*(len(method)-3))).WithContext(context.Background())
 			base := fixedAnswers(nil, body, 429, 429, 200)
-			b.Run("loop by hand/"+method+"/"+body, func(b *testing.B) {
+			b.Run("hand-written loop/"+method+"/"+body, func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
 					for {
@@ -131,8 +131,8 @@ func run(b *testing.B, rt http.RoundTripper, req *http.Request) {
 	}
 }
 
-// BenchmarkClientTimeout shows what http.Client pays for its Timeout when its
-// Transport is not net/http's own: the same under any wrapper.
+// BenchmarkClientTimeout shows what Timeout costs in an http.Client whose Transport is not
+// an http.Transport. The cost is the same for any wrapper.
 func BenchmarkClientTimeout(b *testing.B) {
 	base := fixedAnswers(nil, "", 200)
 	for _, timeout := range []time.Duration{0, time.Minute} {
@@ -153,8 +153,9 @@ func BenchmarkClientTimeout(b *testing.B) {
 	}
 }
 
-// BenchmarkALimitOf50000 has 5000 callers in real time. It tells how much of the limit
-// they use, with a gate and without: -benchtime 1000000x takes about 20 s each.
+// BenchmarkALimitOf50000 makes calls from 5000 goroutines in real time, to a server with a
+// limit of 50,000 requests per second. It reports the share of the limit that is used,
+// without a gate and with one: -benchtime 1000000x takes about 20 s each.
 func BenchmarkALimitOf50000(b *testing.B) {
 	const limit, callers = 50_000.0, 5000
 	for _, gated := range []bool{false, true} {

@@ -19,7 +19,7 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// The documents show these in a form that no example has.
+// The documents show the following functions, which are not part of any example.
 var _ = []any{forSDK, mayBeResent, forLogin}
 
 func forSDK(base http.RoundTripper) *http.Client {
@@ -37,10 +37,10 @@ func forLogin(ctx context.Context) context.Context {
 	return iamhttp.WithExpected(ctx, iamhttp.ErrTooManyRequests)
 }
 
-// A reader pastes a block without what is around it, and imports what it needs. The
-// READMEs of the adapters, and what SDKs are measured with, speak of values that the
-// reader has.
-func TestABlockOfGoInADocumentDeclaresTheValuesItUses(t *testing.T) {
+// A reader copies a block without its context and only adds the imports, so the block must
+// declare all values it uses. The files below adapters are an exception: their blocks use
+// values that the reader has already.
+func TestGoBlocksInDocumentsDeclareTheValuesTheyUse(t *testing.T) {
 	imported := map[string]bool{}
 	for _, text := range files(t, ".go") {
 		file, err := parser.ParseFile(token.NewFileSet(), "", text, parser.ImportsOnly)
@@ -55,11 +55,11 @@ func TestABlockOfGoInADocumentDeclaresTheValuesItUses(t *testing.T) {
 		}
 		for _, code := range goBlocks(t, text) {
 			if firstStep.MatchString(code) {
-				continue // has other files beside it
+				continue // a whole file, which may use other files
 			}
 			for _, id := range undeclared(t, code) {
 				if path == "docs/otc.md" && slices.Contains([]string{"provider", "client", "shared"}, id) {
-					continue // the SDK's, of packages that are not imported here, and the reader's gate
+					continue // packages of the SDK, which no file here imports, and the reader's gate
 				}
 				assert.True(t, imported[id], "%s: nothing in this block declares %s:\n%s", path, id, code)
 			}
@@ -67,11 +67,11 @@ func TestABlockOfGoInADocumentDeclaresTheValuesItUses(t *testing.T) {
 	}
 }
 
-// packageName finds the usual name of a package in its quoted path.
+// packageName finds the usual name of a package in its quoted import path.
 var packageName = regexp.MustCompile(`(?:go-)?([^/"]+)(?:/v\d+)?"$`)
 
-// undeclared returns the names in code, a file or a part of one, that it does not
-// declare.
+// undeclared returns the names that code uses and does not declare. The code is a file or a
+// part of one.
 func undeclared(t *testing.T, code string) (names []string) {
 	t.Helper()
 	var file *ast.File

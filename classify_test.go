@@ -17,9 +17,9 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-var update = flag.Bool("update", false, "write docs/status-codes.md and docs/hostile.md anew")
+var update = flag.Bool("update", false, "rewrite the tables in docs/status-codes.md and docs/hostile.md")
 
-// constants are the exported codes by name.
+// constants holds the exported codes by name.
 var constants = map[string]iamhttp.Code{
 	"ErrBadRequest": iamhttp.ErrBadRequest, "ErrUnauthorized": iamhttp.ErrUnauthorized, "ErrPaymentRequired": iamhttp.ErrPaymentRequired,
 	"ErrForbidden": iamhttp.ErrForbidden, "ErrNotFound": iamhttp.ErrNotFound, "ErrMethodNotAllowed": iamhttp.ErrMethodNotAllowed,
@@ -66,11 +66,11 @@ func TestTheTableIsTheDocumentedOne(t *testing.T) {
 	for c := range iamhttp.Codes() {
 		codes = append(codes, c)
 	}
-	assert.Equal(t, documented, codes, "in the order of the document")
-	assert.IsIncreasing(t, codes, "which the search relies on")
+	assert.Equal(t, documented, codes, "Codes must yield the codes in the order of the documentation")
+	assert.IsIncreasing(t, codes, "the binary search of Classify needs ascending codes")
 }
 
-func TestCodesMayBeLeftEarly(t *testing.T) {
+func TestRangeOverCodesCanBeLeftEarly(t *testing.T) {
 	for c := range iamhttp.Codes() {
 		assert.Equal(t, iamhttp.Code(100), c)
 		break
@@ -81,18 +81,18 @@ func TestEveryDocumentedFailureHasAConstant(t *testing.T) {
 	named := map[iamhttp.Code]bool{}
 	for name, code := range constants {
 		assert.True(t, iamhttp.Classify(int(code)).Documented, name)
-		assert.False(t, named[code], "twice: %v", code)
+		assert.False(t, named[code], "two constants for %v", code)
 		named[code] = true
 	}
 	for code := range iamhttp.Codes() {
-		assert.Equal(t, code >= 400, named[code], "%v", code)
+		assert.Equal(t, code >= 400, named[code], "only failures may have a constant, and all of them must: %v", code)
 	}
 	assert.Len(t, named, 26)
 	assert.EqualValues(t, http.StatusRequestTimeout, iamhttp.ErrRequestTimeout)
 	assert.EqualValues(t, http.StatusGatewayTimeout, iamhttp.ErrGatewayTimeout)
 }
 
-func TestClassifyKnowsAnAnswerForEveryInt(t *testing.T) {
+func TestClassifyAcceptsEveryInt(t *testing.T) {
 	check := func(n int) {
 		s := iamhttp.Classify(n)
 		require.Equal(t, iamhttp.Code(n), s.Code)
@@ -109,10 +109,10 @@ func TestClassifyKnowsAnAnswerForEveryInt(t *testing.T) {
 	check(math.MaxInt)
 }
 
-func TestAnUndocumentedCodeIsDescribedByItsClass(t *testing.T) {
+func TestUndocumentedCodeIsDescribedByItsClass(t *testing.T) {
 	for code, like := range map[int]int{
 		102: 199, 200: 299, 207: 299, 307: 399, 308: 399, 418: 499, 426: 499, 494: 499, 511: 599,
-		// RFC 9110 §15: an invalid code is treated as a 5xx
+		// RFC 9110 §15: an invalid code is treated as a 5xx.
 		-1: 599, 0: 599, 99: 599, 600: 599, 999: 599, 1000: 599,
 	} {
 		s := iamhttp.Classify(code)
@@ -142,7 +142,7 @@ func TestACodeIsAnError(t *testing.T) {
 	assert.Equal(t, iamhttp.ErrConflict, code)
 }
 
-func TestEveryRetryRuleHasItsOwnWords(t *testing.T) {
+func TestEveryRetryRuleHasADistinctText(t *testing.T) {
 	seen := map[string]bool{}
 	for r := iamhttp.RetryUnstated; r <= iamhttp.RetryIfTemporary; r++ {
 		assert.NotEmpty(t, r.String())
@@ -153,7 +153,7 @@ func TestEveryRetryRuleHasItsOwnWords(t *testing.T) {
 	assert.Equal(t, "RetryRule(200)", iamhttp.RetryRule(200).String())
 }
 
-func TestTheTableOfStatusCodesIsTheOneInTheCode(t *testing.T) {
+func TestTableInStatusCodesMdMatchesTheCode(t *testing.T) {
 	names := map[iamhttp.Code]string{}
 	for name, code := range constants {
 		names[code] = "`" + name + "`"
@@ -171,8 +171,8 @@ func TestTheTableOfStatusCodesIsTheOneInTheCode(t *testing.T) {
 	isInStatusCodes(t, "status table", table.String())
 }
 
-// isInStatusCodes compares what is generated with what docs/status-codes.md has
-// between two comments of that name, or writes it.
+// isInStatusCodes compares generated with the text in docs/status-codes.md between the two
+// comments with this name. With -update, it writes the text instead.
 func isInStatusCodes(t *testing.T, name, generated string) {
 	t.Helper()
 	const file = "docs/status-codes.md"

@@ -15,7 +15,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// docs/faq.md has this function.
+// keepCookies is shown in docs/faq.md.
 func keepCookies(jar http.CookieJar) func(context.Context, iamhttp.Failure) {
 	return func(_ context.Context, f iamhttp.Failure) {
 		if e, ok := f.Status(); ok {
@@ -26,19 +26,19 @@ func keepCookies(jar http.CookieJar) func(context.Context, iamhttp.Failure) {
 	}
 }
 
-// docs/faq.md says which cookies of failures reach the Jar of an http.Client.
-func TestWhichCookiesOfFailuresReachTheJar(t *testing.T) {
+// docs/faq.md states the results of this test.
+func TestCookiesOfFailuresReachTheJarAsDocumented(t *testing.T) {
 	for name, tt := range map[string]struct {
 		tr   iamhttp.Transport
 		hook bool
 		want []string
 	}{
-		"error mode":                  {iamhttp.Transport{}, false, nil},
-		"error mode with OnFailure":   {iamhttp.Transport{}, true, []string{"retried", "final"}},
-		"PassThrough":                 {iamhttp.Transport{PassThrough: true}, false, []string{"final"}},
-		"PassThrough with OnFailure":  {iamhttp.Transport{PassThrough: true}, true, []string{"retried", "final"}},
-		"Expected":                    {iamhttp.Transport{Expected: []iamhttp.Code{403}}, false, []string{"final"}},
-		"Expected, and its OnFailure": {iamhttp.Transport{Expected: []iamhttp.Code{403}}, true, []string{"retried", "final"}},
+		"error mode":                 {iamhttp.Transport{}, false, nil},
+		"error mode with OnFailure":  {iamhttp.Transport{}, true, []string{"retried", "final"}},
+		"PassThrough":                {iamhttp.Transport{PassThrough: true}, false, []string{"final"}},
+		"PassThrough with OnFailure": {iamhttp.Transport{PassThrough: true}, true, []string{"retried", "final"}},
+		"Expected":                   {iamhttp.Transport{Expected: []iamhttp.Code{403}}, false, []string{"final"}},
+		"Expected with OnFailure":    {iamhttp.Transport{Expected: []iamhttp.Code{403}}, true, []string{"retried", "final"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var service iamtest.Server
@@ -61,7 +61,7 @@ func TestWhichCookiesOfFailuresReachTheJar(t *testing.T) {
 			}
 			assert.Equal(t, tt.want, got)
 			for _, r := range service.Requests() {
-				assert.Empty(t, r.Header.Get("Cookie"), "a retry is sent with the cookies of the request")
+				assert.Empty(t, r.Header.Get("Cookie"), "a retry must be sent with the cookies of the first attempt, here none")
 			}
 		})
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// opaque is a RoundTripper of others around another one.
+// opaque is a foreign wrapper that does not reveal the RoundTripper that it wraps.
 type opaque struct{ http.RoundTripper }
 
 func (o opaque) CloseIdleConnections() {
@@ -21,12 +21,12 @@ func (o opaque) CloseIdleConnections() {
 	}
 }
 
-// wrapped says what it is around, as Kubernetes' do.
+// wrapped reveals the RoundTripper that it wraps, by Kubernetes' convention.
 type wrapped struct{ opaque }
 
 func (w wrapped) WrappedRoundTripper() http.RoundTripper { return w.RoundTripper }
 
-func TestTransportMayBecomeTheDefaultTransport(t *testing.T) {
+func TestTransportCanBeUsedInTheDefaultTransport(t *testing.T) {
 	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/404" {
 			w.WriteHeader(http.StatusNotFound)
@@ -36,14 +36,14 @@ func TestTransportMayBecomeTheDefaultTransport(t *testing.T) {
 	original := http.DefaultTransport
 	defer func() { http.DefaultTransport = original }()
 	for name, rt := range map[string]http.RoundTripper{
-		"alone":                               &iamhttp.Transport{},
-		"around one without a Base":           &iamhttp.Transport{Base: &iamhttp.Transport{}},
-		"around two":                          &iamhttp.Transport{Base: &iamhttp.Transport{Base: &iamhttp.Transport{}}},
-		"inside of another wrapper":           opaque{&iamhttp.Transport{}},
-		"inside of one that says so":          wrapped{opaque{&iamhttp.Transport{}}},
-		"inside and outside of another":       &iamhttp.Transport{Base: opaque{&iamhttp.Transport{}}},
-		"inside of two others":                opaque{wrapped{opaque{&iamhttp.Transport{}}}},
-		"with the default before as its Base": &iamhttp.Transport{Base: original},
+		"alone":                                     &iamhttp.Transport{},
+		"around another without a Base":             &iamhttp.Transport{Base: &iamhttp.Transport{}},
+		"around two others without a Base":          &iamhttp.Transport{Base: &iamhttp.Transport{Base: &iamhttp.Transport{}}},
+		"inside an opaque wrapper":                  opaque{&iamhttp.Transport{}},
+		"inside a wrapper with WrappedRoundTripper": wrapped{opaque{&iamhttp.Transport{}}},
+		"around an opaque wrapper of another":       &iamhttp.Transport{Base: opaque{&iamhttp.Transport{}}},
+		"inside three wrappers":                     opaque{wrapped{opaque{&iamhttp.Transport{}}}},
+		"with the original default as its Base":     &iamhttp.Transport{Base: original},
 	} {
 		t.Run(name, func(t *testing.T) {
 			http.DefaultTransport = rt
@@ -54,17 +54,17 @@ func TestTransportMayBecomeTheDefaultTransport(t *testing.T) {
 			_, err = http.Get(service.URL + "/404")
 			assert.ErrorIs(t, err, iamhttp.ErrNotFound)
 			_, err = (&http.Client{Transport: &iamhttp.Transport{}}).Get(service.URL + "/404")
-			assert.ErrorIs(t, err, iamhttp.ErrNotFound, "another one beside it")
+			assert.ErrorIs(t, err, iamhttp.ErrNotFound, "a second Transport without a Base must work as well")
 			http.DefaultClient.CloseIdleConnections()
 			var inner any = rt
-			for range 10 { // as tools look for the innermost one
+			for range 10 { // some tools look for the innermost RoundTripper like this
 				w, ok := inner.(interface{ WrappedRoundTripper() http.RoundTripper })
 				if !ok {
 					return
 				}
 				inner = w.WrappedRoundTripper()
 			}
-			t.Error("no innermost one")
+			t.Error("WrappedRoundTripper leads in a circle")
 		})
 	}
 }

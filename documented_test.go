@@ -14,9 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// An entry point is what a program writes down: a function, a type, a method.
-// These are called by others: the standard library, retryers, Kubernetes,
-// package redisgate. A Ticket nobody looks into.
+// Entry points are the functions, types and methods that a program uses by name.
+// noEntryPoint lists the exceptions: the standard library, retryers, Kubernetes and package
+// redisgate call them, and a Ticket is opaque.
 var noEntryPoint = map[string]bool{
 	"Error": true, "Unwrap": true, "Is": true, "As": true, "String": true, "Timeout": true,
 	"GoString": true, "CloseIdleConnections": true, "WrappedRoundTripper": true,
@@ -38,8 +38,8 @@ func TestEveryEntryPointHasAnExampleAndADocComment(t *testing.T) {
 		}
 		p, err := doc.NewFromFiles(fset, parsed, "github.com/iamhttp/iamhttp/"+dir)
 		require.NoError(t, err)
-		assert.NotEmpty(t, p.Examples, "%s has no example of the package", dir)
-		assert.NotEmpty(t, p.Doc)
+		assert.NotEmpty(t, p.Examples, "%s has no package example", dir)
+		assert.NotEmpty(t, p.Doc, "%s has no package comment", dir)
 		check := func(name, comment string, examples []*doc.Example) {
 			assert.NotEmpty(t, comment, "%s.%s has no doc comment", dir, name)
 			if !noEntryPoint[name[strings.LastIndexByte(name, '.')+1:]] {

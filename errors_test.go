@@ -31,7 +31,7 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-func TestErrorIsOneLineThatSaysAllThatIsKnown(t *testing.T) {
+func TestErrorTextIsOneLineWithAllKnownDetails(t *testing.T) {
 	tests := []struct {
 		err  iamhttp.StatusError
 		want string
@@ -57,12 +57,12 @@ func TestErrorIsOneLineThatSaysAllThatIsKnown(t *testing.T) {
 	}
 }
 
-func TestAMessageWithoutAWholeCharacterIsCutToNothing(t *testing.T) {
+func TestMessageOfInvalidUTF8IsCutToNothing(t *testing.T) {
 	e := &iamhttp.StatusError{Code: 404, Message: strings.Repeat("\x80", 300)}
 	assert.Equal(t, `iamhttp: 404 NotFound: ""`, e.Error())
 }
 
-func TestEveryStopReasonHasItsOwnWords(t *testing.T) {
+func TestEveryStopReasonHasADistinctText(t *testing.T) {
 	seen := map[string]iamhttp.StopReason{}
 	for s := iamhttp.StopUnset; s <= iamhttp.StopGate; s++ {
 		assert.NotEmpty(t, s.String())
@@ -73,7 +73,7 @@ func TestEveryStopReasonHasItsOwnWords(t *testing.T) {
 	assert.Equal(t, "StopReason(200)", iamhttp.StopReason(200).String())
 }
 
-func TestIsAndAsReachCodeAndCause(t *testing.T) {
+func TestErrorsIsAndAsFindCodeAndCause(t *testing.T) {
 	cause := errors.New("cause")
 	err := fmt.Errorf("wrapped: %w", &iamhttp.StatusError{Code: 404, Cause: cause})
 	assert.ErrorIs(t, err, iamhttp.ErrNotFound)
@@ -89,7 +89,7 @@ func TestIsAndAsReachCodeAndCause(t *testing.T) {
 	assert.NotErrorIs(t, &iamhttp.StatusError{Code: 404}, cause)
 }
 
-func TestUnwrapReturnsNothingEmpty(t *testing.T) {
+func TestUnwrapReturnsNoNilErrors(t *testing.T) {
 	assert.Equal(t, []error{iamhttp.ErrNotFound}, (&iamhttp.StatusError{Code: 404}).Unwrap())
 	e := &iamhttp.StatusError{Code: 429, Cause: context.Canceled}
 	assert.Equal(t, []error{iamhttp.ErrTooManyRequests, iamhttp.ReasonThrottled, context.Canceled}, e.Unwrap())
@@ -99,12 +99,12 @@ func TestIsDoesNotAllocate(t *testing.T) {
 	var err error = &iamhttp.StatusError{Code: 404}
 	assert.Zero(t, testing.AllocsPerRun(100, func() {
 		if !errors.Is(err, iamhttp.ErrNotFound) {
-			t.Error("not found")
+			t.Error("errors.Is(err, ErrNotFound) is false")
 		}
 	}))
 }
 
-func TestTimeoutIsTrueWhereTimeRanOut(t *testing.T) {
+func TestTimeoutIsTrueOnlyFor408And504AndDeadlines(t *testing.T) {
 	tests := map[string]struct {
 		err  iamhttp.StatusError
 		want bool
@@ -120,10 +120,10 @@ func TestTimeoutIsTrueWhereTimeRanOut(t *testing.T) {
 		assert.Equal(t, tt.want, tt.err.Timeout(), name)
 	}
 	_, temporary := any(&iamhttp.StatusError{}).(interface{ Temporary() bool })
-	assert.False(t, temporary, "layers above would retry what has been retried")
+	assert.False(t, temporary, "with a Temporary method, outer layers would retry again")
 }
 
-func TestOtherRetryersAreToldNotToRetry(t *testing.T) {
+func TestAWSAndAzureRetryersAreToldNotToRetry(t *testing.T) {
 	var err error = &iamhttp.StatusError{Code: 429}
 	aws, ok := err.(interface{ RetryableError() bool })
 	require.True(t, ok)
@@ -133,80 +133,80 @@ func TestOtherRetryersAreToldNotToRetry(t *testing.T) {
 	azure.NonRetriable()
 }
 
-func TestErrorBodiesAreUnderstood(t *testing.T) {
+func TestErrorBodiesAreParsed(t *testing.T) {
 	tests := map[string]struct {
 		status                   int
 		body                     string
 		code, message, requestID string
 	}{
-		"Keystone":                        {404, `{"error":{"code":404,"message":"Could not find user: x.","title":"Not Found"}}`, "", "Could not find user: x.", ""},
-		"Keystone with identity":          {401, `{"error":{"identity":{"methods":["x"]},"title":"Unauthorized","code":401,"message":"Try again."}}`, "", "Try again.", ""},
-		"Keystone, title alone":           {404, `{"error":{"code":404,"title":"Not Found"}}`, "", "Not Found", ""},
-		"a code that is not the status":   {400, `{"error":{"code":1109,"message":"The username already exists."}}`, "1109", "The username already exists.", ""},
-		"a code as a string":              {400, `{"error":{"code":"IAM.0011","message":"Request body is invalid."}}`, "IAM.0011", "Request body is invalid.", ""},
-		"the status as a string":          {404, `{"code":"404","message":"x"}`, "", "x", ""},
-		"IAM":                             {403, `{"error_msg":"You are not authorized.","error_code":"IAM.0002"}`, "IAM.0002", "You are not authorized.", ""},
-		"gateway":                         {429, `{"error_msg":"The throttling threshold has been reached","error_code":"APIG.0308","request_id":"efd9"}`, "APIG.0308", "The throttling threshold has been reached", "efd9"},
-		"code and message":                {400, `{"code":"IAM.0009","message":"x","request_id":"r"}`, "IAM.0009", "x", "r"},
-		"message alone":                   {405, `{"message": "The method is not allowed for the requested URL."}`, "", "The method is not allowed for the requested URL.", ""},
-		"errors":                          {404, `{"errors":[{"status":404,"title":"Not Found","detail":"No such user.","request_id":"r"},{"detail":"second"}]}`, "", "No such user.", "r"},
-		"errors, title alone":             {404, `{"errors":[{"title":"Not Found"}]}`, "", "Not Found", ""},
-		"errors with a code":              {404, `{"errors":[{"code":"iam.not_found","detail":"x"}]}`, "iam.not_found", "x", ""},
-		"errors, empty":                   {404, `{"errors":[]}`, "", "", ""},
-		"nested":                          {400, `{"error":{"error_code":"IAM.0011","error_msg":"x"}}`, "IAM.0011", "x", ""},
-		"problem details":                 {403, `{"type":"about:blank","title":"Forbidden","status":403,"detail":"Not yours.","instance":"/x"}`, "", "Not yours.", ""},
-		"problem details, title":          {403, `{"type":"https://x","title":"Forbidden","status":403}`, "", "Forbidden", ""},
-		"OAuth":                           {401, `{"error":"invalid_client","error_description":"Unknown client."}`, "invalid_client", "Unknown client.", ""},
-		"OAuth without a description":     {400, `{"error":"authorization_pending"}`, "authorization_pending", "", ""},
-		"an error that is a sentence":     {404, `{"error":"no such user"}`, "", "no such user", ""},
-		"a sentence beside a message":     {404, `{"status":404,"error":"Not Found","message":"No handler"}`, "", "No handler", ""},
-		"a sentence with a space before":  {404, `{"error":" denied"}`, "", "denied", ""},
-		"a code of one digit":             {404, `{"code":7,"message":"x"}`, "7", "x", ""},
-		"two codes":                       {404, `{"error_code":"A.1","code":"B.2"}`, "A.1", "", ""},
-		"errors, with space":              {404, `{"errors": [ {"detail":"x"}]}`, "", "x", ""},
-		"a member without a name":         {404, `{"":1,"message":"x"}`, "", "x", ""},
-		"a number that a string follows":  {404, `{"code":7"8"}`, "7", "", ""},
-		"the status before a space":       {404, `{"code":404 ,"message":"x"}`, "", "x", ""},
-		"the status before a tab":         {404, "{\"code\":404\t,\"message\":\"x\"}", "", "x", ""},
-		"the status before a return":      {404, "{\"code\":404\r,\"message\":\"x\"}", "", "x", ""},
-		"the status before a new line":    {404, "{\"code\":404\n,\"message\":\"x\"}", "", "x", ""},
-		"the lowest code":                 {404, `{"code":0,"message":"x"}`, "0", "x", ""},
-		"a code of nine":                  {404, `{"code":9,"message":"x"}`, "9", "x", ""},
-		"an escape in front":              {404, `{"message":"\u00fcber"}`, "", "über", ""},
-		"a broken escape further in":      {404, `{"message":"a\xbcde"}`, "", "", ""},
-		"nothing but control characters":  {404, `{"message":"\u0001\u0002"}`, "", "", ""},
-		"separators of lines":             {404, "{\"message\":\"a\u2028b\u2029c\"}", "", "a b c", ""},
-		"null members":                    {404, `{"error":null,"message":null,"code":null,"error_code":"A.1"}`, "A.1", "", ""},
-		"members of other types":          {404, `{"error":[1],"message":{"a":1},"code":true,"error_msg":false}`, "", "", ""},
-		"members of no interest":          {404, `{"a":{"message":"no","x":[{"code":1}]},"b":"\"}","message":"yes"}`, "", "yes", ""},
-		"white space":                     {404, " \r\n\t{ \"error_code\" : \"A.1\" , \"error_msg\" :\t\"x\" } ", "A.1", "x", ""},
-		"a byte order mark":               {404, "\ufeff{\"message\":\"x\"}", "", "x", ""},
-		"escapes":                         {404, `{"message":"a\u00fc\n\"b\"\\ \ud83d\ude00"}`, "", `aü "b"\ 😀`, ""},
-		"broken escapes":                  {404, `{"message":"a\xb"}`, "", "a", ""},
-		"a body that was cut off":         {404, `{"error":{"code":404,"message":"Could not fi`, "", "Could not fi", ""},
-		"cut off in an escape":            {404, `{"message":"one\ntwo\ud83d\ude`, "", "one two\ufffd", ""},
-		"cut off after a backslash":       {404, `{"message":"one\`, "", "one", ""},
-		"cut off in a name":               {404, `{"error_code":"A.1","error_ms`, "A.1", "", ""},
-		"cut off after a colon":           {404, `{"error_code":"A.1","error_msg":`, "A.1", "", ""},
-		"a missing value":                 {404, `{"error_code":,"error_msg":"x"}`, "", "x", ""},
-		"HTML":                            {502, `<html><head><title>502 Bad Gateway</title></head></html>`, "", "", ""},
-		"text":                            {503, `upstream connect error`, "", "", ""},
-		"empty":                           {504, "", "", "", ""},
-		"an array":                        {500, `[{"message":"x"}]`, "", "", ""},
-		"a string":                        {500, `"message"`, "", "", ""},
-		"an empty object":                 {500, `{}`, "", "", ""},
-		"an object that goes wrong":       {500, `{"message" "x"}`, "", "", ""},
-		"XML":                             {404, `<?xml version="1.0"?><Error><Code>NoSuchEntity</Code></Error>`, "", "", ""},
-		"deeply nested":                   {500, strings.Repeat(`{"error":`, 5000), "", "", ""},
-		"many lines":                      {400, "{\"message\":\"one\\r\\n  two\\u2028three\\tfour\\u0000\\u001b[2J\"}", "", "one two three four[2J", ""},
-		"a raw new line":                  {400, "{\"message\":\"one\ntwo\"}", "", "one two", ""},
-		"invalid UTF-8":                   {400, "{\"message\":\"a\xff\xfeb\"}", "", "a\ufffdb", ""},
-		"writing from right to left":      {400, "{\"message\":\"user \u202egnp.exe\"}", "", "user gnp.exe", ""},
-		"a code of many bytes":            {400, `{"error_code":"` + strings.Repeat("é", 100) + `"}`, strings.Repeat("é", 64), "", ""},
-		"a request id that breaks a line": {400, `{"request_id":"a\nb"}`, "", "", "a b"},
-		"exponent":                        {400, `{"code":1e3}`, "1e3", "", ""},
-		"negative":                        {400, `{"code":-7}`, "-7", "", ""},
-		"an agency error with details":    {403, `{"error_code":"PAP5.0013","error_msg":"x","details":[{"error_code":"y","error_msg":"z"}]}`, "PAP5.0013", "x", ""},
+		"Keystone":                            {404, `{"error":{"code":404,"message":"Could not find user: x.","title":"Not Found"}}`, "", "Could not find user: x.", ""},
+		"Keystone with identity":              {401, `{"error":{"identity":{"methods":["x"]},"title":"Unauthorized","code":401,"message":"Try again."}}`, "", "Try again.", ""},
+		"Keystone, title alone":               {404, `{"error":{"code":404,"title":"Not Found"}}`, "", "Not Found", ""},
+		"a code other than the status":        {400, `{"error":{"code":1109,"message":"The username already exists."}}`, "1109", "The username already exists.", ""},
+		"a code as a string":                  {400, `{"error":{"code":"IAM.0011","message":"Request body is invalid."}}`, "IAM.0011", "Request body is invalid.", ""},
+		"the status as a string":              {404, `{"code":"404","message":"x"}`, "", "x", ""},
+		"IAM":                                 {403, `{"error_msg":"You are not authorized.","error_code":"IAM.0002"}`, "IAM.0002", "You are not authorized.", ""},
+		"gateway":                             {429, `{"error_msg":"The throttling threshold has been reached","error_code":"APIG.0308","request_id":"efd9"}`, "APIG.0308", "The throttling threshold has been reached", "efd9"},
+		"code and message":                    {400, `{"code":"IAM.0009","message":"x","request_id":"r"}`, "IAM.0009", "x", "r"},
+		"message alone":                       {405, `{"message": "The method is not allowed for the requested URL."}`, "", "The method is not allowed for the requested URL.", ""},
+		"errors array":                        {404, `{"errors":[{"status":404,"title":"Not Found","detail":"No such user.","request_id":"r"},{"detail":"second"}]}`, "", "No such user.", "r"},
+		"errors array, title alone":           {404, `{"errors":[{"title":"Not Found"}]}`, "", "Not Found", ""},
+		"errors array with a code":            {404, `{"errors":[{"code":"iam.not_found","detail":"x"}]}`, "iam.not_found", "x", ""},
+		"errors array, empty":                 {404, `{"errors":[]}`, "", "", ""},
+		"error_code and error_msg in error":   {400, `{"error":{"error_code":"IAM.0011","error_msg":"x"}}`, "IAM.0011", "x", ""},
+		"problem details":                     {403, `{"type":"about:blank","title":"Forbidden","status":403,"detail":"Not yours.","instance":"/x"}`, "", "Not yours.", ""},
+		"problem details, title alone":        {403, `{"type":"https://x","title":"Forbidden","status":403}`, "", "Forbidden", ""},
+		"OAuth":                               {401, `{"error":"invalid_client","error_description":"Unknown client."}`, "invalid_client", "Unknown client.", ""},
+		"OAuth without a description":         {400, `{"error":"authorization_pending"}`, "authorization_pending", "", ""},
+		"error is a sentence":                 {404, `{"error":"no such user"}`, "", "no such user", ""},
+		"error is a sentence, with a message": {404, `{"status":404,"error":"Not Found","message":"No handler"}`, "", "No handler", ""},
+		"error is a word after a space":       {404, `{"error":" denied"}`, "", "denied", ""},
+		"code 7":                              {404, `{"code":7,"message":"x"}`, "7", "x", ""},
+		"two codes":                           {404, `{"error_code":"A.1","code":"B.2"}`, "A.1", "", ""},
+		"errors array, with white space":      {404, `{"errors": [ {"detail":"x"}]}`, "", "x", ""},
+		"a member without a name":             {404, `{"":1,"message":"x"}`, "", "x", ""},
+		"a number followed by a string":       {404, `{"code":7"8"}`, "7", "", ""},
+		"the status before a space":           {404, `{"code":404 ,"message":"x"}`, "", "x", ""},
+		"the status before a tab":             {404, "{\"code\":404\t,\"message\":\"x\"}", "", "x", ""},
+		"the status before a carriage return": {404, "{\"code\":404\r,\"message\":\"x\"}", "", "x", ""},
+		"the status before a new line":        {404, "{\"code\":404\n,\"message\":\"x\"}", "", "x", ""},
+		"code 0":                              {404, `{"code":0,"message":"x"}`, "0", "x", ""},
+		"code 9":                              {404, `{"code":9,"message":"x"}`, "9", "x", ""},
+		"an escape at the beginning":          {404, `{"message":"\u00fcber"}`, "", "über", ""},
+		"an invalid escape after a letter":    {404, `{"message":"a\xbcde"}`, "", "", ""},
+		"nothing but control characters":      {404, `{"message":"\u0001\u0002"}`, "", "", ""},
+		"Unicode line separators":             {404, "{\"message\":\"a\u2028b\u2029c\"}", "", "a b c", ""},
+		"null members":                        {404, `{"error":null,"message":null,"code":null,"error_code":"A.1"}`, "A.1", "", ""},
+		"members of other types":              {404, `{"error":[1],"message":{"a":1},"code":true,"error_msg":false}`, "", "", ""},
+		"unrelated members":                   {404, `{"a":{"message":"no","x":[{"code":1}]},"b":"\"}","message":"yes"}`, "", "yes", ""},
+		"white space":                         {404, " \r\n\t{ \"error_code\" : \"A.1\" , \"error_msg\" :\t\"x\" } ", "A.1", "x", ""},
+		"a byte order mark":                   {404, "\ufeff{\"message\":\"x\"}", "", "x", ""},
+		"escapes":                             {404, `{"message":"a\u00fc\n\"b\"\\ \ud83d\ude00"}`, "", `aü "b"\ 😀`, ""},
+		"an invalid escape before the end":    {404, `{"message":"a\xb"}`, "", "a", ""},
+		"cut off in the message":              {404, `{"error":{"code":404,"message":"Could not fi`, "", "Could not fi", ""},
+		"cut off in an escape":                {404, `{"message":"one\ntwo\ud83d\ude`, "", "one two\ufffd", ""},
+		"cut off after a backslash":           {404, `{"message":"one\`, "", "one", ""},
+		"cut off in a name":                   {404, `{"error_code":"A.1","error_ms`, "A.1", "", ""},
+		"cut off after a colon":               {404, `{"error_code":"A.1","error_msg":`, "A.1", "", ""},
+		"a missing value":                     {404, `{"error_code":,"error_msg":"x"}`, "", "x", ""},
+		"HTML":                                {502, `<html><head><title>502 Bad Gateway</title></head></html>`, "", "", ""},
+		"text without a Content-Type":         {503, `upstream connect error`, "", "", ""},
+		"empty":                               {504, "", "", "", ""},
+		"an array":                            {500, `[{"message":"x"}]`, "", "", ""},
+		"a string":                            {500, `"message"`, "", "", ""},
+		"an empty object":                     {500, `{}`, "", "", ""},
+		"an object without a colon":           {500, `{"message" "x"}`, "", "", ""},
+		"XML":                                 {404, `<?xml version="1.0"?><Error><Code>NoSuchEntity</Code></Error>`, "", "", ""},
+		"deeply nested":                       {500, strings.Repeat(`{"error":`, 5000), "", "", ""},
+		"many lines":                          {400, "{\"message\":\"one\\r\\n  two\\u2028three\\tfour\\u0000\\u001b[2J\"}", "", "one two three four[2J", ""},
+		"a raw newline":                       {400, "{\"message\":\"one\ntwo\"}", "", "one two", ""},
+		"invalid UTF-8":                       {400, "{\"message\":\"a\xff\xfeb\"}", "", "a\ufffdb", ""},
+		"a right-to-left override":            {400, "{\"message\":\"user \u202egnp.exe\"}", "", "user gnp.exe", ""},
+		"a code longer than 128 bytes":        {400, `{"error_code":"` + strings.Repeat("é", 100) + `"}`, strings.Repeat("é", 64), "", ""},
+		"a request id with a newline":         {400, `{"request_id":"a\nb"}`, "", "", "a b"},
+		"a code with an exponent":             {400, `{"code":1e3}`, "1e3", "", ""},
+		"a negative code":                     {400, `{"code":-7}`, "-7", "", ""},
+		"an agency error with details":        {403, `{"error_code":"PAP5.0013","error_msg":"x","details":[{"error_code":"y","error_msg":"z"}]}`, "PAP5.0013", "x", ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -219,8 +219,7 @@ func TestErrorBodiesAreUnderstood(t *testing.T) {
 	}
 }
 
-// These services have forms of their own.
-func TestErrorBodiesOfOtherServicesAreUnderstood(t *testing.T) {
+func TestErrorBodiesOfOtherServicesAreParsed(t *testing.T) {
 	inString := func(s string) string {
 		b, err := json.Marshal(s)
 		require.NoError(t, err)
@@ -232,65 +231,65 @@ func TestErrorBodiesOfOtherServicesAreUnderstood(t *testing.T) {
 		code, message, requestID string
 	}{
 		"Neutron":                          {404, `{"NeutronError": {"type": "NetworkNotFound", "message": "Network x could not be found.", "detail": ""}}`, "", "Network x could not be found.", ""},
-		"Neutron, long ago":                {404, `{"NeutronError": "No such network."}`, "", "No such network.", ""},
+		"Neutron, old format":              {404, `{"NeutronError": "No such network."}`, "", "No such network.", ""},
 		"Nova":                             {404, `{"itemNotFound":{"code":404,"message":"Instance x could not be found."}}`, "", "Instance x could not be found.", ""},
 		"Nova, over the limit":             {413, `{"overLimit":{"code":413,"message":"Slow down.","retryAfter":3}}`, "", "Slow down.", ""},
 		"Nova, cut off":                    {500, `{"computeFault": {"code": 500, "message": "Unexpected API Er`, "", "Unexpected API Er", ""},
-		"a name that nobody knows":         {403, `{"forbidden":{"code":"APIGW.0302","message":"No user."}}`, "APIGW.0302", "No user.", ""},
-		"such a name, and a code alone":    {400, `{"x":{"code":"IAM.0011"}}`, "IAM.0011", "", ""},
-		"such a name, beside a request id": {400, `{"request_id":"r","x":{"error_code":"IAM.0011","error_msg":"x"}}`, "IAM.0011", "x", "r"},
-		"such a name, beside a status":     {404, `{"status":404,"x":{"message":"y"}}`, "", "y", ""},
-		"such a name, around an error":     {400, `{"Response":{"Error":{"Code":"Auth.1","Message":"x"},"RequestId":"r"}}`, "Auth.1", "x", "r"},
-		"two such names":                   {404, `{"x":{"message":"y"},"z":{"message":"y"}}`, "", "", ""},
-		"the name of what was asked about": {409, `{"user":{"name":"bob","code":"7"},"ok":false}`, "", "", ""},
-		"an object without a message":      {404, `{"user":{"name":"bob"}}`, "", "", ""},
-		"an object of no interest":         {404, `{"x":{"message":"no"},"message":"yes"}`, "", "yes", ""},
+		"unknown wrapper name":             {403, `{"forbidden":{"code":"APIGW.0302","message":"No user."}}`, "APIGW.0302", "No user.", ""},
+		"unknown wrapper name, code alone": {400, `{"x":{"code":"IAM.0011"}}`, "IAM.0011", "", ""},
+		"unknown wrapper name beside a request id": {400, `{"request_id":"r","x":{"error_code":"IAM.0011","error_msg":"x"}}`, "IAM.0011", "x", "r"},
+		"unknown wrapper name beside a status":     {404, `{"status":404,"x":{"message":"y"}}`, "", "y", ""},
+		"unknown wrapper name around an error":     {400, `{"Response":{"Error":{"Code":"Auth.1","Message":"x"},"RequestId":"r"}}`, "Auth.1", "x", "r"},
+		"two unknown wrapper names":                {404, `{"x":{"message":"y"},"z":{"message":"y"}}`, "", "", ""},
+		"the requested object instead of an error": {409, `{"user":{"name":"bob","code":"7"},"ok":false}`, "", "", ""},
+		"an object without a message":              {404, `{"user":{"name":"bob"}}`, "", "", ""},
+		"unknown wrapper name beside a message":    {404, `{"x":{"message":"no"},"message":"yes"}`, "", "yes", ""},
 
-		"SAP's rate limit":             {429, inString(`{"error": {"message": "Too Many Requests", "status": "429 Too Many Requests"}}`), "", "Too Many Requests", ""},
-		"JSON in a string, cut off":    {429, `"{\"error\": {\"message\": \"Too Many`, "", "Too Many", ""},
-		"a string with a space before": {429, ` "\n{\"code\":\"A.1\",\"message\":\"x\"}" `, "A.1", "x", ""},
-		"JSON in the error":            {403, `{"error":` + inString(`{"code":"IAM.0002","message":"x"}`) + `}`, "IAM.0002", "x", ""},
-		"JSON in the message":          {404, `{"error_msg":` + inString(`{"error":{"message":"Instance x could not be found.","code":"Ecs.0114"}}`) + `}`, "Ecs.0114", "Instance x could not be found.", ""},
-		"JSON in it, code outside":     {404, `{"error_code":"A.1","error_msg":` + inString(`{"code":"B.2","message":"x","request_id":"r"}`) + `}`, "A.1", "x", "r"},
-		"no JSON in the message":       {404, `{"message":"{x}"}`, "", "{x}", ""},
-		"JSON three deep":              {404, inString(inString(`{"message":"x"}`)), "", "", ""},
-		"a string that is no object":   {500, inString("just a text"), "", "", ""},
+		"SAP's rate limit":                        {429, inString(`{"error": {"message": "Too Many Requests", "status": "429 Too Many Requests"}}`), "", "Too Many Requests", ""},
+		"JSON in a string, cut off":               {429, `"{\"error\": {\"message\": \"Too Many`, "", "Too Many", ""},
+		"JSON in a string, after white space":     {429, ` "\n{\"code\":\"A.1\",\"message\":\"x\"}" `, "A.1", "x", ""},
+		"JSON in the error":                       {403, `{"error":` + inString(`{"code":"IAM.0002","message":"x"}`) + `}`, "IAM.0002", "x", ""},
+		"JSON in the message":                     {404, `{"error_msg":` + inString(`{"error":{"message":"Instance x could not be found.","code":"Ecs.0114"}}`) + `}`, "Ecs.0114", "Instance x could not be found.", ""},
+		"JSON in the message, code outside":       {404, `{"error_code":"A.1","error_msg":` + inString(`{"code":"B.2","message":"x","request_id":"r"}`) + `}`, "A.1", "x", "r"},
+		"braces in the message that are not JSON": {404, `{"message":"{x}"}`, "", "{x}", ""},
+		"JSON in a string in a string":            {404, inString(inString(`{"message":"x"}`)), "", "", ""},
+		"a JSON string that holds plain text":     {500, inString("just a text"), "", "", ""},
 
-		"WebOb":                             {404, `{"message": "The resource could not be found.<br /><br />\n\n\n", "code": "404 Not Found", "title": "Not Found"}`, "", "The resource could not be found.", ""},
-		"WebOb, of another status":          {401, `{"message": "x", "code": "403 Forbidden", "title": "Forbidden"}`, "", "x", ""},
-		"the status with a text of its own": {429, `{"message": "x", "code": "429 Rate Limited"}`, "", "x", ""},
-		"the status before a colon":         {429, `{"message": "x", "code": "429: slow"}`, "", "x", ""},
-		"a code that begins like it":        {404, `{"message": "x", "code": "4041"}`, "4041", "x", ""},
-		"a part of the status":              {404, `{"message": "x", "code": "404.7"}`, "404.7", "x", ""},
-		"Spring":                            {403, `{"timestamp":"2026-11-28T00:00:00Z","status":403,"error":"Forbidden","message":"Access Denied","path":"/v3"}`, "", "Access Denied", ""},
-		"Spring, without a message":         {403, `{"timestamp":"2026-11-28T00:00:00Z","status":403,"error":"Forbidden","path":"/v3"}`, "", "Forbidden", ""},
-		"Spring, of another status":         {400, `{"status":409,"error":"Conflict","message":""}`, "", "Conflict", ""},
-		"Spring, of two words":              {500, `{"status":500,"error":"Internal Server Error","message":"No message available"}`, "", "No message available", ""},
-		"Spring, which knows no status":     {500, `{"status":999,"error":"None","message":"x"}`, "", "x", ""},
-		"a phrase beside a code":            {403, `{"error":"Forbidden","code":"A.1"}`, "A.1", "Forbidden", ""},
-		"a phrase as a code":                {403, `{"error":{"code":"Forbidden","message":"x"}}`, "", "x", ""},
-		"a phrase in one word":              {404, `{"error_code":"NotFound","error_msg":"x"}`, "", "x", ""},
-		"a phrase of the table":             {504, `{"error_code":"ServerTimeout","error_msg":"x"}`, "", "x", ""},
-		"a phrase in another style":         {429, `{"error":"too_many_requests"}`, "", "too_many_requests", ""},
-		"nearly a phrase":                   {403, `{"error":"forbidden_client"}`, "forbidden_client", "", ""},
-		"a phrase and more":                 {404, `{"code":"NotFound.User","message":"x"}`, "NotFound.User", "x", ""},
+		"WebOb":                                     {404, `{"message": "The resource could not be found.<br /><br />\n\n\n", "code": "404 Not Found", "title": "Not Found"}`, "", "The resource could not be found.", ""},
+		"WebOb, with another status in the code":    {401, `{"message": "x", "code": "403 Forbidden", "title": "Forbidden"}`, "", "x", ""},
+		"code is the status with another text":      {429, `{"message": "x", "code": "429 Rate Limited"}`, "", "x", ""},
+		"code is the status before a colon":         {429, `{"message": "x", "code": "429: slow"}`, "", "x", ""},
+		"code begins with the digits of the status": {404, `{"message": "x", "code": "4041"}`, "4041", "x", ""},
+		"code is the status and a fraction":         {404, `{"message": "x", "code": "404.7"}`, "404.7", "x", ""},
+		"Spring":                                    {403, `{"timestamp":"2026-11-28T00:00:00Z","status":403,"error":"Forbidden","message":"Access Denied","path":"/v3"}`, "", "Access Denied", ""},
+		"Spring, without a message":                 {403, `{"timestamp":"2026-11-28T00:00:00Z","status":403,"error":"Forbidden","path":"/v3"}`, "", "Forbidden", ""},
+		"Spring, with another status":               {400, `{"status":409,"error":"Conflict","message":""}`, "", "Conflict", ""},
+		"Spring, status text of three words":        {500, `{"status":500,"error":"Internal Server Error","message":"No message available"}`, "", "No message available", ""},
+		"Spring, unknown status":                    {500, `{"status":999,"error":"None","message":"x"}`, "", "x", ""},
+		"status text beside a code":                 {403, `{"error":"Forbidden","code":"A.1"}`, "A.1", "Forbidden", ""},
+		"status text as the code":                   {403, `{"error":{"code":"Forbidden","message":"x"}}`, "", "x", ""},
+		"status text in one word":                   {404, `{"error_code":"NotFound","error_msg":"x"}`, "", "x", ""},
+		"status title of the IAM documentation":     {504, `{"error_code":"ServerTimeout","error_msg":"x"}`, "", "x", ""},
+		"status text in snake case":                 {429, `{"error":"too_many_requests"}`, "", "too_many_requests", ""},
+		"an OAuth code that contains a status text": {403, `{"error":"forbidden_client"}`, "forbidden_client", "", ""},
+		"a code of a status text and a suffix":      {404, `{"code":"NotFound.User","message":"x"}`, "NotFound.User", "x", ""},
 
-		"errCode and errMsg":                {400, `{"errCode":"A.1","errMsg":"x"}`, "A.1", "x", ""},
-		"errcode and errmsg":                {400, `{"errcode":40029,"errmsg":"invalid code"}`, "40029", "invalid code", ""},
-		"errorCode and errorMessage":        {400, `{"errorCode":"A.1","errorMessage":"x","requestId":"r"}`, "A.1", "x", "r"},
-		"errorCode and errorMsg":            {400, `{"errorCode":"A.1","errorMsg":"x"}`, "A.1", "x", ""},
-		"err_code and err_msg":              {400, `{"err_code":"A.1","err_msg":"x"}`, "A.1", "x", ""},
-		"error_message":                     {400, `{"error_code":"A.1","error_message":"x"}`, "A.1", "x", ""},
-		"ErrorCode and ErrorMessage":        {400, `{"ErrorCode":"A.1","ErrorMessage":"x","RequestId":"r"}`, "A.1", "x", "r"},
-		"Code and Message":                  {400, `{"Code":"A.1","Message":"x"}`, "A.1", "x", ""},
-		"code, msg and traceId":             {500, `{"code":"A.1","msg":"x","traceId":"r"}`, "A.1", "x", "r"},
-		"such names within an error":        {400, `{"error":{"errCode":"A.1","errMsg":"x","request-id":"r"}}`, "A.1", "x", "r"},
-		"such names within an array":        {400, `{"errors":[{"errorCode":"A.1","errorMessage":"x"}]}`, "A.1", "x", ""},
-		"the usual name before another one": {400, `{"msg":"no","message":"x","Message":"no"}`, "", "x", ""},
-		"the usual name, null":              {400, `{"msg":"x","message":null,"error_code":null,"errCode":"A.1"}`, "A.1", "x", ""},
-		"errors that are sentences":         {403, `{"errors":["permission denied"]}`, "", "permission denied", ""},
+		"errCode and errMsg":                     {400, `{"errCode":"A.1","errMsg":"x"}`, "A.1", "x", ""},
+		"errcode and errmsg":                     {400, `{"errcode":40029,"errmsg":"invalid code"}`, "40029", "invalid code", ""},
+		"errorCode and errorMessage":             {400, `{"errorCode":"A.1","errorMessage":"x","requestId":"r"}`, "A.1", "x", "r"},
+		"errorCode and errorMsg":                 {400, `{"errorCode":"A.1","errorMsg":"x"}`, "A.1", "x", ""},
+		"err_code and err_msg":                   {400, `{"err_code":"A.1","err_msg":"x"}`, "A.1", "x", ""},
+		"error_message":                          {400, `{"error_code":"A.1","error_message":"x"}`, "A.1", "x", ""},
+		"ErrorCode and ErrorMessage":             {400, `{"ErrorCode":"A.1","ErrorMessage":"x","RequestId":"r"}`, "A.1", "x", "r"},
+		"Code and Message":                       {400, `{"Code":"A.1","Message":"x"}`, "A.1", "x", ""},
+		"code, msg and traceId":                  {500, `{"code":"A.1","msg":"x","traceId":"r"}`, "A.1", "x", "r"},
+		"errCode and errMsg in error":            {400, `{"error":{"errCode":"A.1","errMsg":"x","request-id":"r"}}`, "A.1", "x", "r"},
+		"errorCode and errorMessage in an array": {400, `{"errors":[{"errorCode":"A.1","errorMessage":"x"}]}`, "A.1", "x", ""},
+		"message wins over msg and Message":      {400, `{"msg":"no","message":"x","Message":"no"}`, "", "x", ""},
+		"msg if message is null":                 {400, `{"msg":"x","message":null,"error_code":null,"errCode":"A.1"}`, "A.1", "x", ""},
+		"errors array of sentences":              {403, `{"errors":["permission denied"]}`, "", "permission denied", ""},
 
-		"a refusal that only an administrator may read": {403, `{"error_code":"PAP5.0013","error_msg":"x","encoded_authorization_message":"Egpjbi1ub"}`, "PAP5.0013", "x", ""},
+		"encoded_authorization_message is not printed": {403, `{"error_code":"PAP5.0013","error_msg":"x","encoded_authorization_message":"Egpjbi1ub"}`, "PAP5.0013", "x", ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -304,7 +303,7 @@ func TestErrorBodiesOfOtherServicesAreUnderstood(t *testing.T) {
 	}
 }
 
-func TestAPhraseOfAStatusIsNoServiceCode(t *testing.T) {
+func TestStatusTextIsNotTakenForAServiceCode(t *testing.T) {
 	for n := 100; n < 600; n++ {
 		title := iamhttp.Classify(n).Title
 		for _, phrase := range []string{http.StatusText(n), title, strings.ToLower(title), strings.ReplaceAll(title, " ", "_"), fmt.Sprint(n, " ", title)} {
@@ -320,7 +319,7 @@ func TestAPhraseOfAStatusIsNoServiceCode(t *testing.T) {
 	}
 }
 
-func TestAShortPlainTextIsTheMessage(t *testing.T) {
+func TestShortPlainTextBodyBecomesTheMessage(t *testing.T) {
 	for _, tt := range []struct{ contentType, body, want string }{
 		{"text/plain", "upstream connect error or disconnect/reset before headers", "upstream connect error or disconnect/reset before headers"},
 		{"text/plain; charset=utf-8", "404 page not found\n", "404 page not found"},
@@ -330,7 +329,7 @@ func TestAShortPlainTextIsTheMessage(t *testing.T) {
 		{"text/plain", "a < b, and b > a", "a < b, and b > a"},
 		{"text/plain", strings.Repeat("x", 512), strings.Repeat("x", 512)},
 		{"text/plain", "cut of\xc3", "cut of"},
-		{"text/plain", `{"message":"JSON that says to be text"}`, "JSON that says to be text"},
+		{"text/plain", `{"message":"JSON declared as text"}`, "JSON declared as text"},
 		{"text/html; charset=UTF-8", "Rate Limit Exceeded", "Rate Limit Exceeded"}, // SAP's rate limit
 
 		{"text/plain", strings.Repeat("x", 513), ""},
@@ -357,13 +356,13 @@ func TestAShortPlainTextIsTheMessage(t *testing.T) {
 		{"text/plainer", "upstream connect error", ""},
 	} {
 		e := iamhttp.NewStatusError(503, http.Header{"Content-Type": {tt.contentType}}, []byte(tt.body))
-		assert.Equal(t, tt.want, e.Message, "%s %q", tt.contentType, tt.body)
+		assert.Equal(t, tt.want, e.Message, "Content-Type %s, body %q", tt.contentType, tt.body)
 		assert.Empty(t, e.ServiceCode)
 		assert.Equal(t, tt.body, string(e.Body()))
 	}
 }
 
-func TestACompressedBodyIsUnderstoodAndHandedOnAsItCame(t *testing.T) {
+func TestCompressedBodyIsParsedAndReturnedUnchanged(t *testing.T) {
 	const plain = `{"error":{"code":404,"message":"Could not find user: x."}}`
 	raw := func(b []byte) []byte {
 		var buf bytes.Buffer
@@ -388,31 +387,31 @@ func TestACompressedBodyIsUnderstoodAndHandedOnAsItCame(t *testing.T) {
 		body     []byte
 		want     string
 	}{
-		"gzip":                      {"gzip", gzipped(t, []byte(plain)), "Could not find user: x."},
-		"gzip in capitals":          {" GZIP ", gzipped(t, []byte(plain)), "Could not find user: x."},
-		"gzip by its older name":    {"x-gzip", gzipped(t, []byte(plain)), "Could not find user: x."},
-		"gzip, cut off":             {"gzip", long[:len(long)-12], strings.TrimSpace(strings.Repeat("0123456789 Could not find user. ", 20))},
-		"gzip that is none":         {"gzip", []byte(plain), "Could not find user: x."},
-		"gzip without a body":       {"gzip", nil, ""},
-		"gzip that is broken":       {"gzip", []byte("\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03broken"), ""},
-		"deflate":                   {"deflate", framed([]byte(plain)), "Could not find user: x."},
-		"deflate without its frame": {"deflate", raw([]byte(plain)), "Could not find user: x."},
-		"deflate that is none":      {"deflate", []byte(plain), "Could not find user: x."},
-		"identity":                  {"identity", []byte(plain), "Could not find user: x."},
-		"one that is not known":     {"br", []byte("\x0b\x02\x80"), ""},
-		"two of them":               {"gzip, gzip", gzipped(t, gzipped(t, []byte(plain))), ""},
+		"gzip":                                   {"gzip", gzipped(t, []byte(plain)), "Could not find user: x."},
+		"gzip in capital letters":                {" GZIP ", gzipped(t, []byte(plain)), "Could not find user: x."},
+		"x-gzip":                                 {"x-gzip", gzipped(t, []byte(plain)), "Could not find user: x."},
+		"gzip, cut off":                          {"gzip", long[:len(long)-12], strings.TrimSpace(strings.Repeat("0123456789 Could not find user. ", 20))},
+		"declared as gzip but not compressed":    {"gzip", []byte(plain), "Could not find user: x."},
+		"gzip without a body":                    {"gzip", nil, ""},
+		"corrupt gzip":                           {"gzip", []byte("\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03broken"), ""},
+		"deflate":                                {"deflate", framed([]byte(plain)), "Could not find user: x."},
+		"raw deflate without the zlib header":    {"deflate", raw([]byte(plain)), "Could not find user: x."},
+		"declared as deflate but not compressed": {"deflate", []byte(plain), "Could not find user: x."},
+		"identity":                               {"identity", []byte(plain), "Could not find user: x."},
+		"unknown encoding":                       {"br", []byte("\x0b\x02\x80"), ""},
+		"two encodings":                          {"gzip, gzip", gzipped(t, gzipped(t, []byte(plain))), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := iamhttp.NewStatusError(404, http.Header{"Content-Encoding": {tt.encoding}}, tt.body)
-			assert.True(t, e.Message == tt.want || strings.Contains(name, "cut off") && len(e.Message) > 100 && strings.HasPrefix(tt.want, e.Message), "%q", e.Message)
+			assert.True(t, e.Message == tt.want || strings.Contains(name, "cut off") && len(e.Message) > 100 && strings.HasPrefix(tt.want, e.Message), "wrong Message: %q", e.Message)
 			assert.Equal(t, string(tt.body), string(e.Body()))
 		})
 	}
-	t.Run("of a short text", func(t *testing.T) {
+	t.Run("short plain text", func(t *testing.T) {
 		h := http.Header{"Content-Encoding": {"gzip"}, "Content-Type": {"text/plain"}}
 		assert.Equal(t, "no such user", iamhttp.NewStatusError(404, h, gzipped(t, []byte("no such user"))).Message)
 	})
-	t.Run("in PassThrough", func(t *testing.T) {
+	t.Run("with PassThrough", func(t *testing.T) {
 		body := gzipped(t, []byte(plain))
 		ctx, rec := iamhttp.WithRecorder(t.Context())
 		req := newRequest(t, "GET", "").WithContext(ctx)
@@ -429,7 +428,7 @@ func TestACompressedBodyIsUnderstoodAndHandedOnAsItCame(t *testing.T) {
 	})
 }
 
-func TestAPackedBombCostsAsLittleAsABody(t *testing.T) {
+func TestParsingAGzipBombAllocatesLessThan1MiB(t *testing.T) {
 	bomb := gzipped(t, append([]byte(`{"message":"`), make([]byte, 20<<20)...))
 	require.Less(t, len(bomb), 64<<10)
 	h := http.Header{"Content-Encoding": {"gzip"}}
@@ -469,26 +468,26 @@ func FuzzErrorBody(f *testing.F) {
 		asText := iamhttp.NewStatusError(400, http.Header{"Content-Type": {"text/plain"}}, body)
 		for _, s := range []string{e.Message, e.ServiceCode, e.RequestID, asText.Message} {
 			if len(s) > 3*len(body) || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
-				t.Fatalf("%q", s)
+				t.Fatalf("a text is too long, not UTF-8 or has control characters: %q", s)
 			}
 		}
 		if len(e.ServiceCode) > 128 || len(e.RequestID) > 128 {
-			t.Fatal("not cut")
+			t.Fatal("ServiceCode or RequestID is longer than 128 bytes")
 		}
 		if s := e.Error(); strings.ContainsAny(s, "\r\n") || len(s) > 1400 {
-			t.Fatalf("%q", s)
+			t.Fatalf("the error text has several lines or more than 1400 bytes: %q", s)
 		}
 		if e.ServiceCode == "400" || e.ServiceCode == "Forbidden" {
-			t.Fatalf("%q is no service code", e.ServiceCode)
+			t.Fatalf("the status was taken for a service code: %q", e.ServiceCode)
 		}
-		// A text is the message only if nothing else tells it, and is short.
+		// A plain text becomes the message only if it is short and there is no other message.
 		if asText.ServiceCode != e.ServiceCode || asText.RequestID != e.RequestID || asText.Message != e.Message && (e.Message != "" || len(asText.Message) > 512) {
-			t.Fatalf("as a text %q %q, else %q %q", asText.ServiceCode, asText.Message, e.ServiceCode, e.Message)
+			t.Fatalf("as text/plain: code %q, message %q; without Content-Type: code %q, message %q", asText.ServiceCode, asText.Message, e.ServiceCode, e.Message)
 		}
-		// However it is packed, it says the same.
+		// A compressed body gives the same error.
 		packed := iamhttp.NewStatusError(400, http.Header{"Content-Encoding": {"gzip"}}, gzipped(t, body))
 		if same := packed.Message == e.Message && packed.ServiceCode == e.ServiceCode && packed.RequestID == e.RequestID; !same && len(gzipped(t, body)) <= 64<<10 {
-			t.Fatalf("packed %q, else %q", packed, e)
+			t.Fatalf("compressed: %q, uncompressed: %q", packed, e)
 		}
 		if bytes.HasPrefix(body, []byte("{")) && utf8.Valid(body) {
 			inString, err := json.Marshal(string(body))
@@ -497,10 +496,10 @@ func FuzzErrorBody(f *testing.F) {
 			}
 			within := iamhttp.NewStatusError(400, nil, inString)
 			if len(inString) <= 64<<10 && (within.Message != e.Message || within.ServiceCode != e.ServiceCode || within.RequestID != e.RequestID) {
-				t.Fatalf("in a string %q, else %q", within, e)
+				t.Fatalf("inside a JSON string: %q, bare: %q", within, e)
 			}
 		}
-		// Where the body is JSON, encoding/json has to find the same message.
+		// If the body is JSON, encoding/json must find the same message.
 		var o struct {
 			Message   *string `json:"message"`
 			ErrorMsg  any     `json:"error_msg"`
@@ -511,7 +510,7 @@ func FuzzErrorBody(f *testing.F) {
 			return
 		}
 		for name := range names {
-			// Other spellings of the names, or more than one.
+			// Skip bodies with another spelling of message, or with several.
 			if plain := strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(name)); name != "message" && slices.Contains([]string{"message", "msg", "errormsg", "errmsg", "errormessage", "errmessage"}, plain) {
 				return
 			}
@@ -522,12 +521,12 @@ func FuzzErrorBody(f *testing.F) {
 		if want := strings.Join(strings.Fields(*o.Message), " "); strings.Join(strings.Fields(e.Message), " ") != want && !strings.ContainsFunc(want, func(r rune) bool {
 			return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029'
 		}) {
-			t.Fatalf("%q, want %q", e.Message, want)
+			t.Fatalf("got the message %q, want %q", e.Message, want)
 		}
 	})
 }
 
-func TestTheRequestIDIsTakenFromTheFirstHeaderThatHasOne(t *testing.T) {
+func TestRequestIDComesFromTheFirstHeaderThatHasOne(t *testing.T) {
 	body := []byte(`{"request_id":"body"}`)
 	h := http.Header{}
 	want := func(id string) {
@@ -559,7 +558,7 @@ func TestNothingSecretIsPrintedLoggedOrMarshaled(t *testing.T) {
 	for _, r := range []*http.Request{req, withUser} {
 		_, err := (&iamhttp.Transport{Base: base}).RoundTrip(r)
 		e := statusError(t, err)
-		require.Contains(t, string(e.Body()), secret, "the field itself is complete")
+		require.Contains(t, string(e.Body()), secret, "Body must return the complete body")
 		require.Equal(t, secret, e.Header().Get("X-Subject-Token"))
 		e.Cause = errors.New(secret)
 
@@ -579,7 +578,7 @@ func TestNothingSecretIsPrintedLoggedOrMarshaled(t *testing.T) {
 			assert.Contains(t, text, "Wrong password.", how)
 		}
 
-		e.Cause = nil // of which reflection shows all
+		e.Cause = nil // reflection would show all of it
 		other := *e
 		other.Attempts++
 		var xmlBytes, gobBytes bytes.Buffer
@@ -602,12 +601,12 @@ func TestNothingSecretIsPrintedLoggedOrMarshaled(t *testing.T) {
 	}
 }
 
-// recordingT keeps what testify would print.
+// recordingT records the text that testify would print.
 type recordingT struct{ text string }
 
 func (r *recordingT) Errorf(format string, args ...any) { r.text += fmt.Sprintf(format, args...) }
 
-// exported prints all exported fields, as marshalers by reflection do.
+// exported prints all exported fields, as marshalers that use reflection do.
 func exported(v reflect.Value) (text string) {
 	switch v.Kind() {
 	case reflect.Pointer, reflect.Interface:
@@ -626,21 +625,21 @@ func exported(v reflect.Value) (text string) {
 	return text
 }
 
-func TestHeaderAndBodyAreHeldByANilFunctionWhereThereAreNone(t *testing.T) {
+func TestErrorsWithoutHeaderAndBodyAreEqualByReflection(t *testing.T) {
 	a, b := iamhttp.NewStatusError(404, nil, nil), iamhttp.NewStatusError(404, http.Header{}, []byte{})
-	assert.Equal(t, a, b, "comparable by reflection")
+	assert.Equal(t, a, b, "errors without header and body must be equal by reflection")
 	assert.Nil(t, a.Header())
 	assert.Empty(t, a.Body())
 	full := iamhttp.NewStatusError(404, nil, []byte("x"))
 	full.Body()[0] = 'y'
-	assert.Equal(t, "x", string(full.Body()), "a copy for each caller")
+	assert.Equal(t, "x", string(full.Body()), "Body must return a new copy each time")
 }
 
-func TestTheFieldsOfAnErrorAndAURLErrorTellWhatIsSecret(t *testing.T) {
+func TestHeaderBodyAndURLErrorCanContainSecrets(t *testing.T) {
 	const secret = "s3cr3t"
 	client := &http.Client{Transport: &iamhttp.Transport{Base: script(answer(401, secret, "X-Subject-Token: "+secret))}}
 	_, err := client.Get("https://iam.example/v3/users?token=" + secret)
-	assert.Contains(t, err.Error(), secret, "http.Client writes the URL")
+	assert.Contains(t, err.Error(), secret, "http.Client is expected to put the URL into the error")
 	e := statusError(t, err)
 	assert.NotContains(t, e.Error(), secret)
 	assert.Contains(t, fmt.Sprint(e.Header()), secret)
@@ -689,18 +688,18 @@ func TestCheckResponse(t *testing.T) {
 		_, closes := body.counts()
 		assert.Zero(t, closes)
 	})
-	t.Run("of a response without body and request", func(t *testing.T) {
+	t.Run("accepts a response without body and request", func(t *testing.T) {
 		resp := &http.Response{StatusCode: 500}
 		e := statusError(t, iamhttp.CheckResponse(resp))
 		assert.Equal(t, iamhttp.StatusError{Code: 500}, *e)
 		assert.Equal(t, http.NoBody, resp.Body)
 	})
-	t.Run("of a request without URL", func(t *testing.T) {
+	t.Run("accepts a request without URL", func(t *testing.T) {
 		e := statusError(t, iamhttp.CheckResponse(response(&http.Request{}, 500, http.NoBody, 0)))
 		assert.Equal(t, "GET", e.Method)
 		assert.Empty(t, e.URL)
 	})
-	t.Run("ends with the context", func(t *testing.T) {
+	t.Run("stops reading when the context ends", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
@@ -711,7 +710,7 @@ func TestCheckResponse(t *testing.T) {
 			assert.Equal(t, "begin", string(e.Body()))
 		})
 	})
-	t.Run("leaves an error met ahead to the reader of the body", func(t *testing.T) {
+	t.Run("hands a read error to the reader of the body", func(t *testing.T) {
 		canceled, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		for _, ctx := range []context.Context{context.Background(), canceled} {
@@ -723,20 +722,20 @@ func TestCheckResponse(t *testing.T) {
 			assert.ErrorIs(t, err, io.ErrUnexpectedEOF)
 		}
 	})
-	t.Run("leaves a body that can be read byte by byte", func(t *testing.T) {
+	t.Run("leaves the body readable byte by byte", func(t *testing.T) {
 		resp := response(nil, 500, io.NopCloser(strings.NewReader("text")), -1)
 		statusError(t, iamhttp.CheckResponse(resp))
 		b, err := io.ReadAll(iotest.OneByteReader(resp.Body))
 		require.NoError(t, err)
 		assert.Equal(t, "text", string(b))
 	})
-	t.Run("does not wait for what is behind the limit", func(t *testing.T) {
+	t.Run("does not wait for data beyond the limit", func(t *testing.T) {
 		resp := response(nil, 500, stalling(strings.Repeat("x", 64<<10)), -1)
 		e := statusError(t, iamhttp.CheckResponse(resp))
 		assert.Len(t, e.Body(), 64<<10)
-		assert.True(t, e.Truncated, "nobody knows")
+		assert.True(t, e.Truncated, "the body may be longer than what was read")
 	})
-	t.Run("gives up on a body that never gets on", func(t *testing.T) {
+	t.Run("stops reading a body that makes no progress", func(t *testing.T) {
 		resp := response(nil, 500, io.NopCloser(io.MultiReader(strings.NewReader("begin"), idle{})), -1)
 		e := statusError(t, iamhttp.CheckResponse(resp))
 		assert.True(t, e.Truncated)
@@ -747,12 +746,12 @@ func TestCheckResponse(t *testing.T) {
 	})
 }
 
-// idle breaks the advice of io.Reader: it never returns anything.
+// idle returns neither data nor an error, against the advice of io.Reader.
 type idle struct{}
 
 func (idle) Read([]byte) (int, error) { return 0, nil }
 
-// brokenOnce breaks off, and has forgotten it when it is asked again.
+// brokenOnce fails once and then returns io.EOF.
 type brokenOnce bool
 
 func (b *brokenOnce) Read([]byte) (int, error) {
@@ -763,7 +762,7 @@ func (b *brokenOnce) Read([]byte) (int, error) {
 	return 0, io.ErrUnexpectedEOF
 }
 
-func TestNewStatusErrorCopiesWhatItIsGiven(t *testing.T) {
+func TestNewStatusErrorCopiesHeaderAndBody(t *testing.T) {
 	h, body := http.Header{"A": {"b"}}, []byte(`{"message":"x"}`)
 	e := iamhttp.NewStatusError(404, h, body)
 	h.Set("A", "changed")
@@ -772,7 +771,7 @@ func TestNewStatusErrorCopiesWhatItIsGiven(t *testing.T) {
 	assert.Equal(t, `{"message":"x"}`, string(e.Body()))
 }
 
-func TestNewStatusErrorKeeps64KiB(t *testing.T) {
+func TestNewStatusErrorKeepsAtMost64KiBOfTheBody(t *testing.T) {
 	e := iamhttp.NewStatusError(404, nil, make([]byte, 64<<10))
 	assert.False(t, e.Truncated)
 	e = iamhttp.NewStatusError(404, nil, make([]byte, 64<<10+1))
@@ -786,7 +785,7 @@ func TestNewStatusErrorIsNeverNil(t *testing.T) {
 	}
 }
 
-func TestAServerChoosesAtMost1040BytesOfTheErrorText(t *testing.T) {
+func TestServerChoosesAtMost1040BytesOfTheErrorText(t *testing.T) {
 	for _, what := range []string{"x", `\"`, `\\`, "é", "\u0000 ", "limit:1,time:1 day "} {
 		policy := `"` + strings.Repeat("p", 64) + `"`
 		header := http.Header{"Ratelimit": {policy + ";r=0;t=2678399"}, "Ratelimit-Policy": {policy + ";q=999999999;w=2678399"}}

@@ -13,8 +13,8 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// A counter is a Gate around another one. It counts what is sent and what is
-// throttled; the other one decides.
+// A counter wraps a Gate, which makes the decisions. It counts the requests that are
+// sent and those that are throttled.
 type counter struct {
 	gate.Gate
 	sent, throttled int
@@ -23,7 +23,7 @@ type counter struct {
 func (c *counter) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error) {
 	ticket, err := c.Gate.Wait(ctx, r)
 	if err == nil {
-		c.sent++ // one caller here; with more this needs a lock
+		c.sent++ // this example has one caller; several need a lock
 	}
 	return ticket, err
 }
@@ -35,7 +35,7 @@ func (c *counter) Observe(r gate.Request, t gate.Ticket, o gate.Outcome) {
 	c.Gate.Observe(r, t, o)
 }
 
-// A Gate of your own may add to one that exists.
+// Your own Gate may wrap an existing one.
 func ExampleTransport_gateOfYourOwn() {
 	var service iamtest.Server
 	service.Next(iamtest.Throttled(0))
@@ -56,9 +56,9 @@ func ExampleTransport_gateOfYourOwn() {
 	// Output: sent 4 throttled 1
 }
 
-// The service asks for a minute, and each caller has 30 seconds. That costs one
-// request, not one for each caller. The host serves many accounts, so GateKey
-// says whose limit a request counts against.
+// The service asks for a wait of one minute, and each caller has 30 seconds. This costs
+// one request in all instead of one per caller. The host serves many accounts, so
+// GateKey names the account whose limit a request counts against.
 func ExampleTransport_gate() {
 	s := &iamtest.Server{}
 	s.Next(iamtest.Throttled(time.Minute))
@@ -94,8 +94,8 @@ func ExampleTransport_gate() {
 	// requests that arrived: 1
 }
 
-// Two tenants share a host, and each has a limit of its own. Without GateKey the gate
-// takes the host for the account, so a throttled tenant stops the other one too.
+// Two tenants share a host, and each has its own limit. Without GateKey, the gate treats
+// the host as one account, so a throttled tenant stops the other one too.
 func ExampleTransport_gateKey() {
 	deleteUser := func(client *http.Client, tenant string) {
 		req, _ := http.NewRequest("DELETE", "https://iam.example/v3/users/alice", nil)
@@ -129,8 +129,9 @@ func ExampleTransport_gateKey() {
 	// tenant b: 200 OK
 }
 
-// A caller with a MaxWait of its own is not kept waiting by a longer pause. Both
-// kinds of refusal are ErrTooManyRequests, and RetryAfter says when to come back.
+// A call fails at once if the gate's pause is longer than MaxWait. Whether the service
+// or the gate refused the request, the error matches ErrTooManyRequests, and RetryAfter
+// says when to come back.
 func ExampleNotSentError() {
 	var service iamtest.Server
 	service.Next(iamtest.Throttled(time.Hour))

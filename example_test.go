@@ -23,11 +23,11 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// Blocks of code in README.md and in docs are parts of this file; a test
-// compares them.
+// The code blocks in README.md and docs are copied from this file; a test compares
+// them.
 
 // newIAM starts a service that throttles the first request, knows alice, and
-// answers 403 to all but GET.
+// responds with 403 to everything but GET.
 func newIAM() *httptest.Server {
 	s := new(iamtest.Server)
 	s.Next(iamtest.Throttled(0))
@@ -37,7 +37,7 @@ func newIAM() *httptest.Server {
 	return httptest.NewServer(s)
 }
 
-// quick makes the examples finish at once.
+// quick is a schedule without waits, so that the examples finish at once.
 func quick() backoff.BackOff { return &backoff.ZeroBackOff{} }
 
 func Example() {
@@ -84,7 +84,7 @@ func ExampleWithRecorder() {
 	defer service.Close()
 	client := &http.Client{Transport: &iamhttp.Transport{PassThrough: true, Backoff: quick}, Timeout: time.Minute}
 
-	// An SDK that returns an error of its own, without what the service said.
+	// An SDK whose own error omits what the service said.
 	deleteUser := func(ctx context.Context, name string) error {
 		req, err := http.NewRequestWithContext(ctx, "DELETE", service.URL+"/v3/users/"+name, nil)
 		if err != nil {
@@ -113,11 +113,11 @@ func ExampleWithRecorder() {
 func ExampleTransport() {
 	client := &http.Client{
 		Transport: &iamhttp.Transport{
-			MaxAttempts: 4,                // else as many as fit before the deadline
-			MaxWait:     30 * time.Second, // else until the deadline
-			// Not covered by the documentation; for GET, PUT, DELETE and the like only:
+			MaxAttempts: 4,                // default: as many as fit before the deadline
+			MaxWait:     30 * time.Second, // default: until the deadline
+			// Not covered by the documentation, so only for idempotent requests:
 			AlsoRetry: []iamhttp.Code{iamhttp.ErrBadGateway, iamhttp.ErrServiceUnavailable},
-			Expected:  []iamhttp.Code{iamhttp.ErrNotFound}, // an answer here, not a failure
+			Expected:  []iamhttp.Code{iamhttp.ErrNotFound}, // a response here, not a failure
 			OnFailure: iamhttp.LogFailures(slog.Default()),
 		},
 		Timeout: 2 * time.Minute, // for the whole call, retries and waits included
@@ -126,7 +126,8 @@ func ExampleTransport() {
 	// Output: 2m0s
 }
 
-// A server that never begins to answer costs one attempt instead of the whole call.
+// With a timeout per attempt, a server that never responds costs one attempt instead of
+// the whole call.
 func ExampleTransport_attemptTimeout() {
 	s := new(iamtest.Server)
 	s.Next(iamtest.Answer{Fault: iamtest.Stall})
@@ -147,8 +148,8 @@ func ExampleTransport_attemptTimeout() {
 	// Output: 200 OK after 2 attempts
 }
 
-// A login that is carried out twice issues a second token. Where that does no harm,
-// it may be retried like a GET.
+// A login that is carried out twice issues a second token. If that does no harm, the
+// login may be retried like a GET.
 func ExampleTransport_login() {
 	s := new(iamtest.Server)
 	s.Next(
@@ -189,8 +190,8 @@ func ExampleTransport_login() {
 	// POST /v3/auth/tokens {"auth":{}} false
 }
 
-// The Jar of an http.Client gets the cookies of responses, which a failure is not.
-// OnFailure sees every failing answer, that of an attempt that is retried too.
+// The Jar of an http.Client only gets the cookies of responses, and a failure is returned
+// as an error. OnFailure sees every failing response, including those that are retried.
 func ExampleTransport_cookies() {
 	var service iamtest.Server
 	service.Next(
@@ -240,7 +241,7 @@ func ExampleTransport_RoundTrip_incorrect() {
 		return resp, err
 	})
 
-	// WRONG: something above the Transport retries errors. It takes the 403 for a
+	// WRONG: a client above the Transport retries errors. It mistakes the 403 for a
 	// broken connection and retries it.
 	wrong := retryablehttp.NewClient()
 	wrong.Logger = nil
@@ -249,7 +250,7 @@ func ExampleTransport_RoundTrip_incorrect() {
 	_, err := wrong.Post(service.URL+"/v3/users", "application/json", []byte(`{}`))
 	fmt.Println("wrong: sent", forbidden, "times,", errors.Is(err, iamhttp.ErrForbidden))
 
-	// Right: that client follows the rules itself.
+	// Right: the outer client itself follows the rules.
 	forbidden = 0
 	right := retryablehttp.NewClient()
 	right.Logger = nil
@@ -262,8 +263,8 @@ func ExampleTransport_RoundTrip_incorrect() {
 	// right: sent 1 time, true
 }
 
-// A Code is a constant and an error: ask for a certain code with errors.Is, and
-// which code it is with errors.As.
+// A Code is a constant and an error: use errors.Is to test for a certain code, and
+// errors.As to find out which code it is.
 func ExampleCode() {
 	err := fmt.Errorf("delete alice: %w", iamhttp.NewStatusError(404, nil, nil))
 	fmt.Println(errors.Is(err, iamhttp.ErrNotFound))
@@ -276,8 +277,8 @@ func ExampleCode() {
 	// 404 | 404 NotFound
 }
 
-// "Already exists" is a 400 with a code of its own at some services, and a 409 at
-// others. Both questions together find every conflict.
+// Some services report "already exists" as a 400 with a code of its own, others as a
+// 409. The two checks together find every conflict.
 func ExampleReason() {
 	for _, err := range []error{
 		iamhttp.NewStatusError(400, nil, []byte(`{"error_code":"1109","error_msg":"The username already exists."}`)),
@@ -304,8 +305,8 @@ func ExampleStatusError_Reason() {
 	// Output: wait until it is unlocked
 }
 
-// The reason for stopping says what could help: more time, more attempts, or a
-// different request.
+// The StopReason tells you what could help: more time, more attempts, or a different
+// request.
 func ExampleStopReason() {
 	var service iamtest.Server
 	service.Next(iamtest.Throttled(time.Hour))
@@ -343,10 +344,10 @@ func ExampleRecorder() {
 	// You are not authorized.
 }
 
-// An SDK may send two requests for one call, say a login and the call itself. The
-// Recorder holds the latest answer: a success clears it. So wrap the error of each call
-// before you make the next one, and use one Recorder per call: a Recorder that is read
-// after a later success has forgotten the failure.
+// An SDK may send two requests for one call, say a login and the call itself. A Recorder
+// holds only the latest outcome, and a success clears it. So use one Recorder per call,
+// and wrap the error of each call before you make the next one: a later success makes the
+// Recorder forget the failure.
 func ExampleRecorder_twoRequests() {
 	var service iamtest.Server
 	service.On("GET /v3/users/{id}", iamtest.Keystone(404, "Could not find user."))
@@ -365,7 +366,7 @@ func ExampleRecorder_twoRequests() {
 	}
 	service.On("GET /v3/groups", iamtest.Answer{Body: `{"groups":[]}`})
 
-	// Wrong: one Recorder around both requests, read after the second one.
+	// Wrong: one Recorder for both requests, read after the second one.
 	ctx, rec := iamhttp.WithRecorder(context.Background())
 	failed := get(ctx, "/v3/users/bob")
 	_ = get(ctx, "/v3/groups") // succeeds
@@ -384,7 +385,7 @@ func ExampleRecorder_twoRequests() {
 func ExampleRecorder_Last() {
 	_, rec := iamhttp.WithRecorder(context.Background())
 	_, failed := rec.Last()
-	fmt.Println(failed) // nothing was sent yet
+	fmt.Println(failed) // nothing has been sent yet
 	// Output: false
 }
 
@@ -398,7 +399,7 @@ func ExampleRecorder_Wrap() {
 	resp, err := client.Do(req)
 	if err == nil {
 		resp.Body.Close()
-		err = errors.New("sdk: request failed") // says nothing of the 409
+		err = errors.New("sdk: request failed") // does not mention the 409
 	}
 	err = rec.Wrap(err)
 	fmt.Println(errors.Is(err, iamhttp.ErrConflict))
@@ -440,7 +441,7 @@ func ExampleCheckResponse() {
 		err = iamhttp.CheckResponse(resp)
 	}
 	fmt.Println(errors.Is(err, iamhttp.ErrTooManyRequests))
-	body, _ := io.ReadAll(resp.Body) // still there
+	body, _ := io.ReadAll(resp.Body) // can still be read
 	fmt.Println(string(body))
 	// Output:
 	// true
@@ -476,7 +477,7 @@ func ExampleWithExpected() {
 	defer service.Close()
 	client := &http.Client{Transport: &iamhttp.Transport{Backoff: quick}, Timeout: time.Minute}
 
-	// Does this user exist? Here a 404 is an answer.
+	// Does this user exist? Here, a 404 is not a failure.
 	ctx := iamhttp.WithExpected(context.Background(), iamhttp.ErrNotFound)
 	req, _ := http.NewRequestWithContext(ctx, "GET", service.URL+"/v3/users/bob", nil)
 	resp, err := client.Do(req)
@@ -484,8 +485,8 @@ func ExampleWithExpected() {
 	// Output: 404 <nil>
 }
 
-// A 429 to a login can mean that the account is locked. Expected, it is not retried,
-// so the password is sent once, and the gate does not hold other callers up.
+// A 429 to a login can mean that the account is locked. An expected 429 is not retried,
+// so the password is sent once and the gate does not delay other callers.
 func ExampleWithExpected_login() {
 	var service iamtest.Server
 	service.On("POST /v3/auth/tokens", iamtest.Keystone(429, "The account is locked after too many wrong passwords."))
@@ -502,7 +503,7 @@ func ExampleWithExpected_login() {
 			return "", err
 		}
 		defer resp.Body.Close()
-		if err := iamhttp.CheckResponse(resp); err != nil { // a 429: the others are errors already
+		if err := iamhttp.CheckResponse(resp); err != nil { // a 429; other failures are errors already
 			return "", err
 		}
 		return resp.Header.Get("X-Subject-Token"), nil
@@ -559,7 +560,7 @@ func ExampleTransport_ConfigureRetryable() {
 	client.Logger = nil
 	(&iamhttp.Transport{Backoff: quick}).ConfigureRetryable(client)
 
-	// HTTPClient.Timeout limits a single attempt there; a context limits the call.
+	// There, HTTPClient.Timeout limits a single attempt; a context limits the call.
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	req, err := retryablehttp.NewRequestWithContext(ctx, "GET", service.URL+"/v3/users/bob", nil)
@@ -589,7 +590,7 @@ func ExampleLogFailures() {
 	// true
 }
 
-// An OnFailure of your own is called for each attempt that failed.
+// OnFailure is called for each failed attempt.
 func ExampleFailure() {
 	var service iamtest.Server
 	service.Next(iamtest.Throttled(0), iamtest.Keystone(404, "Could not find user."))
@@ -615,7 +616,7 @@ func ExampleFailure() {
 	// true
 }
 
-// Failures that were answered can be counted by code, the others only as such.
+// Failures with a response have a status code, the others do not.
 func ExampleFailure_Status() {
 	var service iamtest.Server
 	service.Next(iamtest.Throttled(0), iamtest.Answer{Fault: iamtest.Reset})
@@ -625,9 +626,9 @@ func ExampleFailure_Status() {
 			Backoff: quick,
 			OnFailure: func(_ context.Context, f iamhttp.Failure) {
 				if e, ok := f.Status(); ok {
-					fmt.Println("answered", e.Code)
+					fmt.Println("status", e.Code)
 				} else {
-					fmt.Println("not answered")
+					fmt.Println("no response")
 				}
 			},
 		},
@@ -636,8 +637,8 @@ func ExampleFailure_Status() {
 	_, err := client.Get("https://iam.example/v3/users/bob")
 	fmt.Println(errors.As(err, new(*iamhttp.StatusError)))
 	// Output:
-	// answered 429 TooManyRequests
-	// not answered
+	// status 429 TooManyRequests
+	// no response
 	// false
 }
 
@@ -681,9 +682,9 @@ func ExampleWithMaxWait() {
 	// Output: 429 TooManyRequests | wait longer than allowed | 1m0s
 }
 
-// The service asks for a minute, which the deadline does not allow. The first
-// call knows it from the answer, the second from the gate. RetryAfter serves for
-// both.
+// The service asks for a wait of one minute, and the deadline is in 30 seconds. The
+// first call learns of the wait from the response, the second from the gate. RetryAfter
+// works for both errors.
 func ExampleRetryAfter() {
 	s := new(iamtest.Server)
 	s.Next(iamtest.Throttled(time.Minute))
@@ -730,7 +731,7 @@ func ExampleStatusError_Header() {
 	// Output: Keystone uri="http://iam.example/v3"
 }
 
-// The body may say more than Message.
+// The body may contain more details than Message.
 func ExampleStatusError_Body() {
 	var service iamtest.Server
 	service.Next(iamtest.Answer{Status: 409, Body: `{"error":{"message":"The name is taken.","existing_id":"42"}}`})

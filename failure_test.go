@@ -22,12 +22,12 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// failures collects what OnFailure is told.
+// failures collects the arguments of OnFailure.
 type failures []iamhttp.Failure
 
 func (f *failures) add(_ context.Context, failure iamhttp.Failure) { *f = append(*f, failure) }
 
-func TestConnectionErrorsThatAreRetriedReachOnFailure(t *testing.T) {
+func TestRetriedConnectionErrorsAreReportedToOnFailure(t *testing.T) {
 	modes(t, func(t *testing.T, passThrough bool) {
 		broken := &net.OpError{Op: "read", Err: syscall.ECONNRESET}
 		var got failures
@@ -48,7 +48,7 @@ func TestConnectionErrorsThatAreRetriedReachOnFailure(t *testing.T) {
 	})
 }
 
-func TestEachCallThatFailsEndsWithOneFinalFailure(t *testing.T) {
+func TestEachFailedCallEndsWithOneFinalFailure(t *testing.T) {
 	broken := errors.New("connection reset by peer")
 	never := func(context.Context, gate.Request) (gate.Ticket, error) { return 0, &gate.Error{Err: gate.ErrPaused} }
 	once := func(_ context.Context, r gate.Request) (gate.Ticket, error) {
@@ -65,23 +65,23 @@ func TestEachCallThatFailsEndsWithOneFinalFailure(t *testing.T) {
 		stop    iamhttp.StopReason
 		reports int
 	}{
-		"not retryable":                     {[]step{answer(404, "")}, iamhttp.Transport{}, false, 1, iamhttp.StopNotRetryable, 1},
-		"attempts used up":                  {[]step{answer(429, "")}, iamhttp.Transport{MaxAttempts: 3}, false, 3, iamhttp.StopAttempts, 3},
-		"too long to wait":                  {[]step{answer(429, "", "Retry-After: 900")}, iamhttp.Transport{}, false, 1, iamhttp.StopWaitTooLong, 1},
-		"canceled in the wait":              {[]step{answer(429, "", "Retry-After: 9")}, iamhttp.Transport{}, true, 1, iamhttp.StopCanceled, 2},
-		"no answer":                         {[]step{fail(broken)}, iamhttp.Transport{}, false, 1, iamhttp.StopNotRetryable, 1},
-		"no answer, attempts used up":       {[]step{fail(broken)}, iamhttp.Transport{RetryConnectionErrors: true, MaxAttempts: 2}, false, 2, iamhttp.StopAttempts, 2},
-		"no answer, canceled in the wait":   {[]step{fail(broken)}, iamhttp.Transport{RetryConnectionErrors: true, Backoff: constant(time.Minute)}, true, 1, iamhttp.StopCanceled, 2},
-		"canceled while it is sent":         {[]step{hang}, iamhttp.Transport{RetryConnectionErrors: true}, true, 1, iamhttp.StopCanceled, 1},
-		"refused by the gate":               {nil, iamhttp.Transport{Gate: &scriptedGate{wait: never}}, false, 0, iamhttp.StopGate, 1},
-		"a retry refused by the gate":       {[]step{answer(429, "")}, iamhttp.Transport{Gate: &scriptedGate{wait: once}}, false, 1, iamhttp.StopGate, 2},
-		"canceled in the gate":              {nil, iamhttp.Transport{Gate: &scriptedGate{wait: hold}}, true, 0, iamhttp.StopCanceled, 1},
-		"a retry refused after no answer":   {[]step{fail(broken)}, iamhttp.Transport{Gate: &scriptedGate{wait: once}, RetryConnectionErrors: true}, false, 1, iamhttp.StopGate, 2},
-		"neither response nor error":        {[]step{func(*http.Request) (*http.Response, error) { return nil, nil }}, iamhttp.Transport{}, false, 1, iamhttp.StopNotRetryable, 1},
-		"no answer to a retry of a 429":     {[]step{answer(429, ""), fail(broken)}, iamhttp.Transport{}, false, 2, iamhttp.StopNotRetryable, 2},
-		"the gate's key is empty":           {nil, iamhttp.Transport{Gate: new(scriptedGate), GateKey: func(*http.Request) string { return "" }}, false, 0, iamhttp.StopNotRetryable, 1},
-		"a failure of a Transport below":    {[]step{answer(404, "")}, iamhttp.Transport{Base: &iamhttp.Transport{Base: script(answer(404, ""))}}, false, 1, iamhttp.StopNotRetryable, 1},
-		"an error that holds an old answer": {[]step{fail(fmt.Errorf("log in: %w", iamhttp.NewStatusError(401, nil, nil)))}, iamhttp.Transport{}, false, 1, iamhttp.StopNotRetryable, 1},
+		"not retryable":                                       {[]step{answer(404, "")}, iamhttp.Transport{}, false, 1, iamhttp.StopNotRetryable, 1},
+		"attempts used up":                                    {[]step{answer(429, "")}, iamhttp.Transport{MaxAttempts: 3}, false, 3, iamhttp.StopAttempts, 3},
+		"wait longer than MaxWait":                            {[]step{answer(429, "", "Retry-After: 900")}, iamhttp.Transport{}, false, 1, iamhttp.StopWaitTooLong, 1},
+		"canceled during the wait":                            {[]step{answer(429, "", "Retry-After: 9")}, iamhttp.Transport{}, true, 1, iamhttp.StopCanceled, 2},
+		"no response":                                         {[]step{fail(broken)}, iamhttp.Transport{}, false, 1, iamhttp.StopNotRetryable, 1},
+		"no response, attempts used up":                       {[]step{fail(broken)}, iamhttp.Transport{RetryConnectionErrors: true, MaxAttempts: 2}, false, 2, iamhttp.StopAttempts, 2},
+		"no response, canceled during the wait":               {[]step{fail(broken)}, iamhttp.Transport{RetryConnectionErrors: true, Backoff: constant(time.Minute)}, true, 1, iamhttp.StopCanceled, 2},
+		"canceled during the attempt":                         {[]step{hang}, iamhttp.Transport{RetryConnectionErrors: true}, true, 1, iamhttp.StopCanceled, 1},
+		"refused by the gate":                                 {nil, iamhttp.Transport{Gate: &scriptedGate{wait: never}}, false, 0, iamhttp.StopGate, 1},
+		"retry refused by the gate":                           {[]step{answer(429, "")}, iamhttp.Transport{Gate: &scriptedGate{wait: once}}, false, 1, iamhttp.StopGate, 2},
+		"canceled in the gate":                                {nil, iamhttp.Transport{Gate: &scriptedGate{wait: hold}}, true, 0, iamhttp.StopCanceled, 1},
+		"no response, retry refused by the gate":              {[]step{fail(broken)}, iamhttp.Transport{Gate: &scriptedGate{wait: once}, RetryConnectionErrors: true}, false, 1, iamhttp.StopGate, 2},
+		"neither response nor error":                          {[]step{func(*http.Request) (*http.Response, error) { return nil, nil }}, iamhttp.Transport{}, false, 1, iamhttp.StopNotRetryable, 1},
+		"no response to the retry of a 429":                   {[]step{answer(429, ""), fail(broken)}, iamhttp.Transport{}, false, 2, iamhttp.StopNotRetryable, 2},
+		"GateKey returns an empty key":                        {nil, iamhttp.Transport{Gate: new(scriptedGate), GateKey: func(*http.Request) string { return "" }}, false, 0, iamhttp.StopNotRetryable, 1},
+		"StatusError of an inner Transport":                   {[]step{answer(404, "")}, iamhttp.Transport{Base: &iamhttp.Transport{Base: script(answer(404, ""))}}, false, 1, iamhttp.StopNotRetryable, 1},
+		"Base's error wraps a StatusError of another request": {[]step{fail(fmt.Errorf("log in: %w", iamhttp.NewStatusError(401, nil, nil)))}, iamhttp.Transport{}, false, 1, iamhttp.StopNotRetryable, 1},
 	} {
 		modes(t, func(t *testing.T, passThrough bool) {
 			t.Run(name, func(t *testing.T) {
@@ -110,7 +110,7 @@ func TestEachCallThatFailsEndsWithOneFinalFailure(t *testing.T) {
 					assert.Zero(t, last.Wait)
 					assert.Equal(t, "GET", last.Method)
 					if err != nil {
-						assert.Same(t, last.Err, err, "what the caller gets, not %v", last.Err)
+						assert.Same(t, last.Err, err, "RoundTrip must return the reported error: %v", last.Err)
 					} else {
 						assert.GreaterOrEqual(t, resp.StatusCode, 400)
 					}
@@ -120,7 +120,7 @@ func TestEachCallThatFailsEndsWithOneFinalFailure(t *testing.T) {
 	}
 }
 
-// hang answers when the request ends.
+// hang fails when the context of the request ends.
 func hang(req *http.Request) (*http.Response, error) {
 	<-req.Context().Done()
 	return nil, req.Context().Err()
@@ -131,17 +131,17 @@ func hold(ctx context.Context, _ gate.Request) (gate.Ticket, error) {
 	return 0, ctx.Err()
 }
 
-func TestWhatATransportBelowHasReportedIsNotReportedAgain(t *testing.T) {
+func TestFailuresReportedByAnInnerTransportAreNotReportedAgain(t *testing.T) {
 	for name, tt := range map[string]struct {
 		steps        []step
 		inner        iamhttp.Transport
 		below, above int
 	}{
-		"a final answer":                         {[]step{answer(404, "")}, iamhttp.Transport{}, 1, 0},
-		"a final answer, passed through":         {[]step{answer(404, "")}, iamhttp.Transport{PassThrough: true}, 1, 0},
-		"an error":                               {[]step{fail(errors.New("x"))}, iamhttp.Transport{}, 1, 0},
-		"retries":                                {[]step{answer(429, ""), answer(404, "")}, iamhttp.Transport{}, 2, 0},
-		"what the one below takes for an answer": {[]step{answer(404, "")}, iamhttp.Transport{Expected: []iamhttp.Code{404}}, 0, 1},
+		"a final response":                    {[]step{answer(404, "")}, iamhttp.Transport{}, 1, 0},
+		"a final response, inner PassThrough": {[]step{answer(404, "")}, iamhttp.Transport{PassThrough: true}, 1, 0},
+		"no response":                         {[]step{fail(errors.New("x"))}, iamhttp.Transport{}, 1, 0},
+		"retries":                             {[]step{answer(429, ""), answer(404, "")}, iamhttp.Transport{}, 2, 0},
+		"a code that only the inner Transport expects": {[]step{answer(404, "")}, iamhttp.Transport{Expected: []iamhttp.Code{404}}, 0, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var below, above failures
@@ -155,7 +155,7 @@ func TestWhatATransportBelowHasReportedIsNotReportedAgain(t *testing.T) {
 	}
 }
 
-func TestTeeCallsEachFunctionInTurn(t *testing.T) {
+func TestTeeCallsAllFunctionsInOrder(t *testing.T) {
 	var got []string
 	note := func(name string) func(context.Context, iamhttp.Failure) {
 		return func(ctx context.Context, f iamhttp.Failure) {
@@ -167,7 +167,7 @@ func TestTeeCallsEachFunctionInTurn(t *testing.T) {
 	iamhttp.Tee()(t.Context(), iamhttp.Failure{})
 }
 
-func TestFailuresWithoutAnAnswerAreLoggedByClass(t *testing.T) {
+func TestFailuresWithoutAResponseAreLoggedByClass(t *testing.T) {
 	const secret = "s3cr3t"
 	refused := &net.OpError{Op: "dial", Err: fmt.Errorf("connect: %w", syscall.ECONNREFUSED)}
 	for name, tt := range map[string]struct {
@@ -192,18 +192,18 @@ func TestFailuresWithoutAnAnswerAreLoggedByClass(t *testing.T) {
 	}
 }
 
-func TestRetryAfterOfAnError(t *testing.T) {
+func TestRetryAfterFindsTheWaitInAnError(t *testing.T) {
 	for name, tt := range map[string]struct {
 		err  error
 		want time.Duration
 		ok   bool
 	}{
-		"nil":                   {nil, 0, false},
-		"an error of others":    {errors.New("x"), 0, false},
-		"an answer":             {fmt.Errorf("sdk: %w", iamhttp.NewStatusError(429, http.Header{"Retry-After": {"7"}}, nil)), 7 * time.Second, true},
-		"an answer without one": {iamhttp.NewStatusError(404, nil, nil), 0, false},
-		"the gate":              {&url.Error{Err: &iamhttp.NotSentError{RetryAfter: time.Second}}, time.Second, true},
-		"the gate without one":  {&iamhttp.NotSentError{}, 0, false},
+		"nil":                         {nil, 0, false},
+		"another error":               {errors.New("x"), 0, false},
+		"StatusError":                 {fmt.Errorf("sdk: %w", iamhttp.NewStatusError(429, http.Header{"Retry-After": {"7"}}, nil)), 7 * time.Second, true},
+		"StatusError without a wait":  {iamhttp.NewStatusError(404, nil, nil), 0, false},
+		"NotSentError":                {&url.Error{Err: &iamhttp.NotSentError{RetryAfter: time.Second}}, time.Second, true},
+		"NotSentError without a wait": {&iamhttp.NotSentError{}, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d, ok := iamhttp.RetryAfter(tt.err)
@@ -213,7 +213,7 @@ func TestRetryAfterOfAnError(t *testing.T) {
 	}
 }
 
-func TestMaxWaitOfOneCall(t *testing.T) {
+func TestWithMaxWaitOverridesTheSetting(t *testing.T) {
 	for name, tt := range map[string]struct {
 		set  time.Duration
 		want iamhttp.StopReason

@@ -18,12 +18,13 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// recorded are real answers of Keystone (ks), nginx (ngx) and HAProxy (hap),
-// in testdata/recorded, and what they say. A code below 400 is no error.
+// recorded lists the responses of a real Keystone (ks), nginx (ngx) and HAProxy (hap) in
+// testdata/recorded, with the expected fields of the error. A code below 400 is not an
+// error.
 var recorded = map[string]struct {
 	code       int
 	service    string
-	message    string // ends in "…": only the beginning
+	message    string // if it ends in "…", only the beginning
 	request    string
 	retryAfter time.Duration
 }{
@@ -82,20 +83,20 @@ var recorded = map[string]struct {
 	"hap-transfer-encoding-gzip":        {code: 422},
 }
 
-func TestRecordedAnswersAreUnderstood(t *testing.T) {
+func TestRecordedResponsesOfRealServersAreParsed(t *testing.T) {
 	files, err := filepath.Glob("testdata/recorded/*.http")
 	require.NoError(t, err)
-	require.Len(t, files, len(recorded), "a file without a row, or a row without a file")
+	require.Len(t, files, len(recorded), "files and rows of the table must match one to one")
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".http")
 		t.Run(name, func(t *testing.T) {
 			want, ok := recorded[name]
-			require.True(t, ok, "no row for this file")
+			require.True(t, ok, "the table has no row for this file")
 			raw, err := os.ReadFile(file)
 			require.NoError(t, err)
 			_, body, _ := bytes.Cut(raw, []byte("\r\n\r\n"))
 			synctest.Test(t, func(t *testing.T) {
-				// HAProxy sends no Date: only the local clock says how long to wait.
+				// HAProxy sends no Date header, so Retry-After is measured by the local clock.
 				time.Sleep(time.Until(time.Date(2026, 11, 22, 8, 4, 40, 500_000_000, time.UTC)))
 				method := "GET"
 				if strings.Contains(name, "-head-") {
@@ -108,7 +109,7 @@ func TestRecordedAnswersAreUnderstood(t *testing.T) {
 				err = iamhttp.CheckResponse(resp)
 				rest, readErr := io.ReadAll(resp.Body)
 				require.NoError(t, readErr)
-				assert.Equal(t, string(body), string(rest), "the body can be read from its start")
+				assert.Equal(t, string(body), string(rest), "CheckResponse must leave the body readable from its start")
 				if want.code < 400 {
 					require.NoError(t, err)
 					return
@@ -130,14 +131,14 @@ func TestRecordedAnswersAreUnderstood(t *testing.T) {
 
 				parts := iamhttp.NewStatusError(resp.StatusCode, resp.Header, body)
 				parts.Method, parts.URL = e.Method, e.URL
-				assert.Equal(t, withoutContent(e), withoutContent(parts), "the same from its parts")
+				assert.Equal(t, withoutContent(e), withoutContent(parts), "NewStatusError must agree with CheckResponse")
 				assert.Equal(t, e.Header(), parts.Header())
 			})
 		})
 	}
 }
 
-// withoutContent returns the fields of e that can be compared.
+// withoutContent returns a copy of e without header and body, which cannot be compared.
 func withoutContent(e *iamhttp.StatusError) iamhttp.StatusError {
 	return iamhttp.StatusError{Code: e.Code, ServiceCode: e.ServiceCode, Message: e.Message, RequestID: e.RequestID, Method: e.Method, URL: e.URL,
 		Truncated: e.Truncated, RetryAfter: e.RetryAfter, Attempts: e.Attempts, Stop: e.Stop, Cause: e.Cause}

@@ -24,14 +24,14 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// observed is one call of Observe.
+// observed holds the arguments of one call of Observe.
 type observed struct {
 	key     string
 	ticket  gate.Ticket
 	outcome gate.Outcome
 }
 
-// scriptedGate does as wait says and notes what it is told.
+// scriptedGate is a Gate that calls wait and records all calls of Wait and Observe.
 type scriptedGate struct {
 	wait func(ctx context.Context, r gate.Request) (gate.Ticket, error)
 
@@ -57,7 +57,7 @@ func (g *scriptedGate) Observe(r gate.Request, t gate.Ticket, o gate.Outcome) {
 	g.told = append(g.told, observed{r.Key, t, o})
 }
 
-// resends returns the resend counts that the gate was asked with.
+// resends returns the resend counts that were passed to Wait.
 func (g *scriptedGate) resends() (n []int) {
 	for _, r := range g.asked {
 		n = append(n, r.Resend)
@@ -65,7 +65,7 @@ func (g *scriptedGate) resends() (n []int) {
 	return n
 }
 
-func TestGateIsToldOfEachAttemptOnce(t *testing.T) {
+func TestEachAttemptIsReportedToTheGateOnce(t *testing.T) {
 	broken := errors.New("connection reset")
 	accepted, unknown := gate.Outcome{Result: gate.Accepted}, gate.Outcome{}
 	throttled := func(d time.Duration) gate.Outcome { return gate.Outcome{Result: gate.Throttled, RetryAfter: d} }
@@ -77,15 +77,15 @@ func TestGateIsToldOfEachAttemptOnce(t *testing.T) {
 		"a success":                              {[]step{answer(200, "")}, nil, []gate.Outcome{accepted}},
 		"a 304":                                  {[]step{answer(304, "")}, nil, []gate.Outcome{accepted}},
 		"a 429 with Retry-After, then a success": {[]step{answer(429, "", "Retry-After: 7"), answer(200, "")}, nil, []gate.Outcome{throttled(7 * time.Second), accepted}},
-		"a 429 that says nothing":                {[]step{answer(429, ""), answer(200, "")}, nil, []gate.Outcome{throttled(0), accepted}},
-		"a 408 and a 404 are within the limit":   {[]step{answer(408, ""), answer(404, "", "Retry-After: 9")}, nil, []gate.Outcome{accepted, accepted}},
-		"a 503 says nothing of the limit":        {[]step{answer(503, "", "Retry-After: 9")}, nil, []gate.Outcome{unknown}},
-		"an expected 429 says nothing either": {[]step{answer(429, "", "Retry-After: 7")},
+		"a 429 without Retry-After, then a success": {[]step{answer(429, ""), answer(200, "")}, nil, []gate.Outcome{throttled(0), accepted}},
+		"a 408, then a 404":                         {[]step{answer(408, ""), answer(404, "", "Retry-After: 9")}, nil, []gate.Outcome{accepted, accepted}},
+		"a 503 with Retry-After":                    {[]step{answer(503, "", "Retry-After: 9")}, nil, []gate.Outcome{unknown}},
+		"an expected 429": {[]step{answer(429, "", "Retry-After: 7")},
 			func(t *iamhttp.Transport) { t.Expected = []iamhttp.Code{429} }, []gate.Outcome{unknown}},
-		"no answer":                                   {[]step{fail(broken)}, nil, []gate.Outcome{unknown}},
-		"a 429 that a Transport below returns":        {[]step{fail(fromBelow(2, iamhttp.StopAttempts))}, nil, []gate.Outcome{throttled(5 * time.Second)}},
-		"a request that a gate below did not let out": {[]step{fail(&iamhttp.NotSentError{Err: gate.ErrPaused})}, nil, []gate.Outcome{{Result: gate.NotSent}}},
-		"a 429 to another request, of one that fetches tokens": {[]step{fail(&iamhttp.StatusError{Code: 429, Method: "POST", URL: "https://iam.example/v3/auth/tokens", Attempts: 1})},
+		"no response":                          {[]step{fail(broken)}, nil, []gate.Outcome{unknown}},
+		"a 429 returned by an inner Transport": {[]step{fail(fromBelow(2, iamhttp.StopAttempts))}, nil, []gate.Outcome{throttled(5 * time.Second)}},
+		"a request refused by an inner gate":   {[]step{fail(&iamhttp.NotSentError{Err: gate.ErrPaused})}, nil, []gate.Outcome{{Result: gate.NotSent}}},
+		"a 429 to the token request of an inner RoundTripper": {[]step{fail(&iamhttp.StatusError{Code: 429, Method: "POST", URL: "https://iam.example/v3/auth/tokens", Attempts: 1})},
 			nil, []gate.Outcome{unknown}},
 		"a proxy's 429": {[]step{fail(connectRefusal(429, "Retry-After: 3")), answer(200, "")}, nil, []gate.Outcome{throttled(3 * time.Second), accepted}},
 	} {
@@ -110,7 +110,7 @@ func TestGateIsToldOfEachAttemptOnce(t *testing.T) {
 	}
 }
 
-func TestACodeOfAlsoRetryWithRetryAfterIsThrottlingToTheGate(t *testing.T) {
+func TestCodeInAlsoRetryWithRetryAfterIsReportedAsThrottled(t *testing.T) {
 	throttled := gate.Outcome{Result: gate.Throttled, RetryAfter: 7 * time.Second}
 	for name, tt := range map[string]struct {
 		code   int
@@ -120,10 +120,10 @@ func TestACodeOfAlsoRetryWithRetryAfterIsThrottlingToTheGate(t *testing.T) {
 	}{
 		"a 503":                     {503, "GET", []string{"Retry-After: 7"}, throttled},
 		"a 403":                     {403, "GET", []string{"Retry-After: 7"}, throttled},
-		"to a POST":                 {503, "POST", []string{"Retry-After: 7"}, throttled},
+		"a 503 to a POST":           {503, "POST", []string{"Retry-After: 7"}, throttled},
 		"a 503 without Retry-After": {503, "GET", nil, gate.Outcome{}},
 		"a 403 without Retry-After": {403, "GET", nil, gate.Outcome{Result: gate.Accepted}},
-		"a 502 that is not listed":  {502, "GET", []string{"Retry-After: 7"}, gate.Outcome{}},
+		"a 502, not listed":         {502, "GET", []string{"Retry-After: 7"}, gate.Outcome{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -132,31 +132,31 @@ func TestACodeOfAlsoRetryWithRetryAfterIsThrottlingToTheGate(t *testing.T) {
 				start := time.Now()
 				_, _ = tr.RoundTrip(newRequest(t, tt.method, ""))
 				assert.Equal(t, tt.want, g.told[0].outcome)
-				assert.Zero(t, time.Since(start), "the gate decides")
+				assert.Zero(t, time.Since(start), "the Transport must leave the wait to the gate")
 			})
 		})
 	}
 }
 
-// fromBelow is what a Transport below makes of a 429.
+// fromBelow returns the error of an inner Transport for a 429.
 func fromBelow(attempts int, stop iamhttp.StopReason) error {
 	return &iamhttp.StatusError{Code: 429, Method: "GET", URL: "https://iam.example/v3/users", RetryAfter: 5 * time.Second, Attempts: attempts, Stop: stop}
 }
 
-// connectRefusal is what CheckProxyConnect makes of a proxy's answer.
+// connectRefusal returns the error of CheckProxyConnect for a proxy's response.
 func connectRefusal(code int, header ...string) error {
 	resp := response(nil, code, http.NoBody, 0, header...)
 	return iamhttp.CheckProxyConnect(context.Background(), nil, nil, resp)
 }
 
-func TestGateIsToldWhenBasePanics(t *testing.T) {
+func TestAttemptWhoseBasePanicsIsReportedToTheGate(t *testing.T) {
 	g := new(scriptedGate)
 	tr := &iamhttp.Transport{Gate: g, Base: script(func(*http.Request) (*http.Response, error) { panic("base") })}
 	assert.Panics(t, func() { _, _ = tr.RoundTrip(newRequest(t, "GET", "")) })
 	assert.Len(t, g.told, 1)
 }
 
-func TestWithAGateA429IsNotWaitedOutByTheTransport(t *testing.T) {
+func TestTransportWithAGateDoesNotWaitForA429Itself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(scriptedGate)
 		base := script(answer(429, "", "Retry-After: 60"), answer(429, ""), answer(200, ""))
@@ -164,12 +164,12 @@ func TestWithAGateA429IsNotWaitedOutByTheTransport(t *testing.T) {
 		resp, err := (&iamhttp.Transport{Base: base, Gate: g}).RoundTrip(newRequest(t, "GET", ""))
 		require.NoError(t, err)
 		resp.Body.Close()
-		assert.Zero(t, time.Since(start), "the gate lets everything out at once, and it is the gate that decides")
+		assert.Zero(t, time.Since(start), "this gate never waits, so the Transport must not wait either")
 		assert.Equal(t, []int{0, 1, 2}, g.resends())
 	})
 }
 
-func TestWithAGateMaxWaitStillStopsTheCallAndThePauseStands(t *testing.T) {
+func TestMaxWaitStopsTheCallButThePauseOfTheGateRemains(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(gate.Adaptive)
 		tr := &iamhttp.Transport{Base: script(answer(429, "", "Retry-After: 60")), Gate: g, MaxWait: 10 * time.Second}
@@ -187,7 +187,7 @@ func TestWithAGateMaxWaitStillStopsTheCallAndThePauseStands(t *testing.T) {
 	})
 }
 
-func TestPanicInTheGateClosesTheBodyAndPasses(t *testing.T) {
+func TestPanicInGateOrGateKeyClosesTheBodyAndPropagates(t *testing.T) {
 	for name, tr := range map[string]*iamhttp.Transport{
 		"in Wait":    {Gate: &scriptedGate{wait: func(context.Context, gate.Request) (gate.Ticket, error) { panic("x") }}},
 		"in GateKey": {Gate: new(scriptedGate), GateKey: func(*http.Request) string { panic("x") }},
@@ -208,7 +208,7 @@ func TestGateMayDeriveContextsUnderClientTimeout(t *testing.T) {
 	g := &scriptedGate{wait: func(ctx context.Context, _ gate.Request) (gate.Ticket, error) {
 		inner, cancel := context.WithTimeout(ctx, time.Hour)
 		defer cancel()
-		keeps, leave := context.WithCancel(ctx) // as a gate may keep it
+		keeps, leave := context.WithCancel(ctx) // a gate may keep a derived context
 		t.Cleanup(leave)
 		kept <- keeps
 		return 1, inner.Err()
@@ -220,22 +220,22 @@ func TestGateMayDeriveContextsUnderClientTimeout(t *testing.T) {
 	assert.ErrorIs(t, err, iamhttp.ErrNotFound)
 	left := <-kept
 	<-left.Done()
-	assert.ErrorIs(t, left.Err(), context.Canceled, "it ends with the Wait that it was for")
+	assert.ErrorIs(t, left.Err(), context.Canceled, "a derived context must end after the Wait it was derived in")
 }
 
-func TestRequestNotLetOutIsANotSentError(t *testing.T) {
+func TestRequestRefusedByTheGateIsANotSentError(t *testing.T) {
 	modes(t, func(t *testing.T, passThrough bool) {
-		why := errors.New("a reason of its own")
+		why := errors.New("the gate's own reason")
 		for name, tt := range map[string]struct {
 			err        error
 			retryAfter time.Duration
 			text       string
 		}{
-			"a gate.Error":                                  {&gate.Error{RetryAfter: time.Minute, Err: why}, time.Minute, "iamhttp: gate: a reason of its own; earliest in 1m0s"},
-			"one with a negative wait":                      {&gate.Error{RetryAfter: -time.Minute, Err: why}, 0, "iamhttp: gate: a reason of its own"},
-			"any other error":                               {why, 0, "iamhttp: gate: a reason of its own"},
-			"a long one on two lines":                       {errors.New("a\nb" + strings.Repeat("c", 300)), 0, "iamhttp: gate: a b" + strings.Repeat("c", 197)},
-			"a context's error, though the context goes on": {context.Canceled, 0, "iamhttp: gate: context canceled"},
+			"a gate.Error":                                      {&gate.Error{RetryAfter: time.Minute, Err: why}, time.Minute, "iamhttp: gate: the gate's own reason; earliest in 1m0s"},
+			"a gate.Error with a negative wait":                 {&gate.Error{RetryAfter: -time.Minute, Err: why}, 0, "iamhttp: gate: the gate's own reason"},
+			"any other error":                                   {why, 0, "iamhttp: gate: the gate's own reason"},
+			"a long error text on two lines":                    {errors.New("a\nb" + strings.Repeat("c", 300)), 0, "iamhttp: gate: a b" + strings.Repeat("c", 197)},
+			"context.Canceled although the context is not done": {context.Canceled, 0, "iamhttp: gate: context canceled"},
 		} {
 			t.Run(name, func(t *testing.T) {
 				g := &scriptedGate{wait: func(context.Context, gate.Request) (gate.Ticket, error) { return 0, tt.err }}
@@ -249,7 +249,7 @@ func TestRequestNotLetOutIsANotSentError(t *testing.T) {
 				_, err := tr.RoundTrip(req)
 				var e *iamhttp.NotSentError
 				require.ErrorAs(t, err, &e)
-				assert.NotErrorAs(t, err, new(*iamhttp.StatusError), "nothing was answered")
+				assert.NotErrorAs(t, err, new(*iamhttp.StatusError), "without a response there must not be a StatusError")
 				assert.ErrorIs(t, err, iamhttp.ErrTooManyRequests)
 				assert.ErrorIs(t, err, iamhttp.ReasonThrottled)
 				assert.ErrorIs(t, err, tt.err)
@@ -266,9 +266,9 @@ func TestRequestNotLetOutIsANotSentError(t *testing.T) {
 				assert.False(t, e.RetryableError())
 				assert.Equal(t, []iamhttp.Failure{{Err: e, Method: "POST", URL: e.URL, Stop: iamhttp.StopGate}}, reported)
 				_, ok = rec.Last()
-				assert.False(t, ok, "nothing was answered")
+				assert.False(t, ok, "the Recorder must not hold a StatusError without a response")
 				assert.ErrorIs(t, rec.Wrap(errors.New("sdk: failed")), iamhttp.ErrTooManyRequests)
-				assert.Empty(t, g.told, "nothing was let out")
+				assert.Empty(t, g.told, "Observe must not be called after Wait has failed")
 				_, closes := body.counts()
 				assert.Equal(t, 1, closes)
 			})
@@ -276,7 +276,7 @@ func TestRequestNotLetOutIsANotSentError(t *testing.T) {
 	})
 }
 
-func TestRefusedRetryIsTheErrorOfTheAnswerBefore(t *testing.T) {
+func TestRetryRefusedByTheGateReturnsTheStatusErrorOfTheLastResponse(t *testing.T) {
 	modes(t, func(t *testing.T, passThrough bool) {
 		refusal := &gate.Error{RetryAfter: 5 * time.Second, Err: errors.New("not now")}
 		g := &scriptedGate{wait: func(_ context.Context, r gate.Request) (gate.Ticket, error) {
@@ -296,28 +296,28 @@ func TestRefusedRetryIsTheErrorOfTheAnswerBefore(t *testing.T) {
 		e := statusError(t, err)
 		assert.Equal(t, iamhttp.StopGate, e.Stop)
 		assert.Equal(t, 1, e.Attempts)
-		assert.Equal(t, 5*time.Second, e.RetryAfter, "what is left, not what was asked")
+		assert.Equal(t, 5*time.Second, e.RetryAfter, "RetryAfter must be the gate's, not that of the response")
 		assert.Equal(t, "Could not find user: 0123456789abcdef0123456789abcdef.", e.Message)
 		assert.ErrorIs(t, err, refusal)
 		assert.EqualError(t, err, `iamhttp: 429 TooManyRequests: "Could not find user: 0123456789abcdef0123456789abcdef." (404, sent once: refused by the gate: not now; earliest in 5s)`)
-		require.Len(t, reports, 2, "the answer, and that it is final")
+		require.Len(t, reports, 2, "OnFailure must be called for the response and again for the gate's refusal")
 		assert.True(t, reports[0].Retry)
 		assert.Equal(t, iamhttp.Failure{Err: e, Method: "POST", URL: e.URL, Attempt: 1, Stop: iamhttp.StopGate}, reports[1])
 		last, _ := rec.Last()
 		assert.Same(t, e, last)
 		_, closes := again.counts()
-		assert.Equal(t, 1, closes, "the body for the retry")
+		assert.Equal(t, 1, closes, "the body of the unsent retry must be closed")
 	})
 }
 
-// The request that got no answer may have been processed: an error that says
-// that nothing was sent, or tells of an answer before, would hide that.
-func TestNotLetOutAfterAConnectionErrorKeepsThatError(t *testing.T) {
+// A request that got no response may have been processed. A NotSentError, or the
+// StatusError of an earlier response, would hide that.
+func TestGateRefusalAfterAConnectionErrorKeepsThatError(t *testing.T) {
 	broken := &net.OpError{Op: "read", Err: syscall.ECONNRESET}
 	refusal := &gate.Error{Err: errors.New("not now")}
 	for name, steps := range map[string][]step{
-		"of the first send": {fail(broken)},
-		"after a 429":       {answer(429, "", "Retry-After: 2"), fail(broken)},
+		"on the first attempt":  {fail(broken)},
+		"on the retry of a 429": {answer(429, "", "Retry-After: 2"), fail(broken)},
 	} {
 		for end, want := range map[string]error{"refused": refusal, "canceled": context.Canceled} {
 			t.Run(name+", "+end, func(t *testing.T) {
@@ -346,14 +346,14 @@ func TestNotLetOutAfterAConnectionErrorKeepsThatError(t *testing.T) {
 	}
 }
 
-func TestCanceledInTheGate(t *testing.T) {
+func TestCancelDuringTheWaitInTheGate(t *testing.T) {
 	cause := errors.New("the user left")
 	for name, tt := range map[string]struct {
 		resends int
 		steps   []step
 	}{
-		"before the first send there is no StatusError": {0, nil},
-		"before a retry it is the last answer's":        {1, []step{answer(429, "", "Retry-After: 2")}},
+		"before the first attempt, without a StatusError":           {0, nil},
+		"before a retry, with the StatusError of the last response": {1, []step{answer(429, "", "Retry-After: 2")}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -381,8 +381,8 @@ func TestCanceledInTheGate(t *testing.T) {
 	}
 }
 
-func TestTheOldCancelChannelEndsTheWaitInTheGateToo(t *testing.T) {
-	for name, timeout := range map[string]time.Duration{"without a deadline": 0, "before the deadline": time.Minute} {
+func TestRequestCancelChannelEndsTheWaitInTheGate(t *testing.T) {
+	for name, timeout := range map[string]time.Duration{"without a deadline": 0, "with a deadline": time.Minute} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				g := new(gate.Adaptive)
@@ -405,8 +405,8 @@ func TestTheOldCancelChannelEndsTheWaitInTheGateToo(t *testing.T) {
 	}
 }
 
-// The gate sees a context of its own where a request has a Cancel channel.
-func TestWithACancelChannelTheContextEndsTheWaitInTheGateAsWell(t *testing.T) {
+// For a request with a Cancel channel, the gate gets a derived context.
+func TestContextOfARequestWithACancelChannelEndsTheWaitInTheGate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(gate.Adaptive)
 		throttle(t, g, time.Minute)
@@ -419,7 +419,7 @@ func TestWithACancelChannelTheContextEndsTheWaitInTheGateAsWell(t *testing.T) {
 	})
 }
 
-// throttle makes the account of iam.example be throttled.
+// throttle reports a 429 for iam.example to g.
 func throttle(t *testing.T, g gate.Gate, retryAfter time.Duration) {
 	r := gate.Request{Key: "iam.example"}
 	ticket, err := g.Wait(t.Context(), r)
@@ -427,8 +427,8 @@ func throttle(t *testing.T, g gate.Gate, retryAfter time.Duration) {
 	g.Observe(r, ticket, gate.Outcome{Result: gate.Throttled, RetryAfter: retryAfter})
 }
 
-func TestACancelChannelLeavesNoGoroutineBehind(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { // which fails if one is left
+func TestRequestCancelChannelLeaksNoGoroutine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // fails if a goroutine is left
 		g := new(gate.Adaptive)
 		throttle(t, g, time.Minute)
 		req := newRequest(t, "GET", "").WithContext(context.Background())
@@ -446,18 +446,18 @@ func TestGateKeyNamesTheAccount(t *testing.T) {
 		gateKey func(*http.Request) string
 		want    string
 	}{
-		"the host by default":                     {"https://iam.example/v3", nil, "iam.example"},
-		"in lower case":                           {"https://IAM.Example/v3", nil, "iam.example"},
-		"without the default port of https":       {"https://iam.example:443/v3", nil, "iam.example"},
-		"without the default port of http":        {"http://IAM.example:80/v3", nil, "iam.example"},
-		"without an empty port":                   {"https://iam.example:/v3", nil, "iam.example"},
-		"without the dot of a full name":          {"https://iam.example./v3", nil, "iam.example"},
-		"nor the one before a port":               {"https://iam.example.:8443/v3", nil, "iam.example:8443"},
-		"with another port":                       {"https://iam.example:80/v3", nil, "iam.example:80"},
-		"of an IPv6 address without a port":       {"https://[2001:DB8::1]/v3", nil, "[2001:db8::1]"},
-		"of an IPv6 address with the default one": {"https://[2001:db8::1]:443/v3", nil, "[2001:db8::1]"},
-		"of an IPv6 address with a port":          {"https://[2001:db8::1]:5000/v3", nil, "[2001:db8::1]:5000"},
-		"or what GateKey says":                    {"https://iam.example/v3", header, "account 7"},
+		"the default is the host":                   {"https://iam.example/v3", nil, "iam.example"},
+		"the host is lowercased":                    {"https://IAM.Example/v3", nil, "iam.example"},
+		"the default port of https is dropped":      {"https://iam.example:443/v3", nil, "iam.example"},
+		"the default port of http is dropped":       {"http://IAM.example:80/v3", nil, "iam.example"},
+		"an empty port is dropped":                  {"https://iam.example:/v3", nil, "iam.example"},
+		"the trailing dot of a host is dropped":     {"https://iam.example./v3", nil, "iam.example"},
+		"the trailing dot before a port is dropped": {"https://iam.example.:8443/v3", nil, "iam.example:8443"},
+		"another port is kept":                      {"https://iam.example:80/v3", nil, "iam.example:80"},
+		"an IPv6 address without a port":            {"https://[2001:DB8::1]/v3", nil, "[2001:db8::1]"},
+		"an IPv6 address with the default port":     {"https://[2001:db8::1]:443/v3", nil, "[2001:db8::1]"},
+		"an IPv6 address with another port":         {"https://[2001:db8::1]:5000/v3", nil, "[2001:db8::1]:5000"},
+		"GateKey overrides the host":                {"https://iam.example/v3", header, "account 7"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := new(scriptedGate)
@@ -474,13 +474,13 @@ func TestGateKeyNamesTheAccount(t *testing.T) {
 	}
 }
 
-func TestGateKeyThatIsMissingIsAClearErrorAndNothingIsSent(t *testing.T) {
+func TestRequestWithoutAGateKeyFailsUnsent(t *testing.T) {
 	for name, tt := range map[string]struct {
 		gateKey func(*http.Request) string
 		want    string
 	}{
-		"there is no URL to take it from": {nil, "iamhttp: the request has no URL"},
-		"it is empty":                     {func(*http.Request) string { return "" }, "iamhttp: GateKey returned an empty key"},
+		"the request has no URL":       {nil, "iamhttp: the request has no URL"},
+		"GateKey returns an empty key": {func(*http.Request) string { return "" }, "iamhttp: GateKey returned an empty key"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := new(scriptedGate)
@@ -508,11 +508,11 @@ func TestGateIsAskedWithTheCallersMaxWait(t *testing.T) {
 		ctx     func(context.Context) context.Context
 		want    time.Duration
 	}{
-		"the default":   {0, nil, 2 * time.Minute},
-		"the setting":   {time.Second, nil, time.Second},
-		"of one call":   {time.Second, func(ctx context.Context) context.Context { return iamhttp.WithMaxWait(ctx, time.Hour) }, time.Hour},
-		"nothing set":   {time.Second, func(ctx context.Context) context.Context { return iamhttp.WithMaxWait(ctx, 0) }, time.Second},
-		"a nested call": {0, func(ctx context.Context) context.Context { return iamhttp.WithMaxWait(iamhttp.WithMaxWait(ctx, 1), 2) }, 2},
+		"default":             {0, nil, 2 * time.Minute},
+		"MaxWait field":       {time.Second, nil, time.Second},
+		"WithMaxWait":         {time.Second, func(ctx context.Context) context.Context { return iamhttp.WithMaxWait(ctx, time.Hour) }, time.Hour},
+		"WithMaxWait of zero": {time.Second, func(ctx context.Context) context.Context { return iamhttp.WithMaxWait(ctx, 0) }, time.Second},
+		"nested WithMaxWait":  {0, func(ctx context.Context) context.Context { return iamhttp.WithMaxWait(iamhttp.WithMaxWait(ctx, 1), 2) }, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := new(scriptedGate)
@@ -528,7 +528,7 @@ func TestGateIsAskedWithTheCallersMaxWait(t *testing.T) {
 	}
 }
 
-func TestAGateAddsNoAllocationToASuccess(t *testing.T) {
+func TestGateAddsNoAllocationToASuccess(t *testing.T) {
 	for name, req := range map[string]*http.Request{
 		"GET":  newRequest(t, "GET", ""),
 		"POST": newRequest(t, "POST", "body"),
@@ -541,7 +541,7 @@ func TestAGateAddsNoAllocationToASuccess(t *testing.T) {
 	}
 }
 
-func TestDuringAnOutageOneRequestProbesForAll(t *testing.T) {
+func TestDuringAnOutageTheGateSendsOneProbeAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(gate.Adaptive)
 		var sent atomic.Int64
@@ -561,7 +561,7 @@ func TestDuringAnOutageOneRequestProbesForAll(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		assert.Less(t, sent.Load(), int64(64+90), "the start window, and then one probe in eight times what the service asks for")
+		assert.Less(t, sent.Load(), int64(64+90), "the gate must send StartWindow requests, then at most one probe per 8 s (8 times Retry-After)")
 	})
 }
 
@@ -581,9 +581,9 @@ func TestOnlyA429PausesTheGate(t *testing.T) {
 	}
 }
 
-// A gate is in a hurry, because others may wait. A lone caller must not use up its
-// attempts sooner for it.
-func TestTheAttemptsOfALoneCallerLastAsLongWithAGateAsWithout(t *testing.T) {
+// A gate probes early because other callers may be waiting. A lone caller must not use up
+// its attempts sooner because of that.
+func TestGateDoesNotUseUpALoneCallersAttemptsSooner(t *testing.T) {
 	for name, header := range map[string][]string{"no Retry-After": nil, "Retry-After": {"Retry-After: 1"}} {
 		for _, attempts := range []int{0, 3, 4, 20} {
 			t.Run(fmt.Sprint(name, ", ", attempts, " attempts"), func(t *testing.T) {

@@ -21,8 +21,8 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// The few frames of RFC 9113 that are needed are written by hand: a server
-// that a library would not let be so rude.
+// The tests write the few HTTP/2 frames (RFC 9113) that they need themselves, because no
+// HTTP/2 library lets a server misbehave like this.
 
 const (
 	frameData         = 0x0
@@ -31,8 +31,8 @@ const (
 	frameSettings     = 0x4
 	framePing         = 0x6
 	frameGoAway       = 0x7
-	flagEndStream     = 0x1 // of DATA and HEADERS
-	flagAck           = 0x1 // of SETTINGS and PING
+	flagEndStream     = 0x1 // in DATA and HEADERS
+	flagAck           = 0x1 // in SETTINGS and PING
 	flagEndHeaders    = 0x4
 	errorNone         = 0x0
 	errorInternal     = 0x2
@@ -44,10 +44,10 @@ const (
 	clientsConnection = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 )
 
-// An h2 is the server's side of one connection.
+// An h2 is the server side of one connection.
 type h2 struct {
 	net.Conn
-	n int // of the connection, from 1
+	n int // number of the connection, from 1
 }
 
 func (c h2) frame(kind, flags byte, stream uint32, payload string) {
@@ -58,13 +58,13 @@ func (c h2) frame(kind, flags byte, stream uint32, payload string) {
 
 func (c h2) rstStream(stream, code uint32) { c.frame(frameRSTStream, 0, stream, number(code)) }
 
-// goAway says that of the requests only those up to stream were looked at.
+// goAway says that only the requests up to stream were processed.
 func (c h2) goAway(stream, code uint32) { c.frame(frameGoAway, 0, 0, number(stream)+number(code)) }
 
 func number(n uint32) string { return string(binary.BigEndian.AppendUint32(nil, n)) }
 
-// h2Server calls f for each request when its body is complete; seen says what
-// came, in order.
+// h2Server calls f for each request when its body is complete; seen returns the number
+// of the connection and the body of each request, in the order of arrival.
 func h2Server(t *testing.T, f func(c h2, request int, stream uint32)) (url string, seen func() []string) {
 	var mu sync.Mutex
 	var requests []string
@@ -113,7 +113,7 @@ func h2Server(t *testing.T, f func(c h2, request int, stream uint32)) (url strin
 	}
 }
 
-// h2Base speaks HTTP/2 without TLS from the first byte.
+// h2Base returns a Base that speaks HTTP/2 without TLS from the first byte.
 func h2Base(t *testing.T) *http.Transport {
 	base := newBase(t)
 	base.Protocols = new(http.Protocols)
@@ -121,15 +121,15 @@ func h2Base(t *testing.T) *http.Transport {
 	return base
 }
 
-func TestWhatAnHTTP2ServerDoesInsteadOfAnswering(t *testing.T) {
+func TestHTTP2POSTIsResentOnlyIfItWasNotProcessed(t *testing.T) {
 	const whole = "the whole body"
 	tests := map[string]struct {
 		f      func(c h2, request int, stream uint32)
 		seen   []string // the number of the connection and the body
-		status int      // 0: an error without an answer
+		status int      // 0: an error without a response
 		typed  bool
 	}{
-		"REFUSED_STREAM, then a 200": { // a refused stream is sent again by net/http
+		"REFUSED_STREAM, then a 200": { // net/http resends a refused stream
 			f: func(c h2, request int, stream uint32) {
 				if request == 1 {
 					c.rstStream(stream, errorRefused)
@@ -139,7 +139,7 @@ func TestWhatAnHTTP2ServerDoesInsteadOfAnswering(t *testing.T) {
 			},
 			seen: []string{"1: " + whole, "1: " + whole}, status: 200,
 		},
-		"a 429, REFUSED_STREAM for the retry, then a 200": { // a refused retry has its body still
+		"a 429, REFUSED_STREAM for the retry, then a 200": { // net/http resends a refused retry with its body
 			f: func(c h2, request int, stream uint32) {
 				switch request {
 				case 1:
@@ -152,7 +152,7 @@ func TestWhatAnHTTP2ServerDoesInsteadOfAnswering(t *testing.T) {
 			},
 			seen: []string{"1: " + whole, "1: " + whole, "1: " + whole}, status: 200,
 		},
-		"GOAWAY that leaves the request out; a 200 on the next connection": { // a GOAWAY before the request moves it to a new connection
+		"GOAWAY that leaves the request out; a 200 on the next connection": { // net/http resends the request on a new connection
 			f: func(c h2, _ int, stream uint32) {
 				if c.n == 1 {
 					c.goAway(0, errorNone)
@@ -162,22 +162,22 @@ func TestWhatAnHTTP2ServerDoesInsteadOfAnswering(t *testing.T) {
 			},
 			seen: []string{"1: " + whole, "2: " + whole}, status: 200,
 		},
-		"GOAWAY that includes the request, and no answer": { // a GOAWAY after the request is no reason to send it again
+		"GOAWAY that includes the request, and no answer": { // the server may have processed the request
 			f: func(c h2, _ int, stream uint32) {
 				c.goAway(stream, errorEnhanceCalm)
 				c.Close()
 			},
 			seen: []string{"1: " + whole},
 		},
-		"RST_STREAM instead of an answer": { // a stream that failed may have done its work
+		"RST_STREAM instead of an answer": { // the server may have processed the request before it reset the stream
 			f:    func(c h2, _ int, stream uint32) { c.rstStream(stream, errorInternal) },
 			seen: []string{"1: " + whole},
 		},
-		"the end of the connection instead of an answer": { // a connection that ended may have done its work
+		"the end of the connection instead of an answer": { // the server may have processed the request before it closed the connection
 			f:    func(c h2, _ int, _ uint32) { c.Close() },
 			seen: []string{"1: " + whole},
 		},
-		"RST_STREAM in the body of a 404": { // a stream that fails in the body of an error leaves the error
+		"RST_STREAM in the body of a 404": { // the error must still be typed
 			f: func(c h2, _ int, stream uint32) {
 				c.frame(frameHeaders, flagEndHeaders, stream, fieldStatus404)
 				c.frame(frameData, 0, stream, `{"message":"cut`)
@@ -185,7 +185,7 @@ func TestWhatAnHTTP2ServerDoesInsteadOfAnswering(t *testing.T) {
 			},
 			seen: []string{"1: " + whole}, status: 404, typed: true,
 		},
-		"a HEADERS frame that makes no sense": { // frames that make no sense end the connection
+		"a HEADERS frame that makes no sense": { // net/http closes the connection
 			f: func(c h2, _ int, stream uint32) {
 				c.frame(frameHeaders, flagEndHeaders, stream, "\xff\xff\xff\xff\xff\xff")
 			},
@@ -201,7 +201,7 @@ func TestWhatAnHTTP2ServerDoesInsteadOfAnswering(t *testing.T) {
 			cost(t, name, 2<<20, func() string {
 				resp, err := tr.RoundTrip(req)
 				typed := errors.As(err, new(*iamhttp.StatusError))
-				assert.Equal(t, tt.typed, typed, "got %v", err)
+				assert.Equal(t, tt.typed, typed, "whether the error is a StatusError: %v", err)
 				switch {
 				case tt.typed:
 					e := statusError(t, err)
@@ -224,7 +224,7 @@ func TestWhatAnHTTP2ServerDoesInsteadOfAnswering(t *testing.T) {
 	}
 }
 
-func TestAnHTTP2ServerThatRefusesForEverIsGivenUpAtTheDeadline(t *testing.T) {
+func TestHTTP2RefusedStreamsEndTheCallAtTheDeadline(t *testing.T) {
 	url, seen := h2Server(t, func(c h2, _ int, stream uint32) { c.rstStream(stream, errorRefused) })
 	cost(t, "REFUSED_STREAM for ever; deadline in 300 ms", 2<<20, func() string {
 		_, err := get(short(t), t, &iamhttp.Transport{Base: h2Base(t)}, url)
@@ -234,7 +234,7 @@ func TestAnHTTP2ServerThatRefusesForEverIsGivenUpAtTheDeadline(t *testing.T) {
 	assert.Less(t, len(seen()), 10)
 }
 
-func TestAnHTTP2ServerThatResetsAllItsStreamsIsNotRetriedWithoutEnd(t *testing.T) {
+func TestHTTP2StreamResetsUseUpTheAttempts(t *testing.T) {
 	url, seen := h2Server(t, func(c h2, _ int, stream uint32) { c.rstStream(stream, errorInternal) })
 	tr := &iamhttp.Transport{Base: h2Base(t), RetryConnectionErrors: true, MaxAttempts: 3, Backoff: constant(time.Millisecond)}
 	cost(t, "RST_STREAM for ever, of a GET with RetryConnectionErrors", 2<<20, func() string {
@@ -242,5 +242,5 @@ func TestAnHTTP2ServerThatResetsAllItsStreamsIsNotRetriedWithoutEnd(t *testing.T
 		assert.Error(t, err)
 		return outcome(nil, err)
 	})
-	assert.Len(t, seen(), 3, "a GET may be, as often as was set")
+	assert.Len(t, seen(), 3, "a GET must be sent MaxAttempts times")
 }

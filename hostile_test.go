@@ -35,14 +35,14 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// These are things that a server, or someone between it and the caller, can do on
-// purpose. Each test says what the caller gets, that it is over in a time that the
-// caller sets, and what it cost in memory. SECURITY.md names them, docs/hostile.md
-// shows what came of it.
+// The tests in this file simulate attacks by a server, or by someone between the server
+// and the caller. Each one checks what the caller gets, that the call ends in time, and
+// how much memory is allocated. security_test.go lists the tests for SECURITY.md, and
+// docs/hostile.md shows the results.
 
-// cost runs f, which returns what the caller got, and holds what the whole
-// process allocates meanwhile, the server of the test included, under a limit.
-// It is a line of docs/hostile.md.
+// cost runs f, which returns the outcome for the caller, and fails the test if the whole
+// process, the test's server included, allocates more than limit bytes meanwhile. Each
+// call of cost is a row of docs/hostile.md.
 func cost(t *testing.T, server string, limit uint64, f func() (got string)) {
 	t.Helper()
 	var before, after runtime.MemStats
@@ -54,7 +54,7 @@ func cost(t *testing.T, server string, limit uint64, f func() (got string)) {
 	allocated := after.TotalAlloc - before.TotalAlloc
 	t.Logf("took %v, allocated %d KiB", took.Round(time.Millisecond), allocated>>10)
 	assert.LessOrEqual(t, allocated, limit)
-	assert.Less(t, took, 20*time.Second, "it would not have ended by itself")
+	assert.Less(t, took, 20*time.Second, "the call did not end in time")
 
 	const path, end = "docs/hostile.md", "<!-- end of hostile table -->"
 	row := fmt.Sprintf("| %s | %s | %d MiB |", server, got, limit>>20)
@@ -76,7 +76,7 @@ func cost(t *testing.T, server string, limit uint64, f func() (got string)) {
 	assert.Contains(t, string(text), row, "run: go test -update .")
 }
 
-// outcome says what a caller got, without what differs from run to run.
+// outcome describes the result of a call, without details that differ from run to run.
 func outcome(resp *http.Response, err error) string {
 	var e *iamhttp.StatusError
 	typed := errors.As(err, &e)
@@ -98,7 +98,7 @@ func outcome(resp *http.Response, err error) string {
 	return "an error: there was no answer"
 }
 
-func TestEveryLineOfTheOverviewIsOfATestThatExists(t *testing.T) {
+func TestEveryRowOfHostileMdHasATest(t *testing.T) {
 	text, err := os.ReadFile("docs/hostile.md")
 	require.NoError(t, err)
 	var tests string
@@ -116,7 +116,7 @@ func TestEveryLineOfTheOverviewIsOfATestThatExists(t *testing.T) {
 	}
 }
 
-// short is a context that ends soon.
+// short returns a context with a deadline in 300 ms.
 func short(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	t.Cleanup(cancel)
@@ -133,7 +133,7 @@ func get(ctx context.Context, t *testing.T, tr *iamhttp.Transport, url string) (
 	return tr.RoundTrip(req)
 }
 
-// drip writes s again and again, slowly, until the other side has gone.
+// drip writes s over and over, slowly, until the other side closes the connection.
 func drip(w io.Writer, s string) {
 	for {
 		for i := range len(s) {
@@ -145,7 +145,7 @@ func drip(w io.Writer, s string) {
 	}
 }
 
-func TestAHeaderThatNeverEndsIsGivenUpAtTheDeadline(t *testing.T) {
+func TestEndlessHeaderEndsTheCallAtTheDeadline(t *testing.T) {
 	url, connections := rawServer(t, func(_ int, c net.Conn, r *bufio.Reader) {
 		_, _ = http.ReadRequest(r)
 		fmt.Fprint(c, "HTTP/1.1 429 Too Many Requests\r\n")
@@ -156,13 +156,13 @@ func TestAHeaderThatNeverEndsIsGivenUpAtTheDeadline(t *testing.T) {
 		assert.Nil(t, resp)
 		assert.ErrorIs(t, err, context.DeadlineExceeded)
 		typed := errors.As(err, new(*iamhttp.StatusError))
-		assert.False(t, typed, "there was no answer")
+		assert.False(t, typed, "without a response there must not be a StatusError")
 		return outcome(resp, err)
 	})
 	assert.EqualValues(t, 1, connections.Load())
 }
 
-func TestABodyThatDripsIsCutInTimeForTheDeadline(t *testing.T) {
+func TestSlowErrorBodyIsTruncatedBeforeTheDeadline(t *testing.T) {
 	url, _ := rawServer(t, func(_ int, c net.Conn, r *bufio.Reader) {
 		_, _ = http.ReadRequest(r)
 		fmt.Fprint(c, "HTTP/1.1 404 Not Found\r\nContent-Length: 1000000\r\n\r\n"+`{"message":"`)
@@ -174,14 +174,14 @@ func TestABodyThatDripsIsCutInTimeForTheDeadline(t *testing.T) {
 		assert.Equal(t, iamhttp.ErrNotFound, e.Code)
 		assert.True(t, e.Truncated)
 		assert.NotEmpty(t, e.Message)
-		assert.Contains(t, strings.Repeat("so slow ", 10), e.Message, "as much as had come")
+		assert.Contains(t, strings.Repeat("so slow ", 10), e.Message, "Message must be the part that arrived")
 		return outcome(nil, err)
 	})
 }
 
-// Where the header of gzip does not come, net/http can neither read on nor
-// close: before Go 1.27 the one waits for the other.
-func TestACompressedBodyThatStallsAtItsBeginningDoesNotHoldTheCallUp(t *testing.T) {
+// While the gzip header is incomplete, Read of net/http's body blocks, and before Go 1.27
+// Close waits for Read.
+func TestStalledGzipBodyDoesNotDelayTheCall(t *testing.T) {
 	for name, code := range map[string]int{
 		"a 404 and three bytes of a compressed body; deadline in 300 ms": 404,
 		"a 429 and three bytes of a compressed body; a 404 then":         429,
@@ -194,7 +194,7 @@ func TestACompressedBodyThatStallsAtItsBeginningDoesNotHoldTheCallUp(t *testing.
 				} else {
 					fmt.Fprintf(c, "HTTP/1.1 %d x\r\nContent-Encoding: gzip\r\nContent-Length: 100\r\n\r\n\x1f\x8b\x08", code)
 				}
-				_, _ = r.ReadByte() // until the other side has gone
+				_, _ = r.ReadByte() // returns when the client closes the connection
 			})
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
@@ -205,24 +205,24 @@ func TestACompressedBodyThatStallsAtItsBeginningDoesNotHoldTheCallUp(t *testing.
 				_, err := get(ctx, t, &iamhttp.Transport{Backoff: zero}, url)
 				e := statusError(t, err)
 				assert.Equal(t, iamhttp.ErrNotFound, e.Code)
-				assert.NoError(t, ctx.Err(), "in time")
+				assert.NoError(t, ctx.Err(), "the call must return before the deadline")
 				return outcome(nil, err)
 			})
 		})
 	}
 }
 
-// The stuck connection counts against MaxConnsPerHost, so that a retry might never
-// leave.
-func TestACompressedBodyThatStallsDoesNotHoldUpARetryWhereConnectionsAreLimited(t *testing.T) {
+// The stuck connection counts against MaxConnsPerHost, so a retry might wait for it
+// forever.
+func TestStalledGzipBodyDoesNotBlockARetryWithOneConnectionPerHost(t *testing.T) {
 	url, _ := rawServer(t, func(_ int, c net.Conn, r *bufio.Reader) {
 		_, _ = http.ReadRequest(r)
 		fmt.Fprint(c, "HTTP/1.1 429 x\r\nContent-Encoding: gzip\r\nContent-Length: 100\r\n\r\n\x1f\x8b\x08")
-		_, _ = r.ReadByte() // until the other side has gone
+		_, _ = r.ReadByte() // returns when the client closes the connection
 	})
 	for name, wrap := range map[string]func(http.RoundTripper) http.RoundTripper{
-		"directly":                   func(rt http.RoundTripper) http.RoundTripper { return rt },
-		"below another RoundTripper": func(rt http.RoundTripper) http.RoundTripper { return wrapped{opaque{rt}} },
+		"directly above http.Transport": func(rt http.RoundTripper) http.RoundTripper { return rt },
+		"above another RoundTripper":    func(rt http.RoundTripper) http.RoundTripper { return wrapped{opaque{rt}} },
 	} {
 		modes(t, func(t *testing.T, passThrough bool) {
 			t.Run(name, func(t *testing.T) {
@@ -231,18 +231,18 @@ func TestACompressedBodyThatStallsDoesNotHoldUpARetryWhereConnectionsAreLimited(
 				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 				defer cancel()
 				resp, err := get(ctx, t, &iamhttp.Transport{Base: wrap(base), Backoff: zero, PassThrough: passThrough, MaxAttempts: 2}, url)
-				if passThrough && err == nil { // this Go can close such a body, and the retry was made
+				if passThrough && err == nil { // this Go version can close such a body, so the retry was sent
 					assert.Equal(t, http.StatusTooManyRequests, resp.StatusCode)
 				} else {
 					assert.Equal(t, iamhttp.ErrTooManyRequests, statusError(t, err).Code)
 				}
-				assert.NoError(t, ctx.Err(), "in time")
+				assert.NoError(t, ctx.Err(), "the call must return before the deadline")
 			})
 		})
 	}
 }
 
-func TestABodyOfAByteASecondIsGivenUpAfterFiveSeconds(t *testing.T) {
+func TestErrorBodyOfAByteASecondIsReadForFiveSeconds(t *testing.T) {
 	for name, tt := range map[string]struct {
 		answer string
 		took   time.Duration
@@ -273,17 +273,17 @@ func TestABodyOfAByteASecondIsGivenUpAfterFiveSeconds(t *testing.T) {
 					_, err := get(t.Context(), t, &iamhttp.Transport{Base: base, Backoff: zero}, "http://iam.example")
 					e := statusError(t, err)
 					assert.Equal(t, tt.took, time.Since(start))
-					assert.LessOrEqual(t, len(e.Body()), len(tt.body), "a byte may come just then")
+					assert.LessOrEqual(t, len(e.Body()), len(tt.body), "Body holds more than arrives in 5 s")
 					assert.True(t, e.Truncated)
 					return outcome(nil, err)
 				})
-				time.Sleep(2 * time.Second) // until the server has noticed
+				time.Sleep(2 * time.Second) // until the server has noticed the closed connection
 			})
 		})
 	}
 }
 
-func TestADiscardedBodyThatDripsDelaysTheRetryLittle(t *testing.T) {
+func TestSlowDiscardedBodyHardlyDelaysTheRetry(t *testing.T) {
 	url, connections := rawServer(t, func(n int, c net.Conn, r *bufio.Reader) {
 		_, _ = http.ReadRequest(r)
 		if n > 1 {
@@ -299,10 +299,10 @@ func TestADiscardedBodyThatDripsDelaysTheRetryLittle(t *testing.T) {
 		resp.Body.Close()
 		return outcome(resp, err)
 	})
-	assert.EqualValues(t, 2, connections.Load(), "the slow one is closed")
+	assert.EqualValues(t, 2, connections.Load(), "the slow connection must be closed and a new one used")
 }
 
-func TestABodyOfAGigabyteIsNotTakenIn(t *testing.T) {
+func TestErrorBodyOfAGigabyteIsNotRead(t *testing.T) {
 	chunk := make([]byte, 64<<10)
 	for name, tt := range map[string]struct {
 		code   int
@@ -338,13 +338,13 @@ func TestABodyOfAGigabyteIsNotTakenIn(t *testing.T) {
 				}
 				return outcome(nil, err)
 			})
-			t.Logf("%d KiB were on their way", written.Load()>>10)
-			assert.Less(t, written.Load(), int64(100<<20), "the rest of it was never sent")
+			t.Logf("the server wrote %d KiB", written.Load()>>10)
+			assert.Less(t, written.Load(), int64(100<<20), "the server wrote most of the body, so the client read too much or closed too late")
 		})
 	}
 }
 
-func TestAHeaderUpToTheLimitIsKeptAndOneBeyondItIsAnError(t *testing.T) {
+func TestHeaderWithinTheLimitIsKeptAndALargerOneIsAnError(t *testing.T) {
 	within, beyond := strings.Repeat("r", 900<<10), strings.Repeat("r", 2<<20)
 	url, _ := rawServer(t, func(n int, c net.Conn, r *bufio.Reader) {
 		_, _ = http.ReadRequest(r)
@@ -356,7 +356,7 @@ func TestAHeaderUpToTheLimitIsKeptAndOneBeyondItIsAnError(t *testing.T) {
 	base.MaxResponseHeaderBytes = 1 << 20 // net/http's own limit is 10 MiB
 	base.DisableKeepAlives = true
 	tr := &iamhttp.Transport{Base: base}
-	cost(t, "a 403 with 900 KiB in a header line; the limit is 1 MiB", 16<<20, func() string { // most of it as net/http reads the lines
+	cost(t, "a 403 with 900 KiB in a header line; the limit is 1 MiB", 16<<20, func() string { // net/http allocates most of it to read the lines
 		_, err := get(t.Context(), t, tr, url)
 		e := statusError(t, err)
 		assert.Len(t, e.RequestID, 128)
@@ -374,7 +374,7 @@ func TestAHeaderUpToTheLimitIsKeptAndOneBeyondItIsAnError(t *testing.T) {
 	})
 }
 
-func TestARefusalInTheMiddleOfAnUploadIsRetriedWhole(t *testing.T) {
+func TestUploadRefusedHalfwayIsResentInFull(t *testing.T) {
 	const size = 4 << 20
 	payload := bytes.Repeat([]byte("0123456789abcdef"), size/16)
 	for name, code := range map[string]int{
@@ -391,7 +391,7 @@ func TestARefusalInTheMiddleOfAnUploadIsRetriedWhole(t *testing.T) {
 				if n == 1 {
 					_, _ = io.CopyN(io.Discard, req.Body, size/2)
 					fmt.Fprintf(c, "HTTP/1.1 %d x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", code)
-					_, _ = io.Copy(io.Discard, r) // until the client hangs up
+					_, _ = io.Copy(io.Discard, r) // until the client closes the connection
 					return
 				}
 				got, _ := io.ReadAll(req.Body)
@@ -400,7 +400,7 @@ func TestARefusalInTheMiddleOfAnUploadIsRetriedWhole(t *testing.T) {
 			})
 			req, err := http.NewRequestWithContext(t.Context(), "POST", url, bytes.NewReader(payload))
 			require.NoError(t, err)
-			cost(t, name, 32<<20, func() string { // nearly all of it is what the server reads
+			cost(t, name, 32<<20, func() string { // nearly all of it is allocated by the server to read the body
 				resp, err := (&iamhttp.Transport{Base: newBase(t), Backoff: zero}).RoundTrip(req)
 				require.NoError(t, err)
 				resp.Body.Close()
@@ -412,13 +412,13 @@ func TestARefusalInTheMiddleOfAnUploadIsRetriedWhole(t *testing.T) {
 	}
 }
 
-// reset closes a connection so that the other side gets a reset, not an end.
+// reset closes a connection so that the other side gets a reset instead of an EOF.
 func reset(c net.Conn) {
 	_ = c.(*net.TCPConn).SetLinger(0)
 	c.Close()
 }
 
-func TestAResetAtAnyByteIsAnErrorAndNeverSentTwice(t *testing.T) {
+func TestConnectionResetAtAnyByteIsAnErrorAndAPOSTIsSentOnce(t *testing.T) {
 	const (
 		header = "HTTP/1.1 409 Conflict\r\nX-Request-Id: r\r\nContent-Length: 27\r\n\r\n"
 		body   = `{"message":"it is there."}` + "\n"
@@ -451,7 +451,7 @@ func TestAResetAtAnyByteIsAnErrorAndNeverSentTwice(t *testing.T) {
 	require.Equal(t, "it is there.", statusError(t, err).Message)
 
 	offsets := make(chan int, 1)
-	t.Run("of the answer", func(t *testing.T) {
+	t.Run("reset by the server while it sends the response", func(t *testing.T) {
 		url, connections := rawServer(t, func(_ int, c net.Conn, r *bufio.Reader) {
 			if req, err := http.ReadRequest(r); err == nil {
 				_, _ = io.Copy(io.Discard, req.Body)
@@ -465,24 +465,24 @@ func TestAResetAtAnyByteIsAnErrorAndNeverSentTwice(t *testing.T) {
 				resp, err := post(url)
 				require.Nil(t, resp)
 				require.Error(t, err)
-				require.EqualValues(t, offset+1, connections.Load(), "one send")
+				require.EqualValues(t, offset+1, connections.Load(), "the request must be sent exactly once")
 				var e *iamhttp.StatusError
 				typed := errors.As(err, &e)
 				if offset < len(header) {
-					require.False(t, typed, "of the answer only %q had come", answer[:offset])
+					require.False(t, typed, "got a StatusError although the response ended in its header: %q", answer[:offset])
 				}
-				if !typed { // a reset may overtake what was sent before it
+				if !typed { // a reset may overtake data sent before it
 					continue
 				}
 				require.Equal(t, iamhttp.ErrConflict, e.Code)
 				require.Equal(t, "r", e.RequestID)
-				require.True(t, strings.HasPrefix(body, string(e.Body())), "%q", e.Body())
-				require.Equal(t, len(e.Body()) < len(body), e.Truncated, "%q", e.Body())
+				require.True(t, strings.HasPrefix(body, string(e.Body())), "Body is not a prefix of the body sent: %q", e.Body())
+				require.Equal(t, len(e.Body()) < len(body), e.Truncated, "Truncated must be set unless the body is complete: %q", e.Body())
 			}
 			return "an error, sent once: that there was no answer, or behind its header the answer as far as it came"
 		})
 	})
-	t.Run("of the request", func(t *testing.T) {
+	t.Run("reset by the server while it reads the request", func(t *testing.T) {
 		url, connections := rawServer(t, func(_ int, c net.Conn, _ *bufio.Reader) {
 			_, _ = io.CopyN(io.Discard, c, int64(<-offsets))
 			reset(c)
@@ -495,14 +495,14 @@ func TestAResetAtAnyByteIsAnErrorAndNeverSentTwice(t *testing.T) {
 				require.Error(t, err)
 				typed := errors.As(err, new(*iamhttp.StatusError))
 				require.False(t, typed)
-				require.EqualValues(t, offset+1, connections.Load(), "one send")
+				require.EqualValues(t, offset+1, connections.Load(), "the request must be sent exactly once")
 			}
 			return "an error, sent once: there was no answer"
 		})
 	})
 }
 
-func TestAnAnswerToNoRequestIsNotTakenForThatOfTheNext(t *testing.T) {
+func TestUnsolicitedResponseIsNotUsedForTheNextRequest(t *testing.T) {
 	closed := make(chan struct{})
 	url, connections := rawServer(t, func(n int, c net.Conn, r *bufio.Reader) {
 		if _, err := http.ReadRequest(r); err != nil {
@@ -510,13 +510,13 @@ func TestAnAnswerToNoRequestIsNotTakenForThatOfTheNext(t *testing.T) {
 		}
 		fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%d", n)
 		if n == 1 {
-			if _, err := r.ReadByte(); err == nil { // no second request comes here
+			if _, err := r.ReadByte(); err == nil {
 				t.Error("the connection was used again")
 			}
 			close(closed)
 		}
 	})
-	// A proxy that adds an answer of its own to what it hands on.
+	// A proxy that sends a response of its own after the one it forwards.
 	proxied, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer proxied.Close()
@@ -565,9 +565,9 @@ func TestAnAnswerToNoRequestIsNotTakenForThatOfTheNext(t *testing.T) {
 	assert.EqualValues(t, 2, connections.Load())
 }
 
-func TestABadCertificateEndsTheCallAtTheFirstHandshake(t *testing.T) {
+func TestInvalidCertificateEndsTheCallAtTheFirstHandshake(t *testing.T) {
 	var handshakes atomic.Int32
-	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("asked") }))
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the server received a request") }))
 	srv.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
 	srv.Config.ConnState = func(_ net.Conn, s http.ConnState) {
 		if s == http.StateNew {
@@ -592,22 +592,22 @@ func TestABadCertificateEndsTheCallAtTheFirstHandshake(t *testing.T) {
 			require.NoError(t, err)
 			req.Header.Set("X-Auth-Token", "secret")
 			req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("secret")), nil }
-			cost(t, name, 8<<20, func() string { // of the first, to load the machine's own authorities
+			cost(t, name, 8<<20, func() string { // the first call loads the machine's root certificates
 				resp, err := (&iamhttp.Transport{Base: base, RetryConnectionErrors: true, Backoff: zero}).RoundTrip(req)
 				assert.Nil(t, resp)
 				unverified := errors.As(err, new(*tls.CertificateVerificationError))
-				assert.True(t, unverified, "got %v", err)
+				assert.True(t, unverified, "want a CertificateVerificationError, got %v", err)
 				return outcome(resp, err)
 			})
-			assert.EqualValues(t, 1, handshakes.Load(), "not retried, though the request may be")
+			assert.EqualValues(t, 1, handshakes.Load(), "an invalid certificate must not be retried, although the request is idempotent")
 			read, closes := body.counts()
-			assert.Zero(t, read, "nothing was told")
+			assert.Zero(t, read, "the body must not be sent")
 			assert.Positive(t, closes)
 		})
 	}
 }
 
-func TestARedirectWithSecretsLeavesNoneInTheError(t *testing.T) {
+func TestSecretsInARedirectDoNotReachTheError(t *testing.T) {
 	const secret = "s3cr3t"
 	var hits atomic.Int32
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -625,13 +625,13 @@ func TestARedirectWithSecretsLeavesNoneInTheError(t *testing.T) {
 		require.NoError(t, err)
 		resp.Body.Close()
 		assert.Equal(t, 307, resp.StatusCode)
-		assert.Zero(t, hits.Load(), "the Transport follows nothing")
+		assert.Zero(t, hits.Load(), "the Transport must not follow the redirect")
 		return outcome(resp, err)
 	})
 	cost(t, "the same, in an http.Client, which follows it to a 403", 1<<20, func() string {
 		_, err := (&http.Client{Transport: tr}).Get(srv.URL)
 		e := statusError(t, err)
-		assert.EqualValues(t, 1, hits.Load(), "the client does")
+		assert.EqualValues(t, 1, hits.Load(), "http.Client must follow the redirect")
 		assert.Equal(t, other.URL+"/path", e.URL)
 		var logged bytes.Buffer
 		slog.New(slog.NewJSONHandler(&logged, nil)).Error("x", "err", e)
@@ -640,7 +640,7 @@ func TestARedirectWithSecretsLeavesNoneInTheError(t *testing.T) {
 	})
 }
 
-// lie is a Retry-After that a server should not send.
+// lie returns a Retry-After value that a server should not send.
 func lie(r *rand.Rand) string {
 	n := r.Uint64() >> r.IntN(64)
 	return []func() string{
@@ -657,7 +657,7 @@ func lie(r *rand.Rand) string {
 	}[r.IntN(10)]()
 }
 
-func TestAHundredThousandLiesInRetryAfterAreNeverWaitedForTooLong(t *testing.T) {
+func Test100000BogusRetryAfterValuesNeverCauseATooLongWait(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	var value, date string
 	base := roundTripper(func(req *http.Request) (*http.Response, error) {
@@ -668,7 +668,7 @@ func TestAHundredThousandLiesInRetryAfterAreNeverWaitedForTooLong(t *testing.T) 
 	if testing.Short() {
 		lies = 5_000
 	}
-	synctest.Test(t, func(t *testing.T) { // in it, only waiting takes time
+	synctest.Test(t, func(t *testing.T) { // here, only waiting takes time
 		start := time.Now()
 		cost(t, "100,000 lies in Retry-After, in a 429 each", 1<<30, func() string {
 			for range lies {
@@ -676,14 +676,14 @@ func TestAHundredThousandLiesInRetryAfterAreNeverWaitedForTooLong(t *testing.T) 
 				ctx, cancel := context.WithCancel(t.Context())
 				tr := &iamhttp.Transport{Base: base, MaxWait: time.Minute, OnFailure: onAnswer(func(_ context.Context, e *iamhttp.StatusError, wait time.Duration) {
 					if e.Stop == iamhttp.StopCanceled {
-						return // by this test
+						return // canceled by this test
 					}
 					stops[e.Stop]++
 					switch {
 					case e.Stop == iamhttp.StopUnset && wait > 0 && e.RetryAfter <= wait && wait <= time.Minute+30*time.Second:
 					case e.Stop == iamhttp.StopWaitTooLong && wait == 0 && e.RetryAfter > time.Minute:
 					default:
-						t.Errorf("%v, waits %v, asked for %v, of Retry-After %.50q and Date %.50q", e.Stop, wait, e.RetryAfter, value, date)
+						t.Errorf("stop reason %v, wait %v, RetryAfter %v, from Retry-After: %.50q and Date: %.50q", e.Stop, wait, e.RetryAfter, value, date)
 					}
 					cancel() // instead of waiting
 				})}
@@ -696,14 +696,14 @@ func TestAHundredThousandLiesInRetryAfterAreNeverWaitedForTooLong(t *testing.T) 
 			}
 			return "an error: 429 TooManyRequests, that it is too long to wait for, or that the wait was canceled"
 		})
-		assert.Zero(t, time.Since(start), "nothing was waited for")
+		assert.Zero(t, time.Since(start), "no call may wait")
 	})
 	t.Log(stops)
 	assert.Greater(t, stops[iamhttp.StopUnset], lies/10)
 	assert.Greater(t, stops[iamhttp.StopWaitTooLong], lies/10)
 }
 
-func TestAHundredThousandLinesOfRetryAfterAreReadAtOnce(t *testing.T) {
+func Test100000RetryAfterLinesAreParsedQuickly(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	lines := []byte("HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\nRetry-After: 3600\r\n")
 	for range 100_000 {
@@ -714,7 +714,7 @@ func TestAHundredThousandLinesOfRetryAfterAreReadAtOnce(t *testing.T) {
 		_, _ = http.ReadRequest(r)
 		_, _ = c.Write(lines)
 	})
-	cost(t, "a 429 with 100,000 lines of Retry-After", 128<<20, func() string { // most of it, and for a moment only, for net/http's errors of lines that are no date
+	cost(t, "a 429 with 100,000 lines of Retry-After", 128<<20, func() string { // net/http allocates most of it for a moment, for its errors about invalid dates
 		_, err := get(t.Context(), t, &iamhttp.Transport{}, url)
 		e := statusError(t, err)
 		assert.Equal(t, time.Hour, e.RetryAfter)
@@ -723,7 +723,7 @@ func TestAHundredThousandLinesOfRetryAfterAreReadAtOnce(t *testing.T) {
 	})
 }
 
-func TestAnAccountThatIsClosedHoldsNoOtherUp(t *testing.T) {
+func TestPausedAccountDoesNotDelayAnotherAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := script(answer(429, "", "Retry-After: 3600"), answer(200, ""))
 		tr := &iamhttp.Transport{Base: base, Gate: &gate.Adaptive{},
@@ -743,7 +743,7 @@ func TestAnAccountThatIsClosedHoldsNoOtherUp(t *testing.T) {
 	})
 }
 
-func TestACompressedBombIsNotInflated(t *testing.T) {
+func TestGzipBombIsNotInflatedBeyondTheLimit(t *testing.T) {
 	var bomb bytes.Buffer
 	z, err := gzip.NewWriterLevel(&bomb, gzip.BestCompression)
 	require.NoError(t, err)
@@ -761,7 +761,7 @@ func TestACompressedBombIsNotInflated(t *testing.T) {
 			cost(t, name, 2<<20, func() string {
 				_, err := get(t.Context(), t, &iamhttp.Transport{Backoff: zero, MaxAttempts: 2}, url)
 				e := statusError(t, err)
-				assert.Equal(t, make([]byte, 64<<10), e.Body(), "inflated by net/http, as far as it was read")
+				assert.Equal(t, make([]byte, 64<<10), e.Body(), "net/http must have inflated only the part that was read")
 				assert.True(t, e.Truncated)
 				return outcome(nil, err)
 			})
@@ -769,7 +769,7 @@ func TestACompressedBombIsNotInflated(t *testing.T) {
 	}
 }
 
-func TestWhatAServerSaysCannotForgeALineOfALog(t *testing.T) {
+func TestTextFromTheServerCannotForgeALogLine(t *testing.T) {
 	const evil = "No.\r\nlevel=ERROR msg='all users deleted'\x1b[2J\x07\u202e\u2028\u200b\u00ad\ufeff\ue000\U000e0041\x00\xff\xfe\xc3\x28 \xed\xa0\x80"
 	escaped := ""
 	for i := range len(evil) {
@@ -797,8 +797,8 @@ func TestWhatAServerSaysCannotForgeALineOfALog(t *testing.T) {
 				text, _ := strings.CutSuffix(logged.String(), "\n")
 				for name, s := range map[string]string{"Error": e.Error(), "slog": text, "Message": e.Message, "ServiceCode": e.ServiceCode, "RequestID": e.RequestID} {
 					assert.Contains(t, s, "No. level=ERROR msg='all users deleted'[2J", name)
-					assert.True(t, utf8.ValidString(s), "%s: %q", name, s)
-					assert.False(t, strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }), "%s: %q", name, s)
+					assert.True(t, utf8.ValidString(s), "%s is not UTF-8: %q", name, s)
+					assert.False(t, strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }), "%s has unprintable characters: %q", name, s)
 				}
 				return outcome(nil, err) + "; its text is one line of printable UTF-8"
 			})
@@ -806,7 +806,7 @@ func TestWhatAServerSaysCannotForgeALineOfALog(t *testing.T) {
 	}
 }
 
-// slowBody brings each part after a second.
+// slowBody is a body that delivers one part per second.
 type slowBody struct {
 	parts  []string
 	closed chan struct{}
@@ -828,14 +828,14 @@ func (b *slowBody) Read(p []byte) (int, error) {
 
 func (b *slowBody) Close() error { close(b.closed); return nil }
 
-func TestSlowBodyIsReadAheadForAtMostFiveSecondsAndTheRestStaysReadable(t *testing.T) {
+func TestSlowBodyIsReadAheadForAtMostFiveSecondsAndStaysReadable(t *testing.T) {
 	for name, tt := range map[string]struct {
 		timeout time.Duration
 		want    time.Duration
 	}{
-		"without a deadline":                  {0, 5 * time.Second},
-		"at most half the time that is left":  {4 * time.Second, 2 * time.Second},
-		"with a deadline that is far in time": {time.Hour, 5 * time.Second},
+		"without a deadline":                           {0, 5 * time.Second},
+		"with a near deadline, for half the time left": {4 * time.Second, 2 * time.Second},
+		"with a distant deadline":                      {time.Hour, 5 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -862,7 +862,7 @@ func TestSlowBodyIsReadAheadForAtMostFiveSecondsAndTheRestStaysReadable(t *testi
 					body, err := io.ReadAll(resp.Body)
 					require.NoError(t, err)
 					assert.Equal(t, want, string(body))
-					assert.Equal(t, 20*time.Second, time.Since(start), "no part was waited for twice")
+					assert.Equal(t, 20*time.Second, time.Since(start), "each part must be waited for once")
 				}
 				resp.Body.Close()
 				synctest.Wait()

@@ -18,15 +18,15 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// A tokenUser is a RoundTripper that sends each request with a token, and gets tokens
-// through the client that it is a part of.
+// A tokenUser is a RoundTripper that needs a token for each request, and fetches tokens
+// through the client that it is itself a part of.
 type tokenUser struct {
 	base   http.RoundTripper
 	client *http.Client
-	uses   int  // of a token; 0: no limit
-	own    bool // each request gets a token of its own
+	uses   int  // requests per token; 0: no limit
+	own    bool // each request fetches its own token
 	busy   chan struct{}
-	left   int // uses of the present token
+	left   int // requests left for the current token
 	tokens atomic.Int64
 }
 
@@ -59,7 +59,7 @@ func (u *tokenUser) token() error {
 	return resp.Body.Close()
 }
 
-// refusingOnce refuses the nth request.
+// refusingOnce returns a constructor of servers that throttle only the nth request.
 func refusingOnce(nth int64, retryAfter string) func() http.RoundTripper {
 	return func() http.RoundTripper {
 		var n atomic.Int64
@@ -73,8 +73,8 @@ func refusingOnce(nth int64, retryAfter string) func() http.RoundTripper {
 	}
 }
 
-// allowing is a server that takes so many requests in a second, and half of that at
-// once.
+// allowing returns a server with a token bucket: it admits perSecond requests per second,
+// and bursts of half of that.
 func allowing(perSecond float64) http.RoundTripper {
 	var mu sync.Mutex
 	saved, at := perSecond/2, time.Now()
@@ -91,9 +91,9 @@ func allowing(perSecond float64) http.RoundTripper {
 	})
 }
 
-// A request for a token that waited for a turn would wait for those who have turns,
-// and wait for the token.
-func TestATokenFromTheSameClientCostsNoMoreThanTheSameTimeAgain(t *testing.T) {
+// A token request must not wait for a turn: the requests that hold the turns wait for the
+// token, so the two would wait for each other.
+func TestFetchingTokensThroughTheSameGateAtMostDoublesTheTime(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		server  func() http.RoundTripper
@@ -141,20 +141,20 @@ func TestATokenFromTheSameClientCostsNoMoreThanTheSameTimeAgain(t *testing.T) {
 					}
 				})
 			}
-			t.Logf("%v without, %v with", took[false], took[true])
+			t.Logf("%v without token requests, %v with", took[false], took[true])
 			assert.LessOrEqual(t, took[true], 2*took[false])
 		})
 	}
 }
 
-func TestARequestForATokenWaitsForTheEndOfAPause(t *testing.T) {
+func TestTokenRequestWaitsForTheEndOfAPause(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		timeout time.Duration
 		want    error
 	}{
-		{"and is sent then", time.Minute, nil},
-		{"unless its deadline is before that", 5 * time.Second, gate.ErrDeadline},
+		{"the deadline is after the pause", time.Minute, nil},
+		{"the deadline is before the end of the pause", 5 * time.Second, gate.ErrDeadline},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -195,7 +195,7 @@ func TestARequestForATokenWaitsForTheEndOfAPause(t *testing.T) {
 	}
 }
 
-func TestARequestForATokenThatIsThrottledWithoutRetryAfterPausesTheAccount(t *testing.T) {
+func TestThrottledTokenRequestWithoutRetryAfterPausesTheAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var sent []time.Time
 		tr := &iamhttp.Transport{Gate: new(gate.Adaptive), GateKey: gate.KeyByHost}
@@ -220,10 +220,10 @@ func TestARequestForATokenThatIsThrottledWithoutRetryAfterPausesTheAccount(t *te
 	})
 }
 
-func TestATransportBelowAnotherOneIsPacedAsWithoutIt(t *testing.T) {
+func TestOuterTransportDoesNotDisturbThePaceOfAnInnerGate(t *testing.T) {
 	sent := make(map[string]int)
 	for name, outer := range map[string]*iamhttp.Transport{
-		"alone": nil, "below one": {}, "below one with a gate": {Gate: new(gate.Adaptive), GateKey: func(*http.Request) string { return "outer" }},
+		"alone": nil, "below a Transport": {}, "below a Transport with a gate": {Gate: new(gate.Adaptive), GateKey: func(*http.Request) string { return "outer" }},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			var n atomic.Int64

@@ -23,11 +23,11 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// The figures of the README that can be counted are held here, so that they
-// cannot go stale; what can only be timed is in bench_test.go.
+// The tests in this file check the figures of the documents that can be counted.
+// Durations are measured in bench_test.go.
 
-// fixed is a Base without allocations of its own: answers in turn, the same
-// responses again and again.
+// fixed is a Base that does not allocate: it returns the same responses in turn, over
+// and over.
 type fixed struct {
 	answers []http.Response
 	bodies  []string
@@ -77,19 +77,19 @@ var keystoneHeader = http.Header{
 	"X-Openstack-Request-Id": {"req-7e3bf0a6-55a1-4f5a-9c8d-0f6f7c1b2a3d"},
 }
 
-// allocs returns the allocations of one call.
+// allocs returns the number of allocations per call.
 func allocs(t testing.TB, rt http.RoundTripper, req *http.Request) float64 {
 	t.Helper()
 	return testing.AllocsPerRun(200, func() { _, _ = rt.RoundTrip(req) })
 }
 
-func TestASuccessAddsNoAllocation(t *testing.T) {
+func TestSuccessAddsNoAllocation(t *testing.T) {
 	ctx, _ := iamhttp.WithRecorder(iamhttp.WithMaxAttempts(iamhttp.WithExpected(t.Context(), 404), 3))
 	for name, req := range map[string]*http.Request{
-		"GET":                    newRequest(t, "GET", ""),
-		"POST":                   newRequest(t, "POST", "body"),
-		"GET with options":       newRequest(t, "GET", "").WithContext(ctx),
-		"GET under a cancelable": newRequest(t, "GET", "").WithContext(t.Context()),
+		"GET":                           newRequest(t, "GET", ""),
+		"POST":                          newRequest(t, "POST", "body"),
+		"GET with options":              newRequest(t, "GET", "").WithContext(ctx),
+		"GET with a cancelable context": newRequest(t, "GET", "").WithContext(t.Context()),
 	} {
 		t.Run(name, func(t *testing.T) {
 			base := fixedAnswers(nil, "", 200)
@@ -98,7 +98,7 @@ func TestASuccessAddsNoAllocation(t *testing.T) {
 	}
 }
 
-func TestASuccessOverTheDefaultTransportAddsNoAllocation(t *testing.T) {
+func TestSuccessOverTheDefaultTransportAddsNoAllocation(t *testing.T) {
 	original := http.DefaultTransport
 	defer func() { http.DefaultTransport = original }()
 	plain := new(http.Transport)
@@ -109,7 +109,7 @@ func TestASuccessOverTheDefaultTransportAddsNoAllocation(t *testing.T) {
 	assert.Zero(t, allocs(t, new(iamhttp.Transport), req)-allocs(t, plain, req))
 }
 
-func TestASuccessAddsNoByte(t *testing.T) {
+func TestSuccessAllocatesNoBytes(t *testing.T) {
 	for _, method := range []string{"GET", "POST"} {
 		req := newRequest(t, method, strings.Repeat("x", len(method)-3))
 		tr := &iamhttp.Transport{Base: fixedAnswers(nil, "", 200)}
@@ -117,7 +117,7 @@ func TestASuccessAddsNoByte(t *testing.T) {
 	}
 }
 
-// allocated is how many bytes f allocates.
+// allocated returns how many bytes f allocates on average.
 func allocated(f func()) uint64 {
 	const calls = 10_000
 	var before, after runtime.MemStats
@@ -129,7 +129,7 @@ func allocated(f func()) uint64 {
 	return (after.TotalAlloc - before.TotalAlloc) / calls
 }
 
-// own is what an application without this library would write for a 404.
+// own is an error type as an application without this library would write it.
 type own struct {
 	Code                                    int
 	ServiceCode, Message, RequestID, Method string
@@ -163,7 +163,7 @@ func ownError(req *http.Request, resp *http.Response) error {
 	}
 }
 
-func TestATypedErrorCostsLessThanOneWrittenByHand(t *testing.T) {
+func TestTypedErrorAllocatesLessThanAHandWrittenOne(t *testing.T) {
 	req := newRequest(t, "GET", "")
 	req = req.WithContext(context.Background())
 	base := fixedAnswers(keystoneHeader, keystoneBody, 404)
@@ -176,15 +176,15 @@ func TestATypedErrorCostsLessThanOneWrittenByHand(t *testing.T) {
 	}
 	allocsByHand := testing.AllocsPerRun(200, byHand) - floor
 	bytes, bytesByHand := allocated(func() { _, _ = tr.RoundTrip(req) }), allocated(byHand)
-	t.Logf("typed error: %v allocations, %d bytes; io.ReadAll + json.Unmarshal + own error: %v, %d", typed, bytes, allocsByHand, bytesByHand)
+	t.Logf("typed error: %v allocations, %d bytes; hand-written error with io.ReadAll and json.Unmarshal: %v allocations, %d bytes", typed, bytes, allocsByHand, bytesByHand)
 	assert.LessOrEqual(t, typed, 8.0)
-	if version.Compare(runtime.Version(), "go1.27") < 0 { // whose encoding/json makes it 9 by hand, without a bound on the time
+	if version.Compare(runtime.Version(), "go1.27") < 0 { // with Go 1.27, the hand-written error takes only 9, but has no time limit
 		assert.Less(t, typed, allocsByHand)
 	}
 	assert.Less(t, bytes, bytesByHand)
 }
 
-func TestABodyOfKnownLengthIsReadIntoOneBuffer(t *testing.T) {
+func TestErrorBodyOfKnownLengthIsReadIntoOneBuffer(t *testing.T) {
 	req := newRequest(t, "GET", "").WithContext(context.Background())
 	cost := func(size int) float64 {
 		return allocs(t, &iamhttp.Transport{Base: fixedAnswers(nil, strings.Repeat("x", size), 404)}, req)
@@ -192,7 +192,7 @@ func TestABodyOfKnownLengthIsReadIntoOneBuffer(t *testing.T) {
 	assert.Equal(t, cost(100), cost(4000))
 }
 
-func TestARetryCostsAtMostThreeAllocations(t *testing.T) {
+func TestRetryCostsAtMostThreeAllocations(t *testing.T) {
 	req := newRequest(t, "GET", "").WithContext(context.Background())
 	for name, body := range map[string]string{
 		"without a body":           "",
@@ -209,14 +209,14 @@ func TestARetryCostsAtMostThreeAllocations(t *testing.T) {
 				return allocs(t, &iamhttp.Transport{Base: base, Backoff: zero}, req) - testing.AllocsPerRun(200, attempts)
 			}
 			one, two := cost(429, 200), cost(429, 429, 200)
-			t.Logf("one retry %v, two %v, the timers and the bounded reading included", one, two)
+			t.Logf("allocations, timers and bounded reading included: %v for one retry, %v for two", one, two)
 			assert.LessOrEqual(t, one, 3.0)
 			assert.LessOrEqual(t, two, 6.0)
 		})
 	}
 }
 
-func TestAnUploadOf64MiBIsNotBuffered(t *testing.T) {
+func TestUploadOf64MiBIsNotBuffered(t *testing.T) {
 	const size = 64 << 20
 	path := filepath.Join(t.TempDir(), "upload")
 	require.NoError(t, os.WriteFile(path, nil, 0o600))
@@ -257,7 +257,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
-func TestTenThousandCallsWaitInLittleMemoryAndReturnWhenCanceled(t *testing.T) {
+func TestTenThousandWaitingCallsUseLittleMemoryAndReturnWhenCanceled(t *testing.T) {
 	if testing.Short() {
 		t.Skip("ten thousand goroutines")
 	}
@@ -284,18 +284,19 @@ func TestTenThousandCallsWaitInLittleMemoryAndReturnWhenCanceled(t *testing.T) {
 			errs <- err
 		}()
 	}
-	// The goroutines are the caller's and do not count.
+	// The goroutines belong to the caller, so they exist before the first measurement.
 	before, goroutines := heap(), runtime.NumGoroutine()
 	close(start)
 	waiting.Wait()
-	// The bodies are read and the timers set when nothing can run any more.
+	// Wait until all bodies have been read and all timers set, which is when nothing else
+	// can run.
 	for i := 0; i < 1000 && runtime.NumGoroutine() > goroutines; i++ {
 		runtime.Gosched()
 	}
 	perCall := (int64(heap()) - int64(before)) / calls
 	t.Logf("heap: %d bytes per waiting call, the caller's request included", perCall)
 	assert.LessOrEqual(t, perCall, int64(2<<10))
-	assert.LessOrEqual(t, runtime.NumGoroutine(), goroutines, "one each, the caller's own")
+	assert.LessOrEqual(t, runtime.NumGoroutine(), goroutines, "a waiting call must not start a goroutine")
 
 	canceled := time.Now()
 	cancel()
@@ -305,7 +306,7 @@ func TestTenThousandCallsWaitInLittleMemoryAndReturnWhenCanceled(t *testing.T) {
 	t.Logf("canceled and returned in %v", time.Since(canceled))
 }
 
-// heap is what lives after a collection.
+// heap returns the bytes that are alive after a garbage collection.
 func heap() uint64 {
 	runtime.GC()
 	runtime.GC()
@@ -314,7 +315,7 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-func TestTenThousandCanceledCallsReturnWithoutTimePassing(t *testing.T) {
+func TestTenThousandCanceledCallsReturnAtOnce(t *testing.T) {
 	if testing.Short() {
 		t.Skip("ten thousand goroutines")
 	}

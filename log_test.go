@@ -18,7 +18,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// logger returns one that writes lines without a time, from the level on.
+// logger returns a logger that writes lines without a time, from the given level on.
 func logger(w io.Writer, level slog.Level) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey {
@@ -28,7 +28,7 @@ func logger(w io.Writer, level slog.Level) *slog.Logger {
 	}}))
 }
 
-func TestEachFailureIsLoggedAtTheLevelItDeserves(t *testing.T) {
+func TestRetriedFailuresAreLoggedAsInfo4xxAsWarn5xxAsError(t *testing.T) {
 	var logged bytes.Buffer
 	service := new(iamtest.Server)
 	service.Next(
@@ -49,12 +49,12 @@ func TestEachFailureIsLoggedAtTheLevelItDeserves(t *testing.T) {
 
 	logged.Reset()
 	iamhttp.LogFailures(logger(&logged, slog.LevelError))(t.Context(), iamhttp.Failure{Err: &iamhttp.StatusError{Code: 404, Stop: iamhttp.StopNotRetryable}})
-	assert.Empty(t, logged.String(), "a level that is off")
+	assert.Empty(t, logged.String(), "a WARN was logged although the level is ERROR")
 	iamhttp.LogFailures(logger(&logged, slog.LevelError))(t.Context(), iamhttp.Failure{Err: &iamhttp.StatusError{Code: 999, Stop: iamhttp.StopNotRetryable}})
 	assert.Equal(t, "level=ERROR msg=\"IAM request failed\" err.code=999 err.stop=\"not retryable\"\n", logged.String())
 }
 
-func TestAnErrorOfTheRequestIsAWarning(t *testing.T) {
+func TestOnly4xxFailuresAreLoggedAsWarnings(t *testing.T) {
 	for code, want := range map[iamhttp.Code]string{400: "WARN", 499: "WARN", 500: "ERROR", 99: "ERROR"} {
 		var logged bytes.Buffer
 		iamhttp.LogFailures(logger(&logged, slog.LevelInfo))(t.Context(), iamhttp.Failure{Err: &iamhttp.StatusError{Code: code, Stop: iamhttp.StopNotRetryable}})
@@ -62,7 +62,7 @@ func TestAnErrorOfTheRequestIsAWarning(t *testing.T) {
 	}
 }
 
-// contextHandler adds what the context holds, as tracing does.
+// contextHandler adds a value of the context to each record, as tracing does.
 type contextHandler struct{ slog.Handler }
 
 type traceKey struct{}
@@ -72,7 +72,7 @@ func (h contextHandler) Handle(ctx context.Context, r slog.Record) error {
 	return h.Handler.Handle(ctx, r)
 }
 
-func TestAFailureIsLoggedWithTheContextOfItsRequest(t *testing.T) {
+func TestFailureIsLoggedWithTheContextOfItsRequest(t *testing.T) {
 	var logged bytes.Buffer
 	l := slog.New(contextHandler{logger(&logged, slog.LevelInfo).Handler()})
 	tr := &iamhttp.Transport{Base: script(answer(404, "")), OnFailure: iamhttp.LogFailures(l)}
@@ -81,12 +81,12 @@ func TestAFailureIsLoggedWithTheContextOfItsRequest(t *testing.T) {
 	assert.Contains(t, logged.String(), "trace=t-1")
 }
 
-func TestWithoutALoggerTheDefaultIsUsed(t *testing.T) {
+func TestLogFailuresOfNilUsesTheDefaultLogger(t *testing.T) {
 	before := slog.Default()
 	defer slog.SetDefault(before)
 	f := iamhttp.LogFailures(nil)
 	var logged bytes.Buffer
-	slog.SetDefault(logger(&logged, slog.LevelInfo)) // later than LogFailures
+	slog.SetDefault(logger(&logged, slog.LevelInfo)) // after the call of LogFailures
 	f(t.Context(), iamhttp.Failure{Err: &iamhttp.StatusError{Code: 404, Stop: iamhttp.StopNotRetryable}})
 	assert.Contains(t, logged.String(), "IAM request failed")
 }
@@ -108,7 +108,7 @@ func TestNothingSecretIsLogged(t *testing.T) {
 			log := iamhttp.LogFailures(slog.New(slog.NewJSONHandler(&logged, nil)))
 			tr := &iamhttp.Transport{Base: service, Backoff: zero, PassThrough: passThrough, OnFailure: func(ctx context.Context, f iamhttp.Failure) {
 				e, _ := f.Status()
-				require.Contains(t, e.Message, secret, "it was there to be logged")
+				require.Contains(t, e.Message, secret, "the test needs a secret in the message")
 				require.Contains(t, string(e.Body()), secret)
 				require.Equal(t, secret, e.Header().Get("X-Subject-Token"))
 				log(ctx, f)
@@ -127,7 +127,7 @@ func TestNothingSecretIsLogged(t *testing.T) {
 
 			logged.Reset()
 			log(t.Context(), iamhttp.Failure{Err: &iamhttp.StatusError{Code: 429, Message: secret, Stop: iamhttp.StopGate, Cause: errors.New(secret)}})
-			assert.NotContains(t, logged.String(), secret, "of a cause")
+			assert.NotContains(t, logged.String(), secret, "the text of Cause was logged")
 		})
 	}
 }

@@ -15,22 +15,22 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// observing panics when it is told.
+// observing is a gate whose Observe panics.
 type observing struct{ scriptedGate }
 
 func (*observing) Observe(gate.Request, gate.Ticket, gate.Outcome) { panic("observe") }
 
-func TestAPanicOfTheCallersCodeClosesTheBodyOfTheAnswer(t *testing.T) {
+func TestPanicInTheCallersCodeClosesTheResponseBody(t *testing.T) {
 	tell := func(context.Context, iamhttp.Failure) { panic("x") }
 	for name, tt := range map[string]struct {
 		tr   *iamhttp.Transport
 		code int
 	}{
-		"in OnFailure":                      {&iamhttp.Transport{OnFailure: tell}, 403},
-		"in OnFailure, passed through":      {&iamhttp.Transport{OnFailure: tell, PassThrough: true}, 403},
-		"in OnFailure, before a retry":      {&iamhttp.Transport{OnFailure: tell}, 429},
-		"in Backoff":                        {&iamhttp.Transport{Backoff: func() backoff.BackOff { panic("x") }}, 429},
-		"in the gate, of a success as well": {&iamhttp.Transport{Gate: new(observing)}, 200},
+		"in OnFailure":                            {&iamhttp.Transport{OnFailure: tell}, 403},
+		"in OnFailure, with PassThrough":          {&iamhttp.Transport{OnFailure: tell, PassThrough: true}, 403},
+		"in OnFailure, before a retry":            {&iamhttp.Transport{OnFailure: tell}, 429},
+		"in Backoff":                              {&iamhttp.Transport{Backoff: func() backoff.BackOff { panic("x") }}, 429},
+		"in Observe of the gate, after a success": {&iamhttp.Transport{Gate: new(observing)}, 200},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -45,11 +45,11 @@ func TestAPanicOfTheCallersCodeClosesTheBodyOfTheAnswer(t *testing.T) {
 	}
 }
 
-func TestAnAbsurdWaitIsNotSleptIntoTheDeadline(t *testing.T) {
+func TestWaitThatOverflowsStopsTheCallBeforeTheDeadline(t *testing.T) {
 	for name, tr := range map[string]*iamhttp.Transport{
-		"of Retry-After":             {Base: script(slowly(answer(429, "", "Retry-After: 99999999999999999999")))},
-		"of Backoff":                 {Base: script(slowly(answer(429, ""))), Backoff: constant(1<<63 - 1)},
-		"of Retry-After with a gate": {Base: script(slowly(answer(429, "", "Retry-After: 99999999999999999999"))), Gate: new(scriptedGate)},
+		"Retry-After":             {Base: script(slowly(answer(429, "", "Retry-After: 99999999999999999999")))},
+		"Backoff":                 {Base: script(slowly(answer(429, ""))), Backoff: constant(1<<63 - 1)},
+		"Retry-After with a gate": {Base: script(slowly(answer(429, "", "Retry-After: 99999999999999999999"))), Gate: new(scriptedGate)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -58,17 +58,17 @@ func TestAnAbsurdWaitIsNotSleptIntoTheDeadline(t *testing.T) {
 				start := time.Now()
 				_, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
 				assert.Equal(t, iamhttp.StopDeadline, statusError(t, err).Stop)
-				assert.Equal(t, 2*time.Second, time.Since(start), "the first answer")
+				assert.Equal(t, 2*time.Second, time.Since(start), "the call must end with the first response")
 			})
 		})
 	}
 }
 
-func TestAStatementThatIsNotAboutTheRefusalIsNotWaitedFor(t *testing.T) {
+func TestRateLimitHeadersThatDoNotExplainTheFailureAreNotWaitedFor(t *testing.T) {
 	for name, first := range map[string]step{
-		"a 408 with the limit's headers":     answer(408, "", "X-Ratelimit-Limit: 5000", "X-Ratelimit-Remaining: 4999", "X-Ratelimit-Reset: 3000"),
-		"a 429 of which requests are left":   answer(429, "", "X-Ratelimit-Limit: 5000", "X-Ratelimit-Remaining: 4999", "X-Ratelimit-Reset: 3000"),
-		"a 502 in AlsoRetry with the fields": answer(502, "", `RateLimit: "default";r=4999;t=3000`),
+		"a 408 with rate limit headers":              answer(408, "", "X-Ratelimit-Limit: 5000", "X-Ratelimit-Remaining: 4999", "X-Ratelimit-Reset: 3000"),
+		"a 429 although requests are left":           answer(429, "", "X-Ratelimit-Limit: 5000", "X-Ratelimit-Remaining: 4999", "X-Ratelimit-Reset: 3000"),
+		"a 502 in AlsoRetry with a RateLimit header": answer(502, "", `RateLimit: "default";r=4999;t=3000`),
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -84,7 +84,7 @@ func TestAStatementThatIsNotAboutTheRefusalIsNotWaitedFor(t *testing.T) {
 	}
 }
 
-func TestAPolicyCannotForgeTheWordsOfAnError(t *testing.T) {
+func TestPolicyNameCannotForgeTheErrorText(t *testing.T) {
 	e := iamhttp.NewStatusError(429, http.Header{
 		"Ratelimit":        {`"po) evil, sent 9 times: (x";r=0;t=30`},
 		"Ratelimit-Policy": {`"po) evil, sent 9 times: (x";q=1;w=5`},

@@ -21,7 +21,7 @@ import (
 
 const gatewayText = `{"error_code":"APIG.0308","error_msg":"The throttling threshold has been reached: policy user over ratelimit,limit:200,time:5 minute"}`
 
-func TestADeadlineIsThePatience(t *testing.T) {
+func TestDeadlineReplacesTheDefaultLimits(t *testing.T) {
 	minutes := func(d time.Duration) func(context.Context) (context.Context, context.CancelFunc) {
 		return func(ctx context.Context) (context.Context, context.CancelFunc) { return context.WithTimeout(ctx, d) }
 	}
@@ -33,15 +33,15 @@ func TestADeadlineIsThePatience(t *testing.T) {
 		attempts int
 		stop     iamhttp.StopReason
 	}{
-		"without one, 8 attempts":                   {iamhttp.Transport{Backoff: constant(time.Second)}, none, nil, 8, iamhttp.StopAttempts},
-		"without one, 2 minutes":                    {iamhttp.Transport{}, none, []string{"Retry-After: 121"}, 1, iamhttp.StopWaitTooLong},
-		"as many attempts as fit":                   {iamhttp.Transport{Backoff: constant(10 * time.Second)}, minutes(5 * time.Minute), nil, 30, iamhttp.StopDeadline},
-		"a Retry-After of any length that fits":     {iamhttp.Transport{Backoff: zero}, minutes(time.Hour), []string{"Retry-After: 1000"}, 4, iamhttp.StopDeadline},
-		"MaxAttempts, set, holds":                   {iamhttp.Transport{Backoff: constant(10 * time.Second), MaxAttempts: 3}, minutes(5 * time.Minute), nil, 3, iamhttp.StopAttempts},
-		"MaxWait, set, holds":                       {iamhttp.Transport{MaxWait: time.Minute}, minutes(time.Hour), []string{"Retry-After: 61"}, 1, iamhttp.StopWaitTooLong},
-		"no loop without a pause":                   {iamhttp.Transport{Backoff: zero}, minutes(time.Minute), nil, 7 + 60, iamhttp.StopDeadline},
-		"nor with a gate that lets everything out":  {iamhttp.Transport{Backoff: zero, Gate: new(scriptedGate)}, minutes(time.Minute), nil, 7 + 60, iamhttp.StopDeadline},
-		"MaxAttempts, set, may be as quick as said": {iamhttp.Transport{Backoff: zero, MaxAttempts: 1000}, minutes(time.Minute), nil, 1000, iamhttp.StopAttempts},
+		"without a deadline, 8 attempts":                            {iamhttp.Transport{Backoff: constant(time.Second)}, none, nil, 8, iamhttp.StopAttempts},
+		"without a deadline, waits of at most 2 minutes":            {iamhttp.Transport{}, none, []string{"Retry-After: 121"}, 1, iamhttp.StopWaitTooLong},
+		"with a deadline, all attempts that fit":                    {iamhttp.Transport{Backoff: constant(10 * time.Second)}, minutes(5 * time.Minute), nil, 30, iamhttp.StopDeadline},
+		"with a deadline, any Retry-After that fits":                {iamhttp.Transport{Backoff: zero}, minutes(time.Hour), []string{"Retry-After: 1000"}, 4, iamhttp.StopDeadline},
+		"with a deadline and MaxAttempts":                           {iamhttp.Transport{Backoff: constant(10 * time.Second), MaxAttempts: 3}, minutes(5 * time.Minute), nil, 3, iamhttp.StopAttempts},
+		"with a deadline and MaxWait":                               {iamhttp.Transport{MaxWait: time.Minute}, minutes(time.Hour), []string{"Retry-After: 61"}, 1, iamhttp.StopWaitTooLong},
+		"with a deadline and a schedule without waits":              {iamhttp.Transport{Backoff: zero}, minutes(time.Minute), nil, 7 + 60, iamhttp.StopDeadline},
+		"with a deadline and a gate that never waits":               {iamhttp.Transport{Backoff: zero, Gate: new(scriptedGate)}, minutes(time.Minute), nil, 7 + 60, iamhttp.StopDeadline},
+		"with a deadline, MaxAttempts and a schedule without waits": {iamhttp.Transport{Backoff: zero, MaxAttempts: 1000}, minutes(time.Minute), nil, 1000, iamhttp.StopAttempts},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -53,7 +53,7 @@ func TestADeadlineIsThePatience(t *testing.T) {
 				_, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
 				assert.Equal(t, tt.stop, statusError(t, err).Stop)
 				assert.Equal(t, tt.attempts, base.count())
-				assert.NoError(t, ctx.Err(), "the typed error comes before the deadline")
+				assert.NoError(t, ctx.Err(), "the typed error must be returned before the deadline")
 			})
 		})
 	}
@@ -73,22 +73,22 @@ func TestGateIsAskedWithoutMaxWaitIfOnlyADeadlineLimitsTheCall(t *testing.T) {
 	assert.Equal(t, time.Minute, g.asked[1].MaxWait)
 }
 
-func TestAStatedLimitIsWaitedForWhereThereIsNoRetryAfter(t *testing.T) {
+func TestWithoutRetryAfterTheStatedLimitDecidesTheWait(t *testing.T) {
 	for name, tt := range map[string]struct {
 		body   string
 		header []string
 		least  time.Duration
 		most   time.Duration
 	}{
-		"nothing stated":                   {"", nil, time.Second, time.Second},
-		"Retry-After wins":                 {gatewayText, []string{"Retry-After: 7", "X-Retry-After: 58"}, 7 * time.Second, 8 * time.Second},
-		"X-Retry-After":                    {"", []string{"X-Retry-After: 58"}, 58 * time.Second, 59 * time.Second},
-		"a reset of the IETF's":            {"", []string{`RateLimit: "a";r=0;t=30`}, 30 * time.Second, 31 * time.Second},
-		"a reset of Envoy's":               {"", []string{"X-Ratelimit-Reset: 41"}, 41 * time.Second, 42 * time.Second},
-		"a window alone, a third of it":    {gatewayText, nil, 100 * time.Second, 101 * time.Second},
-		"cut to MaxWait":                   {"", []string{"X-Retry-After: 500"}, 2 * time.Minute, 121 * time.Second},
-		"shorter than the schedule's wait": {"", []string{"X-Ratelimit-Limit: 5", "X-Ratelimit-Reset: 1"}, time.Second, time.Second},
-		"a window shorter than that":       {strings.Replace(gatewayText, "5 minute", "1 second", 1), nil, time.Second, time.Second},
+		"no stated limit":                             {"", nil, time.Second, time.Second},
+		"Retry-After wins":                            {gatewayText, []string{"Retry-After: 7", "X-Retry-After: 58"}, 7 * time.Second, 8 * time.Second},
+		"X-Retry-After":                               {"", []string{"X-Retry-After: 58"}, 58 * time.Second, 59 * time.Second},
+		"reset in the IETF's RateLimit header":        {"", []string{`RateLimit: "a";r=0;t=30`}, 30 * time.Second, 31 * time.Second},
+		"X-Ratelimit-Reset, as of Envoy":              {"", []string{"X-Ratelimit-Reset: 41"}, 41 * time.Second, 42 * time.Second},
+		"a third of the window stated in the message": {gatewayText, nil, 100 * time.Second, 101 * time.Second},
+		"X-Retry-After cut to MaxWait":                {"", []string{"X-Retry-After: 500"}, 2 * time.Minute, 121 * time.Second},
+		"reset as short as the schedule's interval":   {"", []string{"X-Ratelimit-Limit: 5", "X-Ratelimit-Reset: 1"}, time.Second, time.Second},
+		"window shorter than the schedule's interval": {strings.Replace(gatewayText, "5 minute", "1 second", 1), nil, time.Second, time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -104,19 +104,19 @@ func TestAStatedLimitIsWaitedForWhereThereIsNoRetryAfter(t *testing.T) {
 	}
 }
 
-func TestTheStatedLimitIsInTheError(t *testing.T) {
+func TestStatedLimitIsInTheError(t *testing.T) {
 	e := iamhttp.NewStatusError(429, nil, []byte(gatewayText))
 	assert.Equal(t, gate.Limit{Requests: 200, Per: 5 * time.Minute, Policy: "user"}, e.Limit)
 	assert.Contains(t, e.Error(), "(APIG.0308, limit 200 per 5m0s (user))")
 	e = iamhttp.NewStatusError(404, http.Header{"X-Ratelimit-Limit": {"60"}, "X-Ratelimit-Reset": {"7"}}, nil)
 	assert.Equal(t, gate.Limit{Requests: 60, Reset: 7 * time.Second}, e.Limit)
-	assert.EqualError(t, e, "iamhttp: 404 NotFound", "the limit is not what went wrong")
+	assert.EqualError(t, e, "iamhttp: 404 NotFound", "the text of a 404 must not mention the limit")
 }
 
-func TestTheGateIsToldTheStatedLimit(t *testing.T) {
+func TestStatedLimitIsReportedToTheGate(t *testing.T) {
 	for name, first := range map[string]step{
-		"in the body":   answer(429, gatewayText),
-		"in the header": answer(429, "", "RateLimit-Policy: \"user\";q=200;w=300"),
+		"limit in the body":   answer(429, gatewayText),
+		"limit in the header": answer(429, "", "RateLimit-Policy: \"user\";q=200;w=300"),
 	} {
 		modes(t, func(t *testing.T, passThrough bool) {
 			t.Run(name, func(t *testing.T) {
@@ -126,8 +126,8 @@ func TestTheGateIsToldTheStatedLimit(t *testing.T) {
 				assert.Equal(t, gate.Limit{Requests: 200, Per: 5 * time.Minute, Policy: "user"}, g.told[0].outcome.Limit)
 				if passThrough {
 					require.NoError(t, err)
-					if name == "in the body" {
-						assert.Equal(t, "APIG.0308", statusError(t, iamhttp.CheckResponse(resp)).ServiceCode, "the body is put back")
+					if name == "limit in the body" {
+						assert.Equal(t, "APIG.0308", statusError(t, iamhttp.CheckResponse(resp)).ServiceCode, "the body must still be readable")
 					}
 				}
 			})
@@ -135,7 +135,7 @@ func TestTheGateIsToldTheStatedLimit(t *testing.T) {
 	}
 }
 
-// window is a service that takes so many requests in each window of time.
+// window is a service that admits limit requests in each fixed window of length per.
 type window struct {
 	mu         sync.Mutex
 	limit      int
@@ -172,7 +172,7 @@ func TestAWindowOfFiveMinutesFailsNobody(t *testing.T) {
 	for _, deadline := range []time.Duration{0, 15 * time.Minute} {
 		for _, retryAfter := range []bool{false, true} {
 			if deadline == 0 && retryAfter {
-				continue // MaxWait is 2 minutes without a deadline: such a wait is refused at once
+				continue // MaxWait is 2 minutes without a deadline, so such a call fails at once
 			}
 			t.Run(fmt.Sprint("deadline ", deadline, ", Retry-After ", retryAfter), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
@@ -209,7 +209,7 @@ func TestAWindowOfFiveMinutesFailsNobody(t *testing.T) {
 					wg.Wait()
 					assert.Empty(t, failed)
 					perSuccess, over := float64(w.sent)/500, w.last.Sub(start).Minutes()/10
-					t.Logf("sent per success %.3f, makespan %.3f of the ideal", perSuccess, over)
+					t.Logf("%.3f requests per success, %.3f times the ideal duration", perSuccess, over)
 					assert.LessOrEqual(t, perSuccess, 1.15)
 					assert.LessOrEqual(t, over, 1.1)
 				})
@@ -218,10 +218,10 @@ func TestAWindowOfFiveMinutesFailsNobody(t *testing.T) {
 	}
 }
 
-func TestALimitThatIsStatedEndsNoCallWithAGate(t *testing.T) {
+func TestStatedLimitDoesNotEndACallWithAGate(t *testing.T) {
 	for name, tr := range map[string]*iamhttp.Transport{
-		"beyond the deadline": {Gate: new(gate.Adaptive)},
-		"beyond MaxWait too":  {Gate: new(gate.Adaptive), MaxWait: 30 * time.Second},
+		"limit resets after the deadline":             {Gate: new(gate.Adaptive)},
+		"limit resets after MaxWait and the deadline": {Gate: new(gate.Adaptive), MaxWait: 30 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -239,7 +239,7 @@ func TestALimitThatIsStatedEndsNoCallWithAGate(t *testing.T) {
 	}
 }
 
-func TestTenThousandWrongStatementsNeverShortenTheWaitNorEndTheCall(t *testing.T) {
+func TestTenThousandBogusLimitsNeverShortenTheWaitOrEndTheCall(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	word := func() string {
 		if r.IntN(3) == 0 {
@@ -279,14 +279,14 @@ func TestTenThousandWrongStatementsNeverShortenTheWaitNorEndTheCall(t *testing.T
 			}
 			start := time.Now()
 			resp, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
-			require.NoError(t, err, "%v %s", h, body)
+			require.NoError(t, err, "header %v, body %s", h, body)
 			resp.Body.Close()
 			took := time.Since(start)
 			most := 2*time.Minute + time.Second
 			if deadline > 0 {
 				most = deadline
 			}
-			require.True(t, took >= least && took <= most, "%v: %v %s", took, h, body)
+			require.True(t, took >= least && took <= most, "the call took %v, want %v to %v; header %v, body %s", took, least, most, h, body)
 		})
 	}
 }

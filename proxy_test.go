@@ -21,8 +21,8 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// newProxy starts a proxy that answers CONNECT with the answers in turn, and
-// then connects.
+// newProxy starts a proxy that responds to CONNECT requests with the answers in turn, and
+// connects when there are no more.
 func newProxy(t *testing.T, answers ...string) (proxy *url.URL, asked *atomic.Int32) {
 	asked = new(atomic.Int32)
 	address, _ := rawServer(t, func(_ int, c net.Conn, r *bufio.Reader) {
@@ -48,7 +48,7 @@ func newProxy(t *testing.T, answers ...string) (proxy *url.URL, asked *atomic.In
 	return proxy, asked
 }
 
-// behind returns a client whose requests go through the proxy to a service.
+// behind returns a client that uses the proxy, and the URL of a service.
 func behind(t *testing.T, proxy *url.URL, tr *iamhttp.Transport) (*http.Client, string) {
 	service := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
@@ -63,7 +63,7 @@ func behind(t *testing.T, proxy *url.URL, tr *iamhttp.Transport) (*http.Client, 
 	return &http.Client{Transport: tr}, service.URL
 }
 
-func TestARefusalOfAProxyIsATypedError(t *testing.T) {
+func TestProxyRefusalIsATypedError(t *testing.T) {
 	for code, answer := range map[int]string{
 		403: "HTTP/1.1 403 Forbidden\nX-Request-Id: r\nContent-Length: 0\n\n",
 		407: "HTTP/1.1 407 Proxy Authentication Required\nX-Request-Id: r\nProxy-Authenticate: Basic realm=x\nContent-Length: 6\n\nsorry!",
@@ -83,11 +83,11 @@ func TestARefusalOfAProxyIsATypedError(t *testing.T) {
 				require.ErrorIs(t, err, iamhttp.Code(code))
 				e := statusError(t, err)
 				assert.Equal(t, "CONNECT", e.Method)
-				assert.Equal(t, "http://"+proxy.Host, e.URL, "the proxy's, without user info")
+				assert.Equal(t, "http://"+proxy.Host, e.URL, "URL must be the proxy's, without user info")
 				assert.Equal(t, "r", e.RequestID)
 				assert.Equal(t, 1, e.Attempts)
 				assert.Equal(t, iamhttp.StopNotRetryable, e.Stop)
-				assert.Equal(t, code == 403, !e.Truncated, "the body is not read")
+				assert.Equal(t, code == 403, !e.Truncated, "Truncated must be set unless the response has no body")
 				assert.Equal(t, code == 503, e.RetryAfter == time.Second)
 				assert.Equal(t, []iamhttp.StopReason{iamhttp.StopNotRetryable}, stops)
 				last, _ := rec.Last()
@@ -98,7 +98,7 @@ func TestARefusalOfAProxyIsATypedError(t *testing.T) {
 	}
 }
 
-func TestA429OfAProxyIsRetried(t *testing.T) {
+func Test408And429OfAProxyAreRetried(t *testing.T) {
 	for _, code := range []int{408, 429} {
 		proxy, asked := newProxy(t, fmt.Sprintf("HTTP/1.1 %d x\nRetry-After: 0\nContent-Length: 0\n\n", code))
 		var failures []string
@@ -117,7 +117,7 @@ func TestA429OfAProxyIsRetried(t *testing.T) {
 	}
 }
 
-func TestAProxyThatGoesOnThrottlingUsesUpTheAttempts(t *testing.T) {
+func TestProxyThatKeepsThrottlingUsesUpTheAttempts(t *testing.T) {
 	const throttled = "HTTP/1.1 429 x\nContent-Length: 0\n\n"
 	proxy, asked := newProxy(t, throttled, throttled, throttled, throttled)
 	client, service := behind(t, proxy, &iamhttp.Transport{Backoff: zero, MaxAttempts: 3})
@@ -128,7 +128,7 @@ func TestAProxyThatGoesOnThrottlingUsesUpTheAttempts(t *testing.T) {
 	assert.EqualValues(t, 3, asked.Load())
 }
 
-func TestTheRetryAfterOfAProxyIsWaitedOut(t *testing.T) {
+func TestRetryAfterOfAProxyIsRespected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := script(fail(connectError(429, "Retry-After: 60")), answer(200, ""))
 		start := time.Now()
@@ -138,7 +138,7 @@ func TestTheRetryAfterOfAProxyIsWaitedOut(t *testing.T) {
 	})
 }
 
-func TestACanceledWaitForAProxyChangesNoEarlierReport(t *testing.T) {
+func TestCancelAfterAProxysRefusalDoesNotChangeTheEarlierReport(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		below := connectError(429, "Retry-After: 60")
@@ -153,23 +153,25 @@ func TestACanceledWaitForAProxyChangesNoEarlierReport(t *testing.T) {
 		assert.ErrorIs(t, err, context.Canceled)
 		assert.Equal(t, "CONNECT", e.Method)
 		require.Len(t, reported, 2)
-		assert.Equal(t, iamhttp.StopUnset, reported[0].Stop, "it was to be sent again")
+		assert.Equal(t, iamhttp.StopUnset, reported[0].Stop, "the first report must announce a retry")
 		assert.Same(t, e, reported[1])
 		var left *iamhttp.StatusError
 		require.ErrorAs(t, below, &left)
-		assert.Equal(t, withoutContent(statusError(t, connectError(429, "Retry-After: 60"))), withoutContent(left), "what came from below is left as it was")
+		assert.Equal(t, withoutContent(statusError(t, connectError(429, "Retry-After: 60"))), withoutContent(left), "Base's error was changed")
 	})
 }
 
-func TestAnExpectedRefusalOfAProxyIsLeftAsItCame(t *testing.T) {
+func TestExpectedRefusalOfAProxyIsReturnedUnchanged(t *testing.T) {
 	below := connectError(407)
 	tr := &iamhttp.Transport{Base: script(fail(below)), Expected: []iamhttp.Code{407},
-		OnFailure: onAnswer(func(context.Context, *iamhttp.StatusError, time.Duration) { t.Error("reported") })}
+		OnFailure: onAnswer(func(context.Context, *iamhttp.StatusError, time.Duration) {
+			t.Error("OnFailure was called for an expected code")
+		})}
 	_, err := tr.RoundTrip(newRequest(t, "GET", ""))
 	assert.Same(t, below, err)
 }
 
-func TestFinalErrorOfATransportBelowIsNoRefusalOfAProxy(t *testing.T) {
+func TestProxyRefusalIsRetriedOnlyByTheInnermostTransport(t *testing.T) {
 	base := script(fail(connectError(429)))
 	tr := &iamhttp.Transport{Base: &iamhttp.Transport{Base: base, Backoff: zero, MaxAttempts: 2}, Backoff: zero, MaxAttempts: 5}
 	_, err := tr.RoundTrip(newRequest(t, "GET", ""))
@@ -177,7 +179,7 @@ func TestFinalErrorOfATransportBelowIsNoRefusalOfAProxy(t *testing.T) {
 	assert.Equal(t, 2, base.count())
 }
 
-func TestAProxyThatConnectsIsNoFailure(t *testing.T) {
+func TestCheckProxyConnectAcceptsCodesBelow400(t *testing.T) {
 	for _, code := range []int{200, 204, 302} {
 		assert.NoError(t, iamhttp.CheckProxyConnect(t.Context(), nil, nil, &http.Response{StatusCode: code}))
 	}
@@ -185,15 +187,15 @@ func TestAProxyThatConnectsIsNoFailure(t *testing.T) {
 	assert.Empty(t, statusError(t, err).URL)
 }
 
-// connectError is a proxy's refusal as it comes from an http.Transport; header
-// are lines as for answer.
+// connectError returns a proxy's refusal as an http.Transport returns it; header holds
+// lines as in answer.
 func connectError(code int, header ...string) error {
 	proxy := &url.URL{Scheme: "http", Host: "proxy.example"}
 	return iamhttp.CheckProxyConnect(context.Background(), proxy, nil, response(nil, code, http.NoBody, 0, header...))
 }
 
-// The final error of a Transport or a gate below is no response of a proxy.
-func TestAFinalErrorAboutCONNECTIsNotRetried(t *testing.T) {
+// The final error of an inner Transport or gate is not a proxy's response.
+func TestFinalErrorAboutCONNECTIsNotRetried(t *testing.T) {
 	for _, below := range []*iamhttp.StatusError{
 		{Code: 429, Method: "CONNECT", Attempts: 2},
 		{Code: 429, Method: "CONNECT", Stop: iamhttp.StopGate},

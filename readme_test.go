@@ -17,10 +17,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A block of Go is a piece of a file that is compiled, or a file itself; those
-// are built by [TestTheFirstStepsBuildAndRunInAnEmptyFolder]. A recipe is both, because
-// the file that it is a piece of has the test that runs it.
-func TestEveryBlockOfGoInADocumentIsCompiled(t *testing.T) {
+// A Go block is either a part of a Go file in the repository, or a whole file.
+// [TestTutorialProgramsBuildAndRunInAnEmptyDirectory] builds the whole files. A recipe is
+// both: it is a whole file, and a part of the file that contains its test.
+func TestEveryGoBlockInADocumentIsCompiled(t *testing.T) {
 	var compiled []string
 	for _, text := range files(t, ".go") {
 		compiled = append(compiled, flatten(text))
@@ -36,12 +36,12 @@ func TestEveryBlockOfGoInADocumentIsCompiled(t *testing.T) {
 				case ofOtherModule(code):
 					_, code, _ = strings.Cut(code, "package main\n")
 				case strings.Contains(recipes, code):
-					_, code, _ = strings.Cut(code, "\n)\n") // the imports are not those of the test
+					_, code, _ = strings.Cut(code, "\n)\n") // the test file has other imports
 				default:
 					continue
 				}
 			}
-			code = strings.TrimPrefix(code, "import ") // there it is in a group
+			code = strings.TrimPrefix(code, "import ") // in the Go file, it is in an import group
 			assert.True(t, slices.ContainsFunc(compiled, func(file string) bool { return strings.Contains(file, flatten(code)) }),
 				"%s: no Go file contains this block:\n%s", path, code)
 		}
@@ -49,7 +49,7 @@ func TestEveryBlockOfGoInADocumentIsCompiled(t *testing.T) {
 	assert.Greater(t, blocks, 10)
 }
 
-func TestLinksInDocumentsLeadToFilesThatExist(t *testing.T) {
+func TestLinksInDocumentsPointToExistingFiles(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#]+)(?:#[^)]*)?\)`)
 	code := regexp.MustCompile("(?s)```.*?```|`[^`]*`")
 	for path, text := range files(t, ".md") {
@@ -57,16 +57,16 @@ func TestLinksInDocumentsLeadToFilesThatExist(t *testing.T) {
 		for _, l := range link.FindAllStringSubmatch(text, -1) {
 			if !strings.Contains(l[1], "://") {
 				_, err := os.Stat(filepath.Join(filepath.Dir(path), l[1]))
-				assert.NoError(t, err, "linked in %s", path)
+				assert.NoError(t, err, "%s links to this file", path)
 			}
 		}
 	}
 }
 
-// files returns the texts of the repository's files of a kind by their paths.
+// files returns the contents of the repository's files with the extension ext, by path.
 func files(t *testing.T, ext string) map[string]string {
 	if _, err := os.Stat("adapters/iamgophercloud/go.mod"); errors.Is(err, fs.ErrNotExist) {
-		t.Skip("a module as the proxy serves it has no modules inside")
+		t.Skip("a module that was downloaded from a proxy has no nested modules")
 	}
 	texts := map[string]string{}
 	require.NoError(t, fs.WalkDir(os.DirFS("."), ".", func(path string, d fs.DirEntry, err error) error {
@@ -87,23 +87,23 @@ func goBlocks(t *testing.T, text string) []string {
 			continue
 		}
 		code, isGo := strings.CutPrefix(part, "go\n")
-		require.True(t, isGo, "a fenced block that is not Go: %s", part)
+		require.True(t, isGo, "this fenced block is not Go: %s", part)
 		blocks = append(blocks, code)
 	}
 	return blocks
 }
 
-// firstStep is the beginning of a block that is a whole file, and says which.
+// firstStep matches the beginning of a block that is a whole file, and finds its name.
 var firstStep = regexp.MustCompile("^// ([a-z_/]+\\.go)\npackage ")
 
-// otherModule finds an import of a module of this repository that is not the root.
+// otherModule finds an import of a nested module of this repository.
 var otherModule = regexp.MustCompile(`"github\.com/iamhttp/iamhttp/(adapters/\w+|redisgate|iamotel)"`)
 
-// ofOtherModule reports whether code needs what only another module downloads. A
-// file in such a module has all of it, imports included.
+// ofOtherModule reports whether code imports a nested module. A file of that module
+// contains such a block completely, imports included.
 func ofOtherModule(code string) bool { return otherModule.MatchString(code) }
 
-func TestADocumentSaysHowToGetTheModulesThatItsFilesImport(t *testing.T) {
+func TestDocumentsSayHowToGetTheModulesTheirFilesImport(t *testing.T) {
 	found := 0
 	for _, path := range stepsIn {
 		text, err := os.ReadFile(path)
@@ -122,16 +122,16 @@ func TestADocumentSaysHowToGetTheModulesThatItsFilesImport(t *testing.T) {
 	assert.Positive(t, found)
 }
 
-// stepsIn are the documents with blocks that are files. The program of the README
-// is the first one of the tutorial.
+// stepsIn lists the documents with blocks that are whole files. The program in the README
+// is also the first one of the tutorial.
 var stepsIn = []string{"README.md", "docs/tutorial.md"}
 
-// It does what the tutorial tells a newcomer to do, without a network, and so
-// without go mod tidy, which downloads what the tests of others need: -mod=mod
-// finds the modules instead.
-func TestTheFirstStepsBuildAndRunInAnEmptyFolder(t *testing.T) {
+// This test does what the tutorial tells newcomers to do, but without the network. It
+// cannot run go mod tidy, which downloads the test dependencies of other modules, so it
+// uses -mod=mod.
+func TestTutorialProgramsBuildAndRunInAnEmptyDirectory(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it builds a few programs")
+		t.Skip("this test builds several programs")
 	}
 	tutorial, err := os.ReadFile("docs/tutorial.md")
 	require.NoError(t, err)
@@ -153,7 +153,7 @@ func TestTheFirstStepsBuildAndRunInAnEmptyFolder(t *testing.T) {
 				continue
 			}
 			if before, found := steps[name[1]]; found {
-				assert.Equal(t, before, code, "%s has another %s", document, name[1])
+				assert.Equal(t, before, code, "%s has a different %s", document, name[1])
 			}
 			steps[name[1]] = code
 			file := filepath.Join(dir, name[1])
@@ -171,14 +171,14 @@ func TestTheFirstStepsBuildAndRunInAnEmptyFolder(t *testing.T) {
 	}
 	run := func(command string) {
 		out, err := try(command)
-		require.NoError(t, err, "%s: %s", command, out)
+		require.NoError(t, err, "%s failed: %s", command, out)
 	}
 	assert.Equal(t, setups["docs/tutorial.md"], setups["README.md"])
 	for _, command := range append(setups["README.md"], "go vet ./...", "go test ./...") {
 		run(command)
 	}
 
-	// What the programs print stands in the tutorial. Times and ports differ.
+	// The tutorial shows the output of the programs. Times and ports differ.
 	differs := regexp.MustCompile(`\d{4}/\d\d/\d\d \d\d:\d\d:\d\d|wait=\S+|127\.0\.0\.1:\d+`)
 	shown := differs.ReplaceAllString(string(tutorial), "?")
 	alice, bob := serveQuickstart(t, parent)
@@ -192,7 +192,7 @@ func TestTheFirstStepsBuildAndRunInAnEmptyFolder(t *testing.T) {
 			var exit *exec.ExitError
 			require.ErrorAs(t, err, &exit)
 			require.Equal(t, status, exit.ExitCode())
-			out += fmt.Sprintf("exit status %d\n", status) // printed by go run
+			out += fmt.Sprintf("exit status %d\n", status) // as go run prints it
 		}
 		out = "\n\n" + regexp.MustCompile("(?m)^").ReplaceAllString(strings.TrimSpace(out), "    ") + "\n"
 		if !strings.Contains(shown, differs.ReplaceAllString(out, "?")) {
@@ -217,8 +217,8 @@ func TestTheFirstStepsBuildAndRunInAnEmptyFolder(t *testing.T) {
 	prints(alice, 0)
 }
 
-// serveQuickstart starts the service of the tutorial, which the documents say how to
-// call, and returns the two URLs that it prints.
+// serveQuickstart starts the service that the tutorial's programs call, and returns the
+// two URLs that it prints.
 func serveQuickstart(t *testing.T, dir string) (alice, bob string) {
 	program := filepath.Join(dir, "quickstart")
 	out, err := exec.Command("go", "build", "-o", program, "./examples/quickstart").CombinedOutput()
@@ -241,12 +241,12 @@ func serveQuickstart(t *testing.T, dir string) (alice, bob string) {
 	return urls[0], urls[1]
 }
 
-// The module that measures it compares the two as well, but what is outside a
-// module does not make the go command run its tests again.
-func TestTheTableOfSDKsIsTheMeasuredOne(t *testing.T) {
+// A test of adapters/compat makes the same comparison, but the go command caches its
+// result, because docs/sdks.md is outside of that module.
+func TestSDKTableInDocsMatchesTheMeasuredTable(t *testing.T) {
 	measured, err := os.ReadFile("adapters/compat/TABLE.md")
 	if errors.Is(err, fs.ErrNotExist) {
-		t.Skip("a module as the proxy serves it has no modules inside")
+		t.Skip("a module that was downloaded from a proxy has no nested modules")
 	}
 	require.NoError(t, err)
 	short, err := os.ReadFile("docs/sdks.md")
@@ -257,11 +257,11 @@ func TestTheTableOfSDKsIsTheMeasuredOne(t *testing.T) {
 	block, _, found := strings.Cut(after, "<!-- end of sdk table -->")
 	require.True(t, found)
 	if !strings.Contains(string(measured), block) {
-		t.Error("TABLE.md has another table; the line above that of sdks.md writes both")
+		t.Error("docs/sdks.md and TABLE.md differ; run the command in the comment above the table of sdks.md")
 	}
 }
 
-// flatten takes the indentation from each line.
+// flatten removes the indentation of each line.
 func flatten(code string) string {
 	var b strings.Builder
 	for line := range strings.Lines(code) {

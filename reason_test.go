@@ -18,9 +18,9 @@ import (
 	reasons "github.com/iamhttp/iamhttp/internal/answer"
 )
 
-func TestAReasonSaysWhatTheStatusDoesNot(t *testing.T) {
-	// All codes that have a reason, each with its documented status, and some
-	// that must not have one.
+func TestReasonIsDerivedFromTheServiceCode(t *testing.T) {
+	// All codes that have a reason, each with its documented status, and some codes
+	// without one.
 	tests := []struct {
 		status int
 		code   string
@@ -81,16 +81,16 @@ func TestAReasonSaysWhatTheStatusDoesNot(t *testing.T) {
 		{401, "APIG", iamhttp.ReasonUnknown},
 		{401, "APIGW.0307", iamhttp.ReasonTokenExpired},
 		{429, "APIGW.0308", iamhttp.ReasonThrottled},
-		{429, "APIG.0501", iamhttp.ReasonQuotaExceeded}, // it says more than the status
+		{429, "APIG.0501", iamhttp.ReasonQuotaExceeded}, // the code is more specific than the status
 		{429, "", iamhttp.ReasonThrottled},
 		{429, "something new", iamhttp.ReasonThrottled},
 		{410, "", iamhttp.ReasonUnknown},
-		{404, "IAM.0004", iamhttp.ReasonUnknown}, // the status says it
+		{404, "IAM.0004", iamhttp.ReasonUnknown}, // the status alone is clear
 		{400, "IAM.0011", iamhttp.ReasonUnknown},
-		{400, "IAM.1103", iamhttp.ReasonUnknown},  // a parameter that is missing; 1103 is a wrong password
-		{400, "IAM.1109", iamhttp.ReasonUnknown},  // a project that cannot be found; 1109 is a name that is taken
-		{400, "1105", iamhttp.ReasonUnknown},      // two parameters that differ; IAM.1105 is an access key
-		{401, "APIG.0303", iamhttp.ReasonUnknown}, // the signature, the clock or the key
+		{400, "IAM.1103", iamhttp.ReasonUnknown},  // means a missing parameter; 1103 means a wrong password
+		{400, "IAM.1109", iamhttp.ReasonUnknown},  // means a missing project; 1109 means that the name is taken
+		{400, "1105", iamhttp.ReasonUnknown},      // means that two parameters differ; IAM.1105 means an expired access key
+		{401, "APIG.0303", iamhttp.ReasonUnknown}, // can mean the signature, the clock or the key
 		{409, "", iamhttp.ReasonUnknown},
 		{403, "APIGW.", iamhttp.ReasonUnknown},
 	}
@@ -99,7 +99,7 @@ func TestAReasonSaysWhatTheStatusDoesNot(t *testing.T) {
 			e := iamhttp.NewStatusError(tt.status, nil, fmt.Appendf(nil, `{"error_code":%q,"error_msg":"x"}`, tt.code))
 			assert.Equal(t, tt.want, e.Reason())
 			err := fmt.Errorf("wrapped: %w", e)
-			assert.ErrorIs(t, err, iamhttp.Code(tt.status), "the code is found as before")
+			assert.ErrorIs(t, err, iamhttp.Code(tt.status), "errors.Is must find the status code, too")
 			var r iamhttp.Reason
 			ok := errors.As(err, &r)
 			assert.Equal(t, tt.want != iamhttp.ReasonUnknown, ok)
@@ -113,15 +113,15 @@ func TestAReasonSaysWhatTheStatusDoesNot(t *testing.T) {
 	}
 }
 
-func TestAReasonDoesNotChangeWhatIsRetried(t *testing.T) {
+func TestReasonDoesNotAffectRetries(t *testing.T) {
 	base := script(answer(400, `{"error_code":"APIG.0308"}`))
 	_, err := (&iamhttp.Transport{Base: base}).RoundTrip(newRequest(t, "GET", ""))
 	assert.ErrorIs(t, err, iamhttp.ReasonThrottled)
 	assert.Equal(t, 1, base.count())
 }
 
-// The details are those of the gateway's documentation and of its users' threads.
-func TestTheMessageTellsTheMeaningsOfAGatewayCodeApart(t *testing.T) {
+// The texts are from the gateway's documentation and from reports of its users.
+func TestReasonOfAnAmbiguousGatewayCodeIsDerivedFromTheMessage(t *testing.T) {
 	const request = "canonicalRequest:PUT|/v2/token/||authorization:SDK-HMAC-SHA256 Access=A, Signature=B|x-security-token:C|x-sdk-date:20201117T072119Z|expired ak locked"
 	for _, tt := range []struct {
 		detail string
@@ -153,9 +153,9 @@ func TestTheMessageTellsTheMeaningsOfAGatewayCodeApart(t *testing.T) {
 		{"x-auth-token not found", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
 		{"neither X-Auth-Token nor Authorization", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
 		{"Unauthorized", iamhttp.ReasonTokenExpired, iamhttp.ReasonUnknown},
-		{"the break of the weak", iamhttp.ReasonTokenExpired, iamhttp.ReasonUnknown}, // no ak
+		{"the break of the weak", iamhttp.ReasonTokenExpired, iamhttp.ReasonUnknown}, // "ak" only inside words
 		{"", iamhttp.ReasonTokenExpired, iamhttp.ReasonUnknown},
-		{strings.Repeat("x", 10_000) + " signature expired", iamhttp.ReasonTokenExpired, iamhttp.ReasonUnknown}, // too far in
+		{strings.Repeat("x", 10_000) + " signature expired", iamhttp.ReasonTokenExpired, iamhttp.ReasonUnknown}, // too far from the beginning
 	} {
 		for code, want := range map[string]iamhttp.Reason{"APIG.0301": tt.token, "APIGW.0301": tt.token, "APIG.0303": tt.app, "APIGW.0303": tt.app} {
 			kind := "IAM"
@@ -169,19 +169,19 @@ func TestTheMessageTellsTheMeaningsOfAGatewayCodeApart(t *testing.T) {
 				"INCORRECT AUTHENTICATION INFORMATION:" + strings.ToLower(tt.detail) + " (see the documentation)",
 			} {
 				e := &iamhttp.StatusError{Code: 401, ServiceCode: code, Message: text}
-				assert.Equal(t, want, e.Reason(), "%s %.200s", code, text)
+				assert.Equal(t, want, e.Reason(), "service code %s, message %.200s", code, text)
 			}
 		}
 	}
 }
 
-func TestTheMessageTellsTheReasonOfAFailureWithoutACode(t *testing.T) {
+func TestReasonWithoutAServiceCodeIsDerivedFromTheMessage(t *testing.T) {
 	for _, tt := range []struct {
 		status  int
 		message string
 		want    iamhttp.Reason
 	}{
-		// Keystone's own texts, and those of Open Telekom Cloud's /v3.
+		// Texts of Keystone, and of Open Telekom Cloud's /v3.
 		{401, "The account is locked for user: 01b5b2fb7f1547f282dc1c62ff0087e1.", iamhttp.ReasonAccountLocked},
 		{401, "The account is locked.", iamhttp.ReasonAccountLocked},
 		{401, "The password is expired and needs to be changed for user: 01b5b2fb.", iamhttp.ReasonCredentialExpired},
@@ -210,19 +210,19 @@ func TestTheMessageTellsTheReasonOfAFailureWithoutACode(t *testing.T) {
 		{423, "The user is locked.", iamhttp.ReasonAccountLocked},
 		{423, "The server is locked.", iamhttp.ReasonUnknown},
 
-		// Other statuses say what they say.
+		// With other statuses, such a message does not decide.
 		{400, "The account is locked.", iamhttp.ReasonUnknown},
 		{404, "The user already exists.", iamhttp.ReasonUnknown},
 		{500, "The account is locked.", iamhttp.ReasonUnknown},
 	} {
 		for _, code := range []string{"", "IAM.0001", "Unheard.1"} {
 			e := &iamhttp.StatusError{Code: iamhttp.Code(tt.status), ServiceCode: code, Message: tt.message}
-			assert.Equal(t, tt.want, e.Reason(), "%d %s %s", tt.status, code, tt.message)
+			assert.Equal(t, tt.want, e.Reason(), "status %d, service code %q, message %s", tt.status, code, tt.message)
 		}
 	}
 	locked := "The account is locked after too many wrong passwords."
 	for code, want := range map[string]iamhttp.Reason{
-		"IAM.0012":   iamhttp.ReasonAccountLocked, // throttled says no more than the status
+		"IAM.0012":   iamhttp.ReasonAccountLocked, // this code only says what the status says
 		"APIGW.0308": iamhttp.ReasonAccountLocked,
 		"APIG.0501":  iamhttp.ReasonQuotaExceeded,
 	} {
@@ -230,7 +230,7 @@ func TestTheMessageTellsTheReasonOfAFailureWithoutACode(t *testing.T) {
 	}
 }
 
-func TestAskingForAReasonDoesNotAllocate(t *testing.T) {
+func TestReasonDoesNotAllocate(t *testing.T) {
 	for _, e := range []*iamhttp.StatusError{
 		{Code: 404},
 		{Code: 404, ServiceCode: "APIGW.0101"},
@@ -239,13 +239,13 @@ func TestAskingForAReasonDoesNotAllocate(t *testing.T) {
 	} {
 		assert.Zero(t, testing.AllocsPerRun(100, func() {
 			if e.Reason() == iamhttp.ReasonRegionFailover || e.Is(iamhttp.ReasonRegionFailover) {
-				t.Error("no region fails over")
+				t.Error("got ReasonRegionFailover")
 			}
 		}), "%.100v", e)
 	}
 }
 
-func TestEveryReasonHasItsOwnWords(t *testing.T) {
+func TestEveryReasonHasADistinctText(t *testing.T) {
 	seen := map[string]bool{}
 	for r := iamhttp.ReasonUnknown; r <= iamhttp.ReasonRegionFailover; r++ {
 		assert.NotEmpty(t, r.Error())
@@ -253,12 +253,12 @@ func TestEveryReasonHasItsOwnWords(t *testing.T) {
 		assert.False(t, seen[r.Error()])
 		seen[r.Error()] = true
 	}
-	assert.EqualError(t, iamhttp.ReasonRegionFailover+1, "Reason(13)", "that was the last")
+	assert.EqualError(t, iamhttp.ReasonRegionFailover+1, "Reason(13)", "ReasonRegionFailover must be the last constant")
 	assert.EqualError(t, iamhttp.Reason(200), "Reason(200)")
 }
 
-// The names of the constants and what to do come from their comments in reason.go.
-func TestTheTablesOfReasonsInStatusCodesAreThoseInTheCode(t *testing.T) {
+// The names of the constants, and the advice in their comments, come from reason.go.
+func TestReasonTablesInStatusCodesMdMatchTheCode(t *testing.T) {
 	file, err := parser.ParseFile(token.NewFileSet(), "reason.go", nil, parser.ParseComments)
 	require.NoError(t, err)
 	var names, advice []string
@@ -272,7 +272,7 @@ func TestTheTablesOfReasonsInStatusCodesAreThoseInTheCode(t *testing.T) {
 	})
 	require.Len(t, names, int(iamhttp.ReasonRegionFailover)+1)
 	for r := iamhttp.ReasonUnknown + 1; int(r) < len(names); r++ {
-		assert.Equal(t, "`reason"+strings.ReplaceAll(strings.ToLower(r.Error()), " ", "")+"`", strings.ToLower(names[r]), "explain finds it by its name")
+		assert.Equal(t, "`reason"+strings.ReplaceAll(strings.ToLower(r.Error()), " ", "")+"`", strings.ToLower(names[r]), "examples/explain needs the text of a reason to match its name")
 	}
 
 	var table strings.Builder
@@ -298,7 +298,7 @@ func TestTheTablesOfReasonsInStatusCodesAreThoseInTheCode(t *testing.T) {
 
 	table.Reset()
 	table.WriteString("| with | a message such as | reason |\n|---|---|---|\n")
-	var with []string // of each text
+	var with []string // the codes or statuses of each text
 	var texts []reasons.Text
 	add := func(where string, more []reasons.Text) {
 		for _, text := range more {

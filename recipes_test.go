@@ -28,8 +28,8 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// The recipes of docs/tutorial.md, and below each what it does. A test compares
-// the document with them.
+// These are the recipes of docs/tutorial.md, each followed by its test. Another test
+// compares the document with this file.
 
 func attemptsOfTenSeconds() *http.Client {
 	base := http.DefaultTransport.(*http.Transport).Clone()
@@ -40,7 +40,7 @@ func attemptsOfTenSeconds() *http.Client {
 	}
 }
 
-func TestRecipeAnAttemptThatHangsIsRetriedWithinTheDeadlineOfTheCall(t *testing.T) {
+func TestRecipeHungAttemptIsRetriedWithinTheDeadlineOfTheCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := attemptsOfTenSeconds()
 		base := client.Transport.(*iamhttp.Transport).Base.(*http.Transport)
@@ -81,7 +81,7 @@ func throughProxy(ca []byte, proxy *url.URL) (*http.Client, error) {
 	return &http.Client{Transport: &iamhttp.Transport{Base: base}, Timeout: time.Minute}, nil
 }
 
-func TestRecipeTheProxysRefusalIsATypedErrorAndItsTunnelIsUsed(t *testing.T) {
+func TestRecipeProxyRefusalIsATypedErrorAndItsTunnelWorks(t *testing.T) {
 	service := httptest.NewTLSServer(iamtest.Answer{})
 	defer service.Close()
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: service.Certificate().Raw})
@@ -170,7 +170,7 @@ func newSession(service *iamtest.Server) *session {
 	}
 }
 
-func TestRecipeOneOfManyGoroutinesLogsInAgainAfterA401(t *testing.T) {
+func TestRecipeOnlyOneGoroutineLogsInAgainAfterA401(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		logins := 0
@@ -203,7 +203,7 @@ func TestRecipeOneOfManyGoroutinesLogsInAgainAfterA401(t *testing.T) {
 	})
 }
 
-func TestRecipeALoginIsSentAgainAfterABrokenConnectionButNotToALockedAccount(t *testing.T) {
+func TestRecipeLoginIsResentAfterABrokenConnectionButNotToALockedAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := new(iamtest.Server)
 		service.Next(iamtest.Answer{Fault: iamtest.Reset}, iamtest.Answer{Status: 201}.With("X-Subject-Token", "t"))
@@ -225,7 +225,7 @@ func TestRecipeALoginIsSentAgainAfterABrokenConnectionButNotToALockedAccount(t *
 		s.token = "t"
 		_, err = s.get(t.Context(), "/users")
 		assert.ErrorIs(t, err, iamhttp.ErrUnauthorized)
-		service.AssertCount(t, 3) // and no second login
+		service.AssertCount(t, 3) // without a second login
 	})
 }
 
@@ -243,7 +243,7 @@ func exists(ctx context.Context, client *http.Client, url string) (bool, error) 
 	return resp.StatusCode != http.StatusNotFound, nil
 }
 
-func TestRecipeA404IsAnAnswer(t *testing.T) {
+func TestRecipeA404MeansThatTheUserDoesNotExist(t *testing.T) {
 	var service iamtest.Server
 	client := &http.Client{Transport: &iamhttp.Transport{Base: &service}, Timeout: time.Minute}
 	service.Next(iamtest.Answer{}, iamtest.Keystone(404, "Could not find user."), iamtest.Keystone(403, "No."))
@@ -298,7 +298,7 @@ func (c *failedAttempts) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
-func TestRecipeFailuresAreCountedForPrometheus(t *testing.T) {
+func TestRecipeFailedAttemptsAreCountedForPrometheus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var service iamtest.Server
 		service.Next(iamtest.Throttled(time.Second), iamtest.Keystone(404, "No."), iamtest.Answer{Fault: iamtest.Reset})
@@ -334,7 +334,7 @@ func signing(accessKey, secretKey string) *http.Client {
 func TestRecipeEachAttemptIsSigned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := &iamtest.Server{Keys: func(key, _ string) (string, bool) { return "secret", key == "key" }}
-		service.Next(iamtest.Throttled(20 * time.Minute)) // a signature is good for 15
+		service.Next(iamtest.Throttled(20 * time.Minute)) // a signature is valid for 15 minutes
 		client := signing("key", "secret")
 		client.Transport.(*iamhttp.Transport).Base.(*aksk.Transport).Base = service
 		resp, err := client.Get("https://iam.example/v3/users")
@@ -359,7 +359,7 @@ func clientOf(account string, shared *gate.Adaptive) *http.Client {
 	}
 }
 
-func TestRecipeATenantDoesNotWaitForTheLimitOfAnother(t *testing.T) {
+func TestRecipeTenantDoesNotWaitForTheLimitOfAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var service iamtest.Server
 		service.Next(iamtest.Throttled(time.Minute))

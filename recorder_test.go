@@ -14,7 +14,7 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-func TestARecorderHoldsTheLatestFailure(t *testing.T) {
+func TestRecorderHoldsTheLatestFailure(t *testing.T) {
 	modes(t, func(t *testing.T, passThrough bool) {
 		tr := &iamhttp.Transport{
 			Base:        script(answer(404, ""), answer(429, ""), answer(403, ""), answer(200, ""), answer(409, ""), answer(404, "")),
@@ -30,21 +30,21 @@ func TestARecorderHoldsTheLatestFailure(t *testing.T) {
 			return e.Code
 		}
 		send := func(ctx context.Context) { _, _ = tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx)) }
-		assert.Zero(t, last(), "nothing yet")
+		assert.Zero(t, last(), "a new Recorder must be empty")
 		send(ctx)
 		assert.Equal(t, iamhttp.ErrNotFound, last())
 		send(ctx)
-		assert.Equal(t, iamhttp.ErrForbidden, last(), "after a 429 that was retried")
+		assert.Equal(t, iamhttp.ErrForbidden, last(), "the Recorder must hold the 403, not the retried 429")
 		send(ctx)
-		assert.Zero(t, last(), "a success clears it")
+		assert.Zero(t, last(), "a success must clear the Recorder")
 		send(ctx)
 		assert.Equal(t, iamhttp.ErrConflict, last())
 		send(iamhttp.WithExpected(ctx, 404))
-		assert.Zero(t, last(), "an expected answer clears it")
+		assert.Zero(t, last(), "an expected response must clear the Recorder")
 	})
 }
 
-func TestARecorderAroundAnotherRecordsToo(t *testing.T) {
+func TestNestedRecordersBothRecord(t *testing.T) {
 	tr := &iamhttp.Transport{Base: script(answer(404, ""))}
 	outer, outerRec := iamhttp.WithRecorder(t.Context())
 	inner, innerRec := iamhttp.WithRecorder(outer)
@@ -56,7 +56,7 @@ func TestARecorderAroundAnotherRecordsToo(t *testing.T) {
 	}
 }
 
-func TestTheOptionsOfAContextDoNotHideEachOther(t *testing.T) {
+func TestContextOptionsCombine(t *testing.T) {
 	ctx, rec := iamhttp.WithRecorder(iamhttp.WithExpected(t.Context(), 404))
 	ctx = iamhttp.WithMaxAttempts(ctx, 2)
 	ctx = iamhttp.WithExpected(ctx, 401)
@@ -75,21 +75,21 @@ func TestWrapAddsTheRecordedFailure(t *testing.T) {
 	sdk := errors.New("sdk: unable to delete user")
 	ctx, rec := iamhttp.WithRecorder(t.Context())
 	assert.NoError(t, rec.Wrap(nil))
-	assert.Same(t, sdk, rec.Wrap(sdk), "nothing recorded")
+	assert.Same(t, sdk, rec.Wrap(sdk), "an empty Recorder must return the error unchanged")
 
 	tr := &iamhttp.Transport{Base: script(answer(404, "")), PassThrough: true}
 	_, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
 	require.NoError(t, err)
-	assert.NoError(t, rec.Wrap(nil), "nil stays nil")
+	assert.NoError(t, rec.Wrap(nil), "Wrap(nil) must be nil")
 	err = rec.Wrap(sdk)
 	assert.ErrorIs(t, err, sdk)
 	assert.ErrorIs(t, err, iamhttp.ErrNotFound)
 	assert.Equal(t, "https://iam.example/v3/users", statusError(t, err).URL)
 	assert.EqualError(t, err, "sdk: unable to delete user: iamhttp: 404 NotFound (sent once: not retryable)")
-	assert.Same(t, err, rec.Wrap(err), "it holds one already")
+	assert.Same(t, err, rec.Wrap(err), "an error that holds the StatusError must be returned unchanged")
 }
 
-func TestTheZeroRecorderRecordsNothing(t *testing.T) {
+func TestZeroRecorderRecordsNothing(t *testing.T) {
 	var rec iamhttp.Recorder
 	_, ok := rec.Last()
 	assert.False(t, ok)
@@ -97,7 +97,7 @@ func TestTheZeroRecorderRecordsNothing(t *testing.T) {
 	assert.Same(t, err, rec.Wrap(err))
 }
 
-func TestARecorderMayBeReadWhileItRecords(t *testing.T) {
+func TestRecorderIsSafeForConcurrentUse(t *testing.T) {
 	ctx, rec := iamhttp.WithRecorder(t.Context())
 	tr := &iamhttp.Transport{Base: script(answer(404, "x"))}
 	var wg sync.WaitGroup
@@ -115,26 +115,26 @@ func TestARecorderMayBeReadWhileItRecords(t *testing.T) {
 	wg.Wait()
 }
 
-func TestAnErrorWithoutAnAnswerClearsTheRecord(t *testing.T) {
+func TestErrorWithoutAResponseClearsTheRecorder(t *testing.T) {
 	broken := errors.New("connection reset by peer")
 	for name, steps := range map[string][]step{
-		"after a 404 that was an answer to the SDK": {answer(404, ""), fail(broken)},
-		"after a 401 and a new login":               {answer(401, ""), answer(201, ""), fail(broken)},
-		"of the retry of a 429":                     {answer(429, ""), fail(broken)},
-		"that was retried in vain":                  {answer(429, ""), fail(broken), fail(broken), fail(broken)},
+		"after an earlier call got a 404":              {answer(404, ""), fail(broken)},
+		"after an earlier call got a 401, and a login": {answer(401, ""), answer(201, ""), fail(broken)},
+		"retry of a 429 got no response":               {answer(429, ""), fail(broken)},
+		"all retries of a 429 got no response":         {answer(429, ""), fail(broken), fail(broken), fail(broken)},
 	} {
 		modes(t, func(t *testing.T, passThrough bool) {
 			t.Run(name, func(t *testing.T) {
 				ctx, rec := iamhttp.WithRecorder(t.Context())
 				base := script(steps...)
-				tr := &iamhttp.Transport{Base: base, PassThrough: passThrough, Backoff: zero, MaxAttempts: 4, RetryConnectionErrors: strings.Contains(name, "in vain")}
+				tr := &iamhttp.Transport{Base: base, PassThrough: passThrough, Backoff: zero, MaxAttempts: 4, RetryConnectionErrors: strings.Contains(name, "all retries")}
 				var err error
 				for base.count() < len(steps) {
 					_, err = tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
 				}
 				require.ErrorIs(t, err, broken)
 				sdk := errors.New("sdk: request failed")
-				assert.Same(t, sdk, rec.Wrap(sdk), "no older answer stands for it")
+				assert.Same(t, sdk, rec.Wrap(sdk), "Wrap must not add an older response")
 				_, ok := rec.Last()
 				assert.False(t, ok)
 			})
@@ -142,22 +142,22 @@ func TestAnErrorWithoutAnAnswerClearsTheRecord(t *testing.T) {
 	}
 }
 
-func TestWrapPrefersTheFullerOfTwoErrorsForOneAnswer(t *testing.T) {
+func TestWrapPrefersTheMoreDetailedErrorOfAResponse(t *testing.T) {
 	ctx, rec := iamhttp.WithRecorder(t.Context())
 	tr := &iamhttp.Transport{Base: script(answer(404, "", "X-Request-Id: r")), PassThrough: true}
 	_, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
 	require.NoError(t, err)
 	recorded, _ := rec.Last()
 
-	built := fmt.Errorf("sdk: %w", iamhttp.NewStatusError(404, nil, nil)) // as adapters do, which have no attempts
+	built := fmt.Errorf("sdk: %w", iamhttp.NewStatusError(404, nil, nil)) // as adapters build it, without the attempts
 	got := rec.Wrap(built)
 	assert.Same(t, recorded, statusError(t, got))
 	assert.ErrorIs(t, got, built)
 	assert.EqualError(t, got, built.Error())
 
 	other := fmt.Errorf("sdk: %w", iamhttp.NewStatusError(401, nil, nil))
-	assert.Same(t, other, rec.Wrap(other), "of another answer")
+	assert.Same(t, other, rec.Wrap(other), "the StatusError of another response must be returned unchanged")
 	full := fmt.Errorf("sdk: %w", recorded)
-	assert.Same(t, full, rec.Wrap(full), "as full as can be")
+	assert.Same(t, full, rec.Wrap(full), "an error that holds the recorded StatusError must be returned unchanged")
 	assert.Equal(t, "unknown", iamhttp.StopUnset.String())
 }

@@ -24,7 +24,7 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// intervals is a schedule that counts how often it is asked.
+// intervals is a schedule of fixed intervals that counts the calls of NextBackOff.
 type intervals struct {
 	list  []time.Duration
 	asked int
@@ -39,7 +39,7 @@ func (s *intervals) Reset() {}
 
 func TestWithoutRetryAfterTheScheduleDecidesTheWait(t *testing.T) {
 	for _, header := range []string{"", "0", "-5", "soon", "1.5", "5, 10", "Wed, 21 Oct 2015 07:28:00 GMT"} {
-		t.Run(header, func(t *testing.T) {
+		t.Run(fmt.Sprintf("Retry-After %q", header), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				time.Sleep(time.Until(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)))
 				schedule := &intervals{list: []time.Duration{time.Second, 3 * time.Second, 7 * time.Second}}
@@ -54,10 +54,10 @@ func TestWithoutRetryAfterTheScheduleDecidesTheWait(t *testing.T) {
 	}
 }
 
-func TestRetryAfterIsNeverUndercutAndJitterComesOnTop(t *testing.T) {
+func TestWaitIsRetryAfterPlusJitter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		schedule := &intervals{list: []time.Duration{time.Second, 10 * time.Second, 0, 5 * time.Minute}}
-		limits := []time.Duration{time.Second, 10 * time.Second, 0, 2 * time.Minute} // the last one cut to MaxWait
+		limits := []time.Duration{time.Second, 10 * time.Second, 0, 2 * time.Minute} // the last one is cut to MaxWait
 		var sums [4]time.Duration
 		const rounds = 200
 		for range rounds {
@@ -66,7 +66,7 @@ func TestRetryAfterIsNeverUndercutAndJitterComesOnTop(t *testing.T) {
 			tr := &iamhttp.Transport{Base: base, Backoff: func() backoff.BackOff { return schedule }}
 			_, err := tr.RoundTrip(newRequest(t, "GET", ""))
 			require.NoError(t, err)
-			assert.Equal(t, 4, schedule.asked, "once per retry, also where Retry-After rules")
+			assert.Equal(t, 4, schedule.asked, "NextBackOff must be called once per retry, also with Retry-After")
 			for i, gap := range base.gaps() {
 				require.GreaterOrEqual(t, gap, 5*time.Second)
 				require.LessOrEqual(t, gap, 5*time.Second+limits[i])
@@ -74,12 +74,12 @@ func TestRetryAfterIsNeverUndercutAndJitterComesOnTop(t *testing.T) {
 			}
 		}
 		for i, sum := range sums {
-			assert.InDelta(t, float64(limits[i])/2, float64(sum/rounds), float64(limits[i])*0.15, "uniform on average")
+			assert.InDelta(t, float64(limits[i])/2, float64(sum/rounds), float64(limits[i])*0.15, "the average jitter must be half the interval")
 		}
 	})
 }
 
-func TestJitterIsDrawnFromWhatTheDeadlineLeavesNotCutToIt(t *testing.T) {
+func TestJitterIsDrawnFromTheTimeLeftBeforeTheDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var early, late int
 		for range 300 {
@@ -100,16 +100,16 @@ func TestJitterIsDrawnFromWhatTheDeadlineLeavesNotCutToIt(t *testing.T) {
 	})
 }
 
-func TestTheWaitCountsFromTheArrivalOfTheHeader(t *testing.T) {
+func TestWaitCountsFromTheArrivalOfTheHeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := script(answerWith(429, stalling("x")), answer(200, ""))
 		_, err := (&iamhttp.Transport{Base: base, Backoff: constant(10 * time.Second)}).RoundTrip(newRequest(t, "GET", ""))
 		require.NoError(t, err)
-		assert.Equal(t, []time.Duration{10 * time.Second}, base.gaps(), "the second spent on the body is part of it")
+		assert.Equal(t, []time.Duration{10 * time.Second}, base.gaps(), "the second spent on reading the body must count as part of the wait")
 	})
 }
 
-func TestTheDefaultScheduleIsExponentialAndBounded(t *testing.T) {
+func TestDefaultScheduleIsExponentialAndBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		want := []time.Duration{1, 2, 4, 8, 16, 30, 30}
 		var reached, shorter, longer bool
@@ -125,22 +125,22 @@ func TestTheDefaultScheduleIsExponentialAndBounded(t *testing.T) {
 				longer = longer || gap > want[i]*time.Second*11/10
 			}
 		}
-		assert.True(t, shorter && longer, "random around the nominal interval")
-		assert.True(t, reached, "the bound is applied after the draw")
+		assert.True(t, shorter && longer, "intervals must vary around the nominal ones")
+		assert.True(t, reached, "the bound must be applied after the random draw")
 	})
 }
 
-func TestEachRetriedRequestHasItsOwnSchedule(t *testing.T) {
+func TestEachRetriedRequestGetsItsOwnSchedule(t *testing.T) {
 	made := 0
 	tr := &iamhttp.Transport{Base: script(answer(200, ""), answer(404, ""), answer(429, ""), answer(408, ""), answer(200, ""), answer(429, ""), answer(200, "")),
 		Backoff: func() backoff.BackOff { made++; return &backoff.ZeroBackOff{} }}
 	for i, want := range []int{0, 0, 1, 2} {
 		_, _ = tr.RoundTrip(newRequest(t, "GET", ""))
-		assert.Equal(t, want, made, "after request %d", i)
+		assert.Equal(t, want, made, "schedules made after request %d", i)
 	}
 }
 
-func TestAFactoryThatReturnsNilMeansTheDefaultSchedule(t *testing.T) {
+func TestNilScheduleMeansTheDefaultSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := script(answer(429, ""), answer(200, ""))
 		_, err := (&iamhttp.Transport{Base: base, Backoff: func() backoff.BackOff { return nil }}).RoundTrip(newRequest(t, "GET", ""))
@@ -149,7 +149,7 @@ func TestAFactoryThatReturnsNilMeansTheDefaultSchedule(t *testing.T) {
 	})
 }
 
-func TestAnIntervalIsCutToMaxWait(t *testing.T) {
+func TestScheduleIntervalIsCutToMaxWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := script(answer(429, ""), answer(200, ""))
 		_, err := (&iamhttp.Transport{Base: base, Backoff: constant(math.MaxInt64), MaxWait: 7 * time.Second}).RoundTrip(newRequest(t, "GET", ""))
@@ -158,7 +158,7 @@ func TestAnIntervalIsCutToMaxWait(t *testing.T) {
 	})
 }
 
-func TestStoppingEarlyHappensAtOnceAndSaysWhy(t *testing.T) {
+func TestCallThatStopsEarlyReturnsAtOnceWithTheStopReason(t *testing.T) {
 	stop := func() backoff.BackOff { return &backoff.StopBackOff{} }
 	tests := map[string]struct {
 		tr         iamhttp.Transport
@@ -166,18 +166,18 @@ func TestStoppingEarlyHappensAtOnceAndSaysWhy(t *testing.T) {
 		retryAfter string
 		want       iamhttp.StopReason
 	}{
-		"Retry-After longer than MaxWait":         {iamhttp.Transport{}, 0, "121", iamhttp.StopWaitTooLong},
-		"Retry-After longer than a MaxWait set":   {iamhttp.Transport{MaxWait: time.Second}, 0, "2", iamhttp.StopWaitTooLong},
-		"Retry-After that overflows":              {iamhttp.Transport{}, 0, "99999999999999999999", iamhttp.StopWaitTooLong},
-		"Retry-After past the deadline":           {iamhttp.Transport{}, 10 * time.Second, "11", iamhttp.StopDeadline},
-		"Retry-After at the deadline":             {iamhttp.Transport{}, 10 * time.Second, "10", iamhttp.StopDeadline},
-		"an interval past the deadline":           {iamhttp.Transport{Backoff: constant(20 * time.Second)}, 10 * time.Second, "", iamhttp.StopDeadline},
-		"an interval at the deadline":             {iamhttp.Transport{Backoff: constant(10 * time.Second)}, 10 * time.Second, "", iamhttp.StopDeadline},
-		"a schedule that stops":                   {iamhttp.Transport{Backoff: stop}, 0, "", iamhttp.StopBackoff},
-		"a schedule that stops, with Retry-After": {iamhttp.Transport{Backoff: stop}, 0, "1", iamhttp.StopBackoff},
-		"attempts, first in the order of reasons": {iamhttp.Transport{MaxAttempts: 1, Backoff: stop}, time.Second, "1000", iamhttp.StopAttempts},
-		"back-off before the wait too long":       {iamhttp.Transport{Backoff: stop}, time.Second, "1000", iamhttp.StopBackoff},
-		"the wait too long before the deadline":   {iamhttp.Transport{MaxWait: time.Minute}, time.Second, "1000", iamhttp.StopWaitTooLong},
+		"Retry-After longer than the default MaxWait":             {iamhttp.Transport{}, 0, "121", iamhttp.StopWaitTooLong},
+		"Retry-After longer than the MaxWait that is set":         {iamhttp.Transport{MaxWait: time.Second}, 0, "2", iamhttp.StopWaitTooLong},
+		"Retry-After that overflows":                              {iamhttp.Transport{}, 0, "99999999999999999999", iamhttp.StopWaitTooLong},
+		"Retry-After past the deadline":                           {iamhttp.Transport{}, 10 * time.Second, "11", iamhttp.StopDeadline},
+		"Retry-After at the deadline":                             {iamhttp.Transport{}, 10 * time.Second, "10", iamhttp.StopDeadline},
+		"an interval past the deadline":                           {iamhttp.Transport{Backoff: constant(20 * time.Second)}, 10 * time.Second, "", iamhttp.StopDeadline},
+		"an interval at the deadline":                             {iamhttp.Transport{Backoff: constant(10 * time.Second)}, 10 * time.Second, "", iamhttp.StopDeadline},
+		"a schedule that stops":                                   {iamhttp.Transport{Backoff: stop}, 0, "", iamhttp.StopBackoff},
+		"a schedule that stops, with Retry-After":                 {iamhttp.Transport{Backoff: stop}, 0, "1", iamhttp.StopBackoff},
+		"attempts used up wins over all others":                   {iamhttp.Transport{MaxAttempts: 1, Backoff: stop}, time.Second, "1000", iamhttp.StopAttempts},
+		"a schedule that stops wins over a wait that is too long": {iamhttp.Transport{Backoff: stop}, time.Second, "1000", iamhttp.StopBackoff},
+		"a wait that is too long wins over the deadline":          {iamhttp.Transport{MaxWait: time.Minute}, time.Second, "1000", iamhttp.StopWaitTooLong},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -194,18 +194,18 @@ func TestStoppingEarlyHappensAtOnceAndSaysWhy(t *testing.T) {
 				start := time.Now()
 				_, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
 				e := statusError(t, err)
-				assert.Zero(t, time.Since(start), "at once")
+				assert.Zero(t, time.Since(start), "the call must return at once")
 				assert.Equal(t, tt.want, e.Stop)
 				assert.Equal(t, 1, base.count())
 				assert.Equal(t, "APIG.0308", e.ServiceCode)
-				assert.NotErrorIs(t, err, context.DeadlineExceeded, "it has not passed")
+				assert.NotErrorIs(t, err, context.DeadlineExceeded, "the deadline has not passed")
 				assert.False(t, e.Timeout())
 			})
 		})
 	}
 }
 
-func TestAnEarlierReasonToStopIsReportedFirst(t *testing.T) {
+func TestFirstOfSeveralStopReasonsIsReported(t *testing.T) {
 	req := newRequest(t, "POST", "x")
 	req.GetBody = nil
 	tr := &iamhttp.Transport{Base: script(answer(404, ""), answer(429, "")), MaxAttempts: 1}
@@ -217,7 +217,7 @@ func TestAnEarlierReasonToStopIsReportedFirst(t *testing.T) {
 	assert.Equal(t, iamhttp.StopBodyNotReplayable, statusError(t, err).Stop)
 }
 
-func TestUnderAClientTimeoutTheTypedErrorSurvives(t *testing.T) {
+func TestTypedErrorIsReturnedBeforeAClientTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := &http.Client{Transport: &iamhttp.Transport{Base: script(answer(429, "", "Retry-After: 30"))}, Timeout: 2 * time.Second}
 		start := time.Now()
@@ -239,9 +239,9 @@ func FuzzRetryAfter(f *testing.F) {
 		h := http.Header{"Retry-After": {first, second}, "Date": {date}}
 		got := iamhttp.NewStatusError(429, h, nil).RetryAfter
 		if got < 0 {
-			t.Fatalf("negative: %v", got)
+			t.Fatalf("RetryAfter is negative: %v", got)
 		}
-		want := big.NewInt(0) // nanoseconds, without a bound
+		want := big.NewInt(0) // nanoseconds, unbounded
 		for _, line := range []string{first, second} {
 			line = strings.Trim(line, " \t")
 			n := new(big.Int)
@@ -250,7 +250,7 @@ func FuzzRetryAfter(f *testing.F) {
 			} else if at, err := http.ParseTime(line); err == nil {
 				origin, err := http.ParseTime(date)
 				if err != nil || strings.Contains(line, "-") {
-					return // the local clock has tests of its own
+					return // other tests cover dates relative to the local clock
 				}
 				n.SetInt64(at.Unix() - origin.Unix())
 			}
@@ -260,9 +260,9 @@ func FuzzRetryAfter(f *testing.F) {
 			}
 		}
 		if longest := big.NewInt(math.MaxInt64); want.Cmp(longest) > 0 {
-			// Saturated: either all that fits, or the whole seconds of it.
+			// A longer wait is cut to the longest duration, in ns or in whole seconds.
 			if got < math.MaxInt64/time.Second*time.Second {
-				t.Fatalf("%q, %q: %v, want all that fits", first, second, got)
+				t.Fatalf("%q, %q: %v, want the longest duration", first, second, got)
 			}
 			return
 		}
@@ -272,7 +272,7 @@ func FuzzRetryAfter(f *testing.F) {
 	})
 }
 
-func TestConnectionErrorsAreRetriedOnlyOnRequest(t *testing.T) {
+func TestConnectionErrorsAreRetriedOnlyIfEnabledAndIdempotent(t *testing.T) {
 	broken := &net.OpError{Op: "read", Err: errors.New("connection reset by peer")}
 	key := http.Header{"Idempotency-Key": {"k"}}
 	on := iamhttp.Transport{RetryConnectionErrors: true, Backoff: zero}
@@ -283,21 +283,21 @@ func TestConnectionErrorsAreRetriedOnlyOnRequest(t *testing.T) {
 		err    error
 		want   int
 	}{
-		"off by default":                 {iamhttp.Transport{Backoff: zero}, "GET", nil, broken, 1},
-		"a GET":                          {on, "GET", nil, broken, 2},
-		"a PUT":                          {on, "PUT", nil, broken, 2},
-		"a POST":                         {on, "POST", nil, broken, 1},
-		"a POST with a key":              {on, "POST", key, broken, 2},
-		"attempts":                       {iamhttp.Transport{RetryConnectionErrors: true, Backoff: zero, MaxAttempts: 1}, "GET", nil, broken, 1},
-		"a schedule that stops":          {iamhttp.Transport{RetryConnectionErrors: true, Backoff: func() backoff.BackOff { return &backoff.StopBackOff{} }}, "GET", nil, broken, 1},
-		"an unverified certificate":      {on, "GET", nil, &tls.CertificateVerificationError{Err: errors.New("x")}, 1},
-		"the same, wrapped":              {on, "GET", nil, fmt.Errorf("proxy: %w", &url.Error{Op: "x", Err: &tls.CertificateVerificationError{Err: errors.New("x")}}), 1},
-		"an unknown authority, wrapped":  {on, "GET", nil, fmt.Errorf("proxy: %w", x509.UnknownAuthorityError{}), 1},
-		"another host's name, wrapped":   {on, "GET", nil, fmt.Errorf("proxy: %w", x509.HostnameError{Certificate: &x509.Certificate{}, Host: "h"}), 1},
-		"an invalid certificate":         {on, "GET", nil, fmt.Errorf("proxy: %w", x509.CertificateInvalidError{Cert: &x509.Certificate{}}), 1},
-		"an unsupported protocol scheme": {on, "GET", nil, errors.New("unsupported protocol scheme \"x\""), 1},
-		"an end of file":                 {on, "GET", nil, io.EOF, 2},
-		"a typed error from below":       {on, "GET", nil, iamhttp.NewStatusError(503, nil, nil), 1},
+		"off by default":                         {iamhttp.Transport{Backoff: zero}, "GET", nil, broken, 1},
+		"a GET":                                  {on, "GET", nil, broken, 2},
+		"a PUT":                                  {on, "PUT", nil, broken, 2},
+		"a POST":                                 {on, "POST", nil, broken, 1},
+		"a POST with Idempotency-Key":            {on, "POST", key, broken, 2},
+		"attempts used up":                       {iamhttp.Transport{RetryConnectionErrors: true, Backoff: zero, MaxAttempts: 1}, "GET", nil, broken, 1},
+		"a schedule that stops":                  {iamhttp.Transport{RetryConnectionErrors: true, Backoff: func() backoff.BackOff { return &backoff.StopBackOff{} }}, "GET", nil, broken, 1},
+		"an unverified certificate":              {on, "GET", nil, &tls.CertificateVerificationError{Err: errors.New("x")}, 1},
+		"an unverified certificate, wrapped":     {on, "GET", nil, fmt.Errorf("proxy: %w", &url.Error{Op: "x", Err: &tls.CertificateVerificationError{Err: errors.New("x")}}), 1},
+		"an unknown authority, wrapped":          {on, "GET", nil, fmt.Errorf("proxy: %w", x509.UnknownAuthorityError{}), 1},
+		"a certificate of another host, wrapped": {on, "GET", nil, fmt.Errorf("proxy: %w", x509.HostnameError{Certificate: &x509.Certificate{}, Host: "h"}), 1},
+		"an invalid certificate":                 {on, "GET", nil, fmt.Errorf("proxy: %w", x509.CertificateInvalidError{Cert: &x509.Certificate{}}), 1},
+		"an unsupported protocol scheme":         {on, "GET", nil, errors.New("unsupported protocol scheme \"x\""), 1},
+		"EOF":                                    {on, "GET", nil, io.EOF, 2},
+		"a StatusError of an inner Transport":    {on, "GET", nil, iamhttp.NewStatusError(503, nil, nil), 1},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -314,7 +314,7 @@ func TestConnectionErrorsAreRetriedOnlyOnRequest(t *testing.T) {
 			assert.Equal(t, tt.want, base.count())
 			if tt.want == 1 {
 				assert.Nil(t, resp)
-				assert.Same(t, tt.err, err, "unchanged")
+				assert.Same(t, tt.err, err, "RoundTrip must return Base's error unchanged")
 				require.Len(t, failures, 1)
 				assert.Equal(t, tt.err, failures[0].Err)
 				assert.NotEqual(t, iamhttp.StopUnset, failures[0].Stop)
@@ -332,7 +332,7 @@ func TestConnectionErrorsAreRetriedOnlyOnRequest(t *testing.T) {
 	}
 }
 
-func TestAConnectionErrorKeepsTheOtherRules(t *testing.T) {
+func TestRetriesOfConnectionErrorsFollowTheOtherRules(t *testing.T) {
 	broken := errors.New("connection reset by peer")
 	t.Run("no GetBody", func(t *testing.T) {
 		base := script(fail(broken))
@@ -349,7 +349,7 @@ func TestAConnectionErrorKeepsTheOtherRules(t *testing.T) {
 		_, err := (&iamhttp.Transport{Base: base, RetryConnectionErrors: true}).RoundTrip(req)
 		assert.Same(t, broken, err)
 	})
-	t.Run("the deadline", func(t *testing.T) {
+	t.Run("the wait would end at the deadline", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
@@ -360,15 +360,15 @@ func TestAConnectionErrorKeepsTheOtherRules(t *testing.T) {
 			assert.Zero(t, time.Since(start))
 		})
 	})
-	t.Run("a request that has ended", func(t *testing.T) {
+	t.Run("the request is canceled during the attempt", func(t *testing.T) {
 		for name, end := range map[string]func(*http.Request) (*http.Request, func()){
-			"by its context": func(req *http.Request) (*http.Request, func()) {
+			"through its context": func(req *http.Request) (*http.Request, func()) {
 				ctx, cancel := context.WithCancel(req.Context())
 				return req.WithContext(ctx), cancel
 			},
-			"by Cancel": func(req *http.Request) (*http.Request, func()) {
+			"through its Cancel channel": func(req *http.Request) (*http.Request, func()) {
 				over := make(chan struct{})
-				// http.Client sets it for its Timeout.
+				// http.Client still sets the deprecated Cancel field for its Timeout.
 				req.Cancel = over
 				return req, func() { close(over) }
 			},
@@ -376,7 +376,7 @@ func TestAConnectionErrorKeepsTheOtherRules(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				req, cancel := end(newRequest(t, "PUT", "x"))
 				req.GetBody = func() (io.ReadCloser, error) {
-					t.Error("GetBody was called in vain")
+					t.Error("GetBody was called although there is no retry")
 					return http.NoBody, nil
 				}
 				schedule := &intervals{list: []time.Duration{0}}
@@ -392,14 +392,14 @@ func TestAConnectionErrorKeepsTheOtherRules(t *testing.T) {
 				}
 				_, err := tr.RoundTrip(req)
 				assert.Equal(t, broken, err)
-				assert.Zero(t, schedule.asked, "an interval was drawn in vain")
+				assert.Zero(t, schedule.asked, "NextBackOff was called although there is no retry")
 				require.Len(t, reported, 1)
 				assert.Equal(t, iamhttp.StopCanceled, reported[0].Stop)
 				assert.Equal(t, 1, reported[0].Attempt)
 			})
 		}
 	})
-	t.Run("a canceled wait", func(t *testing.T) {
+	t.Run("the wait is canceled", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			cause := errors.New("shut down")
 			ctx, cancel := context.WithCancelCause(t.Context())
@@ -414,17 +414,17 @@ func TestAConnectionErrorKeepsTheOtherRules(t *testing.T) {
 			assert.ErrorIs(t, err, context.Canceled)
 			assert.ErrorIs(t, err, cause)
 			isStatus := errors.As(err, new(*iamhttp.StatusError))
-			assert.False(t, isStatus, "there was no answer")
+			assert.False(t, isStatus, "without a response there must not be a StatusError")
 			_, closes := fresh.counts()
 			assert.Equal(t, 1, closes)
 		})
 	})
-	t.Run("a deadline of its own below is no end of the call", func(t *testing.T) {
+	t.Run("a deadline of the inner RoundTripper does not end the call", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			base := script(hang, hang, answer(200, ""))
 			below := roundTripper(func(req *http.Request) (*http.Response, error) {
 				ctx, cancel := context.WithTimeout(req.Context(), 10*time.Second)
-				defer cancel() // the scripted body outlives it
+				defer cancel() // the body can still be read: it is in memory
 				return base.RoundTrip(req.WithContext(ctx))
 			})
 			resp, err := (&iamhttp.Transport{Base: below, RetryConnectionErrors: true, Backoff: zero}).RoundTrip(newRequest(t, "GET", ""))
@@ -433,7 +433,7 @@ func TestAConnectionErrorKeepsTheOtherRules(t *testing.T) {
 			assert.Equal(t, []time.Duration{10 * time.Second, 10 * time.Second}, base.gaps())
 		})
 	})
-	t.Run("waits, cut to MaxWait, and shares the attempts with answers", func(t *testing.T) {
+	t.Run("the wait is cut to MaxWait, and the attempts include those with a response", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			base := script(fail(broken), answer(429, "", "Retry-After: 1"), fail(broken), answer(200, ""))
 			tr := &iamhttp.Transport{Base: base, RetryConnectionErrors: true, MaxAttempts: 3, MaxWait: 2 * time.Second, Backoff: constant(time.Hour)}
@@ -445,7 +445,7 @@ func TestAConnectionErrorKeepsTheOtherRules(t *testing.T) {
 	})
 }
 
-func TestAnEmptyRetryAfterIsNone(t *testing.T) {
+func TestEmptyRetryAfterCountsAsMissing(t *testing.T) {
 	base := script(answer(413, "", "Retry-After: "))
 	tr := &iamhttp.Transport{Base: base, Backoff: zero, AlsoRetry: []iamhttp.Code{iamhttp.ErrRequestEntityTooLarge}}
 	_, err := tr.RoundTrip(newRequest(t, "GET", ""))
@@ -453,7 +453,7 @@ func TestAnEmptyRetryAfterIsNone(t *testing.T) {
 	assert.Equal(t, 1, base.count())
 }
 
-func TestADateANanosecondBeyondASecondIsRoundedUp(t *testing.T) {
+func TestRetryAfterDateIsRoundedUpToWholeSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		at := time.Now().Add(6 * time.Second).UTC().Format(http.TimeFormat)
 		time.Sleep(time.Second - 1)
@@ -461,10 +461,9 @@ func TestADateANanosecondBeyondASecondIsRoundedUp(t *testing.T) {
 	})
 }
 
-// 7 waits of the 2 minutes that MaxWait allows, and at most 30 s of jitter on
-// each: SECURITY.md and the README say how long a service can hold a call up
-// that has no deadline.
-func TestAServiceThatAlwaysThrottlesHoldsACallUpForSeventeenAndAHalfMinutesAtMost(t *testing.T) {
+// The bound is 7 waits of 2 minutes (the default MaxWait) plus at most 30 s of jitter
+// each. README.md and SECURITY.md state it for calls without a deadline.
+func TestCallThatIsAlwaysThrottledTakesAtMostSeventeenAndAHalfMinutes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base, start := script(answer(429, "", "Retry-After: 120")), time.Now()
 		_, err := (&iamhttp.Transport{Base: base}).RoundTrip(newRequest(t, "GET", ""))
@@ -475,7 +474,7 @@ func TestAServiceThatAlwaysThrottlesHoldsACallUpForSeventeenAndAHalfMinutesAtMos
 	})
 }
 
-func TestWithoutADeadlineAnAnswerIsWaitedForADay(t *testing.T) {
+func TestWithoutADeadlineTheTransportWaitsADayForAResponse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const day = 24 * time.Hour
 		base := roundTripper(func(req *http.Request) (*http.Response, error) {
@@ -489,7 +488,7 @@ func TestWithoutADeadlineAnAnswerIsWaitedForADay(t *testing.T) {
 	})
 }
 
-// slowly answers after two seconds, or never if the context ends before.
+// slowly returns a step that plays then after two seconds, or fails when the context ends.
 func slowly(then step) step {
 	return func(req *http.Request) (*http.Response, error) {
 		select {
@@ -501,18 +500,18 @@ func slowly(then step) step {
 	}
 }
 
-func TestARetryThatCannotBeAnsweredInTimeIsNotMade(t *testing.T) {
+func TestRetryWhoseResponseWouldBeTooLateIsNotSent(t *testing.T) {
 	for name, tt := range map[string]struct {
 		first, second step
 		deadline      time.Duration
 		want          iamhttp.StopReason
 		took          time.Duration
 	}{
-		"Retry-After 9, answers of 2 s, deadline in 12 s": {slowly(answer(429, "", "Retry-After: 9")), slowly(answer(404, "")), 12 * time.Second, iamhttp.StopDeadline, 2 * time.Second},
-		"the same, deadline in 14 s":                      {slowly(answer(429, "", "Retry-After: 9")), slowly(answer(404, "")), 14 * time.Second, iamhttp.StopNotRetryable, 14 * time.Second},
-		"a 408 and the schedule":                          {slowly(answer(408, "")), slowly(answer(404, "")), 4 * time.Second, iamhttp.StopDeadline, 2 * time.Second},
-		"a Retry-After that overflows, too late anyway":   {slowly(answer(429, "", "Retry-After: 99999999999999999999")), slowly(answer(404, "")), 3 * time.Second, iamhttp.StopDeadline, 2 * time.Second},
-		"answers that take no time":                       {answer(429, "", "Retry-After: 9"), answer(404, ""), 10 * time.Second, iamhttp.StopNotRetryable, 10 * time.Second},
+		"Retry-After 9, responses take 2 s, deadline in 12 s":     {slowly(answer(429, "", "Retry-After: 9")), slowly(answer(404, "")), 12 * time.Second, iamhttp.StopDeadline, 2 * time.Second},
+		"Retry-After 9, responses take 2 s, deadline in 14 s":     {slowly(answer(429, "", "Retry-After: 9")), slowly(answer(404, "")), 14 * time.Second, iamhttp.StopNotRetryable, 14 * time.Second},
+		"408, wait 1 s, responses take 2 s, deadline in 4 s":      {slowly(answer(408, "")), slowly(answer(404, "")), 4 * time.Second, iamhttp.StopDeadline, 2 * time.Second},
+		"Retry-After that overflows":                              {slowly(answer(429, "", "Retry-After: 99999999999999999999")), slowly(answer(404, "")), 3 * time.Second, iamhttp.StopDeadline, 2 * time.Second},
+		"Retry-After 9, responses take no time, deadline in 10 s": {answer(429, "", "Retry-After: 9"), answer(404, ""), 10 * time.Second, iamhttp.StopNotRetryable, 10 * time.Second},
 	} {
 		modes(t, func(t *testing.T, passThrough bool) {
 			t.Run(name, func(t *testing.T) {
@@ -538,19 +537,19 @@ func TestARetryThatCannotBeAnsweredInTimeIsNotMade(t *testing.T) {
 	}
 }
 
-func TestTheQuickestAnswerOfTheCallCountsAlsoIfItCameAtOnce(t *testing.T) {
+func TestFastestResponseOfTheCallDecidesWhetherARetryIsInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 11*time.Second)
 		defer cancel()
 		base := script(answer(408, ""), slowly(answer(429, "", "Retry-After: 7")), answer(404, ""))
 		_, err := (&iamhttp.Transport{Base: base, Backoff: constant(time.Second)}).RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
-		assert.ErrorIs(t, err, iamhttp.ErrNotFound, "the 429 has left 8 s")
+		assert.ErrorIs(t, err, iamhttp.ErrNotFound, "the retry must be sent: the 429 left 8 s, and the fastest response took no time")
 	})
 }
 
-// A cache, or a RoundTripper that shares one answer among callers, hands on what a
-// Transport below has retried for another request.
-func TestAnAnswerToARetryOfAnotherRequestIsNoRetryOfThisOne(t *testing.T) {
+// A cache, or a RoundTripper that shares one response among callers, may return the
+// response to a request that an inner Transport has retried for another caller.
+func TestCachedResponseOfAnotherRequestMayBeRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := script(answer(408, ""), answer(429, ""), answer(429, ""), answer(200, ""))
 		below := &iamhttp.Transport{Base: base, Backoff: constant(time.Second), MaxAttempts: 2, PassThrough: true}
@@ -571,21 +570,21 @@ func TestAnAnswerToARetryOfAnotherRequestIsNoRetryOfThisOne(t *testing.T) {
 		_, err := tr.RoundTrip(newRequest(t, "GET", ""))
 		e := statusError(t, err)
 		assert.Equal(t, 2, e.Attempts)
-		assert.Equal(t, iamhttp.StopAttempts, e.Stop, "the one below has retried it")
+		assert.Equal(t, iamhttp.StopAttempts, e.Stop, "the inner Transport retried the request, so the outer one must not")
 		time.Sleep(time.Second)
 		resp, err := tr.RoundTrip(newRequest(t, "GET", ""))
-		require.NoError(t, err, "the cached 429 is a first answer, and may be retried")
+		require.NoError(t, err, "the cached 429 is the first response to this request, so it must be retried")
 		resp.Body.Close()
 		assert.Equal(t, 4, base.count())
 	})
 }
 
-func TestTransportsWithOthersBetweenThemSendNoMoreThanOne(t *testing.T) {
+func TestStackedTransportsWithOthersInBetweenSendNoMoreThanOne(t *testing.T) {
 	for name, between := range map[string]func(http.RoundTripper) http.RoundTripper{
-		"one that copies the request": func(rt http.RoundTripper) http.RoundTripper {
+		"a RoundTripper that clones the request": func(rt http.RoundTripper) http.RoundTripper {
 			return roundTripper(func(req *http.Request) (*http.Response, error) { return rt.RoundTrip(req.Clone(req.Context())) })
 		},
-		"one with a context of its own": func(rt http.RoundTripper) http.RoundTripper {
+		"a RoundTripper that derives a context": func(rt http.RoundTripper) http.RoundTripper {
 			return roundTripper(func(req *http.Request) (*http.Response, error) {
 				return rt.RoundTrip(req.WithContext(context.WithValue(req.Context(), traceKey{}, "t")))
 			})

@@ -24,7 +24,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// retryable returns a go-retryablehttp client that follows tr over base.
+// retryable returns a go-retryablehttp client over base that follows the rules of tr.
 func retryable(tr *iamhttp.Transport, base http.RoundTripper) *retryablehttp.Client {
 	c := retryablehttp.NewClient()
 	c.Logger = nil
@@ -33,25 +33,25 @@ func retryable(tr *iamhttp.Transport, base http.RoundTripper) *retryablehttp.Cli
 	return c
 }
 
-func TestARetryableClientFollowsTheSameRules(t *testing.T) {
+func TestRetryableClientFollowsTheSameRules(t *testing.T) {
 	for name, tt := range map[string]struct {
 		tr    iamhttp.Transport
 		steps []step
-		sends int
+		sends int          // attempts
 		code  iamhttp.Code // 0: success
 		stop  iamhttp.StopReason
 	}{
 		"429 is retried":                  {iamhttp.Transport{}, []step{answer(429, ""), answer(429, ""), answer(200, "")}, 3, 0, 0},
 		"408 is retried":                  {iamhttp.Transport{}, []step{answer(408, ""), answer(200, "")}, 2, 0, 0},
-		"503 is not":                      {iamhttp.Transport{}, []step{answer(503, "")}, 1, 503, iamhttp.StopNotRetryable},
-		"500 is not":                      {iamhttp.Transport{}, []step{answer(500, "")}, 1, 500, iamhttp.StopNotRetryable},
+		"503 is not retried":              {iamhttp.Transport{}, []step{answer(503, "")}, 1, 503, iamhttp.StopNotRetryable},
+		"500 is not retried":              {iamhttp.Transport{}, []step{answer(500, "")}, 1, 500, iamhttp.StopNotRetryable},
 		"404 is an error":                 {iamhttp.Transport{}, []step{answer(404, "")}, 1, 404, iamhttp.StopNotRetryable},
-		"404 if expected is none":         {iamhttp.Transport{Expected: []iamhttp.Code{404}}, []step{answer(404, "")}, 1, 0, 0},
-		"503 if listed":                   {iamhttp.Transport{AlsoRetry: []iamhttp.Code{503}}, []step{answer(503, ""), answer(200, "")}, 2, 0, 0},
-		"attempts":                        {iamhttp.Transport{MaxAttempts: 3}, []step{answer(429, "")}, 3, 429, iamhttp.StopAttempts},
-		"attempts by default":             {iamhttp.Transport{}, []step{answer(429, "")}, 8, 429, iamhttp.StopAttempts},
-		"never to retry":                  {iamhttp.Transport{MaxAttempts: 1}, []step{answer(429, "")}, 1, 429, iamhttp.StopAttempts},
-		"Retry-After longer than allowed": {iamhttp.Transport{}, []step{answer(429, "", "Retry-After: 3600")}, 1, 429, iamhttp.StopWaitTooLong},
+		"404 is a response if expected":   {iamhttp.Transport{Expected: []iamhttp.Code{404}}, []step{answer(404, "")}, 1, 0, 0},
+		"503 is retried if listed":        {iamhttp.Transport{AlsoRetry: []iamhttp.Code{503}}, []step{answer(503, ""), answer(200, "")}, 2, 0, 0},
+		"MaxAttempts 3":                   {iamhttp.Transport{MaxAttempts: 3}, []step{answer(429, "")}, 3, 429, iamhttp.StopAttempts},
+		"8 attempts by default":           {iamhttp.Transport{}, []step{answer(429, "")}, 8, 429, iamhttp.StopAttempts},
+		"MaxAttempts 1":                   {iamhttp.Transport{MaxAttempts: 1}, []step{answer(429, "")}, 1, 429, iamhttp.StopAttempts},
+		"Retry-After longer than MaxWait": {iamhttp.Transport{}, []step{answer(429, "", "Retry-After: 3600")}, 1, 429, iamhttp.StopWaitTooLong},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -64,7 +64,7 @@ func TestARetryableClientFollowsTheSameRules(t *testing.T) {
 					return
 				}
 				require.ErrorIs(t, err, tt.code)
-				assert.Nil(t, resp, "never both")
+				assert.Nil(t, resp, "an error must come without a response")
 				e := statusError(t, err)
 				assert.Equal(t, tt.stop, e.Stop)
 				assert.Equal(t, tt.sends, e.Attempts)
@@ -77,7 +77,7 @@ func TestARetryableClientFollowsTheSameRules(t *testing.T) {
 	}
 }
 
-func TestARetryableClientWaitsByTheSameSchedule(t *testing.T) {
+func TestRetryableClientWaitsByTheSameSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := script(answer(429, ""), answer(429, "", "Retry-After: 20"), answer(429, ""), answer(200, ""))
 		resp, err := retryable(&iamhttp.Transport{Backoff: func() backoff.BackOff {
@@ -93,7 +93,7 @@ func TestARetryableClientWaitsByTheSameSchedule(t *testing.T) {
 	})
 }
 
-func TestARetryableClientStopsBeforeTheDeadlineToo(t *testing.T) {
+func TestRetryableClientStopsBeforeTheDeadline(t *testing.T) {
 	for _, retryAfter := range []string{"60", ""} {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -109,7 +109,7 @@ func TestARetryableClientStopsBeforeTheDeadlineToo(t *testing.T) {
 	}
 }
 
-func TestARetryableClientTellsThatTheContextHadEnded(t *testing.T) {
+func TestRetryableClientReportsACanceledContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	req, err := retryablehttp.NewRequestWithContext(ctx, "GET", "https://iam.example/", nil)
 	require.NoError(t, err)
@@ -121,7 +121,7 @@ func TestARetryableClientTellsThatTheContextHadEnded(t *testing.T) {
 	assert.ErrorIs(t, err, context.Canceled)
 }
 
-func TestARetryableClientNeverRetriesAnErrorWithoutAnAnswer(t *testing.T) {
+func TestRetryableClientNeverRetriesConnectionErrors(t *testing.T) {
 	broken := errors.New("connection reset by peer")
 	base := script(fail(broken))
 	_, err := retryable(&iamhttp.Transport{RetryConnectionErrors: true}, base).Get("https://iam.example/")
@@ -129,7 +129,7 @@ func TestARetryableClientNeverRetriesAnErrorWithoutAnAnswer(t *testing.T) {
 	assert.Equal(t, 1, base.count())
 }
 
-func TestARetryableClientReturnsATypedErrorFromBelowAsItIs(t *testing.T) {
+func TestRetryableClientReturnsAStatusErrorOfItsTransportUnchanged(t *testing.T) {
 	below := iamhttp.NewStatusError(503, nil, nil)
 	_, err := retryable(&iamhttp.Transport{}, script(fail(below))).Get("https://iam.example/")
 	isURL := errors.As(err, new(*url.Error))
@@ -137,7 +137,7 @@ func TestARetryableClientReturnsATypedErrorFromBelowAsItIs(t *testing.T) {
 	assert.Same(t, below, statusError(t, err))
 }
 
-func TestARetryableClientKeepsItsPrepareRetry(t *testing.T) {
+func TestRetryableClientKeepsItsPrepareRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := script(answer(429, ""), answer(429, ""), answer(200, ""))
 		c := retryablehttp.NewClient()
@@ -158,7 +158,7 @@ func TestARetryableClientKeepsItsPrepareRetry(t *testing.T) {
 	})
 }
 
-func TestARetryableClientWhosePrepareRetryIsReplacedStillCounts(t *testing.T) {
+func TestRetryableClientCountsAttemptsIfPrepareRetryIsReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := retryable(&iamhttp.Transport{}, script(answer(429, ""), answer(429, ""), answer(404, "")))
 		c.PrepareRetry = func(*http.Request) error { return nil }
@@ -167,7 +167,7 @@ func TestARetryableClientWhosePrepareRetryIsReplacedStillCounts(t *testing.T) {
 	})
 }
 
-func TestARetryableClientWithMoreRetriesThanTheTransportGoesOn(t *testing.T) {
+func TestRetryableClientRetryMaxOverridesMaxAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := script(answer(429, ""))
 		c := retryable(&iamhttp.Transport{MaxAttempts: 2}, base)
@@ -180,7 +180,7 @@ func TestARetryableClientWithMoreRetriesThanTheTransportGoesOn(t *testing.T) {
 	})
 }
 
-func TestARetryableClientSurvivesAReplacedCheckRetry(t *testing.T) {
+func TestRetryableClientWithReplacedCheckRetryUsesItsOwnWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := script(answer(503, ""), answer(503, "", "Retry-After: 7"), answer(503, ""), answer(200, ""))
 		c := retryable(&iamhttp.Transport{}, base)
@@ -188,12 +188,12 @@ func TestARetryableClientSurvivesAReplacedCheckRetry(t *testing.T) {
 		resp, err := c.Get("https://iam.example/")
 		require.NoError(t, err)
 		resp.Body.Close()
-		assert.Equal(t, []time.Duration{c.RetryWaitMin, 7 * time.Second, 4 * c.RetryWaitMin}, base.gaps(), "as without ConfigureRetryable")
+		assert.Equal(t, []time.Duration{c.RetryWaitMin, 7 * time.Second, 4 * c.RetryWaitMin}, base.gaps(), "the waits must be those of a client without ConfigureRetryable")
 	})
 }
 
-// Such a policy overrules an answer and leaves the rest to ours.
-func TestARetryableClientWhosePolicyIsWrappedDoesNotRetryAtOnce(t *testing.T) {
+// The wrapper retries 503, and calls our CheckRetry for everything else.
+func TestRetryableClientWithWrappedCheckRetryWaitsBeforeARetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := script(answer(503, "down"))
 		c := retryable(&iamhttp.Transport{MaxAttempts: 3}, base)
@@ -214,7 +214,7 @@ func TestARetryableClientWhosePolicyIsWrappedDoesNotRetryAtOnce(t *testing.T) {
 	})
 }
 
-func TestARetryableClientWhoseBackoffIsReplacedKeepsTheOtherRules(t *testing.T) {
+func TestRetryableClientWithReplacedBackoffKeepsTheOtherRules(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := script(answer(429, "", "Retry-After: 60"), answer(404, `{"message":"who?"}`))
 		c := retryable(&iamhttp.Transport{}, base)
@@ -228,9 +228,9 @@ func TestARetryableClientWhoseBackoffIsReplacedKeepsTheOtherRules(t *testing.T) 
 	})
 }
 
-// Without an ErrorHandler the client closes the body and gives the error a text of
-// its own.
-func TestARetryableClientWithoutErrorHandlerStillReturnsTheTypedError(t *testing.T) {
+// Without an ErrorHandler, the client closes the body and wraps the error in a text of its
+// own.
+func TestRetryableClientWithoutErrorHandlerStillReturnsTheTypedError(t *testing.T) {
 	body := watch(strings.NewReader(`{"message":"who?"}`))
 	c := retryable(&iamhttp.Transport{}, script(answerWith(404, body)))
 	c.ErrorHandler = nil
@@ -243,7 +243,8 @@ func TestARetryableClientWithoutErrorHandlerStillReturnsTheTypedError(t *testing
 	assert.Positive(t, closes)
 }
 
-// readWhole returns a hook for answers that reads the body, and what it has read.
+// readWhole returns a ResponseLogHook that reads each body and then calls then, and the
+// texts that the hook has read.
 func readWhole(then func(*http.Response)) (hook retryablehttp.ResponseLogHook, read *[]string) {
 	read = new([]string)
 	return func(_ retryablehttp.Logger, resp *http.Response) {
@@ -255,13 +256,13 @@ func readWhole(then func(*http.Response)) (hook retryablehttp.ResponseLogHook, r
 	}, read
 }
 
-func TestAHookOfARetryableClientCanReadTheBodyOfAnAnswer(t *testing.T) {
+func TestResponseLogHookOfARetryableClientCanReadTheBody(t *testing.T) {
 	const slow, unknown = `{"message":"slow down","request_id":"r1"}`, `{"message":"who?","error_code":"IAM.0004","request_id":"r2"}`
 	for name, then := range map[string]func(*http.Response){
-		"and leaves it read":    nil,
-		"and closes it":         func(resp *http.Response) { resp.Body.Close() },
-		"and puts another back": func(resp *http.Response) { resp.Body = io.NopCloser(strings.NewReader("other")) },
-		"and throws it away":    func(resp *http.Response) { resp.Body = http.NoBody },
+		"hook leaves the body open": nil,
+		"hook closes the body":      func(resp *http.Response) { resp.Body.Close() },
+		"hook replaces the body":    func(resp *http.Response) { resp.Body = io.NopCloser(strings.NewReader("other")) },
+		"hook removes the body":     func(resp *http.Response) { resp.Body = http.NoBody },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -273,13 +274,13 @@ func TestAHookOfARetryableClientCanReadTheBodyOfAnAnswer(t *testing.T) {
 				assert.Nil(t, resp)
 				e := statusError(t, err)
 				assert.Equal(t, []string{"429 " + slow + " <nil>", "404 " + unknown + " <nil>"}, *read)
-				assert.Equal(t, []time.Duration{20 * time.Second}, base.gaps(), "Retry-After")
+				assert.Equal(t, []time.Duration{20 * time.Second}, base.gaps(), "the wait must be Retry-After")
 				assert.Equal(t, `iamhttp: 404 NotFound: "who?" (IAM.0004, request r2, sent 2 times: not retryable)`, err.Error())
 				assert.Equal(t, unknown, string(e.Body()))
 			})
 		})
 	}
-	t.Run("when the attempts are used up", func(t *testing.T) {
+	t.Run("attempts are used up", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			c := retryable(&iamhttp.Transport{MaxAttempts: 2}, script(answer(429, slow)))
 			var read *[]string
@@ -289,7 +290,7 @@ func TestAHookOfARetryableClientCanReadTheBodyOfAnAnswer(t *testing.T) {
 			assert.Len(t, *read, 2)
 		})
 	})
-	t.Run("of a success, untouched", func(t *testing.T) {
+	t.Run("hook replaces the body of a success", func(t *testing.T) {
 		c := retryable(&iamhttp.Transport{Expected: []iamhttp.Code{404}}, script(answer(404, unknown)))
 		var read *[]string
 		c.ResponseLogHook, read = readWhole(func(resp *http.Response) { resp.Body = io.NopCloser(strings.NewReader("other")) })
@@ -297,10 +298,10 @@ func TestAHookOfARetryableClientCanReadTheBodyOfAnAnswer(t *testing.T) {
 		require.NoError(t, err)
 		data, err := io.ReadAll(resp.Body)
 		require.NoError(t, err)
-		assert.Equal(t, "other", string(data), "if the hook changes the body, it affects the response")
+		assert.Equal(t, "other", string(data), "the caller must get the body that the hook has set")
 		assert.Len(t, *read, 1)
 	})
-	t.Run("as far as the error holds it", func(t *testing.T) {
+	t.Run("hook reads at most 64 KiB of a failure", func(t *testing.T) {
 		c := retryable(&iamhttp.Transport{}, script(answerWith(404, watch(zeros{}))))
 		var n int64
 		var err error
@@ -312,8 +313,8 @@ func TestAHookOfARetryableClientCanReadTheBodyOfAnAnswer(t *testing.T) {
 	})
 }
 
-// The client asks CheckRetry before and after its response handler.
-func TestAResponseHandlerOfARetryableClientSeesTheFinalAnswer(t *testing.T) {
+// The client calls CheckRetry before and after its response handler.
+func TestResponseHandlerOfARetryableClientGetsOnlyTheFinalResponse(t *testing.T) {
 	const unknown = `{"message":"who?","error_code":"IAM.0004","request_id":"r2"}`
 	const text = `iamhttp: 404 NotFound: "who?" (IAM.0004, request r2, sent 2 times: not retryable)`
 	own := errors.New("handler: no user")
@@ -329,13 +330,13 @@ func TestAResponseHandlerOfARetryableClientSeesTheFinalAnswer(t *testing.T) {
 		text    string
 		is      error
 	}{
-		"reads it":         {read, text, nil},
-		"reads and closes": {func(resp *http.Response) error { defer resp.Body.Close(); return read(resp) }, text, nil},
-		"does nothing":     {func(*http.Response) error { return nil }, text, nil},
-		"replaces it":      {func(resp *http.Response) error { resp.Body = http.NoBody; return nil }, text, nil},
-		"fails":            {func(*http.Response) error { return own }, text + ": handler: no user", own},
-		"reads and fails":  {func(resp *http.Response) error { return errors.Join(read(resp), own) }, text + ": handler: no user", own},
-		"checks it":        {iamhttp.CheckResponse, text + `: iamhttp: 404 NotFound: "who?" (IAM.0004, request r2)`, iamhttp.ErrNotFound},
+		"handler reads the body":            {read, text, nil},
+		"handler reads and closes the body": {func(resp *http.Response) error { defer resp.Body.Close(); return read(resp) }, text, nil},
+		"handler does nothing":              {func(*http.Response) error { return nil }, text, nil},
+		"handler replaces the body":         {func(resp *http.Response) error { resp.Body = http.NoBody; return nil }, text, nil},
+		"handler fails":                     {func(*http.Response) error { return own }, text + ": handler: no user", own},
+		"handler reads the body and fails":  {func(resp *http.Response) error { return errors.Join(read(resp), own) }, text + ": handler: no user", own},
+		"handler calls CheckResponse":       {iamhttp.CheckResponse, text + `: iamhttp: 404 NotFound: "who?" (IAM.0004, request r2)`, iamhttp.ErrNotFound},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -359,14 +360,14 @@ func TestAResponseHandlerOfARetryableClientSeesTheFinalAnswer(t *testing.T) {
 					Attempts: 2, Stop: iamhttp.StopNotRetryable,
 				}, withoutContent(e))
 				assert.Equal(t, unknown, string(e.Body()))
-				assert.Equal(t, 1, handled, "not for the 429, which is retried")
+				assert.Equal(t, 1, handled, "the handler must not be called for the 429, which is retried")
 				assert.Equal(t, 2, base.count())
 			})
 		})
 	}
 }
 
-func TestAResponseHandlerOfARetryableClientMaySendARequestOfItsOwn(t *testing.T) {
+func TestResponseHandlerOfARetryableClientMaySendAnotherRequest(t *testing.T) {
 	base := script(answer(404, `{"message":"who?"}`), answer(409, `{"message":"exists"}`))
 	c := retryable(&iamhttp.Transport{}, base)
 	req, err := retryablehttp.NewRequest("GET", "https://iam.example/v3/users", nil)
@@ -383,8 +384,8 @@ func TestAResponseHandlerOfARetryableClientMaySendARequestOfItsOwn(t *testing.T)
 	assert.EqualError(t, inner, `iamhttp: 409 Conflict: "exists" (sent once: not retryable)`)
 }
 
-// A RoundTripper of a test seldom sets Request.
-func TestARetryableClientTakesAnswersWhoseRequestIsUnknown(t *testing.T) {
+// RoundTrippers in tests seldom set Response.Request.
+func TestRetryableClientAcceptsResponsesWithoutARequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		alone := func(s step) step {
 			return func(req *http.Request) (*http.Response, error) {
@@ -412,7 +413,7 @@ func TestARetryableClientTakesAnswersWhoseRequestIsUnknown(t *testing.T) {
 	})
 }
 
-func TestARetryableClientNeverReturnsAResponseBesideAnErrorNorLeavesOneOpen(t *testing.T) {
+func TestRetryableClientReturnsEitherResponseOrErrorAndClosesBodies(t *testing.T) {
 	own := errors.New("own")
 	handle := func(_ *retryablehttp.Client, req *retryablehttp.Request) {
 		req.SetResponseHandler(func(*http.Response) error { return own })
@@ -433,12 +434,12 @@ func TestARetryableClientNeverReturnsAResponseBesideAnErrorNorLeavesOneOpen(t *t
 		"another CheckRetry retries with an error":         {503, policy(true, own), 3, "own"},
 		"another CheckRetry retries":                       {503, policy(true, nil), 3, `iamhttp: 503 ServiceUnavailable: "m" (sent 3 times: attempts used up)`},
 		"another CheckRetry retries a success":             {200, policy(true, nil), 3, `iamhttp: 200 OK: "m" (sent 3 times: attempts used up)`},
-		"go-retryablehttp's own policy with an error": {500, func(c *retryablehttp.Client, _ *retryablehttp.Request) {
+		"ErrorPropagatedRetryPolicy of go-retryablehttp": {500, func(c *retryablehttp.Client, _ *retryablehttp.Request) {
 			c.CheckRetry = retryablehttp.ErrorPropagatedRetryPolicy
 		}, 3, "unexpected HTTP status 500 Internal Server Error"},
-		"the response handler of a success fails":   {200, handle, 1, "own"},
-		"the response handler of an expected fails": {418, handle, 1, "own"},
-		"the response handler of a failure fails":   {404, handle, 1, `iamhttp: 404 NotFound: "m" (sent once: not retryable): own`},
+		"the response handler of a success fails":        {200, handle, 1, "own"},
+		"the response handler of an expected code fails": {418, handle, 1, "own"},
+		"the response handler of a failure fails":        {404, handle, 1, `iamhttp: 404 NotFound: "m" (sent once: not retryable): own`},
 		"the response handler fails and is retried": {200, func(c *retryablehttp.Client, req *retryablehttp.Request) {
 			c.CheckRetry = retryablehttp.DefaultRetryPolicy
 			handle(c, req)
@@ -446,14 +447,14 @@ func TestARetryableClientNeverReturnsAResponseBesideAnErrorNorLeavesOneOpen(t *t
 		"PrepareRetry fails": {429, func(c *retryablehttp.Client, _ *retryablehttp.Request) {
 			c.PrepareRetry = func(*http.Request) error { return own }
 		}, 1, `iamhttp: 429 TooManyRequests: "m" (sent once): own`},
-		"PrepareRetry fails for another CheckRetry": {503, func(c *retryablehttp.Client, _ *retryablehttp.Request) {
+		"PrepareRetry fails, with another CheckRetry": {503, func(c *retryablehttp.Client, _ *retryablehttp.Request) {
 			c.CheckRetry = retryablehttp.DefaultRetryPolicy
 			c.PrepareRetry = func(*http.Request) error { return own }
 		}, 1, "own"},
 		"a redirect fails": {302, func(c *retryablehttp.Client, _ *retryablehttp.Request) {
 			c.HTTPClient.CheckRedirect = func(*http.Request, []*http.Request) error { return own }
 		}, 1, `Get "/else": own`},
-		"a redirect fails for another CheckRetry": {302, func(c *retryablehttp.Client, _ *retryablehttp.Request) {
+		"a redirect fails, with another CheckRetry": {302, func(c *retryablehttp.Client, _ *retryablehttp.Request) {
 			c.CheckRetry = retryablehttp.ErrorPropagatedRetryPolicy
 			c.HTTPClient.CheckRedirect = func(*http.Request, []*http.Request) error { return own }
 		}, 3, `Get "/else": own`},
@@ -486,7 +487,7 @@ func TestARetryableClientNeverReturnsAResponseBesideAnErrorNorLeavesOneOpen(t *t
 	}
 }
 
-func TestARetryableClientOfAnotherPolicyLeavesNoConnectionOpen(t *testing.T) {
+func TestRetryableClientWithAnotherPolicyLeavesNoConnectionOpen(t *testing.T) {
 	var open atomic.Int32
 	srv := httptest.NewUnstartedServer(iamtest.Page(500))
 	srv.Config.ConnState = func(_ net.Conn, state http.ConnState) {
@@ -508,23 +509,23 @@ func TestARetryableClientOfAnotherPolicyLeavesNoConnectionOpen(t *testing.T) {
 	assert.Eventually(t, func() bool { return open.Load() == 0 }, 5*time.Second, time.Millisecond)
 }
 
-func TestABodyThatStallsDoesNotHoldARetryableClientUp(t *testing.T) {
+func TestStalledBodyDoesNotDelayARetryableClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := script(answerWith(429, stalling("x"), "Retry-After: 20"), answerWith(404, stalling(`{"message":"who?"}`)))
 		start := time.Now()
 		_, err := retryable(&iamhttp.Transport{Backoff: zero}, base).Get("https://iam.example/")
-		assert.Equal(t, 25*time.Second, time.Since(start), "the time spent on the first body is a part of the wait")
+		assert.Equal(t, 25*time.Second, time.Since(start), "the time spent on reading the first body must count as part of the wait")
 		e := statusError(t, err)
 		assert.Equal(t, "who?", e.Message)
 		assert.True(t, e.Truncated)
 	})
 }
 
-// The client leaves the context of the last attempt in its Request.
-func TestARetryableRequestThatIsSentAgainIsCountedFromOne(t *testing.T) {
+// The client leaves the context of the last attempt in the Request.
+func TestRetryableRequestUsedTwiceIsCountedFromZeroAgain(t *testing.T) {
 	for name, derive := range map[string]func(*retryablehttp.Request) *retryablehttp.Request{
-		"itself": func(req *retryablehttp.Request) *retryablehttp.Request { return req },
-		"under a context of its own": func(req *retryablehttp.Request) *retryablehttp.Request {
+		"the same Request": func(req *retryablehttp.Request) *retryablehttp.Request { return req },
+		"the Request with a derived context": func(req *retryablehttp.Request) *retryablehttp.Request {
 			return req.WithContext(context.WithValue(req.Context(), t, true))
 		},
 	} {
@@ -561,7 +562,7 @@ func TestARetryableRequestThatIsSentAgainIsCountedFromOne(t *testing.T) {
 	}
 }
 
-func TestARetryableClientOverARealConnection(t *testing.T) {
+func TestRetryableClientOverARealConnection(t *testing.T) {
 	service := new(iamtest.Server)
 	service.Next(iamtest.Page(429), iamtest.Page(429), iamtest.Keystone(409, "exists").With("X-Openstack-Request-Id", "req-1"))
 	srv := httptest.NewServer(service)
@@ -572,8 +573,9 @@ func TestARetryableClientOverARealConnection(t *testing.T) {
 	service.AssertBodies(t, "payload", "payload", "payload")
 }
 
-// The client sends the first request again, whichever was throttled.
-func TestARetryableClientDoesNotRetryWhatARedirectHasAnswered(t *testing.T) {
+// If the target of a redirect fails, the client resends the first request, not the one
+// that failed.
+func TestRetryableClientRetriesAfterARedirectOnlyIfTheFirstRequestMayBeResent(t *testing.T) {
 	for _, tt := range []struct {
 		method, key    string
 		redirect, code int
@@ -611,9 +613,9 @@ func TestARetryableClientDoesNotRetryWhatARedirectHasAnswered(t *testing.T) {
 	}
 }
 
-// go-retryablehttp hands its hooks what its http.Client returned: on a redirect
-// that fails that is a response beside an error.
-func TestHooksForRetryableIgnoreErrorsWithoutAResponse(t *testing.T) {
+// go-retryablehttp passes to its hooks what http.Client.Do returned. For a redirect that
+// fails, that is both a response and an error.
+func TestRetryableHooksPassOnErrors(t *testing.T) {
 	c := retryablehttp.NewClient()
 	new(iamhttp.Transport).ConfigureRetryable(c)
 	resp, broken := response(nil, 500, http.NoBody, 0), errors.New("broken")
@@ -630,7 +632,7 @@ func TestHooksForRetryableIgnoreErrorsWithoutAResponse(t *testing.T) {
 	}
 }
 
-func TestTheHooksForRetryableRetryAnAnswerWhoseRequestIsUnknown(t *testing.T) {
+func TestRetryableCheckRetryRetriesA429WithoutARequest(t *testing.T) {
 	c := retryablehttp.NewClient()
 	(&iamhttp.Transport{Backoff: zero}).ConfigureRetryable(c)
 	again, err := c.CheckRetry(t.Context(), response(nil, 429, http.NoBody, 0), nil)
@@ -638,7 +640,7 @@ func TestTheHooksForRetryableRetryAnAnswerWhoseRequestIsUnknown(t *testing.T) {
 	assert.NoError(t, err)
 }
 
-func TestTheErrorHandlerForRetryableReadsUnderTheContextOfTheRequest(t *testing.T) {
+func TestRetryableErrorHandlerReadsTheBodyWithinTheDeadlineOfTheRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := retryablehttp.NewClient()
 		new(iamhttp.Transport).ConfigureRetryable(c)
@@ -650,19 +652,19 @@ func TestTheErrorHandlerForRetryableReadsUnderTheContextOfTheRequest(t *testing.
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 		defer cancel()
-		assert.Equal(t, 2*time.Second, took(newRequest(t, "GET", "").WithContext(ctx)), "half of what is left")
-		assert.Equal(t, 5*time.Second, took(nil), "the most that reading a body may take")
+		assert.Equal(t, 2*time.Second, took(newRequest(t, "GET", "").WithContext(ctx)), "the body must be read for half the time left before the deadline")
+		assert.Equal(t, 5*time.Second, took(nil), "without a deadline, the body must be read for 5 s")
 	})
 }
 
-// http.Client closes Cancel when its Timeout is over, which for go-retryablehttp
-// bounds one send and not the call.
-func TestTheTimeoutOfOneSendDoesNotEndTheCallForRetryable(t *testing.T) {
+// http.Client closes Request.Cancel when its Timeout has passed. In go-retryablehttp that
+// Timeout bounds one attempt, not the call.
+func TestRetryableClientRetriesAfterTheTimeoutOfOneAttempt(t *testing.T) {
 	c := retryablehttp.NewClient()
 	(&iamhttp.Transport{Backoff: zero}).ConfigureRetryable(c)
 	req, over := newRequest(t, "GET", ""), make(chan struct{})
 	close(over)
-	//lint:ignore SA1019 deprecated, and still set by http.Client for its Timeout
+	//lint:ignore SA1019 deprecated, but still set by http.Client for its Timeout
 	req.Cancel = over
 	again, err := c.CheckRetry(t.Context(), response(req, 429, http.NoBody, 0), nil)
 	assert.True(t, again)

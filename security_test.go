@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// securityTests are the tests of each statement that SECURITY.md has in bold, in
-// the order of the document.
+// securityTests lists the tests for each statement in bold in SECURITY.md, in the order of
+// the document.
 var securityTests = []struct {
 	statement string
 	tests     []string
@@ -20,103 +20,103 @@ var securityTests = []struct {
 	{"make a call hang on an error body", []string{
 		"TestReadingAnErrorBodyIsBounded",
 		"TestDiscardingABodyIsBounded",
-		"TestABodyThatDripsIsCutInTimeForTheDeadline",
-		"TestABodyOfAByteASecondIsGivenUpAfterFiveSeconds",
-		"TestADiscardedBodyThatDripsDelaysTheRetryLittle",
-		"TestAStalledErrorBodyDoesNotHoldTheCallUp",
-		"TestACompressedBodyThatStallsAtItsBeginningDoesNotHoldTheCallUp",
+		"TestSlowErrorBodyIsTruncatedBeforeTheDeadline",
+		"TestErrorBodyOfAByteASecondIsReadForFiveSeconds",
+		"TestSlowDiscardedBodyHardlyDelaysTheRetry",
+		"TestStalledErrorBodyDoesNotDelayTheRetry",
+		"TestStalledGzipBodyDoesNotDelayTheCall",
 	}},
 	{"fill your memory with an error body", []string{
-		"TestABodyOfAGigabyteIsNotTakenIn",
-		"TestACompressedBombIsNotInflated",
-		"TestAPackedBombCostsAsLittleAsABody",
+		"TestErrorBodyOfAGigabyteIsNotRead",
+		"TestGzipBombIsNotInflatedBeyondTheLimit",
+		"TestParsingAGzipBombAllocatesLessThan1MiB",
 	}},
 	{"choose how long you wait", []string{
-		"TestAHundredThousandLiesInRetryAfterAreNeverWaitedForTooLong",
-		"TestStoppingEarlyHappensAtOnceAndSaysWhy",
+		"Test100000BogusRetryAfterValuesNeverCauseATooLongWait",
+		"TestCallThatStopsEarlyReturnsAtOnceWithTheStopReason",
 		"FuzzRetryAfter",
 	}},
 	{"end a call, or shorten a wait, by stating a limit", []string{
-		"TestTenThousandWrongStatementsNeverShortenTheWaitNorEndTheCall",
-		"TestALimitThatIsStatedEndsNoCallWithAGate",
+		"TestTenThousandBogusLimitsNeverShortenTheWaitOrEndTheCall",
+		"TestStatedLimitDoesNotEndACallWithAGate",
 		"TestAStatedWindowEndsNoCallAndThoseWhoCannotWaitProbeForTheOthers",
 	}},
 	{"make the Transport retry without end", []string{
 		"TestWithMaxAttemptsOverridesTheSetting",
 		"TestZeroAndNegativeSettingsMeanTheDefault",
-		"TestADeadlineIsThePatience",
+		"TestDeadlineReplacesTheDefaultLimits",
 	}},
 	{"get a POST retried", []string{
 		"TestOnly408And429AreRetriedByDefault",
-		"TestAResetAtAnyByteIsAnErrorAndNeverSentTwice",
-		"TestWhatAnHTTP2ServerDoesInsteadOfAnswering",
+		"TestConnectionResetAtAnyByteIsAnErrorAndAPOSTIsSentOnce",
+		"TestHTTP2POSTIsResentOnlyIfItWasNotProcessed",
 		"TestSoak",
 	}},
 	{"redirect the Transport", []string{
-		"TestRedirectsBelongToTheClient",
-		"TestARedirectWithSecretsLeavesNoneInTheError",
+		"TestRedirectsAreLeftToTheClient",
+		"TestSecretsInARedirectDoNotReachTheError",
 	}},
-	{"pass off a response that nobody asked for", []string{"TestAnAnswerToNoRequestIsNotTakenForThatOfTheNext"}},
+	{"pass off a response that nobody asked for", []string{"TestUnsolicitedResponseIsNotUsedForTheNextRequest"}},
 	{"forge a log line", []string{
-		"TestWhatAServerSaysCannotForgeALineOfALog",
-		"TestErrorIsOneLineThatSaysAllThatIsKnown",
+		"TestTextFromTheServerCannotForgeALogLine",
+		"TestErrorTextIsOneLineWithAllKnownDetails",
 		"FuzzErrorBody",
 	}},
-	{"hold up the calls of another account", []string{"TestAnAccountThatIsClosedHoldsNoOtherUp"}},
+	{"hold up the calls of another account", []string{"TestPausedAccountDoesNotDelayAnotherAccount"}},
 	{"leave you without a response", []string{
-		"TestAHeaderThatNeverEndsIsGivenUpAtTheDeadline",
-		"TestAnHTTP2ServerThatRefusesForEverIsGivenUpAtTheDeadline",
+		"TestEndlessHeaderEndsTheCallAtTheDeadline",
+		"TestHTTP2RefusedStreamsEndTheCallAtTheDeadline",
 	}},
-	{"stall a body that is read ahead and put back", []string{"TestAnObservedBodyIsPutBackInFrontOfTheRest"}},
+	{"stall a body that is read ahead and put back", []string{"TestBodyReadAheadIsPutBackInFrontOfTheRest"}},
 	{"carry a request out and still respond 408 or 429", []string{
 		"TestSoak",
-		"TestABodyIsReplayedFromGetBodyForEachSend",
+		"TestBodyIsReplayedFromGetBodyForEachRetry",
 	}},
 	{"hold up all callers of the account that it throttles", []string{
 		"TestPauseLongerThanMaxWaitIsRefusedAtOnce",
 		"TestSlowAnswersDoNotStallOtherRequests",
 	}},
-	{"take its time with 408 and 429", []string{"TestAServiceThatAlwaysThrottlesHoldsACallUpForSeventeenAndAHalfMinutesAtMost"}},
+	{"take its time with 408 and 429", []string{"TestCallThatIsAlwaysThrottledTakesAtMostSeventeenAndAHalfMinutes"}},
 	{"keep a connection and two goroutines busy", []string{"TestReadingAnErrorBodyIsBounded"}},
 	{"get a signature for another time", []string{
 		"TestA401IsRetriedOnceIfTheClockWasOffAndOnlyThen",
 		"TestWhatOneAnswerSaysOfTheClockIsUsedForTheNextRequests",
 	}},
-	{"send a header as large as http.Transport admits", []string{"TestAHeaderUpToTheLimitIsKeptAndOneBeyondItIsAnError"}},
-	{"send 100,000 lines of Retry-After", []string{"TestAHundredThousandLinesOfRetryAfterAreReadAtOnce"}},
-	{"choose 1,040 bytes of the error text", []string{"TestAServerChoosesAtMost1040BytesOfTheErrorText"}},
-	{"impersonate the service", []string{"TestABadCertificateEndsTheCallAtTheFirstHandshake"}},
-	{"cause attempts without end", []string{"TestAProxyThatGoesOnThrottlingUsesUpTheAttempts"}},
-	{"be taken for the service, or get its password into an error", []string{"TestARefusalOfAProxyIsATypedError"}},
-	{"cut connections", []string{"TestAResetAtAnyByteIsAnErrorAndNeverSentTwice"}},
-	{"an idempotent request", []string{"TestConnectionErrorsAreRetriedOnlyOnRequest"}},
+	{"send a header as large as http.Transport admits", []string{"TestHeaderWithinTheLimitIsKeptAndALargerOneIsAnError"}},
+	{"send 100,000 lines of Retry-After", []string{"Test100000RetryAfterLinesAreParsedQuickly"}},
+	{"choose 1,040 bytes of the error text", []string{"TestServerChoosesAtMost1040BytesOfTheErrorText"}},
+	{"impersonate the service", []string{"TestInvalidCertificateEndsTheCallAtTheFirstHandshake"}},
+	{"cause attempts without end", []string{"TestProxyThatKeepsThrottlingUsesUpTheAttempts"}},
+	{"be taken for the service, or get its password into an error", []string{"TestProxyRefusalIsATypedError"}},
+	{"cut connections", []string{"TestConnectionResetAtAnyByteIsAnErrorAndAPOSTIsSentOnce"}},
+	{"an idempotent request", []string{"TestConnectionErrorsAreRetriedOnlyIfEnabledAndIdempotent"}},
 	{"log a token, password, query or body", []string{
 		"TestNothingSecretIsPrintedLoggedOrMarshaled",
 		"TestNothingOfThisPackagePrintsASecret",
 	}},
 	{"send a signature to another host", []string{"TestWhichRequestsAreSignedAgain"}},
 	{"send half a body, an empty body or a mixture of two", []string{
-		"TestABodyThatCannotBeReplayedIsSentOnce",
-		"TestAnUploadAnsweredEarlyIsReplayedByteForByte",
-		"TestARefusalInTheMiddleOfAnUploadIsRetriedWhole",
+		"TestRequestWhoseBodyCannotBeReplayedIsSentOnce",
+		"TestUploadThrottledBeforeItsEndIsReplayedByteForByte",
+		"TestUploadRefusedHalfwayIsResentInFull",
 	}},
-	{"multiply the attempts", []string{"TestTwoTransportsStackedSendNoMoreThanOne"}},
-	{"get a POST retried by listing 503", []string{"TestAlsoRetryAsksForIdempotence"}},
+	{"multiply the attempts", []string{"TestStackedTransportsSendNoMoreThanOne"}},
+	{"get a POST retried by listing 503", []string{"TestAlsoRetryRequiresIdempotenceExceptFor413"}},
 	{"turn the limits off", []string{"TestZeroAndNegativeSettingsMeanTheDefault"}},
 	{"leave connections, goroutines or timers behind", []string{
 		"TestSoak",
-		"TestTenThousandCanceledCallsReturnWithoutTimePassing",
+		"TestTenThousandCanceledCallsReturnAtOnce",
 	}},
 	{"change the error that others see", []string{
-		"TestTheHeaderOfAnErrorIsItsOwnCopy",
+		"TestHeaderOfAnErrorIsACopy",
 		"TestAReportedErrorNeverChanges",
 	}},
-	{"log secrets", []string{"TestTheFieldsOfAnErrorAndAURLErrorTellWhatIsSecret"}},
+	{"log secrets", []string{"TestHeaderBodyAndURLErrorCanContainSecrets"}},
 	{"retry a 403", []string{"ExampleTransport_RoundTrip_incorrect"}},
-	{"wait as long as the server likes", []string{"TestWithoutADeadlineAnAnswerIsWaitedForADay"}},
+	{"wait as long as the server likes", []string{"TestWithoutADeadlineTheTransportWaitsADayForAResponse"}},
 }
 
-func TestEveryStatementOfSECURITYHasTests(t *testing.T) {
+func TestEveryBoldStatementInSECURITYHasTests(t *testing.T) {
 	text, err := os.ReadFile("SECURITY.md")
 	require.NoError(t, err)
 	var said, tested []string
@@ -125,13 +125,13 @@ func TestEveryStatementOfSECURITYHasTests(t *testing.T) {
 	}
 	for _, s := range securityTests {
 		tested = append(tested, s.statement)
-		assert.NotEmpty(t, s.tests, s.statement)
+		assert.NotEmpty(t, s.tests, "no test for: %s", s.statement)
 	}
 	assert.Greater(t, len(said), 30)
-	assert.Equal(t, said, tested)
+	assert.Equal(t, said, tested, "the statements in SECURITY.md and in this file differ")
 }
 
-func TestEveryTestOfAStatementOfSECURITYExists(t *testing.T) {
+func TestEveryTestListedForSECURITYExists(t *testing.T) {
 	tests := map[string]bool{}
 	for _, dir := range []string{".", "aksk", "gate", "internal/*"} {
 		found, err := filepath.Glob(dir + "/*_test.go")
@@ -146,7 +146,7 @@ func TestEveryTestOfAStatementOfSECURITYExists(t *testing.T) {
 	}
 	for _, s := range securityTests {
 		for _, name := range s.tests {
-			assert.True(t, tests["func "+name], "%s: %s", s.statement, name)
+			assert.True(t, tests["func "+name], "no such test: %s, listed for: %s", name, s.statement)
 		}
 	}
 }

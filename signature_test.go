@@ -17,7 +17,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// signedAbove returns a request as an SDK makes it that signs with an access key.
+// signedAbove returns a signed request, as an SDK above the Transport makes it.
 func signedAbove(t testing.TB, method, body string) *http.Request {
 	t.Helper()
 	req := newRequest(t, method, body)
@@ -25,7 +25,7 @@ func signedAbove(t testing.TB, method, body string) *http.Request {
 	return req
 }
 
-func TestAWaitThatWouldOutliveTheSignatureIsNotWaitedFor(t *testing.T) {
+func TestWaitThatWouldOutliveTheSignatureStopsTheCall(t *testing.T) {
 	hour := func(ctx context.Context) context.Context {
 		limited, cancel := context.WithTimeout(ctx, time.Hour)
 		t.Cleanup(cancel)
@@ -40,19 +40,19 @@ func TestAWaitThatWouldOutliveTheSignatureIsNotWaitedFor(t *testing.T) {
 		took    time.Duration
 		signers func(http.RoundTripper) http.RoundTripper
 	}{
-		"a wait of 14 minutes, then another": {iamhttp.Transport{Backoff: zero}, hour, "840", 2, iamhttp.StopSignature, 14 * time.Minute, nil},
-		"a wait of 15 minutes":               {iamhttp.Transport{Backoff: zero}, hour, "900", 1, iamhttp.StopSignature, 0, nil},
-		"the schedule":                       {iamhttp.Transport{Backoff: constant(16 * time.Minute)}, hour, "", 1, iamhttp.StopSignature, 0, nil},
-		"another life":                       {iamhttp.Transport{Backoff: zero, SignatureLife: time.Minute}, hour, "61", 1, iamhttp.StopSignature, 0, nil},
-		"the deadline is sooner":             {iamhttp.Transport{Backoff: zero, SignatureLife: 2 * time.Hour}, hour, "3600", 1, iamhttp.StopDeadline, 0, nil},
-		"attempts come first":                {iamhttp.Transport{MaxAttempts: 1}, hour, "900", 1, iamhttp.StopAttempts, 0, nil},
-		"no end":                             {iamhttp.Transport{Backoff: zero, SignatureLife: -1}, hour, "1790", 3, iamhttp.StopDeadline, 2 * 1790 * time.Second, nil},
-		"each attempt is signed below":       {iamhttp.Transport{Backoff: zero}, hour, "1790", 3, iamhttp.StopDeadline, 2 * 1790 * time.Second, signer},
-		"signed below something that tells":  {iamhttp.Transport{Backoff: zero}, hour, "1790", 3, iamhttp.StopDeadline, 2 * 1790 * time.Second, func(rt http.RoundTripper) http.RoundTripper { return wrapping{signer(rt)} }},
-		"signed below another Transport": {iamhttp.Transport{Backoff: zero}, hour, "1790", 3, iamhttp.StopAttempts, 2 * 1790 * time.Second, func(rt http.RoundTripper) http.RoundTripper {
+		"a wait of 14 minutes, then another":              {iamhttp.Transport{Backoff: zero}, hour, "840", 2, iamhttp.StopSignature, 14 * time.Minute, nil},
+		"a wait of 15 minutes":                            {iamhttp.Transport{Backoff: zero}, hour, "900", 1, iamhttp.StopSignature, 0, nil},
+		"an interval of the schedule of 16 minutes":       {iamhttp.Transport{Backoff: constant(16 * time.Minute)}, hour, "", 1, iamhttp.StopSignature, 0, nil},
+		"SignatureLife of 1 minute":                       {iamhttp.Transport{Backoff: zero, SignatureLife: time.Minute}, hour, "61", 1, iamhttp.StopSignature, 0, nil},
+		"the deadline is before the end of SignatureLife": {iamhttp.Transport{Backoff: zero, SignatureLife: 2 * time.Hour}, hour, "3600", 1, iamhttp.StopDeadline, 0, nil},
+		"MaxAttempts wins over the signature":             {iamhttp.Transport{MaxAttempts: 1}, hour, "900", 1, iamhttp.StopAttempts, 0, nil},
+		"negative SignatureLife":                          {iamhttp.Transport{Backoff: zero, SignatureLife: -1}, hour, "1790", 3, iamhttp.StopDeadline, 2 * 1790 * time.Second, nil},
+		"each attempt is signed by Base":                  {iamhttp.Transport{Backoff: zero}, hour, "1790", 3, iamhttp.StopDeadline, 2 * 1790 * time.Second, signer},
+		"each attempt is signed below a wrapper":          {iamhttp.Transport{Backoff: zero}, hour, "1790", 3, iamhttp.StopDeadline, 2 * 1790 * time.Second, func(rt http.RoundTripper) http.RoundTripper { return wrapping{signer(rt)} }},
+		"each attempt is signed below another Transport": {iamhttp.Transport{Backoff: zero}, hour, "1790", 3, iamhttp.StopAttempts, 2 * 1790 * time.Second, func(rt http.RoundTripper) http.RoundTripper {
 			return &iamhttp.Transport{Base: signer(rt), Backoff: zero, MaxAttempts: 3}
 		}},
-		"a RoundTripper of others that signs": {iamhttp.Transport{Backoff: zero}, hour, "1790", 3, iamhttp.StopDeadline, 2 * 1790 * time.Second, func(rt http.RoundTripper) http.RoundTripper { return otherSigner{rt} }},
+		"each attempt is signed by a foreign RoundTripper": {iamhttp.Transport{Backoff: zero}, hour, "1790", 3, iamhttp.StopDeadline, 2 * 1790 * time.Second, func(rt http.RoundTripper) http.RoundTripper { return otherSigner{rt} }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -94,7 +94,7 @@ type otherSigner struct{ http.RoundTripper }
 
 func (otherSigner) SignsEachAttempt(*http.Request) bool { return true }
 
-func TestPassThroughReturnsTheAnswerWhoseRetryWouldOutliveTheSignature(t *testing.T) {
+func TestPassThroughReturnsTheResponseIfTheWaitWouldOutliveTheSignature(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var last iamhttp.Failure
 		tr := &iamhttp.Transport{
@@ -108,7 +108,7 @@ func TestPassThroughReturnsTheAnswerWhoseRetryWouldOutliveTheSignature(t *testin
 	})
 }
 
-func TestARetryWithoutAnAnswerDoesNotOutliveTheSignatureEither(t *testing.T) {
+func TestRetryOfAConnectionErrorStopsBeforeTheSignatureExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var last iamhttp.Failure
 		broken := errors.New("broken")
@@ -123,7 +123,7 @@ func TestARetryWithoutAnAnswerDoesNotOutliveTheSignatureEither(t *testing.T) {
 	})
 }
 
-func TestAWaitAtTheGateDoesNotOutliveTheSignature(t *testing.T) {
+func TestWaitInTheGateDoesNotOutliveTheSignature(t *testing.T) {
 	busy := func(t *testing.T) *gate.Adaptive {
 		t.Helper()
 		g := new(gate.Adaptive)
@@ -150,7 +150,7 @@ func TestAWaitAtTheGateDoesNotOutliveTheSignature(t *testing.T) {
 			assert.Empty(t, base.sent)
 		})
 	})
-	t.Run("an attempt that is signed below waits", func(t *testing.T) {
+	t.Run("an attempt that is signed by Base waits", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			tr := &iamhttp.Transport{Base: signer(script(answer(200, ""))), Gate: busy(t), MaxWait: time.Hour}
 			resp, err := tr.RoundTrip(signedAbove(t, "GET", ""))
@@ -158,7 +158,7 @@ func TestAWaitAtTheGateDoesNotOutliveTheSignature(t *testing.T) {
 			assert.Equal(t, 200, resp.StatusCode)
 		})
 	})
-	t.Run("a body that can be read once cannot be signed again", func(t *testing.T) {
+	t.Run("a body that can be read only once prevents a new signature", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			req := signedAbove(t, "POST", "body")
 			req.GetBody = nil
@@ -170,11 +170,11 @@ func TestAWaitAtTheGateDoesNotOutliveTheSignature(t *testing.T) {
 			require.NoError(t, aksk.Sign(req, aksk.Credentials{AccessKey: "ak", SecretKey: "sk"}, time.Now()))
 			req.GetBody = nil
 			resp, err := (&iamhttp.Transport{Base: signer(script(answer(200, ""))), Gate: busy(t), GateKey: gate.KeyByHost, MaxWait: time.Hour}).RoundTrip(req)
-			require.NoError(t, err, "unless the header states what is signed of it")
+			require.NoError(t, err, "a body that is not part of the signature must not prevent a new one")
 			assert.Equal(t, 200, resp.StatusCode)
 		})
 	})
-	t.Run("a gate that knows no deadlines is left when the signature expires", func(t *testing.T) {
+	t.Run("a gate that ignores deadlines is left before the signature expires", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			tr := &iamhttp.Transport{Base: script(answer(429, "")), MaxWait: time.Hour}
 			waits := 0
@@ -195,7 +195,7 @@ func TestAWaitAtTheGateDoesNotOutliveTheSignature(t *testing.T) {
 			assert.LessOrEqual(t, time.Since(began), 15*time.Minute)
 		})
 	})
-	t.Run("another refusal is the gate's", func(t *testing.T) {
+	t.Run("a pause longer than MaxWait is reported as StopGate", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var last iamhttp.Failure
 			tr := &iamhttp.Transport{Base: script(answer(200, "")), Gate: busy(t), GateKey: gate.KeyByHost, MaxWait: time.Minute, OnFailure: func(_ context.Context, f iamhttp.Failure) { last = f }}
@@ -204,7 +204,7 @@ func TestAWaitAtTheGateDoesNotOutliveTheSignature(t *testing.T) {
 			assert.Equal(t, iamhttp.StopGate, last.Stop)
 		})
 	})
-	t.Run("a deadline that is sooner is one", func(t *testing.T) {
+	t.Run("an earlier deadline is reported as StopGate", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var last iamhttp.Failure
 			tr := &iamhttp.Transport{Base: script(answer(200, "")), Gate: busy(t), GateKey: gate.KeyByHost, OnFailure: func(_ context.Context, f iamhttp.Failure) { last = f }}
@@ -215,7 +215,7 @@ func TestAWaitAtTheGateDoesNotOutliveTheSignature(t *testing.T) {
 			assert.Equal(t, iamhttp.StopGate, last.Stop)
 		})
 	})
-	t.Run("a signature that is too old already is sent, as the clock may be wrong", func(t *testing.T) {
+	t.Run("a signature that is too old before the call is sent anyway, as the clock may be wrong", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			req := signedAbove(t, "GET", "")
 			time.Sleep(20 * time.Minute)
@@ -226,8 +226,8 @@ func TestAWaitAtTheGateDoesNotOutliveTheSignature(t *testing.T) {
 	})
 }
 
-// The SDK may know that this machine's clock is off.
-func TestASignatureThatLookedExpiredBeforeTheCallDoesNotEndItsRetries(t *testing.T) {
+// The SDK may know that this machine's clock is off, and correct for it.
+func TestSignatureThatLooksExpiredBeforeTheCallDoesNotPreventRetries(t *testing.T) {
 	for _, ago := range []time.Duration{20 * time.Minute, -20 * time.Minute} {
 		synctest.Test(t, func(t *testing.T) {
 			req := newRequest(t, "GET", "")
@@ -241,7 +241,7 @@ func TestASignatureThatLookedExpiredBeforeTheCallDoesNotEndItsRetries(t *testing
 	}
 }
 
-func TestAGateThatTimesOutByItselfDoesNotBlameTheSignature(t *testing.T) {
+func TestTimeoutOfTheGateItselfIsNotBlamedOnTheSignature(t *testing.T) {
 	var last iamhttp.Failure
 	tr := &iamhttp.Transport{Base: script(), Gate: refusing{context.DeadlineExceeded}, OnFailure: func(_ context.Context, f iamhttp.Failure) { last = f }}
 	_, err := tr.RoundTrip(signedAbove(t, "GET", ""))
@@ -250,7 +250,7 @@ func TestAGateThatTimesOutByItselfDoesNotBlameTheSignature(t *testing.T) {
 	assert.NotContains(t, err.Error(), "signature")
 }
 
-// refusing is a gate that lets nothing out.
+// refusing is a gate that refuses each request.
 type refusing struct{ err error }
 
 func (g refusing) Wait(context.Context, gate.Request) (gate.Ticket, error) { return 0, g.err }

@@ -26,15 +26,14 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// go test -run Soak -soak 30m -timeout 1h . is what shows a slow leak.
-var soakTime = flag.Duration("soak", 2*time.Second, "how long TestSoak goes on, with and without a gate together")
+// To find a slow leak, run: go test -run Soak -soak 30m -timeout 1h .
+var soakTime = flag.Duration("soak", 2*time.Second, "how long TestSoak runs in all, with and without a gate")
 
-// A soakServer answers in every way that is documented, and in some that are
-// not.
+// A soakServer responds in every documented way, and in some that are not documented.
 type soakServer struct {
 	mu      sync.Mutex
-	seen    map[string]int // requests, by the id of the call
-	refused map[string]int // those answered with 408 or 429
+	seen    map[string]int // requests by the id of the call
+	refused map[string]int // requests that got a 408 or 429
 	stored  map[string]int
 	wrong   []string
 	bucket  map[string]float64 // by account
@@ -49,7 +48,8 @@ func (s *soakServer) reset() {
 	s.seen, s.refused, s.stored = map[string]int{}, map[string]int{}, map[string]int{}
 }
 
-// admit takes the request in, or counts it as refused.
+// admit reports whether the limit of the account admits the request. If not, it counts the
+// request as refused.
 func (s *soakServer) admit(id, account string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -70,14 +70,14 @@ func (s *soakServer) admit(id, account string) bool {
 func (s *soakServer) store(id string, r *http.Request) bool {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		return false // the caller has gone
+		return false // the caller has closed the connection
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !bytes.Equal(body, soakBody(id)) {
 		s.wrong = append(s.wrong, fmt.Sprintf("%s: a body of %d bytes", id, len(body)))
 	}
-	if r.Method == http.MethodPost { // the others may be retried without an answer
+	if r.Method == http.MethodPost { // other methods may be retried without a response
 		s.stored[id]++
 	}
 	return true
@@ -89,14 +89,14 @@ func (s *soakServer) refuse(id string) {
 	s.refused[id]++
 }
 
-// soakBody is what the call of that id sends: for each another length.
+// soakBody returns the request body of a call; its length depends on the id.
 func soakBody(id string) []byte { return bytes.Repeat([]byte(id), 1+len(id)*int(id[len(id)-1]-'0')*10) }
 
 func (s *soakServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := r.Header.Get("X-Id")
 	w.Header().Set("X-Request-Id", id)
 	if !s.admit(id, r.Header.Get("X-Account")) {
-		if rand.IntN(50) == 0 { // longer than many have the patience for
+		if rand.IntN(50) == 0 { // longer than many calls have time for
 			w.Header().Set("Retry-After", "1")
 		}
 		w.WriteHeader(429)
@@ -113,7 +113,7 @@ func (s *soakServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	case n < 66:
 		s.refuse(id)
-		if n == 65 { // a gateway that gave up too early: the service has it
+		if n == 65 { // a gateway that timed out although the service processed the request
 			s.store(id, r)
 		}
 		w.Header().Set("Connection", "close")
@@ -131,7 +131,7 @@ func (s *soakServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		case 1:
 			_, _ = io.WriteString(w, strings.Repeat("<html>", 20<<10))
 		}
-	case n < 92: // without an answer
+	case n < 92: // no response, or half of one
 		if n%2 == 0 {
 			s.store(id, r)
 		}
@@ -141,7 +141,7 @@ func (s *soakServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 			reset(c)
 		}
-	case n < 98: // and then nothing more
+	case n < 98: // a response that stalls in its body
 		w.Header().Set("Content-Length", "100000")
 		if n%2 == 0 {
 			w.WriteHeader(404)
@@ -152,20 +152,20 @@ func (s *soakServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, `{"error":{"message":"in the midd`)
 		w.(http.Flusher).Flush()
 		gone(r)
-	default: // not even that
+	default: // nothing at all
 		gone(r)
 	}
 }
 
-// gone waits until the caller has hung up, which net/http notices once the body
-// has been read.
+// gone waits until the caller has closed the connection. net/http notices that only after
+// the body has been read.
 func gone(r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body)
 	<-r.Context().Done()
 }
 
-// soakCodes are the documented codes but those that are no final answer, and
-// the two that the server counts.
+// soakCodes returns the documented codes except 1xx, which are not final, and 408 and
+// 429, which the server sends elsewhere.
 func soakCodes() []int {
 	var codes []int
 	for code := range iamhttp.Codes() {
@@ -176,7 +176,7 @@ func soakCodes() []int {
 	return codes
 }
 
-// A soakBase watches the bodies of the answers.
+// A soakBase counts the response bodies that are open, closed late and closed twice.
 type soakBase struct {
 	*http.Transport
 	open, late, twice atomic.Int64
@@ -197,7 +197,7 @@ func (b *soakBase) RoundTrip(req *http.Request) (*http.Response, error) {
 type soakedBody struct {
 	io.ReadCloser
 	base   *soakBase
-	over   *atomic.Bool // the call is
+	over   *atomic.Bool // the call has returned
 	closed atomic.Bool
 }
 
@@ -207,13 +207,13 @@ func (b *soakedBody) Close() error {
 	} else {
 		b.base.open.Add(-1)
 	}
-	if b.over.Load() { // a timer was left
+	if b.over.Load() { // a timer outlived the call
 		b.base.late.Add(1)
 	}
 	return b.ReadCloser.Close()
 }
 
-// A soakGate counts what its gate is told.
+// A soakGate counts the attempts that its gate admits and those that are reported to it.
 type soakGate struct {
 	gate.Gate
 	out, back atomic.Int64
@@ -232,7 +232,7 @@ func (g *soakGate) Observe(r gate.Request, t gate.Ticket, o gate.Outcome) {
 	g.Gate.Observe(r, t, o)
 }
 
-// A soak is the callers' side.
+// A soak makes the calls and collects their outcomes.
 type soak struct {
 	url        string
 	transports [2]*iamhttp.Transport // error mode and pass-through
@@ -247,20 +247,20 @@ type soak struct {
 
 const soakAttempts = 4
 
-// soakPatience is how long a call may take, and so how much later than its
-// callers' last calls a round ends.
+// soakPatience is the longest time that a call may take. A round ends at most that much
+// later than its last call begins.
 func soakPatience() time.Duration {
 	return min(max(*soakTime/16, 400*time.Millisecond), 2*time.Second)
 }
 
-// call makes one call and judges what came of it.
+// call makes one call and checks its outcome.
 func (s *soak) call(n int64) {
 	id := fmt.Sprint("call-", n)
 	over := new(atomic.Bool)
 	ctx := context.WithValue(context.Background(), soakKey{}, over)
 	ctx, cancel := context.WithTimeout(ctx, 50*time.Millisecond+rand.N(soakPatience()))
 	defer cancel()
-	if rand.IntN(10) == 0 { // some lose their patience
+	if rand.IntN(10) == 0 { // some calls are canceled early
 		defer time.AfterFunc(rand.N(200*time.Millisecond), cancel).Stop()
 	}
 	method := []string{"GET", "POST", "POST", "PUT", "DELETE"}[rand.IntN(5)]
@@ -283,17 +283,17 @@ func (s *soak) call(n int64) {
 		resp.Body.Close()
 		outcome = fmt.Sprint(int(code)/100, "xx")
 		if got := resp.Header.Get("X-Request-Id"); got != id || code == 200 && readErr == nil && len(body) > 0 && string(body) != id && body[0] == 'c' {
-			wrong = fmt.Sprintf("the answer of %q with %.50q", got, body)
+			wrong = fmt.Sprintf("got the response to %q with the body %.50q", got, body)
 		}
 	case typed:
 		code, outcome = e.Code, e.Stop.String()
 		if e.RequestID != id && e.Attempts > 0 || e.Attempts > soakAttempts || e.Stop == iamhttp.StopUnset {
-			wrong = fmt.Sprintf("%v of %q after %d sends", e, e.RequestID, e.Attempts)
+			wrong = fmt.Sprintf("got the error %v with the request id %q after %d attempts", e, e.RequestID, e.Attempts)
 		}
 	case ctx.Err() != nil:
-		outcome = "no answer in time"
+		outcome = "no response in time"
 	default:
-		outcome = "no answer"
+		outcome = "no response"
 	}
 	over.Store(true)
 	s.mu.Lock()
@@ -307,7 +307,7 @@ func (s *soak) call(n int64) {
 
 func TestSoak(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it takes its time: -soak")
+		t.Skip("takes seconds, or as long as -soak says")
 	}
 	const callers, rounds = 200, 4
 	for _, gated := range []bool{false, true} {
@@ -350,13 +350,13 @@ func TestSoak(t *testing.T) {
 						for time.Now().Before(end) {
 							s.call(s.started.Add(1))
 							s.ended.Add(1)
-							<-time.After(rand.N(20 * time.Millisecond)) // some calls end at once
+							<-time.After(rand.N(20 * time.Millisecond))
 						}
 					})
 				}
 				wg.Wait()
 				base.CloseIdleConnections()
-				assert.Eventually(t, func() bool { return conns.Load() == 0 }, 10*time.Second, time.Millisecond, "connections are left")
+				assert.Eventually(t, func() bool { return conns.Load() == 0 }, 10*time.Second, time.Millisecond, "connections were left open")
 				server.mu.Lock()
 				for id, n := range server.seen {
 					answered++
@@ -370,19 +370,19 @@ func TestSoak(t *testing.T) {
 				heaps = append(heaps, heap())
 			}
 			srv.Close()
-			// One goroutine is Eventually's own, and files of other tests may have been closed.
-			assert.Eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines+1 }, 10*time.Second, time.Millisecond, "goroutines are left")
-			assert.LessOrEqual(t, openFiles(), files, "files are left")
-			assert.Zero(t, base.open.Load(), "bodies are left open")
-			assert.Zero(t, base.late.Load(), "bodies were closed after their call: a timer was left")
-			assert.Equal(t, s.started.Load(), s.ended.Load(), "calls without an end")
-			assert.Equal(t, shared.out.Load(), shared.back.Load(), "the gate was not told of all sends")
+			// One goroutine is Eventually's own. Other tests may have closed files meanwhile.
+			assert.Eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines+1 }, 10*time.Second, time.Millisecond, "goroutines were leaked")
+			assert.LessOrEqual(t, openFiles(), files, "files were left open")
+			assert.Zero(t, base.open.Load(), "response bodies were left open")
+			assert.Zero(t, base.late.Load(), "response bodies were closed after their call had returned, so a timer outlived it")
+			assert.Equal(t, s.started.Load(), s.ended.Load(), "some calls did not return")
+			assert.Equal(t, shared.out.Load(), shared.back.Load(), "not all attempts were reported to the gate")
 			assert.Empty(t, s.wrong)
 			assert.Empty(t, server.wrong)
 			assert.Positive(t, s.codes[200])
-			t.Logf("%d calls, %d of them reached the server, %d answers were 408 or 429; %v", s.ended.Load(), answered, throttled, s.outcomes)
-			t.Logf("heap after each round: %d KiB; bodies closed twice: %d", kibibytes(heaps), base.twice.Load())
-			assert.Less(t, heaps[rounds-1], heaps[0]+512<<10, "the heap grows")
+			t.Logf("%d calls, %d of them reached the server, %d responses were 408 or 429; outcomes: %v", s.ended.Load(), answered, throttled, s.outcomes)
+			t.Logf("heap after each round: %d KiB; response bodies closed twice: %d", kibibytes(heaps), base.twice.Load())
+			assert.Less(t, heaps[rounds-1], heaps[0]+512<<10, "the heap grew by more than 512 KiB")
 			if s.codes[200] > 2000 {
 				for _, code := range soakCodes() {
 					assert.Positive(t, s.codes[iamhttp.Code(code)], code)
@@ -400,8 +400,8 @@ func kibibytes(n []uint64) []uint64 {
 	return kib
 }
 
-// openFiles is how many files and sockets this process has open, 0 where that
-// cannot be told.
+// openFiles returns how many files and sockets this process has open, or 0 if the system
+// does not tell.
 func openFiles() int {
 	names, err := os.ReadDir("/proc/self/fd")
 	if err != nil {

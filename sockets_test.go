@@ -22,9 +22,9 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// Tests of behavior that depends on net/http and real connections use real ones.
+// The tests in this file use real connections, because the behavior depends on net/http.
 
-// rawServer serves each connection with f, which gets the connection's number.
+// rawServer calls f for each connection, with its number from 1.
 func rawServer(t *testing.T, f func(n int, c net.Conn, r *bufio.Reader)) (url string, connections *atomic.Int32) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -46,22 +46,22 @@ func rawServer(t *testing.T, f func(n int, c net.Conn, r *bufio.Reader)) (url st
 	return "http://" + l.Addr().String(), connections
 }
 
-// newBase returns a net/http transport of its own.
+// newBase returns an http.Transport that shares no connections with others.
 func newBase(t *testing.T) *http.Transport {
 	base := http.DefaultTransport.(*http.Transport).Clone()
 	t.Cleanup(base.CloseIdleConnections)
 	return base
 }
 
-func TestA408ThatRacesARequestOnAnIdleConnectionIsRetriedOnANewOne(t *testing.T) {
+func Test408OnAnIdleConnectionIsRetriedOnANewOne(t *testing.T) {
 	for _, method := range []string{"GET", "POST"} {
 		t.Run(method, func(t *testing.T) {
 			served := make(chan string, 10)
 			url, connections := rawServer(t, func(n int, c net.Conn, r *bufio.Reader) {
 				for i := 0; ; i++ {
 					if n == 1 && i == 1 {
-						// The server gave the idle connection up just when the request
-						// was on its way: it has taken nothing in but the first byte.
+						// The server closes the idle connection just when the request
+						// arrives. It has read only the first byte.
 						if _, err := r.ReadByte(); err == nil {
 							fmt.Fprint(c, "HTTP/1.1 408 Request Time-out\r\nContent-Length: 4\r\nConnection: close\r\n\r\nslow")
 						}
@@ -90,7 +90,7 @@ func TestA408ThatRacesARequestOnAnIdleConnectionIsRetriedOnANewOne(t *testing.T)
 			}
 			assert.Equal(t, []iamhttp.Code{408}, failures)
 			assert.Equal(t, "1 "+method+" first", <-served)
-			assert.Equal(t, "2 "+method+" second", <-served, "whole, on a new connection")
+			assert.Equal(t, "2 "+method+" second", <-served, "the request must be resent in full on a new connection")
 			assert.Empty(t, served)
 			assert.EqualValues(t, 2, connections.Load())
 		})
@@ -103,7 +103,7 @@ func TestTheConnectionOfADiscarded408IsNotUsedAgain(t *testing.T) {
 			if _, err := http.ReadRequest(r); err != nil {
 				return
 			}
-			if n == 1 { // and the connection stays open, as some gateways leave it
+			if n == 1 { // some gateways leave the connection open
 				fmt.Fprint(c, "HTTP/1.1 408 Request Time-out\r\nContent-Length: 4\r\n\r\nslow")
 			} else {
 				fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
@@ -117,7 +117,7 @@ func TestTheConnectionOfADiscarded408IsNotUsedAgain(t *testing.T) {
 	assert.EqualValues(t, 2, connections.Load())
 }
 
-func TestAnUploadAnsweredEarlyIsReplayedByteForByte(t *testing.T) {
+func TestUploadThrottledBeforeItsEndIsReplayedByteForByte(t *testing.T) {
 	payload := make([]byte, 8<<20)
 	for i := range payload {
 		payload[i] = byte(i * 2654435761 >> 13)
@@ -146,13 +146,13 @@ func TestAnUploadAnsweredEarlyIsReplayedByteForByte(t *testing.T) {
 			require.NoError(t, err)
 			resp.Body.Close()
 			assert.Equal(t, sha256.Sum256(payload), got)
-			assert.EqualValues(t, len(payload), length.Load(), "not chunked")
+			assert.EqualValues(t, len(payload), length.Load(), "the request must have a Content-Length")
 			assert.EqualValues(t, 3, n.Load())
 		})
 	}
 }
 
-func TestAStalledErrorBodyDoesNotHoldTheCallUp(t *testing.T) {
+func TestStalledErrorBodyDoesNotDelayTheRetry(t *testing.T) {
 	for _, h2 := range []bool{false, true} {
 		t.Run(fmt.Sprint("HTTP/2 ", h2), func(t *testing.T) {
 			service := new(iamtest.Server)
@@ -174,7 +174,7 @@ func TestAStalledErrorBodyDoesNotHoldTheCallUp(t *testing.T) {
 	}
 }
 
-func TestUnderAClientTimeoutTheTypedErrorSurvivesOverARealConnection(t *testing.T) {
+func TestTypedErrorIsReturnedBeforeAClientTimeoutOverARealConnection(t *testing.T) {
 	srv := httptest.NewServer(iamtest.Throttled(time.Hour))
 	defer srv.Close()
 	client := &http.Client{Transport: &iamhttp.Transport{Base: newBase(t), MaxWait: 2 * time.Hour}, Timeout: time.Minute}
@@ -182,13 +182,13 @@ func TestUnderAClientTimeoutTheTypedErrorSurvivesOverARealConnection(t *testing.
 	assert.Equal(t, iamhttp.StopDeadline, statusError(t, err).Stop)
 }
 
-func TestDiscardedAnswersLeaveTheirConnectionUsable(t *testing.T) {
+func TestConnectionIsReusedAfterADiscardedBody(t *testing.T) {
 	var opened atomic.Int32
 	n := 0
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if n++; n%4 != 0 {
 			w.WriteHeader(429)
-			_, _ = io.WriteString(w, strings.Repeat("x", 10_000)) // chunked, more than is kept
+			_, _ = io.WriteString(w, strings.Repeat("x", 10_000)) // chunked, and more than the error keeps
 			return
 		}
 		w.WriteHeader(404)

@@ -23,11 +23,11 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// A step is what a scripted Base does with one send.
+// A step is the reaction of a scripted Base to one request.
 type step func(*http.Request) (*http.Response, error)
 
-// scripted is a Base that plays its steps in order, the last one for ever, and
-// keeps what it was sent.
+// scripted is a Base that plays its steps in order, the last one forever, and records
+// the requests that it is sent.
 type scripted struct {
 	steps []step
 
@@ -61,14 +61,14 @@ func (s *scripted) RoundTrip(req *http.Request) (*http.Response, error) {
 	return step(req)
 }
 
-// count is how often something was sent.
+// count returns how many requests were sent.
 func (s *scripted) count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.sent)
 }
 
-// gaps are the times between the sends.
+// gaps returns the times between consecutive requests.
 func (s *scripted) gaps() []time.Duration {
 	var d []time.Duration
 	for i := 1; i < len(s.sent); i++ {
@@ -77,14 +77,15 @@ func (s *scripted) gaps() []time.Duration {
 	return d
 }
 
-// answer returns a step; header are lines such as "Retry-After: 1".
+// answer returns a step that responds with code and body. The header consists of lines
+// such as "Retry-After: 1".
 func answer(code int, body string, header ...string) step {
 	return func(req *http.Request) (*http.Response, error) {
 		return response(req, code, io.NopCloser(strings.NewReader(body)), int64(len(body)), header...), nil
 	}
 }
 
-// answerWith returns a step whose body is b and of unknown length.
+// answerWith returns a step that responds with the body b, whose length is not announced.
 func answerWith(code int, b io.ReadCloser, header ...string) step {
 	return func(req *http.Request) (*http.Response, error) {
 		return response(req, code, b, -1, header...), nil
@@ -108,8 +109,8 @@ func response(req *http.Request, code int, body io.ReadCloser, length int64, hea
 	}
 }
 
-// watchedBody is a body that counts what is done to it. Past its data it ends,
-// or, if it stalls, blocks until it is closed.
+// watchedBody is a body that counts the bytes read and the calls of Close. After its data
+// Read returns io.EOF or, if stall is set, blocks until the body is closed.
 type watchedBody struct {
 	r      io.Reader
 	stall  bool
@@ -128,12 +129,12 @@ func stalling(beginning string) *watchedBody {
 	return b
 }
 
-// answers is a base that gives each request this answer.
+// answers returns a Base that responds with resp to each request.
 func answers(resp *http.Response) roundTripper {
 	return func(*http.Request) (*http.Response, error) { return resp, nil }
 }
 
-// stuck is a body of which Read and Close wait until it ends.
+// stuck is a body whose Read and Close block until the channel is closed.
 type stuck chan struct{}
 
 func (s stuck) Read([]byte) (int, error) { <-s; return 0, io.EOF }
@@ -202,7 +203,8 @@ func constant(d time.Duration) func() backoff.BackOff {
 	return func() backoff.BackOff { return backoff.NewConstantBackOff(d) }
 }
 
-// onAnswer is an OnFailure that sees the answers only, each once.
+// onAnswer returns an OnFailure that calls f for failing responses and ignores other
+// failures.
 func onAnswer(f func(ctx context.Context, e *iamhttp.StatusError, wait time.Duration)) func(context.Context, iamhttp.Failure) {
 	return func(ctx context.Context, failed iamhttp.Failure) {
 		if e, ok := failed.Status(); ok {
@@ -211,13 +213,13 @@ func onAnswer(f func(ctx context.Context, e *iamhttp.StatusError, wait time.Dura
 	}
 }
 
-// modes runs a test in error mode and in PassThrough.
+// modes runs f in error mode and with PassThrough.
 func modes(t *testing.T, f func(t *testing.T, passThrough bool)) {
 	t.Run("error mode", func(t *testing.T) { f(t, false) })
 	t.Run("pass-through", func(t *testing.T) { f(t, true) })
 }
 
-func TestASuccessIsReturnedAsItCame(t *testing.T) {
+func TestSuccessIsReturnedUnchanged(t *testing.T) {
 	for _, code := range []int{100, 101, 200, 201, 204, 206, 299, 300, 302, 304, 307, 399} {
 		body := watch(strings.NewReader("data"))
 		want := response(nil, code, body, 4)
@@ -226,14 +228,14 @@ func TestASuccessIsReturnedAsItCame(t *testing.T) {
 		got, err := (&iamhttp.Transport{Base: base}).RoundTrip(req)
 		require.NoError(t, err, code)
 		assert.Same(t, want, got, code)
-		assert.Same(t, req, base.sent[0].req, "the first send is the caller's own request")
+		assert.Same(t, req, base.sent[0].req, "the first attempt must send the caller's own request")
 		read, closes := body.counts()
 		assert.Zero(t, read, code)
 		assert.Zero(t, closes, code)
 	}
 }
 
-func TestSwitchingProtocolsKeepsItsConnection(t *testing.T) {
+func TestA101ResponseKeepsItsWritableBody(t *testing.T) {
 	type connection struct {
 		io.ReadCloser
 		io.Writer
@@ -244,16 +246,18 @@ func TestSwitchingProtocolsKeepsItsConnection(t *testing.T) {
 	assert.Implements(t, (*io.Writer)(nil), resp.Body)
 }
 
-func TestAnExpectedCodeIsAnAnswer(t *testing.T) {
-	for _, name := range []string{"in the field", "in the context"} {
+func TestExpectedCodesAreReturnedAsResponses(t *testing.T) {
+	for _, name := range []string{"Expected field", "WithExpected"} {
 		t.Run(name, func(t *testing.T) {
 			body := watch(strings.NewReader("no such token"))
 			tr := &iamhttp.Transport{
-				Base:      script(answerWith(429, body, "Retry-After: 1")),
-				OnFailure: onAnswer(func(context.Context, *iamhttp.StatusError, time.Duration) { t.Error("reported") }),
+				Base: script(answerWith(429, body, "Retry-After: 1")),
+				OnFailure: onAnswer(func(context.Context, *iamhttp.StatusError, time.Duration) {
+					t.Error("OnFailure was called for an expected code")
+				}),
 			}
 			ctx, rec := iamhttp.WithRecorder(t.Context())
-			if name == "in the field" {
+			if name == "Expected field" {
 				tr.Expected = []iamhttp.Code{iamhttp.ErrTooManyRequests}
 			} else {
 				ctx = iamhttp.WithExpected(iamhttp.WithExpected(ctx, iamhttp.ErrTooManyRequests), iamhttp.ErrNotFound)
@@ -290,12 +294,12 @@ func TestOnly408And429AreRetriedByDefault(t *testing.T) {
 			switch {
 			case code >= 100 && code < 400:
 				require.NoError(t, err)
-				require.Equal(t, 1, base.count(), "%s %d", method, code)
+				require.Equal(t, 1, base.count(), "attempts of %s with status %d", method, code)
 			case code == 408 || code == 429:
-				require.Equal(t, 2, base.count(), "%s %d", method, code)
+				require.Equal(t, 2, base.count(), "attempts of %s with status %d", method, code)
 				require.Equal(t, iamhttp.StopAttempts, statusError(t, err).Stop)
 			default:
-				require.Equal(t, 1, base.count(), "%s %d", method, code)
+				require.Equal(t, 1, base.count(), "attempts of %s with status %d", method, code)
 				e := statusError(t, err)
 				require.Equal(t, iamhttp.StopNotRetryable, e.Stop)
 				require.ErrorIs(t, err, iamhttp.Code(code))
@@ -304,7 +308,7 @@ func TestOnly408And429AreRetriedByDefault(t *testing.T) {
 	}
 }
 
-func TestAlsoRetryAsksForIdempotence(t *testing.T) {
+func TestAlsoRetryRequiresIdempotenceExceptFor413(t *testing.T) {
 	key := http.Header{"Idempotency-Key": {"k"}}
 	tests := map[string]struct {
 		code   int
@@ -313,25 +317,25 @@ func TestAlsoRetryAsksForIdempotence(t *testing.T) {
 		answer []string
 		want   int
 	}{
-		"503 of a GET":                       {503, "GET", nil, nil, 2},
-		"503 of a request without a method":  {503, "", nil, nil, 2},
-		"503 of a PUT":                       {503, "PUT", nil, nil, 2},
-		"503 of a DELETE":                    {503, "DELETE", nil, nil, 2},
-		"503 of an OPTIONS":                  {503, "OPTIONS", nil, nil, 2},
-		"503 of a TRACE":                     {503, "TRACE", nil, nil, 2},
-		"503 of a POST":                      {503, "POST", nil, nil, 1},
-		"503 of a PATCH":                     {503, "PATCH", nil, nil, 1},
-		"503 of a POST with Retry-After":     {503, "POST", nil, []string{"Retry-After: 0"}, 1},
-		"503 of a POST with a key":           {503, "POST", key, nil, 2},
-		"503 of a POST with an X- key":       {503, "POST", http.Header{"X-Idempotency-Key": {"k"}}, nil, 2},
-		"503 of a POST with a key not sent":  {503, "POST", http.Header{"Idempotency-Key": nil}, nil, 2},
-		"404, against the documentation":     {404, "GET", nil, nil, 2},
-		"999, unknown to all":                {999, "GET", nil, nil, 2},
-		"413 of a POST with Retry-After":     {413, "POST", nil, []string{"Retry-After: 0"}, 2},
-		"413 of a GET without Retry-After":   {413, "GET", nil, nil, 1},
-		"413 with an invalid Retry-After":    {413, "GET", nil, []string{"Retry-After: soon"}, 1},
-		"500 of a GET, which is not listed":  {500, "GET", nil, nil, 1},
-		"429 of a POST, which needs no list": {429, "POST", nil, nil, 2},
+		"503 of a GET":                                {503, "GET", nil, nil, 2},
+		"503 of a request without a method":           {503, "", nil, nil, 2},
+		"503 of a PUT":                                {503, "PUT", nil, nil, 2},
+		"503 of a DELETE":                             {503, "DELETE", nil, nil, 2},
+		"503 of an OPTIONS":                           {503, "OPTIONS", nil, nil, 2},
+		"503 of a TRACE":                              {503, "TRACE", nil, nil, 2},
+		"503 of a POST":                               {503, "POST", nil, nil, 1},
+		"503 of a PATCH":                              {503, "PATCH", nil, nil, 1},
+		"503 of a POST with Retry-After":              {503, "POST", nil, []string{"Retry-After: 0"}, 1},
+		"503 of a POST with Idempotency-Key":          {503, "POST", key, nil, 2},
+		"503 of a POST with X-Idempotency-Key":        {503, "POST", http.Header{"X-Idempotency-Key": {"k"}}, nil, 2},
+		"503 of a POST with an empty Idempotency-Key": {503, "POST", http.Header{"Idempotency-Key": nil}, nil, 2},
+		"404 of a GET, if it is listed":               {404, "GET", nil, nil, 2},
+		"999 of a GET, if it is listed":               {999, "GET", nil, nil, 2},
+		"413 of a POST with Retry-After":              {413, "POST", nil, []string{"Retry-After: 0"}, 2},
+		"413 of a GET without Retry-After":            {413, "GET", nil, nil, 1},
+		"413 of a GET with an invalid Retry-After":    {413, "GET", nil, []string{"Retry-After: soon"}, 1},
+		"500 of a GET, not listed":                    {500, "GET", nil, nil, 1},
+		"429 of a POST, not listed":                   {429, "POST", nil, nil, 2},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -352,10 +356,10 @@ func TestA413WithRetryAfterIsNotRetriedUnlessListed(t *testing.T) {
 	_, err := (&iamhttp.Transport{Base: base}).RoundTrip(newRequest(t, "PUT", ""))
 	e := statusError(t, err)
 	assert.Equal(t, iamhttp.StopNotRetryable, e.Stop)
-	assert.Equal(t, time.Second, e.RetryAfter, "the wait is told, whatever the code")
+	assert.Equal(t, time.Second, e.RetryAfter, "RetryAfter must be set whatever the code")
 }
 
-func TestErrorOfARetryIsBasesOwn(t *testing.T) {
+func TestIfARetryGetsNoResponseBasesErrorIsReturned(t *testing.T) {
 	modes(t, func(t *testing.T, passThrough bool) {
 		broken := errors.New("connection reset")
 		var reported []int
@@ -368,14 +372,14 @@ func TestErrorOfARetryIsBasesOwn(t *testing.T) {
 		ctx, rec := iamhttp.WithRecorder(t.Context())
 		resp, err := tr.RoundTrip(newRequest(t, "POST", "x").WithContext(ctx))
 		assert.Nil(t, resp)
-		assert.Same(t, broken, err, "unchanged, got %v", err)
+		assert.Same(t, broken, err, "RoundTrip must return Base's error unchanged, got %v", err)
 		assert.Equal(t, []int{429}, reported)
 		_, ok := rec.Last()
-		assert.False(t, ok, "the request may have been processed: an older answer would hide that")
+		assert.False(t, ok, "the Recorder must not hold the older response: the request may have been processed since")
 	})
 }
 
-func TestABodyIsReplayedFromGetBodyForEachSend(t *testing.T) {
+func TestBodyIsReplayedFromGetBodyForEachRetry(t *testing.T) {
 	var opened []*watchedBody
 	open := func() (io.ReadCloser, error) {
 		b := watch(strings.NewReader(`{"user":{}}`))
@@ -390,19 +394,19 @@ func TestABodyIsReplayedFromGetBodyForEachSend(t *testing.T) {
 	base := script(answer(429, ""), answer(408, ""), answer(201, ""))
 	_, err := (&iamhttp.Transport{Base: base, Backoff: zero}).RoundTrip(req)
 	require.NoError(t, err)
-	require.Len(t, opened, 3, "one reader for each send and no more")
+	require.Len(t, opened, 3, "each attempt must have exactly one reader")
 	for i, s := range base.sent {
 		assert.Equal(t, `{"user":{}}`, s.body)
 		assert.EqualValues(t, 11, s.req.ContentLength)
 		assert.Equal(t, "the same", s.req.Header.Get("Idempotency-Key"))
 		assert.Equal(t, i, s.resend)
-		assert.NotNil(t, s.req.GetBody, "HTTP/2 replays from it inside net/http")
+		assert.NotNil(t, s.req.GetBody, "net/http's HTTP/2 needs GetBody for its own resends")
 		_, closes := opened[i].counts()
 		assert.Equal(t, 1, closes)
 	}
 }
 
-func TestABodyThatCannotBeReplayedIsSentOnce(t *testing.T) {
+func TestRequestWhoseBodyCannotBeReplayedIsSentOnce(t *testing.T) {
 	modes(t, func(t *testing.T, passThrough bool) {
 		cause := errors.New("file is gone")
 		tests := map[string]struct {
@@ -442,7 +446,7 @@ func TestABodyThatCannotBeReplayedIsSentOnce(t *testing.T) {
 	})
 }
 
-func TestNoBodyNeedsNoGetBody(t *testing.T) {
+func TestRequestWithoutBodyIsRetriedWithoutGetBody(t *testing.T) {
 	for _, body := range []io.ReadCloser{nil, http.NoBody} {
 		req := newRequest(t, "POST", "")
 		req.Body, req.GetBody = body, nil
@@ -453,14 +457,14 @@ func TestNoBodyNeedsNoGetBody(t *testing.T) {
 	}
 }
 
-func TestGetBodyIsCalledOnlyWhenAllElseAllowsTheRetry(t *testing.T) {
+func TestGetBodyIsCalledOnlyIfNothingElsePreventsTheRetry(t *testing.T) {
 	tests := map[string]struct {
 		step step
 		ctx  func(context.Context) context.Context
 	}{
-		"not retryable": {answer(404, ""), nil},
-		"wait too long": {answer(429, "", "Retry-After: 3600"), nil},
-		"attempts":      {answer(429, ""), func(c context.Context) context.Context { return iamhttp.WithMaxAttempts(c, 1) }},
+		"not retryable":    {answer(404, ""), nil},
+		"wait too long":    {answer(429, "", "Retry-After: 3600"), nil},
+		"attempts used up": {answer(429, ""), func(c context.Context) context.Context { return iamhttp.WithMaxAttempts(c, 1) }},
 		"canceled": {answer(429, ""), func(c context.Context) context.Context {
 			c, cancel := context.WithCancel(c)
 			cancel()
@@ -470,7 +474,7 @@ func TestGetBodyIsCalledOnlyWhenAllElseAllowsTheRetry(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			req := newRequest(t, "POST", "x")
-			req.GetBody = func() (io.ReadCloser, error) { t.Error("called"); return http.NoBody, nil }
+			req.GetBody = func() (io.ReadCloser, error) { t.Error("GetBody was called"); return http.NoBody, nil }
 			if tt.ctx != nil {
 				req = req.WithContext(tt.ctx(req.Context()))
 			}
@@ -489,7 +493,7 @@ func TestTheRequestIsNeverModified(t *testing.T) {
 	_, err := (&iamhttp.Transport{Base: script(answer(429, ""), answer(408, ""), answer(404, "")), Backoff: zero}).RoundTrip(req)
 	require.Error(t, err)
 	assert.Equal(t, header, req.Header)
-	assert.Same(t, body, req.Body, "the same body")
+	assert.Same(t, body, req.Body, "req.Body was replaced")
 	assert.Same(t, before.URL, req.URL)
 	assert.Equal(t, before.URL.String(), req.URL.String())
 	assert.Equal(t, before.ContentLength, req.ContentLength)
@@ -499,7 +503,7 @@ func TestTheRequestIsNeverModified(t *testing.T) {
 }
 
 func TestResponseBodiesAreClosedOnEveryPath(t *testing.T) {
-	tests := map[string]int{"discarded for a retry": 429, "of a 408": 408, "of an error": 404}
+	tests := map[string]int{"429 before a retry": 429, "408 before a retry": 408, "404 returned as an error": 404}
 	for name, code := range tests {
 		t.Run(name, func(t *testing.T) {
 			body := watch(strings.NewReader("text"))
@@ -511,7 +515,7 @@ func TestResponseBodiesAreClosedOnEveryPath(t *testing.T) {
 }
 
 func TestTheBodyOfADiscarded408IsNotRead(t *testing.T) {
-	body := watch(strings.NewReader("the connection has been given up"))
+	body := watch(strings.NewReader("the server is about to close the connection"))
 	var told *iamhttp.StatusError
 	tr := &iamhttp.Transport{Base: script(answerWith(408, body), answer(200, "")), Backoff: zero,
 		OnFailure: onAnswer(func(_ context.Context, e *iamhttp.StatusError, _ time.Duration) { told = e })}
@@ -522,12 +526,12 @@ func TestTheBodyOfADiscarded408IsNotRead(t *testing.T) {
 	assert.Equal(t, 1, closes)
 	assert.Empty(t, told.Body())
 	assert.True(t, told.Truncated)
-	assert.Equal(t, 1, iamhttp.ResendCount(resp.Request.Context()), "the response tells of the retry")
+	assert.Equal(t, 1, iamhttp.ResendCount(resp.Request.Context()), "resp.Request must carry the resend count")
 }
 
 func TestReadingAnErrorBodyIsBounded(t *testing.T) {
 	const limit = 64 << 10
-	t.Run("in bytes", func(t *testing.T) {
+	t.Run("to 64 KiB", func(t *testing.T) {
 		body := watch(io.LimitReader(zeros{}, 1<<30))
 		_, err := (&iamhttp.Transport{Base: script(answerWith(500, body))}).RoundTrip(newRequest(t, "GET", ""))
 		e := statusError(t, err)
@@ -543,17 +547,17 @@ func TestReadingAnErrorBodyIsBounded(t *testing.T) {
 		assert.Len(t, e.Body(), limit)
 		assert.False(t, e.Truncated)
 	})
-	t.Run("in time", func(t *testing.T) {
+	t.Run("to 5 s without a deadline", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			start := time.Now()
 			_, err := (&iamhttp.Transport{Base: script(answerWith(403, stalling(`{"error":{"message":"half a mess`)))}).RoundTrip(newRequest(t, "GET", ""))
 			e := statusError(t, err)
 			assert.Equal(t, 5*time.Second, time.Since(start))
 			assert.True(t, e.Truncated)
-			assert.Equal(t, "half a mess", e.Message, "what arrived is understood")
+			assert.Equal(t, "half a mess", e.Message, "the part that arrived must be parsed")
 		})
 	})
-	t.Run("in time, if it is inflated, as far as it has come", func(t *testing.T) {
+	t.Run("to 5 s, keeping what a decompressed body has delivered", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			start := time.Now()
 			resp := response(nil, 403, stalling(`{"error":{"message":"half a mess`), -1)
@@ -565,7 +569,7 @@ func TestReadingAnErrorBodyIsBounded(t *testing.T) {
 			assert.Equal(t, "half a mess", e.Message)
 		})
 	})
-	t.Run("in time, if it is inflated and cannot even be closed", func(t *testing.T) {
+	t.Run("to 5.1 s if Close of a decompressed body blocks", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			start, body := time.Now(), make(stuck)
 			resp := response(nil, 403, body, -1)
@@ -578,7 +582,7 @@ func TestReadingAnErrorBodyIsBounded(t *testing.T) {
 			close(body)
 		})
 	})
-	t.Run("before a deadline, even if it cannot be closed", func(t *testing.T) {
+	t.Run("by a deadline even if Close of a decompressed body blocks", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			start, body := time.Now(), make(stuck)
 			resp := response(nil, 403, body, -1)
@@ -601,7 +605,7 @@ func TestReadingAnErrorBodyIsBounded(t *testing.T) {
 			assert.Equal(t, 2*time.Second, time.Since(start))
 		})
 	})
-	t.Run("by the context", func(t *testing.T) {
+	t.Run("by cancellation of the context", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			time.AfterFunc(time.Second, cancel)
@@ -614,7 +618,7 @@ func TestReadingAnErrorBodyIsBounded(t *testing.T) {
 }
 
 func TestDiscardingABodyIsBounded(t *testing.T) {
-	t.Run("in bytes", func(t *testing.T) {
+	t.Run("to 64 KiB", func(t *testing.T) {
 		body := watch(io.LimitReader(zeros{}, 1<<30))
 		_, err := (&iamhttp.Transport{Base: script(answerWith(429, body), answer(200, "")), Backoff: zero}).RoundTrip(newRequest(t, "GET", ""))
 		require.NoError(t, err)
@@ -622,7 +626,7 @@ func TestDiscardingABodyIsBounded(t *testing.T) {
 		assert.LessOrEqual(t, read, int64(64<<10))
 		assert.Equal(t, 1, closes)
 	})
-	t.Run("a body announced as longer is not read for the connection's sake", func(t *testing.T) {
+	t.Run("a body with a Content-Length above the limit is read only for the error", func(t *testing.T) {
 		body := watch(io.LimitReader(zeros{}, 1<<30))
 		long := func(req *http.Request) (*http.Response, error) { return response(req, 429, body, 1<<30), nil }
 		var told *iamhttp.StatusError
@@ -634,7 +638,7 @@ func TestDiscardingABodyIsBounded(t *testing.T) {
 		assert.Len(t, told.Body(), 4<<10)
 		assert.True(t, told.Truncated)
 	})
-	t.Run("a body announced as long as the limit is read to its end", func(t *testing.T) {
+	t.Run("a body with a Content-Length of exactly the limit is read to its end", func(t *testing.T) {
 		body := watch(io.LimitReader(zeros{}, 64<<10))
 		exact := func(req *http.Request) (*http.Response, error) { return response(req, 429, body, 64<<10), nil }
 		_, err := (&iamhttp.Transport{Base: script(exact, answer(200, "")), Backoff: zero}).RoundTrip(newRequest(t, "GET", ""))
@@ -645,9 +649,9 @@ func TestDiscardingABodyIsBounded(t *testing.T) {
 	for _, tt := range []struct{ wait, want time.Duration }{
 		{0, 50 * time.Millisecond},
 		{300 * time.Millisecond, 300 * time.Millisecond},
-		{3 * time.Second, 3 * time.Second}, // reads for one second, then waits on
+		{3 * time.Second, 3 * time.Second}, // reads for one second, then keeps waiting
 	} {
-		t.Run(fmt.Sprint("in time, with a wait of ", tt.wait), func(t *testing.T) {
+		t.Run(fmt.Sprint("in time with a wait of ", tt.wait), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				body := stalling("beginning")
 				base := script(answerWith(429, body), answer(200, ""))
@@ -663,7 +667,7 @@ func TestDiscardingABodyIsBounded(t *testing.T) {
 	}
 }
 
-func TestADiscardedBodyIsTruncatedIfOneByteOfItIsNotKept(t *testing.T) {
+func TestDiscardedBodyIsTruncatedIfLongerThan4KiB(t *testing.T) {
 	for size, truncated := range map[int]bool{4 << 10: false, 4<<10 + 1: true} {
 		var got *iamhttp.StatusError
 		body := io.NopCloser(lateEOF{strings.NewReader(strings.Repeat("x", size))})
@@ -676,7 +680,7 @@ func TestADiscardedBodyIsTruncatedIfOneByteOfItIsNotKept(t *testing.T) {
 	}
 }
 
-// lateEOF says that it is at its end only if more is wanted.
+// lateEOF does not return io.EOF from a Read of zero bytes.
 type lateEOF struct{ io.Reader }
 
 func (r lateEOF) Read(p []byte) (int, error) {
@@ -686,7 +690,7 @@ func (r lateEOF) Read(p []byte) (int, error) {
 	return r.Reader.Read(p)
 }
 
-func TestBeginningOfADiscardedBodyIsKept(t *testing.T) {
+func TestFirst4KiBOfADiscardedBodyAreKept(t *testing.T) {
 	var got *iamhttp.StatusError
 	body := `{"message":"` + strings.Repeat("x", 5000) + `"}`
 	tr := &iamhttp.Transport{Base: script(answer(429, body), answer(200, "")), Backoff: zero,
@@ -698,16 +702,16 @@ func TestBeginningOfADiscardedBodyIsKept(t *testing.T) {
 	assert.True(t, strings.HasPrefix(got.Message, "xxx"))
 }
 
-func TestCanceledWaitReturnsAtOnceWithTheCancellationAndTheStatus(t *testing.T) {
+func TestCanceledWaitReturnsAtOnceWithStatusAndCause(t *testing.T) {
 	cause := errors.New("user closed the window")
 	modes(t, func(t *testing.T, passThrough bool) {
 		tests := map[string]struct {
 			body  string
 			stall bool
 		}{
-			"in the wait":       {"", false},
-			"with a body":       {"x", false},
-			"in the discarding": {"", true},
+			"during the wait":                      {"", false},
+			"during the wait, with a request body": {"x", false},
+			"while the response body is discarded": {"", true},
 		}
 		for name, tt := range tests {
 			t.Run(name, func(t *testing.T) {
@@ -743,7 +747,7 @@ func TestCanceledWaitReturnsAtOnceWithTheCancellationAndTheStatus(t *testing.T) 
 					assert.ErrorIs(t, err, cause)
 					assert.ErrorIs(t, err, iamhttp.ErrTooManyRequests)
 					assert.False(t, e.Timeout())
-					require.Len(t, reports, 2, "the answer, and that it is final")
+					require.Len(t, reports, 2, "OnFailure must be called for the response and again for the cancellation")
 					assert.Equal(t, iamhttp.StopUnset, reports[0].Stop)
 					assert.True(t, reports[0].Retry)
 					assert.GreaterOrEqual(t, reports[0].Wait, time.Minute)
@@ -752,7 +756,7 @@ func TestCanceledWaitReturnsAtOnceWithTheCancellationAndTheStatus(t *testing.T) 
 					assert.Same(t, e, last)
 					if fresh != nil {
 						_, closes := fresh.counts()
-						assert.Equal(t, 1, closes, "the body that was not sent is closed")
+						assert.Equal(t, 1, closes, "the body of the unsent retry must be closed")
 					}
 				})
 			})
@@ -760,7 +764,7 @@ func TestCanceledWaitReturnsAtOnceWithTheCancellationAndTheStatus(t *testing.T) 
 	})
 }
 
-func TestAContextThatEndedBeforeCountsAsCanceled(t *testing.T) {
+func TestContextCanceledBeforeTheWaitStopsTheCallAsCanceled(t *testing.T) {
 	modes(t, func(t *testing.T, passThrough bool) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var stops []iamhttp.StopReason
@@ -777,7 +781,7 @@ func TestAContextThatEndedBeforeCountsAsCanceled(t *testing.T) {
 		_, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
 		assert.ErrorIs(t, err, context.Canceled)
 		assert.Equal(t, iamhttp.StopCanceled, statusError(t, err).Stop)
-		assert.Equal(t, []iamhttp.StopReason{iamhttp.StopCanceled}, stops, "each answer is reported once")
+		assert.Equal(t, []iamhttp.StopReason{iamhttp.StopCanceled}, stops, "the response must be reported exactly once")
 	})
 }
 
@@ -798,7 +802,7 @@ func TestRequestCancelEndsTheWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		req := newRequest(t, "GET", "")
 		cancel := make(chan struct{})
-		// http.Client still sets it.
+		// http.Client still sets the deprecated Cancel field.
 		req.Cancel = cancel
 		time.AfterFunc(time.Second, func() { close(cancel) })
 		start := time.Now()
@@ -809,7 +813,7 @@ func TestRequestCancelEndsTheWait(t *testing.T) {
 	})
 }
 
-func TestAPanicInOnFailureClosesTheBodyThatWasNotSent(t *testing.T) {
+func TestPanicInOnFailureClosesTheBodyOfTheUnsentRetry(t *testing.T) {
 	req := newRequest(t, "POST", "x")
 	var fresh *watchedBody
 	req.GetBody = func() (io.ReadCloser, error) { fresh = watch(strings.NewReader("x")); return fresh, nil }
@@ -822,11 +826,11 @@ func TestAPanicInOnFailureClosesTheBodyThatWasNotSent(t *testing.T) {
 func TestPassThroughReturnsTheLastResponseUnread(t *testing.T) {
 	tests := map[string]struct {
 		step step
-		want int // sends
+		want int // attempts
 	}{
-		"not retryable": {answer(404, "who?"), 1},
-		"attempts":      {answer(429, "who?"), 3},
-		"wait too long": {answer(429, "who?", "Retry-After: 86400"), 1},
+		"not retryable":    {answer(404, "who?"), 1},
+		"attempts used up": {answer(429, "who?"), 3},
+		"wait too long":    {answer(429, "who?", "Retry-After: 86400"), 1},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -839,7 +843,7 @@ func TestPassThroughReturnsTheLastResponseUnread(t *testing.T) {
 			assert.Equal(t, "who?", string(b))
 		})
 	}
-	t.Run("the body is untouched", func(t *testing.T) {
+	t.Run("the body is the same, unread and open", func(t *testing.T) {
 		body := watch(strings.NewReader("x"))
 		resp, err := (&iamhttp.Transport{Base: script(answerWith(404, body)), PassThrough: true}).RoundTrip(newRequest(t, "GET", ""))
 		require.NoError(t, err)
@@ -850,7 +854,7 @@ func TestPassThroughReturnsTheLastResponseUnread(t *testing.T) {
 	})
 }
 
-func TestAnObservedBodyIsPutBackInFrontOfTheRest(t *testing.T) {
+func TestBodyReadAheadIsPutBackInFrontOfTheRest(t *testing.T) {
 	broken := errors.New("connection reset")
 	long := strings.Repeat("0123456789", 10_000)
 	tests := map[string]struct {
@@ -859,10 +863,10 @@ func TestAnObservedBodyIsPutBackInFrontOfTheRest(t *testing.T) {
 		wantErr   error
 		truncated bool
 	}{
-		"short":      {strings.NewReader(`{"message":"no"}`), `{"message":"no"}`, nil, false},
-		"empty":      {strings.NewReader(""), "", nil, false},
-		"long":       {strings.NewReader(long), long, nil, true},
-		"broken off": {io.MultiReader(strings.NewReader("begin"), errReader{broken}), "begin", broken, true},
+		"short body":              {strings.NewReader(`{"message":"no"}`), `{"message":"no"}`, nil, false},
+		"empty body":              {strings.NewReader(""), "", nil, false},
+		"body longer than 64 KiB": {strings.NewReader(long), long, nil, true},
+		"body that breaks off":    {io.MultiReader(strings.NewReader("begin"), errReader{broken}), "begin", broken, true},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -885,7 +889,7 @@ func TestAnObservedBodyIsPutBackInFrontOfTheRest(t *testing.T) {
 			assert.Equal(t, 1, closes)
 		})
 	}
-	t.Run("bounded by the context", func(t *testing.T) {
+	t.Run("reading ends at the context's deadline", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
@@ -905,7 +909,7 @@ type errReader struct{ err error }
 
 func (r errReader) Read([]byte) (int, error) { return 0, r.err }
 
-func TestOnFailureIsCalledOncePerFailingAnswer(t *testing.T) {
+func TestOnFailureIsCalledOncePerFailingResponse(t *testing.T) {
 	modes(t, func(t *testing.T, passThrough bool) {
 		synctest.Test(t, func(t *testing.T) {
 			type report struct {
@@ -959,7 +963,7 @@ func TestAReportedErrorNeverChanges(t *testing.T) {
 	})
 }
 
-func TestTwoTransportsStackedSendNoMoreThanOne(t *testing.T) {
+func TestStackedTransportsSendNoMoreThanOne(t *testing.T) {
 	for _, inner := range []bool{false, true} {
 		t.Run(fmt.Sprint("inner pass-through ", inner), func(t *testing.T) {
 			base := script(answer(429, ""))
@@ -977,7 +981,7 @@ func TestTwoTransportsStackedSendNoMoreThanOne(t *testing.T) {
 			}
 		})
 	}
-	t.Run("ResendCount goes on where the outer one retries", func(t *testing.T) {
+	t.Run("the outer Transport does not retry what the inner one has retried", func(t *testing.T) {
 		base := script(answer(503, ""), answer(429, ""), answer(503, ""), answer(200, ""))
 		tr := &iamhttp.Transport{
 			Base:    &iamhttp.Transport{Base: base, Backoff: zero, PassThrough: true},
@@ -985,7 +989,7 @@ func TestTwoTransportsStackedSendNoMoreThanOne(t *testing.T) {
 		}
 		_, err := tr.RoundTrip(newRequest(t, "GET", ""))
 		e := statusError(t, err)
-		assert.Equal(t, iamhttp.StopAttempts, e.Stop, "what was retried below is not retried above")
+		assert.Equal(t, iamhttp.StopAttempts, e.Stop, "the inner Transport retried the 429, so the outer one must not retry the 503")
 		assert.Equal(t, 3, e.Attempts)
 		assert.Equal(t, []int{0, 1, 2}, []int{base.sent[0].resend, base.sent[1].resend, base.sent[2].resend})
 	})
@@ -1032,11 +1036,11 @@ func TestWithMaxAttemptsOverridesTheSetting(t *testing.T) {
 		ctx := iamhttp.WithMaxAttempts(t.Context(), n)
 		_, err := (&iamhttp.Transport{Base: base, MaxAttempts: 2, Backoff: zero}).RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
 		assert.Equal(t, iamhttp.StopAttempts, statusError(t, err).Stop)
-		assert.Equal(t, want, base.count(), "WithMaxAttempts(%d)", n)
+		assert.Equal(t, want, base.count(), "attempts with WithMaxAttempts(%d)", n)
 	}
 }
 
-func TestABrokenBaseGivesAClearError(t *testing.T) {
+func TestInvalidResultsOfBaseAreHandled(t *testing.T) {
 	modes(t, func(t *testing.T, passThrough bool) {
 		t.Run("neither response nor error", func(t *testing.T) {
 			base := script(fail(nil))
@@ -1089,7 +1093,7 @@ func TestCloseIdleConnectionsReachesBase(t *testing.T) {
 	base := &closer{RoundTripper: script(answer(200, ""))}
 	(&http.Client{Transport: &iamhttp.Transport{Base: base}}).CloseIdleConnections()
 	assert.Equal(t, 1, base.closed)
-	(&iamhttp.Transport{Base: script()}).CloseIdleConnections() // has no such method
+	(&iamhttp.Transport{Base: script()}).CloseIdleConnections() // this Base has no such method
 }
 
 type closer struct {
@@ -1099,13 +1103,13 @@ type closer struct {
 
 func (c *closer) CloseIdleConnections() { c.closed++ }
 
-func TestWrappedRoundTripperIsTheOneInUse(t *testing.T) {
+func TestWrappedRoundTripperReturnsTheBaseInUse(t *testing.T) {
 	base := script()
 	assert.Same(t, base, (&iamhttp.Transport{Base: base}).WrappedRoundTripper())
 	assert.Equal(t, http.DefaultTransport, (&iamhttp.Transport{}).WrappedRoundTripper())
 }
 
-func TestResendCountIsZeroOutsideOfARetry(t *testing.T) {
+func TestResendCountIsZeroOutsideARoundTrip(t *testing.T) {
 	assert.Zero(t, iamhttp.ResendCount(context.Background()))
 }
 
@@ -1127,14 +1131,14 @@ func TestOneRequestMayBeSentBySeveralGoroutines(t *testing.T) {
 	wg.Wait()
 }
 
-func TestThroughAClientAnErrorIsAURLErrorAroundTheStatusError(t *testing.T) {
+func TestHTTPClientWrapsTheStatusErrorInAURLError(t *testing.T) {
 	client := &http.Client{Transport: &iamhttp.Transport{Base: script(answer(504, `{"message":"late"}`))}}
 	resp, err := client.Get("https://user:password@iam.example/v3/users?x=1")
 	assert.Nil(t, resp)
 	var ue *url.Error
 	ok := errors.As(err, &ue)
 	require.True(t, ok)
-	assert.True(t, ue.Timeout(), "a 504 is a timeout to whoever asks url.Error")
+	assert.True(t, ue.Timeout(), "url.Error.Timeout must be true for a 504")
 	assert.ErrorIs(t, err, iamhttp.ErrGatewayTimeout)
 	var code iamhttp.Code
 	ok = errors.As(err, &code)
@@ -1143,7 +1147,7 @@ func TestThroughAClientAnErrorIsAURLErrorAroundTheStatusError(t *testing.T) {
 	assert.Equal(t, "https://iam.example/v3/users", statusError(t, err).URL)
 }
 
-func TestRedirectsBelongToTheClient(t *testing.T) {
+func TestRedirectsAreLeftToTheClient(t *testing.T) {
 	var asked int
 	base := script(answer(302, "", "Location: https://elsewhere.example/"), answer(200, ""))
 	client := &http.Client{
@@ -1157,7 +1161,7 @@ func TestRedirectsBelongToTheClient(t *testing.T) {
 	assert.Equal(t, 1, base.count())
 }
 
-func TestTheHeaderOfAnErrorIsItsOwnCopy(t *testing.T) {
+func TestHeaderOfAnErrorIsACopy(t *testing.T) {
 	shared := http.Header{"X-Request-Id": {"r1"}}
 	base := script(func(req *http.Request) (*http.Response, error) {
 		r := response(req, 404, http.NoBody, 0)
@@ -1170,7 +1174,7 @@ func TestTheHeaderOfAnErrorIsItsOwnCopy(t *testing.T) {
 	assert.Equal(t, "r1", shared.Get("X-Request-Id"))
 }
 
-func TestALargeBodyIsNotBuffered(t *testing.T) {
+func TestLargeRequestBodyIsReplayedIntact(t *testing.T) {
 	req := newRequest(t, "PUT", "")
 	payload := bytes.Repeat([]byte("x"), 1<<20)
 	req.Body = io.NopCloser(bytes.NewReader(payload))

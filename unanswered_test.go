@@ -20,7 +20,7 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// failingReader fails after a few bytes.
+// failingReader returns err instead of io.EOF.
 type failingReader struct {
 	r   io.Reader
 	err error
@@ -34,14 +34,14 @@ func (f *failingReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func TestPermanentErrorIsNotRetried(t *testing.T) {
+func TestPermanentConnectionErrorIsNotRetried(t *testing.T) {
 	plain := httptest.NewServer(http.NotFoundHandler())
 	defer plain.Close()
 	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
 	secure.Config.ErrorLog = nil
 	secure.StartTLS()
 	defer secure.Close()
-	silent, err := net.Listen("tcp", "127.0.0.1:0") // speaks TLS alerts, not HTTP
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // sends a TLS alert instead of HTTP
 	require.NoError(t, err)
 	defer silent.Close()
 	go func() {
@@ -50,7 +50,7 @@ func TestPermanentErrorIsNotRetried(t *testing.T) {
 			if err != nil {
 				return
 			}
-			_, _ = c.Read(make([]byte, 4<<10)) // else Close would reset the connection
+			_, _ = c.Read(make([]byte, 4<<10)) // otherwise Close would reset the connection
 			_, _ = c.Write([]byte{0x15, 3, 1, 0, 2, 2, 70})
 			c.Close()
 		}
@@ -81,9 +81,9 @@ func TestPermanentErrorIsNotRetried(t *testing.T) {
 		"a body that breaks off":            {plain.URL, body(io.ErrUnexpectedEOF, -1)},
 		"HTTPS to an HTTP port":             {strings.Replace(plain.URL, "http:", "https:", 1), nil},
 		"HTTP to a port that speaks TLS":    {"http://" + silent.Addr().String(), nil},
-		"a certificate of nobody":           {secure.URL, nil},
+		"an untrusted certificate":          {secure.URL, nil},
 		"a host that does not exist":        {"http://host.invalid./", nil},
-		"a port that does not exist":        {"http://127.0.0.1:nonesuch/", nil},
+		"an invalid port":                   {"http://127.0.0.1:nonesuch/", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			u, err := url.Parse(strings.Replace(tt.url, ":nonesuch", "", 1))
@@ -109,12 +109,12 @@ func TestPermanentErrorIsNotRetried(t *testing.T) {
 				})}
 			resp, err := tr.RoundTrip(req)
 			require.Error(t, err, resp)
-			assert.EqualValues(t, 1, attempts.Load(), "%v", err)
+			assert.EqualValues(t, 1, attempts.Load(), "retried although the error is permanent: %v", err)
 		})
 	}
 }
 
-func TestTemporaryErrorIsRetried(t *testing.T) {
+func TestTemporaryConnectionErrorIsRetried(t *testing.T) {
 	refused, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	address := "http://" + refused.Addr().String()
@@ -127,7 +127,7 @@ func TestTemporaryErrorIsRetried(t *testing.T) {
 	}{
 		"a GET whose dial was refused":              {"GET", newBase(t), 3},
 		"a POST whose dial was refused":             {"POST", newBase(t), 3},
-		"a POST whose host could not be looked up":  {"POST", script(fail(dns)), 3},
+		"a POST whose DNS lookup failed":            {"POST", script(fail(dns)), 3},
 		"a POST whose connection to a proxy failed": {"POST", script(fail(&net.OpError{Op: "proxyconnect", Err: errors.New("refused")})), 3},
 		"a POST that was reset":                     {"POST", script(fail(&net.OpError{Op: "read", Err: errors.New("reset")})), 1},
 		"a GET that was reset":                      {"GET", script(fail(&net.OpError{Op: "read", Err: errors.New("reset")})), 3},

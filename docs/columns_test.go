@@ -12,9 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The runs of bulk, sdk and provider, and redisgate's fleet, take a service or
-// half a minute. The tests beside them look at their lines, in virtual time.
-func TestTheOutputOfTheExamplesFits80Columns(t *testing.T) {
+// Complete runs of bulk, sdk, provider and redisgate's fleet need a service or half a
+// minute. Their own tests check the width of their lines, in virtual time.
+func TestOutputOfTheExamplesFits80Columns(t *testing.T) {
 	dir := t.TempDir()
 	out, err := exec.Command("go", "build", "-o", dir, "../examples/quickstart", "../examples/explain", "../examples/bulk", "../examples/sdk").CombinedOutput()
 	require.NoError(t, err, "%s", out)
@@ -26,13 +26,13 @@ func TestTheOutputOfTheExamplesFits80Columns(t *testing.T) {
 	} {
 		words := strings.Fields(command)
 		out, err := exec.Command(filepath.Join(dir, words[0]), words[1:]...).CombinedOutput()
-		if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) { // a refusal of nonsense is a success here
+		if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) { // the commands may exit with an error
 			require.NoError(t, err, command)
 		}
 		assert.NotEmpty(t, out, command)
 		for line := range strings.Lines(string(out)) {
 			line = strings.TrimSuffix(line, "\n")
-			assert.LessOrEqual(t, utf8.RuneCountInString(line), 80, "%s: %s", command, line)
+			assert.LessOrEqual(t, utf8.RuneCountInString(line), 80, "%s prints a line of more than 80 columns: %s", command, line)
 		}
 	}
 }

@@ -1,5 +1,5 @@
-// Package docs draws decision.svg: what a Transport does with a response, from
-// its status over the rules to what the caller gets. Codes, rules and reasons
+// Package docs draws decision.svg, which shows how a Transport handles a response: its
+// status, the rules, and what the caller gets. The codes, retry rules and stop reasons
 // come from the library, so the picture cannot contradict it.
 //
 //	go test ./docs -update
@@ -21,7 +21,7 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-var update = flag.Bool("update", false, "write decision.svg anew")
+var update = flag.Bool("update", false, "rewrite decision.svg")
 
 func TestDecisionPictureIsUpToDate(t *testing.T) {
 	const file = "decision.svg"
@@ -48,8 +48,8 @@ func TestDecisionPictureListsStopReasonsInTheOrderOfTheirConstants(t *testing.T)
 	}
 }
 
-// rules are the questions that a Transport asks about a failed attempt, in this
-// order, each with the reason for stopping if the answer is no.
+// rules lists the questions that a Transport asks about a failed attempt, in this order,
+// each with the StopReason if the answer is no.
 var rules = []struct {
 	question, detail string
 	no               iamhttp.StopReason
@@ -65,7 +65,7 @@ var rules = []struct {
 	{"Does the gate let it leave?", "yes, if there is none", iamhttp.StopGate},
 }
 
-// Sizes and places in pixels: a column each for statuses, rules and ends.
+// Sizes and positions are in pixels. Statuses, rules and outcomes have one column each.
 const (
 	width            = 884
 	row, top         = 58, 86
@@ -78,8 +78,8 @@ const (
 	lastRow          = firstRule + 9
 )
 
-// style works on a light page and on a dark one. Text and position say the same
-// as the colours, for readers who cannot tell these apart.
+// style works on light and dark pages. For readers who cannot tell the colors apart, text
+// and position carry the same information.
 const style = `
 text { font: 13px system-ui, sans-serif; fill: #1f2328 }
 .title { font-size: 15px; font-weight: 600 }
@@ -102,7 +102,7 @@ path { fill: none; stroke: #59636e; stroke-width: 1.3; marker-end: url(#head) }
 }
 `
 
-// A drawing is an SVG that grows with each call.
+// A drawing is an SVG document; each method appends an element.
 type drawing struct{ bytes.Buffer }
 
 func draw() []byte {
@@ -205,7 +205,7 @@ func (d *drawing) box(class string, x, w, at int, title, detail string) {
 
 func (d *drawing) text(class string, x, y int, s string) {
 	fmt.Fprintf(d, `<text class="%s" x="%d" y="%d" text-anchor="middle">`, class, x, y)
-	_ = xml.EscapeText(d, []byte(s)) // a Buffer takes all
+	_ = xml.EscapeText(d, []byte(s)) // a Buffer never fails
 	d.WriteString("</text>\n")
 }
 
@@ -213,7 +213,7 @@ func (d *drawing) arrow(path string, at ...any) {
 	fmt.Fprintf(d, `<path d="%s"/>`+"\n", fmt.Sprintf(path, at...))
 }
 
-// line is an arrow without a head.
+// line draws an arrow without a head.
 func (d *drawing) line(path string, at ...any) {
 	fmt.Fprintf(d, `<path style="marker-end:none" d="%s"/>`+"\n", fmt.Sprintf(path, at...))
 }

@@ -17,15 +17,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The limits of the documents, in words that a reader has to read.
+// These are the limits for the documents, in words.
 //
-// A word is what stands between spaces and has a letter or a digit; a piece of
-// code in a line is one word. Headings, lists and tables written by hand count.
-// These do not:
-//   - blocks of code and of commands, which other tests compile or people run;
-//   - tables between the comments "written by" and "end of", which tests and
-//     programs write;
-//   - the files in written, which tests write from the first word to the last.
+// A word is a text between spaces that contains a letter or a digit; inline code is one
+// word. Headings, lists and hand-written tables count. The following do not count:
+//   - blocks of code and of commands;
+//   - generated tables, between the comments "written by" and "end of";
+//   - the files listed in written, which are generated as a whole.
 const (
 	maxReadme    = 1_000
 	maxDocuments = 10_000
@@ -41,13 +39,13 @@ var written = []string{
 	"bench/overload/SUMMARY.md",
 }
 
-func TestTheREADMEHasAtMost1000Words(t *testing.T) {
+func TestREADMEHasAtMost1000Words(t *testing.T) {
 	readme, err := os.ReadFile("../README.md")
 	require.NoError(t, err)
-	assert.LessOrEqual(t, words(string(readme)), maxReadme)
+	assert.LessOrEqual(t, words(string(readme)), maxReadme, "README.md has too many words")
 }
 
-func TestAllDocumentsTogetherHaveAtMost10000Words(t *testing.T) {
+func TestDocumentsHaveAtMost10000WordsInAll(t *testing.T) {
 	var sum int
 	var each []string
 	for path, text := range tree(t, ".md") {
@@ -60,26 +58,26 @@ func TestAllDocumentsTogetherHaveAtMost10000Words(t *testing.T) {
 	}
 	slices.Sort(each)
 	t.Logf("%d words:\n%s", sum, strings.Join(each, "\n"))
-	assert.LessOrEqual(t, sum, maxDocuments)
+	assert.LessOrEqual(t, sum, maxDocuments, "the documents have too many words in all")
 }
 
-func TestNoSentenceBeginsWithABareWhoWhatOrWhichUnlessItAsks(t *testing.T) {
+func TestOnlyQuestionsBeginWithABareWhoWhatOrWhich(t *testing.T) {
 	for path, text := range texts(t) {
 		for _, s := range sentences(text) {
-			assert.False(t, bare.MatchString(s) && !strings.HasSuffix(s, "?"), "%s: %s", path, s)
+			assert.False(t, bare.MatchString(s) && !strings.HasSuffix(s, "?"), "%s: this sentence begins with a bare Who, What or Which: %s", path, s)
 		}
 	}
 }
 
-func TestTheWordRepeatIsLeftToQuotations(t *testing.T) {
+func TestWordRepeatAppearsOnlyInQuotations(t *testing.T) {
 	for path, text := range texts(t) {
 		for _, s := range sentences(text) {
-			assert.NotRegexp(t, `(?i)\b(?:un)?repeat`, quotation.ReplaceAllString(s, ""), "%s", path)
+			assert.NotRegexp(t, `(?i)\b(?:un)?repeat`, quotation.ReplaceAllString(s, ""), "%s: write retry instead of the word in this sentence", path)
 		}
 	}
 }
 
-func TestWordsAndSentencesAreCountedAsAReaderReadsThem(t *testing.T) {
+func TestWordsAndSentencesOfADocumentAreCountedCorrectly(t *testing.T) {
 	const text = "# What it does\n\nIt is `a b c`. What you get\nis 2 words. What is it?\n\n" +
 		"- one [link](which/is.md), e.g. this\n\n    go test ./...\n\n```go\nvar x int\n```\n" +
 		"<!-- table, written by: a test -->\n| not this |\n<!-- end of table -->\n\n| a | – |\n|---|--:|\n"
@@ -118,8 +116,7 @@ func words(text string) (n int) {
 	return n
 }
 
-// sentences returns the sentences of a document or of a doc comment, without
-// its headings, which are none.
+// sentences returns the sentences of a document or doc comment, without its headings.
 func sentences(text string) (all []string) {
 	for _, p := range paragraphs(text) {
 		if strings.HasPrefix(p, "#") {
@@ -142,13 +139,13 @@ func sentences(text string) (all []string) {
 	return all
 }
 
-// paragraphs returns the paragraphs, items, cells and headings of a document,
-// each in one line, without what is no text.
+// paragraphs returns the paragraphs, list items, table cells and headings of a document,
+// each as one line, without code blocks, comments and generated tables.
 func paragraphs(text string) (all []string) {
 	text = fenced.ReplaceAllString(generated.ReplaceAllString(text, ""), "")
 	text = picture.ReplaceAllString(comment.ReplaceAllString(text, ""), "$1")
 	text = link.ReplaceAllString(text, "$1")
-	var open, listed bool // whether the last paragraph goes on, and is in a list
+	var open, listed bool // whether the last paragraph continues, and whether it is in a list
 	for line := range strings.Lines(text) {
 		deep := strings.HasPrefix(line, "    ") || strings.HasPrefix(line, "\t")
 		line = strings.TrimSpace(line)
@@ -178,8 +175,7 @@ func paragraphs(text string) (all []string) {
 	return all
 }
 
-// texts returns the documents and the doc comments of the repository, each by
-// the place where it is.
+// texts returns the documents and doc comments of the repository by their location.
 func texts(t *testing.T) map[string]string {
 	all := tree(t, ".md")
 	for path, text := range tree(t, ".go") {
@@ -198,7 +194,7 @@ func texts(t *testing.T) map[string]string {
 	return all
 }
 
-// docOf returns the doc comments of what n declares.
+// docOf returns the doc comments of the declaration n.
 func docOf(n ast.Node) []*ast.CommentGroup {
 	switch n := n.(type) {
 	case *ast.File:
@@ -217,7 +213,7 @@ func docOf(n ast.Node) []*ast.CommentGroup {
 	return nil
 }
 
-// tree returns the texts of the repository's files of a kind by their paths.
+// tree returns the contents of the repository's files with the extension ext, by path.
 func tree(t *testing.T, ext string) map[string]string {
 	all := map[string]string{}
 	require.NoError(t, fs.WalkDir(os.DirFS(".."), ".", func(path string, d fs.DirEntry, err error) error {

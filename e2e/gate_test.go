@@ -17,7 +17,7 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// gated returns a client with a gate, and counts what it sends.
+// gated returns a client with a gate, and a counter of the requests that it sends.
 func gated(t *testing.T, g gate.Gate) (c *http.Client, sent *atomic.Int64) {
 	tr := &iamhttp.Transport{Gate: g, GateKey: nil}
 	c = client(t, tr)
@@ -63,7 +63,7 @@ func arrivals(perSecond int, d time.Duration, f func()) {
 	calls.Wait()
 }
 
-func TestOverloadWithDeadlinesStillUsesTheWholeLimit(t *testing.T) {
+func TestGateUsesTheWholeLimitDuringOverloadWithDeadlines(t *testing.T) {
 	t.Parallel()
 	const limit, learning, lasting = 50, 5 * time.Second, time.Minute
 	url := at(t, nginxGate) + "/deadlines"
@@ -79,12 +79,12 @@ func TestOverloadWithDeadlinesStillUsesTheWholeLimit(t *testing.T) {
 		}
 	})
 	share := float64(answered.Load()) / (limit * (lasting - learning).Seconds())
-	t.Logf("%.3f of the limit, %.3f sent", share, float64(sent.Load())/float64(all.Load()))
+	t.Logf("%.3f of the limit used, %.3f requests per success", share, float64(sent.Load())/float64(all.Load()))
 	assert.GreaterOrEqual(t, share, 0.97)
 	assert.LessOrEqual(t, float64(sent.Load()), 1.05*float64(all.Load()))
 }
 
-// serve answers on the port of upstream until it is stopped.
+// serve responds with 204 on the port of upstream until it is stopped.
 func serve(t *testing.T) (stop func() error) {
 	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) })}
 	l := listen(t, upstream)
@@ -93,9 +93,9 @@ func serve(t *testing.T) (stop func() error) {
 	return s.Close
 }
 
-func TestAfterAnOutageTheLimitIsUsedAgain(t *testing.T) {
+func TestGateUsesTheWholeLimitAgainSoonAfterAnOutage(t *testing.T) {
 	t.Parallel()
-	const limit, begins, ends, lasting = 100, 10, 20, 40 // requests a second, and seconds
+	const limit, begins, ends, lasting = 100, 10, 20, 40 // requests per second; the others in seconds
 	fronts := map[string]string{"nginx": at(t, nginxGate), "HAProxy": at(t, haproxyGate)}
 	stop := serve(t)
 	accepted := make(map[string]*[lasting + 1]atomic.Int64)
@@ -130,12 +130,12 @@ func TestAfterAnOutageTheLimitIsUsedAgain(t *testing.T) {
 			n[i] = perSecond[i].Load()
 		}
 		t.Log(name, n)
-		assert.Zero(t, slices.Max(n[begins+1:ends]), "%s: there was no outage", name)
+		assert.Zero(t, slices.Max(n[begins+1:ends]), "%s: requests succeeded during the outage", name)
 		back := ends
 		for back < lasting-3 && 10*(n[back]+n[back+1]+n[back+2]) < 9*3*limit {
 			back++
 		}
-		assert.LessOrEqual(t, back, ends+16, "%s: seconds until nine tenths of the limit are used", name)
+		assert.LessOrEqual(t, back, ends+16, "%s: it took more than 16 s until 90 %% of the limit was used again", name)
 	}
 }
 
@@ -162,19 +162,19 @@ func TestThrottledWritesDoNotDelayReads(t *testing.T) {
 	both.Wait()
 	reads := slices.Sorted(slices.Values(took["GET"]))
 	median, p99 := reads[len(reads)/2], reads[len(reads)*99/100]
-	t.Logf("%d reads, median %v, 99%% in %v; %d writes", len(reads), median, p99, len(took["POST"]))
+	t.Logf("%d reads: median %v, 99th percentile %v; %d writes", len(reads), median, p99, len(took["POST"]))
 	assert.LessOrEqual(t, median, 50*time.Millisecond)
 	assert.LessOrEqual(t, p99, 500*time.Millisecond)
-	assert.GreaterOrEqual(t, len(took["POST"]), 90, "writes, at a limit of 5 per second")
+	assert.GreaterOrEqual(t, len(took["POST"]), 90, "fewer writes succeeded than the limit of 5 per second allows")
 }
 
-// scaled is about the default schedule, 15 times faster: the window of 20 s stands for one of
-// five minutes.
+// scaled returns a schedule about 15 times faster than the default, as the test's window of
+// 20 s stands for one of five minutes.
 func scaled() backoff.BackOff {
 	return backoff.NewExponentialBackOff(backoff.WithInitialInterval(time.Second/30), backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(0))
 }
 
-func TestNoCallFailsAtALongWindowThatHAProxyStates(t *testing.T) {
+func TestNoCallFailsAtALongWindowStatedByHAProxy(t *testing.T) {
 	t.Parallel()
 	const calls, workers, window = 500, 10, 20 * time.Second
 	for _, tt := range []struct {
@@ -195,7 +195,7 @@ func TestNoCallFailsAtALongWindowThatHAProxyStates(t *testing.T) {
 			c.Transport.(*iamhttp.Transport).Backoff = scaled
 			var left, failed atomic.Int64
 			left.Store(calls)
-			// Start at the beginning of a window: a real one begins with the first request.
+			// Start at the beginning of a window, because real windows begin with the first request.
 			<-time.After(time.Until(time.Now().Truncate(window).Add(window)))
 			var pool sync.WaitGroup
 			start := time.Now()
@@ -209,7 +209,7 @@ func TestNoCallFailsAtALongWindowThatHAProxyStates(t *testing.T) {
 				})
 			}
 			pool.Wait()
-			t.Logf("%v, %d sent", time.Since(start), sent.Load())
+			t.Logf("%d calls took %v and %d requests", calls, time.Since(start), sent.Load())
 			assert.Zero(t, failed.Load())
 			assert.LessOrEqual(t, float64(sent.Load()), tt.sent*calls)
 			assert.LessOrEqual(t, time.Since(start), 11*2*window/10)

@@ -52,9 +52,9 @@ func TestRetriesWaitAsLongAsTheRateLimiterAsks(t *testing.T) {
 		atLeast time.Duration
 		date    bool
 	}{
-		"nginx":                {nginxLimited, "/v3", "", time.Second, false},
-		"HAProxy":              {haproxyLimited, "/v3", "APIG.0308", 2 * time.Second, false},
-		"HAProxy, with a date": {haproxyLimited, "/v3/date", "APIG.0308", 2 * time.Second, true},
+		"nginx":                          {nginxLimited, "/v3", "", time.Second, false},
+		"HAProxy":                        {haproxyLimited, "/v3", "APIG.0308", 2 * time.Second, false},
+		"HAProxy, Retry-After as a date": {haproxyLimited, "/v3/date", "APIG.0308", 2 * time.Second, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			url := at(t, tt.server) + tt.path
@@ -70,7 +70,7 @@ func TestRetriesWaitAsLongAsTheRateLimiterAsks(t *testing.T) {
 					assert.Equal(t, iamhttp.StopUnset, f.Stop)
 					assert.Equal(t, tt.service, e.ServiceCode)
 					assert.GreaterOrEqual(t, e.RetryAfter, tt.atLeast)
-					assert.GreaterOrEqual(t, f.Wait, e.RetryAfter, "never earlier than asked")
+					assert.GreaterOrEqual(t, f.Wait, e.RetryAfter, "the retry must not come before Retry-After")
 					assert.Equal(t, tt.date, strings.HasSuffix(e.Header().Get("Retry-After"), "GMT"))
 					assert.GreaterOrEqual(t, time.Since(start), f.Wait)
 				}
@@ -80,7 +80,7 @@ func TestRetriesWaitAsLongAsTheRateLimiterAsks(t *testing.T) {
 	}
 }
 
-func TestALimitThatNginxStatesInPlaceOfRetryAfterIsWaitedFor(t *testing.T) {
+func TestWithoutRetryAfterTheLimitStatedByNginxDecidesTheWait(t *testing.T) {
 	for path, limit := range map[string]gate.Limit{
 		"envoy": {Reset: 2 * time.Second},
 		"ietf":  {Requests: 1, Per: 2 * time.Second, Reset: 2 * time.Second, Policy: "default"},
@@ -93,7 +93,7 @@ func TestALimitThatNginxStatesInPlaceOfRetryAfterIsWaitedFor(t *testing.T) {
 			for i := 0; i < 10 && len(*reports) == 0; i++ {
 				require.NoError(t, get(c, at(t, nginx)+"/stated/"+path))
 			}
-			require.Len(t, *reports, 1, "one retry is enough, because it comes when requests are taken again")
+			require.Len(t, *reports, 1, "one retry must be enough, because it comes when the limit has been reset")
 			f := (*reports)[0]
 			e := statusError(t, f.Err, iamhttp.ErrTooManyRequests)
 			assert.True(t, f.Retry)
@@ -104,7 +104,7 @@ func TestALimitThatNginxStatesInPlaceOfRetryAfterIsWaitedFor(t *testing.T) {
 	}
 }
 
-func TestA408OfHAProxyIsRetriedUntilTheAttemptsAreUsedUp(t *testing.T) {
+func Test408OfHAProxyIsRetriedUntilTheAttemptsAreUsedUp(t *testing.T) {
 	for path, retryAfter := range map[string]time.Duration{"/fault/408": 0, "/fault/408-retry-after": time.Second} {
 		t.Run(path, func(t *testing.T) {
 			tr := &iamhttp.Transport{MaxAttempts: 2, Backoff: quick}
@@ -120,7 +120,7 @@ func TestA408OfHAProxyIsRetriedUntilTheAttemptsAreUsedUp(t *testing.T) {
 	}
 }
 
-// listen returns a listener on one of the ports that the tests serve.
+// listen returns a listener on a port that a test serves.
 func listen(t *testing.T, server int) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", address(t, server))
@@ -129,8 +129,8 @@ func listen(t *testing.T, server int) net.Listener {
 	return l
 }
 
-// stall is a body that blocks after its first bytes, like a lost disk, until it is
-// closed.
+// stall is a body that blocks after its first bytes until it is closed, as on a network
+// disk that has been lost.
 type stall struct {
 	begun  bool
 	closed chan struct{}
@@ -147,7 +147,7 @@ func (s *stall) Read(p []byte) (int, error) {
 
 func (s *stall) Close() error { close(s.closed); return nil }
 
-func TestAStalledUploadIsSentAgainInFullAfterTheGatewaysTimeout(t *testing.T) {
+func TestStalledUploadIsResentInFullAfterTheTimeoutOfTheGateway(t *testing.T) {
 	url := at(t, haproxyBuffered)
 	const whole = "beginning and end"
 	var stored atomic.Value
@@ -174,7 +174,7 @@ func TestAStalledUploadIsSentAgainInFullAfterTheGatewaysTimeout(t *testing.T) {
 	assert.Equal(t, iamhttp.ErrRequestTimeout, code((*reports)[0]))
 }
 
-func TestA413DuringAnUploadIsTypedAndNotRetried(t *testing.T) {
+func Test413DuringAnUploadIsTypedAndNotRetried(t *testing.T) {
 	for _, size := range []int{100 << 10, 8 << 20} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			tr := &iamhttp.Transport{}
@@ -189,25 +189,25 @@ func TestA413DuringAnUploadIsTypedAndNotRetried(t *testing.T) {
 	}
 }
 
-func TestFailuresOfTheGatewaysThemselvesAreTypedAndNotRetried(t *testing.T) {
+func TestFailuresCausedByTheGatewaysAreTypedAndNotRetried(t *testing.T) {
 	for name, tt := range map[string]struct {
 		server     int
 		path       string
 		code       iamhttp.Code
 		retryAfter time.Duration
 	}{
-		"nginx, server is down":           {nginx, "/down/", iamhttp.ErrBadGateway, 0},
-		"nginx, maintenance":              {nginx, "/maintenance/", iamhttp.ErrServiceUnavailable, 2 * time.Second},
-		"nginx, server does not answer":   {nginx, "/hang/", iamhttp.ErrGatewayTimeout, 0},
-		"HAProxy, no server":              {haproxy, "/nobody/", iamhttp.ErrServiceUnavailable, 0},
-		"HAProxy, server does not answer": {haproxy, "/hang/", iamhttp.ErrGatewayTimeout, 0},
-		"HAProxy, no failure":             {haproxy, "/v3", 0, 0},
-		"Keystone, no failure":            {keystone, "/v3", 0, 0},
+		"nginx, upstream is down":            {nginx, "/down/", iamhttp.ErrBadGateway, 0},
+		"nginx, maintenance":                 {nginx, "/maintenance/", iamhttp.ErrServiceUnavailable, 2 * time.Second},
+		"nginx, upstream does not respond":   {nginx, "/hang/", iamhttp.ErrGatewayTimeout, 0},
+		"HAProxy, no upstream":               {haproxy, "/nobody/", iamhttp.ErrServiceUnavailable, 0},
+		"HAProxy, upstream does not respond": {haproxy, "/hang/", iamhttp.ErrGatewayTimeout, 0},
+		"HAProxy, no failure":                {haproxy, "/v3", 0, 0},
+		"Keystone, no failure":               {keystone, "/v3", 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			url := at(t, tt.server) + tt.path
 			if strings.HasSuffix(tt.path, "/hang/") {
-				listen(t, hang) // the kernel accepts connections, and nobody reads from them
+				listen(t, hang) // the kernel accepts connections, but nothing reads from them
 			}
 			tr := &iamhttp.Transport{}
 			reports := reporting(tr)
@@ -220,7 +220,7 @@ func TestFailuresOfTheGatewaysThemselvesAreTypedAndNotRetried(t *testing.T) {
 			assert.Equal(t, iamhttp.StopNotRetryable, e.Stop)
 			assert.Equal(t, 1, e.Attempts)
 			assert.Len(t, *reports, 1)
-			assert.Equal(t, tt.retryAfter, e.RetryAfter, "it is reported, although a 503 is not retried")
+			assert.Equal(t, tt.retryAfter, e.RetryAfter, "RetryAfter must be set although a 503 is not retried")
 			assert.Empty(t, e.Message)
 			assert.NotEmpty(t, e.Body())
 			assert.Equal(t, tt.code == iamhttp.ErrGatewayTimeout, e.Timeout())
@@ -228,7 +228,7 @@ func TestFailuresOfTheGatewaysThemselvesAreTypedAndNotRetried(t *testing.T) {
 	}
 }
 
-func TestEachFormOfRetryAfterFromNginxIsUnderstood(t *testing.T) {
+func TestEachFormOfRetryAfterFromNginxIsParsed(t *testing.T) {
 	for path, tt := range map[string]struct {
 		retryAfter time.Duration // -1: more than a day
 		stop       iamhttp.StopReason
@@ -262,7 +262,7 @@ func TestEachFormOfRetryAfterFromNginxIsUnderstood(t *testing.T) {
 	}
 }
 
-// pattern is a body of size bytes of which hardly any two are alike.
+// pattern is a body of size bytes in which no two long parts are equal.
 type pattern struct{ at, size int }
 
 func (p *pattern) Read(b []byte) (int, error) {
@@ -277,7 +277,7 @@ func (p *pattern) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-func TestABodyOf64MiBIsReplayedByteForByteAfterA429(t *testing.T) {
+func TestBodyOf64MiBIsReplayedByteForByteAfterA429(t *testing.T) {
 	const size = 64 << 20
 	want := sha256.New()
 	_, err := io.Copy(want, &pattern{size: size})
@@ -287,7 +287,7 @@ func TestABodyOf64MiBIsReplayedByteForByteAfterA429(t *testing.T) {
 			url := at(t, front)
 			var sums [][]byte
 			srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				assert.EqualValues(t, size, r.ContentLength, "the body is not chunked")
+				assert.EqualValues(t, size, r.ContentLength, "the request must have a Content-Length")
 				h := sha256.New()
 				_, err := io.Copy(h, r.Body)
 				assert.NoError(t, err)

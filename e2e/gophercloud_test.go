@@ -22,8 +22,8 @@ import (
 	"github.com/iamhttp/iamhttp/adapters/iamgophercloud"
 )
 
-// stack logs in through a front with gophercloud and the adapter. It sets the
-// endpoint to the front, because the catalog names Keystone itself.
+// stack logs in with gophercloud and the adapter, at the URL front. It sets the endpoint
+// to front, because the catalog contains Keystone's own URL.
 func stack(t *testing.T, front string, tr *iamhttp.Transport, password string) (*gophercloud.ServiceClient, error) {
 	t.Helper()
 	p, err := openstack.NewClient(front + "/v3")
@@ -46,19 +46,19 @@ func stack(t *testing.T, front string, tr *iamhttp.Transport, password string) (
 	return c, nil
 }
 
-// both asserts that err holds gophercloud's error and the typed error.
+// both asserts that err holds gophercloud's error and the *StatusError.
 func both(t *testing.T, err error, code int, message string) {
 	t.Helper()
-	assert.True(t, gophercloud.ResponseCodeIs(err, code), "%v", err)
+	assert.True(t, gophercloud.ResponseCodeIs(err, code), "want gophercloud's error for %d, got %v", code, err)
 	var e *iamhttp.StatusError
 	ok := errors.As(err, &e)
-	require.True(t, ok, "%v", err)
+	require.True(t, ok, "no *StatusError in %v", err)
 	assert.Equal(t, iamhttp.Code(code), e.Code)
 	assert.Contains(t, e.Message, message)
 	assert.Regexp(t, "^req-", e.RequestID)
 }
 
-func TestGophercloudWorksAsBeforeAndItsErrorsAreTyped(t *testing.T) {
+func TestGophercloudWorksUnchangedAndItsErrorsAreTyped(t *testing.T) {
 	for name, front := range fronts {
 		t.Run(name, func(t *testing.T) {
 			ctx, url := t.Context(), at(t, front)
@@ -76,7 +76,7 @@ func TestGophercloudWorksAsBeforeAndItsErrorsAreTyped(t *testing.T) {
 			t.Cleanup(func() { groups.Delete(context.Background(), c, group.ID) })
 
 			member, err := users.IsMemberOfGroup(ctx, c, group.ID, user.ID).Extract()
-			require.NoError(t, err, "a 404 that is an answer")
+			require.NoError(t, err, "IsMemberOfGroup must treat the 404 as a result")
 			assert.False(t, member)
 			require.NoError(t, users.AddToGroup(ctx, c, group.ID, user.ID).ExtractErr())
 			member, err = users.IsMemberOfGroup(ctx, c, group.ID, user.ID).Extract()
@@ -91,7 +91,7 @@ func TestGophercloudWorksAsBeforeAndItsErrorsAreTyped(t *testing.T) {
 			require.NoError(t, roles.Assign(ctx, c, found[0].ID, roles.AssignOpts{UserID: user.ID, ProjectID: project.ID}).ExtractErr())
 
 			valid, err := tokens.Validate(ctx, c, "not-a-token")
-			require.NoError(t, err, "a 404 that is an answer")
+			require.NoError(t, err, "Validate must treat the 404 as a result")
 			assert.False(t, valid)
 
 			_, err = users.Create(ctx, c, users.CreateOpts{Name: user.Name}).Extract()
@@ -120,7 +120,7 @@ func TestGophercloudRenewsAnExpiredTokenOnce(t *testing.T) {
 			require.NoError(t, err)
 			assert.False(t, empty)
 			assert.NotEqual(t, before, c.Token())
-			if assert.Len(t, *reports, 1, "Keystone rejects the token once") {
+			if assert.Len(t, *reports, 1, "Keystone must reject the revoked token exactly once") {
 				assert.Equal(t, iamhttp.ErrUnauthorized, code((*reports)[0]))
 			}
 		})

@@ -18,8 +18,8 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// failed asserts that err holds a *StatusError with the code, of a request that was
-// sent once and that Keystone itself has answered. It returns the *StatusError.
+// failed asserts that err holds a *StatusError with the code, that the request was sent
+// once, and that Keystone itself responded. It returns the *StatusError.
 func failed(t *testing.T, err error, code iamhttp.Code, message string) *iamhttp.StatusError {
 	t.Helper()
 	require.ErrorIs(t, err, code)
@@ -34,7 +34,7 @@ func failed(t *testing.T, err error, code iamhttp.Code, message string) *iamhttp
 	return e
 }
 
-func TestTheEverydayCallsOfAnIAMClient(t *testing.T) {
+func TestTypicalCallsOfAnIAMClient(t *testing.T) {
 	for name, front := range fronts {
 		t.Run(name, func(t *testing.T) {
 			tr := &iamhttp.Transport{}
@@ -56,7 +56,7 @@ func TestTheEverydayCallsOfAnIAMClient(t *testing.T) {
 			decode(t, resp, &list)
 			require.Len(t, list.Users, 1)
 			assert.Equal(t, id, list.Users[0].ID)
-			assert.Empty(t, *reports, "nothing failed")
+			assert.Empty(t, *reports, "failures were reported although all calls succeeded")
 
 			_, err = s.do(t, "POST", "/v3/users", object{"user": object{"name": user}})
 			failed(t, err, iamhttp.ErrConflict, "Duplicate entry found with name "+user)
@@ -72,9 +72,9 @@ func TestTheEverydayCallsOfAnIAMClient(t *testing.T) {
 			failed(t, err, iamhttp.ErrMethodNotAllowed, "The method is not allowed")
 			_, err = s.do(t, "POST", "/v3/users", object{"user": object{"name": 17}})
 			e := failed(t, err, iamhttp.ErrBadRequest, "17 is not of type 'string'")
-			assert.NotContains(t, e.Message, "\n", "Keystone's message has many lines")
+			assert.NotContains(t, e.Message, "\n", "Message must be one line, although Keystone's has several")
 			_, err = s.do(t, "GET", "/v3/there/is/nothing", nil)
-			failed(t, err, iamhttp.ErrNotFound, "") // in HTML
+			failed(t, err, iamhttp.ErrNotFound, "") // the body is HTML
 
 			ordinary, err := login(t, s.http, s.url, user, "s3cr3t-of-"+user, "")
 			require.NoError(t, err)
@@ -84,7 +84,7 @@ func TestTheEverydayCallsOfAnIAMClient(t *testing.T) {
 	}
 }
 
-func TestAWrongPasswordIsATypedErrorWithoutSecrets(t *testing.T) {
+func TestWrongPasswordIsATypedErrorWithoutSecrets(t *testing.T) {
 	const password = "not-the-right-one"
 	for name, front := range fronts {
 		t.Run(name, func(t *testing.T) {
@@ -113,7 +113,7 @@ func TestAWrongPasswordIsATypedErrorWithoutSecrets(t *testing.T) {
 	}
 }
 
-func TestVersionDiscoveryThatAnswers300IsNoFailure(t *testing.T) {
+func Test300OfVersionDiscoveryIsReturnedAsAResponse(t *testing.T) {
 	for name, front := range fronts {
 		t.Run(name, func(t *testing.T) {
 			tr := &iamhttp.Transport{}
@@ -131,7 +131,7 @@ func TestVersionDiscoveryThatAnswers300IsNoFailure(t *testing.T) {
 	}
 }
 
-func TestPassThroughReturnsTheResponseAndTheRecorderTheTypedError(t *testing.T) {
+func TestPassThroughReturnsTheResponseAndTheRecorderHoldsTheError(t *testing.T) {
 	for name, front := range fronts {
 		t.Run(name, func(t *testing.T) {
 			s := admin(t, client(t, &iamhttp.Transport{PassThrough: true}), at(t, front))
@@ -147,21 +147,21 @@ func TestPassThroughReturnsTheResponseAndTheRecorderTheTypedError(t *testing.T) 
 			_, err = s.doContext(ctx, t, "GET", "/v3/users", nil)
 			require.NoError(t, err)
 			_, ok := rec.Last()
-			assert.False(t, ok, "a success clears it")
+			assert.False(t, ok, "a success must clear the Recorder")
 		})
 	}
 }
 
-// Keystone under uWSGI does not read chunked bodies. A client that drops the length
-// of a body cannot log in.
-func TestALoginKeepsItsContentLength(t *testing.T) {
+// Keystone under uWSGI does not read chunked bodies, so a client that drops the
+// Content-Length cannot log in.
+func TestLoginKeepsItsContentLength(t *testing.T) {
 	for name, front := range map[string]int{"Keystone itself": keystone, "HAProxy": haproxy, "HAProxy, retried": haproxyLimited, "nginx, retried": nginxLimited} {
 		t.Run(name, func(t *testing.T) {
 			tr := &iamhttp.Transport{}
 			reports := reporting(tr)
 			limited := front == haproxyLimited || front == nginxLimited
 			if limited {
-				// A login takes Keystone too long to go beyond the limit by itself.
+				// Logins alone take Keystone too long to exceed the limit.
 				for range 10 {
 					resp, err := http.Get(at(t, front) + "/")
 					require.NoError(t, err)
@@ -178,7 +178,7 @@ func TestALoginKeepsItsContentLength(t *testing.T) {
 	}
 }
 
-func TestTheQuickstartRunsAgainstARealKeystone(t *testing.T) {
+func TestQuickstartRunsAgainstARealKeystone(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), "go", "run", "github.com/iamhttp/iamhttp/examples/quickstart")
 	cmd.Env = append(os.Environ(), "OS_AUTH_URL="+at(t, nginx)+"/v3", "OS_USERNAME=admin", "OS_PASSWORD="+adminPassword, "OS_PROJECT_NAME=admin")
 	out, err := cmd.CombinedOutput()

@@ -11,12 +11,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The job of a Terraform provider, by the program that users run. How long it takes
-// depends on the machine here: the tests of the program bound it, in virtual time.
-func TestTheJobOfAProviderTakesHardlyMoreRequestsThanAPerfectClientWould(t *testing.T) {
+// This test runs examples/provider, which does the work of a Terraform provider. Here, the
+// duration depends on the machine; the program's own tests check it in virtual time.
+func TestProviderJobNeedsAtMostFivePercentMoreRequestsThanIdeal(t *testing.T) {
 	front := at(t, nginxJob)
-	// Fifty at once are thirty too many for a burst of 20, once: it takes a larger job
-	// for that to be little.
+	// Fifty requests at once exceed the burst of 20 by thirty. The job is large enough for
+	// these to be few in comparison.
 	for parallel, each := range map[string]string{"10": "50", "50": "100"} {
 		t.Run("parallelism "+parallel, func(t *testing.T) {
 			cmd := exec.CommandContext(t.Context(), "go", "run", ".", "-each", each, "-rate", "20", "-parallel", parallel, "-only", "one line and a gate")

@@ -1,5 +1,5 @@
-// Package e2e tests the transport against a real OpenStack Keystone, directly
-// and through nginx and HAProxy. See README.md for how to start them.
+// Package e2e tests the Transport against a real OpenStack Keystone, directly and through
+// nginx and HAProxy. README.md says how to start the servers.
 package e2e
 
 import (
@@ -28,8 +28,8 @@ const (
 	haproxyLimited
 	haproxyBuffered
 	upstream // served by a test
-	hang     // served by a test: accepts and never answers
-	dead     // nobody listens
+	hang     // served by a test: accepts connections and never responds
+	dead     // nothing listens
 	nginxJob
 	nginxGate
 	haproxyGate
@@ -46,25 +46,25 @@ func address(t testing.TB, server int) string {
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(first+server))
 }
 
-// at returns the URL of a server. If the servers do not run, it skips the test, or
-// fails it if IAMHTTP_E2E says that they are required.
+// at returns the URL of a server. If the servers are not running, it skips the test, or
+// fails it if IAMHTTP_E2E is "required".
 func at(t testing.TB, server int) string {
 	t.Helper()
 	c, err := net.Dial("tcp", address(t, keystone))
 	if err != nil {
 		if os.Getenv("IAMHTTP_E2E") == "required" {
-			t.Fatal("the servers do not run: ", err)
+			t.Fatal("the servers are not running: ", err)
 		}
-		t.Skip("the servers do not run: start them with e2e/servers up, or use e2e/run, which starts and stops them")
+		t.Skip("the servers are not running: start them with e2e/servers up, or use e2e/run, which starts and stops them")
 	}
 	c.Close()
 	return "http://" + address(t, server)
 }
 
-// fronts are the ways to Keystone.
+// fronts lists the servers through which Keystone can be reached.
 var fronts = map[string]int{"Keystone itself": keystone, "nginx": nginx, "HAProxy": haproxy}
 
-// client returns an http.Client with tr, which gets connections of its own.
+// client returns an http.Client with tr, and gives tr a Base with its own connections.
 func client(t testing.TB, tr *iamhttp.Transport) *http.Client {
 	base := http.DefaultTransport.(*http.Transport).Clone()
 	t.Cleanup(base.CloseIdleConnections)
@@ -72,7 +72,7 @@ func client(t testing.TB, tr *iamhttp.Transport) *http.Client {
 	return &http.Client{Transport: tr}
 }
 
-// iam is a session with a Keystone.
+// iam is a session with Keystone.
 type iam struct {
 	http  *http.Client
 	url   string
@@ -86,7 +86,7 @@ const (
 
 type object = map[string]any
 
-// login opens a session. If project is empty, it is the user's default.
+// login opens a session. An empty project means the user's default.
 func login(t testing.TB, c *http.Client, url, user, password, project string) (*iam, error) {
 	t.Helper()
 	auth := object{"identity": object{
@@ -107,7 +107,7 @@ func login(t testing.TB, c *http.Client, url, user, password, project string) (*
 	return s, nil
 }
 
-// admin opens a session that may do anything.
+// admin opens a session as the administrator.
 func admin(t testing.TB, c *http.Client, url string) *iam {
 	t.Helper()
 	s, err := login(t, c, url, "admin", adminPassword, "admin")
@@ -164,17 +164,17 @@ func decode(t testing.TB, resp *http.Response, into any) {
 	require.NoError(t, json.NewDecoder(resp.Body).Decode(into))
 }
 
-// unique returns a name that no other run has used.
+// unique returns a random name that begins with prefix.
 func unique(prefix string) string { return prefix + "-" + strings.ToLower(rand.Text()[:10]) }
 
-// reporting makes tr keep the failures that it reports.
+// reporting sets OnFailure of tr to a function that collects the failures.
 func reporting(tr *iamhttp.Transport) *[]iamhttp.Failure {
 	reports := new([]iamhttp.Failure)
 	tr.OnFailure = func(_ context.Context, f iamhttp.Failure) { *reports = append(*reports, f) }
 	return reports
 }
 
-// code returns the status code of a failure, 0 if it was not answered.
+// code returns the status code of a failure, or 0 if there was no response.
 func code(f iamhttp.Failure) iamhttp.Code {
 	if e, ok := f.Status(); ok {
 		return e.Code

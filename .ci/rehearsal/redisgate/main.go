@@ -1,4 +1,4 @@
-// A program that uses module redisgate. No server listens at its address: calls
+// A program that uses module redisgate. No server listens at its address, because calls
 // succeed without one.
 package main
 
@@ -24,7 +24,7 @@ func main() {
 	if err := closed.Close(); err != nil {
 		log.Fatal(err)
 	}
-	logging.Disable() // of failed connections
+	logging.Disable() // go-redis would log the failed connections
 	redisClient := redis.NewClient(&redis.Options{Addr: closed.Addr().String()})
 	defer redisClient.Close()
 	shared := redisgate.New(redisClient, redisgate.Options{})
