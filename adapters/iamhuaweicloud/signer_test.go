@@ -22,9 +22,9 @@ import (
 	"github.com/iamhttp/iamhttp/aksk"
 )
 
-var update = flag.Bool("update", false, "write testdata/aksk_vectors.txt of the root anew")
+var update = flag.Bool("update", false, "rewrite testdata/aksk_vectors.txt in the root module")
 
-// drawn is a request that the SDK has signed, and what it is sent as.
+// drawn returns a random request that the SDK has signed, as it would be sent.
 func drawn(t *testing.T, r *rand.Rand, derived bool) *http.Request {
 	t.Helper()
 	pick := func(from ...string) string { return from[r.IntN(len(from))] }
