@@ -21,7 +21,7 @@ const (
 type clocks struct {
 	known atomic.Pointer[map[string]time.Duration] // the map is never changed, only replaced
 	mu    sync.Mutex                               // guards replacing the map
-	last  atomic.Int64                             // when the request was sent whose response was last used, in seconds
+	last  atomic.Int64                             // Unix time at which the request was sent whose response was used last
 }
 
 // due reports whether to learn from the response to a request that was sent at this

@@ -55,7 +55,8 @@ type Transport struct {
 }
 
 // originalDefault is http.DefaultTransport as it was at the start of the program. The
-// program may replace http.DefaultTransport, even with a RoundTripper above this Transport.
+// program may replace http.DefaultTransport later, even with a RoundTripper that ends in a
+// Transport of this package.
 var originalDefault = http.DefaultTransport
 
 const tolerance = time.Minute // how far off the time of a signature may be before the request is signed again
@@ -138,8 +139,8 @@ func (t *Transport) fresh(req *http.Request, accessKey string, c Credentials, at
 	return sign(req, c, at)
 }
 
-// sign returns a copy of the request that is signed as of at. If signing fails and the
-// request already has a signature, sign returns the request itself.
+// sign returns a copy of the request that is signed as of at. If Sign fails, but the context
+// has not ended and the request already has a signature, sign returns the request itself.
 func sign(req *http.Request, c Credentials, at time.Time) (*http.Request, error) {
 	if err := c.usable(); err != nil {
 		return nil, err

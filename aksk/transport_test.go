@@ -172,7 +172,7 @@ func TestSignUnsignedSignsEachAttemptOfAClientThatDoesNotSign(t *testing.T) {
 	})
 }
 
-func TestRequestWithoutCredentialsFailsOrIsSentUnchanged(t *testing.T) {
+func TestARequestWithoutCredentialsFailsOrIsSentUnchanged(t *testing.T) {
 	broken := errors.New("broken")
 	for name, tt := range map[string]struct {
 		c    aksk.Credentials
@@ -231,7 +231,7 @@ type closing struct {
 
 func (c *closing) Close() error { *c.n++; return c.ReadCloser.Close() }
 
-func TestCanceledCallIsNotSigned(t *testing.T) {
+func TestACanceledCallIsNotSigned(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	gone := errors.New("gone")
 	s := &iamtest.Server{}

@@ -19,8 +19,8 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// A scenario is a service, and the way in which many calls are made to it by an SDK. The
-// SDK signs each call once, above the Transport, with the clock and the key of that moment.
+// A scenario is a service, and the way in which an SDK makes many calls to it. The SDK
+// signs each call once, above the Transport, with the clock and the key of that moment.
 type scenario struct {
 	service  func(began time.Time) *iamtest.Server
 	client   iamhttp.Transport
@@ -168,7 +168,7 @@ func scenarios() map[string]scenario {
 // end in a 401 that a fresh signature would have avoided. With the signer, none do.
 func TestNoCallEndsInA401ThatAFreshSignatureWouldHaveAvoided(t *testing.T) {
 	calls := 1000
-	if testing.Short() || raceDetector { // the race detector fails with more in virtual time: golang/go issue 78156
+	if testing.Short() || raceDetector { // the race detector fails with more calls in virtual time: golang/go issue 78156
 		calls = 100
 	}
 	for name, s := range scenarios() {

@@ -7,9 +7,10 @@
 //	err = iamsdk.Wrap(groups.Delete(client, id).ExtractErr())
 //	if errors.Is(err, iamhttp.ErrNotFound) { … }
 //
-// It imports no SDK. It only knows the shape of their errors and the behavior in the
-// [Options]. So it works with gophercloud v1 and v2, gophertelekomcloud, golangsdk, the
-// Terraform providers on top of them, and forks of any of these.
+// The package imports no SDK. It knows only the shape of the SDKs' errors and the
+// behavior that [Options] describes. So it works with gophercloud v1 and v2,
+// gophertelekomcloud, golangsdk, the Terraform providers on top of them, and forks of any
+// of these.
 //
 // The SDK still receives plain responses and returns its own errors, so code that
 // handles them keeps working. In two cases a call ends with an error of iamhttp,
@@ -34,8 +35,8 @@ import (
 // clients the same Gate. Clients may share a Transport only if they have the same
 // Options, and either no RoundTripper of their own or all the same one.
 //
-// A call that succeeds costs a few small allocations more than with t alone, so that
-// [Wrap] can tell how often it was sent.
+// A call that succeeds costs a few small allocations more than with t alone. [Wrap] needs
+// them to report how often a call was sent.
 func Install(client *http.Client, t *iamhttp.Transport, o Options) {
 	if client == nil {
 		return

@@ -14,7 +14,7 @@ type logins struct {
 	opened atomic.Int32 // len(open), so that most requests need no lock
 
 	mu       sync.Mutex
-	waiting  bool               // a request may be waiting for a login; never reset, because nothing shows that none is
+	waiting  bool               // a request may be waiting for a login; stays true, because nothing shows when none is
 	count    int                // number of logins that succeeded
 	open     map[string]refusal // by goroutine: the call that got a 401 and may continue after a login
 	forgot   time.Time          // when old calls were last removed from open

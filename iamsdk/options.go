@@ -16,7 +16,7 @@ type Options struct {
 
 	// LoginHangs says that a login never returns if it is refused with a 401 while a
 	// request is waiting for it: the SDK starts another login, or waits for a lock that
-	// it holds. Install then ends the call with a *[iamhttp.StatusError] at such a 401.
+	// it already holds. Install then ends the call with a *[iamhttp.StatusError] at such a 401.
 	//
 	// Install cannot see whether a request is waiting. It assumes that none is waiting
 	// until a request that has a token, or that follows a login, gets a 401. From then
@@ -51,8 +51,8 @@ type Options struct {
 
 // GopherTelekomCloud returns the Options for gophertelekomcloud, as of November 2026.
 // After a 401, ProviderClient.Request calls itself without limit, under a lock that a
-// refused login needs as well. After a 502 or 504, it sends the request once more after
-// 500 ms. It sets Close. Switch its retries of a 429 off yourself. Set both fields,
+// refused login needs as well. It sends a request once more 500 ms after a 502 or 504. It
+// sets Close in each request. Switch its retries of a 429 off yourself. Set both fields,
 // because the SDK would otherwise set them while other goroutines read them:
 //
 //	provider.MaxBackoffRetries = new(int)
@@ -72,7 +72,7 @@ func GopherTelekomCloud() Options {
 
 // ProviderOpenTelekomCloud returns the Options for the client of
 // terraform-provider-opentelekomcloud, as of November 2026. They are those of
-// [GopherTelekomCloud] and ResendsUnanswered, because the provider's RoundTripper sends
+// [GopherTelekomCloud] plus ResendsUnanswered, because the provider's RoundTripper sends
 // unanswered requests again. Set the two fields that GopherTelekomCloud names as well.
 func ProviderOpenTelekomCloud() Options {
 	o := GopherTelekomCloud()
@@ -88,8 +88,8 @@ func GolangSDK() Options {
 }
 
 // ProviderHuaweiCloud returns the Options for the client of
-// terraform-provider-huaweicloud, as of November 2026. They are those of [GolangSDK] and
-// ResendsUnanswered, because the provider's RoundTripper sends unanswered requests
+// terraform-provider-huaweicloud, as of November 2026. They are those of [GolangSDK]
+// plus ResendsUnanswered, because the provider's RoundTripper sends unanswered requests
 // again. Set RetryBackoffFunc to nil.
 func ProviderHuaweiCloud() Options {
 	o := GolangSDK()

@@ -25,7 +25,7 @@ type resends struct {
 	kept map[request]answer
 }
 
-// A request identifies a request and its resend: it is the same for both.
+// A request is a key that is the same for a request and its resend.
 type request struct {
 	content   digest // hash of the method, the URL, the body and the headers that say who asks
 	goroutine string // an SDK resends in the goroutine that makes the call
@@ -36,8 +36,8 @@ type answer struct {
 	at time.Time // when the SDK finished reading it; until then, readWithin in the future
 }
 
-// An SDK resends after 500 ms. A request that comes before resendFrom or after
-// resendWithin is a new call.
+// An SDK resends 500 ms after the response. A request that comes before resendFrom or
+// after resendWithin is a new call.
 const (
 	resendFrom   = 450 * time.Millisecond
 	resendWithin = 2 * time.Second

@@ -69,7 +69,7 @@ type floorKey struct{}
 
 func (f *floor) RoundTrip(req *http.Request) (*http.Response, error) {
 	failed, ok := req.Context().Value(floorKey{}).(*error)
-	if ok && *failed != nil { // the RoundTripper resends, as if the response below were from the service
+	if ok && *failed != nil { // the RoundTripper resends, because it takes the 503 below for the service's
 		if req.Body != nil {
 			req.Body.Close()
 		}

@@ -182,8 +182,8 @@ func statusError(resp *http.Response) *iamhttp.StatusError {
 // Wrap returns these unchanged: nil, an error without a response, an error for a
 // response that was not a failure, and an error that already holds a *StatusError or a
 // *[iamhttp.NotSentError]. The typed error is made from what a ServiceResponseError
-// keeps. It has no Method, URL, Attempts and Stop. The request id is all that it has of
-// the header.
+// keeps. It has no Method, URL, Attempts and Stop. The request id is the only value that
+// it has from the header.
 func Wrap(err error) error {
 	if errors.As(err, new(*iamhttp.NotSentError)) {
 		return err // the request was not sent, whatever else err holds
@@ -208,8 +208,8 @@ func Wrap(err error) error {
 }
 
 // adopt takes code and message from the SDK's error if only the SDK has found them.
-// Some services have their own forms of a body: {"badRequest": {"code": …, "message": …}}, or
-// CCE's errorCode and errorMessage.
+// Some services have their own forms of a body, such as
+// {"badRequest": {"code": …, "message": …}}, or CCE's errorCode and errorMessage.
 func adopt(status *iamhttp.StatusError, sr *sdkerr.ServiceResponseError) {
 	if sr == nil || sr.ErrorCode == "" || status.Message != "" {
 		return

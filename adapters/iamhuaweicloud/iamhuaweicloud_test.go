@@ -411,13 +411,13 @@ func TestAnErrorHandlerAroundOursMayReadTheBody(t *testing.T) {
 	}
 }
 
-// The SDK does not call the handler for requests that it makes on its own account.
+// The SDK does not call the handler for requests that it makes to set itself up.
 func TestErrorsOfRequestsForCredentialsAndIDsAreTypedByWrap(t *testing.T) {
 	denied := iamtest.Keystone(403, "You are not authorized.").With("X-Iam-Trace-Id", "trace")
 	idToken := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(idToken, []byte("token"), 0o600))
 	for name, tt := range map[string]struct {
-		// Each case has its own access key, because the SDK caches what it has looked up for one.
+		// Each case has its own access key, because the SDK caches the ids of each key.
 		credentials func(s *service) (auth.ICredential, error)
 		text        string // of the error that Wrap returns; empty: not typed
 	}{
