@@ -57,12 +57,12 @@ func TestARequestThatIsSentUnchangedCostsNoAllocation(t *testing.T) {
 	token.Header.Set("X-Auth-Token", "token")
 	unsigned := newRequest(t, "GET", users, "")
 	tr := over(base)
-	assert.Zero(t, allocs(tr, token)-allocs(base, token), "a token")
-	assert.Zero(t, allocs(tr, sdkRequest(t, "GET", "")), "a fresh signature")
-	assert.Zero(t, allocs(tr, sdkRequest(t, "POST", "body")), "a fresh signature, and a body")
+	assert.Zero(t, allocs(tr, token)-allocs(base, token), "allocations for a request with a token")
+	assert.Zero(t, allocs(tr, sdkRequest(t, "GET", "")), "allocations for a fresh signature")
+	assert.Zero(t, allocs(tr, sdkRequest(t, "POST", "body")), "allocations for a fresh signature and a body")
 	tr = over(base)
 	tr.SignUnsigned = false
-	assert.Zero(t, allocs(tr, unsigned), "unsigned")
+	assert.Zero(t, allocs(tr, unsigned), "allocations for an unsigned request")
 }
 
 func TestSigningAgainCostsAtMost25Allocations(t *testing.T) {

@@ -50,11 +50,11 @@ func TestWhichRequestsAreSignedAgain(t *testing.T) {
 		again    bool
 	}{
 		"a fresh signature": {func(t *testing.T) *http.Request { t.Helper(); return signedAt(t, "GET", "", time.Now()) }, no, no},
-		"a signature of a minute ago": {func(t *testing.T) *http.Request {
+		"a signature that is a minute old": {func(t *testing.T) *http.Request {
 			t.Helper()
 			return signedAt(t, "GET", "", time.Now().Add(-time.Minute))
 		}, no, no},
-		"a signature of more than a minute ago": {func(t *testing.T) *http.Request {
+		"a signature older than a minute": {func(t *testing.T) *http.Request {
 			t.Helper()
 			return signedAt(t, "GET", "", time.Now().Add(-61*time.Second))
 		}, no, yes},
@@ -62,7 +62,7 @@ func TestWhichRequestsAreSignedAgain(t *testing.T) {
 			t.Helper()
 			return signedAt(t, "PUT", "body", time.Now().Add(-time.Hour))
 		}, no, yes},
-		"a signature of the future": {func(t *testing.T) *http.Request {
+		"a signature from the future": {func(t *testing.T) *http.Request {
 			t.Helper()
 			return signedAt(t, "GET", "", time.Now().Add(61*time.Second))
 		}, no, yes},
@@ -362,7 +362,7 @@ func TestWhatOneAnswerSaysOfTheClockIsUsedForTheNextRequests(t *testing.T) {
 		r := newRequest(t, "GET", "https://other.example/", "")
 		require.NoError(t, aksk.Sign(r, permanent, time.Now()))
 		status, _ := send(t, tr, r)
-		assert.Equal(t, 200, status, "each host has a clock of its own")
+		assert.Equal(t, 200, status, "the clock of one host must not be used for another")
 		other.AssertCount(t, 1)
 	})
 }

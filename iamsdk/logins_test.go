@@ -65,8 +65,8 @@ func TestARefusedLoginEndsTheCallEvenIfAnotherCallersLoginSucceeded(t *testing.T
 
 // loginSteps are the requests of logins that take more than one POST. An agency needs a
 // second POST, with the token of the first. With an access key, the SDK looks up the
-// domain, which may fail, and the catalog. It looks up a token that it was given. While
-// logging in again, the SDKs send no token.
+// domain, which may fail, and the catalog. If the SDK was given a token, it looks up that
+// token. While logging in again, the SDKs send no token.
 var loginSteps = map[string][]string{
 	"an agency":                  {"POST /auth/tokens", "POST /auth/tokens"},
 	"an agency of an access key": {"try GET /auth/domains", "GET /auth/catalog", "POST /auth/tokens"},
@@ -289,7 +289,7 @@ func TestA401ToARequestWithoutATokenDoesNotMakeTheFirstLoginEndTheCall(t *testin
 			} else {
 				resp, err = client.Post(post, "", strings.NewReader("{}"))
 			}
-			require.NoError(t, err, "the SDK gets the response")
+			require.NoError(t, err, "the SDK must get the response")
 			resp.Body.Close()
 			assert.Equal(t, 401, resp.StatusCode)
 		}

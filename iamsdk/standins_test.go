@@ -44,7 +44,7 @@ type habits struct {
 	retriesErrors int  // number of retries after an error, in a RoundTripper of its own that also signs
 }
 
-// A kind of SDK, and how it is set up.
+// A kind is an SDK that a stand-in imitates, and how to set it up.
 type kind struct {
 	name    string
 	habits  habits

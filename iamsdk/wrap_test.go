@@ -135,9 +135,9 @@ func TestWrapReturnsOtherErrorsUnchanged(t *testing.T) {
 		many = unwrapsMany{next}
 	}
 	for name, err := range map[string]error{
-		"plain":                              errors.New("plain"),
-		"a nil pointer":                      nilAnswer,
-		"a nil pointer to an embedded":       (*default404)(nil),
+		"plain":         errors.New("plain"),
+		"a nil pointer": nilAnswer,
+		"a nil pointer to a struct that embeds it": (*default404)(nil),
 		"a nil login":                        nilLogin,
 		"a nil pointer whose Unwrap panics":  nilValue,
 		"a nil StatusError":                  nilStatus,
@@ -150,15 +150,15 @@ func TestWrapReturnsOtherErrorsUnchanged(t *testing.T) {
 		"an embedded nil pointer":            embedsPointer{},
 		"an embedded nil error":              embedsError{},
 		"a failed login without errors":      &unableToLogIn{},
-		"one that holds itself":              ring,
-		"one that holds itself twice":        twice,
-		"two that hold each other":           other,
+		"an error that holds itself":         ring,
+		"an error that holds itself twice":   twice,
+		"two errors that hold each other":    other,
 		"2 to the power of 40 errors in one": many,
-		"one that holds nil":                 unwrapsMany{nil, errors.New("plain")},
-		"one that panics":                    panics{},
+		"a list of errors that holds nil":    unwrapsMany{nil, errors.New("plain")},
+		"an error whose Unwrap panics":       panics{},
 		"a url.Error":                        &url.Error{Op: "Get", URL: "https://iam.example/", Err: errors.New("reset")},
 		"a request that was not sent":        &url.Error{Op: "Get", URL: "https://iam.example/", Err: &iamhttp.NotSentError{Err: gate.ErrPaused}},
-		"typed already":                      fmt.Errorf("x: %w", iamhttp.NewStatusError(404, nil, nil)),
+		"already typed":                      fmt.Errorf("x: %w", iamhttp.NewStatusError(404, nil, nil)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			assert.Equal(t, err, iamsdk.Wrap(err))

@@ -9,7 +9,7 @@
 // list sdks. The value has a function that makes a call whose requests are counted, the
 // name of the function that gives the SDK an http.Client, and the behaviors that the SDK
 // has without a Transport, each with a function that reports whether it works.
-// oauth2_test.go is a short example. If a setting of the SDK helps, it is the advice.
+// oauth2_test.go is a short example. If a setting of the SDK helps, put it into advice.
 // Then run go mod tidy and go test -update, and commit the tables unchanged.
 package compat
 
@@ -74,8 +74,8 @@ type outcome struct {
 	lost string // what was wrong; "" if the SDK did what it should
 }
 
-// fails is the outcome of a call that should fail with an error of type T, for
-// which says returns want.
+// fails is the outcome of a call that should fail with an error of type T. If says is
+// called with that error, it should return want.
 func fails[T error](err error, says func(T) any, want any) outcome {
 	if err == nil {
 		return outcome{lost: "no error"}
@@ -179,7 +179,7 @@ func (w *world) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// says answers with a status code and a body.
+// says returns a handler that responds with a status code and a body.
 func says(code int, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -196,8 +196,8 @@ func says(code int, body string) http.HandlerFunc {
 	}
 }
 
-// inTurn answers the first request with the first handler, and so on. The last
-// handler answers all further requests.
+// inTurn returns a handler that passes the first request to the first of answers, and so
+// on. The last one gets all further requests.
 func inTurn(answers ...http.HandlerFunc) http.HandlerFunc {
 	var mu sync.Mutex
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -255,7 +255,7 @@ type counts [len(codes)]int
 // above it retries: eight at a 429, and one at the other codes.
 var most = counts{1, 1, 8, 1}
 
-// A report is everything that was measured of one SDK.
+// A report is everything that was measured about one SDK.
 type report struct {
 	sdk
 	version string

@@ -45,8 +45,8 @@ func summary(reports []report) string {
 }
 
 // best returns the mode in which the SDK loses fewer behaviors. If both modes lose the
-// same number, it returns error mode if errors.As finds the typed error there, because
-// PassThrough needs a Recorder for that, and otherwise PassThrough.
+// same number, it prefers error mode, but only if errors.As finds the typed error there.
+// PassThrough needs a Recorder for that.
 func (r report) best() mode {
 	lost, lostInErrorMode := len(r.lostIn(passThrough)), len(r.lostIn(errorMode))
 	if lostInErrorMode < lost || lostInErrorMode == lost && r.typed[errorMode.name] == typedByAs {

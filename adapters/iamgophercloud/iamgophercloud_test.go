@@ -140,7 +140,7 @@ func TestAFailureHoldsGophercloudsErrorAndTheTypedError(t *testing.T) {
 	assert.Equal(t, "POST", e.Method)
 	assert.Equal(t, k.URL+"/v3/users", e.URL)
 	assert.NotEmpty(t, e.RequestID)
-	assert.Contains(t, err.Error(), "Expected HTTP response code", "the text is gophercloud's")
+	assert.Contains(t, err.Error(), "Expected HTTP response code", "the text must be gophercloud's")
 	assert.Equal(t, 1, k.count("POST /v3/users"))
 
 	_, err = users.Get(t.Context(), c, "nobody").Extract()

@@ -728,11 +728,11 @@ func TestASuccessAllocatesNothing(t *testing.T) {
 	iamhuaweicloud.Configure(iam.IamClientBuilder(), nil, tr)
 	req, err := http.NewRequestWithContext(t.Context(), "POST", "https://iam.example/", strings.NewReader("x"))
 	require.NoError(t, err)
-	assert.Zero(t, testing.AllocsPerRun(100, func() { _, _ = tr.RoundTrip(req) }), "in the Transport")
+	assert.Zero(t, testing.AllocsPerRun(100, func() { _, _ = tr.RoundTrip(req) }), "allocations in the Transport")
 
 	var handler sdkerr.ErrorHandler = iamhuaweicloud.ErrorHandler{}
 	sdk := response.NewDefaultHttpResponse(resp)
-	assert.Zero(t, testing.AllocsPerRun(100, func() { _ = handler.HandleError(nil, sdk) }), "in the ErrorHandler")
+	assert.Zero(t, testing.AllocsPerRun(100, func() { _ = handler.HandleError(nil, sdk) }), "allocations in the ErrorHandler")
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)
