@@ -139,8 +139,9 @@ func (t *Transport) fresh(req *http.Request, accessKey string, c Credentials, at
 	return sign(req, c, at)
 }
 
-// sign returns a copy of the request that is signed as of at. If Sign fails, but the context
-// has not ended and the request already has a signature, sign returns the request itself.
+// sign returns a copy of the request that is signed as of at. If Sign fails, but the
+// context has not ended and the request already has a signature, sign returns the
+// request itself.
 func sign(req *http.Request, c Credentials, at time.Time) (*http.Request, error) {
 	if err := c.usable(); err != nil {
 		return nil, err

@@ -16,7 +16,8 @@ type Options struct {
 
 	// LoginHangs says that a login never returns if it is refused with a 401 while a
 	// request is waiting for it: the SDK starts another login, or waits for a lock that
-	// it already holds. Install then ends the call with a *[iamhttp.StatusError] at such a 401.
+	// it already holds. Install then ends the call with a *[iamhttp.StatusError] at such
+	// a 401.
 	//
 	// Install cannot see whether a request is waiting. It assumes that none is waiting
 	// until a request that has a token, or that follows a login, gets a 401. From then
@@ -35,7 +36,7 @@ type Options struct {
 
 	// ResendsUnanswered says that the RoundTripper of the client sends a request
 	// again if there was no response, whatever the method, and without its body.
-	// Install limits this to requests without a body that may be sent twice (GET,
+	// Install limits these resends to requests without a body that may be sent twice (GET,
 	// HEAD, PUT, DELETE and the like). If the Transport has RetryConnectionErrors,
 	// Install prevents all such resends. Install finds the RoundTripper below the
 	// client's own in an exported field, such as Rt; if there is no such field, nothing
@@ -52,13 +53,13 @@ type Options struct {
 // GopherTelekomCloud returns the Options for gophertelekomcloud, as of November 2026.
 // After a 401, ProviderClient.Request calls itself without limit, under a lock that a
 // refused login needs as well. It sends a request once more 500 ms after a 502 or 504. It
-// sets Close in each request. Switch its retries of a 429 off yourself. Set both fields,
-// because the SDK would otherwise set them while other goroutines read them:
+// sets Close in each request. Switch off its own retries of a 429. Set both fields for
+// that, because the SDK would otherwise set them while other goroutines read them:
 //
 //	provider.MaxBackoffRetries = new(int)
 //	provider.BackoffRetryTimeout = new(time.Duration)
 //
-// Leave RetryCount and RetryTimeout of a request unset. If you log in with a TokenID,
+// Leave RetryCount and RetryTimeout of each request unset. If you log in with a TokenID,
 // set AllowReauth to false. Otherwise the SDK waits for its own lock at the first 401,
 // before it sends anything.
 func GopherTelekomCloud() Options {
