@@ -5,13 +5,13 @@ import (
 	"strings"
 )
 
-// A form is one of the signature formats of the SDKs.
+// A form is one of the signature formats that the SDKs use.
 type form uint8
 
 const (
 	plain   form = iota + 1 // huaweicloud-sdk-go-v3, and the signer that the API gateway offers
 	scoped                  // gophertelekomcloud and golangsdk
-	derived                 // huaweicloud-sdk-go-v3 outside of Huawei Cloud's own hosts
+	derived                 // huaweicloud-sdk-go-v3 outside Huawei Cloud's own hosts
 )
 
 const (
@@ -28,12 +28,12 @@ const (
 type authorization struct {
 	form      form
 	accessKey string
-	scope     string // what follows the day: region, service and, if scoped, the end; region and service may be empty
-	names     string // of the signed headers, in lower case, separated by semicolons
+	scope     string // what follows the date: region, service and, if scoped, scopeEnd; region and service may be empty
+	names     string // names of the signed headers, in lower case, separated by semicolons
 }
 
-// parse reads an Authorization header. It returns false for a header of another kind.
-// It allocates nothing.
+// parse reads an Authorization header. It returns false if the header is not a signature
+// in one of the forms. It does not allocate.
 func parse(header string) (a authorization, ok bool) {
 	scheme, rest, _ := strings.Cut(header, " ")
 	if scheme != algorithm && scheme != derivedAlgorithm {
@@ -67,21 +67,22 @@ func parse(header string) (a authorization, ok bool) {
 	return a, true
 }
 
-// notInName reports whether a character never occurs in the lists of names that SDKs
+// notInName reports whether r never occurs in the lists of signed headers that SDKs
 // write.
 func notInName(r rune) bool { return r <= ' ' || r > '~' || 'A' <= r && r <= 'Z' }
 
-// of returns the authorization of a request that can be signed again.
+// of returns the authorization in a request's header, and whether the request can be
+// signed again.
 func of(h http.Header) (authorization, bool) {
 	v := h["Authorization"]
 	if len(v) != 1 {
 		return authorization{}, false
 	}
 	a, ok := parse(v[0])
-	return a, ok && !a.signs("authorization") // its value would be the old one
+	return a, ok && !a.signs("authorization") // the signature would cover its own old value
 }
 
-// signs reports whether a header is signed.
+// signs reports whether the signature covers a header.
 func (a authorization) signs(name string) bool {
 	for n := range strings.SplitSeq(a.names, ";") {
 		if n == name {

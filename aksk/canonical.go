@@ -27,7 +27,7 @@ func (a authorization) canonical(req *http.Request, payload string) []byte {
 	return append(append(b, '\n'), payload...)
 }
 
-// appendPath writes a path with a slash at both ends.
+// appendPath appends the escaped path, with a slash at both ends.
 func appendPath(b []byte, path string) []byte {
 	if !strings.HasPrefix(path, "/") {
 		b = append(b, '/')
@@ -45,7 +45,7 @@ func appendPath(b []byte, path string) []byte {
 	return b
 }
 
-// appendQuery writes a query in the order of its keys, and of the values of each.
+// appendQuery appends the query, sorted by key and then by value.
 func appendQuery(b []byte, raw string) []byte {
 	if raw == "" {
 		return b
@@ -71,7 +71,7 @@ func appendQuery(b []byte, raw string) []byte {
 	return b
 }
 
-// unescape decodes a part of a query. Text that is no valid escape is kept.
+// unescape decodes a part of a query. It returns a part with an invalid escape unchanged.
 func unescape(s string) string {
 	if decoded, err := url.QueryUnescape(s); err == nil {
 		return decoded
@@ -79,8 +79,8 @@ func unescape(s string) string {
 	return s
 }
 
-// appendScopedQuery writes a query as gophertelekomcloud and golangsdk do: one value
-// of each key, sorted without regard to case.
+// appendScopedQuery appends the query as gophertelekomcloud and golangsdk do: the first
+// value of each key, sorted by key without regard to case.
 func appendScopedQuery(b []byte, query url.Values) []byte {
 	keys := make([]string, 0, len(query))
 	values := make(map[string]string, len(query))
@@ -102,8 +102,8 @@ func appendScopedQuery(b []byte, query url.Values) []byte {
 	return b
 }
 
-// appendHeaders writes each value of the signed headers on a line of its own, without
-// the white space around it, which net/http does not send.
+// appendHeaders appends each value of the signed headers on a line of its own. It trims
+// the white space around a value, because net/http does not send it.
 func (a authorization) appendHeaders(b []byte, req *http.Request) []byte {
 	var room [8]string
 	for name := range strings.SplitSeq(a.names, ";") {
@@ -124,7 +124,7 @@ func (a authorization) appendHeaders(b []byte, req *http.Request) []byte {
 
 // values returns the values of a header; the scoped form uses only the first. Names
 // are compared without regard to case, because a program may have set the header
-// under any spelling.
+// in any spelling.
 func (a authorization) values(to []string, req *http.Request, name string) []string {
 	if name == "host" {
 		return append(to, hostOf(req))
@@ -138,14 +138,14 @@ func (a authorization) values(to []string, req *http.Request, name string) []str
 	case len(to) == 0 && name == "content-length" && req.ContentLength > 0:
 		to = append(to, strconv.FormatInt(req.ContentLength, 10))
 	case len(to) == 1 && name == "user-agent" && to[0] == "":
-		to = to[:0] // net/http sends none then
+		to = to[:0] // net/http then sends no User-Agent
 	case len(to) > 1 && a.form == scoped:
 		to = to[:1]
 	}
 	return to
 }
 
-// space is what \s means in package regexp, which these SDKs use.
+// space reports whether r matches \s in package regexp, which these SDKs use.
 func space(r rune) bool { return strings.ContainsRune(" \t\n\f\r", r) }
 
 func escape(b []byte, s string) []byte {

@@ -12,26 +12,26 @@ import (
 )
 
 const (
-	maxSkew   = 26 * time.Hour // covers a clock that is set to another time zone
-	maxClocks = 256            // hosts whose clock differs from this machine's; there are few
+	maxSkew   = 26 * time.Hour // enough for a clock that is set to the wrong time zone
+	maxClocks = 256            // hosts whose clocks differ from this machine's; usually there are few
 )
 
-// clocks hold how far the clocks of hosts are ahead of this machine's. A host whose
-// clock agrees within a minute takes no memory.
+// clocks records how far the clock of each host is ahead of this machine's. A host
+// whose clock agrees within a minute takes no memory.
 type clocks struct {
-	known atomic.Pointer[map[string]time.Duration] // never changed, only replaced
-	mu    sync.Mutex                               // guards replacing it
-	last  atomic.Int64                             // the second in which a response was last learned from
+	known atomic.Pointer[map[string]time.Duration] // the map is never changed, only replaced
+	mu    sync.Mutex                               // guards replacing the map
+	last  atomic.Int64                             // Unix time at which the request was sent whose response was used last
 }
 
-// due reports whether to learn from the response to a request of this second. The
-// first one of each second is enough.
+// due reports whether to learn from the response to a request that was sent at this
+// time. The first response of each second is enough.
 func (c *clocks) due(sent time.Time) bool {
 	now := sent.Unix()
 	return c.last.Load() != now && c.last.Swap(now) != now
 }
 
-// skew returns how far the clock of a host is ahead.
+// skew returns how far the clock of a host is ahead of this machine's.
 func (c *clocks) skew(host string) time.Duration {
 	if known := c.known.Load(); known != nil {
 		return (*known)[host]
@@ -39,15 +39,16 @@ func (c *clocks) skew(host string) time.Duration {
 	return 0
 }
 
-// learn updates the skew of a host from the Date of a response, and returns it. skew
-// is the one known before; sent is when the request left. The change is as small as
-// the Date allows: the response was made at some time between sent and now, and the
-// Date is cut to seconds. An Age means that the response comes from a cache. A skew
-// that is further than that from a likely one is not believed.
+// learn updates the skew of a host from the Date of a response, and returns the result.
+// skew is the skew known so far; sent is when the request was sent. learn changes the
+// skew as little as the Date allows: the response was made at some time between sent and
+// now, and the Date is truncated to seconds. A response with an Age is ignored, because
+// it comes from a cache. A skew that differs from likely by more than furthest is
+// ignored as well.
 func (c *clocks) learn(host string, skew time.Duration, h http.Header, sent time.Time, likely, furthest time.Duration) time.Duration {
 	date, ok := dateOf(h)
 	if d := date - sent.Unix(); !ok || skew == 0 && -59 < d && d < 59 {
-		return skew // nearly always, and cheap: the rest has to look at the clock
+		return skew // the usual case, and cheap: the rest has to read the clock
 	}
 	if len(h["Age"]) > 0 {
 		return skew

@@ -7,12 +7,14 @@ import (
 	"strings"
 )
 
-// Credentials are an access key of Open Telekom Cloud or Huawei Cloud. Temporary ones
-// also have a SecurityToken, which is sent with each request. The zero value means no credentials.
+// Credentials hold an access key of Open Telekom Cloud or Huawei Cloud. Temporary
+// credentials also have a SecurityToken, which is sent with each request. The zero value
+// means no credentials.
 //
-// Printing, logging or marshaling Credentials shows none of the three. The exceptions:
-// package fmt calls no methods for %p, nor for %w (go vet reports both), nor on values
-// in unexported fields, so do not print a struct that holds Credentials in one.
+// Printing, logging or marshaling Credentials shows none of the three fields, with two
+// exceptions. Package fmt calls no methods for %p and %w (go vet reports both). It calls
+// none on values in unexported fields either, so do not print a struct that holds
+// Credentials in an unexported field.
 type Credentials struct {
 	AccessKey     string
 	SecretKey     string
@@ -33,7 +35,7 @@ func (c Credentials) GobEncode() ([]byte, error) { return []byte(hidden), nil }
 // LogValue returns the name of the type.
 func (c Credentials) LogValue() slog.Value { return slog.StringValue(hidden) }
 
-// usable returns an error if c cannot sign. The text of the error shows nothing of c.
+// usable returns an error if c cannot be used to sign. The error contains no part of c.
 func (c Credentials) usable() error {
 	switch {
 	case c.AccessKey == "" || c.SecretKey == "":

@@ -1,5 +1,5 @@
 // Package aksk signs requests to Open Telekom Cloud and Huawei Cloud with an access
-// key (AK/SK, SDK-HMAC-SHA256), each attempt anew.
+// key (AK/SK, SDK-HMAC-SHA256). It signs each attempt anew.
 //
 // A signature is valid for 15 minutes, and the SDKs sign once per call, above the
 // RoundTripper. A retry after a long wait, or an attempt that has waited at a gate,
@@ -11,6 +11,6 @@
 //	}}
 //	client := &http.Client{Transport: &iamhttp.Transport{Base: signer, PassThrough: true}}
 //
-// In a client of your own that does not sign, set SignUnsigned too. The package only
-// needs the standard library.
+// In a client of your own that does not sign, set SignUnsigned too. The package has no
+// dependencies outside the standard library.
 package aksk

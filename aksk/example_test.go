@@ -12,7 +12,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// A client that does not sign: the Transport signs each attempt.
+// If the client does not sign, the Transport signs each attempt.
 func Example() {
 	service := &iamtest.Server{Keys: func(accessKey, _ string) (string, bool) { return "sk", accessKey == "ak" }}
 	service.Next(iamtest.Throttled(time.Second))
@@ -36,8 +36,9 @@ func Example() {
 	// Output: 200 OK after 2 attempts
 }
 
-// An SDK that signs each call once, above the Transport: set PassThrough, and put the
-// signer below. It signs retries again, and what was signed more than a minute ago.
+// If an SDK signs each call once, above the Transport, set PassThrough and put the
+// signer below. The signer re-signs retries, and requests that were signed more than a
+// minute ago.
 func ExampleTransport() {
 	keys := func(req *http.Request) (aksk.Credentials, error) {
 		if aksk.AccessKey(req) != "ak" { // of another account, which shares this Transport
@@ -71,7 +72,8 @@ func (s signing) RoundTrip(req *http.Request) (*http.Response, error) {
 
 func (signing) SignsEachAttempt(*http.Request) bool { return true }
 
-// An SDK that exports a signing function, for a scheme that this package does not know.
+// If an SDK signs with a scheme that this package does not know, and exports the function
+// that signs, call that function for each attempt.
 func ExampleTransport_SignsEachAttempt() {
 	client := &http.Client{Transport: &iamhttp.Transport{
 		Base: signing{http.DefaultTransport, func(*http.Request) error { return nil }},

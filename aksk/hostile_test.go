@@ -16,8 +16,8 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// A cache, or a RoundTripper of a test, need not say which request it answers.
-func TestARedirectToAnotherHostIsNotSignedEvenIfNobodySaysWhereItCameFrom(t *testing.T) {
+// A cache, or a RoundTripper in a test, may leave Response.Request unset.
+func TestARedirectToAnotherHostIsNotSignedEvenIfResponseRequestIsNil(t *testing.T) {
 	var got []http.Header
 	tr := over(roundTripper(func(req *http.Request) (*http.Response, error) {
 		got = append(got, req.Header)
@@ -37,12 +37,12 @@ func TestARedirectToAnotherHostIsNotSignedEvenIfNobodySaysWhereItCameFrom(t *tes
 	assert.Empty(t, got[1].Get("X-Security-Token"))
 }
 
-func TestAResponseThatAcceptsASignatureDoesNotMoveTheClockBeyondItsLife(t *testing.T) {
-	for name, ahead := range map[string]time.Duration{"three hours ago": -3 * time.Hour, "in three hours": 3 * time.Hour} {
+func TestADateAtWhichTheAcceptedSignatureWouldBeInvalidIsIgnored(t *testing.T) {
+	for name, ahead := range map[string]time.Duration{"a Date three hours ago": -3 * time.Hour, "a Date in three hours": 3 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &iamtest.Server{Keys: keys}
-				date := time.Now().Add(ahead).UTC().Format(http.TimeFormat) // a cache's, or a tenant's
+				date := time.Now().Add(ahead).UTC().Format(http.TimeFormat) // from a cache, or chosen by a tenant
 				s.Next(iamtest.Answer{Body: "{}"}.With("Date", date))
 				tr := over(s)
 				status, _ := send(t, tr, signedAt(t, "GET", "", time.Now()))
@@ -59,8 +59,8 @@ func TestAResponseThatAcceptsASignatureDoesNotMoveTheClockBeyondItsLife(t *testi
 	}
 }
 
-// The 401 of a HEAD has no body that could say what is wrong.
-func TestAHEADIsSentAgainIfTheClockWasOffByMoreThanASignatureLasts(t *testing.T) {
+// A 401 to a HEAD has no body that could give the reason.
+func TestAHEADIsSentAgainIfTheClockWasOffByMoreThanTheLifeOfASignature(t *testing.T) {
 	for ahead, want := range map[time.Duration]int{20 * time.Minute: 200, -20 * time.Minute: 200} {
 		synctest.Test(t, func(t *testing.T) {
 			s := &iamtest.Server{Keys: keys, Ahead: ahead}
@@ -73,11 +73,11 @@ func TestAHEADIsSentAgainIfTheClockWasOffByMoreThanASignatureLasts(t *testing.T)
 		s := &iamtest.Server{Keys: func(string, string) (string, bool) { return "", false }}
 		status, _ := send(t, over(s), signedAt(t, "HEAD", "", time.Now()))
 		assert.Equal(t, 401, status)
-		assert.Len(t, s.Requests(), 1, "the key is unknown")
+		assert.Len(t, s.Requests(), 1, "a 401 to an unknown key must not be retried")
 	})
 }
 
-// slow is a body whose Read takes until it is closed.
+// slow is a body whose Read blocks until the body is closed.
 type slow chan struct{}
 
 func (b slow) Read([]byte) (int, error) { <-b; return 0, io.ErrClosedPipe }
@@ -90,7 +90,7 @@ func (b slow) Close() error {
 	return nil
 }
 
-func TestSigningABodyThatIsReadSlowlyEndsWithTheCall(t *testing.T) {
+func TestSigningEndsAtTheDeadlineIfTheBodyIsSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -103,27 +103,27 @@ func TestSigningABodyThatIsReadSlowlyEndsWithTheCall(t *testing.T) {
 	})
 }
 
-// idle is a body that never returns anything.
+// idle is a body whose Read always returns 0 and nil.
 type idle struct{}
 
 func (idle) Read([]byte) (int, error) { return 0, nil }
 func (idle) Close() error             { return nil }
 
-func TestSigningABodyThatReturnsNothingEnds(t *testing.T) {
+func TestSigningFailsIfTheBodyNeverReturnsData(t *testing.T) {
 	req := newRequest(t, "PUT", users, "body")
 	req.GetBody = func() (io.ReadCloser, error) { return idle{}, nil }
 	assert.ErrorIs(t, aksk.Sign(req, permanent, time.Now()), io.ErrNoProgress)
 }
 
-func TestAWaitIsLimitedBySignaturesThatWouldNotBeRenewed(t *testing.T) {
+func TestWithoutCredentialsNoRetryWaitsLongerThanTheSignatureIsValid(t *testing.T) {
 	for name, keys := range map[string]func(*http.Request) (aksk.Credentials, error){
-		"no credentials":       nil,
-		"none for the request": func(*http.Request) (aksk.Credentials, error) { return aksk.Credentials{}, nil },
-		"an error":             func(*http.Request) (aksk.Credentials, error) { return aksk.Credentials{}, io.EOF },
+		"Credentials is nil":           nil,
+		"Credentials returns zero":     func(*http.Request) (aksk.Credentials, error) { return aksk.Credentials{}, nil },
+		"Credentials returns an error": func(*http.Request) (aksk.Credentials, error) { return aksk.Credentials{}, io.EOF },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				if name == "an error" {
+				if name == "Credentials returns an error" {
 					assert.False(t, (&aksk.Transport{Credentials: keys}).SignsEachAttempt(signedAt(t, "GET", "", time.Now())))
 					return
 				}

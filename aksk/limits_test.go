@@ -16,7 +16,7 @@ import (
 	"github.com/iamhttp/iamhttp/aksk"
 )
 
-// stub answers at once, and allocates nothing.
+// stub responds at once and does not allocate.
 type stub struct{ resp http.Response }
 
 func newStub() *stub {
@@ -34,7 +34,7 @@ func over(base http.RoundTripper) *aksk.Transport {
 	return &aksk.Transport{Base: base, SignUnsigned: true, Credentials: func(*http.Request) (aksk.Credentials, error) { return permanent, nil }}
 }
 
-// sdkRequest is like one of huaweicloud-sdk-go-v3, with its headers.
+// sdkRequest returns a signed request with the headers that huaweicloud-sdk-go-v3 sends.
 func sdkRequest(t testing.TB, method, body string) *http.Request {
 	t.Helper()
 	req := newRequest(t, method, users+"?name=bob&limit=100", body)
@@ -51,18 +51,18 @@ func allocs(rt http.RoundTripper, req *http.Request) float64 {
 	return testing.AllocsPerRun(200, func() { _, _ = rt.RoundTrip(req) })
 }
 
-func TestARequestThatIsSentAsItIsCostsNoAllocation(t *testing.T) {
+func TestARequestThatIsSentUnchangedCostsNoAllocation(t *testing.T) {
 	base := newStub()
 	token := newRequest(t, "GET", users, "")
 	token.Header.Set("X-Auth-Token", "token")
 	unsigned := newRequest(t, "GET", users, "")
 	tr := over(base)
-	assert.Zero(t, allocs(tr, token)-allocs(base, token), "a token")
-	assert.Zero(t, allocs(tr, sdkRequest(t, "GET", "")), "a fresh signature")
-	assert.Zero(t, allocs(tr, sdkRequest(t, "POST", "body")), "a fresh signature, and a body")
+	assert.Zero(t, allocs(tr, token)-allocs(base, token), "allocations for a request with a token")
+	assert.Zero(t, allocs(tr, sdkRequest(t, "GET", "")), "allocations for a fresh signature")
+	assert.Zero(t, allocs(tr, sdkRequest(t, "POST", "body")), "allocations for a fresh signature and a body")
 	tr = over(base)
 	tr.SignUnsigned = false
-	assert.Zero(t, allocs(tr, unsigned), "unsigned")
+	assert.Zero(t, allocs(tr, unsigned), "allocations for an unsigned request")
 }
 
 func TestSigningAgainCostsAtMost25Allocations(t *testing.T) {

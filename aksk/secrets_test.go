@@ -20,8 +20,8 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// hides asserts that a text shows none of the three planted strings, in no encoding
-// that package fmt knows.
+// hides asserts that a text contains none of the three planted strings, either plain or
+// in an encoding that package fmt uses.
 func hides(t *testing.T, text, what string) {
 	t.Helper()
 	for _, planted := range []string{temporary.AccessKey, secret, token} {
@@ -37,7 +37,7 @@ func TestNothingOfThisPackagePrintsASecret(t *testing.T) {
 	resp, err := tr.RoundTrip(newRequest(t, "GET", users, ""))
 	require.NoError(t, err)
 	resp.Body.Close()
-	tr.Base = nil // which records what has arrived
+	tr.Base = nil // the server records the requests, with their secrets
 	type config struct {
 		Keys aksk.Credentials
 		All  map[string]*aksk.Credentials
@@ -76,13 +76,13 @@ func TestNoErrorOfThisPackageShowsASecret(t *testing.T) {
 		err    error
 		change func(*http.Request)
 	}{
-		"no access key":         {aksk.Credentials{SecretKey: secret, SecurityToken: token}, nil, nil},
-		"a line in the key":     {aksk.Credentials{AccessKey: temporary.AccessKey + "\n", SecretKey: secret, SecurityToken: token}, nil, nil},
-		"a line in the token":   {aksk.Credentials{AccessKey: temporary.AccessKey, SecretKey: secret, SecurityToken: token + "\n"}, nil, nil},
-		"credentials and error": {temporary, errors.New("broken"), nil},
-		"a body read once":      {temporary, nil, func(r *http.Request) { withBody(r, "x"); r.GetBody = nil }},
-		"another Authorization": {temporary, nil, func(r *http.Request) { r.Header.Set("Authorization", "Basic "+secret) }},
-		"a URL that is opaque":  {temporary, nil, func(r *http.Request) { r.URL.Opaque = "//" + token }},
+		"no access key":                     {aksk.Credentials{SecretKey: secret, SecurityToken: token}, nil, nil},
+		"a line break in the key":           {aksk.Credentials{AccessKey: temporary.AccessKey + "\n", SecretKey: secret, SecurityToken: token}, nil, nil},
+		"a line break in the token":         {aksk.Credentials{AccessKey: temporary.AccessKey, SecretKey: secret, SecurityToken: token + "\n"}, nil, nil},
+		"credentials and an error":          {temporary, errors.New("broken"), nil},
+		"a body that can be read only once": {temporary, nil, func(r *http.Request) { withBody(r, "x"); r.GetBody = nil }},
+		"another Authorization":             {temporary, nil, func(r *http.Request) { r.Header.Set("Authorization", "Basic "+secret) }},
+		"an opaque URL":                     {temporary, nil, func(r *http.Request) { r.URL.Opaque = "//" + token }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			req := newRequest(t, "GET", users, "")
@@ -103,7 +103,7 @@ func TestNoErrorOfThisPackageShowsASecret(t *testing.T) {
 	}
 }
 
-func TestWhatIsSentHoldsNoSecretKey(t *testing.T) {
+func TestRequestsDoNotContainTheSecretKey(t *testing.T) {
 	s := &iamtest.Server{Keys: keys}
 	tr := &aksk.Transport{Base: s, SignUnsigned: true, Credentials: func(*http.Request) (aksk.Credentials, error) { return temporary, nil }}
 	resp, err := tr.RoundTrip(newRequest(t, "GET", users, ""))

@@ -24,16 +24,16 @@ import (
 // X-Sdk-Date, Authorization and, for temporary credentials, X-Security-Token. Use it
 // in a client of your own; a [Transport] calls it for each attempt.
 //
-// A request that is signed already is signed again in the same form over the same
-// headers. An unsigned one is signed in the form of huaweicloud-sdk-go-v3, over Host
-// and all headers, except Content-Type, those with an underscore in their names, and
-// those that proxies change. If you change the request, sign it again.
+// A request that is already signed is signed again in the same form over the same
+// headers. An unsigned request is signed in the form of huaweicloud-sdk-go-v3, over Host
+// and all headers except Content-Type, headers with an underscore in their names, and
+// headers that proxies change. If you change the request, sign it again.
 //
 // The body is read once, from GetBody, and not kept. If the request has a header
 // X-Sdk-Content-Sha256, such as UNSIGNED-PAYLOAD, the header is signed and the body
-// is not read. The request is unchanged if Sign returns an error: for credentials
-// without keys, for an Authorization of another kind, or for a body without GetBody.
-// Errors never contain the credentials.
+// is not read. If Sign returns an error, the request is unchanged. Possible reasons are
+// credentials without keys, an Authorization of another kind, and a body without
+// GetBody. Errors never contain the credentials.
 func Sign(req *http.Request, c Credentials, at time.Time) error {
 	a, again := of(req.Header)
 	switch {
@@ -62,7 +62,8 @@ var (
 	errBodyOnce           = errors.New("aksk: the body can be read only once: set GetBody, or X-Sdk-Content-Sha256 to UNSIGNED-PAYLOAD")
 )
 
-// set writes the signed headers into the request, and lists them in a.
+// set writes the headers of a signature into the request, except Authorization, and
+// updates a to match.
 func set(req *http.Request, a *authorization, c Credentials, at time.Time) {
 	req.Header["X-Sdk-Date"] = []string{at.UTC().Format(signature.Layout)}
 	if c.SecurityToken != "" {
@@ -84,7 +85,7 @@ func set(req *http.Request, a *authorization, c Credentials, at time.Time) {
 	a.accessKey = c.AccessKey
 }
 
-// defaultNames are the headers of a request that are signed if it comes unsigned.
+// defaultNames returns the names of the headers to sign in an unsigned request.
 func defaultNames(h http.Header) string {
 	names := append(make([]string, 0, len(h)+1), "host")
 	for k, values := range h {
@@ -97,8 +98,8 @@ func defaultNames(h http.Header) string {
 	return strings.Join(slices.Compact(names), ";")
 }
 
-// unsigned reports whether a header is not signed: the SDKs do not sign the first two
-// kinds, and net/http or proxies change or drop the others.
+// unsigned reports whether a header is left out of the signature. The SDKs leave out the
+// first two kinds; net/http or proxies change or drop the others.
 func unsigned(name string) bool {
 	if strings.HasPrefix(name, "content-type") || strings.Contains(name, "_") {
 		return true
@@ -132,11 +133,11 @@ func payloadOf(req *http.Request, a authorization) (string, error) {
 		return "", errBodyOnce
 	}
 	defer body.Close()
-	defer context.AfterFunc(req.Context(), func() { body.Close() })() // a Read may take as long as it likes
+	defer context.AfterFunc(req.Context(), func() { body.Close() })() // a Read may block
 	return hashOf(req.Context(), body)
 }
 
-// emptyPayload is the SHA-256 of nothing.
+// emptyPayload is the SHA-256 of an empty body.
 const emptyPayload = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 // queryIsPayload reports whether the SDKs that use the scoped form sign the query in
@@ -145,7 +146,7 @@ func queryIsPayload(req *http.Request) bool {
 	return req.Body == nil && strings.EqualFold(req.Method, http.MethodPost)
 }
 
-// A hasher holds what it takes to hash a body. It is reused.
+// A hasher hashes bodies. It is reused.
 type hasher struct {
 	hash.Hash
 	buf [16 << 10]byte
@@ -153,9 +154,9 @@ type hasher struct {
 
 var hashers = sync.Pool{New: func() any { return &hasher{Hash: sha256.New()} }}
 
-const mostIdle = 100 // reads in a row that return nothing
+const mostIdle = 100 // consecutive reads that return no data
 
-// hashOf hashes a body, unless the caller gives up.
+// hashOf returns the hash of a body in hexadecimal. It stops with an error if ctx ends.
 func hashOf(ctx context.Context, body io.Reader) (string, error) {
 	h := hashers.Get().(*hasher)
 	defer hashers.Put(h)
@@ -182,7 +183,7 @@ func hashOf(ctx context.Context, body io.Reader) (string, error) {
 	}
 }
 
-// sign returns the value of Authorization.
+// sign returns the value of the Authorization header.
 func (a authorization) sign(req *http.Request, c Credentials, payload string) string {
 	date := req.Header["X-Sdk-Date"][0]
 	canonical := sha256.Sum256(a.canonical(req, payload))
@@ -216,7 +217,7 @@ func mac(key, text []byte) []byte {
 	return h.Sum(nil)
 }
 
-// scopedKey is the key of a day, a region and a service.
+// scopedKey returns the signing key for a day, a region and a service.
 func scopedKey(secret, scope string) []byte {
 	key := []byte("SDK" + secret)
 	for part := range strings.SplitSeq(scope, "/") {
@@ -225,7 +226,7 @@ func scopedKey(secret, scope string) []byte {
 	return key
 }
 
-// derivedKey is the same by HKDF (RFC 5869), in hexadecimal.
+// derivedKey derives such a key with HKDF (RFC 5869), in hexadecimal.
 func derivedKey(c Credentials, scope string) []byte {
 	key, err := hkdf.Key(sha256.New, []byte(c.SecretKey), []byte(c.AccessKey), scope, sha256.Size)
 	if err != nil {

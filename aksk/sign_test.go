@@ -30,7 +30,7 @@ var (
 	temporary = aksk.Credentials{AccessKey: "PLANTEDAK", SecretKey: secret, SecurityToken: token}
 )
 
-// keys is what a server knows of them.
+// keys gives a server the secret key of these credentials.
 func keys(accessKey, securityToken string) (string, bool) {
 	return secret, accessKey == permanent.AccessKey && (securityToken == "" || securityToken == token)
 }
@@ -46,8 +46,8 @@ func newRequest(t testing.TB, method, address, body string) *http.Request {
 	return req
 }
 
-// The beginnings of an Authorization, whose signature is not looked at when a request
-// is signed again.
+// Authorization headers of requests that were signed before. Their signatures are wrong,
+// which does not matter when a request is signed again.
 const (
 	scopedForm  = "SDK-HMAC-SHA256 Credential=old/20260101/eu-de/iam/sdk_request, SignedHeaders=accept;content-type;host;x-sdk-date, Signature=00"
 	noScope     = "SDK-HMAC-SHA256 Credential=old/20260101///sdk_request, SignedHeaders=host;x-sdk-date, Signature=00"
@@ -55,7 +55,7 @@ const (
 	plainForm   = "SDK-HMAC-SHA256 Access=old, SignedHeaders=x-sdk-date, Signature=00"
 )
 
-// send sends a request in memory and returns the status and the body of the answer.
+// send sends a request through s and returns the status and the body of the response.
 func send(t testing.TB, s http.RoundTripper, req *http.Request) (int, string) {
 	t.Helper()
 	resp, err := s.RoundTrip(req)
@@ -66,24 +66,24 @@ func send(t testing.TB, s http.RoundTripper, req *http.Request) (int, string) {
 	return resp.StatusCode, string(data)
 }
 
-func TestAServerThatChecksAcceptsWhatSignSigns(t *testing.T) {
+func TestAServerThatChecksSignaturesAcceptsThoseOfSign(t *testing.T) {
 	for name, change := range map[string]func(*http.Request){
-		"a GET":                            func(*http.Request) {},
-		"no header":                        func(r *http.Request) { r.Header = nil },
-		"no path":                          func(r *http.Request) { r.URL.Path = "" },
-		"a path that ends in a slash":      func(r *http.Request) { r.URL.Path = "/v3/users/" },
-		"a path with an escaped slash":     func(r *http.Request) { r.URL.Path, r.URL.RawPath = "/v3/a/b", "/v3/a%2Fb" },
-		"a path with letters beyond ASCII": func(r *http.Request) { r.URL.Path = "/v3/üsers/ĝ ~_-.+*" },
-		"a query":                          func(r *http.Request) { r.URL.RawQuery = "b=2&a=1&b=1&c&=x&d=%20+%C3%A9&a=" },
-		"a query with broken escapes":      func(r *http.Request) { r.URL.RawQuery = "a=%zz&%=1&;x=2&&" },
-		"another host in the header":       func(r *http.Request) { r.Host = "other.example:8443" },
-		"values with white space":          func(r *http.Request) { r.Header["X-Foo"] = []string{"  b  c\t", "a"} },
-		"a name that is not canonical":     func(r *http.Request) { r.Header["x-foo"] = []string{"v"} },
-		"underscores":                      func(r *http.Request) { r.Header["X_foo"] = []string{"v"} },
-		"an empty User-Agent":              func(r *http.Request) { r.Header["User-Agent"] = []string{""} },
-		"a body":                           func(r *http.Request) { withBody(r, `{"user":{}}`) },
-		"an empty body":                    func(r *http.Request) { withBody(r, "") },
-		"a stated hash of a body read once": func(r *http.Request) {
+		"a GET":                               func(*http.Request) {},
+		"no header":                           func(r *http.Request) { r.Header = nil },
+		"no path":                             func(r *http.Request) { r.URL.Path = "" },
+		"a path that ends in a slash":         func(r *http.Request) { r.URL.Path = "/v3/users/" },
+		"a path with an escaped slash":        func(r *http.Request) { r.URL.Path, r.URL.RawPath = "/v3/a/b", "/v3/a%2Fb" },
+		"a path with letters beyond ASCII":    func(r *http.Request) { r.URL.Path = "/v3/üsers/ĝ ~_-.+*" },
+		"a query":                             func(r *http.Request) { r.URL.RawQuery = "b=2&a=1&b=1&c&=x&d=%20+%C3%A9&a=" },
+		"a query with broken escapes":         func(r *http.Request) { r.URL.RawQuery = "a=%zz&%=1&;x=2&&" },
+		"another host in the header":          func(r *http.Request) { r.Host = "other.example:8443" },
+		"values with white space":             func(r *http.Request) { r.Header["X-Foo"] = []string{"  b  c\t", "a"} },
+		"a header name that is not canonical": func(r *http.Request) { r.Header["x-foo"] = []string{"v"} },
+		"a header with an underscore":         func(r *http.Request) { r.Header["X_foo"] = []string{"v"} },
+		"an empty User-Agent":                 func(r *http.Request) { r.Header["User-Agent"] = []string{""} },
+		"a body":                              func(r *http.Request) { withBody(r, `{"user":{}}`) },
+		"an empty body":                       func(r *http.Request) { withBody(r, "") },
+		"a stated hash, and a body that can be read only once": func(r *http.Request) {
 			r.Body, r.Header = io.NopCloser(strings.NewReader("x")), http.Header{"X-Sdk-Content-Sha256": {"UNSIGNED-PAYLOAD"}}
 		},
 		"a request that was signed long ago":  func(r *http.Request) { signedBefore(r, plainForm) },
@@ -92,7 +92,7 @@ func TestAServerThatChecksAcceptsWhatSignSigns(t *testing.T) {
 		"the scoped form and a query":         func(r *http.Request) { signedBefore(r, scopedForm); r.URL.RawQuery = "B=2&a=1&b=3&a=0&é=%20" },
 		"the scoped form and a query as body": func(r *http.Request) { signedBefore(r, scopedForm); r.Method = "POST"; r.URL.RawQuery = "b=2&a=+1" },
 		"the derived form":                    func(r *http.Request) { signedBefore(r, derivedForm); r.URL.RawQuery = "b=2&a=1" },
-		"a signed length": func(r *http.Request) {
+		"a signed Content-Length": func(r *http.Request) {
 			withBody(r, "12")
 			signedBefore(r, strings.Replace(plainForm, "x-sdk", "content-length;x-sdk", 1))
 		},
@@ -136,7 +136,7 @@ func signedBefore(r *http.Request, authorization string) {
 	r.Header.Set("X-Sdk-Date", "20260101T000000Z")
 }
 
-func TestSecurityTokenIsSignedAndRemovedForAPermanentKey(t *testing.T) {
+func TestASecurityTokenIsSignedAndRemovedForAPermanentKey(t *testing.T) {
 	req := newRequest(t, "GET", "https://iam.example/v3/users", "")
 	require.NoError(t, aksk.Sign(req, temporary, time.Now()))
 	assert.Contains(t, req.Header.Get("Authorization"), "SignedHeaders=host;x-sdk-date;x-security-token,")
@@ -148,29 +148,29 @@ func TestSecurityTokenIsSignedAndRemovedForAPermanentKey(t *testing.T) {
 	assert.Equal(t, 200, status, body)
 }
 
-func TestRequestThatCannotBeSignedIsNotChanged(t *testing.T) {
+func TestARequestThatCannotBeSignedIsNotChanged(t *testing.T) {
 	broken := errors.New("broken")
 	for name, tt := range map[string]struct {
 		change func(*http.Request)
 		c      aksk.Credentials
 		text   string
 	}{
-		"no access key":           {nil, aksk.Credentials{SecretKey: secret}, "without an access key"},
-		"no secret key":           {nil, aksk.Credentials{AccessKey: "ak", SecurityToken: token}, "without a secret key"},
-		"a key that ends a line":  {nil, aksk.Credentials{AccessKey: "ak\r\nX: y", SecretKey: secret}, "characters"},
-		"a key with a comma":      {nil, aksk.Credentials{AccessKey: "ak,b", SecretKey: secret}, "characters"},
-		"a token that ends lines": {nil, aksk.Credentials{AccessKey: "ak", SecretKey: secret, SecurityToken: "t\n"}, "characters"},
-		"basic authentication":    {func(r *http.Request) { r.SetBasicAuth("a", "b") }, permanent, "another kind"},
-		"AWS":                     {func(r *http.Request) { r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=x") }, permanent, "another kind"},
-		"a signature with itself": {func(r *http.Request) { signedBefore(r, strings.Replace(plainForm, "x-sdk", "authorization;x-sdk", 1)) }, permanent, "another kind"},
-		"no URL":                  {func(r *http.Request) { r.URL = nil }, permanent, "cannot be signed"},
-		"an opaque URL":           {func(r *http.Request) { r.URL = &url.URL{Scheme: "https", Host: "iam.example", Opaque: "//x"} }, permanent, "cannot be signed"},
-		"a body read once":        {func(r *http.Request) { r.Body = io.NopCloser(strings.NewReader("x")) }, permanent, "set GetBody"},
+		"no access key":                         {nil, aksk.Credentials{SecretKey: secret}, "without an access key"},
+		"no secret key":                         {nil, aksk.Credentials{AccessKey: "ak", SecurityToken: token}, "without a secret key"},
+		"a key with a line break":               {nil, aksk.Credentials{AccessKey: "ak\r\nX: y", SecretKey: secret}, "characters"},
+		"a key with a comma":                    {nil, aksk.Credentials{AccessKey: "ak,b", SecretKey: secret}, "characters"},
+		"a token with a line break":             {nil, aksk.Credentials{AccessKey: "ak", SecretKey: secret, SecurityToken: "t\n"}, "characters"},
+		"basic authentication":                  {func(r *http.Request) { r.SetBasicAuth("a", "b") }, permanent, "another kind"},
+		"a signature for AWS":                   {func(r *http.Request) { r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=x") }, permanent, "another kind"},
+		"a signature that covers Authorization": {func(r *http.Request) { signedBefore(r, strings.Replace(plainForm, "x-sdk", "authorization;x-sdk", 1)) }, permanent, "another kind"},
+		"no URL":                                {func(r *http.Request) { r.URL = nil }, permanent, "cannot be signed"},
+		"an opaque URL":                         {func(r *http.Request) { r.URL = &url.URL{Scheme: "https", Host: "iam.example", Opaque: "//x"} }, permanent, "cannot be signed"},
+		"a body that can be read only once":     {func(r *http.Request) { r.Body = io.NopCloser(strings.NewReader("x")) }, permanent, "set GetBody"},
 		"GetBody fails": {func(r *http.Request) {
 			withBody(r, "x")
 			r.GetBody = func() (io.ReadCloser, error) { return nil, broken }
 		}, permanent, "aksk: GetBody: broken"},
-		"GetBody returns nothing": {func(r *http.Request) {
+		"GetBody returns nil": {func(r *http.Request) {
 			withBody(r, "x")
 			r.GetBody = func() (io.ReadCloser, error) { return nil, nil }
 		}, permanent, "only once"},
@@ -195,9 +195,9 @@ func TestRequestThatCannotBeSignedIsNotChanged(t *testing.T) {
 	}
 }
 
-// TestSignaturesAreThoseOfTheSDK reads what TestTheVectors of adapters/iamhuaweicloud
-// has written with the signer of huaweicloud-sdk-go-v3: requests as they are sent, one
-// after the other, signed at the time in their X-Sdk-Date.
+// TestSignaturesAreThoseOfTheSDK reads the requests that TestTheVectors of
+// adapters/iamhuaweicloud wrote. The signer of huaweicloud-sdk-go-v3 signed each of them
+// at the time in its X-Sdk-Date.
 func TestSignaturesAreThoseOfTheSDK(t *testing.T) {
 	file, err := os.ReadFile("../testdata/aksk_vectors.txt")
 	require.NoError(t, err)
@@ -219,7 +219,8 @@ func TestSignaturesAreThoseOfTheSDK(t *testing.T) {
 	}
 }
 
-// readVector reads lines: method and URL, the header, and the body behind a bar.
+// readVector parses one request: a line with the method and the URL, then the header, then
+// the lines of the body, each after a bar.
 func readVector(t *testing.T, v string) *http.Request {
 	t.Helper()
 	lines := strings.Split(v, "\n")
@@ -241,7 +242,8 @@ func readVector(t *testing.T, v string) *http.Request {
 	return req
 }
 
-// FuzzSign signs any request, and has it checked by a server that shares no code.
+// FuzzSign signs arbitrary requests. A server that shares no code with package aksk checks
+// the signatures.
 func FuzzSign(f *testing.F) {
 	f.Add("GET", "/v3/users", "name=a&name=b", "X-Foo", " v ", "", plainForm, false)
 	f.Add("POST", "/v3/ü/%2F", "a=%zz&b;c&=", "x_foo", "v", "body", scopedForm, true)
@@ -273,15 +275,15 @@ func FuzzSign(f *testing.F) {
 	})
 }
 
-// sendable reports whether net/http would send a request as it is.
+// sendable reports whether net/http would send a request unchanged.
 func sendable(req *http.Request) bool {
 	for k, values := range req.Header {
 		switch http.CanonicalHeaderKey(k) {
 		case "Content-Length", "Host", "Transfer-Encoding", "Trailer", "Connection":
-			return false // which net/http does not take from here
+			return false // net/http does not send these from req.Header
 		case "X-Sdk-Date", "X-Security-Token", "Authorization", "X-Sdk-Content-Sha256", "User-Agent", "X-Auth-Token":
 			if k != http.CanonicalHeaderKey(k) {
-				return false // written twice
+				return false // Sign writes the canonical name, so the header would be sent twice
 			}
 		}
 		for _, s := range append([]string{k}, values...) {
@@ -295,7 +297,7 @@ func sendable(req *http.Request) bool {
 			return false
 		}
 	}
-	// A server takes a list of names in lower case, each once and in order; others no SDK writes.
+	// No SDK sends an Authorization that is not printable ASCII, or a relative path.
 	a := req.Header.Get("Authorization")
 	return a == strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {

@@ -14,21 +14,21 @@ import (
 
 // A Transport is an [http.RoundTripper] that signs the attempts of an
 // iamhttp.Transport above it. It re-signs a request that an SDK has signed, in the
-// same form and over the same headers, if that signature is older than a minute, if
-// the request is a retry, or if it follows a redirect. A first attempt with a fresh
-// signature is sent unchanged. The caller's request is never modified, only a copy,
-// and no body is buffered.
+// same form and over the same headers, if that signature is off by more than a minute,
+// if the request is a retry, or if it follows a redirect. A first attempt with a fresh
+// signature is sent unchanged. The Transport modifies a copy of the request, never the
+// caller's request, and does not buffer bodies.
 //
-// It never signs a request that carries only a token or has another kind of
-// Authorization, nor one that follows a redirect to another host. If the body can be
-// read only once, the first signature stays.
+// It never signs a request that carries only a token, has another kind of
+// Authorization, or follows a redirect to another host. If the body can be read only
+// once, the request keeps its first signature.
 //
 // It learns from the Date of responses (one per second, and each 401) how far this
 // machine's clock differs from the host's, and signs accordingly. If a 401 says that
 // the time of the signature is wrong, and it was, the request is sent once more. That
 // is safe for any method: a 401 says that the request was not carried out (RFC 9110
-// §15.5.2). For the iamhttp.Transport above it is one attempt: it counts once in
-// StatusError.Attempts, and OnFailure does not see the 401.
+// §15.5.2). To the iamhttp.Transport above, both sends are one attempt: they count once
+// in StatusError.Attempts, and OnFailure does not see the 401.
 //
 // The zero value signs nothing. A Transport is safe for concurrent use; do not copy or
 // change it after first use.
@@ -37,13 +37,13 @@ type Transport struct {
 	// start of the program.
 	Base http.RoundTripper
 
-	// Credentials returns what to sign a request with. It is called for each attempt
-	// and before long waits, by many goroutines at once, so keys may rotate; they are
-	// not kept. A request that is signed with another access key is signed again: if
-	// several accounts share the Transport, ask [AccessKey] which of them the request
-	// is from. Return the zero Credentials to leave the request as it is. If it
-	// returns an error, the request is not sent, and RoundTrip returns an error that
-	// wraps it. If nil, nothing is signed.
+	// Credentials returns the credentials to sign a request with. It is called for each
+	// attempt and before long waits, by many goroutines at once. The Transport does not
+	// keep the keys, so they may rotate. A request that is signed with another access
+	// key is signed again. If several accounts share the Transport, use [AccessKey] to
+	// find the account that a request is from. Return the zero Credentials to leave the
+	// request unchanged. If Credentials returns an error, the request is not sent, and
+	// RoundTrip returns an error that wraps it. If Credentials is nil, nothing is signed.
 	Credentials func(*http.Request) (Credentials, error)
 
 	// SignUnsigned also signs requests that have neither an Authorization nor an
@@ -54,20 +54,21 @@ type Transport struct {
 	clocks clocks
 }
 
-// originalDefault is the default transport before a program has replaced it, perhaps by
-// one that leads here.
+// originalDefault is http.DefaultTransport as it was at the start of the program. The
+// program may replace http.DefaultTransport later, even with a RoundTripper that ends in a
+// Transport of this package.
 var originalDefault = http.DefaultTransport
 
-const tolerance = time.Minute // how far off the time of a signature may be before it is replaced
+const tolerance = time.Minute // how far off the time of a signature may be before the request is signed again
 
-// RoundTrip sends a request, with a new signature where it needs one.
+// RoundTrip sends a request, with a new signature if it needs one.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	accessKey := AccessKey(req)
 	if t.Credentials == nil || req.URL == nil || accessKey == "" && !t.first(req) || req.Response != nil && leavesHost(req) {
 		return t.base().RoundTrip(req)
 	}
 	keys, err := t.Credentials(req)
-	sent := time.Now() // not before the keys were fetched, which may take long
+	sent := time.Now() // after fetching the keys, which may take long
 	skew := t.clocks.skew(req.URL.Host)
 	current := req
 	if err != nil {
@@ -90,9 +91,9 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return resp, nil
 	}
 	signed, ok := signature.Time(current.Header)
-	ahead := signed.Sub(sent) // of this machine's clock, as the signature has it
+	ahead := signed.Sub(sent) // how far the signature is ahead of this machine's clock
 	if !refused {
-		if ok { // a Date that would have made the signature invalid is not that of the one who checked it
+		if ok { // if the signature is invalid at the Date, the Date is not from the clock that checked it
 			t.clocks.learn(req.URL.Host, skew, resp.Header, sent, ahead, signature.Life)
 		}
 		return resp, nil
@@ -102,7 +103,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	switch {
 	case !ok, off <= tolerance:
 		return resp, nil
-	case req.Method == http.MethodHead: // its 401 has no body that could say why
+	case req.Method == http.MethodHead: // its 401 has no body that could give the reason
 		if off <= signature.Life {
 			return resp, nil
 		}
@@ -113,7 +114,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !ok {
 		return resp, nil
 	}
-	// Nearly always the whole body was read ahead, so the connection is free.
+	// Nearly always the whole body has been read already, so the connection can be reused.
 	resp.Body.Close()
 	return t.base().RoundTrip(again)
 }
@@ -123,8 +124,8 @@ func (t *Transport) first(req *http.Request) bool {
 	return t.SignUnsigned && len(req.Header["Authorization"]) == 0 && len(req.Header["X-Auth-Token"]) == 0
 }
 
-// fresh returns the request itself if its signature is fresh or must not be replaced,
-// and otherwise a copy that is signed as of a time.
+// fresh returns the request itself if its signature is fresh or must not be replaced.
+// Otherwise it returns a copy that is signed as of at.
 func (t *Transport) fresh(req *http.Request, accessKey string, c Credentials, at time.Time) (*http.Request, error) {
 	if accessKey != "" && accessKey == c.AccessKey && req.Response == nil && resend.Of(req.Context()).Count == 0 {
 		signed, ok := signature.Date(req.Header)
@@ -138,8 +139,9 @@ func (t *Transport) fresh(req *http.Request, accessKey string, c Credentials, at
 	return sign(req, c, at)
 }
 
-// sign returns a copy of the request that is signed as of a time, or the request itself
-// if its body cannot be read for that and it has a signature.
+// sign returns a copy of the request that is signed as of at. If Sign fails, but the
+// context has not ended and the request already has a signature, sign returns the
+// request itself.
 func sign(req *http.Request, c Credentials, at time.Time) (*http.Request, error) {
 	if err := c.usable(); err != nil {
 		return nil, err
@@ -158,8 +160,8 @@ func sign(req *http.Request, c Credentials, at time.Time) (*http.Request, error)
 	return nil, err
 }
 
-// again returns a copy of a request to send once more, signed as of a time, and false
-// if there can be none.
+// again returns a copy of a request, signed as of at, to be sent once more. It returns
+// false if the request cannot be signed or sent again.
 func (t *Transport) again(req *http.Request, at time.Time) (again *http.Request, ok bool) {
 	c, err := t.Credentials(req)
 	if err != nil || c == (Credentials{}) {
@@ -172,14 +174,14 @@ func (t *Transport) again(req *http.Request, at time.Time) (again *http.Request,
 	if req.Body == nil || req.Body == http.NoBody {
 		return again, true
 	}
-	if req.GetBody == nil { // the header states what was signed of it
+	if req.GetBody == nil { // it could be signed, because the header states the hash, but not sent
 		return nil, false
 	}
 	again.Body, err = req.GetBody()
 	return again, err == nil && again.Body != nil
 }
 
-// saysClockSkew reports whether a 401 complains about the time of the signature. It
+// saysClockSkew reports whether a 401 says that the time of the signature is wrong. It
 // reads the beginning of the body, and puts it back.
 func saysClockSkew(req *http.Request, resp *http.Response) bool {
 	data, _ := bounded.Peek(req.Context(), resp, bounded.Time(req.Context()))
@@ -187,11 +189,11 @@ func saysClockSkew(req *http.Request, resp *http.Response) bool {
 	return answer.ReasonOf(resp.StatusCode, answer.Label(d.Code), answer.OneLine(d.Message)) == answer.ClockSkew
 }
 
-// leavesHost reports whether a request follows a redirection to another host, which
-// must get neither a signature nor a security token.
+// leavesHost reports whether a request follows a redirect to another host or scheme. Such
+// a request must carry neither a signature nor a security token.
 func leavesHost(req *http.Request) bool {
 	for r := req; r.Response != nil; {
-		r = r.Response.Request // nil if Base has not set it: its origin is unknown
+		r = r.Response.Request // nil if Base has not set it: the origin is unknown
 		if r == nil || r.URL == nil || r.URL.Host != req.URL.Host || r.URL.Scheme != req.URL.Scheme {
 			return true
 		}
@@ -217,9 +219,8 @@ func (t *Transport) CloseIdleConnections() {
 func (t *Transport) WrappedRoundTripper() http.RoundTripper { return t.base() }
 
 // SignsEachAttempt reports whether a signed request is signed again for each attempt.
-// An iamhttp.Transport above then lets it wait for longer than a
-// signature is valid. If you write a RoundTripper that signs each attempt, give it
-// this method too.
+// If so, an iamhttp.Transport above lets the request wait for longer than a signature is
+// valid. If you write a RoundTripper that signs each attempt, give it this method too.
 func (t *Transport) SignsEachAttempt(req *http.Request) bool {
 	if t.Credentials == nil || AccessKey(req) == "" || req.Response != nil && leavesHost(req) {
 		return false

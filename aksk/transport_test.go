@@ -22,7 +22,7 @@ import (
 
 const users = "https://iam.example/v3/users"
 
-// signedAt is a request that an SDK has signed at a time.
+// signedAt returns a request that was signed at the given time, as an SDK would sign it.
 func signedAt(t testing.TB, method, body string, at time.Time) *http.Request {
 	t.Helper()
 	req := newRequest(t, method, users, body)
@@ -30,7 +30,7 @@ func signedAt(t testing.TB, method, body string, at time.Time) *http.Request {
 	return req
 }
 
-// once makes the body of a request one that can be read only once.
+// once removes GetBody, so that the body of the request can be read only once.
 func once(req *http.Request) *http.Request {
 	req.GetBody = nil
 	return req
@@ -50,43 +50,43 @@ func TestWhichRequestsAreSignedAgain(t *testing.T) {
 		again    bool
 	}{
 		"a fresh signature": {func(t *testing.T) *http.Request { t.Helper(); return signedAt(t, "GET", "", time.Now()) }, no, no},
-		"one of a minute": {func(t *testing.T) *http.Request {
+		"a signature that is a minute old": {func(t *testing.T) *http.Request {
 			t.Helper()
 			return signedAt(t, "GET", "", time.Now().Add(-time.Minute))
 		}, no, no},
-		"one that is older": {func(t *testing.T) *http.Request {
+		"a signature older than a minute": {func(t *testing.T) *http.Request {
 			t.Helper()
 			return signedAt(t, "GET", "", time.Now().Add(-61*time.Second))
 		}, no, yes},
-		"one that is older, and a body": {func(t *testing.T) *http.Request {
+		"an old signature, and a body": {func(t *testing.T) *http.Request {
 			t.Helper()
 			return signedAt(t, "PUT", "body", time.Now().Add(-time.Hour))
 		}, no, yes},
-		"one of the future": {func(t *testing.T) *http.Request {
+		"a signature from the future": {func(t *testing.T) *http.Request {
 			t.Helper()
 			return signedAt(t, "GET", "", time.Now().Add(61*time.Second))
 		}, no, yes},
-		"a body that is read once": {func(t *testing.T) *http.Request {
+		"an old signature, and a body that can be read only once": {func(t *testing.T) *http.Request {
 			t.Helper()
 			return once(signedAt(t, "PUT", "body", time.Now().Add(-10*time.Minute)))
 		}, no, no},
-		"a body whose hash is stated": {func(t *testing.T) *http.Request {
+		"an old signature, and a body whose hash is stated": {func(t *testing.T) *http.Request {
 			t.Helper()
 			r := newRequest(t, "PUT", users, "body")
 			r.Header.Set("X-Sdk-Content-Sha256", "UNSIGNED-PAYLOAD")
 			require.NoError(t, aksk.Sign(r, permanent, time.Now().Add(-10*time.Minute)))
 			return once(r)
 		}, no, yes},
-		"another key": {func(t *testing.T) *http.Request {
+		"a signature with another access key": {func(t *testing.T) *http.Request {
 			t.Helper()
 			r := newRequest(t, "GET", users, "")
 			require.NoError(t, aksk.Sign(r, aksk.Credentials{AccessKey: "OLD", SecretKey: "old"}, time.Now()))
 			return r
 		}, no, yes},
-		"unsigned":              {func(t *testing.T) *http.Request { t.Helper(); return newRequest(t, "GET", users, "") }, no, no},
-		"unsigned, and told to": {func(t *testing.T) *http.Request { t.Helper(); return newRequest(t, "GET", users, "") }, yes, yes},
-		"a token":               {token, no, no},
-		"a token, and told to":  {token, yes, no},
+		"unsigned":                    {func(t *testing.T) *http.Request { t.Helper(); return newRequest(t, "GET", users, "") }, no, no},
+		"unsigned, with SignUnsigned": {func(t *testing.T) *http.Request { t.Helper(); return newRequest(t, "GET", users, "") }, yes, yes},
+		"a token":                     {token, no, no},
+		"a token, with SignUnsigned":  {token, yes, no},
 		"basic authentication": {func(t *testing.T) *http.Request {
 			t.Helper()
 			r := newRequest(t, "GET", users, "")
@@ -105,9 +105,9 @@ func TestWhichRequestsAreSignedAgain(t *testing.T) {
 			r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), "SHA256", "SM3", 1))
 			return r
 		}, yes, no},
-		"a redirection":         {func(t *testing.T) *http.Request { t.Helper(); return redirected(t, "https://iam.example/v3") }, no, yes},
-		"one from another host": {func(t *testing.T) *http.Request { t.Helper(); return redirected(t, "https://other.example/v3") }, yes, no},
-		"one from another chain": {func(t *testing.T) *http.Request {
+		"a redirect from the same host": {func(t *testing.T) *http.Request { t.Helper(); return redirected(t, "https://iam.example/v3") }, no, yes},
+		"a redirect from another host":  {func(t *testing.T) *http.Request { t.Helper(); return redirected(t, "https://other.example/v3") }, yes, no},
+		"a chain of redirects that began with http": {func(t *testing.T) *http.Request {
 			t.Helper()
 			r := redirected(t, "https://iam.example/v3")
 			r.Response.Request = redirected(t, "http://iam.example/v3")
@@ -123,7 +123,7 @@ func TestWhichRequestsAreSignedAgain(t *testing.T) {
 				resp, err := tr.RoundTrip(req)
 				require.NoError(t, err)
 				resp.Body.Close()
-				assert.Equal(t, before, req.Header, "the request is never modified")
+				assert.Equal(t, before, req.Header, "the caller's request must not be modified")
 				arrived := s.Requests()[0].Header
 				if !tt.again {
 					assert.Equal(t, before, arrived)
@@ -136,7 +136,7 @@ func TestWhichRequestsAreSignedAgain(t *testing.T) {
 	}
 }
 
-// redirected is a request that http.Client makes of the answer of a host.
+// redirected returns the request that http.Client makes to follow a redirect from a URL.
 func redirected(t *testing.T, from string) *http.Request {
 	t.Helper()
 	req := signedAt(t, "GET", "", time.Now())
@@ -172,17 +172,17 @@ func TestSignUnsignedSignsEachAttemptOfAClientThatDoesNotSign(t *testing.T) {
 	})
 }
 
-func TestRequestWithoutCredentialsFailsOrIsSentUnchanged(t *testing.T) {
+func TestARequestWithoutCredentialsFailsOrIsSentUnchanged(t *testing.T) {
 	broken := errors.New("broken")
 	for name, tt := range map[string]struct {
 		c    aksk.Credentials
 		err  error
 		text string
 	}{
-		"an error":            {permanent, broken, "aksk: no credentials: broken"},
-		"no credentials":      {aksk.Credentials{}, nil, ""},
-		"half of them":        {aksk.Credentials{AccessKey: "ak"}, nil, "aksk: credentials without an access key or without a secret key"},
-		"a broken access key": {aksk.Credentials{AccessKey: "a\nk", SecretKey: "sk"}, nil, "aksk: the access key or the security token"},
+		"Credentials returns an error": {permanent, broken, "aksk: no credentials: broken"},
+		"no credentials":               {aksk.Credentials{}, nil, ""},
+		"no secret key":                {aksk.Credentials{AccessKey: "ak"}, nil, "aksk: credentials without an access key or without a secret key"},
+		"a broken access key":          {aksk.Credentials{AccessKey: "a\nk", SecretKey: "sk"}, nil, "aksk: the access key or the security token"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &iamtest.Server{}
@@ -205,7 +205,7 @@ func TestRequestWithoutCredentialsFailsOrIsSentUnchanged(t *testing.T) {
 			s.AssertCount(t, 0)
 		})
 	}
-	t.Run("a body that can be read once", func(t *testing.T) {
+	t.Run("a body that can be read only once", func(t *testing.T) {
 		s := &iamtest.Server{}
 		tr := &aksk.Transport{Base: s, SignUnsigned: true, Credentials: func(*http.Request) (aksk.Credentials, error) { return permanent, nil }}
 		_, err := tr.RoundTrip(once(newRequest(t, "POST", users, "body")))
@@ -231,7 +231,7 @@ type closing struct {
 
 func (c *closing) Close() error { *c.n++; return c.ReadCloser.Close() }
 
-func TestCanceledCallIsNotSigned(t *testing.T) {
+func TestACanceledCallIsNotSigned(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	gone := errors.New("gone")
 	s := &iamtest.Server{}
@@ -247,7 +247,7 @@ type endless struct{}
 
 func (endless) Read(p []byte) (int, error) { return len(p), nil }
 
-// skewed says that the time of the signature is off.
+// skewed is the response to a signature whose time is off.
 var skewed = iamtest.Gateway(401, "APIG.0301", "Incorrect IAM authentication information: signature expired, signature time:20260101T000000Z,server time:20260101T002000Z")
 
 func TestA401IsRetriedOnceIfTheClockWasOffAndOnlyThen(t *testing.T) {
@@ -263,22 +263,22 @@ func TestA401IsRetriedOnceIfTheClockWasOffAndOnlyThen(t *testing.T) {
 			s.On("/", skewed)
 			return s
 		}, nil, 1, 401},
-		"the clock is off, and the service never content": {func() *iamtest.Server {
+		"the clock is off, and the second response is also a 401": {func() *iamtest.Server {
 			s := &iamtest.Server{Ahead: 20 * time.Minute}
 			s.On("/", skewed)
 			return s
 		}, nil, 2, 401},
-		"the clock is off, and the key wrong": {func() *iamtest.Server {
+		"the clock is off, but the 401 gives another reason": {func() *iamtest.Server {
 			s := &iamtest.Server{Ahead: 20 * time.Minute}
 			s.On("/", iamtest.Gateway(401, "APIG.0301", "Incorrect IAM authentication information: verify aksk signature fail"))
 			return s
 		}, nil, 1, 401},
-		"a Date that a cache has kept": {func() *iamtest.Server {
+		"a Date from a cache": {func() *iamtest.Server {
 			s := &iamtest.Server{Ahead: -20 * time.Minute}
 			s.On("/", skewed.With("Age", "1200"))
 			return s
 		}, nil, 1, 401},
-		"a Date that is nonsense": {func() *iamtest.Server {
+		"a Date three years off": {func() *iamtest.Server {
 			s := &iamtest.Server{Ahead: 3 * 365 * 24 * time.Hour}
 			s.On("/", skewed)
 			return s
@@ -288,7 +288,7 @@ func TestA401IsRetriedOnceIfTheClockWasOffAndOnlyThen(t *testing.T) {
 			s.On("/", skewed.With("Date", ""))
 			return s
 		}, nil, 1, 401},
-		"the body can be read once": {func() *iamtest.Server { return &iamtest.Server{Keys: keys, Ahead: 20 * time.Minute} }, once, 1, 401},
+		"the body can be read only once": {func() *iamtest.Server { return &iamtest.Server{Keys: keys, Ahead: 20 * time.Minute} }, once, 1, 401},
 		"GetBody fails the second time": {func() *iamtest.Server { return &iamtest.Server{Keys: keys, Ahead: 20 * time.Minute} }, func(r *http.Request) *http.Request {
 			had, get := 0, r.GetBody
 			r.GetBody = func() (io.ReadCloser, error) {
@@ -310,7 +310,7 @@ func TestA401IsRetriedOnceIfTheClockWasOffAndOnlyThen(t *testing.T) {
 				status, body := send(t, signingOver(s), req)
 				assert.Equal(t, tt.status, status)
 				if status == 401 {
-					assert.Contains(t, body, "APIG.0301", "the body can still be read")
+					assert.Contains(t, body, "APIG.0301", "the body must still be readable")
 				}
 				s.AssertCount(t, tt.sent)
 				for _, r := range s.Requests() {
@@ -321,7 +321,7 @@ func TestA401IsRetriedOnceIfTheClockWasOffAndOnlyThen(t *testing.T) {
 	}
 }
 
-func TestARequestSentOnceMoreBecauseOfTheClockIsNoAttemptOfItsOwn(t *testing.T) {
+func TestARequestSentTwiceBecauseOfTheClockCountsAsOneAttempt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &iamtest.Server{Keys: keys, Ahead: 20 * time.Minute}
 		s.On("/", iamtest.Keystone(404, "Could not find user."))
@@ -358,16 +358,16 @@ func TestWhatOneAnswerSaysOfTheClockIsUsedForTheNextRequests(t *testing.T) {
 			assert.Equal(t, 200, status)
 			time.Sleep(time.Hour)
 		}
-		s.AssertCount(t, 4) // the first one twice
+		s.AssertCount(t, 4) // the first request is sent twice
 		r := newRequest(t, "GET", "https://other.example/", "")
 		require.NoError(t, aksk.Sign(r, permanent, time.Now()))
 		status, _ := send(t, tr, r)
-		assert.Equal(t, 200, status, "each host has a clock of its own")
+		assert.Equal(t, 200, status, "the clock of one host must not be used for another")
 		other.AssertCount(t, 1)
 	})
 }
 
-func TestCorrectedClockIsNoticed(t *testing.T) {
+func TestACorrectedClockIsNoticed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := &iamtest.Server{Keys: keys, Ahead: 20 * time.Minute}
 		tr := signingOver(roundTripper(func(r *http.Request) (*http.Response, error) { return service.RoundTrip(r) }))
@@ -378,14 +378,14 @@ func TestCorrectedClockIsNoticed(t *testing.T) {
 			status, _ := send(t, tr, signedAt(t, "GET", "", time.Now()))
 			assert.Equal(t, 200, status)
 		}
-		service.AssertCount(t, 4) // the first one twice
+		service.AssertCount(t, 4) // the first request to the corrected service is sent twice
 		last := service.Requests()[3]
 		assert.Equal(t, time.Now().UTC().Format("20060102T150405Z"), last.Header.Get("X-Sdk-Date"))
 	})
 }
 
-func TestSlowResponseSaysNothingAboutTheClock(t *testing.T) {
-	for name, ends := range map[string]bool{"with the Date of its end": true, "with the Date of its beginning": false} {
+func TestASlowResponseDoesNotChangeTheClock(t *testing.T) {
+	for name, ends := range map[string]bool{"Date at the end of the response": true, "Date at the start of the response": false} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := new(iamtest.Server)
@@ -416,7 +416,7 @@ func TestATransportKeepsTheContractOfARoundTripper(t *testing.T) {
 	}, roundtriptest.Options{})
 }
 
-func TestSeveralGoroutinesShareATransport(t *testing.T) {
+func TestSeveralGoroutinesCanShareATransport(t *testing.T) {
 	s := &iamtest.Server{Keys: keys, Ahead: time.Hour}
 	tr := signingOver(s)
 	done := make(chan int)

@@ -19,17 +19,17 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// A scenario is what many calls of an SDK meet that signs each of them once, above
-// the Transport, with the clock and the key of that moment.
+// A scenario is a service, and the way in which an SDK makes many calls to it. The SDK
+// signs each call once, above the Transport, with the clock and the key of that moment.
 type scenario struct {
 	service  func(began time.Time) *iamtest.Server
 	client   iamhttp.Transport
 	deadline time.Duration                          // of each call; 0: none
-	key      func(began time.Time) aksk.Credentials // now; nil: always the same
-	lost     [2]float64                             // the part of the calls that end in a 401 without the signer: at least and at most
+	key      func(began time.Time) aksk.Credentials // the current key; nil: always the same
+	lost     [2]float64                             // the fraction of calls that end in a 401 without the signer: minimum, maximum
 }
 
-// run returns how many of the calls ended with each status, 0 for an error.
+// run returns how many calls ended with each status. Status 0 stands for an error.
 func (s scenario) run(t *testing.T, calls int, signer bool) map[int]int {
 	t.Helper()
 	got := map[int]int{}
@@ -42,7 +42,7 @@ func (s scenario) run(t *testing.T, calls int, signer bool) map[int]int {
 		}
 		tr := &iamhttp.Transport{
 			Base: service, PassThrough: true, MaxAttempts: s.client.MaxAttempts, MaxWait: s.client.MaxWait,
-			AlsoRetry: s.client.AlsoRetry, Gate: s.client.Gate, SignatureLife: -1, // else the calls would fail early, in another way
+			AlsoRetry: s.client.AlsoRetry, Gate: s.client.Gate, SignatureLife: -1, // otherwise the calls would end early, with StopSignature
 		}
 		if signer {
 			tr.Base = &aksk.Transport{Base: service, Credentials: func(*http.Request) (aksk.Credentials, error) { return key(), nil }}
@@ -79,7 +79,7 @@ func (s scenario) run(t *testing.T, calls int, signer bool) map[int]int {
 	return got
 }
 
-// throttles refuses the first n attempts of each call.
+// throttles responds 429 to the first n attempts of each call.
 func throttles(n int, retryAfter time.Duration) http.Handler {
 	var mu sync.Mutex
 	seen := map[string]int{}
@@ -96,7 +96,8 @@ func throttles(n int, retryAfter time.Duration) http.Handler {
 	})
 }
 
-// rotating is a service whose key changes after a time, without an overlap.
+// rotating is a service whose key changes after a time. The first key is invalid from
+// then on.
 func rotating(after time.Duration, n int, retryAfter time.Duration) func(time.Time) *iamtest.Server {
 	return func(began time.Time) *iamtest.Server {
 		return &iamtest.Server{Handler: throttles(n, retryAfter), Keys: func(accessKey, _ string) (string, bool) {
@@ -146,16 +147,16 @@ func scenarios() map[string]scenario {
 			deadline: 3 * time.Hour,
 			lost:     [2]float64{0.3, 0.7},
 		},
-		"a clock that is 20 minutes behind": {service: atOnce(20 * time.Minute), lost: [2]float64{1, 1}},
-		"a clock that is 20 minutes ahead":  {service: atOnce(-20 * time.Minute), lost: [2]float64{1, 1}},
-		"a clock that is behind, and waits": {service: sevenTimes(20 * time.Minute), lost: [2]float64{1, 1}},
-		"a clock that is ahead, and waits":  {service: sevenTimes(-20 * time.Minute), lost: [2]float64{1, 1}},
-		"keys that rotate in a wait": {
+		"a clock that is 20 minutes behind":                 {service: atOnce(20 * time.Minute), lost: [2]float64{1, 1}},
+		"a clock that is 20 minutes ahead":                  {service: atOnce(-20 * time.Minute), lost: [2]float64{1, 1}},
+		"a clock that is 20 minutes behind, and long waits": {service: sevenTimes(20 * time.Minute), lost: [2]float64{1, 1}},
+		"a clock that is 20 minutes ahead, and long waits":  {service: sevenTimes(-20 * time.Minute), lost: [2]float64{1, 1}},
+		"keys that rotate during a wait": {
 			service: rotating(5*time.Minute, 3, 2*time.Minute),
 			key:     func(began time.Time) aksk.Credentials { return keyOf(began, 5*time.Minute) },
 			lost:    [2]float64{1, 1},
 		},
-		"keys that rotate in a short wait": {
+		"keys that rotate during a short wait": {
 			service: rotating(20*time.Second, 1, 30*time.Second),
 			key:     func(began time.Time) aksk.Credentials { return keyOf(began, 20*time.Second) },
 			lost:    [2]float64{1, 1},
@@ -163,18 +164,18 @@ func scenarios() map[string]scenario {
 	}
 }
 
-// A thousand calls each. Without the signer from 2 % to all of them end in a 401
-// that a fresh signature would have avoided; with it none.
+// Each scenario makes a thousand calls. Without the signer, between 2 % and all of them
+// end in a 401 that a fresh signature would have avoided. With the signer, none do.
 func TestNoCallEndsInA401ThatAFreshSignatureWouldHaveAvoided(t *testing.T) {
 	calls := 1000
-	if testing.Short() || raceDetector { // which is not up to more of virtual time: golang/go issue 78156
+	if testing.Short() || raceDetector { // the race detector fails with more calls in virtual time: golang/go issue 78156
 		calls = 100
 	}
 	for name, s := range scenarios() {
 		t.Run(name, func(t *testing.T) {
 			without, with := s.run(t, calls, false), s.run(t, calls, true)
 			t.Logf("%s: of %d calls end in a 401: %d without the signer, %d with it", name, calls, without[401], with[401])
-			if calls == 1000 { // of fewer, chance decides more
+			if calls == 1000 { // with fewer calls, the fraction varies too much
 				lost := float64(without[401]) / float64(calls)
 				assert.GreaterOrEqual(t, lost, s.lost[0])
 				assert.LessOrEqual(t, lost, s.lost[1])
@@ -185,7 +186,7 @@ func TestNoCallEndsInA401ThatAFreshSignatureWouldHaveAvoided(t *testing.T) {
 	}
 }
 
-func TestACallThatWaitsAtTheGateIsSignedWhenItIsLetOut(t *testing.T) {
+func TestACallThatWaitsAtTheGateIsSignedAfterTheWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := &iamtest.Server{Keys: keys}
 		tr := &iamhttp.Transport{
@@ -199,7 +200,7 @@ func TestACallThatWaitsAtTheGateIsSignedWhenItIsLetOut(t *testing.T) {
 	})
 }
 
-// slowGate lets each request out after a time.
+// slowGate makes each request wait for a fixed time.
 type slowGate struct{ time.Duration }
 
 func (g slowGate) Wait(ctx context.Context, _ gate.Request) (gate.Ticket, error) {
@@ -213,7 +214,7 @@ func (g slowGate) Wait(ctx context.Context, _ gate.Request) (gate.Ticket, error)
 
 func (slowGate) Observe(gate.Request, gate.Ticket, gate.Outcome) {}
 
-// signingOver is a signer over s, which counts how often it asks for credentials.
+// signingOver returns a signer above s that counts the calls of Credentials.
 func signingOver(s http.RoundTripper) *counted {
 	c := &counted{Transport: aksk.Transport{Base: s}}
 	c.Credentials = func(*http.Request) (aksk.Credentials, error) {

@@ -23,7 +23,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the table in docs/sdks.md")
 
-// A situation is a service that never gives in, and the call that meets it.
+// A situation is a service that always responds the same way, and a call to it.
 type situation struct {
 	name         string
 	method, body string
@@ -34,7 +34,7 @@ type situation struct {
 
 var loggedIn = iamtest.Answer{Status: 201, Delay: delay}.With("X-Subject-Token", "token")
 
-const delay = 100 * time.Millisecond // of each answer
+const delay = 100 * time.Millisecond // of each response
 
 func situations() []situation {
 	get := func(name string, a iamtest.Answer) situation {
@@ -80,7 +80,7 @@ func situationOf(t *testing.T, name string) situation {
 	return all[i]
 }
 
-// A result is what one call came to.
+// A result is the outcome of one call.
 type result struct {
 	err              error
 	requests, logins int // that reached the service
@@ -93,7 +93,7 @@ type setting uint8
 const (
 	asItIs      setting = iota
 	transport           // a Transport with PassThrough, and nothing else
-	asDescribed         // Install, and the lines beside it
+	asDescribed         // Install, and the settings documented with it
 )
 
 // run logs in and makes one call.
@@ -153,7 +153,7 @@ func (r result) String() string {
 	return strconv.Itoa(r.requests)
 }
 
-func TestEachCallSendsAsManyRequestsAsTheTableSays(t *testing.T) {
+func TestEachCallSendsTheNumberOfRequestsInTheTable(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("| the service always answers |")
 	for _, k := range kinds {
@@ -183,27 +183,27 @@ func TestEachCallSendsAsManyRequestsAsTheTableSays(t *testing.T) {
 	writeTable(t, b.String())
 }
 
-// check holds the result of a call through Install to what it should be.
+// check asserts that a call through Install ends as it should.
 func check(t *testing.T, s situation, before, after result) {
 	t.Helper()
 	assert.False(t, after.endless(), "%v", after.err)
 	switch {
 	case s.answer.Status == 429 || s.answer.Status == 408:
-		assert.Equal(t, 8, after.requests, "as many as the Transport sends alone")
+		assert.Equal(t, 8, after.requests, "the SDK must add no requests to those of the Transport")
 	case s.answer.Status == 401 && s.login.Status == 201:
 		assert.Equal(t, 2, after.requests)
 		assert.Equal(t, 1, after.logins)
 	case s.answer.Status == 401:
 		assert.Equal(t, 1, after.requests)
 		assert.Equal(t, 1, after.logins)
-		assert.LessOrEqual(t, after.took, 2*delay, "the refused request, and the login")
+		assert.LessOrEqual(t, after.took, 2*delay, "the call must end when its login is refused")
 	case s.method == "GET":
 		assert.Equal(t, before.requests, after.requests)
 	default:
-		assert.Equal(t, 1, after.requests, "no POST twice")
+		assert.Equal(t, 1, after.requests, "a POST must be sent only once")
 	}
 	if !before.endless() {
-		assert.Equal(t, fmt.Sprintf("%T", before.err), fmt.Sprintf("%T", after.err), "the SDK's own error, as it is without Install")
+		assert.Equal(t, fmt.Sprintf("%T", before.err), fmt.Sprintf("%T", after.err), "the type of the SDK's error must be the same as without Install")
 	}
 	wrapped := iamsdk.Wrap(after.err)
 	assertHolds(t, wrapped, after.err)
@@ -226,7 +226,7 @@ func check(t *testing.T, s situation, before, after result) {
 }
 
 // assertHolds asserts that errors.As finds an error of the type of want in err.
-// errors.Is would not do: these errors are values that cannot be compared.
+// errors.Is does not work here, because these errors are values that cannot be compared.
 func assertHolds(t *testing.T, err, want error) {
 	t.Helper()
 	found := reflect.New(reflect.TypeOf(want))
@@ -254,5 +254,5 @@ func writeTable(t *testing.T, table string) {
 		require.NoError(t, os.WriteFile(sdksDoc, []byte(want), 0o644))
 		return
 	}
-	assert.Equal(t, want, string(old), "to rewrite it: go test ./iamsdk -update")
+	assert.Equal(t, want, string(old), "docs/sdks.md is out of date; to rewrite it, run: go test ./iamsdk -update")
 }

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// A digest stands for what a request says, to compare it with another one. Secrets
-// in it can neither be read nor printed.
+// A digest is a hash of parts of a request, used to compare requests. The secrets among
+// these parts can be neither read nor printed.
 type digest [sha256.Size]byte
 
 func digestOf(parts ...string) (d digest) {

@@ -13,7 +13,7 @@ import (
 )
 
 // A telekomClient has the fields of gophertelekomcloud's ProviderClient that matter
-// here, and a huaweiClient those of golangsdk's.
+// here, and a huaweiClient has those of golangsdk's.
 type (
 	telekomClient struct {
 		HTTPClient          http.Client
@@ -49,8 +49,8 @@ func Example() {
 	// Could not find group. 1 not retryable
 }
 
-// Install a Transport in each client, and share one gate. If each client has a gate of
-// its own, or none, the others go on sending after a 429 to one of them.
+// Install a Transport in each client, and share one gate. If the clients do not share a
+// gate, the others keep sending after one of them gets a 429.
 func ExampleInstall_manyClients() {
 	shared := new(gate.Adaptive) // one for all clients of an account
 	install := func(client *http.Client) {
@@ -85,7 +85,7 @@ func ExampleWrap() {
 }
 
 func ExampleOptions() {
-	// A copy of gophercloud that keeps logging in, and keeps its connections.
+	// For a fork of gophercloud that logs in without end, and that reuses connections.
 	o := iamsdk.Options{EndlessLogin: true}
 	iamsdk.Install(new(http.Client), nil, o)
 }

@@ -7,9 +7,10 @@
 //	err = iamsdk.Wrap(groups.Delete(client, id).ExtractErr())
 //	if errors.Is(err, iamhttp.ErrNotFound) { … }
 //
-// It imports no SDK. All that it knows about them is the shape of their errors and
-// the [Options]. So it works with gophercloud v1 and v2, gophertelekomcloud,
-// golangsdk, the Terraform providers on top of them, and copies of any of these.
+// The package imports no SDK. It knows only the shape of the SDKs' errors and the
+// behavior that [Options] describes. So it works with gophercloud v1 and v2,
+// gophertelekomcloud, golangsdk, the Terraform providers on top of them, and forks of any
+// of these.
 //
 // The SDK still receives plain responses and returns its own errors, so code that
 // handles them keeps working. In two cases a call ends with an error of iamhttp,
@@ -23,19 +24,19 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// Install makes client send its requests through t, which it sets to PassThrough, and
-// works around the behavior of the SDK that o describes. Call it once for a client,
-// after the RoundTripper of the client is set and before you log in. If client is
-// nil, Install does nothing.
+// Install makes client send its requests through t, sets t.PassThrough, and works around
+// the behavior of the SDK that o describes. Call it once for each client, after you set
+// the client's RoundTripper and before you log in. If client is nil, Install does
+// nothing.
 //
 // If t is nil, a Transport with its defaults is used. If t.Base is nil, it becomes
 // the RoundTripper that client had, such as one that signs each attempt; otherwise
-// that RoundTripper is no longer used. Use one Transport for one client, and one Gate
-// for all. Several clients may share a Transport only with the same Options, and if
-// they have no RoundTripper of their own, or all the same one.
+// that RoundTripper is no longer used. Give each client its own Transport, and all
+// clients the same Gate. Clients may share a Transport only if they have the same
+// Options, and either no RoundTripper of their own or all the same one.
 //
-// On top of the cost of t, a call that succeeds costs a few small allocations, so
-// that [Wrap] knows how often it was sent.
+// A call that succeeds costs a few small allocations more than with t alone. [Wrap] needs
+// them to report how often a call was sent.
 func Install(client *http.Client, t *iamhttp.Transport, o Options) {
 	if client == nil {
 		return
@@ -44,7 +45,7 @@ func Install(client *http.Client, t *iamhttp.Transport, o Options) {
 		t = new(iamhttp.Transport)
 	}
 	below := client.Transport
-	if s, ok := below.(*session); ok { // of an earlier call
+	if s, ok := below.(*session); ok { // from an earlier call of Install
 		below = s.t
 	}
 	// Write only the fields that differ: another client may be using t already.
@@ -64,8 +65,8 @@ func Install(client *http.Client, t *iamhttp.Transport, o Options) {
 	client.Transport = &session{t: t, o: o}
 }
 
-// A session is the RoundTripper of a client: a Transport, with the workarounds of the
-// Options around it.
+// A session is the RoundTripper of a client: a Transport, and around it the workarounds
+// that the Options ask for.
 type session struct {
 	t       *iamhttp.Transport
 	o       Options
@@ -101,12 +102,12 @@ func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// failureOf returns the failure that a response stands for, nil if it is none.
+// failureOf returns the failure that a response reports, or nil for a success.
 func failureOf(resp *http.Response, rec *iamhttp.Recorder) *iamhttp.StatusError {
 	if e, ok := rec.Last(); ok {
 		return e
 	}
-	// The Transport was told to expect it, but the SDK may treat it as a failure.
+	// The Transport expects this status, but the SDK may treat it as a failure.
 	if err := iamhttp.CheckResponse(resp); err != nil {
 		var e *iamhttp.StatusError
 		_ = errors.As(err, &e)

@@ -27,10 +27,10 @@ import (
 	"github.com/iamhttp/iamhttp/roundtriptest"
 )
 
-// an account is a service with tokens that expire.
+// An account is a service whose tokens expire.
 type account struct {
 	iamtest.Server
-	logins, expired atomic.Int32 // tokens that were issued, and those that no longer hold
+	logins, expired atomic.Int32 // number of tokens that were issued, and how many of them have expired
 }
 
 func newAccount() *account {
@@ -50,16 +50,16 @@ func newAccount() *account {
 
 func (a *account) token(n int32) string { return "token-" + strconv.Itoa(int(n)) }
 
-// holds reports whether a token is one that was issued since the others expired.
+// holds reports whether a token is valid: issued after the last call of expire.
 func (a *account) holds(token string) bool {
 	n, err := strconv.Atoi(strings.TrimPrefix(token, "token-"))
 	return err == nil && int32(n) > a.expired.Load()
 }
 
-// expire makes all tokens invalid; the next login brings a new one.
+// expire makes all tokens invalid; the next login returns a new one.
 func (a *account) expire() { a.expired.Store(a.logins.Load()) }
 
-// requests counts those that are no login.
+// requests returns the number of requests that were not logins.
 func (a *account) requests() (n int) {
 	for _, r := range a.Requests() {
 		if !strings.HasSuffix(r.Target, "/auth/tokens") {
@@ -69,7 +69,7 @@ func (a *account) requests() (n int) {
 	return n
 }
 
-// connect returns an SDK that has logged in, through Install.
+// connect returns a stand-in that uses Install and has logged in.
 func (k kind) connect(t *testing.T, service http.RoundTripper, tr *iamhttp.Transport) *standIn {
 	t.Helper()
 	s := k.newStandIn(&wire{RoundTripper: service})
@@ -90,7 +90,7 @@ func eachKind(t *testing.T, test func(t *testing.T, k kind)) {
 	}
 }
 
-func TestAnExpiredTokenIsRenewedAndTheCallGoesOn(t *testing.T) {
+func TestAnExpiredTokenIsRenewedAndTheCallSucceeds(t *testing.T) {
 	eachKind(t, func(t *testing.T, k kind) {
 		service := newAccount()
 		sdk := k.connect(t, service, nil)
@@ -115,11 +115,11 @@ func TestACallAfterOneThatEndedInTwo401sLogsInAgain(t *testing.T) {
 		time.Sleep(time.Minute)
 		_, err = sdk.Request("GET", "/groups", "")
 		require.NoError(t, err)
-		assert.EqualValues(t, 3, sdk.logins.Load(), "one at the start, and one for each call")
+		assert.EqualValues(t, 3, sdk.logins.Load(), "one login at the start, and one for each call")
 	})
 }
 
-func TestManyCallersOfAnExpiredTokenLogInOnceAndSucceed(t *testing.T) {
+func TestManyCallersWithAnExpiredTokenLogInOnceAndSucceed(t *testing.T) {
 	eachKind(t, func(t *testing.T, k kind) {
 		service := newAccount()
 		sdk := k.connect(t, service, nil)
@@ -129,8 +129,8 @@ func TestManyCallersOfAnExpiredTokenLogInOnceAndSucceed(t *testing.T) {
 			callers.Go(func() {
 				_, err := sdk.Request("GET", "/groups/"+strconv.Itoa(i%10), "")
 				if !k.habits.endless && err != nil {
-					// A fault of these: what is sent while another call logs in has no
-					// token, and they log in once for a call.
+					// A fault of these SDKs: a request that is sent while another call
+					// logs in has no token, and they log in only once per call.
 					assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrUnauthorized)
 					return
 				}
@@ -144,7 +144,7 @@ func TestManyCallersOfAnExpiredTokenLogInOnceAndSucceed(t *testing.T) {
 	})
 }
 
-func TestManyCallersThatAlwaysGetA401AllEnd(t *testing.T) {
+func TestManyCallersThatAlwaysGetA401AllReturn(t *testing.T) {
 	eachKind(t, func(t *testing.T, k kind) {
 		service := newAccount()
 		sdk := k.connect(t, service, nil)
@@ -161,7 +161,7 @@ func TestManyCallersThatAlwaysGetA401AllEnd(t *testing.T) {
 	})
 }
 
-func TestManyCallersWhoseLoginIsRefusedAllEnd(t *testing.T) {
+func TestManyCallersWhoseLoginIsRefusedAllReturn(t *testing.T) {
 	eachKind(t, func(t *testing.T, k kind) {
 		service := newAccount()
 		sdk := k.connect(t, service, nil)
@@ -196,14 +196,14 @@ func TestARefusedFirstLoginReturnsTheErrorOfTheSDK(t *testing.T) {
 	})
 }
 
-func TestLoginThatFailsForAnotherReasonIsReportedToo(t *testing.T) {
+func TestWrapReportsALoginThatFailsForAnotherReasonThanA401(t *testing.T) {
 	for name, tt := range map[string]struct {
 		answer iamtest.Answer
 		want   error
 	}{
 		"403":       {iamtest.Keystone(403, "The account is disabled."), iamhttp.ErrForbidden},
 		"throttled": {iamtest.Throttled(0), iamhttp.ErrTooManyRequests},
-		"reset":     {iamtest.Answer{Fault: iamtest.Reset}, iamhttp.ErrUnauthorized}, // the first answer, for want of another one
+		"reset":     {iamtest.Answer{Fault: iamtest.Reset}, iamhttp.ErrUnauthorized}, // the 401 before the login, because the login got no response
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachKind(t, func(t *testing.T, k kind) {
@@ -220,7 +220,7 @@ func TestLoginThatFailsForAnotherReasonIsReportedToo(t *testing.T) {
 	}
 }
 
-// refusing is a gate that lets nothing out.
+// refusing is a gate that refuses each request.
 type refusing struct{}
 
 func (refusing) Wait(context.Context, gate.Request) (gate.Ticket, error) {
@@ -229,7 +229,7 @@ func (refusing) Wait(context.Context, gate.Request) (gate.Ticket, error) {
 
 func (refusing) Observe(gate.Request, gate.Ticket, gate.Outcome) {}
 
-func TestALoginThatTheGateRefusesIsNotSentRatherThanA401(t *testing.T) {
+func TestALoginThatTheGateRefusesIsReportedAsNotSentAndNotAsA401(t *testing.T) {
 	eachKind(t, func(t *testing.T, k kind) {
 		service := newAccount()
 		tr := new(iamhttp.Transport)
@@ -248,7 +248,7 @@ func TestALoginThatTheGateRefusesIsNotSentRatherThanA401(t *testing.T) {
 	})
 }
 
-func TestARefusedLoginEndsTheCallAlsoIfThe401IsExpected(t *testing.T) {
+func TestARefusedLoginEndsTheCallEvenIfThe401IsExpected(t *testing.T) {
 	eachKind(t, func(t *testing.T, k kind) {
 		service := newAccount()
 		sdk := k.connect(t, service, &iamhttp.Transport{Expected: []iamhttp.Code{iamhttp.ErrUnauthorized}})
@@ -261,7 +261,7 @@ func TestARefusedLoginEndsTheCallAlsoIfThe401IsExpected(t *testing.T) {
 	})
 }
 
-func TestTheAnswerFromMemoryIsTheFirstOneAndForOneCallOnly(t *testing.T) {
+func TestOneResendGetsTheFirstResponseFromMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var service iamtest.Server
 		page := iamtest.Page(502).With("X-Request-Id", "req-1")
@@ -290,11 +290,11 @@ func TestTheAnswerFromMemoryIsTheFirstOneAndForOneCallOnly(t *testing.T) {
 		service.AssertCount(t, 3) // another request
 		time.Sleep(time.Minute)
 		post("a")
-		service.AssertCount(t, 4) // nobody has come back for so long
+		service.AssertCount(t, 4) // the kept response was forgotten
 	})
 }
 
-func TestARequestWithoutAnAnswerIsSentOnceAndItsErrorIsKept(t *testing.T) {
+func TestARequestWithoutAResponseIsResentOnlyIfThatIsSafe(t *testing.T) {
 	for _, k := range kinds {
 		if k.habits.retriesErrors == 0 {
 			continue
@@ -307,7 +307,7 @@ func TestARequestWithoutAnAnswerIsSentOnceAndItsErrorIsKept(t *testing.T) {
 		}{
 			"a POST":                             {"POST", "{}", nil, 1, true},
 			"a POST without a body":              {"POST", "", nil, 1, true},
-			"a PUT, whose body is used up":       {"PUT", "{}", nil, 1, true},
+			"a PUT with a body":                  {"PUT", "{}", nil, 1, true},
 			"a GET":                              {"GET", "", nil, 1 + k.habits.retriesErrors, false},
 			"a GET, with RetryConnectionErrors":  {"GET", "", &iamhttp.Transport{RetryConnectionErrors: true}, 8, true},
 			"a POST, with RetryConnectionErrors": {"POST", "", &iamhttp.Transport{RetryConnectionErrors: true}, 1, true},
@@ -341,7 +341,7 @@ func TestEachAttemptIsSignedByTheRoundTripperBelow(t *testing.T) {
 	})
 }
 
-func TestAConnectionServesManyRequestsOfAnSDKThatClosesThem(t *testing.T) {
+func TestInstallReusesTheConnectionsThatTheSDKWouldClose(t *testing.T) {
 	var connections atomic.Int32
 	server := httptest.NewUnstartedServer(iamtest.Answer{Body: "{}"})
 	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
@@ -351,9 +351,9 @@ func TestAConnectionServesManyRequestsOfAnSDKThatClosesThem(t *testing.T) {
 	}
 	server.Start()
 	defer server.Close()
-	for name, want := range map[string]int32{"as it is": 10, "with Install": 1} {
+	for name, want := range map[string]int32{"without Install": 10, "with Install": 1} {
 		client := http.Client{Transport: new(http.Transport)}
-		if name != "as it is" {
+		if name != "without Install" {
 			iamsdk.Install(&client, nil, iamsdk.GopherTelekomCloud())
 		}
 		connections.Store(0)
@@ -365,7 +365,7 @@ func TestAConnectionServesManyRequestsOfAnSDKThatClosesThem(t *testing.T) {
 			require.NoError(t, err)
 			_, _ = io.Copy(io.Discard, resp.Body)
 			resp.Body.Close()
-			assert.True(t, req.Close, "the request is the caller's")
+			assert.True(t, req.Close, "the caller's request must not be modified")
 		}
 		assert.Equal(t, want, connections.Load(), name)
 		client.CloseIdleConnections()
@@ -384,12 +384,12 @@ func TestInstallUsesTheRoundTripperOfTheClient(t *testing.T) {
 	assert.Same(t, tr, below(t, client))
 
 	iamsdk.Install(client, tr, iamsdk.Gophercloud())
-	assert.Same(t, own, tr.Base, "again, and not on itself")
+	assert.Same(t, own, tr.Base, "a second Install must not make the Transport its own Base")
 	assert.Same(t, tr, below(t, client))
 
 	another := new(http.Transport)
 	iamsdk.Install(client, &iamhttp.Transport{Base: another}, iamsdk.Gophercloud())
-	assert.Same(t, another, below(t, client).Base, "a Base that is set stays")
+	assert.Same(t, another, below(t, client).Base, "a Base that is set must stay")
 
 	empty := new(http.Client)
 	iamsdk.Install(empty, nil, iamsdk.ProviderHuaweiCloud())
@@ -405,10 +405,10 @@ func below(t *testing.T, c *http.Client) *iamhttp.Transport {
 	return tr
 }
 
-func TestARoundTripperWithoutAFieldForTheNextOneStaysAsItIs(t *testing.T) {
+func TestARoundTripperWithoutAFieldForTheNextOneIsNotChanged(t *testing.T) {
 	for name, rt := range map[string]http.RoundTripper{
 		"an http.Transport": new(http.Transport),
-		"a function":        http.NewFileTransport(http.Dir(".")),
+		"a struct value":    http.NewFileTransport(http.Dir(".")),
 		"a nil pointer":     (*signing)(nil),
 		"an empty field":    new(signing),
 	} {
@@ -418,7 +418,7 @@ func TestARoundTripperWithoutAFieldForTheNextOneStaysAsItIs(t *testing.T) {
 	}
 }
 
-// resending is a RoundTripper that sends again after a 503 as well.
+// resending is a RoundTripper that resends a request after an error or a 503.
 type resending struct{ Rt http.RoundTripper }
 
 func (r *resending) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -433,7 +433,7 @@ func (r *resending) RoundTrip(req *http.Request) (*http.Response, error) {
 	return r.Rt.RoundTrip(again)
 }
 
-func TestARequestWithoutAnAnswerIsSentOnceAlsoIfThe503InPlaceOfItIsResent(t *testing.T) {
+func TestARequestWithoutAResponseIsSentOnceEvenIfTheRoundTripperResendsA503(t *testing.T) {
 	for _, body := range []string{"", "{}"} {
 		synctest.Test(t, func(t *testing.T) {
 			var service iamtest.Server
@@ -448,13 +448,13 @@ func TestARequestWithoutAnAnswerIsSentOnceAlsoIfThe503InPlaceOfItIsResent(t *tes
 			resp, err := client.Post(endpoint+"/groups", "", strings.NewReader(body))
 			require.NoError(t, err)
 			resp.Body.Close()
-			assert.Equal(t, 201, resp.StatusCode, "a 503 of the service is the RoundTripper's own affair")
+			assert.Equal(t, 201, resp.StatusCode, "the RoundTripper may resend after a 503 of the service")
 			service.AssertCount(t, 3)
 		})
 	}
 }
 
-func TestInstallTwiceGuardsTheRoundTripperOnce(t *testing.T) {
+func TestInstallingAgainDoesNotGuardTheRoundTripperAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := newAccount()
 		sdk := kinds[1].newStandIn(service)
@@ -466,7 +466,7 @@ func TestInstallTwiceGuardsTheRoundTripperOnce(t *testing.T) {
 		_, err := sdk.HTTPClient.Post(endpoint+"/groups", "", nil)
 		assert.ErrorIs(t, err, syscall.ECONNRESET)
 		service.AssertCount(t, 1)
-		sdk.HTTPClient.CloseIdleConnections() // goes all the way down
+		sdk.HTTPClient.CloseIdleConnections() // passes through all RoundTrippers
 	})
 }
 
@@ -485,7 +485,7 @@ func TestOneTransportMayServeSeveralClientsWithoutARoundTripper(t *testing.T) {
 	})
 }
 
-func TestWrapFindsTheAnswerOfTheCallAmongTheLatestOnes(t *testing.T) {
+func TestWrapFindsTheResponseOfTheCallAmongTheLatestFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := newAccount()
 		sdk := kinds[0].connect(t, service, nil)
@@ -504,7 +504,7 @@ func TestWrapFindsTheAnswerOfTheCallAmongTheLatestOnes(t *testing.T) {
 			assert.Equal(t, fmt.Sprintf("Could not find %d.", i), e.Message)
 			assert.Equal(t, fmt.Sprintf("%s/groups/%d", endpoint, i), e.URL)
 			if i < 10 {
-				assert.Zero(t, e.Attempts, "forgotten")
+				assert.Zero(t, e.Attempts, "only the last 200 failures are kept")
 				assert.Empty(t, e.RequestID)
 				continue
 			}
@@ -529,7 +529,7 @@ func TestWrapFindsALongBodyByItsBeginning(t *testing.T) {
 	})
 }
 
-func TestWrapTakesABodyOfWhichNothingArrivedInTimeForNoOther(t *testing.T) {
+func TestWrapDoesNotMatchAFailureWhoseBodyDidNotArriveInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := &http.Client{Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
 			header := http.Header{"X-Request-Id": {"another"}}
@@ -562,7 +562,7 @@ func TestWrapFindsTheLaterOfTwoEqualFailures(t *testing.T) {
 	})
 }
 
-func TestTheClientKeepsTheContractOfRoundTripper(t *testing.T) {
+func TestTheInstalledRoundTripperKeepsTheContract(t *testing.T) {
 	for name, o := range map[string]iamsdk.Options{"no options": {}, "all options": iamsdk.ProviderOpenTelekomCloud()} {
 		t.Run(name, func(t *testing.T) {
 			roundtriptest.Run(t, func(base http.RoundTripper) http.RoundTripper {
@@ -574,7 +574,7 @@ func TestTheClientKeepsTheContractOfRoundTripper(t *testing.T) {
 	}
 }
 
-func TestACallThatSucceedsCostsFewAllocations(t *testing.T) {
+func TestACallThatSucceedsCostsAtMostFourAllocations(t *testing.T) {
 	resp := &http.Response{StatusCode: 200, Body: http.NoBody}
 	client := &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) { return resp, nil })}
 	iamsdk.Install(client, nil, iamsdk.GopherTelekomCloud())

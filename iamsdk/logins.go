@@ -9,59 +9,62 @@ import (
 	"time"
 )
 
-// logins keep track of how the SDK of one client logs in.
+// logins tracks how the SDK of one client logs in.
 type logins struct {
-	opened atomic.Int32 // the size of open, so that a request costs no lock as a rule
+	opened atomic.Int32 // len(open), so that most requests need no lock
 
 	mu       sync.Mutex
-	waiting  bool               // a request may wait for the next login: once there was a 401, nothing tells that none does
-	count    int                // of logins that succeeded
-	open     map[string]refusal // the call of each goroutine that was answered 401, and may go on after a login
-	forgot   time.Time          // when old ones were last forgotten
-	failed   error              // of the latest login, if it did not succeed; nil if it is unknown why
+	waiting  bool               // a request may be waiting for a login; stays true, because nothing shows when none is
+	count    int                // number of logins that succeeded
+	open     map[string]refusal // by goroutine: the call that got a 401 and may continue after a login
+	forgot   time.Time          // when old calls were last removed from open
+	failed   error              // why the latest login failed; nil if it succeeded or the reason is unknown
 	failedAt time.Time
 }
 
-// A refusal is the first 401 of a call. It holds hashes, because a client is printed
-// with all that it holds.
+// A refusal is the first 401 of a call. It holds hashes, because a program that prints a
+// client prints all that the client holds.
 type refusal struct {
 	target, token digest
-	logins        int // that had succeeded by then
+	logins        int // number of logins that had succeeded by then
 	at            time.Time
-	counts        bool // another 401 to the same request is the second of the call
+	counts        bool // whether another 401 to the same request is the second of the call
 }
 
-// A call stays open if the SDK does not log in after its 401, and if its goroutine
-// makes no other call. It is forgotten after openFor, by when no service is still
-// answering, or once there are more than mostOpen, as the oldest.
+// A call stays open if the SDK does not log in after its 401 and its goroutine makes no
+// other call. It is forgotten after openFor, when no service can still be responding.
+// If more than mostOpen calls are open, the oldest is forgotten.
 const (
 	openFor  = 24 * time.Hour
 	mostOpen = 10_000
 )
 
-// logsIn reports whether a request asks for a token, of version 2 or 3 of the API.
-// Services have other things that end in /tokens.
+// logsIn reports whether a request asks for a token, in version 2 or 3 of the API. Paths
+// of other services may also end in /tokens.
 func logsIn(req *http.Request) bool {
 	return req.Method == http.MethodPost &&
 		(strings.HasSuffix(req.URL.Path, "/auth/tokens") || strings.HasSuffix(req.URL.Path, "/v2.0/tokens"))
 }
 
-// ends records what became of a request: the status of its response, 0 without one,
-// and its error, if it failed. It reports whether it is a 401 after which an SDK with
-// these Options would never end the call.
+// ends records the outcome of a request: the status of its response, 0 if there was none,
+// and the error, if the request failed. It reports whether the outcome is a 401 after
+// which an SDK with these Options would never end the call.
 //
-// It may end a call if its goroutine has had a 401 before. A second 401 to the same
-// request, with a login in between, is without end; the login may be another
-// caller's. A request without a token, between a 401 and its resend, belongs to a
-// login: an SDK that has only an access key or a given token begins with others than
-// a POST. A resend without a token was sent while another caller logged in, and is
-// neither.
+// With EndlessLogin, that is the second 401 to the same request in the same goroutine,
+// with a login in between. The login may be another caller's.
+//
+// With LoginHangs, it is a 401 to a login that a request may be waiting for. Such a login
+// may begin with requests other than the POST for a token, if the SDK has only an access
+// key or a given token. They are recognized by two facts: they have no token, and their
+// goroutine has got a 401 to a different request. A resend of the same request without a
+// token is not part of a login, and its 401 is not the second one: it was sent while
+// another caller was logging in.
 func (l *logins) ends(req *http.Request, status int, err error, o Options) bool {
 	refused, login := status == http.StatusUnauthorized, logsIn(req)
 	if !refused && !login && l.opened.Load() == 0 {
 		return false
 	}
-	if status >= 300 && status < 400 { // a call goes on after a redirect
+	if status >= 300 && status < 400 { // the call continues after a redirect
 		return false
 	}
 	goroutine, target, token := goroutine(), digestOf(req.Method, req.URL.String()), req.Header.Get("X-Auth-Token")
@@ -89,14 +92,14 @@ func (l *logins) ends(req *http.Request, status int, err error, o Options) bool 
 	}
 
 	ends := o.LoginHangs && (inner || login && l.waiting) ||
-		// The logins are counted as well, because one may bring the same token.
+		// Logins are counted as well, because a login may return the same token again.
 		o.EndlessLogin && again && (first.token != now.token || first.logins < now.logins)
-	// Before the first login nobody waits for one.
+	// Before the first login, no request is waiting for one.
 	if token != "" || !login && l.count > 0 {
 		l.waiting = true
 	}
 	switch {
-	case ends && inner: // not closed: the login may go on without what it asked for
+	case ends && inner: // the call stays open: the login may continue without this response
 		first.counts = false
 		l.open[goroutine] = first
 	case ends, login && token == "":
@@ -107,7 +110,7 @@ func (l *logins) ends(req *http.Request, status int, err error, o Options) bool 
 	return ends
 }
 
-// fail records why the latest login failed, if that is known.
+// fail records that the latest login failed, and why, if err says so.
 func (l *logins) fail(err error) {
 	l.failed, l.failedAt = nil, time.Now()
 	if isTyped(err) {
@@ -137,7 +140,7 @@ func (l *logins) remember(goroutine string, r refusal) {
 	l.opened.Store(int32(len(l.open))) //nolint:gosec // at most mostOpen
 }
 
-// forget forgets the calls that are too old, not at each request.
+// forget removes calls that are too old. It looks for them at most once in openFor.
 func (l *logins) forget(now time.Time) {
 	if now.Sub(l.forgot) < openFor {
 		return
@@ -147,7 +150,7 @@ func (l *logins) forget(now time.Time) {
 	l.opened.Store(int32(len(l.open))) //nolint:gosec // at most mostOpen
 }
 
-// failedSince returns why the latest login failed, if that was after t.
+// failedSince returns why the latest login failed, or nil if it did not fail after t.
 func (l *logins) failedSince(t time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

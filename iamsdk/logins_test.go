@@ -37,7 +37,7 @@ func TestALoginThatIsRefusedSoonAfterTwo401sEndsTheCall(t *testing.T) {
 	})
 }
 
-func TestALoginThatIsRefusedAfterThatOfAnotherCallerEndsTheCall(t *testing.T) {
+func TestARefusedLoginEndsTheCallEvenIfAnotherCallersLoginSucceeded(t *testing.T) {
 	for callers := 2; callers <= 4; callers++ {
 		t.Run(strconv.Itoa(callers)+" callers", func(t *testing.T) {
 			eachKind(t, func(t *testing.T, k kind) {
@@ -52,7 +52,7 @@ func TestALoginThatIsRefusedAfterThatOfAnotherCallerEndsTheCall(t *testing.T) {
 				var wg sync.WaitGroup
 				for i := range callers {
 					wg.Go(func() {
-						time.Sleep(time.Duration(i) * 100 * time.Millisecond) // all but the first without a token
+						time.Sleep(time.Duration(i) * 100 * time.Millisecond) // all but the first are sent without a token
 						_, err := sdk.Request("GET", "/groups/"+strconv.Itoa(i), "")
 						assert.NotErrorIs(t, err, errHangs)
 					})
@@ -63,9 +63,10 @@ func TestALoginThatIsRefusedAfterThatOfAnotherCallerEndsTheCall(t *testing.T) {
 	}
 }
 
-// How the SDKs log in, besides with one POST: an agency needs a second one, with the
-// token of the first; an access key needs the domain, or none, and the catalog; a
-// token that was given is looked up. While logging in again, they send no token.
+// loginSteps are the requests of logins that take more than one POST. An agency needs a
+// second POST, with the token of the first. With an access key, the SDK looks up the
+// domain, which may fail, and the catalog. If the SDK was given a token, it looks up that
+// token. While logging in again, the SDKs send no token.
 var loginSteps = map[string][]string{
 	"an agency":                  {"POST /auth/tokens", "POST /auth/tokens"},
 	"an agency of an access key": {"try GET /auth/domains", "GET /auth/catalog", "POST /auth/tokens"},
@@ -78,7 +79,7 @@ func TestACallEndsWhicheverRequestOfItsLoginIsRefused(t *testing.T) {
 			t.Run(fmt.Sprint(name, ", request ", refused+1), func(t *testing.T) {
 				eachKind(t, func(t *testing.T, k kind) {
 					service := newAccount()
-					left := 10 // requests of a login that are not refused
+					left := 10 // requests of logins that succeed before one is refused
 					issue := service.Handler
 					service.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 						login := strings.Contains(r.URL.Path, "/auth/")
@@ -97,7 +98,7 @@ func TestACallEndsWhicheverRequestOfItsLoginIsRefused(t *testing.T) {
 					sdk := k.connect(t, service, nil)
 					sdk.steps = steps
 					require.NoError(t, sdk.LogIn())
-					for range 2 { // one that failed changes nothing for the next
+					for range 2 { // a call that failed must not affect the next one
 						service.expire()
 						left = refused
 						_, err := sdk.Request("GET", "/groups", "")
@@ -105,7 +106,7 @@ func TestACallEndsWhicheverRequestOfItsLoginIsRefused(t *testing.T) {
 						if assert.ErrorAs(t, iamsdk.Wrap(err), &e, "%v", err) {
 							assert.Equal(t, "The account is locked.", e.Message)
 						}
-						more := 0 // that are still sent
+						more := 0 // requests that are sent after the refused one
 						if strings.HasPrefix(steps[refused], "try ") {
 							more = 1
 						}
@@ -117,7 +118,7 @@ func TestACallEndsWhicheverRequestOfItsLoginIsRefused(t *testing.T) {
 	}
 }
 
-func TestAFirstLoginEndsThatIsRefusedInItsSecondRequest(t *testing.T) {
+func TestAFirstLoginEndsIfItsSecondRequestIsRefused(t *testing.T) {
 	eachKind(t, func(t *testing.T, k kind) {
 		service := newAccount()
 		handler := service.Handler
@@ -137,20 +138,20 @@ func TestAFirstLoginEndsThatIsRefusedInItsSecondRequest(t *testing.T) {
 	})
 }
 
-// endlessKind is one that logs in again after each 401.
+// endlessKind is an SDK that logs in again after each 401, without end.
 var endlessKind = kinds[0]
 
-func TestAFirst401DoesNotEndACallWhateverBecameOfTheLastOne(t *testing.T) {
+func TestTheFirst401DoesNotEndACallHoweverThePreviousCallEnded(t *testing.T) {
 	for name, tt := range map[string]struct {
-		login, resend iamtest.Answer // in the call before
+		login, resend iamtest.Answer // in the previous call
 	}{
-		"its login got no answer":     {iamtest.Answer{Fault: iamtest.Reset}, iamtest.Answer{}},
-		"its login was refused":       {locked, iamtest.Answer{}},
-		"its login was throttled":     {iamtest.Throttled(0), iamtest.Answer{}},
-		"its login failed":            {iamtest.Page(500), iamtest.Answer{}},
-		"its resend got no answer":    {iamtest.Answer{Status: 201}.With("X-Subject-Token", "token-2"), iamtest.Answer{Fault: iamtest.Reset}},
-		"its resend failed":           {iamtest.Answer{Status: 201}.With("X-Subject-Token", "token-2"), iamtest.Page(500)},
-		"its resend was answered 401": {iamtest.Answer{Status: 201}.With("X-Subject-Token", "token-2"), iamtest.Keystone(401, "No.")},
+		"previous call: its login got no response":  {iamtest.Answer{Fault: iamtest.Reset}, iamtest.Answer{}},
+		"previous call: its login was refused":      {locked, iamtest.Answer{}},
+		"previous call: its login was throttled":    {iamtest.Throttled(0), iamtest.Answer{}},
+		"previous call: its login got a 500":        {iamtest.Page(500), iamtest.Answer{}},
+		"previous call: its resend got no response": {iamtest.Answer{Status: 201}.With("X-Subject-Token", "token-2"), iamtest.Answer{Fault: iamtest.Reset}},
+		"previous call: its resend got a 500":       {iamtest.Answer{Status: 201}.With("X-Subject-Token", "token-2"), iamtest.Page(500)},
+		"previous call: its resend got a 401":       {iamtest.Answer{Status: 201}.With("X-Subject-Token", "token-2"), iamtest.Keystone(401, "No.")},
 	} {
 		for _, pause := range []time.Duration{0, 6 * time.Minute} {
 			t.Run(name+", "+pause.String()+" ago", func(t *testing.T) {
@@ -166,7 +167,7 @@ func TestAFirst401DoesNotEndACallWhateverBecameOfTheLastOne(t *testing.T) {
 					require.Error(t, err)
 					time.Sleep(pause)
 					other := make(chan error)
-					go func() { // logs in
+					go func() { // another caller logs in
 						service.Next(x)
 						_, err := sdk.Request("GET", "/other", "")
 						other <- err
@@ -183,7 +184,7 @@ func TestAFirst401DoesNotEndACallWhateverBecameOfTheLastOne(t *testing.T) {
 	}
 }
 
-func TestEachOfSeveralCallsLogsInAgainBeforeTwo401sEndIt(t *testing.T) {
+func TestEachCallLogsInAgainBeforeItsSecond401EndsIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := newAccount()
 		sdk := endlessKind.connect(t, service, nil)
@@ -197,7 +198,7 @@ func TestEachOfSeveralCallsLogsInAgainBeforeTwo401sEndIt(t *testing.T) {
 	})
 }
 
-func TestTheSecond401EndsACallHoweverLongItsResendWaits(t *testing.T) {
+func TestTheSecond401EndsACallHoweverLongTheResponsesTake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := newAccount()
 		sdk := endlessKind.connect(t, service, nil)
@@ -210,7 +211,7 @@ func TestTheSecond401EndsACallHoweverLongItsResendWaits(t *testing.T) {
 	})
 }
 
-func TestTheSecond401EndsACallAlsoBehindARedirect(t *testing.T) {
+func TestTheSecond401EndsACallThatWasRedirected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := newAccount()
 		sdk := endlessKind.connect(t, service, nil)
@@ -222,7 +223,7 @@ func TestTheSecond401EndsACallAlsoBehindARedirect(t *testing.T) {
 	})
 }
 
-func TestTheSecond401EndsACallAlsoIfLoggingInBringsTheSameToken(t *testing.T) {
+func TestTheSecond401EndsACallEvenIfTheLoginReturnsTheSameToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := newAccount()
 		service.On("POST /v3/auth/tokens", iamtest.Answer{Status: 201}.With("X-Subject-Token", "token-1"))
@@ -234,7 +235,7 @@ func TestTheSecond401EndsACallAlsoIfLoggingInBringsTheSameToken(t *testing.T) {
 	})
 }
 
-func TestOfManyCallsThatAreNotMadeAgainTheOldestAreForgotten(t *testing.T) {
+func TestTheOldestOfMoreThan10000OpenCallsIsForgotten(t *testing.T) {
 	const most = 10_000
 	client := &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
 		return &http.Response{StatusCode: 401, Body: http.NoBody}, nil
@@ -268,13 +269,13 @@ func TestOfManyCallsThatAreNotMadeAgainTheOldestAreForgotten(t *testing.T) {
 		return <-again[i]
 	}
 	assert.ErrorIs(t, second(1), iamhttp.ErrUnauthorized)
-	assert.NoError(t, second(0), "forgotten")
+	assert.NoError(t, second(0), "the oldest call must be forgotten")
 	for i := range most - 1 {
 		_ = second(i + 2)
 	}
 }
 
-func TestARequestWithoutATokenDoesNotWaitForTheFirstLogin(t *testing.T) {
+func TestA401ToARequestWithoutATokenDoesNotMakeTheFirstLoginEndTheCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var service iamtest.Server
 		service.On("/", locked)
@@ -288,7 +289,7 @@ func TestARequestWithoutATokenDoesNotWaitForTheFirstLogin(t *testing.T) {
 			} else {
 				resp, err = client.Post(post, "", strings.NewReader("{}"))
 			}
-			require.NoError(t, err, "the SDK gets the response")
+			require.NoError(t, err, "the SDK must get the response")
 			resp.Body.Close()
 			assert.Equal(t, 401, resp.StatusCode)
 		}
@@ -324,13 +325,13 @@ func TestOnlyARequestForATokenIsALogin(t *testing.T) {
 					return err
 				}
 				require.NoError(t, send("GET /v3/groups"))
-				assert.Equal(t, login, send(target) != nil, "it ends the call that waits for it")
+				assert.Equal(t, login, send(target) != nil, "whether a 401 to this request ends the call")
 			})
 		})
 	}
 }
 
-func TestTheSecond401EndsACallAlsoWithTokensOfVersion2(t *testing.T) {
+func TestTheSecond401EndsACallWithTokensOfVersion2(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var service iamtest.Server
 		service.On("POST /v2.0/tokens", iamtest.Answer{Body: `{"access":{"token":{"id":"token-2"}}}`})
@@ -355,15 +356,15 @@ func TestTheSecond401EndsACallAlsoWithTokensOfVersion2(t *testing.T) {
 	})
 }
 
-func TestEachCallEndsWhateverTheServiceAnswers(t *testing.T) {
+func TestEachCallReturnsWhateverTheServiceResponds(t *testing.T) {
 	kindsOfLogin := []string{"", "an agency", "an agency of an access key", "a given token"}
-	for seed := range uint64(8) { // some hundreds by hand: they found no more
+	for seed := range uint64(8) { // hundreds of other seeds, tried once, found nothing more
 		eachKind(t, func(t *testing.T, k kind) {
 			service := newAccount()
 			sdk := k.connect(t, service, &iamhttp.Transport{MaxAttempts: 1})
 			sdk.steps = loginSteps[kindsOfLogin[seed%4]]
 			draw := numbers{source: rand.New(rand.NewPCG(seed, 0))}
-			unauthorized := draw.below(10) // of 10 requests
+			unauthorized := draw.below(10) // of 10 requests, on average
 			service.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				time.Sleep(time.Duration(draw.below(2000)) * time.Millisecond)
 				good, refused := iamtest.Answer{}, draw.below(10) < unauthorized
@@ -398,7 +399,7 @@ func TestEachCallEndsWhateverTheServiceAnswers(t *testing.T) {
 	}
 }
 
-// numbers are drawn by several callers.
+// numbers is a source of random numbers for several goroutines.
 type numbers struct {
 	mu     sync.Mutex
 	source *rand.Rand

@@ -11,14 +11,14 @@ import (
 
 // recent holds the latest failures of all clients. Most SDKs do not keep the header
 // of a response, and none keeps the number of attempts. Wrap uses what their errors
-// do keep as a key to the failure here.
+// do keep to find the failure here.
 var recent memory
 
-// A memory holds the latest failures. If an SDK's error cannot tell several apart,
-// the latest one is used.
+// A memory holds the latest failures. If several match the error of an SDK, the latest
+// one is used.
 type memory struct {
 	mu       sync.Mutex
-	failures []remembered // the latest last
+	failures []remembered // oldest first
 }
 
 const mostRemembered = 200
@@ -26,7 +26,7 @@ const mostRemembered = 200
 type remembered struct {
 	*iamhttp.StatusError
 	at     time.Time
-	logins *logins // of its client
+	logins *logins // those of the client
 }
 
 func (m *memory) add(e *iamhttp.StatusError, l *logins) {
@@ -41,7 +41,7 @@ func (m *memory) add(e *iamhttp.StatusError, l *logins) {
 	m.failures = append(m.failures, remembered{e, time.Now(), l})
 }
 
-// find returns the latest failure with these parts.
+// find returns the latest failure with these values.
 func (m *memory) find(method, url string, code int, body []byte) (remembered, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -62,7 +62,7 @@ func (m *memory) index(method, url string, code iamhttp.Code, body []byte) int {
 }
 
 func sameBody(e *iamhttp.StatusError, body []byte) bool {
-	if e.Truncated && len(e.Body()) > 0 { // nothing is the beginning of anything
+	if e.Truncated && len(e.Body()) > 0 { // every body begins with an empty one
 		return bytes.HasPrefix(body, e.Body())
 	}
 	return bytes.Equal(body, e.Body())

@@ -15,42 +15,42 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// resends keep responses after which the SDK resends a request that must not be sent
-// twice. An error in place of the second response would also prevent that, but the
-// SDK would return that error instead of the one that its callers look for.
+// resends keeps the responses after which the SDK resends a request that must not be
+// sent twice. The resend gets the kept response. An error would also prevent the second
+// send, but the SDK would return it instead of the error that its callers look for.
 type resends struct {
-	count atomic.Int32 // of kept, so that a request costs no lock as a rule
+	count atomic.Int32 // len(kept), so that most requests need no lock
 
 	mu   sync.Mutex
 	kept map[request]answer
 }
 
-// A request holds what a request and its resend have in common.
+// A request is a key that is the same for a request and its resend.
 type request struct {
-	content   digest // of the method, the URL, the body and the headers that say who asks
-	goroutine string // an SDK resends in the one that makes the call
+	content   digest // hash of the method, the URL, the body and the headers that say who asks
+	goroutine string // an SDK resends in the goroutine that makes the call
 }
 
 type answer struct {
 	*iamhttp.StatusError
-	at time.Time // when the SDK had read it; until then readWithin ahead
+	at time.Time // when the SDK finished reading it; until then, readWithin in the future
 }
 
-// An SDK resends after 500 ms. A request that comes before or after these times is a
-// new call.
+// An SDK resends 500 ms after the response. A request that comes before resendFrom or
+// after resendWithin is a new call.
 const (
 	resendFrom   = 450 * time.Millisecond
 	resendWithin = 2 * time.Second
 )
 
-// readWithin bounds how long a response is kept whose body nobody closes.
+// readWithin bounds how long a response is kept if its body is never closed.
 const readWithin = 10 * time.Minute
 
-// mostKept bounds the responses that are kept, of up to 64 KiB each. Beyond it, a
-// request is sent twice, as without Install.
+// mostKept is the maximum number of responses that are kept, of up to 64 KiB each. If it
+// is reached, the SDK sends the request twice, as without Install.
 const mostKept = 1000
 
-// keep keeps a response for the next request that is the same.
+// keep keeps a response for the resend of its request, and notes when its body is closed.
 func (r *resends) keep(codes []iamhttp.Code, req *http.Request, resp *http.Response, e *iamhttp.StatusError) {
 	if !slices.Contains(codes, e.Code) || logsIn(req) { // a second token does no harm
 		return
@@ -71,11 +71,11 @@ func (r *resends) keep(codes []iamhttp.Code, req *http.Request, resp *http.Respo
 	}
 	r.kept[key] = answer{e, now.Add(readWithin)}
 	r.count.Store(int32(len(r.kept))) //nolint:gosec // at most mostKept
-	// The SDK waits from the end of the body on, and a body may be slow.
+	// The SDK's wait begins when it has read the body, which may be slow.
 	resp.Body = &closing{resp.Body, func() { r.keptAt(key, time.Now()) }}
 }
 
-// keptAt sets when the SDK had read a response.
+// keptAt records when the SDK finished reading a kept response.
 func (r *resends) keptAt(key request, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -84,7 +84,7 @@ func (r *resends) keptAt(key request, now time.Time) {
 	}
 }
 
-// closing is a body that tells when it is closed.
+// closing is a body that calls a function when it is closed.
 type closing struct {
 	io.ReadCloser
 	closed func()
@@ -95,7 +95,7 @@ func (c *closing) Close() error {
 	return c.ReadCloser.Close()
 }
 
-// forget drops the responses that were not picked up.
+// forget drops responses whose resend did not come in time.
 func (r *resends) forget(now time.Time) {
 	for k, a := range r.kept {
 		if now.Sub(a.at) > resendWithin {
@@ -105,8 +105,8 @@ func (r *resends) forget(now time.Time) {
 	r.count.Store(int32(len(r.kept))) //nolint:gosec // at most mostKept
 }
 
-// answer returns the response that was kept for a request, once, or nil. It then
-// closes the body of the request, as a RoundTripper has to.
+// answer returns the response that was kept for a request, or nil. It returns each
+// response only once. It then closes the body of the request, as a RoundTripper must.
 func (r *resends) answer(req *http.Request) *http.Response {
 	if r.count.Load() == 0 {
 		return nil
@@ -148,10 +148,9 @@ func (r *resends) answer(req *http.Request) *http.Response {
 	}
 }
 
-// same returns what a request has in common with its resend. It reports whether that
-// is enough to recognize the resend: a body that cannot be read again is not, because
-// two calls may differ in nothing else. A request that may be sent twice has no such
-// resend.
+// same returns the key that a request shares with its resend. It returns false if the
+// body cannot be read again: two calls may differ only in the body. It also returns
+// false if the request may be sent twice, because its resend is then simply sent.
 func same(req *http.Request) (r request, ok bool) {
 	if maySendTwice(req) {
 		return r, false
@@ -179,8 +178,8 @@ func same(req *http.Request) (r request, ok bool) {
 	return r, true
 }
 
-// maySendTwice reports whether a request may be sent again although it is unknown
-// whether it was carried out (RFC 9110 §9.2.2).
+// maySendTwice reports whether a request may be sent again even if it may have been
+// carried out (RFC 9110 §9.2.2).
 func maySendTwice(req *http.Request) bool {
 	switch req.Method {
 	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:

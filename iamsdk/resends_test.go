@@ -23,11 +23,11 @@ import (
 // resendWait is how long the stand-in waits before it resends.
 const resendWait = 500 * time.Millisecond
 
-func TestEachOfSeveralEqualPOSTsIsSentOnce(t *testing.T) {
+func TestEachOfSeveralIdenticalPOSTsIsSentOnce(t *testing.T) {
 	const answered = 50 * time.Millisecond
 	for _, gap := range []time.Duration{0, 200 * time.Millisecond, resendWait, resendWait + answered, resendWait + 2*answered, time.Second} {
 		for _, callers := range []int{2, 10} {
-			t.Run(fmt.Sprint(callers, " callers, one each ", gap), func(t *testing.T) {
+			t.Run(fmt.Sprint(callers, " callers, ", gap, " apart"), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					service := newAccount()
 					sdk := kinds[0].connect(t, service, nil)
@@ -45,7 +45,7 @@ func TestEachOfSeveralEqualPOSTsIsSentOnce(t *testing.T) {
 					requests := service.Requests()[1:]
 					require.Len(t, requests, callers)
 					for i, r := range requests {
-						assert.Equal(t, time.Duration(i)*gap, r.At.Sub(start), "a first send is never answered from memory")
+						assert.Equal(t, time.Duration(i)*gap, r.At.Sub(start), "a first send must not get a response from memory")
 					}
 				})
 			})
@@ -53,7 +53,7 @@ func TestEachOfSeveralEqualPOSTsIsSentOnce(t *testing.T) {
 	}
 }
 
-func TestOnlyTheResendIsAnsweredFromMemory(t *testing.T) {
+func TestOnlyTheResendGetsAResponseFromMemory(t *testing.T) {
 	type call struct {
 		body   io.Reader
 		header http.Header
@@ -70,18 +70,18 @@ func TestOnlyTheResendIsAnsweredFromMemory(t *testing.T) {
 		"the resend, after some delay":     {call{body: text("a")}, call{body: text("a")}, resendWait + time.Second, 1},
 		"the resend, without a body":       {call{}, call{}, resendWait, 1},
 		"the resend, with the same header": {call{header: header("X-Auth-Token", "a")}, call{header: header("X-Auth-Token", "a")}, resendWait, 1},
-		"at once":                          {call{body: text("a")}, call{body: text("a")}, 0, 2},
+		"the same request at once":         {call{body: text("a")}, call{body: text("a")}, 0, 2},
 		"too early for a resend":           {call{body: text("a")}, call{body: text("a")}, resendWait - 100*time.Millisecond, 2},
 		"too late for a resend":            {call{body: text("a")}, call{body: text("a")}, 3 * time.Second, 2},
 		"another body":                     {call{body: text("a")}, call{body: text("b")}, resendWait, 2},
-		"a body, and none":                 {call{body: text("a")}, call{}, resendWait, 2},
+		"a body, and then no body":         {call{body: text("a")}, call{}, resendWait, 2},
 		"another stream":                   {call{body: stream("a")}, call{body: stream("b")}, resendWait, 2},
-		"a stream, and no body":            {call{body: stream("a")}, call{}, resendWait, 2},
-		"no body, and a stream":            {call{}, call{body: stream("a")}, resendWait, 2},
+		"a stream, and then no body":       {call{body: stream("a")}, call{}, resendWait, 2},
+		"no body, and then a stream":       {call{}, call{body: stream("a")}, resendWait, 2},
 		"another token":                    {call{header: header("X-Auth-Token", "a")}, call{header: header("X-Auth-Token", "b")}, resendWait, 2},
 		"another project":                  {call{header: header("X-Project-Id", "a")}, call{header: header("X-Project-Id", "b")}, resendWait, 2},
 		"another domain":                   {call{header: header("X-Domain-Id", "a")}, call{header: header("X-Domain-Id", "b")}, resendWait, 2},
-		"another key":                      {call{header: header("Idempotency-Key", "a")}, call{header: header("Idempotency-Key", "b")}, resendWait, 2},
+		"another idempotency key":          {call{header: header("Idempotency-Key", "a")}, call{header: header("Idempotency-Key", "b")}, resendWait, 2},
 		"a project in place of a domain":   {call{header: header("X-Project-Id", "a")}, call{header: header("X-Domain-Id", "a")}, resendWait, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -106,7 +106,7 @@ func TestOnlyTheResendIsAnsweredFromMemory(t *testing.T) {
 	}
 }
 
-func TestAResponseThatNobodyAsksForIsForgotten(t *testing.T) {
+func TestAKeptResponseIsForgottenIfNoResendComes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var service iamtest.Server
 		service.Next(iamtest.Answer{Status: 502})
@@ -127,11 +127,11 @@ func TestAResponseThatNobodyAsksForIsForgotten(t *testing.T) {
 			resp.Body.Close()
 			time.Sleep(time.Minute)
 		}
-		assert.LessOrEqual(t, compared, 2, "to keep it, and once to find it too old")
+		assert.LessOrEqual(t, compared, 2, "the body is read once to keep the response, and once when it is found too old")
 	})
 }
 
-// slowBody takes its time before it ends.
+// slowBody is an empty body whose Read returns io.EOF after a time.
 type slowBody struct{ time.Duration }
 
 func (b slowBody) Read([]byte) (int, error) {
@@ -158,16 +158,16 @@ func TestAPOSTIsSentOnceHoweverLongItsResponseTakesToRead(t *testing.T) {
 				require.NoError(t, err)
 				resp.Body.Close()
 				time.Sleep(resendWait)
-				other, err := client.Post(endpoint+"/users/"+strconv.Itoa(i), "", nil) // forgets what is old
+				other, err := client.Post(endpoint+"/users/"+strconv.Itoa(i), "", nil) // makes Install forget old responses
 				require.NoError(t, err)
 				other.Body.Close()
 			}
-			assert.Equal(t, 1, sent, "%v", takes)
+			assert.Equal(t, 1, sent, "reading the response takes %v", takes)
 		})
 	}
 }
 
-func TestAClientPrintsNothingOfTheRequestsThatItRemembers(t *testing.T) {
+func TestPrintingAClientShowsNothingOfTheRequestsItRemembers(t *testing.T) {
 	var service iamtest.Server
 	service.On("POST /", iamtest.Answer{Status: 502, Body: "secret-body"})
 	service.On("GET /", iamtest.Keystone(401, "secret-message"))
@@ -181,15 +181,15 @@ func TestAClientPrintsNothingOfTheRequestsThatItRemembers(t *testing.T) {
 		require.NoError(t, err)
 		resp.Body.Close()
 	}
-	client.Transport.(interface{ WrappedRoundTripper() http.RoundTripper }).WrappedRoundTripper().(*iamhttp.Transport).Base = nil // the service, which holds them all
+	client.Transport.(interface{ WrappedRoundTripper() http.RoundTripper }).WrappedRoundTripper().(*iamhttp.Transport).Base = nil // removes the service, which holds all requests
 	printed := fmt.Sprintf("%+v %#v", client.Transport, client.Transport)
-	assert.Contains(t, printed, "goroutine", "there is something to print")
+	assert.Contains(t, printed, "goroutine", "the printed text must contain what the client remembers")
 	for _, secret := range []string{"secret-query", "secret-text", "secret-token", "secret-body"} {
 		assert.NotContains(t, printed, secret)
 	}
 }
 
-func TestALongResponseIsCutInMemoryAndSaysSo(t *testing.T) {
+func TestALongResponseIsCutTo64KiBInMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var service iamtest.Server
 		service.On("/", iamtest.Answer{Status: 502, Body: strings.Repeat("x", 100_000)}.With("X-Request-Id", "req-1").With("Content-Length", "100000"))
@@ -212,7 +212,7 @@ func TestALongResponseIsCutInMemoryAndSaysSo(t *testing.T) {
 	})
 }
 
-func TestOfManyResponsesAtTheSameTimeABoundedNumberIsKept(t *testing.T) {
+func TestAtMost1000ResponsesAreKeptAtATime(t *testing.T) {
 	const most, more = 1000, 10
 	synctest.Test(t, func(t *testing.T) {
 		service := newAccount()

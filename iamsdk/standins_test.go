@@ -14,42 +14,42 @@ import (
 	"github.com/iamhttp/iamhttp/iamsdk"
 )
 
-// A standIn does what an SDK of the gophercloud family does with its http.Client and
-// with status codes: the client is a value, errors are values without a header, and
-// logging in again happens in the middle of a call, under a lock.
+// A standIn uses its http.Client and handles status codes as the SDKs of the gophercloud
+// family do: the client is a value, errors are values without a header, and logging in
+// again happens in the middle of a call, under a lock.
 type standIn struct {
 	HTTPClient http.Client
 	Context    context.Context // golangsdk has one for the client, the others have none
 
-	// Retries of a 429: a counter for the life of the client, which nothing guards,
-	// or a function.
+	// How it retries a 429: with a counter that lasts for the life of the client and
+	// that no lock guards, or with a function.
 	MaxBackoffRetries   *int
 	BackoffRetryTimeout time.Duration
 	RetryBackoffFunc    func(retries int) error
 
 	habits
-	steps  []string // the requests of a login, one POST unless set; it ignores that one fails which begins with try
+	steps  []string // the requests of a login; nil: one POST. A step that begins with try may fail
 	token  atomic.Pointer[string]
-	renews atomic.Bool   // it can log in again: it has once
+	renews atomic.Bool   // it can log in again, because it has logged in once
 	lock   chan struct{} // held while logging in
 	again  atomic.Bool   // a login is under way
 	logins atomic.Int32
 }
 
-// habits are what cannot be switched off.
+// habits are behaviors that cannot be switched off.
 type habits struct {
-	endless       bool // logs in again after each 401, not once for a call
-	resends       bool // sends 502 and 504 once more
-	closes        bool // a connection for each request
-	retriesErrors int  // in a RoundTripper of its own, which signs as well
+	endless       bool // logs in again after each 401, not only once per call
+	resends       bool // sends a request once more after a 502 or 504
+	closes        bool // opens a connection for each request
+	retriesErrors int  // number of retries after an error, in a RoundTripper of its own that also signs
 }
 
-// A kind of SDK, and how it is set up.
+// A kind is an SDK that a stand-in imitates, and how to set it up.
 type kind struct {
 	name    string
 	habits  habits
 	usual   func(*standIn) // its own retries, as they are by default
-	advised func(*standIn) // the lines beside Install that switch them off
+	advised func(*standIn) // the settings beside Install that switch them off
 	options iamsdk.Options
 }
 
@@ -94,10 +94,11 @@ const endpoint = "https://iam.example/v3"
 
 var (
 	errHangs   = errors.New("the stand-in waits for a lock that it holds")
-	errEndless = errors.New("the stand-in would go on without end")
+	errEndless = errors.New("the stand-in would log in without end")
 )
 
-// unexpected is the error of an answer: as the family keeps it, without the header.
+// unexpected is the error for a response. As in the SDKs of the family, it does not keep
+// the header.
 type unexpected struct {
 	URL, Method string
 	Expected    []int
@@ -109,7 +110,7 @@ func (e unexpected) Error() string {
 	return fmt.Sprintf("expected HTTP response code %v when accessing [%s %s], but got %d instead", e.Expected, e.Method, e.URL, e.Actual)
 }
 
-// Callers tell them apart by type assertions on values.
+// Callers distinguish these errors by type assertions on values.
 type (
 	default401 struct{ unexpected }
 	default403 struct{ unexpected }
@@ -120,8 +121,8 @@ type (
 	default503 struct{ unexpected }
 )
 
-// Neither of these unwraps, the first has lost why the login has failed, and they
-// differ in nothing but their names.
+// Neither of these errors unwraps. The first does not say why the login failed. They
+// differ only in their names.
 type (
 	ErrUnableToReauthenticate     struct{ ErrOriginal error }
 	ErrErrorAfterReauthentication struct{ ErrOriginal error }
@@ -135,7 +136,7 @@ func (e *ErrErrorAfterReauthentication) Error() string {
 	return "logged in again, and then: " + e.ErrOriginal.Error()
 }
 
-// A call is what the SDK knows of a call while it makes it.
+// A call is the state of a call of the SDK.
 type call struct {
 	loggedIn         bool
 	resent, backoffs int
@@ -259,11 +260,11 @@ func (s *standIn) send(method, path, body string, c *call) (*http.Response, erro
 	return nil, e
 }
 
-// logInAgain renews the token under the lock, if nobody else has.
+// logInAgain renews the token under the lock, unless another caller has renewed it.
 func (s *standIn) logInAgain(used string) error {
 	select {
 	case s.lock <- struct{}{}:
-	case <-time.After(24 * time.Hour): // the SDK would wait for ever
+	case <-time.After(24 * time.Hour): // the SDK would wait forever
 		return errHangs
 	}
 	s.again.Store(true)
@@ -277,8 +278,8 @@ func (s *standIn) logInAgain(used string) error {
 	return s.logIn()
 }
 
-// signing is a provider's RoundTripper: it signs each attempt, and sends again what
-// got no answer, whatever the method.
+// signing is a provider's RoundTripper. It signs each attempt, and resends a request that
+// got no response, whatever the method.
 type signing struct {
 	Rt         http.RoundTripper
 	MaxRetries int
@@ -290,7 +291,7 @@ func (s *signing) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := s.Rt.RoundTrip(signed)
 	for retry := 1; resp == nil; retry++ {
 		if retry > s.MaxRetries {
-			return nil, fmt.Errorf("connection error, retries exhausted: %s", err) // of the error, the provider keeps the text alone
+			return nil, fmt.Errorf("connection error, retries exhausted: %s", err) // the provider keeps only the error's text
 		}
 		time.Sleep(time.Second << retry)
 		resp, err = s.Rt.RoundTrip(signed)
@@ -298,8 +299,8 @@ func (s *signing) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// A wire refuses what net/http refuses to send: a body that is shorter than it should
-// be. It notes which requests ask for a connection of their own.
+// A wire fails a request whose body is not as long as its ContentLength, as net/http
+// does. It counts the requests that ask for a connection of their own.
 type wire struct {
 	http.RoundTripper
 	closing atomic.Int32

@@ -6,17 +6,17 @@ import (
 	"reflect"
 )
 
-// An unanswered keeps a RoundTripper from resending requests that got no response.
-// Below that RoundTripper, a floor turns the error into a response, which the
-// RoundTripper passes on; here the response becomes the error again. So the caller
-// gets the error itself, while such a RoundTripper would keep only its text.
+// An unanswered keeps a RoundTripper from resending requests that got no response. A
+// floor below that RoundTripper turns the error into a response, which the RoundTripper
+// passes on. The unanswered above it turns the response into the error again. So the
+// caller gets the error itself; the RoundTripper would keep only its text.
 type unanswered struct {
-	sends http.RoundTripper // the one that would send again
-	all   bool              // including requests that may be sent twice
+	sends http.RoundTripper // the RoundTripper that would resend
+	all   bool              // prevent the resends of requests that may be sent twice, too
 }
 
-// guard puts a floor below rt, and returns what to put above it. It returns nil if it
-// cannot find out which RoundTripper rt passes its requests to.
+// guard puts a floor below rt, and returns the unanswered to put above rt. It returns nil
+// if it cannot find the RoundTripper that rt passes its requests to.
 func guard(rt http.RoundTripper, all bool) *unanswered {
 	v := reflect.ValueOf(rt)
 	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {
@@ -41,7 +41,7 @@ func guard(rt http.RoundTripper, all bool) *unanswered {
 }
 
 func (u *unanswered) RoundTrip(req *http.Request) (*http.Response, error) {
-	hasBody := req.Body != nil && req.Body != http.NoBody // the second time it would be empty
+	hasBody := req.Body != nil && req.Body != http.NoBody // a resend would have an empty body
 	if !u.all && !hasBody && maySendTwice(req) {
 		return u.sends.RoundTrip(req)
 	}
@@ -69,7 +69,7 @@ type floorKey struct{}
 
 func (f *floor) RoundTrip(req *http.Request) (*http.Response, error) {
 	failed, ok := req.Context().Value(floorKey{}).(*error)
-	if ok && *failed != nil { // the RoundTripper takes the response below for one of the service, and sends again
+	if ok && *failed != nil { // the RoundTripper resends, because it takes the 503 below for the service's
 		if req.Body != nil {
 			req.Body.Close()
 		}

@@ -11,29 +11,29 @@ import (
 
 // Wrap adds the typed error to an error of the SDK: the *[iamhttp.StatusError] of the
 // response behind it. errors.Is and errors.As find both, the SDK's first. The text is
-// the SDK's. Wrap returns these unchanged: an error without a response, an error that
-// holds a *StatusError or a *[iamhttp.NotSentError] already, an error of a form that
-// it does not know, and nil.
+// the SDK's. Wrap returns these unchanged: nil, an error without a response, an error
+// that already holds a *StatusError or a *[iamhttp.NotSentError], and an error of an
+// unknown form.
 //
-// It recognizes an error by its fields URL, Method, Actual and Body, whatever its
-// type is called. If logging in again has failed, it looks into the fields
-// ErrOriginal and ErrReauth. The typed error is then that of the login: a
-// *StatusError or, if the gate did not let the login out, a *NotSentError; if the
-// login got no response, it is the *StatusError of the 401 before it. If the SDK
-// keeps no ErrReauth, it is that of the latest login that failed after the 401: call
-// Wrap at once, and with several callers it may be the login of another one.
+// Wrap recognizes an error by its fields URL, Method, Actual and Body, whatever the name
+// of its type. If logging in again has failed, Wrap looks into the fields ErrOriginal
+// and ErrReauth. The typed error is then that of the login: a *StatusError or, if the
+// gate refused the login, a *NotSentError. If the login got no response, the typed error
+// is the *StatusError of the 401 before it. If the SDK's error has no ErrReauth, Wrap
+// uses the latest login that failed after the 401. In that case call Wrap at once; if
+// there are several callers, the login may be another caller's.
 //
-// If the response is among the last 200 failures of the clients that [Install] was
+// If the response is among the last 200 failures of all clients that [Install] was
 // called for, the typed error is complete: it has header, request id, Attempts and
-// Stop. Of several failures with the same method, URL, status and body it is the
-// latest, which may be another caller's. Otherwise it is made from what the SDK keeps. Wrap is safe for concurrent
-// use.
+// Stop. If several of these failures have the same method, URL, status and body, Wrap
+// uses the latest, which may be another caller's. For any other response, the typed
+// error is made from the fields of the SDK's error. Wrap is safe for concurrent use.
 func Wrap(err error) (result error) {
 	if err == nil {
 		return nil
 	}
-	// A method of a foreign error may panic: one with a value receiver does for a nil
-	// pointer.
+	// A method of a foreign error may panic, such as one with a value receiver that is
+	// called on a nil pointer.
 	defer func() {
 		if recover() != nil {
 			result = err
@@ -60,12 +60,12 @@ func isTyped(err error) bool {
 	return errors.As(err, new(*iamhttp.StatusError)) || errors.As(err, new(*iamhttp.NotSentError))
 }
 
-// mostErrors is how many errors Wrap looks at within one: an error may hold itself as
-// ErrOriginal and as ErrReauth.
+// mostErrors is the maximum number of nested errors that Wrap looks at. An error may hold
+// itself as ErrOriginal and as ErrReauth.
 const mostErrors = 1000
 
-// typed returns the error of iamhttp that explains err, or nil. It looks at as many
-// errors as there are left.
+// typed returns the error of iamhttp that explains err, or nil. It looks at no more than
+// *left errors, and counts them down.
 func typed(err error, left *int) error {
 	if err == nil || *left == 0 {
 		return nil
@@ -107,7 +107,7 @@ func ofAnswer(v reflect.Value) *remembered {
 	if !address.IsValid() || !method.IsValid() || !code.IsValid() || !body.IsValid() {
 		return nil
 	}
-	if n := code.Int(); n < 100 || n > 599 { // the SDK has made it itself, without a response
+	if n := code.Int(); n < 100 || n > 599 { // the SDK made the error itself, without a response
 		return nil
 	}
 	target := redact(address.String())
@@ -127,7 +127,7 @@ func ofAnswer(v reflect.Value) *remembered {
 }
 
 // ofLogin returns the typed error behind an error about logging in again, or nil.
-// Such an error may hold two failures; the later one is the reason why the call
+// Such an error may hold two failures; the later one is the reason that the call
 // failed.
 func ofLogin(v reflect.Value, left *int) error {
 	original, again := failure(v, "ErrOriginal"), failure(v, "ErrReauth")
@@ -137,8 +137,8 @@ func ofLogin(v reflect.Value, left *int) error {
 	if original == nil {
 		return nil
 	}
-	// Some SDKs drop the error of the login. In these, only the name tells that error
-	// from the one that follows a login that has succeeded.
+	// Some SDKs drop the error of the login. Only the name of the type then distinguishes
+	// a failed login from a failure after a successful login.
 	dropped := again == nil && v.Type().Name() != "ErrErrorAfterReauthentication"
 	if o := reflect.Indirect(reflect.ValueOf(original)); dropped && o.Kind() == reflect.Struct {
 		if r := ofAnswer(o); r != nil && r.logins != nil && r.Code == iamhttp.ErrUnauthorized {
@@ -160,8 +160,8 @@ func failure(v reflect.Value, name string) error {
 	return err
 }
 
-// field returns the field of that name and type, which may be in an embedded struct;
-// the zero Value if there is none.
+// field returns the field with that name and type, or the zero Value. The field may be in
+// an embedded struct.
 func field(v reflect.Value, name string, t reflect.Type) reflect.Value {
 	if f := v.FieldByName(name); f.IsValid() && f.Type() == t {
 		return f
@@ -169,7 +169,7 @@ func field(v reflect.Value, name string, t reflect.Type) reflect.Value {
 	return reflect.Value{}
 }
 
-// redact returns a URL as in a StatusError: without user info, query and fragment.
+// redact returns a URL as a StatusError has it: without user info, query and fragment.
 func redact(address string) string {
 	u, err := url.Parse(address)
 	if err != nil {

@@ -24,12 +24,12 @@ type withHeader struct {
 	Actual         int
 	Body           []byte
 	ResponseHeader http.Header
-	RequestId      string //nolint:revive // it is called so
+	RequestId      string //nolint:revive // the name in the SDK
 }
 
 func (e withHeader) Error() string { return fmt.Sprint(e.Method, " ", e.URL, ": ", e.Actual) }
 
-// Forms that look like it, and are not.
+// These look like errors of an SDK, but lack the right fields.
 type (
 	wrongTypes struct {
 		URL    *url.URL
@@ -64,12 +64,12 @@ func (e unwrapsMany) Unwrap() []error { return e }
 func (panics) Error() string          { return "panics" }
 func (panics) Unwrap() error          { panic("no") }
 
-// An unableToLogIn is the error of an SDK that keeps why the login has failed.
+// An unableToLogIn is the error of an SDK that keeps the reason why the login failed.
 type unableToLogIn struct{ ErrOriginal, ErrReauth error }
 
 func (e *unableToLogIn) Error() string { return "unable to log in again: " + e.ErrOriginal.Error() }
 
-// A ringOf may hold itself, where errors.As does not look.
+// A ringOf may hold itself in fields that errors.As does not read.
 type ringOf struct{ ErrOriginal, ErrReauth error }
 
 func (*ringOf) Error() string { return "ring" }
@@ -83,22 +83,22 @@ func (e valueReceiver) Unwrap() error { return e.err }
 func TestWrapTypesAnyErrorWithTheFieldsOfAResponse(t *testing.T) {
 	answer := unexpected{"https://user:p@iam.example/v3/users?q=1", "GET", nil, 404, []byte(`{"error":{"message":"m"}}`)}
 	for name, err := range map[string]error{
-		"a value":                        answer,
-		"a pointer":                      &answer,
-		"embedded":                       default404{answer},
-		"a pointer to what embeds it":    &default404{answer},
-		"wrapped":                        fmt.Errorf("x: %w", answer),
-		"wrapped twice":                  fmt.Errorf("y: %w", fmt.Errorf("x: %w", &answer)),
-		"joined":                         errors.Join(errors.New("plain"), default404{answer}),
-		"with a header":                  withHeader{URL: answer.URL, Method: "GET", Actual: 404, Body: answer.Body},
-		"after a login":                  &ErrErrorAfterReauthentication{answer},
-		"after two logins":               &ErrErrorAfterReauthentication{&ErrErrorAfterReauthentication{default404{answer}}},
-		"the last of many":               errors.Join(append(slices.Repeat([]error{errors.New("plain")}, 500), answer)...),
-		"after a login, as a value":      valueReceiver{&ErrErrorAfterReauthentication{answer}},
-		"no login, and nobody knows why": &unableToLogIn{ErrOriginal: answer},
-		"no login, without a reason":     &ErrUnableToReauthenticate{answer},
-		"no login for another reason":    &unableToLogIn{ErrOriginal: answer, ErrReauth: errors.New("plain")},
-		"the login's":                    &unableToLogIn{ErrOriginal: errors.New("plain"), ErrReauth: answer},
+		"a value":                                        answer,
+		"a pointer":                                      &answer,
+		"embedded":                                       default404{answer},
+		"a pointer to a struct that embeds it":           &default404{answer},
+		"wrapped":                                        fmt.Errorf("x: %w", answer),
+		"wrapped twice":                                  fmt.Errorf("y: %w", fmt.Errorf("x: %w", &answer)),
+		"joined":                                         errors.Join(errors.New("plain"), default404{answer}),
+		"an error with a ResponseHeader":                 withHeader{URL: answer.URL, Method: "GET", Actual: 404, Body: answer.Body},
+		"an error after a login":                         &ErrErrorAfterReauthentication{answer},
+		"an error after two logins":                      &ErrErrorAfterReauthentication{&ErrErrorAfterReauthentication{default404{answer}}},
+		"the last of many joined errors":                 errors.Join(append(slices.Repeat([]error{errors.New("plain")}, 500), answer)...),
+		"an error after a login, as a value":             valueReceiver{&ErrErrorAfterReauthentication{answer}},
+		"a failed login with a nil ErrReauth":            &unableToLogIn{ErrOriginal: answer},
+		"a failed login without a field ErrReauth":       &ErrUnableToReauthenticate{answer},
+		"a failed login whose ErrReauth has no response": &unableToLogIn{ErrOriginal: answer, ErrReauth: errors.New("plain")},
+		"a failed login whose ErrReauth has a response":  &unableToLogIn{ErrOriginal: errors.New("plain"), ErrReauth: answer},
 	} {
 		t.Run(name, func(t *testing.T) {
 			wrapped := iamsdk.Wrap(err)
@@ -110,12 +110,12 @@ func TestWrapTypesAnyErrorWithTheFieldsOfAResponse(t *testing.T) {
 			assert.Equal(t, "https://iam.example/v3/users", e.URL)
 			assert.EqualError(t, wrapped, err.Error())
 			assertHolds(t, wrapped, err)
-			assert.Equal(t, wrapped, iamsdk.Wrap(wrapped), "wrapped already")
+			assert.Equal(t, wrapped, iamsdk.Wrap(wrapped), "Wrap must not wrap its own result again")
 		})
 	}
 }
 
-func TestWrapReturnsOtherErrorsAsTheyAre(t *testing.T) {
+func TestWrapReturnsOtherErrorsUnchanged(t *testing.T) {
 	var (
 		nilAnswer *unexpected
 		nilLogin  *unableToLogIn
@@ -129,36 +129,36 @@ func TestWrapReturnsOtherErrorsAsTheyAre(t *testing.T) {
 	other := &ringOf{ErrOriginal: &ringOf{}}
 	other.ErrReauth = unwrapsMany{other.ErrOriginal, other.ErrOriginal}
 	other.ErrOriginal.(*ringOf).ErrOriginal, other.ErrOriginal.(*ringOf).ErrReauth = other, other
-	many := unwrapsMany{} // each counts twice, and 2 to the power of 40 are too many
+	many := unwrapsMany{} // 40 levels that each double the number of errors: 2 to the power of 40
 	for range 40 {
 		next := &ringOf{many, many}
 		many = unwrapsMany{next}
 	}
 	for name, err := range map[string]error{
-		"plain":                        errors.New("plain"),
-		"a nil pointer":                nilAnswer,
-		"a nil pointer to an embedded": (*default404)(nil),
-		"a nil login":                  nilLogin,
-		"a nil that panics":            nilValue,
-		"a nil StatusError":            nilStatus,
-		"a wrapped nil":                fmt.Errorf("x: %w", error(nilAnswer)),
-		"a nil in ErrOriginal":         &unableToLogIn{ErrOriginal: nilAnswer, ErrReauth: nilLogin},
-		"fields of other types":        wrongTypes{},
-		"only some of the fields":      &someFields{},
-		"ErrOriginal of another type":  wrongOriginal{},
-		"a field that is not exported": hidden{default404{}},
-		"an embedded nil pointer":      embedsPointer{},
-		"an embedded nil error":        embedsError{},
-		"no failures":                  &unableToLogIn{},
-		"one that holds itself":        ring,
-		"one that holds itself twice":  twice,
-		"two that hold each other":     other,
-		"many in one":                  many,
-		"one that holds nil":           unwrapsMany{nil, errors.New("plain")},
-		"one that panics":              panics{},
-		"a url.Error":                  &url.Error{Op: "Get", URL: "https://iam.example/", Err: errors.New("reset")},
-		"not sent":                     &url.Error{Op: "Get", URL: "https://iam.example/", Err: &iamhttp.NotSentError{Err: gate.ErrPaused}},
-		"typed already":                fmt.Errorf("x: %w", iamhttp.NewStatusError(404, nil, nil)),
+		"plain":         errors.New("plain"),
+		"a nil pointer": nilAnswer,
+		"a nil pointer to a struct that embeds it": (*default404)(nil),
+		"a nil login":                        nilLogin,
+		"a nil pointer whose Unwrap panics":  nilValue,
+		"a nil StatusError":                  nilStatus,
+		"a wrapped nil":                      fmt.Errorf("x: %w", error(nilAnswer)),
+		"a nil in ErrOriginal":               &unableToLogIn{ErrOriginal: nilAnswer, ErrReauth: nilLogin},
+		"fields of other types":              wrongTypes{},
+		"only some of the fields":            &someFields{},
+		"ErrOriginal of another type":        wrongOriginal{},
+		"a field that is not exported":       hidden{default404{}},
+		"an embedded nil pointer":            embedsPointer{},
+		"an embedded nil error":              embedsError{},
+		"a failed login without errors":      &unableToLogIn{},
+		"an error that holds itself":         ring,
+		"an error that holds itself twice":   twice,
+		"two errors that hold each other":    other,
+		"2 to the power of 40 errors in one": many,
+		"a list of errors that holds nil":    unwrapsMany{nil, errors.New("plain")},
+		"an error whose Unwrap panics":       panics{},
+		"a url.Error":                        &url.Error{Op: "Get", URL: "https://iam.example/", Err: errors.New("reset")},
+		"a request that was not sent":        &url.Error{Op: "Get", URL: "https://iam.example/", Err: &iamhttp.NotSentError{Err: gate.ErrPaused}},
+		"already typed":                      fmt.Errorf("x: %w", iamhttp.NewStatusError(404, nil, nil)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			assert.Equal(t, err, iamsdk.Wrap(err))
@@ -179,7 +179,7 @@ func TestWrapReadsTheHeaderOrTheRequestIDThatTheSDKKept(t *testing.T) {
 	assert.Equal(t, "req-2", e.RequestID)
 }
 
-func TestWrapAsksForAFailedLoginOnlyIfTheErrorIsAboutOne(t *testing.T) {
+func TestWrapUsesTheLatestFailedLoginOnlyIfTheErrorDoesNotGiveTheReason(t *testing.T) {
 	eachKind(t, func(t *testing.T, k kind) {
 		service := newAccount()
 		sdk := k.connect(t, service, nil)
@@ -188,7 +188,7 @@ func TestWrapAsksForAFailedLoginOnlyIfTheErrorIsAboutOne(t *testing.T) {
 		time.Sleep(time.Second)
 		service.expire()
 		service.On("POST /v3/auth/tokens", iamtest.Keystone(403, "Disabled."))
-		_, err := sdk.Request("GET", "/other", "") // its login fails, later
+		_, err := sdk.Request("GET", "/other", "") // its login fails, a second later
 		require.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrForbidden)
 
 		answer := unexpected{endpoint + "/groups", "GET", nil, 401, []byte(iamtest.Keystone(401, "No.").Body)}
@@ -197,10 +197,10 @@ func TestWrapAsksForAFailedLoginOnlyIfTheErrorIsAboutOne(t *testing.T) {
 			err  error
 			want string
 		}{
-			{"an error after a login", after, "No."},
-			{"the reason is known", &unableToLogIn{ErrOriginal: answer, ErrReauth: errors.New("reset")}, "No."},
-			{"the reason is not known", &unableToLogIn{ErrOriginal: answer}, "Disabled."},
-			{"there is no place for the reason", &ErrUnableToReauthenticate{answer}, "Disabled."},
+			{"an error after a successful login", after, "No."},
+			{"a failed login with ErrReauth", &unableToLogIn{ErrOriginal: answer, ErrReauth: errors.New("reset")}, "No."},
+			{"a failed login with a nil ErrReauth", &unableToLogIn{ErrOriginal: answer}, "Disabled."},
+			{"a failed login without a field ErrReauth", &ErrUnableToReauthenticate{answer}, "Disabled."},
 		} {
 			var e *iamhttp.StatusError
 			require.ErrorAs(t, iamsdk.Wrap(tt.err), &e)
@@ -209,7 +209,7 @@ func TestWrapAsksForAFailedLoginOnlyIfTheErrorIsAboutOne(t *testing.T) {
 	})
 }
 
-func TestWrapDoesNotTakeTheFailedLoginOfAnotherCallerForOneThatGotNoAnswer(t *testing.T) {
+func TestWrapDoesNotUseAnotherCallersFailedLoginIfTheLatestGotNoResponse(t *testing.T) {
 	eachKind(t, func(t *testing.T, k kind) {
 		service := newAccount()
 		sdk := k.connect(t, service, nil)
@@ -219,7 +219,7 @@ func TestWrapDoesNotTakeTheFailedLoginOfAnotherCallerForOneThatGotNoAnswer(t *te
 		service.On("POST /v3/auth/tokens", disabled, iamtest.Answer{Fault: iamtest.Reset})
 		go sdk.Request("GET", "/other", "") // it logs in first
 		time.Sleep(time.Millisecond)
-		sdk.again.Store(false) // so that this request has its token
+		sdk.again.Store(false) // so that this request is sent with its token
 		_, err := sdk.Request("GET", "/groups", "")
 		assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrUnauthorized)
 		assert.NotErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrForbidden)

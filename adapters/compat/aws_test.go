@@ -73,14 +73,15 @@ func awsGetUser(ctx context.Context, c *iam.Client) error {
 	return err
 }
 
-// awsOnce is the outcome of a call that fails once, and then would not.
+// awsOnce returns the outcome of a call whose first request fails and whose second one
+// would succeed.
 func awsOnce(ctx context.Context, w *world, code int) outcome {
 	c := awsClient(w)
 	w.serve(inTurn(says(code, awsFault(code)), says(200, `<GetUserResponse><GetUserResult/></GetUserResponse>`)))
 	return succeeds(awsGetUser(ctx, c))
 }
 
-// awsFault is the form of the service's query protocol.
+// awsFault returns a failure in the form of the service's query protocol.
 func awsFault(code int) string {
 	names := map[int]string{403: "AccessDenied", 404: "NoSuchEntity", 409: "EntityAlreadyExists", 429: "Throttling", 503: "ServiceUnavailable"}
 	return fmt.Sprintf(`<ErrorResponse><Error><Code>%s</Code><Message>No.</Message></Error><RequestId>req-1</RequestId></ErrorResponse>`, names[code])

@@ -33,14 +33,14 @@ var azureIdentity = sdk{
 	},
 }
 
-// azureToken asks for a token with a client secret, of a service that does
-// what token says once it has been discovered.
+// azureToken requests a token with a client secret. The service responds to the
+// discovery by itself, and to other requests with token.
 func azureToken(ctx context.Context, w *world, token http.HandlerFunc) error {
 	discovery := says(200, `{"issuer":"https://login.test/tenant/v2.0","authorization_endpoint":"https://login.test/tenant/a","token_endpoint":"https://login.test/tenant/token"}`)
 	w.serve(func(rw http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/openid-configuration") {
 			discovery(rw, r)
-			// What is counted begins behind it.
+			// Count only the requests after the discovery.
 			w.serve(token)
 			return
 		}
@@ -62,7 +62,7 @@ func azureCredential(w *world) *azidentity.ClientSecretCredential {
 	return c
 }
 
-// azureStatus is the code of the response that the error has, 0 without one.
+// azureStatus returns the status of the response in the error, or 0 if it has none.
 func azureStatus(e *azidentity.AuthenticationFailedError) any {
 	if e.RawResponse == nil {
 		return 0

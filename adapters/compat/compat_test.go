@@ -1,16 +1,16 @@
 // Package compat runs unmodified SDKs through an [iamhttp.Transport], with and
-// without PassThrough, and writes what it measures to TABLE.md, and the summary
-// also to docs/sdks.md.
+// without PassThrough. It writes its measurements to TABLE.md, and the summary also to
+// docs/sdks.md.
 //
-// Each SDK is one file. Services are in memory and time is that of
+// Each SDK is one file. Services are in memory and time is the virtual time of
 // testing/synctest, so an SDK that waits for a minute costs no time.
 //
-// To add an SDK, add its file, <name>_test.go, with an sdk value, and name that in
-// the list sdks: how the SDK is given an http.Client, one call whose requests are
-// counted, and the behaviors that it has without a Transport, each a function that
-// reports whether it works. oauth2_test.go is a short one. Then run go mod tidy and
-// go test -update, and commit the tables as they are. A setting that helps goes into
-// the SDK's "what to set".
+// To add an SDK, write a file <name>_test.go with an sdk value, and add the value to the
+// list sdks. The value has a function that makes a call whose requests are counted, the
+// name of the function that gives the SDK an http.Client, and the behaviors that the SDK
+// has without a Transport, each with a function that reports whether it works.
+// oauth2_test.go is a short example. If a setting of the SDK helps, put it into advice.
+// Then run go mod tidy and go test -update, and commit the tables unchanged.
 package compat
 
 import (
@@ -42,7 +42,7 @@ var update = flag.Bool("update", false, "rewrite TABLE.md and the table in docs/
 
 var sdks = []sdk{awsIAM, azureIdentity, keycloak, openStack, openStack1, oauth, openID, hashiVault}
 
-// An sdk is what the suite has to know about an SDK.
+// An sdk describes an SDK to the suite.
 type sdk struct {
 	name   string // of the package that makes the calls
 	module string // the module's path, as in go.mod
@@ -50,19 +50,19 @@ type sdk struct {
 	// fault is the body of a failure in the form that the SDK understands.
 	fault func(code int) string
 
-	// call connects, makes the service fail with w.failing, and makes one call.
-	// With w.advised it follows the advice; otherwise the SDK is set up as usual.
+	// call connects, makes the service fail with w.failing, and makes one call. If
+	// w.advised is true, it follows the advice; otherwise it sets the SDK up as usual.
 	call   func(ctx context.Context, w *world) error
-	usual  string // how it is set up as usual; "": with the SDK's defaults
+	usual  string // the usual setup, as the table names it; "": the SDK's defaults
 	advice string // the setting that switches the SDK's own retries off; "" if it has none
 
-	connect string // the name of the function that gives it the http.Client and follows the advice; the table shows its code
+	connect string // the name of the function that gives the SDK the http.Client and follows the advice; the table shows its code
 
 	behaviors []behavior
 }
 
-// A behavior is something that the SDK does with a response. It has to work without
-// a Transport of ours.
+// A behavior is something that the SDK does with a response. It must work without a
+// Transport.
 type behavior struct {
 	name string
 	run  func(ctx context.Context, w *world) outcome
@@ -71,11 +71,11 @@ type behavior struct {
 // An outcome is the result of a call.
 type outcome struct {
 	err  error  // what the SDK returned
-	lost string // what the SDK should have done and did not; "" if it did
+	lost string // what was wrong; "" if the SDK did what it should
 }
 
-// fails is the outcome of a call that should fail with an error of type T, for
-// which says returns want.
+// fails is the outcome of a call that should fail with an error of type T. If says is
+// called with that error, it should return want.
 func fails[T error](err error, says func(T) any, want any) outcome {
 	if err == nil {
 		return outcome{lost: "no error"}
@@ -127,16 +127,16 @@ var (
 
 const short = "../../docs/sdks.md"
 
-// unwaited makes the number of requests the same in each run: some SDKs have
-// timeouts of their own, and waits at random would use them up at random.
+// unwaited is a schedule without waits. It makes the number of requests the same in each
+// run: some SDKs have timeouts of their own, which random waits might exceed.
 func unwaited() backoff.BackOff { return &backoff.ZeroBackOff{} }
 
-// A world is what one SDK works with: a service, and the mode in which it is
-// called.
+// A world is the environment of one SDK: a service, and the mode in which the SDK calls
+// it.
 type world struct {
 	mode    mode
 	advised bool
-	failing http.HandlerFunc // for call
+	failing http.HandlerFunc // the service during sdk.call
 
 	mu       sync.Mutex
 	answer   http.HandlerFunc
@@ -146,7 +146,7 @@ type world struct {
 // client returns the http.Client to give to the SDK.
 func (w *world) client() *http.Client { return &http.Client{Transport: w.mode.wrap(w)} }
 
-// serve makes h the service, and starts to count requests from 0.
+// serve makes h the service, and restarts the count of requests at 0.
 func (w *world) serve(h http.HandlerFunc) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -161,7 +161,7 @@ func (w *world) RoundTrip(req *http.Request) (*http.Response, error) {
 	w.mu.Unlock()
 	served := req.Clone(req.Context())
 	if req.Body != nil {
-		// net/http checks this too; without it, a retry without its body would pass.
+		// net/http checks this too. Without the check, a retry without its body would pass.
 		body, err := io.ReadAll(req.Body)
 		req.Body.Close()
 		if err == nil && req.ContentLength > 0 && int64(len(body)) != req.ContentLength {
@@ -179,7 +179,7 @@ func (w *world) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// says answers with a status code and a body.
+// says returns a handler that responds with a status code and a body.
 func says(code int, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -188,7 +188,7 @@ func says(code int, body string) http.HandlerFunc {
 			w.Header().Set("X-Amzn-Requestid", "req-1") // where the AWS SDK looks since November 2026
 		}
 		if code == http.StatusTooManyRequests {
-			// With a longer one, the timeouts inside some SDKs end the retries early.
+			// During a longer wait, the timeouts inside some SDKs would end the retries.
 			w.Header().Set("Retry-After", "0")
 		}
 		w.WriteHeader(code)
@@ -196,8 +196,8 @@ func says(code int, body string) http.HandlerFunc {
 	}
 }
 
-// inTurn answers the first request with the first handler, and so on. The last
-// handler answers all further requests.
+// inTurn returns a handler that passes the first request to the first of answers, and so
+// on. The last one gets all further requests.
 func inTurn(answers ...http.HandlerFunc) http.HandlerFunc {
 	var mu sync.Mutex
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -209,18 +209,18 @@ func inTurn(answers ...http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// The values of a cell about the *StatusError.
+// The values of the cells that say what finds the *StatusError.
 const (
 	typedBy   = "typed by "
 	typedByAs = typedBy + "`errors.As`"
 	untyped   = "untyped"
 )
 
-// A measurement is an outcome, with what was measured around it.
+// A measurement is an outcome and what was measured with it.
 type measurement struct {
 	outcome
 	requests int
-	typed    string // what finds the *StatusError; "" if there was no answer, or no error to look in
+	typed    string // what finds the *StatusError; "" if there was no error, no request or no Transport
 }
 
 func (w *world) measure(t *testing.T, run func(context.Context, *world) outcome) (m measurement) {
@@ -248,14 +248,14 @@ func (w *world) measure(t *testing.T, run func(context.Context, *world) outcome)
 // codes are the failures for which requests are counted.
 var codes = [...]int{403, 404, 429, 503}
 
-// counts are the requests for one call that meets each of codes.
+// counts are the numbers of requests of one call, for each of codes.
 type counts [len(codes)]int
 
-// most is what a Transport with its defaults sends if nothing above it retries:
-// eight requests at a 429, and one at the others.
+// most is the number of requests that a Transport with its defaults sends if nothing
+// above it retries: eight at a 429, and one at the other codes.
 var most = counts{1, 1, 8, 1}
 
-// A report is everything that was measured of one SDK.
+// A report is everything that was measured about one SDK.
 type report struct {
 	sdk
 	version string
@@ -296,20 +296,20 @@ func measureSDK(t *testing.T, s sdk) report {
 				row.advised[m.name] = (&world{mode: m, advised: true}).measure(t, b.run)
 			}
 		}
-		assert.Empty(t, row.usually[alone.name].lost, "the behavior %q has to work without a Transport: %v", b.name, row.usually[alone.name].err)
+		assert.Empty(t, row.usually[alone.name].lost, "the behavior %q must work without a Transport: %v", b.name, row.usually[alone.name].err)
 		r.rows = append(r.rows, row)
 	}
 	return r
 }
 
-// count makes the call once for each code. It returns how many requests that took,
+// count makes the call once for each code. It returns how many requests each call took,
 // and what finds the *StatusError.
 func (s sdk) count(t *testing.T, m mode, advised bool) (n counts, typed string) {
 	var places []string
 	for i, code := range codes {
 		w := &world{mode: m, advised: advised, failing: says(code, s.fault(code))}
 		got := w.measure(t, func(ctx context.Context, w *world) outcome { return outcome{err: s.call(ctx, w)} })
-		assert.Error(t, got.err, "%s: the service answers with %d", m.name, code)
+		assert.Error(t, got.err, "%s: a call must fail if the service responds %d", m.name, code)
 		n[i] = got.requests
 		if got.typed != "" && !slices.Contains(places, got.typed) {
 			places = append(places, got.typed)
@@ -382,7 +382,7 @@ func TestTheTablesSayWhatTheSDKsDo(t *testing.T) {
 	}
 }
 
-// must is for errors that can only come from a mistake in the suite itself.
+// must panics if there is an error, which only a mistake in the suite itself can cause.
 func must(err error) {
 	if err != nil {
 		panic(err)

@@ -10,7 +10,7 @@ import (
 	"github.com/gophercloud/gophercloud/openstack/identity/v3/users"
 )
 
-// openStack1 is gophercloud before contexts: the client has one for all its calls.
+// openStack1 is gophercloud v1: a client has one context for all its calls.
 var openStack1 = sdk{
 	name:    "gophercloud",
 	module:  "github.com/gophercloud/gophercloud",
@@ -99,7 +99,7 @@ func keystoneLogIn1(w *world, p *gophercloud.ProviderClient) {
 	}))
 }
 
-// keystone discovers versions and logs in.
+// keystone responds to version discovery and to logins.
 func keystone(rw http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/" {
 		says(300, `{"versions":{"values":[{"id":"v3.14","status":"stable","links":[{"rel":"self","href":"`+keystoneURL+`/v3/"}]}]}}`)(rw, r)

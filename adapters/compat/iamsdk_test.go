@@ -23,14 +23,14 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// A family is a version of gophercloud, of which iamsdk knows the shape only.
+// A family is a version of gophercloud. iamsdk knows only the shape of its errors.
 type family struct {
 	name, module string
 
-	// call installs, logs in with the RoundTripper, calls ready, and then makes a
-	// request with that method and body.
+	// call uses Install if install is true, logs in through base, calls ready, and then
+	// sends a request with that method and body.
 	call func(base http.RoundTripper, install bool, ready func(), method string, body any) error
-	own  func(err error, code int) bool // whether it is the SDK's error of that code, as callers ask
+	own  func(err error, code int) bool // whether err is the SDK's error for that code, checked as callers check it
 }
 
 var families = []family{
@@ -86,7 +86,7 @@ var families = []family{
 	},
 }
 
-// A meeting is a call and a service that never gives in.
+// A meeting is a call to a service that always responds the same way.
 type meeting struct {
 	name, method string
 	answer       iamtest.Answer
@@ -140,7 +140,7 @@ func (f family) meet(t *testing.T, m meeting, install bool) (requests, logins in
 	return requests, logins, err
 }
 
-func TestThroughInstallGophercloudSendsAsManyRequestsAsTheTableSays(t *testing.T) {
+func TestThroughInstallGophercloudSendsTheNumberOfRequestsInTheTable(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("| the service always answers |")
 	for _, f := range families {
@@ -161,7 +161,7 @@ func TestThroughInstallGophercloudSendsAsManyRequestsAsTheTableSays(t *testing.T
 				}
 				b.WriteString(" " + after + " |")
 
-				assert.Equal(t, fmt.Sprintf("%T", itsErr), fmt.Sprintf("%T", err), "the SDK's own error")
+				assert.Equal(t, fmt.Sprintf("%T", itsErr), fmt.Sprintf("%T", err), "the type of the SDK's error must be the same as without Install")
 				wrapped := iamsdk.Wrap(err)
 				var e *iamhttp.StatusError
 				if m.answer.Status == 0 {
@@ -193,7 +193,7 @@ func TestThroughInstallGophercloudSendsAsManyRequestsAsTheTableSays(t *testing.T
 		require.NoError(t, os.WriteFile(short, []byte(want), 0o644))
 		return
 	}
-	assert.Equal(t, want, string(old), "to rewrite it, run %s", rewrite)
+	assert.Equal(t, want, string(old), "docs/sdks.md is out of date; to rewrite it, run %s", rewrite)
 }
 
 func cell(requests, logins int) string {

@@ -75,14 +75,14 @@ func clientCredentials(style oauth2.AuthStyle) *clientcredentials.Config {
 	return &clientcredentials.Config{ClientID: "id", ClientSecret: "secret", TokenURL: oauthURL + "/token", AuthStyle: style}
 }
 
-// oauthFault is the form of RFC 6749, section 5.2.
+// oauthFault returns a failure in the form of RFC 6749, section 5.2.
 func oauthFault(code int) string {
 	return fmt.Sprintf(`{"error":"temporarily_unavailable","error_description":"No: %d."}`, code)
 }
 
 func oauthCode(e *oauth2.RetrieveError) any { return e.ErrorCode }
 
-// oauthSuccess is the outcome of a call that should bring oauthToken.
+// oauthSuccess is the outcome of a call that should return oauthToken.
 func oauthSuccess(token *oauth2.Token, err error) outcome {
 	return brings(token != nil && token.AccessToken == "t", err, true)
 }

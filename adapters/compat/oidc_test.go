@@ -50,7 +50,7 @@ func oidcContext(ctx context.Context, w *world) context.Context {
 	return oidc.ClientContext(ctx, w.client())
 }
 
-// oidcProvider discovers.
+// oidcProvider runs the discovery and returns the provider.
 func oidcProvider(ctx context.Context, w *world) *oidc.Provider {
 	w.serve(says(200, fmt.Sprintf(`{"issuer":%[1]q,"jwks_uri":"%[1]s/keys","userinfo_endpoint":"%[1]s/userinfo"}`, oauthURL)))
 	p, err := oidc.NewProvider(oidcContext(ctx, w), oauthURL)
@@ -58,7 +58,7 @@ func oidcProvider(ctx context.Context, w *world) *oidc.Provider {
 	return p
 }
 
-// idToken is one whose signature no key will ever verify.
+// idToken is a token with a signature that no key can verify.
 var idToken = func() string {
 	var parts []string
 	for _, part := range []string{`{"alg":"RS256"}`, `{"iss":"` + oauthURL + `","aud":"id","exp":4102444800}`, "signature"} {
@@ -67,8 +67,8 @@ var idToken = func() string {
 	return strings.Join(parts, ".")
 }()
 
-// names is the outcome of a call that should fail, with the code in the text
-// for want of anything better.
+// names is the outcome of a call that should fail with the code in the text of its
+// error, because such an error has no other place for the code.
 func names(err error, code int) outcome {
 	switch {
 	case err == nil:

@@ -31,8 +31,8 @@ const (
 	end     = "<!-- end of sdk table -->"
 )
 
-// summary has one row for each SDK: how to use it with a Transport, and what that
-// costs.
+// summary returns a table with one row for each SDK: how to use it with a Transport, and
+// what that costs.
 func summary(reports []report) string {
 	var b strings.Builder
 	b.WriteString("| SDK | mode | set this | typed error by | you lose | requests at a 429 |\n|---|---|---|---|---|---|\n")
@@ -44,9 +44,9 @@ func summary(reports []report) string {
 	return b.String()
 }
 
-// best returns the mode in which the SDK loses fewer behaviors. If that is the
-// same, it is error mode, if errors.As finds the typed error there: PassThrough
-// needs a Recorder for that.
+// best returns the mode in which the SDK loses fewer behaviors. If both modes lose the
+// same number, it prefers error mode, but only if errors.As finds the typed error there.
+// PassThrough needs a Recorder for that.
 func (r report) best() mode {
 	lost, lostInErrorMode := len(r.lostIn(passThrough)), len(r.lostIn(errorMode))
 	if lostInErrorMode < lost || lostInErrorMode == lost && r.typed[errorMode.name] == typedByAs {
@@ -65,7 +65,7 @@ func (r report) lostIn(m mode) (names []string) {
 	return names
 }
 
-// typedIn says what finds the *StatusError, and for which behaviors nothing does.
+// typedIn returns what finds the *StatusError, and for which behaviors nothing finds it.
 func (r report) typedIn(m mode) string {
 	var hidden []string
 	for _, row := range r.rows {
@@ -80,8 +80,8 @@ func (r report) typedIn(m mode) string {
 	return by
 }
 
-// throttledIn says how many requests one call sends to a service that keeps
-// answering 429.
+// throttledIn returns how many requests one call sends to a service that keeps
+// responding 429.
 func (r report) throttledIn(m mode) string {
 	i := slices.Index(codes[:], http.StatusTooManyRequests)
 	usually, advised := r.usually[m.name][i], r.advised[m.name][i]

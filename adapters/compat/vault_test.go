@@ -20,7 +20,7 @@ var hashiVault = sdk{
 	call: func(ctx context.Context, w *world) error {
 		c := vaultClient(w)
 		w.serve(w.failing)
-		// Not a read, for which a 404 is no error.
+		// Not a read, because to a read a 404 is not an error.
 		_, err := c.Logical().WriteWithContext(ctx, "secret/a", map[string]any{"a": "b"})
 		return err
 	},

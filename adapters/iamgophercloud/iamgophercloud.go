@@ -7,12 +7,12 @@
 //	err = openstack.Authenticate(ctx, p, options)
 //	if errors.Is(err, iamhttp.ErrUnauthorized) { … }
 //
-// Gophercloud still handles status codes as before: it logs in again after a 401, it
-// treats a 404 as a result where it is one, and errors.As finds its own errors as
-// before.
+// Gophercloud still handles status codes as before: it logs in again after a 401, and
+// tokens.Validate, for example, still returns false for a 404. errors.As finds
+// gophercloud's own errors as before.
 //
 // For gophercloud v1 and the SDKs that derive from it, use package
-// [github.com/iamhttp/iamhttp/iamsdk], which this one is built on.
+// [github.com/iamhttp/iamhttp/iamsdk]. This package is built on it.
 package iamgophercloud
 
 import (
@@ -24,16 +24,16 @@ import (
 	"github.com/iamhttp/iamhttp/iamsdk"
 )
 
-// Configure makes p send its requests through t, which it sets to PassThrough. It
-// switches off gophercloud's own back-off for 429 and 498, because both would retry
-// and the numbers would multiply, and it passes errors through [Wrap]. Call it once,
-// before openstack.Authenticate, so that logging in is covered too.
+// Configure makes p send its requests through t, and sets t.PassThrough. It switches off
+// gophercloud's own back-off for 429 and 498, because its retries would multiply with
+// those of t, and it passes errors through [Wrap]. Call it once, before
+// openstack.Authenticate, so that it covers logging in too.
 //
 // If t is nil, a Transport with its defaults is used. If t.Base is nil, it becomes
-// the RoundTripper that p had. Several clients may share one t if they have no
-// RoundTripper of their own, or all the same one: t keeps that of the first. A
-// RetryFunc that p has is asked first, as before; Wrap gets only an error that it
-// returns.
+// the RoundTripper that p had. Several clients may share t if they have no
+// RoundTripper of their own, or all the same one, because t keeps that of the first. If
+// p has a RetryFunc, it is still called first. If it returns an error, Wrap gets that
+// error.
 func Configure(p *gophercloud.ProviderClient, t *iamhttp.Transport) {
 	iamsdk.Install(&p.HTTPClient, t, iamsdk.Gophercloud())
 	p.RetryBackoffFunc = nil
@@ -54,8 +54,8 @@ func Configure(p *gophercloud.ProviderClient, t *iamhttp.Transport) {
 //
 // Configure makes gophercloud call Wrap for most errors. It cannot do that if logging
 // in again has failed: gophercloud then returns a
-// *gophercloud.ErrUnableToReauthenticate without asking. Pass that error to Wrap
-// yourself. The typed error is then that of the login, be it a *StatusError or, if
-// the gate did not let the login out, a *[iamhttp.NotSentError]; if the login got no
-// response, it is the *StatusError of the 401 before it.
+// *gophercloud.ErrUnableToReauthenticate without calling RetryFunc. Pass that error to
+// Wrap yourself. The typed error is then that of the login: a *StatusError or, if the
+// gate refused the login, a *[iamhttp.NotSentError]. If the login got no response, the
+// typed error is the *StatusError of the 401 before it.
 func Wrap(err error) error { return iamsdk.Wrap(err) }

@@ -31,7 +31,7 @@ import (
 // tests: version discovery with a 300, tokens that expire, users.
 type keystone struct {
 	*httptest.Server
-	script iamtest.Server // answers first, if a test has scripted something
+	script iamtest.Server // responds first, if a test has scripted a response
 
 	mu     sync.Mutex
 	logins int
@@ -125,7 +125,7 @@ func both(t *testing.T, err error, code int) *iamhttp.StatusError {
 	return e
 }
 
-func TestLoginFollowsVersionDiscoveryThatAnswers300(t *testing.T) {
+func TestTheLoginFollowsAVersionDiscoveryWithA300(t *testing.T) {
 	k := newKeystone(t)
 	connect(t, k, nil)
 	k.script.AssertRequests(t, "GET /", "POST /v3/auth/tokens")
@@ -140,14 +140,14 @@ func TestAFailureHoldsGophercloudsErrorAndTheTypedError(t *testing.T) {
 	assert.Equal(t, "POST", e.Method)
 	assert.Equal(t, k.URL+"/v3/users", e.URL)
 	assert.NotEmpty(t, e.RequestID)
-	assert.Contains(t, err.Error(), "Expected HTTP response code", "the text is gophercloud's")
+	assert.Contains(t, err.Error(), "Expected HTTP response code", "the text must be gophercloud's")
 	assert.Equal(t, 1, k.count("POST /v3/users"))
 
 	_, err = users.Get(t.Context(), c, "nobody").Extract()
 	both(t, err, 404)
 }
 
-func TestTheTypedErrorKnowsAttemptsAndStopWithAndWithoutARecorder(t *testing.T) {
+func TestTheTypedErrorHasAttemptsAndStopWithAndWithoutARecorder(t *testing.T) {
 	k := newKeystone(t)
 	client := connect(t, k, quick())
 	k.script.Next(iamtest.Throttled(0))
@@ -177,7 +177,7 @@ func TestTheMessagesOfNovaAndNeutronAreRead(t *testing.T) {
 	}
 }
 
-func TestA404ThatGophercloudTakesForAnAnswerIsNoError(t *testing.T) {
+func TestA404ThatGophercloudTreatsAsAResultIsNotAnError(t *testing.T) {
 	k := newKeystone(t)
 	c := connect(t, k, nil)
 	valid, err := tokens.Validate(t.Context(), c, "some-token")
@@ -197,14 +197,14 @@ func TestAnExpiredTokenIsRenewedOnce(t *testing.T) {
 	assert.Equal(t, 2, k.logins)
 	assert.Equal(t, 2, k.count("GET /v3/users/alice"))
 
-	t.Run("and what fails afterwards is typed", func(t *testing.T) {
+	t.Run("a failure after the renewal is typed", func(t *testing.T) {
 		k.expire()
 		_, err := users.Get(t.Context(), c, "nobody").Extract()
 		after := errors.As(err, new(*gophercloud.ErrErrorAfterReauthentication))
 		assert.True(t, after)
 		both(t, err, 404)
 	})
-	t.Run("a 401 that stays is renewed only once", func(t *testing.T) {
+	t.Run("a 401 that persists causes one renewal", func(t *testing.T) {
 		logins := k.logins
 		k.script.On("GET /v3/users/alice", iamtest.Answer{Status: 401})
 		_, err := users.Get(t.Context(), c, "alice").Extract()
@@ -230,7 +230,7 @@ func TestRecorderAndWrapTypeTheErrorOfAFailedRenewal(t *testing.T) {
 			ok := errors.As(wrapped, &e)
 			require.True(t, ok)
 			assert.ErrorIs(t, wrapped, iamhttp.ErrUnauthorized)
-			assert.ErrorIs(t, wrapped, err, "the original is found too")
+			assert.ErrorIs(t, wrapped, err, "gophercloud's own error must still be found")
 			if name == "Wrap" {
 				assert.Equal(t, "The account is locked.", e.Message)
 			}
@@ -240,19 +240,19 @@ func TestRecorderAndWrapTypeTheErrorOfAFailedRenewal(t *testing.T) {
 
 func TestA429IsRetriedByTheTransportAlone(t *testing.T) {
 	throttled := iamtest.Throttled(0)
-	for name, throttled := range map[string]iamtest.Answer{"with Retry-After": throttled.With("Retry-After", "0"), "without": throttled} {
+	for name, throttled := range map[string]iamtest.Answer{"with Retry-After": throttled.With("Retry-After", "0"), "without Retry-After": throttled} {
 		t.Run(name, func(t *testing.T) {
 			k := newKeystone(t)
 			waits := 0
 			tr := &iamhttp.Transport{
 				Backoff: func() backoff.BackOff { waits++; return backoff.NewConstantBackOff(time.Millisecond) },
 				OnFailure: func(_ context.Context, f iamhttp.Failure) {
-					assert.Equal(t, f.Retry, f.Wait > 0, "no retry without a wait")
+					assert.Equal(t, f.Retry, f.Wait > 0, "there must be a wait if and only if the failure is retried")
 				},
 			}
 			c := connect(t, k, tr, func(p *gophercloud.ProviderClient) {
 				p.RetryBackoffFunc = func(context.Context, *gophercloud.ErrUnexpectedResponseCode, error, uint) error {
-					t.Error("gophercloud's own back-off is switched off")
+					t.Error("gophercloud's own back-off must be switched off")
 					return nil
 				}
 			})
@@ -300,7 +300,7 @@ func TestA503IsNotRetried(t *testing.T) {
 	assert.Equal(t, 1, k.count("GET /v3/users/alice"))
 }
 
-func TestARetryFuncIsStillAsked(t *testing.T) {
+func TestARetryFuncIsStillCalled(t *testing.T) {
 	k := newKeystone(t)
 	var seen []error
 	c := connect(t, k, quick(), func(p *gophercloud.ProviderClient) {
@@ -317,10 +317,10 @@ func TestARetryFuncIsStillAsked(t *testing.T) {
 	both(t, err, 502)
 	assert.Equal(t, 3, k.count("GET /v3/users/alice"))
 	require.Len(t, seen, 3)
-	assert.Equal(t, 502, seen[0].(gophercloud.ErrUnexpectedResponseCode).Actual, "it sees gophercloud's own error")
+	assert.Equal(t, 502, seen[0].(gophercloud.ErrUnexpectedResponseCode).Actual, "RetryFunc must get gophercloud's own error")
 }
 
-func TestACallWithoutAnAnswerHasNoTypedError(t *testing.T) {
+func TestTheErrorOfACallWithoutAResponseIsNotTyped(t *testing.T) {
 	k := newKeystone(t)
 	c := connect(t, k, nil)
 	k.Close()
@@ -330,7 +330,7 @@ func TestACallWithoutAnAnswerHasNoTypedError(t *testing.T) {
 	assert.False(t, ok)
 }
 
-func TestACanceledWaitHoldsTheCancellationAndThe429(t *testing.T) {
+func TestTheErrorOfACanceledWaitHoldsTheCancellationAndThe429(t *testing.T) {
 	k := newKeystone(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	c := connect(t, k, &iamhttp.Transport{OnFailure: func(context.Context, iamhttp.Failure) { cancel() }})
@@ -340,7 +340,7 @@ func TestACanceledWaitHoldsTheCancellationAndThe429(t *testing.T) {
 	assert.ErrorIs(t, err, iamhttp.ErrTooManyRequests)
 }
 
-// refusing is a gate that lets nothing out.
+// refusing is a gate that refuses each request.
 type refusing struct{}
 
 func (refusing) Wait(context.Context, gate.Request) (gate.Ticket, error) {
@@ -349,12 +349,12 @@ func (refusing) Wait(context.Context, gate.Request) (gate.Ticket, error) {
 
 func (refusing) Observe(gate.Request, gate.Ticket, gate.Outcome) {}
 
-func TestARefusalByTheGateReachesTheCallerAndIsNoAnswer(t *testing.T) {
+func TestARefusalByTheGateReachesTheCallerAsNotSent(t *testing.T) {
 	k := newKeystone(t)
 	tr := quick()
 	c := connect(t, k, tr)
 	requests := len(k.script.Requests())
-	tr.Gate = refusing{} // nobody uses it at the moment
+	tr.Gate = refusing{} // no request uses it at this moment
 	ctx, rec := iamhttp.WithRecorder(t.Context())
 	_, err := users.Get(ctx, c, "alice").Extract()
 	k.script.AssertCount(t, requests)
@@ -365,13 +365,13 @@ func TestARefusalByTheGateReachesTheCallerAndIsNoAnswer(t *testing.T) {
 			assert.Equal(t, time.Minute, e.RetryAfter)
 			assert.ErrorIs(t, err, gate.ErrPaused)
 			assert.ErrorIs(t, err, iamhttp.ErrTooManyRequests)
-			assert.NotErrorAs(t, err, new(*iamhttp.StatusError), "nothing was answered")
+			assert.NotErrorAs(t, err, new(*iamhttp.StatusError), "there was no response")
 			assert.False(t, gophercloud.ResponseCodeIs(err, 429))
 		})
 	}
 }
 
-func TestALoginThatTheGateRefusesIsNotSentRatherThanA401(t *testing.T) {
+func TestALoginThatTheGateRefusesIsReportedAsNotSentAndNotAsA401(t *testing.T) {
 	k := newKeystone(t)
 	tr := quick()
 	c := connect(t, k, tr)
@@ -420,7 +420,7 @@ func TestOneTransportMayServeSeveralClients(t *testing.T) {
 	wg.Wait()
 }
 
-func TestConfiguringAClientAgainDoesNotPutTheTransportOnItself(t *testing.T) {
+func TestConfiguringAClientAgainDoesNotMakeTheTransportItsOwnBase(t *testing.T) {
 	k := newKeystone(t)
 	tr := new(iamhttp.Transport)
 	c := connect(t, k, tr, func(p *gophercloud.ProviderClient) { iamgophercloud.Configure(p, tr) })
@@ -440,25 +440,25 @@ func TestWrapTypesErrorsWithAResponseAndReturnsOthersUnchanged(t *testing.T) {
 		err   error
 		typed bool
 	}{
-		"a value":                          {value, true},
-		"a pointer":                        {&value, true},
-		"wrapped":                          {fmt.Errorf("x: %w", value), true},
-		"wrapped twice":                    {fmt.Errorf("y: %w", fmt.Errorf("x: %w", &value)), true},
-		"joined":                           {errors.Join(plain, value), true},
-		"wrapped by Wrap already":          {iamgophercloud.Wrap(value), true},
-		"typed already":                    {fmt.Errorf("x: %w", typed), true},
-		"after re-authentication":          {&gophercloud.ErrErrorAfterReauthentication{ErrOriginal: value}, true},
-		"no re-authentication":             {&gophercloud.ErrUnableToReauthenticate{ErrOriginal: value, ErrReauth: plain}, true},
-		"no re-authentication, as a value": {gophercloud.ErrUnableToReauthenticate{ErrOriginal: value, ErrReauth: plain}, true},
-		"no re-authentication, twice":      {&gophercloud.ErrUnableToReauthenticate{ErrReauth: gophercloud.ErrUnableToReauthenticate{ErrOriginal: value}}, true},
-		"no re-authentication, empty":      {&gophercloud.ErrUnableToReauthenticate{}, false},
-		"without an answer":                {plain, false},
-		"not sent, behind a url.Error":     {&url.Error{Op: "Get", URL: "https://iam.example/", Err: notSent}, false},
-		"not sent, beside an answer":       {errors.Join(notSent, value), false},
-		"an empty one":                     {&gophercloud.ErrUnexpectedResponseCode{}, false},
-		"a URL that cannot be parsed":      {gophercloud.ErrUnexpectedResponseCode{Actual: 500, URL: "::\x00"}, true},
-		"a nil pointer":                    {nilOf(nilCode), false},
-		"another nil pointer":              {nilOf(nilReauth), false},
+		"a value":                                       {value, true},
+		"a pointer":                                     {&value, true},
+		"wrapped":                                       {fmt.Errorf("x: %w", value), true},
+		"wrapped twice":                                 {fmt.Errorf("y: %w", fmt.Errorf("x: %w", &value)), true},
+		"joined":                                        {errors.Join(plain, value), true},
+		"already wrapped by Wrap":                       {iamgophercloud.Wrap(value), true},
+		"already typed":                                 {fmt.Errorf("x: %w", typed), true},
+		"after re-authentication":                       {&gophercloud.ErrErrorAfterReauthentication{ErrOriginal: value}, true},
+		"failed re-authentication":                      {&gophercloud.ErrUnableToReauthenticate{ErrOriginal: value, ErrReauth: plain}, true},
+		"failed re-authentication, as a value":          {gophercloud.ErrUnableToReauthenticate{ErrOriginal: value, ErrReauth: plain}, true},
+		"failed re-authentication, twice":               {&gophercloud.ErrUnableToReauthenticate{ErrReauth: gophercloud.ErrUnableToReauthenticate{ErrOriginal: value}}, true},
+		"failed re-authentication, without errors":      {&gophercloud.ErrUnableToReauthenticate{}, false},
+		"without a response":                            {plain, false},
+		"not sent, behind a url.Error":                  {&url.Error{Op: "Get", URL: "https://iam.example/", Err: notSent}, false},
+		"not sent, joined with an error for a response": {errors.Join(notSent, value), false},
+		"an empty error":                                {&gophercloud.ErrUnexpectedResponseCode{}, false},
+		"a URL that cannot be parsed":                   {gophercloud.ErrUnexpectedResponseCode{Actual: 500, URL: "::\x00"}, true},
+		"a nil ErrUnexpectedResponseCode":               {nilOf(nilCode), false},
+		"a nil ErrUnableToReauthenticate":               {nilOf(nilReauth), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := iamgophercloud.Wrap(tt.err)
@@ -475,7 +475,7 @@ func TestWrapTypesErrorsWithAResponseAndReturnsOthersUnchanged(t *testing.T) {
 			assert.Equal(t, tt.err.Error(), got.Error())
 			if gophercloud.ResponseCodeIs(tt.err, 404) {
 				assert.True(t, gophercloud.ResponseCodeIs(got, 404))
-				if name != "typed already" {
+				if name != "already typed" {
 					assert.Equal(t, "https://iam.example/v3/users", e.URL)
 					assert.Equal(t, "m", e.Message)
 				}
@@ -493,7 +493,7 @@ type holder struct{ err error }
 func (*holder) Error() string   { return "holder" }
 func (h *holder) Unwrap() error { return h.err }
 
-func TestACallThatSucceedsCostsFewAllocations(t *testing.T) {
+func TestACallThatSucceedsCostsAtMostFourAllocations(t *testing.T) {
 	resp := &http.Response{StatusCode: 200, Body: http.NoBody}
 	base := roundTripper(func(*http.Request) (*http.Response, error) { return resp, nil })
 	p := &gophercloud.ProviderClient{}

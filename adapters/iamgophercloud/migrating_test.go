@@ -14,7 +14,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// The code of docs/faq.md, before and after.
+// This is the code in docs/faq.md, before and after the migration.
 
 func hooksBefore(provider *gophercloud.ProviderClient) {
 	provider.MaxBackoffRetries = 5

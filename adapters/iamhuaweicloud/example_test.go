@@ -32,8 +32,8 @@ func deleteUser(endpoint, ak, sk, domain, id string) error {
 	return err
 }
 
-// deleteAgain is part of a program that keeps the SDK's own errors, and asks for
-// the typed error in one place.
+// deleteAgain is part of a program that keeps the SDK's own errors, and uses the typed
+// error in one place.
 func deleteAgain(endpoint string, credentials auth.ICredential, id string) error {
 	builder := iamhuaweicloud.Configure(iam.IamClientBuilder(), nil, nil).
 		WithErrorHandler(sdkerr.DefaultErrorHandler{})

@@ -9,8 +9,8 @@
 //	_, err = iam.NewIamClient(hc).KeystoneShowUser(request)
 //	if errors.Is(err, iamhttp.ErrNotFound) { … }
 //
-// The SDK still receives plain responses: errors.As finds its own error as before,
-// and an Invoker retries what its checker asks for.
+// The SDK still receives plain responses. errors.As finds its own error as before, and an
+// Invoker still retries what its checker asks for.
 package iamhuaweicloud
 
 import (
@@ -32,27 +32,27 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// Configure makes the clients of a builder, of any service, send their requests
-// through t, which it sets to PassThrough, and make their errors with an
-// [ErrorHandler]. It returns the builder. It calls WithHttpConfig, with a copy of c,
-// and WithErrorHandler, so you need not call either. If c is nil, the SDK's default
-// is used, whose Timeout is two minutes. The SDK makes requests without a context, so
-// this Timeout is the only limit of a call, waits included.
+// Configure sets up a builder for the clients of any service: they send their requests
+// through t, and an [ErrorHandler] makes their errors. Configure sets t.PassThrough and
+// returns the builder. It calls WithHttpConfig, with a copy of c, and WithErrorHandler,
+// so you need not call either. If c is nil, the SDK's default is used, whose Timeout is
+// two minutes. The SDK makes requests without a context, so this Timeout is the only
+// limit of a call, waits included.
 //
 // If t is nil, a Transport with its defaults is used. If t.Base is nil, it becomes
 // what the SDK would have used: the HttpTransport or RoundTripper of c, or else an
-// http.Transport with the DialContext, HttpProxy and IgnoreSSLVerification of c,
-// which the SDK ignores once it is given a RoundTripper. One t may serve several
-// builders, which then share its connections. Configure one after the other and
-// use the same c for all, because the first one sets Base.
+// http.Transport with the DialContext, HttpProxy and IgnoreSSLVerification of c. (The
+// SDK ignores these three if it has a RoundTripper.) One t may serve several builders,
+// which then share its connections. Configure the builders one after the other and use
+// the same c for all, because the first call sets Base.
 //
 // If the credential is an access key (AK/SK, basic or global), pass it too. Configure
-// then calls WithCredential, and an [aksk.Transport] below t signs each attempt with
-// the keys that the credential has now, so that signatures do not expire during waits.
-// If t serves several builders, pass a credential to the first of them. For keys that
-// rotate, set t.Base to an aksk.Transport of your own. A credential that the SDK
-// obtains itself, for example from a machine's metadata, may change at any time, so
-// its attempts are not signed again.
+// then calls WithCredential, and an [aksk.Transport] below t signs each attempt, so that
+// signatures do not expire during waits. It uses the keys that the credential has when
+// you call Configure. If t serves several builders, pass a credential to the first of
+// them. For keys that rotate, set t.Base to an aksk.Transport of your own. A credential
+// that the SDK obtains itself, for example from a machine's metadata, may change at any
+// time, so its attempts are not signed again.
 func Configure(b *core.HcHttpClientBuilder, c *config.HttpConfig, t *iamhttp.Transport, credential ...auth.ICredential) *core.HcHttpClientBuilder {
 	if c == nil {
 		c = config.DefaultHttpConfig()
@@ -93,7 +93,7 @@ func base(c *config.HttpConfig) http.RoundTripper {
 		OnProxyConnectResponse: iamhttp.CheckProxyConnect,
 	}
 	if c.HttpProxy != nil {
-		// The SDK ignores an invalid address, too.
+		// The SDK also ignores an invalid address.
 		if u, err := url.Parse(c.HttpProxy.GetProxyUrl()); err == nil {
 			t.Proxy = http.ProxyURL(u)
 		}
@@ -101,11 +101,11 @@ func base(c *config.HttpConfig) http.RoundTripper {
 	return t
 }
 
-// An ErrorHandler makes the errors of a client of the SDK: Inner's error, joined
-// with the *[iamhttp.StatusError] of the same answer. errors.As finds both. The
-// text is that of the typed error: it has the service's message where the SDK
-// prints the raw body. If iamhttp does not know the form of the body, the typed
-// error takes its code and message from Inner's error.
+// An ErrorHandler makes the errors of a client of the SDK. Such an error joins Inner's
+// error and the *[iamhttp.StatusError] of the same response. errors.As finds both. The
+// text is that of the typed error, with the service's message instead of the raw body
+// that the SDK prints. If iamhttp does not know the form of the body, the typed error
+// takes its code and message from Inner's error.
 //
 // [Configure] sets it. You can also set it yourself, with WithErrorHandler of a
 // builder or of a client. It has no state and is safe for concurrent use.
@@ -113,10 +113,10 @@ func base(c *config.HttpConfig) http.RoundTripper {
 // Attempts of the typed error is how often a Transport below sent the request.
 // Stop is unset, because a response does not carry it; use OnFailure to get it.
 //
-// The SDK calls the handler for responses only. If there is none, the error is
+// The SDK calls the handler for responses only. If there is no response, the error is
 // that of the Transport inside a *url.Error: a *[iamhttp.NotSentError] if the gate
-// did not let the request out, a *StatusError with StopGate or StopCanceled if the
-// wait for a retry ended early, or Base's.
+// refused the request, a *StatusError with StopGate or StopCanceled if the wait for a
+// retry ended early, or otherwise Base's error.
 //
 // The error is a wrapper, because a ServiceResponseError cannot hold another
 // error. errors.As sees through it; a type assertion,
@@ -154,16 +154,16 @@ func (h ErrorHandler) HandleError(req *request.DefaultHttpRequest, resp *respons
 	return join(err, status)
 }
 
-// statusError returns the typed error of a failing answer. The body can be read
-// from its start afterwards.
+// statusError returns the typed error of a response that is a failure. The body can be
+// read from its start afterwards.
 func statusError(resp *http.Response) *iamhttp.StatusError {
 	r, attempts := *resp, 0
 	if r.Request != nil {
 		ctx := r.Request.Context()
 		attempts = iamhttp.ResendCount(ctx) + 1
-		// If a handler around this one has read the body with the SDK's GetBody,
-		// which closes it, the context has ended; the bytes that GetBody put back can
-		// still be read. A body from the network ends with the Timeout either way.
+		// A handler around this one may have read the body with the SDK's GetBody,
+		// which closes it. The context has then ended, but the bytes that GetBody put
+		// back can still be read. A body from the network still ends with the Timeout.
 		r.Request = r.Request.WithContext(context.WithoutCancel(ctx))
 	}
 	var status *iamhttp.StatusError
@@ -176,22 +176,22 @@ func statusError(resp *http.Response) *iamhttp.StatusError {
 // Wrap adds the *[iamhttp.StatusError] of the response to an error of the SDK, as an
 // [ErrorHandler] does. Use it for errors that no ErrorHandler has seen: those made by
 // the SDK's own handler, and those of the requests with which the SDK gets
-// credentials or, in SafeBuild, looks up the domain of a region. (After looking up a
-// project, the SDK keeps only a text of the error; Wrap returns that as it is.)
+// credentials or, in SafeBuild, looks up the domain of a region. (If looking up a
+// project fails, the SDK keeps only the text of the error; Wrap returns it unchanged.)
 //
-// Wrap returns these unchanged: an error without a response, an error of a response
-// that was no failure, an error that holds a *StatusError or a
-// *[iamhttp.NotSentError] already, and nil. The typed error is made from what a
-// ServiceResponseError keeps: it has no Method, URL, Attempts and Stop, and only the
-// request id of the header.
+// Wrap returns these unchanged: nil, an error without a response, an error for a
+// response that was not a failure, and an error that already holds a *StatusError or a
+// *[iamhttp.NotSentError]. The typed error is made from what a ServiceResponseError
+// keeps. It has no Method, URL, Attempts and Stop. The request id is the only value that
+// it has from the header.
 func Wrap(err error) error {
 	if errors.As(err, new(*iamhttp.NotSentError)) {
-		return err // there was no response, whatever else err holds
+		return err // the request was not sent, whatever else err holds
 	}
 	sr := serviceError(err)
 	if sr == nil || sr.StatusCode < 400 {
-		// The SDK makes a ServiceResponseError of a success that it cannot decode
-		// too, with 200, and of a response that broke off, with 0.
+		// The SDK also makes a ServiceResponseError, with 200, of a success that it
+		// cannot decode and, with 0, of a response that broke off.
 		return err
 	}
 	var header http.Header
@@ -200,7 +200,7 @@ func Wrap(err error) error {
 	}
 	var body []byte // usually unknown
 	if sr.ErrorCode == "" {
-		body = []byte(sr.ErrorMessage) // the SDK keeps a body that it did not understand here
+		body = []byte(sr.ErrorMessage) // where the SDK keeps a body that it did not understand
 	}
 	status := iamhttp.NewStatusError(sr.StatusCode, header, body)
 	adopt(status, sr)
@@ -208,8 +208,8 @@ func Wrap(err error) error {
 }
 
 // adopt takes code and message from the SDK's error if only the SDK has found them.
-// Some services have their own forms: {"badRequest": {"code": …, "message": …}}, or
-// CCE's errorCode and errorMessage.
+// Some services have their own forms of a body, such as
+// {"badRequest": {"code": …, "message": …}}, or CCE's errorCode and errorMessage.
 func adopt(status *iamhttp.StatusError, sr *sdkerr.ServiceResponseError) {
 	if sr == nil || sr.ErrorCode == "" || status.Message != "" {
 		return
@@ -223,7 +223,7 @@ func adopt(status *iamhttp.StatusError, sr *sdkerr.ServiceResponseError) {
 	status.ServiceCode, status.Message = said.ServiceCode, said.Message
 }
 
-// serviceError returns the SDK's error in err, nil if there is none.
+// serviceError returns the SDK's error in err, or nil if there is none.
 func serviceError(err error) *sdkerr.ServiceResponseError {
 	var p *sdkerr.ServiceResponseError
 	if errors.As(err, &p) {
@@ -250,8 +250,8 @@ type wrapped struct {
 	status *iamhttp.StatusError
 }
 
-// Error returns the text of err, with the SDK's JSON in it replaced by the text of
-// status. If the JSON is not in it, the text of status is appended.
+// Error returns the text of err, with the SDK's JSON replaced by the text of status. If
+// the text does not contain the JSON, the text of status is appended.
 func (w *wrapped) Error() string {
 	own, status := "", w.status.Error()
 	if sr := serviceError(w.err); sr != nil {

@@ -48,7 +48,7 @@ const (
 	alice       = `{"user":{"id":"alice","name":"alice"}}`
 )
 
-// long is more than a StatusError keeps.
+// long is a body of which a StatusError keeps only a part.
 var long = `{"error":{"message":"m"},"padding":"` + strings.Repeat("x", 200<<10) + `"}`
 
 var (
@@ -58,7 +58,7 @@ var (
 	throttled  = iamtest.IAM(429, "APIGW.0308", "slow down").With("Retry-After", "0").With("X-Request-Id", "req-42")
 )
 
-// A service gives the answers one by one, and then always the last one.
+// A service gives its answers one after the other, and then always the last one.
 type service struct {
 	*httptest.Server
 	script iamtest.Server
@@ -131,7 +131,7 @@ func TestAFailureHoldsTheSDKsErrorAndTheTypedError(t *testing.T) {
 	assert.Equal(t, s.URL+"/v3/users/bob", e.URL)
 	assert.Equal(t, 1, e.Attempts)
 	assert.Equal(t, keystone404, string(e.Body()))
-	assert.Equal(t, keystone404, own.ErrorMessage, "the SDK's error is as the SDK makes it")
+	assert.Equal(t, keystone404, own.ErrorMessage, "the SDK's error must be as the SDK makes it")
 	assert.Equal(t, `iamhttp: 404 NotFound: "Could not find user: bob." (request req-42, sent once)`, err.Error())
 	s.script.AssertCount(t, 1)
 }
@@ -143,19 +143,19 @@ func TestTheReasonComesFromTheServicesOwnCode(t *testing.T) {
 		reason  iamhttp.Reason
 		message string
 	}{
-		"of the gateway": {
+		"a code of the gateway": {
 			iamtest.Gateway(403, "APIGW.0302", "The IAM user is not authorized to access the API."),
 			"APIGW.0302", iamhttp.ReasonPermissionMissing, "The IAM user is not authorized to access the API.",
 		},
-		"of IAM": {
+		"a code of IAM": {
 			iamtest.Answer{Status: 400, Body: `{"error":{"message":"The username already exists.","code":"1109"}}`},
 			"1109", iamhttp.ReasonAlreadyExists, "The username already exists.",
 		},
-		"of a service with a form of its own, which the SDK understands": {
+		"a code in a form that only the SDK understands": {
 			iamtest.Answer{Status: 403, Body: `{"forbidden":{"code":"APIGW.0302","message":"No\nuser."}}`},
 			"APIGW.0302", iamhttp.ReasonPermissionMissing, "No user.",
 		},
-		"no JSON": {
+		"a body that is not JSON": {
 			iamtest.Page(429),
 			"", iamhttp.ReasonThrottled, "",
 		},
@@ -176,13 +176,13 @@ func TestTheReasonComesFromTheServicesOwnCode(t *testing.T) {
 }
 
 func TestA429IsRetriedByTheTransport(t *testing.T) {
-	t.Run("until it is none", func(t *testing.T) {
+	t.Run("until the call succeeds", func(t *testing.T) {
 		s := newService(t, throttled, throttled, found)
 		require.NoError(t, create(connect(t, s, nil, quick(0))))
 		const body = `{"user":{"name":"bob"}}`
 		s.script.AssertBodies(t, body, body, body)
 	})
-	t.Run("or attempts are used up, which the error counts", func(t *testing.T) {
+	t.Run("until the attempts are used up", func(t *testing.T) {
 		s := newService(t, throttled)
 		tr, stop := quick(3), iamhttp.StopUnset
 		tr.OnFailure = func(_ context.Context, f iamhttp.Failure) { stop = f.Stop }
@@ -194,7 +194,7 @@ func TestA429IsRetriedByTheTransport(t *testing.T) {
 		assert.Equal(t, iamhttp.StopAttempts, stop)
 		assert.Equal(t, `iamhttp: 429 TooManyRequests: "slow down" (APIGW.0308, request req-42, sent 3 times)`, err.Error())
 	})
-	t.Run("with request handlers of the SDK, which read the body", func(t *testing.T) {
+	t.Run("if a request handler of the SDK reads the body", func(t *testing.T) {
 		s := newService(t, throttled, found)
 		c := config.DefaultHttpConfig().WithHttpHandler(httphandler.NewHttpHandler().AddRequestHandler(func(r http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body)
@@ -205,7 +205,7 @@ func TestA429IsRetriedByTheTransport(t *testing.T) {
 	})
 }
 
-func TestTheTimeoutOfTheClientIsADeadline(t *testing.T) {
+func TestTheTimeoutOfTheHttpConfigIsADeadline(t *testing.T) {
 	s := newService(t, iamtest.Throttled(time.Minute))
 	stop := iamhttp.StopUnset
 	tr := &iamhttp.Transport{OnFailure: func(_ context.Context, f iamhttp.Failure) { stop = f.Stop }}
@@ -239,7 +239,7 @@ func TestATypeAssertionHoldsOnlyWithTheSDKsOwnHandler(t *testing.T) {
 	s := newService(t, notFound)
 	err := show(connect(t, s, nil, nil))
 	_, ok := err.(*sdkerr.ServiceResponseError)
-	assert.False(t, ok, "a wrapper is in the way")
+	assert.False(t, ok, "the typed error wraps the SDK's, so the assertion must fail")
 
 	c := finish(t, iamhuaweicloud.Configure(iam.IamClientBuilder(), nil, nil).WithErrorHandler(sdkerr.DefaultErrorHandler{}), s.URL)
 	err = show(c)
@@ -268,7 +268,7 @@ func TestAnExpectedFailureIsStillAnErrorOfTheSDK(t *testing.T) {
 	assert.Zero(t, reported)
 }
 
-// Why Configure sets PassThrough.
+// This is why Configure sets PassThrough.
 func TestInErrorModeTheSDKsErrorIsLost(t *testing.T) {
 	s := newService(t, badGateway)
 	c := connect(t, s, nil, nil)
@@ -295,7 +295,7 @@ func TestInErrorModeTheSDKsErrorIsLost(t *testing.T) {
 	}
 }
 
-func TestACallWithoutAnAnswerHasNoTypedError(t *testing.T) {
+func TestTheErrorOfACallWithoutAResponseIsNotTyped(t *testing.T) {
 	s := newService(t, found)
 	c := connect(t, s, nil, nil)
 	s.Close()
@@ -306,7 +306,7 @@ func TestACallWithoutAnAnswerHasNoTypedError(t *testing.T) {
 	assert.False(t, isStatus)
 }
 
-// refusing is a gate that lets the first n requests out.
+// refusing is a gate that lets the first n requests pass and refuses all others.
 type refusing struct{ n int }
 
 func (g *refusing) Wait(context.Context, gate.Request) (gate.Ticket, error) {
@@ -318,7 +318,7 @@ func (g *refusing) Wait(context.Context, gate.Request) (gate.Ticket, error) {
 
 func (*refusing) Observe(gate.Request, gate.Ticket, gate.Outcome) {}
 
-func TestARefusalByTheGateReachesTheCallerAndIsNoAnswer(t *testing.T) {
+func TestARefusalByTheGateReachesTheCallerAsNotSent(t *testing.T) {
 	s := newService(t, found)
 	tr := quick(0)
 	tr.Gate = new(refusing)
@@ -329,12 +329,12 @@ func TestARefusalByTheGateReachesTheCallerAndIsNoAnswer(t *testing.T) {
 	assert.Equal(t, time.Minute, e.RetryAfter)
 	assert.ErrorIs(t, err, gate.ErrPaused)
 	assert.ErrorIs(t, err, iamhttp.ErrTooManyRequests)
-	assert.NotErrorAs(t, err, new(*iamhttp.StatusError), "nothing was answered")
+	assert.NotErrorAs(t, err, new(*iamhttp.StatusError), "there was no response")
 	assert.NotErrorAs(t, err, new(*sdkerr.ServiceResponseError))
 	assert.Same(t, err, iamhuaweicloud.Wrap(err))
 }
 
-func TestARetryThatTheGateRefusesIsTheAnswered429(t *testing.T) {
+func TestIfTheGateRefusesARetryTheErrorIsThe429BeforeIt(t *testing.T) {
 	s := newService(t, throttled)
 	tr := quick(0)
 	tr.Gate = &refusing{n: 1}
@@ -345,11 +345,11 @@ func TestARetryThatTheGateRefusesIsTheAnswered429(t *testing.T) {
 	assert.Equal(t, iamhttp.ErrTooManyRequests, e.Code)
 	assert.Equal(t, iamhttp.StopGate, e.Stop)
 	assert.ErrorIs(t, err, gate.ErrPaused)
-	assert.NotErrorAs(t, err, new(*sdkerr.ServiceResponseError), "the SDK has seen no response")
+	assert.NotErrorAs(t, err, new(*sdkerr.ServiceResponseError), "the SDK got no response to make an error of")
 	assert.Same(t, err, iamhuaweicloud.Wrap(err))
 }
 
-func TestASuccessThatTheSDKCannotDecodeIsNoStatusError(t *testing.T) {
+func TestASuccessThatTheSDKCannotDecodeIsNotAStatusError(t *testing.T) {
 	s := newService(t, iamtest.Answer{Body: "<html>"})
 	err := show(connect(t, s, nil, nil))
 	own, ok := err.(*sdkerr.ServiceResponseError)
@@ -358,7 +358,7 @@ func TestASuccessThatTheSDKCannotDecodeIsNoStatusError(t *testing.T) {
 	assert.Same(t, err, iamhuaweicloud.Wrap(err))
 }
 
-func TestARedirectIsNoFailure(t *testing.T) {
+func TestARedirectIsNotAFailure(t *testing.T) {
 	s := newService(t, iamtest.Answer{Status: 302, Body: "{}"}.With("Location", "/elsewhere"))
 	c := connect(t, s, nil, nil)
 	got, err := c.KeystoneShowUser(&model.KeystoneShowUserRequest{UserId: "alice"})
@@ -367,7 +367,7 @@ func TestARedirectIsNoFailure(t *testing.T) {
 }
 
 func TestTheBodyReachesTheSDKsHandlersAndBothErrors(t *testing.T) {
-	for name, body := range map[string]string{"a short one": keystone404, "one longer than is kept": long} {
+	for name, body := range map[string]string{"a short body": keystone404, "a body that is kept only in part": long} {
 		for _, timeout := range []time.Duration{0, time.Minute} {
 			t.Run(fmt.Sprint(name, ", timeout ", timeout), func(t *testing.T) {
 				s := newService(t, iamtest.Answer{Status: 404, Body: body})
@@ -411,15 +411,15 @@ func TestAnErrorHandlerAroundOursMayReadTheBody(t *testing.T) {
 	}
 }
 
-// The SDK does not call the handler for the requests that it makes for itself.
+// The SDK does not call the handler for requests that it makes to set itself up.
 func TestErrorsOfRequestsForCredentialsAndIDsAreTypedByWrap(t *testing.T) {
 	denied := iamtest.Keystone(403, "You are not authorized.").With("X-Iam-Trace-Id", "trace")
 	idToken := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(idToken, []byte("token"), 0o600))
 	for name, tt := range map[string]struct {
-		// The SDK remembers what it has looked up by the access key.
+		// Each case has its own access key, because the SDK caches the ids of each key.
 		credentials func(s *service) (auth.ICredential, error)
-		text        string // of Wrap; empty: not typed
+		text        string // of the error that Wrap returns; empty: not typed
 	}{
 		"the domain": {func(s *service) (auth.ICredential, error) {
 			return global.NewCredentialsBuilder().WithAk("ak-domain").WithSk("sk").WithIamEndpointOverride(s.URL).SafeBuild()
@@ -428,7 +428,7 @@ func TestErrorsOfRequestsForCredentialsAndIDsAreTypedByWrap(t *testing.T) {
 			return global.NewCredentialsBuilder().WithIdpId("idp").WithIdTokenFile(idToken).WithDomainId("domain").
 				WithIamEndpointOverride(s.URL).SafeBuild()
 		}, `iamhttp: 403 Forbidden: "You are not authorized."`},
-		"the project, of which only a text is left": {func(s *service) (auth.ICredential, error) {
+		"the project, whose error is only a text": {func(s *service) (auth.ICredential, error) {
 			return basic.NewCredentialsBuilder().WithAk("ak-project").WithSk("sk").WithIamEndpointOverride(s.URL).SafeBuild()
 		}, ""},
 	} {
@@ -442,9 +442,9 @@ func TestErrorsOfRequestsForCredentialsAndIDsAreTypedByWrap(t *testing.T) {
 				err = show(iam.NewIamClient(hc))
 			}
 			require.ErrorContains(t, err, "You are not authorized.")
-			s.script.AssertCount(t, 2) // the Transport retries
+			s.script.AssertCount(t, 2) // the Transport retries the 429
 			typed := errors.As(err, new(*iamhttp.StatusError))
-			assert.False(t, typed, "no handler is asked")
+			assert.False(t, typed, "the SDK must not have called the handler")
 
 			wrapped := iamhuaweicloud.Wrap(err)
 			if tt.text == "" {
@@ -464,13 +464,13 @@ func TestTheBaseIsTheRoundTripperThatTheSDKWouldHaveUsed(t *testing.T) {
 		t      *iamhttp.Transport
 		base   http.RoundTripper // nil: a new http.Transport
 	}{
-		"its HttpTransport":              {config.DefaultHttpConfig().WithHttpTransport(own), new(iamhttp.Transport), own},
-		"before its RoundTripper":        {config.DefaultHttpConfig().WithHttpTransport(own).WithHttpRoundTripper(other), new(iamhttp.Transport), own},
-		"its RoundTripper":               {config.DefaultHttpConfig().WithHttpRoundTripper(other), new(iamhttp.Transport), other},
-		"a new one":                      {config.DefaultHttpConfig(), new(iamhttp.Transport), nil},
-		"for no config either":           {nil, new(iamhttp.Transport), nil},
-		"not the Transport itself":       {config.DefaultHttpConfig().WithHttpRoundTripper(tr), tr, nil},
-		"but the one that is there wins": {config.DefaultHttpConfig().WithHttpTransport(own), &iamhttp.Transport{Base: http.DefaultTransport}, http.DefaultTransport},
+		"the HttpTransport": {config.DefaultHttpConfig().WithHttpTransport(own), new(iamhttp.Transport), own},
+		"the HttpTransport, even if there is a RoundTripper": {config.DefaultHttpConfig().WithHttpTransport(own).WithHttpRoundTripper(other), new(iamhttp.Transport), own},
+		"the RoundTripper":                                       {config.DefaultHttpConfig().WithHttpRoundTripper(other), new(iamhttp.Transport), other},
+		"a new one, for the default config":                      {config.DefaultHttpConfig(), new(iamhttp.Transport), nil},
+		"a new one, for a nil config":                            {nil, new(iamhttp.Transport), nil},
+		"a new one, if the RoundTripper is the Transport itself": {config.DefaultHttpConfig().WithHttpRoundTripper(tr), tr, nil},
+		"the Base that is already set":                           {config.DefaultHttpConfig().WithHttpTransport(own), &iamhttp.Transport{Base: http.DefaultTransport}, http.DefaultTransport},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var before config.HttpConfig
@@ -486,7 +486,7 @@ func TestTheBaseIsTheRoundTripperThatTheSDKWouldHaveUsed(t *testing.T) {
 				assert.NotSame(t, http.DefaultTransport, tt.t.Base)
 			}
 			if tt.config != nil {
-				assert.Same(t, before.HttpTransport, tt.config.HttpTransport, "the config is copied")
+				assert.Same(t, before.HttpTransport, tt.config.HttpTransport, "the caller's config must not be changed")
 				assert.Equal(t, before.RoundTripper, tt.config.RoundTripper)
 			}
 		})
@@ -495,7 +495,7 @@ func TestTheBaseIsTheRoundTripperThatTheSDKWouldHaveUsed(t *testing.T) {
 
 func TestTheConnectionSettingsOfTheConfigStayInForce(t *testing.T) {
 	s := newService(t, notFound)
-	t.Run("HttpTransport, through iamhttp all the same", func(t *testing.T) {
+	t.Run("HttpTransport, below the Transport", func(t *testing.T) {
 		s := newService(t, throttled, found)
 		require.NoError(t, show(connect(t, s, config.DefaultHttpConfig().WithHttpTransport(new(http.Transport)), quick(0))))
 		s.script.AssertCount(t, 2)
@@ -515,9 +515,9 @@ func TestTheConnectionSettingsOfTheConfigStayInForce(t *testing.T) {
 		c := config.DefaultHttpConfig().WithIgnoreSSLVerification(true)
 		both(t, show(finish(t, iamhuaweicloud.Configure(iam.IamClientBuilder(), c, nil), secure.URL)), 404)
 	})
-	t.Run("and a certificate that nobody vouches for is refused without it", func(t *testing.T) {
+	t.Run("without IgnoreSSLVerification, an untrusted certificate is refused", func(t *testing.T) {
 		secure := httptest.NewUnstartedServer(&s.script)
-		secure.Config.ErrorLog = log.New(io.Discard, "", 0) // of the handshake that the client breaks off
+		secure.Config.ErrorLog = log.New(io.Discard, "", 0) // would log the handshake that the client aborts
 		secure.StartTLS()
 		defer secure.Close()
 		err := show(finish(t, iamhuaweicloud.Configure(iam.IamClientBuilder(), nil, nil), secure.URL))
@@ -541,7 +541,7 @@ func TestTheConnectionSettingsOfTheConfigStayInForce(t *testing.T) {
 		assert.ErrorIs(t, err, iamhttp.ErrProxyAuthRequired)
 		assert.Equal(t, 1, connects)
 	})
-	t.Run("an HttpProxy that is no address is ignored, as the SDK does", func(t *testing.T) {
+	t.Run("an invalid address of an HttpProxy is ignored, as the SDK does", func(t *testing.T) {
 		c := config.DefaultHttpConfig().WithProxy(config.NewProxy().WithSchema("\x00"))
 		both(t, show(connect(t, s, c, nil)), 404)
 	})
@@ -565,7 +565,7 @@ func (i inner) HandleError(*request.DefaultHttpRequest, *response.DefaultHttpRes
 	return i.err
 }
 
-func TestHandleErrorTypesEveryFailureThatItsInnerHandlerReports(t *testing.T) {
+func TestHandleErrorTypesEachFailureThatItsInnerHandlerReports(t *testing.T) {
 	plain := errors.New("plain")
 	answered := func(code int, body io.ReadCloser) *http.Response {
 		return &http.Response{StatusCode: code, Body: body}
@@ -583,22 +583,22 @@ func TestHandleErrorTypesEveryFailureThatItsInnerHandlerReports(t *testing.T) {
 		code  iamhttp.Code // 0: no typed error
 		text  string
 	}{
-		"no body":                     {nil, answered(404, nil), 404, `iamhttp: 404 NotFound`},
-		"a body that was read":        {nil, answered(404, read), 404, `iamhttp: 404 NotFound`},
-		"a body that was closed":      {nil, closed, 404, `iamhttp: 404 NotFound`},
-		"a body that breaks off":      {nil, answered(404, io.NopCloser(io.MultiReader(strings.NewReader(keystone404), iotest.ErrReader(plain)))), 404, `iamhttp: 404 NotFound: "Could not find user: bob."`},
-		"a body after all":            {nil, answered(404, text(keystone404)), 404, `iamhttp: 404 NotFound: "Could not find user: bob."`},
-		"a handler that is one of us": {iamhuaweicloud.ErrorHandler{}, answered(404, text(keystone404)), 404, `iamhttp: 404 NotFound: "Could not find user: bob."`},
-		"an error of another kind":    {inner{plain}, answered(404, nil), 404, `plain: iamhttp: 404 NotFound`},
-		"an error that is a value":    {inner{value}, answered(404, nil), 404, `iamhttp: 404 NotFound`},
-		"an error that says more":     {inner{&sdkerr.ServiceResponseError{StatusCode: 404, ErrorCode: "CCE.1", ErrorMessage: "own"}}, answered(404, nil), 404, `iamhttp: 404 NotFound: "own" (CCE.1)`},
-		"but not than this body":      {inner{&sdkerr.ServiceResponseError{StatusCode: 404, ErrorCode: "CCE.1", ErrorMessage: "own"}}, answered(404, text(keystone404)), 404, `iamhttp: 404 NotFound: "Could not find user: bob."`},
-		"an error around the SDK's":   {inner{fmt.Errorf("around: %w", value)}, answered(404, nil), 404, `around: iamhttp: 404 NotFound`},
-		"a nil pointer for an error":  {inner{nilErr}, answered(404, nil), 404, `iamhttp: 404 NotFound`},
-		"a nil pointer inside":        {inner{fmt.Errorf("around: %w", nilErr)}, answered(404, nil), 404, `around: <nil>: iamhttp: 404 NotFound`},
-		"a failure that is accepted":  {inner{nil}, answered(404, text(keystone404)), 0, ``},
-		"a success that is refused":   {inner{plain}, answered(200, text("x")), 0, `plain`},
-		"a code that is none":         {inner{plain}, answered(42, nil), 42, `plain: iamhttp: 42`},
+		"no body":                                        {nil, answered(404, nil), 404, `iamhttp: 404 NotFound`},
+		"a body that was read":                           {nil, answered(404, read), 404, `iamhttp: 404 NotFound`},
+		"a body that was closed":                         {nil, closed, 404, `iamhttp: 404 NotFound`},
+		"a body that breaks off":                         {nil, answered(404, io.NopCloser(io.MultiReader(strings.NewReader(keystone404), iotest.ErrReader(plain)))), 404, `iamhttp: 404 NotFound: "Could not find user: bob."`},
+		"a body":                                         {nil, answered(404, text(keystone404)), 404, `iamhttp: 404 NotFound: "Could not find user: bob."`},
+		"an ErrorHandler as the inner handler":           {iamhuaweicloud.ErrorHandler{}, answered(404, text(keystone404)), 404, `iamhttp: 404 NotFound: "Could not find user: bob."`},
+		"an error of another kind":                       {inner{plain}, answered(404, nil), 404, `plain: iamhttp: 404 NotFound`},
+		"an error that is a value":                       {inner{value}, answered(404, nil), 404, `iamhttp: 404 NotFound`},
+		"a code and a message in the error, but no body": {inner{&sdkerr.ServiceResponseError{StatusCode: 404, ErrorCode: "CCE.1", ErrorMessage: "own"}}, answered(404, nil), 404, `iamhttp: 404 NotFound: "own" (CCE.1)`},
+		"a code and a message in the error, and a body":  {inner{&sdkerr.ServiceResponseError{StatusCode: 404, ErrorCode: "CCE.1", ErrorMessage: "own"}}, answered(404, text(keystone404)), 404, `iamhttp: 404 NotFound: "Could not find user: bob."`},
+		"an error around the SDK's":                      {inner{fmt.Errorf("around: %w", value)}, answered(404, nil), 404, `around: iamhttp: 404 NotFound`},
+		"a nil pointer as the error":                     {inner{nilErr}, answered(404, nil), 404, `iamhttp: 404 NotFound`},
+		"an error around a nil pointer":                  {inner{fmt.Errorf("around: %w", nilErr)}, answered(404, nil), 404, `around: <nil>: iamhttp: 404 NotFound`},
+		"a failure that the inner handler accepts":       {inner{nil}, answered(404, text(keystone404)), 0, ``},
+		"a success that the inner handler refuses":       {inner{plain}, answered(200, text("x")), 0, `plain`},
+		"an invalid status code":                         {inner{plain}, answered(42, nil), 42, `plain: iamhttp: 42`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := iamhuaweicloud.ErrorHandler{Inner: tt.inner}.HandleError(nil, response.NewDefaultHttpResponse(tt.resp))
@@ -614,21 +614,21 @@ func TestHandleErrorTypesEveryFailureThatItsInnerHandlerReports(t *testing.T) {
 				assert.Equal(t, tt.code, e.Code)
 			}
 			if i, ok := tt.inner.(inner); ok {
-				assert.True(t, holds(err, i.err), "the handler's own error is found")
+				assert.True(t, holds(err, i.err), "the inner handler's error must be found")
 				return
 			}
 			ok = errors.As(err, new(*sdkerr.ServiceResponseError))
 			assert.True(t, ok)
 		})
 	}
-	for name, resp := range map[string]*response.DefaultHttpResponse{"nothing": nil, "nothing inside": {}} {
+	for name, resp := range map[string]*response.DefaultHttpResponse{"a nil response": nil, "a response without an http.Response": {}} {
 		t.Run(name, func(t *testing.T) {
 			assert.Error(t, iamhuaweicloud.ErrorHandler{}.HandleError(nil, resp))
 		})
 	}
 }
 
-// holds is errors.Is for errors that cannot be compared.
+// holds is like errors.Is, but also works for errors that cannot be compared.
 func holds(err, target error) bool {
 	if fmt.Sprintf("%T %+v", err, err) == fmt.Sprintf("%T %+v", target, target) {
 		return true
@@ -673,28 +673,28 @@ func TestWrapTypesErrorsWithAResponseAndReturnsOthersUnchanged(t *testing.T) {
 	const cooked, fromRaw = `iamhttp: 404 NotFound: "no user" (IAM.0004, request req-42)`, `iamhttp: 404 NotFound: "Could not find user: bob." (request req-42)`
 	for name, tt := range map[string]struct {
 		err  error
-		text string // empty: returned as it is
+		text string // empty: returned unchanged
 	}{
-		"a pointer":                   {&value, cooked},
-		"a value":                     {value, cooked},
-		"a raw body":                  {raw, fromRaw},
-		"a raw body with a trace":     {&sdkerr.ServiceResponseError{StatusCode: 404, ErrorMessage: keystone404 + ", X-IAM-Trace-Id=t"}, `iamhttp: 404 NotFound: "Could not find user: bob."`},
-		"no body":                     {&sdkerr.ServiceResponseError{StatusCode: 404}, `iamhttp: 404 NotFound`},
-		"a code that is the status":   {&sdkerr.ServiceResponseError{StatusCode: 404, ErrorCode: "404", ErrorMessage: "m"}, `iamhttp: 404 NotFound: "m"`},
-		"wrapped":                     {fmt.Errorf("x: %w", &value), "x: " + cooked},
-		"wrapped twice":               {fmt.Errorf("y: %w", fmt.Errorf("x: %w", value)), "y: x: " + cooked},
-		"joined":                      {errors.Join(plain, raw), "plain\n" + fromRaw},
-		"its text is not in the text": {&holder{raw}, "holder: " + fromRaw},
-		"wrapped by Wrap already":     {iamhuaweicloud.Wrap(&value), ""},
-		"typed already":               {iamhttp.NewStatusError(404, nil, nil), ""},
-		"a success":                   {&sdkerr.ServiceResponseError{StatusCode: 200, ErrorMessage: "m"}, ""},
-		"an empty one":                {&sdkerr.ServiceResponseError{}, ""},
-		"a nil pointer":               {nilErr, ""},
-		"a nil pointer inside":        {&holder{nilErr}, ""},
-		"without an answer":           {plain, ""},
-		"not sent":                    {&url.Error{Op: "Get", URL: "https://iam.example/", Err: notSent}, ""},
-		"not sent, beside an answer":  {errors.Join(notSent, &value), ""},
-		"another error of the SDK":    {sdkerr.NewConnectionError("m"), ""},
+		"a pointer":                 {&value, cooked},
+		"a value":                   {value, cooked},
+		"a raw body":                {raw, fromRaw},
+		"a raw body with a trace":   {&sdkerr.ServiceResponseError{StatusCode: 404, ErrorMessage: keystone404 + ", X-IAM-Trace-Id=t"}, `iamhttp: 404 NotFound: "Could not find user: bob."`},
+		"no body":                   {&sdkerr.ServiceResponseError{StatusCode: 404}, `iamhttp: 404 NotFound`},
+		"a code that is the status": {&sdkerr.ServiceResponseError{StatusCode: 404, ErrorCode: "404", ErrorMessage: "m"}, `iamhttp: 404 NotFound: "m"`},
+		"wrapped":                   {fmt.Errorf("x: %w", &value), "x: " + cooked},
+		"wrapped twice":             {fmt.Errorf("y: %w", fmt.Errorf("x: %w", value)), "y: x: " + cooked},
+		"joined":                    {errors.Join(plain, raw), "plain\n" + fromRaw},
+		"wrapped, without its text": {&holder{raw}, "holder: " + fromRaw},
+		"already wrapped by Wrap":   {iamhuaweicloud.Wrap(&value), ""},
+		"already typed":             {iamhttp.NewStatusError(404, nil, nil), ""},
+		"a success":                 {&sdkerr.ServiceResponseError{StatusCode: 200, ErrorMessage: "m"}, ""},
+		"an empty error":            {&sdkerr.ServiceResponseError{}, ""},
+		"a nil pointer":             {nilErr, ""},
+		"a wrapped nil pointer":     {&holder{nilErr}, ""},
+		"without a response":        {plain, ""},
+		"not sent":                  {&url.Error{Op: "Get", URL: "https://iam.example/", Err: notSent}, ""},
+		"not sent, joined with an error for a response": {errors.Join(notSent, &value), ""},
+		"another error of the SDK":                      {sdkerr.NewConnectionError("m"), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := iamhuaweicloud.Wrap(tt.err)
@@ -728,11 +728,11 @@ func TestASuccessAllocatesNothing(t *testing.T) {
 	iamhuaweicloud.Configure(iam.IamClientBuilder(), nil, tr)
 	req, err := http.NewRequestWithContext(t.Context(), "POST", "https://iam.example/", strings.NewReader("x"))
 	require.NoError(t, err)
-	assert.Zero(t, testing.AllocsPerRun(100, func() { _, _ = tr.RoundTrip(req) }), "in the Transport")
+	assert.Zero(t, testing.AllocsPerRun(100, func() { _, _ = tr.RoundTrip(req) }), "allocations in the Transport")
 
 	var handler sdkerr.ErrorHandler = iamhuaweicloud.ErrorHandler{}
 	sdk := response.NewDefaultHttpResponse(resp)
-	assert.Zero(t, testing.AllocsPerRun(100, func() { _ = handler.HandleError(nil, sdk) }), "in the ErrorHandler")
+	assert.Zero(t, testing.AllocsPerRun(100, func() { _ = handler.HandleError(nil, sdk) }), "allocations in the ErrorHandler")
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)

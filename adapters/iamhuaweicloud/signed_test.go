@@ -28,7 +28,7 @@ const (
 	plantedToken  = "planted-security-token"
 )
 
-// gateway knows the keys of the tests.
+// gateway returns a server that knows the keys of the tests.
 func gateway(ahead time.Duration, first ...iamtest.Answer) *iamtest.Server {
 	s := &iamtest.Server{Ahead: ahead, Keys: func(accessKey, securityToken string) (string, bool) {
 		return plantedSecret, accessKey == "PLANTEDAK" && (securityToken == "" || securityToken == plantedToken)
@@ -54,8 +54,8 @@ func signing(t *testing.T) map[string]auth.ICredential {
 	return map[string]auth.ICredential{"basic": b, "global": g, "with a security token": temporary, "derived": derived}
 }
 
-// client is one whose calls may take two hours. If it is not to sign each attempt, the
-// Transport waits all the same.
+// client returns a client whose calls may take two hours. If signed is false, it does not
+// sign each attempt, and the Transport waits for longer than a signature is valid.
 func client(t *testing.T, s *iamtest.Server, c auth.ICredential, signed bool) *iam.IamClient {
 	t.Helper()
 	settings := config.DefaultHttpConfig().WithTimeout(2 * time.Hour)
@@ -71,20 +71,20 @@ func client(t *testing.T, s *iamtest.Server, c auth.ICredential, signed bool) *i
 	return iam.NewIamClient(hc)
 }
 
-func TestThroughTheSDKEachCallEndsAsIfItWereSignedWhenItIsSent(t *testing.T) {
+func TestWithTheSignerNoCallOfTheSDKFailsBecauseOfItsSignature(t *testing.T) {
 	long, name := iamtest.Throttled(10*time.Minute), "bob & alice"
 	for situation, tt := range map[string]struct {
 		ahead time.Duration
 		first []iamtest.Answer
 		sent  int
-		lost  bool // without the signer
+		lost  bool // whether the call fails without the signer
 	}{
-		"answered at once":              {0, nil, 1, false},
-		"throttled":                     {0, []iamtest.Answer{iamtest.Throttled(30 * time.Second)}, 2, false},
-		"throttled until it is too old": {0, []iamtest.Answer{long, long}, 3, true},
-		"a clock that is behind":        {20 * time.Minute, nil, 2, true},
-		"a clock that is ahead":         {-20 * time.Minute, nil, 2, true},
-		"a clock that is off, and throttled until it is too old": {-20 * time.Minute, []iamtest.Answer{long, long}, 4, true},
+		"a response at once":                       {0, nil, 1, false},
+		"throttled for a short time":               {0, []iamtest.Answer{iamtest.Throttled(30 * time.Second)}, 2, false},
+		"throttled until the signature is too old": {0, []iamtest.Answer{long, long}, 3, true},
+		"a clock that is behind":                   {20 * time.Minute, nil, 2, true},
+		"a clock that is ahead":                    {-20 * time.Minute, nil, 2, true},
+		"a clock that is ahead, and throttled until the signature is too old": {-20 * time.Minute, []iamtest.Answer{long, long}, 4, true},
 	} {
 		for form, c := range signing(t) {
 			for call, f := range map[string]func(*iam.IamClient) error{
@@ -115,7 +115,7 @@ func TestThroughTheSDKEachCallEndsAsIfItWereSignedWhenItIsSent(t *testing.T) {
 	}
 }
 
-func TestWithoutTheSignerACallEndsBeforeItsSignatureDoes(t *testing.T) {
+func TestWithoutTheSignerACallEndsIfTheWaitWouldOutliveItsSignature(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var last iamhttp.Failure
 		s := gateway(0, iamtest.Throttled(20*time.Minute))
@@ -157,7 +157,7 @@ func TestClientsThatShareATransportSignWithTheirOwnKeys(t *testing.T) {
 	})
 }
 
-func TestACredentialThatTheSDKRefreshesIsNotReadByOthers(t *testing.T) {
+func TestACredentialThatTheSDKRefreshesIsNotUsedForSigning(t *testing.T) {
 	c, err := global.NewCredentialsBuilder().WithDomainId("domain").WithIdpId("idp").WithIdTokenFile("file").SafeBuild()
 	require.NoError(t, err)
 	tr := &iamhttp.Transport{Base: gateway(0)}

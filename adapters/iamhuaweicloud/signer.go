@@ -20,7 +20,8 @@ type signer struct {
 	all []func() aksk.Credentials // functions, because reflection does not print what they hold
 }
 
-// signWith puts a signer below t, if there is none, and a credential into it.
+// signWith adds a credential to the signer below t. If there is no signer yet, signWith
+// puts one there.
 func signWith(t *iamhttp.Transport, credential auth.ICredential) {
 	var base *auth.BaseCredentials
 	switch c := credential.(type) {
@@ -43,12 +44,13 @@ func signWith(t *iamhttp.Transport, credential auth.ICredential) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	keys := aksk.Credentials{AccessKey: base.AK, SecretKey: base.SK, SecurityToken: base.SecurityToken}
-	// A program may make a client for each job: one credential is kept once.
+	// A program may make a client for each job, with the same credential: keep it only once.
 	s.all = slices.DeleteFunc(s.all, func(known func() aksk.Credentials) bool { return known().AccessKey == keys.AccessKey })
 	s.all = append(s.all, func() aksk.Credentials { return keys })
 }
 
-// credentials returns the keys that a request was signed with.
+// credentials returns the keys that a request was signed with, or the zero Credentials if
+// it does not know them.
 func (s *signer) credentials(req *http.Request) (aksk.Credentials, error) {
 	accessKey := aksk.AccessKey(req)
 	s.mu.Lock()

@@ -22,9 +22,9 @@ import (
 	"github.com/iamhttp/iamhttp/aksk"
 )
 
-var update = flag.Bool("update", false, "write testdata/aksk_vectors.txt of the root anew")
+var update = flag.Bool("update", false, "rewrite testdata/aksk_vectors.txt in the root module")
 
-// drawn is a request that the SDK has signed, and what it is sent as.
+// drawn returns a random request that the SDK has signed, as it would be sent.
 func drawn(t *testing.T, r *rand.Rand, derived bool) *http.Request {
 	t.Helper()
 	pick := func(from ...string) string { return from[r.IntN(len(from))] }
@@ -95,7 +95,7 @@ func TestSignaturesAreThoseOfTheSDK(t *testing.T) {
 		require.NoError(t, err)
 		c := aksk.Credentials{AccessKey: "AKEXAMPLE", SecretKey: "SKEXAMPLE", SecurityToken: req.Header.Get("X-Security-Token")}
 		require.NoError(t, aksk.Sign(req, c, at))
-		if !assert.Equal(t, want, req.Header.Get("Authorization"), "request %d, again: %s %s %q", i, req.Method, req.URL, req.Header) {
+		if !assert.Equal(t, want, req.Header.Get("Authorization"), "request %d, signed again: %s %s %q", i, req.Method, req.URL, req.Header) {
 			return
 		}
 		if i%4 == 3 {
@@ -103,7 +103,7 @@ func TestSignaturesAreThoseOfTheSDK(t *testing.T) {
 		}
 		req.Header.Del("Authorization")
 		require.NoError(t, aksk.Sign(req, c, at))
-		if !assert.Equal(t, want, req.Header.Get("Authorization"), "request %d, for the first time: %s %s %q", i, req.Method, req.URL, req.Header) {
+		if !assert.Equal(t, want, req.Header.Get("Authorization"), "request %d, signed for the first time: %s %s %q", i, req.Method, req.URL, req.Header) {
 			return
 		}
 	}
@@ -138,5 +138,5 @@ func TestTheVectors(t *testing.T) {
 	}
 	written, err := os.ReadFile(file)
 	require.NoError(t, err)
-	assert.Equal(t, string(written), vectors, "run: GOWORK=off go test -run Vectors -update .")
+	assert.Equal(t, string(written), vectors, "the vectors are out of date; to rewrite them, run: GOWORK=off go test -run Vectors -update .")
 }
