@@ -12,7 +12,8 @@ import (
 
 // benchWaiting starts many calls, which the service throttles with a long Retry-After. It
 // measures the memory that they use while they wait, and cancels them. The callers'
-// goroutines exist before, so they do not count, nor does a stack of the smallest size.
+// goroutines exist before the first measurement, so they and their initial stacks do not
+// count.
 func (c *call) benchWaiting(b *testing.B) error {
 	const patience = 10 * time.Second
 	for b.Loop() {

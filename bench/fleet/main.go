@@ -11,9 +11,9 @@
 //
 // nginx has a token bucket (limit_req, nodelay). HAProxy has a stick table, which counts
 // throttled requests too. Both send Retry-After: 1. The third server is nginx without a
-// limit; it shows the load of the Redis server as long as nothing is throttled. The work
-// takes an ideal scheduler the time of -ideal. It is divided evenly among the processes,
-// which begin together.
+// limit; it shows the load of the Redis server as long as nothing is throttled. -ideal is
+// the time that the work takes an ideal scheduler. The work is divided evenly among the
+// processes, which begin together.
 //
 // "Time" is the time from the beginning to the last success, divided by the time in which
 // an ideal scheduler makes the same number of successful calls. It is left out if at least

@@ -17,9 +17,9 @@ type aimd struct {
 	mu          sync.Mutex
 	pause       pause
 	began, next time.Time // the earliest time of the next request
-	pace, cut   float64   // requests per second; 0 until the first refusal
+	pace, cut   float64   // requests per second, now and after the latest refusal; 0 until the first
 	accepted    int
-	epoch       gate.Ticket // number of cuts
+	epoch       gate.Ticket // number of times that the pace was halved
 }
 
 func newAIMD() *aimd { return &aimd{line: newLine(), pause: newPause(), began: time.Now()} }
@@ -51,7 +51,7 @@ func (a *aimd) Observe(_ gate.Request, t gate.Ticket, o gate.Outcome) {
 		a.accepted++
 	case gate.Throttled:
 		pause := a.pause.extend(o, noRetryAfter)
-		if t == a.epoch { // a request that left before the cut says nothing about the new pace
+		if t == a.epoch { // otherwise the request left at an earlier pace
 			a.epoch++
 			if a.pace == 0 {
 				a.pace = 2 * float64(a.accepted+1) / (time.Since(a.began) + pause).Seconds()

@@ -216,7 +216,8 @@ type aatb struct {
 	epoch   gate.Ticket // number of refusals that counted
 }
 
-// The steps of the authors' settings: aatbLittle for clients that have sent little.
+// aatbLittle is the step of clients that have sent little, aatbMuch that of the others.
+// Both are from the authors' settings.
 const aatbLittle, aatbMuch = 1.4, 1.2
 
 func newAATB(limit quota, all *telemetry) *aatb {

@@ -25,9 +25,10 @@ var (
 	drawsShown = flag.Int("shown", 40, "the `number` of draws to show, the worst first")
 )
 
-// These are shares of the draws that the gate reaches today. The goal of each is 1. In
-// each share of drawsReach, at least answered times as many calls succeed with the gate
-// as without. In the share drawsSendLess, the gate sends no more requests per success.
+// The gate reaches these shares of the draws today; the goal of each share is 1.
+// drawsReach counts the draws in which at least answered times as many calls succeed with
+// the gate as without. drawsSendLess counts the draws in which the gate sends no more
+// requests per success.
 var (
 	drawsReach    = []struct{ answered, share float64 }{{0.97, 0.6}, {0.9, 0.75}, {0.5, 0.94}}
 	drawsSendLess = 0.97

@@ -43,7 +43,7 @@ func (c *tally) add(g goal, r sim.Result) {
 	}
 	f := g.figure(r)
 	if c.applied == 1 || f > c.worst || math.IsNaN(f) ||
-		f == c.worst && r.Scenario.String() < c.at.String() { // in any order of the runs
+		f == c.worst && r.Scenario.String() < c.at.String() { // the order of the runs must not matter
 		c.worst, c.at = f, r.Scenario
 	}
 }

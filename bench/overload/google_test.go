@@ -32,7 +32,7 @@ type google struct {
 
 // A googleSecond counts the requests of one second.
 type googleSecond struct {
-	second            int // since the gate began
+	second            int // number of the second since the gate began
 	requests, accepts float64
 }
 

@@ -45,7 +45,7 @@ const (
 	gradientMost  = 200
 	gradientQueue = 4 // growth of the limit while the responses do not become slower
 	gradientShare = 0.2
-	gradientReady = 10 // responses
+	gradientReady = 10 // number of responses that a second needs to count
 )
 
 func newGradient() *gradient {
@@ -79,7 +79,7 @@ func (g *gradient) Observe(_ gate.Request, left gate.Ticket, o gate.Outcome) {
 	case gate.Throttled:
 		g.pause.extend(o, noRetryAfter)
 	case gate.Unknown, gate.NotSent:
-		return // its time says nothing
+		return // the response time of such a request says nothing
 	case gate.Accepted:
 	}
 	now := time.Now()

@@ -25,12 +25,12 @@ func seededGate(startWindow int) *gate.Adaptive {
 	return shared
 }
 
-// gated is the client whose figures are measured.
+// gated makes the client whose figures are measured.
 func gated(base http.RoundTripper) func(*http.Request) (*http.Response, error) {
 	return (&http.Client{Transport: &iamhttp.Transport{Base: base, Gate: seededGate(0), MaxAttempts: 20}}).Do
 }
 
-// gatedTransport is the Transport of a program that sets deadlines and no MaxAttempts.
+// gatedTransport makes the Transport of a program that sets deadlines and no MaxAttempts.
 func gatedTransport(base http.RoundTripper) http.RoundTripper {
 	return &iamhttp.Transport{Base: base, Gate: seededGate(0)}
 }
@@ -63,7 +63,7 @@ func (p *pacer) Refused(now time.Duration, s fleet1.Send, retryAfter time.Durati
 	return p.Controller.Refused(now, s, retryAfter)
 }
 
-// Pause replaces the jitter that the gate has drawn. The gate calls it only for that.
+// Pause replaces the jitter that the gate has drawn. The gate calls it only to add jitter.
 func (p *pacer) Pause(until time.Duration) {
 	paused := p.Paused()
 	most := min((paused-p.now)/20, 250*time.Millisecond)

@@ -21,9 +21,9 @@ func newLine() line {
 	return l
 }
 
-// pass returns when a request may leave. When the request is first in line, pass calls
-// ask, which returns how long to wait, until ask returns zero. waited reports whether the
-// request has already waited as the first.
+// pass returns when a request may leave. Once the request is first in line, pass calls ask
+// until it returns zero; before that, ask returns how long to wait until the next call.
+// waited reports whether the request has already waited as the first.
 func (l line) pass(ctx context.Context, ask func(waited bool) time.Duration) error {
 	select {
 	case <-l.turn:

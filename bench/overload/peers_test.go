@@ -54,8 +54,8 @@ var (
 	fails    = lowest("calls that fail, %", func(r *sim.Record) float64 { return math.Round(100 * float64(r.Failed()) / float64(len(r.Calls))) })
 )
 
-// unlessTheyFail is of, or never if more than 1 % of the calls fail: the figure would mean
-// nothing then.
+// unlessTheyFail wraps a figure. It returns never if more than 1 % of the calls fail,
+// because the figure would mean nothing then.
 func unlessTheyFail(of func(*sim.Record) float64) func(*sim.Record) float64 {
 	return func(r *sim.Record) float64 {
 		if r.Failed() > len(r.Calls)/100 {

@@ -12,7 +12,7 @@ import (
 	"github.com/iamhttp/iamhttp/bench/internal/sim"
 )
 
-// A family is a group of rows of one kind. ROWS.md prints about above them.
+// A family is a group of rows of one kind. about is the text above them in ROWS.md.
 type family struct {
 	about string
 	rows  []row
@@ -246,7 +246,7 @@ func strayRows() []row {
 	for _, rate := range []float64{200, 500, 4000} {
 		for _, retryAfter := range []string{"", "1", "30"} {
 			if rate == 4000 && retryAfter == "" {
-				continue // takes long, and shows no more than 500 does
+				continue // it takes long, and shows nothing that 500 does not
 			}
 			seconds, _ := strconv.Atoi(retryAfter)
 			rows = append(rows, row{

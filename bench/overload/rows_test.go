@@ -256,9 +256,9 @@ func plain(text string) string {
 //
 //	go test -v -run 'Rows/deadline' ./overload -gates gate,none,aimd -seeds 5
 //
-// A row that misses its goal must not be worse than in ROWS.md. With -update the lines of
-// the rows that are run are rewritten, but the test still fails if the gate has become
-// worse.
+// A row that misses its goal must not be much worse than in ROWS.md. With -update the
+// lines of the rows that are run are rewritten, but the test still fails if the gate has
+// become worse.
 func TestTheGateInTheRows(t *testing.T) {
 	t.Parallel()
 	if raceDetector {

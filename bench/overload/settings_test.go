@@ -28,7 +28,7 @@ var kinds = []string{"", "sent per success", "makespan"}
 
 // A controller that is tuned to the simulation would get much worse if one of its
 // settings changed. With -v the log shows how far each setting moves the share of goals
-// that are met; under an exception, a goal is met within the bound of the exception.
+// that are met. A goal with an exception counts as met within the bound of the exception.
 func TestResultsDependLittleOnEachSettingOfTheGate(t *testing.T) {
 	if raceDetector {
 		t.Skip("a measurement: it finds no races that other tests miss")

@@ -323,8 +323,7 @@ func TestPoints(t *testing.T) {
 	assert.Equal(t, table.String(), old, document+" is out of date, run: "+rewrite)
 }
 
-// excerpt has the rows of the table that the README contains too: their first cells there,
-// and their names here.
+// excerpt maps the first cells of the rows in the README to the names of the points.
 var excerpt = map[string]string{
 	"to a service that is down (503) sends":            "503",
 	"told to wait 30 s, with a deadline in 10 s, ends": "Deadline",

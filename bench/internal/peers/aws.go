@@ -51,7 +51,7 @@ func awsOptions(o Options) func(*retry.StandardOptions) {
 
 // ticking makes a microsecond pass whenever AdaptiveMode waits for a token. AdaptiveMode
 // rounds that wait down, finally to zero, and then polls until time has passed. Virtual
-// time would not pass then, because it only does while all goroutines wait.
+// time does not pass while a goroutine polls.
 type ticking struct{ *retry.AdaptiveMode }
 
 func (r ticking) GetAttemptToken(ctx context.Context) (func(error) error, error) {

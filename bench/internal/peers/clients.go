@@ -118,7 +118,8 @@ func azure(base http.RoundTripper, o Options) http.RoundTripper {
 		options.Retry.MaxRetries = int32(o.Attempts - 1)
 	}
 	if d, ok := o.delay(); ok {
-		// Zero would mean the default, and a negative number two minutes.
+		// Zero would mean the default, and with a negative number azcore would wait for
+		// MaxRetryDelay.
 		options.Retry.RetryDelay, options.Retry.MaxRetryDelay = max(d, 1), max(d, 1)
 	}
 	pipeline := azruntime.NewPipeline("bench", "v0.0.0", azruntime.PipelineOptions{}, options)

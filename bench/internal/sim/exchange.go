@@ -103,8 +103,8 @@ func (x *exchange) settle() {
 	x.inFlight--
 }
 
-// decide accepts or throttles a request, as the server. until returns the end of the time
-// in which a 429 forbids requests, if it arrives at the given time.
+// decide is the server: it accepts or throttles a request. until returns the end of the
+// time in which a 429 forbids requests, if it arrives at the given time.
 func (x *exchange) decide() (accepted bool, _ http.Header, until func(arrival time.Time) time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -13,7 +13,7 @@ type Record struct {
 	Situation Situation
 	Calls     []Call // in the order in which they were made
 	Sent      int    // requests
-	Forbidden int    // requests that left while a Retry-After that had arrived was in force
+	Forbidden int    // requests sent while a Retry-After, already received, was in force
 }
 
 // A Call is one call of a caller, retries included.
@@ -124,15 +124,15 @@ func Mean(times []time.Duration) time.Duration {
 	return sum / time.Duration(max(1, len(times)))
 }
 
-// A rate counts as regained if it is the average over settled and over stays. A shorter
-// dip within stays is allowed, because a gate that probes for a higher rate may be
-// throttled.
+// A rate counts as regained if it is reached on average over settled, and over stays.
+// Short dips within stays are allowed, because a gate that probes for a higher rate may
+// be throttled.
 const (
 	settled = 3 * time.Second
 	stays   = 15 * time.Second
 )
 
-// Regained returns the time from from until calls succeed at a rate per second again, or
+// Regained returns how long after from the calls succeed at a rate per second again, or
 // false if they do not before the end of the run.
 func (r *Record) Regained(from time.Duration, rate float64) (time.Duration, bool) {
 	var ends []time.Duration

@@ -27,7 +27,7 @@ type Result struct {
 	Sent        int // requests
 	Refused     int // requests that were throttled
 	OK, Failed  int // calls
-	Forbidden   int // requests that left while a Retry-After that had arrived was in force
+	Forbidden   int // requests sent while a Retry-After, already received, was in force
 	MaxInFlight int
 
 	FlyingAtFirst int           // requests in flight when the first 429 arrived

@@ -17,7 +17,7 @@ type Situation struct {
 	Refusal    int           // status code of a refusal; 0: 429
 	RetryAfter RetryAfter    // of a refusal: Seconds, Absent, or a fixed number of seconds
 	Answers    Answers       // response time
-	Way        time.Duration // from client to service, and back; 0: half the response time, for a refusal too
+	Way        time.Duration // time from client to service, and of the way back; 0: half the response time, for a refusal too
 	Faults     []Fault       // the first fault that applies decides
 	Callers    []Callers
 	Length     time.Duration // calls that have not ended by then are canceled
