@@ -55,7 +55,7 @@ func drawOne(seed uint64) drawn {
 }
 
 // counted returns the stretches of time in which the gate must be as good as no gate.
-// The others do not count, because the gate obeys Retry-After for all callers, and needs
+// Other times do not count, because the gate obeys Retry-After for all callers, and needs
 // time to learn. As in the goals of the rows, it has five pauses after the start, and
 // half a minute and a pause after each change.
 func counted(s sim.Situation) [][2]time.Duration {

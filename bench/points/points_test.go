@@ -115,12 +115,12 @@ var points = []struct {
 		t.get(t.Context())
 		return yes(len(t.service.Requests()) > 1)
 	}},
-	{"Seconds", "Retry-After: 30 is waited for", func(t *trial) string {
+	{"RetryAfterInSeconds", "Retry-After: 30 is waited for", func(t *trial) string {
 		t.service.Next(iamtest.Throttled(30 * time.Second))
 		t.get(t.Context())
 		return yes(t.spacing() >= 30*time.Second)
 	}},
-	{"Dates", "formats of an HTTP-date in Retry-After that are understood (of 3)", func(t *trial) string {
+	{"RetryAfterAsADate", "formats of an HTTP-date in Retry-After that are understood (of 3)", func(t *trial) string {
 		understood := 0
 		for _, layout := range []string{http.TimeFormat, "Monday, 02-Jan-06 15:04:05 GMT", time.ANSIC} {
 			t.service = iamtest.Server{}
@@ -148,7 +148,7 @@ var points = []struct {
 			return "later, with the 429"
 		}
 	}},
-	{"Day", "Retry-After: a day and no deadline: the call takes", func(t *trial) string {
+	{"RetryAfterOfADay", "Retry-After: a day and no deadline: the call takes", func(t *trial) string {
 		t.service.Next(iamtest.Throttled(24 * time.Hour))
 		start := time.Now()
 		t.get(t.Context())
@@ -163,7 +163,7 @@ var points = []struct {
 			return took.String()
 		}
 	}},
-	{"Error", "throttled to the end: the caller gets", func(t *trial) string {
+	{"FinalError", "throttled to the end: the caller gets", func(t *trial) string {
 		t.service.On("/", iamtest.Throttled(0))
 		status, err := t.get(t.Context())
 		switch {
@@ -183,7 +183,7 @@ var points = []struct {
 		}
 		return "a typed error: message, request id, attempts, why it ended"
 	}},
-	{"Once", "a body that can be read once, after a 429", func(t *trial) string {
+	{"BodyThatCanBeReadOnce", "a body that can be read once, after a 429", func(t *trial) string {
 		t.service.Next(iamtest.Throttled(0))
 		req, err := http.NewRequestWithContext(t.Context(), "POST", "https://iam.example/v3/users", io.MultiReader(strings.NewReader("body")))
 		require.NoError(t, err)
@@ -197,7 +197,7 @@ var points = []struct {
 		}
 		return "is sent again empty"
 	}},
-	{"Closed", "the bodies of responses to retried requests are closed", func(t *trial) string {
+	{"ResponseBodiesAreClosed", "the bodies of responses to retried requests are closed", func(t *trial) string {
 		t.service.Next(iamtest.Throttled(0), iamtest.Throttled(0))
 		opened, closed := 0, 0
 		t.use(roundTripper(func(req *http.Request) (*http.Response, error) {
@@ -211,7 +211,7 @@ var points = []struct {
 		t.get(t.Context())
 		return yes(opened == closed)
 	}},
-	{"Canceled", "canceled during a wait: errors.Is finds context.Canceled", func(t *trial) string {
+	{"CanceledWait", "canceled during a wait: errors.Is finds context.Canceled", func(t *trial) string {
 		t.service.On("/", iamtest.Throttled(30*time.Second))
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(100*time.Millisecond, cancel)
@@ -229,7 +229,7 @@ var points = []struct {
 		resp.Body.Close()
 		return yes(resp.StatusCode == 302)
 	}},
-	{"Contract", "a 404 is a response, as http.RoundTripper demands", func(t *trial) string {
+	{"404IsAResponse", "a 404 is a response, as http.RoundTripper demands", func(t *trial) string {
 		t.service.On("/", iamtest.Keystone(404, "Could not find user."))
 		_, err := t.get(t.Context())
 		if err == nil {
@@ -240,7 +240,7 @@ var points = []struct {
 		require.NoError(t, err)
 		return "with PassThrough"
 	}},
-	{"Reset", "a GET whose connection breaks is retried", func(t *trial) string {
+	{"ConnectionReset", "a GET whose connection breaks is retried", func(t *trial) string {
 		t.service.Next(iamtest.Answer{Fault: iamtest.Reset})
 		if _, err := t.get(t.Context()); err == nil {
 			return "yes"
@@ -262,13 +262,13 @@ var points = []struct {
 		rt := t.wrap(base)
 		return fmt.Sprint(testing.AllocsPerRun(100, func() { _, _ = rt.RoundTrip(req) }))
 	}},
-	{"Stacked", "two stacked, throttled to the end: one call sends", func(t *trial) string {
+	{"TwoStacked", "two stacked, throttled to the end: one call sends", func(t *trial) string {
 		t.service.On("/", iamtest.Throttled(0))
 		t.client.Transport = t.wrap(t.wrap(&t.service))
 		t.get(t.Context())
 		return t.sends()
 	}},
-	{"Callers", "50 callers of an account that was told to wait 10 s: requests of each in that time", func(t *trial) string {
+	{"FiftyCallers", "50 callers of an account that was told to wait 10 s: requests of each in that time", func(t *trial) string {
 		// Only iamhttp has a gate that finds the limit itself.
 		without := t.herd(t.client)
 		if _, ours := t.client.Transport.(*iamhttp.Transport); !ours {
@@ -327,7 +327,7 @@ func TestPoints(t *testing.T) {
 var excerpt = map[string]string{
 	"to a service that is down (503) sends":            "503",
 	"told to wait 30 s, with a deadline in 10 s, ends": "Deadline",
-	"throttled to the end gets":                        "Error",
+	"throttled to the end gets":                        "FinalError",
 }
 
 func TestREADMEHasTheSameCellsAsTheComparison(t *testing.T) {

@@ -38,7 +38,7 @@ func (r *refusing) call(t *testing.T, do Do) {
 
 // The SDK's own tests check its waits and its quota. This test checks which behavior our
 // figures measure: older versions have different waits, and a different quota.
-func TestTheAWSSDKRetriesAsItDoesSinceNovember2026(t *testing.T) {
+func TestAWSSDKHasItsRetryBehaviorOfNovember2026(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		status  int
@@ -73,7 +73,7 @@ func TestTheAWSSDKRetriesAsItDoesSinceNovember2026(t *testing.T) {
 	}
 }
 
-func TestTheAWSSDKIgnoresRetryAfterAndObeysItsOwnHeader(t *testing.T) {
+func TestAWSSDKIgnoresRetryAfterAndObeysItsOwnHeader(t *testing.T) {
 	for name, wait := range map[string]time.Duration{"Retry-After": 0, "X-Amz-Retry-After": 4 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
 			server := &refusing{status: http.StatusTooManyRequests, header: http.Header{name: {"4000"}}}

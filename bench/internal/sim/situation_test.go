@@ -120,7 +120,7 @@ func TestEachProcessHasItsOwnClient(t *testing.T) {
 	assert.EqualValues(t, 3, clients.Load())
 }
 
-func TestSendingWhileToldToWaitIsForbidden(t *testing.T) {
+func TestSendingDuringRetryAfterIsForbidden(t *testing.T) {
 	s := Situation{Limits: []Limit{{Server: Bucket(1, 0)}}, RetryAfter: Seconds, Answers: Fast, Length: time.Minute, Callers: []Callers{{Once: 2}}}
 	assert.Zero(t, s.Run(t, patient(second)).Forbidden)
 	assert.Equal(t, 2, s.Run(t, patient(second/2)).Forbidden, "the first early retry is refused, and the second is accepted")
