@@ -29,7 +29,7 @@ type RetryAfter string
 // The kinds of Retry-After.
 const (
 	Seconds RetryAfter = "seconds" // until a request could be accepted, rounded up, at least 1
-	Date    RetryAfter = "date"    // the same as an HTTP date, rounded up again
+	Date    RetryAfter = "date"    // the same time as an HTTP date, rounded up again
 	Absent  RetryAfter = "absent"
 	Sixty   RetryAfter = "60" // even if that is wrong
 )
