@@ -44,7 +44,7 @@ func fleet(t testing.TB, names string) []peers.Peer {
 	return append([]peers.Peer{peers.Base}, chosen...)
 }
 
-// try returns what is wrong with each call, by the name of its benchmark.
+// try checks each call and returns its error, by the name of the benchmark.
 func try(t *testing.T, names string, chosen []scenario) map[string]error {
 	t.Helper()
 	all, end, err := calls(fleet(t, names), chosen)
@@ -80,7 +80,7 @@ func TestEveryPeerRetriesAGET(t *testing.T) {
 	}
 }
 
-func TestARetryWithAnEmptyBodyIsNoticed(t *testing.T) {
+func TestRetryWithAnEmptyBodyIsDetected(t *testing.T) {
 	for _, s := range scenarios {
 		if s.name == "4-post" {
 			faults := try(t, "go-github-ratelimit", []scenario{s})
@@ -99,7 +99,7 @@ func TestExemptionsNameExistingTraps(t *testing.T) {
 	}
 }
 
-func TestTheHandWrittenErrorHasTheFieldsOfTheTypedOne(t *testing.T) {
+func TestHandWrittenErrorHasTheFieldsOfStatusError(t *testing.T) {
 	all, end, err := calls(fleet(t, "iamhttp"), []scenario{scenarios[2]})
 	defer func() { require.NoError(t, end()) }()
 	require.NoError(t, err)

@@ -15,7 +15,7 @@ import (
 	"github.com/iamhttp/iamhttp/roundtriptest"
 )
 
-// A subject is a RoundTripper that the contract suite is tried on.
+// A subject is a RoundTripper that the contract suite tests.
 type subject struct {
 	name     string
 	client   bool
@@ -24,8 +24,8 @@ type subject struct {
 	exempted map[string]error // skipped traps, by name
 }
 
-// subjects returns the subjects of a fleet: RoundTrippers first, iamhttp in both
-// modes.
+// subjects returns the subjects of a fleet: RoundTrippers first, then clients. iamhttp is
+// there twice, once in each mode.
 func subjects(fleet []peers.Peer) []subject {
 	retries := roundtriptest.Options{Retries: http.StatusTooManyRequests}
 	var all, clients []subject
@@ -52,9 +52,9 @@ func subjects(fleet []peers.Peer) []subject {
 	return append(all, clients...)
 }
 
-// bare removes the *url.Error that the http.Client inside a client puts around an
-// error of the base, because net/http and not the client writes the whole URL into
-// it.
+// bare removes the *url.Error that the http.Client inside a client puts around an error
+// of the base. It contains the whole URL, but net/http is to blame for that, and not the
+// client.
 type bare struct{ http.RoundTripper }
 
 func (b bare) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -65,27 +65,27 @@ func (b bare) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// errOfTheWrapping is the verdict if the result depends on the code that turns a
+// errOfTheWrapping is the verdict if the result would depend on our code that turns a
 // client into a RoundTripper.
 var errOfTheWrapping = errors.New("the wrapping would decide")
 
 // exempted returns the traps that are skipped for a client, by name.
 func exempted(client string) map[string]error {
 	not := map[string]error{
-		"redirects belong to the client":           roundtriptest.ErrNotApplicable, // which this one is
+		"redirects belong to the client":           roundtriptest.ErrNotApplicable, // the subject is a client
 		"CloseIdleConnections reaches the base":    errOfTheWrapping,
 		"wrapped twice it sends as often as once":  errOfTheWrapping,
 		"errors of one kind have one pointer type": roundtriptest.ErrNotApplicable,
 	}
 	if client == "go-retryablehttp-client" {
-		return not // it takes an http.Request as it is
+		return not // it uses the caller's http.Request
 	}
 	not["the request is not modified"] = errOfTheWrapping
 	not["the body is always closed"] = errOfTheWrapping
 	switch client {
 	case "azcore": // it rejects bodies that cannot seek
 		not["a body that is gone is not sent again as an empty one"] = errOfTheWrapping
-	case "aws-standard", "aws-adaptive": // the generated code of a service makes the errors
+	case "aws-standard", "aws-adaptive": // in the SDK, the generated code of a service makes errors
 		not["an answer is a response or else an error"] = errOfTheWrapping
 		not["a client's timeout does not hide the answer"] = errOfTheWrapping
 		not["an error tells no secret"] = errOfTheWrapping
@@ -93,7 +93,7 @@ func exempted(client string) map[string]error {
 	return not
 }
 
-// A verdict is the result of a trap for a subject: nil if it passed.
+// A verdict is the result of a trap for a subject. err is nil if the subject passed.
 type verdict struct{ err error }
 
 func (v verdict) String() string {
@@ -110,7 +110,7 @@ func (v verdict) String() string {
 	return "**✗**"
 }
 
-// fault returns what went wrong, on one line, or an empty string.
+// fault returns the error of a failed trap, on one line, or an empty string.
 func (v verdict) fault() string {
 	if v.err == nil || errors.Is(v.err, roundtriptest.ErrNotApplicable) || errors.Is(v.err, errOfTheWrapping) {
 		return ""
@@ -141,7 +141,7 @@ func judge(all []subject) matrix {
 	return m
 }
 
-// faults returns how many traps a subject failed, and how many were tried.
+// faults returns the number of traps that a subject failed, and of those that were tried.
 func (m matrix) faults(name string) (n, of int) {
 	i := slices.IndexFunc(m.subjects, func(s subject) bool { return s.name == name })
 	if i < 0 {
@@ -214,7 +214,7 @@ func (m matrix) table(w io.Writer, of func(subject) bool) {
 	fmt.Fprintln(w)
 }
 
-// explain writes what went wrong, with the clause that was broken.
+// explain writes the error of each failed trap, with the clause of the contract.
 func (m matrix) explain(w io.Writer) {
 	for i, row := range m.verdicts {
 		fmt.Fprintf(w, "\n%s\n  (%s)\n", m.traps[i].Name, m.traps[i].Clause)

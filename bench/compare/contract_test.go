@@ -10,13 +10,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// This is not for the race detector, which finds the races of other libraries.
-func TestTheMatrixInTheREADMEIsWhatTheSuiteSays(t *testing.T) {
+// The test does not run with the race detector, which finds races in other libraries.
+func TestContractTableInREADMEIsCurrent(t *testing.T) {
 	readme, err := os.ReadFile("../README.md")
 	require.NoError(t, err)
 	var b strings.Builder
 	judge(subjects(fleet(t, compared))).write(&b)
 	if !strings.Contains(string(readme), b.String()) {
-		t.Errorf("go run ./compare -write writes it anew:%s", b.String())
+		t.Errorf("README.md is out of date: run go run ./compare -write. It should contain:%s", b.String())
 	}
 }

@@ -1,11 +1,11 @@
-// Compare measures what an HTTP client that retries requests costs, and whether
-// it keeps the contract of http.RoundTripper: iamhttp.Transport beside other
-// libraries, and the base that they all stand on.
+// Compare measures the cost of HTTP clients that retry requests, and tests whether they
+// keep the contract of http.RoundTripper. It compares iamhttp.Transport with other
+// libraries, and with the bare base that all of them send requests through.
 //
-//	go run ./compare                 tables
-//	go run ./compare -write          and into README.md, SUMMARY.md and compare.svg
-//	go run ./compare -contract       only the contract, and what was broken how
-//	go run ./compare -raw new.txt    and the samples, for benchstat
+//	go run ./compare                 print tables
+//	go run ./compare -write          also write README.md, SUMMARY.md and compare.svg
+//	go run ./compare -contract       only test the contract, and print what was broken
+//	go run ./compare -raw new.txt    also write the samples, for benchstat
 package main
 
 import (
@@ -25,26 +25,28 @@ import (
 
 func main() {
 	testing.Init()            // for the flags of testing.Benchmark
-	log.SetOutput(io.Discard) // net/http's, of what the traps do to it
+	log.SetOutput(io.Discard) // the traps make net/http log errors
 	os.Exit(cli.Run("compare", usage, func() error { return run(os.Args[1:], os.Stdout) }, os.Stdout, os.Stderr))
 }
 
 const usage = `usage: go run ./compare [flags]
 
-Measures what an HTTP client that retries requests costs, and whether it keeps
-the contract of http.RoundTripper. It takes about five minutes, on a machine
-that does nothing else; -contract takes seconds.
+Measures the cost of HTTP clients that retry requests, and tests whether they
+keep the contract of http.RoundTripper. It takes about five minutes, on a
+machine that does nothing else; -contract takes seconds.
 
   -peer NAMES   libraries, separated by commas, or all
-  -call NAMES   calls, or all; a name that does not exist lists those that do
-  -rounds N     how often everything is measured (6, as benchstat wants)
+  -call NAMES   calls, or all; an unknown name is an error that lists the known
+                ones
+  -rounds N     number of times that everything is measured (6; benchstat needs
+                at least that)
   -raw FILE     write the samples to this file, for benchstat
-  -contract     only try the contract, and say what was broken how
+  -contract     only test the contract, and print what was broken
   -write        write the tables into README.md and SUMMARY.md, and draw
                 compare.svg
 
-Exit status: 0 if it was measured, 1 if something failed, 2 if the flags are
-wrong.
+Exit status: 0 on success, 1 if a measurement or a file failed, 2 if the flags
+are wrong.
 `
 
 const compared = "iamhttp,httpretry,rehttp,go-retryablehttp,go-retryablehttp-client,failsafe-go,go-github-ratelimit,resty-v2,resty-v3,azcore,aws-standard"
@@ -103,7 +105,7 @@ const (
 	end   = "\n<!-- end of what it wrote -->"
 )
 
-// update writes the results where they are shown.
+// update writes the results into README.md, SUMMARY.md and compare.svg.
 func (r *report) update(tables string) error {
 	readme, err := os.ReadFile("README.md")
 	if err != nil {
@@ -112,7 +114,7 @@ func (r *report) update(tables string) error {
 	before, rest, found := strings.Cut(string(readme), begin)
 	_, after, found2 := strings.Cut(rest, end)
 	if !found || !found2 {
-		return errors.New("README.md has no place for the tables")
+		return errors.New("README.md lacks the two comments between which the tables belong")
 	}
 	var summary strings.Builder
 	r.writeSummary(&summary)

@@ -18,14 +18,14 @@ import (
 	"github.com/iamhttp/iamhttp/bench/internal/peers"
 )
 
-// A sample is one benchmark's result.
+// A sample is the result of one benchmark.
 type sample map[string]float64 // by unit
 
 // A series holds the samples of all rounds of one call.
 type series struct {
 	samples []sample
-	fault   error  // why there are no samples
-	remark  string // a note on them
+	fault   error  // the reason why there are no samples
+	remark  string // a note on the samples
 }
 
 // values returns the values of a unit, sorted.
@@ -48,15 +48,15 @@ func (s *series) bounds(unit string) (lowest, highest float64) {
 	return v[0], v[len(v)-1]
 }
 
-// results are all series, by network, scenario and peer.
+// results holds all series, by network, scenario and peer.
 type results map[[3]string]*series
 
 func (r results) of(network string, s scenario, p peers.Peer) *series {
 	return r[[3]string{network, s.name, p.Name}]
 }
 
-// calls returns every scenario over every network for every peer, and a function that
-// stops the services behind them.
+// calls returns a call for each scenario, network and peer, and a function that stops the
+// services that they use.
 func calls(fleet []peers.Peer, chosen []scenario) (all []*call, end func() error, err error) {
 	var ends []func() error
 	end = func() (err error) {
@@ -92,8 +92,8 @@ func calls(fleet []peers.Peer, chosen []scenario) (all []*call, end func() error
 	return all, end, nil
 }
 
-// measure runs all calls once in each round, so that disturbances of the machine
-// affect all of them, and writes lines for benchstat.
+// measure runs all calls once in each round, so that a disturbance of the machine affects
+// all of them. It writes lines for benchstat to raw.
 func measure(fleet []peers.Peer, chosen []scenario, rounds int, raw, progress io.Writer) (r results, err error) {
 	all, end, err := calls(fleet, chosen)
 	defer func() { err = errors.Join(err, end()) }()

@@ -18,10 +18,10 @@ const (
 	valueW      = 90
 	rowH        = 17
 	gap         = 34
-	shortest    = 2.0 // of a bar
+	shortest    = 2.0 // length of the shortest bar
 )
 
-// draw makes a picture of what needs no network: a panel for each figure, a bar
+// draw draws the results in memory, without a network: a panel for each figure, with a bar
 // for each peer.
 func (r *report) draw() []byte {
 	var panels []column
@@ -61,8 +61,8 @@ func shown(p peers.Peer) string {
 	return p.Name
 }
 
-// panel draws the bars of one figure. They double within an eighth of the
-// width, from the longest down.
+// panel draws the bars of one figure. Their scale is logarithmic: a factor of two is an
+// eighth of the longest bar.
 func (r *report) panel(b *bytes.Buffer, c column, left, top int) {
 	fmt.Fprintf(b, `<text class="name" x="%d" y="%d">%s</text>`+"\n", left, top+12, svg.Escape(c.head))
 	most := 0.0

@@ -15,17 +15,17 @@ import (
 	"github.com/iamhttp/iamhttp/bench/internal/peers"
 )
 
-// A scenario is one kind of call, or of many calls at once.
+// A scenario is one kind of call, or many such calls at once.
 type scenario struct {
 	name      string
 	title     string
 	over      []string // networks
 	method    string
-	size      int  // of the body
+	size      int  // size of the request's body, in bytes
 	file      bool // the body is a file
 	script    []answer
 	parallel  bool
-	waiting   int // calls that wait at the same time
+	waiting   int // number of calls that wait at the same time
 	benchtime string
 }
 
@@ -53,7 +53,7 @@ var (
 
 const message = "Could not find user: 0123456789abcdef0123456789abcdef."
 
-// The names have the form that benchstat parses and sorts.
+// The names have a form that benchstat parses, and sorts in this order.
 var scenarios = []scenario{
 	{name: "1-get", title: "GET: 200", over: networks, method: "GET", script: []answer{ok}, benchtime: "40ms"},
 	{name: "2-post", title: "POST of 1 KiB: 200", over: networks, method: "POST", size: kib, script: []answer{ok}, benchtime: "40ms"},
@@ -77,8 +77,8 @@ type call struct {
 	do  peers.Do
 	req *http.Request
 
-	// Results of the last benchmark.
-	fault  error  // why it failed
+	// Results of the latest benchmark.
+	fault  error  // the reason why it failed
 	remark string // a note on a result that did not fail
 }
 
@@ -87,7 +87,7 @@ func (c *call) benchmark() string {
 	return fmt.Sprintf("net=%s/call=%s/peer=%s", c.service.network, c.name, c.peer)
 }
 
-// prepare makes the client and the request that is sent over and over.
+// prepare makes the client, and the request that all calls send.
 func (c *call) prepare() error {
 	c.service.script = c.script
 	c.service.begin()
@@ -128,7 +128,7 @@ func (c *call) make(req *http.Request, buf []byte) (err error) {
 			return err
 		}
 		if c.file {
-			defer req.Body.Close() // for peers that do not
+			defer req.Body.Close() // some peers do not close it
 		}
 	}
 	resp, err := c.do(req)
@@ -170,7 +170,7 @@ func (c *call) check() error {
 	return nil
 }
 
-// failure is the error that an application makes of a response.
+// failure returns the error that an application makes of a response.
 func (c *call) failure(resp *http.Response) error {
 	if c.peer.Failure != nil {
 		return c.peer.Failure(resp)
@@ -216,7 +216,7 @@ func newOwnError(resp *http.Response) error {
 	return e
 }
 
-// bench is the benchmark. It fails if anything goes wrong.
+// bench is the benchmark. It fails if a call fails.
 func (c *call) bench(b *testing.B) {
 	defer c.service.hangUp()
 	err := c.prepare()

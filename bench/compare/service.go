@@ -12,23 +12,23 @@ import (
 	"sync/atomic"
 )
 
-// A service answers calls over one of three networks. The responses to the sends of
-// each call follow a script.
+// A service responds to calls over one of three networks. The responses to the attempts
+// of each call follow a script.
 type service struct {
 	network string
 	url     string
-	base    http.RoundTripper // that its clients use
+	base    http.RoundTripper // for its clients
 	server  *http.Server      // nil in memory
 
 	protocols *http.Protocols
 
 	script   []answer
-	next     atomic.Int64 // sends of this call
-	received atomic.Int64 // bytes of this call
+	next     atomic.Int64 // attempts of the current call
+	received atomic.Int64 // bytes received in the current call
 	buf      []byte       // for bodies in memory, which are read one at a time
 
 	mu    sync.Mutex
-	conns []net.Conn // that clients have dialed since the latest hangUp
+	conns []net.Conn // connections that clients have dialed since the latest hangUp
 }
 
 type answer struct {
@@ -39,7 +39,7 @@ type answer struct {
 
 var networks = []string{"memory", "http1", "http2"}
 
-// newService starts one; close ends it.
+// newService starts a service; close stops it.
 func newService(network string) (*service, error) {
 	s := &service{network: network}
 	if network == "memory" {
@@ -82,8 +82,8 @@ func (s *service) dial(ctx context.Context, network, address string) (net.Conn, 
 	return conn, err
 }
 
-// hangUp closes all connections. A client that does not close response bodies leaves
-// one connection open for each, and would soon use up the file descriptors.
+// hangUp closes all connections. A client that does not close response bodies leaves a
+// connection open for each of them, and would soon use up the file descriptors.
 func (s *service) hangUp() {
 	if s.server == nil {
 		return
@@ -98,14 +98,14 @@ func (s *service) hangUp() {
 	s.base = s.transport()
 }
 
-// begin marks the next send as the first of a call.
+// begin marks the next request as the first attempt of a call.
 func (s *service) begin() {
 	s.next.Store(0)
 	s.received.Store(0)
 }
 
-// answer returns the response to the next request. After the end of the script it
-// stays at the last one.
+// answer returns the response to the next request. At the end of the script it keeps
+// returning the last one.
 func (s *service) answer() *answer {
 	return &s.script[min(int(s.next.Add(1)), len(s.script))-1]
 }
@@ -124,11 +124,11 @@ func (s *service) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	_, _ = io.WriteString(w, a.body)
 }
 
-// inMemory is the base without a network. It costs one allocation.
+// inMemory is the base without a network. Each request costs one allocation.
 type inMemory struct{ *service }
 
 func (s inMemory) RoundTrip(req *http.Request) (*http.Response, error) {
-	if err := context.Cause(req.Context()); err != nil { // or some clients go on forever
+	if err := context.Cause(req.Context()); err != nil { // otherwise some clients would never stop
 		return nil, err
 	}
 	if req.Body != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/iamhttp/iamhttp/bench/internal/peers"
 )
 
-// A column is one figure of a scenario over a network.
+// A column is one figure of one scenario over one network.
 type column struct {
 	network string
 	scenario
@@ -19,7 +19,7 @@ type column struct {
 	format func(v float64) string
 }
 
-// A report holds the measurements, for output in several forms.
+// A report writes the results in several forms.
 type report struct {
 	fleet     []peers.Peer
 	scenarios []scenario
@@ -86,8 +86,8 @@ func (r *report) writeTo(w io.Writer) {
 	r.writeAhead(w)
 }
 
-// table writes a table with a row for each peer, and below it why cells are
-// empty.
+// table writes a table with a row for each peer, and below it notes on cells that failed or
+// have a remark.
 func (r *report) table(w io.Writer, columns []column, cell func(column, *series) string) {
 	fmt.Fprint(w, "\n| |")
 	for _, c := range columns {
@@ -128,7 +128,7 @@ func (r *report) table(w io.Writer, columns []column, cell func(column, *series)
 	}
 }
 
-// lessens are the figures for which less is better.
+// lessens returns the figures for which less is better.
 func (r *report) lessens() []column {
 	var all []column
 	for _, s := range r.scenarios {
@@ -148,8 +148,8 @@ func (r *report) lessens() []column {
 // timed reports whether a figure is a time, which depends on the machine.
 func timed(unit string) bool { return unit == "ns/op" || unit == "cancel-ms" }
 
-// least is the share by which a figure must be better to count: about the difference
-// between the rounds of one call.
+// least is the fraction by which a figure must be better to count. It is about the
+// difference between the rounds of one call.
 func least(unit string) float64 {
 	if timed(unit) {
 		return 0.10
@@ -157,7 +157,8 @@ func least(unit string) float64 {
 	return 0.03
 }
 
-// spread is the difference between the rounds of one call, the median over all calls.
+// spread is the relative difference between the best and the worst round of a call. It is
+// the median over all calls.
 func (r *report) spread(of func(unit string) bool) float64 {
 	var all []float64
 	for _, c := range r.lessens() {
@@ -175,8 +176,8 @@ func (r *report) spread(of func(unit string) bool) float64 {
 	return all[len(all)/2]
 }
 
-// writeAhead lists where a peer is better than iamhttp by more than the difference
-// between rounds.
+// writeAhead lists the figures in which a peer is better than iamhttp by more than the
+// difference between rounds.
 func (r *report) writeAhead(w io.Writer) {
 	fmt.Fprintf(w, "\n**Where a peer is ahead of iamhttp**: its worst round is better than the best of iamhttp, and the median by %.0f %% at least "+
 		"where it is a time, by %.0f %% where it is counted. From its best to its worst round a call differs by %.0f %% in time, and by %.1f %% in what is counted "+
@@ -210,7 +211,7 @@ func (r *report) writeAhead(w io.Writer) {
 	}
 }
 
-// writeSummary writes a short table.
+// writeSummary writes the table of SUMMARY.md.
 func (r *report) writeSummary(w io.Writer) {
 	find := func(name string) scenario {
 		return r.scenarios[slices.IndexFunc(r.scenarios, func(s scenario) bool { return s.name == name })]
@@ -247,8 +248,8 @@ func (r *report) writeSummary(w io.Writer) {
 	}
 }
 
-// exactly is value with enough digits to tell apart two figures that differ by a few
-// percent.
+// exactly is like value, with enough digits to distinguish two figures that differ by a
+// few percent.
 func exactly(unit string, v float64) string {
 	if timed(unit) || unit == "allocs/op" {
 		return value(unit, v)
@@ -259,7 +260,7 @@ func exactly(unit string, v float64) string {
 	return fmt.Sprintf("%.2f MiB", v/mib)
 }
 
-// value is a figure with its unit.
+// value formats a figure with its unit.
 func value(unit string, v float64) string {
 	switch unit {
 	case "ns/op":

@@ -10,9 +10,10 @@ import (
 	"time"
 )
 
-// benchWaiting starts many calls that the service tells to wait, measures their
-// memory, and cancels them. The callers' goroutines, at their smallest stack, are not
-// counted.
+// benchWaiting starts many calls, which the service throttles with a long Retry-After. It
+// measures the memory that they use while they wait, and cancels them. The callers'
+// goroutines exist before the first measurement, so they and their initial stacks do not
+// count.
 func (c *call) benchWaiting(b *testing.B) error {
 	const patience = 10 * time.Second
 	for b.Loop() {
@@ -41,7 +42,8 @@ func (c *call) benchWaiting(b *testing.B) error {
 		c.service.begin()
 		heap, stack := weigh()
 		close(start)
-		// A peer that holds back all calls after the first 429 sends few requests.
+		// Wait until the calls send no more requests. Some peers send only a few, because
+		// they hold all calls back after the first 429.
 		for sent := int64(-1); sent < int64(c.waiting) && sent != c.service.next.Load(); time.Sleep(300 * time.Millisecond) {
 			sent = c.service.next.Load()
 		}

@@ -1,25 +1,28 @@
-// Fleet measures how many processes that share an account load a server with a
-// rate limit, and how many of their calls succeed: without a gate, with a gate in
-// each process, and with redisgate between them. Processes and servers are real;
-// everything stays on loopback. It needs nginx, haproxy and redis-server.
+// Fleet measures how processes that share an account load a server with a rate limit,
+// and how many of their calls succeed: without a gate, with a gate in each process, and
+// with redisgate. Processes and servers are real; everything stays on loopback. It needs
+// nginx, haproxy and redis-server.
 //
-//	go run ./fleet                      20 processes of 50 callers, a minute of work: a quarter of an hour in all
-//	go run ./fleet -svg DIR             and drawn
+//	go run ./fleet                      everything, in 20 minutes
+//	go run ./fleet -svg DIR             also draw pictures
 //	go run ./fleet -ideal 10s -client redisgate -server nginx
 //
-// nginx is a token bucket (limit_req, nodelay). HAProxy is a stick table, which counts
-// throttled requests too. Both send Retry-After: 1. The third server is nginx without
-// a limit; it shows what the open path costs the Redis server. The work takes an ideal
-// scheduler as long as -ideal says. It is divided evenly among the processes, which
-// begin together.
+// By default there are 20 processes of 50 callers, with work for a minute.
 //
-// "Time" is the time from the beginning to the last success, divided by the ideal's for
-// as many successes. It is left out if a tenth of the calls failed or processes were
-// killed, because it means nothing then. "Sent while told to wait" counts requests that
-// were sent while a Retry-After was in force that any of the processes had received at
-// least 10 ms before. Jain's index tells how evenly the calls were served among the
-// processes when the first of them had finished; 1 is evenly. Commands are those that
-// the Redis server has counted, commands inside scripts included.
+// nginx has a token bucket (limit_req, nodelay). HAProxy has a stick table, which counts
+// throttled requests too. Both send Retry-After: 1. The third server is nginx without a
+// limit; it shows the load of the Redis server as long as nothing is throttled. -ideal is
+// the time that the work takes an ideal scheduler. The work is divided evenly among the
+// processes, which begin together.
+//
+// "Time" is the time from the beginning to the last success, divided by the time in which
+// an ideal scheduler makes the same number of successful calls. It is left out if at least
+// a tenth of the calls failed or processes were killed, because it means nothing then.
+// "Sent while told to wait" counts requests that were sent while a Retry-After was in
+// force, if any process had received it at least 10 ms before. Jain's index says how
+// evenly the successful calls were distributed among the processes when the first process
+// finished; 1 is perfectly even. Commands are the commands that the Redis server has
+// counted, including those inside scripts.
 package main
 
 import (
@@ -53,45 +56,46 @@ func main() {
 
 const usage = `usage: go run ./fleet [flags]
 
-Measures how many processes that share an account load a server with a rate
-limit, and how many of their calls succeed. Processes and servers are real;
-everything stays on loopback. It needs nginx, haproxy and redis-server, and
-takes twenty minutes with its defaults.
+Measures how processes that share an account load a server with a rate limit,
+and how many of their calls succeed. Processes and servers are real; everything
+stays on loopback. It needs nginx, haproxy and redis-server, and takes twenty
+minutes with its defaults.
 
-  -processes N     how many processes (20)
-  -callers N       callers in each (50)
+  -processes N     number of processes (20)
+  -callers N       number of callers in each process (50)
   -rate N          requests per second that the server allows (100)
-  -ideal DURATION  how long the work takes an ideal scheduler (1m)
+  -ideal DURATION  time that the work takes an ideal scheduler (1m)
   -client NAMES    clients, separated by commas: none, gates (one in each
                    process), redisgate, redisgate-lost (the Redis server is
-                   killed half way), redisgate-dies (a quarter of the processes
-                   is killed); all if not set
-  -server NAMES    servers, all if not set; a wrong name lists them
+                   killed halfway), redisgate-dies (a quarter of the processes
+                   are killed); the default is all
+  -server NAMES    servers, separated by commas; the default is all, and an
+                   unknown name is an error that lists them
   -svg DIR         draw the requests over time into this directory
 
-Exit status: 0 if it was measured, 1 if something failed, 2 if the flags are
+Exit status: 0 on success, 1 if a run or a file failed, 2 if the flags are
 wrong.
 `
 
-// The clients that are compared.
+// clients are the clients that are compared.
 var clients = []string{noGate, localGates, oneGate, losesRedis, losesMembers}
 
 const (
 	noGate       = "none"
-	localGates   = "gates" // each process has one of its own
+	localGates   = "gates" // each process has its own gate
 	oneGate      = "redisgate"
-	losesRedis   = "redisgate-lost" // the Redis server is killed half way
+	losesRedis   = "redisgate-lost" // the Redis server is killed halfway
 	losesMembers = "redisgate-dies" // a quarter of the processes are killed
 )
 
-// A plan says what one run does.
+// A plan describes one run.
 type plan struct {
 	client    string
 	server    string
 	processes int
 	callers   int // in each process
 	calls     int // of each process
-	rate      int // that the server allows, requests per second
+	rate      int // requests per second that the server allows
 	ideal     time.Duration
 }
 
@@ -116,11 +120,11 @@ func run(args []string, out io.Writer) error {
 	for names, known := range map[string][]string{*client: clients, *server: servers} {
 		for name := range strings.SplitSeq(names, ",") {
 			if !slices.Contains(known, name) {
-				return cli.Wrong(fmt.Errorf("%q is none of %v", name, known))
+				return cli.Wrong(fmt.Errorf("unknown name %q; the known names are %v", name, known))
 			}
 		}
 	}
-	if *svgDir != "" { // fail now, and not after minutes
+	if *svgDir != "" { // fail now rather than after minutes
 		if err := os.MkdirAll(*svgDir, 0o755); err != nil {
 			return err
 		}
@@ -132,7 +136,7 @@ func run(args []string, out io.Writer) error {
 	defer rig.stop()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	defer context.AfterFunc(ctx, func() { // the servers must not outlive us
+	defer context.AfterFunc(ctx, func() { // the servers must not outlive this process
 		rig.stop()
 		os.Exit(1)
 	})()
@@ -167,7 +171,7 @@ func run(args []string, out io.Writer) error {
 	return nil
 }
 
-// run starts the processes, lets them begin together, and collects their reports.
+// run starts the processes, makes them begin together, and collects their reports.
 func (g *rig) run(p plan) (result, error) {
 	if err := g.startRedis(); err != nil {
 		return result{}, err

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The test binary is the worker, too.
+// The processes of a fleet run the test binary, which must act as a worker then.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "worker" {
 		main()
@@ -45,24 +45,24 @@ func TestASmallFleetRuns(t *testing.T) {
 	assert.ErrorIs(t, err, io.EOF)
 }
 
-func TestARequestIsEarlyIfItLeavesInTheRetryAfterOfAnyProcess(t *testing.T) {
+func TestRequestIsEarlyDuringTheRetryAfterOfAnyProcess(t *testing.T) {
 	sends := []send{
 		{At: 0, Answered: 1000, Status: 429, RetryAfter: 1},
-		{At: 500, Answered: 1500, Status: 200}, // had left before the answer
+		{At: 500, Answered: 1500, Status: 200}, // left before the 429 arrived
 		{At: 2000, Answered: 3000, Status: 200},
 		{At: 500_000, Answered: 501_000, Status: 200},
 		{At: 1_001_000, Answered: 1_002_000, Status: 200},
 	}
-	assert.Equal(t, 1, early(sends), "the third is within the slack")
+	assert.Equal(t, 1, early(sends), "only the fourth request is early: the third is within the slack")
 }
 
-func TestFairnessIsOneIfAllHaveTheSame(t *testing.T) {
+func TestJainsIndexIsOneForEqualShares(t *testing.T) {
 	assert.InDelta(t, 1, jain([]float64{3, 3, 3}), 1e-9)
 	assert.InDelta(t, 0.25, jain([]float64{8, 0, 0, 0}), 1e-9)
 	assert.InDelta(t, 1, jain(nil), 1e-9)
 }
 
-func TestTheFiguresOfARunAreThoseOfItsProcesses(t *testing.T) {
+func TestFiguresOfARunAreComputedFromItsReports(t *testing.T) {
 	begin := time.UnixMicro(0)
 	r := result{plan: plan{server: nginxLimited, rate: 10, processes: 2, calls: 2}, begin: begin, reports: []report{
 		{Sends: []send{{At: 0, Answered: 1000, Status: 200}, {At: 1, Answered: 2_000_000, Status: 200}}},
@@ -74,5 +74,5 @@ func TestTheFiguresOfARunAreThoseOfItsProcesses(t *testing.T) {
 	assert.Equal(t, 1, r.failed)
 	assert.Equal(t, 3*time.Second, r.makespan)
 	assert.InDelta(t, 4.0/3, r.perOK(), 1e-9)
-	assert.InDelta(t, 0.5, r.jain, 1e-9, "when the first had finished, the other had nothing")
+	assert.InDelta(t, 0.5, r.jain, 1e-9, "when the first process finished, the other had no success")
 }

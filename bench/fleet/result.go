@@ -17,16 +17,16 @@ type result struct {
 	dead     int // processes that were killed
 
 	sent, ok, failed int
-	early            int // sent while a Retry-After was in force
+	early            int // requests that were sent while a Retry-After was in force
 	makespan         time.Duration
 	jain             float64
 }
 
-// slack is how long after the arrival of a 429 a request of another process
-// may leave: a round trip between processes of a busy machine.
+// slack is the time after the arrival of a 429 in which other processes may still send
+// requests. It allows for a round trip between processes on a busy machine.
 const slack = 10 * time.Millisecond
 
-// reckon computes the figures.
+// reckon computes the figures from the reports.
 func (r *result) reckon() {
 	var all []send
 	firstDone := int64(0) // when the first process had finished
@@ -60,7 +60,7 @@ func (r *result) reckon() {
 	r.early = early(all)
 }
 
-// jain is Jain's index of fairness: 1 if all have the same.
+// jain is Jain's index of fairness. It is 1 if all shares are equal.
 func jain(shares []float64) float64 {
 	sum, squares := 0.0, 0.0
 	for _, x := range shares {
@@ -73,8 +73,8 @@ func jain(shares []float64) float64 {
 	return sum * sum / (float64(len(shares)) * squares)
 }
 
-// early counts the requests that were sent while a Retry-After was in force that
-// had reached any of the processes before.
+// early counts the requests that were sent while a Retry-After was in force, if it had
+// arrived at any process at least slack before.
 func early(sends []send) (n int) {
 	type pause struct{ from, until int64 }
 	var pauses []pause
@@ -97,11 +97,11 @@ func early(sends []send) (n int) {
 	return n
 }
 
-// perOK is how many requests were sent for one that succeeded.
+// perOK is the number of requests per success.
 func (r *result) perOK() float64 { return float64(r.sent) / float64(max(r.ok, 1)) }
 
-// best is how long an ideal scheduler takes for the calls that succeeded: it sends
-// the burst that the server allows, and then at the limit.
+// best is the time that an ideal scheduler takes for the calls that succeeded. It sends
+// the burst that the server allows, and then as fast as the limit allows.
 func (r *result) best() time.Duration {
 	saved := depth
 	if r.server == haproxyLimited {
@@ -131,7 +131,7 @@ func writeTable(w io.Writer, results []result) {
 		if r.commands > 0 {
 			commands = fmt.Sprintf("%.1f", float64(r.commands)/float64(max(r.sent, 1)))
 		}
-		ratio := "–" // calls that gave up make the time look short
+		ratio := "–" // the time would look short because failed calls end early
 		if r.dead == 0 && r.failed*10 < r.processes*r.calls {
 			ratio = fmt.Sprintf("%.2f", r.makespan.Seconds()/r.best().Seconds())
 		}

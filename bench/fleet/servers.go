@@ -15,7 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// The servers that are measured against.
+// servers are the servers of the runs.
 var servers = []string{nginxLimited, haproxyLimited, nginxOpen}
 
 const (
@@ -24,11 +24,10 @@ const (
 	nginxOpen      = "open"
 )
 
-// depth is how many requests nginx accepts at once.
+// depth is the number of requests that nginx accepts at once.
 const depth = 20
 
-// A rig holds the servers of a run, on loopback, with their files in a folder of
-// their own.
+// A rig holds the servers of a run. They listen on loopback, and have their files in dir.
 type rig struct {
 	dir       string
 	urls      map[string]string
@@ -116,8 +115,8 @@ func freeAddrs(n int) (addrs []string, err error) {
 	return addrs, nil
 }
 
-// command returns the command of a server. Debian does not put them into the PATH of
-// users.
+// command returns the command of a server. It also looks in /usr/sbin, which Debian does
+// not add to the PATH of users.
 func command(name string, args ...string) (*exec.Cmd, error) {
 	path, err := exec.LookPath(name)
 	if err != nil {
@@ -178,7 +177,7 @@ func (g *rig) stopRedis() {
 	}
 }
 
-// commands returns how many commands the server was sent.
+// commands returns the number of commands that the Redis server has processed.
 func (g *rig) commands() int {
 	client := redis.NewClient(&redis.Options{Addr: g.redisAddr})
 	defer client.Close()

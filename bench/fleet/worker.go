@@ -24,28 +24,28 @@ import (
 	"github.com/iamhttp/iamhttp/redisgate"
 )
 
-// An order tells a process what to do.
+// An order says what a process must do.
 type order struct {
 	URL, Client, Redis, Namespace string
 	Callers, Calls                int
 }
 
-// A report is what a process has observed.
+// A report is the result of a process.
 type report struct {
 	Sends  []send
 	Failed int
-	Err    string // of one call that failed
+	Err    string // error of one call that failed
 }
 
-// A send is one request that was sent, with its response.
+// A send is one request, with its response.
 type send struct {
 	At, Answered int64 // Unix time, in µs
-	Status       int   // 0: none
+	Status       int   // 0: no response
 	RetryAfter   int   // seconds
 }
 
-// work is the main function of a worker. It reads its order, says that it is ready,
-// starts at the next line of input, and reports.
+// work is the main function of a worker. It reads its order, prints ready, waits for the
+// next line of input, makes the calls, and prints its report.
 func work(in io.Reader, out io.Writer) error {
 	slog.SetDefault(slog.New(slog.DiscardHandler))
 	redis.SetLogger(quiet{})
@@ -75,7 +75,7 @@ func work(in io.Reader, out io.Writer) error {
 	if _, err := lines.ReadBytes('\n'); err != nil {
 		return err
 	}
-	go func() { // without its parent the worker has no purpose
+	go func() { // end with the parent process
 		io.Copy(io.Discard, lines)
 		os.Exit(1)
 	}()
@@ -138,7 +138,7 @@ func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// A worker is a process as its parent sees it.
+// A worker is a process of the fleet, as its parent sees it.
 type worker struct {
 	command *exec.Cmd
 	in      io.WriteCloser
@@ -176,7 +176,7 @@ func (w *worker) report() (r report, err error) {
 	return r, w.command.Wait()
 }
 
-// kill ends the process if it is still there.
+// kill ends the process if it is still running.
 func (w *worker) kill() {
 	if w.command.ProcessState == nil {
 		w.command.Process.Kill()

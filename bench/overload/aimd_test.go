@@ -8,18 +8,18 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// An aimd is a yardstick: a pace that grows by a tenth of its latest cut in each
-// second in which requests wait for it, and is halved by a refusal. It obeys
-// Retry-After, and comes back from it a little late, by chance.
+// An aimd is a simple gate for comparison. A refusal halves its pace. In each second in
+// which requests wait, the pace grows by a tenth of its value after the latest refusal.
+// An aimd obeys Retry-After, and adds a short random time to it.
 type aimd struct {
 	line line
 
 	mu          sync.Mutex
 	pause       pause
 	began, next time.Time // the earliest time of the next request
-	pace, cut   float64   // requests per second; 0: nothing was refused yet
+	pace, cut   float64   // requests per second, now and after the latest refusal; 0 until the first
 	accepted    int
-	epoch       gate.Ticket // of the cuts
+	epoch       gate.Ticket // number of times that the pace was halved
 }
 
 func newAIMD() *aimd { return &aimd{line: newLine(), pause: newPause(), began: time.Now()} }
@@ -51,7 +51,7 @@ func (a *aimd) Observe(_ gate.Request, t gate.Ticket, o gate.Outcome) {
 		a.accepted++
 	case gate.Throttled:
 		pause := a.pause.extend(o, noRetryAfter)
-		if t == a.epoch { // what left before the cut says nothing of the pace after it
+		if t == a.epoch { // otherwise the request left at an earlier pace
 			a.epoch++
 			if a.pace == 0 {
 				a.pace = 2 * float64(a.accepted+1) / (time.Since(a.began) + pause).Seconds()
@@ -63,6 +63,6 @@ func (a *aimd) Observe(_ gate.Request, t gate.Ticket, o gate.Outcome) {
 	}
 }
 
-// noRetryAfter is the pause after a refusal without Retry-After, where the authors of
-// a rule leave that to the caller.
+// noRetryAfter is the pause after a refusal without Retry-After, for rules that do not
+// define one.
 const noRetryAfter = time.Second / 4

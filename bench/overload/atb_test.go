@@ -17,30 +17,30 @@ import (
 )
 
 // ATB and AATB are the two algorithms of "Rethinking HTTP API Rate Limiting: A
-// Client-Side Approach", arXiv 2510.04516. Of the paper we had the abstract and the
-// introduction; of the authors' programs, which they published, we had what the rules
-// do and their settings. The rules below are those of the programs, in our words.
+// Client-Side Approach", arXiv 2510.04516. We knew the abstract and the introduction of
+// the paper, and the rules and settings of the programs that its authors published. The
+// rules below are those of the programs, in our words.
 //
-// Their client makes one call after the other, so that a gate for many callers needs
-// what they do not have. These are our guesses, each in favor of the two:
+// The authors' client makes one call after the other, so a gate for many callers needs
+// rules that their programs do not have. Our guesses, each in favor of ATB and AATB:
 //   - A response changes the rate only if its request left after the latest change.
-//     With one request in flight that is each of them.
-//   - The rate grows only if the request had to wait for its token. Otherwise it has
-//     no bound below the limit, and halving takes for ever to come back.
-//   - They begin with the service's limit as rate and size of the bucket, as in their
-//     settings: 40 per minute and 40 tokens, against 40 per minute.
-//   - A Retry-After is obeyed, which the authors' service does not send.
-//   - A response that says nothing of the limit changes nothing. The authors halve the
-//     rate after 408, 425, 500, 502, 503 and 504, too.
-//   - AATB's sums are exact. The authors' are of slots of 2 s and 10 s.
+//     With one request in flight, every response does.
+//   - The rate grows only if the request had to wait for its token. Otherwise it would
+//     grow without bound below the limit, and take far too long to come down by halving.
+//   - The rate and the size of the bucket begin at the service's limit, as in the
+//     authors' settings: 40 per minute and 40 tokens, for a limit of 40 per minute.
+//   - A Retry-After is obeyed. The authors' service does not send one.
+//   - A response that says nothing about the limit changes nothing. The authors also
+//     halve the rate after 408, 425, 500, 502, 503 and 504.
+//   - AATB's sums are exact. The authors sum up slots of 2 s and 10 s.
 
-// A quota is a limit that a gate is told.
-type quota struct{ rate, tokens float64 } // requests per second, and in one instant
+// A quota is a limit that a gate knows from the start.
+type quota struct{ rate, tokens float64 } // requests per second, and at once
 
-// authors is the quota of the authors' settings.
+// authors is the quota in the authors' settings.
 var authors = quota{rate: 40. / 60, tokens: 40}
 
-// quotaOf is the rate limit of a situation, or that of the authors if it has none.
+// quotaOf returns the rate limit of a situation, or authors if it has none.
 func quotaOf(s sim.Situation) quota {
 	if len(s.Limits) == 0 {
 		return authors
@@ -49,20 +49,20 @@ func quotaOf(s sim.Situation) quota {
 	return quota{l.Rate(), l.Tokens()}
 }
 
-// A bucket of tokens, one for each request.
+// A bucket holds tokens. Each request takes one.
 type bucket struct {
 	tokens, size, rate float64 // rate: tokens per second
 	last               time.Time
 }
 
-// leastRate is the authors' least rate, and their least increase of it.
+// leastRate is the lowest rate in the authors' programs, and the smallest increase.
 const leastRate = 0.01
 
 func newBucket(limit quota) bucket {
 	return bucket{tokens: 1, size: limit.tokens, rate: max(limit.rate, leastRate), last: time.Now()}
 }
 
-// take takes a token, or returns how long there will be none.
+// take takes a token, or returns how long to wait for the next one.
 func (b *bucket) take() time.Duration {
 	now := time.Now()
 	b.tokens = min(b.size, b.tokens+now.Sub(b.last).Seconds()*b.rate)
@@ -77,13 +77,13 @@ func (b *bucket) take() time.Duration {
 // raise multiplies the rate.
 func (b *bucket) raise(step float64) { b.rate = max(b.rate*step, b.rate+leastRate) }
 
-// lower divides the rate, and leaves so many tokens.
+// lower divides the rate, and sets the number of tokens.
 func (b *bucket) lower(by, tokens float64) {
 	b.last = time.Now()
 	b.rate, b.tokens = max(b.rate/by, leastRate), tokens
 }
 
-// An atb raises its rate by a step with each success, a larger one while it is below
+// An atb multiplies its rate by a step after each success. The step may be larger below
 // the rate of the latest refusal. A refusal halves the rate and empties the bucket.
 type atb struct {
 	line line
@@ -92,14 +92,14 @@ type atb struct {
 	bucket    bucket
 	pause     pause
 	congested float64     // the rate of the latest refusal
-	epoch     gate.Ticket // of the changes, times two, plus one for a request that has waited
+	epoch     gate.Ticket // twice the number of changes; in a ticket, plus 1 if it has waited
 
-	below, above float64 // the steps
+	below, above float64 // the steps below congested, and above
 }
 
-// newATB has the steps of the authors' settings, which are equal. Those are better here
-// than the defaults of their program, 1.5 and 1.2: 2.0 requests per success instead of
-// 5.0 with 300 calls at once against 20/s.
+// newATB uses the steps of the authors' settings, which are equal. They work better here
+// than the defaults of the authors' program, 1.5 and 1.2: with 300 calls at once against
+// 20/s, they need 2.0 requests per success instead of 5.0.
 func newATB(limit quota) *atb {
 	return &atb{
 		line: newLine(), bucket: newBucket(limit), pause: newPause(), congested: math.Inf(1),
@@ -149,10 +149,11 @@ func (a *atb) Observe(_ gate.Request, t gate.Ticket, o gate.Outcome) {
 	}
 }
 
-// reportEvery is how often an aatb tells what it has sent, and what telemetry sums up.
+// reportEvery is the time between two reports of an aatb, and the window over which
+// telemetry sums them up.
 const reportEvery = 30 * time.Second
 
-// telemetry is what clients tell of themselves. It knows the limit of the service.
+// telemetry collects the reports of all clients. It knows the limit of the service.
 type telemetry struct {
 	limit float64 // requests per second
 
@@ -167,14 +168,14 @@ type report struct {
 	refused bool
 }
 
-// A digest is what telemetry answers.
+// A digest sums up the reports of the latest windows.
 type digest struct {
-	sent    int // of all, in a window
-	refused int // in a window
-	clients int // that have told something in two windows
+	sent    int // requests of all clients in the latest window
+	refused int // refusals in the latest window
+	clients int // clients that have reported in the latest two windows
 }
 
-// tell takes a report, and answers with what it knew before.
+// tell adds a report, and returns a digest of the reports before it.
 func (t *telemetry) tell(r report) digest {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -195,13 +196,13 @@ func (t *telemetry) tell(r report) digest {
 	return d
 }
 
-// An aatb has a bucket, too, but asks telemetry what to do. In each window in which
-// nobody was refused it raises its rate, by more if it sends little beside the others.
-// In one in which somebody was it pauses. After a refusal of its own it waits for as
-// long as the limit takes to serve all who were refused, and lowers its rate, by more
-// if it sends much beside the others.
+// An aatb has a bucket too, but depends on telemetry. After a window without refusals it
+// raises its rate, by more if it has sent less than the other clients. After a window
+// with refusals it pauses. After a refusal of its own it waits as long as the limit
+// needs to serve all refused requests, and lowers its rate, by more if it has sent more
+// than the others.
 //
-// It tells nothing while no request waits. The authors' program tells even then.
+// It reports nothing while no request waits. The authors' program reports even then.
 type aatb struct {
 	line line
 	all  *telemetry
@@ -210,12 +211,13 @@ type aatb struct {
 	bucket  bucket
 	pause   pause
 	sent    int         // since the latest report
-	told    time.Time   // the latest report
-	changed time.Time   // the latest change of the rate
-	epoch   gate.Ticket // of the refusals that counted
+	told    time.Time   // time of the latest report
+	changed time.Time   // time of the latest change of the rate
+	epoch   gate.Ticket // number of refusals that counted
 }
 
-// The steps are those of the authors' settings.
+// aatbLittle is the step of clients that have sent little, aatbMuch that of the others.
+// Both are from the authors' settings.
 const aatbLittle, aatbMuch = 1.4, 1.2
 
 func newAATB(limit quota, all *telemetry) *aatb {
@@ -244,8 +246,8 @@ func (a *aatb) Wait(ctx context.Context, _ gate.Request) (epoch gate.Ticket, err
 	return epoch, err
 }
 
-// tell reports what was sent since the last time. It returns that, too, and what each
-// client sends on the average.
+// tell reports the requests that were sent since the latest report. It also returns
+// their number, and the average number of all clients.
 func (a *aatb) tell(refused bool) (d digest, sent, average float64) {
 	now := time.Now()
 	d = a.all.tell(report{now, a, a.sent, refused})
@@ -269,7 +271,7 @@ func (a *aatb) routine() {
 	}
 }
 
-// holdUntil makes a pause that ends so long from now.
+// holdUntil extends the pause to at least d from now.
 func (a *aatb) holdUntil(d time.Duration) {
 	if until := time.Now().Add(d); until.After(a.pause.until) {
 		a.pause.until = until
@@ -298,7 +300,7 @@ func (a *aatb) Observe(_ gate.Request, t gate.Ticket, o gate.Outcome) {
 	a.changed = a.told
 }
 
-// leave waits for a gate and returns how long that took.
+// leave calls Wait and returns how long it took.
 func leave(t *testing.T, g gate.Gate) (gate.Ticket, time.Duration) {
 	t.Helper()
 	began := time.Now()
@@ -307,7 +309,7 @@ func leave(t *testing.T, g gate.Gate) (gate.Ticket, time.Duration) {
 	return ticket, time.Since(began)
 }
 
-// answered tells a gate an outcome.
+// answered reports an outcome to a gate.
 func answered(g gate.Gate, t gate.Ticket, r gate.Result) {
 	g.Observe(gate.Request{Key: "iam.test"}, t, gate.Outcome{Result: r})
 }
@@ -317,7 +319,7 @@ func TestATBRaisesItsRateWithEachSuccessAndHalvesItWithEachRefusal(t *testing.T)
 		g := newATB(quota{rate: 1, tokens: 1})
 		g.below = 1.5
 		ticket, took := leave(t, g)
-		assert.Zero(t, took, "one token is there at the start")
+		assert.Zero(t, took, "the bucket must start with one token")
 		answered(g, ticket, gate.Accepted)
 		rate := 1.0
 		for _, step := range []struct {
@@ -326,11 +328,11 @@ func TestATBRaisesItsRateWithEachSuccessAndHalvesItWithEachRefusal(t *testing.T)
 		}{
 			{gate.Accepted, 1.5}, {gate.Accepted, 1.5},
 			{gate.Unknown, 1},
-			{gate.Throttled, 0.5},                      // at 2.25
-			{gate.Accepted, 1.5}, {gate.Accepted, 1.5}, // to 2.53
+			{gate.Throttled, 0.5},                      // at a rate of 2.25
+			{gate.Accepted, 1.5}, {gate.Accepted, 1.5}, // up to 2.53
 			{gate.Accepted, 1.2},                         // above 2.25
 			{gate.Throttled, 0.5}, {gate.Throttled, 0.5}, // at 3.04 and 1.52
-			{gate.Accepted, 1.5}, {gate.Accepted, 1.5}, // to 1.71
+			{gate.Accepted, 1.5}, {gate.Accepted, 1.5}, // up to 1.71
 			{gate.Accepted, 1.2}, // above 1.52
 		} {
 			ticket, took := leave(t, g)
@@ -341,7 +343,7 @@ func TestATBRaisesItsRateWithEachSuccessAndHalvesItWithEachRefusal(t *testing.T)
 	})
 }
 
-func TestATBCountsOneOfTheRefusalsThatLeftTogether(t *testing.T) {
+func TestATBHalvesItsRateOnceForRequestsThatLeftTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newATB(quota{rate: 1, tokens: 3})
 		time.Sleep(3 * time.Second)
@@ -358,9 +360,9 @@ func TestATBCountsOneOfTheRefusalsThatLeftTogether(t *testing.T) {
 	})
 }
 
-func TestAATBRaisesItsRateOnceInAWindowWithoutARefusal(t *testing.T) {
+func TestAATBRaisesItsRateOncePerWindowWithoutRefusals(t *testing.T) {
 	for name, tt := range map[string]struct {
-		others int // requests that another client has sent
+		others int // requests that another client has sent; -1: there is no other
 		step   float64
 	}{
 		"alone":                 {-1, aatbLittle},
@@ -374,7 +376,7 @@ func TestAATBRaisesItsRateOnceInAWindowWithoutARefusal(t *testing.T) {
 				if tt.others >= 0 {
 					all.tell(report{time.Now().Add(reportEvery - time.Second), newAATB(authors, all), tt.others + 1, false})
 				}
-				for range 30 { // one each second, the last a second before the window ends
+				for range 30 { // one per second, the last a second before the window ends
 					ticket, _ := leave(t, g)
 					answered(g, ticket, gate.Accepted)
 				}
@@ -386,11 +388,11 @@ func TestAATBRaisesItsRateOnceInAWindowWithoutARefusal(t *testing.T) {
 	}
 }
 
-func TestAATBWaitsUntilTheLimitHasServedAllWhoWereRefused(t *testing.T) {
+func TestAATBWaitsUntilTheLimitCanServeAllRefusedRequests(t *testing.T) {
 	for name, tt := range map[string]struct {
 		others int // requests that another client has sent
 		by     float64
-	}{"after much": {0, 3}, "after little": {100, 2}} {
+	}{"after sending more than others": {0, 3}, "after sending less than others": {100, 2}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				all := &telemetry{limit: 0.5}
@@ -411,7 +413,7 @@ func TestAATBWaitsUntilTheLimitHasServedAllWhoWereRefused(t *testing.T) {
 	}
 }
 
-func TestAATBPausesForAWindowWhenOthersWereRefused(t *testing.T) {
+func TestAATBPausesForAWindowAfterAnotherClientWasRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		all := &telemetry{limit: 1}
 		g := newAATB(quota{rate: 1, tokens: 1}, all)

@@ -15,8 +15,7 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// A metronome is a gate that is told its pace: it keeps to it, obeys Retry-After
-// and learns nothing.
+// A metronome is a gate with a constant pace. It obeys Retry-After and learns nothing.
 type metronome struct {
 	gap time.Duration
 
@@ -49,8 +48,8 @@ func (m *metronome) Observe(_ gate.Request, _ gate.Ticket, o gate.Outcome) {
 	}
 }
 
-// best returns the lowest figure that a metronome reaches, and the pace, in
-// requests per second, at which it does.
+// best returns the lowest figure that a metronome reaches, and its pace in requests per
+// second.
 func best(t *testing.T, server, arrivals, answers string, figure func(sim.Result) float64, paces ...float64) (lowest, at float64) {
 	scenarios, err := scenarios(server, "seconds", arrivals, answers, "1")
 	require.NoError(t, err)
@@ -69,20 +68,20 @@ func best(t *testing.T, server, arrivals, answers string, figure func(sim.Result
 	return lowest, at
 }
 
-// The exceptions for buckets of one token and of two rest on this: no constant
-// pace does better there.
+// The exceptions for buckets of one token and of two rely on this test: even the best
+// constant pace misses the goals there.
 func TestNoConstantPaceReachesTheGoalsOfTheSmallestBuckets(t *testing.T) {
 	if raceDetector {
-		t.Skip("measures, and finds no races that others do not")
+		t.Skip("a measurement: it finds no races that other tests miss")
 	}
 	t.Run("strangers", func(t *testing.T) {
 		lowest, at := best(t, "tb10/0.1+50%", "1000@once", "10ms", sim.Result.SentPerOK, 0.5, 1, 2, 3, 4, 5)
-		t.Logf("at the best %.3g sends per success, with %.4g/s", lowest, at)
+		t.Logf("best: %.3g requests per success, at %.4g/s", lowest, at)
 		assert.Greater(t, lowest, 1.4)
 	})
 	t.Run("jitter", func(t *testing.T) {
 		lowest, at := best(t, "tb100/0.02", "1000@once", "lognormal", sim.Result.MakespanRatio, 20, 25, 30, 35, 40, 50, 70)
-		t.Logf("at the best %.3g times the ideal, with %.4g/s", lowest, at)
+		t.Logf("best: %.3g times the ideal, at %.4g/s", lowest, at)
 		assert.Greater(t, lowest, 3.0)
 	})
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// A lottery is a server without a limit that answers one request in a hundred
-// with a 429.
+// A lottery is a server without a limit that throttles one request in a hundred at
+// random.
 type lottery struct {
 	retryAfter string // empty: no Retry-After
 	accepted   atomic.Int64
@@ -39,9 +39,9 @@ func (l *lottery) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// docs/gate.md states these rates. A hundred callers could send a thousand
-// requests per second; they go on for 40 minutes, and the second half is measured.
-func TestThrottlingByChanceIsTakenForALimit(t *testing.T) {
+// docs/gate.md states these rates. A hundred callers, enough for a thousand requests per
+// second, make calls for 40 minutes. The second half is measured.
+func TestThrottlingByChanceIsMistakenForALimit(t *testing.T) {
 	for name, tt := range map[string]struct {
 		retryAfter  string
 		least, most float64 // requests per second

@@ -21,24 +21,25 @@ import (
 )
 
 var (
-	draws      = flag.Int("draws", 500, "the `number` of situations that are drawn at random, from -seed on")
-	drawsShown = flag.Int("shown", 40, "the `number` of draws that are shown, the worst first")
+	draws      = flag.Int("draws", 500, "the `number` of situations to draw at random; their seeds count up from -seed")
+	drawsShown = flag.Int("shown", 40, "the `number` of draws to show, the worst first")
 )
 
-// The gate reaches these shares of the draws today: those in which it answers so much
-// of what is answered without a gate, and those in which it sends no more requests
-// per success. The goal is 1 for each.
+// The gate reaches these shares of the draws today; the goal of each share is 1.
+// drawsReach counts the draws in which at least answered times as many calls succeed with
+// the gate as without. drawsSendLess counts the draws in which the gate sends no more
+// requests per success.
 var (
 	drawsReach    = []struct{ answered, share float64 }{{0.97, 0.6}, {0.9, 0.75}, {0.5, 0.94}}
 	drawsSendLess = 0.97
 )
 
-// A drawn is a situation with a gate and without one.
+// A drawn is a situation with its results, with a gate and without one.
 type drawn struct {
 	seed                  uint64
 	situation             sim.Situation
-	with, without         int     // calls answered, outside of what is conceded
-	sentWith, sentWithout float64 // requests for each
+	with, without         int     // calls that succeeded in the stretches that count
+	sentWith, sentWithout float64 // requests per success
 }
 
 func drawOne(seed uint64) drawn {
@@ -53,10 +54,10 @@ func drawOne(seed uint64) drawn {
 	return d
 }
 
-// counted returns the stretches of time in which a gate has to be as good as none. It
-// obeys Retry-After for all callers, and has to learn: the goals of the rows concede
-// it five pauses at the beginning, and half a minute and a pause after all that
-// changes.
+// counted returns the stretches of time in which the gate must be as good as no gate.
+// Other times do not count, because the gate obeys Retry-After for all callers, and needs
+// time to learn. As in the goals of the rows, it has five pauses after the start, and
+// half a minute and a pause after each change.
 func counted(s sim.Situation) [][2]time.Duration {
 	pause := longestPause(s)
 	after := 30*time.Second + pause
@@ -92,7 +93,7 @@ func counted(s sim.Situation) [][2]time.Duration {
 	return append(stretches, [2]time.Duration{now, max(now, s.Length)})
 }
 
-// longestPause is about the longest Retry-After of a situation but for bans.
+// longestPause estimates the longest Retry-After of a situation, without bans.
 func longestPause(s sim.Situation) time.Duration {
 	longest := time.Second
 	for _, f := range s.Faults {
@@ -117,29 +118,30 @@ func longestPause(s sim.Situation) time.Duration {
 }
 
 func inSeconds(header string) time.Duration {
-	n, _ := strconv.Atoi(header) // none is 0
+	n, _ := strconv.Atoi(header) // 0 if there is no header
 	return time.Duration(n) * time.Second
 }
 
-// telling reports whether enough is answered without a gate to compare with.
+// telling reports whether enough calls succeed without a gate for a comparison.
 func (d drawn) telling() bool { return d.without >= 20 }
 
-// ratio is what is answered with a gate in relation to what is without, but for two
-// deviations of chance: where the last calls end, and which strangers came.
+// ratio is the number of calls that succeed with a gate, divided by the number without.
+// The former includes an allowance for chance, such as when the last calls end, and
+// which strangers come.
 func (d drawn) ratio() float64 {
 	of := float64(d.without)
 	return (float64(d.with) + min(of/2, 2+math.Sqrt(of)/4)) / of
 }
 
-// A gate that is recommended has to be safe before it is clever: nobody loses by it,
-// whatever the service and the callers do.
+// The documents recommend the gate, so it must do no harm, whatever the service and the
+// callers do.
 //
-//	go test -v -run Draws ./overload -draws 20000        the worst of them as a table
-//	go test -v -run Draws ./overload -draws 1 -seed 17   one of them
-func TestTheGateIsNotWorseThanNoneInRandomDraws(t *testing.T) {
+//	go test -v -run Draws ./overload -draws 20000        print a table of the worst
+//	go test -v -run Draws ./overload -draws 1 -seed 17   run a single one
+func TestTheGateIsNotWorseThanNoGateInRandomDraws(t *testing.T) {
 	t.Parallel()
 	if raceDetector {
-		t.Skip("measures, and finds no races that others do not")
+		t.Skip("a measurement: it finds no races that other tests miss")
 	}
 	all := make([]drawn, *draws)
 	limit := make(chan struct{}, runtime.GOMAXPROCS(0))
@@ -155,7 +157,7 @@ func TestTheGateIsNotWorseThanNoneInRandomDraws(t *testing.T) {
 	wg.Wait()
 	var with, without float64
 	all = slices.DeleteFunc(all, func(d drawn) bool { return !d.telling() })
-	require.NotEmpty(t, all, "no draw tells anything")
+	require.NotEmpty(t, all, "in no draw do enough calls succeed for a comparison")
 	ratios := make([]float64, len(all))
 	for i, d := range all {
 		ratios[i] = d.ratio()
@@ -176,9 +178,9 @@ func TestTheGateIsNotWorseThanNoneInRandomDraws(t *testing.T) {
 				share += 1 / float64(len(ratios))
 			}
 		}
-		fmt.Fprintf(&b, "%.3f of the draws reach %.2f of what is answered without a gate\n", share, r.answered)
+		fmt.Fprintf(&b, "in %.3f of the draws, at least %.2f times as many calls succeed as without a gate\n", share, r.answered)
 		if len(all) >= 100 {
-			assert.GreaterOrEqual(t, share, r.share, "%.2f of what is answered without a gate; the worst is -draws 1 -seed %d", r.answered, all[0].seed)
+			assert.GreaterOrEqual(t, share, r.share, "share of the draws in which %.2f times as many calls succeed as without a gate; the worst is -draws 1 -seed %d", r.answered, all[0].seed)
 		}
 	}
 	sendLess := 0.0
@@ -187,9 +189,9 @@ func TestTheGateIsNotWorseThanNoneInRandomDraws(t *testing.T) {
 			sendLess += 1 / float64(len(all))
 		}
 	}
-	fmt.Fprintf(&b, "%.3f of the draws send no more requests per success than without a gate\n", sendLess)
+	fmt.Fprintf(&b, "in %.3f of the draws, the gate sends no more requests per success\n", sendLess)
 	if len(all) >= 100 {
-		assert.GreaterOrEqual(t, sendLess, drawsSendLess, "requests per success")
+		assert.GreaterOrEqual(t, sendLess, drawsSendLess, "share of the draws in which the gate sends no more requests per success")
 	}
-	t.Logf("%s%d draws tell something, %.1f %% of all that is answered without a gate, in %.0f s", b.String(), len(all), 100*with/without, time.Since(began).Seconds())
+	t.Logf("%s%d draws were compared; %.1f %% as many calls succeed as without a gate; it took %.0f s", b.String(), len(all), 100*with/without, time.Since(began).Seconds())
 }

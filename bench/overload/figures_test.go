@@ -18,20 +18,20 @@ import (
 	"github.com/iamhttp/iamhttp/bench/internal/sim"
 )
 
-var update = flag.Bool("update", false, "write FIGURES.md, ROWS.md and SUMMARY.md")
+var update = flag.Bool("update", false, "write FIGURES.md, ROWS.md, PEERS.md, STATED.md and SUMMARY.md")
 
-// figures is how far the goals were reached in any number of runs.
+// figures counts how often the goals were reached in any number of runs.
 type figures struct {
 	mu         sync.Mutex
 	runs       int
-	goals      []tally   // where they apply
-	held       []tally   // where no exception does
-	exceptions [][]tally // of each goal of each
+	goals      []tally   // all runs to which the goal applies
+	held       []tally   // without the runs of exceptions
+	exceptions [][]tally // by exception, then by goal
 }
 
 // A tally counts how often a goal was reached.
 type tally struct {
-	applied, reached int // reached: its own bound, not that of an exception
+	applied, reached int // reached: within the goal's own bound, not an exception's
 	worst            float64
 	at               sim.Scenario
 }
@@ -43,7 +43,7 @@ func (c *tally) add(g goal, r sim.Result) {
 	}
 	f := g.figure(r)
 	if c.applied == 1 || f > c.worst || math.IsNaN(f) ||
-		f == c.worst && r.Scenario.String() < c.at.String() { // whichever ran first
+		f == c.worst && r.Scenario.String() < c.at.String() { // the order of the runs must not matter
 		c.worst, c.at = f, r.Scenario
 	}
 }
@@ -73,7 +73,7 @@ func (f *figures) add(r sim.Result) {
 	}
 }
 
-// exception returns the sum of the tallies of all its goals.
+// exception returns the sum of an exception's tallies over all goals.
 func (f *figures) exception(i int) tally {
 	var sum tally
 	for _, c := range f.exceptions[i] {
@@ -86,28 +86,28 @@ func (f *figures) exception(i int) tally {
 	return sum
 }
 
-// check is for a run of the whole matrix: each goal and each exception applies
-// somewhere, and no exception allows more than it must.
+// check checks, after all scenarios of the matrix have run, that each goal and each
+// exception applies to a run, and that no exception has a higher bound than it needs.
 func (f *figures) check(t *testing.T) {
 	for i, g := range goals {
-		assert.NotZero(t, f.goals[i].applied, "%s applies nowhere", g.name)
+		assert.NotZero(t, f.goals[i].applied, "the goal %q applies to no run", g.name)
 	}
 	for i, e := range exceptions {
 		for j, g := range goals {
 			if c := f.exceptions[i][j]; c.applied > 0 {
-				assert.NotEqual(t, c.applied, c.reached, "%s is reached everywhere without the exception for %s", g.name, e.where)
+				assert.NotEqual(t, c.applied, c.reached, "the goal %q is reached in all runs, so the exception %q is not needed", g.name, e.where)
 			}
 		}
 		sum := f.exception(i)
-		assert.NotZero(t, sum.applied, "the exception for %s applies nowhere", e.where)
-		assert.GreaterOrEqual(t, sum.worst, 0.95*e.bound, "the bound of the exception for %s can be lower", e.where)
+		assert.NotZero(t, sum.applied, "the exception %q applies to no run", e.where)
+		assert.GreaterOrEqual(t, sum.worst, 0.95*e.bound, "the bound of the exception %q is too high", e.where)
 	}
 }
 
 func (f *figures) summary() string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "\ngoal\tbound\treached\tof\tworst but for exceptions\tin")
+	fmt.Fprintln(w, "\ngoal\tbound\treached\tof\tworst without exceptions\tin")
 	for i, g := range goals {
 		fmt.Fprintf(w, "%s\t%.4g\t%d\t%d\t%.4g\t%v\n", g.name, g.bound, f.goals[i].reached, f.goals[i].applied, f.held[i].worst, f.held[i].at)
 	}
@@ -164,9 +164,9 @@ own bound.
 	return b.String()
 }
 
-// current writes a file with -update. Otherwise it checks that the file says what
-// is measured now: the same words, and the same numbers except for a share of each
-// and a unit of its last digit. Text between backquotes may differ.
+// current writes a file with -update. Otherwise it checks that the file has the same
+// words as text, and the same numbers: they may differ by share of the number and one
+// unit of its last digit. Text between backquotes may differ.
 func current(t *testing.T, name, text string, share float64) {
 	t.Helper()
 	if *update {
@@ -175,7 +175,7 @@ func current(t *testing.T, name, text string, share float64) {
 	}
 	file, err := os.ReadFile(name)
 	require.NoError(t, err)
-	assert.NoError(t, same(string(file), text, share), "%s is not current; go test ./overload -update writes it anew", name)
+	assert.NoError(t, same(string(file), text, share), "%s is out of date: run go test ./overload -update", name)
 }
 
 var (
@@ -183,16 +183,17 @@ var (
 	number = regexp.MustCompile(`[0-9]+(\.[0-9]+)?`)
 )
 
-// same returns how two texts differ by more than rounding.
+// same returns an error that describes the first difference between two texts that is
+// more than current allows.
 func same(is, want string, share float64) error {
 	is, want = quoted.ReplaceAllString(is, ""), quoted.ReplaceAllString(want, "")
 	a, b := strings.Split(is, "\n"), strings.Split(want, "\n")
 	if len(a) != len(b) {
-		return fmt.Errorf("%d lines, not %d", len(a), len(b))
+		return fmt.Errorf("the file has %d lines, want %d", len(a), len(b))
 	}
 	for i := range a {
 		if number.ReplaceAllString(a[i], "#") != number.ReplaceAllString(b[i], "#") {
-			return fmt.Errorf("%q, not %q", a[i], b[i])
+			return fmt.Errorf("the file has %q, want %q", a[i], b[i])
 		}
 		now := number.FindAllString(b[i], -1)
 		for j, s := range number.FindAllString(a[i], -1) {
@@ -200,14 +201,14 @@ func same(is, want string, share float64) error {
 			is, _ := strconv.ParseFloat(now[j], 64)
 			_, fraction, _ := strings.Cut(s, ".")
 			if unit := math.Pow10(-len(fraction)); math.Abs(was-is) > share*max(was, is)+1.01*unit {
-				return fmt.Errorf("%s is %s now in %q", s, now[j], b[i])
+				return fmt.Errorf("the file has %s, want %s in %q", s, now[j], b[i])
 			}
 		}
 	}
 	return nil
 }
 
-func TestAFileWithOtherNumbersOrWordsIsNotCurrent(t *testing.T) {
+func TestGeneratedFileIsOutOfDateIfNumbersOrWordsDiffer(t *testing.T) {
 	const text = "1.25 of 1000 in `tb10`"
 	assert.NoError(t, same(text, "1.26 of 1009 in `tb500`", 0.01))
 	assert.Error(t, same(text, "1.28 of 1000 in `tb10`", 0.01))

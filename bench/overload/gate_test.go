@@ -15,13 +15,13 @@ import (
 	"github.com/iamhttp/iamhttp/bench/internal/sim"
 )
 
-// thousands are the arrivals of a thousand calls.
+// thousands returns the arrivals with a thousand calls.
 func thousands() []sim.Arrivals {
 	return slices.DeleteFunc(slices.Clone(sim.AllArrivals), func(a sim.Arrivals) bool { return a.Calls != 1000 })
 }
 
-// matrix is all scenarios with a thousand calls, and some with ten times as
-// many. With the race detector, which changes no figure, it is a part of them.
+// matrix returns all scenarios with a thousand calls, and some with ten thousand. With
+// the race detector, which changes no figure, it returns a part of them to save time.
 func matrix() []sim.Scenario {
 	if raceDetector {
 		return sim.Matrix(sim.Servers, []sim.RetryAfter{sim.Seconds}, thousands(), []sim.Answers{sim.LogNormal}, 1)
@@ -34,7 +34,7 @@ func matrix() []sim.Scenario {
 		sim.Matrix(fast, []sim.RetryAfter{sim.Seconds}, tenThousand, []sim.Answers{sim.Fast, sim.Slow}, 1))
 }
 
-// With -v the log ends with how far each goal was reached.
+// With -v the log ends with a table of how often each goal was reached.
 func TestTheGateReachesItsGoals(t *testing.T) {
 	scenarios := matrix()
 	f := newFigures()
@@ -46,7 +46,7 @@ func TestTheGateReachesItsGoals(t *testing.T) {
 				f.add(r)
 				for _, g := range goals {
 					if !g.met(s, r) {
-						t.Errorf("%s: %.4g, not %.4g; %v", g.name, g.figure(r), g.boundIn(s, r), r)
+						t.Errorf("%s: got %.4g, want at most %.4g: %v", g.name, g.figure(r), g.boundIn(s, r), r)
 					}
 				}
 			})
@@ -54,14 +54,14 @@ func TestTheGateReachesItsGoals(t *testing.T) {
 	})
 	t.Log(f.summary())
 	if f.runs < len(scenarios) || raceDetector {
-		return // not all were run
+		return // only a part of the matrix was run
 	}
 	f.check(t)
 	current(t, "FIGURES.md", f.markdown(), 0.01)
 }
 
-// The goals below the limit only tell something of the gate if the server
-// throttles nobody there without one.
+// The goals below the limit mean something only if, in these scenarios, the server
+// throttles nothing without a gate.
 func TestBelowTheLimitTheGateDelaysNoCall(t *testing.T) {
 	bare := func(base http.RoundTripper) func(*http.Request) (*http.Response, error) {
 		return (&http.Client{Transport: &iamhttp.Transport{Base: base}}).Do
@@ -86,16 +86,16 @@ func TestBelowTheLimitTheGateDelaysNoCall(t *testing.T) {
 			})
 		}
 	})
-	t.Logf("%d scenarios in which no call takes a nanosecond longer with the gate", below.Load())
+	t.Logf("%d scenarios below the limit were compared", below.Load())
 	assert.NotZero(t, below.Load())
 }
 
-// A controller that is tuned to these servers reaches its goals there, and misses
-// them with servers that are a little different. The goals that apply are those of
-// the original server, the ideal is that of the changed one.
+// A controller that is tuned to the servers of the matrix would reach its goals with
+// them, and miss the goals with servers that are a little different. The original
+// server decides which goals apply; the ideal is that of the changed server.
 func TestTheGateIsNotTunedToTheServersOfTheMatrix(t *testing.T) {
 	if raceDetector {
-		t.Skip("measures, and finds no races that others do not")
+		t.Skip("a measurement: it finds no races that other tests miss")
 	}
 	limit := func(s *sim.Server, by float64) { s.Limit *= by }
 	size := func(s *sim.Server, by float64) { // of the bucket, or of the window
@@ -108,7 +108,7 @@ func TestTheGateIsNotTunedToTheServersOfTheMatrix(t *testing.T) {
 		name    string
 		change  func(*sim.Server, float64)
 		by      float64
-		percent float64 // of the goals that apply are met
+		percent float64 // share of the goals that are met
 	}{
 		{"as they are", limit, 1, 0},
 		{"limit -30 %", limit, 0.7, 0}, {"limit +30 %", limit, 1.3, 0},
@@ -136,10 +136,10 @@ func TestTheGateIsNotTunedToTheServersOfTheMatrix(t *testing.T) {
 	}
 }
 
-// A share counts the goals that are met, each in each run in which it applies.
+// A share counts how many goals apply, and how many of them are met, summed over runs.
 type share struct{ applied, met int }
 
-// add counts the goals whose name begins so.
+// add counts the goals whose names begin with kind.
 func (c *share) add(kind string, s sim.Scenario, r sim.Result) {
 	for _, g := range goals {
 		if strings.HasPrefix(g.name, kind) && g.applies(s, r) {

@@ -11,13 +11,14 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// A strategy is a way to keep to a limit. The rows measure the gate beside others.
+// A strategy is a way to keep to a limit. The rows compare the gate with others.
 type strategy struct {
 	name   string
-	client func(sim.Situation, settings) sim.Client // of one run
+	client func(sim.Situation, settings) sim.Client // for one run
 }
 
-// strategies are the gate and its rivals. ROWS.md has the first three, PEERS.md all.
+// strategies are the gate and what it is compared with. ROWS.md has the first three,
+// PEERS.md has all.
 var strategies = []strategy{
 	{"gate", gatesOf(func() gate.Gate { return seededGate(0) })},
 	{"none", gatesOf(func() gate.Gate { return nil })},
@@ -38,7 +39,7 @@ var strategies = []strategy{
 // inRows are the strategies of ROWS.md.
 var inRows = strategies[:3]
 
-// gatesOf makes clients with a gate for each process; nil: none.
+// gatesOf makes clients that have one gate per process, or none if one returns nil.
 func gatesOf(one func() gate.Gate) func(sim.Situation, settings) sim.Client {
 	return func(_ sim.Situation, set settings) sim.Client { return set.client(one) }
 }
@@ -48,7 +49,7 @@ func toldGates(all func(quota) func() gate.Gate) func(sim.Situation, settings) s
 	return func(s sim.Situation, set settings) sim.Client { return set.client(all(quotaOf(s))) }
 }
 
-// library makes clients with a library's own way to retry, with its defaults.
+// library makes clients that retry as a library does by default.
 func library(name string) func(sim.Situation, settings) sim.Client {
 	return func(sim.Situation, settings) sim.Client {
 		i := slices.IndexFunc(peers.All, func(p peers.Peer) bool { return p.Name == name })
@@ -58,7 +59,7 @@ func library(name string) func(sim.Situation, settings) sim.Client {
 	}
 }
 
-// settings are those of the Transport that a row needs.
+// settings are the settings of the Transport that a row needs.
 type settings struct {
 	also []iamhttp.Code
 	key  func(*http.Request) string
@@ -73,10 +74,10 @@ func (set settings) client(one func() gate.Gate) sim.Client {
 	}
 }
 
-// keyByMethod keeps requests apart that read from those that write.
+// keyByMethod gives reads and writes a key each.
 func keyByMethod(req *http.Request) string { return req.Method + " " + req.URL.Host }
 
-// interactive makes a call one that a person waits for.
+// interactive marks a call that a person waits for.
 func interactive(ctx context.Context) context.Context {
 	return gate.WithPriority(ctx, gate.Interactive)
 }

@@ -14,12 +14,12 @@ import (
 )
 
 // A gateway accepts 200 requests in each window of five minutes, as Huawei Cloud's API
-// gateway does by default, and says so with a 429.
+// gateway does by default. Its 429s state that limit.
 type gateway struct {
 	retryAfter bool
 
 	mu                     sync.Mutex
-	began                  time.Time // of the current window
+	began                  time.Time // start of the current window
 	used, accepted, denied int
 }
 
@@ -50,7 +50,7 @@ func (g *gateway) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-func TestFiveHundredCallsKeepToTwoHundredInFiveMinutes(t *testing.T) {
+func TestGateKeeps500CallsToALimitOf200InFiveMinutes(t *testing.T) {
 	for name, retryAfter := range map[string]bool{"with Retry-After": true, "without Retry-After": false} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -7,8 +7,8 @@ import (
 	"github.com/iamhttp/iamhttp/bench/internal/sim"
 )
 
-// A goal is a figure of the gate that must not exceed a bound where the goal
-// applies.
+// A goal is a bound that a figure of the gate must not exceed in the runs to which the
+// goal applies.
 type goal struct {
 	name    string
 	applies condition
@@ -18,11 +18,11 @@ type goal struct {
 
 // reached reports whether a result is within the goal's own bound.
 func (g goal) reached(r sim.Result) bool {
-	return g.figure(r) <= g.bound // not if the figure is NaN, as nothing was served
+	return g.figure(r) <= g.bound // false if the figure is NaN because no call succeeded
 }
 
-// met reports whether a result is within the goal's bound, or that of its
-// exception, or the goal does not apply.
+// met reports whether the goal does not apply, or a result is within the bound of the
+// goal, or of the exception that replaces it.
 func (g goal) met(s sim.Scenario, r sim.Result) bool {
 	return !g.applies(s, r) || g.figure(r) <= g.boundIn(s, r)
 }
@@ -34,8 +34,8 @@ func (g goal) boundIn(s sim.Scenario, r sim.Result) float64 {
 	return g.bound
 }
 
-// exceptionIn returns the number of the exception that the goal is held to in
-// a scenario, -1 if it is held to its own bound.
+// exceptionIn returns the index of the exception whose bound replaces the goal's own
+// in a scenario, or -1 if there is none.
 func (g goal) exceptionIn(s sim.Scenario, r sim.Result) int {
 	return slices.IndexFunc(exceptions, func(e exception) bool {
 		return slices.Contains(e.goals, g.name) && e.applies(s, r)
@@ -78,9 +78,9 @@ var goals = []goal{
 	}, 1.01},
 }
 
-// An exception is a set of runs in which goals are not reached, for a known
-// reason. They have another bound there, a little above the worst figure that was
-// measured. The test fails if an exception is no longer needed.
+// An exception is a set of runs in which goals are missed for a known reason. It has a
+// bound of its own, a little above the worst figure that was measured. The test fails
+// if an exception is no longer needed.
 type exception struct {
 	goals   []string
 	where   string
@@ -89,7 +89,7 @@ type exception struct {
 	why     string
 }
 
-// The first that applies is the one that counts.
+// If several exceptions apply to a run, the first one counts.
 var exceptions = []exception{
 	{
 		[]string{sentShallow, sentOverTime, sentFewTokens, sentAtOnce},
@@ -211,14 +211,14 @@ func window(d time.Duration) condition {
 	return func(s sim.Scenario, _ sim.Result) bool { return s.Server.Window == d }
 }
 
-// aTenthUnheard reports whether at least a tenth of the calls come in the first
-// second, before the first slow answer.
+// aTenthUnheard reports whether the server is shallow and at least a tenth of the calls
+// come in the first second, before the first slow response.
 func aTenthUnheard(s sim.Scenario, r sim.Result) bool {
 	return shallow(s, r) && s.Arrivals.Load*s.Server.Free() >= float64(s.Arrivals.Calls)/10
 }
 
-// predictable reports whether the makespan is no matter of luck, as strangers or
-// a wrong Retry-After make it.
+// predictable reports whether the makespan does not depend on luck. It does with
+// strangers, a sliding window, a wrong Retry-After, or one token and jitter.
 func predictable(s sim.Scenario, _ sim.Result) bool {
 	return s.Server.Strangers == 0 && s.Server.Algorithm != sim.SlidingWindow && s.RetryAfter != sim.Sixty &&
 		!(s.Server.Tokens() == 1 && s.Answers == sim.LogNormal)
@@ -232,7 +232,7 @@ func shortRun(s sim.Scenario, r sim.Result) bool {
 	return steady(s, r) && atOnce(s, r) && s.Server.Rate() == 100 && s.Arrivals.Calls == 1000 && s.Answers == sim.Fast
 }
 
-// belowLimit reports whether no call has to wait in the ideal: the load is half the
+// belowLimit reports whether no call has to wait in the ideal: the load is below the
 // limit, and the server has room for calls that come close together.
 func belowLimit(s sim.Scenario, r sim.Result) bool {
 	return overTime(s, r) && s.Arrivals.Load < 1 && s.Server.Tokens() >= 10 && sim.Quantile(r.IdealWait, 1) == 0

@@ -15,14 +15,14 @@ import (
 )
 
 // A google is the client-side throttling of chapter 21 of Google's Site Reliability
-// Engineering. We had its formula, from libraries and issues that state it. Of the last
-// two minutes it counts the requests that callers made, and those that the service
-// accepted. A request is refused at once, and not sent, with the probability
+// Engineering. We took the formula from libraries and issues that state it. For the last
+// two minutes, it counts the requests that callers made, and those that the service
+// accepted. It refuses a request at once, without sending it, with the probability
 //
 //	max(0, (requests - 2·accepts) / (requests + 1))
 //
-// so that about twice as many are sent as are accepted. Nothing is said of when to send
-// a refused request again; the pauses are ours.
+// so that about twice as many requests are sent as are accepted. The rule does not say
+// when to retry a throttled request; the pauses are ours.
 type google struct {
 	mu      sync.Mutex
 	pause   pause
@@ -30,9 +30,9 @@ type google struct {
 	seconds [120]googleSecond
 }
 
-// A googleSecond is what happened in a second.
+// A googleSecond counts the requests of one second.
 type googleSecond struct {
-	second            int // since the gate began
+	second            int // number of the second since the gate began
 	requests, accepts float64
 }
 
@@ -42,7 +42,7 @@ var errThrottledHere = errors.New("throttled by the client")
 
 func newGoogle() *google { return &google{pause: newPause(), began: time.Now()} }
 
-// now returns what happened in the current second.
+// now returns the counts of the current second.
 func (g *google) now() *googleSecond {
 	second := int(time.Since(g.began) / time.Second)
 	t := &g.seconds[second%len(g.seconds)]
@@ -52,7 +52,7 @@ func (g *google) now() *googleSecond {
 	return t
 }
 
-// refuses returns the probability that a request is refused here.
+// refuses returns the probability that a request is refused without being sent.
 func (g *google) refuses() float64 {
 	oldest := g.now().second - len(g.seconds)
 	var requests, accepts float64
@@ -99,8 +99,8 @@ func (g *google) Observe(_ gate.Request, _ gate.Ticket, o gate.Outcome) {
 	}
 }
 
-// sends makes requests of which a share is accepted, 100 in a second, and returns the
-// share that is sent.
+// sends makes 100 requests per second, and returns the share that is sent. The service
+// accepts the given share of the requests.
 func sends(t *testing.T, g *google, requests int, accepted float64) float64 {
 	t.Helper()
 	sent, accepts := 0, 0
@@ -113,7 +113,7 @@ func sends(t *testing.T, g *google, requests int, accepted float64) float64 {
 			continue
 		}
 		sent++
-		result := gate.Unknown // a refusal would pause
+		result := gate.Unknown // Throttled would cause a pause
 		if float64(accepts) < accepted*float64(i+1) {
 			accepts++
 			result = gate.Accepted
@@ -123,17 +123,17 @@ func sends(t *testing.T, g *google, requests int, accepted float64) float64 {
 	return float64(sent) / float64(requests)
 }
 
-func TestGoogleSendsTwiceWhatIsAccepted(t *testing.T) {
+func TestGoogleSendsAtMostTwiceAsManyRequestsAsAreAccepted(t *testing.T) {
 	for _, tt := range []struct{ accepted, sent float64 }{{1, 1}, {0.6, 1}, {0.5, 1}, {0.25, 0.5}, {0.05, 0.1}} {
 		synctest.Test(t, func(t *testing.T) {
 			g := newGoogle()
 			sends(t, g, 12_000, tt.accepted)
-			assert.InDelta(t, tt.sent, sends(t, g, 12_000, tt.accepted), 0.04, "%v is accepted", tt.accepted)
+			assert.InDelta(t, tt.sent, sends(t, g, 12_000, tt.accepted), 0.04, "accepted share of the requests: %v", tt.accepted)
 		})
 	}
 }
 
-func TestGoogleForgetsWhatIsTwoMinutesAgo(t *testing.T) {
+func TestGoogleForgetsRequestsAfterTwoMinutes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGoogle()
 		assert.Less(t, sends(t, g, 12_000, 0), 0.01)

@@ -12,14 +12,14 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// A gradient limits the number of requests in flight as Gradient2Limit of Netflix's
-// concurrency-limits does, with its defaults, in a WindowedLimit as its README has it,
-// for a client that blocks. We had the source. Once a second, if ten requests or more
-// were answered, the limit follows the relation of a long average of the answer time
-// to that of the second: a service that becomes slow has a queue.
+// A gradient limits the number of requests in flight. It follows the source of
+// Gradient2Limit in Netflix's concurrency-limits, with its defaults, in a WindowedLimit as
+// in its README, for a client that blocks. Once a second, if at least ten responses
+// arrived, it compares their average response time with a long average. If the service
+// has become slower, requests are queuing there, and the limit shrinks.
 //
-// The rule looks at no refusals, and says nothing of when to send a refused request
-// again, so that the pauses are ours.
+// The rule ignores refusals, and does not say when to retry a refused request, so the
+// pauses are ours.
 type gradient struct {
 	line  line
 	began time.Time
@@ -33,19 +33,19 @@ type gradient struct {
 	next   time.Time // when the second ends
 }
 
-// A sample is what was answered in a second.
+// A sample sums up the responses of a second.
 type sample struct {
 	sum   time.Duration
 	count int
-	most  int // in flight
+	most  int // requests in flight
 }
 
 const (
 	gradientLeast = 20 // also the first limit
 	gradientMost  = 200
-	gradientQueue = 4 // what the limit grows by while the answers do not become slower
+	gradientQueue = 4 // growth of the limit while the responses do not become slower
 	gradientShare = 0.2
-	gradientReady = 10 // answers
+	gradientReady = 10 // number of responses that a second needs to count
 )
 
 func newGradient() *gradient {
@@ -60,7 +60,7 @@ func (g *gradient) Wait(ctx context.Context, _ gate.Request) (left gate.Ticket, 
 			return wait
 		}
 		if g.flying >= int(g.limit) {
-			return time.Hour // until an answer arrives
+			return time.Hour // or until a response arrives
 		}
 		g.flying++
 		left = gate.Ticket(time.Since(g.began))
@@ -79,7 +79,7 @@ func (g *gradient) Observe(_ gate.Request, left gate.Ticket, o gate.Outcome) {
 	case gate.Throttled:
 		g.pause.extend(o, noRetryAfter)
 	case gate.Unknown, gate.NotSent:
-		return // took no time that says anything
+		return // the response time of such a request says nothing
 	case gate.Accepted:
 	}
 	now := time.Now()
@@ -98,18 +98,18 @@ func (g *gradient) Observe(_ gate.Request, left gate.Ticket, o gate.Outcome) {
 func (g *gradient) update(s sample) {
 	short := (s.sum / time.Duration(s.count)).Seconds()
 	long := g.long.add(short)
-	if long > 2*short { // it was slow for long, and is well again
+	if long > 2*short { // the service has recovered after being slow for a long time
 		g.long.value *= 0.9
 	}
 	if float64(s.most) < g.limit/2 {
-		return // nobody needs more
+		return // the callers do not use the limit
 	}
 	slope := max(0.5, min(1, long/short))
 	limit := slope*g.limit + gradientQueue
 	g.limit = max(gradientLeast, min(gradientMost, (1-gradientShare)*g.limit+gradientShare*limit))
 }
 
-// A longAverage is the mean of ten values, and from then on an exponential one of
+// A longAverage is the mean of the first ten values, and then an exponential average of
 // about six hundred.
 type longAverage struct {
 	value float64
@@ -126,8 +126,8 @@ func (a *longAverage) add(v float64) float64 {
 	return a.value
 }
 
-// most returns how many requests a gate lets out while none is answered. It answers
-// them after a time.
+// most returns how many requests may leave a gate before the first response. All
+// responses arrive when after has elapsed.
 func most(t *testing.T, g gate.Gate, after time.Duration) int {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), after)
@@ -146,14 +146,14 @@ func most(t *testing.T, g gate.Gate, after time.Duration) int {
 	return len(tickets)
 }
 
-func TestGradientGrowsWhileTheAnswersDoNotBecomeSlower(t *testing.T) {
+func TestGradientGrowsWhileResponsesDoNotBecomeSlower(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGradient()
 		assert.Equal(t, 20, most(t, g, 2*time.Second))
 		for range 50 {
 			most(t, g, 2*time.Second)
 		}
-		assert.InDelta(t, 20+50*0.8, most(t, g, 2*time.Second), 2, "0.8 in a second")
+		assert.InDelta(t, 20+50*0.8, most(t, g, 2*time.Second), 2, "the limit must grow by 0.8 per second")
 		for range 500 {
 			most(t, g, 2*time.Second)
 		}
@@ -161,7 +161,7 @@ func TestGradientGrowsWhileTheAnswersDoNotBecomeSlower(t *testing.T) {
 	})
 }
 
-func TestGradientShrinksWhenTheAnswersBecomeSlower(t *testing.T) {
+func TestGradientShrinksWhenResponsesBecomeSlower(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGradient()
 		for range 100 {
@@ -172,10 +172,10 @@ func TestGradientShrinksWhenTheAnswersBecomeSlower(t *testing.T) {
 			most(t, g, 4*time.Second)
 		}
 		after := most(t, g, 4*time.Second)
-		assert.InDelta(t, float64(before)*0.62, after, 10, "0.9 times, and 0.8 more, in each of five")
+		assert.InDelta(t, float64(before)*0.62, after, 10, "the limit must become 0.9 times the limit plus 0.8, five times in a row")
 		for range 20 {
 			most(t, g, 10*time.Second)
 		}
-		assert.Equal(t, 20, most(t, g, 10*time.Second), "the least")
+		assert.Equal(t, 20, most(t, g, 10*time.Second), "the limit must not fall below 20")
 	})
 }

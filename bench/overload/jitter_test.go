@@ -15,28 +15,28 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// seededGate returns a gate with the default jitter, but drawn from a source that
-// is seeded with the virtual time. The gate's own source cannot be seeded: the
-// same scenario would have other figures in each run, and a bound close to the
-// worst of them would fail now and then.
+// seededGate returns a gate whose jitter is drawn from a source that is seeded with the
+// virtual time. The gate's own source cannot be seeded, so the same scenario would have
+// different figures in each run, and a bound close to the worst figure would fail now
+// and then.
 func seededGate(startWindow int) *gate.Adaptive {
 	shared := &gate.Adaptive{StartWindow: startWindow}
 	shared.Join(seeded{})
 	return shared
 }
 
-// gated is the client whose figures are measured.
+// gated makes the client whose figures are measured.
 func gated(base http.RoundTripper) func(*http.Request) (*http.Response, error) {
 	return (&http.Client{Transport: &iamhttp.Transport{Base: base, Gate: seededGate(0), MaxAttempts: 20}}).Do
 }
 
-// gatedTransport is what a program has that sets a deadline and nothing else.
+// gatedTransport makes the Transport of a program that sets deadlines and no MaxAttempts.
 func gatedTransport(base http.RoundTripper) http.RoundTripper {
 	return &iamhttp.Transport{Base: base, Gate: seededGate(0)}
 }
 
-// seeded is a fleet of one gate. A gate takes its pacers from its fleet, and the
-// pacer is what makes a pause longer by the jitter.
+// seeded is a fleet of one gate. A gate gets its pacers from its fleet, and the pacer
+// adds the jitter to a pause.
 type seeded struct{}
 
 func (seeded) Opened(string) (share int, p fleet1.Pacer) { return 1, nil }
@@ -55,7 +55,7 @@ func (seeded) Throttled(key string, h fleet1.History, retryAfter time.Duration) 
 type pacer struct {
 	*fleet1.Controller
 	rng *rand.Rand
-	now time.Duration // of the latest 429
+	now time.Duration // time of the latest 429
 }
 
 func (p *pacer) Refused(now time.Duration, s fleet1.Send, retryAfter time.Duration) bool {
@@ -63,7 +63,7 @@ func (p *pacer) Refused(now time.Duration, s fleet1.Send, retryAfter time.Durati
 	return p.Controller.Refused(now, s, retryAfter)
 }
 
-// Pause replaces the jitter that the gate has drawn. Nothing else calls it.
+// Pause replaces the jitter that the gate has drawn. The gate calls it only to add jitter.
 func (p *pacer) Pause(until time.Duration) {
 	paused := p.Paused()
 	most := min((paused-p.now)/20, 250*time.Millisecond)
@@ -73,12 +73,12 @@ func (p *pacer) Pause(until time.Duration) {
 	p.Controller.Pause(paused + time.Duration(p.rng.Int64N(int64(most))))
 }
 
-func TestTheSameScenarioHasTheSameFiguresEachTime(t *testing.T) {
+func TestSameScenarioHasTheSameFiguresInEachRun(t *testing.T) {
 	chosen, err := scenarios("tb100/0.1,fw60/1m0s×2", "absent", "1000@once,1000@2", "lognormal", "1")
 	require.NoError(t, err)
 	for _, s := range chosen {
 		first := s.Run(t, gated, true)
-		require.NotZero(t, first.Refused, "%v draws no jitter", s)
+		require.NotZero(t, first.Refused, "%v: nothing was throttled, so no jitter was drawn", s)
 		assert.Equal(t, first, s.Run(t, gated, true), s)
 	}
 }

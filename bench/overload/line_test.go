@@ -11,8 +11,8 @@ import (
 
 // A line lets requests leave one after the other, in the order in which they came.
 type line struct {
-	turn  chan struct{} // holds a token while nobody is next
-	freed chan struct{} // holds a token if the first is to ask again
+	turn  chan struct{} // holds a token while no request is first in line
+	freed chan struct{} // holds a token if the first request must ask again
 }
 
 func newLine() line {
@@ -21,8 +21,9 @@ func newLine() line {
 	return l
 }
 
-// pass returns when a request may leave: when ask, which is told whether the request
-// has waited as the first of the line, returns that it need not wait any longer.
+// pass returns when a request may leave. Once the request is first in line, pass calls ask
+// until it returns zero; before that, ask returns how long to wait until the next call.
+// waited reports whether the request has already waited as the first.
 func (l line) pass(ctx context.Context, ask func(waited bool) time.Duration) error {
 	select {
 	case <-l.turn:
@@ -44,7 +45,7 @@ func (l line) pass(ctx context.Context, ask func(waited bool) time.Duration) err
 	}
 }
 
-// again makes the first of the line ask again.
+// again makes the first request in line ask again.
 func (l line) again() {
 	select {
 	case l.freed <- struct{}{}:
@@ -52,8 +53,8 @@ func (l line) again() {
 	}
 }
 
-// A pause is what refusals ask of all requests. Every gate has to obey Retry-After,
-// also those whose authors do not say so. It comes back a little late, by chance.
+// A pause is a time in which no request may leave, because of a refusal. Every gate here
+// obeys Retry-After, even if its authors do not say so, and adds a short random time.
 type pause struct {
 	rng   *rand.Rand
 	until time.Time
@@ -63,8 +64,8 @@ func newPause() pause {
 	return pause{rng: rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))}
 }
 
-// extend takes a refusal. Without a Retry-After the pause is otherwise; it returns the
-// length without the chance.
+// extend records a refusal. It returns the length of the pause without the random time:
+// Retry-After, or otherwise if there is none.
 func (p *pause) extend(o gate.Outcome, otherwise time.Duration) time.Duration {
 	length := cmp.Or(o.RetryAfter, otherwise)
 	late := time.Duration(p.rng.Int64N(int64(time.Second / 4)))

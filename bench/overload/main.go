@@ -3,42 +3,44 @@
 // libraries, and hand-written loops. Network, server and clock are simulated; the
 // clients are real.
 //
-//	go run ./overload                                    the table
-//	go run ./overload -svg DIR                           and drawn
-//	go run ./overload -picture overload/img/throttled.svg   the picture of the README
+//	go run ./overload                                       print tables
+//	go run ./overload -svg DIR                              also draw pictures
+//	go run ./overload -picture overload/img/throttled.svg   draw the README's picture
 //	go run ./overload -client gate -server all -retry-after all -arrivals all -answers all -csv gate.csv
 //
-// Tests hold the gate to goals: in this matrix (FIGURES.md), in rows where the limit
-// or the callers change (ROWS.md, rowlist_test.go), and in situations that are drawn
-// at random (draws_test.go). They measure it beside other rules (PEERS.md).
+// Tests hold the gate to goals in three kinds of runs: all combinations of servers and
+// arrivals (the matrix, FIGURES.md), situations in which the limit or the callers
+// change (the rows, ROWS.md and rowlist_test.go), and situations that are drawn at
+// random (draws_test.go). PEERS.md compares the gate with other rules.
 //
-// # How it is simulated
+// # The simulation
 //
 // A server is a token bucket, a fixed window, or a sliding window of two periods as
-// in HAProxy, which counts throttled requests too. Its limit may halve or double half
-// way. Strangers may use the same limit; they send at random times and never wait.
-// The server decides when half of the answer time has passed, and a 429 takes as long
-// as a 200, so the client learns late.
+// in HAProxy, which counts throttled requests too. Its limit may halve or double
+// halfway through the run. Other clients, called strangers, may use the same limit;
+// they send at random times and never wait. The server decides when half of the
+// response time has passed, and a 429 takes as long as a 200, so clients learn late
+// that they are throttled.
 //
 // The ideal is a server that queues all requests and throttles none. It serves no
-// stranger while a request waits, so no client can reach the ideal there.
+// stranger while a request waits, so no client can reach the ideal if there are
+// strangers.
 //
 // "Sent while told to wait" counts requests that were sent while a Retry-After was in
-// force, counted from the arrival of its response. Requests that are sent in the
+// force, counted from the arrival of its response. Requests that are sent at the very
 // instant of that arrival do not count. "Time" is the time from the first call to the
-// last success, divided by the ideal's. "Wait" is how much longer a call took than
-// the answer time of its last attempt.
+// last success, divided by that of the ideal. "Wait" is how much longer a call took
+// than the response time of its last attempt.
 //
-// The same seed gives the same calls, answer times and strangers. The clients draw
+// The same seed gives the same calls, response times and strangers. The clients draw
 // their own jitter, so figures differ a little from run to run. The tests seed the
-// jitter of the gate, so that FIGURES.md is the same each time. With an unseeded
-// jitter, 1 of 4,420 runs exceeded its bound: 1.39 requests per success instead of
-// 1.35.
+// jitter of the gate, so that FIGURES.md is the same each time. Without that seed, 1 of
+// 4,420 runs exceeded its bound: 1.39 requests per success instead of 1.35.
 //
-// Two clients need help. go-github-ratelimit waits only if the body is GitHub's, so it
-// gets that body. The adaptive mode of the AWS SDK polls while less than a nanosecond
-// is left to wait, which takes forever in virtual time; there each poll takes a
-// microsecond.
+// Two clients need help. go-github-ratelimit waits only if the 429 has the body that
+// GitHub sends, so it gets that body. The adaptive mode of the AWS SDK polls the clock
+// while less than a nanosecond is left to wait, which would never end in virtual time,
+// so each poll takes a microsecond here.
 package main
 
 import (
@@ -66,26 +68,26 @@ func main() {
 const usage = `usage: go run ./overload [flags]
 
 Measures how HTTP clients load a server with a rate limit, and how many of their
-calls succeed. It runs in virtual time and takes a few seconds. Lists of names
-are separated by commas; "all" is each of them, and a name that does not exist
-lists those that do.
+calls succeed. It runs in virtual time and takes a few seconds. Names are
+separated by commas. "all" stands for all names; an unknown name is an error
+that lists the known ones.
 
   -client NAMES       clients; gate is iamhttp with a gate
-  -attempts LIST      how often a client sends a request at most; 0 is its
-                      default (0,20)
+  -attempts LIST      maximum number of times that a client sends a request;
+                      0 is the client's default (0,20)
   -server NAMES       limits of the server: tb is a token bucket, fw and sw are
-                      windows, such as tb100/0.1: 100 requests per second, with
-                      a burst of 0.1 s
+                      windows; tb100/0.1 means 100 requests per second, with a
+                      burst of 0.1 s
   -retry-after NAMES  kinds of Retry-After (seconds)
-  -arrivals NAMES     calls @ once, or calls @ multiple of the limit
+  -arrivals NAMES     calls@once, or calls@multiple of the limit
                       (1000@once,1000@2)
-  -answers NAMES      answer times (10ms)
-  -seed LIST          of the random numbers; several give several runs (1)
-  -csv FILE           write all figures to this file, and no table
+  -answers NAMES      response times (10ms)
+  -seed LIST          seeds of the random numbers; each makes a run (1)
+  -csv FILE           write all figures to this file, and print no table
   -svg DIR            draw the requests over time into this directory
   -picture FILE       only draw the picture of the README, into this file
 
-Exit status: 0 if it was measured, 1 if something failed, 2 if the flags are
+Exit status: 0 on success, 1 if a run or a file failed, 2 if the flags are
 wrong.
 `
 
@@ -156,10 +158,10 @@ func run(args []string, out io.Writer) error {
 	return nil
 }
 
-// A contestant is a client with one setting.
+// A contestant is a client with one maximum number of attempts.
 type contestant struct {
 	peers.Peer
-	attempts int // 0: its default
+	attempts int // 0: the client's default
 }
 
 func (c contestant) String() string {
@@ -206,8 +208,8 @@ func numbers[T int | uint64](list string) ([]T, error) {
 	return ns, nil
 }
 
-// inOrder runs all contestants in all scenarios, as many at a time as there are
-// processors, and yields the results of one scenario after the other.
+// inOrder runs all contestants in all scenarios, with one run per processor at a time,
+// and yields the results of one scenario after the other.
 func inOrder(scenarios []sim.Scenario, fleet []contestant, trace bool) func(yield func([]sim.Result) bool) {
 	return func(yield func([]sim.Result) bool) {
 		limit := make(chan struct{}, runtime.GOMAXPROCS(0))

@@ -24,7 +24,7 @@ func overload(t *testing.T, args ...string) string {
 }
 
 func TestClientsWithoutJitterMatchTheArithmetic(t *testing.T) {
-	// 1,000 callers come every second in which 100 or 10 are served.
+	// Every second, all calls that still wait send a request; 100 or 10 of them succeed.
 	table := overload(t, "-server", "tb100/1,tb100/0.1", "-arrivals", "1000@once", "-client", "loop-1s,go-retryablehttp,azcore")
 	for _, row := range []string{
 		"| loop-1s | 5.50 | 0 | 1.01 |",                   // (1000+…+100)/1000
@@ -39,7 +39,7 @@ func TestClientsWithoutJitterMatchTheArithmetic(t *testing.T) {
 	}
 }
 
-func TestEveryClientIsServedByAServerThatHasRoom(t *testing.T) {
+func TestEveryClientSucceedsWithoutRetriesBelowTheLimit(t *testing.T) {
 	out := overload(t, "-server", "tb500/1", "-arrivals", "1000@0.5", "-client", "all")
 	for _, p := range peers.All {
 		assert.Contains(t, out, "\n| "+p.Name+" | 1.00 | 0 | 1.00 |")
@@ -67,7 +67,7 @@ func TestThePlotIsXMLWithAPanelForEachClient(t *testing.T) {
 				panels++
 			}
 		}
-		assert.Equal(t, 5, panels, name) // two of the three with two settings
+		assert.Equal(t, 5, panels, name) // two of the three clients have two settings
 	}
 }
 
@@ -81,7 +81,7 @@ func TestTheCSVHasALineForEachRun(t *testing.T) {
 	assert.Len(t, lines, 1+4*2*2)
 }
 
-func TestAnUnknownNameIsAnErrorThatListsTheKnown(t *testing.T) {
+func TestUnknownNameIsAnErrorThatListsTheKnownOnes(t *testing.T) {
 	for _, flag := range []string{"-client", "-server", "-arrivals", "-answers", "-retry-after"} {
 		err := run([]string{flag, "nonsense"}, io.Discard)
 		require.ErrorContains(t, err, `"nonsense"`)
@@ -94,7 +94,7 @@ func TestAnUnknownNameIsAnErrorThatListsTheKnown(t *testing.T) {
 	}
 }
 
-func TestTheOutputSaysWhatWasMeasured(t *testing.T) {
+func TestOutputBeginsWithTheMeasuredVersions(t *testing.T) {
 	first, _, _ := strings.Cut(overload(t, "-server", "tb500/1", "-arrivals", "1000@0.5", "-client", "rehttp"), "\n")
 	assert.Regexp(t, `^go1\.`, first)
 }

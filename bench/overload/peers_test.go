@@ -16,14 +16,15 @@ import (
 	"github.com/iamhttp/iamhttp/bench/internal/sim"
 )
 
-// A table of PEERS.md has a line for each strategy, and a column for each figure of
-// its rows. The figures are medians, and their goals are not looked at.
+// A peersTable is a table of PEERS.md. It has a line for each strategy, and a column for
+// each figure of its rows. The figures are medians; goals are ignored.
 type peersTable struct {
 	about string
 	rows  []row
 }
 
-// highest and lowest are figures without a goal: the better ones are the higher, or the lower.
+// highest and lowest return aims without a goal. With highest, higher figures are better;
+// with lowest, lower ones.
 func highest(name string, of func(*sim.Record) float64) aim { return aim{name, 0, true, of} }
 func lowest(name string, of func(*sim.Record) float64) aim  { return aim{name, 0, false, of} }
 
@@ -43,9 +44,9 @@ var peersTables = []peersTable{
 		[]row{trouble20(), step20(), dip20(), stray100()}},
 }
 
-// perMinute is what the settings of ATB's authors are for: their service fills its
-// bucket once a minute. Their loads we did not have but for "up to 100 clients": how
-// many calls these make, and when, is our guess.
+// perMinute is the limit that the settings of ATB's authors are made for: their service
+// fills its bucket once a minute. The only thing we know of their loads is "up to 100
+// clients"; how many calls the clients make, and when, is our guess.
 var perMinute = []sim.Limit{{Server: sim.Server{Algorithm: sim.FixedWindow, Limit: 40, Window: time.Minute}}}
 
 var (
@@ -53,7 +54,8 @@ var (
 	fails    = lowest("calls that fail, %", func(r *sim.Record) float64 { return math.Round(100 * float64(r.Failed()) / float64(len(r.Calls))) })
 )
 
-// unlessTheyFail is a figure that tells nothing if more than a few calls fail.
+// unlessTheyFail wraps a figure. It returns never if more than 1 % of the calls fail,
+// because the figure would mean nothing then.
 func unlessTheyFail(of func(*sim.Record) float64) func(*sim.Record) float64 {
 	return func(r *sim.Record) float64 {
 		if r.Failed() > len(r.Calls)/100 {
@@ -117,7 +119,7 @@ func inFlight20() row {
 	}, goals: []aim{sentEach, makespanOf(20*time.Second, 0)}}
 }
 
-// minuteAfter is the share of the limit that is answered in the minute after a time.
+// minuteAfter is answeredOf in the minute after a time.
 func minuteAfter(at time.Duration) aim {
 	a := answeredOf(at, at+time.Minute, 0)
 	a.name = "share"
@@ -154,7 +156,7 @@ func stray100() row {
 	}, goals: []aim{regained(at, 100, 0)}}
 }
 
-// A better figure than the gate's is in bold if it is better by more than this share.
+// clearly is the fraction by which a figure must be better than the gate's to be bold.
 const clearly = 0.05
 
 const peersHead = `# The gate beside other rules
@@ -184,7 +186,7 @@ Others are better than the gate here:
 The comments in atb_test.go, gradient_test.go and google_test.go say what is not the authors', but our guess.
 `
 
-// beside runs all strategies in a row, three seeds each.
+// beside measures a row with each strategy, and with three seeds.
 func (r row) beside(t *testing.T) map[string][]figure {
 	r.seeds = 3
 	figures := map[string][]figure{}
@@ -229,12 +231,12 @@ func (p peersTable) write(b *strings.Builder, figures map[string]map[string][]fi
 	}
 }
 
-// PEERS.md is held to the figures of the gate within 15 %, and to those of others within
-// a half: they draw their jitter from sources that are not seeded.
+// The gate's figures in PEERS.md must be current within 5 %. Those of the others are not
+// checked: see near.
 func TestTheGateBesideOtherRules(t *testing.T) {
 	t.Parallel()
 	if raceDetector {
-		t.Skip("measures, and finds no races that others do not")
+		t.Skip("a measurement: it finds no races that other tests miss")
 	}
 	var measured sync.Map
 	for _, p := range peersTables {
@@ -247,14 +249,14 @@ func TestTheGateBesideOtherRules(t *testing.T) {
 			})
 		}
 	}
-	t.Cleanup(func() { // when all have ended
+	t.Cleanup(func() { // runs after all parallel subtests
 		if text, all := peersMarkdown(&measured); all {
 			holdPeers(t, text)
 		}
 	})
 }
 
-// peersMarkdown is PEERS.md. It returns false if not all rows were run.
+// peersMarkdown returns the text of PEERS.md, or false if some rows were not run.
 func peersMarkdown(measured *sync.Map) (_ string, all bool) {
 	var b strings.Builder
 	b.WriteString(peersHead)
@@ -276,8 +278,7 @@ func peersMarkdown(measured *sync.Map) (_ string, all bool) {
 	return b.String(), true
 }
 
-// holdPeers writes PEERS.md with -update. Otherwise it checks that the file says what is
-// measured now.
+// holdPeers writes PEERS.md with -update. Otherwise it checks that the file is current.
 func holdPeers(t *testing.T, text string) {
 	t.Helper()
 	if *update {
@@ -286,7 +287,7 @@ func holdPeers(t *testing.T, text string) {
 	}
 	old, err := os.ReadFile("PEERS.md")
 	require.NoError(t, err)
-	const anew = "PEERS.md is not current; go test -run Beside ./overload -update writes it anew"
+	const anew = "PEERS.md is out of date: run go test -run Beside ./overload -update"
 	require.Equal(t, number.ReplaceAllString(plain(string(old)), "#"), number.ReplaceAllString(plain(text), "#"), anew)
 	was, is := cellsOf(string(old)), cellsOf(text)
 	for i := range is {
@@ -310,7 +311,7 @@ func cellsOf(text string) (all []cell) {
 		for _, p := range parts[1:] {
 			value, err := strconv.ParseFloat(strings.TrimSpace(p), 64)
 			if err != nil {
-				value = never // or none
+				value = never // the cell says never or none
 			}
 			all = append(all, cell{strings.Trim(parts[0], "` "), i + 1, value})
 		}
@@ -318,8 +319,9 @@ func cellsOf(text string) (all []cell) {
 	return all
 }
 
-// near reports whether a figure is still what it was. The others' jitter is not seeded,
-// and whether some of their calls fail is chance: only the gate's figures are held.
+// near returns an error if a figure of the gate differs from was by more than worsens. It
+// does not check other strategies: their jitter is not seeded, and whether some of their
+// calls fail is chance.
 func (c cell) near(was cell) error {
 	if c.client != "gate" || c.value == was.value {
 		return nil
@@ -327,5 +329,5 @@ func (c cell) near(was cell) error {
 	if math.Abs(c.value-was.value) <= worsens*max(c.value, was.value) && !math.IsInf(c.value+was.value, 0) {
 		return nil
 	}
-	return fmt.Errorf("%s in line %d: %s, not %s", c.client, c.line, number3(c.value), number3(was.value))
+	return fmt.Errorf("%s in line %d: got %s, the file has %s", c.client, c.line, number3(c.value), number3(was.value))
 }

@@ -17,8 +17,8 @@ const (
 	plotTop            = 84
 )
 
-// writePicture draws what the README shows: one herd against one limit, without a
-// gate and with one.
+// writePicture draws the picture of the README: a thousand calls at once against one
+// limit, without a gate and with one.
 func writePicture(file string) error {
 	s, err := scenarios("tb100/0.1", "seconds", "1000@once", "10ms", "1")
 	if err != nil {

@@ -19,12 +19,12 @@ const (
 	marginX, marginY = 64, 126
 )
 
-// draw makes a picture of one scenario: for each contestant what the server
-// was asked for over time, and how much of that was refused.
+// draw draws one scenario: for each contestant, the requests that reached the server
+// over time, and how many of them were throttled.
 func draw(fleet []contestant, results []sim.Result) []byte {
 	s := results[0].Scenario
 	columns, panelW := mostColumns, 250
-	if len(fleet) < columns { // room for larger ones
+	if len(fleet) < columns { // there is room for wider panels
 		columns, panelW = len(fleet), 370
 	}
 	rows := (len(fleet) + columns - 1) / columns
@@ -67,8 +67,9 @@ type axes struct {
 	top     float64 // requests per second
 }
 
-// axesFor fits the axes to the results. The slowest may take far longer than
-// the others: three times the ideal is enough to see what goes on.
+// axesFor fits the axes to the results. The slowest client may take far longer than
+// the others, so the picture shows at most three times the ideal, or 20 s if that is
+// more.
 func axesFor(results []sim.Result) axes {
 	longest := time.Duration(0)
 	for _, r := range results {
@@ -86,14 +87,14 @@ func axesFor(results []sim.Result) axes {
 			a.top = max(a.top, accepted[i]+refused[i])
 		}
 	}
-	// The herd must not press what keeps to the limit into a line.
+	// Otherwise a large burst would make the bars below the limit too small to see.
 	a.top = round(min(a.top, mostOver*results[0].Scenario.Server.Rate()))
 	return a
 }
 
 const (
 	mostBars = 60
-	mostOver = 6 // times the limit; bars above are cut off, and say so
+	mostOver = 6 // times the limit; higher bars are cut off, and marked
 )
 
 // rates returns the requests per second in each bar.
@@ -112,7 +113,7 @@ func (a axes) rates(r sim.Result) (accepted, refused []float64) {
 	return accepted, refused
 }
 
-// round returns the next number up that reads well on an axis.
+// round rounds up to a number that is easy to read on an axis.
 func round(v float64) float64 {
 	unit := math.Pow(10, math.Floor(math.Log10(max(v, 1))))
 	for _, m := range []float64{1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10} {
@@ -130,7 +131,7 @@ func last(r sim.Result) time.Duration {
 	return r.Decisions[len(r.Decisions)-1].At
 }
 
-// verdict is a run in a line.
+// verdict summarizes a run in one line.
 func verdict(r sim.Result) string {
 	v := fmt.Sprintf("%.1f requests per success", r.SentPerOK())
 	if r.OK == 0 {
@@ -227,7 +228,7 @@ func (p panel) limit(s sim.Server, r sim.Result) {
 	fmt.Fprintf(p, `H%.1f"/>`+"\n", p.left+p.width)
 }
 
-// fileName is the name of a scenario in characters that file systems take.
+// fileName is the name of a scenario without characters that file systems reject.
 func fileName(s sim.Scenario) string {
 	return strings.Map(func(r rune) rune {
 		switch r {

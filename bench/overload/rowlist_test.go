@@ -12,13 +12,13 @@ import (
 	"github.com/iamhttp/iamhttp/bench/internal/sim"
 )
 
-// A family is rows of one kind. ROWS.md says of each what it is about.
+// A family is a group of rows of one kind. about is the text above them in ROWS.md.
 type family struct {
 	about string
 	rows  []row
 }
 
-// families are the situations in which the gate is judged beside the matrix.
+// families are the situations, beyond the matrix, in which the gate is measured.
 var families = []family{
 	{"Each call has a timeout of its own, and more calls come than the limit allows. `×3` is three times as many.", deadlineRows()},
 	{"Half a minute of trouble, with a pool of 50 workers and a limit of 100/s: answers with 503, no answer within 5 s, and 429s. " +
@@ -41,7 +41,7 @@ var families = []family{
 	{"Patience, many accounts, bans, a limit of nothing, and callers that give up.", otherRows()},
 }
 
-// Figures that several rows have.
+// The following aims are used by several rows.
 
 func sentAtMost(goal float64) aim {
 	return aim{"requests per success", goal, false, (*sim.Record).SentPerOK}
@@ -49,14 +49,15 @@ func sentAtMost(goal float64) aim {
 
 var noneFails = aim{"calls that fail", 0, false, func(r *sim.Record) float64 { return float64(r.Failed()) }}
 
-// answeredOf is the part of what the limit allows that is answered in a stretch of time.
+// answeredOf is the number of calls that succeed in a stretch of time, divided by the
+// number that the limit allows.
 func answeredOf(from, until time.Duration, goal float64) aim {
 	return aim{fmt.Sprintf("share of the limit, %v to %v", from, until), goal, true, func(r *sim.Record) float64 {
 		return float64(r.Answered(from, until)) / r.Situation.Limits[0].Allows(from, until)
 	}}
 }
 
-// regained is how many seconds after a change the calls are answered at a rate.
+// regained is the number of seconds from a change until calls succeed at 90 % of a rate.
 func regained(change time.Duration, rate, goal float64) aim {
 	return aim{"seconds to 90 %", goal, false, func(r *sim.Record) float64 {
 		if after, ok := r.Regained(change, 0.9*rate); ok {
@@ -66,7 +67,7 @@ func regained(change time.Duration, rate, goal float64) aim {
 	}}
 }
 
-// makespanOf compares the time until all calls have succeeded with an ideal.
+// makespanOf is the time until all calls have succeeded, divided by an ideal time.
 func makespanOf(ideal time.Duration, goal float64) aim {
 	return aim{"makespan, × ideal", goal, false, func(r *sim.Record) float64 {
 		if r.OK() < len(r.Calls) {
@@ -121,14 +122,14 @@ func deadlineRows() []row {
 		},
 		goals: []aim{answeredOf(0, end, 0.97), sentAtMost(1.05)},
 	})
-	// Those who wait longest have hardly more time left than an answer takes.
+	// The calls that wait longest have hardly more time left than a response takes.
 	rows = append(rows, row{
 		name: "deadline/in-flight5", seeds: 12,
 		situation: sim.Situation{
 			InFlight: 5, RetryAfter: sim.Seconds, Answers: "300ms", Way: 5 * time.Millisecond, Length: end,
 			Callers: []sim.Callers{{Rate: 25, Timeout: 720 * time.Millisecond}},
 		},
-		// Without a gate 13.5 are answered, of 16 that the limit allows.
+		// Without a gate 13.5 calls per second succeed. The limit allows 16.
 		goals: []aim{{"answered per second", 0.97 * 13.5, true, func(r *sim.Record) float64 {
 			return float64(r.OK()) / end.Seconds()
 		}}, sentAtMost(1.05)},
@@ -152,7 +153,7 @@ func deadlineRows() []row {
 	return rows
 }
 
-// An outage lasts half a minute, and not all that is answered says so.
+// An outage lasts half a minute. Some of its responses look like those of a rate limit.
 func outageRows() []row {
 	const from, until = time.Minute, 90 * time.Second
 	var rows []row
@@ -212,7 +213,7 @@ func changeRows() []row {
 	}{{100, 1, 50}, {100, 0.1, 50}, {100, 1, 10}, {100, 1, 1000}, {5, 1, 50}} {
 		for _, c := range []struct{ times, goal float64 }{{2, 30}, {4, 45}, {10, 60}} {
 			if s.workers == 10 && c.times == 10 {
-				continue // ten workers cannot make so many calls
+				continue // ten workers cannot make that many calls
 			}
 			name := fmt.Sprintf("step/tb%v-%v-pool%d×%v", s.rate, s.depth, s.workers, c.times)
 			rows = append(rows, pool(name, s.workers, limit(s.rate, s.depth, sim.Change{At: at, Times: c.times}), at, s.rate*c.times, c.goal))
@@ -238,14 +239,14 @@ func changeRows() []row {
 	return rows
 }
 
-// One request is refused by chance, where there is no limit.
+// A service without a limit throttles one request by chance.
 func strayRows() []row {
 	const at = 20 * time.Second
 	var rows []row
 	for _, rate := range []float64{200, 500, 4000} {
 		for _, retryAfter := range []string{"", "1", "30"} {
 			if rate == 4000 && retryAfter == "" {
-				continue // takes long, and says no more than 500
+				continue // it takes long, and shows nothing that 500 does not
 			}
 			seconds, _ := strconv.Atoi(retryAfter)
 			rows = append(rows, row{
@@ -273,8 +274,9 @@ func highRows() []row {
 	}}
 }
 
-// One request in a hundred is refused by chance, always. A client that obeys
-// Retry-After for all gets 286, 91 or 20 per second at most.
+// The service throttles one request in a hundred by chance, all the time. If a client
+// makes all its callers obey each Retry-After, at most 286, 91 or 20 calls per second are
+// possible.
 func chanceRows() []row {
 	const length = 10 * time.Minute
 	var rows []row
@@ -297,7 +299,7 @@ func chanceRows() []row {
 	return rows
 }
 
-// Reads and writes have a limit each, or one for both.
+// Reads and writes have a limit each, or share one.
 func twoLimitRows() []row {
 	const length = 2 * time.Minute
 	apart := []sim.Limit{{Server: sim.Bucket(200, 1), Method: "GET"}, {Server: sim.Bucket(5, 1), Method: "POST"}}
@@ -328,8 +330,8 @@ func twoLimitRows() []row {
 	return rows
 }
 
-// Each of many clients hears too little to learn the limit. Without a gate a call takes
-// 38 s, with 4.7 requests, and the last ends after 11.5 minutes.
+// Each of many clients receives too few responses to learn the limit. Without a gate, a
+// call takes 38 s and 4.7 requests, and the last call ends after 11.5 minutes.
 func clientsRows() []row {
 	const clients, length = 100, 10 * time.Minute
 	s := sim.Situation{
@@ -342,7 +344,7 @@ func clientsRows() []row {
 	return []row{{name: "clients/100", situation: s, goals: []aim{
 		{"seconds for a call, mean", 40, false, func(r *sim.Record) float64 { return sim.Mean(r.Latency()).Seconds() }},
 		{"minutes until the last", 13, false, func(r *sim.Record) float64 { return r.Makespan().Minutes() }},
-		sentAtMost(4.7), // what no gate needs
+		sentAtMost(4.7), // as without a gate
 	}}}
 }
 
@@ -366,7 +368,7 @@ func laneRows() []row {
 	}}
 }
 
-// At most so many requests are in flight, whatever their rate.
+// The service limits the number of requests in flight, whatever their rate.
 func inFlightRows() []row {
 	var rows []row
 	once := func(n int, answers time.Duration, retryAfter sim.RetryAfter, goals ...aim) {
@@ -434,7 +436,7 @@ func slowRows() []row {
 	return rows
 }
 
-// The refusal has another status than 429, and the program says so.
+// The service throttles with 429, 503 or 403, and the client lists that code in AlsoRetry.
 func codeRows() []row {
 	var rows []row
 	for _, code := range []int{429, 503, 403} {
@@ -481,7 +483,7 @@ func fleetRows() []row {
 	})
 }
 
-// These were good when the rows were written, and must stay so.
+// The gate was already good in these rows when they were written, and must stay so.
 func otherRows() []row {
 	return []row{
 		{

@@ -22,41 +22,40 @@ import (
 )
 
 var (
-	rowGates = flag.String("gates", "", "the `names` of the strategies that the rows are run with, as in PEERS.md; empty: gate, and with -update gate,none,aimd")
+	rowGates = flag.String("gates", "", "the `names` of the strategies to run the rows with, as in PEERS.md; empty: gate, or gate,none,aimd with -update")
 	rowSeed  = flag.Uint64("seed", 1, "the first `seed` of the rows")
-	rowSeeds = flag.Int("seeds", 0, "the `number` of seeds of each row, of which the worst counts; 0: the row's own")
+	rowSeeds = flag.Int("seeds", 0, "the `number` of seeds of each row; the worst result counts; 0: the row's own number")
 )
 
-// A row is a situation that users of cloud APIs meet, and what the gate is to
-// reach in it.
+// A row is a situation that users of cloud APIs meet, with the goals of the gate in it.
 type row struct {
 	name      string
 	situation sim.Situation
-	seeds     int // of which the worst counts; 0: one
+	seeds     int // the worst result counts; 0: one
 	settings  settings
 	goals     []aim
 }
 
-// An aim is a figure of a row with its goal. The bound that the gate is held to
-// where it does not reach the goal yet is in reached.
+// An aim is a figure of a row with its goal. If the gate misses the goal, its bound is
+// the figure in ROWS.md: see check.
 type aim struct {
 	name  string
 	goal  float64
-	least bool // the goal is the least and not the most
+	least bool // the goal is a lower bound; otherwise it is an upper bound
 	of    func(*sim.Record) float64
 }
 
-// never is a figure of what did not happen before the end of the run.
+// never is the figure for an event that did not happen before the end of the run.
 var never = math.Inf(1)
 
 func (a aim) holds(figure, bound float64) bool {
 	if a.least {
 		return figure >= bound
 	}
-	return figure <= bound // not if it is NaN, as nothing was answered
+	return figure <= bound // false if figure is NaN because no call succeeded
 }
 
-// worse compares two figures.
+// worse reports whether x is worse than y. NaN is the worst figure.
 func (a aim) worse(x, y float64) bool {
 	return math.IsNaN(x) || !math.IsNaN(y) && x != y && a.holds(y, x)
 }
@@ -68,7 +67,7 @@ func (a aim) String() string {
 	return "≤ " + number3(a.goal)
 }
 
-// number3 is a figure with three digits.
+// number3 formats a figure with three digits.
 func number3(f float64) string {
 	switch {
 	case math.IsInf(f, 0):
@@ -81,7 +80,7 @@ func number3(f float64) string {
 	return fmt.Sprintf("%.3g", f)
 }
 
-// A figure is what was measured for an aim with all seeds.
+// A figure is the result for an aim over all seeds.
 type figure struct {
 	worst, median float64
 }
@@ -94,7 +93,7 @@ func (r row) run(t *testing.T, s strategy) []figure {
 		situation.Seed = *rowSeed + uint64(i)
 		record := situation.Run(t, s.client(situation, r.settings))
 		if s.name == "gate" {
-			assert.Zero(t, record.Forbidden, "requests left while told to wait, seed %d", situation.Seed)
+			assert.Zero(t, record.Forbidden, "requests were sent while a Retry-After was in force, seed %d", situation.Seed)
 		}
 		for j, a := range r.goals {
 			all[j] = append(all[j], a.of(record))
@@ -116,7 +115,7 @@ func (r row) run(t *testing.T, s strategy) []figure {
 	return figures
 }
 
-// log has the figures of a row in lines.
+// log formats the figures of a row, one line for each aim.
 func (r row) log(chosen []strategy, figures map[string][]figure) string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -138,31 +137,31 @@ func (r row) log(chosen []strategy, figures map[string][]figure) string {
 	return b.String()
 }
 
-// worsens is the share by which a figure may be worse than that of ROWS.md.
+// worsens is the fraction by which a figure may be worse than in ROWS.md.
 const worsens = 0.05
 
-// check compares a figure of the gate with its goal, and if it misses that with
-// the line of the file.
+// check compares a figure of the gate with its goal, and with the line of ROWS.md if it
+// misses the goal.
 func (a aim) check(figure float64, line rowLine) error {
 	by := line.gate * worsens
 	if a.name == noneFails.name {
-		by = max(by, 3*math.Sqrt(line.gate)) // of a few, each fails by chance: 18 to 42 with one seed
+		by = max(by, 3*math.Sqrt(line.gate)) // few calls fail, and by chance: 18 to 42 with one seed
 	}
 	bound, better := line.gate+by, line.gate-by
 	if a.least {
 		bound, better = better, bound
 	}
 	if a.holds(figure, a.goal) {
-		if line.known && !a.holds(better, a.goal) && !*update { // not where a figure that varies a little crosses the goal
-			return fmt.Errorf("reaches its goal of %v now, with %s: -update", a, number3(figure))
+		if line.known && !a.holds(better, a.goal) && !*update { // a small variation does not count
+			return fmt.Errorf("now reaches its goal %v with %s: run with -update", a, number3(figure))
 		}
 		return nil
 	}
 	switch {
 	case line.known && !a.holds(figure, bound):
-		return fmt.Errorf("%s, not %s as before; the goal is %v", number3(figure), number3(line.gate), a)
+		return fmt.Errorf("got %s, want %s as in ROWS.md; the goal is %v", number3(figure), number3(line.gate), a)
 	case !line.known && !*update:
-		return fmt.Errorf("%s, but the goal is %v", number3(figure), a)
+		return fmt.Errorf("got %s, want the goal %v", number3(figure), a)
 	}
 	return nil
 }
@@ -171,7 +170,7 @@ func (a aim) check(figure float64, line rowLine) error {
 type rowLine struct {
 	known bool
 	gate  float64
-	cells map[string]string // of the strategies
+	cells map[string]string // by strategy
 }
 
 // readRows reads ROWS.md.
@@ -206,8 +205,8 @@ func readRows(t *testing.T) map[string]rowLine {
 	return lines
 }
 
-// markdown is ROWS.md. A row that was not run is taken from the file; ok is false if that
-// does not have it. all reports whether all rows were run.
+// markdown returns the text of ROWS.md. Rows that were not run are taken from file; ok is
+// false if file lacks one of them. all reports whether all rows were run.
 func markdown(measured *sync.Map, file map[string]rowLine) (_ string, ok, all bool) {
 	ok, all = true, true
 	var b strings.Builder
@@ -248,23 +247,22 @@ func (a aim) cell(figure float64) string {
 	return number3(figure)
 }
 
-// plain is the text without what depends on a figure but its digits.
+// plain replaces everything in text that depends on the figures, except digits.
 func plain(text string) string {
 	return strings.NewReplacer("**", "", "never", "0", "| none ", "| 0 ").Replace(text)
 }
 
-// The rows, with what the gate reaches, and other strategies beside it. Run some
-// of them by name:
+// The test measures the gate in all rows. To run some rows, and other strategies too:
 //
 //	go test -v -run 'Rows/deadline' ./overload -gates gate,none,aimd -seeds 5
 //
-// A row that does not reach its goal is held to the figure in ROWS.md. With -update
-// the lines of the rows that are run are written anew. The test fails all the same if
-// the gate has become worse.
+// A row that misses its goal must not be much worse than in ROWS.md. With -update the
+// lines of the rows that are run are rewritten, but the test still fails if the gate has
+// become worse.
 func TestTheGateInTheRows(t *testing.T) {
 	t.Parallel()
 	if raceDetector {
-		t.Skip("measures, and finds no races that others do not")
+		t.Skip("a measurement: it finds no races that other tests miss")
 	}
 	chosen := chosenStrategies(t)
 	file := readRows(t)
@@ -288,13 +286,13 @@ func TestTheGateInTheRows(t *testing.T) {
 			})
 		}
 	}
-	t.Cleanup(func() { // when all have ended
+	t.Cleanup(func() { // runs after all parallel subtests
 		text, ok, all := markdown(&measured, file)
 		switch {
 		case !ownSeeds:
 			return
 		case *update:
-			require.True(t, ok, "rows that ROWS.md does not have were not run")
+			require.True(t, ok, "ROWS.md lacks a row that was not run")
 			require.NoError(t, os.WriteFile("ROWS.md", []byte(text), 0o644))
 			return
 		case !all:
@@ -303,7 +301,7 @@ func TestTheGateInTheRows(t *testing.T) {
 		old, err := os.ReadFile("ROWS.md")
 		require.NoError(t, err)
 		assert.Equal(t, number.ReplaceAllString(plain(string(old)), "#"), number.ReplaceAllString(plain(text), "#"),
-			"ROWS.md has other rows; go test -run Rows ./overload -update writes it anew")
+			"ROWS.md does not have the rows of this test: run go test -run Rows ./overload -update")
 	})
 }
 
@@ -315,7 +313,7 @@ func chosenStrategies(t *testing.T) []strategy {
 	var chosen []strategy
 	for name := range strings.SplitSeq(names, ",") {
 		i := slices.IndexFunc(strategies, func(s strategy) bool { return s.name == name })
-		require.GreaterOrEqual(t, i, 0, "no strategy %q", name)
+		require.GreaterOrEqual(t, i, 0, "unknown strategy %q", name)
 		chosen = append(chosen, strategies[i])
 	}
 	return chosen

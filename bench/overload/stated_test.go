@@ -22,7 +22,7 @@ func stating(s sim.Server, multiple float64) sim.Server {
 	return s
 }
 
-// statements are what the servers state.
+// statements are the limits that the servers state.
 var statements = []struct {
 	name  string
 	wrong bool
@@ -34,14 +34,15 @@ var statements = []struct {
 	{"another policy: 30 in a minute", true, func(s sim.Server) sim.Server { s.States = "30;w=60"; return s }},
 }
 
-// statedFigures compare runs with those of the same servers without a statement.
+// statedFigures compare runs with runs against the same servers without a statement.
 type statedFigures struct {
-	runs, sent, makespan                   int // within the goals
+	runs, sent, makespan                   int // all runs, and those within each goal
 	meanSent, mostSent, meanTime, mostTime float64
 }
 
-// statedGoals reports whether the first episode has ended the search: nothing was
-// throttled but what was in flight then, and it took no longer than the pause.
+// statedGoals reports whether the gate knew the limit after the first pause: sent, if it
+// throttled only requests that were in flight at the first 429; makespan, if the run took
+// no more than 1.05 times the ideal and that pause.
 func statedGoals(r sim.Result) (sent, makespan bool) {
 	return r.Sent <= r.OK+r.FlyingAtFirst, r.Makespan.Seconds() <= 1.05*r.IdealMakespan.Seconds()+r.FirstPause.Seconds()
 }
@@ -65,9 +66,9 @@ func compare(results, without []sim.Result) (f statedFigures) {
 	return f
 }
 
-func TestAStatedLimitHelpsIfItIsRightAndDoesNoHarmIfItIsWrong(t *testing.T) {
+func TestStatedLimitHelpsIfRightAndDoesNoHarmIfWrong(t *testing.T) {
 	if raceDetector {
-		t.Skip("measures, and finds no races that others do not")
+		t.Skip("a measurement: it finds no races that other tests miss")
 	}
 	servers := slices.DeleteFunc(slices.Clone(sim.Servers), func(s sim.Server) bool {
 		return s.Change != 0 || s.Strangers != 0 || s.Algorithm == sim.SlidingWindow
@@ -113,7 +114,7 @@ figures compare each run with the same one without a statement: the mean, and th
 		assert.LessOrEqual(t, f.meanSent, 1.0, s.name)
 		assert.LessOrEqual(t, f.meanTime, 1.0, s.name)
 		assert.LessOrEqual(t, f.mostSent, 1.01, s.name)
-		assert.LessOrEqual(t, f.mostTime, 1.05, s.name) // the margin below the stated rate, and rounding
+		assert.LessOrEqual(t, f.mostTime, 1.05, s.name) // the gate stays below the stated rate, and the server rounds
 		for _, r := range results {
 			if sent, makespan := statedGoals(r); fixedWindow(r.Scenario, r) && seconds(r.Scenario, r) && r.Scenario.Server.Window.Seconds() > 10 {
 				assert.True(t, sent && makespan, r)

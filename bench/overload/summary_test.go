@@ -11,17 +11,17 @@ import (
 	"github.com/iamhttp/iamhttp/bench/internal/sim"
 )
 
-// The peers' own jitter is not seeded. The time of the last call moves most: with
-// iamhttp it was between 1.9 and 3.2 times the ideal in 60 runs. Medians of three
-// move less.
+// The jitter of the peers is not seeded. The time of the last call varies most: with
+// iamhttp it was between 1.9 and 3.2 times the ideal in 60 runs. Medians of three runs
+// vary less.
 func TestTheSummaryOfThePeersIsCurrent(t *testing.T) {
 	if raceDetector {
-		t.Skip("measures, and finds no races that others do not")
+		t.Skip("a measurement: it finds no races that other tests miss")
 	}
 	current(t, "SUMMARY.md", peersSummary(t), 0.35)
 }
 
-// peersSummary is the table of all peers in one scenario in which the first calls
+// peersSummary returns the table of all peers in one scenario, in which the first calls
 // already exceed the limit.
 func peersSummary(t *testing.T) string {
 	const clients = "gate,iamhttp,loop-1s,go-retryablehttp,failsafe-go,rehttp,azcore,aws-standard,aws-adaptive,go-github-ratelimit"
@@ -48,7 +48,7 @@ func peersSummary(t *testing.T) string {
 		if failed == 0 {
 			ratio = fmt.Sprintf("%.1f", median(runs[i], sim.Result.MakespanRatio))
 		}
-		if c.attempts == 20 { // the same row
+		if c.attempts == 20 { // continue the row
 			fmt.Fprintf(&b, " %.1f | %.0f | %s |\n", perOK, failed, ratio)
 			continue
 		}

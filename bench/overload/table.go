@@ -9,7 +9,7 @@ import (
 	"github.com/iamhttp/iamhttp/bench/internal/sim"
 )
 
-// describe says in words what a scenario is.
+// describe describes a scenario in words.
 func describe(s sim.Scenario) string { return describeCalls(s) + " (" + describeServer(s) + ")" }
 
 func describeCalls(s sim.Scenario) string {
@@ -74,7 +74,7 @@ func waits(sorted []time.Duration) string {
 	return span(sim.Quantile(sorted, 0.5)) + " / " + span(sim.Quantile(sorted, 0.99))
 }
 
-// span is a duration in the unit and with the digits that one reads.
+// span formats a duration with a readable unit and number of digits.
 func span(d time.Duration) string {
 	if d < time.Millisecond {
 		return "0"

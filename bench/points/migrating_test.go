@@ -15,7 +15,8 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// This is the code of docs/faq.md, before and after, with what changes.
+// The functions below are the code of docs/faq.md, before and after migrating. The tests
+// check what changes.
 
 const address = "https://iam.example/v3/users"
 
@@ -47,17 +48,17 @@ func rehttpReplaced() *http.Client {
 	client := &http.Client{Transport: &iamhttp.Transport{
 		PassThrough: true, // responses, as from rehttp
 		MaxAttempts: 4,
-		AlsoRetry:   []iamhttp.Code{iamhttp.ErrServiceUnavailable}, // if that was on purpose
+		AlsoRetry:   []iamhttp.Code{iamhttp.ErrServiceUnavailable}, // if you want 503 to be retried
 	}, Timeout: time.Minute}
 	return client
 }
 
-// through lets a client that was made for the network talk to the service.
+// through sends the requests of a client to service, instead of the network.
 func through(service *iamtest.Server) http.RoundTripper {
 	return roundTripper(func(req *http.Request) (*http.Response, error) { return service.RoundTrip(req) })
 }
 
-func TestAfterMigratingFromRetryableOnlyWhatTheTableAllowsIsRetried(t *testing.T) {
+func TestAfterMigratingFromRetryableOnly408And429AreRetried(t *testing.T) {
 	for status, want := range map[int]struct{ before, after int }{
 		429: {5, 5}, 503: {5, 1}, 408: {1, 5}, 404: {1, 1},
 	} {
@@ -82,7 +83,7 @@ func TestAfterMigratingFromRetryableOnlyWhatTheTableAllowsIsRetried(t *testing.T
 	}
 }
 
-func TestAfterMigratingFromRehttpResponsesStayResponses(t *testing.T) {
+func TestAfterMigratingFromRehttpFailuresStayResponses(t *testing.T) {
 	for status, want := range map[int]struct{ before, after int }{
 		429: {4, 4}, 503: {4, 4}, 408: {1, 4}, 404: {1, 1},
 	} {

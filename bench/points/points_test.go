@@ -1,6 +1,6 @@
-// Package points compares an iamhttp.Transport with other ways to retry requests,
-// point by point, and writes the table in docs/comparison.md. Each cell is what was
-// observed here.
+// Package points compares an iamhttp.Transport with other ways to retry requests, point by
+// point, and writes the table in docs/comparison.md. The tests observe the content of
+// each cell.
 package points
 
 import (
@@ -30,7 +30,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-var update = flag.Bool("update", false, "write the table in docs/comparison.md anew")
+var update = flag.Bool("update", false, "rewrite the table in docs/comparison.md")
 
 const (
 	rewrite = "GOWORK=off go -C bench test ./points -update"
@@ -38,8 +38,8 @@ const (
 	end     = "<!-- end of comparison -->"
 )
 
-// contestants have their default settings. Only rehttp, which has none, and the
-// hand-written loop are told what to retry.
+// contestants have their default settings, except rehttp, which has none, and the
+// hand-written loop: these two retry 408 and 429.
 var contestants = []struct {
 	name string
 	wrap func(http.RoundTripper) http.RoundTripper
@@ -62,9 +62,9 @@ var contestants = []struct {
 	{"by hand", func(base http.RoundTripper) http.RoundTripper { return byHand{base} }},
 }
 
-// byHand is a loop as people write it if they know the rules: it sends a request
-// at most four times, retries 408 and 429, takes Retry-After in seconds and the
-// body from GetBody, and ends its wait with the context.
+// byHand is a loop as people write it if they know the rules. It sends a request at most
+// four times, retries 408 and 429, obeys Retry-After in seconds, gets the body from
+// GetBody, and ends a wait when the context ends.
 type byHand struct{ base http.RoundTripper }
 
 func (h byHand) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -92,7 +92,7 @@ func (h byHand) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// A trial is one contestant and a service, in virtual time.
+// A trial is one contestant with a service, in virtual time.
 type trial struct {
 	*testing.T
 	service iamtest.Server
@@ -115,12 +115,12 @@ var points = []struct {
 		t.get(t.Context())
 		return yes(len(t.service.Requests()) > 1)
 	}},
-	{"Seconds", "Retry-After: 30 is waited for", func(t *trial) string {
+	{"RetryAfterInSeconds", "Retry-After: 30 is waited for", func(t *trial) string {
 		t.service.Next(iamtest.Throttled(30 * time.Second))
 		t.get(t.Context())
 		return yes(t.spacing() >= 30*time.Second)
 	}},
-	{"Dates", "formats of an HTTP-date in Retry-After that are understood (of 3)", func(t *trial) string {
+	{"RetryAfterAsADate", "formats of an HTTP-date in Retry-After that are understood (of 3)", func(t *trial) string {
 		understood := 0
 		for _, layout := range []string{http.TimeFormat, "Monday, 02-Jan-06 15:04:05 GMT", time.ANSIC} {
 			t.service = iamtest.Server{}
@@ -148,7 +148,7 @@ var points = []struct {
 			return "later, with the 429"
 		}
 	}},
-	{"Day", "Retry-After: a day and no deadline: the call takes", func(t *trial) string {
+	{"RetryAfterOfADay", "Retry-After: a day and no deadline: the call takes", func(t *trial) string {
 		t.service.Next(iamtest.Throttled(24 * time.Hour))
 		start := time.Now()
 		t.get(t.Context())
@@ -163,7 +163,7 @@ var points = []struct {
 			return took.String()
 		}
 	}},
-	{"Error", "throttled to the end: the caller gets", func(t *trial) string {
+	{"FinalError", "throttled to the end: the caller gets", func(t *trial) string {
 		t.service.On("/", iamtest.Throttled(0))
 		status, err := t.get(t.Context())
 		switch {
@@ -183,7 +183,7 @@ var points = []struct {
 		}
 		return "a typed error: message, request id, attempts, why it ended"
 	}},
-	{"Once", "a body that can be read once, after a 429", func(t *trial) string {
+	{"BodyThatCanBeReadOnce", "a body that can be read once, after a 429", func(t *trial) string {
 		t.service.Next(iamtest.Throttled(0))
 		req, err := http.NewRequestWithContext(t.Context(), "POST", "https://iam.example/v3/users", io.MultiReader(strings.NewReader("body")))
 		require.NoError(t, err)
@@ -197,7 +197,7 @@ var points = []struct {
 		}
 		return "is sent again empty"
 	}},
-	{"Closed", "the bodies of responses to retried requests are closed", func(t *trial) string {
+	{"ResponseBodiesAreClosed", "the bodies of responses to retried requests are closed", func(t *trial) string {
 		t.service.Next(iamtest.Throttled(0), iamtest.Throttled(0))
 		opened, closed := 0, 0
 		t.use(roundTripper(func(req *http.Request) (*http.Response, error) {
@@ -211,13 +211,13 @@ var points = []struct {
 		t.get(t.Context())
 		return yes(opened == closed)
 	}},
-	{"Canceled", "canceled during a wait: errors.Is finds context.Canceled", func(t *trial) string {
+	{"CanceledWait", "canceled during a wait: errors.Is finds context.Canceled", func(t *trial) string {
 		t.service.On("/", iamtest.Throttled(30*time.Second))
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(100*time.Millisecond, cancel)
 		req, err := http.NewRequestWithContext(ctx, "GET", "https://iam.example/v3/users", nil)
 		require.NoError(t, err)
-		_, err = t.client.Transport.RoundTrip(req) // http.Client would put it right
+		_, err = t.client.Transport.RoundTrip(req) // http.Client would correct the error
 		return yes(errors.Is(err, context.Canceled))
 	}},
 	{"Redirect", "a redirect is left to http.Client and its CheckRedirect", func(t *trial) string {
@@ -229,7 +229,7 @@ var points = []struct {
 		resp.Body.Close()
 		return yes(resp.StatusCode == 302)
 	}},
-	{"Contract", "a 404 is a response, as http.RoundTripper demands", func(t *trial) string {
+	{"404IsAResponse", "a 404 is a response, as http.RoundTripper demands", func(t *trial) string {
 		t.service.On("/", iamtest.Keystone(404, "Could not find user."))
 		_, err := t.get(t.Context())
 		if err == nil {
@@ -240,7 +240,7 @@ var points = []struct {
 		require.NoError(t, err)
 		return "with PassThrough"
 	}},
-	{"Reset", "a GET whose connection breaks is retried", func(t *trial) string {
+	{"ConnectionReset", "a GET whose connection breaks is retried", func(t *trial) string {
 		t.service.Next(iamtest.Answer{Fault: iamtest.Reset})
 		if _, err := t.get(t.Context()); err == nil {
 			return "yes"
@@ -262,14 +262,14 @@ var points = []struct {
 		rt := t.wrap(base)
 		return fmt.Sprint(testing.AllocsPerRun(100, func() { _, _ = rt.RoundTrip(req) }))
 	}},
-	{"Stacked", "two stacked, throttled to the end: one call sends", func(t *trial) string {
+	{"TwoStacked", "two stacked, throttled to the end: one call sends", func(t *trial) string {
 		t.service.On("/", iamtest.Throttled(0))
 		t.client.Transport = t.wrap(t.wrap(&t.service))
 		t.get(t.Context())
 		return t.sends()
 	}},
-	{"Callers", "50 callers of an account that was told to wait 10 s: requests of each in that time", func(t *trial) string {
-		// The others have no gate that finds the limit itself.
+	{"FiftyCallers", "50 callers of an account that was told to wait 10 s: requests of each in that time", func(t *trial) string {
+		// Only iamhttp has a gate that finds the limit itself.
 		without := t.herd(t.client)
 		if _, ours := t.client.Transport.(*iamhttp.Transport); !ours {
 			return without
@@ -306,7 +306,7 @@ func TestPoints(t *testing.T) {
 	}
 	table.WriteString("\n")
 	if !complete {
-		t.Skip("some rows were not run: there is no table to compare")
+		t.Skip("the table cannot be compared, because some rows were not run")
 	}
 
 	const document = "../../docs/comparison.md"
@@ -320,24 +320,24 @@ func TestPoints(t *testing.T) {
 		require.NoError(t, os.WriteFile(document, []byte(head+begin+table.String()+end+tail), 0o644))
 		return
 	}
-	assert.Equal(t, table.String(), old, "run: "+rewrite)
+	assert.Equal(t, table.String(), old, document+" is out of date, run: "+rewrite)
 }
 
-// excerpt are the rows of the README, by their words there.
+// excerpt maps the first cells of the rows in the README to the names of the points.
 var excerpt = map[string]string{
 	"to a service that is down (503) sends":            "503",
 	"told to wait 30 s, with a deadline in 10 s, ends": "Deadline",
-	"throttled to the end gets":                        "Error",
+	"throttled to the end gets":                        "FinalError",
 }
 
-func TestTheREADMESaysWhatTheTableSays(t *testing.T) {
+func TestREADMEHasTheSameCellsAsTheComparison(t *testing.T) {
 	readme, err := os.ReadFile("../../README.md")
 	require.NoError(t, err)
 	table, err := os.ReadFile("../../docs/comparison.md")
 	require.NoError(t, err)
 	row := func(document []byte, first string) []string {
 		_, rest, found := strings.Cut(string(document), "\n| "+first+" | ")
-		require.True(t, found, first)
+		require.True(t, found, "there is no row %q", first)
 		line, _, _ := strings.Cut(rest, " |\n")
 		return strings.Split(line, " | ")[:3]
 	}
@@ -365,7 +365,7 @@ func (t *trial) get(ctx context.Context) (status int, err error) {
 	return t.do(req)
 }
 
-// do returns the status that the caller learns of, 0 if none.
+// do returns the status that the caller gets from the response or the error, 0 if none.
 func (t *trial) do(req *http.Request) (status int, err error) {
 	resp, err := t.client.Do(req)
 	if err != nil {
@@ -386,7 +386,7 @@ func (t *trial) sends() string {
 	return fmt.Sprint(n, " requests")
 }
 
-// spacing is the time between the first two requests, 0 if there is one.
+// spacing is the time between the first two requests, 0 if there is only one.
 func (t *trial) spacing() time.Duration {
 	r := t.service.Requests()
 	if len(r) < 2 {
@@ -395,8 +395,8 @@ func (t *trial) spacing() time.Duration {
 	return r[1].At.Sub(r[0].At)
 }
 
-// herd starts 50 callers, one every 100 ms, while the service throttles all requests
-// for 10 s. It returns how many requests a caller sends in that time.
+// herd starts 50 callers, one every 100 ms. The service throttles all requests for 10 s.
+// herd returns the number of requests that a caller sends in that time.
 func (t *trial) herd(client *http.Client) string {
 	opens := time.Now().Add(10 * time.Second)
 	t.service.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -421,7 +421,7 @@ func (t *trial) herd(client *http.Client) string {
 			early++
 		}
 	}
-	return fmt.Sprintf("%.0f", float64(early)/49) // rehttp draws its waits
+	return fmt.Sprintf("%.0f", float64(early)/49) // rounded, because the waits of rehttp are random
 }
 
 func yes(b bool) string {

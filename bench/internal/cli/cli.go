@@ -1,5 +1,5 @@
-// Package cli makes the programs of this module answer alike to -h and to wrong
-// arguments.
+// Package cli gives the programs of this module the same behavior for -h, for wrong
+// arguments, and for errors.
 package cli
 
 import (
@@ -16,10 +16,10 @@ type wrong struct{ error }
 
 func (w wrong) Unwrap() error { return w.error }
 
-// Wrong makes err one of the arguments: Run returns 2 for it.
+// Wrong marks err as an error in the arguments: Run returns 2 for it.
 func Wrong(err error) error { return wrong{err} }
 
-// Parse parses args, which may be flags only.
+// Parse parses args. Arguments that are not flags are an error.
 func Parse(flags *flag.FlagSet, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return wrong{err}
@@ -30,7 +30,8 @@ func Parse(flags *flag.FlagSet, args []string) error {
 	return nil
 }
 
-// Run calls a program, prints its help or its error, and returns its exit status.
+// Run calls a program and returns its exit status. It prints usage to stdout if the
+// program returns flag.ErrHelp, and any other error to stderr.
 func Run(name, usage string, program func() error, stdout, stderr io.Writer) int {
 	err := program()
 	switch {
@@ -47,7 +48,7 @@ func Run(name, usage string, program func() error, stdout, stderr io.Writer) int
 	return 1
 }
 
-// folded breaks a text into lines of 80 columns: an error may list many names.
+// folded breaks a text into lines of 80 columns, because an error may list many names.
 func folded(text string) string {
 	var b strings.Builder
 	column := 0

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-func TestHelpIsNoErrorAndWrongArgumentsAreTwo(t *testing.T) {
+func TestExitStatusIs0ForHelpAnd2ForWrongArguments(t *testing.T) {
 	for _, tt := range []struct {
 		args           []string
 		fails          error

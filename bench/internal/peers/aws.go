@@ -17,20 +17,20 @@ import (
 )
 
 // awsStandard is the standard retry mode, which is the default. Since version 1.48.0, of
-// November 2026, it behaves as the AWS SDKs of all languages do:
-//   - a request is sent three times at most, as before;
-//   - the wait is random, up to 1 s after a throttled attempt and up to 50 ms after
-//     another failure (1 s, before), and doubles with each retry;
-//   - of a quota of 500 tokens that all calls of a client share, a retry takes 5 after a
-//     throttled attempt and 14 after another failure (5, and 10 after a timeout, before).
+// November 2026, it behaves like the AWS SDKs of all languages:
+//   - A request is sent at most three times, as before.
+//   - The wait is random: up to 1 s after a throttled attempt, and up to 50 ms after
+//     another failure (1 s before that version). The maximum doubles with each retry.
+//   - All calls of a client share a quota of 500 tokens. A retry takes 5 after a throttled
+//     attempt, and 14 after another failure (before, 5, and 10 after a timeout).
 //
-// It obeys X-Amz-Retry-After, in milliseconds, and no Retry-After.
+// It obeys X-Amz-Retry-After, in milliseconds, and ignores Retry-After.
 func awsStandard(base http.RoundTripper, o Options) http.RoundTripper {
 	return smithyClient(base, o, retry.NewStandard(awsOptions(o)))
 }
 
-// awsAdaptive is the adaptive retry mode: the standard one, with a rate for all calls of
-// a client.
+// awsAdaptive is the adaptive retry mode: the standard mode with a rate limit for all
+// calls of a client.
 func awsAdaptive(base http.RoundTripper, o Options) http.RoundTripper {
 	return smithyClient(base, o, ticking{retry.NewAdaptiveMode(func(a *retry.AdaptiveModeOptions) {
 		a.StandardOptions = append(a.StandardOptions, awsOptions(o))
@@ -44,14 +44,14 @@ func awsOptions(o Options) func(*retry.StandardOptions) {
 		}
 		if d, ok := o.delay(); ok {
 			s.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return d, nil })
-			s.RateLimiter = ratelimit.None // otherwise at most a hundred calls may wait
+			s.RateLimiter = ratelimit.None // otherwise at most a hundred calls could wait
 		}
 	}
 }
 
-// ticking makes a microsecond pass whenever AdaptiveMode waits for a token.
-// AdaptiveMode rounds that wait down, finally to zero, and then polls until the clock
-// has moved; virtual time only moves while goroutines wait.
+// ticking makes a microsecond pass whenever AdaptiveMode waits for a token. AdaptiveMode
+// rounds that wait down, finally to zero, and then polls until time has passed. Virtual
+// time does not pass while a goroutine polls.
 type ticking struct{ *retry.AdaptiveMode }
 
 func (r ticking) GetAttemptToken(ctx context.Context) (func(error) error, error) {
@@ -66,8 +66,7 @@ func (t tick) Done() <-chan struct{} {
 }
 
 // smithyClient is the part of a generated client that the retryer needs: the loop of
-// attempts, and below it a deserializer that turns a failure that may be retried into an
-// error.
+// attempts, and below it a deserializer that turns a retryable failure into an error.
 func smithyClient(base http.RoundTripper, o Options, retryer aws.Retryer) http.RoundTripper {
 	transport := smithyhttp.NewClientHandlerWithOptions(&http.Client{Transport: base})
 	return roundTripper(func(req *http.Request) (*http.Response, error) {
@@ -118,7 +117,7 @@ func deserialize(ctx context.Context, in middleware.DeserializeInput, next middl
 	}
 	if failure != nil {
 		err = &awshttp.ResponseError{ResponseError: &smithyhttp.ResponseError{Response: resp, Err: failure}}
-		smithyhttp.CloseResponseBody(ctx, resp, true, err) // like the end of every generated deserializer
+		smithyhttp.CloseResponseBody(ctx, resp, true, err) // as every generated deserializer does
 		return out, metadata, err
 	}
 	out.Result = resp

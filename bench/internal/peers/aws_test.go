@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// refusing answers each request with a status, and counts.
+// refusing responds to each request with a status, and records the times of the requests.
 type refusing struct {
 	status int
 	header http.Header
@@ -30,20 +30,20 @@ func (r *refusing) call(t *testing.T, do Do) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://iam.test/v3/users", nil)
 	require.NoError(t, err)
-	resp, err := do(req) // also of a failure, unless the last retry is not allowed
+	resp, err := do(req) // a failure is an error only if the quota forbids the last retry
 	if err == nil {
 		resp.Body.Close()
 	}
 }
 
-// The SDK's own tests hold its figures. This one says of which behavior ours are: an
-// older version has other waits and another quota.
-func TestTheAWSSDKRetriesAsItDoesSinceNovember2026(t *testing.T) {
+// The SDK's own tests check its waits and its quota. This test checks which behavior our
+// figures measure: older versions have different waits, and a different quota.
+func TestAWSSDKHasItsRetryBehaviorOfNovember2026(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		status  int
-		wait    time.Duration // at most, before the first retry
-		retries int           // that the quota allows
+		wait    time.Duration // maximum before the first retry
+		retries int           // number of retries that the quota allows
 	}{
 		{"throttled", http.StatusTooManyRequests, time.Second, 500 / 5},
 		{"another failure", http.StatusServiceUnavailable, 50 * time.Millisecond, 500 / 14},
@@ -67,13 +67,13 @@ func TestTheAWSSDKRetriesAsItDoesSinceNovember2026(t *testing.T) {
 				}
 				assert.Len(t, server.at, calls+tt.retries)
 				assert.LessOrEqual(t, longest, tt.wait)
-				assert.Greater(t, longest, tt.wait/2) // but for one in 2^17
+				assert.Greater(t, longest, tt.wait/2) // fails by chance once in 2^17 runs
 			})
 		})
 	}
 }
 
-func TestTheAWSSDKIgnoresRetryAfterAndObeysItsOwnHeader(t *testing.T) {
+func TestAWSSDKIgnoresRetryAfterAndObeysItsOwnHeader(t *testing.T) {
 	for name, wait := range map[string]time.Duration{"Retry-After": 0, "X-Amz-Retry-After": 4 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
 			server := &refusing{status: http.StatusTooManyRequests, header: http.Header{name: {"4000"}}}

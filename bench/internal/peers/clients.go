@@ -38,13 +38,13 @@ func hashicorpClient(base http.RoundTripper, o Options) http.RoundTripper {
 		if err != nil {
 			return nil, err
 		}
-		r.Header, r.ContentLength = req.Header, req.ContentLength // which it does not know of a file
+		r.Header, r.ContentLength = req.Header, req.ContentLength // it does not know the length of a file
 		return c.Do(r)
 	})
 }
 
-// Neither version of resty retries by default; four sends are those of its
-// documentation.
+// restyAttempts is the number of attempts in the documentation of resty. By default,
+// neither version retries.
 const restyAttempts = 4
 
 // quiet is a logger that discards everything.
@@ -118,7 +118,8 @@ func azure(base http.RoundTripper, o Options) http.RoundTripper {
 		options.Retry.MaxRetries = int32(o.Attempts - 1)
 	}
 	if d, ok := o.delay(); ok {
-		// Nothing, which is written as a negative number, would be two minutes.
+		// Zero would mean the default, and with a negative number azcore would wait for
+		// MaxRetryDelay.
 		options.Retry.RetryDelay, options.Retry.MaxRetryDelay = max(d, 1), max(d, 1)
 	}
 	pipeline := azruntime.NewPipeline("bench", "v0.0.0", azruntime.PipelineOptions{}, options)

@@ -1,5 +1,5 @@
-// Package peers wires HTTP clients that retry requests, each as its own
-// documentation says.
+// Package peers sets up HTTP clients that retry requests, each as its own documentation
+// says.
 package peers
 
 import (
@@ -16,14 +16,14 @@ import (
 // A Peer is a way to make calls.
 type Peer struct {
 	Name   string
-	Module string // empty: written here
-	// Capped says that the peer gives up after a number of attempts that can be set.
+	Module string // empty: the peer is written here
+	// Capped says that the peer stops after a number of attempts, which can be set.
 	Capped bool
-	// Client says that the peer is not a RoundTripper for an http.Client, but
-	// contains an http.Client and has its own types for request and response.
+	// Client says that the peer is not a RoundTripper for an http.Client. It contains an
+	// http.Client, and has its own types for requests and responses.
 	Client bool
-	// Wrap puts the peer around base. RoundTrip then makes one call, even if the peer
-	// is a Client.
+	// Wrap puts the peer around base. RoundTrip of the result makes one call, even if the
+	// peer is a Client.
 	Wrap func(base http.RoundTripper, o Options) http.RoundTripper
 	// Failure returns the peer's own error for a response of 400 or above. It is nil
 	// if the peer has no such error.
@@ -32,26 +32,27 @@ type Peer struct {
 
 func (p Peer) String() string { return p.Name }
 
-// Options are the settings that every peer has in some form. The zero value keeps its
-// defaults.
+// Options are the settings that every peer has in some form. The zero value keeps the
+// peer's defaults.
 type Options struct {
 	// Attempts is the maximum number of times a request is sent.
 	Attempts int
-	// Delay is the wait before each retry if the server asks for none; NoDelay
-	// means no wait. If it is set, any number of calls may wait at once.
+	// Delay is the wait before each retry if the server does not ask for one; NoDelay
+	// means no wait. If Delay is set, any number of calls may wait at once.
 	Delay time.Duration
-	// Content is the content of each body that is not a file. An http.Request only
-	// has a reader for it; a Client gets it in the form that it handles best.
+	// Content is the content of each body that is not a file. An http.Request only has a
+	// reader for it, but a Client gets it in the form that it handles best.
 	Content []byte
 }
 
 // NoDelay is a Delay of zero.
 const NoDelay time.Duration = -1
 
-// delay returns the delay, and whether one is set.
+// delay returns the delay, and reports whether it is set.
 func (o Options) delay() (time.Duration, bool) { return max(o.Delay, 0), o.Delay != 0 }
 
-// attempts returns Attempts, or ownWords for a peer without a default.
+// attempts returns Attempts, or ownWords if it is not set. ownWords is the number in the
+// documentation of a peer without a default.
 func (o Options) attempts(ownWords int) int {
 	if o.Attempts == 0 {
 		return ownWords
@@ -77,12 +78,12 @@ func (p Peer) Do(base http.RoundTripper, o Options) Do {
 	return (&http.Client{Transport: rt}).Do
 }
 
-// Base is the baseline: only the base, with the shortest loop that retries if needed.
+// Base is the baseline: the base with the shortest loop that retries.
 var Base = Peer{Name: "base", Wrap: byHand}
 
 const module = "github.com/iamhttp/iamhttp"
 
-// All lists the peers, ours first.
+// All lists the peers. Ours are the first.
 var All = []Peer{
 	{Name: "gate", Module: module, Capped: true, Wrap: gated},
 	{Name: "iamhttp", Module: module, Capped: true, Wrap: transport},
@@ -101,7 +102,7 @@ var All = []Peer{
 	{Name: "aws-adaptive", Module: "github.com/aws/aws-sdk-go-v2", Capped: true, Client: true, Wrap: awsAdaptive},
 }
 
-// Versions returns a line with the versions that were measured.
+// Versions returns a line with the version of Go and of each measured peer.
 func Versions(measured ...Peer) string {
 	names := []string{runtime.Version()}
 	info, ok := debug.ReadBuildInfo()
@@ -120,13 +121,13 @@ func Versions(measured ...Peer) string {
 	return strings.Join(names, ", ") + "."
 }
 
-// A roundTripper makes a RoundTripper of a Do.
+// A roundTripper is a Do as a RoundTripper.
 type roundTripper Do
 
 func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
-// content returns what an application passes to a Client to send req's body:
-// bytes if it has them, else a stream, such as a file. Both are nil if there is no
+// content returns the body of req in the form that an application passes to a Client:
+// bytes if it has them, otherwise a stream, such as a file. Both are nil if there is no
 // body.
 func (o Options) content(req *http.Request) (data []byte, stream io.Reader, err error) {
 	if req.Body == nil || req.Body == http.NoBody {

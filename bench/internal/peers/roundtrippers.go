@@ -109,7 +109,7 @@ func failsafe(base http.RoundTripper, o Options) http.RoundTripper {
 	return failsafehttp.NewRoundTripper(base, policy.Build())
 }
 
-// puerkito has no defaults; these numbers are from its documentation.
+// puerkito is rehttp. It has no defaults; the numbers are from its documentation.
 func puerkito(base http.RoundTripper, o Options) http.RoundTripper {
 	delay := rehttp.ExpJitterDelay(time.Second, 10*time.Second)
 	if d, ok := o.delay(); ok {
@@ -134,7 +134,7 @@ func gofri(base http.RoundTripper, _ Options) http.RoundTripper {
 	return github_ratelimit.New(githubBody{base})
 }
 
-// GitHubMessage is the body of a 429 that makes go-github-ratelimit wait.
+// GitHubMessage is the body that a 429 must have to make go-github-ratelimit wait.
 const GitHubMessage = `{"message":"You have exceeded a secondary rate limit."}`
 
 // githubBody gives each 429 the body that GitHub would send.

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Draw returns a random situation: limits, callers, deadlines, and the changes in the
-// course of time. The same seed gives the same situation. It has some thousand calls.
+// Draw returns a random situation: limits, callers, deadlines, and changes over time. It
+// has a few thousand calls. The same seed gives the same situation.
 func Draw(seed uint64) Situation {
 	d := draw{rand.New(rand.NewPCG(seed, drawStream))}
 	s := Situation{
@@ -48,7 +48,8 @@ type draw struct{ *rand.Rand }
 
 func (d draw) chance(p float64) bool { return d.Float64() < p }
 
-// between draws a number so that each order of magnitude is equally likely.
+// between draws a number between least and most. All orders of magnitude are equally
+// likely.
 func (d draw) between(least, most float64) float64 {
 	return least * math.Pow(most/least, d.Float64())
 }
@@ -71,7 +72,7 @@ func (d draw) server(rate float64) Server {
 	}
 }
 
-// callers draws one or two kinds, each in one to five processes.
+// callers draws one or two kinds of callers, each in one to five processes.
 func (d draw) callers(s Situation, rate float64) []Callers {
 	var all []Callers
 	processes := 1
@@ -90,11 +91,11 @@ func (d draw) callers(s Situation, rate float64) []Callers {
 			c.Canceled = d.Float64()
 		}
 		switch n := d.IntN(6); {
-		case n < 2 && kind > 0: // the first kind continues
+		case n < 2 && kind > 0: // the first kind never comes all at once
 			c.Once = int(d.between(10, 20*rate+20))
 			c.Apart = d.span(time.Nanosecond*10, time.Millisecond)
 		case n < 3:
-			// Those that fail come back soon, and nothing holds back the others where there is no limit.
+			// Without a limit, or with short timeouts, many workers make too many calls.
 			c.Workers = 1 + int(d.between(1, 100))/processes
 			if s.Limits == nil && s.InFlight == 0 || c.Timeout > 0 && c.Timeout < 2*time.Second {
 				c.Workers = min(c.Workers, 4)
@@ -113,7 +114,7 @@ func (d draw) callers(s Situation, rate float64) []Callers {
 	return all
 }
 
-// happen draws the changes in the course of time.
+// happen draws the changes over time: of limits, strangers, faults, and bans.
 func (d draw) happen(s *Situation, rate float64) {
 	from := time.Duration((0.1 + 0.3*d.Float64()) * float64(s.Length)).Round(time.Second)
 	until := min(s.Length/2, from+d.span(time.Second, time.Minute))
@@ -147,8 +148,8 @@ func (d draw) happen(s *Situation, rate float64) {
 	case 3:
 		s.Faults = []Fault{{From: from, Until: s.Length, Share: 1, Count: 1, Status: 429, RetryAfter: retryAfter}}
 	case 4:
-		// So rare that a client that obeys each 429 for all calls loses at most a
-		// hundredth.
+		// The 429s are so rare that a client that stops all calls for each of them loses at
+		// most a hundredth of its time.
 		if s.Limits == nil && s.InFlight == 0 {
 			rate = s.offered()
 		}
@@ -159,7 +160,7 @@ func (d draw) happen(s *Situation, rate float64) {
 	}
 }
 
-// offered is how many calls per second the callers make if all are accepted.
+// offered is the number of calls per second that the callers make if all are accepted.
 func (s Situation) offered() float64 {
 	sum := 0.0
 	answer := s.Answers.draw(rand.New(rand.NewPCG(s.Seed, drawStream)))

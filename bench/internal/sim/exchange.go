@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// maxSends is the number of sends per call after which a run ends: some clients would
-// never stop.
+// maxSends is the average number of requests per call after which all requests fail.
+// Without it some clients would never stop.
 const maxSends = 1500
 
 var (
@@ -20,11 +20,11 @@ var (
 	errLost   = errors.New("sim: the client sent a request without the context of its call")
 )
 
-// A call is one request of the caller, however often it is sent.
+// A call is one call of the client under test, retries included.
 type call struct {
 	number int
 	rand   *rand.Rand
-	answer time.Duration // time of the latest send
+	answer time.Duration // response time of the latest attempt
 }
 
 type callKey struct{}
@@ -80,7 +80,7 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// leave counts a request that is sent.
+// leave counts a request that is sent, or returns false if there were too many.
 func (x *exchange) leave() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -103,8 +103,8 @@ func (x *exchange) settle() {
 	x.inFlight--
 }
 
-// decide is the server's part. until is when the response stops forbidding requests,
-// zero if that depends on when it arrives.
+// decide is the server: it accepts or throttles a request. until returns the end of the
+// time in which a 429 forbids requests, if it arrives at the given time.
 func (x *exchange) decide() (accepted bool, _ http.Header, until func(arrival time.Time) time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -146,7 +146,7 @@ func (x *exchange) decide() (accepted bool, _ http.Header, until func(arrival ti
 	return false, header, func(at time.Time) time.Time { return at.Add(time.Duration(seconds) * time.Second) }
 }
 
-// forbid records until when a 429 that arrives now forbids requests.
+// forbid records the end of the time in which a 429 that arrives now forbids requests.
 func (x *exchange) forbid(until func(time.Time) time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

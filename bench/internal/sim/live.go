@@ -23,7 +23,7 @@ func (s Situation) Run(t *testing.T, client Client) *Record {
 }
 
 func (s Situation) run(client Client) *Record {
-	// Off the full second, and different for each seed.
+	// Start at a fraction of a second that depends on the seed.
 	time.Sleep(time.Duration(rand.New(rand.NewPCG(s.Seed, startStream)).Int64N(int64(time.Second))))
 	v := &service{situation: s, start: time.Now(), hosts: map[string]*host{}, told: map[account]*prohibition{}, faults: make([]int, len(s.Faults))}
 	live := &live{situation: s, service: v, record: &Record{Situation: s}}
@@ -32,7 +32,7 @@ func (s Situation) run(client Client) *Record {
 			live.clients = append(live.clients, client(v))
 		}
 	}
-	// A deadline of the context would be one of the calls.
+	// A deadline of this context would also be the deadline of the calls.
 	ctx, cancel := context.WithCancelCause(context.Background())
 	end := time.AfterFunc(s.Length, func() { cancel(errEnd) })
 	defer end.Stop()
@@ -65,7 +65,7 @@ type live struct {
 // errEnd is the cause of calls that end because the run is over.
 var errEnd = errors.New("sim: the run is over")
 
-// come makes the calls of a kind whose calls do not wait for each other.
+// come makes the calls of a kind without workers: none of them waits for another.
 func (l *live) come(ctx context.Context, all *sync.WaitGroup, kind int) {
 	c := l.situation.Callers[kind]
 	rng := rand.New(rand.NewPCG(l.situation.Seed+uint64(kind), arrivalStream))

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Servers, arrivals, response times and Retry-After of the matrix.
+// The servers, arrivals, response times and kinds of Retry-After of the matrix.
 var (
 	Servers = slices.Concat(
 		[]Server{Bucket(1, 1), Bucket(10, 0.1), Bucket(10, 1)},
@@ -38,8 +38,8 @@ var (
 	shared   = []Server{Bucket(10, 0.1), Bucket(10, 1), Bucket(100, 0.1), Bucket(100, 1)}
 )
 
-// Bucket is a token bucket with a rate in requests per second. It holds as many
-// tokens as depth seconds add.
+// Bucket returns a token bucket with a rate in requests per second. It holds the tokens
+// of depth seconds.
 func Bucket(rate, depth float64) Server {
 	return Server{Algorithm: TokenBucket, Limit: rate, Window: time.Second, Depth: atLeast(0, depth)}
 }
@@ -52,7 +52,7 @@ func with(servers []Server, change func(*Server)) []Server {
 	return servers
 }
 
-// Matrix returns every combination.
+// Matrix returns a scenario for every combination of its arguments.
 func Matrix(servers []Server, retryAfters []RetryAfter, arrivals []Arrivals, answers []Answers, seeds ...uint64) []Scenario {
 	var all []Scenario
 	for _, s := range servers {
@@ -69,8 +69,8 @@ func Matrix(servers []Server, retryAfters []RetryAfter, arrivals []Arrivals, ans
 	return all
 }
 
-// Select returns the members of a list that are named in names, separated by commas
-// and in that order. The name all stands for all of them.
+// Select returns the members of a list whose names are in names, in that order. Names are
+// separated by commas; the name all stands for the whole list.
 func Select[T any](from []T, names string) ([]T, error) {
 	var chosen []T
 	for name := range strings.SplitSeq(names, ",") {
@@ -80,7 +80,7 @@ func Select[T any](from []T, names string) ([]T, error) {
 		}
 		i := slices.IndexFunc(from, func(t T) bool { return fmt.Sprint(t) == name })
 		if i < 0 {
-			return nil, fmt.Errorf("no %q among %v", name, from)
+			return nil, fmt.Errorf("unknown name %q; the known names are %v", name, from)
 		}
 		chosen = append(chosen, from[i])
 	}

@@ -2,17 +2,15 @@ package sim
 
 import "time"
 
-// A prohibition says until when the server has forbidden requests, as far as the
-// client knows: according to the responses that arrived before latest, and to those
-// that arrived in that instant. A request may leave in the instant in which the 429
-// arrives.
+// A prohibition is the time in which the server has forbidden requests, as far as the
+// client knows. A request may still leave at the instant at which a 429 arrives.
 type prohibition struct {
-	until    time.Time
-	latest   time.Time
-	untilNow time.Time
+	until    time.Time // end, according to the responses that arrived before latest
+	latest   time.Time // arrival of the latest response
+	untilNow time.Time // end, including the responses that arrived at latest
 }
 
-// sameTime is how far apart what happens in one instant can be: see trip.
+// sameTime is the largest difference between events that count as simultaneous: see trip.
 const sameTime = 50 * time.Microsecond
 
 // covers reports whether a request that is sent now is forbidden.

@@ -13,7 +13,7 @@ type Record struct {
 	Situation Situation
 	Calls     []Call // in the order in which they were made
 	Sent      int    // requests
-	Forbidden int    // requests that left while a Retry-After was in force that had arrived before
+	Forbidden int    // requests sent while a Retry-After, already received, was in force
 }
 
 // A Call is one call of a caller, retries included.
@@ -27,8 +27,8 @@ type Call struct {
 	number int
 }
 
-// Of returns the calls of the kinds with one of these names, or all calls without
-// names. They share the record's situation.
+// Of returns the calls of the Callers with one of these names, or all calls if there are
+// no names. The situation stays the same.
 func (r *Record) Of(names ...string) *Record {
 	if len(names) == 0 {
 		return r
@@ -79,7 +79,7 @@ func (r *Record) count(is func(Call) bool) int {
 // SentPerOK is the number of requests per success.
 func (r *Record) SentPerOK() float64 { return float64(r.Sent) / float64(r.OK()) }
 
-// Makespan is when the last call succeeded.
+// Makespan is the time at which the last call succeeded.
 func (r *Record) Makespan() time.Duration {
 	var last time.Duration
 	for _, c := range r.Calls {
@@ -90,7 +90,7 @@ func (r *Record) Makespan() time.Duration {
 	return last
 }
 
-// Latency returns how long the calls took that succeeded, ascending.
+// Latency returns the durations of the calls that succeeded, ascending.
 func (r *Record) Latency() []time.Duration {
 	var times []time.Duration
 	for _, c := range r.Calls {
@@ -102,7 +102,8 @@ func (r *Record) Latency() []time.Duration {
 	return times
 }
 
-// Told returns how long the calls took that failed, ascending.
+// Told returns the durations of the calls that failed, ascending. Calls that failed
+// because the run was over are left out.
 func (r *Record) Told() []time.Duration {
 	var times []time.Duration
 	for _, c := range r.Calls {
@@ -114,7 +115,7 @@ func (r *Record) Told() []time.Duration {
 	return times
 }
 
-// Mean of times; 0 if there are none.
+// Mean returns the mean of times, or 0 if there are none.
 func Mean(times []time.Duration) time.Duration {
 	var sum time.Duration
 	for _, t := range times {
@@ -123,15 +124,16 @@ func Mean(times []time.Duration) time.Duration {
 	return sum / time.Duration(max(1, len(times)))
 }
 
-// A rate counts as reached if it holds for settled, and on average for stays: a gate
-// that learns keeps trying for more, and may be refused.
+// A rate counts as regained if it is reached on average over settled, and over stays.
+// Short dips within stays are allowed, because a gate that probes for a higher rate may
+// be throttled.
 const (
 	settled = 3 * time.Second
 	stays   = 15 * time.Second
 )
 
-// Regained returns how long after a time the calls are answered at a rate per
-// second, and false if that is not before the end of the run.
+// Regained returns how long after from the calls succeed at a rate per second again, or
+// false if they do not before the end of the run.
 func (r *Record) Regained(from time.Duration, rate float64) (time.Duration, bool) {
 	var ends []time.Duration
 	for _, c := range r.Calls {
@@ -153,8 +155,9 @@ func (r *Record) Regained(from time.Duration, rate float64) (time.Duration, bool
 	return 0, false
 }
 
-// Jain returns the index of fairness of the kinds of callers, by their calls that
-// succeeded between two times: 1 if all got the same, 1/n if one of n got all.
+// Jain returns Jain's index of fairness of the kinds of callers, computed from the calls
+// that succeeded between two times. It is 1 if each kind has the same number, and 1/n if
+// one of n kinds has all.
 func (r *Record) Jain(from, until time.Duration) float64 {
 	got := make([]float64, len(r.Situation.Callers))
 	for _, c := range r.Calls {
@@ -170,7 +173,7 @@ func (r *Record) Jain(from, until time.Duration) float64 {
 	return sum * sum / (float64(len(got)) * squares)
 }
 
-// Errors returns how often the calls failed with each error, in lines.
+// Errors returns a line for each error, with the number of calls that failed with it.
 func (r *Record) Errors() string {
 	counts := map[string]int{}
 	for _, c := range r.Calls {

@@ -1,6 +1,6 @@
-// Package sim runs HTTP clients against a server with a rate limit, in virtual time:
-// the clients are real, network and server are simulated. A run of hours takes a
-// fraction of a second, and the scenario is the same each time.
+// Package sim runs HTTP clients against a server with a rate limit, in virtual time. The
+// clients are real; network and server are simulated. A run of hours takes a fraction of
+// a second, and a scenario is the same in each run.
 package sim
 
 import (
@@ -15,38 +15,39 @@ import (
 	"time"
 )
 
-// A Client wires a client over base. The function that it returns makes one call,
-// retries included, like http.Client.Do; a nil error and a 200 are a success.
+// A Client makes an HTTP client that sends requests through base. The function that it
+// returns makes one call, retries included, like http.Client.Do. The call succeeds if
+// the error is nil and the status 200.
 type Client func(base http.RoundTripper) func(*http.Request) (*http.Response, error)
 
 // A Result holds the measurements of one run.
 type Result struct {
 	Scenario Scenario
 
-	Sent        int // requests that left
-	Refused     int // of them, answered 429
+	Sent        int // requests
+	Refused     int // requests that were throttled
 	OK, Failed  int // calls
-	Forbidden   int // requests that left while a Retry-After was in force that had arrived before
+	Forbidden   int // requests sent while a Retry-After, already received, was in force
 	MaxInFlight int
 
 	FlyingAtFirst int           // requests in flight when the first 429 arrived
-	FirstPause    time.Duration // of a client that obeys that response, rounded up
+	FirstPause    time.Duration // how long that 429 makes a client wait, rounded up
 
-	Errors map[string]int // of the failed calls
+	Errors map[string]int // number of failed calls by error
 
 	Makespan, IdealMakespan time.Duration // first call to last success
 
-	// Of the calls that succeeded, ascending: from the call to its end, and
-	// the part of that which is not the answer time of the last send. The ideal
-	// has those of all calls.
+	// Latency has the durations of the calls that succeeded, ascending. Wait has them
+	// without the response time of the last attempt. IdealLatency and IdealWait are the
+	// ideal's, for all calls.
 	Latency, IdealLatency []time.Duration
 	Wait, IdealWait       []time.Duration
 
-	ChangeAt  time.Duration // when a limit that changes does
-	Decisions []Decision    // of the server, if traced
+	ChangeAt  time.Duration // time of the change, if the limit changes
+	Decisions []Decision    // of the server; only if the run is traced
 }
 
-// A Decision is one of the server's, at a time since the start of the run.
+// A Decision is a decision of the server. At counts from the start of the run.
 type Decision struct {
 	At       time.Duration
 	Accepted bool
@@ -58,7 +59,7 @@ func (r Result) SentPerOK() float64 { return float64(r.Sent) / float64(r.OK) }
 // MakespanRatio is the makespan divided by the ideal one.
 func (r Result) MakespanRatio() float64 { return float64(r.Makespan) / float64(r.IdealMakespan) }
 
-// Quantile of ascending times; 0 if there are none.
+// Quantile returns a quantile of ascending times, or 0 if there are none.
 func Quantile(times []time.Duration, q float64) time.Duration {
 	if len(times) == 0 {
 		return 0
@@ -66,12 +67,13 @@ func Quantile(times []time.Duration, q float64) time.Duration {
 	return times[int(q*float64(len(times)-1)+0.5)]
 }
 
-// deadline of every run: no call that the server would serve is late for it.
+// deadline is the deadline of all calls. It leaves time for every call that the server
+// would accept.
 const deadline = 48 * time.Hour
 
-// Run makes the calls of a scenario through a client. Outside of tests t may
-// be a new(testing.T): the bubble of virtual time needs no more of it. With
-// trace the result has the server's decisions.
+// Run makes the calls of a scenario through a client. Outside of tests, t may be a
+// new(testing.T), which is enough for the bubble of virtual time. With trace the result
+// has the server's decisions.
 func (s Scenario) Run(t *testing.T, client Client, trace bool) Result {
 	var r Result
 	synctest.Test(t, func(*testing.T) { r = s.run(client, trace) })
@@ -82,7 +84,8 @@ func (s Scenario) run(client Client, trace bool) Result {
 	arrivals := s.arrivals()
 	r := Result{Scenario: s, Errors: map[string]int{}, ChangeAt: s.halfWay(arrivals)}
 
-	// Off the full second, as an HTTP date would be too good otherwise.
+	// Start at a fraction of a second. Otherwise an HTTP date, which has full seconds,
+	// would be too exact.
 	time.Sleep(time.Duration(rand.New(rand.NewPCG(s.Seed, startStream)).Int64N(int64(time.Second))))
 	start := time.Now()
 	x := &exchange{
@@ -156,7 +159,7 @@ func (x *exchange) ended(c *call, now, arrival time.Duration, err error) {
 	r.Wait = append(r.Wait, now-arrival-c.answer)
 }
 
-// String has the figures in one line.
+// String formats the figures in one line.
 func (r Result) String() string {
 	s := fmt.Sprintf("sent %d, refused %d, forbidden %d, in flight %d, ok %d, makespan %.4gs of ideal %.4gs, wait p50 %.3gs (%.3gs) p99 %.3gs (%.3gs)",
 		r.Sent, r.Refused, r.Forbidden, r.MaxInFlight, r.OK, r.Makespan.Seconds(), r.IdealMakespan.Seconds(),

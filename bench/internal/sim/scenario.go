@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// A Scenario is everything but the client. The same scenario means the same
-// calls at the same times, with the same answer times in the same order; what
-// a client draws at random itself is its own.
+// A Scenario is everything in a run except the client. The same scenario means the same
+// calls at the same times, and the same response times in the same order. Random numbers
+// that a client draws itself may differ.
 type Scenario struct {
 	Server     Server
 	RetryAfter RetryAfter
@@ -23,23 +23,23 @@ func (s Scenario) String() string {
 	return fmt.Sprintf("%v %v %v %v", s.Server, s.RetryAfter, s.Arrivals, s.Answers)
 }
 
-// RetryAfter is the value that the server sends with a 429.
+// RetryAfter is the kind of Retry-After that the server sends with a 429.
 type RetryAfter string
 
-// The values of the header, and none.
+// The kinds of Retry-After.
 const (
 	Seconds RetryAfter = "seconds" // until a request could be accepted, rounded up, at least 1
-	Date    RetryAfter = "date"    // the same as an HTTP date, rounded up again
+	Date    RetryAfter = "date"    // the same time as an HTTP date, rounded up again
 	Absent  RetryAfter = "absent"
-	Sixty   RetryAfter = "60" // whether or not it is true
+	Sixty   RetryAfter = "60" // even if that is wrong
 )
 
-// Arrivals says when the calls are made. Loads are multiples of the limit, or of the
-// part that strangers leave.
+// Arrivals are the times of the calls. Loads are multiples of the limit, or of the part of
+// it that strangers leave.
 type Arrivals struct {
 	Calls int
-	Load  float64 // of a Poisson process; 0: all calls come in one instant
-	OnOff bool    // Load holds in every other five seconds only
+	Load  float64 // rate of a Poisson process; 0: all calls come at once
+	OnOff bool    // calls come for five seconds, then none for five seconds, and so on
 }
 
 func (a Arrivals) String() string {
@@ -54,11 +54,11 @@ func (a Arrivals) String() string {
 
 const onOff = 5 * time.Second
 
-// Answers is the time between a request and its response. The server decides half
-// way, and a 429 takes as long as a 200.
+// Answers is the distribution of the response time. The server decides halfway, and a 429
+// takes as long as a 200.
 type Answers string
 
-// The distributions of the matrix; any time.Duration is one.
+// The distributions of the matrix. Any other time.Duration is a constant response time.
 const (
 	Fast      Answers = "10ms"
 	Slow      Answers = "1s"
@@ -78,16 +78,16 @@ func (a Answers) draw(r *rand.Rand) time.Duration {
 	return d
 }
 
-// Streams of random numbers that a seed gives; calls use their own number.
+// The streams of random numbers of a seed. The stream of a call is its number.
 const (
 	arrivalStream uint64 = 1<<63 + iota
 	strangerStream
 	startStream
 )
 
-// arrivals returns the time of each call, ascending and all different: those
-// of one instant are nanoseconds apart, so that the order of the calls is that
-// of their numbers and not that of the scheduler.
+// arrivals returns the time of each call, ascending. Calls that come at once are
+// nanoseconds apart, so that their order is that of their numbers and does not depend on
+// the scheduler.
 func (s Scenario) arrivals() []time.Duration {
 	r := rand.New(rand.NewPCG(s.Seed, arrivalStream))
 	times := make([]time.Duration, s.Arrivals.Calls)
@@ -98,29 +98,28 @@ func (s Scenario) arrivals() []time.Duration {
 		}
 		times[i] = at + time.Duration(i)
 		if s.Arrivals.OnOff {
-			times[i] += at / onOff * onOff // at counts the time that is on
+			times[i] += at / onOff * onOff // at counts only the seconds in which calls come
 		}
 	}
 	return times
 }
 
-// halfWay is when half of the calls would be served, had the server the limit
-// of the start for all of the run.
+// halfWay is the time at which half of the calls would have succeeded if the limit did
+// not change.
 func (s Scenario) halfWay(arrivals []time.Duration) time.Duration {
 	served := atLeast(0, float64(len(arrivals))/s.Server.Free())
 	return max(served, arrivals[len(arrivals)-1]) / 2
 }
 
-// stream is the random numbers of one call: the answer time of its first send,
-// of its second, and so on.
+// stream returns the random numbers of one call: the response time of its first attempt,
+// of the second, and so on.
 func (s Scenario) stream(call int) *rand.Rand {
 	return rand.New(rand.NewPCG(s.Seed, uint64(call)))
 }
 
-// ideal returns when each call would end if the server, instead of refusing
-// requests, kept them in the order of their arrival until it may accept them.
-// No client can do better, and hardly one as well: it would have to know the
-// limit, and what others will ask for.
+// ideal returns the time at which each call would end if the server queued requests in
+// the order of their arrival instead of throttling them. No client can do better. To do
+// as well, it would have to know the limit, and the requests of strangers in advance.
 func (s Scenario) ideal() []time.Duration {
 	arrivals := s.arrivals()
 	type request struct {
@@ -142,21 +141,20 @@ func (s Scenario) ideal() []time.Duration {
 		now = max(now, r.at)
 		for wait := l.wait(now); wait > 0; wait = l.wait(now) {
 			if now < changeAt && changeAt < now+wait {
-				wait = changeAt - now // which l does not foresee
+				wait = changeAt - now // l.wait does not know of the change
 			}
 			now += wait
 		}
 		if !l.take(now) {
-			panic(fmt.Sprintf("sim: %v refuses at %v what needs no wait", s.Server, now))
+			panic(fmt.Sprintf("sim: %v refuses a request at %v, when the wait is zero", s.Server, now))
 		}
 		ends[r.call] = now + r.goesOut
 	}
 	return ends
 }
 
-// trip draws an answer time and splits it into the way to the server and back.
-// Both carry the number of the call in nanoseconds, for the same reason as
-// arrivals do.
+// trip draws a response time and splits it into the ways to the server and back. To both
+// it adds the number of the call in nanoseconds, for the same reason as arrivals.
 func (s Scenario) trip(r *rand.Rand, call int) (there, back time.Duration) {
 	answer := s.Answers.draw(r)
 	there = answer / 2

@@ -8,29 +8,29 @@ import (
 	"time"
 )
 
-// An Algorithm is how a server counts requests against its limit.
+// An Algorithm is a way to count requests against a limit.
 type Algorithm string
 
 // The algorithms.
 const (
-	TokenBucket   Algorithm = "tb" // refills steadily, holds Depth of it, at least one token
-	FixedWindow   Algorithm = "fw" // starts anew with every window
-	SlidingWindow Algorithm = "sw" // two periods, the older one weighted; refused requests count too, as in HAProxy
+	TokenBucket   Algorithm = "tb" // refills steadily; holds the tokens of Depth, at least one
+	FixedWindow   Algorithm = "fw" // counts from zero in each window
+	SlidingWindow Algorithm = "sw" // two periods, the older one weighted; throttled requests count too, as in HAProxy
 )
 
-// A Server is a rate limit. Each field is a plain number, to be varied.
+// A Server is a rate limit.
 type Server struct {
 	Algorithm Algorithm
 	Limit     float64       // requests per Window
-	Window    time.Duration // a second for token buckets
-	Depth     time.Duration // of a token bucket, in time of its rate
-	Change    float64       // the limit is multiplied by this half way through the run; 0: it stays
+	Window    time.Duration // one second for token buckets
+	Depth     time.Duration // size of a token bucket, as the time in which it fills up
+	Change    float64       // factor of the limit from halfway through the run on; 0: no change
 	States    string        // X-Ratelimit-Limit of a 429; empty: none
-	Strangers float64       // share of the limit that requests of others ask for; they are not refused first
+	Strangers float64       // requests of other clients, as a share of the limit; they have no lower priority
 }
 
-// String names the server: tb100/0.1 is a token bucket of 100 requests per
-// second that holds a tenth of that, fw60/1m0s a window of 60 per minute.
+// String names the server. tb100/0.1 is a token bucket of 100 requests per second that
+// holds a tenth of that; fw60/1m0s is a window of 60 requests per minute.
 func (s Server) String() string {
 	var b strings.Builder
 	if s.Algorithm == TokenBucket {
@@ -50,13 +50,13 @@ func (s Server) String() string {
 	return b.String()
 }
 
-// Rate is the limit in requests per second, as it is at the start.
+// Rate is the limit at the start, in requests per second.
 func (s Server) Rate() float64 { return s.Limit / s.Window.Seconds() }
 
 // Free is the part of the rate that strangers leave.
 func (s Server) Free() float64 { return s.Rate() * (1 - s.Strangers) }
 
-// Tokens is how many requests can be accepted in one instant.
+// Tokens is the number of requests that the server can accept at once.
 func (s Server) Tokens() float64 {
 	if s.Algorithm == TokenBucket {
 		return max(1, s.Rate()*s.Depth.Seconds())
@@ -64,17 +64,17 @@ func (s Server) Tokens() float64 {
 	return s.Limit
 }
 
-// A limiter decides about one request after the other. Times count from the
-// start of the run and never go back.
+// A limiter accepts or refuses requests. Times count from the start of the run and must
+// not go back.
 type limiter interface {
 	// take accepts or refuses a request.
 	take(now time.Duration) bool
-	// wait is how long take will go on refusing if nobody asks meanwhile.
+	// wait is the time until take accepts a request, if there are no others meanwhile.
 	wait(now time.Duration) time.Duration
 }
 
-// limiter returns the server at the start of a run. changeAt is when the run
-// is half way through.
+// limiter returns the state of the server at the start of a run. The limit changes at
+// changeAt, if it changes.
 func (s Server) limiter(changeAt time.Duration, seed uint64) limiter {
 	limit := func(now time.Duration) float64 {
 		if s.Change != 0 && now >= changeAt {
@@ -91,8 +91,8 @@ func (s Server) limiter(changeAt time.Duration, seed uint64) limiter {
 	return l
 }
 
-// counter returns the algorithm with a limit that may change at the given
-// times, ascending.
+// counter returns the algorithm with a limit that may change at changes, which are
+// ascending.
 func (s Server) counter(limit func(now time.Duration) float64, changes ...time.Duration) limiter {
 	switch s.Algorithm {
 	case TokenBucket:
@@ -109,12 +109,12 @@ func (s Server) counter(limit func(now time.Duration) float64, changes ...time.D
 type tokenBucket struct {
 	rate    func(time.Duration) float64
 	depth   float64         // seconds
-	changes []time.Duration // of the rate, that are still to come
+	changes []time.Duration // future times at which the rate changes
 	tokens  float64
 	last    time.Duration
 }
 
-// enough forgives what floating point lost.
+// enough is one token, less an allowance for rounding errors.
 const enough = 1 - 1e-6
 
 func (b *tokenBucket) refill(now time.Duration) {
@@ -149,7 +149,7 @@ func (b *tokenBucket) wait(now time.Duration) time.Duration {
 type fixedWindow struct {
 	limit  func(time.Duration) float64
 	window time.Duration
-	number time.Duration // of the current window
+	number time.Duration // number of the current window
 	used   float64
 }
 
@@ -194,7 +194,7 @@ func (w *slidingWindow) turn(now time.Duration) {
 	}
 }
 
-// load is the count of the last period at a time of the current one.
+// load estimates the number of requests in the period that ends at now.
 func (w *slidingWindow) load(now time.Duration) float64 {
 	remain := w.tick + w.period - now
 	return math.Floor(w.past*remain.Seconds()/w.period.Seconds() + w.cur)
@@ -208,22 +208,23 @@ func (w *slidingWindow) take(now time.Duration) bool {
 
 func (w *slidingWindow) wait(now time.Duration) time.Duration {
 	w.turn(now)
-	// The request itself counts, and the fraction is cut off: below limit+1
-	// is enough.
+	// The request itself counts, and load rounds down, so the sum only has to be below
+	// limit+1.
 	room := w.limit(now) - w.cur
 	if room > 0 && w.past < room {
 		return 0
 	}
 	end := w.tick + w.period
 	past := w.past
-	if room <= 0 { // not in this period: what it counts is the past of the next
+	if room <= 0 { // not in this period; in the next one, its count becomes the past
 		room, past = w.limit(now), w.cur
 		end += w.period
 	}
 	return max(0, end-now-atLeast(0, room/past*w.period.Seconds())+time.Microsecond)
 }
 
-// strangers take what they find, at random times, and do not retry.
+// strangers are other clients of the limit. They send requests at random times and do not
+// retry.
 type strangers struct {
 	limiter
 	rate  float64
@@ -249,13 +250,13 @@ func (s *strangers) wait(now time.Duration) time.Duration {
 	return s.limiter.wait(now)
 }
 
-// exponential draws the time to the next of events that come at a rate per
-// second.
+// exponential draws the time until the next of random events with a rate per second.
 func exponential(r *rand.Rand, rate float64) time.Duration {
 	return atLeast(time.Nanosecond, r.ExpFloat64()/rate)
 }
 
-// atLeast rounds seconds up to nanoseconds. Never is thirty years.
+// atLeast rounds seconds up to nanoseconds. The result is at least least, and at most 30
+// years, which stand for never.
 func atLeast(least time.Duration, seconds float64) time.Duration {
 	return max(least, time.Duration(math.Ceil(min(seconds, 1e9)*1e9)))
 }

@@ -11,21 +11,21 @@ import (
 	"time"
 )
 
-// A service is network and service of a Situation: the base http.RoundTripper
-// of its clients.
+// A service is the network and the service of a Situation: the base http.RoundTripper of
+// its clients.
 type service struct {
 	situation Situation
 	start     time.Time
 
 	mu        sync.Mutex
 	hosts     map[string]*host
-	faults    []int // requests that each has met
+	faults    []int // number of requests that each fault has met
 	sent      int
 	told      map[account]*prohibition
 	forbidden int
 }
 
-// An account is what a refusal is about, as far as every client has to assume.
+// An account is the smallest scope of a Retry-After that every client must assume.
 type account struct {
 	process      int
 	method, host string
@@ -34,11 +34,11 @@ type account struct {
 // A host has limits of its own.
 type host struct {
 	limits  []limiter
-	working int           // requests
-	banned  time.Duration // until then
+	working int           // requests that it is working on
+	banned  time.Duration // end of the ban
 }
 
-// An errand is one call, however often it is sent.
+// An errand is one call, retries included.
 type errand struct {
 	number int
 	rand   *rand.Rand
@@ -48,15 +48,15 @@ type errand struct {
 
 type errandKey struct{}
 
-// errSilence is that of a request without an answer.
-var errSilence = errors.New("sim: no answer")
+// errSilence is the error of a request without a response.
+var errSilence = errors.New("sim: no response")
 
-// A verdict is what the service answers.
+// A verdict is how the service responds to a request.
 type verdict struct {
-	status     int // 0: nothing
+	status     int // 0: there is no response
 	retryAfter string
-	after      time.Duration // that it works on the request
-	release    bool          // it is counted in host.working
+	after      time.Duration // time for which the service works on the request
+	release    bool          // the request is counted in host.working
 }
 
 func (v *service) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -76,7 +76,7 @@ func (v *service) RoundTrip(req *http.Request) (*http.Response, error) {
 	if way == 0 {
 		way = answer / 2
 	}
-	// No two requests arrive in one instant: see trip.
+	// No two requests arrive at the same instant: see trip.
 	own := time.Duration(e.number%sameTimes) * time.Nanosecond
 	if err := sleep(ctx, way+own); err != nil {
 		return nil, err
@@ -111,10 +111,12 @@ func (v *service) RoundTrip(req *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// sameTimes is how many calls in a row have a nanosecond of their own.
+// sameTimes is the number of successive calls that have different delays of a few
+// nanoseconds.
 const sameTimes = 50_000
 
-// mostSent ends runs of clients that would send without end.
+// mostSent is the number of requests after which all fail, to stop clients that would
+// send forever.
 const mostSent = 20_000_000
 
 func (v *service) leave(e *errand) bool {
@@ -128,10 +130,10 @@ func (v *service) leave(e *errand) bool {
 	return v.sent <= mostSent
 }
 
-// tell notes what a refusal that arrives now tells the client.
+// tell records the Retry-After of a response that arrives now, if it is a refusal.
 func (v *service) tell(on account, d verdict) {
 	if d.status != cmp.Or(v.situation.Refusal, http.StatusTooManyRequests) {
-		return // no throttling
+		return // not throttled
 	}
 	seconds, err := strconv.Atoi(d.retryAfter)
 	if err != nil {
@@ -158,7 +160,7 @@ func (v *service) decide(req *http.Request, work time.Duration, luck float64) ve
 	h := v.host(req.URL.Host)
 	wait := h.banned - now
 	if wait <= 0 && v.situation.InFlight > 0 && h.working >= v.situation.InFlight {
-		wait = time.Second // it does not know
+		wait = time.Second // the service does not know how long
 	}
 	if wait <= 0 {
 		for i, l := range v.situation.Limits {
@@ -187,14 +189,14 @@ func (ra RetryAfter) of(wait time.Duration) string {
 		return ""
 	case Seconds:
 		if wait > 24*time.Hour {
-			wait = time.Minute // a limit of nothing: it does not know
+			wait = time.Minute // a limit of zero: the service does not know how long
 		}
 		return strconv.Itoa(int(max(1, math.Ceil(wait.Seconds()))))
 	}
 	return string(ra)
 }
 
-// fault returns what a request meets instead of the limits.
+// fault returns the response to a request that meets a fault.
 func (v *service) fault(now time.Duration, luck float64) (_ verdict, met bool) {
 	for i, f := range v.situation.Faults {
 		if now < f.From || now >= f.Until || f.Count > 0 && v.faults[i] >= f.Count {

@@ -12,10 +12,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// once sends each call once.
+// once sends the request of each call once.
 func once(base http.RoundTripper) func(*http.Request) (*http.Response, error) { return base.RoundTrip }
 
-// patient sends again until it is served, after wait.
+// patient sends the request of a call every wait, until it succeeds.
 func patient(wait time.Duration) Client {
 	return func(base http.RoundTripper) func(*http.Request) (*http.Response, error) {
 		return func(req *http.Request) (*http.Response, error) {
@@ -44,7 +44,7 @@ func TestAServerAcceptsItsLimitAndNoMore(t *testing.T) {
 					now += wait
 					continue
 				}
-				require.True(t, l.take(now), "refused at %v what needs no wait", now)
+				require.True(t, l.take(now), "a request at %v was refused when the wait was zero", now)
 				accepted++
 			}
 			assert.InEpsilon(t, s.Rate()*seconds+s.Tokens(), accepted, 0.25/s.Tokens()+0.02+s.Window.Seconds()/seconds)
@@ -52,14 +52,14 @@ func TestAServerAcceptsItsLimitAndNoMore(t *testing.T) {
 	}
 }
 
-func TestTheWaitIsExact(t *testing.T) {
+func TestLimiterAcceptsARequestExactlyAfterItsWait(t *testing.T) {
 	for _, s := range Servers {
 		if s.Strangers != 0 {
 			continue
 		}
 		t.Run(s.String(), func(t *testing.T) {
 			for i := range 40 {
-				// Some load, in part refused, then a wait.
+				// fill makes i more requests than the limit allows at once.
 				fill := func() (limiter, time.Duration) {
 					l := s.limiter(time.Hour, 1)
 					now := time.Duration(i) * 37 * time.Millisecond
@@ -71,10 +71,10 @@ func TestTheWaitIsExact(t *testing.T) {
 				}
 				l, now := fill()
 				wait := l.wait(now)
-				assert.True(t, l.take(now+wait), "after %v", wait)
+				assert.True(t, l.take(now+wait), "a request must be accepted after %v", wait)
 				if wait > time.Millisecond {
 					l, now = fill()
-					assert.False(t, l.take(now+wait-time.Millisecond), "a millisecond before %v", wait)
+					assert.False(t, l.take(now+wait-time.Millisecond), "a request must be refused a millisecond before %v", wait)
 				}
 			}
 		})
@@ -86,11 +86,11 @@ func TestSlidingWindowCountsRefusedRequests(t *testing.T) {
 	for range 20 {
 		l.take(0)
 	}
-	assert.False(t, l.take(1400*time.Millisecond), "21 × 0.6 and itself are more than 10")
-	assert.True(t, l.take(1600*time.Millisecond), "21 × 0.4 and two are 10")
+	assert.False(t, l.take(1400*time.Millisecond), "20 × 0.6 and the request itself are more than 10")
+	assert.True(t, l.take(1600*time.Millisecond), "20 × 0.4 and two requests are 10")
 }
 
-func TestALimitChangesHalfWay(t *testing.T) {
+func TestLimitChangesHalfwayThroughTheRun(t *testing.T) {
 	s := Bucket(10, 0.1)
 	s.Change = 2
 	l := s.limiter(10*time.Second, 1)
@@ -112,11 +112,11 @@ func TestStrangersTakeTheirShare(t *testing.T) {
 			accepted++
 		}
 	}
-	// We ask for 200 per second, they for 50: they get a fifth.
+	// We send 200 requests per second and strangers 50, so they get a fifth of the limit.
 	assert.InDelta(t, 8000, accepted, 400)
 }
 
-func TestTheSameSeedIsTheSameRun(t *testing.T) {
+func TestSameSeedGivesTheSameRun(t *testing.T) {
 	servers := slices.DeleteFunc(slices.Clone(Servers), func(s Server) bool { return s.Rate() < 100 })
 	for _, s := range Matrix(servers, []RetryAfter{Seconds}, []Arrivals{{Calls: 200}, {Calls: 200, Load: 2}}, []Answers{LogNormal}, 7) {
 		client := patient(1100 * time.Millisecond)
@@ -131,7 +131,7 @@ func TestTheSameSeedIsTheSameRun(t *testing.T) {
 func TestNoClientIsBetterThanTheIdeal(t *testing.T) {
 	for _, s := range Matrix(Servers, []RetryAfter{Seconds}, []Arrivals{{Calls: 100}, {Calls: 100, Load: 2}}, []Answers{Fast}, 1) {
 		if s.Server.Algorithm == SlidingWindow {
-			continue // so much impatience is never served there
+			continue // it counts throttled requests, so this client would never succeed
 		}
 		r := s.Run(t, patient(500*time.Millisecond), false)
 		assert.Equal(t, 100, r.OK, s)
@@ -144,9 +144,9 @@ func TestTheIdealServesAtTheLimit(t *testing.T) {
 		Bucket(100, 1):    9 * time.Second, // 100 at once, 900 at 100 per second
 		Bucket(100, 0.1):  9900 * time.Millisecond,
 		Bucket(10, 0.02):  99900 * time.Millisecond,
-		windows[0]:        16 * time.Minute, // the last 40 in the seventeenth minute
+		windows[0]:        16 * time.Minute, // the last 40 succeed in the seventeenth minute
 		windows[1]:        9 * time.Second,
-		changing[2].by(2): 5*time.Second - 100*time.Millisecond + 2500*time.Millisecond, // 490 and 510
+		changing[2].by(2): 5*time.Second - 100*time.Millisecond + 2500*time.Millisecond, // 490 before the change and 510 after
 	} {
 		r := Scenario{s, Seconds, Arrivals{Calls: 1000}, Fast, 1}.Run(t, once, false)
 		assert.InDelta(t, (want + 10*time.Millisecond).Seconds(), r.IdealMakespan.Seconds(), 0.11, s)
@@ -158,7 +158,7 @@ func (s Server) by(change float64) Server {
 	return s
 }
 
-func TestARequestIsForbiddenOnlyWhereTheClientCanKnow(t *testing.T) {
+func TestRequestIsForbiddenOnlyAfterRetryAfterHasArrived(t *testing.T) {
 	s := Scenario{Bucket(1, 1), Seconds, Arrivals{Calls: 2}, Fast, 1}
 	for _, c := range []struct {
 		wait time.Duration
@@ -176,11 +176,11 @@ func TestARequestIsForbiddenOnlyWhereTheClientCanKnow(t *testing.T) {
 				return resp, err
 			}
 		}, false)
-		assert.Equal(t, c.want, r.Forbidden, "%v after the answer", c.wait)
+		assert.Equal(t, c.want, r.Forbidden, "number of forbidden requests, with a retry %v after the 429", c.wait)
 	}
 }
 
-func TestRetryAfterIsWhatTheScenarioSays(t *testing.T) {
+func TestServerSendsTheRetryAfterOfTheScenario(t *testing.T) {
 	for ra, check := range map[RetryAfter]func(t *testing.T, header string){
 		Seconds: func(t *testing.T, h string) { assert.Equal(t, "1", h) },
 		Sixty:   func(t *testing.T, h string) { assert.Equal(t, "60", h) },
@@ -207,7 +207,7 @@ func TestRetryAfterIsWhatTheScenarioSays(t *testing.T) {
 	}
 }
 
-func TestARequestWithoutItsCallIsAnError(t *testing.T) {
+func TestRequestWithoutTheContextOfItsCallFails(t *testing.T) {
 	r := Scenario{Bucket(10, 0.1), Seconds, Arrivals{Calls: 1}, Fast, 1}.Run(t, func(base http.RoundTripper) func(*http.Request) (*http.Response, error) {
 		return func(req *http.Request) (*http.Response, error) {
 			return base.RoundTrip(req.WithContext(context.Background()))
@@ -216,7 +216,7 @@ func TestARequestWithoutItsCallIsAnError(t *testing.T) {
 	assert.Equal(t, map[string]int{errLost.Error(): 1}, r.Errors)
 }
 
-func TestNamesAreUnique(t *testing.T) {
+func TestScenarioNamesAreUnique(t *testing.T) {
 	seen := map[string]bool{}
 	for _, s := range Matrix(Servers, RetryAfters, AllArrivals, AllAnswers, 1) {
 		assert.False(t, seen[s.String()], s)

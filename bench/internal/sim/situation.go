@@ -6,33 +6,33 @@ import (
 	"time"
 )
 
-// A Situation is a service, its callers, and what happens to them in the course
-// of time. A Scenario of the matrix measures how long a number of calls takes
-// against a limit; a Situation measures what callers get while the world
-// changes. The zero value of each field is the plain case.
+// A Situation is a service, its callers, and changes of both over time. A Scenario
+// measures how long a number of calls takes against a limit; a Situation measures how
+// many calls succeed, and how fast, while limits and callers change. The zero value of
+// each field is the simple case.
 type Situation struct {
-	Limits     []Limit       // of the service, for each host; none: it accepts all
-	InFlight   int           // requests that a host works on at once, and it refuses more; 0: any number
-	Ban        time.Duration // for which a host refuses all requests after each that it refused; 0: none
+	Limits     []Limit       // of each host; none: the service accepts all requests
+	InFlight   int           // a host refuses requests while it works on this many; 0: no limit
+	Ban        time.Duration // a host refuses all requests for this long after each refusal; 0: none
 	Refusal    int           // status code of a refusal; 0: 429
-	RetryAfter RetryAfter    // of a refusal: Seconds, Absent, or a number of seconds whatever the truth
-	Answers    Answers       // from a request's leaving to its answer
-	Way        time.Duration // of a request to the service, and of the answer back; 0: half the time of the answer, also if it is a refusal
-	Faults     []Fault       // the first that a request meets is the one that it gets
+	RetryAfter RetryAfter    // of a refusal: Seconds, Absent, or a fixed number of seconds
+	Answers    Answers       // response time
+	Way        time.Duration // time from client to service, and of the way back; 0: half the response time, for a refusal too
+	Faults     []Fault       // the first fault that applies decides
 	Callers    []Callers
-	Length     time.Duration // calls that have not ended by then are cut
+	Length     time.Duration // calls that have not ended by then are canceled
 	Seed       uint64
 }
 
 // A Limit is a rate limit that can change.
 type Limit struct {
-	Server    Server     // as it is at the start; its Change, States and Strangers do not count
-	Method    string     // of the requests that it counts; empty: all
-	Course    []Change   // in the order of time
-	Strangers []Presence // who ask for a part of the limit
+	Server    Server     // limit at the start; its Change, States and Strangers are ignored
+	Method    string     // only requests with this method count; empty: all requests
+	Course    []Change   // ascending in time
+	Strangers []Presence // other clients that use the limit
 }
 
-// A Change multiplies the limit of the start.
+// A Change sets the limit to a multiple of the limit at the start.
 type Change struct {
 	At    time.Duration
 	Times float64
@@ -41,38 +41,39 @@ type Change struct {
 // A Presence is a time in which strangers send requests, which they do not retry.
 type Presence struct {
 	From, Until time.Duration
-	Share       float64 // of the limit of the start
+	Share       float64 // share of the limit at the start
 }
 
-// A Fault is a stretch of time in which something else answers than the limit.
+// A Fault is a stretch of time in which requests do not reach the limit, but get a
+// response of the fault, or none.
 type Fault struct {
 	From, Until time.Duration
-	Share       float64       // of the requests
-	Count       int           // of requests at most, the first that come; 0: any number
-	Status      int           // of the answer; 0: there is none
-	RetryAfter  string        // of the answer; empty: none
-	Silence     time.Duration // after which a request without an answer fails
+	Share       float64       // share of the requests that meet the fault
+	Count       int           // maximum number of requests that meet the fault; 0: no maximum
+	Status      int           // status of the response; 0: no response
+	RetryAfter  string        // of the response; empty: none
+	Silence     time.Duration // time after which a request without a response fails
 }
 
-// Callers are calls of one kind. One of Once, Rate and Workers says how many.
+// Callers make calls of one kind. Once, Rate or Workers determines how many.
 type Callers struct {
 	Name    string
 	Method  string // empty: GET
-	Process int    // the processes are numbered from 0, and each has a client of its own
-	Hosts   int    // that the calls go to in turn; 0: one
+	Process int    // number of the process, from 0; each process has its own client
+	Hosts   int    // number of hosts that the calls go to in turn; 0: one
 
-	Once    int           // calls that come at From, Apart from each other
-	Apart   time.Duration //
+	Once    int           // number of calls that come from From on
+	Apart   time.Duration // time between the calls of Once
 	Rate    float64       // calls per second, at random times
-	Workers int           // who make a call as soon as the one before has ended
+	Workers int           // each worker makes one call after the other
 
 	From, Until   time.Duration // Until 0: to the end
-	Timeout, Most time.Duration // of each call, between the two by chance if Most is set; 0: none
-	Canceled      float64       // share of the calls that are canceled, within their first ten seconds
+	Timeout, Most time.Duration // timeout of each call, random between the two if Most is set; 0: none
+	Canceled      float64       // share of the calls that are canceled within their first ten seconds
 	Context       func(context.Context) context.Context
 }
 
-// rest is the time that a worker takes after a call that failed.
+// rest is the time that a worker waits after a call that failed.
 const rest = 100 * time.Millisecond
 
 // rate returns the limit at a time, in requests per second.
@@ -88,8 +89,8 @@ func (l Limit) times(now time.Duration) float64 {
 	return times
 }
 
-// Allows returns how many requests the limit lets through between two times, but
-// for what it has saved up.
+// Allows returns how many requests the limit allows between two times, not counting the
+// tokens that it has saved up.
 func (l Limit) Allows(from, until time.Duration) float64 {
 	sum := 0.0
 	for now := from; now < until; {
@@ -105,7 +106,7 @@ func (l Limit) Allows(from, until time.Duration) float64 {
 	return sum
 }
 
-// limiter returns the limit at the start of a run.
+// limiter returns the state of the limit at the start of a run.
 func (l Limit) limiter(seed uint64) limiter {
 	var changes []time.Duration
 	for _, c := range l.Course {
@@ -120,7 +121,7 @@ func (l Limit) limiter(seed uint64) limiter {
 	return all
 }
 
-// times yields when the calls of one kind are made, but those of workers.
+// times yields the times of the calls, except those of workers.
 func (c Callers) times(r *rand.Rand, end time.Duration) func(yield func(time.Duration) bool) {
 	return func(yield func(time.Duration) bool) {
 		if c.Once > 0 {

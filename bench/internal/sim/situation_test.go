@@ -11,7 +11,7 @@ import (
 
 const second = time.Second
 
-func TestALimitFollowsItsCourse(t *testing.T) {
+func TestLimitChangesAtTheTimesOfItsCourse(t *testing.T) {
 	l := Limit{Server: Bucket(100, 0.1), Course: []Change{{10 * second, 4}, {20 * second, 0}, {30 * second, 1}}}
 	assert.InDelta(t, 1000+4000+0+500, l.Allows(0, 35*second), 1e-6)
 	r := Situation{
@@ -38,7 +38,7 @@ func TestEachCallHasItsOwnDeadline(t *testing.T) {
 func TestWorkersMakeOneCallAfterTheOther(t *testing.T) {
 	r := Situation{Answers: "100ms", Length: 10 * second, Callers: []Callers{{Workers: 3}}}.Run(t, once)
 	assert.InDelta(t, 300, r.OK(), 3)
-	assert.Equal(t, 3, len(r.Calls)-r.OK(), "cut at the end")
+	assert.Equal(t, 3, len(r.Calls)-r.OK(), "each worker must have one call that the end of the run canceled")
 	assert.Zero(t, r.Failed())
 }
 
@@ -50,14 +50,14 @@ func TestAWorkerRestsAfterAFailure(t *testing.T) {
 	assert.Equal(t, 50, r.Failed())
 }
 
-func TestRequestsInFlightStayWithinTheirLimit(t *testing.T) {
+func TestRequestsBeyondTheInFlightLimitAreRefused(t *testing.T) {
 	r := Situation{
 		InFlight: 5, Answers: Slow, Way: 5 * time.Millisecond, Length: time.Minute,
 		Callers: []Callers{{Once: 20}},
 	}.Run(t, once)
 	assert.Equal(t, 5, r.OK())
 	assert.Equal(t, 15, r.Failed())
-	assert.Less(t, Quantile(r.Told(), 1), 11*time.Millisecond, "a refusal does not wait")
+	assert.Less(t, Quantile(r.Told(), 1), 11*time.Millisecond, "a refusal must arrive without delay")
 }
 
 func TestFaultsHitTheirShareOfRequestsInTheirPeriod(t *testing.T) {
@@ -82,15 +82,15 @@ func TestFaultsHitTheirShareOfRequestsInTheirPeriod(t *testing.T) {
 	assert.Equal(t, 7, r.Made(24*second, 30*second).Failed())
 }
 
-func TestStrangersComeAndGo(t *testing.T) {
+func TestStrangersUseTheLimitOnlyWhileTheyArePresent(t *testing.T) {
 	l := Limit{Server: Bucket(100, 0.1), Strangers: []Presence{{10 * second, 20 * second, 0.5}}}
 	r := Situation{Limits: []Limit{l}, Answers: Fast, Length: 30 * second, Callers: []Callers{{Rate: 1000}}}.Run(t, once)
 	assert.InDelta(t, 1000, r.Answered(0, 10*second), 30)
-	assert.InDelta(t, 950, r.Answered(10*second, 20*second), 30, "they ask for 50 beside 1000")
+	assert.InDelta(t, 950, r.Answered(10*second, 20*second), 30, "strangers make 50 requests per second, the callers 1000")
 	assert.InDelta(t, 1000, r.Answered(20*second, 30*second), 30)
 }
 
-func TestALimitCountsItsMethodAndEachHostHasItsOwn(t *testing.T) {
+func TestLimitCountsOneMethodAndIsSeparateForEachHost(t *testing.T) {
 	s := Situation{
 		Limits: []Limit{{Server: Bucket(1, 10), Method: "GET"}, {Server: Bucket(1, 5), Method: "POST"}}, Answers: Fast, Length: time.Minute,
 		Callers: []Callers{{Name: "read", Once: 100, Hosts: 2}, {Name: "write", Method: "POST", Once: 100}},
@@ -110,7 +110,7 @@ func TestEachRefusalRestartsTheBan(t *testing.T) {
 	assert.Equal(t, 1, r.Made(10*second, 20*second).OK())
 }
 
-func TestEachProcessHasAClient(t *testing.T) {
+func TestEachProcessHasItsOwnClient(t *testing.T) {
 	var clients atomic.Int64
 	Situation{Answers: Fast, Length: second, Callers: []Callers{{Once: 1}, {Once: 1, Process: 2}, {Once: 1, Process: 1}}}.Run(t,
 		func(base http.RoundTripper) func(*http.Request) (*http.Response, error) {
@@ -120,13 +120,13 @@ func TestEachProcessHasAClient(t *testing.T) {
 	assert.EqualValues(t, 3, clients.Load())
 }
 
-func TestSendingWhileToldToWaitIsForbidden(t *testing.T) {
+func TestSendingDuringRetryAfterIsForbidden(t *testing.T) {
 	s := Situation{Limits: []Limit{{Server: Bucket(1, 0)}}, RetryAfter: Seconds, Answers: Fast, Length: time.Minute, Callers: []Callers{{Once: 2}}}
 	assert.Zero(t, s.Run(t, patient(second)).Forbidden)
-	assert.Equal(t, 2, s.Run(t, patient(second/2)).Forbidden, "the first of them is refused, and the second accepted")
+	assert.Equal(t, 2, s.Run(t, patient(second/2)).Forbidden, "the first early retry is refused, and the second is accepted")
 }
 
-func TestTheSameDrawIsTheSameRun(t *testing.T) {
+func TestSameSeedDrawsTheSameSituationAndRun(t *testing.T) {
 	for seed := range uint64(5) {
 		s := Draw(seed)
 		assert.Equal(t, s, Draw(seed))
@@ -145,7 +145,7 @@ func TestRateCountsAsRegainedOnlyIfItLasts(t *testing.T) {
 	}
 	after, ok := r.Regained(10*second, 9)
 	assert.True(t, ok)
-	assert.InDelta(t, 20, after.Seconds(), 0.5, "three seconds were not enough")
+	assert.InDelta(t, 20, after.Seconds(), 0.5, "three seconds at that rate must not suffice")
 	_, ok = r.Regained(10*second, 11)
 	assert.False(t, ok)
 }

@@ -1,4 +1,5 @@
-// Package svg begins an SVG and gives all pictures of this module one look.
+// Package svg writes the beginning of an SVG, and the style that all pictures of this
+// module share.
 package svg
 
 import (
@@ -8,8 +9,7 @@ import (
 	"strings"
 )
 
-// style works on a light page and on a dark one. Its colours also differ in
-// lightness.
+// style works on light and dark pages. Its colors also differ in lightness.
 const style = `
 text { font: 12px system-ui, sans-serif; fill: #1f2328 }
 .title { font-size: 15px; font-weight: 600 }
@@ -43,8 +43,8 @@ func Begin(w io.Writer, width, height int, title string) {
 	fmt.Fprintf(w, "<title>%s</title>\n<style>%s</style>\n", Escape(title), style)
 }
 
-// Up is a path of a triangle that points up, for what is cut off at the top. Its
-// base is w wide, and its middle is at x and bottom.
+// Up returns the path of a triangle that points up. It marks bars that are cut off at the
+// top. Its base is w wide, with its middle at x and bottom.
 func Up(x, bottom, w float64) string {
 	return fmt.Sprintf("M%.1f %.1fh%.1fl%.1f -5z", x-w/2, bottom, w, -w/2)
 }
@@ -52,6 +52,6 @@ func Up(x, bottom, w float64) string {
 // Escape escapes s for use as text in XML.
 func Escape(s string) string {
 	var b strings.Builder
-	xml.EscapeText(&b, []byte(s)) // a Builder does not fail
+	xml.EscapeText(&b, []byte(s)) // writing to a Builder never fails
 	return b.String()
 }
