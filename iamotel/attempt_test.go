@@ -48,7 +48,7 @@ func TestEachAttemptIsASpanThatFollowsTheConventions(t *testing.T) {
 			assert.Equal(t, calls[i/3].SpanContext.SpanID(), s.Parent.SpanID())
 			assert.Equal(t, "https://opentelemetry.io/schemas/1.43.0", s.InstrumentationScope.SchemaURL)
 		}
-		assert.Equal(t, time.Second, attempts[1].EndTime.Sub(attempts[1].StartTime), "the span covers the attempt but not the wait")
+		assert.Equal(t, time.Second, attempts[1].EndTime.Sub(attempts[1].StartTime), "the span must cover the attempt but not the wait")
 	})
 }
 

@@ -61,7 +61,7 @@
 //     [iamhttp.StopReason]
 //   - iamhttp.gate.pause: the request waited at the gate for at least a millisecond;
 //     iamhttp.gate.pause.duration is the time in seconds; error.type is set if the
-//     request was not sent
+//     gate refused the request or the context ended at the gate
 //
 // The wait and stop events always have error.type, and these attributes if they are
 // known:
@@ -85,5 +85,6 @@
 //     iamhttp.stop.reason, error.type, http.response.status_code and
 //     server.address
 //   - iamhttp.gate.pause.duration is a histogram of the time that each attempt
-//     waited at the gate, in seconds, by error.type if the attempt was not sent
+//     waited at the gate, in seconds; it has error.type if the gate refused the
+//     attempt or the context ended at the gate
 package iamotel

@@ -113,7 +113,7 @@ func ExampleTelemetry_Resends() {
 
 func ExampleTelemetry_OnFailure() {
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(printer{}))
-	tel, log := iamotel.Telemetry{TracerProvider: provider}, iamhttp.LogFailures(nil) // to the default logger
+	tel, log := iamotel.Telemetry{TracerProvider: provider}, iamhttp.LogFailures(nil) // logs to the default logger
 	service := new(iamtest.Server)
 	get(provider, &iamhttp.Transport{Base: service, OnFailure: iamhttp.Tee(log, tel.OnFailure)}) // logs and records
 	service.Next(iamtest.Keystone(404, "Could not find user."))

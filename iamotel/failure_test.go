@@ -174,7 +174,7 @@ func TestRefusalByTheGateIsNotCountedAsA429Response(t *testing.T) {
 		tr.Gate = &refusing{err: &gate.Error{Err: gate.ErrPaused, RetryAfter: 5 * time.Minute}}
 		require.ErrorIs(t, r.call(t, tr, "GET", "https://iam.example/", ""), iamhttp.ErrTooManyRequests)
 		service.AssertCount(t, 0)
-		assert.Empty(t, r.spans("GET"), "nothing was sent")
+		assert.Empty(t, r.spans("GET"), "nothing was sent, so there must be no span of an attempt")
 		assert.Equal(t, []string{"iamhttp.stop error.type=gate,iamhttp.retry_after=300,iamhttp.stop.reason=refused by the gate"}, events(r.spans("call")[0]))
 		assert.Equal(t, []string{"iamhttp.client.stops 1{request} error.type=gate,iamhttp.stop.reason=refused by the gate,server.address=iam.example"}, r.metrics(t))
 	})

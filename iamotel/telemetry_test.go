@@ -33,7 +33,7 @@ func TestZeroTelemetryUsesTheGlobalProviders(t *testing.T) {
 		otel.SetMeterProvider(meters)
 		otel.SetTextMapPropagator(propagators)
 	}()
-	otel.SetTracerProvider(r.provider) // after Spans
+	otel.SetTracerProvider(r.provider) // set after the call of Spans
 	otel.SetMeterProvider(r.MeterProvider)
 	otel.SetTextMapPropagator(r.Propagators)
 	require.NoError(t, r.call(t, rt, "GET", "https://iam.example/", ""))

@@ -71,7 +71,7 @@ type exchange struct {
 	req    *http.Request
 	header http.Header // as the handler sets it
 	cancel context.CancelFunc
-	begun  chan struct{} // closed when the header was sent, or when it is certain that it never will be
+	begun  chan struct{} // closed when the header has been sent, or can no longer be sent
 
 	mu      sync.Mutex
 	changed sync.Cond // Read waits for it
@@ -86,7 +86,8 @@ type exchange struct {
 func (x *exchange) serve(h http.Handler, r *http.Request) {
 	ended := io.EOF
 	defer func() {
-		// As in net/http, except that other panics are not just logged.
+		// net/http handles this panic in the same way. It would only log other panics,
+		// but a test must not miss them.
 		if v := recover(); v == http.ErrAbortHandler {
 			ended = io.ErrUnexpectedEOF
 		} else if v != nil {
@@ -183,7 +184,7 @@ func (x *exchange) finish(ended error) {
 func (x *exchange) response() (*http.Response, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if ctx := x.req.Context(); ctx.Err() != nil { // the response and the context's end came together
+	if ctx := x.req.Context(); ctx.Err() != nil { // the context may have ended at the same time
 		x.cancel()
 		return nil, context.Cause(ctx)
 	}

@@ -46,8 +46,8 @@ import (
 // [Server.On], Handler. Without a Handler, a request that matches no route gets
 // Keystone's 404 if there are routes, and otherwise 200 and an empty JSON object.
 type Server struct {
-	// Handler responds to the requests for which the script has no response. If nil,
-	// see above.
+	// Handler responds to the requests for which the script has no response. It may
+	// be nil, as described above.
 	Handler http.Handler
 
 	// Limit is the maximum number of requests in any Window. Requests above it get a

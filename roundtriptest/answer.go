@@ -25,8 +25,8 @@ func (o outcome) oneOf() error {
 	return nil
 }
 
-// eitherOr: some RoundTrippers return an error of their own when they stop retrying, or
-// both the last response and an error. In that case nobody closes the body.
+// eitherOr: when they stop retrying, some RoundTrippers return an error of their own, or
+// even both the last response and an error, in which case nobody closes the body.
 func eitherOr(c *trial) error {
 	codes := []int{200, 404, 500, 503}
 	if c.Retries != 0 {

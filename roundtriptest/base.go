@@ -22,8 +22,8 @@ const (
 	longest = 24 * time.Hour
 )
 
-// bubble runs f in virtual time. Goroutines may still be running when f returns, and
-// have time to end.
+// bubble runs f in virtual time. Goroutines may still be running when f returns; bubble
+// gives them time to end.
 func (c *trial) bubble(f func() error) error {
 	return c.bubbleThatEnds(func() error {
 		defer time.Sleep(2 * longest)

@@ -61,7 +61,7 @@ func requestUnmodified(c *trial) error {
 // compared by identity.
 func unmodified(before, after *http.Request) error {
 	if before.Context() != after.Context() {
-		return errors.New("the context was modified")
+		return errors.New("the request's context was modified")
 	}
 	was, is := reflect.ValueOf(before).Elem(), reflect.ValueOf(after).Elem()
 	for _, f := range reflect.VisibleFields(was.Type()) {
@@ -72,11 +72,11 @@ func unmodified(before, after *http.Request) error {
 		switch f.Type.Kind() {
 		case reflect.Func, reflect.Chan:
 			if a.UnsafePointer() != b.UnsafePointer() {
-				return fmt.Errorf("%s was modified", f.Name)
+				return fmt.Errorf("the request's %s was modified", f.Name)
 			}
 		default:
 			if f.Name == "Body" && before.Body != after.Body || f.Name != "Body" && !reflect.DeepEqual(a.Interface(), b.Interface()) {
-				return fmt.Errorf("%s was modified", f.Name)
+				return fmt.Errorf("the request's %s was modified", f.Name)
 			}
 		}
 	}

@@ -34,9 +34,9 @@ type Options struct {
 
 	// Retries is a status code, such as 429, that the RoundTripper retries whatever
 	// the method. It must retry at least once, even if the server asks for a wait of
-	// 100 seconds. If the code alone is not enough for the RoundTripper to retry, let
-	// wrap add to the responses whatever else it needs. 0 means that nothing is
-	// retried; the traps about retries are then not applicable.
+	// 100 seconds. If it only retries responses that also have, say, a certain header,
+	// let wrap add that to the base's responses. 0 means that nothing is retried; the
+	// traps about retries are then not applicable.
 	Retries int
 
 	// Shared means that all callers wait when one of them gets the status in Retries.
@@ -129,7 +129,8 @@ type trial struct {
 	Options
 }
 
-// retries returns an ErrNotApplicable if the RoundTripper retries nothing.
+// retries returns an error that wraps ErrNotApplicable if the RoundTripper does not
+// retry.
 func (c *trial) retries() error {
 	if c.Retries == 0 {
 		return fmt.Errorf("%w: nothing is retried", ErrNotApplicable)

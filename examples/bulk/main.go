@@ -31,8 +31,8 @@ service runs in this process and accepts 40 requests per second.
 
 Expect the program to be about as fast as the service allows, with a pause of
 one second whenever the gate meets the limit, and a handful of throttled
-requests. For comparison, the program makes the same calls without a gate: many
-times more of their requests are throttled.
+requests. For comparison, the program makes the same calls without a gate; then
+many times more requests are throttled.
 
   -users n    number of users (default 500)
   -callers n  number of concurrent calls (default 16)

@@ -89,8 +89,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// find returns a function for each possible meaning of an argument. The function prints
-// that meaning.
+// find returns, for each possible meaning of an argument, a function that prints it.
 func find(arg string) ([]func(io.Writer), error) {
 	if isServiceCode(arg) {
 		return []func(io.Writer){func(w io.Writer) { explainService(w, strings.ToUpper(arg)) }}, nil
@@ -148,7 +147,7 @@ func wordsOf(text string) []string {
 	return strings.FieldsFunc(strings.ToLower(text), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '-' })
 }
 
-// statuses returns the documented codes, and 200, which is missing in the published
+// statuses returns the documented codes, and 200, which is missing from the published
 // table.
 func statuses() (all []iamhttp.Semantics) {
 	codes := append(slices.Collect(iamhttp.Codes()), http.StatusOK)
@@ -205,8 +204,8 @@ func explainService(w io.Writer, code string) {
 	}
 }
 
-// reasonsOf returns the reasons whose text contains the words or whose name in Go they
-// are.
+// reasonsOf returns the reasons whose text contains the words, and the reason whose name
+// in Go is the argument.
 func reasonsOf(words string) []iamhttp.Reason {
 	var found []iamhttp.Reason
 	for r := iamhttp.ReasonUnknown + 1; answer.Reason(r).String() != ""; r++ {

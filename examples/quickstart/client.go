@@ -56,7 +56,7 @@ type object = map[string]any
 // logIn gets the token for the other calls. If it fails, the client keeps its old token.
 func (c *client) logIn(ctx context.Context, as account.Account) error {
 	stranger := client{http: c.http, endpoint: c.endpoint} // without the old token
-	// A 429 can mean that the account is locked, so the password is sent only once.
+	// A 429 is not retried here, because it can mean that the account is locked.
 	ctx = iamhttp.WithExpected(ctx, iamhttp.ErrTooManyRequests)
 	header, err := stranger.do(ctx, http.MethodPost, "/auth/tokens", as.Auth(), nil)
 	if err != nil {

@@ -125,7 +125,7 @@ var scenes = []struct {
 	{"Is it a certain status? errors.Is", false, (*demo).conflict},
 	{"What does the service say? errors.As", false, (*demo).notFound},
 	{"Which status is it? errors.As", false, (*demo).unauthorized},
-	{"Failures that the API does not allow to be retried are returned", true, (*demo).unavailable},
+	{"A failure that the API does not allow to be retried is returned at once", true, (*demo).unavailable},
 	{"A call that would have to wait past its deadline fails at once", true, (*demo).deadline},
 	{"A body that can be read only once is sent only once", true, (*demo).upload},
 	{"An SDK that reads status codes itself: PassThrough and a Recorder", false, (*demo).passThrough},

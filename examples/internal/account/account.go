@@ -1,5 +1,5 @@
 // Package account provides the account with which the examples log in to a real service.
-// It is read from the OS_* variables that OpenStack's own tools use.
+// The account is read from the OS_* variables that OpenStack's own tools use.
 package account
 
 import (

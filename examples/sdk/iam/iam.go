@@ -40,7 +40,7 @@ func New(endpoint, token string, t *iamhttp.Transport) *Client {
 }
 
 // LogIn logs in and returns a client that uses the token. auth is the body of
-// POST /auth/tokens, to be encoded as JSON. It is sent only once, because a 429 can mean
+// POST /auth/tokens, to be encoded as JSON. A 429 is not retried here, because it can mean
 // that the account is locked after too many wrong passwords; a retry would not unlock it.
 func LogIn(ctx context.Context, endpoint string, auth any, t *iamhttp.Transport) (*Client, error) {
 	c := New(endpoint, "", t)

@@ -19,7 +19,7 @@ func connect(service *iamtest.Server) *iam.Client {
 	return iam.New("https://iam.example/v3", "token", &iamhttp.Transport{Base: service, Backoff: quick})
 }
 
-func TestUserIsCreatedInSpiteOfA429(t *testing.T) {
+func TestUserIsCreatedDespiteA429(t *testing.T) {
 	var service iamtest.Server
 	service.Next(iamtest.Throttled(0), iamtest.Answer{Status: 201, Body: `{"user":{"id":"1","name":"alice","enabled":true}}`})
 	u, err := connect(&service).CreateUser(t.Context(), "alice")
@@ -44,7 +44,7 @@ func TestLogInGetsTheTokenForTheOtherCalls(t *testing.T) {
 	assert.EqualError(t, err, "log in: the response has no X-Subject-Token")
 }
 
-func TestPasswordOfALockedAccountIsSentOnceAndDoesNotPauseTheGate(t *testing.T) {
+func TestLoginToALockedAccountIsNotRetriedAndDoesNotPauseTheGate(t *testing.T) {
 	var service iamtest.Server
 	service.On("POST /v3/auth/tokens", iamtest.Keystone(429, "The account is locked after too many wrong passwords."))
 	shared := new(gate.Adaptive)
