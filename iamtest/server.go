@@ -53,9 +53,8 @@ type Server struct {
 	// Limit is the maximum number of requests in any Window. Requests above it get a
 	// [Throttled] response, whose Retry-After is the time until the next request is
 	// accepted, rounded up to seconds. If the Window is a whole number of seconds,
-	// the body states the limit, as that of [ThrottledGateway] does. As with a
-	// gateway's limit, a throttled request does not use up the script. Zero means no
-	// limit.
+	// the body also states the limit, as in [ThrottledGateway]. As with a gateway's
+	// limit, a throttled request does not use up the script. Zero means no limit.
 	Limit int
 
 	// Window is the time in which Limit requests are accepted. Zero means 1 second.

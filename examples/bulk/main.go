@@ -38,8 +38,8 @@ many times more requests are throttled.
   -callers n  number of concurrent calls (default 16)
   -plain      print lines, not a progress bar (default if there is no terminal)
 
-In the bar, # is a user that was created, > a request in flight, and - a call
-that is waiting to be sent.
+In the bar, # stands for finished calls, > for calls in flight, and - for calls
+that are waiting to be sent.
 
 To run it against a real Keystone, set
 ` + account.Settings + `The users there get random names and no password, and are deleted afterwards.

@@ -201,7 +201,7 @@ func connect(ctx context.Context, w way, cloud *counter, endpoint string, as acc
 // requests that are needed, at the rate of the service, and nothing fails.
 func table(results []result, rate int) string {
 	var b strings.Builder
-	b.WriteString("| | requests | of them 429 | failed | created | time |\n|---|--:|--:|--:|--:|--:|\n")
+	b.WriteString("| | requests | throttled | failed | created | time |\n|---|--:|--:|--:|--:|--:|\n")
 	for _, r := range results {
 		fmt.Fprintf(&b, "| %s | %d | %d | %d | %d | %.1f s |\n", r.way, r.requests, r.throttled, r.failed, r.made, r.took.Seconds())
 	}
