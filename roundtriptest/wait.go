@@ -257,7 +257,7 @@ func noStorm(c *trial) error {
 			}
 		}
 		if early > told {
-			return fmt.Errorf("%d callers sent %d requests, instead of %d, in the %v for which the server had asked them to wait", callers, early, told, closed)
+			return fmt.Errorf("%d callers sent %d requests in the %v for which the server had asked them to wait, instead of %d", callers, early, closed, told)
 		}
 		if n := lost.Load(); n > 0 {
 			return fmt.Errorf("%d of %d callers failed, although the server throttled them for only %v", n, callers, closed)

@@ -13,9 +13,8 @@ import (
 	"github.com/iamhttp/iamhttp/iamotel"
 )
 
-// measured returns a client whose calls are measured, and the handler for /metrics.
 func measured() (*http.Client, http.Handler, error) {
-	exporter, err := prometheus.New() // uses the default registry, which promhttp serves
+	exporter, err := prometheus.New() // into the default registry, which promhttp serves
 	if err != nil {
 		return nil, nil, err
 	}
