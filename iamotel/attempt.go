@@ -17,16 +17,16 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// Spans returns a RoundTripper that makes a span for each attempt and counts retries.
-// Set it as Base of a Transport; if otelhttp is below the Transport, use
+// Spans returns a RoundTripper that creates a span for each attempt and counts
+// retries. Set it as the Base of a Transport; if otelhttp is below the Transport, use
 // [Telemetry.Resends] instead. If base is nil, http.DefaultTransport is used.
 func (t *Telemetry) Spans(base http.RoundTripper) http.RoundTripper {
 	return &attemptRecorder{t, cmp.Or(base, http.DefaultTransport), true}
 }
 
-// Resends returns a RoundTripper that adds http.request.resend_count to the span of
-// an attempt that another RoundTripper makes, and counts the retries. Put it directly
-// below that other RoundTripper, for example otelhttp. If base is nil,
+// Resends returns a RoundTripper that counts retries and adds
+// http.request.resend_count to the attempt's span, which another RoundTripper, such as
+// otelhttp, has created. Put Resends directly below that RoundTripper. If base is nil,
 // http.DefaultTransport is used.
 func (t *Telemetry) Resends(base http.RoundTripper) http.RoundTripper {
 	return &attemptRecorder{t, cmp.Or(base, http.DefaultTransport), false}
@@ -40,7 +40,7 @@ type attemptRecorder struct {
 
 func (a *attemptRecorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL == nil {
-		return a.base.RoundTrip(req) // its error says what is wrong
+		return a.base.RoundTrip(req) // base reports the error
 	}
 	ctx, t := req.Context(), a.telemetry.ready()
 	resend := iamhttp.ResendCount(ctx)
@@ -69,7 +69,7 @@ func (a *attemptRecorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := a.base.RoundTrip(out)
 	switch {
 	case err != nil:
-		// No description: the text of the error may hold the service's message.
+		// No description: the text of the error may contain the service's message.
 		span.SetAttributes(errorType(err))
 		span.SetStatus(codes.Error, "")
 	case resp != nil:
@@ -85,13 +85,14 @@ func (a *attemptRecorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// CloseIdleConnections closes the idle connections of the base, if it can do so.
+// CloseIdleConnections closes the idle connections of the base, if the base supports
+// that.
 func (a *attemptRecorder) CloseIdleConnections() {
 	if c, ok := a.base.(interface{ CloseIdleConnections() }); ok {
 		c.CloseIdleConnections()
 	}
 }
 
-// WrappedRoundTripper returns the base. A Transport uses it to find another Transport
-// below, whose failures it must not report again.
+// WrappedRoundTripper returns the base. A Transport calls this method to find another
+// Transport below, so that it does not report the same failures again.
 func (a *attemptRecorder) WrappedRoundTripper() http.RoundTripper { return a.base }

@@ -22,7 +22,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-func TestEachAttemptIsASpanByTheConventions(t *testing.T) {
+func TestEachAttemptIsASpanThatFollowsTheConventions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var service iamtest.Server
 		service.Next(iamtest.Throttled(0), iamtest.Answer{Status: 408, Delay: time.Second}, iamtest.Keystone(404, "No."))
@@ -48,11 +48,11 @@ func TestEachAttemptIsASpanByTheConventions(t *testing.T) {
 			assert.Equal(t, calls[i/3].SpanContext.SpanID(), s.Parent.SpanID())
 			assert.Equal(t, "https://opentelemetry.io/schemas/1.43.0", s.InstrumentationScope.SchemaURL)
 		}
-		assert.Equal(t, time.Second, attempts[1].EndTime.Sub(attempts[1].StartTime), "the span is of the attempt, without the wait")
+		assert.Equal(t, time.Second, attempts[1].EndTime.Sub(attempts[1].StartTime), "the span must cover the attempt but not the wait")
 	})
 }
 
-func TestTheSpanOfAnAttemptWithoutAnAnswerHasTheClassOfItsError(t *testing.T) {
+func TestSpanOfAnAttemptWithoutAResponseHasTheClassOfItsError(t *testing.T) {
 	for want, fault := range map[string]func(*iamtest.Server, context.CancelFunc){
 		"*net.OpError": func(s *iamtest.Server, _ context.CancelFunc) { s.Next(iamtest.Answer{Fault: iamtest.Reset}) },
 		"timeout":      func(s *iamtest.Server, _ context.CancelFunc) { s.Next(iamtest.Answer{Fault: iamtest.Stall}) },
@@ -80,7 +80,7 @@ func TestTheSpanOfAnAttemptWithoutAnAnswerHasTheClassOfItsError(t *testing.T) {
 	}
 }
 
-func TestTheErrorTypeOfARefusalByAProxyIsItsStatusCode(t *testing.T) {
+func TestErrorTypeOfAProxyRefusalIsItsStatusCode(t *testing.T) {
 	r := record()
 	refused := iamhttp.NewStatusError(407, nil, nil)
 	rt := r.Spans(roundTripper(func(*http.Request) (*http.Response, error) { return nil, fmt.Errorf("proxy: %w", refused) }))
@@ -88,7 +88,7 @@ func TestTheErrorTypeOfARefusalByAProxyIsItsStatusCode(t *testing.T) {
 	assert.Contains(t, r.spans("GET")[0].Attributes, attribute.String("error.type", "407"))
 }
 
-func TestAMethodThatTheConventionsDoNotKnowIsNamedOther(t *testing.T) {
+func TestMethodUnknownToTheConventionsIsRecordedAsOther(t *testing.T) {
 	for method, want := range map[string]string{
 		"":      "GET http.request.method=GET",
 		"PATCH": "PATCH http.request.method=PATCH",
@@ -105,7 +105,7 @@ func TestAMethodThatTheConventionsDoNotKnowIsNamedOther(t *testing.T) {
 	}
 }
 
-func TestTheProtocolVersionIsThatOfTheAnswer(t *testing.T) {
+func TestProtocolVersionIsTakenFromTheResponse(t *testing.T) {
 	srv := httptest.NewUnstartedServer(new(iamtest.Server))
 	srv.EnableHTTP2 = true
 	srv.StartTLS()
@@ -115,7 +115,7 @@ func TestTheProtocolVersionIsThatOfTheAnswer(t *testing.T) {
 	assert.Contains(t, r.spans("GET")[0].Attributes, attribute.String("network.protocol.version", "2"))
 }
 
-func TestTheSpanIsPropagatedToTheServerWithoutChangingTheRequest(t *testing.T) {
+func TestSpanContextIsPropagatedWithoutChangingTheCallersRequest(t *testing.T) {
 	for name, header := range map[string]http.Header{"no header": nil, "a header": {"X-Auth-Token": {"t"}}} {
 		t.Run(name, func(t *testing.T) {
 			var service iamtest.Server
@@ -133,7 +133,7 @@ func TestTheSpanIsPropagatedToTheServerWithoutChangingTheRequest(t *testing.T) {
 	}
 }
 
-func TestARequestWithoutAURLIsPassedToTheBase(t *testing.T) {
+func TestRequestWithoutAURLIsPassedToTheBase(t *testing.T) {
 	own := errors.New("no URL")
 	rt := record().Spans(roundTripper(func(*http.Request) (*http.Response, error) { return nil, own }))
 	_, err := rt.RoundTrip(new(http.Request))
@@ -154,7 +154,7 @@ type idle struct {
 
 func (i *idle) CloseIdleConnections() { i.closed++ }
 
-func TestTheServerAddressIsTheHostOfTheURLEverywhere(t *testing.T) {
+func TestServerAddressInSpansAndMetricsIsTheHostOfTheURL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var service iamtest.Server
 		service.Next(iamtest.Throttled(time.Second), iamtest.Page(404))

@@ -16,15 +16,15 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// The named classes of errors without a response.
+// The values of error.type for errors without a response.
 var (
 	refusedByGate = semconv.ErrorTypeKey.String("gate")
 	canceled      = semconv.ErrorTypeKey.String("canceled")
 	timedOut      = semconv.ErrorTypeKey.String("timeout")
 )
 
-// errorType returns error.type, the class of an error. There must be few of them,
-// because each makes a time series.
+// errorType returns error.type, the class of an error. There must be few classes,
+// because each one creates a time series.
 func errorType(err error) attribute.KeyValue {
 	var status *iamhttp.StatusError
 	var timeout net.Error
@@ -42,8 +42,8 @@ func errorType(err error) attribute.KeyValue {
 }
 
 // first returns the first of several joined errors. The Transport joins Base's error
-// with the reason why the retry was not sent, and the type of the joined error says
-// nothing.
+// with the reason why the retry was not sent, and the type of the joined error is
+// meaningless.
 func first(err error) error {
 	for {
 		joined, ok := err.(interface{ Unwrap() []error })
@@ -54,8 +54,8 @@ func first(err error) error {
 	}
 }
 
-// refusalType returns error.type for an error of a gate: the end of the context, or a
-// refusal.
+// refusalType returns error.type for an error from a gate: either the context ended,
+// or the gate refused the request.
 func refusalType(err error) attribute.KeyValue {
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -104,8 +104,8 @@ func server(req *http.Request) []attribute.KeyValue {
 	return attrs
 }
 
-// address returns u without user info, query and fragment, like StatusError.URL: they
-// may be secret.
+// address returns u without user info, query and fragment, as in StatusError.URL,
+// because these may contain secrets.
 func address(u *url.URL) string {
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
 }

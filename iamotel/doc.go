@@ -1,7 +1,7 @@
-// Package iamotel records what an [iamhttp.Transport] does with OpenTelemetry: a
-// span for each attempt, by the semantic conventions for HTTP; an event for each
-// wait and for the end of a failed call; and metrics of retries, waits, stop
-// reasons and pauses at the gate.
+// Package iamotel reports to OpenTelemetry what an [iamhttp.Transport] does: a span
+// for each attempt, following the semantic conventions for HTTP; an event for each
+// wait and for the end of a failed call; and metrics of retries, waits, stop reasons
+// and pauses at the gate.
 //
 //	var tel iamotel.Telemetry // uses the global providers
 //	t := &iamhttp.Transport{
@@ -10,63 +10,70 @@
 //		Gate:      tel.Gate(new(gate.Adaptive)), // if you use one
 //	}
 //
-// Each of the three works without the others: leave out those that you do not want.
-// To log failures as well, join both functions with [iamhttp.Tee]:
+// The three are independent: leave out any that you do not need. To log failures as
+// well, combine the two functions with [iamhttp.Tee]:
 //
 //	OnFailure: iamhttp.Tee(iamhttp.LogFailures(nil), tel.OnFailure),
 //
 // # With otelhttp
 //
-// Below the Transport, otelhttp makes the spans of the attempts itself. Put
-// [Telemetry.Resends] below it instead of Spans. It adds the resend count, which
-// otelhttp does not know.
+// Below the Transport, otelhttp creates the span of each attempt itself. Use
+// [Telemetry.Resends] below otelhttp instead of Spans. Resends adds the resend count,
+// which otelhttp does not know.
 //
 //	Base: otelhttp.NewTransport(tel.Resends(nil)),
 //
-// Above the Transport, as in otelhttp.NewTransport(t), otelhttp makes one span for
-// the whole call, waits included. The spans of Spans become its children, and the
-// events are added to it. Without PassThrough, otelhttp mistakes the typed error for
-// a broken connection, and uses its text, with the service's message in it, as the
-// description of the span. With PassThrough it gets a response.
+// Above the Transport, as in otelhttp.NewTransport(t), otelhttp creates one span for
+// the whole call, waits included. The spans that Spans creates are children of that
+// span, and the events are added to it. Without PassThrough, otelhttp mistakes the
+// typed error for a broken connection and uses the error's text, which includes the
+// service's message, as the description of the span. With PassThrough, otelhttp
+// receives a response.
 //
 // # Spans
 //
-// A span has the attributes of version 1.43 of the conventions:
+// A span has these attributes, from version 1.43 of the conventions:
 // http.request.method (and http.request.method_original), server.address,
 // server.port, url.full, http.response.status_code, network.protocol.version,
-// http.request.resend_count from the first retry on, and error.type. It ends when
-// the header of the response has arrived.
+// http.request.resend_count from the first retry on, and error.type. The span ends
+// when the response header has arrived.
 //
-// url.full has no user info, no query and no fragment. No header, no body and no
-// message of the service is recorded anywhere.
+// url.full has no user info, query or fragment. Headers, bodies and the service's
+// messages are never recorded.
 //
-// error.type is one of these, in spans, events and metrics:
+// In spans, events and metrics, error.type is one of these:
 //
 //   - the status code of a failing response, "429" for example
-//   - "gate", if the gate did not let the request out: nothing was sent, so there
-//     is no http.response.status_code
-//   - "canceled", if the context of the request was canceled
-//   - "timeout", if its deadline passed or the connection timed out
+//   - "gate", if the gate refused the request: nothing was sent, so there is no
+//     http.response.status_code
+//   - "canceled", if the request's context was canceled
+//   - "timeout", if the context's deadline passed or the connection timed out
 //   - otherwise the Go type of the error, "*net.OpError" for example
 //
 // # Events
 //
-// Events are added to the span in the context of the request. A failure always
-// has error.type. If it was answered, it has http.response.status_code, and
-// iamhttp.reason if the service's own code says more, "throttled" for example. If
-// the service or the gate named a time, it has iamhttp.retry_after, in seconds. If
-// the service stated its rate limit, it has what was stated of iamhttp.limit.requests
-// in iamhttp.limit.window seconds, and of iamhttp.limit.reset, the seconds until
-// requests are taken again.
+// Events are added to the span in the request's context:
 //
-//   - iamhttp.wait: the attempt failed and will be retried, after
-//     iamhttp.wait.duration, in seconds; http.request.resend_count is that of the
-//     retry
+//   - iamhttp.wait: the attempt failed and will be retried after
+//     iamhttp.wait.duration, in seconds; http.request.resend_count is the resend
+//     count of the retry
 //   - iamhttp.stop: the call failed; iamhttp.stop.reason is the text of an
 //     [iamhttp.StopReason]
-//   - iamhttp.gate.pause: the request waited at the gate, for a millisecond or
-//     longer; iamhttp.gate.pause.duration is in seconds; error.type is set if the
-//     gate did not let it out
+//   - iamhttp.gate.pause: the request waited at the gate for at least a millisecond;
+//     iamhttp.gate.pause.duration is the time in seconds; error.type is set if the
+//     gate refused the request or the context ended at the gate
+//
+// The wait and stop events always have error.type, and these attributes if they are
+// known:
+//
+//   - http.response.status_code, if there was a response
+//   - iamhttp.reason, the text of [iamhttp.StatusError.Reason], "throttled" for
+//     example
+//   - iamhttp.retry_after, the time in seconds that the service or the gate asks the
+//     client to wait
+//   - iamhttp.limit.requests, iamhttp.limit.window and iamhttp.limit.reset, the rate
+//     limit that the service stated: the number of requests in a window, the length
+//     of the window in seconds, and the seconds until requests are accepted again
 //
 // # Metrics
 //
@@ -78,5 +85,6 @@
 //     iamhttp.stop.reason, error.type, http.response.status_code and
 //     server.address
 //   - iamhttp.gate.pause.duration is a histogram of the time that each attempt
-//     waited at the gate, in seconds, by error.type if it was not let out
+//     waited at the gate, in seconds; it has error.type if the gate refused the
+//     attempt or the context ended at the gate
 package iamotel

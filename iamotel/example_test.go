@@ -41,14 +41,14 @@ func (printer) Shutdown(context.Context) error { return nil }
 
 func quick() backoff.BackOff { return backoff.NewConstantBackOff(time.Millisecond) }
 
-// throttledOnce is a service whose first answer is a 429.
+// throttledOnce returns a service whose first response is a 429.
 func throttledOnce() *iamtest.Server {
 	s := new(iamtest.Server)
 	s.Next(iamtest.Throttled(0))
 	return s
 }
 
-// get sends a request within a span of the program.
+// get sends a request within a span created by the program.
 func get(provider *sdktrace.TracerProvider, rt http.RoundTripper) {
 	ctx, span := provider.Tracer("program").Start(context.Background(), "list users")
 	defer span.End()
@@ -92,7 +92,7 @@ func ExampleTelemetry_Spans() {
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(printer{}))
 	tel := iamotel.Telemetry{TracerProvider: provider}
 	t := &iamhttp.Transport{Base: tel.Spans(throttledOnce()), Backoff: quick}
-	get(provider, otelhttp.NewTransport(t)) // otelhttp makes one span of the whole call
+	get(provider, otelhttp.NewTransport(t)) // otelhttp creates one span for the whole call
 	// Output:
 	// GET error.type=429
 	// GET http.request.resend_count=1
@@ -104,7 +104,7 @@ func ExampleTelemetry_Resends() {
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(printer{}))
 	tel := iamotel.Telemetry{TracerProvider: provider}
 	t := &iamhttp.Transport{Base: otelhttp.NewTransport(tel.Resends(throttledOnce())), Backoff: quick}
-	get(provider, t) // otelhttp makes one span of each attempt
+	get(provider, t) // otelhttp creates one span for each attempt
 	// Output:
 	// HTTP GET error.type=429
 	// HTTP GET http.request.resend_count=1
@@ -113,9 +113,9 @@ func ExampleTelemetry_Resends() {
 
 func ExampleTelemetry_OnFailure() {
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(printer{}))
-	tel, log := iamotel.Telemetry{TracerProvider: provider}, iamhttp.LogFailures(nil) // to the default logger
+	tel, log := iamotel.Telemetry{TracerProvider: provider}, iamhttp.LogFailures(nil) // logs to the default logger
 	service := new(iamtest.Server)
-	get(provider, &iamhttp.Transport{Base: service, OnFailure: iamhttp.Tee(log, tel.OnFailure)}) // both
+	get(provider, &iamhttp.Transport{Base: service, OnFailure: iamhttp.Tee(log, tel.OnFailure)}) // logs and records
 	service.Next(iamtest.Keystone(404, "Could not find user."))
 	get(provider, &iamhttp.Transport{Base: service, OnFailure: tel.OnFailure, PassThrough: true})
 	// Output:
@@ -130,7 +130,7 @@ func ExampleTelemetry_Gate() {
 	// Output: list users iamhttp.gate.pause
 }
 
-// slow is a gate at which every request waits a little.
+// slow is a gate that delays every request by 2 ms.
 type slow struct{ gate.Gate }
 
 func (s slow) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error) {

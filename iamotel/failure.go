@@ -23,8 +23,8 @@ const (
 	waitDurationKey = attribute.Key("iamhttp.wait.duration")
 )
 
-// OnFailure records the wait before a retry, or the reason why a call failed. Set
-// it as OnFailure of a Transport, alone or in an [iamhttp.Tee].
+// OnFailure records the wait before a retry, or the reason why a call failed. Set it
+// as the OnFailure of a Transport, either directly or through [iamhttp.Tee].
 func (t *Telemetry) OnFailure(ctx context.Context, f iamhttp.Failure) {
 	t.ready()
 	class := append(make([]attribute.KeyValue, 0, 4), errorType(f.Err))
@@ -53,8 +53,8 @@ func (t *Telemetry) OnFailure(ctx context.Context, f iamhttp.Failure) {
 	t.stops.Add(ctx, 1, metric.WithAttributes(append(class, stop)...))
 }
 
-// limit returns the rate limit that the service stated, without the name of the
-// policy, because that is free text of the service.
+// limit returns the attributes of the rate limit that the service stated. It leaves
+// out the name of the policy, which is free text from the service.
 func limit(l gate.Limit) []attribute.KeyValue {
 	var attrs []attribute.KeyValue
 	if l.Requests > 0 {

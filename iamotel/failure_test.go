@@ -21,8 +21,8 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// recordWaits returns an OnFailure that records, and a slice of the waits that it
-// was told.
+// recordWaits returns an OnFailure that records failures, and a slice to which it
+// appends the wait before each retry.
 func (r *recording) recordWaits() (func(context.Context, iamhttp.Failure), *[]time.Duration) {
 	waits := new([]time.Duration)
 	return iamhttp.Tee(r.OnFailure, func(_ context.Context, f iamhttp.Failure) {
@@ -32,7 +32,7 @@ func (r *recording) recordWaits() (func(context.Context, iamhttp.Failure), *[]ti
 	}), waits
 }
 
-func TestEachWaitAndTheStopAreEventsWithTheirReasons(t *testing.T) {
+func TestEachWaitAndTheStopAreRecordedAsEventsWithTheirReasons(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var service iamtest.Server
 		service.Next(iamtest.Throttled(30*time.Second), iamtest.Page(408), iamtest.IAM(401, "IAM.0061", "Locked."))
@@ -50,7 +50,7 @@ func TestEachWaitAndTheStopAreEventsWithTheirReasons(t *testing.T) {
 	})
 }
 
-func TestAStatedLimitIsInTheEventsAndNotInTheMetrics(t *testing.T) {
+func TestStatedLimitIsRecordedInEventsButNotInMetrics(t *testing.T) {
 	for want, a := range map[string]iamtest.Answer{
 		"iamhttp.limit.requests=200,iamhttp.limit.window=300,":                      iamtest.ThrottledGateway(200, 5*time.Minute),
 		"iamhttp.limit.requests=60,iamhttp.limit.reset=58,iamhttp.limit.window=60,": iamtest.ThrottledSAP(60, time.Minute, 58*time.Second),
@@ -96,7 +96,7 @@ func TestRetriesWaitsAndStopReasonsAreMeasured(t *testing.T) {
 	})
 }
 
-func TestACallWithoutAnAnswerIsCountedByTheClassOfItsErrorAndWithoutAStatusCode(t *testing.T) {
+func TestCallWithoutAResponseIsCountedByErrorClassWithoutAStatusCode(t *testing.T) {
 	cancelAfterASecond := func(ctx context.Context) (context.Context, context.CancelFunc) {
 		ctx, cancel := context.WithCancel(ctx)
 		time.AfterFunc(time.Second, cancel)
@@ -110,9 +110,9 @@ func TestACallWithoutAnAnswerIsCountedByTheClassOfItsErrorAndWithoutAStatusCode(
 		context func(context.Context) (context.Context, context.CancelFunc)
 		want    string // error.type and iamhttp.stop.reason
 	}{
-		"the connection was reset":   {iamtest.Reset, aMinute, "error.type=*net.OpError,iamhttp.stop.reason=not retryable"},
-		"the deadline passed":        {iamtest.Stall, aMinute, "error.type=timeout,iamhttp.stop.reason=canceled"},
-		"the caller has canceled it": {iamtest.Stall, cancelAfterASecond, "error.type=canceled,iamhttp.stop.reason=canceled"},
+		"the connection was reset": {iamtest.Reset, aMinute, "error.type=*net.OpError,iamhttp.stop.reason=not retryable"},
+		"the deadline passed":      {iamtest.Stall, aMinute, "error.type=timeout,iamhttp.stop.reason=canceled"},
+		"the caller canceled":      {iamtest.Stall, cancelAfterASecond, "error.type=canceled,iamhttp.stop.reason=canceled"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -134,7 +134,7 @@ func TestACallWithoutAnAnswerIsCountedByTheClassOfItsErrorAndWithoutAStatusCode(
 	}
 }
 
-func TestARetriedConnectionErrorIsAWaitWithoutAStatusCode(t *testing.T) {
+func TestRetriedConnectionErrorIsRecordedAsAWaitWithoutAStatusCode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var service iamtest.Server
 		service.Next(iamtest.Answer{Fault: iamtest.Reset})
@@ -151,7 +151,7 @@ func TestARetriedConnectionErrorIsAWaitWithoutAStatusCode(t *testing.T) {
 	})
 }
 
-// refusing is a gate that lets the first n requests out.
+// refusing is a gate that admits the first n requests and refuses the others with err.
 type refusing struct {
 	n   int
 	err error
@@ -166,7 +166,7 @@ func (g *refusing) Wait(context.Context, gate.Request) (gate.Ticket, error) {
 
 func (*refusing) Observe(gate.Request, gate.Ticket, gate.Outcome) {}
 
-func TestARefusalByTheGateIsNotCountedAsAnAnswered429(t *testing.T) {
+func TestRefusalByTheGateIsNotCountedAsA429Response(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var service iamtest.Server
 		r := record()
@@ -174,22 +174,22 @@ func TestARefusalByTheGateIsNotCountedAsAnAnswered429(t *testing.T) {
 		tr.Gate = &refusing{err: &gate.Error{Err: gate.ErrPaused, RetryAfter: 5 * time.Minute}}
 		require.ErrorIs(t, r.call(t, tr, "GET", "https://iam.example/", ""), iamhttp.ErrTooManyRequests)
 		service.AssertCount(t, 0)
-		assert.Empty(t, r.spans("GET"), "nothing was sent")
+		assert.Empty(t, r.spans("GET"), "nothing was sent, so there must be no span of an attempt")
 		assert.Equal(t, []string{"iamhttp.stop error.type=gate,iamhttp.retry_after=300,iamhttp.stop.reason=refused by the gate"}, events(r.spans("call")[0]))
 		assert.Equal(t, []string{"iamhttp.client.stops 1{request} error.type=gate,iamhttp.stop.reason=refused by the gate,server.address=iam.example"}, r.metrics(t))
 	})
 }
 
-func TestARetryThatTheGateRefusesStopsWithHowTheLastAttemptEnded(t *testing.T) {
+func TestStopEventOfARetryRefusedByTheGateDescribesTheLastAttempt(t *testing.T) {
 	for name, tt := range map[string]struct {
 		answer iamtest.Answer
 		want   string
 	}{
-		"answered 429": {
+		"the attempt got a 429": {
 			iamtest.Throttled(time.Minute),
 			"error.type=429,http.response.status_code=429,iamhttp.reason=throttled,iamhttp.retry_after=300,iamhttp.stop.reason=refused by the gate",
 		},
-		"not answered": {
+		"the attempt got no response": {
 			iamtest.Answer{Fault: iamtest.Reset},
 			"error.type=*net.OpError,iamhttp.stop.reason=refused by the gate",
 		},
@@ -213,7 +213,6 @@ func TestARetryThatTheGateRefusesStopsWithHowTheLastAttemptEnded(t *testing.T) {
 	}
 }
 
-// Every way in which a call ends counts once at the most.
 func TestStopsCountsEachFailedCallOnce(t *testing.T) {
 	stops := func(t *testing.T, r *recording) (n int) {
 		t.Helper()
@@ -234,18 +233,18 @@ func TestStopsCountsEachFailedCallOnce(t *testing.T) {
 		"a success":                          {nil, nil, 0},
 		"a success after a retry":            {[]iamtest.Answer{iamtest.Throttled(time.Second)}, nil, 0},
 		"a 404":                              {[]iamtest.Answer{iamtest.Page(404)}, nil, 1},
-		"a 404 in pass-through":              {[]iamtest.Answer{iamtest.Page(404)}, func(tr *iamhttp.Transport) { tr.PassThrough = true }, 1},
-		"a 404 that is expected":             {[]iamtest.Answer{iamtest.Page(404)}, func(tr *iamhttp.Transport) { tr.Expected = []iamhttp.Code{404} }, 0},
+		"a 404 in pass-through mode":         {[]iamtest.Answer{iamtest.Page(404)}, func(tr *iamhttp.Transport) { tr.PassThrough = true }, 1},
+		"an expected 404":                    {[]iamtest.Answer{iamtest.Page(404)}, func(tr *iamhttp.Transport) { tr.Expected = []iamhttp.Code{404} }, 0},
 		"a 404 after a retry":                {[]iamtest.Answer{iamtest.Page(408), iamtest.Page(404)}, nil, 1},
-		"an attempt without an answer":       {[]iamtest.Answer{{Fault: iamtest.Reset}}, nil, 1},
-		"a wait that the caller cancels":     {[]iamtest.Answer{iamtest.Throttled(time.Hour)}, func(tr *iamhttp.Transport) { tr.MaxWait = 2 * time.Hour }, 1},
+		"an attempt without a response":      {[]iamtest.Answer{{Fault: iamtest.Reset}}, nil, 1},
+		"the caller cancels the wait":        {[]iamtest.Answer{iamtest.Throttled(time.Hour)}, func(tr *iamhttp.Transport) { tr.MaxWait = 2 * time.Hour }, 1},
 		"the gate refuses the first attempt": {nil, func(tr *iamhttp.Transport) { tr.Gate = &refusing{err: tooLate} }, 1},
 		"the gate refuses a retry":           {[]iamtest.Answer{iamtest.Throttled(time.Second)}, func(tr *iamhttp.Transport) { tr.Gate = &refusing{n: 1, err: tooLate} }, 1},
-		"GateKey returns no key": {nil, func(tr *iamhttp.Transport) {
+		"GateKey returns an empty key": {nil, func(tr *iamhttp.Transport) {
 			tr.Gate, tr.GateKey = new(gate.Adaptive), func(*http.Request) string { return "" }
 		}, 1},
-		"attempts used up": {[]iamtest.Answer{iamtest.Page(408), iamtest.Page(408)}, func(tr *iamhttp.Transport) { tr.MaxAttempts = 2 }, 1},
-		"a Transport below that reports its own": {[]iamtest.Answer{iamtest.Page(404)}, func(tr *iamhttp.Transport) {
+		"the attempts are used up": {[]iamtest.Answer{iamtest.Page(408), iamtest.Page(408)}, func(tr *iamhttp.Transport) { tr.MaxAttempts = 2 }, 1},
+		"a Transport below already reports the failure": {[]iamtest.Answer{iamtest.Page(404)}, func(tr *iamhttp.Transport) {
 			tr.Base = &iamhttp.Transport{Base: tr.Base, OnFailure: tr.OnFailure}
 		}, 1},
 	} {
@@ -272,7 +271,7 @@ func TestStopsCountsEachFailedCallOnce(t *testing.T) {
 	}
 }
 
-func TestATransportBelowTheSpansDoesNotReportTwice(t *testing.T) {
+func TestFailureOfATransportBelowSpansIsReportedOnce(t *testing.T) {
 	var service iamtest.Server
 	service.Next(iamtest.Page(404))
 	r := record()
@@ -302,7 +301,7 @@ func TestTeeLogsAndRecordsTheSameFailures(t *testing.T) {
 	})
 }
 
-func TestAFailureMadeByHandIsRecordedWhateverItHolds(t *testing.T) {
+func TestOnFailureRecordsFailuresThatNoTransportMade(t *testing.T) {
 	for want, f := range map[string]iamhttp.Failure{
 		"error.type=*errors.errorString,iamhttp.stop.reason=unknown,server.address=": {Err: errors.New("own"), URL: "::\x00"},
 		"error.type=_OTHER,iamhttp.stop.reason=unknown,server.address=":              {},

@@ -16,14 +16,14 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-func TestPausesAtTheGateAreMeasured(t *testing.T) {
+func TestPausesAtTheGateAreRecorded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var service iamtest.Server
 		r := record()
 		tr := r.transport(&service)
 		tr.Gate = r.Gate(new(gate.Adaptive))
 		require.NoError(t, r.call(t, tr, "GET", "https://iam.example/", ""))
-		assert.Empty(t, events(r.spans("call")[0]), "an open gate is no event")
+		assert.Empty(t, events(r.spans("call")[0]), "passing an open gate must not add an event")
 		assert.Equal(t, []string{"iamhttp.gate.pause.duration 1: 0s "}, r.metrics(t))
 
 		service.Next(iamtest.Throttled(20 * time.Second))
@@ -38,7 +38,7 @@ func TestPausesAtTheGateAreMeasured(t *testing.T) {
 	})
 }
 
-// callsOf is a gate that keeps the calls of its methods. Wait returns err.
+// callsOf is a gate that records the calls of its methods. Wait returns err.
 type callsOf struct {
 	err   error
 	calls []string
@@ -53,7 +53,7 @@ func (g *callsOf) Observe(r gate.Request, t gate.Ticket, o gate.Outcome) {
 	g.calls = append(g.calls, fmt.Sprintf("observe %+v %v %+v", r, t, o))
 }
 
-func TestARefusalIsMeasuredByItsClassAndReturnedUnchanged(t *testing.T) {
+func TestErrorOfTheGateIsRecordedByClassAndReturnedUnchanged(t *testing.T) {
 	for want, errs := range map[string][]error{
 		"gate":     {&gate.Error{Err: gate.ErrPaused}, errors.New("a gate's own")},
 		"canceled": {context.Canceled, fmt.Errorf("own: %w", context.Canceled)},
@@ -70,7 +70,7 @@ func TestARefusalIsMeasuredByItsClassAndReturnedUnchanged(t *testing.T) {
 	}
 }
 
-func TestTheMeasuredGateReceivesTheSameCalls(t *testing.T) {
+func TestWrappedGateReceivesTheCallsUnchanged(t *testing.T) {
 	own := new(callsOf)
 	g := record().Gate(own)
 	request := gate.Request{Key: "key", Resend: 3, MaxWait: time.Minute}
@@ -83,6 +83,6 @@ func TestTheMeasuredGateReceivesTheSameCalls(t *testing.T) {
 	}, own.calls)
 }
 
-func TestTheGateOfNilIsNil(t *testing.T) {
+func TestGateReturnsNilForNil(t *testing.T) {
 	assert.Nil(t, record().Gate(nil))
 }

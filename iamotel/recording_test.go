@@ -20,7 +20,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamotel"
 )
 
-// A recording is a Telemetry and what it has recorded, in memory.
+// A recording is a Telemetry together with the data it has recorded, in memory.
 type recording struct {
 	*iamotel.Telemetry
 	exporter *tracetest.InMemoryExporter
@@ -40,12 +40,12 @@ func record() *recording {
 	}
 }
 
-// transport returns a Transport over the service that records everything.
+// transport returns a Transport on top of the service. It records everything.
 func (r *recording) transport(service http.RoundTripper) *iamhttp.Transport {
 	return &iamhttp.Transport{Base: r.Spans(service), OnFailure: r.OnFailure}
 }
 
-// call sends a request under a span, "call", and reads the response.
+// call sends a request within a span named "call" and reads the response.
 func (r *recording) call(t *testing.T, rt http.RoundTripper, method, url, body string) error {
 	t.Helper()
 	ctx, span := r.provider.Tracer("test").Start(t.Context(), "call")
@@ -62,7 +62,7 @@ func (r *recording) call(t *testing.T, rt http.RoundTripper, method, url, body s
 	return nil
 }
 
-// spans returns the spans with the name, in the order in which they began.
+// spans returns the spans with this name, ordered by start time.
 func (r *recording) spans(name string) []tracetest.SpanStub {
 	var found []tracetest.SpanStub
 	for _, s := range r.exporter.GetSpans() {
@@ -74,13 +74,13 @@ func (r *recording) spans(name string) []tracetest.SpanStub {
 	return found
 }
 
-// text shows attributes in the order of their keys.
+// text formats attributes, sorted by key.
 func text(attrs ...attribute.KeyValue) string {
 	set := attribute.NewSet(attrs...)
 	return set.Encoded(attribute.DefaultEncoder())
 }
 
-// events shows the events of a span.
+// events formats the events of a span.
 func events(s tracetest.SpanStub) []string {
 	var texts []string
 	for _, e := range s.Events {
@@ -89,7 +89,7 @@ func events(s tracetest.SpanStub) []string {
 	return texts
 }
 
-// metrics shows every data point: the count, and the sum of a histogram.
+// metrics formats every data point: its count and, for a histogram, also its sum.
 func (r *recording) metrics(t *testing.T) []string {
 	t.Helper()
 	var all metricdata.ResourceMetrics

@@ -14,18 +14,18 @@ import (
 
 const scope = "github.com/iamhttp/iamhttp/iamotel"
 
-// A Telemetry records what Transports do. The zero value is ready to use. One
-// Telemetry serves any number of Transports at once; do not copy or change it
-// after first use.
+// A Telemetry records what Transports do. The zero value is ready to use. Several
+// Transports can share one Telemetry, concurrently; do not copy or change it after
+// first use.
 type Telemetry struct {
-	// TracerProvider makes the spans. If nil, the global one is used.
+	// TracerProvider creates the spans. If nil, the global one is used.
 	TracerProvider trace.TracerProvider
 
-	// MeterProvider makes the metrics. If nil, the global one is used.
+	// MeterProvider creates the metrics. If nil, the global one is used.
 	MeterProvider metric.MeterProvider
 
-	// Propagators write the context of a span into the header of its request. If
-	// nil, the global ones are used, which write nothing by default.
+	// Propagators write the span context into the header of the request. If nil,
+	// the global ones are used, which write nothing by default.
 	Propagators propagation.TextMapPropagator
 
 	once    sync.Once
@@ -36,8 +36,8 @@ type Telemetry struct {
 	pauses  metric.Float64Histogram
 }
 
-// ready makes the instruments when they are first needed and not earlier, because
-// many programs set the global providers after they have built their clients.
+// ready creates the instruments on first use, because many programs set the global
+// providers only after they have built their clients.
 func (t *Telemetry) ready() *Telemetry {
 	t.once.Do(func() {
 		tracers := cmp.Or(t.TracerProvider, otel.GetTracerProvider())
@@ -50,7 +50,7 @@ func (t *Telemetry) ready() *Telemetry {
 		t.waits, errs[1] = m.Float64Histogram("iamhttp.client.wait.duration", seconds,
 			metric.WithUnit("s"), metric.WithDescription("Duration of the waits before retries."))
 		t.stops, errs[2] = m.Int64Counter("iamhttp.client.stops",
-			metric.WithUnit("{request}"), metric.WithDescription("Number of calls that failed, by the reason why they were not, or no longer, retried."))
+			metric.WithUnit("{request}"), metric.WithDescription("Number of calls that failed, by stop reason."))
 		t.pauses, errs[3] = m.Float64Histogram("iamhttp.gate.pause.duration", seconds,
 			metric.WithUnit("s"), metric.WithDescription("Time that attempts waited at the gate."))
 		if err := errors.Join(errs[:]...); err != nil {
@@ -60,5 +60,5 @@ func (t *Telemetry) ready() *Telemetry {
 	return t
 }
 
-// seconds are the buckets, from no wait to the longest default wait.
+// seconds are the histogram buckets, from no wait to the longest default wait.
 var seconds = metric.WithExplicitBucketBoundaries(0, 0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120)

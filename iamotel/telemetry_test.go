@@ -23,7 +23,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-func TestTheZeroTelemetryUsesTheGlobalProviders(t *testing.T) {
+func TestZeroTelemetryUsesTheGlobalProviders(t *testing.T) {
 	var tel iamotel.Telemetry
 	service, r := new(iamtest.Server), record()
 	rt := tel.Spans(service)
@@ -33,7 +33,7 @@ func TestTheZeroTelemetryUsesTheGlobalProviders(t *testing.T) {
 		otel.SetMeterProvider(meters)
 		otel.SetTextMapPropagator(propagators)
 	}()
-	otel.SetTracerProvider(r.provider) // after Spans
+	otel.SetTracerProvider(r.provider) // set after the call of Spans
 	otel.SetMeterProvider(r.MeterProvider)
 	otel.SetTextMapPropagator(r.Propagators)
 	require.NoError(t, r.call(t, rt, "GET", "https://iam.example/", ""))
@@ -61,7 +61,7 @@ func TestNothingSecretIsRecorded(t *testing.T) {
 		req.Header = http.Header{"X-Auth-Token": {secret}, "Authorization": {secret}, secret: {secret}}
 		_, err = tr.RoundTrip(req)
 		require.ErrorIs(t, err, iamhttp.ErrUnauthorized)
-		require.ErrorContains(t, err, secret, "the secret reached the caller, so it could have been recorded")
+		require.ErrorContains(t, err, secret, "the secret did not reach the caller, so this test would prove nothing")
 		service.AssertCount(t, 2)
 		span.End()
 		recorded := fmt.Sprintf("%+v %q", r.exporter.GetSpans(), r.metrics(t))
@@ -71,7 +71,7 @@ func TestNothingSecretIsRecorded(t *testing.T) {
 	})
 }
 
-func TestBelowTheTransportOtelhttpsSpansGetTheResendCount(t *testing.T) {
+func TestResendsAddsTheResendCountToOtelhttpSpansBelowTheTransport(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var service iamtest.Server
 		service.Next(iamtest.Throttled(time.Second), iamtest.Throttled(time.Second))
@@ -81,9 +81,9 @@ func TestBelowTheTransportOtelhttpsSpansGetTheResendCount(t *testing.T) {
 		require.NoError(t, r.call(t, tr, "POST", "https://iam.example/", "x"))
 		service.AssertBodies(t, "x", "x", "x")
 
-		attempts := r.spans("HTTP POST") // as otelhttp names them
+		attempts := r.spans("HTTP POST") // the name that otelhttp gives them
 		require.Len(t, attempts, 3)
-		require.Len(t, r.exporter.GetSpans(), 4, "each attempt is one span, beside that of the caller")
+		require.Len(t, r.exporter.GetSpans(), 4, "one span for each attempt and one for the caller")
 		for i, s := range attempts {
 			counted := slices.Contains(s.Attributes, attribute.Int("http.request.resend_count", i))
 			assert.Equal(t, i > 0, counted, text(s.Attributes...))
@@ -95,8 +95,8 @@ func TestBelowTheTransportOtelhttpsSpansGetTheResendCount(t *testing.T) {
 	})
 }
 
-func TestAboveTheTransportOtelhttpsSpanCoversTheCall(t *testing.T) {
-	for name, passThrough := range map[string]bool{"error mode": false, "pass-through": true} {
+func TestOtelhttpSpanAboveTheTransportCoversTheWholeCall(t *testing.T) {
+	for name, passThrough := range map[string]bool{"error mode": false, "pass-through mode": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var service iamtest.Server
@@ -105,7 +105,7 @@ func TestAboveTheTransportOtelhttpsSpanCoversTheCall(t *testing.T) {
 				tr := r.transport(&service)
 				tr.PassThrough = passThrough
 				err := r.call(t, otelhttp.NewTransport(tr, otelhttp.WithTracerProvider(r.provider)), "GET", "https://iam.example/", "")
-				assert.Equal(t, !passThrough, errors.Is(err, iamhttp.ErrNotFound), "the typed error passes through otelhttp")
+				assert.Equal(t, !passThrough, errors.Is(err, iamhttp.ErrNotFound), "the typed error must pass through otelhttp in error mode only")
 
 				outer, attempts := r.spans("HTTP GET"), r.spans("GET")
 				require.Len(t, outer, 1)
@@ -114,14 +114,14 @@ func TestAboveTheTransportOtelhttpsSpanCoversTheCall(t *testing.T) {
 					assert.Equal(t, outer[0].SpanContext.SpanID(), s.Parent.SpanID())
 					assert.Equal(t, i > 0, slices.Contains(s.Attributes, attribute.Int("http.request.resend_count", i)))
 				}
-				require.Len(t, events(outer[0]), 2, "a wait and a stop")
+				require.Len(t, events(outer[0]), 2, "want one wait event and one stop event")
 				assert.Empty(t, events(r.spans("call")[0]))
-				assert.GreaterOrEqual(t, outer[0].EndTime.Sub(outer[0].StartTime), time.Second, "the span includes the wait")
+				assert.GreaterOrEqual(t, outer[0].EndTime.Sub(outer[0].StartTime), time.Second, "the span must include the wait")
 				assert.Equal(t, codes.Error, outer[0].Status.Code)
 				answered := slices.Contains(outer[0].Attributes, attribute.Int("http.response.status_code", 404))
 				assert.Equal(t, passThrough, answered)
 				parent := service.Requests()[0].Header.Get("Traceparent")
-				assert.Contains(t, parent, attempts[0].SpanContext.SpanID().String(), "the parent of the server's span is the attempt")
+				assert.Contains(t, parent, attempts[0].SpanContext.SpanID().String(), "the parent of the server's span must be the attempt")
 			})
 		})
 	}

@@ -13,29 +13,29 @@ import (
 	"time"
 )
 
-// An Answer is a response of the service, or a [Fault] in its place. The zero value
-// is a 200 without a body. An Answer is also an [http.Handler], so you can use it in
-// a ServeMux and call it from a handler of your own.
+// An Answer is a response of the service, or a [Fault] in place of one. The zero value
+// is a 200 without a body. An Answer is also an [http.Handler], so you can register it
+// in a ServeMux or call its ServeHTTP from your own handler.
 type Answer struct {
 	Status int         // zero means 200
-	Header http.Header // in addition to Content-Length, Date and Content-Type, which is application/json if the body is JSON
+	Header http.Header // Content-Length, Date and Content-Type (application/json if the body is JSON) are added
 	Body   string
-	Delay  time.Duration // before anything is sent
+	Delay  time.Duration // the wait before anything is sent
 	Fault  Fault
 }
 
-// A Fault says how an [Answer] fails to arrive. If Status is 0, nothing arrives.
-// Otherwise Header and Body arrive, and the fault happens before the body ends. The
-// zero value means no fault.
+// A Fault is the way in which an [Answer] fails to arrive. If the Answer's Status is
+// 0, nothing arrives. Otherwise its Header and Body arrive, and the fault happens
+// before the end of the body. The zero value means no fault.
 type Fault uint8
 
 // The faults of an [Answer].
 const (
-	Stall Fault = iota + 1 // nothing more comes until the client gives up
-	Reset                  // the connection breaks: reset, or an unexpected EOF in a body
+	Stall Fault = iota + 1 // the server sends nothing more until the client disconnects
+	Reset                  // the connection breaks: a reset, or an unexpected EOF within a body
 )
 
-// With returns a copy of the answer with the header field set.
+// With returns a copy of the Answer with the header field set to value.
 func (a Answer) With(name, value string) Answer {
 	if a.Header = a.Header.Clone(); a.Header == nil {
 		a.Header = http.Header{}
@@ -44,9 +44,10 @@ func (a Answer) With(name, value string) Answer {
 	return a
 }
 
-// ServeHTTP sends the answer after the whole request has arrived.
+// ServeHTTP sends the Answer once the whole request has arrived.
 func (a Answer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	// net/http notices that a client has gone only after it has read the whole body.
+	// Only after the whole body has been read does net/http notice that a client has
+	// disconnected.
 	_, _ = io.Copy(io.Discard, r.Body)
 	select {
 	case <-r.Context().Done():
@@ -69,7 +70,7 @@ func (a Answer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		<-r.Context().Done()
 	}
 	if a.Status == 0 {
-		// After data was sent, a reset could destroy the beginning of a body.
+		// Once data has been sent, a reset could destroy the beginning of the body.
 		reset(w)
 	}
 	panic(http.ErrAbortHandler)
@@ -87,17 +88,18 @@ func reset(w http.ResponseWriter) {
 	c.Close()
 }
 
-// The ids have the form that the services use; their content does not matter.
+// The ids have the format that the services use; their content does not matter.
 const (
 	keystoneID = "req-0c43521d-00ed-4f5b-a31b-798560349fcd"
 	gatewayID  = "e2b44851-0991-411b-a6b7-9ac8518a4cd9"
 )
 
-// Keystone returns a failure as sent by Keystone, and by OTC's /v3:
+// Keystone returns a failure in the format of Keystone and of OTC's /v3:
 //
 //	{"error":{"code":404,"message":"…","title":"Not Found"}}
 //
-// It has a request id in X-Openstack-Request-Id and, for a 401, WWW-Authenticate.
+// The header has a request id in X-Openstack-Request-Id and, for a 401,
+// WWW-Authenticate.
 func Keystone(status int, message string) Answer {
 	type detail struct {
 		Code    int    `json:"code"`
@@ -112,25 +114,26 @@ func Keystone(status int, message string) Answer {
 	return a
 }
 
-// IAM returns a failure as sent by those APIs of Open Telekom Cloud and Huawei Cloud
-// that are not part of Keystone, such as /v3.0/OS-USER:
+// IAM returns a failure in the format of those APIs of Open Telekom Cloud and Huawei
+// Cloud that are not part of Keystone, such as /v3.0/OS-USER:
 //
 //	{"error_msg":"…","error_code":"IAM.0002"}
 func IAM(status int, code, message string) Answer {
 	return failure(status, refusal{Message: message, Code: code}).With("X-Request-Id", gatewayID)
 }
 
-// Gateway returns a failure as sent by the API gateway in front of an IAM service.
-// code is one such as "APIG.0101":
+// Gateway returns a failure in the format of the API gateway in front of an IAM
+// service. The gateway's codes look like "APIG.0101":
 //
 //	{"error_msg":"…","error_code":"APIG.0101","request_id":"…"}
 func Gateway(status int, code, message string) Answer {
 	return failure(status, refusal{message, code, gatewayID}).With("X-Request-Id", gatewayID)
 }
 
-// Throttled returns the gateway's 429 with a Retry-After in seconds, rounded up, or
-// without one if retryAfter is zero: many gateways send none. It states no limit, so
-// without Retry-After the client's Backoff decides when to retry.
+// Throttled returns the gateway's 429 with a Retry-After in seconds, rounded up. If
+// retryAfter is zero, there is no Retry-After: many gateways do not send one. The
+// response states no limit, so without Retry-After the client's Backoff decides when
+// to retry.
 func Throttled(retryAfter time.Duration) Answer {
 	a := Gateway(http.StatusTooManyRequests, "APIG.0308", "The throttling threshold has been reached")
 	if retryAfter > 0 {
@@ -139,8 +142,8 @@ func Throttled(retryAfter time.Duration) Answer {
 	return a
 }
 
-// ThrottledGateway returns the 429 of the API gateway, which has no Retry-After and
-// states its limit only in the message: "policy user over ratelimit,limit:200,time:5
+// ThrottledGateway returns the API gateway's 429. It has no Retry-After and states
+// the limit only in its message: "policy user over ratelimit,limit:200,time:5
 // minute". per is rounded up to seconds.
 func ThrottledGateway(limit int, per time.Duration) Answer {
 	n, unit := amount(per)
@@ -148,10 +151,10 @@ func ThrottledGateway(limit int, per time.Duration) Answer {
 		"The throttling threshold has been reached: policy user over ratelimit,limit:%d,time:%d %s", limit, n, unit))
 }
 
-// ThrottledSAP returns the 429 of the middleware that SAP puts in front of
-// OpenStack services. It names the time until requests are taken again in
-// X-Retry-After and X-RateLimit-Retry-After, not in Retry-After, and its body is
-// JSON within a string of JSON. per and reset are rounded up to seconds.
+// ThrottledSAP returns the 429 of the middleware that SAP puts in front of OpenStack
+// services. The time until requests are accepted again is in X-Retry-After and
+// X-RateLimit-Retry-After, not in Retry-After. The body is a JSON string that itself
+// contains JSON. per and reset are rounded up to seconds.
 func ThrottledSAP(limit int, per, reset time.Duration) Answer {
 	n, unit := amount(per)
 	window := unit[:1]
@@ -166,18 +169,18 @@ func ThrottledSAP(limit int, per, reset time.Duration) Answer {
 	return a.With("X-Retry-After", seconds(reset)).With("X-RateLimit-Retry-After", seconds(reset))
 }
 
-// ThrottledEnvoy returns the 429 of an Envoy proxy, which has no body, no
-// Retry-After, and the time until requests are taken again in x-ratelimit-reset.
-// per and reset are rounded up to seconds.
+// ThrottledEnvoy returns the 429 of an Envoy proxy. It has no body and no Retry-After;
+// the time until requests are accepted again is in x-ratelimit-reset. per and reset
+// are rounded up to seconds.
 func ThrottledEnvoy(limit int, per, reset time.Duration) Answer {
 	a := Answer{Status: http.StatusTooManyRequests}.With("X-Envoy-Ratelimited", "true")
 	a = a.With("X-Ratelimit-Limit", fmt.Sprintf("%d, %[1]d;w=%s", limit, seconds(per)))
 	return a.With("X-Ratelimit-Remaining", "0").With("X-Ratelimit-Reset", seconds(reset))
 }
 
-// ThrottledIETF returns a 429 with the header fields of the IETF's draft,
-// RateLimit and RateLimit-Policy, and without Retry-After and body. per and reset
-// are rounded up to seconds.
+// ThrottledIETF returns a 429 with the header fields of the IETF draft, RateLimit and
+// RateLimit-Policy. It has no body and no Retry-After. per and reset are rounded up to
+// seconds.
 func ThrottledIETF(limit int, per, reset time.Duration) Answer {
 	a := Answer{Status: http.StatusTooManyRequests}
 	a = a.With("RateLimit", `"default";r=0;t=`+seconds(reset))
@@ -194,7 +197,8 @@ func roundUp(d time.Duration) time.Duration {
 	return d
 }
 
-// amount returns d, rounded up to seconds, in the largest unit that divides it.
+// amount returns d, rounded up to seconds, as a number of the largest unit that
+// divides it.
 func amount(d time.Duration) (n int64, unit string) {
 	d = roundUp(d)
 	for _, u := range [...]struct {
@@ -208,11 +212,11 @@ func amount(d time.Duration) (n int64, unit string) {
 	return int64(d / time.Second), "second"
 }
 
-// Page returns nginx's HTML page for a status, which contains only the status. A 408
+// Page returns nginx's HTML page for a status. The page shows only the status. A 408
 // closes the connection.
 func Page(status int) Answer {
 	title := http.StatusText(status)
-	switch status { // those for which nginx has its own titles
+	switch status { // nginx has its own titles for these
 	case http.StatusMethodNotAllowed:
 		title = "Not Allowed"
 	case http.StatusRequestTimeout, http.StatusGatewayTimeout:
@@ -234,7 +238,7 @@ func Page(status int) Answer {
 	return a
 }
 
-// refusal is the body of failures that do not come from Keystone.
+// refusal is the body of a failure that does not come from Keystone.
 type refusal struct {
 	Message   string `json:"error_msg"`
 	Code      string `json:"error_code"`

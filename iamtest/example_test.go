@@ -19,7 +19,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// show prints what a client receives.
+// show sends a GET and prints the status, the body and any error.
 func show(c *http.Client, url string) {
 	resp, err := c.Get(url)
 	if err != nil {
@@ -31,7 +31,7 @@ func show(c *http.Client, url string) {
 	fmt.Println(resp.StatusCode, string(body), err)
 }
 
-// printer takes the place of a *testing.T.
+// printer stands in for a *testing.T and prints its errors.
 type printer struct{ testing.TB }
 
 func (printer) Helper()                        {}
@@ -86,7 +86,7 @@ func ExampleServer_On() {
 	var service iamtest.Server
 	service.On("GET /v3/users/{id}",
 		iamtest.Keystone(404, "Could not find user."),
-		iamtest.Answer{Body: `{"user":{"name":"alice"}}`}) // from then on
+		iamtest.Answer{Body: `{"user":{"name":"alice"}}`}) // for the second request and all later ones
 	client := &http.Client{Transport: &service, Timeout: time.Minute}
 	for range 3 {
 		show(client, "https://iam.example/v3/users/alice")
@@ -112,7 +112,7 @@ func ExampleServer_Requests() {
 
 func ExampleServer_ServeHTTP() {
 	var service iamtest.Server
-	srv := httptest.NewServer(&service) // where a socket is needed
+	srv := httptest.NewServer(&service) // for code that needs a socket
 	defer srv.Close()
 	show(http.DefaultClient, srv.URL+"/v3/users")
 	service.AssertRequests(t, "GET /v3/users")
@@ -122,7 +122,7 @@ func ExampleServer_ServeHTTP() {
 func ExampleServer_RoundTrip() {
 	var service iamtest.Server
 	service.Next(iamtest.Answer{Fault: iamtest.Stall})
-	client := &http.Client{Transport: &service, Timeout: time.Millisecond} // under testing/synctest even an hour takes no time
+	client := &http.Client{Transport: &service, Timeout: time.Millisecond} // under testing/synctest, even an hour is instantaneous
 	_, err := client.Get("https://iam.example/v3/users")
 	fmt.Println(errors.Is(err, context.DeadlineExceeded))
 	// Output: true
@@ -191,7 +191,7 @@ func ExampleAnswer_With() {
 }
 
 func ExampleAnswer_ServeHTTP() {
-	// A handler of your own can send an Answer. The script of the Server goes first.
+	// Your own handler can send an Answer. The Server's script takes precedence over it.
 	service := iamtest.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("X-Auth-Token") == "" {
 			iamtest.Keystone(401, "The request you have made requires authentication.").ServeHTTP(w, r)

@@ -18,10 +18,11 @@ import (
 // errReset is the error that a client gets when its connection is reset.
 var errReset = &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
 
-// RoundTrip answers a request in memory as ServeHTTP does over a connection, whatever
-// host it is for. It needs no socket and works under testing/synctest. It ends with
-// the context of the request. A body that stalls blocks until it is closed. Responses
-// to HEAD have no body; the handler's context ends once the header is sent.
+// RoundTrip responds in memory as ServeHTTP does over a connection, whatever host the
+// request is for. It needs no socket and works under testing/synctest. It returns an
+// error when the request's context ends. Reading a stalled body blocks until the body
+// is closed or the context ends. Responses to HEAD have no body, and the handler's
+// context ends once the header is sent.
 func (s *Server) RoundTrip(req *http.Request) (*http.Response, error) {
 	var body []byte
 	if req.Body != nil {
@@ -33,7 +34,7 @@ func (s *Server) RoundTrip(req *http.Request) (*http.Response, error) {
 		body = b
 	}
 	ctx := req.Context()
-	if ctx.Err() != nil { // net/http sends nothing then
+	if ctx.Err() != nil { // net/http sends nothing in this case
 		return nil, context.Cause(ctx)
 	}
 	served, cancel := context.WithCancel(ctx)
@@ -63,29 +64,30 @@ func incoming(r *http.Request, body []byte) *http.Request {
 	return r
 }
 
-// An exchange is a request and its answer on their way between a client and a
-// handler: a ResponseWriter to the one and a body to the other. Writes are buffered
-// until they are read, so that no handler waits for a client.
+// An exchange connects a client and a handler for one request and its response. The
+// handler writes to it as a ResponseWriter, and the client reads it as a body. Writes
+// are buffered until they are read, so that a handler never waits for a client.
 type exchange struct {
 	req    *http.Request
-	header http.Header // the handler's
+	header http.Header // as the handler sets it
 	cancel context.CancelFunc
-	begun  chan struct{} // closed when the header is out, or will never be
+	begun  chan struct{} // closed when the header has been sent, or can no longer be sent
 
 	mu      sync.Mutex
-	changed sync.Cond // for Read
+	changed sync.Cond // Read waits for it
 	status  int
-	sent    http.Header // nil: not begun
+	sent    http.Header // nil until the header is sent
 	data    bytes.Buffer
 	length  int64
-	ended   error // io.EOF after the whole answer
-	closed  bool  // by the client
+	ended   error // io.EOF after the whole response
+	closed  bool  // the client closed the body
 }
 
 func (x *exchange) serve(h http.Handler, r *http.Request) {
 	ended := io.EOF
 	defer func() {
-		// Like net/http, but other panics are not hidden in a log.
+		// net/http handles this panic in the same way. It would only log other panics,
+		// but a test must not miss them.
 		if v := recover(); v == http.ErrAbortHandler {
 			ended = io.ErrUnexpectedEOF
 		} else if v != nil {
@@ -98,7 +100,7 @@ func (x *exchange) serve(h http.Handler, r *http.Request) {
 
 func (x *exchange) Header() http.Header { return x.header }
 
-// WriteHeader sets the status; the header goes out with Flush or at the end.
+// WriteHeader sets the status. The header is sent by Flush or when the handler returns.
 func (x *exchange) WriteHeader(status int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -126,7 +128,7 @@ func (x *exchange) bodiless() bool {
 	return x.status == http.StatusNoContent || x.status == http.StatusNotModified
 }
 
-// Flush makes the data so far available to the client.
+// Flush makes the data written so far available to the client.
 func (x *exchange) Flush() {
 	x.WriteHeader(http.StatusOK)
 	x.mu.Lock()
@@ -147,7 +149,7 @@ func (x *exchange) begin(length int64) {
 		length = 0
 	case err == nil:
 		length = n
-	case length == 0 && x.req.Method == http.MethodHead: // the answer to a GET may have one
+	case length == 0 && x.req.Method == http.MethodHead: // the response to a GET might have a body
 		length = -1
 	case length >= 0:
 		x.sent.Set("Content-Length", strconv.FormatInt(length, 10))
@@ -162,7 +164,7 @@ func (x *exchange) begin(length int64) {
 	close(x.begun)
 }
 
-// finish is called when the handler has returned, or given up.
+// finish is called when the handler has returned or aborted.
 func (x *exchange) finish(ended error) {
 	x.cancel()
 	x.mu.Lock()
@@ -182,7 +184,7 @@ func (x *exchange) finish(ended error) {
 func (x *exchange) response() (*http.Response, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if ctx := x.req.Context(); ctx.Err() != nil { // both at once
+	if ctx := x.req.Context(); ctx.Err() != nil { // the context may have ended at the same time
 		x.cancel()
 		return nil, context.Cause(ctx)
 	}
@@ -196,7 +198,7 @@ func (x *exchange) response() (*http.Response, error) {
 	}
 	head := x.req.Method == http.MethodHead
 	if head {
-		x.cancel() // there is no body whose Close would do it
+		x.cancel() // without a body, there is no Close that would cancel it
 	}
 	if head || x.length == 0 {
 		resp.Body = http.NoBody
@@ -204,7 +206,7 @@ func (x *exchange) response() (*http.Response, error) {
 	return resp, nil
 }
 
-// body is the client's end of an exchange.
+// A body is the client's end of an exchange.
 type body struct{ x *exchange }
 
 func (b *body) Read(p []byte) (int, error) {

@@ -1,6 +1,6 @@
-// Package iamtest is an IAM service for the tests of your IAM client. It answers by a
-// script, with the error bodies of Keystone, Open Telekom Cloud and the gateways in
-// front of them, and records the requests.
+// Package iamtest provides a fake IAM service for testing your IAM client. It responds
+// according to a script, with the error bodies of Keystone, Open Telekom Cloud and the
+// gateways in front of them, and records the requests.
 //
 //	func TestTheClientWaitsAsTold(t *testing.T) {
 //		synctest.Test(t, func(t *testing.T) {
@@ -17,9 +17,9 @@
 //		})
 //	}
 //
-// A [Server] is an [http.RoundTripper] for tests in memory: under testing/synctest
-// their waits take no time. It is also an [http.Handler], for httptest.NewServer and
-// other tests that need a socket. Both give the same answers.
+// A [Server] is an [http.RoundTripper] for tests in memory: under testing/synctest,
+// waits are instantaneous. It is also an [http.Handler], for httptest.NewServer and for
+// other tests that need a socket. The responses are the same either way.
 package iamtest
 
 import (
@@ -37,48 +37,51 @@ import (
 	"time"
 )
 
-// A Server answers requests by a script and records them. The zero value is ready
-// to use and answers every request with 200 and an empty JSON object. A Server is
-// safe for concurrent use; do not copy it, or change its fields, after first use.
+// A Server responds to requests according to a script and records them. The zero value
+// is ready to use and responds to every request with 200 and an empty JSON object. A
+// Server is safe for concurrent use; do not copy it or change its fields after first
+// use.
 //
-// A request is answered by the first of these that has an answer: Keys, Limit,
-// [Server.Next], [Server.On], Handler. If there are routes and none fits, and no
-// Handler, the answer is Keystone's 404.
+// The response comes from the first of these that has one: Keys, Limit, [Server.Next],
+// [Server.On], Handler. Without a Handler, a request that matches no route gets
+// Keystone's 404 if there are routes, and otherwise 200 and an empty JSON object.
 type Server struct {
-	// Handler answers what no script does. If nil, see above.
+	// Handler responds to the requests for which the script has no response. It may
+	// be nil, as described above.
 	Handler http.Handler
 
-	// Limit is the maximum number of requests in any Window. The others are answered
-	// by [Throttled], with the time until the next one may come, rounded up to
-	// seconds; if the Window is of whole seconds, by [ThrottledGateway] with that
-	// Retry-After. It acts like a gateway's limit: a throttled request does not use
-	// up the script. Zero means no limit.
+	// Limit is the maximum number of requests in any Window. Requests above it get a
+	// [Throttled] response, whose Retry-After is the time until the next request is
+	// accepted, rounded up to seconds. If the Window is a whole number of seconds,
+	// the body also states the limit, as in [ThrottledGateway]. As with a gateway's
+	// limit, a throttled request does not use up the script. Zero means no limit.
 	Limit int
 
-	// Window is the time in which Limit requests may come. Zero means 1 second.
+	// Window is the time in which Limit requests are accepted. Zero means 1 second.
 	Window time.Duration
 
-	// Keys returns the secret key of an access key and its security token, which is
-	// empty for a permanent key, and false if there is none. If Keys is set, a
-	// request needs an X-Auth-Token with any value, or a valid signature (AK/SK) that
-	// is at most 15 minutes old. Otherwise the answer is the gateway's 401 for a
-	// wrong signature, an unknown key, or a time too long ago or too far ahead. A
-	// refused request uses up neither the Limit nor the script.
+	// Keys returns the secret key that belongs to an access key and its security
+	// token (empty for a permanent key), and false if there is no such key. If Keys
+	// is set, a request needs an X-Auth-Token with any value, or a valid signature
+	// (AK/SK) whose time is at most 15 minutes from the Server's. Otherwise the
+	// response is the gateway's 401 for a missing or wrong signature, an unknown key,
+	// or a time too far in the past or future. A refused request uses up neither the
+	// Limit nor the script.
 	Keys func(accessKey, securityToken string) (secretKey string, ok bool)
 
-	// Ahead is how far the clock of the Server is ahead of the machine's. It affects
-	// the Date and the check of signatures.
+	// Ahead is how far the Server's clock is ahead of the machine's. It affects the
+	// Date header and the check of signatures.
 	Ahead time.Duration
 
 	mu       sync.Mutex
 	requests []Request
-	admitted []time.Time // in the latest Window, of a Server with a Limit
+	admitted []time.Time // requests accepted in the latest Window, if there is a Limit
 	next     []Answer
 	routes   map[string]*route
 	mux      http.ServeMux
 }
 
-// A Request is a request that arrived at a [Server].
+// A Request is a request that a [Server] has received.
 type Request struct {
 	At     time.Time // when its whole body had arrived
 	Method string
@@ -90,18 +93,19 @@ type Request struct {
 // String returns method and target, "GET /v3/users?name=alice".
 func (r Request) String() string { return r.Method + " " + r.Target }
 
-// Next makes the Server answer the next requests with these answers, one each and in
-// order, for any method and path. Answers from earlier calls of Next come first.
+// Next makes the Server respond to the next requests with these answers, in order and
+// one per request, whatever the method and path. Answers from earlier calls of Next
+// come first.
 func (s *Server) Next(answers ...Answer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.next = append(s.next, answers...)
 }
 
-// On makes the Server answer requests that match a pattern of [http.ServeMux],
-// such as "GET /v3/users/{id}", with these answers in order, and then always with
-// the last one; without answers, with an empty 200. A second call for the same
-// pattern replaces the first. On panics if the pattern is invalid or conflicts
+// On makes the Server respond to requests that match a pattern of [http.ServeMux], such
+// as "GET /v3/users/{id}", with these answers in order; the last one is then used for
+// all later requests. Without answers, the response is an empty 200. A second call for
+// the same pattern replaces the first. On panics if the pattern is invalid or conflicts
 // with another one.
 func (s *Server) On(pattern string, answers ...Answer) {
 	s.mu.Lock()
@@ -118,7 +122,8 @@ func (s *Server) On(pattern string, answers ...Answer) {
 	r.answers = slices.Clone(answers)
 }
 
-// A route holds the answers for a pattern. The mux only finds it.
+// A route holds the answers for a pattern. It is a Handler only so that the mux can
+// find it; the mux never calls it.
 type route struct {
 	http.Handler
 	answers []Answer
@@ -135,8 +140,8 @@ func (r *route) answer() Answer {
 	return a
 }
 
-// ServeHTTP answers a request over a connection. It reads the whole body first; a
-// request that is cut off does not count.
+// ServeHTTP responds to a request over a connection. It reads the whole body first; a
+// request whose body is cut off is not recorded.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -150,13 +155,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.handler(&in, string(body)).ServeHTTP(w, &in)
 }
 
-// handler records the request and returns the handler that answers it.
+// handler records the request and returns the handler that responds to it.
 func (s *Server) handler(r *http.Request, body string) http.Handler {
 	s.mu.Lock()
 	now := time.Now()
 	s.requests = append(s.requests, Request{now, r.Method, r.URL.RequestURI(), r.Header.Clone(), body})
 	s.mu.Unlock()
-	if s.Keys != nil { // not under the lock: Keys may ask how many requests there were
+	if s.Keys != nil { // without the lock, because Keys may call Requests
 		if a, refused := s.verify(r, body, now.Add(s.Ahead)); refused {
 			return a
 		}
@@ -176,7 +181,7 @@ func (s *Server) handler(r *http.Request, body string) http.Handler {
 		return a
 	}
 	if h, pattern := s.mux.Handler(r); pattern != "" {
-		if found, ok := h.(*route); ok { // else a redirect to a clean path
+		if found, ok := h.(*route); ok { // otherwise it is the mux's redirect to a clean path
 			return found.answer()
 		}
 	}
@@ -189,8 +194,8 @@ func (s *Server) handler(r *http.Request, body string) http.Handler {
 	return Answer{Body: "{}"}
 }
 
-// overLimit returns how long it takes until the Limit admits a request, and
-// counts this one if that is now.
+// overLimit returns the time until the Limit admits a request. If that is zero, it
+// counts this request as admitted.
 func (s *Server) overLimit(now time.Time) time.Duration {
 	if s.Limit <= 0 {
 		return 0
@@ -213,14 +218,14 @@ func (s *Server) window() time.Duration {
 	return s.Window
 }
 
-// Requests returns the requests that arrived, in order.
+// Requests returns the requests received so far, in order.
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.requests)
 }
 
-// AssertCount reports an error unless exactly n requests arrived.
+// AssertCount reports an error unless the Server received exactly n requests.
 func (s *Server) AssertCount(t testing.TB, n int) {
 	t.Helper()
 	if got := s.Requests(); len(got) != n {
@@ -228,8 +233,8 @@ func (s *Server) AssertCount(t testing.TB, n int) {
 	}
 }
 
-// AssertRequests reports an error unless exactly these requests arrived, in this
-// order, each written as by [Request.String]: "GET /v3/users".
+// AssertRequests reports an error unless the Server received exactly these requests, in
+// this order, each in the format of [Request.String]: "GET /v3/users".
 func (s *Server) AssertRequests(t testing.TB, want ...string) {
 	t.Helper()
 	got := s.Requests()
@@ -239,7 +244,7 @@ func (s *Server) AssertRequests(t testing.TB, want ...string) {
 }
 
 // AssertBodies reports an error unless the requests had these bodies, in this order.
-// For JSON, white space and the order of members do not matter.
+// In JSON bodies, white space and the order of members do not matter.
 func (s *Server) AssertBodies(t testing.TB, want ...string) {
 	t.Helper()
 	got := []string{}
@@ -256,7 +261,8 @@ func sameBody(a, b string) bool {
 	return a == b || decode(a, &x) == nil && decode(b, &y) == nil && reflect.DeepEqual(x, y)
 }
 
-// decode keeps numbers as written, because ids may have more digits than a float64.
+// decode keeps numbers as written, because ids may have more digits than a float64 can
+// hold.
 func decode(body string, v any) error {
 	if !json.Valid([]byte(body)) {
 		return errors.New("not JSON")
@@ -266,9 +272,9 @@ func decode(body string, v any) error {
 	return d.Decode(v)
 }
 
-// AssertSpacing reports an error if a request came too early after the one before
-// it. least are the shortest times allowed between two requests, so there is one
-// fewer than there are requests.
+// AssertSpacing reports an error if a request came too soon after the previous one.
+// least holds the minimum time between each request and the next, so it has one
+// element fewer than there are requests.
 func (s *Server) AssertSpacing(t testing.TB, least ...time.Duration) {
 	t.Helper()
 	got := s.Requests()
@@ -278,12 +284,12 @@ func (s *Server) AssertSpacing(t testing.TB, least ...time.Duration) {
 	}
 	for i, d := range least {
 		if gap := got[i+1].At.Sub(got[i].At); gap < d {
-			t.Errorf("iamtest: request %d came %v after the one before, want at least %v:%s", i+2, gap, d, list(got))
+			t.Errorf("iamtest: request %d came %v after the previous one, want at least %v:%s", i+2, gap, d, list(got))
 		}
 	}
 }
 
-// list shows the requests, and when they arrived after the first.
+// list formats the requests, each with the time since the first one.
 func list(requests []Request) string {
 	var b strings.Builder
 	for _, r := range requests {

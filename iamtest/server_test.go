@@ -25,7 +25,8 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// ways runs a test in memory, in a bubble, and over a connection.
+// ways runs a test in memory, in a synctest bubble, and over connections with HTTP/1.1
+// and HTTP/2.
 func ways(t *testing.T, f func(t *testing.T, s *iamtest.Server, client *http.Client, url string)) {
 	t.Run("in memory", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
@@ -38,7 +39,7 @@ func ways(t *testing.T, f func(t *testing.T, s *iamtest.Server, client *http.Cli
 			s := new(iamtest.Server)
 			srv := httptest.NewUnstartedServer(s)
 			srv.EnableHTTP2 = h2
-			srv.Config.ErrorLog = log.New(io.Discard, "", 0) // of connections that were dialed in vain
+			srv.Config.ErrorLog = log.New(io.Discard, "", 0) // hides failed handshakes of unused connections
 			srv.StartTLS()
 			defer srv.Close()
 			f(t, s, srv.Client(), srv.URL)
@@ -46,7 +47,7 @@ func ways(t *testing.T, f func(t *testing.T, s *iamtest.Server, client *http.Cli
 	}
 }
 
-// do sends a request and returns the status and the body of the answer.
+// do sends a request and returns the status and the body of the response.
 func do(t *testing.T, c *http.Client, method, url, body string) (int, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
@@ -59,7 +60,7 @@ func do(t *testing.T, c *http.Client, method, url, body string) (int, string) {
 	return resp.StatusCode, string(b)
 }
 
-// As in the documentation of the package.
+// This is the example in the package comment and in README.md.
 func TestTheClientWaitsAsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var service iamtest.Server
@@ -75,7 +76,7 @@ func TestTheClientWaitsAsTold(t *testing.T) {
 	})
 }
 
-func TestTheZeroServerAnswersAnEmptyObject(t *testing.T) {
+func TestZeroServerRespondsWithAnEmptyObject(t *testing.T) {
 	ways(t, func(t *testing.T, _ *iamtest.Server, c *http.Client, url string) {
 		status, body := do(t, c, "GET", url, "")
 		assert.Equal(t, 200, status)
@@ -83,7 +84,7 @@ func TestTheZeroServerAnswersAnEmptyObject(t *testing.T) {
 	})
 }
 
-func TestAnswersComeByScriptThenByRouteThenByHandler(t *testing.T) {
+func TestNextTakesPrecedenceOverRoutesAndRoutesOverTheHandler(t *testing.T) {
 	ways(t, func(t *testing.T, s *iamtest.Server, c *http.Client, url string) {
 		s.On("GET /v3/users/{id}", iamtest.Answer{Status: 201}, iamtest.Answer{Status: 202})
 		s.On("/v3/nothing")
@@ -106,12 +107,12 @@ func TestAnswersComeByScriptThenByRouteThenByHandler(t *testing.T) {
 		got = nil
 		get("/v3/users/alice")
 		get("/v3/else")
-		get("/v3//users/alice") // which a ServeMux would redirect
+		get("/v3//users/alice") // a ServeMux would redirect this path
 		assert.Equal(t, []int{410, 418, 418}, got)
 	})
 }
 
-func TestAnInvalidPatternPanics(t *testing.T) {
+func TestOnPanicsForAnInvalidPattern(t *testing.T) {
 	assert.Panics(t, func() { new(iamtest.Server).On("GET") })
 }
 
@@ -138,7 +139,7 @@ func TestRequestsAreRecorded(t *testing.T) {
 	})
 }
 
-func TestAHandlerSeesTheRequestAsAServerDoes(t *testing.T) {
+func TestHandlerReceivesAServerSideRequest(t *testing.T) {
 	ways(t, func(t *testing.T, s *iamtest.Server, c *http.Client, url string) {
 		s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			body, err := io.ReadAll(r.Body)
@@ -155,7 +156,7 @@ func TestAHandlerSeesTheRequestAsAServerDoes(t *testing.T) {
 	})
 }
 
-func TestAnAnswerArrivesAsItIsWritten(t *testing.T) {
+func TestAnswerArrivesWithTheHeadersAndBodyThatNetHTTPWouldSend(t *testing.T) {
 	ways(t, func(t *testing.T, s *iamtest.Server, c *http.Client, url string) {
 		for name, tt := range map[string]struct {
 			answer      iamtest.Answer
@@ -164,15 +165,15 @@ func TestAnAnswerArrivesAsItIsWritten(t *testing.T) {
 			body        string
 			length      int64
 		}{
-			"JSON":           {iamtest.Answer{Status: 201, Body: `[1]`}, "GET", "application/json", "[1]", 3},
-			"a page":         {iamtest.Answer{Body: "<html>"}, "GET", "text/html; charset=utf-8", "<html>", 6},
-			"one's own type": {iamtest.Answer{Body: `{}`}.With("Content-Type", "text/x"), "GET", "text/x", "{}", 2},
-			"no body":        {iamtest.Answer{}, "GET", "", "", 0},
-			"no content":     {iamtest.Answer{Status: 204, Body: "{}"}, "GET", "application/json", "", 0},
-			"unchanged":      {iamtest.Answer{Status: 304}, "GET", "", "", 0},
-			"HEAD":           {iamtest.Answer{Status: 404, Body: `{"code":404}`}, "HEAD", "application/json", "", 12},
-			"HEAD, a page":   {iamtest.Answer{Body: "<html>"}, "HEAD", "text/html; charset=utf-8", "", 6},
-			"HEAD, no body":  {iamtest.Answer{}, "HEAD", "", "", -1},
+			"JSON":             {iamtest.Answer{Status: 201, Body: `[1]`}, "GET", "application/json", "[1]", 3},
+			"HTML":             {iamtest.Answer{Body: "<html>"}, "GET", "text/html; charset=utf-8", "<html>", 6},
+			"own Content-Type": {iamtest.Answer{Body: `{}`}.With("Content-Type", "text/x"), "GET", "text/x", "{}", 2},
+			"no body":          {iamtest.Answer{}, "GET", "", "", 0},
+			"204":              {iamtest.Answer{Status: 204, Body: "{}"}, "GET", "application/json", "", 0},
+			"304":              {iamtest.Answer{Status: 304}, "GET", "", "", 0},
+			"HEAD, JSON":       {iamtest.Answer{Status: 404, Body: `{"code":404}`}, "HEAD", "application/json", "", 12},
+			"HEAD, HTML":       {iamtest.Answer{Body: "<html>"}, "HEAD", "text/html; charset=utf-8", "", 6},
+			"HEAD, no body":    {iamtest.Answer{}, "HEAD", "", "", -1},
 		} {
 			a := tt.answer.With("X-Twice", "1")
 			a.Header.Add("X-Twice", "2")
@@ -198,19 +199,19 @@ func TestAnAnswerArrivesAsItIsWritten(t *testing.T) {
 	})
 }
 
-func TestWithDoesNotChangeTheAnswerItComesFrom(t *testing.T) {
+func TestWithDoesNotChangeTheOriginalAnswer(t *testing.T) {
 	a := iamtest.Answer{}.With("A", "1")
 	b := a.With("A", "2")
 	assert.Equal(t, []string{"1"}, a.Header["A"])
 	assert.Equal(t, []string{"2"}, b.Header["A"])
 }
 
-func TestAStallLastsUntilTheClientGivesUp(t *testing.T) {
+func TestStallLastsUntilTheClientCancels(t *testing.T) {
 	ways(t, func(t *testing.T, s *iamtest.Server, c *http.Client, url string) {
 		for _, a := range []iamtest.Answer{{Fault: iamtest.Stall}, {Delay: time.Hour}} {
 			ctx, cancel := context.WithCancel(t.Context())
 			s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				time.AfterFunc(time.Millisecond, cancel) // it has arrived
+				time.AfterFunc(time.Millisecond, cancel) // not before the request has arrived
 				a.ServeHTTP(w, r)
 			})
 			req, err := http.NewRequestWithContext(ctx, "GET", url, nil)
@@ -222,7 +223,7 @@ func TestAStallLastsUntilTheClientGivesUp(t *testing.T) {
 	})
 }
 
-func TestStalledBodyBlocksAfterItsBeginning(t *testing.T) {
+func TestStalledBodyBlocksAfterItsBeginningUntilItIsClosedOrCanceled(t *testing.T) {
 	ways(t, func(t *testing.T, s *iamtest.Server, c *http.Client, url string) {
 		for name, end := range map[string]func(*http.Response, context.CancelFunc){
 			"closed":   func(resp *http.Response, _ context.CancelFunc) { resp.Body.Close() },
@@ -257,8 +258,8 @@ func TestStalledBodyBlocksAfterItsBeginning(t *testing.T) {
 	})
 }
 
-func TestStallAfterTheResponseToAHEADDelaysNoClient(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { // and leaves nobody behind
+func TestStalledResponseToAHEADDoesNotDelayTheClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // synctest also fails if a goroutine is left over
 		s := new(iamtest.Server)
 		s.Next(iamtest.Answer{Status: 200, Body: "begin", Fault: iamtest.Stall})
 		resp, err := (&http.Client{Transport: s}).Head("https://iam.example/")
@@ -267,7 +268,7 @@ func TestStallAfterTheResponseToAHEADDelaysNoClient(t *testing.T) {
 	})
 }
 
-func TestAHandlerLearnsThatItsClientHasGivenTheBodyUp(t *testing.T) {
+func TestClosingTheBodyEndsTheHandlersContext(t *testing.T) {
 	ways(t, func(t *testing.T, s *iamtest.Server, c *http.Client, url string) {
 		gone := make(chan struct{})
 		s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -281,7 +282,7 @@ func TestAHandlerLearnsThatItsClientHasGivenTheBodyUp(t *testing.T) {
 	})
 }
 
-func TestAResetBreaksTheConnection(t *testing.T) {
+func TestResetFaultFailsTheRequestOrItsBody(t *testing.T) {
 	ways(t, func(t *testing.T, s *iamtest.Server, c *http.Client, url string) {
 		s.Next(iamtest.Answer{Fault: iamtest.Reset})
 		_, err := c.Post(url, "text/plain", strings.NewReader("body"))
@@ -311,7 +312,7 @@ func TestResetFaultAlsoResetsPlainTCPConnections(t *testing.T) {
 	assert.ErrorIs(t, err, syscall.ECONNRESET, "in memory")
 }
 
-func TestADelayPassesBeforeTheAnswer(t *testing.T) {
+func TestDelayPassesBeforeTheResponse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := new(iamtest.Server)
 		s.Next(iamtest.Answer{Delay: time.Minute})
@@ -322,7 +323,7 @@ func TestADelayPassesBeforeTheAnswer(t *testing.T) {
 	})
 }
 
-func TestAContextThatHasEndedSendsNothing(t *testing.T) {
+func TestRequestWhoseContextHasEndedIsNotSent(t *testing.T) {
 	s := new(iamtest.Server)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(io.ErrClosedPipe)
@@ -333,7 +334,7 @@ func TestAContextThatHasEndedSendsNothing(t *testing.T) {
 	s.AssertCount(t, 0)
 }
 
-func TestARequestThatBreaksOffDoesNotCount(t *testing.T) {
+func TestRequestWithABrokenBodyIsNotRecorded(t *testing.T) {
 	ways(t, func(t *testing.T, s *iamtest.Server, c *http.Client, url string) {
 		_, err := c.Post(url, "text/plain", io.MultiReader(strings.NewReader("begin"), broken{}))
 		require.ErrorIs(t, err, errBroken)
@@ -364,7 +365,7 @@ type closer struct {
 
 func (c closer) Close() error { *c.closed++; return nil }
 
-func TestTheLimitHoldsInAnyWindow(t *testing.T) {
+func TestLimitHoldsInAnyWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &iamtest.Server{Limit: 2, Window: 10 * time.Second}
 		s.On("/", iamtest.Answer{Status: 201}, iamtest.Answer{Status: 202}, iamtest.Answer{Status: 203})
@@ -378,14 +379,14 @@ func TestTheLimitHoldsInAnyWindow(t *testing.T) {
 		}
 		send(0)
 		send(4 * time.Second)
-		send(500 * time.Millisecond) // 5.5 s are left
+		send(500 * time.Millisecond) // the next request is accepted in 5.5 s
 		send(5500 * time.Millisecond)
 		send(0)
-		assert.Equal(t, []string{"201", "202", "429 6", "203", "429 4"}, got, "what is refused does not use up the script")
+		assert.Equal(t, []string{"201", "202", "429 6", "203", "429 4"}, got, "a throttled request must not use up the script")
 	})
 }
 
-func TestTheLimitIsForASecondUnlessSaidOtherwise(t *testing.T) {
+func TestDefaultWindowOfTheLimitIsOneSecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &iamtest.Server{Limit: 1}
 		for _, want := range []int{200, 429} {
@@ -398,7 +399,7 @@ func TestTheLimitIsForASecondUnlessSaidOtherwise(t *testing.T) {
 	})
 }
 
-// The bodies have to be those of the services themselves.
+// The bodies must be the same as those of the real services.
 func TestBodiesMatchTheRecordedResponses(t *testing.T) {
 	for file, a := range map[string]iamtest.Answer{
 		"ks-404-unknown-user":  iamtest.Keystone(404, "Could not find user: 0123456789abcdef0123456789abcdef."),
@@ -416,7 +417,7 @@ func TestBodiesMatchTheRecordedResponses(t *testing.T) {
 			require.NoError(t, err)
 			head, body, _ := bytes.Cut(raw, []byte("\r\n\r\n"))
 			assert.Contains(t, string(head), fmt.Sprint("HTTP/1.1 ", a.Status, " "))
-			a.Header.Del("X-Request-Id") // the gateway's, which was played by a proxy
+			a.Header.Del("X-Request-Id") // the recorded gateway was a proxy, which sends none
 			for name := range a.Header {
 				assert.Contains(t, strings.ToLower(string(head)), "\r\n"+strings.ToLower(name)+":")
 			}
@@ -429,13 +430,13 @@ func TestBodiesMatchTheRecordedResponses(t *testing.T) {
 	}
 }
 
-func TestAThrottledAnswerIsRoundedUpToSeconds(t *testing.T) {
+func TestRetryAfterOfThrottledIsRoundedUpToSeconds(t *testing.T) {
 	for d, want := range map[time.Duration][]string{0: nil, 1: {"1"}, time.Second: {"1"}, 90*time.Second + 1: {"91"}} {
 		assert.Equal(t, want, iamtest.Throttled(d).Header["Retry-After"], d)
 	}
 }
 
-func TestStatedLimitsAreReadAsTheyWereGiven(t *testing.T) {
+func TestIamhttpReadsTheStatedLimitsCorrectly(t *testing.T) {
 	for _, per := range []time.Duration{time.Second, 90 * time.Second, 5 * time.Minute, 2 * time.Hour, 24 * time.Hour} {
 		want := gate.Limit{Requests: 200, Per: per, Reset: 7 * time.Second}
 		for name, a := range map[string]iamtest.Answer{
@@ -459,7 +460,7 @@ func TestStatedLimitsAreReadAsTheyWereGiven(t *testing.T) {
 	assert.Zero(t, iamhttp.NewStatusError(e.Status, e.Header, []byte(e.Body)).Limit)
 }
 
-func TestAServerStatesItsLimitIfItCan(t *testing.T) {
+func TestServerStatesItsLimitIfTheWindowIsInWholeSeconds(t *testing.T) {
 	for window, want := range map[time.Duration]gate.Limit{
 		0:                      {Requests: 1, Per: time.Second, Policy: "user"},
 		time.Minute:            {Requests: 1, Per: time.Minute, Policy: "user"},
@@ -477,12 +478,12 @@ func TestAServerStatesItsLimitIfItCan(t *testing.T) {
 	}
 }
 
-func TestThePageOfA408EndsTheConnection(t *testing.T) {
+func TestPageOfA408ClosesTheConnection(t *testing.T) {
 	assert.Equal(t, "close", iamtest.Page(408).Header.Get("Connection"))
 	assert.Contains(t, iamtest.Page(408).Body, "<h1>408 Request Time-out</h1>")
 }
 
-// failures is a testing.TB that keeps the errors.
+// failures is a testing.TB that records the errors.
 type failures struct {
 	testing.TB
 	texts []string
@@ -519,14 +520,14 @@ func TestFailedAssertionsListTheRequests(t *testing.T) {
 			"iamtest: got 2 requests, want 3:" + arrived,
 			"iamtest: got the requests:" + arrived + "\n\twant:\n\t\tPOST /v3/users",
 			`iamtest: got the bodies ["a" ""], want ["a" "b"]`,
-			"iamtest: request 2 came 1.5s after the one before, want at least 2s:" + arrived,
+			"iamtest: request 2 came 1.5s after the previous one, want at least 2s:" + arrived,
 			"iamtest: got 2 requests, want 1:" + arrived,
 			"iamtest: got 0 requests, want 1:",
 		}, f.texts)
 	})
 }
 
-func TestBodiesOfJSONAreComparedAsJSON(t *testing.T) {
+func TestAssertBodiesComparesJSONAsJSON(t *testing.T) {
 	for _, tt := range []struct {
 		got, want string
 		same      bool
@@ -545,7 +546,7 @@ func TestBodiesOfJSONAreComparedAsJSON(t *testing.T) {
 	}
 }
 
-func TestAServerServesManyAtOnce(t *testing.T) {
+func TestServerIsSafeForConcurrentUse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &iamtest.Server{Limit: 50, Window: time.Minute}
 		s.On("/", iamtest.Answer{Delay: time.Second})
@@ -564,7 +565,7 @@ func TestAServerServesManyAtOnce(t *testing.T) {
 	})
 }
 
-func TestIamhttpUnderstandsTheBodies(t *testing.T) {
+func TestIamhttpUnderstandsTheErrorBodies(t *testing.T) {
 	for _, a := range []iamtest.Answer{
 		iamtest.Keystone(400, "Said so."),
 		iamtest.IAM(400, "1109", "Said so."),

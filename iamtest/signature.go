@@ -14,15 +14,15 @@ import (
 )
 
 // This file checks signatures as a gateway does. It shares no code with package aksk,
-// which makes them, so that each tests the other.
+// which creates signatures, so that the tests of each package check the other.
 
 const (
 	signatureLife   = 15 * time.Minute
 	signatureLayout = "20060102T150405Z"
 )
 
-// verify returns the gateway's answer to a request that it does not let in, and false
-// if it does.
+// verify returns the gateway's response and true if the gateway refuses the request,
+// and false otherwise.
 func (s *Server) verify(r *http.Request, body string, now time.Time) (Answer, bool) {
 	refuse := func(why string) (Answer, bool) {
 		return Gateway(http.StatusUnauthorized, "APIG.0301", "Incorrect IAM authentication information: "+why), true
@@ -74,7 +74,7 @@ func (s *Server) verify(r *http.Request, body string, now time.Time) (Answer, bo
 	return refuse("verify aksk signature fail")
 }
 
-// checked is a request whose signature is being checked.
+// A checked is a request whose signature is being checked.
 type checked struct {
 	r      *http.Request
 	header map[string][]string
@@ -83,7 +83,7 @@ type checked struct {
 	body   string
 }
 
-// signatures returns the valid signatures: some requests have two.
+// signatures returns the valid signatures. Some requests have two.
 func (c checked) signatures(algorithm, accessKey, secretKey string, credential []string) []string {
 	scoped := len(credential) == 5 && credential[4] == "sdk_request"
 	requests := []string{c.canonical(scoped, c.query(scoped), c.body)}

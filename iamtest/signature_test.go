@@ -16,50 +16,50 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// key is the only one that the servers of these tests know.
+// key is the only key that the servers in these tests know.
 var key = aksk.Credentials{AccessKey: "AK", SecretKey: "sk"}
 
 func knows(accessKey, securityToken string) (string, bool) {
 	return "sk", accessKey == "AK" && securityToken == ""
 }
 
-func TestAServerWithKeysAnswersAsTheGatewayDoes(t *testing.T) {
+func TestServerWithKeysChecksSignaturesAsTheGatewayDoes(t *testing.T) {
 	for name, tt := range map[string]struct {
 		key    aksk.Credentials
 		age    time.Duration
 		change func(*http.Request)
-		text   string // of the 401; empty: let in
+		text   string // of the 401; if empty, the request is accepted
 		reason iamhttp.Reason
 	}{
-		"a right signature":      {key: key},
-		"one of 15 minutes":      {key: key, age: 15 * time.Minute},
-		"one from the future":    {key: key, age: -15 * time.Minute},
-		"a token of any kind":    {change: func(r *http.Request) { r.Header = http.Header{"X-Auth-Token": {"x"}} }},
-		"one that is too old":    {key, 15*time.Minute + time.Second, nil, "signature expired, signature time:19991231T234459Z,server time:20000101T000000Z", iamhttp.ReasonClockSkew},
-		"one from too far ahead": {key, -16 * time.Minute, nil, "signature expired, signature time:20000101T001600Z,server time:20000101T000000Z", iamhttp.ReasonClockSkew},
-		"a wrong key":            {aksk.Credentials{AccessKey: "AK", SecretKey: "other"}, 0, nil, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
-		"an unknown key":         {aksk.Credentials{AccessKey: "OTHER", SecretKey: "sk"}, 0, nil, "ak not exist", iamhttp.ReasonCredentialRejected},
-		"an unknown token":       {aksk.Credentials{AccessKey: "AK", SecretKey: "sk", SecurityToken: "x"}, 0, nil, "ak not exist", iamhttp.ReasonCredentialRejected},
-		"another path":           {key, 0, func(r *http.Request) { r.URL.Path += "s" }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
-		"another query":          {key, 0, func(r *http.Request) { r.URL.RawQuery = "a=1" }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
-		"another method":         {key, 0, func(r *http.Request) { r.Method = "PUT" }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
-		"another header":         {key, 0, func(r *http.Request) { r.Header.Set("X-Foo", "c") }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
-		"another host":           {key, 0, func(r *http.Request) { r.Host = "other.example" }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
-		"another body":           {key, 0, func(r *http.Request) { r.Body = http.NoBody }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
-		"another date":           {key, 0, func(r *http.Request) { r.Header.Set("X-Sdk-Date", "20000101T000001Z") }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
-		"no date":                {key, 0, func(r *http.Request) { r.Header.Del("X-Sdk-Date") }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
-		"another algorithm": {key, 0, func(r *http.Request) {
+		"a valid signature":                 {key: key},
+		"a signature 15 minutes old":        {key: key, age: 15 * time.Minute},
+		"a signature 15 minutes ahead":      {key: key, age: -15 * time.Minute},
+		"any token":                         {change: func(r *http.Request) { r.Header = http.Header{"X-Auth-Token": {"x"}} }},
+		"a signature that is too old":       {key, 15*time.Minute + time.Second, nil, "signature expired, signature time:19991231T234459Z,server time:20000101T000000Z", iamhttp.ReasonClockSkew},
+		"a signature that is too far ahead": {key, -16 * time.Minute, nil, "signature expired, signature time:20000101T001600Z,server time:20000101T000000Z", iamhttp.ReasonClockSkew},
+		"a wrong key":                       {aksk.Credentials{AccessKey: "AK", SecretKey: "other"}, 0, nil, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
+		"an unknown key":                    {aksk.Credentials{AccessKey: "OTHER", SecretKey: "sk"}, 0, nil, "ak not exist", iamhttp.ReasonCredentialRejected},
+		"an unknown token":                  {aksk.Credentials{AccessKey: "AK", SecretKey: "sk", SecurityToken: "x"}, 0, nil, "ak not exist", iamhttp.ReasonCredentialRejected},
+		"the path was changed":              {key, 0, func(r *http.Request) { r.URL.Path += "s" }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
+		"the query was changed":             {key, 0, func(r *http.Request) { r.URL.RawQuery = "a=1" }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
+		"the method was changed":            {key, 0, func(r *http.Request) { r.Method = "PUT" }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
+		"a header was changed":              {key, 0, func(r *http.Request) { r.Header.Set("X-Foo", "c") }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
+		"the host was changed":              {key, 0, func(r *http.Request) { r.Host = "other.example" }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
+		"the body was changed":              {key, 0, func(r *http.Request) { r.Body = http.NoBody }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
+		"the date was changed":              {key, 0, func(r *http.Request) { r.Header.Set("X-Sdk-Date", "20000101T000001Z") }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
+		"no date":                           {key, 0, func(r *http.Request) { r.Header.Del("X-Sdk-Date") }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
+		"the algorithm was changed": {key, 0, func(r *http.Request) {
 			r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), "SDK-", "V11-", 1))
 		}, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
-		"a scope of another day": {key, 0, func(r *http.Request) {
+		"a scope with another date": {key, 0, func(r *http.Request) {
 			r.Header.Set("Authorization", "SDK-HMAC-SHA256 Credential=AK/19990101/a/b/sdk_request, SignedHeaders=host, Signature=00")
 		}, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
-		"no signature":     {change: func(r *http.Request) { r.Header = http.Header{} }, text: "x-auth-token not found", reason: iamhttp.ReasonTokenExpired},
-		"a broken header":  {key, 0, func(r *http.Request) { r.Header.Set("Authorization", "SDK-HMAC-SHA256") }, "ak not exist", iamhttp.ReasonCredentialRejected},
-		"an empty header":  {key, 0, func(r *http.Request) { r.Header.Set("Authorization", "Basic QUs6c2s=") }, "ak not exist", iamhttp.ReasonCredentialRejected},
-		"a broken V11":     {key, 0, func(r *http.Request) { r.Header.Set("Authorization", "V11-HMAC-SHA256 Credential=AK/, Signature=") }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
-		"an empty one":     {key, 0, func(r *http.Request) { r.Header.Set("Authorization", "SDK-HMAC-SHA256 Access=AK") }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
-		"too many of them": {key, 0, func(r *http.Request) { r.Header.Add("Authorization", "SDK-HMAC-SHA256 Access=AK") }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
+		"neither signature nor token":                {change: func(r *http.Request) { r.Header = http.Header{} }, text: "x-auth-token not found", reason: iamhttp.ReasonTokenExpired},
+		"an Authorization header without parameters": {key, 0, func(r *http.Request) { r.Header.Set("Authorization", "SDK-HMAC-SHA256") }, "ak not exist", iamhttp.ReasonCredentialRejected},
+		"Basic authorization":                        {key, 0, func(r *http.Request) { r.Header.Set("Authorization", "Basic QUs6c2s=") }, "ak not exist", iamhttp.ReasonCredentialRejected},
+		"an incomplete V11 header":                   {key, 0, func(r *http.Request) { r.Header.Set("Authorization", "V11-HMAC-SHA256 Credential=AK/, Signature=") }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
+		"no Signature parameter":                     {key, 0, func(r *http.Request) { r.Header.Set("Authorization", "SDK-HMAC-SHA256 Access=AK") }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
+		"two Authorization headers":                  {key, 0, func(r *http.Request) { r.Header.Add("Authorization", "SDK-HMAC-SHA256 Access=AK") }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -94,7 +94,7 @@ func TestAServerWithKeysAnswersAsTheGatewayDoes(t *testing.T) {
 				next, err := s.RoundTrip(ok)
 				require.NoError(t, err)
 				next.Body.Close()
-				assert.Equal(t, 204, next.StatusCode, "neither the Limit nor the script was used up")
+				assert.Equal(t, 204, next.StatusCode, "the refused request must use up neither the Limit nor the script")
 			})
 		})
 	}
@@ -120,7 +120,7 @@ func TestServerWithAheadSendsADateInTheFuture(t *testing.T) {
 	}
 }
 
-func TestKeysMayAskTheServerWhatArrived(t *testing.T) {
+func TestKeysMayCallRequests(t *testing.T) {
 	s := new(iamtest.Server)
 	s.Keys = func(string, string) (string, bool) { return "", len(s.Requests()) > 1 }
 	req, err := http.NewRequest(http.MethodGet, "https://iam.example/", nil)

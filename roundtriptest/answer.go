@@ -11,26 +11,26 @@ import (
 	"time"
 )
 
-// failing reports whether a response comes as an error.
+// failing reports whether a response with this code is returned as an error.
 func (c *trial) failing(code int) bool { return c.StatusErrors && code >= 400 }
 
 // oneOf checks that a call returned either a response or an error.
 func (o outcome) oneOf() error {
 	switch {
 	case o.resp != nil && o.err != nil:
-		return fmt.Errorf("it returned both a response (%d) and an error (%v)", o.resp.StatusCode, o.err)
+		return fmt.Errorf("RoundTrip returned both a response (%d) and an error (%v)", o.resp.StatusCode, o.err)
 	case o.resp == nil && o.err == nil:
-		return errors.New("it returned neither response nor error")
+		return errors.New("RoundTrip returned neither a response nor an error")
 	}
 	return nil
 }
 
-// eitherOr: a retryer that gives up returns an error of its own, or the last
-// response beside one, whose body nobody closes then.
+// eitherOr: when they stop retrying, some RoundTrippers return an error of their own, or
+// even both the last response and an error, in which case nobody closes the body.
 func eitherOr(c *trial) error {
 	codes := []int{200, 404, 500, 503}
 	if c.Retries != 0 {
-		codes = append(codes, c.Retries) // until it gives up
+		codes = append(codes, c.Retries) // until the RoundTripper stops retrying
 	}
 	for _, code := range codes {
 		err := c.bubble(func() error {
@@ -42,34 +42,34 @@ func eitherOr(c *trial) error {
 			defer o.close()
 			switch {
 			case !c.failing(code) && o.err != nil:
-				return fmt.Errorf("it returned an error, though there was a response: %w", o.err)
+				return fmt.Errorf("RoundTrip returned an error, although there was a response: %w", o.err)
 			case !c.failing(code) && o.resp.StatusCode != code:
-				return fmt.Errorf("it returned a %d", o.resp.StatusCode)
+				return fmt.Errorf("RoundTrip returned a %d", o.resp.StatusCode)
 			case c.failing(code) && o.err == nil:
-				return errors.New("Options.StatusErrors says that it comes as an error, and it came as a response")
+				return errors.New("RoundTrip returned a response, although Options.StatusErrors says that it returns an error")
 			case c.failing(code):
 				for i, b := range base.bodies {
 					if _, closes := b.count(); closes == 0 {
-						return fmt.Errorf("it returned an error, and left the body of answer %d open", i+1)
+						return fmt.Errorf("RoundTrip returned an error, but did not close the body of response %d", i+1)
 					}
 				}
 			}
 			return nil
 		})
 		if err != nil {
-			return fmt.Errorf("of a %d: %w", code, err)
+			return fmt.Errorf("a request that got a %d: %w", code, err)
 		}
 	}
 	return nil
 }
 
-// clientTimeoutKeepsAnswer: a wait that cannot end before the client's timeout
-// is not worth beginning.
+// clientTimeoutKeepsAnswer: there is no point in starting a wait that cannot end before
+// the client's timeout.
 func clientTimeoutKeepsAnswer(c *trial) error {
 	if err := c.retries(); err != nil {
 		return err
 	}
-	for range 20 { // how long it waits may be up to jitter
+	for range 20 { // the length of the wait may depend on jitter
 		if err := c.bubble(func() error {
 			client := &http.Client{Transport: c.wrap(replies(status(c.Retries, "Retry-After: 30"))), Timeout: 2 * time.Second}
 			o, err := doFunc(func() (*http.Response, error) { return client.Get(address) })
@@ -80,7 +80,7 @@ func clientTimeoutKeepsAnswer(c *trial) error {
 			var t interface{ Timeout() bool }
 			isTimeout := errors.As(o.err, &t)
 			if o.took >= client.Timeout && isTimeout && t.Timeout() || !c.StatusErrors && o.err != nil {
-				return fmt.Errorf("of a %d with a Retry-After beyond the client's timeout nothing but this was left, after %v: %w", c.Retries, o.took, o.err)
+				return fmt.Errorf("after a %d with a Retry-After beyond the client's timeout, all that the caller got, after %v, was this error: %w", c.Retries, o.took, o.err)
 			}
 			return nil
 		}); err != nil {
@@ -90,9 +90,9 @@ func clientTimeoutKeepsAnswer(c *trial) error {
 	return nil
 }
 
-// redirectsLeft: an http.Client inside the RoundTripper would follow them without
-// asking the CheckRedirect of the outer client, and would send tokens that only the
-// outer client knows to remove.
+// redirectsLeft: an http.Client inside the RoundTripper would follow redirects without
+// calling the outer client's CheckRedirect, and would send tokens that only the outer
+// client knows it must remove.
 func redirectsLeft(c *trial) error {
 	return c.bubble(func() error {
 		asked, base := 0, replies(status(302, "Location: http://elsewhere.example/"), status(200))
@@ -108,17 +108,17 @@ func redirectsLeft(c *trial) error {
 		}
 		defer o.close()
 		if n := len(base.sent()); n != 1 || asked != 1 {
-			return fmt.Errorf("a redirect was followed inside: %d requests were sent, and CheckRedirect was called %d times", n, asked)
+			return fmt.Errorf("the RoundTripper followed a redirect: %d requests were sent, and CheckRedirect was called %d times", n, asked)
 		}
 		if o.err != nil || o.resp.StatusCode != 302 {
-			return fmt.Errorf("a redirect did not come back as a response: %w", errors.Join(o.err, o.oneOf()))
+			return fmt.Errorf("a redirect was not returned as a response: %w", errors.Join(o.err, o.oneOf()))
 		}
 		return nil
 	})
 }
 
-// bodyUntouched: a wrapper around each body breaks the connection of a 101, and a
-// code other than 200 is not always a failure.
+// bodyUntouched: wrapping every body makes the body of a 101 read-only, and a code other
+// than 200 is not always a failure.
 func bodyUntouched(c *trial) error {
 	for _, code := range []int{101, 200, 201, 204, 206, 299, 300, 304, 399} {
 		err := c.bubble(func() error {
@@ -132,27 +132,27 @@ func bodyUntouched(c *trial) error {
 			})), newRequest("GET", ""))
 			switch err = errors.Join(err, o.err); {
 			case err != nil:
-				return fmt.Errorf("it did not come back as a response: %w", err)
+				return fmt.Errorf("RoundTrip did not return it as a response: %w", err)
 			case o.resp == nil:
-				return errors.New("it came back neither as a response nor as an error")
+				return errors.New("RoundTrip returned neither a response nor an error")
 			}
 			defer o.close()
 			if o.resp.StatusCode != code {
-				return fmt.Errorf("it came back as a %d", o.resp.StatusCode)
+				return fmt.Errorf("RoundTrip returned it as a %d", o.resp.StatusCode)
 			}
 			if _, ok := o.resp.Body.(io.Writer); !ok && code == http.StatusSwitchingProtocols {
-				return errors.New("its body can no longer be written to")
+				return errors.New("the response's body is no longer an io.Writer")
 			}
 			if read, closes := b.count(); read > 0 || closes > 0 {
-				return fmt.Errorf("of its body %d bytes were read, and it was closed %d times", read, closes)
+				return fmt.Errorf("RoundTrip read %d bytes of the response's body and closed it %d times", read, closes)
 			}
 			if got, err := io.ReadAll(o.resp.Body); err != nil || string(got) != text {
-				return fmt.Errorf("its body is %q (%v) instead of %q", got, err, text)
+				return fmt.Errorf("the response's body is %q (error: %v) instead of %q", got, err, text)
 			}
 			return nil
 		})
 		if err != nil {
-			return fmt.Errorf("of a %d: %w", code, err)
+			return fmt.Errorf("a response with the code %d: %w", code, err)
 		}
 	}
 	return nil
@@ -168,13 +168,13 @@ func closeIdle(c *trial) error {
 	base := replies(status(200))
 	(&http.Client{Transport: c.wrap(base)}).CloseIdleConnections()
 	if base.closed == 0 {
-		return errors.New("CloseIdleConnections of a client did not reach the base: its connections stay open")
+		return errors.New("the client's CloseIdleConnections did not reach the base: its connections stay open")
 	}
 	return nil
 }
 
-// interimReleased: a body that is left open keeps its connection busy, and one that
-// is closed unread loses it.
+// interimReleased: a body that is left open keeps its connection busy, and a body that
+// is closed unread costs the connection.
 func interimReleased(c *trial) error {
 	if err := c.retries(); err != nil {
 		return err
@@ -191,7 +191,7 @@ func interimReleased(c *trial) error {
 		}
 		return nil
 	}); err != nil || c.Retries == http.StatusRequestTimeout {
-		return err // a server that sent 408 has given its connection up (RFC 9110 §15.5.9)
+		return err // a server that sends 408 is about to close the connection (RFC 9110 §15.5.9)
 	}
 	return c.bubble(func() error {
 		const calls = 5
@@ -216,14 +216,14 @@ func interimReleased(c *trial) error {
 			o.close()
 		}
 		if n := w.connections(); n > 1 {
-			return fmt.Errorf("%d calls one after the other, each with a %d of 2 KiB before its answer, opened %d connections instead of 1", calls, c.Retries, n)
+			return fmt.Errorf("%d calls one after the other, each with a %d of 2 KiB before the final response, opened %d connections instead of 1", calls, c.Retries, n)
 		}
 		return nil
 	})
 }
 
-// readingBounded: a body is read so that its connection can be used again, or to put
-// it into an error. Neither is worth reading a body that does not end.
+// readingBounded: a RoundTripper reads a body so that the connection can be reused, or
+// to put the text into an error. Neither justifies reading a body that does not end.
 func readingBounded(c *trial) error {
 	const (
 		most      = 1 << 20
@@ -239,7 +239,7 @@ func readingBounded(c *trial) error {
 		codes = append(codes, 404)
 	}
 	if len(codes) == 0 {
-		return fmt.Errorf("%w: no body has to be read", ErrNotApplicable)
+		return fmt.Errorf("%w: the RoundTripper has no reason to read a body", ErrNotApplicable)
 	}
 	for _, code := range codes {
 		if err := c.bubble(func() error {
@@ -251,7 +251,7 @@ func readingBounded(c *trial) error {
 			b.Close()
 			o.close()
 			if err == errHangs || time.Since(start) > patience {
-				return fmt.Errorf("a server that stopped sending in the body of a %d held the call up", code)
+				return fmt.Errorf("the call hung because the server stopped sending in the middle of the body of a %d", code)
 			}
 			return err
 		}); err != nil {
@@ -262,7 +262,7 @@ func readingBounded(c *trial) error {
 			o, err := do(c.wrap(replies(replyWith(code, b), status(200))), newRequest("GET", ""))
 			o.close()
 			if read, _ := b.count(); read > most {
-				return fmt.Errorf("of the body of a %d that does not end %d KiB were read", code, read>>10)
+				return fmt.Errorf("the body of a %d does not end, but RoundTrip read %d KiB of it", code, read>>10)
 			}
 			return err
 		}); err != nil {
@@ -276,7 +276,7 @@ func replyWith(code int, b *body) reply {
 	return func(req *http.Request) (*http.Response, error) { return newResponse(req, code, b), nil }
 }
 
-// zeros is an endless text.
+// zeros is an endless reader.
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) {
@@ -306,7 +306,7 @@ func brokenBase(c *trial) error {
 			o.close()
 			return err
 		}); err != nil {
-			return fmt.Errorf("a base returned %s: %w", what, err)
+			return fmt.Errorf("the base returned %s: %w", what, err)
 		}
 	}
 	return nil
@@ -321,7 +321,7 @@ func oddAnswer(c *trial) error {
 			o.close()
 			return errors.Join(err, o.oneOf())
 		}); err != nil {
-			return fmt.Errorf("of an answer with the code %d and no header: %w", code, err)
+			return fmt.Errorf("a response with the code %d and no header: %w", code, err)
 		}
 	}
 	return nil
@@ -357,7 +357,7 @@ func noSecrets(c *trial) error {
 			}
 			for _, format := range []string{"%v", "%+v", "%#v"} {
 				if text := fmt.Sprintf(format, o.err); strings.Contains(text, secret) {
-					return fmt.Errorf("printed with %s it tells what is secret: %s", format, text)
+					return fmt.Errorf("printed with %s, it reveals a secret: %s", format, text)
 				}
 			}
 			return nil
@@ -368,11 +368,12 @@ func noSecrets(c *trial) error {
 	return nil
 }
 
-// pointerErrors: errors.As with a pointer type does not find a value, nor the other
-// way round, and errors.Is never matches a value that cannot be compared.
+// pointerErrors: errors.As with a pointer type does not find a value, and errors.As with
+// a value type does not find a pointer. errors.Is never matches a value that is not
+// comparable.
 func pointerErrors(c *trial) error {
 	if !c.StatusErrors {
-		return fmt.Errorf("%w: answers come as responses", ErrNotApplicable)
+		return fmt.Errorf("%w: no response is returned as an error", ErrNotApplicable)
 	}
 	codes := []int{404, 500}
 	if c.Retries != 0 {
@@ -392,11 +393,11 @@ func pointerErrors(c *trial) error {
 			}
 			switch {
 			case typ.Kind() != reflect.Pointer:
-				return fmt.Errorf("it is a %v, no pointer", typ)
+				return fmt.Errorf("its type %v is not a pointer", typ)
 			case typ != first:
-				return fmt.Errorf("it is a %v, and that of a %d is a %v", typ, codes[0], first)
+				return fmt.Errorf("its type is %v, but the type of the error of a %d is %v", typ, codes[0], first)
 			case !errors.Is(o.err, o.err):
-				return errors.New("errors.Is does not know it again")
+				return errors.New("errors.Is does not match it with itself")
 			}
 			return nil
 		}); err != nil {

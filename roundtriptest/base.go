@@ -15,13 +15,15 @@ import (
 )
 
 const (
-	// mostSends stops a RoundTripper that would send without end.
+	// mostSends is the number of attempts after which the base stops a RoundTripper
+	// that would otherwise retry forever.
 	mostSends = 1000
-	// longest is how long a call may take, in virtual time, before it hangs.
+	// longest is the virtual time after which a call is considered to hang.
 	longest = 24 * time.Hour
 )
 
-// bubble runs f in virtual time. Goroutines that f leaves behind may end afterwards.
+// bubble runs f in virtual time. Goroutines may still be running when f returns; bubble
+// gives them time to end.
 func (c *trial) bubble(f func() error) error {
 	return c.bubbleThatEnds(func() error {
 		defer time.Sleep(2 * longest)
@@ -29,25 +31,25 @@ func (c *trial) bubble(f func() error) error {
 	})
 }
 
-// bubbleThatEnds is bubble, except that a goroutine that still runs when f returns is
-// an error.
+// bubbleThatEnds is like bubble, but it is an error if a goroutine is still running when
+// f returns.
 func (c *trial) bubbleThatEnds(f func() error) (err error) {
 	defer func() {
-		if v := recover(); v != nil { // of synctest: goroutines are left
+		if v := recover(); v != nil { // synctest panics if goroutines are left over
 			err = errors.Join(err, errors.New("a goroutine is left over and does not end"))
 		}
 	}()
 	synctest.Test(c.t, func(*testing.T) {
-		defer panicked(&err) // a body may, when it is read or closed
+		defer panicked(&err) // reading or closing a body may panic
 		err = f()
 	})
 	return err
 }
 
-// panicked turns a panic into an error. Defer it.
+// panicked turns a panic into an error. It must be deferred.
 func panicked(err *error) {
 	if v := recover(); v != nil {
-		*err = fmt.Errorf("it panicked: %v", v)
+		*err = fmt.Errorf("the call panicked: %v", v)
 	}
 }
 
@@ -97,10 +99,11 @@ func doFunc(f func() (*http.Response, error)) (outcome, error) {
 	}
 }
 
-// A reply produces the result of one send, after the base has read the request.
+// A reply produces the result of one attempt, after the base has read the request.
 type reply func(*http.Request) (*http.Response, error)
 
-// status replies with a short text; fields are lines such as "Retry-After: 1".
+// status replies with a status code and a short text. fields are header lines such as
+// "Retry-After: 1".
 func status(code int, fields ...string) reply {
 	return func(req *http.Request) (*http.Response, error) {
 		return newResponse(req, code, newBody("a short text"), fields...), nil
@@ -134,12 +137,12 @@ type send struct {
 
 // A memory is a base that obeys the contract and replies from memory.
 type memory struct {
-	replies []reply // in turn, the last one for ever
+	replies []reply // used in turn; the last one is used for all later requests
 
 	mu     sync.Mutex
 	sends  []send
 	bodies []*body // of the responses
-	closed int     // calls of CloseIdleConnections
+	closed int     // the number of calls of CloseIdleConnections
 }
 
 func replies(r ...reply) *memory { return &memory{replies: r} }
@@ -167,7 +170,7 @@ func (m *memory) RoundTrip(req *http.Request) (*http.Response, error) {
 	m.sends = append(m.sends, s)
 	m.mu.Unlock()
 	if n >= mostSends {
-		return nil, fmt.Errorf("sent %d times: that is enough", n)
+		return nil, fmt.Errorf("sent %d times: the test stops here", n)
 	}
 	resp, err := m.replies[min(n, len(m.replies)-1)](req)
 	if resp != nil {
@@ -182,29 +185,29 @@ func (m *memory) RoundTrip(req *http.Request) (*http.Response, error) {
 
 func (m *memory) CloseIdleConnections() { m.closed++ }
 
-// sent returns the sends so far.
+// sent returns the requests received so far.
 func (m *memory) sent() []send {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.sends
 }
 
-// retried fails if there was no second send.
+// retried returns an error if there was no second attempt.
 func (m *memory) retried(code int, o outcome) error {
 	if n := len(m.sent()); n < 2 {
-		return fmt.Errorf("a %d was to be retried, and was sent %d times (error: %v)", code, n, o.err)
+		return fmt.Errorf("a %d was to be retried, but the base received %d request(s) (error: %v)", code, n, o.err)
 	}
 	return nil
 }
 
-// gap is the time between the first two sends.
+// gap returns the time between the first two attempts.
 func (m *memory) gap() time.Duration {
 	s := m.sent()
 	return s[1].at.Sub(s[0].at)
 }
 
-// A body counts its reads and closes. It ends after its text; with stall it then
-// blocks until it is closed.
+// A body counts the bytes that are read and the calls of Close. After its text, it ends,
+// or, if stall is set, blocks until it is closed.
 type body struct {
 	text  io.Reader
 	stall bool
@@ -212,7 +215,7 @@ type body struct {
 	mu     sync.Mutex
 	read   int
 	closes int
-	done   chan struct{} // closed with it
+	done   chan struct{} // closed by the first Close
 }
 
 func newBody(text string) *body { return bodyOf(strings.NewReader(text)) }
@@ -222,7 +225,7 @@ func bodyOf(r io.Reader) *body { return &body{text: r, done: make(chan struct{})
 func (b *body) Read(p []byte) (int, error) {
 	select {
 	case <-b.done:
-		return 0, errors.New("read after it was closed")
+		return 0, errors.New("the body was read after it was closed")
 	default:
 	}
 	n, err := b.text.Read(p)
@@ -231,7 +234,7 @@ func (b *body) Read(p []byte) (int, error) {
 	b.mu.Unlock()
 	if n == 0 && err == io.EOF && b.stall {
 		<-b.done
-		return 0, errors.New("closed while it was read")
+		return 0, errors.New("the body was closed while it was being read")
 	}
 	return n, err
 }
@@ -261,13 +264,13 @@ func newRequest(method, text string) *http.Request {
 	}
 	req, err := http.NewRequest(method, address, r)
 	if err != nil {
-		panic(err) // never: all arguments are in this package
+		panic(err) // cannot happen: all callers are in this package and pass valid arguments
 	}
 	return req
 }
 
-// A wire is a server and a net/http transport to it, over connections in memory, so
-// that virtual time works.
+// A wire is a server together with a net/http transport that connects to it in memory,
+// so that virtual time works.
 type wire struct {
 	*http.Transport
 	server http.Server
@@ -311,7 +314,7 @@ func (w *wire) stop() {
 	w.Transport.CloseIdleConnections()
 }
 
-// Accept, Close and Addr make w the listener of its server.
+// Accept, Close and Addr make w the listener that its server uses.
 func (w *wire) Accept() (net.Conn, error) {
 	select {
 	case c := <-w.conns:

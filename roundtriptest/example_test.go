@@ -10,10 +10,10 @@ import (
 	"github.com/iamhttp/iamhttp/roundtriptest"
 )
 
-// In a test of your own, t is the test's parameter.
+// t stands in for the parameter of your test function.
 var t *testing.T
 
-// The test that package roundtriptest is for; the README shows it.
+// This test shows the typical use of package roundtriptest. The README contains a copy.
 func TestMyTransportObeysTheContract(t *testing.T) {
 	roundtriptest.Run(t, func(base http.RoundTripper) http.RoundTripper {
 		return &iamhttp.Transport{Base: base, PassThrough: true} // yours
@@ -28,8 +28,8 @@ func Example() {
 	}, roundtriptest.Options{})
 }
 
-// Name the status that you retry. With the zero Options, a RoundTripper that retries
-// passes without any check of its retries.
+// Set Retries to a status that you retry. With the zero Options, the retries of a
+// RoundTripper are not checked.
 func ExampleRun() {
 	roundtriptest.Run(t, func(base http.RoundTripper) http.RoundTripper {
 		return &iamhttp.Transport{Base: base, PassThrough: true}
@@ -51,7 +51,7 @@ func ExampleTraps() {
 	// Output: an answer is a response or else an error
 }
 
-// To leave out a clause that your RoundTripper breaks on purpose, skip it by its name.
+// To leave out a clause that your RoundTripper breaks on purpose, skip its trap by name.
 func ExampleTrap() {
 	wrap := func(base http.RoundTripper) http.RoundTripper { return base }
 	for trap := range roundtriptest.Traps() {

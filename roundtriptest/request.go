@@ -15,8 +15,8 @@ import (
 
 const payload = `{"user":{"name":"alice"}}`
 
-// requestUnmodified: to send a request again with a new body or another header, a
-// RoundTripper has to copy it.
+// requestUnmodified: a RoundTripper must copy a request before it changes the body or
+// the header for a retry.
 func requestUnmodified(c *trial) error {
 	codes := []int{200, 404}
 	if c.Retries != 0 {
@@ -36,10 +36,10 @@ func requestUnmodified(c *trial) error {
 			}
 			return unmodified(&before, req)
 		}); err != nil {
-			return fmt.Errorf("of a request that got a %d %w", code, err)
+			return fmt.Errorf("a request that got a %d: %w", code, err)
 		}
 	}
-	// Last, because what is modified at the same time stops the program.
+	// This comes last, because concurrent writes to a map crash the program.
 	return c.bubble(func() error {
 		rt, req := c.wrap(replies(status(200))), newRequest("GET", "")
 		errs := make([]error, 8)
@@ -56,11 +56,12 @@ func requestUnmodified(c *trial) error {
 	})
 }
 
-// unmodified compares two states of a request, the earlier one with header and
-// URL of its own. Functions and the context can only be compared by identity.
+// unmodified compares the states of a request before and after a call. before must
+// have its own copies of the header and the URL. Functions and the context can only be
+// compared by identity.
 func unmodified(before, after *http.Request) error {
 	if before.Context() != after.Context() {
-		return errors.New("the context was modified")
+		return errors.New("the request's context was modified")
 	}
 	was, is := reflect.ValueOf(before).Elem(), reflect.ValueOf(after).Elem()
 	for _, f := range reflect.VisibleFields(was.Type()) {
@@ -71,24 +72,24 @@ func unmodified(before, after *http.Request) error {
 		switch f.Type.Kind() {
 		case reflect.Func, reflect.Chan:
 			if a.UnsafePointer() != b.UnsafePointer() {
-				return fmt.Errorf("%s was modified", f.Name)
+				return fmt.Errorf("the request's %s was modified", f.Name)
 			}
 		default:
 			if f.Name == "Body" && before.Body != after.Body || f.Name != "Body" && !reflect.DeepEqual(a.Interface(), b.Interface()) {
-				return fmt.Errorf("%s was modified", f.Name)
+				return fmt.Errorf("the request's %s was modified", f.Name)
 			}
 		}
 	}
 	return nil
 }
 
-// bodyClosed: a body may be a file or a pipe. Its writer has to learn that nobody
-// reads it any more.
+// bodyClosed: a body may be a file that must be closed, or a pipe whose writer blocks
+// until the reader closes it.
 func bodyClosed(c *trial) error {
 	tries := map[string]reply{
 		"got a 200":                              status(200),
 		"got a 404":                              status(404),
-		"got no answer":                          failure(errors.New("connection reset")),
+		"got no response":                        failure(errors.New("connection reset")),
 		"was canceled before it was sent":        status(200),
 		fmt.Sprintf("got a %d first", c.Retries): status(c.Retries),
 	}
@@ -113,7 +114,7 @@ func bodyClosed(c *trial) error {
 			if err != nil {
 				return err
 			}
-			time.Sleep(longest) // it may be closed later
+			time.Sleep(longest) // the body may be closed after RoundTrip has returned
 			for i, b := range bodies {
 				if _, closes := b.count(); closes == 0 {
 					return fmt.Errorf("body %d of %d was never closed", i+1, len(bodies))
@@ -121,14 +122,14 @@ func bodyClosed(c *trial) error {
 			}
 			return nil
 		}); err != nil {
-			return fmt.Errorf("of a request that %s %w", what, err)
+			return fmt.Errorf("a request that %s: %w", what, err)
 		}
 	}
 	return nil
 }
 
-// bodyNotReused: a response may come while the request is still being sent, and its
-// sender then reads the body at the same time as that of the retry.
+// bodyNotReused: a response may arrive while the request is still being sent. If the
+// retry uses the same body, both attempts then read it at the same time.
 func bodyNotReused(c *trial) error {
 	if err := c.retries(); err != nil {
 		return err
@@ -145,13 +146,13 @@ func bodyNotReused(c *trial) error {
 		base.mu.Lock()
 		defer base.mu.Unlock()
 		if len(base.bodies) < 2 {
-			return fmt.Errorf("a %d was to be retried, and was sent %d times (error: %v)", c.Retries, len(base.bodies), o.err)
+			return fmt.Errorf("a %d was to be retried, but the base received %d request(s) (error: %v)", c.Retries, len(base.bodies), o.err)
 		}
 		if got := base.bodies[1].String(); got != payload {
-			return fmt.Errorf("sent while the body of the first send was still being read, the retry had the body %q instead of %q", got, payload)
+			return fmt.Errorf("the retry was sent while the body of the first attempt was still being read, and had the body %q instead of %q", got, payload)
 		}
 		if got := base.bodies[0].String(); !strings.HasPrefix(payload, got) {
-			return fmt.Errorf("the first send, still reading its body when the retry began, got %q instead of %q", got, payload)
+			return fmt.Errorf("the first attempt was still reading its body when the retry began, and read %q instead of %q", got, payload)
 		}
 		return nil
 	}); err != nil {
@@ -169,7 +170,7 @@ func bodyNotReused(c *trial) error {
 			mu.Lock()
 			defer mu.Unlock()
 			if asked++; asked == 1 {
-				w.WriteHeader(c.Retries) // before the body was read
+				w.WriteHeader(c.Retries) // without reading the body
 				return
 			}
 			got, _ = io.ReadAll(r.Body)
@@ -183,20 +184,20 @@ func bodyNotReused(c *trial) error {
 		o, err := do(c.wrap(w), req)
 		o.close()
 		if err = errors.Join(err, o.err); err != nil {
-			return fmt.Errorf("an upload that was answered with a %d before it was read: %w", c.Retries, err)
+			return fmt.Errorf("an upload that got a %d before its body was read: %w", c.Retries, err)
 		}
 		if !bytes.Equal(got, upload) {
-			return fmt.Errorf("an upload that was answered with a %d before it was read arrived otherwise than it was sent", c.Retries)
+			return fmt.Errorf("an upload that got a %d before its body was read: the retry arrived with a different body", c.Retries)
 		}
 		return nil
 	})
 }
 
-// A lateReader answers the first send when it has read a few bytes of its body,
-// and reads on when the second has begun.
+// A lateReader responds to the first attempt after reading a few bytes of its body, and
+// reads the rest of that body when the second attempt has begun.
 type lateReader struct {
 	code          int
-	second, first chan struct{} // closed when the second has begun, and the first has been read
+	second, first chan struct{} // closed when the second attempt has begun; when the first one's body has been read
 
 	mu     sync.Mutex
 	bodies []*bytes.Buffer
@@ -219,7 +220,7 @@ func (l *lateReader) RoundTrip(req *http.Request) (*http.Response, error) {
 			defer req.Body.Close()
 			select {
 			case <-l.second:
-			case <-time.After(time.Hour): // it waits for the body to be closed, or sends no more
+			case <-time.After(time.Hour): // the RoundTripper waits for the body to be closed, or does not retry
 			}
 			io.Copy(got, req.Body)
 		}()
@@ -233,8 +234,8 @@ func (l *lateReader) RoundTrip(req *http.Request) (*http.Response, error) {
 	return status(200)(req)
 }
 
-// noEmptyRetry: a body that was read cannot be sent again, unless the RoundTripper
-// has kept a copy.
+// noEmptyRetry: once read, a body without GetBody cannot be sent again, unless the
+// RoundTripper has kept a copy.
 func noEmptyRetry(c *trial) error {
 	if err := c.retries(); err != nil {
 		return err
@@ -247,7 +248,7 @@ func noEmptyRetry(c *trial) error {
 		o.close()
 		for i, s := range base.sent() {
 			if s.body != payload {
-				return fmt.Errorf("a request with a body and no GetBody was sent again: send %d had the body %q instead of %q", i+1, s.body, payload)
+				return fmt.Errorf("a request with a body but without GetBody was sent again: attempt %d had the body %q instead of %q", i+1, s.body, payload)
 			}
 		}
 		return err
@@ -262,7 +263,7 @@ func contentLengthStays(c *trial) error {
 		o.close()
 		for i, s := range base.sent() {
 			if s.req.ContentLength != int64(len(payload)) || len(s.req.TransferEncoding) > 0 || s.body != payload {
-				return fmt.Errorf("send %d had ContentLength %d, TransferEncoding %q and the body %q instead of %d, none and %q",
+				return fmt.Errorf("attempt %d had ContentLength %d, TransferEncoding %q and the body %q instead of %d, none and %q",
 					i+1, s.req.ContentLength, s.req.TransferEncoding, s.body, len(payload), payload)
 			}
 		}
@@ -281,16 +282,16 @@ func getBodyKept(c *trial) error {
 		}
 		for i, s := range base.sent() {
 			if s.req.GetBody == nil {
-				return fmt.Errorf("send %d had no GetBody, though the request has one", i+1)
+				return fmt.Errorf("attempt %d had no GetBody, although the caller's request has one", i+1)
 			}
 			b, err := s.req.GetBody()
 			if err != nil {
-				return fmt.Errorf("GetBody of send %d: %w", i+1, err)
+				return fmt.Errorf("GetBody of attempt %d: %w", i+1, err)
 			}
 			got, err := io.ReadAll(b)
 			b.Close()
 			if err != nil || string(got) != payload {
-				return fmt.Errorf("GetBody of send %d gave %q (%v) instead of %q", i+1, got, err, payload)
+				return fmt.Errorf("GetBody of attempt %d returned a body with the text %q (error: %v) instead of %q", i+1, got, err, payload)
 			}
 		}
 		return nil

@@ -1,6 +1,6 @@
-// Package roundtriptest tests that an [http.RoundTripper] that wraps another one
-// obeys its contract: the documentation of net/http and, if it retries requests, the
-// RFCs.
+// Package roundtriptest tests whether an [http.RoundTripper] that wraps another one
+// obeys the contract: the documentation of net/http and, if the RoundTripper retries
+// requests, the RFCs.
 //
 //	func TestContract(t *testing.T) {
 //		roundtriptest.Run(t, func(base http.RoundTripper) http.RoundTripper {
@@ -8,10 +8,11 @@
 //		}, roundtriptest.Options{Retries: http.StatusTooManyRequests})
 //	}
 //
-// Each trap tests one clause that implementations are known to break. Nearly all
-// traps run in virtual time, so you need not shorten the RoundTripper's waits. Those
-// about connections use a real http.Transport and http.Server, over connections in
-// memory. Run the suite with -race: only the race detector sees some mistakes.
+// Each trap tests one clause of the contract that implementations are known to break.
+// Nearly all traps run in virtual time, so you need not shorten the RoundTripper's
+// waits. The traps about connections use a real http.Transport and http.Server over
+// in-memory connections. Run the suite with -race: some mistakes are visible only to
+// the race detector.
 package roundtriptest
 
 import (
@@ -23,53 +24,54 @@ import (
 	"testing"
 )
 
-// Options say what kind of RoundTripper is tested. The zero value is for a
-// RoundTripper that sends each request once and returns the result.
+// Options describe the RoundTripper under test. The zero value is for a RoundTripper
+// that sends each request once and returns the result.
 type Options struct {
-	// StatusErrors says that responses of 400 and above are returned as errors,
-	// although the contract forbids it. The rest of the contract still holds: there
-	// is no response beside the error, and its body is closed.
+	// StatusErrors means that the RoundTripper returns responses with a status of 400
+	// or above as errors, although the contract forbids that. The rest of the contract
+	// still holds: no response comes with the error, and the response's body is closed.
 	StatusErrors bool
 
-	// Retries is a status code, such as 429, that is retried whatever the method. The
-	// RoundTripper must retry it at least once, even if the server asks for a wait of
-	// 100 seconds. If it needs more than the code, let wrap add that to the
-	// responses. 0 means that nothing is retried: the traps about retries are then
-	// not applicable.
+	// Retries is a status code, such as 429, that the RoundTripper retries whatever
+	// the method. It must retry at least once, even if the server asks for a wait of
+	// 100 seconds. If it only retries responses that also have, say, a certain header,
+	// let wrap add that to the base's responses. 0 means that nothing is retried; the
+	// traps about retries are then not applicable.
 	Retries int
 
-	// Shared says that all callers wait when one of them gets a Retries answer.
+	// Shared means that all callers wait when one of them gets the status in Retries.
 	Shared bool
 }
 
 // ErrNotApplicable means that a trap does not apply to a RoundTripper of this kind.
-// Use it with errors.Is on the result of [Trap.Check].
+// Use errors.Is to look for it in the result of [Trap.Check].
 var ErrNotApplicable = errors.New("not applicable")
 
-// A Trap is one clause of the contract, with a situation in which implementations
-// break it. Use it to run some of the checks only; [Run] runs all.
+// A Trap is one clause of the contract, together with a situation in which
+// implementations break it. Use Traps to run only some of the checks; [Run] runs all.
 type Trap struct {
-	Name   string // a sentence that holds if the trap was avoided
-	Clause string // what it follows from, with the source
+	Name   string // a sentence that is true if the RoundTripper avoids the trap
+	Clause string // the clause of the contract, with its source
 
 	check func(*trial) error
 }
 
-// Check tries the trap on the RoundTripper that wrap puts around a base. It returns
-// nil if the trap was avoided, [ErrNotApplicable], or what went wrong. It calls
-// wrap several times, once with the result of an earlier call.
+// Check tries the trap on the RoundTripper that wrap builds around a base. It returns
+// nil if the RoundTripper avoids the trap, an error that wraps [ErrNotApplicable] if the
+// trap does not apply, and otherwise an error that says what went wrong. Check may call
+// wrap several times; one trap passes it the result of an earlier call.
 //
-// t is needed for virtual time; Check does not fail it, except for data races that
-// the race detector finds. Check must not be called in a synctest bubble.
+// Check needs t for virtual time. It does not mark t as failed, except for data races
+// that the race detector finds. Check must not be called in a synctest bubble.
 func (tr Trap) Check(t *testing.T, wrap func(base http.RoundTripper) http.RoundTripper, o Options) error {
 	t.Helper()
 	return tr.check(&trial{t: t, wrap: wrap, Options: o})
 }
 
-// Traps ranges over all traps, always in the same order.
+// Traps returns an iterator over all traps, always in the same order.
 func Traps() iter.Seq[Trap] { return slices.Values(traps) }
 
-// Run tries each trap in a subtest named after it, and skips those that are not
+// Run tries each trap in a subtest named after the trap. It skips traps that are not
 // applicable.
 func Run(t *testing.T, wrap func(base http.RoundTripper) http.RoundTripper, o Options) {
 	t.Helper()
@@ -79,7 +81,7 @@ func Run(t *testing.T, wrap func(base http.RoundTripper) http.RoundTripper, o Op
 			case errors.Is(err, ErrNotApplicable):
 				t.Skip(err)
 			case err != nil:
-				t.Errorf("%v\nwhich breaks %s", err, trap.Clause)
+				t.Errorf("%v\nthis breaks %s", err, trap.Clause)
 			}
 		})
 	}
@@ -88,46 +90,47 @@ func Run(t *testing.T, wrap func(base http.RoundTripper) http.RoundTripper, o Op
 var traps = []Trap{
 	// The result.
 	{"an answer is a response or else an error", `http.RoundTripper: "RoundTrip must return err == nil if it obtained a response, regardless of the response's HTTP status code."`, eitherOr},
-	{"a client's timeout does not hide the answer", `http.RoundTripper: "A non-nil err should be reserved for failure to obtain a response." The answer was there; http.Client replaces whatever comes after its Timeout by a text of its own.`, clientTimeoutKeepsAnswer},
+	{"a client's timeout does not hide the answer", `http.RoundTripper: "A non-nil err should be reserved for failure to obtain a response." There was a response; http.Client replaces any error that comes after its Timeout with a text of its own.`, clientTimeoutKeepsAnswer},
 	// The request.
 	{"the request is not modified", `http.RoundTripper: "RoundTrip should not modify the request, except for consuming and closing the Request's Body." and: "must be safe for concurrent use by multiple goroutines".`, requestUnmodified},
 	{"the body is always closed", `http.RoundTripper: "RoundTrip must always close the body, including on errors".`, bodyClosed},
 	{"a body is not used again while it may be read", `http.RoundTripper: the body may be closed "in a separate goroutine even after RoundTrip returns. This means that callers wanting to reuse the body for subsequent requests must arrange to wait for the Close call before doing so."`, bodyNotReused},
-	{"a body that is gone is not sent again as an empty one", `http.Request.GetBody: "an optional func to return a new copy of Body"; RFC 9110 §9.2.2 speaks of retrying the request, and one without its content is another.`, noEmptyRetry},
-	// The tasks of other layers.
+	{"a body that is gone is not sent again as an empty one", `http.Request.GetBody: "an optional func to return a new copy of Body"; RFC 9110 §9.2.2 is about retrying the same request; without its content it is a different request.`, noEmptyRetry},
+	// What is left to other layers.
 	{"redirects belong to the client", `http.RoundTripper: "RoundTrip should not attempt to handle higher-level protocol details such as redirects, authentication, or cookies."`, redirectsLeft},
-	{"an answer is returned with its body untouched", `http.RoundTripper: "RoundTrip should not attempt to interpret the response." http.Response.Body: it "will also implement io.Writer on a successful "101 Switching Protocols" response".`, bodyUntouched},
+	{"an answer is returned with its body untouched", `http.RoundTripper: "RoundTrip should not attempt to interpret the response." http.Response.Body: the body "will also implement io.Writer on a successful "101 Switching Protocols" response".`, bodyUntouched},
 	{"CloseIdleConnections reaches the base", `http.Client.CloseIdleConnections: "If Client.Transport does not have a Client.CloseIdleConnections method then this method does nothing."`, closeIdle},
 	// Responses that are not returned.
 	{"the connection of an interim answer is used again", `http.Response.Body: "It is the caller's responsibility to close Body. The default HTTP client's Transport may not reuse HTTP/1.x "keep-alive" TCP connections if the Body is not read to completion and closed."`, interimReleased},
-	{"a body that does not end is not read to its end", `http.Response.Body: "The response body is streamed on demand as the Body field is read." Nothing but its reader bounds it.`, readingBounded},
-	{"a broken base gives no panic", `http.Response.Body: only "the http Client and Transport guarantee that Body is always non-nil"; other bases leave it out, or return (nil, nil), or a response beside an error.`, brokenBase},
+	{"a body that does not end is not read to its end", `http.Response.Body: "The response body is streamed on demand as the Body field is read." Only its reader can limit how much of it is read.`, readingBounded},
+	{"a broken base gives no panic", `http.Response.Body: only "the http Client and Transport guarantee that Body is always non-nil"; other bases leave it nil, or return (nil, nil), or both a response and an error.`, brokenBase},
 	// Waiting.
-	{"a canceled wait ends at once and says why", `http.NewRequestWithContext: "the context controls the entire lifetime of a request and its response"; http.Transport's error is context.Cause.`, canceledWait},
+	{"a canceled wait ends at once and says why", `http.NewRequestWithContext: "the context controls the entire lifetime of a request and its response"; http.Transport returns context.Cause as the error.`, canceledWait},
 	{"nothing goes on after a canceled call", `http.NewRequestWithContext: "the context controls the entire lifetime of a request and its response".`, nothingLeft},
 	{"a client's timeout ends the wait", `http.Client.Timeout: "The Client cancels requests to the underlying Transport as if the Request's Context ended."`, clientTimeoutEndsWait},
 	{"Retry-After is understood in all its forms", `RFC 9110 §10.2.3: "Retry-After = HTTP-date / delay-seconds", "delay-seconds = 1*DIGIT"; §5.6.7: "A recipient that parses a timestamp value in an HTTP field MUST accept all three HTTP-date formats."`, retryAfterForms},
-	{"a wrong clock does not matter", `RFC 9110 §6.6.1: Date is when the message was originated, by the same clock as the HTTP-date of Retry-After (§10.2.3).`, wrongClock},
+	{"a wrong clock does not matter", `RFC 9110 §6.6.1: Date is the time at which the message was originated, by the same clock as the HTTP-date in Retry-After (§10.2.3).`, wrongClock},
 	{"a server is not asked again earlier than it said", `RFC 9110 §10.2.3: Retry-After says "how long the user agent ought to wait before making a follow-up request".`, neverEarly},
 	{"callers that were throttled are no storm", `RFC 6585 §4: 429 "indicating how long to wait before making a new request"; RFC 9110 §9.2.2: "A client SHOULD NOT automatically retry a failed automatic retry."`, noStorm},
 	{"without Retry-After there is a pause as well", `RFC 6585 §4: 429 means that "the user has sent too many requests in a given amount of time", and MAY include Retry-After.`, pauseWithoutHint},
 	{"an odd answer gives no panic", `RFC 9110 §15: "a client MUST understand the class of any status code [...] A client that receives a response with an invalid status code SHOULD process the response as if it had a 5xx".`, oddAnswer},
 	// The requests that are sent, and errors.
 	{"Content-Length stays", `http.Request.ContentLength: "records the length of the associated content"; RFC 9112 §6.2: without it the body is chunked, which many servers refuse.`, contentLengthStays},
-	{"an error tells no secret", `RFC 9110 §17.9: "URIs are intended to be shared, not secured, even when they identify secure resources"; the user info, and credentials in fields (§11.6), are not to be shared.`, noSecrets},
-	{"errors of one kind have one pointer type", `errors.As: "finds the first error in err's tree that matches target", by its type; errors.Is compares, which a struct with a header cannot be.`, pointerErrors},
-	{"GetBody is handed on", `http.Transport: "only retries a request upon encountering a network error if [...] the request [...] either has no body or has its Request.GetBody defined"; HTTP/2 replays a refused stream from it.`, getBodyKept},
+	{"an error tells no secret", `RFC 9110 §17.9: "URIs are intended to be shared, not secured, even when they identify secure resources"; user info, and credentials in header fields (§11.6), must not be shared.`, noSecrets},
+	{"errors of one kind have one pointer type", `errors.As: "finds the first error in err's tree that matches target", by its type; errors.Is compares values, and a struct that contains a header is not comparable.`, pointerErrors},
+	{"GetBody is handed on", `http.Transport: "only retries a request upon encountering a network error if [...] the request [...] either has no body or has its Request.GetBody defined"; HTTP/2 uses GetBody to resend a refused stream.`, getBodyKept},
 	{"wrapped twice it sends as often as once", `RFC 9110 §9.2.2: "A client SHOULD NOT automatically retry a failed automatic retry."`, wrappedTwice},
 }
 
-// A trial is one RoundTripper that a trap is tried on.
+// A trial is a RoundTripper that is being checked, with its options.
 type trial struct {
 	t    *testing.T
 	wrap func(http.RoundTripper) http.RoundTripper
 	Options
 }
 
-// retries fails where nothing is retried.
+// retries returns an error that wraps ErrNotApplicable if the RoundTripper does not
+// retry.
 func (c *trial) retries() error {
 	if c.Retries == 0 {
 		return fmt.Errorf("%w: nothing is retried", ErrNotApplicable)

@@ -1,8 +1,9 @@
-// A trap is one clause of net/http's documentation or of an RFC, quoted, and the
-// situation in which it is easily broken. To add one, write a line in traps and a
-// function that returns what went wrong. It runs in virtual time unless it is about
-// connections. Its test, here, is a RoundTripper that is broken in this one way, and
-// that no other trap finds. Good style that follows from no clause is no trap.
+// A trap quotes one clause of net/http's documentation or of an RFC and tests a
+// situation in which that clause is easily broken. To add a trap, add a line to traps
+// and write a function that returns what went wrong. The function runs in virtual time,
+// unless it is about connections. Also add a RoundTripper to defects below: it must be
+// broken in a way that the new trap finds and no other trap does. A rule of good style
+// that does not follow from a clause is not a trap.
 package roundtriptest_test
 
 import (
@@ -31,9 +32,9 @@ var (
 	errorMode   = roundtriptest.Options{Retries: 429, StatusErrors: true}
 )
 
-// Every setting but the mode is the default, because most users have a zero
-// Transport.
-func TestATransportAvoidsEveryTrap(t *testing.T) {
+// All settings except the mode and the gate have their defaults, because most users have
+// a zero Transport.
+func TestTransportAvoidsEveryTrap(t *testing.T) {
 	for _, status := range []int{429, 408} {
 		for _, errors := range []bool{false, true} {
 			for _, gated := range []bool{false, true} {
@@ -55,11 +56,11 @@ func TestATransportAvoidsEveryTrap(t *testing.T) {
 	}
 }
 
-func TestTheBaseAloneAvoidsEveryTrap(t *testing.T) {
+func TestBaseAloneAvoidsEveryTrap(t *testing.T) {
 	roundtriptest.Run(t, func(base http.RoundTripper) http.RoundTripper { return base }, roundtriptest.Options{})
 }
 
-func TestATrapSaysWhereItDoesNotApply(t *testing.T) {
+func TestTrapsThatDoNotApplyReturnErrNotApplicable(t *testing.T) {
 	alone := func(base http.RoundTripper) http.RoundTripper { return base }
 	var applicable []string
 	for trap := range roundtriptest.Traps() {
@@ -71,24 +72,24 @@ func TestATrapSaysWhereItDoesNotApply(t *testing.T) {
 	assert.Len(t, applicable, 11)
 }
 
-// Somebody who says that something is retried, and it is not, learns it.
+// If Options.Retries names a status that is not retried, the suite must say so.
 func TestRoundTripperThatDoesNotRetryAsDeclaredFails(t *testing.T) {
 	alone := func(base http.RoundTripper) http.RoundTripper { return base }
 	for trap := range roundtriptest.Traps() {
 		if trap.Name == "without Retry-After there is a pause as well" {
-			assert.ErrorContains(t, trap.Check(t, alone, passThrough), "a 429 was to be retried, and was sent 1 times")
+			assert.ErrorContains(t, trap.Check(t, alone, passThrough), "a 429 was to be retried, but the base received 1 request(s)")
 		}
 	}
 }
 
-// The worst RoundTrippers are told what is wrong in plain words as well.
-func TestARoundTripperThatReturnsNothingGetsReadableFindings(t *testing.T) {
+// Messages must be readable even for the worst RoundTrippers: without formatting errors.
+func TestMessagesForARoundTripperThatReturnsNothingAreReadable(t *testing.T) {
 	nothing := func(http.RoundTripper) http.RoundTripper {
 		return below{f: func(_ http.RoundTripper, req *http.Request) (*http.Response, error) {
 			if req.Body != nil {
 				req.Body.Close()
 			}
-			return nil, nil //nolint:nilnil // that is what is wrong with it
+			return nil, nil //nolint:nilnil // this is the defect
 		}}
 	}
 	for trap := range roundtriptest.Traps() {
@@ -100,8 +101,8 @@ func TestARoundTripperThatReturnsNothingGetsReadableFindings(t *testing.T) {
 	}
 }
 
-// broken is a Transport with something done to it: above sees the requests
-// first, below stands between it and the base.
+// broken is a Transport with a defect: above, if set, handles the requests instead and
+// calls the Transport itself.
 type broken struct {
 	iamhttp.Transport
 	above func(*iamhttp.Transport, *http.Request) (*http.Response, error)
@@ -114,6 +115,7 @@ func (b *broken) RoundTrip(req *http.Request) (*http.Response, error) {
 	return b.above(&b.Transport, req)
 }
 
+// below is a RoundTripper with a defect, between a Transport and the base.
 type below struct {
 	http.RoundTripper
 	f func(base http.RoundTripper, req *http.Request) (*http.Response, error)
@@ -121,17 +123,17 @@ type below struct {
 
 func (b below) RoundTrip(req *http.Request) (*http.Response, error) { return b.f(b.RoundTripper, req) }
 
-// CloseIdleConnections reaches the base, so that no defect but that of the test
-// is there.
+// CloseIdleConnections forwards the call to the base, so that the defect under test is
+// the only one.
 func (b below) CloseIdleConnections() {
 	(&http.Client{Transport: b.RoundTripper}).CloseIdleConnections()
 }
 
-// onlyRoundTrip has no other method.
+// onlyRoundTrip hides all methods except RoundTrip.
 type onlyRoundTrip struct{ http.RoundTripper }
 
-// defects are RoundTrippers, each broken in one way, that the trap named must
-// find, and no other may.
+// defects are RoundTrippers by the name of a trap. Each is broken in one way, which that
+// trap must find and no other trap may find.
 var defects = map[string]struct {
 	options roundtriptest.Options // passThrough if empty
 	above   func(*iamhttp.Transport, *http.Request) (*http.Response, error)
@@ -280,7 +282,7 @@ var defects = map[string]struct {
 	},
 	"Retry-After is understood in all its forms": {
 		below: edit(func(h http.Header) {
-			// As those do that know time.RFC1123 alone.
+			// Some implementations only know time.RFC1123.
 			v := h.Get("Retry-After")
 			if _, err := time.Parse(time.RFC1123, v); err != nil && strings.Contains(v, ":") {
 				h.Del("Retry-After")
@@ -367,14 +369,14 @@ var defects = map[string]struct {
 		above: func(tr *iamhttp.Transport, req *http.Request) (*http.Response, error) {
 			resp, err := tr.RoundTrip(req)
 			if err == nil {
-				resp.Request = nil // by which the outer one knows
+				resp.Request = nil // the outer Transport uses it to see that the request was already retried
 			}
 			return resp, err
 		},
 	},
 }
 
-// edit changes the header of each answer.
+// edit changes the header of each response.
 func edit(f func(http.Header)) func(http.RoundTripper, *http.Request) (*http.Response, error) {
 	return func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
 		resp, err := base.RoundTrip(req)
@@ -389,7 +391,7 @@ type noDeadline struct{ context.Context }
 
 func (noDeadline) Deadline() (time.Time, bool) { return time.Time{}, false }
 
-// valueError is, as a value, not comparable.
+// valueError is an error that is not a pointer and not comparable.
 type valueError struct {
 	error
 	history []int
@@ -397,13 +399,13 @@ type valueError struct {
 
 func (e valueError) Unwrap() error { return e.error }
 
-func TestEachTrapFindsItsDefectAndNoOtherDoes(t *testing.T) {
+func TestEachTrapFindsItsDefectAndNoOtherTrapDoes(t *testing.T) {
 	n := 0
 	for trap := range roundtriptest.Traps() {
 		n++
 		t.Run(trap.Name, func(t *testing.T) {
 			defect, ok := defects[trap.Name]
-			require.True(t, ok, "a trap without a defect that it finds")
+			require.True(t, ok, "defects has no entry for this trap")
 			wrap := defect.wrap
 			options := defect.options
 			if options == (roundtriptest.Options{}) {

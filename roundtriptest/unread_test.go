@@ -14,9 +14,9 @@ import (
 	"github.com/iamhttp/iamhttp/roundtriptest"
 )
 
-// From Go 1.27 on net/http reads the rest of a short body that is closed, and
-// uses the connection again.
-func TestAnInterimAnswerThatIsClosedUnreadCostsAConnection(t *testing.T) {
+// From Go 1.27 on, net/http reads the rest of a short body when it is closed, and reuses
+// the connection.
+func TestTrapFindsThatClosingAnInterimResponseUnreadCostsAConnection(t *testing.T) {
 	for trap := range roundtriptest.Traps() {
 		if trap.Name != "the connection of an interim answer is used again" {
 			continue
@@ -37,5 +37,5 @@ func TestAnInterimAnswerThatIsClosedUnreadCostsAConnection(t *testing.T) {
 		assert.ErrorContains(t, err, "connections instead of 1")
 		return
 	}
-	t.Error("there is no such trap")
+	t.Error("there is no trap with this name")
 }

@@ -11,13 +11,13 @@ import (
 	"time"
 )
 
-// canceledWait: a canceled call must end at once, with an error that says so.
+// canceledWait: a canceled call must return at once, with an error that says why.
 func canceledWait(c *trial) error {
 	if err := c.retries(); err != nil {
 		return err
 	}
 	cause := errors.New("the user closed the window")
-	for range 20 { // whether it still waits then may be up to jitter
+	for range 20 { // jitter may decide whether the call is still waiting when it is canceled
 		for _, want := range []error{context.Canceled, cause} {
 			if err := c.bubble(func() error {
 				o, err := c.cancel(want)
@@ -25,11 +25,11 @@ func canceledWait(c *trial) error {
 				case err != nil:
 					return err
 				case o.took < canceledAfter:
-					return nil // it gave up earlier
+					return nil // it returned before it was canceled
 				case o.took > canceledAfter+100*time.Millisecond:
-					return fmt.Errorf("canceled after %v it returned after %v", canceledAfter, o.took)
+					return fmt.Errorf("the call was canceled after %v, but returned after %v", canceledAfter, o.took)
 				case !errors.Is(o.err, want):
-					return fmt.Errorf("canceled with %q it returned the error %v, in which errors.Is does not find that", want, o.err)
+					return fmt.Errorf("the call was canceled with the cause %q, but errors.Is does not find the cause in the error that it returned: %v", want, o.err)
 				}
 				return nil
 			}); err != nil {
@@ -42,8 +42,8 @@ func canceledWait(c *trial) error {
 
 const canceledAfter = 500 * time.Millisecond
 
-// cancel makes a call that is told to wait a minute before each retry, and cancels it
-// soon. Nothing may be sent after that.
+// cancel makes a call to a server that asks for a wait of a minute before each retry,
+// and cancels it soon. Nothing may be sent after that.
 func (c *trial) cancel(cause error) (outcome, error) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
@@ -54,14 +54,13 @@ func (c *trial) cancel(cause error) (outcome, error) {
 	o.close()
 	for _, s := range base.sent() {
 		if at := s.at.Sub(start); err == nil && at > canceledAfter {
-			err = fmt.Errorf("canceled after %v it was sent again after %v", canceledAfter, at)
+			err = fmt.Errorf("the call was canceled after %v, but the request was sent again after %v", canceledAfter, at)
 		}
 	}
 	return o, err
 }
 
-// nothingLeft: a wait in a goroutine of its own, or in time.Sleep, outlasts the
-// call.
+// nothingLeft: a wait in a separate goroutine, or in time.Sleep, can outlast the call.
 func nothingLeft(c *trial) error {
 	if err := c.retries(); err != nil {
 		return err
@@ -72,8 +71,8 @@ func nothingLeft(c *trial) error {
 	})
 }
 
-// clientTimeoutEndsWait: http.Client.Timeout is not in the context that the
-// caller made.
+// clientTimeoutEndsWait: the context that the caller created does not include
+// http.Client.Timeout.
 func clientTimeoutEndsWait(c *trial) error {
 	if err := c.retries(); err != nil {
 		return err
@@ -83,14 +82,14 @@ func clientTimeoutEndsWait(c *trial) error {
 		o, err := doFunc(func() (*http.Response, error) { return client.Get(address) })
 		o.close()
 		if err == nil && o.took > client.Timeout+100*time.Millisecond {
-			err = fmt.Errorf("under a client's timeout of %v it returned after %v", client.Timeout, o.took)
+			err = fmt.Errorf("with a client timeout of %v, the call returned after %v", client.Timeout, o.took)
 		}
 		return err
 	})
 }
 
-// retryAfterForms: the obsolete forms of a date are still sent, and a number
-// that does not fit is no reason to come back at once.
+// retryAfterForms: servers still send the obsolete date formats, and a number that
+// overflows must not cause an immediate retry.
 func retryAfterForms(c *trial) error {
 	if err := c.retries(); err != nil {
 		return err
@@ -99,20 +98,20 @@ func retryAfterForms(c *trial) error {
 	asked := []struct {
 		what   string
 		values func(now time.Time) []string
-		least  time.Duration // never: not within a day
+		least  time.Duration // the minimum wait; never: no retry within a day
 	}{
 		{"seconds", literally("5"), 5 * time.Second},
 		{"two lines", literally("5", "6"), 5 * time.Second},
-		{"a date as it is written today", dated(http.TimeFormat), 10 * time.Second},
-		{"a date of RFC 850", dated(strings.Replace(time.RFC850, "MST", "GMT", 1)), 10 * time.Second},
-		{"a date of asctime", dated(time.ANSIC), 10 * time.Second},
+		{"a date in today's format", dated(http.TimeFormat), 10 * time.Second},
+		{"a date in the format of RFC 850", dated(strings.Replace(time.RFC850, "MST", "GMT", 1)), 10 * time.Second},
+		{"a date in the format of asctime", dated(time.ANSIC), 10 * time.Second},
 		{"seconds that overflow nanoseconds", literally("9223372037"), never},
 		{"seconds that overflow nanoseconds twice", literally("18446744080"), never},
 		{"seconds that overflow everything", literally(strings.Repeat("9", 40)), never},
 		{"a negative number", literally("-5"), 0},
 		{"a fraction", literally("7.5"), 0},
-		{"no number at all", literally("NaN"), 0},
-		{"nothing", literally(""), 0},
+		{"not a number", literally("NaN"), 0},
+		{"empty", literally(""), 0},
 	}
 	var wrong []error
 	for _, a := range asked {
@@ -133,21 +132,21 @@ func retryAfterForms(c *trial) error {
 			n := len(base.sent())
 			switch {
 			case a.least == never && n > 1:
-				return fmt.Errorf("it was sent again after %v", base.gap())
+				return fmt.Errorf("the request was sent again after %v", base.gap())
 			case a.least == never:
 				return nil
 			case a.least == 0 && n == 1 && o.took < time.Hour:
-				return nil // it may also give up on a Retry-After that it does not understand
+				return nil // not retrying is also acceptable if Retry-After is invalid
 			case a.least > 0 && n == 1:
 				return base.retried(c.Retries, o)
 			case n == 1 || base.gap() > time.Hour:
-				return fmt.Errorf("it was waited for %v", o.took)
+				return fmt.Errorf("the call waited too long: it took %v", o.took)
 			case base.gap() < a.least:
-				return fmt.Errorf("it was sent again after %v instead of %v", base.gap(), a.least)
+				return fmt.Errorf("the request was sent again after %v instead of %v", base.gap(), a.least)
 			}
 			return nil
 		}); err != nil {
-			wrong = append(wrong, fmt.Errorf("Retry-After is %s, such as %q: %w", a.what, a.values(time.Unix(1e9, 0).UTC()), err))
+			wrong = append(wrong, fmt.Errorf("Retry-After is %s (such as %q): %w", a.what, a.values(time.Unix(1e9, 0).UTC()), err))
 		}
 	}
 	return errors.Join(wrong...)
@@ -157,12 +156,12 @@ func literally(values ...string) func(time.Time) []string {
 	return func(time.Time) []string { return values }
 }
 
-// dated is a date ten seconds away.
+// dated returns a date ten seconds ahead, in the given layout.
 func dated(layout string) func(time.Time) []string {
 	return func(now time.Time) []string { return []string{now.Add(10 * time.Second).Format(layout)} }
 }
 
-// wrongClock: the date in Retry-After has to be compared with the server's own Date.
+// wrongClock: a date in Retry-After must be compared with the Date of the same response.
 func wrongClock(c *trial) error {
 	if err := c.retries(); err != nil {
 		return err
@@ -179,18 +178,18 @@ func wrongClock(c *trial) error {
 				return err
 			}
 			if gap := base.gap(); gap < 10*time.Second || gap > 5*time.Minute {
-				return fmt.Errorf("it was sent again after %v instead of 10s", gap)
+				return fmt.Errorf("the request was sent again after %v instead of 10s", gap)
 			}
 			return nil
 		}); err != nil {
-			return fmt.Errorf("of a server whose clock differs by %v: %w", skew, err)
+			return fmt.Errorf("the server's clock differs by %v: %w", skew, err)
 		}
 	}
 	return nil
 }
 
-// neverEarly: if jitter is centered on the time that the server gave, or a limit cuts
-// that time short, the retry comes too early.
+// neverEarly: the retry comes too early if jitter is centered on the time that the
+// server asked for, or if a maximum cuts that time short.
 func neverEarly(c *trial) error {
 	if err := c.retries(); err != nil {
 		return err
@@ -202,7 +201,7 @@ func neverEarly(c *trial) error {
 				o, err := do(c.wrap(base), newRequest("GET", ""))
 				o.close()
 				if err == nil && len(base.sent()) > 1 && base.gap() < asked {
-					err = fmt.Errorf("asked to wait %v it was sent again after %v", asked, base.gap())
+					err = fmt.Errorf("the server asked for a wait of %v, but the request was sent again after %v", asked, base.gap())
 				}
 				return err
 			}); err != nil {
@@ -213,7 +212,8 @@ func neverEarly(c *trial) error {
 	return nil
 }
 
-// noStorm: 50 callers meet a server that is closed for ten seconds.
+// noStorm: 50 callers send requests to a server that throttles all of them for ten
+// seconds.
 func noStorm(c *trial) error {
 	if err := c.retries(); err != nil {
 		return err
@@ -237,7 +237,7 @@ func noStorm(c *trial) error {
 				lost.Add(1)
 			}
 		}
-		told := callers // how many have to be told one by one
+		told := callers // the number of callers that must each get a response before they wait
 		if c.Shared {
 			told = 1
 			wg.Go(call)
@@ -257,10 +257,10 @@ func noStorm(c *trial) error {
 			}
 		}
 		if early > told {
-			return fmt.Errorf("%d callers sent %d requests in the %v in which the server had said not to, instead of %d to learn of it", callers, early, closed, told)
+			return fmt.Errorf("%d callers sent %d requests in the %v for which the server had asked them to wait, instead of %d", callers, early, closed, told)
 		}
 		if n := lost.Load(); n > 0 {
-			return fmt.Errorf("%d of %d callers got no answer from a server that was closed for %v", n, callers, closed)
+			return fmt.Errorf("%d of %d callers failed, although the server throttled them for only %v", n, callers, closed)
 		}
 		return nil
 	})
@@ -280,15 +280,15 @@ func pauseWithoutHint(c *trial) error {
 		sent := base.sent()
 		for i := 1; i < len(sent); i++ {
 			if sent[i].at.Equal(sent[i-1].at) {
-				return fmt.Errorf("a %d without Retry-After was sent again at once, %d times in all", c.Retries, len(sent))
+				return fmt.Errorf("after a %d without Retry-After, the request was sent again at once; it was sent %d times in all", c.Retries, len(sent))
 			}
 		}
 		return nil
 	})
 }
 
-// wrappedTwice: a library has a retrying RoundTripper of its own, and the program
-// wraps it in another one.
+// wrappedTwice: a library may already use a retrying RoundTripper that the program then
+// wraps in another one.
 func wrappedTwice(c *trial) error {
 	if err := c.retries(); err != nil {
 		return err
@@ -310,7 +310,7 @@ func wrappedTwice(c *trial) error {
 		}
 	}
 	if sends[1] > sends[0] {
-		return fmt.Errorf("a %d is sent %d times, and wrapped twice %d times", c.Retries, sends[0], sends[1])
+		return fmt.Errorf("a request that always gets a %d is sent %d times, but %d times if the RoundTripper is wrapped twice", c.Retries, sends[0], sends[1])
 	}
 	return nil
 }

@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// each calls do for every user until the context ends, and shows the progress.
-// It returns why the context ended, or else the first error of do.
+// each calls do for every user until the context ends, and shows the progress. It
+// returns the cause of the context's end or, if the context has not ended, the first
+// error of do.
 func (b *bulk) each(ctx context.Context, task string, users []*user, do func(context.Context, *user) error) error {
 	if len(users) == 0 {
 		return nil
@@ -54,7 +55,7 @@ func (b *bulk) each(ctx context.Context, task string, users []*user, do func(con
 	return first
 }
 
-// watch shows the progress until it is told to stop, and then the result.
+// watch shows the progress until stop is closed, and then the result.
 func (b *bulk) watch(task string, stop <-chan struct{}) {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()

@@ -1,9 +1,9 @@
-// Command bulk creates many users against a rate limit. It shows what it is
-// doing: working, or waiting until Retry-After has elapsed, and at which pace.
-// Next to its result it shows what the same calls come to without a gate.
+// Command bulk creates many users in a service with a rate limit. It shows its pace
+// (accepted requests per second) and whether it is working, or waiting until Retry-After
+// has elapsed. For comparison, it also makes the same calls without a gate.
 //
-// Take progress.go as a model: a Gate around a gate.Adaptive that counts what is
-// sent and what comes of it.
+// progress.go is a model for your own program: a Gate that wraps a gate.Adaptive and
+// counts requests and their outcomes.
 package main
 
 import (
@@ -26,26 +26,26 @@ import (
 
 const usage = `usage: go run ./examples/bulk [flags]
 
-Creates users, many at a time, through one gate.Adaptive. Without further
-settings the service is in this process and takes 40 requests per second.
+Creates users, several at a time, through one gate.Adaptive. By default, the
+service runs in this process and accepts 40 requests per second.
 
-Expect about the service's pace, a pause of a second each time that the gate
-meets the limit, and a handful of requests refused. Meanwhile the program makes
-the same calls without a gate, and prints what they came to: many times as many
-requests refused.
+Expect the program to be about as fast as the service allows, with a pause of
+one second whenever the gate meets the limit, and a handful of throttled
+requests. For comparison, the program makes the same calls without a gate; then
+many times more requests are throttled.
 
-  -users n    how many (500)
-  -callers n  how many at a time (16)
-  -plain      lines instead of a progress bar; the default without a terminal
+  -users n    number of users (default 500)
+  -callers n  number of concurrent calls (default 16)
+  -plain      print lines, not a progress bar (default if there is no terminal)
 
-The bar shows # for what is done, > for what is in flight and - for what waits
-to be sent.
+In the bar, # stands for finished calls, > for calls in flight, and - for calls
+that are waiting to be sent.
 
-To do the same with a real Keystone, set
-` + account.Settings + `There the users get random names and no password, and are deleted afterwards.
+To run it against a real Keystone, set
+` + account.Settings + `The users there get random names and no password, and are deleted afterwards.
 
-Exit status: 0 if all were created, 1 if something else happened, 2 if the
-flags or settings are wrong.
+Exit status: 0 if all users were created, 1 if not, 2 if the flags or settings
+are wrong.
 `
 
 func main() {
@@ -56,7 +56,7 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Getenv, terminal, os.Stdout, os.Stderr))
 }
 
-// run is the program without the process around it. It returns the exit status.
+// run is main with its inputs and outputs as parameters. It returns the exit status.
 func run(ctx context.Context, args []string, getenv func(string) string, terminal bool, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("bulk", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
@@ -80,7 +80,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, termina
 	}
 
 	p := new(progress)
-	// Deleting is retried when a connection breaks; creating is not.
+	// With this setting, deletions are retried when a connection breaks. Creating a user
+	// is not idempotent, so it is not retried.
 	t := &iamhttp.Transport{Gate: p, RetryConnectionErrors: true}
 	var client *iam.Client
 	if endpoint == "" {
@@ -107,7 +108,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, termina
 		fmt.Fprintln(stdout, result("without a gate", without))
 	}
 	if endpoint != "" {
-		// After an interrupt too, but not without end.
+		// Clean up even after an interrupt, but not forever.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Minute)
 		defer cancel()
 		err = errors.Join(err, b.delete(ctx, users))
@@ -119,11 +120,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, termina
 	return 0
 }
 
-// A user is one to be created, under a name that nobody has.
+// A user is a user to be created, with a unique name.
 type user struct {
 	name  string
-	id    string // once it is known
-	tried bool
+	id    string // "" until it is known
+	tried bool   // create was called
 }
 
 func namesOf(count int) []*user {
@@ -135,16 +136,16 @@ func namesOf(count int) []*user {
 	return users
 }
 
-// A bulk does the same for many users.
+// A bulk makes the same call for many users.
 type bulk struct {
 	client   *iam.Client
 	progress *progress
-	callers  int // how many do it at a time
+	callers  int // the number of concurrent calls
 	show     display
 }
 
-// create stops at the first failure: the other users would most likely fail for
-// the same reason.
+// create creates the users. It stops at the first failure, because the other calls would
+// most likely fail for the same reason.
 func (b *bulk) create(ctx context.Context, users []*user) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -160,8 +161,8 @@ func (b *bulk) create(ctx context.Context, users []*user) error {
 	})
 }
 
-// delete deletes what create has made, or may have made: an error does not say
-// whether the user was created. It goes on after a failure.
+// delete deletes all users for which create made a call, even if the call failed,
+// because the user may exist nevertheless. It continues after a failure.
 func (b *bulk) delete(ctx context.Context, users []*user) error {
 	var made []*user
 	for _, u := range users {
@@ -179,7 +180,7 @@ func (b *bulk) delete(ctx context.Context, users []*user) error {
 		}
 		err := b.client.DeleteUser(ctx, u.id)
 		if errors.Is(err, iamhttp.ErrNotFound) {
-			return nil // an earlier attempt has deleted it, and its answer was lost
+			return nil // an earlier attempt deleted the user, but its response was lost
 		}
 		return err
 	})

@@ -19,7 +19,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// play runs the program in virtual time and returns what it printed.
+// play runs the program in virtual time and returns its exit status and output.
 func play(t *testing.T, terminal bool, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -30,7 +30,7 @@ func play(t *testing.T, terminal bool, args ...string) (code int, stdout, stderr
 	return code, stdout, stderr
 }
 
-// drawn returns what follows what to expect.
+// drawn returns the part of the output after the text about what to expect.
 func drawn(t *testing.T, stdout string) string {
 	t.Helper()
 	_, rest, found := strings.Cut(stdout, "429s.\n")
@@ -38,7 +38,7 @@ func drawn(t *testing.T, stdout string) string {
 	return rest
 }
 
-func TestEveryLineFitsEightyColumns(t *testing.T) {
+func TestEveryLineFitsIn80Columns(t *testing.T) {
 	_, stdout, _ := play(t, false, "-users", "2000", "-callers", "100")
 	_, help, _ := play(t, false, "-h")
 	_, bar, _ := play(t, true, "-users", "1000")
@@ -48,12 +48,12 @@ func TestEveryLineFitsEightyColumns(t *testing.T) {
 	}
 }
 
-func TestFiveHundredUsersAreCreatedAtThePaceOfTheService(t *testing.T) {
+func Test500UsersAreCreatedAtThePaceOfTheService(t *testing.T) {
 	code, stdout, stderr := play(t, false)
 	require.Zero(t, code, stderr)
 	assert.Empty(t, stderr)
 	final := regexp.MustCompile(`\ncreate: 500 of 500 users in (\S+) s
-  (\d+) requests, (\d+) of them throttled \(429\), at the end (\S+) accepted per second
+  (\d+) requests, (\d+) of them throttled \(429\), finally (\S+) accepted per second
 without a gate: (\d+) of 500 users in (\S+) s(?:, \d+ failed)?
   (\d+) requests, (\d+) of them throttled \(429\)\n$`)
 	found := final.FindStringSubmatch(stdout)
@@ -63,14 +63,14 @@ without a gate: (\d+) of 500 users in (\S+) s(?:, \d+ failed)?
 		require.NoError(t, json.Unmarshal([]byte(found[i+1]), v))
 	}
 	assert.Equal(t, 500+throttled, sent)
-	assert.GreaterOrEqual(t, seconds, (500-burst)/rate, "the service takes no more")
-	assert.Less(t, throttled, 30.0, "a handful")
-	assert.Greater(t, throttledWithout, 3*throttled, "many times as many")
+	assert.GreaterOrEqual(t, seconds, (500-burst)/rate, "faster than the service allows")
+	assert.Less(t, throttled, 30.0, "too many throttled requests with the gate")
+	assert.Greater(t, throttledWithout, 3*throttled, "too few throttled requests without a gate")
 	assert.Equal(t, doneWithout+throttledWithout, sentWithout)
 	assert.InDelta(t, rate, pace, rate/4)
 }
 
-func TestLinesTellWaitingFromWorking(t *testing.T) {
+func TestLinesSayWhetherTheTaskIsWorkingOrWaiting(t *testing.T) {
 	_, stdout, _ := play(t, false, "-users", "100")
 	for line := range strings.Lines(drawn(t, stdout)) {
 		assert.Regexp(t, `^create( +\d+\.\d s: \d+ of 100, (working|waiting).*|: 100 of 100 users .*)\n$|^  \d+ requests, |^without a gate: `, line)
@@ -78,7 +78,7 @@ func TestLinesTellWaitingFromWorking(t *testing.T) {
 	assert.Regexp(t, `^create   0\.\d s: \d+ of 100, waiting [01]\.\d s\ncreate   1\.\d s: \d+ of 100, working\n`, drawn(t, stdout))
 }
 
-func TestTheBarIsDrawnOverItselfAndEndsInTheResult(t *testing.T) {
+func TestBarIsRedrawnInPlaceAndEndsWithTheResult(t *testing.T) {
 	code, stdout, _ := play(t, true, "-users", "100")
 	require.Zero(t, code)
 	drawing, result, found := strings.Cut(drawn(t, stdout), "\n")
@@ -95,14 +95,14 @@ func TestTheBarIsDrawnOverItselfAndEndsInTheResult(t *testing.T) {
 	assert.Contains(t, frames[len(frames)-1], "["+strings.Repeat("#", barWidth)+"] 100/100 ended")
 }
 
-func TestPlainPrintsLinesInATerminalToo(t *testing.T) {
+func TestPlainPrintsLinesEvenInATerminal(t *testing.T) {
 	code, stdout, _ := play(t, true, "-plain", "-users", "5")
 	assert.Zero(t, code)
 	const requests = "  5 requests, 0 of them throttled (429)\n"
 	assert.Equal(t, "create: 5 of 5 users in 0.0 s\n"+requests+"without a gate: 5 of 5 users in 0.0 s\n"+requests, drawn(t, stdout))
 }
 
-func TestPaceIsMeasuredSinceTheLatestPause(t *testing.T) {
+func TestPaceIsMeasuredFromTheEndOfTheLatestPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := new(progress)
 		p.start(100)
@@ -114,7 +114,7 @@ func TestPaceIsMeasuredSinceTheLatestPause(t *testing.T) {
 			assert.Equal(t, 1, p.state().inFlight)
 			p.Observe(r, ticket, o)
 		}
-		for range 31 { // ten a second
+		for range 31 { // ten per second
 			send(gate.Outcome{Result: gate.Accepted})
 			time.Sleep(100 * time.Millisecond)
 		}
@@ -125,7 +125,7 @@ func TestPaceIsMeasuredSinceTheLatestPause(t *testing.T) {
 		s := p.state()
 		assert.True(t, s.paused)
 		assert.Equal(t, 20*time.Second, s.pause)
-		assert.InDelta(t, 10, s.pace, 0.01, "the latest known")
+		assert.InDelta(t, 10, s.pace, 0.01, "the latest known pace must be kept")
 
 		for range 16 {
 			send(gate.Outcome{Result: gate.Accepted})
@@ -137,8 +137,9 @@ func TestPaceIsMeasuredSinceTheLatestPause(t *testing.T) {
 	})
 }
 
-// keystone is a real service to the program: it wants a login, knows users by
-// name, and deletes them. It answers create from the second on.
+// keystone returns a service that the program takes for a real one, and the settings to
+// reach it. It accepts logins, finds users by name, and deletes them. The first user is
+// created; create handles all later requests to create one.
 func keystone(t *testing.T, create http.Handler) (*iamtest.Server, map[string]string) {
 	s := new(iamtest.Server)
 	s.On("POST /v3/auth/tokens", iamtest.Answer{Status: 201}.With("X-Subject-Token", "secret"))
@@ -160,13 +161,14 @@ func keystone(t *testing.T, create http.Handler) (*iamtest.Server, map[string]st
 	return s, map[string]string{"OS_AUTH_URL": srv.URL, "OS_USERNAME": "admin", "OS_PASSWORD": "p", "OS_PROJECT_NAME": "demo"}
 }
 
+// playAt runs the program with these settings.
 func playAt(ctx context.Context, env map[string]string, args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
 	code = run(ctx, args, func(name string) string { return env[name] }, false, &out, &errs)
 	return code, out.String(), errs.String()
 }
 
-func TestAtARealServiceTheUsersAreDeletedAgain(t *testing.T) {
+func TestUsersAreDeletedAgainInARealService(t *testing.T) {
 	s, env := keystone(t, iamtest.Answer{Status: 201, Body: `{"user":{"id":"1"}}`})
 	code, stdout, stderr := playAt(t.Context(), env, "-users", "3", "-callers", "1")
 	require.Zero(t, code, stderr)
@@ -176,7 +178,7 @@ func TestAtARealServiceTheUsersAreDeletedAgain(t *testing.T) {
 	assert.Equal(t, "secret", s.Requests()[1].Header.Get("X-Auth-Token"))
 }
 
-func TestTheFirstFailureEndsTheRunAndWhatMayExistIsDeleted(t *testing.T) {
+func TestFirstFailureEndsTheRunAndAllUsersThatMayExistAreDeleted(t *testing.T) {
 	s, env := keystone(t, iamtest.Keystone(500, "It broke."))
 	code, stdout, stderr := playAt(t.Context(), env, "-users", "9", "-callers", "1")
 	assert.Equal(t, 1, code)
@@ -191,7 +193,7 @@ func TestTheFirstFailureEndsTheRunAndWhatMayExistIsDeleted(t *testing.T) {
 	assert.Equal(t, 2, deleted)
 }
 
-func TestDeletingGoesOnAfterAFailureAndSaysWhatMayBeLeft(t *testing.T) {
+func TestDeletingContinuesAfterAFailureAndNamesWhatMayBeLeft(t *testing.T) {
 	s, env := keystone(t, iamtest.Answer{Status: 201, Body: `{"user":{"id":"1"}}`})
 	s.On("DELETE /v3/users/{id}", iamtest.Keystone(404, "Gone already."), iamtest.Page(503), iamtest.Answer{Status: 204})
 	code, stdout, stderr := playAt(t.Context(), env, "-users", "3", "-callers", "1")
@@ -200,7 +202,7 @@ func TestDeletingGoesOnAfterAFailureAndSaysWhatMayBeLeft(t *testing.T) {
 	assert.Regexp(t, `\ndelete: 2 of 3 .*, 1 failed\n.*\n$`, stdout)
 }
 
-func TestAfterAnInterruptTheUsersAreDeletedToo(t *testing.T) {
+func TestUsersAreDeletedAfterAnInterrupt(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	_, env := keystone(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		interrupt()
@@ -212,7 +214,7 @@ func TestAfterAnInterruptTheUsersAreDeletedToo(t *testing.T) {
 	assert.Regexp(t, `\ndelete: 2 of 2 `, stdout)
 }
 
-func TestWrongFlagsAndSettingsAreRefused(t *testing.T) {
+func TestInvalidFlagsAndSettingsAreRefused(t *testing.T) {
 	for _, args := range [][]string{{"-users", "0"}, {"-callers", "x"}, {"-what"}, {"alice"}} {
 		code, stdout, stderr := playAt(t.Context(), nil, args...)
 		assert.Equal(t, 2, code)

@@ -9,37 +9,37 @@ import (
 )
 
 const (
-	paceOver = 5 * time.Second        // the pace is measured over this time
-	quiet    = 500 * time.Millisecond // nothing was sent for so long: a pause, not the gap of a slow pace
+	paceOver = 5 * time.Second        // the time over which the pace is measured
+	quiet    = 500 * time.Millisecond // if nothing is sent for longer, it is a pause and not just a slow pace
 )
 
-// A progress counts what the calls of a run do. It is their Gate: a
-// gate.Adaptive decides, and progress sees what is sent and what comes of it.
+// A progress counts the calls of a run and their requests. It is the Gate of these calls
+// and leaves all decisions to a gate.Adaptive, so it sees every request and its outcome.
 type progress struct {
 	shared gate.Adaptive
 
 	mu       sync.Mutex
 	now      state
 	began    time.Time
-	calls    int         // that have begun and not ended
-	inFlight int         // of them, sent and not answered
+	calls    int         // calls that have begun but not ended
+	inFlight int         // requests that have no response yet
 	left     time.Time   // when the latest request was sent
 	until    time.Time   // the end of the pause that the service asked for
-	accepted []time.Time // answers within the limit: since the latest 429 or pause, at most paceOver ago
+	accepted []time.Time // times of accepted requests since the latest 429 or pause, at most paceOver ago
 }
 
-// A state is how far a run is.
+// A state is the progress of a run at one moment.
 type state struct {
 	total, done, failed int
-	inFlight, waiting   int           // calls that were sent, and calls that wait to be sent
-	sent, throttled     int           // requests; those of them that were answered 429
+	inFlight, waiting   int           // calls whose request is in flight, and calls waiting to be sent
+	sent, throttled     int           // requests sent, and how many of them got a 429
 	pace                float64       // accepted requests per second; 0: not known yet
 	elapsed             time.Duration // since the start
-	paused              bool          // nothing is in flight, and calls wait
-	pause               time.Duration // until the end of Retry-After; 0: not known
+	paused              bool          // calls are waiting, and nothing is in flight
+	pause               time.Duration // time left until Retry-After has elapsed; 0: not known
 }
 
-// start begins a new run. The gate keeps what it has learned.
+// start begins a new run. The gate keeps what it learned in earlier runs.
 func (p *progress) start(total int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -48,13 +48,14 @@ func (p *progress) start(total int) {
 	p.left, p.accepted = p.began, nil
 }
 
-// begin and end are called around each call.
+// begin must be called before each call.
 func (p *progress) begin() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.calls++
 }
 
+// end must be called after each call, with its error.
 func (p *progress) end(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -66,7 +67,7 @@ func (p *progress) end(err error) {
 	}
 }
 
-// Wait asks the gate.Adaptive, and counts what it lets out.
+// Wait asks the gate.Adaptive and counts the requests that it admits.
 func (p *progress) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error) {
 	ticket, err := p.shared.Wait(ctx, r)
 	if err == nil {
@@ -75,7 +76,7 @@ func (p *progress) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error
 		p.inFlight++
 		p.now.sent++
 		now := time.Now()
-		if now.Sub(p.left) > quiet { // a pause is no part of the pace
+		if now.Sub(p.left) > quiet { // a pause must not lower the pace
 			p.accepted = p.accepted[:0]
 		}
 		p.left = now
@@ -83,7 +84,7 @@ func (p *progress) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error
 	return ticket, err
 }
 
-// Observe tells the gate.Adaptive what came of a request, and counts it.
+// Observe reports the outcome of a request to the gate.Adaptive and counts it.
 func (p *progress) Observe(r gate.Request, ticket gate.Ticket, o gate.Outcome) {
 	p.shared.Observe(r, ticket, o)
 	p.mu.Lock()
@@ -103,17 +104,19 @@ func (p *progress) Observe(r gate.Request, ticket gate.Ticket, o gate.Outcome) {
 	}
 }
 
-// measure updates the pace, if the answers span half of paceOver or more.
+// measure updates the pace if the accepted requests span at least half of paceOver.
 func (p *progress) measure(now time.Time) {
 	for now.Sub(p.accepted[0]) > paceOver {
 		p.accepted = p.accepted[1:]
 	}
-	if d := now.Sub(p.accepted[0]); d >= paceOver/2 { // in less, what the service had saved up in a pause counts too much
+	// Over a shorter time, the burst that the service accepts after a pause would count
+	// too much.
+	if d := now.Sub(p.accepted[0]); d >= paceOver/2 {
 		p.now.pace = float64(len(p.accepted)-1) / d.Seconds()
 	}
 }
 
-// state returns how far the run is now.
+// state returns the current state of the run.
 func (p *progress) state() state {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -13,12 +13,12 @@ import (
 )
 
 const (
-	rate  = 40.0 // requests per second that the service in this process takes
-	burst = 20.0 // requests that it takes at once, after a pause
+	rate  = 40.0 // requests per second that the service in this process accepts
+	burst = 20.0 // requests that it accepts at once after a pause
 )
 
-// newService returns an IAM service that can create users. Its limit is a token
-// bucket, as in most API gateways.
+// newService returns an IAM service that can create users. It limits the rate with a
+// token bucket, as most API gateways do.
 func newService() *iamtest.Server {
 	var (
 		mu     sync.Mutex

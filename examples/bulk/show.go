@@ -7,20 +7,20 @@ import (
 	"time"
 )
 
-// A display shows how far the task is. It is called every tenth of a second, and
-// once at the end.
+// A display shows the progress of a task. It is called every tenth of a second, and once
+// when the task has ended.
 type display func(task string, s state, ended bool)
 
 const (
 	barWidth = 30
-	between  = 5 * time.Second // between two lines, if nothing changes
+	between  = 5 * time.Second // the time between two lines if nothing changes
 )
 
-// bar draws the same line of a terminal again and again. A line that is too wide
-// is cut: if it wrapped, the next one would not cover it.
+// bar redraws one line of a terminal. A line that is too wide is cut off: if it wrapped,
+// the next one would not overwrite all of it.
 func bar(out io.Writer) display {
 	return func(task string, s state, ended bool) {
-		// In columns: done, in flight, waiting.
+		// The widths of the three parts, in columns.
 		done := s.done * barWidth / s.total
 		flying := (s.done+s.inFlight)*barWidth/s.total - done
 		waiting := min((s.done+s.inFlight+s.waiting)*barWidth/s.total, barWidth) - done - flying
@@ -35,8 +35,8 @@ func bar(out io.Writer) display {
 	}
 }
 
-// lines prints a line when working turns to waiting or back, and otherwise every
-// few seconds.
+// lines prints a line when the task changes between working and waiting, and otherwise
+// every few seconds.
 func lines(out io.Writer) display {
 	var latest state
 	return func(task string, s state, ended bool) {
@@ -53,7 +53,7 @@ func lines(out io.Writer) display {
 	}
 }
 
-// activity says what is going on.
+// activity describes what the task is doing, its pace, and the time left.
 func activity(s state, ended bool) string {
 	pace := ""
 	if s.pace > 0 {
@@ -73,16 +73,16 @@ func activity(s state, ended bool) string {
 	return "working" + pace
 }
 
-// expected says what a run against the service in this process will show.
+// expected describes what to expect from a run against the service in this process.
 func expected(users, callers int) string {
 	least := max(float64(users)-burst, 0) / rate
-	return fmt.Sprintf(`%d users, %d at a time. The service takes %.0f requests per second, and %.0f at
-once after a pause, so this takes %.1f s at least. Expect a pause of a second
-each time that the gate meets the limit, and a handful of 429s.
+	return fmt.Sprintf(`%d users, %d at a time. The service accepts %.0f requests per second, and %.0f
+at once after a pause, so this takes at least %.1f s. Expect a pause of one
+second whenever the gate meets the limit, and a handful of 429s.
 `, users, callers, rate, burst, least)
 }
 
-// result is how a task ended, in two lines.
+// result describes how a task ended, in two lines.
 func result(task string, s state) string {
 	r := fmt.Sprintf("%s: %d of %d users in %.1f s", task, s.done, s.total, s.elapsed.Seconds())
 	if s.failed > 0 {
@@ -90,7 +90,7 @@ func result(task string, s state) string {
 	}
 	r += fmt.Sprintf("\n  %d requests, %d of them throttled (429)", s.sent, s.throttled)
 	if s.pace > 0 {
-		r += fmt.Sprintf(", at the end %.1f accepted per second", s.pace)
+		r += fmt.Sprintf(", finally %.1f accepted per second", s.pace)
 	}
 	return r
 }

@@ -9,9 +9,9 @@ import (
 	"github.com/iamhttp/iamhttp/examples/sdk/iam"
 )
 
-// withoutGate creates as many users in the same way, but without a gate and at a
-// service of its own, so that neither run disturbs the other. A failure does not
-// end it: how many calls fail is part of the comparison.
+// withoutGate creates the same number of users in the same way, but without a gate. It
+// uses a separate service, so that neither run affects the other. It continues after a
+// failure, because the number of failed calls is part of the comparison.
 func withoutGate(ctx context.Context, count, callers int) (last state) {
 	sent := &counter{base: newService()}
 	b := bulk{
@@ -28,7 +28,7 @@ func withoutGate(ctx context.Context, count, callers int) (last state) {
 	return last
 }
 
-// A counter counts what is sent where no gate does.
+// A counter counts requests in place of a gate.
 type counter struct {
 	base                http.RoundTripper
 	requests, throttled atomic.Int64

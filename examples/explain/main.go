@@ -1,6 +1,6 @@
-// Command explain prints what the IAM API documents about status codes, what
-// an iamhttp.Transport does with them, and which of the service's own error
-// codes and messages call for a decision. It also reads a response.
+// Command explain prints the documented meanings of the IAM API's status codes, what an
+// iamhttp.Transport does with them, and what to do about the service's own error codes
+// and messages. It can also read a response from standard input and explain it.
 package main
 
 import (
@@ -23,32 +23,33 @@ import (
 const usage = `usage: go run ./examples/explain [- | WORDS ...]
 
 Prints what the IAM API documents and what you should do. Each argument can be a
-status code or its title, one of the service's own codes, a reason, or words of
-a meaning; quote several words that belong together:
+status code or its title, one of the service's own codes, a reason, or words
+from a meaning. Put words that belong together in quotes:
   go run ./examples/explain 503
   go run ./examples/explain 429 NotFound "request time-out"
   go run ./examples/explain IAM.0061 APIGW.0301 1109
   go run ./examples/explain quota "already exists" "rate limit"
 
-Without an argument it prints the status codes, one line each. With - it reads
-a response, and prints what it means and what a Transport would do:
+Without an argument, explain prints all status codes, one line each. With -, it
+reads a response from standard input, and prints what the response means and
+what a Transport would do:
   curl -i https://iam.example/v3/users | go run ./examples/explain -
 
-Exit status: 0 if everything was found, 1 if standard input holds no response,
-2 if an argument means nothing.
+Exit status: 0 if everything was found, 1 if standard input is not a response,
+2 if nothing was found for an argument.
 `
 
 func main() {
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// advice follows what is wrong with the arguments.
+// advice is printed after the errors about arguments.
 const advice = `
-A status code, its title, a service code such as IAM.0061 or words of a meaning
-are understood. Without an argument, explain lists the status codes; -h is help.
+Give a status code, its title, a service code such as IAM.0061, or words from a
+meaning. Without an argument, explain lists the status codes; -h prints help.
 `
 
-// run is the program without the process around it. It returns the exit status.
+// run is main with its inputs and outputs as parameters. It returns the exit status.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
 		table(stdout)
@@ -88,7 +89,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// find returns what prints each of the things that an argument can mean.
+// find returns, for each possible meaning of an argument, a function that prints it.
 func find(arg string) ([]func(io.Writer), error) {
 	if isServiceCode(arg) {
 		return []func(io.Writer){func(w io.Writer) { explainService(w, strings.ToUpper(arg)) }}, nil
@@ -99,7 +100,7 @@ func find(arg string) ([]func(io.Writer), error) {
 	if err == nil {
 		found = append(found, func(w io.Writer) { explain(w, s) })
 	}
-	if err != nil || !s.Documented { // "locked" is a status that this API does not have, and a word of a reason
+	if err != nil || !s.Documented { // "locked" is a word of a reason, and also the title of the undocumented status 423
 		for _, r := range reasonsOf(arg) {
 			found = append(found, func(w io.Writer) { explainReason(w, r) })
 		}
@@ -113,8 +114,8 @@ func find(arg string) ([]func(io.Writer), error) {
 	return nil, fmt.Errorf("explain: %w", err)
 }
 
-// meaning returns what prints the status codes and the service's own codes that
-// have the words in their meanings.
+// meaning returns functions that print the status codes and service codes whose meanings
+// contain the words.
 func meaning(words string) (found []func(io.Writer)) {
 	for _, s := range statuses() {
 		if has(s.Title+" "+s.Description, words) {
@@ -130,8 +131,8 @@ func meaning(words string) (found []func(io.Writer)) {
 	return found
 }
 
-// has reports whether each of the words begins a word of the text. Words of one
-// or two letters count as whole words: "in" is not "internal".
+// has reports whether each of the words is a prefix of a word in the text. Words of one
+// or two letters must match a whole word, so that "in" does not match "internal".
 func has(text, words string) bool {
 	own, asked := wordsOf(text), wordsOf(words)
 	for _, word := range asked {
@@ -146,8 +147,8 @@ func wordsOf(text string) []string {
 	return strings.FieldsFunc(strings.ToLower(text), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '-' })
 }
 
-// statuses returns the documented codes and 200, which the published table leaves
-// out.
+// statuses returns the documented codes, and 200, which is missing from the published
+// table.
 func statuses() (all []iamhttp.Semantics) {
 	codes := append(slices.Collect(iamhttp.Codes()), http.StatusOK)
 	slices.Sort(codes)
@@ -157,12 +158,12 @@ func statuses() (all []iamhttp.Semantics) {
 	return all
 }
 
-// serviceCode is how the service's own codes look: IAM.0061, APIGW.0308, 1109.
+// serviceCode matches the service's own codes, such as IAM.0061, APIGW.0308 and 1109.
 var serviceCode = regexp.MustCompile(`^(?i:(IAM|APIGW?)\.[0-9]{4}|11[0-9]{2})$`)
 
 func isServiceCode(arg string) bool { return serviceCode.MatchString(arg) }
 
-// decisions say what the caller should do.
+// decisions say what the caller should do, for each reason.
 var decisions = map[iamhttp.Reason]string{
 	iamhttp.ReasonAccountLocked:      "wait until the account is unlocked; logging in again does not help",
 	iamhttp.ReasonCredentialRejected: "use another password or access key",
@@ -171,11 +172,11 @@ var decisions = map[iamhttp.Reason]string{
 	iamhttp.ReasonSignatureInvalid:   "check the secret key and what signs the requests; logging in again does not help",
 	iamhttp.ReasonClockSkew:          "sign again; if that fails too, correct the clock",
 	iamhttp.ReasonPermissionMissing:  "ask for the permission, or for access",
-	iamhttp.ReasonAlreadyExists:      "take what exists, or choose another name",
-	iamhttp.ReasonAPINotFound:        "correct method and path; whether the resource exists is not known",
-	iamhttp.ReasonQuotaExceeded:      "delete something, or have the quota raised",
-	iamhttp.ReasonThrottled:          "come back later",
-	iamhttp.ReasonRegionFailover:     "go on with the region that takes over",
+	iamhttp.ReasonAlreadyExists:      "use the one that exists, or choose another name",
+	iamhttp.ReasonAPINotFound:        "correct the method or the path; this does not tell whether the resource exists",
+	iamhttp.ReasonQuotaExceeded:      "delete something, or ask for a higher quota",
+	iamhttp.ReasonThrottled:          "try again later",
+	iamhttp.ReasonRegionFailover:     "switch to the region that takes over",
 }
 
 func explainService(w io.Writer, code string) {
@@ -183,7 +184,7 @@ func explainService(w io.Writer, code string) {
 	fmt.Fprintln(w, code)
 	i := slices.IndexFunc(answer.Meanings[:], func(m answer.Meaning) bool { return m.Code == strings.Replace(code, "APIGW.", "APIG.", 1) })
 	if i < 0 {
-		field(w, "reason", "none that calls for a decision of its own: the status code and the message say it all")
+		field(w, "reason", "none in particular; go by the status code and the message")
 		return
 	}
 	m := answer.Meanings[i]
@@ -203,7 +204,8 @@ func explainService(w io.Writer, code string) {
 	}
 }
 
-// reasonsOf returns the reasons that have the words, or are called so in Go.
+// reasonsOf returns the reasons whose text contains the words, and the reason whose name
+// in Go is the argument.
 func reasonsOf(words string) []iamhttp.Reason {
 	var found []iamhttp.Reason
 	for r := iamhttp.ReasonUnknown + 1; answer.Reason(r).String() != ""; r++ {
@@ -242,19 +244,19 @@ func explainReason(w io.Writer, r iamhttp.Reason) {
 		field(w, "message", example)
 	}
 	if r == iamhttp.ReasonThrottled {
-		field(w, "status", "429, if nothing tells another reason")
+		field(w, "status", "429, unless the code or the message gives another reason")
 	}
 }
 
-// parse returns the status code that an argument means, by number or by title.
+// parse returns the status code that an argument stands for, by number or by title.
 func parse(arg string) (int, error) {
 	if n, err := strconv.Atoi(arg); err == nil {
 		if n < 100 || n > 999 {
-			return 0, fmt.Errorf("%q is not a status code: these are 100 to 999", answer.Cut(arg, 20))
+			return 0, fmt.Errorf("%q is not a status code: use 100 to 999", answer.Cut(arg, 20))
 		}
 		return n, nil
 	}
-	// The documentation's titles and those of net/http; they differ for some.
+	// Some titles in the documentation differ from those in net/http; both are accepted.
 	for n := 100; n < 600; n++ {
 		for _, title := range []string{iamhttp.Classify(n).Title, http.StatusText(n)} {
 			if title != "" && strings.EqualFold(bare.Replace(arg), bare.Replace(title)) {
@@ -265,7 +267,7 @@ func parse(arg string) (int, error) {
 	return 0, fmt.Errorf("nothing is known about %q", answer.Cut(arg, 30))
 }
 
-// bare removes spaces and hyphens: titles are written with and without them.
+// bare removes spaces and hyphens, because titles may be written with or without them.
 var bare = strings.NewReplacer(" ", "", "-", "")
 
 func explain(w io.Writer, s iamhttp.Semantics) {
@@ -276,7 +278,7 @@ func explain(w io.Writer, s iamhttp.Semantics) {
 func explainMeaning(w io.Writer, s iamhttp.Semantics) {
 	documented := "yes"
 	if !s.Documented {
-		documented = "no, the meaning is that of its class"
+		documented = "no; the meaning is that of its class"
 	}
 	fmt.Fprintln(w, s.Code)
 	field(w, "documented", documented)
@@ -284,7 +286,7 @@ func explainMeaning(w io.Writer, s iamhttp.Semantics) {
 	field(w, "retry", s.Retry.String())
 }
 
-// field prints a name and what there is to say, in lines of 80 columns.
+// field prints a name and a text, wrapped at 80 columns.
 func field(w io.Writer, name, text string) {
 	line := fmt.Sprintf("  %-11s", name)
 	for word := range strings.FieldsSeq(text) {
@@ -306,13 +308,13 @@ func table(w io.Writer) {
 	}
 	tw.Flush()
 	fmt.Fprint(w, `
-RETRY is what the published table says, which leaves out 200. TRANSPORT is what
-an iamhttp.Transport returns with its defaults: the response, or a *StatusError,
-for 408 and 429 after its retries.
+RETRY is what the published table says; 200 is not in that table. TRANSPORT is
+what an iamhttp.Transport with default settings does: it returns the response or
+a *StatusError, and retries 408 and 429 before that.
 `)
 }
 
-// failure reports whether a code becomes an error.
+// failure reports whether a Transport turns the code into an error.
 func failure(s iamhttp.Semantics) bool { return s.Code < 100 || s.Code >= 400 }
 
 func inShort(s iamhttp.Semantics) string {
@@ -328,14 +330,14 @@ func inShort(s iamhttp.Semantics) string {
 func inFull(s iamhttp.Semantics) string {
 	switch {
 	case !failure(s):
-		return "returns the response as it came"
+		return "returns the response unchanged"
 	case s.Retry == iamhttp.RetryAnytime || s.Retry == iamhttp.RetryAfterDelay:
 		return "retries the request, whatever its method, after Retry-After or, without one, " +
-			"after a back-off; returns a *StatusError in the end"
+			"after a backoff; returns a *StatusError when it stops retrying"
 	case s.Retry == iamhttp.RetryIfTemporary:
-		return "returns a *StatusError; if AlsoRetry lists the code, retries the request " +
-			"if the answer has Retry-After"
+		return "returns a *StatusError; with the code in AlsoRetry, retries the request " +
+			"if the response has Retry-After"
 	}
-	return "returns a *StatusError; if AlsoRetry lists the code, retries the request " +
+	return "returns a *StatusError; with the code in AlsoRetry, retries the request " +
 		"if it is idempotent"
 }

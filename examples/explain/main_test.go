@@ -14,20 +14,21 @@ import (
 	"github.com/iamhttp/iamhttp/internal/answer"
 )
 
+// ask runs the program with these arguments and an empty standard input.
 func ask(args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
 	code = run(args, strings.NewReader(""), &out, &errs)
 	return code, out.String(), errs.String()
 }
 
-func TestACodeIsExplained(t *testing.T) {
+func TestStatusCodeIsExplained(t *testing.T) {
 	for _, c := range []struct{ arg, want string }{
 		{"503", "" +
 			"503 ServiceUnavailable\n" +
 			"  documented  yes\n" +
 			"  meaning     The service is not available.\n" +
 			"  retry       not without modifications\n" +
-			"  Transport   returns a *StatusError; if AlsoRetry lists the code, retries the\n" +
+			"  Transport   returns a *StatusError; with the code in AlsoRetry, retries the\n" +
 			"              request if it is idempotent\n"},
 		{"429", "" +
 			"429 TooManyRequests\n" +
@@ -36,19 +37,20 @@ func TestACodeIsExplained(t *testing.T) {
 			"              capacity: wait for Retry-After, then retry.\n" +
 			"  retry       after Retry-After\n" +
 			"  Transport   retries the request, whatever its method, after Retry-After or,\n" +
-			"              without one, after a back-off; returns a *StatusError in the end\n"},
+			"              without one, after a backoff; returns a *StatusError when it stops\n" +
+			"              retrying\n"},
 		{"200", "" +
 			"200 OK\n" +
-			"  documented  no, the meaning is that of its class\n" +
+			"  documented  no; the meaning is that of its class\n" +
 			"  meaning     A success that the IAM API does not document on its own.\n" +
 			"  retry       unstated\n" +
-			"  Transport   returns the response as it came\n"},
+			"  Transport   returns the response unchanged\n"},
 		{"999", "" +
 			"999\n" +
-			"  documented  no, the meaning is that of its class\n" +
+			"  documented  no; the meaning is that of its class\n" +
 			"  meaning     An error of the server that the IAM API does not document.\n" +
 			"  retry       unstated\n" +
-			"  Transport   returns a *StatusError; if AlsoRetry lists the code, retries the\n" +
+			"  Transport   returns a *StatusError; with the code in AlsoRetry, retries the\n" +
 			"              request if it is idempotent\n"},
 		{"413", "" +
 			"413 Request Entity Too Large\n" +
@@ -56,8 +58,8 @@ func TestACodeIsExplained(t *testing.T) {
 			"  meaning     The body is larger than the server takes. With Retry-After the\n" +
 			"              condition is temporary.\n" +
 			"  retry       if Retry-After is present\n" +
-			"  Transport   returns a *StatusError; if AlsoRetry lists the code, retries the\n" +
-			"              request if the answer has Retry-After\n"},
+			"  Transport   returns a *StatusError; with the code in AlsoRetry, retries the\n" +
+			"              request if the response has Retry-After\n"},
 	} {
 		code, stdout, stderr := ask(c.arg)
 		assert.Zero(t, code)
@@ -66,13 +68,13 @@ func TestACodeIsExplained(t *testing.T) {
 	}
 }
 
-func TestSeveralCodesAreExplainedInTheOrderGiven(t *testing.T) {
+func TestSeveralStatusCodesAreExplainedInTheGivenOrder(t *testing.T) {
 	code, stdout, _ := ask("503", "408")
 	assert.Zero(t, code)
 	assert.Regexp(t, `(?s)^503 .*\n\n408 Request Time-out\n`, stdout)
 }
 
-func TestATitleStandsForItsCode(t *testing.T) {
+func TestTitleStandsForItsStatusCode(t *testing.T) {
 	for arg, want := range map[string]string{
 		"NotFound":          "404 NotFound\n",
 		"not-found":         "404 NotFound\n",
@@ -90,13 +92,13 @@ func TestATitleStandsForItsCode(t *testing.T) {
 	}
 }
 
-func TestWithoutAnArgumentTheWholeTableIsPrinted(t *testing.T) {
+func TestAllStatusCodesArePrintedWithoutAnArgument(t *testing.T) {
 	code, stdout, stderr := ask()
 	assert.Zero(t, code)
 	assert.Empty(t, stderr)
 	rows, _, _ := strings.Cut(stdout, "\n\n")
 	lines := strings.Split(rows, "\n")
-	assert.Len(t, lines, 1+1+41, "a head, 200, and what is documented")
+	assert.Len(t, lines, 1+1+41, "want a heading, 200, and the documented codes")
 	assert.Regexp(t, `\n101 .*\n200 +OK +unstated +response\n201 `, stdout)
 	assert.Regexp(t, `^CODE +TITLE +RETRY +TRANSPORT$`, lines[0])
 	assert.Regexp(t, `\n304 +Not Modified +unstated +response\n`, stdout)
@@ -105,7 +107,7 @@ func TestWithoutAnArgumentTheWholeTableIsPrinted(t *testing.T) {
 	assert.Regexp(t, `\n429 +TooManyRequests +after Retry-After +retries\n`, stdout)
 }
 
-func TestWhateverIsExplainedFitsEightyColumns(t *testing.T) {
+func TestOutputFitsIn80Columns(t *testing.T) {
 	args := [][]string{nil, {"-h"}, {"nonsense"}, {"--nonsense"}, {strings.Repeat("long ", 30)}, {"1000000000000000000000000000"}}
 	for status := 100; status < 600; status++ {
 		args = append(args, []string{strconv.Itoa(status)})
@@ -124,7 +126,7 @@ func TestWhateverIsExplainedFitsEightyColumns(t *testing.T) {
 	}
 }
 
-func TestAMeaningIsFoundByItsWords(t *testing.T) {
+func TestStatusAndServiceCodesAreFoundByWordsOfTheirMeaning(t *testing.T) {
 	for arg, want := range map[string]string{
 		"rate limit":   "429 TooManyRequests\n",
 		"password":     "401 Unauthorized\n",
@@ -136,14 +138,14 @@ func TestAMeaningIsFoundByItsWords(t *testing.T) {
 		assert.True(t, strings.HasPrefix(stdout, want), "%s: %s", arg, stdout)
 	}
 	_, stdout, _ := ask("user name")
-	assert.Contains(t, stdout, "\n\n1109\n", "the service's own codes have meanings too")
+	assert.Contains(t, stdout, "\n\n1109\n", "the meanings of the service's own codes must be searched, too")
 	for _, arg := range []string{"rate limits", "a nonsense", ",;"} {
 		code, _, _ := ask(arg)
 		assert.Equal(t, 2, code, arg)
 	}
 }
 
-func TestWhatIsNoStatusCodeIsRefusedWithAdvice(t *testing.T) {
+func TestUnknownArgumentsAreRefusedWithAdvice(t *testing.T) {
 	for _, c := range []struct {
 		args []string
 		want string
@@ -151,11 +153,11 @@ func TestWhatIsNoStatusCodeIsRefusedWithAdvice(t *testing.T) {
 		{[]string{"nonsense"}, `explain: nothing is known about "nonsense"`},
 		{[]string{"--nonsense"}, `explain: nothing is known about "--nonsense"`},
 		{[]string{""}, `explain: nothing is known about ""`},
-		{[]string{"42"}, `explain: "42" is not a status code: these are 100 to 999`},
-		{[]string{"1000"}, `explain: "1000" is not a status code: these are 100 to 999`},
-		{[]string{"-5"}, `explain: "-5" is not a status code: these are 100 to 999`},
+		{[]string{"42"}, `explain: "42" is not a status code: use 100 to 999`},
+		{[]string{"1000"}, `explain: "1000" is not a status code: use 100 to 999`},
+		{[]string{"-5"}, `explain: "-5" is not a status code: use 100 to 999`},
 		{[]string{"404", "no\nsense", "0"}, `explain: nothing is known about "no\nsense"` +
-			"\nexplain: \"0\" is not a status code: these are 100 to 999"},
+			"\nexplain: \"0\" is not a status code: use 100 to 999"},
 	} {
 		code, stdout, stderr := ask(c.args...)
 		assert.Equal(t, 2, code)
@@ -164,7 +166,7 @@ func TestWhatIsNoStatusCodeIsRefusedWithAdvice(t *testing.T) {
 	}
 }
 
-func TestHelpShowsHowToAsk(t *testing.T) {
+func TestHelpShowsExamples(t *testing.T) {
 	for _, flag := range []string{"-h", "-help", "--help"} {
 		code, stdout, stderr := ask(flag)
 		assert.Zero(t, code)
@@ -173,13 +175,13 @@ func TestHelpShowsHowToAsk(t *testing.T) {
 	}
 }
 
-func TestAServiceCodeIsExplained(t *testing.T) {
+func TestServiceCodeIsExplained(t *testing.T) {
 	for arg, want := range map[string]string{
 		"IAM.0061":   "IAM.0061\n  reason      account locked\n  decision    wait until the account is unlocked; logging in again does not help\n",
 		"iam.0061":   "IAM.0061\n  reason      account locked\n",
-		"APIGW.0308": "APIGW.0308\n  reason      throttled\n  decision    come back later\n",
-		"1109":       "1109\n  reason      already exists\n  decision    take what exists, or choose another name\n  documented  as a 400: the user name is taken\n",
-		"IAM.0011":   "IAM.0011\n  reason      none that calls for a decision of its own",
+		"APIGW.0308": "APIGW.0308\n  reason      throttled\n  decision    try again later\n",
+		"1109":       "1109\n  reason      already exists\n  decision    use the one that exists, or choose another name\n  documented  as a 400: the user name is taken\n",
+		"IAM.0011":   "IAM.0011\n  reason      none in particular; go by the status code and the message\n",
 	} {
 		code, stdout, stderr := ask(arg)
 		assert.Zero(t, code)
@@ -194,7 +196,7 @@ func TestEveryReasonHasADecision(t *testing.T) {
 	}
 }
 
-func TestACodeOfSeveralMeaningsIsExplainedByItsMessages(t *testing.T) {
+func TestServiceCodeWithSeveralMeaningsIsExplainedByItsMessages(t *testing.T) {
 	for _, arg := range []string{"APIGW.0301", "apig.0301"} {
 		code, stdout, stderr := ask(arg)
 		assert.Zero(t, code)
@@ -210,9 +212,9 @@ func TestACodeOfSeveralMeaningsIsExplainedByItsMessages(t *testing.T) {
 	assert.True(t, strings.HasPrefix(stdout, "APIG.0303\n  reason      the message decides\n  documented  as a 401: the signature"), stdout)
 }
 
-func TestAReasonIsExplainedByItsWords(t *testing.T) {
+func TestReasonsAreFoundByTheirWordsOrNames(t *testing.T) {
 	for arg, want := range map[string]string{
-		"quota": "quota exceeded\n  decision    delete something, or have the quota raised\n" +
+		"quota": "quota exceeded\n  decision    delete something, or ask for a higher quota\n" +
 			"  code        1115, as a 400: no more users\n  code        APIG.0501, as a 405: the app has no calls left\n",
 		"Quota Exceeded":      "quota exceeded\n",
 		"quota-exceeded":      "quota exceeded\n",
@@ -229,9 +231,9 @@ func TestAReasonIsExplainedByItsWords(t *testing.T) {
 		assert.True(t, strings.HasPrefix(stdout, want), "%s: %s", arg, stdout)
 	}
 	_, stdout, _ := ask("expired")
-	assert.Regexp(t, `(?s)^credential expired\n.*\n\ntoken expired\n`, stdout, "two have the word")
+	assert.Regexp(t, `(?s)^credential expired\n.*\n\ntoken expired\n`, stdout, "two reasons contain the word")
 	_, stdout, _ = ask("locked")
-	assert.Regexp(t, `(?s)^423 Locked\n.*\n\naccount locked\n.*  message     "The account is locked."\n`, stdout, "and it is a status")
+	assert.Regexp(t, `(?s)^423 Locked\n.*\n\naccount locked\n.*  message     "The account is locked."\n`, stdout, "the word is the title of a status and part of a reason")
 	_, stdout, _ = ask("not found")
-	assert.NotContains(t, stdout, "API", "the documentation has this title")
+	assert.NotContains(t, stdout, "API", "a documented title must not be looked up as a reason")
 }

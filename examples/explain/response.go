@@ -19,14 +19,15 @@ import (
 	"github.com/iamhttp/iamhttp/internal/answer"
 )
 
-// A response is what a program such as curl -i has printed.
+// A response is parsed from the output of a program such as curl -i.
 type response struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// mostInput is how much of standard input is read. A longer body is cut.
+// mostInput is the maximum number of bytes read from standard input. A longer body is
+// cut off.
 const mostInput = 1 << 20
 
 var statusLine = regexp.MustCompile(`^HTTP/[0-9](?:\.[0-9])? ([1-9][0-9]{2})(?: [^\r\n]*)?(?:\r?\n|$)`)
@@ -43,7 +44,7 @@ func readResponse(r io.Reader) (*response, error) {
 		return nil, errors.New("standard input is empty")
 	}
 	if !statusLine.Match(input) {
-		return nil, fmt.Errorf("standard input begins with %s, which is no status line\nsuch as HTTP/1.1 429; call curl with -i", quote(input))
+		return nil, fmt.Errorf("standard input begins with %s, which is not a status line\nsuch as HTTP/1.1 429; call curl with -i", quote(input))
 	}
 	for {
 		resp, rest, err := parseResponse(input)
@@ -62,7 +63,7 @@ func readResponse(r io.Reader) (*response, error) {
 	}
 }
 
-// parseResponse parses the status line and the header that input begins with.
+// parseResponse parses the status line and the header at the start of input.
 func parseResponse(input []byte) (resp *response, rest []byte, err error) {
 	line := statusLine.FindSubmatch(input)
 	status, err := strconv.Atoi(string(line[1]))
@@ -70,7 +71,7 @@ func parseResponse(input []byte) (resp *response, rest []byte, err error) {
 		return nil, nil, err
 	}
 	resp, rest = &response{status: status, header: http.Header{}}, input[len(line[0]):]
-	last := "" // the name of the field before
+	last := "" // the name of the previous field
 	for len(rest) > 0 {
 		field, after, _ := bytes.Cut(rest, []byte("\n"))
 		rest, field = after, bytes.TrimSuffix(field, []byte("\r"))
@@ -83,7 +84,7 @@ func parseResponse(input []byte) (resp *response, rest []byte, err error) {
 		}
 		name, value, found := bytes.Cut(field, []byte(":"))
 		if !found || len(name) == 0 || bytes.ContainsAny(name, " \t\"<>{}()") {
-			return nil, nil, fmt.Errorf("standard input has %s\nwhere a header field (Name: value) or an empty line belongs", quote(field))
+			return nil, nil, fmt.Errorf("standard input has %s\ninstead of a header field (Name: value) or an empty line", quote(field))
 		}
 		last = http.CanonicalHeaderKey(string(name))
 		resp.header.Add(last, string(bytes.TrimSpace(value)))
@@ -91,7 +92,7 @@ func parseResponse(input []byte) (resp *response, rest []byte, err error) {
 	return resp, rest, nil
 }
 
-// quote returns the beginning of a line for an error.
+// quote returns the beginning of the first line, quoted, for an error message.
 func quote(b []byte) string {
 	line, _, _ := bytes.Cut(b, []byte("\n"))
 	return strconv.Quote(answer.Cut(string(bytes.TrimSpace(line)), 40))
@@ -135,7 +136,8 @@ func positive(d time.Duration) string {
 	return d.String()
 }
 
-// wouldDo says what a Transport does with a response. It asks one.
+// wouldDo describes what a Transport would do with a response. It finds out by giving
+// the response to a Transport.
 func wouldDo(s iamhttp.Semantics, resp *response) string {
 	patient := decided(resp, math.MaxInt64)
 	if !failure(s) || !patient.Retry {
@@ -143,28 +145,28 @@ func wouldDo(s iamhttp.Semantics, resp *response) string {
 	}
 	const retries = "retries the request, whatever its method"
 	if patient.Wait == 0 {
-		return retries + ", after a back-off of 1 s, doubled each time, ±50 %, at most 30 s"
+		return retries + ", after a backoff of 1 s, doubled each time, ±50 %, at most 30 s"
 	}
 	e := iamhttp.NewStatusError(resp.status, resp.header, resp.body)
-	why, tooLate := "as Retry-After says", "a deadline before that ends the call at once"
+	why, tooLate := "as Retry-After says", "with an earlier deadline, the call fails at once"
 	if e.RetryAfter == 0 {
-		why, tooLate = "until the limit takes requests again", "a deadline before that leaves it at the back-off"
+		why, tooLate = "until the limit allows requests again", "with an earlier deadline, it uses the backoff instead"
 		if e.Limit.Reset == 0 {
-			why = "a third of the limit's window, because nobody knows when that ends"
+			why = "a third of the limit's window, because the end of the window is not known"
 		}
 	}
-	text := fmt.Sprintf("%s, after %v (%s) and a random part; %s", retries, patient.Wait, why, tooLate)
+	text := fmt.Sprintf("%s, after %v (%s) plus a random part; %s", retries, patient.Wait, why, tooLate)
 	switch usual := decided(resp, 0); {
 	case !usual.Retry:
-		text += fmt.Sprintf("; without any deadline, and with the default MaxWait, it stops: %v", usual.Stop)
+		text += fmt.Sprintf("; without a deadline and with the default MaxWait, it does not retry: %v", usual.Stop)
 	case usual.Wait < patient.Wait:
-		text += fmt.Sprintf("; without any deadline, and with the default MaxWait, it waits %v", usual.Wait)
+		text += fmt.Sprintf("; without a deadline and with the default MaxWait, it waits %v", usual.Wait)
 	}
 	return text
 }
 
-// decided returns what a Transport reports of a first attempt that is answered by
-// resp, with the least wait: its Backoff adds nothing.
+// decided returns the failure that a Transport reports for a first attempt that gets
+// resp. Its wait is the shortest possible one, because the Backoff adds nothing to it.
 func decided(resp *response, maxWait time.Duration) (first iamhttp.Failure) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -176,7 +178,7 @@ func decided(resp *response, maxWait time.Duration) (first iamhttp.Failure) {
 			if ctx.Err() == nil {
 				first = f
 			}
-			cancel() // nobody waits
+			cancel() // ends the wait
 		},
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://iam.example/", nil)
@@ -189,7 +191,7 @@ func decided(resp *response, maxWait time.Duration) (first iamhttp.Failure) {
 	return first
 }
 
-// answering is a RoundTripper that answers with a response.
+// answering is a RoundTripper that always returns the same response.
 type answering struct{ *response }
 
 func (a answering) RoundTrip(req *http.Request) (*http.Response, error) {

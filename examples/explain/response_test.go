@@ -16,6 +16,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
+// read runs the program with the input and returns its output with single spaces.
 func read(t *testing.T, input string) string {
 	t.Helper()
 	var out, errs bytes.Buffer
@@ -27,7 +28,7 @@ func read(t *testing.T, input string) string {
 	return strings.Join(strings.Fields(out.String()), " ")
 }
 
-// wire is an answer as curl -i prints it.
+// wire formats a response as curl -i prints it.
 func wire(proto string, a iamtest.Answer) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %d \r\n", proto, a.Status)
@@ -39,34 +40,34 @@ func wire(proto string, a iamtest.Answer) string {
 	return b.String() + "\r\n" + a.Body
 }
 
-func TestAResponseIsExplained(t *testing.T) {
+func TestResponseOnStandardInputIsExplained(t *testing.T) {
 	got := read(t, wire("HTTP/2", iamtest.ThrottledGateway(200, 5*time.Minute)))
 	assert.True(t, strings.HasPrefix(got, "429 TooManyRequests documented yes meaning "), got)
 	for _, want := range []string{
 		` code APIG.0308 message "The throttling threshold has been reached: policy user over ratelimit,limit:200,time:5 minute" request e2b44851-`,
-		` limit 200 per 5m0s (user) reason throttled decision come back later `,
+		` limit 200 per 5m0s (user) reason throttled decision try again later `,
 		` Transport retries the request, whatever its method, after 1m40s (a third of the limit's window, `,
 	} {
 		assert.Contains(t, got, want)
 	}
 }
 
-func TestWhatATransportWouldDoWithAResponseIsSaid(t *testing.T) {
+func TestExplanationSaysWhatATransportWouldDoWithTheResponse(t *testing.T) {
 	const retries = " Transport retries the request, whatever its method, after "
 	for name, tt := range map[string]struct {
 		answer iamtest.Answer
 		want   string
 	}{
-		"Retry-After":             {iamtest.Throttled(30 * time.Second), " Retry-After 30s reason throttled decision come back later" + retries + "30s (as Retry-After says) and a random part; a deadline before that ends the call at once"},
-		"beyond MaxWait":          {iamtest.Throttled(time.Hour), "; without any deadline, and with the default MaxWait, it stops: wait longer than allowed"},
-		"a reset":                 {iamtest.ThrottledEnvoy(10, time.Minute, 41*time.Second), " limit 10 per 1m0s new in 41s reason throttled decision come back later" + retries + "41s (until the limit takes requests again) and a random part; a deadline before that leaves it at the back-off"},
-		"a reset beyond MaxWait":  {iamtest.ThrottledSAP(10, time.Hour, 41*time.Minute), "; without any deadline, and with the default MaxWait, it waits 2m0s"},
-		"nothing stated":          {iamtest.Throttled(0), retries + "a back-off of 1 s, doubled each time, ±50 %, at most 30 s"},
-		"a timeout":               {iamtest.Page(408), retries + "a back-off of 1 s"},
-		"not retryable":           {iamtest.Keystone(404, "No."), ` message "No." request req-0c43521d-00ed-4f5b-a31b-798560349fcd Transport returns a *StatusError; `},
-		"a 503 that names a time": {iamtest.Page(503).With("Retry-After", "120"), " Retry-After 2m0s Transport returns a *StatusError; if AlsoRetry lists the code, "},
-		"a reason":                {iamtest.IAM(401, "IAM.0061", "Locked."), " reason account locked decision wait until the account is unlocked; "},
-		"a success":               {iamtest.Answer{Status: 200}.With("Retry-After", "1"), " Transport returns the response as it came"},
+		"Retry-After":                 {iamtest.Throttled(30 * time.Second), " Retry-After 30s reason throttled decision try again later" + retries + "30s (as Retry-After says) plus a random part; with an earlier deadline, the call fails at once"},
+		"Retry-After beyond MaxWait":  {iamtest.Throttled(time.Hour), "; without a deadline and with the default MaxWait, it does not retry: wait longer than allowed"},
+		"a reset time":                {iamtest.ThrottledEnvoy(10, time.Minute, 41*time.Second), " limit 10 per 1m0s new in 41s reason throttled decision try again later" + retries + "41s (until the limit allows requests again) plus a random part; with an earlier deadline, it uses the backoff instead"},
+		"a reset time beyond MaxWait": {iamtest.ThrottledSAP(10, time.Hour, 41*time.Minute), "; without a deadline and with the default MaxWait, it waits 2m0s"},
+		"a 429 without any time":      {iamtest.Throttled(0), retries + "a backoff of 1 s, doubled each time, ±50 %, at most 30 s"},
+		"a 408":                       {iamtest.Page(408), retries + "a backoff of 1 s"},
+		"a 404":                       {iamtest.Keystone(404, "No."), ` message "No." request req-0c43521d-00ed-4f5b-a31b-798560349fcd Transport returns a *StatusError; `},
+		"a 503 with Retry-After":      {iamtest.Page(503).With("Retry-After", "120"), " Retry-After 2m0s Transport returns a *StatusError; with the code in AlsoRetry, "},
+		"a failure with a reason":     {iamtest.IAM(401, "IAM.0061", "Locked."), " reason account locked decision wait until the account is unlocked; "},
+		"a success":                   {iamtest.Answer{Status: 200}.With("Retry-After", "1"), " Transport returns the response unchanged"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := read(t, wire("HTTP/1.1", tt.answer))
@@ -75,19 +76,19 @@ func TestWhatATransportWouldDoWithAResponseIsSaid(t *testing.T) {
 	}
 }
 
-func TestTheLastOfSeveralResponsesCounts(t *testing.T) {
+func TestLastOfSeveralResponsesIsExplained(t *testing.T) {
 	const last = "HTTP/1.1 404 Not Found\r\n\r\n{\"error\":{\"message\":\"No.\"}}"
 	for name, input := range map[string]string{
-		"one":                           last,
-		"100 Continue":                  "HTTP/1.1 100 Continue\r\n\r\n" + last,
-		"a proxy's 200":                 "HTTP/1.0 200 Connection established\r\n\r\n" + last,
-		"redirects":                     "HTTP/2 301 \r\nlocation: /a\r\ncontent-length: 7\r\n\r\nHTTP/2 302 \r\nlocation: /b\r\n\r\n" + last,
-		"a retry, the first with body":  "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy" + last,
-		"all of them, with LF alone":    strings.ReplaceAll("HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"+last, "\r", ""),
-		"a mark and empty lines before": "\ufeff\r\n\n" + last,
-		"HTTP/3":                        strings.Replace(last, "HTTP/1.1 404 Not Found", "HTTP/3 404", 1),
-		"a folded header field":         strings.Replace(last, "\r\n\r\n", "\r\nX-A: 1,\r\n 2\r\n\r\n", 1),
-		"a length that is too long":     strings.Replace(last, "\r\n\r\n", "\r\nContent-Length: 999\r\n\r\n", 1),
+		"one response":                            last,
+		"100 Continue":                            "HTTP/1.1 100 Continue\r\n\r\n" + last,
+		"a proxy's 200":                           "HTTP/1.0 200 Connection established\r\n\r\n" + last,
+		"redirects":                               "HTTP/2 301 \r\nlocation: /a\r\ncontent-length: 7\r\n\r\nHTTP/2 302 \r\nlocation: /b\r\n\r\n" + last,
+		"a retry after a response with a body":    "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy" + last,
+		"several responses with LF line endings":  strings.ReplaceAll("HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"+last, "\r", ""),
+		"a byte order mark and empty lines first": "\ufeff\r\n\n" + last,
+		"HTTP/3":                             strings.Replace(last, "HTTP/1.1 404 Not Found", "HTTP/3 404", 1),
+		"a folded header field":              strings.Replace(last, "\r\n\r\n", "\r\nX-A: 1,\r\n 2\r\n\r\n", 1),
+		"a Content-Length that is too large": strings.Replace(last, "\r\n\r\n", "\r\nContent-Length: 999\r\n\r\n", 1),
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := read(t, input)
@@ -95,14 +96,14 @@ func TestTheLastOfSeveralResponsesCounts(t *testing.T) {
 			assert.Contains(t, got, `message "No."`)
 		})
 	}
-	assert.Contains(t, read(t, "HTTP/1.1 429"), "429 TooManyRequests", "the status line alone")
+	assert.Contains(t, read(t, "HTTP/1.1 429"), "429 TooManyRequests", "a status line alone must be enough")
 	assert.NotContains(t, read(t, "HTTP/1.1 400 Bad Request\r\n\r\nsee HTTP/1.1 404 Not Found"), "404 NotFound")
 }
 
-func TestNonsenseOnStandardInputIsRefused(t *testing.T) {
+func TestInvalidResponseOnStandardInputIsRefused(t *testing.T) {
 	const (
-		noStatusLine = ", which is no status line\nsuch as HTTP/1.1 429; call curl with -i\n"
-		noField      = "\nwhere a header field (Name: value) or an empty line belongs\n"
+		noStatusLine = ", which is not a status line\nsuch as HTTP/1.1 429; call curl with -i\n"
+		noField      = "\ninstead of a header field (Name: value) or an empty line\n"
 	)
 	for input, want := range map[string]string{
 		"":                         "standard input is empty\n",
@@ -124,7 +125,7 @@ func TestNonsenseOnStandardInputIsRefused(t *testing.T) {
 	assert.Equal(t, "explain: it broke\n", errs.String())
 }
 
-func TestAHugeBodyIsCut(t *testing.T) {
+func TestHugeBodyIsCutOff(t *testing.T) {
 	assert.Contains(t, read(t, "HTTP/1.1 500 \r\n\r\n"+strings.Repeat("x", 3<<20)), "500")
 }
 

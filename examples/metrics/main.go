@@ -1,5 +1,5 @@
-// Command metrics serves to Prometheus what an iamhttp.Transport measures: retries,
-// waits, the reasons why calls failed, and pauses at the gate, by OpenTelemetry.
+// Command metrics exports the metrics of an iamhttp.Transport from OpenTelemetry to
+// Prometheus: retries, waits, the reasons why calls failed, and pauses at the gate.
 package main
 
 import (
@@ -12,7 +12,7 @@ import (
 
 func main() {
 	flag.Usage = func() {
-		fmt.Fprintln(os.Stderr, "usage: go run . URL\n\nSends a GET to URL every ten seconds, and serves http://127.0.0.1:9464/metrics.")
+		fmt.Fprintln(os.Stderr, "usage: go run . URL\n\nSends a GET to URL every ten seconds, and serves metrics at\nhttp://127.0.0.1:9464/metrics.")
 	}
 	flag.Parse()
 	if flag.NArg() != 1 {

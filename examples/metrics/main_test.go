@@ -12,7 +12,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-func TestPrometheusGetsRetriesWaitsAndWhyCallsFailed(t *testing.T) {
+func TestPrometheusGetsRetriesWaitsStopReasonsAndPauses(t *testing.T) {
 	service := new(iamtest.Server)
 	service.Next(iamtest.Page(408), iamtest.Keystone(404, "Could not find user."))
 	server := httptest.NewServer(service)

@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 )
 
-// A counter is at the bottom, and counts what is sent.
+// A counter is the innermost RoundTripper. It counts requests and throttled responses.
 type counter struct {
 	base                http.RoundTripper // nil: http.DefaultTransport
 	requests, throttled atomic.Int64

@@ -16,21 +16,21 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/roles"
 )
 
-// operationTimeout is what Terraform gives an operation if the provider says
-// nothing. It is the patience of the Transport.
+// operationTimeout is the time that Terraform gives an operation by default. The calls of
+// an operation share it as their deadline.
 const operationTimeout = 20 * time.Minute
 
-// A resource is one that Terraform knows, with what it depends on.
+// A resource is a Terraform resource together with the resources that it depends on.
 type resource struct {
 	name    string
 	kind    kind
 	needs   []*resource
 	id      string        // "" until it exists
-	settled chan struct{} // closed when the operation of this phase has ended
+	settled chan struct{} // closed when the operation in the current phase has ended
 }
 
-// A kind is how the resources of a kind are created, read and deleted. Each is one
-// request.
+// A kind creates, reads and deletes the resources of one kind. Each operation is a
+// single request.
 type kind interface {
 	create(ctx context.Context, j *job, r *resource) (id string, err error)
 	read(ctx context.Context, j *job, r *resource) error
@@ -67,8 +67,8 @@ func (project) create(ctx context.Context, j *job, r *resource) (string, error) 
 	return p.ID, nil
 }
 
-// read asks by name: a Keystone with its new defaults lets the admin of a project list
-// the others, but not look at one.
+// read asks by name: with the new defaults of Keystone, the admin of a project can list
+// other projects, but cannot get one by its id.
 func (project) read(ctx context.Context, j *job, r *resource) error {
 	_, err := projects.List(j.identity, projects.ListOpts{Name: r.name}).AllPages(ctx)
 	return err
@@ -94,7 +94,7 @@ func (assignment) delete(ctx context.Context, j *job, r *resource) error {
 	return roles.Unassign(ctx, j.identity, r.id, opts).ExtractErr()
 }
 
-// A job is a run of Terraform on the same configuration: plan, apply, plan, destroy.
+// A job is a complete Terraform run on one configuration: plan, apply, plan, destroy.
 type job struct {
 	each, parallel int
 	show           display
@@ -102,13 +102,13 @@ type job struct {
 	identity  *gophercloud.ServiceClient
 	cloud     *counter
 	name      string // of the way, for the display
-	role      string // that is assigned
+	role      string // the id of the role to assign; "" until it is known
 	resources []*resource
 }
 
-// run makes the job. A perfect client needs one request to look the role up, and four
-// for each resource: to create it, to read it after that and in the second plan, and
-// to delete it.
+// run executes the job. A perfect client needs one request to look up the role, and four
+// for each resource: one to create it, one to read it back, one to read it in the second
+// plan, and one to delete it.
 func (j *job) run(ctx context.Context) result {
 	prefix := "provider-" + strings.ToLower(rand.Text()[:8])
 	for i := range j.each {
@@ -140,7 +140,8 @@ func (r *result) add(phase result) {
 	}
 }
 
-// plan reads what exists. The first one looks up the role, as a data source does.
+// plan reads the existing resources. The first plan also looks up the role, as a data
+// source does.
 func (j *job) plan(ctx context.Context) result {
 	lookUp := result{}
 	if j.role == "" {
@@ -155,7 +156,8 @@ func (j *job) plan(ctx context.Context) result {
 	return r
 }
 
-// apply creates the resources, each after those that it needs, and reads them back.
+// apply creates the resources and reads them back. Each resource is created after those
+// that it needs.
 func (j *job) apply(ctx context.Context) result {
 	return j.walk(ctx, "apply", j.resources, false, func(ctx context.Context, r *resource) error {
 		for _, n := range r.needs {
@@ -175,7 +177,8 @@ func (j *job) apply(ctx context.Context) result {
 	})
 }
 
-// destroy deletes what exists, each before those that it needs.
+// destroy deletes the existing resources. Each resource is deleted before those that it
+// needs.
 func (j *job) destroy(ctx context.Context) result {
 	return j.walk(ctx, "destroy", j.existing(), true, func(ctx context.Context, r *resource) error {
 		if err := r.kind.delete(ctx, j, r); err != nil && !gophercloud.ResponseCodeIs(err, http.StatusNotFound) {
@@ -196,7 +199,7 @@ func (j *job) findRole(ctx context.Context) error {
 		return fmt.Errorf("look up the role: %w", err)
 	}
 	if len(found) == 0 {
-		return errors.New("look up the role: there is no role member")
+		return errors.New(`look up the role: there is no role "member"`)
 	}
 	j.role = found[0].ID
 	return nil
@@ -213,10 +216,10 @@ func (j *job) existing() (found []*resource) {
 
 func (j *job) left() bool { return len(j.existing()) > 0 }
 
-// walk does something to each resource, as many at a time as the job allows, in the
-// order of what they need, or against it.
+// walk calls do for each resource, with at most j.parallel calls at a time. A resource
+// comes after those that it needs, or before them if backwards is set.
 func (j *job) walk(ctx context.Context, phase string, all []*resource, backwards bool, do func(context.Context, *resource) error) (total result) {
-	after := map[*resource][]*resource{} // what has to be settled before
+	after := map[*resource][]*resource{} // the resources that must be settled first
 	for _, r := range all {
 		r.settled = make(chan struct{})
 	}

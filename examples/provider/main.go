@@ -1,8 +1,8 @@
-// Command provider does what a Terraform provider does with an identity service:
-// plan, apply, plan and destroy 100 groups, 100 projects and 100 role assignments,
-// through gophercloud, many at a time, against a rate limit. It does so three times,
-// with gophercloud as it is, with one line, and with one line and a gate, and prints
-// what each of them came to.
+// Command provider acts like a Terraform provider for an identity service with a rate
+// limit: it plans, applies, plans and destroys 100 groups, 100 projects and 100 role
+// assignments through gophercloud, several at a time. It does this three times: with
+// gophercloud as it is; with iamhttp, which takes one line of code; and with iamhttp and
+// a gate. At the end, it prints the results of each way.
 package main
 
 import (
@@ -28,26 +28,30 @@ import (
 const usage = `usage: go run ./examples/provider [flags]
 
 Plans, applies, plans and destroys groups, projects and role assignments with
-gophercloud, as a Terraform provider does: as it is, with one line, and with one
-line and a gate. Without further settings the service is in this process, and
-all three take about half a minute. Expect throttled requests, all of them as
-failures, as it is; none failed with one line; and hardly one throttled with a
-gate.
+gophercloud, as a Terraform provider does, in three ways:
 
-  -each n      how many groups, projects and role assignments (100 of each)
-  -parallel n  how many operations at a time, as Terraform's -parallelism (10)
-  -rate n      requests per second that the service takes, and at once after a
-               pause (100); for a real service, what it is known to take
-  -only text   only the way of this name: "as it is", "one line" or
-               "one line and a gate"
-  -plain       lines instead of a progress bar; the default without a terminal
+  as it is             gophercloud alone: every throttled request is a failure
+  one line             with iamhttp, which takes one line: nothing fails
+  one line and a gate  with iamhttp and a gate: hardly a request is throttled
 
-To do the same with a real Keystone, set
-` + account.Settings + `What was created is deleted afterwards. An interrupt leaves behind what was just
-being created; its name begins with provider-.
+By default, the service runs in this process, and the three runs together take
+about half a minute.
 
-Exit status: 0 if the run with the gate (or that of -only) failed nothing, 1 if
-something failed, 2 if the flags or settings are wrong.
+  -each n      number of groups, of projects and of role assignments (default
+               100 of each)
+  -parallel n  number of concurrent operations, like Terraform's -parallelism
+               (default 10)
+  -rate n      requests per second that the service accepts, and at once after
+               a pause (default 100); for a real service, its known limit
+  -only text   run only the way with this name
+  -plain       print lines, not a progress bar (default if there is no terminal)
+
+To run it against a real Keystone, set
+` + account.Settings + `What was created is deleted afterwards. After an interrupt, resources that were
+just being created may be left behind; their names begin with provider-.
+
+Exit status: 0 if nothing failed in the last way (with the gate, unless -only
+names another), 1 if something failed, 2 if the flags or settings are wrong.
 `
 
 func main() {
@@ -58,7 +62,7 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Getenv, terminal, os.Stdout, os.Stderr))
 }
 
-// A way is how gophercloud is set up.
+// A way is one of the ways to set up gophercloud that the program compares.
 type way struct {
 	name      string
 	configure func(*gophercloud.ProviderClient)
@@ -69,12 +73,12 @@ func ways() []way {
 		{"as it is", func(*gophercloud.ProviderClient) {}},
 		{"one line", func(p *gophercloud.ProviderClient) { iamgophercloud.Configure(p, nil) }},
 		{"one line and a gate", func(p *gophercloud.ProviderClient) {
-			iamgophercloud.Configure(p, &iamhttp.Transport{Gate: new(gate.Adaptive), GateKey: gate.KeyByHost}) // one limit over reads and writes
+			iamgophercloud.Configure(p, &iamhttp.Transport{Gate: new(gate.Adaptive), GateKey: gate.KeyByHost}) // the service has one limit for reads and writes together
 		}},
 	}
 }
 
-// run is the program without the process around it. It returns the exit status.
+// run is main with its inputs and outputs as parameters. It returns the exit status.
 func run(ctx context.Context, args []string, getenv func(string) string, terminal bool, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("provider", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
@@ -102,7 +106,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, termina
 	case err == nil && (*each < 1 || *parallel < 1 || *rate < 1):
 		err = errors.New("-each, -parallel and -rate must be at least 1")
 	case err == nil && len(chosen) == 0:
-		err = fmt.Errorf("there is no way %q", *only)
+		err = fmt.Errorf("-only: there is no way called %q", *only)
 	}
 	endpoint, as, envErr := account.FromEnvironment(getenv)
 	if err = errors.Join(err, envErr); err != nil {
@@ -135,15 +139,15 @@ func run(ctx context.Context, args []string, getenv func(string) string, termina
 	return 0
 }
 
-// A result is what a way came to.
+// A result holds the figures of one way.
 type result struct {
 	way                                       string
 	needed, requests, throttled, failed, made int
 	took                                      time.Duration
-	first                                     error // that failed
+	first                                     error // the first failure
 }
 
-// do makes a run, and deletes what it has left.
+// do runs the job in one way, and deletes the resources that it left behind.
 func do(ctx context.Context, w way, cloud *counter, endpoint string, as account.Account, j job) (result, error) {
 	identity, err := connect(ctx, w, cloud, endpoint, as)
 	if err != nil {
@@ -154,7 +158,7 @@ func do(ctx context.Context, w way, cloud *counter, endpoint string, as account.
 	r := j.run(ctx)
 	r.way = w.name
 	if j.left() {
-		// With the gate, and after an interrupt too, but not without end.
+		// Clean up with the gate, even after an interrupt, but not forever.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Minute)
 		defer cancel()
 		polite := ways()[2]
@@ -169,7 +173,7 @@ func do(ctx context.Context, w way, cloud *counter, endpoint string, as account.
 	return r, ctx.Err()
 }
 
-// connect logs in.
+// connect sets up gophercloud in one way and logs in.
 func connect(ctx context.Context, w way, cloud *counter, endpoint string, as account.Account) (*gophercloud.ServiceClient, error) {
 	if endpoint == "" {
 		endpoint = "https://iam.example/v3"
@@ -188,15 +192,16 @@ func connect(ctx context.Context, w way, cloud *counter, endpoint string, as acc
 	if err != nil {
 		return nil, err
 	}
-	// The catalog may name the service itself, and not the gateway with the limit.
+	// The endpoint is not taken from the catalog, which may contain the address of the
+	// service itself instead of the gateway with the limit.
 	return &gophercloud.ServiceClient{ProviderClient: provider, Endpoint: endpoint + "/", Type: "identity"}, nil
 }
 
-// table says what each way came to, beside what a perfect client would take: the
-// requests that are needed, at the rate of the service, without a failure.
+// table shows the results of each way, and those of a perfect client: it sends only the
+// requests that are needed, at the rate of the service, and nothing fails.
 func table(results []result, rate int) string {
 	var b strings.Builder
-	b.WriteString("| | requests | of them 429 | failed | created | time |\n|---|--:|--:|--:|--:|--:|\n")
+	b.WriteString("| | requests | throttled | failed | created | time |\n|---|--:|--:|--:|--:|--:|\n")
 	for _, r := range results {
 		fmt.Fprintf(&b, "| %s | %d | %d | %d | %d | %.1f s |\n", r.way, r.requests, r.throttled, r.failed, r.made, r.took.Seconds())
 	}

@@ -28,7 +28,7 @@ func play(t *testing.T, terminal bool, args ...string) (code int, stdout, stderr
 	return code, stdout, stderr
 }
 
-// row returns the numbers of a row of the table.
+// row returns the numbers in a row of the table.
 func row(t *testing.T, stdout, name string) (numbers [5]float64) {
 	t.Helper()
 	found := regexp.MustCompile(`(?m)^\| ` + name + ` \| (\d+) \| (\d+) \| (\d+) \| (\d+) \| (\S+) s \|$`).FindStringSubmatch(stdout)
@@ -47,27 +47,27 @@ const (
 	seconds
 )
 
-func TestWithAGateTheJobTakesHardlyMoreThanAPerfectClientWould(t *testing.T) {
+func TestJobWithAGateTakesLittleMoreThanThatOfAPerfectClient(t *testing.T) {
 	for _, parallel := range []int{10, 50} {
 		t.Run("parallelism "+strconv.Itoa(parallel), func(t *testing.T) {
 			code, stdout, stderr := play(t, false, "-rate", "20", "-parallel", strconv.Itoa(parallel))
 			require.Zero(t, code, stderr)
 			asItIs, line, polite, ideal := row(t, stdout, "as it is"), row(t, stdout, "one line"), row(t, stdout, "one line and a gate"), row(t, stdout, "ideal")
-			assert.Greater(t, asItIs[failed], 200.0, "gophercloud retries nothing by itself")
+			assert.Greater(t, asItIs[failed], 200.0, "gophercloud alone does not retry, so most operations must fail")
 			assert.Zero(t, line[failed])
 			assert.EqualValues(t, 300, line[created])
 			assert.Zero(t, polite[failed])
 			assert.EqualValues(t, 300, polite[created])
 			assert.LessOrEqual(t, polite[requests], 1.05*ideal[requests])
 			assert.LessOrEqual(t, polite[seconds], 1.1*ideal[seconds])
-			assert.InDelta(t, polite[requests], ideal[requests]+polite[throttled], 0, "each request was needed, or throttled")
+			assert.InDelta(t, polite[requests], ideal[requests]+polite[throttled], 0, "each request must have been either needed or throttled")
 			_, table, _ := strings.Cut(stdout, "\n\n")
 			t.Log("\n" + table)
 		})
 	}
 }
 
-func TestLinesSayHowFarEachPhaseIs(t *testing.T) {
+func TestLinesShowTheProgressOfEachPhase(t *testing.T) {
 	_, stdout, _ := play(t, false, "-each", "50", "-rate", "20", "-only", "one line and a gate")
 	progress, _, found := strings.Cut(stdout, "\n\n")
 	require.True(t, found)
@@ -81,33 +81,33 @@ func TestLinesSayHowFarEachPhaseIs(t *testing.T) {
 	assert.NotContains(t, stdout, "as it is")
 }
 
-func TestTheBarIsDrawnOverItself(t *testing.T) {
+func TestBarIsRedrawnInPlace(t *testing.T) {
 	code, stdout, _ := play(t, true, "-each", "20", "-rate", "20", "-only", "one line and a gate")
 	require.Zero(t, code)
 	assert.Contains(t, stdout, "\r\x1b[?7lone line and a gate, apply ["+strings.Repeat("#", barWidth)+"] 60/60")
 }
 
-func TestAFailureOfTheLastWayIsTold(t *testing.T) {
+func TestFailureInTheLastWayIsReported(t *testing.T) {
 	code, stdout, stderr := play(t, false, "-rate", "20", "-only", "as it is")
 	assert.Equal(t, 1, code)
 	left := regexp.MustCompile(`clean up, destroy: (\d+)/(\d+) in.*\n\n`).FindStringSubmatch(stdout)
 	require.NotNil(t, left, stdout)
 	assert.NotEqual(t, "0", left[1])
-	assert.Equal(t, left[2], left[1], "all that was left is deleted")
+	assert.Equal(t, left[2], left[1], "everything that was left must be deleted")
 	assert.Regexp(t, `^provider: as it is: \d+ failed; the first: .*429`, stderr)
 }
 
-func TestAfterAnInterruptWhatWasCreatedIsDeleted(t *testing.T) {
+func TestResourcesAreDeletedAfterAnInterrupt(t *testing.T) {
 	const each, parallel = 100, 10
 	for name, tt := range map[string]struct {
 		phase           string
-		total, done     int // of the phase, when the interrupt comes
-		created, behind int // at least, and at most
+		total, done     int // operations of the phase, in all and before the interrupt
+		created, behind int // resources created, at least, and left behind, at most
 	}{
-		"before anything is created": {"plan", 0, 0, 0, 0},
-		"while it is created":        {"apply", 3 * each, 50, 50, parallel}, // what was just being created
-		"while it is read":           {"plan", 3 * each, 50, 2 * each, 0},
-		"while it is deleted":        {"destroy", 3 * each, 50, 2 * each, 0},
+		"before anything is created":        {"plan", 0, 0, 0, 0},
+		"while resources are being created": {"apply", 3 * each, 50, 50, parallel}, // resources that were just being created may be left
+		"while resources are being read":    {"plan", 3 * each, 50, 2 * each, 0},
+		"while resources are being deleted": {"destroy", 3 * each, 50, 2 * each, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -120,7 +120,7 @@ func TestAfterAnInterruptWhatWasCreatedIsDeleted(t *testing.T) {
 					}
 				}
 				_, err := do(ctx, ways()[2], &counter{base: cloud}, "", account.Account{}, job{each: each, parallel: parallel, show: show})
-				assert.Equal(t, context.Canceled, err, "and no other: the cleaning up went well")
+				assert.Equal(t, context.Canceled, err, "the interrupt must be the only error: cleaning up must not fail")
 				assert.GreaterOrEqual(t, cloud.created, tt.created)
 				assert.LessOrEqual(t, len(cloud.exists), tt.behind, "%v", cloud.exists)
 			})
@@ -128,13 +128,13 @@ func TestAfterAnInterruptWhatWasCreatedIsDeleted(t *testing.T) {
 	}
 }
 
-func TestTheLackOfARoleIsTold(t *testing.T) {
+func TestFailureToFindTheRoleIsReported(t *testing.T) {
 	for name, tt := range map[string]struct {
 		answer iamtest.Answer
 		want   string
 	}{
-		"none":    {iamtest.Answer{Body: `{"roles":[]}`}, "look up the role: there is no role member"},
-		"no JSON": {iamtest.Answer{Body: `{"roles":7}`}, "look up the role: json: cannot unmarshal"},
+		"no such role":    {iamtest.Answer{Body: `{"roles":[]}`}, `look up the role: there is no role "member"`},
+		"unexpected JSON": {iamtest.Answer{Body: `{"roles":7}`}, "look up the role: json: cannot unmarshal"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -149,7 +149,7 @@ func TestTheLackOfARoleIsTold(t *testing.T) {
 	}
 }
 
-func TestWrongFlagsAndSettingsAreRefused(t *testing.T) {
+func TestInvalidFlagsAreRefused(t *testing.T) {
 	for _, args := range [][]string{{"-each", "0"}, {"-parallel", "x"}, {"-rate", "-1"}, {"-only", "two lines"}, {"-what"}, {"apply"}} {
 		code, stdout, stderr := play(t, false, args...)
 		assert.Equal(t, 2, code)

@@ -11,17 +11,18 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// A service is a Keystone with what the job needs of it, behind a gateway that takes
-// a number of requests per second, and as many at once after a pause.
+// A service imitates the parts of Keystone that the job needs, behind a gateway with a
+// rate limit. After a pause, the gateway accepts as many requests at once as it
+// otherwise accepts in a second.
 type service struct {
 	iamtest.Server
 	rate float64
 
 	mu      sync.Mutex
-	tokens  float64 // of the gateway's bucket
+	tokens  float64 // in the gateway's bucket
 	filled  time.Time
 	created int
-	exists  map[string]bool // paths
+	exists  map[string]bool // by path
 }
 
 func newService(rate int) *service {

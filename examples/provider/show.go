@@ -8,23 +8,23 @@ import (
 	"time"
 )
 
-// A display shows how far a phase is. It is called every tenth of a second, and once
-// at the end.
+// A display shows the progress of a phase. It is called every tenth of a second, and
+// once when the phase has ended.
 type display func(phase string, s state, ended bool)
 
-// A state is how far a phase is.
+// A state is the progress of a phase at one moment.
 type state struct {
 	total, done, failed int
-	requests, throttled int // since the beginning of the run
+	requests, throttled int // since the start of the run
 	elapsed             time.Duration
 }
 
 const (
 	barWidth = 30
-	between  = 5 * time.Second // between two lines
+	between  = 5 * time.Second // the time between two lines
 )
 
-// bar draws the same line of a terminal again and again.
+// bar redraws one line of a terminal.
 func bar(out io.Writer) display {
 	return func(phase string, s state, ended bool) {
 		drawn := strings.Repeat("#", (s.done+s.failed)*barWidth/max(s.total, 1))
@@ -35,7 +35,7 @@ func bar(out io.Writer) display {
 	}
 }
 
-// lines prints a line every few seconds, and one at the end.
+// lines prints a line every few seconds, and one at the end of a phase.
 func lines(out io.Writer) display {
 	var latest time.Duration
 	return func(phase string, s state, ended bool) {
@@ -49,7 +49,7 @@ func lines(out io.Writer) display {
 	}
 }
 
-// String says how far the phase is.
+// String describes the progress in one line.
 func (s state) String() string {
 	text := fmt.Sprintf("%d/%d in %.1f s, %d requests, %d throttled", s.done, s.total, s.elapsed.Seconds(), s.requests, s.throttled)
 	if s.failed > 0 {
@@ -58,7 +58,7 @@ func (s state) String() string {
 	return text
 }
 
-// A progress counts the operations of a phase, and has it displayed.
+// A progress counts the operations of a phase. A goroutine displays it.
 type progress struct {
 	mu    sync.Mutex
 	now   state
@@ -68,7 +68,7 @@ type progress struct {
 	shown sync.WaitGroup
 }
 
-// begin begins a phase.
+// begin starts a phase and its display.
 func (j *job) begin(phase string, total int) *progress {
 	p := &progress{now: state{total: total}, began: time.Now(), cloud: j.cloud, stop: make(chan struct{})}
 	p.shown.Go(func() {
@@ -107,7 +107,7 @@ func (p *progress) state() state {
 	return s
 }
 
-// end ends the phase.
+// end ends the phase and waits until the result has been displayed.
 func (p *progress) end() {
 	close(p.stop)
 	p.shown.Wait()

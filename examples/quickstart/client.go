@@ -15,18 +15,18 @@ import (
 	"github.com/iamhttp/iamhttp/examples/internal/account"
 )
 
-// A client makes the few calls of the IAM API that the quickstart needs.
+// A client makes the few IAM API calls that the quickstart needs.
 //
-// It never inspects a status code: failures arrive as errors, after the retries.
-// The methods wrap them with %w and say what they were doing.
+// The client never inspects a status code: after the retries, failures arrive as
+// errors. Its methods wrap these errors with %w and add what they were doing.
 type client struct {
 	http     *http.Client
-	endpoint string // with the version, and no slash behind it
-	token    string // of logIn
+	endpoint string // includes the version; no trailing slash
+	token    string // set by logIn
 }
 
-// An onFailure is called for each attempt that failed, whether it is retried or
-// not. Use it for a log line or a metric.
+// An onFailure is called for each failed attempt, whether or not it is retried. Use it
+// for log lines or metrics.
 type onFailure = func(context.Context, iamhttp.Failure)
 
 func newClient(endpoint string, f onFailure) *client {
@@ -35,10 +35,10 @@ func newClient(endpoint string, f onFailure) *client {
 		http: &http.Client{
 			Transport: &iamhttp.Transport{OnFailure: f},
 			// Timeout limits the whole call, retries and waits included. The
-			// Transport knows it, and begins no wait that would outlast it.
+			// Transport knows this limit and never starts a wait that would exceed it.
 			Timeout: time.Minute,
-			// This API does not redirect, and neither password nor token should
-			// go to wherever a redirect leads.
+			// This API does not redirect, and passwords and tokens must not be sent to
+			// wherever a redirect leads.
 			CheckRedirect: func(*http.Request, []*http.Request) error {
 				return errors.New("the service redirects; use the address it redirects to")
 			},
@@ -53,10 +53,10 @@ type user struct {
 
 type object = map[string]any
 
-// logIn gets the token for the other calls. If it fails, the old one stays.
+// logIn gets the token for the other calls. If it fails, the client keeps its old token.
 func (c *client) logIn(ctx context.Context, as account.Account) error {
 	stranger := client{http: c.http, endpoint: c.endpoint} // without the old token
-	// A 429 can mean that the account is locked: the password is sent once.
+	// A 429 is not retried here, because it can mean that the account is locked.
 	ctx = iamhttp.WithExpected(ctx, iamhttp.ErrTooManyRequests)
 	header, err := stranger.do(ctx, http.MethodPost, "/auth/tokens", as.Auth(), nil)
 	if err != nil {
@@ -64,13 +64,13 @@ func (c *client) logIn(ctx context.Context, as account.Account) error {
 	}
 	token := header.Get("X-Subject-Token")
 	if token == "" {
-		return errors.New("log in: the answer has no X-Subject-Token")
+		return errors.New("log in: the response has no X-Subject-Token")
 	}
 	c.token = token
 	return nil
 }
 
-// createUser creates a user without a password, as whom nobody can log in.
+// createUser creates a user without a password, so nobody can log in as this user.
 func (c *client) createUser(ctx context.Context, name string) (user, error) {
 	var out struct{ User user }
 	_, err := c.do(ctx, http.MethodPost, "/users", object{"user": user{Name: name}}, &out)
@@ -80,7 +80,7 @@ func (c *client) createUser(ctx context.Context, name string) (user, error) {
 	return out.User, nil
 }
 
-// createUserFrom is createUser with the request's body from r.
+// createUserFrom is like createUser, but reads the request's body from r.
 func (c *client) createUserFrom(ctx context.Context, r io.Reader) (user, error) {
 	var out struct{ User user }
 	if _, err := c.send(ctx, http.MethodPost, "/users", r, &out); err != nil {
@@ -112,7 +112,8 @@ func (c *client) deleteUser(ctx context.Context, id string) error {
 	return nil
 }
 
-// do sends in as JSON, if it is not nil, and decodes the answer into out.
+// do sends a request, with in as JSON if in is not nil, and decodes the response into
+// out.
 func (c *client) do(ctx context.Context, method, path string, in, out any) (http.Header, error) {
 	if in == nil {
 		return c.send(ctx, method, path, nil, out)
@@ -121,12 +122,12 @@ func (c *client) do(ctx context.Context, method, path string, in, out any) (http
 	if err != nil {
 		return nil, err
 	}
-	// http.NewRequest sets GetBody for a bytes.Reader, so the body can be sent again.
+	// http.NewRequest sets GetBody for a bytes.Reader, so the request can be retried.
 	return c.send(ctx, method, path, bytes.NewReader(body), out)
 }
 
-// send sends a request, which the Transport may retry, and returns the header of
-// the answer.
+// send sends a request, which the Transport may retry. It decodes the response into out,
+// unless out is nil, and returns the response's header.
 func (c *client) send(ctx context.Context, method, path string, body io.Reader, out any) (http.Header, error) {
 	req, err := http.NewRequestWithContext(ctx, method, c.endpoint+path, body)
 	if err != nil {
@@ -143,12 +144,12 @@ func (c *client) send(ctx context.Context, method, path string, body io.Reader, 
 		return nil, err
 	}
 	defer resp.Body.Close()
-	if err := iamhttp.CheckResponse(resp); err != nil { // one that was expected
+	if err := iamhttp.CheckResponse(resp); err != nil { // a failure that WithExpected passed through
 		return nil, err
 	}
 	if out != nil {
 		if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
-			return nil, fmt.Errorf("decode the answer: %w", err)
+			return nil, fmt.Errorf("decode the response: %w", err)
 		}
 	}
 	return resp.Header, nil

@@ -1,10 +1,11 @@
 // Command quickstart shows what a caller of an IAM service sees through an
-// iamhttp.Transport: what is retried, what is not and why, and how to ask an
-// error what happened.
+// iamhttp.Transport: what is retried, what is not retried and why, and how to find
+// out from an error what happened.
 //
-// main.go tells the story, scene by scene. client.go is the client behind it:
-// take it as a model. server.go is the service in this process that answers. With
-// -serve, serve.go keeps that service up for a program of yours.
+// main.go contains the scenes of the demonstration. client.go is the client that they
+// use, and a model for your own. server.go is the service, which runs in this process.
+// With -serve, serve.go keeps that service running so that your own program can call
+// it.
 package main
 
 import (
@@ -25,18 +26,19 @@ import (
 
 const usage = `usage: go run ./examples/quickstart [-serve]
 
-Shows what a caller of an IAM service sees through an iamhttp.Transport. Without
-further settings the service runs in this process and listens on the loopback
-interface only. The program takes a few seconds.
+Shows what a caller of an IAM service sees through an iamhttp.Transport. By
+default, the service runs in this process and listens on the loopback interface
+only. The program takes a few seconds.
 
-To do the same with a real Keystone, set
-` + account.Settings + `It creates one user with a random name and no password there, and deletes it.
+To run it against a real Keystone, set
+` + account.Settings + `The program creates one user there, with a random name and no password, and
+deletes it.
 
-With -serve it only runs the service, until you press Ctrl-C, and prints URLs
-that a program of yours can call. They need no login.
+With -serve, the program only runs the service, until you press Ctrl-C, and
+prints URLs that your own program can call without a login.
 
-Exit status: 0 if everything went as expected, 1 if it did not, 2 if
-the settings are incomplete or wrong.
+Exit status: 0 if everything went as expected, 1 if not, 2 if the settings are
+incomplete or wrong.
 `
 
 func main() {
@@ -46,7 +48,7 @@ func main() {
 	os.Exit(code)
 }
 
-// run is the program without the process around it. It returns the exit status.
+// run is main with its inputs and outputs as parameters. It returns the exit status.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	if len(args) > 0 {
 		switch args[0] {
@@ -75,7 +77,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	d := demo{transcript: transcript{out: stdout}, account: as}
 	if endpoint != "" {
 		d.userName = randomName("quickstart")
-		d.intro("An IAM client on iamhttp, and the service at\n%s", endpoint)
+		d.intro("An IAM client that uses iamhttp, and the service at\n%s", endpoint)
 	} else {
 		d.userName = "alice"
 		if d.service, err = startService(); err != nil {
@@ -84,7 +86,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		}
 		defer d.service.close()
 		endpoint, d.account = d.service.endpoint, d.service.account
-		d.intro("An IAM client on iamhttp, and a service in this process:\n%s", endpoint)
+		d.intro("An IAM client that uses iamhttp, and a service in this process:\n%s", endpoint)
 	}
 	d.client = newClient(endpoint, d.failed)
 
@@ -101,15 +103,15 @@ type demo struct {
 	transcript
 	client   *client
 	account  account.Account
-	service  *service // nil: a real one
-	arrived  int      // requests that had arrived before the staged one
-	userName string   // of the user that most scenes are about
+	service  *service // nil if the service is a real one
+	arrived  int      // the number of requests received before the latest call of stage
+	userName string   // the name of the user in most scenes
 	user     user     // that user, once created
 	created  []string // the names of all users that may exist because of this run
 }
 
-// scenes in their order. The staged ones need answers that a real service cannot
-// be asked for.
+// scenes are the scenes in order. Staged scenes need responses that a real service does
+// not send on demand.
 var scenes = []struct {
 	title  string
 	staged bool
@@ -118,19 +120,19 @@ var scenes = []struct {
 	{"Log in", false, (*demo).logIn},
 	{"Create a user", false, (*demo).createUser},
 	{"Get the user, and find it by name", false, (*demo).readUser},
-	{"A call that meets the rate limit is retried", true, (*demo).rateLimit},
-	{"A call that was too slow for the service is retried", true, (*demo).requestTimeout},
-	{"Is it this code? errors.Is", false, (*demo).conflict},
+	{"A throttled call is retried", true, (*demo).rateLimit},
+	{"A call that times out in the service is retried", true, (*demo).requestTimeout},
+	{"Is it a certain status? errors.Is", false, (*demo).conflict},
 	{"What does the service say? errors.As", false, (*demo).notFound},
-	{"Which code is it? errors.As", false, (*demo).unauthorized},
-	{"What the documentation does not allow is not retried", true, (*demo).unavailable},
-	{"A wait beyond the deadline is not begun", true, (*demo).deadline},
+	{"Which status is it? errors.As", false, (*demo).unauthorized},
+	{"A failure that the API does not allow to be retried is returned at once", true, (*demo).unavailable},
+	{"A call that would have to wait past its deadline fails at once", true, (*demo).deadline},
 	{"A body that can be read only once is sent only once", true, (*demo).upload},
 	{"An SDK that reads status codes itself: PassThrough and a Recorder", false, (*demo).passThrough},
 }
 
-// play plays the scenes and cleans up afterwards, even if one of them fails or
-// the user interrupts the program.
+// play plays the scenes and cleans up afterwards, even if a scene fails or the user
+// interrupts the program.
 func (d *demo) play(ctx context.Context) (err error) {
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
@@ -140,7 +142,7 @@ func (d *demo) play(ctx context.Context) (err error) {
 	for _, s := range scenes {
 		d.scene(s.title)
 		if s.staged && d.service == nil {
-			d.say("left out: a real service cannot be asked to answer like that")
+			d.say("skipped: a real service does not send such a response on demand")
 			continue
 		}
 		if err := s.play(d, ctx); err != nil {
@@ -181,12 +183,13 @@ func (d *demo) readUser(ctx context.Context) error {
 	if got != d.user || len(found) != 1 || found[0] != d.user {
 		return fmt.Errorf("created %+v, but got %+v and found %+v", d.user, got, found)
 	}
-	d.say("-> %s is the id of the only user of that name", found[0].ID)
+	d.say("-> %s is the id of the only user with that name", found[0].ID)
 	return nil
 }
 
-// The lines about the retries come from the Transport's OnFailure; the caller
-// of createUser sees a success and nothing else.
+// rateLimit creates a user while the service throttles one request. The line about the
+// retry comes from the Transport's OnFailure; the caller of createUser only sees that
+// the call succeeds.
 func (d *demo) rateLimit(ctx context.Context) error {
 	d.stage(iamtest.Throttled(time.Second))
 	d.created = append(d.created, "bob")
@@ -213,8 +216,8 @@ func (d *demo) conflict(ctx context.Context) error {
 	if !errors.Is(err, iamhttp.ErrConflict) {
 		return unexpected(err, iamhttp.ErrConflict)
 	}
-	d.say("-> errors.Is(err, iamhttp.ErrConflict): %s exists already", d.userName)
-	d.say("-> err in full: %v", err)
+	d.say("-> errors.Is(err, iamhttp.ErrConflict): %s already exists", d.userName)
+	d.say("-> full text of err: %v", err)
 	return nil
 }
 
@@ -225,7 +228,7 @@ func (d *demo) notFound(ctx context.Context) error {
 	if !ok || e.Code != iamhttp.ErrNotFound {
 		return unexpected(err, iamhttp.ErrNotFound)
 	}
-	d.say("-> errors.As(err, &e), e a *iamhttp.StatusError")
+	d.say("-> errors.As(err, &e), where e is a *iamhttp.StatusError")
 	d.say("   e.Code:      %v", e.Code)
 	d.say("   e.Message:   %s", e.Message)
 	d.say("   e.RequestID: %s", e.RequestID)
@@ -234,8 +237,8 @@ func (d *demo) notFound(ctx context.Context) error {
 	return nil
 }
 
-// It logs in as a user that does not exist: the service answers as for a wrong
-// password, and no account is locked.
+// unauthorized logs in as a user that does not exist. The service responds as it does to
+// a wrong password, but no account can get locked.
 func (d *demo) unauthorized(ctx context.Context) error {
 	stranger := d.account
 	stranger.UserName = randomName("nobody")
@@ -245,7 +248,7 @@ func (d *demo) unauthorized(ctx context.Context) error {
 	if !errors.As(err, &code) || code != iamhttp.ErrUnauthorized {
 		return unexpected(err, iamhttp.ErrUnauthorized)
 	}
-	d.say("-> errors.As(err, &code): code is %v", code)
+	d.say("-> errors.As(err, &code): the code is %v", code)
 	d.say("-> iamhttp.Classify(int(code)).Description: %s", iamhttp.Classify(int(code)).Description)
 	return nil
 }
@@ -258,7 +261,7 @@ func (d *demo) unavailable(ctx context.Context) error {
 	if !ok || e.Code != iamhttp.ErrServiceUnavailable || e.Stop != iamhttp.StopNotRetryable {
 		return unexpected(err, iamhttp.ErrServiceUnavailable)
 	}
-	d.say("-> e.Stop is iamhttp.StopNotRetryable, in spite of Retry-After")
+	d.say("-> e.Stop is iamhttp.StopNotRetryable, despite the Retry-After")
 	d.say("-> iamhttp.Classify(503).Retry: %v", iamhttp.Classify(503).Retry)
 	return d.sent(1)
 }
@@ -276,17 +279,17 @@ func (d *demo) deadline(ctx context.Context) error {
 		return unexpected(err, iamhttp.ErrTooManyRequests)
 	}
 	if took > 5*time.Second {
-		return fmt.Errorf("returned after %v, although the wait was hopeless from the start", took)
+		return fmt.Errorf("the call returned after %v, although it could not succeed before its deadline", took)
 	}
-	d.say("-> e.Stop is iamhttp.StopDeadline, back at once (%v) instead of at the deadline in 10s",
+	d.say("-> e.Stop is iamhttp.StopDeadline: the call failed at once (%v), not at its deadline of 10s",
 		max(took.Round(time.Millisecond), time.Millisecond))
-	d.say("-> e.RetryAfter is %v: when to come back", e.RetryAfter)
+	d.say("-> e.RetryAfter is %v: how long to wait before you try again", e.RetryAfter)
 	return d.sent(1)
 }
 
 func (d *demo) upload(ctx context.Context) error {
 	d.stage(iamtest.Throttled(time.Second))
-	// Like a file or a pipe: net/http cannot read it a second time.
+	// Like a file or a pipe, this body cannot be read a second time by net/http.
 	body := struct{ io.Reader }{strings.NewReader(`{"user":{"name":"carol"}}`)}
 	d.created = append(d.created, "carol")
 	_, err := d.client.createUserFrom(ctx, body)
@@ -309,11 +312,11 @@ func (d *demo) passThrough(ctx context.Context) error {
 		return unexpected(err, iamhttp.ErrNotFound)
 	}
 	d.say("-> rec.Wrap(err) is %v", err)
-	d.say("-> errors.Is finds both, the SDK's own error and iamhttp.ErrNotFound")
+	d.say("-> errors.Is finds both the SDK's own error and iamhttp.ErrNotFound")
 	return nil
 }
 
-// cleanUp deletes by name rather than by id: a call that failed may still have
+// cleanUp deletes users by name instead of id, because a call that failed may still have
 // created its user.
 func (d *demo) cleanUp(ctx context.Context) error {
 	if len(d.created) == 0 {
@@ -330,20 +333,20 @@ func (d *demo) cleanUp(ctx context.Context) error {
 			d.say("-> %s deleted", name)
 		}
 		if err != nil {
-			errs = append(errs, fmt.Errorf("a user %s may be left behind: %w", name, err))
+			errs = append(errs, fmt.Errorf("user %s may be left behind: %w", name, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// stage makes the service answer the next request like this, and begins to
-// count.
+// stage makes the service respond to the next request with a, and starts to count
+// requests.
 func (d *demo) stage(a iamtest.Answer) {
 	d.arrived = len(d.service.Requests())
 	d.service.Next(a)
 }
 
-// sent checks and says how often the request of a staged scene arrived.
+// sent checks and prints how often the request of a staged scene arrived.
 func (d *demo) sent(want int) error {
 	got := len(d.service.Requests()) - d.arrived
 	if got != want {
@@ -353,14 +356,14 @@ func (d *demo) sent(want int) error {
 	return nil
 }
 
-// randomName is short, as some services take no more than 32 characters.
+// randomName returns a short name, because some services accept at most 32 characters.
 func randomName(prefix string) string {
 	return prefix + "-" + strings.ToLower(rand.Text()[:12])
 }
 
 func unexpected(err error, want iamhttp.Code) error {
 	if err == nil {
-		return fmt.Errorf("expected %v, and there was no error", want)
+		return fmt.Errorf("expected %v, but there was no error", want)
 	}
-	return fmt.Errorf("expected %v, and the error is: %w", want, err)
+	return fmt.Errorf("expected %v, but the error is: %w", want, err)
 }

@@ -22,8 +22,8 @@ func play(ctx context.Context, env map[string]string, args ...string) (code int,
 	return code, out.String(), errs.String()
 }
 
-// served returns a service behind handler, and the settings to reach it; a nil
-// handler means the service itself.
+// served returns a service, and the settings to reach it through handler. If handler is
+// nil, the service is reached directly.
 func served(t *testing.T, handler func(*service) http.HandlerFunc) (*service, map[string]string) {
 	s := newService()
 	h := http.Handler(s)
@@ -55,9 +55,9 @@ func readable(t *testing.T, transcript string) {
 	}
 }
 
-func TestTheQuickstartTellsWhatACallerSees(t *testing.T) {
+func TestQuickstartShowsWhatACallerSees(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it waits for as long as the service asks")
+		t.Skip("takes a few seconds: it waits as long as the service asks")
 	}
 	t.Parallel()
 	code, stdout, stderr := play(t.Context(), nil)
@@ -71,9 +71,9 @@ func TestTheQuickstartTellsWhatACallerSees(t *testing.T) {
 		`408 Request Time-out: retry in [01]\.\ds\n +-> user-1 has the name alice\n.* twice`,
 		`409 Conflict: no retry, not retryable\n +-> errors\.Is\(err, iamhttp\.ErrConflict\)`,
 		`e\.Code: +404 NotFound\n +e\.Message: .*\n +e\.RequestID: req-[0-9a-f-]+\n +e\.Attempts: +1\n`,
-		`errors\.As\(err, &code\): code is 401 Unauthorized`,
+		`errors\.As\(err, &code\): the code is 401 Unauthorized`,
 		`503 ServiceUnavailable, Retry-After: 1: no retry, not retryable\n(.*\n)*?.* once`,
-		`iamhttp\.StopDeadline, back at once \(`,
+		`iamhttp\.StopDeadline: the call failed at once \(`,
 		`429 TooManyRequests, Retry-After: 1: no retry, body not replayable\n(.*\n)*?.* once`,
 		`err is sdk: the request failed\n +-> rec\.Wrap\(err\) is sdk: the request failed: iamhttp: 404 NotFound`,
 		`-> alice deleted\n +-> bob deleted\n\nEverything went as expected\.\n$`,
@@ -82,9 +82,9 @@ func TestTheQuickstartTellsWhatACallerSees(t *testing.T) {
 	}
 }
 
-func TestWithARealServiceTheQuickstartDoesTheSameButTheStagedScenes(t *testing.T) {
+func TestQuickstartAgainstARealServiceSkipsOnlyTheStagedScenes(t *testing.T) {
 	t.Parallel()
-	var seen strings.Builder // the tokens
+	var seen strings.Builder // all tokens that were sent
 	s, env := served(t, func(s *service) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/v3/auth/tokens" {
@@ -102,7 +102,7 @@ func TestWithARealServiceTheQuickstartDoesTheSameButTheStagedScenes(t *testing.T
 		`the service at\s` + env["OS_AUTH_URL"] + `/v3`,
 		`-> admin is logged in to project demo`,
 		`-> quickstart-[a-z2-7]{12} created, id user-1`,
-		`user-1 is the id of the only user of that name`,
+		`user-1 is the id of the only user with that name`,
 		`409 Conflict`,
 		`404 NotFound`,
 		`401 Unauthorized`,
@@ -111,8 +111,8 @@ func TestWithARealServiceTheQuickstartDoesTheSameButTheStagedScenes(t *testing.T
 	} {
 		assert.Regexp(t, want, stdout)
 	}
-	assert.Equal(t, 5, strings.Count(stdout, "left out: a real service cannot be asked"), stdout)
-	assert.NotRegexp(t, `\b(429|408|503)\b`, stdout) // a port or a request id may have them inside
+	assert.Equal(t, 5, strings.Count(stdout, "skipped: a real service does not send"), stdout)
+	assert.NotRegexp(t, `\b(429|408|503)\b`, stdout) // as whole words: a port or a request id may contain them
 	assert.Empty(t, s.left())
 
 	require.Contains(t, seen.String(), s.token)
@@ -120,7 +120,7 @@ func TestWithARealServiceTheQuickstartDoesTheSameButTheStagedScenes(t *testing.T
 	assert.NotContains(t, stdout, s.account.Password)
 }
 
-func TestTheDomainsAreTakenFromTheEnvironment(t *testing.T) {
+func TestDomainsAreTakenFromTheEnvironment(t *testing.T) {
 	t.Parallel()
 	s, env := served(t, nil)
 	s.account.UserDomain, s.account.ProjectDomain = "people", "things"
@@ -134,7 +134,7 @@ func TestTheDomainsAreTakenFromTheEnvironment(t *testing.T) {
 	assert.Zero(t, code, stderr)
 }
 
-func TestAnUnexpectedAnswerEndsTheQuickstartAndNothingStaysBehind(t *testing.T) {
+func TestUnexpectedFailureEndsTheQuickstartAndTheUserIsDeleted(t *testing.T) {
 	t.Parallel()
 	s, env := served(t, func(s *service) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
@@ -154,7 +154,7 @@ func TestAnUnexpectedAnswerEndsTheQuickstartAndNothingStaysBehind(t *testing.T) 
 	assert.Empty(t, s.left())
 }
 
-func TestASuccessThatShouldHaveFailedEndsTheQuickstart(t *testing.T) {
+func TestCallThatUnexpectedlySucceedsEndsTheQuickstart(t *testing.T) {
 	t.Parallel()
 	s, env := served(t, func(s *service) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
@@ -167,18 +167,18 @@ func TestASuccessThatShouldHaveFailedEndsTheQuickstart(t *testing.T) {
 	})
 	code, _, stderr := play(t.Context(), env)
 	assert.Equal(t, 1, code)
-	assert.Contains(t, stderr, "expected 404 NotFound, and there was no error")
+	assert.Contains(t, stderr, "expected 404 NotFound, but there was no error")
 	assert.Empty(t, s.left())
 }
 
-func TestAfterAnInterruptNothingStaysBehind(t *testing.T) {
+func TestUserIsDeletedAfterAnInterrupt(t *testing.T) {
 	t.Parallel()
 	ctx, interrupt := context.WithCancel(t.Context())
 	s, env := served(t, func(s *service) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			s.ServeHTTP(w, r)
 			if r.Method == http.MethodPost && r.URL.Path == "/v3/users" {
-				interrupt() // the answer may or may not get through
+				interrupt() // the response may or may not arrive
 			}
 		}
 	})
@@ -188,7 +188,7 @@ func TestAfterAnInterruptNothingStaysBehind(t *testing.T) {
 	assert.Empty(t, s.left())
 }
 
-func TestAUserThatCannotBeDeletedIsNamed(t *testing.T) {
+func TestErrorNamesAUserThatCannotBeDeleted(t *testing.T) {
 	t.Parallel()
 	_, env := served(t, func(s *service) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
@@ -201,10 +201,10 @@ func TestAUserThatCannotBeDeletedIsNamed(t *testing.T) {
 	})
 	code, _, stderr := play(t.Context(), env)
 	assert.Equal(t, 1, code)
-	assert.Regexp(t, `a user quickstart-\w+ may be left behind: delete user user-1: .* 403 Forbidden`, stderr)
+	assert.Regexp(t, `user quickstart-\w+ may be left behind: delete user user-1: .* 403 Forbidden`, stderr)
 }
 
-func TestARedirectIsNotFollowedWithThePassword(t *testing.T) {
+func TestPasswordIsNotSentToTheTargetOfARedirect(t *testing.T) {
 	t.Parallel()
 	_, env := served(t, func(*service) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
@@ -217,7 +217,7 @@ func TestARedirectIsNotFollowedWithThePassword(t *testing.T) {
 	assert.Contains(t, stderr, "the service redirects")
 }
 
-func TestIncompleteSettingsAreRefusedAndTheMissingOnesNamed(t *testing.T) {
+func TestErrorNamesTheMissingSettings(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		set     []string
@@ -240,7 +240,7 @@ func TestIncompleteSettingsAreRefusedAndTheMissingOnesNamed(t *testing.T) {
 	}
 }
 
-func TestAWrongAddressIsRefusedAndNotShown(t *testing.T) {
+func TestInvalidAddressIsRefusedWithoutShowingIt(t *testing.T) {
 	t.Parallel()
 	_, env := served(t, nil)
 	env["OS_AUTH_URL"] = "https://me:pw@iam.example.com"
@@ -261,7 +261,7 @@ func TestHelpListsTheSettings(t *testing.T) {
 	}
 }
 
-func TestAnArgumentIsRefused(t *testing.T) {
+func TestUnknownFlagIsRefused(t *testing.T) {
 	t.Parallel()
 	code, stdout, stderr := play(t.Context(), nil, "-v")
 	assert.Equal(t, 2, code)
@@ -269,7 +269,7 @@ func TestAnArgumentIsRefused(t *testing.T) {
 	assert.Equal(t, "quickstart: unexpected argument \"-v\"; -h lists the settings\n", stderr)
 }
 
-func TestALongLineIsBrokenAtASpace(t *testing.T) {
+func TestLongLineIsWrappedAtASpaceIfPossible(t *testing.T) {
 	t.Parallel()
 	word := strings.Repeat("x", 60)
 	var out bytes.Buffer

@@ -9,8 +9,8 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// An sdk stands for somebody else's library. It inspects status codes, so it
-// needs responses instead of errors, and it tells its caller little.
+// An sdk stands in for a third-party library. It inspects status codes, so it needs
+// responses instead of errors, and its own errors say little.
 type sdk struct {
 	http            *http.Client
 	endpoint, token string
@@ -18,8 +18,8 @@ type sdk struct {
 
 var errSDK = errors.New("sdk: the request failed")
 
-// newSDK gives the SDK an http.Client with PassThrough. Nothing else has to
-// change.
+// newSDK gives the SDK an http.Client whose Transport has PassThrough set. Nothing else
+// has to change.
 func newSDK(c *client, f onFailure) *sdk {
 	return &sdk{
 		endpoint: c.endpoint,

@@ -13,13 +13,13 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// usualAddress is what the documents print. Its port is below those that systems
-// take for outgoing connections (from 32768 on, or 49152), so it is rarely in use.
-// If another program has it, any other port does.
+// usualAddress is the address in the documentation. Its port is below those that
+// operating systems use for outgoing connections (32768 or 49152 and above), so it is
+// rarely in use. If it is, serve uses another port.
 const usualAddress = "127.0.0.1:13357"
 
-// serve runs the service until the context ends, for programs that do not log in.
-// It throttles every second request, so that they see a retry.
+// serve runs the service until the context ends. Programs can call it without logging
+// in. It throttles every second request, so that they see a retry.
 func serve(ctx context.Context, stdout io.Writer) error {
 	l, err := net.Listen("tcp", usualAddress)
 	if err != nil {
@@ -42,11 +42,11 @@ func serve(ctx context.Context, stdout io.Writer) error {
 	s.server = &http.Server{Handler: s}
 	context.AfterFunc(ctx, s.close)
 
-	fmt.Fprintf(stdout, `The service runs until you press Ctrl-C. It answers every second request with
-429 and Retry-After: 1, so that you see a retry.
+	fmt.Fprintf(stdout, `The service runs until you press Ctrl-C. It responds to every second request
+with 429 and Retry-After: 1, so that you see a retry.
 
-http://%[1]s/v3/users/alice    is a user
-http://%[1]s/v3/users/bob      is not: 404
+http://%[1]s/v3/users/alice    exists
+http://%[1]s/v3/users/bob      does not exist (404)
 `, l.Addr())
 	if err := s.server.Serve(l); err != http.ErrServerClosed {
 		return err

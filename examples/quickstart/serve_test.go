@@ -18,7 +18,7 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-func TestServeKeepsTheServiceUpAndPrintsURLsToCall(t *testing.T) {
+func TestServeRunsTheServiceAndPrintsURLsToCall(t *testing.T) {
 	t.Parallel()
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
@@ -60,7 +60,7 @@ func TestServeKeepsTheServiceUpAndPrintsURLsToCall(t *testing.T) {
 	assert.Zero(t, <-ended)
 }
 
-func TestServeTakesNoArgument(t *testing.T) {
+func TestServeRefusesArguments(t *testing.T) {
 	t.Parallel()
 	code, stdout, stderr := play(t.Context(), nil, "-serve", "8080")
 	assert.Equal(t, 2, code)
@@ -68,18 +68,18 @@ func TestServeTakesNoArgument(t *testing.T) {
 	assert.Contains(t, stderr, `unexpected argument "8080"`)
 }
 
-func TestTheDocumentsCallTheUsualAddressAndSayThatItMayBeAnother(t *testing.T) {
+func TestDocumentsUseTheUsualAddressAndSayThatItMayDiffer(t *testing.T) {
 	t.Parallel()
 	_, port, err := net.SplitHostPort(usualAddress)
 	require.NoError(t, err)
 	n, err := strconv.Atoi(port)
 	require.NoError(t, err)
-	assert.Less(t, n, 32768, "systems take higher ports for outgoing connections")
+	assert.Less(t, n, 32768, "operating systems use ports from 32768 on for outgoing connections")
 	for _, document := range []string{"README.md", "docs/tutorial.md"} {
 		text, err := os.ReadFile("../../" + document)
 		require.NoError(t, err)
 		for _, want := range []string{regexp.QuoteMeta("http://" + usualAddress + "/v3/users/alice"), `URL\s+that\s+(it|the\s+service)\s+prints`} {
-			assert.True(t, regexp.MustCompile(want).Match(text), "%s does not say %s", document, want)
+			assert.True(t, regexp.MustCompile(want).Match(text), "%s does not contain %s", document, want)
 		}
 	}
 }

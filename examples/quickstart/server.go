@@ -13,18 +13,18 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// A service answers like an IAM service, for one account and as much of the API
-// as the quickstart calls.
+// A service is an IAM service with a single account. It supports the part of the API
+// that the quickstart calls.
 type service struct {
-	iamtest.Server // in front of the API: answers first what it is told to
+	iamtest.Server // its script takes precedence over the API
 
 	endpoint string
-	account  account.Account // who may log in
+	account  account.Account // the only account that can log in
 	server   *http.Server
-	token    string // the only valid one
+	token    string // the only valid token
 
 	mu    sync.Mutex
-	ids   int // of users so far
+	ids   int // the number of user ids used so far
 	users []user
 }
 
@@ -37,7 +37,7 @@ func startService() (*service, error) {
 	s := newService()
 	s.endpoint = "http://" + l.Addr().String() + "/v3"
 	s.server = &http.Server{Handler: s}
-	go s.server.Serve(l) // until close
+	go s.server.Serve(l) // runs until close is called
 	return s, nil
 }
 
@@ -61,8 +61,8 @@ func newService() *service {
 
 func (s *service) close() { s.server.Close() }
 
-// loggedIn lets only requests with the token through, one at a time, so that
-// the handlers need no locks.
+// loggedIn rejects requests without the token. It passes on the others one at a time, so
+// that the handlers need no locks.
 func (s *service) loggedIn(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("X-Auth-Token") != s.token {
@@ -109,7 +109,7 @@ func (s *service) createUser(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if slices.ContainsFunc(s.users, func(u user) bool { return u.Name == in.User.Name }) {
-		iamtest.Keystone(409, fmt.Sprintf("There is a user %s already.", in.User.Name)).ServeHTTP(w, r)
+		iamtest.Keystone(409, fmt.Sprintf("User %s already exists.", in.User.Name)).ServeHTTP(w, r)
 		return
 	}
 	s.ids++
@@ -142,8 +142,8 @@ func (s *service) deleteUser(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// find returns the index of the user that the path names. If there is none it
-// says so to the client and returns -1.
+// find returns the index of the user whose id is in the path. If there is no such user,
+// it sends a 404 and returns -1.
 func (s *service) find(w http.ResponseWriter, r *http.Request) int {
 	id := r.PathValue("id")
 	i := slices.IndexFunc(s.users, func(u user) bool { return u.ID == id })
@@ -153,11 +153,10 @@ func (s *service) find(w http.ResponseWriter, r *http.Request) int {
 	return i
 }
 
-// decode reports whether the body could be decoded. If not it says so to the
-// client.
+// decode reports whether the body could be decoded. If not, it sends a 400.
 func decode(w http.ResponseWriter, r *http.Request, in any) bool {
 	if err := json.NewDecoder(r.Body).Decode(in); err != nil {
-		iamtest.Keystone(400, "The body is not the JSON that was expected.").ServeHTTP(w, r)
+		iamtest.Keystone(400, "The body is not the expected JSON.").ServeHTTP(w, r)
 		return false
 	}
 	return true

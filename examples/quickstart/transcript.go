@@ -9,18 +9,18 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// A transcript is what the program prints.
+// A transcript prints what happens, scene by scene.
 type transcript struct {
 	out    io.Writer
 	number int // of the current scene
 }
 
 const (
-	width  = 80 // of a line
+	width  = 80 // of a line, in columns
 	indent = "      "
 )
 
-// intro prints a line that belongs to no scene.
+// intro prints a line that does not belong to a scene.
 func (t *transcript) intro(format string, args ...any) {
 	fmt.Fprintf(t.out, format+"\n", args...)
 }
@@ -30,7 +30,7 @@ func (t *transcript) scene(title string) {
 	fmt.Fprintf(t.out, "\n%2d. %s\n", t.number, title)
 }
 
-// say prints a line of the current scene and breaks it where it gets too long.
+// say prints a line of the current scene, and wraps it if it is too long.
 func (t *transcript) say(format string, args ...any) {
 	rest := fmt.Sprintf(format, args...)
 	for lead := indent; ; lead = indent + "     " {
@@ -47,10 +47,10 @@ func (t *transcript) say(format string, args ...any) {
 	}
 }
 
-// failed is the Transport's OnFailure. It is called for each attempt that failed,
+// failed is the Transport's OnFailure. The Transport calls it for each failed attempt,
 // in the goroutine of the call.
 func (t *transcript) failed(_ context.Context, f iamhttp.Failure) {
-	what := "no answer"
+	what := "no response"
 	if e, ok := f.Status(); ok {
 		what = e.Code.Error()
 	}

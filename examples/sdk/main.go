@@ -1,6 +1,6 @@
-// Command sdk is a program that uses a small IAM SDK: it makes sure that some
-// users exist. The SDK, in the folder iam, uses iamhttp; the program meets
-// iamhttp only in the errors.
+// Command sdk is a program that uses a small IAM SDK to make sure that some users exist.
+// The SDK, in the directory iam, uses iamhttp. The program itself only uses iamhttp to
+// handle errors.
 //
 //	go run ./examples/sdk alice bob alice
 package main
@@ -22,42 +22,42 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// users is the part of the SDK that the program uses. It is an interface so that
-// tests need no service.
+// users is the part of the SDK that the program uses. It is an interface so that tests
+// do not need a service.
 type users interface {
 	CreateUser(ctx context.Context, name string) (*iam.User, error)
 	FindUser(ctx context.Context, name string) (*iam.User, error)
 }
 
-// ensure returns the user with the name, and creates it if there is none.
+// ensure creates the user with this name, or returns the existing one.
 func ensure(ctx context.Context, u users, name string) (user *iam.User, created bool, err error) {
 	user, err = u.CreateUser(ctx, name)
 	switch {
 	case err == nil:
 		return user, true, nil
-	case errors.Is(err, iamhttp.ErrConflict), errors.Is(err, iamhttp.ReasonAlreadyExists): // a 400 of some services
+	case errors.Is(err, iamhttp.ErrConflict), errors.Is(err, iamhttp.ReasonAlreadyExists): // some services return a 400
 		user, err = u.FindUser(ctx, name)
 		if err == nil && user == nil {
-			err = fmt.Errorf("user %q exists, but cannot be seen from here", name)
+			err = fmt.Errorf("user %q exists, but is not visible to this account", name)
 		}
 		return user, false, err
 	}
 	return nil, false, err
 }
 
-// advice says what a person can do about an error.
+// advice returns what the user can do about an error.
 func advice(err error) string {
 	switch {
 	case errors.Is(err, iamhttp.ReasonAccountLocked):
 		return "wait until the account is unlocked"
-	case errors.Is(err, iamhttp.ErrForbidden), errors.Is(err, iamhttp.ReasonPermissionMissing): // a 401 of some services
+	case errors.Is(err, iamhttp.ErrForbidden), errors.Is(err, iamhttp.ReasonPermissionMissing): // some services return a 401
 		return "ask for the permission to create users"
 	case errors.Is(err, iamhttp.ErrUnauthorized):
 		return "log in again"
 	case errors.Is(err, iamhttp.ReasonQuotaExceeded):
-		return "delete a user, or have the quota raised"
+		return "delete a user, or ask for a higher quota"
 	}
-	if wait, ok := iamhttp.RetryAfter(err); ok { // of the service, or of a gate
+	if wait, ok := iamhttp.RetryAfter(err); ok { // from the service or from a gate
 		return fmt.Sprintf("try again in %v", wait)
 	}
 	var answered *iamhttp.StatusError
@@ -67,9 +67,9 @@ func advice(err error) string {
 	case !errors.As(err, &answered):
 		return "check the connection"
 	case answered.RequestID != "":
-		return "ask the operators, and name request " + answered.RequestID
+		return "contact the operators and mention request " + answered.RequestID
 	}
-	return "ask the operators"
+	return "contact the operators"
 }
 
 func main() {
@@ -81,15 +81,15 @@ func main() {
 
 const usage = `usage: go run ./examples/sdk NAME ...
 
-Makes sure that users with these names exist: creates each, or finds it if there
-is one already. The service is in this process and has room for three users:
+Makes sure that users with these names exist: creates each user, or finds the
+existing one. The service runs in this process and has a quota of three users:
   go run ./examples/sdk alice bob alice carol dave
 
-Exit status: 0 if all exist, 1 if one could not be created, 2 if there is no
-name.
+Exit status: 0 if all users exist, 1 if one could not be created, 2 if a name is
+missing or invalid.
 `
 
-// run returns the exit code.
+// run is main with its inputs and outputs as parameters. It returns the exit status.
 func run(ctx context.Context, u users, names []string, stdout, stderr io.Writer) int {
 	for _, name := range names {
 		switch {
@@ -97,7 +97,7 @@ func run(ctx context.Context, u users, names []string, stdout, stderr io.Writer)
 			fmt.Fprint(stdout, usage)
 			return 0
 		case name == "", name[0] == '-':
-			fmt.Fprintf(stderr, "sdk: %q is no name; -h is help\n", name)
+			fmt.Fprintf(stderr, "sdk: %q is not a valid name; -h prints help\n", name)
 			return 2
 		}
 	}
@@ -120,7 +120,7 @@ func run(ctx context.Context, u users, names []string, stdout, stderr io.Writer)
 	return 0
 }
 
-// folded breaks a text into lines of 80 columns.
+// folded wraps a text at 80 columns.
 func folded(text string) string {
 	lines, line := "", ""
 	for word := range strings.FieldsSeq(text) {
@@ -133,8 +133,8 @@ func folded(text string) string {
 	return lines + line
 }
 
-// serviceWithAQuota is an IAM service in this process. It answers as a real one
-// does: "already exists" and "no more users" are a 400.
+// serviceWithAQuota is an IAM service in this process. Like a real one, it sends a 400
+// both if a user already exists and if the quota is used up.
 func serviceWithAQuota(quota int) http.Handler {
 	var names []string
 	find := func(name string) string {

@@ -16,7 +16,7 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// fake is the SDK without a service: its errors are iamhttp's.
+// fake imitates the SDK without a service. Its errors are those of iamhttp.
 type fake struct {
 	createErr, findErr error
 	found              *iam.User
@@ -27,7 +27,7 @@ func (f fake) CreateUser(context.Context, string) (*iam.User, error) {
 }
 func (f fake) FindUser(context.Context, string) (*iam.User, error) { return f.found, f.findErr }
 
-func TestEnsureCreatesOrFinds(t *testing.T) {
+func TestEnsureCreatesOrFindsTheUser(t *testing.T) {
 	taken := &iamhttp.StatusError{Code: iamhttp.ErrBadRequest, ServiceCode: "1109"}
 	there := &iam.User{ID: "old"}
 	for name, tt := range map[string]struct {
@@ -36,11 +36,11 @@ func TestEnsureCreatesOrFinds(t *testing.T) {
 		created bool
 		err     error
 	}{
-		"new":                         {fake{}, "new", true, nil},
-		"a conflict":                  {fake{createErr: &iamhttp.StatusError{Code: 409}, found: there}, "old", false, nil},
-		"a 400 that is a conflict":    {fake{createErr: taken, found: there}, "old", false, nil},
-		"another 400":                 {fake{createErr: &iamhttp.StatusError{Code: 400}, found: there}, "", false, iamhttp.ErrBadRequest},
-		"taken, and the search fails": {fake{createErr: taken, findErr: &iamhttp.StatusError{Code: 403}}, "", false, iamhttp.ErrForbidden},
+		"a new user":                             {fake{}, "new", true, nil},
+		"a 409":                                  {fake{createErr: &iamhttp.StatusError{Code: 409}, found: there}, "old", false, nil},
+		"a 400 that means the name is taken":     {fake{createErr: taken, found: there}, "old", false, nil},
+		"another 400":                            {fake{createErr: &iamhttp.StatusError{Code: 400}, found: there}, "", false, iamhttp.ErrBadRequest},
+		"the name is taken and the search fails": {fake{createErr: taken, findErr: &iamhttp.StatusError{Code: 403}}, "", false, iamhttp.ErrForbidden},
 	} {
 		t.Run(name, func(t *testing.T) {
 			user, created, err := ensure(t.Context(), tt.users, "x")
@@ -52,29 +52,29 @@ func TestEnsureCreatesOrFinds(t *testing.T) {
 		})
 	}
 	_, _, err := ensure(t.Context(), fake{createErr: taken}, "x")
-	assert.ErrorContains(t, err, "cannot be seen")
+	assert.ErrorContains(t, err, "is not visible")
 }
 
 func TestAdviceFitsTheError(t *testing.T) {
 	for want, err := range map[string]error{
-		"wait until the account is unlocked":      &iamhttp.StatusError{Code: 401, ServiceCode: "IAM.0061"},
-		"log in again":                            &iamhttp.StatusError{Code: 401},
-		"delete a user, or have the quota raised": &iamhttp.StatusError{Code: 400, ServiceCode: "1115"},
-		"try again in 1m0s":                       &iamhttp.StatusError{Code: 429, RetryAfter: time.Minute},
-		"ask the operators, and name request r":   &iamhttp.StatusError{Code: 500, RequestID: "r"},
-		"ask the operators":                       &iamhttp.StatusError{Code: 500},
-		"try again in 5s":                         &iamhttp.NotSentError{RetryAfter: 5 * time.Second, Err: gate.ErrDeadline},
-		"try again later":                         &iamhttp.NotSentError{},
-		"check the connection":                    errors.New("connection refused"),
+		"wait until the account is unlocked":          &iamhttp.StatusError{Code: 401, ServiceCode: "IAM.0061"},
+		"log in again":                                &iamhttp.StatusError{Code: 401},
+		"delete a user, or ask for a higher quota":    &iamhttp.StatusError{Code: 400, ServiceCode: "1115"},
+		"try again in 1m0s":                           &iamhttp.StatusError{Code: 429, RetryAfter: time.Minute},
+		"contact the operators and mention request r": &iamhttp.StatusError{Code: 500, RequestID: "r"},
+		"contact the operators":                       &iamhttp.StatusError{Code: 500},
+		"try again in 5s":                             &iamhttp.NotSentError{RetryAfter: 5 * time.Second, Err: gate.ErrDeadline},
+		"try again later":                             &iamhttp.NotSentError{},
+		"check the connection":                        errors.New("connection refused"),
 	} {
 		assert.Equal(t, want, advice(err))
 	}
 	const permission = "ask for the permission to create users"
 	assert.Equal(t, permission, advice(&iamhttp.StatusError{Code: 403}))
-	assert.Equal(t, permission, advice(&iamhttp.StatusError{Code: 401, ServiceCode: "IAM.0064"}), "logging in again would not help")
+	assert.Equal(t, permission, advice(&iamhttp.StatusError{Code: 401, ServiceCode: "IAM.0064"}), "the advice must not be to log in again")
 }
 
-func TestTheProgramEndToEnd(t *testing.T) {
+func TestProgramEndToEnd(t *testing.T) {
 	service := httptest.NewServer(serviceWithAQuota(2))
 	defer service.Close()
 	client := iam.New(service.URL+"/v3", "token", nil)
@@ -87,11 +87,11 @@ alice: exists, id 1
 	assert.Equal(t, `carol: create user "carol": iamhttp: 400 BadRequest: "The number of IAM users
 has reached the maximum allowed limit." (1115, request
 e2b44851-0991-411b-a6b7-9ac8518a4cd9, sent once: not retryable)
-  -> delete a user, or have the quota raised
+  -> delete a user, or ask for a higher quota
 `, errs.String())
 }
 
-func TestWithoutANameThereIsHelp(t *testing.T) {
+func TestMissingAndInvalidNamesAreRefusedAndHelpIsPrinted(t *testing.T) {
 	for _, tt := range []struct {
 		args           []string
 		code           int
@@ -100,8 +100,8 @@ func TestWithoutANameThereIsHelp(t *testing.T) {
 		{nil, 2, "", usage},
 		{[]string{"-h"}, 0, usage, ""},
 		{[]string{"alice", "--help"}, 0, usage, ""},
-		{[]string{"alice", "--nonsense"}, 2, "", "sdk: \"--nonsense\" is no name; -h is help\n"},
-		{[]string{""}, 2, "", "sdk: \"\" is no name; -h is help\n"},
+		{[]string{"alice", "--nonsense"}, 2, "", "sdk: \"--nonsense\" is not a valid name; -h prints help\n"},
+		{[]string{""}, 2, "", "sdk: \"\" is not a valid name; -h prints help\n"},
 	} {
 		var out, errs strings.Builder
 		assert.Equal(t, tt.code, run(t.Context(), fake{}, tt.args, &out, &errs), tt.args)
@@ -113,7 +113,7 @@ func TestWithoutANameThereIsHelp(t *testing.T) {
 	}
 }
 
-func TestTheServiceAnswersInJSONWhateverTheName(t *testing.T) {
+func TestServiceRespondsWithValidJSONWhateverTheName(t *testing.T) {
 	service := httptest.NewServer(serviceWithAQuota(1))
 	defer service.Close()
 	client := iam.New(service.URL+"/v3", "token", nil)

@@ -1,5 +1,5 @@
-// Package account is whom the examples log in as at a real service: what the
-// OS_* variables of OpenStack's own tools say.
+// Package account provides the account with which the examples log in to a real service.
+// The account is read from the OS_* variables that OpenStack's own tools use.
 package account
 
 import (
@@ -11,15 +11,15 @@ import (
 )
 
 // Settings is the part of a program's help that explains the variables.
-const Settings = `  OS_AUTH_URL             where it is, such as https://iam.example.com/v3
+const Settings = `  OS_AUTH_URL             the address, such as https://iam.example.com/v3
   OS_USERNAME             a user who may create, list and delete users
-  OS_PASSWORD             of that user
+  OS_PASSWORD             the password of that user
   OS_PROJECT_NAME         the project to log in to
   OS_USER_DOMAIN_NAME     the domain of the user ("Default" if not set)
   OS_PROJECT_DOMAIN_NAME  the domain of the project ("Default" if not set)
 `
 
-// An Account is what a password login takes. Never print one.
+// An Account holds the credentials for a password login. Never print one.
 type Account struct {
 	UserName, Password, UserDomain string
 	Project, ProjectDomain         string
@@ -44,8 +44,8 @@ func (a Account) Auth() any {
 	}}
 }
 
-// FromEnvironment returns where the real service is and who logs in there, or
-// an empty endpoint if none is set. Variables that are set to nothing count as
+// FromEnvironment returns the endpoint of the real service and the account that logs in
+// there, or an empty endpoint if none of the variables is set. Empty variables count as
 // not set.
 func FromEnvironment(getenv func(string) string) (endpoint string, a Account, err error) {
 	var set, missing []string
@@ -60,7 +60,7 @@ func FromEnvironment(getenv func(string) string) (endpoint string, a Account, er
 		return "", Account{}, nil
 	}
 	if len(missing) > 0 {
-		return "", Account{}, fmt.Errorf("%s set, but not %s; set all four for a real service, or none of them",
+		return "", Account{}, fmt.Errorf("%s set, but not %s; set all four for a real service, or none",
 			strings.Join(set, ", "), strings.Join(missing, ", "))
 	}
 	endpoint, err = endpointOf(getenv("OS_AUTH_URL"))
@@ -76,13 +76,13 @@ func FromEnvironment(getenv func(string) string) (endpoint string, a Account, er
 	}, nil
 }
 
-// endpointOf returns the address of version 3 of the API; OS_AUTH_URL is in use
-// with and without it.
+// endpointOf returns the address of version 3 of the API. OS_AUTH_URL may or may not end
+// in the version.
 func endpointOf(authURL string) (string, error) {
 	u, err := url.Parse(authURL)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" ||
 		u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		// The value is not shown: it may hold a password.
+		// The value is not shown, because it may contain a password.
 		return "", errors.New("OS_AUTH_URL must look like https://iam.example.com/v3")
 	}
 	endpoint := strings.TrimRight(u.String(), "/")

@@ -1,5 +1,5 @@
-// Package iam is a small SDK for an IAM API. It uses iamhttp's error mode, so that
-// no method inspects a status code: failures arrive as errors.
+// Package iam is a small SDK for an IAM API. It uses iamhttp's error mode: failures
+// arrive as errors, so most methods do not inspect status codes.
 package iam
 
 import (
@@ -16,12 +16,11 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// A Client speaks to one IAM endpoint. It is safe for concurrent use.
+// A Client makes calls to one IAM endpoint. It is safe for concurrent use.
 //
-// Its errors name what was tried and wrap what went wrong: a
-// *iamhttp.StatusError if the service answered, a *iamhttp.NotSentError if the
-// Transport has a Gate that refused the request, and otherwise the error of the
-// connection or the context.
+// Its errors say what was tried and wrap the underlying error: a *iamhttp.StatusError if
+// the service responded, a *iamhttp.NotSentError if the Transport has a Gate that refused
+// the request, and otherwise the error of the connection or the context.
 type Client struct {
 	endpoint, token string
 	http            *http.Client
@@ -31,8 +30,8 @@ type Client struct {
 // deadline limits it further.
 const timeout = 2 * time.Minute
 
-// New returns a client for the endpoint, which ends in /v3. If t is nil, a
-// Transport with its defaults is used.
+// New returns a client for the endpoint, whose URL ends in /v3. If t is nil, the client
+// uses a Transport with default settings.
 func New(endpoint, token string, t *iamhttp.Transport) *Client {
 	if t == nil {
 		t = new(iamhttp.Transport)
@@ -41,8 +40,8 @@ func New(endpoint, token string, t *iamhttp.Transport) *Client {
 }
 
 // LogIn logs in and returns a client that uses the token. auth is the body of
-// POST /auth/tokens, to be encoded as JSON. It is sent once: a 429 can mean that the
-// account is locked after wrong passwords, which more of the same would not unlock.
+// POST /auth/tokens, to be encoded as JSON. A 429 is not retried here, because it can mean
+// that the account is locked after too many wrong passwords; a retry would not unlock it.
 func LogIn(ctx context.Context, endpoint string, auth any, t *iamhttp.Transport) (*Client, error) {
 	c := New(endpoint, "", t)
 	resp, err := c.send(iamhttp.WithExpected(ctx, iamhttp.ErrTooManyRequests), "POST", "/auth/tokens", auth)
@@ -54,7 +53,7 @@ func LogIn(ctx context.Context, endpoint string, auth any, t *iamhttp.Transport)
 		return nil, fmt.Errorf("log in: %w", err)
 	}
 	if c.token = resp.Header.Get("X-Subject-Token"); c.token == "" {
-		return nil, errors.New("log in: the answer has no X-Subject-Token")
+		return nil, errors.New("log in: the response has no X-Subject-Token")
 	}
 	return c, nil
 }
@@ -66,9 +65,9 @@ type User struct {
 	Enabled bool   `json:"enabled"`
 }
 
-// CreateUser creates an enabled user. If the name is taken, errors.Is finds
-// iamhttp.ErrConflict, or iamhttp.ReasonAlreadyExists with services that answer
-// 400 instead of 409.
+// CreateUser creates an enabled user. If the name is taken, the error matches
+// iamhttp.ErrConflict, or iamhttp.ReasonAlreadyExists if the service returns 400 instead
+// of 409.
 func (c *Client) CreateUser(ctx context.Context, name string) (*User, error) {
 	var answer struct{ User User }
 	err := c.do(ctx, "POST", "/users", map[string]User{"user": {Name: name, Enabled: true}}, &answer)
@@ -78,7 +77,7 @@ func (c *Client) CreateUser(ctx context.Context, name string) (*User, error) {
 	return &answer.User, nil
 }
 
-// FindUser returns the user with the name, or nil if there is none.
+// FindUser returns the user with this name, or nil if there is none.
 func (c *Client) FindUser(ctx context.Context, name string) (*User, error) {
 	var answer struct{ Users []User }
 	if err := c.do(ctx, "GET", "/users?name="+url.QueryEscape(name), nil, &answer); err != nil {
@@ -90,8 +89,8 @@ func (c *Client) FindUser(ctx context.Context, name string) (*User, error) {
 	return &answer.Users[0], nil
 }
 
-// HasUser reports whether there is a user with the id. Here a 404 is an answer
-// and no failure.
+// HasUser reports whether there is a user with this id. Here, a 404 is an expected
+// response and not a failure.
 func (c *Client) HasUser(ctx context.Context, id string) (bool, error) {
 	ctx = iamhttp.WithExpected(ctx, iamhttp.ErrNotFound)
 	resp, err := c.send(ctx, "HEAD", "/users/"+url.PathEscape(id), nil)
@@ -102,7 +101,7 @@ func (c *Client) HasUser(ctx context.Context, id string) (bool, error) {
 	return resp.StatusCode != http.StatusNotFound, nil
 }
 
-// DeleteUser deletes a user for good.
+// DeleteUser deletes a user permanently.
 func (c *Client) DeleteUser(ctx context.Context, id string) error {
 	if err := c.do(ctx, "DELETE", "/users/"+url.PathEscape(id), nil, nil); err != nil {
 		return fmt.Errorf("delete user %q: %w", id, err)
@@ -110,7 +109,7 @@ func (c *Client) DeleteUser(ctx context.Context, id string) error {
 	return nil
 }
 
-// do sends a request and decodes the answer into result, unless that is nil.
+// do sends a request and decodes the response into result, unless result is nil.
 func (c *Client) do(ctx context.Context, method, path string, body, result any) error {
 	resp, err := c.send(ctx, method, path, body)
 	if err != nil {
@@ -130,7 +129,7 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 		if err != nil {
 			return nil, err
 		}
-		r = bytes.NewReader(b) // http.NewRequest sets GetBody for it, so a 429 can be retried
+		r = bytes.NewReader(b) // http.NewRequest sets GetBody for a bytes.Reader, so a 429 can be retried
 	}
 	req, err := http.NewRequestWithContext(ctx, method, c.endpoint+path, r)
 	if err != nil {

@@ -13,13 +13,13 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// connect returns a client of the service, in memory.
+// connect returns a client that is connected to the service in memory.
 func connect(service *iamtest.Server) *iam.Client {
 	quick := func() backoff.BackOff { return &backoff.ZeroBackOff{} }
 	return iam.New("https://iam.example/v3", "token", &iamhttp.Transport{Base: service, Backoff: quick})
 }
 
-func TestAUserIsCreatedAlsoThroughARateLimit(t *testing.T) {
+func TestUserIsCreatedDespiteA429(t *testing.T) {
 	var service iamtest.Server
 	service.Next(iamtest.Throttled(0), iamtest.Answer{Status: 201, Body: `{"user":{"id":"1","name":"alice","enabled":true}}`})
 	u, err := connect(&service).CreateUser(t.Context(), "alice")
@@ -29,7 +29,7 @@ func TestAUserIsCreatedAlsoThroughARateLimit(t *testing.T) {
 	assert.Equal(t, "token", service.Requests()[1].Header.Get("X-Auth-Token"))
 }
 
-func TestLoggingInGetsTheTokenOfTheOtherCalls(t *testing.T) {
+func TestLogInGetsTheTokenForTheOtherCalls(t *testing.T) {
 	var service iamtest.Server
 	service.Next(iamtest.Answer{Status: 201}.With("X-Subject-Token", "secret"), iamtest.Answer{Status: 204}, iamtest.Answer{Status: 201})
 	transport := &iamhttp.Transport{Base: &service}
@@ -41,10 +41,10 @@ func TestLoggingInGetsTheTokenOfTheOtherCalls(t *testing.T) {
 	assert.Equal(t, "secret", service.Requests()[1].Header.Get("X-Auth-Token"))
 
 	_, err = iam.LogIn(t.Context(), "https://iam.example/v3", nil, transport)
-	assert.EqualError(t, err, "log in: the answer has no X-Subject-Token")
+	assert.EqualError(t, err, "log in: the response has no X-Subject-Token")
 }
 
-func TestThePasswordOfALockedAccountIsSentOnceAndStopsNobody(t *testing.T) {
+func TestLoginToALockedAccountIsNotRetriedAndDoesNotPauseTheGate(t *testing.T) {
 	var service iamtest.Server
 	service.On("POST /v3/auth/tokens", iamtest.Keystone(429, "The account is locked after too many wrong passwords."))
 	shared := new(gate.Adaptive)
@@ -56,7 +56,7 @@ func TestThePasswordOfALockedAccountIsSentOnceAndStopsNobody(t *testing.T) {
 	assert.False(t, stats.Throttled)
 }
 
-func TestAFailureNamesWhatWasTriedAndHidesTheQuery(t *testing.T) {
+func TestErrorSaysWhatWasTriedAndHidesTheQuery(t *testing.T) {
 	var service iamtest.Server
 	service.Next(iamtest.IAM(403, "IAM.0003", "No.").With("X-Request-Id", "r"))
 	_, err := connect(&service).FindUser(t.Context(), "alice")
@@ -64,7 +64,7 @@ func TestAFailureNamesWhatWasTriedAndHidesTheQuery(t *testing.T) {
 	assert.EqualError(t, err, `find user "alice": iamhttp: 403 Forbidden: "No." (IAM.0003, request r, sent once: not retryable)`)
 }
 
-func TestAMissingUserIsAnAnswer(t *testing.T) {
+func TestMissingUserIsAnErrorOnlyForDeleteUser(t *testing.T) {
 	var service iamtest.Server
 	service.On("GET /v3/users", iamtest.Answer{Body: `{"users":[]}`})
 	service.On("HEAD /v3/users/1")
@@ -77,5 +77,5 @@ func TestAMissingUserIsAnAnswer(t *testing.T) {
 	u, err := c.FindUser(t.Context(), "bob")
 	require.NoError(t, err)
 	assert.Nil(t, u)
-	assert.ErrorIs(t, c.DeleteUser(t.Context(), "2"), iamhttp.ErrNotFound, "nothing was deleted")
+	assert.ErrorIs(t, c.DeleteUser(t.Context(), "2"), iamhttp.ErrNotFound, "deleting a missing user must fail")
 }
