@@ -37,7 +37,7 @@ func hooksBefore(provider *gophercloud.ProviderClient) {
 func hooksReplaced(provider *gophercloud.ProviderClient) {
 	iamgophercloud.Configure(provider, &iamhttp.Transport{
 		MaxAttempts: 6,
-		AlsoRetry:   []iamhttp.Code{iamhttp.ErrServiceUnavailable}, // if that was on purpose
+		AlsoRetry:   []iamhttp.Code{iamhttp.ErrServiceUnavailable}, // if you want 503 to be retried
 	})
 }
 
