@@ -63,25 +63,62 @@ func arrivals(perSecond int, d time.Duration, f func()) {
 	calls.Wait()
 }
 
+// undisturbed runs f until the machine has run it without interruption, three times at
+// most. On a busy machine requests and responses are late, whoever sends them. Timers show
+// that: they fire late as well.
+func undisturbed(t *testing.T, f func()) {
+	for range 3 {
+		const tick = 5 * time.Millisecond
+		done := make(chan struct{})
+		late := make(chan time.Duration)
+		go func() {
+			var sum time.Duration
+			for before := time.Now(); ; before = time.Now() {
+				select {
+				case <-done:
+					late <- sum
+					return
+				case <-time.After(tick):
+				}
+				if over := time.Since(before) - tick; over > 2*tick {
+					sum += over
+				}
+			}
+		}()
+		start := time.Now()
+		f()
+		close(done)
+		took, stalled := time.Since(start), <-late
+		t.Logf("during %v, timers were late for %v", took, stalled)
+		if stalled < took/100 {
+			return
+		}
+	}
+}
+
 func TestGateUsesTheWholeLimitDuringOverloadWithDeadlines(t *testing.T) {
 	t.Parallel()
 	const limit, learning, lasting = 50, 5 * time.Second, time.Minute
 	url := at(t, nginxGate) + "/deadlines"
-	c, sent := gated(t, new(gate.Adaptive))
-	var answered, all atomic.Int64
-	start := time.Now()
-	arrivals(3*limit, lasting, func() {
-		if send(t, c, "GET", url, 2*time.Second) {
-			all.Add(1)
-			if at := time.Since(start); at > learning && at < lasting {
-				answered.Add(1)
+	var share, perSuccess float64
+	undisturbed(t, func() {
+		c, sent := gated(t, new(gate.Adaptive))
+		var answered, all atomic.Int64
+		start := time.Now()
+		arrivals(3*limit, lasting, func() {
+			if send(t, c, "GET", url, 2*time.Second) {
+				all.Add(1)
+				if at := time.Since(start); at > learning && at < lasting {
+					answered.Add(1)
+				}
 			}
-		}
+		})
+		share = float64(answered.Load()) / (limit * (lasting - learning).Seconds())
+		perSuccess = float64(sent.Load()) / float64(all.Load())
+		t.Logf("%.3f of the limit used, %.3f requests per success", share, perSuccess)
 	})
-	share := float64(answered.Load()) / (limit * (lasting - learning).Seconds())
-	t.Logf("%.3f of the limit used, %.3f requests per success", share, float64(sent.Load())/float64(all.Load()))
 	assert.GreaterOrEqual(t, share, 0.97)
-	assert.LessOrEqual(t, float64(sent.Load()), 1.05*float64(all.Load()))
+	assert.LessOrEqual(t, perSuccess, 1.05)
 }
 
 // serve responds with 204 on the port of upstream until it is stopped.
@@ -142,30 +179,34 @@ func TestGateUsesTheWholeLimitAgainSoonAfterAnOutage(t *testing.T) {
 func TestThrottledWritesDoNotDelayReads(t *testing.T) {
 	t.Parallel()
 	url := at(t, nginxGate) + "/methods"
-	c, _ := gated(t, new(gate.Adaptive))
-	var mu sync.Mutex
-	took := make(map[string][]time.Duration)
-	call := func(method string) func() {
-		return func() {
-			start := time.Now()
-			if ok := send(t, c, method, url, 20*time.Second); ok || method == "GET" {
-				mu.Lock()
-				defer mu.Unlock()
-				assert.True(t, ok, "a read failed")
-				took[method] = append(took[method], time.Since(start))
+	var median, p99 time.Duration
+	var writes int
+	undisturbed(t, func() {
+		c, _ := gated(t, new(gate.Adaptive))
+		var mu sync.Mutex
+		took := make(map[string][]time.Duration)
+		call := func(method string) func() {
+			return func() {
+				start := time.Now()
+				if ok := send(t, c, method, url, 20*time.Second); ok || method == "GET" {
+					mu.Lock()
+					defer mu.Unlock()
+					assert.True(t, ok, "a read failed")
+					took[method] = append(took[method], time.Since(start))
+				}
 			}
 		}
-	}
-	var both sync.WaitGroup
-	both.Go(func() { arrivals(50, 20*time.Second, call("GET")) })
-	both.Go(func() { arrivals(10, 20*time.Second, call("POST")) })
-	both.Wait()
-	reads := slices.Sorted(slices.Values(took["GET"]))
-	median, p99 := reads[len(reads)/2], reads[len(reads)*99/100]
-	t.Logf("%d reads: median %v, 99th percentile %v; %d writes", len(reads), median, p99, len(took["POST"]))
+		var both sync.WaitGroup
+		both.Go(func() { arrivals(50, 20*time.Second, call("GET")) })
+		both.Go(func() { arrivals(10, 20*time.Second, call("POST")) })
+		both.Wait()
+		reads := slices.Sorted(slices.Values(took["GET"]))
+		median, p99, writes = reads[len(reads)/2], reads[len(reads)*99/100], len(took["POST"])
+		t.Logf("%d reads: median %v, 99th percentile %v; %d writes", len(reads), median, p99, writes)
+	})
 	assert.LessOrEqual(t, median, 50*time.Millisecond)
 	assert.LessOrEqual(t, p99, 500*time.Millisecond)
-	assert.GreaterOrEqual(t, len(took["POST"]), 90, "fewer writes succeeded than the limit of 5 per second allows")
+	assert.GreaterOrEqual(t, writes, 90, "fewer writes succeeded than the limit of 5 per second allows")
 }
 
 // scaled returns a schedule about 15 times faster than the default, as the test's window of

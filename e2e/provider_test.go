@@ -14,6 +14,7 @@ import (
 // This test runs examples/provider, which does the work of a Terraform provider. Here, the
 // duration depends on the machine; the program's own tests check it in virtual time.
 func TestProviderJobNeedsAtMostFivePercentMoreRequestsThanIdeal(t *testing.T) {
+	t.Parallel()
 	front := at(t, nginxJob)
 	// Fifty requests at once exceed the burst of 20 by thirty. The job is large enough for
 	// these to be few in comparison.
