@@ -388,7 +388,7 @@ func (a *account) dispatch() {
 		// The last waiter is sent now and then even if it is late, because responses
 		// may have become faster. Otherwise it leaves its turn to another request, if
 		// there is one.
-		if a.wastes(w, now) && (a.waiting() > 0 || a.turned > 0 && now-a.sentAt < min(a.answered(), longAnswer)) {
+		if w.limited && w.deadline-now < a.answered() && (a.waiting() > 0 || !a.tries(w, now)) {
 			a.turned++
 			w.ready <- &Error{Err: ErrDeadline}
 			continue

@@ -198,6 +198,7 @@ func TestCallersWithLittleMoreTimeThanARoundTripAreServed(t *testing.T) {
 	}{
 		{"round trip 0.3 s, timeout 0.72 s", 15, 300 * time.Millisecond, 300 * time.Millisecond, 720 * time.Millisecond, 40 * time.Millisecond, 0.75},
 		{"round trip 0.3 s, timeout 0.5 s", 5, 300 * time.Millisecond, 300 * time.Millisecond, 500 * time.Millisecond, 40 * time.Millisecond, 0.75},
+		{"round trip 0.3 s, timeout 0.32 s", 2, 300 * time.Millisecond, 300 * time.Millisecond, 320 * time.Millisecond, 130 * time.Millisecond, 0.75},
 		{"responses become slower", 15, 20 * time.Millisecond, 400 * time.Millisecond, 600 * time.Millisecond, 20 * time.Millisecond, 0.75},
 		{"responses become faster", 15, 400 * time.Millisecond, 20 * time.Millisecond, 600 * time.Millisecond, 20 * time.Millisecond, 0.75},
 		{"at first every response is later than the timeout", 15, time.Second, 20 * time.Millisecond, 600 * time.Millisecond, 20 * time.Millisecond, 0.75},

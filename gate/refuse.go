@@ -43,8 +43,19 @@ func (a *account) late(w *waiter, now time.Duration, ahead int) (earliest time.D
 	}
 	earliest = max(a.pacer.Earliest(now, ahead), now)
 	left := w.deadline - earliest
-	// The first waiter is sent even so, because responses may have become faster.
-	return earliest, w.limited && (left <= 0 || ahead > 0 && left < a.answered())
+	return earliest, w.limited && (left <= 0 || left < a.answered() && (ahead > 0 || !a.tries(w, earliest)))
+}
+
+// tries reports whether a waiter may be sent at a time although its response would come
+// too late: responses may have become faster. This is done now and then, and rarely with
+// a request that has waited, because the next one to arrive has more time left and can
+// use the turn.
+func (a *account) tries(w *waiter, at time.Duration) bool {
+	every := min(a.answered(), longAnswer)
+	if at-w.since > every/16 {
+		every *= 8
+	}
+	return a.turned == 0 || at-a.sentAt >= every
 }
 
 // gaveUp notes that a request got no response. If a later request got one, this says
@@ -96,10 +107,4 @@ func (a *account) turnAway(now time.Duration) {
 func (w *waiter) refused(err *Error) {
 	w.queue.remove(w)
 	w.ready <- err
-}
-
-// wastes reports whether a waiter whose turn has come would get its response too late.
-// Another waiter can then use the turn.
-func (a *account) wastes(w *waiter, now time.Duration) bool {
-	return w.limited && w.deadline-now < a.answered()
 }

@@ -39,6 +39,8 @@ var families = []family{
 	{"Clients that know nothing of each other make a call now and then, 1.2 times as many as the limit of 40 in a minute allows, for ten minutes.",
 		clientsRows()},
 	{"Patience, many accounts, bans, a limit of nothing, and callers that give up.", otherRows()},
+	{"Situations that random draws found: the gate answered a small part of what was answered without it. `late-turns` has timeouts of 320 ms " +
+		"and responses of 300 ms; in `long-pause` an outage ends with a Retry-After of a minute.", foundRows()},
 }
 
 // The following aims are used by several rows.
@@ -365,6 +367,53 @@ func laneRows() []row {
 				return float64(r.Of("bulk").Answered(0, 90*time.Second)) / 90
 			}},
 		},
+	}}
+}
+
+// Draws of TestTheGateIsNotWorseThanNoneInRandomDraws, simplified.
+func foundRows() []row {
+	answered := func(from, until time.Duration, perSecond float64) aim {
+		return aim{fmt.Sprintf("answered per second, %v to %v", from, until), 0.97 * perSecond, true, func(r *sim.Record) float64 {
+			return float64(r.Answered(from, until)) / (until - from).Seconds()
+		}}
+	}
+	const outage, over = 70 * time.Second, 94 * time.Second
+	return []row{{
+		name: "found/late-turns", seeds: 12,
+		situation: sim.Situation{
+			Limits: limit(1.3, 2, sim.Change{At: 20 * time.Second, Times: 10}), RetryAfter: "1", Answers: "300ms", Length: 2 * time.Minute,
+			Callers: []sim.Callers{{Workers: 2, Timeout: 320 * time.Millisecond}},
+			Faults:  []sim.Fault{{From: 20 * time.Second, Until: 55 * time.Second, Share: 0.36, Status: 503}},
+		},
+		goals: []aim{answered(85*time.Second, 115*time.Second, 6.6), sentAtMost(1.3)},
+	}, {
+		name: "found/burst-in-flight",
+		situation: sim.Situation{
+			InFlight: 47, RetryAfter: "1", Answers: "300ms", Way: 5 * time.Millisecond, Length: time.Minute,
+			Callers: []sim.Callers{{Workers: 82}},
+		},
+		goals: []aim{answered(5*time.Second, time.Minute, 47/0.31), sentAtMost(1.05)},
+	}, {
+		name: "found/fault-in-flight", seeds: 12,
+		situation: sim.Situation{
+			InFlight: 23, RetryAfter: "1", Answers: "1s", Way: 5 * time.Millisecond, Length: 130 * time.Second,
+			Callers: []sim.Callers{{Rate: 54, Timeout: 29 * time.Second}},
+			Faults: []sim.Fault{
+				{From: 41 * time.Second, Until: 52 * time.Second, Share: 1. / 3, Status: 503},
+				{From: 41 * time.Second, Until: 52 * time.Second, Share: 1. / 3, Silence: 5 * time.Second},
+				{From: 41 * time.Second, Until: 52 * time.Second, Share: 1, Status: 429},
+			},
+		},
+		goals: []aim{answered(85*time.Second, 130*time.Second, 23/1.01), sentAtMost(1.05)},
+	}, {
+		name: "found/long-pause",
+		situation: sim.Situation{
+			Limits:     limit(8, 3, sim.Change{At: outage, Times: 0}, sim.Change{At: over, Times: 1}),
+			RetryAfter: sim.Seconds, Answers: sim.LogNormal, Length: 5 * time.Minute,
+			Callers: []sim.Callers{{Rate: 5.7}},
+			Faults:  []sim.Fault{{From: outage, Until: over, Share: 0.7, Status: 429}},
+		},
+		goals: []aim{regained(over, 5.7, 90), sentAtMost(1.05)},
 	}}
 }
 

@@ -449,6 +449,9 @@ func (c *Controller) close(now time.Duration, s Send, retryAfter time.Duration) 
 		c.asked = 0
 	}
 	if c.explained = c.learned && c.capRefused(now, s); c.explained {
+		if held := seconds(c.last - c.begin); held >= lasting { // the resulting pace was fine too
+			c.remember(now, float64(c.accepted)/held, c.quiet)
+		}
 		return // the next request is sent when one of those in flight has landed
 	}
 	if c.asked > 0 && c.probes == 1 {
@@ -481,6 +484,9 @@ func (c *Controller) raise(now time.Duration, backlog float64) {
 	switch {
 	case c.base > 0:
 		proof := (c.burst0+1)/(c.pace-c.base) + c.StepTrips*c.trip
+		if c.returning { // to a pace at which a pause was shorter, perhaps, than the latest one
+			unit = max(c.cost, 2*c.trip, 1)
+		}
 		if held < proof && (held < c.Proof*unit || c.over >= unproven) {
 			return // a pace that is too fast shows only when the saved-up requests are used up
 		}

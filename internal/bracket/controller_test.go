@@ -531,3 +531,13 @@ func TestControllerCanBeginBeforeTheOriginOfTime(t *testing.T) {
 	assert.Zero(t, c.flight.flying, "no request should be in flight")
 	assert.LessOrEqual(t, c.Next(time.Second, 1), time.Second)
 }
+
+func TestReturnToTheBestPaceDoesNotWaitForThePauseThatCameLast(t *testing.T) {
+	for held, pace := range map[time.Duration]float64{1900 * ms: 25, 2100 * ms: 50} {
+		c := paced()
+		c.best, c.cost, c.measure, c.burst0 = 100, 1, 60, 1000
+		c.pace, c.probe, c.latest = 25, probe{base: 10, began: 10, returning: true}, moment{at: 100*sec - held}
+		c.raise(100*sec, 50)
+		assert.InDelta(t, pace, c.pace, 0.1)
+	}
+}

@@ -22,6 +22,7 @@ type flight struct {
 
 	dropped time.Duration // when a cap was last found to be wrong
 
+	first    bool // suspect comes from the first burst
 	accepted int // the largest number in flight with which an accepted request of this epoch was sent
 	suspect  int // the number in flight of the last refused request, if no accepted one had as many
 }
@@ -61,15 +62,21 @@ func (c *Controller) capAccepted(s Send) {
 // capRefused reports whether the number in flight explains a refusal.
 func (c *Controller) capRefused(now time.Duration, s Send) bool {
 	f := &c.flight
-	switch {
-	case f.cap == 0:
+	if f.cap == 0 {
 		return false
+	}
+	if seconds(now-f.since) > c.Hold*c.unit() {
+		f.strikes = 0
+	}
+	switch {
 	case s.flying > f.cap:
 		f.sure, f.strikes = true, 0
 		f.hold = min(2*f.hold, c.HoldMost)
-	case !f.sure, f.strikes+1 >= mostCapStrikes, float64(s.flying) < 0.7*float64(f.cap):
+	case !f.sure, f.strikes+1 >= mostCapStrikes:
 		c.dropCap()
 		return false
+	case float64(s.flying) < 0.7*float64(f.cap): // the cap is not the reason, but it may be a single fault
+		f.strikes++
 	default:
 		f.strikes++
 		f.cap, f.hold = max(s.flying-1, 1), c.Hold
@@ -100,7 +107,19 @@ func (c *Controller) suspectCap(now time.Duration) {
 		c.setCap(now, n)
 		return
 	}
-	n := c.refused.flying
+	if !c.learned {
+		// If the number in flight is limited, the limit is what was accepted of the
+		// first burst.
+		if n := c.late + f.flying; n >= 4 && c.accepted == c.late {
+			f.suspect, f.first = n+1, true
+		}
+		return
+	}
+	n, first := c.refused.flying, f.first
+	f.first = false
+	if first && c.sent-n < n/4 { // after a burst that is still in flight, a rate looks the same
+		f.suspect, first = 0, false
+	}
 	wrong := f.dropped > 0 && seconds(now-f.dropped) < lasting
 	if n < 2 || !c.refused.waited || wrong || f.accepted == 0 || f.accepted >= n+n/20 { // a response on its way counts as in flight
 		f.suspect = 0
@@ -109,6 +128,9 @@ func (c *Controller) suspectCap(now time.Duration) {
 	if d := n - f.suspect; f.suspect > 0 && max(d, -d) <= max(1, n/10) {
 		// At the same pace, a rate limit also refuses with the same number in flight.
 		// One extra request will show which limit it is.
+		if first { // responses that had arrived before the refusal are missing in it
+			f.suspect = n
+		}
 		c.setCap(now, min(n, f.suspect)-1)
 	}
 	f.suspect = n

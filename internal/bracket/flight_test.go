@@ -239,7 +239,11 @@ func TestCapIsLoweredAtTheFirstRefusalWithinItAndDroppedAtTheSecond(t *testing.T
 	c = capped(true, 20)
 	require.True(t, c.capRefused(100*sec, with(14)))
 	c = capped(true, 20)
-	assert.False(t, c.capRefused(100*sec, with(13)), "a refusal far below the cap should disprove it")
+	require.True(t, c.capRefused(100*sec, with(13)), "one refusal far below the cap may be a fault")
+	assert.Equal(t, []int{20, 1}, []int{c.flight.cap, c.flight.strikes})
+	require.True(t, c.capRefused(111*sec, with(13)), "the cap held for more than ten seconds")
+	assert.Equal(t, 1, c.flight.strikes)
+	assert.False(t, c.capRefused(112*sec, with(13)), "two refusals far below the cap should disprove it")
 	c = capped(false, 20)
 	assert.False(t, c.capRefused(100*sec, with(20)), "a refusal within a cap that is not sure should disprove it")
 
@@ -251,13 +255,46 @@ func TestCapIsLoweredAtTheFirstRefusalWithinItAndDroppedAtTheSecond(t *testing.T
 
 func TestControllerContinuesWithThePaceAfterACapIsDropped(t *testing.T) {
 	c := capped(true, 20)
-	c.accepted, c.hi, c.refused.pace = 99, 16, 10
+	c.accepted, c.hi, c.refused.pace, c.flight.strikes = 99, 16, 10, 1
 	require.True(t, c.Refused(100*sec, with(5), 0))
 	assert.Equal(t, 250*ms, c.Paused()-100*sec)
 	c.flight.flying = 0 // all of them have landed
 	c.Next(101*sec, 9)
 	assert.Len(t, c.past, 1)
 	assert.Zero(t, c.flight.cap)
+}
+
+func TestFirstBurstAndTheNextRefusalSetACap(t *testing.T) {
+	for name, tt := range map[string]struct{ sent, flying, cap int }{
+		"as many in flight as were accepted of the burst":  {40, 21, 20},
+		"one more, as a response may be on its way":        {40, 22, 21},
+		"fewer in flight than were accepted of the burst":  {40, 15, 0},
+		"more in flight than were accepted of the burst":   {40, 30, 0},
+		"nearly all of the second burst were still flying": {25, 21, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := New(sec, []Mark{{}, {sec, 10}}, 22, sec)
+			for range 20 {
+				c.Accepted(sec, Send{})
+			}
+			c.Refused(sec, Send{}, sec)
+			c.Next(2*sec, 100)
+			require.Zero(t, c.flight.cap)
+			c.sent, c.refused, c.flight.accepted = tt.sent, with(tt.flying), 14
+			c.suspectCap(3 * sec)
+			assert.Equal(t, tt.cap, c.flight.cap)
+			assert.False(t, c.flight.sure)
+		})
+	}
+}
+
+func TestPaceThatResultsFromACapIsRememberedIfItLasted(t *testing.T) {
+	for lasted, best := range map[time.Duration]float64{19 * sec: 0, 20 * sec: 50} {
+		c := capped(true, 20)
+		c.begin, c.last, c.accepted = 100*sec-lasted, 100*sec, int(50*lasted.Seconds())
+		require.True(t, c.Refused(100*sec, with(21), 0))
+		assert.InDelta(t, best, c.best, 0.01)
+	}
 }
 
 // Before such a refusal, the controller may know nothing about a rate.
