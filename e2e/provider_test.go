@@ -13,7 +13,7 @@ import (
 
 // This test runs examples/provider, which does the work of a Terraform provider. Here, the
 // duration depends on the machine; the program's own tests check it in virtual time.
-func TestProviderJobNeedsAtMostFivePercentMoreRequestsThanIdeal(t *testing.T) {
+func TestProviderJobNeedsAtMostFivePercentMoreRequestsThanIdeal(t *testing.T) { //nolint:tparallel // the subtests share a limit
 	t.Parallel()
 	front := at(t, nginxJob)
 	// Fifty requests at once exceed the burst of 20 by thirty. The job is large enough for

@@ -23,8 +23,8 @@ type flight struct {
 	dropped time.Duration // when a cap was last found to be wrong
 
 	first    bool // suspect comes from the first burst
-	accepted int // the largest number in flight with which an accepted request of this epoch was sent
-	suspect  int // the number in flight of the last refused request, if no accepted one had as many
+	accepted int  // the largest number in flight with which an accepted request of this epoch was sent
+	suspect  int  // the number in flight of the last refused request, if no accepted one had as many
 }
 
 const mostCapStrikes = 2
