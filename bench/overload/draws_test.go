@@ -30,8 +30,8 @@ var (
 // the gate as without. drawsSendLess counts the draws in which the gate sends no more
 // requests per success.
 var (
-	drawsReach    = []struct{ answered, share float64 }{{0.97, 0.6}, {0.9, 0.75}, {0.5, 0.94}}
-	drawsSendLess = 0.97
+	drawsReach    = []struct{ answered, share float64 }{{0.97, 0.62}, {0.9, 0.77}, {0.5, 0.95}}
+	drawsSendLess = 0.98
 )
 
 // A drawn is a situation with its results, with a gate and without one.
