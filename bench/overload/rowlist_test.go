@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,6 +40,7 @@ var families = []family{
 	{"Clients that know nothing of each other make a call now and then, 1.2 times as many as the limit of 40 in a minute allows, for ten minutes.",
 		clientsRows()},
 	{"Patience, many accounts, bans, a limit of nothing, and callers that give up.", otherRows()},
+	{"Requests that the limit of 100/s counts as ten others, and a limit that follows a curve, from 50/s to 150/s and back within ten minutes.", unevenRows()},
 	{"Situations that random draws found: the gate answered a small part of what was answered without it. `late-turns` has timeouts of 320 ms " +
 		"and responses of 300 ms; in `long-pause` an outage ends with a Retry-After of a minute.", foundRows()},
 }
@@ -368,6 +370,44 @@ func laneRows() []row {
 			}},
 		},
 	}}
+}
+
+// Not all requests count the same, and the limit is never constant.
+func unevenRows() []row {
+	const length = 10 * time.Minute
+	units := func(goal float64) aim {
+		return aim{"share of the limit", goal, true, func(r *sim.Record) float64 {
+			spent := float64(r.Of("light").OK() + 10*r.Of("heavy").OK())
+			return spent / r.Situation.Limits[0].Allows(0, length)
+		}}
+	}
+	var rows []row
+	for name, c := range map[string]struct{ light, heavy float64 }{"one-in-10": {90, 10}, "one-in-100": {99, 1}} {
+		rows = append(rows, row{
+			name: "costs/" + name,
+			situation: sim.Situation{
+				Limits: limit(100, 1), RetryAfter: sim.Seconds, Answers: "50ms", Length: length,
+				Callers: []sim.Callers{
+					{Name: "light", Rate: c.light, Timeout: 10 * time.Second},
+					{Name: "heavy", Rate: c.heavy, Timeout: 10 * time.Second, Cost: 10},
+				},
+			},
+			goals: []aim{units(0.97), sentAtMost(1.1)},
+		})
+	}
+	slices.SortFunc(rows, func(a, b row) int { return cmp.Compare(a.name, b.name) })
+	var curve []sim.Change
+	for at := time.Duration(0); at < length; at += time.Second {
+		curve = append(curve, sim.Change{At: at, Times: 1 + math.Sin(2*math.Pi*at.Seconds()/length.Seconds())/2})
+	}
+	return append(rows, row{
+		name: "curve/50-150",
+		situation: sim.Situation{
+			Limits: limit(100, 1, curve...), RetryAfter: sim.Seconds, Answers: "50ms", Length: length,
+			Callers: []sim.Callers{{Rate: 200, Timeout: 10 * time.Second}},
+		},
+		goals: []aim{answeredOf(0, length, 0.97), sentAtMost(1.1)},
+	})
 }
 
 // Draws of TestTheGateIsNotWorseThanNoneInRandomDraws, simplified.

@@ -69,6 +69,8 @@ func (s Server) Tokens() float64 {
 type limiter interface {
 	// take accepts or refuses a request.
 	take(now time.Duration) bool
+	// charge counts a request that was just accepted as n more requests.
+	charge(n float64)
 	// wait is the time until take accepts a request, if there are no others meanwhile.
 	wait(now time.Duration) time.Duration
 }
@@ -141,6 +143,8 @@ func (b *tokenBucket) take(now time.Duration) bool {
 	return true
 }
 
+func (b *tokenBucket) charge(n float64) { b.tokens -= n }
+
 func (b *tokenBucket) wait(now time.Duration) time.Duration {
 	b.refill(now)
 	return atLeast(0, (1-b.tokens)/b.rate(now))
@@ -167,6 +171,8 @@ func (w *fixedWindow) take(now time.Duration) bool {
 	w.used++
 	return true
 }
+
+func (w *fixedWindow) charge(n float64) { w.used += n }
 
 func (w *fixedWindow) wait(now time.Duration) time.Duration {
 	w.turn(now)
@@ -205,6 +211,8 @@ func (w *slidingWindow) take(now time.Duration) bool {
 	w.cur++
 	return w.load(now) <= w.limit(now)
 }
+
+func (w *slidingWindow) charge(n float64) { w.cur += n }
 
 func (w *slidingWindow) wait(now time.Duration) time.Duration {
 	w.turn(now)

@@ -43,6 +43,7 @@ type errand struct {
 	number int
 	rand   *rand.Rand
 	sent   int
+	cost   float64
 	on     account
 }
 
@@ -81,7 +82,7 @@ func (v *service) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := sleep(ctx, way+own); err != nil {
 		return nil, err
 	}
-	d := v.decide(req, answer-2*way, luck)
+	d := v.decide(req, answer-2*way, luck, e.cost)
 	if d.after > 0 {
 		err := sleep(ctx, d.after)
 		if d.release {
@@ -150,7 +151,7 @@ func (v *service) tell(on account, d verdict) {
 	p.extend(now, now.Add(time.Duration(seconds)*time.Second))
 }
 
-func (v *service) decide(req *http.Request, work time.Duration, luck float64) verdict {
+func (v *service) decide(req *http.Request, work time.Duration, luck, cost float64) verdict {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	now := time.Since(v.start)
@@ -170,6 +171,11 @@ func (v *service) decide(req *http.Request, work time.Duration, luck float64) ve
 		}
 	}
 	if wait <= 0 {
+		for i, l := range v.situation.Limits {
+			if cost > 1 && (l.Method == "" || l.Method == req.Method) {
+				h.limits[i].charge(cost - 1)
+			}
+		}
 		if work > 0 {
 			h.working++
 		}

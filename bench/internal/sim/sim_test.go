@@ -223,3 +223,14 @@ func TestScenarioNamesAreUnique(t *testing.T) {
 		seen[s.String()] = true
 	}
 }
+
+func TestChargedRequestCountsAsSeveral(t *testing.T) {
+	for _, s := range []Server{Bucket(10, 2), {Algorithm: FixedWindow, Limit: 20, Window: time.Second}, {Algorithm: SlidingWindow, Limit: 20, Window: time.Second}} {
+		l := s.limiter(0, 1)
+		for range 2 {
+			require.True(t, l.take(0), s)
+			l.charge(9)
+		}
+		assert.False(t, l.take(0), s)
+	}
+}

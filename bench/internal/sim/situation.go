@@ -70,6 +70,7 @@ type Callers struct {
 	From, Until   time.Duration // Until 0: to the end
 	Timeout, Most time.Duration // timeout of each call, random between the two if Most is set; 0: none
 	Canceled      float64       // share of the calls that are canceled within their first ten seconds
+	Cost          float64       // number of requests that an accepted request counts as; 0: one
 	Context       func(context.Context) context.Context
 }
 
