@@ -17,10 +17,10 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// The request for the lease arrives after Close, because each command has its own
-// connection.
+// The request for the lease arrives at the server after the commands that Close sends,
+// because each command uses its own connection.
 func TestCloseGivesBackALeaseThatIsStillBeingRequested(t *testing.T) {
-	for name, held := range map[string]time.Duration{"a renewal": renewLease, "a claim": 0} {
+	for name, held := range map[string]time.Duration{"lease being renewed": renewLease, "lease being claimed": 0} {
 		t.Run(name, func(t *testing.T) {
 			inVirtualTime(t, func(t *testing.T, w *world) {
 				g, _ := w.gate()
@@ -83,7 +83,7 @@ func TestOutboxStaysSmallWhileTheServerIsLostOrTheGateIsClosed(t *testing.T) {
 				if name == "gate closed" {
 					assert.Zero(t, g.out.size())
 				}
-				assert.LessOrEqual(t, g.out.size(), 100, "messages in the outbox; only one pause per account should be left")
+				assert.LessOrEqual(t, g.out.size(), 100, "too many messages in the outbox; only one pause per account should be left")
 				time.Sleep(1100*time.Millisecond + presence)
 				assert.Zero(t, g.out.size())
 			})
@@ -110,7 +110,7 @@ func TestClosedGateLeavesNoGoroutines(t *testing.T) {
 				assert.NotContains(t, stack, "redisgate.(*link)")
 			}
 		}
-		client.Close() // then the bubble ends, which would fail if a goroutine were left
+		client.Close() // synctest now fails if any goroutine is left
 	})
 }
 
@@ -175,7 +175,7 @@ func TestClosedProcessGetsNoTurnsAndItsTurnsAreTakenBack(t *testing.T) {
 		other.Close()
 		time.Sleep(10 * time.Millisecond)
 		turns, wanted, _ = held()
-		assert.Positive(t, turns, "turns of the closed process, which may belong to requests in flight")
+		assert.Positive(t, turns, "the closed process's turns were taken back at once, but may belong to requests in flight")
 		assert.Zero(t, wanted)
 		time.Sleep(memberGone + renewLease)
 		turns, _, known = held()

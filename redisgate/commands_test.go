@@ -28,7 +28,7 @@ func TestGateNeedsOnlyTheCommandsInTheREADME(t *testing.T) {
 	for _, command := range regexp.MustCompile(`\b[A-Z]{3,}\b`).FindAllString(list, -1) {
 		user = append(user, "+"+strings.ToLower(command))
 	}
-	require.Len(t, user[8:], 17, "number of commands that the README lists")
+	require.Len(t, user[8:], 17, "the README should list 17 commands")
 	s := startServer(t)
 	s.ask(user...)
 

@@ -31,8 +31,8 @@ func (s *turnstile) Wait(ctx context.Context, r gate.Request) (gate.Ticket, erro
 	return ticket, err
 }
 
-// longest returns the longest time, from after on, in which no request left, provided
-// that a request was always waiting.
+// longest returns the longest time in which no request left, counted from after. A
+// request must have been waiting all the time.
 func (s *turnstile) longest(after time.Time) (gap time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -45,8 +45,8 @@ func (s *turnstile) longest(after time.Time) (gap time.Duration) {
 }
 
 // No request waits longer than patience for a reply, whatever happens. The margin
-// covers the time between two requests of a caller, and the time between two requests
-// of a process that is alone and keeps to its share of the pace.
+// covers the time between two requests from one caller, and the time between two
+// requests from a process that is alone and keeps to its share of the pace.
 func TestProcessWithoutAReplyContinuesAloneAfter400ms(t *testing.T) {
 	const margin = 60 * time.Millisecond
 	for name, trouble := range map[string]func(w *world, leader *Gate){
@@ -91,7 +91,7 @@ func TestProcessWithoutAReplyContinuesAloneAfter400ms(t *testing.T) {
 					time.Sleep(4*time.Second + phase*time.Millisecond)
 					begin := time.Now()
 					for _, s := range others {
-						assert.Less(t, s.longest(begin.Add(-time.Second)), 100*time.Millisecond, "longest gap before the trouble")
+						assert.Less(t, s.longest(begin.Add(-time.Second)), 100*time.Millisecond, "too long a gap between requests, even before the trouble")
 					}
 					trouble(w, gates[leader])
 					time.Sleep(3 * time.Second)

@@ -84,7 +84,7 @@ func (s *testServer) start(args ...string) {
 			c.Close()
 		}
 		return err == nil
-	}, 10*time.Second, 10*time.Millisecond, "redis-server does not listen")
+	}, 10*time.Second, 10*time.Millisecond, "the server is not listening")
 }
 
 func (s *testServer) kill() {
