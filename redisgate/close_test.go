@@ -141,7 +141,7 @@ func TestCloseSendsPendingMessages(t *testing.T) {
 		ticket, err := other.Wait(t.Context(), gate.Request{Key: "k"})
 		require.NoError(t, err)
 		other.Observe(gate.Request{Key: "k"}, ticket, gate.Outcome{Result: gate.Throttled, RetryAfter: time.Minute})
-		other.Close() // at the same instant
+		other.Close() // no time has passed since Observe
 		time.Sleep(50 * time.Millisecond)
 		assert.Greater(t, pauseAt(gates[at], "k"), 50*time.Second)
 	})
@@ -154,7 +154,7 @@ func TestClosedProcessGetsNoTurnsAndItsTurnsAreTakenBack(t *testing.T) {
 		at := leaderOf(t, gates, "k")
 		leader, other := gates[at], gates[1-at]
 		time.Sleep(time.Second)
-		_, err := other.Wait(t.Context(), gate.Request{Key: "k"}) // its outcome is never reported
+		_, err := other.Wait(t.Context(), gate.Request{Key: "k"}) // the outcome of this request is never reported
 		require.NoError(t, err)
 		for range 5 {
 			go other.Wait(t.Context(), gate.Request{Key: "k"})

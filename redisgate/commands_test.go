@@ -14,8 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The user is also limited to the names of this fleet: every key and every channel
-// begins with the namespace and the seam number.
+// The gate's user may run only the commands that README.md lists, and may use only the
+// names of this fleet: every key and every channel begins with the namespace and the
+// seam number.
 func TestGateNeedsOnlyTheCommandsInTheREADME(t *testing.T) {
 	t.Parallel()
 	readme, err := os.ReadFile("README.md")

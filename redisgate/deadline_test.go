@@ -73,7 +73,7 @@ func TestFleetRefusesRequestsThatCannotMeetTheirDeadlineAtOnce(t *testing.T) {
 			wg.Wait()
 		})
 	}
-	t.Logf("of 1000 callers per round, %d were served, %d refused at once, and %d refused later", served/rounds, early/rounds, late/rounds)
+	t.Logf("of 1000 callers per round, %d were served, %d refused at once, and %d failed later", served/rounds, early/rounds, late/rounds)
 	assert.GreaterOrEqual(t, served/rounds, 40)
 	assert.GreaterOrEqual(t, early/rounds, 650, "too few callers per round were refused at once; there would be none if the processes did not know the fleet's pace")
 }

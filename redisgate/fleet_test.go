@@ -366,7 +366,7 @@ func TestMaxWaitAppliesToPausesThatOtherProcessesReport(t *testing.T) {
 	})
 }
 
-func TestAccountStaysKnownWhenThePreviousOneWithItsKeyIsForgottenLate(t *testing.T) {
+func TestAccountStaysKnownWhenItsPredecessorIsForgottenLate(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
 		assert.Zero(t, pauseAt(gates[1], "k"))

@@ -103,7 +103,7 @@ type Gate struct {
 	keys       map[string]use     // keys in use in this process, by account name
 	notes      map[string]note    // what this process knows about throttled accounts, by account name
 	leaders    map[string]*leader // leaders of the accounts that this process leads, by account name; nil: the gate is closed
-	claims     map[string]bool    // accounts for which claim is running, by account name
+	claims     map[string]bool    // accounts that this process is trying to lead, by account name
 	size       int                // number of processes in the fleet
 	lost       bool               // whether the server counts as lost: it fails, or does not reply in time
 	backSince  time.Duration      // when the server last became usable again

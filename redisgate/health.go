@@ -11,9 +11,9 @@ var errSlow = errors.New("server replies too slowly")
 // timed runs a command, and marks the server as lost if the command fails or is slow.
 // timed returns soon after the command counts as slow. A client that ignores the context
 // may keep waiting on a dead connection, up to its ReadTimeout or forever. The command
-// then keeps running, and its result is discarded. There are at most as many of these
-// commands as there are connections in the client's pool. The client does not resend a
-// command that is out of date, because its context has ended.
+// then keeps running, and its result is discarded. The size of the client's connection
+// pool limits how many such commands there are. The context ends when the command is out
+// of date, so that the client does not resend it after that.
 func (g *Gate) timed(f func(ctx context.Context) error) error {
 	start, away := g.now(), g.distance()
 	ctx, cancel := context.WithTimeout(g.ctx, max(away.lease(), away.tooSlow()))

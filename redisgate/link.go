@@ -69,7 +69,8 @@ func (l *link) report(change func(*report)) {
 
 // reportLater is like report, but for data that can wait: the report is sent with the
 // next message. reportLater returns whether the report can be sent. Every report
-// carries the number of waiting requests, because a report without a number means zero.
+// carries the number of waiting requests, because a report without that number means
+// that no requests wait.
 func (l *link) reportLater(change func(*report)) bool {
 	return l.g.out.amend(l.name, func(r *report) {
 		r.to = l.Leader
@@ -178,7 +179,7 @@ func (l *link) Unknown(now time.Duration, s fleet1.Send) {
 }
 
 // Trip returns how long the service takes to respond, or 0 if this process has not
-// measured it. The leader's measurements cannot be used, because they include the time
+// measured that. The leader's measurements cannot be used, because they include the time
 // that messages between the processes take.
 func (l *link) Trip() time.Duration {
 	if l.solo != nil {
@@ -404,7 +405,7 @@ func (l *link) knowledge() *fleet1.Learned {
 	return l.Learned
 }
 
-// wake schedules tick for d from now, unless it is due earlier.
+// wake schedules tick for d from now, unless tick is due earlier.
 func (l *link) wake(now, d time.Duration) {
 	if l.due != 0 && l.due <= now+d {
 		return

@@ -70,7 +70,7 @@ func TestParseRejectsNonsenseAndClampsLargeValues(t *testing.T) {
 		"a pace of 0":                                {message{Notice: &notice{name, state{Pause: 1, Learned: of(func(k *fleet1.Learned) { k.Pace = 0 })}}}, message{Notice: &notice{name, state{Pause: 1}}}},
 		"turns":                                      {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, Stamp: now}}, message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, Stamp: now}}},
 		"turns without a sender":                     {message{Turns: &turns{Name: name, IDs: []uint64{1}}}, dropped},
-		"turn 0":                                     {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1, 0}}}, dropped},
+		"a turn with the number 0":                   {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1, 0}}}, dropped},
 		"turns with a stamp from the future":         {message{Turns: &turns{Name: name, From: "other", Stamp: now + 1}}, dropped},
 		"turns with a negative stamp":                {message{Turns: &turns{Name: name, From: "other", Stamp: -1}}, dropped},
 		"turns with a negative pause":                {message{Turns: &turns{Name: name, From: "other", state: state{Pause: -1}}}, dropped},

@@ -90,7 +90,7 @@ func (o *outbox) ringLater() {
 }
 
 // amend changes the pending report of the account. It returns whether the report can be
-// sent, which is so if the outbox is not muted and the receiver is known.
+// sent: the outbox must not be muted, and the receiver must be known.
 func (o *outbox) amend(name string, change func(*report)) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -55,12 +55,12 @@ func TestProcessWithoutAReplyContinuesAloneAfter400ms(t *testing.T) {
 		"server a bit slow":     func(w *world, _ *Gate) { w.relay.setDelay(310 * time.Millisecond) },
 		"server getting slower": func(w *world, _ *Gate) { go w.slow(10 * time.Millisecond) },
 		"connections cut":       func(w *world, _ *Gate) { w.relay.cut() },
-		"connection of a renewal dead": func(w *world, leader *Gate) {
+		"leader's connection dead during a renewal": func(w *world, leader *Gate) {
 			held := w.relay.holdOnce(func(b []byte) bool { return isRenewal(b, leader) })
 			w.t.Cleanup(func() { assert.True(w.t, held()) })
 		},
 		"leader dead": func(_ *world, leader *Gate) { leader.die() },
-		"leader dead, and a new one that does not reply": func(w *world, leader *Gate) {
+		"leader dead, and its successor does not reply": func(w *world, leader *Gate) {
 			leader.die()
 			go func() {
 				time.Sleep(200 * time.Millisecond)

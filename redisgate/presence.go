@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// attend regularly tells the server that this process exists, so that it is counted,
-// and notices when the server is back.
+// attend regularly tells the server that this process exists, so that the process is
+// counted. attend also notices when the server is back.
 func (g *Gate) attend() {
 	cursor := "0" // where the scan of the accounts on the server continues
 	for hello := true; ; {

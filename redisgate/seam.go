@@ -17,8 +17,8 @@ type use struct {
 // A seam has the methods of a Gate that only the local gate calls.
 type seam struct{ *Gate }
 
-// Opened returns the size of the fleet and, if this process has a note about the
-// account, the account's link. The account is new in this process.
+// Opened is called when this process begins to use an account. It returns the size of
+// the fleet and, if this process has a note about the account, a link.
 func (g seam) Opened(key string) (share int, p fleet1.Pacer) {
 	name := g.names.of(key)
 	g.mu.Lock()

@@ -25,7 +25,7 @@ import (
 //
 // A field that no gate can have written counts as missing, because an error would split
 // the whole fleet over one account. If s is in the future, the server's clock was set
-// back, or another server with a slower clock has taken over. The first reader then
+// back, or another server, whose clock is behind, has taken over. The first reader then
 // shifts the times by the difference, as if no time had passed. Without this, a pause
 // that is over and the lease of a dead leader would be in force again, for as long as the
 // clock was set back. A clock that is set ahead ends pauses and leases early. The leader

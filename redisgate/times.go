@@ -24,7 +24,7 @@ const (
 	noticeAgain  = keep / 4                // interval between two notices that an account is in use, for processes that do not use it
 	startWait    = 250 * time.Millisecond  // how long New waits for the server
 	closeWait    = 500 * time.Millisecond  // how long Close waits for the server
-	defaultPause = 250 * time.Millisecond  // pause after a 429 without Retry-After, until the leader sends another one; the controller uses the same value
+	defaultPause = 250 * time.Millisecond  // pause after a 429 without Retry-After, until the leader reports a pause; the controller uses the same value
 )
 
 // A distance is how long a round trip to the server takes; 0: not known yet. A message
