@@ -22,10 +22,10 @@
 // burst needs evenly spaced requests. Processes that each kept to a share of the pace
 // would sometimes send at the same moment, and would be throttled even at half the pace.
 //
-// Calls do not fail when the server does. If a process has waiting requests and gets no
-// reply for 400 ms (longer if the server is far away), the process continues alone: it
-// decides by itself when its requests leave, and rejoins the fleet once replies arrive
-// again. A process that is alone keeps to its share of the pace that the fleet had
+// Calls do not fail when the server fails. If a process has waiting requests and gets
+// no reply for 400 ms (longer if the server is far away), the process continues alone:
+// it decides by itself when its requests leave, and rejoins the fleet once replies
+// arrive again. A process that is alone keeps to its share of the pace that the fleet had
 // found. If the fleet had not found a pace, the process behaves like a new
 // gate.Adaptive. A reply is a turn, or a message from the leader that no turn is due
 // yet. Learning who the new leader is does not count as a reply.
@@ -36,8 +36,8 @@
 // The client is go-redis for two reasons: it connects only when there is something to
 // send (rueidis refuses to start without the server), and its UniversalClient covers a
 // single server, Sentinel and a cluster. The server pushes everything that a process
-// has to know. Client-side caching (RESP3) would be slower,
-// because each invalidation requires another read.
+// has to know. Client-side caching (RESP3) would be slower, because each invalidation
+// requires another read.
 package redisgate
 
 import (

@@ -46,8 +46,8 @@ func (r *report) throttle(x throttled) {
 	r.Throttled, r.at = append(r.Throttled, x), append(r.at, time.Now())
 }
 
-// age reduces each Retry-After to the time that is left, but not to 0: a value other
-// than 0 shows that the service sent a Retry-After, even if it has elapsed.
+// age reduces each Retry-After to what is left of it, but not to 0, because 0 means that
+// the service sent no Retry-After.
 func (r *report) age() {
 	for i, at := range r.at {
 		x := &r.Throttled[i]
