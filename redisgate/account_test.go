@@ -20,13 +20,13 @@ type account struct {
 	rate       float64 // requests per second
 	depth      float64
 	retryAfter time.Duration
-	trip       time.Duration // how long a request takes; in virtual time only
+	trip       time.Duration // how long a request takes; only set in virtual time
 	tokens     float64
 	at         time.Time
 	closed     time.Time     // when the latest Retry-After ends
 	counter    *counter      // nil: the account is a token bucket
-	stated     gate.Limit    // the limit stated with each 429; zero: none
-	news       time.Duration // how long a process may take to hear of a Retry-After
+	stated     gate.Limit    // the limit stated with each 429; zero: no limit is stated
+	news       time.Duration // how long a process may take to learn of a Retry-After
 
 	sent, accepted, early int
 }
@@ -36,7 +36,7 @@ func newAccount(rate, depth float64, retryAfter time.Duration) *account {
 }
 
 // serve handles one request. A request counts as early if it arrives during a
-// Retry-After that the process should have heard of.
+// Retry-After that the process should already know about.
 func (a *account) serve() (throttled bool) {
 	if a.trip > 0 {
 		time.Sleep(a.trip)
@@ -71,8 +71,8 @@ func (a *account) take(now time.Time) bool {
 	return true
 }
 
-// A counter counts in the way HAProxy does: over the current and the previous second,
-// with less weight on the previous one. Throttled requests count too.
+// A counter counts requests the way HAProxy does: over the current and the previous
+// second, with less weight on the previous second. Throttled requests count too.
 type counter struct {
 	second   int64
 	past, in float64
@@ -119,7 +119,7 @@ type crowd struct {
 	wg     sync.WaitGroup
 	left   atomic.Int64
 	failed atomic.Int64
-	done   []atomic.Int64 // calls made, by gate
+	done   []atomic.Int64 // number of calls made, by index of the gate
 }
 
 func start[G gate.Gate](gates []G, callers, calls int, key string, a *account) *crowd {
@@ -143,10 +143,11 @@ func start[G gate.Gate](gates []G, callers, calls int, key string, a *account) *
 func (c *crowd) wait(t *testing.T) {
 	t.Helper()
 	c.wg.Wait()
-	assert.Zero(t, c.failed.Load(), "failed calls")
+	assert.Zero(t, c.failed.Load(), "some calls failed")
 }
 
-// throttle sends one request through g that is throttled with a Retry-After of d.
+// throttle lets one request through g, and reports it to g as throttled with a
+// Retry-After of d.
 func throttle(t *testing.T, g gate.Gate, key string, d time.Duration) {
 	t.Helper()
 	ticket, err := g.Wait(context.Background(), gate.Request{Key: key})

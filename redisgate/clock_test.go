@@ -52,7 +52,7 @@ func (s *clockedServer) shows(off time.Duration) {
 	require.WithinDuration(s.t, time.Now().Add(off), time.UnixMilli(s.now()), soon)
 }
 
-// set sets the clock. off is its difference from the right time.
+// set sets the server's clock to the right time plus off.
 func (s *clockedServer) set(off time.Duration) {
 	s.t.Helper()
 	s.write(off)
@@ -72,16 +72,17 @@ func (s *clockedServer) pause(key string) time.Duration {
 	g, _ := newGate(s.t, s.addr())
 	defer g.Close()
 	_, err := g.join(false, "0")
-	assert.NoError(s.t, err, "New may not have waited long enough on a slow machine, so the server must be read here")
+	assert.NoError(s.t, err, "cannot read from the server (a second time, because New may not have waited long enough on a slow machine)")
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return max(g.notes[g.names.of(key)].paused-g.now(), 0)
 }
 
-// anHourOff runs a test twice: with a clock that is ahead, and with one that is behind.
+// anHourOff runs a test twice: with the clock an hour ahead, and with the clock an hour
+// behind.
 func anHourOff(t *testing.T, test func(t *testing.T, off time.Duration)) {
 	t.Parallel()
-	for name, off := range map[string]time.Duration{"an hour ahead": time.Hour, "an hour behind": -time.Hour} {
+	for name, off := range map[string]time.Duration{"clock an hour ahead": time.Hour, "clock an hour behind": -time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			test(t, off)
@@ -123,10 +124,10 @@ func TestFleetWorksWhenTheServersClockIsSetUnderLoad(t *testing.T) {
 		leaderOf(t, gates, "k")
 		s.set(off)
 		before := accepted()
-		for _, g := range gates { // they read from the server now, instead of at their next sign of life
+		for _, g := range gates { // the gates read from the server now, instead of at their next sign of life
 			g.attendNow()
 		}
-		require.Eventually(t, func() bool { return accepted() > before+100 }, 6*soon, 5*time.Millisecond, "fewer than 100 calls accepted since the clock was set")
+		require.Eventually(t, func() bool { return accepted() > before+100 }, 6*soon, 5*time.Millisecond, "too few calls were accepted after the clock was set")
 		leaderOf(t, gates, "k")
 		assert.LessOrEqual(t, s.pause("k"), time.Minute)
 		c.left.Store(0)
@@ -193,6 +194,6 @@ func TestProcessesAreCountedCorrectlyWhenTheServersClockIsSetBack(t *testing.T) 
 	_, err := late.join(false, "0")
 	require.NoError(t, err)
 	ahead := s.ask("zcount", late.names.members, fmt.Sprint(s.now()+soon.Milliseconds()), "+inf")
-	assert.Zero(t, ahead, "processes with a sign of life in the future, which would be counted for an hour after their end")
+	assert.Zero(t, ahead, "some processes have a sign of life in the future, so they would still be counted an hour after they ended")
 	assert.Equal(t, int64(4), s.ask("zcard", late.names.members))
 }

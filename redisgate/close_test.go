@@ -17,10 +17,11 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// The request for the lease arrives after Close, because each command has its own
-// connection.
+// The request for the lease is still on its way when Close is called. Each command uses
+// its own connection, so the request could reach the server after the commands that
+// Close sends.
 func TestCloseGivesBackALeaseThatIsStillBeingRequested(t *testing.T) {
-	for name, held := range map[string]time.Duration{"a renewal": renewLease, "a claim": 0} {
+	for name, held := range map[string]time.Duration{"lease being renewed": renewLease, "lease being claimed": 0} {
 		t.Run(name, func(t *testing.T) {
 			inVirtualTime(t, func(t *testing.T, w *world) {
 				g, _ := w.gate()
@@ -83,7 +84,7 @@ func TestOutboxStaysSmallWhileTheServerIsLostOrTheGateIsClosed(t *testing.T) {
 				if name == "gate closed" {
 					assert.Zero(t, g.out.size())
 				}
-				assert.LessOrEqual(t, g.out.size(), 100, "messages in the outbox; only one pause per account should be left")
+				assert.LessOrEqual(t, g.out.size(), 100, "too many messages in the outbox; only one pause per account should be left")
 				time.Sleep(1100*time.Millisecond + presence)
 				assert.Zero(t, g.out.size())
 			})
@@ -110,7 +111,7 @@ func TestClosedGateLeavesNoGoroutines(t *testing.T) {
 				assert.NotContains(t, stack, "redisgate.(*link)")
 			}
 		}
-		client.Close() // then the bubble ends, which would fail if a goroutine were left
+		client.Close() // synctest now fails if any goroutine is left
 	})
 }
 
@@ -141,7 +142,7 @@ func TestCloseSendsPendingMessages(t *testing.T) {
 		ticket, err := other.Wait(t.Context(), gate.Request{Key: "k"})
 		require.NoError(t, err)
 		other.Observe(gate.Request{Key: "k"}, ticket, gate.Outcome{Result: gate.Throttled, RetryAfter: time.Minute})
-		other.Close() // at the same instant
+		other.Close() // no time has passed since Observe
 		time.Sleep(50 * time.Millisecond)
 		assert.Greater(t, pauseAt(gates[at], "k"), 50*time.Second)
 	})
@@ -154,7 +155,7 @@ func TestClosedProcessGetsNoTurnsAndItsTurnsAreTakenBack(t *testing.T) {
 		at := leaderOf(t, gates, "k")
 		leader, other := gates[at], gates[1-at]
 		time.Sleep(time.Second)
-		_, err := other.Wait(t.Context(), gate.Request{Key: "k"}) // its outcome is never reported
+		_, err := other.Wait(t.Context(), gate.Request{Key: "k"}) // the outcome of this request is never reported
 		require.NoError(t, err)
 		for range 5 {
 			go other.Wait(t.Context(), gate.Request{Key: "k"})
@@ -175,7 +176,7 @@ func TestClosedProcessGetsNoTurnsAndItsTurnsAreTakenBack(t *testing.T) {
 		other.Close()
 		time.Sleep(10 * time.Millisecond)
 		turns, wanted, _ = held()
-		assert.Positive(t, turns, "turns of the closed process, which may belong to requests in flight")
+		assert.Positive(t, turns, "the closed process's turns were taken back at once, but may belong to requests in flight")
 		assert.Zero(t, wanted)
 		time.Sleep(memberGone + renewLease)
 		turns, _, known = held()

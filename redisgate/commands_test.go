@@ -14,8 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The user is also limited to the names of this fleet: every key and every channel
-// begins with the namespace and the seam number.
+// The gate's user may run only the commands that README.md lists, and may use only the
+// names of this fleet: every key and every channel begins with the namespace and the
+// seam number.
 func TestGateNeedsOnlyTheCommandsInTheREADME(t *testing.T) {
 	t.Parallel()
 	readme, err := os.ReadFile("README.md")
@@ -28,7 +29,7 @@ func TestGateNeedsOnlyTheCommandsInTheREADME(t *testing.T) {
 	for _, command := range regexp.MustCompile(`\b[A-Z]{3,}\b`).FindAllString(list, -1) {
 		user = append(user, "+"+strings.ToLower(command))
 	}
-	require.Len(t, user[8:], 17, "number of commands that the README lists")
+	require.Len(t, user[8:], 17, "the README should list 17 commands")
 	s := startServer(t)
 	s.ask(user...)
 

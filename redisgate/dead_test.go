@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// readTimeouts are the values of ReadTimeout to test.
+// readTimeouts are the values of redis.Options.ReadTimeout to test, by description.
 var readTimeouts = map[string]time.Duration{"client with a read timeout": 0, "client without a read timeout": -1}
 
 // A single connection can go dead without either end noticing, while all others work:
@@ -20,13 +20,13 @@ var readTimeouts = map[string]time.Duration{"client with a read timeout": 0, "cl
 func TestDeadConnectionDoesNotStallTheFleet(t *testing.T) {
 	turns := []byte(`{"t":{"n":"`)
 	for what, of := range map[string]func(leader, other *Gate) func([]byte) bool{
-		"connection of a renewal": func(leader, _ *Gate) func([]byte) bool {
+		"dead connection of a renewal": func(leader, _ *Gate) func([]byte) bool {
 			return func(b []byte) bool { return isRenewal(b, leader) }
 		},
-		"connection of turns": func(leader, _ *Gate) func([]byte) bool {
+		"dead connection of turns": func(leader, _ *Gate) func([]byte) bool {
 			return func(b []byte) bool { return bytes.Contains(b, turns) && bytes.Contains(b, []byte(leader.id)) }
 		},
-		"connection of a question": func(_, other *Gate) func([]byte) bool {
+		"dead connection of a question": func(_, other *Gate) func([]byte) bool {
 			return func(b []byte) bool { return bytes.Contains(b, []byte(`"f":"`+other.id)) }
 		},
 	} {
@@ -49,7 +49,7 @@ func TestDeadConnectionDoesNotStallTheFleet(t *testing.T) {
 						before := []int64{done(0), done(1), done(2)}
 						time.Sleep(5 * time.Second)
 						for i := range gates {
-							assert.Greater(t, done(i)-before[i], int64(25), "calls in five seconds, three or four of which may be spent in pauses")
+							assert.Greater(t, done(i)-before[i], int64(25), "too few calls in five seconds, even if pauses took three or four of those seconds")
 						}
 					}
 					assert.True(t, held())
@@ -79,7 +79,7 @@ func TestLeaderWhoseLeaseHasEndedDoesNotReply(t *testing.T) {
 		l.until = g.now() - 1
 		l.mu.Unlock()
 		l.handle(&report{Name: name, From: "other", Waiting: 1, Stamp: 1})
-		assert.Zero(t, g.out.size(), "messages in the outbox: a leader without a lease must not reply, so that waiting processes notice")
+		assert.Zero(t, g.out.size(), "the leader replied without a lease, so waiting processes do not notice that the lease has ended")
 		l.handle(&report{Name: name, From: "other", Throttled: []throttled{{After: time.Second}}})
 		letters, _ := g.out.empty(g)
 		require.Len(t, letters, 1)
@@ -106,7 +106,7 @@ func TestCommandsWithoutAReplyDoNotPileUp(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		stacks := make([]byte, 1<<20)
 		stacks = stacks[:runtime.Stack(stacks, true)]
-		assert.LessOrEqual(t, strings.Count(string(stacks), "created by github.com/iamhttp/iamhttp/redisgate.(*Gate).timed"), pool+5, "commands still running: one per connection, and a few that wait for a connection")
+		assert.LessOrEqual(t, strings.Count(string(stacks), "created by github.com/iamhttp/iamhttp/redisgate.(*Gate).timed"), pool+5, "too many commands are still running; there should be one per connection, and a few that wait for a connection")
 		c.left.Store(0)
 		c.wait(t)
 		w.relay.thaw()

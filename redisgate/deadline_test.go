@@ -73,9 +73,9 @@ func TestFleetRefusesRequestsThatCannotMeetTheirDeadlineAtOnce(t *testing.T) {
 			wg.Wait()
 		})
 	}
-	t.Logf("of 1000 callers per round: %d served, %d refused at once, %d later", served/rounds, early/rounds, late/rounds)
+	t.Logf("of 1000 callers per round, %d were served, %d refused at once, and %d failed later", served/rounds, early/rounds, late/rounds)
 	assert.GreaterOrEqual(t, served/rounds, 40)
-	assert.GreaterOrEqual(t, early/rounds, 650, "callers refused at once per round; there would be none if the processes did not know the fleet's pace")
+	assert.GreaterOrEqual(t, early/rounds, 650, "too few callers per round were refused at once; there would be none if the processes did not know the fleet's pace")
 }
 
 func TestRequestsWithDeadlinesWasteFewTurnsOfAFleet(t *testing.T) {
@@ -142,6 +142,6 @@ func TestResponsesThatSayNothingAboutTheLimitDoNotRaiseTheFleetsPace(t *testing.
 		wg.Wait()
 		after, _ := gates[0].local.Stats("k")
 		t.Log(before.Pace, after.Pace)
-		assert.Less(t, after.Pace, 1.5*before.Pace, "requests per second; the gate may try 1.4 times the pace, and would reach 4 times if these responses counted as accepted")
+		assert.Less(t, after.Pace, 1.5*before.Pace, "the pace rose too much: the gate may try 1.4 times the pace, and would reach 4 times the pace if these responses counted as accepted")
 	})
 }

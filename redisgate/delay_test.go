@@ -52,10 +52,10 @@ func TestNoDelayToTheServerCostsMuchOfTheLimit(t *testing.T) {
 				mean += share / float64(len(delays))
 				assert.GreaterOrEqual(t, share, 0.8)
 				if distance(delay) < farthest { // processes that are alone do not know about each other
-					assert.GreaterOrEqual(t, fairness, 0.9, "Jain's fairness index")
-					assert.LessOrEqual(t, early, 30, "requests sent too early: news of a pause may need a new connection, which takes two more round trips")
+					assert.GreaterOrEqual(t, fairness, 0.9, "Jain's fairness index is too low")
+					assert.LessOrEqual(t, early, 30, "too many requests were sent too early; a few are allowed, because news of a pause may need a new connection, which takes two more round trips")
 				}
-				assert.Zero(t, lines, "lines logged in the last minute")
+				assert.Zero(t, lines, "lines were logged in the last minute")
 				c.left.Store(0)
 				w.relay.setDelay(time.Millisecond)
 				c.wait(t)
@@ -67,14 +67,14 @@ func TestNoDelayToTheServerCostsMuchOfTheLimit(t *testing.T) {
 
 func TestDistanceFallsAtOnceAndRisesSlowly(t *testing.T) {
 	d := distance(0)
-	assert.Equal(t, 2100*time.Millisecond, d.tooSlow(), "the first command has to connect")
+	assert.Equal(t, 2100*time.Millisecond, d.tooSlow(), "the limit must allow for the first command, which has to connect")
 	assert.Equal(t, patience, d.patience())
 	d = d.taken(300*time.Millisecond, 0)
 	d = d.taken(200*time.Millisecond, time.Millisecond)
 	assert.Equal(t, distance(200*time.Millisecond), d)
 	assert.Equal(t, 1050*time.Millisecond, d.patience())
 	assert.Equal(t, 900*time.Millisecond, d.tooSlow())
-	assert.Equal(t, distance(210*time.Millisecond), d.taken(300*time.Millisecond, time.Hour), "a single slow reply may be chance")
+	assert.Equal(t, distance(210*time.Millisecond), d.taken(300*time.Millisecond, time.Hour), "the distance must not follow a single slow reply, which may be chance")
 	d = d.taken(time.Millisecond, time.Second)
 	for range 40 { // ten round trips a second
 		d = d.taken(400*time.Millisecond, 100*time.Millisecond)
@@ -86,8 +86,8 @@ func TestDistanceFallsAtOnceAndRisesSlowly(t *testing.T) {
 	assert.Greater(t, d, distance(390*time.Millisecond))
 }
 
-// A logbook shows that a process is back as soon as the server replies. The accounts of
-// the process rejoin only with the next messages, so this test looks at the accounts.
+// A process logs that it is back as soon as the server replies. The accounts of the
+// process rejoin only with the next messages, so this test looks at the accounts.
 func TestEveryProcessRejoinsAfterAnOutageHoweverFarTheServerIs(t *testing.T) {
 	for _, delay := range []time.Duration{100, 150, 175, 200, 225, 300} {
 		delay *= time.Millisecond
@@ -116,7 +116,7 @@ func TestEveryProcessRejoinsAfterAnOutageHoweverFarTheServerIs(t *testing.T) {
 						})
 					}
 				}
-				assert.Less(t, alone, 20, "observations of a process that is alone, in 100 observations of 4 processes")
+				assert.Less(t, alone, 20, "processes were alone too often when each of the 4 was checked 100 times")
 				c.left.Store(0)
 				w.relay.setDelay(time.Millisecond)
 				c.wait(t)

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The servers below are for tests outside of the package, which see only what users
-// see.
+// The functions below start servers for the tests in package redisgate_test, which can
+// use only what users can use.
 
 // StartServer starts a server and returns its address.
 func StartServer(t testing.TB, args ...string) (address string) {
@@ -33,6 +33,6 @@ func StartSentinel(t testing.TB, config string) (address string) {
 			c.Close()
 		}
 		return err == nil
-	}, 10*time.Second, 10*time.Millisecond, "the Sentinel does not listen")
+	}, 10*time.Second, 10*time.Millisecond, "the Sentinel is not listening")
 	return s.addr()
 }

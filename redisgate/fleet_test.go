@@ -65,7 +65,7 @@ func TestFleetBehavesLikeOneClient(t *testing.T) {
 	a := newAccount(200, 50, time.Second)
 	start(gates, 10, 1000, "k", a).wait(t)
 	sent, accepted, early := a.counts()
-	assert.Zero(t, early, "requests during a Retry-After")
+	assert.Zero(t, early, "requests were sent during a Retry-After")
 	assert.Less(t, sent, accepted*6/5)
 	for _, b := range books {
 		b.inTheFleet(t)
@@ -73,7 +73,7 @@ func TestFleetBehavesLikeOneClient(t *testing.T) {
 }
 
 // An ideal scheduler needs one minute for these calls. bench/fleet measures the same
-// with real processes, on a machine that also does other things.
+// thing with real processes, on a machine that also does other work.
 func TestFleetTakesLittleMoreTimeThanAnIdealScheduler(t *testing.T) {
 	for name, limit := range map[string]func(*account){
 		"bucket":  func(a *account) { a.depth, a.tokens = 20, 20 },
@@ -98,7 +98,7 @@ func TestFleetTakesLittleMoreTimeThanAnIdealScheduler(t *testing.T) {
 					assert.Less(t, took, 75*time.Second)
 					sent, accepted, early := a.counts()
 					assert.Less(t, float64(sent), 1.05*float64(accepted))
-					assert.Zero(t, early, "requests during a Retry-After")
+					assert.Zero(t, early, "requests were sent during a Retry-After")
 					for _, b := range books {
 						assert.Empty(t, b.all())
 					}
@@ -115,12 +115,12 @@ func TestHealthyFleetIsNeverReportedLost(t *testing.T) {
 		gates, books := w.gates(10)
 		a := newAccount(200, 50, time.Second)
 		a.trip = 20 * time.Millisecond
-		for range 3 { // between two rounds, the leader resigns and a ping is due
+		for range 3 { // between rounds, the leader resigns and a ping is due
 			start(gates, 10, 1000, "k", a).wait(t)
 			time.Sleep(30 * time.Second)
 		}
 		_, _, early := a.counts()
-		assert.Zero(t, early, "requests during a Retry-After")
+		assert.Zero(t, early, "requests were sent during a Retry-After")
 		for _, b := range books {
 			assert.Empty(t, b.all())
 		}
@@ -135,7 +135,7 @@ func TestGreedyProcessDoesNotStarveAnother(t *testing.T) {
 		greedy := start(gates[:1], 200, 400, "k", a)
 		modest := start(gates[1:], 5, 100, "k", a)
 		modest.wait(t)
-		assert.Less(t, greedy.done[0].Load(), int64(300), "calls made by the greedy process when the modest one has made its 100")
+		assert.Less(t, greedy.done[0].Load(), int64(300), "the greedy process made too many calls before the modest process had made its 100")
 		greedy.wait(t)
 	})
 }
@@ -240,7 +240,7 @@ func TestRequestBeforeTheFirst429CostsNeitherCommandsNorAllocations(t *testing.T
 		g.Observe(gate.Request{Key: "k"}, ticket, gate.Outcome{Result: gate.Accepted})
 	})
 	assert.Zero(t, allocs)
-	assert.Less(t, s.commands()-before, 50, "commands on the server, including a few by this test")
+	assert.Less(t, s.commands()-before, 50, "too many commands reached the server; this test itself sends a few")
 }
 
 func TestEverythingOnTheServerExpiresAndRevealsNoKeys(t *testing.T) {
@@ -267,7 +267,7 @@ func TestEverythingOnTheServerExpiresAndRevealsNoKeys(t *testing.T) {
 	assert.NotContains(t, fmt.Sprint(s.ask("hgetall", "{iamhttp}:accounts")), "secret")
 }
 
-func TestFleetsOfDifferentNamespacesIgnoreEachOther(t *testing.T) {
+func TestFleetsWithDifferentNamespacesIgnoreEachOther(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	a, _ := newGate(t, s.addr())
@@ -284,7 +284,7 @@ func TestFleetsOfDifferentNamespacesIgnoreEachOther(t *testing.T) {
 
 // Processes with different seam numbers do not understand each other, so they must not
 // share a channel or a key.
-func TestFleetsOfDifferentSeamNumbersIgnoreEachOther(t *testing.T) {
+func TestFleetsWithDifferentSeamNumbersIgnoreEachOther(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
 		client := w.client()
@@ -323,16 +323,16 @@ func TestStatsReportThePaceOfTheFleetOrOfAProcessThatIsAlone(t *testing.T) {
 		a := newAccount(100, 10, time.Second)
 		a.trip = 10 * time.Millisecond
 		throttle(t, gates[0], "k", time.Second)
-		assert.Zero(t, pace(locals[0]), "pace before the fleet has found one")
+		assert.Zero(t, pace(locals[0]), "a pace is reported before the fleet has found one")
 		c := start(gates, 20, 1<<40, "k", a)
 		time.Sleep(30 * time.Second)
 		for _, l := range locals {
-			assert.InDelta(t, 100, pace(l), 25, "pace of the fleet")
+			assert.InDelta(t, 100, pace(l), 25, "the pace of the fleet should be reported")
 		}
 		w.relay.freeze()
 		time.Sleep(time.Second)
 		for _, l := range locals {
-			assert.InDelta(t, 50, pace(l), 25, "pace of a process that is alone, half of the fleet's")
+			assert.InDelta(t, 50, pace(l), 25, "a process that is alone should report half of the fleet's pace")
 		}
 		c.left.Store(0)
 		c.wait(t)
@@ -380,8 +380,8 @@ func TestAccountStaysKnownWhenItsPredecessorIsForgottenLate(t *testing.T) {
 	})
 }
 
-// An account that is not throttled makes no news. A process that begins to use it must
-// know about it nevertheless.
+// No messages are due about an account that is not throttled. A process that begins to
+// use such an account must know about it nevertheless.
 func TestAccountInUseStaysKnownWhileItIsNotThrottled(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
@@ -418,7 +418,7 @@ func TestTurnsOfADeadProcessGoToTheOthers(t *testing.T) {
 				a := newAccount(100, 10, time.Second)
 				throttle(t, gates[0], "k", time.Second)
 				at := (leaderOf(t, gates, "k") + offset) % 4
-				// The dead process has callers that never get a turn.
+				// The process that will die has callers that never get a turn.
 				ctx, cancel := context.WithCancel(context.Background())
 				defer cancel()
 				for range 50 {
@@ -458,14 +458,14 @@ func TestIdleLeaderResignsAndAnotherLeadsWhenNeeded(t *testing.T) {
 			require.Eventually(t, nobodyLeads(g), 2*soon, 5*time.Millisecond)
 		}
 		start(gates[1:], 1, 1, "k", a).wait(t)
-		assert.True(t, gates[1].leads("k"), "gate 1 does not lead, so it went alone")
+		assert.True(t, gates[1].leads("k"), "gate 1 does not lead the account, so it must have gone alone")
 		for _, b := range books {
 			assert.Empty(t, b.all())
 		}
 	})
 }
 
-// While there is no leader, no requests are sent, so the limit allows a burst again.
+// No requests are sent while there is no leader, so the limit allows a burst again.
 func TestNewLeaderAfterALongIdleTimeAllowsABurst(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
@@ -482,13 +482,13 @@ func TestNewLeaderAfterALongIdleTimeAllowsABurst(t *testing.T) {
 		began := time.Now()
 		start(gates, 3, 6, "k", a).wait(t)
 		again, _, _ := a.counts()
-		assert.Equal(t, 6, again-sent, "requests sent for six calls; more than six means that some were throttled")
-		assert.Less(t, time.Since(began), 300*time.Millisecond, "time for six calls, which should leave in a burst and not at ten per second")
+		assert.Equal(t, 6, again-sent, "six calls should send six requests; if they sent more, some were throttled")
+		assert.Less(t, time.Since(began), 300*time.Millisecond, "six calls took too long; they should leave in a burst, not at ten per second")
 	})
 }
 
-// The leader does not learn of canceled waiters. It must not keep handing out turns
-// that are never used.
+// The leader is not told about canceled waiters, but must not keep handing out turns that
+// are never used.
 func TestLeaderResignsAfterWaitersWereCanceled(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
@@ -536,8 +536,8 @@ func TestClosePassesOnTheLeadAndTheGateKeepsWorking(t *testing.T) {
 	})
 }
 
-// A rolling restart must not cause a burst: the other processes kept sending until the
-// leader left.
+// A rolling restart must not cause a burst. The other processes kept sending until the
+// leader left, so the limit does not allow one.
 func TestSuccessorOfABusyLeaderStartsWithoutABurst(t *testing.T) {
 	for name, leave := range map[string]func(*Gate){
 		"leader closes": func(g *Gate) { g.Close() },
@@ -561,7 +561,7 @@ func TestSuccessorOfABusyLeaderStartsWithoutABurst(t *testing.T) {
 				time.Sleep(2 * time.Second)
 				sentNow, acceptedNow, _ := a.counts()
 				assert.Greater(t, sentNow-sent, 100)
-				assert.Equal(t, sentNow-sent, acceptedNow-accepted, "requests sent and accepted after the leader left; none should be throttled")
+				assert.Equal(t, sentNow-sent, acceptedNow-accepted, "some requests were throttled after the leader left")
 				c.left.Store(0)
 				c.wait(t)
 			})
@@ -569,9 +569,10 @@ func TestSuccessorOfABusyLeaderStartsWithoutABurst(t *testing.T) {
 	}
 }
 
-// After a pause, a request that was throttled often lets another one go first. At any
-// other time it must not, because new requests would then overtake it forever.
-func TestOftenThrottledRequestIsNotOvertakenForever(t *testing.T) {
+// After a pause, a request that has been throttled many times lets another request go
+// first. It must not do so at any other time, because new requests would then overtake
+// it forever.
+func TestRequestThatWasThrottledManyTimesIsNotOvertakenForever(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
 		a := newAccount(50, 5, time.Second)

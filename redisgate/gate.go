@@ -1,5 +1,5 @@
 // Package redisgate makes many processes that share an account behave like one
-// client. They coordinate through a server, which is Redis 6 or later, or Valkey:
+// client. The processes coordinate through a server: Redis 6 or later, or Valkey.
 //
 //	client := redis.NewClient(&redis.Options{Addr: "redis:6379"})
 //	shared := redisgate.New(client, redisgate.Options{})
@@ -8,36 +8,36 @@
 //
 // Processes that use the same server and the same [Options].Namespace form one fleet.
 // Each process has a [gate.Adaptive] with its own queue and its own deadlines. Until
-// the first 429, a request costs no command on the server.
+// the first 429, requests send no commands to the server.
 //
-// When an account is throttled, the server tells all processes at once. One process
-// becomes the leader of that account and runs the fleet's only controller for it. The
-// other processes report to the leader how many requests they have waiting, and the
-// leader hands out turns to them in rotation. A turn is the permission to send one
-// request. The fleet as a whole therefore keeps the promises that gate.Adaptive makes
-// to a single process: no request is sent while a Retry-After is in force, a single
-// request probes a limit that is not known, and the pace is that of one client.
+// When an account is throttled, the server notifies all processes at once. One process
+// becomes the account's leader and runs the fleet's only controller for that account.
+// The other processes report to the leader how many requests they have waiting, and the
+// leader hands out turns to them in rotation. A turn is permission to send one request.
+// The fleet as a whole therefore keeps the promises that gate.Adaptive makes to a single
+// process: no request is sent while a Retry-After is in force, a single request probes
+// an unknown limit, and the fleet sends at the pace of one client.
 //
 // The leader hands out turns rather than shares of the rate, because a limit without a
 // burst needs evenly spaced requests. Processes that each kept to a share of the pace
-// would sometimes send at the same moment, and would be throttled at half the pace.
+// would sometimes send at the same moment, and would be throttled even at half the pace.
 //
-// A server that fails does not make calls fail. If a process has waiting requests and
-// gets no reply for 400 ms, it continues alone: it decides by itself when its requests
-// leave, and rejoins the fleet once replies arrive again. If the server is far away, it
-// waits for longer than 400 ms. A process that is alone keeps to its share of the pace
-// that the fleet had found. If the fleet had not found a pace, the process behaves like
-// a new gate.Adaptive. A reply is a turn, or a message from the leader that no turn is
-// due yet. Learning who the new leader is does not count as a reply.
+// Calls do not fail when the server fails. If a process has waiting requests and gets
+// no reply for 400 ms (longer if the server is far away), the process continues alone:
+// it decides by itself when its requests leave, and rejoins the fleet once replies
+// arrive again. A process that is alone keeps to its share of the pace that the fleet had
+// found. If the fleet had not found a pace, the process behaves like a new
+// gate.Adaptive. A reply is a turn, or a message from the leader that no turn is due
+// yet. Learning who the new leader is does not count as a reply.
 //
-// Clocks are never compared. Only lengths of time cross the network, and times that
-// have to outlive a process are kept by the server's clock.
+// Clocks are never compared. Only durations cross the network, and times that have to
+// outlive a process are measured by the server's clock.
 //
-// There are two reasons for using go-redis as the client: it connects only when there
-// is something to send (rueidis refuses to start without the server), and its
-// UniversalClient covers a single server, Sentinel and a cluster. The server pushes
-// everything that a process has to know. Client-side caching (RESP3) would be slower,
-// because each invalidation requires another read.
+// The client is go-redis for two reasons: it connects only when there is something to
+// send (rueidis refuses to start without the server), and its UniversalClient covers a
+// single server, Sentinel and a cluster. The server pushes everything that a process
+// has to know. Client-side caching (RESP3) would be slower, because each invalidation
+// requires another read.
 package redisgate
 
 import (
@@ -63,9 +63,9 @@ type Options struct {
 	// namespace in braces. If empty, it is "iamhttp".
 	Namespace string
 
-	// Local is the gate of this process. Pass one to change its settings or to read its
-	// Stats. Its StartWindow applies to the whole fleet and is divided among the
-	// processes. Local must not have been used yet. If nil, New makes one.
+	// Local is this process's own gate. Set Local to change the gate's settings or to
+	// read its Stats. Local.StartWindow applies to the whole fleet and is divided among
+	// the processes. Local must not have been used yet. If nil, New creates one.
 	Local *gate.Adaptive
 
 	// Logger receives one warning when this process loses the fleet, and one line when
@@ -76,11 +76,12 @@ type Options struct {
 }
 
 // A Gate is a [gate.Gate] that all processes with the same server and namespace
-// share. Make one per process, with [New]. A Gate is safe for concurrent use.
+// share. Create one per process, with [New]. A Gate is safe for concurrent use.
 //
-// The server sees the keys of accounts only as hashes, keyed with the namespace. This
-// hides a long random key, such as a token. Someone who has access to the server and
-// guesses a key, such as a user name, can tell whether it is in use.
+// The server never sees the keys of accounts, only hashes of the keys (HMACs keyed with
+// the namespace). A hash hides a long random key, such as a token. It does not hide a
+// key that can be guessed, such as a user name: anyone who has access to the server and
+// guesses the key can tell whether it is in use.
 type Gate struct {
 	local      *gate.Adaptive
 	visit      func(key string, v fleet1.Visitor) bool
@@ -88,23 +89,23 @@ type Gate struct {
 	names      names
 	id         string // identifies this process
 	log        *slog.Logger
-	origin     time.Time // the zero of now
+	origin     time.Time // the time that now counts from
 	ctx        context.Context
 	cancel     context.CancelFunc
 	closing    sync.Once
 	out        outbox
-	attendWake chan struct{}  // makes attend run immediately
+	attendWake chan struct{}  // a value makes attend run immediately
 	settle     func()         // called when the first attempt to join has ended
-	leases     sync.WaitGroup // commands for leases in progress
-	away       atomic.Int64   // the distance to the server
+	leases     sync.WaitGroup // lease commands in progress
+	away       atomic.Int64   // a distance: how far away the server is
 
 	mu         sync.Mutex
-	keys       map[string]use     // keys in use in this process, by name
-	notes      map[string]note    // what this process knows about throttled accounts, by name
-	leaders    map[string]*leader // accounts that this process leads, by name; nil: the gate is closed
-	claims     map[string]bool    // attempts in progress to become a leader, by name
-	size       int                // processes in the fleet
-	lost       bool               // the server does not reply, or not in time
+	keys       map[string]use     // keys in use in this process, by account name
+	notes      map[string]note    // what this process knows about throttled accounts, by account name
+	leaders    map[string]*leader // leaders of the accounts that this process leads, by account name; nil: the gate is closed
+	claims     map[string]bool    // accounts that this process is trying to lead, by account name
+	size       int                // number of processes in the fleet
+	lost       bool               // whether the server counts as lost: it fails, or does not reply in time
 	backSince  time.Duration      // when the server last became usable again
 	stayAway   time.Duration      // how long this process waits before it rejoins
 	rejoinAt   time.Duration      // when this process may rejoin
@@ -112,18 +113,18 @@ type Gate struct {
 	tookAt     time.Duration      // when the latest round trip ended
 }
 
-// New returns the gate of this process. It waits up to 250 ms for the state on the
+// New returns this process's gate. It waits up to 250 ms to read the state on the
 // server, so that a process that starts while an account is throttled knows about the
 // pause before its first request. New returns no error: if the server cannot be
-// reached, the gate joins the fleet later. Use [Gate.Ping] to check the settings. You
-// own the client; close it after the gate. New panics if client is nil.
+// reached, the gate joins the fleet later. Use [Gate.Ping] to check the settings. The
+// gate does not close the client; close it after the gate. New panics if client is nil.
 func New(client redis.UniversalClient, o Options) *Gate {
 	return open(client, o, fleet1.Number)
 }
 
 // open is New with the seam number as a parameter. Package fleet1 explains that number.
 func open(client redis.UniversalClient, o Options, seamNumber string) *Gate {
-	if client == nil { // otherwise a goroutine would panic, where the caller cannot recover
+	if client == nil { // otherwise a goroutine would panic, and the caller could not recover from that
 		panic("redisgate: New: client is nil")
 	}
 	g := &Gate{
@@ -171,10 +172,11 @@ func (g *Gate) Observe(r gate.Request, t gate.Ticket, o gate.Outcome) {
 	g.local.Observe(r, t, o)
 }
 
-// Close leaves the fleet. Other processes take over the accounts that this one led at
-// once. They take over its turns only after three seconds, because the turns may belong
-// to requests in flight. Close waits at most 500 ms for the server, and always returns
-// nil. The gate keeps working afterwards, without the fleet.
+// Close leaves the fleet. Other processes immediately take over the accounts that this
+// process led. The turns that this process holds are taken back only after three
+// seconds, because they may belong to requests in flight. Close waits at most 500 ms for
+// the server, and always returns nil. The gate keeps working afterwards, without the
+// fleet.
 func (g *Gate) Close() error {
 	g.closing.Do(g.close)
 	return nil

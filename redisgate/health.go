@@ -9,11 +9,11 @@ import (
 var errSlow = errors.New("server replies too slowly")
 
 // timed runs a command, and marks the server as lost if the command fails or is slow.
-// timed returns soon after the command counts as slow. A client that ignores the
-// context may wait longer, up to its ReadTimeout or forever, because one connection may
-// be dead while the others work. Such a command keeps running, and its result is
-// discarded. The number of such commands is limited by the connections in the client's
-// pool. An outdated command is not retried.
+// timed returns soon after the command counts as slow. A client that ignores the context
+// may keep waiting on a dead connection, up to its ReadTimeout or forever. The command
+// then keeps running, and its result is discarded. The size of the client's connection
+// pool limits how many such commands there are. The context ends when the command is out
+// of date, so that the client does not resend it after that.
 func (g *Gate) timed(f func(ctx context.Context) error) error {
 	start, away := g.now(), g.distance()
 	ctx, cancel := context.WithTimeout(g.ctx, max(away.lease(), away.tooSlow()))
@@ -40,8 +40,8 @@ func (g *Gate) timed(f func(ctx context.Context) error) error {
 	return err
 }
 
-// fail records that an operation that began at that time could not use the server, and
-// logs it unless the server was already lost. A process that loses the server soon
+// fail records that an operation that started at began could not use the server, and
+// logs err unless the server was already lost. A process that loses the server soon
 // after rejoining stays away longer each time, because a server may answer some
 // commands and still be unusable.
 func (g *Gate) fail(began time.Duration, err error) {
@@ -64,7 +64,7 @@ func (g *Gate) fail(began time.Duration, err error) {
 	}
 }
 
-// recover records that the server can be used again, and logs it if the server was
+// recover records that the server can be used again, and logs that if the server was
 // lost.
 func (g *Gate) recover() {
 	g.mu.Lock()

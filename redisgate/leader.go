@@ -12,8 +12,8 @@ import (
 
 // A leader runs the fleet's only controller for an account, and hands out turns. A
 // process becomes the leader by acquiring a lease on the server, and renews the lease. A
-// leader that cannot renew its lease stops leading. Its knowledge remains on the
-// server and with the processes that it has replied to.
+// leader that cannot renew its lease stops leading, but what it has learned remains on
+// the server and with the processes that it has replied to.
 type leader struct {
 	g    *Gate
 	name string
@@ -26,7 +26,7 @@ type leader struct {
 	opening *opening      // non-nil until the end of the first pause; control is nil until then
 	control *fleet1.Controller
 	members map[string]*member
-	ring    []*member // members; the next turn goes to the first one that wants it
+	ring    []*member // the members in rotation; the next turn goes to the first member that wants one
 	turns   map[uint64]turn
 	last    uint64 // the number of the latest turn
 	timer   *time.Timer
@@ -37,12 +37,12 @@ type leader struct {
 type member struct {
 	id          string
 	waiting     int
-	unconfirmed []uint64      // turns that it has not confirmed yet
-	heard       time.Duration // when its latest report arrived
+	unconfirmed []uint64      // turns that the member has not confirmed yet
+	heard       time.Duration // when the member's latest report arrived
 }
 
-// A turn is the leader's record of a turn that it has handed out and whose outcome it
-// does not know yet.
+// A turn is the leader's record of a turn that was handed out and whose outcome is not
+// known yet.
 type turn struct {
 	send   fleet1.Send
 	member *member
@@ -60,7 +60,7 @@ func (m *member) confirm(ids []uint64) {
 	})
 }
 
-// wants returns how many turns a member could use now.
+// wants returns how many turns the member could use now.
 func (m *member) wants(now time.Duration) int {
 	if now-m.heard > memberFresh {
 		return 0
@@ -84,7 +84,7 @@ func (g *Gate) lead(name string, until time.Duration, s state) bool {
 		g: g, name: name, until: until, heard: now, noticed: now,
 		members: make(map[string]*member),
 		turns:   make(map[uint64]turn),
-		last:    rand.Uint64() >> 1, // so that different leaders hand out different turns
+		last:    rand.Uint64() >> 1, // so that different leaders hand out different turn numbers
 	}
 	if s.Learned != nil {
 		since := now
@@ -108,7 +108,7 @@ func (l *leader) stop() {
 	l.end()
 }
 
-// end is stop for callers that hold the lock.
+// end does the work of stop. The caller must hold the lock.
 func (l *leader) end() {
 	l.ended = true
 	l.renewal.Stop()
@@ -127,17 +127,17 @@ func (l *leader) resign() {
 	}
 }
 
-// known returns the knowledge from which another leader could continue.
+// known returns what another leader needs in order to take over.
 func (l *leader) known() state {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.state(l.g.now())
 }
 
-// state is known for callers that hold the lock.
+// state does the work of known. The caller must hold the lock.
 func (l *leader) state(now time.Duration) (s state) {
 	s = state{Members: max(len(l.members), 1)}
-	if now <= l.until { // otherwise another process leads, or will
+	if now <= l.until { // otherwise another process is the leader, or will be
 		s.Leader = l.g.id
 	}
 	if l.control == nil {
@@ -162,9 +162,9 @@ func (l *leader) forget(now time.Duration) {
 	}
 }
 
-// left records that a process has left the fleet, so that it gets no more turns. Its
-// turns may belong to requests in flight, and count as in flight until forget takes
-// them back.
+// left records that a process has left the fleet, so that the process gets no more
+// turns. The turns that the process holds may belong to requests in flight, and count
+// as in flight until forget takes them back.
 func (l *leader) left(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -174,8 +174,8 @@ func (l *leader) left(id string) {
 }
 
 // reclaim takes back the turns that a member was given more than age ago but does not
-// hold, because the message was lost or the member is gone. It considers only turns up
-// to last: the member has received last, or a message that was sent after it.
+// hold, because the message with the turns was lost or the member is gone. It considers
+// only turns up to last, because messages with later turns may still be on their way.
 func (l *leader) reclaim(now time.Duration, m *member, has []uint64, last uint64, age time.Duration) {
 	has = slices.Sorted(slices.Values(has))
 	var lost []uint64
@@ -217,7 +217,7 @@ func (l *leader) handle(r *report) {
 		l.control.Idle(now)
 	}
 	m.waiting = r.Waiting
-	if r.Stamp != 0 && now <= l.until { // otherwise another process may lead, and has to reply
+	if r.Stamp != 0 && now <= l.until { // otherwise another process may be the leader, and has to reply
 		m.confirm(r.Flying)
 		l.reclaim(now, m, r.Flying, r.Seen, memberFresh)
 		t := &turns{Name: l.name, Stamp: r.Stamp, Last: l.last, Most: l.most(now), Sharing: l.sharing(now, m), Believed: l.believes(), state: l.state(now)}
@@ -279,7 +279,7 @@ func (l *leader) accepted(now time.Duration, s fleet1.Send) {
 	}
 }
 
-// landed removes a turn whose outcome is known.
+// landed removes and returns a turn whose outcome is known.
 func (l *leader) landed(id uint64) turn {
 	t := l.turns[id]
 	delete(l.turns, id)
@@ -297,23 +297,23 @@ func (l *leader) waiting(now time.Duration) (n int) {
 	return n
 }
 
-// most returns the maximum rate, in requests per second; 0: not known.
+// most returns the maximum rate in requests per second, or 0 if it is not known.
 func (l *leader) most(now time.Duration) float64 {
 	if l.control == nil {
 		return 0
 	}
-	const many = 1 << 20 // requests; a burst is negligible in comparison
+	const many = 1 << 20 // requests, so many that a burst does not matter
 	if long := l.control.Earliest(now, many) - max(l.control.Paused(), now); long > 0 {
 		return many / long.Seconds()
 	}
-	if k, ok := l.control.Learned(); ok && k.Hi > 0 { // Earliest has no bound, but the pace rises slowly
+	if k, ok := l.control.Learned(); ok && k.Hi > 0 { // Earliest gives no bound, but the pace rises slowly
 		return 2 * max(k.Hi, k.Pace)
 	}
 	return 0
 }
 
-// sharing returns about how many members will want turns for as long as m does. Members
-// that want fewer turns leave the rest to m.
+// sharing estimates how many members, including m, will want turns for as long as m
+// does. Members that want fewer turns leave the rest to m.
 func (l *leader) sharing(now time.Duration, m *member) (n int) {
 	own := m.wants(now)
 	for _, o := range l.ring {
@@ -330,7 +330,7 @@ func (l *leader) believes() bool { return l.control != nil && l.control.Believed
 // dispatch hands out the turns that are due, and schedules its next call.
 func (l *leader) dispatch(now time.Duration) {
 	if now > l.until {
-		return // another process may lead; renew finds out
+		return // another process may be the leader; renew finds out
 	}
 	if l.opening != nil {
 		if now < l.opening.pause {
@@ -364,7 +364,7 @@ func (l *leader) dispatch(now time.Duration) {
 	}
 }
 
-// next returns the member that gets the next turn. At least one member must want one.
+// next returns the member that gets the next turn. At least one member must want a turn.
 func (l *leader) next(now time.Duration) *member {
 	i := slices.IndexFunc(l.ring, func(m *member) bool { return m.wants(now) > 0 })
 	m := l.ring[i]
@@ -372,7 +372,7 @@ func (l *leader) next(now time.Duration) *member {
 	return m
 }
 
-// wake arranges for dispatch to be called after d.
+// wake schedules a call to dispatch after d.
 func (l *leader) wake(d time.Duration) {
 	if l.timer != nil {
 		l.timer.Reset(d)

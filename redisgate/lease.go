@@ -7,17 +7,17 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// A lease asks the server to make this process the leader of an account, or gives the
-// lead back.
+// A lease is a request to the server that makes this process the leader of an account,
+// or gives the lead back.
 type lease struct {
 	name    string
-	length  time.Duration // 0: give the lead back
-	known   state         // what the next leader starts from, if the server has nothing
-	replace bool          // known replaces what the server has
+	length  time.Duration // how long the lease lasts; 0 gives the lead back
+	known   state         // what the next leader starts from if the server has stored nothing
+	replace bool          // whether known replaces what the server has stored
 }
 
-// ask is take with a time limit. The command may still be running when ask returns. The
-// leases counter includes it until it ends, so that Close can wait for it.
+// ask is take with a time limit. The command may still be running when ask returns, and
+// is counted in g.leases until it ends, so that Close can wait for it.
 func (g *Gate) ask(l lease) (state, error) {
 	var s state
 	g.leases.Add(1)
@@ -57,7 +57,7 @@ func (g *Gate) claim(name, key string, known state) {
 		if err != nil || s.Leader == "" {
 			return
 		}
-		if s.Leader == g.id && !g.lead(name, started+length, s) { // the gate was closed meanwhile
+		if s.Leader == g.id && !g.lead(name, started+length, s) { // the gate was closed in the meantime
 			_, _ = g.take(g.ctx, lease{name: name}) // if this fails, the lease expires by itself
 			return
 		}
@@ -84,7 +84,7 @@ func (g *Gate) leasing() bool {
 	return true
 }
 
-// renew extends the lease, or gives it back if there were no requests for a while.
+// renew extends the lease, or gives it back if there have been no requests for a while.
 func (l *leader) renew() {
 	g := l.g
 	if !g.leasing() {

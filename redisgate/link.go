@@ -9,15 +9,15 @@ import (
 )
 
 // A link is the pacer of a throttled account in this process. It asks the account's
-// leader for turns. While no replies arrive, this process is alone, and a controller of
-// its own decides. All fields are guarded by the account's lock, and all times count
-// from the account's origin.
+// leader for turns. While no replies arrive, this process is alone, and its own
+// controller decides when requests leave. All fields are guarded by the account's lock,
+// and all times count from the account's origin.
 type link struct {
 	g         *Gate
 	name, key string
 	state
 	pause   time.Duration   // when the pause ends
-	history *fleet1.History // nil: the account was throttled before this process used it
+	history *fleet1.History // this process's requests before the first 429; nil: the account was throttled before this process used it
 	wanted  time.Duration   // Retry-After of the first 429
 
 	solo *fleet1.Controller // non-nil: this process is alone
@@ -25,21 +25,21 @@ type link struct {
 	most       float64       // maximum requests per second of all members together; 0: not known
 	sharing    int           // how many members share most
 	mostAt     time.Duration // when the leader reported most and sharing
-	believed   bool          // the leader uses the limit that the service has stated
+	believed   bool          // whether the leader uses the limit that the service has stated
 	trip       time.Duration // from sending a request to its response, smoothed; 0: not known
-	probing    bool          // the next turn is the first one after a pause of the fleet
+	probing    bool          // whether the next turn is the first one after a pause of the fleet
 	turns      []slot        // turns that have arrived and are not used yet, ordered by time
 	flying     []slot        // turns of requests in flight
 	seen       uint64        // the latest turn that was handed out before the leader's latest message
-	waiting    int           // requests, as last reported by the gate; canceled waiters are not subtracted
+	waiting    int           // number of waiting requests, as last reported by the gate; canceled ones are not subtracted
 	told       time.Duration // when the latest periodic report was sent
-	untold     bool          // there are outcomes that the leader need not know before the next report
+	untold     bool          // whether there are outcomes that wait for the next report
 	stamped    time.Duration // when the latest question was sent
 	reported   int           // how many of the waiting requests the leader knows about
-	unanswered time.Duration // since when the fleet has owed a reply; 0: it owes none
-	asked      time.Duration // when the oldest question without a reply was asked; 0: there is none
+	unanswered time.Duration // since when this process has waited for a reply; 0: it expects none
+	asked      time.Duration // when the oldest unanswered question was sent; 0: no question is unanswered
 	timer      *time.Timer
-	due        time.Duration // when timer fires; 0: timer is not set
+	due        time.Duration // when timer fires; 0: the timer is not set
 }
 
 // A slot is a turn and the time at which it is to be used or was used.
@@ -48,7 +48,7 @@ type slot struct {
 	at   time.Duration
 }
 
-// numbers returns the turns of slots.
+// numbers returns the numbers of the turns in slots.
 func numbers(slots ...slot) []uint64 {
 	var n []uint64
 	for _, s := range slots {
@@ -67,9 +67,10 @@ func (l *link) report(change func(*report)) {
 	}
 }
 
-// reportLater is report for data that can wait: the report is sent with the next
-// message. It returns whether the report can be sent. Every report carries the number
-// of waiting requests, because omitting it means zero.
+// reportLater is like report, but for data that can wait: the report is sent with the
+// next message. reportLater returns whether the report can be sent. Every report
+// carries the number of waiting requests, because a report without that number means
+// that no requests wait.
 func (l *link) reportLater(change func(*report)) bool {
 	return l.g.out.amend(l.name, func(r *report) {
 		r.to = l.Leader
@@ -81,12 +82,12 @@ func (l *link) reportLater(change func(*report)) bool {
 	})
 }
 
-// Next returns when the next request may leave: now, if there is a turn for it. If
-// there is none, Next asks the leader for turns.
+// Next returns when the next request may leave, which is now if a turn is available. If
+// no turn is available, Next asks the leader for turns.
 func (l *link) Next(now time.Duration, backlog int) time.Duration {
 	l.waiting = backlog
 	if now < l.pause {
-		// The leader has to know how many requests wait when the pause ends.
+		// When the pause ends, the leader has to know how many requests are waiting.
 		if ask := l.pause - time.Duration(l.g.distance()); l.solo == nil && now < ask {
 			return ask
 		}
@@ -103,13 +104,13 @@ func (l *link) Next(now time.Duration, backlog int) time.Duration {
 		return l.solo.Next(now, backlog)
 	}
 	if len(l.turns) == 0 {
-		return now + l.g.distance().patience() // or sooner, if a turn comes
+		return now + l.g.distance().patience() // or sooner, if a turn arrives
 	}
 	return max(l.turns[0].at, now)
 }
 
 // Sent uses up a turn. It does not set waiting to backlog, because backlog includes
-// requests that were turned away, and these do not use turns.
+// requests that were turned away, and such requests do not use turns.
 func (l *link) Sent(now time.Duration, backlog int) fleet1.Send {
 	l.waiting = max(l.waiting-1, 0)
 	if l.solo != nil {
@@ -165,8 +166,8 @@ func (l *link) outcome(now time.Duration, change func(*report)) {
 	l.report(change)
 }
 
-// Unknown reports an outcome that says nothing about the limit. It only tells the
-// leader that the request is no longer in flight.
+// Unknown reports an outcome that says nothing about the limit. The leader learns only
+// that the request is no longer in flight.
 func (l *link) Unknown(now time.Duration, s fleet1.Send) {
 	l.landed(s.Turn)
 	switch {
@@ -178,8 +179,8 @@ func (l *link) Unknown(now time.Duration, s fleet1.Send) {
 }
 
 // Trip returns how long the service takes to respond, or 0 if this process has not
-// measured it. The leader's measurements cannot be used, because they include the
-// messages between the processes.
+// measured that. The leader's measurements cannot be used, because they include the time
+// that messages between the processes take.
 func (l *link) Trip() time.Duration {
 	if l.solo != nil {
 		return l.solo.Trip()
@@ -197,7 +198,7 @@ func (l *link) Refused(now time.Duration, s fleet1.Send, retryAfter time.Duratio
 		l.pause = max(l.pause, l.solo.Paused())
 	} else {
 		l.pause = max(l.pause, now+cmp.Or(retryAfter, defaultPause))
-		l.reported = 0 // it will be out of date at the end of the pause
+		l.reported = 0 // the reported number will be out of date at the end of the pause
 		l.report(func(r *report) { r.throttle(throttled{s.Turn, retryAfter}) })
 	}
 	if now+retryAfter >= l.pause || news { // the other processes have to know the longest pause
@@ -226,7 +227,7 @@ func (l *link) Believed() bool {
 }
 
 // landed removes a turn from those in flight. It returns when the turn was used, or 0
-// if it was not.
+// if the turn was not in flight.
 func (l *link) landed(turn uint64) (at time.Duration) {
 	if i := slices.IndexFunc(l.flying, func(s slot) bool { return s.turn == turn }); i >= 0 {
 		at = l.flying[i].at
@@ -235,8 +236,8 @@ func (l *link) landed(turn uint64) (at time.Duration) {
 	return at
 }
 
-// forgetKnown removes from t the turns that this process already holds. The leader's
-// client may have sent a message twice.
+// forgetKnown removes from t the turns that this process already holds, because the
+// leader's client may have sent a message twice.
 func (l *link) forgetKnown(t *turns) {
 	for i, id := range slices.Backward(t.IDs) {
 		known := func(s slot) bool { return s.turn == id }
@@ -270,7 +271,7 @@ func (l *link) spare() {
 	l.report(func(r *report) { r.Unsent = append(r.Unsent, spare...) })
 }
 
-// Idle matters only to a process that is alone: the leader of a fleet knows by itself
+// Idle matters only to a process that is alone: in a fleet, the leader itself notices
 // when no requests wait.
 func (l *link) Idle(now time.Duration) {
 	if l.solo != nil {
@@ -278,9 +279,9 @@ func (l *link) Idle(now time.Duration) {
 	}
 }
 
-// Pause extends the pause if this process is alone. The gate calls it so that processes
-// that do not know each other do not resume at the same moment. In a fleet the leader
-// takes care of that.
+// Pause extends the pause if this process is alone. The gate calls Pause so that
+// processes that do not know about each other do not resume at the same moment. In a
+// fleet, the leader makes sure that they do not.
 func (l *link) Pause(until time.Duration) {
 	if l.solo != nil {
 		l.solo.Pause(until)
@@ -291,8 +292,9 @@ func (l *link) Pause(until time.Duration) {
 // Paused returns the end of the pause.
 func (l *link) Paused() time.Duration { return l.pause }
 
-// Pace returns how many requests per second leave while requests wait: in the whole
-// fleet, or in this process if it is alone. It is 0 until the fleet has found its pace.
+// Pace returns how many requests per second leave while requests wait: from the whole
+// fleet, or from this process if it is alone. Pace returns 0 until the fleet has found
+// its pace.
 func (l *link) Pace() float64 {
 	switch {
 	case l.solo != nil:
@@ -322,10 +324,10 @@ func (l *link) Silence() time.Duration {
 	return 0
 }
 
-// Earliest returns the time before which a request with that many others ahead of it
-// cannot leave. It is the later of two times: the end of the pause, and the earliest
-// time at which enough turns can have arrived for the requests ahead while the other
-// processes wait as well.
+// Earliest returns the time before which a request cannot leave if that many others are
+// ahead of it. This is the later of two times: the end of the pause, and the earliest
+// time at which enough turns for the requests ahead can have arrived, given that other
+// processes wait for turns as well.
 func (l *link) Earliest(now time.Duration, ahead int) time.Duration {
 	switch {
 	case l.solo != nil:
@@ -391,7 +393,7 @@ func (l *link) question(now time.Duration) {
 	}
 }
 
-// knowledge returns what this process would start from as a leader.
+// knowledge returns what this process would start from if it became the leader.
 func (l *link) knowledge() *fleet1.Learned {
 	if l.Learned == nil && l.solo != nil {
 		if k, ok := l.solo.Learned(); ok {
@@ -403,7 +405,7 @@ func (l *link) knowledge() *fleet1.Learned {
 	return l.Learned
 }
 
-// wake schedules tick for d from now, unless it is due earlier.
+// wake schedules tick for d from now, unless tick is due earlier.
 func (l *link) wake(now, d time.Duration) {
 	if l.due != 0 && l.due <= now+d {
 		return
@@ -424,18 +426,18 @@ func (l *link) wake(now, d time.Duration) {
 	l.timer.Reset(d)
 }
 
-// tick asks the leader again, or goes alone if there was no reply for too long. If this
-// process is alone, tick tries to rejoin the fleet.
+// tick asks the leader again, or goes alone if there has been no reply for too long. If
+// this process is alone already, tick tries to rejoin the fleet.
 func (l *link) tick(now time.Duration) {
 	l.spare()
 	since := cmp.Or(l.unanswered, now)
 	switch {
 	case l.solo != nil:
 		if l.waiting == 0 && len(l.flying) == 0 {
-			return // the next request will try
+			return // the next request will try to rejoin
 		}
-		// Rejoining takes three round trips, which may be longer than the interval of
-		// ticks.
+		// Rejoining takes three round trips, which may be longer than the interval
+		// between ticks.
 		if usable := l.g.usable(); l.asked == 0 || now-l.asked > l.g.distance().turn() || !usable {
 			l.Leader, l.unanswered, l.asked = "", 0, 0
 			if usable {
@@ -469,7 +471,7 @@ func (l *link) tick(now time.Duration) {
 	}
 }
 
-// tell sends the leader the outcomes that it does not know yet.
+// tell sends the leader the outcomes that have not been sent yet.
 func (l *link) tell(now time.Duration) {
 	l.told, l.untold = now, false
 	l.reported = l.waiting
@@ -501,8 +503,8 @@ func (l *link) goAlone(now time.Duration) {
 	l.wake(now, rejoinEvery)
 }
 
-// follow makes the process with that ID the leader. It does not count as a reply:
-// requests keep waiting, and the time that they have waited already still counts.
+// follow makes the process with that ID the leader. A new leader does not count as a
+// reply: requests keep waiting, and the time that they have already waited still counts.
 func (l *link) follow(now time.Duration, id string) {
 	if id == l.Leader || id == "" {
 		return
@@ -524,7 +526,7 @@ func (l *link) follow(now time.Duration, id string) {
 }
 
 // learn adopts this process's note about the account. now and at are the same moment:
-// now in the account's time, at in the gate's.
+// now in the account's time, at in the gate's time.
 func (l *link) learn(now time.Duration, n note, at time.Duration) {
 	leader := l.Leader
 	l.state = l.merge(n.state)
@@ -532,7 +534,7 @@ func (l *link) learn(now time.Duration, n note, at time.Duration) {
 	if until := now + n.paused - at; until > max(l.pause, now) {
 		l.pause, l.reported = until, 0
 		l.handBack()
-		if l.untold { // the leader uses them to find the reason for the pause
+		if l.untold { // the leader uses the outcomes to find the reason for the pause
 			l.tell(now)
 		}
 		if l.solo != nil {
@@ -573,7 +575,7 @@ func (g *Gate) granted(t *turns) {
 		if !late { // turns do not show how old they are, so a question stays open
 			l.unanswered = l.asked
 		}
-		t.Leader = "" // From has the leader, and was checked
+		t.Leader = "" // From holds the leader, and was checked above
 		l.state = l.merge(t.state)
 		if until := now + away.left(t.Pause); until > max(l.pause, now) {
 			l.pause, l.reported = until, 0
@@ -595,7 +597,8 @@ func (g *Gate) granted(t *turns) {
 		slices.SortStableFunc(l.turns, func(a, b slot) int { return cmp.Compare(a.at, b.at) })
 		// Turns that arrive long before the end of the pause were handed out before the
 		// leader knew about the pause. Turns that arrive shortly before its end are
-		// valid: the pause ends later here, because the news of it took time to arrive.
+		// valid: the pause ends later here, because the news of the pause took time to
+		// arrive.
 		if l.solo != nil || now < l.pause-max(askAgain/10, time.Duration(away)/2) {
 			l.handBack()
 			return l

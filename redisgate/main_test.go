@@ -6,8 +6,9 @@ import (
 	"testing"
 )
 
-// Slow tests spend most of their time waiting for a pause or for a server, so many of
-// them can run in parallel, even on few processors. The -parallel flag overrides this.
+// TestMain lets 16 tests run in parallel, even on a machine with few processors, because
+// slow tests spend most of their time waiting for a pause or for a server. The -parallel
+// flag overrides this number.
 func TestMain(m *testing.M) {
 	flag.Set("test.parallel", "16")
 	os.Exit(m.Run())

@@ -10,32 +10,32 @@ import (
 )
 
 // A message is what processes send to each other through the server. Exactly one of its
-// fields is set. All times in it are lengths of time, except stamps, which only their
+// fields is set. All times in a message are durations, except stamps, which only their
 // sender interprets.
 type message struct {
 	Report *report       `json:"r,omitempty"`
 	Turns  *turns        `json:"t,omitempty"`
 	Notice *notice       `json:"n,omitempty"`
-	Echo   time.Duration `json:"e,omitempty"` // a stamp, sent to the sender itself
-	Hello  string        `json:"h,omitempty"` // a process has joined
-	Bye    string        `json:"b,omitempty"` // a process has left
+	Echo   time.Duration `json:"e,omitempty"` // a stamp that a process sends to itself
+	Hello  string        `json:"h,omitempty"` // the ID of a process that has joined
+	Bye    string        `json:"b,omitempty"` // the ID of a process that has left
 }
 
 // A report is sent by a process to the leader of an account.
 type report struct {
 	Name      string        `json:"n"`
 	From      string        `json:"f"`
-	Waiting   int           `json:"w,omitempty"` // requests that need a turn
-	Got       []uint64      `json:"g,omitempty"` // turns that have arrived
+	Waiting   int           `json:"w,omitempty"` // number of requests that need a turn
+	Got       []uint64      `json:"g,omitempty"` // turns that have arrived at the sender
 	Stamp     time.Duration `json:"s,omitempty"` // non-zero: the sender wants a reply
 	Flying    []uint64      `json:"l,omitempty"` // with a stamp: all turns that the sender holds
-	Seen      uint64        `json:"e,omitempty"` // with a stamp: the latest Last that has arrived
-	Accepted  []uint64      `json:"a,omitempty"` // turns by outcome, here and in the next three fields
-	Unsent    []uint64      `json:"u,omitempty"`
-	Unknown   []uint64      `json:"y,omitempty"` // the outcome says nothing about the limit
+	Seen      uint64        `json:"e,omitempty"` // with a stamp: the highest Last that has arrived
+	Accepted  []uint64      `json:"a,omitempty"` // turns of requests that were accepted
+	Unsent    []uint64      `json:"u,omitempty"` // turns that were not used
+	Unknown   []uint64      `json:"y,omitempty"` // turns of requests whose outcome says nothing about the limit
 	Throttled []throttled   `json:"x,omitempty"`
-	Others    int           `json:"o,omitempty"` // accepted requests that had no turn
-	Stated    *stated       `json:"d,omitempty"` // by the service, with one of Throttled
+	Others    int           `json:"o,omitempty"` // number of accepted requests that had no turn
+	Stated    *stated       `json:"d,omitempty"` // the limit that the service stated with a 429
 	History   *history      `json:"h,omitempty"`
 
 	to string      // the leader; "": not known yet
@@ -46,8 +46,8 @@ func (r *report) throttle(x throttled) {
 	r.Throttled, r.at = append(r.Throttled, x), append(r.at, time.Now())
 }
 
-// age reduces each Retry-After to what is left of it, but not to 0: even one that has
-// elapsed shows that the service sent one.
+// age reduces each Retry-After to what is left of it, but not to 0, because 0 means that
+// the service sent no Retry-After.
 func (r *report) age() {
 	for i, at := range r.at {
 		x := &r.Throttled[i]
@@ -61,7 +61,7 @@ type throttled struct {
 	After time.Duration `json:"a,omitempty"`
 }
 
-// stated is the limit that the service has stated.
+// stated is a limit that the service has stated.
 type stated struct {
 	Requests int           `json:"n"`
 	Per      time.Duration `json:"p"`
@@ -87,13 +87,13 @@ type turns struct {
 	Name     string          `json:"n"`
 	From     string          `json:"f"`
 	IDs      []uint64        `json:"i,omitempty"`
-	Offsets  []time.Duration `json:"o,omitempty"` // how long from now to use each of them; nil: at once
-	Last     uint64          `json:"l,omitempty"` // the latest turn that was handed out to any process
-	Stamp    time.Duration   `json:"s,omitempty"` // of the report to which this is the reply
+	Offsets  []time.Duration `json:"o,omitempty"` // how long to wait before using each turn; nil: no wait
+	Last     uint64          `json:"l,omitempty"` // the latest turn that the leader has handed out to any process
+	Stamp    time.Duration   `json:"s,omitempty"` // the stamp of the report that this message replies to; 0: this is not a reply
 	Most     float64         `json:"v,omitempty"` // maximum requests per second of all members together; 0: not known
-	Sharing  int             `json:"h,omitempty"` // how many members want as many turns as the receiver, including the receiver
-	Believed bool            `json:"c,omitempty"` // the leader uses the limit that the service has stated
-	Probing  bool            `json:"b,omitempty"` // the first of these turns is the first one after a pause
+	Sharing  int             `json:"h,omitempty"` // about how many members share Most with the receiver, including the receiver
+	Believed bool            `json:"c,omitempty"` // whether the leader uses the limit that the service has stated
+	Probing  bool            `json:"b,omitempty"` // whether the first of these turns is the first one after a pause
 	state
 
 	made []time.Duration // when each turn was handed out
@@ -110,7 +110,7 @@ type notice struct {
 type state struct {
 	Leader  string          `json:"e,omitempty"`
 	Pause   time.Duration   `json:"p,omitempty"` // what is left of the pause
-	Members int             `json:"m,omitempty"` // processes that use the account
+	Members int             `json:"m,omitempty"` // number of processes that use the account
 	Learned *fleet1.Learned `json:"k,omitempty"`
 }
 
@@ -129,21 +129,21 @@ func (s *state) join(anew state) state {
 	return s.merge(anew)
 }
 
-// These constants limit what a message may contain, because the server may not be
-// trustworthy.
+// These constants limit what a message may contain, because the server may be
+// untrustworthy.
 const (
-	maxMessage = 1 << 20 // bytes
-	maxCount   = 1 << 16 // for any count
-	maxMarks   = 128     // a gate sends at most 66
-	maxName    = 64
+	maxMessage = 1 << 20 // bytes of a message
+	maxCount   = 1 << 16 // largest value of any count
+	maxMarks   = 128     // marks of a history; a gate sends at most 66
+	maxName    = 64      // bytes of an ID
 	maxOffset  = 10 * time.Second
 	maxPause   = 24 * time.Hour             // as in package gate
-	maxAge     = 100 * 365 * 24 * time.Hour // of a process
+	maxAge     = 100 * 365 * 24 * time.Hour // largest age of a process
 )
 
 // parse reads a message that arrived at the time now. It is the only place where
 // messages are checked: it rejects messages that make no sense, and lowers values that
-// are merely too large. All other code relies on that.
+// are merely too large. All other code relies on these checks.
 func parse(b []byte, now time.Duration) (m message, ok bool) {
 	if len(b) > maxMessage || json.Unmarshal(b, &m) != nil {
 		return m, false
@@ -189,8 +189,8 @@ func (r *report) check() bool {
 	return true
 }
 
-// check also makes the marks monotonic, because several may have been taken at the same
-// moment.
+// check also makes the marks monotonic, because several marks may have been taken at the
+// same moment.
 func (h *history) check() bool {
 	if len(h.Marks) == 0 || len(h.Marks) > maxMarks || h.Flying < 0 || h.Age < 0 || h.Age > maxAge {
 		return false
@@ -226,5 +226,5 @@ func (s *state) check() bool {
 	return true
 }
 
-// nobody stands for the leader of an account whose leader has left.
+// nobody is the value of state.Leader after the leader of the account has left.
 const nobody = "-"

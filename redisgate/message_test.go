@@ -26,7 +26,8 @@ func led(t *testing.T, w *world) (g *Gate, name string) {
 	return g, g.names.of("k")
 }
 
-// works asserts that calls of the account "k" succeed, with g alone in its fleet.
+// works asserts that calls for the account "k" succeed. g must be the only gate of its
+// fleet.
 func works(t *testing.T, g *Gate) {
 	t.Helper()
 	a := newAccount(50, 5, 100*time.Millisecond)
@@ -69,7 +70,7 @@ func TestParseRejectsNonsenseAndClampsLargeValues(t *testing.T) {
 		"a pace of 0":                                {message{Notice: &notice{name, state{Pause: 1, Learned: of(func(k *fleet1.Learned) { k.Pace = 0 })}}}, message{Notice: &notice{name, state{Pause: 1}}}},
 		"turns":                                      {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, Stamp: now}}, message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, Stamp: now}}},
 		"turns without a sender":                     {message{Turns: &turns{Name: name, IDs: []uint64{1}}}, dropped},
-		"turn 0":                                     {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1, 0}}}, dropped},
+		"a turn with the number 0":                   {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1, 0}}}, dropped},
 		"turns with a stamp from the future":         {message{Turns: &turns{Name: name, From: "other", Stamp: now + 1}}, dropped},
 		"turns with a negative stamp":                {message{Turns: &turns{Name: name, From: "other", Stamp: -1}}, dropped},
 		"turns with a negative pause":                {message{Turns: &turns{Name: name, From: "other", state: state{Pause: -1}}}, dropped},
@@ -112,8 +113,8 @@ func TestParseRejectsNonsenseAndClampsLargeValues(t *testing.T) {
 	assert.False(t, ok, "a message of more than maxMessage bytes was accepted")
 }
 
-// Other processes may send nonsense, by mistake or on purpose. It must change nothing,
-// or no more than the largest sensible value would.
+// Other processes may send nonsense, by mistake or on purpose. Nonsense must change
+// nothing, or no more than the largest sensible value would.
 func TestNonsenseFromOtherProcessesIsDroppedOrClamped(t *testing.T) {
 	report := func(rest string) string { return `{"r":{"n":"NAME","f":"other",` + rest + `}}` }
 	notice := func(rest string) string { return `{"n":{"n":"NAME",` + rest + `}}` }
@@ -159,8 +160,8 @@ func TestPauseInAMessageIsClampedToADay(t *testing.T) {
 	})
 }
 
-// JSON cannot hold NaN. A message that contains one must not prevent others from being
-// sent.
+// JSON cannot hold NaN. A message that contains NaN must not prevent other messages from
+// being sent.
 func TestMessageWithNaNIsSkippedAndTheOthersAreSent(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, books := w.gates(2)
@@ -214,7 +215,7 @@ func FuzzMessage(f *testing.F) {
 	})
 }
 
-func TestBatchedReportsAreMergedLosslessly(t *testing.T) {
+func TestNoticesAndTurnsInABatchAreMergedLosslessly(t *testing.T) {
 	k := &fleet1.Learned{Pace: 2, Silence: 1}
 	full := state{Leader: "leader", Pause: time.Second, Members: 20, Learned: k}
 	for name, tt := range map[string]struct{ first, then, notice, turns state }{
@@ -223,7 +224,7 @@ func TestBatchedReportsAreMergedLosslessly(t *testing.T) {
 			state{Leader: "leader", Pause: 2 * time.Second, Members: 20, Learned: k}},
 		"a longer pause, then everything": {state{Pause: 2 * time.Second}, full,
 			state{Leader: "leader", Pause: 2 * time.Second, Members: 20, Learned: k},
-			state{Leader: "leader", Pause: time.Second, Members: 20, Learned: k}}, // no turns are handed out during a pause, so they end it
+			state{Leader: "leader", Pause: time.Second, Members: 20, Learned: k}}, // no turns are handed out during a pause, so turns show that it is over
 		"everything, then the leader leaves": {full, state{Leader: nobody},
 			state{Leader: nobody, Pause: time.Second, Members: 20, Learned: k},
 			state{Leader: nobody, Members: 20, Learned: k}},
@@ -256,8 +257,8 @@ func TestOutdatedLeaderIsNotPublishedAfterRejoin(t *testing.T) {
 	assert.Positive(t, letters[0].Notice.Pause)
 }
 
-// Omitting the number means zero, so even a report that only has an outcome must carry
-// it.
+// A report without the number of waiting requests means that there are none, so even a
+// report of a single outcome must carry the number.
 func TestEveryReportCarriesTheNumberOfWaitingRequests(t *testing.T) {
 	for name, tt := range map[string]struct {
 		tell    func(l *link)

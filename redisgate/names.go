@@ -14,7 +14,7 @@ type names struct {
 	all      string // channel that all processes subscribe to
 }
 
-// newNames returns the names of a fleet. They contain the seam number, so that
+// newNames returns the names of a fleet. The names contain the seam number, so that
 // processes with different seam numbers, which do not understand each other, form
 // different fleets.
 func newNames(namespace, seamNumber string) names {
@@ -27,8 +27,8 @@ func (n names) inbox(id string) string { return n.prefix + ":" + id }
 
 const nameLength = 32 // hex digits
 
-// of returns the name of the account with that key. It hides a key that nobody can
-// guess. Someone who guesses a key can tell whether it is in use.
+// of returns the name of the account with that key. The name hides a key that nobody
+// can guess, but anyone who guesses a key can tell whether it is in use.
 func (n names) of(key string) string {
 	h := hmac.New(sha256.New, []byte(n.prefix))
 	h.Write([]byte(key))

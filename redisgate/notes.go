@@ -6,12 +6,12 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// A note is what this process knows about a throttled account. Notes are also kept
-// about accounts that this process does not use.
+// A note is what this process knows about a throttled account. A process also keeps
+// notes about accounts that it does not use.
 type note struct {
 	state
-	paused time.Duration // when the pause ends
-	seen   time.Duration // when the latest news arrived
+	paused time.Duration // when the account's pause ends
+	seen   time.Duration // when the latest news about the account arrived
 }
 
 // noticed processes news about an account from another process or from the server.

@@ -10,14 +10,14 @@ import (
 )
 
 // An opening collects the histories of all processes until the first pause is over. The
-// controller needs all of them at once, and each process knows only its own part.
+// controller needs all histories at once, and each process knows only its own.
 type opening struct {
 	at        time.Duration       // when the account was first throttled
 	pause     time.Duration       // when the pause ends
 	asked     time.Duration       // the longest Retry-After
-	throttles int                 // requests that were throttled
-	histories map[string]*history // by process; their marks hold times instead of ages
-	events    []event             // outcomes that arrived in the meantime
+	throttles int                 // number of requests that were throttled
+	histories map[string]*history // by process ID; the marks hold times instead of ages
+	events    []event             // outcomes that arrived since the opening began
 	stated    *stated             // the latest limit that the service has stated
 }
 
@@ -45,13 +45,13 @@ func (o *opening) accepted(now time.Duration) { o.events = append(o.events, even
 
 func (o *opening) throttled(now, after time.Duration) {
 	o.asked = max(o.asked, after)
-	if o.throttles++; o.throttles > 1 { // the controller begins with the first one
+	if o.throttles++; o.throttles > 1 { // the controller counts the first one from the start
 		o.events = append(o.events, event{now, true, after})
 	}
 	o.pause = max(o.pause, now+after)
 }
 
-// control returns a controller that has processed everything that was collected.
+// control returns a controller that has processed everything that the opening collected.
 func (o *opening) control() *fleet1.Controller {
 	flying := 0
 	for _, h := range o.histories {
@@ -72,7 +72,7 @@ func (o *opening) control() *fleet1.Controller {
 	return c
 }
 
-// marks adds up the histories, starting at the time from which all of them have data.
+// marks adds up the histories, starting when all of them have data.
 func (o *opening) marks() []fleet1.Mark {
 	times := make(map[time.Duration]bool)
 	from, all := o.at, time.Duration(-1)
@@ -106,7 +106,7 @@ func (o *opening) marks() []fleet1.Mark {
 		sum = append(sum, m)
 	}
 	const most = 64
-	for len(sum) > most { // keep every other one
+	for len(sum) > most { // keep every other mark, and the last
 		kept := sum[:0]
 		for i, m := range sum {
 			if i%2 == 0 || i == len(sum)-1 {

@@ -19,7 +19,7 @@ type outbox struct {
 	mu         sync.Mutex
 	muted      bool
 	closed     bool
-	collecting bool                      // ringLater has started a batch
+	collecting bool                      // whether ringLater has started a batch
 	reports    map[string]*report        // by account
 	turns      map[[2]string]*turns      // by account and receiver
 	notices    map[string]*pendingNotice // by account
@@ -27,7 +27,7 @@ type outbox struct {
 
 type pendingNotice struct {
 	state
-	at time.Time // when its pause was recorded
+	at time.Time // when Pause was recorded
 }
 
 // mute(true) drops everything except pauses in force. Until mute(false) is called, the
@@ -90,7 +90,7 @@ func (o *outbox) ringLater() {
 }
 
 // amend changes the pending report of the account. It returns whether the report can be
-// sent: the outbox is not muted, and the receiver is known.
+// sent: the outbox must not be muted, and the receiver must be known.
 func (o *outbox) amend(name string, change func(*report)) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -116,7 +116,7 @@ func (o *outbox) forget(name string) {
 	delete(o.reports, name)
 }
 
-// turn adds turns to those that will be sent to a process, soon or with a batch.
+// turn adds t to the turns that will be sent to a process, either at once or in a batch.
 func (o *outbox) turn(to string, t *turns, inBatch bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -144,7 +144,7 @@ func (o *outbox) turn(to string, t *turns, inBatch bool) {
 	}
 }
 
-// notice adds a notice to those that will be sent to all processes.
+// notice adds a notice to the messages that will be sent to all processes.
 func (o *outbox) notice(name string, s state) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -171,7 +171,7 @@ type letter struct {
 	message
 }
 
-// empty removes and returns everything that can be sent. The pauses are those in the
+// empty removes and returns everything that can be sent. pauses holds the pauses in the
 // notices, by account name.
 func (o *outbox) empty(g *Gate) (letters []letter, pauses map[string]time.Duration) {
 	o.mu.Lock()
@@ -215,7 +215,8 @@ func (o *outbox) empty(g *Gate) (letters []letter, pauses map[string]time.Durati
 }
 
 // space sets the time at which each turn is to be used, so that turns in one batch are
-// spaced as they were handed out. The first turn, over all members, is used at once.
+// spaced as they were handed out. first is when the first of the account's turns in the
+// batch was handed out, to any member. That turn is used at once.
 func (t *turns) space(first time.Duration) {
 	if !slices.ContainsFunc(t.made, func(at time.Duration) bool { return at > first }) {
 		return
@@ -241,7 +242,7 @@ func (g *Gate) dispatch(letters []letter, pauses map[string]time.Duration) {
 
 // send sends what is in the outbox until the gate is closed.
 func (g *Gate) send() {
-	const most = 4 // batches on their way
+	const most = 4 // batches that may be on their way at the same time
 	slots := make(chan struct{}, most)
 	for {
 		select {

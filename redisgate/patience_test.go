@@ -31,8 +31,8 @@ func (s *turnstile) Wait(ctx context.Context, r gate.Request) (gate.Ticket, erro
 	return ticket, err
 }
 
-// longest returns the longest time, from after on, in which no request left, provided
-// that a request was always waiting.
+// longest returns the longest time in which no request left, counted from after. A
+// request must have been waiting all the time.
 func (s *turnstile) longest(after time.Time) (gap time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -45,8 +45,8 @@ func (s *turnstile) longest(after time.Time) (gap time.Duration) {
 }
 
 // No request waits longer than patience for a reply, whatever happens. The margin
-// covers the time between two requests of a caller, and the time between two requests
-// of a process that is alone and keeps to its share of the pace.
+// covers the time between two requests from one caller, and the time between two
+// requests from a process that is alone and keeps to its share of the pace.
 func TestProcessWithoutAReplyContinuesAloneAfter400ms(t *testing.T) {
 	const margin = 60 * time.Millisecond
 	for name, trouble := range map[string]func(w *world, leader *Gate){
@@ -55,12 +55,12 @@ func TestProcessWithoutAReplyContinuesAloneAfter400ms(t *testing.T) {
 		"server a bit slow":     func(w *world, _ *Gate) { w.relay.setDelay(310 * time.Millisecond) },
 		"server getting slower": func(w *world, _ *Gate) { go w.slow(10 * time.Millisecond) },
 		"connections cut":       func(w *world, _ *Gate) { w.relay.cut() },
-		"connection of a renewal dead": func(w *world, leader *Gate) {
+		"leader's connection dead during a renewal": func(w *world, leader *Gate) {
 			held := w.relay.holdOnce(func(b []byte) bool { return isRenewal(b, leader) })
 			w.t.Cleanup(func() { assert.True(w.t, held()) })
 		},
 		"leader dead": func(_ *world, leader *Gate) { leader.die() },
-		"leader dead, and a new one that does not reply": func(w *world, leader *Gate) {
+		"leader dead, and its successor does not reply": func(w *world, leader *Gate) {
 			leader.die()
 			go func() {
 				time.Sleep(200 * time.Millisecond)
@@ -91,7 +91,7 @@ func TestProcessWithoutAReplyContinuesAloneAfter400ms(t *testing.T) {
 					time.Sleep(4*time.Second + phase*time.Millisecond)
 					begin := time.Now()
 					for _, s := range others {
-						assert.Less(t, s.longest(begin.Add(-time.Second)), 100*time.Millisecond, "longest gap before the trouble")
+						assert.Less(t, s.longest(begin.Add(-time.Second)), 100*time.Millisecond, "too long a gap between requests, even before the trouble")
 					}
 					trouble(w, gates[leader])
 					time.Sleep(3 * time.Second)

@@ -14,15 +14,15 @@ put(ARGV[2], get(ARGV[2]))
 redis.call('HDEL', KEYS[1], ARGV[2])
 return 1`
 
-// Ping reports whether the server can be used in the way the gate uses it. It connects,
-// logs in, runs a script that reads and writes the gate's keys, and sends itself a
-// message. Call it once when a program starts, with a deadline, to find a wrong
-// address, a wrong password or a missing permission. Ping also returns an error if the
-// server takes 500 ms or more to reply: such a server is too far away for a fleet, so
-// each process would be alone. You do not have to call Ping: the gate works alone
-// without the server, and joins the fleet as soon as it can.
+// Ping checks that the gate can use the server. It connects, logs in, runs a script that
+// reads and writes the gate's keys, and sends itself a message. Call Ping once when the
+// program starts, with a deadline, to find a wrong address, a wrong password or a
+// missing permission. Ping also returns an error if the server takes 500 ms or more to
+// reply: such a server is too far away for a fleet, so each process would fall back to
+// its own limit. You do not have to call Ping: the gate works without the server, and
+// joins the fleet as soon as it can.
 //
-// The error says which step failed, and wraps the error of the client or of ctx.
+// The error says which step failed, and wraps the error from the client or from ctx.
 func (g *Gate) Ping(ctx context.Context) error {
 	done := make(chan error, 1)
 	go func() { done <- g.ping(ctx) }()
@@ -43,7 +43,7 @@ func (g *Gate) ping(ctx context.Context) error {
 	if err := g.client.Ping(ctx).Err(); err != nil {
 		return failed("use the server", err)
 	}
-	began := time.Now() // the connection exists by now
+	began := time.Now() // the first PING has opened the connection
 	if err := g.client.Ping(ctx).Err(); err != nil {
 		return failed("use the server", err)
 	}

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// attend regularly tells the server that this process exists, so that it is counted,
-// and notices when the server is back.
+// attend regularly tells the server that this process exists, so that the process is
+// counted. attend also notices when the server is back.
 func (g *Gate) attend() {
 	cursor := "0" // where the scan of the accounts on the server continues
 	for hello := true; ; {
@@ -17,7 +17,7 @@ func (g *Gate) attend() {
 		if g.connected() {
 			var err error
 			if cursor, err = g.join(hello, cursor); err == nil {
-				hello = false // receive decides by the echo whether the server is usable
+				hello = false // when the echo arrives, receive decides whether the server is usable
 			} else {
 				hello, wait = true, rejoinEvery
 				g.settle()
@@ -35,7 +35,8 @@ func (g *Gate) attend() {
 	}
 }
 
-// connected reports whether the process is subscribed and is not staying away.
+// connected reports whether this process is subscribed and is not staying away from the
+// fleet.
 func (g *Gate) connected() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -50,10 +51,10 @@ func (g *Gate) attendNow() {
 	}
 }
 
-// join records on the server that this process is alive. A process that is new or was
-// lost reads all accounts from the server. Any other process already knows of every
-// change, and scans only some of the accounts, starting at the cursor, so that the
-// server forgets those that are out of date. join returns the next cursor.
+// join records on the server that this process is alive. A process that is new or had
+// lost the server reads all accounts. Any other process already knows of every change,
+// and scans only some of the accounts, starting at the cursor, so that the server
+// forgets accounts that are out of date. join returns the next cursor.
 func (g *Gate) join(hello bool, cursor string) (next string, err error) {
 	all := hello || !g.usable()
 	if all {
@@ -81,7 +82,7 @@ func (g *Gate) join(hello bool, cursor string) (next string, err error) {
 	return cursor, g.timed(func(ctx context.Context) error { return g.publish(ctx, letters, nil) })
 }
 
-// counted processes the result of count. It also removes notes that are out of date.
+// counted processes the result of count, and removes notes that are out of date.
 func (g *Gate) counted(v []any) {
 	g.mu.Lock()
 	g.size = max(int(v[0].(int64)), 1)
@@ -102,8 +103,8 @@ func (g *Gate) counted(v []any) {
 	}
 }
 
-// leave sends what was not sent yet, gives back the leases of this process, and removes
-// the process from the count.
+// leave sends the messages that have not been sent yet, gives back this process's
+// leases, and removes the process from the count.
 func (g *Gate) leave(ctx context.Context, leaders map[string]*leader, unsaid []letter, pauses map[string]time.Duration) {
 	answered := make(chan struct{})
 	go func() {
@@ -112,9 +113,9 @@ func (g *Gate) leave(ctx context.Context, leaders map[string]*leader, unsaid []l
 	}()
 	select { // a renewal that arrives later would undo what follows
 	case <-answered:
-	case <-time.After(askAgain): // the connection of the command is probably dead
+	case <-time.After(askAgain): // the connection that the command uses is probably dead
 	}
-	_ = g.publish(ctx, unsaid, pauses) // if this fails, the others learn all of it later
+	_ = g.publish(ctx, unsaid, pauses) // if this fails, the other processes find out later
 	for name, l := range leaders {
 		_, _ = g.take(ctx, lease{name: name, known: l.known(), replace: true})
 		_ = g.publish(ctx, []letter{{g.names.all, message{Notice: &notice{name, state{Leader: nobody, Pause: l.known().Pause}}}}}, nil)

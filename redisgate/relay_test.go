@@ -20,9 +20,9 @@ type relay struct {
 
 	mu     sync.Mutex
 	dial   func() (net.Conn, error)   // connects to the server
-	delay  time.Duration              // of replies
+	delay  time.Duration              // how long to delay replies
 	hold   func([]byte) time.Duration // how long to delay a request and everything after it on the same connection; nil: not at all
-	frozen chan struct{}              // non-nil: nothing passes until it is closed
+	frozen chan struct{}              // non-nil: nothing passes until this channel is closed
 	conns  map[net.Conn]bool
 }
 
@@ -30,7 +30,7 @@ func newRelay(t testing.TB, dial func() (net.Conn, error)) *relay {
 	r := &relay{dial: dial, conns: make(map[net.Conn]bool)}
 	t.Cleanup(func() {
 		r.thaw()
-		// A client may have been about to connect when it was closed.
+		// A client that has been closed may have been about to connect.
 		r.lead(func() (net.Conn, error) { return nil, net.ErrClosed })
 		r.passing.Wait()
 	})
@@ -96,8 +96,8 @@ func (r *relay) serve(c net.Conn) {
 	})
 }
 
-// pass copies what one side sends to the other side, and delays each chunk by its
-// delay.
+// pass copies data from one side to the other, and delays each chunk by what delay
+// returns for it.
 func (r *relay) pass(to, from net.Conn, delay func(b []byte) time.Duration) {
 	defer to.Close()
 	type chunk struct {
@@ -141,8 +141,9 @@ func (r *relay) setDelay(d time.Duration) {
 	r.delay = d
 }
 
-// holdOnce makes one connection go dead for an hour: that of the first request for
-// which the function returns true. held reports whether there was such a request.
+// holdOnce makes one connection go dead for an hour: the one that carries the first
+// request for which the function returns true. held reports whether there was such a
+// request.
 func (r *relay) holdOnce(which func([]byte) bool) (held func() bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

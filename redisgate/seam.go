@@ -11,13 +11,14 @@ import (
 // accounts with the same key: one that is about to be forgotten, and its successor.
 type use struct {
 	key   string
-	times int // how many more calls of Opened than of Forgotten there were
+	times int // calls to Opened minus calls to Forgotten
 }
 
-// A seam is the side of a Gate that the local gate calls.
+// A seam has the methods of a Gate that only the local gate calls.
 type seam struct{ *Gate }
 
-// Opened returns what the fleet knows about an account that is new in this process.
+// Opened is called when this process begins to use an account. It returns the size of
+// the fleet and, if this process has a note about the account, a link.
 func (g seam) Opened(key string) (share int, p fleet1.Pacer) {
 	name := g.names.of(key)
 	g.mu.Lock()
@@ -31,8 +32,8 @@ func (g seam) Opened(key string) (share int, p fleet1.Pacer) {
 	return g.size, p
 }
 
-// Throttled tells the other processes about the pause and looks for the account's
-// leader.
+// Throttled tells the other processes about the pause, and starts to look for the
+// account's leader.
 func (g seam) Throttled(key string, h fleet1.History, retryAfter time.Duration) fleet1.Pacer {
 	l := g.link(g.names.of(key), key)
 	l.history, l.wanted = &h, retryAfter

@@ -19,18 +19,18 @@ import (
 //	e  when the leader's lease ends
 //	k  what was learned
 //	m  how many processes use the account
-//	s  when the field was written
+//	s  when this field of the hash was written
 //
 // Times are in ms, by the server's clock.
 //
 // A field that no gate can have written counts as missing, because an error would split
 // the whole fleet over one account. If s is in the future, the server's clock was set
-// back, or another server with a slower clock has taken over. The first reader then
-// shifts the times by the difference, as if no time had passed. Otherwise a pause that
-// is over would be in force again for as long as the clock was set back, and so would
-// the lease of a dead leader. A clock that is set ahead ends pauses and leases early.
-// The leader restores both when it renews its lease, so the only loss is the pause of
-// an account without a leader.
+// back, or another server, whose clock is behind, has taken over. The first reader then
+// shifts the times by the difference, as if no time had passed. Without this, a pause
+// that is over and the lease of a dead leader would be in force again, for as long as the
+// clock was set back. A clock that is set ahead ends pauses and leases early. The leader
+// restores the pause and the lease when it renews the lease, so the only loss is the
+// pause of an account without a leader.
 //
 // The hash outlives both its latest write and every pause by the time in ARGV[1].
 // countScript removes the fields of accounts that are no longer used.
@@ -65,14 +65,14 @@ end
 `
 
 var (
-	// pauseScript extends the pause of an account. It never shortens it.
+	// pauseScript extends the pause of an account. It never shortens a pause.
 	pauseScript = load + `
 local v = get(ARGV[2])
 v.p = math.max(v.p, now + tonumber(ARGV[3]))
 put(ARGV[2], v)
 return 1`
 
-	// leadScript makes a process the leader of an account if no other process is. If
+	// leadScript makes a process the leader of an account unless another process is. If
 	// the length of the lease is 0, the process gives the lead back. leadScript returns
 	// the leader, how long the pause lasts, what was learned, and how many processes
 	// use the account.
@@ -91,8 +91,8 @@ return {v.l, v.p - now, v.k, v.m}`)
 
 	// countScript records that a process is alive, and scans some of the accounts,
 	// starting at a cursor. It removes accounts that are out of date. It returns how
-	// many processes there are, the next cursor and, if asked, what is known about the
-	// scanned accounts. Scanning all of them at once would block the server.
+	// many processes there are, the next cursor and, if ARGV[5] is 1, what is known about
+	// the scanned accounts. Scanning all accounts at once would block the server.
 	countScript = redis.NewScript(load + `
 local id, absence, cursor = ARGV[2], tonumber(ARGV[3]), ARGV[4]
 for _, other in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], string.format('(%.0f', now), '+inf')) do
@@ -121,7 +121,7 @@ func (g *Gate) publish(ctx context.Context, letters []letter, pauses map[string]
 	_, err := g.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, l := range letters {
 			b, err := json.Marshal(l.message)
-			if err != nil { // the message holds NaN; send the others anyway
+			if err != nil { // the message holds NaN; the other messages are sent anyway
 				continue
 			}
 			p.Publish(ctx, l.to, b)
@@ -135,7 +135,7 @@ func (g *Gate) publish(ctx context.Context, letters []letter, pauses map[string]
 }
 
 // count runs countScript. v holds the number of processes, the next cursor and, if tell
-// is set, accounts.
+// is set, the scanned accounts.
 func (g *Gate) count(ctx context.Context, cursor string, tell bool) (v []any, err error) {
 	v, err = countScript.Run(ctx, g.client, []string{g.names.accounts, g.names.members},
 		keep.Milliseconds(), g.id, absence.Milliseconds(), cursor, tell).Slice()

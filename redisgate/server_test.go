@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A testServer is a real redis-server or valkey-server on a loopback port. It keeps the
+// A testServer is a real redis-server or valkey-server on a loopback port, and keeps the
 // port when it is restarted.
 type testServer struct {
 	t       testing.TB
@@ -38,7 +38,7 @@ func startServer(t testing.TB, args ...string) *testServer {
 }
 
 // missing skips a test that needs something this machine does not have. If IAMHTTP_E2E
-// is "required", it fails the test instead.
+// is "required", missing fails the test instead.
 func missing(t testing.TB, how string) {
 	t.Helper()
 	if os.Getenv("IAMHTTP_E2E") == "required" {
@@ -84,7 +84,7 @@ func (s *testServer) start(args ...string) {
 			c.Close()
 		}
 		return err == nil
-	}, 10*time.Second, 10*time.Millisecond, "redis-server does not listen")
+	}, 10*time.Second, 10*time.Millisecond, "the server is not listening")
 }
 
 func (s *testServer) kill() {

@@ -88,11 +88,11 @@ func TestPeriodicSignOfLifeReadsNoAccounts(t *testing.T) {
 		w.relay.said.Store(0)
 		gates, _ := w.gates(2)
 		time.Sleep(time.Second)
-		assert.Greater(t, w.relay.said.Load(), int64(2*1000*40), "bytes sent by the server: each of the two processes reads all accounts")
+		assert.Greater(t, w.relay.said.Load(), int64(2*1000*40), "the server sent too few bytes; each of the two processes should read all accounts")
 		w.relay.said.Store(0)
 		time.Sleep(time.Minute)
 		assert.Less(t, w.relay.said.Load(), int64(10_000))
-		assert.Greater(t, w.relay.said.Load(), int64(500), "bytes sent by the server, which must include replies to signs of life")
+		assert.Greater(t, w.relay.said.Load(), int64(500), "the server sent too few bytes to have replied to signs of life")
 		for _, g := range gates {
 			assert.Len(t, g.notes, 1000)
 		}
@@ -141,7 +141,7 @@ func TestTimesFromTheFutureOnTheServerAreCorrected(t *testing.T) {
 		w.server.SetTime(time.Now())
 		g, _ := w.gate()
 		assert.InDelta(t, time.Minute, pauseAt(g, "k"), float64(2*time.Second))
-		assert.Equal(t, 3, g.size, "processes counted: those with a sign of life in the future may be alive, and count as seen just now")
+		assert.Equal(t, 3, g.size, "wrong number of processes; those with a sign of life in the future may be alive, so they should count as seen just now")
 		time.Sleep(2 * time.Second)
 		w.server.SetTime(time.Now())
 		throttle(t, gates[1], "another", time.Minute)

@@ -60,8 +60,8 @@ var troubles = map[string]struct{ begin, end func(s *site) }{
 	},
 }
 
-// Trouble with the server is logged once. It makes no call fail and stops no process,
-// and when it is over, the processes form a fleet again.
+// Trouble with the server is logged once. The trouble makes no call fail and stops no
+// process. Once it is over, the processes form a fleet again.
 func TestNoCallFailsWhenTheServerFails(t *testing.T) {
 	t.Parallel()
 	for name, trouble := range troubles {
@@ -80,19 +80,19 @@ func TestNoCallFailsWhenTheServerFails(t *testing.T) {
 					return accepted >= before+n
 				}, 6*soon, 5*time.Millisecond, what)
 			}
-			reach(100, "before the trouble")
+			reach(100, "too few requests were accepted before the trouble")
 			lost := func(b *logbook) bool { return b.count(lostText) == b.count(backText)+1 }
 			trouble.begin(s)
-			reach(100, "while the server is "+name)
+			reach(100, "too few requests were accepted while the server was "+name)
 			for _, b := range books {
-				require.Eventually(t, func() bool { return lost(b) }, 3*soon, 5*time.Millisecond, "the process should have logged one more loss than returns")
+				require.Eventually(t, func() bool { return lost(b) }, 3*soon, 5*time.Millisecond, "the process should have logged that it lost the fleet")
 			}
 			trouble.end(s)
 			for _, b := range books {
 				b.inTheFleet(t)
 			}
 			leaderOf(t, gates, "k")
-			reach(50, "after the trouble")
+			reach(50, "too few requests were accepted after the trouble")
 			c.left.Store(0)
 			c.wait(t)
 		})
@@ -110,7 +110,7 @@ func TestLosingAndRejoiningAreLoggedOnce(t *testing.T) {
 		"failing":     {func(w *world) { w.server.SetError("LOADING") }, func(w *world) { w.server.SetError("") }},
 	} {
 		for load, callers := range map[string]int{"in use": 5, "idle": 0} {
-			t.Run(name+" and "+load, func(t *testing.T) {
+			t.Run("server "+name+", account "+load, func(t *testing.T) {
 				inVirtualTime(t, func(t *testing.T, w *world) {
 					gates, books := w.gates(3)
 					a := newAccount(20, 5, time.Second)
@@ -167,7 +167,7 @@ func TestProcessStartsWithoutTheServerAndJoinsTheFleetLater(t *testing.T) {
 		assert.Zero(t, pauseAt(g, "k"))
 	}
 	throttle(t, gates[0], "k", time.Minute)
-	assert.Positive(t, pauseAt(gates[0], "k"), "the process that was throttled must pause, as with a gate.Adaptive")
+	assert.Positive(t, pauseAt(gates[0], "k"), "the process that was throttled must pause, as a gate.Adaptive would")
 	assert.Zero(t, pauseAt(gates[1], "k"))
 	s.start()
 	for _, b := range books {
@@ -223,12 +223,12 @@ func TestCloseDoesNotWaitForASilentServer(t *testing.T) {
 	select {
 	case <-closed:
 	case <-time.After(2 * time.Second): // go-redis alone would wait for three or five seconds
-		t.Error("Close waits for the server")
+		t.Error("Close is still waiting for the server after two seconds")
 	}
 }
 
 // A wrong clock, on this machine or on the server, makes no difference: processes never
-// send the time of day, and the scripts use only the server's.
+// send the time of day, and the scripts use only the server's clock.
 func TestNoTimeOfDayCrossesTheNetwork(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -266,8 +266,8 @@ func TestNewPanicsWithoutClient(t *testing.T) {
 	assert.PanicsWithValue(t, "redisgate: New: client is nil", func() { New(nil, Options{}) })
 }
 
-// A process that is alone still hears of pauses from the service. The other processes
-// learn of such a pause once the process is back in the fleet.
+// A process that is alone still learns of pauses from the service. The other processes
+// learn of such a pause once that process is back in the fleet.
 func TestPauseDuringOutageIsPublishedAfterRejoin(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, books := w.gates(2)
@@ -287,18 +287,18 @@ func TestPauseDuringOutageIsPublishedAfterRejoin(t *testing.T) {
 	})
 }
 
-// When a process goes alone, its account may be younger than the first pause of a new
-// controller is long.
+// When a process goes alone, it may have opened its account only a moment ago. The call
+// must not wait for the pause that a new controller begins with.
 func TestNewAccountIsServedWhileTheServerIsLost(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, books := w.gates(2)
-		throttle(t, gates[0], "k", time.Second) // there is no further request, so nothing is learned
+		throttle(t, gates[0], "k", time.Second) // no other request follows, so nothing is learned
 		time.Sleep(5 * time.Second)
 		w.relay.freeze()
 		require.Eventually(t, func() bool { return !gates[1].usable() }, 2*soon, 100*time.Millisecond)
 		began := time.Now()
 		start(gates[1:], 1, 1, "k", newAccount(100, 10, time.Second)).wait(t)
-		assert.Zero(t, time.Since(began), "time that the call took, with nothing to wait for")
+		assert.Zero(t, time.Since(began), "the call was delayed although there was nothing to wait for")
 		w.relay.thaw()
 		for _, b := range books {
 			b.inTheFleet(t)

@@ -127,14 +127,14 @@ func (s settings) run(ctx context.Context, stdout, stderr io.Writer) error {
 	transport := &iamhttp.Transport{OnFailure: counts.failure}
 	if s.gate {
 		redis.SetLogger(quiet{}) // the gate logs what matters
-		// The next lines are all that a process needs to be in the fleet.
+		// The next lines are all that a process needs to join the fleet.
 		client := redis.NewClient(s.redis)
 		defer client.Close()
 		shared := redisgate.New(client, redisgate.Options{})
 		defer shared.Close()
 		defer all.Wait()
 		transport.Gate = shared
-		all.Go(func() { // to the gate, a wrong password looks like a server that is down
+		all.Go(func() { // the gate treats a wrong password like a server that is down
 			ctx, cancel := context.WithTimeout(ctx, time.Second)
 			defer cancel()
 			if err := client.Ping(ctx).Err(); err != nil {
@@ -187,8 +187,8 @@ func (c *counter) failure(_ context.Context, f iamhttp.Failure) {
 	}
 }
 
-// call makes one call. If the call fails, for example because no service is running,
-// call waits for 100 ms.
+// call makes one request. If the request fails, for example because the service is not
+// running, call waits for 100 ms before it returns.
 func (c *counter) call(ctx context.Context, client *http.Client, url string) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

@@ -70,10 +70,10 @@ func TestHelpFitsEightyColumns(t *testing.T) {
 }
 
 func TestPasswordComesFromTheEnvironmentOrTheURL(t *testing.T) {
-	env := func(string) string { return "of the environment" }
+	env := func(string) string { return "from-environment" }
 	s, err := parse([]string{"-redis", "rediss://host:1"}, env)
 	require.NoError(t, err)
-	assert.Equal(t, "of the environment", s.redis.Password)
+	assert.Equal(t, "from-environment", s.redis.Password)
 	assert.NotNil(t, s.redis.TLSConfig)
 	s, err = parse([]string{"-redis", "redis://:in-it@host:1"}, env)
 	require.NoError(t, err)
