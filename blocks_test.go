@@ -37,9 +37,9 @@ func forLogin(ctx context.Context) context.Context {
 	return iamhttp.WithExpected(ctx, iamhttp.ErrTooManyRequests)
 }
 
-// A reader copies a block without its context and only adds the imports, so the block must
-// declare all values it uses. The files below adapters are an exception: their blocks use
-// values that the reader has already.
+// Readers copy a block without its context and only add the imports, so the block must
+// declare all values it uses. The files in adapters are an exception: their blocks use
+// values that the reader already has.
 func TestGoBlocksInDocumentsDeclareTheValuesTheyUse(t *testing.T) {
 	imported := map[string]bool{}
 	for _, text := range files(t, ".go") {

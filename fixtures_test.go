@@ -24,7 +24,7 @@ import (
 var recorded = map[string]struct {
 	code       int
 	service    string
-	message    string // if it ends in "…", only the beginning
+	message    string // only the beginning if it ends in "…"
 	request    string
 	retryAfter time.Duration
 }{

@@ -18,8 +18,8 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// A tokenUser is a RoundTripper that needs a token for each request, and fetches tokens
-// through the client that it is itself a part of.
+// A tokenUser is a RoundTripper that needs a token for each request. It fetches tokens
+// through the client that contains the tokenUser itself.
 type tokenUser struct {
 	base   http.RoundTripper
 	client *http.Client
@@ -59,7 +59,7 @@ func (u *tokenUser) token() error {
 	return resp.Body.Close()
 }
 
-// refusingOnce returns a constructor of servers that throttle only the nth request.
+// refusingOnce returns a constructor for servers that throttle only the nth request.
 func refusingOnce(nth int64, retryAfter string) func() http.RoundTripper {
 	return func() http.RoundTripper {
 		var n atomic.Int64
@@ -73,8 +73,8 @@ func refusingOnce(nth int64, retryAfter string) func() http.RoundTripper {
 	}
 }
 
-// allowing returns a server with a token bucket: it admits perSecond requests per second,
-// and bursts of half of that.
+// allowing returns a server with a token bucket. It admits perSecond requests per second,
+// and bursts of up to perSecond/2 requests.
 func allowing(perSecond float64) http.RoundTripper {
 	var mu sync.Mutex
 	saved, at := perSecond/2, time.Now()
@@ -91,8 +91,8 @@ func allowing(perSecond float64) http.RoundTripper {
 	})
 }
 
-// A token request must not wait for a turn: the requests that hold the turns wait for the
-// token, so the two would wait for each other.
+// A token request must not wait for a turn: the requests that hold the turns are waiting
+// for the token, so none of them could proceed.
 func TestFetchingTokensThroughTheSameGateAtMostDoublesTheTime(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -141,7 +141,7 @@ func TestFetchingTokensThroughTheSameGateAtMostDoublesTheTime(t *testing.T) {
 					}
 				})
 			}
-			t.Logf("%v without token requests, %v with", took[false], took[true])
+			t.Logf("the calls took %v without token requests, and %v with them", took[false], took[true])
 			assert.LessOrEqual(t, took[true], 2*took[false])
 		})
 	}
@@ -167,7 +167,7 @@ func TestTokenRequestWaitsForTheEndOfAPause(t *testing.T) {
 						sent = append(sent, time.Since(start))
 						return answer(200, "")(req)
 					}
-					throttle(t, g, 10*time.Second) // another caller
+					throttle(t, g, 10*time.Second) // another caller is throttled
 					ctx, cancel := context.WithTimeout(context.Background(), tt.timeout)
 					defer cancel()
 					token, err := http.NewRequestWithContext(ctx, "POST", "https://iam.example/token", nil)

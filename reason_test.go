@@ -20,7 +20,7 @@ import (
 
 func TestReasonIsDerivedFromTheServiceCode(t *testing.T) {
 	// All codes that have a reason, each with its documented status, and some codes
-	// without one.
+	// without a reason.
 	tests := []struct {
 		status int
 		code   string
@@ -120,13 +120,13 @@ func TestReasonDoesNotAffectRetries(t *testing.T) {
 	assert.Equal(t, 1, base.count())
 }
 
-// The texts are from the gateway's documentation and from reports of its users.
+// The texts are from the gateway's documentation and from its users' reports.
 func TestReasonOfAnAmbiguousGatewayCodeIsDerivedFromTheMessage(t *testing.T) {
 	const request = "canonicalRequest:PUT|/v2/token/||authorization:SDK-HMAC-SHA256 Access=A, Signature=B|x-security-token:C|x-sdk-date:20201117T072119Z|expired ak locked"
 	for _, tt := range []struct {
 		detail string
-		token  iamhttp.Reason // with 0301
-		app    iamhttp.Reason // with 0303
+		token  iamhttp.Reason // want with the codes …0301
+		app    iamhttp.Reason // want with the codes …0303
 	}{
 		{"AK access failed to reach the limit,forbidden.", iamhttp.ReasonAccountLocked, iamhttp.ReasonAccountLocked},
 		{"AK access failed to reach the limit, forbidden", iamhttp.ReasonAccountLocked, iamhttp.ReasonAccountLocked},
@@ -153,7 +153,7 @@ func TestReasonOfAnAmbiguousGatewayCodeIsDerivedFromTheMessage(t *testing.T) {
 		{"x-auth-token not found", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
 		{"neither X-Auth-Token nor Authorization", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
 		{"Unauthorized", iamhttp.ReasonTokenExpired, iamhttp.ReasonUnknown},
-		{"the break of the weak", iamhttp.ReasonTokenExpired, iamhttp.ReasonUnknown}, // "ak" only inside words
+		{"the break of the weak", iamhttp.ReasonTokenExpired, iamhttp.ReasonUnknown}, // "ak" occurs only inside words
 		{"", iamhttp.ReasonTokenExpired, iamhttp.ReasonUnknown},
 		{strings.Repeat("x", 10_000) + " signature expired", iamhttp.ReasonTokenExpired, iamhttp.ReasonUnknown}, // too far from the beginning
 	} {
@@ -210,7 +210,7 @@ func TestReasonWithoutAServiceCodeIsDerivedFromTheMessage(t *testing.T) {
 		{423, "The user is locked.", iamhttp.ReasonAccountLocked},
 		{423, "The server is locked.", iamhttp.ReasonUnknown},
 
-		// With other statuses, such a message does not decide.
+		// With other statuses, the message does not decide the reason.
 		{400, "The account is locked.", iamhttp.ReasonUnknown},
 		{404, "The user already exists.", iamhttp.ReasonUnknown},
 		{500, "The account is locked.", iamhttp.ReasonUnknown},

@@ -228,8 +228,8 @@ func TestRetryableClientWithReplacedBackoffKeepsTheOtherRules(t *testing.T) {
 	})
 }
 
-// Without an ErrorHandler, the client closes the body and wraps the error in a text of its
-// own.
+// Without an ErrorHandler, the client closes the body and wraps the error in one with its
+// own text.
 func TestRetryableClientWithoutErrorHandlerStillReturnsTheTypedError(t *testing.T) {
 	body := watch(strings.NewReader(`{"message":"who?"}`))
 	c := retryable(&iamhttp.Transport{}, script(answerWith(404, body)))
@@ -522,7 +522,7 @@ func TestStalledBodyDoesNotDelayARetryableClient(t *testing.T) {
 }
 
 // The client leaves the context of the last attempt in the Request.
-func TestRetryableRequestUsedTwiceIsCountedFromZeroAgain(t *testing.T) {
+func TestReusedRetryableRequestCountsItsAttemptsFromZero(t *testing.T) {
 	for name, derive := range map[string]func(*retryablehttp.Request) *retryablehttp.Request{
 		"the same Request": func(req *retryablehttp.Request) *retryablehttp.Request { return req },
 		"the Request with a derived context": func(req *retryablehttp.Request) *retryablehttp.Request {

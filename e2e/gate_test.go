@@ -63,9 +63,9 @@ func arrivals(perSecond int, d time.Duration, f func()) {
 	calls.Wait()
 }
 
-// undisturbed runs f until the machine has run it without interruption, three times at
-// most. On a busy machine requests and responses are late, whoever sends them. Timers show
-// that: they fire late as well.
+// undisturbed runs f again, up to three times in all, if the machine was too busy for the
+// result to count. On a busy machine, requests and responses are late. Timers then fire
+// late, too, so undisturbed measures how late they are.
 func undisturbed(t *testing.T, f func()) {
 	for range 3 {
 		const tick = 5 * time.Millisecond
@@ -89,7 +89,7 @@ func undisturbed(t *testing.T, f func()) {
 		f()
 		close(done)
 		took, stalled := time.Since(start), <-late
-		t.Logf("during %v, timers were late for %v", took, stalled)
+		t.Logf("the run took %v; timers were late by %v in all", took, stalled)
 		if stalled < took/100 {
 			return
 		}
@@ -215,7 +215,7 @@ func scaled() backoff.BackOff {
 	return backoff.NewExponentialBackOff(backoff.WithInitialInterval(time.Second/30), backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(0))
 }
 
-func TestNoCallFailsAtALongWindowStatedByHAProxy(t *testing.T) {
+func TestNoCallFailsIfHAProxyStatesALongWindow(t *testing.T) {
 	t.Parallel()
 	const calls, workers, window = 500, 10, 20 * time.Second
 	for _, tt := range []struct {

@@ -104,7 +104,7 @@ func TestWithoutRetryAfterTheLimitStatedByNginxDecidesTheWait(t *testing.T) {
 	}
 }
 
-func Test408OfHAProxyIsRetriedUntilTheAttemptsAreUsedUp(t *testing.T) {
+func Test408FromHAProxyIsRetriedUntilTheAttemptsAreUsedUp(t *testing.T) {
 	for path, retryAfter := range map[string]time.Duration{"/fault/408": 0, "/fault/408-retry-after": time.Second} {
 		t.Run(path, func(t *testing.T) {
 			tr := &iamhttp.Transport{MaxAttempts: 2, Backoff: quick}
@@ -129,8 +129,8 @@ func listen(t *testing.T, server int) net.Listener {
 	return l
 }
 
-// stall is a body that blocks after its first bytes until it is closed, as on a network
-// disk that has been lost.
+// stall is a body that blocks after its first bytes until it is closed, like a file on a
+// network disk that has gone away.
 type stall struct {
 	begun  bool
 	closed chan struct{}
