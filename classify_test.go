@@ -67,7 +67,7 @@ func TestTheTableIsTheDocumentedOne(t *testing.T) {
 		codes = append(codes, c)
 	}
 	assert.Equal(t, documented, codes, "Codes must yield the codes in the order in which the API documents them")
-	assert.IsIncreasing(t, codes, "the binary search of Classify needs ascending codes")
+	assert.IsIncreasing(t, codes, "the binary search in Classify needs ascending codes")
 }
 
 func TestRangeOverCodesCanStopEarly(t *testing.T) {
@@ -188,5 +188,5 @@ func isInStatusCodes(t *testing.T, name, generated string) {
 		require.NoError(t, os.WriteFile(file, []byte(head+begin+generated+end+tail), 0o644))
 		return
 	}
-	assert.Equal(t, generated, old, "run: go test -run StatusCodes -update .")
+	assert.Equal(t, generated, old, "docs/status-codes.md is out of date; run: go test -run StatusCodes -update .")
 }

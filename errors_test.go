@@ -356,7 +356,7 @@ func TestShortPlainTextBodyBecomesTheMessage(t *testing.T) {
 		{"text/plainer", "upstream connect error", ""},
 	} {
 		e := iamhttp.NewStatusError(503, http.Header{"Content-Type": {tt.contentType}}, []byte(tt.body))
-		assert.Equal(t, tt.want, e.Message, "Content-Type %s, body %q", tt.contentType, tt.body)
+		assert.Equal(t, tt.want, e.Message, "wrong Message for Content-Type %s and body %q", tt.contentType, tt.body)
 		assert.Empty(t, e.ServiceCode)
 		assert.Equal(t, tt.body, string(e.Body()))
 	}
@@ -482,12 +482,12 @@ func FuzzErrorBody(f *testing.F) {
 		}
 		// A plain text becomes the message only if it is short and there is no other message.
 		if asText.ServiceCode != e.ServiceCode || asText.RequestID != e.RequestID || asText.Message != e.Message && (e.Message != "" || len(asText.Message) > 512) {
-			t.Fatalf("as text/plain: code %q, message %q; without Content-Type: code %q, message %q", asText.ServiceCode, asText.Message, e.ServiceCode, e.Message)
+			t.Fatalf("wrong error for text/plain: code %q, message %q; without Content-Type: code %q, message %q", asText.ServiceCode, asText.Message, e.ServiceCode, e.Message)
 		}
-		// A compressed body gives the same error.
+		// Compressing the body does not change the error.
 		packed := iamhttp.NewStatusError(400, http.Header{"Content-Encoding": {"gzip"}}, gzipped(t, body))
 		if same := packed.Message == e.Message && packed.ServiceCode == e.ServiceCode && packed.RequestID == e.RequestID; !same && len(gzipped(t, body)) <= 64<<10 {
-			t.Fatalf("compressed: %q, uncompressed: %q", packed, e)
+			t.Fatalf("compression changed the error: %q if compressed, %q if not", packed, e)
 		}
 		if bytes.HasPrefix(body, []byte("{")) && utf8.Valid(body) {
 			inString, err := json.Marshal(string(body))
@@ -496,7 +496,7 @@ func FuzzErrorBody(f *testing.F) {
 			}
 			within := iamhttp.NewStatusError(400, nil, inString)
 			if len(inString) <= 64<<10 && (within.Message != e.Message || within.ServiceCode != e.ServiceCode || within.RequestID != e.RequestID) {
-				t.Fatalf("inside a JSON string: %q, bare: %q", within, e)
+				t.Fatalf("wrapping the body in a JSON string changed the error: %q if wrapped, %q if not", within, e)
 			}
 		}
 		// If the body is JSON, encoding/json must find the same message.
@@ -639,7 +639,7 @@ func TestHeaderBodyAndURLErrorCanContainSecrets(t *testing.T) {
 	const secret = "s3cr3t"
 	client := &http.Client{Transport: &iamhttp.Transport{Base: script(answer(401, secret, "X-Subject-Token: "+secret))}}
 	_, err := client.Get("https://iam.example/v3/users?token=" + secret)
-	assert.Contains(t, err.Error(), secret, "http.Client is expected to put the URL into the error")
+	assert.Contains(t, err.Error(), secret, "this test expects http.Client to put the URL into the error")
 	e := statusError(t, err)
 	assert.NotContains(t, e.Error(), secret)
 	assert.Contains(t, fmt.Sprint(e.Header()), secret)

@@ -485,7 +485,7 @@ func ExampleWithExpected() {
 	// Output: 404 <nil>
 }
 
-// A 429 to a login can mean that the account is locked. An expected 429 is not retried,
+// A 429 on a login can mean that the account is locked. An expected 429 is not retried,
 // so the password is sent once and the gate does not delay other callers.
 func ExampleWithExpected_login() {
 	var service iamtest.Server

@@ -346,7 +346,7 @@ func TestGateRefusalAfterAConnectionErrorKeepsThatError(t *testing.T) {
 	}
 }
 
-func TestCancelDuringTheWaitInTheGate(t *testing.T) {
+func TestCancelEndsTheWaitInTheGate(t *testing.T) {
 	cause := errors.New("the user left")
 	for name, tt := range map[string]struct {
 		resends int
@@ -602,7 +602,7 @@ func TestGateDoesNotUseUpALoneCallersAttemptsSooner(t *testing.T) {
 						})
 					}
 				}
-				t.Logf("%v without a gate, %v with one", lasts[false], lasts[true])
+				t.Logf("the calls took %v without a gate, and %v with one", lasts[false], lasts[true])
 				assert.GreaterOrEqual(t, lasts[true], lasts[false]*6/10)
 			})
 		}

@@ -126,7 +126,7 @@ func TestHTTP2POSTIsResentOnlyIfItWasNotProcessed(t *testing.T) {
 	tests := map[string]struct {
 		f      func(c h2, request int, stream uint32)
 		seen   []string // the connection's number and the body, for each request
-		status int      // 0: an error without a response
+		status int      // status code; 0 if the call gets no response
 		typed  bool
 	}{
 		"REFUSED_STREAM, then a 200": { // net/http resends a refused stream

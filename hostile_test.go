@@ -73,7 +73,7 @@ func cost(t *testing.T, server string, limit uint64, f func() (got string)) {
 		require.NoError(t, os.WriteFile(path, []byte(strings.Join(lines, "")), 0o644))
 		return
 	}
-	assert.Contains(t, string(text), row, "run: go test -update .")
+	assert.Contains(t, string(text), row, "docs/hostile.md is out of date; run: go test -update .")
 }
 
 // outcome describes the result of a call, without details that differ from run to run.

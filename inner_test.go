@@ -23,10 +23,10 @@ import (
 type tokenUser struct {
 	base   http.RoundTripper
 	client *http.Client
-	uses   int  // requests per token; 0: no limit
-	own    bool // each request fetches its own token
+	uses   int  // number of requests that a token is valid for; 0: no limit
+	own    bool // whether each request fetches its own token
 	busy   chan struct{}
-	left   int // requests left for the current token
+	left   int // number of requests that the current token is still valid for
 	tokens atomic.Int64
 }
 

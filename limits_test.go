@@ -249,7 +249,7 @@ func TestUploadOf64MiBIsNotBuffered(t *testing.T) {
 	runtime.ReadMemStats(&after)
 	require.NoError(t, err)
 	assert.Equal(t, 2*size, received)
-	t.Logf("allocated: %d bytes", after.TotalAlloc-before.TotalAlloc)
+	t.Logf("the upload allocated %d bytes", after.TotalAlloc-before.TotalAlloc)
 	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(100<<10))
 }
 
@@ -259,7 +259,7 @@ func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { ret
 
 func TestTenThousandWaitingCallsUseLittleMemoryAndReturnWhenCanceled(t *testing.T) {
 	if testing.Short() {
-		t.Skip("ten thousand goroutines")
+		t.Skip("this test starts ten thousand goroutines")
 	}
 	const calls = 10_000
 	body := strings.Repeat("x", 200)
@@ -317,7 +317,7 @@ func heap() uint64 {
 
 func TestTenThousandCanceledCallsReturnAtOnce(t *testing.T) {
 	if testing.Short() {
-		t.Skip("ten thousand goroutines")
+		t.Skip("this test starts ten thousand goroutines")
 	}
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())

@@ -28,7 +28,7 @@ func logger(w io.Writer, level slog.Level) *slog.Logger {
 	}}))
 }
 
-func TestRetriedFailuresAreLoggedAsInfo4xxAsWarn5xxAsError(t *testing.T) {
+func TestLogLevelIsInfoForRetriesWarnFor4xxErrorFor5xx(t *testing.T) {
 	var logged bytes.Buffer
 	service := new(iamtest.Server)
 	service.Next(

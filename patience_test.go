@@ -279,7 +279,7 @@ func TestTenThousandBogusLimitsNeverShortenTheWaitOrEndTheCall(t *testing.T) {
 			}
 			start := time.Now()
 			resp, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
-			require.NoError(t, err, "header %v, body %s", h, body)
+			require.NoError(t, err, "the call failed; header %v, body %s", h, body)
 			resp.Body.Close()
 			took := time.Since(start)
 			most := 2*time.Minute + time.Second

@@ -100,8 +100,8 @@ var firstStep = regexp.MustCompile("^// ([a-z_/]+\\.go)\npackage ")
 // otherModule finds an import of a nested module of this repository.
 var otherModule = regexp.MustCompile(`"github\.com/iamhttp/iamhttp/(adapters/\w+|redisgate|iamotel)"`)
 
-// ofOtherModule reports whether code imports a nested module. A file of that module
-// contains such a block completely, imports included.
+// ofOtherModule reports whether code imports a nested module. If it does, a file of that
+// module contains the whole block, including the imports.
 func ofOtherModule(code string) bool { return otherModule.MatchString(code) }
 
 func TestDocumentsSayHowToGetTheModulesTheirFilesImport(t *testing.T) {

@@ -125,8 +125,8 @@ func TestReasonOfAnAmbiguousGatewayCodeIsDerivedFromTheMessage(t *testing.T) {
 	const request = "canonicalRequest:PUT|/v2/token/||authorization:SDK-HMAC-SHA256 Access=A, Signature=B|x-security-token:C|x-sdk-date:20201117T072119Z|expired ak locked"
 	for _, tt := range []struct {
 		detail string
-		token  iamhttp.Reason // want with the codes …0301
-		app    iamhttp.Reason // want with the codes …0303
+		token  iamhttp.Reason // wanted reason with APIG.0301 or APIGW.0301
+		app    iamhttp.Reason // wanted reason with APIG.0303 or APIGW.0303
 	}{
 		{"AK access failed to reach the limit,forbidden.", iamhttp.ReasonAccountLocked, iamhttp.ReasonAccountLocked},
 		{"AK access failed to reach the limit, forbidden", iamhttp.ReasonAccountLocked, iamhttp.ReasonAccountLocked},
@@ -169,7 +169,7 @@ func TestReasonOfAnAmbiguousGatewayCodeIsDerivedFromTheMessage(t *testing.T) {
 				"INCORRECT AUTHENTICATION INFORMATION:" + strings.ToLower(tt.detail) + " (see the documentation)",
 			} {
 				e := &iamhttp.StatusError{Code: 401, ServiceCode: code, Message: text}
-				assert.Equal(t, want, e.Reason(), "service code %s, message %.200s", code, text)
+				assert.Equal(t, want, e.Reason(), "wrong reason for service code %s and message %.200s", code, text)
 			}
 		}
 	}
@@ -181,7 +181,7 @@ func TestReasonWithoutAServiceCodeIsDerivedFromTheMessage(t *testing.T) {
 		message string
 		want    iamhttp.Reason
 	}{
-		// Texts of Keystone, and of Open Telekom Cloud's /v3.
+		// Messages from Keystone, and from Open Telekom Cloud's /v3.
 		{401, "The account is locked for user: 01b5b2fb7f1547f282dc1c62ff0087e1.", iamhttp.ReasonAccountLocked},
 		{401, "The account is locked.", iamhttp.ReasonAccountLocked},
 		{401, "The password is expired and needs to be changed for user: 01b5b2fb.", iamhttp.ReasonCredentialExpired},
@@ -217,7 +217,7 @@ func TestReasonWithoutAServiceCodeIsDerivedFromTheMessage(t *testing.T) {
 	} {
 		for _, code := range []string{"", "IAM.0001", "Unheard.1"} {
 			e := &iamhttp.StatusError{Code: iamhttp.Code(tt.status), ServiceCode: code, Message: tt.message}
-			assert.Equal(t, tt.want, e.Reason(), "status %d, service code %q, message %s", tt.status, code, tt.message)
+			assert.Equal(t, tt.want, e.Reason(), "wrong reason for status %d, service code %q and message %s", tt.status, code, tt.message)
 		}
 	}
 	locked := "The account is locked after too many wrong passwords."
@@ -239,7 +239,7 @@ func TestReasonDoesNotAllocate(t *testing.T) {
 	} {
 		assert.Zero(t, testing.AllocsPerRun(100, func() {
 			if e.Reason() == iamhttp.ReasonRegionFailover || e.Is(iamhttp.ReasonRegionFailover) {
-				t.Error("got ReasonRegionFailover")
+				t.Error("want any reason other than ReasonRegionFailover")
 			}
 		}), "%.100v", e)
 	}

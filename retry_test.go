@@ -198,7 +198,7 @@ func TestCallThatStopsEarlyReturnsAtOnceWithTheStopReason(t *testing.T) {
 				assert.Equal(t, tt.want, e.Stop)
 				assert.Equal(t, 1, base.count())
 				assert.Equal(t, "APIG.0308", e.ServiceCode)
-				assert.NotErrorIs(t, err, context.DeadlineExceeded, "the deadline has not passed")
+				assert.NotErrorIs(t, err, context.DeadlineExceeded, "the error must not be DeadlineExceeded, because the deadline has not passed")
 				assert.False(t, e.Timeout())
 			})
 		})
@@ -332,7 +332,7 @@ func TestConnectionErrorsAreRetriedOnlyIfEnabledAndIdempotent(t *testing.T) {
 	}
 }
 
-func TestRetriesOfConnectionErrorsFollowTheOtherRules(t *testing.T) {
+func TestRetriesAfterConnectionErrorsFollowTheRulesForAllRetries(t *testing.T) {
 	broken := errors.New("connection reset by peer")
 	t.Run("no GetBody", func(t *testing.T) {
 		base := script(fail(broken))

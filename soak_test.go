@@ -308,7 +308,7 @@ func (s *soak) call(n int64) {
 
 func TestSoak(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes seconds, or as long as -soak says")
+		t.Skip("this test takes seconds, or as long as -soak says")
 	}
 	const callers, rounds = 200, 4
 	for _, gated := range []bool{false, true} {
@@ -371,7 +371,8 @@ func TestSoak(t *testing.T) {
 				heaps = append(heaps, heap())
 			}
 			srv.Close()
-			// One goroutine is Eventually's own. Other tests may have closed files meanwhile.
+			// Eventually runs a goroutine of its own. Other tests may have closed files since the
+			// soak began.
 			assert.Eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines+1 }, 10*time.Second, time.Millisecond, "goroutines were leaked")
 			assert.LessOrEqual(t, openFiles(), files, "files were left open")
 			assert.Zero(t, base.open.Load(), "response bodies were left open")

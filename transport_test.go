@@ -394,7 +394,7 @@ func TestBodyIsReplayedFromGetBodyForEachRetry(t *testing.T) {
 	base := script(answer(429, ""), answer(408, ""), answer(201, ""))
 	_, err := (&iamhttp.Transport{Base: base, Backoff: zero}).RoundTrip(req)
 	require.NoError(t, err)
-	require.Len(t, opened, 3, "each attempt must have exactly one reader")
+	require.Len(t, opened, 3, "each of the three attempts must get exactly one body")
 	for i, s := range base.sent {
 		assert.Equal(t, `{"user":{}}`, s.body)
 		assert.EqualValues(t, 11, s.req.ContentLength)
@@ -826,7 +826,7 @@ func TestPanicInOnFailureClosesTheBodyOfTheUnsentRetry(t *testing.T) {
 func TestPassThroughReturnsTheLastResponseUnread(t *testing.T) {
 	tests := map[string]struct {
 		step step
-		want int // attempts
+		want int // wanted number of attempts
 	}{
 		"not retryable":    {answer(404, "who?"), 1},
 		"attempts used up": {answer(429, "who?"), 3},

@@ -31,7 +31,7 @@ func TestDecisionPictureIsUpToDate(t *testing.T) {
 	}
 	drawn, err := os.ReadFile(file)
 	require.NoError(t, err)
-	assert.Equal(t, string(draw()), string(drawn), "run: go test ./docs -update")
+	assert.Equal(t, string(draw()), string(drawn), "decision.svg is out of date; run: go test ./docs -update")
 }
 
 func TestDecisionPictureShowsEveryStopReasonOnce(t *testing.T) {

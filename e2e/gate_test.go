@@ -115,7 +115,7 @@ func TestGateUsesTheWholeLimitDuringOverloadWithDeadlines(t *testing.T) {
 		})
 		share = float64(answered.Load()) / (limit * (lasting - learning).Seconds())
 		perSuccess = float64(sent.Load()) / float64(all.Load())
-		t.Logf("%.3f of the limit used, %.3f requests per success", share, perSuccess)
+		t.Logf("the calls used %.3f of the limit and took %.3f requests per success", share, perSuccess)
 	})
 	assert.GreaterOrEqual(t, share, 0.97)
 	assert.LessOrEqual(t, perSuccess, 1.05)
@@ -132,7 +132,7 @@ func serve(t *testing.T) (stop func() error) {
 
 func TestGateUsesTheWholeLimitAgainSoonAfterAnOutage(t *testing.T) {
 	t.Parallel()
-	const limit, begins, ends, lasting = 100, 10, 20, 40 // requests per second; the others in seconds
+	const limit, begins, ends, lasting = 100, 10, 20, 40 // limit in requests per second; begins, ends and lasting in seconds
 	fronts := map[string]string{"nginx": at(t, nginxGate), "HAProxy": at(t, haproxyGate)}
 	stop := serve(t)
 	accepted := make(map[string]*[lasting + 1]atomic.Int64)

@@ -183,7 +183,7 @@ func Test413DuringAnUploadIsTypedAndNotRetried(t *testing.T) {
 			e := statusError(t, err, iamhttp.ErrRequestEntityTooLarge)
 			assert.Equal(t, iamhttp.StopNotRetryable, e.Stop)
 			assert.Equal(t, 1, e.Attempts)
-			assert.Empty(t, e.Message, "the body is HTML")
+			assert.Empty(t, e.Message, "Message must be empty, because the body is HTML")
 			assert.Len(t, *reports, 1)
 		})
 	}
@@ -230,7 +230,7 @@ func TestFailuresCausedByTheGatewaysAreTypedAndNotRetried(t *testing.T) {
 
 func TestEachFormOfRetryAfterFromNginxIsParsed(t *testing.T) {
 	for path, tt := range map[string]struct {
-		retryAfter time.Duration // -1: more than a day
+		retryAfter time.Duration // wanted wait; -1 stands for more than a day
 		stop       iamhttp.StopReason
 	}{
 		"seconds":  {time.Second, iamhttp.StopAttempts},
