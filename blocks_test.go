@@ -70,7 +70,7 @@ func TestGoBlocksInDocumentsDeclareTheValuesTheyUse(t *testing.T) {
 // packageName finds the usual name of a package in its quoted import path.
 var packageName = regexp.MustCompile(`(?:go-)?([^/"]+)(?:/v\d+)?"$`)
 
-// undeclared returns the names that code uses and does not declare. The code is a file or a
+// undeclared returns the names that code uses but does not declare. The code is a file or a
 // part of one.
 func undeclared(t *testing.T, code string) (names []string) {
 	t.Helper()

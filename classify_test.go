@@ -171,8 +171,8 @@ func TestTableInStatusCodesMdMatchesTheCode(t *testing.T) {
 	isInStatusCodes(t, "status table", table.String())
 }
 
-// isInStatusCodes asserts that docs/status-codes.md contains the text generated between the
-// two comments with this name. With -update, it writes the text there instead.
+// isInStatusCodes asserts that the text between the two comments with this name in
+// docs/status-codes.md equals generated. With -update, it writes generated there instead.
 func isInStatusCodes(t *testing.T, name, generated string) {
 	t.Helper()
 	const file = "docs/status-codes.md"

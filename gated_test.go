@@ -31,7 +31,8 @@ type observed struct {
 	outcome gate.Outcome
 }
 
-// scriptedGate is a Gate that calls wait and records all calls to Wait and Observe.
+// scriptedGate is a Gate whose Wait calls the function wait. It records all calls to Wait
+// and Observe.
 type scriptedGate struct {
 	wait func(ctx context.Context, r gate.Request) (gate.Ticket, error)
 
@@ -311,7 +312,7 @@ func TestRetryRefusedByTheGateReturnsTheStatusErrorOfTheLastResponse(t *testing.
 }
 
 // A request that got no response may have been processed. A NotSentError, or the
-// StatusError of an earlier response, would hide that.
+// StatusError of an earlier response, would suggest the opposite.
 func TestGateRefusalAfterAConnectionErrorKeepsThatError(t *testing.T) {
 	broken := &net.OpError{Op: "read", Err: syscall.ECONNRESET}
 	refusal := &gate.Error{Err: errors.New("not now")}

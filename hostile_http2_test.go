@@ -58,7 +58,7 @@ func (c h2) frame(kind, flags byte, stream uint32, payload string) {
 
 func (c h2) rstStream(stream, code uint32) { c.frame(frameRSTStream, 0, stream, number(code)) }
 
-// goAway sends a frame that says that only the requests up to stream were processed.
+// goAway sends a GOAWAY frame: only the requests up to stream were processed.
 func (c h2) goAway(stream, code uint32) { c.frame(frameGoAway, 0, 0, number(stream)+number(code)) }
 
 func number(n uint32) string { return string(binary.BigEndian.AppendUint32(nil, n)) }
@@ -113,7 +113,7 @@ func h2Server(t *testing.T, f func(c h2, request int, stream uint32)) (url strin
 	}
 }
 
-// h2Base returns a Base that speaks HTTP/2 without TLS from the first byte.
+// h2Base returns a Base that speaks HTTP/2 from the first byte, without TLS.
 func h2Base(t *testing.T) *http.Transport {
 	base := newBase(t)
 	base.Protocols = new(http.Protocols)

@@ -231,7 +231,7 @@ func TestStalledGzipBodyDoesNotBlockARetryWithOneConnectionPerHost(t *testing.T)
 				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 				defer cancel()
 				resp, err := get(ctx, t, &iamhttp.Transport{Base: wrap(base), Backoff: zero, PassThrough: passThrough, MaxAttempts: 2}, url)
-				if passThrough && err == nil { // this Go version can close such a body, so the retry was sent
+				if passThrough && err == nil { // this Go version can close a stalled body, so the retry was sent
 					assert.Equal(t, http.StatusTooManyRequests, resp.StatusCode)
 				} else {
 					assert.Equal(t, iamhttp.ErrTooManyRequests, statusError(t, err).Code)
@@ -356,7 +356,7 @@ func TestHeaderWithinTheLimitIsKeptAndALargerOneIsAnError(t *testing.T) {
 	base.MaxResponseHeaderBytes = 1 << 20 // net/http's own limit is 10 MiB
 	base.DisableKeepAlives = true
 	tr := &iamhttp.Transport{Base: base}
-	cost(t, "a 403 with 900 KiB in a header line; the limit is 1 MiB", 16<<20, func() string { // net/http allocates most of it to read the lines
+	cost(t, "a 403 with 900 KiB in a header line; the limit is 1 MiB", 16<<20, func() string { // net/http allocates most of the memory, to read the lines
 		_, err := get(t.Context(), t, tr, url)
 		e := statusError(t, err)
 		assert.Len(t, e.RequestID, 128)
@@ -400,7 +400,7 @@ func TestUploadRefusedHalfwayIsResentInFull(t *testing.T) {
 			})
 			req, err := http.NewRequestWithContext(t.Context(), "POST", url, bytes.NewReader(payload))
 			require.NoError(t, err)
-			cost(t, name, 32<<20, func() string { // nearly all of it is allocated by the server to read the body
+			cost(t, name, 32<<20, func() string { // the server allocates nearly all of the memory, to read the body
 				resp, err := (&iamhttp.Transport{Base: newBase(t), Backoff: zero}).RoundTrip(req)
 				require.NoError(t, err)
 				resp.Body.Close()
@@ -714,7 +714,7 @@ func Test100000RetryAfterLinesAreParsedQuickly(t *testing.T) {
 		_, _ = http.ReadRequest(r)
 		_, _ = c.Write(lines)
 	})
-	cost(t, "a 429 with 100,000 lines of Retry-After", 128<<20, func() string { // most of it is short-lived: net/http's errors about invalid dates
+	cost(t, "a 429 with 100,000 lines of Retry-After", 128<<20, func() string { // most of the memory is short-lived: net/http's errors about invalid dates
 		_, err := get(t.Context(), t, &iamhttp.Transport{}, url)
 		e := statusError(t, err)
 		assert.Equal(t, time.Hour, e.RetryAfter)

@@ -107,9 +107,9 @@ func TestFetchingTokensThroughTheSameGateAtMostDoublesTheTime(t *testing.T) {
 		{"a caller is throttled, and the token expires", refusingOnce(500, "2"), 1000, 100, false},
 		{"the second token is throttled", refusingOnce(102, "2"), 1000, 100, false},
 		{"each caller gets a token, one is throttled", refusingOnce(30, "2"), 100, 0, true},
-		{"20 requests a second", func() http.RoundTripper { return allowing(20) }, 300, 0, false},
-		{"20 requests a second, the token expires", func() http.RoundTripper { return allowing(20) }, 300, 50, false},
-		{"200 requests a second, the token expires", func() http.RoundTripper { return allowing(200) }, 3000, 100, false},
+		{"a limit of 20 requests a second", func() http.RoundTripper { return allowing(20) }, 300, 0, false},
+		{"a limit of 20 requests a second, the token expires", func() http.RoundTripper { return allowing(20) }, 300, 50, false},
+		{"a limit of 200 requests a second, the token expires", func() http.RoundTripper { return allowing(200) }, 3000, 100, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			took := make(map[bool]time.Duration)

@@ -331,7 +331,7 @@ func TestTenThousandCanceledCallsReturnAtOnce(t *testing.T) {
 				}
 			})
 		}
-		synctest.Wait() // all of them wait now
+		synctest.Wait() // all calls are waiting now
 		start := time.Now()
 		cancel()
 		wg.Wait()

@@ -41,7 +41,7 @@ func TestEveryGoBlockInADocumentIsCompiled(t *testing.T) {
 					continue
 				}
 			}
-			code = strings.TrimPrefix(code, "import ") // in the Go file, it is in an import group
+			code = strings.TrimPrefix(code, "import ") // in the Go file, this import is in a group
 			assert.True(t, slices.ContainsFunc(compiled, func(file string) bool { return strings.Contains(file, flatten(code)) }),
 				"%s: no Go file contains this block:\n%s", path, code)
 		}

@@ -433,7 +433,7 @@ func TestRetriesAfterConnectionErrorsFollowTheRulesForAllRetries(t *testing.T) {
 			assert.Equal(t, []time.Duration{10 * time.Second, 10 * time.Second}, base.gaps())
 		})
 	})
-	t.Run("the wait is cut to MaxWait, and the attempts include those with a response", func(t *testing.T) {
+	t.Run("the wait is cut to MaxWait, and MaxAttempts counts attempts with a response, too", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			base := script(fail(broken), answer(429, "", "Retry-After: 1"), fail(broken), answer(200, ""))
 			tr := &iamhttp.Transport{Base: base, RetryConnectionErrors: true, MaxAttempts: 3, MaxWait: 2 * time.Second, Backoff: constant(time.Hour)}

@@ -96,7 +96,7 @@ func (s *soakServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := r.Header.Get("X-Id")
 	w.Header().Set("X-Request-Id", id)
 	if !s.admit(id, r.Header.Get("X-Account")) {
-		if rand.IntN(50) == 0 { // longer than the time that many calls have left
+		if rand.IntN(50) == 0 { // a Retry-After that is too long for many calls
 			w.Header().Set("Retry-After", "1")
 		}
 		w.WriteHeader(429)

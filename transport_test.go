@@ -651,7 +651,7 @@ func TestDiscardingABodyIsBounded(t *testing.T) {
 		{300 * time.Millisecond, 300 * time.Millisecond},
 		{3 * time.Second, 3 * time.Second}, // reads for one second, then keeps waiting
 	} {
-		t.Run(fmt.Sprint("it does not delay a retry after a wait of ", tt.wait), func(t *testing.T) {
+		t.Run(fmt.Sprint("a stalled body hardly delays a retry that waits ", tt.wait), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				body := stalling("beginning")
 				base := script(answerWith(429, body), answer(200, ""))

@@ -209,8 +209,8 @@ func TestThrottledWritesDoNotDelayReads(t *testing.T) {
 	assert.GreaterOrEqual(t, writes, 90, "fewer writes succeeded than the limit of 5 per second allows")
 }
 
-// scaled returns a schedule about 15 times faster than the default, as the test's window of
-// 20 s stands for one of five minutes.
+// scaled returns a schedule about 15 times faster than the default, because the test's window
+// of 20 s stands in for a window of five minutes.
 func scaled() backoff.BackOff {
 	return backoff.NewExponentialBackOff(backoff.WithInitialInterval(time.Second/30), backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(0))
 }
