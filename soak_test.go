@@ -34,7 +34,7 @@ type soakServer struct {
 	mu      sync.Mutex
 	seen    map[string]int // number of requests, by call id
 	refused map[string]int // number of requests that got a 408 or 429, by call id
-	stored  map[string]int
+	stored  map[string]int // number of POSTs that were stored, by call id
 	wrong   []string
 	bucket  map[string]float64 // tokens left, by account
 	filled  time.Time
@@ -213,8 +213,8 @@ func (b *soakedBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// A soakGate counts the attempts that its gate admits and those that are
-// reported to the gate.
+// A soakGate counts the attempts that its gate admits and the attempts that are reported to
+// the gate.
 type soakGate struct {
 	gate.Gate
 	out, back atomic.Int64
