@@ -18,8 +18,8 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// Compare the results of one run only: go test -run - -bench . -count 10 .
-// Allocations are exact; durations only mean something as ratios.
+// Only compare results of the same run: go test -run - -bench . -count 10 .
+// Allocation counts are exact; durations are only meaningful as ratios.
 
 func BenchmarkSuccess(b *testing.B) {
 	for _, method := range []string{"GET", "POST"} {
@@ -131,8 +131,8 @@ func run(b *testing.B, rt http.RoundTripper, req *http.Request) {
 	}
 }
 
-// BenchmarkClientTimeout shows what Timeout costs in an http.Client whose Transport is not
-// an http.Transport. The cost is the same for any wrapper.
+// BenchmarkClientTimeout measures the cost of http.Client.Timeout if the client's Transport
+// is not an *http.Transport. The cost is the same for any wrapper.
 func BenchmarkClientTimeout(b *testing.B) {
 	base := fixedAnswers(nil, "", 200)
 	for _, timeout := range []time.Duration{0, time.Minute} {
@@ -153,10 +153,10 @@ func BenchmarkClientTimeout(b *testing.B) {
 	}
 }
 
-// BenchmarkALimitOf50000 makes calls from 5000 goroutines in real time, to a server with a
-// limit of 50,000 requests per second. It reports the share of the limit that is used,
-// without a gate and with one: -benchtime 1000000x takes about 20 s each.
-func BenchmarkALimitOf50000(b *testing.B) {
+// BenchmarkLimitOf50000PerSecond makes calls from 5000 goroutines in real time, to a server
+// with a limit of 50,000 requests per second. It reports the share of the limit that the
+// calls use, without and with a gate. With -benchtime 1000000x, each takes about 20 s.
+func BenchmarkLimitOf50000PerSecond(b *testing.B) {
 	const limit, callers = 50_000.0, 5000
 	for _, gated := range []bool{false, true} {
 		b.Run(map[bool]string{false: "without a gate", true: "with a gate"}[gated], func(b *testing.B) {

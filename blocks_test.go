@@ -37,9 +37,9 @@ func forLogin(ctx context.Context) context.Context {
 	return iamhttp.WithExpected(ctx, iamhttp.ErrTooManyRequests)
 }
 
-// A reader copies a block without its context and only adds the imports, so the block must
-// declare all values it uses. The files below adapters are an exception: their blocks use
-// values that the reader has already.
+// Readers copy a block without its context and only add the imports, so the block must
+// declare all values it uses. The files in adapters are an exception: their blocks use
+// values that the reader already has.
 func TestGoBlocksInDocumentsDeclareTheValuesTheyUse(t *testing.T) {
 	imported := map[string]bool{}
 	for _, text := range files(t, ".go") {
@@ -70,7 +70,7 @@ func TestGoBlocksInDocumentsDeclareTheValuesTheyUse(t *testing.T) {
 // packageName finds the usual name of a package in its quoted import path.
 var packageName = regexp.MustCompile(`(?:go-)?([^/"]+)(?:/v\d+)?"$`)
 
-// undeclared returns the names that code uses and does not declare. The code is a file or a
+// undeclared returns the names that code uses but does not declare. The code is a file or a
 // part of one.
 func undeclared(t *testing.T, code string) (names []string) {
 	t.Helper()

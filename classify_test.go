@@ -66,11 +66,11 @@ func TestTheTableIsTheDocumentedOne(t *testing.T) {
 	for c := range iamhttp.Codes() {
 		codes = append(codes, c)
 	}
-	assert.Equal(t, documented, codes, "Codes must yield the codes in the order of the documentation")
-	assert.IsIncreasing(t, codes, "the binary search of Classify needs ascending codes")
+	assert.Equal(t, documented, codes, "Codes must yield the codes in the order in which the API documents them")
+	assert.IsIncreasing(t, codes, "the binary search in Classify needs ascending codes")
 }
 
-func TestRangeOverCodesCanBeLeftEarly(t *testing.T) {
+func TestRangeOverCodesCanStopEarly(t *testing.T) {
 	for c := range iamhttp.Codes() {
 		assert.Equal(t, iamhttp.Code(100), c)
 		break
@@ -81,11 +81,11 @@ func TestEveryDocumentedFailureHasAConstant(t *testing.T) {
 	named := map[iamhttp.Code]bool{}
 	for name, code := range constants {
 		assert.True(t, iamhttp.Classify(int(code)).Documented, name)
-		assert.False(t, named[code], "two constants for %v", code)
+		assert.False(t, named[code], "more than one constant for %v", code)
 		named[code] = true
 	}
 	for code := range iamhttp.Codes() {
-		assert.Equal(t, code >= 400, named[code], "only failures may have a constant, and all of them must: %v", code)
+		assert.Equal(t, code >= 400, named[code], "each failure must have a constant, and no other code may have one: %v", code)
 	}
 	assert.Len(t, named, 26)
 	assert.EqualValues(t, http.StatusRequestTimeout, iamhttp.ErrRequestTimeout)
@@ -126,7 +126,7 @@ func TestUndocumentedCodeIsDescribedByItsClass(t *testing.T) {
 	assert.Len(t, classes, 5)
 }
 
-func TestACodeIsAnError(t *testing.T) {
+func TestCodeIsAnError(t *testing.T) {
 	for code, want := range map[iamhttp.Code]string{
 		404: "404 NotFound", 408: "408 Request Time-out", 504: "504 ServerTimeout", 418: "418 I'm a teapot",
 		499: "499", 999: "999", 99: "99", 0: "0", -1: "-1",
@@ -171,8 +171,8 @@ func TestTableInStatusCodesMdMatchesTheCode(t *testing.T) {
 	isInStatusCodes(t, "status table", table.String())
 }
 
-// isInStatusCodes compares generated with the text in docs/status-codes.md between the two
-// comments with this name. With -update, it writes the text instead.
+// isInStatusCodes asserts that the text between the two comments with this name in
+// docs/status-codes.md equals generated. With -update, it writes generated there instead.
 func isInStatusCodes(t *testing.T, name, generated string) {
 	t.Helper()
 	const file = "docs/status-codes.md"
@@ -188,5 +188,5 @@ func isInStatusCodes(t *testing.T, name, generated string) {
 		require.NoError(t, os.WriteFile(file, []byte(head+begin+generated+end+tail), 0o644))
 		return
 	}
-	assert.Equal(t, generated, old, "run: go test -run StatusCodes -update .")
+	assert.Equal(t, generated, old, "docs/status-codes.md is out of date; run: go test -run StatusCodes -update .")
 }

@@ -61,7 +61,7 @@ func TestCookiesOfFailuresReachTheJarAsDocumented(t *testing.T) {
 			}
 			assert.Equal(t, tt.want, got)
 			for _, r := range service.Requests() {
-				assert.Empty(t, r.Header.Get("Cookie"), "a retry must be sent with the cookies of the first attempt, here none")
+				assert.Empty(t, r.Header.Get("Cookie"), "a retry must send the same cookies as the first attempt, which sent none")
 			}
 		})
 	}

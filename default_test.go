@@ -12,7 +12,7 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// opaque is a foreign wrapper that does not reveal the RoundTripper that it wraps.
+// opaque is a third-party wrapper that does not reveal the RoundTripper that it wraps.
 type opaque struct{ http.RoundTripper }
 
 func (o opaque) CloseIdleConnections() {
@@ -36,14 +36,14 @@ func TestTransportCanBeUsedInTheDefaultTransport(t *testing.T) {
 	original := http.DefaultTransport
 	defer func() { http.DefaultTransport = original }()
 	for name, rt := range map[string]http.RoundTripper{
-		"alone":                                     &iamhttp.Transport{},
-		"around another without a Base":             &iamhttp.Transport{Base: &iamhttp.Transport{}},
-		"around two others without a Base":          &iamhttp.Transport{Base: &iamhttp.Transport{Base: &iamhttp.Transport{}}},
-		"inside an opaque wrapper":                  opaque{&iamhttp.Transport{}},
-		"inside a wrapper with WrappedRoundTripper": wrapped{opaque{&iamhttp.Transport{}}},
-		"around an opaque wrapper of another":       &iamhttp.Transport{Base: opaque{&iamhttp.Transport{}}},
-		"inside three wrappers":                     opaque{wrapped{opaque{&iamhttp.Transport{}}}},
-		"with the original default as its Base":     &iamhttp.Transport{Base: original},
+		"alone": &iamhttp.Transport{},
+		"around another Transport without a Base":     &iamhttp.Transport{Base: &iamhttp.Transport{}},
+		"around two Transports without a Base":        &iamhttp.Transport{Base: &iamhttp.Transport{Base: &iamhttp.Transport{}}},
+		"inside an opaque wrapper":                    opaque{&iamhttp.Transport{}},
+		"inside a wrapper with WrappedRoundTripper":   wrapped{opaque{&iamhttp.Transport{}}},
+		"around an opaque wrapper around a Transport": &iamhttp.Transport{Base: opaque{&iamhttp.Transport{}}},
+		"inside three wrappers":                       opaque{wrapped{opaque{&iamhttp.Transport{}}}},
+		"with the original default as its Base":       &iamhttp.Transport{Base: original},
 	} {
 		t.Run(name, func(t *testing.T) {
 			http.DefaultTransport = rt
@@ -57,14 +57,14 @@ func TestTransportCanBeUsedInTheDefaultTransport(t *testing.T) {
 			assert.ErrorIs(t, err, iamhttp.ErrNotFound, "a second Transport without a Base must work as well")
 			http.DefaultClient.CloseIdleConnections()
 			var inner any = rt
-			for range 10 { // some tools look for the innermost RoundTripper like this
+			for range 10 { // some tools find the innermost RoundTripper this way
 				w, ok := inner.(interface{ WrappedRoundTripper() http.RoundTripper })
 				if !ok {
 					return
 				}
 				inner = w.WrappedRoundTripper()
 			}
-			t.Error("WrappedRoundTripper leads in a circle")
+			t.Error("WrappedRoundTripper never leads to an innermost RoundTripper")
 		})
 	}
 }

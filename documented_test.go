@@ -15,8 +15,8 @@ import (
 )
 
 // Entry points are the functions, types and methods that a program uses by name.
-// noEntryPoint lists the exceptions: the standard library, retryers, Kubernetes and package
-// redisgate call them, and a Ticket is opaque.
+// noEntryPoint lists the exceptions: methods that only the standard library, retryers,
+// Kubernetes or package redisgate call, and Ticket, which is opaque.
 var noEntryPoint = map[string]bool{
 	"Error": true, "Unwrap": true, "Is": true, "As": true, "String": true, "Timeout": true,
 	"GoString": true, "CloseIdleConnections": true, "WrappedRoundTripper": true,

@@ -57,7 +57,7 @@ func TestErrorTextIsOneLineWithAllKnownDetails(t *testing.T) {
 	}
 }
 
-func TestMessageOfInvalidUTF8IsCutToNothing(t *testing.T) {
+func TestMessageOfOnlyInvalidUTF8IsEmptyInTheErrorText(t *testing.T) {
 	e := &iamhttp.StatusError{Code: 404, Message: strings.Repeat("\x80", 300)}
 	assert.Equal(t, `iamhttp: 404 NotFound: ""`, e.Error())
 }
@@ -109,18 +109,18 @@ func TestTimeoutIsTrueOnlyFor408And504AndDeadlines(t *testing.T) {
 		err  iamhttp.StatusError
 		want bool
 	}{
-		"408":              {iamhttp.StatusError{Code: 408}, true},
-		"504":              {iamhttp.StatusError{Code: 504}, true},
-		"a deadline":       {iamhttp.StatusError{Code: 429, Cause: fmt.Errorf("%w: %w", context.DeadlineExceeded, io.EOF)}, true},
-		"a cancel":         {iamhttp.StatusError{Code: 429, Cause: context.Canceled}, false},
-		"429 without more": {iamhttp.StatusError{Code: 429}, false},
-		"503":              {iamhttp.StatusError{Code: 503}, false},
+		"408":                           {iamhttp.StatusError{Code: 408}, true},
+		"504":                           {iamhttp.StatusError{Code: 504}, true},
+		"a Cause with DeadlineExceeded": {iamhttp.StatusError{Code: 429, Cause: fmt.Errorf("%w: %w", context.DeadlineExceeded, io.EOF)}, true},
+		"a Cause of Canceled":           {iamhttp.StatusError{Code: 429, Cause: context.Canceled}, false},
+		"a 429 without a Cause":         {iamhttp.StatusError{Code: 429}, false},
+		"503":                           {iamhttp.StatusError{Code: 503}, false},
 	}
 	for name, tt := range tests {
 		assert.Equal(t, tt.want, tt.err.Timeout(), name)
 	}
 	_, temporary := any(&iamhttp.StatusError{}).(interface{ Temporary() bool })
-	assert.False(t, temporary, "with a Temporary method, outer layers would retry again")
+	assert.False(t, temporary, "StatusError must not have a Temporary method, because outer layers would retry it")
 }
 
 func TestAWSAndAzureRetryersAreToldNotToRetry(t *testing.T) {
@@ -255,24 +255,24 @@ func TestErrorBodiesOfOtherServicesAreParsed(t *testing.T) {
 		"JSON in a string in a string":            {404, inString(inString(`{"message":"x"}`)), "", "", ""},
 		"a JSON string that holds plain text":     {500, inString("just a text"), "", "", ""},
 
-		"WebOb":                                     {404, `{"message": "The resource could not be found.<br /><br />\n\n\n", "code": "404 Not Found", "title": "Not Found"}`, "", "The resource could not be found.", ""},
-		"WebOb, with another status in the code":    {401, `{"message": "x", "code": "403 Forbidden", "title": "Forbidden"}`, "", "x", ""},
-		"code is the status with another text":      {429, `{"message": "x", "code": "429 Rate Limited"}`, "", "x", ""},
-		"code is the status before a colon":         {429, `{"message": "x", "code": "429: slow"}`, "", "x", ""},
-		"code begins with the digits of the status": {404, `{"message": "x", "code": "4041"}`, "4041", "x", ""},
-		"code is the status and a fraction":         {404, `{"message": "x", "code": "404.7"}`, "404.7", "x", ""},
-		"Spring":                                    {403, `{"timestamp":"2026-11-28T00:00:00Z","status":403,"error":"Forbidden","message":"Access Denied","path":"/v3"}`, "", "Access Denied", ""},
-		"Spring, without a message":                 {403, `{"timestamp":"2026-11-28T00:00:00Z","status":403,"error":"Forbidden","path":"/v3"}`, "", "Forbidden", ""},
-		"Spring, with another status":               {400, `{"status":409,"error":"Conflict","message":""}`, "", "Conflict", ""},
-		"Spring, status text of three words":        {500, `{"status":500,"error":"Internal Server Error","message":"No message available"}`, "", "No message available", ""},
-		"Spring, unknown status":                    {500, `{"status":999,"error":"None","message":"x"}`, "", "x", ""},
-		"status text beside a code":                 {403, `{"error":"Forbidden","code":"A.1"}`, "A.1", "Forbidden", ""},
-		"status text as the code":                   {403, `{"error":{"code":"Forbidden","message":"x"}}`, "", "x", ""},
-		"status text in one word":                   {404, `{"error_code":"NotFound","error_msg":"x"}`, "", "x", ""},
-		"status title of the IAM documentation":     {504, `{"error_code":"ServerTimeout","error_msg":"x"}`, "", "x", ""},
-		"status text in snake case":                 {429, `{"error":"too_many_requests"}`, "", "too_many_requests", ""},
-		"an OAuth code that contains a status text": {403, `{"error":"forbidden_client"}`, "forbidden_client", "", ""},
-		"a code of a status text and a suffix":      {404, `{"code":"NotFound.User","message":"x"}`, "NotFound.User", "x", ""},
+		"WebOb":                                      {404, `{"message": "The resource could not be found.<br /><br />\n\n\n", "code": "404 Not Found", "title": "Not Found"}`, "", "The resource could not be found.", ""},
+		"WebOb, with another status in the code":     {401, `{"message": "x", "code": "403 Forbidden", "title": "Forbidden"}`, "", "x", ""},
+		"code is the status with another text":       {429, `{"message": "x", "code": "429 Rate Limited"}`, "", "x", ""},
+		"code is the status before a colon":          {429, `{"message": "x", "code": "429: slow"}`, "", "x", ""},
+		"code begins with the digits of the status":  {404, `{"message": "x", "code": "4041"}`, "4041", "x", ""},
+		"code is the status with a fraction":         {404, `{"message": "x", "code": "404.7"}`, "404.7", "x", ""},
+		"Spring":                                     {403, `{"timestamp":"2026-11-28T00:00:00Z","status":403,"error":"Forbidden","message":"Access Denied","path":"/v3"}`, "", "Access Denied", ""},
+		"Spring, without a message":                  {403, `{"timestamp":"2026-11-28T00:00:00Z","status":403,"error":"Forbidden","path":"/v3"}`, "", "Forbidden", ""},
+		"Spring, with another status":                {400, `{"status":409,"error":"Conflict","message":""}`, "", "Conflict", ""},
+		"Spring, status text of three words":         {500, `{"status":500,"error":"Internal Server Error","message":"No message available"}`, "", "No message available", ""},
+		"Spring, unknown status":                     {500, `{"status":999,"error":"None","message":"x"}`, "", "x", ""},
+		"status text beside a code":                  {403, `{"error":"Forbidden","code":"A.1"}`, "A.1", "Forbidden", ""},
+		"status text as the code":                    {403, `{"error":{"code":"Forbidden","message":"x"}}`, "", "x", ""},
+		"status text in one word":                    {404, `{"error_code":"NotFound","error_msg":"x"}`, "", "x", ""},
+		"status title of the IAM documentation":      {504, `{"error_code":"ServerTimeout","error_msg":"x"}`, "", "x", ""},
+		"status text in snake case":                  {429, `{"error":"too_many_requests"}`, "", "too_many_requests", ""},
+		"an OAuth code that contains a status text":  {403, `{"error":"forbidden_client"}`, "forbidden_client", "", ""},
+		"a code that is a status text with a suffix": {404, `{"code":"NotFound.User","message":"x"}`, "NotFound.User", "x", ""},
 
 		"errCode and errMsg":                     {400, `{"errCode":"A.1","errMsg":"x"}`, "A.1", "x", ""},
 		"errcode and errmsg":                     {400, `{"errcode":40029,"errmsg":"invalid code"}`, "40029", "invalid code", ""},
@@ -356,7 +356,7 @@ func TestShortPlainTextBodyBecomesTheMessage(t *testing.T) {
 		{"text/plainer", "upstream connect error", ""},
 	} {
 		e := iamhttp.NewStatusError(503, http.Header{"Content-Type": {tt.contentType}}, []byte(tt.body))
-		assert.Equal(t, tt.want, e.Message, "Content-Type %s, body %q", tt.contentType, tt.body)
+		assert.Equal(t, tt.want, e.Message, "wrong Message for Content-Type %s and body %q", tt.contentType, tt.body)
 		assert.Empty(t, e.ServiceCode)
 		assert.Equal(t, tt.body, string(e.Body()))
 	}
@@ -468,7 +468,7 @@ func FuzzErrorBody(f *testing.F) {
 		asText := iamhttp.NewStatusError(400, http.Header{"Content-Type": {"text/plain"}}, body)
 		for _, s := range []string{e.Message, e.ServiceCode, e.RequestID, asText.Message} {
 			if len(s) > 3*len(body) || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
-				t.Fatalf("a text is too long, not UTF-8 or has control characters: %q", s)
+				t.Fatalf("this text is too long, is not UTF-8 or contains control characters: %q", s)
 			}
 		}
 		if len(e.ServiceCode) > 128 || len(e.RequestID) > 128 {
@@ -482,12 +482,12 @@ func FuzzErrorBody(f *testing.F) {
 		}
 		// A plain text becomes the message only if it is short and there is no other message.
 		if asText.ServiceCode != e.ServiceCode || asText.RequestID != e.RequestID || asText.Message != e.Message && (e.Message != "" || len(asText.Message) > 512) {
-			t.Fatalf("as text/plain: code %q, message %q; without Content-Type: code %q, message %q", asText.ServiceCode, asText.Message, e.ServiceCode, e.Message)
+			t.Fatalf("wrong error for text/plain: code %q, message %q; without Content-Type: code %q, message %q", asText.ServiceCode, asText.Message, e.ServiceCode, e.Message)
 		}
-		// A compressed body gives the same error.
+		// Compressing the body does not change the error.
 		packed := iamhttp.NewStatusError(400, http.Header{"Content-Encoding": {"gzip"}}, gzipped(t, body))
 		if same := packed.Message == e.Message && packed.ServiceCode == e.ServiceCode && packed.RequestID == e.RequestID; !same && len(gzipped(t, body)) <= 64<<10 {
-			t.Fatalf("compressed: %q, uncompressed: %q", packed, e)
+			t.Fatalf("compression changed the error: %q if compressed, %q if not", packed, e)
 		}
 		if bytes.HasPrefix(body, []byte("{")) && utf8.Valid(body) {
 			inString, err := json.Marshal(string(body))
@@ -496,7 +496,7 @@ func FuzzErrorBody(f *testing.F) {
 			}
 			within := iamhttp.NewStatusError(400, nil, inString)
 			if len(inString) <= 64<<10 && (within.Message != e.Message || within.ServiceCode != e.ServiceCode || within.RequestID != e.RequestID) {
-				t.Fatalf("inside a JSON string: %q, bare: %q", within, e)
+				t.Fatalf("wrapping the body in a JSON string changed the error: %q if wrapped, %q if not", within, e)
 			}
 		}
 		// If the body is JSON, encoding/json must find the same message.
@@ -578,7 +578,7 @@ func TestNothingSecretIsPrintedLoggedOrMarshaled(t *testing.T) {
 			assert.Contains(t, text, "Wrong password.", how)
 		}
 
-		e.Cause = nil // reflection would show all of it
+		e.Cause = nil // reflection would print the Cause in full
 		other := *e
 		other.Attempts++
 		var xmlBytes, gobBytes bytes.Buffer
@@ -639,7 +639,7 @@ func TestHeaderBodyAndURLErrorCanContainSecrets(t *testing.T) {
 	const secret = "s3cr3t"
 	client := &http.Client{Transport: &iamhttp.Transport{Base: script(answer(401, secret, "X-Subject-Token: "+secret))}}
 	_, err := client.Get("https://iam.example/v3/users?token=" + secret)
-	assert.Contains(t, err.Error(), secret, "http.Client is expected to put the URL into the error")
+	assert.Contains(t, err.Error(), secret, "this test expects http.Client to put the URL into the error")
 	e := statusError(t, err)
 	assert.NotContains(t, e.Error(), secret)
 	assert.Contains(t, fmt.Sprint(e.Header()), secret)
@@ -710,7 +710,7 @@ func TestCheckResponse(t *testing.T) {
 			assert.Equal(t, "begin", string(e.Body()))
 		})
 	})
-	t.Run("hands a read error to the reader of the body", func(t *testing.T) {
+	t.Run("passes a read error on to the reader of the body", func(t *testing.T) {
 		canceled, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		for _, ctx := range []context.Context{context.Background(), canceled} {
@@ -733,7 +733,7 @@ func TestCheckResponse(t *testing.T) {
 		resp := response(nil, 500, stalling(strings.Repeat("x", 64<<10)), -1)
 		e := statusError(t, iamhttp.CheckResponse(resp))
 		assert.Len(t, e.Body(), 64<<10)
-		assert.True(t, e.Truncated, "the body may be longer than what was read")
+		assert.True(t, e.Truncated, "Truncated must be set, because the body may be longer than what was read")
 	})
 	t.Run("stops reading a body that makes no progress", func(t *testing.T) {
 		resp := response(nil, 500, io.NopCloser(io.MultiReader(strings.NewReader("begin"), idle{})), -1)

@@ -23,7 +23,7 @@ type counter struct {
 func (c *counter) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error) {
 	ticket, err := c.Gate.Wait(ctx, r)
 	if err == nil {
-		c.sent++ // this example has one caller; several need a lock
+		c.sent++ // this example has one caller; with several, use a lock
 	}
 	return ticket, err
 }
@@ -56,8 +56,8 @@ func ExampleTransport_gateOfYourOwn() {
 	// Output: sent 4 throttled 1
 }
 
-// The service asks for a wait of one minute, and each caller has 30 seconds. This costs
-// one request in all instead of one per caller. The host serves many accounts, so
+// The service asks for a wait of one minute, and each caller has 30 seconds. With a gate,
+// the callers send one request in all instead of one each. The host serves many accounts, so
 // GateKey names the account whose limit a request counts against.
 func ExampleTransport_gate() {
 	s := &iamtest.Server{}

@@ -135,7 +135,7 @@ func ExampleTransport_attemptTimeout() {
 	defer service.Close()
 
 	base := http.DefaultTransport.(*http.Transport).Clone()
-	base.ResponseHeaderTimeout = 100 * time.Millisecond // for one attempt; 10 seconds in a program
+	base.ResponseHeaderTimeout = 100 * time.Millisecond // for one attempt; use 10 seconds in a program
 	client := &http.Client{
 		Transport: &iamhttp.Transport{Base: base, RetryConnectionErrors: true, Backoff: quick},
 		Timeout:   time.Minute, // for the whole call
@@ -190,8 +190,8 @@ func ExampleTransport_login() {
 	// POST /v3/auth/tokens {"auth":{}} false
 }
 
-// The Jar of an http.Client only gets the cookies of responses, and a failure is returned
-// as an error. OnFailure sees every failing response, including those that are retried.
+// An http.Client passes its Jar only the cookies of responses, and a failure is returned as
+// an error. OnFailure sees every failing response, including those that are retried.
 func ExampleTransport_cookies() {
 	var service iamtest.Server
 	service.Next(
@@ -277,7 +277,7 @@ func ExampleCode() {
 	// 404 | 404 NotFound
 }
 
-// Some services report "already exists" as a 400 with a code of its own, others as a
+// Some services report "already exists" as a 400 with a special service code, others as a
 // 409. The two checks together find every conflict.
 func ExampleReason() {
 	for _, err := range []error{
@@ -485,7 +485,7 @@ func ExampleWithExpected() {
 	// Output: 404 <nil>
 }
 
-// A 429 to a login can mean that the account is locked. An expected 429 is not retried,
+// A 429 on a login can mean that the account is locked. An expected 429 is not retried,
 // so the password is sent once and the gate does not delay other callers.
 func ExampleWithExpected_login() {
 	var service iamtest.Server
@@ -520,7 +520,7 @@ func ExampleWithMaxAttempts() {
 	defer service.Close()
 	client := &http.Client{Transport: &iamhttp.Transport{}, Timeout: time.Minute}
 
-	// A person waits for this call: fail at once instead of retrying.
+	// A person is waiting for this call: fail at once instead of retrying.
 	ctx := iamhttp.WithMaxAttempts(context.Background(), 1)
 	req, _ := http.NewRequestWithContext(ctx, "GET", service.URL+"/v3/users/alice", nil)
 	_, err := client.Do(req)
@@ -560,7 +560,7 @@ func ExampleTransport_ConfigureRetryable() {
 	client.Logger = nil
 	(&iamhttp.Transport{Backoff: quick}).ConfigureRetryable(client)
 
-	// There, HTTPClient.Timeout limits a single attempt; a context limits the call.
+	// In this client, HTTPClient.Timeout limits a single attempt; a context limits the call.
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	req, err := retryablehttp.NewRequestWithContext(ctx, "GET", service.URL+"/v3/users/bob", nil)
@@ -616,7 +616,7 @@ func ExampleFailure() {
 	// true
 }
 
-// Failures with a response have a status code, the others do not.
+// Failures with a response have a status code; failures without one do not.
 func ExampleFailure_Status() {
 	var service iamtest.Server
 	service.Next(iamtest.Throttled(0), iamtest.Answer{Fault: iamtest.Reset})
@@ -671,7 +671,7 @@ func ExampleWithMaxWait() {
 	service.Next(iamtest.Throttled(time.Minute))
 	client := &http.Client{Transport: &iamhttp.Transport{Base: &service}, Timeout: 5 * time.Minute}
 
-	// A person waits for this call: 10 seconds at most, then an error.
+	// A person is waiting for this call: wait at most 10 seconds, then fail.
 	ctx := iamhttp.WithMaxWait(context.Background(), 10*time.Second)
 	req, _ := http.NewRequestWithContext(ctx, "GET", "https://iam.example/v3/users", nil)
 	_, err := client.Do(req)
@@ -718,7 +718,7 @@ func ExampleNotSentError_LogValue() {
 	// Output: level=ERROR msg="cannot list users" err.error="iamhttp: gate: request cannot be sent before its deadline" err.method=GET err.url=https://iam.example/v3/users err.retry_after=5s
 }
 
-// The header says where to log in.
+// The WWW-Authenticate header says where to log in.
 func ExampleStatusError_Header() {
 	var service iamtest.Server
 	service.Next(iamtest.Keystone(401, "The request you have made requires authentication."))

@@ -60,7 +60,7 @@ func TestEachFailedCallEndsWithOneFinalFailure(t *testing.T) {
 	for name, tt := range map[string]struct {
 		steps   []step
 		tr      iamhttp.Transport
-		cancel  bool // after half a second
+		cancel  bool // whether the call is canceled after half a second
 		attempt int
 		stop    iamhttp.StopReason
 		reports int
@@ -77,7 +77,7 @@ func TestEachFailedCallEndsWithOneFinalFailure(t *testing.T) {
 		"retry refused by the gate":                           {[]step{answer(429, "")}, iamhttp.Transport{Gate: &scriptedGate{wait: once}}, false, 1, iamhttp.StopGate, 2},
 		"canceled in the gate":                                {nil, iamhttp.Transport{Gate: &scriptedGate{wait: hold}}, true, 0, iamhttp.StopCanceled, 1},
 		"no response, retry refused by the gate":              {[]step{fail(broken)}, iamhttp.Transport{Gate: &scriptedGate{wait: once}, RetryConnectionErrors: true}, false, 1, iamhttp.StopGate, 2},
-		"neither response nor error":                          {[]step{func(*http.Request) (*http.Response, error) { return nil, nil }}, iamhttp.Transport{}, false, 1, iamhttp.StopNotRetryable, 1},
+		"Base returns neither response nor error":             {[]step{func(*http.Request) (*http.Response, error) { return nil, nil }}, iamhttp.Transport{}, false, 1, iamhttp.StopNotRetryable, 1},
 		"no response to the retry of a 429":                   {[]step{answer(429, ""), fail(broken)}, iamhttp.Transport{}, false, 2, iamhttp.StopNotRetryable, 2},
 		"GateKey returns an empty key":                        {nil, iamhttp.Transport{Gate: new(scriptedGate), GateKey: func(*http.Request) string { return "" }}, false, 0, iamhttp.StopNotRetryable, 1},
 		"StatusError of an inner Transport":                   {[]step{answer(404, "")}, iamhttp.Transport{Base: &iamhttp.Transport{Base: script(answer(404, ""))}}, false, 1, iamhttp.StopNotRetryable, 1},

@@ -24,7 +24,7 @@ import (
 var recorded = map[string]struct {
 	code       int
 	service    string
-	message    string // if it ends in "…", only the beginning
+	message    string // the whole message, or only its beginning if this ends in "…"
 	request    string
 	retryAfter time.Duration
 }{
@@ -86,7 +86,7 @@ var recorded = map[string]struct {
 func TestRecordedResponsesOfRealServersAreParsed(t *testing.T) {
 	files, err := filepath.Glob("testdata/recorded/*.http")
 	require.NoError(t, err)
-	require.Len(t, files, len(recorded), "files and rows of the table must match one to one")
+	require.Len(t, files, len(recorded), "each recorded file must have exactly one row in the table")
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".http")
 		t.Run(name, func(t *testing.T) {

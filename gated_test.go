@@ -24,14 +24,15 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// observed holds the arguments of one call of Observe.
+// observed holds the arguments of one call to Observe.
 type observed struct {
 	key     string
 	ticket  gate.Ticket
 	outcome gate.Outcome
 }
 
-// scriptedGate is a Gate that calls wait and records all calls of Wait and Observe.
+// scriptedGate is a Gate whose Wait calls the function wait. It records all calls to Wait
+// and Observe.
 type scriptedGate struct {
 	wait func(ctx context.Context, r gate.Request) (gate.Ticket, error)
 
@@ -85,7 +86,7 @@ func TestEachAttemptIsReportedToTheGateOnce(t *testing.T) {
 		"no response":                          {[]step{fail(broken)}, nil, []gate.Outcome{unknown}},
 		"a 429 returned by an inner Transport": {[]step{fail(fromBelow(2, iamhttp.StopAttempts))}, nil, []gate.Outcome{throttled(5 * time.Second)}},
 		"a request refused by an inner gate":   {[]step{fail(&iamhttp.NotSentError{Err: gate.ErrPaused})}, nil, []gate.Outcome{{Result: gate.NotSent}}},
-		"a 429 to the token request of an inner RoundTripper": {[]step{fail(&iamhttp.StatusError{Code: 429, Method: "POST", URL: "https://iam.example/v3/auth/tokens", Attempts: 1})},
+		"a 429 on the token request of an inner RoundTripper": {[]step{fail(&iamhttp.StatusError{Code: 429, Method: "POST", URL: "https://iam.example/v3/auth/tokens", Attempts: 1})},
 			nil, []gate.Outcome{unknown}},
 		"a proxy's 429": {[]step{fail(connectRefusal(429, "Retry-After: 3")), answer(200, "")}, nil, []gate.Outcome{throttled(3 * time.Second), accepted}},
 	} {
@@ -120,7 +121,7 @@ func TestCodeInAlsoRetryWithRetryAfterIsReportedAsThrottled(t *testing.T) {
 	}{
 		"a 503":                     {503, "GET", []string{"Retry-After: 7"}, throttled},
 		"a 403":                     {403, "GET", []string{"Retry-After: 7"}, throttled},
-		"a 503 to a POST":           {503, "POST", []string{"Retry-After: 7"}, throttled},
+		"a 503 on a POST":           {503, "POST", []string{"Retry-After: 7"}, throttled},
 		"a 503 without Retry-After": {503, "GET", nil, gate.Outcome{}},
 		"a 403 without Retry-After": {403, "GET", nil, gate.Outcome{Result: gate.Accepted}},
 		"a 502, not listed":         {502, "GET", []string{"Retry-After: 7"}, gate.Outcome{}},
@@ -169,7 +170,7 @@ func TestTransportWithAGateDoesNotWaitForA429Itself(t *testing.T) {
 	})
 }
 
-func TestMaxWaitStopsTheCallButThePauseOfTheGateRemains(t *testing.T) {
+func TestMaxWaitStopsTheCallButTheGateStaysPaused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(gate.Adaptive)
 		tr := &iamhttp.Transport{Base: script(answer(429, "", "Retry-After: 60")), Gate: g, MaxWait: 10 * time.Second}
@@ -220,7 +221,7 @@ func TestGateMayDeriveContextsUnderClientTimeout(t *testing.T) {
 	assert.ErrorIs(t, err, iamhttp.ErrNotFound)
 	left := <-kept
 	<-left.Done()
-	assert.ErrorIs(t, left.Err(), context.Canceled, "a derived context must end after the Wait it was derived in")
+	assert.ErrorIs(t, left.Err(), context.Canceled, "a context derived in Wait must end soon after Wait returns")
 }
 
 func TestRequestRefusedByTheGateIsANotSentError(t *testing.T) {
@@ -296,7 +297,7 @@ func TestRetryRefusedByTheGateReturnsTheStatusErrorOfTheLastResponse(t *testing.
 		e := statusError(t, err)
 		assert.Equal(t, iamhttp.StopGate, e.Stop)
 		assert.Equal(t, 1, e.Attempts)
-		assert.Equal(t, 5*time.Second, e.RetryAfter, "RetryAfter must be the gate's, not that of the response")
+		assert.Equal(t, 5*time.Second, e.RetryAfter, "RetryAfter must come from the gate, not from the response")
 		assert.Equal(t, "Could not find user: 0123456789abcdef0123456789abcdef.", e.Message)
 		assert.ErrorIs(t, err, refusal)
 		assert.EqualError(t, err, `iamhttp: 429 TooManyRequests: "Could not find user: 0123456789abcdef0123456789abcdef." (404, sent once: refused by the gate: not now; earliest in 5s)`)
@@ -311,7 +312,7 @@ func TestRetryRefusedByTheGateReturnsTheStatusErrorOfTheLastResponse(t *testing.
 }
 
 // A request that got no response may have been processed. A NotSentError, or the
-// StatusError of an earlier response, would hide that.
+// StatusError of an earlier response, would suggest the opposite.
 func TestGateRefusalAfterAConnectionErrorKeepsThatError(t *testing.T) {
 	broken := &net.OpError{Op: "read", Err: syscall.ECONNRESET}
 	refusal := &gate.Error{Err: errors.New("not now")}
@@ -346,7 +347,7 @@ func TestGateRefusalAfterAConnectionErrorKeepsThatError(t *testing.T) {
 	}
 }
 
-func TestCancelDuringTheWaitInTheGate(t *testing.T) {
+func TestCancelEndsTheWaitInTheGate(t *testing.T) {
 	cause := errors.New("the user left")
 	for name, tt := range map[string]struct {
 		resends int
@@ -428,7 +429,7 @@ func throttle(t *testing.T, g gate.Gate, retryAfter time.Duration) {
 }
 
 func TestRequestCancelChannelLeaksNoGoroutine(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { // fails if a goroutine is left
+	synctest.Test(t, func(t *testing.T) { // fails if a goroutine is left behind
 		g := new(gate.Adaptive)
 		throttle(t, g, time.Minute)
 		req := newRequest(t, "GET", "").WithContext(context.Background())
@@ -581,8 +582,8 @@ func TestOnlyA429PausesTheGate(t *testing.T) {
 	}
 }
 
-// A gate probes early because other callers may be waiting. A lone caller must not use up
-// its attempts sooner because of that.
+// A gate probes early because other callers may be waiting. These probes must not make a
+// lone caller use up its attempts sooner.
 func TestGateDoesNotUseUpALoneCallersAttemptsSooner(t *testing.T) {
 	for name, header := range map[string][]string{"no Retry-After": nil, "Retry-After": {"Retry-After: 1"}} {
 		for _, attempts := range []int{0, 3, 4, 20} {
@@ -602,7 +603,7 @@ func TestGateDoesNotUseUpALoneCallersAttemptsSooner(t *testing.T) {
 						})
 					}
 				}
-				t.Logf("%v without a gate, %v with one", lasts[false], lasts[true])
+				t.Logf("the calls took %v without a gate, and %v with one", lasts[false], lasts[true])
 				assert.GreaterOrEqual(t, lasts[true], lasts[false]*6/10)
 			})
 		}

@@ -21,8 +21,8 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// The tests write the few HTTP/2 frames (RFC 9113) that they need themselves, because no
-// HTTP/2 library lets a server misbehave like this.
+// The tests encode their own HTTP/2 frames (RFC 9113), because no HTTP/2 library lets a
+// server misbehave like this.
 
 const (
 	frameData         = 0x0
@@ -40,14 +40,14 @@ const (
 	errorEnhanceCalm  = 0xb
 	fieldStatus200    = "\x88" // RFC 7541, appendix A
 	fieldStatus404    = "\x8d"
-	fieldStatus429    = "\x08\x03429" // :status, literally
+	fieldStatus429    = "\x08\x03429" // :status as a literal
 	clientsConnection = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 )
 
 // An h2 is the server side of one connection.
 type h2 struct {
 	net.Conn
-	n int // number of the connection, from 1
+	n int // number of the connection, starting at 1
 }
 
 func (c h2) frame(kind, flags byte, stream uint32, payload string) {
@@ -58,7 +58,7 @@ func (c h2) frame(kind, flags byte, stream uint32, payload string) {
 
 func (c h2) rstStream(stream, code uint32) { c.frame(frameRSTStream, 0, stream, number(code)) }
 
-// goAway says that only the requests up to stream were processed.
+// goAway sends a GOAWAY frame: only the requests up to stream were processed.
 func (c h2) goAway(stream, code uint32) { c.frame(frameGoAway, 0, 0, number(stream)+number(code)) }
 
 func number(n uint32) string { return string(binary.BigEndian.AppendUint32(nil, n)) }
@@ -113,7 +113,7 @@ func h2Server(t *testing.T, f func(c h2, request int, stream uint32)) (url strin
 	}
 }
 
-// h2Base returns a Base that speaks HTTP/2 without TLS from the first byte.
+// h2Base returns a Base that speaks HTTP/2 from the first byte, without TLS.
 func h2Base(t *testing.T) *http.Transport {
 	base := newBase(t)
 	base.Protocols = new(http.Protocols)
@@ -125,8 +125,8 @@ func TestHTTP2POSTIsResentOnlyIfItWasNotProcessed(t *testing.T) {
 	const whole = "the whole body"
 	tests := map[string]struct {
 		f      func(c h2, request int, stream uint32)
-		seen   []string // the number of the connection and the body
-		status int      // 0: an error without a response
+		seen   []string // the connection's number and the body, for each request
+		status int      // status code; 0 if the call gets no response
 		typed  bool
 	}{
 		"REFUSED_STREAM, then a 200": { // net/http resends a refused stream
@@ -201,7 +201,7 @@ func TestHTTP2POSTIsResentOnlyIfItWasNotProcessed(t *testing.T) {
 			cost(t, name, 2<<20, func() string {
 				resp, err := tr.RoundTrip(req)
 				typed := errors.As(err, new(*iamhttp.StatusError))
-				assert.Equal(t, tt.typed, typed, "whether the error is a StatusError: %v", err)
+				assert.Equal(t, tt.typed, typed, "only a failing response may cause a StatusError, got %v", err)
 				switch {
 				case tt.typed:
 					e := statusError(t, err)

@@ -40,9 +40,9 @@ import (
 // how much memory is allocated. security_test.go lists the tests for SECURITY.md, and
 // docs/hostile.md shows the results.
 
-// cost runs f, which returns the outcome for the caller, and fails the test if the whole
-// process, the test's server included, allocates more than limit bytes meanwhile. Each
-// call of cost is a row of docs/hostile.md.
+// cost runs f, which returns what the caller got. It fails the test if the whole process,
+// including the test's server, allocates more than limit bytes while f runs. Each call to
+// cost is a row of docs/hostile.md.
 func cost(t *testing.T, server string, limit uint64, f func() (got string)) {
 	t.Helper()
 	var before, after runtime.MemStats
@@ -73,7 +73,7 @@ func cost(t *testing.T, server string, limit uint64, f func() (got string)) {
 		require.NoError(t, os.WriteFile(path, []byte(strings.Join(lines, "")), 0o644))
 		return
 	}
-	assert.Contains(t, string(text), row, "run: go test -update .")
+	assert.Contains(t, string(text), row, "docs/hostile.md is out of date; run: go test -update .")
 }
 
 // outcome describes the result of a call, without details that differ from run to run.
@@ -212,8 +212,8 @@ func TestStalledGzipBodyDoesNotDelayTheCall(t *testing.T) {
 	}
 }
 
-// The stuck connection counts against MaxConnsPerHost, so a retry might wait for it
-// forever.
+// The stuck connection counts against MaxConnsPerHost, so a retry might wait forever for
+// a connection.
 func TestStalledGzipBodyDoesNotBlockARetryWithOneConnectionPerHost(t *testing.T) {
 	url, _ := rawServer(t, func(_ int, c net.Conn, r *bufio.Reader) {
 		_, _ = http.ReadRequest(r)
@@ -231,7 +231,7 @@ func TestStalledGzipBodyDoesNotBlockARetryWithOneConnectionPerHost(t *testing.T)
 				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 				defer cancel()
 				resp, err := get(ctx, t, &iamhttp.Transport{Base: wrap(base), Backoff: zero, PassThrough: passThrough, MaxAttempts: 2}, url)
-				if passThrough && err == nil { // this Go version can close such a body, so the retry was sent
+				if passThrough && err == nil { // this Go version can close a stalled body, so the retry was sent
 					assert.Equal(t, http.StatusTooManyRequests, resp.StatusCode)
 				} else {
 					assert.Equal(t, iamhttp.ErrTooManyRequests, statusError(t, err).Code)
@@ -242,7 +242,7 @@ func TestStalledGzipBodyDoesNotBlockARetryWithOneConnectionPerHost(t *testing.T)
 	}
 }
 
-func TestErrorBodyOfAByteASecondIsReadForFiveSeconds(t *testing.T) {
+func TestErrorBodyArrivingAtAByteASecondIsReadForFiveSeconds(t *testing.T) {
 	for name, tt := range map[string]struct {
 		answer string
 		took   time.Duration
@@ -356,7 +356,7 @@ func TestHeaderWithinTheLimitIsKeptAndALargerOneIsAnError(t *testing.T) {
 	base.MaxResponseHeaderBytes = 1 << 20 // net/http's own limit is 10 MiB
 	base.DisableKeepAlives = true
 	tr := &iamhttp.Transport{Base: base}
-	cost(t, "a 403 with 900 KiB in a header line; the limit is 1 MiB", 16<<20, func() string { // net/http allocates most of it to read the lines
+	cost(t, "a 403 with 900 KiB in a header line; the limit is 1 MiB", 16<<20, func() string { // net/http allocates most of the memory, to read the lines
 		_, err := get(t.Context(), t, tr, url)
 		e := statusError(t, err)
 		assert.Len(t, e.RequestID, 128)
@@ -400,7 +400,7 @@ func TestUploadRefusedHalfwayIsResentInFull(t *testing.T) {
 			})
 			req, err := http.NewRequestWithContext(t.Context(), "POST", url, bytes.NewReader(payload))
 			require.NoError(t, err)
-			cost(t, name, 32<<20, func() string { // nearly all of it is allocated by the server to read the body
+			cost(t, name, 32<<20, func() string { // the server allocates nearly all of the memory, to read the body
 				resp, err := (&iamhttp.Transport{Base: newBase(t), Backoff: zero}).RoundTrip(req)
 				require.NoError(t, err)
 				resp.Body.Close()
@@ -516,7 +516,7 @@ func TestUnsolicitedResponseIsNotUsedForTheNextRequest(t *testing.T) {
 			close(closed)
 		}
 	})
-	// A proxy that sends a response of its own after the one it forwards.
+	// This proxy adds a response of its own after the one that it forwards.
 	proxied, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer proxied.Close()
@@ -599,7 +599,7 @@ func TestInvalidCertificateEndsTheCallAtTheFirstHandshake(t *testing.T) {
 				assert.True(t, unverified, "want a CertificateVerificationError, got %v", err)
 				return outcome(resp, err)
 			})
-			assert.EqualValues(t, 1, handshakes.Load(), "an invalid certificate must not be retried, although the request is idempotent")
+			assert.EqualValues(t, 1, handshakes.Load(), "the request must not be retried after an invalid certificate, although it is idempotent")
 			read, closes := body.counts()
 			assert.Zero(t, read, "the body must not be sent")
 			assert.Positive(t, closes)
@@ -657,7 +657,7 @@ func lie(r *rand.Rand) string {
 	}[r.IntN(10)]()
 }
 
-func Test100000BogusRetryAfterValuesNeverCauseATooLongWait(t *testing.T) {
+func Test100000BogusRetryAfterValuesNeverMakeTheWaitTooLong(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	var value, date string
 	base := roundTripper(func(req *http.Request) (*http.Response, error) {
@@ -683,7 +683,7 @@ func Test100000BogusRetryAfterValuesNeverCauseATooLongWait(t *testing.T) {
 					case e.Stop == iamhttp.StopUnset && wait > 0 && e.RetryAfter <= wait && wait <= time.Minute+30*time.Second:
 					case e.Stop == iamhttp.StopWaitTooLong && wait == 0 && e.RetryAfter > time.Minute:
 					default:
-						t.Errorf("stop reason %v, wait %v, RetryAfter %v, from Retry-After: %.50q and Date: %.50q", e.Stop, wait, e.RetryAfter, value, date)
+						t.Errorf("wrong decision: stop reason %v, wait %v, RetryAfter %v; the server sent Retry-After: %.50q and Date: %.50q", e.Stop, wait, e.RetryAfter, value, date)
 					}
 					cancel() // instead of waiting
 				})}
@@ -714,7 +714,7 @@ func Test100000RetryAfterLinesAreParsedQuickly(t *testing.T) {
 		_, _ = http.ReadRequest(r)
 		_, _ = c.Write(lines)
 	})
-	cost(t, "a 429 with 100,000 lines of Retry-After", 128<<20, func() string { // net/http allocates most of it for a moment, for its errors about invalid dates
+	cost(t, "a 429 with 100,000 lines of Retry-After", 128<<20, func() string { // most of the memory is short-lived: net/http's errors about invalid dates
 		_, err := get(t.Context(), t, &iamhttp.Transport{}, url)
 		e := statusError(t, err)
 		assert.Equal(t, time.Hour, e.RetryAfter)
@@ -862,7 +862,7 @@ func TestSlowBodyIsReadAheadForAtMostFiveSecondsAndStaysReadable(t *testing.T) {
 					body, err := io.ReadAll(resp.Body)
 					require.NoError(t, err)
 					assert.Equal(t, want, string(body))
-					assert.Equal(t, 20*time.Second, time.Since(start), "each part must be waited for once")
+					assert.Equal(t, 20*time.Second, time.Since(start), "the 20 parts must take one second each, whether read ahead or later")
 				}
 				resp.Body.Close()
 				synctest.Wait()

@@ -18,15 +18,15 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// A tokenUser is a RoundTripper that needs a token for each request, and fetches tokens
-// through the client that it is itself a part of.
+// A tokenUser is a RoundTripper that needs a token for each request. It fetches tokens
+// through the client that contains the tokenUser itself.
 type tokenUser struct {
 	base   http.RoundTripper
 	client *http.Client
-	uses   int  // requests per token; 0: no limit
-	own    bool // each request fetches its own token
+	uses   int  // number of requests that a token is valid for; 0: no limit
+	own    bool // whether each request fetches its own token
 	busy   chan struct{}
-	left   int // requests left for the current token
+	left   int // number of requests that the current token is still valid for
 	tokens atomic.Int64
 }
 
@@ -59,7 +59,7 @@ func (u *tokenUser) token() error {
 	return resp.Body.Close()
 }
 
-// refusingOnce returns a constructor of servers that throttle only the nth request.
+// refusingOnce returns a constructor for servers that throttle only the nth request.
 func refusingOnce(nth int64, retryAfter string) func() http.RoundTripper {
 	return func() http.RoundTripper {
 		var n atomic.Int64
@@ -73,8 +73,8 @@ func refusingOnce(nth int64, retryAfter string) func() http.RoundTripper {
 	}
 }
 
-// allowing returns a server with a token bucket: it admits perSecond requests per second,
-// and bursts of half of that.
+// allowing returns a server with a token bucket. It admits perSecond requests per second,
+// and bursts of up to perSecond/2 requests.
 func allowing(perSecond float64) http.RoundTripper {
 	var mu sync.Mutex
 	saved, at := perSecond/2, time.Now()
@@ -91,8 +91,8 @@ func allowing(perSecond float64) http.RoundTripper {
 	})
 }
 
-// A token request must not wait for a turn: the requests that hold the turns wait for the
-// token, so the two would wait for each other.
+// A token request must not wait for a turn: the requests that hold the turns are waiting
+// for the token, so none of them could proceed.
 func TestFetchingTokensThroughTheSameGateAtMostDoublesTheTime(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -107,9 +107,9 @@ func TestFetchingTokensThroughTheSameGateAtMostDoublesTheTime(t *testing.T) {
 		{"a caller is throttled, and the token expires", refusingOnce(500, "2"), 1000, 100, false},
 		{"the second token is throttled", refusingOnce(102, "2"), 1000, 100, false},
 		{"each caller gets a token, one is throttled", refusingOnce(30, "2"), 100, 0, true},
-		{"20 requests a second", func() http.RoundTripper { return allowing(20) }, 300, 0, false},
-		{"20 requests a second, the token expires", func() http.RoundTripper { return allowing(20) }, 300, 50, false},
-		{"200 requests a second, the token expires", func() http.RoundTripper { return allowing(200) }, 3000, 100, false},
+		{"a limit of 20 requests a second", func() http.RoundTripper { return allowing(20) }, 300, 0, false},
+		{"a limit of 20 requests a second, the token expires", func() http.RoundTripper { return allowing(20) }, 300, 50, false},
+		{"a limit of 200 requests a second, the token expires", func() http.RoundTripper { return allowing(200) }, 3000, 100, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			took := make(map[bool]time.Duration)
@@ -141,7 +141,7 @@ func TestFetchingTokensThroughTheSameGateAtMostDoublesTheTime(t *testing.T) {
 					}
 				})
 			}
-			t.Logf("%v without token requests, %v with", took[false], took[true])
+			t.Logf("the calls took %v without token requests, and %v with them", took[false], took[true])
 			assert.LessOrEqual(t, took[true], 2*took[false])
 		})
 	}
@@ -167,7 +167,7 @@ func TestTokenRequestWaitsForTheEndOfAPause(t *testing.T) {
 						sent = append(sent, time.Since(start))
 						return answer(200, "")(req)
 					}
-					throttle(t, g, 10*time.Second) // another caller
+					throttle(t, g, 10*time.Second) // another caller is throttled
 					ctx, cancel := context.WithTimeout(context.Background(), tt.timeout)
 					defer cancel()
 					token, err := http.NewRequestWithContext(ctx, "POST", "https://iam.example/token", nil)

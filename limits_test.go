@@ -23,8 +23,8 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// The tests in this file check the figures of the documents that can be counted.
-// Durations are measured in bench_test.go.
+// The tests in this file check those figures in the documents that can be counted.
+// bench_test.go measures durations.
 
 // fixed is a Base that does not allocate: it returns the same responses in turn, over
 // and over.
@@ -50,7 +50,7 @@ func (f *fixed) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// readCloser is a strings.Reader with a Close.
+// readCloser is a strings.Reader with a Close method.
 type readCloser strings.Reader
 
 func (r *readCloser) Read(p []byte) (int, error) { return (*strings.Reader)(r).Read(p) }
@@ -129,7 +129,7 @@ func allocated(f func()) uint64 {
 	return (after.TotalAlloc - before.TotalAlloc) / calls
 }
 
-// own is an error type as an application without this library would write it.
+// own is an error type that an application might write if it did not use this library.
 type own struct {
 	Code                                    int
 	ServiceCode, Message, RequestID, Method string
@@ -178,7 +178,7 @@ func TestTypedErrorAllocatesLessThanAHandWrittenOne(t *testing.T) {
 	bytes, bytesByHand := allocated(func() { _, _ = tr.RoundTrip(req) }), allocated(byHand)
 	t.Logf("typed error: %v allocations, %d bytes; hand-written error with io.ReadAll and json.Unmarshal: %v allocations, %d bytes", typed, bytes, allocsByHand, bytesByHand)
 	assert.LessOrEqual(t, typed, 8.0)
-	if version.Compare(runtime.Version(), "go1.27") < 0 { // with Go 1.27, the hand-written error takes only 9, but has no time limit
+	if version.Compare(runtime.Version(), "go1.27") < 0 { // with Go 1.27, the hand-written error takes only 9 allocations, but reads without a time limit
 		assert.Less(t, typed, allocsByHand)
 	}
 	assert.Less(t, bytes, bytesByHand)
@@ -249,7 +249,7 @@ func TestUploadOf64MiBIsNotBuffered(t *testing.T) {
 	runtime.ReadMemStats(&after)
 	require.NoError(t, err)
 	assert.Equal(t, 2*size, received)
-	t.Logf("allocated: %d bytes", after.TotalAlloc-before.TotalAlloc)
+	t.Logf("the upload allocated %d bytes", after.TotalAlloc-before.TotalAlloc)
 	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(100<<10))
 }
 
@@ -259,7 +259,7 @@ func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { ret
 
 func TestTenThousandWaitingCallsUseLittleMemoryAndReturnWhenCanceled(t *testing.T) {
 	if testing.Short() {
-		t.Skip("ten thousand goroutines")
+		t.Skip("this test starts ten thousand goroutines")
 	}
 	const calls = 10_000
 	body := strings.Repeat("x", 200)
@@ -288,8 +288,8 @@ func TestTenThousandWaitingCallsUseLittleMemoryAndReturnWhenCanceled(t *testing.
 	before, goroutines := heap(), runtime.NumGoroutine()
 	close(start)
 	waiting.Wait()
-	// Wait until all bodies have been read and all timers set, which is when nothing else
-	// can run.
+	// Wait until all bodies have been read and all timers are set: then nothing else can
+	// run.
 	for i := 0; i < 1000 && runtime.NumGoroutine() > goroutines; i++ {
 		runtime.Gosched()
 	}
@@ -303,10 +303,10 @@ func TestTenThousandWaitingCallsUseLittleMemoryAndReturnWhenCanceled(t *testing.
 	for range calls {
 		require.ErrorIs(t, <-errs, context.Canceled)
 	}
-	t.Logf("canceled and returned in %v", time.Since(canceled))
+	t.Logf("all calls returned within %v of the cancellation", time.Since(canceled))
 }
 
-// heap returns the bytes that are alive after a garbage collection.
+// heap returns how many bytes are live after a garbage collection.
 func heap() uint64 {
 	runtime.GC()
 	runtime.GC()
@@ -317,7 +317,7 @@ func heap() uint64 {
 
 func TestTenThousandCanceledCallsReturnAtOnce(t *testing.T) {
 	if testing.Short() {
-		t.Skip("ten thousand goroutines")
+		t.Skip("this test starts ten thousand goroutines")
 	}
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -331,7 +331,7 @@ func TestTenThousandCanceledCallsReturnAtOnce(t *testing.T) {
 				}
 			})
 		}
-		synctest.Wait() // all of them wait now
+		synctest.Wait() // all calls are waiting now
 		start := time.Now()
 		cancel()
 		wg.Wait()

@@ -18,7 +18,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// logger returns a logger that writes lines without a time, from the given level on.
+// logger returns a logger that omits the time and drops records below level.
 func logger(w io.Writer, level slog.Level) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey {
@@ -28,7 +28,7 @@ func logger(w io.Writer, level slog.Level) *slog.Logger {
 	}}))
 }
 
-func TestRetriedFailuresAreLoggedAsInfo4xxAsWarn5xxAsError(t *testing.T) {
+func TestLogLevelIsInfoForRetriesWarnFor4xxErrorFor5xx(t *testing.T) {
 	var logged bytes.Buffer
 	service := new(iamtest.Server)
 	service.Next(
@@ -62,7 +62,7 @@ func TestOnly4xxFailuresAreLoggedAsWarnings(t *testing.T) {
 	}
 }
 
-// contextHandler adds a value of the context to each record, as tracing does.
+// contextHandler adds a value from the context to each record, as tracing does.
 type contextHandler struct{ slog.Handler }
 
 type traceKey struct{}
@@ -81,12 +81,12 @@ func TestFailureIsLoggedWithTheContextOfItsRequest(t *testing.T) {
 	assert.Contains(t, logged.String(), "trace=t-1")
 }
 
-func TestLogFailuresOfNilUsesTheDefaultLogger(t *testing.T) {
+func TestLogFailuresWithNilUsesTheDefaultLogger(t *testing.T) {
 	before := slog.Default()
 	defer slog.SetDefault(before)
 	f := iamhttp.LogFailures(nil)
 	var logged bytes.Buffer
-	slog.SetDefault(logger(&logged, slog.LevelInfo)) // after the call of LogFailures
+	slog.SetDefault(logger(&logged, slog.LevelInfo)) // after LogFailures was called
 	f(t.Context(), iamhttp.Failure{Err: &iamhttp.StatusError{Code: 404, Stop: iamhttp.StopNotRetryable}})
 	assert.Contains(t, logged.String(), "IAM request failed")
 }

@@ -26,11 +26,11 @@ func TestPanicInTheCallersCodeClosesTheResponseBody(t *testing.T) {
 		tr   *iamhttp.Transport
 		code int
 	}{
-		"in OnFailure":                            {&iamhttp.Transport{OnFailure: tell}, 403},
-		"in OnFailure, with PassThrough":          {&iamhttp.Transport{OnFailure: tell, PassThrough: true}, 403},
-		"in OnFailure, before a retry":            {&iamhttp.Transport{OnFailure: tell}, 429},
-		"in Backoff":                              {&iamhttp.Transport{Backoff: func() backoff.BackOff { panic("x") }}, 429},
-		"in Observe of the gate, after a success": {&iamhttp.Transport{Gate: new(observing)}, 200},
+		"in OnFailure":                           {&iamhttp.Transport{OnFailure: tell}, 403},
+		"in OnFailure, with PassThrough":         {&iamhttp.Transport{OnFailure: tell, PassThrough: true}, 403},
+		"in OnFailure, before a retry":           {&iamhttp.Transport{OnFailure: tell}, 429},
+		"in Backoff":                             {&iamhttp.Transport{Backoff: func() backoff.BackOff { panic("x") }}, 429},
+		"in the gate's Observe, after a success": {&iamhttp.Transport{Gate: new(observing)}, 200},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -64,7 +64,7 @@ func TestWaitThatOverflowsStopsTheCallBeforeTheDeadline(t *testing.T) {
 	}
 }
 
-func TestRateLimitHeadersThatDoNotExplainTheFailureAreNotWaitedFor(t *testing.T) {
+func TestRateLimitHeadersThatDoNotExplainTheFailureDoNotDelayTheRetry(t *testing.T) {
 	for name, first := range map[string]step{
 		"a 408 with rate limit headers":              answer(408, "", "X-Ratelimit-Limit: 5000", "X-Ratelimit-Remaining: 4999", "X-Ratelimit-Reset: 3000"),
 		"a 429 although requests are left":           answer(429, "", "X-Ratelimit-Limit: 5000", "X-Ratelimit-Remaining: 4999", "X-Ratelimit-Reset: 3000"),

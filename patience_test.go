@@ -84,7 +84,7 @@ func TestWithoutRetryAfterTheStatedLimitDecidesTheWait(t *testing.T) {
 		"Retry-After wins":                            {gatewayText, []string{"Retry-After: 7", "X-Retry-After: 58"}, 7 * time.Second, 8 * time.Second},
 		"X-Retry-After":                               {"", []string{"X-Retry-After: 58"}, 58 * time.Second, 59 * time.Second},
 		"reset in the IETF's RateLimit header":        {"", []string{`RateLimit: "a";r=0;t=30`}, 30 * time.Second, 31 * time.Second},
-		"X-Ratelimit-Reset, as of Envoy":              {"", []string{"X-Ratelimit-Reset: 41"}, 41 * time.Second, 42 * time.Second},
+		"X-Ratelimit-Reset, as Envoy sends it":        {"", []string{"X-Ratelimit-Reset: 41"}, 41 * time.Second, 42 * time.Second},
 		"a third of the window stated in the message": {gatewayText, nil, 100 * time.Second, 101 * time.Second},
 		"X-Retry-After cut to MaxWait":                {"", []string{"X-Retry-After: 500"}, 2 * time.Minute, 121 * time.Second},
 		"reset as short as the schedule's interval":   {"", []string{"X-Ratelimit-Limit: 5", "X-Ratelimit-Reset: 1"}, time.Second, time.Second},
@@ -279,7 +279,7 @@ func TestTenThousandBogusLimitsNeverShortenTheWaitOrEndTheCall(t *testing.T) {
 			}
 			start := time.Now()
 			resp, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
-			require.NoError(t, err, "header %v, body %s", h, body)
+			require.NoError(t, err, "the call failed; header %v, body %s", h, body)
 			resp.Body.Close()
 			took := time.Since(start)
 			most := 2*time.Minute + time.Second

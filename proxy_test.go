@@ -21,8 +21,8 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// newProxy starts a proxy that responds to CONNECT requests with the answers in turn, and
-// connects when there are no more.
+// newProxy starts a proxy that responds to CONNECT requests with answers, one after the
+// other, and connects once they are used up.
 func newProxy(t *testing.T, answers ...string) (proxy *url.URL, asked *atomic.Int32) {
 	asked = new(atomic.Int32)
 	address, _ := rawServer(t, func(_ int, c net.Conn, r *bufio.Reader) {
@@ -98,7 +98,7 @@ func TestProxyRefusalIsATypedError(t *testing.T) {
 	}
 }
 
-func Test408And429OfAProxyAreRetried(t *testing.T) {
+func Test408And429FromAProxyAreRetried(t *testing.T) {
 	for _, code := range []int{408, 429} {
 		proxy, asked := newProxy(t, fmt.Sprintf("HTTP/1.1 %d x\nRetry-After: 0\nContent-Length: 0\n\n", code))
 		var failures []string
@@ -128,7 +128,7 @@ func TestProxyThatKeepsThrottlingUsesUpTheAttempts(t *testing.T) {
 	assert.EqualValues(t, 3, asked.Load())
 }
 
-func TestRetryAfterOfAProxyIsRespected(t *testing.T) {
+func TestRetryAfterFromAProxyIsRespected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := script(fail(connectError(429, "Retry-After: 60")), answer(200, ""))
 		start := time.Now()
@@ -161,7 +161,7 @@ func TestCancelAfterAProxysRefusalDoesNotChangeTheEarlierReport(t *testing.T) {
 	})
 }
 
-func TestExpectedRefusalOfAProxyIsReturnedUnchanged(t *testing.T) {
+func TestExpectedRefusalFromAProxyIsReturnedUnchanged(t *testing.T) {
 	below := connectError(407)
 	tr := &iamhttp.Transport{Base: script(fail(below)), Expected: []iamhttp.Code{407},
 		OnFailure: onAnswer(func(context.Context, *iamhttp.StatusError, time.Duration) {
@@ -188,7 +188,7 @@ func TestCheckProxyConnectAcceptsCodesBelow400(t *testing.T) {
 }
 
 // connectError returns a proxy's refusal as an http.Transport returns it; header holds
-// lines as in answer.
+// lines in the format that the function answer takes.
 func connectError(code int, header ...string) error {
 	proxy := &url.URL{Scheme: "http", Host: "proxy.example"}
 	return iamhttp.CheckProxyConnect(context.Background(), proxy, nil, response(nil, code, http.NoBody, 0, header...))

@@ -41,7 +41,7 @@ func TestEveryGoBlockInADocumentIsCompiled(t *testing.T) {
 					continue
 				}
 			}
-			code = strings.TrimPrefix(code, "import ") // in the Go file, it is in an import group
+			code = strings.TrimPrefix(code, "import ") // in the Go file, this import is in a group
 			assert.True(t, slices.ContainsFunc(compiled, func(file string) bool { return strings.Contains(file, flatten(code)) }),
 				"%s: no Go file contains this block:\n%s", path, code)
 		}
@@ -57,13 +57,13 @@ func TestLinksInDocumentsPointToExistingFiles(t *testing.T) {
 		for _, l := range link.FindAllStringSubmatch(text, -1) {
 			if !strings.Contains(l[1], "://") {
 				_, err := os.Stat(filepath.Join(filepath.Dir(path), l[1]))
-				assert.NoError(t, err, "%s links to this file", path)
+				assert.NoError(t, err, "%s links to a file that does not exist", path)
 			}
 		}
 	}
 }
 
-// files returns the contents of the repository's files with the extension ext, by path.
+// files returns the contents of the repository's files with the extension ext, keyed by path.
 func files(t *testing.T, ext string) map[string]string {
 	if _, err := os.Stat("adapters/iamgophercloud/go.mod"); errors.Is(err, fs.ErrNotExist) {
 		t.Skip("a module that was downloaded from a proxy has no nested modules")
@@ -93,14 +93,15 @@ func goBlocks(t *testing.T, text string) []string {
 	return blocks
 }
 
-// firstStep matches the beginning of a block that is a whole file, and finds its name.
+// firstStep matches the beginning of a block that is a whole file, and captures the name
+// of the file.
 var firstStep = regexp.MustCompile("^// ([a-z_/]+\\.go)\npackage ")
 
 // otherModule finds an import of a nested module of this repository.
 var otherModule = regexp.MustCompile(`"github\.com/iamhttp/iamhttp/(adapters/\w+|redisgate|iamotel)"`)
 
-// ofOtherModule reports whether code imports a nested module. A file of that module
-// contains such a block completely, imports included.
+// ofOtherModule reports whether code imports a nested module. If it does, a file of that
+// module contains the whole block, including the imports.
 func ofOtherModule(code string) bool { return otherModule.MatchString(code) }
 
 func TestDocumentsSayHowToGetTheModulesTheirFilesImport(t *testing.T) {
@@ -114,7 +115,7 @@ func TestDocumentsSayHowToGetTheModulesTheirFilesImport(t *testing.T) {
 				before, _, _ := strings.Cut(string(text), code)
 				command := "\n    go mod edit -replace=github.com/iamhttp/iamhttp/" + module[1] + "=../iamhttp/" + module[1] + "\n"
 				if !strings.Contains(before, command) {
-					t.Errorf("%s does not say:%s", path, command)
+					t.Errorf("%s does not contain this command:%s", path, command)
 				}
 			}
 		}
@@ -122,8 +123,8 @@ func TestDocumentsSayHowToGetTheModulesTheirFilesImport(t *testing.T) {
 	assert.Positive(t, found)
 }
 
-// stepsIn lists the documents with blocks that are whole files. The program in the README
-// is also the first one of the tutorial.
+// stepsIn lists the documents with blocks that are whole files. The README's program is
+// also the first program of the tutorial.
 var stepsIn = []string{"README.md", "docs/tutorial.md"}
 
 // This test does what the tutorial tells newcomers to do, but without the network. It
@@ -153,7 +154,7 @@ func TestTutorialProgramsBuildAndRunInAnEmptyDirectory(t *testing.T) {
 				continue
 			}
 			if before, found := steps[name[1]]; found {
-				assert.Equal(t, before, code, "%s has a different %s", document, name[1])
+				assert.Equal(t, before, code, "%s shows a different version of %s than an earlier document", document, name[1])
 			}
 			steps[name[1]] = code
 			file := filepath.Join(dir, name[1])
@@ -196,7 +197,7 @@ func TestTutorialProgramsBuildAndRunInAnEmptyDirectory(t *testing.T) {
 		}
 		out = "\n\n" + regexp.MustCompile("(?m)^").ReplaceAllString(strings.TrimSpace(out), "    ") + "\n"
 		if !strings.Contains(shown, differs.ReplaceAllString(out, "?")) {
-			t.Errorf("the tutorial does not show this:\n%s", out)
+			t.Errorf("the tutorial does not show this output:\n%s", out)
 		}
 	}
 	prints(alice, 0)
@@ -242,7 +243,7 @@ func serveQuickstart(t *testing.T, dir string) (alice, bob string) {
 }
 
 // A test of adapters/compat makes the same comparison, but the go command caches its
-// result, because docs/sdks.md is outside of that module.
+// result, because docs/sdks.md is outside that module.
 func TestSDKTableInDocsMatchesTheMeasuredTable(t *testing.T) {
 	measured, err := os.ReadFile("adapters/compat/TABLE.md")
 	if errors.Is(err, fs.ErrNotExist) {

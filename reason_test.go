@@ -20,7 +20,7 @@ import (
 
 func TestReasonIsDerivedFromTheServiceCode(t *testing.T) {
 	// All codes that have a reason, each with its documented status, and some codes
-	// without one.
+	// without a reason.
 	tests := []struct {
 		status int
 		code   string
@@ -120,13 +120,13 @@ func TestReasonDoesNotAffectRetries(t *testing.T) {
 	assert.Equal(t, 1, base.count())
 }
 
-// The texts are from the gateway's documentation and from reports of its users.
+// The texts are from the gateway's documentation and from its users' reports.
 func TestReasonOfAnAmbiguousGatewayCodeIsDerivedFromTheMessage(t *testing.T) {
 	const request = "canonicalRequest:PUT|/v2/token/||authorization:SDK-HMAC-SHA256 Access=A, Signature=B|x-security-token:C|x-sdk-date:20201117T072119Z|expired ak locked"
 	for _, tt := range []struct {
 		detail string
-		token  iamhttp.Reason // with 0301
-		app    iamhttp.Reason // with 0303
+		token  iamhttp.Reason // wanted reason with APIG.0301 or APIGW.0301
+		app    iamhttp.Reason // wanted reason with APIG.0303 or APIGW.0303
 	}{
 		{"AK access failed to reach the limit,forbidden.", iamhttp.ReasonAccountLocked, iamhttp.ReasonAccountLocked},
 		{"AK access failed to reach the limit, forbidden", iamhttp.ReasonAccountLocked, iamhttp.ReasonAccountLocked},
@@ -153,7 +153,7 @@ func TestReasonOfAnAmbiguousGatewayCodeIsDerivedFromTheMessage(t *testing.T) {
 		{"x-auth-token not found", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
 		{"neither X-Auth-Token nor Authorization", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
 		{"Unauthorized", iamhttp.ReasonTokenExpired, iamhttp.ReasonUnknown},
-		{"the break of the weak", iamhttp.ReasonTokenExpired, iamhttp.ReasonUnknown}, // "ak" only inside words
+		{"the break of the weak", iamhttp.ReasonTokenExpired, iamhttp.ReasonUnknown}, // "ak" occurs only inside words
 		{"", iamhttp.ReasonTokenExpired, iamhttp.ReasonUnknown},
 		{strings.Repeat("x", 10_000) + " signature expired", iamhttp.ReasonTokenExpired, iamhttp.ReasonUnknown}, // too far from the beginning
 	} {
@@ -169,7 +169,7 @@ func TestReasonOfAnAmbiguousGatewayCodeIsDerivedFromTheMessage(t *testing.T) {
 				"INCORRECT AUTHENTICATION INFORMATION:" + strings.ToLower(tt.detail) + " (see the documentation)",
 			} {
 				e := &iamhttp.StatusError{Code: 401, ServiceCode: code, Message: text}
-				assert.Equal(t, want, e.Reason(), "service code %s, message %.200s", code, text)
+				assert.Equal(t, want, e.Reason(), "wrong reason for service code %s and message %.200s", code, text)
 			}
 		}
 	}
@@ -181,7 +181,7 @@ func TestReasonWithoutAServiceCodeIsDerivedFromTheMessage(t *testing.T) {
 		message string
 		want    iamhttp.Reason
 	}{
-		// Texts of Keystone, and of Open Telekom Cloud's /v3.
+		// Messages from Keystone, and from Open Telekom Cloud's /v3.
 		{401, "The account is locked for user: 01b5b2fb7f1547f282dc1c62ff0087e1.", iamhttp.ReasonAccountLocked},
 		{401, "The account is locked.", iamhttp.ReasonAccountLocked},
 		{401, "The password is expired and needs to be changed for user: 01b5b2fb.", iamhttp.ReasonCredentialExpired},
@@ -210,19 +210,19 @@ func TestReasonWithoutAServiceCodeIsDerivedFromTheMessage(t *testing.T) {
 		{423, "The user is locked.", iamhttp.ReasonAccountLocked},
 		{423, "The server is locked.", iamhttp.ReasonUnknown},
 
-		// With other statuses, such a message does not decide.
+		// With other statuses, the message does not decide the reason.
 		{400, "The account is locked.", iamhttp.ReasonUnknown},
 		{404, "The user already exists.", iamhttp.ReasonUnknown},
 		{500, "The account is locked.", iamhttp.ReasonUnknown},
 	} {
 		for _, code := range []string{"", "IAM.0001", "Unheard.1"} {
 			e := &iamhttp.StatusError{Code: iamhttp.Code(tt.status), ServiceCode: code, Message: tt.message}
-			assert.Equal(t, tt.want, e.Reason(), "status %d, service code %q, message %s", tt.status, code, tt.message)
+			assert.Equal(t, tt.want, e.Reason(), "wrong reason for status %d, service code %q and message %s", tt.status, code, tt.message)
 		}
 	}
 	locked := "The account is locked after too many wrong passwords."
 	for code, want := range map[string]iamhttp.Reason{
-		"IAM.0012":   iamhttp.ReasonAccountLocked, // this code only says what the status says
+		"IAM.0012":   iamhttp.ReasonAccountLocked, // this code says no more than the status
 		"APIGW.0308": iamhttp.ReasonAccountLocked,
 		"APIG.0501":  iamhttp.ReasonQuotaExceeded,
 	} {
@@ -239,7 +239,7 @@ func TestReasonDoesNotAllocate(t *testing.T) {
 	} {
 		assert.Zero(t, testing.AllocsPerRun(100, func() {
 			if e.Reason() == iamhttp.ReasonRegionFailover || e.Is(iamhttp.ReasonRegionFailover) {
-				t.Error("got ReasonRegionFailover")
+				t.Error("want any reason other than ReasonRegionFailover")
 			}
 		}), "%.100v", e)
 	}

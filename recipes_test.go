@@ -203,7 +203,7 @@ func TestRecipeOnlyOneGoroutineLogsInAgainAfterA401(t *testing.T) {
 	})
 }
 
-func TestRecipeLoginIsResentAfterABrokenConnectionButNotToALockedAccount(t *testing.T) {
+func TestRecipeLoginIsResentAfterABrokenConnectionButNotIfTheAccountIsLocked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := new(iamtest.Server)
 		service.Next(iamtest.Answer{Fault: iamtest.Reset}, iamtest.Answer{Status: 201}.With("X-Subject-Token", "t"))
@@ -359,7 +359,7 @@ func clientOf(account string, shared *gate.Adaptive) *http.Client {
 	}
 }
 
-func TestRecipeTenantDoesNotWaitForTheLimitOfAnother(t *testing.T) {
+func TestRecipeTenantDoesNotWaitForAnotherTenantsLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var service iamtest.Server
 		service.Next(iamtest.Throttled(time.Minute))

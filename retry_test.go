@@ -24,7 +24,7 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// intervals is a schedule of fixed intervals that counts the calls of NextBackOff.
+// intervals is a schedule of fixed intervals that counts the calls to NextBackOff.
 type intervals struct {
 	list  []time.Duration
 	asked int
@@ -125,8 +125,8 @@ func TestDefaultScheduleIsExponentialAndBounded(t *testing.T) {
 				longer = longer || gap > want[i]*time.Second*11/10
 			}
 		}
-		assert.True(t, shorter && longer, "intervals must vary around the nominal ones")
-		assert.True(t, reached, "the bound must be applied after the random draw")
+		assert.True(t, shorter && longer, "some intervals must be shorter and some longer than the nominal ones")
+		assert.True(t, reached, "some intervals must be exactly 30 s, because the bound applies after the random draw")
 	})
 }
 
@@ -136,7 +136,7 @@ func TestEachRetriedRequestGetsItsOwnSchedule(t *testing.T) {
 		Backoff: func() backoff.BackOff { made++; return &backoff.ZeroBackOff{} }}
 	for i, want := range []int{0, 0, 1, 2} {
 		_, _ = tr.RoundTrip(newRequest(t, "GET", ""))
-		assert.Equal(t, want, made, "schedules made after request %d", i)
+		assert.Equal(t, want, made, "wrong number of schedules made after request %d", i)
 	}
 }
 
@@ -175,7 +175,7 @@ func TestCallThatStopsEarlyReturnsAtOnceWithTheStopReason(t *testing.T) {
 		"an interval at the deadline":                             {iamhttp.Transport{Backoff: constant(10 * time.Second)}, 10 * time.Second, "", iamhttp.StopDeadline},
 		"a schedule that stops":                                   {iamhttp.Transport{Backoff: stop}, 0, "", iamhttp.StopBackoff},
 		"a schedule that stops, with Retry-After":                 {iamhttp.Transport{Backoff: stop}, 0, "1", iamhttp.StopBackoff},
-		"attempts used up wins over all others":                   {iamhttp.Transport{MaxAttempts: 1, Backoff: stop}, time.Second, "1000", iamhttp.StopAttempts},
+		"attempts used up wins over all other reasons":            {iamhttp.Transport{MaxAttempts: 1, Backoff: stop}, time.Second, "1000", iamhttp.StopAttempts},
 		"a schedule that stops wins over a wait that is too long": {iamhttp.Transport{Backoff: stop}, time.Second, "1000", iamhttp.StopBackoff},
 		"a wait that is too long wins over the deadline":          {iamhttp.Transport{MaxWait: time.Minute}, time.Second, "1000", iamhttp.StopWaitTooLong},
 	}
@@ -198,7 +198,7 @@ func TestCallThatStopsEarlyReturnsAtOnceWithTheStopReason(t *testing.T) {
 				assert.Equal(t, tt.want, e.Stop)
 				assert.Equal(t, 1, base.count())
 				assert.Equal(t, "APIG.0308", e.ServiceCode)
-				assert.NotErrorIs(t, err, context.DeadlineExceeded, "the deadline has not passed")
+				assert.NotErrorIs(t, err, context.DeadlineExceeded, "the error must not be DeadlineExceeded, because the deadline has not passed")
 				assert.False(t, e.Timeout())
 			})
 		})
@@ -262,12 +262,12 @@ func FuzzRetryAfter(f *testing.F) {
 		if longest := big.NewInt(math.MaxInt64); want.Cmp(longest) > 0 {
 			// A longer wait is cut to the longest duration, in ns or in whole seconds.
 			if got < math.MaxInt64/time.Second*time.Second {
-				t.Fatalf("%q, %q: %v, want the longest duration", first, second, got)
+				t.Fatalf("Retry-After %q and %q: got %v, want the longest duration", first, second, got)
 			}
 			return
 		}
 		if big.NewInt(int64(got)).Cmp(want) != 0 {
-			t.Fatalf("%q, %q with Date %q: %d ns, want %v ns", first, second, date, got, want)
+			t.Fatalf("Retry-After %q and %q, Date %q: got %d ns, want %v ns", first, second, date, got, want)
 		}
 	})
 }
@@ -332,7 +332,7 @@ func TestConnectionErrorsAreRetriedOnlyIfEnabledAndIdempotent(t *testing.T) {
 	}
 }
 
-func TestRetriesOfConnectionErrorsFollowTheOtherRules(t *testing.T) {
+func TestRetriesAfterConnectionErrorsFollowTheRulesForAllRetries(t *testing.T) {
 	broken := errors.New("connection reset by peer")
 	t.Run("no GetBody", func(t *testing.T) {
 		base := script(fail(broken))
@@ -433,7 +433,7 @@ func TestRetriesOfConnectionErrorsFollowTheOtherRules(t *testing.T) {
 			assert.Equal(t, []time.Duration{10 * time.Second, 10 * time.Second}, base.gaps())
 		})
 	})
-	t.Run("the wait is cut to MaxWait, and the attempts include those with a response", func(t *testing.T) {
+	t.Run("the wait is cut to MaxWait, and MaxAttempts counts attempts with a response, too", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			base := script(fail(broken), answer(429, "", "Retry-After: 1"), fail(broken), answer(200, ""))
 			tr := &iamhttp.Transport{Base: base, RetryConnectionErrors: true, MaxAttempts: 3, MaxWait: 2 * time.Second, Backoff: constant(time.Hour)}
@@ -488,7 +488,8 @@ func TestWithoutADeadlineTheTransportWaitsADayForAResponse(t *testing.T) {
 	})
 }
 
-// slowly returns a step that plays then after two seconds, or fails when the context ends.
+// slowly returns a step that sleeps two seconds and then calls then. It fails if the
+// context ends first.
 func slowly(then step) step {
 	return func(req *http.Request) (*http.Response, error) {
 		select {
@@ -579,7 +580,7 @@ func TestCachedResponseOfAnotherRequestMayBeRetried(t *testing.T) {
 	})
 }
 
-func TestStackedTransportsWithOthersInBetweenSendNoMoreThanOne(t *testing.T) {
+func TestStackedTransportsWithWrappersInBetweenSendNoMoreRequestsThanOneTransport(t *testing.T) {
 	for name, between := range map[string]func(http.RoundTripper) http.RoundTripper{
 		"a RoundTripper that clones the request": func(rt http.RoundTripper) http.RoundTripper {
 			return roundTripper(func(req *http.Request) (*http.Response, error) { return rt.RoundTrip(req.Clone(req.Context())) })

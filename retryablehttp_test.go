@@ -33,12 +33,12 @@ func retryable(tr *iamhttp.Transport, base http.RoundTripper) *retryablehttp.Cli
 	return c
 }
 
-func TestRetryableClientFollowsTheSameRules(t *testing.T) {
+func TestRetryableClientFollowsTheRulesOfTheTransport(t *testing.T) {
 	for name, tt := range map[string]struct {
 		tr    iamhttp.Transport
 		steps []step
-		sends int          // attempts
-		code  iamhttp.Code // 0: success
+		sends int          // wanted number of attempts
+		code  iamhttp.Code // wanted code of the error; 0 if the call succeeds
 		stop  iamhttp.StopReason
 	}{
 		"429 is retried":                  {iamhttp.Transport{}, []step{answer(429, ""), answer(429, ""), answer(200, "")}, 3, 0, 0},
@@ -77,7 +77,7 @@ func TestRetryableClientFollowsTheSameRules(t *testing.T) {
 	}
 }
 
-func TestRetryableClientWaitsByTheSameSchedule(t *testing.T) {
+func TestRetryableClientUsesTheScheduleOfTheTransport(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := script(answer(429, ""), answer(429, "", "Retry-After: 20"), answer(429, ""), answer(200, ""))
 		resp, err := retryable(&iamhttp.Transport{Backoff: func() backoff.BackOff {
@@ -228,8 +228,8 @@ func TestRetryableClientWithReplacedBackoffKeepsTheOtherRules(t *testing.T) {
 	})
 }
 
-// Without an ErrorHandler, the client closes the body and wraps the error in a text of its
-// own.
+// Without an ErrorHandler, the client closes the body and wraps the error in one with its
+// own text.
 func TestRetryableClientWithoutErrorHandlerStillReturnsTheTypedError(t *testing.T) {
 	body := watch(strings.NewReader(`{"message":"who?"}`))
 	c := retryable(&iamhttp.Transport{}, script(answerWith(404, body)))
@@ -274,7 +274,7 @@ func TestResponseLogHookOfARetryableClientCanReadTheBody(t *testing.T) {
 				assert.Nil(t, resp)
 				e := statusError(t, err)
 				assert.Equal(t, []string{"429 " + slow + " <nil>", "404 " + unknown + " <nil>"}, *read)
-				assert.Equal(t, []time.Duration{20 * time.Second}, base.gaps(), "the wait must be Retry-After")
+				assert.Equal(t, []time.Duration{20 * time.Second}, base.gaps(), "the wait must equal Retry-After")
 				assert.Equal(t, `iamhttp: 404 NotFound: "who?" (IAM.0004, request r2, sent 2 times: not retryable)`, err.Error())
 				assert.Equal(t, unknown, string(e.Body()))
 			})
@@ -522,7 +522,7 @@ func TestStalledBodyDoesNotDelayARetryableClient(t *testing.T) {
 }
 
 // The client leaves the context of the last attempt in the Request.
-func TestRetryableRequestUsedTwiceIsCountedFromZeroAgain(t *testing.T) {
+func TestReusedRetryableRequestCountsItsAttemptsFromZero(t *testing.T) {
 	for name, derive := range map[string]func(*retryablehttp.Request) *retryablehttp.Request{
 		"the same Request": func(req *retryablehttp.Request) *retryablehttp.Request { return req },
 		"the Request with a derived context": func(req *retryablehttp.Request) *retryablehttp.Request {
@@ -562,7 +562,7 @@ func TestRetryableRequestUsedTwiceIsCountedFromZeroAgain(t *testing.T) {
 	}
 }
 
-func TestRetryableClientOverARealConnection(t *testing.T) {
+func TestRetryableClientResendsTheBodyOverARealConnection(t *testing.T) {
 	service := new(iamtest.Server)
 	service.Next(iamtest.Page(429), iamtest.Page(429), iamtest.Keystone(409, "exists").With("X-Openstack-Request-Id", "req-1"))
 	srv := httptest.NewServer(service)

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// securityTests lists the tests for each statement in bold in SECURITY.md, in the order of
-// the document.
+// securityTests lists the tests for each bold statement in SECURITY.md, in the order of
+// that document.
 var securityTests = []struct {
 	statement string
 	tests     []string
@@ -21,7 +21,7 @@ var securityTests = []struct {
 		"TestReadingAnErrorBodyIsBounded",
 		"TestDiscardingABodyIsBounded",
 		"TestSlowErrorBodyIsTruncatedBeforeTheDeadline",
-		"TestErrorBodyOfAByteASecondIsReadForFiveSeconds",
+		"TestErrorBodyArrivingAtAByteASecondIsReadForFiveSeconds",
 		"TestSlowDiscardedBodyHardlyDelaysTheRetry",
 		"TestStalledErrorBodyDoesNotDelayTheRetry",
 		"TestStalledGzipBodyDoesNotDelayTheCall",
@@ -32,14 +32,14 @@ var securityTests = []struct {
 		"TestParsingAGzipBombAllocatesLessThan1MiB",
 	}},
 	{"choose how long you wait", []string{
-		"Test100000BogusRetryAfterValuesNeverCauseATooLongWait",
+		"Test100000BogusRetryAfterValuesNeverMakeTheWaitTooLong",
 		"TestCallThatStopsEarlyReturnsAtOnceWithTheStopReason",
 		"FuzzRetryAfter",
 	}},
 	{"end a call, or shorten a wait, by stating a limit", []string{
 		"TestTenThousandBogusLimitsNeverShortenTheWaitOrEndTheCall",
 		"TestStatedLimitDoesNotEndACallWithAGate",
-		"TestAStatedWindowEndsNoCallAndThoseWhoCannotWaitProbeForTheOthers",
+		"TestStatedWindowEndsNoCallAndImpatientCallsProbeForTheRest",
 	}},
 	{"make the Transport retry without end", []string{
 		"TestWithMaxAttemptsOverridesTheSetting",
@@ -78,21 +78,21 @@ var securityTests = []struct {
 	}},
 	{"take its time with 408 and 429", []string{"TestCallThatIsAlwaysThrottledTakesAtMostSeventeenAndAHalfMinutes"}},
 	{"keep a connection and two goroutines busy", []string{"TestReadingAnErrorBodyIsBounded"}},
-	{"get a signature for another time", []string{
+	{"make an aksk.Transport sign with the wrong time", []string{
 		"TestA401IsRetriedOnceIfTheClockWasOffAndOnlyThen",
-		"TestWhatOneAnswerSaysOfTheClockIsUsedForTheNextRequests",
+		"TestClockOffsetFromOneResponseIsUsedForLaterRequests",
 	}},
-	{"send a header as large as http.Transport admits", []string{"TestHeaderWithinTheLimitIsKeptAndALargerOneIsAnError"}},
+	{"send a header as large as http.Transport allows", []string{"TestHeaderWithinTheLimitIsKeptAndALargerOneIsAnError"}},
 	{"send 100,000 lines of Retry-After", []string{"Test100000RetryAfterLinesAreParsedQuickly"}},
 	{"choose 1,040 bytes of the error text", []string{"TestServerChoosesAtMost1040BytesOfTheErrorText"}},
 	{"impersonate the service", []string{"TestInvalidCertificateEndsTheCallAtTheFirstHandshake"}},
 	{"cause attempts without end", []string{"TestProxyThatKeepsThrottlingUsesUpTheAttempts"}},
-	{"be taken for the service, or get its password into an error", []string{"TestProxyRefusalIsATypedError"}},
+	{"pass for the service, or get the proxy's password into an error", []string{"TestProxyRefusalIsATypedError"}},
 	{"cut connections", []string{"TestConnectionResetAtAnyByteIsAnErrorAndAPOSTIsSentOnce"}},
 	{"an idempotent request", []string{"TestConnectionErrorsAreRetriedOnlyIfEnabledAndIdempotent"}},
 	{"log a token, password, query or body", []string{
 		"TestNothingSecretIsPrintedLoggedOrMarshaled",
-		"TestNothingOfThisPackagePrintsASecret",
+		"TestNothingInThisPackagePrintsASecret",
 	}},
 	{"send a signature to another host", []string{"TestWhichRequestsAreSignedAgain"}},
 	{"send half a body, an empty body or a mixture of two", []string{
@@ -100,7 +100,7 @@ var securityTests = []struct {
 		"TestUploadThrottledBeforeItsEndIsReplayedByteForByte",
 		"TestUploadRefusedHalfwayIsResentInFull",
 	}},
-	{"multiply the attempts", []string{"TestStackedTransportsSendNoMoreThanOne"}},
+	{"multiply the attempts", []string{"TestStackedTransportsSendNoMoreRequestsThanOneTransport"}},
 	{"get a POST retried by listing 503", []string{"TestAlsoRetryRequiresIdempotenceExceptFor413"}},
 	{"turn the limits off", []string{"TestZeroAndNegativeSettingsMeanTheDefault"}},
 	{"leave connections, goroutines or timers behind", []string{
@@ -125,7 +125,7 @@ func TestEveryBoldStatementInSECURITYHasTests(t *testing.T) {
 	}
 	for _, s := range securityTests {
 		tested = append(tested, s.statement)
-		assert.NotEmpty(t, s.tests, "no test for: %s", s.statement)
+		assert.NotEmpty(t, s.tests, "no test is listed for the statement: %s", s.statement)
 	}
 	assert.Greater(t, len(said), 30)
 	assert.Equal(t, said, tested, "the statements in SECURITY.md and in this file differ")
@@ -146,7 +146,7 @@ func TestEveryTestListedForSECURITYExists(t *testing.T) {
 	}
 	for _, s := range securityTests {
 		for _, name := range s.tests {
-			assert.True(t, tests["func "+name], "no such test: %s, listed for: %s", name, s.statement)
+			assert.True(t, tests["func "+name], "test %s does not exist; it is listed for the statement: %s", name, s.statement)
 		}
 	}
 }

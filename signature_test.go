@@ -17,7 +17,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// signedAbove returns a signed request, as an SDK above the Transport makes it.
+// signedAbove returns a request signed the way an SDK above the Transport signs it.
 func signedAbove(t testing.TB, method, body string) *http.Request {
 	t.Helper()
 	req := newRequest(t, method, body)
@@ -40,7 +40,7 @@ func TestWaitThatWouldOutliveTheSignatureStopsTheCall(t *testing.T) {
 		took    time.Duration
 		signers func(http.RoundTripper) http.RoundTripper
 	}{
-		"a wait of 14 minutes, then another":              {iamhttp.Transport{Backoff: zero}, hour, "840", 2, iamhttp.StopSignature, 14 * time.Minute, nil},
+		"a wait of 14 minutes, then another one":          {iamhttp.Transport{Backoff: zero}, hour, "840", 2, iamhttp.StopSignature, 14 * time.Minute, nil},
 		"a wait of 15 minutes":                            {iamhttp.Transport{Backoff: zero}, hour, "900", 1, iamhttp.StopSignature, 0, nil},
 		"an interval of the schedule of 16 minutes":       {iamhttp.Transport{Backoff: constant(16 * time.Minute)}, hour, "", 1, iamhttp.StopSignature, 0, nil},
 		"SignatureLife of 1 minute":                       {iamhttp.Transport{Backoff: zero, SignatureLife: time.Minute}, hour, "61", 1, iamhttp.StopSignature, 0, nil},
@@ -215,7 +215,7 @@ func TestWaitInTheGateDoesNotOutliveTheSignature(t *testing.T) {
 			assert.Equal(t, iamhttp.StopGate, last.Stop)
 		})
 	})
-	t.Run("a signature that is too old before the call is sent anyway, as the clock may be wrong", func(t *testing.T) {
+	t.Run("a request whose signature looks expired from the start is sent, because the clock may be wrong", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			req := signedAbove(t, "GET", "")
 			time.Sleep(20 * time.Minute)

@@ -32,15 +32,15 @@ var soakTime = flag.Duration("soak", 2*time.Second, "how long TestSoak runs in a
 // A soakServer responds in every documented way, and in some that are not documented.
 type soakServer struct {
 	mu      sync.Mutex
-	seen    map[string]int // requests by the id of the call
-	refused map[string]int // requests that got a 408 or 429
-	stored  map[string]int
+	seen    map[string]int // number of requests, by call id
+	refused map[string]int // number of requests that got a 408 or 429, by call id
+	stored  map[string]int // number of POSTs that were stored, by call id
 	wrong   []string
-	bucket  map[string]float64 // by account
+	bucket  map[string]float64 // tokens left, by account
 	filled  time.Time
 }
 
-const soakRate = 400 // requests per second and account
+const soakRate = 400 // requests per second per account
 
 func (s *soakServer) reset() {
 	s.mu.Lock()
@@ -48,7 +48,7 @@ func (s *soakServer) reset() {
 	s.seen, s.refused, s.stored = map[string]int{}, map[string]int{}, map[string]int{}
 }
 
-// admit reports whether the limit of the account admits the request. If not, it counts the
+// admit reports whether the account's limit admits the request. If not, it counts the
 // request as refused.
 func (s *soakServer) admit(id, account string) bool {
 	s.mu.Lock()
@@ -75,9 +75,9 @@ func (s *soakServer) store(id string, r *http.Request) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !bytes.Equal(body, soakBody(id)) {
-		s.wrong = append(s.wrong, fmt.Sprintf("%s: a body of %d bytes", id, len(body)))
+		s.wrong = append(s.wrong, fmt.Sprintf("%s: wrong request body (%d bytes)", id, len(body)))
 	}
-	if r.Method == http.MethodPost { // other methods may be retried without a response
+	if r.Method == http.MethodPost { // other methods may be retried if no response arrives, so they may be stored twice
 		s.stored[id]++
 	}
 	return true
@@ -96,7 +96,7 @@ func (s *soakServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := r.Header.Get("X-Id")
 	w.Header().Set("X-Request-Id", id)
 	if !s.admit(id, r.Header.Get("X-Account")) {
-		if rand.IntN(50) == 0 { // longer than many calls have time for
+		if rand.IntN(50) == 0 { // a Retry-After that is too long for many calls
 			w.Header().Set("Retry-After", "1")
 		}
 		w.WriteHeader(429)
@@ -131,7 +131,7 @@ func (s *soakServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		case 1:
 			_, _ = io.WriteString(w, strings.Repeat("<html>", 20<<10))
 		}
-	case n < 92: // no response, or half of one
+	case n < 92: // no response, or part of one
 		if n%2 == 0 {
 			s.store(id, r)
 		}
@@ -141,7 +141,7 @@ func (s *soakServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 			reset(c)
 		}
-	case n < 98: // a response that stalls in its body
+	case n < 98: // a response whose body stalls
 		w.Header().Set("Content-Length", "100000")
 		if n%2 == 0 {
 			w.WriteHeader(404)
@@ -152,20 +152,20 @@ func (s *soakServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, `{"error":{"message":"in the midd`)
 		w.(http.Flusher).Flush()
 		gone(r)
-	default: // nothing at all
+	default: // no response, on a connection that stays open
 		gone(r)
 	}
 }
 
-// gone waits until the caller has closed the connection. net/http notices that only after
-// the body has been read.
+// gone waits until the caller has closed the connection. net/http notices the closed
+// connection only after the request body has been read.
 func gone(r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body)
 	<-r.Context().Done()
 }
 
 // soakCodes returns the documented codes except 1xx, which are not final, and 408 and
-// 429, which the server sends elsewhere.
+// 429, which the server sends in other cases.
 func soakCodes() []int {
 	var codes []int
 	for code := range iamhttp.Codes() {
@@ -197,7 +197,7 @@ func (b *soakBase) RoundTrip(req *http.Request) (*http.Response, error) {
 type soakedBody struct {
 	io.ReadCloser
 	base   *soakBase
-	over   *atomic.Bool // the call has returned
+	over   *atomic.Bool // set when the call has returned
 	closed atomic.Bool
 }
 
@@ -213,7 +213,8 @@ func (b *soakedBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// A soakGate counts the attempts that its gate admits and those that are reported to it.
+// A soakGate counts the attempts that its gate admits and the attempts that are reported to
+// the gate.
 type soakGate struct {
 	gate.Gate
 	out, back atomic.Int64
@@ -247,8 +248,8 @@ type soak struct {
 
 const soakAttempts = 4
 
-// soakPatience is the longest time that a call may take. A round ends at most that much
-// later than its last call begins.
+// soakPatience limits the random part of a call's timeout; the other part is 50 ms. A round
+// ends at most soakPatience plus 50 ms after its last call begins.
 func soakPatience() time.Duration {
 	return min(max(*soakTime/16, 400*time.Millisecond), 2*time.Second)
 }
@@ -276,19 +277,19 @@ func (s *soak) call(n int64) {
 	var e *iamhttp.StatusError
 	switch typed := errors.As(err, &e); {
 	case (resp == nil) == (err == nil):
-		wrong = "neither a response nor an error, or both"
+		wrong = "want either a response or an error; got neither or both"
 	case resp != nil:
 		code = iamhttp.Code(resp.StatusCode)
 		body, readErr := io.ReadAll(resp.Body)
 		resp.Body.Close()
 		outcome = fmt.Sprint(int(code)/100, "xx")
 		if got := resp.Header.Get("X-Request-Id"); got != id || code == 200 && readErr == nil && len(body) > 0 && string(body) != id && body[0] == 'c' {
-			wrong = fmt.Sprintf("got the response to %q with the body %.50q", got, body)
+			wrong = fmt.Sprintf("got the response to call %q, with the body %.50q", got, body)
 		}
 	case typed:
 		code, outcome = e.Code, e.Stop.String()
 		if e.RequestID != id && e.Attempts > 0 || e.Attempts > soakAttempts || e.Stop == iamhttp.StopUnset {
-			wrong = fmt.Sprintf("got the error %v with the request id %q after %d attempts", e, e.RequestID, e.Attempts)
+			wrong = fmt.Sprintf("wrong error: %v, with the request id %q, after %d attempts", e, e.RequestID, e.Attempts)
 		}
 	case ctx.Err() != nil:
 		outcome = "no response in time"
@@ -307,7 +308,7 @@ func (s *soak) call(n int64) {
 
 func TestSoak(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes seconds, or as long as -soak says")
+		t.Skip("this test takes seconds, or as long as -soak says")
 	}
 	const callers, rounds = 200, 4
 	for _, gated := range []bool{false, true} {
@@ -362,7 +363,7 @@ func TestSoak(t *testing.T) {
 					answered++
 					throttled += server.refused[id]
 					if server.stored[id] > 1+server.refused[id] {
-						server.wrong = append(server.wrong, fmt.Sprintf("%s: sent %d times, stored %d times, refused %d times", id, n, server.stored[id], server.refused[id]))
+						server.wrong = append(server.wrong, fmt.Sprintf("%s: stored too often: sent %d times, stored %d times, refused %d times", id, n, server.stored[id], server.refused[id]))
 					}
 				}
 				server.mu.Unlock()
@@ -370,11 +371,12 @@ func TestSoak(t *testing.T) {
 				heaps = append(heaps, heap())
 			}
 			srv.Close()
-			// One goroutine is Eventually's own. Other tests may have closed files meanwhile.
+			// Eventually runs a goroutine of its own. Other tests may have closed files since the
+			// soak began.
 			assert.Eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines+1 }, 10*time.Second, time.Millisecond, "goroutines were leaked")
 			assert.LessOrEqual(t, openFiles(), files, "files were left open")
 			assert.Zero(t, base.open.Load(), "response bodies were left open")
-			assert.Zero(t, base.late.Load(), "response bodies were closed after their call had returned, so a timer outlived it")
+			assert.Zero(t, base.late.Load(), "a response body was closed after its call returned, so a timer outlived the call")
 			assert.Equal(t, s.started.Load(), s.ended.Load(), "some calls did not return")
 			assert.Equal(t, shared.out.Load(), shared.back.Load(), "not all attempts were reported to the gate")
 			assert.Empty(t, s.wrong)
@@ -401,7 +403,7 @@ func kibibytes(n []uint64) []uint64 {
 }
 
 // openFiles returns how many files and sockets this process has open, or 0 if the system
-// does not tell.
+// does not say.
 func openFiles() int {
 	names, err := os.ReadDir("/proc/self/fd")
 	if err != nil {

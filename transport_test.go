@@ -23,7 +23,7 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// A step is the reaction of a scripted Base to one request.
+// A step is a scripted Base's reaction to one request.
 type step func(*http.Request) (*http.Response, error)
 
 // scripted is a Base that plays its steps in order, the last one forever, and records
@@ -85,7 +85,7 @@ func answer(code int, body string, header ...string) step {
 	}
 }
 
-// answerWith returns a step that responds with the body b, whose length is not announced.
+// answerWith returns a step that responds with the body b, without a Content-Length.
 func answerWith(code int, b io.ReadCloser, header ...string) step {
 	return func(req *http.Request) (*http.Response, error) {
 		return response(req, code, b, -1, header...), nil
@@ -109,7 +109,7 @@ func response(req *http.Request, code int, body io.ReadCloser, length int64, hea
 	}
 }
 
-// watchedBody is a body that counts the bytes read and the calls of Close. After its data
+// watchedBody is a body that counts the bytes read and the calls to Close. After its data
 // Read returns io.EOF or, if stall is set, blocks until the body is closed.
 type watchedBody struct {
 	r      io.Reader
@@ -294,12 +294,12 @@ func TestOnly408And429AreRetriedByDefault(t *testing.T) {
 			switch {
 			case code >= 100 && code < 400:
 				require.NoError(t, err)
-				require.Equal(t, 1, base.count(), "attempts of %s with status %d", method, code)
+				require.Equal(t, 1, base.count(), "wrong number of attempts of a %s with status %d", method, code)
 			case code == 408 || code == 429:
-				require.Equal(t, 2, base.count(), "attempts of %s with status %d", method, code)
+				require.Equal(t, 2, base.count(), "wrong number of attempts of a %s with status %d", method, code)
 				require.Equal(t, iamhttp.StopAttempts, statusError(t, err).Stop)
 			default:
-				require.Equal(t, 1, base.count(), "attempts of %s with status %d", method, code)
+				require.Equal(t, 1, base.count(), "wrong number of attempts of a %s with status %d", method, code)
 				e := statusError(t, err)
 				require.Equal(t, iamhttp.StopNotRetryable, e.Stop)
 				require.ErrorIs(t, err, iamhttp.Code(code))
@@ -317,25 +317,25 @@ func TestAlsoRetryRequiresIdempotenceExceptFor413(t *testing.T) {
 		answer []string
 		want   int
 	}{
-		"503 of a GET":                                {503, "GET", nil, nil, 2},
-		"503 of a request without a method":           {503, "", nil, nil, 2},
-		"503 of a PUT":                                {503, "PUT", nil, nil, 2},
-		"503 of a DELETE":                             {503, "DELETE", nil, nil, 2},
-		"503 of an OPTIONS":                           {503, "OPTIONS", nil, nil, 2},
-		"503 of a TRACE":                              {503, "TRACE", nil, nil, 2},
-		"503 of a POST":                               {503, "POST", nil, nil, 1},
-		"503 of a PATCH":                              {503, "PATCH", nil, nil, 1},
-		"503 of a POST with Retry-After":              {503, "POST", nil, []string{"Retry-After: 0"}, 1},
-		"503 of a POST with Idempotency-Key":          {503, "POST", key, nil, 2},
-		"503 of a POST with X-Idempotency-Key":        {503, "POST", http.Header{"X-Idempotency-Key": {"k"}}, nil, 2},
-		"503 of a POST with an empty Idempotency-Key": {503, "POST", http.Header{"Idempotency-Key": nil}, nil, 2},
-		"404 of a GET, if it is listed":               {404, "GET", nil, nil, 2},
-		"999 of a GET, if it is listed":               {999, "GET", nil, nil, 2},
-		"413 of a POST with Retry-After":              {413, "POST", nil, []string{"Retry-After: 0"}, 2},
-		"413 of a GET without Retry-After":            {413, "GET", nil, nil, 1},
-		"413 of a GET with an invalid Retry-After":    {413, "GET", nil, []string{"Retry-After: soon"}, 1},
-		"500 of a GET, not listed":                    {500, "GET", nil, nil, 1},
-		"429 of a POST, not listed":                   {429, "POST", nil, nil, 2},
+		"503 on a GET":                                {503, "GET", nil, nil, 2},
+		"503 on a request without a method":           {503, "", nil, nil, 2},
+		"503 on a PUT":                                {503, "PUT", nil, nil, 2},
+		"503 on a DELETE":                             {503, "DELETE", nil, nil, 2},
+		"503 on an OPTIONS":                           {503, "OPTIONS", nil, nil, 2},
+		"503 on a TRACE":                              {503, "TRACE", nil, nil, 2},
+		"503 on a POST":                               {503, "POST", nil, nil, 1},
+		"503 on a PATCH":                              {503, "PATCH", nil, nil, 1},
+		"503 on a POST with Retry-After":              {503, "POST", nil, []string{"Retry-After: 0"}, 1},
+		"503 on a POST with Idempotency-Key":          {503, "POST", key, nil, 2},
+		"503 on a POST with X-Idempotency-Key":        {503, "POST", http.Header{"X-Idempotency-Key": {"k"}}, nil, 2},
+		"503 on a POST with an empty Idempotency-Key": {503, "POST", http.Header{"Idempotency-Key": nil}, nil, 2},
+		"404 on a GET, if it is listed":               {404, "GET", nil, nil, 2},
+		"999 on a GET, if it is listed":               {999, "GET", nil, nil, 2},
+		"413 on a POST with Retry-After":              {413, "POST", nil, []string{"Retry-After: 0"}, 2},
+		"413 on a GET without Retry-After":            {413, "GET", nil, nil, 1},
+		"413 on a GET with an invalid Retry-After":    {413, "GET", nil, []string{"Retry-After: soon"}, 1},
+		"500 on a GET, not listed":                    {500, "GET", nil, nil, 1},
+		"429 on a POST, not listed":                   {429, "POST", nil, nil, 2},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -356,10 +356,10 @@ func TestA413WithRetryAfterIsNotRetriedUnlessListed(t *testing.T) {
 	_, err := (&iamhttp.Transport{Base: base}).RoundTrip(newRequest(t, "PUT", ""))
 	e := statusError(t, err)
 	assert.Equal(t, iamhttp.StopNotRetryable, e.Stop)
-	assert.Equal(t, time.Second, e.RetryAfter, "RetryAfter must be set whatever the code")
+	assert.Equal(t, time.Second, e.RetryAfter, "RetryAfter must be set, whatever the code is")
 }
 
-func TestIfARetryGetsNoResponseBasesErrorIsReturned(t *testing.T) {
+func TestRetryWithoutAResponseReturnsBasesErrorUnchanged(t *testing.T) {
 	modes(t, func(t *testing.T, passThrough bool) {
 		broken := errors.New("connection reset")
 		var reported []int
@@ -394,7 +394,7 @@ func TestBodyIsReplayedFromGetBodyForEachRetry(t *testing.T) {
 	base := script(answer(429, ""), answer(408, ""), answer(201, ""))
 	_, err := (&iamhttp.Transport{Base: base, Backoff: zero}).RoundTrip(req)
 	require.NoError(t, err)
-	require.Len(t, opened, 3, "each attempt must have exactly one reader")
+	require.Len(t, opened, 3, "each of the three attempts must get exactly one body")
 	for i, s := range base.sent {
 		assert.Equal(t, `{"user":{}}`, s.body)
 		assert.EqualValues(t, 11, s.req.ContentLength)
@@ -413,9 +413,9 @@ func TestRequestWhoseBodyCannotBeReplayedIsSentOnce(t *testing.T) {
 			getBody func() (io.ReadCloser, error)
 			want    error
 		}{
-			"no GetBody":              {nil, nil},
-			"GetBody fails":           {func() (io.ReadCloser, error) { return nil, cause }, cause},
-			"GetBody returns nothing": {func() (io.ReadCloser, error) { return nil, nil }, nil},
+			"no GetBody":                             {nil, nil},
+			"GetBody fails":                          {func() (io.ReadCloser, error) { return nil, cause }, cause},
+			"GetBody returns neither body nor error": {func() (io.ReadCloser, error) { return nil, nil }, nil},
 		}
 		for name, tt := range tests {
 			t.Run(name, func(t *testing.T) {
@@ -531,7 +531,7 @@ func TestTheBodyOfADiscarded408IsNotRead(t *testing.T) {
 
 func TestReadingAnErrorBodyIsBounded(t *testing.T) {
 	const limit = 64 << 10
-	t.Run("to 64 KiB", func(t *testing.T) {
+	t.Run("at most 64 KiB are read", func(t *testing.T) {
 		body := watch(io.LimitReader(zeros{}, 1<<30))
 		_, err := (&iamhttp.Transport{Base: script(answerWith(500, body))}).RoundTrip(newRequest(t, "GET", ""))
 		e := statusError(t, err)
@@ -547,7 +547,7 @@ func TestReadingAnErrorBodyIsBounded(t *testing.T) {
 		assert.Len(t, e.Body(), limit)
 		assert.False(t, e.Truncated)
 	})
-	t.Run("to 5 s without a deadline", func(t *testing.T) {
+	t.Run("reading ends after 5 s if there is no deadline", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			start := time.Now()
 			_, err := (&iamhttp.Transport{Base: script(answerWith(403, stalling(`{"error":{"message":"half a mess`)))}).RoundTrip(newRequest(t, "GET", ""))
@@ -557,7 +557,7 @@ func TestReadingAnErrorBodyIsBounded(t *testing.T) {
 			assert.Equal(t, "half a mess", e.Message, "the part that arrived must be parsed")
 		})
 	})
-	t.Run("to 5 s, keeping what a decompressed body has delivered", func(t *testing.T) {
+	t.Run("reading a decompressed body ends after 5 s and keeps what has arrived", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			start := time.Now()
 			resp := response(nil, 403, stalling(`{"error":{"message":"half a mess`), -1)
@@ -569,7 +569,7 @@ func TestReadingAnErrorBodyIsBounded(t *testing.T) {
 			assert.Equal(t, "half a mess", e.Message)
 		})
 	})
-	t.Run("to 5.1 s if Close of a decompressed body blocks", func(t *testing.T) {
+	t.Run("the call takes 5.1 s if Close of a decompressed body blocks", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			start, body := time.Now(), make(stuck)
 			resp := response(nil, 403, body, -1)
@@ -582,7 +582,7 @@ func TestReadingAnErrorBodyIsBounded(t *testing.T) {
 			close(body)
 		})
 	})
-	t.Run("by a deadline even if Close of a decompressed body blocks", func(t *testing.T) {
+	t.Run("the call ends before its deadline even if Close of a decompressed body blocks", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			start, body := time.Now(), make(stuck)
 			resp := response(nil, 403, body, -1)
@@ -595,7 +595,7 @@ func TestReadingAnErrorBodyIsBounded(t *testing.T) {
 			close(body)
 		})
 	})
-	t.Run("to half the time before the deadline", func(t *testing.T) {
+	t.Run("reading takes at most half the time left before the deadline", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 			defer cancel()
@@ -605,7 +605,7 @@ func TestReadingAnErrorBodyIsBounded(t *testing.T) {
 			assert.Equal(t, 2*time.Second, time.Since(start))
 		})
 	})
-	t.Run("by cancellation of the context", func(t *testing.T) {
+	t.Run("reading ends when the context is canceled", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			time.AfterFunc(time.Second, cancel)
@@ -618,7 +618,7 @@ func TestReadingAnErrorBodyIsBounded(t *testing.T) {
 }
 
 func TestDiscardingABodyIsBounded(t *testing.T) {
-	t.Run("to 64 KiB", func(t *testing.T) {
+	t.Run("at most 64 KiB are read", func(t *testing.T) {
 		body := watch(io.LimitReader(zeros{}, 1<<30))
 		_, err := (&iamhttp.Transport{Base: script(answerWith(429, body), answer(200, "")), Backoff: zero}).RoundTrip(newRequest(t, "GET", ""))
 		require.NoError(t, err)
@@ -651,7 +651,7 @@ func TestDiscardingABodyIsBounded(t *testing.T) {
 		{300 * time.Millisecond, 300 * time.Millisecond},
 		{3 * time.Second, 3 * time.Second}, // reads for one second, then keeps waiting
 	} {
-		t.Run(fmt.Sprint("in time with a wait of ", tt.wait), func(t *testing.T) {
+		t.Run(fmt.Sprint("a stalled body hardly delays a retry that waits ", tt.wait), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				body := stalling("beginning")
 				base := script(answerWith(429, body), answer(200, ""))
@@ -826,7 +826,7 @@ func TestPanicInOnFailureClosesTheBodyOfTheUnsentRetry(t *testing.T) {
 func TestPassThroughReturnsTheLastResponseUnread(t *testing.T) {
 	tests := map[string]struct {
 		step step
-		want int // attempts
+		want int // wanted number of attempts
 	}{
 		"not retryable":    {answer(404, "who?"), 1},
 		"attempts used up": {answer(429, "who?"), 3},
@@ -963,7 +963,7 @@ func TestAReportedErrorNeverChanges(t *testing.T) {
 	})
 }
 
-func TestStackedTransportsSendNoMoreThanOne(t *testing.T) {
+func TestStackedTransportsSendNoMoreRequestsThanOneTransport(t *testing.T) {
 	for _, inner := range []bool{false, true} {
 		t.Run(fmt.Sprint("inner pass-through ", inner), func(t *testing.T) {
 			base := script(answer(429, ""))
@@ -1036,7 +1036,7 @@ func TestWithMaxAttemptsOverridesTheSetting(t *testing.T) {
 		ctx := iamhttp.WithMaxAttempts(t.Context(), n)
 		_, err := (&iamhttp.Transport{Base: base, MaxAttempts: 2, Backoff: zero}).RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
 		assert.Equal(t, iamhttp.StopAttempts, statusError(t, err).Stop)
-		assert.Equal(t, want, base.count(), "attempts with WithMaxAttempts(%d)", n)
+		assert.Equal(t, want, base.count(), "wrong number of attempts with WithMaxAttempts(%d)", n)
 	}
 }
 
@@ -1093,7 +1093,7 @@ func TestCloseIdleConnectionsReachesBase(t *testing.T) {
 	base := &closer{RoundTripper: script(answer(200, ""))}
 	(&http.Client{Transport: &iamhttp.Transport{Base: base}}).CloseIdleConnections()
 	assert.Equal(t, 1, base.closed)
-	(&iamhttp.Transport{Base: script()}).CloseIdleConnections() // this Base has no such method
+	(&iamhttp.Transport{Base: script()}).CloseIdleConnections() // must not panic: this Base has no such method
 }
 
 type closer struct {

@@ -31,7 +31,7 @@ func TestDecisionPictureIsUpToDate(t *testing.T) {
 	}
 	drawn, err := os.ReadFile(file)
 	require.NoError(t, err)
-	assert.Equal(t, string(draw()), string(drawn), "run: go test ./docs -update")
+	assert.Equal(t, string(draw()), string(drawn), "decision.svg is out of date; run: go test ./docs -update")
 }
 
 func TestDecisionPictureShowsEveryStopReasonOnce(t *testing.T) {
@@ -62,7 +62,7 @@ var rules = []struct {
 	{"Does the wait end in time?", "before the deadline or Client.Timeout", iamhttp.StopDeadline},
 	{"Is the signature good until then?", "if it is signed above, with AK/SK", iamhttp.StopSignature},
 	{"Wait. Does the caller still want it?", "the context has not ended", iamhttp.StopCanceled},
-	{"Does the gate let it leave?", "yes, if there is none", iamhttp.StopGate},
+	{"Does the gate admit it?", "yes, if there is no gate", iamhttp.StopGate},
 }
 
 // Sizes and positions are in pixels. Statuses, rules and outcomes have one column each.
@@ -160,7 +160,7 @@ func draw() []byte {
 	for i, s := range []string{
 		"Each “no” ends the call with a", "*StatusError that has the reason in Stop.",
 		"With PassThrough you get the response,", "unless canceled; the error goes to", "the Recorder and to OnFailure.",
-		"Without any response you get the error", "of Base, unchanged.",
+		"Without any response you get", "Base's error, unchanged.",
 	} {
 		d.text("quiet", leftMid+5, y(firstRule+4)+22+18*i, s)
 	}

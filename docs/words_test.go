@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// These are the limits for the documents, in words.
+// These are the word limits for the documents.
 //
 // A word is a text between spaces that contains a letter or a digit; inline code is one
 // word. Headings, lists and hand-written tables count. The following do not count:
@@ -72,7 +72,7 @@ func TestOnlyQuestionsBeginWithABareWhoWhatOrWhich(t *testing.T) {
 func TestWordRepeatAppearsOnlyInQuotations(t *testing.T) {
 	for path, text := range texts(t) {
 		for _, s := range sentences(text) {
-			assert.NotRegexp(t, `(?i)\b(?:un)?repeat`, quotation.ReplaceAllString(s, ""), "%s: write retry instead of the word in this sentence", path)
+			assert.NotRegexp(t, `(?i)\b(?:un)?repeat`, quotation.ReplaceAllString(s, ""), "%s: write retry in this sentence, or quote the API's table", path)
 		}
 	}
 }
@@ -175,7 +175,7 @@ func paragraphs(text string) (all []string) {
 	return all
 }
 
-// texts returns the documents and doc comments of the repository by their location.
+// texts returns the documents and doc comments of the repository, keyed by location.
 func texts(t *testing.T) map[string]string {
 	all := tree(t, ".md")
 	for path, text := range tree(t, ".go") {
@@ -213,7 +213,7 @@ func docOf(n ast.Node) []*ast.CommentGroup {
 	return nil
 }
 
-// tree returns the contents of the repository's files with the extension ext, by path.
+// tree returns the contents of the repository's files with the extension ext, keyed by path.
 func tree(t *testing.T, ext string) map[string]string {
 	all := map[string]string{}
 	require.NoError(t, fs.WalkDir(os.DirFS(".."), ".", func(path string, d fs.DirEntry, err error) error {

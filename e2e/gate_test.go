@@ -63,9 +63,9 @@ func arrivals(perSecond int, d time.Duration, f func()) {
 	calls.Wait()
 }
 
-// undisturbed runs f until the machine has run it without interruption, three times at
-// most. On a busy machine requests and responses are late, whoever sends them. Timers show
-// that: they fire late as well.
+// undisturbed runs f again, up to three times in all, if the machine was too busy for the
+// result to count. On a busy machine, requests and responses are late. Timers then fire
+// late, too, so undisturbed measures how late they are.
 func undisturbed(t *testing.T, f func()) {
 	for range 3 {
 		const tick = 5 * time.Millisecond
@@ -89,7 +89,7 @@ func undisturbed(t *testing.T, f func()) {
 		f()
 		close(done)
 		took, stalled := time.Since(start), <-late
-		t.Logf("during %v, timers were late for %v", took, stalled)
+		t.Logf("the run took %v; timers were late by %v in all", took, stalled)
 		if stalled < took/100 {
 			return
 		}
@@ -115,7 +115,7 @@ func TestGateUsesTheWholeLimitDuringOverloadWithDeadlines(t *testing.T) {
 		})
 		share = float64(answered.Load()) / (limit * (lasting - learning).Seconds())
 		perSuccess = float64(sent.Load()) / float64(all.Load())
-		t.Logf("%.3f of the limit used, %.3f requests per success", share, perSuccess)
+		t.Logf("the calls used %.3f of the limit and took %.3f requests per success", share, perSuccess)
 	})
 	assert.GreaterOrEqual(t, share, 0.97)
 	assert.LessOrEqual(t, perSuccess, 1.05)
@@ -132,7 +132,7 @@ func serve(t *testing.T) (stop func() error) {
 
 func TestGateUsesTheWholeLimitAgainSoonAfterAnOutage(t *testing.T) {
 	t.Parallel()
-	const limit, begins, ends, lasting = 100, 10, 20, 40 // requests per second; the others in seconds
+	const limit, begins, ends, lasting = 100, 10, 20, 40 // limit in requests per second; begins, ends and lasting in seconds
 	fronts := map[string]string{"nginx": at(t, nginxGate), "HAProxy": at(t, haproxyGate)}
 	stop := serve(t)
 	accepted := make(map[string]*[lasting + 1]atomic.Int64)
@@ -209,13 +209,13 @@ func TestThrottledWritesDoNotDelayReads(t *testing.T) {
 	assert.GreaterOrEqual(t, writes, 90, "fewer writes succeeded than the limit of 5 per second allows")
 }
 
-// scaled returns a schedule about 15 times faster than the default, as the test's window of
-// 20 s stands for one of five minutes.
+// scaled returns a schedule about 15 times faster than the default, because the test's window
+// of 20 s stands in for a window of five minutes.
 func scaled() backoff.BackOff {
 	return backoff.NewExponentialBackOff(backoff.WithInitialInterval(time.Second/30), backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(0))
 }
 
-func TestNoCallFailsAtALongWindowStatedByHAProxy(t *testing.T) {
+func TestNoCallFailsIfHAProxyStatesALongWindow(t *testing.T) {
 	t.Parallel()
 	const calls, workers, window = 500, 10, 20 * time.Second
 	for _, tt := range []struct {

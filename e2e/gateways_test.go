@@ -104,7 +104,7 @@ func TestWithoutRetryAfterTheLimitStatedByNginxDecidesTheWait(t *testing.T) {
 	}
 }
 
-func Test408OfHAProxyIsRetriedUntilTheAttemptsAreUsedUp(t *testing.T) {
+func Test408FromHAProxyIsRetriedUntilTheAttemptsAreUsedUp(t *testing.T) {
 	for path, retryAfter := range map[string]time.Duration{"/fault/408": 0, "/fault/408-retry-after": time.Second} {
 		t.Run(path, func(t *testing.T) {
 			tr := &iamhttp.Transport{MaxAttempts: 2, Backoff: quick}
@@ -129,8 +129,8 @@ func listen(t *testing.T, server int) net.Listener {
 	return l
 }
 
-// stall is a body that blocks after its first bytes until it is closed, as on a network
-// disk that has been lost.
+// stall is a body that blocks after its first bytes until it is closed, like a file on a
+// network disk that has gone away.
 type stall struct {
 	begun  bool
 	closed chan struct{}
@@ -183,7 +183,7 @@ func Test413DuringAnUploadIsTypedAndNotRetried(t *testing.T) {
 			e := statusError(t, err, iamhttp.ErrRequestEntityTooLarge)
 			assert.Equal(t, iamhttp.StopNotRetryable, e.Stop)
 			assert.Equal(t, 1, e.Attempts)
-			assert.Empty(t, e.Message, "the body is HTML")
+			assert.Empty(t, e.Message, "Message must be empty, because the body is HTML")
 			assert.Len(t, *reports, 1)
 		})
 	}
@@ -230,7 +230,7 @@ func TestFailuresCausedByTheGatewaysAreTypedAndNotRetried(t *testing.T) {
 
 func TestEachFormOfRetryAfterFromNginxIsParsed(t *testing.T) {
 	for path, tt := range map[string]struct {
-		retryAfter time.Duration // -1: more than a day
+		retryAfter time.Duration // wanted wait; -1 stands for more than a day
 		stop       iamhttp.StopReason
 	}{
 		"seconds":  {time.Second, iamhttp.StopAttempts},

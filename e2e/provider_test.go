@@ -11,13 +11,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// This test runs examples/provider, which does the work of a Terraform provider. Here, the
-// duration depends on the machine; the program's own tests check it in virtual time.
+// This test runs examples/provider, which does the work of a Terraform provider. It does
+// not check the duration, which depends on the machine: the program's own tests do so, in
+// virtual time.
 func TestProviderJobNeedsAtMostFivePercentMoreRequestsThanIdeal(t *testing.T) { //nolint:tparallel // the subtests share a limit
 	t.Parallel()
 	front := at(t, nginxJob)
-	// Fifty requests at once exceed the burst of 20 by thirty. The job is large enough for
-	// these to be few in comparison.
+	// Fifty requests at once exceed the burst of 20 by thirty. The job is so large that
+	// thirty requests hardly count.
 	for parallel, each := range map[string]string{"10": "50", "50": "100"} {
 		t.Run("parallelism "+parallel, func(t *testing.T) {
 			cmd := exec.CommandContext(t.Context(), "go", "run", ".", "-each", each, "-rate", "20", "-parallel", parallel, "-only", "one line and a gate")
