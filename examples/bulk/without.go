@@ -28,7 +28,7 @@ func withoutGate(ctx context.Context, count, callers int) (last state) {
 	return last
 }
 
-// A counter counts requests in place of a gate.
+// A counter counts requests and throttled responses; with a gate, progress does that.
 type counter struct {
 	base                http.RoundTripper
 	requests, throttled atomic.Int64

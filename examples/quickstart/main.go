@@ -122,13 +122,13 @@ var scenes = []struct {
 	{"Get the user, and find it by name", false, (*demo).readUser},
 	{"A throttled call is retried", true, (*demo).rateLimit},
 	{"A call that times out in the service is retried", true, (*demo).requestTimeout},
-	{"Is it a certain status? errors.Is", false, (*demo).conflict},
-	{"What does the service say? errors.As", false, (*demo).notFound},
-	{"Which status is it? errors.As", false, (*demo).unauthorized},
+	{"Check for a certain status: errors.Is", false, (*demo).conflict},
+	{"Get the details of a failure: errors.As", false, (*demo).notFound},
+	{"Get only the status code: errors.As", false, (*demo).unauthorized},
 	{"A failure that the API does not allow to be retried is returned at once", true, (*demo).unavailable},
 	{"A call that would have to wait past its deadline fails at once", true, (*demo).deadline},
 	{"A body that can be read only once is sent only once", true, (*demo).upload},
-	{"An SDK that reads status codes itself: PassThrough and a Recorder", false, (*demo).passThrough},
+	{"An SDK that inspects status codes: PassThrough and a Recorder", false, (*demo).passThrough},
 }
 
 // play plays the scenes and cleans up afterwards, even if a scene fails or the user
@@ -289,7 +289,7 @@ func (d *demo) deadline(ctx context.Context) error {
 
 func (d *demo) upload(ctx context.Context) error {
 	d.stage(iamtest.Throttled(time.Second))
-	// Like a file or a pipe, this body cannot be read a second time by net/http.
+	// Like a file or a pipe, this body can be read only once.
 	body := struct{ io.Reader }{strings.NewReader(`{"user":{"name":"carol"}}`)}
 	d.created = append(d.created, "carol")
 	_, err := d.client.createUserFrom(ctx, body)
@@ -346,7 +346,7 @@ func (d *demo) stage(a iamtest.Answer) {
 	d.service.Next(a)
 }
 
-// sent checks and prints how often the request of a staged scene arrived.
+// sent checks and prints how many times the request of a staged scene arrived.
 func (d *demo) sent(want int) error {
 	got := len(d.service.Requests()) - d.arrived
 	if got != want {

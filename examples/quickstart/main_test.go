@@ -15,7 +15,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// play runs the program with these settings.
+// play runs the program with env as its environment.
 func play(ctx context.Context, env map[string]string, args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
 	code = run(ctx, args, func(name string) string { return env[name] }, &out, &errs)
