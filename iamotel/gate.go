@@ -29,7 +29,7 @@ type measuredGate struct {
 }
 
 // shortPause is the shortest pause that gets an event. A request passes an open gate in
-// less time than that, and an event would only clutter the span.
+// less time, and an event for that would only clutter the span.
 const shortPause = time.Millisecond
 
 func (g *measuredGate) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error) {

@@ -43,8 +43,8 @@ import (
 // use.
 //
 // The response comes from the first of these that provides one: Keys, Limit,
-// [Server.Next], [Server.On], Handler. Without a Handler, a request that matches no route gets
-// Keystone's 404 if there are routes, and otherwise 200 and an empty JSON object.
+// [Server.Next], [Server.On], Handler. Without a Handler, a request that matches no route
+// gets Keystone's 404 if there are routes, and otherwise 200 and an empty JSON object.
 type Server struct {
 	// Handler responds to the requests for which the script has no response. If
 	// Handler is nil, the responses are as described above.
@@ -70,8 +70,8 @@ type Server struct {
 	// Limit nor the script.
 	Keys func(accessKey, securityToken string) (secretKey string, ok bool)
 
-	// Ahead is how far the Server's clock is ahead of the machine's. Ahead
-	// affects the Date header and the check of signatures.
+	// Ahead is how far the Server's clock is ahead of the machine's. Ahead affects
+	// the Date header and the check of signatures.
 	Ahead time.Duration
 
 	mu       sync.Mutex
@@ -274,8 +274,8 @@ func decode(body string, v any) error {
 }
 
 // AssertSpacing reports an error if a request came too soon after the previous one.
-// least holds the minimum time between each request and the next, so there must
-// be one element fewer than there are requests.
+// least holds the minimum time between each request and the next, so least
+// must have one element fewer than there are requests.
 func (s *Server) AssertSpacing(t testing.TB, least ...time.Duration) {
 	t.Helper()
 	got := s.Requests()

@@ -30,7 +30,7 @@ func (o outcome) oneOf() error {
 func eitherOr(c *trial) error {
 	codes := []int{200, 404, 500, 503}
 	if c.Retries != 0 {
-		codes = append(codes, c.Retries) // until the RoundTripper stops retrying
+		codes = append(codes, c.Retries) // every attempt gets this status
 	}
 	for _, code := range codes {
 		err := c.bubble(func() error {
@@ -132,13 +132,13 @@ func bodyUntouched(c *trial) error {
 			})), newRequest("GET", ""))
 			switch err = errors.Join(err, o.err); {
 			case err != nil:
-				return fmt.Errorf("RoundTrip did not return it as a response: %w", err)
+				return fmt.Errorf("RoundTrip did not return the response: %w", err)
 			case o.resp == nil:
 				return errors.New("RoundTrip returned neither a response nor an error")
 			}
 			defer o.close()
 			if o.resp.StatusCode != code {
-				return fmt.Errorf("RoundTrip returned it as a %d", o.resp.StatusCode)
+				return fmt.Errorf("RoundTrip returned a response with the code %d instead", o.resp.StatusCode)
 			}
 			if _, ok := o.resp.Body.(io.Writer); !ok && code == http.StatusSwitchingProtocols {
 				return errors.New("the response's body is no longer an io.Writer")
@@ -328,8 +328,8 @@ func oddAnswer(c *trial) error {
 	return nil
 }
 
-// noSecrets: errors end up in logs and bug reports. An error may contain the service's
-// message, but nothing else from the response's body.
+// noSecrets: errors end up in logs and bug reports, so an error must not contain a secret
+// from the request or the response. It may contain the service's message.
 func noSecrets(c *trial) error {
 	const secret = "s3cr3t"
 	tries := map[string]reply{"a request without a response": failure(errors.New("connection reset"))}
@@ -394,7 +394,7 @@ func pointerErrors(c *trial) error {
 			}
 			switch {
 			case typ.Kind() != reflect.Pointer:
-				return fmt.Errorf("its type %v is not a pointer", typ)
+				return fmt.Errorf("its type is %v, which is not a pointer", typ)
 			case typ != first:
 				return fmt.Errorf("its type is %v, but the error for a %d has the type %v", typ, codes[0], first)
 			case !errors.Is(o.err, o.err):

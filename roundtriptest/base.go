@@ -170,7 +170,7 @@ func (m *memory) RoundTrip(req *http.Request) (*http.Response, error) {
 	m.sends = append(m.sends, s)
 	m.mu.Unlock()
 	if n >= mostSends {
-		return nil, fmt.Errorf("sent %d times: the test stops here", n)
+		return nil, fmt.Errorf("the request was sent %d times, so the test stops here", n)
 	}
 	resp, err := m.replies[min(n, len(m.replies)-1)](req)
 	if resp != nil {

@@ -196,9 +196,10 @@ func bodyNotReused(c *trial) error {
 // A lateReader responds to the first attempt after reading a few bytes of its body, and
 // reads the rest of that body when the second attempt has begun.
 type lateReader struct {
-	code   int
-	second chan struct{} // closed when the second attempt has begun
-	first  chan struct{} // closed when the first attempt's body has been read
+	code int
+	// second is closed when the second attempt has begun, and first when the body of
+	// the first attempt has been read.
+	second, first chan struct{}
 
 	mu     sync.Mutex
 	bodies []*bytes.Buffer
@@ -235,8 +236,8 @@ func (l *lateReader) RoundTrip(req *http.Request) (*http.Response, error) {
 	return status(200)(req)
 }
 
-// noEmptyRetry: once read, a body without GetBody cannot be sent again, unless the
-// RoundTripper has kept a copy.
+// noEmptyRetry: once the body has been read, a request without GetBody cannot be sent
+// again, unless the RoundTripper has kept a copy of the body.
 func noEmptyRetry(c *trial) error {
 	if err := c.retries(); err != nil {
 		return err

@@ -45,7 +45,7 @@ type Options struct {
 }
 
 // ErrNotApplicable means that a trap does not apply to the RoundTripper under test.
-// Use errors.Is to look for it in the result of [Trap.Check].
+// Use errors.Is to look for ErrNotApplicable in the result of [Trap.Check].
 var ErrNotApplicable = errors.New("not applicable")
 
 // A Trap is one clause of the contract, together with a situation in which
@@ -97,7 +97,7 @@ var traps = []Trap{
 	{"the body is always closed", `http.RoundTripper: "RoundTrip must always close the body, including on errors".`, bodyClosed},
 	{"a body is not used again while it may be read", `http.RoundTripper: the body may be closed "in a separate goroutine even after RoundTrip returns. This means that callers wanting to reuse the body for subsequent requests must arrange to wait for the Close call before doing so."`, bodyNotReused},
 	{"a body that is gone is not sent again as an empty one", `http.Request.GetBody: "an optional func to return a new copy of Body"; RFC 9110 §9.2.2 is about retrying the same request; without its content it is a different request.`, noEmptyRetry},
-	// What is left to other layers.
+	// Tasks that belong to other layers.
 	{"redirects belong to the client", `http.RoundTripper: "RoundTrip should not attempt to handle higher-level protocol details such as redirects, authentication, or cookies."`, redirectsLeft},
 	{"an answer is returned with its body untouched", `http.RoundTripper: "RoundTrip should not attempt to interpret the response." http.Response.Body: the body "will also implement io.Writer on a successful "101 Switching Protocols" response".`, bodyUntouched},
 	{"CloseIdleConnections reaches the base", `http.Client.CloseIdleConnections: "If Client.Transport does not have a Client.CloseIdleConnections method then this method does nothing."`, closeIdle},

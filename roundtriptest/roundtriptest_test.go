@@ -101,8 +101,8 @@ func TestMessagesForARoundTripperThatReturnsNothingAreReadable(t *testing.T) {
 	}
 }
 
-// broken is a Transport with a defect: above, if set, handles the requests instead and
-// calls the Transport itself.
+// broken is a Transport with a defect: if above is set, it handles the requests and calls
+// the Transport itself.
 type broken struct {
 	iamhttp.Transport
 	above func(*iamhttp.Transport, *http.Request) (*http.Response, error)
@@ -132,8 +132,8 @@ func (b below) CloseIdleConnections() {
 // onlyRoundTrip hides all methods except RoundTrip.
 type onlyRoundTrip struct{ http.RoundTripper }
 
-// defects has a RoundTripper for the name of each trap. The RoundTripper has one defect,
-// which that trap must find and no other trap may find.
+// defects maps the name of each trap to a RoundTripper with one defect. That trap must
+// find the defect, and no other trap may find a defect.
 var defects = map[string]struct {
 	options roundtriptest.Options // passThrough if empty
 	above   func(*iamhttp.Transport, *http.Request) (*http.Response, error)
@@ -369,7 +369,7 @@ var defects = map[string]struct {
 		above: func(tr *iamhttp.Transport, req *http.Request) (*http.Response, error) {
 			resp, err := tr.RoundTrip(req)
 			if err == nil {
-				resp.Request = nil // tells the outer Transport that the request was already retried
+				resp.Request = nil // this field shows the outer Transport that the request was already retried
 			}
 			return resp, err
 		},
@@ -391,7 +391,7 @@ type noDeadline struct{ context.Context }
 
 func (noDeadline) Deadline() (time.Time, bool) { return time.Time{}, false }
 
-// valueError is an error that is not a pointer and not comparable.
+// valueError is an error type that is neither a pointer nor comparable.
 type valueError struct {
 	error
 	history []int

@@ -288,8 +288,8 @@ func pauseWithoutHint(c *trial) error {
 	})
 }
 
-// wrappedTwice: a library may already use a retrying RoundTripper that the program then
-// wraps in another one.
+// wrappedTwice: a library may use a RoundTripper that retries, and a program may wrap that
+// RoundTripper in another one that also retries.
 func wrappedTwice(c *trial) error {
 	if err := c.retries(); err != nil {
 		return err

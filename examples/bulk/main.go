@@ -1,7 +1,6 @@
 // Command bulk creates many users in a service with a rate limit. It shows its pace
 // (accepted requests per second) and whether it is working, or waiting until Retry-After
-// has elapsed. For comparison, the program also makes the same calls without a
-// gate.
+// has elapsed. For comparison, the program also makes the same calls without a gate.
 //
 // progress.go is a model for your own program: a Gate that wraps a gate.Adaptive and
 // counts requests and their outcomes.
@@ -181,7 +180,7 @@ func (b *bulk) delete(ctx context.Context, users []*user) error {
 		}
 		err := b.client.DeleteUser(ctx, u.id)
 		if errors.Is(err, iamhttp.ErrNotFound) {
-			return nil // an earlier attempt deleted the user, but its response was lost
+			return nil // an earlier attempt deleted the user, but the response to that attempt was lost
 		}
 		return err
 	})

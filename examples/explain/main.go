@@ -89,7 +89,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// find returns, for each possible meaning of an argument, a function that prints it.
+// find returns, for each possible meaning of arg, a function that explains that meaning.
 func find(arg string) ([]func(io.Writer), error) {
 	if isServiceCode(arg) {
 		return []func(io.Writer){func(w io.Writer) { explainService(w, strings.ToUpper(arg)) }}, nil
@@ -176,7 +176,7 @@ var decisions = map[iamhttp.Reason]string{
 	iamhttp.ReasonAPINotFound:        "correct the method or the path; the resource may exist all the same",
 	iamhttp.ReasonQuotaExceeded:      "delete something, or ask for a higher quota",
 	iamhttp.ReasonThrottled:          "try again later",
-	iamhttp.ReasonRegionFailover:     "switch to the region that takes over",
+	iamhttp.ReasonRegionFailover:     "switch to the region that has taken over",
 }
 
 func explainService(w io.Writer, code string) {
@@ -256,7 +256,7 @@ func parse(arg string) (int, error) {
 		}
 		return n, nil
 	}
-	// Some titles in the documentation differ from those in net/http; both are accepted.
+	// Some titles in the documentation differ from those in net/http; either is accepted.
 	for n := 100; n < 600; n++ {
 		for _, title := range []string{iamhttp.Classify(n).Title, http.StatusText(n)} {
 			if title != "" && strings.EqualFold(bare.Replace(arg), bare.Replace(title)) {

@@ -140,7 +140,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, termina
 	return 0
 }
 
-// A result holds the figures of one way.
+// A result holds the results of one way.
 type result struct {
 	way                                       string
 	needed, requests, throttled, failed, made int

@@ -105,7 +105,7 @@ func TestResourcesAreDeletedAfterAnInterrupt(t *testing.T) {
 		created, behind int // minimum number of resources created, maximum number left behind
 	}{
 		"before anything is created":        {"plan", 0, 0, 0, 0},
-		"while resources are being created": {"apply", 3 * each, 50, 50, parallel}, // resources that were just being created may be left
+		"while resources are being created": {"apply", 3 * each, 50, 50, parallel}, // resources that were just being created may be left behind
 		"while resources are being read":    {"plan", 3 * each, 50, 2 * each, 0},
 		"while resources are being deleted": {"destroy", 3 * each, 50, 2 * each, 0},
 	} {

@@ -2,8 +2,8 @@
 // iamhttp.Transport: what is retried, what is not retried and why, and how to find
 // out from an error what happened.
 //
-// main.go contains the scenes of the demonstration. client.go is the client that they
-// use, and a model for your own. server.go is the service, which runs in this process.
+// main.go contains the scenes of the demonstration. client.go is the client that the
+// scenes use, and a model for your own client. server.go is the service, which runs in this process.
 // With -serve, serve.go keeps that service running so that your own program can call
 // it.
 package main
@@ -104,13 +104,13 @@ type demo struct {
 	client   *client
 	account  account.Account
 	service  *service // nil if the service is a real one
-	arrived  int      // the number of requests received before the latest call of stage
+	arrived  int      // the number of requests received before the latest call to stage
 	userName string   // the name of the user in most scenes
-	user     user     // that user, once created
+	user     user     // the user named userName, once created
 	created  []string // the names of all users that may exist because of this run
 }
 
-// scenes are the scenes in order. Staged scenes need responses that a real service does
+// scenes lists the scenes in order. Staged scenes need responses that a real service does
 // not send on demand.
 var scenes = []struct {
 	title  string
@@ -238,7 +238,7 @@ func (d *demo) notFound(ctx context.Context) error {
 }
 
 // unauthorized logs in as a user that does not exist. The service responds as it does to
-// a wrong password, but no account can get locked.
+// a wrong password, but no account can be locked.
 func (d *demo) unauthorized(ctx context.Context) error {
 	stranger := d.account
 	stranger.UserName = randomName("nobody")

@@ -112,7 +112,7 @@ func TestQuickstartAgainstARealServiceSkipsOnlyTheStagedScenes(t *testing.T) {
 		assert.Regexp(t, want, stdout)
 	}
 	assert.Equal(t, 5, strings.Count(stdout, "skipped: a real service does not send"), stdout)
-	assert.NotRegexp(t, `\b(429|408|503)\b`, stdout) // as whole words: a port or a request id may contain them
+	assert.NotRegexp(t, `\b(429|408|503)\b`, stdout) // as whole words, because a port or a request id may contain these digits
 	assert.Empty(t, s.left())
 
 	require.Contains(t, seen.String(), s.token)

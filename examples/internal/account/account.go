@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// Settings is the part of a program's help that explains the variables.
+// Settings is the part of a program's help that explains the OS_* variables.
 const Settings = `  OS_AUTH_URL             the address, such as https://iam.example.com/v3
   OS_USERNAME             a user who may create, list and delete users
   OS_PASSWORD             the password of that user
