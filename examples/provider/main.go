@@ -41,9 +41,9 @@ about half a minute.
                100 of each)
   -parallel n  number of concurrent operations, like Terraform's -parallelism
                (default 10)
-  -rate n      requests per second that the service accepts, and requests that it
-               accepts at once after a pause (default 100); for a real service,
-               the limit that it is known to have
+  -rate n      requests that the service accepts per second, and the number that
+               it accepts at once after a pause (default 100); for a real
+               service, its known limit
   -only text   run only the way with this name
   -plain       print lines, not a progress bar (default if there is no terminal)
 
