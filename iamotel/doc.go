@@ -18,7 +18,7 @@
 // # With otelhttp
 //
 // If otelhttp is below the Transport, otelhttp creates the span of each attempt. In that
-// case, do not use Spans, but use [Telemetry.Resends] below otelhttp. Resends adds the
+// case, put [Telemetry.Resends] below otelhttp, and leave out Spans. Resends adds the
 // resend count, which otelhttp does not know.
 //
 //	Base: otelhttp.NewTransport(tel.Resends(nil)),

@@ -132,8 +132,8 @@ func Gateway(status int, code, message string) Answer {
 
 // Throttled returns the gateway's 429 with a Retry-After in seconds, rounded up. If
 // retryAfter is zero, there is no Retry-After: many gateways do not send one. The
-// response does not state a limit, so without Retry-After the client's Backoff decides when
-// to retry.
+// response does not state a limit, so without Retry-After the client's Backoff decides
+// when to retry.
 func Throttled(retryAfter time.Duration) Answer {
 	a := Gateway(http.StatusTooManyRequests, "APIG.0308", "The throttling threshold has been reached")
 	if retryAfter > 0 {
