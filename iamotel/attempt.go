@@ -18,8 +18,9 @@ import (
 )
 
 // Spans returns a RoundTripper that creates a span for each attempt and counts
-// retries. Set it as the Base of a Transport; if otelhttp is below the Transport, use
-// [Telemetry.Resends] instead. If base is nil, http.DefaultTransport is used.
+// retries. Set this RoundTripper as the Base of a Transport, unless otelhttp is below the
+// Transport; in that case, use [Telemetry.Resends]. If base is nil,
+// http.DefaultTransport is used.
 func (t *Telemetry) Spans(base http.RoundTripper) http.RoundTripper {
 	return &attemptRecorder{t, cmp.Or(base, http.DefaultTransport), true}
 }
@@ -40,7 +41,7 @@ type attemptRecorder struct {
 
 func (a *attemptRecorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL == nil {
-		return a.base.RoundTrip(req) // base reports the error
+		return a.base.RoundTrip(req) // the base reports the error
 	}
 	ctx, t := req.Context(), a.telemetry.ready()
 	resend := iamhttp.ResendCount(ctx)
@@ -69,7 +70,7 @@ func (a *attemptRecorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := a.base.RoundTrip(out)
 	switch {
 	case err != nil:
-		// No description: the text of the error may contain the service's message.
+		// No description, because the error's text may contain the service's message.
 		span.SetAttributes(errorType(err))
 		span.SetStatus(codes.Error, "")
 	case resp != nil:
@@ -85,14 +86,13 @@ func (a *attemptRecorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// CloseIdleConnections closes the idle connections of the base, if the base supports
-// that.
+// CloseIdleConnections calls the base's method of the same name, if the base has one.
 func (a *attemptRecorder) CloseIdleConnections() {
 	if c, ok := a.base.(interface{ CloseIdleConnections() }); ok {
 		c.CloseIdleConnections()
 	}
 }
 
-// WrappedRoundTripper returns the base. A Transport calls this method to find another
-// Transport below, so that it does not report the same failures again.
+// WrappedRoundTripper returns the base. A Transport calls this method to find out
+// whether there is another Transport below it, so that no failure is reported twice.
 func (a *attemptRecorder) WrappedRoundTripper() http.RoundTripper { return a.base }

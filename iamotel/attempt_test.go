@@ -52,7 +52,7 @@ func TestEachAttemptIsASpanThatFollowsTheConventions(t *testing.T) {
 	})
 }
 
-func TestSpanOfAnAttemptWithoutAResponseHasTheClassOfItsError(t *testing.T) {
+func TestSpanOfAnAttemptWithoutAResponseHasAnErrorType(t *testing.T) {
 	for want, fault := range map[string]func(*iamtest.Server, context.CancelFunc){
 		"*net.OpError": func(s *iamtest.Server, _ context.CancelFunc) { s.Next(iamtest.Answer{Fault: iamtest.Reset}) },
 		"timeout":      func(s *iamtest.Server, _ context.CancelFunc) { s.Next(iamtest.Answer{Fault: iamtest.Stall}) },
@@ -80,7 +80,7 @@ func TestSpanOfAnAttemptWithoutAResponseHasTheClassOfItsError(t *testing.T) {
 	}
 }
 
-func TestErrorTypeOfAProxyRefusalIsItsStatusCode(t *testing.T) {
+func TestErrorTypeOfAProxyRefusalIsTheProxysStatusCode(t *testing.T) {
 	r := record()
 	refused := iamhttp.NewStatusError(407, nil, nil)
 	rt := r.Spans(roundTripper(func(*http.Request) (*http.Response, error) { return nil, fmt.Errorf("proxy: %w", refused) }))
@@ -116,7 +116,7 @@ func TestProtocolVersionIsTakenFromTheResponse(t *testing.T) {
 }
 
 func TestSpanContextIsPropagatedWithoutChangingTheCallersRequest(t *testing.T) {
-	for name, header := range map[string]http.Header{"no header": nil, "a header": {"X-Auth-Token": {"t"}}} {
+	for name, header := range map[string]http.Header{"request without a header": nil, "request with a header": {"X-Auth-Token": {"t"}}} {
 		t.Run(name, func(t *testing.T) {
 			var service iamtest.Server
 			r := record()

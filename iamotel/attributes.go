@@ -16,15 +16,15 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// The values of error.type for errors without a response.
+// Values of error.type for failures without a response.
 var (
 	refusedByGate = semconv.ErrorTypeKey.String("gate")
 	canceled      = semconv.ErrorTypeKey.String("canceled")
 	timedOut      = semconv.ErrorTypeKey.String("timeout")
 )
 
-// errorType returns error.type, the class of an error. There must be few classes,
-// because each one creates a time series.
+// errorType returns the attribute error.type, which is the class of err. There must be
+// few classes, because each class creates a time series.
 func errorType(err error) attribute.KeyValue {
 	var status *iamhttp.StatusError
 	var timeout net.Error
@@ -41,9 +41,9 @@ func errorType(err error) attribute.KeyValue {
 	return semconv.ErrorType(first(err))
 }
 
-// first returns the first of several joined errors. The Transport joins Base's error
-// with the reason why the retry was not sent, and the type of the joined error is
-// meaningless.
+// first returns err or, if err joins several errors, the first of them. The Transport
+// joins Base's error and the reason why the retry was not sent; the type of the joined
+// error is meaningless.
 func first(err error) error {
 	for {
 		joined, ok := err.(interface{ Unwrap() []error })
@@ -54,8 +54,8 @@ func first(err error) error {
 	}
 }
 
-// refusalType returns error.type for an error from a gate: either the context ended,
-// or the gate refused the request.
+// refusalType returns the attribute error.type for an error from a gate's Wait: either
+// the context ended, or the gate refused the request.
 func refusalType(err error) attribute.KeyValue {
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -71,8 +71,8 @@ var knownMethods = []string{
 	http.MethodPatch, http.MethodPost, http.MethodPut, http.MethodTrace,
 }
 
-// method returns http.request.method, and http.request.method_original if the
-// conventions do not know the method.
+// method returns the attribute http.request.method and, if the conventions do not know
+// the method, http.request.method_original.
 func method(req *http.Request) []attribute.KeyValue {
 	m := cmp.Or(req.Method, http.MethodGet)
 	if slices.Contains(knownMethods, m) {
@@ -88,7 +88,7 @@ func spanName(method attribute.KeyValue) string {
 	return method.Value.AsString()
 }
 
-// server returns server.address and server.port.
+// server returns the attributes server.address and, if the port is known, server.port.
 func server(req *http.Request) []attribute.KeyValue {
 	u := url.URL{Host: cmp.Or(req.URL.Host, req.Host)}
 	attrs := []attribute.KeyValue{semconv.ServerAddress(u.Hostname())}
@@ -104,13 +104,13 @@ func server(req *http.Request) []attribute.KeyValue {
 	return attrs
 }
 
-// address returns u without user info, query and fragment, as in StatusError.URL,
-// because these may contain secrets.
+// address returns u without user info, query and fragment, which may contain secrets.
+// StatusError.URL leaves out the same parts.
 func address(u *url.URL) string {
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
 }
 
-// version returns network.protocol.version, "1.1" or "2".
+// version returns the value of network.protocol.version, such as "1.1" or "2".
 func version(resp *http.Response) string {
 	v := strconv.Itoa(resp.ProtoMajor)
 	if resp.ProtoMajor < 2 {

@@ -10,23 +10,23 @@
 //		Gate:      tel.Gate(new(gate.Adaptive)), // if you use one
 //	}
 //
-// The three are independent: leave out any that you do not need. To log failures as
-// well, combine the two functions with [iamhttp.Tee]:
+// The three settings are independent: leave out any that you do not need. To log
+// failures as well, combine the two OnFailure functions with [iamhttp.Tee]:
 //
 //	OnFailure: iamhttp.Tee(iamhttp.LogFailures(nil), tel.OnFailure),
 //
 // # With otelhttp
 //
-// Below the Transport, otelhttp creates the span of each attempt itself. Use
-// [Telemetry.Resends] below otelhttp instead of Spans. Resends adds the resend count,
-// which otelhttp does not know.
+// If otelhttp is below the Transport, otelhttp creates the span of each attempt. In that
+// case, put [Telemetry.Resends] below otelhttp, and leave out Spans. Resends adds the
+// resend count, which otelhttp does not know.
 //
 //	Base: otelhttp.NewTransport(tel.Resends(nil)),
 //
-// Above the Transport, as in otelhttp.NewTransport(t), otelhttp creates one span for
-// the whole call, waits included. The spans that Spans creates are children of that
-// span, and the events are added to it. Without PassThrough, otelhttp mistakes the
-// typed error for a broken connection and uses the error's text, which includes the
+// If otelhttp is above the Transport, as in otelhttp.NewTransport(t), otelhttp creates
+// one span for the whole call, including waits. The events are added to that span, and
+// the spans that Spans creates are its children. Without PassThrough, otelhttp mistakes
+// the typed error for a broken connection and uses the error's text, which includes the
 // service's message, as the description of the span. With PassThrough, otelhttp
 // receives a response.
 //
@@ -38,17 +38,17 @@
 // http.request.resend_count from the first retry on, and error.type. The span ends
 // when the response header has arrived.
 //
-// url.full has no user info, query or fragment. Headers, bodies and the service's
-// messages are never recorded.
+// url.full does not contain user info, query or fragment. Headers, bodies and the
+// service's messages are never recorded.
 //
 // In spans, events and metrics, error.type is one of these:
 //
-//   - the status code of a failing response, "429" for example
+//   - the status code of a failing response, such as "429"
 //   - "gate", if the gate refused the request: nothing was sent, so there is no
 //     http.response.status_code
 //   - "canceled", if the request's context was canceled
 //   - "timeout", if the context's deadline passed or the connection timed out
-//   - otherwise the Go type of the error, "*net.OpError" for example
+//   - for any other error, its Go type, such as "*net.OpError"
 //
 // # Events
 //
@@ -61,14 +61,13 @@
 //     [iamhttp.StopReason]
 //   - iamhttp.gate.pause: the request waited at the gate for at least a millisecond;
 //     iamhttp.gate.pause.duration is the time in seconds; error.type is set if the
-//     gate refused the request or the context ended at the gate
+//     gate refused the request, or if the context ended while the request waited
 //
 // The wait and stop events always have error.type, and these attributes if they are
 // known:
 //
 //   - http.response.status_code, if there was a response
-//   - iamhttp.reason, the text of [iamhttp.StatusError.Reason], "throttled" for
-//     example
+//   - iamhttp.reason, the text of [iamhttp.StatusError.Reason], such as "throttled"
 //   - iamhttp.retry_after, the time in seconds that the service or the gate asks the
 //     client to wait
 //   - iamhttp.limit.requests, iamhttp.limit.window and iamhttp.limit.reset, the rate
@@ -81,10 +80,10 @@
 //     http.request.method and server.address
 //   - iamhttp.client.wait.duration is a histogram of the waits before retries, in
 //     seconds, by error.type, http.response.status_code and server.address
-//   - iamhttp.client.stops counts the calls that failed, each once, by
+//   - iamhttp.client.stops counts the calls that failed, each call once, by
 //     iamhttp.stop.reason, error.type, http.response.status_code and
 //     server.address
 //   - iamhttp.gate.pause.duration is a histogram of the time that each attempt
-//     waited at the gate, in seconds; it has error.type if the gate refused the
-//     attempt or the context ended at the gate
+//     waited at the gate, in seconds; error.type is set if the gate refused the
+//     attempt, or if the context ended while the attempt waited
 package iamotel

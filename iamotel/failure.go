@@ -53,8 +53,8 @@ func (t *Telemetry) OnFailure(ctx context.Context, f iamhttp.Failure) {
 	t.stops.Add(ctx, 1, metric.WithAttributes(append(class, stop)...))
 }
 
-// limit returns the attributes of the rate limit that the service stated. It leaves
-// out the name of the policy, which is free text from the service.
+// limit returns the attributes for the rate limit that the service stated. The name of
+// the policy is left out, because it is free text from the service.
 func limit(l gate.Limit) []attribute.KeyValue {
 	var attrs []attribute.KeyValue
 	if l.Requests > 0 {
@@ -69,7 +69,7 @@ func limit(l gate.Limit) []attribute.KeyValue {
 	return attrs
 }
 
-// host returns server.address.
+// host returns the attribute server.address.
 func host(f iamhttp.Failure) attribute.KeyValue {
 	u, err := url.Parse(f.URL)
 	if err != nil {

@@ -21,8 +21,8 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// recordWaits returns an OnFailure that records failures, and a slice to which it
-// appends the wait before each retry.
+// recordWaits returns an OnFailure function that records failures, and the slice to which
+// that function appends the wait before each retry.
 func (r *recording) recordWaits() (func(context.Context, iamhttp.Failure), *[]time.Duration) {
 	waits := new([]time.Duration)
 	return iamhttp.Tee(r.OnFailure, func(_ context.Context, f iamhttp.Failure) {
@@ -32,7 +32,7 @@ func (r *recording) recordWaits() (func(context.Context, iamhttp.Failure), *[]ti
 	}), waits
 }
 
-func TestEachWaitAndTheStopAreRecordedAsEventsWithTheirReasons(t *testing.T) {
+func TestWaitsAndStopsAreRecordedAsEventsWithTheirReasons(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var service iamtest.Server
 		service.Next(iamtest.Throttled(30*time.Second), iamtest.Page(408), iamtest.IAM(401, "IAM.0061", "Locked."))
@@ -50,7 +50,7 @@ func TestEachWaitAndTheStopAreRecordedAsEventsWithTheirReasons(t *testing.T) {
 	})
 }
 
-func TestStatedLimitIsRecordedInEventsButNotInMetrics(t *testing.T) {
+func TestRateLimitThatTheServiceStatedIsRecordedInEventsButNotInMetrics(t *testing.T) {
 	for want, a := range map[string]iamtest.Answer{
 		"iamhttp.limit.requests=200,iamhttp.limit.window=300,":                      iamtest.ThrottledGateway(200, 5*time.Minute),
 		"iamhttp.limit.requests=60,iamhttp.limit.reset=58,iamhttp.limit.window=60,": iamtest.ThrottledSAP(60, time.Minute, 58*time.Second),
@@ -71,7 +71,7 @@ func TestStatedLimitIsRecordedInEventsButNotInMetrics(t *testing.T) {
 	}
 }
 
-func TestRetriesWaitsAndStopReasonsAreMeasured(t *testing.T) {
+func TestRetriesWaitsAndStopReasonsAreRecordedAsMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var service iamtest.Server
 		r := record()
@@ -108,7 +108,7 @@ func TestCallWithoutAResponseIsCountedByErrorClassWithoutAStatusCode(t *testing.
 	for name, tt := range map[string]struct {
 		fault   iamtest.Fault
 		context func(context.Context) (context.Context, context.CancelFunc)
-		want    string // error.type and iamhttp.stop.reason
+		want    string // the attributes error.type and iamhttp.stop.reason
 	}{
 		"the connection was reset": {iamtest.Reset, aMinute, "error.type=*net.OpError,iamhttp.stop.reason=not retryable"},
 		"the deadline passed":      {iamtest.Stall, aMinute, "error.type=timeout,iamhttp.stop.reason=canceled"},
@@ -151,7 +151,7 @@ func TestRetriedConnectionErrorIsRecordedAsAWaitWithoutAStatusCode(t *testing.T)
 	})
 }
 
-// refusing is a gate that admits the first n requests and refuses the others with err.
+// refusing is a gate that admits the first n requests and refuses all later ones with err.
 type refusing struct {
 	n   int
 	err error
@@ -174,13 +174,13 @@ func TestRefusalByTheGateIsNotCountedAsA429Response(t *testing.T) {
 		tr.Gate = &refusing{err: &gate.Error{Err: gate.ErrPaused, RetryAfter: 5 * time.Minute}}
 		require.ErrorIs(t, r.call(t, tr, "GET", "https://iam.example/", ""), iamhttp.ErrTooManyRequests)
 		service.AssertCount(t, 0)
-		assert.Empty(t, r.spans("GET"), "nothing was sent, so there must be no span of an attempt")
+		assert.Empty(t, r.spans("GET"), "nothing was sent, so there must be no span for an attempt")
 		assert.Equal(t, []string{"iamhttp.stop error.type=gate,iamhttp.retry_after=300,iamhttp.stop.reason=refused by the gate"}, events(r.spans("call")[0]))
 		assert.Equal(t, []string{"iamhttp.client.stops 1{request} error.type=gate,iamhttp.stop.reason=refused by the gate,server.address=iam.example"}, r.metrics(t))
 	})
 }
 
-func TestStopEventOfARetryRefusedByTheGateDescribesTheLastAttempt(t *testing.T) {
+func TestStopEventDescribesTheLastAttemptIfTheGateRefusesTheRetry(t *testing.T) {
 	for name, tt := range map[string]struct {
 		answer iamtest.Answer
 		want   string
@@ -213,7 +213,7 @@ func TestStopEventOfARetryRefusedByTheGateDescribesTheLastAttempt(t *testing.T) 
 	}
 }
 
-func TestStopsCountsEachFailedCallOnce(t *testing.T) {
+func TestStopsMetricCountsEachFailedCallOnce(t *testing.T) {
 	stops := func(t *testing.T, r *recording) (n int) {
 		t.Helper()
 		for _, m := range r.metrics(t) {
@@ -301,7 +301,7 @@ func TestTeeLogsAndRecordsTheSameFailures(t *testing.T) {
 	})
 }
 
-func TestOnFailureRecordsFailuresThatNoTransportMade(t *testing.T) {
+func TestOnFailureRecordsFailuresThatNoTransportReported(t *testing.T) {
 	for want, f := range map[string]iamhttp.Failure{
 		"error.type=*errors.errorString,iamhttp.stop.reason=unknown,server.address=": {Err: errors.New("own"), URL: "::\x00"},
 		"error.type=_OTHER,iamhttp.stop.reason=unknown,server.address=":              {},

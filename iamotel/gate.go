@@ -13,9 +13,9 @@ import (
 
 const pauseDurationKey = attribute.Key("iamhttp.gate.pause.duration")
 
-// Gate returns a Gate that wraps g and records how long requests wait there. If g is
-// nil, Gate returns nil. Set the result as the Gate of a Transport, and keep g for its
-// other methods, such as Stats.
+// Gate returns a Gate that wraps g and records how long requests wait at g. If g is
+// nil, Gate returns nil. Set the result as the Gate of a Transport, and keep g to call
+// its other methods, such as Stats.
 func (t *Telemetry) Gate(g gate.Gate) gate.Gate {
 	if g == nil {
 		return nil
@@ -28,8 +28,8 @@ type measuredGate struct {
 	telemetry *Telemetry
 }
 
-// shortPause is the shortest pause that gets an event. Passing an open gate takes less
-// time, and an event for it would only clutter the span.
+// shortPause is the shortest pause that gets an event. A request passes an open gate in
+// less time, and an event for that would only clutter the span.
 const shortPause = time.Millisecond
 
 func (g *measuredGate) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error) {

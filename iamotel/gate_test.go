@@ -38,7 +38,7 @@ func TestPausesAtTheGateAreRecorded(t *testing.T) {
 	})
 }
 
-// callsOf is a gate that records the calls of its methods. Wait returns err.
+// callsOf is a gate that records the calls to its methods. Its Wait returns err.
 type callsOf struct {
 	err   error
 	calls []string
@@ -53,7 +53,7 @@ func (g *callsOf) Observe(r gate.Request, t gate.Ticket, o gate.Outcome) {
 	g.calls = append(g.calls, fmt.Sprintf("observe %+v %v %+v", r, t, o))
 }
 
-func TestErrorOfTheGateIsRecordedByClassAndReturnedUnchanged(t *testing.T) {
+func TestErrorFromTheGateIsRecordedByClassAndReturnedUnchanged(t *testing.T) {
 	for want, errs := range map[string][]error{
 		"gate":     {&gate.Error{Err: gate.ErrPaused}, errors.New("a gate's own")},
 		"canceled": {context.Canceled, fmt.Errorf("own: %w", context.Canceled)},
@@ -83,6 +83,6 @@ func TestWrappedGateReceivesTheCallsUnchanged(t *testing.T) {
 	}, own.calls)
 }
 
-func TestGateReturnsNilForNil(t *testing.T) {
+func TestGateReturnsNilForANilGate(t *testing.T) {
 	assert.Nil(t, record().Gate(nil))
 }

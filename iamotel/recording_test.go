@@ -20,7 +20,8 @@ import (
 	"github.com/iamhttp/iamhttp/iamotel"
 )
 
-// A recording is a Telemetry together with the data it has recorded, in memory.
+// A recording is a Telemetry together with the in-memory stores for the data that it
+// records.
 type recording struct {
 	*iamotel.Telemetry
 	exporter *tracetest.InMemoryExporter
@@ -40,7 +41,8 @@ func record() *recording {
 	}
 }
 
-// transport returns a Transport on top of the service. It records everything.
+// transport returns a Transport that sends requests to the service and records its
+// attempts and failures in r.
 func (r *recording) transport(service http.RoundTripper) *iamhttp.Transport {
 	return &iamhttp.Transport{Base: r.Spans(service), OnFailure: r.OnFailure}
 }
@@ -89,7 +91,8 @@ func events(s tracetest.SpanStub) []string {
 	return texts
 }
 
-// metrics formats every data point: its count and, for a histogram, also its sum.
+// metrics formats every data point: the value of a counter, or the count and sum of a
+// histogram.
 func (r *recording) metrics(t *testing.T) []string {
 	t.Helper()
 	var all metricdata.ResourceMetrics

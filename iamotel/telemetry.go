@@ -14,18 +14,18 @@ import (
 
 const scope = "github.com/iamhttp/iamhttp/iamotel"
 
-// A Telemetry records what Transports do. The zero value is ready to use. Several
-// Transports can share one Telemetry, concurrently; do not copy or change it after
-// first use.
+// A Telemetry records what Transports do. The zero value is ready to use. A Telemetry is
+// safe for concurrent use, so several Transports can share one; do not copy or change it
+// after first use.
 type Telemetry struct {
-	// TracerProvider creates the spans. If nil, the global one is used.
+	// TracerProvider creates the spans. If nil, the global provider is used.
 	TracerProvider trace.TracerProvider
 
-	// MeterProvider creates the metrics. If nil, the global one is used.
+	// MeterProvider creates the metrics. If nil, the global provider is used.
 	MeterProvider metric.MeterProvider
 
-	// Propagators write the span context into the header of the request. If nil,
-	// the global ones are used, which write nothing by default.
+	// Propagators write the span context into the request's header. If nil, the
+	// global propagators are used; by default, they write nothing.
 	Propagators propagation.TextMapPropagator
 
 	once    sync.Once
@@ -60,5 +60,6 @@ func (t *Telemetry) ready() *Telemetry {
 	return t
 }
 
-// seconds are the histogram buckets, from no wait to the longest default wait.
+// seconds are the bucket boundaries of the histograms, from no wait to 2 minutes, the
+// default maximum wait.
 var seconds = metric.WithExplicitBucketBoundaries(0, 0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120)

@@ -33,7 +33,7 @@ func TestZeroTelemetryUsesTheGlobalProviders(t *testing.T) {
 		otel.SetMeterProvider(meters)
 		otel.SetTextMapPropagator(propagators)
 	}()
-	otel.SetTracerProvider(r.provider) // set after the call of Spans
+	otel.SetTracerProvider(r.provider) // set after Spans was called
 	otel.SetMeterProvider(r.MeterProvider)
 	otel.SetTextMapPropagator(r.Propagators)
 	require.NoError(t, r.call(t, rt, "GET", "https://iam.example/", ""))
@@ -81,9 +81,9 @@ func TestResendsAddsTheResendCountToOtelhttpSpansBelowTheTransport(t *testing.T)
 		require.NoError(t, r.call(t, tr, "POST", "https://iam.example/", "x"))
 		service.AssertBodies(t, "x", "x", "x")
 
-		attempts := r.spans("HTTP POST") // the name that otelhttp gives them
+		attempts := r.spans("HTTP POST") // otelhttp's name for the spans
 		require.Len(t, attempts, 3)
-		require.Len(t, r.exporter.GetSpans(), 4, "one span for each attempt and one for the caller")
+		require.Len(t, r.exporter.GetSpans(), 4, "want one span for each attempt and one for the caller")
 		for i, s := range attempts {
 			counted := slices.Contains(s.Attributes, attribute.Int("http.request.resend_count", i))
 			assert.Equal(t, i > 0, counted, text(s.Attributes...))

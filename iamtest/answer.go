@@ -13,26 +13,26 @@ import (
 	"time"
 )
 
-// An Answer is a response of the service, or a [Fault] in place of one. The zero value
+// An Answer is a response from the service, or a [Fault] instead of one. The zero value
 // is a 200 without a body. An Answer is also an [http.Handler], so you can register it
 // in a ServeMux or call its ServeHTTP from your own handler.
 type Answer struct {
 	Status int         // zero means 200
-	Header http.Header // Content-Length, Date and Content-Type (application/json if the body is JSON) are added
+	Header http.Header // Content-Length, Date and Content-Type (application/json for JSON) are added if not set
 	Body   string
 	Delay  time.Duration // the wait before anything is sent
 	Fault  Fault
 }
 
-// A Fault is the way in which an [Answer] fails to arrive. If the Answer's Status is
-// 0, nothing arrives. Otherwise its Header and Body arrive, and the fault happens
-// before the end of the body. The zero value means no fault.
+// A Fault keeps an [Answer] from arriving as a complete response. If the Answer's Status
+// is 0, nothing arrives. Otherwise the Answer's Header and Body arrive, and the fault
+// happens before the end of the body. The zero value means no fault.
 type Fault uint8
 
 // The faults of an [Answer].
 const (
 	Stall Fault = iota + 1 // the server sends nothing more until the client disconnects
-	Reset                  // the connection breaks: a reset, or an unexpected EOF within a body
+	Reset                  // the connection breaks: with a reset, or with an unexpected EOF in the body
 )
 
 // With returns a copy of the Answer with the header field set to value.
@@ -46,8 +46,8 @@ func (a Answer) With(name, value string) Answer {
 
 // ServeHTTP sends the Answer once the whole request has arrived.
 func (a Answer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	// Only after the whole body has been read does net/http notice that a client has
-	// disconnected.
+	// net/http does not notice that a client has disconnected until the whole body of
+	// the request has been read.
 	_, _ = io.Copy(io.Discard, r.Body)
 	select {
 	case <-r.Context().Done():
@@ -70,13 +70,13 @@ func (a Answer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		<-r.Context().Done()
 	}
 	if a.Status == 0 {
-		// Once data has been sent, a reset could destroy the beginning of the body.
+		// After data has been sent, a reset could make the client lose some of that data.
 		reset(w)
 	}
 	panic(http.ErrAbortHandler)
 }
 
-// reset breaks the connection below w, if w has a connection of its own.
+// reset breaks w's connection, if w has a connection to itself.
 func reset(w http.ResponseWriter) {
 	c, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -88,7 +88,7 @@ func reset(w http.ResponseWriter) {
 	c.Close()
 }
 
-// The ids have the format that the services use; their content does not matter.
+// These request ids have the format that the services use; their values do not matter.
 const (
 	keystoneID = "req-0c43521d-00ed-4f5b-a31b-798560349fcd"
 	gatewayID  = "e2b44851-0991-411b-a6b7-9ac8518a4cd9"
@@ -98,7 +98,7 @@ const (
 //
 //	{"error":{"code":404,"message":"…","title":"Not Found"}}
 //
-// The header has a request id in X-Openstack-Request-Id and, for a 401,
+// The header has a request id in X-Openstack-Request-Id and, in a 401,
 // WWW-Authenticate.
 func Keystone(status int, message string) Answer {
 	type detail struct {
@@ -114,8 +114,8 @@ func Keystone(status int, message string) Answer {
 	return a
 }
 
-// IAM returns a failure in the format of those APIs of Open Telekom Cloud and Huawei
-// Cloud that are not part of Keystone, such as /v3.0/OS-USER:
+// IAM returns a failure in the format that Open Telekom Cloud and Huawei Cloud use in the
+// APIs that are not part of Keystone, such as /v3.0/OS-USER:
 //
 //	{"error_msg":"…","error_code":"IAM.0002"}
 func IAM(status int, code, message string) Answer {
@@ -132,8 +132,8 @@ func Gateway(status int, code, message string) Answer {
 
 // Throttled returns the gateway's 429 with a Retry-After in seconds, rounded up. If
 // retryAfter is zero, there is no Retry-After: many gateways do not send one. The
-// response states no limit, so without Retry-After the client's Backoff decides when
-// to retry.
+// response does not state a limit, so without Retry-After the client's Backoff decides
+// when to retry.
 func Throttled(retryAfter time.Duration) Answer {
 	a := Gateway(http.StatusTooManyRequests, "APIG.0308", "The throttling threshold has been reached")
 	if retryAfter > 0 {
@@ -197,8 +197,7 @@ func roundUp(d time.Duration) time.Duration {
 	return d
 }
 
-// amount returns d, rounded up to seconds, as a number of the largest unit that
-// divides it.
+// amount rounds d up to seconds and returns it in the largest unit that divides it.
 func amount(d time.Duration) (n int64, unit string) {
 	d = roundUp(d)
 	for _, u := range [...]struct {
@@ -212,8 +211,8 @@ func amount(d time.Duration) (n int64, unit string) {
 	return int64(d / time.Second), "second"
 }
 
-// Page returns nginx's HTML page for a status. The page shows only the status. A 408
-// closes the connection.
+// Page returns nginx's HTML error page for a status. The page shows nothing but the
+// status. A 408 also closes the connection.
 func Page(status int) Answer {
 	title := http.StatusText(status)
 	switch status { // nginx has its own titles for these
@@ -248,7 +247,7 @@ type refusal struct {
 func failure(status int, body any) Answer {
 	b, err := json.Marshal(body)
 	if err != nil {
-		panic(err) // cannot fail: only strings and numbers
+		panic(err) // cannot happen: body contains only strings and numbers
 	}
 	return Answer{Status: status, Body: string(b)}
 }

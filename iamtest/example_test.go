@@ -122,7 +122,7 @@ func ExampleServer_ServeHTTP() {
 func ExampleServer_RoundTrip() {
 	var service iamtest.Server
 	service.Next(iamtest.Answer{Fault: iamtest.Stall})
-	client := &http.Client{Transport: &service, Timeout: time.Millisecond} // under testing/synctest, even an hour is instantaneous
+	client := &http.Client{Transport: &service, Timeout: time.Millisecond} // under testing/synctest, even a timeout of an hour takes no time
 	_, err := client.Get("https://iam.example/v3/users")
 	fmt.Println(errors.Is(err, context.DeadlineExceeded))
 	// Output: true
@@ -191,7 +191,8 @@ func ExampleAnswer_With() {
 }
 
 func ExampleAnswer_ServeHTTP() {
-	// Your own handler can send an Answer. The Server's script takes precedence over it.
+	// Your own handler can send an Answer. The Server's script takes precedence over the
+	// handler.
 	service := iamtest.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("X-Auth-Token") == "" {
 			iamtest.Keystone(401, "The request you have made requires authentication.").ServeHTTP(w, r)
@@ -246,7 +247,7 @@ func ExampleThrottledGateway() {
 		client := &http.Client{Transport: &iamhttp.Transport{Base: &service}, Timeout: 15 * time.Minute}
 		start := time.Now()
 		show(client, "https://iam.example/v3/users")
-		fmt.Println("waited", time.Since(start).Truncate(10*time.Second)) // a third of the window
+		fmt.Println("waited", time.Since(start).Truncate(10*time.Second)) // a third of the 5-minute window
 	})
 	// Output:
 	// 200 {} <nil>

@@ -18,11 +18,11 @@ import (
 // errReset is the error that a client gets when its connection is reset.
 var errReset = &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
 
-// RoundTrip responds in memory as ServeHTTP does over a connection, whatever host the
-// request is for. It needs no socket and works under testing/synctest. It returns an
-// error when the request's context ends. Reading a stalled body blocks until the body
-// is closed or the context ends. Responses to HEAD have no body, and the handler's
-// context ends once the header is sent.
+// RoundTrip responds in memory the way ServeHTTP responds over a connection, whatever
+// host the request is for. It needs no socket and works under testing/synctest. If the
+// request's context ends before there is a response, RoundTrip returns an error. Reading
+// a stalled body blocks until the body is closed or the context ends. A response to HEAD
+// has no body, and the handler's context ends once the header is sent.
 func (s *Server) RoundTrip(req *http.Request) (*http.Response, error) {
 	var body []byte
 	if req.Body != nil {
@@ -34,7 +34,7 @@ func (s *Server) RoundTrip(req *http.Request) (*http.Response, error) {
 		body = b
 	}
 	ctx := req.Context()
-	if ctx.Err() != nil { // net/http sends nothing in this case
+	if ctx.Err() != nil { // net/http does not send the request in this case
 		return nil, context.Cause(ctx)
 	}
 	served, cancel := context.WithCancel(ctx)
@@ -64,30 +64,30 @@ func incoming(r *http.Request, body []byte) *http.Request {
 	return r
 }
 
-// An exchange connects a client and a handler for one request and its response. The
-// handler writes to it as a ResponseWriter, and the client reads it as a body. Writes
-// are buffered until they are read, so that a handler never waits for a client.
+// An exchange connects a client and a handler for one request and its response. It is
+// the handler's ResponseWriter, and the client reads the response's body from it. Data
+// is buffered until the client reads it, so that a handler never waits for a client.
 type exchange struct {
 	req    *http.Request
-	header http.Header // as the handler sets it
+	header http.Header // the header that the handler changes
 	cancel context.CancelFunc
 	begun  chan struct{} // closed when the header has been sent, or can no longer be sent
 
 	mu      sync.Mutex
-	changed sync.Cond // Read waits for it
+	changed sync.Cond // wakes a Read that is waiting for data
 	status  int
-	sent    http.Header // nil until the header is sent
+	sent    http.Header // the header as it was sent; nil until then
 	data    bytes.Buffer
 	length  int64
-	ended   error // io.EOF after the whole response
-	closed  bool  // the client closed the body
+	ended   error // why no more data follows: io.EOF if the response is complete
+	closed  bool  // whether the client has closed the body
 }
 
 func (x *exchange) serve(h http.Handler, r *http.Request) {
 	ended := io.EOF
 	defer func() {
-		// net/http handles this panic in the same way. It would only log other panics,
-		// but a test must not miss them.
+		// Like net/http, treat ErrAbortHandler as a broken connection. net/http only
+		// logs any other panic, but a test must not miss one.
 		if v := recover(); v == http.ErrAbortHandler {
 			ended = io.ErrUnexpectedEOF
 		} else if v != nil {
@@ -123,7 +123,7 @@ func (x *exchange) Write(b []byte) (int, error) {
 	return x.data.Write(b)
 }
 
-// bodiless reports whether the status allows no body.
+// bodiless reports whether a response with this status must not have a body.
 func (x *exchange) bodiless() bool {
 	return x.status == http.StatusNoContent || x.status == http.StatusNotModified
 }
@@ -136,7 +136,8 @@ func (x *exchange) Flush() {
 	x.begin(-1)
 }
 
-// begin sends the header, once. length is the Content-Length that net/http would set.
+// begin sends the header, unless it was sent before. length is the Content-Length that
+// net/http would set, or -1 if it would not set one.
 func (x *exchange) begin(length int64) {
 	if x.sent != nil {
 		return
@@ -149,7 +150,7 @@ func (x *exchange) begin(length int64) {
 		length = 0
 	case err == nil:
 		length = n
-	case length == 0 && x.req.Method == http.MethodHead: // the response to a GET might have a body
+	case length == 0 && x.req.Method == http.MethodHead: // the response to a GET might have had a body
 		length = -1
 	case length >= 0:
 		x.sent.Set("Content-Length", strconv.FormatInt(length, 10))
@@ -180,11 +181,11 @@ func (x *exchange) finish(ended error) {
 	x.changed.Broadcast()
 }
 
-// response returns the response for the client.
+// response returns the response or the error that the client gets.
 func (x *exchange) response() (*http.Response, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if ctx := x.req.Context(); ctx.Err() != nil { // the context may have ended at the same time
+	if ctx := x.req.Context(); ctx.Err() != nil { // the context may have ended just when the response began
 		x.cancel()
 		return nil, context.Cause(ctx)
 	}
@@ -198,7 +199,7 @@ func (x *exchange) response() (*http.Response, error) {
 	}
 	head := x.req.Method == http.MethodHead
 	if head {
-		x.cancel() // without a body, there is no Close that would cancel it
+		x.cancel() // there is no body whose Close would cancel the context
 	}
 	if head || x.length == 0 {
 		resp.Body = http.NoBody
@@ -236,7 +237,7 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 }
 
-// Close discards the rest of the response and ends the context of the handler.
+// Close discards the rest of the response and ends the handler's context.
 func (b *body) Close() error {
 	b.x.mu.Lock()
 	defer b.x.mu.Unlock()

@@ -1,6 +1,6 @@
-// Package iamtest provides a fake IAM service for testing your IAM client. It responds
-// according to a script, with the error bodies of Keystone, Open Telekom Cloud and the
-// gateways in front of them, and records the requests.
+// Package iamtest provides a fake IAM service for testing your IAM client. The service
+// responds according to a script, with the error bodies of Keystone, Open Telekom Cloud
+// and the gateways in front of them, and records the requests.
 //
 //	func TestTheClientWaitsAsTold(t *testing.T) {
 //		synctest.Test(t, func(t *testing.T) {
@@ -17,9 +17,9 @@
 //		})
 //	}
 //
-// A [Server] is an [http.RoundTripper] for tests in memory: under testing/synctest,
-// waits are instantaneous. It is also an [http.Handler], for httptest.NewServer and for
-// other tests that need a socket. The responses are the same either way.
+// A [Server] is an [http.RoundTripper], for tests in memory: under testing/synctest,
+// waits are instantaneous. A Server is also an [http.Handler], for tests that need a
+// socket, with httptest.NewServer for example. The responses are the same either way.
 package iamtest
 
 import (
@@ -42,19 +42,20 @@ import (
 // Server is safe for concurrent use; do not copy it or change its fields after first
 // use.
 //
-// The response comes from the first of these that has one: Keys, Limit, [Server.Next],
-// [Server.On], Handler. Without a Handler, a request that matches no route gets
-// Keystone's 404 if there are routes, and otherwise 200 and an empty JSON object.
+// The response comes from the first of these that provides one: Keys, Limit,
+// [Server.Next], [Server.On], Handler. Without a Handler, a request that matches no route
+// gets Keystone's 404 if there are routes, and otherwise 200 and an empty JSON object.
 type Server struct {
-	// Handler responds to the requests for which the script has no response. It may
-	// be nil, as described above.
+	// Handler responds to the requests for which the script has no response. If
+	// Handler is nil, the responses are as described above.
 	Handler http.Handler
 
-	// Limit is the maximum number of requests in any Window. Requests above it get a
-	// [Throttled] response, whose Retry-After is the time until the next request is
-	// accepted, rounded up to seconds. If the Window is a whole number of seconds,
-	// the body also states the limit, as in [ThrottledGateway]. As with a gateway's
-	// limit, a throttled request does not use up the script. Zero means no limit.
+	// Limit is the maximum number of requests in any Window. Requests above the limit
+	// get a [Throttled] response, whose Retry-After is the time until the next request
+	// is accepted, rounded up to seconds. If the Window is a whole number of seconds,
+	// the body also states the limit, as in [ThrottledGateway]. A throttled request
+	// does not use up an Answer of the script, because a real gateway would not pass
+	// the request on to the service. Zero means no limit.
 	Limit int
 
 	// Window is the time in which Limit requests are accepted. Zero means 1 second.
@@ -63,19 +64,19 @@ type Server struct {
 	// Keys returns the secret key that belongs to an access key and its security
 	// token (empty for a permanent key), and false if there is no such key. If Keys
 	// is set, a request needs an X-Auth-Token with any value, or a valid signature
-	// (AK/SK) whose time is at most 15 minutes from the Server's. Otherwise the
+	// (AK/SK) whose time is within 15 minutes of the Server's. Otherwise the
 	// response is the gateway's 401 for a missing or wrong signature, an unknown key,
 	// or a time too far in the past or future. A refused request uses up neither the
 	// Limit nor the script.
 	Keys func(accessKey, securityToken string) (secretKey string, ok bool)
 
-	// Ahead is how far the Server's clock is ahead of the machine's. It affects the
-	// Date header and the check of signatures.
+	// Ahead is how far the Server's clock is ahead of the machine's. Ahead affects
+	// the Date header and the check of signatures.
 	Ahead time.Duration
 
 	mu       sync.Mutex
 	requests []Request
-	admitted []time.Time // requests accepted in the latest Window, if there is a Limit
+	admitted []time.Time // when requests were accepted in the latest Window; unused without a Limit
 	next     []Answer
 	routes   map[string]*route
 	mux      http.ServeMux
@@ -83,18 +84,18 @@ type Server struct {
 
 // A Request is a request that a [Server] has received.
 type Request struct {
-	At     time.Time // when its whole body had arrived
+	At     time.Time // when the whole request had arrived
 	Method string
-	Target string // path and query as sent, "/v3/users?name=alice"
+	Target string // path and query as sent, such as "/v3/users?name=alice"
 	Header http.Header
 	Body   string
 }
 
-// String returns method and target, "GET /v3/users?name=alice".
+// String returns the method and the target, such as "GET /v3/users?name=alice".
 func (r Request) String() string { return r.Method + " " + r.Target }
 
 // Next makes the Server respond to the next requests with these answers, in order and
-// one per request, whatever the method and path. Answers from earlier calls of Next
+// one per request, whatever the method and path. Answers from earlier calls to Next
 // come first.
 func (s *Server) Next(answers ...Answer) {
 	s.mu.Lock()
@@ -104,9 +105,9 @@ func (s *Server) Next(answers ...Answer) {
 
 // On makes the Server respond to requests that match a pattern of [http.ServeMux], such
 // as "GET /v3/users/{id}", with these answers in order; the last one is then used for
-// all later requests. Without answers, the response is an empty 200. A second call for
-// the same pattern replaces the first. On panics if the pattern is invalid or conflicts
-// with another one.
+// all later requests. Without answers, the response is a 200 without a body. A second
+// call for the same pattern replaces the first. On panics if the pattern is invalid or
+// conflicts with another pattern.
 func (s *Server) On(pattern string, answers ...Answer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -123,7 +124,7 @@ func (s *Server) On(pattern string, answers ...Answer) {
 }
 
 // A route holds the answers for a pattern. It is a Handler only so that the mux can
-// find it; the mux never calls it.
+// find it; its ServeHTTP is never called.
 type route struct {
 	http.Handler
 	answers []Answer
@@ -181,7 +182,7 @@ func (s *Server) handler(r *http.Request, body string) http.Handler {
 		return a
 	}
 	if h, pattern := s.mux.Handler(r); pattern != "" {
-		if found, ok := h.(*route); ok { // otherwise it is the mux's redirect to a clean path
+		if found, ok := h.(*route); ok { // otherwise h is the mux's redirect to a clean path
 			return found.answer()
 		}
 	}
@@ -194,8 +195,8 @@ func (s *Server) handler(r *http.Request, body string) http.Handler {
 	return Answer{Body: "{}"}
 }
 
-// overLimit returns the time until the Limit admits a request. If that is zero, it
-// counts this request as admitted.
+// overLimit returns the time until the Limit admits another request. If that time is
+// zero, overLimit counts the present request as admitted.
 func (s *Server) overLimit(now time.Time) time.Duration {
 	if s.Limit <= 0 {
 		return 0
@@ -273,8 +274,8 @@ func decode(body string, v any) error {
 }
 
 // AssertSpacing reports an error if a request came too soon after the previous one.
-// least holds the minimum time between each request and the next, so it has one
-// element fewer than there are requests.
+// least holds the minimum time between each request and the next, so least
+// must have one element fewer than there are requests.
 func (s *Server) AssertSpacing(t testing.TB, least ...time.Duration) {
 	t.Helper()
 	got := s.Requests()

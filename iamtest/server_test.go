@@ -25,8 +25,8 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// ways runs a test in memory, in a synctest bubble, and over connections with HTTP/1.1
-// and HTTP/2.
+// ways runs f three times: in memory, in a synctest bubble; over a connection with
+// HTTP/1.1; and over a connection with HTTP/2.
 func ways(t *testing.T, f func(t *testing.T, s *iamtest.Server, client *http.Client, url string)) {
 	t.Run("in memory", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
@@ -35,7 +35,7 @@ func ways(t *testing.T, f func(t *testing.T, s *iamtest.Server, client *http.Cli
 		})
 	})
 	for _, h2 := range []bool{false, true} {
-		t.Run(fmt.Sprint("over a connection, HTTP/2 ", h2), func(t *testing.T) {
+		t.Run(fmt.Sprint("over a connection, with HTTP/2: ", h2), func(t *testing.T) {
 			s := new(iamtest.Server)
 			srv := httptest.NewUnstartedServer(s)
 			srv.EnableHTTP2 = h2
@@ -76,7 +76,7 @@ func TestTheClientWaitsAsTold(t *testing.T) {
 	})
 }
 
-func TestZeroServerRespondsWithAnEmptyObject(t *testing.T) {
+func TestZeroServerRespondsWithAnEmptyJSONObject(t *testing.T) {
 	ways(t, func(t *testing.T, _ *iamtest.Server, c *http.Client, url string) {
 		status, body := do(t, c, "GET", url, "")
 		assert.Equal(t, 200, status)
@@ -156,7 +156,7 @@ func TestHandlerReceivesAServerSideRequest(t *testing.T) {
 	})
 }
 
-func TestAnswerArrivesWithTheHeadersAndBodyThatNetHTTPWouldSend(t *testing.T) {
+func TestAnswerArrivesWithTheHeaderAndBodyThatNetHTTPWouldSend(t *testing.T) {
 	ways(t, func(t *testing.T, s *iamtest.Server, c *http.Client, url string) {
 		for name, tt := range map[string]struct {
 			answer      iamtest.Answer
@@ -165,15 +165,15 @@ func TestAnswerArrivesWithTheHeadersAndBodyThatNetHTTPWouldSend(t *testing.T) {
 			body        string
 			length      int64
 		}{
-			"JSON":             {iamtest.Answer{Status: 201, Body: `[1]`}, "GET", "application/json", "[1]", 3},
-			"HTML":             {iamtest.Answer{Body: "<html>"}, "GET", "text/html; charset=utf-8", "<html>", 6},
-			"own Content-Type": {iamtest.Answer{Body: `{}`}.With("Content-Type", "text/x"), "GET", "text/x", "{}", 2},
-			"no body":          {iamtest.Answer{}, "GET", "", "", 0},
-			"204":              {iamtest.Answer{Status: 204, Body: "{}"}, "GET", "application/json", "", 0},
-			"304":              {iamtest.Answer{Status: 304}, "GET", "", "", 0},
-			"HEAD, JSON":       {iamtest.Answer{Status: 404, Body: `{"code":404}`}, "HEAD", "application/json", "", 12},
-			"HEAD, HTML":       {iamtest.Answer{Body: "<html>"}, "HEAD", "text/html; charset=utf-8", "", 6},
-			"HEAD, no body":    {iamtest.Answer{}, "HEAD", "", "", -1},
+			"JSON":                  {iamtest.Answer{Status: 201, Body: `[1]`}, "GET", "application/json", "[1]", 3},
+			"HTML":                  {iamtest.Answer{Body: "<html>"}, "GET", "text/html; charset=utf-8", "<html>", 6},
+			"explicit Content-Type": {iamtest.Answer{Body: `{}`}.With("Content-Type", "text/x"), "GET", "text/x", "{}", 2},
+			"no body":               {iamtest.Answer{}, "GET", "", "", 0},
+			"204":                   {iamtest.Answer{Status: 204, Body: "{}"}, "GET", "application/json", "", 0},
+			"304":                   {iamtest.Answer{Status: 304}, "GET", "", "", 0},
+			"HEAD, JSON":            {iamtest.Answer{Status: 404, Body: `{"code":404}`}, "HEAD", "application/json", "", 12},
+			"HEAD, HTML":            {iamtest.Answer{Body: "<html>"}, "HEAD", "text/html; charset=utf-8", "", 6},
+			"HEAD, no body":         {iamtest.Answer{}, "HEAD", "", "", -1},
 		} {
 			a := tt.answer.With("X-Twice", "1")
 			a.Header.Add("X-Twice", "2")
@@ -223,7 +223,7 @@ func TestStallLastsUntilTheClientCancels(t *testing.T) {
 	})
 }
 
-func TestStalledBodyBlocksAfterItsBeginningUntilItIsClosedOrCanceled(t *testing.T) {
+func TestReadingAStalledBodyBlocksUntilTheBodyIsClosedOrTheRequestCanceled(t *testing.T) {
 	ways(t, func(t *testing.T, s *iamtest.Server, c *http.Client, url string) {
 		for name, end := range map[string]func(*http.Response, context.CancelFunc){
 			"closed":   func(resp *http.Response, _ context.CancelFunc) { resp.Body.Close() },
@@ -282,7 +282,7 @@ func TestClosingTheBodyEndsTheHandlersContext(t *testing.T) {
 	})
 }
 
-func TestResetFaultFailsTheRequestOrItsBody(t *testing.T) {
+func TestResetFaultBreaksTheRequestOrTheResponseBody(t *testing.T) {
 	ways(t, func(t *testing.T, s *iamtest.Server, c *http.Client, url string) {
 		s.Next(iamtest.Answer{Fault: iamtest.Reset})
 		_, err := c.Post(url, "text/plain", strings.NewReader("body"))
@@ -312,7 +312,7 @@ func TestResetFaultAlsoResetsPlainTCPConnections(t *testing.T) {
 	assert.ErrorIs(t, err, syscall.ECONNRESET, "in memory")
 }
 
-func TestDelayPassesBeforeTheResponse(t *testing.T) {
+func TestResponseArrivesAfterTheDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := new(iamtest.Server)
 		s.Next(iamtest.Answer{Delay: time.Minute})
@@ -348,7 +348,7 @@ type broken struct{}
 
 func (broken) Read([]byte) (int, error) { return 0, errBroken }
 
-func TestTheRequestBodyIsClosed(t *testing.T) {
+func TestRequestBodyIsClosed(t *testing.T) {
 	closed := 0
 	req, err := http.NewRequestWithContext(t.Context(), "POST", "http://iam.example", closer{strings.NewReader("x"), &closed})
 	require.NoError(t, err)
@@ -365,7 +365,7 @@ type closer struct {
 
 func (c closer) Close() error { *c.closed++; return nil }
 
-func TestLimitHoldsInAnyWindow(t *testing.T) {
+func TestLimitHoldsInEveryWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &iamtest.Server{Limit: 2, Window: 10 * time.Second}
 		s.On("/", iamtest.Answer{Status: 201}, iamtest.Answer{Status: 202}, iamtest.Answer{Status: 203})
@@ -417,7 +417,7 @@ func TestBodiesMatchTheRecordedResponses(t *testing.T) {
 			require.NoError(t, err)
 			head, body, _ := bytes.Cut(raw, []byte("\r\n\r\n"))
 			assert.Contains(t, string(head), fmt.Sprint("HTTP/1.1 ", a.Status, " "))
-			a.Header.Del("X-Request-Id") // the recorded gateway was a proxy, which sends none
+			a.Header.Del("X-Request-Id") // the recorded gateway was a proxy that does not send this header
 			for name := range a.Header {
 				assert.Contains(t, strings.ToLower(string(head)), "\r\n"+strings.ToLower(name)+":")
 			}
@@ -436,7 +436,7 @@ func TestRetryAfterOfThrottledIsRoundedUpToSeconds(t *testing.T) {
 	}
 }
 
-func TestIamhttpReadsTheStatedLimitsCorrectly(t *testing.T) {
+func TestIamhttpReadsTheLimitsThatTheAnswersState(t *testing.T) {
 	for _, per := range []time.Duration{time.Second, 90 * time.Second, 5 * time.Minute, 2 * time.Hour, 24 * time.Hour} {
 		want := gate.Limit{Requests: 200, Per: per, Reset: 7 * time.Second}
 		for name, a := range map[string]iamtest.Answer{
@@ -460,7 +460,7 @@ func TestIamhttpReadsTheStatedLimitsCorrectly(t *testing.T) {
 	assert.Zero(t, iamhttp.NewStatusError(e.Status, e.Header, []byte(e.Body)).Limit)
 }
 
-func TestServerStatesItsLimitIfTheWindowIsInWholeSeconds(t *testing.T) {
+func TestServerStatesItsLimitIfTheWindowIsAWholeNumberOfSeconds(t *testing.T) {
 	for window, want := range map[time.Duration]gate.Limit{
 		0:                      {Requests: 1, Per: time.Second, Policy: "user"},
 		time.Minute:            {Requests: 1, Per: time.Minute, Policy: "user"},
@@ -483,7 +483,7 @@ func TestPageOfA408ClosesTheConnection(t *testing.T) {
 	assert.Contains(t, iamtest.Page(408).Body, "<h1>408 Request Time-out</h1>")
 }
 
-// failures is a testing.TB that records the errors.
+// failures is a testing.TB that records the errors reported to it.
 type failures struct {
 	testing.TB
 	texts []string

@@ -14,15 +14,15 @@ import (
 )
 
 // This file checks signatures as a gateway does. It shares no code with package aksk,
-// which creates signatures, so that the tests of each package check the other.
+// which creates signatures, so that each package's tests also check the other package.
 
 const (
 	signatureLife   = 15 * time.Minute
 	signatureLayout = "20060102T150405Z"
 )
 
-// verify returns the gateway's response and true if the gateway refuses the request,
-// and false otherwise.
+// verify reports whether the gateway refuses the request and, if so, returns the
+// gateway's response.
 func (s *Server) verify(r *http.Request, body string, now time.Time) (Answer, bool) {
 	refuse := func(why string) (Answer, bool) {
 		return Gateway(http.StatusUnauthorized, "APIG.0301", "Incorrect IAM authentication information: "+why), true
@@ -83,7 +83,7 @@ type checked struct {
 	body   string
 }
 
-// signatures returns the valid signatures. Some requests have two.
+// signatures returns all valid signatures of the request. Some requests have two.
 func (c checked) signatures(algorithm, accessKey, secretKey string, credential []string) []string {
 	scoped := len(credential) == 5 && credential[4] == "sdk_request"
 	requests := []string{c.canonical(scoped, c.query(scoped), c.body)}
@@ -92,7 +92,7 @@ func (c checked) signatures(algorithm, accessKey, secretKey string, credential [
 	}
 	scope, key := strings.Join(credential[1:], "/"), []byte(secretKey)
 	switch {
-	case algorithm == "SDK-HMAC-SHA256" && len(credential) == 1: // plain
+	case algorithm == "SDK-HMAC-SHA256" && len(credential) == 1: // without a scope
 	case algorithm == "SDK-HMAC-SHA256" && scoped:
 		key = []byte("SDK" + secretKey)
 		for _, part := range credential[1:] {

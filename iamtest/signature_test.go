@@ -28,18 +28,18 @@ func TestServerWithKeysChecksSignaturesAsTheGatewayDoes(t *testing.T) {
 		key    aksk.Credentials
 		age    time.Duration
 		change func(*http.Request)
-		text   string // of the 401; if empty, the request is accepted
+		text   string // part of the message in the 401; if empty, the request must be accepted
 		reason iamhttp.Reason
 	}{
 		"a valid signature":                 {key: key},
 		"a signature 15 minutes old":        {key: key, age: 15 * time.Minute},
 		"a signature 15 minutes ahead":      {key: key, age: -15 * time.Minute},
-		"any token":                         {change: func(r *http.Request) { r.Header = http.Header{"X-Auth-Token": {"x"}} }},
+		"an X-Auth-Token with any value":    {change: func(r *http.Request) { r.Header = http.Header{"X-Auth-Token": {"x"}} }},
 		"a signature that is too old":       {key, 15*time.Minute + time.Second, nil, "signature expired, signature time:19991231T234459Z,server time:20000101T000000Z", iamhttp.ReasonClockSkew},
 		"a signature that is too far ahead": {key, -16 * time.Minute, nil, "signature expired, signature time:20000101T001600Z,server time:20000101T000000Z", iamhttp.ReasonClockSkew},
 		"a wrong key":                       {aksk.Credentials{AccessKey: "AK", SecretKey: "other"}, 0, nil, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
 		"an unknown key":                    {aksk.Credentials{AccessKey: "OTHER", SecretKey: "sk"}, 0, nil, "ak not exist", iamhttp.ReasonCredentialRejected},
-		"an unknown token":                  {aksk.Credentials{AccessKey: "AK", SecretKey: "sk", SecurityToken: "x"}, 0, nil, "ak not exist", iamhttp.ReasonCredentialRejected},
+		"an unknown security token":         {aksk.Credentials{AccessKey: "AK", SecretKey: "sk", SecurityToken: "x"}, 0, nil, "ak not exist", iamhttp.ReasonCredentialRejected},
 		"the path was changed":              {key, 0, func(r *http.Request) { r.URL.Path += "s" }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
 		"the query was changed":             {key, 0, func(r *http.Request) { r.URL.RawQuery = "a=1" }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
 		"the method was changed":            {key, 0, func(r *http.Request) { r.Method = "PUT" }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
@@ -47,7 +47,7 @@ func TestServerWithKeysChecksSignaturesAsTheGatewayDoes(t *testing.T) {
 		"the host was changed":              {key, 0, func(r *http.Request) { r.Host = "other.example" }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
 		"the body was changed":              {key, 0, func(r *http.Request) { r.Body = http.NoBody }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
 		"the date was changed":              {key, 0, func(r *http.Request) { r.Header.Set("X-Sdk-Date", "20000101T000001Z") }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
-		"no date":                           {key, 0, func(r *http.Request) { r.Header.Del("X-Sdk-Date") }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
+		"no X-Sdk-Date header":              {key, 0, func(r *http.Request) { r.Header.Del("X-Sdk-Date") }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
 		"the algorithm was changed": {key, 0, func(r *http.Request) {
 			r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), "SDK-", "V11-", 1))
 		}, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
@@ -120,7 +120,7 @@ func TestServerWithAheadSendsADateInTheFuture(t *testing.T) {
 	}
 }
 
-func TestKeysMayCallRequests(t *testing.T) {
+func TestKeysFunctionMayCallRequests(t *testing.T) {
 	s := new(iamtest.Server)
 	s.Keys = func(string, string) (string, bool) { return "", len(s.Requests()) > 1 }
 	req, err := http.NewRequest(http.MethodGet, "https://iam.example/", nil)

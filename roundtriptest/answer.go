@@ -30,7 +30,7 @@ func (o outcome) oneOf() error {
 func eitherOr(c *trial) error {
 	codes := []int{200, 404, 500, 503}
 	if c.Retries != 0 {
-		codes = append(codes, c.Retries) // until the RoundTripper stops retrying
+		codes = append(codes, c.Retries) // every attempt gets this status
 	}
 	for _, code := range codes {
 		err := c.bubble(func() error {
@@ -44,7 +44,7 @@ func eitherOr(c *trial) error {
 			case !c.failing(code) && o.err != nil:
 				return fmt.Errorf("RoundTrip returned an error, although there was a response: %w", o.err)
 			case !c.failing(code) && o.resp.StatusCode != code:
-				return fmt.Errorf("RoundTrip returned a %d", o.resp.StatusCode)
+				return fmt.Errorf("RoundTrip returned a response with the code %d", o.resp.StatusCode)
 			case c.failing(code) && o.err == nil:
 				return errors.New("RoundTrip returned a response, although Options.StatusErrors says that it returns an error")
 			case c.failing(code):
@@ -132,19 +132,19 @@ func bodyUntouched(c *trial) error {
 			})), newRequest("GET", ""))
 			switch err = errors.Join(err, o.err); {
 			case err != nil:
-				return fmt.Errorf("RoundTrip did not return it as a response: %w", err)
+				return fmt.Errorf("RoundTrip did not return the response: %w", err)
 			case o.resp == nil:
 				return errors.New("RoundTrip returned neither a response nor an error")
 			}
 			defer o.close()
 			if o.resp.StatusCode != code {
-				return fmt.Errorf("RoundTrip returned it as a %d", o.resp.StatusCode)
+				return fmt.Errorf("RoundTrip returned a response with the code %d instead", o.resp.StatusCode)
 			}
 			if _, ok := o.resp.Body.(io.Writer); !ok && code == http.StatusSwitchingProtocols {
 				return errors.New("the response's body is no longer an io.Writer")
 			}
 			if read, closes := b.count(); read > 0 || closes > 0 {
-				return fmt.Errorf("RoundTrip read %d bytes of the response's body and closed it %d times", read, closes)
+				return fmt.Errorf("RoundTrip read %d bytes of the response's body and closed the body %d times", read, closes)
 			}
 			if got, err := io.ReadAll(o.resp.Body); err != nil || string(got) != text {
 				return fmt.Errorf("the response's body is %q (error: %v) instead of %q", got, err, text)
@@ -216,14 +216,15 @@ func interimReleased(c *trial) error {
 			o.close()
 		}
 		if n := w.connections(); n > 1 {
-			return fmt.Errorf("%d calls one after the other, each with a %d of 2 KiB before the final response, opened %d connections instead of 1", calls, c.Retries, n)
+			return fmt.Errorf("%d calls one after the other, each of which got a %d with a body of 2 KiB before the final response, opened %d connections instead of 1", calls, c.Retries, n)
 		}
 		return nil
 	})
 }
 
 // readingBounded: a RoundTripper reads a body so that the connection can be reused, or
-// to put the text into an error. Neither justifies reading a body that does not end.
+// to put the body's text into an error. Neither is a reason to read a body that does not
+// end.
 func readingBounded(c *trial) error {
 	const (
 		most      = 1 << 20
@@ -276,7 +277,7 @@ func replyWith(code int, b *body) reply {
 	return func(req *http.Request) (*http.Response, error) { return newResponse(req, code, b), nil }
 }
 
-// zeros is an endless reader.
+// zeros is an endless reader of zero bytes.
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) {
@@ -327,11 +328,11 @@ func oddAnswer(c *trial) error {
 	return nil
 }
 
-// noSecrets: errors end up in logs and bug reports. They may contain the response's
-// own message.
+// noSecrets: errors end up in logs and bug reports, so an error must not contain a secret
+// from the request or the response. It may contain the service's message.
 func noSecrets(c *trial) error {
 	const secret = "s3cr3t"
-	tries := map[string]reply{"a connection that failed": failure(errors.New("connection reset"))}
+	tries := map[string]reply{"a request without a response": failure(errors.New("connection reset"))}
 	answer := func(code int) reply {
 		return func(req *http.Request) (*http.Response, error) {
 			b := newBody(`{"error":{"message":"No."},"password":"` + secret + `"}`)
@@ -339,10 +340,10 @@ func noSecrets(c *trial) error {
 		}
 	}
 	if c.StatusErrors {
-		tries["a 401"] = answer(401)
+		tries["a request that got a 401"] = answer(401)
 	}
 	if c.Retries != 0 {
-		tries[fmt.Sprintf("a %d without end", c.Retries)] = answer(c.Retries)
+		tries[fmt.Sprintf("a request that always gets a %d", c.Retries)] = answer(c.Retries)
 	}
 	for what, r := range tries {
 		if err := c.bubble(func() error {
@@ -362,7 +363,7 @@ func noSecrets(c *trial) error {
 			}
 			return nil
 		}); err != nil {
-			return fmt.Errorf("the error of %s: %w", what, err)
+			return fmt.Errorf("the error for %s: %w", what, err)
 		}
 	}
 	return nil
@@ -393,15 +394,15 @@ func pointerErrors(c *trial) error {
 			}
 			switch {
 			case typ.Kind() != reflect.Pointer:
-				return fmt.Errorf("its type %v is not a pointer", typ)
+				return fmt.Errorf("its type is %v, which is not a pointer", typ)
 			case typ != first:
-				return fmt.Errorf("its type is %v, but the type of the error of a %d is %v", typ, codes[0], first)
+				return fmt.Errorf("its type is %v, but the error for a %d has the type %v", typ, codes[0], first)
 			case !errors.Is(o.err, o.err):
-				return errors.New("errors.Is does not match it with itself")
+				return errors.New("errors.Is(err, err) is false")
 			}
 			return nil
 		}); err != nil {
-			return fmt.Errorf("the error of a %d: %w", code, err)
+			return fmt.Errorf("the error for a %d: %w", code, err)
 		}
 	}
 	return nil

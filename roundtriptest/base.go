@@ -31,12 +31,12 @@ func (c *trial) bubble(f func() error) error {
 	})
 }
 
-// bubbleThatEnds is like bubble, but it is an error if a goroutine is still running when
-// f returns.
+// bubbleThatEnds is like bubble, but returns an error if a goroutine is still running
+// when f returns.
 func (c *trial) bubbleThatEnds(f func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil { // synctest panics if goroutines are left over
-			err = errors.Join(err, errors.New("a goroutine is left over and does not end"))
+			err = errors.Join(err, errors.New("a goroutine that the call started has not ended"))
 		}
 	}()
 	synctest.Test(c.t, func(*testing.T) {
@@ -53,7 +53,7 @@ func panicked(err *error) {
 	}
 }
 
-// An outcome is what RoundTrip returned.
+// An outcome is what RoundTrip returned, and how long the call took.
 type outcome struct {
 	resp *http.Response
 	err  error
@@ -141,8 +141,8 @@ type memory struct {
 
 	mu     sync.Mutex
 	sends  []send
-	bodies []*body // of the responses
-	closed int     // the number of calls of CloseIdleConnections
+	bodies []*body // the bodies of the responses
+	closed int     // the number of calls to CloseIdleConnections
 }
 
 func replies(r ...reply) *memory { return &memory{replies: r} }
@@ -170,7 +170,7 @@ func (m *memory) RoundTrip(req *http.Request) (*http.Response, error) {
 	m.sends = append(m.sends, s)
 	m.mu.Unlock()
 	if n >= mostSends {
-		return nil, fmt.Errorf("sent %d times: the test stops here", n)
+		return nil, fmt.Errorf("the request was sent %d times, so the test stops here", n)
 	}
 	resp, err := m.replies[min(n, len(m.replies)-1)](req)
 	if resp != nil {
@@ -206,8 +206,8 @@ func (m *memory) gap() time.Duration {
 	return s[1].at.Sub(s[0].at)
 }
 
-// A body counts the bytes that are read and the calls of Close. After its text, it ends,
-// or, if stall is set, blocks until it is closed.
+// A body counts the bytes that are read and the calls to Close. After its text, the body
+// ends or, if stall is set, blocks until it is closed.
 type body struct {
 	text  io.Reader
 	stall bool
@@ -254,7 +254,7 @@ func (b *body) count() (read, closes int) {
 	return b.read, b.closes
 }
 
-// address is where all requests go.
+// address is the URL of all requests.
 const address = "http://service.example/v3/users"
 
 func newRequest(method, text string) *http.Request {

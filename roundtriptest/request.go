@@ -39,7 +39,7 @@ func requestUnmodified(c *trial) error {
 			return fmt.Errorf("a request that got a %d: %w", code, err)
 		}
 	}
-	// This comes last, because concurrent writes to a map crash the program.
+	// This check comes last, because concurrent writes to a map crash the program.
 	return c.bubble(func() error {
 		rt, req := c.wrap(replies(status(200))), newRequest("GET", "")
 		errs := make([]error, 8)
@@ -56,9 +56,9 @@ func requestUnmodified(c *trial) error {
 	})
 }
 
-// unmodified compares the states of a request before and after a call. before must
-// have its own copies of the header and the URL. Functions and the context can only be
-// compared by identity.
+// unmodified returns an error if a call modified the request. before is a copy from
+// before the call, with its own copies of the header and the URL. Functions and the
+// context can only be compared by identity.
 func unmodified(before, after *http.Request) error {
 	if before.Context() != after.Context() {
 		return errors.New("the request's context was modified")
@@ -196,8 +196,10 @@ func bodyNotReused(c *trial) error {
 // A lateReader responds to the first attempt after reading a few bytes of its body, and
 // reads the rest of that body when the second attempt has begun.
 type lateReader struct {
-	code          int
-	second, first chan struct{} // closed when the second attempt has begun; when the first one's body has been read
+	code int
+	// second is closed when the second attempt has begun, and first when the body of
+	// the first attempt has been read.
+	second, first chan struct{}
 
 	mu     sync.Mutex
 	bodies []*bytes.Buffer
@@ -234,8 +236,8 @@ func (l *lateReader) RoundTrip(req *http.Request) (*http.Response, error) {
 	return status(200)(req)
 }
 
-// noEmptyRetry: once read, a body without GetBody cannot be sent again, unless the
-// RoundTripper has kept a copy.
+// noEmptyRetry: once the body has been read, a request without GetBody cannot be sent
+// again, unless the RoundTripper has kept a copy of the body.
 func noEmptyRetry(c *trial) error {
 	if err := c.retries(); err != nil {
 		return err

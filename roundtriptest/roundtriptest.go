@@ -1,6 +1,6 @@
 // Package roundtriptest tests whether an [http.RoundTripper] that wraps another one
-// obeys the contract: the documentation of net/http and, if the RoundTripper retries
-// requests, the RFCs.
+// obeys the RoundTripper contract: the documentation of net/http and, if the
+// RoundTripper retries requests, the RFCs.
 //
 //	func TestContract(t *testing.T) {
 //		roundtriptest.Run(t, func(base http.RoundTripper) http.RoundTripper {
@@ -8,7 +8,7 @@
 //		}, roundtriptest.Options{Retries: http.StatusTooManyRequests})
 //	}
 //
-// Each trap tests one clause of the contract that implementations are known to break.
+// Each trap tests one clause of the contract that existing implementations break.
 // Nearly all traps run in virtual time, so you need not shorten the RoundTripper's
 // waits. The traps about connections use a real http.Transport and http.Server over
 // in-memory connections. Run the suite with -race: some mistakes are visible only to
@@ -29,22 +29,23 @@ import (
 type Options struct {
 	// StatusErrors means that the RoundTripper returns responses with a status of 400
 	// or above as errors, although the contract forbids that. The rest of the contract
-	// still holds: no response comes with the error, and the response's body is closed.
+	// still applies: no response is returned with the error, and the response's body
+	// is closed.
 	StatusErrors bool
 
 	// Retries is a status code, such as 429, that the RoundTripper retries whatever
-	// the method. It must retry at least once, even if the server asks for a wait of
-	// 100 seconds. If it only retries responses that also have, say, a certain header,
-	// let wrap add that to the base's responses. 0 means that nothing is retried; the
-	// traps about retries are then not applicable.
+	// the method. The RoundTripper must retry at least once, even if the server asks
+	// for a wait of 100 seconds. If the RoundTripper retries only if the response also
+	// has, say, a certain header, wrap must add that header to the base's responses.
+	// 0 means that nothing is retried, so the traps about retries do not apply.
 	Retries int
 
 	// Shared means that all callers wait when one of them gets the status in Retries.
 	Shared bool
 }
 
-// ErrNotApplicable means that a trap does not apply to a RoundTripper of this kind.
-// Use errors.Is to look for it in the result of [Trap.Check].
+// ErrNotApplicable means that a trap does not apply to the RoundTripper under test.
+// Use errors.Is to look for ErrNotApplicable in the result of [Trap.Check].
 var ErrNotApplicable = errors.New("not applicable")
 
 // A Trap is one clause of the contract, together with a situation in which
@@ -59,7 +60,7 @@ type Trap struct {
 // Check tries the trap on the RoundTripper that wrap builds around a base. It returns
 // nil if the RoundTripper avoids the trap, an error that wraps [ErrNotApplicable] if the
 // trap does not apply, and otherwise an error that says what went wrong. Check may call
-// wrap several times; one trap passes it the result of an earlier call.
+// wrap several times; one trap passes the result of one call to the next.
 //
 // Check needs t for virtual time. It does not mark t as failed, except for data races
 // that the race detector finds. Check must not be called in a synctest bubble.
@@ -90,19 +91,19 @@ func Run(t *testing.T, wrap func(base http.RoundTripper) http.RoundTripper, o Op
 var traps = []Trap{
 	// The result.
 	{"an answer is a response or else an error", `http.RoundTripper: "RoundTrip must return err == nil if it obtained a response, regardless of the response's HTTP status code."`, eitherOr},
-	{"a client's timeout does not hide the answer", `http.RoundTripper: "A non-nil err should be reserved for failure to obtain a response." There was a response; http.Client replaces any error that comes after its Timeout with a text of its own.`, clientTimeoutKeepsAnswer},
+	{"a client's timeout does not hide the answer", `http.RoundTripper: "A non-nil err should be reserved for failure to obtain a response." There was a response; http.Client replaces any error that comes after its Timeout with an error of its own.`, clientTimeoutKeepsAnswer},
 	// The request.
 	{"the request is not modified", `http.RoundTripper: "RoundTrip should not modify the request, except for consuming and closing the Request's Body." and: "must be safe for concurrent use by multiple goroutines".`, requestUnmodified},
 	{"the body is always closed", `http.RoundTripper: "RoundTrip must always close the body, including on errors".`, bodyClosed},
 	{"a body is not used again while it may be read", `http.RoundTripper: the body may be closed "in a separate goroutine even after RoundTrip returns. This means that callers wanting to reuse the body for subsequent requests must arrange to wait for the Close call before doing so."`, bodyNotReused},
 	{"a body that is gone is not sent again as an empty one", `http.Request.GetBody: "an optional func to return a new copy of Body"; RFC 9110 §9.2.2 is about retrying the same request; without its content it is a different request.`, noEmptyRetry},
-	// What is left to other layers.
+	// Tasks that belong to other layers.
 	{"redirects belong to the client", `http.RoundTripper: "RoundTrip should not attempt to handle higher-level protocol details such as redirects, authentication, or cookies."`, redirectsLeft},
 	{"an answer is returned with its body untouched", `http.RoundTripper: "RoundTrip should not attempt to interpret the response." http.Response.Body: the body "will also implement io.Writer on a successful "101 Switching Protocols" response".`, bodyUntouched},
 	{"CloseIdleConnections reaches the base", `http.Client.CloseIdleConnections: "If Client.Transport does not have a Client.CloseIdleConnections method then this method does nothing."`, closeIdle},
 	// Responses that are not returned.
 	{"the connection of an interim answer is used again", `http.Response.Body: "It is the caller's responsibility to close Body. The default HTTP client's Transport may not reuse HTTP/1.x "keep-alive" TCP connections if the Body is not read to completion and closed."`, interimReleased},
-	{"a body that does not end is not read to its end", `http.Response.Body: "The response body is streamed on demand as the Body field is read." Only its reader can limit how much of it is read.`, readingBounded},
+	{"a body that does not end is not read to its end", `http.Response.Body: "The response body is streamed on demand as the Body field is read." Only the reader of a body can limit how much of the body is read.`, readingBounded},
 	{"a broken base gives no panic", `http.Response.Body: only "the http Client and Transport guarantee that Body is always non-nil"; other bases leave it nil, or return (nil, nil), or both a response and an error.`, brokenBase},
 	// Waiting.
 	{"a canceled wait ends at once and says why", `http.NewRequestWithContext: "the context controls the entire lifetime of a request and its response"; http.Transport returns context.Cause as the error.`, canceledWait},

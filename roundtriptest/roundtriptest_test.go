@@ -1,8 +1,8 @@
 // A trap quotes one clause of net/http's documentation or of an RFC and tests a
 // situation in which that clause is easily broken. To add a trap, add a line to traps
 // and write a function that returns what went wrong. The function runs in virtual time,
-// unless it is about connections. Also add a RoundTripper to defects below: it must be
-// broken in a way that the new trap finds and no other trap does. A rule of good style
+// unless it is about connections. Also add a RoundTripper to defects below: it must have
+// a defect that the new trap finds and no other trap finds. A rule of good style
 // that does not follow from a clause is not a trap.
 package roundtriptest_test
 
@@ -32,13 +32,13 @@ var (
 	errorMode   = roundtriptest.Options{Retries: 429, StatusErrors: true}
 )
 
-// All settings except the mode and the gate have their defaults, because most users have
-// a zero Transport.
+// All settings except the mode and the gate have their defaults, because most users use
+// the zero Transport.
 func TestTransportAvoidsEveryTrap(t *testing.T) {
 	for _, status := range []int{429, 408} {
 		for _, errors := range []bool{false, true} {
 			for _, gated := range []bool{false, true} {
-				t.Run(fmt.Sprintf("%d, errors %v, gate %v", status, errors, gated), func(t *testing.T) {
+				t.Run(fmt.Sprintf("status %d, StatusErrors %v, gate %v", status, errors, gated), func(t *testing.T) {
 					roundtriptest.Run(t, func(base http.RoundTripper) http.RoundTripper {
 						tr := &iamhttp.Transport{Base: base, PassThrough: !errors}
 						if gated {
@@ -82,7 +82,7 @@ func TestRoundTripperThatDoesNotRetryAsDeclaredFails(t *testing.T) {
 	}
 }
 
-// Messages must be readable even for the worst RoundTrippers: without formatting errors.
+// Messages must be free of formatting errors, even for the worst RoundTrippers.
 func TestMessagesForARoundTripperThatReturnsNothingAreReadable(t *testing.T) {
 	nothing := func(http.RoundTripper) http.RoundTripper {
 		return below{f: func(_ http.RoundTripper, req *http.Request) (*http.Response, error) {
@@ -101,8 +101,8 @@ func TestMessagesForARoundTripperThatReturnsNothingAreReadable(t *testing.T) {
 	}
 }
 
-// broken is a Transport with a defect: above, if set, handles the requests instead and
-// calls the Transport itself.
+// broken is a Transport with a defect: if above is set, it handles the requests and calls
+// the Transport itself.
 type broken struct {
 	iamhttp.Transport
 	above func(*iamhttp.Transport, *http.Request) (*http.Response, error)
@@ -132,8 +132,8 @@ func (b below) CloseIdleConnections() {
 // onlyRoundTrip hides all methods except RoundTrip.
 type onlyRoundTrip struct{ http.RoundTripper }
 
-// defects are RoundTrippers by the name of a trap. Each is broken in one way, which that
-// trap must find and no other trap may find.
+// defects maps the name of each trap to a RoundTripper with one defect. That trap must
+// find the defect, and no other trap may find a defect.
 var defects = map[string]struct {
 	options roundtriptest.Options // passThrough if empty
 	above   func(*iamhttp.Transport, *http.Request) (*http.Response, error)
@@ -282,7 +282,7 @@ var defects = map[string]struct {
 	},
 	"Retry-After is understood in all its forms": {
 		below: edit(func(h http.Header) {
-			// Some implementations only know time.RFC1123.
+			// Some implementations only parse time.RFC1123.
 			v := h.Get("Retry-After")
 			if _, err := time.Parse(time.RFC1123, v); err != nil && strings.Contains(v, ":") {
 				h.Del("Retry-After")
@@ -369,7 +369,7 @@ var defects = map[string]struct {
 		above: func(tr *iamhttp.Transport, req *http.Request) (*http.Response, error) {
 			resp, err := tr.RoundTrip(req)
 			if err == nil {
-				resp.Request = nil // the outer Transport uses it to see that the request was already retried
+				resp.Request = nil // this field shows the outer Transport that the request was already retried
 			}
 			return resp, err
 		},
@@ -391,7 +391,7 @@ type noDeadline struct{ context.Context }
 
 func (noDeadline) Deadline() (time.Time, bool) { return time.Time{}, false }
 
-// valueError is an error that is not a pointer and not comparable.
+// valueError is an error type that is neither a pointer nor comparable.
 type valueError struct {
 	error
 	history []int

@@ -14,9 +14,9 @@ import (
 	"github.com/iamhttp/iamhttp/roundtriptest"
 )
 
-// From Go 1.27 on, net/http reads the rest of a short body when it is closed, and reuses
-// the connection.
-func TestTrapFindsThatClosingAnInterimResponseUnreadCostsAConnection(t *testing.T) {
+// From Go 1.27 on, net/http reads the rest of a short body when the body is closed, and
+// reuses the connection.
+func TestTrapDetectsThatAnInterimResponseIsClosedWithoutBeingRead(t *testing.T) {
 	for trap := range roundtriptest.Traps() {
 		if trap.Name != "the connection of an interim answer is used again" {
 			continue

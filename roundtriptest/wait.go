@@ -27,7 +27,7 @@ func canceledWait(c *trial) error {
 				case o.took < canceledAfter:
 					return nil // it returned before it was canceled
 				case o.took > canceledAfter+100*time.Millisecond:
-					return fmt.Errorf("the call was canceled after %v, but returned after %v", canceledAfter, o.took)
+					return fmt.Errorf("the call was canceled after %v, but returned only after %v", canceledAfter, o.took)
 				case !errors.Is(o.err, want):
 					return fmt.Errorf("the call was canceled with the cause %q, but errors.Is does not find the cause in the error that it returned: %v", want, o.err)
 				}
@@ -43,7 +43,8 @@ func canceledWait(c *trial) error {
 const canceledAfter = 500 * time.Millisecond
 
 // cancel makes a call to a server that asks for a wait of a minute before each retry,
-// and cancels it soon. Nothing may be sent after that.
+// and cancels the call after canceledAfter. It returns an error if anything is sent
+// after that.
 func (c *trial) cancel(cause error) (outcome, error) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
@@ -71,8 +72,8 @@ func nothingLeft(c *trial) error {
 	})
 }
 
-// clientTimeoutEndsWait: the context that the caller created does not include
-// http.Client.Timeout.
+// clientTimeoutEndsWait: http.Client.Timeout limits the context of the request that
+// reaches the RoundTripper, but not the context that the caller created.
 func clientTimeoutEndsWait(c *trial) error {
 	if err := c.retries(); err != nil {
 		return err
@@ -101,16 +102,16 @@ func retryAfterForms(c *trial) error {
 		least  time.Duration // the minimum wait; never: no retry within a day
 	}{
 		{"seconds", literally("5"), 5 * time.Second},
-		{"two lines", literally("5", "6"), 5 * time.Second},
-		{"a date in today's format", dated(http.TimeFormat), 10 * time.Second},
-		{"a date in the format of RFC 850", dated(strings.Replace(time.RFC850, "MST", "GMT", 1)), 10 * time.Second},
-		{"a date in the format of asctime", dated(time.ANSIC), 10 * time.Second},
-		{"seconds that overflow nanoseconds", literally("9223372037"), never},
-		{"seconds that overflow nanoseconds twice", literally("18446744080"), never},
-		{"seconds that overflow everything", literally(strings.Repeat("9", 40)), never},
+		{"seconds on two header lines", literally("5", "6"), 5 * time.Second},
+		{"a date in the current format", dated(http.TimeFormat), 10 * time.Second},
+		{"a date in the RFC 850 format", dated(strings.Replace(time.RFC850, "MST", "GMT", 1)), 10 * time.Second},
+		{"a date in the asctime format", dated(time.ANSIC), 10 * time.Second},
+		{"a number of seconds that overflows as nanoseconds", literally("9223372037"), never},
+		{"a number of seconds that overflows twice as nanoseconds", literally("18446744080"), never},
+		{"a number of seconds that overflows every integer type", literally(strings.Repeat("9", 40)), never},
 		{"a negative number", literally("-5"), 0},
 		{"a fraction", literally("7.5"), 0},
-		{"not a number", literally("NaN"), 0},
+		{"NaN", literally("NaN"), 0},
 		{"empty", literally(""), 0},
 	}
 	var wrong []error
@@ -156,7 +157,7 @@ func literally(values ...string) func(time.Time) []string {
 	return func(time.Time) []string { return values }
 }
 
-// dated returns a date ten seconds ahead, in the given layout.
+// dated returns a function that formats the time ten seconds after now.
 func dated(layout string) func(time.Time) []string {
 	return func(now time.Time) []string { return []string{now.Add(10 * time.Second).Format(layout)} }
 }
@@ -194,7 +195,7 @@ func neverEarly(c *trial) error {
 	if err := c.retries(); err != nil {
 		return err
 	}
-	for range 20 { // jitter is drawn at random
+	for range 20 { // the outcome may depend on jitter
 		for _, asked := range []time.Duration{5 * time.Second, 100 * time.Second} {
 			if err := c.bubble(func() error {
 				base := replies(status(c.Retries, fmt.Sprint("Retry-After: ", asked.Seconds())), status(200))
@@ -257,7 +258,7 @@ func noStorm(c *trial) error {
 			}
 		}
 		if early > told {
-			return fmt.Errorf("%d callers sent %d requests in the %v for which the server had asked them to wait, instead of %d", callers, early, closed, told)
+			return fmt.Errorf("%d callers sent %d requests within the %v that the server had asked them to wait, instead of %d", callers, early, closed, told)
 		}
 		if n := lost.Load(); n > 0 {
 			return fmt.Errorf("%d of %d callers failed, although the server throttled them for only %v", n, callers, closed)
@@ -287,8 +288,8 @@ func pauseWithoutHint(c *trial) error {
 	})
 }
 
-// wrappedTwice: a library may already use a retrying RoundTripper that the program then
-// wraps in another one.
+// wrappedTwice: a library may use a RoundTripper that retries, and a program may wrap that
+// RoundTripper in another one that also retries.
 func wrappedTwice(c *trial) error {
 	if err := c.retries(); err != nil {
 		return err

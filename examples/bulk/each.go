@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// each calls do for every user until the context ends, and shows the progress. It
-// returns the cause of the context's end or, if the context has not ended, the first
-// error of do.
+// each calls do for every user until the context ends, and shows the progress. If the
+// context has ended, each returns the context's cause; otherwise, it returns the first
+// error that do returned.
 func (b *bulk) each(ctx context.Context, task string, users []*user, do func(context.Context, *user) error) error {
 	if len(users) == 0 {
 		return nil

@@ -1,6 +1,6 @@
 // Command bulk creates many users in a service with a rate limit. It shows its pace
 // (accepted requests per second) and whether it is working, or waiting until Retry-After
-// has elapsed. For comparison, it also makes the same calls without a gate.
+// has elapsed. For comparison, the program also makes the same calls without a gate.
 //
 // progress.go is a model for your own program: a Gate that wraps a gate.Adaptive and
 // counts requests and their outcomes.
@@ -31,8 +31,8 @@ service runs in this process and accepts 40 requests per second.
 
 Expect the program to be about as fast as the service allows, with a pause of
 one second whenever the gate meets the limit, and a handful of throttled
-requests. For comparison, the program makes the same calls without a gate; then
-many times more requests are throttled.
+requests. For comparison, the program also makes the same calls without a gate,
+and many times more requests are throttled.
 
   -users n    number of users (default 500)
   -callers n  number of concurrent calls (default 16)
@@ -80,8 +80,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, termina
 	}
 
 	p := new(progress)
-	// With this setting, deletions are retried when a connection breaks. Creating a user
-	// is not idempotent, so it is not retried.
+	// With RetryConnectionErrors, a deletion is retried if its connection breaks. The
+	// creation of a user is not retried, because it is not idempotent.
 	t := &iamhttp.Transport{Gate: p, RetryConnectionErrors: true}
 	var client *iam.Client
 	if endpoint == "" {
@@ -124,7 +124,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, termina
 type user struct {
 	name  string
 	id    string // "" until it is known
-	tried bool   // create was called
+	tried bool   // a call to create the user was made
 }
 
 func namesOf(count int) []*user {
@@ -180,7 +180,7 @@ func (b *bulk) delete(ctx context.Context, users []*user) error {
 		}
 		err := b.client.DeleteUser(ctx, u.id)
 		if errors.Is(err, iamhttp.ErrNotFound) {
-			return nil // an earlier attempt deleted the user, but its response was lost
+			return nil // an earlier attempt deleted the user, but the response to that attempt was lost
 		}
 		return err
 	})

@@ -53,7 +53,7 @@ func Test500UsersAreCreatedAtThePaceOfTheService(t *testing.T) {
 	require.Zero(t, code, stderr)
 	assert.Empty(t, stderr)
 	final := regexp.MustCompile(`\ncreate: 500 of 500 users in (\S+) s
-  (\d+) requests, (\d+) of them throttled \(429\), finally (\S+) accepted per second
+  (\d+) requests, (\d+) of them throttled \(429\), (\S+) accepted per second at the end
 without a gate: (\d+) of 500 users in (\S+) s(?:, \d+ failed)?
   (\d+) requests, (\d+) of them throttled \(429\)\n$`)
 	found := final.FindStringSubmatch(stdout)
@@ -138,8 +138,8 @@ func TestPaceIsMeasuredFromTheEndOfTheLatestPause(t *testing.T) {
 }
 
 // keystone returns a service that the program takes for a real one, and the settings to
-// reach it. It accepts logins, finds users by name, and deletes them. The first user is
-// created; create handles all later requests to create one.
+// reach that service. The service accepts logins, finds users by name, and deletes users.
+// It creates the first user itself; create handles all later requests to create a user.
 func keystone(t *testing.T, create http.Handler) (*iamtest.Server, map[string]string) {
 	s := new(iamtest.Server)
 	s.On("POST /v3/auth/tokens", iamtest.Answer{Status: 201}.With("X-Subject-Token", "secret"))
@@ -161,14 +161,14 @@ func keystone(t *testing.T, create http.Handler) (*iamtest.Server, map[string]st
 	return s, map[string]string{"OS_AUTH_URL": srv.URL, "OS_USERNAME": "admin", "OS_PASSWORD": "p", "OS_PROJECT_NAME": "demo"}
 }
 
-// playAt runs the program with these settings.
+// playAt runs the program with env as its environment.
 func playAt(ctx context.Context, env map[string]string, args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
 	code = run(ctx, args, func(name string) string { return env[name] }, false, &out, &errs)
 	return code, out.String(), errs.String()
 }
 
-func TestUsersAreDeletedAgainInARealService(t *testing.T) {
+func TestUsersInARealServiceAreDeletedAfterwards(t *testing.T) {
 	s, env := keystone(t, iamtest.Answer{Status: 201, Body: `{"user":{"id":"1"}}`})
 	code, stdout, stderr := playAt(t.Context(), env, "-users", "3", "-callers", "1")
 	require.Zero(t, code, stderr)
@@ -193,7 +193,7 @@ func TestFirstFailureEndsTheRunAndAllUsersThatMayExistAreDeleted(t *testing.T) {
 	assert.Equal(t, 2, deleted)
 }
 
-func TestDeletingContinuesAfterAFailureAndNamesWhatMayBeLeft(t *testing.T) {
+func TestDeletingContinuesAfterAFailureAndTheErrorNamesWhatMayBeLeftBehind(t *testing.T) {
 	s, env := keystone(t, iamtest.Answer{Status: 201, Body: `{"user":{"id":"1"}}`})
 	s.On("DELETE /v3/users/{id}", iamtest.Keystone(404, "Gone already."), iamtest.Page(503), iamtest.Answer{Status: 204})
 	code, stdout, stderr := playAt(t.Context(), env, "-users", "3", "-callers", "1")

@@ -10,11 +10,12 @@ import (
 
 const (
 	paceOver = 5 * time.Second        // the time over which the pace is measured
-	quiet    = 500 * time.Millisecond // if nothing is sent for longer, it is a pause and not just a slow pace
+	quiet    = 500 * time.Millisecond // a longer time without requests is a pause and not just a slow pace
 )
 
-// A progress counts the calls of a run and their requests. It is the Gate of these calls
-// and leaves all decisions to a gate.Adaptive, so it sees every request and its outcome.
+// A progress counts the calls of a run and the requests that they send. As the Gate of
+// these calls, a progress sees every request and its outcome; it leaves all decisions to
+// a gate.Adaptive.
 type progress struct {
 	shared gate.Adaptive
 

@@ -14,7 +14,7 @@ import (
 
 const (
 	rate  = 40.0 // requests per second that the service in this process accepts
-	burst = 20.0 // requests that it accepts at once after a pause
+	burst = 20.0 // requests that the service accepts at once after a pause
 )
 
 // newService returns an IAM service that can create users. It limits the rate with a

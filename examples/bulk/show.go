@@ -17,7 +17,7 @@ const (
 )
 
 // bar redraws one line of a terminal. A line that is too wide is cut off: if it wrapped,
-// the next one would not overwrite all of it.
+// the next line would not overwrite all of it.
 func bar(out io.Writer) display {
 	return func(task string, s state, ended bool) {
 		// The widths of the three parts, in columns.
@@ -40,7 +40,7 @@ func bar(out io.Writer) display {
 func lines(out io.Writer) display {
 	var latest state
 	return func(task string, s state, ended bool) {
-		if s.elapsed < latest.elapsed { // another task
+		if s.elapsed < latest.elapsed { // a new task has begun
 			latest = state{}
 		}
 		switch {
@@ -90,7 +90,7 @@ func result(task string, s state) string {
 	}
 	r += fmt.Sprintf("\n  %d requests, %d of them throttled (429)", s.sent, s.throttled)
 	if s.pace > 0 {
-		r += fmt.Sprintf(", finally %.1f accepted per second", s.pace)
+		r += fmt.Sprintf(", %.1f accepted per second at the end", s.pace)
 	}
 	return r
 }

@@ -28,7 +28,8 @@ func withoutGate(ctx context.Context, count, callers int) (last state) {
 	return last
 }
 
-// A counter counts requests in place of a gate.
+// A counter counts requests and throttled responses. In the run with a gate, the progress
+// counts them.
 type counter struct {
 	base                http.RoundTripper
 	requests, throttled atomic.Int64

@@ -89,7 +89,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// find returns, for each possible meaning of an argument, a function that prints it.
+// find returns, for each possible meaning of arg, a function that explains that meaning.
 func find(arg string) ([]func(io.Writer), error) {
 	if isServiceCode(arg) {
 		return []func(io.Writer){func(w io.Writer) { explainService(w, strings.ToUpper(arg)) }}, nil
@@ -163,7 +163,7 @@ var serviceCode = regexp.MustCompile(`^(?i:(IAM|APIGW?)\.[0-9]{4}|11[0-9]{2})$`)
 
 func isServiceCode(arg string) bool { return serviceCode.MatchString(arg) }
 
-// decisions say what the caller should do, for each reason.
+// decisions maps each reason to what the caller should do.
 var decisions = map[iamhttp.Reason]string{
 	iamhttp.ReasonAccountLocked:      "wait until the account is unlocked; logging in again does not help",
 	iamhttp.ReasonCredentialRejected: "use another password or access key",
@@ -173,10 +173,10 @@ var decisions = map[iamhttp.Reason]string{
 	iamhttp.ReasonClockSkew:          "sign again; if that fails too, correct the clock",
 	iamhttp.ReasonPermissionMissing:  "ask for the permission, or for access",
 	iamhttp.ReasonAlreadyExists:      "use the one that exists, or choose another name",
-	iamhttp.ReasonAPINotFound:        "correct the method or the path; this does not tell whether the resource exists",
+	iamhttp.ReasonAPINotFound:        "correct the method or the path; the resource may exist all the same",
 	iamhttp.ReasonQuotaExceeded:      "delete something, or ask for a higher quota",
 	iamhttp.ReasonThrottled:          "try again later",
-	iamhttp.ReasonRegionFailover:     "switch to the region that takes over",
+	iamhttp.ReasonRegionFailover:     "switch to the region that has taken over",
 }
 
 func explainService(w io.Writer, code string) {
@@ -256,7 +256,7 @@ func parse(arg string) (int, error) {
 		}
 		return n, nil
 	}
-	// Some titles in the documentation differ from those in net/http; both are accepted.
+	// Some titles in the documentation differ from those in net/http; either is accepted.
 	for n := 100; n < 600; n++ {
 		for _, title := range []string{iamhttp.Classify(n).Title, http.StatusText(n)} {
 			if title != "" && strings.EqualFold(bare.Replace(arg), bare.Replace(title)) {
@@ -278,7 +278,7 @@ func explain(w io.Writer, s iamhttp.Semantics) {
 func explainMeaning(w io.Writer, s iamhttp.Semantics) {
 	documented := "yes"
 	if !s.Documented {
-		documented = "no; the meaning is that of its class"
+		documented = "no; this is the meaning of its class"
 	}
 	fmt.Fprintln(w, s.Code)
 	field(w, "documented", documented)

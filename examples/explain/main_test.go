@@ -41,13 +41,13 @@ func TestStatusCodeIsExplained(t *testing.T) {
 			"              retrying\n"},
 		{"200", "" +
 			"200 OK\n" +
-			"  documented  no; the meaning is that of its class\n" +
+			"  documented  no; this is the meaning of its class\n" +
 			"  meaning     A success that the IAM API does not document on its own.\n" +
 			"  retry       unstated\n" +
 			"  Transport   returns the response unchanged\n"},
 		{"999", "" +
 			"999\n" +
-			"  documented  no; the meaning is that of its class\n" +
+			"  documented  no; this is the meaning of its class\n" +
 			"  meaning     An error of the server that the IAM API does not document.\n" +
 			"  retry       unstated\n" +
 			"  Transport   returns a *StatusError; with the code in AlsoRetry, retries the\n" +
@@ -74,15 +74,15 @@ func TestSeveralStatusCodesAreExplainedInTheGivenOrder(t *testing.T) {
 	assert.Regexp(t, `(?s)^503 .*\n\n408 Request Time-out\n`, stdout)
 }
 
-func TestTitleStandsForItsStatusCode(t *testing.T) {
+func TestStatusCodeCanBeGivenByItsTitle(t *testing.T) {
 	for arg, want := range map[string]string{
 		"NotFound":          "404 NotFound\n",
 		"not-found":         "404 NotFound\n",
 		"Not Found":         "404 NotFound\n",
 		"request time-out":  "408 Request Time-out\n",
 		"RequestTimeout":    "408 Request Time-out\n",
-		"ServerTimeout":     "504 ServerTimeout\n", // the documentation's
-		"Gateway Timeout":   "504 ServerTimeout\n", // net/http's
+		"ServerTimeout":     "504 ServerTimeout\n", // the title in the documentation
+		"Gateway Timeout":   "504 ServerTimeout\n", // the title in net/http
 		"ok":                "200 OK\n",
 		"Too many requests": "429 TooManyRequests\n",
 	} {
@@ -92,7 +92,7 @@ func TestTitleStandsForItsStatusCode(t *testing.T) {
 	}
 }
 
-func TestAllStatusCodesArePrintedWithoutAnArgument(t *testing.T) {
+func TestWithoutAnArgumentAllStatusCodesArePrinted(t *testing.T) {
 	code, stdout, stderr := ask()
 	assert.Zero(t, code)
 	assert.Empty(t, stderr)
@@ -126,7 +126,7 @@ func TestOutputFitsIn80Columns(t *testing.T) {
 	}
 }
 
-func TestStatusAndServiceCodesAreFoundByWordsOfTheirMeaning(t *testing.T) {
+func TestStatusAndServiceCodesAreFoundByWordsInTheirMeanings(t *testing.T) {
 	for arg, want := range map[string]string{
 		"rate limit":   "429 TooManyRequests\n",
 		"password":     "401 Unauthorized\n",
@@ -231,9 +231,9 @@ func TestReasonsAreFoundByTheirWordsOrNames(t *testing.T) {
 		assert.True(t, strings.HasPrefix(stdout, want), "%s: %s", arg, stdout)
 	}
 	_, stdout, _ := ask("expired")
-	assert.Regexp(t, `(?s)^credential expired\n.*\n\ntoken expired\n`, stdout, "two reasons contain the word")
+	assert.Regexp(t, `(?s)^credential expired\n.*\n\ntoken expired\n`, stdout, "both reasons that contain the word must be explained")
 	_, stdout, _ = ask("locked")
-	assert.Regexp(t, `(?s)^423 Locked\n.*\n\naccount locked\n.*  message     "The account is locked."\n`, stdout, "the word is the title of a status and part of a reason")
+	assert.Regexp(t, `(?s)^423 Locked\n.*\n\naccount locked\n.*  message     "The account is locked."\n`, stdout, "the status with this title and the reason with this word must both be explained")
 	_, stdout, _ = ask("not found")
 	assert.NotContains(t, stdout, "API", "a documented title must not be looked up as a reason")
 }

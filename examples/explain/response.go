@@ -26,8 +26,8 @@ type response struct {
 	body   []byte
 }
 
-// mostInput is the maximum number of bytes read from standard input. A longer body is
-// cut off.
+// mostInput is the maximum number of bytes read from standard input. Longer input is cut
+// off.
 const mostInput = 1 << 20
 
 var statusLine = regexp.MustCompile(`^HTTP/[0-9](?:\.[0-9])? ([1-9][0-9]{2})(?: [^\r\n]*)?(?:\r?\n|$)`)
@@ -136,8 +136,8 @@ func positive(d time.Duration) string {
 	return d.String()
 }
 
-// wouldDo describes what a Transport would do with a response. It finds out by giving
-// the response to a Transport.
+// wouldDo describes what a Transport would do with a response. To find out, it gives the
+// response to a Transport.
 func wouldDo(s iamhttp.Semantics, resp *response) string {
 	patient := decided(resp, math.MaxInt64)
 	if !failure(s) || !patient.Retry {
@@ -166,7 +166,7 @@ func wouldDo(s iamhttp.Semantics, resp *response) string {
 }
 
 // decided returns the failure that a Transport reports for a first attempt that gets
-// resp. Its wait is the shortest possible one, because the Backoff adds nothing to it.
+// resp. The failure's Wait is the shortest possible, because the Backoff adds nothing.
 func decided(resp *response, maxWait time.Duration) (first iamhttp.Failure) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

@@ -16,7 +16,8 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// read runs the program with the input and returns its output with single spaces.
+// read runs the program with input as its standard input. It returns the output, with
+// each run of white space replaced by one space.
 func read(t *testing.T, input string) string {
 	t.Helper()
 	var out, errs bytes.Buffer
@@ -136,11 +137,11 @@ func FuzzReadResponse(f *testing.F) {
 		var out, errs bytes.Buffer
 		code := run([]string{"-"}, strings.NewReader(input), &out, &errs)
 		if (code == 0) == (out.Len() == 0) || (code == 1) == (errs.Len() == 0) || code > 1 {
-			t.Error(code, out.String(), errs.String())
+			t.Errorf("exit status %d does not match the output %q and the error output %q", code, out.String(), errs.String())
 		}
 		for _, r := range out.String() + errs.String() {
 			if r < ' ' && r != '\n' || r == 0x7f {
-				t.Errorf("control character %q", r)
+				t.Errorf("the output contains the control character %q", r)
 			}
 		}
 	})

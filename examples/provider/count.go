@@ -7,7 +7,7 @@ import (
 
 // A counter is the innermost RoundTripper. It counts requests and throttled responses.
 type counter struct {
-	base                http.RoundTripper // nil: http.DefaultTransport
+	base                http.RoundTripper // if nil, http.DefaultTransport is used
 	requests, throttled atomic.Int64
 }
 

@@ -16,8 +16,8 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/roles"
 )
 
-// operationTimeout is the time that Terraform gives an operation by default. The calls of
-// an operation share it as their deadline.
+// operationTimeout is Terraform's default timeout for an operation. The calls of an
+// operation share one deadline.
 const operationTimeout = 20 * time.Minute
 
 // A resource is a Terraform resource together with the resources that it depends on.
@@ -67,8 +67,8 @@ func (project) create(ctx context.Context, j *job, r *resource) (string, error) 
 	return p.ID, nil
 }
 
-// read asks by name: with the new defaults of Keystone, the admin of a project can list
-// other projects, but cannot get one by its id.
+// read looks up the project by name: with the new defaults of Keystone, the admin of one
+// project can list other projects, but cannot get another project by its id.
 func (project) read(ctx context.Context, j *job, r *resource) error {
 	_, err := projects.List(j.identity, projects.ListOpts{Name: r.name}).AllPages(ctx)
 	return err
@@ -101,7 +101,7 @@ type job struct {
 
 	identity  *gophercloud.ServiceClient
 	cloud     *counter
-	name      string // of the way, for the display
+	name      string // the name of the way, for the display
 	role      string // the id of the role to assign; "" until it is known
 	resources []*resource
 }
@@ -156,8 +156,8 @@ func (j *job) plan(ctx context.Context) result {
 	return r
 }
 
-// apply creates the resources and reads them back. Each resource is created after those
-// that it needs.
+// apply creates the resources and reads them back. Each resource is created after
+// the resources that it needs.
 func (j *job) apply(ctx context.Context) result {
 	return j.walk(ctx, "apply", j.resources, false, func(ctx context.Context, r *resource) error {
 		for _, n := range r.needs {
@@ -177,8 +177,8 @@ func (j *job) apply(ctx context.Context) result {
 	})
 }
 
-// destroy deletes the existing resources. Each resource is deleted before those that it
-// needs.
+// destroy deletes the existing resources. Each resource is deleted before the resources
+// that it needs.
 func (j *job) destroy(ctx context.Context) result {
 	return j.walk(ctx, "destroy", j.existing(), true, func(ctx context.Context, r *resource) error {
 		if err := r.kind.delete(ctx, j, r); err != nil && !gophercloud.ResponseCodeIs(err, http.StatusNotFound) {
@@ -217,7 +217,7 @@ func (j *job) existing() (found []*resource) {
 func (j *job) left() bool { return len(j.existing()) > 0 }
 
 // walk calls do for each resource, with at most j.parallel calls at a time. A resource
-// comes after those that it needs, or before them if backwards is set.
+// comes after the resources that it needs, or before them if backwards is set.
 func (j *job) walk(ctx context.Context, phase string, all []*resource, backwards bool, do func(context.Context, *resource) error) (total result) {
 	after := map[*resource][]*resource{} // the resources that must be settled first
 	for _, r := range all {

@@ -1,8 +1,8 @@
-// Command provider acts like a Terraform provider for an identity service with a rate
+// Command provider behaves like a Terraform provider for an identity service with a rate
 // limit: it plans, applies, plans and destroys 100 groups, 100 projects and 100 role
 // assignments through gophercloud, several at a time. It does this three times: with
-// gophercloud as it is; with iamhttp, which takes one line of code; and with iamhttp and
-// a gate. At the end, it prints the results of each way.
+// gophercloud alone; with iamhttp, which takes one line of code; and with iamhttp and a
+// gate. At the end, it prints a table of the results.
 package main
 
 import (
@@ -32,7 +32,7 @@ gophercloud, as a Terraform provider does, in three ways:
 
   as it is             gophercloud alone: every throttled request is a failure
   one line             with iamhttp, which takes one line: nothing fails
-  one line and a gate  with iamhttp and a gate: hardly a request is throttled
+  one line and a gate  with iamhttp and a gate: hardly any request is throttled
 
 By default, the service runs in this process, and the three runs together take
 about half a minute.
@@ -41,13 +41,14 @@ about half a minute.
                100 of each)
   -parallel n  number of concurrent operations, like Terraform's -parallelism
                (default 10)
-  -rate n      requests per second that the service accepts, and at once after
-               a pause (default 100); for a real service, its known limit
+  -rate n      requests that the service accepts per second, and the number that
+               it accepts at once after a pause (default 100); for a real
+               service, its known limit
   -only text   run only the way with this name
   -plain       print lines, not a progress bar (default if there is no terminal)
 
 To run it against a real Keystone, set
-` + account.Settings + `What was created is deleted afterwards. After an interrupt, resources that were
+` + account.Settings + `The resources are deleted afterwards. After an interrupt, resources that were
 just being created may be left behind; their names begin with provider-.
 
 Exit status: 0 if nothing failed in the last way (with the gate, unless -only
@@ -139,7 +140,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, termina
 	return 0
 }
 
-// A result holds the figures of one way.
+// A result holds the results of one way.
 type result struct {
 	way                                       string
 	needed, requests, throttled, failed, made int
@@ -147,7 +148,7 @@ type result struct {
 	first                                     error // the first failure
 }
 
-// do runs the job in one way, and deletes the resources that it left behind.
+// do runs the job in one way, and deletes any resources that the job left behind.
 func do(ctx context.Context, w way, cloud *counter, endpoint string, as account.Account, j job) (result, error) {
 	identity, err := connect(ctx, w, cloud, endpoint, as)
 	if err != nil {
@@ -192,13 +193,13 @@ func connect(ctx context.Context, w way, cloud *counter, endpoint string, as acc
 	if err != nil {
 		return nil, err
 	}
-	// The endpoint is not taken from the catalog, which may contain the address of the
-	// service itself instead of the gateway with the limit.
+	// The endpoint is not taken from the catalog, which may contain the service's own
+	// address instead of the address of the gateway with the limit.
 	return &gophercloud.ServiceClient{ProviderClient: provider, Endpoint: endpoint + "/", Type: "identity"}, nil
 }
 
-// table shows the results of each way, and those of a perfect client: it sends only the
-// requests that are needed, at the rate of the service, and nothing fails.
+// table formats the results of each way, and the results of a perfect client: one that
+// sends only the requests that are needed, at the rate of the service, without failures.
 func table(results []result, rate int) string {
 	var b strings.Builder
 	b.WriteString("| | requests | throttled | failed | created | time |\n|---|--:|--:|--:|--:|--:|\n")

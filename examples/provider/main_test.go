@@ -47,7 +47,7 @@ const (
 	seconds
 )
 
-func TestJobWithAGateTakesLittleMoreThanThatOfAPerfectClient(t *testing.T) {
+func TestJobWithAGateNeedsHardlyMoreRequestsAndTimeThanAPerfectClient(t *testing.T) {
 	for _, parallel := range []int{10, 50} {
 		t.Run("parallelism "+strconv.Itoa(parallel), func(t *testing.T) {
 			code, stdout, stderr := play(t, false, "-rate", "20", "-parallel", strconv.Itoa(parallel))
@@ -93,7 +93,7 @@ func TestFailureInTheLastWayIsReported(t *testing.T) {
 	left := regexp.MustCompile(`clean up, destroy: (\d+)/(\d+) in.*\n\n`).FindStringSubmatch(stdout)
 	require.NotNil(t, left, stdout)
 	assert.NotEqual(t, "0", left[1])
-	assert.Equal(t, left[2], left[1], "everything that was left must be deleted")
+	assert.Equal(t, left[2], left[1], "all resources that were left behind must be deleted")
 	assert.Regexp(t, `^provider: as it is: \d+ failed; the first: .*429`, stderr)
 }
 
@@ -101,11 +101,11 @@ func TestResourcesAreDeletedAfterAnInterrupt(t *testing.T) {
 	const each, parallel = 100, 10
 	for name, tt := range map[string]struct {
 		phase           string
-		total, done     int // operations of the phase, in all and before the interrupt
-		created, behind int // resources created, at least, and left behind, at most
+		total, done     int // operations of the phase: all, and those done before the interrupt
+		created, behind int // minimum number of resources created, maximum number left behind
 	}{
 		"before anything is created":        {"plan", 0, 0, 0, 0},
-		"while resources are being created": {"apply", 3 * each, 50, 50, parallel}, // resources that were just being created may be left
+		"while resources are being created": {"apply", 3 * each, 50, 50, parallel}, // resources that were just being created may be left behind
 		"while resources are being read":    {"plan", 3 * each, 50, 2 * each, 0},
 		"while resources are being deleted": {"destroy", 3 * each, 50, 2 * each, 0},
 	} {

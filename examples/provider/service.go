@@ -19,10 +19,10 @@ type service struct {
 	rate float64
 
 	mu      sync.Mutex
-	tokens  float64 // in the gateway's bucket
-	filled  time.Time
+	tokens  float64   // the tokens in the gateway's bucket
+	filled  time.Time // when tokens was last updated
 	created int
-	exists  map[string]bool // by path
+	exists  map[string]bool // the paths of the existing resources
 }
 
 func newService(rate int) *service {
@@ -51,7 +51,8 @@ func newService(rate int) *service {
 	return s
 }
 
-// takes reports whether the gateway lets a request through.
+// takes reports whether the gateway accepts a request. If so, it takes a token from the
+// bucket.
 func (s *service) takes() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -39,7 +39,7 @@ func bar(out io.Writer) display {
 func lines(out io.Writer) display {
 	var latest time.Duration
 	return func(phase string, s state, ended bool) {
-		if s.elapsed < latest { // another phase
+		if s.elapsed < latest { // a new phase has begun
 			latest = 0
 		}
 		if ended || s.elapsed-latest >= between {
@@ -58,7 +58,7 @@ func (s state) String() string {
 	return text
 }
 
-// A progress counts the operations of a phase. A goroutine displays it.
+// A progress counts the operations of a phase. A goroutine displays the counts.
 type progress struct {
 	mu    sync.Mutex
 	now   state

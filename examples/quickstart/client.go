@@ -25,8 +25,8 @@ type client struct {
 	token    string // set by logIn
 }
 
-// An onFailure is called for each failed attempt, whether or not it is retried. Use it
-// for log lines or metrics.
+// An onFailure is called for each failed attempt, whether or not the attempt is retried.
+// Use an onFailure to write log lines or to update metrics.
 type onFailure = func(context.Context, iamhttp.Failure)
 
 func newClient(endpoint string, f onFailure) *client {
@@ -38,7 +38,7 @@ func newClient(endpoint string, f onFailure) *client {
 			// Transport knows this limit and never starts a wait that would exceed it.
 			Timeout: time.Minute,
 			// This API does not redirect, and passwords and tokens must not be sent to
-			// wherever a redirect leads.
+			// the target of a redirect.
 			CheckRedirect: func(*http.Request, []*http.Request) error {
 				return errors.New("the service redirects; use the address it redirects to")
 			},
@@ -53,7 +53,8 @@ type user struct {
 
 type object = map[string]any
 
-// logIn gets the token for the other calls. If it fails, the client keeps its old token.
+// logIn gets the token for the other calls. If logIn fails, the client keeps its old
+// token.
 func (c *client) logIn(ctx context.Context, as account.Account) error {
 	stranger := client{http: c.http, endpoint: c.endpoint} // without the old token
 	// A 429 is not retried here, because it can mean that the account is locked.

@@ -2,8 +2,8 @@
 // iamhttp.Transport: what is retried, what is not retried and why, and how to find
 // out from an error what happened.
 //
-// main.go contains the scenes of the demonstration. client.go is the client that they
-// use, and a model for your own. server.go is the service, which runs in this process.
+// main.go contains the scenes of the demonstration. client.go is the client that the
+// scenes use, and a model for your own client. server.go is the service, which runs in this process.
 // With -serve, serve.go keeps that service running so that your own program can call
 // it.
 package main
@@ -104,13 +104,13 @@ type demo struct {
 	client   *client
 	account  account.Account
 	service  *service // nil if the service is a real one
-	arrived  int      // the number of requests received before the latest call of stage
+	arrived  int      // the number of requests received before the latest call to stage
 	userName string   // the name of the user in most scenes
-	user     user     // that user, once created
+	user     user     // the user named userName, once created
 	created  []string // the names of all users that may exist because of this run
 }
 
-// scenes are the scenes in order. Staged scenes need responses that a real service does
+// scenes lists the scenes in order. Staged scenes need responses that a real service does
 // not send on demand.
 var scenes = []struct {
 	title  string
@@ -122,13 +122,13 @@ var scenes = []struct {
 	{"Get the user, and find it by name", false, (*demo).readUser},
 	{"A throttled call is retried", true, (*demo).rateLimit},
 	{"A call that times out in the service is retried", true, (*demo).requestTimeout},
-	{"Is it a certain status? errors.Is", false, (*demo).conflict},
-	{"What does the service say? errors.As", false, (*demo).notFound},
-	{"Which status is it? errors.As", false, (*demo).unauthorized},
+	{"Check for a certain status: errors.Is", false, (*demo).conflict},
+	{"Get the details of a failure: errors.As", false, (*demo).notFound},
+	{"Get only the status code: errors.As", false, (*demo).unauthorized},
 	{"A failure that the API does not allow to be retried is returned at once", true, (*demo).unavailable},
 	{"A call that would have to wait past its deadline fails at once", true, (*demo).deadline},
 	{"A body that can be read only once is sent only once", true, (*demo).upload},
-	{"An SDK that reads status codes itself: PassThrough and a Recorder", false, (*demo).passThrough},
+	{"An SDK that inspects status codes: PassThrough and a Recorder", false, (*demo).passThrough},
 }
 
 // play plays the scenes and cleans up afterwards, even if a scene fails or the user
@@ -238,7 +238,7 @@ func (d *demo) notFound(ctx context.Context) error {
 }
 
 // unauthorized logs in as a user that does not exist. The service responds as it does to
-// a wrong password, but no account can get locked.
+// a wrong password, but no account can be locked.
 func (d *demo) unauthorized(ctx context.Context) error {
 	stranger := d.account
 	stranger.UserName = randomName("nobody")
@@ -289,7 +289,7 @@ func (d *demo) deadline(ctx context.Context) error {
 
 func (d *demo) upload(ctx context.Context) error {
 	d.stage(iamtest.Throttled(time.Second))
-	// Like a file or a pipe, this body cannot be read a second time by net/http.
+	// Like a file or a pipe, this body can be read only once.
 	body := struct{ io.Reader }{strings.NewReader(`{"user":{"name":"carol"}}`)}
 	d.created = append(d.created, "carol")
 	_, err := d.client.createUserFrom(ctx, body)
@@ -346,7 +346,7 @@ func (d *demo) stage(a iamtest.Answer) {
 	d.service.Next(a)
 }
 
-// sent checks and prints how often the request of a staged scene arrived.
+// sent checks and prints how many times the request of a staged scene arrived.
 func (d *demo) sent(want int) error {
 	got := len(d.service.Requests()) - d.arrived
 	if got != want {

@@ -15,7 +15,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// play runs the program with these settings.
+// play runs the program with env as its environment.
 func play(ctx context.Context, env map[string]string, args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
 	code = run(ctx, args, func(name string) string { return env[name] }, &out, &errs)
@@ -112,7 +112,7 @@ func TestQuickstartAgainstARealServiceSkipsOnlyTheStagedScenes(t *testing.T) {
 		assert.Regexp(t, want, stdout)
 	}
 	assert.Equal(t, 5, strings.Count(stdout, "skipped: a real service does not send"), stdout)
-	assert.NotRegexp(t, `\b(429|408|503)\b`, stdout) // as whole words: a port or a request id may contain them
+	assert.NotRegexp(t, `\b(429|408|503)\b`, stdout) // as whole words, because a port or a request id may contain these digits
 	assert.Empty(t, s.left())
 
 	require.Contains(t, seen.String(), s.token)

@@ -14,12 +14,12 @@ import (
 )
 
 // usualAddress is the address in the documentation. Its port is below those that
-// operating systems use for outgoing connections (32768 or 49152 and above), so it is
-// rarely in use. If it is, serve uses another port.
+// operating systems use for outgoing connections (32768 or 49152 and above), so the
+// port is rarely in use. If it is in use, serve listens on another port.
 const usualAddress = "127.0.0.1:13357"
 
-// serve runs the service until the context ends. Programs can call it without logging
-// in. It throttles every second request, so that they see a retry.
+// serve runs the service until the context ends. Programs can call the service without
+// logging in. Every second request is throttled, so that programs see a retry.
 func serve(ctx context.Context, stdout io.Writer) error {
 	l, err := net.Listen("tcp", usualAddress)
 	if err != nil {

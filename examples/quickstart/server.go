@@ -61,8 +61,8 @@ func newService() *service {
 
 func (s *service) close() { s.server.Close() }
 
-// loggedIn rejects requests without the token. It passes on the others one at a time, so
-// that the handlers need no locks.
+// loggedIn rejects requests without the token. It passes on all other requests one at a
+// time, so that the handlers need no locks.
 func (s *service) loggedIn(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("X-Auth-Token") != s.token {

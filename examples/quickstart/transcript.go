@@ -12,11 +12,11 @@ import (
 // A transcript prints what happens, scene by scene.
 type transcript struct {
 	out    io.Writer
-	number int // of the current scene
+	number int // the number of the current scene
 }
 
 const (
-	width  = 80 // of a line, in columns
+	width  = 80 // the width of a line, in columns
 	indent = "      "
 )
 

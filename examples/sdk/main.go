@@ -133,8 +133,8 @@ func folded(text string) string {
 	return lines + line
 }
 
-// serviceWithAQuota is an IAM service in this process. Like a real one, it sends a 400
-// both if a user already exists and if the quota is used up.
+// serviceWithAQuota returns an IAM service that runs in this process. Like a real service,
+// it sends a 400 both if a user already exists and if the quota is used up.
 func serviceWithAQuota(quota int) http.Handler {
 	var names []string
 	find := func(name string) string {

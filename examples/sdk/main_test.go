@@ -16,7 +16,7 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// fake imitates the SDK without a service. Its errors are those of iamhttp.
+// fake imitates the SDK without a service. Its errors have the types of iamhttp's errors.
 type fake struct {
 	createErr, findErr error
 	found              *iam.User
@@ -39,7 +39,7 @@ func TestEnsureCreatesOrFindsTheUser(t *testing.T) {
 		"a new user":                             {fake{}, "new", true, nil},
 		"a 409":                                  {fake{createErr: &iamhttp.StatusError{Code: 409}, found: there}, "old", false, nil},
 		"a 400 that means the name is taken":     {fake{createErr: taken, found: there}, "old", false, nil},
-		"another 400":                            {fake{createErr: &iamhttp.StatusError{Code: 400}, found: there}, "", false, iamhttp.ErrBadRequest},
+		"a 400 for another reason":               {fake{createErr: &iamhttp.StatusError{Code: 400}, found: there}, "", false, iamhttp.ErrBadRequest},
 		"the name is taken and the search fails": {fake{createErr: taken, findErr: &iamhttp.StatusError{Code: 403}}, "", false, iamhttp.ErrForbidden},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -74,7 +74,7 @@ func TestAdviceFitsTheError(t *testing.T) {
 	assert.Equal(t, permission, advice(&iamhttp.StatusError{Code: 401, ServiceCode: "IAM.0064"}), "the advice must not be to log in again")
 }
 
-func TestProgramEndToEnd(t *testing.T) {
+func TestProgramCreatesAndFindsUsersUntilTheQuotaIsUsedUp(t *testing.T) {
 	service := httptest.NewServer(serviceWithAQuota(2))
 	defer service.Close()
 	client := iam.New(service.URL+"/v3", "token", nil)

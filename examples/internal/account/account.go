@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// Settings is the part of a program's help that explains the variables.
+// Settings is the part of a program's help that explains the OS_* variables.
 const Settings = `  OS_AUTH_URL             the address, such as https://iam.example.com/v3
   OS_USERNAME             a user who may create, list and delete users
   OS_PASSWORD             the password of that user
@@ -19,7 +19,7 @@ const Settings = `  OS_AUTH_URL             the address, such as https://iam.exa
   OS_PROJECT_DOMAIN_NAME  the domain of the project ("Default" if not set)
 `
 
-// An Account holds the credentials for a password login. Never print one.
+// An Account holds the credentials for a password login. Never print an Account.
 type Account struct {
 	UserName, Password, UserDomain string
 	Project, ProjectDomain         string
@@ -45,8 +45,8 @@ func (a Account) Auth() any {
 }
 
 // FromEnvironment returns the endpoint of the real service and the account that logs in
-// there, or an empty endpoint if none of the variables is set. Empty variables count as
-// not set.
+// there, or an empty endpoint if none of the four required variables is set. An empty
+// variable counts as not set.
 func FromEnvironment(getenv func(string) string) (endpoint string, a Account, err error) {
 	var set, missing []string
 	for _, name := range []string{"OS_AUTH_URL", "OS_USERNAME", "OS_PASSWORD", "OS_PROJECT_NAME"} {
@@ -76,8 +76,8 @@ func FromEnvironment(getenv func(string) string) (endpoint string, a Account, er
 	}, nil
 }
 
-// endpointOf returns the address of version 3 of the API. OS_AUTH_URL may or may not end
-// in the version.
+// endpointOf returns the address of version 3 of the API. The version at the end of
+// OS_AUTH_URL is optional.
 func endpointOf(authURL string) (string, error) {
 	u, err := url.Parse(authURL)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" ||

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAuthURLMayOmitTheVersion(t *testing.T) {
+func TestAuthURLIsCheckedAndMayOmitTheVersion(t *testing.T) {
 	for in, want := range map[string]string{
 		"http://127.0.0.1:5000":             "http://127.0.0.1:5000/v3",
 		"http://127.0.0.1:5000/v3/":         "http://127.0.0.1:5000/v3",

@@ -40,8 +40,9 @@ func New(endpoint, token string, t *iamhttp.Transport) *Client {
 }
 
 // LogIn logs in and returns a client that uses the token. auth is the body of
-// POST /auth/tokens, to be encoded as JSON. A 429 is not retried here, because it can mean
-// that the account is locked after too many wrong passwords; a retry would not unlock it.
+// POST /auth/tokens; LogIn encodes it as JSON. A 429 is not retried here, because it
+// can mean that the account is locked after too many wrong passwords; a retry would not
+// unlock the account.
 func LogIn(ctx context.Context, endpoint string, auth any, t *iamhttp.Transport) (*Client, error) {
 	c := New(endpoint, "", t)
 	resp, err := c.send(iamhttp.WithExpected(ctx, iamhttp.ErrTooManyRequests), "POST", "/auth/tokens", auth)
@@ -77,7 +78,7 @@ func (c *Client) CreateUser(ctx context.Context, name string) (*User, error) {
 	return &answer.User, nil
 }
 
-// FindUser returns the user with this name, or nil if there is none.
+// FindUser returns the user with this name, or nil if there is no such user.
 func (c *Client) FindUser(ctx context.Context, name string) (*User, error) {
 	var answer struct{ Users []User }
 	if err := c.do(ctx, "GET", "/users?name="+url.QueryEscape(name), nil, &answer); err != nil {
