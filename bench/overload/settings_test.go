@@ -15,15 +15,15 @@ import (
 	"github.com/iamhttp/iamhttp/internal/bracket"
 )
 
-// The share of goals that are met may move by this many percentage points when one
-// setting is halved or raised by half: mostMoved is for all goals, mostMovedOfKind for
-// the goals of one kind.
+// When one setting is halved or raised by half, the share of goals that are met may move
+// by this many percentage points: mostMoved if all goals are counted, mostMovedOfKind if
+// only the goals of one kind are.
 const (
 	mostMoved       = 2.0
 	mostMovedOfKind = 5.0
 )
 
-// kinds are prefixes of the goals' names.
+// kinds are prefixes of the goals' names; the empty one stands for all goals.
 var kinds = []string{"", "sent per success", "makespan"}
 
 // A controller that is tuned to the simulation would get much worse if one of its
@@ -67,8 +67,8 @@ func TestResultsDependLittleOnEachSettingOfTheGate(t *testing.T) {
 	}
 }
 
-// sharesOfGoals runs a part of the matrix through the gate and returns the
-// percentage of goals of each kind that are met.
+// sharesOfGoals runs a part of the matrix through the gate. For each kind of goal, it
+// returns the percentage of goals that are met.
 func sharesOfGoals(t *testing.T, startWindow int) []float64 {
 	wrap := func(base http.RoundTripper, o peers.Options) http.RoundTripper {
 		return &iamhttp.Transport{Base: base, Gate: seededGate(startWindow), MaxAttempts: o.Attempts}
