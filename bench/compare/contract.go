@@ -53,7 +53,7 @@ func subjects(fleet []peers.Peer) []subject {
 }
 
 // bare removes the *url.Error that the http.Client inside a client puts around an error
-// of the base. The *url.Error contains the whole URL, which is the doing of net/http and
+// of the base. The *url.Error contains the whole URL, but that is the fault of net/http,
 // not of the client.
 type bare struct{ http.RoundTripper }
 
@@ -78,7 +78,7 @@ func exempted(client string) map[string]error {
 		"errors of one kind have one pointer type": roundtriptest.ErrNotApplicable,
 	}
 	if client == "go-retryablehttp-client" {
-		return not // this client takes an http.Request, and uses the caller's
+		return not // this client gets the caller's own http.Request
 	}
 	not["the request is not modified"] = errOfTheWrapping
 	not["the body is always closed"] = errOfTheWrapping

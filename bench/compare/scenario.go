@@ -128,7 +128,7 @@ func (c *call) make(req *http.Request, buf []byte) (err error) {
 			return err
 		}
 		if c.file {
-			defer req.Body.Close() // some peers do not close it
+			defer req.Body.Close() // some peers do not close the file
 		}
 	}
 	resp, err := c.do(req)

@@ -104,8 +104,8 @@ func (s *service) begin() {
 	s.received.Store(0)
 }
 
-// answer returns the response to the next request. After the end of the script, that is
-// always the last response in it.
+// answer returns the response to the next request. Once the script is used up, answer keeps
+// returning the last response.
 func (s *service) answer() *answer {
 	return &s.script[min(int(s.next.Add(1)), len(s.script))-1]
 }
@@ -124,7 +124,7 @@ func (s *service) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	_, _ = io.WriteString(w, a.body)
 }
 
-// inMemory is the base RoundTripper without a network. It allocates once for each request.
+// inMemory is a base RoundTripper without a network. It allocates once for each request.
 type inMemory struct{ *service }
 
 func (s inMemory) RoundTrip(req *http.Request) (*http.Response, error) {

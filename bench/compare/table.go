@@ -148,8 +148,7 @@ func (r *report) lessens() []column {
 // timed reports whether a figure is a time, which depends on the machine.
 func timed(unit string) bool { return unit == "ns/op" || unit == "cancel-ms" }
 
-// least is the fraction by which a peer's figure must be better than that of iamhttp to be
-// listed. Smaller differences also occur between the rounds of one call.
+// least is the fraction by which a peer's figure must be better than iamhttp's to be listed. Smaller differences also occur between the rounds of one call.
 func least(unit string) float64 {
 	if timed(unit) {
 		return 0.10
@@ -176,8 +175,8 @@ func (r *report) spread(of func(unit string) bool) float64 {
 	return all[len(all)/2]
 }
 
-// writeAhead lists the figures in which a peer is better than iamhttp by more than rounds of
-// the same call differ.
+// writeAhead lists the figures in which a peer is better than iamhttp by more than the usual
+// difference between rounds.
 func (r *report) writeAhead(w io.Writer) {
 	fmt.Fprintf(w, "\n**Where a peer is ahead of iamhttp**: its worst round is better than the best of iamhttp, and the median by %.0f %% at least "+
 		"where it is a time, by %.0f %% where it is counted. From its best to its worst round a call differs by %.0f %% in time, and by %.1f %% in what is counted "+

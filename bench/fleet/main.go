@@ -7,7 +7,7 @@
 //	go run ./fleet -svg DIR             also draw pictures
 //	go run ./fleet -ideal 10s -client redisgate -server nginx
 //
-// By default there are 20 processes with 50 callers each, and calls for a minute.
+// By default there are 20 processes with 50 callers each, and enough calls for a minute.
 //
 // nginx limits requests with a token bucket (limit_req, nodelay). HAProxy limits them with
 // a stick table, which counts throttled requests too. Both send Retry-After: 1. The third
@@ -16,14 +16,14 @@
 // Each process makes the same number of calls, and all processes start together.
 //
 // "Time" is the time from the start to the last success, divided by the time that an ideal
-// scheduler would take for the same number of successful calls. It is left out if at least
-// a tenth of the calls failed, or if processes were killed, because it would mean nothing
-// then. "Sent while told to wait" counts the requests that were sent while a Retry-After
+// scheduler would take for the same number of successful calls. This ratio is left out if
+// at least a tenth of the calls failed, or if processes were killed, because it would mean
+// nothing then. "Sent while told to wait" counts the requests that were sent while a Retry-After
 // was in force. A Retry-After counts for all processes once 10 ms have passed since its
 // arrival at any of them. Jain's index says how evenly the successful calls were
 // distributed among the processes when the first process finished; 1 is perfectly even.
-// "Commands" are those that the Redis server has counted, including the commands inside
-// scripts.
+// "Commands" is the number of commands that the Redis server has run, including those
+// inside scripts.
 package main
 
 import (

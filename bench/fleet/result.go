@@ -100,8 +100,9 @@ func early(sends []send) (n int) {
 // perOK is the number of requests per success.
 func (r *result) perOK() float64 { return float64(r.sent) / float64(max(r.ok, 1)) }
 
-// best is the time that an ideal scheduler would take for the calls that succeeded. It
-// sends as many requests at once as the server accepts, and the others at the limit.
+// best is the time that an ideal scheduler would take for the calls that succeeded. Such
+// a scheduler sends as many requests at once as the server accepts, and then one whenever
+// the limit allows it.
 func (r *result) best() time.Duration {
 	saved := depth
 	if r.server == haproxyLimited {

@@ -39,7 +39,7 @@ type report struct {
 
 // A send is one request, with its response.
 type send struct {
-	At, Answered int64 // when it was sent and when the response arrived: Unix time in µs
+	At, Answered int64 // when the request was sent, and when its response arrived; Unix time in µs
 	Status       int   // 0: no response
 	RetryAfter   int   // seconds
 }

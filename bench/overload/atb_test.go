@@ -17,22 +17,23 @@ import (
 )
 
 // ATB and AATB are the two algorithms of "Rethinking HTTP API Rate Limiting: A
-// Client-Side Approach", arXiv 2510.04516. We knew the abstract and the introduction of
-// the paper, and the rules and settings of the programs that its authors published. The
-// rules below are those of the programs, in our words.
+// Client-Side Approach", arXiv 2510.04516. We worked from the abstract and the introduction
+// of the paper, and from the rules and settings in the programs that its authors published.
+// The rules below are those in the programs, in our own words.
 //
-// The authors' client makes one call after the other, so a gate for many callers needs
+// The authors' client makes one call after another, so a gate for many callers needs
 // rules that their programs do not have. Our guesses, each in favor of ATB and AATB:
 //   - A response changes the rate only if its request left after the latest change.
-//     With one request in flight, every response does.
-//   - The rate grows only if the request had to wait for its token. Otherwise it would
-//     grow without bound below the limit, and take far too long to come down by halving.
+//     With only one request in flight at a time, every response does.
+//   - The rate grows only if the request had to wait for its token. Otherwise the
+//     rate would grow without bound while the callers stay below the limit, and it would
+//     take far too long to come down by halving.
 //   - The rate and the size of the bucket begin at the service's limit, as in the
 //     authors' settings: 40 per minute and 40 tokens, for a limit of 40 per minute.
 //   - A Retry-After is obeyed. The authors' service does not send one.
 //   - A response that says nothing about the limit changes nothing. The authors also
 //     halve the rate after 408, 425, 500, 502, 503 and 504.
-//   - AATB's sums are exact. The authors sum up slots of 2 s and 10 s.
+//   - AATB's sums are exact. The authors' programs sum up slots of 2 s and 10 s.
 
 // A quota is a limit that a gate knows from the start: rate is in requests per second, and
 // tokens is how many requests the service accepts at once.
@@ -79,7 +80,7 @@ func (b *bucket) take() time.Duration {
 // raise multiplies the rate by step.
 func (b *bucket) raise(step float64) { b.rate = max(b.rate*step, b.rate+leastRate) }
 
-// lower divides the rate by by, and sets the number of tokens.
+// lower reduces the rate by the factor by, and sets the number of tokens.
 func (b *bucket) lower(by, tokens float64) {
 	b.last = time.Now()
 	b.rate, b.tokens = max(b.rate/by, leastRate), tokens
@@ -167,7 +168,7 @@ type report struct {
 	at      time.Time
 	from    *aatb
 	sent    int  // requests since from's previous report
-	refused bool // a refusal is the reason for the report
+	refused bool // from reports because a request was refused
 }
 
 // A digest sums up the reports of the latest windows.
@@ -201,8 +202,8 @@ func (t *telemetry) tell(r report) digest {
 // An aatb has a bucket too, but depends on telemetry. After a window without refusals it
 // raises its rate, by more if it has sent less than the other clients. After a window
 // with refusals it pauses. After a refusal of its own it waits as long as the service
-// needs to serve all refused requests at its limit. Then it also lowers its rate, by more
-// if it has sent more than the other clients.
+// needs to serve all refused requests at its limit. It also lowers its rate, by less if it
+// has sent less than half as much as the average client.
 //
 // An aatb does not report while no request waits. The authors' program reports even then.
 type aatb struct {

@@ -72,7 +72,7 @@ func best(t *testing.T, server, arrivals, answers string, figure func(sim.Result
 // pace misses the goals with them.
 func TestNoConstantPaceReachesTheGoalsOfTheSmallestBuckets(t *testing.T) {
 	if raceDetector {
-		t.Skip("a measurement: it finds no races that other tests miss")
+		t.Skip("this test measures figures, and finds no races that other tests miss")
 	}
 	t.Run("one token and strangers", func(t *testing.T) {
 		lowest, at := best(t, "tb10/0.1+50%", "1000@once", "10ms", sim.Result.SentPerOK, 0.5, 1, 2, 3, 4, 5)

@@ -90,7 +90,7 @@ func (f *figures) exception(i int) tally {
 // exception applies to some run, and that no exception has a higher bound than it needs.
 func (f *figures) check(t *testing.T) {
 	for i, g := range goals {
-		assert.NotZero(t, f.goals[i].applied, "the goal %q applies to no run", g.name)
+		assert.NotZero(t, f.goals[i].applied, "the goal %q does not apply to any run", g.name)
 	}
 	for i, e := range exceptions {
 		for j, g := range goals {
@@ -99,7 +99,7 @@ func (f *figures) check(t *testing.T) {
 			}
 		}
 		sum := f.exception(i)
-		assert.NotZero(t, sum.applied, "the exception %q applies to no run", e.where)
+		assert.NotZero(t, sum.applied, "the exception %q does not apply to any run", e.where)
 		assert.GreaterOrEqual(t, sum.worst, 0.95*e.bound, "the bound of the exception %q is too high", e.where)
 	}
 }
@@ -164,7 +164,7 @@ own bound.
 	return b.String()
 }
 
-// current writes text to the file with -update. Otherwise it checks that the file has the
+// With -update, current writes text to the file. Otherwise it checks that the file has the
 // same words as text, and about the same numbers: a number may differ by share of itself
 // plus one unit of its last digit. Anything may differ between backquotes.
 func current(t *testing.T, name, text string, share float64) {

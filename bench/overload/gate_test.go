@@ -96,10 +96,10 @@ func TestBelowTheLimitTheGateDelaysNoCall(t *testing.T) {
 // decides which goals apply, but the ideal is that of the changed server.
 func TestTheGateIsNotTunedToTheServersOfTheMatrix(t *testing.T) {
 	if raceDetector {
-		t.Skip("a measurement: it finds no races that other tests miss")
+		t.Skip("this test measures figures, and finds no races that other tests miss")
 	}
 	limit := func(s *sim.Server, by float64) { s.Limit *= by }
-	size := func(s *sim.Server, by float64) { // of the bucket, or of the window
+	size := func(s *sim.Server, by float64) { // changes the size of the bucket or the window
 		s.Depth = time.Duration(float64(s.Depth) * by)
 		if s.Algorithm != sim.TokenBucket {
 			s.Window = time.Duration(float64(s.Window) * by)

@@ -14,7 +14,7 @@ import (
 // A strategy is a way to keep to a limit. The rows compare the gate with other strategies.
 type strategy struct {
 	name   string
-	client func(sim.Situation, settings) sim.Client // for one run
+	client func(sim.Situation, settings) sim.Client // makes the clients for one run
 }
 
 // strategies lists the gate and the strategies that it is compared with. ROWS.md has the
@@ -39,7 +39,8 @@ var strategies = []strategy{
 // inRows are the strategies of ROWS.md.
 var inRows = strategies[:3]
 
-// gatesOf makes clients with one gate per process. They have no gate if one() is nil.
+// gatesOf makes clients with one gate per process. The function one makes each gate; if it
+// returns nil, there is no gate.
 func gatesOf(one func() gate.Gate) func(sim.Situation, settings) sim.Client {
 	return func(_ sim.Situation, set settings) sim.Client { return set.client(one) }
 }
@@ -49,7 +50,7 @@ func toldGates(all func(quota) func() gate.Gate) func(sim.Situation, settings) s
 	return func(s sim.Situation, set settings) sim.Client { return set.client(all(quotaOf(s))) }
 }
 
-// library makes clients that retry as a library does by default.
+// library makes clients that retry as the peer with this name does by default.
 func library(name string) func(sim.Situation, settings) sim.Client {
 	return func(sim.Situation, settings) sim.Client {
 		i := slices.IndexFunc(peers.All, func(p peers.Peer) bool { return p.Name == name })
@@ -65,7 +66,7 @@ type settings struct {
 	key  func(*http.Request) string // GateKey
 }
 
-// client returns a sim.Client that makes a Transport with these settings and its own gate.
+// client returns a sim.Client whose Transports have these settings, and gates made by one.
 func (set settings) client(one func() gate.Gate) sim.Client {
 	return func(base http.RoundTripper) func(*http.Request) (*http.Response, error) {
 		return (&http.Client{Transport: &iamhttp.Transport{

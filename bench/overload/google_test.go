@@ -21,8 +21,8 @@ import (
 //
 //	max(0, (requests - 2·accepts) / (requests + 1))
 //
-// so that at most about twice as many requests are sent as are accepted. The book does not
-// say when to retry a throttled request; the pauses are our addition.
+// so that at most about twice as many requests are sent as are accepted. The formula does
+// not say when to retry a throttled request; the pauses are our addition.
 type google struct {
 	mu      sync.Mutex
 	pause   pause

@@ -29,7 +29,7 @@ type gradient struct {
 	pause  pause
 	limit  float64
 	flying int         // requests in flight
-	long   longAverage // of the response time
+	long   longAverage // long-term average of the response time
 	second sample      // responses in the current second
 	next   time.Time   // when the current second ends
 }
@@ -128,7 +128,7 @@ func (a *longAverage) add(v float64) float64 {
 }
 
 // most returns how many requests may leave a gate before the first response. All responses
-// arrive after the time after.
+// arrive once the duration after has passed.
 func most(t *testing.T, g gate.Gate, after time.Duration) int {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), after)

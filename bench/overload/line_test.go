@@ -21,9 +21,10 @@ func newLine() line {
 	return l
 }
 
-// pass blocks until a request may leave. Once the request is first in line, pass calls ask
+// pass blocks until the request may leave. Once the request is first in line, pass calls ask
 // until ask returns zero. Any other result of ask is how long pass must wait before it
-// calls ask again. waited tells ask whether the request has already waited as the first.
+// calls ask again. waited tells ask whether the request has already waited while it was
+// first in line.
 func (l line) pass(ctx context.Context, ask func(waited bool) time.Duration) error {
 	select {
 	case <-l.turn:

@@ -24,7 +24,7 @@ func overload(t *testing.T, args ...string) string {
 }
 
 func TestFiguresOfClientsWithoutJitterMatchTheArithmetic(t *testing.T) {
-	// Every second, each call that is not done sends a request; 100 or 10 of them succeed.
+	// Every second, each remaining call sends a request; 100 or 10 of these requests succeed.
 	table := overload(t, "-server", "tb100/1,tb100/0.1", "-arrivals", "1000@once", "-client", "loop-1s,go-retryablehttp,azcore")
 	for _, row := range []string{
 		"| loop-1s | 5.50 | 0 | 1.01 |",                   // (1000+…+100)/1000

@@ -23,8 +23,8 @@ type peersTable struct {
 	rows  []row
 }
 
-// highest returns an aim without a goal whose figure is the better the higher it is. With
-// lowest, lower figures are better.
+// highest returns an aim for a figure that should be high, and lowest for a figure that
+// should be low. Neither aim has a goal.
 func highest(name string, of func(*sim.Record) float64) aim { return aim{name, 0, true, of} }
 func lowest(name string, of func(*sim.Record) float64) aim  { return aim{name, 0, false, of} }
 
@@ -237,7 +237,7 @@ func (p peersTable) write(b *strings.Builder, figures map[string]map[string][]fi
 func TestTheTableOfTheGateBesideOtherRulesIsCurrent(t *testing.T) {
 	t.Parallel()
 	if raceDetector {
-		t.Skip("a measurement: it finds no races that other tests miss")
+		t.Skip("this test measures figures, and finds no races that other tests miss")
 	}
 	var measured sync.Map
 	for _, p := range peersTables {

@@ -228,7 +228,7 @@ func (p panel) limit(s sim.Server, r sim.Result) {
 	fmt.Fprintf(p, `H%.1f"/>`+"\n", p.left+p.width)
 }
 
-// fileName is the name of a scenario without characters that file systems reject.
+// fileName returns the name of a scenario, without the characters that file systems reject.
 func fileName(s sim.Scenario) string {
 	return strings.Map(func(r rune) rune {
 		switch r {

@@ -146,7 +146,8 @@ const worsens = 0.05
 func (a aim) check(figure float64, line rowLine) error {
 	by := line.gate * worsens
 	if a.name == noneFails.name {
-		by = max(by, 3*math.Sqrt(line.gate)) // few calls fail, and how many is chance: 18 to 42 with the same seed
+		// Few calls fail, so their number varies by chance: from 18 to 42 with one seed.
+		by = max(by, 3*math.Sqrt(line.gate))
 	}
 	bound, better := line.gate+by, line.gate-by
 	if a.least {
@@ -154,7 +155,7 @@ func (a aim) check(figure float64, line rowLine) error {
 	}
 	if a.holds(figure, a.goal) {
 		if line.known && !a.holds(better, a.goal) && !*update { // a small variation does not count
-			return fmt.Errorf("now reaches its goal %v with %s: run with -update", a, number3(figure))
+			return fmt.Errorf("the figure now reaches its goal %v with %s: run with -update", a, number3(figure))
 		}
 		return nil
 	}
@@ -162,7 +163,7 @@ func (a aim) check(figure float64, line rowLine) error {
 	case line.known && !a.holds(figure, bound):
 		return fmt.Errorf("got %s, want %s as in ROWS.md; the goal is %v", number3(figure), number3(line.gate), a)
 	case !line.known && !*update:
-		return fmt.Errorf("got %s, want the goal %v", number3(figure), a)
+		return fmt.Errorf("got %s, which misses the goal %v", number3(figure), a)
 	}
 	return nil
 }
@@ -258,13 +259,13 @@ func plain(text string) string {
 //
 //	go test -v -run 'Rows/deadline' ./overload -gates gate,none,aimd -seeds 5
 //
-// Where the gate misses a goal, it must not be much worse than in ROWS.md. With -update the
+// A figure that misses its goal must not be much worse than in ROWS.md. With -update the
 // test rewrites the lines of the rows that it runs, but still fails if the gate has become
 // worse.
 func TestTheGateIsNotWorseInTheRowsThanRecorded(t *testing.T) {
 	t.Parallel()
 	if raceDetector {
-		t.Skip("a measurement: it finds no races that other tests miss")
+		t.Skip("this test measures figures, and finds no races that other tests miss")
 	}
 	chosen := chosenStrategies(t)
 	file := readRows(t)

@@ -31,7 +31,7 @@ var kinds = []string{"", "sent per success", "makespan"}
 // that are met. A goal with an exception counts as met within the bound of the exception.
 func TestResultsDependLittleOnEachSettingOfTheGate(t *testing.T) {
 	if raceDetector {
-		t.Skip("a measurement: it finds no races that other tests miss")
+		t.Skip("this test measures figures, and finds no races that other tests miss")
 	}
 	standard := bracket.Standard
 	defer func() { bracket.Standard = standard }()
@@ -47,7 +47,7 @@ func TestResultsDependLittleOnEachSettingOfTheGate(t *testing.T) {
 			if kind == "" {
 				most = mostMoved
 			}
-			assert.InDelta(t, base[i], shares[i], most, "%s = %.4g changes the share of goals %q too much", name, value, kind)
+			assert.InDelta(t, base[i], shares[i], most, "%s = %.4g changes the share of met goals too much, for goals whose names begin with %q", name, value, kind)
 		}
 	}
 	for i := range reflect.TypeFor[bracket.Constants]().NumField() {

@@ -70,7 +70,7 @@ func compare(results, without []sim.Result) (f statedFigures) {
 
 func TestStatedLimitHelpsIfRightAndDoesNoHarmIfWrong(t *testing.T) {
 	if raceDetector {
-		t.Skip("a measurement: it finds no races that other tests miss")
+		t.Skip("this test measures figures, and finds no races that other tests miss")
 	}
 	servers := slices.DeleteFunc(slices.Clone(sim.Servers), func(s sim.Server) bool {
 		return s.Change != 0 || s.Strangers != 0 || s.Algorithm == sim.SlidingWindow

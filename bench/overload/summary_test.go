@@ -16,7 +16,7 @@ import (
 // vary less.
 func TestTheSummaryOfThePeersIsCurrent(t *testing.T) {
 	if raceDetector {
-		t.Skip("a measurement: it finds no races that other tests miss")
+		t.Skip("this test measures figures, and finds no races that other tests miss")
 	}
 	current(t, "SUMMARY.md", peersSummary(t), 0.35)
 }

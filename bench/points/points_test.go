@@ -92,7 +92,7 @@ func (h byHand) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// A trial is one contestant with a service, in virtual time.
+// In a trial, one contestant calls a service in virtual time.
 type trial struct {
 	*testing.T
 	service iamtest.Server
@@ -356,7 +356,7 @@ func TestREADMEHasTheSameCellsAsTheComparison(t *testing.T) {
 	assert.Contains(t, string(readme), "["+strings.Replace(sent, "requests", "times", 1)+"](docs/comparison.md)")
 }
 
-// use puts the contestant in front of base.
+// use makes the client send its requests through the contestant to base.
 func (t *trial) use(base http.RoundTripper) { t.client = &http.Client{Transport: t.wrap(base)} }
 
 func (t *trial) get(ctx context.Context) (status int, err error) {
@@ -416,7 +416,7 @@ func (t *trial) herd(client *http.Client) string {
 		time.Sleep(100 * time.Millisecond)
 	}
 	callers.Wait()
-	early := -1 // the first request cannot know of the 10 s
+	early := -1 // the first request is always sent, so it does not count
 	for _, r := range t.service.Requests() {
 		if r.At.Before(opens) {
 			early++

@@ -18,7 +18,7 @@ import (
 
 // awsStandard is the standard retry mode, which is the default. Since version 1.48.0
 // (November 2026), this mode is the same in the AWS SDKs for all languages:
-//   - A request is sent at most three times, as before.
+//   - A request is sent at most three times, as in earlier versions.
 //   - The wait is random: up to 1 s after a throttled attempt, and up to 50 ms after any
 //     other failure (1 s before version 1.48.0). The maximum doubles with each retry.
 //   - All calls of a client share a quota of 500 tokens. A retry takes 5 tokens after a

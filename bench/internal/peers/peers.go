@@ -121,7 +121,7 @@ func Versions(measured ...Peer) string {
 	return strings.Join(names, ", ") + "."
 }
 
-// A roundTripper makes an http.RoundTripper of a Do.
+// A roundTripper turns a Do into an http.RoundTripper.
 type roundTripper Do
 
 func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }

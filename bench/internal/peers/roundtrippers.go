@@ -24,7 +24,7 @@ func transport(base http.RoundTripper, o Options) http.RoundTripper {
 	return t
 }
 
-// constant is backoff.ConstantBackOff without its allocation.
+// constant is like backoff.ConstantBackOff, but does not allocate.
 type constant time.Duration
 
 func (c constant) NextBackOff() time.Duration { return time.Duration(c) }

@@ -104,9 +104,9 @@ func (x *exchange) settle() {
 	x.inFlight--
 }
 
-// decide simulates the server: it accepts or throttles a request. If it throttles the
-// request, until returns the time until which the 429 forbids requests if the 429 arrives
-// at arrival.
+// decide simulates the server: it accepts or throttles a request. If the request is
+// throttled, until returns the time at which the Retry-After of the 429 ends, which may
+// depend on when the 429 arrives.
 func (x *exchange) decide() (accepted bool, _ http.Header, until func(arrival time.Time) time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -148,7 +148,7 @@ func (x *exchange) decide() (accepted bool, _ http.Header, until func(arrival ti
 	return false, header, func(at time.Time) time.Time { return at.Add(time.Duration(seconds) * time.Second) }
 }
 
-// forbid records until when a 429 that arrives now forbids requests.
+// forbid records a 429 that arrives now. until is as in decide.
 func (x *exchange) forbid(until func(time.Time) time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

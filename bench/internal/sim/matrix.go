@@ -69,8 +69,8 @@ func Matrix(servers []Server, retryAfters []RetryAfter, arrivals []Arrivals, ans
 	return all
 }
 
-// Select returns the elements of from that names lists, in the order of names. The names
-// are separated by commas; the name "all" stands for all elements.
+// Select looks up names, a list separated by commas, in from. It returns the elements with
+// these names in the order of names. The name "all" stands for all elements.
 func Select[T any](from []T, names string) ([]T, error) {
 	var chosen []T
 	for name := range strings.SplitSeq(names, ",") {

@@ -19,7 +19,7 @@ func (p *prohibition) covers(now time.Time) bool {
 	return now.Add(sameTime).Before(p.until)
 }
 
-// extend records that a response that arrives at now forbids requests until then.
+// extend records a 429 that arrives at now, and whose Retry-After ends at until.
 func (p *prohibition) extend(now, until time.Time) {
 	p.settle(now)
 	p.latest = now

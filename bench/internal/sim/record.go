@@ -124,9 +124,9 @@ func Mean(times []time.Duration) time.Duration {
 	return sum / time.Duration(max(1, len(times)))
 }
 
-// A rate counts as regained if calls succeed at that rate on average, both in the next
-// settled and in the next stays. Short dips within stays are allowed, because a gate that
-// probes for a higher rate may be throttled.
+// A rate counts as regained if calls succeed at that rate on average, both over the next 3 s
+// (settled) and over the next 15 s (stays). Short dips are allowed within the 15 s, because
+// a gate that probes for a higher rate may be throttled.
 const (
 	settled = 3 * time.Second
 	stays   = 15 * time.Second

@@ -33,7 +33,7 @@ type Result struct {
 	FlyingAtFirst int           // requests in flight when the first 429 arrived
 	FirstPause    time.Duration // how long the first 429 makes a client wait, rounded up
 
-	Errors map[string]int // number of failed calls by error
+	Errors map[string]int // number of failed calls, keyed by the text of the error
 
 	Makespan, IdealMakespan time.Duration // from the first call to the last success
 

@@ -34,8 +34,8 @@ const (
 	Sixty   RetryAfter = "60"      // always 60 seconds, even if that is wrong
 )
 
-// Arrivals says when the calls come. Load is a multiple of the limit; if strangers use a
-// share of the limit, it is a multiple of the rest.
+// Arrivals says when the calls come. Load is a multiple of the limit, or of the rest if
+// strangers use a share of the limit.
 type Arrivals struct {
 	Calls int
 	Load  float64 // average rate of calls that come at random times; 0: all calls come at once
@@ -113,8 +113,8 @@ func (s Scenario) halfWay(arrivals []time.Duration) time.Duration {
 	return max(served, arrivals[len(arrivals)-1]) / 2
 }
 
-// stream returns the source of random numbers for one call. It determines the response
-// time of each of the call's attempts.
+// stream returns the source of random numbers for one call. The response times
+// of the call's attempts are drawn from it.
 func (s Scenario) stream(call int) *rand.Rand {
 	return rand.New(rand.NewPCG(s.Seed, uint64(call)))
 }

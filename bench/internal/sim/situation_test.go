@@ -90,7 +90,7 @@ func TestStrangersUseTheLimitOnlyWhileTheyArePresent(t *testing.T) {
 	assert.InDelta(t, 1000, r.Answered(20*second, 30*second), 30)
 }
 
-func TestLimitCountsOnlyItsMethodAndEachHostHasItsOwn(t *testing.T) {
+func TestLimitCountsOnlyItsMethodAndEachHostHasItsOwnLimit(t *testing.T) {
 	s := Situation{
 		Limits: []Limit{{Server: Bucket(1, 10), Method: "GET"}, {Server: Bucket(1, 5), Method: "POST"}}, Answers: Fast, Length: time.Minute,
 		Callers: []Callers{{Name: "read", Once: 100, Hosts: 2}, {Name: "write", Method: "POST", Once: 100}},
