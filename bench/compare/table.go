@@ -148,7 +148,8 @@ func (r *report) lessens() []column {
 // timed reports whether a figure is a time, which depends on the machine.
 func timed(unit string) bool { return unit == "ns/op" || unit == "cancel-ms" }
 
-// least is the fraction by which a peer's figure must be better than iamhttp's to be listed. Smaller differences also occur between the rounds of one call.
+// least is the fraction by which a peer's figure must be better than iamhttp's to be listed.
+// Smaller differences also occur between the rounds of one call.
 func least(unit string) float64 {
 	if timed(unit) {
 		return 0.10

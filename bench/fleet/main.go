@@ -18,9 +18,9 @@
 // "Time" is the time from the start to the last success, divided by the time that an ideal
 // scheduler would take for the same number of successful calls. This ratio is left out if
 // at least a tenth of the calls failed, or if processes were killed, because it would mean
-// nothing then. "Sent while told to wait" counts the requests that were sent while a Retry-After
-// was in force. A Retry-After counts for all processes once 10 ms have passed since its
-// arrival at any of them. Jain's index says how evenly the successful calls were
+// nothing then. "Sent while told to wait" counts the requests that were sent while a
+// Retry-After was in force. A Retry-After counts for all processes once 10 ms have passed
+// since its arrival at any of them. Jain's index says how evenly the successful calls were
 // distributed among the processes when the first process finished; 1 is perfectly even.
 // "Commands" is the number of commands that the Redis server has run, including those
 // inside scripts.
