@@ -21,11 +21,11 @@ type subject struct {
 	client   bool
 	wrap     func(base http.RoundTripper) http.RoundTripper
 	options  roundtriptest.Options
-	exempted map[string]error // skipped traps, by name
+	exempted map[string]error // the reasons why traps are skipped, keyed by trap name
 }
 
-// subjects returns the subjects of a fleet: RoundTrippers first, then clients. iamhttp is
-// there twice, once in each mode.
+// subjects makes subjects of the peers in a fleet: first the RoundTrippers, then the
+// clients. iamhttp appears twice, once in each mode.
 func subjects(fleet []peers.Peer) []subject {
 	retries := roundtriptest.Options{Retries: http.StatusTooManyRequests}
 	var all, clients []subject
@@ -53,8 +53,8 @@ func subjects(fleet []peers.Peer) []subject {
 }
 
 // bare removes the *url.Error that the http.Client inside a client puts around an error
-// of the base. It contains the whole URL, but net/http is to blame for that, and not the
-// client.
+// of the base. The *url.Error contains the whole URL, but that is the fault of net/http,
+// not of the client.
 type bare struct{ http.RoundTripper }
 
 func (b bare) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -65,11 +65,11 @@ func (b bare) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// errOfTheWrapping is the verdict if the result would depend on our code that turns a
-// client into a RoundTripper.
+// errOfTheWrapping is the verdict on a trap whose result would depend on our code that
+// turns the client into a RoundTripper.
 var errOfTheWrapping = errors.New("the wrapping would decide")
 
-// exempted returns the traps that are skipped for a client, by name.
+// exempted returns the reasons why traps are skipped for a client, keyed by trap name.
 func exempted(client string) map[string]error {
 	not := map[string]error{
 		"redirects belong to the client":           roundtriptest.ErrNotApplicable, // the subject is a client
@@ -78,14 +78,14 @@ func exempted(client string) map[string]error {
 		"errors of one kind have one pointer type": roundtriptest.ErrNotApplicable,
 	}
 	if client == "go-retryablehttp-client" {
-		return not // it uses the caller's http.Request
+		return not // this client gets the caller's own http.Request
 	}
 	not["the request is not modified"] = errOfTheWrapping
 	not["the body is always closed"] = errOfTheWrapping
 	switch client {
-	case "azcore": // it rejects bodies that cannot seek
+	case "azcore": // azcore rejects bodies that cannot seek
 		not["a body that is gone is not sent again as an empty one"] = errOfTheWrapping
-	case "aws-standard", "aws-adaptive": // in the SDK, the generated code of a service makes errors
+	case "aws-standard", "aws-adaptive": // in the SDK, the code generated for a service makes the errors
 		not["an answer is a response or else an error"] = errOfTheWrapping
 		not["a client's timeout does not hide the answer"] = errOfTheWrapping
 		not["an error tells no secret"] = errOfTheWrapping
@@ -122,7 +122,7 @@ func (v verdict) fault() string {
 type matrix struct {
 	subjects []subject
 	traps    []roundtriptest.Trap
-	verdicts [][]verdict // by trap, then by subject
+	verdicts [][]verdict // indexed by trap, then by subject
 }
 
 func judge(all []subject) matrix {
@@ -141,7 +141,7 @@ func judge(all []subject) matrix {
 	return m
 }
 
-// faults returns the number of traps that a subject failed, and of those that were tried.
+// faults returns how many traps a subject failed, and how many were tried with it.
 func (m matrix) faults(name string) (n, of int) {
 	i := slices.IndexFunc(m.subjects, func(s subject) bool { return s.name == name })
 	if i < 0 {
@@ -214,7 +214,8 @@ func (m matrix) table(w io.Writer, of func(subject) bool) {
 	fmt.Fprintln(w)
 }
 
-// explain writes the error of each failed trap, with the clause of the contract.
+// explain writes the errors of the failed traps, with the clause of the contract that each
+// trap tests.
 func (m matrix) explain(w io.Writer) {
 	for i, row := range m.verdicts {
 		fmt.Fprintf(w, "\n%s\n  (%s)\n", m.traps[i].Name, m.traps[i].Clause)

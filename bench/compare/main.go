@@ -1,10 +1,10 @@
 // Compare measures the cost of HTTP clients that retry requests, and tests whether they
 // keep the contract of http.RoundTripper. It compares iamhttp.Transport with other
-// libraries, and with the bare base that all of them send requests through.
+// libraries, and with the base RoundTripper that all of them send requests through.
 //
 //	go run ./compare                 print tables
 //	go run ./compare -write          also write README.md, SUMMARY.md and compare.svg
-//	go run ./compare -contract       only test the contract, and print what was broken
+//	go run ./compare -contract       only test the contract, and print each breach
 //	go run ./compare -raw new.txt    also write the samples, for benchstat
 package main
 
@@ -24,7 +24,7 @@ import (
 )
 
 func main() {
-	testing.Init()            // for the flags of testing.Benchmark
+	testing.Init()            // registers the flags of testing.Benchmark
 	log.SetOutput(io.Discard) // the traps make net/http log errors
 	os.Exit(cli.Run("compare", usage, func() error { return run(os.Args[1:], os.Stdout) }, os.Stdout, os.Stderr))
 }
@@ -32,16 +32,16 @@ func main() {
 const usage = `usage: go run ./compare [flags]
 
 Measures the cost of HTTP clients that retry requests, and tests whether they
-keep the contract of http.RoundTripper. It takes about five minutes, on a
-machine that does nothing else; -contract takes seconds.
+keep the contract of http.RoundTripper. It takes about five minutes on a machine
+that does nothing else; -contract takes seconds.
 
   -peer NAMES   libraries, separated by commas, or all
   -call NAMES   calls, or all; an unknown name is an error that lists the known
                 ones
-  -rounds N     number of times that everything is measured (6; benchstat needs
-                at least that)
+  -rounds N     number of times to measure everything (6, which is the least
+                that benchstat needs)
   -raw FILE     write the samples to this file, for benchstat
-  -contract     only test the contract, and print what was broken
+  -contract     only test the contract, and print each breach
   -write        write the tables into README.md and SUMMARY.md, and draw
                 compare.svg
 
@@ -114,7 +114,7 @@ func (r *report) update(tables string) error {
 	before, rest, found := strings.Cut(string(readme), begin)
 	_, after, found2 := strings.Cut(rest, end)
 	if !found || !found2 {
-		return errors.New("README.md lacks the two comments between which the tables belong")
+		return errors.New("README.md lacks the two comments that enclose the tables")
 	}
 	var summary strings.Builder
 	r.writeSummary(&summary)

@@ -19,13 +19,13 @@ import (
 )
 
 // A sample is the result of one benchmark.
-type sample map[string]float64 // by unit
+type sample map[string]float64 // keyed by unit
 
-// A series holds the samples of all rounds of one call.
+// A series holds one call's samples, one from each round.
 type series struct {
 	samples []sample
 	fault   error  // the reason why there are no samples
-	remark  string // a note on the samples
+	remark  string // a note on the samples; may be empty
 }
 
 // values returns the values of a unit, sorted.
@@ -48,7 +48,7 @@ func (s *series) bounds(unit string) (lowest, highest float64) {
 	return v[0], v[len(v)-1]
 }
 
-// results holds all series, by network, scenario and peer.
+// results holds all series, keyed by the names of network, scenario and peer.
 type results map[[3]string]*series
 
 func (r results) of(network string, s scenario, p peers.Peer) *series {
@@ -56,7 +56,7 @@ func (r results) of(network string, s scenario, p peers.Peer) *series {
 }
 
 // calls returns a call for each scenario, network and peer, and a function that stops the
-// services that they use.
+// services that the calls use.
 func calls(fleet []peers.Peer, chosen []scenario) (all []*call, end func() error, err error) {
 	var ends []func() error
 	end = func() (err error) {
@@ -92,8 +92,8 @@ func calls(fleet []peers.Peer, chosen []scenario) (all []*call, end func() error
 	return all, end, nil
 }
 
-// measure runs all calls once in each round, so that a disturbance of the machine affects
-// all of them. It writes lines for benchstat to raw.
+// measure runs all calls once in each round, so that noise on the machine affects them all
+// equally. It writes lines for benchstat to raw.
 func measure(fleet []peers.Peer, chosen []scenario, rounds int, raw, progress io.Writer) (r results, err error) {
 	all, end, err := calls(fleet, chosen)
 	defer func() { err = errors.Join(err, end()) }()

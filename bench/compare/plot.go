@@ -21,8 +21,8 @@ const (
 	shortest    = 2.0 // length of the shortest bar
 )
 
-// draw draws the results in memory, without a network: a panel for each figure, with a bar
-// for each peer.
+// draw draws the results that were measured in memory, without a network: a panel for each
+// figure, with a bar for each peer.
 func (r *report) draw() []byte {
 	var panels []column
 	for _, s := range r.scenarios {
@@ -53,7 +53,8 @@ func (r *report) draw() []byte {
 	return b.Bytes()
 }
 
-// shown is the name of a peer for readers who do not know those of the -peer flag.
+// shown returns the name of a peer for readers who do not know the names that -peer
+// accepts.
 func shown(p peers.Peer) string {
 	if p.Name == peers.Base.Name {
 		return "no library, by hand"

@@ -15,15 +15,15 @@ import (
 	"github.com/iamhttp/iamhttp/bench/internal/peers"
 )
 
-// A scenario is one kind of call, or many such calls at once.
+// A scenario is one kind of call, made one at a time or many at once.
 type scenario struct {
 	name      string
 	title     string
-	over      []string // networks
+	over      []string // networks over which it is measured
 	method    string
-	size      int  // size of the request's body, in bytes
-	file      bool // the body is a file
-	script    []answer
+	size      int      // size of the request's body, in bytes
+	file      bool     // the body is a file
+	script    []answer // responses to the attempts of a call
 	parallel  bool
 	waiting   int // number of calls that wait at the same time
 	benchtime string
@@ -66,20 +66,20 @@ var scenarios = []scenario{
 	{name: "7-waiting", title: "10,000 calls that wait", over: networks[:1], method: "GET", script: []answer{later}, waiting: 10_000, benchtime: "1x"},
 }
 
-// A call is a scenario for one peer.
+// A call is a scenario for one peer over one network.
 type call struct {
 	scenario
 	peer    peers.Peer
 	service *service
-	upload  string // name of the file
-	content []byte
+	upload  string // name of the file that is uploaded
+	content []byte // content of the request's body
 
 	do  peers.Do
 	req *http.Request
 
 	// Results of the latest benchmark.
-	fault  error  // the reason why it failed
-	remark string // a note on a result that did not fail
+	fault  error  // the reason why the benchmark failed
+	remark string // a note on a benchmark that did not fail
 }
 
 // benchmark returns the name of the benchmark.
@@ -87,7 +87,7 @@ func (c *call) benchmark() string {
 	return fmt.Sprintf("net=%s/call=%s/peer=%s", c.service.network, c.name, c.peer)
 }
 
-// prepare makes the client, and the request that all calls send.
+// prepare makes the client, and the request that the call sends each time.
 func (c *call) prepare() error {
 	c.service.script = c.script
 	c.service.begin()
@@ -128,7 +128,7 @@ func (c *call) make(req *http.Request, buf []byte) (err error) {
 			return err
 		}
 		if c.file {
-			defer req.Body.Close() // some peers do not close it
+			defer req.Body.Close() // some peers do not close the file
 		}
 	}
 	resp, err := c.do(req)
@@ -170,7 +170,7 @@ func (c *call) check() error {
 	return nil
 }
 
-// failure returns the error that an application makes of a response.
+// failure returns the error that an application would make from a response.
 func (c *call) failure(resp *http.Response) error {
 	if c.peer.Failure != nil {
 		return c.peer.Failure(resp)

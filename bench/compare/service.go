@@ -17,15 +17,15 @@ import (
 type service struct {
 	network string
 	url     string
-	base    http.RoundTripper // for its clients
-	server  *http.Server      // nil in memory
+	base    http.RoundTripper // the base RoundTripper of the clients
+	server  *http.Server      // nil if the network is memory
 
 	protocols *http.Protocols
 
 	script   []answer
-	next     atomic.Int64 // attempts of the current call
+	next     atomic.Int64 // number of attempts in the current call
 	received atomic.Int64 // bytes received in the current call
-	buf      []byte       // for bodies in memory, which are read one at a time
+	buf      []byte       // for reading bodies in memory, one at a time
 
 	mu    sync.Mutex
 	conns []net.Conn // connections that clients have dialed since the latest hangUp
@@ -83,7 +83,7 @@ func (s *service) dial(ctx context.Context, network, address string) (net.Conn, 
 }
 
 // hangUp closes all connections. A client that does not close response bodies leaves a
-// connection open for each of them, and would soon use up the file descriptors.
+// connection open for each body, and would soon use up the file descriptors.
 func (s *service) hangUp() {
 	if s.server == nil {
 		return
@@ -104,8 +104,8 @@ func (s *service) begin() {
 	s.received.Store(0)
 }
 
-// answer returns the response to the next request. At the end of the script it keeps
-// returning the last one.
+// answer returns the response to the next request. Once the script is used up, answer keeps
+// returning the last response.
 func (s *service) answer() *answer {
 	return &s.script[min(int(s.next.Add(1)), len(s.script))-1]
 }
@@ -124,7 +124,7 @@ func (s *service) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	_, _ = io.WriteString(w, a.body)
 }
 
-// inMemory is the base without a network. Each request costs one allocation.
+// inMemory is a base RoundTripper without a network. It allocates once for each request.
 type inMemory struct{ *service }
 
 func (s inMemory) RoundTrip(req *http.Request) (*http.Response, error) {

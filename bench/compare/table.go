@@ -86,8 +86,8 @@ func (r *report) writeTo(w io.Writer) {
 	r.writeAhead(w)
 }
 
-// table writes a table with a row for each peer, and below it notes on cells that failed or
-// have a remark.
+// table writes a table with a row for each peer. Below the table it writes notes: the
+// errors of the cells that failed, and the remarks on other cells.
 func (r *report) table(w io.Writer, columns []column, cell func(column, *series) string) {
 	fmt.Fprint(w, "\n| |")
 	for _, c := range columns {
@@ -148,8 +148,8 @@ func (r *report) lessens() []column {
 // timed reports whether a figure is a time, which depends on the machine.
 func timed(unit string) bool { return unit == "ns/op" || unit == "cancel-ms" }
 
-// least is the fraction by which a figure must be better to count. It is about the
-// difference between the rounds of one call.
+// least is the fraction by which a peer's figure must be better than iamhttp's to be listed.
+// Smaller differences also occur between the rounds of one call.
 func least(unit string) float64 {
 	if timed(unit) {
 		return 0.10
@@ -157,8 +157,8 @@ func least(unit string) float64 {
 	return 0.03
 }
 
-// spread is the relative difference between the best and the worst round of a call. It is
-// the median over all calls.
+// spread returns the median over all calls of the relative difference between a call's best
+// and worst rounds.
 func (r *report) spread(of func(unit string) bool) float64 {
 	var all []float64
 	for _, c := range r.lessens() {
@@ -176,7 +176,7 @@ func (r *report) spread(of func(unit string) bool) float64 {
 	return all[len(all)/2]
 }
 
-// writeAhead lists the figures in which a peer is better than iamhttp by more than the
+// writeAhead lists the figures in which a peer is better than iamhttp by more than the usual
 // difference between rounds.
 func (r *report) writeAhead(w io.Writer) {
 	fmt.Fprintf(w, "\n**Where a peer is ahead of iamhttp**: its worst round is better than the best of iamhttp, and the median by %.0f %% at least "+

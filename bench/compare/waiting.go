@@ -11,9 +11,9 @@ import (
 )
 
 // benchWaiting starts many calls, which the service throttles with a long Retry-After. It
-// measures the memory that they use while they wait, and cancels them. The callers'
-// goroutines exist before the first measurement, so they and their initial stacks do not
-// count.
+// measures the memory that the calls use while they wait, and then cancels them. The
+// callers' goroutines already exist at the first measurement, so they and their initial
+// stacks do not count.
 func (c *call) benchWaiting(b *testing.B) error {
 	const patience = 10 * time.Second
 	for b.Loop() {
@@ -42,8 +42,8 @@ func (c *call) benchWaiting(b *testing.B) error {
 		c.service.begin()
 		heap, stack := weigh()
 		close(start)
-		// Wait until the calls send no more requests. Some peers send only a few, because
-		// they hold all calls back after the first 429.
+		// Wait until the calls send no more requests. Some peers send only a few requests,
+		// because they hold back all calls after the first 429.
 		for sent := int64(-1); sent < int64(c.waiting) && sent != c.service.next.Load(); time.Sleep(300 * time.Millisecond) {
 			sent = c.service.next.Load()
 		}
@@ -79,7 +79,7 @@ func (c *call) benchWaiting(b *testing.B) error {
 	return nil
 }
 
-// weigh returns the live bytes after a garbage collection.
+// weigh collects garbage, and returns the bytes in use on the heap and on stacks.
 func weigh() (heap, stack float64) {
 	runtime.GC()
 	runtime.GC()

@@ -1,28 +1,29 @@
 // Fleet measures how processes that share an account load a server with a rate limit,
 // and how many of their calls succeed: without a gate, with a gate in each process, and
-// with redisgate. Processes and servers are real; everything stays on loopback. It needs
-// nginx, haproxy and redis-server.
+// with redisgate. The processes and servers are real; everything stays on loopback. Fleet
+// needs nginx, haproxy and redis-server.
 //
 //	go run ./fleet                      everything, in 20 minutes
 //	go run ./fleet -svg DIR             also draw pictures
 //	go run ./fleet -ideal 10s -client redisgate -server nginx
 //
-// By default there are 20 processes of 50 callers, with work for a minute.
+// By default there are 20 processes with 50 callers each, and enough calls for a minute.
 //
-// nginx has a token bucket (limit_req, nodelay). HAProxy has a stick table, which counts
-// throttled requests too. Both send Retry-After: 1. The third server is nginx without a
-// limit; it shows the load of the Redis server as long as nothing is throttled. -ideal is
-// the time that the work takes an ideal scheduler. The work is divided evenly among the
-// processes, which begin together.
+// nginx limits requests with a token bucket (limit_req, nodelay). HAProxy limits them with
+// a stick table, which counts throttled requests too. Both send Retry-After: 1. The third
+// server is nginx without a limit; it shows how much load the Redis server gets while
+// nothing is throttled. -ideal is how long an ideal scheduler would take for all calls.
+// Each process makes the same number of calls, and all processes start together.
 //
-// "Time" is the time from the beginning to the last success, divided by the time in which
-// an ideal scheduler makes the same number of successful calls. It is left out if at least
-// a tenth of the calls failed or processes were killed, because it means nothing then.
-// "Sent while told to wait" counts requests that were sent while a Retry-After was in
-// force, if any process had received it at least 10 ms before. Jain's index says how
-// evenly the successful calls were distributed among the processes when the first process
-// finished; 1 is perfectly even. Commands are the commands that the Redis server has
-// counted, including those inside scripts.
+// "Time" is the time from the start to the last success, divided by the time that an ideal
+// scheduler would take for the same number of successful calls. This ratio is left out if
+// at least a tenth of the calls failed, or if processes were killed, because it would mean
+// nothing then. "Sent while told to wait" counts the requests that were sent while a
+// Retry-After was in force. A Retry-After counts for all processes once 10 ms have passed
+// since its arrival at any of them. Jain's index says how evenly the successful calls were
+// distributed among the processes when the first process finished; 1 is perfectly even.
+// "Commands" is the number of commands that the Redis server has run, including those
+// inside scripts.
 package main
 
 import (
@@ -64,7 +65,7 @@ minutes with its defaults.
   -processes N     number of processes (20)
   -callers N       number of callers in each process (50)
   -rate N          requests per second that the server allows (100)
-  -ideal DURATION  time that the work takes an ideal scheduler (1m)
+  -ideal DURATION  time that an ideal scheduler would take for all calls (1m)
   -client NAMES    clients, separated by commas: none, gates (one in each
                    process), redisgate, redisgate-lost (the Redis server is
                    killed halfway), redisgate-dies (a quarter of the processes
@@ -77,7 +78,7 @@ Exit status: 0 on success, 1 if a run or a file failed, 2 if the flags are
 wrong.
 `
 
-// clients are the clients that are compared.
+// clients are the names that -client accepts.
 var clients = []string{noGate, localGates, oneGate, losesRedis, losesMembers}
 
 const (
@@ -93,10 +94,10 @@ type plan struct {
 	client    string
 	server    string
 	processes int
-	callers   int // in each process
-	calls     int // of each process
-	rate      int // requests per second that the server allows
-	ideal     time.Duration
+	callers   int           // callers in each process
+	calls     int           // calls that each process makes
+	rate      int           // requests per second that the server allows
+	ideal     time.Duration // time that an ideal scheduler would take for all calls
 }
 
 func run(args []string, out io.Writer) error {
@@ -171,7 +172,7 @@ func run(args []string, out io.Writer) error {
 	return nil
 }
 
-// run starts the processes, makes them begin together, and collects their reports.
+// run starts the processes, makes them begin at the same time, and collects their reports.
 func (g *rig) run(p plan) (result, error) {
 	if err := g.startRedis(); err != nil {
 		return result{}, err
@@ -211,7 +212,7 @@ func (g *rig) run(p plan) (result, error) {
 	case losesRedis:
 		<-time.After(p.ideal / 2)
 		g.stopRedis()
-	case losesMembers: // the remaining calls of the killed processes are not made
+	case losesMembers: // nobody makes the remaining calls of the killed processes
 		<-time.After(p.ideal / 4)
 		dead = workers[:p.processes/4]
 		for _, w := range dead {

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The processes of a fleet run the test binary, which must act as a worker then.
+// The processes of a fleet run the test binary, so it must be able to act as a worker.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "worker" {
 		main()
@@ -45,15 +45,15 @@ func TestASmallFleetRuns(t *testing.T) {
 	assert.ErrorIs(t, err, io.EOF)
 }
 
-func TestRequestIsEarlyDuringTheRetryAfterOfAnyProcess(t *testing.T) {
+func TestRequestCountsAsEarlyDuringTheRetryAfterOfAnyProcess(t *testing.T) {
 	sends := []send{
 		{At: 0, Answered: 1000, Status: 429, RetryAfter: 1},
-		{At: 500, Answered: 1500, Status: 200}, // left before the 429 arrived
+		{At: 500, Answered: 1500, Status: 200}, // sent before the 429 arrived
 		{At: 2000, Answered: 3000, Status: 200},
 		{At: 500_000, Answered: 501_000, Status: 200},
 		{At: 1_001_000, Answered: 1_002_000, Status: 200},
 	}
-	assert.Equal(t, 1, early(sends), "only the fourth request is early: the third is within the slack")
+	assert.Equal(t, 1, early(sends), "only the fourth request must count as early; the third was sent within slack")
 }
 
 func TestJainsIndexIsOneForEqualShares(t *testing.T) {
@@ -74,5 +74,5 @@ func TestFiguresOfARunAreComputedFromItsReports(t *testing.T) {
 	assert.Equal(t, 1, r.failed)
 	assert.Equal(t, 3*time.Second, r.makespan)
 	assert.InDelta(t, 4.0/3, r.perOK(), 1e-9)
-	assert.InDelta(t, 0.5, r.jain, 1e-9, "when the first process finished, the other had no success")
+	assert.InDelta(t, 0.5, r.jain, 1e-9, "the second process had no success yet when the first process finished")
 }

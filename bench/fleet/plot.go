@@ -18,9 +18,9 @@ const (
 	rowH         = plotH + 56
 )
 
-// draw draws, for each client, the number of requests that the server received in each
-// second, and how many of them were throttled. All panels have the same axes; bars that
-// are cut off are marked.
+// draw draws a panel for each client, with the number of requests that the server received
+// in each second, and how many of them were throttled. All panels have the same axes; bars
+// that are cut off are marked.
 func draw(results []result) []byte {
 	seconds := 1
 	for _, r := range results {
@@ -62,7 +62,8 @@ func draw(results []result) []byte {
 	return b.Bytes()
 }
 
-// shown is the name of a client for readers who do not know the names of the -client flag.
+// shown returns the name of a client for readers who do not know the names that -client
+// accepts.
 func shown(p plan) string {
 	return map[string]string{
 		noGate:       "iamhttp without a gate",

@@ -13,17 +13,17 @@ type result struct {
 	plan
 	begin    time.Time
 	reports  []report
-	commands int
+	commands int // commands that the Redis server counted; 0: not measured
 	dead     int // processes that were killed
 
-	sent, ok, failed int
-	early            int // requests that were sent while a Retry-After was in force
-	makespan         time.Duration
-	jain             float64
+	sent, ok, failed int           // requests sent, calls that succeeded, and calls that failed
+	early            int           // requests that were sent while a Retry-After was in force
+	makespan         time.Duration // from the start to the last success
+	jain             float64       // Jain's index when the first process finished
 }
 
-// slack is the time after the arrival of a 429 in which other processes may still send
-// requests. It allows for a round trip between processes on a busy machine.
+// slack is how long other processes may still send requests after one process has received
+// a 429. It allows for a round trip between processes on a busy machine.
 const slack = 10 * time.Millisecond
 
 // reckon computes the figures from the reports.
@@ -73,8 +73,8 @@ func jain(shares []float64) float64 {
 	return sum * sum / (float64(len(shares)) * squares)
 }
 
-// early counts the requests that were sent while a Retry-After was in force, if it had
-// arrived at any process at least slack before.
+// early counts the requests that were sent while a Retry-After was in force. A Retry-After
+// counts for all processes once slack has passed since its arrival at any of them.
 func early(sends []send) (n int) {
 	type pause struct{ from, until int64 }
 	var pauses []pause
@@ -100,8 +100,9 @@ func early(sends []send) (n int) {
 // perOK is the number of requests per success.
 func (r *result) perOK() float64 { return float64(r.sent) / float64(max(r.ok, 1)) }
 
-// best is the time that an ideal scheduler takes for the calls that succeeded. It sends
-// the burst that the server allows, and then as fast as the limit allows.
+// best is the time that an ideal scheduler would take for the calls that succeeded. Such
+// a scheduler sends as many requests at once as the server accepts, and then one whenever
+// the limit allows it.
 func (r *result) best() time.Duration {
 	saved := depth
 	if r.server == haproxyLimited {

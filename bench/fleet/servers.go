@@ -15,7 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// servers are the servers of the runs.
+// servers are the names that -server accepts.
 var servers = []string{nginxLimited, haproxyLimited, nginxOpen}
 
 const (
@@ -27,7 +27,7 @@ const (
 // depth is the number of requests that nginx accepts at once.
 const depth = 20
 
-// A rig holds the servers of a run. They listen on loopback, and have their files in dir.
+// A rig holds the servers, which listen on loopback and keep their files in dir.
 type rig struct {
 	dir       string
 	urls      map[string]string
@@ -115,8 +115,8 @@ func freeAddrs(n int) (addrs []string, err error) {
 	return addrs, nil
 }
 
-// command returns the command of a server. It also looks in /usr/sbin, which Debian does
-// not add to the PATH of users.
+// command returns the command that starts a server. It also looks for the program in
+// /usr/sbin, which is not in the PATH of users on Debian.
 func command(name string, args ...string) (*exec.Cmd, error) {
 	path, err := exec.LookPath(name)
 	if err != nil {
@@ -147,7 +147,7 @@ func listening(name, addr string) error {
 		}
 		<-time.After(50 * time.Millisecond)
 	}
-	return fmt.Errorf("%s does not listen on %s", name, addr)
+	return fmt.Errorf("%s is not listening on %s", name, addr)
 }
 
 func (g *rig) startRedis() error {
@@ -193,7 +193,7 @@ func (g *rig) commands() int {
 func (g *rig) stop() {
 	g.stopRedis()
 	for _, c := range g.processes {
-		// Not Kill, which would leave nginx's worker process running.
+		// Kill would leave nginx's worker process running.
 		c.Process.Signal(syscall.SIGTERM)
 		late := time.AfterFunc(5*time.Second, func() { c.Process.Kill() })
 		c.Wait()

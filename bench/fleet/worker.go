@@ -24,22 +24,22 @@ import (
 	"github.com/iamhttp/iamhttp/redisgate"
 )
 
-// An order says what a process must do.
+// An order tells a worker process what to do.
 type order struct {
 	URL, Client, Redis, Namespace string
 	Callers, Calls                int
 }
 
-// A report is the result of a process.
+// A report holds the results of a worker process.
 type report struct {
 	Sends  []send
 	Failed int
-	Err    string // error of one call that failed
+	Err    string // error of one of the failed calls
 }
 
 // A send is one request, with its response.
 type send struct {
-	At, Answered int64 // Unix time, in µs
+	At, Answered int64 // when the request was sent, and when its response arrived; Unix time in µs
 	Status       int   // 0: no response
 	RetryAfter   int   // seconds
 }
@@ -75,7 +75,7 @@ func work(in io.Reader, out io.Writer) error {
 	if _, err := lines.ReadBytes('\n'); err != nil {
 		return err
 	}
-	go func() { // end with the parent process
+	go func() { // exit when the parent process exits
 		io.Copy(io.Discard, lines)
 		os.Exit(1)
 	}()
@@ -159,7 +159,7 @@ func startWorker(command *exec.Cmd, o order) (*worker, error) {
 func (w *worker) ready() error {
 	line, err := w.out.ReadString('\n')
 	if err == nil && line != "ready\n" {
-		err = errors.New("unexpected: " + line)
+		err = errors.New("a worker did not print ready, but " + line)
 	}
 	return err
 }

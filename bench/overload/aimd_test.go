@@ -16,9 +16,9 @@ type aimd struct {
 
 	mu          sync.Mutex
 	pause       pause
-	began, next time.Time // the earliest time of the next request
-	pace, cut   float64   // requests per second, now and after the latest refusal; 0 until the first
-	accepted    int
+	began, next time.Time   // creation of the gate, and the earliest time of the next request
+	pace, cut   float64     // requests per second now and after the latest refusal; 0 before a refusal
+	accepted    int         // number of accepted requests
 	epoch       gate.Ticket // number of times that the pace was halved
 }
 
@@ -64,5 +64,5 @@ func (a *aimd) Observe(_ gate.Request, t gate.Ticket, o gate.Outcome) {
 }
 
 // noRetryAfter is the pause after a refusal without Retry-After, for rules that do not
-// define one.
+// define such a pause.
 const noRetryAfter = time.Second / 4

@@ -17,25 +17,27 @@ import (
 )
 
 // ATB and AATB are the two algorithms of "Rethinking HTTP API Rate Limiting: A
-// Client-Side Approach", arXiv 2510.04516. We knew the abstract and the introduction of
-// the paper, and the rules and settings of the programs that its authors published. The
-// rules below are those of the programs, in our words.
+// Client-Side Approach", arXiv 2510.04516. We worked from the abstract and the introduction
+// of the paper, and from the rules and settings in the programs that its authors published.
+// The rules below are those in the programs, in our own words.
 //
-// The authors' client makes one call after the other, so a gate for many callers needs
+// The authors' client makes one call after another, so a gate for many callers needs
 // rules that their programs do not have. Our guesses, each in favor of ATB and AATB:
 //   - A response changes the rate only if its request left after the latest change.
-//     With one request in flight, every response does.
-//   - The rate grows only if the request had to wait for its token. Otherwise it would
-//     grow without bound below the limit, and take far too long to come down by halving.
+//     With only one request in flight at a time, every response does.
+//   - The rate grows only if the request had to wait for its token. Otherwise the
+//     rate would grow without bound while the callers stay below the limit, and it would
+//     take far too long to come down by halving.
 //   - The rate and the size of the bucket begin at the service's limit, as in the
 //     authors' settings: 40 per minute and 40 tokens, for a limit of 40 per minute.
 //   - A Retry-After is obeyed. The authors' service does not send one.
 //   - A response that says nothing about the limit changes nothing. The authors also
 //     halve the rate after 408, 425, 500, 502, 503 and 504.
-//   - AATB's sums are exact. The authors sum up slots of 2 s and 10 s.
+//   - AATB's sums are exact. The authors' programs sum up slots of 2 s and 10 s.
 
-// A quota is a limit that a gate knows from the start.
-type quota struct{ rate, tokens float64 } // requests per second, and at once
+// A quota is a limit that a gate knows from the start: rate is in requests per second, and
+// tokens is how many requests the service accepts at once.
+type quota struct{ rate, tokens float64 }
 
 // authors is the quota in the authors' settings.
 var authors = quota{rate: 40. / 60, tokens: 40}
@@ -55,7 +57,8 @@ type bucket struct {
 	last               time.Time
 }
 
-// leastRate is the lowest rate in the authors' programs, and the smallest increase.
+// leastRate is the lowest rate in the authors' programs. It is also the smallest increase of
+// a rate.
 const leastRate = 0.01
 
 func newBucket(limit quota) bucket {
@@ -74,10 +77,10 @@ func (b *bucket) take() time.Duration {
 	return 0
 }
 
-// raise multiplies the rate.
+// raise multiplies the rate by step.
 func (b *bucket) raise(step float64) { b.rate = max(b.rate*step, b.rate+leastRate) }
 
-// lower divides the rate, and sets the number of tokens.
+// lower reduces the rate by the factor by, and sets the number of tokens.
 func (b *bucket) lower(by, tokens float64) {
 	b.last = time.Now()
 	b.rate, b.tokens = max(b.rate/by, leastRate), tokens
@@ -92,14 +95,14 @@ type atb struct {
 	bucket    bucket
 	pause     pause
 	congested float64     // the rate of the latest refusal
-	epoch     gate.Ticket // twice the number of changes; in a ticket, plus 1 if it has waited
+	epoch     gate.Ticket // twice the number of rate changes; a ticket is 1 higher if its request waited
 
-	below, above float64 // the steps below congested, and above
+	below, above float64 // the steps at rates below congested, and at others
 }
 
-// newATB uses the steps of the authors' settings, which are equal. They work better here
-// than the defaults of the authors' program, 1.5 and 1.2: with 300 calls at once against
-// 20/s, they need 2.0 requests per success instead of 5.0.
+// newATB uses the authors' settings, in which both steps are 1.2. They work better here than
+// the defaults of the authors' program, 1.5 and 1.2: 300 calls at once against 20/s take
+// 2.0 requests per success instead of 5.0.
 func newATB(limit quota) *atb {
 	return &atb{
 		line: newLine(), bucket: newBucket(limit), pause: newPause(), congested: math.Inf(1),
@@ -149,8 +152,8 @@ func (a *atb) Observe(_ gate.Request, t gate.Ticket, o gate.Outcome) {
 	}
 }
 
-// reportEvery is the time between two reports of an aatb, and the window over which
-// telemetry sums them up.
+// reportEvery is the time between two reports of an aatb. It is also the length of the
+// window over which telemetry sums up the reports.
 const reportEvery = 30 * time.Second
 
 // telemetry collects the reports of all clients. It knows the limit of the service.
@@ -164,8 +167,8 @@ type telemetry struct {
 type report struct {
 	at      time.Time
 	from    *aatb
-	sent    int
-	refused bool
+	sent    int  // requests since from's previous report
+	refused bool // from reports because a request was refused
 }
 
 // A digest sums up the reports of the latest windows.
@@ -175,7 +178,7 @@ type digest struct {
 	clients int // clients that have reported in the latest two windows
 }
 
-// tell adds a report, and returns a digest of the reports before it.
+// tell adds a report, and returns a digest of the earlier reports.
 func (t *telemetry) tell(r report) digest {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -198,11 +201,11 @@ func (t *telemetry) tell(r report) digest {
 
 // An aatb has a bucket too, but depends on telemetry. After a window without refusals it
 // raises its rate, by more if it has sent less than the other clients. After a window
-// with refusals it pauses. After a refusal of its own it waits as long as the limit
-// needs to serve all refused requests, and lowers its rate, by more if it has sent more
-// than the others.
+// with refusals it pauses. After a refusal of its own it waits as long as the service
+// needs to serve all refused requests at its limit. It also lowers its rate, by less if it
+// has sent less than half as much as the average client.
 //
-// It reports nothing while no request waits. The authors' program reports even then.
+// An aatb does not report while no request waits. The authors' program reports even then.
 type aatb struct {
 	line line
 	all  *telemetry
@@ -210,13 +213,13 @@ type aatb struct {
 	mu      sync.Mutex
 	bucket  bucket
 	pause   pause
-	sent    int         // since the latest report
+	sent    int         // requests since the latest report
 	told    time.Time   // time of the latest report
 	changed time.Time   // time of the latest change of the rate
-	epoch   gate.Ticket // number of refusals that counted
+	epoch   gate.Ticket // number of refusals that lowered the rate
 }
 
-// aatbLittle is the step of clients that have sent little, aatbMuch that of the others.
+// aatbLittle is the step of clients that have sent little, aatbMuch that of other clients.
 // Both are from the authors' settings.
 const aatbLittle, aatbMuch = 1.4, 1.2
 
@@ -246,8 +249,8 @@ func (a *aatb) Wait(ctx context.Context, _ gate.Request) (epoch gate.Ticket, err
 	return epoch, err
 }
 
-// tell reports the requests that were sent since the latest report. It also returns
-// their number, and the average number of all clients.
+// tell reports how many requests a has sent since its latest report. It returns the digest,
+// that number, and the average number per client.
 func (a *aatb) tell(refused bool) (d digest, sent, average float64) {
 	now := time.Now()
 	d = a.all.tell(report{now, a, a.sent, refused})
@@ -256,6 +259,7 @@ func (a *aatb) tell(refused bool) (d digest, sent, average float64) {
 	return d, sent, float64(d.sent) / float64(d.clients)
 }
 
+// routine makes the report that is due when reportEvery has passed without a refusal.
 func (a *aatb) routine() {
 	d, sent, average := a.tell(false)
 	switch {
@@ -300,7 +304,7 @@ func (a *aatb) Observe(_ gate.Request, t gate.Ticket, o gate.Outcome) {
 	a.changed = a.told
 }
 
-// leave calls Wait and returns how long it took.
+// leave calls Wait, and returns the ticket and how long Wait took.
 func leave(t *testing.T, g gate.Gate) (gate.Ticket, time.Duration) {
 	t.Helper()
 	began := time.Now()
@@ -309,7 +313,7 @@ func leave(t *testing.T, g gate.Gate) (gate.Ticket, time.Duration) {
 	return ticket, time.Since(began)
 }
 
-// answered reports an outcome to a gate.
+// answered reports a result to a gate.
 func answered(g gate.Gate, t gate.Ticket, r gate.Result) {
 	g.Observe(gate.Request{Key: "iam.test"}, t, gate.Outcome{Result: r})
 }
@@ -376,7 +380,7 @@ func TestAATBRaisesItsRateOncePerWindowWithoutRefusals(t *testing.T) {
 				if tt.others >= 0 {
 					all.tell(report{time.Now().Add(reportEvery - time.Second), newAATB(authors, all), tt.others + 1, false})
 				}
-				for range 30 { // one per second, the last a second before the window ends
+				for range 30 { // one request per second, the last of them a second before the window ends
 					ticket, _ := leave(t, g)
 					answered(g, ticket, gate.Accepted)
 				}

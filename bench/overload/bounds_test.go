@@ -48,8 +48,8 @@ func (m *metronome) Observe(_ gate.Request, _ gate.Ticket, o gate.Outcome) {
 	}
 }
 
-// best returns the lowest figure that a metronome reaches, and its pace in requests per
-// second.
+// best tries metronomes with the given paces, in requests per second. It returns the lowest
+// figure that one of them reaches, and the pace of that metronome.
 func best(t *testing.T, server, arrivals, answers string, figure func(sim.Result) float64, paces ...float64) (lowest, at float64) {
 	scenarios, err := scenarios(server, "seconds", arrivals, answers, "1")
 	require.NoError(t, err)
@@ -68,20 +68,20 @@ func best(t *testing.T, server, arrivals, answers string, figure func(sim.Result
 	return lowest, at
 }
 
-// The exceptions for buckets of one token and of two rely on this test: even the best
-// constant pace misses the goals there.
+// The exceptions for buckets of one or two tokens rely on this test: even the best constant
+// pace misses the goals with them.
 func TestNoConstantPaceReachesTheGoalsOfTheSmallestBuckets(t *testing.T) {
 	if raceDetector {
-		t.Skip("a measurement: it finds no races that other tests miss")
+		t.Skip("this test measures figures, and finds no races that other tests miss")
 	}
-	t.Run("strangers", func(t *testing.T) {
+	t.Run("one token and strangers", func(t *testing.T) {
 		lowest, at := best(t, "tb10/0.1+50%", "1000@once", "10ms", sim.Result.SentPerOK, 0.5, 1, 2, 3, 4, 5)
 		t.Logf("best: %.3g requests per success, at %.4g/s", lowest, at)
-		assert.Greater(t, lowest, 1.4)
+		assert.Greater(t, lowest, 1.4, "a constant pace needs so few requests that the gate's exception is not justified")
 	})
-	t.Run("jitter", func(t *testing.T) {
+	t.Run("two tokens and jitter", func(t *testing.T) {
 		lowest, at := best(t, "tb100/0.02", "1000@once", "lognormal", sim.Result.MakespanRatio, 20, 25, 30, 35, 40, 50, 70)
 		t.Logf("best: %.3g times the ideal, at %.4g/s", lowest, at)
-		assert.Greater(t, lowest, 3.0)
+		assert.Greater(t, lowest, 3.0, "a constant pace is so fast that the gate's exception is not justified")
 	})
 }

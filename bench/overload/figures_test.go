@@ -20,20 +20,20 @@ import (
 
 var update = flag.Bool("update", false, "write FIGURES.md, ROWS.md, PEERS.md, STATED.md and SUMMARY.md")
 
-// figures counts how often the goals were reached in any number of runs.
+// figures counts how often each goal was reached, over any number of runs.
 type figures struct {
 	mu         sync.Mutex
 	runs       int
-	goals      []tally   // all runs to which the goal applies
-	held       []tally   // without the runs of exceptions
-	exceptions [][]tally // by exception, then by goal
+	goals      []tally   // for each goal: all runs to which the goal applies
+	held       []tally   // for each goal: the same, without runs to which an exception applies
+	exceptions [][]tally // for each exception and each goal: the runs to which both apply
 }
 
 // A tally counts how often a goal was reached.
 type tally struct {
-	applied, reached int // reached: within the goal's own bound, not an exception's
-	worst            float64
-	at               sim.Scenario
+	applied, reached int          // number of runs, and of those within the goal's own bound
+	worst            float64      // worst figure of a run
+	at               sim.Scenario // scenario of that run
 }
 
 func (c *tally) add(g goal, r sim.Result) {
@@ -73,7 +73,7 @@ func (f *figures) add(r sim.Result) {
 	}
 }
 
-// exception returns the sum of an exception's tallies over all goals.
+// exception sums up an exception's tallies for all goals.
 func (f *figures) exception(i int) tally {
 	var sum tally
 	for _, c := range f.exceptions[i] {
@@ -87,10 +87,10 @@ func (f *figures) exception(i int) tally {
 }
 
 // check checks, after all scenarios of the matrix have run, that each goal and each
-// exception applies to a run, and that no exception has a higher bound than it needs.
+// exception applies to some run, and that no exception has a higher bound than it needs.
 func (f *figures) check(t *testing.T) {
 	for i, g := range goals {
-		assert.NotZero(t, f.goals[i].applied, "the goal %q applies to no run", g.name)
+		assert.NotZero(t, f.goals[i].applied, "the goal %q does not apply to any run", g.name)
 	}
 	for i, e := range exceptions {
 		for j, g := range goals {
@@ -99,7 +99,7 @@ func (f *figures) check(t *testing.T) {
 			}
 		}
 		sum := f.exception(i)
-		assert.NotZero(t, sum.applied, "the exception %q applies to no run", e.where)
+		assert.NotZero(t, sum.applied, "the exception %q does not apply to any run", e.where)
 		assert.GreaterOrEqual(t, sum.worst, 0.95*e.bound, "the bound of the exception %q is too high", e.where)
 	}
 }
@@ -164,9 +164,9 @@ own bound.
 	return b.String()
 }
 
-// current writes a file with -update. Otherwise it checks that the file has the same
-// words as text, and the same numbers: they may differ by share of the number and one
-// unit of its last digit. Text between backquotes may differ.
+// With -update, current writes text to the file. Otherwise it checks that the file has the
+// same words as text, and about the same numbers: a number may differ by share of itself
+// plus one unit of its last digit. Anything may differ between backquotes.
 func current(t *testing.T, name, text string, share float64) {
 	t.Helper()
 	if *update {
@@ -183,8 +183,8 @@ var (
 	number = regexp.MustCompile(`[0-9]+(\.[0-9]+)?`)
 )
 
-// same returns an error that describes the first difference between two texts that is
-// more than current allows.
+// same compares two texts. It returns an error that describes the first difference that
+// current does not allow.
 func same(is, want string, share float64) error {
 	is, want = quoted.ReplaceAllString(is, ""), quoted.ReplaceAllString(want, "")
 	a, b := strings.Split(is, "\n"), strings.Split(want, "\n")

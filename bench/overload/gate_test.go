@@ -20,8 +20,9 @@ func thousands() []sim.Arrivals {
 	return slices.DeleteFunc(slices.Clone(sim.AllArrivals), func(a sim.Arrivals) bool { return a.Calls != 1000 })
 }
 
-// matrix returns all scenarios with a thousand calls, and some with ten thousand. With
-// the race detector, which changes no figure, it returns a part of them to save time.
+// matrix returns all scenarios with a thousand calls, and some with ten thousand. With the
+// race detector, which does not change the figures, it returns only a few of these
+// scenarios to save time.
 func matrix() []sim.Scenario {
 	if raceDetector {
 		return sim.Matrix(sim.Servers, []sim.RetryAfter{sim.Seconds}, thousands(), []sim.Answers{sim.LogNormal}, 1)
@@ -60,8 +61,8 @@ func TestTheGateReachesItsGoals(t *testing.T) {
 	current(t, "FIGURES.md", f.markdown(), 0.01)
 }
 
-// The goals below the limit mean something only if, in these scenarios, the server
-// throttles nothing without a gate.
+// The goals for loads below the limit mean something only if the server throttles nothing
+// in those scenarios when there is no gate.
 func TestBelowTheLimitTheGateDelaysNoCall(t *testing.T) {
 	bare := func(base http.RoundTripper) func(*http.Request) (*http.Response, error) {
 		return (&http.Client{Transport: &iamhttp.Transport{Base: base}}).Do
@@ -90,15 +91,15 @@ func TestBelowTheLimitTheGateDelaysNoCall(t *testing.T) {
 	assert.NotZero(t, below.Load())
 }
 
-// A controller that is tuned to the servers of the matrix would reach its goals with
-// them, and miss the goals with servers that are a little different. The original
-// server decides which goals apply; the ideal is that of the changed server.
+// A controller that is tuned to the servers of the matrix would reach its goals with those
+// servers, and miss the goals with servers that are a little different. The original server
+// decides which goals apply, but the ideal is that of the changed server.
 func TestTheGateIsNotTunedToTheServersOfTheMatrix(t *testing.T) {
 	if raceDetector {
-		t.Skip("a measurement: it finds no races that other tests miss")
+		t.Skip("this test measures figures, and finds no races that other tests miss")
 	}
 	limit := func(s *sim.Server, by float64) { s.Limit *= by }
-	size := func(s *sim.Server, by float64) { // of the bucket, or of the window
+	size := func(s *sim.Server, by float64) { // changes the size of the bucket or the window
 		s.Depth = time.Duration(float64(s.Depth) * by)
 		if s.Algorithm != sim.TokenBucket {
 			s.Window = time.Duration(float64(s.Window) * by)
@@ -110,7 +111,7 @@ func TestTheGateIsNotTunedToTheServersOfTheMatrix(t *testing.T) {
 		by      float64
 		percent float64 // share of the goals that are met
 	}{
-		{"as they are", limit, 1, 0},
+		{"unchanged", limit, 1, 0},
 		{"limit -30 %", limit, 0.7, 0}, {"limit +30 %", limit, 1.3, 0},
 		{"size -30 %", size, 0.7, 0}, {"size +30 %", size, 1.3, 0},
 	}
@@ -131,8 +132,8 @@ func TestTheGateIsNotTunedToTheServersOfTheMatrix(t *testing.T) {
 		}
 	})
 	for _, v := range variants[1:] {
-		t.Logf("%s: %.1f %% of the goals, %.1f %% with the servers as they are", v.name, v.percent, variants[0].percent)
-		assert.InDelta(t, variants[0].percent, v.percent, 10, v.name)
+		t.Logf("%s: %.1f %% of the goals are met, and %.1f %% with unchanged servers", v.name, v.percent, variants[0].percent)
+		assert.InDelta(t, variants[0].percent, v.percent, 10, "%s: the percentage of goals that are met differs too much from that with unchanged servers", v.name)
 	}
 }
 

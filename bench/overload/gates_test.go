@@ -11,14 +11,14 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// A strategy is a way to keep to a limit. The rows compare the gate with others.
+// A strategy is a way to keep to a limit. The rows compare the gate with other strategies.
 type strategy struct {
 	name   string
-	client func(sim.Situation, settings) sim.Client // for one run
+	client func(sim.Situation, settings) sim.Client // makes the clients for one run
 }
 
-// strategies are the gate and what it is compared with. ROWS.md has the first three,
-// PEERS.md has all.
+// strategies lists the gate and the strategies that it is compared with. ROWS.md has the
+// first three, PEERS.md has all of them.
 var strategies = []strategy{
 	{"gate", gatesOf(func() gate.Gate { return seededGate(0) })},
 	{"none", gatesOf(func() gate.Gate { return nil })},
@@ -39,7 +39,8 @@ var strategies = []strategy{
 // inRows are the strategies of ROWS.md.
 var inRows = strategies[:3]
 
-// gatesOf makes clients that have one gate per process, or none if one returns nil.
+// gatesOf makes clients with one gate per process. The function one makes each gate; if it
+// returns nil, there is no gate.
 func gatesOf(one func() gate.Gate) func(sim.Situation, settings) sim.Client {
 	return func(_ sim.Situation, set settings) sim.Client { return set.client(one) }
 }
@@ -49,7 +50,7 @@ func toldGates(all func(quota) func() gate.Gate) func(sim.Situation, settings) s
 	return func(s sim.Situation, set settings) sim.Client { return set.client(all(quotaOf(s))) }
 }
 
-// library makes clients that retry as a library does by default.
+// library makes clients that retry as the peer with this name does by default.
 func library(name string) func(sim.Situation, settings) sim.Client {
 	return func(sim.Situation, settings) sim.Client {
 		i := slices.IndexFunc(peers.All, func(p peers.Peer) bool { return p.Name == name })
@@ -59,13 +60,13 @@ func library(name string) func(sim.Situation, settings) sim.Client {
 	}
 }
 
-// settings are the settings of the Transport that a row needs.
+// settings are the Transport's settings that a row needs.
 type settings struct {
-	also []iamhttp.Code
-	key  func(*http.Request) string
+	also []iamhttp.Code             // AlsoRetry
+	key  func(*http.Request) string // GateKey
 }
 
-// client returns the client of a process.
+// client returns a sim.Client whose Transports have these settings, and gates made by one.
 func (set settings) client(one func() gate.Gate) sim.Client {
 	return func(base http.RoundTripper) func(*http.Request) (*http.Response, error) {
 		return (&http.Client{Transport: &iamhttp.Transport{
@@ -74,10 +75,10 @@ func (set settings) client(one func() gate.Gate) sim.Client {
 	}
 }
 
-// keyByMethod gives reads and writes a key each.
+// keyByMethod gives reads and writes separate keys.
 func keyByMethod(req *http.Request) string { return req.Method + " " + req.URL.Host }
 
-// interactive marks a call that a person waits for.
+// interactive marks a call for which a person waits.
 func interactive(ctx context.Context) context.Context {
 	return gate.WithPriority(ctx, gate.Interactive)
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // A gateway accepts 200 requests in each window of five minutes, as Huawei Cloud's API
-// gateway does by default. Its 429s state that limit.
+// gateway does by default. Each 429 states that limit.
 type gateway struct {
 	retryAfter bool
 

@@ -21,8 +21,8 @@ func (g goal) reached(r sim.Result) bool {
 	return g.figure(r) <= g.bound // false if the figure is NaN because no call succeeded
 }
 
-// met reports whether the goal does not apply, or a result is within the bound of the
-// goal, or of the exception that replaces it.
+// met reports whether the goal does not apply, or the result is within the goal's bound. If
+// there is an exception, its bound replaces that of the goal.
 func (g goal) met(s sim.Scenario, r sim.Result) bool {
 	return !g.applies(s, r) || g.figure(r) <= g.boundIn(s, r)
 }
@@ -217,8 +217,8 @@ func aTenthUnheard(s sim.Scenario, r sim.Result) bool {
 	return shallow(s, r) && s.Arrivals.Load*s.Server.Free() >= float64(s.Arrivals.Calls)/10
 }
 
-// predictable reports whether the makespan does not depend on luck. It does with
-// strangers, a sliding window, a wrong Retry-After, or one token and jitter.
+// predictable reports whether the makespan does not depend on luck. Strangers, a sliding
+// window, a wrong Retry-After, or jitter with a single token make it depend on luck.
 func predictable(s sim.Scenario, _ sim.Result) bool {
 	return s.Server.Strangers == 0 && s.Server.Algorithm != sim.SlidingWindow && s.RetryAfter != sim.Sixty &&
 		!(s.Server.Tokens() == 1 && s.Answers == sim.LogNormal)
@@ -232,8 +232,8 @@ func shortRun(s sim.Scenario, r sim.Result) bool {
 	return steady(s, r) && atOnce(s, r) && s.Server.Rate() == 100 && s.Arrivals.Calls == 1000 && s.Answers == sim.Fast
 }
 
-// belowLimit reports whether no call has to wait in the ideal: the load is below the
-// limit, and the server has room for calls that come close together.
+// belowLimit reports whether the ideal server makes no call wait: the load is below the
+// limit, and the server has enough tokens for calls that come close together.
 func belowLimit(s sim.Scenario, r sim.Result) bool {
 	return overTime(s, r) && s.Arrivals.Load < 1 && s.Server.Tokens() >= 10 && sim.Quantile(r.IdealWait, 1) == 0
 }

@@ -14,15 +14,15 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// A google is the client-side throttling of chapter 21 of Google's Site Reliability
-// Engineering. We took the formula from libraries and issues that state it. For the last
-// two minutes, it counts the requests that callers made, and those that the service
+// A google is the client-side throttling in chapter 21 of Google's book Site Reliability
+// Engineering. We took the formula from libraries and issues that quote it. The gate counts
+// the requests that callers made in the last two minutes, and those that the service
 // accepted. It refuses a request at once, without sending it, with the probability
 //
 //	max(0, (requests - 2·accepts) / (requests + 1))
 //
-// so that about twice as many requests are sent as are accepted. The rule does not say
-// when to retry a throttled request; the pauses are ours.
+// so that at most about twice as many requests are sent as are accepted. The formula does
+// not say when to retry a throttled request; the pauses are our addition.
 type google struct {
 	mu      sync.Mutex
 	pause   pause
@@ -99,8 +99,8 @@ func (g *google) Observe(_ gate.Request, _ gate.Ticket, o gate.Outcome) {
 	}
 }
 
-// sends makes 100 requests per second, and returns the share that is sent. The service
-// accepts the given share of the requests.
+// sends makes 100 requests per second, and returns the share of them that g lets through.
+// The service accepts the given share of the requests.
 func sends(t *testing.T, g *google, requests int, accepted float64) float64 {
 	t.Helper()
 	sent, accepts := 0, 0
@@ -128,7 +128,7 @@ func TestGoogleSendsAtMostTwiceAsManyRequestsAsAreAccepted(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			g := newGoogle()
 			sends(t, g, 12_000, tt.accepted)
-			assert.InDelta(t, tt.sent, sends(t, g, 12_000, tt.accepted), 0.04, "accepted share of the requests: %v", tt.accepted)
+			assert.InDelta(t, tt.sent, sends(t, g, 12_000, tt.accepted), 0.04, "wrong share of requests sent, to a service that accepts a share of %v", tt.accepted)
 		})
 	}
 }

@@ -13,13 +13,14 @@ import (
 )
 
 // A gradient limits the number of requests in flight. It follows the source of
-// Gradient2Limit in Netflix's concurrency-limits, with its defaults, in a WindowedLimit as
-// in its README, for a client that blocks. Once a second, if at least ten responses
-// arrived, it compares their average response time with a long average. If the service
-// has become slower, requests are queuing there, and the limit shrinks.
+// Gradient2Limit in Netflix's concurrency-limits, with the defaults of that library. As in
+// the library's README, a WindowedLimit wraps the limit, and requests above the limit block.
+// Once a second, if at least ten responses arrived, a gradient compares their average
+// response time with a long-term average. If the service has become slower, requests are
+// queuing there, and the limit shrinks.
 //
-// The rule ignores refusals, and does not say when to retry a refused request, so the
-// pauses are ours.
+// Gradient2Limit ignores refusals and does not say when to retry a refused request, so the
+// pauses are our addition.
 type gradient struct {
 	line  line
 	began time.Time
@@ -27,25 +28,25 @@ type gradient struct {
 	mu     sync.Mutex
 	pause  pause
 	limit  float64
-	flying int
-	long   longAverage
-	second sample
-	next   time.Time // when the second ends
+	flying int         // requests in flight
+	long   longAverage // long-term average of the response time
+	second sample      // responses in the current second
+	next   time.Time   // when the current second ends
 }
 
 // A sample sums up the responses of a second.
 type sample struct {
 	sum   time.Duration
 	count int
-	most  int // requests in flight
+	most  int // largest number of requests in flight
 }
 
 const (
 	gradientLeast = 20 // also the first limit
 	gradientMost  = 200
-	gradientQueue = 4 // growth of the limit while the responses do not become slower
-	gradientShare = 0.2
-	gradientReady = 10 // number of responses that a second needs to count
+	gradientQueue = 4   // growth of the limit while the responses do not become slower
+	gradientShare = 0.2 // weight of a new limit; the old one has the rest
+	gradientReady = 10  // a second with fewer responses does not count
 )
 
 func newGradient() *gradient {
@@ -102,15 +103,15 @@ func (g *gradient) update(s sample) {
 		g.long.value *= 0.9
 	}
 	if float64(s.most) < g.limit/2 {
-		return // the callers do not use the limit
+		return // the callers use less than half of the limit
 	}
 	slope := max(0.5, min(1, long/short))
 	limit := slope*g.limit + gradientQueue
 	g.limit = max(gradientLeast, min(gradientMost, (1-gradientShare)*g.limit+gradientShare*limit))
 }
 
-// A longAverage is the mean of the first ten values, and then an exponential average of
-// about six hundred.
+// A longAverage is the mean of the first ten values, and from then on an exponential average
+// over about six hundred values.
 type longAverage struct {
 	value float64
 	count int
@@ -126,8 +127,8 @@ func (a *longAverage) add(v float64) float64 {
 	return a.value
 }
 
-// most returns how many requests may leave a gate before the first response. All
-// responses arrive when after has elapsed.
+// most returns how many requests may leave a gate before the first response. All responses
+// arrive once the duration after has passed.
 func most(t *testing.T, g gate.Gate, after time.Duration) int {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), after)
@@ -153,7 +154,7 @@ func TestGradientGrowsWhileResponsesDoNotBecomeSlower(t *testing.T) {
 		for range 50 {
 			most(t, g, 2*time.Second)
 		}
-		assert.InDelta(t, 20+50*0.8, most(t, g, 2*time.Second), 2, "the limit must grow by 0.8 per second")
+		assert.InDelta(t, 20+50*0.8, most(t, g, 2*time.Second), 2, "the limit must grow by 0.8 in each of 50 seconds")
 		for range 500 {
 			most(t, g, 2*time.Second)
 		}
@@ -172,7 +173,7 @@ func TestGradientShrinksWhenResponsesBecomeSlower(t *testing.T) {
 			most(t, g, 4*time.Second)
 		}
 		after := most(t, g, 4*time.Second)
-		assert.InDelta(t, float64(before)*0.62, after, 10, "the limit must become 0.9 times the limit plus 0.8, five times in a row")
+		assert.InDelta(t, float64(before)*0.62, after, 10, "each of five slow seconds must multiply the limit by 0.9 and add 0.8")
 		for range 20 {
 			most(t, g, 10*time.Second)
 		}

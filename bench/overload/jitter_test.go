@@ -15,10 +15,10 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// seededGate returns a gate whose jitter is drawn from a source that is seeded with the
-// virtual time. The gate's own source cannot be seeded, so the same scenario would have
-// different figures in each run, and a bound close to the worst figure would fail now
-// and then.
+// seededGate returns a gate whose jitter comes from a source that is seeded with the
+// virtual time. The gate's own source cannot be seeded. With that source, each run of a
+// scenario would have different figures, and a test whose bound is close to the worst
+// figure would fail now and then.
 func seededGate(startWindow int) *gate.Adaptive {
 	shared := &gate.Adaptive{StartWindow: startWindow}
 	shared.Join(seeded{})
@@ -30,7 +30,7 @@ func gated(base http.RoundTripper) func(*http.Request) (*http.Response, error) {
 	return (&http.Client{Transport: &iamhttp.Transport{Base: base, Gate: seededGate(0), MaxAttempts: 20}}).Do
 }
 
-// gatedTransport makes the Transport of a program that sets deadlines and no MaxAttempts.
+// gatedTransport makes the Transport of a program that sets deadlines but not MaxAttempts.
 func gatedTransport(base http.RoundTripper) http.RoundTripper {
 	return &iamhttp.Transport{Base: base, Gate: seededGate(0)}
 }
@@ -51,7 +51,7 @@ func (seeded) Throttled(key string, h fleet1.History, retryAfter time.Duration) 
 	}
 }
 
-// A pacer is the gate's own controller, except for the jitter.
+// A pacer is the gate's own controller with another source of jitter.
 type pacer struct {
 	*fleet1.Controller
 	rng *rand.Rand
@@ -63,7 +63,8 @@ func (p *pacer) Refused(now time.Duration, s fleet1.Send, retryAfter time.Durati
 	return p.Controller.Refused(now, s, retryAfter)
 }
 
-// Pause replaces the jitter that the gate has drawn. The gate calls it only to add jitter.
+// Pause replaces the jitter that the gate has drawn. The gate calls Pause only to add
+// jitter.
 func (p *pacer) Pause(until time.Duration) {
 	paused := p.Paused()
 	most := min((paused-p.now)/20, 250*time.Millisecond)

@@ -21,9 +21,10 @@ func newLine() line {
 	return l
 }
 
-// pass returns when a request may leave. Once the request is first in line, pass calls ask
-// until it returns zero; before that, ask returns how long to wait until the next call.
-// waited reports whether the request has already waited as the first.
+// pass blocks until the request may leave. Once the request is first in line, pass calls ask
+// until ask returns zero. Any other result of ask is how long pass must wait before it
+// calls ask again. waited tells ask whether the request has already waited while it was
+// first in line.
 func (l line) pass(ctx context.Context, ask func(waited bool) time.Duration) error {
 	select {
 	case <-l.turn:
@@ -53,8 +54,9 @@ func (l line) again() {
 	}
 }
 
-// A pause is a time in which no request may leave, because of a refusal. Every gate here
-// obeys Retry-After, even if its authors do not say so, and adds a short random time.
+// A pause is the time after a refusal in which no request may leave. Every gate in this
+// package obeys Retry-After, even if its authors do not mention it, and adds a short random
+// time.
 type pause struct {
 	rng   *rand.Rand
 	until time.Time
@@ -65,7 +67,7 @@ func newPause() pause {
 }
 
 // extend records a refusal. It returns the length of the pause without the random time:
-// Retry-After, or otherwise if there is none.
+// the Retry-After of o, or otherwise if o does not have one.
 func (p *pause) extend(o gate.Outcome, otherwise time.Duration) time.Duration {
 	length := cmp.Or(o.RetryAfter, otherwise)
 	late := time.Duration(p.rng.Int64N(int64(time.Second / 4)))

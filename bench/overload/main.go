@@ -1,7 +1,7 @@
 // Overload measures how HTTP clients load a server with a rate limit, and how
 // many of their calls succeed: iamhttp.Transport with and without a gate, other
-// libraries, and hand-written loops. Network, server and clock are simulated; the
-// clients are real.
+// libraries, and hand-written loops. The network, the server and the clock are simulated;
+// the clients are real.
 //
 //	go run ./overload                                       print tables
 //	go run ./overload -svg DIR                              also draw pictures
@@ -15,32 +15,32 @@
 //
 // # The simulation
 //
-// A server is a token bucket, a fixed window, or a sliding window of two periods as
-// in HAProxy, which counts throttled requests too. Its limit may halve or double
-// halfway through the run. Other clients, called strangers, may use the same limit;
-// they send at random times and never wait. The server decides when half of the
+// A server is a token bucket, a fixed window, or a sliding window of two periods. The
+// sliding window counts throttled requests too, as HAProxy does. The limit may halve or
+// double halfway through the run. Other clients, called strangers, may use the same
+// limit; they send at random times and never wait. The server decides when half of the
 // response time has passed, and a 429 takes as long as a 200, so clients learn late
 // that they are throttled.
 //
-// The ideal is a server that queues all requests and throttles none. It serves no
-// stranger while a request waits, so no client can reach the ideal if there are
+// The ideal is a server that queues all requests and throttles none. It does not serve
+// strangers while a request waits, so no client can reach the ideal if there are
 // strangers.
 //
-// "Sent while told to wait" counts requests that were sent while a Retry-After was in
-// force, counted from the arrival of its response. Requests that are sent at the very
-// instant of that arrival do not count. "Time" is the time from the first call to the
-// last success, divided by that of the ideal. "Wait" is how much longer a call took
-// than the response time of its last attempt.
+// "Sent while told to wait" counts the requests that were sent while a Retry-After was
+// in force. Requests sent at the very instant at which the Retry-After arrived do not
+// count. "Time" is the time from the first call to the last success, divided by the same
+// time for the ideal. "Wait" is how much longer a call took than the response time of
+// its last attempt.
 //
 // The same seed gives the same calls, response times and strangers. The clients draw
 // their own jitter, so figures differ a little from run to run. The tests seed the
 // jitter of the gate, so that FIGURES.md is the same each time. Without that seed, 1 of
-// 4,420 runs exceeded its bound: 1.39 requests per success instead of 1.35.
+// 4,420 runs exceeded its bound: 1.39 requests per success instead of at most 1.35.
 //
 // Two clients need help. go-github-ratelimit waits only if the 429 has the body that
-// GitHub sends, so it gets that body. The adaptive mode of the AWS SDK polls the clock
-// while less than a nanosecond is left to wait, which would never end in virtual time,
-// so each poll takes a microsecond here.
+// GitHub sends, so the simulation adds that body. The adaptive mode of the AWS SDK polls
+// the clock while less than a nanosecond is left to wait. It would poll forever in
+// virtual time, so each poll takes a microsecond here.
 package main
 
 import (
@@ -72,17 +72,17 @@ calls succeed. It runs in virtual time and takes a few seconds. Names are
 separated by commas. "all" stands for all names; an unknown name is an error
 that lists the known ones.
 
-  -client NAMES       clients; gate is iamhttp with a gate
+  -client NAMES       clients; "gate" is iamhttp with a gate
   -attempts LIST      maximum number of times that a client sends a request;
                       0 is the client's default (0,20)
   -server NAMES       limits of the server: tb is a token bucket, fw and sw are
-                      windows; tb100/0.1 means 100 requests per second, with a
-                      burst of 0.1 s
+                      windows; tb100/0.1 allows 100 requests per second, and
+                      the requests of 0.1 s at once
   -retry-after NAMES  kinds of Retry-After (seconds)
   -arrivals NAMES     calls@once, or calls@multiple of the limit
                       (1000@once,1000@2)
   -answers NAMES      response times (10ms)
-  -seed LIST          seeds of the random numbers; each makes a run (1)
+  -seed LIST          seeds of the random numbers, with a run for each (1)
   -csv FILE           write all figures to this file, and print no table
   -svg DIR            draw the requests over time into this directory
   -picture FILE       only draw the picture of the README, into this file
@@ -158,7 +158,7 @@ func run(args []string, out io.Writer) error {
 	return nil
 }
 
-// A contestant is a client with one maximum number of attempts.
+// A contestant is a client with a maximum number of attempts.
 type contestant struct {
 	peers.Peer
 	attempts int // 0: the client's default
@@ -208,8 +208,8 @@ func numbers[T int | uint64](list string) ([]T, error) {
 	return ns, nil
 }
 
-// inOrder runs all contestants in all scenarios, with one run per processor at a time,
-// and yields the results of one scenario after the other.
+// inOrder runs all contestants in all scenarios, with one run per processor at a time. It
+// yields the results of each scenario, in the order of the scenarios.
 func inOrder(scenarios []sim.Scenario, fleet []contestant, trace bool) func(yield func([]sim.Result) bool) {
 	return func(yield func([]sim.Result) bool) {
 		limit := make(chan struct{}, runtime.GOMAXPROCS(0))

@@ -23,14 +23,14 @@ func overload(t *testing.T, args ...string) string {
 	return out.String()
 }
 
-func TestClientsWithoutJitterMatchTheArithmetic(t *testing.T) {
-	// Every second, all calls that still wait send a request; 100 or 10 of them succeed.
+func TestFiguresOfClientsWithoutJitterMatchTheArithmetic(t *testing.T) {
+	// Every second, each remaining call sends a request; 100 or 10 of these requests succeed.
 	table := overload(t, "-server", "tb100/1,tb100/0.1", "-arrivals", "1000@once", "-client", "loop-1s,go-retryablehttp,azcore")
 	for _, row := range []string{
 		"| loop-1s | 5.50 | 0 | 1.01 |",                   // (1000+…+100)/1000
-		"| go-retryablehttp | 8.00 | 500 | – |",           // 5 sends: (1000+…+600)/500
+		"| go-retryablehttp | 8.00 | 500 | – |",           // 5 attempts: (1000+…+600)/500
 		"| go-retryablehttp, 20 attempts | 5.50 | 0 |",    //
-		"| azcore | 8.50 | 600 | – |",                     // 4 sends: (1000+…+700)/400
+		"| azcore | 8.50 | 600 | – |",                     // 4 attempts: (1000+…+700)/400
 		"| loop-1s | 50.50 | 0 | 10.09 |",                 // (1000+990+…+10)/1000
 		"| go-retryablehttp | 98.00 | 950 |",              // (1000+…+960)/50
 		"| go-retryablehttp, 20 attempts | 90.50 | 800 |", // (1000+…+810)/200
@@ -67,7 +67,7 @@ func TestThePlotIsXMLWithAPanelForEachClient(t *testing.T) {
 				panels++
 			}
 		}
-		assert.Equal(t, 5, panels, name) // two of the three clients have two settings
+		assert.Equal(t, 5, panels, name) // two of the three clients appear with 0 and with 20 attempts
 	}
 }
 

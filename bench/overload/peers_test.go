@@ -16,15 +16,15 @@ import (
 	"github.com/iamhttp/iamhttp/bench/internal/sim"
 )
 
-// A peersTable is a table of PEERS.md. It has a line for each strategy, and a column for
-// each figure of its rows. The figures are medians; goals are ignored.
+// A peersTable is a table in PEERS.md. It has a line for each strategy, and a column for
+// each aim of its rows. The figures are medians; the goals are ignored.
 type peersTable struct {
 	about string
 	rows  []row
 }
 
-// highest and lowest return aims without a goal. With highest, higher figures are better;
-// with lowest, lower ones.
+// highest returns an aim for a figure that should be high, and lowest for a figure that
+// should be low. Neither aim has a goal.
 func highest(name string, of func(*sim.Record) float64) aim { return aim{name, 0, true, of} }
 func lowest(name string, of func(*sim.Record) float64) aim  { return aim{name, 0, false, of} }
 
@@ -44,9 +44,9 @@ var peersTables = []peersTable{
 		[]row{trouble20(), step20(), dip20(), stray100()}},
 }
 
-// perMinute is the limit that the settings of ATB's authors are made for: their service
-// fills its bucket once a minute. The only thing we know of their loads is "up to 100
-// clients"; how many calls the clients make, and when, is our guess.
+// perMinute is the limit for which ATB's authors chose their settings: their service fills
+// its bucket once a minute. All that we know about their loads is "up to 100 clients"; how
+// many calls the clients make, and when, is our guess.
 var perMinute = []sim.Limit{{Server: sim.Server{Algorithm: sim.FixedWindow, Limit: 40, Window: time.Minute}}}
 
 var (
@@ -54,8 +54,8 @@ var (
 	fails    = lowest("calls that fail, %", func(r *sim.Record) float64 { return math.Round(100 * float64(r.Failed()) / float64(len(r.Calls))) })
 )
 
-// unlessTheyFail wraps a figure. It returns never if more than 1 % of the calls fail,
-// because the figure would mean nothing then.
+// unlessTheyFail replaces a figure by never if more than 1 % of the calls fail, because the
+// figure would mean nothing then.
 func unlessTheyFail(of func(*sim.Record) float64) func(*sim.Record) float64 {
 	return func(r *sim.Record) float64 {
 		if r.Failed() > len(r.Calls)/100 {
@@ -119,7 +119,7 @@ func inFlight20() row {
 	}, goals: []aim{sentEach, makespanOf(20*time.Second, 0)}}
 }
 
-// minuteAfter is answeredOf in the minute after a time.
+// minuteAfter is answeredOf for the minute after at.
 func minuteAfter(at time.Duration) aim {
 	a := answeredOf(at, at+time.Minute, 0)
 	a.name = "share"
@@ -156,7 +156,8 @@ func stray100() row {
 	}, goals: []aim{regained(at, 100, 0)}}
 }
 
-// clearly is the fraction by which a figure must be better than the gate's to be bold.
+// clearly is the fraction by which a figure must be better than the gate's to be printed in
+// bold.
 const clearly = 0.05
 
 const peersHead = `# The gate beside other rules
@@ -186,7 +187,7 @@ Others are better than the gate here:
 The comments in atb_test.go, gradient_test.go and google_test.go say what is not the authors', but our guess.
 `
 
-// beside measures a row with each strategy, and with three seeds.
+// beside measures a row with each strategy, using three seeds.
 func (r row) beside(t *testing.T) map[string][]figure {
 	r.seeds = 3
 	figures := map[string][]figure{}
@@ -231,12 +232,12 @@ func (p peersTable) write(b *strings.Builder, figures map[string]map[string][]fi
 	}
 }
 
-// The gate's figures in PEERS.md must be current within 5 %. Those of the others are not
-// checked: see near.
-func TestTheGateBesideOtherRules(t *testing.T) {
+// The gate's figures in PEERS.md must be current within 5 %. The figures of the other
+// strategies are not checked: see near.
+func TestTheTableOfTheGateBesideOtherRulesIsCurrent(t *testing.T) {
 	t.Parallel()
 	if raceDetector {
-		t.Skip("a measurement: it finds no races that other tests miss")
+		t.Skip("this test measures figures, and finds no races that other tests miss")
 	}
 	var measured sync.Map
 	for _, p := range peersTables {
@@ -311,7 +312,7 @@ func cellsOf(text string) (all []cell) {
 		for _, p := range parts[1:] {
 			value, err := strconv.ParseFloat(strings.TrimSpace(p), 64)
 			if err != nil {
-				value = never // the cell says never or none
+				value = never // the text of the cell is never or none
 			}
 			all = append(all, cell{strings.Trim(parts[0], "` "), i + 1, value})
 		}
@@ -320,8 +321,8 @@ func cellsOf(text string) (all []cell) {
 }
 
 // near returns an error if a figure of the gate differs from was by more than worsens. It
-// does not check other strategies: their jitter is not seeded, and whether some of their
-// calls fail is chance.
+// does not check other strategies, because their jitter is not seeded, and it is a matter
+// of chance whether some of their calls fail.
 func (c cell) near(was cell) error {
 	if c.client != "gate" || c.value == was.value {
 		return nil

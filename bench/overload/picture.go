@@ -17,8 +17,8 @@ const (
 	plotTop            = 84
 )
 
-// writePicture draws the picture of the README: a thousand calls at once against one
-// limit, without a gate and with one.
+// writePicture draws README.md's picture: a thousand calls at once against one limit,
+// without a gate and with one.
 func writePicture(file string) error {
 	s, err := scenarios("tb100/0.1", "seconds", "1000@once", "10ms", "1")
 	if err != nil {
@@ -64,7 +64,7 @@ func drawPicture(without, with sim.Result) []byte {
 	return b.Bytes()
 }
 
-// drawHalf draws one run.
+// drawHalf draws one run, in one half of the picture.
 func drawHalf(b *bytes.Buffer, a axes, left float64, name string, r sim.Result) {
 	const bottom = plotTop + plotH
 	at := func(second float64) float64 { return left + second/a.seconds*plotW }

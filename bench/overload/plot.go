@@ -19,8 +19,8 @@ const (
 	marginX, marginY = 64, 126
 )
 
-// draw draws one scenario: for each contestant, the requests that reached the server
-// over time, and how many of them were throttled.
+// draw draws a scenario. For each contestant, it shows over time how many requests reached
+// the server, and how many of them were throttled.
 func draw(fleet []contestant, results []sim.Result) []byte {
 	s := results[0].Scenario
 	columns, panelW := mostColumns, 250
@@ -60,7 +60,7 @@ func draw(fleet []contestant, results []sim.Result) []byte {
 	return b.Bytes()
 }
 
-// axes are the same for all panels of a picture.
+// All panels of a picture have the same axes.
 type axes struct {
 	seconds float64
 	bin     float64 // width of a bar in seconds
@@ -94,7 +94,7 @@ func axesFor(results []sim.Result) axes {
 
 const (
 	mostBars = 60
-	mostOver = 6 // times the limit; higher bars are cut off, and marked
+	mostOver = 6 // times the limit; higher bars are cut off and marked
 )
 
 // rates returns the requests per second in each bar.
@@ -150,8 +150,8 @@ type panel struct {
 	left, bottom float64
 }
 
-// shown is the name of a contestant for readers who do not know the names of the
-// -client flag.
+// shown returns the name of a contestant for readers who do not know the names that
+// -client accepts.
 func shown(c contestant) string {
 	name := map[string]string{
 		"gate":    "iamhttp with a gate",
@@ -228,7 +228,7 @@ func (p panel) limit(s sim.Server, r sim.Result) {
 	fmt.Fprintf(p, `H%.1f"/>`+"\n", p.left+p.width)
 }
 
-// fileName is the name of a scenario without characters that file systems reject.
+// fileName returns the name of a scenario, without the characters that file systems reject.
 func fileName(s sim.Scenario) string {
 	return strings.Map(func(r rune) rune {
 		switch r {

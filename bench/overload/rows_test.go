@@ -27,17 +27,18 @@ var (
 	rowSeeds = flag.Int("seeds", 0, "the `number` of seeds of each row; the worst result counts; 0: the row's own number")
 )
 
-// A row is a situation that users of cloud APIs meet, with the goals of the gate in it.
+// A row is a situation that users of cloud APIs meet, with goals for the gate in that
+// situation.
 type row struct {
 	name      string
 	situation sim.Situation
-	seeds     int // the worst result counts; 0: one
+	seeds     int // number of runs, each with its own seed; the worst counts; 0: one run
 	settings  settings
 	goals     []aim
 }
 
-// An aim is a figure of a row with its goal. If the gate misses the goal, its bound is
-// the figure in ROWS.md: see check.
+// An aim is a figure of a row, with a goal for that figure. If the gate misses the goal,
+// the figure in ROWS.md is the bound instead: see check.
 type aim struct {
 	name  string
 	goal  float64
@@ -80,12 +81,12 @@ func number3(f float64) string {
 	return fmt.Sprintf("%.3g", f)
 }
 
-// A figure is the result for an aim over all seeds.
+// A figure sums up the results for an aim with all seeds.
 type figure struct {
 	worst, median float64
 }
 
-// run measures the figures of all goals.
+// run measures the figure of each aim.
 func (r row) run(t *testing.T, s strategy) []figure {
 	all := make([][]float64, len(r.goals))
 	for i := range cmp.Or(*rowSeeds, r.seeds, 1) {
@@ -137,15 +138,16 @@ func (r row) log(chosen []strategy, figures map[string][]figure) string {
 	return b.String()
 }
 
-// worsens is the fraction by which a figure may be worse than in ROWS.md.
+// worsens is the fraction by which a figure may be worse than in ROWS.md or PEERS.md.
 const worsens = 0.05
 
-// check compares a figure of the gate with its goal, and with the line of ROWS.md if it
-// misses the goal.
+// check compares a figure of the gate with the goal. If the figure misses the goal, check
+// compares it with the line in ROWS.md.
 func (a aim) check(figure float64, line rowLine) error {
 	by := line.gate * worsens
 	if a.name == noneFails.name {
-		by = max(by, 3*math.Sqrt(line.gate)) // few calls fail, and by chance: 18 to 42 with one seed
+		// Few calls fail, so their number varies by chance: from 18 to 42 with one seed.
+		by = max(by, 3*math.Sqrt(line.gate))
 	}
 	bound, better := line.gate+by, line.gate-by
 	if a.least {
@@ -153,7 +155,7 @@ func (a aim) check(figure float64, line rowLine) error {
 	}
 	if a.holds(figure, a.goal) {
 		if line.known && !a.holds(better, a.goal) && !*update { // a small variation does not count
-			return fmt.Errorf("now reaches its goal %v with %s: run with -update", a, number3(figure))
+			return fmt.Errorf("the figure now reaches its goal %v with %s: run with -update", a, number3(figure))
 		}
 		return nil
 	}
@@ -161,16 +163,16 @@ func (a aim) check(figure float64, line rowLine) error {
 	case line.known && !a.holds(figure, bound):
 		return fmt.Errorf("got %s, want %s as in ROWS.md; the goal is %v", number3(figure), number3(line.gate), a)
 	case !line.known && !*update:
-		return fmt.Errorf("got %s, want the goal %v", number3(figure), a)
+		return fmt.Errorf("got %s, which misses the goal %v", number3(figure), a)
 	}
 	return nil
 }
 
 // A rowLine is a line of ROWS.md.
 type rowLine struct {
-	known bool
-	gate  float64
-	cells map[string]string // by strategy
+	known bool              // false: ROWS.md does not have the line
+	gate  float64           // figure of the gate
+	cells map[string]string // keyed by the name of the strategy
 }
 
 // readRows reads ROWS.md.
@@ -247,22 +249,23 @@ func (a aim) cell(figure float64) string {
 	return number3(figure)
 }
 
-// plain replaces everything in text that depends on the figures, except digits.
+// plain removes from text everything that depends on the figures, except for digits.
 func plain(text string) string {
 	return strings.NewReplacer("**", "", "never", "0", "| none ", "| 0 ").Replace(text)
 }
 
-// The test measures the gate in all rows. To run some rows, and other strategies too:
+// This test measures the gate in all rows. To run only some rows, and with other strategies
+// too:
 //
 //	go test -v -run 'Rows/deadline' ./overload -gates gate,none,aimd -seeds 5
 //
-// A row that misses its goal must not be much worse than in ROWS.md. With -update the
-// lines of the rows that are run are rewritten, but the test still fails if the gate has
-// become worse.
-func TestTheGateInTheRows(t *testing.T) {
+// A figure that misses its goal must not be much worse than in ROWS.md. With -update the
+// test rewrites the lines of the rows that it runs, but still fails if the gate has become
+// worse.
+func TestTheGateIsNotWorseInTheRowsThanRecorded(t *testing.T) {
 	t.Parallel()
 	if raceDetector {
-		t.Skip("a measurement: it finds no races that other tests miss")
+		t.Skip("this test measures figures, and finds no races that other tests miss")
 	}
 	chosen := chosenStrategies(t)
 	file := readRows(t)
@@ -292,7 +295,7 @@ func TestTheGateInTheRows(t *testing.T) {
 		case !ownSeeds:
 			return
 		case *update:
-			require.True(t, ok, "ROWS.md lacks a row that was not run")
+			require.True(t, ok, "ROWS.md cannot be written: one of its rows was not run, and the old file lacks that row")
 			require.NoError(t, os.WriteFile("ROWS.md", []byte(text), 0o644))
 			return
 		case !all:

@@ -15,15 +15,15 @@ import (
 	"github.com/iamhttp/iamhttp/internal/bracket"
 )
 
-// The share of goals that are met may move by this many percentage points when one
-// setting is halved or raised by half: mostMoved is for all goals, mostMovedOfKind for
-// the goals of one kind.
+// When one setting is halved or raised by half, the share of goals that are met may move
+// by this many percentage points: mostMoved if all goals are counted, mostMovedOfKind if
+// only the goals of one kind are.
 const (
 	mostMoved       = 2.0
 	mostMovedOfKind = 5.0
 )
 
-// kinds are prefixes of the goals' names.
+// kinds are prefixes of the goals' names; the empty one stands for all goals.
 var kinds = []string{"", "sent per success", "makespan"}
 
 // A controller that is tuned to the simulation would get much worse if one of its
@@ -31,7 +31,7 @@ var kinds = []string{"", "sent per success", "makespan"}
 // that are met. A goal with an exception counts as met within the bound of the exception.
 func TestResultsDependLittleOnEachSettingOfTheGate(t *testing.T) {
 	if raceDetector {
-		t.Skip("a measurement: it finds no races that other tests miss")
+		t.Skip("this test measures figures, and finds no races that other tests miss")
 	}
 	standard := bracket.Standard
 	defer func() { bracket.Standard = standard }()
@@ -47,7 +47,7 @@ func TestResultsDependLittleOnEachSettingOfTheGate(t *testing.T) {
 			if kind == "" {
 				most = mostMoved
 			}
-			assert.InDelta(t, base[i], shares[i], most, "%s = %.4g changes the share of goals %q too much", name, value, kind)
+			assert.InDelta(t, base[i], shares[i], most, "%s = %.4g changes the share of met goals too much, for goals whose names begin with %q", name, value, kind)
 		}
 	}
 	for i := range reflect.TypeFor[bracket.Constants]().NumField() {
@@ -67,8 +67,8 @@ func TestResultsDependLittleOnEachSettingOfTheGate(t *testing.T) {
 	}
 }
 
-// sharesOfGoals runs a part of the matrix through the gate and returns the
-// percentage of goals of each kind that are met.
+// sharesOfGoals runs a part of the matrix through the gate. For each kind of goal, it
+// returns the percentage of goals that are met.
 func sharesOfGoals(t *testing.T, startWindow int) []float64 {
 	wrap := func(base http.RoundTripper, o peers.Options) http.RoundTripper {
 		return &iamhttp.Transport{Base: base, Gate: seededGate(startWindow), MaxAttempts: o.Attempts}

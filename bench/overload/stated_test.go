@@ -12,7 +12,7 @@ import (
 	"github.com/iamhttp/iamhttp/bench/internal/sim"
 )
 
-// stating returns a server that states a multiple of its limit.
+// stating returns a copy of s that states a multiple of its limit in each 429.
 func stating(s sim.Server, multiple float64) sim.Server {
 	limit, window := s.Limit*multiple, s.Window.Seconds()
 	if limit < 1 {
@@ -22,7 +22,8 @@ func stating(s sim.Server, multiple float64) sim.Server {
 	return s
 }
 
-// statements are the limits that the servers state.
+// statements lists the limits that the servers state. Each has a function that makes a
+// server state it.
 var statements = []struct {
 	name  string
 	wrong bool
@@ -34,15 +35,16 @@ var statements = []struct {
 	{"another policy: 30 in a minute", true, func(s sim.Server) sim.Server { s.States = "30;w=60"; return s }},
 }
 
-// statedFigures compare runs with runs against the same servers without a statement.
+// statedFigures compares runs against servers that state a limit with runs against the same
+// servers without a statement.
 type statedFigures struct {
-	runs, sent, makespan                   int // all runs, and those within each goal
+	runs, sent, makespan                   int // number of runs, and of those that meet each of the two goals
 	meanSent, mostSent, meanTime, mostTime float64
 }
 
-// statedGoals reports whether the gate knew the limit after the first pause: sent, if it
-// throttled only requests that were in flight at the first 429; makespan, if the run took
-// no more than 1.05 times the ideal and that pause.
+// statedGoals checks whether the gate knew the limit after the first pause. sent is true if
+// only requests that were in flight at the first 429 were throttled. makespan is true if
+// the run took no longer than 1.05 times the ideal, plus the first pause.
 func statedGoals(r sim.Result) (sent, makespan bool) {
 	return r.Sent <= r.OK+r.FlyingAtFirst, r.Makespan.Seconds() <= 1.05*r.IdealMakespan.Seconds()+r.FirstPause.Seconds()
 }
@@ -68,7 +70,7 @@ func compare(results, without []sim.Result) (f statedFigures) {
 
 func TestStatedLimitHelpsIfRightAndDoesNoHarmIfWrong(t *testing.T) {
 	if raceDetector {
-		t.Skip("a measurement: it finds no races that other tests miss")
+		t.Skip("this test measures figures, and finds no races that other tests miss")
 	}
 	servers := slices.DeleteFunc(slices.Clone(sim.Servers), func(s sim.Server) bool {
 		return s.Change != 0 || s.Strangers != 0 || s.Algorithm == sim.SlidingWindow
@@ -107,17 +109,18 @@ figures compare each run with the same one without a statement: the mean, and th
 		f := compare(results, without)
 		row(s.name, f)
 		if s.wrong {
-			assert.LessOrEqual(t, f.mostSent, 1.02, s.name)
-			assert.LessOrEqual(t, f.mostTime, 1.02, s.name)
+			assert.LessOrEqual(t, f.mostSent, 1.02, "%s: stating it costs too many requests", s.name)
+			assert.LessOrEqual(t, f.mostTime, 1.02, "%s: stating it costs too much time", s.name)
 			continue
 		}
-		assert.LessOrEqual(t, f.meanSent, 1.0, s.name)
-		assert.LessOrEqual(t, f.meanTime, 1.0, s.name)
-		assert.LessOrEqual(t, f.mostSent, 1.01, s.name)
-		assert.LessOrEqual(t, f.mostTime, 1.05, s.name) // the gate stays below the stated rate, and the server rounds
+		assert.LessOrEqual(t, f.meanSent, 1.0, "%s: stating it does not save requests", s.name)
+		assert.LessOrEqual(t, f.meanTime, 1.0, "%s: stating it does not save time", s.name)
+		assert.LessOrEqual(t, f.mostSent, 1.01, "%s: in one run, stating it costs too many requests", s.name)
+		// The gate stays below the stated rate, and the server rounds the limit that it states.
+		assert.LessOrEqual(t, f.mostTime, 1.05, "%s: in one run, stating it costs too much time", s.name)
 		for _, r := range results {
 			if sent, makespan := statedGoals(r); fixedWindow(r.Scenario, r) && seconds(r.Scenario, r) && r.Scenario.Server.Window.Seconds() > 10 {
-				assert.True(t, sent && makespan, r)
+				assert.True(t, sent && makespan, "the gate must know the limit after the first pause: %v", r)
 			}
 		}
 	}

@@ -16,13 +16,13 @@ import (
 // vary less.
 func TestTheSummaryOfThePeersIsCurrent(t *testing.T) {
 	if raceDetector {
-		t.Skip("a measurement: it finds no races that other tests miss")
+		t.Skip("this test measures figures, and finds no races that other tests miss")
 	}
 	current(t, "SUMMARY.md", peersSummary(t), 0.35)
 }
 
-// peersSummary returns the table of all peers in one scenario, in which the first calls
-// already exceed the limit.
+// peersSummary returns a table of the peers in a single scenario, whose first calls already
+// exceed the limit.
 func peersSummary(t *testing.T) string {
 	const clients = "gate,iamhttp,loop-1s,go-retryablehttp,failsafe-go,rehttp,azcore,aws-standard,aws-adaptive,go-github-ratelimit"
 	scenarios, err := scenarios("tb100/0.1", "seconds", "1000@once", "10ms", "1,2,3")

@@ -15,8 +15,8 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// The functions below are the code of docs/faq.md, before and after migrating. The tests
-// check what changes.
+// The functions below are the code in docs/faq.md, before and after migrating. The tests
+// check what the migration changes.
 
 const address = "https://iam.example/v3/users"
 
@@ -53,7 +53,7 @@ func rehttpReplaced() *http.Client {
 	return client
 }
 
-// through sends the requests of a client to service, instead of the network.
+// through returns a RoundTripper that sends requests to service instead of the network.
 func through(service *iamtest.Server) http.RoundTripper {
 	return roundTripper(func(req *http.Request) (*http.Response, error) { return service.RoundTrip(req) })
 }

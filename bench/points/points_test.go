@@ -1,6 +1,6 @@
 // Package points compares an iamhttp.Transport with other ways to retry requests, point by
-// point, and writes the table in docs/comparison.md. The tests observe the content of
-// each cell.
+// point, and writes the table in docs/comparison.md. Each cell of the table says what a
+// test observed.
 package points
 
 import (
@@ -62,9 +62,9 @@ var contestants = []struct {
 	{"by hand", func(base http.RoundTripper) http.RoundTripper { return byHand{base} }},
 }
 
-// byHand is a loop as people write it if they know the rules. It sends a request at most
+// byHand is the loop that people write if they know the rules. It sends a request at most
 // four times, retries 408 and 429, obeys Retry-After in seconds, gets the body from
-// GetBody, and ends a wait when the context ends.
+// GetBody, and stops waiting when the context ends.
 type byHand struct{ base http.RoundTripper }
 
 func (h byHand) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -92,7 +92,7 @@ func (h byHand) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// A trial is one contestant with a service, in virtual time.
+// In a trial, one contestant calls a service in virtual time.
 type trial struct {
 	*testing.T
 	service iamtest.Server
@@ -100,9 +100,9 @@ type trial struct {
 	client  *http.Client
 }
 
-// points are the rows of the table. see returns what the contestant's cell says.
+// points are the rows of the table. see tries a contestant and returns the text of its cell.
 var points = []struct {
-	name, says string // name: of the subtest; says: the first cell of the row
+	name, says string // the name of the subtest, and the text of the row's first cell
 	see        func(*trial) string
 }{
 	{"503", "a service that is down (503): one call sends", func(t *trial) string {
@@ -323,7 +323,7 @@ func TestPoints(t *testing.T) {
 	assert.Equal(t, table.String(), old, document+" is out of date, run: "+rewrite)
 }
 
-// excerpt maps the first cells of the rows in the README to the names of the points.
+// excerpt maps the first cell of each row in README.md's table to the name of a point.
 var excerpt = map[string]string{
 	"to a service that is down (503) sends":            "503",
 	"told to wait 30 s, with a deadline in 10 s, ends": "Deadline",
@@ -356,7 +356,7 @@ func TestREADMEHasTheSameCellsAsTheComparison(t *testing.T) {
 	assert.Contains(t, string(readme), "["+strings.Replace(sent, "requests", "times", 1)+"](docs/comparison.md)")
 }
 
-// use puts the contestant in front of base.
+// use makes the client send its requests through the contestant to base.
 func (t *trial) use(base http.RoundTripper) { t.client = &http.Client{Transport: t.wrap(base)} }
 
 func (t *trial) get(ctx context.Context) (status int, err error) {
@@ -365,7 +365,8 @@ func (t *trial) get(ctx context.Context) (status int, err error) {
 	return t.do(req)
 }
 
-// do returns the status that the caller gets from the response or the error, 0 if none.
+// do returns the status that the caller gets from the response or the error, or 0 if there
+// is none.
 func (t *trial) do(req *http.Request) (status int, err error) {
 	resp, err := t.client.Do(req)
 	if err != nil {
@@ -386,7 +387,7 @@ func (t *trial) sends() string {
 	return fmt.Sprint(n, " requests")
 }
 
-// spacing is the time between the first two requests, 0 if there is only one.
+// spacing is the time between the first two requests, or 0 if there is only one.
 func (t *trial) spacing() time.Duration {
 	r := t.service.Requests()
 	if len(r) < 2 {
@@ -396,7 +397,7 @@ func (t *trial) spacing() time.Duration {
 }
 
 // herd starts 50 callers, one every 100 ms. The service throttles all requests for 10 s.
-// herd returns the number of requests that a caller sends in that time.
+// herd returns the average number of requests that a caller sends in these 10 s.
 func (t *trial) herd(client *http.Client) string {
 	opens := time.Now().Add(10 * time.Second)
 	t.service.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -415,7 +416,7 @@ func (t *trial) herd(client *http.Client) string {
 		time.Sleep(100 * time.Millisecond)
 	}
 	callers.Wait()
-	early := -1 // the first request is not early
+	early := -1 // the first request is always sent, so it does not count
 	for _, r := range t.service.Requests() {
 		if r.At.Before(opens) {
 			early++
@@ -435,7 +436,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
-// counted counts its first Close.
+// counted is a response body that counts its first Close.
 type counted struct {
 	io.ReadCloser
 	once   sync.Once

@@ -1,5 +1,5 @@
-// Package cli gives the programs of this module the same behavior for -h, for wrong
-// arguments, and for errors.
+// Package cli lets all programs of this module handle -h, wrong arguments, and errors in
+// the same way.
 package cli
 
 import (
@@ -16,7 +16,7 @@ type wrong struct{ error }
 
 func (w wrong) Unwrap() error { return w.error }
 
-// Wrong marks err as an error in the arguments: Run returns 2 for it.
+// Wrong marks err as an error in the arguments, for which Run returns 2.
 func Wrong(err error) error { return wrong{err} }
 
 // Parse parses args. Arguments that are not flags are an error.
@@ -48,7 +48,8 @@ func Run(name, usage string, program func() error, stdout, stderr io.Writer) int
 	return 1
 }
 
-// folded breaks a text into lines of 80 columns, because an error may list many names.
+// folded breaks text into lines of at most 80 columns, because an error may list many
+// names.
 func folded(text string) string {
 	var b strings.Builder
 	column := 0

@@ -16,15 +16,16 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// awsStandard is the standard retry mode, which is the default. Since version 1.48.0, of
-// November 2026, it behaves like the AWS SDKs of all languages:
-//   - A request is sent at most three times, as before.
-//   - The wait is random: up to 1 s after a throttled attempt, and up to 50 ms after
-//     another failure (1 s before that version). The maximum doubles with each retry.
-//   - All calls of a client share a quota of 500 tokens. A retry takes 5 after a throttled
-//     attempt, and 14 after another failure (before, 5, and 10 after a timeout).
+// awsStandard is the standard retry mode, which is the default. Since version 1.48.0
+// (November 2026), this mode is the same in the AWS SDKs for all languages:
+//   - A request is sent at most three times, as in earlier versions.
+//   - The wait is random: up to 1 s after a throttled attempt, and up to 50 ms after any
+//     other failure (1 s before version 1.48.0). The maximum doubles with each retry.
+//   - All calls of a client share a quota of 500 tokens. A retry takes 5 tokens after a
+//     throttled attempt, and 14 after any other failure (before version 1.48.0, 10 after a
+//     timeout and 5 after anything else).
 //
-// It obeys X-Amz-Retry-After, in milliseconds, and ignores Retry-After.
+// This mode obeys X-Amz-Retry-After, in milliseconds, and ignores Retry-After.
 func awsStandard(base http.RoundTripper, o Options) http.RoundTripper {
 	return smithyClient(base, o, retry.NewStandard(awsOptions(o)))
 }
@@ -50,8 +51,8 @@ func awsOptions(o Options) func(*retry.StandardOptions) {
 }
 
 // ticking makes a microsecond pass whenever AdaptiveMode waits for a token. AdaptiveMode
-// rounds that wait down, finally to zero, and then polls until time has passed. Virtual
-// time does not pass while a goroutine polls.
+// rounds the rest of that wait down, in the end to zero, and then polls until time has
+// passed. Virtual time does not pass while a goroutine polls.
 type ticking struct{ *retry.AdaptiveMode }
 
 func (r ticking) GetAttemptToken(ctx context.Context) (func(error) error, error) {

@@ -10,7 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// refusing responds to each request with a status, and records the times of the requests.
+// refusing is a server that responds to each request with the same status, and records
+// the times of the requests.
 type refusing struct {
 	status int
 	header http.Header
@@ -30,23 +31,24 @@ func (r *refusing) call(t *testing.T, do Do) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://iam.test/v3/users", nil)
 	require.NoError(t, err)
-	resp, err := do(req) // a failure is an error only if the quota forbids the last retry
+	resp, err := do(req) // the SDK turns the last 429 or 503 into an error
 	if err == nil {
 		resp.Body.Close()
 	}
 }
 
-// The SDK's own tests check its waits and its quota. This test checks which behavior our
-// figures measure: older versions have different waits, and a different quota.
-func TestAWSSDKHasItsRetryBehaviorOfNovember2026(t *testing.T) {
+// The SDK's own tests check its waits and its quota. This test makes sure that we measure
+// the behavior that awsStandard describes: older versions have other waits and another
+// quota.
+func TestAWSSDKHasTheRetryBehaviorOfNovember2026(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		status  int
-		wait    time.Duration // maximum before the first retry
+		wait    time.Duration // longest wait before the first retry
 		retries int           // number of retries that the quota allows
 	}{
 		{"throttled", http.StatusTooManyRequests, time.Second, 500 / 5},
-		{"another failure", http.StatusServiceUnavailable, 50 * time.Millisecond, 500 / 14},
+		{"other failure", http.StatusServiceUnavailable, 50 * time.Millisecond, 500 / 14},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

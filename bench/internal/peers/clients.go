@@ -38,13 +38,13 @@ func hashicorpClient(base http.RoundTripper, o Options) http.RoundTripper {
 		if err != nil {
 			return nil, err
 		}
-		r.Header, r.ContentLength = req.Header, req.ContentLength // it does not know the length of a file
+		r.Header, r.ContentLength = req.Header, req.ContentLength // retryablehttp does not know the length of a file
 		return c.Do(r)
 	})
 }
 
-// restyAttempts is the number of attempts in the documentation of resty. By default,
-// neither version retries.
+// restyAttempts is the number of attempts in the examples of resty's documentation. By
+// default, neither version of resty retries.
 const restyAttempts = 4
 
 // quiet is a logger that discards everything.
@@ -65,13 +65,13 @@ func resty2(base http.RoundTripper, o Options) http.RoundTripper {
 	}
 	return roundTripper(func(req *http.Request) (*http.Response, error) {
 		r := c.R().SetContext(req.Context())
-		r.Header = req.Header.Clone() // it adds to them
+		r.Header = req.Header.Clone() // because resty adds headers
 		data, stream, err := o.content(req)
 		switch {
 		case err != nil:
 			return nil, err
 		case data != nil:
-			r.SetBody(data) // it would send a reader once, and then an empty body
+			r.SetBody(data) // resty would send a reader once, and an empty body after that
 		case stream != nil:
 			r.SetBody(stream)
 		}
@@ -92,15 +92,15 @@ func resty3(base http.RoundTripper, o Options) http.RoundTripper {
 	}
 	return roundTripper(func(req *http.Request) (*http.Response, error) {
 		r := c.R().SetContext(req.Context())
-		r.Header = req.Header.Clone() // it adds to them
+		r.Header = req.Header.Clone() // because resty adds headers
 		data, stream, err := o.content(req)
 		switch {
 		case err != nil:
 			return nil, err
 		case o.Content != nil && data != nil:
-			r.SetBody(bytes.NewReader(data)) // it would copy bytes
+			r.SetBody(bytes.NewReader(data)) // resty would copy a byte slice
 		case data != nil:
-			r.SetBody(data) // it would rewind a reader that the last send may still be reading
+			r.SetBody(data) // resty would rewind a reader that the previous attempt may still be reading
 		case stream != nil:
 			r.SetBody(stream)
 		}
@@ -143,7 +143,7 @@ func azure(base http.RoundTripper, o Options) http.RoundTripper {
 		if err != nil {
 			return nil, err
 		}
-		azruntime.SkipBodyDownload(r) // it would read every response to its end
+		azruntime.SkipBodyDownload(r) // otherwise azcore would read every response to its end
 		return pipeline.Do(r)
 	})
 }

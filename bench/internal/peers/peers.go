@@ -13,20 +13,20 @@ import (
 	"time"
 )
 
-// A Peer is a way to make calls.
+// A Peer is an HTTP client that retries: a library, or code in this package.
 type Peer struct {
 	Name   string
-	Module string // empty: the peer is written here
-	// Capped says that the peer stops after a number of attempts, which can be set.
+	Module string // module path of the library; empty: the peer is code in this package
+	// Capped is true if the peer stops after a maximum number of attempts, which can be set.
 	Capped bool
-	// Client says that the peer is not a RoundTripper for an http.Client. It contains an
+	// Client is true if the peer is not a RoundTripper for an http.Client: it contains an
 	// http.Client, and has its own types for requests and responses.
 	Client bool
-	// Wrap puts the peer around base. RoundTrip of the result makes one call, even if the
-	// peer is a Client.
+	// Wrap makes the peer send its requests through base. RoundTrip of the result makes one
+	// call, retries included, even if the peer is a Client.
 	Wrap func(base http.RoundTripper, o Options) http.RoundTripper
-	// Failure returns the peer's own error for a response of 400 or above. It is nil
-	// if the peer has no such error.
+	// Failure returns the peer's own error for a response with a status of 400 or above.
+	// It is nil if the peer does not have such an error.
 	Failure func(*http.Response) error
 }
 
@@ -41,7 +41,7 @@ type Options struct {
 	// means no wait. If Delay is set, any number of calls may wait at once.
 	Delay time.Duration
 	// Content is the content of each body that is not a file. An http.Request only has a
-	// reader for it, but a Client gets it in the form that it handles best.
+	// reader for the body, but a Client gets the content in the form that it handles best.
 	Content []byte
 }
 
@@ -51,8 +51,8 @@ const NoDelay time.Duration = -1
 // delay returns the delay, and reports whether it is set.
 func (o Options) delay() (time.Duration, bool) { return max(o.Delay, 0), o.Delay != 0 }
 
-// attempts returns Attempts, or ownWords if it is not set. ownWords is the number in the
-// documentation of a peer without a default.
+// attempts returns Attempts, or ownWords if Attempts is not set. A peer without a default
+// passes the number in its documentation as ownWords.
 func (o Options) attempts(ownWords int) int {
 	if o.Attempts == 0 {
 		return ownWords
@@ -63,13 +63,13 @@ func (o Options) attempts(ownWords int) int {
 // Do makes a call, as http.Client.Do does.
 type Do = func(*http.Request) (*http.Response, error)
 
-// Wire returns a function that makes a call over base through an http.Client, as
-// an application does. attempts is as in Options.
+// Wire returns a function that makes calls over base through an http.Client, as an
+// application does. attempts is Options.Attempts.
 func (p Peer) Wire(base http.RoundTripper, attempts int) Do {
 	return p.Do(base, Options{Attempts: attempts})
 }
 
-// Do is Wire with all options.
+// Do is like Wire, but takes all options.
 func (p Peer) Do(base http.RoundTripper, o Options) Do {
 	rt := p.Wrap(base, o)
 	if p.Client {
@@ -78,12 +78,12 @@ func (p Peer) Do(base http.RoundTripper, o Options) Do {
 	return (&http.Client{Transport: rt}).Do
 }
 
-// Base is the baseline: the base with the shortest loop that retries.
+// Base is the baseline: the base RoundTripper in the shortest possible retry loop.
 var Base = Peer{Name: "base", Wrap: byHand}
 
 const module = "github.com/iamhttp/iamhttp"
 
-// All lists the peers. Ours are the first.
+// All lists the peers. Ours come first.
 var All = []Peer{
 	{Name: "gate", Module: module, Capped: true, Wrap: gated},
 	{Name: "iamhttp", Module: module, Capped: true, Wrap: transport},
@@ -121,14 +121,14 @@ func Versions(measured ...Peer) string {
 	return strings.Join(names, ", ") + "."
 }
 
-// A roundTripper is a Do as a RoundTripper.
+// A roundTripper turns a Do into an http.RoundTripper.
 type roundTripper Do
 
 func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
-// content returns the body of req in the form that an application passes to a Client:
-// bytes if it has them, otherwise a stream, such as a file. Both are nil if there is no
-// body.
+// content returns the body of req in the form in which an application passes it to a
+// Client: as bytes if they are known, otherwise as a stream, such as a file. Both results
+// are nil if there is no body.
 func (o Options) content(req *http.Request) (data []byte, stream io.Reader, err error) {
 	if req.Body == nil || req.Body == http.NoBody {
 		return nil, nil, nil

@@ -24,7 +24,7 @@ func transport(base http.RoundTripper, o Options) http.RoundTripper {
 	return t
 }
 
-// constant is backoff.ConstantBackOff without its allocation.
+// constant is like backoff.ConstantBackOff, but does not allocate.
 type constant time.Duration
 
 func (c constant) NextBackOff() time.Duration { return time.Duration(c) }
@@ -109,7 +109,8 @@ func failsafe(base http.RoundTripper, o Options) http.RoundTripper {
 	return failsafehttp.NewRoundTripper(base, policy.Build())
 }
 
-// puerkito is rehttp. It has no defaults; the numbers are from its documentation.
+// puerkito is rehttp, which does not have defaults. The numbers are from its
+// documentation.
 func puerkito(base http.RoundTripper, o Options) http.RoundTripper {
 	delay := rehttp.ExpJitterDelay(time.Second, 10*time.Second)
 	if d, ok := o.delay(); ok {

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Draw returns a random situation: limits, callers, deadlines, and changes over time. It
-// has a few thousand calls. The same seed gives the same situation.
+// Draw returns a random situation: limits, callers, deadlines, and changes over time. A
+// situation has a few thousand calls. The same seed gives the same situation.
 func Draw(seed uint64) Situation {
 	d := draw{rand.New(rand.NewPCG(seed, drawStream))}
 	s := Situation{
@@ -39,7 +39,7 @@ func Draw(seed uint64) Situation {
 	return s
 }
 
-// accepted is how many calls the limit of a drawn situation allows at most.
+// accepted is the largest number of calls that the limit of a drawn situation allows.
 const accepted = 3000
 
 const drawStream uint64 = 1<<62 + 1
@@ -95,7 +95,7 @@ func (d draw) callers(s Situation, rate float64) []Callers {
 			c.Once = int(d.between(10, 20*rate+20))
 			c.Apart = d.span(time.Nanosecond*10, time.Millisecond)
 		case n < 3:
-			// Without a limit, or with short timeouts, many workers make too many calls.
+			// Without a limit, or with short timeouts, many workers would make too many calls.
 			c.Workers = 1 + int(d.between(1, 100))/processes
 			if s.Limits == nil && s.InFlight == 0 || c.Timeout > 0 && c.Timeout < 2*time.Second {
 				c.Workers = min(c.Workers, 4)
@@ -114,7 +114,7 @@ func (d draw) callers(s Situation, rate float64) []Callers {
 	return all
 }
 
-// happen draws the changes over time: of limits, strangers, faults, and bans.
+// happen draws what happens over time: changes of the limits, strangers, faults and bans.
 func (d draw) happen(s *Situation, rate float64) {
 	from := time.Duration((0.1 + 0.3*d.Float64()) * float64(s.Length)).Round(time.Second)
 	until := min(s.Length/2, from+d.span(time.Second, time.Minute))
@@ -148,8 +148,8 @@ func (d draw) happen(s *Situation, rate float64) {
 	case 3:
 		s.Faults = []Fault{{From: from, Until: s.Length, Share: 1, Count: 1, Status: 429, RetryAfter: retryAfter}}
 	case 4:
-		// The 429s are so rare that a client that stops all calls for each of them loses at
-		// most a hundredth of its time.
+		// The 429s are so rare that even a client that stops all calls after each of them
+		// loses at most a hundredth of its time.
 		if s.Limits == nil && s.InFlight == 0 {
 			rate = s.offered()
 		}
@@ -160,7 +160,8 @@ func (d draw) happen(s *Situation, rate float64) {
 	}
 }
 
-// offered is the number of calls per second that the callers make if all are accepted.
+// offered is the number of calls per second that the callers make if the service accepts
+// all of them.
 func (s Situation) offered() float64 {
 	sum := 0.0
 	answer := s.Answers.draw(rand.New(rand.NewPCG(s.Seed, drawStream)))
@@ -170,7 +171,7 @@ func (s Situation) offered() float64 {
 	return sum
 }
 
-// String describes a situation in one line.
+// String describes a situation on one line.
 func (s Situation) String() string {
 	var b strings.Builder
 	for i, l := range s.Limits {

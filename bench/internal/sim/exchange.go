@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// maxSends is the average number of requests per call after which all requests fail.
-// Without it some clients would never stop.
+// After maxSends requests per call, on average, all further requests of a run fail. Without
+// this limit some clients would never stop.
 const maxSends = 1500
 
 var (
@@ -29,8 +29,8 @@ type call struct {
 
 type callKey struct{}
 
-// An exchange is the network and the server: the base http.RoundTripper of the
-// client under test.
+// An exchange simulates the network and the server. It is the base http.RoundTripper of
+// the client under test.
 type exchange struct {
 	scenario Scenario
 	start    time.Time
@@ -80,7 +80,8 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// leave counts a request that is sent, or returns false if there were too many.
+// leave counts a request that is about to be sent. It returns false if the client has
+// already sent too many.
 func (x *exchange) leave() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -103,8 +104,9 @@ func (x *exchange) settle() {
 	x.inFlight--
 }
 
-// decide is the server: it accepts or throttles a request. until returns the end of the
-// time in which a 429 forbids requests, if it arrives at the given time.
+// decide simulates the server: it accepts or throttles a request. If the request is
+// throttled, until returns the time at which the Retry-After of the 429 ends, which may
+// depend on when the 429 arrives.
 func (x *exchange) decide() (accepted bool, _ http.Header, until func(arrival time.Time) time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -146,7 +148,7 @@ func (x *exchange) decide() (accepted bool, _ http.Header, until func(arrival ti
 	return false, header, func(at time.Time) time.Time { return at.Add(time.Duration(seconds) * time.Second) }
 }
 
-// forbid records the end of the time in which a 429 that arrives now forbids requests.
+// forbid records a 429 that arrives now. until is as in decide.
 func (x *exchange) forbid(until func(time.Time) time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

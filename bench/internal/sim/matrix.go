@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// The servers, arrivals, response times and kinds of Retry-After of the matrix.
+// The servers, arrivals, response times and kinds of Retry-After that make up the matrix.
 var (
 	Servers = slices.Concat(
 		[]Server{Bucket(1, 1), Bucket(10, 0.1), Bucket(10, 1)},
@@ -38,8 +38,8 @@ var (
 	shared   = []Server{Bucket(10, 0.1), Bucket(10, 1), Bucket(100, 0.1), Bucket(100, 1)}
 )
 
-// Bucket returns a token bucket with a rate in requests per second. It holds the tokens
-// of depth seconds.
+// Bucket returns a token bucket that gains rate tokens per second, and holds the tokens of
+// depth seconds.
 func Bucket(rate, depth float64) Server {
 	return Server{Algorithm: TokenBucket, Limit: rate, Window: time.Second, Depth: atLeast(0, depth)}
 }
@@ -69,8 +69,8 @@ func Matrix(servers []Server, retryAfters []RetryAfter, arrivals []Arrivals, ans
 	return all
 }
 
-// Select returns the members of a list whose names are in names, in that order. Names are
-// separated by commas; the name all stands for the whole list.
+// Select looks up names, a list separated by commas, in from. It returns the elements with
+// these names in the order of names. The name "all" stands for all elements.
 func Select[T any](from []T, names string) ([]T, error) {
 	var chosen []T
 	for name := range strings.SplitSeq(names, ",") {

@@ -2,24 +2,24 @@ package sim
 
 import "time"
 
-// A prohibition is the time in which the server has forbidden requests, as far as the
-// client knows. A request may still leave at the instant at which a 429 arrives.
+// A prohibition records until when the server has forbidden requests, as far as the client
+// knows. A request may still leave at the very instant at which a 429 arrives.
 type prohibition struct {
-	until    time.Time // end, according to the responses that arrived before latest
+	until    time.Time // end of the prohibition, according to the responses that arrived before latest
 	latest   time.Time // arrival of the latest response
-	untilNow time.Time // end, including the responses that arrived at latest
+	untilNow time.Time // the same, including the responses that arrived at latest
 }
 
 // sameTime is the largest difference between events that count as simultaneous: see trip.
 const sameTime = 50 * time.Microsecond
 
-// covers reports whether a request that is sent now is forbidden.
+// covers reports whether a request that is sent at now is forbidden.
 func (p *prohibition) covers(now time.Time) bool {
 	p.settle(now)
 	return now.Add(sameTime).Before(p.until)
 }
 
-// extend records a response that arrives now.
+// extend records a 429 that arrives at now, and whose Retry-After ends at until.
 func (p *prohibition) extend(now, until time.Time) {
 	p.settle(now)
 	p.latest = now

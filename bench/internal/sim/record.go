@@ -7,28 +7,28 @@ import (
 	"time"
 )
 
-// A Record holds the outcomes of the calls of a Situation. Times count from the start
-// of the run.
+// A Record holds the outcome of each call in a run of a Situation. Times are measured from
+// the start of the run.
 type Record struct {
 	Situation Situation
 	Calls     []Call // in the order in which they were made
-	Sent      int    // requests
-	Forbidden int    // requests sent while a Retry-After, already received, was in force
+	Sent      int    // requests that were sent
+	Forbidden int    // requests sent while a Retry-After that had already arrived was in force
 }
 
 // A Call is one call of a caller, retries included.
 type Call struct {
-	Kind    int // index of its Callers
-	At, End time.Duration
-	Sent    int   // requests
-	Err     error // nil: it succeeded
-	Cut     bool  // it failed because the run was over
+	Kind    int           // index of the call's Callers in the Situation
+	At, End time.Duration // when the call started, and when it ended
+	Sent    int           // requests that the call sent
+	Err     error         // nil: the call succeeded
+	Cut     bool          // the call failed because the run was over
 
 	number int
 }
 
-// Of returns the calls of the Callers with one of these names, or all calls if there are
-// no names. The situation stays the same.
+// Of returns a Record of the calls that the Callers with these names made, or r itself if
+// names is empty. The Situation stays the same.
 func (r *Record) Of(names ...string) *Record {
 	if len(names) == 0 {
 		return r
@@ -43,7 +43,7 @@ func (r *Record) Of(names ...string) *Record {
 	return part
 }
 
-// Made returns the calls that were made between two times.
+// Made returns a Record of the calls that were made between two times.
 func (r *Record) Made(from, until time.Duration) *Record {
 	part := &Record{Situation: r.Situation}
 	for _, c := range r.Calls {
@@ -124,16 +124,16 @@ func Mean(times []time.Duration) time.Duration {
 	return sum / time.Duration(max(1, len(times)))
 }
 
-// A rate counts as regained if it is reached on average over settled, and over stays.
-// Short dips within stays are allowed, because a gate that probes for a higher rate may
-// be throttled.
+// A rate counts as regained if calls succeed at that rate on average, both over the next 3 s
+// (settled) and over the next 15 s (stays). Short dips are allowed within the 15 s, because
+// a gate that probes for a higher rate may be throttled.
 const (
 	settled = 3 * time.Second
 	stays   = 15 * time.Second
 )
 
-// Regained returns how long after from the calls succeed at a rate per second again, or
-// false if they do not before the end of the run.
+// Regained returns how long after from the calls succeed at rate per second again. It
+// returns false if they do not do so before the end of the run.
 func (r *Record) Regained(from time.Duration, rate float64) (time.Duration, bool) {
 	var ends []time.Duration
 	for _, c := range r.Calls {
@@ -155,9 +155,9 @@ func (r *Record) Regained(from time.Duration, rate float64) (time.Duration, bool
 	return 0, false
 }
 
-// Jain returns Jain's index of fairness of the kinds of callers, computed from the calls
-// that succeeded between two times. It is 1 if each kind has the same number, and 1/n if
-// one of n kinds has all.
+// Jain returns Jain's index of fairness for the kinds of callers, computed from the calls
+// that succeeded between two times. The index is 1 if each kind has the same number of
+// these calls, and 1/n if one of n kinds has all of them.
 func (r *Record) Jain(from, until time.Duration) float64 {
 	got := make([]float64, len(r.Situation.Callers))
 	for _, c := range r.Calls {

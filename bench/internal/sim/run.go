@@ -1,6 +1,6 @@
 // Package sim runs HTTP clients against a server with a rate limit, in virtual time. The
-// clients are real; network and server are simulated. A run of hours takes a fraction of
-// a second, and a scenario is the same in each run.
+// clients are real; the network and the server are simulated. Hours of virtual time take a
+// fraction of a second, and all runs of a scenario have the same calls.
 package sim
 
 import (
@@ -15,39 +15,40 @@ import (
 	"time"
 )
 
-// A Client makes an HTTP client that sends requests through base. The function that it
-// returns makes one call, retries included, like http.Client.Do. The call succeeds if
-// the error is nil and the status 200.
+// A Client makes an HTTP client that sends its requests through base. The function that
+// it returns is like http.Client.Do: it makes one call, retries included. The call has
+// succeeded if the error is nil and the status is 200.
 type Client func(base http.RoundTripper) func(*http.Request) (*http.Response, error)
 
 // A Result holds the measurements of one run.
 type Result struct {
 	Scenario Scenario
 
-	Sent        int // requests
+	Sent        int // requests that were sent
 	Refused     int // requests that were throttled
-	OK, Failed  int // calls
-	Forbidden   int // requests sent while a Retry-After, already received, was in force
-	MaxInFlight int
+	OK, Failed  int // calls that succeeded, and calls that failed
+	Forbidden   int // requests sent while a Retry-After that had already arrived was in force
+	MaxInFlight int // largest number of requests in flight
 
 	FlyingAtFirst int           // requests in flight when the first 429 arrived
-	FirstPause    time.Duration // how long that 429 makes a client wait, rounded up
+	FirstPause    time.Duration // how long the first 429 makes a client wait, rounded up
 
-	Errors map[string]int // number of failed calls by error
+	Errors map[string]int // number of failed calls, keyed by the text of the error
 
-	Makespan, IdealMakespan time.Duration // first call to last success
+	Makespan, IdealMakespan time.Duration // from the first call to the last success
 
-	// Latency has the durations of the calls that succeeded, ascending. Wait has them
-	// without the response time of the last attempt. IdealLatency and IdealWait are the
-	// ideal's, for all calls.
+	// Latency holds the durations of the calls that succeeded, ascending. Wait holds the
+	// same durations without the response time of the last attempt. IdealLatency and
+	// IdealWait are what all calls would have taken with the ideal server: see ideal.
 	Latency, IdealLatency []time.Duration
 	Wait, IdealWait       []time.Duration
 
-	ChangeAt  time.Duration // time of the change, if the limit changes
-	Decisions []Decision    // of the server; only if the run is traced
+	ChangeAt  time.Duration // when the limit changes, if it does
+	Decisions []Decision    // the server's decisions; nil if the run is not traced
 }
 
-// A Decision is a decision of the server. At counts from the start of the run.
+// A Decision says whether the server accepted a request. At is measured from the start of
+// the run.
 type Decision struct {
 	At       time.Duration
 	Accepted bool
@@ -56,10 +57,10 @@ type Decision struct {
 // SentPerOK is the number of requests per success.
 func (r Result) SentPerOK() float64 { return float64(r.Sent) / float64(r.OK) }
 
-// MakespanRatio is the makespan divided by the ideal one.
+// MakespanRatio is Makespan divided by IdealMakespan.
 func (r Result) MakespanRatio() float64 { return float64(r.Makespan) / float64(r.IdealMakespan) }
 
-// Quantile returns a quantile of ascending times, or 0 if there are none.
+// Quantile returns the quantile q of times, which are ascending, or 0 if times is empty.
 func Quantile(times []time.Duration, q float64) time.Duration {
 	if len(times) == 0 {
 		return 0
@@ -67,13 +68,13 @@ func Quantile(times []time.Duration, q float64) time.Duration {
 	return times[int(q*float64(len(times)-1)+0.5)]
 }
 
-// deadline is the deadline of all calls. It leaves time for every call that the server
-// would accept.
+// deadline is the deadline of every call. It is late enough for the server to accept all
+// calls.
 const deadline = 48 * time.Hour
 
-// Run makes the calls of a scenario through a client. Outside of tests, t may be a
-// new(testing.T), which is enough for the bubble of virtual time. With trace the result
-// has the server's decisions.
+// Run makes the calls of a scenario through a client. Outside of tests, t may be
+// new(testing.T), which is enough for synctest.Test. If trace is true, the result has the
+// server's decisions.
 func (s Scenario) Run(t *testing.T, client Client, trace bool) Result {
 	var r Result
 	synctest.Test(t, func(*testing.T) { r = s.run(client, trace) })
@@ -84,8 +85,8 @@ func (s Scenario) run(client Client, trace bool) Result {
 	arrivals := s.arrivals()
 	r := Result{Scenario: s, Errors: map[string]int{}, ChangeAt: s.halfWay(arrivals)}
 
-	// Start at a fraction of a second. Otherwise an HTTP date, which has full seconds,
-	// would be too exact.
+	// Start at a random fraction of a second. HTTP dates have whole seconds, so they would
+	// be unrealistically exact in a run that starts at a whole second.
 	time.Sleep(time.Duration(rand.New(rand.NewPCG(s.Seed, startStream)).Int64N(int64(time.Second))))
 	start := time.Now()
 	x := &exchange{
@@ -122,7 +123,7 @@ func (s Scenario) run(client Client, trace bool) Result {
 	return r
 }
 
-// make makes the call.
+// make makes the call, and returns an error if the call does not succeed.
 func (c *call) make(ctx context.Context, do func(*http.Request) (*http.Response, error)) error {
 	req, err := http.NewRequestWithContext(context.WithValue(ctx, callKey{}, c), http.MethodGet, "http://iam.test/v3/users", nil)
 	if err != nil {
@@ -143,7 +144,7 @@ type statusError string
 
 func (e statusError) Error() string { return string(e) }
 
-// ended counts a call that has ended.
+// ended records the outcome of a call.
 func (x *exchange) ended(c *call, now, arrival time.Duration, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -159,13 +160,13 @@ func (x *exchange) ended(c *call, now, arrival time.Duration, err error) {
 	r.Wait = append(r.Wait, now-arrival-c.answer)
 }
 
-// String formats the figures in one line.
+// String formats the result on one line.
 func (r Result) String() string {
 	s := fmt.Sprintf("sent %d, refused %d, forbidden %d, in flight %d, ok %d, makespan %.4gs of ideal %.4gs, wait p50 %.3gs (%.3gs) p99 %.3gs (%.3gs)",
 		r.Sent, r.Refused, r.Forbidden, r.MaxInFlight, r.OK, r.Makespan.Seconds(), r.IdealMakespan.Seconds(),
 		Quantile(r.Wait, 0.5).Seconds(), Quantile(r.IdealWait, 0.5).Seconds(), Quantile(r.Wait, 0.99).Seconds(), Quantile(r.IdealWait, 0.99).Seconds())
 	for err, n := range r.Errors {
-		return s + fmt.Sprintf(", failed %d, as in: %d × %s", r.Failed, n, err)
+		return s + fmt.Sprintf(", %d failed, for example %d × %s", r.Failed, n, err)
 	}
 	return s
 }

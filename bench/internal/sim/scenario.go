@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// A Scenario is everything in a run except the client. The same scenario means the same
-// calls at the same times, and the same response times in the same order. Random numbers
-// that a client draws itself may differ.
+// A Scenario describes everything in a run except the client. All runs of a scenario have
+// the same calls at the same times, and the same response times in the same order. Random
+// numbers that a client draws itself may differ from run to run.
 type Scenario struct {
 	Server     Server
 	RetryAfter RetryAfter
@@ -28,18 +28,18 @@ type RetryAfter string
 
 // The kinds of Retry-After.
 const (
-	Seconds RetryAfter = "seconds" // until a request could be accepted, rounded up, at least 1
-	Date    RetryAfter = "date"    // the same time as an HTTP date, rounded up again
-	Absent  RetryAfter = "absent"
-	Sixty   RetryAfter = "60" // even if that is wrong
+	Seconds RetryAfter = "seconds" // seconds until a request could be accepted, rounded up, at least 1
+	Date    RetryAfter = "date"    // an HTTP date that many seconds from now, rounded up to a whole second
+	Absent  RetryAfter = "absent"  // no Retry-After
+	Sixty   RetryAfter = "60"      // always 60 seconds, even if that is wrong
 )
 
-// Arrivals are the times of the calls. Loads are multiples of the limit, or of the part of
-// it that strangers leave.
+// Arrivals says when the calls come. Load is a multiple of the limit, or of the rest if
+// strangers use a share of the limit.
 type Arrivals struct {
 	Calls int
-	Load  float64 // rate of a Poisson process; 0: all calls come at once
-	OnOff bool    // calls come for five seconds, then none for five seconds, and so on
+	Load  float64 // average rate of calls that come at random times; 0: all calls come at once
+	OnOff bool    // five seconds with calls alternate with five seconds without
 }
 
 func (a Arrivals) String() string {
@@ -54,15 +54,16 @@ func (a Arrivals) String() string {
 
 const onOff = 5 * time.Second
 
-// Answers is the distribution of the response time. The server decides halfway, and a 429
-// takes as long as a 200.
+// Answers is the distribution of the response times. The server decides when half of the
+// response time has passed, and a 429 takes as long as a 200.
 type Answers string
 
-// The distributions of the matrix. Any other time.Duration is a constant response time.
+// The distributions that the matrix uses. All but LogNormal are constant response times,
+// and so is any other string that time.ParseDuration accepts.
 const (
 	Fast      Answers = "10ms"
 	Slow      Answers = "1s"
-	LogNormal Answers = "lognormal" // 95 % in 20 to 200 ms
+	LogNormal Answers = "lognormal" // 95 % of the responses take 20 to 200 ms
 )
 
 func (a Answers) draw(r *rand.Rand) time.Duration {
@@ -78,16 +79,17 @@ func (a Answers) draw(r *rand.Rand) time.Duration {
 	return d
 }
 
-// The streams of random numbers of a seed. The stream of a call is its number.
+// Each seed has several streams of random numbers. The stream of a call has the call's
+// number; these are the numbers of the other streams.
 const (
 	arrivalStream uint64 = 1<<63 + iota
 	strangerStream
 	startStream
 )
 
-// arrivals returns the time of each call, ascending. Calls that come at once are
-// nanoseconds apart, so that their order is that of their numbers and does not depend on
-// the scheduler.
+// arrivals returns the times of the calls, ascending. Calls that come at once are a
+// nanosecond apart, so that they start in the order of their numbers, whatever the
+// scheduler does.
 func (s Scenario) arrivals() []time.Duration {
 	r := rand.New(rand.NewPCG(s.Seed, arrivalStream))
 	times := make([]time.Duration, s.Arrivals.Calls)
@@ -98,28 +100,28 @@ func (s Scenario) arrivals() []time.Duration {
 		}
 		times[i] = at + time.Duration(i)
 		if s.Arrivals.OnOff {
-			times[i] += at / onOff * onOff // at counts only the seconds in which calls come
+			times[i] += at / onOff * onOff // at counts only the seconds with calls; add those without
 		}
 	}
 	return times
 }
 
-// halfWay is the time at which half of the calls would have succeeded if the limit did
-// not change.
+// halfWay returns the time by which half of the calls would have succeeded if the limit
+// did not change.
 func (s Scenario) halfWay(arrivals []time.Duration) time.Duration {
 	served := atLeast(0, float64(len(arrivals))/s.Server.Free())
 	return max(served, arrivals[len(arrivals)-1]) / 2
 }
 
-// stream returns the random numbers of one call: the response time of its first attempt,
-// of the second, and so on.
+// stream returns the source of random numbers for one call. The response times
+// of the call's attempts are drawn from it.
 func (s Scenario) stream(call int) *rand.Rand {
 	return rand.New(rand.NewPCG(s.Seed, uint64(call)))
 }
 
 // ideal returns the time at which each call would end if the server queued requests in
-// the order of their arrival instead of throttling them. No client can do better. To do
-// as well, it would have to know the limit, and the requests of strangers in advance.
+// order of arrival instead of throttling them. No client can do better; to do equally
+// well, a client would have to know the limit, and the strangers' requests in advance.
 func (s Scenario) ideal() []time.Duration {
 	arrivals := s.arrivals()
 	type request struct {
@@ -141,20 +143,21 @@ func (s Scenario) ideal() []time.Duration {
 		now = max(now, r.at)
 		for wait := l.wait(now); wait > 0; wait = l.wait(now) {
 			if now < changeAt && changeAt < now+wait {
-				wait = changeAt - now // l.wait does not know of the change
+				wait = changeAt - now // l.wait assumes that the limit does not change
 			}
 			now += wait
 		}
 		if !l.take(now) {
-			panic(fmt.Sprintf("sim: %v refuses a request at %v, when the wait is zero", s.Server, now))
+			panic(fmt.Sprintf("sim: %v refuses a request at %v although the wait is zero", s.Server, now))
 		}
 		ends[r.call] = now + r.goesOut
 	}
 	return ends
 }
 
-// trip draws a response time and splits it into the ways to the server and back. To both
-// it adds the number of the call in nanoseconds, for the same reason as arrivals.
+// trip draws a response time and splits it into the way to the server and the way back.
+// It adds the call's number in nanoseconds to both, so that the order of the requests does
+// not depend on the scheduler.
 func (s Scenario) trip(r *rand.Rand, call int) (there, back time.Duration) {
 	answer := s.Answers.draw(r)
 	there = answer / 2

@@ -11,7 +11,7 @@ import (
 
 const second = time.Second
 
-func TestLimitChangesAtTheTimesOfItsCourse(t *testing.T) {
+func TestLimitChangesAtTheTimesInItsCourse(t *testing.T) {
 	l := Limit{Server: Bucket(100, 0.1), Course: []Change{{10 * second, 4}, {20 * second, 0}, {30 * second, 1}}}
 	assert.InDelta(t, 1000+4000+0+500, l.Allows(0, 35*second), 1e-6)
 	r := Situation{
@@ -19,7 +19,7 @@ func TestLimitChangesAtTheTimesOfItsCourse(t *testing.T) {
 		Callers: []Callers{{Rate: 1000}},
 	}.Run(t, once)
 	for _, stretch := range []struct{ from, until time.Duration }{{0, 10 * second}, {10 * second, 20 * second}, {20 * second, 30 * second}, {30 * second, 35 * second}} {
-		// The calls are 1 ms apart, and the bucket holds 10 or 40.
+		// The calls are 1 ms apart, and the bucket holds 10 or 40 tokens.
 		assert.InDelta(t, l.Allows(stretch.from, stretch.until), r.Answered(stretch.from, stretch.until), 60, stretch)
 	}
 }
@@ -35,10 +35,10 @@ func TestEachCallHasItsOwnDeadline(t *testing.T) {
 	}
 }
 
-func TestWorkersMakeOneCallAfterTheOther(t *testing.T) {
+func TestEachWorkerMakesOneCallAtATime(t *testing.T) {
 	r := Situation{Answers: "100ms", Length: 10 * second, Callers: []Callers{{Workers: 3}}}.Run(t, once)
 	assert.InDelta(t, 300, r.OK(), 3)
-	assert.Equal(t, 3, len(r.Calls)-r.OK(), "each worker must have one call that the end of the run canceled")
+	assert.Equal(t, 3, len(r.Calls)-r.OK(), "the end of the run must cancel one call of each worker")
 	assert.Zero(t, r.Failed())
 }
 
@@ -57,7 +57,7 @@ func TestRequestsBeyondTheInFlightLimitAreRefused(t *testing.T) {
 	}.Run(t, once)
 	assert.Equal(t, 5, r.OK())
 	assert.Equal(t, 15, r.Failed())
-	assert.Less(t, Quantile(r.Told(), 1), 11*time.Millisecond, "a refusal must arrive without delay")
+	assert.Less(t, Quantile(r.Told(), 1), 11*time.Millisecond, "a refused request must fail after the round trip, 10 ms")
 }
 
 func TestFaultsHitTheirShareOfRequestsInTheirPeriod(t *testing.T) {
@@ -86,11 +86,11 @@ func TestStrangersUseTheLimitOnlyWhileTheyArePresent(t *testing.T) {
 	l := Limit{Server: Bucket(100, 0.1), Strangers: []Presence{{10 * second, 20 * second, 0.5}}}
 	r := Situation{Limits: []Limit{l}, Answers: Fast, Length: 30 * second, Callers: []Callers{{Rate: 1000}}}.Run(t, once)
 	assert.InDelta(t, 1000, r.Answered(0, 10*second), 30)
-	assert.InDelta(t, 950, r.Answered(10*second, 20*second), 30, "strangers make 50 requests per second, the callers 1000")
+	assert.InDelta(t, 950, r.Answered(10*second, 20*second), 30, "strangers make 50 requests per second and the callers 1000, so strangers must take about a twentieth of the limit")
 	assert.InDelta(t, 1000, r.Answered(20*second, 30*second), 30)
 }
 
-func TestLimitCountsOneMethodAndIsSeparateForEachHost(t *testing.T) {
+func TestLimitCountsOnlyItsMethodAndEachHostHasItsOwnLimit(t *testing.T) {
 	s := Situation{
 		Limits: []Limit{{Server: Bucket(1, 10), Method: "GET"}, {Server: Bucket(1, 5), Method: "POST"}}, Answers: Fast, Length: time.Minute,
 		Callers: []Callers{{Name: "read", Once: 100, Hosts: 2}, {Name: "write", Method: "POST", Once: 100}},
@@ -120,10 +120,10 @@ func TestEachProcessHasItsOwnClient(t *testing.T) {
 	assert.EqualValues(t, 3, clients.Load())
 }
 
-func TestSendingDuringRetryAfterIsForbidden(t *testing.T) {
+func TestRequestDuringARetryAfterCountsAsForbidden(t *testing.T) {
 	s := Situation{Limits: []Limit{{Server: Bucket(1, 0)}}, RetryAfter: Seconds, Answers: Fast, Length: time.Minute, Callers: []Callers{{Once: 2}}}
 	assert.Zero(t, s.Run(t, patient(second)).Forbidden)
-	assert.Equal(t, 2, s.Run(t, patient(second/2)).Forbidden, "the first early retry is refused, and the second is accepted")
+	assert.Equal(t, 2, s.Run(t, patient(second/2)).Forbidden, "two retries must count as forbidden: the first is refused, and the second is accepted")
 }
 
 func TestSameSeedDrawsTheSameSituationAndRun(t *testing.T) {
@@ -145,12 +145,12 @@ func TestRateCountsAsRegainedOnlyIfItLasts(t *testing.T) {
 	}
 	after, ok := r.Regained(10*second, 9)
 	assert.True(t, ok)
-	assert.InDelta(t, 20, after.Seconds(), 0.5, "three seconds at that rate must not suffice")
+	assert.InDelta(t, 20, after.Seconds(), 0.5, "three seconds at that rate must not count as regained")
 	_, ok = r.Regained(10*second, 11)
 	assert.False(t, ok)
 }
 
-func TestJainsIndexIsOneIfAllGetTheSame(t *testing.T) {
+func TestJainsIndexIsOneForEqualShares(t *testing.T) {
 	r := &Record{Situation: Situation{Callers: make([]Callers, 4)}}
 	for i := range 40 {
 		r.Calls = append(r.Calls, Call{Kind: i % 4})
