@@ -78,16 +78,16 @@ var securityTests = []struct {
 	}},
 	{"take its time with 408 and 429", []string{"TestCallThatIsAlwaysThrottledTakesAtMostSeventeenAndAHalfMinutes"}},
 	{"keep a connection and two goroutines busy", []string{"TestReadingAnErrorBodyIsBounded"}},
-	{"get a signature for another time", []string{
+	{"make an aksk.Transport sign with the wrong time", []string{
 		"TestA401IsRetriedOnceIfTheClockWasOffAndOnlyThen",
 		"TestWhatOneAnswerSaysOfTheClockIsUsedForTheNextRequests",
 	}},
-	{"send a header as large as http.Transport admits", []string{"TestHeaderWithinTheLimitIsKeptAndALargerOneIsAnError"}},
+	{"send a header as large as http.Transport allows", []string{"TestHeaderWithinTheLimitIsKeptAndALargerOneIsAnError"}},
 	{"send 100,000 lines of Retry-After", []string{"Test100000RetryAfterLinesAreParsedQuickly"}},
 	{"choose 1,040 bytes of the error text", []string{"TestServerChoosesAtMost1040BytesOfTheErrorText"}},
 	{"impersonate the service", []string{"TestInvalidCertificateEndsTheCallAtTheFirstHandshake"}},
 	{"cause attempts without end", []string{"TestProxyThatKeepsThrottlingUsesUpTheAttempts"}},
-	{"be taken for the service, or get its password into an error", []string{"TestProxyRefusalIsATypedError"}},
+	{"pass for the service, or get the proxy's password into an error", []string{"TestProxyRefusalIsATypedError"}},
 	{"cut connections", []string{"TestConnectionResetAtAnyByteIsAnErrorAndAPOSTIsSentOnce"}},
 	{"an idempotent request", []string{"TestConnectionErrorsAreRetriedOnlyIfEnabledAndIdempotent"}},
 	{"log a token, password, query or body", []string{
