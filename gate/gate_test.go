@@ -15,7 +15,7 @@ import (
 	"github.com/iamhttp/iamhttp/gatetest"
 )
 
-func TestThePauserOfTheExampleObeysTheContract(t *testing.T) {
+func TestPauserInTheExampleObeysTheContract(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes three seconds of real time")
