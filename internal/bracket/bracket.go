@@ -27,11 +27,11 @@ type Constants struct {
 	Margin      float64 // how far to stay below the target pace, as a fraction of it
 	FirstFactor float64 // the first pace is at most this many times the proven pace
 	StepSilence float64 // least time between two raises, in silences
-	StepTrips   float64 // least time between two raises, in round trips; below 1, no response would have arrived
+	StepTrips   float64 // least time between two raises, in round trips; below 1, the pace would rise before a response
 	StepSends   float64 // least time between two raises, in requests at the present pace
 	Backlog     float64 // units of backlog for which a raise is worth its risk
 	Hold        float64 // units at a closed bracket before a higher pace is tried
-	HoldMost    float64 // upper bound of that time, which doubles after probes that found nothing
+	HoldMost    float64 // most units before the next try; their number doubles after a try that found nothing
 	Proof       float64 // units that a small step of a probe lasts, unless it is proven sooner
 	Excess      float64 // first step of a probe above its base, as a fraction of the base
 	Decay       float64 // factor by which a burst shrinks if it was refused

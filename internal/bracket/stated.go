@@ -19,7 +19,7 @@ type statement struct {
 	// the next window.
 	windowed bool
 	opened   time.Duration // when the current window began
-	dark     float64       // longest time without an accepted request, in seconds, although callers waited
+	dark     float64       // longest time in which nothing was accepted, in seconds; a token bucket would have accepted some
 }
 
 // A belief says how far a statement is trusted.
