@@ -25,13 +25,13 @@ import (
 // with the same key share the limit of one account, and keys do not affect each other.
 //
 // A Transport with a gate does not wait by itself after a 429, unless the call has no
-// deadline and half of its attempts are used up. Instead, it reports the 429 to the gate
-// and calls Wait again: the gate has to hold the request back.
+// deadline and half of its attempts are used up. It reports the 429 to the gate and
+// calls Wait again: the gate has to hold the request back.
 type Gate interface {
 	// Wait blocks until the request may be sent, and then returns a nil error: the
-	// caller sends it at once. Any error means that the request must not be sent: an [*Error]
-	// if the gate refuses it, ctx.Err() if the context ends first. After an error,
-	// Observe is not called.
+	// caller sends it at once. Any error means that the request must not be sent: an
+	// [*Error] if the gate refuses it, ctx.Err() if the context ends first. After an
+	// error, Observe is not called.
 	Wait(ctx context.Context, r Request) (Ticket, error)
 
 	// Observe reports the outcome of a request that Wait admitted: r is the Request

@@ -11,7 +11,7 @@ import (
 type memory struct {
 	learned      bool          // at least one epoch has been judged
 	past         []epoch       // latest epochs, oldest first
-	proven       []float64     // for each epoch in past, the lower bound of the limit that it proves
+	proven       []float64     // lower bounds of the limit that the latest epochs prove, oldest first
 	marks        []Mark        // marks of the latest epoch in which a request was accepted
 	total        int64         // requests accepted in total
 	ended        time.Duration // when the refused request that ended the epoch of marks was sent
