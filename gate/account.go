@@ -17,7 +17,7 @@ const (
 	maxJitter    = 250 * time.Millisecond // the largest random delay that is added to a pause
 	longestPause = 24 * time.Hour         // a longer Retry-After is taken for a mistake and clamped
 	longAnswer   = 2 * time.Second        // after this long without a response, the window grows anyway
-	shortAnswer  = 50 * time.Millisecond  // gaveUp doubles this if its estimate is shorter
+	shortAnswer  = 50 * time.Millisecond  // the shortest estimate that gaveUp doubles
 	trickle      = 200 * time.Millisecond // StartWindow requests spread over this time are not a burst
 
 	// The history covers more than a minute at any rate up to 10,000 requests per second.
@@ -386,8 +386,9 @@ func (a *account) dispatch() {
 		} else {
 			w = a.lanes.pop(a.pacer.Probing())
 		}
-		// A waiter that is too late leaves its turn to the next one. If no other waits,
-		// it is sent now and then anyway, because responses may have become faster.
+		// A waiter that is too late leaves its turn to the next one. If there is no next
+		// one, the waiter is sent now and then anyway, because responses may have become
+		// faster.
 		if w.limited && w.deadline-now < a.answered() && (a.waiting() > 0 || !a.tries(w, now)) {
 			a.turned++
 			w.ready <- &Error{Err: ErrDeadline}

@@ -46,7 +46,7 @@ func (a *account) late(w *waiter, now time.Duration, ahead int) (earliest time.D
 }
 
 // tries reports whether a waiter may be sent at the given time although its response is
-// expected too late: responses may have become faster. The gate tries this now and then,
+// expected to be late: responses may have become faster. The gate tries this now and then,
 // but rarely with a request that has waited, because the next one to arrive has more
 // time left and can use the turn.
 func (a *account) tries(w *waiter, at time.Duration) bool {
@@ -59,7 +59,7 @@ func (a *account) tries(w *waiter, at time.Duration) bool {
 
 // gaveUp notes that a request got no response, unless a request sent later got one. One
 // or several requests that end together without a response may simply be lost, so given
-// at most doubles, and does not grow again before given has passed.
+// at most doubles, and then does not grow until that much time has passed.
 func (a *account) gaveUp(now time.Duration, s sent) {
 	if s.at >= a.answeredAt && now-a.givenAt >= a.given && now-s.at > a.given {
 		a.given, a.givenAt = min(now-s.at, 2*max(a.given, a.pacer.Trip(), shortAnswer)), now

@@ -55,8 +55,8 @@ func (a *account) heldUntil(w *waiter) time.Duration {
 }
 
 // free returns, for each lane, the first waiter that does not have to wait because of
-// the hold. If no lane has such a waiter, at is the time when one will have. Without a
-// hold, no waiter has to wait because of it, and found is empty.
+// the hold. If no lane has such a waiter, at is the time when there will be one.
+// Without a hold, no waiter has to wait because of it, and found is empty.
 func (a *account) free(now time.Duration) (found [len(lanes{})]*waiter, at time.Duration) {
 	switch {
 	case a.hold.until <= now:

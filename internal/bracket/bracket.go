@@ -27,11 +27,11 @@ type Constants struct {
 	Margin      float64 // how far to stay below the target pace, as a fraction of it
 	FirstFactor float64 // the first pace is at most this many times the proven pace
 	StepSilence float64 // least time between two raises, in silences
-	StepTrips   float64 // least time between two raises, in round trips; below 1, the pace would rise before a response
+	StepTrips   float64 // least time between two raises, in round trips; more than 1, to see a response first
 	StepSends   float64 // least time between two raises, in requests at the present pace
 	Backlog     float64 // units of backlog for which a raise is worth its risk
 	Hold        float64 // units at a closed bracket before a higher pace is tried
-	HoldMost    float64 // most units before the next try; their number doubles after a try that found nothing
+	HoldMost    float64 // upper bound of these units, which double after a try that found nothing
 	Proof       float64 // units that a small step of a probe lasts, unless it is proven sooner
 	Excess      float64 // first step of a probe above its base, as a fraction of the base
 	Decay       float64 // factor by which a burst shrinks if it was refused
@@ -98,7 +98,7 @@ type Controller struct {
 	probes    int           // pauses that have begun since a request was last accepted
 	refused   Send          // the request whose refusal began the latest pause
 	closed    time.Duration // when the latest pause began
-	asked     float64       // Retry-After of the refusal that began it, in seconds
+	asked     float64       // Retry-After in the response to refused, in seconds
 
 	pace   float64 // requests per second
 	lo, hi float64 // the bracket
@@ -161,7 +161,7 @@ type probe struct {
 	base      float64 // the highest pace that the probe has proven; 0: there is no probe
 	began     float64 // the pace at which the probe began
 	over      float64 // how far the pace is above the base, as a fraction of the base
-	from      moment  // when the base became the base
+	from      moment  // when base was set
 	returning bool    // the probe leads back to the best pace of the last minutes
 	holding   float64 // units to wait at a closed bracket before the next probe
 }
@@ -205,8 +205,8 @@ func (c *Controller) Pace() float64 { return c.pace }
 // Silence returns the length of the latest silence that the service required.
 func (c *Controller) Silence() time.Duration { return duration(max(c.asked, c.measure)) }
 
-// Earliest returns a time before which a request is certainly not sent if as many others
-// as ahead says are sent first.
+// Earliest returns a lower bound of the time when a request can be sent if ahead other
+// requests are sent first.
 func (c *Controller) Earliest(now time.Duration, ahead int) time.Duration {
 	from, n := max(now, c.pause), float64(ahead)
 	switch {
@@ -242,7 +242,7 @@ func (c *Controller) most() float64 {
 }
 
 // Next returns when the next request may be sent; now or an earlier time means at once.
-// After a response, call Next again, because the time may be earlier. backlog is the
+// After a response, call Next again, because the time may have become earlier. backlog is the
 // number of waiting requests.
 func (c *Controller) Next(now time.Duration, backlog int) time.Duration {
 	if now < c.pause {
@@ -450,7 +450,7 @@ func (c *Controller) close(now time.Duration, s Send, retryAfter time.Duration) 
 		c.asked = 0
 	}
 	if c.explained = c.learned && c.capRefused(now, s); c.explained {
-		if held := seconds(c.last - c.begin); held >= lasting { // the pace that resulted from the cap was accepted
+		if held := seconds(c.last - c.begin); held >= lasting { // the service accepted the pace that resulted from the cap
 			c.remember(now, float64(c.accepted)/held, c.quiet)
 		}
 		return // the next request is sent as soon as one in flight has landed
@@ -491,7 +491,7 @@ func (c *Controller) raise(now time.Duration, backlog float64) {
 		if held < proof && (held < c.Proof*unit || c.over >= unproven) {
 			return // a pace that is too fast shows only when the saved-up requests are used up
 		}
-		if held >= proof { // not too fast, so earlier epochs had another limit
+		if held >= proof { // not too fast, so the limit has changed since the past epochs
 			c.base, c.from = c.pace, moment{now, c.sent}
 			c.over = min(c.over, 0.25)
 			c.past = c.past[:0]

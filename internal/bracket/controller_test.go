@@ -410,7 +410,7 @@ func TestWhenAndHowMuchThePaceIsRaised(t *testing.T) {
 		"open bracket, requests have waited more than three units: raised to its middle": {func(c *Controller) { c.busy = 6.1 }, 12, 0},
 		"open bracket, requests have waited three units: not raised":                     {func(c *Controller) { c.busy = 6 }, 10, 0},
 		"the upper bound is a guess: raised by a quarter":                                {func(c *Controller) { c.proven, c.hi, c.busy = nil, 10, 6.1 }, 12.5, 0},
-		"no response but only failures: not raised":                                      {func(c *Controller) { c.busy, c.unknown, c.heardAt = 99, 1, c.latest.at-1 }, 10, 0},
+		"only failures and no response: not raised":                                      {func(c *Controller) { c.busy, c.unknown, c.heardAt = 99, 1, c.latest.at-1 }, 10, 0},
 		"not raised before the first response":                                           {func(c *Controller) { c.busy, c.heard = 99, false }, 10, 0},
 		"not raised above the highest pace":                                              {func(c *Controller) { c.pace, c.lo, c.hi, c.busy = mostPace, mostPace, inf, 99 }, mostPace, 0},
 		"closed bracket: held for ten units":                                             {func(c *Controller) { c.hi, c.busy = closedBy, 19.9 }, 10, 1e3},

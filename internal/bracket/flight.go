@@ -7,8 +7,8 @@ import "time"
 // requests however few are in flight: after a burst, or because of the pace.
 //
 // While there is a cap, it replaces the pace: a request is sent when another one has
-// landed, that is, has an outcome. What was learned about the pace does not change in the
-// meantime.
+// landed, which means that it has an outcome. The controller learns nothing about the
+// pace in the meantime.
 type flight struct {
 	flying int // requests that have no outcome yet, including those of earlier epochs
 
@@ -25,7 +25,7 @@ type flight struct {
 
 	first    bool // suspect comes from the first burst
 	accepted int  // the most requests in flight when an accepted request of this epoch was sent
-	suspect  int  // requests in flight when the last refused one was sent; 0 if as many were accepted
+	suspect  int  // requests in flight when the last refused one was sent; 0 if one with as many was accepted
 }
 
 const mostCapStrikes = 2

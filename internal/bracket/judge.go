@@ -132,7 +132,7 @@ func (c *Controller) judgeFirst(quiet float64) {
 		c.hi = max(c.lo, hi)
 	}
 	factor := c.FirstFactor
-	if c.trip > quiet/4 { // too high a pace shows late and costs much
+	if c.trip > quiet/4 { // a pace that is too high is noticed late and costs a lot
 		factor = min(factor, 2)
 	}
 	c.pace = c.lo * (1 + (factor-1)*quiet/(quiet+4*took))
@@ -262,7 +262,7 @@ func (c *Controller) judgePace(e epoch, proven, backlog float64) {
 // what it had saved up. hi is the pace that the epoch proves bad.
 func (c *Controller) endProbe(hi float64) {
 	found := c.base > 1.1*c.began
-	if !found && c.base > c.began { // so small a step may have been within the margin
+	if !found && c.base > c.began { // the margin alone may have left room for so small a step
 		c.base *= 1 - c.Margin
 	}
 	c.lo, c.hi, c.pace = c.base, 1.1*c.base, c.base

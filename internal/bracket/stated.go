@@ -87,7 +87,7 @@ func (c *Controller) disbelieve() {
 }
 
 // consider replaces the findings of judge with the statement, if the two agree. first
-// means that the epoch that judge has judged was the first one.
+// means that judge has just judged the first epoch.
 func (c *Controller) consider(first bool) {
 	s := &c.statement
 	if !c.Believed() || c.explained {
@@ -205,8 +205,8 @@ func (c *Controller) untilWindow(now time.Duration, own float64) float64 {
 }
 
 // tested reports whether the statement allows the pace to be raised. A firm statement
-// allows it only after callers have waited for long, because the limit may have become
-// higher.
+// allows a raise only after callers have waited for firmHold, because the limit may have
+// become higher.
 func (c *Controller) tested() bool {
 	s := &c.statement
 	if s.belief != firm {
