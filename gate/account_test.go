@@ -135,7 +135,7 @@ func TestRequestsSpreadOverTimeAreSentEvenIfTheWindowIsFull(t *testing.T) {
 		assert.Equal(t, time.Second, time.Since(start), "no request should wait")
 		ctx, cancel := context.WithCancel(t.Context())
 		early := queueUp(ctx, g)
-		assert.Empty(t, early, "the next request arrives too early and should wait")
+		assert.Empty(t, early, "the next request should wait, because it arrives too early")
 		cancel()
 		require.Error(t, <-early)
 		time.Sleep(time.Hour)
@@ -162,7 +162,7 @@ func TestResponseWidensAWindowThatReopenedWhileObserveWaitedForTheLock(t *testin
 	_, err := g.Wait(canceled, plain)
 	require.ErrorIs(t, err, context.Canceled)
 	a := g.account("k")
-	assert.EqualValues(t, 20, a.window.Load(), "no request is waiting")
+	assert.EqualValues(t, 20, a.window.Load(), "the window should be open again, because no request is waiting")
 	a.mu.Lock()
 	a.window.Store(-1)
 	done := make(chan struct{})
@@ -273,7 +273,7 @@ func TestObserveSendsTheNextRequestIfItsTurnHasCome(t *testing.T) {
 		leave(t, g, "k")
 		next := queueUp(t.Context(), g)
 		p.turns = 1
-		assert.Empty(t, next, "the gate does not know about the turn yet")
+		assert.Empty(t, next, "the request should wait until the gate asks the pacer again")
 		g.Observe(plain, 1, accepted)
 		synctest.Wait()
 		require.Len(t, next, 1)
@@ -391,7 +391,7 @@ func TestWaiterIsTooLateIfTheTurnsAheadLeaveNoTimeForItsResponse(t *testing.T) {
 		assert.Equal(t, tt.late, late, "whether %+v is late", tt)
 	}
 	_, late := a.late(&waiter{}, now, 1000)
-	assert.False(t, late, "a waiter without a deadline is never late")
+	assert.False(t, late, "a waiter without a deadline should never be late")
 }
 
 func TestCallerThatCannotMeetItsDeadlineIsRefusedAndDoesNotDelayOthers(t *testing.T) {

@@ -186,8 +186,8 @@ func TestRequestsThatWereNotSentDoNotCountAsInFlight(t *testing.T) {
 	})
 }
 
-// The requests that have waited longest have the least time left. If all of them were sent too
-// late, no request would get a response, and the gate could not learn why.
+// The requests that have waited longest have the least time left. If all of them were
+// sent too late, no request would get a response, and the gate could not learn why.
 func TestCallersWithLittleMoreTimeThanARoundTripAreServed(t *testing.T) {
 	const lasting = 90 * time.Second
 	for _, tt := range []struct {

@@ -89,7 +89,7 @@ func TestFleetCanCloseAnOpenAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(Adaptive)
 		visit := g.Join(&others{})
-		require.False(t, visit("k", nil), "the account does not exist yet")
+		require.False(t, visit("k", nil), "visit should return false before the account exists")
 		ticket, err := g.Wait(t.Context(), plain)
 		require.NoError(t, err)
 		g.Observe(plain, ticket, accepted)
@@ -284,11 +284,11 @@ func TestVisitReportsWhetherThereIsAnAccount(t *testing.T) {
 		called++
 		return nil
 	}
-	assert.False(t, visit("k", look), "the account does not exist yet")
+	assert.False(t, visit("k", look), "visit should return false before the account exists")
 	a := g.account("k")
-	assert.True(t, visit("k", look), "the account exists, even if visit does not change it")
+	assert.True(t, visit("k", look), "visit should return true even if it does not change the account")
 	require.True(t, a.retire(true))
-	assert.False(t, visit("k", look), "the account is being forgotten")
+	assert.False(t, visit("k", look), "visit should return false while the account is being forgotten")
 	assert.Equal(t, 1, called)
 }
 

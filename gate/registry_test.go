@@ -45,7 +45,7 @@ func TestKeyIsForgottenAfterTenQuietMinutesEvenIfItWasForgottenBefore(t *testing
 			leave(t, g, "k")
 			g.Observe(plain, 0, accepted)
 			time.Sleep(keepQuiet + time.Second)
-			assert.EqualValues(t, 1, g.live.Load(), "the key was in use during the first ten minutes")
+			assert.EqualValues(t, 1, g.live.Load(), "the key should be kept, because it was used in the first ten minutes")
 			time.Sleep(keepQuiet)
 			assert.Zero(t, g.live.Load())
 			g.mu.Lock()

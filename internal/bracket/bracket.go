@@ -242,8 +242,8 @@ func (c *Controller) most() float64 {
 }
 
 // Next returns when the next request may be sent; now or an earlier time means at once.
-// After a response, call Next again, because the time may have become earlier. backlog is the
-// number of waiting requests.
+// After a response, call Next again, because the time may have become earlier. backlog
+// is the number of waiting requests.
 func (c *Controller) Next(now time.Duration, backlog int) time.Duration {
 	if now < c.pause {
 		return c.pause

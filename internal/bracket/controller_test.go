@@ -86,7 +86,7 @@ func TestNextTurnIsCountedFromTheTimeWhenThePreviousTurnWasDue(t *testing.T) {
 			assert.Equal(t, Send{epoch: 7, seq: 1, flying: 1, pace: tt.pace, at: tt.now}, s)
 			assert.Equal(t, []int{1, 1, 1}, []int{c.sent, c.flying, c.paced})
 			assert.Equal(t, tt.now, c.last)
-			assert.Zero(t, c.busy, "no request is waiting")
+			assert.Zero(t, c.busy, "busy should not grow while no request is waiting")
 		})
 	}
 }
@@ -193,7 +193,7 @@ func TestRoundTripIsMeasuredAtTheFirstResponseAndThenSmoothed(t *testing.T) {
 	c := paced()
 	c.heard, c.timed = false, false
 	c.Accepted(3*sec, Send{epoch: 7})
-	assert.Zero(t, c.trip, "it is unknown when this request was sent")
+	assert.Zero(t, c.trip, "a request whose send time is unknown should not be timed")
 	assert.False(t, c.heard)
 	c.Accepted(3*sec, Send{epoch: 6, at: sec})
 	assert.Equal(t, 2.0, c.trip, "a request of an earlier epoch should count too")
@@ -357,7 +357,7 @@ func TestPaceIsPerSecondAndTripIsADuration(t *testing.T) {
 	assert.Equal(t, 10.0, c.Pace())
 	assert.Equal(t, 250*ms, c.Trip())
 	c.heard = false
-	assert.Zero(t, c.Trip(), "the round trip is unknown before the first response")
+	assert.Zero(t, c.Trip(), "Trip should be zero before the first response")
 }
 
 func TestProbingLastsUntilTheFirstSendAfterAPause(t *testing.T) {

@@ -23,7 +23,7 @@ func with(flying int) Send {
 	return Send{waited: true, epoch: 7, flying: flying, pace: 10, at: 99 * sec}
 }
 
-func TestCapIsSuspectedIfHalfOfTheRequestsInFlightHaveNoResponseAfterAPause(t *testing.T) {
+func TestCapIsSetIfHalfOfTheRequestsInFlightHaveNoResponseAfterAPause(t *testing.T) {
 	for name, tt := range map[string]struct {
 		accepted, refused, unknown int // of 20 other requests in flight, during the pause
 		want                       int
@@ -241,7 +241,7 @@ func TestCapIsLoweredAtTheFirstRefusalWithinItAndDroppedAtTheSecond(t *testing.T
 	c = capped(true, 20)
 	require.True(t, c.capRefused(100*sec, with(13)), "one refusal far below the cap may be a fault")
 	assert.Equal(t, []int{20, 1}, []int{c.flight.cap, c.flight.strikes})
-	require.True(t, c.capRefused(111*sec, with(13)), "the cap held for more than ten seconds")
+	require.True(t, c.capRefused(111*sec, with(13)), "a refusal after more than ten units should count as the first one")
 	assert.Equal(t, 1, c.flight.strikes)
 	assert.False(t, c.capRefused(112*sec, with(13)), "two refusals far below the cap should disprove it")
 	c = capped(false, 20)

@@ -12,7 +12,7 @@ import (
 
 const sec = time.Second
 
-func TestMarksThinOutEvenlyAndKeepTheOldestAndTheNewest(t *testing.T) {
+func TestMarksAreThinnedOutEvenlyAndTheOldestAndTheNewestAreKept(t *testing.T) {
 	c := &Controller{memory: memory{marks: []Mark{{}}}}
 	for i := 1; i <= 1000; i++ {
 		c.total = int64(i)
@@ -77,7 +77,7 @@ func TestRequestsInFlightAtARefusalShowTheLimitIfTheyAreManyAndSomeAreRefused(t 
 	}
 }
 
-func TestQuotientOfTheDifferencesOfTwoEpochsIsTheLimit(t *testing.T) {
+func TestLimitIsComputedFromTheDifferencesBetweenTwoEpochs(t *testing.T) {
 	// A bucket of 20 tokens that fills at 8/s.
 	short, long := epoch{accepted: 60, took: 5, steady: true}, epoch{accepted: 100, took: 10, steady: true}
 	soon := epoch{accepted: 52, took: 4, steady: true}
@@ -98,7 +98,7 @@ func TestQuotientOfTheDifferencesOfTwoEpochsIsTheLimit(t *testing.T) {
 		"a shorter silence may hide a part of the difference":   {[]epoch{{accepted: 60, took: 5, silence: 4, steady: true}}, long, 38.5 / 5, 41.5 / 1},
 		"the result is not below what is proven":                {[]epoch{{accepted: 100, took: 5, steady: true}}, long, 1, 1},
 		"the result is not above what was refused":              {[]epoch{{steady: true}}, epoch{accepted: 2000, took: 10, steady: true}, 100, 100},
-		"a quotient that is too high is ignored":                {[]epoch{{accepted: 0, took: 9.9, steady: true}}, long, 1, 100},
+		"a value that is too high is ignored":                   {[]epoch{{accepted: 0, took: 9.9, steady: true}}, long, 1, 100},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := new(Controller)
@@ -110,9 +110,9 @@ func TestQuotientOfTheDifferencesOfTwoEpochsIsTheLimit(t *testing.T) {
 	}
 }
 
-// If the quotient were the limit, more requests would have been accepted at once after
-// such a silence.
-func TestQuotientTooHighForTheNumberAcceptedIsIgnored(t *testing.T) {
+// If the computed value were the limit, more requests would have been accepted at once
+// after this silence.
+func TestComputedLimitThatIsTooHighForTheNumberAcceptedIsIgnored(t *testing.T) {
 	for _, tt := range []struct {
 		burst0, silence float64
 		lo, hi          float64
@@ -157,7 +157,7 @@ func TestKeepKeepsTheLatestEightValues(t *testing.T) {
 	assert.Equal(t, []int{12, 13, 14, 15, 16, 17, 18, 19}, s)
 }
 
-func TestFirstGuess(t *testing.T) {
+func TestFirstEstimateOfThePaceAndTheBurst(t *testing.T) {
 	inf := math.Inf(1)
 	atOnce := func(c *Controller) { c.marks, c.begin = []Mark{{20 * sec, 0}}, 20*sec }
 	// 100 requests in 10 s and two seconds of silence are 8.33/s; the pace is higher by

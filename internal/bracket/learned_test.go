@@ -74,7 +74,7 @@ func TestResumedControllerHasAllThatWasLearned(t *testing.T) {
 
 	c = Resume(4*time.Second, Learned{Pace: 10, Lo: 8, Silence: 1e6}, 0)
 	assert.Equal(t, 4*time.Second, c.last, "without a pause the epoch should begin now")
-	assert.False(t, c.heard, "no response was seen yet")
+	assert.False(t, c.heard, "the round trip should be unknown before the first response")
 	assert.Equal(t, []float64{0, 0}, []float64{c.credit, float64(c.granted)})
 	assert.Equal(t, math.Inf(1), c.hi)
 	assert.Equal(t, []float64{1, 1, Standard.Hold, longestWindow}, []float64{c.burst, c.burst0, c.holding, c.measure})

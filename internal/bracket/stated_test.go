@@ -109,7 +109,7 @@ func TestTwoRefusalsAtTheStatedRateDiscardTheStatement(t *testing.T) {
 	assert.True(t, c.Believed(), "a different statement should be believed")
 }
 
-func TestStretchFarAboveTheStatedRateDiscardsTheStatement(t *testing.T) {
+func TestCountFarAboveTheStatedLimitDiscardsTheStatement(t *testing.T) {
 	c := New(sec, []Mark{{At: 1}, {sec, 200}}, 1, time.Second)
 	c.Stated(20, 5*time.Minute)
 	c.Next(2*sec, 10)
