@@ -56,7 +56,7 @@ type account struct {
 	ticket       Ticket
 	lanes        lanes
 	inner        queue         // inner requests, which wait only for the end of a pause
-	given        time.Duration // how long the latest requests waited in vain for a response
+	given        time.Duration // how long the latest requests without a response waited for one
 	givenAt      time.Duration // when given was last increased
 	answeredAt   time.Duration // when the latest request that got a response was sent
 	innerRefused int           // consecutive 429s without Retry-After to inner requests

@@ -259,7 +259,7 @@ func TestHistoryCountsRequestsInFlightAtTheFirst429(t *testing.T) {
 		p.turns = 1
 		leave(t, g, "k")
 		g.Observe(plain, 1, accepted)
-		assert.Len(t, p.told, 4, "a call of Idle and a call of Accepted should have been added")
+		assert.Len(t, p.told, 4, "a call to Idle and a call to Accepted should have been added")
 		assert.EqualValues(t, 3, a.accepted.Load())
 	})
 }

@@ -103,7 +103,7 @@ func TestCallersThatCannotBeServedWithinTheirTimeoutAreRefusedAtOnce(t *testing.
 			}
 			t.Logf("of 1000 calls: %d served, %d refused at once, %d failed later", served/rounds, early/rounds, late/rounds)
 			assert.GreaterOrEqual(t, served/rounds, 40)
-			if apart < time.Millisecond { // callers further apart have later deadlines than those ahead
+			if apart < time.Millisecond { // otherwise, later callers have later deadlines than earlier ones
 				assert.GreaterOrEqual(t, early/rounds, 800)
 			}
 		})
@@ -182,7 +182,7 @@ func TestRequestsThatWereNotSentDoNotCountAsInFlight(t *testing.T) {
 		for range 20 {
 			assert.NoError(t, b.call(t.Context(), g, time.Millisecond))
 		}
-		assert.Less(t, time.Since(start), 15*time.Second, "no request should wait for those that were not sent")
+		assert.Less(t, time.Since(start), 15*time.Second, "no request should wait for requests that were not sent")
 	})
 }
 

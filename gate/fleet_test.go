@@ -21,7 +21,7 @@ type turnstile struct {
 	pause   time.Duration
 	gap     time.Duration // time that Earliest assumes for each request ahead
 	trip    time.Duration
-	backlog int      // argument of the latest call of Next
+	backlog int      // argument of the latest call to Next
 	told    []string // which of Accepted and Idle were called, in order
 	probing bool
 	silence time.Duration
@@ -59,7 +59,7 @@ type others struct {
 	known     *turnstile
 	opened    func()
 	throttled []string
-	history   fleet1.History // argument of the latest call of Throttled
+	history   fleet1.History // argument of the latest call to Throttled
 	forgotten []string
 }
 

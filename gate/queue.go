@@ -2,7 +2,7 @@ package gate
 
 import "time"
 
-// A waiter is a call of Wait that was not admitted at once. It waits in account.wait;
+// A waiter is a call to Wait that was not admitted at once. It waits in account.wait;
 // refuse.go decides when it is refused.
 type waiter struct {
 	ready      chan error // receives the result, once

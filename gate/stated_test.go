@@ -26,7 +26,7 @@ func throttle(t *testing.T, o Outcome) *Adaptive {
 }
 
 // passes sends a request through the gate, reports the outcome o, and returns how long
-// the request waited. A deadline of 0 means that there is none.
+// the request waited. A deadline of 0 means no deadline.
 func passes(t *testing.T, g *Adaptive, resend int, deadline, maxWait time.Duration, o Outcome) time.Duration {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())

@@ -72,7 +72,7 @@ func manyCallers(t *trial) error {
 	})
 }
 
-// concurrently runs n calls of f at the same time and returns the first error.
+// concurrently makes n calls to f at the same time and returns the first error.
 func concurrently(n int, f func(i int) error) error {
 	failed := make(chan error, n)
 	for i := range n {

@@ -69,7 +69,7 @@ func (t *trial) request(key string) gate.Request {
 	return gate.Request{Key: key + t.suffix, MaxWait: time.Hour}
 }
 
-// A call is a call of Wait in its own goroutine. Fields other than request and done are
+// A call is a call to Wait in its own goroutine. Fields other than request and done are
 // valid after done is closed.
 type call struct {
 	request  gate.Request
@@ -211,7 +211,7 @@ func (t *trial) startWaiting(ctx context.Context, r gate.Request) *call {
 	c := t.start(w, r)
 	select {
 	case <-w.asked:
-		<-time.After(time.Millisecond) // the gate may need a moment from its call of Done to the wait
+		<-time.After(time.Millisecond) // the gate may need a moment between its call to Done and the wait
 	case <-c.done:
 	case <-time.After(pause / 4): // the gate may detect cancellation in another way
 	}

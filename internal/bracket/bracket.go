@@ -34,7 +34,7 @@ type Constants struct {
 	HoldMost    float64 // upper bound of these units, which double after a try that found nothing
 	Proof       float64 // units that a small step of a probe lasts, unless it is proven sooner
 	Excess      float64 // first step of a probe above its base, as a fraction of the base
-	Decay       float64 // factor by which a burst shrinks if it was refused
+	Decay       float64 // factor by which a burst shrinks after a refusal
 	OwnPause    float64 // shortest pause, in seconds, if the service names no time
 	OwnMost     float64 // longest pause, in seconds, that the service did not ask for
 }
@@ -70,7 +70,7 @@ type Send struct {
 	epoch  uint32
 	credit bool    // part of the burst after a silence
 	seq    int     // number within its epoch, from 1
-	flying int     // requests in flight when it was sent, itself included
+	flying int     // requests in flight when it was sent, including itself
 	waited bool    // others were waiting when it was sent, so not all callers were in flight
 	pace   float64 // the pace when it was sent
 	at     time.Duration

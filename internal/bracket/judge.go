@@ -292,7 +292,7 @@ func (c *Controller) bounds(e epoch, proven float64) (lo, hi float64) {
 		lo, hi = min(max(lo, l), hi), max(min(hi, h), lo)
 	}
 	if e.steady {
-		// The pace was above the limit all the time, so none of the limit was left
+		// The pace was above the limit all the time, so no part of the limit was left
 		// unused. A bucket with one token is an exception: it overflows between two
 		// requests, and up to half of the limit may be lost.
 		single := c.burst0 < 2

@@ -217,15 +217,15 @@ func TestEffectOfAFailedProbe(t *testing.T) {
 		lo, hi, pace float64
 		guessed      bool
 	}{
-		"one failed probe changes nothing but the burst":             {func(*Controller) {}, 8, 16, 10, false},
-		"the burst is not less than one request":                     {func(c *Controller) { c.burst = 1.5 }, 8, 16, 10, false},
-		"a burst of one request stays":                               {func(c *Controller) { c.burst = 1 }, 8, 16, 10, false},
-		"after two failed probes the pace is that of a short window": {func(c *Controller) { c.probes = 3 }, 20. / 12, inf, 20. / 12, true},
-		"a lower pace stays if the window would be faster":           {func(c *Controller) { c.probes, c.pace = 3, 1.5 }, 1.5, inf, 1.5, true},
-		"no window if less than two requests fit into the silence":   {func(c *Controller) { c.probes, c.pace = 3, 0.99 }, 8, 16, 0.99, false},
-		"a window if two requests fit into the silence":              {func(c *Controller) { c.probes, c.pace = 3, 1 }, 1, inf, 1, true},
-		"no window after a long silence, which is an outage":         {func(c *Controller) { c.probes, c.silence = 9, 1.01 }, 8, 16, 10, false},
-		"no window if the service sends Retry-After":                 {func(c *Controller) { c.probes, c.asked = 9, 1 }, 8, 16, 10, false},
+		"one failed probe changes nothing but the burst":              {func(*Controller) {}, 8, 16, 10, false},
+		"the burst is not less than one request":                      {func(c *Controller) { c.burst = 1.5 }, 8, 16, 10, false},
+		"a burst of one request stays":                                {func(c *Controller) { c.burst = 1 }, 8, 16, 10, false},
+		"after two failed probes, a short window determines the pace": {func(c *Controller) { c.probes = 3 }, 20. / 12, inf, 20. / 12, true},
+		"a lower pace stays if the window would be faster":            {func(c *Controller) { c.probes, c.pace = 3, 1.5 }, 1.5, inf, 1.5, true},
+		"no window if less than two requests fit into the silence":    {func(c *Controller) { c.probes, c.pace = 3, 0.99 }, 8, 16, 0.99, false},
+		"a window if two requests fit into the silence":               {func(c *Controller) { c.probes, c.pace = 3, 1 }, 1, inf, 1, true},
+		"no window after a long silence, which is an outage":          {func(c *Controller) { c.probes, c.silence = 9, 1.01 }, 8, 16, 10, false},
+		"no window if the service sends Retry-After":                  {func(c *Controller) { c.probes, c.asked = 9, 1 }, 8, 16, 10, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()

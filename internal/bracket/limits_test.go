@@ -322,8 +322,8 @@ func TestPaceIsNotRaisedBeforeTheFirstResponse(t *testing.T) {
 	assert.Zero(t, c.raises)
 }
 
-// counter is a limit like that of HAProxy: it counts the requests of two periods, gives
-// less weight to the older period, and counts refused requests, too.
+// counter is a limit like HAProxy's: it counts the requests of two periods, gives less
+// weight to the older one, and counts refused requests, too.
 func counter(n int, period, phase time.Duration) limit {
 	past, used, number := 0, 0, time.Duration(0)
 	return func(now time.Duration) bool {
@@ -341,7 +341,7 @@ func counter(n int, period, phase time.Duration) limit {
 	}
 }
 
-// How many requests such a counter still allows depends on when in its period a client
+// How many requests the counter still allows depends on when in its period a client
 // begins. A burst or a pace can therefore seem fine once and be refused the next time.
 func TestLimitOfATwoPeriodCounterIsFoundWheneverTheClientBegins(t *testing.T) {
 	const length = time.Minute

@@ -15,7 +15,7 @@ type statement struct {
 	burst         float64 // the burst that was learned before the statement replaced it
 	changes       int     // how often the service has stated another limit
 
-	// windowed means that all requests of a window are sent at once, and then none until
+	// windowed means that all requests of a window are sent at once, and no more until
 	// the next window.
 	windowed bool
 	opened   time.Duration // when the current window began
