@@ -14,11 +14,11 @@ import (
 )
 
 const (
-	maxJitter    = 250 * time.Millisecond // the most random time that is added to a pause
-	longestPause = 24 * time.Hour         // a longer Retry-After is a mistake and is clamped
-	longAnswer   = 2 * time.Second        // the window grows after this time even without a response
-	shortAnswer  = 50 * time.Millisecond  // a response that takes less is never considered late
-	trickle      = 200 * time.Millisecond // a StartWindow of requests spread over this is not a burst
+	maxJitter    = 250 * time.Millisecond // the largest random delay that is added to a pause
+	longestPause = 24 * time.Hour         // a longer Retry-After is taken for a mistake and clamped
+	longAnswer   = 2 * time.Second        // after this long without a response, the window grows anyway
+	shortAnswer  = 50 * time.Millisecond  // the shortest estimate that gaveUp doubles
+	trickle      = 200 * time.Millisecond // StartWindow requests spread over this time are not a burst
 
 	// The history covers more than a minute at any rate up to 10,000 requests per second.
 	ring       = 16 // marks per level
@@ -28,41 +28,41 @@ const (
 
 var errForgotten = errors.New("account was forgotten")
 
-// An account is what the gate knows about one key.
+// An account holds what the gate knows about one key.
 //
-// The account is open as long as no request was throttled and none is waiting. A
-// request then touches only three counters. Otherwise window is not positive, and
-// everything happens under the lock.
+// An account is open as long as no request has been throttled and no request is
+// waiting. While it is open, a request touches only three counters. Otherwise window is
+// not positive, and everything happens under the lock.
 //
 // No wake-up is lost: a waiter makes window negative before it reads flying, and a
 // response decrements flying before it reads window.
 type account struct {
-	window   atomic.Int64 // twice the requests that may be in flight; not positive: take the lock
+	window   atomic.Int64 // twice the number of requests that may be in flight; not positive: take the lock
 	entering atomic.Int64 // requests counted in flying that are still waiting for the lock
 	flying   atomic.Int64 // requests in flight with ticket 0
 	accepted atomic.Int64
-	marks    [levels][ring]atomic.Int64 // when every 16th request was accepted, every 256th, and so on
+	marks    [levels][ring]atomic.Int64 // times at which every 16th, every 256th, ... request was accepted
 
 	gate   *Adaptive
 	key    string
-	origin time.Time // all times are relative to it
+	origin time.Time // all times in the account count from origin
 	start  int64     // initial value of window
 
 	mu           sync.Mutex
 	gone         bool         // the account was forgotten: use a new one
-	slow         int64        // the value of window, saved while requests wait
-	pacer        fleet1.Pacer // nil: never throttled
+	slow         int64        // takes the place of window while requests wait
+	pacer        fleet1.Pacer // decides when requests are sent; nil: never throttled
 	tickets      map[Ticket]sent
 	ticket       Ticket
 	lanes        lanes
 	inner        queue         // inner requests, which wait only for the end of a pause
-	given        time.Duration // how long the latest requests waited in vain for a response
+	given        time.Duration // how long the latest requests without a response waited for one
 	givenAt      time.Duration // when given was last increased
 	answeredAt   time.Duration // when the latest request that got a response was sent
-	innerRefused int           // 429s in a row to inner requests, without Retry-After
-	sentAt       time.Duration // when the latest request was sent at its turn
-	turned       int           // requests canceled or too late for their deadlines since one was sent
-	came         int           // requests with a deadline since turnAway last checked all waiters
+	innerRefused int           // consecutive 429s without Retry-After to inner requests
+	sentAt       time.Duration // when a turn was last used
+	turned       int           // requests canceled or refused as too late since a turn was last used
+	came         int           // requests with a deadline that arrived since turnAway last checked all waiters
 	spare        float64       // requests that may be sent although the window is full
 	spareAt      time.Duration // when spare was computed
 	heard        time.Duration // when the latest response arrived or the latest request was sent
@@ -71,11 +71,11 @@ type account struct {
 	rng          *rand.Rand
 	throttled    time.Duration // when the latest pause began
 	seen         int64         // value of accepted at the latest sweep
-	stated       Limit         // by the service, in the latest 429 that stated a limit
-	hold         hold          // until the end of the window, if the service stated it
+	stated       Limit         // the limit in the latest 429 that stated one
+	hold         hold          // lasts until the end of the window, if the service stated that end
 }
 
-// A sent is a request that was admitted and not observed yet.
+// A sent is a request that was admitted and whose outcome is not known yet.
 type sent struct {
 	fleet1.Send
 	at    time.Duration
@@ -86,8 +86,8 @@ func (a *account) now() time.Duration { return time.Since(a.origin) }
 
 func (a *account) waiting() int { return a.lanes.waiting() }
 
-// land counts the end of a request with ticket 0 that was not throttled. known means
-// that it was accepted; otherwise its end says nothing about the limit.
+// land handles the end of a request with ticket 0 that was not throttled. known means
+// that the request was accepted; otherwise its outcome says nothing about the limit.
 func (a *account) land(known bool) {
 	if known {
 		if n := a.accepted.Add(1); n%marksEvery == 0 {
@@ -154,7 +154,7 @@ func (a *account) wait(ctx context.Context, r Request) (Ticket, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	select {
-	case err := <-w.ready: // it was admitted in the meantime: another request may use its turn
+	case err := <-w.ready: // the request was admitted in the meantime: another one may use its turn
 		if err == nil {
 			a.unsend(w.ticket)
 		}
@@ -179,14 +179,14 @@ func (a *account) enqueue(ctx context.Context, r Request, inner bool) (*waiter, 
 		a.slow = w
 		a.window.Store(-1)
 	}
-	// This is needed even if this request is refused: while it was counted in flight,
-	// another request may have found the window full.
+	// Dispatch even if this request is refused: while it was counted in flight, another
+	// request may have found the window full.
 	defer a.dispatch()
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	w := &waiter{ready: make(chan error, 1), resend: r.Resend, maxWait: r.MaxWait, since: a.now()}
-	if d, ok := ctx.Deadline(); ok { // the wall clock may have been set since origin
+	if d, ok := ctx.Deadline(); ok { // the wall clock may have been changed since origin
 		now := a.now()
 		w.deadline, w.limited = now+min(time.Until(d), math.MaxInt64-now), true
 	}
@@ -251,7 +251,8 @@ func (a *account) unsend(t Ticket) {
 	delete(a.tickets, t)
 }
 
-// observe does the work of Observe, except for accepted requests with ticket 0.
+// observe does the work of Observe, except for the outcomes with ticket 0 that land
+// handles.
 func (a *account) observe(t Ticket, o Outcome) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -289,7 +290,7 @@ func (a *account) observe(t Ticket, o Outcome) {
 			a.pacer.Accepted(now, s.Send)
 			a.heardAfter(now, s)
 		}
-		if t > a.hold.ticket { // the service accepts requests before the end that it stated
+		if t > a.hold.ticket { // the service accepts requests before the stated end of its window
 			a.hold.until = 0
 		}
 		return
@@ -302,7 +303,7 @@ func (a *account) observe(t Ticket, o Outcome) {
 	begins := a.pacer == nil
 	if begins {
 		h := a.history()
-		h.Flying++ // the throttled request
+		h.Flying++ // count the throttled request too
 		if a.gate.fleet != nil {
 			a.adopt(a.gate.fleet.Throttled(a.key, h, retryAfter))
 		} else {
@@ -333,7 +334,7 @@ func (a *account) note(n int64) {
 	}
 }
 
-// history returns how many requests had been accepted at which time, oldest first.
+// history returns how many requests had been accepted at various times, oldest first.
 func (a *account) history() fleet1.History {
 	n := a.accepted.Load()
 	var marks []fleet1.Mark // latest first
@@ -368,7 +369,7 @@ func (a *account) dispatch() {
 	for a.waiting() > 0 {
 		var free [len(lanes{})]*waiter
 		at := now
-		if a.pacer.Paused() <= now { // during a pause nothing is sent, even if waiters are free
+		if a.pacer.Paused() <= now { // nothing is sent during a pause, whether or not there is a hold
 			free, at = a.free(now)
 		}
 		if at <= now {
@@ -385,9 +386,9 @@ func (a *account) dispatch() {
 		} else {
 			w = a.lanes.pop(a.pacer.Probing())
 		}
-		// The last waiter is sent now and then even if it is late, because responses
-		// may have become faster. Otherwise it leaves its turn to another request, if
-		// there is one.
+		// A waiter that is too late leaves its turn to the next one. If there is no next
+		// one, the waiter is sent now and then anyway, because responses may have become
+		// faster.
 		if w.limited && w.deadline-now < a.answered() && (a.waiting() > 0 || !a.tries(w, now)) {
 			a.turned++
 			w.ready <- &Error{Err: ErrDeadline}
@@ -416,8 +417,8 @@ func (a *account) dispatchWindow(now time.Duration) {
 			a.wakeUp(now, a.heard+longAnswer)
 			return
 		}
-		// Slow responses must not stall the other requests: the window grows as if they
-		// had arrived.
+		// Slow responses must not stall other requests: the window grows as if the
+		// responses had arrived.
 		a.slow += a.slow / 2
 		a.heard = now
 	}
@@ -444,7 +445,7 @@ func (a *account) wakeUp(now, at time.Duration) {
 	a.wakeAt = at
 }
 
-// adopt makes p decide when the requests of the account are sent.
+// adopt lets p decide from now on when the account's requests are sent.
 func (a *account) adopt(p fleet1.Pacer) {
 	if a.tickets == nil {
 		a.window.Store(-1)

@@ -17,8 +17,8 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// These tests look into an account, because what it has learned becomes visible outside
-// the package only much later.
+// These tests inspect the fields of an account, because what it has learned becomes
+// visible outside the package only much later.
 
 var (
 	plain    = Request{Key: "k"}
@@ -32,7 +32,8 @@ func leave(t *testing.T, g *Adaptive, key string) {
 	require.NoError(t, err)
 }
 
-// queueUp starts a Wait that has to wait. The channel receives its error.
+// queueUp calls Wait in a goroutine for a request that cannot be admitted at once. The
+// channel receives the error that Wait returns.
 func queueUp(ctx context.Context, g *Adaptive) <-chan error {
 	done := make(chan error, 1)
 	go func() {
@@ -134,7 +135,7 @@ func TestRequestsSpreadOverTimeAreSentEvenIfTheWindowIsFull(t *testing.T) {
 		assert.Equal(t, time.Second, time.Since(start), "no request should wait")
 		ctx, cancel := context.WithCancel(t.Context())
 		early := queueUp(ctx, g)
-		assert.Empty(t, early, "the next request arrives too early and should wait")
+		assert.Empty(t, early, "the next request should wait, because it arrives too early")
 		cancel()
 		require.Error(t, <-early)
 		time.Sleep(time.Hour)
@@ -149,8 +150,8 @@ func TestRequestsSpreadOverTimeAreSentEvenIfTheWindowIsFull(t *testing.T) {
 	})
 }
 
-// Observe may find that requests wait, and that they have been sent by the time it gets
-// the lock.
+// Observe may see that requests are waiting, although they have been sent by the time
+// Observe gets the lock.
 func TestResponseWidensAWindowThatReopenedWhileObserveWaitedForTheLock(t *testing.T) {
 	g := &Adaptive{StartWindow: 10}
 	for range 10 {
@@ -161,7 +162,7 @@ func TestResponseWidensAWindowThatReopenedWhileObserveWaitedForTheLock(t *testin
 	_, err := g.Wait(canceled, plain)
 	require.ErrorIs(t, err, context.Canceled)
 	a := g.account("k")
-	assert.EqualValues(t, 20, a.window.Load(), "no request is waiting")
+	assert.EqualValues(t, 20, a.window.Load(), "the window should be open again, because no request is waiting")
 	a.mu.Lock()
 	a.window.Store(-1)
 	done := make(chan struct{})
@@ -169,7 +170,7 @@ func TestResponseWidensAWindowThatReopenedWhileObserveWaitedForTheLock(t *testin
 		g.Observe(plain, 0, accepted)
 		close(done)
 	}()
-	for range 1000 { // until it waits for the lock, or is about to
+	for range 1000 { // until Observe waits for the lock, or is about to
 		runtime.Gosched()
 	}
 	a.window.Store(20)
@@ -230,7 +231,7 @@ func TestHistoryHoldsTheTimeOfEverySixteenthAcceptedRequest(t *testing.T) {
 	}
 }
 
-// every16th returns the marks of one response per millisecond.
+// every16th returns a range of marks, if one request was accepted per millisecond.
 func every16th(from, to int64) (marks []fleet1.Mark) {
 	for i := from; i <= to; i++ {
 		marks = append(marks, fleet1.Mark{At: time.Duration(16*i) * time.Millisecond, Accepted: 16 * i})
@@ -258,7 +259,7 @@ func TestHistoryCountsRequestsInFlightAtTheFirst429(t *testing.T) {
 		p.turns = 1
 		leave(t, g, "k")
 		g.Observe(plain, 1, accepted)
-		assert.Len(t, p.told, 4, "calls of Idle and Accepted should follow")
+		assert.Len(t, p.told, 4, "a call to Idle and a call to Accepted should have been added")
 		assert.EqualValues(t, 3, a.accepted.Load())
 	})
 }
@@ -272,7 +273,7 @@ func TestObserveSendsTheNextRequestIfItsTurnHasCome(t *testing.T) {
 		leave(t, g, "k")
 		next := queueUp(t.Context(), g)
 		p.turns = 1
-		assert.Empty(t, next, "the gate does not know about the turn yet")
+		assert.Empty(t, next, "the request should wait until the gate asks the pacer again")
 		g.Observe(plain, 1, accepted)
 		synctest.Wait()
 		require.Len(t, next, 1)
@@ -280,8 +281,8 @@ func TestObserveSendsTheNextRequestIfItsTurnHasCome(t *testing.T) {
 	})
 }
 
-// A waiter that is admitted and canceled at the same moment is either sent, or the next
-// waiter is sent instead.
+// If a waiter is admitted and canceled at the same moment, either this waiter or the next
+// one is sent.
 func TestCanceledTurnGoesToNextWaiter(t *testing.T) {
 	for name, begin := range map[string]func(t *testing.T, g *Adaptive) (free func(a *account)){
 		"before any throttling": func(t *testing.T, g *Adaptive) func(*account) {
@@ -310,7 +311,7 @@ func TestCanceledTurnGoesToNextWaiter(t *testing.T) {
 					a.mu.Unlock()
 					left := 1
 					if err := <-hasty; err == nil {
-						left += len(a.tickets) // before throttling, free has already removed it
+						left += len(a.tickets) // before throttling, free has already removed this request
 						a.mu.Lock()
 						free(a)
 						a.dispatch()
@@ -354,7 +355,7 @@ func TestPauseGetsRandomJitterOfUpToFivePercentAndAtMostAQuarterSecond(t *testin
 	}
 }
 
-func TestPacerIsToldOnceThatNoRequestWaitedForItsTurn(t *testing.T) {
+func TestOnlyTheFirstWaiterReportsToThePacerThatTurnsWereUnused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(Adaptive)
 		p := closed()
@@ -363,12 +364,12 @@ func TestPacerIsToldOnceThatNoRequestWaitedForItsTurn(t *testing.T) {
 		for range 3 {
 			queueUp(ctx, g)
 		}
-		assert.Equal(t, []string{"idle"}, p.told, "only the first request should report it")
+		assert.Equal(t, []string{"idle"}, p.told, "only the first waiter should call Idle")
 		cancel()
 	})
 }
 
-func TestDeadlineIsTooEarlyIfTheRequestsAheadNeedAllTheTimeBeforeIt(t *testing.T) {
+func TestWaiterIsTooLateIfTheTurnsAheadLeaveNoTimeForItsResponse(t *testing.T) {
 	const s, ms = time.Second, time.Millisecond
 	g := new(Adaptive)
 	p := closed()
@@ -386,11 +387,11 @@ func TestDeadlineIsTooEarlyIfTheRequestsAheadNeedAllTheTimeBeforeIt(t *testing.T
 		{0, 1 * ms, false}, {0, 0, true}, // the first waiter is sent if any time is left
 	} {
 		until, late := a.late(&waiter{limited: true, deadline: now + tt.deadline}, now, tt.ahead)
-		assert.Equal(t, now+time.Duration(tt.ahead)*s, until, "%+v", tt)
-		assert.Equal(t, tt.late, late, "%+v", tt)
+		assert.Equal(t, now+time.Duration(tt.ahead)*s, until, "earliest turn of %+v", tt)
+		assert.Equal(t, tt.late, late, "whether %+v is late", tt)
 	}
 	_, late := a.late(&waiter{}, now, 1000)
-	assert.False(t, late, "a waiter without a deadline is never late")
+	assert.False(t, late, "a waiter without a deadline should never be late")
 }
 
 func TestCallerThatCannotMeetItsDeadlineIsRefusedAndDoesNotDelayOthers(t *testing.T) {
@@ -402,7 +403,7 @@ func TestCallerThatCannotMeetItsDeadlineIsRefusedAndDoesNotDelayOthers(t *testin
 	a := g.account("k")
 	now := 100 * s
 	var waiters []*waiter
-	for _, deadline := range []time.Duration{9, 1, 0, 1, 3, 2, 3} { // 0: none
+	for _, deadline := range []time.Duration{9, 1, 0, 1, 3, 2, 3} { // in seconds; 0: no deadline
 		w := &waiter{ready: make(chan error, 1), limited: deadline > 0, deadline: now + deadline*s}
 		waiters = append(waiters, w)
 		a.lanes.push(w, Normal)

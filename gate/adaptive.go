@@ -28,7 +28,7 @@ type Adaptive struct {
 	// means 64; negative means unlimited.
 	StartWindow int
 
-	fleet    fleet1.Fleet // nil: no other processes are known
+	fleet    fleet1.Fleet // nil: the gate is not shared with other processes
 	accounts sync.Map     // from key to *account
 	live     atomic.Int64 // number of accounts
 	mu       sync.Mutex   // guards the fields below
@@ -75,8 +75,8 @@ type Stats struct {
 	Waiting   int           // requests that are waiting
 	Flying    int           // requests that were admitted and not observed yet
 
-	// Limit is the latest limit that the service stated, as Requests and Per. It is
-	// zero if the service stated none, or if the outcomes of requests contradict it.
+	// Limit is the latest limit that the service stated: Requests, Per and Policy. It
+	// is zero if the service stated none, or if the outcomes of requests contradict it.
 	Limit Limit
 }
 
@@ -90,8 +90,8 @@ func (g *Adaptive) Stats(key string) (Stats, bool) {
 	return v.(*account).stats()
 }
 
-// All ranges over the keys and accounts that the gate knows, in no particular order. It
-// may miss accounts that are added or forgotten during the iteration.
+// All iterates over the keys that the gate knows, with the Stats of each, in no
+// particular order. It may miss keys that are added or forgotten during the iteration.
 func (g *Adaptive) All() iter.Seq2[string, Stats] {
 	return func(yield func(string, Stats) bool) {
 		for key, v := range g.accounts.Range {

@@ -271,7 +271,7 @@ func TestRequestThatCannotBeSentBeforeItsDeadlineIsRefusedAtOnce(t *testing.T) {
 	})
 }
 
-// Requests ahead that will miss their deadlines by then do not count.
+// Requests ahead do not count if their deadlines will have passed before their turns.
 func TestRequestIsNotRefusedBecauseOfRequestsAheadWithEarlierDeadlines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(gate.Adaptive)
@@ -286,16 +286,16 @@ func TestRequestIsNotRefusedBecauseOfRequestsAheadWithEarlierDeadlines(t *testin
 		patient, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		assert.NoError(t, send(patient))
-		if err := send(hasty); err != nil { // the gate may have refused those ahead as too late by now
+		if err := send(hasty); err != nil { // the requests ahead may still be waiting
 			assert.ErrorContains(t, err, "deadline")
 		}
 		done()
 	})
 }
 
-// limitedTo is a service that accepts rate requests per second, evenly spaced. send
-// sends one request to it through g, and done waits until all calls of send have
-// returned.
+// limitedTo simulates a service that accepts rate requests per second, evenly spaced.
+// send sends one request to the service through g, and done waits until all calls of
+// send have returned.
 func limitedTo(rate float64, g *gate.Adaptive) (send func(context.Context) error, done func()) {
 	var mu sync.Mutex
 	var next time.Time
@@ -421,8 +421,8 @@ func TestPausesWithoutRetryAfterGrow(t *testing.T) {
 	})
 }
 
-// Callers that wait for at most half a minute never form a long queue. They must still
-// be served when the service accepts requests again.
+// Callers that wait for at most half a minute never form a long queue. They must be
+// served all the same when the service accepts requests again.
 func TestCallersAreServedSoonAfterAnOutage(t *testing.T) {
 	if testing.Short() {
 		t.Skip("simulates an hour and a half of callers")
@@ -430,11 +430,11 @@ func TestCallersAreServedSoonAfterAnOutage(t *testing.T) {
 	for name, tt := range map[string]struct {
 		lasts, retryAfter, within time.Duration
 	}{
-		"half a minute, Retry-After 1 s":     {30 * time.Second, time.Second, 30 * time.Second},
-		"half an hour, Retry-After 1 s":      {30 * time.Minute, time.Second, 40 * time.Second},
-		"half a minute, without Retry-After": {30 * time.Second, 0, 7 * time.Minute},
-		"half an hour, without Retry-After":  {30 * time.Minute, 0, time.Minute},
-		"half an hour, Retry-After 1 min":    {30 * time.Minute, time.Minute, 5 * time.Minute},
+		"outage of half a minute, Retry-After 1 s":     {30 * time.Second, time.Second, 30 * time.Second},
+		"outage of half an hour, Retry-After 1 s":      {30 * time.Minute, time.Second, 40 * time.Second},
+		"outage of half a minute, without Retry-After": {30 * time.Second, 0, 7 * time.Minute},
+		"outage of half an hour, without Retry-After":  {30 * time.Minute, 0, time.Minute},
+		"outage of half an hour, Retry-After 1 min":    {30 * time.Minute, time.Minute, 5 * time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -442,7 +442,7 @@ func TestCallersAreServedSoonAfterAnOutage(t *testing.T) {
 				begin := time.Now().Add(time.Minute)
 				end := begin.Add(tt.lasts)
 				served := end.Add(tt.within)
-				var failed atomic.Int64 // calls that began after served and failed
+				var failed atomic.Int64 // calls that began after the time served, and failed
 				var wg sync.WaitGroup
 				for now := time.Now(); now.Before(served.Add(time.Minute)); now = time.Now() {
 					wg.Go(func() {
@@ -603,7 +603,7 @@ func TestMemoryOfAMillionAccountsIsFreed(t *testing.T) {
 				peak = max(peak, heap())
 			}
 		}
-		assert.Less(t, peak-min(before, peak), uint64(8<<20), "memory should be bounded by the accounts in use")
+		assert.Less(t, peak-min(before, peak), uint64(8<<20), "memory should be bounded, because unused accounts are forgotten")
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		after := heap()

@@ -64,7 +64,8 @@ func BenchmarkAdaptiveOpen(b *testing.B) {
 	})
 }
 
-// pass sends one request that is accepted. It uses the interface, as a Transport does.
+// pass calls Wait and Observe for one accepted request, through the interface, as a
+// Transport does.
 func pass(ctx context.Context, g gate.Gate, r gate.Request) {
 	ticket, err := g.Wait(ctx, r)
 	if err != nil {

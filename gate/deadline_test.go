@@ -15,7 +15,8 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// bucket is a service that accepts rate requests per second.
+// bucket simulates a service that accepts rate requests per second, and up to ten at
+// once.
 type bucket struct {
 	mu     sync.Mutex
 	rate   float64
@@ -67,8 +68,8 @@ func (b *bucket) learn(t *testing.T, g gate.Gate, trip time.Duration) {
 	b.sent = 0
 }
 
-func TestCallersWithEqualTimeoutsThatCannotBeServedAreRefusedAtOnce(t *testing.T) {
-	const rounds = 20 // a single round varies at random: a second 429 costs a third of its time
+func TestCallersThatCannotBeServedWithinTheirTimeoutAreRefusedAtOnce(t *testing.T) {
+	const rounds = 20 // a single round varies a lot: a second 429 takes up a third of its time
 	for name, apart := range map[string]time.Duration{"all at once": 0, "20 µs apart": 20 * time.Microsecond, "1 ms apart": time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
 			served, early, late := 0, 0, 0
@@ -102,7 +103,7 @@ func TestCallersWithEqualTimeoutsThatCannotBeServedAreRefusedAtOnce(t *testing.T
 			}
 			t.Logf("of 1000 calls: %d served, %d refused at once, %d failed later", served/rounds, early/rounds, late/rounds)
 			assert.GreaterOrEqual(t, served/rounds, 40)
-			if apart < time.Millisecond { // otherwise later callers have later deadlines than those ahead
+			if apart < time.Millisecond { // otherwise, later callers have later deadlines than earlier ones
 				assert.GreaterOrEqual(t, early/rounds, 800)
 			}
 		})
@@ -114,7 +115,7 @@ func TestRequestsTooLateForTheirDeadlinesDoNotWasteTurns(t *testing.T) {
 	if testing.Short() {
 		t.Skip("simulates 36 minutes of up to 500 callers per second")
 	}
-	const minute, rounds = 60, 6 // a single round varies at random: the pace that was learned may be too low
+	const minute, rounds = 60, 6 // a single round varies a lot: the learned pace may be too low
 	for _, load := range []float64{1.5, 3, 10} {
 		for _, trip := range []time.Duration{20 * time.Millisecond, 300 * time.Millisecond} {
 			t.Run(fmt.Sprint("load ", load, ", round trip ", trip), func(t *testing.T) {
@@ -145,7 +146,7 @@ func TestRequestsTooLateForTheirDeadlinesDoNotWasteTurns(t *testing.T) {
 				}
 				share, perSuccess := float64(served)/(rounds*minute*rate), float64(sent)/float64(served)
 				t.Logf("%.1f %% of the limit used, %.3f requests per success", 100*share, perSuccess)
-				assert.GreaterOrEqual(t, share, 0.85, "share of the limit (it is 0.08 to 0.34 if requests use turns although their responses would be late)")
+				assert.GreaterOrEqual(t, share, 0.85, "share of the limit that is used (0.08 to 0.34 if requests that would be answered too late are sent)")
 				assert.LessOrEqual(t, perSuccess, 1.1)
 			})
 		}
@@ -156,7 +157,7 @@ func TestTheOnlyWaiterIsSentEvenIfEarlierResponsesWereSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, b := new(gate.Adaptive), &bucket{rate: 20}
 		b.learn(t, g, 5*time.Second)
-		for range 20 { // responses have become fast, which the gate must find out
+		for range 20 { // responses have become fast, and the gate must find out
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 			assert.NoError(t, b.call(ctx, g, 10*time.Millisecond))
 			cancel()
@@ -181,20 +182,20 @@ func TestRequestsThatWereNotSentDoNotCountAsInFlight(t *testing.T) {
 		for range 20 {
 			assert.NoError(t, b.call(t.Context(), g, time.Millisecond))
 		}
-		assert.Less(t, time.Since(start), 15*time.Second, "no request should wait for those that were not sent")
+		assert.Less(t, time.Since(start), 15*time.Second, "no request should wait for requests that were not sent")
 	})
 }
 
-// Requests that wait longest have the least time left. If all of them were sent too
-// late, no request would get a response, and the gate could not learn why.
+// The requests that have waited longest have the least time left. If all of them were
+// sent too late, no request would get a response, and the gate could not learn why.
 func TestCallersWithLittleMoreTimeThanARoundTripAreServed(t *testing.T) {
 	const lasting = 90 * time.Second
 	for _, tt := range []struct {
 		name           string
 		rate           float64
-		trip, later    time.Duration // in the first third of the time, and afterwards
+		trip, later    time.Duration // round trip in the first third of the test, and after it
 		timeout, apart time.Duration
-		want           float64 // share of the limit in the last third, pauses of one second each included
+		want           float64 // share of the limit that is used in the last third, which includes pauses of a second
 	}{
 		{"round trip 0.3 s, timeout 0.72 s", 15, 300 * time.Millisecond, 300 * time.Millisecond, 720 * time.Millisecond, 40 * time.Millisecond, 0.75},
 		{"round trip 0.3 s, timeout 0.5 s", 5, 300 * time.Millisecond, 300 * time.Millisecond, 500 * time.Millisecond, 40 * time.Millisecond, 0.75},

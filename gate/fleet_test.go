@@ -14,15 +14,15 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// A turnstile is a Pacer that admits as many requests as turns says.
+// A turnstile is a Pacer that admits only as many requests as its field turns says.
 type turnstile struct {
 	*fleet1.Controller
 	turns   int
 	pause   time.Duration
-	gap     time.Duration // between two requests, returned by Earliest
+	gap     time.Duration // time that Earliest assumes for each request ahead
 	trip    time.Duration
-	backlog int      // from the latest call of Next
-	told    []string // calls of Accepted and Idle
+	backlog int      // argument of the latest call to Next
+	told    []string // which of Accepted and Idle were called, in order
 	probing bool
 	silence time.Duration
 }
@@ -52,13 +52,14 @@ func (p *turnstile) Earliest(now time.Duration, ahead int) time.Duration {
 func (p *turnstile) Paused() time.Duration { return p.pause }
 func (p *turnstile) Trip() time.Duration   { return p.trip }
 
-// others is a fleet that records its calls, and knows one Pacer.
+// others is a Fleet that records how it is called. It returns known as the Pacer of
+// every key.
 type others struct {
 	share     int
 	known     *turnstile
 	opened    func()
 	throttled []string
-	history   fleet1.History // of the latest call of Throttled
+	history   fleet1.History // argument of the latest call to Throttled
 	forgotten []string
 }
 
@@ -88,7 +89,7 @@ func TestFleetCanCloseAnOpenAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(Adaptive)
 		visit := g.Join(&others{})
-		require.False(t, visit("k", nil), "the account does not exist yet")
+		require.False(t, visit("k", nil), "visit should return false before the account exists")
 		ticket, err := g.Wait(t.Context(), plain)
 		require.NoError(t, err)
 		g.Observe(plain, ticket, accepted)
@@ -120,12 +121,12 @@ func TestFleetCanCloseAnOpenAccount(t *testing.T) {
 	})
 }
 
-func TestPauseOfTheFleetRefusesWaitersThatCannotWaitForItsEnd(t *testing.T) {
+func TestFleetPauseRefusesWaitersThatCannotWaitForItsEnd(t *testing.T) {
 	for name, tt := range map[string]struct {
 		pause   time.Duration
 		maxWait time.Duration
 		err     error
-		away    int // refused ones of four, with deadlines after 1 and 2 minutes in turn
+		away    int // number of refused waiters, of four with deadlines in 1, 2, 1 and 2 minutes
 	}{
 		"some deadlines are before the end of the pause":      {time.Minute, 0, ErrDeadline, 2},
 		"no deadline is after the end of the pause":           {2 * time.Minute, 0, ErrDeadline, 4},
@@ -209,7 +210,7 @@ func TestFleetIsAskedOnceIfManyCallersCreateTheSameAccount(t *testing.T) {
 	assert.Empty(t, f.forgotten)
 }
 
-func TestFleetNoticeDuringCreationReachesTheAccount(t *testing.T) {
+func TestFleetNoticeReachesAnAccountThatIsBeingCreated(t *testing.T) {
 	g := new(Adaptive)
 	f := new(others)
 	visit := g.Join(f)
@@ -226,7 +227,7 @@ func TestFleetNoticeDuringCreationReachesTheAccount(t *testing.T) {
 	assert.Equal(t, fleet1.Pacer(p), a.pacer)
 }
 
-func TestRequestsThatArriveDuringCreationObeyThePacerOfTheFleet(t *testing.T) {
+func TestRequestsForAnAccountThatIsBeingCreatedObeyThePacerOfTheFleet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(Adaptive)
 		f := &others{known: closed()}
@@ -258,7 +259,7 @@ func TestStartWindowIsDividedAmongTheFleet(t *testing.T) {
 		{2, 4, 1}, // each process may send at least one
 		{-1, 4, 1000},
 	} {
-		t.Run(fmt.Sprintf("%d among %d", tt.window, tt.share), func(t *testing.T) {
+		t.Run(fmt.Sprintf("window %d, %d processes", tt.window, tt.share), func(t *testing.T) {
 			g := &Adaptive{StartWindow: tt.window}
 			g.Join(&others{share: tt.share})
 			ctx, cancel := context.WithCancel(t.Context())
@@ -283,16 +284,16 @@ func TestVisitReportsWhetherThereIsAnAccount(t *testing.T) {
 		called++
 		return nil
 	}
-	assert.False(t, visit("k", look), "the account does not exist yet")
+	assert.False(t, visit("k", look), "visit should return false before the account exists")
 	a := g.account("k")
-	assert.True(t, visit("k", look), "the account exists, even if visit does not change it")
+	assert.True(t, visit("k", look), "visit should return true even if it does not change the account")
 	require.True(t, a.retire(true))
-	assert.False(t, visit("k", look), "the account is being forgotten")
+	assert.False(t, visit("k", look), "visit should return false while the account is being forgotten")
 	assert.Equal(t, 1, called)
 }
 
 // The leader of a fleet has to know how many requests wait at the end of a pause.
-func TestPacerIsToldDuringAPauseHowManyRequestsWait(t *testing.T) {
+func TestPacerLearnsDuringAPauseHowManyRequestsWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(Adaptive)
 		p := closed()

@@ -21,22 +21,22 @@ import (
 	"time"
 )
 
-// A Gate decides when requests that share a key, the limit of one account, may be sent.
-// It must be safe for concurrent use, and keys do not affect each other.
+// A Gate decides when requests may be sent. It must be safe for concurrent use. Requests
+// with the same key share the limit of one account, and keys do not affect each other.
 //
 // A Transport with a gate does not wait by itself after a 429, unless the call has no
 // deadline and half of its attempts are used up. It reports the 429 to the gate and
-// calls Wait again: the gate has to hold the requests back.
+// calls Wait again: the gate has to hold the request back.
 type Gate interface {
 	// Wait blocks until the request may be sent, and then returns a nil error: the
-	// caller sends now. Any error means that the request must not be sent: an [*Error]
-	// if the gate refuses it, ctx.Err() if the context ends first. After an error,
-	// Observe is not called.
+	// caller sends it at once. Any error means that the request must not be sent: an
+	// [*Error] if the gate refuses it, ctx.Err() if the context ends first. After an
+	// error, Observe is not called.
 	Wait(ctx context.Context, r Request) (Ticket, error)
 
-	// Observe reports the outcome of a request that Wait admitted, with the Request and
-	// the Ticket of that Wait. It is called exactly once for each Wait that returned
-	// nil, even if nothing was sent after all. It must not block.
+	// Observe reports the outcome of a request that Wait admitted: r is the Request
+	// that Wait got, t the Ticket that it returned. It is called exactly once for each
+	// Wait that returned nil, even if nothing was sent after all. It must not block.
 	//
 	// After a Throttled outcome, no request with that key may be sent until RetryAfter
 	// has elapsed or, if it is zero, for a time that the gate chooses. If several such

@@ -15,7 +15,7 @@ import (
 	"github.com/iamhttp/iamhttp/gatetest"
 )
 
-func TestThePauserOfTheExampleObeysTheContract(t *testing.T) {
+func TestPauserInTheExampleObeysTheContract(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes three seconds of real time")
@@ -60,7 +60,7 @@ func TestStatsOfAnAccountThatWasNeverThrottled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gate.Adaptive{StartWindow: 3}
 		_, ok := g.Stats(plain.Key)
-		assert.False(t, ok, "the account does not exist yet")
+		assert.False(t, ok, "Stats should return false before the account exists")
 
 		ctx, cancel := context.WithCancel(t.Context())
 		for range 3 + 4 {
@@ -120,7 +120,7 @@ func TestStatsOfAThrottledAccount(t *testing.T) {
 func stats(t *testing.T, g *gate.Adaptive) gate.Stats {
 	t.Helper()
 	s, ok := g.Stats(plain.Key)
-	require.True(t, ok, "the gate does not know the account")
+	require.True(t, ok, "the gate should know the account")
 	return s
 }
 

@@ -9,7 +9,7 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// Pauses after a 429 without Retry-After to an inner request.
+// Shortest and longest pause after an inner request got a 429 without Retry-After.
 const (
 	innerPause     = 250 * time.Millisecond
 	mostInnerPause = 15 * time.Second
@@ -17,22 +17,22 @@ const (
 
 // An inner request is sent inside an attempt that the gate has already admitted: a
 // RoundTripper below the Transport gets a token through the same client. The attempt
-// holds its turn unused until the token arrives, and so do all others that need the
-// token. If the inner request had to wait for a turn, it would wait behind callers that
-// wait for it. So it waits only for pauses.
+// holds its turn unused until the token arrives, and so do all other attempts that need
+// the token. If the inner request had to wait for a turn, it would wait behind callers
+// that wait for it. So it waits only for pauses.
 
-// roundTrip is how the function name of a Transport's RoundTrip ends; client is how
-// those of an http.Client's methods begin.
+// roundTrip is the end of the function name of a Transport's RoundTrip; client is the
+// beginning of the function names of an http.Client's methods.
 const (
 	roundTrip = ".(*Transport).RoundTrip"
 	client    = "net/http.(*Client)."
 )
 
 // inner reports whether Wait is called from within an attempt that was already
-// admitted. RoundTripper has no way to pass this on, and token sources use contexts of
-// their own, so only the goroutine's stack shows it: the same call in a Transport is on
-// it twice. The check takes less than a microsecond, and only for requests that the
-// gate does not admit at once.
+// admitted. A RoundTripper cannot pass this on, and token sources use contexts of their
+// own, so only the goroutine's stack shows it: the stack contains the same call in a
+// Transport twice. The check takes less than a microsecond, and is made only for
+// requests that the gate does not admit at once.
 func inner() bool {
 	const near = 12 // frames between Wait and its Transport, including those of a wrapping gate
 	var stack [96]uintptr
@@ -78,11 +78,11 @@ func (a *account) dispatchInner(now time.Duration) {
 	}
 }
 
-// refusedInner begins a pause after a 429 to an inner request. Otherwise it does not
-// involve the pacer, which does not know about the request.
+// refusedInner begins a pause after an inner request got a 429. Outside a fleet, the
+// pacer learns only of the pause, because it does not know about the request.
 func (a *account) refusedInner(now, retryAfter time.Duration) {
 	if _, alone := a.pacer.(*fleet1.Controller); !alone {
-		a.pacer.Refused(now, fleet1.Send{}, retryAfter) // for all processes
+		a.pacer.Refused(now, fleet1.Send{}, retryAfter) // pauses all processes
 	} else {
 		if retryAfter > 0 {
 			a.innerRefused = 0

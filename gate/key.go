@@ -43,8 +43,8 @@ func KeyByHostAndMethod(r *http.Request) string {
 	return key
 }
 
-// The keys for writes are cached, so that requests do not allocate them. Beyond
-// mostWrites hosts, the key of a further host is built anew for each request.
+// The keys for writes are cached, so that requests do not allocate them. The cache holds
+// mostWrites hosts; for any other host, each request builds the key anew.
 var (
 	writes      sync.Map
 	writesKnown atomic.Int64

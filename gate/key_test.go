@@ -14,7 +14,7 @@ func TestReadsAndWritesOfAHostHaveDifferentKeys(t *testing.T) {
 	for method, want := range map[string]string{
 		"": "iam.example", "GET": "iam.example", "HEAD": "iam.example", "OPTIONS": "iam.example", "TRACE": "iam.example",
 		"POST": "iam.example writes", "PUT": "iam.example writes", "PATCH": "iam.example writes", "DELETE": "iam.example writes",
-		"PROPFIND": "iam.example writes", // it is unknown whether it writes
+		"PROPFIND": "iam.example writes", // a method that is not known to be read-only
 	} {
 		r := httptest.NewRequest(http.MethodGet, "https://IAM.example.:443/v3/users", nil)
 		r.Method = method

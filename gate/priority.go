@@ -19,8 +19,8 @@ type priorityKey struct{}
 
 // WithPriority returns a context whose requests wait with priority p at an [Adaptive]
 // or a redisgate.Gate. Use it with http.NewRequestWithContext, for example so that a
-// person does not have to wait behind a batch. It has no effect while the account is
-// not throttled.
+// person does not have to wait behind a batch. A priority has no effect while the
+// account is not throttled.
 func WithPriority(ctx context.Context, p Priority) context.Context {
 	return context.WithValue(ctx, priorityKey{}, p)
 }

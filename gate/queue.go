@@ -2,7 +2,7 @@ package gate
 
 import "time"
 
-// A waiter is a call of Wait that was not admitted at once. It waits in account.wait;
+// A waiter is a call to Wait that was not admitted at once. It waits in account.wait;
 // refuse.go decides when it is refused.
 type waiter struct {
 	ready      chan error // receives the result, once
@@ -52,15 +52,15 @@ func (q *queue) remove(w *waiter) {
 type lane struct {
 	retries queue // sent before firsts, because these requests have waited already
 	firsts  queue
-	passed  int // turns given to other lanes since the last one of this lane
+	passed  int // turns given to other lanes since this lane last had a turn
 }
 
 // mostPassed is how many turns in a row can go to other lanes while a lane has waiters.
 // Each lane thus gets at least a tenth of the turns, and none starves.
 const mostPassed = 9
 
-// lateResend is the resend count from which a request lets another one go first after a
-// pause.
+// lateResend is the lowest resend count with which a request lets another one go first
+// after a pause.
 const lateResend = 3
 
 // lanes holds all waiters of an account by priority, the most urgent first.
@@ -91,7 +91,7 @@ func (ls *lanes) push(w *waiter, p Priority) {
 // pop removes and returns the waiter whose turn it is; there must be one. After a
 // pause, the first request is the likeliest to be throttled again, so a request that
 // was throttled often lets another one of its lane go first. probing means that nothing
-// was sent since the pause.
+// has been sent since the pause.
 func (ls *lanes) pop(probing bool) *waiter {
 	l := &ls[ls.next(func(i int) bool { return ls[i].waiting() > 0 })]
 	q := &l.retries
@@ -103,7 +103,8 @@ func (ls *lanes) pop(probing bool) *waiter {
 	return w
 }
 
-// next gives a turn to one of the lanes for which may returns true; there must be one.
+// next gives a turn to one of the lanes for which may returns true, and returns its
+// index. There must be such a lane.
 func (ls *lanes) next(may func(lane int) bool) (turn int) {
 	turn = -1
 	for i := range ls {

@@ -13,8 +13,8 @@ func (a *account) refuse(w *waiter, ahead int) error {
 		return &Error{RetryAfter: left, Err: ErrPaused}
 	}
 	if w.limited {
-		// Earlier waiters may have become too late in the meantime. They must not
-		// count.
+		// Waiters that have become too late in the meantime must not count as ahead
+		// of this one.
 		if a.came++; a.came > a.waiting()/8 {
 			a.turnAway(now)
 		}
@@ -31,14 +31,13 @@ func (w *waiter) outlasted(pause time.Duration) bool {
 	return w.maxWait > 0 && pause-jitter(w.maxWait) > w.maxWait
 }
 
-// jitter returns the most random time that may be added to a pause.
+// jitter returns the upper bound of the random time that may be added to a pause.
 func jitter(pause time.Duration) time.Duration { return min(pause/20, maxJitter) }
 
-// late returns the earliest time at which a waiter with that many others ahead of it
-// can be sent, and whether that is certainly too late to get a response before its
-// deadline.
+// late returns the earliest time at which w can be sent if ahead other waiters are sent
+// first, and whether that is certainly too late to get a response before the deadline.
 func (a *account) late(w *waiter, now time.Duration, ahead int) (earliest time.Duration, late bool) {
-	if a.hold.until > now && a.heldUntil(w) <= now { // those ahead may be waiting for the stated end
+	if a.hold.until > now && a.heldUntil(w) <= now { // the waiters ahead may be waiting for the stated end
 		ahead = min(ahead, 1)
 	}
 	earliest = max(a.pacer.Earliest(now, ahead), now)
@@ -46,10 +45,10 @@ func (a *account) late(w *waiter, now time.Duration, ahead int) (earliest time.D
 	return earliest, w.limited && (left <= 0 || left < a.answered() && (ahead > 0 || !a.tries(w, earliest)))
 }
 
-// tries reports whether a waiter may be sent at a time although its response would come
-// too late: responses may have become faster. This is done now and then, and rarely with
-// a request that has waited, because the next one to arrive has more time left and can
-// use the turn.
+// tries reports whether a waiter may be sent at the given time although its response is
+// expected to be late: responses may have become faster. The gate tries this now and then,
+// but rarely with a request that has waited, because the next one to arrive has more
+// time left and can use the turn.
 func (a *account) tries(w *waiter, at time.Duration) bool {
 	every := min(a.answered(), longAnswer)
 	if at-w.since > every/16 {
@@ -58,9 +57,9 @@ func (a *account) tries(w *waiter, at time.Duration) bool {
 	return a.turned == 0 || at-a.sentAt >= every
 }
 
-// gaveUp notes that a request got no response. If a later request got one, this says
-// nothing. A request without a response, or several that end together, may simply be
-// lost, so the estimate at most doubles, and not again until as much time has passed.
+// gaveUp notes that a request got no response, unless a request sent later got one. One
+// or several requests that end together without a response may simply be lost, so given
+// at most doubles, and then does not grow until that much time has passed.
 func (a *account) gaveUp(now time.Duration, s sent) {
 	if s.at >= a.answeredAt && now-a.givenAt >= a.given && now-s.at > a.given {
 		a.given, a.givenAt = min(now-s.at, 2*max(a.given, a.pacer.Trip(), shortAnswer)), now

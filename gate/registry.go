@@ -32,8 +32,8 @@ func (g *Adaptive) account(key string) *account {
 }
 
 // openInFleet stores fresh as the account of its key, if there is none yet, and asks
-// the fleet what it knows about the key. It holds the account's lock, so that
-// concurrent notices find the account.
+// the fleet what it knows about the key. It holds the account's lock meanwhile, so that
+// a concurrent notice from the fleet waits and then finds the account.
 func (g *Adaptive) openInFleet(fresh *account) *account {
 	fresh.mu.Lock()
 	v, loaded := g.accounts.LoadOrStore(fresh.key, fresh)
@@ -50,7 +50,7 @@ func (g *Adaptive) openInFleet(fresh *account) *account {
 		fresh.window.Store(fresh.start)
 	}
 	fresh.mu.Unlock()
-	g.created() // not under the lock, because a sweep may take it
+	g.created() // without the lock, because a sweep may take it
 	return fresh
 }
 
@@ -91,8 +91,8 @@ func (g *Adaptive) sweepAll() {
 	}
 }
 
-// sweep forgets the accounts that were unused since the latest sweep or, in a hurry,
-// all accounts that hold nothing worth remembering.
+// sweep forgets the accounts that have not been used since the latest sweep or, in a
+// hurry, all accounts that hold nothing worth remembering.
 func (g *Adaptive) sweep(hurry bool) {
 	for key, v := range g.accounts.Range {
 		if a := v.(*account); a.retire(hurry) {

@@ -20,9 +20,9 @@ func TestKeysUsedOnceAreForgottenWhileMoreArrive(t *testing.T) {
 	}
 }
 
-// A sweep in a hurry looks at all accounts. If there was nothing to forget, it must not
-// do so again for each new key. It also forgets the key that caused it, which is then
-// created again.
+// A sweep in a hurry looks at all accounts. A sweep that finds nothing to forget must
+// not be followed by another one for each new key. Here, each sweep forgets only the key
+// that caused it, which is then created again.
 func TestSweepThatForgetsNothingRunsAgainOnlyWhenTheNumberOfKeysHasDoubled(t *testing.T) {
 	g := new(Adaptive)
 	leave(t, g, "first")
@@ -45,7 +45,7 @@ func TestKeyIsForgottenAfterTenQuietMinutesEvenIfItWasForgottenBefore(t *testing
 			leave(t, g, "k")
 			g.Observe(plain, 0, accepted)
 			time.Sleep(keepQuiet + time.Second)
-			assert.EqualValues(t, 1, g.live.Load(), "the key was in use during the first ten minutes")
+			assert.EqualValues(t, 1, g.live.Load(), "the key should be kept, because it was used in the first ten minutes")
 			time.Sleep(keepQuiet)
 			assert.Zero(t, g.live.Load())
 			g.mu.Lock()
@@ -80,11 +80,11 @@ func TestAccountIsForgottenOnlyIfItHoldsNothingWorthRemembering(t *testing.T) {
 		set   func(*account)
 		want  bool
 	}{
-		"it is empty":                                       {false, quiet, true},
+		"it was not used since the latest sweep":            {false, quiet, true},
 		"it was used since the latest sweep":                {false, func(a *account) {}, false},
 		"it was used, and the sweep is in a hurry":          {true, func(a *account) {}, true},
 		"its window has grown, and the sweep is in a hurry": {true, func(a *account) { a.window.Add(1) }, false},
-		"its window has grown, and it was quiet":            {false, func(a *account) { quiet(a); a.window.Add(1) }, true},
+		"its window has grown, and it was not used":         {false, func(a *account) { quiet(a); a.window.Add(1) }, true},
 		"a request is in flight":                            {true, func(a *account) { a.flying.Add(1) }, false},
 		"a request waits":                                   {false, func(a *account) { quiet(a); a.lanes.push(new(waiter), Normal) }, false},
 		"it was forgotten before":                           {false, func(a *account) { quiet(a); a.gone = true }, false},

@@ -7,7 +7,7 @@ import (
 )
 
 // longestReset limits how long a gate holds requests back because the service stated
-// when a window ends: it may be the window of another limit.
+// when a window ends: that may be the window of another limit.
 const longestReset = 15 * time.Minute
 
 // A hold lasts until the end of the window that the service stated in a 429 without
@@ -40,9 +40,9 @@ func (a *account) state(now time.Duration, o Outcome, begins bool) {
 	}
 }
 
-// heldUntil returns the time until which a waiter has to wait because of the hold:
-// until the stated end, or as far as its MaxWait allows. It returns 0 if the response
-// would then miss the deadline of the waiter.
+// heldUntil returns the time until which a waiter has to wait because of the hold: the
+// stated end or, if that is earlier, the time when its MaxWait is used up. It returns 0
+// if a response after that wait would miss the deadline of the waiter.
 func (a *account) heldUntil(w *waiter) time.Duration {
 	until := a.hold.until
 	if from := max(a.hold.from, w.since); w.maxWait > 0 {
@@ -54,9 +54,9 @@ func (a *account) heldUntil(w *waiter) time.Duration {
 	return until
 }
 
-// free returns, for each lane, the first waiter that does not (or no longer) have to
-// wait because of the hold. If there is none, it returns the time when there will be
-// one. Without a hold all waiters are free, and found is empty.
+// free returns, for each lane, the first waiter that does not have to wait because of
+// the hold. If no lane has such a waiter, at is the time when there will be one.
+// Without a hold, no waiter has to wait because of it, and found is empty.
 func (a *account) free(now time.Duration) (found [len(lanes{})]*waiter, at time.Duration) {
 	switch {
 	case a.hold.until <= now:

@@ -26,7 +26,7 @@ func throttle(t *testing.T, o Outcome) *Adaptive {
 }
 
 // passes sends a request through the gate, reports the outcome o, and returns how long
-// the request waited. A deadline of 0 means that there is none.
+// the request waited. A deadline of 0 means no deadline.
 func passes(t *testing.T, g *Adaptive, resend int, deadline, maxWait time.Duration, o Outcome) time.Duration {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -71,7 +71,7 @@ func TestWaitersWaitForTheStatedEndOfTheWindowIfTheyHaveTime(t *testing.T) {
 	}
 }
 
-func TestAStatedWindowEndsNoCallAndThoseWhoCannotWaitProbeForTheOthers(t *testing.T) {
+func TestStatedWindowEndsNoCallAndImpatientCallsProbeForTheRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stated := Outcome{Result: Throttled, Limit: Limit{Reset: 10 * time.Minute}}
 		g := throttle(t, stated)
@@ -85,7 +85,7 @@ func TestAStatedWindowEndsNoCallAndThoseWhoCannotWaitProbeForTheOthers(t *testin
 			})
 		}
 		synctest.Wait()
-		for resend := range 4 { // after 0.25 s, 0.5 s, 1 s and 2 s, before those that wait for the stated end
+		for resend := range 4 { // after 0.25 s, 0.5 s, 1 s and 2 s, before the requests that wait for the stated end
 			took := passes(t, g, resend, time.Minute, 0, stated)
 			assert.InDelta(t, 0.25*float64(int(1)<<resend), took.Seconds(), 0.15)
 		}
@@ -173,7 +173,7 @@ func TestWaitersForTheStatedEndDoNotDelayRequestsThatCannotWaitForIt(t *testing.
 	})
 }
 
-func TestEachPriorityGetsATenthOfTheTurnsBeforeTheStatedEndToo(t *testing.T) {
+func TestEachPriorityGetsATenthOfTheTurnsBeforeTheStatedEnd(t *testing.T) {
 	a := new(Adaptive).account("k")
 	a.adopt(closed())
 	a.hold.until = a.now() + time.Hour
@@ -188,6 +188,6 @@ func TestEachPriorityGetsATenthOfTheTurnsBeforeTheStatedEndToo(t *testing.T) {
 		free[lane].queue.remove(free[lane])
 	}
 	for lane, n := range turns {
-		assert.GreaterOrEqual(t, n, 99, "lane %d", lane)
+		assert.GreaterOrEqual(t, n, 99, "turns of lane %d", lane)
 	}
 }

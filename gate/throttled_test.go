@@ -13,7 +13,8 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// throttledAt makes the account of plain a throttled one with the given pace.
+// throttledAt returns the account of plain after making it a throttled one with the
+// given pace.
 func throttledAt(g *Adaptive, pace float64) *account {
 	a := g.account(plain.Key)
 	l := fleet1.Learned{Pace: pace, Lo: pace, Best: pace, Burst: 1, Burst0: 1, Trip: 1e-3, Silence: 1, Holding: 10}
@@ -59,7 +60,7 @@ func BenchmarkAdaptiveThrottled(b *testing.B) {
 					sent.Add(1)
 				}
 			})
-			b.ReportMetric(float64(time.Since(start))/float64(sent.Load()), "ns/request") // b.N does not count those with bulk
+			b.ReportMetric(float64(time.Since(start))/float64(sent.Load()), "ns/request") // b.N does not count the bulk requests
 			cancel()
 			bulk.Wait()
 		})
@@ -80,7 +81,7 @@ func TestRequestThatWaitsMakesAtMostThreeAllocations(t *testing.T) {
 
 // The test uses the real clock, because in virtual time no time passes between the
 // arrival of a caller and its turn.
-func TestLoneCallerIsSentNowAndThenEvenIfAllBeforeItMissedTheirDeadlines(t *testing.T) {
+func TestLoneCallerIsSentNowAndThenEvenIfAllEarlierOnesMissedTheirDeadlines(t *testing.T) {
 	g := new(Adaptive)
 	a := throttledAt(g, 1e6)
 	a.mu.Lock()

@@ -31,7 +31,7 @@ var checks = []check{
 	{"a refused request does not occupy a place", `Gate.Wait: "After an error, Observe is not called."`, refusedKeepNothing},
 }
 
-// onward finds a gate that gets a place back only after a success. It runs out of
+// onward finds a gate that frees a place only after a success, and so runs out of
 // places.
 func onward(t *trial) error {
 	for _, result := range []gate.Result{gate.Accepted, gate.Unknown, gate.NotSent} {
@@ -72,7 +72,7 @@ func manyCallers(t *trial) error {
 	})
 }
 
-// concurrently runs n calls of f at the same time and returns the first error.
+// concurrently makes n calls to f at the same time and returns the first error.
 func concurrently(n int, f func(i int) error) error {
 	failed := make(chan error, n)
 	for i := range n {
@@ -96,7 +96,7 @@ func keysApart(t *trial) error {
 	t.startWaiting(t.ctx, t.request("one"))
 	for range 3 {
 		if err := t.pass(t.request("another"), accepted); err != nil {
-			return fmt.Errorf("key %q is paused, but key %q is not: %w", "one", "another", err)
+			return fmt.Errorf("while key %q is paused, key %q should not be: %w", "one", "another", err)
 		}
 	}
 	return nil
@@ -176,10 +176,10 @@ func pauseOfItsOwn(t *trial) error {
 	return nil
 }
 
-// twoPauses throttles a key twice, by the responses to two requests that were sent
-// together, and starts a third request: if before is set, between the two responses,
-// otherwise after the second one. It returns how long the third request waited after
-// each response. ok is false if the times prove nothing.
+// twoPauses throttles a key twice, with the responses to two requests that were sent
+// together. It starts a third request before the second response if before is true, and
+// after it otherwise. It returns the times from each response until the third request
+// was admitted. ok is false if the times prove nothing.
 func (t *trial) twoPauses(first, second time.Duration, before bool) (took [2]time.Duration, ok bool, err error) {
 	one, another, err := t.together()
 	if another == nil || err != nil {
@@ -229,8 +229,8 @@ func pauseNotShortened(t *trial) error {
 	return nil
 }
 
-// canceledWait checks for ctx.Err(): the Transport relies on it and adds the cause
-// itself.
+// canceledWait checks that Wait returns ctx.Err(). The Transport relies on that, and adds
+// the cause itself.
 func canceledWait(t *trial) error {
 	if _, err := t.throttle("key", long); err != nil {
 		return err
@@ -295,8 +295,8 @@ func (s *foreignState) end(err error) {
 	}
 }
 
-// anyContext uses such a context, because SDKs have their own context types, and so has
-// the Transport, for http.Request.Cancel.
+// anyContext uses a foreign context, because SDKs have their own context types, and the
+// Transport has one for http.Request.Cancel.
 func anyContext(t *trial) error {
 	ctx := newForeign()
 	defer ctx.end(context.Canceled)
@@ -319,8 +319,8 @@ func anyContext(t *trial) error {
 	return nil
 }
 
-// deadlineKept also accepts a wait until the deadline: a refusal at once would be
-// better, but a gate need not know when it can admit a request.
+// deadlineKept also accepts a wait until the deadline. It would be better to refuse at
+// once, but a gate need not know when it can admit a request.
 func deadlineKept(t *trial) error {
 	if _, err := t.throttle("key", long); err != nil {
 		return err
@@ -340,8 +340,8 @@ func deadlineKept(t *trial) error {
 	return fmt.Errorf("with a deadline of %v, Wait returned the error %q, which contains neither a *gate.Error nor ctx.Err()", pause/4, c.err)
 }
 
-// maxWaitKept checks for a refusal at once: a caller that does not want to wait for a
-// minute needs to know immediately.
+// maxWaitKept checks that a gate refuses at once: a caller that does not want to wait for
+// a minute needs to know immediately.
 func maxWaitKept(t *trial) error {
 	if _, err := t.throttle("key", long); err != nil {
 		return err
@@ -358,7 +358,7 @@ func maxWaitKept(t *trial) error {
 	case !errors.As(c.err, &e):
 		return fmt.Errorf("Wait refused with the error %q, which contains no *gate.Error", c.err)
 	case !errors.Is(c.err, gate.ErrPaused):
-		return fmt.Errorf("during a pause of %v, with a MaxWait of %v, Wait refused with the error %q, in which errors.Is does not find ErrPaused", long, r.MaxWait, c.err)
+		return fmt.Errorf("during a pause of %v, with a MaxWait of %v, Wait refused with the error %q, for which errors.Is(err, gate.ErrPaused) is false", long, r.MaxWait, c.err)
 	case e.RetryAfter < 0:
 		return fmt.Errorf("Wait refused with a RetryAfter of %v, want at least 0 (0 means unknown)", e.RetryAfter)
 	}
@@ -403,7 +403,7 @@ func canceledKeepNothing(t *trial) error {
 	if err := t.pass(t.request("paused"), accepted); err != nil {
 		return fmt.Errorf("after %d requests were canceled during a pause: %w", places, err)
 	}
-	// It is unknown when a gate admits requests, so cancel at random times.
+	// A gate may admit requests at any time, so cancel at random times.
 	err := concurrently(8, func(int) error {
 		for range places {
 			ctx, cancel := context.WithCancel(t.ctx)
@@ -430,8 +430,8 @@ func canceledKeepNothing(t *trial) error {
 	return nil
 }
 
-// refusedKeepNothing finds a gate that takes a place before it refuses. It never gets
-// the place back, because Observe is not called.
+// refusedKeepNothing finds a gate in which a request takes a place before it is refused.
+// The gate never gets the place back, because Observe is not called.
 func refusedKeepNothing(t *trial) error {
 	if _, err := t.throttle("key", pause); err != nil {
 		return err

@@ -9,7 +9,7 @@ import (
 	"github.com/iamhttp/iamhttp/gatetest"
 )
 
-// A counted gate wraps another gate and counts the calls of Wait.
+// A counted gate wraps another gate and counts the calls to Wait.
 type counted struct {
 	gate.Adaptive
 	waits atomic.Int64

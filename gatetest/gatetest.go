@@ -1,5 +1,5 @@
-// Package gatetest tests that a [gate.Gate] obeys its contract: the doc comments of
-// package gate. Use it when you write a gate of your own.
+// Package gatetest tests that a [gate.Gate] obeys its contract, which the doc comments of
+// package gate define. Use it when you write your own gate.
 //
 //	func TestContract(t *testing.T) {
 //		gatetest.Run(t, func(testing.TB) gate.Gate { return new(mygate.Gate) })
@@ -38,14 +38,14 @@ func Run(t *testing.T, newGate func(t testing.TB) gate.Gate) {
 
 const (
 	patience = 10 * time.Second       // for events that should happen at once
-	pause    = 200 * time.Millisecond // a Retry-After that the checks wait for
-	long     = time.Minute            // a Retry-After that they do not wait for
+	pause    = 200 * time.Millisecond // a Retry-After that the checks wait out
+	long     = time.Minute            // a Retry-After that the checks do not wait out
 )
 
-// A check is one clause of the contract.
+// A check tests one clause of the contract.
 type check struct {
 	name   string // a sentence that is true if the gate obeys the contract
-	clause string // a quotation of the contract, and where it is
+	clause string // where the contract has the clause, and a quotation of it
 	run    func(*trial) error
 }
 
@@ -56,20 +56,20 @@ func (c check) try(g gate.Gate) error {
 	return c.run(&trial{ctx: ctx, gate: g, suffix: fmt.Sprintf(" %x", rand.Uint64())})
 }
 
-// A trial is a gate that is being checked.
+// A trial is a single run of a check, with a gate of its own.
 type trial struct {
-	ctx    context.Context // for requests that are not canceled
+	ctx    context.Context // used for requests that are not canceled
 	gate   gate.Gate
 	suffix string // appended to each key
 }
 
-// request returns a request that waits for any pause of the checks. Its key is unique
-// to the trial, because gates may share a server that remembers keys.
+// request returns a request whose MaxWait is longer than every pause in the checks. Its
+// key is unique to the trial, because gates may share a server that remembers keys.
 func (t *trial) request(key string) gate.Request {
 	return gate.Request{Key: key + t.suffix, MaxWait: time.Hour}
 }
 
-// A call is a call of Wait in its own goroutine. Fields other than request and done are
+// A call is a call to Wait in its own goroutine. Fields other than request and done are
 // valid after done is closed.
 type call struct {
 	request  gate.Request
@@ -121,15 +121,15 @@ func (c *call) left() error {
 }
 
 // canceled waits until Wait returns, after its context has ended. It returns an error
-// if the error of Wait is not ctx.Err().
+// unless Wait returned ctx.Err().
 func (c *call) canceled(ctx context.Context) error {
 	switch err := c.returned(); {
 	case err != nil:
 		return err
 	case c.err == nil:
-		return errors.New("the context had ended, but Wait admitted the request")
+		return errors.New("Wait admitted the request although the context had ended")
 	case !errors.Is(c.err, ctx.Err()):
-		return fmt.Errorf("the context had ended with %q, but Wait returned the error %q, in which errors.Is does not find it", ctx.Err(), c.err)
+		return fmt.Errorf("the context had ended with %q, but Wait returned a different error: %q", ctx.Err(), c.err)
 	}
 	return nil
 }
@@ -161,11 +161,12 @@ func throttled(retryAfter time.Duration) gate.Outcome {
 	return gate.Outcome{Result: gate.Throttled, RetryAfter: retryAfter}
 }
 
-// tell calls Observe for a call that was admitted. Another check finds mistakes of
-// Observe, so tell ignores them.
+// tell calls Observe for a call that was admitted. It ignores mistakes in Observe,
+// because another check finds them.
 func (t *trial) tell(c *call, o gate.Outcome) { _ = t.observe(c, o) }
 
-// observe is tell, but returns an error if Observe panics or does not return in time.
+// observe is like tell, but returns an error if Observe panics or does not return in
+// time.
 func (t *trial) observe(c *call, o gate.Outcome) error {
 	done := make(chan error, 1)
 	go func() {
@@ -210,7 +211,7 @@ func (t *trial) startWaiting(ctx context.Context, r gate.Request) *call {
 	c := t.start(w, r)
 	select {
 	case <-w.asked:
-		<-time.After(time.Millisecond) // between the call of Done and the wait itself
+		<-time.After(time.Millisecond) // the gate may need a moment between its call to Done and the wait
 	case <-c.done:
 	case <-time.After(pause / 4): // the gate may detect cancellation in another way
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-func TestAdaptiveObeysTheContract(t *testing.T) { //nolint:tparallel // the subtests are Run's
+func TestAdaptiveObeysTheContract(t *testing.T) { //nolint:tparallel // Run starts the subtests
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes three seconds of real time")
@@ -77,7 +77,7 @@ func (g *model) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error) {
 // outlast waits until the pause is over.
 func (g *model) outlast(ctx context.Context, r gate.Request) error {
 	if r.Resend > 0 && g.has("a throttled key waits until Retry-After has elapsed") {
-		return nil // the defect: assumes that a retry has waited before
+		return nil // the defect: the gate assumes that a retry has waited before
 	}
 	for {
 		g.mu.Lock()
@@ -117,7 +117,7 @@ func (g *model) enter(ctx context.Context) error {
 	}
 	place := make(chan struct{}, 1)
 	if g.has("many concurrent callers are all admitted") {
-		g.queue = nil // the defect: keeps only one waiter
+		g.queue = nil // the defect: the gate keeps only one waiter
 	}
 	g.queue = append(g.queue, place)
 	g.mu.Unlock()
@@ -138,7 +138,7 @@ func (g *model) enter(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// leave returns a place.
+// leave gives a place back.
 func (g *model) leave() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -212,7 +212,7 @@ func TestEachCheckFindsOnlyItsOwnDefect(t *testing.T) {
 					assert.Error(t, err, "the check did not find the defect")
 					t.Log(err)
 				} else {
-					assert.NoError(t, err, c.name)
+					assert.NoError(t, err, "a check of another clause should not fail: %s", c.name)
 				}
 			}
 		})
@@ -252,7 +252,7 @@ func TestGateThatAlwaysRefusesFailsEveryCheck(t *testing.T) {
 func TestRefusalMustBeAGateErrorWithErrPaused(t *testing.T) {
 	for want, refusal := range map[string]error{
 		"contains no *gate.Error":                     gate.ErrPaused,
-		"errors.Is does not find ErrPaused":           &gate.Error{Err: gate.ErrDeadline},
+		"errors.Is(err, gate.ErrPaused) is false":     &gate.Error{Err: gate.ErrDeadline},
 		"with a RetryAfter of -1s":                    &gate.Error{RetryAfter: -time.Second, Err: gate.ErrPaused},
 		"Wait admitted a request during a pause of 1": nil,
 	} {
@@ -293,7 +293,8 @@ func TestPanicInObserveIsReported(t *testing.T) {
 	assert.ErrorContains(t, err, "Observe panicked: no")
 }
 
-// waitsFirst admits its first request, and calls then for all others.
+// waitsFirst admits its first request. For every later one, Wait returns what its field
+// then returns.
 type waitsFirst struct {
 	mu   sync.Mutex
 	out  bool

@@ -1,5 +1,5 @@
 // Package bracket finds the pace, in requests per second, that a rate limit allows. It
-// learns only from the outcomes of requests: accepted, or refused until later.
+// learns from the outcomes of requests: each is accepted, or refused until later.
 //
 // The controller keeps a bracket: a pace that was proven good (lo) and one that was
 // proven bad (hi). It sends at a pace between the two. For each refusal it decides what
@@ -12,7 +12,7 @@
 // before an epoch. Durations are measured in units: a unit is a silence, two round
 // trips or a second, whichever is longest. One set of constants therefore serves 1
 // request per second as well as 5000, and a Retry-After of 1 s as well as 60 s. A probe
-// is a trial: of a higher pace, or of one request after a pause.
+// tries out a higher pace, or a single request after a pause.
 //
 // docs/gate.md explains each rule.
 package bracket
@@ -24,19 +24,19 @@ import (
 
 // Constants are the tuning parameters of the controller.
 type Constants struct {
-	Margin      float64 // how far to stay below the target pace, as a share
-	FirstFactor float64 // the first pace is at most this many times the proven one
-	StepSilence float64 // least time between two raises, in silences,
-	StepTrips   float64 // in round trips; below 1 it would raise before it has seen a response,
-	StepSends   float64 // and in requests
-	Backlog     float64 // units of backlog from which a raise is worth its risk
+	Margin      float64 // how far to stay below the target pace, as a fraction of it
+	FirstFactor float64 // the first pace is at most this many times the proven pace
+	StepSilence float64 // least time between two raises, in silences
+	StepTrips   float64 // least time between two raises, in round trips; more than 1, to see a response first
+	StepSends   float64 // least time between two raises, in requests at the present pace
+	Backlog     float64 // units of backlog for which a raise is worth its risk
 	Hold        float64 // units at a closed bracket before a higher pace is tried
-	HoldMost    float64 // the same, after probes that found nothing
+	HoldMost    float64 // upper bound of these units, which double after a try that found nothing
 	Proof       float64 // units that a small step of a probe lasts, unless it is proven sooner
-	Excess      float64 // first step above a closed bracket, as a share
-	Decay       float64 // factor for a burst that was refused
-	OwnPause    float64 // seconds, if the service names no time
-	OwnMost     float64 // the same, after many refusals in a row
+	Excess      float64 // first step of a probe above its base, as a fraction of the base
+	Decay       float64 // factor by which a burst shrinks after a refusal
+	OwnPause    float64 // shortest pause, in seconds, if the service names no time
+	OwnMost     float64 // longest pause, in seconds, that the service did not ask for
 }
 
 // Standard holds the values that New uses. A test varies each value by half to show
@@ -58,9 +58,9 @@ var Standard = Constants{
 }
 
 const (
-	mostLag  = 10 * time.Millisecond // timer delay that is made up for
+	mostLag  = 10 * time.Millisecond // longest delay of a timer that is made up for
 	mostPace = 1e6                   // requests per second
-	unproven = 0.4                   // how far above its base a probe goes without proof, as a share
+	unproven = 0.4                   // how far above its base a probe goes without proof, as a fraction of the base
 )
 
 // A Send describes one request that was sent, for the call that reports its outcome.
@@ -70,35 +70,35 @@ type Send struct {
 	epoch  uint32
 	credit bool    // part of the burst after a silence
 	seq    int     // number within its epoch, from 1
-	flying int     // requests in flight when it was sent, itself included
+	flying int     // requests in flight when it was sent, including itself
 	waited bool    // others were waiting when it was sent, so not all callers were in flight
 	pace   float64 // the pace when it was sent
 	at     time.Duration
 }
 
-// A Mark says how many requests in all had been accepted at a time.
+// A Mark says how many requests had been accepted in total by a given time.
 type Mark struct {
 	At       time.Duration
 	Accepted int64
 }
 
 // A Controller decides when the requests of one account are sent. Create it with New at
-// the first refusal. All times have the same origin and never decrease. It is not safe
-// for concurrent use.
+// the first refusal. All times have the same origin and never decrease. A Controller is
+// not safe for concurrent use.
 type Controller struct {
 	Constants
 
 	// Late means that outcomes are reported some time after the responses. The number
-	// in flight then says nothing.
+	// of requests in flight then says nothing.
 	Late bool
 
 	pause     time.Duration // nothing is sent before this time
 	open      bool          // the latest pause is over and the epoch has begun
-	explained bool          // the number in flight explains the latest refusal
+	explained bool          // the number of requests in flight explains the latest refusal
 	probes    int           // pauses that have begun since a request was last accepted
 	refused   Send          // the request whose refusal began the latest pause
-	closed    time.Duration // when that pause began
-	asked     float64       // Retry-After of that refusal, in seconds
+	closed    time.Duration // when the latest pause began
+	asked     float64       // Retry-After in the response to refused, in seconds
 
 	pace   float64 // requests per second
 	lo, hi float64 // the bracket
@@ -108,12 +108,12 @@ type Controller struct {
 	heard  bool    // trip is known, at least as an estimate
 	timed  bool    // trip was measured and is not an estimate
 
-	// silence is how long it was quiet before the current epoch, failed probes
-	// included, in seconds; quiet is its last part. wanted is the part of silence that
-	// the service asked for or needed, although requests were waiting.
+	// silence is the length of the silence before the current epoch, in seconds. It
+	// includes the time of failed probes; quiet is the time since the last of them.
+	// wanted is silence without the time in which no request was waiting.
 	silence, quiet, wanted float64
 	// measure is wanted, capped so that a long idle time or outage does not slow the
-	// controller down afterwards. Longer durations are measured in it.
+	// controller down afterwards. Longer durations are multiples of measure.
 	measure float64
 
 	tally  // the current epoch
@@ -133,8 +133,8 @@ type tally struct {
 	sent     int
 	paced    int     // requests sent after the burst
 	granted  int     // size of the burst at the beginning
-	credit   float64 // the rest of the burst, and what has been saved up since
-	flying   int     // sent, and without an outcome yet
+	credit   float64 // requests that may be sent at once: the rest of the burst, and unused turns
+	flying   int     // requests that were sent and have no outcome yet
 	room     int     // how many requests of a burst may be in flight
 	accepted int
 	unknown  int      // requests whose outcome says nothing about the limit
@@ -143,7 +143,8 @@ type tally struct {
 	paces    []moment // when each pace began
 	latest   moment   // when the latest pace began to have an effect, which is after the burst
 
-	// Requests that were in flight at the refusal, and were accepted or refused after it.
+	// Requests that were in flight at the refusal and were accepted (late) or refused
+	// (lateRefused) after it, and when the first and the latest was accepted.
 	late, lateRefused int
 	lateFrom, lateAt  time.Duration
 }
@@ -157,15 +158,15 @@ type moment struct {
 
 // A probe finds out whether the limit allows more than the closed bracket says.
 type probe struct {
-	base      float64 // the pace that the probe has proven last; 0: there is no probe
+	base      float64 // the highest pace that the probe has proven; 0: there is no probe
 	began     float64 // the pace at which the probe began
-	over      float64 // how far the pace is above the base, as a share
-	from      moment  // when the base began
-	returning bool    // it returns to the best pace of the last minutes
+	over      float64 // how far the pace is above the base, as a fraction of the base
+	from      moment  // when base was set
+	returning bool    // the probe leads back to the best pace of the last minutes
 	holding   float64 // units to wait at a closed bracket before the next probe
 }
 
-// New returns the controller of an account that was just refused for the first time.
+// New returns a controller for an account that has just had its first refusal.
 // marks, oldest first, say how many requests had been accepted until now; there must be
 // at least one. flying is the number of requests in flight, the refused one included.
 // retryAfter is the wait that the service asked for, or 0.
@@ -204,8 +205,8 @@ func (c *Controller) Pace() float64 { return c.pace }
 // Silence returns the length of the latest silence that the service required.
 func (c *Controller) Silence() time.Duration { return duration(max(c.asked, c.measure)) }
 
-// Earliest returns a time before which a request with that many others ahead of it is
-// certainly not sent.
+// Earliest returns a lower bound of the time when a request can be sent if ahead other
+// requests are sent first.
 func (c *Controller) Earliest(now time.Duration, ahead int) time.Duration {
 	from, n := max(now, c.pause), float64(ahead)
 	switch {
@@ -241,8 +242,8 @@ func (c *Controller) most() float64 {
 }
 
 // Next returns when the next request may be sent; now or an earlier time means at once.
-// A response that arrives before then may make it earlier. backlog is the number of
-// waiting requests.
+// After a response, call Next again, because the time may have become earlier. backlog
+// is the number of waiting requests.
 func (c *Controller) Next(now time.Duration, backlog int) time.Duration {
 	if now < c.pause {
 		return c.pause
@@ -300,7 +301,7 @@ func (c *Controller) start(now time.Duration) {
 // clock returns how much of a burst may be in flight before the first response.
 func (c *Controller) clock() int { return 4 + int(min(c.lo*c.trip, 1e6)) }
 
-// Sent uses the turn that Next offers now.
+// Sent reports that a request uses the turn that Next has offered.
 func (c *Controller) Sent(now time.Duration, backlog int) Send {
 	c.sent++
 	c.flying++
@@ -324,14 +325,14 @@ func (c *Controller) Sent(now time.Duration, backlog int) Send {
 		c.busy += gap
 	}
 	// Timers always fire late, so the next turn is counted from when this one was due.
-	// A process that was suspended must not make up for it in a burst, however.
+	// But a process that was suspended must not make up for lost turns in a burst.
 	c.next = later(max(c.next, now-min(duration(2*gap), mostLag)), duration(gap))
 	c.raise(now, float64(backlog))
 	return s
 }
 
 // Idle reports that no request has used the turns since the latest one was due. Unused
-// turns are saved up, as far as the limit was seen to save up requests.
+// turns are saved up, but never more than the burst that the limit accepts.
 func (c *Controller) Idle(now time.Duration) {
 	if !c.open || now <= c.next || now < c.pause || c.statement.windowed {
 		return
@@ -351,7 +352,7 @@ func (c *Controller) Idle(now time.Duration) {
 func (c *Controller) Unsend(s Send) {
 	c.flight.landed()
 	if s.epoch != c.epoch || !c.open {
-		if s.epoch == c.epoch && s.pace > 0 && !s.credit { // it was on its way to another process when the pause began
+		if s.epoch == c.epoch && s.pace > 0 && !s.credit { // the turn was on its way to another process when the pause began
 			c.last = max(c.last-duration(1/s.pace), c.refused.at)
 		}
 		return
@@ -359,7 +360,7 @@ func (c *Controller) Unsend(s Send) {
 	c.flying--
 	c.sent--
 	switch {
-	case c.flight.cap > 0: // the pace did not limit it
+	case c.flight.cap > 0: // the pace did not limit the request
 	case s.credit:
 		c.credit++
 	default:
@@ -401,7 +402,7 @@ func (c *Controller) Accepted(now time.Duration, s Send) {
 }
 
 // Unknown reports that a request has ended in a way that says nothing about the limit,
-// or about the round trip: it may have run into a timeout.
+// and nothing about the round trip, such as a timeout.
 func (c *Controller) Unknown(_ time.Duration, s Send) {
 	c.flight.landed()
 	if s.epoch == c.epoch {
@@ -419,9 +420,9 @@ func (c *Controller) Trip() time.Duration {
 	return duration(c.trip)
 }
 
-// Refused reports that a request was refused, with the wait that the service asked for,
-// or 0. It returns true if this begins a new pause. Other refused requests were in
-// flight when the pause began, and say nothing new.
+// Refused reports that a request was refused. retryAfter is the wait that the service
+// asked for, or 0. Refused returns true if a new pause begins. It returns false for
+// requests that were in flight when a pause began: their refusals say nothing new.
 func (c *Controller) Refused(now time.Duration, s Send, retryAfter time.Duration) bool {
 	c.flight.landed()
 	if s.epoch == c.epoch {
@@ -449,10 +450,10 @@ func (c *Controller) close(now time.Duration, s Send, retryAfter time.Duration) 
 		c.asked = 0
 	}
 	if c.explained = c.learned && c.capRefused(now, s); c.explained {
-		if held := seconds(c.last - c.begin); held >= lasting { // the resulting pace was fine too
+		if held := seconds(c.last - c.begin); held >= lasting { // the service accepted the pace that resulted from the cap
 			c.remember(now, float64(c.accepted)/held, c.quiet)
 		}
-		return // the next request is sent when one of those in flight has landed
+		return // the next request is sent as soon as one in flight has landed
 	}
 	if c.asked > 0 && c.probes == 1 {
 		return
@@ -465,8 +466,8 @@ func (c *Controller) close(now time.Duration, s Send, retryAfter time.Duration) 
 	if c.asked > 0 {
 		most = min(most, 8*c.asked)
 	} else if c.learned {
-		// Wait as long as was needed before, with a bound: otherwise, if requests are
-		// refused at random, each pause would make the next one longer.
+		// Wait as long as was needed before, up to a bound. Without the bound, if
+		// requests are refused at random, each pause would make the next one longer.
 		own = max(own, min(1/c.pace, c.needed/2, 4*c.OwnPause))
 	}
 	c.Pause(now + duration(c.untilWindow(now, min(own*math.Pow(2, float64(c.probes-1)), most))))
@@ -484,13 +485,13 @@ func (c *Controller) raise(now time.Duration, backlog float64) {
 	switch {
 	case c.base > 0:
 		proof := (c.burst0+1)/(c.pace-c.base) + c.StepTrips*c.trip
-		if c.returning { // to a pace at which a pause was shorter, perhaps, than the latest one
+		if c.returning { // pauses at the best pace may be shorter than the latest one
 			unit = max(c.cost, 2*c.trip, 1)
 		}
 		if held < proof && (held < c.Proof*unit || c.over >= unproven) {
 			return // a pace that is too fast shows only when the saved-up requests are used up
 		}
-		if held >= proof { // not too fast: what was learned before is about another limit
+		if held >= proof { // not too fast, so the limit has changed since the past epochs
 			c.base, c.from = c.pace, moment{now, c.sent}
 			c.over = min(c.over, 0.25)
 			c.past = c.past[:0]
@@ -501,8 +502,8 @@ func (c *Controller) raise(now time.Duration, backlog float64) {
 		}
 		c.probe = probe{base: c.pace, began: c.pace, from: moment{now, c.sent}, returning: true, holding: c.holding}
 	case c.pace < 0.9*c.hi || len(c.proven) == 0: // the bracket is open
-		// As above: an excess shows only after the saved-up requests, or in the next
-		// window.
+		// As above, a pace that is too fast shows only when the saved-up requests are
+		// used up, or in the next window.
 		over, saved := c.pace-c.lo, max(c.burst, c.burst0-float64(c.granted))
 		if !math.IsInf(c.hi, 1) && over > 0.05*c.lo && held < min(saved/over, 2*unit) {
 			return
@@ -544,7 +545,7 @@ func (c *Controller) comeBack(now time.Duration) {
 // fallen reports whether the pace is far below the best of the last minutes.
 func (c *Controller) fallen() bool { return c.pace < nearly*c.best }
 
-// step returns for how long a pace is kept, at least.
+// step returns the least time for which a pace is kept, in seconds.
 func (c *Controller) step() float64 {
 	if c.fallen() {
 		return max(c.StepSilence*c.cost, c.StepTrips*c.trip)
@@ -565,7 +566,7 @@ func (c *Controller) setPace(now time.Duration, pace float64) {
 func seconds(d time.Duration) float64 { return d.Seconds() }
 
 func duration(s float64) time.Duration {
-	if !(s < math.MaxInt64/1e9) { // also true for NaN: a meaningless duration must not mean at once
+	if !(s < math.MaxInt64/1e9) { // also true for NaN, which must not become a short time
 		return math.MaxInt64
 	}
 	return time.Duration(s * 1e9)

@@ -11,7 +11,7 @@ import (
 
 const ms = time.Millisecond
 
-// constants has round numbers, so that tests need not depend on those of Standard.
+// constants has round numbers, so that the tests do not depend on the values in Standard.
 var constants = Constants{
 	Margin: 0.1, FirstFactor: 4, StepSilence: 0.25, StepTrips: 1.25, StepSends: 4, Backlog: 3,
 	Hold: 10, HoldMost: 40, Proof: 2, Excess: 0.05, Decay: 0.7, OwnPause: 0.25, OwnMost: 15,
@@ -33,25 +33,25 @@ func TestLengthOfThePauseAfterARefusal(t *testing.T) {
 		set   func(*Controller)
 		want  time.Duration
 	}{
-		"is Retry-After":                                             {sec, func(*Controller) {}, sec},
-		"is 0.25 s without Retry-After":                              {0, func(*Controller) {}, 250 * ms},
-		"is at least 0.25 s if Retry-After is shorter":               {200 * ms, func(*Controller) {}, 250 * ms},
-		"is two round trips without Retry-After":                     {0, func(c *Controller) { c.trip = 2 }, 4 * sec},
-		"is Retry-After even if two round trips are longer":          {sec, func(c *Controller) { c.trip = 2 }, sec},
-		"is half of the silence that was needed before":              {0, func(c *Controller) { c.pace, c.needed = 1, 1.2 }, 600 * ms},
-		"needed before: at most the time between two requests":       {0, func(c *Controller) { c.pace, c.needed = 2, 10 }, 500 * ms},
-		"needed before: at most one second":                          {0, func(c *Controller) { c.pace, c.needed = 0.1, 10 }, sec},
-		"needed before: does not count at the first refusal":         {0, func(c *Controller) { c.learned, c.pace, c.needed = false, 1, 1.2 }, 250 * ms},
-		"failed probes before the first epoch do not count":          {sec, func(c *Controller) { c.learned, c.probes, c.trip = false, 5, 4 }, sec},
-		"is Retry-After even if more was needed before":              {sec, func(c *Controller) { c.accepted, c.pace, c.needed = 1, 1, 3 }, sec},
-		"is at most 1 s if the round trip is an estimate":            {0, func(c *Controller) { c.trip, c.timed = 2, false }, sec},
-		"is two round trips if these are estimated at less than 1 s": {0, func(c *Controller) { c.trip, c.timed = 0.4, false }, 800 * ms},
-		"doubles with each failed probe":                             {sec, func(c *Controller) { c.accepted, c.probes, c.trip = 0, 2, 0.5 }, 4 * sec},
-		"does not double if a request was accepted":                  {sec, func(c *Controller) { c.probes, c.trip = 2, 1 }, sec},
-		"is at most eight times Retry-After":                         {sec, func(c *Controller) { c.accepted, c.probes = 0, 20 }, 8 * sec},
-		"is at most 15 s":                                            {2 * sec, func(c *Controller) { c.accepted, c.probes = 0, 20 }, 15 * sec},
-		"is at most 15 s without Retry-After":                        {0, func(c *Controller) { c.accepted, c.probes = 0, 20 }, 15 * sec},
-		"is never less than Retry-After":                             {sec * 60, func(c *Controller) { c.accepted, c.probes = 0, 20 }, 60 * sec},
+		"is Retry-After":                                                     {sec, func(*Controller) {}, sec},
+		"is 0.25 s without Retry-After":                                      {0, func(*Controller) {}, 250 * ms},
+		"is at least 0.25 s if Retry-After is shorter":                       {200 * ms, func(*Controller) {}, 250 * ms},
+		"is two round trips without Retry-After":                             {0, func(c *Controller) { c.trip = 2 }, 4 * sec},
+		"is Retry-After even if two round trips are longer":                  {sec, func(c *Controller) { c.trip = 2 }, sec},
+		"is half of the silence that was needed before":                      {0, func(c *Controller) { c.pace, c.needed = 1, 1.2 }, 600 * ms},
+		"is at most the gap between two requests, if more was needed before": {0, func(c *Controller) { c.pace, c.needed = 2, 10 }, 500 * ms},
+		"is at most one second, if more was needed before":                   {0, func(c *Controller) { c.pace, c.needed = 0.1, 10 }, sec},
+		"does not depend on the silence needed before at the first refusal":  {0, func(c *Controller) { c.learned, c.pace, c.needed = false, 1, 1.2 }, 250 * ms},
+		"does not depend on failed probes before the first epoch":            {sec, func(c *Controller) { c.learned, c.probes, c.trip = false, 5, 4 }, sec},
+		"is Retry-After even if a longer silence was needed before":          {sec, func(c *Controller) { c.accepted, c.pace, c.needed = 1, 1, 3 }, sec},
+		"is at most 1 s if the round trip is only an estimate":               {0, func(c *Controller) { c.trip, c.timed = 2, false }, sec},
+		"is two round trips if their estimate is less than 1 s":              {0, func(c *Controller) { c.trip, c.timed = 0.4, false }, 800 * ms},
+		"doubles with each failed probe":                                     {sec, func(c *Controller) { c.accepted, c.probes, c.trip = 0, 2, 0.5 }, 4 * sec},
+		"does not double if a request was accepted":                          {sec, func(c *Controller) { c.probes, c.trip = 2, 1 }, sec},
+		"is at most eight times Retry-After":                                 {sec, func(c *Controller) { c.accepted, c.probes = 0, 20 }, 8 * sec},
+		"is at most 15 s":                                                    {2 * sec, func(c *Controller) { c.accepted, c.probes = 0, 20 }, 15 * sec},
+		"is at most 15 s without Retry-After":                                {0, func(c *Controller) { c.accepted, c.probes = 0, 20 }, 15 * sec},
+		"is never less than Retry-After":                                     {sec * 60, func(c *Controller) { c.accepted, c.probes = 0, 20 }, 60 * sec},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
@@ -68,10 +68,10 @@ func TestLengthOfThePauseAfterARefusal(t *testing.T) {
 	}
 }
 
-func TestTurnIsCountedFromTheTimeWhenTheTurnBeforeWasDue(t *testing.T) {
+func TestNextTurnIsCountedFromTheTimeWhenThePreviousTurnWasDue(t *testing.T) {
 	for name, tt := range map[string]struct {
 		pace      float64
-		now, want time.Duration // the turn before was due at 1 s
+		now, want time.Duration // the previous turn was due at 1 s
 	}{
 		"the request is sent in time":       {10, sec, 1100 * ms},
 		"the timer is late":                 {10, 1010 * ms, 1100 * ms},
@@ -86,7 +86,7 @@ func TestTurnIsCountedFromTheTimeWhenTheTurnBeforeWasDue(t *testing.T) {
 			assert.Equal(t, Send{epoch: 7, seq: 1, flying: 1, pace: tt.pace, at: tt.now}, s)
 			assert.Equal(t, []int{1, 1, 1}, []int{c.sent, c.flying, c.paced})
 			assert.Equal(t, tt.now, c.last)
-			assert.Zero(t, c.busy, "no request is waiting")
+			assert.Zero(t, c.busy, "busy should not grow while no request is waiting")
 		})
 	}
 }
@@ -97,7 +97,7 @@ func TestOnlyRequestsSentWhileOthersWaitCountAsBusy(t *testing.T) {
 	c.Sent(1100*ms, 5)
 	c.Sent(1200*ms, 0)
 	assert.InDelta(t, 0.2, c.busy, 1e-9)
-	assert.Equal(t, moment{sec, 0}, c.latest, "the pace should show from the first request after the burst")
+	assert.Equal(t, moment{sec, 0}, c.latest, "latest should be the time of the first request after the burst")
 }
 
 func TestBurstRequestsDoNotCountAsPaced(t *testing.T) {
@@ -139,7 +139,7 @@ func TestUnusedTurnsAreSavedUp(t *testing.T) {
 			assert.Equal(t, tt.credit, c.credit)
 			assert.InDelta(t, tt.next, c.next, 2)
 			if c.credit != 1 {
-				assert.Equal(t, 3+4+4, c.room, "room should be those in flight, plus 4, plus the requests of a round trip")
+				assert.Equal(t, 3+4+4, c.room, "room should be the requests in flight, plus 4, plus those sent in a round trip")
 			}
 		})
 	}
@@ -172,7 +172,7 @@ func TestUnsendUndoesSent(t *testing.T) {
 }
 
 // Turns that were on their way to other processes when the pause began come back
-// unused. Requests were then sent for a shorter time than turns were handed out.
+// unused. In this case, requests were sent for a shorter time than turns were handed out.
 func TestTurnsReturnedDuringAPauseShortenTheEpoch(t *testing.T) {
 	c := paced()
 	c.credit = 0
@@ -189,11 +189,11 @@ func TestTurnsReturnedDuringAPauseShortenTheEpoch(t *testing.T) {
 	assert.Equal(t, sec, c.last, "a request of another epoch should change nothing")
 }
 
-func TestRoundTripIsThatOfTheFirstResponseAndThenSmoothed(t *testing.T) {
+func TestRoundTripIsMeasuredAtTheFirstResponseAndThenSmoothed(t *testing.T) {
 	c := paced()
 	c.heard, c.timed = false, false
 	c.Accepted(3*sec, Send{epoch: 7})
-	assert.Zero(t, c.trip, "it is unknown when this request was sent")
+	assert.Zero(t, c.trip, "a request whose send time is unknown should not be timed")
 	assert.False(t, c.heard)
 	c.Accepted(3*sec, Send{epoch: 6, at: sec})
 	assert.Equal(t, 2.0, c.trip, "a request of an earlier epoch should count too")
@@ -212,7 +212,7 @@ func TestAcceptedRequestsCountOnlyInTheirOwnEpoch(t *testing.T) {
 	c.Accepted(2*sec, Send{epoch: 7, at: sec})
 	c.Accepted(3*sec, Send{epoch: 7, at: sec})
 	assert.Equal(t, []int{2, 102, 0, 6}, []int{c.accepted, int(c.total), c.flying, c.room})
-	assert.Equal(t, []Mark{{sec, 100}, {2 * sec, 101}, {3 * sec, 102}}, c.marks, "the marks of the epoch before should be dropped")
+	assert.Equal(t, []Mark{{sec, 100}, {2 * sec, 101}, {3 * sec, 102}}, c.marks, "the marks of the previous epoch should be dropped")
 	assert.Zero(t, c.late)
 }
 
@@ -246,7 +246,7 @@ func TestInTheFirstPauseAllAcceptedRequestsCountAsLate(t *testing.T) {
 	c.Accepted(sec+2*ms, Send{})
 	assert.Equal(t, 2, c.late)
 	assert.EqualValues(t, 52, c.total)
-	assert.Len(t, c.marks, 4, "the late requests should also count as accepted before")
+	assert.Len(t, c.marks, 4, "each late request should add a mark")
 }
 
 func TestFirstRoundTripIsEstimatedFromTheNumberInFlight(t *testing.T) {
@@ -256,9 +256,9 @@ func TestFirstRoundTripIsEstimatedFromTheNumberInFlight(t *testing.T) {
 		want   float64
 		heard  bool
 	}{
-		"20 in flight at 10/s take two seconds":         {[]Mark{{10 * sec, 50}, {15 * sec, 100}, {20 * sec, 150}}, 20, 2, true},
-		"the estimate is at most the time of all marks": {[]Mark{{10 * sec, 50}, {20 * sec, 51}}, 20, 20, true},
-		"unknown if no request was accepted":            {[]Mark{{10 * sec, 50}, {20 * sec, 50}}, 20, 0, false},
+		"20 in flight at 10/s take two seconds":                 {[]Mark{{10 * sec, 50}, {15 * sec, 100}, {20 * sec, 150}}, 20, 2, true},
+		"the estimate is at most the time that the marks cover": {[]Mark{{10 * sec, 50}, {20 * sec, 51}}, 20, 20, true},
+		"unknown if no request was accepted":                    {[]Mark{{10 * sec, 50}, {20 * sec, 50}}, 20, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := New(20*sec, tt.marks, tt.flying, sec)
@@ -301,12 +301,12 @@ func TestEarliestAssumesAPaceThatWillNotBeExceededSoon(t *testing.T) {
 }
 
 func TestInTheFirstPauseEarliestAssumesFourTimesTheRateAcceptedSoFar(t *testing.T) {
-	c := New(8*sec, []Mark{{}, {8 * sec, 100}}, 1, 2*sec) // 10/s, with the pause
+	c := New(8*sec, []Mark{{}, {8 * sec, 100}}, 1, 2*sec) // 100 requests in 10 s, with the pause included
 	assert.Equal(t, 10*sec, c.Earliest(9*sec, 99), "up to 99 requests may be accepted at once, as 100 were")
 	assert.Equal(t, 12*sec, c.Earliest(9*sec, 180))
 }
 
-func TestWhenTheNextRequestIsSent(t *testing.T) {
+func TestTimeAtWhichTheNextRequestIsSent(t *testing.T) {
 	for name, tt := range map[string]struct {
 		set  func(*Controller)
 		want time.Duration
@@ -316,7 +316,7 @@ func TestWhenTheNextRequestIsSent(t *testing.T) {
 		"burst without room: after four round trips": {func(c *Controller) { c.credit, c.flying = 1, 4 }, 19*sec + 2*sec},
 		"burst without room: after a second if four round trips are shorter": {func(c *Controller) { c.credit, c.flying, c.trip = 1, 4, 0.1 }, 19*sec + sec},
 		"paced if less than one request is saved up":                         {func(c *Controller) { c.credit = 0.9 }, 30 * sec},
-		"after a failed probe: the next one at once":                         {func(c *Controller) { c.probes = 2 }, 20 * sec},
+		"after a failed probe: the next probe at once":                       {func(c *Controller) { c.probes = 2 }, 20 * sec},
 		"a probe is in flight: after four round trips":                       {func(c *Controller) { c.probes, c.flying = 2, 1 }, 19*sec + 2*sec},
 		"a request was accepted after a failed probe: paced":                 {func(c *Controller) { c.probes, c.flying, c.accepted = 2, 1, 1 }, 30 * sec},
 		"paced after a single refusal":                                       {func(c *Controller) { c.probes, c.flying = 1, 1 }, 30 * sec},
@@ -344,7 +344,7 @@ func TestEpochBeginsWithTheBurstThatTheSilenceAllows(t *testing.T) {
 			assert.True(t, c.open)
 			assert.Equal(t, tally{
 				epoch: 8, begin: 2 * sec, last: sec, next: 2 * sec,
-				credit: float64(tt.want), granted: tt.want, room: 4 + 4, // 4, and what is in flight in a round trip at 8/s
+				credit: float64(tt.want), granted: tt.want, room: 4 + 4, // 4, plus the requests of a round trip at 8/s
 				paces: []moment{{2 * sec, 0}}, latest: moment{2 * sec, 0},
 			}, c.tally)
 		})
@@ -357,7 +357,7 @@ func TestPaceIsPerSecondAndTripIsADuration(t *testing.T) {
 	assert.Equal(t, 10.0, c.Pace())
 	assert.Equal(t, 250*ms, c.Trip())
 	c.heard = false
-	assert.Zero(t, c.Trip(), "the round trip is unknown before the first response")
+	assert.Zero(t, c.Trip(), "Trip should be zero before the first response")
 }
 
 func TestProbingLastsUntilTheFirstSendAfterAPause(t *testing.T) {
@@ -390,7 +390,7 @@ func TestUnitIsTheLongestOfASilenceTwoRoundTripsAndASecond(t *testing.T) {
 func TestWhenAndHowMuchThePaceIsRaised(t *testing.T) {
 	const closedBy = 10.5
 	inf := math.Inf(1)
-	fast := func(c *Controller, burst, burst0 float64, held time.Duration) { // for the proof of the pace
+	fast := func(c *Controller, burst, burst0 float64, held time.Duration) { // requests have waited, so only the proof of the pace counts
 		c.busy, c.granted = 99, 2
 		c.burst, c.burst0, c.latest.at = burst, burst0, 100*sec-held
 	}
@@ -402,41 +402,41 @@ func TestWhenAndHowMuchThePaceIsRaised(t *testing.T) {
 		want    float64
 		backlog float64
 	}{
-		"no upper bound, backlog above three units: doubled":                      {func(c *Controller) { c.hi, c.lo = inf, 10 }, 20, 61},
-		"no upper bound, backlog of three units: not raised":                      {func(c *Controller) { c.hi, c.lo = inf, 10 }, 10, 60},
-		"open bracket: to its middle":                                             {func(*Controller) {}, 12, 61},
-		"open bracket: at most doubled":                                           {func(c *Controller) { c.hi = 1000 }, 20, 61},
-		"open bracket, no request waits: not raised":                              {func(*Controller) {}, 10, 0},
-		"open bracket, requests have waited more than three units: to its middle": {func(c *Controller) { c.busy = 6.1 }, 12, 0},
-		"open bracket, requests have waited three units: not raised":              {func(c *Controller) { c.busy = 6 }, 10, 0},
-		"the upper bound is a guess: by a quarter":                                {func(c *Controller) { c.proven, c.hi, c.busy = nil, 10, 6.1 }, 12.5, 0},
-		"failures alone do not prove a pace":                                      {func(c *Controller) { c.busy, c.unknown, c.heardAt = 99, 1, c.latest.at-1 }, 10, 0},
-		"not raised before the first response":                                    {func(c *Controller) { c.busy, c.heard = 99, false }, 10, 0},
-		"not raised above the highest pace":                                       {func(c *Controller) { c.pace, c.lo, c.hi, c.busy = mostPace, mostPace, inf, 99 }, mostPace, 0},
-		"closed bracket: held for ten units":                                      {func(c *Controller) { c.hi, c.busy = closedBy, 19.9 }, 10, 1e3},
-		"closed bracket: probed after ten units":                                  {func(c *Controller) { c.hi, c.busy = closedBy, 20 }, 10.5, 0},
-		"closed bracket: probed later after probes that found nothing":            {func(c *Controller) { c.hi, c.busy, c.holding = closedBy, 39, 20 }, 10, 0},
-		"not raised within the time of four requests":                             {func(c *Controller) { c.measure, c.lo, c.latest.at = 1, 10, 99601*ms }, 10, 61},
-		"raised after the time of four requests":                                  {func(c *Controller) { c.measure, c.lo, c.latest.at = 1, 10, 99599*ms }, 12, 61},
-		"not raised within a quarter of a silence":                                {func(c *Controller) { c.lo, c.measure, c.latest.at = 10, 4, 99001*ms }, 10, 1e3},
-		"raised after a quarter of a silence":                                     {func(c *Controller) { c.lo, c.measure, c.latest.at = 10, 4, 99*sec }, 12, 1e3},
-		"not raised within 1.25 round trips":                                      {func(c *Controller) { c.lo, c.trip, c.latest.at = 10, 4, 95001*ms }, 10, 1e3},
-		"raised after 1.25 round trips":                                           {func(c *Controller) { c.lo, c.trip, c.latest.at = 10, 4, 95*sec }, 12, 1e3},
-		"burst not used up by the excess: not raised":                             {func(c *Controller) { fast(c, 6.1, 0, 3*sec) }, 10, 0},
-		"burst used up by the excess: raised":                                     {func(c *Controller) { fast(c, 6, 0, 3*sec) }, 12, 0},
-		"initial burst not used up by the excess: not raised":                     {func(c *Controller) { fast(c, 0, 8.1, 3*sec) }, 10, 0},
-		"initial burst used up, less what was sent at once: raised":               {func(c *Controller) { fast(c, 0, 7.9, 3*sec) }, 12, 0},
-		"burst not used up, but held for two units: raised":                       {func(c *Controller) { fast(c, 1e6, 0, 4*sec) }, 12, 0},
-		"burst not used up, held for less than two units: not raised":             {func(c *Controller) { fast(c, 1e6, 0, 4*sec-ms) }, 10, 0},
-		"burst not used up, but the pace is almost proven: raised":                {func(c *Controller) { fast(c, 1e6, 0, 3*sec); c.lo = 9.6 }, 12, 0},
-		"unproven probe: next step after two units":                               {func(c *Controller) { try(c, 99, 0.05, 4*sec) }, 11, 0},
-		"unproven probe: no step within two units":                                {func(c *Controller) { try(c, 99, 0.05, 4*sec-ms) }, 10.5, 0},
-		"unproven probe: no step beyond 40 percent above its base":                {func(c *Controller) { try(c, 99, 0.4, 25*sec-ms) }, 14, 0},
-		"probe at 40 percent: next step once it is proven":                        {func(c *Controller) { try(c, 99, 0.4, 25*sec) }, 14 * 1.5, 0},
-		"proven probe: becomes the new base":                                      {func(c *Controller) { try(c, 0.5, 0.05, 3*sec) }, 10.5 * 1.1, 0},
-		"probe whose excess has not used up the burst: not raised":                {func(c *Controller) { try(c, 0.5, 0.05, 3*sec-ms) }, 10.5, 0},
-		"probe whose last responses are missing: raised, but not proven":          {func(c *Controller) { try(c, 0.5, 0.05, 4*sec); c.trip = 1 }, 11, 0},
-		"probe whose last responses have arrived: becomes the new base":           {func(c *Controller) { try(c, 0.5, 0.05, 4250*ms); c.trip = 1 }, 10.5 * 1.1, 0},
+		"no upper bound, backlog above three units: doubled":                             {func(c *Controller) { c.hi, c.lo = inf, 10 }, 20, 61},
+		"no upper bound, backlog of three units: not raised":                             {func(c *Controller) { c.hi, c.lo = inf, 10 }, 10, 60},
+		"open bracket: raised to its middle":                                             {func(*Controller) {}, 12, 61},
+		"open bracket: raised at most twofold":                                           {func(c *Controller) { c.hi = 1000 }, 20, 61},
+		"open bracket, no request waits: not raised":                                     {func(*Controller) {}, 10, 0},
+		"open bracket, requests have waited more than three units: raised to its middle": {func(c *Controller) { c.busy = 6.1 }, 12, 0},
+		"open bracket, requests have waited three units: not raised":                     {func(c *Controller) { c.busy = 6 }, 10, 0},
+		"the upper bound is a guess: raised by a quarter":                                {func(c *Controller) { c.proven, c.hi, c.busy = nil, 10, 6.1 }, 12.5, 0},
+		"only failures and no response: not raised":                                      {func(c *Controller) { c.busy, c.unknown, c.heardAt = 99, 1, c.latest.at-1 }, 10, 0},
+		"not raised before the first response":                                           {func(c *Controller) { c.busy, c.heard = 99, false }, 10, 0},
+		"not raised above the highest pace":                                              {func(c *Controller) { c.pace, c.lo, c.hi, c.busy = mostPace, mostPace, inf, 99 }, mostPace, 0},
+		"closed bracket: held for ten units":                                             {func(c *Controller) { c.hi, c.busy = closedBy, 19.9 }, 10, 1e3},
+		"closed bracket: probed after ten units":                                         {func(c *Controller) { c.hi, c.busy = closedBy, 20 }, 10.5, 0},
+		"closed bracket: probed later after probes that found nothing":                   {func(c *Controller) { c.hi, c.busy, c.holding = closedBy, 39, 20 }, 10, 0},
+		"not raised within the time of four requests":                                    {func(c *Controller) { c.measure, c.lo, c.latest.at = 1, 10, 99601*ms }, 10, 61},
+		"raised after the time of four requests":                                         {func(c *Controller) { c.measure, c.lo, c.latest.at = 1, 10, 99599*ms }, 12, 61},
+		"not raised within a quarter of a silence":                                       {func(c *Controller) { c.lo, c.measure, c.latest.at = 10, 4, 99001*ms }, 10, 1e3},
+		"raised after a quarter of a silence":                                            {func(c *Controller) { c.lo, c.measure, c.latest.at = 10, 4, 99*sec }, 12, 1e3},
+		"not raised within 1.25 round trips":                                             {func(c *Controller) { c.lo, c.trip, c.latest.at = 10, 4, 95001*ms }, 10, 1e3},
+		"raised after 1.25 round trips":                                                  {func(c *Controller) { c.lo, c.trip, c.latest.at = 10, 4, 95*sec }, 12, 1e3},
+		"burst not used up by the excess: not raised":                                    {func(c *Controller) { fast(c, 6.1, 0, 3*sec) }, 10, 0},
+		"burst used up by the excess: raised":                                            {func(c *Controller) { fast(c, 6, 0, 3*sec) }, 12, 0},
+		"initial burst not used up by the excess: not raised":                            {func(c *Controller) { fast(c, 0, 8.1, 3*sec) }, 10, 0},
+		"initial burst used up, less what was sent at once: raised":                      {func(c *Controller) { fast(c, 0, 7.9, 3*sec) }, 12, 0},
+		"burst not used up, but held for two units: raised":                              {func(c *Controller) { fast(c, 1e6, 0, 4*sec) }, 12, 0},
+		"burst not used up, held for less than two units: not raised":                    {func(c *Controller) { fast(c, 1e6, 0, 4*sec-ms) }, 10, 0},
+		"burst not used up, but the pace is almost proven: raised":                       {func(c *Controller) { fast(c, 1e6, 0, 3*sec); c.lo = 9.6 }, 12, 0},
+		"unproven probe: next step after two units":                                      {func(c *Controller) { try(c, 99, 0.05, 4*sec) }, 11, 0},
+		"unproven probe: no step within two units":                                       {func(c *Controller) { try(c, 99, 0.05, 4*sec-ms) }, 10.5, 0},
+		"unproven probe: no step beyond 40 percent above its base":                       {func(c *Controller) { try(c, 99, 0.4, 25*sec-ms) }, 14, 0},
+		"probe at 40 percent: next step once it is proven":                               {func(c *Controller) { try(c, 99, 0.4, 25*sec) }, 14 * 1.5, 0},
+		"proven probe: becomes the new base":                                             {func(c *Controller) { try(c, 0.5, 0.05, 3*sec) }, 10.5 * 1.1, 0},
+		"probe whose excess has not used up the burst: not raised":                       {func(c *Controller) { try(c, 0.5, 0.05, 3*sec-ms) }, 10.5, 0},
+		"probe whose last responses are missing: raised, but not proven":                 {func(c *Controller) { try(c, 0.5, 0.05, 4*sec); c.trip = 1 }, 11, 0},
+		"probe whose last responses have arrived: becomes the new base":                  {func(c *Controller) { try(c, 0.5, 0.05, 4250*ms); c.trip = 1 }, 10.5 * 1.1, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
@@ -467,7 +467,7 @@ func TestPaceHeldAtAClosedBracketIsRemembered(t *testing.T) {
 	assert.Equal(t, probe{base: 10, began: 10, over: 0.05, from: moment{at: 100 * sec}, holding: 10}, c.probe)
 }
 
-func TestFallenPaceReturnsByHalvesOnALogarithmicScale(t *testing.T) {
+func TestFallenPaceReturnsHalfOfTheWayInEachStepOnALogarithmicScale(t *testing.T) {
 	c := paced()
 	c.best, c.cost, c.busy, c.trip = 160, 3, 6-0.1, 0
 	now := 100 * sec
@@ -532,7 +532,7 @@ func TestControllerCanBeginBeforeTheOriginOfTime(t *testing.T) {
 	assert.LessOrEqual(t, c.Next(time.Second, 1), time.Second)
 }
 
-func TestReturnToTheBestPaceDoesNotWaitForThePauseThatCameLast(t *testing.T) {
+func TestReturnToTheBestPaceDoesNotDependOnTheLengthOfTheLatestPause(t *testing.T) {
 	for held, pace := range map[time.Duration]float64{1900 * ms: 25, 2100 * ms: 50} {
 		c := paced()
 		c.best, c.cost, c.measure, c.burst0 = 100, 1, 60, 1000

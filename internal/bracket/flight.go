@@ -4,27 +4,28 @@ import "time"
 
 // A flight holds what is known about a limit on the number of requests in flight. Such
 // a limit refuses a request only if too many others are in flight. A rate limit refuses
-// requests whatever their number: after a burst, or because of the pace.
+// requests however few are in flight: after a burst, or because of the pace.
 //
 // While there is a cap, it replaces the pace: a request is sent when another one has
-// landed. Nothing that was learned about the pace changes in the meantime.
+// landed, which means that it has an outcome. The controller learns nothing about the
+// pace in the meantime.
 type flight struct {
-	flying int // sent, and without an outcome yet, those of earlier epochs included
+	flying int // requests that have no outcome yet, including those of earlier epochs
 
 	cap     int           // limit on the requests in flight; 0: no such limit is known
 	sure    bool          // a request beyond the cap was refused
-	extra   int           // number of requests beyond the cap, as a trial
+	extra   int           // how many requests beyond the cap may be in flight, as a trial
 	step    int           // initial value of extra in the latest trial
 	pace    float64       // the pace before the cap
-	strikes int           // refusals in a row of requests that were sent within the cap
+	strikes int           // consecutive refusals of requests that were sent within the cap
 	since   time.Duration // when the cap was last tested or changed
 	hold    float64       // units to wait before the next test
 
 	dropped time.Duration // when a cap was last found to be wrong
 
 	first    bool // suspect comes from the first burst
-	accepted int  // the largest number in flight with which an accepted request of this epoch was sent
-	suspect  int  // the number in flight of the last refused request, if no accepted one had as many
+	accepted int  // the most requests in flight when an accepted request of this epoch was sent
+	suspect  int  // requests in flight when the last refused one was sent; 0 if one with as many was accepted
 }
 
 const mostCapStrikes = 2
@@ -59,7 +60,7 @@ func (c *Controller) capAccepted(s Send) {
 	c.pace = min(max(float64(f.cap)/max(c.trip, shortest), slowest), mostPace)
 }
 
-// capRefused reports whether the number in flight explains a refusal.
+// capRefused reports whether the number of requests in flight explains a refusal.
 func (c *Controller) capRefused(now time.Duration, s Send) bool {
 	f := &c.flight
 	if f.cap == 0 {
@@ -75,7 +76,7 @@ func (c *Controller) capRefused(now time.Duration, s Send) bool {
 	case !f.sure, f.strikes+1 >= mostCapStrikes:
 		c.dropCap()
 		return false
-	case float64(s.flying) < 0.7*float64(f.cap): // the cap is not the reason, but it may be a single fault
+	case float64(s.flying) < 0.7*float64(f.cap): // the cap is not the cause, but this may be a single fault
 		f.strikes++
 	default:
 		f.strikes++
@@ -100,7 +101,7 @@ func (c *Controller) suspectCap(now time.Duration) {
 	if c.Late {
 		return
 	}
-	// Requests that were in flight at the refusal and were not refused themselves.
+	// n counts requests that were in flight at the refusal and were not refused.
 	if n := c.late + f.flying; f.flying >= 2 && f.flying >= n/2 {
 		// A pause is longer than a round trip, so a service that limits only the rate
 		// has responded to them by now.
@@ -108,8 +109,8 @@ func (c *Controller) suspectCap(now time.Duration) {
 		return
 	}
 	if !c.learned {
-		// If the number in flight is limited, the limit is what was accepted of the
-		// first burst.
+		// If the number in flight is limited, the limit is the number of requests of
+		// the first burst that were accepted.
 		if n := c.late + f.flying; n >= 4 && c.accepted == c.late {
 			f.suspect, f.first = n+1, true
 		}
@@ -117,7 +118,7 @@ func (c *Controller) suspectCap(now time.Duration) {
 	}
 	n, first := c.refused.flying, f.first
 	f.first = false
-	if first && c.sent-n < n/4 { // after a burst that is still in flight, a rate looks the same
+	if first && c.sent-n < n/4 { // while a burst is still in flight, a rate limit looks the same
 		f.suspect, first = 0, false
 	}
 	wrong := f.dropped > 0 && seconds(now-f.dropped) < lasting
@@ -128,7 +129,7 @@ func (c *Controller) suspectCap(now time.Duration) {
 	if d := n - f.suspect; f.suspect > 0 && max(d, -d) <= max(1, n/10) {
 		// At the same pace, a rate limit also refuses with the same number in flight.
 		// One extra request will show which limit it is.
-		if first { // responses that had arrived before the refusal are missing in it
+		if first { // suspect does not count requests whose responses had arrived before the refusal
 			f.suspect = n
 		}
 		c.setCap(now, min(n, f.suspect)-1)
@@ -141,8 +142,8 @@ func (c *Controller) setCap(now time.Duration, n int) {
 	c.flight.hold, c.flight.since = c.Hold, now
 }
 
-// nextByCap returns when the next request may be sent: when another one has landed, or
-// after so long without a landing that one may be lost.
+// nextByCap returns when the next request may be sent: now if the cap allows it, and
+// otherwise after so long that a response in flight may be lost.
 func (c *Controller) nextByCap(now time.Duration) time.Duration {
 	f := &c.flight
 	if f.extra == 0 && f.flying >= f.cap && (!f.sure && c.accepted > 0 || seconds(now-f.since) > f.hold*c.unit()) {

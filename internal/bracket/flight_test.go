@@ -23,18 +23,18 @@ func with(flying int) Send {
 	return Send{waited: true, epoch: 7, flying: flying, pace: 10, at: 99 * sec}
 }
 
-func TestCapIsSuspectedIfHalfOfTheRequestsInFlightHaveNoResponseAfterAPause(t *testing.T) {
+func TestCapIsSetIfHalfOfTheRequestsInFlightHaveNoResponseAfterAPause(t *testing.T) {
 	for name, tt := range map[string]struct {
 		accepted, refused, unknown int // of 20 other requests in flight, during the pause
 		want                       int
 	}{
-		"none has an outcome":                           {0, 0, 0, 20},
+		"no request has an outcome":                     {0, 0, 0, 20},
 		"half of them were accepted":                    {10, 0, 0, 20},
 		"more than half of them were accepted":          {11, 0, 0, 0},
 		"refused requests do not count":                 {0, 10, 0, 10},
 		"requests with an unknown outcome do not count": {0, 0, 10, 10},
-		"two without an outcome are enough":             {0, 18, 0, 2},
-		"one without an outcome may be chance":          {0, 19, 0, 0},
+		"two requests without an outcome are enough":    {0, 18, 0, 2},
+		"one request without an outcome may be chance":  {0, 19, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := New(sec, []Mark{{}, {sec, 10}}, 21, sec)
@@ -59,17 +59,17 @@ func TestTwoRefusalsWithTheSameNumberInFlightSetACap(t *testing.T) {
 		suspect, flying, accepted int // numbers in flight of the two refused requests, and of the accepted one
 		cap, then                 int
 	}{
-		"the first refusal only makes the number suspect":          {0, 50, 40, 0, 50},
-		"the second refusal with the same number sets a cap":       {50, 50, 40, 49, 50},
-		"a number that is ten percent larger sets a cap":           {50, 55, 40, 49, 55},
-		"a slightly smaller number sets a cap":                     {50, 46, 40, 45, 46},
-		"a much larger number sets no cap":                         {50, 56, 40, 0, 56},
-		"of small numbers, one more sets a cap":                    {4, 5, 3, 3, 5},
-		"of small numbers, two more set no cap":                    {4, 6, 3, 0, 6},
-		"no cap if as many in flight were accepted":                {50, 50, 52, 0, 0},
-		"accepted requests with a few more in flight do not count": {50, 50, 51, 49, 50},
-		"a single request in flight sets no cap":                   {1, 1, 1, 0, 0},
-		"no cap if nothing was accepted":                           {50, 50, 0, 0, 0},
+		"the first refusal only makes the number suspect":            {0, 50, 40, 0, 50},
+		"the second refusal with the same number sets a cap":         {50, 50, 40, 49, 50},
+		"a number that is ten percent larger sets a cap":             {50, 55, 40, 49, 55},
+		"a slightly smaller number sets a cap":                       {50, 46, 40, 45, 46},
+		"a much larger number sets no cap":                           {50, 56, 40, 0, 56},
+		"a small number that is larger by one sets a cap":            {4, 5, 3, 3, 5},
+		"a small number that is larger by two sets no cap":           {4, 6, 3, 0, 6},
+		"no cap if a request with as many in flight was accepted":    {50, 50, 52, 0, 0},
+		"an accepted request with one more in flight does not count": {50, 50, 51, 49, 50},
+		"a single request in flight sets no cap":                     {1, 1, 1, 0, 0},
+		"no cap if nothing was accepted":                             {50, 50, 0, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
@@ -88,10 +88,10 @@ func TestTwoRefusalsWithTheSameNumberInFlightSetACap(t *testing.T) {
 
 func TestNoCapIsSetIfItIsUncertainThatTheNumberInFlightIsTheCause(t *testing.T) {
 	for name, set := range map[string]func(*Controller){
-		"no other request was waiting":     func(c *Controller) { c.refused.waited = false },
-		"a cap was wrong 10 s ago":         func(c *Controller) { c.flight.dropped = 90 * sec },
-		"outcomes are reported late":       func(c *Controller) { c.Late = true },
-		"none of these, so the cap is set": func(*Controller) {},
+		"no other request was waiting":         func(c *Controller) { c.refused.waited = false },
+		"a cap was wrong 10 s ago":             func(c *Controller) { c.flight.dropped = 90 * sec },
+		"outcomes are reported late":           func(c *Controller) { c.Late = true },
+		"there is no doubt, so the cap is set": func(*Controller) {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
@@ -99,7 +99,7 @@ func TestNoCapIsSetIfItIsUncertainThatTheNumberInFlightIsTheCause(t *testing.T) 
 			c.flight.suspect, c.flight.accepted = 50, 40
 			set(c)
 			c.suspectCap(100 * sec)
-			assert.Equal(t, name == "none of these, so the cap is set", c.flight.cap > 0)
+			assert.Equal(t, name == "there is no doubt, so the cap is set", c.flight.cap > 0)
 		})
 	}
 }
@@ -143,7 +143,7 @@ func TestCapReplacesThePace(t *testing.T) {
 	c.trip = 2
 	c.Accepted(101*sec, with(20))
 	assert.Equal(t, 101*sec, c.Next(101*sec, 9))
-	assert.InDelta(t, 20/c.trip, c.pace, 1e-9, "Little's law")
+	assert.InDelta(t, 20/c.trip, c.pace, 1e-9, "the pace should follow Little's law")
 }
 
 func TestRequestIsSentBeyondACapIfAResponseMayBeLost(t *testing.T) {
@@ -193,7 +193,7 @@ func TestCapThatIsNotSureIsTestedByOneExtraRequest(t *testing.T) {
 	})
 }
 
-func TestTrialsBeyondACapBecomeRarerUpToTheBoundForProbes(t *testing.T) {
+func TestTrialsBeyondACapBecomeRarerButNotRarerThanProbes(t *testing.T) {
 	c := capped(true, 20)
 	for _, want := range []float64{20, 40, 40} {
 		require.True(t, c.capRefused(100*sec, with(21)))
@@ -241,7 +241,7 @@ func TestCapIsLoweredAtTheFirstRefusalWithinItAndDroppedAtTheSecond(t *testing.T
 	c = capped(true, 20)
 	require.True(t, c.capRefused(100*sec, with(13)), "one refusal far below the cap may be a fault")
 	assert.Equal(t, []int{20, 1}, []int{c.flight.cap, c.flight.strikes})
-	require.True(t, c.capRefused(111*sec, with(13)), "the cap held for more than ten seconds")
+	require.True(t, c.capRefused(111*sec, with(13)), "a refusal after more than ten units should count as the first one")
 	assert.Equal(t, 1, c.flight.strikes)
 	assert.False(t, c.capRefused(112*sec, with(13)), "two refusals far below the cap should disprove it")
 	c = capped(false, 20)
@@ -258,7 +258,7 @@ func TestControllerContinuesWithThePaceAfterACapIsDropped(t *testing.T) {
 	c.accepted, c.hi, c.refused.pace, c.flight.strikes = 99, 16, 10, 1
 	require.True(t, c.Refused(100*sec, with(5), 0))
 	assert.Equal(t, 250*ms, c.Paused()-100*sec)
-	c.flight.flying = 0 // all of them have landed
+	c.flight.flying = 0 // all requests have landed
 	c.Next(101*sec, 9)
 	assert.Len(t, c.past, 1)
 	assert.Zero(t, c.flight.cap)
@@ -266,11 +266,11 @@ func TestControllerContinuesWithThePaceAfterACapIsDropped(t *testing.T) {
 
 func TestFirstBurstAndTheNextRefusalSetACap(t *testing.T) {
 	for name, tt := range map[string]struct{ sent, flying, cap int }{
-		"as many in flight as were accepted of the burst":  {40, 21, 20},
-		"one more, as a response may be on its way":        {40, 22, 21},
-		"fewer in flight than were accepted of the burst":  {40, 15, 0},
-		"more in flight than were accepted of the burst":   {40, 30, 0},
-		"nearly all of the second burst were still flying": {25, 21, 0},
+		"as many in flight as the burst had accepted requests":     {40, 21, 20},
+		"one more in flight, because a response may be on its way": {40, 22, 21},
+		"fewer in flight than the burst had accepted requests":     {40, 15, 0},
+		"more in flight than the burst had accepted requests":      {40, 30, 0},
+		"nearly all of the second burst is still in flight":        {25, 21, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := New(sec, []Mark{{}, {sec, 10}}, 22, sec)
@@ -297,7 +297,7 @@ func TestPaceThatResultsFromACapIsRememberedIfItLasted(t *testing.T) {
 	}
 }
 
-// Before such a refusal, the controller may know nothing about a rate.
+// Before a refusal because of the number in flight, no rate may be known.
 func TestRefusalExplainedByTheNumberInFlightDoesNotAffectAStatement(t *testing.T) {
 	c := capped(true, 20)
 	c.accepted, c.proven = 1, nil
@@ -382,7 +382,7 @@ func TestLimitOnTheNumberInFlightIsFoundAndKept(t *testing.T) {
 		limit      int
 		answer     time.Duration
 		retryAfter time.Duration
-		most       float64 // times the ideal duration
+		most       float64 // largest duration, in multiples of the ideal one
 	}{
 		"5 in flight, response after 2 s":                  {5, 2 * sec, 0, 1.3},
 		"20 in flight, response after 2 s":                 {20, 2 * sec, 0, 1.3},

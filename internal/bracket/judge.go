@@ -11,22 +11,22 @@ import (
 type memory struct {
 	learned      bool          // at least one epoch has been judged
 	past         []epoch       // latest epochs, oldest first
-	proven       []float64     // for each of them, a lower bound of the limit that it proves
-	marks        []Mark        // of the latest epoch in which a request was accepted
-	total        int64         // requests accepted in all
-	ended        time.Duration // when the refused request behind these marks was sent
-	sumSent      float64       // requests accepted in the latest epochs, with fading weights
-	sumTime      float64       // seconds in which they were accepted, with the same weights
-	needed       float64       // the latest silence after which a request was accepted
-	longest      float64       // the longest recent silence, fading
-	longestAsked float64       // the longest recent Retry-After, fading
+	proven       []float64     // lower bounds of the limit that the latest epochs prove, oldest first
+	marks        []Mark        // marks of the latest epoch in which a request was accepted
+	total        int64         // requests accepted in total
+	ended        time.Duration // when the refused request that ended the epoch of marks was sent
+	sumSent      float64       // requests accepted in the latest epochs, with decaying weights
+	sumTime      float64       // seconds that the latest epochs and their silences took, with these weights
+	needed       float64       // length of the latest silence after which a request was accepted, in seconds
+	longest      float64       // length of the longest recent silence, in seconds; it decays
+	longestAsked float64       // the longest recent Retry-After, in seconds; it decays
 	heardAt      time.Duration // when the latest accepted request was sent
 	guessed      bool          // the pace is a guess, after probes that all failed
 
 	best     float64       // the highest pace of the last minutes that was proven or held for long
 	bestAt   time.Duration // when best was found
-	cost     float64       // the silence after it, in seconds: the price of a refusal at that pace
-	patience float64       // how many times cost must pass before the pace returns to best
+	cost     float64       // the silence that a refusal at the best pace causes, in seconds
+	patience float64       // the pace returns to best after this many times cost
 }
 
 // An epoch says how many requests were accepted between two refusals, in how many
@@ -38,14 +38,14 @@ type epoch struct {
 }
 
 const (
-	shortest      = 1e-3 // seconds
-	guessable     = 2.0  // seconds
-	longestWindow = 90.0 // seconds: a minute and delays; services name the time of longer windows
-	remembered    = 8    // epochs
-	mostMarks     = 64   // per epoch
+	shortest      = 1e-3 // seconds; a shorter silence or round trip counts as this
+	guessable     = 2.0  // seconds; after a longer silence, no short window is guessed
+	longestWindow = 90.0 // seconds: a minute plus delays; services with longer windows say how long to wait
+	remembered    = 8    // epochs in past
+	mostMarks     = 64   // marks per epoch
 
 	bestKept      = 15 * time.Minute
-	lasting       = 20.0 // seconds
+	lasting       = 20.0 // seconds; a rate that is accepted for this long is not just a burst
 	nearly        = 0.8  // a pace above this share of the best one is as good as the best
 	leastPatience = 2.0
 	mostPatience  = 16.0
@@ -65,8 +65,9 @@ func (c *Controller) mark(now time.Duration) {
 	c.marks = append(c.marks, Mark{now, c.total})
 }
 
-// fastest returns the stretch before the refusal with the highest rate of accepted
-// requests, if the silence is counted as part of the stretch.
+// fastest compares the stretches that end at the refusal, with the silence counted as
+// part of each. It returns the one with the highest rate: how many requests were accepted
+// in it, and how many seconds it took without the silence.
 func (c *Controller) fastest(silence float64) (accepted, took float64) {
 	for _, m := range c.marks {
 		n, t := float64(c.total-m.Accepted), max(seconds(c.ended-m.At), 0)
@@ -77,8 +78,8 @@ func (c *Controller) fastest(silence float64) (accepted, took float64) {
 	return max(accepted, 1), took
 }
 
-// judge draws the conclusions from the epoch that a refusal has ended. It is called
-// when the pause after it is over.
+// judge draws conclusions from the epoch that a refusal has ended. It is called when the
+// pause after that refusal is over.
 func (c *Controller) judge(now time.Duration, backlog float64) {
 	quiet := max(seconds(now-c.last), 2*c.trip, shortest)
 	wanted := max(seconds(min(now, c.pause)-c.last), 2*c.trip, shortest)
@@ -131,19 +132,19 @@ func (c *Controller) judgeFirst(quiet float64) {
 		c.hi = max(c.lo, hi)
 	}
 	factor := c.FirstFactor
-	if c.trip > quiet/4 { // a pace that is too high shows late and costs much
+	if c.trip > quiet/4 { // a pace that is too high is noticed late and costs a lot
 		factor = min(factor, 2)
 	}
 	c.pace = c.lo * (1 + (factor-1)*quiet/(quiet+4*took))
-	if c.asked > 0 { // within this time at least one request will be accepted
+	if c.asked > 0 { // at least one request will be accepted within this time
 		c.pace = max(c.pace, 2/c.asked)
 	}
 	c.pace = min(c.pace, (1-c.Margin)*math.Sqrt(c.lo*c.hi))
-	// Late requests do not belong to the burst, as far as the pace explains them.
+	// Late requests that the pace explains do not belong to the burst.
 	c.burst0 = max(k-min(float64(c.late), c.pace*seconds(c.lateAt-c.lateFrom)), 1)
 	c.burst = max(1, c.burst0-c.pace*min(took, max(seconds(c.closed-c.begin)-c.trip, 0)))
 	c.silence = quiet
-	// A rate that was fine for so long was not a burst.
+	// A rate that was accepted for this long was not just a burst.
 	for _, m := range slices.Backward(c.marks) {
 		if t := seconds(c.ended - m.At); t >= lasting {
 			c.remember(c.closed, float64(c.total-m.Accepted)/(t+quiet), quiet)
@@ -157,11 +158,11 @@ func (c *Controller) judgeFailedProbe(quiet float64) {
 	c.sumTime += seconds(c.last-c.begin) + c.quiet
 	c.burst = max(1, c.burst*c.Decay)
 	c.silence += quiet
-	// A token bucket would have filled by now. The first failed probe may be chance.
-	// After it, assume that the limit is a short window, and take as its rate the
-	// accepted requests over the time since the first of them. This is a guess and does
-	// not prove any pace bad. A longer silence is an outage, or a window that will
-	// open: in both cases the pace from before is still as good as it was.
+	// A token bucket would have filled by now. One failed probe may be chance. After a
+	// second one, assume that the limit is a short window. Its rate is then the number
+	// of accepted requests divided by the time since the first of them. This is a guess
+	// and does not prove any pace bad. A longer silence is an outage, or a window that
+	// will open: in both cases the pace from before is still as good as it was.
 	if c.asked == 0 && c.silence <= guessable && c.probes > 2 && c.silence*c.pace >= 2 {
 		n, took := c.fastest(c.silence)
 		c.pace = min(c.pace, n/(took+c.silence))
@@ -180,8 +181,8 @@ func (c *Controller) judgeEpoch(now time.Duration, quiet, backlog float64) {
 	// From one refusal to the next, an empty token bucket fills at the limit's rate, or
 	// a whole window passes. In both cases, the number of accepted requests divided by
 	// the time since the last send before the silence is never above the limit. The
-	// number is exact to one request: a few requests prove nothing in one epoch, but
-	// several epochs together do.
+	// number may be off by one: a single epoch with few requests proves nothing, but
+	// several such epochs together do.
 	whole := e.took + e.silence
 	proven := max((e.accepted-1)/whole, 0.5*e.accepted/whole, (c.sumSent-1)/c.sumTime)
 
@@ -189,7 +190,7 @@ func (c *Controller) judgeEpoch(now time.Duration, quiet, backlog float64) {
 	case burst && c.sent-c.accepted <= c.granted && (c.refused.credit || c.paced < max(4, c.granted/4)):
 		c.shrink()
 	case burst && (c.window(e) || c.wasFine(c.refused.pace)):
-		c.burst = max(1, c.burst/2) // what the burst uses is missing later in the window
+		c.burst = max(1, c.burst/2) // requests that the burst uses are missing later in the window
 	default:
 		if burst && c.refused.credit {
 			c.shrink()
@@ -209,7 +210,7 @@ func (c *Controller) judgeEpoch(now time.Duration, quiet, backlog float64) {
 	c.silence = quiet
 }
 
-// remember notes a pace that worked, and what a refusal costs at that pace.
+// remember notes a pace that worked, and the silence that a refusal costs at that pace.
 func (c *Controller) remember(now time.Duration, pace, cost float64) {
 	if pace >= c.best {
 		c.best, c.bestAt, c.cost = pace, now, cost
@@ -222,8 +223,8 @@ func (c *Controller) shrink() {
 	c.burst = max(1, min(c.Decay*c.burst, 0.9*float64(c.refused.seq-1)))
 }
 
-// window reports whether an earlier epoch accepted the same number of requests in
-// another time, or at another pace. A token bucket would accept more requests over a
+// window reports whether an earlier epoch accepted the same number of requests in a
+// different time, or at a different pace. A token bucket would accept more requests over a
 // longer time, and would last longer at a slower pace.
 func (c *Controller) window(e epoch) bool {
 	return slices.ContainsFunc(c.past, func(p epoch) bool {
@@ -257,16 +258,16 @@ func (c *Controller) judgePace(e epoch, proven, backlog float64) {
 	c.pace = (1 - c.Margin) * lo * math.Pow(hi/lo, weight)
 }
 
-// endProbe returns to the base of a probe: above it, only what was saved up was
-// available. hi is the pace that the epoch proves bad.
+// endProbe returns to the base of a probe: above the base, the limit has accepted only
+// what it had saved up. hi is the pace that the epoch proves bad.
 func (c *Controller) endProbe(hi float64) {
 	found := c.base > 1.1*c.began
-	if !found && c.base > c.began { // so small a step may be proven only because of the margin
+	if !found && c.base > c.began { // the margin alone may have left room for so small a step
 		c.base *= 1 - c.Margin
 	}
 	c.lo, c.hi, c.pace = c.base, 1.1*c.base, c.base
 	switch {
-	case found: // try a pace between the two
+	case found: // try a pace between the base and hi
 		c.holding = c.Hold
 		if hi > 1.25*c.base {
 			c.hi = hi
@@ -291,13 +292,13 @@ func (c *Controller) bounds(e epoch, proven float64) (lo, hi float64) {
 		lo, hi = min(max(lo, l), hi), max(min(hi, h), lo)
 	}
 	if e.steady {
-		// The pace was above the limit all the time, so none of the limit was left
+		// The pace was above the limit all the time, so no part of the limit was left
 		// unused. A bucket with one token is an exception: it overflows between two
 		// requests, and up to half of the limit may be lost.
 		single := c.burst0 < 2
 		if used := (e.accepted + 1) / max(e.took, shortest); single {
 			hi = max(lo, min(hi, 2*used))
-			lo = max(lo, min(hi, 0.93*c.lo)) // proven earlier: give it up slowly
+			lo = max(lo, min(hi, 0.93*c.lo)) // it was proven earlier, so lower it slowly
 		} else {
 			hi = max(lo, min(hi, used))
 		}
@@ -313,10 +314,9 @@ func (c *Controller) bounds(e epoch, proven float64) (lo, hi float64) {
 	return lo, hi
 }
 
-// overload returns what the requests that were in flight at a refusal, and were sent
-// within t seconds, say about the limit. If some of them were refused, the limit was
-// used up and they demanded more than it allows, so the rate at which the others were
-// accepted is the limit.
+// overload returns what the requests that were in flight at a refusal say about the
+// limit. They were spread over t seconds. If some of them were refused, they exceeded a
+// limit that was used up, so the limit is the rate at which the others were accepted.
 func (c *Controller) overload(t float64) (lo, hi float64, ok bool) {
 	if c.late < 8 || c.lateRefused == 0 || t <= 0 {
 		return 0, 0, false
@@ -326,11 +326,12 @@ func (c *Controller) overload(t float64) (lo, hi float64, ok bool) {
 }
 
 // compare narrows the bracket by the difference between this epoch and an earlier one.
-// A token bucket first gives out what it has saved up, which is the same after the same
-// silence, and then the limit. So an epoch that lasts longer accepts more, and the
-// quotient of the differences is the limit. This does not hold for a window. The
-// quotient is then below what is proven, and does no harm; or it is so high that more
-// requests would have been accepted at once after this silence.
+// A token bucket first accepts what it has saved up, which is the same after the same
+// silence, and then accepts requests at the rate of the limit. So an epoch that lasts
+// longer accepts more, and the limit is the difference in requests divided by the
+// difference in time. This does not hold for a window. The quotient is then either below
+// what is proven, and does no harm, or too high: if it were the limit, more requests
+// would have been accepted at once after this silence. Such a quotient is ignored.
 func (c *Controller) compare(e epoch, lo, hi float64) (float64, float64) {
 	var than epoch
 	longest := 0.0
@@ -345,8 +346,8 @@ func (c *Controller) compare(e epoch, lo, hi float64) (float64, float64) {
 	if e.took < than.took {
 		e, than = than, e
 	}
-	// Each count is exact to about one request. If the silences differ, so may what was
-	// saved up.
+	// Each count may be off by about one. If the silences differ, the bucket may also
+	// have saved up different numbers of requests.
 	more, time, shift := e.accepted-than.accepted, e.took-than.took, e.silence-than.silence
 	low := (more - 1.5) / max(time, time+shift, shortest)
 	high := (more + 1.5) / max(min(time, time+shift), shortest)

@@ -12,7 +12,7 @@ import (
 
 const sec = time.Second
 
-func TestMarksThinOutEvenlyAndKeepTheOldestAndTheNewest(t *testing.T) {
+func TestMarksAreThinnedOutEvenlyAndTheOldestAndTheNewestAreKept(t *testing.T) {
 	c := &Controller{memory: memory{marks: []Mark{{}}}}
 	for i := 1; i <= 1000; i++ {
 		c.total = int64(i)
@@ -38,7 +38,7 @@ func TestFastestStretchIncludesTheSilence(t *testing.T) {
 	c.marks = []Mark{{}, {10 * sec, 10}, {20 * sec, 110}}
 	c.total, c.ended = 110, 20*sec
 	for _, tt := range []struct{ silence, accepted, took float64 }{
-		{1, 100, 10},  // 9.1/s; all of them are 5.2/s
+		{1, 100, 10},  // 100 in 11 s are 9.1/s; 110 in 21 s are 5.2/s
 		{80, 100, 10}, // 100 in 90 s is more than 110 in 100 s
 		{100, 110, 20},
 	} {
@@ -77,7 +77,7 @@ func TestRequestsInFlightAtARefusalShowTheLimitIfTheyAreManyAndSomeAreRefused(t 
 	}
 }
 
-func TestQuotientOfTheDifferencesOfTwoEpochsIsTheLimit(t *testing.T) {
+func TestLimitIsComputedFromTheDifferencesBetweenTwoEpochs(t *testing.T) {
 	// A bucket of 20 tokens that fills at 8/s.
 	short, long := epoch{accepted: 60, took: 5, steady: true}, epoch{accepted: 100, took: 10, steady: true}
 	soon := epoch{accepted: 52, took: 4, steady: true}
@@ -88,17 +88,17 @@ func TestQuotientOfTheDifferencesOfTwoEpochsIsTheLimit(t *testing.T) {
 		e      epoch
 		lo, hi float64
 	}{
-		"the earlier epoch was shorter":                               {[]epoch{short}, long, 38.5 / 5, 41.5 / 5},
-		"the earlier epoch was longer":                                {[]epoch{long}, short, 38.5 / 5, 41.5 / 5},
-		"of several earlier epochs, the one that differs most counts": {[]epoch{short, soon, short}, long, 46.5 / 6, 49.5 / 6},
-		"an earlier epoch with several paces does not count":          {[]epoch{unsteady, short}, long, 38.5 / 5, 41.5 / 5},
-		"there is no earlier epoch":                                   {nil, long, 1, 100},
-		"no earlier epoch differs in length":                          {[]epoch{long}, long, 1, 100},
-		"a longer silence may explain a part of the difference":       {[]epoch{short}, later, 48.5 / 10, 51.5 / 5},
-		"a shorter silence may hide a part of the difference":         {[]epoch{{accepted: 60, took: 5, silence: 4, steady: true}}, long, 38.5 / 5, 41.5 / 1},
-		"the result is not below what is proven":                      {[]epoch{{accepted: 100, took: 5, steady: true}}, long, 1, 1},
-		"the result is not above what was refused":                    {[]epoch{{steady: true}}, epoch{accepted: 2000, took: 10, steady: true}, 100, 100},
-		"too many requests for the time are ignored":                  {[]epoch{{accepted: 0, took: 9.9, steady: true}}, long, 1, 100},
+		"the earlier epoch was shorter":                         {[]epoch{short}, long, 38.5 / 5, 41.5 / 5},
+		"the earlier epoch was longer":                          {[]epoch{long}, short, 38.5 / 5, 41.5 / 5},
+		"the earlier epoch whose length differs most counts":    {[]epoch{short, soon, short}, long, 46.5 / 6, 49.5 / 6},
+		"an earlier epoch with several paces does not count":    {[]epoch{unsteady, short}, long, 38.5 / 5, 41.5 / 5},
+		"there is no earlier epoch":                             {nil, long, 1, 100},
+		"no earlier epoch differs in length":                    {[]epoch{long}, long, 1, 100},
+		"a longer silence may explain a part of the difference": {[]epoch{short}, later, 48.5 / 10, 51.5 / 5},
+		"a shorter silence may hide a part of the difference":   {[]epoch{{accepted: 60, took: 5, silence: 4, steady: true}}, long, 38.5 / 5, 41.5 / 1},
+		"the result is not below what is proven":                {[]epoch{{accepted: 100, took: 5, steady: true}}, long, 1, 1},
+		"the result is not above what was refused":              {[]epoch{{steady: true}}, epoch{accepted: 2000, took: 10, steady: true}, 100, 100},
+		"a value that is too high is ignored":                   {[]epoch{{accepted: 0, took: 9.9, steady: true}}, long, 1, 100},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := new(Controller)
@@ -110,9 +110,9 @@ func TestQuotientOfTheDifferencesOfTwoEpochsIsTheLimit(t *testing.T) {
 	}
 }
 
-// If the quotient were the limit, more requests would have been accepted at once after
-// such a silence.
-func TestQuotientTooHighForTheNumberAcceptedIsIgnored(t *testing.T) {
+// If the computed value were the limit, more requests would have been accepted at once
+// after this silence.
+func TestComputedLimitThatIsTooHighForTheNumberAcceptedIsIgnored(t *testing.T) {
 	for _, tt := range []struct {
 		burst0, silence float64
 		lo, hi          float64
@@ -157,7 +157,7 @@ func TestKeepKeepsTheLatestEightValues(t *testing.T) {
 	assert.Equal(t, []int{12, 13, 14, 15, 16, 17, 18, 19}, s)
 }
 
-func TestFirstGuess(t *testing.T) {
+func TestFirstEstimateOfThePaceAndTheBurst(t *testing.T) {
 	inf := math.Inf(1)
 	atOnce := func(c *Controller) { c.marks, c.begin = []Mark{{20 * sec, 0}}, 20*sec }
 	// 100 requests in 10 s and two seconds of silence are 8.33/s; the pace is higher by
@@ -167,14 +167,14 @@ func TestFirstGuess(t *testing.T) {
 		set                         func(*Controller)
 		lo, hi, pace, burst, burst0 float64
 	}{
-		"requests spread over time":                            {func(*Controller) {}, lo, inf, lo * 8 / 7, 100 - 9.9*lo*8/7, 100},
-		"requests spread over time, with a round trip as long": {func(c *Controller) { c.trip = 12 }, lo, inf, lo * 44 / 42, 100, 100},
-		"all requests at once":                                 {atOnce, 50, inf, 200, 100, 100},
-		"all at once, round trip of a quarter of the silence":  {func(c *Controller) { atOnce(c); c.trip = 0.5 }, 50, inf, 200, 100, 100},
-		"all at once, longer round trip":                       {func(c *Controller) { atOnce(c); c.trip = 0.6 }, 50, inf, 100, 100, 100},
-		"short Retry-After":                                    {func(c *Controller) { c.asked = 0.1 }, lo, inf, 20, 1, 100},
-		"long Retry-After":                                     {func(c *Controller) { c.asked = 1 }, lo, inf, lo * 8 / 7, 100 - 9.9*lo*8/7, 100},
-		"many late responses, some of them refusals": {func(c *Controller) {
+		"requests spread over time":                                  {func(*Controller) {}, lo, inf, lo * 8 / 7, 100 - 9.9*lo*8/7, 100},
+		"requests spread over time, with an equally long round trip": {func(c *Controller) { c.trip = 12 }, lo, inf, lo * 44 / 42, 100, 100},
+		"all requests at once":                                       {atOnce, 50, inf, 200, 100, 100},
+		"all at once, round trip of a quarter of the silence":        {func(c *Controller) { atOnce(c); c.trip = 0.5 }, 50, inf, 200, 100, 100},
+		"all at once, longer round trip":                             {func(c *Controller) { atOnce(c); c.trip = 0.6 }, 50, inf, 100, 100, 100},
+		"short Retry-After":                                          {func(c *Controller) { c.asked = 0.1 }, lo, inf, 20, 1, 100},
+		"long Retry-After":                                           {func(c *Controller) { c.asked = 1 }, lo, inf, lo * 8 / 7, 100 - 9.9*lo*8/7, 100},
+		"many late responses, including refusals": {func(c *Controller) {
 			atOnce(c)
 			c.late, c.lateRefused, c.lateFrom, c.lateAt = 36, 1, 21*sec, 21*sec+300*ms
 		}, 50, 140, 0.9 * math.Sqrt(50*140), 100 - 0.27*math.Sqrt(50*140), 100 - 0.27*math.Sqrt(50*140)},
@@ -200,7 +200,7 @@ func TestFirstGuess(t *testing.T) {
 	}
 }
 
-// The shortest such stretch counts, because it is the latest.
+// The shortest stretch of at least 20 seconds counts, because it is the latest.
 func TestPaceOfAFirstEpochOf20SecondsIsRemembered(t *testing.T) {
 	c := New(50*sec, []Mark{{}, {20 * sec, 3000}, {30 * sec, 4000}, {40 * sec, 4400}, {50 * sec, 5000}}, 1, 5*sec)
 	c.Next(55*sec, 0)
@@ -217,15 +217,15 @@ func TestEffectOfAFailedProbe(t *testing.T) {
 		lo, hi, pace float64
 		guessed      bool
 	}{
-		"one failed probe changes nothing but the burst":             {func(*Controller) {}, 8, 16, 10, false},
-		"the burst is not less than one request":                     {func(c *Controller) { c.burst = 1.5 }, 8, 16, 10, false},
-		"a burst of one request stays":                               {func(c *Controller) { c.burst = 1 }, 8, 16, 10, false},
-		"after two failed probes the pace is that of a short window": {func(c *Controller) { c.probes = 3 }, 20. / 12, inf, 20. / 12, true},
-		"a lower pace stays if the window would be faster":           {func(c *Controller) { c.probes, c.pace = 3, 1.5 }, 1.5, inf, 1.5, true},
-		"no window if less than two requests fit into the silence":   {func(c *Controller) { c.probes, c.pace = 3, 0.99 }, 8, 16, 0.99, false},
-		"a window if two requests fit into the silence":              {func(c *Controller) { c.probes, c.pace = 3, 1 }, 1, inf, 1, true},
-		"no window after a long silence, which is an outage":         {func(c *Controller) { c.probes, c.silence = 9, 1.01 }, 8, 16, 10, false},
-		"no window if the service sends Retry-After":                 {func(c *Controller) { c.probes, c.asked = 9, 1 }, 8, 16, 10, false},
+		"one failed probe changes nothing but the burst":              {func(*Controller) {}, 8, 16, 10, false},
+		"the burst is not less than one request":                      {func(c *Controller) { c.burst = 1.5 }, 8, 16, 10, false},
+		"a burst of one request stays":                                {func(c *Controller) { c.burst = 1 }, 8, 16, 10, false},
+		"after two failed probes, a short window determines the pace": {func(c *Controller) { c.probes = 3 }, 20. / 12, inf, 20. / 12, true},
+		"a lower pace stays if the window would be faster":            {func(c *Controller) { c.probes, c.pace = 3, 1.5 }, 1.5, inf, 1.5, true},
+		"no window if less than two requests fit into the silence":    {func(c *Controller) { c.probes, c.pace = 3, 0.99 }, 8, 16, 0.99, false},
+		"a window if two requests fit into the silence":               {func(c *Controller) { c.probes, c.pace = 3, 1 }, 1, inf, 1, true},
+		"no window after a long silence, which is an outage":          {func(c *Controller) { c.probes, c.silence = 9, 1.01 }, 8, 16, 10, false},
+		"no window if the service sends Retry-After":                  {func(c *Controller) { c.probes, c.asked = 9, 1 }, 8, 16, 10, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
@@ -302,7 +302,7 @@ func TestBoundsProvenByAnEpoch(t *testing.T) {
 
 func TestChoiceOfThePaceBetweenTheBounds(t *testing.T) {
 	at := func(share float64) float64 { return 0.9 * 4 * math.Pow(4, share) } // between 4 and 16
-	probing := func(c *Controller) {                                          // 20 in a second, 10 more than its base allows
+	probing := func(c *Controller) {                                          // 20 requests in a second, 10 more than the base allows
 		c.base, c.began, c.from = 10, 10, moment{11 * sec, 1}
 		c.silence = 59 // the burst of 5.9 makes up for only a hundredth of it
 	}
@@ -318,13 +318,13 @@ func TestChoiceOfThePaceBetweenTheBounds(t *testing.T) {
 		"medium backlog: between the middle and the safe end":                        {func(*Controller) {}, 4, 80, 4, 16, at(0.25), 10, 2},
 		"longer silence: closer to the safe end":                                     {func(c *Controller) { c.silence = 2 }, 4, 160, 4, 16, at(0.25), 10, 2},
 		"probe within what is saved up: back to its base, held longer":               {probing, 4, 160, 10, 11, 10, 20, 2},
-		"probe that may be within what is saved up: the same":                        {func(c *Controller) { probing(c); c.burst0 = 5 }, 4, 160, 10, 11, 10, 20, 2},
+		"probe that may be within what is saved up: back to its base, held longer":   {func(c *Controller) { probing(c); c.burst0 = 5 }, 4, 160, 10, 11, 10, 20, 2},
 		"another failed probe: held longer, up to a bound":                           {func(c *Controller) { probing(c); c.holding = 30 }, 4, 160, 10, 11, 10, 39.6, 2},
 		"failed probe, half of the silence made up for by the burst: held shorter":   {func(c *Controller) { probing(c); c.holding, c.silence = 30, 1.18 }, 4, 160, 10, 11, 10, 20, 2},
 		"failed probe, all of the silence made up for by the burst: not held longer": {func(c *Controller) { probing(c); c.holding, c.silence = 30, 0.1 }, 4, 160, 10, 11, 10, 10, 2},
 		"probe beyond what is saved up: judged like any pace":                        {func(c *Controller) { probing(c); c.silence, c.burst0, c.holding = 1, 4.9, 40 }, 4, 160, 4, 16, at(0.5), 10, 2},
-		"probe that has proven more: bisected":                                       {func(c *Controller) { probing(c); c.began, c.holding = 9, 40 }, 4, 160, 10, 16, 0.9 * math.Sqrt(160), 10, 2},
-		"probe that has proven little: back by the margin":                           {func(c *Controller) { probing(c); c.began = 9.1 }, 4, 160, 9, 9.9, 9, 20, 2},
+		"probe that has proven a higher pace: bisected":                              {func(c *Controller) { probing(c); c.began, c.holding = 9, 40 }, 4, 160, 10, 16, 0.9 * math.Sqrt(160), 10, 2},
+		"probe that has proven little: back to its base, minus the margin":           {func(c *Controller) { probing(c); c.began = 9.1 }, 4, 160, 9, 9.9, 9, 20, 2},
 		"bisected between the base and the refused pace":                             {func(c *Controller) { probing(c); c.began, c.base = 9, 12.7 }, 4, 160, 12.7, 16, 0.9 * math.Sqrt(12.7*16), 10, 2},
 		"not bisected if the base is close to the refused pace":                      {func(c *Controller) { probing(c); c.began, c.base = 9, 12.9 }, 4, 160, 12.9, 1.1 * 12.9, 12.9, 10, 2},
 		"refused on the way back to the best pace: patience doubles":                 {func(c *Controller) { probing(c); c.returning = true }, 4, 160, 10, 11, 10, 10, 4},
@@ -354,20 +354,20 @@ func TestCauseOfARefusal(t *testing.T) {
 		"no burst":                              {func(*Controller) {}, pace},
 		"a burst of one request is not a burst": {func(c *Controller) { c.granted, c.refused.credit = 1, true }, pace},
 		"refused within a burst":                {func(c *Controller) { c.granted, c.refused.credit = 10, true }, burst},
-		"refused within a burst, as many were refused as it allows":        {func(c *Controller) { c.granted, c.refused.credit, c.sent = 10, true, 30 }, burst},
-		"refused within a burst, and more were refused than it allows":     {func(c *Controller) { c.granted, c.refused.credit, c.sent = 10, true, 31 }, both},
-		"refused soon after a burst":                                       {func(c *Controller) { c.granted, c.paced = 16, 3 }, burst},
-		"refused soon after a burst, and more were refused than it allows": {func(c *Controller) { c.granted, c.paced, c.sent = 10, 3, 31 }, pace},
-		"refused some time after a burst":                                  {func(c *Controller) { c.granted, c.paced = 16, 4 }, pace},
-		"refused soon after a large burst":                                 {func(c *Controller) { c.granted, c.paced = 40, 9 }, burst},
-		"refused some time after a large burst":                            {func(c *Controller) { c.granted, c.paced = 40, 10 }, pace},
-		"as many accepted as in an earlier epoch, after a burst":           {func(c *Controller) { c.granted, c.paced, c.past = 10, 10, []epoch{{accepted: 20, took: 4}} }, window},
-		"refused at a pace that was proven good":                           {func(c *Controller) { c.granted, c.proven = 10, []float64{3, 16, 2} }, window},
-		"refused slightly above a pace that was proven good":               {func(c *Controller) { c.granted, c.proven = 10, []float64{3, 15.9, 2} }, pace},
-		"a window with a small burst":                                      {func(c *Controller) { c.granted, c.burst, c.past = 10, 3, []epoch{{accepted: 20, took: 4}} }, window},
-		"a window with a burst of one request":                             {func(c *Controller) { c.granted, c.burst, c.past = 10, 1, []epoch{{accepted: 20, took: 4}} }, window},
-		"a burst of two requests is a burst":                               {func(c *Controller) { c.granted, c.refused.credit = 2, true }, burst},
-		"as many accepted as in an earlier epoch, without a burst":         {func(c *Controller) { c.past = []epoch{{accepted: 20, took: 4}} }, pace},
+		"refused within a burst, as many were refused as the burst allows":        {func(c *Controller) { c.granted, c.refused.credit, c.sent = 10, true, 30 }, burst},
+		"refused within a burst, and more were refused than the burst allows":     {func(c *Controller) { c.granted, c.refused.credit, c.sent = 10, true, 31 }, both},
+		"refused soon after a burst":                                              {func(c *Controller) { c.granted, c.paced = 16, 3 }, burst},
+		"refused soon after a burst, and more were refused than the burst allows": {func(c *Controller) { c.granted, c.paced, c.sent = 10, 3, 31 }, pace},
+		"refused some time after a burst":                                         {func(c *Controller) { c.granted, c.paced = 16, 4 }, pace},
+		"refused soon after a large burst":                                        {func(c *Controller) { c.granted, c.paced = 40, 9 }, burst},
+		"refused some time after a large burst":                                   {func(c *Controller) { c.granted, c.paced = 40, 10 }, pace},
+		"as many accepted as in an earlier epoch, after a burst":                  {func(c *Controller) { c.granted, c.paced, c.past = 10, 10, []epoch{{accepted: 20, took: 4}} }, window},
+		"refused at a pace that was proven good":                                  {func(c *Controller) { c.granted, c.proven = 10, []float64{3, 16, 2} }, window},
+		"refused slightly above a pace that was proven good":                      {func(c *Controller) { c.granted, c.proven = 10, []float64{3, 15.9, 2} }, pace},
+		"a window with a small burst":                                             {func(c *Controller) { c.granted, c.burst, c.past = 10, 3, []epoch{{accepted: 20, took: 4}} }, window},
+		"a window with a burst of one request":                                    {func(c *Controller) { c.granted, c.burst, c.past = 10, 1, []epoch{{accepted: 20, took: 4}} }, window},
+		"a burst of two requests is a burst":                                      {func(c *Controller) { c.granted, c.refused.credit = 2, true }, burst},
+		"as many accepted as in an earlier epoch, without a burst":                {func(c *Controller) { c.past = []epoch{{accepted: 20, took: 4}} }, pace},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := justRefused()
@@ -420,7 +420,7 @@ func TestRateProvenByAnEpoch(t *testing.T) {
 	}
 }
 
-// justRefused proves 1.9 requests per second, and comes after a silence of 4 s.
+// The epoch of justRefused proves 1.9 requests per second, and a silence of 4 s follows.
 func TestBestPaceAfterAnEpoch(t *testing.T) {
 	const proven = 21. / 11
 	for name, tt := range map[string]struct {
@@ -480,14 +480,14 @@ func TestMeasureIsTheSilenceThatTheServiceRequired(t *testing.T) {
 		now                    time.Duration
 		wanted, measure, quiet float64
 	}{
-		"the pause was the silence":                       {func(*Controller) {}, 14 * sec, 2, 2, 2},
-		"idle time after the pause does not count":        {func(*Controller) {}, 99 * sec, 2, 2, 87},
-		"at least two round trips":                        {func(c *Controller) { c.trip = 2 }, 14 * sec, 4, 4, 4},
-		"a silence of an hour is capped":                  {func(c *Controller) { c.pause = 2 * time.Hour }, time.Hour + 12*sec, 3600, longestWindow, 3600},
-		"silences of failed probes are added":             {func(c *Controller) { c.accepted, c.probes = 0, 2 }, 14 * sec, 7, 7, 2},
-		"after an outage: the longest own pause":          {func(c *Controller) { c.accepted, c.probes, c.wanted = 0, 4, 1000 }, 14 * sec, 1002, 15, 2},
-		"after an outage with Retry-After: Retry-After":   {func(c *Controller) { c.accepted, c.probes, c.wanted, c.asked = 0, 4, 1000, 3 }, 14 * sec, 1002, 3, 2},
-		"after an outage with a long Retry-After: capped": {func(c *Controller) { c.accepted, c.probes, c.wanted, c.asked = 0, 4, 1000, 600 }, 14 * sec, 1002, longestWindow, 2},
+		"the pause was the silence":                             {func(*Controller) {}, 14 * sec, 2, 2, 2},
+		"idle time after the pause does not count":              {func(*Controller) {}, 99 * sec, 2, 2, 87},
+		"at least two round trips":                              {func(c *Controller) { c.trip = 2 }, 14 * sec, 4, 4, 4},
+		"a silence of an hour counts as 90 s":                   {func(c *Controller) { c.pause = 2 * time.Hour }, time.Hour + 12*sec, 3600, longestWindow, 3600},
+		"silences of failed probes are added":                   {func(c *Controller) { c.accepted, c.probes = 0, 2 }, 14 * sec, 7, 7, 2},
+		"after an outage: at most 15 s":                         {func(c *Controller) { c.accepted, c.probes, c.wanted = 0, 4, 1000 }, 14 * sec, 1002, 15, 2},
+		"after an outage with Retry-After: at most Retry-After": {func(c *Controller) { c.accepted, c.probes, c.wanted, c.asked = 0, 4, 1000, 3 }, 14 * sec, 1002, 3, 2},
+		"after an outage with a long Retry-After: at most 90 s": {func(c *Controller) { c.accepted, c.probes, c.wanted, c.asked = 0, 4, 1000, 600 }, 14 * sec, 1002, longestWindow, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := justRefused()
@@ -495,7 +495,7 @@ func TestMeasureIsTheSilenceThatTheServiceRequired(t *testing.T) {
 			tt.set(c)
 			c.judge(tt.now, 0)
 			assert.Equal(t, []float64{tt.wanted, tt.measure, tt.quiet}, []float64{c.wanted, c.measure, c.quiet})
-			assert.Zero(t, c.base, "a pause should end the probe")
+			assert.Zero(t, c.base, "a probe should end when the next pause is over")
 		})
 	}
 }
@@ -507,12 +507,12 @@ func TestPaceIsAtLeastOneRequestPerTwoSilences(t *testing.T) {
 		want                         float64
 	}{
 		"a silence is as long as Retry-After":                              {4, 50, 0, 12 * sec, 1. / 8},
-		"Retry-After and the gap before the refusal":                       {4, 50, 40, 2 * sec, 1. / 14},
-		"the gap counts at most the longest recent Retry-After":            {4, 50, 8, 2 * sec, 1. / (4 + 7.84)},
+		"a silence is Retry-After and the gap before the refusal":          {4, 50, 40, 2 * sec, 1. / 14},
+		"the gap counts as at most the longest recent Retry-After":         {4, 50, 8, 2 * sec, 1. / (4 + 7.84)},
 		"the present Retry-After counts as recent":                         {4, 50, 0, 2 * sec, 1. / 8},
-		"longest recent silence without Retry-After":                       {0, 10, 0, 12 * sec, 0.5 / 8},
-		"recent silence counts at most the longest own pause":              {0, 500, 0, 12 * sec, 0.5 / 15},
-		"at least a second":                                                {0, 0, 0, 12 * sec, 0.5},
+		"without Retry-After, the longest recent silence counts":           {0, 10, 0, 12 * sec, 0.5 / 8},
+		"without Retry-After, a silence counts as at most 15 s":            {0, 500, 0, 12 * sec, 0.5 / 15},
+		"without Retry-After, a silence counts as at least a second":       {0, 0, 0, 12 * sec, 0.5},
 		"an accepted request that was sent after the refusal gives no gap": {4, 50, 40, 13 * sec, 1. / 8},
 	} {
 		t.Run(name, func(t *testing.T) {

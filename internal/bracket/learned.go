@@ -51,7 +51,7 @@ func (l Learned) Valid() bool {
 	return l.Pace >= slowest && l.Pace <= mostPace && l.Silence >= shortest
 }
 
-// Scale returns what is known about a part, or a multiple, of the limit.
+// Scale returns what is known about a limit that is by times as large.
 func (l Learned) Scale(by float64) Learned {
 	l.Pace, l.Lo, l.Hi, l.Best = l.Pace*by, l.Lo*by, l.Hi*by, l.Best*by
 	l.Burst, l.Burst0 = max(1, l.Burst*by), max(1, l.Burst0*by)
@@ -60,8 +60,8 @@ func (l Learned) Scale(by float64) Learned {
 
 // Resume returns a Controller that continues from l at the end of the pause. If the
 // pause is over already, there is no burst, because the limit may not have saved
-// anything up since. now may be earlier than the present time, if nothing was sent in
-// between.
+// anything up since then. now may be earlier than the present time, if nothing was sent
+// in between.
 func Resume(now time.Duration, l Learned, pause time.Duration) *Controller {
 	c := &Controller{
 		Constants: Standard,

@@ -74,7 +74,7 @@ func TestResumedControllerHasAllThatWasLearned(t *testing.T) {
 
 	c = Resume(4*time.Second, Learned{Pace: 10, Lo: 8, Silence: 1e6}, 0)
 	assert.Equal(t, 4*time.Second, c.last, "without a pause the epoch should begin now")
-	assert.False(t, c.heard, "no response was seen yet")
+	assert.False(t, c.heard, "the round trip should be unknown before the first response")
 	assert.Equal(t, []float64{0, 0}, []float64{c.credit, float64(c.granted)})
 	assert.Equal(t, math.Inf(1), c.hi)
 	assert.Equal(t, []float64{1, 1, Standard.Hold, longestWindow}, []float64{c.burst, c.burst0, c.holding, c.measure})
@@ -91,7 +91,7 @@ func TestScaleChangesOnlyRatesAndBursts(t *testing.T) {
 	want.Pace, want.Lo, want.Hi, want.Best, want.Burst, want.Burst0 = 25, 20, 40, 22.5, 5, 10
 	assert.Equal(t, want, l.Scale(0.25))
 	small := l.Scale(0.01)
-	assert.Equal(t, []float64{1, 1}, []float64{small.Burst, small.Burst0}, "a burst should have at least one request")
+	assert.Equal(t, []float64{1, 1}, []float64{small.Burst, small.Burst0}, "a burst should never be scaled below one request")
 }
 
 func TestResumedControllerHasNoBurstIfThePauseIsOver(t *testing.T) {
@@ -121,7 +121,7 @@ func TestShareOfALimitHasALowerPace(t *testing.T) {
 	learned, _ := c.Learned()
 	share := learned.Scale(0.25)
 	assert.InDelta(t, learned.Pace/4, share.Pace, 1e-9)
-	assert.GreaterOrEqual(t, share.Burst, 1.0, "a burst should have at least one request")
+	assert.GreaterOrEqual(t, share.Burst, 1.0, "a burst should never be scaled below one request")
 	assert.Less(t, most(Resume(now, share, 0), now), most(Resume(now, learned, 0), now)/2)
 }
 

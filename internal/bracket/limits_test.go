@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A limit accepts or refuses a request at a time.
+// A limit reports whether it accepts a request at the given time.
 type limit func(now time.Duration) bool
 
 func bucket(rate, tokens float64) limit {
@@ -38,9 +38,9 @@ func window(n int, length time.Duration) limit {
 	}
 }
 
-// drive runs a controller against a limit for the given time, from the refusal of a
-// burst on, and reports each outcome at once. It returns how many requests were
-// accepted and refused.
+// drive runs a controller against a limit for the given time, and reports each outcome
+// to it at once. It starts with a burst that ends with a refusal. It returns how many
+// requests were accepted and refused after the burst.
 func drive(t *testing.T, l limit, retryAfter, length time.Duration) (c *Controller, accepted, refused int) {
 	burst := int64(0)
 	for l(0) {
@@ -75,8 +75,8 @@ func TestPaceComesCloseToTheLimit(t *testing.T) {
 		limit      limit
 		rate       float64
 		retryAfter time.Duration
-		least      float64 // share of the limit, over ten minutes
-		refused    float64 // at most, per accepted request, beyond 20
+		least      float64 // least share of the limit that is used in ten minutes
+		refused    float64 // most refusals per accepted request, not counting 20 of them
 	}{
 		{"a bucket of 100/s and 100 tokens", bucket(100, 100), 100, time.Second, 0.95, 0.05},
 		{"a bucket of 100/s and 10 tokens", bucket(100, 10), 100, time.Second, 0.93, 0.05},
@@ -86,7 +86,7 @@ func TestPaceComesCloseToTheLimit(t *testing.T) {
 		{"a bucket of 1/s and 1 token", bucket(1, 1), 1, time.Second, 0.85, 0.05},
 		{"a bucket without Retry-After", bucket(100, 10), 100, 0, 0.95, 0.05},
 		{"a bucket with a Retry-After of a nanosecond", bucket(100, 10), 100, 1, 0.95, 0.05},
-		{"a window of 60 requests per minute", window(60, time.Minute), 1, 0, 0.85, 0.1}, // own pauses add up to a minute
+		{"a window of 60 requests per minute", window(60, time.Minute), 1, 0, 0.85, 0.1}, // the controller's own pauses add up to a minute
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			const length = 10 * time.Minute
@@ -122,7 +122,7 @@ func TestPaceRecoversAfterAnOutage(t *testing.T) {
 		t.Skip("simulates hours of requests")
 	}
 	const hour, settled, rate = time.Hour, 6 * time.Minute, 100.0
-	for name, before := range map[string]time.Duration{"from the beginning": 0, "after ten minutes of service": 10 * time.Minute} {
+	for name, before := range map[string]time.Duration{"outage from the beginning": 0, "outage after ten minutes of service": 10 * time.Minute} {
 		for _, retryAfter := range []time.Duration{0, time.Second, time.Minute} {
 			t.Run(fmt.Sprintf("%s, Retry-After %v", name, retryAfter), func(t *testing.T) {
 				served := bucket(rate, rate)
@@ -144,7 +144,7 @@ func TestPaceRecoversAfterAnOutage(t *testing.T) {
 	}
 }
 
-// Idle time must not slow the controller down either.
+// Idle time, like an outage, must not slow the controller down.
 func TestPaceIsNotSlowAfterAnHourWithoutCallers(t *testing.T) {
 	c := New(0, []Mark{{}, {0, 1}}, 1, time.Second)
 	now := time.Hour
@@ -206,7 +206,7 @@ func TestReturnedTurnGoesToTheNextRequest(t *testing.T) {
 		now = max(now, c.Next(now, 9))
 		s := c.Sent(now, 9)
 		c.Unsend(s)
-		assert.LessOrEqual(t, c.Next(now, 9), now, "credit %v", s.credit)
+		assert.LessOrEqual(t, c.Next(now, 9), now, "returned turn of the burst: %v", s.credit)
 		c.Accepted(now, c.Sent(now, 9))
 	}
 }
@@ -322,8 +322,8 @@ func TestPaceIsNotRaisedBeforeTheFirstResponse(t *testing.T) {
 	assert.Zero(t, c.raises)
 }
 
-// counter is the limit of HAProxy: it counts two periods, the older one weighted, and
-// refused requests count too.
+// counter is a limit like HAProxy's: it counts the requests of two periods, gives less
+// weight to the older one, and counts refused requests, too.
 func counter(n int, period, phase time.Duration) limit {
 	past, used, number := 0, 0, time.Duration(0)
 	return func(now time.Duration) bool {
@@ -341,9 +341,9 @@ func counter(n int, period, phase time.Duration) limit {
 	}
 }
 
-// The number that such a counter still allows depends on when in its period a client
+// How many requests the counter still allows depends on when in its period a client
 // begins. A burst or a pace can therefore seem fine once and be refused the next time.
-func TestCounterOfTwoPeriodsIsFoundWheneverTheClientBegins(t *testing.T) {
+func TestLimitOfATwoPeriodCounterIsFoundWheneverTheClientBegins(t *testing.T) {
 	const length = time.Minute
 	for phase := time.Duration(0); phase < time.Second; phase += 50 * time.Millisecond {
 		_, accepted, refused := drive(t, counter(100, time.Second, phase), time.Second, length)

@@ -5,28 +5,28 @@ import (
 	"time"
 )
 
-// A statement is the limit that the service has stated: a number of requests in a
-// length of time. It may be untrue, and it may not be the limit that the requests met,
-// so it is used only while it agrees with what was counted.
+// A statement is the limit that the service has stated: a number of requests per window
+// of time. It may be wrong, and it may not be the limit that the requests exceeded, so it
+// is used only while it agrees with what was counted.
 type statement struct {
-	requests, per float64 // per is in seconds; 0: nothing is stated
+	requests, per float64 // per is in seconds; 0: no limit was stated
 	belief        belief
-	strikes       int     // refusals at or below the stated rate
+	strikes       int     // refusals of requests at or below the stated rate
 	burst         float64 // the burst that was learned before the statement replaced it
 	changes       int     // how often the service has stated another limit
 
-	// If windowed, all requests of a window are sent at once, and then none until the
-	// next window.
+	// windowed means that all requests of a window are sent at once, and no more until
+	// the next window.
 	windowed bool
 	opened   time.Duration // when the current window began
-	dark     float64       // seconds without an accepted request, though a token bucket would have allowed some
+	dark     float64       // longest time in which nothing was accepted, in seconds; a token bucket would have accepted some
 }
 
 // A belief says how far a statement is trusted.
 type belief uint8
 
 const (
-	unheard   belief = iota // nothing was counted since it was stated
+	unheard   belief = iota // nothing has been counted since it was stated
 	candidate               // what was counted does not contradict it
 	firm                    // what was counted agrees with it
 	disbelieved
@@ -34,17 +34,17 @@ const (
 
 const (
 	mostStrikes = 2
-	mostChanges = 8    // with this many different limits, the service's statements are ignored
+	mostChanges = 8    // after this many different statements, further ones are ignored
 	shortWindow = 10.0 // seconds: for windows up to this length, a burst is not worthwhile
 	firmHold    = 1800 // seconds that callers wait before a firm statement is tested
 	beyond      = 1.2  // a proven pace this many times the rate shows that the statement is too low
-	narrow      = 2.0  // a stated rate in a bracket of at most this ratio counts as confirmed
+	narrow      = 2.0  // a bracket with at most this ratio of hi to lo confirms a stated rate within it
 )
 
 func (s *statement) rate() float64 { return s.requests / s.per }
 
-// Stated sets the limit that came with a refusal. Call it after Refused or New for that
-// refusal.
+// Stated sets the limit that the service stated with a refusal. Call it after the call
+// of Refused or New for the same refusal.
 func (c *Controller) Stated(requests int, per time.Duration) {
 	if requests <= 0 || per <= 0 {
 		return
@@ -61,9 +61,9 @@ func (c *Controller) Stated(requests int, per time.Duration) {
 	c.statement = statement{requests: n, per: t, changes: s.changes + 1}
 }
 
-// Kept reports that callers waited until that time because the service stated the end
-// of its window. This counts like a Retry-After. It does nothing if a request has been
-// sent since the latest refusal.
+// Kept reports that callers waited until the given time because the service stated the
+// end of its window. The wait counts like a Retry-After. Kept does nothing if the next
+// epoch has already begun.
 func (c *Controller) Kept(until time.Duration) {
 	if asked := seconds(until - c.closed); !c.open && asked > max(c.asked, c.OwnPause) {
 		c.asked = asked
@@ -87,7 +87,7 @@ func (c *Controller) disbelieve() {
 }
 
 // consider replaces the findings of judge with the statement, if the two agree. first
-// means that the epoch before was the first one.
+// means that judge has just judged the first epoch.
 func (c *Controller) consider(first bool) {
 	s := &c.statement
 	if !c.Believed() || c.explained {
@@ -125,8 +125,8 @@ func (c *Controller) consider(first bool) {
 	c.base = 0
 }
 
-// agree compares the statement with the first epoch. A token bucket allows its
-// tokens and then its rate; a window allows only its requests.
+// agree compares the statement with the first epoch. A token bucket accepts a request
+// for each token and then requests at its rate; a window accepts only its requests.
 func (c *Controller) agree() {
 	s := &c.statement
 	rate, most := s.rate(), 0.0
@@ -134,7 +134,7 @@ func (c *Controller) agree() {
 		most = max(most, float64(c.total-m.Accepted)-rate*max(seconds(c.ended-m.At), 0))
 	}
 	switch {
-	case most > 2*beyond*s.requests || c.hi*beyond < rate: // requests of two windows may have been used
+	case most > 2*beyond*s.requests || c.hi*beyond < rate: // two windows may have been used up
 		c.disbelieve()
 	case s.per > shortWindow && most >= 0.8*s.requests && most <= beyond*s.requests+1:
 		s.belief, s.burst = firm, c.burst
@@ -143,7 +143,7 @@ func (c *Controller) agree() {
 	}
 }
 
-// weigh judges the statement by a refusal after a request was accepted.
+// weigh judges the statement by the refusal that ended an epoch with accepted requests.
 func (c *Controller) weigh(fresh bool) {
 	s := &c.statement
 	rate := s.rate()
@@ -151,7 +151,7 @@ func (c *Controller) weigh(fresh bool) {
 	switch {
 	case proven > beyond*rate:
 		c.disbelieve()
-	case fresh: // it was not sent at the stated rate
+	case fresh: // the refused request was not sent at the stated rate
 	case c.refused.pace <= rate && !(c.refused.credit && !s.windowed):
 		if s.strikes++; s.strikes >= mostStrikes || s.belief == candidate {
 			c.disbelieve()
@@ -168,7 +168,7 @@ func (c *Controller) byWindow(now time.Duration) time.Duration {
 	s := &c.statement
 	per := duration(s.per)
 	if now-s.opened >= per {
-		// Not from now on: the windows of the service keep their own rhythm.
+		// The window did not begin just now: the service's windows keep their own rhythm.
 		s.opened = now - (now-s.opened)%per
 		c.fill()
 	}
@@ -185,9 +185,9 @@ func (c *Controller) fill() {
 	c.room = max(c.room, c.flying+c.clock())
 }
 
-// untilWindow adjusts the pause before a probe, so that few probes are sent while a full
-// window lasts, and one when it has certainly ended. own is a pause, in seconds, that
-// the service did not ask for.
+// untilWindow adjusts the pause before a probe, so that few probes are sent before the
+// end of a window that is used up, and one when the window has certainly ended. own is
+// the pause without this adjustment, in seconds.
 func (c *Controller) untilWindow(now time.Duration, own float64) float64 {
 	s := &c.statement
 	if s.belief != firm || s.per <= shortWindow || s.dark*s.rate() < 4 {
@@ -204,8 +204,9 @@ func (c *Controller) untilWindow(now time.Duration, own float64) float64 {
 	return min(max(own, min(left/4, 4*c.OwnMost)), left)
 }
 
-// tested reports whether the pace may be raised above a firm statement, because callers
-// have waited long enough: the limit may have become higher.
+// tested reports whether the statement allows the pace to be raised. A firm statement
+// allows a raise only after callers have waited for firmHold, because the limit may have
+// become higher.
 func (c *Controller) tested() bool {
 	s := &c.statement
 	if s.belief != firm {

@@ -49,7 +49,7 @@ func TestStatedWindowIsUsedWithoutAnotherRefusal(t *testing.T) {
 
 // Without Retry-After, the controller learns from probes that the limit is a window,
 // and sends one of them when the window ends.
-func TestStatedWindowWithoutRetryAfterIsUsedFromItsFirstEndOn(t *testing.T) {
+func TestStatedWindowWithoutRetryAfterIsUsedOnceTheFirstWindowHasEnded(t *testing.T) {
 	c, accepted, refused := driveStated(t, window(200, 5*time.Minute), 200, 5*time.Minute, 0, time.Hour)
 	assert.True(t, c.Believed())
 	assert.LessOrEqual(t, refused, 20)
@@ -109,7 +109,7 @@ func TestTwoRefusalsAtTheStatedRateDiscardTheStatement(t *testing.T) {
 	assert.True(t, c.Believed(), "a different statement should be believed")
 }
 
-func TestStretchFarAboveTheStatedRateDiscardsTheStatement(t *testing.T) {
+func TestCountFarAboveTheStatedLimitDiscardsTheStatement(t *testing.T) {
 	c := New(sec, []Mark{{At: 1}, {sec, 200}}, 1, time.Second)
 	c.Stated(20, 5*time.Minute)
 	c.Next(2*sec, 10)
@@ -128,7 +128,7 @@ func TestWaitForAStatedEndCountsLikeRetryAfter(t *testing.T) {
 	c := firmly()
 	now := sec + 5*time.Minute
 	c.Kept(now + time.Hour)
-	assert.Equal(t, now, max(c.Paused(), now), "Kept should do nothing after a request was sent")
+	assert.Equal(t, now, max(c.Paused(), now), "Kept should do nothing once the next epoch has begun")
 	require.True(t, c.Refused(now, c.Sent(now, 10), sec))
 	c.Kept(now + sec)
 	assert.Equal(t, 1.0, c.asked, "a wait that is not longer than Retry-After should not count")
@@ -137,7 +137,7 @@ func TestWaitForAStatedEndCountsLikeRetryAfter(t *testing.T) {
 	assert.Equal(t, now+time.Minute, c.Paused())
 }
 
-func TestFirmStatementIsTestedAfterHalfAnHourOfWaitingCallers(t *testing.T) {
+func TestFirmStatementIsTestedAfterCallersHaveWaitedForHalfAnHour(t *testing.T) {
 	c := firmly()
 	c.busy = firmHold
 	assert.False(t, c.tested())
@@ -149,7 +149,7 @@ func TestFirmStatementIsTestedAfterHalfAnHourOfWaitingCallers(t *testing.T) {
 	c.base = 1.3 * c.statement.rate()
 	assert.True(t, c.tested())
 	assert.False(t, c.Believed(), "a proven pace far above the statement should discard it")
-	assert.True(t, c.tested(), "a discarded statement should not prevent raises")
+	assert.True(t, c.tested(), "a discarded statement should not prevent a raise of the pace")
 }
 
 // A window begins where the service's windows begin, not when a caller arrives.
