@@ -152,7 +152,7 @@ func TestHTTP2POSTIsResentOnlyIfItWasNotProcessed(t *testing.T) {
 			},
 			seen: []string{"1: " + whole, "1: " + whole, "1: " + whole}, status: 200,
 		},
-		"GOAWAY that leaves the request out; a 200 on the next connection": { // net/http resends the request on a new connection
+		"GOAWAY that excludes the request, then a 200 on the next connection": { // net/http resends the request on a new connection
 			f: func(c h2, _ int, stream uint32) {
 				if c.n == 1 {
 					c.goAway(0, errorNone)
@@ -162,18 +162,18 @@ func TestHTTP2POSTIsResentOnlyIfItWasNotProcessed(t *testing.T) {
 			},
 			seen: []string{"1: " + whole, "2: " + whole}, status: 200,
 		},
-		"GOAWAY that includes the request, and no answer": { // the server may have processed the request
+		"GOAWAY that includes the request, and no response": { // the server may have processed the request
 			f: func(c h2, _ int, stream uint32) {
 				c.goAway(stream, errorEnhanceCalm)
 				c.Close()
 			},
 			seen: []string{"1: " + whole},
 		},
-		"RST_STREAM instead of an answer": { // the server may have processed the request before it reset the stream
+		"RST_STREAM instead of a response": { // the server may have processed the request before it reset the stream
 			f:    func(c h2, _ int, stream uint32) { c.rstStream(stream, errorInternal) },
 			seen: []string{"1: " + whole},
 		},
-		"the end of the connection instead of an answer": { // the server may have processed the request before it closed the connection
+		"a closed connection instead of a response": { // the server may have processed the request before it closed the connection
 			f:    func(c h2, _ int, _ uint32) { c.Close() },
 			seen: []string{"1: " + whole},
 		},
@@ -185,7 +185,7 @@ func TestHTTP2POSTIsResentOnlyIfItWasNotProcessed(t *testing.T) {
 			},
 			seen: []string{"1: " + whole}, status: 404, typed: true,
 		},
-		"a HEADERS frame that makes no sense": { // net/http closes the connection
+		"an invalid HEADERS frame": { // net/http closes the connection
 			f: func(c h2, _ int, stream uint32) {
 				c.frame(frameHeaders, flagEndHeaders, stream, "\xff\xff\xff\xff\xff\xff")
 			},
@@ -226,7 +226,7 @@ func TestHTTP2POSTIsResentOnlyIfItWasNotProcessed(t *testing.T) {
 
 func TestHTTP2RefusedStreamsEndTheCallAtTheDeadline(t *testing.T) {
 	url, seen := h2Server(t, func(c h2, _ int, stream uint32) { c.rstStream(stream, errorRefused) })
-	cost(t, "REFUSED_STREAM for ever; deadline in 300 ms", 2<<20, func() string {
+	cost(t, "REFUSED_STREAM for every request; deadline in 300 ms", 2<<20, func() string {
 		_, err := get(short(t), t, &iamhttp.Transport{Base: h2Base(t)}, url)
 		assert.ErrorIs(t, err, context.DeadlineExceeded)
 		return outcome(nil, err)
@@ -237,7 +237,7 @@ func TestHTTP2RefusedStreamsEndTheCallAtTheDeadline(t *testing.T) {
 func TestHTTP2StreamResetsUseUpTheAttempts(t *testing.T) {
 	url, seen := h2Server(t, func(c h2, _ int, stream uint32) { c.rstStream(stream, errorInternal) })
 	tr := &iamhttp.Transport{Base: h2Base(t), RetryConnectionErrors: true, MaxAttempts: 3, Backoff: constant(time.Millisecond)}
-	cost(t, "RST_STREAM for ever, of a GET with RetryConnectionErrors", 2<<20, func() string {
+	cost(t, "RST_STREAM for every attempt of a GET with RetryConnectionErrors", 2<<20, func() string {
 		_, err := get(t.Context(), t, tr, url)
 		assert.Error(t, err)
 		return outcome(nil, err)

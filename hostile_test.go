@@ -87,7 +87,7 @@ func outcome(resp *http.Response, err error) string {
 	case typed:
 		text := fmt.Sprintf("an error: %v, sent %d×, %v", e.Code, e.Attempts, e.Stop)
 		if e.Truncated {
-			text += "; its body is cut"
+			text += "; its body is truncated"
 		}
 		return text
 	case unverified:
@@ -95,7 +95,7 @@ func outcome(resp *http.Response, err error) string {
 	case errors.Is(err, context.DeadlineExceeded):
 		return "an error: context.DeadlineExceeded"
 	}
-	return "an error: there was no answer"
+	return "an error: no response"
 }
 
 func TestEveryRowOfHostileMdHasATest(t *testing.T) {
@@ -168,7 +168,7 @@ func TestSlowErrorBodyIsTruncatedBeforeTheDeadline(t *testing.T) {
 		fmt.Fprint(c, "HTTP/1.1 404 Not Found\r\nContent-Length: 1000000\r\n\r\n"+`{"message":"`)
 		drip(c, "so slow ")
 	})
-	cost(t, "the body of a 404, a byte every 5 ms; deadline in 300 ms", 1<<20, func() string {
+	cost(t, "a 404 whose body arrives at a byte every 5 ms; deadline in 300 ms", 1<<20, func() string {
 		_, err := get(short(t), t, &iamhttp.Transport{}, url)
 		e := statusError(t, err)
 		assert.Equal(t, iamhttp.ErrNotFound, e.Code)
@@ -183,8 +183,8 @@ func TestSlowErrorBodyIsTruncatedBeforeTheDeadline(t *testing.T) {
 // Close waits for Read.
 func TestStalledGzipBodyDoesNotDelayTheCall(t *testing.T) {
 	for name, code := range map[string]int{
-		"a 404 and three bytes of a compressed body; deadline in 300 ms": 404,
-		"a 429 and three bytes of a compressed body; a 404 then":         429,
+		"a 404 with only three bytes of its compressed body; deadline in 300 ms": 404,
+		"a 429 with only three bytes of its compressed body, then a 404":         429,
 	} {
 		t.Run(name, func(t *testing.T) {
 			url, _ := rawServer(t, func(n int, c net.Conn, r *bufio.Reader) {
@@ -248,8 +248,8 @@ func TestErrorBodyArrivingAtAByteASecondIsReadForFiveSeconds(t *testing.T) {
 		took   time.Duration
 		body   string
 	}{
-		"the body of a 404, a byte a second; no deadline":                 {"404 x\r\n", 5 * time.Second, "xxxxx"},
-		"the body of a 429, a byte a second, Retry-After: 10; a 404 then": {"429 x\r\nRetry-After: 10\r\n", 15 * time.Second, "xxxxx"},
+		"a 404 whose body arrives at a byte a second; no deadline":                          {"404 x\r\n", 5 * time.Second, "xxxxx"},
+		"a 429 with Retry-After: 10 whose body arrives at a byte a second, then such a 404": {"429 x\r\nRetry-After: 10\r\n", 15 * time.Second, "xxxxx"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -293,7 +293,7 @@ func TestSlowDiscardedBodyHardlyDelaysTheRetry(t *testing.T) {
 		fmt.Fprint(c, "HTTP/1.1 429 Too Many Requests\r\nContent-Length: 1000\r\n\r\n")
 		drip(c, "x")
 	})
-	cost(t, "the body of a 429, a byte every 5 ms; a 200 then", 1<<20, func() string {
+	cost(t, "a 429 whose body arrives at a byte every 5 ms, then a 200", 1<<20, func() string {
 		resp, err := get(t.Context(), t, &iamhttp.Transport{Backoff: zero}, url)
 		require.NoError(t, err)
 		resp.Body.Close()
@@ -308,10 +308,10 @@ func TestErrorBodyOfAGigabyteIsNotRead(t *testing.T) {
 		code   int
 		header string
 	}{
-		"a 404 of a gigabyte":                                         {404, "Content-Length: 1073741824\r\n"},
-		"a 404 of a gigabyte, its length unknown":                     {404, ""},
-		"a 429 of a gigabyte, each time":                              {429, "Content-Length: 1073741824\r\n"},
-		"a 429 of a gigabyte that announces eight billion, each time": {429, "Content-Length: 9223372036854775807\r\n"},
+		"a 404 of a gigabyte":                                                   {404, "Content-Length: 1073741824\r\n"},
+		"a 404 of a gigabyte, without a Content-Length":                         {404, ""},
+		"a 429 of a gigabyte, each time":                                        {429, "Content-Length: 1073741824\r\n"},
+		"a 429 of a gigabyte that announces eight billion gigabytes, each time": {429, "Content-Length: 9223372036854775807\r\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var written atomic.Int64
@@ -378,8 +378,8 @@ func TestUploadRefusedHalfwayIsResentInFull(t *testing.T) {
 	const size = 4 << 20
 	payload := bytes.Repeat([]byte("0123456789abcdef"), size/16)
 	for name, code := range map[string]int{
-		"a 408 in the middle of an upload of 4 MiB; a 201 then": 408,
-		"a 429 in the middle of an upload of 4 MiB; a 201 then": 429,
+		"a 408 in the middle of an upload of 4 MiB, then a 201": 408,
+		"a 429 in the middle of an upload of 4 MiB, then a 201": 429,
 	} {
 		t.Run(name, func(t *testing.T) {
 			whole := make(chan bool, 1)
@@ -459,7 +459,7 @@ func TestConnectionResetAtAnyByteIsAnErrorAndAPOSTIsSentOnce(t *testing.T) {
 			fmt.Fprint(c, answer[:<-offsets])
 			reset(c)
 		})
-		cost(t, "a reset at each byte of its answer, one call for each", 32<<20, func() string {
+		cost(t, "a reset at each byte of its response, one call per byte", 32<<20, func() string {
 			for offset := range len(answer) + 1 {
 				offsets <- offset
 				resp, err := post(url)
@@ -479,7 +479,7 @@ func TestConnectionResetAtAnyByteIsAnErrorAndAPOSTIsSentOnce(t *testing.T) {
 				require.True(t, strings.HasPrefix(body, string(e.Body())), "Body is not a prefix of the body sent: %q", e.Body())
 				require.Equal(t, len(e.Body()) < len(body), e.Truncated, "Truncated must be set unless the body is complete: %q", e.Body())
 			}
-			return "an error, sent once: that there was no answer, or behind its header the answer as far as it came"
+			return "an error, sent once: no response, or, after a complete header, the part that arrived"
 		})
 	})
 	t.Run("reset by the server while it reads the request", func(t *testing.T) {
@@ -487,7 +487,7 @@ func TestConnectionResetAtAnyByteIsAnErrorAndAPOSTIsSentOnce(t *testing.T) {
 			_, _ = io.CopyN(io.Discard, c, int64(<-offsets))
 			reset(c)
 		})
-		cost(t, "a reset at each byte of the request, one call for each", 32<<20, func() string {
+		cost(t, "a reset at each byte of the request, one call per byte", 32<<20, func() string {
 			for offset := range <-request {
 				offsets <- offset
 				resp, err := post(url)
@@ -497,7 +497,7 @@ func TestConnectionResetAtAnyByteIsAnErrorAndAPOSTIsSentOnce(t *testing.T) {
 				require.False(t, typed)
 				require.EqualValues(t, offset+1, connections.Load(), "the request must be sent exactly once")
 			}
-			return "an error, sent once: there was no answer"
+			return "an error, sent once: no response"
 		})
 	})
 }
@@ -556,11 +556,11 @@ func TestUnsolicitedResponseIsNotUsedForTheNextRequest(t *testing.T) {
 		require.NoError(t, err)
 		return string(b)
 	}
-	cost(t, "an answer that nobody asked for, behind the first of two", 1<<20, func() string {
+	cost(t, "an unsolicited response after the first of two", 1<<20, func() string {
 		assert.Equal(t, "1", ask())
 		<-closed
 		assert.Equal(t, "2", ask())
-		return "the two that it asked for"
+		return "the responses to its two requests"
 	})
 	assert.EqualValues(t, 2, connections.Load())
 }
@@ -579,9 +579,9 @@ func TestInvalidCertificateEndsTheCallAtTheFirstHandshake(t *testing.T) {
 	trusted := x509.NewCertPool()
 	trusted.AddCert(srv.Certificate())
 	for name, config := range map[string]*tls.Config{
-		"a certificate signed by nobody known":  {},
-		"a certificate of another host":         {RootCAs: trusted, ServerName: "elsewhere.invalid"},
-		"a certificate that is no longer valid": {RootCAs: trusted, Time: func() time.Time { return time.Date(3000, 1, 1, 0, 0, 0, 0, time.UTC) }},
+		"a certificate signed by an unknown authority": {},
+		"a certificate for another host":               {RootCAs: trusted, ServerName: "elsewhere.invalid"},
+		"an expired certificate":                       {RootCAs: trusted, Time: func() time.Time { return time.Date(3000, 1, 1, 0, 0, 0, 0, time.UTC) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			handshakes.Store(0)
@@ -620,7 +620,7 @@ func TestSecretsInARedirectDoNotReachTheError(t *testing.T) {
 	defer srv.Close()
 	tr := &iamhttp.Transport{Base: newBase(t)}
 
-	cost(t, "a redirect to an address with a password and a token in it", 1<<20, func() string {
+	cost(t, "a redirect to a URL that contains a password and a token", 1<<20, func() string {
 		resp, err := get(t.Context(), t, tr, srv.URL)
 		require.NoError(t, err)
 		resp.Body.Close()
@@ -628,7 +628,7 @@ func TestSecretsInARedirectDoNotReachTheError(t *testing.T) {
 		assert.Zero(t, hits.Load(), "the Transport must not follow the redirect")
 		return outcome(resp, err)
 	})
-	cost(t, "the same, in an http.Client, which follows it to a 403", 1<<20, func() string {
+	cost(t, "the same redirect to an http.Client, which follows it and gets a 403", 1<<20, func() string {
 		_, err := (&http.Client{Transport: tr}).Get(srv.URL)
 		e := statusError(t, err)
 		assert.EqualValues(t, 1, hits.Load(), "http.Client must follow the redirect")
@@ -670,7 +670,7 @@ func Test100000BogusRetryAfterValuesNeverMakeTheWaitTooLong(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) { // here, only waiting takes time
 		start := time.Now()
-		cost(t, "100,000 lies in Retry-After, in a 429 each", 1<<30, func() string {
+		cost(t, "100,000 bogus Retry-After values, each in a 429", 1<<30, func() string {
 			for range lies {
 				value, date = lie(r), lie(r)
 				ctx, cancel := context.WithCancel(t.Context())
@@ -694,7 +694,7 @@ func Test100000BogusRetryAfterValuesNeverMakeTheWaitTooLong(t *testing.T) {
 					break
 				}
 			}
-			return "an error: 429 TooManyRequests, that it is too long to wait for, or that the wait was canceled"
+			return "an error: 429 TooManyRequests, wait longer than allowed, or canceled by the test"
 		})
 		assert.Zero(t, time.Since(start), "no call may wait")
 	})
@@ -780,8 +780,8 @@ func TestTextFromTheServerCannotForgeALogLine(t *testing.T) {
 		}
 	}
 	for server, said := range map[string]string{
-		"a 400 whose texts forge a line of a log and are no UTF-8":          evil,
-		"a 400 whose texts forge a line of a log and are no UTF-8, escaped": escaped,
+		"a 400 whose texts forge a log line and are invalid UTF-8":          evil,
+		"a 400 whose texts forge a log line and are invalid UTF-8, escaped": escaped,
 	} {
 		t.Run(server, func(t *testing.T) {
 			body := fmt.Sprintf(`{"error":{"code":"%s","message":"%[1]s","title":"%[1]s"},"request_id":"%[1]s"}`, said)

@@ -68,15 +68,15 @@ func TestRecipeHungAttemptIsRetriedWithinTheDeadlineOfTheCall(t *testing.T) {
 	})
 }
 
-// throughProxy trusts the certificates in ca, PEM, and goes through a proxy.
+// throughProxy returns a client that trusts the PEM certificates in ca and uses proxy.
 func throughProxy(ca []byte, proxy *url.URL) (*http.Client, error) {
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(ca) {
-		return nil, errors.New("there is no certificate")
+		return nil, errors.New("ca contains no certificate")
 	}
 	base := http.DefaultTransport.(*http.Transport).Clone()
 	base.TLSClientConfig = &tls.Config{RootCAs: roots}
-	base.Proxy = http.ProxyURL(proxy) // if not set, from HTTPS_PROXY
+	base.Proxy = http.ProxyURL(proxy) // default: HTTPS_PROXY
 	base.OnProxyConnectResponse = iamhttp.CheckProxyConnect
 	return &http.Client{Transport: &iamhttp.Transport{Base: base}, Timeout: time.Minute}, nil
 }
@@ -101,8 +101,8 @@ func TestRecipeProxyRefusalIsATypedErrorAndItsTunnelWorks(t *testing.T) {
 	assert.Error(t, err)
 }
 
-// A session logs in when it has no token, and when the service refuses the one
-// it has. Many goroutines may use it at once: one logs in, the others wait.
+// A session logs in when it has no token, and when the service refuses its
+// token. Many goroutines may use a session at once: one logs in, the others wait.
 type session struct {
 	client   *http.Client
 	endpoint string
@@ -112,7 +112,7 @@ type session struct {
 	token string
 }
 
-// renew returns the token, after a login if it is still the old one.
+// renew returns the session's token. If that is still old, renew logs in first.
 func (s *session) renew(ctx context.Context, old string) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -125,8 +125,8 @@ func (s *session) renew(ctx context.Context, old string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// With RetryConnectionErrors it may be sent again: a second token does no harm.
-	req.Header["Idempotency-Key"] = []string{} // without a value: nothing is sent
+	// RetryConnectionErrors may resend this request: a second token does no harm.
+	req.Header["Idempotency-Key"] = []string{} // without a value, it is not sent
 	resp, err := s.client.Do(req)
 	if err != nil {
 		return "", err
@@ -271,14 +271,14 @@ func TestRecipeAlreadyExistsIsASuccess(t *testing.T) {
 	assert.Error(t, ensured(iamhttp.NewStatusError(400, nil, nil)))
 }
 
-// failedAttempts counts them, and serves the numbers to Prometheus.
+// failedAttempts counts failed attempts, and serves the counts to Prometheus.
 type failedAttempts struct {
 	mu sync.Mutex
 	n  map[string]int
 }
 
 func (c *failedAttempts) onFailure(_ context.Context, f iamhttp.Failure) {
-	code := "none" // not answered, or not sent
+	code := "none" // no response, or not sent
 	if e, ok := f.Status(); ok {
 		code = fmt.Sprint(int(e.Code))
 	}
