@@ -152,14 +152,15 @@ func (c *call) describe(resp *http.Response, err error) failedAttempt {
 		f.asked, f.hasAsked = answer.RetryAfter(f.header, f.at)
 		// If only the number of attempts limits the call, the gate alone does not decide
 		// the waits in the second half of the attempts: they are at least as long as
-		// without a gate. The gate may end a wait early because other requests wait, and
-		// the call would soon run out of attempts.
+		// without a gate. Otherwise the gate might end waits early because other requests
+		// wait, and the call would run out of attempts.
 		_, limited := c.req.Context().Deadline()
 		f.gated = c.t.Gate != nil && c.throttled(f.code, f.asked) && (limited || !f.expires.IsZero() || 2*f.attempts < f.patience.attempts)
 		c.fastest = min(c.fastest, f.at.Sub(c.sent))
 		f.fastest = c.fastest
 		// A Transport below leaves its resend count in resp.Request. Ignore the count if
-		// its call began before this attempt: the response may come from a cache.
+		// that Transport's call began before this attempt: the response may come from a
+		// cache.
 		if resp != nil && resp.Request != nil {
 			r := resend.Of(resp.Request.Context())
 			if more := r.Count - ResendCount(c.current.Context()); more > 0 && r.Began >= c.sent.UnixNano() {
@@ -290,9 +291,8 @@ func discard(f *failedAttempt, wait time.Duration, drain *bounded.Drain) (data [
 		// body unread keeps the connection out of the pool. From Go 1.27 on, net/http
 		// reads the rest of a short body itself: persistConn.readLoop has "tryDrain :=
 		// alive && resp.ContentLength <= maxPostCloseReadBytes". A large ContentLength
-		// prevents that. With each Go version,
-		// TestTheConnectionOfADiscarded408IsNotUsedAgain checks that the connection is
-		// not reused.
+		// prevents that, as TestTheConnectionOfADiscarded408IsNotUsedAgain checks with
+		// each Go version.
 		f.resp.ContentLength = math.MaxInt64
 		f.resp.Body.Close()
 		return nil, f.resp.Body != http.NoBody, false

@@ -23,8 +23,8 @@ import (
 // concurrent use.
 //
 // Printing, logging or marshaling a StatusError shows neither header nor body, because it
-// keeps them in a function. To reflect.DeepEqual two functions are never equal, even
-// those of a copy: compare fields in tests.
+// keeps them in a function. reflect.DeepEqual never considers two functions equal, not
+// even in a copy: compare fields in tests.
 type StatusError struct {
 	Code        Code          // the status code
 	ServiceCode string        // the service's own code, such as "IAM.0004" or "APIG.0308"; empty if there is none, or if it only restates the status
@@ -262,8 +262,8 @@ func RetryAfter(err error) (time.Duration, bool) {
 
 // A StopReason says why a request was not sent, or not sent again. If several reasons
 // apply, the one that is listed first is reported, with two exceptions: StopCanceled
-// takes precedence over StopDeadline and StopSignature, and if both of those apply, the
-// earlier one is reported.
+// takes precedence over StopDeadline and StopSignature, and of those two, the one that
+// comes first in time is reported.
 type StopReason uint8
 
 // The reasons, in the order of precedence.

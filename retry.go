@@ -57,7 +57,7 @@ type failedAttempt struct {
 	header       http.Header    // the response's header
 	asked        time.Duration  // the Retry-After of the response
 	hasAsked     bool           // the response has a valid Retry-After
-	resp         *http.Response // nil if there is no response, or a proxy's
+	resp         *http.Response // nil if there is no response, or only a proxy's
 	err          error          // Base's error, if resp is nil
 	at           time.Time      // when the response header or the error arrived
 	fastest      time.Duration  // the shortest time to a response in this call so far
@@ -135,9 +135,10 @@ func (t *Transport) decide(f *failedAttempt, interval func() time.Duration) (wai
 		wait = max(f.asked, f.leastWait()) // the minimum; the gate may make the wait longer
 	case f.asked > 0:
 		// Never retry earlier than asked. The jitter keeps callers that were told the
-		// same time from all retrying at that time. It grows with the schedule, and is
-		// drawn from the time that is left before the deadline. If it were drawn first
-		// and then cut to that time, callers would retry together at the deadline.
+		// same time from all retrying at that time. The longer the schedule's interval,
+		// the longer the jitter may be. It is drawn from the time that is left before the
+		// deadline. If it were drawn first and then cut to that time, callers would retry
+		// together at the deadline.
 		jitter := min(wait, left-min(f.asked, left)) // left may be negative, and f.asked math.MaxInt64
 		if wait = f.asked; jitter > 0 {
 			wait += rand.N(jitter)
@@ -162,7 +163,7 @@ func (f *failedAttempt) leastWait() time.Duration {
 }
 
 // statedWait lengthens a wait according to the limit that the service states, if the
-// service does not ask for a wait. The statement may be wrong, so it never shortens the
+// service does not ask for a wait. A stated limit may be wrong, so it never shortens the
 // wait, never extends the wait beyond what is allowed, and never ends the call.
 //
 // A request that is sent before the limit admits any is wasted. If the service states
@@ -268,8 +269,8 @@ func replayable(req *http.Request) bool {
 	return req.Body == nil || req.Body == http.NoBody || req.GetBody != nil
 }
 
-// proxyRefusal returns the error that CheckProxyConnect has made of a proxy's refusal, or
-// nil if err holds no such error. The final error of a Transport below does not count;
+// proxyRefusal returns the error that CheckProxyConnect has built from a proxy's refusal,
+// or nil if err holds no such error. The final error of a Transport below does not count;
 // its Attempts and Stop are set.
 func proxyRefusal(err error) *StatusError {
 	if err == nil {

@@ -17,10 +17,10 @@ import (
 	"github.com/iamhttp/iamhttp/internal/resend"
 )
 
-// ConfigureRetryable makes a go-retryablehttp client follow the same rules: it retries
-// what a Transport retries, after the same waits, and returns failures as a *StatusError.
-// Call it once per client: it sets CheckRetry, Backoff, ErrorHandler and RetryMax, and
-// wraps PrepareRetry and RequestLogHook.
+// ConfigureRetryable makes a go-retryablehttp client follow t's rules: the client retries
+// what t would retry, after the same waits, and returns failures as a *StatusError. Call
+// it once per client: it sets CheckRetry, Backoff, ErrorHandler and RetryMax, and wraps
+// PrepareRetry and RequestLogHook.
 //
 // Only Expected, AlsoRetry, MaxAttempts, MaxWait, Backoff and the settings of a context
 // apply. Errors without a response are never retried, nor is a POST that a redirect

@@ -1,6 +1,6 @@
-// Package cancelctx detects that the caller has stopped waiting for a request: by its
-// context, or by the deprecated Cancel channel, which http.Client still sets for its
-// Timeout.
+// Package cancelctx detects that the caller has stopped waiting for a request: from the
+// request's context, or from its deprecated Cancel channel, which http.Client still sets
+// for its Timeout.
 package cancelctx
 
 import (
