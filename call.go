@@ -20,21 +20,21 @@ import (
 	"github.com/iamhttp/iamhttp/internal/signature"
 )
 
-// A call is one RoundTrip: its attempts to send a request, and the waits between them.
-// It does not outlive RoundTrip, so it stays off the heap.
+// A call is the state of one RoundTrip, across all its attempts and waits. It does not
+// outlive RoundTrip, so it stays off the heap.
 type call struct {
 	t        *Transport
-	req      *http.Request // the caller's
-	current  *http.Request // what Base receives; in the first attempt, req itself
+	req      *http.Request // the caller's request
+	current  *http.Request // the request that Base receives; in the first attempt, req itself
 	opts     options
 	patience patience
-	key      string // of the account at the gate
+	key      string // the account's key at the gate
 	attempts int
 	began    time.Time       // when the first attempt was sent
 	sent     time.Time       // when the latest attempt was sent
-	fastest  time.Duration   // time to a response so far; math.MaxInt64 before the first response
+	fastest  time.Duration   // the shortest time to a response so far; math.MaxInt64 before the first response
 	schedule backoff.BackOff // nil until it is first needed
-	open     io.Closer       // the response body that must still be closed; nil: none
+	open     io.Closer       // the response body that must still be closed, if any
 	latest   error           // the error of the previous attempt, in case the gate refuses the retry
 }
 
@@ -92,14 +92,14 @@ func (c *call) loop() (*http.Response, error) {
 	}
 }
 
-// accepts reports whether a status code is a success or Expected, so that the caller
-// gets the response.
+// accepts reports whether a status code is a success or Expected. If so, the caller gets
+// the response.
 func (c *call) accepts(statusCode int) bool {
 	return succeeded(statusCode) || c.t.expects(c.opts, Code(statusCode))
 }
 
-// attempt sends the request once, after asking the gate, if there is one. The error is
-// a *gateRefusal if the gate refuses.
+// attempt asks the gate, if there is one, and sends the request once. The error is a
+// *gateRefusal if the gate refuses.
 func (c *call) attempt() (*http.Response, error) {
 	if c.t.Gate == nil {
 		return c.send()
@@ -150,15 +150,17 @@ func (c *call) describe(resp *http.Response, err error) failedAttempt {
 	}
 	if f.answered {
 		f.asked, f.hasAsked = answer.RetryAfter(f.header, f.at)
-		// If only the number of attempts bounds the call, the waits in its second half
-		// are at least as long as without a gate. The gate may end them sooner because
-		// others wait, which would use up the attempts.
+		// If only the number of attempts limits the call, the gate alone does not decide
+		// the waits in the second half of the attempts: they are at least as long as
+		// without a gate. Otherwise the gate might end waits early because other requests
+		// wait, and the call would run out of attempts.
 		_, limited := c.req.Context().Deadline()
 		f.gated = c.t.Gate != nil && c.throttled(f.code, f.asked) && (limited || !f.expires.IsZero() || 2*f.attempts < f.patience.attempts)
 		c.fastest = min(c.fastest, f.at.Sub(c.sent))
 		f.fastest = c.fastest
-		// A Transport below leaves its resend count in resp.Request. Ignore the count
-		// of a call that began before this attempt: the response may come from a cache.
+		// A Transport below leaves its resend count in resp.Request. Ignore the count if
+		// that Transport's call began before this attempt: the response may come from a
+		// cache.
 		if resp != nil && resp.Request != nil {
 			r := resend.Of(resp.Request.Context())
 			if more := r.Count - ResendCount(c.current.Context()); more > 0 && r.Began >= c.sent.UnixNano() {
@@ -173,10 +175,10 @@ func (c *call) describe(resp *http.Response, err error) failedAttempt {
 	return f
 }
 
-// expires returns when the request's signature expires. It returns the zero Time if
-// there is no signature, or if a RoundTripper below signs each attempt. It also does so
-// if the signature had expired before the call began: then a clock is wrong, and the
-// time means nothing.
+// expires returns when the request's signature expires. It returns the zero Time if there
+// is no signature, or if a RoundTripper below signs each attempt. It also returns the
+// zero Time if the signature had expired before the call began, because then a clock is
+// wrong and the time of the signature means nothing.
 func (c *call) expires() time.Time {
 	end := signature.Expires(c.req.Header, c.t.SignatureLife)
 	if end.IsZero() || end.Before(c.began) {
@@ -196,8 +198,8 @@ func (c *call) interval() time.Duration {
 	return c.schedule.NextBackOff()
 }
 
-// replay returns a fresh request body, or nil if the request has none. It never uses
-// the body of an earlier attempt again, because the sender may still be reading it.
+// replay returns a fresh request body, or nil if the request has none. It never reuses
+// the body of an earlier attempt, because Base may still be reading that body.
 func (c *call) replay() (io.ReadCloser, error) {
 	if c.req.Body == nil || c.req.Body == http.NoBody {
 		return nil, nil
@@ -209,8 +211,8 @@ func (c *call) replay() (io.ReadCloser, error) {
 	return body, err
 }
 
-// bodyFailed reports whether there was no response because the request body could not
-// be read. To find out, it reads a fresh body. It does so only after the first attempt.
+// bodyFailed reports whether there was no response because the request body could not be
+// read. To find out, it reads a fresh body, but only after the first attempt.
 func (c *call) bodyFailed(failed error) bool {
 	if c.attempts > 1 || neterr.OfConnection(failed) {
 		return false
@@ -231,9 +233,9 @@ type retry struct {
 	request http.Request
 }
 
-// wait reports a failure that will be retried, and waits until it is time for the
-// retry. It returns an error for the caller if there can be no retry: because the wait
-// was canceled, or because the connection cannot be freed.
+// wait reports a failure that will be retried, and waits until it is time for the retry.
+// It returns an error for the caller if there can be no retry because the wait was
+// canceled or the connection cannot be freed.
 func (c *call) wait(f *failedAttempt, d time.Duration, body io.ReadCloser) error {
 	ready := false
 	defer func() {
@@ -255,7 +257,7 @@ func (c *call) wait(f *failedAttempt, d time.Duration, body io.ReadCloser) error
 		d = f.statedWait(d, data)
 	}
 	c.latest = f.err
-	f.resp = nil // so that it can be freed during the wait
+	f.resp = nil // so that the response can be freed during the wait
 	if f.answered && (c.observed() || c.t.Gate != nil) {
 		c.latest = f.error(StopUnset, bytes.Clone(data), truncated)
 	}
@@ -278,8 +280,8 @@ func (c *call) wait(f *failedAttempt, d time.Duration, body io.ReadCloser) error
 }
 
 // discard closes the response body of a request that will be retried. It reads the body
-// first, so that the connection can be reused, and returns its beginning. It reports
-// whether the body is stuck, see [bounded.Drain.ReadAndClose].
+// first, so that the connection can be reused, and returns the beginning of the body. It
+// also reports whether the body is stuck, see [bounded.Drain.ReadAndClose].
 func discard(f *failedAttempt, wait time.Duration, drain *bounded.Drain) (data []byte, truncated, stuck bool) {
 	if f.resp == nil {
 		return nil, false, false
@@ -289,8 +291,8 @@ func discard(f *failedAttempt, wait time.Duration, drain *bounded.Drain) (data [
 		// body unread keeps the connection out of the pool. From Go 1.27 on, net/http
 		// reads the rest of a short body itself: persistConn.readLoop has "tryDrain :=
 		// alive && resp.ContentLength <= maxPostCloseReadBytes". A large ContentLength
-		// prevents that. TestTheConnectionOfADiscarded408IsNotUsedAgain checks this
-		// with each Go version.
+		// prevents that, as TestTheConnectionOfADiscarded408IsNotUsedAgain checks with
+		// each Go version.
 		f.resp.ContentLength = math.MaxInt64
 		f.resp.Body.Close()
 		return nil, f.resp.Body != http.NoBody, false
@@ -299,8 +301,8 @@ func discard(f *failedAttempt, wait time.Duration, drain *bounded.Drain) (data [
 }
 
 // errStuck ends a call whose retry might wait for a connection forever. Before Go 1.27,
-// net/http cannot close a compressed body while the server stalls within the gzip
-// header. Its connection then still counts toward MaxConnsPerHost.
+// net/http cannot close a compressed body while the server stalls within the gzip header,
+// and the connection of that body still counts toward MaxConnsPerHost.
 var errStuck = errors.New("iamhttp: the connection of the response cannot be freed, and MaxConnsPerHost limits connections")
 
 // resend returns the copy of the caller's request that is sent next. The contract of
@@ -315,8 +317,8 @@ func (c *call) resend(body io.ReadCloser) *http.Request {
 	return &r.request
 }
 
-// finish returns the result of a failure that is not retried: an error or, in
-// PassThrough mode, the response.
+// finish ends a call whose failure is not retried. It returns an error or, in PassThrough
+// mode, the response.
 func (c *call) finish(f *failedAttempt, stop StopReason) (*http.Response, error) {
 	switch {
 	case !f.answered:
@@ -367,7 +369,7 @@ func (c *call) refusedByGate(err error) error {
 	return c.fail(nil, f)
 }
 
-// observed reports whether failures are reported or recorded.
+// observed reports whether OnFailure or a Recorder receives failures.
 func (c *call) observed() bool { return c.t.OnFailure != nil || c.opts.recorder != nil }
 
 // fail reports the failure that ends the call, and returns its error.

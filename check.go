@@ -33,10 +33,10 @@ func CheckResponse(resp *http.Response) error {
 }
 
 // CheckProxyConnect turns a proxy's refusal of CONNECT into a *StatusError; net/http
-// keeps only its text. Set it as OnProxyConnectResponse of the http.Transport that
-// makes the connections. It returns nil for a status code from 100 to 399. The error
-// has the Method CONNECT and the URL of the proxy; the body is not read. A Transport
-// above retries a 408 or 429 like any other, and returns other refusals as errors, even
+// itself keeps only the text. Set it as OnProxyConnectResponse of the http.Transport that
+// makes the connections. It returns nil for a status code from 100 to 399. The error has
+// the Method CONNECT and the URL of the proxy; the body is not read. A Transport above
+// retries a proxy's 408 or 429 like any other, and returns other refusals as errors, even
 // with PassThrough.
 func CheckProxyConnect(_ context.Context, proxyURL *url.URL, _ *http.Request, connectRes *http.Response) error {
 	if succeeded(connectRes.StatusCode) {
@@ -57,12 +57,12 @@ func NewStatusError(statusCode int, header http.Header, body []byte) *StatusErro
 	return e
 }
 
-// succeeded reports whether a status code is not a failure. The client above follows
-// redirects; 101 and 304 are results.
+// succeeded reports whether a status code is not a failure. A redirect is not a failure,
+// because the client above follows it; 101 and 304 are valid results.
 func succeeded(statusCode int) bool { return 100 <= statusCode && statusCode < 400 }
 
-// newStatusError sets all fields but those that setContent sets. req is the request
-// that was sent, nil if unknown; at is when the response arrived.
+// newStatusError returns a StatusError without the fields that setContent sets. req is
+// the request that was sent, nil if unknown; at is when the response arrived.
 func newStatusError(code Code, header http.Header, req *http.Request, at time.Time) *StatusError {
 	e := &StatusError{Code: code}
 	e.RetryAfter, _ = answer.RetryAfter(header, at)
@@ -73,13 +73,13 @@ func newStatusError(code Code, header http.Header, req *http.Request, at time.Ti
 	return e
 }
 
-// peek reads the beginning of the body, calls setContent, and puts the body back.
+// peek reads the beginning of the body, puts it back, and passes a copy to setContent.
 func (e *StatusError) peek(ctx context.Context, resp *http.Response, d time.Duration) {
 	data, truncated := bounded.Peek(ctx, resp, d)
 	e.setContent(resp.Header.Clone(), data, truncated)
 }
 
-// setContent sets the fields that come from the details in header and body. It takes
+// setContent sets the fields whose values come from the header and the body, and takes
 // ownership of both. The body may be incomplete.
 func (e *StatusError) setContent(header http.Header, data []byte, truncated bool) {
 	if len(header) > 0 || len(data) > 0 {

@@ -11,7 +11,7 @@ import (
 // A Code is an HTTP status code with the meaning that the IAM API gives it.
 //
 // It implements error, as [syscall.Errno] does: errors.Is(err, iamhttp.ErrNotFound)
-// tests for one code, and errors.As with a *Code finds out which one it is. Any int is
+// tests for one code, and errors.As with a *Code tells which code it is. Any int is
 // a valid Code, see [Classify]; zero means no status.
 type Code int
 
@@ -60,15 +60,15 @@ func (c Code) Error() string {
 type Semantics struct {
 	Code        Code
 	Title       string    // verbatim from the documentation: "NotFound", "Request Time-out"; [http.StatusText] if undocumented
-	Description string    // the documented meaning; that of the code's class if undocumented
+	Description string    // the documented meaning, or the meaning of the code's class if undocumented
 	Retry       RetryRule // what the documentation says about retrying the request
-	Documented  bool      // false: not in the table, described by its class (RFC 9110 §15)
+	Documented  bool      // false: the code is not in the table, and is described by its class (RFC 9110 §15)
 }
 
 // A RetryRule is what the documentation says about sending a request again.
 type RetryRule uint8
 
-// The rules, with the codes that have them.
+// The retry rules, with the codes that they apply to.
 const (
 	RetryUnstated    RetryRule = iota // the documentation says nothing, so a retry is not permitted
 	RetryDiscouraged                  // should not be retried without modifications: 400, 403, 404, 405 and 503
@@ -94,55 +94,55 @@ func (r RetryRule) String() string {
 	return "RetryRule(" + strconv.Itoa(int(r)) + ")"
 }
 
-// table is the table "Status Codes" of the documentation, in its order, which is
-// ascending. Comments note the differences from RFC 9110 that matter to a caller. The
-// documentation omits 200, and so does the table.
+// table is the table "Status Codes" of the documentation, in the same, ascending order.
+// Comments note the differences from RFC 9110 that matter to a caller. The documentation
+// omits 200, and so does this table.
 //
 // The function mayRetry, in retry.go, applies the rules: 408 and 429 are retried, any
 // other code only if AlsoRetry lists it.
 var table = [...]Semantics{
-	{100, "Continue", "The beginning of the request has arrived and was not rejected: go on sending it.", RetryUnstated, true},
+	{100, "Continue", "The beginning of the request arrived and was not rejected: send the rest.", RetryUnstated, true},
 	{101, "Switching Protocols", "The server agrees to continue with the protocol that the client asked for.", RetryUnstated, true},
 	{201, "Created", "The request was carried out and a resource was created.", RetryUnstated, true},
 	{202, "Accepted", "The request was accepted and is still being processed.", RetryUnstated, true},
 	{203, "Non-Authoritative Information", "The request was carried out; what is returned may come from another source.", RetryUnstated, true},
 	{204, "NoContent", "The request was carried out and there is nothing to return.", RetryUnstated, true},
-	{205, "Reset Content", "The request was carried out, there is nothing to return.", RetryUnstated, true},
+	{205, "Reset Content", "The request was carried out; there is nothing to return.", RetryUnstated, true},
 	{206, "Partial Content", "The requested part of the resource is returned.", RetryUnstated, true},
-	{300, "Multiple Choices", "The resource exists in several forms to choose from; version discovery answers like this.", RetryUnstated, true},
-	{301, "Moved Permanently", "The resource has a new address for good.", RetryUnstated, true},
-	{302, "Found", "The resource is at another address for the time being.", RetryUnstated, true},
-	{303, "See Other", "The result is to be fetched from another address.", RetryUnstated, true},
+	{300, "Multiple Choices", "The resource exists in several forms to choose from; version discovery returns this code.", RetryUnstated, true},
+	{301, "Moved Permanently", "The resource has moved to another address permanently.", RetryUnstated, true},
+	{302, "Found", "The resource is at another address temporarily.", RetryUnstated, true},
+	{303, "See Other", "The result must be fetched from another address.", RetryUnstated, true},
 	{304, "Not Modified", "The resource did not change and is not sent again.", RetryUnstated, true},
 	{305, "Use Proxy", "The resource can only be reached through a proxy.", RetryUnstated, true},
 	{306, "Unused", "No longer in use.", RetryUnstated, true},
-	{400, "BadRequest", "The server could not understand the request, its syntax is wrong.", RetryDiscouraged, true},
+	{400, "BadRequest", "The server could not understand the request because its syntax is wrong.", RetryDiscouraged, true},
 	{401, "Unauthorized", "The credentials are missing or wrong: check user name and password, or the token.", RetryUnstated, true},
 	{402, "Payment Required", "Reserved for later use.", RetryUnstated, true},
 	{403, "Forbidden", "The server understood the request and refuses it.", RetryDiscouraged, true},
 	{404, "NotFound", "The resource does not exist.", RetryDiscouraged, true},
 	{405, "MethodNotAllowed", "The resource does not support this method.", RetryDiscouraged, true},
-	{406, "Not Acceptable", "The server has no representation with the content characteristics that were asked for.", RetryUnstated, true},
-	{407, "Proxy Authentication Required", "As 401, but it is the proxy that wants the credentials.", RetryUnstated, true},
+	{406, "Not Acceptable", "The server has no representation with the content characteristics that the request asks for.", RetryUnstated, true},
+	{407, "Proxy Authentication Required", "Like 401, but the proxy requires the credentials.", RetryUnstated, true},
 	{408, "Request Time-out", "The server waited for the request, which did not arrive completely in time.", RetryAnytime, true},
-	{409, "Conflict", "The request conflicts with the state of the resource: what it creates exists already, or another update came first.", RetryUnstated, true},
-	{410, "Gone", "The resource was deleted for good.", RetryUnstated, true},
-	{411, "Length Required", "The server wants a Content-Length.", RetryUnstated, true},
+	{409, "Conflict", "The request conflicts with the state of the resource: what it creates already exists, or another update came first.", RetryUnstated, true},
+	{410, "Gone", "The resource was deleted permanently.", RetryUnstated, true},
+	{411, "Length Required", "The server requires a Content-Length.", RetryUnstated, true},
 	{412, "Precondition Failed", "A precondition of the request does not hold.", RetryUnstated, true},
 	{413, "Request Entity Too Large", "The body is larger than the server takes. With Retry-After the condition is temporary.", RetryIfTemporary, true},
-	{414, "Request-URI Too Large", "The address is longer than the server takes.", RetryUnstated, true},
+	{414, "Request-URI Too Large", "The address is longer than the server accepts.", RetryUnstated, true},
 	{415, "Unsupported Media Type", "The body has a format that this resource or method does not support.", RetryUnstated, true},
 	{416, "Requested range not satisfiable", "The requested range is invalid.", RetryUnstated, true},
 	{417, "Expectation Failed", "The server cannot meet the Expect header field.", RetryUnstated, true},
-	{422, "UnprocessableEntity", "The request is well-formed, but what it says cannot be carried out.", RetryUnstated, true},
-	// RFC 9110 uses 503 for an overloaded server; here 429 covers that case too.
+	{422, "UnprocessableEntity", "The request is well-formed, but its content cannot be processed.", RetryUnstated, true},
+	// RFC 9110 uses 503 for an overloaded server; the IAM API also uses 429.
 	{429, "TooManyRequests", "The client went over its rate limit, or the server over its capacity: wait for Retry-After, then retry.", RetryAfterDelay, true},
-	{500, "InternalServerError", "The server met a condition that it did not expect.", RetryUnstated, true},
-	{501, "Not Implemented", "The server does not have the function that the request needs.", RetryUnstated, true},
-	{502, "Bad Gateway", "A gateway received an invalid answer from the server behind it.", RetryUnstated, true},
+	{500, "InternalServerError", "The server encountered an unexpected condition.", RetryUnstated, true},
+	{501, "Not Implemented", "The server does not support the function that the request needs.", RetryUnstated, true},
+	{502, "Bad Gateway", "A gateway received an invalid response from the server behind it.", RetryUnstated, true},
 	// RFC 9110 §15.6.4 calls 503 temporary; the IAM API asks clients not to retry it.
 	{503, "ServiceUnavailable", "The service is not available.", RetryDiscouraged, true},
-	{504, "ServerTimeout", "The request was not finished in the time allowed for it.", RetryUnstated, true},
+	{504, "ServerTimeout", "The request was not finished in the allowed time.", RetryUnstated, true},
 	{505, "HTTP Version not supported", "The server does not support the HTTP version of the request.", RetryUnstated, true},
 }
 

@@ -10,7 +10,7 @@ import (
 
 // WithExpected adds codes to Expected for every request under the context. Use it where
 // a failing status is a valid result: a 404 from a lookup, or a 429 from a login, which
-// can mean a locked account. Nested calls add up.
+// can mean a locked account. Nested calls accumulate.
 func WithExpected(ctx context.Context, codes ...Code) context.Context {
 	o := optionsOf(ctx)
 	o.expected = slices.Concat(o.expected, codes)
@@ -28,7 +28,7 @@ func WithMaxAttempts(ctx context.Context, n int) context.Context {
 	return withOptions(ctx, o)
 }
 
-// WithMaxWait sets MaxWait for every request under the context, unless d ≤ 0.
+// WithMaxWait sets MaxWait for every request under the context, if d > 0.
 func WithMaxWait(ctx context.Context, d time.Duration) context.Context {
 	if d <= 0 {
 		return ctx
@@ -42,8 +42,8 @@ func WithMaxWait(ctx context.Context, d time.Duration) context.Context {
 // each request costs only one lookup.
 type options struct {
 	expected    []Code
-	maxAttempts int           // 0: the Transport's
-	maxWait     time.Duration // 0: the Transport's
+	maxAttempts int           // 0: use the Transport's
+	maxWait     time.Duration // 0: use the Transport's
 	recorder    *Recorder
 }
 
@@ -58,15 +58,15 @@ func withOptions(ctx context.Context, o options) context.Context {
 	return context.WithValue(ctx, optionsKey{}, o)
 }
 
-// expects reports whether the caller has declared this code as Expected.
+// expects reports whether code is Expected, for the Transport or in the context.
 func (t *Transport) expects(o options, code Code) bool {
 	return slices.Contains(t.Expected, code) || slices.Contains(o.expected, code)
 }
 
-// ResendCount returns how many times the request with this context has been sent
-// before: 0 in the first attempt, 1 in the first retry. Use it in a RoundTripper below
-// the Transport, or with resp.Request.Context(). OpenTelemetry records it as
-// http.request.resend_count.
+// ResendCount returns how many times the request with this context has been sent before:
+// 0 in the first attempt, 1 in the first retry. Use it in a RoundTripper below the
+// Transport, or with resp.Request.Context(). The OpenTelemetry attribute
+// http.request.resend_count holds the same number.
 func ResendCount(ctx context.Context) int {
 	return resend.Of(ctx).Count
 }

@@ -1,8 +1,7 @@
-// Package iamhttp is an [http.RoundTripper] that implements the retry and error
-// semantics of the IAM API (OpenStack Keystone, Open Telekom Cloud, Huawei
-// Cloud). It retries only what the API's table of status codes allows to be
-// retried unchanged: 408, and 429 after Retry-After. Every other failure becomes
-// a typed error.
+// Package iamhttp is an [http.RoundTripper] that implements the retry and error semantics
+// of the IAM API (OpenStack Keystone, Open Telekom Cloud, Huawei Cloud). It retries a
+// request only where the API's table of status codes allows an unchanged retry: on 408,
+// and on 429 after Retry-After. Every other failure becomes a typed error.
 //
 // In a client of your own, put the Transport outermost and handle errors:
 //
@@ -11,8 +10,8 @@
 //	if errors.Is(err, iamhttp.ErrNotFound) { … }
 //
 // Inside an SDK that reads status codes itself, set PassThrough: the retries are the
-// same, but the SDK still receives plain responses. Switch the SDK's own retries off. A
-// [Recorder] gives the typed error to the SDK's caller.
+// same, but the SDK still receives plain responses. Switch off the SDK's own retries. To
+// get the typed error outside the SDK, use a [Recorder].
 //
 // When to use what:
 //
@@ -20,10 +19,10 @@
 //     with a [Reason] where the status code is misleading;
 //   - a library that reads status codes: PassThrough, and [WithRecorder] around
 //     its calls; a go-retryablehttp client: [Transport.ConfigureRetryable];
-//   - only a response, or parts of one: [CheckResponse], [NewStatusError];
-//   - one call that differs: [WithExpected], [WithMaxAttempts], [WithMaxWait];
+//   - a response from elsewhere, or parts of one: [CheckResponse], [NewStatusError];
+//   - other settings for one call: [WithExpected], [WithMaxAttempts], [WithMaxWait];
 //   - many concurrent calls to one account: one gate.Adaptive for all of them, so
-//     that all calls back off when one of them is throttled;
+//     that they all back off when one of them is throttled;
 //   - signatures with an access key (AK/SK): package aksk, below the Transport;
 //   - logs: OnFailure with [LogFailures]; traces and metrics: module iamotel;
 //   - tests: packages iamtest, roundtriptest and gatetest.
@@ -32,10 +31,10 @@
 //
 // # Compatibility
 //
-// From version 1.0.0 on, the module follows semantic versioning. Before that, a minor
-// version may change the API; CHANGELOG.md says how. Any version may change the texts
-// of errors, String methods and log records, the exact waits within the documented
-// bounds, which failures have a Reason, how fast a gate finds a pace, and internal
-// packages. It may add fields: write struct literals with field names. Use the same
-// version of this module, redisgate, iamotel and the adapters.
+// From version 1.0.0 on, the module follows semantic versioning. Until then, a minor
+// version may change the API; CHANGELOG.md says how. Any version may change the text of
+// errors, String methods and log records, the exact waits within the documented bounds,
+// which failures have a Reason, how fast a gate finds a pace, and internal packages. It
+// may also add fields: write struct literals with field names. Use this module,
+// redisgate, iamotel and the adapters at the same version.
 package iamhttp

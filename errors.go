@@ -17,36 +17,37 @@ import (
 // A StatusError describes a response that is a failure: its status code is outside
 // 100 to 399, and the caller has not declared it Expected.
 //
-// It is always a pointer: var e *iamhttp.StatusError, then errors.As(err, &e). Test for
-// a single code with errors.Is(err, iamhttp.ErrNotFound). It does not change once it
-// has been returned or reported, so it is safe for concurrent use.
+// The error is always a pointer: declare var e *iamhttp.StatusError, then call
+// errors.As(err, &e). Test for a single code with errors.Is(err, iamhttp.ErrNotFound). A
+// StatusError does not change once it has been returned or reported, so it is safe for
+// concurrent use.
 //
-// Printing, logging or marshaling it shows neither header nor body, because a function
-// holds them. So reflect.DeepEqual finds one with a header or body unequal even to its
-// own copy: compare fields in tests.
+// Printing, logging or marshaling a StatusError shows neither header nor body, because it
+// keeps them in a function. reflect.DeepEqual never considers two functions equal, not
+// even in a copy: compare fields in tests.
 type StatusError struct {
 	Code        Code          // the status code
-	ServiceCode string        // the service's own code, such as "IAM.0004" or "APIG.0308"; empty if there is none, or if it only names the status
+	ServiceCode string        // the service's own code, such as "IAM.0004" or "APIG.0308"; empty if there is none, or if it only restates the status
 	Message     string        // the service's own message on one line, without control characters
 	RequestID   string        // from X-Openstack-Request-Id, X-Request-Id, X-IAM-Trace-Id or the body, in this order
-	Method      string        // of the request
-	URL         string        // of the request, without user info, query and fragment
+	Method      string        // the request's method
+	URL         string        // the request's URL, without user info, query and fragment
 	Truncated   bool          // Body is incomplete: it exceeded the limit, was cut off, or timed out
-	RetryAfter  time.Duration // the wait that the service asked for, whatever the code; 0: none, or a time that has passed
+	RetryAfter  time.Duration // the wait that the service asked for, with any status code; 0: none, or a time that has passed
 	Limit       gate.Limit    // the rate limit that the service stated; zero: none
 	Attempts    int           // how many times the request was sent; 0: unknown, or not at all
-	Stop        StopReason    // why the request was not retried, or not again
+	Stop        StopReason    // why the request was not sent again
 	// Cause is the underlying error, if the call ended for a reason other than the
-	// response. For StopCanceled it wraps ctx.Err() and, where that differs,
+	// response. For StopCanceled it wraps ctx.Err() and, if that differs,
 	// context.Cause(ctx). For StopBodyNotReplayable it is GetBody's error. If the Gate
-	// refused, it is or wraps the gate's, usually a *gate.Error. For StopWaitTooLong it
-	// may say that a connection cannot be freed. Otherwise it is nil.
+	// refused, it is or wraps the gate's error, usually a *gate.Error. For
+	// StopWaitTooLong it may say that a connection cannot be freed. Otherwise it is nil.
 	Cause error `json:"-" xml:"-" yaml:"-"`
 
 	content func() (http.Header, []byte) // a function, because reflection prints only its address; nil: both are empty
 }
 
-// Header returns a copy of the header. It holds secrets: do not log it.
+// Header returns a copy of the header, which holds secrets: do not log it.
 func (e *StatusError) Header() http.Header {
 	if e.content == nil {
 		return nil
@@ -55,8 +56,8 @@ func (e *StatusError) Header() http.Header {
 	return h.Clone()
 }
 
-// Body returns a copy of the body as far as it was read: at most 64 KiB, or 4 KiB if
-// the request was retried. It may hold secrets: do not log it.
+// Body returns a copy of the body as far as it was read: at most 64 KiB, or 4 KiB if a
+// retry was to follow. The body may hold secrets: do not log it.
 func (e *StatusError) Body() []byte {
 	if e.content == nil {
 		return nil
@@ -65,9 +66,9 @@ func (e *StatusError) Body() []byte {
 	return bytes.Clone(b)
 }
 
-// Error returns one line such as this, without the parts that are unknown. The message
-// is cut at 200 bytes. [url.Error] adds method and URL. If the gate ended the call, the
-// line ends with the text of the gate's error.
+// Error returns one line in this form, without the parts that are unknown. The message is
+// cut at 200 bytes. [url.Error] adds method and URL. If the gate ended the call, the line
+// ends with the text of the gate's error.
 //
 //	iamhttp: 429 TooManyRequests: "Slow down." (APIG.0308, request req-1, sent 3 times: attempts used up)
 func (e *StatusError) Error() string {
@@ -114,7 +115,7 @@ func (e *StatusError) Error() string {
 	return string(b)
 }
 
-const maxQuoted = 200 // bytes of a text from outside that an error or a log record quotes
+const maxQuoted = 200 // how many bytes of a text from outside an error or a log record quotes
 
 // word returns s as a label for Error, in quotes if it could be taken for more than one
 // word.
@@ -182,9 +183,9 @@ func (e *StatusError) Unwrap() []error {
 }
 
 // Timeout reports whether time ran out for the service (408, 504) or for the caller
-// (Cause wraps context.DeadlineExceeded, which it does not with StopDeadline).
-// (*url.Error).Timeout calls it. There is no Temporary method, because outer layers
-// would retry.
+// (Cause wraps context.DeadlineExceeded; with StopDeadline it does not). It is called by
+// (*url.Error).Timeout. There is no Temporary method, because outer layers would then
+// retry.
 func (e *StatusError) Timeout() bool {
 	return e.Code == ErrRequestTimeout || e.Code == ErrGatewayTimeout || errors.Is(e.Cause, context.DeadlineExceeded)
 }
@@ -192,18 +193,18 @@ func (e *StatusError) Timeout() bool {
 // RetryableError returns false, which tells the AWS SDK not to retry.
 func (e *StatusError) RetryableError() bool { return false }
 
-// NonRetriable tells Azure's azcore not to retry. It does nothing.
+// NonRetriable does nothing; having it tells Azure's azcore not to retry.
 func (e *StatusError) NonRetriable() {}
 
-// A NotSentError means that the [gate.Gate] refused the request, so nothing was sent.
-// It is always a pointer. It matches ErrTooManyRequests and ReasonThrottled in
-// errors.Is, like a 429 from the service, and the gate's reason: gate.ErrDeadline or
-// gate.ErrPaused.
+// A NotSentError means that the [gate.Gate] refused the request, so nothing was sent. The
+// error is always a pointer. In errors.Is it matches ErrTooManyRequests and
+// ReasonThrottled, like a 429 from the service, and the gate's reason: gate.ErrDeadline
+// or gate.ErrPaused.
 type NotSentError struct {
-	Method     string        // of the request
-	URL        string        // of the request, without user info, query and fragment
-	RetryAfter time.Duration // until the request could be sent; 0: unknown
-	Err        error         `json:"-" xml:"-" yaml:"-"` // the gate's, usually a *gate.Error
+	Method     string        // the request's method
+	URL        string        // the request's URL, without user info, query and fragment
+	RetryAfter time.Duration // how long until the request could be sent; 0: unknown
+	Err        error         `json:"-" xml:"-" yaml:"-"` // the gate's error, usually a *gate.Error
 }
 
 func newNotSentError(req *http.Request, err error) *NotSentError {
@@ -246,12 +247,12 @@ func (e *NotSentError) Unwrap() []error {
 // RetryableError returns false, which tells the AWS SDK not to retry.
 func (e *NotSentError) RetryableError() bool { return false }
 
-// NonRetriable tells Azure's azcore not to retry. It does nothing.
+// NonRetriable does nothing; having it tells Azure's azcore not to retry.
 func (e *NotSentError) NonRetriable() {}
 
 // RetryAfter returns how long the service, or the gate, asked to wait: the field
-// RetryAfter of the *StatusError or *NotSentError in err. It returns false if that is 0
-// or absent. Use it to tell your callers when to come back.
+// RetryAfter of the *StatusError or *NotSentError in err. It returns false if that field
+// is 0 or absent. Use it to tell callers how long to wait.
 func RetryAfter(err error) (time.Duration, bool) {
 	status, notSent := new(StatusError), new(NotSentError)
 	_ = errors.As(err, &status) || errors.As(err, &notSent)
@@ -259,10 +260,10 @@ func RetryAfter(err error) (time.Duration, bool) {
 	return d, d > 0
 }
 
-// A StopReason says why a request was not retried, or not again. If several reasons
+// A StopReason says why a request was not sent, or not sent again. If several reasons
 // apply, the one that is listed first is reported, with two exceptions: StopCanceled
-// takes precedence over StopDeadline and StopSignature, and of those two the earlier
-// one is reported.
+// takes precedence over StopDeadline and StopSignature, and of those two, the one that
+// comes first in time is reported.
 type StopReason uint8
 
 // The reasons, in the order of precedence.
@@ -274,7 +275,7 @@ const (
 	StopBackoff                             // the BackOff returned a negative interval (backoff.Stop)
 	StopWaitTooLong                         // the service asked for more than MaxWait, or a connection cannot be freed
 	StopDeadline                            // the retry, or the response to it, would come after the context's deadline
-	StopSignature                           // the request's signature (AK/SK) would expire before the retry, or while it waits at the Gate
+	StopSignature                           // the request's signature (AK/SK) would expire before the retry, or while the request waits at the Gate
 	StopCanceled                            // the context ended before or during the wait
 	StopGate                                // the Gate refused the request
 )

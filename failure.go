@@ -7,23 +7,23 @@ import (
 	"time"
 )
 
-// A Failure is one attempt that failed: it received a response with a failing status,
-// or no response, or the gate refused it. OnFailure receives it. Each call that fails
-// ends with exactly one Failure whose Retry is false: if the wait for a retry is
-// canceled or the gate refuses the retry, that is one more Failure of the same attempt.
-// A failure that a Transport below has reported is not reported again.
+// A Failure is one attempt that failed: the response had a failing status, there was no
+// response, or the gate refused the attempt. OnFailure receives it. Each call that fails
+// ends with exactly one Failure whose Retry is false. If the wait for a retry is canceled
+// or the gate refuses the retry, that Failure is a second one for the same attempt. A
+// failure that a Transport below has reported is not reported again.
 type Failure struct {
 	Err     error         // *StatusError, *NotSentError, or Base's error
-	Method  string        // of the request
-	URL     string        // of the request, without user info, query and fragment
-	Attempt int           // 1 for the first; 0: nothing was sent
-	Stop    StopReason    // why it is final, even if there was no response; StopUnset if Retry
+	Method  string        // the request's method
+	URL     string        // the request's URL, without user info, query and fragment
+	Attempt int           // 1 for the first attempt; 0: nothing was sent
+	Stop    StopReason    // why the failure is final, even if there was no response; StopUnset if Retry
 	Retry   bool          // the request will be sent again
-	Wait    time.Duration // from the response to the retry; a Gate may take longer; 0 if final
+	Wait    time.Duration // the wait from the response to the retry, which a Gate may lengthen; 0 if final
 }
 
-// Status returns the typed error if there was a response. It ignores a response to
-// another request that Err holds, such as a request for a token.
+// Status returns the typed error if there was a response. It ignores a typed error in Err
+// that belongs to another request, such as a request for a token.
 func (f Failure) Status() (*StatusError, bool) {
 	var e *StatusError
 	if !errors.As(f.Err, &e) || f.Err != error(e) && e.URL != f.URL && e.Method != http.MethodConnect {
@@ -32,8 +32,8 @@ func (f Failure) Status() (*StatusError, bool) {
 	return e, true
 }
 
-// Tee returns an OnFailure that calls each of the functions in turn, such as
-// [LogFailures] and one that counts. It skips nil functions.
+// Tee returns an OnFailure function that calls each f in turn, such as [LogFailures] and
+// a function that counts. It skips nil functions.
 func Tee(f ...func(context.Context, Failure)) func(context.Context, Failure) {
 	return func(ctx context.Context, failure Failure) {
 		for _, each := range f {

@@ -43,7 +43,7 @@ func (c *call) findAccount() error {
 	return nil
 }
 
-// sendGated asks the gate, sends the request once, and tells the gate the outcome.
+// sendGated asks the gate, sends the request once, and reports the outcome to the gate.
 func (c *call) sendGated() (resp *http.Response, err error) {
 	r := gate.Request{Key: c.key, Resend: c.attempts, MaxWait: c.patience.maxWait}
 	if r.MaxWait == math.MaxInt64 {
@@ -103,9 +103,9 @@ func (c *call) outcome(resp *http.Response, err error) gate.Outcome {
 }
 
 // stated returns the limit that a throttled response states in its header or, if the
-// header says nothing, in its body, which it puts back. It does not read the body if
-// the service has asked for a wait. It does not wait long for a slow body, because the
-// other callers of the account must learn of the 429 at once.
+// header says nothing, in its body. It reads the body only if the service has not asked
+// for a wait, and puts it back. It does not wait long for a slow body, because the other
+// callers of the account must learn of the 429 at once.
 func (c *call) stated(resp *http.Response, asked time.Duration) gate.Limit {
 	l := limit.Of(resp.Header, "", time.Now())
 	if l == (limit.Limit{}) && asked == 0 {
@@ -124,9 +124,9 @@ func (c *call) throttled(code Code, asked time.Duration) bool {
 	return code == ErrTooManyRequests || asked > 0 && slices.Contains(c.t.AlsoRetry, code)
 }
 
-// answerIn returns the failing response to req that an error of Base holds: a proxy's,
-// or the final one of a Transport below. It ignores a response to another request, such
-// as a request for a token.
+// answerIn returns the *StatusError for req that an error of Base holds: a proxy's
+// refusal, or the final error of a Transport below. It returns nil if the *StatusError
+// belongs to another request, such as a request for a token.
 func answerIn(req *http.Request, err error) *StatusError {
 	if e := proxyRefusal(err); e != nil {
 		return e
@@ -138,7 +138,7 @@ func answerIn(req *http.Request, err error) *StatusError {
 	return e
 }
 
-// pass waits at the gate, but not longer than the request's signature is valid.
+// pass waits at the gate, at most until the request's signature expires.
 func (c *call) pass(r gate.Request) (gate.Ticket, error) {
 	ctx := c.current.Context()
 	// Cancel is deprecated, but callers still use it to cancel a request.
@@ -164,8 +164,8 @@ func (c *call) outlivesSignature(err error) bool {
 		(errors.Is(err, gate.ErrDeadline) || errors.Is(err, context.DeadlineExceeded) && !time.Now().Before(expires))
 }
 
-// earliest returns the time until the gate would let the request out, 0 if err does not
-// say.
+// earliest returns how long it will be until the gate would admit the request, or 0 if
+// err does not say.
 func earliest(err error) time.Duration {
 	var e *gate.Error
 	if errors.As(err, &e) && e != nil {

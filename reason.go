@@ -6,27 +6,28 @@ import (
 	"github.com/iamhttp/iamhttp/internal/answer"
 )
 
-// A Reason says what a failure means where the status code is misleading: a name that
-// is taken can be a 400, and a locked account is a 401 like a wrong password. It is
-// derived from the service's code or message, see internal/answer/meanings.go. Use it
-// with errors.Is and errors.As, like a [Code]. It does not affect retries.
+// A Reason says what a failure means where the status code is misleading: for example, a
+// name that is already taken can be a 400, and a locked account is a 401, like a wrong
+// password. The Reason is derived from the service's code or message, see
+// internal/answer/meanings.go. Use it with errors.Is and errors.As, like a [Code]. It
+// does not affect retries.
 type Reason uint8
 
 // The reasons, with what happened or what to do.
 const (
-	ReasonUnknown            Reason = iota // no code, or one that calls for no decision of its own
-	ReasonAccountLocked                    // wait until it is unlocked; logging in again does not help
+	ReasonUnknown            Reason = iota // neither code nor message gives a reason that a program can act on
+	ReasonAccountLocked                    // wait until the account is unlocked; logging in again does not help
 	ReasonCredentialRejected               // the password or access key is wrong, disabled or blacklisted: use another
-	ReasonCredentialExpired                // the password, access key or temporary credential is over: get a new one
-	ReasonTokenExpired                     // log in again
-	ReasonSignatureInvalid                 // check the secret key and what signs; logging in again does not help
-	ReasonClockSkew                        // the signature is too old, or the clock is wrong: sign again with the right time
+	ReasonCredentialExpired                // the password, access key or temporary credential has expired: get a new one
+	ReasonTokenExpired                     // the token has expired or is invalid: log in again
+	ReasonSignatureInvalid                 // check the secret key and the code that signs; logging in again does not help
+	ReasonClockSkew                        // the signature is too old, or the clock is wrong: sign again with the correct time
 	ReasonPermissionMissing                // ask for a permission, or for access
-	ReasonAlreadyExists                    // what was to be created, or a name it needs, exists
-	ReasonAPINotFound                      // correct the address: the gateway has no such API, which says nothing of the resource
+	ReasonAlreadyExists                    // the resource to be created, or a name that it needs, already exists
+	ReasonAPINotFound                      // correct the URL: the gateway has no such API; the resource may exist nevertheless
 	ReasonQuotaExceeded                    // delete something or raise the quota
-	ReasonThrottled                        // come back later; also every 429 that tells nothing else
-	ReasonRegionFailover                   // the service moves to another region; it is not gone
+	ReasonThrottled                        // try again later; also every 429 without another reason
+	ReasonRegionFailover                   // the service is moving to another region; it is not gone
 )
 
 // Error describes the reason in a few words.

@@ -7,21 +7,21 @@ import (
 	"sync/atomic"
 )
 
-// A Recorder holds the latest failure of the requests made under one context. Use it to
+// A Recorder holds the latest failure of the requests made under one context. Use one to
 // call an SDK whose own errors hide the response:
 //
 //	ctx, rec := iamhttp.WithRecorder(ctx)
 //	err := rec.Wrap(sdk.DeleteUser(ctx, id))
 //
-// Use one per call: concurrent requests under one Recorder overwrite each other's
-// failures. It is safe for concurrent use. Make one with WithRecorder; the zero value
-// records nothing.
+// Use one Recorder per call: concurrent requests under it overwrite each other's
+// failures. A Recorder is safe for concurrent use. Create one with WithRecorder; the zero
+// value records nothing.
 type Recorder struct {
 	last  atomic.Pointer[recorded]
-	outer *Recorder // of the parent context; it records the same failures
+	outer *Recorder // the parent context's Recorder, which records the same failures
 }
 
-// A recorded failure is a *StatusError or a *NotSentError.
+// recorded holds a *StatusError or a *NotSentError.
 type recorded struct{ err error }
 
 // WithRecorder returns a context under which every Transport records its failures, and
@@ -34,7 +34,7 @@ func WithRecorder(ctx context.Context) (context.Context, *Recorder) {
 	return withOptions(ctx, o), r
 }
 
-// Last returns the latest response under the context if it was a failure. A success, an
+// Last returns the error of the latest response under the context, if any. A success, an
 // Expected response or a request without a response clears it.
 func (r *Recorder) Last() (*StatusError, bool) {
 	last := r.last.Load()
@@ -46,7 +46,7 @@ func (r *Recorder) Last() (*StatusError, bool) {
 }
 
 // Wrap adds the recorded *StatusError or *NotSentError to an error that hides it:
-// errors.Is and errors.As find both. It returns err itself if err already holds one
+// errors.Is and errors.As find both. It returns err itself if err holds such an error
 // with as much detail, if nothing is recorded, or if err is nil.
 func (r *Recorder) Wrap(err error) error {
 	last := r.last.Load()
@@ -64,8 +64,7 @@ func (r *Recorder) Wrap(err error) error {
 	return err
 }
 
-// A fuller error is err with a status that has more detail than the StatusError in
-// err.
+// A fuller is err together with a StatusError that has more detail than the one in err.
 type fuller struct {
 	err    error
 	status *StatusError
@@ -89,7 +88,7 @@ func (r *Recorder) record(err error) {
 }
 
 func typed(err error) *recorded {
-	if err == nil { // nearly always
+	if err == nil { // the usual case
 		return nil
 	}
 	var status *StatusError

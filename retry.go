@@ -25,19 +25,19 @@ import (
 const (
 	defaultAttempts = 8
 	defaultMaxWait  = 2 * time.Minute
-	manyAttempts    = time.Second // the least wait before the ninth attempt and later ones, if only a deadline limits them
+	manyAttempts    = time.Second // the shortest wait before the ninth and every later attempt, if only a deadline limits their number
 	windowShare     = 3           // see statedWait
 )
 
 // A patience says how many attempts a call may make, and how long it may wait before
 // each.
 type patience struct {
-	attempts int           // the maximum; math.MaxInt: as many as fit before the deadline
-	maxWait  time.Duration // math.MaxInt64: until the deadline
+	attempts int           // the maximum number; math.MaxInt: as many as fit before the deadline
+	maxWait  time.Duration // the longest wait; math.MaxInt64: until the deadline
 }
 
-// patience combines the settings and the deadline. A setting of the context overrides
-// one of the Transport.
+// patience combines the settings and the deadline. A setting of the context overrides the
+// same setting of the Transport.
 func (t *Transport) patience(ctx context.Context, o options) patience {
 	p := patience{defaultAttempts, defaultMaxWait}
 	if _, limited := ctx.Deadline(); limited {
@@ -48,34 +48,36 @@ func (t *Transport) patience(ctx context.Context, o options) patience {
 	return p
 }
 
-// A failedAttempt is what the rules know about an attempt that failed.
+// A failedAttempt is everything that the rules take into account about an attempt that
+// failed.
 type failedAttempt struct {
 	req          *http.Request
-	answered     bool
-	code         Code           // of the response
-	header       http.Header    // of the response
+	answered     bool           // there is a response, possibly a proxy's
+	code         Code           // the response's status code
+	header       http.Header    // the response's header
 	asked        time.Duration  // the Retry-After of the response
 	hasAsked     bool           // the response has a valid Retry-After
-	resp         *http.Response // nil: no response, or a proxy's
-	err          error          // Base's, if there is no response
-	at           time.Time      // when the header of the response arrived, or the error
-	fastest      time.Duration  // time to a response in this call so far
-	attempts     int            // so far, including those of a Transport below
+	resp         *http.Response // nil if there is no response, or only a proxy's
+	err          error          // Base's error, if resp is nil
+	at           time.Time      // when the response header or the error arrived
+	fastest      time.Duration  // the shortest time to a response in this call so far
+	attempts     int            // the number so far, including the attempts of a Transport below
 	patience     patience
-	expires      time.Time    // when the request's signature expires; zero: it has none
+	expires      time.Time    // when the request's signature expires; zero: no limit
 	retriedBelow bool         // a Transport below has retried already
 	reported     bool         // a Transport below has called its OnFailure
-	replayable   bool         // the body can be sent again
-	gated        bool         // it was throttled, and the gate decides when to retry
-	proxy        *StatusError // a proxy refused the request
+	replayable   bool         // the request body can be sent again
+	gated        bool         // the attempt was throttled, and the gate decides when to retry
+	proxy        *StatusError // the proxy's refusal, if a proxy refused the request
 	cause        error        // why the body cannot be sent again, or errStuck
 }
 
-// error returns the typed error of a response, from the part of the body that was read.
+// error returns the typed error for a response. data is the part of the body that was
+// read.
 func (f *failedAttempt) error(stop StopReason, data []byte, truncated bool) *StatusError {
 	var e *StatusError
 	if f.proxy != nil {
-		copied := *f.proxy // a report must not change later
+		copied := *f.proxy // an error that was reported must not change later
 		e = &copied
 	} else {
 		e = newStatusError(f.code, f.header, f.req, f.at)
@@ -88,7 +90,7 @@ func (f *failedAttempt) error(stop StopReason, data []byte, truncated bool) *Sta
 	return e
 }
 
-// final returns the typed error of a response. It reads and closes the body.
+// final reads and closes the body of a response, and returns the typed error.
 func (f *failedAttempt) final(stop StopReason) *StatusError {
 	if f.resp == nil {
 		return f.error(stop, nil, false)
@@ -99,7 +101,7 @@ func (f *failedAttempt) final(stop StopReason) *StatusError {
 }
 
 // decide returns how long to wait, counted from f.at, before the request is sent again,
-// or the reason why it is not. interval returns the next interval of the schedule.
+// or the reason not to send it again. interval returns the next interval of the schedule.
 // decide calls it at most once, and only if a retry is allowed. Once the body has been
 // read, statedWait may make the wait longer.
 func (t *Transport) decide(f *failedAttempt, interval func() time.Duration) (wait time.Duration, stop StopReason) {
@@ -130,12 +132,13 @@ func (t *Transport) decide(f *failedAttempt, interval func() time.Duration) (wai
 	left, end := f.left()
 	switch {
 	case f.gated:
-		wait = max(f.asked, f.leastWait()) // the least; the gate may make it longer
+		wait = max(f.asked, f.leastWait()) // the minimum; the gate may make the wait longer
 	case f.asked > 0:
 		// Never retry earlier than asked. The jitter keeps callers that were told the
-		// same time from coming back together. It grows with the schedule. It is drawn
-		// from the time that the deadline leaves. If it were cut to that time, callers
-		// would come back together at the deadline.
+		// same time from all retrying at that time. The longer the schedule's interval,
+		// the longer the jitter may be. It is drawn from the time that is left before the
+		// deadline. If it were drawn first and then cut to that time, callers would retry
+		// together at the deadline.
 		jitter := min(wait, left-min(f.asked, left)) // left may be negative, and f.asked math.MaxInt64
 		if wait = f.asked; jitter > 0 {
 			wait += rand.N(jitter)
@@ -144,14 +147,14 @@ func (t *Transport) decide(f *failedAttempt, interval func() time.Duration) (wai
 	if wait >= left {
 		// Judging by earlier responses, the next one would come too late. Waiting until
 		// http.Client.Timeout expires would cost the caller the typed error, because
-		// net/http then replaces any error by a text of its own.
+		// net/http then replaces any error with its own text.
 		return 0, end
 	}
 	return wait, StopUnset
 }
 
-// leastWait returns the minimum wait, whatever Backoff and the gate say. Without it, a
-// call with a distant deadline could retry in a tight loop.
+// leastWait returns the minimum wait, which applies whatever Backoff and the gate say.
+// Without it, a call with a distant deadline could retry in a tight loop.
 func (f *failedAttempt) leastWait() time.Duration {
 	if f.patience.attempts == math.MaxInt && f.attempts >= defaultAttempts {
 		return manyAttempts
@@ -160,15 +163,15 @@ func (f *failedAttempt) leastWait() time.Duration {
 }
 
 // statedWait lengthens a wait according to the limit that the service states, if the
-// service does not ask for a wait. A statement may be wrong, so it never makes the wait
-// shorter, or longer than allowed, and it never ends the call.
+// service does not ask for a wait. A stated limit may be wrong, so it never shortens the
+// wait, never extends the wait beyond what is allowed, and never ends the call.
 //
-// Requests that are sent before the limit admits any are wasted. If the service states
-// only its window, say 200 requests in 5 minutes, the beginning of the window is
-// unknown. Then the wait is a third of the window. Shorter waits would use up the
-// attempts before the window ends, and each would waste a request; longer ones might
-// end long after the window has. If many requests were sent at once, the window has
-// just begun, and three such waits reach its end.
+// A request that is sent before the limit admits any is wasted. If the service states
+// only its window, say 200 requests in 5 minutes, it is unknown when the window began.
+// Then the wait is a third of the window. Shorter waits would each waste a request, and
+// would use up the attempts before the window ends; longer waits might end long after the
+// window does. If many requests were sent at once, the window has just begun, and three
+// such waits reach its end.
 func (f *failedAttempt) statedWait(wait time.Duration, data []byte) time.Duration {
 	l := limit.Of(f.header, "", f.at)
 	if l == (limit.Limit{}) && limit.Mentioned(data) {
@@ -187,16 +190,16 @@ func (f *failedAttempt) statedWait(wait time.Duration, data []byte) time.Duratio
 	if least >= left {
 		return wait // the stated wait would end too late
 	}
-	// The jitter keeps callers that were told the same limit from coming back together.
+	// The jitter keeps callers that were told the same limit from all retrying at once.
 	if jitter = min(jitter, left-least); jitter > 0 {
 		least += rand.N(jitter)
 	}
 	return max(wait, least)
 }
 
-// left returns what a wait must be shorter than, so that a response that takes as long
-// as the fastest so far still comes before the deadline, and before the signature of
-// the request expires. The StopReason says which of the two comes first.
+// left returns the time that a wait must be shorter than: a response that takes as long
+// as the fastest so far must still arrive before the deadline and before the request's
+// signature expires. The StopReason says which of the two comes first.
 func (f *failedAttempt) left() (time.Duration, StopReason) {
 	left, first := time.Duration(math.MaxInt64), StopDeadline
 	if deadline, limited := f.req.Context().Deadline(); limited {
@@ -238,7 +241,7 @@ func (t *Transport) mayRetryUnanswered(req *http.Request, err error) bool {
 	return ok
 }
 
-// newSchedule returns the schedule of one retried request.
+// newSchedule returns a new schedule for one request.
 func (t *Transport) newSchedule() backoff.BackOff {
 	if t.Backoff != nil {
 		if b := t.Backoff(); b != nil {
@@ -248,9 +251,9 @@ func (t *Transport) newSchedule() backoff.BackOff {
 	return schedule.Default()
 }
 
-// idempotent reports whether a request may be sent again although it may have been
-// carried out: because of its method (RFC 9110 §9.2.2) or because it has an idempotency
-// key, as in net/http.
+// idempotent reports whether a request may be sent again even if the service has carried
+// it out: because of its method (RFC 9110 §9.2.2) or because it has an idempotency key.
+// net/http has the same rule.
 func idempotent(req *http.Request) bool {
 	switch req.Method {
 	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
@@ -266,9 +269,9 @@ func replayable(req *http.Request) bool {
 	return req.Body == nil || req.Body == http.NoBody || req.GetBody != nil
 }
 
-// proxyRefusal returns the refusal of a proxy that CheckProxyConnect has turned into an
-// error, nil for any other error. An error of a Transport below is another error: it
-// has Attempts, and is final.
+// proxyRefusal returns the error that CheckProxyConnect has built from a proxy's refusal,
+// or nil if err holds no such error. The final error of a Transport below does not count;
+// its Attempts and Stop are set.
 func proxyRefusal(err error) *StatusError {
 	if err == nil {
 		return nil

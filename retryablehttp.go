@@ -17,18 +17,18 @@ import (
 	"github.com/iamhttp/iamhttp/internal/resend"
 )
 
-// ConfigureRetryable makes a go-retryablehttp client follow the same rules: it retries
-// what a Transport retries, after the same waits, and returns failures as a
-// *StatusError. Call it once: it sets CheckRetry, Backoff, ErrorHandler and RetryMax,
-// and wraps PrepareRetry and RequestLogHook.
+// ConfigureRetryable makes a go-retryablehttp client follow t's rules: the client retries
+// what t would retry, after the same waits, and returns failures as a *StatusError. Call
+// it once per client: it sets CheckRetry, Backoff, ErrorHandler and RetryMax, and wraps
+// PrepareRetry and RequestLogHook.
 //
 // Only Expected, AlsoRetry, MaxAttempts, MaxWait, Backoff and the settings of a context
-// apply. Errors without a response are never retried, nor is a POST whose response was
-// a redirect. Hooks and response handlers can read as much of a failure's body as the
+// apply. Errors without a response are never retried, nor is a POST that a redirect
+// turned into a GET. Hooks and response handlers see as much of a failure's body as the
 // *StatusError holds. If a handler or PrepareRetry fails too, the error wraps both.
-// Otherwise the client works as before: it buffers bodies, follows redirects inside,
-// empties the connection pool after a failure, and returns only the context's error
-// from a canceled wait.
+// Otherwise the client works as before: it buffers bodies, follows redirects itself,
+// empties the connection pool after failures, and returns only the context's error from a
+// canceled wait.
 func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 	c.RetryMax = cmp.Or(max(t.MaxAttempts, 0), math.MaxInt32) - 1
 	c.CheckRetry = func(ctx context.Context, resp *http.Response, err error) (bool, error) {
@@ -84,7 +84,7 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 	}
 	c.RequestLogHook = func(l retryablehttp.Logger, req *http.Request, retry int) {
 		if r := resend.Of(req.Context()); retry == 0 && r.Count > 0 && r.Began == 0 {
-			setResendCount(req, 0) // an earlier call of Do has sent it
+			setResendCount(req, 0) // an earlier call of Do has sent the request
 		}
 		if hook != nil {
 			hook(l, req, retry)
@@ -99,24 +99,24 @@ type verdict struct {
 	retryAt time.Time
 }
 
-// judge applies the rules to a response. It closes the body of a failure and replaces
-// it with the part that it has read. It returns nil if the response is not a failure.
+// judge applies the rules to a response. It closes the body of a failure and replaces the
+// body with the part that was read. It returns nil if the response is not a failure.
 func (t *Transport) judge(f *failedAttempt) *verdict {
 	if succeeded(int(f.code)) || t.expects(optionsOf(f.req.Context()), f.code) {
 		return nil
 	}
 	wait, stop := t.decide(f, func() time.Duration {
-		// The client does not keep a schedule, so each response starts one and skips
-		// the intervals of the earlier retries.
+		// The client does not keep a schedule, so each response starts a new one and
+		// skips the intervals of the earlier retries.
 		s := t.newSchedule()
 		for range f.attempts - 1 {
 			s.NextBackOff()
 		}
 		return s.NextBackOff()
 	})
-	// The client retries the first request, not the request of another method that a
-	// redirect led to. But the redirect was the response to the first request, which
-	// may have been carried out.
+	// The client retries the first request, not the request with another method that a
+	// redirect led to. The redirect was the response to the first request, so the service
+	// may have carried out the first request.
 	first := f.req
 	for first.Response != nil && first.Response.Request != nil {
 		first = first.Response.Request
@@ -134,11 +134,11 @@ func (t *Transport) judge(f *failedAttempt) *verdict {
 	return v
 }
 
-// answer collects what the rules need to know about a response. It gives the request
-// the context of the call in place of that of the attempt.
+// answer collects what the rules need to know about a response. It replaces the context
+// of the attempt with the context of the call.
 func (t *Transport) answer(ctx context.Context, resp *http.Response, retryMax int) *failedAttempt {
 	req := note.Request(resp).WithContext(ctx)
-	//lint:ignore SA1019 http.Client sets it for its Timeout, which here limits one attempt
+	//lint:ignore SA1019 http.Client sets Cancel for its Timeout, which here limits one attempt
 	req.Cancel = nil
 	f := &failedAttempt{
 		req: req, resp: resp, at: time.Now(),
@@ -146,15 +146,15 @@ func (t *Transport) answer(ctx context.Context, resp *http.Response, retryMax in
 		attempts: ResendCount(ctx) + 1, patience: t.patience(ctx, optionsOf(ctx)),
 		replayable: true, // the client has buffered the body
 	}
-	if retryMax != math.MaxInt32-1 { // the program has changed RetryMax, so the client counts
+	if retryMax != math.MaxInt32-1 { // the program has changed RetryMax, so the client counts the attempts
 		f.patience.attempts = math.MaxInt - 1
 	}
 	f.asked, f.hasAsked = answer.RetryAfter(f.header, f.at)
 	return f
 }
 
-// setResendCount gives req a context with this resend count, which replaces that of the
-// attempt before.
+// setResendCount stores a resend count in the context of req, in place of the previous
+// attempt's count.
 func setResendCount(req *http.Request, n int) {
 	ctx := req.Context()
 	if c, ok := ctx.(*resend.Context); ok && c.Began == 0 { // not from a Transport above

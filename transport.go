@@ -14,7 +14,7 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// A Transport is an [http.RoundTripper] that retries requests by the documented rules
+// A Transport is an [http.RoundTripper] that retries requests by the rules of the IAM API
 // and returns the remaining failures as errors.
 //
 // The zero value is ready to use. A Transport is safe for concurrent use; do not
@@ -25,95 +25,95 @@ type Transport struct {
 	Base http.RoundTripper
 
 	// MaxAttempts is the maximum number of times a request is sent; 1 means no retries.
-	// Zero or negative means as many as fit before the deadline of the context
-	// (http.Client.Timeout is one too), or 8 without a deadline, about a minute and a
-	// half. See also [WithMaxAttempts].
+	// Zero or negative means as many as fit before the context's deadline
+	// (http.Client.Timeout sets one), or 8 if there is no deadline, which takes about a
+	// minute and a half. See also [WithMaxAttempts].
 	MaxAttempts int
 
-	// MaxWait is the longest wait before a retry, not counting its random part. If
-	// Retry-After or a pause of the Gate is longer, the call fails at once; a longer
-	// interval of Backoff is cut to MaxWait. Zero or negative means no limit but the
-	// deadline of the context, or 2 minutes without a deadline. See also [WithMaxWait].
+	// MaxWait is the longest wait before a retry, without the random part. If Retry-After
+	// or a pause of the Gate is longer, the call fails at once; a longer interval of
+	// Backoff is cut to MaxWait. If zero or negative, only the context's deadline limits
+	// waits, or 2 minutes if there is no deadline. See also [WithMaxWait].
 	MaxWait time.Duration
 
 	// Backoff returns a new schedule; it is called once per retried request, and
-	// NextBackOff once per retry. A negative interval stops the call. The schedule
-	// decides the wait if the service asks for none, and the size of the random part if
-	// it does. If nil, it is exponential: 1 s, doubled each time, ±50 %, at most 30 s.
+	// NextBackOff once per retry. A negative interval ends the call. The interval is the
+	// wait or, if the service asks for a wait, the limit of the random part. If nil, the
+	// schedule is exponential: 1 s, doubled each time, ±50 %, at most 30 s.
 	Backoff func() backoff.BackOff
 
-	// AlsoRetry lists codes to retry besides 408 and 429, although the documentation
-	// does not mention a retry or advises against it: 413 if it carries Retry-After,
-	// others if the request is idempotent by its method (RFC 9110 §9.2.2) or has an
-	// Idempotency-Key or X-Idempotency-Key.
+	// AlsoRetry lists codes to retry in addition to 408 and 429, even where the
+	// documentation does not mention a retry or advises against it. A 413 is retried if
+	// it carries Retry-After, any other code if the request is idempotent by its method
+	// (RFC 9110 §9.2.2) or has an Idempotency-Key or X-Idempotency-Key.
 	AlsoRetry []Code
 
-	// RetryConnectionErrors also retries requests that received no response, if they
-	// are idempotent as in AlsoRetry or no connection was made, their body can be sent
-	// again, and go-retryablehttp calls the error recoverable. If all attempts fail,
+	// RetryConnectionErrors also retries a request that received no response, if it is
+	// idempotent as in AlsoRetry or no connection was made, its body can be sent again,
+	// and go-retryablehttp considers the error recoverable. If all attempts fail,
 	// RoundTrip returns Base's error. Off by default: the table covers only responses.
 	RetryConnectionErrors bool
 
-	// Expected lists status codes that are not failures for this caller. They are
-	// returned as responses, and not retried, reported or recorded. See also
+	// Expected lists status codes that are not failures for this caller. Responses with
+	// these codes are returned, and are not retried, reported or recorded. See also
 	// [WithExpected].
 	Expected []Code
 
 	// PassThrough returns the last response with its body unread instead of a
-	// *StatusError, which keeps the contract of http.RoundTripper. The same requests
-	// are retried. You still get a *StatusError where there is no response to return:
-	// if the wait before a retry was canceled, if the Gate refused a retry, or from a
-	// proxy ([CheckProxyConnect]). With a Recorder or OnFailure, up to 64 KiB of the
-	// body are read ahead and put back.
+	// *StatusError, which keeps the contract of http.RoundTripper. The same requests are
+	// retried. You still get a *StatusError where there is no response to return: if the
+	// wait before a retry was canceled, if the Gate refused a retry, or if a proxy
+	// refused to connect ([CheckProxyConnect]). With a Recorder or OnFailure, up to 64
+	// KiB of the body is read ahead and put back.
 	PassThrough bool
 
 	// Gate, if not nil, decides when the requests of one account are sent, so that all
 	// calls back off when one of them is throttled; see [gate.Adaptive]. The Transport
-	// then does not wait after a 429 itself: it reports the 429 to the gate and asks
-	// the gate again, within MaxAttempts, MaxWait and the deadline. When stacking
-	// Transports, set Gate only on the innermost. If nil, calls are not coordinated.
+	// itself then does not wait after a 429: it reports the 429 to the gate and asks the
+	// gate again, within MaxAttempts, MaxWait and the deadline. When stacking Transports,
+	// set Gate only on the innermost. If nil, calls are not coordinated.
 	Gate gate.Gate
 
-	// GateKey returns the key of the account whose rate limit applies to the request;
-	// it must not be empty. Set it where one host serves several accounts, or several
-	// hosts share one limit. If nil, it is [gate.KeyByHostAndMethod].
+	// GateKey returns the key of the account whose rate limit applies to the request; the
+	// key must not be empty. Set GateKey if one host serves several accounts, or if
+	// several hosts share one limit. If nil, [gate.KeyByHostAndMethod] is used.
 	GateKey func(*http.Request) string
 
-	// OnFailure, if not nil, is called for each [Failure], in both modes, before
-	// RoundTrip continues, with the context of the request and by many goroutines at
-	// once. Use [LogFailures] to log failures and [Tee] to call several functions.
+	// OnFailure, if not nil, is called for each [Failure], in PassThrough mode too,
+	// before RoundTrip continues. It gets the request's context and must be safe for
+	// concurrent use. [LogFailures] logs failures, and [Tee] calls several functions.
 	OnFailure func(context.Context, Failure)
 
 	// SignatureLife is how long a signature (AK/SK) that is made above the Transport is
-	// valid; a call ends at once if its wait would outlast the signature. Zero means 15
+	// valid; a call fails at once if its wait would outlast the signature. Zero means 15
 	// minutes, or no limit if Base is an aksk.Transport; negative means no limit.
 	SignatureLife time.Duration
 
-	closing int32 //nolint:modernize // 1: CloseIdleConnections is running; not an atomic.Int32, because an unused Transport may be copied
+	closing int32 //nolint:modernize // 1 while CloseIdleConnections runs; not an atomic.Int32, because an unused Transport may be copied
 }
 
 var errNoAnswer = errors.New("iamhttp: Base returned neither response nor error")
 
-// RoundTrip sends req and retries it as the documentation allows. It deliberately
+// RoundTrip sends req and retries it where the documentation allows that. It deliberately
 // breaks the contract of [http.RoundTripper]: for a failing response it returns a nil
-// response and a *StatusError. A Transport therefore belongs outermost, so that no
-// outer layer mistakes its errors for broken connections and retries them. To keep
-// the contract, set PassThrough.
+// response and a *StatusError. A Transport therefore belongs outermost, so that no outer
+// layer mistakes its errors for broken connections and retries them. To keep the
+// contract, set PassThrough.
 //
 // A response with a code from 100 to 399 is returned unchanged. The request is never
 // modified. A body is sent again only if the request has GetBody; it is never buffered.
 // If Base returns an error, RoundTrip returns that error, joined with the reason if the
-// wait for a retry was cut short; the request may have been carried out. If the Gate
-// refuses the first attempt, the error is a *[NotSentError].
+// wait for a retry was cut short; the service may have carried out the request. If the
+// Gate refuses the first attempt, the error is a *[NotSentError].
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	c := call{t: t, req: req, current: req, fastest: math.MaxInt64}
 	return c.run()
 }
 
-// CloseIdleConnections closes the idle connections of Base, if Base can do so.
+// CloseIdleConnections closes Base's idle connections, if Base supports that.
 func (t *Transport) CloseIdleConnections() {
 	if !atomic.CompareAndSwapInt32(&t.closing, 0, 1) {
-		return // http.DefaultTransport passes the call back to t
+		return // http.DefaultTransport has passed the call back to t
 	}
 	defer atomic.StoreInt32(&t.closing, 0)
 	if c, ok := t.base().(interface{ CloseIdleConnections() }); ok {
@@ -121,10 +121,10 @@ func (t *Transport) CloseIdleConnections() {
 	}
 }
 
-// WrappedRoundTripper returns the next RoundTripper, by Kubernetes' convention.
+// WrappedRoundTripper returns the next RoundTripper, a Kubernetes convention.
 func (t *Transport) WrappedRoundTripper() http.RoundTripper { return t.base() }
 
-// originalDefault is what http.DefaultTransport was before a program replaced it.
+// originalDefault is http.DefaultTransport as it was at program start.
 var originalDefault = http.DefaultTransport
 
 func (t *Transport) base() http.RoundTripper {
@@ -137,8 +137,10 @@ func (t *Transport) base() http.RoundTripper {
 	return http.DefaultTransport
 }
 
-// leadsTo reports whether rt is t or passes its requests on to t: a program may make a
-// Transport without a Base the default transport, or a part of it.
+// leadsTo reports whether a request that is passed to rt would come back to t, or to
+// another Transport without a Base, which would pass it to the default transport again.
+// This happens if a program makes a Transport without a Base the default transport, or a
+// part of it.
 func leadsTo(rt http.RoundTripper, t *Transport) bool {
 	for below := range chain(rt) {
 		if w, ok := below.(*Transport); ok && (w == t || w.Base == nil) {
@@ -148,7 +150,8 @@ func leadsTo(rt http.RoundTripper, t *Transport) bool {
 	return false
 }
 
-// chain ranges over rt and the RoundTrippers below it, as far as they can be found.
+// chain ranges over rt and the RoundTrippers below it, as far as they reveal what they
+// wrap.
 func chain(rt http.RoundTripper) iter.Seq[http.RoundTripper] {
 	return func(yield func(http.RoundTripper) bool) {
 		for range 100 { // RoundTrippers of other packages may form a cycle
@@ -167,7 +170,7 @@ func chain(rt http.RoundTripper) iter.Seq[http.RoundTripper] {
 	}
 }
 
-// find returns the first T among rt and the RoundTrippers below it.
+// find returns the first RoundTripper of type T among rt and those below it.
 func find[T any](rt http.RoundTripper) (found T, ok bool) {
 	for below := range chain(rt) {
 		if found, ok = below.(T); ok {
@@ -177,9 +180,9 @@ func find[T any](rt http.RoundTripper) (found T, ok bool) {
 	return found, ok
 }
 
-// A defaultKey marks the context of an attempt that a Transport without a Base passes
-// to a default transport other than net/http's. If the Transport finds its own mark, it
-// is a part of that default transport.
+// A defaultKey marks the context of an attempt that a Transport without a Base passes to
+// a default transport other than net/http's. A Transport that finds its own mark is a
+// part of that default transport.
 type defaultKey struct{ t *Transport }
 
 // below returns the RoundTripper that makes an attempt, and the request for it.

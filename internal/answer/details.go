@@ -1,5 +1,5 @@
-// Package answer reads failing responses: the wait that they ask for, the service's
-// code and message in the body, and what those mean. All functions are pure.
+// Package answer reads failing responses: the wait that they ask for, the service's code
+// and message in the body, and what the code and message mean. All functions are pure.
 package answer
 
 import (
@@ -24,12 +24,12 @@ type Details struct{ Code, Message, RequestID string }
 //	{"errors": [{"code": …, "detail": …, "title": …, "request_id": …}, …]}
 //	{"error": "…", "error_description": "…"}, OAuth 2 (RFC 6749 §5.2)
 //	{"title": …, "detail": …}, problem details (RFC 9457)
-//	{"itemNotFound": {one of the above}}, whatever the name of the only object
+//	{"itemNotFound": {one of the above}}, whatever the name of the object
 //
-// Names may be spelled in other ways, such as errorCode or errMsg. An object or a
-// message may be JSON in a string. A code that only names a status, such as "404 Not
-// Found" or "Forbidden", is ignored. A short plain text is the message. Decode does not
-// guess at any other body.
+// Names may be spelled in other ways, such as errorCode or errMsg. An object or a message
+// may be JSON inside a string. A code that only names a status, such as "404 Not Found"
+// or "Forbidden", is ignored. If the body is a short plain text, the text is the message.
+// Decode ignores any other body.
 //
 // Decode works on the bytes and does not use encoding/json, for two reasons: a
 // truncated body still yields its message, and nothing is allocated except the returned
@@ -95,7 +95,7 @@ type fields struct {
 
 	err, errs, errorDescription []byte
 
-	sentence []byte // a string whose name says that it is an error
+	sentence []byte // the last value whose name ends in "error" or "fault"
 	object   []byte // the last object with another name
 	objects  int    // the number of objects with other names
 	others   int    // the number of other values with other names
@@ -129,7 +129,7 @@ func parseFields(object []byte) (f fields) {
 	return f
 }
 
-// field returns the field for members with that name, nil if there is none.
+// field returns the field for members with a plain name, or nil if there is none.
 func (f *fields) field(plain []byte) *[]byte {
 	switch string(plain) {
 	case "errorcode", "errcode":
@@ -156,8 +156,8 @@ func (f *fields) field(plain []byte) *[]byte {
 	return nil
 }
 
-// plainName appends a name to room in lower case and without separators, as far as
-// there is room.
+// plainName appends a name to room in lower case and without separators. It cuts the name
+// off where room is full.
 func plainName(room, name []byte) []byte {
 	for _, c := range name {
 		if c != '_' && c != '-' && len(room) < cap(room) {
@@ -167,12 +167,13 @@ func plainName(room, name []byte) []byte {
 	return room
 }
 
-// says reports whether a value is anything but null, true or false.
+// says reports whether a value says anything: it is not null, true, false or an empty
+// string.
 func says(value []byte) bool {
 	return len(value) > 0 && (value[0] == '{' || value[0] == '[' || len(bare(value)) > 0)
 }
 
-// orOnly returns f. If f has no known field but exactly one object with another name,
+// orOnly returns f. But if f has no known field and exactly one object with another name,
 // it returns the fields of that object.
 func orOnly(f fields) fields {
 	for _, raw := range [...][]byte{f.errorCode, f.errorMsg, f.code, f.message, f.detail, f.title, f.err, f.errs, f.errorDescription} {
@@ -186,7 +187,7 @@ func orOnly(f fields) fields {
 	only := parseFields(f.object)
 	tells := only.message != nil || only.errorMsg != nil || only.err != nil
 	if !tells && (f.others > 0 || only.code == nil && only.errorCode == nil) {
-		return f // it may be the resource that was requested
+		return f // the object may be the resource that was requested
 	}
 	if only.requestID == nil {
 		only.requestID = f.requestID
@@ -194,7 +195,7 @@ func orOnly(f fields) fields {
 	return only
 }
 
-// namesStatus reports whether c only names a status: by the number of this status,
+// namesStatus reports whether c only names a status: by the number of the given status,
 // perhaps with its phrase, or by the phrase of any status.
 func namesStatus(c []byte, status int) bool {
 	var room [20]byte
@@ -208,8 +209,8 @@ func namesStatus(c []byte, status int) bool {
 	return isPhrase(c)
 }
 
-// isPhrase reports whether c is the phrase of a status in any spelling: "Not Found",
-// "NotFound", "not_found".
+// isPhrase reports whether c is the reason phrase of any status, in any spelling: "Not
+// Found", "NotFound", "not_found".
 func isPhrase(c []byte) bool {
 	for _, b := range c {
 		if !('a' <= lower(b) && lower(b) <= 'z') && b != ' ' && b != '-' && b != '_' && b != '\'' {
@@ -229,7 +230,8 @@ func isPhrase(c []byte) bool {
 	return false
 }
 
-// sameLetters compares only the letters of two texts.
+// sameLetters reports whether two texts are equal apart from case, spaces and
+// punctuation.
 func sameLetters(c []byte, phrase string) bool {
 	i, j := 0, 0
 	for {
@@ -250,7 +252,7 @@ func sameLetters(c []byte, phrase string) bool {
 	}
 }
 
-// plainText returns a body that is a short text for people and is declared as text. It
+// plainText returns the body if it is a short, readable text and is declared as text. It
 // accepts text/html too, because some services declare their texts as HTML.
 func plainText(contentType string, body []byte) string {
 	contentType, _, _ = strings.Cut(contentType, ";")

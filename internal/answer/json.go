@@ -7,8 +7,8 @@ import (
 )
 
 // members ranges over the members of a JSON object: their names, without quotes, and
-// their raw values. It is lenient: it stops where the text stops being JSON, and yields
-// the part of a truncated value that is there.
+// their raw values. It is lenient: it stops where the text stops being JSON, and of a
+// truncated value it yields the part that is there.
 func members(object []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func(name, value []byte) bool) {
 		rest, ok := bytes.CutPrefix(trimSpace(object), []byte("{"))
@@ -29,8 +29,8 @@ func members(object []byte) iter.Seq2[[]byte, []byte] {
 	}
 }
 
-// firstElement returns the first element of a JSON array, raw, and nil for any other
-// value.
+// firstElement returns the first element of a JSON array, as raw JSON, or nil for any
+// other value.
 func firstElement(array []byte) []byte {
 	rest, ok := bytes.CutPrefix(trimSpace(array), []byte("["))
 	if !ok {
@@ -40,7 +40,7 @@ func firstElement(array []byte) []byte {
 	return rest[:valueEnd(rest)]
 }
 
-// trimSpace is bytes.TrimLeft for JSON's white space. It saves the cost of building the
+// trimSpace is bytes.TrimLeft for JSON's white space, but does not have to build a
 // cutset.
 func trimSpace(b []byte) []byte {
 	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t' || b[0] == '\r' || b[0] == '\n') {
@@ -49,8 +49,8 @@ func trimSpace(b []byte) []byte {
 	return b
 }
 
-// valueEnd returns the length of the JSON value at the beginning of b, len(b) if the
-// value is cut off. It only looks at strings and at the depth of brackets.
+// valueEnd returns the length of the JSON value at the beginning of b, or len(b) if the
+// value is cut off. It tracks only strings and the depth of brackets.
 func valueEnd(b []byte) int {
 	depth, quoted := 0, false
 	for i := 0; i < len(b); i++ {
@@ -100,8 +100,8 @@ func object(raw []byte) []byte {
 	return nil
 }
 
-// bare returns a raw JSON string without its quotes, a number unchanged, and nil for
-// any other value.
+// bare returns a raw JSON string without its quotes, a number unchanged, or nil for any
+// other value.
 func bare(raw []byte) []byte {
 	switch {
 	case len(raw) == 0:
@@ -114,7 +114,7 @@ func bare(raw []byte) []byte {
 	return nil
 }
 
-// text returns the same as bare, with escapes resolved.
+// text returns the same value as bare, with escapes resolved.
 func text(raw []byte) string {
 	b := bare(raw)
 	if bytes.IndexByte(b, '\\') < 0 {

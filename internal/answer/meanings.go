@@ -62,11 +62,11 @@ func (r Reason) String() string {
 
 // A Meaning says what one of the service's own codes means.
 type Meaning struct {
-	Code   string // a gateway may write APIGW. for APIG.
-	Status int    // that the documentation gives for the code
+	Code   string // a gateway may write APIGW. instead of APIG.
+	Status int    // the status that the documentation gives for the code
 	Reason Reason
 	Says   string // what has happened
-	Texts  []Text // for a code with several meanings: the first that matches the message decides
+	Texts  []Text // for a code with several meanings; the first one that matches the message decides
 }
 
 // Meanings are the documented codes that a program can act on, sorted by code. They
@@ -74,7 +74,7 @@ type Meaning struct {
 // prefix IAM.) and from the gateway in front of it. The many codes that only say which
 // parameter is wrong are left out, because only a person can act on them.
 //
-// To add a code, add a row here and one in reason_test.go of the root. Then run in the
+// To add a code, add a row here and one in reason_test.go in the root. Then run in the
 // root:
 //
 //	go test -run StatusCodes -update .
@@ -86,7 +86,7 @@ var Meanings = [...]Meaning{
 	{"1113", 400, AlreadyExists, "xuser_id and xuser_type are taken", nil},
 	{"1115", 400, QuotaExceeded, "no more users", nil},
 
-	{"APIG.0101", 404, APINotFound, "no API has this method and path; it says nothing of the resource", nil},
+	{"APIG.0101", 404, APINotFound, "no API has this method and path; the resource may exist nevertheless", nil},
 	{"APIG.0301", 401, TokenExpired, "the token, the signature or the access key is wrong", gatewayTexts},
 	{"APIG.0302", 403, PermissionMissing, "the user may not call this API", nil},
 	{"APIG.0303", 401, Unknown, "the signature, the clock or the key of the app is wrong", gatewayTexts},
@@ -95,13 +95,13 @@ var Meanings = [...]Meaning{
 	{"APIG.0307", 401, TokenExpired, "the token must be updated", nil},
 	{"APIG.0308", 429, Throttled, "the throttling threshold is reached", nil},
 	{"APIG.0314", 403, AccountLocked, "the brute force threshold of an authorizer is reached", nil},
-	{"APIG.0402", 403, PermissionMissing, "not from this address", nil},
-	{"APIG.0405", 403, PermissionMissing, "not from this address", nil},
+	{"APIG.0402", 403, PermissionMissing, "access from this address is not allowed", nil},
+	{"APIG.0405", 403, PermissionMissing, "access from this address is not allowed", nil},
 	{"APIG.0501", 405, QuotaExceeded, "the app has no calls left", nil},
-	{"APIG.0802", 403, PermissionMissing, "not in this region", nil},
+	{"APIG.0802", 403, PermissionMissing, "access is not allowed in this region", nil},
 	{"APIG.1001", 401, CredentialExpired, "the refresh token has expired", nil},
 	{"APIG.1002", 401, TokenExpired, "the access token has expired", nil},
-	{"APIG.1003", 401, CredentialRejected, "the refresh token is that of another app", nil},
+	{"APIG.1003", 401, CredentialRejected, "the refresh token belongs to another app", nil},
 	{"APIG.1004", 401, CredentialRejected, "the app does not exist", nil},
 	{"APIG.1009", 400, CredentialRejected, "the key or secret of the app is wrong", nil},
 	{"APIG.2201", 400, CredentialRejected, "the key or secret of the app is wrong", nil},
@@ -109,19 +109,19 @@ var Meanings = [...]Meaning{
 	{"APIG.2203", 400, TokenExpired, "the access token is wrong", nil},
 
 	{"IAM.0002", 403, PermissionMissing, "the user may not do this", nil},
-	{"IAM.0003", 403, PermissionMissing, "the policy does not allow it", nil},
-	{"IAM.0005", 409, AlreadyExists, "what was to be stored exists", nil},
+	{"IAM.0003", 403, PermissionMissing, "the policy does not allow the request", nil},
+	{"IAM.0005", 409, AlreadyExists, "the object to be stored already exists", nil},
 	{"IAM.0012", 429, Throttled, "the throttling threshold is reached", nil},
 	{"IAM.0020", 410, RegionFailover, "another region takes over", nil},
 	{"IAM.0061", 401, AccountLocked, "the account is locked", nil},
 	{"IAM.0062", 401, CredentialRejected, "the password is wrong", nil},
-	{"IAM.0064", 401, PermissionMissing, "the token does not allow it", nil},
+	{"IAM.0064", 401, PermissionMissing, "the token does not allow the request", nil},
 	{"IAM.0066", 401, TokenExpired, "the token has expired", nil},
 	{"IAM.0067", 401, TokenExpired, "the token is wrong", nil},
 	{"IAM.0080", 403, CredentialRejected, "the user of the access key is disabled", nil},
-	{"IAM.0081", 403, PermissionMissing, "the user may use the console only", nil},
+	{"IAM.0081", 403, PermissionMissing, "the user may only use the console", nil},
 	{"IAM.0082", 403, CredentialRejected, "the user is disabled", nil},
-	{"IAM.0083", 403, PermissionMissing, "not in this private region", nil},
+	{"IAM.0083", 403, PermissionMissing, "access is not allowed in this private region", nil},
 	{"IAM.1104", 400, CredentialRejected, "the access key is blacklisted", nil},
 	{"IAM.1105", 400, CredentialExpired, "the access key has expired", nil},
 	{"IAM.1106", 400, CredentialRejected, "the access key has no user", nil},
@@ -129,9 +129,9 @@ var Meanings = [...]Meaning{
 	{"IAM.1108", 400, CredentialExpired, "the security token has expired", nil},
 }
 
-// A Text is a pattern for messages. A message matches if it contains an alternative of
-// each line of Words. Bars separate alternatives; a star stands for the rest of a word,
-// and a space for any white space and punctuation.
+// A Text is a pattern for messages. A message matches if it contains at least one
+// alternative from each line of Words. Bars separate alternatives; a star stands for the
+// rest of a word, and a space for any white space and punctuation.
 type Text struct {
 	Words   []string
 	Reason  Reason
@@ -139,7 +139,7 @@ type Text struct {
 }
 
 // The texts come from the documentation of the gateway and from Keystone, with close
-// variants. The first match counts.
+// variants. The first text that matches counts.
 var (
 	gatewayTexts = []Text{
 		{[]string{"reach*|exceed*", "limit", "ak|access key|fail*"}, AccountLocked, "AK access failed to reach the limit,forbidden"},
@@ -173,8 +173,8 @@ var (
 	}
 )
 
-// Uncoded returns the patterns for the messages of a status, for a response without a
-// code or with a code that has no reason of its own.
+// Uncoded returns the patterns for messages with a status. They apply to a response
+// without a code, or whose code has no reason of its own.
 func Uncoded(status int) []Text {
 	switch status {
 	case http.StatusUnauthorized, http.StatusForbidden:
@@ -187,14 +187,14 @@ func Uncoded(status int) []Text {
 	return nil
 }
 
-// ReasonOf returns the reason for a failure with this status, code and message, as far
-// as it says more than the status.
+// ReasonOf returns the reason for a failure with this status, code and message, or
+// Unknown if they give none.
 func ReasonOf(status int, code, message string) Reason {
 	m := meaningOf(code)
 	switch {
 	case len(m.Texts) > 0:
 		return cmp.Or(told(message, m.Texts), m.Reason)
-	case m.Reason == Unknown, m.Reason == Throttled: // an account lock may use such a code
+	case m.Reason == Unknown, m.Reason == Throttled: // a locked account may be reported with such a code
 		if r := told(message, Uncoded(status)); r != Unknown {
 			return r
 		}
@@ -205,8 +205,8 @@ func ReasonOf(status int, code, message string) Reason {
 	return m.Reason
 }
 
-// meaningOf returns the Meaning of a code, in any case and with either prefix, or the
-// zero Meaning if it has none.
+// meaningOf returns the Meaning of a code, in upper or lower case and with either prefix,
+// or the zero Meaning if the code is not in Meanings.
 func meaningOf(code string) Meaning {
 	var room [12]byte // longer than any code
 	if code == "" || len(code) > len(room) {
@@ -271,8 +271,8 @@ func fits(message string, words []string) bool {
 	return true
 }
 
-// index returns the position of the phrase in text, on word boundaries and in any case,
-// or -1 if text does not contain it.
+// index returns the position of the phrase in text, ignoring case and only at word
+// boundaries, or -1 if text does not contain the phrase.
 func index(text, phrase string) int {
 	phrase, stem := strings.CutSuffix(phrase, "*")
 	for i := range len(text) {
@@ -286,8 +286,8 @@ func index(text, phrase string) int {
 	return -1
 }
 
-// match returns the length of the phrase at the beginning of text, or 0 if text does
-// not begin with it.
+// match returns the length of the phrase at the beginning of text, or 0 if text does not
+// begin with the phrase.
 func match(text, phrase string) (n int) {
 	for _, want := range []byte(phrase) {
 		if want == ' ' {

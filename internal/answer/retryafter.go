@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// RetryAfter returns the wait that Retry-After asks for (RFC 9110 §10.2.3), rounded up
-// to seconds and saturating, and whether there is a valid one. If there are several
-// header lines, the longest wait counts. A date is compared with the response's own
-// Date, so that a wrong local clock does no harm, and with now only if there is no
-// valid Date. A time in the past is valid and yields 0.
+// RetryAfter returns the wait that Retry-After asks for (RFC 9110 §10.2.3), and whether
+// the field is present and valid. The wait is rounded up to whole seconds, and saturates.
+// If there are several header lines, the longest wait counts. A date is compared with the
+// response's own Date, so that a wrong local clock does no harm, and with now only if
+// there is no valid Date. A time in the past is valid and yields 0.
 func RetryAfter(h http.Header, now time.Time) (wait time.Duration, valid bool) {
 	return Wait(h["Retry-After"], h, now)
 }
 
-// Wait does the same as RetryAfter for the lines of another field of h with the same
-// syntax.
+// Wait does the same as RetryAfter for the lines of any other header field with the same
+// syntax. h is the header that contains the Date.
 func Wait(lines []string, h http.Header, now time.Time) (wait time.Duration, valid bool) {
 	for _, line := range lines {
 		line = strings.Trim(line, " \t")

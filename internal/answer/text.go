@@ -6,7 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// Label returns a short text of the service in a form that is safe to print.
+// Label returns a short text from the service in a form that is safe to print: one line
+// of at most 128 bytes.
 func Label(s string) string { return Cut(OneLine(s), 128) }
 
 // Cut returns at most the first n bytes of s, without a partial character at the end.
@@ -20,10 +21,10 @@ func Cut(s string, n int) string {
 	return s[:n]
 }
 
-// OneLine removes surrounding white space and all characters that could start a new
-// line, move the cursor or change the direction of writing where s is shown.
+// OneLine removes surrounding white space and all characters that could start a new line,
+// move the cursor or change the writing direction where s is shown.
 func OneLine(s string) string {
-	plain := true // nearly always
+	plain := true // the usual case
 	for i := 0; i < len(s) && plain; i++ {
 		plain = ' ' <= s[i] && s[i] <= '~'
 	}

@@ -32,7 +32,7 @@ func TestCutNeverLeavesAPartialCharacter(t *testing.T) {
 	for n, want := range []string{"", "a", "a", "aü", "aü", "aü", "aü", "aü😀", "aü😀"} {
 		assert.Equal(t, want, answer.Cut("aü😀", n), "%d bytes", n)
 	}
-	assert.Empty(t, answer.Cut("\x80\x80\x80", 2), "a text without the start of a character")
+	assert.Empty(t, answer.Cut("\x80\x80\x80", 2), "a text that contains no start of a character")
 }
 
 func TestLabelReturnsOneLineOfAtMost128Bytes(t *testing.T) {

@@ -5,13 +5,13 @@ import (
 	"io"
 )
 
-// Again returns a body with data that was already read. It ends with an error if the
-// data was truncated.
+// Again returns a body that yields data, which was already read. The body ends with an
+// error if the data was truncated.
 func Again(data []byte, truncated bool) io.ReadCloser {
 	return io.NopCloser(io.MultiReader(bytes.NewReader(data), end(truncated)))
 }
 
-// end is what follows the data of a body; true means that the data was truncated.
+// An end follows the data of a body. It is true if the data was truncated.
 type end bool
 
 func (early end) Read([]byte) (int, error) {

@@ -28,8 +28,8 @@ func Time(ctx context.Context) time.Duration {
 	return MaxTime
 }
 
-// ReadAndClose reads at most Max bytes of the body, for at most d or until ctx ends,
-// and closes it. It returns the first keep bytes, and whether the body is longer or was
+// ReadAndClose reads at most Max bytes of the body, for at most d or until ctx ends, and
+// closes the body. It returns the first keep bytes, and whether the body is longer or was
 // cut off.
 func ReadAndClose(ctx context.Context, resp *http.Response, keep int, d time.Duration) (data []byte, truncated bool) {
 	switch {
@@ -48,13 +48,13 @@ func ReadAndClose(ctx context.Context, resp *http.Response, keep int, d time.Dur
 // it with Release.
 type Drain struct {
 	closer bodyCloser
-	end    func()    // closer.close, stored because each method value allocates
+	end    func()    // closer.close, stored because a method value allocates each time
 	buffer [256]byte // most error bodies are shorter
-	busy   bool      // a timer may still use it
+	busy   bool      // a timer may still use the Drain
 }
 
-// A Drain does not hold a timer: in a test with testing/synctest, a timer belongs to
-// that test.
+// A Drain does not keep its timer, because under testing/synctest a timer belongs to the
+// test that created it.
 var drains = sync.Pool{New: func() any {
 	d := new(Drain)
 	d.end = d.closer.close
@@ -64,8 +64,8 @@ var drains = sync.Pool{New: func() any {
 // NewDrain returns a Drain that is not in use.
 func NewDrain() *Drain { return drains.Get().(*Drain) }
 
-// Release returns a Drain to the pool. The data that its ReadAndClose returned must not
-// be used any more.
+// Release returns a Drain to the pool. After that, the data that its ReadAndClose
+// returned must not be used.
 func (d *Drain) Release() {
 	if !d.busy {
 		d.closer = bodyCloser{}
@@ -73,9 +73,9 @@ func (d *Drain) Release() {
 	}
 }
 
-// ReadAndClose discards a body, like the function ReadAndClose. It returns the
-// beginning, which is stored in the Drain. It also reports whether the body is stuck:
-// it could not be closed, and its connection is still in use.
+// ReadAndClose reads and closes a body that is discarded, like the function ReadAndClose.
+// It returns the beginning of the body, which is stored in the Drain. It also reports
+// whether the body is stuck: it could not be closed, and its connection is still in use.
 func (d *Drain) ReadAndClose(ctx context.Context, resp *http.Response, in time.Duration) (data []byte, truncated, stuck bool) {
 	switch {
 	case resp.Body == http.NoBody:
@@ -83,13 +83,13 @@ func (d *Drain) ReadAndClose(ctx context.Context, resp *http.Response, in time.D
 	case resp.Uncompressed:
 		return readAside(ctx, resp, Kept, in)
 	}
-	d.busy = true // it stays true if Read panics
+	d.busy = true // busy stays true if Read panics
 	data, truncated, d.busy = readInTime(ctx, resp, Kept, in, &d.closer, d.end, d.buffer[:0])
 	return data, truncated, false
 }
 
-// readInTime does the work of ReadAndClose. It reports whether a timer or ctx may still
-// close g when it returns.
+// readInTime does the work of ReadAndClose. The result busy reports whether a timer or
+// ctx may still close g after readInTime has returned.
 func readInTime(ctx context.Context, resp *http.Response, keep int, d time.Duration, g *bodyCloser, end func(), buf []byte) (data []byte, truncated, busy bool) {
 	g.body = resp.Body
 	defer g.close() // in case Read panics
@@ -124,7 +124,7 @@ func readAll(resp *http.Response, buf []byte, keep int) (data []byte, truncated 
 	return data, n > 0 || err != io.EOF
 }
 
-// bodyCloser closes a body exactly once; concurrent callers block until it is
+// A bodyCloser closes a body exactly once; concurrent callers block until the body is
 // closed.
 type bodyCloser struct {
 	once sync.Once
@@ -134,13 +134,13 @@ type bodyCloser struct {
 func (g *bodyCloser) close() {
 	g.once.Do(func() {
 		g.body.Close()
-		g.body = nil // it may be large, and the Drain may stay in the pool
+		g.body = nil // the body may be large, and the Drain may stay in the pool
 	})
 }
 
-// readAside is readInTime for a body that net/http inflates. Before Go 1.27, closing
-// such a body blocks while a Read waits for the gzip header. readAside leaves such a
-// Read in the background, where the server or ctx ends it, and then reports the body as
+// readAside is readInTime for a body that net/http inflates. Before Go 1.27, closing such
+// a body blocks while a Read waits for the gzip header. If that happens, readAside leaves
+// the Read in the background, where the server or ctx ends it, and reports the body as
 // stuck.
 func readAside(ctx context.Context, resp *http.Response, keep int, d time.Duration) (data []byte, truncated, stuck bool) {
 	type read struct {
@@ -154,7 +154,7 @@ func readAside(ctx context.Context, resp *http.Response, keep int, d time.Durati
 		data, truncated, _ := readInTime(ctx, resp, keep, d, g, g.close, nil)
 		done <- read{data, truncated}
 	}()
-	timer := time.NewTimer(d + min(closeTime, d/2)) // for a body that is returned, d is at most half of the time until the deadline
+	timer := time.NewTimer(d + min(closeTime, d/2)) // if the body is returned, d is at most half of the time until the deadline
 	defer timer.Stop()
 	select {
 	case r := <-done:
@@ -164,8 +164,8 @@ func readAside(ctx context.Context, resp *http.Response, keep int, d time.Durati
 	}
 }
 
-// readUpTo reads n bytes of r, or fewer and the error that r ended with. It uses buf as
-// far as there is room. size is the announced length, -1 if unknown.
+// readUpTo reads n bytes of r, or fewer and the error that r ended with. It fills buf
+// before it allocates. size is the announced length, -1 if unknown.
 func readUpTo(r io.Reader, buf []byte, n int, size int64) ([]byte, error) {
 	// A server may announce more than it sends, so only a small size is trusted. One
 	// extra byte lets the last Read find the end.

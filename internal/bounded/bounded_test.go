@@ -16,12 +16,12 @@ import (
 	"github.com/iamhttp/iamhttp/internal/bounded"
 )
 
-// A source is a body. After its text comes its error or, if it has none, Read waits
-// until the source is closed.
+// A source is the body of a response. After its text, Read returns err or, if err is nil,
+// waits until the source is closed.
 type source struct {
 	text  io.Reader
 	err   error
-	drips time.Duration // how long each byte takes; 0: all come at once
+	drips time.Duration // how long each byte takes; 0: all bytes come at once
 
 	mu     sync.Mutex
 	read   int
@@ -93,14 +93,14 @@ func response(b io.ReadCloser, length int64) *http.Response {
 	return &http.Response{StatusCode: 500, Body: b, ContentLength: length}
 }
 
-func TestTimeIsHalfOfWhatIsLeftButAtMostFiveSeconds(t *testing.T) {
+func TestTimeIsHalfTheTimeLeftButAtMostFiveSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		assert.Equal(t, 5*time.Second, bounded.Time(t.Context()))
 		for left, want := range map[time.Duration]time.Duration{
 			time.Minute: 5 * time.Second, 10 * time.Second: 5 * time.Second, 4 * time.Second: 2 * time.Second, -time.Second: -500 * time.Millisecond,
 		} {
 			ctx, cancel := context.WithTimeout(t.Context(), left)
-			assert.Equal(t, want, bounded.Time(ctx), "%v left", left)
+			assert.Equal(t, want, bounded.Time(ctx), "Time with %v left until the deadline", left)
 			cancel()
 		}
 	})
@@ -108,8 +108,8 @@ func TestTimeIsHalfOfWhatIsLeftButAtMostFiveSeconds(t *testing.T) {
 
 // The body is read in three ways: it is kept, discarded by a Drain, or inflated by
 // net/http.
-func TestReadingEndsWithTheBodyAfterItsTimeOrWithTheContext(t *testing.T) {
-	long := strings.Repeat("x", 5<<10) // longer than what is kept of a discarded body
+func TestReadingStopsAtTheEndOfTheBodyAtTheTimeLimitOrWithTheContext(t *testing.T) {
+	long := strings.Repeat("x", 5<<10) // longer than the part that is kept of a discarded body
 	for name, tt := range map[string]struct {
 		body      func() *source
 		length    int64 // announced
@@ -131,8 +131,8 @@ func TestReadingEndsWithTheBodyAfterItsTimeOrWithTheContext(t *testing.T) {
 			s.drips = 2 * time.Second
 			return s
 		}, -1, 0, "t", true, 3 * time.Second},
-		"a body that stalls until the context is canceled": {func() *source { return body("text", nil) }, -1, 2 * time.Second, "text", true, 2 * time.Second},
-		"a complete body, with a cancel an hour later":     {func() *source { return body("text", io.EOF) }, 4, time.Hour, "text", false, 0},
+		"a body that stalls until the context is canceled":       {func() *source { return body("text", nil) }, -1, 2 * time.Second, "text", true, 2 * time.Second},
+		"a complete body, with a context canceled an hour later": {func() *source { return body("text", io.EOF) }, 4, time.Hour, "text", false, 0},
 		"a body whose Read returns neither data nor error": {func() *source {
 			s := body("", nil)
 			s.text = io.MultiReader(strings.NewReader("text"), idle{})
@@ -180,7 +180,7 @@ func TestReadingEndsWithTheBodyAfterItsTimeOrWithTheContext(t *testing.T) {
 	}
 }
 
-func TestOnly64KiBOfAnEndlessBodyAreRead(t *testing.T) {
+func TestOnly64KiBOfAnEndlessBodyIsRead(t *testing.T) {
 	for _, keep := range []int{bounded.Max, bounded.Kept} {
 		b := body("", nil)
 		b.text = endless{}
@@ -239,13 +239,13 @@ func TestAnInflatedBodyThatCannotBeClosedIsReportedAsStuck(t *testing.T) {
 	}
 }
 
-// A timer that fires when the body has ended may run late. It must not close the body
-// of the next call.
+// The function of a timer that fires just as the body ends may run late. It must not
+// close the body of the next call.
 func TestADrainThatATimerMayStillUseIsNotReused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		read := func(in time.Duration) (string, bool) {
 			b := body("x", io.EOF)
-			b.drips = time.Second // the end takes another second
+			b.drips = time.Second // the end of the body takes another second
 			d := bounded.NewDrain()
 			defer d.Release()
 			data, truncated, _ := d.ReadAndClose(t.Context(), response(b, -1), in)
@@ -267,7 +267,7 @@ func TestABodyOfExactly64KiBIsComplete(t *testing.T) {
 	assert.False(t, truncated)
 }
 
-func TestAPanicOfABodyReachesTheCallerAndTheBodyIsClosed(t *testing.T) {
+func TestAPanicInReadReachesTheCallerAndTheBodyIsClosed(t *testing.T) {
 	b := body("", nil)
 	b.text = readerFunc(func([]byte) (int, error) { panic("no") })
 	assert.PanicsWithValue(t, "no", func() { bounded.ReadAndClose(t.Context(), response(b, -1), bounded.Max, time.Second) })

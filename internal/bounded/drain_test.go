@@ -18,8 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// body counts how often it is closed. If stall is set, a Read after the last part waits
-// until the body is closed.
+// body counts its calls of Close. If stall is set, a Read after the last part waits until
+// the body is closed.
 type body struct {
 	io.Reader
 	stall  bool
@@ -64,13 +64,13 @@ func TestReadAndCloseIsBoundedInSizeAndTime(t *testing.T) {
 		truncated bool
 		took      time.Duration
 	}{
-		"a short body":                        {"text", false, 4, Max, 4, false, 0},
-		"a body of unknown length":            {"text", false, -1, Max, 4, false, 0},
-		"a body longer than Max":              {strings.Repeat("x", Max+1), false, -1, Max, Max, true, 0},
-		"a body of exactly Max":               {strings.Repeat("x", Max), false, Max, Max, Max, false, 0},
-		"a body longer than what is kept":     {strings.Repeat("x", Kept+1), false, -1, Kept, Kept, true, 0},
-		"a body announced as longer than Max": {strings.Repeat("x", Kept), false, 10 * Max, Kept, Kept, true, 0},
-		"a body that stalls":                  {"begin", true, -1, Max, 5, true, time.Second},
+		"a short body":                             {"text", false, 4, Max, 4, false, 0},
+		"a body of unknown length":                 {"text", false, -1, Max, 4, false, 0},
+		"a body longer than Max":                   {strings.Repeat("x", Max+1), false, -1, Max, Max, true, 0},
+		"a body of exactly Max":                    {strings.Repeat("x", Max), false, Max, Max, Max, false, 0},
+		"a body longer than the part that is kept": {strings.Repeat("x", Kept+1), false, -1, Kept, Kept, true, 0},
+		"a body announced as longer than Max":      {strings.Repeat("x", Kept), false, 10 * Max, Kept, Kept, true, 0},
+		"a body that stalls":                       {"begin", true, -1, Max, 5, true, time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -99,14 +99,14 @@ func TestADrainIsReusedOnlyIfNothingCanCloseItsBodyLater(t *testing.T) {
 		d = NewDrain()
 		_, truncated, _ = d.ReadAndClose(t.Context(), response(newBody(strings.NewReader("begin"), true), -1), time.Second)
 		assert.True(t, truncated)
-		assert.True(t, d.busy, "the timer has fired, so it may still close the body")
+		assert.True(t, d.busy, "the Drain must be busy: the timer has fired and may still close the body")
 		d.Release()
 
 		d = NewDrain()
 		assert.Panics(t, func() {
 			_, _, _ = d.ReadAndClose(t.Context(), response(newBody(panics{}, false), -1), time.Second)
 		})
-		assert.True(t, d.busy, "the timer was not stopped, so it may still close the body")
+		assert.True(t, d.busy, "the Drain must be busy: the timer was not stopped and may still close the body")
 	})
 }
 
@@ -126,7 +126,7 @@ func TestConcurrentDrainsDoNotMixUpTheirBodies(t *testing.T) {
 				data, _, _ := d.ReadAndClose(ctx, response(b, -1), time.Millisecond)
 				cancel()
 				if string(data) != want[:len(data)] || b.closes.Load() != 1 {
-					t.Errorf("read %q, closed %d times, want the body closed once", data, b.closes.Load())
+					t.Errorf("another body was read, or the body was not closed exactly once: read %q, closed %d times", data, b.closes.Load())
 				}
 				d.Release()
 			}
@@ -183,7 +183,7 @@ func TestPeekEndsWithTheDeadlineOfTheContextAndClosesTheBody(t *testing.T) {
 	})
 }
 
-func TestTimeIsHalfOfTheTimeUntilTheDeadline(t *testing.T) {
+func TestTimeIsHalfTheTimeUntilTheDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		assert.Equal(t, MaxTime, Time(t.Context()))
 		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)

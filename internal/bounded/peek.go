@@ -11,8 +11,8 @@ import (
 )
 
 // Peek reads at most Max bytes of the body, for at most d or until ctx ends, and puts
-// them back: resp.Body still yields the whole body. It reports whether the body is, or
-// may be, longer than the data that it returns.
+// them back: resp.Body still yields the whole body. Peek also reports whether the body
+// is, or may be, longer than the data that it returns.
 func Peek(ctx context.Context, resp *http.Response, d time.Duration) (data []byte, truncated bool) {
 	if resp.Body == nil || resp.Body == http.NoBody {
 		resp.Body = http.NoBody
@@ -43,16 +43,16 @@ func Peek(ctx context.Context, resp *http.Response, d time.Duration) (data []byt
 // A peekedBody is a body whose beginning was read ahead, or is being read.
 type peekedBody struct {
 	rest     io.ReadCloser
-	inflated bool          // by net/http
-	closer   bodyCloser    // of rest, which the end of a context may close too
+	inflated bool          // net/http inflates the body
+	closer   bodyCloser    // closes rest, when the caller does or when a context ends
 	ended    chan struct{} // closed when reading ahead has ended, after which data no longer changes
 
 	mu      sync.Mutex
 	data    []byte // what was read ahead
 	at      int    // how many bytes of data the caller has read
 	err     error  // the error after data; nil: the body continues with rest
-	stopped bool   // stop reading ahead
-	closed  bool   // by the reader
+	stopped bool   // reading ahead must stop
+	closed  bool   // the caller has closed the body
 
 	panicked any // the value that a Read of rest has panicked with
 }
@@ -144,7 +144,8 @@ func (p *peekedBody) readData(b []byte) (int, error) {
 }
 
 // Close closes the body. Before Go 1.27, closing a body that net/http inflates blocks
-// while a Read waits for the gzip header, so Close waits at most closeTime for that.
+// while a Read waits for the gzip header, so Close waits at most closeTime until such a
+// body is closed.
 func (p *peekedBody) Close() error {
 	p.mu.Lock()
 	p.closed = true

@@ -32,8 +32,8 @@ func TestAPeekedBodyYieldsTheSameDataAndErrorAsTheOriginal(t *testing.T) {
 		"an empty body":                           {"", io.EOF, 0, 0, false},
 		"a body that breaks off":                  {"text", reset, -1, 4, true},
 		"a body of 64 KiB, whose end is not read": {strings.Repeat("x", bounded.Max), io.EOF, -1, bounded.Max, true},
-		"a body of 64 KiB and a byte":             {strings.Repeat("x", bounded.Max+1), io.EOF, -1, bounded.Max, true},
-		"a body of 64 KiB and an error":           {strings.Repeat("x", bounded.Max), reset, -1, bounded.Max, true},
+		"a body of 64 KiB and 1 byte":             {strings.Repeat("x", bounded.Max+1), io.EOF, -1, bounded.Max, true},
+		"a body that breaks off after 64 KiB":     {strings.Repeat("x", bounded.Max), reset, -1, bounded.Max, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := body(tt.text, tt.err)
@@ -68,7 +68,7 @@ func TestPeekReturnsInTimeAndLosesNoData(t *testing.T) {
 		assert.True(t, truncated)
 		time.Sleep(time.Minute)
 		read, _ := b.counts()
-		assert.Equal(t, 4, read, "3 bytes, and 1 of the Read that was waiting when Peek returned")
+		assert.Equal(t, 4, read, "want the 3 bytes that Peek returned, and 1 byte from the Read that was waiting at that time")
 		whole, err := io.ReadAll(resp.Body)
 		assert.Equal(t, "texttext", string(whole))
 		assert.NoError(t, err)

@@ -1,5 +1,6 @@
-// Package cancelctx tells when the caller stops waiting for a request: by its context,
-// or by the deprecated Cancel channel, which http.Client still sets for its Timeout.
+// Package cancelctx detects that the caller has stopped waiting for a request: from the
+// request's context, or from its deprecated Cancel channel, which http.Client still sets
+// for its Timeout.
 package cancelctx
 
 import (
@@ -11,15 +12,15 @@ import (
 	"time"
 )
 
-// A Context ends with its parent, or when a channel is closed. http.Client sets
-// Request.Cancel for its Timeout, so a Context starts a goroutine only if Done is
-// called. It costs one allocation for a request that has a Cancel.
+// A Context ends with its parent, or when a channel is closed. Because http.Client sets
+// Request.Cancel for its Timeout, many requests need a Context. It therefore costs only
+// one allocation, and starts a goroutine only if Done is called.
 type Context struct {
 	context.Context
 	cancel <-chan struct{}
 
 	mu      sync.Mutex
-	both    context.Context // nil: Done was not called yet
+	both    context.Context // nil until Done is called
 	end     context.CancelFunc
 	stopped bool
 }
@@ -51,8 +52,8 @@ func (c *Context) Done() <-chan struct{} {
 	return c.both.Done()
 }
 
-// Err returns why the context has ended. It must not be nil once Done is closed, or a
-// context that is derived from this one would panic.
+// Err returns why the context has ended. Once Done is closed, Err must not return nil, or
+// a context that is derived from this one would panic.
 func (c *Context) Err() error {
 	select {
 	case <-c.cancel:
@@ -80,9 +81,9 @@ func (c *Context) Stop() {
 	}
 }
 
-// Ended returns why the caller no longer waits for the response to req: the error of
-// the context, joined with its cause if that differs. It returns nil if the caller
-// still waits.
+// Ended returns why the caller no longer waits for the response to req: the error of the
+// context, joined with the context's cause if the two differ. It returns nil if the
+// caller still waits.
 func Ended(req *http.Request) error {
 	ctx := req.Context()
 	if err := ctx.Err(); err != nil {
@@ -100,8 +101,9 @@ func Ended(req *http.Request) error {
 	}
 }
 
-// Sleep returns nil after d. If the caller stops waiting earlier, it returns the reason
-// at once. call.wait, in call.go of the root, makes the error for the caller.
+// Sleep returns nil after d. If the caller stops waiting earlier, Sleep returns the
+// reason at once. call.wait, in call.go in the root, turns the reason into the error for
+// the caller.
 func Sleep(req *http.Request, d time.Duration) error {
 	if d > 0 {
 		timer := time.NewTimer(d)

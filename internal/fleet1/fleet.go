@@ -1,13 +1,13 @@
-// Package fleet1 is the interface between package redisgate and gate.Adaptive.
-// Processes that share an account use it to join their gates. The gate keeps the queue
-// and the deadlines; a [Pacer] decides when a request leaves, and may know more than
-// this process does.
+// Package fleet1 is the interface between package redisgate and gate.Adaptive. Processes
+// that share an account use it to connect their gates. The gate keeps the queue and the
+// deadlines. A [Pacer] decides when a request leaves, and may know more than this process
+// does.
 //
 // The two sides are in different modules, which users update separately. The number in
-// the package's path, the same as [Number], therefore changes with every change of
-// meaning here or in package bracket, so that two modules that do not match fail to
-// compile instead of misbehaving. Redisgate imports no other internal package of this
-// module.
+// the package's path, which is [Number], therefore changes whenever the meaning of
+// something here or in package bracket changes, so that two modules that do not match
+// fail to compile instead of misbehaving. Redisgate imports no other internal package of
+// this module.
 package fleet1
 
 import (
@@ -39,10 +39,11 @@ func Resume(now time.Duration, l Learned, pause time.Duration) *Controller {
 	return bracket.Resume(now, l, pause)
 }
 
-// A Pacer decides when the requests of one account leave, as [Controller] does. All
-// calls are made under the account's lock, with times that count from one origin of the
-// account. The backlog is the number of requests that wait. In Sent, it includes the
-// requests that the gate refused since the previous Sent because of their deadlines.
+// A Pacer decides when the requests of one account leave, as [Controller] does. Its
+// methods are called under the account's lock, and all times of an account are measured
+// from the same origin. The backlog is the number of requests that wait. In Sent, it
+// includes the requests that the gate refused since the previous Sent because of their
+// deadlines.
 type Pacer interface {
 	Next(now time.Duration, backlog int) time.Duration
 	Sent(now time.Duration, backlog int) Send
@@ -62,7 +63,7 @@ type Pacer interface {
 	Trip() time.Duration
 }
 
-// A History is what an account was allowed to send before it was throttled for the
+// A History records what an account was allowed to send before it was throttled for the
 // first time.
 type History struct {
 	Now    time.Duration
@@ -70,8 +71,8 @@ type History struct {
 	Flying int
 }
 
-// Close returns the controller of an account that was throttled now, and that no other
-// process uses.
+// Close returns the controller of an account that has just been throttled and that no
+// other process uses.
 func (h History) Close(retryAfter time.Duration) *Controller {
 	return bracket.New(h.Now, slices.Clone(h.Marks), h.Flying, retryAfter)
 }
@@ -85,14 +86,14 @@ type Fleet interface {
 	// Throttled returns the Pacer of an account that was throttled for the first time.
 	// It is called under the account's lock.
 	Throttled(key string, h History, retryAfter time.Duration) Pacer
-	// Forgotten ends the use that began with one call of Opened. It is called without
-	// the account's lock, possibly with another lock of the gate held, so it must not
-	// call the gate. It may come after Opened for the next account with the same key,
-	// so a key is in use as long as Opened was called more often than Forgotten.
+	// Forgotten ends the use that began with one call of Opened. It is called without the
+	// account's lock, possibly with another lock of the gate held, so it must not call
+	// the gate. It may come after Opened for the next account with the same key, so a key
+	// is in use as long as Opened has been called more often than Forgotten.
 	Forgotten(key string)
 }
 
-// A Visitor inspects an account under the account's lock: its Pacer, nil if it was
-// never throttled, the number of requests that wait, and its history. It returns the
-// Pacer to use from now on, or nil to leave the account open.
+// A Visitor inspects an account under the account's lock: its Pacer (nil if the account
+// was never throttled), the number of requests that wait, and its history. It returns the
+// Pacer to use from now on, or nil to leave the account without one.
 type Visitor func(now time.Duration, p Pacer, backlog int, history func() History) Pacer

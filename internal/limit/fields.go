@@ -15,8 +15,8 @@ import (
 //
 // A malformed field is ignored as a whole, as the draft demands. If there are several
 // limits, the one that is used up counts, or else the one whose window ends last. The
-// package has its own parser because the root module's dependencies are fixed, and
-// because a list of strings with integer parameters is all that is needed.
+// package has its own parser because the dependencies of the root module are fixed, and
+// because only a list of strings with integer parameters has to be parsed.
 func (l *Limit) fields(h http.Header) {
 	limits, ok := items(h["Ratelimit"])
 	if !ok {
@@ -46,7 +46,7 @@ func (l *Limit) fields(h http.Header) {
 			continue // it is unclear which limit refused the request
 		}
 		q, w := p.params["q"], p.params["w"]
-		_, other := p.params["qu"] // a quota unit other than requests
+		_, other := p.params["qu"] // the quota may count something other than requests
 		if q > 0 && q <= mostRequests && w > 0 && !other {
 			if per := window(w, time.Second); per > 0 {
 				l.Requests, l.Per, l.Policy = int(q), per, p.name
@@ -58,7 +58,7 @@ func (l *Limit) fields(h http.Header) {
 	}
 }
 
-// An item is one member of the list: a string with parameters.
+// An item is one member of a list: a string with parameters.
 type item struct {
 	name   string
 	params map[string]int64 // whole numbers; -1 stands for any other value
@@ -179,7 +179,7 @@ func bare(s string) (value int64, rest string, ok bool) {
 	case s[0] == '"':
 		_, rest, ok = name(s)
 		return -1, rest, ok
-	case s[0] == ':': // bytes
+	case s[0] == ':': // a byte sequence
 		_, rest, ok = strings.Cut(s[1:], ":")
 		return -1, rest, ok
 	case s[0] == '?':

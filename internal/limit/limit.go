@@ -1,6 +1,5 @@
-// Package limit reads what a failing response states about the service's rate limit. A
-// statement may be wrong, so a malformed, negative or absurd value counts as not
-// stated.
+// Package limit reads what a failing response states about the service's rate limit. Such
+// statements may be wrong, so a malformed, negative or absurd value is ignored.
 package limit
 
 import (
@@ -80,7 +79,7 @@ func reset(lines []string, h http.Header, at time.Time) (longestOf time.Duration
 			continue
 		}
 		d := window(n, time.Second)
-		if d == 0 { // too long for a wait: it is a time
+		if d == 0 { // too long for a wait, so n is a time
 			origin := at
 			if date, err := http.ParseTime(h.Get("Date")); err == nil {
 				origin = date
@@ -95,7 +94,7 @@ func reset(lines []string, h http.Header, at time.Time) (longestOf time.Duration
 }
 
 // quota reads "60", "60r/m", "60r/5m", "60;w=60" and "60, 60;w=60, 1000;w=3600": the
-// limit, and after it the policies with their windows.
+// limit, followed by the policies with their windows.
 func (l *Limit) quota(s string) bool {
 	s, policies, _ := strings.Cut(s, ",")
 	head, params, _ := strings.Cut(s, ";")
@@ -153,7 +152,7 @@ func number(s string) (n int64, ok bool) {
 	return n, true
 }
 
-// window returns the length of n units, or 0 if it is absurd.
+// window returns the length of n units, or 0 if that length is absurd.
 func window(n int64, of time.Duration) time.Duration {
 	if n <= 0 || n > int64(longest/of) {
 		return 0
@@ -169,7 +168,7 @@ func unit(name string) time.Duration {
 		return 0 // no window is that short
 	}
 	switch strings.TrimSuffix(name, "s") {
-	case "", "second", "sec": // "" is left of "s"
+	case "", "second", "sec": // "" is "s" without its suffix
 		return time.Second
 	case "m", "min", "minute":
 		return time.Minute

@@ -47,8 +47,8 @@ func Mentioned[T string | []byte](s T) bool {
 	return false
 }
 
-// begins reports whether s begins, in any case, with a prefix of lower-case letters and
-// punctuation.
+// begins reports whether s begins with prefix, ignoring case. prefix must consist of
+// lower-case letters and punctuation.
 func begins[T string | []byte](s T, prefix string) bool {
 	if len(s) < len(prefix) {
 		return false
@@ -106,8 +106,8 @@ func ofGateway(lower string) (l Limit, ok bool) {
 	return l, true
 }
 
-// valueOf returns the text between a name, which must be a word of its own, and the
-// next comma.
+// valueOf returns the text between a name and the next comma. The name must be a word of
+// its own.
 func valueOf(s, name string) (string, bool) {
 	for i := 0; ; {
 		at := strings.Index(s[i:], name)

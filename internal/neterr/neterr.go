@@ -12,8 +12,8 @@ import (
 	"syscall"
 )
 
-// DialFailed reports whether no connection was made, so that nothing was sent. If a
-// connection was reset, it had been made.
+// DialFailed reports whether no connection could be made, so that nothing was sent. A
+// connection that was reset had been made.
 func DialFailed(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect") && !errors.Is(err, syscall.ECONNRESET)
@@ -39,17 +39,18 @@ func Hopeless(err error) bool {
 	return false
 }
 
-// hopelessTexts occur in errors of net/http and crypto/tls that have no type.
+// hopelessTexts occur in errors of net/http and crypto/tls that have no type of their
+// own.
 var hopelessTexts = []string{
 	"http: nil Request.URL",
 	"http: nil Request.Header",
 	"http: no Host in request URL",
 	"net/http: invalid ", // method, header field, trailer
 	"http: invalid ",
-	"http: Request.ContentLength=", // and the request has no body
-	"http: ContentLength=",         // and the body has another length
+	"http: Request.ContentLength=", // but the request has no body
+	"http: ContentLength=",         // but the body has another length
 	"http: server gave HTTP response to HTTPS client",
-	"malformed HTTP response", // from a server that does not speak HTTP, but TLS for example
+	"malformed HTTP response", // from a server that speaks another protocol, such as TLS
 	"malformed HTTP version",
 	"remote error: tls: ",
 	"tls: handshake failure",
@@ -64,7 +65,7 @@ func OfConnection(err error) bool {
 	if errors.As(err, &op) && op.Op == "readfrom" { // from a connection that copies the body
 		err = op.Err
 	}
-	if err == io.ErrUnexpectedEOF { // from the body: net/http wraps its own
+	if err == io.ErrUnexpectedEOF { // from the body, because net/http wraps its own io.ErrUnexpectedEOF
 		return false
 	}
 	if errors.Is(err, io.EOF) || errors.As(err, new(net.Error)) || errors.As(err, new(syscall.Errno)) {
@@ -101,8 +102,8 @@ func Class(err error) string {
 	return "other"
 }
 
-// Innermost returns the error at the end of the chain that err wraps, because its type
-// says most. Where errors are joined, it follows the first.
+// Innermost returns the error at the end of the chain that err wraps, because the type of
+// that error says most. Where errors are joined, Innermost follows the first.
 func Innermost(err error) error {
 	for {
 		inner := errors.Unwrap(err)

@@ -32,7 +32,7 @@ func TestErrorsOfRequestsWithoutAResponseAreClassified(t *testing.T) {
 		class                        string
 	}{
 		"connection refused":                         {op("dial", refused), true, false, true, "refused"},
-		"a refused connection to a proxy, wrapped":   {&url.Error{Op: "Get", Err: op("proxyconnect", op("dial", refused))}, true, false, true, "refused"},
+		"a refused connection to a proxy":            {&url.Error{Op: "Get", Err: op("proxyconnect", op("dial", refused))}, true, false, true, "refused"},
 		"a reset while dialing":                      {op("dial", reset), false, false, true, "reset"},
 		"a reset while reading":                      {op("read", reset), false, false, true, "reset"},
 		"a timeout while dialing":                    {op("dial", os.ErrDeadlineExceeded), true, false, true, "timeout"},
@@ -75,13 +75,13 @@ func TestABodyIsSendableIfItHasTheAnnouncedLength(t *testing.T) {
 		length int64
 		want   bool
 	}{
-		"of the announced length":          {strings.NewReader("text"), 4, true},
-		"of unknown length":                {strings.NewReader("text"), -1, true},
-		"shorter than announced":           {strings.NewReader("text"), 5, false},
-		"longer than announced":            {strings.NewReader("text"), 3, false},
-		"empty":                            {strings.NewReader(""), 0, true},
-		"a read error at the beginning":    {iotest.ErrReader(errors.New("disk full")), 4, false},
-		"too short, but only after 64 KiB": {strings.NewReader(strings.Repeat("x", 1<<20)), 2 << 20, true},
+		"a body of the announced length":               {strings.NewReader("text"), 4, true},
+		"a body of unknown length":                     {strings.NewReader("text"), -1, true},
+		"a body shorter than announced":                {strings.NewReader("text"), 5, false},
+		"a body longer than announced":                 {strings.NewReader("text"), 3, false},
+		"an empty body":                                {strings.NewReader(""), 0, true},
+		"a body that cannot be read":                   {iotest.ErrReader(errors.New("disk full")), 4, false},
+		"a body that ends too early, but after 64 KiB": {strings.NewReader(strings.Repeat("x", 1<<20)), 2 << 20, true},
 	} {
 		assert.Equal(t, tt.want, neterr.Sendable(tt.body, tt.length), name)
 	}
@@ -90,11 +90,11 @@ func TestABodyIsSendableIfItHasTheAnnouncedLength(t *testing.T) {
 func TestInnermostIsTheFirstErrorThatWrapsNothing(t *testing.T) {
 	inner := errors.New("inner")
 	for name, err := range map[string]error{
-		"not wrapped":            inner,
-		"wrapped":                fmt.Errorf("a: %w", fmt.Errorf("b: %w", inner)),
-		"joined":                 errors.Join(fmt.Errorf("a: %w", inner), errors.New("another")),
-		"a url.Error":            &url.Error{Op: "Get", Err: inner},
-		"two errors in one text": fmt.Errorf("%w, %w", inner, errors.New("another")),
+		"an error that is not wrapped":         inner,
+		"an error that is wrapped twice":       fmt.Errorf("a: %w", fmt.Errorf("b: %w", inner)),
+		"two joined errors":                    errors.Join(fmt.Errorf("a: %w", inner), errors.New("another")),
+		"a url.Error":                          &url.Error{Op: "Get", Err: inner},
+		"two errors that one fmt.Errorf wraps": fmt.Errorf("%w, %w", inner, errors.New("another")),
 	} {
 		assert.Same(t, inner, neterr.Innermost(err), name)
 	}

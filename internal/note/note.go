@@ -9,8 +9,8 @@ import (
 	"net/url"
 )
 
-// A note belongs to one response. It does not count for the responses to other requests
-// under the same context.
+// A note belongs to one response. Responses to other requests under the same context do
+// not have it.
 type note struct {
 	resp  *http.Response
 	value any

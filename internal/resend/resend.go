@@ -6,13 +6,13 @@ import "context"
 
 // A Resend is the information in the context of a retry.
 type Resend struct {
-	Count int   // attempts before this one
+	Count int   // the number of attempts before this one
 	Began int64 // when the call began, in nanoseconds since 1970; an int64 saves memory while many calls wait; 0: unknown
 }
 
 type key struct{}
 
-// Of returns the Resend in ctx, the zero Resend in a first attempt.
+// Of returns the Resend in ctx, or the zero Resend in a first attempt.
 func Of(ctx context.Context) Resend {
 	r, _ := ctx.Value(key{}).(*Resend)
 	if r == nil {
@@ -35,5 +35,5 @@ func (c *Context) Value(k any) any {
 	return c.Context.Value(k)
 }
 
-// String prevents fmt from printing the fields of a context.
+// String prevents fmt from printing the fields of a Context.
 func (c *Context) String() string { return "iamhttp.resendContext" }

@@ -1,5 +1,5 @@
-// Package schedule has the default waits before retries, for services that do not ask
-// for a wait. Transport.decide, in retry.go of the root, determines how long a call
+// Package schedule provides the default waits before retries, for services that do not
+// ask for a wait. Transport.decide, in retry.go in the root, determines how long a call
 // waits.
 package schedule
 
@@ -11,7 +11,7 @@ import (
 
 const maxInterval = 30 * time.Second
 
-// Default returns a schedule of 1 s, doubled each time, ±50 %, at most 30 s.
+// Default returns an exponential schedule: 1 s, doubled each time, ±50 %, at most 30 s.
 func Default() backoff.BackOff {
 	b := &exponential{backoff.ExponentialBackOff{
 		InitialInterval:     time.Second,
@@ -24,8 +24,8 @@ func Default() backoff.BackOff {
 	return b
 }
 
-// exponential never exceeds its maximum. The schedule of package backoff can exceed it,
-// because it adds the random part last.
+// exponential is a schedule that never exceeds maxInterval. The schedule of package
+// backoff can exceed its maximum, because it adds the random part last.
 type exponential struct{ backoff.ExponentialBackOff }
 
 func (b *exponential) NextBackOff() time.Duration {

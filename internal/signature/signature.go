@@ -1,5 +1,5 @@
 // Package signature finds out whether a request is signed with an access key, and how
-// long the signature is valid. Its functions are pure, and allocate nothing.
+// long the signature is valid. Its functions are pure and do not allocate.
 package signature
 
 import (
@@ -8,16 +8,15 @@ import (
 	"time"
 )
 
-// Life is how far apart the time of a signature and the clock of the gateway may be,
-// according to the documentation of the API gateway (APIG.0301 and APIG.0303,
-// "signature expired").
+// Life is how far a signature's time and the gateway's clock may be apart, according to
+// the documentation of the API gateway (APIG.0301 and APIG.0303, "signature expired").
 const Life = 15 * time.Minute
 
 // Layout is the format of the time in the header X-Sdk-Date, in UTC.
 const Layout = "20060102T150405Z"
 
 // Time returns when a request was signed. It returns false if the request is not signed
-// with an access key, or in a way that does not use X-Sdk-Date.
+// with an access key, or if the signature does not use X-Sdk-Date.
 func Time(h http.Header) (time.Time, bool) {
 	authorization := h["Authorization"]
 	if len(authorization) != 1 {
@@ -46,19 +45,19 @@ func Expires(h http.Header, life time.Duration) time.Time {
 }
 
 // A Signer is a RoundTripper that may sign each attempt, as aksk.Transport does.
-// SignsEachAttempt reports whether it does so for a request.
+// SignsEachAttempt reports whether the Signer does so for a request.
 type Signer interface {
 	SignsEachAttempt(req *http.Request) bool
 }
 
-// CanSign reports whether a request can be signed again: its body can be read for that,
-// or need not be read.
+// CanSign reports whether a request can be signed again: its body can be read for the
+// signature, or does not have to be read.
 func CanSign(req *http.Request) bool {
 	return req.Body == nil || req.Body == http.NoBody || req.GetBody != nil || len(req.Header["X-Sdk-Content-Sha256"]) > 0
 }
 
-// Date returns the time in the header X-Sdk-Date, in seconds since 1970. It takes a
-// tenth of the time that time.Parse takes. It returns false for an invalid date.
+// Date returns the time in the header X-Sdk-Date, in seconds since 1970. It returns false
+// for an invalid date. Date is ten times as fast as time.Parse.
 func Date(h http.Header) (unix int64, ok bool) {
 	date := h["X-Sdk-Date"]
 	if len(date) != 1 || len(date[0]) != len(Layout) {
@@ -77,7 +76,7 @@ func Date(h http.Header) (unix int64, ok bool) {
 	return 86400*days + clock, ok
 }
 
-// Clock returns the seconds since midnight, from two digits each.
+// Clock returns the seconds since midnight. Each argument consists of two characters.
 func Clock(hour, minute, second string) (seconds int64, ok bool) {
 	h, a := Two(hour)
 	m, b := Two(minute)
@@ -102,12 +101,12 @@ func Days(year, month, day int64) (days int64, ok bool) {
 		month += 12
 		year--
 	}
-	year += 400               // January of the year 0 counts as year -1: keep it positive
+	year += 400               // January of the year 0 counts as year -1: keep the year positive
 	const before1970 = 865565 // days from 1 March of the year -400 to 1 January 1970
 	return 365*year + year/4 - year/100 + year/400 + (153*month+2)/5 + day - 1 - before1970, day <= last
 }
 
-// Two returns the number that two digits represent.
+// Two returns the number that two digits represent. s must be two bytes long.
 func Two(s string) (n int64, ok bool) {
 	tens, ones := s[0]-'0', s[1]-'0'
 	return 10*int64(tens) + int64(ones), tens <= 9 && ones <= 9

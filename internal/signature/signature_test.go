@@ -16,7 +16,7 @@ func header(authorization, date string) http.Header {
 	return http.Header{"Authorization": {authorization}, "X-Sdk-Date": {date}}
 }
 
-func TestTheTimeOfASignatureIsParsedLikeTimeParse(t *testing.T) {
+func TestTimeAcceptsTheSameDatesAsTimeParse(t *testing.T) {
 	for _, date := range []string{
 		"20261128T100000Z", "20240229T235959Z", "20230229T000000Z", "20261131T000000Z", "20261301T000000Z", "20260001T000000Z",
 		"20261128T240000Z", "20261128T106000Z", "20261128T100060Z", "20261128T100000z", "20261128 100000Z", "2026112810000Z",
@@ -35,7 +35,7 @@ func TestDaysAgreesWithPackageTimeForEveryDate(t *testing.T) {
 	for day := time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC); day.Year() < 3000; day = day.AddDate(0, 0, 1) {
 		n, ok := signature.Days(int64(day.Year()), int64(day.Month()), int64(day.Day()))
 		if !ok || n*86400 != day.Unix() {
-			t.Fatalf("got %d days, %v for %v", n, ok, day)
+			t.Fatalf("wrong number of days: %d (valid: %v) for %v", n, ok, day)
 		}
 	}
 }
@@ -46,7 +46,7 @@ func FuzzTimeAgreesWithTimeParse(f *testing.F) {
 		want, err := time.Parse(signature.Layout, date)
 		got, ok := signature.Time(header(known, date))
 		if ok && (err != nil || !got.Equal(want)) || !ok && err == nil && len(date) == len(signature.Layout) {
-			t.Errorf("%q: %v %v, want %v %v", date, got, ok, want, err)
+			t.Errorf("%q: got %v %v, want %v %v", date, got, ok, want, err)
 		}
 	})
 }
@@ -57,16 +57,16 @@ func TestOnlySignaturesWithAnAccessKeyHaveATime(t *testing.T) {
 		header http.Header
 		signed bool
 	}{
-		"the plain form":    {header(known, date), true},
-		"the scoped form":   {header("SDK-HMAC-SHA256 Credential=ak/20261128/eu-de/iam/sdk_request, SignedHeaders=host, Signature=00", date), true},
-		"the derived form":  {header("V11-HMAC-SHA256 Credential=ak/20261128/eu-de/iam, SignedHeaders=host, Signature=00", date), true},
-		"another algorithm": {header("SDK-HMAC-SM3 Access=ak, SignedHeaders=host, Signature=00", date), true},
-		"AWS":               {header("AWS4-HMAC-SHA256 Credential=ak", date), false},
-		"a token":           {http.Header{"X-Auth-Token": {"t"}, "X-Sdk-Date": {date}}, false},
-		"no header":         {nil, false},
-		"two dates":         {http.Header{"Authorization": {known}, "X-Sdk-Date": {date, date}}, false},
-		"no date":           {http.Header{"Authorization": {known}}, false},
-		"only a scheme":     {header("SDK-HMAC-SHA256", date), false},
+		"a signature in the plain form":              {header(known, date), true},
+		"a signature in the scoped form":             {header("SDK-HMAC-SHA256 Credential=ak/20261128/eu-de/iam/sdk_request, SignedHeaders=host, Signature=00", date), true},
+		"a signature in the derived form":            {header("V11-HMAC-SHA256 Credential=ak/20261128/eu-de/iam, SignedHeaders=host, Signature=00", date), true},
+		"a signature with another algorithm":         {header("SDK-HMAC-SM3 Access=ak, SignedHeaders=host, Signature=00", date), true},
+		"a signature for AWS":                        {header("AWS4-HMAC-SHA256 Credential=ak", date), false},
+		"a token instead of a signature":             {http.Header{"X-Auth-Token": {"t"}, "X-Sdk-Date": {date}}, false},
+		"no header":                                  {nil, false},
+		"a signature with two dates":                 {http.Header{"Authorization": {known}, "X-Sdk-Date": {date, date}}, false},
+		"a signature without a date":                 {http.Header{"Authorization": {known}}, false},
+		"an Authorization header with only a scheme": {header("SDK-HMAC-SHA256", date), false},
 	} {
 		_, signed := signature.Time(tt.header)
 		assert.Equal(t, tt.signed, signed, name)
