@@ -10,8 +10,8 @@ import (
 )
 
 // canonical returns the text that is hashed and signed, one part per line: method, path,
-// query, headers, names of the headers, and the hash of the body. All parts are taken
-// from the request as it is sent, so that the gateway computes the same text.
+// query, headers, names of the signed headers, and the hash of the body. All parts are
+// taken from the request as it is sent, so that the gateway computes the same text.
 func (a authorization) canonical(req *http.Request, payload string) []byte {
 	b := append(make([]byte, 0, 1024), cmp.Or(req.Method, http.MethodGet)...)
 	b = appendPath(append(b, '\n'), req.URL.Path)

@@ -148,7 +148,7 @@ func TestASecurityTokenIsSignedAndIsRemovedIfTheNextKeyIsPermanent(t *testing.T)
 	assert.Equal(t, 200, status, body)
 }
 
-func TestARequestThatCannotBeSignedIsNotChanged(t *testing.T) {
+func TestSignDoesNotChangeARequestThatItCannotSign(t *testing.T) {
 	broken := errors.New("broken")
 	for name, tt := range map[string]struct {
 		change func(*http.Request)
@@ -195,9 +195,9 @@ func TestARequestThatCannotBeSignedIsNotChanged(t *testing.T) {
 	}
 }
 
-// TestSignaturesEqualThoseOfTheSDK reads requests that a test of adapters/iamhuaweicloud
-// wrote, TestVectorsForPackageAKSKAreUpToDate. The signer of huaweicloud-sdk-go-v3 signed
-// each of these requests at the time in its X-Sdk-Date.
+// TestSignaturesEqualThoseOfTheSDK reads the requests that
+// TestVectorsForPackageAKSKAreUpToDate in adapters/iamhuaweicloud wrote. The signer of
+// huaweicloud-sdk-go-v3 signed each of these requests at the time in its X-Sdk-Date.
 func TestSignaturesEqualThoseOfTheSDK(t *testing.T) {
 	file, err := os.ReadFile("../testdata/aksk_vectors.txt")
 	require.NoError(t, err)

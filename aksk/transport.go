@@ -122,7 +122,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return t.base().RoundTrip(again)
 }
 
-// first reports whether a request is to be signed for the first time.
+// first reports whether a request is unsigned and is to be signed.
 func (t *Transport) first(req *http.Request) bool {
 	return t.SignUnsigned && len(req.Header["Authorization"]) == 0 && len(req.Header["X-Auth-Token"]) == 0
 }

@@ -96,8 +96,8 @@ func throttles(n int, retryAfter time.Duration) http.Handler {
 	})
 }
 
-// rotating returns a constructor for a service whose key changes once after has passed.
-// From then on, the first key is invalid.
+// rotating returns a constructor for a service whose key changes when the duration after
+// has passed. From then on, the first key is invalid.
 func rotating(after time.Duration, n int, retryAfter time.Duration) func(time.Time) *iamtest.Server {
 	return func(began time.Time) *iamtest.Server {
 		return &iamtest.Server{Handler: throttles(n, retryAfter), Keys: func(accessKey, _ string) (string, bool) {

@@ -83,7 +83,7 @@ func situationOf(t *testing.T, name string) situation {
 // A result is the outcome of one call.
 type result struct {
 	err              error
-	requests, logins int // number of each that reached the service
+	requests, logins int // numbers of requests and logins that reached the service
 	took             time.Duration
 }
 

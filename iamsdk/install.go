@@ -29,10 +29,10 @@ import (
 // the client's RoundTripper and before you log in. If client is nil, Install does
 // nothing.
 //
-// If t is nil, a Transport with its defaults is used. If t.Base is nil, it becomes
-// the RoundTripper that client had, such as one that signs each attempt; otherwise
-// that RoundTripper is no longer used. Give each client its own Transport, and all
-// clients the same Gate. Clients may share a Transport only if they have the same
+// If t is nil, Install uses a Transport with the default settings. If t.Base is nil, it
+// becomes the RoundTripper that client had, such as one that signs each attempt;
+// otherwise that RoundTripper is no longer used. Give each client its own Transport, and
+// all clients the same Gate. Clients may share a Transport only if they have the same
 // Options, and either no RoundTripper of their own or all the same one.
 //
 // A call that succeeds costs a few small allocations more than with t alone. They let

@@ -16,7 +16,7 @@ type logins struct {
 	mu       sync.Mutex
 	waiting  bool               // whether a request may be waiting for a login; never reset, because nothing shows when the wait ends
 	count    int                // number of logins that succeeded
-	open     map[string]refusal // by goroutine: its call, if the call got a 401 and may continue after a login
+	open     map[string]refusal // calls that got a 401 and may continue after a login, keyed by goroutine
 	forgot   time.Time          // when old calls were last removed from open
 	failed   error              // why the latest login failed; nil if it succeeded or the reason is unknown
 	failedAt time.Time

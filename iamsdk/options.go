@@ -29,18 +29,18 @@ type Options struct {
 	// Resends lists the statuses after which the SDK sends any request once more, even a
 	// POST, after 500 ms and in the same goroutine. If the request must not be sent
 	// twice, Install prevents the second send: the SDK gets the first response again,
-	// from memory, with at most 64 KiB of its body. Install sends a request that may be a
-	// different one, because its body is a stream, which cannot be compared, or because
-	// its token was renewed in between.
+	// from memory, with at most 64 KiB of its body. Install still sends a request that
+	// may be a different one, because its body is a stream, which cannot be compared, or
+	// because its token was renewed in between.
 	Resends []iamhttp.Code
 
 	// ResendsUnanswered says that the client's RoundTripper resends a request that got no
 	// response, whatever its method, and without its body. Install limits these resends
 	// to requests without a body that may be sent twice (GET, HEAD, PUT, DELETE and the
 	// like). If RetryConnectionErrors of the Transport is set, Install prevents these
-	// resends too. Install finds the RoundTripper below the client's own in an exported
-	// field of it, such as Rt; if there is no such field, Install cannot prevent any
-	// resends.
+	// resends too. To do so, Install needs an exported field of the client's RoundTripper
+	// that holds the next RoundTripper, such as Rt; without such a field, Install cannot
+	// prevent any resends.
 	ResendsUnanswered bool
 
 	// ClosesConnections says that the SDK sets Close in each request, so that each one

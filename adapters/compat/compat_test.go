@@ -9,8 +9,8 @@
 // list sdks. The value has a function that makes a call whose requests are counted, the
 // name of the function that gives the SDK an http.Client, and the behaviors that the SDK
 // has without a Transport, each with a function that checks it. oauth2_test.go is a short
-// example. If a setting of the SDK helps, put it into advice. Then run go mod tidy and go
-// test -update, and commit the tables unchanged.
+// example. If a setting of the SDK switches its own retries off, put that setting into
+// advice. Then run go mod tidy and go test -update, and commit the tables unchanged.
 package compat
 
 import (

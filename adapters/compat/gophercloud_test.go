@@ -71,7 +71,7 @@ var openStack = sdk{
 			}
 			return o
 		}},
-		{"429 even to the Transport's last attempt: `RetryBackoffFunc` is called", func(ctx context.Context, w *world) outcome {
+		{"429 on the Transport's last attempt: `RetryBackoffFunc` is called", func(ctx context.Context, w *world) outcome {
 			c := keystoneClient(ctx, w)
 			asked := 0
 			if !w.advised {

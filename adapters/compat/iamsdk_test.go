@@ -23,14 +23,15 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// A family is a version of gophercloud. iamsdk knows only the shape of its errors.
+// A family is one version of gophercloud. Package iamsdk knows only the shape of its
+// errors.
 type family struct {
 	name, module string
 
 	// call uses Install if install is true, logs in through base, calls ready, and then
 	// sends a request with that method and body.
 	call func(base http.RoundTripper, install bool, ready func(), method string, body any) error
-	own  func(err error, code int) bool // reports whether err is the SDK's error for that code, in the way that callers check it
+	own  func(err error, code int) bool // reports whether err is the SDK's error for that code, checking it as callers do
 }
 
 var families = []family{
@@ -114,7 +115,7 @@ func meetings() []meeting {
 	}
 }
 
-// meet makes the call, and counts the requests and the logins that it took.
+// meet makes the call, and returns how many requests and logins the call took.
 func (f family) meet(t *testing.T, m meeting, install bool) (requests, logins int, err error) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {

@@ -29,10 +29,11 @@ import (
 // multiply with those of t. It passes errors through [Wrap]. Call it once, before
 // openstack.Authenticate, so that it covers logging in too.
 //
-// If t is nil, a Transport with its defaults is used. If t.Base is nil, it becomes the
-// RoundTripper that p had. Several clients may share t if they have no RoundTripper of
-// their own, or all the same one, because t keeps the RoundTripper of the first. If p has
-// a RetryFunc, it is still called first. If it returns an error, Wrap gets that error.
+// If t is nil, Configure uses a Transport with the default settings. If t.Base is nil, it
+// becomes the RoundTripper that p had. Several clients may share t if they have no
+// RoundTripper of their own, or all the same one, because t keeps the RoundTripper of the
+// first. If p has a RetryFunc, it is still called first. If it returns an error, Wrap
+// gets that error.
 func Configure(p *gophercloud.ProviderClient, t *iamhttp.Transport) {
 	iamsdk.Install(&p.HTTPClient, t, iamsdk.Gophercloud())
 	p.RetryBackoffFunc = nil

@@ -39,9 +39,9 @@ import (
 // whose Timeout is two minutes. The SDK makes requests without a context, so this Timeout
 // is the only time limit of a call, waits included.
 //
-// If t is nil, a Transport with its defaults is used. If t.Base is nil, it becomes
-// what the SDK would have used: the HttpTransport or RoundTripper of c, or else an
-// http.Transport with the DialContext, HttpProxy and IgnoreSSLVerification of c. (The
+// If t is nil, Configure uses a Transport with the default settings. If t.Base is nil, it
+// becomes what the SDK would have used: the HttpTransport or RoundTripper of c, or else
+// an http.Transport with the DialContext, HttpProxy and IgnoreSSLVerification of c. (The
 // SDK ignores these three if it has a RoundTripper.) One t may serve several builders,
 // which then share its connections. Configure the builders one after the other and use
 // the same c for all, because the first call sets Base.
@@ -135,8 +135,8 @@ type ErrorHandler struct {
 var errNoResponse = errors.New("iamhttp: the SDK passed no response to its error handler")
 
 // HandleError implements sdkerr.ErrorHandler. The SDK calls it for every response. A
-// response from 100 to 399 goes to Inner untouched. HandleError reads the body of any
-// other response, and puts it back for Inner.
+// response with a status from 100 to 399 goes to Inner untouched. HandleError reads the
+// body of any other response, and puts it back for Inner.
 func (h ErrorHandler) HandleError(req *request.DefaultHttpRequest, resp *response.DefaultHttpResponse) error {
 	if resp == nil || resp.Response == nil {
 		return errNoResponse // the SDK would take nil for a success
