@@ -173,7 +173,7 @@ func TestEachCallSendsTheNumberOfRequestsInTheTable(t *testing.T) {
 		}
 		b.WriteString("\n")
 	}
-	b.WriteString("| 429, with PassThrough and without switching off the SDK's own retries |")
+	b.WriteString("| 429, with PassThrough and the SDK's own retries both on |")
 	for _, k := range kinds {
 		own, multiplied := run(t, k, situationOf(t, "429, no Retry-After"), asItIs), run(t, k, situationOf(t, "429, no Retry-After"), transport)
 		assert.Equal(t, 8*own.requests, multiplied.requests)

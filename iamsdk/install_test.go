@@ -129,8 +129,8 @@ func TestManyCallersWithAnExpiredTokenLogInOnceAndSucceed(t *testing.T) {
 			callers.Go(func() {
 				_, err := sdk.Request("GET", "/groups/"+strconv.Itoa(i%10), "")
 				if !k.habits.endless && err != nil {
-					// A fault of these SDKs: a request that is sent while another call
-					// logs in has no token, and they log in only once per call.
+					// This is a fault of these SDKs: a request that is sent while another
+					// call logs in has no token, and the SDKs log in only once per call.
 					assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrUnauthorized)
 					return
 				}

@@ -365,7 +365,7 @@ func TestARefusalByTheGateReachesTheCallerAsANotSentError(t *testing.T) {
 			assert.Equal(t, time.Minute, e.RetryAfter)
 			assert.ErrorIs(t, err, gate.ErrPaused)
 			assert.ErrorIs(t, err, iamhttp.ErrTooManyRequests)
-			assert.NotErrorAs(t, err, new(*iamhttp.StatusError), "there was no response")
+			assert.NotErrorAs(t, err, new(*iamhttp.StatusError), "without a response, there must be no StatusError")
 			assert.False(t, gophercloud.ResponseCodeIs(err, 429))
 		})
 	}

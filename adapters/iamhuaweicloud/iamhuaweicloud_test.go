@@ -239,7 +239,7 @@ func TestATypeAssertionWorksOnlyWithTheSDKsOwnHandler(t *testing.T) {
 	s := newService(t, notFound)
 	err := show(connect(t, s, nil, nil))
 	_, ok := err.(*sdkerr.ServiceResponseError)
-	assert.False(t, ok, "the typed error wraps the SDK's, so the assertion must fail")
+	assert.False(t, ok, "the SDK's error is wrapped, so the type assertion must fail")
 
 	c := finish(t, iamhuaweicloud.Configure(iam.IamClientBuilder(), nil, nil).WithErrorHandler(sdkerr.DefaultErrorHandler{}), s.URL)
 	err = show(c)
@@ -329,7 +329,7 @@ func TestARefusalByTheGateReachesTheCallerAsANotSentError(t *testing.T) {
 	assert.Equal(t, time.Minute, e.RetryAfter)
 	assert.ErrorIs(t, err, gate.ErrPaused)
 	assert.ErrorIs(t, err, iamhttp.ErrTooManyRequests)
-	assert.NotErrorAs(t, err, new(*iamhttp.StatusError), "there was no response")
+	assert.NotErrorAs(t, err, new(*iamhttp.StatusError), "without a response, there must be no StatusError")
 	assert.NotErrorAs(t, err, new(*sdkerr.ServiceResponseError))
 	assert.Same(t, err, iamhuaweicloud.Wrap(err))
 }
