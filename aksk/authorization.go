@@ -9,9 +9,9 @@ import (
 type form uint8
 
 const (
-	plain   form = iota + 1 // huaweicloud-sdk-go-v3, and the signer that the API gateway offers
-	scoped                  // gophertelekomcloud and golangsdk
-	derived                 // huaweicloud-sdk-go-v3 outside Huawei Cloud's own hosts
+	plain   form = iota + 1 // used by huaweicloud-sdk-go-v3, and by the signer that the API gateway offers
+	scoped                  // used by gophertelekomcloud and golangsdk
+	derived                 // used by huaweicloud-sdk-go-v3 outside Huawei Cloud's own hosts
 )
 
 const (
@@ -20,7 +20,8 @@ const (
 	scopeEnd         = "/sdk_request"
 )
 
-// An authorization is a parsed Authorization header, without the signature.
+// An authorization is a parsed Authorization header, without the signature. The header
+// has one of these forms, in the order of the constants above:
 //
 //	SDK-HMAC-SHA256 Access=AK, SignedHeaders=host;x-sdk-date, Signature=…
 //	SDK-HMAC-SHA256 Credential=AK/20261128/eu-de/iam/sdk_request, SignedHeaders=…, Signature=…
@@ -33,7 +34,7 @@ type authorization struct {
 }
 
 // parse reads an Authorization header. It returns false if the header is not a signature
-// in one of the forms. It does not allocate.
+// in one of these forms. It does not allocate.
 func parse(header string) (a authorization, ok bool) {
 	scheme, rest, _ := strings.Cut(header, " ")
 	if scheme != algorithm && scheme != derivedAlgorithm {

@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// canonical returns the text that is hashed and signed, one part per line: method,
-// path, query, headers, their names, and the hash of the body. All parts are taken
-// from the request as it is sent, so that the gateway computes the same text.
+// canonical returns the text that is hashed and signed, one part per line: method, path,
+// query, headers, names of the signed headers, and the hash of the body. All parts are
+// taken from the request as it is sent, so that the gateway computes the same text.
 func (a authorization) canonical(req *http.Request, payload string) []byte {
 	b := append(make([]byte, 0, 1024), cmp.Or(req.Method, http.MethodGet)...)
 	b = appendPath(append(b, '\n'), req.URL.Path)
@@ -71,7 +71,8 @@ func appendQuery(b []byte, raw string) []byte {
 	return b
 }
 
-// unescape decodes a part of a query. It returns a part with an invalid escape unchanged.
+// unescape decodes a part of a query. It returns s unchanged if s contains an invalid
+// escape.
 func unescape(s string) string {
 	if decoded, err := url.QueryUnescape(s); err == nil {
 		return decoded
@@ -102,8 +103,8 @@ func appendScopedQuery(b []byte, query url.Values) []byte {
 	return b
 }
 
-// appendHeaders appends each value of the signed headers on a line of its own. It trims
-// the white space around a value, because net/http does not send it.
+// appendHeaders appends the signed headers, one line per value. It trims white space
+// around a value, because net/http does not send that white space.
 func (a authorization) appendHeaders(b []byte, req *http.Request) []byte {
 	var room [8]string
 	for name := range strings.SplitSeq(a.names, ";") {
@@ -122,9 +123,9 @@ func (a authorization) appendHeaders(b []byte, req *http.Request) []byte {
 	return b
 }
 
-// values returns the values of a header; the scoped form uses only the first. Names
-// are compared without regard to case, because a program may have set the header
-// in any spelling.
+// values returns the values of a header; the scoped form uses only the first. Names are
+// compared without regard to case, because a program may have set the header with any
+// capitalization.
 func (a authorization) values(to []string, req *http.Request, name string) []string {
 	if name == "host" {
 		return append(to, hostOf(req))
@@ -138,14 +139,15 @@ func (a authorization) values(to []string, req *http.Request, name string) []str
 	case len(to) == 0 && name == "content-length" && req.ContentLength > 0:
 		to = append(to, strconv.FormatInt(req.ContentLength, 10))
 	case len(to) == 1 && name == "user-agent" && to[0] == "":
-		to = to[:0] // net/http then sends no User-Agent
+		to = to[:0] // net/http sends no User-Agent in this case
 	case len(to) > 1 && a.form == scoped:
 		to = to[:1]
 	}
 	return to
 }
 
-// space reports whether r matches \s in package regexp, which these SDKs use.
+// space reports whether r matches \s in package regexp. The SDKs that use the scoped form
+// collapse what \s matches.
 func space(r rune) bool { return strings.ContainsRune(" \t\n\f\r", r) }
 
 func escape(b []byte, s string) []byte {

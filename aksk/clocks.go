@@ -13,19 +13,19 @@ import (
 
 const (
 	maxSkew   = 26 * time.Hour // enough for a clock that is set to the wrong time zone
-	maxClocks = 256            // hosts whose clocks differ from this machine's; usually there are few
+	maxClocks = 256            // maximum number of hosts whose clocks differ from this machine's; usually there are few
 )
 
-// clocks records how far the clock of each host is ahead of this machine's. A host
-// whose clock agrees within a minute takes no memory.
+// clocks records how far the clock of each host is ahead of this machine's. A host whose
+// clock agrees with this machine's to within a minute takes no memory.
 type clocks struct {
 	known atomic.Pointer[map[string]time.Duration] // the map is never changed, only replaced
 	mu    sync.Mutex                               // guards replacing the map
-	last  atomic.Int64                             // Unix time at which the request was sent whose response was used last
+	last  atomic.Int64                             // send time of the request whose response was used last, as Unix time
 }
 
-// due reports whether to learn from the response to a request that was sent at this
-// time. The first response of each second is enough.
+// due reports whether to learn from the response to a request that was sent at the given
+// time. One response per second is enough.
 func (c *clocks) due(sent time.Time) bool {
 	now := sent.Unix()
 	return c.last.Load() != now && c.last.Swap(now) != now
@@ -42,13 +42,13 @@ func (c *clocks) skew(host string) time.Duration {
 // learn updates the skew of a host from the Date of a response, and returns the result.
 // skew is the skew known so far; sent is when the request was sent. learn changes the
 // skew as little as the Date allows: the response was made at some time between sent and
-// now, and the Date is truncated to seconds. A response with an Age is ignored, because
-// it comes from a cache. A skew that differs from likely by more than furthest is
+// now, and the Date is truncated to seconds. A response with an Age header is ignored,
+// because it comes from a cache. A skew that differs from likely by more than furthest is
 // ignored as well.
 func (c *clocks) learn(host string, skew time.Duration, h http.Header, sent time.Time, likely, furthest time.Duration) time.Duration {
 	date, ok := dateOf(h)
 	if d := date - sent.Unix(); !ok || skew == 0 && -59 < d && d < 59 {
-		return skew // the usual case, and cheap: the rest has to read the clock
+		return skew // the usual case, and a cheap one: the code below has to read the clock
 	}
 	if len(h["Age"]) > 0 {
 		return skew

@@ -7,23 +7,24 @@ import (
 	"strings"
 )
 
-// Credentials hold an access key of Open Telekom Cloud or Huawei Cloud. Temporary
+// Credentials hold an access key for Open Telekom Cloud or Huawei Cloud. Temporary
 // credentials also have a SecurityToken, which is sent with each request. The zero value
 // means no credentials.
 //
 // Printing, logging or marshaling Credentials shows none of the three fields, with two
-// exceptions. Package fmt calls no methods for %p and %w (go vet reports both). It calls
-// none on values in unexported fields either, so do not print a struct that holds
-// Credentials in an unexported field.
+// exceptions: package fmt calls no methods for the verbs %p and %w (go vet reports both),
+// nor on values in unexported fields. So do not print a struct that holds Credentials in
+// an unexported field.
 type Credentials struct {
 	AccessKey     string
 	SecretKey     string
-	SecurityToken string // empty: the access key is permanent
+	SecurityToken string // empty if the access key is permanent
 }
 
 const hidden = "aksk.Credentials"
 
-// Format writes the name of the type. Package fmt calls it for all verbs but %p and %w.
+// Format writes the name of the type. Package fmt calls Format for all verbs except %p
+// and %w.
 func (c Credentials) Format(s fmt.State, _ rune) { _, _ = s.Write([]byte(hidden)) }
 
 // MarshalText returns the name of the type, for JSON, XML and YAML.
@@ -39,7 +40,7 @@ func (c Credentials) LogValue() slog.Value { return slog.StringValue(hidden) }
 func (c Credentials) usable() error {
 	switch {
 	case c.AccessKey == "" || c.SecretKey == "":
-		return errors.New("aksk: credentials without an access key or without a secret key")
+		return errors.New("aksk: the credentials have no access key or no secret key")
 	case strings.ContainsFunc(c.AccessKey, notInHeader) || strings.ContainsAny(c.AccessKey, ",/ ") ||
 		strings.ContainsFunc(c.SecurityToken, notInHeader):
 		return errors.New("aksk: the access key or the security token has characters that are not allowed in a header")

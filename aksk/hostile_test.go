@@ -37,7 +37,7 @@ func TestARedirectToAnotherHostIsNotSignedEvenIfResponseRequestIsNil(t *testing.
 	assert.Empty(t, got[1].Get("X-Security-Token"))
 }
 
-func TestADateAtWhichTheAcceptedSignatureWouldBeInvalidIsIgnored(t *testing.T) {
+func TestADateThatContradictsAnAcceptedSignatureIsIgnored(t *testing.T) {
 	for name, ahead := range map[string]time.Duration{"a Date three hours ago": -3 * time.Hour, "a Date in three hours": 3 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -60,7 +60,7 @@ func TestADateAtWhichTheAcceptedSignatureWouldBeInvalidIsIgnored(t *testing.T) {
 }
 
 // A 401 to a HEAD has no body that could give the reason.
-func TestAHEADIsSentAgainIfTheClockWasOffByMoreThanTheLifeOfASignature(t *testing.T) {
+func TestAHEADIsSentAgainOnlyIfTheClockWasOffByMoreThan15Minutes(t *testing.T) {
 	for ahead, want := range map[time.Duration]int{20 * time.Minute: 200, -20 * time.Minute: 200} {
 		synctest.Test(t, func(t *testing.T) {
 			s := &iamtest.Server{Keys: keys, Ahead: ahead}
@@ -73,7 +73,7 @@ func TestAHEADIsSentAgainIfTheClockWasOffByMoreThanTheLifeOfASignature(t *testin
 		s := &iamtest.Server{Keys: func(string, string) (string, bool) { return "", false }}
 		status, _ := send(t, over(s), signedAt(t, "HEAD", "", time.Now()))
 		assert.Equal(t, 401, status)
-		assert.Len(t, s.Requests(), 1, "a 401 to an unknown key must not be retried")
+		assert.Len(t, s.Requests(), 1, "a 401 for an unknown key must not be retried")
 	})
 }
 
@@ -117,9 +117,9 @@ func TestSigningFailsIfTheBodyNeverReturnsData(t *testing.T) {
 
 func TestWithoutCredentialsNoRetryWaitsLongerThanTheSignatureIsValid(t *testing.T) {
 	for name, keys := range map[string]func(*http.Request) (aksk.Credentials, error){
-		"Credentials is nil":           nil,
-		"Credentials returns zero":     func(*http.Request) (aksk.Credentials, error) { return aksk.Credentials{}, nil },
-		"Credentials returns an error": func(*http.Request) (aksk.Credentials, error) { return aksk.Credentials{}, io.EOF },
+		"Credentials is nil":                 nil,
+		"Credentials returns the zero value": func(*http.Request) (aksk.Credentials, error) { return aksk.Credentials{}, nil },
+		"Credentials returns an error":       func(*http.Request) (aksk.Credentials, error) { return aksk.Credentials{}, io.EOF },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 	"github.com/iamhttp/iamhttp/aksk"
 )
 
-// stub responds at once and does not allocate.
+// stub is a RoundTripper that responds at once and does not allocate.
 type stub struct{ resp http.Response }
 
 func newStub() *stub {
@@ -57,12 +57,12 @@ func TestARequestThatIsSentUnchangedCostsNoAllocation(t *testing.T) {
 	token.Header.Set("X-Auth-Token", "token")
 	unsigned := newRequest(t, "GET", users, "")
 	tr := over(base)
-	assert.Zero(t, allocs(tr, token)-allocs(base, token), "allocations for a request with a token")
-	assert.Zero(t, allocs(tr, sdkRequest(t, "GET", "")), "allocations for a fresh signature")
-	assert.Zero(t, allocs(tr, sdkRequest(t, "POST", "body")), "allocations for a fresh signature and a body")
+	assert.Zero(t, allocs(tr, token)-allocs(base, token), "a request with a token must not allocate")
+	assert.Zero(t, allocs(tr, sdkRequest(t, "GET", "")), "a request with a fresh signature must not allocate")
+	assert.Zero(t, allocs(tr, sdkRequest(t, "POST", "body")), "a request with a fresh signature and a body must not allocate")
 	tr = over(base)
 	tr.SignUnsigned = false
-	assert.Zero(t, allocs(tr, unsigned), "allocations for an unsigned request")
+	assert.Zero(t, allocs(tr, unsigned), "an unsigned request must not allocate")
 }
 
 func TestSigningAgainCostsAtMost25Allocations(t *testing.T) {
@@ -74,11 +74,11 @@ func TestSigningAgainCostsAtMost25Allocations(t *testing.T) {
 		require.NoError(t, aksk.Sign(req, permanent, time.Now().Add(-time.Hour)))
 		n := allocs(over(base), req)
 		t.Logf("%s: %v allocations", name, n)
-		assert.LessOrEqual(t, n, 25.0, name)
+		assert.LessOrEqual(t, n, 25.0, "too many allocations for "+name)
 	}
 }
 
-func TestTheMemoryOfSigningDoesNotGrowWithTheBody(t *testing.T) {
+func TestTheMemoryUsedForSigningDoesNotGrowWithTheBody(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "upload")
 	require.NoError(t, os.WriteFile(path, nil, 0o600))
 	open := func() (io.ReadCloser, error) { return os.Open(path) }

@@ -20,7 +20,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// hides asserts that a text contains none of the three planted strings, either plain or
+// hides asserts that a text does not contain any of the three planted strings, plain or
 // in an encoding that package fmt uses.
 func hides(t *testing.T, text, what string) {
 	t.Helper()
@@ -31,13 +31,13 @@ func hides(t *testing.T, text, what string) {
 	}
 }
 
-func TestNothingOfThisPackagePrintsASecret(t *testing.T) {
+func TestNothingInThisPackagePrintsASecret(t *testing.T) {
 	s := &iamtest.Server{Keys: keys}
 	tr := &aksk.Transport{Base: s, SignUnsigned: true, Credentials: func(*http.Request) (aksk.Credentials, error) { return temporary, nil }}
 	resp, err := tr.RoundTrip(newRequest(t, "GET", users, ""))
 	require.NoError(t, err)
 	resp.Body.Close()
-	tr.Base = nil // the server records the requests, with their secrets
+	tr.Base = nil // the server records requests with their secrets, and must not be printed
 	type config struct {
 		Keys aksk.Credentials
 		All  map[string]*aksk.Credentials
@@ -70,19 +70,19 @@ func TestNothingOfThisPackagePrintsASecret(t *testing.T) {
 	}
 }
 
-func TestNoErrorOfThisPackageShowsASecret(t *testing.T) {
+func TestNoErrorFromThisPackageShowsASecret(t *testing.T) {
 	for name, tt := range map[string]struct {
 		c      aksk.Credentials
 		err    error
 		change func(*http.Request)
 	}{
-		"no access key":                     {aksk.Credentials{SecretKey: secret, SecurityToken: token}, nil, nil},
-		"a line break in the key":           {aksk.Credentials{AccessKey: temporary.AccessKey + "\n", SecretKey: secret, SecurityToken: token}, nil, nil},
-		"a line break in the token":         {aksk.Credentials{AccessKey: temporary.AccessKey, SecretKey: secret, SecurityToken: token + "\n"}, nil, nil},
-		"credentials and an error":          {temporary, errors.New("broken"), nil},
-		"a body that can be read only once": {temporary, nil, func(r *http.Request) { withBody(r, "x"); r.GetBody = nil }},
-		"another Authorization":             {temporary, nil, func(r *http.Request) { r.Header.Set("Authorization", "Basic "+secret) }},
-		"an opaque URL":                     {temporary, nil, func(r *http.Request) { r.URL.Opaque = "//" + token }},
+		"no access key":                           {aksk.Credentials{SecretKey: secret, SecurityToken: token}, nil, nil},
+		"a line break in the key":                 {aksk.Credentials{AccessKey: temporary.AccessKey + "\n", SecretKey: secret, SecurityToken: token}, nil, nil},
+		"a line break in the token":               {aksk.Credentials{AccessKey: temporary.AccessKey, SecretKey: secret, SecurityToken: token + "\n"}, nil, nil},
+		"credentials and an error":                {temporary, errors.New("broken"), nil},
+		"a body that can be read only once":       {temporary, nil, func(r *http.Request) { withBody(r, "x"); r.GetBody = nil }},
+		"an Authorization header of another kind": {temporary, nil, func(r *http.Request) { r.Header.Set("Authorization", "Basic "+secret) }},
+		"an opaque URL":                           {temporary, nil, func(r *http.Request) { r.URL.Opaque = "//" + token }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			req := newRequest(t, "GET", users, "")

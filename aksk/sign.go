@@ -21,19 +21,21 @@ import (
 )
 
 // Sign signs a request with an access key, as of the given time, by setting headers:
-// X-Sdk-Date, Authorization and, for temporary credentials, X-Security-Token. Use it
-// in a client of your own; a [Transport] calls it for each attempt.
+// X-Sdk-Date, Authorization and, for temporary credentials, X-Security-Token. Use it in a
+// client of your own; a [Transport] calls it for each attempt that needs a new signature.
 //
 // A request that is already signed is signed again in the same form over the same
-// headers. An unsigned request is signed in the form of huaweicloud-sdk-go-v3, over Host
-// and all headers except Content-Type, headers with an underscore in their names, and
-// headers that proxies change. If you change the request, sign it again.
+// headers. An unsigned request is signed in the form that huaweicloud-sdk-go-v3 uses,
+// over Host and all headers except Content-Type, headers with an underscore in their
+// names, and headers that proxies change. If you change the request afterwards, sign it
+// again.
 //
-// The body is read once, from GetBody, and not kept. If the request has a header
-// X-Sdk-Content-Sha256, such as UNSIGNED-PAYLOAD, the header is signed and the body
-// is not read. If Sign returns an error, the request is unchanged. Possible reasons are
-// credentials without keys, an Authorization of another kind, and a body without
-// GetBody. Errors never contain the credentials.
+// Sign reads the body once, from GetBody, and does not keep it. If the request has an
+// X-Sdk-Content-Sha256 header, with a value such as UNSIGNED-PAYLOAD, Sign uses that
+// value instead of the hash of the body, and does not read the body. If Sign returns an
+// error, the request is unchanged. Possible reasons are credentials without keys, an
+// Authorization header of another kind, and a body without GetBody. Errors never contain
+// the credentials.
 func Sign(req *http.Request, c Credentials, at time.Time) error {
 	a, again := of(req.Header)
 	switch {
@@ -58,11 +60,11 @@ func Sign(req *http.Request, c Credentials, at time.Time) error {
 }
 
 var (
-	errOtherAuthorization = errors.New("aksk: the request has an Authorization of another kind")
+	errOtherAuthorization = errors.New("aksk: the request has an Authorization header of another kind")
 	errBodyOnce           = errors.New("aksk: the body can be read only once: set GetBody, or X-Sdk-Content-Sha256 to UNSIGNED-PAYLOAD")
 )
 
-// set writes the headers of a signature into the request, except Authorization, and
+// set writes all headers of a signature except Authorization into the request, and
 // updates a to match.
 func set(req *http.Request, a *authorization, c Credentials, at time.Time) {
 	req.Header["X-Sdk-Date"] = []string{at.UTC().Format(signature.Layout)}
@@ -98,8 +100,9 @@ func defaultNames(h http.Header) string {
 	return strings.Join(slices.Compact(names), ";")
 }
 
-// unsigned reports whether a header is left out of the signature. The SDKs leave out the
-// first two kinds; net/http or proxies change or drop the others.
+// unsigned reports whether a header is left out of the signature. The SDKs leave out
+// headers whose names begin with content-type or contain an underscore; net/http or
+// proxies change or drop the headers in the list.
 func unsigned(name string) bool {
 	if strings.HasPrefix(name, "content-type") || strings.Contains(name, "_") {
 		return true
@@ -140,13 +143,13 @@ func payloadOf(req *http.Request, a authorization) (string, error) {
 // emptyPayload is the SHA-256 of an empty body.
 const emptyPayload = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
-// queryIsPayload reports whether the SDKs that use the scoped form sign the query in
-// place of the body.
+// queryIsPayload reports whether the SDKs that use the scoped form sign the query of this
+// request in place of its body.
 func queryIsPayload(req *http.Request) bool {
 	return req.Body == nil && strings.EqualFold(req.Method, http.MethodPost)
 }
 
-// A hasher hashes bodies. It is reused.
+// A hasher hashes bodies. Hashers are pooled.
 type hasher struct {
 	hash.Hash
 	buf [16 << 10]byte
@@ -154,9 +157,10 @@ type hasher struct {
 
 var hashers = sync.Pool{New: func() any { return &hasher{Hash: sha256.New()} }}
 
-const mostIdle = 100 // consecutive reads that return no data
+const mostIdle = 100 // the maximum number of consecutive reads that return no data
 
-// hashOf returns the hash of a body in hexadecimal. It stops with an error if ctx ends.
+// hashOf returns the SHA-256 of a body in hexadecimal. It returns an error if ctx ends
+// first.
 func hashOf(ctx context.Context, body io.Reader) (string, error) {
 	h := hashers.Get().(*hasher)
 	defer hashers.Put(h)
@@ -226,14 +230,15 @@ func scopedKey(secret, scope string) []byte {
 	return key
 }
 
-// derivedKey derives such a key with HKDF (RFC 5869), in hexadecimal.
+// derivedKey derives the signing key for a scope with HKDF (RFC 5869). It returns the key
+// in hexadecimal.
 func derivedKey(c Credentials, scope string) []byte {
 	key, err := hkdf.Key(sha256.New, []byte(c.SecretKey), []byte(c.AccessKey), scope, sha256.Size)
 	if err != nil {
-		panic(err) // only if the length is too large
+		panic(err) // happens only if the requested key is too long
 	}
 	return hex.AppendEncode(nil, key)
 }
 
-// hostOf returns the host that net/http sends.
+// hostOf returns the value of the Host header that net/http sends.
 func hostOf(req *http.Request) string { return cmp.Or(req.Host, req.URL.Host) }

@@ -30,7 +30,7 @@ var (
 	temporary = aksk.Credentials{AccessKey: "PLANTEDAK", SecretKey: secret, SecurityToken: token}
 )
 
-// keys gives a server the secret key of these credentials.
+// keys is a function for iamtest.Server.Keys that knows these credentials.
 func keys(accessKey, securityToken string) (string, bool) {
 	return secret, accessKey == permanent.AccessKey && (securityToken == "" || securityToken == token)
 }
@@ -66,32 +66,32 @@ func send(t testing.TB, s http.RoundTripper, req *http.Request) (int, string) {
 	return resp.StatusCode, string(data)
 }
 
-func TestAServerThatChecksSignaturesAcceptsThoseOfSign(t *testing.T) {
+func TestAServerThatChecksSignaturesAcceptsTheSignaturesMadeBySign(t *testing.T) {
 	for name, change := range map[string]func(*http.Request){
-		"a GET":                               func(*http.Request) {},
-		"no header":                           func(r *http.Request) { r.Header = nil },
-		"no path":                             func(r *http.Request) { r.URL.Path = "" },
-		"a path that ends in a slash":         func(r *http.Request) { r.URL.Path = "/v3/users/" },
-		"a path with an escaped slash":        func(r *http.Request) { r.URL.Path, r.URL.RawPath = "/v3/a/b", "/v3/a%2Fb" },
-		"a path with letters beyond ASCII":    func(r *http.Request) { r.URL.Path = "/v3/üsers/ĝ ~_-.+*" },
-		"a query":                             func(r *http.Request) { r.URL.RawQuery = "b=2&a=1&b=1&c&=x&d=%20+%C3%A9&a=" },
-		"a query with broken escapes":         func(r *http.Request) { r.URL.RawQuery = "a=%zz&%=1&;x=2&&" },
-		"another host in the header":          func(r *http.Request) { r.Host = "other.example:8443" },
-		"values with white space":             func(r *http.Request) { r.Header["X-Foo"] = []string{"  b  c\t", "a"} },
-		"a header name that is not canonical": func(r *http.Request) { r.Header["x-foo"] = []string{"v"} },
-		"a header with an underscore":         func(r *http.Request) { r.Header["X_foo"] = []string{"v"} },
-		"an empty User-Agent":                 func(r *http.Request) { r.Header["User-Agent"] = []string{""} },
-		"a body":                              func(r *http.Request) { withBody(r, `{"user":{}}`) },
-		"an empty body":                       func(r *http.Request) { withBody(r, "") },
-		"a stated hash, and a body that can be read only once": func(r *http.Request) {
+		"a GET":                                   func(*http.Request) {},
+		"no header":                               func(r *http.Request) { r.Header = nil },
+		"no path":                                 func(r *http.Request) { r.URL.Path = "" },
+		"a path that ends in a slash":             func(r *http.Request) { r.URL.Path = "/v3/users/" },
+		"a path with an escaped slash":            func(r *http.Request) { r.URL.Path, r.URL.RawPath = "/v3/a/b", "/v3/a%2Fb" },
+		"a path with letters beyond ASCII":        func(r *http.Request) { r.URL.Path = "/v3/üsers/ĝ ~_-.+*" },
+		"a query":                                 func(r *http.Request) { r.URL.RawQuery = "b=2&a=1&b=1&c&=x&d=%20+%C3%A9&a=" },
+		"a query with broken escapes":             func(r *http.Request) { r.URL.RawQuery = "a=%zz&%=1&;x=2&&" },
+		"a Host header that differs from the URL": func(r *http.Request) { r.Host = "other.example:8443" },
+		"header values with white space":          func(r *http.Request) { r.Header["X-Foo"] = []string{"  b  c\t", "a"} },
+		"a header name that is not canonical":     func(r *http.Request) { r.Header["x-foo"] = []string{"v"} },
+		"a header with an underscore":             func(r *http.Request) { r.Header["X_foo"] = []string{"v"} },
+		"an empty User-Agent":                     func(r *http.Request) { r.Header["User-Agent"] = []string{""} },
+		"a body":                                  func(r *http.Request) { withBody(r, `{"user":{}}`) },
+		"an empty body":                           func(r *http.Request) { withBody(r, "") },
+		"X-Sdk-Content-Sha256, and a body that can be read only once": func(r *http.Request) {
 			r.Body, r.Header = io.NopCloser(strings.NewReader("x")), http.Header{"X-Sdk-Content-Sha256": {"UNSIGNED-PAYLOAD"}}
 		},
-		"a request that was signed long ago":  func(r *http.Request) { signedBefore(r, plainForm) },
-		"the scoped form":                     func(r *http.Request) { signedBefore(r, scopedForm) },
-		"the scoped form without a scope":     func(r *http.Request) { signedBefore(r, noScope) },
-		"the scoped form and a query":         func(r *http.Request) { signedBefore(r, scopedForm); r.URL.RawQuery = "B=2&a=1&b=3&a=0&é=%20" },
-		"the scoped form and a query as body": func(r *http.Request) { signedBefore(r, scopedForm); r.Method = "POST"; r.URL.RawQuery = "b=2&a=+1" },
-		"the derived form":                    func(r *http.Request) { signedBefore(r, derivedForm); r.URL.RawQuery = "b=2&a=1" },
+		"a request that was signed long ago":             func(r *http.Request) { signedBefore(r, plainForm) },
+		"the scoped form":                                func(r *http.Request) { signedBefore(r, scopedForm) },
+		"the scoped form without a scope":                func(r *http.Request) { signedBefore(r, noScope) },
+		"the scoped form and a query":                    func(r *http.Request) { signedBefore(r, scopedForm); r.URL.RawQuery = "B=2&a=1&b=3&a=0&é=%20" },
+		"the scoped form and a query signed as the body": func(r *http.Request) { signedBefore(r, scopedForm); r.Method = "POST"; r.URL.RawQuery = "b=2&a=+1" },
+		"the derived form":                               func(r *http.Request) { signedBefore(r, derivedForm); r.URL.RawQuery = "b=2&a=1" },
 		"a signed Content-Length": func(r *http.Request) {
 			withBody(r, "12")
 			signedBefore(r, strings.Replace(plainForm, "x-sdk", "content-length;x-sdk", 1))
@@ -119,7 +119,7 @@ func TestAServerThatChecksSignaturesAcceptsThoseOfSign(t *testing.T) {
 					onWire.Body = io.NopCloser(strings.NewReader("x"))
 				}
 				status, body = send(t, http.DefaultTransport, onWire)
-				assert.Equal(t, 200, status, "over a socket: %s", body)
+				assert.Equal(t, 200, status, "over a real connection: %s", body)
 			})
 		}
 	}
@@ -136,7 +136,7 @@ func signedBefore(r *http.Request, authorization string) {
 	r.Header.Set("X-Sdk-Date", "20260101T000000Z")
 }
 
-func TestASecurityTokenIsSignedAndRemovedForAPermanentKey(t *testing.T) {
+func TestASecurityTokenIsSignedAndIsRemovedIfTheNextKeyIsPermanent(t *testing.T) {
 	req := newRequest(t, "GET", "https://iam.example/v3/users", "")
 	require.NoError(t, aksk.Sign(req, temporary, time.Now()))
 	assert.Contains(t, req.Header.Get("Authorization"), "SignedHeaders=host;x-sdk-date;x-security-token,")
@@ -148,15 +148,15 @@ func TestASecurityTokenIsSignedAndRemovedForAPermanentKey(t *testing.T) {
 	assert.Equal(t, 200, status, body)
 }
 
-func TestARequestThatCannotBeSignedIsNotChanged(t *testing.T) {
+func TestSignDoesNotChangeARequestThatItCannotSign(t *testing.T) {
 	broken := errors.New("broken")
 	for name, tt := range map[string]struct {
 		change func(*http.Request)
 		c      aksk.Credentials
 		text   string
 	}{
-		"no access key":                         {nil, aksk.Credentials{SecretKey: secret}, "without an access key"},
-		"no secret key":                         {nil, aksk.Credentials{AccessKey: "ak", SecurityToken: token}, "without a secret key"},
+		"no access key":                         {nil, aksk.Credentials{SecretKey: secret}, "no access key"},
+		"no secret key":                         {nil, aksk.Credentials{AccessKey: "ak", SecurityToken: token}, "no secret key"},
 		"a key with a line break":               {nil, aksk.Credentials{AccessKey: "ak\r\nX: y", SecretKey: secret}, "characters"},
 		"a key with a comma":                    {nil, aksk.Credentials{AccessKey: "ak,b", SecretKey: secret}, "characters"},
 		"a token with a line break":             {nil, aksk.Credentials{AccessKey: "ak", SecretKey: secret, SecurityToken: "t\n"}, "characters"},
@@ -195,10 +195,10 @@ func TestARequestThatCannotBeSignedIsNotChanged(t *testing.T) {
 	}
 }
 
-// TestSignaturesAreThoseOfTheSDK reads the requests that TestTheVectors of
-// adapters/iamhuaweicloud wrote. The signer of huaweicloud-sdk-go-v3 signed each of them
-// at the time in its X-Sdk-Date.
-func TestSignaturesAreThoseOfTheSDK(t *testing.T) {
+// TestSignaturesEqualThoseOfTheSDK reads the requests that
+// TestVectorsForPackageAKSKAreUpToDate in adapters/iamhuaweicloud wrote. The signer of
+// huaweicloud-sdk-go-v3 signed each of these requests at the time in its X-Sdk-Date.
+func TestSignaturesEqualThoseOfTheSDK(t *testing.T) {
 	file, err := os.ReadFile("../testdata/aksk_vectors.txt")
 	require.NoError(t, err)
 	vectors := strings.Split(strings.TrimSpace(string(file)), "\n\n")
@@ -214,13 +214,13 @@ func TestSignaturesAreThoseOfTheSDK(t *testing.T) {
 		if strings.HasPrefix(want, "SDK-HMAC-SHA256 Access") && strings.Contains(want, "host;") {
 			req.Header.Del("Authorization")
 			require.NoError(t, aksk.Sign(req, c, at))
-			assert.Equal(t, want, req.Header.Get("Authorization"), "signed for the first time: "+v)
+			assert.Equal(t, want, req.Header.Get("Authorization"), "the signature differs if the request is signed for the first time: "+v)
 		}
 	}
 }
 
-// readVector parses one request: a line with the method and the URL, then the header, then
-// the lines of the body, each after a bar.
+// readVector parses one request: a line with the method and the URL, then the headers,
+// then the lines of the body, each prefixed with a bar.
 func readVector(t *testing.T, v string) *http.Request {
 	t.Helper()
 	lines := strings.Split(v, "\n")
@@ -270,7 +270,7 @@ func FuzzSign(f *testing.F) {
 		}
 		status, answer := send(t, &iamtest.Server{Keys: keys}, req)
 		if status != 200 {
-			t.Errorf("%d %s: %s %s?%s %q", status, answer, method, path, query, req.Header)
+			t.Errorf("the server responds %d %s to a signed request: %s %s?%s %q", status, answer, method, path, query, req.Header)
 		}
 	})
 }

@@ -12,51 +12,53 @@ import (
 	"github.com/iamhttp/iamhttp/internal/signature"
 )
 
-// A Transport is an [http.RoundTripper] that signs the attempts of an
-// iamhttp.Transport above it. It re-signs a request that an SDK has signed, in the
-// same form and over the same headers, if that signature is off by more than a minute,
-// if the request is a retry, or if it follows a redirect. A first attempt with a fresh
-// signature is sent unchanged. The Transport modifies a copy of the request, never the
-// caller's request, and does not buffer bodies.
+// A Transport is an [http.RoundTripper] that signs the attempts of an iamhttp.Transport
+// above it. It re-signs a request that an SDK has signed, in the same form and over the
+// same headers, if the signature's time is off by more than a minute, if the request is a
+// retry, or if the request follows a redirect. A first attempt with a fresh signature is
+// sent unchanged. The Transport modifies a copy of the request, never the caller's
+// request, and does not buffer bodies.
 //
-// It never signs a request that carries only a token, has another kind of
+// The Transport never signs a request that carries only a token, has another kind of
 // Authorization, or follows a redirect to another host. If the body can be read only
 // once, the request keeps its first signature.
 //
-// It learns from the Date of responses (one per second, and each 401) how far this
-// machine's clock differs from the host's, and signs accordingly. If a 401 says that
-// the time of the signature is wrong, and it was, the request is sent once more. That
-// is safe for any method: a 401 says that the request was not carried out (RFC 9110
-// §15.5.2). To the iamhttp.Transport above, both sends are one attempt: they count once
-// in StatusError.Attempts, and OnFailure does not see the 401.
+// From the Date of responses (one response per second, and each 401), the Transport
+// learns how far this machine's clock differs from the host's, and signs accordingly. If
+// a 401 says that the time of the signature is wrong, and the Date confirms it, the
+// Transport sends the request once more. A second send is safe for any method: a 401 says
+// that the request was not carried out (RFC 9110 §15.5.2). To the iamhttp.Transport
+// above, both sends are one attempt: they count once in StatusError.Attempts, and
+// OnFailure is not called for the first 401.
 //
 // The zero value signs nothing. A Transport is safe for concurrent use; do not copy or
-// change it after first use.
+// change it after its first use.
 type Transport struct {
 	// Base sends each attempt. If nil, it is http.DefaultTransport as it was at the
 	// start of the program.
 	Base http.RoundTripper
 
-	// Credentials returns the credentials to sign a request with. It is called for each
-	// attempt and before long waits, by many goroutines at once. The Transport does not
-	// keep the keys, so they may rotate. A request that is signed with another access
-	// key is signed again. If several accounts share the Transport, use [AccessKey] to
-	// find the account that a request is from. Return the zero Credentials to leave the
-	// request unchanged. If Credentials returns an error, the request is not sent, and
-	// RoundTrip returns an error that wraps it. If Credentials is nil, nothing is signed.
+	// Credentials returns the credentials to sign a request with. The Transport calls it
+	// for each attempt and before long waits, possibly from many goroutines at once. The
+	// Transport does not keep the keys, so they may rotate. A request that was signed
+	// with a different access key is signed again. If several accounts share the
+	// Transport, use [AccessKey] to find the account that a request belongs to. Return
+	// the zero Credentials to leave the request unchanged. If Credentials returns an
+	// error, the request is not sent, and RoundTrip returns an error that wraps it. If
+	// Credentials is nil, nothing is signed.
 	Credentials func(*http.Request) (Credentials, error)
 
-	// SignUnsigned also signs requests that have neither an Authorization nor an
-	// X-Auth-Token. If their body can be read only once, RoundTrip returns an error.
-	// [Sign] says which headers are signed.
+	// SignUnsigned makes the Transport also sign requests that have neither an
+	// Authorization nor an X-Auth-Token header. If the body of such a request can be read
+	// only once, RoundTrip returns an error. See [Sign] for the headers that are signed.
 	SignUnsigned bool
 
 	clocks clocks
 }
 
 // originalDefault is http.DefaultTransport as it was at the start of the program. The
-// program may replace http.DefaultTransport later, even with a RoundTripper that ends in a
-// Transport of this package.
+// program may replace http.DefaultTransport later, even with a chain of RoundTrippers
+// that contains a Transport of this package.
 var originalDefault = http.DefaultTransport
 
 const tolerance = time.Minute // how far off the time of a signature may be before the request is signed again
@@ -68,7 +70,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return t.base().RoundTrip(req)
 	}
 	keys, err := t.Credentials(req)
-	sent := time.Now() // after fetching the keys, which may take long
+	sent := time.Now() // taken after fetching the keys, which may take a while
 	skew := t.clocks.skew(req.URL.Host)
 	current := req
 	if err != nil {
@@ -93,7 +95,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	signed, ok := signature.Time(current.Header)
 	ahead := signed.Sub(sent) // how far the signature is ahead of this machine's clock
 	if !refused {
-		if ok { // if the signature is invalid at the Date, the Date is not from the clock that checked it
+		if ok { // if the signature would be invalid at the Date, the Date is not from the clock that checked the signature
 			t.clocks.learn(req.URL.Host, skew, resp.Header, sent, ahead, signature.Life)
 		}
 		return resp, nil
@@ -103,7 +105,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	switch {
 	case !ok, off <= tolerance:
 		return resp, nil
-	case req.Method == http.MethodHead: // its 401 has no body that could give the reason
+	case req.Method == http.MethodHead: // the 401 to a HEAD has no body that could give the reason
 		if off <= signature.Life {
 			return resp, nil
 		}
@@ -114,12 +116,13 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !ok {
 		return resp, nil
 	}
-	// Nearly always the whole body has been read already, so the connection can be reused.
+	// The whole body has nearly always been read already, so the connection can be
+	// reused.
 	resp.Body.Close()
 	return t.base().RoundTrip(again)
 }
 
-// first reports whether a request is to be signed for the first time.
+// first reports whether a request is unsigned and is to be signed.
 func (t *Transport) first(req *http.Request) bool {
 	return t.SignUnsigned && len(req.Header["Authorization"]) == 0 && len(req.Header["X-Auth-Token"]) == 0
 }
@@ -174,7 +177,7 @@ func (t *Transport) again(req *http.Request, at time.Time) (again *http.Request,
 	if req.Body == nil || req.Body == http.NoBody {
 		return again, true
 	}
-	if req.GetBody == nil { // it could be signed, because the header states the hash, but not sent
+	if req.GetBody == nil { // a header states the hash, so the request can be signed, but it cannot be sent again
 		return nil, false
 	}
 	again.Body, err = req.GetBody()
@@ -182,7 +185,7 @@ func (t *Transport) again(req *http.Request, at time.Time) (again *http.Request,
 }
 
 // saysClockSkew reports whether a 401 says that the time of the signature is wrong. It
-// reads the beginning of the body, and puts it back.
+// reads the beginning of the body, and puts back what it has read.
 func saysClockSkew(req *http.Request, resp *http.Response) bool {
 	data, _ := bounded.Peek(req.Context(), resp, bounded.Time(req.Context()))
 	d := answer.Decode(resp.Header, data, resp.StatusCode)
@@ -193,7 +196,7 @@ func saysClockSkew(req *http.Request, resp *http.Response) bool {
 // a request must carry neither a signature nor a security token.
 func leavesHost(req *http.Request) bool {
 	for r := req; r.Response != nil; {
-		r = r.Response.Request // nil if Base has not set it: the origin is unknown
+		r = r.Response.Request // nil if Base has not set Response.Request; the origin is then unknown
 		if r == nil || r.URL == nil || r.URL.Host != req.URL.Host || r.URL.Scheme != req.URL.Scheme {
 			return true
 		}
@@ -215,12 +218,12 @@ func (t *Transport) CloseIdleConnections() {
 	}
 }
 
-// WrappedRoundTripper returns the RoundTripper below, by Kubernetes' convention.
+// WrappedRoundTripper returns the RoundTripper below, by Kubernetes convention.
 func (t *Transport) WrappedRoundTripper() http.RoundTripper { return t.base() }
 
-// SignsEachAttempt reports whether a signed request is signed again for each attempt.
-// If so, an iamhttp.Transport above lets the request wait for longer than a signature is
-// valid. If you write a RoundTripper that signs each attempt, give it this method too.
+// SignsEachAttempt reports whether a signed request is signed again for each attempt. If
+// so, an iamhttp.Transport above lets the request wait longer than a signature is valid.
+// If you write a RoundTripper that signs each attempt, give it this method too.
 func (t *Transport) SignsEachAttempt(req *http.Request) bool {
 	if t.Credentials == nil || AccessKey(req) == "" || req.Response != nil && leavesHost(req) {
 		return false

@@ -70,7 +70,7 @@ func TestWhichRequestsAreSignedAgain(t *testing.T) {
 			t.Helper()
 			return once(signedAt(t, "PUT", "body", time.Now().Add(-10*time.Minute)))
 		}, no, no},
-		"an old signature, and a body whose hash is stated": {func(t *testing.T) *http.Request {
+		"an old signature, and a body with X-Sdk-Content-Sha256": {func(t *testing.T) *http.Request {
 			t.Helper()
 			r := newRequest(t, "PUT", users, "body")
 			r.Header.Set("X-Sdk-Content-Sha256", "UNSIGNED-PAYLOAD")
@@ -172,17 +172,17 @@ func TestSignUnsignedSignsEachAttemptOfAClientThatDoesNotSign(t *testing.T) {
 	})
 }
 
-func TestARequestWithoutCredentialsFailsOrIsSentUnchanged(t *testing.T) {
+func TestARequestThatCannotBeSignedFailsOrIsSentUnchanged(t *testing.T) {
 	broken := errors.New("broken")
 	for name, tt := range map[string]struct {
 		c    aksk.Credentials
 		err  error
 		text string
 	}{
-		"Credentials returns an error": {permanent, broken, "aksk: no credentials: broken"},
-		"no credentials":               {aksk.Credentials{}, nil, ""},
-		"no secret key":                {aksk.Credentials{AccessKey: "ak"}, nil, "aksk: credentials without an access key or without a secret key"},
-		"a broken access key":          {aksk.Credentials{AccessKey: "a\nk", SecretKey: "sk"}, nil, "aksk: the access key or the security token"},
+		"Credentials returns an error":   {permanent, broken, "aksk: no credentials: broken"},
+		"no credentials: sent unchanged": {aksk.Credentials{}, nil, ""},
+		"no secret key":                  {aksk.Credentials{AccessKey: "ak"}, nil, "aksk: the credentials have no access key or no secret key"},
+		"a line break in the access key": {aksk.Credentials{AccessKey: "a\nk", SecretKey: "sk"}, nil, "aksk: the access key or the security token"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &iamtest.Server{}
@@ -212,7 +212,7 @@ func TestARequestWithoutCredentialsFailsOrIsSentUnchanged(t *testing.T) {
 		assert.ErrorContains(t, err, "set GetBody")
 		s.AssertCount(t, 0)
 	})
-	t.Run("the zero Transport", func(t *testing.T) {
+	t.Run("the zero Transport: sent unchanged", func(t *testing.T) {
 		s := httptest.NewServer(new(iamtest.Server))
 		defer s.Close()
 		tr := new(aksk.Transport)
@@ -231,7 +231,7 @@ type closing struct {
 
 func (c *closing) Close() error { *c.n++; return c.ReadCloser.Close() }
 
-func TestACanceledCallIsNotSigned(t *testing.T) {
+func TestACallThatIsCanceledDuringSigningIsNotSent(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	gone := errors.New("gone")
 	s := &iamtest.Server{}
@@ -247,7 +247,7 @@ type endless struct{}
 
 func (endless) Read(p []byte) (int, error) { return len(p), nil }
 
-// skewed is the response to a signature whose time is off.
+// skewed is the response to a signature whose time is wrong.
 var skewed = iamtest.Gateway(401, "APIG.0301", "Incorrect IAM authentication information: signature expired, signature time:20260101T000000Z,server time:20260101T002000Z")
 
 func TestA401IsRetriedOnceIfTheClockWasOffAndOnlyThen(t *testing.T) {
@@ -273,17 +273,17 @@ func TestA401IsRetriedOnceIfTheClockWasOffAndOnlyThen(t *testing.T) {
 			s.On("/", iamtest.Gateway(401, "APIG.0301", "Incorrect IAM authentication information: verify aksk signature fail"))
 			return s
 		}, nil, 1, 401},
-		"a Date from a cache": {func() *iamtest.Server {
+		"a 401 with a Date from a cache": {func() *iamtest.Server {
 			s := &iamtest.Server{Ahead: -20 * time.Minute}
 			s.On("/", skewed.With("Age", "1200"))
 			return s
 		}, nil, 1, 401},
-		"a Date three years off": {func() *iamtest.Server {
+		"a 401 with a Date three years off": {func() *iamtest.Server {
 			s := &iamtest.Server{Ahead: 3 * 365 * 24 * time.Hour}
 			s.On("/", skewed)
 			return s
 		}, nil, 1, 401},
-		"no Date": {func() *iamtest.Server {
+		"a 401 without a Date": {func() *iamtest.Server {
 			s := new(iamtest.Server)
 			s.On("/", skewed.With("Date", ""))
 			return s
@@ -343,7 +343,7 @@ func TestARequestSentTwiceBecauseOfTheClockCountsAsOneAttempt(t *testing.T) {
 	})
 }
 
-func TestWhatOneAnswerSaysOfTheClockIsUsedForTheNextRequests(t *testing.T) {
+func TestClockOffsetFromOneResponseIsUsedForLaterRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &iamtest.Server{Keys: keys, Ahead: -50 * time.Minute}
 		other := &iamtest.Server{Keys: keys}
@@ -362,12 +362,12 @@ func TestWhatOneAnswerSaysOfTheClockIsUsedForTheNextRequests(t *testing.T) {
 		r := newRequest(t, "GET", "https://other.example/", "")
 		require.NoError(t, aksk.Sign(r, permanent, time.Now()))
 		status, _ := send(t, tr, r)
-		assert.Equal(t, 200, status, "the clock of one host must not be used for another")
+		assert.Equal(t, 200, status, "one host's clock must not be used for another host")
 		other.AssertCount(t, 1)
 	})
 }
 
-func TestACorrectedClockIsNoticed(t *testing.T) {
+func TestACorrectionOfTheHostsClockIsNoticed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := &iamtest.Server{Keys: keys, Ahead: 20 * time.Minute}
 		tr := signingOver(roundTripper(func(r *http.Request) (*http.Response, error) { return service.RoundTrip(r) }))
@@ -384,7 +384,7 @@ func TestACorrectedClockIsNoticed(t *testing.T) {
 	})
 }
 
-func TestASlowResponseDoesNotChangeTheClock(t *testing.T) {
+func TestTheDateOfASlowResponseDoesNotChangeTheTimeOfSignatures(t *testing.T) {
 	for name, ends := range map[string]bool{"Date at the end of the response": true, "Date at the start of the response": false} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

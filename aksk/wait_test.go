@@ -20,13 +20,13 @@ import (
 )
 
 // A scenario is a service, and the way in which an SDK makes many calls to it. The SDK
-// signs each call once, above the Transport, with the clock and the key of that moment.
+// signs each call once, above the Transport, with the time and the key at that moment.
 type scenario struct {
 	service  func(began time.Time) *iamtest.Server
 	client   iamhttp.Transport
-	deadline time.Duration                          // of each call; 0: none
-	key      func(began time.Time) aksk.Credentials // the current key; nil: always the same
-	lost     [2]float64                             // the fraction of calls that end in a 401 without the signer: minimum, maximum
+	deadline time.Duration                          // the deadline of each call; 0 means none
+	key      func(began time.Time) aksk.Credentials // returns the current key; nil if the key never changes
+	lost     [2]float64                             // minimum and maximum fraction of calls that end in a 401 without the signer
 }
 
 // run returns how many calls ended with each status. Status 0 stands for an error.
@@ -79,7 +79,7 @@ func (s scenario) run(t *testing.T, calls int, signer bool) map[int]int {
 	return got
 }
 
-// throttles responds 429 to the first n attempts of each call.
+// throttles returns a handler that responds 429 to the first n attempts of each call.
 func throttles(n int, retryAfter time.Duration) http.Handler {
 	var mu sync.Mutex
 	seen := map[string]int{}
@@ -96,8 +96,8 @@ func throttles(n int, retryAfter time.Duration) http.Handler {
 	})
 }
 
-// rotating is a service whose key changes after a time. The first key is invalid from
-// then on.
+// rotating returns a constructor for a service whose key changes when the duration after
+// has passed. From then on, the first key is invalid.
 func rotating(after time.Duration, n int, retryAfter time.Duration) func(time.Time) *iamtest.Server {
 	return func(began time.Time) *iamtest.Server {
 		return &iamtest.Server{Handler: throttles(n, retryAfter), Keys: func(accessKey, _ string) (string, bool) {
@@ -174,7 +174,7 @@ func TestNoCallEndsInA401ThatAFreshSignatureWouldHaveAvoided(t *testing.T) {
 	for name, s := range scenarios() {
 		t.Run(name, func(t *testing.T) {
 			without, with := s.run(t, calls, false), s.run(t, calls, true)
-			t.Logf("%s: of %d calls end in a 401: %d without the signer, %d with it", name, calls, without[401], with[401])
+			t.Logf("%s: of %d calls, %d end in a 401 without the signer and %d with it", name, calls, without[401], with[401])
 			if calls == 1000 { // with fewer calls, the fraction varies too much
 				lost := float64(without[401]) / float64(calls)
 				assert.GreaterOrEqual(t, lost, s.lost[0])
@@ -214,7 +214,7 @@ func (g slowGate) Wait(ctx context.Context, _ gate.Request) (gate.Ticket, error)
 
 func (slowGate) Observe(gate.Request, gate.Ticket, gate.Outcome) {}
 
-// signingOver returns a signer above s that counts the calls of Credentials.
+// signingOver returns a signer above s that counts the calls to Credentials.
 func signingOver(s http.RoundTripper) *counted {
 	c := &counted{Transport: aksk.Transport{Base: s}}
 	c.Credentials = func(*http.Request) (aksk.Credentials, error) {

@@ -21,20 +21,20 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-var update = flag.Bool("update", false, "rewrite the table in docs/sdks.md")
+var update = flag.Bool("update", false, "rewrite the table of stand-ins in docs/sdks.md")
 
 // A situation is a service that always responds the same way, and a call to it.
 type situation struct {
 	name         string
 	method, body string
-	answer       iamtest.Answer // to each request
-	login        iamtest.Answer // to each login after the first
-	answered     bool
+	answer       iamtest.Answer // response to each request
+	login        iamtest.Answer // response to each login after the first
+	answered     bool           // whether there is a response
 }
 
 var loggedIn = iamtest.Answer{Status: 201, Delay: delay}.With("X-Subject-Token", "token")
 
-const delay = 100 * time.Millisecond // of each response
+const delay = 100 * time.Millisecond // before each response
 
 func situations() []situation {
 	get := func(name string, a iamtest.Answer) situation {
@@ -47,26 +47,26 @@ func situations() []situation {
 		return s
 	}
 	unauthorized := iamtest.Keystone(401, "The request you have made requires authentication.")
-	refused := get("401, and the login is refused", unauthorized)
+	refused := get("401, and the login gets a 401 too", unauthorized)
 	refused.login = iamtest.Keystone(401, "The account is locked.")
 	refused.login.Delay = delay
-	reset := post("reset of a POST", iamtest.Answer{Fault: iamtest.Reset})
+	reset := post("none (connection reset), for a POST", iamtest.Answer{Fault: iamtest.Reset})
 	reset.answered = false
 	action := reset
-	action.name, action.body = "reset of a POST without a body", ""
+	action.name, action.body = "none (connection reset), for a POST without a body", ""
 	return []situation{
-		get("401 for ever", unauthorized),
+		get("401, but the login succeeds", unauthorized),
 		refused,
 		get("403", iamtest.Keystone(403, "You are not authorized.")),
 		get("404", iamtest.Keystone(404, "Could not find group.")),
 		get("408", iamtest.Keystone(408, "Too slow.")),
-		post("409 to a POST", iamtest.Keystone(409, "It exists.")),
+		post("409 for a POST", iamtest.Keystone(409, "It exists.")),
 		get("429, Retry-After: 1", iamtest.Throttled(time.Second)),
 		get("429, no Retry-After", iamtest.Throttled(0)),
-		post("502 to a POST", iamtest.Page(502).With("X-Request-Id", "req-502")),
-		get("502 to a GET", iamtest.Page(502).With("X-Request-Id", "req-502")),
-		post("503 to a POST", iamtest.Page(503).With("X-Request-Id", "req-503")),
-		post("504 to a POST", iamtest.Page(504).With("X-Request-Id", "req-504")),
+		post("502 for a POST", iamtest.Page(502).With("X-Request-Id", "req-502")),
+		get("502 for a GET", iamtest.Page(502).With("X-Request-Id", "req-502")),
+		post("503 for a POST", iamtest.Page(503).With("X-Request-Id", "req-503")),
+		post("504 for a POST", iamtest.Page(504).With("X-Request-Id", "req-504")),
 		reset,
 		action,
 	}
@@ -83,7 +83,7 @@ func situationOf(t *testing.T, name string) situation {
 // A result is the outcome of one call.
 type result struct {
 	err              error
-	requests, logins int // that reached the service
+	requests, logins int // numbers of requests and logins that reached the service
 	took             time.Duration
 }
 
@@ -91,9 +91,9 @@ type result struct {
 type setting uint8
 
 const (
-	asItIs      setting = iota
-	transport           // a Transport with PassThrough, and nothing else
-	asDescribed         // Install, and the settings documented with it
+	asItIs      setting = iota // the unmodified SDK
+	transport                  // a Transport with PassThrough, and nothing else
+	asDescribed                // Install, and the settings documented with it
 )
 
 // run logs in and makes one call.
@@ -142,20 +142,20 @@ func (r result) endless() bool { return errors.Is(r.err, errEndless) || errors.I
 func (r result) String() string {
 	switch {
 	case errors.Is(r.err, errEndless):
-		return "without end"
+		return "endless"
 	case errors.Is(r.err, errHangs):
 		return "hangs"
 	case r.logins == 1:
-		return fmt.Sprint(r.requests, " and 1 login")
+		return fmt.Sprint(r.requests, " + 1 login")
 	case r.logins > 1:
-		return fmt.Sprint(r.requests, " and ", r.logins, " logins")
+		return fmt.Sprint(r.requests, " + ", r.logins, " logins")
 	}
 	return strconv.Itoa(r.requests)
 }
 
 func TestEachCallSendsTheNumberOfRequestsInTheTable(t *testing.T) {
 	var b strings.Builder
-	b.WriteString("| the service always answers |")
+	b.WriteString("| the response |")
 	for _, k := range kinds {
 		b.WriteString(" " + k.name + " |")
 	}
@@ -173,7 +173,7 @@ func TestEachCallSendsTheNumberOfRequestsInTheTable(t *testing.T) {
 		}
 		b.WriteString("\n")
 	}
-	b.WriteString("| 429, if PassThrough is set and the SDK's own retries stay on |")
+	b.WriteString("| 429, with PassThrough and the SDK's own retries both on |")
 	for _, k := range kinds {
 		own, multiplied := run(t, k, situationOf(t, "429, no Retry-After"), asItIs), run(t, k, situationOf(t, "429, no Retry-After"), transport)
 		assert.Equal(t, 8*own.requests, multiplied.requests)
@@ -189,7 +189,7 @@ func check(t *testing.T, s situation, before, after result) {
 	assert.False(t, after.endless(), "%v", after.err)
 	switch {
 	case s.answer.Status == 429 || s.answer.Status == 408:
-		assert.Equal(t, 8, after.requests, "the SDK must add no requests to those of the Transport")
+		assert.Equal(t, 8, after.requests, "the SDK must not send more requests than the Transport does")
 	case s.answer.Status == 401 && s.login.Status == 201:
 		assert.Equal(t, 2, after.requests)
 		assert.Equal(t, 1, after.logins)

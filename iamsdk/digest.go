@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// A digest is a hash of parts of a request, used to compare requests. The secrets among
-// these parts can be neither read nor printed.
+// A digest is a hash of parts of a request, used to compare requests. It does not reveal
+// the secrets among these parts if it is printed.
 type digest [sha256.Size]byte
 
 func digestOf(parts ...string) (d digest) {

@@ -5,9 +5,9 @@ import (
 	"runtime"
 )
 
-// goroutine returns the name of the current goroutine, with its ID. Go never reuses an ID.
-// The SDKs send all requests of a call in one goroutine. Nothing else distinguishes the
-// resend of one caller from the first send of another caller with the same request.
+// goroutine returns the name of the current goroutine, which contains its ID. Go never
+// reuses an ID. The SDKs send all requests of a call in one goroutine. Nothing else
+// distinguishes one caller's resend from another caller's first send of the same request.
 func goroutine() string {
 	var b [64]byte
 	stack := b[:runtime.Stack(b[:], false)] // "goroutine 1 [running]: …"

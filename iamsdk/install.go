@@ -12,9 +12,9 @@
 // gophertelekomcloud, golangsdk, the Terraform providers on top of them, and forks of any
 // of these.
 //
-// The SDK still receives plain responses and returns its own errors, so code that
-// handles them keeps working. In two cases a call ends with an error of iamhttp,
-// because the SDK would never end it: see EndlessLogin and LoginHangs.
+// The SDK still receives plain responses and returns its own errors, so code that handles
+// them keeps working. In two cases a call ends with an error of iamhttp, because the SDK
+// itself would never end it: see EndlessLogin and LoginHangs.
 package iamsdk
 
 import (
@@ -29,14 +29,14 @@ import (
 // the client's RoundTripper and before you log in. If client is nil, Install does
 // nothing.
 //
-// If t is nil, a Transport with its defaults is used. If t.Base is nil, it becomes
-// the RoundTripper that client had, such as one that signs each attempt; otherwise
-// that RoundTripper is no longer used. Give each client its own Transport, and all
-// clients the same Gate. Clients may share a Transport only if they have the same
+// If t is nil, Install uses a Transport with the default settings. If t.Base is nil, it
+// becomes the RoundTripper that client had, such as one that signs each attempt;
+// otherwise that RoundTripper is no longer used. Give each client its own Transport, and
+// all clients the same Gate. Clients may share a Transport only if they have the same
 // Options, and either no RoundTripper of their own or all the same one.
 //
-// A call that succeeds costs a few small allocations more than with t alone. [Wrap] needs
-// them to report how often a call was sent.
+// A call that succeeds costs a few small allocations more than with t alone. They let
+// [Wrap] report how often a call was sent.
 func Install(client *http.Client, t *iamhttp.Transport, o Options) {
 	if client == nil {
 		return
@@ -45,7 +45,7 @@ func Install(client *http.Client, t *iamhttp.Transport, o Options) {
 		t = new(iamhttp.Transport)
 	}
 	below := client.Transport
-	if s, ok := below.(*session); ok { // from an earlier call of Install
+	if s, ok := below.(*session); ok { // from an earlier call to Install
 		below = s.t
 	}
 	// Write only the fields that differ: another client may be using t already.
@@ -65,8 +65,8 @@ func Install(client *http.Client, t *iamhttp.Transport, o Options) {
 	client.Transport = &session{t: t, o: o}
 }
 
-// A session is the RoundTripper of a client: a Transport, and around it the workarounds
-// that the Options ask for.
+// A session is the RoundTripper of a client: a Transport, wrapped in the workarounds that
+// the Options ask for.
 type session struct {
 	t       *iamhttp.Transport
 	o       Options
@@ -102,7 +102,8 @@ func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// failureOf returns the failure that a response reports, or nil for a success.
+// failureOf returns the failure that a response reports, or nil if the response is a
+// success.
 func failureOf(resp *http.Response, rec *iamhttp.Recorder) *iamhttp.StatusError {
 	if e, ok := rec.Last(); ok {
 		return e
@@ -119,5 +120,5 @@ func failureOf(resp *http.Response, rec *iamhttp.Recorder) *iamhttp.StatusError 
 // CloseIdleConnections closes the idle connections of the Transport.
 func (s *session) CloseIdleConnections() { s.t.CloseIdleConnections() }
 
-// WrappedRoundTripper returns the Transport, by Kubernetes' convention.
+// WrappedRoundTripper returns the Transport, by Kubernetes convention.
 func (s *session) WrappedRoundTripper() http.RoundTripper { return s.t }

@@ -50,7 +50,7 @@ func newAccount() *account {
 
 func (a *account) token(n int32) string { return "token-" + strconv.Itoa(int(n)) }
 
-// holds reports whether a token is valid: issued after the last call of expire.
+// holds reports whether a token is valid: issued after the last call to expire.
 func (a *account) holds(token string) bool {
 	n, err := strconv.Atoi(strings.TrimPrefix(token, "token-"))
 	return err == nil && int32(n) > a.expired.Load()
@@ -105,7 +105,7 @@ func TestAnExpiredTokenIsRenewedAndTheCallSucceeds(t *testing.T) {
 	})
 }
 
-func TestACallAfterOneThatEndedInTwo401sLogsInAgain(t *testing.T) {
+func TestTheCallAfterACallThatEndedInTwo401sLogsInAgain(t *testing.T) {
 	eachKind(t, func(t *testing.T, k kind) {
 		service := newAccount()
 		sdk := k.connect(t, service, nil)
@@ -129,8 +129,8 @@ func TestManyCallersWithAnExpiredTokenLogInOnceAndSucceed(t *testing.T) {
 			callers.Go(func() {
 				_, err := sdk.Request("GET", "/groups/"+strconv.Itoa(i%10), "")
 				if !k.habits.endless && err != nil {
-					// A fault of these SDKs: a request that is sent while another call
-					// logs in has no token, and they log in only once per call.
+					// This is a fault of these SDKs: a request that is sent while another
+					// call logs in has no token, and the SDKs log in only once per call.
 					assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrUnauthorized)
 					return
 				}
@@ -138,7 +138,7 @@ func TestManyCallersWithAnExpiredTokenLogInOnceAndSucceed(t *testing.T) {
 			})
 		}
 		callers.Wait()
-		if k.habits.endless { // the others log in again for each request that had no token
+		if k.habits.endless { // the other SDKs log in again for each request that had no token
 			assert.EqualValues(t, 2, sdk.logins.Load())
 		}
 	})
@@ -181,7 +181,7 @@ func TestManyCallersWhoseLoginIsRefusedAllReturn(t *testing.T) {
 	})
 }
 
-func TestARefusedFirstLoginReturnsTheErrorOfTheSDK(t *testing.T) {
+func TestARefusedFirstLoginReturnsTheSDKsError(t *testing.T) {
 	eachKind(t, func(t *testing.T, k kind) {
 		var service iamtest.Server
 		service.On("/", iamtest.Keystone(401, "Wrong password."))
@@ -196,14 +196,14 @@ func TestARefusedFirstLoginReturnsTheErrorOfTheSDK(t *testing.T) {
 	})
 }
 
-func TestWrapReportsALoginThatFailsForAnotherReasonThanA401(t *testing.T) {
+func TestWrapReportsALoginThatFailsWithoutA401(t *testing.T) {
 	for name, tt := range map[string]struct {
 		answer iamtest.Answer
 		want   error
 	}{
-		"403":       {iamtest.Keystone(403, "The account is disabled."), iamhttp.ErrForbidden},
-		"throttled": {iamtest.Throttled(0), iamhttp.ErrTooManyRequests},
-		"reset":     {iamtest.Answer{Fault: iamtest.Reset}, iamhttp.ErrUnauthorized}, // the 401 before the login, because the login got no response
+		"the login gets a 403":                     {iamtest.Keystone(403, "The account is disabled."), iamhttp.ErrForbidden},
+		"the login is throttled":                   {iamtest.Throttled(0), iamhttp.ErrTooManyRequests},
+		"the connection is reset during the login": {iamtest.Answer{Fault: iamtest.Reset}, iamhttp.ErrUnauthorized}, // the 401 before the login, because the login got no response
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachKind(t, func(t *testing.T, k kind) {
@@ -285,9 +285,9 @@ func TestOneResendGetsTheFirstResponseFromMemory(t *testing.T) {
 		service.AssertCount(t, 1)
 		assert.Equal(t, first.Header, second.Header)
 		post("a")
-		service.AssertCount(t, 2) // another call
+		service.AssertCount(t, 2) // this is a new call
 		post("b")
-		service.AssertCount(t, 3) // another request
+		service.AssertCount(t, 3) // this is a different request
 		time.Sleep(time.Minute)
 		post("a")
 		service.AssertCount(t, 4) // the kept response was forgotten
@@ -302,8 +302,8 @@ func TestARequestWithoutAResponseIsResentOnlyIfThatIsSafe(t *testing.T) {
 		for name, tt := range map[string]struct {
 			method, body string
 			tr           *iamhttp.Transport
-			want         int // requests
-			kept         bool
+			want         int  // number of requests that reach the service
+			kept         bool // whether the caller gets the error of the connection itself
 		}{
 			"a POST":                             {"POST", "{}", nil, 1, true},
 			"a POST without a body":              {"POST", "", nil, 1, true},
@@ -367,7 +367,7 @@ func TestInstallReusesTheConnectionsThatTheSDKWouldClose(t *testing.T) {
 			resp.Body.Close()
 			assert.True(t, req.Close, "the caller's request must not be modified")
 		}
-		assert.Equal(t, want, connections.Load(), name)
+		assert.Equal(t, want, connections.Load(), "wrong number of connections "+name)
 		client.CloseIdleConnections()
 	}
 }
@@ -389,7 +389,7 @@ func TestInstallUsesTheRoundTripperOfTheClient(t *testing.T) {
 
 	another := new(http.Transport)
 	iamsdk.Install(client, &iamhttp.Transport{Base: another}, iamsdk.Gophercloud())
-	assert.Same(t, another, below(t, client).Base, "a Base that is set must stay")
+	assert.Same(t, another, below(t, client).Base, "a Base that is already set must stay")
 
 	empty := new(http.Client)
 	iamsdk.Install(empty, nil, iamsdk.ProviderHuaweiCloud())
@@ -405,7 +405,7 @@ func below(t *testing.T, c *http.Client) *iamhttp.Transport {
 	return tr
 }
 
-func TestARoundTripperWithoutAFieldForTheNextOneIsNotChanged(t *testing.T) {
+func TestARoundTripperWithoutAFieldForTheRoundTripperBelowIsNotChanged(t *testing.T) {
 	for name, rt := range map[string]http.RoundTripper{
 		"an http.Transport": new(http.Transport),
 		"a struct value":    http.NewFileTransport(http.Dir(".")),
@@ -433,7 +433,7 @@ func (r *resending) RoundTrip(req *http.Request) (*http.Response, error) {
 	return r.Rt.RoundTrip(again)
 }
 
-func TestARequestWithoutAResponseIsSentOnceEvenIfTheRoundTripperResendsA503(t *testing.T) {
+func TestARequestWithoutAResponseIsSentOnceEvenIfTheRoundTripperResendsAfterA503(t *testing.T) {
 	for _, body := range []string{"", "{}"} {
 		synctest.Test(t, func(t *testing.T) {
 			var service iamtest.Server
@@ -448,13 +448,13 @@ func TestARequestWithoutAResponseIsSentOnceEvenIfTheRoundTripperResendsA503(t *t
 			resp, err := client.Post(endpoint+"/groups", "", strings.NewReader(body))
 			require.NoError(t, err)
 			resp.Body.Close()
-			assert.Equal(t, 201, resp.StatusCode, "the RoundTripper may resend after a 503 of the service")
+			assert.Equal(t, 201, resp.StatusCode, "the RoundTripper may resend after a 503 from the service")
 			service.AssertCount(t, 3)
 		})
 	}
 }
 
-func TestInstallingAgainDoesNotGuardTheRoundTripperAgain(t *testing.T) {
+func TestInstallingAgainDoesNotWrapTheRoundTripperAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := newAccount()
 		sdk := kinds[1].newStandIn(service)
@@ -470,7 +470,7 @@ func TestInstallingAgainDoesNotGuardTheRoundTripperAgain(t *testing.T) {
 	})
 }
 
-func TestOneTransportMayServeSeveralClientsWithoutARoundTripper(t *testing.T) {
+func TestOneTransportMayServeSeveralClientsWithoutTheirOwnRoundTripper(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := newAccount()
 		tr := &iamhttp.Transport{Base: service}
@@ -480,7 +480,7 @@ func TestOneTransportMayServeSeveralClientsWithoutARoundTripper(t *testing.T) {
 			_, err := first.Request("GET", "/groups", "")
 			assert.NoError(t, err)
 		})
-		iamsdk.Install(new(http.Client), tr, iamsdk.GolangSDK()) // while the first one works, so that the race detector can see it
+		iamsdk.Install(new(http.Client), tr, iamsdk.GolangSDK()) // while the first client is in use, so that the race detector finds unsynchronized writes
 		wg.Wait()
 	})
 }
@@ -516,7 +516,7 @@ func TestWrapFindsTheResponseOfTheCallAmongTheLatestFailures(t *testing.T) {
 	})
 }
 
-func TestWrapFindsALongBodyByItsBeginning(t *testing.T) {
+func TestWrapFindsAFailureWithALongBodyByTheBeginningOfTheBody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := newAccount()
 		sdk := kinds[2].connect(t, service, nil)
@@ -562,7 +562,7 @@ func TestWrapFindsTheLaterOfTwoEqualFailures(t *testing.T) {
 	})
 }
 
-func TestTheInstalledRoundTripperKeepsTheContract(t *testing.T) {
+func TestTheInstalledRoundTripperKeepsTheContractOfARoundTripper(t *testing.T) {
 	for name, o := range map[string]iamsdk.Options{"no options": {}, "all options": iamsdk.ProviderOpenTelekomCloud()} {
 		t.Run(name, func(t *testing.T) {
 			roundtriptest.Run(t, func(base http.RoundTripper) http.RoundTripper {

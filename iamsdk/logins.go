@@ -9,31 +9,31 @@ import (
 	"time"
 )
 
-// logins tracks how the SDK of one client logs in.
+// logins tracks the logins of one client.
 type logins struct {
 	opened atomic.Int32 // len(open), so that most requests need no lock
 
 	mu       sync.Mutex
-	waiting  bool               // a request may be waiting for a login; stays true, because nothing shows when none is
+	waiting  bool               // whether a request may be waiting for a login; never reset, because nothing shows when the wait ends
 	count    int                // number of logins that succeeded
-	open     map[string]refusal // by goroutine: the call that got a 401 and may continue after a login
+	open     map[string]refusal // calls that got a 401 and may continue after a login, keyed by goroutine
 	forgot   time.Time          // when old calls were last removed from open
 	failed   error              // why the latest login failed; nil if it succeeded or the reason is unknown
 	failedAt time.Time
 }
 
-// A refusal is the first 401 of a call. It holds hashes, because a program that prints a
-// client prints all that the client holds.
+// A refusal is the first 401 of a call. It holds hashes instead of the values, because a
+// program that prints a client prints everything that the client holds.
 type refusal struct {
 	target, token digest
 	logins        int // number of logins that had succeeded by then
 	at            time.Time
-	counts        bool // whether another 401 to the same request is the second of the call
+	counts        bool // whether another 401 to the same request is the call's second 401
 }
 
 // A call stays open if the SDK does not log in after its 401 and its goroutine makes no
-// other call. It is forgotten after openFor, when no service can still be responding.
-// If more than mostOpen calls are open, the oldest is forgotten.
+// other call. Such a call is forgotten after openFor, when no service can still be
+// responding to it. If more than mostOpen calls are open, the oldest is forgotten.
 const (
 	openFor  = 24 * time.Hour
 	mostOpen = 10_000
@@ -50,15 +50,15 @@ func logsIn(req *http.Request) bool {
 // and the error, if the request failed. It reports whether the outcome is a 401 after
 // which an SDK with these Options would never end the call.
 //
-// With EndlessLogin, that is the second 401 to the same request in the same goroutine,
-// with a login in between. The login may be another caller's.
+// With EndlessLogin, such a 401 is the second one to the same request in the same
+// goroutine, with a login in between, which may be another caller's.
 //
-// With LoginHangs, it is a 401 to a login that a request may be waiting for. Such a login
-// may begin with requests other than the POST for a token, if the SDK has only an access
-// key or a given token. They are recognized by two facts: they have no token, and their
-// goroutine has got a 401 to a different request. A resend of the same request without a
-// token is not part of a login, and its 401 is not the second one: it was sent while
-// another caller was logging in.
+// With LoginHangs, such a 401 is one to a login that a request may be waiting for. A
+// login may begin with requests other than the POST for a token, if the SDK has only an
+// access key or a given token. Two facts identify these requests: they have no token, and
+// their goroutine has got a 401 to a different request. If the same request is resent
+// without a token, the resend is not part of a login: the SDK sent it while another
+// caller was logging in. A 401 to such a resend does not count as the second 401.
 func (l *logins) ends(req *http.Request, status int, err error, o Options) bool {
 	refused, login := status == http.StatusUnauthorized, logsIn(req)
 	if !refused && !login && l.opened.Load() == 0 {
@@ -110,7 +110,7 @@ func (l *logins) ends(req *http.Request, status int, err error, o Options) bool 
 	return ends
 }
 
-// fail records that the latest login failed, and why, if err says so.
+// fail records that the latest login failed, and the reason if err is a typed error.
 func (l *logins) fail(err error) {
 	l.failed, l.failedAt = nil, time.Now()
 	if isTyped(err) {
@@ -140,7 +140,8 @@ func (l *logins) remember(goroutine string, r refusal) {
 	l.opened.Store(int32(len(l.open))) //nolint:gosec // at most mostOpen
 }
 
-// forget removes calls that are too old. It looks for them at most once in openFor.
+// forget removes calls that are too old. It looks for such calls at most once per
+// openFor.
 func (l *logins) forget(now time.Time) {
 	if now.Sub(l.forgot) < openFor {
 		return

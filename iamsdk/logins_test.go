@@ -64,9 +64,9 @@ func TestARefusedLoginEndsTheCallEvenIfAnotherCallersLoginSucceeded(t *testing.T
 }
 
 // loginSteps are the requests of logins that take more than one POST. An agency needs a
-// second POST, with the token of the first. With an access key, the SDK looks up the
-// domain, which may fail, and the catalog. If the SDK was given a token, it looks up that
-// token. While logging in again, the SDKs send no token.
+// second POST, with the token that the first returned. With an access key, the SDK looks
+// up the domain, which may fail, and the catalog. If the SDK was given a token, it looks
+// that token up. While logging in again, the SDKs send no token.
 var loginSteps = map[string][]string{
 	"an agency":                  {"POST /auth/tokens", "POST /auth/tokens"},
 	"an agency of an access key": {"try GET /auth/domains", "GET /auth/catalog", "POST /auth/tokens"},
@@ -110,7 +110,7 @@ func TestACallEndsWhicheverRequestOfItsLoginIsRefused(t *testing.T) {
 						if strings.HasPrefix(steps[refused], "try ") {
 							more = 1
 						}
-						assert.Equal(t, more, -1-left, "requests after the refused one")
+						assert.Equal(t, more, -1-left, "wrong number of requests after the refused one")
 					}
 				})
 			})
@@ -143,7 +143,7 @@ var endlessKind = kinds[0]
 
 func TestTheFirst401DoesNotEndACallHoweverThePreviousCallEnded(t *testing.T) {
 	for name, tt := range map[string]struct {
-		login, resend iamtest.Answer // in the previous call
+		login, resend iamtest.Answer // responses to the login and to the resend of the previous call
 	}{
 		"previous call: its login got no response":  {iamtest.Answer{Fault: iamtest.Reset}, iamtest.Answer{}},
 		"previous call: its login was refused":      {locked, iamtest.Answer{}},
@@ -275,7 +275,7 @@ func TestTheOldestOfMoreThan10000OpenCallsIsForgotten(t *testing.T) {
 	}
 }
 
-func TestA401ToARequestWithoutATokenDoesNotMakeTheFirstLoginEndTheCall(t *testing.T) {
+func TestARefusedFirstLoginIsReturnedToTheSDKEvenAfterA401WithoutAToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var service iamtest.Server
 		service.On("/", locked)
@@ -296,7 +296,7 @@ func TestA401ToARequestWithoutATokenDoesNotMakeTheFirstLoginEndTheCall(t *testin
 	})
 }
 
-func TestOnlyARequestForATokenIsALogin(t *testing.T) {
+func TestOnlyARequestForATokenCountsAsALogin(t *testing.T) {
 	for target, login := range map[string]bool{
 		"POST /v3/auth/tokens":             true,
 		"POST /identity/v3/auth/tokens":    true,
@@ -325,13 +325,13 @@ func TestOnlyARequestForATokenIsALogin(t *testing.T) {
 					return err
 				}
 				require.NoError(t, send("GET /v3/groups"))
-				assert.Equal(t, login, send(target) != nil, "whether a 401 to this request ends the call")
+				assert.Equal(t, login, send(target) != nil, "a 401 must end the call if, and only if, the request is a login")
 			})
 		})
 	}
 }
 
-func TestTheSecond401EndsACallWithTokensOfVersion2(t *testing.T) {
+func TestTheSecond401EndsACallInVersion2OfTheAPIToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var service iamtest.Server
 		service.On("POST /v2.0/tokens", iamtest.Answer{Body: `{"access":{"token":{"id":"token-2"}}}`})
@@ -364,7 +364,7 @@ func TestEachCallReturnsWhateverTheServiceResponds(t *testing.T) {
 			sdk := k.connect(t, service, &iamhttp.Transport{MaxAttempts: 1})
 			sdk.steps = loginSteps[kindsOfLogin[seed%4]]
 			draw := numbers{source: rand.New(rand.NewPCG(seed, 0))}
-			unauthorized := draw.below(10) // of 10 requests, on average
+			unauthorized := draw.below(10) // how many of 10 requests get a 401, on average
 			service.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				time.Sleep(time.Duration(draw.below(2000)) * time.Millisecond)
 				good, refused := iamtest.Answer{}, draw.below(10) < unauthorized

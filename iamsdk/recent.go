@@ -26,7 +26,7 @@ const mostRemembered = 200
 type remembered struct {
 	*iamhttp.StatusError
 	at     time.Time
-	logins *logins // those of the client
+	logins *logins // the logins of the client that got the response
 }
 
 func (m *memory) add(e *iamhttp.StatusError, l *logins) {
@@ -62,7 +62,7 @@ func (m *memory) index(method, url string, code iamhttp.Code, body []byte) int {
 }
 
 func sameBody(e *iamhttp.StatusError, body []byte) bool {
-	if e.Truncated && len(e.Body()) > 0 { // every body begins with an empty one
+	if e.Truncated && len(e.Body()) > 0 { // an empty prefix would match every body
 		return bytes.HasPrefix(body, e.Body())
 	}
 	return bytes.Equal(body, e.Body())

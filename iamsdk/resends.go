@@ -15,9 +15,9 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// resends keeps the responses after which the SDK resends a request that must not be
-// sent twice. The resend gets the kept response. An error would also prevent the second
-// send, but the SDK would return it instead of the error that its callers look for.
+// resends keeps the responses after which the SDK resends a request that must not be sent
+// twice. The resend gets the kept response. An error would also prevent the second send,
+// but the SDK would return that error instead of the one that its callers look for.
 type resends struct {
 	count atomic.Int32 // len(kept), so that most requests need no lock
 
@@ -25,15 +25,15 @@ type resends struct {
 	kept map[request]answer
 }
 
-// A request is a key that is the same for a request and its resend.
+// A request is a map key. It is the same for an HTTP request and its resend.
 type request struct {
-	content   digest // hash of the method, the URL, the body and the headers that say who asks
+	content   digest // hash of the method, the URL, the body and the headers that identify the caller
 	goroutine string // an SDK resends in the goroutine that makes the call
 }
 
 type answer struct {
 	*iamhttp.StatusError
-	at time.Time // when the SDK finished reading it; until then, readWithin in the future
+	at time.Time // when the SDK finished reading the response; until then, readWithin in the future
 }
 
 // An SDK resends 500 ms after the response. A request that comes before resendFrom or
@@ -46,8 +46,8 @@ const (
 // readWithin bounds how long a response is kept if its body is never closed.
 const readWithin = 10 * time.Minute
 
-// mostKept is the maximum number of responses that are kept, of up to 64 KiB each. If it
-// is reached, the SDK sends the request twice, as without Install.
+// mostKept is the maximum number of responses that are kept, of up to 64 KiB each. Once
+// it is reached, further requests may be sent twice, as they are without Install.
 const mostKept = 1000
 
 // keep keeps a response for the resend of its request, and notes when its body is closed.
@@ -71,7 +71,7 @@ func (r *resends) keep(codes []iamhttp.Code, req *http.Request, resp *http.Respo
 	}
 	r.kept[key] = answer{e, now.Add(readWithin)}
 	r.count.Store(int32(len(r.kept))) //nolint:gosec // at most mostKept
-	// The SDK's wait begins when it has read the body, which may be slow.
+	// The SDK's wait begins when it has read the body, which may take a while.
 	resp.Body = &closing{resp.Body, func() { r.keptAt(key, time.Now()) }}
 }
 
@@ -106,7 +106,8 @@ func (r *resends) forget(now time.Time) {
 }
 
 // answer returns the response that was kept for a request, or nil. It returns each
-// response only once. It then closes the body of the request, as a RoundTripper must.
+// response only once. If it returns one, it closes the body of the request, as a
+// RoundTripper must.
 func (r *resends) answer(req *http.Request) *http.Response {
 	if r.count.Load() == 0 {
 		return nil
@@ -149,8 +150,9 @@ func (r *resends) answer(req *http.Request) *http.Response {
 }
 
 // same returns the key that a request shares with its resend. It returns false if the
-// body cannot be read again: two calls may differ only in the body. It also returns
-// false if the request may be sent twice, because its resend is then simply sent.
+// body cannot be read again, because two calls may differ only in their bodies. It also
+// returns false if the request may be sent twice, because nothing needs to be kept for
+// such a request.
 func same(req *http.Request) (r request, ok bool) {
 	if maySendTwice(req) {
 		return r, false

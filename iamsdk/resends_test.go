@@ -45,7 +45,7 @@ func TestEachOfSeveralIdenticalPOSTsIsSentOnce(t *testing.T) {
 					requests := service.Requests()[1:]
 					require.Len(t, requests, callers)
 					for i, r := range requests {
-						assert.Equal(t, time.Duration(i)*gap, r.At.Sub(start), "a first send must not get a response from memory")
+						assert.Equal(t, time.Duration(i)*gap, r.At.Sub(start), "each first send must reach the service at once, and not get a response from memory")
 					}
 				})
 			})
@@ -64,7 +64,7 @@ func TestOnlyTheResendGetsAResponseFromMemory(t *testing.T) {
 	for name, tt := range map[string]struct {
 		first, second call
 		after         time.Duration
-		want          int // requests
+		want          int // number of requests that reach the service
 	}{
 		"the resend":                       {call{body: text("a")}, call{body: text("a")}, resendWait, 1},
 		"the resend, after some delay":     {call{body: text("a")}, call{body: text("a")}, resendWait + time.Second, 1},
@@ -127,11 +127,11 @@ func TestAKeptResponseIsForgottenIfNoResendComes(t *testing.T) {
 			resp.Body.Close()
 			time.Sleep(time.Minute)
 		}
-		assert.LessOrEqual(t, compared, 2, "the body is read once to keep the response, and once when it is found too old")
+		assert.LessOrEqual(t, compared, 2, "the body may be read only twice: to keep the response, and to find that it is too old")
 	})
 }
 
-// slowBody is an empty body whose Read returns io.EOF after a time.
+// slowBody is an empty body whose Read returns io.EOF after a delay.
 type slowBody struct{ time.Duration }
 
 func (b slowBody) Read([]byte) (int, error) {
@@ -139,7 +139,7 @@ func (b slowBody) Read([]byte) (int, error) {
 	return 0, io.EOF
 }
 
-func TestAPOSTIsSentOnceHoweverLongItsResponseTakesToRead(t *testing.T) {
+func TestAPOSTIsSentOnceHoweverLongReadingItsResponseTakes(t *testing.T) {
 	for _, takes := range []time.Duration{0, 3 * time.Second, 5 * time.Minute} {
 		synctest.Test(t, func(t *testing.T) {
 			sent := 0
@@ -162,12 +162,12 @@ func TestAPOSTIsSentOnceHoweverLongItsResponseTakesToRead(t *testing.T) {
 				require.NoError(t, err)
 				other.Body.Close()
 			}
-			assert.Equal(t, 1, sent, "reading the response takes %v", takes)
+			assert.Equal(t, 1, sent, "a POST whose response takes %v to read must be sent once", takes)
 		})
 	}
 }
 
-func TestPrintingAClientShowsNothingOfTheRequestsItRemembers(t *testing.T) {
+func TestPrintingAClientShowsNoSecretOfTheRequestsItRemembers(t *testing.T) {
 	var service iamtest.Server
 	service.On("POST /", iamtest.Answer{Status: 502, Body: "secret-body"})
 	service.On("GET /", iamtest.Keystone(401, "secret-message"))
@@ -189,7 +189,7 @@ func TestPrintingAClientShowsNothingOfTheRequestsItRemembers(t *testing.T) {
 	}
 }
 
-func TestALongResponseIsCutTo64KiBInMemory(t *testing.T) {
+func TestAKeptResponseIsTruncatedTo64KiB(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var service iamtest.Server
 		service.On("/", iamtest.Answer{Status: 502, Body: strings.Repeat("x", 100_000)}.With("X-Request-Id", "req-1").With("Content-Length", "100000"))

@@ -19,37 +19,37 @@ import (
 // again happens in the middle of a call, under a lock.
 type standIn struct {
 	HTTPClient http.Client
-	Context    context.Context // golangsdk has one for the client, the others have none
+	Context    context.Context // golangsdk has one per client; the other SDKs have none
 
-	// How it retries a 429: with a counter that lasts for the life of the client and
-	// that no lock guards, or with a function.
+	// How the SDK retries a 429: with a counter that lives as long as the client and that
+	// no lock guards, or with a function.
 	MaxBackoffRetries   *int
 	BackoffRetryTimeout time.Duration
 	RetryBackoffFunc    func(retries int) error
 
 	habits
-	steps  []string // the requests of a login; nil: one POST. A step that begins with try may fail
+	steps  []string // the requests of a login; nil means a single POST. A step that begins with "try" may fail
 	token  atomic.Pointer[string]
-	renews atomic.Bool   // it can log in again, because it has logged in once
+	renews atomic.Bool   // whether the SDK can log in again: true after its first login
 	lock   chan struct{} // held while logging in
-	again  atomic.Bool   // a login is under way
+	again  atomic.Bool   // whether the SDK is logging in
 	logins atomic.Int32
 }
 
 // habits are behaviors that cannot be switched off.
 type habits struct {
-	endless       bool // logs in again after each 401, not only once per call
+	endless       bool // logs in again after each 401, instead of only once per call
 	resends       bool // sends a request once more after a 502 or 504
 	closes        bool // opens a connection for each request
-	retriesErrors int  // number of retries after an error, in a RoundTripper of its own that also signs
+	retriesErrors int  // number of retries after an error, made by a RoundTripper that also signs; 0 means no such RoundTripper
 }
 
 // A kind is an SDK that a stand-in imitates, and how to set it up.
 type kind struct {
 	name    string
 	habits  habits
-	usual   func(*standIn) // its own retries, as they are by default
-	advised func(*standIn) // the settings beside Install that switch them off
+	usual   func(*standIn) // sets the SDK's own retries to their defaults
+	advised func(*standIn) // applies the settings that, besides Install, switch the SDK's own retries off
 	options iamsdk.Options
 }
 
@@ -121,8 +121,8 @@ type (
 	default503 struct{ unexpected }
 )
 
-// Neither of these errors unwraps. The first does not say why the login failed. They
-// differ only in their names.
+// Neither of these errors has an Unwrap method. ErrUnableToReauthenticate does not say
+// why the login failed. The two types differ only in their names.
 type (
 	ErrUnableToReauthenticate     struct{ ErrOriginal error }
 	ErrErrorAfterReauthentication struct{ ErrOriginal error }
@@ -136,7 +136,7 @@ func (e *ErrErrorAfterReauthentication) Error() string {
 	return "logged in again, and then: " + e.ErrOriginal.Error()
 }
 
-// A call is the state of a call of the SDK.
+// A call is the state of one call to the SDK.
 type call struct {
 	loggedIn         bool
 	resent, backoffs int
@@ -299,8 +299,8 @@ func (s *signing) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// A wire fails a request whose body is not as long as its ContentLength, as net/http
-// does. It counts the requests that ask for a connection of their own.
+// A wire is a RoundTripper. Like net/http, it fails a request whose body is not as long
+// as its ContentLength. It counts the requests that ask for a connection of their own.
 type wire struct {
 	http.RoundTripper
 	closing atomic.Int32

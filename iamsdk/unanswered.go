@@ -8,11 +8,12 @@ import (
 
 // An unanswered keeps a RoundTripper from resending requests that got no response. A
 // floor below that RoundTripper turns the error into a response, which the RoundTripper
-// passes on. The unanswered above it turns the response into the error again. So the
-// caller gets the error itself; the RoundTripper would keep only its text.
+// passes on. The unanswered above the RoundTripper turns the response back into the
+// error. Thus the caller gets the error itself, of which the RoundTripper would keep only
+// the text.
 type unanswered struct {
 	sends http.RoundTripper // the RoundTripper that would resend
-	all   bool              // prevent the resends of requests that may be sent twice, too
+	all   bool              // whether to prevent even the resends of requests that may be sent twice
 }
 
 // guard puts a floor below rt, and returns the unanswered to put above rt. It returns nil
@@ -59,17 +60,17 @@ func (u *unanswered) RoundTrip(req *http.Request) (*http.Response, error) {
 // CloseIdleConnections closes the idle connections below.
 func (u *unanswered) CloseIdleConnections() { closeIdle(u.sends) }
 
-// WrappedRoundTripper returns the RoundTripper below, by Kubernetes' convention.
+// WrappedRoundTripper returns the RoundTripper below, by Kubernetes convention.
 func (u *unanswered) WrappedRoundTripper() http.RoundTripper { return u.sends }
 
-// A floor is the part of an unanswered below its RoundTripper.
+// A floor is the part of an unanswered that is below the RoundTripper.
 type floor struct{ base http.RoundTripper }
 
 type floorKey struct{}
 
 func (f *floor) RoundTrip(req *http.Request) (*http.Response, error) {
 	failed, ok := req.Context().Value(floorKey{}).(*error)
-	if ok && *failed != nil { // the RoundTripper resends, because it takes the 503 below for the service's
+	if ok && *failed != nil { // the RoundTripper is resending, because it takes the 503 made below for the service's
 		if req.Body != nil {
 			req.Body.Close()
 		}
@@ -95,7 +96,7 @@ func (f *floor) RoundTrip(req *http.Request) (*http.Response, error) {
 // CloseIdleConnections closes the idle connections below.
 func (f *floor) CloseIdleConnections() { closeIdle(f.base) }
 
-// WrappedRoundTripper returns the RoundTripper below, by Kubernetes' convention.
+// WrappedRoundTripper returns the RoundTripper below, by Kubernetes convention.
 func (f *floor) WrappedRoundTripper() http.RoundTripper { return f.base }
 
 func closeIdle(rt http.RoundTripper) {

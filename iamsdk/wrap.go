@@ -10,24 +10,24 @@ import (
 )
 
 // Wrap adds the typed error to an error of the SDK: the *[iamhttp.StatusError] of the
-// response behind it. errors.Is and errors.As find both, the SDK's first. The text is
-// the SDK's. Wrap returns these unchanged: nil, an error without a response, an error
-// that already holds a *StatusError or a *[iamhttp.NotSentError], and an error of an
-// unknown form.
+// response that caused the error. errors.Is and errors.As find both errors, the SDK's
+// first. The text remains the SDK's. Wrap returns these unchanged: nil, an error without
+// a response, an error that already holds a *StatusError or a *[iamhttp.NotSentError],
+// and an error of an unknown form.
 //
 // Wrap recognizes an error by its fields URL, Method, Actual and Body, whatever the name
-// of its type. If logging in again has failed, Wrap looks into the fields ErrOriginal
-// and ErrReauth. The typed error is then that of the login: a *StatusError or, if the
-// gate refused the login, a *NotSentError. If the login got no response, the typed error
-// is the *StatusError of the 401 before it. If the SDK's error has no ErrReauth, Wrap
-// uses the latest login that failed after the 401. In that case call Wrap at once; if
-// there are several callers, the login may be another caller's.
+// of its type. If logging in again has failed, Wrap looks into the fields ErrOriginal and
+// ErrReauth. The typed error is then the login's: a *StatusError or, if the gate refused
+// the login, a *NotSentError. If the login got no response, the typed error is the
+// *StatusError of the 401 before it. If the SDK's error has no ErrReauth, Wrap uses the
+// latest login that failed after the 401. In that case, call Wrap at once; if there are
+// several callers, that login may be another caller's.
 //
-// If the response is among the last 200 failures of all clients that [Install] was
-// called for, the typed error is complete: it has header, request id, Attempts and
-// Stop. If several of these failures have the same method, URL, status and body, Wrap
-// uses the latest, which may be another caller's. For any other response, the typed
-// error is made from the fields of the SDK's error. Wrap is safe for concurrent use.
+// If the response is among the last 200 failures of all clients that [Install] was called
+// for, the typed error is complete: it has the header, the request id, Attempts and Stop.
+// If several of these failures have the same method, URL, status and body, Wrap uses the
+// latest, which may be another caller's. For any other response, the typed error is made
+// from the fields of the SDK's error. Wrap is safe for concurrent use.
 func Wrap(err error) (result error) {
 	if err == nil {
 		return nil
@@ -60,12 +60,13 @@ func isTyped(err error) bool {
 	return errors.As(err, new(*iamhttp.StatusError)) || errors.As(err, new(*iamhttp.NotSentError))
 }
 
-// mostErrors is the maximum number of nested errors that Wrap looks at. An error may hold
-// itself as ErrOriginal and as ErrReauth.
+// mostErrors is the maximum number of nested errors that Wrap looks at. Without this
+// limit Wrap might never return, because an error may hold itself as ErrOriginal and as
+// ErrReauth.
 const mostErrors = 1000
 
 // typed returns the error of iamhttp that explains err, or nil. It looks at no more than
-// *left errors, and counts them down.
+// *left errors, and decrements *left for each.
 func typed(err error, left *int) error {
 	if err == nil || *left == 0 {
 		return nil
@@ -99,8 +100,8 @@ func typed(err error, left *int) error {
 	return nil
 }
 
-// ofAnswer returns the failure behind an error about a response, with the time and
-// the client if they are known. It returns nil for any other error.
+// ofAnswer returns the failure behind an error about a response, with the time and the
+// logins of its client if they are known. It returns nil for any other error.
 func ofAnswer(v reflect.Value) *remembered {
 	address, method := field(v, "URL", reflect.TypeFor[string]()), field(v, "Method", reflect.TypeFor[string]())
 	code, body := field(v, "Actual", reflect.TypeFor[int]()), field(v, "Body", reflect.TypeFor[[]byte]())
@@ -126,9 +127,8 @@ func ofAnswer(v reflect.Value) *remembered {
 	return &remembered{StatusError: e}
 }
 
-// ofLogin returns the typed error behind an error about logging in again, or nil.
-// Such an error may hold two failures; the later one is the reason that the call
-// failed.
+// ofLogin returns the typed error behind an error about logging in again, or nil. Such an
+// error may hold two failures; the later one is why the call failed.
 func ofLogin(v reflect.Value, left *int) error {
 	original, again := failure(v, "ErrOriginal"), failure(v, "ErrReauth")
 	if e := typed(again, left); e != nil {
@@ -137,8 +137,8 @@ func ofLogin(v reflect.Value, left *int) error {
 	if original == nil {
 		return nil
 	}
-	// Some SDKs drop the error of the login. Only the name of the type then distinguishes
-	// a failed login from a failure after a successful login.
+	// Some SDKs drop the error of the login. In that case, only the name of the type
+	// distinguishes a failed login from a failure after a successful login.
 	dropped := again == nil && v.Type().Name() != "ErrErrorAfterReauthentication"
 	if o := reflect.Indirect(reflect.ValueOf(original)); dropped && o.Kind() == reflect.Struct {
 		if r := ofAnswer(o); r != nil && r.logins != nil && r.Code == iamhttp.ErrUnauthorized {
@@ -150,7 +150,7 @@ func ofLogin(v reflect.Value, left *int) error {
 	return typed(original, left)
 }
 
-// failure returns the error in a field, or nil.
+// failure returns the error in the field with that name, or nil.
 func failure(v reflect.Value, name string) error {
 	f := v.FieldByName(name)
 	if !f.IsValid() || !f.CanInterface() {
@@ -169,7 +169,8 @@ func field(v reflect.Value, name string, t reflect.Type) reflect.Value {
 	return reflect.Value{}
 }
 
-// redact returns a URL as a StatusError has it: without user info, query and fragment.
+// redact returns a URL in the form that a StatusError has: without user info, query and
+// fragment.
 func redact(address string) string {
 	u, err := url.Parse(address)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// withHeader is the error of an SDK that keeps the header.
+// withHeader is an error as made by an SDK that keeps the header.
 type withHeader struct {
 	URL, Method    string
 	Actual         int
@@ -29,7 +29,7 @@ type withHeader struct {
 
 func (e withHeader) Error() string { return fmt.Sprint(e.Method, " ", e.URL, ": ", e.Actual) }
 
-// These look like errors of an SDK, but lack the right fields.
+// These errors resemble those of an SDK, but lack the fields that Wrap needs, or panic.
 type (
 	wrongTypes struct {
 		URL    *url.URL
@@ -64,7 +64,8 @@ func (e unwrapsMany) Unwrap() []error { return e }
 func (panics) Error() string          { return "panics" }
 func (panics) Unwrap() error          { panic("no") }
 
-// An unableToLogIn is the error of an SDK that keeps the reason why the login failed.
+// An unableToLogIn is an error as made by an SDK that keeps the reason why the login
+// failed.
 type unableToLogIn struct{ ErrOriginal, ErrReauth error }
 
 func (e *unableToLogIn) Error() string { return "unable to log in again: " + e.ErrOriginal.Error() }
@@ -74,13 +75,13 @@ type ringOf struct{ ErrOriginal, ErrReauth error }
 
 func (*ringOf) Error() string { return "ring" }
 
-// A valueReceiver panics if a nil pointer to one is unwrapped.
+// A valueReceiver panics if it is unwrapped through a nil pointer.
 type valueReceiver struct{ err error }
 
 func (e valueReceiver) Error() string { return "value receiver" }
 func (e valueReceiver) Unwrap() error { return e.err }
 
-func TestWrapTypesAnyErrorWithTheFieldsOfAResponse(t *testing.T) {
+func TestWrapAddsTheTypedErrorToAnyErrorWithTheFieldsOfAResponse(t *testing.T) {
 	answer := unexpected{"https://user:p@iam.example/v3/users?q=1", "GET", nil, 404, []byte(`{"error":{"message":"m"}}`)}
 	for name, err := range map[string]error{
 		"a value":                                        answer,
@@ -115,7 +116,7 @@ func TestWrapTypesAnyErrorWithTheFieldsOfAResponse(t *testing.T) {
 	}
 }
 
-func TestWrapReturnsOtherErrorsUnchanged(t *testing.T) {
+func TestWrapReturnsErrorsWithoutAResponseUnchanged(t *testing.T) {
 	var (
 		nilAnswer *unexpected
 		nilLogin  *unableToLogIn
@@ -135,30 +136,30 @@ func TestWrapReturnsOtherErrorsUnchanged(t *testing.T) {
 		many = unwrapsMany{next}
 	}
 	for name, err := range map[string]error{
-		"plain":         errors.New("plain"),
+		"a plain error": errors.New("plain"),
 		"a nil pointer": nilAnswer,
-		"a nil pointer to a struct that embeds it": (*default404)(nil),
-		"a nil login":                        nilLogin,
-		"a nil pointer whose Unwrap panics":  nilValue,
-		"a nil StatusError":                  nilStatus,
-		"a wrapped nil":                      fmt.Errorf("x: %w", error(nilAnswer)),
-		"a nil in ErrOriginal":               &unableToLogIn{ErrOriginal: nilAnswer, ErrReauth: nilLogin},
-		"fields of other types":              wrongTypes{},
-		"only some of the fields":            &someFields{},
-		"ErrOriginal of another type":        wrongOriginal{},
-		"a field that is not exported":       hidden{default404{}},
-		"an embedded nil pointer":            embedsPointer{},
-		"an embedded nil error":              embedsError{},
-		"a failed login without errors":      &unableToLogIn{},
-		"an error that holds itself":         ring,
-		"an error that holds itself twice":   twice,
-		"two errors that hold each other":    other,
-		"2 to the power of 40 errors in one": many,
-		"a list of errors that holds nil":    unwrapsMany{nil, errors.New("plain")},
-		"an error whose Unwrap panics":       panics{},
-		"a url.Error":                        &url.Error{Op: "Get", URL: "https://iam.example/", Err: errors.New("reset")},
-		"a request that was not sent":        &url.Error{Op: "Get", URL: "https://iam.example/", Err: &iamhttp.NotSentError{Err: gate.ErrPaused}},
-		"already typed":                      fmt.Errorf("x: %w", iamhttp.NewStatusError(404, nil, nil)),
+		"a nil pointer to a struct that embeds it":  (*default404)(nil),
+		"a nil pointer to a login error":            nilLogin,
+		"a nil pointer whose Unwrap panics":         nilValue,
+		"a nil StatusError":                         nilStatus,
+		"a wrapped nil pointer":                     fmt.Errorf("x: %w", error(nilAnswer)),
+		"nil pointers in ErrOriginal and ErrReauth": &unableToLogIn{ErrOriginal: nilAnswer, ErrReauth: nilLogin},
+		"fields of other types":                     wrongTypes{},
+		"only some of the fields":                   &someFields{},
+		"ErrOriginal of another type":               wrongOriginal{},
+		"a field that is not exported":              hidden{default404{}},
+		"an embedded nil pointer":                   embedsPointer{},
+		"an embedded nil error":                     embedsError{},
+		"a failed login without errors":             &unableToLogIn{},
+		"an error that holds itself":                ring,
+		"an error that holds itself twice":          twice,
+		"two errors that hold each other":           other,
+		"2 to the power of 40 errors in one":        many,
+		"a list of errors that holds nil":           unwrapsMany{nil, errors.New("plain")},
+		"an error whose Unwrap panics":              panics{},
+		"a url.Error":                               &url.Error{Op: "Get", URL: "https://iam.example/", Err: errors.New("reset")},
+		"a request that was not sent":               &url.Error{Op: "Get", URL: "https://iam.example/", Err: &iamhttp.NotSentError{Err: gate.ErrPaused}},
+		"already typed":                             fmt.Errorf("x: %w", iamhttp.NewStatusError(404, nil, nil)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			assert.Equal(t, err, iamsdk.Wrap(err))
@@ -188,7 +189,7 @@ func TestWrapUsesTheLatestFailedLoginOnlyIfTheErrorDoesNotGiveTheReason(t *testi
 		time.Sleep(time.Second)
 		service.expire()
 		service.On("POST /v3/auth/tokens", iamtest.Keystone(403, "Disabled."))
-		_, err := sdk.Request("GET", "/other", "") // its login fails, a second later
+		_, err := sdk.Request("GET", "/other", "") // the login of this call fails, a second later
 		require.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrForbidden)
 
 		answer := unexpected{endpoint + "/groups", "GET", nil, 401, []byte(iamtest.Keystone(401, "No.").Body)}
@@ -209,7 +210,7 @@ func TestWrapUsesTheLatestFailedLoginOnlyIfTheErrorDoesNotGiveTheReason(t *testi
 	})
 }
 
-func TestWrapDoesNotUseAnotherCallersFailedLoginIfTheLatestGotNoResponse(t *testing.T) {
+func TestWrapDoesNotUseAnotherCallersFailedLoginIfTheLatestLoginGotNoResponse(t *testing.T) {
 	eachKind(t, func(t *testing.T, k kind) {
 		service := newAccount()
 		sdk := k.connect(t, service, nil)
@@ -217,16 +218,16 @@ func TestWrapDoesNotUseAnotherCallersFailedLoginIfTheLatestGotNoResponse(t *test
 		disabled := iamtest.Keystone(403, "Disabled.")
 		disabled.Delay = time.Second
 		service.On("POST /v3/auth/tokens", disabled, iamtest.Answer{Fault: iamtest.Reset})
-		go sdk.Request("GET", "/other", "") // it logs in first
+		go sdk.Request("GET", "/other", "") // this caller logs in first
 		time.Sleep(time.Millisecond)
-		sdk.again.Store(false) // so that this request is sent with its token
+		sdk.again.Store(false) // so that the next request is sent with its token
 		_, err := sdk.Request("GET", "/groups", "")
 		assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrUnauthorized)
 		assert.NotErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrForbidden)
 	})
 }
 
-func TestWrapReturnsAnErrorThatTheSDKMadeItselfUnchanged(t *testing.T) {
+func TestWrapReturnsAnErrorWithoutAStatusCodeUnchanged(t *testing.T) {
 	err := default404{}
 	var e *iamhttp.StatusError
 	assert.NotErrorAs(t, iamsdk.Wrap(err), &e)

@@ -33,7 +33,7 @@ var awsIAM = sdk{
 			w.serve(says(404, awsFault(404)))
 			return fails(awsGetUser(ctx, c), func(e *awshttp.ResponseError) any { return e.ServiceRequestID() }, "req-1")
 		}},
-		{"409 to a create: EntityAlreadyExistsException", func(ctx context.Context, w *world) outcome {
+		{"409 from `CreateUser`: EntityAlreadyExistsException", func(ctx context.Context, w *world) outcome {
 			c := awsClient(w)
 			w.serve(says(409, awsFault(409)))
 			_, err := c.CreateUser(ctx, &iam.CreateUserInput{UserName: aws.String("alice")})
@@ -58,9 +58,9 @@ func awsClient(w *world) *iam.Client {
 		}),
 	}
 	if w.advised {
-		// Not aws.NopRetryer: the SDK's bodies have no GetBody, so that a
-		// Transport below cannot retry a 429 for it. The SDK does, by a schedule
-		// of its own: it does not read Retry-After.
+		// Not aws.NopRetryer: the SDK's bodies have no GetBody, so a Transport below
+		// cannot retry a 429. The SDK retries it instead, on its own schedule and without
+		// reading Retry-After.
 		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) {
 			o.Retryables = []retry.IsErrorRetryable{retry.RetryableErrorCode{Codes: retry.DefaultThrottleErrorCodes}}
 		})

@@ -19,11 +19,11 @@ var azureIdentity = sdk{
 		return azureToken(ctx, w, w.failing)
 	},
 	behaviors: []behavior{
-		{"401 to a wrong secret: AuthenticationFailedError with the response", func(ctx context.Context, w *world) outcome {
+		{"401 for a wrong secret: AuthenticationFailedError with the response", func(ctx context.Context, w *world) outcome {
 			err := azureToken(ctx, w, says(401, `{"error":"invalid_client","error_description":"AADSTS7000215"}`))
 			return fails(err, azureStatus, 401)
 		}},
-		{"400 to a wrong scope: AuthenticationFailedError with the response", func(ctx context.Context, w *world) outcome {
+		{"400 for a wrong scope: AuthenticationFailedError with the response", func(ctx context.Context, w *world) outcome {
 			err := azureToken(ctx, w, says(400, `{"error":"invalid_scope","error_description":"AADSTS70011"}`))
 			return fails(err, azureStatus, 400)
 		}},
@@ -33,14 +33,14 @@ var azureIdentity = sdk{
 	},
 }
 
-// azureToken requests a token with a client secret. The service responds to the
-// discovery by itself, and to other requests with token.
+// azureToken requests a token with a client secret. The service responds to discovery
+// itself, and passes other requests to token.
 func azureToken(ctx context.Context, w *world, token http.HandlerFunc) error {
 	discovery := says(200, `{"issuer":"https://login.test/tenant/v2.0","authorization_endpoint":"https://login.test/tenant/a","token_endpoint":"https://login.test/tenant/token"}`)
 	w.serve(func(rw http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/openid-configuration") {
 			discovery(rw, r)
-			// Count only the requests after the discovery.
+			// Count only the requests after discovery.
 			w.serve(token)
 			return
 		}

@@ -2,15 +2,15 @@
 // without PassThrough. It writes its measurements to TABLE.md, and the summary also to
 // docs/sdks.md.
 //
-// Each SDK is one file. Services are in memory and time is the virtual time of
-// testing/synctest, so an SDK that waits for a minute costs no time.
+// Each SDK has a file of its own. The services are in memory, and time is virtual
+// (testing/synctest), so an SDK that waits for a minute takes no real time.
 //
 // To add an SDK, write a file <name>_test.go with an sdk value, and add the value to the
 // list sdks. The value has a function that makes a call whose requests are counted, the
 // name of the function that gives the SDK an http.Client, and the behaviors that the SDK
-// has without a Transport, each with a function that reports whether it works.
-// oauth2_test.go is a short example. If a setting of the SDK helps, put it into advice.
-// Then run go mod tidy and go test -update, and commit the tables unchanged.
+// has without a Transport, each with a function that checks it. oauth2_test.go is a short
+// example. If a setting of the SDK switches its own retries off, put that setting into
+// advice. Then run go mod tidy and go test -update, and commit the tables unchanged.
 package compat
 
 import (
@@ -42,19 +42,19 @@ var update = flag.Bool("update", false, "rewrite TABLE.md and the table in docs/
 
 var sdks = []sdk{awsIAM, azureIdentity, keycloak, openStack, openStack1, oauth, openID, hashiVault}
 
-// An sdk describes an SDK to the suite.
+// An sdk describes an SDK to this test suite.
 type sdk struct {
-	name   string // of the package that makes the calls
+	name   string // name of the package that makes the calls
 	module string // the module's path, as in go.mod
 
-	// fault is the body of a failure in the form that the SDK understands.
+	// fault returns the body of a failure, in the form that the SDK understands.
 	fault func(code int) string
 
 	// call connects, makes the service fail with w.failing, and makes one call. If
 	// w.advised is true, it follows the advice; otherwise it sets the SDK up as usual.
 	call   func(ctx context.Context, w *world) error
-	usual  string // the usual setup, as the table names it; "": the SDK's defaults
-	advice string // the setting that switches the SDK's own retries off; "" if it has none
+	usual  string // the usual setup, as the table names it; empty for the SDK's defaults
+	advice string // the setting that switches the SDK's own retries off; empty if it has none
 
 	connect string // the name of the function that gives the SDK the http.Client and follows the advice; the table shows its code
 
@@ -71,11 +71,11 @@ type behavior struct {
 // An outcome is the result of a call.
 type outcome struct {
 	err  error  // what the SDK returned
-	lost string // what was wrong; "" if the SDK did what it should
+	lost string // what was wrong; empty if the SDK did what it should
 }
 
-// fails is the outcome of a call that should fail with an error of type T. If says is
-// called with that error, it should return want.
+// fails returns the outcome of a call that should fail with an error of type T, for which
+// says should return want.
 func fails[T error](err error, says func(T) any, want any) outcome {
 	if err == nil {
 		return outcome{lost: "no error"}
@@ -83,7 +83,7 @@ func fails[T error](err error, says func(T) any, want any) outcome {
 	var e T
 	ok := errors.As(err, &e)
 	if !ok {
-		return outcome{err, fmt.Sprintf("`%T`, no `%T`", err, e)}
+		return outcome{err, fmt.Sprintf("`%T` without `%T`", err, e)}
 	}
 	if got := says(e); got != want {
 		return outcome{err, fmt.Sprintf("`%T` says %#v, not %#v", e, got, want)}
@@ -91,7 +91,7 @@ func fails[T error](err error, says func(T) any, want any) outcome {
 	return outcome{err: err}
 }
 
-// succeeds is the outcome of a call that should succeed.
+// succeeds returns the outcome of a call that should succeed.
 func succeeds(err error) outcome {
 	if err != nil {
 		return outcome{err, fmt.Sprintf("fails with `%T`", err)}
@@ -99,7 +99,7 @@ func succeeds(err error) outcome {
 	return outcome{}
 }
 
-// brings is the outcome of a call that should succeed and return want.
+// brings returns the outcome of a call that should succeed and return want.
 func brings[T comparable](got T, err error, want T) outcome {
 	o := succeeds(err)
 	if err == nil && got != want {
@@ -108,7 +108,7 @@ func brings[T comparable](got T, err error, want T) outcome {
 	return o
 }
 
-// A mode is a way to use a Transport.
+// A mode is a way to use a Transport, or to use none.
 type mode struct {
 	name string
 	wrap func(base http.RoundTripper) http.RoundTripper
@@ -136,7 +136,7 @@ func unwaited() backoff.BackOff { return &backoff.ZeroBackOff{} }
 type world struct {
 	mode    mode
 	advised bool
-	failing http.HandlerFunc // the service during sdk.call
+	failing http.HandlerFunc // handles the requests of sdk.call
 
 	mu       sync.Mutex
 	answer   http.HandlerFunc
@@ -165,7 +165,7 @@ func (w *world) RoundTrip(req *http.Request) (*http.Response, error) {
 		body, err := io.ReadAll(req.Body)
 		req.Body.Close()
 		if err == nil && req.ContentLength > 0 && int64(len(body)) != req.ContentLength {
-			err = fmt.Errorf("%d bytes of a body of %d", len(body), req.ContentLength)
+			err = fmt.Errorf("the body has %d bytes instead of %d", len(body), req.ContentLength)
 		}
 		if err != nil {
 			return nil, err
@@ -185,7 +185,7 @@ func says(code int, body string) http.HandlerFunc {
 		w.Header().Set("Content-Type", "application/json")
 		if strings.HasPrefix(body, "<") {
 			w.Header().Set("Content-Type", "text/xml")
-			w.Header().Set("X-Amzn-Requestid", "req-1") // where the AWS SDK looks since November 2026
+			w.Header().Set("X-Amzn-Requestid", "req-1") // where the AWS SDK has looked for the request id since November 2026
 		}
 		if code == http.StatusTooManyRequests {
 			// During a longer wait, the timeouts inside some SDKs would end the retries.
@@ -209,18 +209,18 @@ func inTurn(answers ...http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// The values of the cells that say what finds the *StatusError.
+// Values of the cells that say how to get the *StatusError out of the SDK's error.
 const (
-	typedBy   = "typed by "
+	typedBy   = "typed error via "
 	typedByAs = typedBy + "`errors.As`"
-	untyped   = "untyped"
+	untyped   = "no typed error"
 )
 
 // A measurement is an outcome and what was measured with it.
 type measurement struct {
 	outcome
 	requests int
-	typed    string // what finds the *StatusError; "" if there was no error, no request or no Transport
+	typed    string // how to get the *StatusError; empty if there was no error, no request or no Transport
 }
 
 func (w *world) measure(t *testing.T, run func(context.Context, *world) outcome) (m measurement) {
@@ -248,11 +248,11 @@ func (w *world) measure(t *testing.T, run func(context.Context, *world) outcome)
 // codes are the failures for which requests are counted.
 var codes = [...]int{403, 404, 429, 503}
 
-// counts are the numbers of requests of one call, for each of codes.
+// counts holds the number of requests that one call sends, for each of codes.
 type counts [len(codes)]int
 
 // most is the number of requests that a Transport with its defaults sends if nothing
-// above it retries: eight at a 429, and one at the other codes.
+// above it retries: eight for a 429, and one for each other code.
 var most = counts{1, 1, 8, 1}
 
 // A report is everything that was measured about one SDK.
@@ -260,7 +260,7 @@ type report struct {
 	sdk
 	version string
 	source  string            // the code of connect
-	usually map[string]counts // by the name of the mode
+	usually map[string]counts // keyed by the name of the mode
 	advised map[string]counts
 	typed   map[string]string
 	rows    []row // one for each behavior
@@ -268,7 +268,7 @@ type report struct {
 
 type row struct {
 	name    string
-	usually map[string]measurement // by the name of the mode
+	usually map[string]measurement // keyed by the name of the mode
 	advised map[string]measurement
 }
 
@@ -284,7 +284,7 @@ func measureSDK(t *testing.T, s sdk) report {
 			r.advised[m.name], _ = s.count(t, m, true)
 		}
 		for i, n := range r.advised[m.name] {
-			assert.LessOrEqual(t, n, most[i], "with the advice, retries of a %d must not multiply: %s", codes[i], m.name)
+			assert.LessOrEqual(t, n, most[i], "retries of a %d must not multiply if the advice is followed: %s", codes[i], m.name)
 		}
 	}
 	for _, b := range s.behaviors {
@@ -303,7 +303,7 @@ func measureSDK(t *testing.T, s sdk) report {
 }
 
 // count makes the call once for each code. It returns how many requests each call took,
-// and what finds the *StatusError.
+// and how to get the *StatusError.
 func (s sdk) count(t *testing.T, m mode, advised bool) (n counts, typed string) {
 	var places []string
 	for i, code := range codes {
@@ -343,12 +343,12 @@ func sourceOf(t *testing.T, name string) string {
 	return ""
 }
 
-func TestTheTablesSayWhatTheSDKsDo(t *testing.T) {
+func TestTheTablesMatchWhatTheSDKsDo(t *testing.T) {
 	// The environment must not configure the SDKs.
 	for _, v := range os.Environ() {
 		name, value, _ := strings.Cut(v, "=")
 		if prefix, _, ok := strings.Cut(name, "_"); ok && slices.Contains([]string{"AWS", "AZURE", "VAULT"}, prefix) {
-			t.Setenv(name, value) // it puts the value back after the test
+			t.Setenv(name, value) // restores the value after the test
 			os.Unsetenv(name)
 		}
 	}
@@ -377,7 +377,7 @@ func TestTheTablesSayWhatTheSDKsDo(t *testing.T) {
 		is, err := os.ReadFile(path)
 		require.NoError(t, err)
 		if want != string(is) {
-			t.Errorf("%s does not say what was measured; to rewrite it, run %s.\n%s", path, rewrite, difference(string(is), want))
+			t.Errorf("%s does not match the measurements; to rewrite it, run %s.\n%s", path, rewrite, difference(string(is), want))
 		}
 	}
 }

@@ -24,13 +24,13 @@ var keycloak = sdk{
 			_, err := c.GetUserByID(ctx, "token", "realm", "alice")
 			return fails(err, gocloakCode, 404)
 		}},
-		{"409 to a create: APIError with the code", func(ctx context.Context, w *world) outcome {
+		{"409 from `CreateUser`: APIError with the code", func(ctx context.Context, w *world) outcome {
 			c := gocloakClient(w)
 			w.serve(says(409, `{"errorMessage":"User exists with same username"}`))
 			_, err := c.CreateUser(ctx, "token", "realm", gocloak.User{Username: new("alice")})
 			return fails(err, gocloakCode, 409)
 		}},
-		{"401 to a login: APIError with the code", func(ctx context.Context, w *world) outcome {
+		{"401 from `Login`: APIError with the code", func(ctx context.Context, w *world) outcome {
 			c := gocloakClient(w)
 			w.serve(says(401, `{"error":"invalid_grant","error_description":"Invalid user credentials"}`))
 			_, err := c.Login(ctx, "id", "secret", "realm", "alice", "password")

@@ -10,7 +10,7 @@ import (
 	"github.com/gophercloud/gophercloud/openstack/identity/v3/users"
 )
 
-// openStack1 is gophercloud v1: a client has one context for all its calls.
+// openStack1 is gophercloud v1, in which a client has one context for all its calls.
 var openStack1 = sdk{
 	name:    "gophercloud",
 	module:  "github.com/gophercloud/gophercloud",
@@ -28,7 +28,7 @@ var openStack1 = sdk{
 		return err
 	},
 	behaviors: []behavior{
-		{"401 to an expired token: logs in again", func(ctx context.Context, w *world) outcome {
+		{"401 for an expired token: logs in again", func(ctx context.Context, w *world) outcome {
 			c := keystoneClient1(ctx, w)
 			w.serve(inTurn(says(401, keystoneFault(401)), login("token-2"), says(200, `{"user":{"id":"alice"}}`)))
 			user, err := users.Get(c, "alice").Extract()
@@ -46,13 +46,13 @@ var openStack1 = sdk{
 				return ok
 			}, true)
 		}},
-		{"404 is an answer: `tokens.Validate`", func(ctx context.Context, w *world) outcome {
+		{"404 as a result, not an error: `tokens.Validate`", func(ctx context.Context, w *world) outcome {
 			c := keystoneClient1(ctx, w)
 			w.serve(says(404, keystoneFault(404)))
 			valid, err := tokens.Validate(c, "token-0")
 			return brings(valid, err, false)
 		}},
-		{"404: the error is an ErrDefault404, as a value", func(ctx context.Context, w *world) outcome {
+		{"404: the error is a value of type ErrDefault404", func(ctx context.Context, w *world) outcome {
 			c := keystoneClient1(ctx, w)
 			w.serve(says(404, keystoneFault(404)))
 			_, err := users.Get(c, "alice").Extract()

@@ -28,11 +28,11 @@ var openStack = sdk{
 		return err
 	},
 	behaviors: []behavior{
-		{"version discovery answers 300: `openstack.Authenticate`", func(ctx context.Context, w *world) outcome {
+		{"300 from version discovery: `openstack.Authenticate` succeeds", func(ctx context.Context, w *world) outcome {
 			p, err := keystoneLogin(ctx, w)
 			return brings(p.TokenID, err, "token-1")
 		}},
-		{"401 to an expired token: logs in again", func(ctx context.Context, w *world) outcome {
+		{"401 for an expired token: logs in again", func(ctx context.Context, w *world) outcome {
 			c := keystoneClient(ctx, w)
 			w.serve(inTurn(says(401, keystoneFault(401)), login("token-2"), says(200, `{"user":{"id":"alice"}}`)))
 			user, err := users.Get(ctx, c, "alice").Extract()
@@ -49,13 +49,13 @@ var openStack = sdk{
 				return gophercloud.ResponseCodeIs(e.ErrOriginal, 401)
 			}, true)
 		}},
-		{"404 is an answer: `tokens.Validate`", func(ctx context.Context, w *world) outcome {
+		{"404 as a result, not an error: `tokens.Validate`", func(ctx context.Context, w *world) outcome {
 			c := keystoneClient(ctx, w)
 			w.serve(says(404, keystoneFault(404)))
 			valid, err := tokens.Validate(ctx, c, "token-0")
 			return brings(valid, err, false)
 		}},
-		{"404 is an answer: `users.IsMemberOfGroup`", func(ctx context.Context, w *world) outcome {
+		{"404 as a result, not an error: `users.IsMemberOfGroup`", func(ctx context.Context, w *world) outcome {
 			c := keystoneClient(ctx, w)
 			w.serve(says(404, keystoneFault(404)))
 			member, err := users.IsMemberOfGroup(ctx, c, "group", "alice").Extract()
@@ -67,11 +67,11 @@ var openStack = sdk{
 			_, err := users.Get(ctx, c, "alice").Extract()
 			o := fails(err, func(e gophercloud.ErrUnexpectedResponseCode) any { return e.Actual }, 404)
 			if o.lost == "" && !gophercloud.ResponseCodeIs(err, 404) {
-				o.lost = "false"
+				o.lost = "`ResponseCodeIs` returns false"
 			}
 			return o
 		}},
-		{"a 429 that outlasts the Transport: `RetryBackoffFunc` is asked", func(ctx context.Context, w *world) outcome {
+		{"429 on the Transport's last attempt: `RetryBackoffFunc` is called", func(ctx context.Context, w *world) outcome {
 			c := keystoneClient(ctx, w)
 			asked := 0
 			if !w.advised {

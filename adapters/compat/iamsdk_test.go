@@ -23,14 +23,15 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// A family is a version of gophercloud. iamsdk knows only the shape of its errors.
+// A family is one version of gophercloud. Package iamsdk knows only the shape of its
+// errors.
 type family struct {
 	name, module string
 
 	// call uses Install if install is true, logs in through base, calls ready, and then
 	// sends a request with that method and body.
 	call func(base http.RoundTripper, install bool, ready func(), method string, body any) error
-	own  func(err error, code int) bool // whether err is the SDK's error for that code, checked as callers check it
+	own  func(err error, code int) bool // reports whether err is the SDK's error for that code, checking it as callers do
 }
 
 var families = []family{
@@ -89,9 +90,9 @@ var families = []family{
 // A meeting is a call to a service that always responds the same way.
 type meeting struct {
 	name, method string
-	answer       iamtest.Answer
-	login        iamtest.Answer // to each login but the first
-	want         int            // requests, with Install
+	answer       iamtest.Answer // response to each request
+	login        iamtest.Answer // response to each login after the first
+	want         int            // number of requests with Install
 	logins       int
 }
 
@@ -99,22 +100,22 @@ func meetings() []meeting {
 	login := iamtest.Answer{Status: 201, Body: `{"token":{"expires_at":"2100-01-01T00:00:00.000000Z","catalog":[]}}`}.With("X-Subject-Token", "token-2")
 	unauthorized, locked := iamtest.Keystone(401, "No."), iamtest.Keystone(401, "The account is locked.")
 	return []meeting{
-		{"401 for ever", "GET", unauthorized, login, 2, 1},
-		{"401, and the login is refused", "GET", unauthorized, locked, 1, 1},
+		{"401, but the login succeeds", "GET", unauthorized, login, 2, 1},
+		{"401, and the login gets a 401 too", "GET", unauthorized, locked, 1, 1},
 		{"403", "GET", iamtest.Keystone(403, "No."), login, 1, 0},
 		{"404", "GET", iamtest.Keystone(404, "No."), login, 1, 0},
 		{"408", "GET", iamtest.Keystone(408, "No."), login, 8, 0},
-		{"409 to a POST", "POST", iamtest.Keystone(409, "No."), login, 1, 0},
+		{"409 for a POST", "POST", iamtest.Keystone(409, "No."), login, 1, 0},
 		{"429, Retry-After: 1", "GET", iamtest.Throttled(time.Second), login, 8, 0},
 		{"429, no Retry-After", "GET", iamtest.Throttled(0), login, 8, 0},
-		{"502 to a POST", "POST", iamtest.Page(502), login, 1, 0},
-		{"503 to a POST", "POST", iamtest.Page(503), login, 1, 0},
-		{"504 to a POST", "POST", iamtest.Page(504), login, 1, 0},
-		{"reset of a POST", "POST", iamtest.Answer{Fault: iamtest.Reset}, login, 1, 0},
+		{"502 for a POST", "POST", iamtest.Page(502), login, 1, 0},
+		{"503 for a POST", "POST", iamtest.Page(503), login, 1, 0},
+		{"504 for a POST", "POST", iamtest.Page(504), login, 1, 0},
+		{"none (connection reset), for a POST", "POST", iamtest.Answer{Fault: iamtest.Reset}, login, 1, 0},
 	}
 }
 
-// meet makes the call, and counts the requests and the logins that it took.
+// meet makes the call, and returns how many requests and logins the call took.
 func (f family) meet(t *testing.T, m meeting, install bool) (requests, logins int, err error) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -142,7 +143,7 @@ func (f family) meet(t *testing.T, m meeting, install bool) (requests, logins in
 
 func TestThroughInstallGophercloudSendsTheNumberOfRequestsInTheTable(t *testing.T) {
 	var b strings.Builder
-	b.WriteString("| the service always answers |")
+	b.WriteString("| the response |")
 	for _, f := range families {
 		fmt.Fprintf(&b, " %s %s |", f.name, versionOf(t, f.module))
 	}
@@ -198,7 +199,7 @@ func TestThroughInstallGophercloudSendsTheNumberOfRequestsInTheTable(t *testing.
 
 func cell(requests, logins int) string {
 	if logins == 1 {
-		return fmt.Sprint(requests, " and 1 login")
+		return fmt.Sprint(requests, " + 1 login")
 	}
 	return fmt.Sprint(requests)
 }

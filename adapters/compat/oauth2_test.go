@@ -21,12 +21,12 @@ var oauth = sdk{
 		return err
 	},
 	behaviors: []behavior{
-		{"401 invalid_client: RetrieveError with its code", func(ctx context.Context, w *world) outcome {
+		{"401 invalid_client: RetrieveError with that code", func(ctx context.Context, w *world) outcome {
 			w.serve(says(401, `{"error":"invalid_client"}`))
 			_, err := clientCredentials(oauth2.AuthStyleInHeader).Token(oauthContext(ctx, w))
 			return fails(err, oauthCode, "invalid_client")
 		}},
-		{"400 invalid_grant to a refresh, of an `oauth2.Transport`: RetrieveError with its code", func(ctx context.Context, w *world) outcome {
+		{"400 invalid_grant for a refresh by an `oauth2.Transport`: RetrieveError with that code", func(ctx context.Context, w *world) outcome {
 			w.serve(says(400, `{"error":"invalid_grant"}`))
 			client := oauthConfig.Client(oauthContext(ctx, w), &oauth2.Token{RefreshToken: "old"})
 			req, err := http.NewRequestWithContext(ctx, "GET", oauthURL+"/resource", nil)
@@ -34,7 +34,7 @@ var oauth = sdk{
 			_, err = client.Do(req)
 			return fails(err, oauthCode, "invalid_grant")
 		}},
-		{"401 to the header: `AuthStyleAutoDetect` tries the parameters", func(ctx context.Context, w *world) outcome {
+		{"401 for credentials in the header: `AuthStyleAutoDetect` tries parameters", func(ctx context.Context, w *world) outcome {
 			w.serve(func(rw http.ResponseWriter, r *http.Request) {
 				if r.FormValue("client_secret") == "" {
 					says(401, `{"error":"invalid_client"}`)(rw, r)
@@ -44,11 +44,11 @@ var oauth = sdk{
 			})
 			return oauthSuccess(clientCredentials(oauth2.AuthStyleAutoDetect).Token(oauthContext(ctx, w)))
 		}},
-		{"device flow: 400 authorization_pending is polled again", func(ctx context.Context, w *world) outcome {
+		{"device flow: polls again after 400 authorization_pending", func(ctx context.Context, w *world) outcome {
 			w.serve(inTurn(says(400, `{"error":"authorization_pending"}`), says(200, oauthToken)))
 			return oauthSuccess(oauthConfig.DeviceAccessToken(oauthContext(ctx, w), &oauth2.DeviceAuthResponse{DeviceCode: "d"}))
 		}},
-		{"device flow: 400 slow_down makes the interval 10 s instead of 5", func(ctx context.Context, w *world) outcome {
+		{"device flow: 400 slow_down raises the polling interval from 5 s to 10 s", func(ctx context.Context, w *world) outcome {
 			w.serve(inTurn(says(400, `{"error":"slow_down"}`), says(200, oauthToken)))
 			start := time.Now()
 			_, err := oauthConfig.DeviceAccessToken(oauthContext(ctx, w), &oauth2.DeviceAuthResponse{DeviceCode: "d"})
@@ -82,7 +82,7 @@ func oauthFault(code int) string {
 
 func oauthCode(e *oauth2.RetrieveError) any { return e.ErrorCode }
 
-// oauthSuccess is the outcome of a call that should return oauthToken.
+// oauthSuccess returns the outcome of a call that should return oauthToken.
 func oauthSuccess(token *oauth2.Token, err error) outcome {
 	return brings(token != nil && token.AccessToken == "t", err, true)
 }

@@ -21,23 +21,23 @@ var openID = sdk{
 		return err
 	},
 	behaviors: []behavior{
-		{"503 to the discovery: the error names the code", func(ctx context.Context, w *world) outcome {
+		{"503 from discovery: the error names the code", func(ctx context.Context, w *world) outcome {
 			w.serve(says(503, oauthFault(503)))
 			_, err := oidc.NewProvider(oidcContext(ctx, w), oauthURL)
 			return names(err, 503)
 		}},
-		{"401 to the keys, of `IDTokenVerifier.Verify`: the error names the code", func(ctx context.Context, w *world) outcome {
+		{"401 for the keys, in `IDTokenVerifier.Verify`: the error names the code", func(ctx context.Context, w *world) outcome {
 			p := oidcProvider(ctx, w)
 			w.serve(says(401, oauthFault(401)))
 			_, err := p.Verifier(&oidc.Config{ClientID: "id"}).Verify(ctx, idToken)
 			return names(err, 401)
 		}},
-		{"401 to the keys, of `RemoteKeySet.VerifySignature`: the error names the code", func(ctx context.Context, w *world) outcome {
+		{"401 for the keys, in `RemoteKeySet.VerifySignature`: the error names the code", func(ctx context.Context, w *world) outcome {
 			w.serve(says(401, oauthFault(401)))
 			_, err := oidc.NewRemoteKeySet(oidcContext(ctx, w), oauthURL+"/keys").VerifySignature(ctx, idToken)
 			return names(err, 401)
 		}},
-		{"401 to `Provider.UserInfo`: the error names the code", func(ctx context.Context, w *world) outcome {
+		{"401 in `Provider.UserInfo`: the error names the code", func(ctx context.Context, w *world) outcome {
 			p := oidcProvider(ctx, w)
 			w.serve(says(401, oauthFault(401)))
 			_, err := p.UserInfo(oidcContext(ctx, w), oauth2.StaticTokenSource(&oauth2.Token{AccessToken: "t"}))
@@ -50,7 +50,7 @@ func oidcContext(ctx context.Context, w *world) context.Context {
 	return oidc.ClientContext(ctx, w.client())
 }
 
-// oidcProvider runs the discovery and returns the provider.
+// oidcProvider runs discovery and returns the provider.
 func oidcProvider(ctx context.Context, w *world) *oidc.Provider {
 	w.serve(says(200, fmt.Sprintf(`{"issuer":%[1]q,"jwks_uri":"%[1]s/keys","userinfo_endpoint":"%[1]s/userinfo"}`, oauthURL)))
 	p, err := oidc.NewProvider(oidcContext(ctx, w), oauthURL)
@@ -67,14 +67,14 @@ var idToken = func() string {
 	return strings.Join(parts, ".")
 }()
 
-// names is the outcome of a call that should fail with the code in the text of its
-// error, because such an error has no other place for the code.
+// names returns the outcome of a call whose error should contain the status code in its
+// text, because go-oidc reports the code nowhere else.
 func names(err error, code int) outcome {
 	switch {
 	case err == nil:
 		return outcome{lost: "no error"}
 	case !strings.Contains(err.Error(), fmt.Sprint(code)+" "):
-		return outcome{err, "it does not"}
+		return outcome{err, "the error does not name the code"}
 	}
 	return outcome{err: err}
 }

@@ -20,34 +20,34 @@ var hashiVault = sdk{
 	call: func(ctx context.Context, w *world) error {
 		c := vaultClient(w)
 		w.serve(w.failing)
-		// Not a read, because to a read a 404 is not an error.
+		// This is a write, because a 404 for a read is not an error.
 		_, err := c.Logical().WriteWithContext(ctx, "secret/a", map[string]any{"a": "b"})
 		return err
 	},
 	behaviors: []behavior{
-		{"403 to a read: ResponseError", func(ctx context.Context, w *world) outcome {
+		{"403 for a read: ResponseError", func(ctx context.Context, w *world) outcome {
 			c := vaultClient(w)
 			w.serve(says(403, vaultFault(403)))
 			_, err := c.Logical().ReadWithContext(ctx, "secret/a")
 			return fails(err, vaultStatus, 403)
 		}},
-		{"403 to a write: ResponseError", func(ctx context.Context, w *world) outcome {
+		{"403 for a write: ResponseError", func(ctx context.Context, w *world) outcome {
 			c := vaultClient(w)
 			w.serve(says(403, vaultFault(403)))
 			_, err := c.Logical().WriteWithContext(ctx, "secret/a", map[string]any{"a": "b"})
 			return fails(err, vaultStatus, 403)
 		}},
-		{"404 is an answer: no secret, no error", func(ctx context.Context, w *world) outcome {
+		{"404 for a read: no secret, no error", func(ctx context.Context, w *world) outcome {
 			c := vaultClient(w)
 			w.serve(says(404, `{"errors":[]}`))
 			secret, err := c.Logical().ReadWithContext(ctx, "secret/a")
 			return brings(secret, err, nil)
 		}},
-		{"429 of a standby is an answer: `Sys().Health`", vaultHealth},
-		{"429 of a standby is an answer, with `WithExpected(ctx, ErrTooManyRequests)`: `Sys().Health`", func(ctx context.Context, w *world) outcome {
+		{"429 from a standby as a result, not an error: `Sys().Health`", vaultHealth},
+		{"429 from a standby as a result, with `WithExpected(ctx, ErrTooManyRequests)`: `Sys().Health`", func(ctx context.Context, w *world) outcome {
 			return vaultHealth(iamhttp.WithExpected(ctx, iamhttp.ErrTooManyRequests), w)
 		}},
-		{"503 with Retry-After: 1 is retried after that time", func(ctx context.Context, w *world) outcome {
+		{"503 with Retry-After: 1 is retried after 1 s", func(ctx context.Context, w *world) outcome {
 			c := vaultClient(w)
 			unavailable := func(rw http.ResponseWriter, r *http.Request) {
 				rw.Header().Set("Retry-After", "1")
@@ -57,9 +57,9 @@ var hashiVault = sdk{
 			start := time.Now()
 			_, err := c.Logical().ReadWithContext(ctx, "secret/a")
 			o := succeeds(err)
-			// Without Retry-After the waits are longer, and random.
+			// Without Retry-After, the waits would be longer, and random.
 			if waited := time.Since(start); o.lost == "" && waited != 2*time.Second {
-				o.lost = "Retry-After is not seen"
+				o.lost = "Retry-After is ignored"
 			}
 			return o
 		}},

@@ -25,15 +25,15 @@ import (
 )
 
 // Configure makes p send its requests through t, and sets t.PassThrough. It switches off
-// gophercloud's own back-off for 429 and 498, because its retries would multiply with
-// those of t, and it passes errors through [Wrap]. Call it once, before
+// gophercloud's own back-off for 429 and 498, because gophercloud's retries would
+// multiply with those of t. It passes errors through [Wrap]. Call it once, before
 // openstack.Authenticate, so that it covers logging in too.
 //
-// If t is nil, a Transport with its defaults is used. If t.Base is nil, it becomes
-// the RoundTripper that p had. Several clients may share t if they have no
-// RoundTripper of their own, or all the same one, because t keeps that of the first. If
-// p has a RetryFunc, it is still called first. If it returns an error, Wrap gets that
-// error.
+// If t is nil, Configure uses a Transport with the default settings. If t.Base is nil, it
+// becomes the RoundTripper that p had. Several clients may share t if they have no
+// RoundTripper of their own, or all the same one, because t keeps the RoundTripper of the
+// first. If p has a RetryFunc, it is still called first. If it returns an error, Wrap
+// gets that error.
 func Configure(p *gophercloud.ProviderClient, t *iamhttp.Transport) {
 	iamsdk.Install(&p.HTTPClient, t, iamsdk.Gophercloud())
 	p.RetryBackoffFunc = nil
@@ -52,10 +52,10 @@ func Configure(p *gophercloud.ProviderClient, t *iamhttp.Transport) {
 // the response behind it, with the number of attempts and the reason for stopping.
 // See [iamsdk.Wrap] for details.
 //
-// Configure makes gophercloud call Wrap for most errors. It cannot do that if logging
-// in again has failed: gophercloud then returns a
-// *gophercloud.ErrUnableToReauthenticate without calling RetryFunc. Pass that error to
-// Wrap yourself. The typed error is then that of the login: a *StatusError or, if the
-// gate refused the login, a *[iamhttp.NotSentError]. If the login got no response, the
-// typed error is the *StatusError of the 401 before it.
+// Configure makes gophercloud call Wrap for most errors. It cannot do so if logging in
+// again has failed: gophercloud then returns a *gophercloud.ErrUnableToReauthenticate
+// without calling RetryFunc. Pass that error to Wrap yourself. The typed error is then
+// the login's: a *StatusError or, if the gate refused the login, a
+// *[iamhttp.NotSentError]. If the login got no response, the typed error is the
+// *StatusError of the 401 before it.
 func Wrap(err error) error { return iamsdk.Wrap(err) }

@@ -27,8 +27,8 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// keystone is a service with the parts of Keystone that gophercloud uses in these
-// tests: version discovery with a 300, tokens that expire, users.
+// keystone is a service with the parts of Keystone that gophercloud uses in these tests:
+// version discovery with a 300, tokens that expire, and users.
 type keystone struct {
 	*httptest.Server
 	script iamtest.Server // responds first, if a test has scripted a response
@@ -36,7 +36,7 @@ type keystone struct {
 	mu     sync.Mutex
 	logins int
 	token  string
-	locked bool // no more logins
+	locked bool // whether logins are refused
 }
 
 func newKeystone(t *testing.T) *keystone {
@@ -125,7 +125,7 @@ func both(t *testing.T, err error, code int) *iamhttp.StatusError {
 	return e
 }
 
-func TestTheLoginFollowsAVersionDiscoveryWithA300(t *testing.T) {
+func TestLoginWorksAfterAVersionDiscoveryWithA300(t *testing.T) {
 	k := newKeystone(t)
 	connect(t, k, nil)
 	k.script.AssertRequests(t, "GET /", "POST /v3/auth/tokens")
@@ -158,7 +158,7 @@ func TestTheTypedErrorHasAttemptsAndStopWithAndWithoutARecorder(t *testing.T) {
 		require.ErrorAs(t, err, &e, name)
 		assert.Equal(t, 2, e.Attempts, name)
 		assert.Equal(t, iamhttp.StopNotRetryable, e.Stop, name)
-		assert.True(t, gophercloud.ResponseCodeIs(err, 404), "gophercloud's own error is still found: %s", name)
+		assert.True(t, gophercloud.ResponseCodeIs(err, 404), "gophercloud's own error must still be found: %s", name)
 	}
 }
 
@@ -213,7 +213,7 @@ func TestAnExpiredTokenIsRenewedOnce(t *testing.T) {
 	})
 }
 
-func TestRecorderAndWrapTypeTheErrorOfAFailedRenewal(t *testing.T) {
+func TestRecorderAndWrapAddTheTypedErrorIfRenewingTheTokenFails(t *testing.T) {
 	k := newKeystone(t)
 	c := connect(t, k, nil)
 	k.expire()
@@ -349,12 +349,12 @@ func (refusing) Wait(context.Context, gate.Request) (gate.Ticket, error) {
 
 func (refusing) Observe(gate.Request, gate.Ticket, gate.Outcome) {}
 
-func TestARefusalByTheGateReachesTheCallerAsNotSent(t *testing.T) {
+func TestARefusalByTheGateReachesTheCallerAsANotSentError(t *testing.T) {
 	k := newKeystone(t)
 	tr := quick()
 	c := connect(t, k, tr)
 	requests := len(k.script.Requests())
-	tr.Gate = refusing{} // no request uses it at this moment
+	tr.Gate = refusing{} // no request is using the Transport at this moment
 	ctx, rec := iamhttp.WithRecorder(t.Context())
 	_, err := users.Get(ctx, c, "alice").Extract()
 	k.script.AssertCount(t, requests)
@@ -365,7 +365,7 @@ func TestARefusalByTheGateReachesTheCallerAsNotSent(t *testing.T) {
 			assert.Equal(t, time.Minute, e.RetryAfter)
 			assert.ErrorIs(t, err, gate.ErrPaused)
 			assert.ErrorIs(t, err, iamhttp.ErrTooManyRequests)
-			assert.NotErrorAs(t, err, new(*iamhttp.StatusError), "there was no response")
+			assert.NotErrorAs(t, err, new(*iamhttp.StatusError), "without a response, there must be no StatusError")
 			assert.False(t, gophercloud.ResponseCodeIs(err, 429))
 		})
 	}
@@ -416,7 +416,7 @@ func TestOneTransportMayServeSeveralClients(t *testing.T) {
 		_, err := users.Get(t.Context(), c, "alice").Extract()
 		assert.NoError(t, err)
 	})
-	connect(t, k, tr) // while the first one works, so that the race detector can see it
+	connect(t, k, tr) // while the first client is in use, so that the race detector finds unsynchronized writes
 	wg.Wait()
 }
 

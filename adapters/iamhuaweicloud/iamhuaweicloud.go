@@ -32,21 +32,21 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// Configure sets up a builder for the clients of any service: they send their requests
-// through t, and an [ErrorHandler] makes their errors. Configure sets t.PassThrough and
-// returns the builder. It calls WithHttpConfig, with a copy of c, and WithErrorHandler,
-// so you need not call either. If c is nil, the SDK's default is used, whose Timeout is
-// two minutes. The SDK makes requests without a context, so this Timeout is the only
-// limit of a call, waits included.
+// Configure sets up a builder for the clients of any service, so that they send their
+// requests through t and an [ErrorHandler] makes their errors. Configure sets
+// t.PassThrough and returns the builder. It calls WithHttpConfig, with a copy of c, and
+// WithErrorHandler, so you need not call either. If c is nil, the SDK's default is used,
+// whose Timeout is two minutes. The SDK makes requests without a context, so this Timeout
+// is the only time limit of a call, waits included.
 //
-// If t is nil, a Transport with its defaults is used. If t.Base is nil, it becomes
-// what the SDK would have used: the HttpTransport or RoundTripper of c, or else an
-// http.Transport with the DialContext, HttpProxy and IgnoreSSLVerification of c. (The
+// If t is nil, Configure uses a Transport with the default settings. If t.Base is nil, it
+// becomes what the SDK would have used: the HttpTransport or RoundTripper of c, or else
+// an http.Transport with the DialContext, HttpProxy and IgnoreSSLVerification of c. (The
 // SDK ignores these three if it has a RoundTripper.) One t may serve several builders,
 // which then share its connections. Configure the builders one after the other and use
 // the same c for all, because the first call sets Base.
 //
-// If the credential is an access key (AK/SK, basic or global), pass it too. Configure
+// If the credential is an access key (AK/SK, basic or global), pass it as well. Configure
 // then calls WithCredential, and an [aksk.Transport] below t signs each attempt, so that
 // signatures do not expire during waits. It uses the keys that the credential has when
 // you call Configure. If t serves several builders, pass a credential to the first of
@@ -107,22 +107,22 @@ func base(c *config.HttpConfig) http.RoundTripper {
 // that the SDK prints. If iamhttp does not know the form of the body, the typed error
 // takes its code and message from Inner's error.
 //
-// [Configure] sets it. You can also set it yourself, with WithErrorHandler of a
-// builder or of a client. It has no state and is safe for concurrent use.
+// [Configure] sets it. You can also set it yourself, with the WithErrorHandler method of
+// a builder or a client. It has no state and is safe for concurrent use.
 //
-// Attempts of the typed error is how often a Transport below sent the request.
-// Stop is unset, because a response does not carry it; use OnFailure to get it.
+// The Attempts field of the typed error says how often a Transport below sent the
+// request. Its Stop field is unset, because a response does not carry that value; use
+// OnFailure to get it.
 //
-// The SDK calls the handler for responses only. If there is no response, the error is
-// that of the Transport inside a *url.Error: a *[iamhttp.NotSentError] if the gate
-// refused the request, a *StatusError with StopGate or StopCanceled if the wait for a
-// retry ended early, or otherwise Base's error.
+// The SDK calls the handler for responses only. If there is no response, the error is the
+// Transport's, inside a *url.Error: a *[iamhttp.NotSentError] if the gate refused the
+// request, a *StatusError with StopGate or StopCanceled if the wait for a retry ended
+// early, or otherwise Base's error.
 //
-// The error is a wrapper, because a ServiceResponseError cannot hold another
-// error. errors.As sees through it; a type assertion,
-// err.(*sdkerr.ServiceResponseError), does not. If your program has such
-// assertions, keep the SDK's own handler, and call [Wrap] where you need the typed
-// error:
+// The error that the handler returns is a wrapper, because a ServiceResponseError cannot
+// hold another error. errors.As sees through it; a type assertion,
+// err.(*sdkerr.ServiceResponseError), does not. If your program has such assertions, keep
+// the SDK's own handler, and call [Wrap] where you need the typed error:
 //
 //	iamhuaweicloud.Configure(b, c, t).WithErrorHandler(sdkerr.DefaultErrorHandler{})
 type ErrorHandler struct {
@@ -132,11 +132,11 @@ type ErrorHandler struct {
 	Inner sdkerr.ErrorHandler
 }
 
-var errNoResponse = errors.New("iamhttp: SDK passed neither response nor error")
+var errNoResponse = errors.New("iamhttp: the SDK passed no response to its error handler")
 
 // HandleError implements sdkerr.ErrorHandler. The SDK calls it for every response. A
-// response from 100 to 399 goes to Inner untouched. HandleError reads the body of any
-// other response, and puts it back for Inner.
+// response with a status from 100 to 399 goes to Inner untouched. HandleError reads the
+// body of any other response, and puts it back for Inner.
 func (h ErrorHandler) HandleError(req *request.DefaultHttpRequest, resp *response.DefaultHttpResponse) error {
 	if resp == nil || resp.Response == nil {
 		return errNoResponse // the SDK would take nil for a success
@@ -179,19 +179,19 @@ func statusError(resp *http.Response) *iamhttp.StatusError {
 // credentials or, in SafeBuild, looks up the domain of a region. (If looking up a
 // project fails, the SDK keeps only the text of the error; Wrap returns it unchanged.)
 //
-// Wrap returns these unchanged: nil, an error without a response, an error for a
-// response that was not a failure, and an error that already holds a *StatusError or a
+// Wrap returns these unchanged: nil, an error without a response, an error for a response
+// that was not a failure, and an error that already holds a *StatusError or a
 // *[iamhttp.NotSentError]. The typed error is made from what a ServiceResponseError
-// keeps. It has no Method, URL, Attempts and Stop. The request id is the only value that
-// it has from the header.
+// keeps. It has no Method, URL, Attempts or Stop. From the header, it has only the
+// request id.
 func Wrap(err error) error {
 	if errors.As(err, new(*iamhttp.NotSentError)) {
 		return err // the request was not sent, whatever else err holds
 	}
 	sr := serviceError(err)
 	if sr == nil || sr.StatusCode < 400 {
-		// The SDK also makes a ServiceResponseError, with 200, of a success that it
-		// cannot decode and, with 0, of a response that broke off.
+		// The SDK also makes a ServiceResponseError with status 200 for a success that it
+		// cannot decode, and one with status 0 for a response that broke off.
 		return err
 	}
 	var header http.Header
@@ -207,9 +207,9 @@ func Wrap(err error) error {
 	return join(err, status)
 }
 
-// adopt takes code and message from the SDK's error if only the SDK has found them.
-// Some services have their own forms of a body, such as
-// {"badRequest": {"code": …, "message": …}}, or CCE's errorCode and errorMessage.
+// adopt takes the code and the message from the SDK's error if only the SDK has found
+// them. Some services have their own body formats, such as {"badRequest": {"code": …,
+// "message": …}}, or CCE's errorCode and errorMessage.
 func adopt(status *iamhttp.StatusError, sr *sdkerr.ServiceResponseError) {
 	if sr == nil || sr.ErrorCode == "" || status.Message != "" {
 		return

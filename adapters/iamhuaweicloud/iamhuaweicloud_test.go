@@ -48,7 +48,7 @@ const (
 	alice       = `{"user":{"id":"alice","name":"alice"}}`
 )
 
-// long is a body of which a StatusError keeps only a part.
+// long is a body that is too long for a StatusError to keep in full.
 var long = `{"error":{"message":"m"},"padding":"` + strings.Repeat("x", 200<<10) + `"}`
 
 var (
@@ -58,7 +58,7 @@ var (
 	throttled  = iamtest.IAM(429, "APIGW.0308", "slow down").With("Retry-After", "0").With("X-Request-Id", "req-42")
 )
 
-// A service gives its answers one after the other, and then always the last one.
+// A service returns its responses one after the other, and then the last one every time.
 type service struct {
 	*httptest.Server
 	script iamtest.Server
@@ -194,7 +194,7 @@ func TestA429IsRetriedByTheTransport(t *testing.T) {
 		assert.Equal(t, iamhttp.StopAttempts, stop)
 		assert.Equal(t, `iamhttp: 429 TooManyRequests: "slow down" (APIGW.0308, request req-42, sent 3 times)`, err.Error())
 	})
-	t.Run("if a request handler of the SDK reads the body", func(t *testing.T) {
+	t.Run("even if a request handler of the SDK reads the body", func(t *testing.T) {
 		s := newService(t, throttled, found)
 		c := config.DefaultHttpConfig().WithHttpHandler(httphandler.NewHttpHandler().AddRequestHandler(func(r http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body)
@@ -205,7 +205,7 @@ func TestA429IsRetriedByTheTransport(t *testing.T) {
 	})
 }
 
-func TestTheTimeoutOfTheHttpConfigIsADeadline(t *testing.T) {
+func TestTheTimeoutOfTheHttpConfigIsTheDeadlineOfACall(t *testing.T) {
 	s := newService(t, iamtest.Throttled(time.Minute))
 	stop := iamhttp.StopUnset
 	tr := &iamhttp.Transport{OnFailure: func(_ context.Context, f iamhttp.Failure) { stop = f.Stop }}
@@ -235,11 +235,11 @@ func TestAnInvokerRetriesWhatItsCheckerAsksFor(t *testing.T) {
 	s.script.AssertCount(t, 3)
 }
 
-func TestATypeAssertionHoldsOnlyWithTheSDKsOwnHandler(t *testing.T) {
+func TestATypeAssertionWorksOnlyWithTheSDKsOwnHandler(t *testing.T) {
 	s := newService(t, notFound)
 	err := show(connect(t, s, nil, nil))
 	_, ok := err.(*sdkerr.ServiceResponseError)
-	assert.False(t, ok, "the typed error wraps the SDK's, so the assertion must fail")
+	assert.False(t, ok, "the SDK's error is wrapped, so the type assertion must fail")
 
 	c := finish(t, iamhuaweicloud.Configure(iam.IamClientBuilder(), nil, nil).WithErrorHandler(sdkerr.DefaultErrorHandler{}), s.URL)
 	err = show(c)
@@ -250,7 +250,7 @@ func TestATypeAssertionHoldsOnlyWithTheSDKsOwnHandler(t *testing.T) {
 	assert.Equal(t, "req-42", e.RequestID)
 }
 
-func TestTheHandlerWorksWithoutATransport(t *testing.T) {
+func TestTheErrorHandlerWorksWithoutATransport(t *testing.T) {
 	s := newService(t, notFound)
 	c := finish(t, iam.IamClientBuilder(), s.URL)
 	c.HcClient.WithErrorHandler(iamhuaweicloud.ErrorHandler{})
@@ -318,7 +318,7 @@ func (g *refusing) Wait(context.Context, gate.Request) (gate.Ticket, error) {
 
 func (*refusing) Observe(gate.Request, gate.Ticket, gate.Outcome) {}
 
-func TestARefusalByTheGateReachesTheCallerAsNotSent(t *testing.T) {
+func TestARefusalByTheGateReachesTheCallerAsANotSentError(t *testing.T) {
 	s := newService(t, found)
 	tr := quick(0)
 	tr.Gate = new(refusing)
@@ -329,7 +329,7 @@ func TestARefusalByTheGateReachesTheCallerAsNotSent(t *testing.T) {
 	assert.Equal(t, time.Minute, e.RetryAfter)
 	assert.ErrorIs(t, err, gate.ErrPaused)
 	assert.ErrorIs(t, err, iamhttp.ErrTooManyRequests)
-	assert.NotErrorAs(t, err, new(*iamhttp.StatusError), "there was no response")
+	assert.NotErrorAs(t, err, new(*iamhttp.StatusError), "without a response, there must be no StatusError")
 	assert.NotErrorAs(t, err, new(*sdkerr.ServiceResponseError))
 	assert.Same(t, err, iamhuaweicloud.Wrap(err))
 }
@@ -345,7 +345,7 @@ func TestIfTheGateRefusesARetryTheErrorIsThe429BeforeIt(t *testing.T) {
 	assert.Equal(t, iamhttp.ErrTooManyRequests, e.Code)
 	assert.Equal(t, iamhttp.StopGate, e.Stop)
 	assert.ErrorIs(t, err, gate.ErrPaused)
-	assert.NotErrorAs(t, err, new(*sdkerr.ServiceResponseError), "the SDK got no response to make an error of")
+	assert.NotErrorAs(t, err, new(*sdkerr.ServiceResponseError), "the SDK got no response to make an error from")
 	assert.Same(t, err, iamhuaweicloud.Wrap(err))
 }
 
@@ -390,8 +390,8 @@ func TestTheBodyReachesTheSDKsHandlersAndBothErrors(t *testing.T) {
 	}
 }
 
-// logger is a handler that reads the body with the SDK's GetBody, which closes it
-// and puts it back, before it calls our ErrorHandler.
+// logger is a handler that reads the body with the SDK's GetBody before it calls our
+// ErrorHandler. GetBody closes the body and puts the bytes back.
 type logger struct{ log string }
 
 func (l *logger) HandleError(req *request.DefaultHttpRequest, resp *response.DefaultHttpResponse) error {
@@ -411,7 +411,7 @@ func TestAnErrorHandlerAroundOursMayReadTheBody(t *testing.T) {
 	}
 }
 
-// The SDK does not call the handler for requests that it makes to set itself up.
+// The SDK does not call the ErrorHandler for the requests that it makes to set itself up.
 func TestErrorsOfRequestsForCredentialsAndIDsAreTypedByWrap(t *testing.T) {
 	denied := iamtest.Keystone(403, "You are not authorized.").With("X-Iam-Trace-Id", "trace")
 	idToken := filepath.Join(t.TempDir(), "token")
@@ -419,16 +419,16 @@ func TestErrorsOfRequestsForCredentialsAndIDsAreTypedByWrap(t *testing.T) {
 	for name, tt := range map[string]struct {
 		// Each case has its own access key, because the SDK caches the ids of each key.
 		credentials func(s *service) (auth.ICredential, error)
-		text        string // of the error that Wrap returns; empty: not typed
+		text        string // text of the error that Wrap returns; empty if Wrap cannot type the error
 	}{
-		"the domain": {func(s *service) (auth.ICredential, error) {
+		"looking up the domain": {func(s *service) (auth.ICredential, error) {
 			return global.NewCredentialsBuilder().WithAk("ak-domain").WithSk("sk").WithIamEndpointOverride(s.URL).SafeBuild()
 		}, `failed to get domain id automatically, iamhttp: 403 Forbidden: "You are not authorized."`},
-		"a token, in a call": {func(s *service) (auth.ICredential, error) {
+		"getting a token during a call": {func(s *service) (auth.ICredential, error) {
 			return global.NewCredentialsBuilder().WithIdpId("idp").WithIdTokenFile(idToken).WithDomainId("domain").
 				WithIamEndpointOverride(s.URL).SafeBuild()
 		}, `iamhttp: 403 Forbidden: "You are not authorized."`},
-		"the project, whose error is only a text": {func(s *service) (auth.ICredential, error) {
+		"looking up the project, whose error is only text": {func(s *service) (auth.ICredential, error) {
 			return basic.NewCredentialsBuilder().WithAk("ak-project").WithSk("sk").WithIamEndpointOverride(s.URL).SafeBuild()
 		}, ""},
 	} {
@@ -524,7 +524,7 @@ func TestTheConnectionSettingsOfTheConfigStayInForce(t *testing.T) {
 		refused := errors.As(err, new(*tls.CertificateVerificationError))
 		assert.True(t, refused, "%v", err)
 	})
-	t.Run("HttpProxy, whose refusal is typed", func(t *testing.T) {
+	t.Run("a refusal by the HttpProxy is typed", func(t *testing.T) {
 		connects := 0
 		proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			connects++
@@ -541,7 +541,7 @@ func TestTheConnectionSettingsOfTheConfigStayInForce(t *testing.T) {
 		assert.ErrorIs(t, err, iamhttp.ErrProxyAuthRequired)
 		assert.Equal(t, 1, connects)
 	})
-	t.Run("an invalid address of an HttpProxy is ignored, as the SDK does", func(t *testing.T) {
+	t.Run("an invalid address of the HttpProxy is ignored, as in the SDK", func(t *testing.T) {
 		c := config.DefaultHttpConfig().WithProxy(config.NewProxy().WithSchema("\x00"))
 		both(t, show(connect(t, s, c, nil)), 404)
 	})
@@ -552,7 +552,7 @@ func TestOneTransportServesSeveralClients(t *testing.T) {
 	a := connect(t, s, nil, tr)
 	done := make(chan error)
 	go func() { done <- show(a) }()
-	b := connect(t, s, nil, tr) // while a is in use, so that the race detector can see it
+	b := connect(t, s, nil, tr) // while a is in use, so that the race detector finds unsynchronized writes
 	both(t, <-done, 404)
 	both(t, show(b), 404)
 	s.script.AssertCount(t, 4)
@@ -565,7 +565,7 @@ func (i inner) HandleError(*request.DefaultHttpRequest, *response.DefaultHttpRes
 	return i.err
 }
 
-func TestHandleErrorTypesEachFailureThatItsInnerHandlerReports(t *testing.T) {
+func TestHandleErrorAddsTheTypedErrorToEachFailureThatItsInnerHandlerReports(t *testing.T) {
 	plain := errors.New("plain")
 	answered := func(code int, body io.ReadCloser) *http.Response {
 		return &http.Response{StatusCode: code, Body: body}
@@ -580,7 +580,7 @@ func TestHandleErrorTypesEachFailureThatItsInnerHandlerReports(t *testing.T) {
 	for name, tt := range map[string]struct {
 		inner sdkerr.ErrorHandler
 		resp  *http.Response
-		code  iamhttp.Code // 0: no typed error
+		code  iamhttp.Code // 0 if there is no typed error
 		text  string
 	}{
 		"no body":                                        {nil, answered(404, nil), 404, `iamhttp: 404 NotFound`},
@@ -646,7 +646,7 @@ func holds(err, target error) bool {
 	return false
 }
 
-// onceBody is like a body of net/http: it cannot be read once it is closed.
+// onceBody is like a body of net/http: it cannot be read after it is closed.
 type onceBody struct {
 	io.Reader
 	closed bool
@@ -673,7 +673,7 @@ func TestWrapTypesErrorsWithAResponseAndReturnsOthersUnchanged(t *testing.T) {
 	const cooked, fromRaw = `iamhttp: 404 NotFound: "no user" (IAM.0004, request req-42)`, `iamhttp: 404 NotFound: "Could not find user: bob." (request req-42)`
 	for name, tt := range map[string]struct {
 		err  error
-		text string // empty: returned unchanged
+		text string // text of the result; empty if Wrap returns the error unchanged
 	}{
 		"a pointer":                 {&value, cooked},
 		"a value":                   {value, cooked},
@@ -728,11 +728,11 @@ func TestASuccessAllocatesNothing(t *testing.T) {
 	iamhuaweicloud.Configure(iam.IamClientBuilder(), nil, tr)
 	req, err := http.NewRequestWithContext(t.Context(), "POST", "https://iam.example/", strings.NewReader("x"))
 	require.NoError(t, err)
-	assert.Zero(t, testing.AllocsPerRun(100, func() { _, _ = tr.RoundTrip(req) }), "allocations in the Transport")
+	assert.Zero(t, testing.AllocsPerRun(100, func() { _, _ = tr.RoundTrip(req) }), "the Transport must not allocate")
 
 	var handler sdkerr.ErrorHandler = iamhuaweicloud.ErrorHandler{}
 	sdk := response.NewDefaultHttpResponse(resp)
-	assert.Zero(t, testing.AllocsPerRun(100, func() { _ = handler.HandleError(nil, sdk) }), "allocations in the ErrorHandler")
+	assert.Zero(t, testing.AllocsPerRun(100, func() { _ = handler.HandleError(nil, sdk) }), "the ErrorHandler must not allocate")
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)

@@ -28,7 +28,7 @@ const (
 	plantedToken  = "planted-security-token"
 )
 
-// gateway returns a server that knows the keys of the tests.
+// gateway returns a server that knows the keys used in these tests.
 func gateway(ahead time.Duration, first ...iamtest.Answer) *iamtest.Server {
 	s := &iamtest.Server{Ahead: ahead, Keys: func(accessKey, securityToken string) (string, bool) {
 		return plantedSecret, accessKey == "PLANTEDAK" && (securityToken == "" || securityToken == plantedToken)
@@ -39,7 +39,7 @@ func gateway(ahead time.Duration, first ...iamtest.Answer) *iamtest.Server {
 	return s
 }
 
-// signing returns the credentials in each form that the SDK signs with.
+// signing returns credentials for each form in which the SDK signs.
 func signing(t *testing.T) map[string]auth.ICredential {
 	t.Helper()
 	b, err := basic.NewCredentialsBuilder().WithAk("PLANTEDAK").WithSk(plantedSecret).WithProjectId("project").SafeBuild()
@@ -54,8 +54,8 @@ func signing(t *testing.T) map[string]auth.ICredential {
 	return map[string]auth.ICredential{"basic": b, "global": g, "with a security token": temporary, "derived": derived}
 }
 
-// client returns a client whose calls may take two hours. If signed is false, it does not
-// sign each attempt, and the Transport waits for longer than a signature is valid.
+// client returns a client whose calls may take two hours, and whose Transport may wait
+// longer than a signature is valid. If signed is true, each attempt is signed.
 func client(t *testing.T, s *iamtest.Server, c auth.ICredential, signed bool) *iam.IamClient {
 	t.Helper()
 	settings := config.DefaultHttpConfig().WithTimeout(2 * time.Hour)

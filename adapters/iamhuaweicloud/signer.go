@@ -33,7 +33,7 @@ func signWith(t *iamhttp.Transport, credential auth.ICredential) {
 		return
 	}
 	if base.StsAccessor != nil {
-		return // the SDK writes the keys without a lock
+		return // the SDK updates the keys without a lock
 	}
 	s, ok := t.Base.(*signer)
 	if !ok {
@@ -44,7 +44,8 @@ func signWith(t *iamhttp.Transport, credential auth.ICredential) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	keys := aksk.Credentials{AccessKey: base.AK, SecretKey: base.SK, SecurityToken: base.SecurityToken}
-	// A program may make a client for each job, with the same credential: keep it only once.
+	// A program may make a client for each job, with the same credential: keep each
+	// credential only once.
 	s.all = slices.DeleteFunc(s.all, func(known func() aksk.Credentials) bool { return known().AccessKey == keys.AccessKey })
 	s.all = append(s.all, func() aksk.Credentials { return keys })
 }

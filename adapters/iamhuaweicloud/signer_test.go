@@ -86,7 +86,7 @@ func drawn(t *testing.T, r *rand.Rand, derived bool) *http.Request {
 	return sent
 }
 
-func TestSignaturesAreThoseOfTheSDK(t *testing.T) {
+func TestSignaturesEqualThoseOfTheSDK(t *testing.T) {
 	const requests = 10_000
 	for i := range requests {
 		req := drawn(t, rand.New(rand.NewPCG(1, uint64(i))), i%4 == 3)
@@ -109,11 +109,11 @@ func TestSignaturesAreThoseOfTheSDK(t *testing.T) {
 	}
 }
 
-// TestTheVectors writes 48 signed requests for the tests of package aksk, which cannot
-// use the SDK:
+// TestVectorsForPackageAKSKAreUpToDate checks or writes 48 signed requests for the tests
+// of package aksk, which cannot use the SDK. To write them, run:
 //
 //	GOWORK=off go test -run Vectors -update .
-func TestTheVectors(t *testing.T) {
+func TestVectorsForPackageAKSKAreUpToDate(t *testing.T) {
 	const file = "../../testdata/aksk_vectors.txt"
 	var b strings.Builder
 	for i := range 48 {
