@@ -220,6 +220,56 @@ func TestThrottledTokenRequestWithoutRetryAfterPausesTheAccount(t *testing.T) {
 	})
 }
 
+// While the service hung, every call ran into its deadline, so the gate expects responses
+// to be late and sends only a request now and then. That one needs its token.
+func TestTokenIsFetchedAfterAnOutageAlthoughResponsesAreExpectedToBeLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var hangs, hasToken atomic.Bool
+		tr := &iamhttp.Transport{Gate: new(gate.Adaptive), GateKey: gate.KeyByHost, MaxAttempts: 1}
+		client := &http.Client{Transport: tr}
+		tr.Base = roundTripper(func(req *http.Request) (*http.Response, error) {
+			if hangs.Load() {
+				<-req.Context().Done()
+				return nil, req.Context().Err()
+			}
+			if req.URL.Path != "/token" && !hasToken.Load() {
+				time.Sleep(200 * time.Millisecond) // meanwhile, the gate refuses other calls
+				login, err := http.NewRequestWithContext(req.Context(), "POST", "https://iam.example/token", nil)
+				require.NoError(t, err)
+				resp, err := client.Do(login)
+				if err != nil {
+					return nil, err
+				}
+				resp.Body.Close()
+				hasToken.Store(true)
+			}
+			return answer(200, "")(req)
+		})
+		var succeeded atomic.Int64
+		call := func(timeout time.Duration) {
+			ctx, cancel := context.WithTimeout(t.Context(), timeout)
+			defer cancel()
+			if resp, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx)); err == nil {
+				resp.Body.Close()
+				succeeded.Add(1)
+			}
+		}
+		throttle(t, tr.Gate, time.Second)
+		hangs.Store(true)
+		for range 9 {
+			call(10 * time.Second)
+		}
+		hangs.Store(false)
+		var calls sync.WaitGroup
+		for range 600 {
+			calls.Go(func() { call(9 * time.Second) })
+			time.Sleep(50 * time.Millisecond)
+		}
+		calls.Wait()
+		assert.GreaterOrEqual(t, succeeded.Load(), int64(500), "of 600 calls")
+	})
+}
+
 func TestOuterTransportDoesNotDisturbThePaceOfAnInnerGate(t *testing.T) {
 	sent := make(map[string]int)
 	for name, outer := range map[string]*iamhttp.Transport{

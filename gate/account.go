@@ -185,16 +185,13 @@ func (a *account) enqueue(ctx context.Context, r Request, inner bool) (*waiter, 
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	w := &waiter{ready: make(chan error, 1), resend: r.Resend, maxWait: r.MaxWait, since: a.now()}
+	w := &waiter{ready: make(chan error, 1), resend: r.Resend, maxWait: r.MaxWait, since: a.now(), inner: inner}
 	if d, ok := ctx.Deadline(); ok { // the wall clock may have been changed since origin
 		now := a.now()
 		w.deadline, w.limited = now+min(time.Until(d), math.MaxInt64-now), true
 	}
-	p, ahead := priority(ctx), 0
-	if !inner {
-		ahead = a.lanes.ahead(r.Resend, p)
-	}
-	if err := a.refuse(w, ahead); err != nil {
+	p := priority(ctx)
+	if err := a.refuse(w, p); err != nil {
 		if !inner && errors.Is(err, ErrDeadline) {
 			a.turned++
 		}

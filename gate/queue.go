@@ -12,6 +12,7 @@ type waiter struct {
 	since      time.Duration
 	deadline   time.Duration
 	limited    bool // deadline is set
+	inner      bool // it waits for pauses only
 	queue      *queue
 	prev, next *waiter
 }

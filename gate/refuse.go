@@ -3,8 +3,8 @@ package gate
 import "time"
 
 // refuse returns the reason why a waiter that has just arrived is refused, or nil if it
-// may wait. ahead is the number of waiters that will certainly be sent before it.
-func (a *account) refuse(w *waiter, ahead int) error {
+// may wait with priority p.
+func (a *account) refuse(w *waiter, p Priority) error {
 	if a.pacer == nil {
 		return nil
 	}
@@ -17,6 +17,10 @@ func (a *account) refuse(w *waiter, ahead int) error {
 		// of this one.
 		if a.came++; a.came > a.waiting()/8 {
 			a.turnAway(now)
+		}
+		ahead := 0
+		if !w.inner {
+			ahead = a.lanes.ahead(w.resend, p)
 		}
 		if at, late := a.late(w, now, ahead); late {
 			return &Error{RetryAfter: at - now, Err: ErrDeadline}
@@ -35,14 +39,15 @@ func (w *waiter) outlasted(pause time.Duration) bool {
 func jitter(pause time.Duration) time.Duration { return min(pause/20, maxJitter) }
 
 // late returns the earliest time at which w can be sent if ahead other waiters are sent
-// first, and whether that is certainly too late to get a response before the deadline.
+// first, and whether that is certainly too late to get a response before the deadline. An
+// inner request takes no turn from others, so it may be sent while there is any time left.
 func (a *account) late(w *waiter, now time.Duration, ahead int) (earliest time.Duration, late bool) {
 	if a.hold.until > now && a.heldUntil(w) <= now { // the waiters ahead may be waiting for the stated end
 		ahead = min(ahead, 1)
 	}
 	earliest = max(a.pacer.Earliest(now, ahead), now)
 	left := w.deadline - earliest
-	return earliest, w.limited && (left <= 0 || left < a.answered() && (ahead > 0 || !a.tries(w, earliest)))
+	return earliest, w.limited && (left <= 0 || !w.inner && left < a.answered() && (ahead > 0 || !a.tries(w, earliest)))
 }
 
 // tries reports whether a waiter may be sent at the given time although its response is
@@ -52,7 +57,7 @@ func (a *account) late(w *waiter, now time.Duration, ahead int) (earliest time.D
 func (a *account) tries(w *waiter, at time.Duration) bool {
 	every := min(a.answered(), longAnswer)
 	if at-w.since > every/16 {
-		every *= 8
+		every = min(8*every, 2*longAnswer)
 	}
 	return a.turned == 0 || at-a.sentAt >= every
 }

@@ -453,7 +453,9 @@ func (c *Controller) close(now time.Duration, s Send, retryAfter time.Duration) 
 		if held := seconds(c.last - c.begin); held >= lasting { // the service accepted the pace that resulted from the cap
 			c.remember(now, float64(c.accepted)/held, c.quiet)
 		}
-		return // the next request is sent as soon as one in flight has landed
+		if c.flight.reaches(s) {
+			return // the next request is sent as soon as one in flight has landed
+		}
 	}
 	if c.asked > 0 && c.probes == 1 {
 		return

@@ -76,7 +76,7 @@ func (c *Controller) capRefused(now time.Duration, s Send) bool {
 	case !f.sure, f.strikes+1 >= mostCapStrikes:
 		c.dropCap()
 		return false
-	case float64(s.flying) < 0.7*float64(f.cap): // the cap is not the cause, but this may be a single fault
+	case !f.reaches(s): // the cap is not the cause, but this may be a single fault
 		f.strikes++
 	default:
 		f.strikes++
@@ -85,6 +85,10 @@ func (c *Controller) capRefused(now time.Duration, s Send) bool {
 	f.extra, f.step, f.since = 0, 0, now
 	return true
 }
+
+// reaches reports whether a request was sent with about as many in flight as the cap
+// allows, so that the cap may be the cause of its refusal.
+func (f *flight) reaches(s Send) bool { return float64(s.flying) >= 0.7*float64(f.cap) }
 
 // dropCap removes the cap and restores the pace before it.
 func (c *Controller) dropCap() {
@@ -111,7 +115,7 @@ func (c *Controller) suspectCap(now time.Duration) {
 	if !c.learned {
 		// If the number in flight is limited, the limit is the number of requests of
 		// the first burst that were accepted.
-		if n := c.late + f.flying; n >= 4 && c.accepted == c.late {
+		if n := c.late + f.flying; n >= 4 {
 			f.suspect, f.first = n+1, true
 		}
 		return

@@ -288,6 +288,16 @@ func TestFirstBurstAndTheNextRefusalSetACap(t *testing.T) {
 	}
 }
 
+func TestRefusalFarBelowTheCapBeginsAPauseAsAnyOther(t *testing.T) {
+	for flying, pause := range map[int]time.Duration{3: 250 * ms, 20: 0, 21: 0} {
+		c := capped(true, flying)
+		c.accepted = 99
+		require.True(t, c.Refused(100*sec, with(flying), 0))
+		assert.Equal(t, pause, max(c.Paused()-100*sec, 0), "pause after a refusal with %d in flight", flying)
+		assert.NotZero(t, c.flight.cap)
+	}
+}
+
 func TestPaceThatResultsFromACapIsRememberedIfItLasted(t *testing.T) {
 	for lasted, best := range map[time.Duration]float64{19 * sec: 0, 20 * sec: 50} {
 		c := capped(true, 20)
