@@ -9,38 +9,28 @@ import (
 	"time"
 )
 
-// logins tracks the logins of one client.
+// logins keep track of how the SDK of one client logs in.
 type logins struct {
 	opened atomic.Int32 // len(open), so that most requests need no lock
 
 	mu       sync.Mutex
-	waiting  bool               // whether a request may be waiting for a login; never reset, because nothing shows when the wait ends
-	count    int                // number of logins that succeeded
-	open     map[string]refusal // calls that got a 401 and may continue after a login, keyed by goroutine
-	forgot   time.Time          // when old calls were last removed from open
-	failed   error              // why the latest login failed; nil if it succeeded or the reason is unknown
+	count    int                  // logins that succeeded
+	open     map[string]time.Time // goroutines whose call got a 401, and when; the call may continue after a login
+	forgot   time.Time            // when old ones were last removed
+	failed   error                // reason why the latest login failed; nil if it succeeded or the reason is unknown
 	failedAt time.Time
 }
 
-// A refusal is the first 401 of a call. It holds hashes instead of the values, because a
-// program that prints a client prints everything that the client holds.
-type refusal struct {
-	target, token digest
-	logins        int // number of logins that had succeeded by then
-	at            time.Time
-	counts        bool // whether another 401 to the same request is the call's second 401
-}
-
-// A call stays open if the SDK does not log in after its 401 and its goroutine makes no
-// other call. Such a call is forgotten after openFor, when no service can still be
-// responding to it. If more than mostOpen calls are open, the oldest is forgotten.
+// An entry of open is removed when the call ends or the goroutine makes another call. If
+// neither happens, it is removed after openFor at the earliest, when no service can still
+// be responding. If there are more than mostOpen, the oldest is removed.
 const (
 	openFor  = 24 * time.Hour
 	mostOpen = 10_000
 )
 
-// logsIn reports whether a request asks for a token, in version 2 or 3 of the API. Paths
-// of other services may also end in /tokens.
+// logsIn reports whether a request asks for a token of version 2 or 3 of the API.
+// Other paths of services also end in /tokens.
 func logsIn(req *http.Request) bool {
 	return req.Method == http.MethodPost &&
 		(strings.HasSuffix(req.URL.Path, "/auth/tokens") || strings.HasSuffix(req.URL.Path, "/v2.0/tokens"))
@@ -50,15 +40,11 @@ func logsIn(req *http.Request) bool {
 // and the error, if the request failed. It reports whether the outcome is a 401 after
 // which an SDK with these Options would never end the call.
 //
-// With EndlessLogin, such a 401 is the second one to the same request in the same
-// goroutine, with a login in between, which may be another caller's.
+// With EndlessLogin, such a 401 is the second one of a call. A 401 to a resend without a
+// token does not count, because the SDK sent it while another caller was logging in;
+// unless the SDK uses no tokens at all.
 //
-// With LoginHangs, such a 401 is one to a login that a request may be waiting for. A
-// login may begin with requests other than the POST for a token, if the SDK has only an
-// access key or a given token. Two facts identify these requests: they have no token, and
-// their goroutine has got a 401 to a different request. If the same request is resent
-// without a token, the resend is not part of a login: the SDK sent it while another
-// caller was logging in. A 401 to such a resend does not count as the second 401.
+// With LoginHangs, such a 401 is one to any request of a login that a call waits for.
 func (l *logins) ends(req *http.Request, status int, err error, o Options) bool {
 	refused, login := status == http.StatusUnauthorized, logsIn(req)
 	if !refused && !login && l.opened.Load() == 0 {
@@ -67,44 +53,35 @@ func (l *logins) ends(req *http.Request, status int, err error, o Options) bool 
 	if status >= 300 && status < 400 { // the call continues after a redirect
 		return false
 	}
-	goroutine, target, token := goroutine(), digestOf(req.Method, req.URL.String()), req.Header.Get("X-Auth-Token")
-	now := refusal{target: target, token: digestOf(token), at: time.Now(), counts: token != ""}
+	goroutine, place, now := goroutine(), placeOf(), time.Now()
 
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.forget(now.at)
-	now.logins = l.count
-	first, found := l.open[goroutine]
-	again := found && first.target == target && token != "" && first.counts
-	inner := found && first.target != target && token == "" && !login
+	l.forget(now)
+	if place == first { // what the goroutine did before belongs to another call
+		l.close(goroutine)
+	}
 	switch {
 	case login && err == nil:
 		l.count++
 		l.failed = nil
-	case login || inner && err != nil:
+	case login, place == inLogin && err != nil:
 		l.fail(err)
 	}
 	if !refused {
-		if !inner && (!login || err != nil) {
+		if place == resend {
 			l.close(goroutine)
 		}
 		return false
 	}
 
-	ends := o.LoginHangs && (inner || login && l.waiting) ||
-		// Logins are counted as well, because a login may return the same token again.
-		o.EndlessLogin && again && (first.token != now.token || first.logins < now.logins)
-	// Before the first login, no request is waiting for one.
-	if token != "" || !login && l.count > 0 {
-		l.waiting = true
-	}
+	_, again := l.open[goroutine]
+	counts := req.Header.Get("X-Auth-Token") != "" || l.count == 0
+	ends := o.LoginHangs && place == inLogin || o.EndlessLogin && place == resend && again && counts
 	switch {
-	case ends && inner: // the call stays open: the login may continue without this response
-		first.counts = false
-		l.open[goroutine] = first
-	case ends, login && token == "":
+	case ends && place == resend:
 		l.close(goroutine)
-	case token != "" && (o.LoginHangs || o.EndlessLogin), o.LoginHangs && !login && !found && l.count > 0:
+	case o.EndlessLogin && counts && !ends:
 		l.remember(goroutine, now)
 	}
 	return ends
@@ -118,21 +95,21 @@ func (l *logins) fail(err error) {
 	}
 }
 
-// close forgets the call of a goroutine.
+// close removes the call of a goroutine.
 func (l *logins) close(goroutine string) {
 	delete(l.open, goroutine)
 	l.opened.Store(int32(len(l.open))) //nolint:gosec // at most mostOpen
 }
 
-func (l *logins) remember(goroutine string, r refusal) {
+func (l *logins) remember(goroutine string, at time.Time) {
 	if l.open == nil {
-		l.open = map[string]refusal{}
+		l.open = map[string]time.Time{}
 	}
-	l.open[goroutine] = r
+	l.open[goroutine] = at
 	if len(l.open) > mostOpen {
 		for g, old := range l.open {
-			if old.at.Before(r.at) {
-				goroutine, r = g, old
+			if old.Before(at) {
+				goroutine, at = g, old
 			}
 		}
 		delete(l.open, goroutine)
@@ -140,18 +117,17 @@ func (l *logins) remember(goroutine string, r refusal) {
 	l.opened.Store(int32(len(l.open))) //nolint:gosec // at most mostOpen
 }
 
-// forget removes calls that are too old. It looks for such calls at most once per
-// openFor.
+// forget removes calls that are too old. It looks for them only now and then.
 func (l *logins) forget(now time.Time) {
 	if now.Sub(l.forgot) < openFor {
 		return
 	}
 	l.forgot = now
-	maps.DeleteFunc(l.open, func(_ string, r refusal) bool { return now.Sub(r.at) > openFor })
+	maps.DeleteFunc(l.open, func(_ string, at time.Time) bool { return now.Sub(at) > openFor })
 	l.opened.Store(int32(len(l.open))) //nolint:gosec // at most mostOpen
 }
 
-// failedSince returns why the latest login failed, or nil if it did not fail after t.
+// failedSince returns the reason why the latest login failed, if that was after t.
 func (l *logins) failedSince(t time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -241,27 +241,27 @@ func TestTheOldestOfMoreThan10000OpenCallsIsForgotten(t *testing.T) {
 		return &http.Response{StatusCode: 401, Body: http.NoBody}, nil
 	})}
 	iamsdk.Install(client, nil, iamsdk.Options{EndlessLogin: true})
-	get := func(token string) error {
-		req, err := http.NewRequestWithContext(t.Context(), "GET", endpoint+"/groups", nil)
-		if err != nil {
-			return err
-		}
-		req.Header.Set("X-Auth-Token", token)
-		resp, err := client.Do(req)
-		if err == nil {
-			resp.Body.Close()
-		}
-		return err
-	}
 	// Each call has a goroutine of its own, which waits between its two requests.
 	var again [most + 1]chan error
+	var get func(i int, token string)
+	get = func(i int, token string) {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", endpoint+"/groups", nil)
+		if err == nil {
+			req.Header.Set("X-Auth-Token", token)
+			var resp *http.Response
+			if resp, err = client.Do(req); err == nil {
+				resp.Body.Close()
+			}
+		}
+		again[i] <- err
+		if token == "token-1" {
+			<-again[i]
+			get(i, "token-2")
+		}
+	}
 	for i := range again {
 		again[i] = make(chan error)
-		go func() {
-			again[i] <- get("token-1")
-			<-again[i]
-			again[i] <- get("token-2")
-		}()
+		go get(i, "token-1")
 		require.NoError(t, <-again[i])
 	}
 	second := func(i int) error {
@@ -296,36 +296,30 @@ func TestARefusedFirstLoginIsReturnedToTheSDKEvenAfterA401WithoutAToken(t *testi
 	})
 }
 
-func TestOnlyARequestForATokenCountsAsALogin(t *testing.T) {
-	for target, login := range map[string]bool{
-		"POST /v3/auth/tokens":             true,
-		"POST /identity/v3/auth/tokens":    true,
-		"POST /v3/auth/tokens?nocatalog=1": true,
-		"POST /v2.0/tokens":                true,
-		"GET /v3/auth/tokens":              false,
-		"POST /v1/devices/7/tokens":        false,
-		"POST /v3/tokens":                  false,
-		"POST /v3/auth/tokens/OS-PKI":      false,
+func TestOnlyALoginIsSentAgainAfterA502(t *testing.T) {
+	for target, requests := range map[string]int{
+		"POST /v3/auth/tokens":             2,
+		"POST /identity/v3/auth/tokens":    2,
+		"POST /v3/auth/tokens?nocatalog=1": 2,
+		"POST /v2.0/tokens":                2,
+		"POST /v1/devices/7/tokens":        1,
+		"POST /v3/tokens":                  1,
+		"POST /v3/auth/tokens/OS-PKI":      1,
 	} {
 		t.Run(target, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var service iamtest.Server
-				service.On("/", locked)
+				service.On("/", iamtest.Page(502))
 				client := &http.Client{Transport: &service}
-				iamsdk.Install(client, nil, iamsdk.GolangSDK())
-				send := func(target string) error {
-					method, path, _ := strings.Cut(target, " ")
-					req, err := http.NewRequestWithContext(t.Context(), method, "https://iam.example"+path, nil)
+				iamsdk.Install(client, nil, iamsdk.GopherTelekomCloud())
+				for range 2 {
+					_, path, _ := strings.Cut(target, " ")
+					resp, err := client.Post("https://iam.example"+path, "application/json", strings.NewReader("{}"))
 					require.NoError(t, err)
-					req.Header.Set("X-Auth-Token", "token-1")
-					resp, err := client.Do(req)
-					if err == nil {
-						resp.Body.Close()
-					}
-					return err
+					resp.Body.Close()
+					time.Sleep(resendWait)
 				}
-				require.NoError(t, send("GET /v3/groups"))
-				assert.Equal(t, login, send(target) != nil, "a 401 must end the call if, and only if, the request is a login")
+				service.AssertCount(t, requests)
 			})
 		})
 	}
@@ -338,21 +332,95 @@ func TestTheSecond401EndsACallInVersion2OfTheAPIToo(t *testing.T) {
 		service.On("/", iamtest.Keystone(401, "No."))
 		client := &http.Client{Transport: &service}
 		iamsdk.Install(client, nil, iamsdk.GopherTelekomCloud())
-		get := func(token string) error {
-			req, err := http.NewRequestWithContext(t.Context(), "GET", "https://iam.example/v2.0/users", nil)
+		var send func(method, path, token string) error
+		logIn := func() error { return send("POST", "/v2.0/tokens", "") }
+		send = func(method, path, token string) error {
+			req, err := http.NewRequestWithContext(t.Context(), method, "https://iam.example"+path, nil)
 			require.NoError(t, err)
 			req.Header.Set("X-Auth-Token", token)
 			resp, err := client.Do(req)
-			if err == nil {
-				resp.Body.Close()
+			if err != nil {
+				return err
 			}
-			return err
+			resp.Body.Close()
+			if resp.StatusCode != 401 {
+				return nil
+			}
+			require.NoError(t, logIn())
+			return send(method, path, "token-2")
 		}
-		require.NoError(t, get("token-1"))
-		resp, err := client.Post("https://iam.example/v2.0/tokens", "application/json", strings.NewReader("{}"))
-		require.NoError(t, err)
-		resp.Body.Close()
-		assert.ErrorIs(t, get("token-2"), iamhttp.ErrUnauthorized)
+		assert.ErrorIs(t, send("GET", "/v2.0/users", "token-1"), iamhttp.ErrUnauthorized)
+		service.AssertCount(t, 3)
+	})
+}
+
+// The call that failed leaves nothing behind, whatever its login came to.
+func TestTheCallAfterAFailedLoginLogsInAgain(t *testing.T) {
+	cut := iamtest.Answer{Status: 201, Body: "{", Fault: iamtest.Reset}
+	for name, login := range map[string]iamtest.Answer{
+		"refused": locked, "forbidden": iamtest.Keystone(403, "Disabled."), "failed": iamtest.Page(500), "reset": {Fault: iamtest.Reset}, "cut": cut,
+	} {
+		for _, steps := range []string{"", "an agency", "an agency of an access key", "a given token"} {
+			t.Run(name+", "+steps, func(t *testing.T) {
+				eachKind(t, func(t *testing.T, k kind) {
+					service := newAccount()
+					issue := service.Handler
+					fails := false
+					service.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						switch inLogin := strings.Contains(r.URL.Path, "/auth/"); {
+						case inLogin && fails:
+							login.ServeHTTP(w, r)
+						case inLogin && r.Method == "GET":
+							iamtest.Answer{}.With("X-Subject-Token", service.token(service.logins.Add(1))).ServeHTTP(w, r)
+						default:
+							issue.ServeHTTP(w, r)
+						}
+					})
+					sdk := k.connect(t, service, &iamhttp.Transport{MaxAttempts: 1})
+					sdk.steps = loginSteps[steps]
+					require.NoError(t, sdk.LogIn())
+					service.expire()
+					fails = true
+					_, err := sdk.Request("GET", "/groups/1", "")
+					require.Error(t, err)
+					require.NotErrorIs(t, err, errHangs)
+					fails = false
+					for i := range 3 {
+						_, err = sdk.Request("GET", "/groups/"+strconv.Itoa(i), "")
+						assert.NoError(t, err)
+						service.expire()
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestACallEndsThatIsAlsoARequestOfItsLogin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service := newAccount()
+		sdk := endlessKind.connect(t, service, nil)
+		sdk.steps = []string{"GET /auth/catalog", "POST /auth/tokens"}
+		service.On("GET /v3/auth/catalog", locked)
+		_, err := sdk.Request("GET", "/auth/catalog", "")
+		assert.NotErrorIs(t, err, errHangs)
+		assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrUnauthorized)
+	})
+}
+
+// The SDK renews its keys with requests that are not its own.
+func TestTheSecond401EndsACallWithoutAnyTokens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var service iamtest.Server
+		service.On("/", locked)
+		sdk := endlessKind.newStandIn(&wire{RoundTripper: &service})
+		endlessKind.advised(sdk)
+		iamsdk.Install(&sdk.HTTPClient, nil, endlessKind.options)
+		sdk.steps = []string{}
+		sdk.renews.Store(true)
+		_, err := sdk.Request("GET", "/groups", "")
+		assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrUnauthorized)
+		service.AssertCount(t, 2)
 	})
 }
 

@@ -7,23 +7,21 @@ import "github.com/iamhttp/iamhttp"
 // [GopherTelekomCloud]. The zero value is for an SDK without any of these behaviors.
 type Options struct {
 	// EndlessLogin says that the SDK logs in again after each 401, without end. Install
-	// then ends a call with a *[iamhttp.StatusError] at its second 401, if a login by
-	// this or another caller has succeeded in between. This requires that the SDK sends
-	// the same request again in the same goroutine, as all SDKs named in this package do.
-	// If you set AllowReauth to false and renew the token yourself, a call may end this
-	// way at its first 401, if an earlier, identical call got a 401 too.
+	// then ends a call at its second 401 with a *[iamhttp.StatusError]. A 401 to a
+	// request without a token does not count, if the SDK has ever logged in: it sends
+	// such requests while another call logs in.
+	//
+	// Install recognizes a call by the stack of its goroutine: the function of the SDK
+	// that calls http.Client calls itself to send a request again, as in all these SDKs.
 	EndlessLogin bool
 
-	// LoginHangs says that a login never returns if it is refused with a 401 while a
-	// request is waiting for it: the SDK starts another login, or waits for a lock that
-	// it already holds. Install then ends the call with a *[iamhttp.StatusError] at such
-	// a 401.
-	//
-	// Install cannot see whether a request is waiting. It assumes that none is waiting
-	// until a request that has a token, or that follows a login, gets a 401. From then on
-	// it treats each login as one that a request is waiting for, even if AllowReauth is
-	// false. A login with an access key begins with other requests. Install recognizes
-	// these requests: they have no token, and the same goroutine got a 401 before them.
+	// LoginHangs says that a login never returns if it is refused with a 401 while a call
+	// waits for it: the SDK starts another login, or waits for a lock that it already
+	// holds. Install then ends the login at such a 401 with a *[iamhttp.StatusError], and
+	// so the call. This holds for each request of the login, as a login with an access
+	// key begins with others than the one for a token. A login that no call waits for,
+	// such as the first one, gets the 401 itself. As for EndlessLogin, the stack shows
+	// whether a call is waiting.
 	LoginHangs bool
 
 	// Resends lists the statuses after which the SDK sends any request once more, even a

@@ -27,8 +27,8 @@ type resends struct {
 
 // A request is a map key. It is the same for an HTTP request and its resend.
 type request struct {
-	content   digest // hash of the method, the URL, the body and the headers that identify the caller
-	goroutine string // an SDK resends in the goroutine that makes the call
+	content   [sha256.Size]byte // hash of the method, URL, body and headers that say who asks: a client is printed with all that it holds
+	goroutine string            // an SDK resends in the goroutine that makes the call
 }
 
 type answer struct {

@@ -203,8 +203,11 @@ func (s *standIn) send(method, path, body string, c *call) (*http.Response, erro
 	if err != nil {
 		return nil, err
 	}
-	data, _ := io.ReadAll(resp.Body)
+	data, err := io.ReadAll(resp.Body)
 	resp.Body.Close()
+	if err != nil {
+		return nil, err
+	}
 	if resp.StatusCode < 300 {
 		return resp, nil
 	}
@@ -275,6 +278,7 @@ func (s *standIn) logInAgain(used string) error {
 	if (used != "" || s.endless) && *s.token.Load() != used {
 		return nil
 	}
+	s.token.Store(new(string)) // a login that fails leaves no token
 	return s.logIn()
 }
 
