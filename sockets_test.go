@@ -25,7 +25,7 @@ import (
 // The tests in this file use real connections, because they check behavior that depends on
 // net/http.
 
-// rawServer calls f for each connection and its number n, starting at 1.
+// rawServer calls f for each connection, passing its number n, which starts at 1.
 func rawServer(t *testing.T, f func(n int, c net.Conn, r *bufio.Reader)) (url string, connections *atomic.Int32) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

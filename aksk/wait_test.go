@@ -79,7 +79,7 @@ func (s scenario) run(t *testing.T, calls int, signer bool) map[int]int {
 	return got
 }
 
-// throttles returns a handler that responds 429 to the first n attempts of each call.
+// throttles returns a handler that responds with 429 to the first n attempts of each call.
 func throttles(n int, retryAfter time.Duration) http.Handler {
 	var mu sync.Mutex
 	seen := map[string]int{}
@@ -96,7 +96,7 @@ func throttles(n int, retryAfter time.Duration) http.Handler {
 	})
 }
 
-// rotating returns a constructor for a service whose key changes when the duration after
+// rotating returns a constructor for a service whose key changes once the given duration
 // has passed. From then on, the first key is invalid.
 func rotating(after time.Duration, n int, retryAfter time.Duration) func(time.Time) *iamtest.Server {
 	return func(began time.Time) *iamtest.Server {

@@ -7,8 +7,8 @@ import (
 )
 
 // members ranges over the members of a JSON object: their names, without quotes, and
-// their raw values. It is lenient: it stops where the text stops being JSON, and of a
-// truncated value it yields the part that is there.
+// their raw values. It is lenient: it stops where the text stops being JSON, and if a
+// value is truncated, it yields what is there.
 func members(object []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func(name, value []byte) bool) {
 		rest, ok := bytes.CutPrefix(trimSpace(object), []byte("{"))

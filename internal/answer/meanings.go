@@ -27,7 +27,7 @@ const (
 	RegionFailover
 )
 
-// String returns the reason in a few words, or "" for an unknown number.
+// String returns the reason in a few words, or "" if r is not one of the constants.
 func (r Reason) String() string {
 	switch r {
 	case Unknown:
@@ -139,7 +139,7 @@ type Text struct {
 }
 
 // The texts come from the documentation of the gateway and from Keystone, with close
-// variants. The first text that matches counts.
+// variants. The first match wins.
 var (
 	gatewayTexts = []Text{
 		{[]string{"reach*|exceed*", "limit", "ak|access key|fail*"}, AccountLocked, "AK access failed to reach the limit,forbidden"},
@@ -271,8 +271,8 @@ func fits(message string, words []string) bool {
 	return true
 }
 
-// index returns the position of the phrase in text, ignoring case and only at word
-// boundaries, or -1 if text does not contain the phrase.
+// index returns the position of the phrase in text, ignoring case and matching only at
+// word boundaries, or -1 if text does not contain the phrase.
 func index(text, phrase string) int {
 	phrase, stem := strings.CutSuffix(phrase, "*")
 	for i := range len(text) {
@@ -286,8 +286,8 @@ func index(text, phrase string) int {
 	return -1
 }
 
-// match returns the length of the phrase at the beginning of text, or 0 if text does not
-// begin with the phrase.
+// match returns how many bytes at the beginning of text the phrase matches, or 0 if text
+// does not begin with the phrase.
 func match(text, phrase string) (n int) {
 	for _, want := range []byte(phrase) {
 		if want == ' ' {
