@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -91,4 +92,52 @@ func TestLoneCallerIsSentNowAndThenEvenIfAllEarlierOnesMissedTheirDeadlines(t *t
 	defer cancel()
 	_, err := g.Wait(ctx, plain)
 	assert.NoError(t, err)
+}
+
+func TestLateRequestThatHasWaitedIsSentMoreRarelyThanAFreshOne(t *testing.T) {
+	for _, tt := range []struct {
+		answered, waited, since time.Duration // since a turn was last used
+		turned                  int
+		sent                    bool
+	}{
+		{time.Second, 0, 999 * time.Millisecond, 1, false},
+		{time.Second, 0, time.Second, 1, true},
+		{time.Minute, 0, longAnswer, 1, true},
+		{time.Second, time.Second, time.Second, 1, false},
+		{300 * time.Millisecond, time.Second, 2399 * time.Millisecond, 1, false},
+		{300 * time.Millisecond, time.Second, 2400 * time.Millisecond, 1, true},
+		{time.Minute, time.Second, 2*longAnswer - 1, 1, false},
+		{time.Minute, time.Second, 2 * longAnswer, 1, true},
+		{time.Minute, time.Second, 0, 0, true}, // no other request wants the turn
+	} {
+		a := throttledAt(new(Adaptive), 1)
+		a.given, a.turned, a.sentAt = tt.answered*5/6, tt.turned, time.Hour-tt.since
+		assert.Equal(t, tt.sent, a.tries(&waiter{since: time.Hour - tt.waited}, time.Hour), "%+v", tt)
+	}
+}
+
+func TestWaitersThatHaveBecomeTooLateDoNotDelayTheNextArrival(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := new(Adaptive)
+		a := throttledAt(g, 1)
+		a.pacer.Pause(a.now() + 10*time.Second)
+		var waiters sync.WaitGroup
+		for range 400 {
+			waiters.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), 1000*time.Second)
+				defer cancel()
+				_, err := g.Wait(ctx, plain)
+				assert.ErrorIs(t, err, ErrDeadline)
+			})
+		}
+		synctest.Wait()
+		a.mu.Lock()
+		a.given, a.came = 2000*time.Second, a.waiting() // the gate now knows that they are too late, and looks next time
+		a.mu.Unlock()
+		ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Second)
+		defer cancel()
+		_, err := g.Wait(ctx, plain)
+		assert.NoError(t, err)
+		waiters.Wait()
+	})
 }

@@ -6,8 +6,8 @@ import (
 )
 
 // goroutine returns the name of the current goroutine, which contains its ID. Go never
-// reuses an ID. The SDKs send all requests of a call in one goroutine. Nothing else
-// distinguishes one caller's resend from another caller's first send of the same request.
+// reuses an ID. The SDKs send all requests of a call in one goroutine, so the name
+// distinguishes the requests of one call from equal requests of other callers.
 func goroutine() string {
 	var b [64]byte
 	stack := b[:runtime.Stack(b[:], false)] // "goroutine 1 [running]: …"
