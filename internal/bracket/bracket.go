@@ -58,7 +58,8 @@ var Standard = Constants{
 }
 
 const (
-	mostLag  = 10 * time.Millisecond // longest delay of a timer that is made up for
+	leastLag = 2 * time.Millisecond  // a delay of a timer that is made up for at any pace
+	mostLag  = 10 * time.Millisecond // the longest one; in between, two turns are made up for
 	mostPace = 1e6                   // requests per second
 	unproven = 0.4                   // how far above its base a probe goes without proof, as a fraction of the base
 )
@@ -326,7 +327,7 @@ func (c *Controller) Sent(now time.Duration, backlog int) Send {
 	}
 	// Timers always fire late, so the next turn is counted from when this one was due.
 	// But a process that was suspended must not make up for lost turns in a burst.
-	c.next = later(max(c.next, now-min(duration(2*gap), mostLag)), duration(gap))
+	c.next = later(max(c.next, now-min(max(duration(2*gap), leastLag), mostLag)), duration(gap))
 	c.raise(now, float64(backlog))
 	return s
 }

@@ -541,3 +541,33 @@ func TestReturnToTheBestPaceDoesNotDependOnTheLengthOfTheLatestPause(t *testing.
 		assert.InDelta(t, pace, c.pace, 0.1)
 	}
 }
+
+func TestLateTimersDoNotLowerThePace(t *testing.T) {
+	for _, pace := range []float64{1, 100, 1000, 50_000} {
+		c := paced()
+		c.pace, c.heard = pace, false // without a response, the pace stays as it is
+		n := 0
+		for now := sec; now < 11*sec; {
+			if at := c.Next(now, 9); at > now {
+				now = at + ms // the timer fires late
+				continue
+			}
+			c.Sent(now, 9)
+			n++
+		}
+		assert.InEpsilon(t, 10*pace, n, 0.1, "requests in 10 s at %v per second", pace)
+	}
+}
+
+func TestSuspendedProcessDoesNotMakeUpForItInABurst(t *testing.T) {
+	for pace, most := range map[float64]int{1: 1, 100: 3, 1000: 3, 50_000: 101} {
+		c := paced()
+		c.pace, c.heard = pace, false
+		c.Sent(sec, 9)
+		n := 0
+		for now := 10 * sec; c.Next(now, 9) <= now; n++ {
+			c.Sent(now, 9)
+		}
+		assert.LessOrEqual(t, n, most+1, "requests at once after 9 s, at %v per second", pace)
+	}
+}
