@@ -27,9 +27,9 @@ type report struct {
 	From      string        `json:"f"`
 	Waiting   int           `json:"w,omitempty"` // number of requests that need a turn
 	Got       []uint64      `json:"g,omitempty"` // turns that have arrived at the sender
-	Stamp     time.Duration `json:"s,omitempty"` // non-zero: the sender wants a reply
-	Flying    []uint64      `json:"l,omitempty"` // with a stamp: all turns that the sender holds
-	Seen      uint64        `json:"e,omitempty"` // with a stamp: the highest Last that has arrived
+	Stamp     time.Duration `json:"s,omitempty"` // the time of the report, by the sender's clock, if the sender wants a reply
+	Flying    []uint64      `json:"l,omitempty"` // all turns that the sender holds; only set with Stamp
+	Seen      uint64        `json:"e,omitempty"` // the highest Last that has arrived; only set with Stamp
 	Accepted  []uint64      `json:"a,omitempty"` // turns of requests that were accepted
 	Unsent    []uint64      `json:"u,omitempty"` // turns that were not used
 	Unknown   []uint64      `json:"y,omitempty"` // turns of requests whose outcome says nothing about the limit
@@ -38,7 +38,7 @@ type report struct {
 	Stated    *stated       `json:"d,omitempty"` // the limit that the service stated with a 429
 	History   *history      `json:"h,omitempty"`
 
-	to string      // the leader; "": not known yet
+	to string      // ID of the leader; "": not known yet
 	at []time.Time // when each element of Throttled was recorded
 }
 
@@ -82,7 +82,7 @@ func newHistory(h fleet1.History, now time.Duration) *history {
 	return &history{Marks: marks, Flying: h.Flying, Age: now - h.Now}
 }
 
-// turns are sent by the leader of an account to a process.
+// turns is a message in which the leader of an account hands out turns to a process.
 type turns struct {
 	Name     string          `json:"n"`
 	From     string          `json:"f"`
@@ -109,7 +109,7 @@ type notice struct {
 // A state is what the fleet knows about an account.
 type state struct {
 	Leader  string          `json:"e,omitempty"`
-	Pause   time.Duration   `json:"p,omitempty"` // what is left of the pause
+	Pause   time.Duration   `json:"p,omitempty"` // time left until the pause ends
 	Members int             `json:"m,omitempty"` // number of processes that use the account
 	Learned *fleet1.Learned `json:"k,omitempty"`
 }

@@ -22,7 +22,7 @@ return 1`
 // its own limit. You do not have to call Ping: the gate works without the server, and
 // joins the fleet as soon as it can.
 //
-// The error says which step failed, and wraps the error from the client or from ctx.
+// The error states which step failed, and wraps the error from the client or from ctx.
 func (g *Gate) Ping(ctx context.Context) error {
 	done := make(chan error, 1)
 	go func() { done <- g.ping(ctx) }()

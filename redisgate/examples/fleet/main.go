@@ -98,7 +98,7 @@ func parse(args []string, getenv func(string) string) (s settings, err error) {
 	return s, nil
 }
 
-// run does what main does, but returns the exit status.
+// run is main with its dependencies as parameters. It returns the exit status.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	s, err := parse(args, getenv)
 	switch {
