@@ -150,7 +150,7 @@ func TestBurstToAnUnlimitedAccountIsHeldBackOnce(t *testing.T) {
 		}
 		most, took := burst()
 		assert.Less(t, most, int64(1000))
-		assert.LessOrEqual(t, took, 600*time.Millisecond, "should take six round trips: 64, 96, 144, 216, 324 and the remaining requests")
+		assert.LessOrEqual(t, took, 600*time.Millisecond, "should take six round trips, of 64, 96, 144, 216, 324 and 156 requests")
 		for range 6 {
 			_, took = burst()
 		}
@@ -214,7 +214,7 @@ func TestSlowAnswersDoNotStallOtherRequests(t *testing.T) {
 }
 
 func TestRequestThatCannotBeSentBeforeItsDeadlineIsRefusedAtOnce(t *testing.T) {
-	t.Run("when it arrives during the pause", func(t *testing.T) {
+	t.Run("the request arrives during the pause", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			g := new(gate.Adaptive)
 			throttle(t, g, 20*time.Second)
@@ -232,7 +232,7 @@ func TestRequestThatCannotBeSentBeforeItsDeadlineIsRefusedAtOnce(t *testing.T) {
 			assert.ErrorContains(t, err, "deadline")
 		})
 	})
-	t.Run("when the pause begins while it waits", func(t *testing.T) {
+	t.Run("the pause begins while the request waits", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			g := new(gate.Adaptive)
 			throttle(t, g, time.Second)
@@ -271,7 +271,8 @@ func TestRequestThatCannotBeSentBeforeItsDeadlineIsRefusedAtOnce(t *testing.T) {
 	})
 }
 
-// Requests ahead do not count if their deadlines will have passed before their turns.
+// A request that is ahead does not count if its deadline will have passed before its
+// turn.
 func TestRequestIsNotRefusedBecauseOfRequestsAheadWithEarlierDeadlines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(gate.Adaptive)
@@ -294,8 +295,8 @@ func TestRequestIsNotRefusedBecauseOfRequestsAheadWithEarlierDeadlines(t *testin
 }
 
 // limitedTo simulates a service that accepts rate requests per second, evenly spaced.
-// send sends one request to the service through g, and done waits until all calls of
-// send have returned.
+// send sends one request to the service through g, and done waits until all calls to send
+// have returned.
 func limitedTo(rate float64, g *gate.Adaptive) (send func(context.Context) error, done func()) {
 	var mu sync.Mutex
 	var next time.Time
@@ -362,7 +363,7 @@ func TestPauseLongerThanMaxWaitIsRefusedAtOnce(t *testing.T) {
 	}
 }
 
-func TestPauseThatBecomesLongerThanMaxWaitRefusesWaiters(t *testing.T) {
+func TestWaitersAreRefusedWhenThePauseBecomesLongerThanTheirMaxWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(gate.Adaptive)
 		first, second := enter(t, g, 0), enter(t, g, 0)
@@ -421,8 +422,8 @@ func TestPausesWithoutRetryAfterGrow(t *testing.T) {
 	})
 }
 
-// Callers that wait for at most half a minute never form a long queue. They must be
-// served all the same when the service accepts requests again.
+// Callers that wait for at most half a minute never form a long queue. Even so, they must
+// be served when the service accepts requests again.
 func TestCallersAreServedSoonAfterAnOutage(t *testing.T) {
 	if testing.Short() {
 		t.Skip("simulates an hour and a half of callers")
@@ -442,7 +443,7 @@ func TestCallersAreServedSoonAfterAnOutage(t *testing.T) {
 				begin := time.Now().Add(time.Minute)
 				end := begin.Add(tt.lasts)
 				served := end.Add(tt.within)
-				var failed atomic.Int64 // calls that began after the time served, and failed
+				var failed atomic.Int64 // number of failed calls that began later than served
 				var wg sync.WaitGroup
 				for now := time.Now(); now.Before(served.Add(time.Minute)); now = time.Now() {
 					wg.Go(func() {
@@ -527,36 +528,36 @@ func TestNoTurnIsLostWhenWaitersAreCanceled(t *testing.T) {
 
 func TestMisuseOfObserveDoesNoHarm(t *testing.T) {
 	for name, misuse := range map[string]func(*testing.T, *gate.Adaptive){
-		"without Wait, for an unknown account": func(_ *testing.T, g *gate.Adaptive) {
+		"Observe without Wait for an unknown account": func(_ *testing.T, g *gate.Adaptive) {
 			g.Observe(gate.Request{Key: "unknown"}, 0, accepted)
 			g.Observe(gate.Request{Key: "unknown"}, 7, throttled(time.Hour))
 		},
-		"without Wait": func(t *testing.T, g *gate.Adaptive) {
+		"Observe without Wait": func(t *testing.T, g *gate.Adaptive) {
 			g.Observe(plain, enter(t, g, 0), accepted)
 			for range 1000 {
 				g.Observe(plain, 0, accepted)
 			}
 		},
-		"twice": func(t *testing.T, g *gate.Adaptive) {
+		"Observe twice": func(t *testing.T, g *gate.Adaptive) {
 			ticket := enter(t, g, 0)
 			g.Observe(plain, ticket, accepted)
 			g.Observe(plain, ticket, accepted)
 		},
-		"twice, after throttling": func(t *testing.T, g *gate.Adaptive) {
+		"Observe twice after throttling": func(t *testing.T, g *gate.Adaptive) {
 			throttle(t, g, time.Second)
 			ticket := enter(t, g, 0)
 			g.Observe(plain, ticket, accepted)
 			g.Observe(plain, ticket, throttled(100*time.Second))
 		},
-		"with a ticket that was never issued": func(t *testing.T, g *gate.Adaptive) {
+		"Observe with a ticket that was never issued": func(t *testing.T, g *gate.Adaptive) {
 			throttle(t, g, time.Second)
 			g.Observe(plain, 1<<60, throttled(100*time.Second))
 			g.Observe(plain, 1<<60, accepted)
 		},
-		"with a negative RetryAfter": func(t *testing.T, g *gate.Adaptive) {
+		"Observe with a negative RetryAfter": func(t *testing.T, g *gate.Adaptive) {
 			throttle(t, g, -time.Hour)
 		},
-		"with a Result that does not exist": func(t *testing.T, g *gate.Adaptive) {
+		"Observe with an undefined Result": func(t *testing.T, g *gate.Adaptive) {
 			g.Observe(plain, enter(t, g, 0), gate.Outcome{Result: 99})
 			throttle(t, g, time.Second)
 			g.Observe(plain, enter(t, g, 0), gate.Outcome{Result: 99})
@@ -607,7 +608,7 @@ func TestMemoryOfAMillionAccountsIsFreed(t *testing.T) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		after := heap()
-		t.Logf("heap: %d KiB before, at most %d KiB more during the test, %d KiB after it", before>>10, (peak-min(before, peak))>>10, after>>10)
+		t.Logf("heap: %d KiB before, at most %d KiB more during the test, %d KiB after the test", before>>10, (peak-min(before, peak))>>10, after>>10)
 		assert.Less(t, after-min(before, after), uint64(256<<10))
 		runtime.KeepAlive(g)
 	})
@@ -632,7 +633,7 @@ func TestAccountsCanBeForgottenAndUsedConcurrently(t *testing.T) {
 	for i := range 8 {
 		wg.Go(func() {
 			for j := range 5000 {
-				r := gate.Request{Key: fmt.Sprint((i + j) % 3000)} // enough keys to cause sweeps in a hurry
+				r := gate.Request{Key: fmt.Sprint((i + j) % 3000)} // enough keys to cause hurried sweeps
 				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 				ticket, err := g.Wait(ctx, r)
 				if assert.NoError(t, err) {

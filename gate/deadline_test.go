@@ -146,7 +146,7 @@ func TestRequestsTooLateForTheirDeadlinesDoNotWasteTurns(t *testing.T) {
 				}
 				share, perSuccess := float64(served)/(rounds*minute*rate), float64(sent)/float64(served)
 				t.Logf("%.1f %% of the limit used, %.3f requests per success", 100*share, perSuccess)
-				assert.GreaterOrEqual(t, share, 0.85, "share of the limit that is used (0.08 to 0.34 if requests that would be answered too late are sent)")
+				assert.GreaterOrEqual(t, share, 0.85, "too small a share of the limit was used (0.08 to 0.34 if requests are sent whose responses would be too late)")
 				assert.LessOrEqual(t, perSuccess, 1.1)
 			})
 		}
@@ -157,7 +157,7 @@ func TestTheOnlyWaiterIsSentEvenIfEarlierResponsesWereSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, b := new(gate.Adaptive), &bucket{rate: 20}
 		b.learn(t, g, 5*time.Second)
-		for range 20 { // responses have become fast, and the gate must find out
+		for range 20 { // responses have become fast, and the gate must notice
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 			assert.NoError(t, b.call(ctx, g, 10*time.Millisecond))
 			cancel()
@@ -193,7 +193,7 @@ func TestCallersWithLittleMoreTimeThanARoundTripAreServed(t *testing.T) {
 	for _, tt := range []struct {
 		name           string
 		rate           float64
-		trip, later    time.Duration // round trip in the first third of the test, and after it
+		trip, later    time.Duration // round trip during and after the first third of the test
 		timeout, apart time.Duration
 		want           float64 // share of the limit that is used in the last third, which includes pauses of a second
 	}{
@@ -247,7 +247,7 @@ func TestLostResponsesDoNotCauseOtherRequestsToBeRefused(t *testing.T) {
 				assert.NoError(t, err)
 				tickets = append(tickets, ticket)
 			}
-			time.Sleep(10 * time.Minute) // their callers are patient
+			time.Sleep(10 * time.Minute) // the callers of these requests are patient
 			var calls sync.WaitGroup
 			start := func() {
 				for range 200 {

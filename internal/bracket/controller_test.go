@@ -171,8 +171,8 @@ func TestUnsendUndoesSent(t *testing.T) {
 	}
 }
 
-// Turns that were on their way to other processes when the pause began come back
-// unused. In this case, requests were sent for a shorter time than turns were handed out.
+// Turns that were on their way to other processes when the pause began come back unused.
+// Requests were then sent for a shorter time than turns were handed out.
 func TestTurnsReturnedDuringAPauseShortenTheEpoch(t *testing.T) {
 	c := paced()
 	c.credit = 0
@@ -277,19 +277,19 @@ func TestEarliestAssumesAPaceThatWillNotBeExceededSoon(t *testing.T) {
 		ahead int
 		want  time.Duration
 	}{
-		"open bracket: four times the pace":                 {func(*Controller) {}, 80, 102 * sec},
-		"open bracket: at least the best pace":              {func(c *Controller) { c.best = 80 }, 80, 101 * sec},
-		"closed bracket: one and a half times the pace":     {func(c *Controller) { c.hi = 11 }, 30, 102 * sec},
-		"closed bracket: at least the best pace":            {func(c *Controller) { c.hi, c.best = 11, 30 }, 30, 101 * sec},
-		"the bracket is open until an epoch was judged":     {func(c *Controller) { c.hi, c.proven = 11, nil }, 80, 102 * sec},
-		"part of the requests ahead can be sent as a burst": {func(c *Controller) { c.credit = 40 }, 80, 101 * sec},
-		"with a cap: twice the cap per round trip":          {func(c *Controller) { c.flight.cap, c.trip = 20, 1 }, 80, 101500 * ms},
-		"with a cap: at least twice the pace":               {func(c *Controller) { c.flight.cap, c.trip, c.pace = 20, 1, 30 }, 80, 101 * sec},
-		"all requests ahead can be sent as a burst":         {func(c *Controller) { c.credit = 81 }, 80, 0},
-		"guessed pace: now, because nothing is certain":     {func(c *Controller) { c.guessed = true }, 80, 100 * sec},
-		"during a pause: counted from its end":              {func(c *Controller) { c.pause = 110 * sec }, 80, 112 * sec},
-		"during a pause: the burst is sent at its end":      {func(c *Controller) { c.open, c.pause, c.burst = false, 110*sec, 40 }, 80, 111 * sec},
-		"stated window: the end of the pause":               {func(c *Controller) { c.statement.windowed, c.pause = true, 110*sec }, 80, 110 * sec},
+		"open bracket: four times the pace":                  {func(*Controller) {}, 80, 102 * sec},
+		"open bracket: at least the best pace":               {func(c *Controller) { c.best = 80 }, 80, 101 * sec},
+		"closed bracket: one and a half times the pace":      {func(c *Controller) { c.hi = 11 }, 30, 102 * sec},
+		"closed bracket: at least the best pace":             {func(c *Controller) { c.hi, c.best = 11, 30 }, 30, 101 * sec},
+		"the bracket is open until an epoch has been judged": {func(c *Controller) { c.hi, c.proven = 11, nil }, 80, 102 * sec},
+		"part of the requests ahead can be sent as a burst":  {func(c *Controller) { c.credit = 40 }, 80, 101 * sec},
+		"with a cap: twice the cap per round trip":           {func(c *Controller) { c.flight.cap, c.trip = 20, 1 }, 80, 101500 * ms},
+		"with a cap: at least twice the pace":                {func(c *Controller) { c.flight.cap, c.trip, c.pace = 20, 1, 30 }, 80, 101 * sec},
+		"all requests ahead can be sent as a burst":          {func(c *Controller) { c.credit = 81 }, 80, 0},
+		"guessed pace: now, because nothing is certain":      {func(c *Controller) { c.guessed = true }, 80, 100 * sec},
+		"during a pause: counted from its end":               {func(c *Controller) { c.pause = 110 * sec }, 80, 112 * sec},
+		"during a pause: the burst is sent at its end":       {func(c *Controller) { c.open, c.pause, c.burst = false, 110*sec, 40 }, 80, 111 * sec},
+		"stated window: the end of the pause":                {func(c *Controller) { c.statement.windowed, c.pause = true, 110*sec }, 80, 110 * sec},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
@@ -302,7 +302,7 @@ func TestEarliestAssumesAPaceThatWillNotBeExceededSoon(t *testing.T) {
 
 func TestInTheFirstPauseEarliestAssumesFourTimesTheRateAcceptedSoFar(t *testing.T) {
 	c := New(8*sec, []Mark{{}, {8 * sec, 100}}, 1, 2*sec) // 100 requests in 10 s, with the pause included
-	assert.Equal(t, 10*sec, c.Earliest(9*sec, 99), "up to 99 requests may be accepted at once, as 100 were")
+	assert.Equal(t, 10*sec, c.Earliest(9*sec, 99), "99 requests may be accepted at once, because 100 were accepted before")
 	assert.Equal(t, 12*sec, c.Earliest(9*sec, 180))
 }
 
@@ -449,7 +449,7 @@ func TestWhenAndHowMuchThePaceIsRaised(t *testing.T) {
 			if c.base != base {
 				assert.Equal(t, moment{100 * sec, 33}, c.from)
 			}
-			assert.Equal(t, base > 0 && c.base != base, len(c.past) == 0, "past should be cleared exactly if the probe was proven")
+			assert.Equal(t, base > 0 && c.base != base, len(c.past) == 0, "past should be cleared if and only if the probe was proven")
 			if c.raises > 0 {
 				assert.Equal(t, moment{100 * sec, 33}, c.latest)
 				assert.Equal(t, c.latest, c.paces[len(c.paces)-1])
@@ -472,7 +472,7 @@ func TestFallenPaceReturnsHalfOfTheWayInEachStepOnALogarithmicScale(t *testing.T
 	c.best, c.cost, c.busy, c.trip = 160, 3, 6-0.1, 0
 	now := 100 * sec
 	c.raise(now, 1e6)
-	assert.Equal(t, 10.0, c.pace, "should not return before two silences, whatever the backlog")
+	assert.Equal(t, 10.0, c.pace, "the pace should not start to return before two silences, whatever the backlog")
 	c.busy = 6
 	for _, want := range []float64{40, 80, 80 * math.Sqrt2, 160} {
 		c.raise(now, 0)
@@ -555,11 +555,11 @@ func TestLateTimersDoNotLowerThePace(t *testing.T) {
 			c.Sent(now, 9)
 			n++
 		}
-		assert.InEpsilon(t, 10*pace, n, 0.1, "requests in 10 s at %v per second", pace)
+		assert.InEpsilon(t, 10*pace, n, 0.1, "wrong number of requests in 10 s at %v per second", pace)
 	}
 }
 
-func TestSuspendedProcessDoesNotMakeUpForItInABurst(t *testing.T) {
+func TestSuspendedProcessDoesNotMakeUpForLostTurnsInABurst(t *testing.T) {
 	for pace, most := range map[float64]int{1: 1, 100: 3, 1000: 3, 50_000: 101} {
 		c := paced()
 		c.pace, c.heard = pace, false
@@ -568,6 +568,6 @@ func TestSuspendedProcessDoesNotMakeUpForItInABurst(t *testing.T) {
 		for now := 10 * sec; c.Next(now, 9) <= now; n++ {
 			c.Sent(now, 9)
 		}
-		assert.LessOrEqual(t, n, most+1, "requests at once after 9 s, at %v per second", pace)
+		assert.LessOrEqual(t, n, most+1, "too many requests at once after 9 s, at %v per second", pace)
 	}
 }

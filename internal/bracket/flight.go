@@ -15,8 +15,8 @@ type flight struct {
 
 	cap     int           // limit on the requests in flight; 0: no such limit is known
 	sure    bool          // whether a request beyond the cap was refused
-	extra   int           // how many requests beyond the cap may be in flight, as a test
-	step    int           // initial value of extra in the latest test
+	extra   int           // how many requests beyond the cap may be in flight, as a trial
+	step    int           // initial value of extra in the latest trial
 	pace    float64       // the pace before the cap was set
 	strikes int           // consecutive refusals of requests that were sent within the cap
 	since   time.Duration // when the cap was last tested or changed

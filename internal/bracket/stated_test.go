@@ -152,7 +152,7 @@ func TestFirmStatementIsTestedAfterCallersHaveWaitedForHalfAnHour(t *testing.T) 
 	assert.True(t, c.tested(), "a discarded statement should not prevent a raise of the pace")
 }
 
-// A window begins where the service's windows begin, not when a caller arrives.
+// A window begins when the service's window begins, not when a caller arrives.
 func TestStatedWindowsKeepTheRhythmOfTheService(t *testing.T) {
 	c := firmly()
 	at := c.statement.opened
