@@ -145,7 +145,7 @@ func TestRequestsTooLateForTheirDeadlinesDoNotWasteTurns(t *testing.T) {
 					})
 				}
 				share, perSuccess := float64(served)/(rounds*minute*rate), float64(sent)/float64(served)
-				t.Logf("%.1f %% of the limit used, %.3f requests per success", 100*share, perSuccess)
+				t.Logf("%.1f%% of the limit used, %.3f requests per success", 100*share, perSuccess)
 				assert.GreaterOrEqual(t, share, 0.85, "too small a share of the limit was used (0.08 to 0.34 if requests are sent whose responses would be too late)")
 				assert.LessOrEqual(t, perSuccess, 1.1)
 			})
