@@ -44,7 +44,7 @@ func queueUp(ctx context.Context, g *Adaptive) <-chan error {
 	return done
 }
 
-func TestWindowGrowsByHalfARequestPerResponseIfHalfOfItIsInUse(t *testing.T) {
+func TestWindowGrowsByHalfARequestPerResponseIfHalfTheWindowIsInUse(t *testing.T) {
 	for _, tt := range []struct{ window, flying, want int64 }{
 		{10, 1, 20}, {10, 4, 20}, {10, 5, 21}, {10, 10, 21},
 		{-1, 100, math.MaxInt64},
@@ -144,7 +144,7 @@ func TestRequestsSpreadOverTimeAreSentEvenIfTheWindowIsFull(t *testing.T) {
 		}
 		assert.Zero(t, time.Since(start), "half of the window should have been saved up")
 		leave(t, g, "k")
-		assert.Equal(t, 5*longAnswer, time.Since(start), "only half is saved up: with 65 in flight, the window has to grow from 10 to 15, 22, 33, 50 and 75")
+		assert.Equal(t, 5*longAnswer, time.Since(start), "only half of the window is saved up: with 65 in flight, the window has to grow from 10 to 15, 22, 33, 50 and 75")
 		assert.EqualValues(t, 10+50+5+1, g.account("k").flying.Load())
 	})
 }

@@ -69,7 +69,7 @@ func TestNoRequestOfAThrottledAccountIsSentBeforeRetryAfter(t *testing.T) {
 	})
 }
 
-func TestThrottledAccountDoesNotSlowAnother(t *testing.T) {
+func TestThrottledAccountDoesNotSlowDownAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(gate.Adaptive)
 		throttle(t, g, time.Minute)
@@ -331,12 +331,12 @@ func TestPauseLongerThanMaxWaitIsRefusedAtOnce(t *testing.T) {
 		maxWait, retryAfter time.Duration
 		refused             bool
 	}{
-		"the pause is shorter":                   {2 * time.Minute, 110 * time.Second, false},
-		"the pause is exactly as long":           {2 * time.Minute, 2 * time.Minute, false},
-		"the pause is longer":                    {2 * time.Minute, 121 * time.Second, true},
-		"the pause is twice as long":             {10 * time.Second, 20 * time.Second, true},
-		"there is no MaxWait":                    {0, 10 * time.Hour, false},
-		"a huge Retry-After is clamped to a day": {24 * time.Hour, 1 << 62, false},
+		"the pause is shorter than MaxWait":       {2 * time.Minute, 110 * time.Second, false},
+		"the pause is exactly as long as MaxWait": {2 * time.Minute, 2 * time.Minute, false},
+		"the pause is longer than MaxWait":        {2 * time.Minute, 121 * time.Second, true},
+		"the pause is twice as long as MaxWait":   {10 * time.Second, 20 * time.Second, true},
+		"there is no MaxWait":                     {0, 10 * time.Hour, false},
+		"a huge Retry-After is clamped to a day":  {24 * time.Hour, 1 << 62, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -426,7 +426,7 @@ func TestPausesWithoutRetryAfterGrow(t *testing.T) {
 // be served when the service accepts requests again.
 func TestCallersAreServedSoonAfterAnOutage(t *testing.T) {
 	if testing.Short() {
-		t.Skip("simulates an hour and a half of callers")
+		t.Skip("simulates callers for an hour and a half")
 	}
 	for name, tt := range map[string]struct {
 		lasts, retryAfter, within time.Duration
@@ -499,7 +499,7 @@ func TestCanceledWaitReturnsAtOnceAndLeavesTheQueue(t *testing.T) {
 }
 
 // A waiter that is canceled at the moment when it is admitted must pass its turn on to
-// the next one.
+// the next waiter.
 func TestNoTurnIsLostWhenWaitersAreCanceled(t *testing.T) {
 	g := &gate.Adaptive{StartWindow: 2}
 	var wg sync.WaitGroup
@@ -583,7 +583,7 @@ func TestMisuseOfObserveDoesNoHarm(t *testing.T) {
 
 func TestMemoryOfAMillionAccountsIsFreed(t *testing.T) {
 	accounts := 1_000_000
-	if raceDetector || testing.Short() { // the race detector takes twenty times as long
+	if raceDetector || testing.Short() { // with the race detector, the test takes twenty times as long
 		accounts /= 10
 	}
 	heap := func() uint64 {

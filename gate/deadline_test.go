@@ -69,7 +69,7 @@ func (b *bucket) learn(t *testing.T, g gate.Gate, trip time.Duration) {
 }
 
 func TestCallersThatCannotBeServedWithinTheirTimeoutAreRefusedAtOnce(t *testing.T) {
-	const rounds = 20 // a single round varies a lot: a second 429 takes up a third of its time
+	const rounds = 20 // a single round varies a lot, because a second 429 takes up a third of the time
 	for name, apart := range map[string]time.Duration{"all at once": 0, "20 µs apart": 20 * time.Microsecond, "1 ms apart": time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
 			served, early, late := 0, 0, 0
@@ -115,7 +115,7 @@ func TestRequestsTooLateForTheirDeadlinesDoNotWasteTurns(t *testing.T) {
 	if testing.Short() {
 		t.Skip("simulates 36 minutes of up to 500 callers per second")
 	}
-	const minute, rounds = 60, 6 // a single round varies a lot: the learned pace may be too low
+	const minute, rounds = 60, 6 // a single round varies a lot, because the learned pace may be too low
 	for _, load := range []float64{1.5, 3, 10} {
 		for _, trip := range []time.Duration{20 * time.Millisecond, 300 * time.Millisecond} {
 			t.Run(fmt.Sprint("load ", load, ", round trip ", trip), func(t *testing.T) {
@@ -202,7 +202,7 @@ func TestCallersWithLittleMoreTimeThanARoundTripAreServed(t *testing.T) {
 		{"round trip 0.3 s, timeout 0.32 s", 2, 300 * time.Millisecond, 300 * time.Millisecond, 320 * time.Millisecond, 130 * time.Millisecond, 0.75},
 		{"responses become slower", 15, 20 * time.Millisecond, 400 * time.Millisecond, 600 * time.Millisecond, 20 * time.Millisecond, 0.75},
 		{"responses become faster", 15, 400 * time.Millisecond, 20 * time.Millisecond, 600 * time.Millisecond, 20 * time.Millisecond, 0.75},
-		{"at first every response is later than the timeout", 15, time.Second, 20 * time.Millisecond, 600 * time.Millisecond, 20 * time.Millisecond, 0.75},
+		{"at first, every response comes after the timeout", 15, time.Second, 20 * time.Millisecond, 600 * time.Millisecond, 20 * time.Millisecond, 0.75},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -26,10 +26,10 @@ func throttledAt(g *Adaptive, pace float64) *account {
 }
 
 // BenchmarkAdaptiveThrottled measures Wait and Observe for requests that wait for the
-// pace of their account. Each of them has a deadline.
+// pace of their account. Each request has a deadline.
 func BenchmarkAdaptiveThrottled(b *testing.B) {
 	for _, c := range []struct{ callers, bulk int }{{1, 0}, {64, 0}, {1024, 0}, {64, 100_000}} {
-		b.Run(fmt.Sprintf("%d callers, and %d with bulk", c.callers, c.bulk), func(b *testing.B) {
+		b.Run(fmt.Sprintf("%d callers, %d bulk callers", c.callers, c.bulk), func(b *testing.B) {
 			g := new(Adaptive)
 			a := throttledAt(g, 1e6)
 			ctx, cancel := context.WithTimeout(b.Context(), time.Hour)

@@ -37,7 +37,7 @@ func TestGateNeedsOnlyTheCommandsInTheREADME(t *testing.T) {
 	var books []*logbook
 	for range 2 {
 		client := redis.NewClient(&redis.Options{Addr: s.addr(), Username: "gate", Password: "secret"})
-		require.NoError(t, client.Ping(context.Background()).Err(), "PING must be allowed: the gate sends it after a quiet time")
+		require.NoError(t, client.Ping(context.Background()).Err(), "PING must be allowed, because the gate sends it after a quiet time")
 		g, b := newGateOf(t, client)
 		gates, books = append(gates, g), append(books, b)
 	}

@@ -570,7 +570,7 @@ func TestSuccessorOfABusyLeaderStartsWithoutABurst(t *testing.T) {
 }
 
 // After a pause, a request that has been throttled many times lets another request go
-// first. It must not do so at any other time, because new requests would then overtake
+// first. The request must not do so at any other time, because new requests would overtake
 // it forever.
 func TestRequestThatWasThrottledManyTimesIsNotOvertakenForever(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {

@@ -99,8 +99,8 @@ func TestNoCallFailsWhenTheServerFails(t *testing.T) {
 	}
 }
 
-// In virtual time the exact number of lines is known: however long the outage, each
-// process logs two lines.
+// In virtual time, the exact number of log lines is known: each process logs two lines
+// per outage, however long the outage lasts.
 func TestLosingAndRejoiningAreLoggedOnce(t *testing.T) {
 	unreachable := func() (net.Conn, error) { return nil, errors.New("unreachable") }
 	for name, trouble := range map[string]struct{ begin, end func(w *world) }{

@@ -402,41 +402,41 @@ func TestWhenAndHowMuchThePaceIsRaised(t *testing.T) {
 		want    float64
 		backlog float64
 	}{
-		"no upper bound, backlog above three units: doubled":                             {func(c *Controller) { c.hi, c.lo = inf, 10 }, 20, 61},
-		"no upper bound, backlog of three units: not raised":                             {func(c *Controller) { c.hi, c.lo = inf, 10 }, 10, 60},
-		"open bracket: raised to its middle":                                             {func(*Controller) {}, 12, 61},
-		"open bracket: raised at most twofold":                                           {func(c *Controller) { c.hi = 1000 }, 20, 61},
-		"open bracket, no request waits: not raised":                                     {func(*Controller) {}, 10, 0},
-		"open bracket, requests have waited more than three units: raised to its middle": {func(c *Controller) { c.busy = 6.1 }, 12, 0},
-		"open bracket, requests have waited three units: not raised":                     {func(c *Controller) { c.busy = 6 }, 10, 0},
-		"the upper bound is a guess: raised by a quarter":                                {func(c *Controller) { c.proven, c.hi, c.busy = nil, 10, 6.1 }, 12.5, 0},
-		"only failures and no response: not raised":                                      {func(c *Controller) { c.busy, c.unknown, c.heardAt = 99, 1, c.latest.at-1 }, 10, 0},
-		"not raised before the first response":                                           {func(c *Controller) { c.busy, c.heard = 99, false }, 10, 0},
-		"not raised above the highest pace":                                              {func(c *Controller) { c.pace, c.lo, c.hi, c.busy = mostPace, mostPace, inf, 99 }, mostPace, 0},
-		"closed bracket: held for ten units":                                             {func(c *Controller) { c.hi, c.busy = closedBy, 19.9 }, 10, 1e3},
-		"closed bracket: probed after ten units":                                         {func(c *Controller) { c.hi, c.busy = closedBy, 20 }, 10.5, 0},
-		"closed bracket: probed later after probes that found nothing":                   {func(c *Controller) { c.hi, c.busy, c.holding = closedBy, 39, 20 }, 10, 0},
-		"not raised within the time of four requests":                                    {func(c *Controller) { c.measure, c.lo, c.latest.at = 1, 10, 99601*ms }, 10, 61},
-		"raised after the time of four requests":                                         {func(c *Controller) { c.measure, c.lo, c.latest.at = 1, 10, 99599*ms }, 12, 61},
-		"not raised within a quarter of a silence":                                       {func(c *Controller) { c.lo, c.measure, c.latest.at = 10, 4, 99001*ms }, 10, 1e3},
-		"raised after a quarter of a silence":                                            {func(c *Controller) { c.lo, c.measure, c.latest.at = 10, 4, 99*sec }, 12, 1e3},
-		"not raised within 1.25 round trips":                                             {func(c *Controller) { c.lo, c.trip, c.latest.at = 10, 4, 95001*ms }, 10, 1e3},
-		"raised after 1.25 round trips":                                                  {func(c *Controller) { c.lo, c.trip, c.latest.at = 10, 4, 95*sec }, 12, 1e3},
-		"burst not used up by the excess: not raised":                                    {func(c *Controller) { fast(c, 6.1, 0, 3*sec) }, 10, 0},
-		"burst used up by the excess: raised":                                            {func(c *Controller) { fast(c, 6, 0, 3*sec) }, 12, 0},
-		"initial burst not used up by the excess: not raised":                            {func(c *Controller) { fast(c, 0, 8.1, 3*sec) }, 10, 0},
-		"initial burst used up, less what was sent at once: raised":                      {func(c *Controller) { fast(c, 0, 7.9, 3*sec) }, 12, 0},
-		"burst not used up, but held for two units: raised":                              {func(c *Controller) { fast(c, 1e6, 0, 4*sec) }, 12, 0},
-		"burst not used up, held for less than two units: not raised":                    {func(c *Controller) { fast(c, 1e6, 0, 4*sec-ms) }, 10, 0},
-		"burst not used up, but the pace is almost proven: raised":                       {func(c *Controller) { fast(c, 1e6, 0, 3*sec); c.lo = 9.6 }, 12, 0},
-		"unproven probe: next step after two units":                                      {func(c *Controller) { try(c, 99, 0.05, 4*sec) }, 11, 0},
-		"unproven probe: no step within two units":                                       {func(c *Controller) { try(c, 99, 0.05, 4*sec-ms) }, 10.5, 0},
-		"unproven probe: no step beyond 40 percent above its base":                       {func(c *Controller) { try(c, 99, 0.4, 25*sec-ms) }, 14, 0},
-		"probe at 40 percent: next step once it is proven":                               {func(c *Controller) { try(c, 99, 0.4, 25*sec) }, 14 * 1.5, 0},
-		"proven probe: becomes the new base":                                             {func(c *Controller) { try(c, 0.5, 0.05, 3*sec) }, 10.5 * 1.1, 0},
-		"probe whose excess has not used up the burst: not raised":                       {func(c *Controller) { try(c, 0.5, 0.05, 3*sec-ms) }, 10.5, 0},
-		"probe whose last responses are missing: raised, but not proven":                 {func(c *Controller) { try(c, 0.5, 0.05, 4*sec); c.trip = 1 }, 11, 0},
-		"probe whose last responses have arrived: becomes the new base":                  {func(c *Controller) { try(c, 0.5, 0.05, 4250*ms); c.trip = 1 }, 10.5 * 1.1, 0},
+		"no upper bound, backlog above three units: doubled":                                 {func(c *Controller) { c.hi, c.lo = inf, 10 }, 20, 61},
+		"no upper bound, backlog of three units: not raised":                                 {func(c *Controller) { c.hi, c.lo = inf, 10 }, 10, 60},
+		"open bracket: raised to its middle":                                                 {func(*Controller) {}, 12, 61},
+		"open bracket: raised at most twofold":                                               {func(c *Controller) { c.hi = 1000 }, 20, 61},
+		"open bracket, no request waits: not raised":                                         {func(*Controller) {}, 10, 0},
+		"open bracket, requests have waited for more than three units: raised to its middle": {func(c *Controller) { c.busy = 6.1 }, 12, 0},
+		"open bracket, requests have waited for three units: not raised":                     {func(c *Controller) { c.busy = 6 }, 10, 0},
+		"the upper bound is a guess: raised by a quarter":                                    {func(c *Controller) { c.proven, c.hi, c.busy = nil, 10, 6.1 }, 12.5, 0},
+		"only unknown outcomes at this pace: not raised":                                     {func(c *Controller) { c.busy, c.unknown, c.heardAt = 99, 1, c.latest.at-1 }, 10, 0},
+		"not raised before the first response":                                               {func(c *Controller) { c.busy, c.heard = 99, false }, 10, 0},
+		"not raised above the highest pace":                                                  {func(c *Controller) { c.pace, c.lo, c.hi, c.busy = mostPace, mostPace, inf, 99 }, mostPace, 0},
+		"closed bracket: held for ten units":                                                 {func(c *Controller) { c.hi, c.busy = closedBy, 19.9 }, 10, 1e3},
+		"closed bracket: probed after ten units":                                             {func(c *Controller) { c.hi, c.busy = closedBy, 20 }, 10.5, 0},
+		"closed bracket: probed later after probes that found nothing":                       {func(c *Controller) { c.hi, c.busy, c.holding = closedBy, 39, 20 }, 10, 0},
+		"not raised within the time of four requests":                                        {func(c *Controller) { c.measure, c.lo, c.latest.at = 1, 10, 99601*ms }, 10, 61},
+		"raised after the time of four requests":                                             {func(c *Controller) { c.measure, c.lo, c.latest.at = 1, 10, 99599*ms }, 12, 61},
+		"not raised within a quarter of a silence":                                           {func(c *Controller) { c.lo, c.measure, c.latest.at = 10, 4, 99001*ms }, 10, 1e3},
+		"raised after a quarter of a silence":                                                {func(c *Controller) { c.lo, c.measure, c.latest.at = 10, 4, 99*sec }, 12, 1e3},
+		"not raised within 1.25 round trips":                                                 {func(c *Controller) { c.lo, c.trip, c.latest.at = 10, 4, 95001*ms }, 10, 1e3},
+		"raised after 1.25 round trips":                                                      {func(c *Controller) { c.lo, c.trip, c.latest.at = 10, 4, 95*sec }, 12, 1e3},
+		"burst not used up by the excess: not raised":                                        {func(c *Controller) { fast(c, 6.1, 0, 3*sec) }, 10, 0},
+		"burst used up by the excess: raised":                                                {func(c *Controller) { fast(c, 6, 0, 3*sec) }, 12, 0},
+		"initial burst not used up by the excess: not raised":                                {func(c *Controller) { fast(c, 0, 8.1, 3*sec) }, 10, 0},
+		"initial burst used up, less what was sent at once: raised":                          {func(c *Controller) { fast(c, 0, 7.9, 3*sec) }, 12, 0},
+		"burst not used up, but held for two units: raised":                                  {func(c *Controller) { fast(c, 1e6, 0, 4*sec) }, 12, 0},
+		"burst not used up, held for less than two units: not raised":                        {func(c *Controller) { fast(c, 1e6, 0, 4*sec-ms) }, 10, 0},
+		"burst not used up, but the pace is almost proven: raised":                           {func(c *Controller) { fast(c, 1e6, 0, 3*sec); c.lo = 9.6 }, 12, 0},
+		"unproven probe: next step after two units":                                          {func(c *Controller) { try(c, 99, 0.05, 4*sec) }, 11, 0},
+		"unproven probe: no step within two units":                                           {func(c *Controller) { try(c, 99, 0.05, 4*sec-ms) }, 10.5, 0},
+		"unproven probe: no step beyond 40 percent above its base":                           {func(c *Controller) { try(c, 99, 0.4, 25*sec-ms) }, 14, 0},
+		"probe at 40 percent: next step once it is proven":                                   {func(c *Controller) { try(c, 99, 0.4, 25*sec) }, 14 * 1.5, 0},
+		"proven probe: becomes the new base":                                                 {func(c *Controller) { try(c, 0.5, 0.05, 3*sec) }, 10.5 * 1.1, 0},
+		"probe whose excess has not used up the burst: not raised":                           {func(c *Controller) { try(c, 0.5, 0.05, 3*sec-ms) }, 10.5, 0},
+		"probe whose last responses are missing: raised, but not proven":                     {func(c *Controller) { try(c, 0.5, 0.05, 4*sec); c.trip = 1 }, 11, 0},
+		"probe whose last responses have arrived: becomes the new base":                      {func(c *Controller) { try(c, 0.5, 0.05, 4250*ms); c.trip = 1 }, 10.5 * 1.1, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
@@ -467,7 +467,7 @@ func TestPaceHeldAtAClosedBracketIsRemembered(t *testing.T) {
 	assert.Equal(t, probe{base: 10, began: 10, over: 0.05, from: moment{at: 100 * sec}, holding: 10}, c.probe)
 }
 
-func TestFallenPaceReturnsHalfOfTheWayInEachStepOnALogarithmicScale(t *testing.T) {
+func TestFallenPaceReturnsHalfwayInEachStepOnALogarithmicScale(t *testing.T) {
 	c := paced()
 	c.best, c.cost, c.busy, c.trip = 160, 3, 6-0.1, 0
 	now := 100 * sec
@@ -523,7 +523,7 @@ func TestTimeTooLongForADurationBecomesTheLongestDuration(t *testing.T) {
 	}
 }
 
-// A caller that knows only a part of the past may use a later origin.
+// A caller that knows only part of the past may use a later origin.
 func TestControllerCanBeginBeforeTheOriginOfTime(t *testing.T) {
 	const before = -200 * time.Millisecond
 	c := New(before, []Mark{{At: before}}, 0, 100*time.Millisecond)

@@ -29,12 +29,12 @@ func TestCapIsSetIfHalfOfTheRequestsInFlightHaveNoResponseAfterAPause(t *testing
 		want                       int
 	}{
 		"no request has an outcome":                     {0, 0, 0, 20},
-		"half of them were accepted":                    {10, 0, 0, 20},
-		"more than half of them were accepted":          {11, 0, 0, 0},
+		"half of the requests were accepted":            {10, 0, 0, 20},
+		"more than half of the requests were accepted":  {11, 0, 0, 0},
 		"refused requests do not count":                 {0, 10, 0, 10},
 		"requests with an unknown outcome do not count": {0, 0, 10, 10},
 		"two requests without an outcome are enough":    {0, 18, 0, 2},
-		"one request without an outcome may be chance":  {0, 19, 0, 0},
+		"one request without an outcome is not enough":  {0, 19, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := New(sec, []Mark{{}, {sec, 10}}, 21, sec)

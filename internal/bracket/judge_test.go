@@ -38,8 +38,8 @@ func TestFastestStretchIncludesTheSilence(t *testing.T) {
 	c.marks = []Mark{{}, {10 * sec, 10}, {20 * sec, 110}}
 	c.total, c.ended = 110, 20*sec
 	for _, tt := range []struct{ silence, accepted, took float64 }{
-		{1, 100, 10},  // 100 in 11 s are 9.1/s; 110 in 21 s are 5.2/s
-		{80, 100, 10}, // 100 in 90 s is more than 110 in 100 s
+		{1, 100, 10},  // 100 in 11 s is 9.1/s; 110 in 21 s is 5.2/s
+		{80, 100, 10}, // 100 in 90 s is a higher rate than 110 in 100 s
 		{100, 110, 20},
 	} {
 		accepted, took := c.fastest(tt.silence)
@@ -88,17 +88,17 @@ func TestLimitIsComputedFromTheDifferencesBetweenTwoEpochs(t *testing.T) {
 		e      epoch
 		lo, hi float64
 	}{
-		"the earlier epoch was shorter":                         {[]epoch{short}, long, 38.5 / 5, 41.5 / 5},
-		"the earlier epoch was longer":                          {[]epoch{long}, short, 38.5 / 5, 41.5 / 5},
-		"the earlier epoch whose length differs most counts":    {[]epoch{short, soon, short}, long, 46.5 / 6, 49.5 / 6},
-		"an earlier epoch with several paces does not count":    {[]epoch{unsteady, short}, long, 38.5 / 5, 41.5 / 5},
-		"there is no earlier epoch":                             {nil, long, 1, 100},
-		"no earlier epoch differs in length":                    {[]epoch{long}, long, 1, 100},
-		"a longer silence may explain a part of the difference": {[]epoch{short}, later, 48.5 / 10, 51.5 / 5},
-		"a shorter silence may hide a part of the difference":   {[]epoch{{accepted: 60, took: 5, silence: 4, steady: true}}, long, 38.5 / 5, 41.5 / 1},
-		"the result is not below what is proven":                {[]epoch{{accepted: 100, took: 5, steady: true}}, long, 1, 1},
-		"the result is not above what was refused":              {[]epoch{{steady: true}}, epoch{accepted: 2000, took: 10, steady: true}, 100, 100},
-		"a value that is too high is ignored":                   {[]epoch{{accepted: 0, took: 9.9, steady: true}}, long, 1, 100},
+		"the earlier epoch was shorter":                       {[]epoch{short}, long, 38.5 / 5, 41.5 / 5},
+		"the earlier epoch was longer":                        {[]epoch{long}, short, 38.5 / 5, 41.5 / 5},
+		"the earlier epoch whose length differs most counts":  {[]epoch{short, soon, short}, long, 46.5 / 6, 49.5 / 6},
+		"an earlier epoch with several paces does not count":  {[]epoch{unsteady, short}, long, 38.5 / 5, 41.5 / 5},
+		"there is no earlier epoch":                           {nil, long, 1, 100},
+		"no earlier epoch differs in length":                  {[]epoch{long}, long, 1, 100},
+		"a longer silence may explain part of the difference": {[]epoch{short}, later, 48.5 / 10, 51.5 / 5},
+		"a shorter silence may hide part of the difference":   {[]epoch{{accepted: 60, took: 5, silence: 4, steady: true}}, long, 38.5 / 5, 41.5 / 1},
+		"the result is not below what is proven":              {[]epoch{{accepted: 100, took: 5, steady: true}}, long, 1, 1},
+		"the result is not above what was refused":            {[]epoch{{steady: true}}, epoch{accepted: 2000, took: 10, steady: true}, 100, 100},
+		"a value that is too high is ignored":                 {[]epoch{{accepted: 0, took: 9.9, steady: true}}, long, 1, 100},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := new(Controller)
@@ -111,14 +111,14 @@ func TestLimitIsComputedFromTheDifferencesBetweenTwoEpochs(t *testing.T) {
 }
 
 // If the computed value were the limit, more requests would have been accepted at once
-// after this silence.
+// after the silence.
 func TestComputedLimitThatIsTooHighForTheNumberAcceptedIsIgnored(t *testing.T) {
 	for _, tt := range []struct {
 		burst0, silence float64
 		lo, hi          float64
 	}{
 		{23, 5, 7.7, 8.3}, {23.1, 5, 1, 100}, // 100 requests are 7.7/s for 10 s, and 23 more
-		{1e6, 2.9, 7.7, 8.3}, {1e6, 3, 1, 100}, // 7.7/s in 3 s are 23.1
+		{1e6, 2.9, 7.7, 8.3}, {1e6, 3, 1, 100}, // 7.7/s for 3 s is 23.1
 	} {
 		c := new(Controller)
 		c.burst0, c.past = tt.burst0, []epoch{{accepted: 60, took: 5, silence: tt.silence, steady: true}}
@@ -128,7 +128,7 @@ func TestComputedLimitThatIsTooHighForTheNumberAcceptedIsIgnored(t *testing.T) {
 	}
 }
 
-func TestSameNumberAcceptedInAnotherTimeOrAtAnotherPaceMeansAWindow(t *testing.T) {
+func TestSameNumberAcceptedInADifferentTimeOrAtADifferentPaceMeansAWindow(t *testing.T) {
 	c := new(Controller)
 	c.past = []epoch{{accepted: 100, took: 10, pace: 10}}
 	for name, tt := range map[string]struct {
@@ -503,7 +503,7 @@ func TestMeasureIsTheSilenceThatTheServiceRequired(t *testing.T) {
 func TestPaceIsAtLeastOneRequestPerTwoSilences(t *testing.T) {
 	for name, tt := range map[string]struct {
 		asked, longest, longestAsked float64
-		heardAt                      time.Duration // 12 s is the time of the refused request
+		heardAt                      time.Duration // the refused request was sent at 12 s
 		want                         float64
 	}{
 		"a silence is as long as Retry-After":                              {4, 50, 0, 12 * sec, 1. / 8},

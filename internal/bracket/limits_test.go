@@ -236,7 +236,7 @@ func TestEarliestIsNeverLaterThanTheActualSend(t *testing.T) {
 	}
 	for _, ahead := range []int{0, 1, 10, 100} {
 		earliest := c.Earliest(now, ahead)
-		d := *c // a copy, because the future must not change c
+		d := *c // a copy, so that the simulation does not change c
 		d.paces = append([]moment(nil), c.paces...)
 		at := now
 		for range ahead {
