@@ -15,10 +15,10 @@ import (
 
 const (
 	maxJitter    = 250 * time.Millisecond // the largest random delay that is added to a pause
-	longestPause = 24 * time.Hour         // a longer Retry-After is assumed to be a mistake and clamped
+	longestPause = 24 * time.Hour         // upper bound of a pause; a longer Retry-After is assumed to be a mistake
 	longAnswer   = 2 * time.Second        // time without a response after which the window grows anyway
 	shortAnswer  = 50 * time.Millisecond  // lower bound of the estimate that gaveUp doubles
-	trickle      = 200 * time.Millisecond // StartWindow requests that are spread over this time do not count as a burst
+	trickle      = 200 * time.Millisecond // shortest time over which StartWindow requests are not a burst
 
 	// The history covers more than a minute at any rate up to 10,000 requests per second.
 	ring       = 16 // marks per level
@@ -30,16 +30,16 @@ var errForgotten = errors.New("account was forgotten")
 
 // An account holds what the gate knows about one key.
 //
-// An account is open as long as no request has been throttled and no request is
-// waiting. While it is open, a request touches only three counters. Otherwise window is
-// not positive, and everything happens under the lock.
+// An account is open as long as no request has been throttled and no request is waiting.
+// A request to an open account touches only three counters. If an account is not open,
+// window is not positive, and everything happens under the lock.
 //
 // No wake-up can be lost, because a waiter makes window negative before it reads flying,
 // and a response decrements flying before it reads window.
 type account struct {
 	window   atomic.Int64 // twice the number of requests that may be in flight; if it is not positive, take the lock
-	entering atomic.Int64 // requests counted in flying that are still waiting for the lock
-	flying   atomic.Int64 // requests in flight with ticket 0
+	entering atomic.Int64 // number of requests counted in flying that are still waiting for the lock
+	flying   atomic.Int64 // number of requests in flight with ticket 0
 	accepted atomic.Int64
 	marks    [levels][ring]atomic.Int64 // times at which every 16th, every 256th, ... request was accepted
 
@@ -59,11 +59,11 @@ type account struct {
 	given        time.Duration // how long recent requests that got no response had waited for one
 	givenAt      time.Duration // when given was last increased
 	answeredAt   time.Duration // when the latest request that got a response was sent
-	innerRefused int           // consecutive 429s without Retry-After to inner requests
+	innerRefused int           // number of consecutive 429s without Retry-After for inner requests
 	sentAt       time.Duration // when a turn was last used
-	turned       int           // requests canceled or refused as too late since a turn was last used
-	came         int           // requests with a deadline that arrived since turnAway last checked all waiters
-	spare        float64       // requests that may be sent although the window is full
+	turned       int           // number of requests canceled or refused as too late since a turn was last used
+	came         int           // number of requests with a deadline that arrived since turnAway last checked all waiters
+	spare        float64       // number of requests that may be sent although the window is full
 	spareAt      time.Duration // when spare was computed
 	heard        time.Duration // when the latest response arrived or the latest request was sent
 	wake         *time.Timer
@@ -116,8 +116,8 @@ func (a *account) land(known bool) {
 	a.dispatch()
 }
 
-// widen grows the window for a response that arrived while n requests were in flight,
-// if at least half of the window was in use. It reports whether the account is open.
+// widen grows the window for a response that arrived while n requests were in flight, if
+// at least half of the window was in use. The result is true if the account is open.
 func (a *account) widen(n int64) (open bool) {
 	for {
 		w := a.window.Load()
@@ -255,7 +255,7 @@ func (a *account) observe(t Ticket, o Outcome) {
 	now := a.now()
 	s, known := a.tickets[t]
 	if t != 0 && !known {
-		return // already observed, or never issued
+		return // the ticket was already observed, or was never issued
 	}
 	defer a.dispatch()
 	if o.Result == NotSent {
@@ -413,7 +413,7 @@ func (a *account) dispatchWindow(now time.Duration) {
 			a.wakeUp(now, a.heard+longAnswer)
 			return
 		}
-		// Slow responses must not stall other requests: the window grows as if the
+		// Slow responses must not stall other requests, so the window grows as if the
 		// responses had arrived.
 		a.slow += a.slow / 2
 		a.heard = now

@@ -15,9 +15,9 @@ import (
 // first 429, all requests of the account pause until Retry-After has elapsed. They are
 // then sent one at a time, in the order of arrival, at a pace that the service accepts.
 //
-// The zero value is ready to use. An Adaptive is safe for concurrent use; do not copy
-// or change it after first use. It serves any number of keys, and any number of
-// Transports that talk to the same accounts. It forgets unused keys.
+// The zero value is ready to use. An Adaptive is safe for concurrent use; do not copy or
+// change it after first use. It can serve any number of keys and any number of Transports
+// that use the same accounts, and it forgets unused keys.
 //
 // A request that cannot be sent before the deadline of its context fails at once, without
 // being sent. If a RoundTripper below the Transport sends a request of its own while it
@@ -29,7 +29,7 @@ type Adaptive struct {
 	// means 64; negative means unlimited.
 	StartWindow int
 
-	fleet    fleet1.Fleet // nil: the gate is not shared with other processes
+	fleet    fleet1.Fleet // the fleet that the gate belongs to; nil: none
 	accounts sync.Map     // maps each key to its *account
 	live     atomic.Int64 // number of accounts
 	mu       sync.Mutex   // guards the fields below

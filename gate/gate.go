@@ -105,7 +105,7 @@ type Result uint8
 
 // The results of a request.
 const (
-	Unknown   Result = iota // says nothing about the limit: no response, a 5xx, an expected 429, or a panic
+	Unknown   Result = iota // the outcome says nothing about the limit: no response, a 5xx, an expected 429, or a panic
 	Accepted                // the request was within the limit
 	Throttled               // the request was over the limit
 	NotSent                 // the request was not sent, because a gate further down refused it

@@ -34,7 +34,7 @@ const (
 // Transport appears twice. The check takes less than a microsecond and is made only for
 // requests that the gate does not admit at once.
 func inner() bool {
-	const near = 12 // frames between Wait and its Transport, including those of a wrapping gate
+	const near = 12 // maximum number of frames between Wait and its Transport, including those of a wrapping gate
 	var stack [96]uintptr
 	pcs := stack[:runtime.Callers(4, stack[:])]
 	for i, pc := range pcs[:min(near, len(pcs))] {

@@ -8,7 +8,7 @@ type waiter struct {
 	ready      chan error // receives the result, once
 	ticket     Ticket     // valid after ready has delivered nil
 	resend     int
-	maxWait    time.Duration // 0: no limit
+	maxWait    time.Duration // longest pause to wait out; 0: no limit
 	since      time.Duration
 	deadline   time.Duration
 	limited    bool // whether deadline is set
@@ -53,7 +53,7 @@ func (q *queue) remove(w *waiter) {
 type lane struct {
 	retries queue // sent before firsts, because a retry has already waited once
 	firsts  queue
-	passed  int // turns given to other lanes since this lane last had a turn
+	passed  int // number of turns given to other lanes since this lane last had a turn
 }
 
 // mostPassed is the maximum number of consecutive turns that go to other lanes while a

@@ -10,7 +10,7 @@ import (
 const (
 	defaultStartWindow = 64
 	keepQuiet          = 10 * time.Minute // how long an unused key is remembered
-	fewAccounts        = 1024             // below this number, accounts are swept only every keepQuiet
+	fewAccounts        = 1024             // number of accounts below which sweeps run only every keepQuiet
 )
 
 // account returns the account for the key, creating it if necessary.

@@ -17,7 +17,7 @@ const longestReset = 15 * time.Minute
 // process.
 type hold struct {
 	from, until time.Duration // until is 0 if there is no hold
-	next        time.Duration // no waiter may be sent before this time
+	next        time.Duration // time before which no waiter may be sent
 	ticket      Ticket        // the last ticket that was issued before the hold
 }
 

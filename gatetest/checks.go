@@ -24,7 +24,7 @@ var checks = []check{
 	// Errors.
 	{"a canceled wait returns ctx.Err()", `Gate.Wait: "ctx.Err() if the context ends first".`, canceledWait},
 	{"a context may be of any type", `Gate.Wait takes a context.Context, which is an interface, so a gate must not assume anything about its dynamic type.`, anyContext},
-	{"a wait does not outlast the deadline of its context", `Gate.Wait: "It is an [*Error] if the gate refuses the request, and ctx.Err() if the context ends first.".`, deadlineKept},
+	{"a wait does not outlast the deadline of its context", `Gate.Wait: "It is an [*Error] if the gate refuses the request, and ctx.Err() if the context ends first."`, deadlineKept},
 	{"a pause longer than MaxWait is refused", `Request.MaxWait: "A gate refuses the request with [ErrPaused] while a longer pause is in force." Gate.Wait: "an [*Error] if the gate refuses the request".`, maxWaitKept},
 	{"a request with a zero MaxWait waits for a pause", `Request.MaxWait: "Zero means that only the context limits the wait."`, zeroMaxWait},
 	{"a canceled request does not occupy a slot", `Gate.Wait: "Observe is not called after an error."`, canceledKeepNothing},
@@ -102,8 +102,8 @@ func keysApart(t *trial) error {
 	return nil
 }
 
-// observeReturns calls Observe directly, because a Transport calls it before it returns a
-// response.
+// observeReturns checks that Observe does not block, because a Transport calls Observe
+// before it returns a response.
 func observeReturns(t *trial) error {
 	one, another, err := t.together()
 	if err != nil {
@@ -217,8 +217,8 @@ func pauseExtended(t *trial) error {
 	return nil
 }
 
-// pauseNotShortened ends the longer pause last, because responses to requests that were
-// sent together can arrive in any order.
+// In pauseNotShortened, the longer pause comes first, because responses to requests that
+// were sent together can arrive in any order.
 func pauseNotShortened(t *trial) error {
 	took, ok, err := t.twoPauses(3*pause, pause, false)
 	if err != nil {
@@ -320,8 +320,8 @@ func anyContext(t *trial) error {
 	return nil
 }
 
-// deadlineKept also accepts a gate that waits until the deadline. A gate that refuses the
-// request at once is better, but a gate need not know when it can admit a request.
+// deadlineKept also accepts a gate that waits until the deadline. Refusing the request at
+// once would be better, but a gate need not know when it can admit a request.
 func deadlineKept(t *trial) error {
 	if _, err := t.throttle("key", long); err != nil {
 		return err

@@ -121,8 +121,8 @@ func (c *call) left() error {
 	return nil
 }
 
-// canceled waits until Wait returns after ctx, the context of the call, has ended. It
-// returns an error unless Wait returned ctx.Err().
+// canceled waits for Wait to return after the call's context, ctx, has ended. It returns
+// an error unless Wait returned ctx.Err().
 func (c *call) canceled(ctx context.Context) error {
 	switch err := c.returned(); {
 	case err != nil:
@@ -162,7 +162,7 @@ func throttled(retryAfter time.Duration) gate.Outcome {
 	return gate.Outcome{Result: gate.Throttled, RetryAfter: retryAfter}
 }
 
-// tell calls Observe for a call that was admitted. It ignores a panic or a delay in
+// tell calls Observe for a call that was admitted. It ignores panics and delays in
 // Observe, because another check reports them.
 func (t *trial) tell(c *call, o gate.Outcome) { _ = t.observe(c, o) }
 

@@ -79,9 +79,9 @@ type Options struct {
 // share. Create one per process, with [New]. A Gate is safe for concurrent use.
 //
 // The server never sees the keys of accounts, only hashes of the keys (HMACs keyed with
-// the namespace). A hash hides a long random key, such as a token. It does not hide a
-// key that can be guessed, such as a user name: anyone who has access to the server and
-// guesses the key can tell whether it is in use.
+// the namespace). A hash hides a long random key, such as a token, but not a key that can
+// be guessed, such as a user name: anyone who has access to the server and guesses the
+// key can tell whether it is in use.
 type Gate struct {
 	local      *gate.Adaptive
 	visit      func(key string, v fleet1.Visitor) bool

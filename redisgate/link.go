@@ -110,7 +110,7 @@ func (l *link) Next(now time.Duration, backlog int) time.Duration {
 }
 
 // Sent uses up a turn. It does not set waiting to backlog, because backlog includes
-// requests that were turned away, and such requests do not use turns.
+// requests that were turned away, which do not use turns.
 func (l *link) Sent(now time.Duration, backlog int) fleet1.Send {
 	l.waiting = max(l.waiting-1, 0)
 	if l.solo != nil {
@@ -190,7 +190,7 @@ func (l *link) Trip() time.Duration {
 }
 
 // Refused tells all processes about the pause, and tells the leader which turn was
-// throttled. It reports whether a new pause begins.
+// throttled. The result is true if a new pause begins.
 func (l *link) Refused(now time.Duration, s fleet1.Send, retryAfter time.Duration) bool {
 	l.landed(s.Turn)
 	news := now >= l.pause
@@ -326,9 +326,9 @@ func (l *link) Silence() time.Duration {
 }
 
 // Earliest returns the time before which a request cannot be sent if ahead other requests
-// have to be sent first. This is the later of two times: the end of the pause, and the
-// earliest time at which enough turns for the requests ahead can have arrived, given that
-// other processes wait for turns as well.
+// have to be sent first. The result is the later of two times: the end of the pause, and
+// the earliest time at which enough turns for the requests ahead can have arrived, given
+// that other processes wait for turns as well.
 func (l *link) Earliest(now time.Duration, ahead int) time.Duration {
 	switch {
 	case l.solo != nil:

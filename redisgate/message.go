@@ -89,7 +89,7 @@ type turns struct {
 	IDs      []uint64        `json:"i,omitempty"`
 	Offsets  []time.Duration `json:"o,omitempty"` // how long to wait before using each turn; nil: no wait
 	Last     uint64          `json:"l,omitempty"` // the latest turn that the leader has handed out to any process
-	Stamp    time.Duration   `json:"s,omitempty"` // the stamp of the report that this message replies to; 0: this is not a reply
+	Stamp    time.Duration   `json:"s,omitempty"` // the stamp of the report that this message replies to; 0: the message is not a reply
 	Most     float64         `json:"v,omitempty"` // maximum requests per second of all members together; 0: not known
 	Sharing  int             `json:"h,omitempty"` // about how many members share Most with the receiver, including the receiver
 	Believed bool            `json:"c,omitempty"` // whether the leader uses the limit that the service has stated
@@ -132,18 +132,18 @@ func (s *state) join(anew state) state {
 // These constants limit what a message may contain, because the server may be
 // untrustworthy.
 const (
-	maxMessage = 1 << 20 // bytes of a message
+	maxMessage = 1 << 20 // largest message, in bytes
 	maxCount   = 1 << 16 // largest value of any count
-	maxMarks   = 128     // marks of a history; a gate sends at most 66
-	maxName    = 64      // bytes of an ID
+	maxMarks   = 128     // largest number of marks in a history; a gate sends at most 66
+	maxName    = 64      // longest ID, in bytes
 	maxOffset  = 10 * time.Second
-	maxPause   = 24 * time.Hour             // as in package gate
+	maxPause   = 24 * time.Hour             // longest pause, as in package gate
 	maxAge     = 100 * 365 * 24 * time.Hour // largest age of a process
 )
 
-// parse reads a message that arrived at the time now. It is the only place where
-// messages are checked: it rejects messages that make no sense, and lowers values that
-// are merely too large. All other code relies on these checks.
+// parse reads a message that arrived at the time now. It rejects messages that make no
+// sense, and lowers values that are merely too large. No other code checks messages: all
+// of it relies on parse.
 func parse(b []byte, now time.Duration) (m message, ok bool) {
 	if len(b) > maxMessage || json.Unmarshal(b, &m) != nil {
 		return m, false

@@ -21,9 +21,9 @@ type outbox struct {
 	muted      bool
 	closed     bool
 	collecting bool                      // whether ringLater has started a batch
-	reports    map[string]*report        // by account
-	turns      map[[2]string]*turns      // by account and receiver
-	notices    map[string]*pendingNotice // by account
+	reports    map[string]*report        // pending reports, by account
+	turns      map[[2]string]*turns      // pending turns, by account and receiver
+	notices    map[string]*pendingNotice // pending notices, by account
 }
 
 type pendingNotice struct {
@@ -153,7 +153,7 @@ func (o *outbox) notice(name string, s state) {
 		return
 	}
 	if o.muted {
-		s = state{Pause: s.Pause} // for the same reason as in mute
+		s = state{Pause: s.Pause} // the leader may have changed by the time the notice is sent, as in mute
 	}
 	n := &pendingNotice{s, time.Now()}
 	if old := o.notices[name]; old != nil {
@@ -245,7 +245,7 @@ func (g *Gate) dispatch(letters []letter, pauses map[string]time.Duration) {
 
 // send sends what is in the outbox until the gate is closed.
 func (g *Gate) send() {
-	const most = 4 // batches that may be on their way at the same time
+	const most = 4 // maximum number of batches on their way at the same time
 	slots := make(chan struct{}, most)
 	for {
 		select {

@@ -11,8 +11,8 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// load is the beginning of every script. It defines the functions that read and write
-// what the server keeps about an account. This is one field of a hash, encoded in JSON:
+// load is the beginning of every script. It defines functions that read and write what
+// the server keeps about an account, which is one field of a hash, encoded in JSON:
 //
 //	p  when the pause ends
 //	l  the leader
@@ -121,7 +121,7 @@ func (g *Gate) publish(ctx context.Context, letters []letter, pauses map[string]
 	_, err := g.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, l := range letters {
 			b, err := json.Marshal(l.message)
-			if err != nil { // the message holds NaN; the other messages are sent anyway
+			if err != nil { // the message contains NaN; the other messages are sent anyway
 				continue
 			}
 			p.Publish(ctx, l.to, b)
@@ -156,7 +156,7 @@ func (g *Gate) count(ctx context.Context, cursor string, tell bool) (v []any, er
 func (g *Gate) take(ctx context.Context, l lease) (s state, err error) {
 	learned := ""
 	if l.known.Learned != nil {
-		if b, err := json.Marshal(l.known.Learned); err == nil { // otherwise it holds NaN, which is of no use to the next leader
+		if b, err := json.Marshal(l.known.Learned); err == nil { // otherwise Learned contains NaN, which is of no use to the next leader
 			learned = string(b)
 		}
 	}

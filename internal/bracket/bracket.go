@@ -28,7 +28,7 @@ import (
 // Constants are the tuning parameters of the controller.
 type Constants struct {
 	Margin      float64 // how far the pace stays below its target, as a fraction of the target
-	FirstFactor float64 // the first pace is at most this many times the proven pace
+	FirstFactor float64 // maximum ratio of the first pace to the proven pace
 	StepSilence float64 // minimum time between two raises, in silences
 	StepTrips   float64 // minimum time between two raises, in round trips; more than 1, so that a response arrives first
 	StepSends   float64 // minimum time between two raises, in requests at the current pace
@@ -61,8 +61,8 @@ var Standard = Constants{
 }
 
 const (
-	leastLag = 2 * time.Millisecond  // a timer delay that is made up for at any pace
-	mostLag  = 10 * time.Millisecond // the longest delay that is made up for; in between, a delay of up to two turns is
+	leastLag = 2 * time.Millisecond  // lower bound of the timer delay that is made up for
+	mostLag  = 10 * time.Millisecond // upper bound of that delay; between the bounds, it is the time of two turns
 	mostPace = 1e6                   // requests per second
 	unproven = 0.4                   // how far above its base a probe goes without proof, as a fraction of the base
 )
@@ -75,7 +75,7 @@ type Send struct {
 	epoch  uint32
 	credit bool    // whether the request was part of the burst after a silence
 	seq    int     // number of the request within its epoch, from 1
-	flying int     // requests in flight when it was sent, including itself
+	flying int     // number of requests in flight when it was sent, including itself
 	waited bool    // whether others were waiting when it was sent, so that not all callers were in flight
 	pace   float64 // the pace when it was sent
 	at     time.Duration
@@ -97,10 +97,10 @@ type Controller struct {
 	// requests in flight is then meaningless.
 	Late bool
 
-	pause     time.Duration // nothing is sent before this time
+	pause     time.Duration // time before which nothing is sent
 	open      bool          // whether the latest pause is over and the epoch has begun
 	explained bool          // whether the number of requests in flight explains the latest refusal
-	probes    int           // pauses that have begun since a request was last accepted
+	probes    int           // number of pauses that have begun since a request was last accepted
 	refused   Send          // the request whose refusal began the latest pause
 	closed    time.Duration // when the latest pause began
 	asked     float64       // Retry-After in the response to refused, in seconds
@@ -136,21 +136,21 @@ type tally struct {
 	last     time.Duration // when the latest request was sent
 	next     time.Duration // when the next paced request is due
 	sent     int
-	paced    int     // requests sent after the burst
+	paced    int     // number of requests sent after the burst
 	granted  int     // size of the burst at the beginning
-	credit   float64 // requests that may be sent at once: the rest of the burst, and unused turns
-	flying   int     // requests that were sent and have no outcome yet
+	credit   float64 // number of requests that may be sent at once: the rest of the burst, and unused turns
+	flying   int     // number of requests that were sent and have no outcome yet
 	room     int     // how many requests of a burst may be in flight
 	accepted int
-	unknown  int      // requests whose outcome says nothing about the limit
+	unknown  int      // number of requests whose outcome says nothing about the limit
 	busy     float64  // seconds during which requests waited only because of the pace
 	raises   int      // number of times that the pace changed
 	paces    []moment // when each pace began
 	latest   moment   // when the latest pace began to have an effect, which is after the burst
 
-	// The numbers of requests that were in flight at the refusal and were accepted (late)
-	// or refused (lateRefused) after it, and the times at which the first and the latest
-	// of them were accepted.
+	// late and lateRefused are the numbers of requests that were in flight at the refusal
+	// and were then accepted or refused. lateFrom and lateAt are the times at which the
+	// first and the latest of the late requests were accepted.
 	late, lateRefused int
 	lateFrom, lateAt  time.Duration
 }
@@ -356,7 +356,7 @@ func (c *Controller) Idle(now time.Duration) {
 	c.room = max(c.room, c.flying+c.clock())
 }
 
-// Unsend undoes Sent: the request was not sent.
+// Unsend undoes Sent for a request that was not sent after all.
 func (c *Controller) Unsend(s Send) {
 	c.flight.landed()
 	if s.epoch != c.epoch || !c.open {
@@ -469,7 +469,7 @@ func (c *Controller) close(now time.Duration, s Send, retryAfter time.Duration) 
 	if c.asked > 0 && c.probes == 1 {
 		return
 	}
-	// The service named no time, or the time that it named was too short.
+	// The service did not ask for a wait, or the wait was too short.
 	own, most := max(c.OwnPause, 2*c.trip), c.OwnMost
 	if !c.timed {
 		own = max(c.OwnPause, min(2*c.trip, 1))
@@ -502,7 +502,7 @@ func (c *Controller) raise(now time.Duration, backlog float64) {
 		if held < proof && (held < c.Proof*unit || c.over >= unproven) {
 			return // a pace that is too fast shows only when the saved-up requests are used up
 		}
-		if held >= proof { // not too fast, so the limit has changed since the past epochs
+		if held >= proof { // the pace is not too fast, so the limit has changed since the past epochs
 			c.base, c.from = c.pace, moment{now, c.sent}
 			c.over = min(c.over, 0.25)
 			c.past = c.past[:0]

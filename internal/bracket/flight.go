@@ -11,14 +11,14 @@ import "time"
 // landed, which means that its outcome is known. The controller learns nothing about the
 // pace in the meantime.
 type flight struct {
-	flying int // requests that have no outcome yet, including those of earlier epochs
+	flying int // number of requests that have no outcome yet, including those of earlier epochs
 
 	cap     int           // limit on the requests in flight; 0: no such limit is known
 	sure    bool          // whether a request beyond the cap was refused
 	extra   int           // how many requests beyond the cap may be in flight, as a trial
 	step    int           // initial value of extra in the latest trial
 	pace    float64       // the pace before the cap was set
-	strikes int           // consecutive refusals of requests that were sent within the cap
+	strikes int           // number of consecutive refusals of requests that were sent within the cap
 	since   time.Duration // when the cap was last tested or changed
 	hold    float64       // units to wait before the next test
 
@@ -26,7 +26,7 @@ type flight struct {
 
 	first    bool // whether suspect comes from the first burst
 	accepted int  // maximum number in flight when an accepted request of this epoch was sent
-	suspect  int  // requests in flight when the last refused one was sent; 0 if one with as many was accepted
+	suspect  int  // number in flight when the latest refused request was sent; 0 if a request with as many was accepted
 }
 
 const mostCapStrikes = 2

@@ -13,9 +13,9 @@ type memory struct {
 	past         []epoch       // latest epochs, oldest first
 	proven       []float64     // lower bounds of the limit that the latest epochs prove, oldest first
 	marks        []Mark        // marks of the latest epoch in which a request was accepted
-	total        int64         // requests accepted in total
+	total        int64         // number of requests accepted in total
 	ended        time.Duration // when the refused request that ended the epoch of marks was sent
-	sumSent      float64       // requests accepted in the latest epochs, with decaying weights
+	sumSent      float64       // number of requests accepted in the latest epochs, with decaying weights
 	sumTime      float64       // seconds that the latest epochs and their silences took, with the same weights
 	needed       float64       // length of the latest silence after which a request was accepted, in seconds
 	longest      float64       // length of the longest recent silence, in seconds; it decays
@@ -39,14 +39,14 @@ type epoch struct {
 
 const (
 	shortest      = 1e-3 // seconds; a shorter silence or round trip is treated as this long
-	guessable     = 2.0  // seconds; after a longer silence, no short window is guessed
+	guessable     = 2.0  // seconds; longest silence after which a short window is guessed
 	longestWindow = 90.0 // seconds: a minute plus delays; services with longer windows state how long to wait
-	remembered    = 8    // epochs in past
-	mostMarks     = 64   // marks per epoch
+	remembered    = 8    // maximum number of epochs in past
+	mostMarks     = 64   // maximum number of marks per epoch
 
 	bestKept      = 15 * time.Minute
 	lasting       = 20.0 // seconds; a rate that is accepted for this long is not just a burst
-	nearly        = 0.8  // a pace above this share of the best one is as good as the best
+	nearly        = 0.8  // share of the best pace above which a pace is as good as the best one
 	leastPatience = 2.0
 	mostPatience  = 16.0
 )
@@ -260,8 +260,8 @@ func (c *Controller) judgePace(e epoch, proven, backlog float64) {
 	c.pace = (1 - c.Margin) * lo * math.Pow(hi/lo, weight)
 }
 
-// endProbe returns to the base of a probe, because the limit has accepted only what it
-// had saved up above the base. hi is the pace that the epoch proves bad.
+// endProbe returns to the base of a probe, because above the base, the limit accepted
+// only as many requests as it had saved up. hi is the pace that the epoch proves bad.
 func (c *Controller) endProbe(hi float64) {
 	found := c.base > 1.1*c.began
 	if !found && c.base > c.began { // a step this small may fit into the margin alone
@@ -329,12 +329,12 @@ func (c *Controller) overload(t float64) (lo, hi float64, ok bool) {
 
 // compare narrows the bracket by the difference between this epoch and an earlier one. A
 // token bucket first accepts what it has saved up, which is the same after the same
-// silence, and then accepts requests at the rate of the limit. An epoch that lasts longer
-// therefore accepts more requests, and the limit is the difference in requests divided by
-// the difference in time. This does not hold for a window. For a window, the quotient is
-// either below what is proven, and does no harm, or too high. If it were the limit in the
-// second case, more requests would have been accepted at once after this silence, so the
-// quotient is ignored.
+// silence, and then accepts requests at the rate of the limit. A longer epoch therefore
+// accepts more requests, and the limit is the difference in requests divided by the
+// difference in time. This does not hold for a window. There, the quotient is either
+// below what is proven, which does no harm, or too high. A quotient that is too high is
+// recognized and ignored: a limit that high would have accepted more requests at once
+// after this silence.
 func (c *Controller) compare(e epoch, lo, hi float64) (float64, float64) {
 	var than epoch
 	longest := 0.0

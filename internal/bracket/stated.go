@@ -11,7 +11,7 @@ import (
 type statement struct {
 	requests, per float64 // per is in seconds; 0: no limit was stated
 	belief        belief
-	strikes       int     // refusals of requests at or below the stated rate
+	strikes       int     // number of refusals of requests at or below the stated rate
 	burst         float64 // the burst that was learned before the statement replaced it
 	changes       int     // number of times that the service has stated a different limit
 
@@ -34,11 +34,11 @@ const (
 
 const (
 	mostStrikes = 2
-	mostChanges = 8    // after this many different statements, further ones are ignored
-	shortWindow = 10.0 // seconds; a burst is not worthwhile for windows up to this length
+	mostChanges = 8    // number of different statements after which further ones are ignored
+	shortWindow = 10.0 // seconds; longest window for which a burst is not worthwhile
 	firmHold    = 1800 // seconds that callers wait before a firm statement is tested
-	beyond      = 1.2  // a proven pace this many times the rate shows that the statement is too low
-	narrow      = 2.0  // a bracket confirms a stated rate within it if hi/lo is at most this
+	beyond      = 1.2  // ratio of a proven pace to the stated rate from which the statement is too low
+	narrow      = 2.0  // largest ratio of hi to lo at which a bracket confirms a stated rate within it
 )
 
 func (s *statement) rate() float64 { return s.requests / s.per }
@@ -113,7 +113,7 @@ func (c *Controller) consider(first bool) {
 		return
 	}
 	if c.asked > 0 {
-		s.dark = max(s.dark, c.asked-2) // both the service and the client may have rounded it up
+		s.dark = max(s.dark, c.asked-2) // both the service and the client may have rounded Retry-After up
 	}
 	margin := c.Margin * float64(1+s.strikes)
 	s.windowed = s.per > shortWindow && s.dark*rate >= 4
@@ -125,8 +125,9 @@ func (c *Controller) consider(first bool) {
 	c.base = 0
 }
 
-// agree compares the statement with the first epoch. A token bucket accepts a request
-// for each token and then requests at its rate; a window accepts only its requests.
+// agree compares the statement with the first epoch. A token bucket accepts one request
+// per token and then accepts requests at its rate; a window accepts only a fixed number
+// of requests.
 func (c *Controller) agree() {
 	s := &c.statement
 	rate, most := s.rate(), 0.0
