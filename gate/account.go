@@ -15,10 +15,10 @@ import (
 
 const (
 	maxJitter    = 250 * time.Millisecond // the largest random delay that is added to a pause
-	longestPause = 24 * time.Hour         // a longer Retry-After is taken for a mistake and clamped
-	longAnswer   = 2 * time.Second        // after this long without a response, the window grows anyway
-	shortAnswer  = 50 * time.Millisecond  // the shortest estimate that gaveUp doubles
-	trickle      = 200 * time.Millisecond // StartWindow requests spread over this time are not a burst
+	longestPause = 24 * time.Hour         // upper bound of a pause; a longer Retry-After is assumed to be a mistake
+	longAnswer   = 2 * time.Second        // time without a response after which the window grows anyway
+	shortAnswer  = 50 * time.Millisecond  // lower bound of the estimate that gaveUp doubles
+	trickle      = 200 * time.Millisecond // shortest time over which StartWindow requests are not a burst
 
 	// The history covers more than a minute at any rate up to 10,000 requests per second.
 	ring       = 16 // marks per level
@@ -30,40 +30,40 @@ var errForgotten = errors.New("account was forgotten")
 
 // An account holds what the gate knows about one key.
 //
-// An account is open as long as no request has been throttled and no request is
-// waiting. While it is open, a request touches only three counters. Otherwise window is
-// not positive, and everything happens under the lock.
+// An account is open as long as no request has been throttled and no request is waiting.
+// A request to an open account touches only three counters. If an account is not open,
+// window is not positive, and everything happens under the lock.
 //
-// No wake-up is lost: a waiter makes window negative before it reads flying, and a
-// response decrements flying before it reads window.
+// No wake-up can be lost, because a waiter makes window negative before it reads flying,
+// and a response decrements flying before it reads window.
 type account struct {
-	window   atomic.Int64 // twice the number of requests that may be in flight; not positive: take the lock
-	entering atomic.Int64 // requests counted in flying that are still waiting for the lock
-	flying   atomic.Int64 // requests in flight with ticket 0
+	window   atomic.Int64 // twice the number of requests that may be in flight; if it is not positive, take the lock
+	entering atomic.Int64 // number of requests counted in flying that are still waiting for the lock
+	flying   atomic.Int64 // number of requests in flight with ticket 0
 	accepted atomic.Int64
 	marks    [levels][ring]atomic.Int64 // times at which every 16th, every 256th, ... request was accepted
 
 	gate   *Adaptive
 	key    string
-	origin time.Time // all times in the account count from origin
+	origin time.Time // all other times in the account are durations since origin
 	start  int64     // initial value of window
 
 	mu           sync.Mutex
-	gone         bool         // the account was forgotten: use a new one
-	slow         int64        // takes the place of window while requests wait
-	pacer        fleet1.Pacer // decides when requests are sent; nil: never throttled
+	gone         bool         // whether the account was forgotten, so that callers must get a new one
+	slow         int64        // replaces window while requests wait
+	pacer        fleet1.Pacer // decides when requests are sent; nil until a request is throttled
 	tickets      map[Ticket]sent
 	ticket       Ticket
 	lanes        lanes
 	inner        queue         // inner requests, which wait only for the end of a pause
-	given        time.Duration // how long the latest requests without a response waited for one
+	given        time.Duration // how long recent requests that got no response had waited for one
 	givenAt      time.Duration // when given was last increased
 	answeredAt   time.Duration // when the latest request that got a response was sent
-	innerRefused int           // consecutive 429s without Retry-After to inner requests
+	innerRefused int           // number of consecutive 429s without Retry-After for inner requests
 	sentAt       time.Duration // when a turn was last used
-	turned       int           // requests canceled or refused as too late since a turn was last used
-	came         int           // requests with a deadline that arrived since turnAway last checked all waiters
-	spare        float64       // requests that may be sent although the window is full
+	turned       int           // number of requests canceled or refused as too late since a turn was last used
+	came         int           // number of requests with a deadline that arrived since turnAway last checked all waiters
+	spare        float64       // number of requests that may be sent although the window is full
 	spareAt      time.Duration // when spare was computed
 	heard        time.Duration // when the latest response arrived or the latest request was sent
 	wake         *time.Timer
@@ -72,22 +72,22 @@ type account struct {
 	throttled    time.Duration // when the latest pause began
 	seen         int64         // value of accepted at the latest sweep
 	stated       Limit         // the limit in the latest 429 that stated one
-	hold         hold          // lasts until the end of the window, if the service stated that end
+	hold         hold          // keeps requests back until the window ends, if the service stated when that is
 }
 
-// A sent is a request that was admitted and whose outcome is not known yet.
+// A sent is an admitted request whose outcome is not known yet.
 type sent struct {
 	fleet1.Send
 	at    time.Duration
-	inner bool // the pacer does not know about the request
+	inner bool // whether it is an inner request, which the pacer does not know about
 }
 
 func (a *account) now() time.Duration { return time.Since(a.origin) }
 
 func (a *account) waiting() int { return a.lanes.waiting() }
 
-// land handles the end of a request with ticket 0 that was not throttled. known means
-// that the request was accepted; otherwise its outcome says nothing about the limit.
+// land handles the end of a request with ticket 0 that was not throttled. known is true
+// if the request was accepted; otherwise its outcome says nothing about the limit.
 func (a *account) land(known bool) {
 	if known {
 		if n := a.accepted.Add(1); n%marksEvery == 0 {
@@ -105,19 +105,19 @@ func (a *account) land(known bool) {
 		a.pacer.Accepted(a.now(), fleet1.Send{})
 	case a.pacer != nil:
 		a.pacer.Unknown(a.now(), fleet1.Send{})
-	case a.waiting() > 0: // the whole window is in use, even if many requests have just landed
+	case a.waiting() > 0: // requests wait, so the window was full, even if many requests have just landed
 		a.heard = a.now()
 		if known && a.slow < math.MaxInt64 {
 			a.slow++
 		}
-	case known: // the waiters have been sent in the meantime
+	case known: // the waiters were sent in the meantime
 		a.widen(n)
 	}
 	a.dispatch()
 }
 
-// widen grows the window for a response that arrived while n requests were in flight,
-// if at least half of the window was in use. It reports whether the account is open.
+// widen grows the window for a response that arrived while n requests were in flight, if
+// at least half of the window was in use. The result is true if the account is open.
 func (a *account) widen(n int64) (open bool) {
 	for {
 		w := a.window.Load()
@@ -154,7 +154,7 @@ func (a *account) wait(ctx context.Context, r Request) (Ticket, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	select {
-	case err := <-w.ready: // the request was admitted in the meantime: another one may use its turn
+	case err := <-w.ready: // the request was admitted in the meantime, so its turn goes to another one
 		if err == nil {
 			a.unsend(w.ticket)
 		}
@@ -186,7 +186,7 @@ func (a *account) enqueue(ctx context.Context, r Request, inner bool) (*waiter, 
 		return nil, err
 	}
 	w := &waiter{ready: make(chan error, 1), resend: r.Resend, maxWait: r.MaxWait, since: a.now(), inner: inner}
-	if d, ok := ctx.Deadline(); ok { // the wall clock may have been changed since origin
+	if d, ok := ctx.Deadline(); ok { // not d.Sub(a.origin), because the wall clock may have been set since
 		now := a.now()
 		w.deadline, w.limited = now+min(time.Until(d), math.MaxInt64-now), true
 	}
@@ -233,7 +233,7 @@ func (a *account) trickles() bool {
 	return true
 }
 
-// unsend returns a ticket that will not be used.
+// unsend takes back a ticket whose request will not be sent.
 func (a *account) unsend(t Ticket) {
 	if t == 0 {
 		a.landed()
@@ -248,15 +248,14 @@ func (a *account) unsend(t Ticket) {
 	delete(a.tickets, t)
 }
 
-// observe does the work of Observe, except for the outcomes with ticket 0 that land
-// handles.
+// observe implements Observe, except for the outcomes with ticket 0 that land handles.
 func (a *account) observe(t Ticket, o Outcome) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.now()
 	s, known := a.tickets[t]
 	if t != 0 && !known {
-		return // already observed, or never issued
+		return // the ticket was already observed, or was never issued
 	}
 	defer a.dispatch()
 	if o.Result == NotSent {
@@ -287,7 +286,7 @@ func (a *account) observe(t Ticket, o Outcome) {
 			a.pacer.Accepted(now, s.Send)
 			a.heardAfter(now, s)
 		}
-		if t > a.hold.ticket { // the service accepts requests before the stated end of its window
+		if t > a.hold.ticket { // the service accepts requests although its stated window has not ended
 			a.hold.until = 0
 		}
 		return
@@ -383,8 +382,8 @@ func (a *account) dispatch() {
 		} else {
 			w = a.lanes.pop(a.pacer.Probing())
 		}
-		// A waiter that is too late leaves its turn to the next one. If there is no next
-		// one, the waiter is sent now and then anyway, because responses may have become
+		// A waiter that is too late gives up its turn to the next waiter. If it is the
+		// only waiter, it is sent anyway now and then, because responses may have become
 		// faster.
 		if w.limited && w.deadline-now < a.answered() && (a.waiting() > 0 || !a.tries(w, now)) {
 			a.turned++
@@ -393,7 +392,7 @@ func (a *account) dispatch() {
 		}
 		a.ticket++
 		w.ticket = a.ticket
-		// Requests that were turned away count as demand, like those that wait.
+		// Requests that were turned away count as demand, just like waiting requests.
 		a.tickets[w.ticket] = sent{Send: a.pacer.Sent(now, a.waiting()+a.turned), at: now}
 		a.turned, a.sentAt = 0, now
 		w.ready <- nil
@@ -414,7 +413,7 @@ func (a *account) dispatchWindow(now time.Duration) {
 			a.wakeUp(now, a.heard+longAnswer)
 			return
 		}
-		// Slow responses must not stall other requests: the window grows as if the
+		// Slow responses must not stall other requests, so the window grows as if the
 		// responses had arrived.
 		a.slow += a.slow / 2
 		a.heard = now
@@ -442,7 +441,7 @@ func (a *account) wakeUp(now, at time.Duration) {
 	a.wakeAt = at
 }
 
-// adopt lets p decide from now on when the account's requests are sent.
+// adopt makes p the account's pacer, which decides when its requests are sent.
 func (a *account) adopt(p fleet1.Pacer) {
 	if a.tickets == nil {
 		a.window.Store(-1)

@@ -17,8 +17,8 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// These tests inspect the fields of an account, because what it has learned becomes
-// visible outside the package only much later.
+// These tests inspect the fields of an account, because what an account has learned
+// becomes visible outside the package only much later.
 
 var (
 	plain    = Request{Key: "k"}
@@ -44,7 +44,7 @@ func queueUp(ctx context.Context, g *Adaptive) <-chan error {
 	return done
 }
 
-func TestWindowGrowsByHalfARequestPerResponseIfHalfOfItIsInUse(t *testing.T) {
+func TestWindowGrowsByHalfARequestPerResponseIfHalfTheWindowIsInUse(t *testing.T) {
 	for _, tt := range []struct{ window, flying, want int64 }{
 		{10, 1, 20}, {10, 4, 20}, {10, 5, 21}, {10, 10, 21},
 		{-1, 100, math.MaxInt64},
@@ -56,7 +56,7 @@ func TestWindowGrowsByHalfARequestPerResponseIfHalfOfItIsInUse(t *testing.T) {
 			}
 			g.Observe(plain, 0, accepted)
 			a := g.account("k")
-			assert.Equal(t, tt.want, a.window.Load(), "window, in half requests")
+			assert.Equal(t, tt.want, a.window.Load(), "wrong window, in half requests")
 			assert.Equal(t, tt.flying-1, a.flying.Load())
 		})
 	}
@@ -85,8 +85,7 @@ func TestObserveWithoutWaitDoesNotChangeInFlight(t *testing.T) {
 	assert.Zero(t, a.flying.Load())
 }
 
-// The two seconds count from the latest response, or from the time when the first
-// request had to wait.
+// The two seconds begin with the latest response, or when the first request has to wait.
 func TestWindowGrowsByHalfEveryTwoSecondsWithoutAResponse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &Adaptive{StartWindow: 10}
@@ -128,7 +127,7 @@ func TestRequestsSpreadOverTimeAreSentEvenIfTheWindowIsFull(t *testing.T) {
 			leave(t, g, "k")
 		}
 		start := time.Now()
-		for range 50 { // 10 in 200 ms
+		for range 50 { // 10 requests in 200 ms
 			time.Sleep(20 * time.Millisecond)
 			leave(t, g, "k")
 		}
@@ -145,13 +144,13 @@ func TestRequestsSpreadOverTimeAreSentEvenIfTheWindowIsFull(t *testing.T) {
 		}
 		assert.Zero(t, time.Since(start), "half of the window should have been saved up")
 		leave(t, g, "k")
-		assert.Equal(t, 5*longAnswer, time.Since(start), "only half is saved up: with 65 in flight, the window has to grow from 10 to 15, 22, 33, 50 and 75")
+		assert.Equal(t, 5*longAnswer, time.Since(start), "only half of the window is saved up: with 65 in flight, the window has to grow from 10 to 15, 22, 33, 50 and 75")
 		assert.EqualValues(t, 10+50+5+1, g.account("k").flying.Load())
 	})
 }
 
-// Observe may see that requests are waiting, although they have been sent by the time
-// Observe gets the lock.
+// Observe may read window while requests wait, but get the lock only after those requests
+// have been sent.
 func TestResponseWidensAWindowThatReopenedWhileObserveWaitedForTheLock(t *testing.T) {
 	g := &Adaptive{StartWindow: 10}
 	for range 10 {
@@ -231,7 +230,8 @@ func TestHistoryHoldsTheTimeOfEverySixteenthAcceptedRequest(t *testing.T) {
 	}
 }
 
-// every16th returns a range of marks, if one request was accepted per millisecond.
+// every16th returns the marks with the given numbers, if one request was accepted per
+// millisecond.
 func every16th(from, to int64) (marks []fleet1.Mark) {
 	for i := from; i <= to; i++ {
 		marks = append(marks, fleet1.Mark{At: time.Duration(16*i) * time.Millisecond, Accepted: 16 * i})
@@ -296,7 +296,7 @@ func TestCanceledTurnGoesToNextWaiter(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for range 50 { // which of the two happens is random
+			for range 50 { // it is random which of the two is sent
 				synctest.Test(t, func(t *testing.T) {
 					g := &Adaptive{StartWindow: 1}
 					free := begin(t, g)
@@ -382,13 +382,13 @@ func TestWaiterIsTooLateIfTheTurnsAheadLeaveNoTimeForItsResponse(t *testing.T) {
 		deadline time.Duration
 		late     bool
 	}{
-		{3, 3599 * ms, true}, {3, 3600 * ms, false}, // 1.2 round trips
+		{3, 3599 * ms, true}, {3, 3600 * ms, false}, // a response may take 1.2 round trips
 		{6, 6599 * ms, true}, {6, 6600 * ms, false},
 		{0, 1 * ms, false}, {0, 0, true}, // the first waiter is sent if any time is left
 	} {
 		until, late := a.late(&waiter{limited: true, deadline: now + tt.deadline}, now, tt.ahead)
-		assert.Equal(t, now+time.Duration(tt.ahead)*s, until, "earliest turn of %+v", tt)
-		assert.Equal(t, tt.late, late, "whether %+v is late", tt)
+		assert.Equal(t, now+time.Duration(tt.ahead)*s, until, "wrong earliest turn for %+v", tt)
+		assert.Equal(t, tt.late, late, "wrong decision about lateness for %+v", tt)
 	}
 	_, late := a.late(&waiter{}, now, 1000)
 	assert.False(t, late, "a waiter without a deadline should never be late")
@@ -416,8 +416,8 @@ func TestCallerThatCannotMeetItsDeadlineIsRefusedAndDoesNotDelayOthers(t *testin
 			assert.ErrorIs(t, <-w.ready, ErrDeadline)
 		}
 	}
-	// The turns come at 0 s, 1 s and so on. A refused waiter leaves its turn to the
-	// next one.
+	// The turns come at 0 s, 1 s and so on. A refused waiter passes its turn on to the
+	// next waiter.
 	assert.Equal(t, []int{1, 3, 5, 6}, told)
 }
 

@@ -15,21 +15,22 @@ import (
 // first 429, all requests of the account pause until Retry-After has elapsed. They are
 // then sent one at a time, in the order of arrival, at a pace that the service accepts.
 //
-// The zero value is ready to use. An Adaptive is safe for concurrent use; do not copy
-// or change it after first use. It serves any number of keys, and any number of
-// Transports that talk to the same accounts. It forgets unused keys.
+// The zero value is ready to use. An Adaptive is safe for concurrent use; do not copy or
+// change it after first use. It can serve any number of keys and any number of Transports
+// that use the same accounts, and it forgets unused keys.
 //
-// A request that cannot be sent before the deadline of its context fails at once,
-// without being sent. A request that a RoundTripper below the Transport sends while it
-// handles another one, such as a request for a token, waits only for pauses.
+// A request that cannot be sent before the deadline of its context fails at once, without
+// being sent. If a RoundTripper below the Transport sends a request of its own while it
+// handles a caller's request (to get a token, for example), its own request waits only
+// for pauses.
 type Adaptive struct {
 	// StartWindow limits how many requests of a key are in flight before the limit is
 	// known. The window grows by half with each round trip and never shrinks. Zero
 	// means 64; negative means unlimited.
 	StartWindow int
 
-	fleet    fleet1.Fleet // nil: the gate is not shared with other processes
-	accounts sync.Map     // from key to *account
+	fleet    fleet1.Fleet // the fleet that the gate belongs to; nil: none
+	accounts sync.Map     // maps each key to its *account
 	live     atomic.Int64 // number of accounts
 	mu       sync.Mutex   // guards the fields below
 	sweeper  *time.Timer
@@ -52,7 +53,7 @@ func (g *Adaptive) Wait(ctx context.Context, r Request) (Ticket, error) {
 	}
 }
 
-// Observe tells the gate the outcome of a request. See [Gate].
+// Observe reports the outcome of a request that Wait admitted. See [Gate].
 func (g *Adaptive) Observe(r Request, t Ticket, o Outcome) {
 	v, ok := g.accounts.Load(r.Key)
 	if !ok {
@@ -69,19 +70,20 @@ func (g *Adaptive) Observe(r Request, t Ticket, o Outcome) {
 // Stats is a snapshot of what an [Adaptive] knows about one account. Use it for
 // dashboards and logs.
 type Stats struct {
-	Throttled bool          // a request of this account has been throttled
-	Pace      float64       // requests sent per second while others wait; 0: not known yet
-	Pause     time.Duration // time left of the pause; 0: no pause is in force
-	Waiting   int           // requests that are waiting
-	Flying    int           // requests that were admitted and not observed yet
+	Throttled bool          // whether any request of this account has been throttled
+	Pace      float64       // requests sent per second while requests are waiting; 0: not known yet
+	Pause     time.Duration // time until the current pause ends; 0: no pause is in force
+	Waiting   int           // requests that are waiting to be sent
+	Flying    int           // requests that were admitted but not yet reported to Observe
 
-	// Limit is the latest limit that the service stated: Requests, Per and Policy. It
-	// is zero if the service stated none, or if the outcomes of requests contradict it.
+	// Limit is the limit that the service stated most recently; only Requests, Per and
+	// Policy are set. It is zero if the service has not stated a limit, or if the
+	// outcomes of requests contradict the stated limit.
 	Limit Limit
 }
 
-// Stats returns what the gate knows about the account with that key, and false if it
-// does not know the key.
+// Stats returns what the gate knows about the account with the given key. The second
+// result is false if the gate does not know the key.
 func (g *Adaptive) Stats(key string) (Stats, bool) {
 	v, ok := g.accounts.Load(key)
 	if !ok {
@@ -90,8 +92,8 @@ func (g *Adaptive) Stats(key string) (Stats, bool) {
 	return v.(*account).stats()
 }
 
-// All iterates over the keys that the gate knows, with the Stats of each, in no
-// particular order. It may miss keys that are added or forgotten during the iteration.
+// All iterates over the keys that the gate knows and their Stats, in no particular order.
+// It may miss keys that are added or forgotten during the iteration.
 func (g *Adaptive) All() iter.Seq2[string, Stats] {
 	return func(yield func(string, Stats) bool) {
 		for key, v := range g.accounts.Range {
@@ -102,9 +104,9 @@ func (g *Adaptive) All() iter.Seq2[string, Stats] {
 	}
 }
 
-// Join is for package redisgate only: its types are internal and change without notice.
+// Join is for package redisgate only; its types are internal and change without notice.
 // It makes the gate, which must not be in use yet, a member of a fleet. The fleet calls
-// visit to inspect the account of a key; visit reports whether there is one.
+// visit to inspect the account of a key; visit reports whether that account exists.
 func (g *Adaptive) Join(f fleet1.Fleet) (visit func(key string, v fleet1.Visitor) bool) {
 	g.fleet = f
 	return func(key string, v fleet1.Visitor) bool {

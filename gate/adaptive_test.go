@@ -69,7 +69,7 @@ func TestNoRequestOfAThrottledAccountIsSentBeforeRetryAfter(t *testing.T) {
 	})
 }
 
-func TestThrottledAccountDoesNotSlowAnother(t *testing.T) {
+func TestThrottledAccountDoesNotSlowDownAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(gate.Adaptive)
 		throttle(t, g, time.Minute)
@@ -150,7 +150,7 @@ func TestBurstToAnUnlimitedAccountIsHeldBackOnce(t *testing.T) {
 		}
 		most, took := burst()
 		assert.Less(t, most, int64(1000))
-		assert.LessOrEqual(t, took, 600*time.Millisecond, "should take six round trips: 64, 96, 144, 216, 324 and the remaining requests")
+		assert.LessOrEqual(t, took, 600*time.Millisecond, "should take six round trips, of 64, 96, 144, 216, 324 and 156 requests")
 		for range 6 {
 			_, took = burst()
 		}
@@ -214,7 +214,7 @@ func TestSlowAnswersDoNotStallOtherRequests(t *testing.T) {
 }
 
 func TestRequestThatCannotBeSentBeforeItsDeadlineIsRefusedAtOnce(t *testing.T) {
-	t.Run("when it arrives during the pause", func(t *testing.T) {
+	t.Run("the request arrives during the pause", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			g := new(gate.Adaptive)
 			throttle(t, g, 20*time.Second)
@@ -232,7 +232,7 @@ func TestRequestThatCannotBeSentBeforeItsDeadlineIsRefusedAtOnce(t *testing.T) {
 			assert.ErrorContains(t, err, "deadline")
 		})
 	})
-	t.Run("when the pause begins while it waits", func(t *testing.T) {
+	t.Run("the pause begins while the request waits", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			g := new(gate.Adaptive)
 			throttle(t, g, time.Second)
@@ -271,7 +271,8 @@ func TestRequestThatCannotBeSentBeforeItsDeadlineIsRefusedAtOnce(t *testing.T) {
 	})
 }
 
-// Requests ahead do not count if their deadlines will have passed before their turns.
+// A request that is ahead does not count if its deadline will have passed before its
+// turn.
 func TestRequestIsNotRefusedBecauseOfRequestsAheadWithEarlierDeadlines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(gate.Adaptive)
@@ -294,8 +295,8 @@ func TestRequestIsNotRefusedBecauseOfRequestsAheadWithEarlierDeadlines(t *testin
 }
 
 // limitedTo simulates a service that accepts rate requests per second, evenly spaced.
-// send sends one request to the service through g, and done waits until all calls of
-// send have returned.
+// send sends one request to the service through g, and done waits until all calls to send
+// have returned.
 func limitedTo(rate float64, g *gate.Adaptive) (send func(context.Context) error, done func()) {
 	var mu sync.Mutex
 	var next time.Time
@@ -330,12 +331,12 @@ func TestPauseLongerThanMaxWaitIsRefusedAtOnce(t *testing.T) {
 		maxWait, retryAfter time.Duration
 		refused             bool
 	}{
-		"the pause is shorter":                   {2 * time.Minute, 110 * time.Second, false},
-		"the pause is exactly as long":           {2 * time.Minute, 2 * time.Minute, false},
-		"the pause is longer":                    {2 * time.Minute, 121 * time.Second, true},
-		"the pause is twice as long":             {10 * time.Second, 20 * time.Second, true},
-		"there is no MaxWait":                    {0, 10 * time.Hour, false},
-		"a huge Retry-After is clamped to a day": {24 * time.Hour, 1 << 62, false},
+		"the pause is shorter than MaxWait":       {2 * time.Minute, 110 * time.Second, false},
+		"the pause is exactly as long as MaxWait": {2 * time.Minute, 2 * time.Minute, false},
+		"the pause is longer than MaxWait":        {2 * time.Minute, 121 * time.Second, true},
+		"the pause is twice as long as MaxWait":   {10 * time.Second, 20 * time.Second, true},
+		"there is no MaxWait":                     {0, 10 * time.Hour, false},
+		"a huge Retry-After is clamped to a day":  {24 * time.Hour, 1 << 62, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -362,7 +363,7 @@ func TestPauseLongerThanMaxWaitIsRefusedAtOnce(t *testing.T) {
 	}
 }
 
-func TestPauseThatBecomesLongerThanMaxWaitRefusesWaiters(t *testing.T) {
+func TestWaitersAreRefusedWhenThePauseBecomesLongerThanTheirMaxWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(gate.Adaptive)
 		first, second := enter(t, g, 0), enter(t, g, 0)
@@ -421,11 +422,11 @@ func TestPausesWithoutRetryAfterGrow(t *testing.T) {
 	})
 }
 
-// Callers that wait for at most half a minute never form a long queue. They must be
-// served all the same when the service accepts requests again.
+// Callers that wait for at most half a minute never form a long queue. Even so, they must
+// be served when the service accepts requests again.
 func TestCallersAreServedSoonAfterAnOutage(t *testing.T) {
 	if testing.Short() {
-		t.Skip("simulates an hour and a half of callers")
+		t.Skip("simulates callers for an hour and a half")
 	}
 	for name, tt := range map[string]struct {
 		lasts, retryAfter, within time.Duration
@@ -442,7 +443,7 @@ func TestCallersAreServedSoonAfterAnOutage(t *testing.T) {
 				begin := time.Now().Add(time.Minute)
 				end := begin.Add(tt.lasts)
 				served := end.Add(tt.within)
-				var failed atomic.Int64 // calls that began after the time served, and failed
+				var failed atomic.Int64 // number of failed calls that began later than served
 				var wg sync.WaitGroup
 				for now := time.Now(); now.Before(served.Add(time.Minute)); now = time.Now() {
 					wg.Go(func() {
@@ -498,7 +499,7 @@ func TestCanceledWaitReturnsAtOnceAndLeavesTheQueue(t *testing.T) {
 }
 
 // A waiter that is canceled at the moment when it is admitted must pass its turn on to
-// the next one.
+// the next waiter.
 func TestNoTurnIsLostWhenWaitersAreCanceled(t *testing.T) {
 	g := &gate.Adaptive{StartWindow: 2}
 	var wg sync.WaitGroup
@@ -527,36 +528,36 @@ func TestNoTurnIsLostWhenWaitersAreCanceled(t *testing.T) {
 
 func TestMisuseOfObserveDoesNoHarm(t *testing.T) {
 	for name, misuse := range map[string]func(*testing.T, *gate.Adaptive){
-		"without Wait, for an unknown account": func(_ *testing.T, g *gate.Adaptive) {
+		"Observe without Wait for an unknown account": func(_ *testing.T, g *gate.Adaptive) {
 			g.Observe(gate.Request{Key: "unknown"}, 0, accepted)
 			g.Observe(gate.Request{Key: "unknown"}, 7, throttled(time.Hour))
 		},
-		"without Wait": func(t *testing.T, g *gate.Adaptive) {
+		"Observe without Wait": func(t *testing.T, g *gate.Adaptive) {
 			g.Observe(plain, enter(t, g, 0), accepted)
 			for range 1000 {
 				g.Observe(plain, 0, accepted)
 			}
 		},
-		"twice": func(t *testing.T, g *gate.Adaptive) {
+		"Observe twice": func(t *testing.T, g *gate.Adaptive) {
 			ticket := enter(t, g, 0)
 			g.Observe(plain, ticket, accepted)
 			g.Observe(plain, ticket, accepted)
 		},
-		"twice, after throttling": func(t *testing.T, g *gate.Adaptive) {
+		"Observe twice after throttling": func(t *testing.T, g *gate.Adaptive) {
 			throttle(t, g, time.Second)
 			ticket := enter(t, g, 0)
 			g.Observe(plain, ticket, accepted)
 			g.Observe(plain, ticket, throttled(100*time.Second))
 		},
-		"with a ticket that was never issued": func(t *testing.T, g *gate.Adaptive) {
+		"Observe with a ticket that was never issued": func(t *testing.T, g *gate.Adaptive) {
 			throttle(t, g, time.Second)
 			g.Observe(plain, 1<<60, throttled(100*time.Second))
 			g.Observe(plain, 1<<60, accepted)
 		},
-		"with a negative RetryAfter": func(t *testing.T, g *gate.Adaptive) {
+		"Observe with a negative RetryAfter": func(t *testing.T, g *gate.Adaptive) {
 			throttle(t, g, -time.Hour)
 		},
-		"with a Result that does not exist": func(t *testing.T, g *gate.Adaptive) {
+		"Observe with an undefined Result": func(t *testing.T, g *gate.Adaptive) {
 			g.Observe(plain, enter(t, g, 0), gate.Outcome{Result: 99})
 			throttle(t, g, time.Second)
 			g.Observe(plain, enter(t, g, 0), gate.Outcome{Result: 99})
@@ -582,7 +583,7 @@ func TestMisuseOfObserveDoesNoHarm(t *testing.T) {
 
 func TestMemoryOfAMillionAccountsIsFreed(t *testing.T) {
 	accounts := 1_000_000
-	if raceDetector || testing.Short() { // the race detector takes twenty times as long
+	if raceDetector || testing.Short() { // with the race detector, the test takes twenty times as long
 		accounts /= 10
 	}
 	heap := func() uint64 {
@@ -607,7 +608,7 @@ func TestMemoryOfAMillionAccountsIsFreed(t *testing.T) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		after := heap()
-		t.Logf("heap: %d KiB before, at most %d KiB more during the test, %d KiB after it", before>>10, (peak-min(before, peak))>>10, after>>10)
+		t.Logf("heap: %d KiB before, at most %d KiB more during the test, %d KiB after the test", before>>10, (peak-min(before, peak))>>10, after>>10)
 		assert.Less(t, after-min(before, after), uint64(256<<10))
 		runtime.KeepAlive(g)
 	})
@@ -632,7 +633,7 @@ func TestAccountsCanBeForgottenAndUsedConcurrently(t *testing.T) {
 	for i := range 8 {
 		wg.Go(func() {
 			for j := range 5000 {
-				r := gate.Request{Key: fmt.Sprint((i + j) % 3000)} // enough keys to cause sweeps in a hurry
+				r := gate.Request{Key: fmt.Sprint((i + j) % 3000)} // enough keys to cause hurried sweeps
 				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 				ticket, err := g.Wait(ctx, r)
 				if assert.NoError(t, err) {

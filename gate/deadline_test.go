@@ -69,7 +69,7 @@ func (b *bucket) learn(t *testing.T, g gate.Gate, trip time.Duration) {
 }
 
 func TestCallersThatCannotBeServedWithinTheirTimeoutAreRefusedAtOnce(t *testing.T) {
-	const rounds = 20 // a single round varies a lot: a second 429 takes up a third of its time
+	const rounds = 20 // a single round varies a lot, because a second 429 takes up a third of the time
 	for name, apart := range map[string]time.Duration{"all at once": 0, "20 µs apart": 20 * time.Microsecond, "1 ms apart": time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
 			served, early, late := 0, 0, 0
@@ -115,7 +115,7 @@ func TestRequestsTooLateForTheirDeadlinesDoNotWasteTurns(t *testing.T) {
 	if testing.Short() {
 		t.Skip("simulates 36 minutes of up to 500 callers per second")
 	}
-	const minute, rounds = 60, 6 // a single round varies a lot: the learned pace may be too low
+	const minute, rounds = 60, 6 // a single round varies a lot, because the learned pace may be too low
 	for _, load := range []float64{1.5, 3, 10} {
 		for _, trip := range []time.Duration{20 * time.Millisecond, 300 * time.Millisecond} {
 			t.Run(fmt.Sprint("load ", load, ", round trip ", trip), func(t *testing.T) {
@@ -145,8 +145,8 @@ func TestRequestsTooLateForTheirDeadlinesDoNotWasteTurns(t *testing.T) {
 					})
 				}
 				share, perSuccess := float64(served)/(rounds*minute*rate), float64(sent)/float64(served)
-				t.Logf("%.1f %% of the limit used, %.3f requests per success", 100*share, perSuccess)
-				assert.GreaterOrEqual(t, share, 0.85, "share of the limit that is used (0.08 to 0.34 if requests that would be answered too late are sent)")
+				t.Logf("%.1f%% of the limit used, %.3f requests per success", 100*share, perSuccess)
+				assert.GreaterOrEqual(t, share, 0.85, "too small a share of the limit was used (0.08 to 0.34 if requests are sent whose responses would be too late)")
 				assert.LessOrEqual(t, perSuccess, 1.1)
 			})
 		}
@@ -157,7 +157,7 @@ func TestTheOnlyWaiterIsSentEvenIfEarlierResponsesWereSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, b := new(gate.Adaptive), &bucket{rate: 20}
 		b.learn(t, g, 5*time.Second)
-		for range 20 { // responses have become fast, and the gate must find out
+		for range 20 { // responses have become fast, and the gate must notice
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 			assert.NoError(t, b.call(ctx, g, 10*time.Millisecond))
 			cancel()
@@ -193,7 +193,7 @@ func TestCallersWithLittleMoreTimeThanARoundTripAreServed(t *testing.T) {
 	for _, tt := range []struct {
 		name           string
 		rate           float64
-		trip, later    time.Duration // round trip in the first third of the test, and after it
+		trip, later    time.Duration // round trip during and after the first third of the test
 		timeout, apart time.Duration
 		want           float64 // share of the limit that is used in the last third, which includes pauses of a second
 	}{
@@ -202,7 +202,7 @@ func TestCallersWithLittleMoreTimeThanARoundTripAreServed(t *testing.T) {
 		{"round trip 0.3 s, timeout 0.32 s", 2, 300 * time.Millisecond, 300 * time.Millisecond, 320 * time.Millisecond, 130 * time.Millisecond, 0.75},
 		{"responses become slower", 15, 20 * time.Millisecond, 400 * time.Millisecond, 600 * time.Millisecond, 20 * time.Millisecond, 0.75},
 		{"responses become faster", 15, 400 * time.Millisecond, 20 * time.Millisecond, 600 * time.Millisecond, 20 * time.Millisecond, 0.75},
-		{"at first every response is later than the timeout", 15, time.Second, 20 * time.Millisecond, 600 * time.Millisecond, 20 * time.Millisecond, 0.75},
+		{"at first, every response comes after the timeout", 15, time.Second, 20 * time.Millisecond, 600 * time.Millisecond, 20 * time.Millisecond, 0.75},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -247,7 +247,7 @@ func TestLostResponsesDoNotCauseOtherRequestsToBeRefused(t *testing.T) {
 				assert.NoError(t, err)
 				tickets = append(tickets, ticket)
 			}
-			time.Sleep(10 * time.Minute) // their callers are patient
+			time.Sleep(10 * time.Minute) // the callers of these requests are patient
 			var calls sync.WaitGroup
 			start := func() {
 				for range 200 {

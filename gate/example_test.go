@@ -245,8 +245,8 @@ func ExampleStats() {
 	// Output: throttled: true | pause: 1h0m0s | in flight: 0
 }
 
-// While a pause is in force, Wait blocks until it ends. If that would be after the
-// deadline, Wait returns an error at once.
+// Wait blocks until the current pause ends. If the pause ends after the deadline, Wait
+// returns an error at once.
 func ExampleAdaptive_Wait() {
 	shared := new(gate.Adaptive)
 	r := gate.Request{Key: "account"}
@@ -288,15 +288,15 @@ func ExampleAdaptive_Observe() {
 	// 0
 }
 
-// A service that answers 429 may state its limit.
+// A service may state its limit in a 429.
 func ExampleLimit() {
 	stated := gate.Limit{Requests: 200, Per: 5 * time.Minute, Reset: 42 * time.Second, Policy: "user"}
 	fmt.Println(stated)
 	// Output: 200 per 5m0s (user) new in 42s
 }
 
-// A person opens a page while a batch uses up the limit of the account. The request of
-// the person is sent first.
+// A person opens a page while a batch job uses up the limit of the account. The person's
+// request is sent first.
 func ExampleWithPriority() {
 	client := &http.Client{Transport: &iamhttp.Transport{Gate: new(gate.Adaptive)}}
 
@@ -315,7 +315,7 @@ func ExampleWithPriority() {
 	resp.Body.Close()
 }
 
-// If a service has one limit for reads and writes, use a common key for both.
+// If a service has one limit for reads and writes, use the same key for both.
 func ExampleKeyByHost() {
 	tr := &iamhttp.Transport{Gate: new(gate.Adaptive), GateKey: gate.KeyByHost}
 	req, _ := http.NewRequest("POST", "https://IAM.example.com:443/v3/users", http.NoBody)

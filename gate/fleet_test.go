@@ -14,7 +14,7 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// A turnstile is a Pacer that admits only as many requests as its field turns says.
+// A turnstile is a Pacer that admits only as many requests as the value of turns.
 type turnstile struct {
 	*fleet1.Controller
 	turns   int
@@ -22,7 +22,7 @@ type turnstile struct {
 	gap     time.Duration // time that Earliest assumes for each request ahead
 	trip    time.Duration
 	backlog int      // argument of the latest call to Next
-	told    []string // which of Accepted and Idle were called, in order
+	told    []string // the calls to Accepted and Idle, in order
 	probing bool
 	silence time.Duration
 }
@@ -121,12 +121,12 @@ func TestFleetCanCloseAnOpenAccount(t *testing.T) {
 	})
 }
 
-func TestFleetPauseRefusesWaitersThatCannotWaitForItsEnd(t *testing.T) {
+func TestWaitersThatCannotWaitForTheEndOfAFleetPauseAreRefused(t *testing.T) {
 	for name, tt := range map[string]struct {
 		pause   time.Duration
 		maxWait time.Duration
 		err     error
-		away    int // number of refused waiters, of four with deadlines in 1, 2, 1 and 2 minutes
+		away    int // how many of the four waiters, with deadlines in 1, 2, 1 and 2 minutes, are refused
 	}{
 		"some deadlines are before the end of the pause":      {time.Minute, 0, ErrDeadline, 2},
 		"no deadline is after the end of the pause":           {2 * time.Minute, 0, ErrDeadline, 4},
@@ -216,7 +216,7 @@ func TestFleetNoticeReachesAnAccountThatIsBeingCreated(t *testing.T) {
 	visit := g.Join(f)
 	found := make(chan bool)
 	p := closed()
-	f.opened = func() { // a notice arrives while the fleet is asked
+	f.opened = func() { // a notice arrives while the gate asks the fleet
 		go func() {
 			found <- visit("k", func(time.Duration, fleet1.Pacer, int, func() fleet1.History) fleet1.Pacer { return p })
 		}()

@@ -1,14 +1,14 @@
 // Package gate decides when the requests of one account may be sent.
 //
-// A rate limit belongs to an account, not to one call. Once the service answers 429,
-// every caller of that account has to wait, and then they have to come back one by one.
-// A gate takes care of that: an iamhttp.Transport asks it before each attempt, and
-// reports the outcome to it.
+// A rate limit belongs to an account, not to a single call. Once the service returns 429,
+// every caller of that account has to wait, and the callers then have to resume one at a
+// time. A gate coordinates them: an iamhttp.Transport asks its gate before each attempt
+// and reports the outcome to the gate afterwards.
 //
 //	shared := new(gate.Adaptive) // one for all clients of the process
 //	client := &http.Client{Transport: &iamhttp.Transport{Gate: shared}}
 //
-// [Adaptive] is the gate for one process. The module redisgate has a gate for many
+// [Adaptive] is a gate for one process; the module redisgate provides a gate for many
 // processes. To write your own, implement [Gate] and test it with package gatetest.
 package gate
 
@@ -24,27 +24,28 @@ import (
 // A Gate decides when requests may be sent. It must be safe for concurrent use. Requests
 // with the same key share the limit of one account, and keys do not affect each other.
 //
-// A Transport with a gate does not wait by itself after a 429, unless the call has no
-// deadline and half of its attempts are used up. It reports the 429 to the gate and
-// calls Wait again: the gate has to hold the request back.
+// After a 429, a Transport with a gate does not wait on its own, except if the call has
+// no deadline and has used up half of its attempts. It reports the 429 to the gate and
+// calls Wait again, so the gate has to hold the request back.
 type Gate interface {
-	// Wait blocks until the request may be sent, and then returns a nil error: the
-	// caller sends it at once. Any error means that the request must not be sent: an
-	// [*Error] if the gate refuses it, ctx.Err() if the context ends first. After an
-	// error, Observe is not called.
+	// Wait blocks until the request may be sent and then returns a nil error; the caller
+	// must send the request at once. A non-nil error means that the request must not be
+	// sent. It is an [*Error] if the gate refuses the request, and ctx.Err() if the
+	// context ends first. Observe is not called after an error.
 	Wait(ctx context.Context, r Request) (Ticket, error)
 
-	// Observe reports the outcome of a request that Wait admitted: r is the Request
-	// that Wait got, t the Ticket that it returned. It is called exactly once for each
-	// Wait that returned nil, even if nothing was sent after all. It must not block.
+	// Observe reports the outcome of a request that Wait admitted. r is the Request that
+	// was passed to Wait, and t is the Ticket that Wait returned. Observe is called
+	// exactly once for each call to Wait that returned nil, even if the request was not
+	// sent after all. It must not block.
 	//
 	// After a Throttled outcome, no request with that key may be sent until RetryAfter
-	// has elapsed or, if it is zero, for a time that the gate chooses. If several such
-	// pauses overlap, the one that ends last counts.
+	// has elapsed or, if RetryAfter is zero, for a time that the gate chooses. If several
+	// of these pauses overlap, the one that ends last applies.
 	Observe(r Request, t Ticket, o Outcome)
 }
 
-// A Request is what a [Gate] knows about a request.
+// A Request describes an HTTP request to a [Gate].
 type Request struct {
 	// Key names the account whose limit the request counts against. It is never empty.
 	Key string
@@ -52,8 +53,8 @@ type Request struct {
 	// Resend is the resend count: 0 for the first attempt, 1 for the first retry.
 	Resend int
 
-	// MaxWait is the longest pause that the caller waits for. A gate refuses the
-	// request with [ErrPaused] while a longer pause is in force. Zero means that only
+	// MaxWait is the longest pause that the caller is willing to wait out. A gate refuses
+	// the request with [ErrPaused] while a longer pause is in force. Zero means that only
 	// the context limits the wait. The Transport sets it from its own MaxWait.
 	MaxWait time.Duration
 }
@@ -65,8 +66,8 @@ type Ticket uint64
 // An Outcome is the result of a request that a [Gate] admitted.
 type Outcome struct {
 	Result     Result
-	RetryAfter time.Duration // with Throttled: the wait that the service asked for; 0: none
-	Limit      Limit         // with Throttled: what the service stated about its limit; zero: nothing
+	RetryAfter time.Duration // the wait that the service asked for, if Throttled; 0: none
+	Limit      Limit         // the limit that the service stated, if Throttled; zero: none
 }
 
 // A Limit is a rate limit that the service states in a failing response: a number of
@@ -80,8 +81,8 @@ type Limit struct {
 	Policy    string        // the service's name for the limit
 }
 
-// String returns, for example, "200 per 5m0s (user) new in 30s", where 30s is Reset. It
-// returns "" for the zero value.
+// String returns a description such as "200 per 5m0s (user) new in 30s", where 30s is
+// Reset, or "" for the zero value.
 func (l Limit) String() string {
 	var parts []string
 	if l.Requests > 0 {
@@ -99,15 +100,15 @@ func (l Limit) String() string {
 	return strings.Join(parts, " ")
 }
 
-// A Result is what an [Outcome] says about the limit. The zero value is Unknown.
+// A Result states whether a request was within the limit. The zero value is Unknown.
 type Result uint8
 
-// The results, and what each one says about the limit.
+// The results of a request.
 const (
-	Unknown   Result = iota // nothing: no response, a 5xx, an expected 429, a panic
+	Unknown   Result = iota // the outcome says nothing about the limit: no response, a 5xx, an expected 429, or a panic
 	Accepted                // the request was within the limit
 	Throttled               // the request was over the limit
-	NotSent                 // the request did not reach the service: a gate below refused it
+	NotSent                 // the request was not sent, because a gate further down refused it
 )
 
 // String returns the result in one or two words.
@@ -125,25 +126,26 @@ func (r Result) String() string {
 	return fmt.Sprintf("Result(%d)", uint8(r))
 }
 
-// The reasons that [Adaptive] puts into an [Error]. Test for them with errors.Is.
+// The reasons that [Adaptive] gives in the Err field of an [Error]. Test for them with
+// errors.Is.
 var (
 	// ErrDeadline means that the request cannot be sent before the deadline of its
 	// context.
 	ErrDeadline = errors.New("request cannot be sent before its deadline")
 
-	// ErrPaused means that the pause in force is longer than the request's MaxWait.
+	// ErrPaused means that the current pause is longer than the request's MaxWait.
 	ErrPaused = errors.New("pause is longer than MaxWait")
 )
 
-// An Error means that a [Gate] refuses to admit a request. The Transport returns it
-// inside an iamhttp.NotSentError or, if an earlier attempt got a response, as the Cause
-// of an iamhttp.StatusError.
+// An Error is the error with which a [Gate] refuses to admit a request. The Transport
+// returns it inside an iamhttp.NotSentError or, if an earlier attempt got a response, as
+// the Cause of an iamhttp.StatusError.
 type Error struct {
 	RetryAfter time.Duration // time until a request with that key may be sent; 0: unknown
-	Err        error         // ErrDeadline, ErrPaused, or an error of the gate's own
+	Err        error         // ErrDeadline, ErrPaused, or the gate's own error
 }
 
-// Error returns the reason, and the earliest time to try again.
+// Error returns the reason and, if RetryAfter is set, the earliest time to try again.
 func (e *Error) Error() string {
 	text := "request refused"
 	if e.Err != nil {

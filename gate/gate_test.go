@@ -90,7 +90,7 @@ func TestStatsOfAThrottledAccount(t *testing.T) {
 		assert.Equal(t, gate.Stats{Throttled: true, Flying: 1}, s)
 
 		time.Sleep(5 * time.Second)
-		assert.LessOrEqual(t, stats(t, g).Pause, 16*time.Second, "Pause should be the rest of the pause")
+		assert.LessOrEqual(t, stats(t, g).Pause, 16*time.Second, "Pause should be the time left until the pause ends")
 
 		left := make(chan gate.Ticket, 20)
 		for range cap(left) {

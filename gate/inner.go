@@ -9,32 +9,32 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// Shortest and longest pause after an inner request got a 429 without Retry-After.
+// The shortest and longest pauses after an inner request gets a 429 without Retry-After.
 const (
 	innerPause     = 250 * time.Millisecond
 	mostInnerPause = 15 * time.Second
 )
 
-// An inner request is sent inside an attempt that the gate has already admitted: a
-// RoundTripper below the Transport gets a token through the same client. The attempt
-// holds its turn unused until the token arrives, and so do all other attempts that need
-// the token. If the inner request had to wait for a turn, it would wait behind callers
-// that wait for it. So it waits only for pauses.
+// An inner request is sent during an attempt that the gate has already admitted, for
+// example when a RoundTripper below the Transport gets a token through the same client.
+// That attempt has used a turn but is not sent until the token arrives, like every other
+// attempt that needs the token. If the inner request had to wait for a turn, it would
+// wait behind callers that are waiting for it, so it waits only for pauses.
 
-// roundTrip is the end of the function name of a Transport's RoundTrip; client is the
-// beginning of the function names of an http.Client's methods.
+// roundTrip is the suffix of the function name of a Transport's RoundTrip, and client is
+// the prefix of the function names of an http.Client's methods.
 const (
 	roundTrip = ".(*Transport).RoundTrip"
 	client    = "net/http.(*Client)."
 )
 
-// inner reports whether Wait is called from within an attempt that was already
-// admitted. A RoundTripper cannot pass this on, and token sources use contexts of their
-// own, so only the goroutine's stack shows it: the stack contains the same call in a
-// Transport twice. The check takes less than a microsecond, and is made only for
+// inner reports whether Wait is called from within an attempt that was already admitted.
+// A RoundTripper cannot pass this information on, and token sources use contexts of their
+// own, so inner inspects the goroutine's stack: in an inner request, the same call in a
+// Transport appears twice. The check takes less than a microsecond and is made only for
 // requests that the gate does not admit at once.
 func inner() bool {
-	const near = 12 // frames between Wait and its Transport, including those of a wrapping gate
+	const near = 12 // maximum number of frames between Wait and its Transport, including those of a wrapping gate
 	var stack [96]uintptr
 	pcs := stack[:runtime.Callers(4, stack[:])]
 	for i, pc := range pcs[:min(near, len(pcs))] {
@@ -78,8 +78,8 @@ func (a *account) dispatchInner(now time.Duration) {
 	}
 }
 
-// refusedInner begins a pause after an inner request got a 429. Outside a fleet, the
-// pacer learns only of the pause, because it does not know about the request.
+// refusedInner begins a pause after a 429 for an inner request. Outside a fleet, the
+// pacer is told only about the pause, because it does not know about the request.
 func (a *account) refusedInner(now, retryAfter time.Duration) {
 	if _, alone := a.pacer.(*fleet1.Controller); !alone {
 		a.pacer.Refused(now, fleet1.Send{}, retryAfter) // pauses all processes

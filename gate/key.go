@@ -7,11 +7,11 @@ import (
 	"sync/atomic"
 )
 
-// KeyByHost returns the host of the request's URL, in lower case and without the
-// default port. Use it as the GateKey of a Transport if reads and writes count against
-// one limit.
+// KeyByHost returns the host of the request's URL in lower case, without the scheme's
+// default port or a trailing dot. Use it as the GateKey of a Transport if reads and
+// writes share one limit.
 func KeyByHost(r *http.Request) string {
-	host := strings.ToLower(r.URL.Host) // does not allocate if it is in lower case already
+	host := strings.ToLower(r.URL.Host) // does not allocate if the host is already in lower case
 	if i := strings.LastIndexByte(host, ':'); i >= 0 {
 		switch port := host[i+1:]; {
 		case port == "", port == "443" && strings.EqualFold(r.URL.Scheme, "https"), port == "80" && strings.EqualFold(r.URL.Scheme, "http"):
@@ -23,10 +23,9 @@ func KeyByHost(r *http.Request) string {
 	return strings.TrimSuffix(host, ".")
 }
 
-// KeyByHostAndMethod returns the host, as [KeyByHost] does, for methods that only read
-// (RFC 9110, section 9.2.1), and the host followed by " writes" for the others. It is
-// the default GateKey of a Transport, because many services limit writes more than
-// reads.
+// KeyByHostAndMethod returns the same key as [KeyByHost] for methods that only read (RFC
+// 9110, section 9.2.1), and that key followed by " writes" for all other methods. It is
+// the default GateKey of a Transport, because many services limit writes more than reads.
 func KeyByHostAndMethod(r *http.Request) string {
 	host := KeyByHost(r)
 	switch r.Method {
@@ -44,7 +43,7 @@ func KeyByHostAndMethod(r *http.Request) string {
 }
 
 // The keys for writes are cached, so that requests do not allocate them. The cache holds
-// mostWrites hosts; for any other host, each request builds the key anew.
+// the keys of mostWrites hosts; for any other host, each request allocates its key.
 var (
 	writes      sync.Map
 	writesKnown atomic.Int64

@@ -18,7 +18,7 @@ func TestReadsAndWritesOfAHostHaveDifferentKeys(t *testing.T) {
 	} {
 		r := httptest.NewRequest(http.MethodGet, "https://IAM.example.:443/v3/users", nil)
 		r.Method = method
-		for range 2 { // the second time, the key is cached
+		for range 2 { // the second time, the key comes from the cache
 			assert.Equal(t, want, gate.KeyByHostAndMethod(r), method)
 		}
 		assert.Equal(t, "iam.example", gate.KeyByHost(r), method)

@@ -6,20 +6,20 @@ import "context"
 // value is Normal.
 type Priority int
 
-// The priorities. A waiting Interactive request is sent before a Normal one, and a
-// Normal one before a Bulk one. Each priority with waiting requests gets at least a
+// The priorities. Waiting Interactive requests are sent before Normal ones, and Normal
+// requests before Bulk ones, but each priority with waiting requests gets at least a
 // tenth of the turns.
 const (
-	Bulk        Priority = iota - 1 // nobody is waiting for the result, for example a nightly batch
+	Bulk        Priority = iota - 1 // nobody is waiting for the result, as in a nightly batch job
 	Normal                          // the default
 	Interactive                     // a person is waiting for the result
 )
 
 type priorityKey struct{}
 
-// WithPriority returns a context whose requests wait with priority p at an [Adaptive]
-// or a redisgate.Gate. Use it with http.NewRequestWithContext, for example so that a
-// person does not have to wait behind a batch. A priority has no effect while the
+// WithPriority returns a copy of ctx whose requests have priority p when they wait in an
+// [Adaptive] or a redisgate.Gate. Use it with http.NewRequestWithContext, for example to
+// keep a person from waiting behind a batch job. A priority has no effect while the
 // account is not throttled.
 func WithPriority(ctx context.Context, p Priority) context.Context {
 	return context.WithValue(ctx, priorityKey{}, p)

@@ -8,16 +8,16 @@ type waiter struct {
 	ready      chan error // receives the result, once
 	ticket     Ticket     // valid after ready has delivered nil
 	resend     int
-	maxWait    time.Duration // 0: no limit
+	maxWait    time.Duration // longest pause to wait out; 0: no limit
 	since      time.Duration
 	deadline   time.Duration
-	limited    bool // deadline is set
-	inner      bool // it waits for pauses only
+	limited    bool // whether deadline is set
+	inner      bool // whether it waits only for pauses
 	queue      *queue
 	prev, next *waiter
 }
 
-// A queue holds waiters, first in, first out.
+// A queue holds waiters in first-in, first-out order.
 type queue struct {
 	head, tail *waiter
 	n          int
@@ -51,17 +51,17 @@ func (q *queue) remove(w *waiter) {
 
 // A lane holds the waiters of one priority.
 type lane struct {
-	retries queue // sent before firsts, because these requests have waited already
+	retries queue // sent before firsts, because a retry has already waited once
 	firsts  queue
-	passed  int // turns given to other lanes since this lane last had a turn
+	passed  int // number of turns given to other lanes since this lane last had a turn
 }
 
-// mostPassed is how many turns in a row can go to other lanes while a lane has waiters.
-// Each lane thus gets at least a tenth of the turns, and none starves.
+// mostPassed is the maximum number of consecutive turns that go to other lanes while a
+// lane has waiters. Each lane thus gets at least a tenth of the turns, and none starves.
 const mostPassed = 9
 
-// lateResend is the lowest resend count with which a request lets another one go first
-// after a pause.
+// lateResend is the resend count at which a request starts to let others go first after a
+// pause.
 const lateResend = 3
 
 // lanes holds all waiters of an account by priority, the most urgent first.
@@ -89,9 +89,9 @@ func (ls *lanes) push(w *waiter, p Priority) {
 	}
 }
 
-// pop removes and returns the waiter whose turn it is; there must be one. After a
-// pause, the first request is the likeliest to be throttled again, so a request that
-// was throttled often lets another one of its lane go first. probing means that nothing
+// pop removes and returns the waiter whose turn it is; there must be a waiter. The first
+// request after a pause is the likeliest to be throttled again, so a request that has
+// been throttled often lets another one in its lane go first. probing is true if nothing
 // has been sent since the pause.
 func (ls *lanes) pop(probing bool) *waiter {
 	l := &ls[ls.next(func(i int) bool { return ls[i].waiting() > 0 })]
@@ -134,8 +134,8 @@ func (ls *lanes) ahead(resend int, p Priority) int {
 	return behind(own, urgent)
 }
 
-// behind returns how many waiters will be sent before one that has own waiters ahead of
-// it in its lane, and urgent waiters in more urgent lanes.
+// behind returns how many waiters will be sent before a waiter that has own waiters ahead
+// of it in its lane and urgent waiters in more urgent lanes.
 func behind(own, urgent int) int { return own + min(urgent, mostPassed*(own+1)) }
 
 // all calls yield with each waiter, and with the number of waiters that will certainly

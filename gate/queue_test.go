@@ -60,7 +60,7 @@ func TestUrgentRequestsAreSentFirstButEachPriorityGetsATenthOfTheTurns(t *testin
 				got[of[ls.pop(false)]]++
 			}
 			for _, p := range waiting {
-				assert.GreaterOrEqual(t, got[p], turns/10-1, "turns of priority %d", p)
+				assert.GreaterOrEqual(t, got[p], turns/10-1, "priority %d got too few turns", p)
 			}
 			assert.GreaterOrEqual(t, got[waiting[0]], turns-(len(waiting)-1)*(turns/10+1), "the most urgent priority should get all other turns")
 		})
@@ -81,7 +81,7 @@ func TestUrgentRequestDoesNotWaitForALongQueue(t *testing.T) {
 	var ls lanes
 	for range 10000 {
 		ls.push(new(waiter), Bulk)
-		ls.pop(false) // turns before a waiter arrived must not count for it
+		ls.pop(false) // turns that were given before a waiter arrived must not count for that waiter
 		ls.push(new(waiter), Bulk)
 	}
 	w := new(waiter)
@@ -110,6 +110,6 @@ func TestAheadCountsTheRequestsThatAreSentEarlier(t *testing.T) {
 	ls.all(func(_ *waiter, ahead int) { seen = append(seen, ahead) })
 	assert.Len(t, seen, 175)
 	assert.Equal(t, 99, seen[99])
-	assert.Equal(t, 9, seen[100], "requests ahead of the first Normal waiter")
+	assert.Equal(t, 9, seen[100], "wrong number of requests ahead of the first Normal waiter")
 	assert.Equal(t, 174, seen[174])
 }

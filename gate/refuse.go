@@ -2,8 +2,8 @@ package gate
 
 import "time"
 
-// refuse returns the reason why a waiter that has just arrived is refused, or nil if it
-// may wait with priority p.
+// refuse returns nil if w, which has just arrived, may wait with priority p. Otherwise it
+// returns the error with which w is refused.
 func (a *account) refuse(w *waiter, p Priority) error {
 	if a.pacer == nil {
 		return nil
@@ -29,8 +29,9 @@ func (a *account) refuse(w *waiter, p Priority) error {
 	return nil
 }
 
-// outlasted reports whether the pause is longer than the waiter's MaxWait. The random
-// time that the gate added does not count, because the service asked for less.
+// outlasted reports whether the pause is longer than the waiter's MaxWait. The jitter
+// that the gate added to the pause does not count, because the service did not ask for
+// it.
 func (w *waiter) outlasted(pause time.Duration) bool {
 	return w.maxWait > 0 && pause-jitter(w.maxWait) > w.maxWait
 }
@@ -40,7 +41,8 @@ func jitter(pause time.Duration) time.Duration { return min(pause/20, maxJitter)
 
 // late returns the earliest time at which w can be sent if ahead other waiters are sent
 // first, and whether that is certainly too late to get a response before the deadline. An
-// inner request takes no turn from others, so it may be sent while there is any time left.
+// inner request does not take a turn from other requests, so it may be sent as long as
+// any time is left.
 func (a *account) late(w *waiter, now time.Duration, ahead int) (earliest time.Duration, late bool) {
 	if a.hold.until > now && a.heldUntil(w) <= now { // the waiters ahead may be waiting for the stated end
 		ahead = min(ahead, 1)
@@ -51,9 +53,9 @@ func (a *account) late(w *waiter, now time.Duration, ahead int) (earliest time.D
 }
 
 // tries reports whether a waiter may be sent at the given time although its response is
-// expected to be late: responses may have become faster. The gate tries this now and then,
-// but rarely with a request that has waited, because the next one to arrive has more
-// time left and can use the turn.
+// expected after its deadline. The gate allows this now and then, because responses may
+// have become faster. It rarely does so for a request that has already waited, because
+// the next request to arrive has more time left and can use the turn.
 func (a *account) tries(w *waiter, at time.Duration) bool {
 	every := min(a.answered(), longAnswer)
 	if at-w.since > every/16 {
@@ -62,17 +64,18 @@ func (a *account) tries(w *waiter, at time.Duration) bool {
 	return a.turned == 0 || at-a.sentAt >= every
 }
 
-// gaveUp notes that a request got no response, unless a request sent later got one. One
-// or several requests that end together without a response may simply be lost, so given
-// at most doubles, and then does not grow until that much time has passed.
+// gaveUp records that a request got no response, unless a request that was sent later got
+// one. Requests that end without a response may simply have been lost, one alone or
+// several together. Therefore given at most doubles, and then does not grow until that
+// much time has passed.
 func (a *account) gaveUp(now time.Duration, s sent) {
 	if s.at >= a.answeredAt && now-a.givenAt >= a.given && now-s.at > a.given {
 		a.given, a.givenAt = min(now-s.at, 2*max(a.given, a.pacer.Trip(), shortAnswer)), now
 	}
 }
 
-// heardAfter notes that a request was accepted. A 429 does not count, because it
-// arrives sooner than a successful response.
+// heardAfter records that a request was accepted. It is not called for a 429, because a
+// 429 arrives sooner than a successful response.
 func (a *account) heardAfter(now time.Duration, s sent) {
 	if s.at > 0 { // the request had to wait
 		a.given = min(a.given, now-s.at)
@@ -80,9 +83,10 @@ func (a *account) heardAfter(now time.Duration, s sent) {
 	}
 }
 
-// answered returns how long before its deadline a request has to be sent. Requests that
-// ran into their deadlines count too: otherwise no request would be refused as too
-// late, each would be sent shortly before its deadline, and none would get a response.
+// answered returns how long before its deadline a request has to be sent to get a
+// response in time. Requests that ran into their deadlines count too. Otherwise no
+// request would be refused as too late, each would be sent shortly before its deadline,
+// and none would get a response.
 func (a *account) answered() time.Duration { return max(a.pacer.Trip(), a.given) * 6 / 5 }
 
 // turnAway refuses the waiters that can no longer be sent in time, or whose MaxWait is

@@ -10,10 +10,10 @@ import (
 const (
 	defaultStartWindow = 64
 	keepQuiet          = 10 * time.Minute // how long an unused key is remembered
-	fewAccounts        = 1024             // below this number, accounts are swept only every keepQuiet
+	fewAccounts        = 1024             // number of accounts below which sweeps run only every keepQuiet
 )
 
-// account returns the account of the key, and creates it if necessary.
+// account returns the account for the key, creating it if necessary.
 func (g *Adaptive) account(key string) *account {
 	if v, ok := g.accounts.Load(key); ok {
 		return v.(*account)
@@ -31,9 +31,10 @@ func (g *Adaptive) account(key string) *account {
 	return v.(*account)
 }
 
-// openInFleet stores fresh as the account of its key, if there is none yet, and asks
-// the fleet what it knows about the key. It holds the account's lock meanwhile, so that
-// a concurrent notice from the fleet waits and then finds the account.
+// openInFleet stores fresh as the account for its key, unless the key already has one,
+// and asks the fleet what the fleet knows about the key. It holds the account's lock
+// during that time, so that a concurrent visit from the fleet waits and then finds the
+// account.
 func (g *Adaptive) openInFleet(fresh *account) *account {
 	fresh.mu.Lock()
 	v, loaded := g.accounts.LoadOrStore(fresh.key, fresh)
@@ -54,7 +55,7 @@ func (g *Adaptive) openInFleet(fresh *account) *account {
 	return fresh
 }
 
-// startWindow returns twice the setting, in the unit of account.window.
+// startWindow returns twice the StartWindow setting, which is the unit of account.window.
 func (g *Adaptive) startWindow() int64 {
 	n := int64(cmp.Or(g.StartWindow, defaultStartWindow))
 	if n < 0 || n > math.MaxInt64/2 {
@@ -63,8 +64,8 @@ func (g *Adaptive) startWindow() int64 {
 	return 2 * n
 }
 
-// created counts a new account and makes sure that it will be forgotten if it is
-// unused.
+// created counts a new account and makes sure that a sweep will forget it when it is no
+// longer used.
 func (g *Adaptive) created() {
 	n := g.live.Add(1)
 	if n < fewAccounts && n > 1 {
@@ -75,7 +76,7 @@ func (g *Adaptive) created() {
 	if g.sweeper == nil {
 		g.sweeper = time.AfterFunc(keepQuiet, g.sweepAll)
 	}
-	// If there are this many keys at once, each was probably used only once.
+	// With this many keys at once, most of them were probably used only once.
 	if n >= max(fewAccounts, 2*g.swept) {
 		g.sweep(true)
 	}
@@ -91,8 +92,8 @@ func (g *Adaptive) sweepAll() {
 	}
 }
 
-// sweep forgets the accounts that have not been used since the latest sweep or, in a
-// hurry, all accounts that hold nothing worth remembering.
+// sweep forgets the accounts that have not been used since the last sweep or, if hurry is
+// true, all accounts that hold nothing worth remembering.
 func (g *Adaptive) sweep(hurry bool) {
 	for key, v := range g.accounts.Range {
 		if a := v.(*account); a.retire(hurry) {

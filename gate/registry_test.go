@@ -80,22 +80,22 @@ func TestAccountIsForgottenOnlyIfItHoldsNothingWorthRemembering(t *testing.T) {
 		set   func(*account)
 		want  bool
 	}{
-		"it was not used since the latest sweep":            {false, quiet, true},
-		"it was used since the latest sweep":                {false, func(a *account) {}, false},
-		"it was used, and the sweep is in a hurry":          {true, func(a *account) {}, true},
-		"its window has grown, and the sweep is in a hurry": {true, func(a *account) { a.window.Add(1) }, false},
-		"its window has grown, and it was not used":         {false, func(a *account) { quiet(a); a.window.Add(1) }, true},
-		"a request is in flight":                            {true, func(a *account) { a.flying.Add(1) }, false},
-		"a request waits":                                   {false, func(a *account) { quiet(a); a.lanes.push(new(waiter), Normal) }, false},
-		"it was forgotten before":                           {false, func(a *account) { quiet(a); a.gone = true }, false},
-		"a pause is in force":                               {false, func(a *account) { throttled(a); a.pacer.(*turnstile).pause = a.now() + 1 }, false},
-		"a pause is over":                                   {false, func(a *account) { throttled(a); a.pacer.(*turnstile).pause = a.now() }, true},
-		"a pause began less than ten minutes ago":           {false, paused(keepQuiet - 1), false},
-		"a pause is over, and the sweep is in a hurry":      {true, throttled, false},
-		"a response has arrived since the pause":            {false, func(a *account) { throttled(a); a.seen-- }, false},
-		"a request is still in flight after a pause":        {false, func(a *account) { throttled(a); a.tickets[1] = sent{} }, false},
-		"a pause began less than ten silences ago":          {false, func(a *account) { paused(20*time.Minute - 1)(a); a.pacer.(*turnstile).silence = 2 * time.Minute }, false},
-		"a pause began ten silences ago":                    {false, func(a *account) { paused(20 * time.Minute)(a); a.pacer.(*turnstile).silence = 2 * time.Minute }, true},
+		"the account was not used since the latest sweep":    {false, quiet, true},
+		"the account was used since the latest sweep":        {false, func(a *account) {}, false},
+		"the account was used, and the sweep is in a hurry":  {true, func(a *account) {}, true},
+		"the window has grown, and the sweep is in a hurry":  {true, func(a *account) { a.window.Add(1) }, false},
+		"the window has grown, and the account was not used": {false, func(a *account) { quiet(a); a.window.Add(1) }, true},
+		"a request is in flight":                             {true, func(a *account) { a.flying.Add(1) }, false},
+		"a request waits":                                    {false, func(a *account) { quiet(a); a.lanes.push(new(waiter), Normal) }, false},
+		"the account was already forgotten":                  {false, func(a *account) { quiet(a); a.gone = true }, false},
+		"a pause is in force":                                {false, func(a *account) { throttled(a); a.pacer.(*turnstile).pause = a.now() + 1 }, false},
+		"a pause is over":                                    {false, func(a *account) { throttled(a); a.pacer.(*turnstile).pause = a.now() }, true},
+		"a pause began less than ten minutes ago":            {false, paused(keepQuiet - 1), false},
+		"a pause is over, and the sweep is in a hurry":       {true, throttled, false},
+		"a response has arrived since the pause":             {false, func(a *account) { throttled(a); a.seen-- }, false},
+		"a request is still in flight after a pause":         {false, func(a *account) { throttled(a); a.tickets[1] = sent{} }, false},
+		"a pause began less than ten silences ago":           {false, func(a *account) { paused(20*time.Minute - 1)(a); a.pacer.(*turnstile).silence = 2 * time.Minute }, false},
+		"a pause began ten silences ago":                     {false, func(a *account) { paused(20 * time.Minute)(a); a.pacer.(*turnstile).silence = 2 * time.Minute }, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -6,21 +6,22 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// longestReset limits how long a gate holds requests back because the service stated
-// when a window ends: that may be the window of another limit.
+// longestReset is the longest time for which a gate holds requests back because the
+// service stated when a window ends. The stated window may be that of another limit.
 const longestReset = 15 * time.Minute
 
-// A hold lasts until the end of the window that the service stated in a 429 without
-// Retry-After. It is not a pause: a waiter that cannot wait for that end follows the
-// gate's own pauses, as if nothing had been stated. There is no hold in a fleet,
-// because the leader does not learn what the service stated to one process.
+// A hold keeps requests back until the end of a window that the service stated in a 429
+// without Retry-After. A hold is not a pause: a waiter that cannot wait until the hold
+// ends follows only the gate's own pauses, as if the service had stated nothing. There is
+// no hold in a fleet, because the leader does not learn what the service stated to one
+// process.
 type hold struct {
 	from, until time.Duration // until is 0 if there is no hold
-	next        time.Duration // no waiter may be sent before this time
-	ticket      Ticket        // the latest ticket before the hold
+	next        time.Duration // time before which no waiter may be sent
+	ticket      Ticket        // the last ticket that was issued before the hold
 }
 
-// state notes what the service stated in a 429. begins means that the 429 began a new
+// state records what the service stated in a 429. begins is true if the 429 began a new
 // pause.
 func (a *account) state(now time.Duration, o Outcome, begins bool) {
 	l := o.Limit
@@ -41,8 +42,9 @@ func (a *account) state(now time.Duration, o Outcome, begins bool) {
 }
 
 // heldUntil returns the time until which a waiter has to wait because of the hold: the
-// stated end or, if that is earlier, the time when its MaxWait is used up. It returns 0
-// if a response after that wait would miss the deadline of the waiter.
+// stated end or, if that is earlier, the time at which the waiter's MaxWait is used up.
+// It returns 0 if the response to a request sent at that time would miss the waiter's
+// deadline.
 func (a *account) heldUntil(w *waiter) time.Duration {
 	until := a.hold.until
 	if from := max(a.hold.from, w.since); w.maxWait > 0 {
@@ -54,14 +56,14 @@ func (a *account) heldUntil(w *waiter) time.Duration {
 	return until
 }
 
-// free returns, for each lane, the first waiter that does not have to wait because of
-// the hold. If no lane has such a waiter, at is the time when there will be one.
-// Without a hold, no waiter has to wait because of it, and found is empty.
+// free returns, for each lane, the first waiter that does not have to wait because of the
+// hold. If no lane has such a waiter, at is the time at which one of them will. Without a
+// hold, found is empty and at is now.
 func (a *account) free(now time.Duration) (found [len(lanes{})]*waiter, at time.Duration) {
 	switch {
 	case a.hold.until <= now:
 		return found, now
-	case now < a.hold.next: // scanning all waiters for each new one would take too long
+	case now < a.hold.next: // rescanning all waiters whenever one arrives would take too long
 		return found, a.hold.next
 	}
 	at = a.hold.until
@@ -82,7 +84,7 @@ func (a *account) free(now time.Duration) (found [len(lanes{})]*waiter, at time.
 	return found, at
 }
 
-// endHold ends a hold whose time has come. If nothing was sent in the meantime, the
+// endHold ends a hold whose time is over. If nothing was sent during the hold, the
 // controller treats it like a wait that the service asked for.
 func (a *account) endHold(now time.Duration) {
 	if a.hold.until == 0 || now < a.hold.until {

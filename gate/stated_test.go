@@ -85,7 +85,7 @@ func TestStatedWindowEndsNoCallAndImpatientCallsProbeForTheRest(t *testing.T) {
 			})
 		}
 		synctest.Wait()
-		for resend := range 4 { // after 0.25 s, 0.5 s, 1 s and 2 s, before the requests that wait for the stated end
+		for resend := range 4 { // sent after 0.25 s, 0.5 s, 1 s and 2 s, ahead of the requests that wait for the stated end
 			took := passes(t, g, resend, time.Minute, 0, stated)
 			assert.InDelta(t, 0.25*float64(int(1)<<resend), took.Seconds(), 0.15)
 		}
@@ -188,6 +188,6 @@ func TestEachPriorityGetsATenthOfTheTurnsBeforeTheStatedEnd(t *testing.T) {
 		free[lane].queue.remove(free[lane])
 	}
 	for lane, n := range turns {
-		assert.GreaterOrEqual(t, n, 99, "turns of lane %d", lane)
+		assert.GreaterOrEqual(t, n, 99, "lane %d got too few turns", lane)
 	}
 }

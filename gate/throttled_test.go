@@ -14,8 +14,8 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// throttledAt returns the account of plain after making it a throttled one with the
-// given pace.
+// throttledAt makes the account of plain a throttled account with the given pace, and
+// returns that account.
 func throttledAt(g *Adaptive, pace float64) *account {
 	a := g.account(plain.Key)
 	l := fleet1.Learned{Pace: pace, Lo: pace, Best: pace, Burst: 1, Burst0: 1, Trip: 1e-3, Silence: 1, Holding: 10}
@@ -26,17 +26,17 @@ func throttledAt(g *Adaptive, pace float64) *account {
 }
 
 // BenchmarkAdaptiveThrottled measures Wait and Observe for requests that wait for the
-// pace of their account. Each of them has a deadline.
+// pace of their account. Each request has a deadline.
 func BenchmarkAdaptiveThrottled(b *testing.B) {
 	for _, c := range []struct{ callers, bulk int }{{1, 0}, {64, 0}, {1024, 0}, {64, 100_000}} {
-		b.Run(fmt.Sprintf("%d callers, and %d with bulk", c.callers, c.bulk), func(b *testing.B) {
+		b.Run(fmt.Sprintf("%d callers, %d bulk callers", c.callers, c.bulk), func(b *testing.B) {
 			g := new(Adaptive)
 			a := throttledAt(g, 1e6)
 			ctx, cancel := context.WithTimeout(b.Context(), time.Hour)
 			var bulk sync.WaitGroup
 			var sent atomic.Int64
 			a.mu.Lock()
-			a.pacer.Pause(a.now() + time.Duration(c.bulk)*50*time.Microsecond) // until all of them wait
+			a.pacer.Pause(a.now() + time.Duration(c.bulk)*50*time.Microsecond) // until all bulk requests wait
 			a.mu.Unlock()
 			for range c.bulk {
 				bulk.Go(func() {
@@ -82,7 +82,7 @@ func TestRequestThatWaitsMakesAtMostThreeAllocations(t *testing.T) {
 
 // The test uses the real clock, because in virtual time no time passes between the
 // arrival of a caller and its turn.
-func TestLoneCallerIsSentNowAndThenEvenIfAllEarlierOnesMissedTheirDeadlines(t *testing.T) {
+func TestLoneRequestIsSentNowAndThenEvenIfAllEarlierOnesMissedTheirDeadlines(t *testing.T) {
 	g := new(Adaptive)
 	a := throttledAt(g, 1e6)
 	a.mu.Lock()
@@ -96,7 +96,7 @@ func TestLoneCallerIsSentNowAndThenEvenIfAllEarlierOnesMissedTheirDeadlines(t *t
 
 func TestLateRequestThatHasWaitedIsSentMoreRarelyThanAFreshOne(t *testing.T) {
 	for _, tt := range []struct {
-		answered, waited, since time.Duration // since a turn was last used
+		answered, waited, since time.Duration // since is the time since a turn was last used
 		turned                  int
 		sent                    bool
 	}{
@@ -132,7 +132,7 @@ func TestWaitersThatHaveBecomeTooLateDoNotDelayTheNextArrival(t *testing.T) {
 		}
 		synctest.Wait()
 		a.mu.Lock()
-		a.given, a.came = 2000*time.Second, a.waiting() // the gate now knows that they are too late, and looks next time
+		a.given, a.came = 2000*time.Second, a.waiting() // the gate now knows that the waiters are too late, and checks them at the next arrival
 		a.mu.Unlock()
 		ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Second)
 		defer cancel()

@@ -12,27 +12,27 @@ import (
 )
 
 var checks = []check{
-	{"requests are sent one after the other whatever their outcomes", `Gate.Wait: "blocks until the request may be sent, and then returns a nil error".`, onward},
+	{"a request is admitted whatever the outcomes of earlier requests", `Gate.Wait: "blocks until the request may be sent and then returns a nil error".`, onward},
 	{"many concurrent callers are all admitted", `Gate: "It must be safe for concurrent use".`, manyCallers},
 	{"keys do not affect each other", `Gate: "keys do not affect each other".`, keysApart},
 	{"Observe does not block", `Gate.Observe: "It must not block."`, observeReturns},
 	// Pauses.
 	{"a throttled key waits until Retry-After has elapsed", `Gate.Observe: "no request with that key may be sent until RetryAfter has elapsed".`, retryAfterObeyed},
-	{"a throttled key also waits without Retry-After", `Gate.Observe: "or, if it is zero, for a time that the gate chooses".`, pauseOfItsOwn},
-	{"a later, longer pause also holds waiting requests", `Gate.Observe: "If several such pauses overlap, the one that ends last counts."`, pauseExtended},
-	{"a later, shorter pause does not shorten an earlier one", `Gate.Observe: "If several such pauses overlap, the one that ends last counts."`, pauseNotShortened},
+	{"a throttled key waits even without Retry-After", `Gate.Observe: "or, if RetryAfter is zero, for a time that the gate chooses".`, pauseOfItsOwn},
+	{"a later, longer pause also applies to waiting requests", `Gate.Observe: "If several of these pauses overlap, the one that ends last applies."`, pauseExtended},
+	{"a later, shorter pause does not shorten an earlier one", `Gate.Observe: "If several of these pauses overlap, the one that ends last applies."`, pauseNotShortened},
 	// Errors.
 	{"a canceled wait returns ctx.Err()", `Gate.Wait: "ctx.Err() if the context ends first".`, canceledWait},
-	{"a context may be of any type", `Gate.Wait takes a context.Context, which is an interface: a gate must not assume anything about its type.`, anyContext},
-	{"a wait does not outlast the deadline of its context", `Gate.Wait: "an [*Error] if the gate refuses it, ctx.Err() if the context ends first".`, deadlineKept},
-	{"a pause longer than MaxWait is refused", `Request.MaxWait: "A gate refuses the request with [ErrPaused] while a longer pause is in force." Gate.Wait: "an [*Error] if the gate refuses it".`, maxWaitKept},
+	{"a context may be of any type", `Gate.Wait takes a context.Context, which is an interface, so a gate must not assume anything about its dynamic type.`, anyContext},
+	{"a wait does not outlast the deadline of its context", `Gate.Wait: "It is an [*Error] if the gate refuses the request, and ctx.Err() if the context ends first."`, deadlineKept},
+	{"a pause longer than MaxWait is refused", `Request.MaxWait: "A gate refuses the request with [ErrPaused] while a longer pause is in force." Gate.Wait: "an [*Error] if the gate refuses the request".`, maxWaitKept},
 	{"a request with a zero MaxWait waits for a pause", `Request.MaxWait: "Zero means that only the context limits the wait."`, zeroMaxWait},
-	{"a canceled request does not occupy a place", `Gate.Wait: "After an error, Observe is not called."`, canceledKeepNothing},
-	{"a refused request does not occupy a place", `Gate.Wait: "After an error, Observe is not called."`, refusedKeepNothing},
+	{"a canceled request does not occupy a slot", `Gate.Wait: "Observe is not called after an error."`, canceledKeepNothing},
+	{"a refused request does not occupy a slot", `Gate.Wait: "Observe is not called after an error."`, refusedKeepNothing},
 }
 
-// onward finds a gate that frees a place only after a success, and so runs out of
-// places.
+// onward finds a gate that frees a slot only after a success, and therefore runs out of
+// slots.
 func onward(t *trial) error {
 	for _, result := range []gate.Result{gate.Accepted, gate.Unknown, gate.NotSent} {
 		for i := range 100 {
@@ -46,8 +46,8 @@ func onward(t *trial) error {
 	return nil
 }
 
-// manyCallers finds a gate whose wakeup reaches only one of several waiters. A single
-// caller would not notice.
+// manyCallers finds a gate that wakes up only one of several waiters. A test with a
+// single caller would not notice that mistake.
 func manyCallers(t *trial) error {
 	if _, err := t.throttle("throttled", pause); err != nil {
 		return err
@@ -65,7 +65,7 @@ func manyCallers(t *trial) error {
 			if err := c.left(); err != nil {
 				return err
 			}
-			<-time.After(time.Millisecond) // the service responds
+			<-time.After(time.Millisecond) // the time that the service takes to respond
 			t.tell(c, accepted)
 		}
 		return nil
@@ -88,7 +88,7 @@ func concurrently(n int, f func(i int) error) error {
 }
 
 // keysApart finds a gate that has one pause for all keys, or that holds a lock while a
-// request waits: one account would then hold up another.
+// request waits. In either case, one account would hold up another.
 func keysApart(t *trial) error {
 	if _, err := t.throttle("one", long); err != nil {
 		return err
@@ -102,21 +102,22 @@ func keysApart(t *trial) error {
 	return nil
 }
 
-// observeReturns checks Observe, which a Transport calls before it returns a response.
+// observeReturns checks that Observe does not block, because a Transport calls Observe
+// before it returns a response.
 func observeReturns(t *trial) error {
 	one, another, err := t.together()
 	if err != nil {
 		return err
 	}
 	if err := t.observe(one, throttled(long)); err != nil {
-		return fmt.Errorf("throttled with Retry-After %v: %w", long, err)
+		return fmt.Errorf("after a 429 with Retry-After %v: %w", long, err)
 	}
 	if another == nil {
 		return nil
 	}
 	t.startWaiting(t.ctx, t.request("key"))
 	if err := t.observe(another, accepted); err != nil {
-		return fmt.Errorf("accepted while a request waits: %w", err)
+		return fmt.Errorf("after an accepted request, while another request waits: %w", err)
 	}
 	return nil
 }
@@ -137,7 +138,7 @@ func (t *trial) together() (one, another *call, err error) {
 	}
 }
 
-// retryAfterObeyed sends first attempts and retries: both have to wait.
+// retryAfterObeyed sends first attempts and retries, because both have to wait.
 func retryAfterObeyed(t *trial) error {
 	began, err := t.throttle("key", pause)
 	if err != nil {
@@ -158,8 +159,8 @@ func retryAfterObeyed(t *trial) error {
 	})
 }
 
-// pauseOfItsOwn finds a gate that does not pause without Retry-After. The Transport
-// would then send all its attempts at once.
+// pauseOfItsOwn finds a gate that does not pause after a 429 without Retry-After. With
+// such a gate, the Transport would send all its attempts at once.
 func pauseOfItsOwn(t *trial) error {
 	const least = 10 * time.Millisecond
 	began, err := t.throttle("key", 0)
@@ -168,18 +169,18 @@ func pauseOfItsOwn(t *trial) error {
 	}
 	c := t.start(t.ctx, t.request("key"))
 	if err := c.left(); err != nil {
-		return fmt.Errorf("throttled without Retry-After: %w", err)
+		return fmt.Errorf("after a 429 without Retry-After: %w", err)
 	}
 	if took := c.at.Sub(began); took < least {
-		return fmt.Errorf("throttled without Retry-After: the next request was admitted after %v, want at least %v", took, least)
+		return fmt.Errorf("after a 429 without Retry-After, the next request was admitted after %v; want at least %v", took, least)
 	}
 	return nil
 }
 
-// twoPauses throttles a key twice, with the responses to two requests that were sent
-// together. It starts a third request before the second response if before is true, and
-// after it otherwise. It returns the times from each response until the third request
-// was admitted. ok is false if the times prove nothing.
+// twoPauses sends two requests together, and both of them are throttled. It starts a
+// third request before the second 429 if before is true, and after the second 429
+// otherwise. It returns how long after each 429 the third request was admitted. ok is
+// false if these times prove nothing.
 func (t *trial) twoPauses(first, second time.Duration, before bool) (took [2]time.Duration, ok bool, err error) {
 	one, another, err := t.together()
 	if another == nil || err != nil {
@@ -194,7 +195,7 @@ func (t *trial) twoPauses(first, second time.Duration, before bool) (took [2]tim
 	}
 	began[1] = time.Now()
 	t.tell(another, throttled(second))
-	slow := time.Since(began[0]) >= first // the third request may have left before the second response
+	slow := time.Since(began[0]) >= first // the third request may have been admitted before the second response
 	if !before {
 		third = t.start(t.ctx, t.request("key"))
 	}
@@ -216,8 +217,8 @@ func pauseExtended(t *trial) error {
 	return nil
 }
 
-// pauseNotShortened checks the opposite order, because responses to requests that were
-// sent together can arrive in any order.
+// In pauseNotShortened, the longer pause comes first, because responses to requests that
+// were sent together can arrive in any order.
 func pauseNotShortened(t *trial) error {
 	took, ok, err := t.twoPauses(3*pause, pause, false)
 	if err != nil {
@@ -229,8 +230,8 @@ func pauseNotShortened(t *trial) error {
 	return nil
 }
 
-// canceledWait checks that Wait returns ctx.Err(). The Transport relies on that, and adds
-// the cause itself.
+// canceledWait checks that Wait returns ctx.Err(). The Transport relies on that error,
+// and adds the cause of the cancellation itself.
 func canceledWait(t *trial) error {
 	if _, err := t.throttle("key", long); err != nil {
 		return err
@@ -239,11 +240,11 @@ func canceledWait(t *trial) error {
 	c := t.startWaiting(ctx, t.request("key"))
 	cancel(errors.New("the user closed the window"))
 	if err := c.canceled(ctx); err != nil {
-		return fmt.Errorf("canceled while it waited: %w", err)
+		return fmt.Errorf("context canceled while the request waited: %w", err)
 	}
 	c = t.start(ctx, t.request("key"))
 	if err := c.canceled(ctx); err != nil {
-		return fmt.Errorf("canceled before Wait, during a pause: %w", err)
+		return fmt.Errorf("context canceled before the call to Wait, during a pause: %w", err)
 	}
 	return nil
 }
@@ -314,13 +315,13 @@ func anyContext(t *trial) error {
 	}
 	ctx.end(context.Canceled)
 	if err := c.canceled(ctx); err != nil {
-		return fmt.Errorf("with a custom context type, canceled while it waited: %w", err)
+		return fmt.Errorf("with a custom context type, canceled while the request waited: %w", err)
 	}
 	return nil
 }
 
-// deadlineKept also accepts a wait until the deadline. It would be better to refuse at
-// once, but a gate need not know when it can admit a request.
+// deadlineKept also accepts a gate that waits until the deadline. Refusing the request at
+// once would be better, but a gate need not know when it can admit a request.
 func deadlineKept(t *trial) error {
 	if _, err := t.throttle("key", long); err != nil {
 		return err
@@ -340,8 +341,8 @@ func deadlineKept(t *trial) error {
 	return fmt.Errorf("with a deadline of %v, Wait returned the error %q, which contains neither a *gate.Error nor ctx.Err()", pause/4, c.err)
 }
 
-// maxWaitKept checks that a gate refuses at once: a caller that does not want to wait for
-// a minute needs to know immediately.
+// maxWaitKept checks that a gate refuses at once, because a caller that does not want to
+// wait for a minute needs to know immediately.
 func maxWaitKept(t *trial) error {
 	if _, err := t.throttle("key", long); err != nil {
 		return err
@@ -360,7 +361,7 @@ func maxWaitKept(t *trial) error {
 	case !errors.Is(c.err, gate.ErrPaused):
 		return fmt.Errorf("during a pause of %v, with a MaxWait of %v, Wait refused with the error %q, for which errors.Is(err, gate.ErrPaused) is false", long, r.MaxWait, c.err)
 	case e.RetryAfter < 0:
-		return fmt.Errorf("Wait refused with a RetryAfter of %v, want at least 0 (0 means unknown)", e.RetryAfter)
+		return fmt.Errorf("Wait refused with a RetryAfter of %v; want at least 0 (0 means unknown)", e.RetryAfter)
 	}
 	return nil
 }
@@ -377,10 +378,10 @@ func zeroMaxWait(t *trial) error {
 	return nil
 }
 
-const places = 50 // more places than a gate can lose unnoticed
+const places = 50 // more slots than a gate can lose unnoticed
 
-// canceledKeepNothing finds a gate in which a canceled waiter keeps its place, for
-// example if it is admitted and canceled at the same moment.
+// canceledKeepNothing finds a gate in which a canceled waiter keeps its slot, for example
+// if the waiter is admitted and canceled at the same moment.
 func canceledKeepNothing(t *trial) error {
 	if _, err := t.throttle("paused", pause); err != nil {
 		return err
@@ -394,7 +395,7 @@ func canceledKeepNothing(t *trial) error {
 	cancel()
 	for _, c := range calls {
 		if err := c.returned(); err != nil {
-			return fmt.Errorf("canceled while it waited: %w", err)
+			return fmt.Errorf("context canceled while the request waited: %w", err)
 		}
 		if c.err == nil {
 			t.tell(c, accepted)
@@ -422,7 +423,7 @@ func canceledKeepNothing(t *trial) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("canceled at a random time: %w", err)
+		return fmt.Errorf("context canceled at a random time: %w", err)
 	}
 	if err := t.pass(t.request("open"), accepted); err != nil {
 		return fmt.Errorf("after %d requests were canceled at random times: %w", 8*places, err)
@@ -430,8 +431,9 @@ func canceledKeepNothing(t *trial) error {
 	return nil
 }
 
-// refusedKeepNothing finds a gate in which a request takes a place before it is refused.
-// The gate never gets the place back, because Observe is not called.
+// refusedKeepNothing finds a gate in which a request takes a slot before it is refused.
+// The gate never gets that slot back, because Observe is not called for a refused
+// request.
 func refusedKeepNothing(t *trial) error {
 	if _, err := t.throttle("key", pause); err != nil {
 		return err

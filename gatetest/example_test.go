@@ -23,7 +23,7 @@ func (c *counted) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error)
 // In your own test, t is the parameter of the test function.
 var t *testing.T
 
-// This is how to use package gatetest in a test; the README shows it.
+// This test shows how to use package gatetest. The README contains a copy of it.
 func TestMyGateObeysTheContract(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes three seconds of real time")
@@ -37,8 +37,8 @@ func Example() {
 }
 
 // A function registered with Cleanup runs at the end of each check. If your gate has to
-// be closed, close it there: the checks create many gates, and each that stays open
-// keeps its goroutines.
+// be closed, close it there, because the checks create many gates, and the goroutines of
+// a gate that stays open keep running.
 func ExampleRun() {
 	gatetest.Run(t, func(t testing.TB) gate.Gate {
 		c := new(counted)

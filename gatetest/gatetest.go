@@ -1,14 +1,14 @@
-// Package gatetest tests that a [gate.Gate] obeys its contract, which the doc comments of
-// package gate define. Use it when you write your own gate.
+// Package gatetest tests that your own [gate.Gate] obeys the contract that the doc
+// comments of package gate define.
 //
 //	func TestContract(t *testing.T) {
 //		gatetest.Run(t, func(testing.TB) gate.Gate { return new(mygate.Gate) })
 //	}
 //
-// The checks run in real time, so that a gate may talk to a server, and take about
-// three seconds. They wait up to ten seconds for each event, and check only that times
-// are not shorter than the contract requires, so that they also pass on a slow machine.
-// Run them with -race, because some mistakes are visible only to the race detector.
+// The checks run in real time, because a gate may talk to a server, and take about three
+// seconds in all. A check waits up to ten seconds for an event. It requires only that
+// times are not shorter than the contract allows, so it also passes on a slow machine.
+// Run the checks with -race, because some mistakes are visible only to the race detector.
 package gatetest
 
 import (
@@ -22,22 +22,22 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// Run checks each clause of the contract in a subtest named after it. It calls newGate
-// once per subtest, with the subtest's t: use t.Cleanup to close the gate. The gates
-// may share a server, because no two of them see the same key.
+// Run checks each clause of the contract in a subtest of its own. It calls newGate once
+// per subtest with the subtest's t, so newGate can use t.Cleanup to close the gate. The
+// gates may share a server, because no two of them see the same key.
 func Run(t *testing.T, newGate func(t testing.TB) gate.Gate) {
 	t.Helper()
 	for _, c := range checks {
 		t.Run(c.name, func(t *testing.T) {
 			if err := c.try(newGate(t)); err != nil {
-				t.Errorf("%v\nwhich breaks %s", err, c.clause)
+				t.Errorf("%v\nThis violates %s", err, c.clause)
 			}
 		})
 	}
 }
 
 const (
-	patience = 10 * time.Second       // for events that should happen at once
+	patience = 10 * time.Second       // how long the checks wait for an event that should happen at once
 	pause    = 200 * time.Millisecond // a Retry-After that the checks wait out
 	long     = time.Minute            // a Retry-After that the checks do not wait out
 )
@@ -45,11 +45,12 @@ const (
 // A check tests one clause of the contract.
 type check struct {
 	name   string // a sentence that is true if the gate obeys the contract
-	clause string // where the contract has the clause, and a quotation of it
+	clause string // where the contract contains the clause, with a quotation
 	run    func(*trial) error
 }
 
-// try checks the clause with a new gate. It returns an error if the gate violates it.
+// try runs the check with a new gate. It returns an error if the gate violates the
+// clause.
 func (c check) try(g gate.Gate) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel() // ends calls that are still waiting
@@ -69,8 +70,8 @@ func (t *trial) request(key string) gate.Request {
 	return gate.Request{Key: key + t.suffix, MaxWait: time.Hour}
 }
 
-// A call is a call to Wait in its own goroutine. Fields other than request and done are
-// valid after done is closed.
+// A call is a call to Wait that runs in a goroutine of its own. The fields after done are
+// valid once done is closed.
 type call struct {
 	request  gate.Request
 	done     chan struct{}
@@ -120,8 +121,8 @@ func (c *call) left() error {
 	return nil
 }
 
-// canceled waits until Wait returns, after its context has ended. It returns an error
-// unless Wait returned ctx.Err().
+// canceled waits for Wait to return after the call's context, ctx, has ended. It returns
+// an error unless Wait returned ctx.Err().
 func (c *call) canceled(ctx context.Context) error {
 	switch err := c.returned(); {
 	case err != nil:
@@ -161,8 +162,8 @@ func throttled(retryAfter time.Duration) gate.Outcome {
 	return gate.Outcome{Result: gate.Throttled, RetryAfter: retryAfter}
 }
 
-// tell calls Observe for a call that was admitted. It ignores mistakes in Observe,
-// because another check finds them.
+// tell calls Observe for a call that was admitted. It ignores panics and delays in
+// Observe, because another check reports them.
 func (t *trial) tell(c *call, o gate.Outcome) { _ = t.observe(c, o) }
 
 // observe is like tell, but returns an error if Observe panics or does not return in
@@ -211,7 +212,7 @@ func (t *trial) startWaiting(ctx context.Context, r gate.Request) *call {
 	c := t.start(w, r)
 	select {
 	case <-w.asked:
-		<-time.After(time.Millisecond) // the gate may need a moment between its call to Done and the wait
+		<-time.After(time.Millisecond) // the gate may need a moment between calling Done and waiting
 	case <-c.done:
 	case <-time.After(pause / 4): // the gate may detect cancellation in another way
 	}

@@ -41,7 +41,7 @@ type model struct {
 	mu     sync.Mutex
 	until  map[string]time.Time
 	flying int
-	queue  []chan struct{} // requests waiting for a place
+	queue  []chan struct{} // requests waiting for a slot
 	ctxs   map[context.Context]bool
 }
 
@@ -56,14 +56,14 @@ func (g *model) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error) {
 		g.mu.Unlock()
 		_ = g.ctxs[ctx]
 	}
-	early := g.has("a refused request does not occupy a place") || g.has("a canceled request does not occupy a place")
+	early := g.has("a refused request does not occupy a slot") || g.has("a canceled request does not occupy a slot")
 	if early {
 		if err := g.enter(ctx); err != nil {
 			return 0, err
 		}
 	}
 	if err := g.outlast(ctx, r); err != nil {
-		if canceled := ctx.Err() != nil; early && canceled == g.has("a refused request does not occupy a place") {
+		if canceled := ctx.Err() != nil; early && canceled == g.has("a refused request does not occupy a slot") {
 			g.leave()
 		}
 		return 0, err
@@ -77,7 +77,7 @@ func (g *model) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error) {
 // outlast waits until the pause is over.
 func (g *model) outlast(ctx context.Context, r gate.Request) error {
 	if r.Resend > 0 && g.has("a throttled key waits until Retry-After has elapsed") {
-		return nil // the defect: the gate assumes that a retry has waited before
+		return nil // the defect: the gate assumes that a retry has already waited
 	}
 	for {
 		g.mu.Lock()
@@ -92,7 +92,7 @@ func (g *model) outlast(ctx context.Context, r gate.Request) error {
 		}
 		select {
 		case <-time.After(left):
-			if g.has("a later, longer pause also holds waiting requests") {
+			if g.has("a later, longer pause also applies to waiting requests") {
 				return nil
 			}
 		case <-ctx.Done():
@@ -107,7 +107,7 @@ func (g *model) outlast(ctx context.Context, r gate.Request) error {
 	}
 }
 
-// enter waits for a place.
+// enter waits for a slot.
 func (g *model) enter(ctx context.Context) error {
 	g.mu.Lock()
 	if g.flying < g.capacity {
@@ -117,7 +117,7 @@ func (g *model) enter(ctx context.Context) error {
 	}
 	place := make(chan struct{}, 1)
 	if g.has("many concurrent callers are all admitted") {
-		g.queue = nil // the defect: the gate keeps only one waiter
+		g.queue = nil // the defect: the gate remembers only the latest waiter
 	}
 	g.queue = append(g.queue, place)
 	g.mu.Unlock()
@@ -138,7 +138,7 @@ func (g *model) enter(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// leave gives a place back.
+// leave frees a slot.
 func (g *model) leave() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -162,14 +162,14 @@ func (g *model) key(r gate.Request) string {
 }
 
 func (g *model) Observe(r gate.Request, _ gate.Ticket, o gate.Outcome) {
-	if o.Result != gate.NotSent || !g.has("requests are sent one after the other whatever their outcomes") {
+	if o.Result != gate.NotSent || !g.has("a request is admitted whatever the outcomes of earlier requests") {
 		g.leave()
 	}
 	if o.Result != gate.Throttled {
 		return
 	}
 	pause := o.RetryAfter
-	if pause == 0 && !g.has("a throttled key also waits without Retry-After") {
+	if pause == 0 && !g.has("a throttled key waits even without Retry-After") {
 		pause = time.Second
 	}
 	g.mu.Lock()
@@ -190,7 +190,7 @@ func (g *model) Observe(r gate.Request, _ gate.Ticket, o gate.Outcome) {
 func attempt(t *testing.T, c check, g gate.Gate) (err error) {
 	synctest.Test(t, func(*testing.T) {
 		err = c.try(g)
-		time.Sleep(2 * time.Hour) // calls that ignore their contexts end in the meantime
+		time.Sleep(2 * time.Hour) // so that calls that ignore their contexts end, too
 	})
 	return err
 }
@@ -212,7 +212,7 @@ func TestEachCheckFindsOnlyItsOwnDefect(t *testing.T) {
 					assert.Error(t, err, "the check did not find the defect")
 					t.Log(err)
 				} else {
-					assert.NoError(t, err, "a check of another clause should not fail: %s", c.name)
+					assert.NoError(t, err, "the check of another clause failed because of this defect: %s", c.name)
 				}
 			}
 		})
@@ -293,8 +293,8 @@ func TestPanicInObserveIsReported(t *testing.T) {
 	assert.ErrorContains(t, err, "Observe panicked: no")
 }
 
-// waitsFirst admits its first request. For every later one, Wait returns what its field
-// then returns.
+// waitsFirst admits its first request. For every later request, Wait returns the result
+// of the function in the field then.
 type waitsFirst struct {
 	mu   sync.Mutex
 	out  bool

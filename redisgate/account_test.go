@@ -146,7 +146,7 @@ func (c *crowd) wait(t *testing.T) {
 	assert.Zero(t, c.failed.Load(), "some calls failed")
 }
 
-// throttle lets one request through g, and reports it to g as throttled with a
+// throttle sends one request through g, and reports it to g as throttled with a
 // Retry-After of d.
 func throttle(t *testing.T, g gate.Gate, key string, d time.Duration) {
 	t.Helper()

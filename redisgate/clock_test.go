@@ -72,7 +72,7 @@ func (s *clockedServer) pause(key string) time.Duration {
 	g, _ := newGate(s.t, s.addr())
 	defer g.Close()
 	_, err := g.join(false, "0")
-	assert.NoError(s.t, err, "cannot read from the server (a second time, because New may not have waited long enough on a slow machine)")
+	assert.NoError(s.t, err, "cannot use the server")
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return max(g.notes[g.names.of(key)].paused-g.now(), 0)

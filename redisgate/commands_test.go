@@ -37,7 +37,7 @@ func TestGateNeedsOnlyTheCommandsInTheREADME(t *testing.T) {
 	var books []*logbook
 	for range 2 {
 		client := redis.NewClient(&redis.Options{Addr: s.addr(), Username: "gate", Password: "secret"})
-		require.NoError(t, client.Ping(context.Background()).Err(), "PING must be allowed: the gate sends it after a quiet time")
+		require.NoError(t, client.Ping(context.Background()).Err(), "PING must be allowed, because the gate sends it after a quiet time")
 		g, b := newGateOf(t, client)
 		gates, books = append(gates, g), append(books, b)
 	}
@@ -71,7 +71,7 @@ func TestARequestCostsAtMostTwoCommandsWhileManyWait(t *testing.T) {
 				time.Sleep(time.Minute)
 				sentNow, acceptedNow, _ := a.counts()
 				each := float64(w.server.CommandCount()-commands) / float64(sentNow-sent)
-				t.Logf("%.2f commands per request, %.1f %% of the limit", each, float64(acceptedNow-accepted)/60)
+				t.Logf("%.2f commands per request, %.1f%% of the limit", each, float64(acceptedNow-accepted)/60)
 				assert.LessOrEqual(t, each, 2.0)
 				c.left.Store(0)
 				c.wait(t)

@@ -27,7 +27,7 @@ func TestGateWithoutAServerObeysTheContract(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	l.Close() // so that nothing listens on its address
+	l.Close() // so that nothing listens on the address
 	gatetest.Run(t, func(t testing.TB) gate.Gate {
 		g, _ := newGate(t, l.Addr().String())
 		return g

@@ -15,18 +15,19 @@ import (
 // readTimeouts are the values of redis.Options.ReadTimeout to test, by description.
 var readTimeouts = map[string]time.Duration{"client with a read timeout": 0, "client without a read timeout": -1}
 
-// A single connection can go dead without either end noticing, while all others work:
-// for example, when a device between the ends has forgotten the connection.
+// A single connection can go dead without either end noticing, while all other
+// connections work. This happens, for example, when a device between the ends has
+// forgotten the connection.
 func TestDeadConnectionDoesNotStallTheFleet(t *testing.T) {
 	turns := []byte(`{"t":{"n":"`)
 	for what, of := range map[string]func(leader, other *Gate) func([]byte) bool{
-		"dead connection of a renewal": func(leader, _ *Gate) func([]byte) bool {
+		"dead connection that carries a renewal": func(leader, _ *Gate) func([]byte) bool {
 			return func(b []byte) bool { return isRenewal(b, leader) }
 		},
-		"dead connection of turns": func(leader, _ *Gate) func([]byte) bool {
+		"dead connection that carries turns": func(leader, _ *Gate) func([]byte) bool {
 			return func(b []byte) bool { return bytes.Contains(b, turns) && bytes.Contains(b, []byte(leader.id)) }
 		},
-		"dead connection of a question": func(_, other *Gate) func([]byte) bool {
+		"dead connection that carries a question": func(_, other *Gate) func([]byte) bool {
 			return func(b []byte) bool { return bytes.Contains(b, []byte(`"f":"`+other.id)) }
 		},
 	} {
@@ -138,7 +139,7 @@ func TestResendingAPauseDoesNotProlongItMuch(t *testing.T) {
 				throttle(t, gates[0], "k", pause)
 				for time.Since(began) < pause-time.Second {
 					time.Sleep(300 * time.Millisecond)
-					late, _ := w.gate() // it reads the pause that the server keeps
+					late, _ := w.gate() // a new gate reads the pause that the server keeps
 					for _, g := range append(gates, late) {
 						assert.LessOrEqual(t, pauseAt(g, "k"), pause-time.Since(began)+tt.longer)
 					}

@@ -113,7 +113,7 @@ func TestRequestsWithDeadlinesWasteFewTurnsOfAFleet(t *testing.T) {
 					})
 				}
 				share, perSuccess := float64(served)/(rounds*long*rate), float64(sent)/float64(served)
-				t.Logf("%.1f %% of the limit, %.3f sent per success", 100*share, perSuccess)
+				t.Logf("%.1f%% of the limit, %.3f requests sent per success", 100*share, perSuccess)
 				assert.GreaterOrEqual(t, share, 0.9)
 				assert.LessOrEqual(t, perSuccess, 1.1)
 			})

@@ -48,7 +48,7 @@ func TestNoDelayToTheServerCostsMuchOfTheLimit(t *testing.T) {
 					lines -= len(b.all())
 				}
 				share, fairness := float64(accepted-before)/long.Seconds()/a.rate, sum*sum/squares/float64(len(gates))
-				t.Logf("%.1f %% of the limit, fairness %.2f, %d sent too early, %d of %d not accepted", 100*share, fairness, early, sent-accepted, sent)
+				t.Logf("%.1f%% of the limit, fairness %.2f, %d sent too early, %d of %d not accepted", 100*share, fairness, early, sent-accepted, sent)
 				mean += share / float64(len(delays))
 				assert.GreaterOrEqual(t, share, 0.8)
 				if distance(delay) < farthest { // processes that are alone do not know about each other

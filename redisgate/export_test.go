@@ -12,7 +12,7 @@ import (
 )
 
 // The functions below start servers for the tests in package redisgate_test, which can
-// use only what users can use.
+// use only what users of redisgate can use.
 
 // StartServer starts a server and returns its address.
 func StartServer(t testing.TB, args ...string) (address string) {

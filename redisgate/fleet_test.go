@@ -170,7 +170,7 @@ func TestLongestPauseWins(t *testing.T) {
 	for _, g := range gates {
 		require.Eventually(t, func() bool { return pauseAt(g, "k") > 40*time.Second }, soon, time.Millisecond)
 	}
-	// The shorter pause must not shorten the one on the server either.
+	// The shorter pause must not shorten the pause on the server either.
 	later, _ := newGate(t, s.addr())
 	assert.Greater(t, pauseAt(later, "k"), 40*time.Second)
 }
@@ -380,8 +380,8 @@ func TestAccountStaysKnownWhenItsPredecessorIsForgottenLate(t *testing.T) {
 	})
 }
 
-// No messages are due about an account that is not throttled. A process that begins to
-// use such an account must know about it nevertheless.
+// No messages have to be sent about an account that is not throttled. Even so, a process
+// that begins to use the account must know about it.
 func TestAccountInUseStaysKnownWhileItIsNotThrottled(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(2)
@@ -483,7 +483,7 @@ func TestNewLeaderAfterALongIdleTimeAllowsABurst(t *testing.T) {
 		start(gates, 3, 6, "k", a).wait(t)
 		again, _, _ := a.counts()
 		assert.Equal(t, 6, again-sent, "six calls should send six requests; if they sent more, some were throttled")
-		assert.Less(t, time.Since(began), 300*time.Millisecond, "six calls took too long; they should leave in a burst, not at ten per second")
+		assert.Less(t, time.Since(began), 300*time.Millisecond, "six calls took too long; they should be sent in a burst, not at ten per second")
 	})
 }
 
@@ -508,7 +508,7 @@ func TestLeaderResignsAfterWaitersWereCanceled(t *testing.T) {
 				gone <- err
 			}()
 		}
-		first := <-left // no other request leaves until the outcome of the first one is known
+		first := <-left // no other request is sent until the outcome of the first one is known
 		cancel()
 		for range callers {
 			<-gone
@@ -537,7 +537,7 @@ func TestClosePassesOnTheLeadAndTheGateKeepsWorking(t *testing.T) {
 }
 
 // A rolling restart must not cause a burst. The other processes kept sending until the
-// leader left, so the limit does not allow one.
+// leader left, so the limit does not allow a burst.
 func TestSuccessorOfABusyLeaderStartsWithoutABurst(t *testing.T) {
 	for name, leave := range map[string]func(*Gate){
 		"leader closes": func(g *Gate) { g.Close() },
@@ -570,7 +570,7 @@ func TestSuccessorOfABusyLeaderStartsWithoutABurst(t *testing.T) {
 }
 
 // After a pause, a request that has been throttled many times lets another request go
-// first. It must not do so at any other time, because new requests would then overtake
+// first. The request must not do so at any other time, because new requests would overtake
 // it forever.
 func TestRequestThatWasThrottledManyTimesIsNotOvertakenForever(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {

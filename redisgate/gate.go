@@ -22,13 +22,13 @@
 // burst needs evenly spaced requests. Processes that each kept to a share of the pace
 // would sometimes send at the same moment, and would be throttled even at half the pace.
 //
-// Calls do not fail when the server fails. If a process has waiting requests and gets
-// no reply for 400 ms (longer if the server is far away), the process continues alone:
-// it decides by itself when its requests leave, and rejoins the fleet once replies
-// arrive again. A process that is alone keeps to its share of the pace that the fleet had
-// found. If the fleet had not found a pace, the process behaves like a new
-// gate.Adaptive. A reply is a turn, or a message from the leader that no turn is due
-// yet. Learning who the new leader is does not count as a reply.
+// Calls do not fail when the server fails. If a process has waiting requests and gets no
+// reply for 400 ms (longer if the server is far away), the process continues alone: it
+// decides by itself when its requests are sent, and rejoins the fleet once replies arrive
+// again. A process that is alone keeps to its share of the pace that the fleet had found.
+// If the fleet had not found a pace, the process behaves like a new gate.Adaptive. A
+// reply is a turn, or a message from the leader that no turn is due yet. Learning who the
+// new leader is does not count as a reply.
 //
 // Clocks are never compared. Only durations cross the network, and times that have to
 // outlive a process are measured by the server's clock.
@@ -60,7 +60,7 @@ import (
 type Options struct {
 	// Namespace separates fleets that use the same server: fleets with different
 	// namespaces ignore each other. All keys and channels on the server begin with the
-	// namespace in braces. If empty, it is "iamhttp".
+	// namespace in braces. Empty means "iamhttp".
 	Namespace string
 
 	// Local is this process's own gate. Set Local to change the gate's settings or to
@@ -69,9 +69,9 @@ type Options struct {
 	Local *gate.Adaptive
 
 	// Logger receives one warning when this process loses the fleet, and one line when
-	// it is back. If the process loses the fleet again within 10 s, it waits longer
-	// each time before it rejoins, so that a flapping connection ends up logging at
-	// most two lines a minute. If nil, it is slog.Default().
+	// the process has rejoined it. If the process loses the fleet again within 10 s, it
+	// waits longer each time before it rejoins, so that a flapping connection ends up
+	// logging at most two lines a minute. Nil means slog.Default().
 	Logger *slog.Logger
 }
 
@@ -79,9 +79,9 @@ type Options struct {
 // share. Create one per process, with [New]. A Gate is safe for concurrent use.
 //
 // The server never sees the keys of accounts, only hashes of the keys (HMACs keyed with
-// the namespace). A hash hides a long random key, such as a token. It does not hide a
-// key that can be guessed, such as a user name: anyone who has access to the server and
-// guesses the key can tell whether it is in use.
+// the namespace). A hash hides a long random key, such as a token, but not a key that can
+// be guessed, such as a user name: anyone who has access to the server and guesses the
+// key can tell whether it is in use.
 type Gate struct {
 	local      *gate.Adaptive
 	visit      func(key string, v fleet1.Visitor) bool
@@ -89,7 +89,7 @@ type Gate struct {
 	names      names
 	id         string // identifies this process
 	log        *slog.Logger
-	origin     time.Time // the time that now counts from
+	origin     time.Time // now returns the time since origin
 	ctx        context.Context
 	cancel     context.CancelFunc
 	closing    sync.Once
@@ -97,15 +97,15 @@ type Gate struct {
 	attendWake chan struct{}  // a value makes attend run immediately
 	settle     func()         // called when the first attempt to join has ended
 	leases     sync.WaitGroup // lease commands in progress
-	away       atomic.Int64   // a distance: how far away the server is
+	away       atomic.Int64   // the distance to the server
 
 	mu         sync.Mutex
 	keys       map[string]use     // keys in use in this process, by account name
 	notes      map[string]note    // what this process knows about throttled accounts, by account name
-	leaders    map[string]*leader // leaders of the accounts that this process leads, by account name; nil: the gate is closed
+	leaders    map[string]*leader // leaders of the accounts that this process leads, by account name; nil once the gate is closed
 	claims     map[string]bool    // accounts that this process is trying to lead, by account name
 	size       int                // number of processes in the fleet
-	lost       bool               // whether the server counts as lost: it fails, or does not reply in time
+	lost       bool               // whether the server counts as lost, because it fails or does not reply in time
 	backSince  time.Duration      // when the server last became usable again
 	stayAway   time.Duration      // how long this process waits before it rejoins
 	rejoinAt   time.Duration      // when this process may rejoin
@@ -167,7 +167,7 @@ func (g *Gate) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error) {
 	return g.local.Wait(ctx, r)
 }
 
-// Observe tells the gate the outcome of a request. See [gate.Gate].
+// Observe reports the outcome of a request that Wait admitted. See [gate.Gate].
 func (g *Gate) Observe(r gate.Request, t gate.Ticket, o gate.Outcome) {
 	g.local.Observe(r, t, o)
 }

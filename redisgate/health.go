@@ -9,11 +9,11 @@ import (
 var errSlow = errors.New("server replies too slowly")
 
 // timed runs a command, and marks the server as lost if the command fails or is slow.
-// timed returns soon after the command counts as slow. A client that ignores the context
-// may keep waiting on a dead connection, up to its ReadTimeout or forever. The command
-// then keeps running, and its result is discarded. The size of the client's connection
-// pool limits how many such commands there are. The context ends when the command is out
-// of date, so that the client does not resend it after that.
+// timed returns soon after the command counts as slow, because a client that ignores the
+// context may keep waiting on a dead connection, up to its ReadTimeout or forever. The
+// command then keeps running, and its result is discarded. The size of the client's
+// connection pool limits the number of these commands. The context ends when the command
+// is out of date, so that the client does not resend it later.
 func (g *Gate) timed(f func(ctx context.Context) error) error {
 	start, away := g.now(), g.distance()
 	ctx, cancel := context.WithTimeout(g.ctx, max(away.lease(), away.tooSlow()))
@@ -40,10 +40,10 @@ func (g *Gate) timed(f func(ctx context.Context) error) error {
 	return err
 }
 
-// fail records that an operation that started at began could not use the server, and
-// logs err unless the server was already lost. A process that loses the server soon
-// after rejoining stays away longer each time, because a server may answer some
-// commands and still be unusable.
+// fail records that an operation could not use the server, and logs err unless the server
+// was already lost. began is the time at which the operation started. A process that
+// loses the server soon after rejoining stays away longer each time, because a server may
+// answer some commands and still be unusable.
 func (g *Gate) fail(began time.Duration, err error) {
 	g.mu.Lock()
 	news := !g.lost && began >= g.backSince && g.ctx.Err() == nil
@@ -64,8 +64,8 @@ func (g *Gate) fail(began time.Duration, err error) {
 	}
 }
 
-// recover records that the server can be used again, and logs that if the server was
-// lost.
+// recover records that the server can be used again. If the server was lost, recover logs
+// its return.
 func (g *Gate) recover() {
 	g.mu.Lock()
 	news := g.lost && g.subscribed && g.now() >= g.rejoinAt && g.leaders != nil && g.ctx.Err() == nil

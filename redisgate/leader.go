@@ -11,7 +11,7 @@ import (
 )
 
 // A leader runs the fleet's only controller for an account, and hands out turns. A
-// process becomes the leader by acquiring a lease on the server, and renews the lease. A
+// process becomes the leader by acquiring a lease on the server, which it then renews. A
 // leader that cannot renew its lease stops leading, but what it has learned remains on
 // the server and with the processes that it has replied to.
 type leader struct {
@@ -108,7 +108,7 @@ func (l *leader) stop() {
 	l.end()
 }
 
-// end does the work of stop. The caller must hold the lock.
+// end implements stop. The caller must hold the lock.
 func (l *leader) end() {
 	l.ended = true
 	l.renewal.Stop()
@@ -127,14 +127,14 @@ func (l *leader) resign() {
 	}
 }
 
-// known returns what another leader needs in order to take over.
+// known returns the knowledge that another leader needs in order to take over.
 func (l *leader) known() state {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.state(l.g.now())
 }
 
-// state does the work of known. The caller must hold the lock.
+// state implements known. The caller must hold the lock.
 func (l *leader) state(now time.Duration) (s state) {
 	s = state{Members: max(len(l.members), 1)}
 	if now <= l.until { // otherwise another process is the leader, or will be
@@ -302,7 +302,7 @@ func (l *leader) most(now time.Duration) float64 {
 	if l.control == nil {
 		return 0
 	}
-	const many = 1 << 20 // requests, so many that a burst does not matter
+	const many = 1 << 20 // requests; with this many, a burst does not matter
 	if long := l.control.Earliest(now, many) - max(l.control.Paused(), now); long > 0 {
 		return many / long.Seconds()
 	}

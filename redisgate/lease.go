@@ -7,17 +7,17 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// A lease is a request to the server that makes this process the leader of an account,
-// or gives the lead back.
+// A lease is a request to the server that makes this process the leader of an account, or
+// that gives up the lead.
 type lease struct {
 	name    string
-	length  time.Duration // how long the lease lasts; 0 gives the lead back
+	length  time.Duration // how long the lease lasts; 0 gives up the lead
 	known   state         // what the next leader starts from if the server has stored nothing
 	replace bool          // whether known replaces what the server has stored
 }
 
-// ask is take with a time limit. The command may still be running when ask returns, and
-// is counted in g.leases until it ends, so that Close can wait for it.
+// ask calls take with a time limit. The command may still be running when ask returns,
+// and is counted in g.leases until it ends, so that Close can wait for it.
 func (g *Gate) ask(l lease) (state, error) {
 	var s state
 	g.leases.Add(1)
@@ -32,8 +32,8 @@ func (g *Gate) ask(l lease) (state, error) {
 	return s, nil
 }
 
-// claim makes this process the leader of the account if there is none, and tells the
-// account's link who the leader is.
+// claim makes this process the leader of the account if the account has none, and tells
+// the account's link who the leader is.
 func (g *Gate) claim(name, key string, known state) {
 	g.mu.Lock()
 	busy := g.claims[name]
@@ -84,7 +84,8 @@ func (g *Gate) leasing() bool {
 	return true
 }
 
-// renew extends the lease, or gives it back if there have been no requests for a while.
+// renew extends the lease, or gives up the lead if there have been no requests for a
+// while.
 func (l *leader) renew() {
 	g := l.g
 	if !g.leasing() {

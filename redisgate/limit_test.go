@@ -29,10 +29,10 @@ func TestFleetUsesTheLimitThatTheServiceStatesToOneProcess(t *testing.T) {
 			s, ok := l.Stats("k")
 			assert.True(t, ok)
 			assert.Equal(t, a.stated, s.Limit)
-			assert.InDelta(t, 9.7, s.Pace, 0.01, "the pace should be the stated rate less the margin")
+			assert.InDelta(t, 9.7, s.Pace, 0.01, "the pace should be the stated rate minus the margin")
 		}
 		sent, accepted, _ := a.counts()
-		assert.LessOrEqual(t, sent-accepted, 100, "too many requests were throttled; before the limit is known, one per caller is allowed")
+		assert.LessOrEqual(t, sent-accepted, 100, "too many requests were throttled (one per caller is allowed before the limit is known)")
 		c.left.Store(0)
 		c.wait(t)
 	})

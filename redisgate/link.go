@@ -10,33 +10,33 @@ import (
 
 // A link is the pacer of a throttled account in this process. It asks the account's
 // leader for turns. While no replies arrive, this process is alone, and its own
-// controller decides when requests leave. All fields are guarded by the account's lock,
-// and all times count from the account's origin.
+// controller decides when requests are sent. All fields are guarded by the account's
+// lock. All times are durations since the account's origin.
 type link struct {
 	g         *Gate
 	name, key string
 	state
 	pause   time.Duration   // when the pause ends
-	history *fleet1.History // this process's requests before the first 429; nil: the account was throttled before this process used it
+	history *fleet1.History // this process's requests before the first 429; nil if the account was throttled before this process used it
 	wanted  time.Duration   // Retry-After of the first 429
 
-	solo *fleet1.Controller // non-nil: this process is alone
+	solo *fleet1.Controller // the process's own controller; nil unless this process is alone
 
 	most       float64       // maximum requests per second of all members together; 0: not known
-	sharing    int           // how many members share most
+	sharing    int           // number of members that share most
 	mostAt     time.Duration // when the leader reported most and sharing
 	believed   bool          // whether the leader uses the limit that the service has stated
-	trip       time.Duration // from sending a request to its response, smoothed; 0: not known
+	trip       time.Duration // time from sending a request to its response, smoothed; 0: not known
 	probing    bool          // whether the next turn is the first one after a pause of the fleet
-	turns      []slot        // turns that have arrived and are not used yet, ordered by time
+	turns      []slot        // turns that have arrived but are not used yet, ordered by time
 	flying     []slot        // turns of requests in flight
 	seen       uint64        // the latest turn that was handed out before the leader's latest message
 	waiting    int           // number of waiting requests, as last reported by the gate; canceled ones are not subtracted
 	told       time.Duration // when the latest periodic report was sent
-	untold     bool          // whether there are outcomes that wait for the next report
+	untold     bool          // whether any outcomes are waiting for the next report
 	stamped    time.Duration // when the latest question was sent
 	reported   int           // how many of the waiting requests the leader knows about
-	unanswered time.Duration // since when this process has waited for a reply; 0: it expects none
+	unanswered time.Duration // when this process began to wait for a reply; 0: it expects no reply
 	asked      time.Duration // when the oldest unanswered question was sent; 0: no question is unanswered
 	timer      *time.Timer
 	due        time.Duration // when timer fires; 0: the timer is not set
@@ -60,7 +60,7 @@ func numbers(slots ...slot) []uint64 {
 // link returns a new link for an account.
 func (g *Gate) link(name, key string) *link { return &link{g: g, name: name, key: key} }
 
-// report changes the next report to the leader, and has it sent soon.
+// report changes the next report to the leader, and causes it to be sent soon.
 func (l *link) report(change func(*report)) {
 	if l.reportLater(change) {
 		l.g.out.ring()
@@ -68,9 +68,9 @@ func (l *link) report(change func(*report)) {
 }
 
 // reportLater is like report, but for data that can wait: the report is sent with the
-// next message. reportLater returns whether the report can be sent. Every report
-// carries the number of waiting requests, because a report without that number means
-// that no requests wait.
+// next message. The result is true if the report can be sent. Every report carries the
+// number of waiting requests, because a report without that number means that no requests
+// wait.
 func (l *link) reportLater(change func(*report)) bool {
 	return l.g.out.amend(l.name, func(r *report) {
 		r.to = l.Leader
@@ -82,12 +82,12 @@ func (l *link) reportLater(change func(*report)) bool {
 	})
 }
 
-// Next returns when the next request may leave, which is now if a turn is available. If
-// no turn is available, Next asks the leader for turns.
+// Next returns the earliest time at which the next request may be sent. If no turn is
+// available, Next asks the leader for turns.
 func (l *link) Next(now time.Duration, backlog int) time.Duration {
 	l.waiting = backlog
 	if now < l.pause {
-		// When the pause ends, the leader has to know how many requests are waiting.
+		// The leader has to know how many requests are waiting when the pause ends.
 		if ask := l.pause - time.Duration(l.g.distance()); l.solo == nil && now < ask {
 			return ask
 		}
@@ -104,13 +104,13 @@ func (l *link) Next(now time.Duration, backlog int) time.Duration {
 		return l.solo.Next(now, backlog)
 	}
 	if len(l.turns) == 0 {
-		return now + l.g.distance().patience() // or sooner, if a turn arrives
+		return now + l.g.distance().patience() // or earlier, if a turn arrives
 	}
 	return max(l.turns[0].at, now)
 }
 
 // Sent uses up a turn. It does not set waiting to backlog, because backlog includes
-// requests that were turned away, and such requests do not use turns.
+// requests that were turned away, which do not use turns.
 func (l *link) Sent(now time.Duration, backlog int) fleet1.Send {
 	l.waiting = max(l.waiting-1, 0)
 	if l.solo != nil {
@@ -155,8 +155,9 @@ func (l *link) Accepted(now time.Duration, s fleet1.Send) {
 	})
 }
 
-// outcome reports a request that was not throttled. The report can wait for the next
-// message as long as the leader knows that more requests wait here.
+// outcome reports the outcome of a request that was not throttled. The report can wait
+// for the next message as long as the leader knows that more requests wait in this
+// process.
 func (l *link) outcome(now time.Duration, change func(*report)) {
 	if l.reported > 0 && now > l.pause+settled {
 		l.untold = true
@@ -189,7 +190,7 @@ func (l *link) Trip() time.Duration {
 }
 
 // Refused tells all processes about the pause, and tells the leader which turn was
-// throttled. It reports whether a new pause begins.
+// throttled. The result is true if a new pause begins.
 func (l *link) Refused(now time.Duration, s fleet1.Send, retryAfter time.Duration) bool {
 	l.landed(s.Turn)
 	news := now >= l.pause
@@ -261,7 +262,7 @@ func (l *link) handBack() {
 	l.report(func(r *report) { r.Unsent = append(r.Unsent, unused...) })
 }
 
-// spare gives back the turns of requests that no longer wait.
+// spare gives back the turns that exceed the number of waiting requests.
 func (l *link) spare() {
 	if l.waiting >= len(l.turns) {
 		return
@@ -281,7 +282,7 @@ func (l *link) Idle(now time.Duration) {
 
 // Pause extends the pause if this process is alone. The gate calls Pause so that
 // processes that do not know about each other do not resume at the same moment. In a
-// fleet, the leader makes sure that they do not.
+// fleet, the leader prevents that.
 func (l *link) Pause(until time.Duration) {
 	if l.solo != nil {
 		l.solo.Pause(until)
@@ -292,9 +293,9 @@ func (l *link) Pause(until time.Duration) {
 // Paused returns the end of the pause.
 func (l *link) Paused() time.Duration { return l.pause }
 
-// Pace returns how many requests per second leave while requests wait: from the whole
-// fleet, or from this process if it is alone. Pace returns 0 until the fleet has found
-// its pace.
+// Pace returns how many requests per second are sent while requests wait, by the whole
+// fleet or, if this process is alone, by this process. Pace returns 0 until the fleet has
+// found its pace.
 func (l *link) Pace() float64 {
 	switch {
 	case l.solo != nil:
@@ -324,10 +325,10 @@ func (l *link) Silence() time.Duration {
 	return 0
 }
 
-// Earliest returns the time before which a request cannot leave if that many others are
-// ahead of it. This is the later of two times: the end of the pause, and the earliest
-// time at which enough turns for the requests ahead can have arrived, given that other
-// processes wait for turns as well.
+// Earliest returns the time before which a request cannot be sent if ahead other requests
+// have to be sent first. The result is the later of two times: the end of the pause, and
+// the earliest time at which enough turns for the requests ahead can have arrived, given
+// that other processes wait for turns as well.
 func (l *link) Earliest(now time.Duration, ahead int) time.Duration {
 	switch {
 	case l.solo != nil:
@@ -367,7 +368,7 @@ func (l *link) ask(now time.Duration) {
 	}
 }
 
-// await schedules tick for when it is time to ask again or to go alone.
+// await schedules tick for the time at which to ask again or to go alone.
 func (l *link) await(now time.Duration) {
 	if l.unanswered == 0 {
 		l.unanswered = now
@@ -393,7 +394,8 @@ func (l *link) question(now time.Duration) {
 	}
 }
 
-// knowledge returns what this process would start from if it became the leader.
+// knowledge returns the knowledge that this process would start with if it became the
+// leader.
 func (l *link) knowledge() *fleet1.Learned {
 	if l.Learned == nil && l.solo != nil {
 		if k, ok := l.solo.Learned(); ok {
@@ -478,8 +480,7 @@ func (l *link) tell(now time.Duration) {
 	l.report(func(*report) {})
 }
 
-// goAlone gives this process a controller of its own, which starts from what is known
-// so far.
+// goAlone gives this process its own controller, which starts with what is known so far.
 func (l *link) goAlone(now time.Duration) {
 	if l.solo != nil {
 		return
@@ -559,7 +560,7 @@ func (g *Gate) granted(t *turns) {
 	g.visit(u.key, func(now time.Duration, p fleet1.Pacer, backlog int, _ func() fleet1.History) fleet1.Pacer {
 		l, ok := p.(*link)
 		if !ok || t.From != l.Leader {
-			return p // from an earlier leader, whose turns no longer count
+			return p // t comes from an earlier leader, whose turns no longer count
 		}
 		l.waiting = backlog
 		l.forgetKnown(t)
@@ -572,10 +573,10 @@ func (g *Gate) granted(t *turns) {
 		if t.Stamp > 0 {
 			l.asked = 0
 		}
-		if !late { // turns do not show how old they are, so a question stays open
+		if !late { // turns without a stamp do not show their age, so an open question remains unanswered
 			l.unanswered = l.asked
 		}
-		t.Leader = "" // From holds the leader, and was checked above
+		t.Leader = "" // the leader is in From, which was checked above
 		l.state = l.merge(t.state)
 		if until := now + away.left(t.Pause); until > max(l.pause, now) {
 			l.pause, l.reported = until, 0

@@ -66,8 +66,8 @@ func (g *Gate) hear() error {
 	}
 }
 
-// receive processes a message. It ignores messages that it cannot read: these come from
-// a program other than redisgate, or from a faulty redisgate.
+// receive processes a message. It ignores messages that it cannot parse, because they
+// come from a program other than redisgate or from a faulty redisgate.
 func (g *Gate) receive(b []byte) {
 	m, ok := parse(b, g.now())
 	if !ok {

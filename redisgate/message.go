@@ -27,9 +27,9 @@ type report struct {
 	From      string        `json:"f"`
 	Waiting   int           `json:"w,omitempty"` // number of requests that need a turn
 	Got       []uint64      `json:"g,omitempty"` // turns that have arrived at the sender
-	Stamp     time.Duration `json:"s,omitempty"` // non-zero: the sender wants a reply
-	Flying    []uint64      `json:"l,omitempty"` // with a stamp: all turns that the sender holds
-	Seen      uint64        `json:"e,omitempty"` // with a stamp: the highest Last that has arrived
+	Stamp     time.Duration `json:"s,omitempty"` // the time of the report, by the sender's clock, if the sender wants a reply
+	Flying    []uint64      `json:"l,omitempty"` // all turns that the sender holds; only set with Stamp
+	Seen      uint64        `json:"e,omitempty"` // the highest Last that has arrived; only set with Stamp
 	Accepted  []uint64      `json:"a,omitempty"` // turns of requests that were accepted
 	Unsent    []uint64      `json:"u,omitempty"` // turns that were not used
 	Unknown   []uint64      `json:"y,omitempty"` // turns of requests whose outcome says nothing about the limit
@@ -38,7 +38,7 @@ type report struct {
 	Stated    *stated       `json:"d,omitempty"` // the limit that the service stated with a 429
 	History   *history      `json:"h,omitempty"`
 
-	to string      // the leader; "": not known yet
+	to string      // ID of the leader; "": not known yet
 	at []time.Time // when each element of Throttled was recorded
 }
 
@@ -82,14 +82,14 @@ func newHistory(h fleet1.History, now time.Duration) *history {
 	return &history{Marks: marks, Flying: h.Flying, Age: now - h.Now}
 }
 
-// turns are sent by the leader of an account to a process.
+// turns is a message in which the leader of an account hands out turns to a process.
 type turns struct {
 	Name     string          `json:"n"`
 	From     string          `json:"f"`
 	IDs      []uint64        `json:"i,omitempty"`
 	Offsets  []time.Duration `json:"o,omitempty"` // how long to wait before using each turn; nil: no wait
 	Last     uint64          `json:"l,omitempty"` // the latest turn that the leader has handed out to any process
-	Stamp    time.Duration   `json:"s,omitempty"` // the stamp of the report that this message replies to; 0: this is not a reply
+	Stamp    time.Duration   `json:"s,omitempty"` // the stamp of the report that this message replies to; 0: the message is not a reply
 	Most     float64         `json:"v,omitempty"` // maximum requests per second of all members together; 0: not known
 	Sharing  int             `json:"h,omitempty"` // about how many members share Most with the receiver, including the receiver
 	Believed bool            `json:"c,omitempty"` // whether the leader uses the limit that the service has stated
@@ -109,7 +109,7 @@ type notice struct {
 // A state is what the fleet knows about an account.
 type state struct {
 	Leader  string          `json:"e,omitempty"`
-	Pause   time.Duration   `json:"p,omitempty"` // what is left of the pause
+	Pause   time.Duration   `json:"p,omitempty"` // time left until the pause ends
 	Members int             `json:"m,omitempty"` // number of processes that use the account
 	Learned *fleet1.Learned `json:"k,omitempty"`
 }
@@ -132,18 +132,18 @@ func (s *state) join(anew state) state {
 // These constants limit what a message may contain, because the server may be
 // untrustworthy.
 const (
-	maxMessage = 1 << 20 // bytes of a message
+	maxMessage = 1 << 20 // largest message, in bytes
 	maxCount   = 1 << 16 // largest value of any count
-	maxMarks   = 128     // marks of a history; a gate sends at most 66
-	maxName    = 64      // bytes of an ID
+	maxMarks   = 128     // largest number of marks in a history; a gate sends at most 66
+	maxName    = 64      // longest ID, in bytes
 	maxOffset  = 10 * time.Second
-	maxPause   = 24 * time.Hour             // as in package gate
+	maxPause   = 24 * time.Hour             // longest pause, as in package gate
 	maxAge     = 100 * 365 * 24 * time.Hour // largest age of a process
 )
 
-// parse reads a message that arrived at the time now. It is the only place where
-// messages are checked: it rejects messages that make no sense, and lowers values that
-// are merely too large. All other code relies on these checks.
+// parse reads a message that arrived at the time now. It rejects messages that make no
+// sense, and lowers values that are merely too large. No other code checks messages: all
+// of it relies on parse.
 func parse(b []byte, now time.Duration) (m message, ok bool) {
 	if len(b) > maxMessage || json.Unmarshal(b, &m) != nil {
 		return m, false

@@ -224,7 +224,7 @@ func TestNoticesAndTurnsInABatchAreMergedLosslessly(t *testing.T) {
 			state{Leader: "leader", Pause: 2 * time.Second, Members: 20, Learned: k}},
 		"a longer pause, then everything": {state{Pause: 2 * time.Second}, full,
 			state{Leader: "leader", Pause: 2 * time.Second, Members: 20, Learned: k},
-			state{Leader: "leader", Pause: time.Second, Members: 20, Learned: k}}, // no turns are handed out during a pause, so turns show that it is over
+			state{Leader: "leader", Pause: time.Second, Members: 20, Learned: k}}, // no turns are handed out during a pause, so turns show that the pause is over
 		"everything, then the leader leaves": {full, state{Leader: nobody},
 			state{Leader: nobody, Pause: time.Second, Members: 20, Learned: k},
 			state{Leader: nobody, Members: 20, Learned: k}},
@@ -257,7 +257,7 @@ func TestOutdatedLeaderIsNotPublishedAfterRejoin(t *testing.T) {
 	assert.Positive(t, letters[0].Notice.Pause)
 }
 
-// A report without the number of waiting requests means that there are none, so even a
+// A report without the number of waiting requests means that no requests wait, so even a
 // report of a single outcome must carry the number.
 func TestEveryReportCarriesTheNumberOfWaitingRequests(t *testing.T) {
 	for name, tt := range map[string]struct {

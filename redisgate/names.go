@@ -8,7 +8,7 @@ import (
 
 // names are the names of the fleet's keys and channels on the server.
 type names struct {
-	prefix   string // of all keys and channels
+	prefix   string // prefix of all keys and channels
 	members  string // key of the sorted set of processes, ordered by their latest sign of life
 	accounts string // key of the hash of throttled accounts
 	all      string // channel that all processes subscribe to
@@ -22,13 +22,13 @@ func newNames(namespace, seamNumber string) names {
 	return names{prefix: p, members: p + ":members", accounts: p + ":accounts", all: p + ":all"}
 }
 
-// inbox returns the channel that only the process with that ID subscribes to.
+// inbox returns the channel that only the process with the given ID subscribes to.
 func (n names) inbox(id string) string { return n.prefix + ":" + id }
 
 const nameLength = 32 // hex digits
 
-// of returns the name of the account with that key. The name hides a key that nobody
-// can guess, but anyone who guesses a key can tell whether it is in use.
+// of returns the name of the account with the given key. The name hides a key that nobody
+// can guess, but anyone who guesses a key can tell whether the key is in use.
 func (n names) of(key string) string {
 	h := hmac.New(sha256.New, []byte(n.prefix))
 	h.Write([]byte(key))

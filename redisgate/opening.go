@@ -45,7 +45,7 @@ func (o *opening) accepted(now time.Duration) { o.events = append(o.events, even
 
 func (o *opening) throttled(now, after time.Duration) {
 	o.asked = max(o.asked, after)
-	if o.throttles++; o.throttles > 1 { // the controller counts the first one from the start
+	if o.throttles++; o.throttles > 1 { // the controller begins with the first one, which is therefore not an event
 		o.events = append(o.events, event{now, true, after})
 	}
 	o.pause = max(o.pause, now+after)
@@ -72,7 +72,7 @@ func (o *opening) control() *fleet1.Controller {
 	return c
 }
 
-// marks adds up the histories, starting when all of them have data.
+// marks returns the sum of the histories, from the time at which all of them have data.
 func (o *opening) marks() []fleet1.Mark {
 	times := make(map[time.Duration]bool)
 	from, all := o.at, time.Duration(-1)

@@ -11,8 +11,9 @@ import (
 // An outbox holds what this process is about to send. While one batch is on its way,
 // the next one is collected, so that fewer messages are sent under load.
 //
-// While the server is lost, the outbox is muted: it keeps only pauses, because
-// everything else would be out of date later. Once closed, it accepts nothing.
+// While the server is lost, the outbox is muted: it keeps only pauses, because everything
+// else would be out of date by the time it could be sent. Once closed, it accepts
+// nothing.
 type outbox struct {
 	wake chan struct{} // has a value while there may be something to send
 
@@ -20,9 +21,9 @@ type outbox struct {
 	muted      bool
 	closed     bool
 	collecting bool                      // whether ringLater has started a batch
-	reports    map[string]*report        // by account
-	turns      map[[2]string]*turns      // by account and receiver
-	notices    map[string]*pendingNotice // by account
+	reports    map[string]*report        // pending reports, by account
+	turns      map[[2]string]*turns      // pending turns, by account and receiver
+	notices    map[string]*pendingNotice // pending notices, by account
 }
 
 type pendingNotice struct {
@@ -39,7 +40,7 @@ func (o *outbox) mute(muted bool) {
 	clear(o.reports)
 	clear(o.turns)
 	for _, n := range o.notices {
-		n.state = state{Pause: n.Pause} // the leader may have changed by then
+		n.state = state{Pause: n.Pause} // the leader may have changed by the time the notice is sent
 	}
 	o.expire()
 	if !o.muted {
@@ -89,8 +90,8 @@ func (o *outbox) ringLater() {
 	}
 }
 
-// amend changes the pending report of the account. It returns whether the report can be
-// sent: the outbox must not be muted, and the receiver must be known.
+// amend changes the pending report of the account. The result is true if the report can
+// be sent: the outbox must not be muted, and the receiver must be known.
 func (o *outbox) amend(name string, change func(*report)) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -152,7 +153,7 @@ func (o *outbox) notice(name string, s state) {
 		return
 	}
 	if o.muted {
-		s = state{Pause: s.Pause} // for the same reason as in mute
+		s = state{Pause: s.Pause} // the leader may have changed by the time the notice is sent, as in mute
 	}
 	n := &pendingNotice{s, time.Now()}
 	if old := o.notices[name]; old != nil {
@@ -214,9 +215,10 @@ func (o *outbox) empty(g *Gate) (letters []letter, pauses map[string]time.Durati
 	return letters, pauses
 }
 
-// space sets the time at which each turn is to be used, so that turns in one batch are
-// spaced as they were handed out. first is when the first of the account's turns in the
-// batch was handed out, to any member. That turn is used at once.
+// space sets the time at which each turn is to be used, so that the turns in one batch
+// are as far apart as when they were handed out. first is the time at which the first of
+// the account's turns in the batch was handed out, to any member. That turn is used at
+// once.
 func (t *turns) space(first time.Duration) {
 	if !slices.ContainsFunc(t.made, func(at time.Duration) bool { return at > first }) {
 		return
@@ -227,7 +229,8 @@ func (t *turns) space(first time.Duration) {
 	}
 }
 
-// dispatch sends a batch. If that fails, it keeps the pauses in the batch.
+// dispatch sends a batch. If sending fails, it puts the pauses in the batch back into the
+// outbox.
 func (g *Gate) dispatch(letters []letter, pauses map[string]time.Duration) {
 	began := time.Now()
 	if g.timed(func(ctx context.Context) error { return g.publish(ctx, letters, pauses) }) == nil {
@@ -242,7 +245,7 @@ func (g *Gate) dispatch(letters []letter, pauses map[string]time.Duration) {
 
 // send sends what is in the outbox until the gate is closed.
 func (g *Gate) send() {
-	const most = 4 // batches that may be on their way at the same time
+	const most = 4 // maximum number of batches on their way at the same time
 	slots := make(chan struct{}, most)
 	for {
 		select {
@@ -255,7 +258,8 @@ func (g *Gate) send() {
 			return
 		case slots <- struct{}{}:
 		}
-		// While the server is lost there are no letters: only attend tries to reach it.
+		// While the server is lost, there are no letters, because only attend tries to
+		// reach the server.
 		letters, pauses := g.out.empty(g)
 		if len(letters) == 0 {
 			<-slots

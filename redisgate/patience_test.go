@@ -16,7 +16,7 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// A turnstile records when requests leave a gate.
+// A turnstile records when a gate admits requests.
 type turnstile struct {
 	gate.Gate
 	mu    sync.Mutex
@@ -31,8 +31,8 @@ func (s *turnstile) Wait(ctx context.Context, r gate.Request) (gate.Ticket, erro
 	return ticket, err
 }
 
-// longest returns the longest time in which no request left, counted from after. A
-// request must have been waiting all the time.
+// longest returns the longest time in which no request was admitted, counted from after.
+// A request must have been waiting all that time.
 func (s *turnstile) longest(after time.Time) (gap time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -25,17 +25,17 @@ func TestPingReportsWrongSettings(t *testing.T) {
 		options *redis.Options
 		message string // "": no error
 	}{
-		"right password":            {&redis.Options{Addr: s.addr(), Password: "right"}, ""},
-		"wrong password":            {&redis.Options{Addr: s.addr(), Password: "wrong"}, "redisgate: cannot use the server: WRONGPASS"},
-		"no password":               {&redis.Options{Addr: s.addr()}, "redisgate: cannot use the server: NOAUTH"},
-		"wrong address":             {&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1}, "redisgate: cannot use the server: dial tcp 127.0.0.1:1: "},
-		"keys of another namespace": {user("keys", "resetkeys", "~other:*"), "redisgate: cannot keep accounts on the server: NOPERM"},
-		"no permission to write":    {user("write", "-hset"), "redisgate: cannot keep accounts on the server: "},
-		"no permission to count":    {user("count", "-zadd"), "redisgate: cannot join the fleet: "},
+		"right password":             {&redis.Options{Addr: s.addr(), Password: "right"}, ""},
+		"wrong password":             {&redis.Options{Addr: s.addr(), Password: "wrong"}, "redisgate: cannot use the server: WRONGPASS"},
+		"no password":                {&redis.Options{Addr: s.addr()}, "redisgate: cannot use the server: NOAUTH"},
+		"wrong address":              {&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1}, "redisgate: cannot use the server: dial tcp 127.0.0.1:1: "},
+		"no permission for the keys": {user("keys", "resetkeys", "~other:*"), "redisgate: cannot keep accounts on the server: NOPERM"},
+		"no permission to write":     {user("write", "-hset"), "redisgate: cannot keep accounts on the server: "},
+		"no permission to count":     {user("count", "-zadd"), "redisgate: cannot join the fleet: "},
 		"no permission to subscribe": {user("subscribe", "-subscribe"),
 			"redisgate: cannot subscribe: NOPERM"},
-		"channels of another namespace": {user("channels", "resetchannels", "&other:*"), "redisgate: cannot subscribe: NOPERM"},
-		"no permission to publish":      {user("publish", "-publish"), "redisgate: cannot publish: NOPERM"},
+		"no permission for the channels": {user("channels", "resetchannels", "&other:*"), "redisgate: cannot subscribe: NOPERM"},
+		"no permission to publish":       {user("publish", "-publish"), "redisgate: cannot publish: NOPERM"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -52,9 +52,9 @@ func (g *Gate) attendNow() {
 }
 
 // join records on the server that this process is alive. A process that is new or had
-// lost the server reads all accounts. Any other process already knows of every change,
-// and scans only some of the accounts, starting at the cursor, so that the server
-// forgets accounts that are out of date. join returns the next cursor.
+// lost the server reads all accounts. Any other process already knows about every change.
+// It scans only some of the accounts, starting at the cursor, to make the server forget
+// accounts that are out of date. join returns the next cursor.
 func (g *Gate) join(hello bool, cursor string) (next string, err error) {
 	all := hello || !g.usable()
 	if all {
@@ -111,7 +111,7 @@ func (g *Gate) leave(ctx context.Context, leaders map[string]*leader, unsaid []l
 		g.leases.Wait()
 		close(answered)
 	}()
-	select { // a renewal that arrives later would undo what follows
+	select { // a renewal that arrived later would undo the following commands
 	case <-answered:
 	case <-time.After(askAgain): // the connection that the command uses is probably dead
 	}

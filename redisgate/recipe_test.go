@@ -12,7 +12,7 @@ import (
 	"github.com/iamhttp/iamhttp/redisgate"
 )
 
-// These tests run the recipe of docs/tutorial.md, which is in first_steps_test.go. A
+// These tests run the recipe from docs/tutorial.md, which is in first_steps_test.go. A
 // test in the root compares the document with that file.
 
 func joins(t *testing.T, client redis.UniversalClient) error {

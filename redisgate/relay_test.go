@@ -72,7 +72,7 @@ func (r *relay) serve(c net.Conn) {
 	r.mu.Lock()
 	dial := r.dial
 	r.mu.Unlock()
-	s, err := dial() // not under r.mu, which miniredis may need before it accepts
+	s, err := dial() // not while holding r.mu, which miniredis may need before it accepts the connection
 	if err != nil {
 		c.Close()
 		return
@@ -96,8 +96,8 @@ func (r *relay) serve(c net.Conn) {
 	})
 }
 
-// pass copies data from one side to the other, and delays each chunk by what delay
-// returns for it.
+// pass copies data from one side to the other, and delays each chunk by the time that
+// delay returns for that chunk.
 func (r *relay) pass(to, from net.Conn, delay func(b []byte) time.Duration) {
 	defer to.Close()
 	type chunk struct {

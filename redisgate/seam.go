@@ -14,7 +14,7 @@ type use struct {
 	times int // calls to Opened minus calls to Forgotten
 }
 
-// A seam has the methods of a Gate that only the local gate calls.
+// A seam adds to a Gate the methods that only the local gate calls.
 type seam struct{ *Gate }
 
 // Opened is called when this process begins to use an account. It returns the size of

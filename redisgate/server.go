@@ -11,8 +11,8 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// load is the beginning of every script. It reads and writes what the server keeps
-// about an account: one field of a hash, in JSON:
+// load is the beginning of every script. It defines functions that read and write what
+// the server keeps about an account, which is one field of a hash, encoded in JSON:
 //
 //	p  when the pause ends
 //	l  the leader
@@ -23,14 +23,14 @@ import (
 //
 // Times are in ms, by the server's clock.
 //
-// A field that no gate can have written counts as missing, because an error would split
-// the whole fleet over one account. If s is in the future, the server's clock was set
-// back, or another server, whose clock is behind, has taken over. The first reader then
-// shifts the times by the difference, as if no time had passed. Without this, a pause
-// that is over and the lease of a dead leader would be in force again, for as long as the
-// clock was set back. A clock that is set ahead ends pauses and leases early. The leader
-// restores the pause and the lease when it renews the lease, so the only loss is the
-// pause of an account without a leader.
+// A field that no gate can have written counts as missing, because an error would break
+// up the whole fleet because of one account. If s is in the future, the server's clock
+// was set back, or another server, whose clock is behind, has taken over. The first
+// reader then shifts the times by the difference, as if no time had passed. Without this
+// shift, a pause that is over and the lease of a dead leader would be in force again for
+// as long as the clock was set back. A clock that is set ahead ends pauses and leases
+// early. The leader restores the pause and the lease when it renews the lease, so the
+// only loss is the pause of an account without a leader.
 //
 // The hash outlives both its latest write and every pause by the time in ARGV[1].
 // countScript removes the fields of accounts that are no longer used.
@@ -72,10 +72,10 @@ v.p = math.max(v.p, now + tonumber(ARGV[3]))
 put(ARGV[2], v)
 return 1`
 
-	// leadScript makes a process the leader of an account unless another process is. If
-	// the length of the lease is 0, the process gives the lead back. leadScript returns
-	// the leader, how long the pause lasts, what was learned, and how many processes
-	// use the account.
+	// leadScript makes a process the leader of an account unless another process already
+	// is. If the length of the lease is 0, the process gives up the lead. leadScript
+	// returns the leader, how long the pause lasts, what was learned, and how many
+	// processes use the account.
 	leadScript = redis.NewScript(load + `
 local name, id, lease = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local v = get(name)
@@ -121,7 +121,7 @@ func (g *Gate) publish(ctx context.Context, letters []letter, pauses map[string]
 	_, err := g.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, l := range letters {
 			b, err := json.Marshal(l.message)
-			if err != nil { // the message holds NaN; the other messages are sent anyway
+			if err != nil { // the message contains NaN; the other messages are sent anyway
 				continue
 			}
 			p.Publish(ctx, l.to, b)
@@ -156,7 +156,7 @@ func (g *Gate) count(ctx context.Context, cursor string, tell bool) (v []any, er
 func (g *Gate) take(ctx context.Context, l lease) (s state, err error) {
 	learned := ""
 	if l.known.Learned != nil {
-		if b, err := json.Marshal(l.known.Learned); err == nil { // otherwise it holds NaN, which is of no use to the next leader
+		if b, err := json.Marshal(l.known.Learned); err == nil { // otherwise Learned contains NaN, which is of no use to the next leader
 			learned = string(b)
 		}
 	}

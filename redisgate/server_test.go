@@ -59,7 +59,7 @@ func newServer(t testing.TB) *testServer {
 		}
 	}
 	if binary == "" {
-		missing(t, "no redis-server or valkey-server: apt-get install redis-server, or name one in IAMHTTP_REDIS_SERVER")
+		missing(t, "no redis-server or valkey-server found: install one, or set IAMHTTP_REDIS_SERVER to the path of one")
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

@@ -25,7 +25,7 @@ func TestUnreadableFieldOnTheServerIsReplaced(t *testing.T) {
 		`{"p":-1,"e":0,"l":"","k":"","m":0,"s":0}`,                                 //
 		`{"p":0,"e":9007199254740993000,"l":"another","k":"","m":0,"s":0}`,         // a lease that never ends
 		`{"p":0,"e":0,"l":"","k":"","m":1e15,"s":0}`,                               // too many members
-		`{"p":0,"e":99999999999999,"l":"another","k":"","m":0,"s":99999999999999}`, // from the future
+		`{"p":0,"e":99999999999999,"l":"another","k":"","m":0,"s":99999999999999}`, // a time in the future
 	}
 	for i, raw := range bad {
 		s.ask("hset", names.accounts, names.of(fmt.Sprint(i)), raw)
@@ -38,7 +38,7 @@ func TestUnreadableFieldOnTheServerIsReplaced(t *testing.T) {
 		require.Eventually(t, func() bool { return pauseAt(gates[1], key) > 50*time.Second }, soon, time.Millisecond, raw)
 		leaderOf(t, gates, key)
 		late, _ := newGate(t, s.addr())
-		// This is true at once, unless the machine is so busy that New did not wait
+		// late knows the pause at once, unless the machine is so busy that New did not wait
 		// long enough.
 		require.Eventually(t, func() bool { return pauseAt(late, key) > 50*time.Second }, soon, time.Millisecond, raw)
 		late.Close()

@@ -4,44 +4,45 @@ import "time"
 
 const (
 	patience     = 400 * time.Millisecond  // how long requests wait for a reply before this process continues alone
-	tooSlow      = 300 * time.Millisecond  // a server that takes longer to reply counts as lost
-	askAgain     = 250 * time.Millisecond  // interval between two questions to a leader that does not reply
-	tellEvery    = 500 * time.Millisecond  // interval between two reports while the leader knows that more requests wait
-	settled      = time.Second             // for this long after a pause, outcomes are reported at once, because the leader's burst waits for them
-	batch        = 50 * time.Millisecond   // interval between two batches of messages if the server is far away or many requests wait
-	rejoinEvery  = 500 * time.Millisecond  // interval between two attempts to rejoin
-	maxAway      = time.Minute             // longest interval between two attempts to rejoin, reached if the connection flaps
-	reconnect    = time.Second             // interval between two attempts to subscribe
-	aliveEvery   = time.Second             // interval between two reports from a process whose requests are all in flight
-	leaseTime    = 1500 * time.Millisecond // a leader leads for this long unless it renews its lease
-	renewLease   = 400 * time.Millisecond  // interval between two renewals of a lease
-	leaderIdle   = 5 * time.Second         // a leader resigns after this time without requests
-	memberFresh  = time.Second             // a member gets no turns if its latest report is older
-	memberGone   = 3 * time.Second         // a member's turns are taken back if its latest report is older
-	presence     = 10 * time.Second        // interval between two signs of life that a process leaves on the server
-	absence      = 30 * time.Second        // a process is no longer counted if its latest sign of life is older
+	tooSlow      = 300 * time.Millisecond  // time without a reply after which the server counts as lost
+	askAgain     = 250 * time.Millisecond  // interval between questions to a leader that does not reply
+	tellEvery    = 500 * time.Millisecond  // interval between reports while the leader knows that more requests wait
+	settled      = time.Second             // time after a pause during which outcomes are reported at once, because the leader's burst waits for them
+	batch        = 50 * time.Millisecond   // interval between batches of messages if the server is far away or many requests wait
+	rejoinEvery  = 500 * time.Millisecond  // interval between attempts to rejoin
+	maxAway      = time.Minute             // longest interval between attempts to rejoin, reached if the connection flaps
+	reconnect    = time.Second             // interval between attempts to subscribe
+	aliveEvery   = time.Second             // interval between reports from a process whose requests are all in flight
+	leaseTime    = 1500 * time.Millisecond // how long a leader leads without renewing its lease
+	renewLease   = 400 * time.Millisecond  // interval between renewals of a lease
+	leaderIdle   = 5 * time.Second         // time without requests after which a leader resigns
+	memberFresh  = time.Second             // age of a member's latest report after which the member gets no turns
+	memberGone   = 3 * time.Second         // age of a member's latest report after which its turns are taken back
+	presence     = 10 * time.Second        // interval between the signs of life that a process leaves on the server
+	absence      = 30 * time.Second        // age of its latest sign of life after which a process is no longer counted
 	keep         = 10 * time.Minute        // how long an account that no process uses is remembered
-	noticeAgain  = keep / 4                // interval between two notices that an account is in use, for processes that do not use it
+	noticeAgain  = keep / 4                // interval at which processes that do not use an account are told that the account is in use
 	startWait    = 250 * time.Millisecond  // how long New waits for the server
 	closeWait    = 500 * time.Millisecond  // how long Close waits for the server
 	defaultPause = 250 * time.Millisecond  // pause after a 429 without Retry-After, until the leader reports a pause; the controller uses the same value
 )
 
-// A distance is how long a round trip to the server takes; 0: not known yet. A message
-// from one process to another takes just as long. A turn takes twice as long, because a
-// report has to ask for the turn first. The limits on such waits therefore grow with the
-// distance. Some of the constants above are the limits for a nearby server.
+// A distance is the duration of a round trip to the server, or 0 if it is not known yet.
+// A message from one process to another takes equally long. A turn takes twice as long,
+// because a report has to ask for the turn first. The time that a process waits for a
+// reply therefore grows with the distance. Some of the constants above are the values for
+// a nearby server.
 type distance time.Duration
 
 const (
-	farthest = distance(500 * time.Millisecond) // processes continue alone if the server is this far away
+	farthest = distance(500 * time.Millisecond) // at this distance, processes continue alone
 	slowly   = 10 * time.Second                 // time constant with which the distance grows
 	slack    = patience - tooSlow               // allowance for the part of a round trip that is not spent on the network
 )
 
-// taken returns the distance after a round trip that took trip. since is the time since
-// the previous round trip ended. The distance is a minimum that rises slowly, so that a
-// server that becomes slow does not make requests wait longer before the process
+// taken returns the updated distance after a round trip that took trip. since is the time
+// since the previous round trip ended. The distance is a minimum that rises slowly, so
+// that a server that becomes slow does not make requests wait longer before the process
 // continues alone.
 func (d distance) taken(trip, since time.Duration) distance {
 	t := min(max(distance(trip), 1), 2*farthest)
@@ -60,16 +61,16 @@ func (d distance) tooSlow() time.Duration {
 	return max(tooSlow, slack+time.Duration(4*d))
 }
 
-// turn returns how long a leader may take to reply: twice as long as the two round trips
-// that a reply needs, because messages also wait for their batches.
+// turn returns how long a leader may take to reply. The result is twice the duration of
+// the two round trips that a reply needs, because messages also wait for their batches.
 func (d distance) turn() time.Duration { return max(patience-askAgain, time.Duration(4*d)) }
 
 // patience returns how long requests wait for a reply before this process
 // continues alone.
 func (d distance) patience() time.Duration { return askAgain + d.turn() }
 
-// lease returns how long a leader leads without renewing its lease. A command that is
-// older than that is no longer worth sending.
+// lease returns how long a leader leads without renewing its lease. A lease command that
+// is older than this is no longer worth sending.
 func (d distance) lease() time.Duration { return max(leaseTime, leaseTime/2+time.Duration(4*d)) }
 
 // distance returns the distance to the server.

@@ -60,8 +60,8 @@ var troubles = map[string]struct{ begin, end func(s *site) }{
 	},
 }
 
-// Trouble with the server is logged once. The trouble makes no call fail and stops no
-// process. Once it is over, the processes form a fleet again.
+// Trouble with the server is logged once. No call fails and no process stops because of
+// the trouble. Once it is over, the processes form a fleet again.
 func TestNoCallFailsWhenTheServerFails(t *testing.T) {
 	t.Parallel()
 	for name, trouble := range troubles {
@@ -99,8 +99,8 @@ func TestNoCallFailsWhenTheServerFails(t *testing.T) {
 	}
 }
 
-// In virtual time the exact number of lines is known: however long the outage, each
-// process logs two lines.
+// In virtual time, the exact number of log lines is known: each process logs two lines
+// per outage, however long the outage lasts.
 func TestLosingAndRejoiningAreLoggedOnce(t *testing.T) {
 	unreachable := func() (net.Conn, error) { return nil, errors.New("unreachable") }
 	for name, trouble := range map[string]struct{ begin, end func(w *world) }{
@@ -267,7 +267,7 @@ func TestNewPanicsWithoutClient(t *testing.T) {
 }
 
 // A process that is alone still learns of pauses from the service. The other processes
-// learn of such a pause once that process is back in the fleet.
+// learn of a pause like that once the process is back in the fleet.
 func TestPauseDuringOutageIsPublishedAfterRejoin(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, books := w.gates(2)
@@ -287,8 +287,8 @@ func TestPauseDuringOutageIsPublishedAfterRejoin(t *testing.T) {
 	})
 }
 
-// When a process goes alone, it may have opened its account only a moment ago. The call
-// must not wait for the pause that a new controller begins with.
+// A process may have opened its account only a moment before it goes alone. Its call must
+// not wait for the pause that a new controller begins with.
 func TestNewAccountIsServedWhileTheServerIsLost(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, books := w.gates(2)

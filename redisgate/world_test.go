@@ -21,7 +21,7 @@ func defaultNames() names { return newNames("iamhttp", fleet1.Number) }
 // delays something, so a test can assert exactly when something happens, even on a slow
 // machine. The server is miniredis, which runs the same scripts. The tests that call
 // startServer show that the scripts work on a real server. Tests in virtual time do not
-// run in parallel with them, because the two kinds would compete for the processor.
+// run in parallel with those, because the two kinds would compete for the processor.
 type world struct {
 	t      *testing.T
 	server *miniredis.Miniredis

@@ -1,18 +1,21 @@
 // Package bracket finds the pace, in requests per second, that a rate limit allows. It
-// learns from the outcomes of requests: each is accepted, or refused until later.
+// learns from the outcomes of requests: each request is either accepted, or refused and
+// has to wait.
 //
-// The controller keeps a bracket: a pace that was proven good (lo) and one that was
-// proven bad (hi). It sends at a pace between the two. For each refusal it decides what
-// to blame: the burst that was sent after a silence, the pace, a window that was full,
-// or the number of requests in flight. It also counts: the number of requests accepted
-// between two refusals bounds the limit from both sides. It remembers the best pace of
-// the last minutes and returns to it, because most trouble is temporary.
+// The controller keeps a bracket: a pace that was proven good (lo) and a pace that was
+// proven bad (hi). It sends requests at a pace between the two. For each refusal, it
+// decides what to blame: the burst that was sent after a silence, the pace, a window that
+// was full, or the number of requests in flight. It also counts requests, because the
+// number accepted between two refusals bounds the limit from both sides. It remembers the
+// best pace of the last minutes and returns to that pace, because most trouble is
+// temporary.
 //
-// An epoch is the time from one pause to the next, and a silence is the quiet time
-// before an epoch. Durations are measured in units: a unit is a silence, two round
-// trips or a second, whichever is longest. One set of constants therefore serves 1
-// request per second as well as 5000, and a Retry-After of 1 s as well as 60 s. A probe
-// tries out a higher pace, or a single request after a pause.
+// An epoch is the time from one pause to the next, and a silence is the time before an
+// epoch in which nothing was sent. Long durations are measured in units: a unit is a
+// silence, two round trips or a second, whichever is longest. The same constants
+// therefore work for 1 request per second and for 5000, and for a Retry-After of 1 s and
+// of 60 s. A probe is a raised pace, or a single request after a pause, that tests
+// whether the service accepts more.
 //
 // docs/gate.md explains each rule.
 package bracket
@@ -24,18 +27,18 @@ import (
 
 // Constants are the tuning parameters of the controller.
 type Constants struct {
-	Margin      float64 // how far to stay below the target pace, as a fraction of it
-	FirstFactor float64 // the first pace is at most this many times the proven pace
-	StepSilence float64 // least time between two raises, in silences
-	StepTrips   float64 // least time between two raises, in round trips; more than 1, to see a response first
-	StepSends   float64 // least time between two raises, in requests at the present pace
-	Backlog     float64 // units of backlog for which a raise is worth its risk
-	Hold        float64 // units at a closed bracket before a higher pace is tried
-	HoldMost    float64 // upper bound of these units, which double after a try that found nothing
-	Proof       float64 // units that a small step of a probe lasts, unless it is proven sooner
+	Margin      float64 // how far the pace stays below its target, as a fraction of the target
+	FirstFactor float64 // maximum ratio of the first pace to the proven pace
+	StepSilence float64 // minimum time between two raises, in silences
+	StepTrips   float64 // minimum time between two raises, in round trips; more than 1, so that a response arrives first
+	StepSends   float64 // minimum time between two raises, in requests at the current pace
+	Backlog     float64 // backlog, in units, that makes a raise worth its risk
+	Hold        float64 // time at a closed bracket, in units, before a higher pace is tried
+	HoldMost    float64 // upper bound of that time, which doubles after a try that found nothing
+	Proof       float64 // duration of a small step of a probe, in units, unless the step is proven sooner
 	Excess      float64 // first step of a probe above its base, as a fraction of the base
 	Decay       float64 // factor by which a burst shrinks after a refusal
-	OwnPause    float64 // shortest pause, in seconds, if the service names no time
+	OwnPause    float64 // shortest pause, in seconds, if the service does not ask for one
 	OwnMost     float64 // longest pause, in seconds, that the service did not ask for
 }
 
@@ -58,26 +61,27 @@ var Standard = Constants{
 }
 
 const (
-	leastLag = 2 * time.Millisecond  // a delay of a timer that is made up for at any pace
-	mostLag  = 10 * time.Millisecond // the longest one; in between, two turns are made up for
+	leastLag = 2 * time.Millisecond  // lower bound of the timer delay that is made up for
+	mostLag  = 10 * time.Millisecond // upper bound of that delay; between the bounds, it is the time of two turns
 	mostPace = 1e6                   // requests per second
 	unproven = 0.4                   // how far above its base a probe goes without proof, as a fraction of the base
 )
 
-// A Send describes one request that was sent, for the call that reports its outcome.
-// The zero value stands for a request that was sent before the first refusal.
+// A Send describes a request that was sent. It is passed to the method that reports the
+// outcome of the request. The zero value stands for a request that was sent before the
+// first refusal.
 type Send struct {
 	Turn   uint64 // set by a fleet that paces the request; a Controller ignores it
 	epoch  uint32
-	credit bool    // part of the burst after a silence
-	seq    int     // number within its epoch, from 1
-	flying int     // requests in flight when it was sent, including itself
-	waited bool    // others were waiting when it was sent, so not all callers were in flight
+	credit bool    // whether the request was part of the burst after a silence
+	seq    int     // number of the request within its epoch, from 1
+	flying int     // number of requests in flight when it was sent, including itself
+	waited bool    // whether others were waiting when it was sent, so that not all callers were in flight
 	pace   float64 // the pace when it was sent
 	at     time.Duration
 }
 
-// A Mark says how many requests had been accepted in total by a given time.
+// A Mark records how many requests in total had been accepted at a given time.
 type Mark struct {
 	At       time.Duration
 	Accepted int64
@@ -89,14 +93,14 @@ type Mark struct {
 type Controller struct {
 	Constants
 
-	// Late means that outcomes are reported some time after the responses. The number
-	// of requests in flight then says nothing.
+	// Late means that outcomes are reported some time after the responses. The number of
+	// requests in flight is then meaningless.
 	Late bool
 
-	pause     time.Duration // nothing is sent before this time
-	open      bool          // the latest pause is over and the epoch has begun
-	explained bool          // the number of requests in flight explains the latest refusal
-	probes    int           // pauses that have begun since a request was last accepted
+	pause     time.Duration // time before which nothing is sent
+	open      bool          // whether the latest pause is over and the epoch has begun
+	explained bool          // whether the number of requests in flight explains the latest refusal
+	probes    int           // number of pauses that have begun since a request was last accepted
 	refused   Send          // the request whose refusal began the latest pause
 	closed    time.Duration // when the latest pause began
 	asked     float64       // Retry-After in the response to refused, in seconds
@@ -106,11 +110,11 @@ type Controller struct {
 	burst  float64 // number of requests that the limit has accepted at once
 	burst0 float64 // initial value of burst, before anything was learned
 	trip   float64 // round trip in seconds, smoothed
-	heard  bool    // trip is known, at least as an estimate
-	timed  bool    // trip was measured and is not an estimate
+	heard  bool    // whether trip is known, at least as an estimate
+	timed  bool    // whether trip was measured rather than estimated
 
 	// silence is the length of the silence before the current epoch, in seconds. It
-	// includes the time of failed probes; quiet is the time since the last of them.
+	// includes the time of failed probes; quiet is the part after the last failed probe.
 	// wanted is silence without the time in which no request was waiting.
 	silence, quiet, wanted float64
 	// measure is wanted, capped so that a long idle time or outage does not slow the
@@ -119,7 +123,7 @@ type Controller struct {
 
 	tally  // the current epoch
 	memory // earlier epochs
-	probe  // a trial above a closed bracket
+	probe  // the test of a pace above a closed bracket
 
 	statement statement // the limit that the service has stated
 	flight    flight
@@ -132,20 +136,21 @@ type tally struct {
 	last     time.Duration // when the latest request was sent
 	next     time.Duration // when the next paced request is due
 	sent     int
-	paced    int     // requests sent after the burst
+	paced    int     // number of requests sent after the burst
 	granted  int     // size of the burst at the beginning
-	credit   float64 // requests that may be sent at once: the rest of the burst, and unused turns
-	flying   int     // requests that were sent and have no outcome yet
+	credit   float64 // number of requests that may be sent at once: the rest of the burst, and unused turns
+	flying   int     // number of requests that were sent and have no outcome yet
 	room     int     // how many requests of a burst may be in flight
 	accepted int
-	unknown  int      // requests whose outcome says nothing about the limit
+	unknown  int      // number of requests whose outcome says nothing about the limit
 	busy     float64  // seconds during which requests waited only because of the pace
 	raises   int      // number of times that the pace changed
 	paces    []moment // when each pace began
 	latest   moment   // when the latest pace began to have an effect, which is after the burst
 
-	// Requests that were in flight at the refusal and were accepted (late) or refused
-	// (lateRefused) after it, and when the first and the latest was accepted.
+	// late and lateRefused are the numbers of requests that were in flight at the refusal
+	// and were then accepted or refused. lateFrom and lateAt are the times at which the
+	// first and the latest of the late requests were accepted.
 	late, lateRefused int
 	lateFrom, lateAt  time.Duration
 }
@@ -157,20 +162,20 @@ type moment struct {
 	seq int
 }
 
-// A probe finds out whether the limit allows more than the closed bracket says.
+// A probe finds out whether the limit allows more than the closed bracket suggests.
 type probe struct {
 	base      float64 // the highest pace that the probe has proven; 0: there is no probe
 	began     float64 // the pace at which the probe began
 	over      float64 // how far the pace is above the base, as a fraction of the base
 	from      moment  // when base was set
-	returning bool    // the probe leads back to the best pace of the last minutes
+	returning bool    // whether the probe leads back to the best pace of the last minutes
 	holding   float64 // units to wait at a closed bracket before the next probe
 }
 
 // New returns a controller for an account that has just had its first refusal.
-// marks, oldest first, say how many requests had been accepted until now; there must be
-// at least one. flying is the number of requests in flight, the refused one included.
-// retryAfter is the wait that the service asked for, or 0.
+// marks, oldest first, record how many requests have been accepted so far; there must be
+// at least one mark. flying is the number of requests in flight, including the refused
+// one. retryAfter is the wait that the service asked for, or 0.
 func New(now time.Duration, marks []Mark, flying int, retryAfter time.Duration) *Controller {
 	oldest, newest := marks[0], marks[len(marks)-1]
 	c := &Controller{Constants: Standard}
@@ -200,14 +205,14 @@ func (c *Controller) Probes() int { return c.probes }
 // Probing reports whether nothing has been sent since the latest pause.
 func (c *Controller) Probing() bool { return !c.open || c.sent == 0 }
 
-// Pace returns how many requests are sent per second while requests wait.
+// Pace returns the number of requests sent per second while requests wait.
 func (c *Controller) Pace() float64 { return c.pace }
 
 // Silence returns the length of the latest silence that the service required.
 func (c *Controller) Silence() time.Duration { return duration(max(c.asked, c.measure)) }
 
-// Earliest returns a lower bound of the time when a request can be sent if ahead other
-// requests are sent first.
+// Earliest returns a lower bound for the time at which a request can be sent if ahead
+// other requests are sent first.
 func (c *Controller) Earliest(now time.Duration, ahead int) time.Duration {
 	from, n := max(now, c.pause), float64(ahead)
 	switch {
@@ -242,9 +247,9 @@ func (c *Controller) most() float64 {
 	return max(1.5*c.pace, c.best)
 }
 
-// Next returns when the next request may be sent; now or an earlier time means at once.
-// After a response, call Next again, because the time may have become earlier. backlog
-// is the number of waiting requests.
+// Next returns the time at which the next request may be sent. If that is not later than
+// now, the request may be sent at once. After a response, call Next again, because the
+// time may have become earlier. backlog is the number of waiting requests.
 func (c *Controller) Next(now time.Duration, backlog int) time.Duration {
 	if now < c.pause {
 		return c.pause
@@ -278,8 +283,8 @@ func (c *Controller) Next(now time.Duration, backlog int) time.Duration {
 	return c.next
 }
 
-// lost returns how long to wait for a response: one slow request must not stall the
-// others.
+// lost returns how long to wait for a response before the next request is sent, because
+// one slow request must not stall the others.
 func (c *Controller) lost() time.Duration { return duration(max(4*c.trip, 1)) }
 
 // start begins an epoch.
@@ -299,7 +304,7 @@ func (c *Controller) start(now time.Duration) {
 	}
 }
 
-// clock returns how much of a burst may be in flight before the first response.
+// clock returns how many requests of a burst may be in flight before the first response.
 func (c *Controller) clock() int { return 4 + int(min(c.lo*c.trip, 1e6)) }
 
 // Sent reports that a request uses the turn that Next has offered.
@@ -325,15 +330,17 @@ func (c *Controller) Sent(now time.Duration, backlog int) Send {
 	if backlog > 0 {
 		c.busy += gap
 	}
-	// Timers always fire late, so the next turn is counted from when this one was due.
-	// But a process that was suspended must not make up for lost turns in a burst.
+	// Timers always fire late, so the next turn is counted from the time at which this
+	// one was due. But a process that was suspended must not make up for lost turns in a
+	// burst.
 	c.next = later(max(c.next, now-min(max(duration(2*gap), leastLag), mostLag)), duration(gap))
 	c.raise(now, float64(backlog))
 	return s
 }
 
-// Idle reports that no request has used the turns since the latest one was due. Unused
-// turns are saved up, but never more than the burst that the limit accepts.
+// Idle reports that no request was waiting, so turns that have come due since then are
+// unused. Unused turns are saved up, but never more than the burst that the limit
+// accepts.
 func (c *Controller) Idle(now time.Duration) {
 	if !c.open || now <= c.next || now < c.pause || c.statement.windowed {
 		return
@@ -349,7 +356,7 @@ func (c *Controller) Idle(now time.Duration) {
 	c.room = max(c.room, c.flying+c.clock())
 }
 
-// Unsend undoes Sent: the request was not sent.
+// Unsend undoes Sent for a request that was not sent after all.
 func (c *Controller) Unsend(s Send) {
 	c.flight.landed()
 	if s.epoch != c.epoch || !c.open {
@@ -385,8 +392,8 @@ func (c *Controller) Accepted(now time.Duration, s Send) {
 	if s.epoch != c.epoch {
 		return
 	}
-	// Requests that were in flight at the refusal count too: if responses are slow,
-	// most of the accepted ones are among them.
+	// Requests that were in flight at the refusal count too, because most of the accepted
+	// requests are among them if responses are slow.
 	if c.accepted++; c.accepted == 1 && c.learned {
 		c.marks = append(c.marks[:0], Mark{c.begin, c.total})
 	}
@@ -423,7 +430,8 @@ func (c *Controller) Trip() time.Duration {
 
 // Refused reports that a request was refused. retryAfter is the wait that the service
 // asked for, or 0. Refused returns true if a new pause begins. It returns false for
-// requests that were in flight when a pause began: their refusals say nothing new.
+// requests that were in flight when a pause began, because their refusals say nothing
+// new.
 func (c *Controller) Refused(now time.Duration, s Send, retryAfter time.Duration) bool {
 	c.flight.landed()
 	if s.epoch == c.epoch {
@@ -461,7 +469,7 @@ func (c *Controller) close(now time.Duration, s Send, retryAfter time.Duration) 
 	if c.asked > 0 && c.probes == 1 {
 		return
 	}
-	// The service named no time, or the time that it named was too short.
+	// The service did not ask for a wait, or the wait was too short.
 	own, most := max(c.OwnPause, 2*c.trip), c.OwnMost
 	if !c.timed {
 		own = max(c.OwnPause, min(2*c.trip, 1))
@@ -469,8 +477,8 @@ func (c *Controller) close(now time.Duration, s Send, retryAfter time.Duration) 
 	if c.asked > 0 {
 		most = min(most, 8*c.asked)
 	} else if c.learned {
-		// Wait as long as was needed before, up to a bound. Without the bound, if
-		// requests are refused at random, each pause would make the next one longer.
+		// Wait as long as was needed before, up to a bound. If requests are refused at
+		// random, each pause would make the next one longer without that bound.
 		own = max(own, min(1/c.pace, c.needed/2, 4*c.OwnPause))
 	}
 	c.Pause(now + duration(c.untilWindow(now, min(own*math.Pow(2, float64(c.probes-1)), most))))
@@ -494,7 +502,7 @@ func (c *Controller) raise(now time.Duration, backlog float64) {
 		if held < proof && (held < c.Proof*unit || c.over >= unproven) {
 			return // a pace that is too fast shows only when the saved-up requests are used up
 		}
-		if held >= proof { // not too fast, so the limit has changed since the past epochs
+		if held >= proof { // the pace is not too fast, so the limit has changed since the past epochs
 			c.base, c.from = c.pace, moment{now, c.sent}
 			c.over = min(c.over, 0.25)
 			c.past = c.past[:0]
@@ -548,7 +556,7 @@ func (c *Controller) comeBack(now time.Duration) {
 // fallen reports whether the pace is far below the best of the last minutes.
 func (c *Controller) fallen() bool { return c.pace < nearly*c.best }
 
-// step returns the least time for which a pace is kept, in seconds.
+// step returns the minimum time for which a pace is kept, in seconds.
 func (c *Controller) step() float64 {
 	if c.fallen() {
 		return max(c.StepSilence*c.cost, c.StepTrips*c.trip)

@@ -171,8 +171,8 @@ func TestUnsendUndoesSent(t *testing.T) {
 	}
 }
 
-// Turns that were on their way to other processes when the pause began come back
-// unused. In this case, requests were sent for a shorter time than turns were handed out.
+// Turns that were on their way to other processes when the pause began come back unused.
+// Requests were then sent for a shorter time than turns were handed out.
 func TestTurnsReturnedDuringAPauseShortenTheEpoch(t *testing.T) {
 	c := paced()
 	c.credit = 0
@@ -277,19 +277,19 @@ func TestEarliestAssumesAPaceThatWillNotBeExceededSoon(t *testing.T) {
 		ahead int
 		want  time.Duration
 	}{
-		"open bracket: four times the pace":                 {func(*Controller) {}, 80, 102 * sec},
-		"open bracket: at least the best pace":              {func(c *Controller) { c.best = 80 }, 80, 101 * sec},
-		"closed bracket: one and a half times the pace":     {func(c *Controller) { c.hi = 11 }, 30, 102 * sec},
-		"closed bracket: at least the best pace":            {func(c *Controller) { c.hi, c.best = 11, 30 }, 30, 101 * sec},
-		"the bracket is open until an epoch was judged":     {func(c *Controller) { c.hi, c.proven = 11, nil }, 80, 102 * sec},
-		"part of the requests ahead can be sent as a burst": {func(c *Controller) { c.credit = 40 }, 80, 101 * sec},
-		"with a cap: twice the cap per round trip":          {func(c *Controller) { c.flight.cap, c.trip = 20, 1 }, 80, 101500 * ms},
-		"with a cap: at least twice the pace":               {func(c *Controller) { c.flight.cap, c.trip, c.pace = 20, 1, 30 }, 80, 101 * sec},
-		"all requests ahead can be sent as a burst":         {func(c *Controller) { c.credit = 81 }, 80, 0},
-		"guessed pace: now, because nothing is certain":     {func(c *Controller) { c.guessed = true }, 80, 100 * sec},
-		"during a pause: counted from its end":              {func(c *Controller) { c.pause = 110 * sec }, 80, 112 * sec},
-		"during a pause: the burst is sent at its end":      {func(c *Controller) { c.open, c.pause, c.burst = false, 110*sec, 40 }, 80, 111 * sec},
-		"stated window: the end of the pause":               {func(c *Controller) { c.statement.windowed, c.pause = true, 110*sec }, 80, 110 * sec},
+		"open bracket: four times the pace":                  {func(*Controller) {}, 80, 102 * sec},
+		"open bracket: at least the best pace":               {func(c *Controller) { c.best = 80 }, 80, 101 * sec},
+		"closed bracket: one and a half times the pace":      {func(c *Controller) { c.hi = 11 }, 30, 102 * sec},
+		"closed bracket: at least the best pace":             {func(c *Controller) { c.hi, c.best = 11, 30 }, 30, 101 * sec},
+		"the bracket is open until an epoch has been judged": {func(c *Controller) { c.hi, c.proven = 11, nil }, 80, 102 * sec},
+		"part of the requests ahead can be sent as a burst":  {func(c *Controller) { c.credit = 40 }, 80, 101 * sec},
+		"with a cap: twice the cap per round trip":           {func(c *Controller) { c.flight.cap, c.trip = 20, 1 }, 80, 101500 * ms},
+		"with a cap: at least twice the pace":                {func(c *Controller) { c.flight.cap, c.trip, c.pace = 20, 1, 30 }, 80, 101 * sec},
+		"all requests ahead can be sent as a burst":          {func(c *Controller) { c.credit = 81 }, 80, 0},
+		"guessed pace: now, because nothing is certain":      {func(c *Controller) { c.guessed = true }, 80, 100 * sec},
+		"during a pause: counted from its end":               {func(c *Controller) { c.pause = 110 * sec }, 80, 112 * sec},
+		"during a pause: the burst is sent at its end":       {func(c *Controller) { c.open, c.pause, c.burst = false, 110*sec, 40 }, 80, 111 * sec},
+		"stated window: the end of the pause":                {func(c *Controller) { c.statement.windowed, c.pause = true, 110*sec }, 80, 110 * sec},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
@@ -302,7 +302,7 @@ func TestEarliestAssumesAPaceThatWillNotBeExceededSoon(t *testing.T) {
 
 func TestInTheFirstPauseEarliestAssumesFourTimesTheRateAcceptedSoFar(t *testing.T) {
 	c := New(8*sec, []Mark{{}, {8 * sec, 100}}, 1, 2*sec) // 100 requests in 10 s, with the pause included
-	assert.Equal(t, 10*sec, c.Earliest(9*sec, 99), "up to 99 requests may be accepted at once, as 100 were")
+	assert.Equal(t, 10*sec, c.Earliest(9*sec, 99), "99 requests may be accepted at once, because 100 were accepted before")
 	assert.Equal(t, 12*sec, c.Earliest(9*sec, 180))
 }
 
@@ -402,41 +402,41 @@ func TestWhenAndHowMuchThePaceIsRaised(t *testing.T) {
 		want    float64
 		backlog float64
 	}{
-		"no upper bound, backlog above three units: doubled":                             {func(c *Controller) { c.hi, c.lo = inf, 10 }, 20, 61},
-		"no upper bound, backlog of three units: not raised":                             {func(c *Controller) { c.hi, c.lo = inf, 10 }, 10, 60},
-		"open bracket: raised to its middle":                                             {func(*Controller) {}, 12, 61},
-		"open bracket: raised at most twofold":                                           {func(c *Controller) { c.hi = 1000 }, 20, 61},
-		"open bracket, no request waits: not raised":                                     {func(*Controller) {}, 10, 0},
-		"open bracket, requests have waited more than three units: raised to its middle": {func(c *Controller) { c.busy = 6.1 }, 12, 0},
-		"open bracket, requests have waited three units: not raised":                     {func(c *Controller) { c.busy = 6 }, 10, 0},
-		"the upper bound is a guess: raised by a quarter":                                {func(c *Controller) { c.proven, c.hi, c.busy = nil, 10, 6.1 }, 12.5, 0},
-		"only failures and no response: not raised":                                      {func(c *Controller) { c.busy, c.unknown, c.heardAt = 99, 1, c.latest.at-1 }, 10, 0},
-		"not raised before the first response":                                           {func(c *Controller) { c.busy, c.heard = 99, false }, 10, 0},
-		"not raised above the highest pace":                                              {func(c *Controller) { c.pace, c.lo, c.hi, c.busy = mostPace, mostPace, inf, 99 }, mostPace, 0},
-		"closed bracket: held for ten units":                                             {func(c *Controller) { c.hi, c.busy = closedBy, 19.9 }, 10, 1e3},
-		"closed bracket: probed after ten units":                                         {func(c *Controller) { c.hi, c.busy = closedBy, 20 }, 10.5, 0},
-		"closed bracket: probed later after probes that found nothing":                   {func(c *Controller) { c.hi, c.busy, c.holding = closedBy, 39, 20 }, 10, 0},
-		"not raised within the time of four requests":                                    {func(c *Controller) { c.measure, c.lo, c.latest.at = 1, 10, 99601*ms }, 10, 61},
-		"raised after the time of four requests":                                         {func(c *Controller) { c.measure, c.lo, c.latest.at = 1, 10, 99599*ms }, 12, 61},
-		"not raised within a quarter of a silence":                                       {func(c *Controller) { c.lo, c.measure, c.latest.at = 10, 4, 99001*ms }, 10, 1e3},
-		"raised after a quarter of a silence":                                            {func(c *Controller) { c.lo, c.measure, c.latest.at = 10, 4, 99*sec }, 12, 1e3},
-		"not raised within 1.25 round trips":                                             {func(c *Controller) { c.lo, c.trip, c.latest.at = 10, 4, 95001*ms }, 10, 1e3},
-		"raised after 1.25 round trips":                                                  {func(c *Controller) { c.lo, c.trip, c.latest.at = 10, 4, 95*sec }, 12, 1e3},
-		"burst not used up by the excess: not raised":                                    {func(c *Controller) { fast(c, 6.1, 0, 3*sec) }, 10, 0},
-		"burst used up by the excess: raised":                                            {func(c *Controller) { fast(c, 6, 0, 3*sec) }, 12, 0},
-		"initial burst not used up by the excess: not raised":                            {func(c *Controller) { fast(c, 0, 8.1, 3*sec) }, 10, 0},
-		"initial burst used up, less what was sent at once: raised":                      {func(c *Controller) { fast(c, 0, 7.9, 3*sec) }, 12, 0},
-		"burst not used up, but held for two units: raised":                              {func(c *Controller) { fast(c, 1e6, 0, 4*sec) }, 12, 0},
-		"burst not used up, held for less than two units: not raised":                    {func(c *Controller) { fast(c, 1e6, 0, 4*sec-ms) }, 10, 0},
-		"burst not used up, but the pace is almost proven: raised":                       {func(c *Controller) { fast(c, 1e6, 0, 3*sec); c.lo = 9.6 }, 12, 0},
-		"unproven probe: next step after two units":                                      {func(c *Controller) { try(c, 99, 0.05, 4*sec) }, 11, 0},
-		"unproven probe: no step within two units":                                       {func(c *Controller) { try(c, 99, 0.05, 4*sec-ms) }, 10.5, 0},
-		"unproven probe: no step beyond 40 percent above its base":                       {func(c *Controller) { try(c, 99, 0.4, 25*sec-ms) }, 14, 0},
-		"probe at 40 percent: next step once it is proven":                               {func(c *Controller) { try(c, 99, 0.4, 25*sec) }, 14 * 1.5, 0},
-		"proven probe: becomes the new base":                                             {func(c *Controller) { try(c, 0.5, 0.05, 3*sec) }, 10.5 * 1.1, 0},
-		"probe whose excess has not used up the burst: not raised":                       {func(c *Controller) { try(c, 0.5, 0.05, 3*sec-ms) }, 10.5, 0},
-		"probe whose last responses are missing: raised, but not proven":                 {func(c *Controller) { try(c, 0.5, 0.05, 4*sec); c.trip = 1 }, 11, 0},
-		"probe whose last responses have arrived: becomes the new base":                  {func(c *Controller) { try(c, 0.5, 0.05, 4250*ms); c.trip = 1 }, 10.5 * 1.1, 0},
+		"no upper bound, backlog above three units: doubled":                                 {func(c *Controller) { c.hi, c.lo = inf, 10 }, 20, 61},
+		"no upper bound, backlog of three units: not raised":                                 {func(c *Controller) { c.hi, c.lo = inf, 10 }, 10, 60},
+		"open bracket: raised to its middle":                                                 {func(*Controller) {}, 12, 61},
+		"open bracket: raised at most twofold":                                               {func(c *Controller) { c.hi = 1000 }, 20, 61},
+		"open bracket, no request waits: not raised":                                         {func(*Controller) {}, 10, 0},
+		"open bracket, requests have waited for more than three units: raised to its middle": {func(c *Controller) { c.busy = 6.1 }, 12, 0},
+		"open bracket, requests have waited for three units: not raised":                     {func(c *Controller) { c.busy = 6 }, 10, 0},
+		"the upper bound is a guess: raised by a quarter":                                    {func(c *Controller) { c.proven, c.hi, c.busy = nil, 10, 6.1 }, 12.5, 0},
+		"only unknown outcomes at this pace: not raised":                                     {func(c *Controller) { c.busy, c.unknown, c.heardAt = 99, 1, c.latest.at-1 }, 10, 0},
+		"not raised before the first response":                                               {func(c *Controller) { c.busy, c.heard = 99, false }, 10, 0},
+		"not raised above the highest pace":                                                  {func(c *Controller) { c.pace, c.lo, c.hi, c.busy = mostPace, mostPace, inf, 99 }, mostPace, 0},
+		"closed bracket: held for ten units":                                                 {func(c *Controller) { c.hi, c.busy = closedBy, 19.9 }, 10, 1e3},
+		"closed bracket: probed after ten units":                                             {func(c *Controller) { c.hi, c.busy = closedBy, 20 }, 10.5, 0},
+		"closed bracket: probed later after probes that found nothing":                       {func(c *Controller) { c.hi, c.busy, c.holding = closedBy, 39, 20 }, 10, 0},
+		"not raised within the time of four requests":                                        {func(c *Controller) { c.measure, c.lo, c.latest.at = 1, 10, 99601*ms }, 10, 61},
+		"raised after the time of four requests":                                             {func(c *Controller) { c.measure, c.lo, c.latest.at = 1, 10, 99599*ms }, 12, 61},
+		"not raised within a quarter of a silence":                                           {func(c *Controller) { c.lo, c.measure, c.latest.at = 10, 4, 99001*ms }, 10, 1e3},
+		"raised after a quarter of a silence":                                                {func(c *Controller) { c.lo, c.measure, c.latest.at = 10, 4, 99*sec }, 12, 1e3},
+		"not raised within 1.25 round trips":                                                 {func(c *Controller) { c.lo, c.trip, c.latest.at = 10, 4, 95001*ms }, 10, 1e3},
+		"raised after 1.25 round trips":                                                      {func(c *Controller) { c.lo, c.trip, c.latest.at = 10, 4, 95*sec }, 12, 1e3},
+		"burst not used up by the excess: not raised":                                        {func(c *Controller) { fast(c, 6.1, 0, 3*sec) }, 10, 0},
+		"burst used up by the excess: raised":                                                {func(c *Controller) { fast(c, 6, 0, 3*sec) }, 12, 0},
+		"initial burst not used up by the excess: not raised":                                {func(c *Controller) { fast(c, 0, 8.1, 3*sec) }, 10, 0},
+		"initial burst used up, less what was sent at once: raised":                          {func(c *Controller) { fast(c, 0, 7.9, 3*sec) }, 12, 0},
+		"burst not used up, but held for two units: raised":                                  {func(c *Controller) { fast(c, 1e6, 0, 4*sec) }, 12, 0},
+		"burst not used up, held for less than two units: not raised":                        {func(c *Controller) { fast(c, 1e6, 0, 4*sec-ms) }, 10, 0},
+		"burst not used up, but the pace is almost proven: raised":                           {func(c *Controller) { fast(c, 1e6, 0, 3*sec); c.lo = 9.6 }, 12, 0},
+		"unproven probe: next step after two units":                                          {func(c *Controller) { try(c, 99, 0.05, 4*sec) }, 11, 0},
+		"unproven probe: no step within two units":                                           {func(c *Controller) { try(c, 99, 0.05, 4*sec-ms) }, 10.5, 0},
+		"unproven probe: no step beyond 40 percent above its base":                           {func(c *Controller) { try(c, 99, 0.4, 25*sec-ms) }, 14, 0},
+		"probe at 40 percent: next step once it is proven":                                   {func(c *Controller) { try(c, 99, 0.4, 25*sec) }, 14 * 1.5, 0},
+		"proven probe: becomes the new base":                                                 {func(c *Controller) { try(c, 0.5, 0.05, 3*sec) }, 10.5 * 1.1, 0},
+		"probe whose excess has not used up the burst: not raised":                           {func(c *Controller) { try(c, 0.5, 0.05, 3*sec-ms) }, 10.5, 0},
+		"probe whose last responses are missing: raised, but not proven":                     {func(c *Controller) { try(c, 0.5, 0.05, 4*sec); c.trip = 1 }, 11, 0},
+		"probe whose last responses have arrived: becomes the new base":                      {func(c *Controller) { try(c, 0.5, 0.05, 4250*ms); c.trip = 1 }, 10.5 * 1.1, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
@@ -449,7 +449,7 @@ func TestWhenAndHowMuchThePaceIsRaised(t *testing.T) {
 			if c.base != base {
 				assert.Equal(t, moment{100 * sec, 33}, c.from)
 			}
-			assert.Equal(t, base > 0 && c.base != base, len(c.past) == 0, "past should be cleared exactly if the probe was proven")
+			assert.Equal(t, base > 0 && c.base != base, len(c.past) == 0, "past should be cleared if and only if the probe was proven")
 			if c.raises > 0 {
 				assert.Equal(t, moment{100 * sec, 33}, c.latest)
 				assert.Equal(t, c.latest, c.paces[len(c.paces)-1])
@@ -467,12 +467,12 @@ func TestPaceHeldAtAClosedBracketIsRemembered(t *testing.T) {
 	assert.Equal(t, probe{base: 10, began: 10, over: 0.05, from: moment{at: 100 * sec}, holding: 10}, c.probe)
 }
 
-func TestFallenPaceReturnsHalfOfTheWayInEachStepOnALogarithmicScale(t *testing.T) {
+func TestFallenPaceReturnsHalfwayInEachStepOnALogarithmicScale(t *testing.T) {
 	c := paced()
 	c.best, c.cost, c.busy, c.trip = 160, 3, 6-0.1, 0
 	now := 100 * sec
 	c.raise(now, 1e6)
-	assert.Equal(t, 10.0, c.pace, "should not return before two silences, whatever the backlog")
+	assert.Equal(t, 10.0, c.pace, "the pace should not start to return before two silences, whatever the backlog")
 	c.busy = 6
 	for _, want := range []float64{40, 80, 80 * math.Sqrt2, 160} {
 		c.raise(now, 0)
@@ -523,7 +523,7 @@ func TestTimeTooLongForADurationBecomesTheLongestDuration(t *testing.T) {
 	}
 }
 
-// A caller that knows only a part of the past may use a later origin.
+// A caller that knows only part of the past may use a later origin.
 func TestControllerCanBeginBeforeTheOriginOfTime(t *testing.T) {
 	const before = -200 * time.Millisecond
 	c := New(before, []Mark{{At: before}}, 0, 100*time.Millisecond)
@@ -555,11 +555,11 @@ func TestLateTimersDoNotLowerThePace(t *testing.T) {
 			c.Sent(now, 9)
 			n++
 		}
-		assert.InEpsilon(t, 10*pace, n, 0.1, "requests in 10 s at %v per second", pace)
+		assert.InEpsilon(t, 10*pace, n, 0.1, "wrong number of requests in 10 s at %v per second", pace)
 	}
 }
 
-func TestSuspendedProcessDoesNotMakeUpForItInABurst(t *testing.T) {
+func TestSuspendedProcessDoesNotMakeUpForLostTurnsInABurst(t *testing.T) {
 	for pace, most := range map[float64]int{1: 1, 100: 3, 1000: 3, 50_000: 101} {
 		c := paced()
 		c.pace, c.heard = pace, false
@@ -568,6 +568,6 @@ func TestSuspendedProcessDoesNotMakeUpForItInABurst(t *testing.T) {
 		for now := 10 * sec; c.Next(now, 9) <= now; n++ {
 			c.Sent(now, 9)
 		}
-		assert.LessOrEqual(t, n, most+1, "requests at once after 9 s, at %v per second", pace)
+		assert.LessOrEqual(t, n, most+1, "too many requests at once after 9 s, at %v per second", pace)
 	}
 }

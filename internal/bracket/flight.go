@@ -2,38 +2,39 @@ package bracket
 
 import "time"
 
-// A flight holds what is known about a limit on the number of requests in flight. Such
-// a limit refuses a request only if too many others are in flight. A rate limit refuses
-// requests however few are in flight: after a burst, or because of the pace.
+// A flight holds what is known about a limit on the number of requests in flight. A limit
+// of this kind refuses a request only if too many others are in flight. A rate limit,
+// however, can refuse requests after a burst or because of the pace, however few are in
+// flight.
 //
 // While there is a cap, it replaces the pace: a request is sent when another one has
-// landed, which means that it has an outcome. The controller learns nothing about the
+// landed, which means that its outcome is known. The controller learns nothing about the
 // pace in the meantime.
 type flight struct {
-	flying int // requests that have no outcome yet, including those of earlier epochs
+	flying int // number of requests that have no outcome yet, including those of earlier epochs
 
 	cap     int           // limit on the requests in flight; 0: no such limit is known
-	sure    bool          // a request beyond the cap was refused
+	sure    bool          // whether a request beyond the cap was refused
 	extra   int           // how many requests beyond the cap may be in flight, as a trial
 	step    int           // initial value of extra in the latest trial
-	pace    float64       // the pace before the cap
-	strikes int           // consecutive refusals of requests that were sent within the cap
+	pace    float64       // the pace before the cap was set
+	strikes int           // number of consecutive refusals of requests that were sent within the cap
 	since   time.Duration // when the cap was last tested or changed
 	hold    float64       // units to wait before the next test
 
 	dropped time.Duration // when a cap was last found to be wrong
 
-	first    bool // suspect comes from the first burst
-	accepted int  // the most requests in flight when an accepted request of this epoch was sent
-	suspect  int  // requests in flight when the last refused one was sent; 0 if one with as many was accepted
+	first    bool // whether suspect comes from the first burst
+	accepted int  // maximum number in flight when an accepted request of this epoch was sent
+	suspect  int  // number in flight when the latest refused request was sent; 0 if a request with as many was accepted
 }
 
 const mostCapStrikes = 2
 
-// landed notes that a request is no longer in flight.
+// landed records that a request is no longer in flight.
 func (f *flight) landed() { f.flying = max(f.flying-1, 0) }
 
-// capAccepted notes that a request was accepted.
+// capAccepted records that a request was accepted.
 func (c *Controller) capAccepted(s Send) {
 	f := &c.flight
 	if s.epoch == c.epoch {
@@ -42,7 +43,7 @@ func (c *Controller) capAccepted(s Send) {
 	switch {
 	case f.cap == 0:
 		return
-	case s.at <= f.since: // requests sent earlier say nothing about the present cap
+	case s.at <= f.since: // requests sent earlier say nothing about the current cap
 	case s.flying > f.cap && !f.sure:
 		c.dropCap()
 		return
@@ -90,7 +91,7 @@ func (c *Controller) capRefused(now time.Duration, s Send) bool {
 // allows, so that the cap may be the cause of its refusal.
 func (f *flight) reaches(s Send) bool { return float64(s.flying) >= 0.7*float64(f.cap) }
 
-// dropCap removes the cap and restores the pace before it.
+// dropCap removes the cap and restores the pace from before the cap.
 func (c *Controller) dropCap() {
 	if c.flight.pace > 0 {
 		c.pace = c.flight.pace
@@ -99,7 +100,7 @@ func (c *Controller) dropCap() {
 }
 
 // suspectCap looks for a cap at the end of a pause, if no cap explains the refusal that
-// began it.
+// began the pause.
 func (c *Controller) suspectCap(now time.Duration) {
 	f := &c.flight
 	if c.Late {
@@ -131,8 +132,8 @@ func (c *Controller) suspectCap(now time.Duration) {
 		return
 	}
 	if d := n - f.suspect; f.suspect > 0 && max(d, -d) <= max(1, n/10) {
-		// At the same pace, a rate limit also refuses with the same number in flight.
-		// One extra request will show which limit it is.
+		// At the same pace, a rate limit also refuses with the same number in flight. One
+		// extra request will show which of the two limits it is.
 		if first { // suspect does not count requests whose responses had arrived before the refusal
 			f.suspect = n
 		}
@@ -146,8 +147,8 @@ func (c *Controller) setCap(now time.Duration, n int) {
 	c.flight.hold, c.flight.since = c.Hold, now
 }
 
-// nextByCap returns when the next request may be sent: now if the cap allows it, and
-// otherwise after so long that a response in flight may be lost.
+// nextByCap returns the time at which the next request may be sent. This is now if the
+// cap allows it, and otherwise the time after which a response in flight may be lost.
 func (c *Controller) nextByCap(now time.Duration) time.Duration {
 	f := &c.flight
 	if f.extra == 0 && f.flying >= f.cap && (!f.sure && c.accepted > 0 || seconds(now-f.since) > f.hold*c.unit()) {

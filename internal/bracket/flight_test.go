@@ -18,23 +18,23 @@ func capped(sure bool, flying int) *Controller {
 	return c
 }
 
-// with returns a request that was sent with the given number in flight, itself included.
+// with returns a request that was sent with the given number in flight, including itself.
 func with(flying int) Send {
 	return Send{waited: true, epoch: 7, flying: flying, pace: 10, at: 99 * sec}
 }
 
 func TestCapIsSetIfHalfOfTheRequestsInFlightHaveNoResponseAfterAPause(t *testing.T) {
 	for name, tt := range map[string]struct {
-		accepted, refused, unknown int // of 20 other requests in flight, during the pause
+		accepted, refused, unknown int // outcomes of 20 other requests in flight that arrive during the pause
 		want                       int
 	}{
 		"no request has an outcome":                     {0, 0, 0, 20},
-		"half of them were accepted":                    {10, 0, 0, 20},
-		"more than half of them were accepted":          {11, 0, 0, 0},
+		"half of the requests were accepted":            {10, 0, 0, 20},
+		"more than half of the requests were accepted":  {11, 0, 0, 0},
 		"refused requests do not count":                 {0, 10, 0, 10},
 		"requests with an unknown outcome do not count": {0, 0, 10, 10},
 		"two requests without an outcome are enough":    {0, 18, 0, 2},
-		"one request without an outcome may be chance":  {0, 19, 0, 0},
+		"one request without an outcome is not enough":  {0, 19, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := New(sec, []Mark{{}, {sec, 10}}, 21, sec)
@@ -56,7 +56,7 @@ func TestCapIsSetIfHalfOfTheRequestsInFlightHaveNoResponseAfterAPause(t *testing
 
 func TestTwoRefusalsWithTheSameNumberInFlightSetACap(t *testing.T) {
 	for name, tt := range map[string]struct {
-		suspect, flying, accepted int // numbers in flight of the two refused requests, and of the accepted one
+		suspect, flying, accepted int // numbers in flight when the two refused requests and the accepted one were sent
 		cap, then                 int
 	}{
 		"the first refusal only makes the number suspect":            {0, 50, 40, 0, 50},
@@ -288,12 +288,12 @@ func TestFirstBurstAndTheNextRefusalSetACap(t *testing.T) {
 	}
 }
 
-func TestRefusalFarBelowTheCapBeginsAPauseAsAnyOther(t *testing.T) {
+func TestRefusalFarBelowTheCapBeginsAPauseLikeAnyOther(t *testing.T) {
 	for flying, pause := range map[int]time.Duration{3: 250 * ms, 20: 0, 21: 0} {
 		c := capped(true, flying)
 		c.accepted = 99
 		require.True(t, c.Refused(100*sec, with(flying), 0))
-		assert.Equal(t, pause, max(c.Paused()-100*sec, 0), "pause after a refusal with %d in flight", flying)
+		assert.Equal(t, pause, max(c.Paused()-100*sec, 0), "wrong pause after a refusal with %d in flight", flying)
 		assert.NotZero(t, c.flight.cap)
 	}
 }
@@ -307,7 +307,7 @@ func TestPaceThatResultsFromACapIsRememberedIfItLasted(t *testing.T) {
 	}
 }
 
-// Before a refusal because of the number in flight, no rate may be known.
+// When the number in flight explains a refusal, no rate may have been proven yet.
 func TestRefusalExplainedByTheNumberInFlightDoesNotAffectAStatement(t *testing.T) {
 	c := capped(true, 20)
 	c.accepted, c.proven = 1, nil
@@ -341,8 +341,8 @@ func TestUnknownChangesOnlyTheCountsOfRequestsInFlight(t *testing.T) {
 }
 
 // concurrency simulates a limit on the number of requests in flight. Accepted requests
-// get a response after answer, refused ones at once. It returns how long the calls
-// took, and how many requests were refused.
+// get their responses after the time answer, and refused requests get theirs at once.
+// concurrency returns how long the calls took, and how many requests were refused.
 func concurrency(t *testing.T, limit int, answer, retryAfter time.Duration, calls int) (took time.Duration, refused int) {
 	t.Helper()
 	type flying struct {
@@ -392,7 +392,7 @@ func TestLimitOnTheNumberInFlightIsFoundAndKept(t *testing.T) {
 		limit      int
 		answer     time.Duration
 		retryAfter time.Duration
-		most       float64 // largest duration, in multiples of the ideal one
+		most       float64 // largest duration, in multiples of the ideal duration
 	}{
 		"5 in flight, response after 2 s":                  {5, 2 * sec, 0, 1.3},
 		"20 in flight, response after 2 s":                 {20, 2 * sec, 0, 1.3},

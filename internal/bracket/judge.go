@@ -9,44 +9,44 @@ import (
 
 // A memory holds what was learned in earlier epochs.
 type memory struct {
-	learned      bool          // at least one epoch has been judged
+	learned      bool          // whether at least one epoch has been judged
 	past         []epoch       // latest epochs, oldest first
 	proven       []float64     // lower bounds of the limit that the latest epochs prove, oldest first
 	marks        []Mark        // marks of the latest epoch in which a request was accepted
-	total        int64         // requests accepted in total
+	total        int64         // number of requests accepted in total
 	ended        time.Duration // when the refused request that ended the epoch of marks was sent
-	sumSent      float64       // requests accepted in the latest epochs, with decaying weights
-	sumTime      float64       // seconds that the latest epochs and their silences took, with these weights
+	sumSent      float64       // number of requests accepted in the latest epochs, with decaying weights
+	sumTime      float64       // seconds that the latest epochs and their silences took, with the same weights
 	needed       float64       // length of the latest silence after which a request was accepted, in seconds
 	longest      float64       // length of the longest recent silence, in seconds; it decays
 	longestAsked float64       // the longest recent Retry-After, in seconds; it decays
 	heardAt      time.Duration // when the latest accepted request was sent
-	guessed      bool          // the pace is a guess, after probes that all failed
+	guessed      bool          // whether the pace is a guess, made after all probes failed
 
-	best     float64       // the highest pace of the last minutes that was proven or held for long
+	best     float64       // the highest pace of the last minutes that was proven or held for a long time
 	bestAt   time.Duration // when best was found
 	cost     float64       // the silence that a refusal at the best pace causes, in seconds
-	patience float64       // the pace returns to best after this many times cost
+	patience float64       // the pace returns to best after this many multiples of cost
 }
 
-// An epoch says how many requests were accepted between two refusals, in how many
-// seconds, and after how many seconds of silence.
+// An epoch records how many requests were accepted between two refusals, how many seconds
+// that took, and how many seconds of silence came before.
 type epoch struct {
 	accepted, took, silence float64
-	pace                    float64 // at the end
-	steady                  bool    // the pace did not change, and no outcome was Unknown
+	pace                    float64 // the pace at the end of the epoch
+	steady                  bool    // whether the pace did not change and no outcome was Unknown
 }
 
 const (
-	shortest      = 1e-3 // seconds; a shorter silence or round trip counts as this
-	guessable     = 2.0  // seconds; after a longer silence, no short window is guessed
-	longestWindow = 90.0 // seconds: a minute plus delays; services with longer windows say how long to wait
-	remembered    = 8    // epochs in past
-	mostMarks     = 64   // marks per epoch
+	shortest      = 1e-3 // seconds; a shorter silence or round trip is treated as this long
+	guessable     = 2.0  // seconds; longest silence after which a short window is guessed
+	longestWindow = 90.0 // seconds: a minute plus delays; services with longer windows state how long to wait
+	remembered    = 8    // maximum number of epochs in past
+	mostMarks     = 64   // maximum number of marks per epoch
 
 	bestKept      = 15 * time.Minute
 	lasting       = 20.0 // seconds; a rate that is accepted for this long is not just a burst
-	nearly        = 0.8  // a pace above this share of the best one is as good as the best
+	nearly        = 0.8  // share of the best pace above which a pace is as good as the best one
 	leastPatience = 2.0
 	mostPatience  = 16.0
 )
@@ -56,7 +56,7 @@ func (c *Controller) mark(now time.Duration) {
 	if now <= c.marks[len(c.marks)-1].At {
 		return
 	}
-	if n := len(c.marks); n >= mostMarks { // keep every other one
+	if n := len(c.marks); n >= mostMarks { // keep every other mark
 		for i := range n / 2 {
 			c.marks[i] = c.marks[2*i]
 		}
@@ -65,9 +65,10 @@ func (c *Controller) mark(now time.Duration) {
 	c.marks = append(c.marks, Mark{now, c.total})
 }
 
-// fastest compares the stretches that end at the refusal, with the silence counted as
-// part of each. It returns the one with the highest rate: how many requests were accepted
-// in it, and how many seconds it took without the silence.
+// fastest looks at each stretch of time from a mark to the refusal, and counts the
+// silence as part of each. It finds the stretch with the highest rate, and returns how
+// many requests were accepted in it and how many seconds it took, not including the
+// silence.
 func (c *Controller) fastest(silence float64) (accepted, took float64) {
 	for _, m := range c.marks {
 		n, t := float64(c.total-m.Accepted), max(seconds(c.ended-m.At), 0)
@@ -107,9 +108,10 @@ func (c *Controller) judge(now time.Duration, backlog float64) {
 	c.quiet = quiet
 }
 
-// least returns the pace below which the controller cannot learn: one request per two
-// silences. A silence may be an outage, so it counts for no more than the longest of
-// the controller's own pauses: a caller without a gate would come back as often.
+// least returns the pace below which the controller cannot learn, which is one request
+// per two silences. A silence may be an outage, so it counts as no longer than the
+// longest pause that the controller chooses on its own. A caller without a gate would
+// retry as often.
 func (c *Controller) least() float64 {
 	c.longest, c.longestAsked = max(c.silence, 0.8*c.longest), max(c.asked, 0.98*c.longestAsked)
 	if c.asked == 0 {
@@ -159,10 +161,10 @@ func (c *Controller) judgeFailedProbe(quiet float64) {
 	c.burst = max(1, c.burst*c.Decay)
 	c.silence += quiet
 	// A token bucket would have filled by now. One failed probe may be chance. After a
-	// second one, assume that the limit is a short window. Its rate is then the number
-	// of accepted requests divided by the time since the first of them. This is a guess
+	// second one, assume that the limit is a short window. Its rate is then the number of
+	// accepted requests divided by the time since the first of them. This rate is a guess
 	// and does not prove any pace bad. A longer silence is an outage, or a window that
-	// will open: in both cases the pace from before is still as good as it was.
+	// will open. In both cases, the earlier pace is as good as it was.
 	if c.asked == 0 && c.silence <= guessable && c.probes > 2 && c.silence*c.pace >= 2 {
 		n, took := c.fastest(c.silence)
 		c.pace = min(c.pace, n/(took+c.silence))
@@ -178,11 +180,11 @@ func (c *Controller) judgeEpoch(now time.Duration, quiet, backlog float64) {
 	c.needed = c.silence
 	c.sumSent = 0.7*c.sumSent + e.accepted
 	c.sumTime = 0.7*c.sumTime + e.took + c.quiet
-	// From one refusal to the next, an empty token bucket fills at the limit's rate, or
-	// a whole window passes. In both cases, the number of accepted requests divided by
-	// the time since the last send before the silence is never above the limit. The
-	// number may be off by one: a single epoch with few requests proves nothing, but
-	// several such epochs together do.
+	// From one refusal to the next, an empty token bucket fills at the limit's rate, or a
+	// whole window passes. In both cases, the number of accepted requests divided by the
+	// time since the last send before the silence is never above the limit. The number
+	// may be off by one, so a single epoch with few requests proves nothing, but several
+	// of these epochs together do.
 	whole := e.took + e.silence
 	proven := max((e.accepted-1)/whole, 0.5*e.accepted/whole, (c.sumSent-1)/c.sumTime)
 
@@ -210,15 +212,15 @@ func (c *Controller) judgeEpoch(now time.Duration, quiet, backlog float64) {
 	c.silence = quiet
 }
 
-// remember notes a pace that worked, and the silence that a refusal costs at that pace.
+// remember records a pace that worked, and the silence that a refusal costs at that pace.
 func (c *Controller) remember(now time.Duration, pace, cost float64) {
 	if pace >= c.best {
 		c.best, c.bestAt, c.cost = pace, now, cost
 	}
 }
 
-// shrink reduces the burst after a refusal: only the requests before the refused one
-// were accepted.
+// shrink reduces the burst after a refusal, because only the requests before the refused
+// one were accepted.
 func (c *Controller) shrink() {
 	c.burst = max(1, min(c.Decay*c.burst, 0.9*float64(c.refused.seq-1)))
 }
@@ -252,17 +254,17 @@ func (c *Controller) judgePace(e epoch, proven, backlog float64) {
 	}
 	c.lo, c.hi = lo, hi
 	// Another refusal costs a silence; a pace that is too slow costs a share of all the
-	// time still to come. With much work left, use the middle of the bracket; with
-	// little, the safe end.
+	// time still to come. If a lot of work is left, use the middle of the bracket; if
+	// little is left, use the safe end.
 	weight := 0.5 * min(1, backlog/hi/(10*c.silence))
 	c.pace = (1 - c.Margin) * lo * math.Pow(hi/lo, weight)
 }
 
-// endProbe returns to the base of a probe: above the base, the limit has accepted only
-// what it had saved up. hi is the pace that the epoch proves bad.
+// endProbe returns to the base of a probe, because above the base, the limit accepted
+// only as many requests as it had saved up. hi is the pace that the epoch proves bad.
 func (c *Controller) endProbe(hi float64) {
 	found := c.base > 1.1*c.began
-	if !found && c.base > c.began { // the margin alone may have left room for so small a step
+	if !found && c.base > c.began { // a step this small may fit into the margin alone
 		c.base *= 1 - c.Margin
 	}
 	c.lo, c.hi, c.pace = c.base, 1.1*c.base, c.base
@@ -314,9 +316,9 @@ func (c *Controller) bounds(e epoch, proven float64) (lo, hi float64) {
 	return lo, hi
 }
 
-// overload returns what the requests that were in flight at a refusal say about the
-// limit. They were spread over t seconds. If some of them were refused, they exceeded a
-// limit that was used up, so the limit is the rate at which the others were accepted.
+// overload estimates the limit from the requests that were in flight at a refusal, which
+// were spread over t seconds. If some of them were refused, they exceeded a limit that
+// was used up, so the limit is the rate at which the rest of them were accepted.
 func (c *Controller) overload(t float64) (lo, hi float64, ok bool) {
 	if c.late < 8 || c.lateRefused == 0 || t <= 0 {
 		return 0, 0, false
@@ -325,13 +327,14 @@ func (c *Controller) overload(t float64) (lo, hi float64, ok bool) {
 	return (n - math.Sqrt(n)) / t, (n + math.Sqrt(n)) / t, true
 }
 
-// compare narrows the bracket by the difference between this epoch and an earlier one.
-// A token bucket first accepts what it has saved up, which is the same after the same
-// silence, and then accepts requests at the rate of the limit. So an epoch that lasts
-// longer accepts more, and the limit is the difference in requests divided by the
-// difference in time. This does not hold for a window. The quotient is then either below
-// what is proven, and does no harm, or too high: if it were the limit, more requests
-// would have been accepted at once after this silence. Such a quotient is ignored.
+// compare narrows the bracket by the difference between this epoch and an earlier one. A
+// token bucket first accepts what it has saved up, which is the same after the same
+// silence, and then accepts requests at the rate of the limit. A longer epoch therefore
+// accepts more requests, and the limit is the difference in requests divided by the
+// difference in time. This does not hold for a window. There, the quotient is either
+// below what is proven, which does no harm, or too high. A quotient that is too high is
+// recognized and ignored: a limit that high would have accepted more requests at once
+// after this silence.
 func (c *Controller) compare(e epoch, lo, hi float64) (float64, float64) {
 	var than epoch
 	longest := 0.0
@@ -357,7 +360,7 @@ func (c *Controller) compare(e epoch, lo, hi float64) (float64, float64) {
 	return min(max(lo, low), hi), min(max(high, lo), hi)
 }
 
-// keep appends v, and drops the oldest value if there are too many.
+// keep appends v, and drops the oldest value if there are too many values.
 func keep[T any](s []T, v T) []T {
 	if s = append(s, v); len(s) > remembered {
 		s = slices.Delete(s, 0, 1)

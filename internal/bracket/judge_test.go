@@ -18,7 +18,7 @@ func TestMarksAreThinnedOutEvenlyAndTheOldestAndTheNewestAreKept(t *testing.T) {
 		c.total = int64(i)
 		c.mark(time.Duration(i) * sec)
 		c.total++
-		c.mark(time.Duration(i) * sec) // at the same time, so it adds no mark
+		c.mark(time.Duration(i) * sec) // at the same time, so this call adds no mark
 		require.LessOrEqual(t, len(c.marks), mostMarks)
 		require.Equal(t, Mark{time.Duration(i) * sec, int64(i)}, c.marks[len(c.marks)-1])
 		if i == mostMarks {
@@ -38,8 +38,8 @@ func TestFastestStretchIncludesTheSilence(t *testing.T) {
 	c.marks = []Mark{{}, {10 * sec, 10}, {20 * sec, 110}}
 	c.total, c.ended = 110, 20*sec
 	for _, tt := range []struct{ silence, accepted, took float64 }{
-		{1, 100, 10},  // 100 in 11 s are 9.1/s; 110 in 21 s are 5.2/s
-		{80, 100, 10}, // 100 in 90 s is more than 110 in 100 s
+		{1, 100, 10},  // 100 in 11 s is 9.1/s; 110 in 21 s is 5.2/s
+		{80, 100, 10}, // 100 in 90 s is a higher rate than 110 in 100 s
 		{100, 110, 20},
 	} {
 		accepted, took := c.fastest(tt.silence)
@@ -47,7 +47,7 @@ func TestFastestStretchIncludesTheSilence(t *testing.T) {
 	}
 	c.total, c.ended = 111, 19*sec // the last response came after the refusal
 	accepted, took := c.fastest(0.1)
-	assert.Equal(t, []float64{101, 9}, []float64{accepted, took}, "101 in 9.1 s is more than 1 in 0.1 s")
+	assert.Equal(t, []float64{101, 9}, []float64{accepted, took}, "101 in 9.1 s is a higher rate than 1 in 0.1 s")
 	accepted, took = c.fastest(0.01)
 	assert.Equal(t, []float64{1, 0}, []float64{accepted, took})
 	c.marks, c.total = []Mark{{}}, 0
@@ -88,17 +88,17 @@ func TestLimitIsComputedFromTheDifferencesBetweenTwoEpochs(t *testing.T) {
 		e      epoch
 		lo, hi float64
 	}{
-		"the earlier epoch was shorter":                         {[]epoch{short}, long, 38.5 / 5, 41.5 / 5},
-		"the earlier epoch was longer":                          {[]epoch{long}, short, 38.5 / 5, 41.5 / 5},
-		"the earlier epoch whose length differs most counts":    {[]epoch{short, soon, short}, long, 46.5 / 6, 49.5 / 6},
-		"an earlier epoch with several paces does not count":    {[]epoch{unsteady, short}, long, 38.5 / 5, 41.5 / 5},
-		"there is no earlier epoch":                             {nil, long, 1, 100},
-		"no earlier epoch differs in length":                    {[]epoch{long}, long, 1, 100},
-		"a longer silence may explain a part of the difference": {[]epoch{short}, later, 48.5 / 10, 51.5 / 5},
-		"a shorter silence may hide a part of the difference":   {[]epoch{{accepted: 60, took: 5, silence: 4, steady: true}}, long, 38.5 / 5, 41.5 / 1},
-		"the result is not below what is proven":                {[]epoch{{accepted: 100, took: 5, steady: true}}, long, 1, 1},
-		"the result is not above what was refused":              {[]epoch{{steady: true}}, epoch{accepted: 2000, took: 10, steady: true}, 100, 100},
-		"a value that is too high is ignored":                   {[]epoch{{accepted: 0, took: 9.9, steady: true}}, long, 1, 100},
+		"the earlier epoch was shorter":                       {[]epoch{short}, long, 38.5 / 5, 41.5 / 5},
+		"the earlier epoch was longer":                        {[]epoch{long}, short, 38.5 / 5, 41.5 / 5},
+		"the earlier epoch whose length differs most counts":  {[]epoch{short, soon, short}, long, 46.5 / 6, 49.5 / 6},
+		"an earlier epoch with several paces does not count":  {[]epoch{unsteady, short}, long, 38.5 / 5, 41.5 / 5},
+		"there is no earlier epoch":                           {nil, long, 1, 100},
+		"no earlier epoch differs in length":                  {[]epoch{long}, long, 1, 100},
+		"a longer silence may explain part of the difference": {[]epoch{short}, later, 48.5 / 10, 51.5 / 5},
+		"a shorter silence may hide part of the difference":   {[]epoch{{accepted: 60, took: 5, silence: 4, steady: true}}, long, 38.5 / 5, 41.5 / 1},
+		"the result is not below what is proven":              {[]epoch{{accepted: 100, took: 5, steady: true}}, long, 1, 1},
+		"the result is not above what was refused":            {[]epoch{{steady: true}}, epoch{accepted: 2000, took: 10, steady: true}, 100, 100},
+		"a value that is too high is ignored":                 {[]epoch{{accepted: 0, took: 9.9, steady: true}}, long, 1, 100},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := new(Controller)
@@ -111,14 +111,14 @@ func TestLimitIsComputedFromTheDifferencesBetweenTwoEpochs(t *testing.T) {
 }
 
 // If the computed value were the limit, more requests would have been accepted at once
-// after this silence.
+// after the silence.
 func TestComputedLimitThatIsTooHighForTheNumberAcceptedIsIgnored(t *testing.T) {
 	for _, tt := range []struct {
 		burst0, silence float64
 		lo, hi          float64
 	}{
 		{23, 5, 7.7, 8.3}, {23.1, 5, 1, 100}, // 100 requests are 7.7/s for 10 s, and 23 more
-		{1e6, 2.9, 7.7, 8.3}, {1e6, 3, 1, 100}, // 7.7/s in 3 s are 23.1
+		{1e6, 2.9, 7.7, 8.3}, {1e6, 3, 1, 100}, // 7.7/s for 3 s is 23.1
 	} {
 		c := new(Controller)
 		c.burst0, c.past = tt.burst0, []epoch{{accepted: 60, took: 5, silence: tt.silence, steady: true}}
@@ -128,21 +128,21 @@ func TestComputedLimitThatIsTooHighForTheNumberAcceptedIsIgnored(t *testing.T) {
 	}
 }
 
-func TestSameNumberAcceptedInAnotherTimeOrAtAnotherPaceMeansAWindow(t *testing.T) {
+func TestSameNumberAcceptedInADifferentTimeOrAtADifferentPaceMeansAWindow(t *testing.T) {
 	c := new(Controller)
 	c.past = []epoch{{accepted: 100, took: 10, pace: 10}}
 	for name, tt := range map[string]struct {
 		e    epoch
 		want bool
 	}{
-		"same number in less time":                                   {epoch{accepted: 100, took: 8.9, pace: 10}, true},
-		"same number in more time":                                   {epoch{accepted: 101, took: 11.1, pace: 10}, true},
-		"same number at a lower pace":                                {epoch{accepted: 99, took: 10, pace: 8.9}, true},
-		"same number at a higher pace":                               {epoch{accepted: 100, took: 10, pace: 11.1}, true},
-		"same number in about the same time, at about the same pace": {epoch{accepted: 100, took: 9.1, pace: 10.9}, false},
-		"same number in exactly one tenth more time":                 {epoch{accepted: 100, took: 11, pace: 9}, false},
-		"smaller number in less time":                                {epoch{accepted: 98, took: 5, pace: 10}, false},
-		"larger number in more time":                                 {epoch{accepted: 102, took: 20, pace: 5}, false},
+		"same number in less time":                                      {epoch{accepted: 100, took: 8.9, pace: 10}, true},
+		"same number in more time":                                      {epoch{accepted: 101, took: 11.1, pace: 10}, true},
+		"same number at a lower pace":                                   {epoch{accepted: 99, took: 10, pace: 8.9}, true},
+		"same number at a higher pace":                                  {epoch{accepted: 100, took: 10, pace: 11.1}, true},
+		"same number in about the same time and at about the same pace": {epoch{accepted: 100, took: 9.1, pace: 10.9}, false},
+		"same number in exactly one tenth more time":                    {epoch{accepted: 100, took: 11, pace: 9}, false},
+		"smaller number in less time":                                   {epoch{accepted: 98, took: 5, pace: 10}, false},
+		"larger number in more time":                                    {epoch{accepted: 102, took: 20, pace: 5}, false},
 	} {
 		t.Run(name, func(t *testing.T) { assert.Equal(t, tt.want, c.window(tt.e)) })
 	}
@@ -217,21 +217,21 @@ func TestEffectOfAFailedProbe(t *testing.T) {
 		lo, hi, pace float64
 		guessed      bool
 	}{
-		"one failed probe changes nothing but the burst":              {func(*Controller) {}, 8, 16, 10, false},
-		"the burst is not less than one request":                      {func(c *Controller) { c.burst = 1.5 }, 8, 16, 10, false},
-		"a burst of one request stays":                                {func(c *Controller) { c.burst = 1 }, 8, 16, 10, false},
-		"after two failed probes, a short window determines the pace": {func(c *Controller) { c.probes = 3 }, 20. / 12, inf, 20. / 12, true},
-		"a lower pace stays if the window would be faster":            {func(c *Controller) { c.probes, c.pace = 3, 1.5 }, 1.5, inf, 1.5, true},
-		"no window if less than two requests fit into the silence":    {func(c *Controller) { c.probes, c.pace = 3, 0.99 }, 8, 16, 0.99, false},
-		"a window if two requests fit into the silence":               {func(c *Controller) { c.probes, c.pace = 3, 1 }, 1, inf, 1, true},
-		"no window after a long silence, which is an outage":          {func(c *Controller) { c.probes, c.silence = 9, 1.01 }, 8, 16, 10, false},
-		"no window if the service sends Retry-After":                  {func(c *Controller) { c.probes, c.asked = 9, 1 }, 8, 16, 10, false},
+		"one failed probe changes nothing but the burst":                       {func(*Controller) {}, 8, 16, 10, false},
+		"the burst is not less than one request":                               {func(c *Controller) { c.burst = 1.5 }, 8, 16, 10, false},
+		"a burst of one request does not shrink":                               {func(c *Controller) { c.burst = 1 }, 8, 16, 10, false},
+		"after two failed probes, a short window determines the pace":          {func(c *Controller) { c.probes = 3 }, 20. / 12, inf, 20. / 12, true},
+		"a lower pace is kept if the window would be faster":                   {func(c *Controller) { c.probes, c.pace = 3, 1.5 }, 1.5, inf, 1.5, true},
+		"no window is assumed if fewer than two requests fit into the silence": {func(c *Controller) { c.probes, c.pace = 3, 0.99 }, 8, 16, 0.99, false},
+		"a window is assumed if two requests fit into the silence":             {func(c *Controller) { c.probes, c.pace = 3, 1 }, 1, inf, 1, true},
+		"no window is assumed after a long silence, which is an outage":        {func(c *Controller) { c.probes, c.silence = 9, 1.01 }, 8, 16, 10, false},
+		"no window is assumed if the service sends Retry-After":                {func(c *Controller) { c.probes, c.asked = 9, 1 }, 8, 16, 10, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
 			c.probes, c.closed, c.silence, c.quiet = 2, 42*sec, 1, 4
 			c.begin, c.last, c.sumTime = 20*sec, 21*sec, 100
-			c.total, c.ended = 20, 10*sec // in 10 s, and 10 s of silence
+			c.total, c.ended = 20, 10*sec // in 10 s, followed by 10 s of silence
 			tt.set(c)
 			burst, silence := c.burst, c.silence
 			c.judgeFailedProbe(1)
@@ -247,7 +247,7 @@ func TestEffectOfAFailedProbe(t *testing.T) {
 }
 
 // justRefused returns a controller whose latest request, apart from late ones, was
-// refused. It was the 21st request of its epoch, sent at 12 s.
+// refused. The refused request was the 21st of its epoch and was sent at 12 s.
 func justRefused() *Controller {
 	const at = 12 * sec
 	c := paced()
@@ -267,15 +267,15 @@ func TestBoundsProvenByAnEpoch(t *testing.T) {
 		proven float64
 		lo, hi float64
 	}{
-		"the proven pace, and the refused pace":                                        {func(*Controller) {}, epoch{}, 4, 4, 16},
-		"the rate at which the latest requests were sent":                              {func(c *Controller) { c.latest.seq = 1 }, epoch{}, 4, 4, 10},
-		"the refused pace, if the latest requests were sent faster":                    {func(c *Controller) { c.latest = moment{11 * sec, 1} }, epoch{}, 4, 4, 16},
-		"the rate of the latest requests within a short time":                          {func(c *Controller) { c.latest, c.refused.pace = moment{11500 * ms, 1}, 100 }, epoch{}, 4, 4, 40},
+		"lo is the proven pace, and hi is the refused pace":                            {func(*Controller) {}, epoch{}, 4, 4, 16},
+		"hi is the rate at which the latest requests were sent":                        {func(c *Controller) { c.latest.seq = 1 }, epoch{}, 4, 4, 10},
+		"hi is the refused pace if the latest requests were sent faster":               {func(c *Controller) { c.latest = moment{11 * sec, 1} }, epoch{}, 4, 4, 16},
+		"hi is the rate of the latest requests within a short time":                    {func(c *Controller) { c.latest, c.refused.pace = moment{11500 * ms, 1}, 100 }, epoch{}, 4, 4, 40},
 		"eight requests are enough for a rate":                                         {func(c *Controller) { c.latest.seq = 13 }, epoch{}, 3, 3, 4},
 		"seven requests are not enough for a rate":                                     {func(c *Controller) { c.latest.seq = 14 }, epoch{}, 3, 3, 16},
 		"requests sent all at once have no rate":                                       {func(c *Controller) { c.latest = moment{12 * sec, 1} }, epoch{}, 4, 4, 16},
 		"hi is not below the proven pace":                                              {func(*Controller) {}, epoch{}, 20, 20, 20},
-		"the rate of the requests in flight":                                           {func(c *Controller) { c.late, c.lateRefused, c.last = 16, 1, 14*sec }, epoch{}, 4, 6, 10},
+		"lo and hi surround the rate of the requests in flight":                        {func(c *Controller) { c.late, c.lateRefused, c.last = 16, 1, 14*sec }, epoch{}, 4, 6, 10},
 		"requests in flight whose rate is below the proven pace":                       {func(c *Controller) { c.late, c.lateRefused, c.last = 16, 1, 14*sec }, epoch{}, 11, 11, 11},
 		"requests in flight whose rate is above the refused pace":                      {func(c *Controller) { c.late, c.lateRefused, c.last = 144, 1, 16*sec }, epoch{}, 4, 16, 16},
 		"a single pace: hi is the accepted rate":                                       {func(*Controller) {}, steady, 4, 4, 6},
@@ -304,7 +304,7 @@ func TestChoiceOfThePaceBetweenTheBounds(t *testing.T) {
 	at := func(share float64) float64 { return 0.9 * 4 * math.Pow(4, share) } // between 4 and 16
 	probing := func(c *Controller) {                                          // 20 requests in a second, 10 more than the base allows
 		c.base, c.began, c.from = 10, 10, moment{11 * sec, 1}
-		c.silence = 59 // the burst of 5.9 makes up for only a hundredth of it
+		c.silence = 59 // the burst of 5.9 makes up for only a hundredth of the silence
 	}
 	for name, tt := range map[string]struct {
 		set                   func(*Controller)
@@ -312,25 +312,25 @@ func TestChoiceOfThePaceBetweenTheBounds(t *testing.T) {
 		lo, hi, pace, holding float64
 		patience              float64
 	}{
-		"large backlog: the middle":                                                  {func(*Controller) {}, 4, 160, 4, 16, at(0.5), 10, 2},
-		"huge backlog: the middle":                                                   {func(*Controller) {}, 4, 1e6, 4, 16, at(0.5), 10, 2},
-		"no backlog: the safe end":                                                   {func(*Controller) {}, 4, 0, 4, 16, at(0), 10, 2},
-		"medium backlog: between the middle and the safe end":                        {func(*Controller) {}, 4, 80, 4, 16, at(0.25), 10, 2},
-		"longer silence: closer to the safe end":                                     {func(c *Controller) { c.silence = 2 }, 4, 160, 4, 16, at(0.25), 10, 2},
-		"probe within what is saved up: back to its base, held longer":               {probing, 4, 160, 10, 11, 10, 20, 2},
-		"probe that may be within what is saved up: back to its base, held longer":   {func(c *Controller) { probing(c); c.burst0 = 5 }, 4, 160, 10, 11, 10, 20, 2},
-		"another failed probe: held longer, up to a bound":                           {func(c *Controller) { probing(c); c.holding = 30 }, 4, 160, 10, 11, 10, 39.6, 2},
-		"failed probe, half of the silence made up for by the burst: held shorter":   {func(c *Controller) { probing(c); c.holding, c.silence = 30, 1.18 }, 4, 160, 10, 11, 10, 20, 2},
-		"failed probe, all of the silence made up for by the burst: not held longer": {func(c *Controller) { probing(c); c.holding, c.silence = 30, 0.1 }, 4, 160, 10, 11, 10, 10, 2},
-		"probe beyond what is saved up: judged like any pace":                        {func(c *Controller) { probing(c); c.silence, c.burst0, c.holding = 1, 4.9, 40 }, 4, 160, 4, 16, at(0.5), 10, 2},
-		"probe that has proven a higher pace: bisected":                              {func(c *Controller) { probing(c); c.began, c.holding = 9, 40 }, 4, 160, 10, 16, 0.9 * math.Sqrt(160), 10, 2},
-		"probe that has proven little: back to its base, minus the margin":           {func(c *Controller) { probing(c); c.began = 9.1 }, 4, 160, 9, 9.9, 9, 20, 2},
-		"bisected between the base and the refused pace":                             {func(c *Controller) { probing(c); c.began, c.base = 9, 12.7 }, 4, 160, 12.7, 16, 0.9 * math.Sqrt(12.7*16), 10, 2},
-		"not bisected if the base is close to the refused pace":                      {func(c *Controller) { probing(c); c.began, c.base = 9, 12.9 }, 4, 160, 12.9, 1.1 * 12.9, 12.9, 10, 2},
-		"refused on the way back to the best pace: patience doubles":                 {func(c *Controller) { probing(c); c.returning = true }, 4, 160, 10, 11, 10, 10, 4},
-		"refused again on the way back: patience is at most 16 silences":             {func(c *Controller) { probing(c); c.returning, c.patience = true, 10 }, 4, 160, 10, 11, 10, 10, 16},
-		"failed probe far below the best pace: patience doubles":                     {func(c *Controller) { probing(c); c.best = 12.6 }, 4, 160, 10, 11, 10, 10, 4},
-		"failed probe near the best pace: held longer":                               {func(c *Controller) { probing(c); c.best = 12.4 }, 4, 160, 10, 11, 10, 20, 2},
+		"large backlog: the middle":                                                           {func(*Controller) {}, 4, 160, 4, 16, at(0.5), 10, 2},
+		"huge backlog: the middle":                                                            {func(*Controller) {}, 4, 1e6, 4, 16, at(0.5), 10, 2},
+		"no backlog: the safe end":                                                            {func(*Controller) {}, 4, 0, 4, 16, at(0), 10, 2},
+		"medium backlog: between the middle and the safe end":                                 {func(*Controller) {}, 4, 80, 4, 16, at(0.25), 10, 2},
+		"longer silence: closer to the safe end":                                              {func(c *Controller) { c.silence = 2 }, 4, 160, 4, 16, at(0.25), 10, 2},
+		"probe that used only what was saved up: back to its base, held longer":               {probing, 4, 160, 10, 11, 10, 20, 2},
+		"probe that may have used only what was saved up: back to its base, held longer":      {func(c *Controller) { probing(c); c.burst0 = 5 }, 4, 160, 10, 11, 10, 20, 2},
+		"another failed probe: held longer, up to a bound":                                    {func(c *Controller) { probing(c); c.holding = 30 }, 4, 160, 10, 11, 10, 39.6, 2},
+		"failed probe, half of the silence made up for by the burst: held for a shorter time": {func(c *Controller) { probing(c); c.holding, c.silence = 30, 1.18 }, 4, 160, 10, 11, 10, 20, 2},
+		"failed probe, all of the silence made up for by the burst: not held longer":          {func(c *Controller) { probing(c); c.holding, c.silence = 30, 0.1 }, 4, 160, 10, 11, 10, 10, 2},
+		"probe that used more than was saved up: judged like any other pace":                  {func(c *Controller) { probing(c); c.silence, c.burst0, c.holding = 1, 4.9, 40 }, 4, 160, 4, 16, at(0.5), 10, 2},
+		"probe that has proven a higher pace: bisected":                                       {func(c *Controller) { probing(c); c.began, c.holding = 9, 40 }, 4, 160, 10, 16, 0.9 * math.Sqrt(160), 10, 2},
+		"probe that has proven little: back to its base, minus the margin":                    {func(c *Controller) { probing(c); c.began = 9.1 }, 4, 160, 9, 9.9, 9, 20, 2},
+		"bisected between the base and the refused pace":                                      {func(c *Controller) { probing(c); c.began, c.base = 9, 12.7 }, 4, 160, 12.7, 16, 0.9 * math.Sqrt(12.7*16), 10, 2},
+		"not bisected if the base is close to the refused pace":                               {func(c *Controller) { probing(c); c.began, c.base = 9, 12.9 }, 4, 160, 12.9, 1.1 * 12.9, 12.9, 10, 2},
+		"refused on the way back to the best pace: patience doubles":                          {func(c *Controller) { probing(c); c.returning = true }, 4, 160, 10, 11, 10, 10, 4},
+		"refused again on the way back: patience is at most 16 silences":                      {func(c *Controller) { probing(c); c.returning, c.patience = true, 10 }, 4, 160, 10, 11, 10, 10, 16},
+		"failed probe far below the best pace: patience doubles":                              {func(c *Controller) { probing(c); c.best = 12.6 }, 4, 160, 10, 11, 10, 10, 4},
+		"failed probe near the best pace: held longer":                                        {func(c *Controller) { probing(c); c.best = 12.4 }, 4, 160, 10, 11, 10, 20, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := justRefused()
@@ -354,20 +354,20 @@ func TestCauseOfARefusal(t *testing.T) {
 		"no burst":                              {func(*Controller) {}, pace},
 		"a burst of one request is not a burst": {func(c *Controller) { c.granted, c.refused.credit = 1, true }, pace},
 		"refused within a burst":                {func(c *Controller) { c.granted, c.refused.credit = 10, true }, burst},
-		"refused within a burst, as many were refused as the burst allows":        {func(c *Controller) { c.granted, c.refused.credit, c.sent = 10, true, 30 }, burst},
-		"refused within a burst, and more were refused than the burst allows":     {func(c *Controller) { c.granted, c.refused.credit, c.sent = 10, true, 31 }, both},
-		"refused soon after a burst":                                              {func(c *Controller) { c.granted, c.paced = 16, 3 }, burst},
-		"refused soon after a burst, and more were refused than the burst allows": {func(c *Controller) { c.granted, c.paced, c.sent = 10, 3, 31 }, pace},
-		"refused some time after a burst":                                         {func(c *Controller) { c.granted, c.paced = 16, 4 }, pace},
-		"refused soon after a large burst":                                        {func(c *Controller) { c.granted, c.paced = 40, 9 }, burst},
-		"refused some time after a large burst":                                   {func(c *Controller) { c.granted, c.paced = 40, 10 }, pace},
-		"as many accepted as in an earlier epoch, after a burst":                  {func(c *Controller) { c.granted, c.paced, c.past = 10, 10, []epoch{{accepted: 20, took: 4}} }, window},
-		"refused at a pace that was proven good":                                  {func(c *Controller) { c.granted, c.proven = 10, []float64{3, 16, 2} }, window},
-		"refused slightly above a pace that was proven good":                      {func(c *Controller) { c.granted, c.proven = 10, []float64{3, 15.9, 2} }, pace},
-		"a window with a small burst":                                             {func(c *Controller) { c.granted, c.burst, c.past = 10, 3, []epoch{{accepted: 20, took: 4}} }, window},
-		"a window with a burst of one request":                                    {func(c *Controller) { c.granted, c.burst, c.past = 10, 1, []epoch{{accepted: 20, took: 4}} }, window},
-		"a burst of two requests is a burst":                                      {func(c *Controller) { c.granted, c.refused.credit = 2, true }, burst},
-		"as many accepted as in an earlier epoch, without a burst":                {func(c *Controller) { c.past = []epoch{{accepted: 20, took: 4}} }, pace},
+		"refused within a burst, with as many refusals as the burst has requests": {func(c *Controller) { c.granted, c.refused.credit, c.sent = 10, true, 30 }, burst},
+		"refused within a burst, with more refusals than the burst has requests":  {func(c *Controller) { c.granted, c.refused.credit, c.sent = 10, true, 31 }, both},
+		"refused soon after a burst": {func(c *Controller) { c.granted, c.paced = 16, 3 }, burst},
+		"refused soon after a burst, with more refusals than the burst has requests": {func(c *Controller) { c.granted, c.paced, c.sent = 10, 3, 31 }, pace},
+		"refused some time after a burst":                                            {func(c *Controller) { c.granted, c.paced = 16, 4 }, pace},
+		"refused soon after a large burst":                                           {func(c *Controller) { c.granted, c.paced = 40, 9 }, burst},
+		"refused some time after a large burst":                                      {func(c *Controller) { c.granted, c.paced = 40, 10 }, pace},
+		"as many accepted as in an earlier epoch, after a burst":                     {func(c *Controller) { c.granted, c.paced, c.past = 10, 10, []epoch{{accepted: 20, took: 4}} }, window},
+		"refused at a pace that was proven good":                                     {func(c *Controller) { c.granted, c.proven = 10, []float64{3, 16, 2} }, window},
+		"refused slightly above a pace that was proven good":                         {func(c *Controller) { c.granted, c.proven = 10, []float64{3, 15.9, 2} }, pace},
+		"a window with a small burst":                                                {func(c *Controller) { c.granted, c.burst, c.past = 10, 3, []epoch{{accepted: 20, took: 4}} }, window},
+		"a window with a burst of one request":                                       {func(c *Controller) { c.granted, c.burst, c.past = 10, 1, []epoch{{accepted: 20, took: 4}} }, window},
+		"a burst of two requests is a burst":                                         {func(c *Controller) { c.granted, c.refused.credit = 2, true }, burst},
+		"as many accepted as in an earlier epoch, without a burst":                   {func(c *Controller) { c.past = []epoch{{accepted: 20, took: 4}} }, pace},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := justRefused()
@@ -400,9 +400,9 @@ func TestRateProvenByAnEpoch(t *testing.T) {
 		sumSent, sumTime float64
 		want             float64
 	}{
-		"one request less than was accepted":             {56, 0, 0, 55. / 11},
-		"half of the accepted requests, if that is more": {1, 0, 0, 0.5 / 11},
-		"the epochs together, if that is more":           {56, 1000, 50, (700. + 56 - 1) / (35 + 10 + 3)},
+		"one request fewer than were accepted":                 {56, 0, 0, 55. / 11},
+		"half of the accepted requests, if that is more":       {1, 0, 0, 0.5 / 11},
+		"the rate of several epochs together, if that is more": {56, 1000, 50, (700. + 56 - 1) / (35 + 10 + 3)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := justRefused()
@@ -503,13 +503,13 @@ func TestMeasureIsTheSilenceThatTheServiceRequired(t *testing.T) {
 func TestPaceIsAtLeastOneRequestPerTwoSilences(t *testing.T) {
 	for name, tt := range map[string]struct {
 		asked, longest, longestAsked float64
-		heardAt                      time.Duration // 12 s is the time of the refused request
+		heardAt                      time.Duration // the refused request was sent at 12 s
 		want                         float64
 	}{
 		"a silence is as long as Retry-After":                              {4, 50, 0, 12 * sec, 1. / 8},
 		"a silence is Retry-After and the gap before the refusal":          {4, 50, 40, 2 * sec, 1. / 14},
 		"the gap counts as at most the longest recent Retry-After":         {4, 50, 8, 2 * sec, 1. / (4 + 7.84)},
-		"the present Retry-After counts as recent":                         {4, 50, 0, 2 * sec, 1. / 8},
+		"the current Retry-After counts as recent":                         {4, 50, 0, 2 * sec, 1. / 8},
 		"without Retry-After, the longest recent silence counts":           {0, 10, 0, 12 * sec, 0.5 / 8},
 		"without Retry-After, a silence counts as at most 15 s":            {0, 500, 0, 12 * sec, 0.5 / 15},
 		"without Retry-After, a silence counts as at least a second":       {0, 0, 0, 12 * sec, 0.5},

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// Learned is what a Controller knows about a limit, in a form from which another
-// Controller can continue: one in another process, or one of several that share the
-// limit from now on. Rates are in requests per second, times in seconds.
+// Learned is what a Controller knows about a limit, in a form that another Controller can
+// continue from. The other Controller may be in another process, or may be one of several
+// that share the limit from now on. Rates are in requests per second, times in seconds.
 type Learned struct {
 	Pace    float64 `json:"pace"`
 	Lo      float64 `json:"lo"`
@@ -40,8 +40,8 @@ const (
 	largest = 1e9
 )
 
-// Valid reports whether a Controller could have learned l: a value from another process
-// or from a server may be meaningless.
+// Valid reports whether a Controller could have learned l, because a value from another
+// process or from a server may be meaningless.
 func (l Learned) Valid() bool {
 	for _, v := range []float64{l.Pace, l.Lo, l.Hi, l.Best, l.Burst, l.Burst0, l.Trip, l.Silence, l.Asked, l.Holding} {
 		if !(v >= 0 && v <= largest) { // also true for NaN
@@ -51,7 +51,7 @@ func (l Learned) Valid() bool {
 	return l.Pace >= slowest && l.Pace <= mostPace && l.Silence >= shortest
 }
 
-// Scale returns what is known about a limit that is by times as large.
+// Scale returns what is known about a limit that is larger than l's by the given factor.
 func (l Learned) Scale(by float64) Learned {
 	l.Pace, l.Lo, l.Hi, l.Best = l.Pace*by, l.Lo*by, l.Hi*by, l.Best*by
 	l.Burst, l.Burst0 = max(1, l.Burst*by), max(1, l.Burst0*by)

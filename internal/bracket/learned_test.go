@@ -57,7 +57,7 @@ func TestResumedControllerKeepsThePause(t *testing.T) {
 	assert.Equal(t, now+time.Minute, again.Paused())
 }
 
-func TestResumedControllerHasAllThatWasLearned(t *testing.T) {
+func TestResumedControllerHasEverythingThatWasLearned(t *testing.T) {
 	l := Learned{Pace: 10, Lo: 8, Hi: 16, Best: 9, Burst: 5, Burst0: 7, Trip: 0.5, Silence: 3, Asked: 2, Holding: 40}
 	c := Resume(4*time.Second, l, 5*time.Second)
 	got, ok := c.Learned()
@@ -73,7 +73,7 @@ func TestResumedControllerHasAllThatWasLearned(t *testing.T) {
 	assert.Equal(t, 5, c.granted)
 
 	c = Resume(4*time.Second, Learned{Pace: 10, Lo: 8, Silence: 1e6}, 0)
-	assert.Equal(t, 4*time.Second, c.last, "without a pause the epoch should begin now")
+	assert.Equal(t, 4*time.Second, c.last, "without a pause, the epoch should begin now")
 	assert.False(t, c.heard, "the round trip should be unknown before the first response")
 	assert.Equal(t, []float64{0, 0}, []float64{c.credit, float64(c.granted)})
 	assert.Equal(t, math.Inf(1), c.hi)
@@ -166,7 +166,7 @@ func TestExtremelySlowPaceDoesNotSendAtOnce(t *testing.T) {
 	}
 }
 
-func TestExtremeValidValuesAreValid(t *testing.T) {
+func TestExtremeButPossibleValuesAreValid(t *testing.T) {
 	for _, l := range []Learned{{Pace: slowest, Silence: shortest}, {Pace: mostPace, Silence: shortest}, {Pace: 1, Silence: shortest, Burst: largest}} {
 		assert.True(t, l.Valid(), "%+v", l)
 	}

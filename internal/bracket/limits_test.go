@@ -38,9 +38,9 @@ func window(n int, length time.Duration) limit {
 	}
 }
 
-// drive runs a controller against a limit for the given time, and reports each outcome
-// to it at once. It starts with a burst that ends with a refusal. It returns how many
-// requests were accepted and refused after the burst.
+// drive runs a controller against a limit for the given time, and reports each outcome to
+// the controller at once. It starts with a burst that ends with a refusal. It returns how
+// many requests were accepted and refused after the burst.
 func drive(t *testing.T, l limit, retryAfter, length time.Duration) (c *Controller, accepted, refused int) {
 	burst := int64(0)
 	for l(0) {
@@ -75,8 +75,8 @@ func TestPaceComesCloseToTheLimit(t *testing.T) {
 		limit      limit
 		rate       float64
 		retryAfter time.Duration
-		least      float64 // least share of the limit that is used in ten minutes
-		refused    float64 // most refusals per accepted request, not counting 20 of them
+		least      float64 // minimum share of the limit that is used in ten minutes
+		refused    float64 // maximum number of refusals per accepted request; 20 more are always allowed
 	}{
 		{"a bucket of 100/s and 100 tokens", bucket(100, 100), 100, time.Second, 0.95, 0.05},
 		{"a bucket of 100/s and 10 tokens", bucket(100, 10), 100, time.Second, 0.93, 0.05},
@@ -185,7 +185,7 @@ func TestSingleProbeIsSentAfterAPauseThatWasTooShort(t *testing.T) {
 	probe := c.Sent(now, 9)
 	assert.Greater(t, c.Next(now, 9), now, "the next request should wait for the outcome of the probe")
 	c.Accepted(now, probe)
-	assert.LessOrEqual(t, c.Next(now, 9)-now, duration(1/c.pace), "the next request should be sent once the probe was accepted")
+	assert.LessOrEqual(t, c.Next(now, 9)-now, duration(1/c.pace), "the next request should be sent once the probe has been accepted")
 }
 
 func TestLateRefusalFromAnEarlierEpochOnlyExtendsThePause(t *testing.T) {
@@ -206,7 +206,7 @@ func TestReturnedTurnGoesToTheNextRequest(t *testing.T) {
 		now = max(now, c.Next(now, 9))
 		s := c.Sent(now, 9)
 		c.Unsend(s)
-		assert.LessOrEqual(t, c.Next(now, 9), now, "returned turn of the burst: %v", s.credit)
+		assert.LessOrEqual(t, c.Next(now, 9), now, "the returned turn was not used again (a turn of the burst: %v)", s.credit)
 		c.Accepted(now, c.Sent(now, 9))
 	}
 }
@@ -236,7 +236,7 @@ func TestEarliestIsNeverLaterThanTheActualSend(t *testing.T) {
 	}
 	for _, ahead := range []int{0, 1, 10, 100} {
 		earliest := c.Earliest(now, ahead)
-		d := *c // a copy, because the future must not change c
+		d := *c // a copy, so that the simulation does not change c
 		d.paces = append([]moment(nil), c.paces...)
 		at := now
 		for range ahead {
@@ -322,8 +322,8 @@ func TestPaceIsNotRaisedBeforeTheFirstResponse(t *testing.T) {
 	assert.Zero(t, c.raises)
 }
 
-// counter is a limit like HAProxy's: it counts the requests of two periods, gives less
-// weight to the older one, and counts refused requests, too.
+// counter is a limit like HAProxy's. It counts the requests of two periods, including
+// refused requests, and gives less weight to the older period.
 func counter(n int, period, phase time.Duration) limit {
 	past, used, number := 0, 0, time.Duration(0)
 	return func(now time.Duration) bool {
@@ -348,7 +348,7 @@ func TestLimitOfATwoPeriodCounterIsFoundWheneverTheClientBegins(t *testing.T) {
 	for phase := time.Duration(0); phase < time.Second; phase += 50 * time.Millisecond {
 		_, accepted, refused := drive(t, counter(100, time.Second, phase), time.Second, length)
 		share := float64(accepted) / (100 * length.Seconds())
-		assert.GreaterOrEqual(t, share, 0.78, "phase %v: %d requests refused", phase, refused)
+		assert.GreaterOrEqual(t, share, 0.78, "too small a share of the limit was used in phase %v, with %d requests refused", phase, refused)
 		assert.Less(t, refused, 15, phase)
 	}
 }

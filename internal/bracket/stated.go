@@ -11,40 +11,40 @@ import (
 type statement struct {
 	requests, per float64 // per is in seconds; 0: no limit was stated
 	belief        belief
-	strikes       int     // refusals of requests at or below the stated rate
+	strikes       int     // number of refusals of requests at or below the stated rate
 	burst         float64 // the burst that was learned before the statement replaced it
-	changes       int     // how often the service has stated another limit
+	changes       int     // number of times that the service has stated a different limit
 
-	// windowed means that all requests of a window are sent at once, and no more until
+	// windowed means that all requests of a window are sent at once, and no others until
 	// the next window.
 	windowed bool
 	opened   time.Duration // when the current window began
-	dark     float64       // longest time in which nothing was accepted, in seconds; a token bucket would have accepted some
+	dark     float64       // longest time in seconds in which nothing was accepted, although a token bucket would have accepted requests
 }
 
-// A belief says how far a statement is trusted.
+// A belief is the degree to which a statement is trusted.
 type belief uint8
 
 const (
-	unheard   belief = iota // nothing has been counted since it was stated
-	candidate               // what was counted does not contradict it
-	firm                    // what was counted agrees with it
+	unheard   belief = iota // nothing has been counted since the service made the statement
+	candidate               // what was counted does not contradict the statement
+	firm                    // what was counted agrees with the statement
 	disbelieved
 )
 
 const (
 	mostStrikes = 2
-	mostChanges = 8    // after this many different statements, further ones are ignored
-	shortWindow = 10.0 // seconds: for windows up to this length, a burst is not worthwhile
+	mostChanges = 8    // number of different statements after which further ones are ignored
+	shortWindow = 10.0 // seconds; longest window for which a burst is not worthwhile
 	firmHold    = 1800 // seconds that callers wait before a firm statement is tested
-	beyond      = 1.2  // a proven pace this many times the rate shows that the statement is too low
-	narrow      = 2.0  // a bracket with at most this ratio of hi to lo confirms a stated rate within it
+	beyond      = 1.2  // ratio of a proven pace to the stated rate from which the statement is too low
+	narrow      = 2.0  // largest ratio of hi to lo at which a bracket confirms a stated rate within it
 )
 
 func (s *statement) rate() float64 { return s.requests / s.per }
 
-// Stated sets the limit that the service stated with a refusal. Call it after the call
-// of Refused or New for the same refusal.
+// Stated sets the limit that the service stated with a refusal. Call Stated after the
+// call to Refused or New for that refusal.
 func (c *Controller) Stated(requests int, per time.Duration) {
 	if requests <= 0 || per <= 0 {
 		return
@@ -71,8 +71,8 @@ func (c *Controller) Kept(until time.Duration) {
 	}
 }
 
-// Believed reports whether the latest statement is believed: what was counted since
-// does not contradict it.
+// Believed reports whether the latest statement is believed, which means that what was
+// counted since then does not contradict it.
 func (c *Controller) Believed() bool {
 	return c.statement.requests > 0 && c.statement.belief != disbelieved
 }
@@ -86,8 +86,8 @@ func (c *Controller) disbelieve() {
 	s.belief, s.windowed = disbelieved, false
 }
 
-// consider replaces the findings of judge with the statement, if the two agree. first
-// means that judge has just judged the first epoch.
+// consider replaces the findings of judge with the statement, if the two agree. first is
+// true if judge has just judged the first epoch.
 func (c *Controller) consider(first bool) {
 	s := &c.statement
 	if !c.Believed() || c.explained {
@@ -113,7 +113,7 @@ func (c *Controller) consider(first bool) {
 		return
 	}
 	if c.asked > 0 {
-		s.dark = max(s.dark, c.asked-2) // both the service and the client may have rounded it up
+		s.dark = max(s.dark, c.asked-2) // both the service and the client may have rounded Retry-After up
 	}
 	margin := c.Margin * float64(1+s.strikes)
 	s.windowed = s.per > shortWindow && s.dark*rate >= 4
@@ -125,8 +125,9 @@ func (c *Controller) consider(first bool) {
 	c.base = 0
 }
 
-// agree compares the statement with the first epoch. A token bucket accepts a request
-// for each token and then requests at its rate; a window accepts only its requests.
+// agree compares the statement with the first epoch. A token bucket accepts one request
+// per token and then accepts requests at its rate; a window accepts only a fixed number
+// of requests.
 func (c *Controller) agree() {
 	s := &c.statement
 	rate, most := s.rate(), 0.0
@@ -162,13 +163,14 @@ func (c *Controller) weigh(fresh bool) {
 	}
 }
 
-// byWindow returns when the next request may be sent: now, or at the start of the next
-// window.
+// byWindow returns the time at which the next request may be sent, which is now or the
+// start of the next window.
 func (c *Controller) byWindow(now time.Duration) time.Duration {
 	s := &c.statement
 	per := duration(s.per)
 	if now-s.opened >= per {
-		// The window did not begin just now: the service's windows keep their own rhythm.
+		// The window may have begun earlier than now, because the service's windows
+		// follow one another without gaps.
 		s.opened = now - (now-s.opened)%per
 		c.fill()
 	}
@@ -185,9 +187,9 @@ func (c *Controller) fill() {
 	c.room = max(c.room, c.flying+c.clock())
 }
 
-// untilWindow adjusts the pause before a probe, so that few probes are sent before the
-// end of a window that is used up, and one when the window has certainly ended. own is
-// the pause without this adjustment, in seconds.
+// untilWindow adjusts the pause before a probe. If a window is used up, few probes are
+// then sent before the window ends, and one when it has certainly ended. own is the pause
+// without this adjustment, in seconds.
 func (c *Controller) untilWindow(now time.Duration, own float64) float64 {
 	s := &c.statement
 	if s.belief != firm || s.per <= shortWindow || s.dark*s.rate() < 4 {

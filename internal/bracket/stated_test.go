@@ -48,7 +48,7 @@ func TestStatedWindowIsUsedWithoutAnotherRefusal(t *testing.T) {
 }
 
 // Without Retry-After, the controller learns from probes that the limit is a window,
-// and sends one of them when the window ends.
+// and one of these probes is sent when the window ends.
 func TestStatedWindowWithoutRetryAfterIsUsedOnceTheFirstWindowHasEnded(t *testing.T) {
 	c, accepted, refused := driveStated(t, window(200, 5*time.Minute), 200, 5*time.Minute, 0, time.Hour)
 	assert.True(t, c.Believed())
@@ -83,7 +83,7 @@ func TestWrongStatementIsDiscardedOrChangesNothing(t *testing.T) {
 	}
 }
 
-// firmly returns a controller that believes in a limit of 200 requests per 5 minutes.
+// firmly returns a controller that firmly believes in a limit of 200 requests per 5 minutes.
 func firmly() *Controller {
 	c := New(sec, []Mark{{At: 1}, {sec, 200}}, 1, 5*time.Minute)
 	c.Stated(200, 5*time.Minute)
@@ -104,7 +104,7 @@ func TestTwoRefusalsAtTheStatedRateDiscardTheStatement(t *testing.T) {
 	assert.False(t, c.Believed())
 	assert.False(t, c.statement.windowed)
 	c.Stated(200, 5*time.Minute)
-	assert.False(t, c.Believed(), "the same statement should stay discarded")
+	assert.False(t, c.Believed(), "the same statement should remain discarded")
 	c.Stated(100, 5*time.Minute)
 	assert.True(t, c.Believed(), "a different statement should be believed")
 }
@@ -148,12 +148,12 @@ func TestFirmStatementIsTestedAfterCallersHaveWaitedForHalfAnHour(t *testing.T) 
 	assert.True(t, c.Believed())
 	c.base = 1.3 * c.statement.rate()
 	assert.True(t, c.tested())
-	assert.False(t, c.Believed(), "a proven pace far above the statement should discard it")
+	assert.False(t, c.Believed(), "a statement far below the proven pace should be discarded")
 	assert.True(t, c.tested(), "a discarded statement should not prevent a raise of the pace")
 }
 
-// A window begins where the service's windows begin, not when a caller arrives.
-func TestStatedWindowsKeepTheRhythmOfTheService(t *testing.T) {
+// A window begins when the service's window begins, not when a caller arrives.
+func TestStatedWindowsBeginWhenTheServicesWindowsBegin(t *testing.T) {
 	c := firmly()
 	at := c.statement.opened
 	c.credit = 0

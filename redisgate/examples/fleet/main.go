@@ -33,9 +33,9 @@ const usage = `usage: go run ./redisgate/examples/fleet [flags]
 Runs one process of a fleet that shares a limit of 50 requests per second. Start
 a Redis or Valkey server, then run this command in three terminals.
 
-  -redis URL         the server (redis://127.0.0.1:6379); rediss:// is TLS, and
-                     the password is in REDIS_PASSWORD or in the URL
-  -service HOST:PORT where the processes find the service (127.0.0.1:8429)
+  -redis URL         the server (redis://127.0.0.1:6379); use rediss:// for TLS,
+                     and set the password in REDIS_PASSWORD or in the URL
+  -service HOST:PORT address of the service (127.0.0.1:8429)
   -callers N         callers in this process (20)
   -gate=false        no gate: each call retries by itself
   -for DURATION      how long to run, such as 30s; otherwise until interrupted
@@ -43,13 +43,13 @@ a Redis or Valkey server, then run this command in three terminals.
 Every second, each process prints how many of its requests were accepted and
 how many were throttled (429). Within half a minute, the processes together
 should reach 50 accepted requests per second, in about equal shares, with an
-occasional throttled request. Without a gate, about as many requests of three
-processes are throttled as accepted.
+occasional throttled request. Without a gate, three processes get about as many
+throttled requests as accepted ones.
 
-If the Redis server cannot be reached, the process says so and continues with a
-gate of its own.
+If the Redis server cannot be reached, the process reports that and continues
+with a gate of its own.
 
-Exit status: 0 at the end, 1 if something failed, 2 if the flags are wrong.
+Exit status: 0 on success, 1 if something failed, 2 if the flags are wrong.
 `
 
 func main() {
@@ -83,7 +83,7 @@ func parse(args []string, getenv func(string) string) (s settings, err error) {
 		return s, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
 	if s.callers < 1 || s.length < 0 {
-		return s, errors.New("-callers must be at least 1, and -for not negative")
+		return s, errors.New("-callers must be at least 1, and -for must not be negative")
 	}
 	if _, _, err := net.SplitHostPort(s.service); err != nil {
 		return s, fmt.Errorf("-service must be HOST:PORT: %w", err)
@@ -98,7 +98,7 @@ func parse(args []string, getenv func(string) string) (s settings, err error) {
 	return s, nil
 }
 
-// run does what main does, but returns the exit status.
+// run is main with its dependencies as parameters. It returns the exit status.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	s, err := parse(args, getenv)
 	switch {
@@ -207,7 +207,7 @@ func (c *counter) call(ctx context.Context, client *http.Client, url string) {
 	c.accepted.Add(1)
 }
 
-// serve runs the service unless another process runs it already.
+// serve runs the service unless another process is already running it.
 func serve(ctx context.Context, addr string) {
 	for ctx.Err() == nil {
 		if l, err := net.Listen("tcp", addr); err == nil {

@@ -39,7 +39,7 @@ func TestRunCallsTheServiceAndPrintsCounts(t *testing.T) {
 }
 
 func TestRunFailsIfNoRequestIsAccepted(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") // it accepts connections and never responds
+	l, err := net.Listen("tcp", "127.0.0.1:0") // a service that accepts connections and never responds
 	require.NoError(t, err)
 	defer l.Close()
 	code, _, stderr := play(t, "-gate=false", "-service", l.Addr().String(), "-for", "100ms")
