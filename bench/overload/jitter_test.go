@@ -25,12 +25,13 @@ func seededGate(startWindow int) *gate.Adaptive {
 	return shared
 }
 
-// gated makes the client whose figures are measured.
+// gated returns the client whose figures are measured.
 func gated(base http.RoundTripper) func(*http.Request) (*http.Response, error) {
 	return (&http.Client{Transport: &iamhttp.Transport{Base: base, Gate: seededGate(0), MaxAttempts: 20}}).Do
 }
 
-// gatedTransport makes the Transport of a program that sets deadlines but not MaxAttempts.
+// gatedTransport returns the Transport of a program that sets deadlines but not
+// MaxAttempts.
 func gatedTransport(base http.RoundTripper) http.RoundTripper {
 	return &iamhttp.Transport{Base: base, Gate: seededGate(0)}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/iamhttp/iamhttp/bench/internal/sim"
 )
 
-// A family is a group of rows of one kind. about is the text above them in ROWS.md.
+// A family is a group of similar rows. about is the text above these rows in ROWS.md.
 type family struct {
 	about string
 	rows  []row
@@ -61,7 +61,7 @@ func answeredOf(from, until time.Duration, goal float64) aim {
 	}}
 }
 
-// regained is the number of seconds from a change until calls succeed at 90 % of a rate.
+// regained is the number of seconds from a change until calls succeed at 90% of a rate.
 func regained(change time.Duration, rate, goal float64) aim {
 	return aim{"seconds to 90 %", goal, false, func(r *sim.Record) float64 {
 		if after, ok := r.Regained(change, 0.9*rate); ok {
@@ -71,7 +71,7 @@ func regained(change time.Duration, rate, goal float64) aim {
 	}}
 }
 
-// makespanOf is the time until all calls have succeeded, divided by an ideal time.
+// makespanOf is the time until all calls have succeeded, divided by the ideal time.
 func makespanOf(ideal time.Duration, goal float64) aim {
 	return aim{"makespan, × ideal", goal, false, func(r *sim.Record) float64 {
 		if r.OK() < len(r.Calls) {
@@ -126,7 +126,7 @@ func deadlineRows() []row {
 		},
 		goals: []aim{answeredOf(0, end, 0.97), sentAtMost(1.05)},
 	})
-	// The calls that wait longest have hardly more time left than a response takes.
+	// The calls that wait longest have hardly more time left than the response takes.
 	rows = append(rows, row{
 		name: "deadline/in-flight5", seeds: 12,
 		situation: sim.Situation{
@@ -250,7 +250,7 @@ func strayRows() []row {
 	for _, rate := range []float64{200, 500, 4000} {
 		for _, retryAfter := range []string{"", "1", "30"} {
 			if rate == 4000 && retryAfter == "" {
-				continue // it takes long, and shows nothing that 500 does not
+				continue // this row takes long, and shows nothing that the row with 500 calls per second does not show
 			}
 			seconds, _ := strconv.Atoi(retryAfter)
 			rows = append(rows, row{
@@ -278,9 +278,8 @@ func highRows() []row {
 	}}
 }
 
-// The service throttles one request in a hundred by chance, all the time. If a client
-// makes all its callers obey each Retry-After, at most 286, 91 or 20 calls per second are
-// possible.
+// The service throttles one request in a hundred by chance, all the time. If all callers
+// obey each Retry-After, at most 286, 91 or 20 calls per second are possible.
 func chanceRows() []row {
 	const length = 10 * time.Minute
 	var rows []row
@@ -303,7 +302,7 @@ func chanceRows() []row {
 	return rows
 }
 
-// Reads and writes have a limit each, or share one.
+// Reads and writes have separate limits, or share one limit.
 func twoLimitRows() []row {
 	const length = 2 * time.Minute
 	apart := []sim.Limit{{Server: sim.Bucket(200, 1), Method: "GET"}, {Server: sim.Bucket(5, 1), Method: "POST"}}
@@ -372,7 +371,8 @@ func laneRows() []row {
 	}}
 }
 
-// Not all requests count the same, and the limit is never constant.
+// In two rows, some requests count as ten; in the last row, the limit changes all the
+// time.
 func unevenRows() []row {
 	const length = 10 * time.Minute
 	units := func(goal float64) aim {
@@ -410,7 +410,7 @@ func unevenRows() []row {
 	})
 }
 
-// Draws of TestTheGateIsNotWorseThanNoneInRandomDraws, simplified.
+// These rows are simplified draws of TestTheGateIsNotWorseThanNoGateInRandomDraws.
 func foundRows() []row {
 	answered := func(from, until time.Duration, perSecond float64) aim {
 		return aim{fmt.Sprintf("answered per second, %v to %v", from, until), 0.97 * perSecond, true, func(r *sim.Record) float64 {

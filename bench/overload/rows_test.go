@@ -23,12 +23,12 @@ import (
 
 var (
 	rowGates = flag.String("gates", "", "the `names` of the strategies to run the rows with, as in PEERS.md; empty: gate, or gate,none,aimd with -update")
-	rowSeed  = flag.Uint64("seed", 1, "the first `seed` of the rows")
+	rowSeed  = flag.Uint64("seed", 1, "the `seed` of the first run of each row")
 	rowSeeds = flag.Int("seeds", 0, "the `number` of seeds of each row; the worst result counts; 0: the row's own number")
 )
 
-// A row is a situation that users of cloud APIs meet, with goals for the gate in that
-// situation.
+// A row is a situation that users of cloud APIs encounter, with goals for the gate in
+// that situation.
 type row struct {
 	name      string
 	situation sim.Situation
@@ -68,7 +68,7 @@ func (a aim) String() string {
 	return "≤ " + number3(a.goal)
 }
 
-// number3 formats a figure with three digits.
+// number3 formats a figure with three significant digits.
 func number3(f float64) string {
 	switch {
 	case math.IsInf(f, 0):
@@ -81,7 +81,7 @@ func number3(f float64) string {
 	return fmt.Sprintf("%.3g", f)
 }
 
-// A figure sums up the results for an aim with all seeds.
+// A figure summarizes the results for an aim over all seeds.
 type figure struct {
 	worst, median float64
 }
@@ -116,7 +116,7 @@ func (r row) run(t *testing.T, s strategy) []figure {
 	return figures
 }
 
-// log formats the figures of a row, one line for each aim.
+// log formats the figures of a row, with one line for each aim.
 func (r row) log(chosen []strategy, figures map[string][]figure) string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -254,8 +254,8 @@ func plain(text string) string {
 	return strings.NewReplacer("**", "", "never", "0", "| none ", "| 0 ").Replace(text)
 }
 
-// This test measures the gate in all rows. To run only some rows, and with other strategies
-// too:
+// This test measures the gate in all rows. To run only some of the rows, or to run other
+// strategies too:
 //
 //	go test -v -run 'Rows/deadline' ./overload -gates gate,none,aimd -seeds 5
 //

@@ -96,7 +96,7 @@ func (s Server) limiter(changeAt time.Duration, seed uint64) limiter {
 }
 
 // counter returns a limiter that uses the server's algorithm. The limit may change only
-// at the given times, which are in ascending order.
+// at the times in changes, which are in ascending order.
 func (s Server) counter(limit func(now time.Duration) float64, changes ...time.Duration) limiter {
 	switch s.Algorithm {
 	case TokenBucket:
@@ -260,8 +260,8 @@ func (s *strangers) wait(now time.Duration) time.Duration {
 	return s.limiter.wait(now)
 }
 
-// exponential draws the time until the next of some random events, which happen at an
-// average rate per second.
+// exponential draws the time until the next random event, if such events happen at the
+// given rate per second on average.
 func exponential(r *rand.Rand, rate float64) time.Duration {
 	return atLeast(time.Nanosecond, r.ExpFloat64()/rate)
 }

@@ -113,8 +113,7 @@ func (v *service) RoundTrip(req *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// Requests are delayed by a few nanoseconds, and the delays of sameTimes successive calls
-// all differ.
+// sameTimes is the number of successive calls whose small extra delays all differ.
 const sameTimes = 50_000
 
 // mostSent is the number of requests after which every further request fails, so that

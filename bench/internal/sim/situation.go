@@ -12,7 +12,7 @@ import (
 // field is the simplest case.
 type Situation struct {
 	Limits     []Limit       // rate limits of each host; empty: no rate limit
-	InFlight   int           // number of requests that a host processes at once; it refuses more; 0: no such limit
+	InFlight   int           // largest number of requests that a host processes at once; 0: no such limit
 	Ban        time.Duration // time during which a host refuses all requests after each refusal; 0: no ban
 	Refusal    int           // status code of a refusal; 0: 429
 	RetryAfter RetryAfter    // Retry-After of a refusal: Seconds, Absent, or a fixed number of seconds
