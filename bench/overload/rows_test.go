@@ -212,12 +212,12 @@ func readRows(t *testing.T) map[string]rowLine {
 func markdown(measured *sync.Map, file map[string]rowLine) (_ string, ok, all bool) {
 	ok, all = true, true
 	var b strings.Builder
-	fmt.Fprintf(&b, `# Where the gate is used, and how far it reaches its goals there
+	fmt.Fprintf(&b, `# Situations in which the gate is used, and how close it comes to its goals there
 
-Written by %[1]sgo test -run Rows ./overload -update%[1]s. A row is a situation that users of cloud APIs meet and that the matrix of FIGURES.md
-does not have. The figures are those of the gate, of the Transport without one (20 attempts), and of a plain AIMD gate: a pace that
-grows by a tenth in a second, and is halved by a refusal. Figures in bold miss the goal. "Seconds to 90 %%" counts from the end of the
-change until calls are answered at 90 %% of the limit, for three seconds and on the average of fifteen. "never" is not before the end of the run.
+Written by %[1]sgo test -run Rows ./overload -update%[1]s. Each row is a situation that users of cloud APIs encounter and that is not part of the matrix in
+FIGURES.md. The figures are for the gate, for a Transport without a gate (20 attempts), and for a simple AIMD gate, whose pace grows by a
+tenth each second and is halved by each refusal. Figures in bold miss the goal. "Seconds to 90 %%" is the time from the end of the change
+until calls succeed at 90%% of the limit, on average both over three seconds and over fifteen. "never" means not before the end of the run.
 `, "`")
 	for _, f := range families {
 		fmt.Fprintf(&b, "\n%s\n\n| row | figure | goal | gate | none | AIMD |\n|---|---|--:|--:|--:|--:|\n", f.about)
