@@ -34,7 +34,7 @@ func statusError(t *testing.T, err error, code iamhttp.Code) *iamhttp.StatusErro
 	return e
 }
 
-// get sends a GET and discards the response.
+// get sends a GET and discards the response. It returns the error, if any.
 func get(c *http.Client, url string) error {
 	resp, err := c.Get(url)
 	if err != nil {

@@ -34,7 +34,7 @@ func failed(t *testing.T, err error, code iamhttp.Code, message string) *iamhttp
 	return e
 }
 
-func TestTypicalCallsOfAnIAMClient(t *testing.T) {
+func TestTypicalIAMCallsSucceedOrReturnTypedErrors(t *testing.T) {
 	for name, front := range fronts {
 		t.Run(name, func(t *testing.T) {
 			tr := &iamhttp.Transport{}

@@ -46,8 +46,8 @@ func address(t testing.TB, server int) string {
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(first+server))
 }
 
-// at returns the URL of a server. If the servers are not running, it skips the test, or
-// fails it if IAMHTTP_E2E is "required".
+// at returns the URL of a server. If the servers are not running, at skips the test. If
+// IAMHTTP_E2E is "required", at fails the test instead.
 func at(t testing.TB, server int) string {
 	t.Helper()
 	c, err := net.Dial("tcp", address(t, keystone))

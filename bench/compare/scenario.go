@@ -121,7 +121,7 @@ func (c *call) body() (io.ReadCloser, error) {
 	return io.NopCloser(bytes.NewReader(c.content)), nil
 }
 
-// make makes the call once. buf is used to read the response.
+// make makes the call once. It uses buf to read the response body.
 func (c *call) make(req *http.Request, buf []byte) (err error) {
 	if c.size > 0 {
 		if req.Body, err = c.body(); err != nil {

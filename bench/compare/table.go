@@ -86,8 +86,8 @@ func (r *report) writeTo(w io.Writer) {
 	r.writeAhead(w)
 }
 
-// table writes a table with a row for each peer. Below the table it writes notes: the
-// errors of the cells that failed, and the remarks on other cells.
+// table writes a table with a row for each peer. Numbered notes follow the table: the
+// errors of failed cells, and the remarks on other cells.
 func (r *report) table(w io.Writer, columns []column, cell func(column, *series) string) {
 	fmt.Fprint(w, "\n| |")
 	for _, c := range columns {

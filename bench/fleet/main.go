@@ -73,7 +73,7 @@ redis-server. With default flags, it takes twenty minutes.
                    are killed); the default is all
   -server NAMES    servers, separated by commas; the default is all, and an
                    unknown name is an error that lists the known names
-  -svg DIR         draw the requests over time into this directory
+  -svg DIR         write pictures of the requests over time to this directory
 
 Exit status: 0 on success, 1 if a run or a file failed, 2 if the flags are
 wrong.

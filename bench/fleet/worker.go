@@ -159,7 +159,7 @@ func startWorker(command *exec.Cmd, o order) (*worker, error) {
 func (w *worker) ready() error {
 	line, err := w.out.ReadString('\n')
 	if err == nil && line != "ready\n" {
-		err = errors.New("a worker must print ready, but printed " + line)
+		err = errors.New("a worker did not print ready, but printed " + line)
 	}
 	return err
 }

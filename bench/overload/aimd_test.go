@@ -9,8 +9,8 @@ import (
 )
 
 // An aimd is a simple gate for comparison. A refusal halves its pace. In each second in
-// which requests wait, the pace grows by a tenth of its value after the latest refusal.
-// An aimd obeys Retry-After, and adds a short random time to the wait.
+// which requests wait, the pace grows by a tenth of the pace that followed the latest
+// refusal. An aimd obeys Retry-After, and adds a short random time to the wait.
 type aimd struct {
 	line line
 

@@ -65,7 +65,7 @@ func newBucket(limit quota) bucket {
 	return bucket{tokens: 1, size: limit.tokens, rate: max(limit.rate, leastRate), last: time.Now()}
 }
 
-// take takes a token, or returns how long to wait for the next one.
+// take takes a token and returns 0, or returns how long to wait for the next token.
 func (b *bucket) take() time.Duration {
 	now := time.Now()
 	b.tokens = min(b.size, b.tokens+now.Sub(b.last).Seconds()*b.rate)
@@ -168,15 +168,15 @@ type telemetry struct {
 type report struct {
 	at      time.Time
 	from    *aatb
-	sent    int  // requests since from's previous report
+	sent    int  // number of requests that from has sent since its previous report
 	refused bool // the report was made because a request was refused
 }
 
 // A digest summarizes the reports of the latest windows.
 type digest struct {
-	sent    int // requests of all clients in the latest window
-	refused int // refusals in the latest window
-	clients int // clients that have reported in the latest two windows
+	sent    int // number of requests of all clients in the latest window
+	refused int // number of refusals in the latest window
+	clients int // number of clients that have reported in the latest two windows
 }
 
 // tell adds a report, and returns a digest of the earlier reports.
@@ -215,7 +215,7 @@ type aatb struct {
 	mu      sync.Mutex
 	bucket  bucket
 	pause   pause
-	sent    int         // requests since the latest report
+	sent    int         // number of requests sent since the latest report
 	told    time.Time   // time of the latest report
 	changed time.Time   // time of the latest change of the rate
 	epoch   gate.Ticket // number of refusals that lowered the rate

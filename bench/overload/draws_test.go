@@ -137,8 +137,8 @@ func (d drawn) ratio() float64 {
 // The documents recommend the gate, so the gate must do no harm, whatever the service and
 // the callers do.
 //
-//	go test -v -run Draws ./overload -draws 20000        print a table of the worst
-//	go test -v -run Draws ./overload -draws 1 -seed 17   run a single one
+//	go test -v -run Draws ./overload -draws 20000        print a table of the worst draws
+//	go test -v -run Draws ./overload -draws 1 -seed 17   run a single draw
 func TestTheGateIsNotWorseThanNoGateInRandomDraws(t *testing.T) {
 	t.Parallel()
 	if raceDetector {
@@ -194,5 +194,5 @@ func TestTheGateIsNotWorseThanNoGateInRandomDraws(t *testing.T) {
 	if len(all) >= 100 {
 		assert.GreaterOrEqual(t, sendLess, drawsSendLess, "too many draws in which the gate sends more requests per success than no gate")
 	}
-	t.Logf("%s%d draws were compared; %.1f %% as many calls succeed as without a gate; it took %.0f s", b.String(), len(all), 100*with/without, time.Since(began).Seconds())
+	t.Logf("%s%d draws were compared; %.1f%% as many calls succeed with the gate as without it; the test took %.0f s", b.String(), len(all), 100*with/without, time.Since(began).Seconds())
 }

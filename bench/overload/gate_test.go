@@ -132,7 +132,7 @@ func TestTheGateIsNotTunedToTheServersOfTheMatrix(t *testing.T) {
 		}
 	})
 	for _, v := range variants[1:] {
-		t.Logf("%s: %.1f %% of the goals are met, and %.1f %% with unchanged servers", v.name, v.percent, variants[0].percent)
+		t.Logf("%s: %.1f%% of the goals are met, compared with %.1f%% with unchanged servers", v.name, v.percent, variants[0].percent)
 		assert.InDelta(t, variants[0].percent, v.percent, 10, "%s: the percentage of goals that are met differs too much from that with unchanged servers", v.name)
 	}
 }

@@ -11,7 +11,8 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// A strategy is a way to keep to a limit. The rows compare the gate with other strategies.
+// A strategy is a way to stay within a limit. The rows compare the gate with other
+// strategies.
 type strategy struct {
 	name   string
 	client func(sim.Situation, settings) sim.Client // makes the clients for one run
@@ -66,7 +67,8 @@ type settings struct {
 	key  func(*http.Request) string // GateKey
 }
 
-// client returns a sim.Client whose Transports have these settings, and gates made by one.
+// client returns a sim.Client whose Transports have these settings, and gates that the
+// function one makes.
 func (set settings) client(one func() gate.Gate) sim.Client {
 	return func(base http.RoundTripper) func(*http.Request) (*http.Response, error) {
 		return (&http.Client{Transport: &iamhttp.Transport{

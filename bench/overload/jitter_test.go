@@ -16,9 +16,9 @@ import (
 )
 
 // seededGate returns a gate whose jitter comes from a source that is seeded with the
-// virtual time. The gate's own source cannot be seeded. With that source, each run of a
-// scenario would have different figures, and a test whose bound is close to the worst
-// figure would fail now and then.
+// virtual time. The gate's own source cannot be seeded. With the gate's own source, each
+// run of a scenario would have different figures, and a test whose bound is close to the
+// worst figure would fail now and then.
 func seededGate(startWindow int) *gate.Adaptive {
 	shared := &gate.Adaptive{StartWindow: startWindow}
 	shared.Join(seeded{})
@@ -52,7 +52,7 @@ func (seeded) Throttled(key string, h fleet1.History, retryAfter time.Duration) 
 	}
 }
 
-// A pacer is the gate's own controller with another source of jitter.
+// A pacer is the gate's own controller with a different source of jitter.
 type pacer struct {
 	*fleet1.Controller
 	rng *rand.Rand

@@ -84,9 +84,9 @@ an unknown name is an error that lists the known names.
                       (1000@once,1000@2)
   -answers NAMES      response times (10ms)
   -seed LIST          seeds of the random numbers, with one run per seed (1)
-  -csv FILE           write all figures to this file, and print no table
-  -svg DIR            draw the requests over time into this directory
-  -picture FILE       only draw the picture of the README, into this file
+  -csv FILE           write all figures to this file, and do not print tables
+  -svg DIR            write pictures of the requests over time to this directory
+  -picture FILE       only draw the README's picture, and write it to this file
 
 Exit status: 0 on success, 1 if a run or a file failed, 2 if the flags are
 wrong.

@@ -250,7 +250,7 @@ func strayRows() []row {
 	for _, rate := range []float64{200, 500, 4000} {
 		for _, retryAfter := range []string{"", "1", "30"} {
 			if rate == 4000 && retryAfter == "" {
-				continue // this row takes long, and shows nothing that the row with 500 calls per second does not show
+				continue // slow to run, and shows no more than the row with a rate of 500
 			}
 			seconds, _ := strconv.Atoi(retryAfter)
 			rows = append(rows, row{

@@ -146,7 +146,8 @@ const worsens = 0.05
 func (a aim) check(figure float64, line rowLine) error {
 	by := line.gate * worsens
 	if a.name == noneFails.name {
-		// Few calls fail, so their number varies by chance: from 18 to 42 with one seed.
+		// Only a few calls fail, so their number depends on chance: with one seed, it
+		// varied from 18 to 42.
 		by = max(by, 3*math.Sqrt(line.gate))
 	}
 	bound, better := line.gate+by, line.gate-by
@@ -155,7 +156,7 @@ func (a aim) check(figure float64, line rowLine) error {
 	}
 	if a.holds(figure, a.goal) {
 		if line.known && !a.holds(better, a.goal) && !*update { // a small variation does not count
-			return fmt.Errorf("the figure now reaches its goal %v with %s: run with -update", a, number3(figure))
+			return fmt.Errorf("the figure now reaches its goal %v, with %s; run the test with -update", a, number3(figure))
 		}
 		return nil
 	}

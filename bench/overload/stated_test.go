@@ -22,8 +22,8 @@ func stating(s sim.Server, multiple float64) sim.Server {
 	return s
 }
 
-// statements lists the limits that the servers state. Each has a function that makes a
-// server state it.
+// statements lists the limits that the servers state. The function of makes a server
+// state the limit.
 var statements = []struct {
 	name  string
 	wrong bool

@@ -218,7 +218,7 @@ var points = []struct {
 		time.AfterFunc(100*time.Millisecond, cancel)
 		req, err := http.NewRequestWithContext(ctx, "GET", "https://iam.example/v3/users", nil)
 		require.NoError(t, err)
-		_, err = t.client.Transport.RoundTrip(req) // http.Client would correct the error
+		_, err = t.client.Transport.RoundTrip(req) // http.Client would replace the error
 		return yes(errors.Is(err, context.Canceled))
 	}},
 	{"Redirect", "redirects are left to http.Client and its CheckRedirect", func(t *trial) string {

@@ -43,7 +43,7 @@ func (r *Record) Of(names ...string) *Record {
 	return part
 }
 
-// Made returns a Record of the calls that were made between two times.
+// Made returns a Record of the calls that were made between the two times.
 func (r *Record) Made(from, until time.Duration) *Record {
 	part := &Record{Situation: r.Situation}
 	for _, c := range r.Calls {

@@ -30,8 +30,10 @@ type Result struct {
 	Forbidden   int // requests sent while a Retry-After that had already arrived was in force
 	MaxInFlight int // largest number of requests in flight
 
-	FlyingAtFirst int           // requests in flight when the first 429 arrived
-	FirstPause    time.Duration // from the first 429 until the server would accept a request, in whole seconds; with Date, one more
+	FlyingAtFirst int // requests in flight when the first 429 arrived
+	// FirstPause is the time from the first 429 until the server would accept a request,
+	// rounded up to seconds. If RetryAfter is Date, one second is added.
+	FirstPause time.Duration
 
 	Errors map[string]int // number of failed calls, keyed by error text
 

@@ -13,9 +13,9 @@ type Algorithm string
 
 // The algorithms.
 const (
-	TokenBucket   Algorithm = "tb" // token bucket: refills steadily, and holds the tokens of the time Depth, but at least one
+	TokenBucket   Algorithm = "tb" // token bucket: refills steadily; holds the tokens of Depth, at least one
 	FixedWindow   Algorithm = "fw" // fixed window: counts from zero in each window
-	SlidingWindow Algorithm = "sw" // sliding window: counts two periods, the older one weighted; throttled requests count too, as in HAProxy
+	SlidingWindow Algorithm = "sw" // sliding window: counts two periods, the older one weighted; also counts throttled requests
 )
 
 // A Server is a rate limit.
@@ -26,7 +26,7 @@ type Server struct {
 	Depth     time.Duration // size of a token bucket: the time that an empty one takes to fill up
 	Change    float64       // factor by which the limit is multiplied halfway through the run; 0: no change
 	States    string        // X-Ratelimit-Limit header of each 429; empty: no such header
-	Strangers float64       // rate of other clients' requests, as a share of the limit; the server treats all clients alike
+	Strangers float64       // rate of other clients' requests, as a share of the limit; they have the same priority
 }
 
 // String returns the server's name. For example, tb100/0.1 is a token bucket of 100

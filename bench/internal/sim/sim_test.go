@@ -30,7 +30,7 @@ func patient(wait time.Duration) Client {
 	}
 }
 
-func TestAServerAcceptsItsLimitAndNoMore(t *testing.T) {
+func TestServerAcceptsAsManyRequestsAsItsLimitAllows(t *testing.T) {
 	for _, s := range Servers {
 		if s.Change != 0 || s.Strangers != 0 {
 			continue
@@ -101,7 +101,7 @@ func TestLimitChangesHalfwayThroughTheRun(t *testing.T) {
 	assert.Equal(t, 50*time.Millisecond, l.wait(20*time.Second))
 }
 
-func TestStrangersTakeTheirShare(t *testing.T) {
+func TestStrangersUseTheirShareOfTheLimit(t *testing.T) {
 	s := Bucket(100, 0.1)
 	s.Strangers = 0.5
 	l := s.limiter(0, 1)
@@ -129,7 +129,7 @@ func TestSameSeedGivesTheSameRun(t *testing.T) {
 	}
 }
 
-func TestNoClientIsBetterThanTheIdeal(t *testing.T) {
+func TestNoClientIsFasterThanTheIdealServer(t *testing.T) {
 	for _, s := range Matrix(Servers, []RetryAfter{Seconds}, []Arrivals{{Calls: 100}, {Calls: 100, Load: 2}}, []Answers{Fast}, 1) {
 		if s.Server.Algorithm == SlidingWindow {
 			continue // a sliding window counts throttled requests, so this client would never succeed
@@ -140,7 +140,7 @@ func TestNoClientIsBetterThanTheIdeal(t *testing.T) {
 	}
 }
 
-func TestTheIdealServesAtTheLimit(t *testing.T) {
+func TestIdealServerIsAsFastAsTheLimitAllows(t *testing.T) {
 	for s, want := range map[Server]time.Duration{
 		Bucket(100, 1):    9 * time.Second, // 100 at once, 900 at 100 per second
 		Bucket(100, 0.1):  9900 * time.Millisecond,

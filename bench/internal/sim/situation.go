@@ -17,7 +17,7 @@ type Situation struct {
 	Refusal    int           // status code of a refusal; 0: 429
 	RetryAfter RetryAfter    // Retry-After of a refusal: Seconds, Absent, or a fixed number of seconds
 	Answers    Answers       // response time
-	Way        time.Duration // time from client to service, and from service to client; 0: half the response time, even of a refusal
+	Way        time.Duration // time from client to service or back; 0: half the response time, even of a refusal
 	Faults     []Fault       // the first fault that hits a request decides the response
 	Callers    []Callers
 	Length     time.Duration // length of the run; calls that are still running at its end are canceled
