@@ -178,7 +178,7 @@ func (c *call) failure(resp *http.Response) error {
 	return newOwnError(resp)
 }
 
-// ownError is a hand-written error with the same fields as a StatusError.
+// ownError is a hand-written error with most of the fields of a StatusError.
 type ownError struct {
 	Code                            int
 	ServiceCode, Message, RequestID string

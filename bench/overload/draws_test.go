@@ -26,9 +26,9 @@ var (
 )
 
 // These shares are what the gate reaches today; the goal for each is 1. Each element of
-// drawsReach has the share of the draws in which at least answered times as many calls
-// succeed with the gate as without it. drawsSendLess is the share of the draws in which a
-// client with the gate sends no more requests per success than one without it.
+// drawsReach contains the share of the draws in which at least answered times as many
+// calls succeed with the gate as without it. drawsSendLess is the share of the draws in
+// which a client with the gate sends no more requests per success than one without it.
 var (
 	drawsReach    = []struct{ answered, share float64 }{{0.97, 0.62}, {0.9, 0.77}, {0.5, 0.95}}
 	drawsSendLess = 0.98

@@ -119,7 +119,7 @@ func inFlight20() row {
 	}, goals: []aim{sentEach, makespanOf(20*time.Second, 0)}}
 }
 
-// minuteAfter is like answeredOf, for the minute that begins at at.
+// minuteAfter is answeredOf for the minute that follows the time at.
 func minuteAfter(at time.Duration) aim {
 	a := answeredOf(at, at+time.Minute, 0)
 	a.name = "share"

@@ -68,8 +68,8 @@ type axes struct {
 }
 
 // axesFor fits the axes to the results. The slowest client may take far longer than the
-// other clients, so the picture ends at three times the ideal makespan, but not before 20
-// s.
+// other clients, so the picture is cut off at three times the ideal makespan or at 20 s,
+// whichever is later.
 func axesFor(results []sim.Result) axes {
 	longest := time.Duration(0)
 	for _, r := range results {

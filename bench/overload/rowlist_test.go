@@ -31,7 +31,7 @@ var families = []family{
 	{"For ten minutes, the service throttles one request in a hundred by chance. If all callers obey each Retry-After, at most 286, 91 or 20 calls " +
 		"per second are possible without Retry-After, with 1 s, and with 5 s; the goal is half of that.", chanceRows()},
 	{"Reads and writes on one host have separate limits, and the writes exceed theirs. In `shared-limit`, reads and writes share one limit.", twoLimitRows()},
-	{"A person waits for one call per second, behind a batch of 10,000 calls.", laneRows()},
+	{"Each second, a person makes one call and waits for the response, while a batch of 10,000 calls is queued.", laneRows()},
 	{"The service refuses requests above a maximum number in flight. `20-2s` means 500 calls at once, at most 20 requests in flight, and responses " +
 		"that take 2 s; `pool-20` means 100 workers and at most 20 requests in flight.", inFlightRows()},
 	{"A limit of a few requests per hour.", slowRows()},

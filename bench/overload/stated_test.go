@@ -22,8 +22,8 @@ func stating(s sim.Server, multiple float64) sim.Server {
 	return s
 }
 
-// statements lists the limits that the servers state. The function of makes a server
-// state the limit.
+// statements lists the limits that the servers state. Each element has a function, of,
+// that makes a server state the limit.
 var statements = []struct {
 	name  string
 	wrong bool
@@ -110,16 +110,16 @@ figures compare each run with the same one without a statement: the mean, and th
 		f := compare(results, without)
 		row(s.name, f)
 		if s.wrong {
-			assert.LessOrEqual(t, f.mostSent, 1.02, "a server that states %s gets too many more requests in one run than without the statement", s.name)
-			assert.LessOrEqual(t, f.mostTime, 1.02, "with a server that states %s, one run takes too much longer than without the statement", s.name)
+			assert.LessOrEqual(t, f.mostSent, 1.02, "in some run, a server that states %s gets more than 2%% more requests than without the statement", s.name)
+			assert.LessOrEqual(t, f.mostTime, 1.02, "in some run, calls to a server that states %s take more than 2%% longer than without the statement", s.name)
 			continue
 		}
-		assert.LessOrEqual(t, f.meanSent, 1.0, "a server that states %s gets no fewer requests on average than without the statement", s.name)
-		assert.LessOrEqual(t, f.meanTime, 1.0, "with a server that states %s, runs take no less time on average than without the statement", s.name)
-		assert.LessOrEqual(t, f.mostSent, 1.01, "a server that states %s gets too many more requests in one run than without the statement", s.name)
+		assert.LessOrEqual(t, f.meanSent, 1.0, "on average, a server that states %s gets more requests than without the statement", s.name)
+		assert.LessOrEqual(t, f.meanTime, 1.0, "on average, calls to a server that states %s take longer than without the statement", s.name)
+		assert.LessOrEqual(t, f.mostSent, 1.01, "in some run, a server that states %s gets more than 1%% more requests than without the statement", s.name)
 		// Some extra time is allowed, because the gate stays below the stated rate, and
 		// the server rounds the limit that it states.
-		assert.LessOrEqual(t, f.mostTime, 1.05, "with a server that states %s, one run takes too much longer than without the statement", s.name)
+		assert.LessOrEqual(t, f.mostTime, 1.05, "in some run, calls to a server that states %s take more than 5%% longer than without the statement", s.name)
 		for _, r := range results {
 			if sent, makespan := statedGoals(r); fixedWindow(r.Scenario, r) && seconds(r.Scenario, r) && r.Scenario.Server.Window.Seconds() > 10 {
 				assert.True(t, sent && makespan, "the gate does not know the limit after the first pause: %v", r)

@@ -16,9 +16,8 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// awsStandard is the standard retry mode of the AWS SDK, which is the default mode. Since
-// version 1.48.0 (November 2026), this mode is the same in the AWS SDKs for all
-// languages:
+// awsStandard is the standard retry mode of the AWS SDK, and its default. Since version
+// 1.48.0 (November 2026), this mode is the same in the AWS SDKs for all languages:
 //   - A request is sent at most three times, as in earlier versions.
 //   - The wait is random: up to 1 s after a throttled attempt, and up to 50 ms after any
 //     other failure (1 s before version 1.48.0). The maximum doubles with each retry.

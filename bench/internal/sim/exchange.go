@@ -149,7 +149,7 @@ func (x *exchange) decide() (accepted bool, _ http.Header, until func(arrival ti
 }
 
 // forbid records a 429 that arrives now. until is the function that decide returned for
-// it.
+// this 429.
 func (x *exchange) forbid(until func(time.Time) time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -26,7 +26,7 @@ type Server struct {
 	Depth     time.Duration // size of a token bucket: the time that an empty one takes to fill up
 	Change    float64       // factor by which the limit is multiplied halfway through the run; 0: no change
 	States    string        // X-Ratelimit-Limit header of each 429; empty: no such header
-	Strangers float64       // rate of other clients' requests, as a share of the limit; they have the same priority
+	Strangers float64       // rate of other clients' requests, as a share of the limit; treated like our own requests
 }
 
 // String returns the server's name. For example, tb100/0.1 is a token bucket of 100

@@ -116,8 +116,8 @@ func (v *service) RoundTrip(req *http.Request) (*http.Response, error) {
 // sameTimes is the number of successive calls whose small extra delays all differ.
 const sameTimes = 50_000
 
-// mostSent is the number of requests after which every further request fails, so that
-// clients that would send forever stop.
+// mostSent is the number of requests after which every further request fails, so that no
+// client can send forever.
 const mostSent = 20_000_000
 
 func (v *service) leave(e *errand) bool {

@@ -7,12 +7,12 @@ import (
 )
 
 // A Situation describes a service, its callers, and how both change over time. A Scenario
-// shows how long a number of calls takes against a limit; a Situation shows how many
-// calls succeed, and how fast, while limits and callers change. The zero value of each
-// field is the simplest case.
+// shows how long it takes to make a number of calls against a limit; a Situation shows
+// how many calls succeed, and how fast, while limits and callers change. The zero value
+// of each field is the simplest case.
 type Situation struct {
 	Limits     []Limit       // rate limits of each host; empty: no rate limit
-	InFlight   int           // largest number of requests that a host processes at once; 0: no such limit
+	InFlight   int           // a host refuses requests beyond this number in flight; 0: no such limit
 	Ban        time.Duration // time during which a host refuses all requests after each refusal; 0: no ban
 	Refusal    int           // status code of a refusal; 0: 429
 	RetryAfter RetryAfter    // Retry-After of a refusal: Seconds, Absent, or a fixed number of seconds
@@ -45,8 +45,8 @@ type Presence struct {
 	Share       float64 // rate of the strangers' requests, as a share of the limit at the start
 }
 
-// A Fault is a stretch of time in which requests get the response of the fault, or no
-// response. Such requests do not count against any limit.
+// A Fault is a stretch of time in which some requests get the response of the fault, or
+// no response. Such requests do not count against any limit.
 type Fault struct {
 	From, Until time.Duration
 	Share       float64       // share of the requests that the fault hits
@@ -63,8 +63,8 @@ type Callers struct {
 	Process int    // number of the process, from 0; each process has its own client
 	Hosts   int    // number of hosts, to which the calls are made in turn; 0: one
 
-	Once    int           // number of calls that are made once, beginning at From
-	Apart   time.Duration // time between these calls
+	Once    int           // number of calls that are made in a burst, beginning at From
+	Apart   time.Duration // time between the calls of the burst
 	Rate    float64       // calls per second, at random times
 	Workers int           // number of workers; each makes one call after the other
 
