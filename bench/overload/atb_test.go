@@ -201,11 +201,10 @@ func (t *telemetry) tell(r report) digest {
 }
 
 // An aatb has a bucket too, but depends on telemetry. After a window without refusals, an
-// aatb raises its rate, and it raises the rate by more if it has sent less than the other
-// clients. After a window with refusals, it pauses. After a refusal of one of its own
-// requests, it waits as long as the service needs to serve all refused requests at its
-// limit. It also lowers its rate, and it lowers the rate by less if it has sent less than
-// half as much as the average client.
+// aatb raises its rate: by a larger step if it has sent less than the other clients.
+// After a window with refusals, it pauses. After a refusal of one of its own requests, it
+// waits as long as the service needs to serve all refused requests at its limit. It also
+// lowers its rate: by less if it has sent less than half as much as the average client.
 //
 // An aatb does not report while no request waits. The authors' program reports even then.
 type aatb struct {

@@ -2,8 +2,9 @@ package sim
 
 import "time"
 
-// A prohibition records until when the server has forbidden requests, as far as the
-// client knows. A request may still be sent at the very instant at which a 429 arrives.
+// A prohibition records how long requests are forbidden, as far as the client knows from
+// the responses that have arrived. A request may still be sent at the very instant at
+// which a 429 arrives.
 type prohibition struct {
 	until    time.Time // end of the prohibition, according to the responses that arrived before latest
 	latest   time.Time // arrival of the latest response
