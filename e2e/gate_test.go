@@ -17,7 +17,8 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// gated returns a client with a gate, and a counter of the requests that it sends.
+// gated returns a client with a gate, and a counter of the requests that the client
+// sends.
 func gated(t *testing.T, g gate.Gate) (c *http.Client, sent *atomic.Int64) {
 	tr := &iamhttp.Transport{Gate: g, GateKey: nil}
 	c = client(t, tr)
@@ -63,9 +64,9 @@ func arrivals(perSecond int, d time.Duration, f func()) {
 	calls.Wait()
 }
 
-// undisturbed runs f again, up to three times in all, if the machine was too busy for the
-// result to count. On a busy machine, requests and responses are late. Timers then fire
-// late, too, so undisturbed measures how late they are.
+// undisturbed runs f until the machine is idle enough for the result to count, but at
+// most three times. On a busy machine, requests and responses are late. Timers fire late
+// too, so undisturbed measures how late they fire.
 func undisturbed(t *testing.T, f func()) {
 	for range 3 {
 		const tick = 5 * time.Millisecond
@@ -89,7 +90,7 @@ func undisturbed(t *testing.T, f func()) {
 		f()
 		close(done)
 		took, stalled := time.Since(start), <-late
-		t.Logf("the run took %v; timers were late by %v in all", took, stalled)
+		t.Logf("the run took %v; timers were late by %v in total", took, stalled)
 		if stalled < took/100 {
 			return
 		}
@@ -121,7 +122,7 @@ func TestGateUsesTheWholeLimitDuringOverloadWithDeadlines(t *testing.T) {
 	assert.LessOrEqual(t, perSuccess, 1.05)
 }
 
-// serve responds with 204 on the port of upstream until it is stopped.
+// serve responds with 204 on the port of upstream until stop is called.
 func serve(t *testing.T) (stop func() error) {
 	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) })}
 	l := listen(t, upstream)
@@ -172,7 +173,7 @@ func TestGateUsesTheWholeLimitAgainSoonAfterAnOutage(t *testing.T) {
 		for back < lasting-3 && 10*(n[back]+n[back+1]+n[back+2]) < 9*3*limit {
 			back++
 		}
-		assert.LessOrEqual(t, back, ends+16, "%s: it took more than 16 s until 90 %% of the limit was used again", name)
+		assert.LessOrEqual(t, back, ends+16, "%s: more than 16 s passed until 90%% of the limit was used again", name)
 	}
 }
 
@@ -206,7 +207,7 @@ func TestThrottledWritesDoNotDelayReads(t *testing.T) {
 	})
 	assert.LessOrEqual(t, median, 50*time.Millisecond)
 	assert.LessOrEqual(t, p99, 500*time.Millisecond)
-	assert.GreaterOrEqual(t, writes, 90, "fewer writes succeeded than the limit of 5 per second allows")
+	assert.GreaterOrEqual(t, writes, 90, "the limit allows 5 writes per second, and too few of them succeeded")
 }
 
 // scaled returns a schedule about 15 times faster than the default, because the test's window

@@ -23,7 +23,8 @@ import (
 
 func quick() backoff.BackOff { return backoff.NewConstantBackOff(10 * time.Millisecond) }
 
-// statusError asserts that err holds a *StatusError with the code.
+// statusError asserts that err contains a *StatusError with the given code, and returns
+// it.
 func statusError(t *testing.T, err error, code iamhttp.Code) *iamhttp.StatusError {
 	t.Helper()
 	require.ErrorIs(t, err, code)
@@ -33,7 +34,7 @@ func statusError(t *testing.T, err error, code iamhttp.Code) *iamhttp.StatusErro
 	return e
 }
 
-// get sends a GET and discards the response.
+// get sends a GET and discards the response. It returns the error, if any.
 func get(c *http.Client, url string) error {
 	resp, err := c.Get(url)
 	if err != nil {
@@ -93,7 +94,7 @@ func TestWithoutRetryAfterTheLimitStatedByNginxDecidesTheWait(t *testing.T) {
 			for i := 0; i < 10 && len(*reports) == 0; i++ {
 				require.NoError(t, get(c, at(t, nginx)+"/stated/"+path))
 			}
-			require.Len(t, *reports, 1, "one retry must be enough, because it comes when the limit has been reset")
+			require.Len(t, *reports, 1, "one retry must be enough, because the retry comes after the limit has been reset")
 			f := (*reports)[0]
 			e := statusError(t, f.Err, iamhttp.ErrTooManyRequests)
 			assert.True(t, f.Retry)
@@ -120,7 +121,7 @@ func Test408FromHAProxyIsRetriedUntilTheAttemptsAreUsedUp(t *testing.T) {
 	}
 }
 
-// listen returns a listener on a port that a test serves.
+// listen returns a listener on the port of a server that the test itself provides.
 func listen(t *testing.T, server int) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", address(t, server))
@@ -147,7 +148,7 @@ func (s *stall) Read(p []byte) (int, error) {
 
 func (s *stall) Close() error { close(s.closed); return nil }
 
-func TestStalledUploadIsResentInFullAfterTheTimeoutOfTheGateway(t *testing.T) {
+func TestStalledUploadIsRetriedInFullAfterTheGatewayTimesOut(t *testing.T) {
 	url := at(t, haproxyBuffered)
 	const whole = "beginning and end"
 	var stored atomic.Value
@@ -220,7 +221,7 @@ func TestFailuresCausedByTheGatewaysAreTypedAndNotRetried(t *testing.T) {
 			assert.Equal(t, iamhttp.StopNotRetryable, e.Stop)
 			assert.Equal(t, 1, e.Attempts)
 			assert.Len(t, *reports, 1)
-			assert.Equal(t, tt.retryAfter, e.RetryAfter, "RetryAfter must be set although a 503 is not retried")
+			assert.Equal(t, tt.retryAfter, e.RetryAfter, "RetryAfter must be what the header says, although the request is not retried")
 			assert.Empty(t, e.Message)
 			assert.NotEmpty(t, e.Body())
 			assert.Equal(t, tt.code == iamhttp.ErrGatewayTimeout, e.Timeout())
@@ -230,7 +231,7 @@ func TestFailuresCausedByTheGatewaysAreTypedAndNotRetried(t *testing.T) {
 
 func TestEachFormOfRetryAfterFromNginxIsParsed(t *testing.T) {
 	for path, tt := range map[string]struct {
-		retryAfter time.Duration // wanted wait; -1 stands for more than a day
+		retryAfter time.Duration // expected value; -1 stands for more than a day
 		stop       iamhttp.StopReason
 	}{
 		"seconds":  {time.Second, iamhttp.StopAttempts},

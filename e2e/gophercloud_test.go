@@ -22,8 +22,8 @@ import (
 	"github.com/iamhttp/iamhttp/adapters/iamgophercloud"
 )
 
-// stack logs in with gophercloud and the adapter, at the URL front. It sets the endpoint
-// to front, because the catalog contains Keystone's own URL.
+// stack logs in at the URL front with gophercloud and the adapter. It sets the client's
+// endpoint to front, because the catalog contains Keystone's own URL.
 func stack(t *testing.T, front string, tr *iamhttp.Transport, password string) (*gophercloud.ServiceClient, error) {
 	t.Helper()
 	p, err := openstack.NewClient(front + "/v3")
@@ -46,7 +46,7 @@ func stack(t *testing.T, front string, tr *iamhttp.Transport, password string) (
 	return c, nil
 }
 
-// both asserts that err holds gophercloud's error and the *StatusError.
+// both asserts that err contains gophercloud's error and the *StatusError.
 func both(t *testing.T, err error, code int, message string) {
 	t.Helper()
 	assert.True(t, gophercloud.ResponseCodeIs(err, code), "want gophercloud's error for %d, got %v", code, err)

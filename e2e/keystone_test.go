@@ -18,8 +18,8 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// failed asserts that err holds a *StatusError with the code, that the request was sent
-// once, and that Keystone itself responded. It returns the *StatusError.
+// failed asserts that err contains a *StatusError with the given code, that the request
+// was sent once, and that Keystone itself responded. It returns the *StatusError.
 func failed(t *testing.T, err error, code iamhttp.Code, message string) *iamhttp.StatusError {
 	t.Helper()
 	require.ErrorIs(t, err, code)
@@ -34,7 +34,7 @@ func failed(t *testing.T, err error, code iamhttp.Code, message string) *iamhttp
 	return e
 }
 
-func TestTypicalCallsOfAnIAMClient(t *testing.T) {
+func TestTypicalIAMCallsSucceedOrReturnTypedErrors(t *testing.T) {
 	for name, front := range fronts {
 		t.Run(name, func(t *testing.T) {
 			tr := &iamhttp.Transport{}
@@ -72,7 +72,7 @@ func TestTypicalCallsOfAnIAMClient(t *testing.T) {
 			failed(t, err, iamhttp.ErrMethodNotAllowed, "The method is not allowed")
 			_, err = s.do(t, "POST", "/v3/users", object{"user": object{"name": 17}})
 			e := failed(t, err, iamhttp.ErrBadRequest, "17 is not of type 'string'")
-			assert.NotContains(t, e.Message, "\n", "Message must be one line, although Keystone's has several")
+			assert.NotContains(t, e.Message, "\n", "Message must be a single line, although Keystone's message has several")
 			_, err = s.do(t, "GET", "/v3/there/is/nothing", nil)
 			failed(t, err, iamhttp.ErrNotFound, "") // the body is HTML
 
@@ -161,7 +161,8 @@ func TestLoginKeepsItsContentLength(t *testing.T) {
 			reports := reporting(tr)
 			limited := front == haproxyLimited || front == nginxLimited
 			if limited {
-				// Logins alone take Keystone too long to exceed the limit.
+				// Keystone is so slow at logins that logins alone do not exceed the
+				// limit.
 				for range 10 {
 					resp, err := http.Get(at(t, front) + "/")
 					require.NoError(t, err)

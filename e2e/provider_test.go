@@ -12,13 +12,13 @@ import (
 )
 
 // This test runs examples/provider, which does the work of a Terraform provider. It does
-// not check the duration, which depends on the machine: the program's own tests do so, in
-// virtual time.
+// not check how long the work takes, because that depends on the machine. The program's
+// own tests check this, in virtual time.
 func TestProviderJobNeedsAtMostFivePercentMoreRequestsThanIdeal(t *testing.T) { //nolint:tparallel // the subtests share a limit
 	t.Parallel()
 	front := at(t, nginxJob)
-	// Fifty requests at once exceed the burst of 20 by thirty. The job is so large that
-	// thirty requests hardly count.
+	// Fifty requests at once exceed the burst of 20 by thirty. The jobs are so large that
+	// thirty requests hardly matter.
 	for parallel, each := range map[string]string{"10": "50", "50": "100"} {
 		t.Run("parallelism "+parallel, func(t *testing.T) {
 			cmd := exec.CommandContext(t.Context(), "go", "run", ".", "-each", each, "-rate", "20", "-parallel", parallel, "-only", "one line and a gate")

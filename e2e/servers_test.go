@@ -19,7 +19,7 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// The servers, in the order in which the script servers numbers their ports.
+// The servers, in the order of their ports: see the script servers.
 const (
 	keystone = iota
 	nginx
@@ -46,8 +46,8 @@ func address(t testing.TB, server int) string {
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(first+server))
 }
 
-// at returns the URL of a server. If the servers are not running, it skips the test, or
-// fails it if IAMHTTP_E2E is "required".
+// at returns the URL of a server. If the servers are not running, at skips the test. If
+// IAMHTTP_E2E is "required", at fails the test instead.
 func at(t testing.TB, server int) string {
 	t.Helper()
 	c, err := net.Dial("tcp", address(t, keystone))
@@ -64,7 +64,8 @@ func at(t testing.TB, server int) string {
 // fronts lists the servers through which Keystone can be reached.
 var fronts = map[string]int{"Keystone itself": keystone, "nginx": nginx, "HAProxy": haproxy}
 
-// client returns an http.Client with tr, and gives tr a Base with its own connections.
+// client returns an http.Client that uses tr, and gives tr a Base with its own
+// connections.
 func client(t testing.TB, tr *iamhttp.Transport) *http.Client {
 	base := http.DefaultTransport.(*http.Transport).Clone()
 	t.Cleanup(base.CloseIdleConnections)
@@ -86,7 +87,7 @@ const (
 
 type object = map[string]any
 
-// login opens a session. An empty project means the user's default.
+// login opens a session. An empty project stands for the user's default project.
 func login(t testing.TB, c *http.Client, url, user, password, project string) (*iam, error) {
 	t.Helper()
 	auth := object{"identity": object{
@@ -164,10 +165,11 @@ func decode(t testing.TB, resp *http.Response, into any) {
 	require.NoError(t, json.NewDecoder(resp.Body).Decode(into))
 }
 
-// unique returns a random name that begins with prefix.
+// unique returns a random name that starts with prefix.
 func unique(prefix string) string { return prefix + "-" + strings.ToLower(rand.Text()[:10]) }
 
-// reporting sets OnFailure of tr to a function that collects the failures.
+// reporting sets tr.OnFailure to a function that collects the failures, and returns the
+// collection.
 func reporting(tr *iamhttp.Transport) *[]iamhttp.Failure {
 	reports := new([]iamhttp.Failure)
 	tr.OnFailure = func(_ context.Context, f iamhttp.Failure) { *reports = append(*reports, f) }

@@ -24,7 +24,7 @@ type subject struct {
 	exempted map[string]error // the reasons why traps are skipped, keyed by trap name
 }
 
-// subjects makes subjects of the peers in a fleet: first the RoundTrippers, then the
+// subjects turns the peers of a fleet into subjects: first the RoundTrippers, then the
 // clients. iamhttp appears twice, once in each mode.
 func subjects(fleet []peers.Peer) []subject {
 	retries := roundtriptest.Options{Retries: http.StatusTooManyRequests}
@@ -52,8 +52,8 @@ func subjects(fleet []peers.Peer) []subject {
 	return append(all, clients...)
 }
 
-// bare removes the *url.Error that the http.Client inside a client puts around an error
-// of the base. The *url.Error contains the whole URL, but that is the fault of net/http,
+// bare removes the *url.Error that a client's internal http.Client wraps around errors
+// from the base. A *url.Error contains the whole URL, but that is the fault of net/http,
 // not of the client.
 type bare struct{ http.RoundTripper }
 
@@ -65,14 +65,14 @@ func (b bare) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// errOfTheWrapping is the verdict on a trap whose result would depend on our code that
-// turns the client into a RoundTripper.
-var errOfTheWrapping = errors.New("the wrapping would decide")
+// errOfTheWrapping marks a trap whose result would depend on our wrapper, which turns the
+// client into a RoundTripper.
+var errOfTheWrapping = errors.New("the result would depend on the wrapper")
 
 // exempted returns the reasons why traps are skipped for a client, keyed by trap name.
 func exempted(client string) map[string]error {
 	not := map[string]error{
-		"redirects belong to the client":           roundtriptest.ErrNotApplicable, // the subject is a client
+		"redirects belong to the client":           roundtriptest.ErrNotApplicable, // a client follows redirects itself
 		"CloseIdleConnections reaches the base":    errOfTheWrapping,
 		"wrapped twice it sends as often as once":  errOfTheWrapping,
 		"errors of one kind have one pointer type": roundtriptest.ErrNotApplicable,
@@ -83,9 +83,9 @@ func exempted(client string) map[string]error {
 	not["the request is not modified"] = errOfTheWrapping
 	not["the body is always closed"] = errOfTheWrapping
 	switch client {
-	case "azcore": // azcore rejects bodies that cannot seek
+	case "azcore": // azcore rejects bodies that are not seekable
 		not["a body that is gone is not sent again as an empty one"] = errOfTheWrapping
-	case "aws-standard", "aws-adaptive": // in the SDK, the code generated for a service makes the errors
+	case "aws-standard", "aws-adaptive": // in the SDK, code that is generated for each service creates the errors
 		not["an answer is a response or else an error"] = errOfTheWrapping
 		not["a client's timeout does not hide the answer"] = errOfTheWrapping
 		not["an error tells no secret"] = errOfTheWrapping
@@ -110,7 +110,8 @@ func (v verdict) String() string {
 	return "**✗**"
 }
 
-// fault returns the error of a failed trap, on one line, or an empty string.
+// fault returns the error of a failed trap on one line, or an empty string if the trap
+// did not fail.
 func (v verdict) fault() string {
 	if v.err == nil || errors.Is(v.err, roundtriptest.ErrNotApplicable) || errors.Is(v.err, errOfTheWrapping) {
 		return ""
@@ -141,7 +142,8 @@ func judge(all []subject) matrix {
 	return m
 }
 
-// faults returns how many traps a subject failed, and how many were tried with it.
+// faults returns how many traps the named subject failed, and how many it was tested
+// with.
 func (m matrix) faults(name string) (n, of int) {
 	i := slices.IndexFunc(m.subjects, func(s subject) bool { return s.name == name })
 	if i < 0 {

@@ -1,10 +1,10 @@
-// Compare measures the cost of HTTP clients that retry requests, and tests whether they
-// keep the contract of http.RoundTripper. It compares iamhttp.Transport with other
-// libraries, and with the base RoundTripper that all of them send requests through.
+// Compare measures what a call costs with HTTP clients that retry requests, and tests
+// whether they honor the http.RoundTripper contract. It compares iamhttp.Transport with
+// other libraries, and with the base RoundTripper that all of them use.
 //
 //	go run ./compare                 print tables
 //	go run ./compare -write          also write README.md, SUMMARY.md and compare.svg
-//	go run ./compare -contract       only test the contract, and print each breach
+//	go run ./compare -contract       only test the contract, and print each violation
 //	go run ./compare -raw new.txt    also write the samples, for benchstat
 package main
 
@@ -25,23 +25,23 @@ import (
 
 func main() {
 	testing.Init()            // registers the flags of testing.Benchmark
-	log.SetOutput(io.Discard) // the traps make net/http log errors
+	log.SetOutput(io.Discard) // the traps of roundtriptest make net/http log errors
 	os.Exit(cli.Run("compare", usage, func() error { return run(os.Args[1:], os.Stdout) }, os.Stdout, os.Stderr))
 }
 
 const usage = `usage: go run ./compare [flags]
 
-Measures the cost of HTTP clients that retry requests, and tests whether they
-keep the contract of http.RoundTripper. It takes about five minutes on a machine
-that does nothing else; -contract takes seconds.
+Measures what a call costs with HTTP clients that retry requests, and tests
+whether they honor the http.RoundTripper contract. This takes about five minutes
+on an otherwise idle machine; -contract takes seconds.
 
   -peer NAMES   libraries, separated by commas, or all
-  -call NAMES   calls, or all; an unknown name is an error that lists the known
-                ones
-  -rounds N     number of times to measure everything (6, which is the least
-                that benchstat needs)
+  -call NAMES   calls, separated by commas, or all; an unknown name is an error
+                that lists the known names
+  -rounds N     number of times to measure everything (6, the minimum for
+                benchstat)
   -raw FILE     write the samples to this file, for benchstat
-  -contract     only test the contract, and print each breach
+  -contract     only test the contract, and print each violation
   -write        write the tables into README.md and SUMMARY.md, and draw
                 compare.svg
 
@@ -114,7 +114,7 @@ func (r *report) update(tables string) error {
 	before, rest, found := strings.Cut(string(readme), begin)
 	_, after, found2 := strings.Cut(rest, end)
 	if !found || !found2 {
-		return errors.New("README.md lacks the two comments that enclose the tables")
+		return errors.New("README.md does not contain the two comments that enclose the tables")
 	}
 	var summary strings.Builder
 	r.writeSummary(&summary)

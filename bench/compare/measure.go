@@ -24,11 +24,11 @@ type sample map[string]float64 // keyed by unit
 // A series holds one call's samples, one from each round.
 type series struct {
 	samples []sample
-	fault   error  // the reason why there are no samples
+	fault   error  // the reason why there are no samples; nil if there are some
 	remark  string // a note on the samples; may be empty
 }
 
-// values returns the values of a unit, sorted.
+// values returns the sorted values for a unit.
 func (s *series) values(unit string) []float64 {
 	values := make([]float64, len(s.samples))
 	for i, s := range s.samples {
@@ -48,15 +48,15 @@ func (s *series) bounds(unit string) (lowest, highest float64) {
 	return v[0], v[len(v)-1]
 }
 
-// results holds all series, keyed by the names of network, scenario and peer.
+// results holds all series, keyed by network, scenario and peer, each by its name.
 type results map[[3]string]*series
 
 func (r results) of(network string, s scenario, p peers.Peer) *series {
 	return r[[3]string{network, s.name, p.Name}]
 }
 
-// calls returns a call for each scenario, network and peer, and a function that stops the
-// services that the calls use.
+// calls returns a call for each scenario, network and peer. The function end stops the
+// services that the calls use, and removes the file that they upload.
 func calls(fleet []peers.Peer, chosen []scenario) (all []*call, end func() error, err error) {
 	var ends []func() error
 	end = func() (err error) {
@@ -92,8 +92,8 @@ func calls(fleet []peers.Peer, chosen []scenario) (all []*call, end func() error
 	return all, end, nil
 }
 
-// measure runs all calls once in each round, so that noise on the machine affects them all
-// equally. It writes lines for benchstat to raw.
+// measure runs all calls once in each round, so that noise on the machine affects them
+// all equally. It writes the samples to raw, in the format that benchstat reads.
 func measure(fleet []peers.Peer, chosen []scenario, rounds int, raw, progress io.Writer) (r results, err error) {
 	all, end, err := calls(fleet, chosen)
 	defer func() { err = errors.Join(err, end()) }()

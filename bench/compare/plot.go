@@ -21,8 +21,8 @@ const (
 	shortest    = 2.0 // length of the shortest bar
 )
 
-// draw draws the results that were measured in memory, without a network: a panel for each
-// figure, with a bar for each peer.
+// draw draws the results that were measured without a network: a panel for each figure,
+// with a bar for each peer.
 func (r *report) draw() []byte {
 	var panels []column
 	for _, s := range r.scenarios {
@@ -53,8 +53,8 @@ func (r *report) draw() []byte {
 	return b.Bytes()
 }
 
-// shown returns the name of a peer for readers who do not know the names that -peer
-// accepts.
+// shown returns a peer's name as it is shown to readers who do not know the names that
+// -peer accepts.
 func shown(p peers.Peer) string {
 	if p.Name == peers.Base.Name {
 		return "no library, by hand"
@@ -62,8 +62,8 @@ func shown(p peers.Peer) string {
 	return p.Name
 }
 
-// panel draws the bars of one figure. Their scale is logarithmic: a factor of two is an
-// eighth of the longest bar.
+// panel draws the bars of one figure. The scale is logarithmic: when a figure doubles,
+// its bar grows by an eighth of the longest bar's length.
 func (r *report) panel(b *bytes.Buffer, c column, left, top int) {
 	fmt.Fprintf(b, `<text class="name" x="%d" y="%d">%s</text>`+"\n", left, top+12, svg.Escape(c.head))
 	most := 0.0

@@ -19,10 +19,10 @@ import (
 type scenario struct {
 	name      string
 	title     string
-	over      []string // networks over which it is measured
+	over      []string // networks over which the call is measured
 	method    string
-	size      int      // size of the request's body, in bytes
-	file      bool     // the body is a file
+	size      int      // size of the request body in bytes
+	file      bool     // the request body is a file
 	script    []answer // responses to the attempts of a call
 	parallel  bool
 	waiting   int // number of calls that wait at the same time
@@ -53,7 +53,7 @@ var (
 
 const message = "Could not find user: 0123456789abcdef0123456789abcdef."
 
-// The names have a form that benchstat parses, and sorts in this order.
+// benchstat can parse these names, and sorts them in this order.
 var scenarios = []scenario{
 	{name: "1-get", title: "GET: 200", over: networks, method: "GET", script: []answer{ok}, benchtime: "40ms"},
 	{name: "2-post", title: "POST of 1 KiB: 200", over: networks, method: "POST", size: kib, script: []answer{ok}, benchtime: "40ms"},
@@ -72,13 +72,13 @@ type call struct {
 	peer    peers.Peer
 	service *service
 	upload  string // name of the file that is uploaded
-	content []byte // content of the request's body
+	content []byte // content of the request body
 
 	do  peers.Do
 	req *http.Request
 
 	// Results of the latest benchmark.
-	fault  error  // the reason why the benchmark failed
+	fault  error  // the reason why the benchmark failed; nil if it did not
 	remark string // a note on a benchmark that did not fail
 }
 
@@ -87,7 +87,7 @@ func (c *call) benchmark() string {
 	return fmt.Sprintf("net=%s/call=%s/peer=%s", c.service.network, c.name, c.peer)
 }
 
-// prepare makes the client, and the request that the call sends each time.
+// prepare creates the client, and the request that is sent each time the call is made.
 func (c *call) prepare() error {
 	c.service.script = c.script
 	c.service.begin()
@@ -121,7 +121,7 @@ func (c *call) body() (io.ReadCloser, error) {
 	return io.NopCloser(bytes.NewReader(c.content)), nil
 }
 
-// make makes the call once. buf is used to read the response.
+// make makes the call once. It uses buf to read the response body.
 func (c *call) make(req *http.Request, buf []byte) (err error) {
 	if c.size > 0 {
 		if req.Body, err = c.body(); err != nil {
@@ -137,7 +137,7 @@ func (c *call) make(req *http.Request, buf []byte) (err error) {
 			err = c.failure(resp)
 		}
 		if err == nil {
-			return errors.New("no error")
+			return errors.New("the call returned no error, want one for the 404")
 		}
 		return nil
 	}
@@ -149,7 +149,7 @@ func (c *call) make(req *http.Request, buf []byte) (err error) {
 	}
 	resp.Body.Close()
 	if err != io.EOF || resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("status %d, %w", resp.StatusCode, err)
+		return fmt.Errorf("want status 200 and the whole body, got status %d and %w", resp.StatusCode, err)
 	}
 	return nil
 }
@@ -170,7 +170,7 @@ func (c *call) check() error {
 	return nil
 }
 
-// failure returns the error that an application would make from a response.
+// failure returns the error that an application would create from a response.
 func (c *call) failure(resp *http.Response) error {
 	if c.peer.Failure != nil {
 		return c.peer.Failure(resp)
@@ -178,7 +178,7 @@ func (c *call) failure(resp *http.Response) error {
 	return newOwnError(resp)
 }
 
-// ownError has the fields that a StatusError has.
+// ownError is a hand-written error with most of the fields of a StatusError.
 type ownError struct {
 	Code                            int
 	ServiceCode, Message, RequestID string

@@ -18,14 +18,14 @@ type service struct {
 	network string
 	url     string
 	base    http.RoundTripper // the base RoundTripper of the clients
-	server  *http.Server      // nil if the network is memory
+	server  *http.Server      // nil if network is "memory"
 
 	protocols *http.Protocols
 
 	script   []answer
 	next     atomic.Int64 // number of attempts in the current call
 	received atomic.Int64 // bytes received in the current call
-	buf      []byte       // for reading bodies in memory, one at a time
+	buf      []byte       // buffer for reading request bodies if network is "memory"; one body at a time
 
 	mu    sync.Mutex
 	conns []net.Conn // connections that clients have dialed since the latest hangUp
@@ -128,7 +128,7 @@ func (s *service) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 type inMemory struct{ *service }
 
 func (s inMemory) RoundTrip(req *http.Request) (*http.Response, error) {
-	if err := context.Cause(req.Context()); err != nil { // otherwise some clients would never stop
+	if err := context.Cause(req.Context()); err != nil { // without this check, some clients would never stop
 		return nil, err
 	}
 	if req.Body != nil {

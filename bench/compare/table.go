@@ -19,7 +19,7 @@ type column struct {
 	format func(v float64) string
 }
 
-// A report writes the results in several forms.
+// A report holds the results, and writes them in several formats.
 type report struct {
 	fleet     []peers.Peer
 	scenarios []scenario
@@ -86,8 +86,8 @@ func (r *report) writeTo(w io.Writer) {
 	r.writeAhead(w)
 }
 
-// table writes a table with a row for each peer. Below the table it writes notes: the
-// errors of the cells that failed, and the remarks on other cells.
+// table writes a table with a row for each peer. Numbered notes follow the table: the
+// errors of failed cells, and the remarks on other cells.
 func (r *report) table(w io.Writer, columns []column, cell func(column, *series) string) {
 	fmt.Fprint(w, "\n| |")
 	for _, c := range columns {
@@ -128,7 +128,7 @@ func (r *report) table(w io.Writer, columns []column, cell func(column, *series)
 	}
 }
 
-// lessens returns the figures for which less is better.
+// lessens returns the figures for which a lower value is better.
 func (r *report) lessens() []column {
 	var all []column
 	for _, s := range r.scenarios {
@@ -145,11 +145,11 @@ func (r *report) lessens() []column {
 	return all
 }
 
-// timed reports whether a figure is a time, which depends on the machine.
+// timed reports whether a figure with this unit is a time. Times depend on the machine.
 func timed(unit string) bool { return unit == "ns/op" || unit == "cancel-ms" }
 
-// least is the fraction by which a peer's figure must be better than iamhttp's to be listed.
-// Smaller differences also occur between the rounds of one call.
+// least returns the fraction by which a peer's figure must be better than iamhttp's to be
+// listed. Smaller differences occur even between the rounds of a single call.
 func least(unit string) float64 {
 	if timed(unit) {
 		return 0.10
@@ -157,8 +157,8 @@ func least(unit string) float64 {
 	return 0.03
 }
 
-// spread returns the median over all calls of the relative difference between a call's best
-// and worst rounds.
+// spread returns the relative difference between a call's best and worst rounds: the
+// median over all calls, and over the units that of selects.
 func (r *report) spread(of func(unit string) bool) float64 {
 	var all []float64
 	for _, c := range r.lessens() {
@@ -176,7 +176,7 @@ func (r *report) spread(of func(unit string) bool) float64 {
 	return all[len(all)/2]
 }
 
-// writeAhead lists the figures in which a peer is better than iamhttp by more than the usual
+// writeAhead lists the figures in which a peer beats iamhttp by more than the usual
 // difference between rounds.
 func (r *report) writeAhead(w io.Writer) {
 	fmt.Fprintf(w, "\n**Where a peer is ahead of iamhttp**: its worst round is better than the best of iamhttp, and the median by %.0f %% at least "+
@@ -283,7 +283,7 @@ func size(v float64) string {
 	return fmt.Sprintf("%.1f MiB", v/mib)
 }
 
-// span formats a time with a readable unit and number of digits.
+// span formats a time with a unit and a number of digits that are easy to read.
 func span(ns float64) string {
 	d := time.Duration(ns)
 	for _, u := range []struct {

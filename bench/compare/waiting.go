@@ -12,8 +12,8 @@ import (
 
 // benchWaiting starts many calls, which the service throttles with a long Retry-After. It
 // measures the memory that the calls use while they wait, and then cancels them. The
-// callers' goroutines already exist at the first measurement, so they and their initial
-// stacks do not count.
+// callers' goroutines already exist at the first measurement, so neither they nor their
+// initial stacks are counted.
 func (c *call) benchWaiting(b *testing.B) error {
 	const patience = 10 * time.Second
 	for b.Loop() {
@@ -34,7 +34,7 @@ func (c *call) benchWaiting(b *testing.B) error {
 				resp, err := c.do(req)
 				if err == nil {
 					resp.Body.Close()
-					err = fmt.Errorf("it did not wait, but returned a %d", resp.StatusCode)
+					err = fmt.Errorf("the call did not wait, but returned a %d", resp.StatusCode)
 				}
 				errs <- err
 			}()
@@ -49,10 +49,10 @@ func (c *call) benchWaiting(b *testing.B) error {
 		}
 		heap2, stack2 := weigh()
 		if early := len(errs); early > 0 {
-			return fmt.Errorf("%d of %d calls did not wait, as in: %w", early, c.waiting, <-errs)
+			return fmt.Errorf("%d of %d calls did not wait, for example: %w", early, c.waiting, <-errs)
 		}
 		if sent := c.service.next.Load(); sent == 0 || sent > int64(c.waiting) {
-			return fmt.Errorf("%d sends of %d calls that were told to wait", sent, c.waiting)
+			return fmt.Errorf("%d requests were sent, want at least 1 and at most %d, one for each waiting call", sent, c.waiting)
 		}
 		canceled := time.Now()
 		cancel()
@@ -65,7 +65,7 @@ func (c *call) benchWaiting(b *testing.B) error {
 					other, odd = other+1, err
 				}
 			case <-time.After(patience):
-				return fmt.Errorf("not back %v after they were canceled", patience)
+				return fmt.Errorf("some calls had not returned %v after they were canceled", patience)
 			}
 		}
 		n := float64(c.waiting)
@@ -79,7 +79,8 @@ func (c *call) benchWaiting(b *testing.B) error {
 	return nil
 }
 
-// weigh collects garbage, and returns the bytes in use on the heap and on stacks.
+// weigh runs the garbage collector, and returns the bytes in use on the heap and on
+// stacks.
 func weigh() (heap, stack float64) {
 	runtime.GC()
 	runtime.GC()

@@ -1,29 +1,30 @@
-// Fleet measures how processes that share an account load a server with a rate limit,
-// and how many of their calls succeed: without a gate, with a gate in each process, and
-// with redisgate. The processes and servers are real; everything stays on loopback. Fleet
-// needs nginx, haproxy and redis-server.
+// Fleet measures how many requests a server with a rate limit gets from processes that
+// share an account, and how many of their calls succeed: without a gate, with a gate in
+// each process, and with redisgate. The processes and servers are real; everything stays
+// on loopback. Fleet needs nginx, haproxy and redis-server.
 //
-//	go run ./fleet                      everything, in 20 minutes
+//	go run ./fleet                      run everything, in 20 minutes
 //	go run ./fleet -svg DIR             also draw pictures
 //	go run ./fleet -ideal 10s -client redisgate -server nginx
 //
 // By default there are 20 processes with 50 callers each, and enough calls for a minute.
 //
-// nginx limits requests with a token bucket (limit_req, nodelay). HAProxy limits them with
-// a stick table, which counts throttled requests too. Both send Retry-After: 1. The third
-// server is nginx without a limit; it shows how much load the Redis server gets while
-// nothing is throttled. -ideal is how long an ideal scheduler would take for all calls.
-// Each process makes the same number of calls, and all processes start together.
+// nginx limits requests with a token bucket (limit_req, nodelay). HAProxy limits them
+// with a stick table, which counts throttled requests too. Both send Retry-After: 1. The
+// third server is nginx without a limit; it shows how much load the Redis server gets
+// while nothing is throttled. -ideal is the time that an ideal scheduler would need for
+// all calls. Each process makes the same number of calls, and all processes start
+// together.
 //
-// "Time" is the time from the start to the last success, divided by the time that an ideal
-// scheduler would take for the same number of successful calls. This ratio is left out if
-// at least a tenth of the calls failed, or if processes were killed, because it would mean
-// nothing then. "Sent while told to wait" counts the requests that were sent while a
-// Retry-After was in force. A Retry-After counts for all processes once 10 ms have passed
-// since its arrival at any of them. Jain's index says how evenly the successful calls were
-// distributed among the processes when the first process finished; 1 is perfectly even.
-// "Commands" is the number of commands that the Redis server has run, including those
-// inside scripts.
+// "Time" is the time from the start to the last success, divided by the time that an
+// ideal scheduler would need for the same number of successful calls. This ratio is left
+// out if at least a tenth of the calls failed, or if processes were killed, because it
+// would then be meaningless. "Sent while told to wait" counts the requests that were sent
+// while a Retry-After was in force. A Retry-After that one process receives applies to
+// all processes, beginning 10 ms later. Jain's index shows how evenly the successful
+// calls were distributed among the processes when the first process finished; 1 is
+// perfectly even. "Commands" is the number of commands that the Redis server has run,
+// including those inside scripts.
 package main
 
 import (
@@ -57,22 +58,22 @@ func main() {
 
 const usage = `usage: go run ./fleet [flags]
 
-Measures how processes that share an account load a server with a rate limit,
-and how many of their calls succeed. Processes and servers are real; everything
-stays on loopback. It needs nginx, haproxy and redis-server, and takes twenty
-minutes with its defaults.
+Measures how many requests a server with a rate limit gets from processes that
+share an account, and how many of their calls succeed. The processes and servers
+are real; everything stays on loopback. Fleet needs nginx, haproxy and
+redis-server. With default flags, it takes twenty minutes.
 
   -processes N     number of processes (20)
   -callers N       number of callers in each process (50)
   -rate N          requests per second that the server allows (100)
-  -ideal DURATION  time that an ideal scheduler would take for all calls (1m)
+  -ideal DURATION  time that an ideal scheduler would need for all calls (1m)
   -client NAMES    clients, separated by commas: none, gates (one in each
                    process), redisgate, redisgate-lost (the Redis server is
                    killed halfway), redisgate-dies (a quarter of the processes
                    are killed); the default is all
   -server NAMES    servers, separated by commas; the default is all, and an
-                   unknown name is an error that lists them
-  -svg DIR         draw the requests over time into this directory
+                   unknown name is an error that lists the known names
+  -svg DIR         write pictures of the requests over time to this directory
 
 Exit status: 0 on success, 1 if a run or a file failed, 2 if the flags are
 wrong.
@@ -97,7 +98,7 @@ type plan struct {
 	callers   int           // callers in each process
 	calls     int           // calls that each process makes
 	rate      int           // requests per second that the server allows
-	ideal     time.Duration // time that an ideal scheduler would take for all calls
+	ideal     time.Duration // time that an ideal scheduler would need for all calls
 }
 
 func run(args []string, out io.Writer) error {
@@ -125,7 +126,7 @@ func run(args []string, out io.Writer) error {
 			}
 		}
 	}
-	if *svgDir != "" { // fail now rather than after minutes
+	if *svgDir != "" { // fail now, not after minutes of measuring
 		if err := os.MkdirAll(*svgDir, 0o755); err != nil {
 			return err
 		}

@@ -53,7 +53,7 @@ func TestRequestCountsAsEarlyDuringTheRetryAfterOfAnyProcess(t *testing.T) {
 		{At: 500_000, Answered: 501_000, Status: 200},
 		{At: 1_001_000, Answered: 1_002_000, Status: 200},
 	}
-	assert.Equal(t, 1, early(sends), "only the fourth request must count as early; the third was sent within slack")
+	assert.Equal(t, 1, early(sends), "only the fourth request must count as early; the third was sent within slack of the 429")
 }
 
 func TestJainsIndexIsOneForEqualShares(t *testing.T) {
@@ -74,5 +74,5 @@ func TestFiguresOfARunAreComputedFromItsReports(t *testing.T) {
 	assert.Equal(t, 1, r.failed)
 	assert.Equal(t, 3*time.Second, r.makespan)
 	assert.InDelta(t, 4.0/3, r.perOK(), 1e-9)
-	assert.InDelta(t, 0.5, r.jain, 1e-9, "the second process had no success yet when the first process finished")
+	assert.InDelta(t, 0.5, r.jain, 1e-9, "wrong Jain's index: the second process had no success yet when the first process finished")
 }

@@ -18,9 +18,9 @@ const (
 	rowH         = plotH + 56
 )
 
-// draw draws a panel for each client, with the number of requests that the server received
-// in each second, and how many of them were throttled. All panels have the same axes; bars
-// that are cut off are marked.
+// draw draws a panel for each client. A panel shows the number of requests that the
+// server received in each second, and how many of them were throttled. All panels have
+// the same axes; bars that are cut off are marked.
 func draw(results []result) []byte {
 	seconds := 1
 	for _, r := range results {
@@ -62,8 +62,8 @@ func draw(results []result) []byte {
 	return b.Bytes()
 }
 
-// shown returns the name of a client for readers who do not know the names that -client
-// accepts.
+// shown returns a client's name as it is shown to readers who do not know the names that
+// -client accepts.
 func shown(p plan) string {
 	return map[string]string{
 		noGate:       "iamhttp without a gate",
@@ -74,7 +74,7 @@ func shown(p plan) string {
 	}[p.client]
 }
 
-// bar adds a bar to a path.
+// bar adds a bar to path.
 func bar(path *strings.Builder, x, bottom, width, height float64) {
 	if height > 0 {
 		fmt.Fprintf(path, "M%.1f %.1fv%.1fh%.1fv%.1fz", x, bottom, -height, width, height)

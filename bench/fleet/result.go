@@ -13,8 +13,8 @@ type result struct {
 	plan
 	begin    time.Time
 	reports  []report
-	commands int // commands that the Redis server counted; 0: not measured
-	dead     int // processes that were killed
+	commands int // number of commands that the Redis server ran; 0: not measured
+	dead     int // number of processes that were killed
 
 	sent, ok, failed int           // requests sent, calls that succeeded, and calls that failed
 	early            int           // requests that were sent while a Retry-After was in force
@@ -22,8 +22,8 @@ type result struct {
 	jain             float64       // Jain's index when the first process finished
 }
 
-// slack is how long other processes may still send requests after one process has received
-// a 429. It allows for a round trip between processes on a busy machine.
+// slack is how long the other processes may go on sending requests after one process has
+// received a 429. It allows for a round trip between processes on a busy machine.
 const slack = 10 * time.Millisecond
 
 // reckon computes the figures from the reports.
@@ -73,8 +73,8 @@ func jain(shares []float64) float64 {
 	return sum * sum / (float64(len(shares)) * squares)
 }
 
-// early counts the requests that were sent while a Retry-After was in force. A Retry-After
-// counts for all processes once slack has passed since its arrival at any of them.
+// early counts the requests that were sent while a Retry-After was in force. A
+// Retry-After that one process receives applies to all processes, beginning slack later.
 func early(sends []send) (n int) {
 	type pause struct{ from, until int64 }
 	var pauses []pause
@@ -97,12 +97,12 @@ func early(sends []send) (n int) {
 	return n
 }
 
-// perOK is the number of requests per success.
+// perOK returns the number of requests per success.
 func (r *result) perOK() float64 { return float64(r.sent) / float64(max(r.ok, 1)) }
 
-// best is the time that an ideal scheduler would take for the calls that succeeded. Such
-// a scheduler sends as many requests at once as the server accepts, and then one whenever
-// the limit allows it.
+// best returns the time that an ideal scheduler would need for the calls that succeeded.
+// Such a scheduler first sends as many requests at once as the server accepts, and then
+// one request whenever the limit allows it.
 func (r *result) best() time.Duration {
 	saved := depth
 	if r.server == haproxyLimited {
@@ -132,7 +132,7 @@ func writeTable(w io.Writer, results []result) {
 		if r.commands > 0 {
 			commands = fmt.Sprintf("%.1f", float64(r.commands)/float64(max(r.sent, 1)))
 		}
-		ratio := "–" // the time would look short because failed calls end early
+		ratio := "–" // no ratio, because failed calls end early and would make the time look short
 		if r.dead == 0 && r.failed*10 < r.processes*r.calls {
 			ratio = fmt.Sprintf("%.2f", r.makespan.Seconds()/r.best().Seconds())
 		}

@@ -116,7 +116,7 @@ func freeAddrs(n int) (addrs []string, err error) {
 }
 
 // command returns the command that starts a server. It also looks for the program in
-// /usr/sbin, which is not in the PATH of users on Debian.
+// /usr/sbin, which is not in the PATH of ordinary users on Debian.
 func command(name string, args ...string) (*exec.Cmd, error) {
 	path, err := exec.LookPath(name)
 	if err != nil {

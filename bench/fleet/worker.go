@@ -138,7 +138,7 @@ func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// A worker is a process of the fleet, as its parent sees it.
+// A worker is a process of the fleet, as seen from the parent process.
 type worker struct {
 	command *exec.Cmd
 	in      io.WriteCloser
@@ -159,7 +159,7 @@ func startWorker(command *exec.Cmd, o order) (*worker, error) {
 func (w *worker) ready() error {
 	line, err := w.out.ReadString('\n')
 	if err == nil && line != "ready\n" {
-		err = errors.New("a worker did not print ready, but " + line)
+		err = errors.New("a worker did not print ready, but printed " + line)
 	}
 	return err
 }

@@ -9,17 +9,17 @@ import (
 )
 
 // An aimd is a simple gate for comparison. A refusal halves its pace. In each second in
-// which requests wait, the pace grows by a tenth of its value after the latest refusal.
-// An aimd obeys Retry-After, and adds a short random time to it.
+// which requests wait, the pace grows by a tenth of the pace that followed the latest
+// refusal. An aimd obeys Retry-After, and adds a short random time to the wait.
 type aimd struct {
 	line line
 
 	mu          sync.Mutex
 	pause       pause
 	began, next time.Time   // creation of the gate, and the earliest time of the next request
-	pace, cut   float64     // requests per second now and after the latest refusal; 0 before a refusal
+	pace, cut   float64     // requests per second now and after the latest refusal; 0 before the first refusal
 	accepted    int         // number of accepted requests
-	epoch       gate.Ticket // number of times that the pace was halved
+	epoch       gate.Ticket // number of times that the pace has been halved
 }
 
 func newAIMD() *aimd { return &aimd{line: newLine(), pause: newPause(), began: time.Now()} }
@@ -51,7 +51,7 @@ func (a *aimd) Observe(_ gate.Request, t gate.Ticket, o gate.Outcome) {
 		a.accepted++
 	case gate.Throttled:
 		pause := a.pause.extend(o, noRetryAfter)
-		if t == a.epoch { // otherwise the request left at an earlier pace
+		if t == a.epoch { // otherwise the request was sent at an earlier pace
 			a.epoch++
 			if a.pace == 0 {
 				a.pace = 2 * float64(a.accepted+1) / (time.Since(a.began) + pause).Seconds()
@@ -63,6 +63,6 @@ func (a *aimd) Observe(_ gate.Request, t gate.Ticket, o gate.Outcome) {
 	}
 }
 
-// noRetryAfter is the pause after a refusal without Retry-After, for rules that do not
-// define such a pause.
+// noRetryAfter is the pause after a refusal without Retry-After, for algorithms that do
+// not define such a pause.
 const noRetryAfter = time.Second / 4

@@ -23,11 +23,11 @@ import (
 //
 // The authors' client makes one call after another, so a gate for many callers needs
 // rules that their programs do not have. Our guesses, each in favor of ATB and AATB:
-//   - A response changes the rate only if its request left after the latest change.
-//     With only one request in flight at a time, every response does.
-//   - The rate grows only if the request had to wait for its token. Otherwise the
-//     rate would grow without bound while the callers stay below the limit, and it would
-//     take far too long to come down by halving.
+//   - A response changes the rate only if its request left after the latest change. With
+//     only one request in flight at a time, this holds for every response.
+//   - The rate grows only if the request had to wait for its token. Otherwise the rate
+//     would grow without bound while the callers stay below the limit, and halving would
+//     take far too long to lower it.
 //   - The rate and the size of the bucket begin at the service's limit, as in the
 //     authors' settings: 40 per minute and 40 tokens, for a limit of 40 per minute.
 //   - A Retry-After is obeyed. The authors' service does not send one.
@@ -57,15 +57,15 @@ type bucket struct {
 	last               time.Time
 }
 
-// leastRate is the lowest rate in the authors' programs. It is also the smallest increase of
-// a rate.
+// leastRate is the lowest rate in the authors' programs. It is also the smallest amount
+// by which a rate increases.
 const leastRate = 0.01
 
 func newBucket(limit quota) bucket {
 	return bucket{tokens: 1, size: limit.tokens, rate: max(limit.rate, leastRate), last: time.Now()}
 }
 
-// take takes a token, or returns how long to wait for the next one.
+// take takes a token and returns 0, or returns how long to wait for the next token.
 func (b *bucket) take() time.Duration {
 	now := time.Now()
 	b.tokens = min(b.size, b.tokens+now.Sub(b.last).Seconds()*b.rate)
@@ -77,17 +77,18 @@ func (b *bucket) take() time.Duration {
 	return 0
 }
 
-// raise multiplies the rate by step.
+// raise multiplies the rate by step, but raises it by at least leastRate.
 func (b *bucket) raise(step float64) { b.rate = max(b.rate*step, b.rate+leastRate) }
 
-// lower reduces the rate by the factor by, and sets the number of tokens.
+// lower divides the rate by the given divisor, and sets the number of tokens.
 func (b *bucket) lower(by, tokens float64) {
 	b.last = time.Now()
 	b.rate, b.tokens = max(b.rate/by, leastRate), tokens
 }
 
-// An atb multiplies its rate by a step after each success. The step may be larger below
-// the rate of the latest refusal. A refusal halves the rate and empties the bucket.
+// An atb multiplies its rate by a step after each success. The step may be larger at
+// rates below that of the latest refusal. A refusal halves the rate and empties the
+// bucket.
 type atb struct {
 	line line
 
@@ -97,7 +98,7 @@ type atb struct {
 	congested float64     // the rate of the latest refusal
 	epoch     gate.Ticket // twice the number of rate changes; a ticket is 1 higher if its request waited
 
-	below, above float64 // the steps at rates below congested, and at others
+	below, above float64 // the steps at rates below congested, and at all other rates
 }
 
 // newATB uses the authors' settings, in which both steps are 1.2. They work better here than
@@ -167,15 +168,15 @@ type telemetry struct {
 type report struct {
 	at      time.Time
 	from    *aatb
-	sent    int  // requests since from's previous report
-	refused bool // from reports because a request was refused
+	sent    int  // number of requests that from has sent since its previous report
+	refused bool // the report was made because a request was refused
 }
 
-// A digest sums up the reports of the latest windows.
+// A digest summarizes the reports of the latest windows.
 type digest struct {
-	sent    int // requests of all clients in the latest window
-	refused int // refusals in the latest window
-	clients int // clients that have reported in the latest two windows
+	sent    int // number of requests of all clients in the latest window
+	refused int // number of refusals in the latest window
+	clients int // number of clients that have reported in the latest two windows
 }
 
 // tell adds a report, and returns a digest of the earlier reports.
@@ -199,11 +200,11 @@ func (t *telemetry) tell(r report) digest {
 	return d
 }
 
-// An aatb has a bucket too, but depends on telemetry. After a window without refusals it
-// raises its rate, by more if it has sent less than the other clients. After a window
-// with refusals it pauses. After a refusal of its own it waits as long as the service
-// needs to serve all refused requests at its limit. It also lowers its rate, by less if it
-// has sent less than half as much as the average client.
+// An aatb has a bucket too, but depends on telemetry. After a window without refusals, an
+// aatb raises its rate: by a larger step if it has sent less than the other clients.
+// After a window with refusals, it pauses. After a refusal of one of its own requests, it
+// waits as long as the service needs to serve all refused requests at its limit. It also
+// lowers its rate: by less if it has sent less than half as much as the average client.
 //
 // An aatb does not report while no request waits. The authors' program reports even then.
 type aatb struct {
@@ -213,14 +214,14 @@ type aatb struct {
 	mu      sync.Mutex
 	bucket  bucket
 	pause   pause
-	sent    int         // requests since the latest report
+	sent    int         // number of requests sent since the latest report
 	told    time.Time   // time of the latest report
 	changed time.Time   // time of the latest change of the rate
 	epoch   gate.Ticket // number of refusals that lowered the rate
 }
 
-// aatbLittle is the step of clients that have sent little, aatbMuch that of other clients.
-// Both are from the authors' settings.
+// aatbLittle is the step of clients that have sent little, and aatbMuch is the step of
+// all other clients. Both are from the authors' settings.
 const aatbLittle, aatbMuch = 1.4, 1.2
 
 func newAATB(limit quota, all *telemetry) *aatb {
@@ -249,8 +250,8 @@ func (a *aatb) Wait(ctx context.Context, _ gate.Request) (epoch gate.Ticket, err
 	return epoch, err
 }
 
-// tell reports how many requests a has sent since its latest report. It returns the digest,
-// that number, and the average number per client.
+// tell reports how many requests a has sent since its latest report. It returns the
+// digest, this number of requests, and the average number per client.
 func (a *aatb) tell(refused bool) (d digest, sent, average float64) {
 	now := time.Now()
 	d = a.all.tell(report{now, a, a.sent, refused})
@@ -366,7 +367,7 @@ func TestATBHalvesItsRateOnceForRequestsThatLeftTogether(t *testing.T) {
 
 func TestAATBRaisesItsRateOncePerWindowWithoutRefusals(t *testing.T) {
 	for name, tt := range map[string]struct {
-		others int // requests that another client has sent; -1: there is no other
+		others int // requests that another client has sent; -1: there is no other client
 		step   float64
 	}{
 		"alone":                 {-1, aatbLittle},
@@ -380,7 +381,7 @@ func TestAATBRaisesItsRateOncePerWindowWithoutRefusals(t *testing.T) {
 				if tt.others >= 0 {
 					all.tell(report{time.Now().Add(reportEvery - time.Second), newAATB(authors, all), tt.others + 1, false})
 				}
-				for range 30 { // one request per second, the last of them a second before the window ends
+				for range 30 { // one request per second; the last one leaves a second before the window ends
 					ticket, _ := leave(t, g)
 					answered(g, ticket, gate.Accepted)
 				}

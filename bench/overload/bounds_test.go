@@ -15,7 +15,7 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// A metronome is a gate with a constant pace. It obeys Retry-After and learns nothing.
+// A metronome is a gate with a constant pace. It obeys Retry-After, but learns nothing.
 type metronome struct {
 	gap time.Duration
 
@@ -48,8 +48,8 @@ func (m *metronome) Observe(_ gate.Request, _ gate.Ticket, o gate.Outcome) {
 	}
 }
 
-// best tries metronomes with the given paces, in requests per second. It returns the lowest
-// figure that one of them reaches, and the pace of that metronome.
+// best tries metronomes with the given paces, in requests per second. It returns the
+// lowest figure that any of these metronomes reaches, and the pace of that metronome.
 func best(t *testing.T, server, arrivals, answers string, figure func(sim.Result) float64, paces ...float64) (lowest, at float64) {
 	scenarios, err := scenarios(server, "seconds", arrivals, answers, "1")
 	require.NoError(t, err)
@@ -68,8 +68,8 @@ func best(t *testing.T, server, arrivals, answers string, figure func(sim.Result
 	return lowest, at
 }
 
-// The exceptions for buckets of one or two tokens rely on this test: even the best constant
-// pace misses the goals with them.
+// The exceptions for buckets of one or two tokens rely on this test: with such buckets,
+// even the best constant pace misses the goals.
 func TestNoConstantPaceReachesTheGoalsOfTheSmallestBuckets(t *testing.T) {
 	if raceDetector {
 		t.Skip("this test measures figures, and finds no races that other tests miss")

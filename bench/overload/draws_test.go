@@ -22,13 +22,13 @@ import (
 
 var (
 	draws      = flag.Int("draws", 500, "the `number` of situations to draw at random; their seeds count up from -seed")
-	drawsShown = flag.Int("shown", 40, "the `number` of draws to show, the worst first")
+	drawsShown = flag.Int("shown", 40, "the `number` of draws to show, beginning with the worst")
 )
 
-// The gate reaches these shares of the draws today; the goal of each share is 1.
-// drawsReach counts the draws in which at least answered times as many calls succeed with
-// the gate as without. drawsSendLess counts the draws in which the gate sends no more
-// requests per success.
+// These shares are what the gate reaches today; the goal for each is 1. Each element of
+// drawsReach contains the share of the draws in which at least answered times as many
+// calls succeed with the gate as without it. drawsSendLess is the share of the draws in
+// which a client with the gate sends no more requests per success than one without it.
 var (
 	drawsReach    = []struct{ answered, share float64 }{{0.97, 0.62}, {0.9, 0.77}, {0.5, 0.95}}
 	drawsSendLess = 0.98
@@ -38,7 +38,7 @@ var (
 type drawn struct {
 	seed                  uint64
 	situation             sim.Situation
-	with, without         int     // calls that succeeded in the stretches that count
+	with, without         int     // calls that succeeded in the stretches of time that count: see counted
 	sentWith, sentWithout float64 // requests per success
 }
 
@@ -56,8 +56,8 @@ func drawOne(seed uint64) drawn {
 
 // counted returns the stretches of time in which the gate must be as good as no gate.
 // Other times do not count, because the gate obeys Retry-After for all callers, and needs
-// time to learn. As in the goals of the rows, it has five pauses after the start, and
-// half a minute and a pause after each change.
+// time to learn. As in the goals of the rows, the gate gets five pauses of time after the
+// start, and half a minute and one pause after each change.
 func counted(s sim.Situation) [][2]time.Duration {
 	pause := longestPause(s)
 	after := 30*time.Second + pause
@@ -125,23 +125,24 @@ func inSeconds(header string) time.Duration {
 // telling reports whether enough calls succeed without a gate for a comparison.
 func (d drawn) telling() bool { return d.without >= 20 }
 
-// ratio is the number of calls that succeed with a gate, divided by the number without.
-// The former includes an allowance for chance, such as when the last calls end, and
-// which strangers come.
+// ratio returns the number of calls that succeed with a gate, divided by the number of
+// calls that succeed without one. The former number is raised by an allowance for chance.
+// For example, it depends on chance when the last calls end, and which requests strangers
+// send.
 func (d drawn) ratio() float64 {
 	of := float64(d.without)
 	return (float64(d.with) + min(of/2, 2+math.Sqrt(of)/4)) / of
 }
 
-// The documents recommend the gate, so it must do no harm, whatever the service and the
-// callers do.
+// The documents recommend the gate, so the gate must do no harm, whatever the service and
+// the callers do.
 //
-//	go test -v -run Draws ./overload -draws 20000        print a table of the worst
-//	go test -v -run Draws ./overload -draws 1 -seed 17   run a single one
+//	go test -v -run Draws ./overload -draws 20000        print a table of the worst draws
+//	go test -v -run Draws ./overload -draws 1 -seed 17   run a single draw
 func TestTheGateIsNotWorseThanNoGateInRandomDraws(t *testing.T) {
 	t.Parallel()
 	if raceDetector {
-		t.Skip("a measurement: it finds no races that other tests miss")
+		t.Skip("this test measures figures, and finds no races that other tests miss")
 	}
 	all := make([]drawn, *draws)
 	limit := make(chan struct{}, runtime.GOMAXPROCS(0))
@@ -157,7 +158,7 @@ func TestTheGateIsNotWorseThanNoGateInRandomDraws(t *testing.T) {
 	wg.Wait()
 	var with, without float64
 	all = slices.DeleteFunc(all, func(d drawn) bool { return !d.telling() })
-	require.NotEmpty(t, all, "in no draw do enough calls succeed for a comparison")
+	require.NotEmpty(t, all, "there is no draw in which enough calls succeed for a comparison")
 	ratios := make([]float64, len(all))
 	for i, d := range all {
 		ratios[i] = d.ratio()
@@ -180,7 +181,7 @@ func TestTheGateIsNotWorseThanNoGateInRandomDraws(t *testing.T) {
 		}
 		fmt.Fprintf(&b, "in %.3f of the draws, at least %.2f times as many calls succeed as without a gate\n", share, r.answered)
 		if len(all) >= 100 {
-			assert.GreaterOrEqual(t, share, r.share, "share of the draws in which %.2f times as many calls succeed as without a gate; the worst is -draws 1 -seed %d", r.answered, all[0].seed)
+			assert.GreaterOrEqual(t, share, r.share, "too few draws in which at least %.2f times as many calls succeed as without a gate; run the worst draw with -draws 1 -seed %d", r.answered, all[0].seed)
 		}
 	}
 	sendLess := 0.0
@@ -189,9 +190,9 @@ func TestTheGateIsNotWorseThanNoGateInRandomDraws(t *testing.T) {
 			sendLess += 1 / float64(len(all))
 		}
 	}
-	fmt.Fprintf(&b, "in %.3f of the draws, the gate sends no more requests per success\n", sendLess)
+	fmt.Fprintf(&b, "in %.3f of the draws, the gate sends no more requests per success than no gate\n", sendLess)
 	if len(all) >= 100 {
-		assert.GreaterOrEqual(t, sendLess, drawsSendLess, "share of the draws in which the gate sends no more requests per success")
+		assert.GreaterOrEqual(t, sendLess, drawsSendLess, "too many draws in which the gate sends more requests per success than no gate")
 	}
-	t.Logf("%s%d draws were compared; %.1f %% as many calls succeed as without a gate; it took %.0f s", b.String(), len(all), 100*with/without, time.Since(began).Seconds())
+	t.Logf("%s%d draws were compared; %.1f%% as many calls succeed with the gate as without it; the test took %.0f s", b.String(), len(all), 100*with/without, time.Since(began).Seconds())
 }

@@ -25,15 +25,15 @@ type figures struct {
 	mu         sync.Mutex
 	runs       int
 	goals      []tally   // for each goal: all runs to which the goal applies
-	held       []tally   // for each goal: the same, without runs to which an exception applies
+	held       []tally   // for each goal: the runs to which the goal applies, but no exception
 	exceptions [][]tally // for each exception and each goal: the runs to which both apply
 }
 
 // A tally counts how often a goal was reached.
 type tally struct {
-	applied, reached int          // number of runs, and of those within the goal's own bound
+	applied, reached int          // number of runs, and how many of them were within the goal's own bound
 	worst            float64      // worst figure of a run
-	at               sim.Scenario // scenario of that run
+	at               sim.Scenario // scenario of the run with the worst figure
 }
 
 func (c *tally) add(g goal, r sim.Result) {
@@ -73,7 +73,7 @@ func (f *figures) add(r sim.Result) {
 	}
 }
 
-// exception sums up an exception's tallies for all goals.
+// exception adds up an exception's tallies for all goals.
 func (f *figures) exception(i int) tally {
 	var sum tally
 	for _, c := range f.exceptions[i] {
@@ -86,8 +86,9 @@ func (f *figures) exception(i int) tally {
 	return sum
 }
 
-// check checks, after all scenarios of the matrix have run, that each goal and each
-// exception applies to some run, and that no exception has a higher bound than it needs.
+// check is called after all scenarios of the matrix have run. It checks that each goal
+// and each exception applies to some run, that each exception is needed, and that no
+// bound of an exception is too high.
 func (f *figures) check(t *testing.T) {
 	for i, g := range goals {
 		assert.NotZero(t, f.goals[i].applied, "the goal %q does not apply to any run", g.name)
@@ -164,9 +165,9 @@ own bound.
 	return b.String()
 }
 
-// With -update, current writes text to the file. Otherwise it checks that the file has the
-// same words as text, and about the same numbers: a number may differ by share of itself
-// plus one unit of its last digit. Anything may differ between backquotes.
+// With -update, current writes text to the file. Otherwise it checks that the file has
+// the same words as text, and about the same numbers: a number may differ by share of
+// itself, plus one unit in its last digit. Text between backquotes is not compared.
 func current(t *testing.T, name, text string, share float64) {
 	t.Helper()
 	if *update {
@@ -175,7 +176,7 @@ func current(t *testing.T, name, text string, share float64) {
 	}
 	file, err := os.ReadFile(name)
 	require.NoError(t, err)
-	assert.NoError(t, same(string(file), text, share), "%s is out of date: run go test ./overload -update", name)
+	assert.NoError(t, same(string(file), text, share), "%s is out of date; run go test ./overload -update", name)
 }
 
 var (

@@ -20,9 +20,9 @@ func thousands() []sim.Arrivals {
 	return slices.DeleteFunc(slices.Clone(sim.AllArrivals), func(a sim.Arrivals) bool { return a.Calls != 1000 })
 }
 
-// matrix returns all scenarios with a thousand calls, and some with ten thousand. With the
-// race detector, which does not change the figures, it returns only a few of these
-// scenarios to save time.
+// matrix returns all scenarios with a thousand calls, and some with ten thousand. With
+// the race detector, matrix returns only a few of these scenarios to save time: the
+// figures are the same with and without the race detector.
 func matrix() []sim.Scenario {
 	if raceDetector {
 		return sim.Matrix(sim.Servers, []sim.RetryAfter{sim.Seconds}, thousands(), []sim.Answers{sim.LogNormal}, 1)
@@ -35,7 +35,7 @@ func matrix() []sim.Scenario {
 		sim.Matrix(fast, []sim.RetryAfter{sim.Seconds}, tenThousand, []sim.Answers{sim.Fast, sim.Slow}, 1))
 }
 
-// With -v the log ends with a table of how often each goal was reached.
+// With -v, the log ends with a table that shows how often each goal was reached.
 func TestTheGateReachesItsGoals(t *testing.T) {
 	scenarios := matrix()
 	f := newFigures()
@@ -109,7 +109,7 @@ func TestTheGateIsNotTunedToTheServersOfTheMatrix(t *testing.T) {
 		name    string
 		change  func(*sim.Server, float64)
 		by      float64
-		percent float64 // share of the goals that are met
+		percent float64 // percentage of the goals that are met
 	}{
 		{"unchanged", limit, 1, 0},
 		{"limit -30 %", limit, 0.7, 0}, {"limit +30 %", limit, 1.3, 0},
@@ -132,12 +132,13 @@ func TestTheGateIsNotTunedToTheServersOfTheMatrix(t *testing.T) {
 		}
 	})
 	for _, v := range variants[1:] {
-		t.Logf("%s: %.1f %% of the goals are met, and %.1f %% with unchanged servers", v.name, v.percent, variants[0].percent)
+		t.Logf("%s: %.1f%% of the goals are met, compared with %.1f%% with unchanged servers", v.name, v.percent, variants[0].percent)
 		assert.InDelta(t, variants[0].percent, v.percent, 10, "%s: the percentage of goals that are met differs too much from that with unchanged servers", v.name)
 	}
 }
 
-// A share counts how many goals apply, and how many of them are met, summed over runs.
+// A share counts how many goals apply, and how many of these are met, in all runs
+// together.
 type share struct{ applied, met int }
 
 // add counts the goals whose names begin with kind.

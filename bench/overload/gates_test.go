@@ -11,14 +11,15 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// A strategy is a way to keep to a limit. The rows compare the gate with other strategies.
+// A strategy is a way to stay within a limit. The rows compare the gate with other
+// strategies.
 type strategy struct {
 	name   string
 	client func(sim.Situation, settings) sim.Client // makes the clients for one run
 }
 
-// strategies lists the gate and the strategies that it is compared with. ROWS.md has the
-// first three, PEERS.md has all of them.
+// strategies lists the gate and the strategies that it is compared with. ROWS.md contains
+// the first three, PEERS.md all of them.
 var strategies = []strategy{
 	{"gate", gatesOf(func() gate.Gate { return seededGate(0) })},
 	{"none", gatesOf(func() gate.Gate { return nil })},
@@ -39,13 +40,13 @@ var strategies = []strategy{
 // inRows are the strategies of ROWS.md.
 var inRows = strategies[:3]
 
-// gatesOf makes clients with one gate per process. The function one makes each gate; if it
-// returns nil, there is no gate.
+// gatesOf makes clients with one gate per process. The function one makes each gate; if
+// one returns nil, the clients have no gate.
 func gatesOf(one func() gate.Gate) func(sim.Situation, settings) sim.Client {
 	return func(_ sim.Situation, set settings) sim.Client { return set.client(one) }
 }
 
-// toldGates is gatesOf for gates that know the limit from the start.
+// toldGates is like gatesOf, for gates that know the limit from the start.
 func toldGates(all func(quota) func() gate.Gate) func(sim.Situation, settings) sim.Client {
 	return func(s sim.Situation, set settings) sim.Client { return set.client(all(quotaOf(s))) }
 }
@@ -66,7 +67,8 @@ type settings struct {
 	key  func(*http.Request) string // GateKey
 }
 
-// client returns a sim.Client whose Transports have these settings, and gates made by one.
+// client returns a sim.Client whose Transports have these settings, and gates that the
+// function one makes.
 func (set settings) client(one func() gate.Gate) sim.Client {
 	return func(base http.RoundTripper) func(*http.Request) (*http.Response, error) {
 		return (&http.Client{Transport: &iamhttp.Transport{
@@ -78,7 +80,7 @@ func (set settings) client(one func() gate.Gate) sim.Client {
 // keyByMethod gives reads and writes separate keys.
 func keyByMethod(req *http.Request) string { return req.Method + " " + req.URL.Host }
 
-// interactive marks a call for which a person waits.
+// interactive marks a call for which a person is waiting.
 func interactive(ctx context.Context) context.Context {
 	return gate.WithPriority(ctx, gate.Interactive)
 }

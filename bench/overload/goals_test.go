@@ -16,13 +16,14 @@ type goal struct {
 	bound   float64
 }
 
-// reached reports whether a result is within the goal's own bound.
+// reached reports whether the figure of a result is within the goal's own bound.
 func (g goal) reached(r sim.Result) bool {
 	return g.figure(r) <= g.bound // false if the figure is NaN because no call succeeded
 }
 
-// met reports whether the goal does not apply, or the result is within the goal's bound. If
-// there is an exception, its bound replaces that of the goal.
+// met reports whether the goal does not apply, or the figure of the result is within the
+// goal's bound. If there is an exception, the bound of the exception replaces that of the
+// goal.
 func (g goal) met(s sim.Scenario, r sim.Result) bool {
 	return !g.applies(s, r) || g.figure(r) <= g.boundIn(s, r)
 }
@@ -78,9 +79,9 @@ var goals = []goal{
 	}, 1.01},
 }
 
-// An exception is a set of runs in which goals are missed for a known reason. It has a
-// bound of its own, a little above the worst figure that was measured. The test fails
-// if an exception is no longer needed.
+// An exception is a set of runs in which goals are missed for a known reason. It has its
+// own bound, a little above the worst figure that was measured. The test fails if an
+// exception is no longer needed.
 type exception struct {
 	goals   []string
 	where   string
@@ -212,7 +213,7 @@ func window(d time.Duration) condition {
 }
 
 // aTenthUnheard reports whether the server is shallow and at least a tenth of the calls
-// come in the first second, before the first slow response.
+// are made in the first second, before the first slow response arrives.
 func aTenthUnheard(s sim.Scenario, r sim.Result) bool {
 	return shallow(s, r) && s.Arrivals.Load*s.Server.Free() >= float64(s.Arrivals.Calls)/10
 }
@@ -233,7 +234,7 @@ func shortRun(s sim.Scenario, r sim.Result) bool {
 }
 
 // belowLimit reports whether the ideal server makes no call wait: the load is below the
-// limit, and the server has enough tokens for calls that come close together.
+// limit, and the server has enough tokens for calls that are made close together.
 func belowLimit(s sim.Scenario, r sim.Result) bool {
 	return overTime(s, r) && s.Arrivals.Load < 1 && s.Server.Tokens() >= 10 && sim.Quantile(r.IdealWait, 1) == 0
 }

@@ -14,10 +14,11 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// A google is the client-side throttling in chapter 21 of Google's book Site Reliability
-// Engineering. We took the formula from libraries and issues that quote it. The gate counts
-// the requests that callers made in the last two minutes, and those that the service
-// accepted. It refuses a request at once, without sending it, with the probability
+// A google is a gate that implements the client-side throttling in chapter 21 of Google's
+// book Site Reliability Engineering. We took the formula from libraries and issues that
+// quote it. The gate counts the requests that callers made in the last two minutes, and
+// those that the service accepted. It refuses a request at once, without sending it, with
+// the probability
 //
 //	max(0, (requests - 2·accepts) / (requests + 1))
 //
@@ -32,7 +33,7 @@ type google struct {
 
 // A googleSecond counts the requests of one second.
 type googleSecond struct {
-	second            int // number of the second since the gate began
+	second            int // number of the second, counted from the creation of the gate
 	requests, accepts float64
 }
 
@@ -100,7 +101,7 @@ func (g *google) Observe(_ gate.Request, _ gate.Ticket, o gate.Outcome) {
 }
 
 // sends makes 100 requests per second, and returns the share of them that g lets through.
-// The service accepts the given share of the requests.
+// accepted is the share of all requests that the service accepts.
 func sends(t *testing.T, g *google, requests int, accepted float64) float64 {
 	t.Helper()
 	sent, accepts := 0, 0
@@ -128,7 +129,7 @@ func TestGoogleSendsAtMostTwiceAsManyRequestsAsAreAccepted(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			g := newGoogle()
 			sends(t, g, 12_000, tt.accepted)
-			assert.InDelta(t, tt.sent, sends(t, g, 12_000, tt.accepted), 0.04, "wrong share of requests sent, to a service that accepts a share of %v", tt.accepted)
+			assert.InDelta(t, tt.sent, sends(t, g, 12_000, tt.accepted), 0.04, "wrong share of requests sent when the service accepts a share of %v", tt.accepted)
 		})
 	}
 }

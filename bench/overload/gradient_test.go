@@ -13,11 +13,11 @@ import (
 )
 
 // A gradient limits the number of requests in flight. It follows the source of
-// Gradient2Limit in Netflix's concurrency-limits, with the defaults of that library. As in
-// the library's README, a WindowedLimit wraps the limit, and requests above the limit block.
-// Once a second, if at least ten responses arrived, a gradient compares their average
-// response time with a long-term average. If the service has become slower, requests are
-// queuing there, and the limit shrinks.
+// Gradient2Limit in Netflix's concurrency-limits, with the defaults of that library. As
+// in the library's README, a WindowedLimit wraps the limit, and requests above the limit
+// block. Once a second, if at least ten responses arrived, a gradient compares their
+// average response time with a long-term average. If the service has become slower,
+// requests must be queuing there, so the limit shrinks.
 //
 // Gradient2Limit ignores refusals and does not say when to retry a refused request, so the
 // pauses are our addition.
@@ -42,11 +42,11 @@ type sample struct {
 }
 
 const (
-	gradientLeast = 20 // also the first limit
-	gradientMost  = 200
+	gradientLeast = 20  // smallest limit, and the first one
+	gradientMost  = 200 // largest limit
 	gradientQueue = 4   // growth of the limit while the responses do not become slower
-	gradientShare = 0.2 // weight of a new limit; the old one has the rest
-	gradientReady = 10  // a second with fewer responses does not count
+	gradientShare = 0.2 // weight of the new limit in the average of the old and the new limit
+	gradientReady = 10  // number of responses that a second needs to count
 )
 
 func newGradient() *gradient {
@@ -61,7 +61,7 @@ func (g *gradient) Wait(ctx context.Context, _ gate.Request) (left gate.Ticket, 
 			return wait
 		}
 		if g.flying >= int(g.limit) {
-			return time.Hour // or until a response arrives
+			return time.Hour // less if a response arrives
 		}
 		g.flying++
 		left = gate.Ticket(time.Since(g.began))
@@ -80,7 +80,7 @@ func (g *gradient) Observe(_ gate.Request, left gate.Ticket, o gate.Outcome) {
 	case gate.Throttled:
 		g.pause.extend(o, noRetryAfter)
 	case gate.Unknown, gate.NotSent:
-		return // the response time of such a request says nothing
+		return // the response time of such a request says nothing about the service
 	case gate.Accepted:
 	}
 	now := time.Now()
@@ -110,8 +110,8 @@ func (g *gradient) update(s sample) {
 	g.limit = max(gradientLeast, min(gradientMost, (1-gradientShare)*g.limit+gradientShare*limit))
 }
 
-// A longAverage is the mean of the first ten values, and from then on an exponential average
-// over about six hundred values.
+// A longAverage is the mean of the values up to the tenth value. After that, it is an
+// exponential average over about six hundred values.
 type longAverage struct {
 	value float64
 	count int

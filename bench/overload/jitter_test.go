@@ -16,21 +16,22 @@ import (
 )
 
 // seededGate returns a gate whose jitter comes from a source that is seeded with the
-// virtual time. The gate's own source cannot be seeded. With that source, each run of a
-// scenario would have different figures, and a test whose bound is close to the worst
-// figure would fail now and then.
+// virtual time. The gate's own source cannot be seeded. With the gate's own source, each
+// run of a scenario would have different figures, and a test whose bound is close to the
+// worst figure would fail now and then.
 func seededGate(startWindow int) *gate.Adaptive {
 	shared := &gate.Adaptive{StartWindow: startWindow}
 	shared.Join(seeded{})
 	return shared
 }
 
-// gated makes the client whose figures are measured.
+// gated returns the client whose figures are measured.
 func gated(base http.RoundTripper) func(*http.Request) (*http.Response, error) {
 	return (&http.Client{Transport: &iamhttp.Transport{Base: base, Gate: seededGate(0), MaxAttempts: 20}}).Do
 }
 
-// gatedTransport makes the Transport of a program that sets deadlines but not MaxAttempts.
+// gatedTransport returns the Transport of a program that sets deadlines but not
+// MaxAttempts.
 func gatedTransport(base http.RoundTripper) http.RoundTripper {
 	return &iamhttp.Transport{Base: base, Gate: seededGate(0)}
 }
@@ -51,7 +52,7 @@ func (seeded) Throttled(key string, h fleet1.History, retryAfter time.Duration) 
 	}
 }
 
-// A pacer is the gate's own controller with another source of jitter.
+// A pacer is the gate's own controller with a different source of jitter.
 type pacer struct {
 	*fleet1.Controller
 	rng *rand.Rand

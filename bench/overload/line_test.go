@@ -9,7 +9,7 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// A line lets requests leave one after the other, in the order in which they came.
+// A line lets requests leave one after the other, in the order in which they arrived.
 type line struct {
 	turn  chan struct{} // holds a token while no request is first in line
 	freed chan struct{} // holds a token if the first request must ask again
@@ -55,8 +55,8 @@ func (l line) again() {
 }
 
 // A pause is the time after a refusal in which no request may leave. Every gate in this
-// package obeys Retry-After, even if its authors do not mention it, and adds a short random
-// time.
+// package obeys Retry-After, even if the authors of the algorithm do not mention
+// Retry-After, and adds a short random time.
 type pause struct {
 	rng   *rand.Rand
 	until time.Time
@@ -67,7 +67,7 @@ func newPause() pause {
 }
 
 // extend records a refusal. It returns the length of the pause without the random time:
-// the Retry-After of o, or otherwise if o does not have one.
+// o.RetryAfter, or otherwise if o.RetryAfter is zero.
 func (p *pause) extend(o gate.Outcome, otherwise time.Duration) time.Duration {
 	length := cmp.Or(o.RetryAfter, otherwise)
 	late := time.Duration(p.rng.Int64N(int64(time.Second / 4)))

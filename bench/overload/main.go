@@ -1,41 +1,42 @@
-// Overload measures how HTTP clients load a server with a rate limit, and how
-// many of their calls succeed: iamhttp.Transport with and without a gate, other
-// libraries, and hand-written loops. The network, the server and the clock are simulated;
-// the clients are real.
+// Overload measures how many requests a server with a rate limit gets from HTTP clients,
+// and how many of their calls succeed. The clients are iamhttp.Transport with and without
+// a gate, other libraries, and hand-written loops. The clients are real; the network, the
+// server and the clock are simulated.
 //
 //	go run ./overload                                       print tables
 //	go run ./overload -svg DIR                              also draw pictures
 //	go run ./overload -picture overload/img/throttled.svg   draw the README's picture
 //	go run ./overload -client gate -server all -retry-after all -arrivals all -answers all -csv gate.csv
 //
-// Tests hold the gate to goals in three kinds of runs: all combinations of servers and
-// arrivals (the matrix, FIGURES.md), situations in which the limit or the callers
-// change (the rows, ROWS.md and rowlist_test.go), and situations that are drawn at
-// random (draws_test.go). PEERS.md compares the gate with other rules.
+// Tests check whether the gate reaches its goals in three kinds of runs: all combinations
+// of servers and arrivals (the matrix: see FIGURES.md), situations in which the limit or
+// the callers change (the rows: see ROWS.md and rowlist_test.go), and situations that are
+// drawn at random (the draws: see draws_test.go). PEERS.md compares the gate with other
+// algorithms.
 //
 // # The simulation
 //
 // A server is a token bucket, a fixed window, or a sliding window of two periods. The
 // sliding window counts throttled requests too, as HAProxy does. The limit may halve or
 // double halfway through the run. Other clients, called strangers, may use the same
-// limit; they send at random times and never wait. The server decides when half of the
-// response time has passed, and a 429 takes as long as a 200, so clients learn late
-// that they are throttled.
+// limit; they send at random times and never wait. The server accepts or refuses a
+// request when half of the response time has passed, and a 429 takes as long as a 200, so
+// clients learn late that they are throttled.
 //
 // The ideal is a server that queues all requests and throttles none. It does not serve
-// strangers while a request waits, so no client can reach the ideal if there are
+// strangers while a request is waiting, so no client can reach the ideal if there are
 // strangers.
 //
-// "Sent while told to wait" counts the requests that were sent while a Retry-After was
-// in force. Requests sent at the very instant at which the Retry-After arrived do not
-// count. "Time" is the time from the first call to the last success, divided by the same
-// time for the ideal. "Wait" is how much longer a call took than the response time of
+// "Sent while told to wait" counts the requests that were sent while a Retry-After was in
+// force. Requests that were sent at the very instant at which the Retry-After arrived are
+// not counted. "Time" is the time from the first call to the last success, divided by the
+// same time for the ideal. "Wait" is the duration of a call without the response time of
 // its last attempt.
 //
 // The same seed gives the same calls, response times and strangers. The clients draw
-// their own jitter, so figures differ a little from run to run. The tests seed the
-// jitter of the gate, so that FIGURES.md is the same each time. Without that seed, 1 of
-// 4,420 runs exceeded its bound: 1.39 requests per success instead of at most 1.35.
+// their own jitter, so figures differ a little from run to run. The tests seed the jitter
+// of the gate, so that FIGURES.md is the same each time. Without this seed, one of 4,420
+// runs exceeded its bound: it needed 1.39 requests per success, and 1.35 were allowed.
 //
 // Two clients need help. go-github-ratelimit waits only if the 429 has the body that
 // GitHub sends, so the simulation adds that body. The adaptive mode of the AWS SDK polls
@@ -67,25 +68,25 @@ func main() {
 
 const usage = `usage: go run ./overload [flags]
 
-Measures how HTTP clients load a server with a rate limit, and how many of their
-calls succeed. It runs in virtual time and takes a few seconds. Names are
-separated by commas. "all" stands for all names; an unknown name is an error
-that lists the known ones.
+Measures how many requests a server with a rate limit gets from HTTP clients, and
+how many of their calls succeed. This takes a few seconds, because the clients
+run in virtual time. Names are separated by commas. "all" stands for all names;
+an unknown name is an error that lists the known names.
 
   -client NAMES       clients; "gate" is iamhttp with a gate
   -attempts LIST      maximum number of times that a client sends a request;
                       0 is the client's default (0,20)
   -server NAMES       limits of the server: tb is a token bucket, fw and sw are
                       windows; tb100/0.1 allows 100 requests per second, and
-                      the requests of 0.1 s at once
+                      as many requests at once as in 0.1 s
   -retry-after NAMES  kinds of Retry-After (seconds)
   -arrivals NAMES     calls@once, or calls@multiple of the limit
                       (1000@once,1000@2)
   -answers NAMES      response times (10ms)
-  -seed LIST          seeds of the random numbers, with a run for each (1)
-  -csv FILE           write all figures to this file, and print no table
-  -svg DIR            draw the requests over time into this directory
-  -picture FILE       only draw the picture of the README, into this file
+  -seed LIST          seeds of the random numbers, with one run per seed (1)
+  -csv FILE           write all figures to this file, and do not print tables
+  -svg DIR            write pictures of the requests over time to this directory
+  -picture FILE       only draw the README's picture, and write it to this file
 
 Exit status: 0 on success, 1 if a run or a file failed, 2 if the flags are
 wrong.
@@ -208,8 +209,8 @@ func numbers[T int | uint64](list string) ([]T, error) {
 	return ns, nil
 }
 
-// inOrder runs all contestants in all scenarios, with one run per processor at a time. It
-// yields the results of each scenario, in the order of the scenarios.
+// inOrder runs all contestants in all scenarios, as many at the same time as there are
+// processors. It yields the results scenario by scenario, in the order of scenarios.
 func inOrder(scenarios []sim.Scenario, fleet []contestant, trace bool) func(yield func([]sim.Result) bool) {
 	return func(yield func([]sim.Result) bool) {
 		limit := make(chan struct{}, runtime.GOMAXPROCS(0))

@@ -67,7 +67,7 @@ func TestThePlotIsXMLWithAPanelForEachClient(t *testing.T) {
 				panels++
 			}
 		}
-		assert.Equal(t, 5, panels, name) // two of the three clients appear with 0 and with 20 attempts
+		assert.Equal(t, 5, panels, name) // two of the clients have a second panel, for 20 attempts
 	}
 }
 

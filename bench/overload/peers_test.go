@@ -54,8 +54,8 @@ var (
 	fails    = lowest("calls that fail, %", func(r *sim.Record) float64 { return math.Round(100 * float64(r.Failed()) / float64(len(r.Calls))) })
 )
 
-// unlessTheyFail replaces a figure by never if more than 1 % of the calls fail, because the
-// figure would mean nothing then.
+// unlessTheyFail replaces a figure with never if more than 1% of the calls fail, because
+// the figure would then be meaningless.
 func unlessTheyFail(of func(*sim.Record) float64) func(*sim.Record) float64 {
 	return func(r *sim.Record) float64 {
 		if r.Failed() > len(r.Calls)/100 {
@@ -119,7 +119,7 @@ func inFlight20() row {
 	}, goals: []aim{sentEach, makespanOf(20*time.Second, 0)}}
 }
 
-// minuteAfter is answeredOf for the minute after at.
+// minuteAfter is answeredOf for the minute that follows the time at.
 func minuteAfter(at time.Duration) aim {
 	a := answeredOf(at, at+time.Minute, 0)
 	a.name = "share"
@@ -187,7 +187,7 @@ Others are better than the gate here:
 The comments in atb_test.go, gradient_test.go and google_test.go say what is not the authors', but our guess.
 `
 
-// beside measures a row with each strategy, using three seeds.
+// beside measures a row with each strategy, with three seeds.
 func (r row) beside(t *testing.T) map[string][]figure {
 	r.seeds = 3
 	figures := map[string][]figure{}
@@ -232,8 +232,8 @@ func (p peersTable) write(b *strings.Builder, figures map[string]map[string][]fi
 	}
 }
 
-// The gate's figures in PEERS.md must be current within 5 %. The figures of the other
-// strategies are not checked: see near.
+// The gate's figures in PEERS.md must not differ from the measured figures by more than
+// 5%. The figures of the other strategies are not checked: see near.
 func TestTheTableOfTheGateBesideOtherRulesIsCurrent(t *testing.T) {
 	t.Parallel()
 	if raceDetector {
@@ -257,7 +257,8 @@ func TestTheTableOfTheGateBesideOtherRulesIsCurrent(t *testing.T) {
 	})
 }
 
-// peersMarkdown returns the text of PEERS.md, or false if some rows were not run.
+// peersMarkdown returns the text of PEERS.md. If some rows were not run, all is false,
+// and there is no text.
 func peersMarkdown(measured *sync.Map) (_ string, all bool) {
 	var b strings.Builder
 	b.WriteString(peersHead)
@@ -296,7 +297,7 @@ func holdPeers(t *testing.T, text string) {
 	}
 }
 
-// A cell is a figure of PEERS.md.
+// A cell is a figure in PEERS.md.
 type cell struct {
 	client string
 	line   int
@@ -320,9 +321,9 @@ func cellsOf(text string) (all []cell) {
 	return all
 }
 
-// near returns an error if a figure of the gate differs from was by more than worsens. It
-// does not check other strategies, because their jitter is not seeded, and it is a matter
-// of chance whether some of their calls fail.
+// near returns an error if a figure of the gate differs from was by more than worsens.
+// near does not check other strategies, because their jitter is not seeded, and whether
+// some of their calls fail is a matter of chance.
 func (c cell) near(was cell) error {
 	if c.client != "gate" || c.value == was.value {
 		return nil

@@ -19,8 +19,8 @@ const (
 	marginX, marginY = 64, 126
 )
 
-// draw draws a scenario. For each contestant, it shows over time how many requests reached
-// the server, and how many of them were throttled.
+// draw draws the results of a scenario. For each contestant, a panel shows over time how
+// many requests reached the server, and how many of them were throttled.
 func draw(fleet []contestant, results []sim.Result) []byte {
 	s := results[0].Scenario
 	columns, panelW := mostColumns, 250
@@ -60,16 +60,16 @@ func draw(fleet []contestant, results []sim.Result) []byte {
 	return b.Bytes()
 }
 
-// All panels of a picture have the same axes.
+// axes are the axes of a panel. All panels of a picture have the same axes.
 type axes struct {
 	seconds float64
 	bin     float64 // width of a bar in seconds
-	top     float64 // requests per second
+	top     float64 // highest rate, in requests per second
 }
 
-// axesFor fits the axes to the results. The slowest client may take far longer than
-// the others, so the picture shows at most three times the ideal, or 20 s if that is
-// more.
+// axesFor fits the axes to the results. The slowest client may take far longer than the
+// other clients, so the picture is cut off at three times the ideal makespan or at 20 s,
+// whichever is later.
 func axesFor(results []sim.Result) axes {
 	longest := time.Duration(0)
 	for _, r := range results {
@@ -87,7 +87,8 @@ func axesFor(results []sim.Result) axes {
 			a.top = max(a.top, accepted[i]+refused[i])
 		}
 	}
-	// Otherwise a large burst would make the bars below the limit too small to see.
+	// Higher bars are cut off, because a large burst would make the bars below the limit
+	// too small to see.
 	a.top = round(min(a.top, mostOver*results[0].Scenario.Server.Rate()))
 	return a
 }
@@ -150,8 +151,8 @@ type panel struct {
 	left, bottom float64
 }
 
-// shown returns the name of a contestant for readers who do not know the names that
-// -client accepts.
+// shown returns a contestant's name as it is shown to readers who do not know the names
+// that -client accepts.
 func shown(c contestant) string {
 	name := map[string]string{
 		"gate":    "iamhttp with a gate",
@@ -228,7 +229,8 @@ func (p panel) limit(s sim.Server, r sim.Result) {
 	fmt.Fprintf(p, `H%.1f"/>`+"\n", p.left+p.width)
 }
 
-// fileName returns the name of a scenario, without the characters that file systems reject.
+// fileName returns the name of a scenario, with other characters in place of those that
+// file systems reject.
 func fileName(s sim.Scenario) string {
 	return strings.Map(func(r rune) rune {
 		switch r {

@@ -13,7 +13,7 @@ import (
 	"github.com/iamhttp/iamhttp/bench/internal/sim"
 )
 
-// A family is a group of rows of one kind. about is the text above them in ROWS.md.
+// A family is a group of similar rows. about is the text above these rows in ROWS.md.
 type family struct {
 	about string
 	rows  []row
@@ -21,28 +21,28 @@ type family struct {
 
 // families are the situations, beyond the matrix, in which the gate is measured.
 var families = []family{
-	{"Each call has a timeout of its own, and more calls come than the limit allows. `×3` is three times as many.", deadlineRows()},
-	{"Half a minute of trouble, with a pool of 50 workers and a limit of 100/s: answers with 503, no answer within 5 s, and 429s. " +
-		"The worst of 36 seeds.", outageRows()},
-	{"The limit changes, or strangers take a part of it and leave. `tb100-0.1` is a token bucket of 100/s that holds 0.1 s of them, " +
-		"and `pool50` is 50 workers that make one call after the other.", changeRows()},
-	{"One request is throttled by chance at a service without a limit. `500` is the number of calls per second.", strayRows()},
+	{"Each call has its own timeout, and more calls are made than the limit allows. `×3` means three times as many.", deadlineRows()},
+	{"An outage of half a minute, with a pool of 50 workers and a limit of 100/s: some requests get a 503 or a 429, some get no response. " +
+		"The figures are the worst of 36 seeds.", outageRows()},
+	{"The limit changes, or other clients (strangers) use a part of the limit for a while. `tb100-0.1` is a token bucket of 100/s that holds the " +
+		"tokens of 0.1 s, and `pool50` is 50 workers, each of which makes one call after the other.", changeRows()},
+	{"A service without a limit throttles a single request by chance. `500` is the number of calls per second.", strayRows()},
 	{"A limit of 5000/s, with 500 workers.", highRows()},
-	{"One request in a hundred is throttled by chance, for ten minutes. While Retry-After is obeyed for all callers, no more than 286, " +
-		"91 and 20 calls per second are possible; the goal is half of that.", chanceRows()},
-	{"Reads and writes of one host have limits of their own, and the writes exceed theirs. In `shared-limit` there is one for both.", twoLimitRows()},
-	{"One call per second that a person waits for, behind a batch of 10,000.", laneRows()},
-	{"The service refuses what exceeds a number of requests in flight. `20-2s` is 500 calls at once, of which 20 may be in flight, and " +
-		"answers that take 2 s; `pool-20` is 100 workers.", inFlightRows()},
+	{"For ten minutes, the service throttles one request in a hundred by chance. If all callers obey each Retry-After, at most 286, 91 or 20 calls " +
+		"per second are possible without Retry-After, with 1 s, and with 5 s; the goal is half of that.", chanceRows()},
+	{"Reads and writes on one host have separate limits, and the writes exceed theirs. In `shared-limit`, reads and writes share one limit.", twoLimitRows()},
+	{"Each second, a person makes one call and waits for the response, while a batch of 10,000 calls is queued.", laneRows()},
+	{"The service refuses requests above a maximum number in flight. `20-2s` means 500 calls at once, at most 20 requests in flight, and responses " +
+		"that take 2 s; `pool-20` means 100 workers and at most 20 requests in flight.", inFlightRows()},
 	{"A limit of a few requests per hour.", slowRows()},
-	{"A refusal that has another status than 429 and is listed in AlsoRetry: 1000 calls at once.", codeRows()},
-	{"Processes that know nothing of each other share a limit of 100/s, or ten of them one of 1/s.", fleetRows()},
-	{"Clients that know nothing of each other make a call now and then, 1.2 times as many as the limit of 40 in a minute allows, for ten minutes.",
+	{"1000 calls at once. The service refuses requests with the given status, which is listed in AlsoRetry.", codeRows()},
+	{"Processes that do not communicate share a limit of 100/s. In `10-at-1`, ten processes share a limit of 1/s.", fleetRows()},
+	{"For ten minutes, 100 clients that do not communicate make occasional calls: in total, 1.2 times as many as the limit of 40 per minute allows.",
 		clientsRows()},
-	{"Patience, many accounts, bans, a limit of nothing, and callers that give up.", otherRows()},
-	{"Requests that the limit of 100/s counts as ten others, and a limit that follows a curve, from 50/s to 150/s and back within ten minutes.", unevenRows()},
-	{"Situations that random draws found: the gate answered a small part of what was answered without it. `late-turns` has timeouts of 320 ms " +
-		"and responses of 300 ms; in `long-pause` an outage ends with a Retry-After of a minute.", foundRows()},
+	{"Long waits, many accounts, bans, a limit that drops to zero, and callers that cancel their calls.", otherRows()},
+	{"In `costs`, some requests count as ten against a limit of 100/s. In `curve`, the limit follows a sine curve between 50/s and 150/s for ten minutes.", unevenRows()},
+	{"Situations found by random draws, in which far fewer calls succeeded with the gate than without it. `late-turns` has timeouts of 320 ms " +
+		"and responses of 300 ms; in `long-pause`, an outage ends with a Retry-After of a minute.", foundRows()},
 }
 
 // The following aims are used by several rows.
@@ -61,7 +61,7 @@ func answeredOf(from, until time.Duration, goal float64) aim {
 	}}
 }
 
-// regained is the number of seconds from a change until calls succeed at 90 % of a rate.
+// regained is the number of seconds from a change until calls succeed at 90% of a rate.
 func regained(change time.Duration, rate, goal float64) aim {
 	return aim{"seconds to 90 %", goal, false, func(r *sim.Record) float64 {
 		if after, ok := r.Regained(change, 0.9*rate); ok {
@@ -71,7 +71,7 @@ func regained(change time.Duration, rate, goal float64) aim {
 	}}
 }
 
-// makespanOf is the time until all calls have succeeded, divided by an ideal time.
+// makespanOf is the time until all calls have succeeded, divided by the ideal time.
 func makespanOf(ideal time.Duration, goal float64) aim {
 	return aim{"makespan, × ideal", goal, false, func(r *sim.Record) float64 {
 		if r.OK() < len(r.Calls) {
@@ -126,7 +126,7 @@ func deadlineRows() []row {
 		},
 		goals: []aim{answeredOf(0, end, 0.97), sentAtMost(1.05)},
 	})
-	// The calls that wait longest have hardly more time left than a response takes.
+	// The calls that wait longest have hardly more time left than the response takes.
 	rows = append(rows, row{
 		name: "deadline/in-flight5", seeds: 12,
 		situation: sim.Situation{
@@ -250,7 +250,7 @@ func strayRows() []row {
 	for _, rate := range []float64{200, 500, 4000} {
 		for _, retryAfter := range []string{"", "1", "30"} {
 			if rate == 4000 && retryAfter == "" {
-				continue // it takes long, and shows nothing that 500 does not
+				continue // slow to run, and shows no more than the row with a rate of 500
 			}
 			seconds, _ := strconv.Atoi(retryAfter)
 			rows = append(rows, row{
@@ -278,9 +278,8 @@ func highRows() []row {
 	}}
 }
 
-// The service throttles one request in a hundred by chance, all the time. If a client
-// makes all its callers obey each Retry-After, at most 286, 91 or 20 calls per second are
-// possible.
+// The service throttles one request in a hundred by chance, all the time. If all callers
+// obey each Retry-After, at most 286, 91 or 20 calls per second are possible.
 func chanceRows() []row {
 	const length = 10 * time.Minute
 	var rows []row
@@ -303,7 +302,7 @@ func chanceRows() []row {
 	return rows
 }
 
-// Reads and writes have a limit each, or share one.
+// Reads and writes have separate limits, or share one limit.
 func twoLimitRows() []row {
 	const length = 2 * time.Minute
 	apart := []sim.Limit{{Server: sim.Bucket(200, 1), Method: "GET"}, {Server: sim.Bucket(5, 1), Method: "POST"}}
@@ -372,7 +371,8 @@ func laneRows() []row {
 	}}
 }
 
-// Not all requests count the same, and the limit is never constant.
+// In two rows, some requests count as ten; in the last row, the limit changes all the
+// time.
 func unevenRows() []row {
 	const length = 10 * time.Minute
 	units := func(goal float64) aim {
@@ -410,7 +410,7 @@ func unevenRows() []row {
 	})
 }
 
-// Draws of TestTheGateIsNotWorseThanNoneInRandomDraws, simplified.
+// These rows are simplified draws of TestTheGateIsNotWorseThanNoGateInRandomDraws.
 func foundRows() []row {
 	answered := func(from, until time.Duration, perSecond float64) aim {
 		return aim{fmt.Sprintf("answered per second, %v to %v", from, until), 0.97 * perSecond, true, func(r *sim.Record) float64 {

@@ -23,12 +23,12 @@ import (
 
 var (
 	rowGates = flag.String("gates", "", "the `names` of the strategies to run the rows with, as in PEERS.md; empty: gate, or gate,none,aimd with -update")
-	rowSeed  = flag.Uint64("seed", 1, "the first `seed` of the rows")
+	rowSeed  = flag.Uint64("seed", 1, "the `seed` of the first run of each row")
 	rowSeeds = flag.Int("seeds", 0, "the `number` of seeds of each row; the worst result counts; 0: the row's own number")
 )
 
-// A row is a situation that users of cloud APIs meet, with goals for the gate in that
-// situation.
+// A row is a situation that users of cloud APIs encounter, with goals for the gate in
+// that situation.
 type row struct {
 	name      string
 	situation sim.Situation
@@ -68,7 +68,7 @@ func (a aim) String() string {
 	return "≤ " + number3(a.goal)
 }
 
-// number3 formats a figure with three digits.
+// number3 formats a figure with three significant digits.
 func number3(f float64) string {
 	switch {
 	case math.IsInf(f, 0):
@@ -81,7 +81,7 @@ func number3(f float64) string {
 	return fmt.Sprintf("%.3g", f)
 }
 
-// A figure sums up the results for an aim with all seeds.
+// A figure summarizes the results for an aim over all seeds.
 type figure struct {
 	worst, median float64
 }
@@ -116,7 +116,7 @@ func (r row) run(t *testing.T, s strategy) []figure {
 	return figures
 }
 
-// log formats the figures of a row, one line for each aim.
+// log formats the figures of a row, with one line for each aim.
 func (r row) log(chosen []strategy, figures map[string][]figure) string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -146,7 +146,8 @@ const worsens = 0.05
 func (a aim) check(figure float64, line rowLine) error {
 	by := line.gate * worsens
 	if a.name == noneFails.name {
-		// Few calls fail, so their number varies by chance: from 18 to 42 with one seed.
+		// Only a few calls fail, so their number depends on chance: with one seed, it
+		// varied from 18 to 42.
 		by = max(by, 3*math.Sqrt(line.gate))
 	}
 	bound, better := line.gate+by, line.gate-by
@@ -155,7 +156,7 @@ func (a aim) check(figure float64, line rowLine) error {
 	}
 	if a.holds(figure, a.goal) {
 		if line.known && !a.holds(better, a.goal) && !*update { // a small variation does not count
-			return fmt.Errorf("the figure now reaches its goal %v with %s: run with -update", a, number3(figure))
+			return fmt.Errorf("the figure now reaches its goal %v, with %s; run the test with -update", a, number3(figure))
 		}
 		return nil
 	}
@@ -212,12 +213,12 @@ func readRows(t *testing.T) map[string]rowLine {
 func markdown(measured *sync.Map, file map[string]rowLine) (_ string, ok, all bool) {
 	ok, all = true, true
 	var b strings.Builder
-	fmt.Fprintf(&b, `# Where the gate is used, and how far it reaches its goals there
+	fmt.Fprintf(&b, `# Situations in which the gate is used, and how close it comes to its goals there
 
-Written by %[1]sgo test -run Rows ./overload -update%[1]s. A row is a situation that users of cloud APIs meet and that the matrix of FIGURES.md
-does not have. The figures are those of the gate, of the Transport without one (20 attempts), and of a plain AIMD gate: a pace that
-grows by a tenth in a second, and is halved by a refusal. Figures in bold miss the goal. "Seconds to 90 %%" counts from the end of the
-change until calls are answered at 90 %% of the limit, for three seconds and on the average of fifteen. "never" is not before the end of the run.
+Written by %[1]sgo test -run Rows ./overload -update%[1]s. Each row is a situation that users of cloud APIs encounter and that is not part of the matrix in
+FIGURES.md. The figures are for the gate, for a Transport without a gate (20 attempts), and for a simple AIMD gate, whose pace grows by a
+tenth each second and is halved by each refusal. Figures in bold miss the goal. "Seconds to 90 %%" is the time from the end of the change
+until calls succeed at 90%% of the limit, on average both over three seconds and over fifteen. "never" means not before the end of the run.
 `, "`")
 	for _, f := range families {
 		fmt.Fprintf(&b, "\n%s\n\n| row | figure | goal | gate | none | AIMD |\n|---|---|--:|--:|--:|--:|\n", f.about)
@@ -254,8 +255,8 @@ func plain(text string) string {
 	return strings.NewReplacer("**", "", "never", "0", "| none ", "| 0 ").Replace(text)
 }
 
-// This test measures the gate in all rows. To run only some rows, and with other strategies
-// too:
+// This test measures the gate in all rows. To run only some of the rows, or to run other
+// strategies too:
 //
 //	go test -v -run 'Rows/deadline' ./overload -gates gate,none,aimd -seeds 5
 //

@@ -74,7 +74,7 @@ func waits(sorted []time.Duration) string {
 	return span(sim.Quantile(sorted, 0.5)) + " / " + span(sim.Quantile(sorted, 0.99))
 }
 
-// span formats a duration with a readable unit and number of digits.
+// span formats a duration with a unit and a number of digits that are easy to read.
 func span(d time.Duration) string {
 	if d < time.Millisecond {
 		return "0"

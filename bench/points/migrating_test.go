@@ -15,8 +15,8 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// The functions below are the code in docs/faq.md, before and after migrating. The tests
-// check what the migration changes.
+// The following functions contain the code in docs/faq.md, before and after migrating.
+// The tests check what the migration changes.
 
 const address = "https://iam.example/v3/users"
 

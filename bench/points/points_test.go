@@ -1,6 +1,6 @@
-// Package points compares an iamhttp.Transport with other ways to retry requests, point by
-// point, and writes the table in docs/comparison.md. Each cell of the table says what a
-// test observed.
+// Package points compares an iamhttp.Transport with other ways to retry requests, point
+// by point, and writes the table in docs/comparison.md. Each cell of the table contains
+// what a test observed.
 package points
 
 import (
@@ -38,8 +38,8 @@ const (
 	end     = "<!-- end of comparison -->"
 )
 
-// contestants have their default settings, except rehttp, which has none, and the
-// hand-written loop: these two retry 408 and 429.
+// contestants use their default settings, except rehttp, which has no defaults, and the
+// hand-written loop: these two are set up to retry 408 and 429.
 var contestants = []struct {
 	name string
 	wrap func(http.RoundTripper) http.RoundTripper
@@ -100,12 +100,13 @@ type trial struct {
 	client  *http.Client
 }
 
-// points are the rows of the table. see tries a contestant and returns the text of its cell.
+// points are the rows of the table. The function see tests a contestant, and returns the
+// text of the contestant's cell.
 var points = []struct {
 	name, says string // the name of the subtest, and the text of the row's first cell
 	see        func(*trial) string
 }{
-	{"503", "a service that is down (503): one call sends", func(t *trial) string {
+	{"503", "requests sent by one call if the service is down (503)", func(t *trial) string {
 		t.service.On("/", iamtest.Keystone(503, "down"))
 		t.get(t.Context())
 		return t.sends()
@@ -115,12 +116,12 @@ var points = []struct {
 		t.get(t.Context())
 		return yes(len(t.service.Requests()) > 1)
 	}},
-	{"RetryAfterInSeconds", "Retry-After: 30 is waited for", func(t *trial) string {
+	{"RetryAfterInSeconds", "Retry-After: 30 is obeyed", func(t *trial) string {
 		t.service.Next(iamtest.Throttled(30 * time.Second))
 		t.get(t.Context())
 		return yes(t.spacing() >= 30*time.Second)
 	}},
-	{"RetryAfterAsADate", "formats of an HTTP-date in Retry-After that are understood (of 3)", func(t *trial) string {
+	{"RetryAfterAsADate", "HTTP-date formats that are understood in Retry-After (of 3)", func(t *trial) string {
 		understood := 0
 		for _, layout := range []string{http.TimeFormat, "Monday, 02-Jan-06 15:04:05 GMT", time.ANSIC} {
 			t.service = iamtest.Server{}
@@ -133,7 +134,7 @@ var points = []struct {
 		}
 		return strconv.Itoa(understood)
 	}},
-	{"Deadline", "Retry-After: 30 and a deadline in 10 s: the call ends", func(t *trial) string {
+	{"Deadline", "with Retry-After: 30 and a deadline in 10 s, the call ends", func(t *trial) string {
 		t.service.On("/", iamtest.Throttled(30*time.Second))
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
@@ -148,7 +149,7 @@ var points = []struct {
 			return "later, with the 429"
 		}
 	}},
-	{"RetryAfterOfADay", "Retry-After: a day and no deadline: the call takes", func(t *trial) string {
+	{"RetryAfterOfADay", "with a Retry-After of a day and no deadline, the call takes", func(t *trial) string {
 		t.service.Next(iamtest.Throttled(24 * time.Hour))
 		start := time.Now()
 		t.get(t.Context())
@@ -163,7 +164,7 @@ var points = []struct {
 			return took.String()
 		}
 	}},
-	{"FinalError", "throttled to the end: the caller gets", func(t *trial) string {
+	{"FinalError", "if all attempts are throttled, the caller gets", func(t *trial) string {
 		t.service.On("/", iamtest.Throttled(0))
 		status, err := t.get(t.Context())
 		switch {
@@ -181,9 +182,9 @@ var points = []struct {
 		if e.Message == "" || e.RequestID == "" || e.Attempts == 0 || e.Stop == iamhttp.StopUnset {
 			return "a typed error"
 		}
-		return "a typed error: message, request id, attempts, why it ended"
+		return "a typed error: message, request id, attempts, why they ended"
 	}},
-	{"BodyThatCanBeReadOnce", "a body that can be read once, after a 429", func(t *trial) string {
+	{"BodyThatCanBeReadOnce", "after a 429, a body that can be read only once", func(t *trial) string {
 		t.service.Next(iamtest.Throttled(0))
 		req, err := http.NewRequestWithContext(t.Context(), "POST", "https://iam.example/v3/users", io.MultiReader(strings.NewReader("body")))
 		require.NoError(t, err)
@@ -197,7 +198,7 @@ var points = []struct {
 		}
 		return "is sent again empty"
 	}},
-	{"ResponseBodiesAreClosed", "the bodies of responses to retried requests are closed", func(t *trial) string {
+	{"ResponseBodiesAreClosed", "the response bodies of failed attempts are closed", func(t *trial) string {
 		t.service.Next(iamtest.Throttled(0), iamtest.Throttled(0))
 		opened, closed := 0, 0
 		t.use(roundTripper(func(req *http.Request) (*http.Response, error) {
@@ -211,16 +212,16 @@ var points = []struct {
 		t.get(t.Context())
 		return yes(opened == closed)
 	}},
-	{"CanceledWait", "canceled during a wait: errors.Is finds context.Canceled", func(t *trial) string {
+	{"CanceledWait", "if the caller cancels during a wait, errors.Is finds context.Canceled", func(t *trial) string {
 		t.service.On("/", iamtest.Throttled(30*time.Second))
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(100*time.Millisecond, cancel)
 		req, err := http.NewRequestWithContext(ctx, "GET", "https://iam.example/v3/users", nil)
 		require.NoError(t, err)
-		_, err = t.client.Transport.RoundTrip(req) // http.Client would correct the error
+		_, err = t.client.Transport.RoundTrip(req) // http.Client would replace the error
 		return yes(errors.Is(err, context.Canceled))
 	}},
-	{"Redirect", "a redirect is left to http.Client and its CheckRedirect", func(t *trial) string {
+	{"Redirect", "redirects are left to http.Client and its CheckRedirect", func(t *trial) string {
 		t.service.Next(iamtest.Answer{Status: 302}.With("Location", "https://elsewhere.example/"))
 		req, err := http.NewRequestWithContext(t.Context(), "GET", "https://iam.example/v3/users", nil)
 		require.NoError(t, err)
@@ -229,7 +230,7 @@ var points = []struct {
 		resp.Body.Close()
 		return yes(resp.StatusCode == 302)
 	}},
-	{"404IsAResponse", "a 404 is a response, as http.RoundTripper demands", func(t *trial) string {
+	{"404IsAResponse", "a 404 is returned as a response, as http.RoundTripper requires", func(t *trial) string {
 		t.service.On("/", iamtest.Keystone(404, "Could not find user."))
 		_, err := t.get(t.Context())
 		if err == nil {
@@ -254,7 +255,7 @@ var points = []struct {
 		require.NoError(t, err)
 		return "with RetryConnectionErrors"
 	}},
-	{"Allocations", "allocations that a successful call adds", func(t *trial) string {
+	{"Allocations", "allocations added to a successful call", func(t *trial) string {
 		resp := &http.Response{StatusCode: 200, Body: http.NoBody}
 		base := roundTripper(func(*http.Request) (*http.Response, error) { return resp, nil })
 		req, err := http.NewRequestWithContext(t.Context(), "GET", "https://iam.example/v3/users", nil)
@@ -262,13 +263,13 @@ var points = []struct {
 		rt := t.wrap(base)
 		return fmt.Sprint(testing.AllocsPerRun(100, func() { _, _ = rt.RoundTrip(req) }))
 	}},
-	{"TwoStacked", "two stacked, throttled to the end: one call sends", func(t *trial) string {
+	{"TwoStacked", "requests sent by one call through two stacked transports, if all attempts are throttled", func(t *trial) string {
 		t.service.On("/", iamtest.Throttled(0))
 		t.client.Transport = t.wrap(t.wrap(&t.service))
 		t.get(t.Context())
 		return t.sends()
 	}},
-	{"FiftyCallers", "50 callers of an account that was told to wait 10 s: requests of each in that time", func(t *trial) string {
+	{"FiftyCallers", "requests per caller while an account with 50 callers is told to wait 10 s", func(t *trial) string {
 		// Only iamhttp has a gate that finds the limit itself.
 		without := t.herd(t.client)
 		if _, ours := t.client.Transport.(*iamhttp.Transport); !ours {
@@ -313,14 +314,14 @@ func TestPoints(t *testing.T) {
 	is, err := os.ReadFile(document)
 	require.NoError(t, err)
 	head, rest, found := strings.Cut(string(is), begin)
-	require.True(t, found, document+" has no line %q", begin)
+	require.True(t, found, document+" does not contain the line %q", begin)
 	old, tail, found := strings.Cut(rest, end)
-	require.True(t, found, document+" has no line %q", end)
+	require.True(t, found, document+" does not contain the line %q", end)
 	if *update {
 		require.NoError(t, os.WriteFile(document, []byte(head+begin+table.String()+end+tail), 0o644))
 		return
 	}
-	assert.Equal(t, table.String(), old, document+" is out of date, run: "+rewrite)
+	assert.Equal(t, table.String(), old, document+" is out of date; run: "+rewrite)
 }
 
 // excerpt maps the first cell of each row in README.md's table to the name of a point.
@@ -337,7 +338,7 @@ func TestREADMEHasTheSameCellsAsTheComparison(t *testing.T) {
 	require.NoError(t, err)
 	row := func(document []byte, first string) []string {
 		_, rest, found := strings.Cut(string(document), "\n| "+first+" | ")
-		require.True(t, found, "there is no row %q", first)
+		require.True(t, found, "there is no row that begins with %q", first)
 		line, _, _ := strings.Cut(rest, " |\n")
 		return strings.Split(line, " | ")[:3]
 	}
@@ -350,9 +351,9 @@ func TestREADMEHasTheSameCellsAsTheComparison(t *testing.T) {
 			}
 		}
 	}
-	allocations := row(table, "allocations that a successful call adds")[0]
+	allocations := row(table, "allocations added to a successful call")[0]
 	assert.Contains(t, string(readme), "["+allocations+" allocations](docs/comparison.md)")
-	sent := row(table, "a service that is down (503): one call sends")[1]
+	sent := row(table, "requests sent by one call if the service is down (503)")[1]
 	assert.Contains(t, string(readme), "["+strings.Replace(sent, "requests", "times", 1)+"](docs/comparison.md)")
 }
 
@@ -365,8 +366,8 @@ func (t *trial) get(ctx context.Context) (status int, err error) {
 	return t.do(req)
 }
 
-// do returns the status that the caller gets from the response or the error, or 0 if there
-// is none.
+// do returns the status that the caller gets from the response or from the error. It
+// returns 0 if neither contains a status.
 func (t *trial) do(req *http.Request) (status int, err error) {
 	resp, err := t.client.Do(req)
 	if err != nil {
@@ -436,7 +437,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
-// counted is a response body that counts its first Close.
+// counted is a response body that increments closed when it is first closed.
 type counted struct {
 	io.ReadCloser
 	once   sync.Once

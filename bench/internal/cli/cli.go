@@ -1,4 +1,4 @@
-// Package cli lets all programs of this module handle -h, wrong arguments, and errors in
+// Package cli makes all programs in this module handle -h, wrong arguments and errors in
 // the same way.
 package cli
 
@@ -11,15 +11,15 @@ import (
 	"unicode/utf8"
 )
 
-// A wrong is an error in the arguments of a program.
+// A wrong is an error that is caused by wrong arguments.
 type wrong struct{ error }
 
 func (w wrong) Unwrap() error { return w.error }
 
-// Wrong marks err as an error in the arguments, for which Run returns 2.
+// Wrong marks err as caused by wrong arguments, so that Run returns 2.
 func Wrong(err error) error { return wrong{err} }
 
-// Parse parses args. Arguments that are not flags are an error.
+// Parse parses args. It returns an error if one of the arguments is not a flag.
 func Parse(flags *flag.FlagSet, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return wrong{err}
@@ -30,8 +30,8 @@ func Parse(flags *flag.FlagSet, args []string) error {
 	return nil
 }
 
-// Run calls a program and returns its exit status. It prints usage to stdout if the
-// program returns flag.ErrHelp, and any other error to stderr.
+// Run calls program and returns the exit status of the process. If program returns
+// flag.ErrHelp, Run prints usage to stdout. It prints any other error to stderr.
 func Run(name, usage string, program func() error, stdout, stderr io.Writer) int {
 	err := program()
 	switch {
@@ -48,8 +48,7 @@ func Run(name, usage string, program func() error, stdout, stderr io.Writer) int
 	return 1
 }
 
-// folded breaks text into lines of at most 80 columns, because an error may list many
-// names.
+// folded wraps text at 80 columns, because an error may list many names.
 func folded(text string) string {
 	var b strings.Builder
 	column := 0

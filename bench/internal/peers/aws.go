@@ -16,22 +16,22 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// awsStandard is the standard retry mode, which is the default. Since version 1.48.0
-// (November 2026), this mode is the same in the AWS SDKs for all languages:
+// awsStandard is the standard retry mode of the AWS SDK, and its default. Since version
+// 1.48.0 (November 2026), this mode is the same in the AWS SDKs for all languages:
 //   - A request is sent at most three times, as in earlier versions.
 //   - The wait is random: up to 1 s after a throttled attempt, and up to 50 ms after any
 //     other failure (1 s before version 1.48.0). The maximum doubles with each retry.
-//   - All calls of a client share a quota of 500 tokens. A retry takes 5 tokens after a
-//     throttled attempt, and 14 after any other failure (before version 1.48.0, 10 after a
-//     timeout and 5 after anything else).
+//   - All calls of a client share a quota of 500 tokens. A retry costs 5 tokens after a
+//     throttled attempt, and 14 after any other failure (before version 1.48.0, 10 after
+//     a timeout and 5 after anything else).
 //
 // This mode obeys X-Amz-Retry-After, in milliseconds, and ignores Retry-After.
 func awsStandard(base http.RoundTripper, o Options) http.RoundTripper {
 	return smithyClient(base, o, retry.NewStandard(awsOptions(o)))
 }
 
-// awsAdaptive is the adaptive retry mode: the standard mode with a rate limit for all
-// calls of a client.
+// awsAdaptive is the adaptive retry mode: the standard mode with a rate limit that all
+// calls of a client share.
 func awsAdaptive(base http.RoundTripper, o Options) http.RoundTripper {
 	return smithyClient(base, o, ticking{retry.NewAdaptiveMode(func(a *retry.AdaptiveModeOptions) {
 		a.StandardOptions = append(a.StandardOptions, awsOptions(o))
@@ -50,9 +50,9 @@ func awsOptions(o Options) func(*retry.StandardOptions) {
 	}
 }
 
-// ticking makes a microsecond pass whenever AdaptiveMode waits for a token. AdaptiveMode
-// rounds the rest of that wait down, in the end to zero, and then polls until time has
-// passed. Virtual time does not pass while a goroutine polls.
+// ticking lets a microsecond of virtual time pass whenever AdaptiveMode waits for a
+// token. AdaptiveMode rounds the remaining wait down, in the end to zero, and then polls
+// until time has passed. Virtual time does not pass while a goroutine is polling.
 type ticking struct{ *retry.AdaptiveMode }
 
 func (r ticking) GetAttemptToken(ctx context.Context) (func(error) error, error) {
@@ -66,8 +66,8 @@ func (t tick) Done() <-chan struct{} {
 	return t.Context.Done()
 }
 
-// smithyClient is the part of a generated client that the retryer needs: the loop of
-// attempts, and below it a deserializer that turns a retryable failure into an error.
+// smithyClient is the part of a generated client that the retryer needs: the loop over
+// the attempts, and below it a deserializer that turns a retryable failure into an error.
 func smithyClient(base http.RoundTripper, o Options, retryer aws.Retryer) http.RoundTripper {
 	transport := smithyhttp.NewClientHandlerWithOptions(&http.Client{Transport: base})
 	return roundTripper(func(req *http.Request) (*http.Response, error) {
@@ -118,7 +118,7 @@ func deserialize(ctx context.Context, in middleware.DeserializeInput, next middl
 	}
 	if failure != nil {
 		err = &awshttp.ResponseError{ResponseError: &smithyhttp.ResponseError{Response: resp, Err: failure}}
-		smithyhttp.CloseResponseBody(ctx, resp, true, err) // as every generated deserializer does
+		smithyhttp.CloseResponseBody(ctx, resp, true, err) // every generated deserializer does this too
 		return out, metadata, err
 	}
 	out.Result = resp

@@ -11,7 +11,7 @@ import (
 )
 
 // refusing is a server that responds to each request with the same status, and records
-// the times of the requests.
+// when each request arrived.
 type refusing struct {
 	status int
 	header http.Header
@@ -37,9 +37,9 @@ func (r *refusing) call(t *testing.T, do Do) {
 	}
 }
 
-// The SDK's own tests check its waits and its quota. This test makes sure that we measure
-// the behavior that awsStandard describes: older versions have other waits and another
-// quota.
+// The SDK's own tests check its waits and its quota. This test makes sure that the
+// version that we measure behaves as described at awsStandard: older versions have
+// different waits and a different quota.
 func TestAWSSDKHasTheRetryBehaviorOfNovember2026(t *testing.T) {
 	for _, tt := range []struct {
 		name    string

@@ -138,12 +138,12 @@ func azure(base http.RoundTripper, o Options) http.RoundTripper {
 		case seeks:
 			err = r.SetBody(file, "application/octet-stream")
 		case stream != nil:
-			err = errors.New("azcore only takes bodies that can seek")
+			err = errors.New("azcore only accepts seekable bodies")
 		}
 		if err != nil {
 			return nil, err
 		}
-		azruntime.SkipBodyDownload(r) // otherwise azcore would read every response to its end
+		azruntime.SkipBodyDownload(r) // otherwise azcore would read every response body to the end
 		return pipeline.Do(r)
 	})
 }

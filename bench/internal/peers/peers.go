@@ -1,5 +1,5 @@
-// Package peers sets up HTTP clients that retry requests, each as its own documentation
-// says.
+// Package peers sets up HTTP clients that retry requests, each as described in its own
+// documentation.
 package peers
 
 import (
@@ -17,16 +17,16 @@ import (
 type Peer struct {
 	Name   string
 	Module string // module path of the library; empty: the peer is code in this package
-	// Capped is true if the peer stops after a maximum number of attempts, which can be set.
+	// Capped is true if the peer has a maximum number of attempts that can be set.
 	Capped bool
-	// Client is true if the peer is not a RoundTripper for an http.Client: it contains an
+	// Client is true if the peer is not a RoundTripper: such a peer contains an
 	// http.Client, and has its own types for requests and responses.
 	Client bool
-	// Wrap makes the peer send its requests through base. RoundTrip of the result makes one
-	// call, retries included, even if the peer is a Client.
+	// Wrap returns the peer as a RoundTripper that sends its requests through base. Each
+	// RoundTrip makes one call, retries included, even if the peer is a Client.
 	Wrap func(base http.RoundTripper, o Options) http.RoundTripper
 	// Failure returns the peer's own error for a response with a status of 400 or above.
-	// It is nil if the peer does not have such an error.
+	// Failure is nil if the peer does not have its own error type.
 	Failure func(*http.Response) error
 }
 
@@ -40,8 +40,9 @@ type Options struct {
 	// Delay is the wait before each retry if the server does not ask for one; NoDelay
 	// means no wait. If Delay is set, any number of calls may wait at once.
 	Delay time.Duration
-	// Content is the content of each body that is not a file. An http.Request only has a
-	// reader for the body, but a Client gets the content in the form that it handles best.
+	// Content is the content of each request body that is not a file. An http.Request
+	// contains the body only as a reader, but a Client is given Content in the form that
+	// it handles best.
 	Content []byte
 }
 
@@ -60,11 +61,11 @@ func (o Options) attempts(ownWords int) int {
 	return o.Attempts
 }
 
-// Do makes a call, as http.Client.Do does.
+// A Do makes a call, as http.Client.Do does.
 type Do = func(*http.Request) (*http.Response, error)
 
-// Wire returns a function that makes calls over base through an http.Client, as an
-// application does. attempts is Options.Attempts.
+// Wire returns a function that makes calls the way an application does: with an
+// http.Client, through the peer and base. attempts is Options.Attempts.
 func (p Peer) Wire(base http.RoundTripper, attempts int) Do {
 	return p.Do(base, Options{Attempts: attempts})
 }
@@ -102,7 +103,7 @@ var All = []Peer{
 	{Name: "aws-adaptive", Module: "github.com/aws/aws-sdk-go-v2", Capped: true, Client: true, Wrap: awsAdaptive},
 }
 
-// Versions returns a line with the version of Go and of each measured peer.
+// Versions returns a line with the versions of Go and of each measured peer.
 func Versions(measured ...Peer) string {
 	names := []string{runtime.Version()}
 	info, ok := debug.ReadBuildInfo()

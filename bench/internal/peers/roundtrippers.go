@@ -36,8 +36,8 @@ func gated(base http.RoundTripper, o Options) http.RoundTripper {
 	return t
 }
 
-// loop is the retry loop that people write without a library: it retries until the
-// call succeeds.
+// loop is the retry loop that people write if they do not use a library: it retries as
+// long as the service returns 429.
 func loop(wait time.Duration) func(http.RoundTripper, Options) http.RoundTripper {
 	return func(base http.RoundTripper, _ Options) http.RoundTripper {
 		return roundTripper(func(req *http.Request) (*http.Response, error) {

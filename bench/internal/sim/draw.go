@@ -10,7 +10,8 @@ import (
 )
 
 // Draw returns a random situation: limits, callers, deadlines, and changes over time. A
-// situation has a few thousand calls. The same seed gives the same situation.
+// drawn situation has a few thousand calls. The same seed always gives the same
+// situation.
 func Draw(seed uint64) Situation {
 	d := draw{rand.New(rand.NewPCG(seed, drawStream))}
 	s := Situation{
@@ -91,7 +92,7 @@ func (d draw) callers(s Situation, rate float64) []Callers {
 			c.Canceled = d.Float64()
 		}
 		switch n := d.IntN(6); {
-		case n < 2 && kind > 0: // the first kind never comes all at once
+		case n < 2 && kind > 0: // the calls of the first kind are never all made at once
 			c.Once = int(d.between(10, 20*rate+20))
 			c.Apart = d.span(time.Nanosecond*10, time.Millisecond)
 		case n < 3:
@@ -114,7 +115,8 @@ func (d draw) callers(s Situation, rate float64) []Callers {
 	return all
 }
 
-// happen draws what happens over time: changes of the limits, strangers, faults and bans.
+// happen draws what happens over time: changes of the limits, the presence of strangers,
+// faults and bans.
 func (d draw) happen(s *Situation, rate float64) {
 	from := time.Duration((0.1 + 0.3*d.Float64()) * float64(s.Length)).Round(time.Second)
 	until := min(s.Length/2, from+d.span(time.Second, time.Minute))
@@ -160,8 +162,8 @@ func (d draw) happen(s *Situation, rate float64) {
 	}
 }
 
-// offered is the number of calls per second that the callers make if the service accepts
-// all of them.
+// offered returns the number of calls per second that the callers make if the service
+// accepts all of these calls.
 func (s Situation) offered() float64 {
 	sum := 0.0
 	answer := s.Answers.draw(rand.New(rand.NewPCG(s.Seed, drawStream)))

@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// After maxSends requests per call, on average, all further requests of a run fail. Without
-// this limit some clients would never stop.
+// Once a run has sent maxSends requests per call on average, all its further requests
+// fail. Without this limit, some clients would never stop.
 const maxSends = 1500
 
 var (
-	errCutOff = errors.New("sim: the client sends too many requests")
+	errCutOff = errors.New("sim: the client has sent too many requests")
 	errLost   = errors.New("sim: the client sent a request without the context of its call")
 )
 
@@ -81,7 +81,7 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // leave counts a request that is about to be sent. It returns false if the client has
-// already sent too many.
+// already sent too many requests.
 func (x *exchange) leave() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -148,7 +148,8 @@ func (x *exchange) decide() (accepted bool, _ http.Header, until func(arrival ti
 	return false, header, func(at time.Time) time.Time { return at.Add(time.Duration(seconds) * time.Second) }
 }
 
-// forbid records a 429 that arrives now. until is as in decide.
+// forbid records a 429 that arrives now. until is the function that decide returned for
+// this 429.
 func (x *exchange) forbid(until func(time.Time) time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// Run makes the calls of a situation. Each process has a client of its own. See
-// Scenario.Run for t.
+// Run makes the calls of a situation. Each process has its own client. For t, see
+// Scenario.Run.
 func (s Situation) Run(t *testing.T, client Client) *Record {
 	var r *Record
 	synctest.Test(t, func(*testing.T) { r = s.run(client) })
@@ -32,7 +32,8 @@ func (s Situation) run(client Client) *Record {
 			live.clients = append(live.clients, client(v))
 		}
 	}
-	// A deadline of this context would also be the deadline of the calls.
+	// A timer cancels this context, because a deadline would also be the deadline of each
+	// call.
 	ctx, cancel := context.WithCancelCause(context.Background())
 	end := time.AfterFunc(s.Length, func() { cancel(errEnd) })
 	defer end.Stop()
@@ -52,7 +53,7 @@ func (s Situation) run(client Client) *Record {
 	return r
 }
 
-// A live is a run of a situation.
+// A live is the state of a run of a situation.
 type live struct {
 	situation Situation
 	service   *service
@@ -62,10 +63,11 @@ type live struct {
 	record *Record
 }
 
-// errEnd is the cause of calls that end because the run is over.
+// errEnd is the cause with which calls are canceled when the run is over.
 var errEnd = errors.New("sim: the run is over")
 
-// come makes the calls of a kind without workers: none of them waits for another.
+// come makes the calls of a kind without workers. A call does not wait for earlier calls
+// to end.
 func (l *live) come(ctx context.Context, all *sync.WaitGroup, kind int) {
 	c := l.situation.Callers[kind]
 	rng := rand.New(rand.NewPCG(l.situation.Seed+uint64(kind), arrivalStream))

@@ -38,8 +38,8 @@ var (
 	shared   = []Server{Bucket(10, 0.1), Bucket(10, 1), Bucket(100, 0.1), Bucket(100, 1)}
 )
 
-// Bucket returns a token bucket that gains rate tokens per second, and holds the tokens of
-// depth seconds.
+// Bucket returns a token bucket that gains rate tokens per second, and holds at most the
+// tokens that it gains in depth seconds.
 func Bucket(rate, depth float64) Server {
 	return Server{Algorithm: TokenBucket, Limit: rate, Window: time.Second, Depth: atLeast(0, depth)}
 }
@@ -69,8 +69,9 @@ func Matrix(servers []Server, retryAfters []RetryAfter, arrivals []Arrivals, ans
 	return all
 }
 
-// Select looks up names, a list separated by commas, in from. It returns the elements with
-// these names in the order of names. The name "all" stands for all elements.
+// Select returns the elements of from whose names are in names, a list separated by
+// commas. The elements are in the order of this list. The name "all" stands for all
+// elements.
 func Select[T any](from []T, names string) ([]T, error) {
 	var chosen []T
 	for name := range strings.SplitSeq(names, ",") {

@@ -2,15 +2,16 @@ package sim
 
 import "time"
 
-// A prohibition records until when the server has forbidden requests, as far as the client
-// knows. A request may still leave at the very instant at which a 429 arrives.
+// A prohibition records how long requests are forbidden, as far as the client knows from
+// the responses that have arrived. A request may still be sent at the very instant at
+// which a 429 arrives.
 type prohibition struct {
 	until    time.Time // end of the prohibition, according to the responses that arrived before latest
 	latest   time.Time // arrival of the latest response
-	untilNow time.Time // the same, including the responses that arrived at latest
+	untilNow time.Time // end of the prohibition, according to all responses, including those that arrived at latest
 }
 
-// sameTime is the largest difference between events that count as simultaneous: see trip.
+// sameTime is the largest time between events that count as simultaneous: see trip.
 const sameTime = 50 * time.Microsecond
 
 // covers reports whether a request that is sent at now is forbidden.

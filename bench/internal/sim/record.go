@@ -43,7 +43,7 @@ func (r *Record) Of(names ...string) *Record {
 	return part
 }
 
-// Made returns a Record of the calls that were made between two times.
+// Made returns a Record of the calls that were made between the two times.
 func (r *Record) Made(from, until time.Duration) *Record {
 	part := &Record{Situation: r.Situation}
 	for _, c := range r.Calls {
@@ -90,7 +90,7 @@ func (r *Record) Makespan() time.Duration {
 	return last
 }
 
-// Latency returns the durations of the calls that succeeded, ascending.
+// Latency returns the durations of the calls that succeeded, in ascending order.
 func (r *Record) Latency() []time.Duration {
 	var times []time.Duration
 	for _, c := range r.Calls {
@@ -102,8 +102,8 @@ func (r *Record) Latency() []time.Duration {
 	return times
 }
 
-// Told returns the durations of the calls that failed, ascending. Calls that failed
-// because the run was over are left out.
+// Told returns the durations of the calls that failed, in ascending order. Calls that
+// failed because the run was over are left out.
 func (r *Record) Told() []time.Duration {
 	var times []time.Duration
 	for _, c := range r.Calls {
@@ -132,8 +132,8 @@ const (
 	stays   = 15 * time.Second
 )
 
-// Regained returns how long after from the calls succeed at rate per second again. It
-// returns false if they do not do so before the end of the run.
+// Regained returns the time from the given moment until calls succeed again at the given
+// rate per second. It returns false if the run ends before that.
 func (r *Record) Regained(from time.Duration, rate float64) (time.Duration, bool) {
 	var ends []time.Duration
 	for _, c := range r.Calls {
@@ -173,7 +173,8 @@ func (r *Record) Jain(from, until time.Duration) float64 {
 	return sum * sum / (float64(len(got)) * squares)
 }
 
-// Errors returns a line for each error, with the number of calls that failed with it.
+// Errors returns a line for each error text, with the number of calls that failed with
+// this error.
 func (r *Record) Errors() string {
 	counts := map[string]int{}
 	for _, c := range r.Calls {

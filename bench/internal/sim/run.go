@@ -15,9 +15,9 @@ import (
 	"time"
 )
 
-// A Client makes an HTTP client that sends its requests through base. The function that
-// it returns is like http.Client.Do: it makes one call, retries included. The call has
-// succeeded if the error is nil and the status is 200.
+// A Client makes an HTTP client that sends its requests through base. The returned
+// function is like http.Client.Do: it makes one call, retries included. A call succeeds
+// if the error is nil and the status is 200.
 type Client func(base http.RoundTripper) func(*http.Request) (*http.Response, error)
 
 // A Result holds the measurements of one run.
@@ -30,25 +30,28 @@ type Result struct {
 	Forbidden   int // requests sent while a Retry-After that had already arrived was in force
 	MaxInFlight int // largest number of requests in flight
 
-	FlyingAtFirst int           // requests in flight when the first 429 arrived
-	FirstPause    time.Duration // how long the first 429 makes a client wait, rounded up
+	FlyingAtFirst int // requests in flight when the first 429 arrived
+	// FirstPause is the time from the first 429 until the server would accept a request,
+	// rounded up to seconds. If RetryAfter is Date, one second is added.
+	FirstPause time.Duration
 
-	Errors map[string]int // number of failed calls, keyed by the text of the error
+	Errors map[string]int // number of failed calls, keyed by error text
 
 	Makespan, IdealMakespan time.Duration // from the first call to the last success
 
-	// Latency holds the durations of the calls that succeeded, ascending. Wait holds the
-	// same durations without the response time of the last attempt. IdealLatency and
-	// IdealWait are what all calls would have taken with the ideal server: see ideal.
+	// Latency holds the durations of the calls that succeeded, in ascending order. Wait
+	// holds these durations without the response time of the last attempt, also in
+	// ascending order. IdealLatency and IdealWait hold the same for all calls with the
+	// ideal server: see ideal.
 	Latency, IdealLatency []time.Duration
 	Wait, IdealWait       []time.Duration
 
-	ChangeAt  time.Duration // when the limit changes, if it does
+	ChangeAt  time.Duration // when the limit changes, if the server has a Change
 	Decisions []Decision    // the server's decisions; nil if the run is not traced
 }
 
-// A Decision says whether the server accepted a request. At is measured from the start of
-// the run.
+// A Decision records whether the server accepted a request. At is measured from the start
+// of the run.
 type Decision struct {
 	At       time.Duration
 	Accepted bool
@@ -60,7 +63,8 @@ func (r Result) SentPerOK() float64 { return float64(r.Sent) / float64(r.OK) }
 // MakespanRatio is Makespan divided by IdealMakespan.
 func (r Result) MakespanRatio() float64 { return float64(r.Makespan) / float64(r.IdealMakespan) }
 
-// Quantile returns the quantile q of times, which are ascending, or 0 if times is empty.
+// Quantile returns the q-quantile of times, which must be in ascending order. It returns
+// 0 if times is empty.
 func Quantile(times []time.Duration, q float64) time.Duration {
 	if len(times) == 0 {
 		return 0
@@ -68,13 +72,13 @@ func Quantile(times []time.Duration, q float64) time.Duration {
 	return times[int(q*float64(len(times)-1)+0.5)]
 }
 
-// deadline is the deadline of every call. It is late enough for the server to accept all
-// calls.
+// deadline is every call's deadline, counted from the start of the run. It is late enough
+// for the server to accept all calls.
 const deadline = 48 * time.Hour
 
 // Run makes the calls of a scenario through a client. Outside of tests, t may be
-// new(testing.T), which is enough for synctest.Test. If trace is true, the result has the
-// server's decisions.
+// new(testing.T), which is enough for synctest.Test. If trace is true, the result
+// contains the server's decisions.
 func (s Scenario) Run(t *testing.T, client Client, trace bool) Result {
 	var r Result
 	synctest.Test(t, func(*testing.T) { r = s.run(client, trace) })
@@ -85,8 +89,8 @@ func (s Scenario) run(client Client, trace bool) Result {
 	arrivals := s.arrivals()
 	r := Result{Scenario: s, Errors: map[string]int{}, ChangeAt: s.halfWay(arrivals)}
 
-	// Start at a random fraction of a second. HTTP dates have whole seconds, so they would
-	// be unrealistically exact in a run that starts at a whole second.
+	// Start at a random fraction of a second. HTTP dates are in whole seconds, so they
+	// would be unrealistically exact in a run that starts at a whole second.
 	time.Sleep(time.Duration(rand.New(rand.NewPCG(s.Seed, startStream)).Int64N(int64(time.Second))))
 	start := time.Now()
 	x := &exchange{

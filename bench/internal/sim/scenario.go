@@ -10,7 +10,7 @@ import (
 
 // A Scenario describes everything in a run except the client. All runs of a scenario have
 // the same calls at the same times, and the same response times in the same order. Random
-// numbers that a client draws itself may differ from run to run.
+// numbers that the client draws may differ from run to run.
 type Scenario struct {
 	Server     Server
 	RetryAfter RetryAfter
@@ -29,17 +29,17 @@ type RetryAfter string
 // The kinds of Retry-After.
 const (
 	Seconds RetryAfter = "seconds" // seconds until a request could be accepted, rounded up, at least 1
-	Date    RetryAfter = "date"    // an HTTP date that many seconds from now, rounded up to a whole second
+	Date    RetryAfter = "date"    // an HTTP date: the current time plus Seconds, rounded up to a whole second
 	Absent  RetryAfter = "absent"  // no Retry-After
 	Sixty   RetryAfter = "60"      // always 60 seconds, even if that is wrong
 )
 
-// Arrivals says when the calls come. Load is a multiple of the limit, or of the rest if
-// strangers use a share of the limit.
+// Arrivals describes when the calls are made. Load is a multiple of the limit or, if
+// strangers use a share of the limit, a multiple of the remaining share.
 type Arrivals struct {
 	Calls int
-	Load  float64 // average rate of calls that come at random times; 0: all calls come at once
-	OnOff bool    // five seconds with calls alternate with five seconds without
+	Load  float64 // average rate of calls that are made at random times; 0: all calls are made at once
+	OnOff bool    // five seconds with calls alternate with five seconds without calls
 }
 
 func (a Arrivals) String() string {
@@ -54,16 +54,16 @@ func (a Arrivals) String() string {
 
 const onOff = 5 * time.Second
 
-// Answers is the distribution of the response times. The server decides when half of the
-// response time has passed, and a 429 takes as long as a 200.
+// Answers is the distribution of the response times. The server accepts or refuses a
+// request when half of the response time has passed, and a 429 takes as long as a 200.
 type Answers string
 
-// The distributions that the matrix uses. All but LogNormal are constant response times,
-// and so is any other string that time.ParseDuration accepts.
+// The distributions in the matrix. All except LogNormal are constant response times, as
+// is any other string that time.ParseDuration accepts.
 const (
 	Fast      Answers = "10ms"
 	Slow      Answers = "1s"
-	LogNormal Answers = "lognormal" // 95 % of the responses take 20 to 200 ms
+	LogNormal Answers = "lognormal" // 95% of the responses take 20 to 200 ms
 )
 
 func (a Answers) draw(r *rand.Rand) time.Duration {
@@ -74,22 +74,22 @@ func (a Answers) draw(r *rand.Rand) time.Duration {
 	}
 	d, err := time.ParseDuration(string(a))
 	if err != nil {
-		panic("sim: unknown answers " + a)
+		panic("sim: Answers is not a valid response time: " + a)
 	}
 	return d
 }
 
-// Each seed has several streams of random numbers. The stream of a call has the call's
-// number; these are the numbers of the other streams.
+// Each seed has several streams of random numbers. A call's stream has the same number as
+// the call; these constants are the numbers of the other streams.
 const (
 	arrivalStream uint64 = 1<<63 + iota
 	strangerStream
 	startStream
 )
 
-// arrivals returns the times of the calls, ascending. Calls that come at once are a
-// nanosecond apart, so that they start in the order of their numbers, whatever the
-// scheduler does.
+// arrivals returns the times at which the calls are made, in ascending order. Calls that
+// are made at once are a nanosecond apart, so that they start in the order of their
+// numbers, whatever the scheduler does.
 func (s Scenario) arrivals() []time.Duration {
 	r := rand.New(rand.NewPCG(s.Seed, arrivalStream))
 	times := make([]time.Duration, s.Arrivals.Calls)
@@ -100,28 +100,28 @@ func (s Scenario) arrivals() []time.Duration {
 		}
 		times[i] = at + time.Duration(i)
 		if s.Arrivals.OnOff {
-			times[i] += at / onOff * onOff // at counts only the seconds with calls; add those without
+			times[i] += at / onOff * onOff // at does not include the stretches without calls; add them
 		}
 	}
 	return times
 }
 
-// halfWay returns the time by which half of the calls would have succeeded if the limit
-// did not change.
+// halfWay returns the time at which about half of the calls would have succeeded if the
+// limit did not change.
 func (s Scenario) halfWay(arrivals []time.Duration) time.Duration {
 	served := atLeast(0, float64(len(arrivals))/s.Server.Free())
 	return max(served, arrivals[len(arrivals)-1]) / 2
 }
 
-// stream returns the source of random numbers for one call. The response times
-// of the call's attempts are drawn from it.
+// stream returns the source of random numbers for one call. The response times of the
+// call's attempts are drawn from this source.
 func (s Scenario) stream(call int) *rand.Rand {
 	return rand.New(rand.NewPCG(s.Seed, uint64(call)))
 }
 
 // ideal returns the time at which each call would end if the server queued requests in
 // order of arrival instead of throttling them. No client can do better; to do equally
-// well, a client would have to know the limit, and the strangers' requests in advance.
+// well, a client would have to know the limit and the strangers' requests in advance.
 func (s Scenario) ideal() []time.Duration {
 	arrivals := s.arrivals()
 	type request struct {
@@ -155,9 +155,9 @@ func (s Scenario) ideal() []time.Duration {
 	return ends
 }
 
-// trip draws a response time and splits it into the way to the server and the way back.
-// It adds the call's number in nanoseconds to both, so that the order of the requests does
-// not depend on the scheduler.
+// trip draws a response time, and splits it into the time to the server and the time
+// back. To both it adds as many nanoseconds as the call's number, so that the order of
+// the requests does not depend on the scheduler.
 func (s Scenario) trip(r *rand.Rand, call int) (there, back time.Duration) {
 	answer := s.Answers.draw(r)
 	there = answer / 2

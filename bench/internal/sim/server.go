@@ -13,24 +13,25 @@ type Algorithm string
 
 // The algorithms.
 const (
-	TokenBucket   Algorithm = "tb" // refills steadily; holds the tokens of Depth, at least one
-	FixedWindow   Algorithm = "fw" // counts from zero in each window
-	SlidingWindow Algorithm = "sw" // two periods, the older one weighted; throttled requests count too, as in HAProxy
+	TokenBucket   Algorithm = "tb" // token bucket: refills steadily; holds the tokens of Depth, at least one
+	FixedWindow   Algorithm = "fw" // fixed window: counts from zero in each window
+	SlidingWindow Algorithm = "sw" // sliding window: counts two periods, the older one weighted; also counts throttled requests
 )
 
 // A Server is a rate limit.
 type Server struct {
 	Algorithm Algorithm
 	Limit     float64       // requests per Window
-	Window    time.Duration // one second for token buckets
-	Depth     time.Duration // size of a token bucket, as the time in which it fills up
-	Change    float64       // factor of the limit from halfway through the run on; 0: no change
-	States    string        // X-Ratelimit-Limit of a 429; empty: none
-	Strangers float64       // requests of other clients, as a share of the limit; they have no lower priority
+	Window    time.Duration // length of the window; one second for a token bucket
+	Depth     time.Duration // size of a token bucket: the time that an empty one takes to fill up
+	Change    float64       // factor by which the limit is multiplied halfway through the run; 0: no change
+	States    string        // X-Ratelimit-Limit header of each 429; empty: no such header
+	Strangers float64       // rate of other clients' requests, as a share of the limit; treated like our own requests
 }
 
-// String names the server. tb100/0.1 is a token bucket of 100 requests per second that
-// holds a tenth of that; fw60/1m0s is a window of 60 requests per minute.
+// String returns the server's name. For example, tb100/0.1 is a token bucket of 100
+// requests per second that holds the tokens of 0.1 s, and fw60/1m0s is a fixed window of
+// 60 requests per minute.
 func (s Server) String() string {
 	var b strings.Builder
 	if s.Algorithm == TokenBucket {
@@ -64,19 +65,20 @@ func (s Server) Tokens() float64 {
 	return s.Limit
 }
 
-// A limiter accepts or refuses requests. Times count from the start of the run and must
-// not go back.
+// A limiter accepts or refuses requests. Times are counted from the start of the run, and
+// must not decrease from call to call.
 type limiter interface {
 	// take accepts or refuses a request.
 	take(now time.Duration) bool
 	// charge counts a request that was just accepted as n more requests.
 	charge(n float64)
-	// wait is the time until take accepts a request, if there are no others meanwhile.
+	// wait returns the time until take accepts a request, if no other requests arrive
+	// meanwhile.
 	wait(now time.Duration) time.Duration
 }
 
-// limiter returns the state of the server at the start of a run. The limit changes at
-// changeAt, if it changes.
+// limiter returns the state of the server at the start of a run. If the server has a
+// Change, its limit changes at changeAt.
 func (s Server) limiter(changeAt time.Duration, seed uint64) limiter {
 	limit := func(now time.Duration) float64 {
 		if s.Change != 0 && now >= changeAt {
@@ -93,8 +95,8 @@ func (s Server) limiter(changeAt time.Duration, seed uint64) limiter {
 	return l
 }
 
-// counter returns the algorithm with a limit that may change at changes, which are
-// ascending.
+// counter returns a limiter that uses the server's algorithm. The limit may change only
+// at the times in changes, which are in ascending order.
 func (s Server) counter(limit func(now time.Duration) float64, changes ...time.Duration) limiter {
 	switch s.Algorithm {
 	case TokenBucket:
@@ -224,15 +226,15 @@ func (w *slidingWindow) wait(now time.Duration) time.Duration {
 	}
 	end := w.tick + w.period
 	past := w.past
-	if room <= 0 { // not in this period; in the next one, its count becomes the past
+	if room <= 0 { // there is no room in this period; in the next period, cur becomes past
 		room, past = w.limit(now), w.cur
 		end += w.period
 	}
 	return max(0, end-now-atLeast(0, room/past*w.period.Seconds())+time.Microsecond)
 }
 
-// strangers are other clients of the limit. They send requests at random times and do not
-// retry.
+// strangers are other clients that use the limit. They send requests at random times and
+// do not retry.
 type strangers struct {
 	limiter
 	rate  float64
@@ -258,13 +260,14 @@ func (s *strangers) wait(now time.Duration) time.Duration {
 	return s.limiter.wait(now)
 }
 
-// exponential draws the time until the next of random events with a rate per second.
+// exponential draws the time until the next random event, if such events happen at the
+// given rate per second on average.
 func exponential(r *rand.Rand, rate float64) time.Duration {
 	return atLeast(time.Nanosecond, r.ExpFloat64()/rate)
 }
 
-// atLeast rounds seconds up to nanoseconds. The result is at least least, and at most 30
-// years, which stand for never.
+// atLeast converts seconds to a Duration, rounding up to nanoseconds. The result is at
+// least least, and at most about 30 years, which stands for never.
 func atLeast(least time.Duration, seconds float64) time.Duration {
 	return max(least, time.Duration(math.Ceil(min(seconds, 1e9)*1e9)))
 }

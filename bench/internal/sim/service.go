@@ -11,31 +11,32 @@ import (
 	"time"
 )
 
-// A service is the network and the service of a Situation: the base http.RoundTripper of
-// its clients.
+// A service simulates the network and the service of a Situation. It is the base
+// http.RoundTripper of the clients.
 type service struct {
 	situation Situation
 	start     time.Time
 
 	mu        sync.Mutex
 	hosts     map[string]*host
-	faults    []int // number of requests that each fault has met
+	faults    []int // number of requests that each fault has hit
 	sent      int
 	told      map[account]*prohibition
 	forbidden int
 }
 
-// An account is the smallest scope of a Retry-After that every client must assume.
+// An account is the smallest set of requests to which every client must apply a
+// Retry-After.
 type account struct {
 	process      int
 	method, host string
 }
 
-// A host has limits of its own.
+// A host has its own limits.
 type host struct {
 	limits  []limiter
-	working int           // requests that it is working on
-	banned  time.Duration // end of the ban
+	working int           // number of requests that the host is processing
+	banned  time.Duration // when the latest ban ends
 }
 
 // An errand is one call, retries included.
@@ -49,14 +50,14 @@ type errand struct {
 
 type errandKey struct{}
 
-// errSilence is the error of a request without a response.
+// errSilence is the error for a request that gets no response.
 var errSilence = errors.New("sim: no response")
 
 // A verdict is how the service responds to a request.
 type verdict struct {
 	status     int // 0: there is no response
 	retryAfter string
-	after      time.Duration // time for which the service works on the request
+	after      time.Duration // time that the service takes to process the request
 	release    bool          // the request is counted in host.working
 }
 
@@ -112,12 +113,11 @@ func (v *service) RoundTrip(req *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// sameTimes is the number of successive calls that have different delays of a few
-// nanoseconds.
+// sameTimes is the number of successive calls whose small extra delays all differ.
 const sameTimes = 50_000
 
-// mostSent is the number of requests after which all fail, to stop clients that would
-// send forever.
+// mostSent is the number of requests after which every further request fails, so that no
+// client can send forever.
 const mostSent = 20_000_000
 
 func (v *service) leave(e *errand) bool {
@@ -131,14 +131,15 @@ func (v *service) leave(e *errand) bool {
 	return v.sent <= mostSent
 }
 
-// tell records the Retry-After of a response that arrives now, if it is a refusal.
+// tell records the Retry-After of a response that arrives now, if the response is a
+// refusal.
 func (v *service) tell(on account, d verdict) {
 	if d.status != cmp.Or(v.situation.Refusal, http.StatusTooManyRequests) {
 		return // not throttled
 	}
 	seconds, err := strconv.Atoi(d.retryAfter)
 	if err != nil {
-		panic("sim: a Retry-After of " + d.retryAfter)
+		panic("sim: Retry-After is not a number of seconds: " + d.retryAfter)
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -161,7 +162,7 @@ func (v *service) decide(req *http.Request, work time.Duration, luck, cost float
 	h := v.host(req.URL.Host)
 	wait := h.banned - now
 	if wait <= 0 && v.situation.InFlight > 0 && h.working >= v.situation.InFlight {
-		wait = time.Second // the service does not know how long
+		wait = time.Second // the service does not know when it will have room
 	}
 	if wait <= 0 {
 		for i, l := range v.situation.Limits {
@@ -188,21 +189,22 @@ func (v *service) decide(req *http.Request, work time.Duration, luck, cost float
 	return verdict{status: cmp.Or(v.situation.Refusal, http.StatusTooManyRequests), retryAfter: v.situation.RetryAfter.of(wait)}
 }
 
-// of returns the header for a wait.
+// of returns the value of the Retry-After header for a wait; empty: no header.
 func (ra RetryAfter) of(wait time.Duration) string {
 	switch ra {
 	case Absent, "":
 		return ""
 	case Seconds:
 		if wait > 24*time.Hour {
-			wait = time.Minute // a limit of zero: the service does not know how long
+			wait = time.Minute // the limit is zero, and the service does not know for how long
 		}
 		return strconv.Itoa(int(max(1, math.Ceil(wait.Seconds()))))
 	}
 	return string(ra)
 }
 
-// fault returns the response to a request that meets a fault.
+// fault returns the response to a request that is hit by a fault. If no fault hits it,
+// met is false.
 func (v *service) fault(now time.Duration, luck float64) (_ verdict, met bool) {
 	for i, f := range v.situation.Faults {
 		if now < f.From || now >= f.Until || f.Count > 0 && v.faults[i] >= f.Count {

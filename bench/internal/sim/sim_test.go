@@ -12,10 +12,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// once sends the request of each call once.
+// once is a client that sends the request of each call once.
 func once(base http.RoundTripper) func(*http.Request) (*http.Response, error) { return base.RoundTrip }
 
-// patient sends the request of a call every wait, until it succeeds.
+// patient returns a client that retries a call after each wait until the call succeeds.
 func patient(wait time.Duration) Client {
 	return func(base http.RoundTripper) func(*http.Request) (*http.Response, error) {
 		return func(req *http.Request) (*http.Response, error) {
@@ -30,7 +30,7 @@ func patient(wait time.Duration) Client {
 	}
 }
 
-func TestAServerAcceptsItsLimitAndNoMore(t *testing.T) {
+func TestServerAcceptsAsManyRequestsAsItsLimitAllows(t *testing.T) {
 	for _, s := range Servers {
 		if s.Change != 0 || s.Strangers != 0 {
 			continue
@@ -86,8 +86,8 @@ func TestSlidingWindowCountsRefusedRequests(t *testing.T) {
 	for range 20 {
 		l.take(0)
 	}
-	assert.False(t, l.take(1400*time.Millisecond), "20 × 0.6 and the request itself are more than 10")
-	assert.True(t, l.take(1600*time.Millisecond), "20 × 0.4 and two requests are 10")
+	assert.False(t, l.take(1400*time.Millisecond), "the request must be refused, because 20 × 0.6 and the request itself are more than 10")
+	assert.True(t, l.take(1600*time.Millisecond), "the request must be accepted, because 20 × 0.4 and two requests are 10")
 }
 
 func TestLimitChangesHalfwayThroughTheRun(t *testing.T) {
@@ -101,7 +101,7 @@ func TestLimitChangesHalfwayThroughTheRun(t *testing.T) {
 	assert.Equal(t, 50*time.Millisecond, l.wait(20*time.Second))
 }
 
-func TestStrangersTakeTheirShare(t *testing.T) {
+func TestStrangersUseTheirShareOfTheLimit(t *testing.T) {
 	s := Bucket(100, 0.1)
 	s.Strangers = 0.5
 	l := s.limiter(0, 1)
@@ -112,7 +112,8 @@ func TestStrangersTakeTheirShare(t *testing.T) {
 			accepted++
 		}
 	}
-	// We send 200 requests per second and strangers 50, so they get a fifth of the limit.
+	// We send 200 requests per second and the strangers 50, so the strangers get a fifth
+	// of the limit.
 	assert.InDelta(t, 8000, accepted, 400)
 }
 
@@ -128,10 +129,10 @@ func TestSameSeedGivesTheSameRun(t *testing.T) {
 	}
 }
 
-func TestNoClientIsBetterThanTheIdeal(t *testing.T) {
+func TestNoClientIsFasterThanTheIdealServer(t *testing.T) {
 	for _, s := range Matrix(Servers, []RetryAfter{Seconds}, []Arrivals{{Calls: 100}, {Calls: 100, Load: 2}}, []Answers{Fast}, 1) {
 		if s.Server.Algorithm == SlidingWindow {
-			continue // it counts throttled requests, so this client would never succeed
+			continue // a sliding window counts throttled requests, so this client would never succeed
 		}
 		r := s.Run(t, patient(500*time.Millisecond), false)
 		assert.Equal(t, 100, r.OK, s)
@@ -139,7 +140,7 @@ func TestNoClientIsBetterThanTheIdeal(t *testing.T) {
 	}
 }
 
-func TestTheIdealServesAtTheLimit(t *testing.T) {
+func TestIdealServerIsAsFastAsTheLimitAllows(t *testing.T) {
 	for s, want := range map[Server]time.Duration{
 		Bucket(100, 1):    9 * time.Second, // 100 at once, 900 at 100 per second
 		Bucket(100, 0.1):  9900 * time.Millisecond,
@@ -176,7 +177,7 @@ func TestRequestIsForbiddenOnlyAfterRetryAfterHasArrived(t *testing.T) {
 				return resp, err
 			}
 		}, false)
-		assert.Equal(t, c.want, r.Forbidden, "number of forbidden requests, with a retry %v after the 429", c.wait)
+		assert.Equal(t, c.want, r.Forbidden, "wrong number of forbidden requests when the retry is sent %v after the 429", c.wait)
 	}
 }
 

@@ -6,21 +6,21 @@ import (
 	"time"
 )
 
-// A Situation is a service, its callers, and changes of both over time. A Scenario
-// measures how long a number of calls takes against a limit; a Situation measures how
-// many calls succeed, and how fast, while limits and callers change. The zero value of
-// each field is the simple case.
+// A Situation describes a service, its callers, and how both change over time. A Scenario
+// shows how long it takes to make a number of calls against a limit; a Situation shows
+// how many calls succeed, and how fast, while limits and callers change. The zero value
+// of each field is the simplest case.
 type Situation struct {
-	Limits     []Limit       // of each host; none: the service accepts all requests
-	InFlight   int           // a host refuses requests while it works on this many; 0: no limit
-	Ban        time.Duration // a host refuses all requests for this long after each refusal; 0: none
+	Limits     []Limit       // rate limits of each host; empty: no rate limit
+	InFlight   int           // a host refuses requests beyond this number in flight; 0: no such limit
+	Ban        time.Duration // time during which a host refuses all requests after each refusal; 0: no ban
 	Refusal    int           // status code of a refusal; 0: 429
-	RetryAfter RetryAfter    // of a refusal: Seconds, Absent, or a fixed number of seconds
+	RetryAfter RetryAfter    // Retry-After of a refusal: Seconds, Absent, or a fixed number of seconds
 	Answers    Answers       // response time
-	Way        time.Duration // time from client to service, and of the way back; 0: half the response time, for a refusal too
-	Faults     []Fault       // the first fault that applies decides
+	Way        time.Duration // time from client to service or back; 0: half the response time, even of a refusal
+	Faults     []Fault       // the first fault that hits a request decides the response
 	Callers    []Callers
-	Length     time.Duration // calls that have not ended by then are canceled
+	Length     time.Duration // length of the run; calls that are still running at its end are canceled
 	Seed       uint64
 }
 
@@ -28,7 +28,7 @@ type Situation struct {
 type Limit struct {
 	Server    Server     // limit at the start; its Change, States and Strangers are ignored
 	Method    string     // only requests with this method count; empty: all requests
-	Course    []Change   // ascending in time
+	Course    []Change   // changes of the limit, in the order of their times
 	Strangers []Presence // other clients that use the limit
 }
 
@@ -38,20 +38,21 @@ type Change struct {
 	Times float64
 }
 
-// A Presence is a time in which strangers send requests, which they do not retry.
+// A Presence is a stretch of time in which strangers send requests. Strangers do not
+// retry.
 type Presence struct {
 	From, Until time.Duration
-	Share       float64 // share of the limit at the start
+	Share       float64 // rate of the strangers' requests, as a share of the limit at the start
 }
 
-// A Fault is a stretch of time in which requests do not reach the limit, but get a
-// response of the fault, or none.
+// A Fault is a stretch of time in which some requests get the response of the fault, or
+// no response. Such requests do not count against any limit.
 type Fault struct {
 	From, Until time.Duration
-	Share       float64       // share of the requests that meet the fault
-	Count       int           // maximum number of requests that meet the fault; 0: no maximum
+	Share       float64       // share of the requests that the fault hits
+	Count       int           // maximum number of requests that the fault hits; 0: no maximum
 	Status      int           // status of the response; 0: no response
-	RetryAfter  string        // of the response; empty: none
+	RetryAfter  string        // Retry-After of the response; empty: no such header
 	Silence     time.Duration // time after which a request without a response fails
 }
 
@@ -60,15 +61,15 @@ type Callers struct {
 	Name    string
 	Method  string // empty: GET
 	Process int    // number of the process, from 0; each process has its own client
-	Hosts   int    // number of hosts that the calls go to in turn; 0: one
+	Hosts   int    // number of hosts, to which the calls are made in turn; 0: one
 
-	Once    int           // number of calls that come from From on
-	Apart   time.Duration // time between the calls of Once
+	Once    int           // number of calls that are made in a burst, beginning at From
+	Apart   time.Duration // time between the calls of the burst
 	Rate    float64       // calls per second, at random times
-	Workers int           // each worker makes one call after the other
+	Workers int           // number of workers; each makes one call after the other
 
-	From, Until   time.Duration // Until 0: to the end
-	Timeout, Most time.Duration // timeout of each call, random between the two if Most is set; 0: none
+	From, Until   time.Duration // when the calls are made; Until 0: until the end of the run
+	Timeout, Most time.Duration // timeout of each call, random between Timeout and Most if Most is set; 0: no timeout
 	Canceled      float64       // share of the calls that are canceled within their first ten seconds
 	Cost          float64       // number of requests that an accepted request counts as; 0: one
 	Context       func(context.Context) context.Context
@@ -77,7 +78,7 @@ type Callers struct {
 // rest is the time that a worker waits after a call that failed.
 const rest = 100 * time.Millisecond
 
-// rate returns the limit at a time, in requests per second.
+// rate returns the limit at the time now, in requests per second.
 func (l Limit) rate(now time.Duration) float64 { return l.Server.Rate() * l.times(now) }
 
 func (l Limit) times(now time.Duration) float64 {
@@ -90,8 +91,8 @@ func (l Limit) times(now time.Duration) float64 {
 	return times
 }
 
-// Allows returns how many requests the limit allows between two times, not counting the
-// tokens that it has saved up.
+// Allows returns how many requests the limit allows between two times, not counting
+// tokens that the bucket has saved up.
 func (l Limit) Allows(from, until time.Duration) float64 {
 	sum := 0.0
 	for now := from; now < until; {
@@ -122,7 +123,8 @@ func (l Limit) limiter(seed uint64) limiter {
 	return all
 }
 
-// times yields the times of the calls, except those of workers.
+// times yields the times at which the calls are made. It is not used for callers with
+// workers.
 func (c Callers) times(r *rand.Rand, end time.Duration) func(yield func(time.Duration) bool) {
 	return func(yield func(time.Duration) bool) {
 		if c.Once > 0 {

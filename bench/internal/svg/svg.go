@@ -1,5 +1,5 @@
-// Package svg has what all SVG pictures of this module share: the beginning of the file
-// and the style.
+// Package svg contains what all SVG pictures in this module share: the start of the file
+// and the style sheet.
 package svg
 
 import (
@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// style suits light and dark pages. Its colors also differ in lightness, so that they can
-// be told apart without color.
+// style works on light and dark pages. Its colors differ in lightness too, so that
+// readers can tell them apart even if they cannot see the colors.
 const style = `
 text { font: 12px system-ui, sans-serif; fill: #1f2328 }
 .title { font-size: 15px; font-weight: 600 }
@@ -44,8 +44,8 @@ func Begin(w io.Writer, width, height int, title string) {
 	fmt.Fprintf(w, "<title>%s</title>\n<style>%s</style>\n", Escape(title), style)
 }
 
-// Up returns the path of a triangle that points up, to mark a bar that is cut off at the
-// top. The base of the triangle is w wide, and its middle is at (x, bottom).
+// Up returns the path of a triangle that points up. The triangle marks a bar that is cut
+// off at the top. Its base is w wide, and the middle of the base is at (x, bottom).
 func Up(x, bottom, w float64) string {
 	return fmt.Sprintf("M%.1f %.1fh%.1fl%.1f -5z", x-w/2, bottom, w, -w/2)
 }
