@@ -22,7 +22,7 @@ import (
 // it once per client: it sets CheckRetry, Backoff, ErrorHandler and RetryMax, and wraps
 // PrepareRetry and RequestLogHook.
 //
-// Only Expected, AlsoRetry, MaxAttempts, MaxWait, Backoff and the settings of a context
+// Only Expected, AlsoRetry, MaxAttempts, MaxWait, Backoff and the settings in a context
 // apply. Errors without a response are never retried, nor is a POST that a redirect
 // turned into a GET. Hooks and response handlers see as much of a failure's body as the
 // *StatusError holds. If a handler or PrepareRetry fails too, the error wraps both.
@@ -84,7 +84,7 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 	}
 	c.RequestLogHook = func(l retryablehttp.Logger, req *http.Request, retry int) {
 		if r := resend.Of(req.Context()); retry == 0 && r.Count > 0 && r.Began == 0 {
-			setResendCount(req, 0) // an earlier call of Do has sent the request
+			setResendCount(req, 0) // an earlier call to Do has sent the request
 		}
 		if hook != nil {
 			hook(l, req, retry)
@@ -93,7 +93,7 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 }
 
 // A verdict is the decision of CheckRetry on a failing response. It is stored with the
-// response, for Backoff, for ErrorHandler and for a second CheckRetry.
+// response, where Backoff, ErrorHandler and a second CheckRetry find it.
 type verdict struct {
 	err     *StatusError // StopUnset: the request will be sent again
 	retryAt time.Time
@@ -114,9 +114,9 @@ func (t *Transport) judge(f *failedAttempt) *verdict {
 		}
 		return s.NextBackOff()
 	})
-	// The client retries the first request, not the request with another method that a
-	// redirect led to. The redirect was the response to the first request, so the service
-	// may have carried out the first request.
+	// The client retries the first request, not the one that a redirect led to, which may
+	// have another method. Since the redirect was the response to the first request, the
+	// service may have carried out that first request.
 	first := f.req
 	for first.Response != nil && first.Response.Request != nil {
 		first = first.Response.Request

@@ -33,8 +33,8 @@ func TestStatusCodeIsExplained(t *testing.T) {
 		{"429", "" +
 			"429 TooManyRequests\n" +
 			"  documented  yes\n" +
-			"  meaning     The client went over its rate limit, or the server over its\n" +
-			"              capacity: wait for Retry-After, then retry.\n" +
+			"  meaning     The client exceeded its rate limit, or the server its capacity:\n" +
+			"              wait for Retry-After, then retry.\n" +
 			"  retry       after Retry-After\n" +
 			"  Transport   retries the request, whatever its method, after Retry-After or,\n" +
 			"              without one, after a backoff; returns a *StatusError when it stops\n" +
@@ -48,14 +48,14 @@ func TestStatusCodeIsExplained(t *testing.T) {
 		{"999", "" +
 			"999\n" +
 			"  documented  no; this is the meaning of its class\n" +
-			"  meaning     An error of the server that the IAM API does not document.\n" +
+			"  meaning     A server error that the IAM API does not document.\n" +
 			"  retry       unstated\n" +
 			"  Transport   returns a *StatusError; with the code in AlsoRetry, retries the\n" +
 			"              request if it is idempotent\n"},
 		{"413", "" +
 			"413 Request Entity Too Large\n" +
 			"  documented  yes\n" +
-			"  meaning     The body is larger than the server takes. With Retry-After the\n" +
+			"  meaning     The body is larger than the server accepts. With Retry-After, the\n" +
 			"              condition is temporary.\n" +
 			"  retry       if Retry-After is present\n" +
 			"  Transport   returns a *StatusError; with the code in AlsoRetry, retries the\n" +
