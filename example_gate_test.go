@@ -144,9 +144,9 @@ func ExampleNotSentError() {
 		_, err := client.Get("https://iam.example/v3/users")
 		wait, _ := iamhttp.RetryAfter(err)
 		fmt.Println(errors.Is(err, iamhttp.ErrTooManyRequests), "| sent:", !errors.As(err, new(*iamhttp.NotSentError)),
-			"| come back in", wait.Round(time.Hour))
+			"| try again in", wait.Round(time.Hour))
 	}
 	// Output:
-	// true | sent: true | come back in 1h0m0s
-	// true | sent: false | come back in 1h0m0s
+	// true | sent: true | try again in 1h0m0s
+	// true | sent: false | try again in 1h0m0s
 }

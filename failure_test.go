@@ -120,7 +120,7 @@ func TestEachFailedCallEndsWithOneFinalFailure(t *testing.T) {
 	}
 }
 
-// hang fails when the context of the request ends.
+// hang is a step that blocks until the context of the request ends.
 func hang(req *http.Request) (*http.Response, error) {
 	<-req.Context().Done()
 	return nil, req.Context().Err()
