@@ -30,7 +30,7 @@ func forSDK(base http.RoundTripper) *http.Client {
 }
 
 func mayBeResent(login *http.Request) {
-	login.Header["Idempotency-Key"] = []string{} // a header without a value is not sent
+	login.Header["Idempotency-Key"] = []string{} // without a value, it is not sent
 }
 
 func forLogin(ctx context.Context) context.Context {
