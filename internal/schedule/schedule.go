@@ -25,7 +25,7 @@ func Default() backoff.BackOff {
 }
 
 // exponential is a schedule that never exceeds maxInterval. The schedule of package
-// backoff can exceed its maximum, because it adds the random part last.
+// backoff can exceed its maximum, because it applies its random factor last.
 type exponential struct{ backoff.ExponentialBackOff }
 
 func (b *exponential) NextBackOff() time.Duration {
