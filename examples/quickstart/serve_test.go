@@ -54,7 +54,7 @@ func TestServeRunsTheServiceAndPrintsURLsToCall(t *testing.T) {
 	assert.Equal(t, 200, resp.StatusCode)
 	_, err = client.Get(urls[1])
 	require.ErrorIs(t, err, iamhttp.ErrNotFound)
-	assert.ErrorContains(t, err, "There is no user with the ID bob.")
+	assert.ErrorContains(t, err, "There is no user with the id bob.")
 
 	interrupt()
 	assert.Zero(t, <-ended)

@@ -148,7 +148,7 @@ func (s *service) find(w http.ResponseWriter, r *http.Request) int {
 	id := r.PathValue("id")
 	i := slices.IndexFunc(s.users, func(u user) bool { return u.ID == id })
 	if i < 0 {
-		iamtest.Keystone(404, fmt.Sprintf("There is no user with the ID %s.", id)).ServeHTTP(w, r)
+		iamtest.Keystone(404, fmt.Sprintf("There is no user with the id %s.", id)).ServeHTTP(w, r)
 	}
 	return i
 }
