@@ -18,8 +18,8 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// Only compare results of the same run: go test -run - -bench . -count 10 .
-// Allocation counts are exact; durations are only meaningful as ratios.
+// Compare only results from the same run: go test -run - -bench . -count 10 . Allocation
+// counts are exact; durations are only meaningful as ratios.
 
 func BenchmarkSuccess(b *testing.B) {
 	for _, method := range []string{"GET", "POST"} {

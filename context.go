@@ -43,8 +43,8 @@ func WithMaxWait(ctx context.Context, d time.Duration) context.Context {
 // each request costs only one lookup.
 type options struct {
 	expected    []Code
-	maxAttempts int           // 0: use the Transport's
-	maxWait     time.Duration // 0: use the Transport's
+	maxAttempts int           // 0: use the Transport's setting
+	maxWait     time.Duration // 0: use the Transport's setting
 	recorder    *Recorder
 }
 

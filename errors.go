@@ -29,7 +29,7 @@ type StatusError struct {
 	Code        Code          // the status code
 	ServiceCode string        // the service's own code, such as "IAM.0004" or "APIG.0308"; empty if there is none, or if it only restates the status
 	Message     string        // the service's own message on one line, without control characters
-	RequestID   string        // from X-Openstack-Request-Id, X-Request-Id, X-IAM-Trace-Id or the body, in this order
+	RequestID   string        // the service's ID for the request, from X-Openstack-Request-Id, X-Request-Id, X-IAM-Trace-Id or the body, in this order of preference
 	Method      string        // the request's method
 	URL         string        // the request's URL, without user info, query and fragment
 	Truncated   bool          // Body is incomplete: it exceeded the limit, was cut off, or timed out
@@ -44,7 +44,7 @@ type StatusError struct {
 	// StopWaitTooLong it may say that a connection cannot be freed. Otherwise it is nil.
 	Cause error `json:"-" xml:"-" yaml:"-"`
 
-	content func() (http.Header, []byte) // a function, because reflection prints only its address; nil: both are empty
+	content func() (http.Header, []byte) // returns header and body; a function, because reflection prints only its address; nil: both are empty
 }
 
 // Header returns a copy of the response header. The header may hold secrets: do not log
@@ -130,7 +130,7 @@ func word(s string) string {
 // GoString returns the text of Error, so that %#v shows no secret.
 func (e *StatusError) GoString() string { return e.Error() }
 
-// LogValue groups the fields that are safe to log: no header, body or Cause.
+// LogValue groups the fields that are safe to log, which excludes header, body and Cause.
 func (e *StatusError) LogValue() slog.Value {
 	attrs := make([]slog.Attr, 0, 10)
 	attrs = append(attrs, slog.Int("code", int(e.Code)))
@@ -263,8 +263,8 @@ func RetryAfter(err error) (time.Duration, bool) {
 
 // A StopReason says why a request was not sent, or not sent again. If several reasons
 // apply, the one that is listed first is reported, with two exceptions: StopCanceled
-// takes precedence over StopDeadline and StopSignature; between the latter two, the
-// earlier time decides.
+// takes precedence over StopDeadline and StopSignature; and of these two, the one that
+// would occur first is reported.
 type StopReason uint8
 
 // The reasons, in order of precedence.

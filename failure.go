@@ -13,12 +13,12 @@ import (
 // canceled or the gate refuses the retry, that final Failure is the second for the same
 // attempt. A failure that a Transport below has reported is not reported again.
 type Failure struct {
-	Err     error         // *StatusError, *NotSentError, or Base's error
+	Err     error         // a *StatusError, a *NotSentError, or Base's error
 	Method  string        // the request's method
 	URL     string        // the request's URL, without user info, query and fragment
-	Attempt int           // 1 for the first attempt; 0: nothing was sent
+	Attempt int           // the attempt's number, starting at 1; 0: nothing was sent
 	Stop    StopReason    // why the failure is final, even if there was no response; StopUnset if Retry is true
-	Retry   bool          // the request will be sent again
+	Retry   bool          // whether the request will be sent again
 	Wait    time.Duration // the wait from the response to the retry, which a Gate may lengthen; 0 if the failure is final
 }
 

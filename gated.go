@@ -118,8 +118,8 @@ func (c *call) stated(resp *http.Response, asked time.Duration) gate.Limit {
 	return gate.Limit(l)
 }
 
-// throttled reports whether a response means that the account is over its limit: it is a
-// 429, or it has another code that is retried and asks for a wait.
+// throttled reports whether a response means that the account is over its limit. Such a
+// response is a 429, or it asks for a wait and has a code that AlsoRetry lists.
 func (c *call) throttled(code Code, asked time.Duration) bool {
 	return code == ErrTooManyRequests || asked > 0 && slices.Contains(c.t.AlsoRetry, code)
 }

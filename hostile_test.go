@@ -640,7 +640,7 @@ func TestSecretsInARedirectDoNotReachTheError(t *testing.T) {
 	})
 }
 
-// lie returns a Retry-After value that a server should not send.
+// lie returns a random Retry-After value of a kind that a server should not send.
 func lie(r *rand.Rand) string {
 	n := r.Uint64() >> r.IntN(64)
 	return []func() string{

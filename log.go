@@ -21,8 +21,8 @@ import (
 // type) instead of the first four.
 //
 // No secrets are logged: nothing else from header and body, no user info or query from
-// the URL, no text of Base's errors, which may hold any of these, and no message from the
-// service, which may quote the request.
+// the URL, no text of Base's errors, which may contain any of these, and no message from
+// the service, which may quote the request.
 func LogFailures(l *slog.Logger) func(context.Context, Failure) {
 	return func(ctx context.Context, f Failure) {
 		logger := l

@@ -179,7 +179,7 @@ func TestTutorialProgramsBuildAndRunInAnEmptyDirectory(t *testing.T) {
 		run(command)
 	}
 
-	// The tutorial shows the output of the programs. Times and ports differ.
+	// The tutorial shows the output of the programs, but with other times and ports.
 	differs := regexp.MustCompile(`\d{4}/\d\d/\d\d \d\d:\d\d:\d\d|wait=\S+|127\.0\.0\.1:\d+`)
 	shown := differs.ReplaceAllString(string(tutorial), "?")
 	alice, bob := serveQuickstart(t, parent)

@@ -13,7 +13,7 @@ import (
 // does not affect retries.
 type Reason uint8
 
-// The reasons, with what happened or what to do.
+// The reasons, each with what happened or what to do.
 const (
 	ReasonUnknown            Reason = iota // neither code nor message gives a reason that a program can act on
 	ReasonAccountLocked                    // wait until the account is unlocked; logging in again does not help

@@ -25,8 +25,8 @@ type Recorder struct {
 type recorded struct{ err error }
 
 // WithRecorder returns a context under which every Transport records its failures, and
-// the Recorder that holds the latest. If ctx already has a Recorder, that one keeps
-// recording too.
+// the Recorder that holds the latest failure. If ctx already has a Recorder, that one
+// keeps recording too.
 func WithRecorder(ctx context.Context) (context.Context, *Recorder) {
 	o := optionsOf(ctx)
 	r := &Recorder{outer: o.recorder}

@@ -166,12 +166,12 @@ func (f *failedAttempt) leastWait() time.Duration {
 // service does not ask for a wait. A stated limit may be wrong, so it never shortens the
 // wait, never extends the wait beyond what is allowed, and never ends the call.
 //
-// A request that is sent before the limit admits any is wasted. If the service states
-// only its window, say 200 requests in 5 minutes, it is unknown when the window began. In
-// that case, the wait is a third of the window. Shorter waits would each waste a request,
-// and would use up the attempts before the window ends; longer waits might end long after
-// the window does. If many requests were sent at once, the window has just begun, and
-// three such waits reach its end.
+// A request is wasted if it is sent before the limit admits requests again. If the
+// service states only its window, say 200 requests in 5 minutes, it is unknown when the
+// window began. In that case, the wait is a third of the window. Shorter waits would each
+// waste a request, and would use up the attempts before the window ends; longer waits
+// might end long after the window does. If many requests were sent at once, the window
+// has just begun, and three such waits reach its end.
 func (f *failedAttempt) statedWait(wait time.Duration, data []byte) time.Duration {
 	l := limit.Of(f.header, "", f.at)
 	if l == (limit.Limit{}) && limit.Mentioned(data) {
@@ -197,8 +197,8 @@ func (f *failedAttempt) statedWait(wait time.Duration, data []byte) time.Duratio
 	return max(wait, least)
 }
 
-// left returns the time that a wait must be shorter than: a response that takes as long
-// as the fastest so far must still arrive before the deadline and before the request's
+// left returns the time below which a wait must stay: a response that takes as long as
+// the fastest so far must still arrive before the deadline and before the request's
 // signature expires. The StopReason says which of the two comes first.
 func (f *failedAttempt) left() (time.Duration, StopReason) {
 	left, first := time.Duration(math.MaxInt64), StopDeadline

@@ -39,7 +39,7 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 		switch {
 		case v == nil: // no response, or not a failure
 			return false, nil
-		case err != nil: // from the response handler, which is called between two checks
+		case err != nil: // the error is the response handler's, which is called between two checks
 			return false, fmt.Errorf("%w: %w", v.err, err)
 		case v.err.Stop == StopUnset:
 			return true, nil
@@ -59,7 +59,7 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 		defer resp.Body.Close()
 		v := note.Get[*verdict](resp)
 		switch {
-		case v == nil && err != nil: // from another CheckRetry, or from the response handler after a success
+		case v == nil && err != nil: // the error is another CheckRetry's, or the response handler's after a success
 			return nil, err
 		case v == nil:
 			v = &verdict{err: t.answer(note.Request(resp).Context(), resp, c.RetryMax).final(StopAttempts)}
@@ -69,7 +69,7 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 			v.err.Stop = StopAttempts // RetryMax is used up
 			return nil, v.err
 		}
-		if !errors.Is(err, v.err) { // from PrepareRetry
+		if !errors.Is(err, v.err) { // the error is PrepareRetry's
 			err = fmt.Errorf("%w: %w", v.err, err)
 		}
 		return nil, err
@@ -157,7 +157,7 @@ func (t *Transport) answer(ctx context.Context, resp *http.Response, retryMax in
 // attempt's count.
 func setResendCount(req *http.Request, n int) {
 	ctx := req.Context()
-	if c, ok := ctx.(*resend.Context); ok && c.Began == 0 { // not from a Transport above
+	if c, ok := ctx.(*resend.Context); ok && c.Began == 0 { // the count is not from a Transport above
 		ctx = c.Context
 	}
 	*req = *req.WithContext(&resend.Context{Context: ctx, Resend: resend.Resend{Count: n}})

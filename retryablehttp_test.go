@@ -429,11 +429,11 @@ func TestRetryableClientReturnsEitherResponseOrErrorAndClosesBodies(t *testing.T
 		sent  int
 		text  string
 	}{
-		"another CheckRetry stops with an error":           {404, policy(false, own), 1, "own"},
-		"another CheckRetry stops a success with an error": {200, policy(false, own), 1, "own"},
-		"another CheckRetry retries with an error":         {503, policy(true, own), 3, "own"},
-		"another CheckRetry retries":                       {503, policy(true, nil), 3, `iamhttp: 503 ServiceUnavailable: "m" (sent 3 times: attempts used up)`},
-		"another CheckRetry retries a success":             {200, policy(true, nil), 3, `iamhttp: 200 OK: "m" (sent 3 times: attempts used up)`},
+		"another CheckRetry returns false and an error for a failure": {404, policy(false, own), 1, "own"},
+		"another CheckRetry returns false and an error for a success": {200, policy(false, own), 1, "own"},
+		"another CheckRetry returns true and an error for a failure":  {503, policy(true, own), 3, "own"},
+		"another CheckRetry returns true for a failure":               {503, policy(true, nil), 3, `iamhttp: 503 ServiceUnavailable: "m" (sent 3 times: attempts used up)`},
+		"another CheckRetry returns true for a success":               {200, policy(true, nil), 3, `iamhttp: 200 OK: "m" (sent 3 times: attempts used up)`},
 		"ErrorPropagatedRetryPolicy of go-retryablehttp": {500, func(c *retryablehttp.Client, _ *retryablehttp.Request) {
 			c.CheckRetry = retryablehttp.ErrorPropagatedRetryPolicy
 		}, 3, "unexpected HTTP status 500 Internal Server Error"},
@@ -447,14 +447,14 @@ func TestRetryableClientReturnsEitherResponseOrErrorAndClosesBodies(t *testing.T
 		"PrepareRetry fails": {429, func(c *retryablehttp.Client, _ *retryablehttp.Request) {
 			c.PrepareRetry = func(*http.Request) error { return own }
 		}, 1, `iamhttp: 429 TooManyRequests: "m" (sent once): own`},
-		"PrepareRetry fails, with another CheckRetry": {503, func(c *retryablehttp.Client, _ *retryablehttp.Request) {
+		"PrepareRetry fails, and another CheckRetry returned true": {503, func(c *retryablehttp.Client, _ *retryablehttp.Request) {
 			c.CheckRetry = retryablehttp.DefaultRetryPolicy
 			c.PrepareRetry = func(*http.Request) error { return own }
 		}, 1, "own"},
 		"a redirect fails": {302, func(c *retryablehttp.Client, _ *retryablehttp.Request) {
 			c.HTTPClient.CheckRedirect = func(*http.Request, []*http.Request) error { return own }
 		}, 1, `Get "/else": own`},
-		"a redirect fails, with another CheckRetry": {302, func(c *retryablehttp.Client, _ *retryablehttp.Request) {
+		"a redirect fails, and another CheckRetry returns true": {302, func(c *retryablehttp.Client, _ *retryablehttp.Request) {
 			c.CheckRetry = retryablehttp.ErrorPropagatedRetryPolicy
 			c.HTTPClient.CheckRedirect = func(*http.Request, []*http.Request) error { return own }
 		}, 3, `Get "/else": own`},

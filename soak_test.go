@@ -290,7 +290,7 @@ func (s *soak) call(n int64) {
 	case typed:
 		code, outcome = e.Code, e.Stop.String()
 		if e.RequestID != id && e.Attempts > 0 || e.Attempts > soakAttempts || e.Stop == iamhttp.StopUnset {
-			wrong = fmt.Sprintf("wrong error: %v, with the request id %q, after %d attempts", e, e.RequestID, e.Attempts)
+			wrong = fmt.Sprintf("wrong error: %v, with the request ID %q, after %d attempts", e, e.RequestID, e.Attempts)
 		}
 	case ctx.Err() != nil:
 		outcome = "no response in time"

@@ -31,30 +31,31 @@ type Transport struct {
 	MaxAttempts int
 
 	// MaxWait is the longest wait before a retry, not counting random jitter. If
-	// Retry-After or a pause of the Gate is longer, the call fails at once; a longer
-	// Backoff interval is shortened to MaxWait. Zero or negative means that only the
-	// context's deadline limits a wait; without a deadline it means 2 minutes. See also
-	// [WithMaxWait].
+	// Retry-After or a pause of the Gate is longer than MaxWait, the call fails at once;
+	// a longer Backoff interval is shortened to MaxWait. Zero or negative means that only
+	// the context's deadline limits a wait; without a deadline it means 2 minutes. See
+	// also [WithMaxWait].
 	MaxWait time.Duration
 
 	// Backoff returns a new schedule; it is called once per retried request, and
 	// NextBackOff once per retry. A negative interval ends the call. The interval is the
 	// wait itself or, if the service asks for a wait, the upper bound of the random
 	// jitter that is added. If nil, the schedule is exponential: 1 s, doubled each time,
-	// ±50 %, at most 30 s.
+	// ±50%, at most 30 s.
 	Backoff func() backoff.BackOff
 
 	// AlsoRetry lists codes to retry in addition to 408 and 429, even where the
-	// documentation does not mention a retry or advises against it. A 413 is retried if
+	// documentation does not mention a retry or advises against one. A 413 is retried if
 	// it carries Retry-After; any other code is retried if the request is idempotent by
 	// its method (RFC 9110 §9.2.2) or has an Idempotency-Key or X-Idempotency-Key.
 	AlsoRetry []Code
 
-	// RetryConnectionErrors also retries a request that received no response. The request
-	// must be idempotent, as defined at AlsoRetry, or the connection must have failed to
-	// open. In addition, it must be possible to send the body again, and go-retryablehttp
-	// must consider the error recoverable. If all attempts fail, RoundTrip returns Base's
-	// error. This is off by default, because the table covers only responses.
+	// RetryConnectionErrors makes the Transport also retry a request that received no
+	// response. The request must be idempotent, as defined for AlsoRetry, or the
+	// connection must have failed to open. In addition, it must be possible to send the
+	// body again, and go-retryablehttp must consider the error recoverable. If all
+	// attempts fail, RoundTrip returns Base's error. This is off by default, because the
+	// table covers only responses.
 	RetryConnectionErrors bool
 
 	// Expected lists status codes that are not failures for this caller. Responses with
@@ -62,12 +63,12 @@ type Transport struct {
 	// [WithExpected].
 	Expected []Code
 
-	// PassThrough returns the last response with its body unread instead of a
-	// *StatusError, which keeps the contract of http.RoundTripper. The same requests are
-	// retried. You still get a *StatusError when there is no response to return: if the
-	// wait before a retry was canceled, if the Gate refused a retry, or if a proxy
-	// refused to connect ([CheckProxyConnect]). With a Recorder or OnFailure, up to 64
-	// KiB of the body is read ahead and put back.
+	// PassThrough makes RoundTrip return the last response, with its body unread, instead
+	// of a *StatusError. This keeps the contract of http.RoundTripper. Retries are the
+	// same as without PassThrough. You still get a *StatusError when there is no response
+	// to return: if the wait before a retry was canceled, if the Gate refused a retry, or
+	// if a proxy refused to connect ([CheckProxyConnect]). With a Recorder or OnFailure,
+	// up to 64 KiB of the body is read ahead and put back.
 	PassThrough bool
 
 	// Gate, if not nil, decides when the requests of one account are sent, so that all
@@ -83,7 +84,7 @@ type Transport struct {
 	GateKey func(*http.Request) string
 
 	// OnFailure, if not nil, is called for each [Failure], in PassThrough mode too,
-	// before RoundTrip continues. It gets the request's context and must be safe for
+	// before RoundTrip continues. It receives the request's context and must be safe for
 	// concurrent use. [LogFailures] logs failures, and [Tee] calls several functions.
 	OnFailure func(context.Context, Failure)
 
@@ -98,11 +99,11 @@ type Transport struct {
 
 var errNoAnswer = errors.New("iamhttp: Base returned neither response nor error")
 
-// RoundTrip sends req and retries it where the documentation allows that. It deliberately
-// breaks the contract of [http.RoundTripper]: for a failing response it returns a nil
-// response and a *StatusError. A Transport therefore belongs outermost, so that no outer
-// layer mistakes its errors for broken connections and retries them. To keep the
-// contract, set PassThrough.
+// RoundTrip sends req and retries it where the documentation allows a retry. It
+// deliberately breaks the contract of [http.RoundTripper]: for a failing response it
+// returns a nil response and a *StatusError. A Transport therefore belongs outermost, so
+// that no outer layer mistakes its errors for broken connections and retries them. To
+// keep the contract, set PassThrough.
 //
 // A response with a code from 100 to 399 is returned unchanged. The request is never
 // modified. A body is sent again only if the request has GetBody; it is never buffered.

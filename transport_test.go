@@ -476,7 +476,10 @@ func TestGetBodyIsCalledOnlyIfNothingElsePreventsTheRetry(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			req := newRequest(t, "POST", "x")
-			req.GetBody = func() (io.ReadCloser, error) { t.Error("GetBody was called"); return http.NoBody, nil }
+			req.GetBody = func() (io.ReadCloser, error) {
+				t.Error("GetBody was called although the request is not retried")
+				return http.NoBody, nil
+			}
 			if tt.ctx != nil {
 				req = req.WithContext(tt.ctx(req.Context()))
 			}

@@ -17,7 +17,7 @@ const (
 )
 
 // bar returns a display that redraws one line of a terminal. A line that is too wide is
-// cut off, because the next one could not overwrite all of it if it wrapped.
+// cut off: if it were wrapped, the next line would not overwrite it completely.
 func bar(out io.Writer) display {
 	return func(task string, s state, ended bool) {
 		// The widths of the three parts, in columns.

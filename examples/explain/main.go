@@ -309,9 +309,9 @@ func table(w io.Writer) {
 	}
 	tw.Flush()
 	fmt.Fprint(w, `
-RETRY is what the published table says; 200 is not in that table. TRANSPORT is
-what an iamhttp.Transport with default settings does: it returns the response or
-a *StatusError, and retries 408 and 429 before that.
+RETRY is what the published table says about retries; 200 is not in that table.
+TRANSPORT is what an iamhttp.Transport with default settings does: it returns
+the response or a *StatusError, but first retries a 408 or 429.
 `)
 }
 

@@ -16,8 +16,8 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// read runs the program with input as its standard input. It returns the output, in which
-// it has replaced each run of white space with one space.
+// read runs the program with input as its standard input. It returns the output, with
+// each run of white space replaced by a single space.
 func read(t *testing.T, input string) string {
 	t.Helper()
 	var out, errs bytes.Buffer

@@ -125,7 +125,7 @@ var scenes = []struct {
 	{"Check for a specific status: errors.Is", false, (*demo).conflict},
 	{"Get the details of a failure: errors.As", false, (*demo).notFound},
 	{"Get just the status code: errors.As", false, (*demo).unauthorized},
-	{"A failure that the API does not allow to be retried is returned at once", true, (*demo).unavailable},
+	{"A failure that may not be retried is returned at once", true, (*demo).unavailable},
 	{"A call that would have to wait beyond its deadline fails at once", true, (*demo).deadline},
 	{"A body that can be read only once is sent only once", true, (*demo).upload},
 	{"An SDK that inspects status codes: PassThrough and a Recorder", false, (*demo).passThrough},

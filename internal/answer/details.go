@@ -13,7 +13,7 @@ import (
 	"unicode/utf8"
 )
 
-// Details are what a service says about a failure in the response body.
+// Details holds what a service says about a failure in the response body.
 type Details struct{ Code, Message, RequestID string }
 
 // Decode understands the error bodies of IAM services and of the gateways and token

@@ -37,7 +37,7 @@ func TestRetryAfterIsParsedAsRFC9110Says(t *testing.T) {
 		"a number that would wrap to 6 s":                         {http.Header{"Retry-After": {"18446744080"}}, longest, true},
 		"a number that does not fit into 64 bits":                 {http.Header{"Retry-After": {"99999999999999999999999"}}, longest, true},
 		"two lines, of which the longer wait counts":              {http.Header{"Retry-After": {"5", "10"}}, 10 * time.Second, true},
-		"two lines, one invalid":                                  {http.Header{"Retry-After": {"soon", "10"}}, 10 * time.Second, true},
+		"two lines, of which one is invalid":                      {http.Header{"Retry-After": {"soon", "10"}}, 10 * time.Second, true},
 		"a list in one line":                                      {http.Header{"Retry-After": {"5, 10"}}, 0, false},
 		"IMF-fixdate":                                             {http.Header{"Retry-After": {"Sat, 01 Jan 2000 00:01:00 GMT"}}, time.Minute, true},
 		"RFC 850":                                                 {http.Header{"Retry-After": {"Saturday, 01-Jan-00 00:01:00 GMT"}}, time.Minute, true},

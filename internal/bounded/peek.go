@@ -54,7 +54,7 @@ type peekedBody struct {
 	stopped bool   // reading ahead must stop
 	closed  bool   // the caller has closed the body
 
-	panicked any // the value that a Read of rest has panicked with
+	panicked any // the value of the panic, if a Read of rest panicked
 }
 
 var (

@@ -41,9 +41,9 @@ func Resume(now time.Duration, l Learned, pause time.Duration) *Controller {
 
 // A Pacer decides when the requests of one account are sent, as a [Controller] does. Its
 // methods are called under the account's lock, and all times of an account are measured
-// from the same origin. The backlog is the number of waiting requests. In Sent, it
-// includes the requests that the gate refused since the previous Sent because of their
-// deadlines.
+// from the same origin. The backlog is the number of waiting requests. In Sent, the
+// backlog includes the requests that the gate has refused since the previous Sent because
+// of their deadlines.
 type Pacer interface {
 	Next(now time.Duration, backlog int) time.Duration
 	Sent(now time.Duration, backlog int) Send
@@ -80,11 +80,11 @@ func (h History) Close(retryAfter time.Duration) *Controller {
 // A Fleet is the group of processes that a gate belongs to.
 type Fleet interface {
 	// Opened is called when the gate sees a new key. It returns the number of gates that
-	// share the account's start window. If the account is known to be throttled, it also
-	// returns its Pacer. It is called under the account's lock.
+	// share the account's start window. If the account is known to be throttled, Opened
+	// also returns the account's Pacer. Opened is called under the account's lock.
 	Opened(key string) (share int, p Pacer)
 	// Throttled returns the Pacer of an account that was throttled for the first time.
-	// It is called under the account's lock.
+	// Throttled is called under the account's lock.
 	Throttled(key string, h History, retryAfter time.Duration) Pacer
 	// Forgotten ends the use of a key that began with one call to Opened. It is called
 	// without the account's lock, but possibly while another lock of the gate is held, so

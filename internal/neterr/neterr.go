@@ -45,10 +45,10 @@ var hopelessTexts = []string{
 	"http: nil Request.URL",
 	"http: nil Request.Header",
 	"http: no Host in request URL",
-	"net/http: invalid ", // method, header field, trailer
+	"net/http: invalid ", // followed by method, header field or trailer
 	"http: invalid ",
-	"http: Request.ContentLength=", // but the request has no body
-	"http: ContentLength=",         // but the body has another length
+	"http: Request.ContentLength=", // the request has a ContentLength but no body
+	"http: ContentLength=",         // the body's length differs from ContentLength
 	"http: server gave HTTP response to HTTPS client",
 	"malformed HTTP response", // from a server that speaks another protocol, such as TLS
 	"malformed HTTP version",

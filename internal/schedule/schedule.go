@@ -11,7 +11,7 @@ import (
 
 const maxInterval = 30 * time.Second
 
-// Default returns an exponential schedule: 1 s, doubled each time, ±50 %, at most 30 s.
+// Default returns an exponential schedule: 1 s, doubled each time, ±50%, at most 30 s.
 func Default() backoff.BackOff {
 	b := &exponential{backoff.ExponentialBackOff{
 		InitialInterval:     time.Second,
