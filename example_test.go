@@ -368,7 +368,7 @@ func ExampleRecorder_twoRequests() {
 	}
 	service.On("GET /v3/groups", iamtest.Answer{Body: `{"groups":[]}`})
 
-	// Wrong: one Recorder for both requests, read after the second one.
+	// Wrong: one Recorder for both requests, read after the second request.
 	ctx, rec := iamhttp.WithRecorder(context.Background())
 	failed := get(ctx, "/v3/users/bob")
 	_ = get(ctx, "/v3/groups") // succeeds

@@ -47,7 +47,7 @@ func (c *call) findAccount() error {
 func (c *call) sendGated() (resp *http.Response, err error) {
 	r := gate.Request{Key: c.key, Resend: c.attempts, MaxWait: c.patience.maxWait}
 	if r.MaxWait == math.MaxInt64 {
-		r.MaxWait = 0 // no bound
+		r.MaxWait = 0 // 0 means no limit
 	}
 	var ticket gate.Ticket
 	waiting, sending := true, false

@@ -284,7 +284,8 @@ func TestTenThousandWaitingCallsUseLittleMemoryAndReturnWhenCanceled(t *testing.
 			errs <- err
 		}()
 	}
-	// The goroutines belong to the caller, so they exist before the first measurement.
+	// The goroutines stand for the caller's own, so they are started before the first
+	// measurement.
 	before, goroutines := heap(), runtime.NumGoroutine()
 	close(start)
 	waiting.Wait()

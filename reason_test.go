@@ -222,7 +222,7 @@ func TestReasonWithoutAServiceCodeIsDerivedFromTheMessage(t *testing.T) {
 	}
 	locked := "The account is locked after too many wrong passwords."
 	for code, want := range map[string]iamhttp.Reason{
-		"IAM.0012":   iamhttp.ReasonAccountLocked, // this code says no more than the status
+		"IAM.0012":   iamhttp.ReasonAccountLocked, // this code is no more specific than the status
 		"APIGW.0308": iamhttp.ReasonAccountLocked,
 		"APIG.0501":  iamhttp.ReasonQuotaExceeded,
 	} {

@@ -25,8 +25,8 @@ type Recorder struct {
 type recorded struct{ err error }
 
 // WithRecorder returns a context under which every Transport records its failures, and
-// the Recorder that holds the latest failure. If ctx already has a Recorder, that one
-// keeps recording too.
+// the Recorder that holds the latest failure. If ctx already has a Recorder, that
+// Recorder keeps recording too.
 func WithRecorder(ctx context.Context) (context.Context, *Recorder) {
 	o := optionsOf(ctx)
 	r := &Recorder{outer: o.recorder}
@@ -65,7 +65,8 @@ func (r *Recorder) Wrap(err error) error {
 	return err
 }
 
-// A fuller is err together with a StatusError that has more detail than the one in err.
+// A fuller is err together with a StatusError that has more detail than the StatusError
+// in err.
 type fuller struct {
 	err    error
 	status *StatusError
@@ -73,7 +74,8 @@ type fuller struct {
 
 func (f *fuller) Error() string { return f.err.Error() }
 
-// Unwrap returns status first, so that errors.As finds it before the one in err.
+// Unwrap returns status first, so that errors.As finds status before the StatusError in
+// err.
 func (f *fuller) Unwrap() []error { return []error{f.status, f.err} }
 
 // record stores the typed error that err holds. If err holds none, or is nil because the

@@ -107,7 +107,7 @@ func (f *failedAttempt) final(stop StopReason) *StatusError {
 func (t *Transport) decide(f *failedAttempt, interval func() time.Duration) (wait time.Duration, stop StopReason) {
 	switch {
 	case !f.answered && cancelctx.Ended(f.req) != nil:
-		return 0, StopCanceled // this is why there is no response
+		return 0, StopCanceled // the request was canceled, which is why there is no response
 	case !f.answered && !t.mayRetryUnanswered(f.req, f.err),
 		f.answered && !t.mayRetry(f.req, f.code, f.hasAsked):
 		return 0, StopNotRetryable

@@ -284,21 +284,21 @@ func TestConnectionErrorsAreRetriedOnlyIfEnabledAndIdempotent(t *testing.T) {
 		err    error
 		want   int
 	}{
-		"off by default":                         {iamhttp.Transport{Backoff: zero}, "GET", nil, broken, 1},
-		"a GET":                                  {on, "GET", nil, broken, 2},
-		"a PUT":                                  {on, "PUT", nil, broken, 2},
-		"a POST":                                 {on, "POST", nil, broken, 1},
-		"a POST with Idempotency-Key":            {on, "POST", key, broken, 2},
-		"attempts used up":                       {iamhttp.Transport{RetryConnectionErrors: true, Backoff: zero, MaxAttempts: 1}, "GET", nil, broken, 1},
-		"a schedule that stops":                  {iamhttp.Transport{RetryConnectionErrors: true, Backoff: func() backoff.BackOff { return &backoff.StopBackOff{} }}, "GET", nil, broken, 1},
-		"an unverified certificate":              {on, "GET", nil, &tls.CertificateVerificationError{Err: errors.New("x")}, 1},
-		"an unverified certificate, wrapped":     {on, "GET", nil, fmt.Errorf("proxy: %w", &url.Error{Op: "x", Err: &tls.CertificateVerificationError{Err: errors.New("x")}}), 1},
-		"an unknown authority, wrapped":          {on, "GET", nil, fmt.Errorf("proxy: %w", x509.UnknownAuthorityError{}), 1},
-		"a certificate of another host, wrapped": {on, "GET", nil, fmt.Errorf("proxy: %w", x509.HostnameError{Certificate: &x509.Certificate{}, Host: "h"}), 1},
-		"an invalid certificate":                 {on, "GET", nil, fmt.Errorf("proxy: %w", x509.CertificateInvalidError{Cert: &x509.Certificate{}}), 1},
-		"an unsupported protocol scheme":         {on, "GET", nil, errors.New("unsupported protocol scheme \"x\""), 1},
-		"EOF":                                    {on, "GET", nil, io.EOF, 2},
-		"a StatusError of an inner Transport":    {on, "GET", nil, iamhttp.NewStatusError(503, nil, nil), 1},
+		"off by default":                          {iamhttp.Transport{Backoff: zero}, "GET", nil, broken, 1},
+		"a GET":                                   {on, "GET", nil, broken, 2},
+		"a PUT":                                   {on, "PUT", nil, broken, 2},
+		"a POST":                                  {on, "POST", nil, broken, 1},
+		"a POST with Idempotency-Key":             {on, "POST", key, broken, 2},
+		"attempts used up":                        {iamhttp.Transport{RetryConnectionErrors: true, Backoff: zero, MaxAttempts: 1}, "GET", nil, broken, 1},
+		"a schedule that stops":                   {iamhttp.Transport{RetryConnectionErrors: true, Backoff: func() backoff.BackOff { return &backoff.StopBackOff{} }}, "GET", nil, broken, 1},
+		"an unverified certificate":               {on, "GET", nil, &tls.CertificateVerificationError{Err: errors.New("x")}, 1},
+		"an unverified certificate, wrapped":      {on, "GET", nil, fmt.Errorf("proxy: %w", &url.Error{Op: "x", Err: &tls.CertificateVerificationError{Err: errors.New("x")}}), 1},
+		"an unknown authority, wrapped":           {on, "GET", nil, fmt.Errorf("proxy: %w", x509.UnknownAuthorityError{}), 1},
+		"a certificate for another host, wrapped": {on, "GET", nil, fmt.Errorf("proxy: %w", x509.HostnameError{Certificate: &x509.Certificate{}, Host: "h"}), 1},
+		"an invalid certificate":                  {on, "GET", nil, fmt.Errorf("proxy: %w", x509.CertificateInvalidError{Cert: &x509.Certificate{}}), 1},
+		"an unsupported protocol scheme":          {on, "GET", nil, errors.New("unsupported protocol scheme \"x\""), 1},
+		"EOF":                                     {on, "GET", nil, io.EOF, 2},
+		"a StatusError of an inner Transport":     {on, "GET", nil, iamhttp.NewStatusError(503, nil, nil), 1},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -114,8 +114,8 @@ func (t *Transport) judge(f *failedAttempt) *verdict {
 		}
 		return s.NextBackOff()
 	})
-	// The client retries the first request, not the one that a redirect led to, which may
-	// have another method. Since the redirect was the response to the first request, the
+	// The client retries the first request, not the request that a redirect led to, whose
+	// method may differ. Since the redirect was the response to the first request, the
 	// service may have carried out that first request.
 	first := f.req
 	for first.Response != nil && first.Response.Request != nil {

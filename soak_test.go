@@ -29,7 +29,7 @@ import (
 // To find a slow leak, run: go test -run Soak -soak 30m -timeout 1h .
 var soakTime = flag.Duration("soak", 2*time.Second, "the total duration of TestSoak, half of it with a gate and half without")
 
-// A soakServer responds in every documented way, and in some that are not documented.
+// A soakServer responds in every documented way, and in some undocumented ways.
 type soakServer struct {
 	mu      sync.Mutex
 	seen    map[string]int // number of requests received, by call ID
