@@ -91,7 +91,7 @@ func outcome(resp *http.Response, err error) string {
 		}
 		return text
 	case unverified:
-		return "an error: the certificate is not valid"
+		return "an error: certificate verification failed"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "an error: context.DeadlineExceeded"
 	}
