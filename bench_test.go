@@ -18,8 +18,8 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// Only compare results of the same run: go test -run - -bench . -count 10 .
-// Allocation counts are exact; durations are only meaningful as ratios.
+// Compare only results from the same run: go test -run - -bench . -count 10 . Allocation
+// counts are exact; durations are only meaningful as ratios.
 
 func BenchmarkSuccess(b *testing.B) {
 	for _, method := range []string{"GET", "POST"} {
@@ -131,8 +131,8 @@ func run(b *testing.B, rt http.RoundTripper, req *http.Request) {
 	}
 }
 
-// BenchmarkClientTimeout measures the cost of http.Client.Timeout if the client's Transport
-// is not an *http.Transport. The cost is the same for any wrapper.
+// BenchmarkClientTimeout measures what http.Client.Timeout costs if the client's
+// Transport is not an *http.Transport. The cost is the same for any wrapper.
 func BenchmarkClientTimeout(b *testing.B) {
 	base := fixedAnswers(nil, "", 200)
 	for _, timeout := range []time.Duration{0, time.Minute} {
@@ -153,9 +153,10 @@ func BenchmarkClientTimeout(b *testing.B) {
 	}
 }
 
-// BenchmarkLimitOf50000PerSecond makes calls from 5000 goroutines in real time, to a server
-// with a limit of 50,000 requests per second. It reports the share of the limit that the
-// calls use, without and with a gate. With -benchtime 1000000x, each takes about 20 s.
+// BenchmarkLimitOf50000PerSecond makes calls from 5000 goroutines in real time, to a
+// server with a limit of 50,000 requests per second. It reports which share of the limit
+// the calls use, once without a gate and once with one. With -benchtime 1000000x, each of
+// the two takes about 20 s.
 func BenchmarkLimitOf50000PerSecond(b *testing.B) {
 	const limit, callers = 50_000.0, 5000
 	for _, gated := range []bool{false, true} {

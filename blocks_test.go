@@ -19,7 +19,7 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// The documents show the following functions, which are not part of any example.
+// The following functions are shown in the documents and are not part of any example.
 var _ = []any{forSDK, mayBeResent, forLogin}
 
 func forSDK(base http.RoundTripper) *http.Client {
@@ -37,9 +37,9 @@ func forLogin(ctx context.Context) context.Context {
 	return iamhttp.WithExpected(ctx, iamhttp.ErrTooManyRequests)
 }
 
-// Readers copy a block without its context and only add the imports, so the block must
-// declare all values it uses. The files in adapters are an exception: their blocks use
-// values that the reader already has.
+// Readers copy a block without its context and add only the imports, so each block must
+// declare every value that it uses. The documents in adapters are an exception: their
+// blocks use values that the reader already has.
 func TestGoBlocksInDocumentsDeclareTheValuesTheyUse(t *testing.T) {
 	imported := map[string]bool{}
 	for _, text := range files(t, ".go") {
@@ -59,7 +59,7 @@ func TestGoBlocksInDocumentsDeclareTheValuesTheyUse(t *testing.T) {
 			}
 			for _, id := range undeclared(t, code) {
 				if path == "docs/otc.md" && slices.Contains([]string{"provider", "client", "shared"}, id) {
-					continue // packages of the SDK, which no file here imports, and the reader's gate
+					continue // packages of an SDK, which no Go file here imports, and the reader's gate
 				}
 				assert.True(t, imported[id], "%s: nothing in this block declares %s:\n%s", path, id, code)
 			}
@@ -70,8 +70,8 @@ func TestGoBlocksInDocumentsDeclareTheValuesTheyUse(t *testing.T) {
 // packageName finds the usual name of a package in its quoted import path.
 var packageName = regexp.MustCompile(`(?:go-)?([^/"]+)(?:/v\d+)?"$`)
 
-// undeclared returns the names that code uses but does not declare. The code is a file or a
-// part of one.
+// undeclared returns the names that code uses but does not declare. The code is a whole
+// file or part of a file.
 func undeclared(t *testing.T, code string) (names []string) {
 	t.Helper()
 	var file *ast.File

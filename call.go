@@ -38,7 +38,8 @@ type call struct {
 	latest   error           // the error of the previous attempt, in case the gate refuses the retry
 }
 
-// run makes the call. If the code that it calls panics, run closes the response body.
+// run makes the call. If Base, the gate or a callback panics, run closes the response
+// body.
 func (c *call) run() (*http.Response, error) {
 	returned := false
 	defer func() {
@@ -150,17 +151,17 @@ func (c *call) describe(resp *http.Response, err error) failedAttempt {
 	}
 	if f.answered {
 		f.asked, f.hasAsked = answer.RetryAfter(f.header, f.at)
-		// If only the number of attempts limits the call, the gate alone does not decide
-		// the waits in the second half of the attempts: they are at least as long as
-		// without a gate. Otherwise the gate might end waits early because other requests
-		// wait, and the call would run out of attempts.
+		// If only the number of attempts limits the call, then in the second half of the
+		// attempts the waits are at least as long as without a gate. If the gate alone
+		// decided, it might send this request early, as a probe for other waiting
+		// requests, and the call would run out of attempts.
 		_, limited := c.req.Context().Deadline()
 		f.gated = c.t.Gate != nil && c.throttled(f.code, f.asked) && (limited || !f.expires.IsZero() || 2*f.attempts < f.patience.attempts)
 		c.fastest = min(c.fastest, f.at.Sub(c.sent))
 		f.fastest = c.fastest
 		// A Transport below leaves its resend count in resp.Request. Ignore the count if
-		// that Transport's call began before this attempt: the response may come from a
-		// cache.
+		// that Transport's call began before this attempt: in that case the response may
+		// come from a cache.
 		if resp != nil && resp.Request != nil {
 			r := resend.Of(resp.Request.Context())
 			if more := r.Count - ResendCount(c.current.Context()); more > 0 && r.Began >= c.sent.UnixNano() {
@@ -177,8 +178,8 @@ func (c *call) describe(resp *http.Response, err error) failedAttempt {
 
 // expires returns when the request's signature expires. It returns the zero Time if there
 // is no signature, or if a RoundTripper below signs each attempt. It also returns the
-// zero Time if the signature had expired before the call began, because then a clock is
-// wrong and the time of the signature means nothing.
+// zero Time if the signature had expired before the call began, because in that case one
+// of the clocks is wrong and the signature's time cannot be trusted.
 func (c *call) expires() time.Time {
 	end := signature.Expires(c.req.Header, c.t.SignatureLife)
 	if end.IsZero() || end.Before(c.began) {
@@ -190,7 +191,7 @@ func (c *call) expires() time.Time {
 	return end
 }
 
-// interval returns the next interval of the schedule.
+// interval returns the schedule's next interval.
 func (c *call) interval() time.Duration {
 	if c.schedule == nil {
 		c.schedule = c.t.newSchedule()
@@ -287,11 +288,11 @@ func discard(f *failedAttempt, wait time.Duration, drain *bounded.Drain) (data [
 		return nil, false, false
 	}
 	if f.resp.StatusCode == http.StatusRequestTimeout {
-		// The server is about to close this connection (RFC 9110 §15.5.9). Leaving the
+		// The server is about to close this connection (RFC 9110 §15.5.9). Closing the
 		// body unread keeps the connection out of the pool. From Go 1.27 on, net/http
 		// reads the rest of a short body itself: persistConn.readLoop has "tryDrain :=
 		// alive && resp.ContentLength <= maxPostCloseReadBytes". A large ContentLength
-		// prevents that, as TestTheConnectionOfADiscarded408IsNotUsedAgain checks with
+		// prevents that; TestTheConnectionOfADiscarded408IsNotUsedAgain checks this with
 		// each Go version.
 		f.resp.ContentLength = math.MaxInt64
 		f.resp.Body.Close()
@@ -300,9 +301,10 @@ func discard(f *failedAttempt, wait time.Duration, drain *bounded.Drain) (data [
 	return drain.ReadAndClose(f.req.Context(), f.resp, min(bounded.MaxDrain, max(wait, bounded.MinDrain)))
 }
 
-// errStuck ends a call whose retry might wait for a connection forever. Before Go 1.27,
-// net/http cannot close a compressed body while the server stalls within the gzip header,
-// and the connection of that body still counts toward MaxConnsPerHost.
+// errStuck is the cause when a call ends because its retry might wait for a connection
+// forever. Before Go 1.27, net/http cannot close a compressed body while the server
+// stalls within the gzip header, and the connection of that body still counts toward
+// MaxConnsPerHost.
 var errStuck = errors.New("iamhttp: the connection of the response cannot be freed, and MaxConnsPerHost limits connections")
 
 // resend returns the copy of the caller's request that is sent next. The contract of

@@ -16,9 +16,9 @@ import (
 
 // CheckResponse returns nil for a status code from 100 to 399, and otherwise the
 // *StatusError that a Transport would return, but with Attempts 0 and StopUnset. Use it
-// if you have a response and want the typed error. It reads up to 64 KiB of resp.Body
-// ahead, for at most 5 s or until the context of resp.Request ends, and puts them back:
-// read and close resp.Body as usual.
+// if you have a response and want the typed error. It reads up to 64 KiB of resp.Body,
+// for at most 5 s or until the context of resp.Request ends, and puts back what it has
+// read: read and close resp.Body as usual.
 func CheckResponse(resp *http.Response) error {
 	if succeeded(resp.StatusCode) {
 		return nil
@@ -33,11 +33,11 @@ func CheckResponse(resp *http.Response) error {
 }
 
 // CheckProxyConnect turns a proxy's refusal of CONNECT into a *StatusError; net/http
-// itself keeps only the text. Set it as OnProxyConnectResponse of the http.Transport that
-// makes the connections. It returns nil for a status code from 100 to 399. The error has
-// the Method CONNECT and the URL of the proxy; the body is not read. A Transport above
-// retries a proxy's 408 or 429 like any other, and returns other refusals as errors, even
-// with PassThrough.
+// itself keeps only the status text. Set it as OnProxyConnectResponse of the
+// http.Transport that makes the connections. It returns nil for a status code from 100 to
+// 399. The error has the Method CONNECT and the URL of the proxy; the body is not read. A
+// Transport above retries a proxy's 408 or 429 as it would the service's, and returns
+// other refusals as errors, even with PassThrough.
 func CheckProxyConnect(_ context.Context, proxyURL *url.URL, _ *http.Request, connectRes *http.Response) error {
 	if succeeded(connectRes.StatusCode) {
 		return nil
@@ -62,7 +62,7 @@ func NewStatusError(statusCode int, header http.Header, body []byte) *StatusErro
 func succeeded(statusCode int) bool { return 100 <= statusCode && statusCode < 400 }
 
 // newStatusError returns a StatusError without the fields that setContent sets. req is
-// the request that was sent, nil if unknown; at is when the response arrived.
+// the request that was sent, or nil if unknown; at is the time when the response arrived.
 func newStatusError(code Code, header http.Header, req *http.Request, at time.Time) *StatusError {
 	e := &StatusError{Code: code}
 	e.RetryAfter, _ = answer.RetryAfter(header, at)

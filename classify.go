@@ -10,9 +10,9 @@ import (
 
 // A Code is an HTTP status code with the meaning that the IAM API gives it.
 //
-// It implements error, as [syscall.Errno] does: errors.Is(err, iamhttp.ErrNotFound)
-// tests for one code, and errors.As with a *Code tells which code it is. Any int is
-// a valid Code, see [Classify]; zero means no status.
+// It implements error, as [syscall.Errno] does: errors.Is(err, iamhttp.ErrNotFound) tests
+// for one code, and errors.As with a *Code extracts the code. Any int is a valid Code
+// (see [Classify]); zero means no status.
 type Code int
 
 // The failures that the IAM API documents. A documented success has no constant,
@@ -94,9 +94,9 @@ func (r RetryRule) String() string {
 	return "RetryRule(" + strconv.Itoa(int(r)) + ")"
 }
 
-// table is the table "Status Codes" of the documentation, in the same, ascending order.
-// Comments note the differences from RFC 9110 that matter to a caller. The documentation
-// omits 200, and so does this table.
+// table is the documentation's table "Status Codes", in the same order (ascending).
+// Comments note differences from RFC 9110 that matter to callers. The documentation omits
+// 200, and so does this table.
 //
 // The function mayRetry, in retry.go, applies the rules: 408 and 429 are retried, any
 // other code only if AlsoRetry lists it.
@@ -129,20 +129,20 @@ var table = [...]Semantics{
 	{410, "Gone", "The resource was deleted permanently.", RetryUnstated, true},
 	{411, "Length Required", "The server requires a Content-Length.", RetryUnstated, true},
 	{412, "Precondition Failed", "A precondition of the request does not hold.", RetryUnstated, true},
-	{413, "Request Entity Too Large", "The body is larger than the server takes. With Retry-After the condition is temporary.", RetryIfTemporary, true},
+	{413, "Request Entity Too Large", "The body is larger than the server accepts. With Retry-After, the condition is temporary.", RetryIfTemporary, true},
 	{414, "Request-URI Too Large", "The address is longer than the server accepts.", RetryUnstated, true},
 	{415, "Unsupported Media Type", "The body has a format that this resource or method does not support.", RetryUnstated, true},
 	{416, "Requested range not satisfiable", "The requested range is invalid.", RetryUnstated, true},
-	{417, "Expectation Failed", "The server cannot meet the Expect header field.", RetryUnstated, true},
+	{417, "Expectation Failed", "The server cannot meet the expectation in the Expect header.", RetryUnstated, true},
 	{422, "UnprocessableEntity", "The request is well-formed, but its content cannot be processed.", RetryUnstated, true},
 	// RFC 9110 uses 503 for an overloaded server; the IAM API also uses 429.
-	{429, "TooManyRequests", "The client went over its rate limit, or the server over its capacity: wait for Retry-After, then retry.", RetryAfterDelay, true},
+	{429, "TooManyRequests", "The client exceeded its rate limit, or the server its capacity: wait for Retry-After, then retry.", RetryAfterDelay, true},
 	{500, "InternalServerError", "The server encountered an unexpected condition.", RetryUnstated, true},
 	{501, "Not Implemented", "The server does not support the function that the request needs.", RetryUnstated, true},
 	{502, "Bad Gateway", "A gateway received an invalid response from the server behind it.", RetryUnstated, true},
 	// RFC 9110 §15.6.4 calls 503 temporary; the IAM API asks clients not to retry it.
 	{503, "ServiceUnavailable", "The service is not available.", RetryDiscouraged, true},
-	{504, "ServerTimeout", "The request was not finished in the allowed time.", RetryUnstated, true},
+	{504, "ServerTimeout", "The request was not completed in the time allowed.", RetryUnstated, true},
 	{505, "HTTP Version not supported", "The server does not support the HTTP version of the request.", RetryUnstated, true},
 }
 
@@ -151,8 +151,8 @@ var classes = [...]string{
 	1: "An interim response that the IAM API does not document.",
 	2: "A success that the IAM API does not document on its own.",
 	3: "A redirection that the IAM API does not document.",
-	4: "An error of the request that the IAM API does not document.",
-	5: "An error of the server that the IAM API does not document.",
+	4: "A client error that the IAM API does not document.",
+	5: "A server error that the IAM API does not document.",
 }
 
 // Classify returns what the IAM API documents about a status code. A code that the
@@ -171,7 +171,7 @@ func Classify(statusCode int) Semantics {
 	return Semantics{Code: code, Title: http.StatusText(statusCode), Description: classes[class]}
 }
 
-// Codes ranges over the 41 documented codes in ascending order, successes included.
+// Codes ranges over the 41 documented codes, including successes, in ascending order.
 func Codes() iter.Seq[Code] {
 	return func(yield func(Code) bool) {
 		for i := range table {

@@ -67,7 +67,7 @@ func TestTheTableIsTheDocumentedOne(t *testing.T) {
 		codes = append(codes, c)
 	}
 	assert.Equal(t, documented, codes, "Codes must yield the codes in the order in which the API documents them")
-	assert.IsIncreasing(t, codes, "the binary search in Classify needs ascending codes")
+	assert.IsIncreasing(t, codes, "Classify uses a binary search, so the codes must be in ascending order")
 }
 
 func TestRangeOverCodesCanStopEarly(t *testing.T) {
@@ -81,7 +81,7 @@ func TestEveryDocumentedFailureHasAConstant(t *testing.T) {
 	named := map[iamhttp.Code]bool{}
 	for name, code := range constants {
 		assert.True(t, iamhttp.Classify(int(code)).Documented, name)
-		assert.False(t, named[code], "more than one constant for %v", code)
+		assert.False(t, named[code], "there is more than one constant for %v", code)
 		named[code] = true
 	}
 	for code := range iamhttp.Codes() {
@@ -171,8 +171,8 @@ func TestTableInStatusCodesMdMatchesTheCode(t *testing.T) {
 	isInStatusCodes(t, "status table", table.String())
 }
 
-// isInStatusCodes asserts that the text between the two comments with this name in
-// docs/status-codes.md equals generated. With -update, it writes generated there instead.
+// isInStatusCodes asserts that in docs/status-codes.md the text between the two comments
+// with this name equals generated. With -update, it writes generated there instead.
 func isInStatusCodes(t *testing.T, name, generated string) {
 	t.Helper()
 	const file = "docs/status-codes.md"

@@ -28,7 +28,8 @@ func WithMaxAttempts(ctx context.Context, n int) context.Context {
 	return withOptions(ctx, o)
 }
 
-// WithMaxWait sets MaxWait for every request under the context, if d > 0.
+// WithMaxWait sets MaxWait for every request under the context. It has no effect if d is
+// zero or negative.
 func WithMaxWait(ctx context.Context, d time.Duration) context.Context {
 	if d <= 0 {
 		return ctx
@@ -42,8 +43,8 @@ func WithMaxWait(ctx context.Context, d time.Duration) context.Context {
 // each request costs only one lookup.
 type options struct {
 	expected    []Code
-	maxAttempts int           // 0: use the Transport's
-	maxWait     time.Duration // 0: use the Transport's
+	maxAttempts int           // 0: use the Transport's setting
+	maxWait     time.Duration // 0: use the Transport's setting
 	recorder    *Recorder
 }
 
@@ -58,13 +59,13 @@ func withOptions(ctx context.Context, o options) context.Context {
 	return context.WithValue(ctx, optionsKey{}, o)
 }
 
-// expects reports whether code is Expected, for the Transport or in the context.
+// expects reports whether the Transport or the context lists code as Expected.
 func (t *Transport) expects(o options, code Code) bool {
 	return slices.Contains(t.Expected, code) || slices.Contains(o.expected, code)
 }
 
 // ResendCount returns how many times the request with this context has been sent before:
-// 0 in the first attempt, 1 in the first retry. Use it in a RoundTripper below the
+// 0 for the first attempt, 1 for the first retry. Use it in a RoundTripper below the
 // Transport, or with resp.Request.Context(). The OpenTelemetry attribute
 // http.request.resend_count holds the same number.
 func ResendCount(ctx context.Context) int {

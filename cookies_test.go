@@ -26,7 +26,7 @@ func keepCookies(jar http.CookieJar) func(context.Context, iamhttp.Failure) {
 	}
 }
 
-// docs/faq.md states the results of this test.
+// docs/faq.md documents the results of this test.
 func TestCookiesOfFailuresReachTheJarAsDocumented(t *testing.T) {
 	for name, tt := range map[string]struct {
 		tr   iamhttp.Transport
@@ -61,7 +61,7 @@ func TestCookiesOfFailuresReachTheJarAsDocumented(t *testing.T) {
 			}
 			assert.Equal(t, tt.want, got)
 			for _, r := range service.Requests() {
-				assert.Empty(t, r.Header.Get("Cookie"), "a retry must send the same cookies as the first attempt, which sent none")
+				assert.Empty(t, r.Header.Get("Cookie"), "a retry must not send cookies, because the first attempt sent none")
 			}
 		})
 	}

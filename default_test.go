@@ -21,7 +21,7 @@ func (o opaque) CloseIdleConnections() {
 	}
 }
 
-// wrapped reveals the RoundTripper that it wraps, by Kubernetes' convention.
+// wrapped reveals the RoundTripper that it wraps, as is the convention in Kubernetes.
 type wrapped struct{ opaque }
 
 func (w wrapped) WrappedRoundTripper() http.RoundTripper { return w.RoundTripper }

@@ -1,9 +1,9 @@
 // Package iamhttp is an [http.RoundTripper] that implements the retry and error semantics
 // of the IAM API (OpenStack Keystone, Open Telekom Cloud, Huawei Cloud). It retries a
-// request only where the API's table of status codes allows an unchanged retry: on 408,
-// and on 429 after Retry-After. Every other failure becomes a typed error.
+// request only if the API's table of status codes allows sending it again unchanged: on
+// 408, and on 429 after Retry-After. Every other failure becomes a typed error.
 //
-// In a client of your own, put the Transport outermost and handle errors:
+// In your own client, put the Transport outermost and handle errors:
 //
 //	client := &http.Client{Transport: &iamhttp.Transport{}, Timeout: time.Minute}
 //	_, err := client.Get(endpoint + "/v3/users/" + id)
@@ -15,15 +15,15 @@
 //
 // When to use what:
 //
-//   - a client of your own: the zero [Transport], and errors.Is with a [Code], or
-//     with a [Reason] where the status code is misleading;
+//   - your own client: the zero [Transport], and errors.Is with a [Code], or with a
+//     [Reason] where the status code is misleading;
 //   - a library that reads status codes: PassThrough, and [WithRecorder] around
 //     its calls; a go-retryablehttp client: [Transport.ConfigureRetryable];
 //   - a response from elsewhere, or parts of one: [CheckResponse], [NewStatusError];
 //   - other settings for one call: [WithExpected], [WithMaxAttempts], [WithMaxWait];
 //   - many concurrent calls to one account: one gate.Adaptive for all of them, so
 //     that they all back off when one of them is throttled;
-//   - signatures with an access key (AK/SK): package aksk, below the Transport;
+//   - signing with an access key (AK/SK): package aksk, below the Transport;
 //   - logs: OnFailure with [LogFailures]; traces and metrics: module iamotel;
 //   - tests: packages iamtest, roundtriptest and gatetest.
 //
@@ -34,7 +34,7 @@
 // From version 1.0.0 on, the module follows semantic versioning. Until then, a minor
 // version may change the API; CHANGELOG.md says how. Any version may change the text of
 // errors, String methods and log records, the exact waits within the documented bounds,
-// which failures have a Reason, how fast a gate finds a pace, and internal packages. It
-// may also add fields: write struct literals with field names. Use this module,
+// which failures have a Reason, how quickly a gate finds its pace, and internal packages.
+// It may also add fields: write struct literals with field names. Use this module,
 // redisgate, iamotel and the adapters at the same version.
 package iamhttp

@@ -23,17 +23,17 @@ import (
 // concurrent use.
 //
 // Printing, logging or marshaling a StatusError shows neither header nor body, because it
-// keeps them in a function. reflect.DeepEqual never considers two functions equal, not
-// even in a copy: compare fields in tests.
+// keeps them in a function. Because reflect.DeepEqual considers functions equal only if
+// both are nil, it reports even a copy as different: in tests, compare fields.
 type StatusError struct {
 	Code        Code          // the status code
 	ServiceCode string        // the service's own code, such as "IAM.0004" or "APIG.0308"; empty if there is none, or if it only restates the status
 	Message     string        // the service's own message on one line, without control characters
-	RequestID   string        // from X-Openstack-Request-Id, X-Request-Id, X-IAM-Trace-Id or the body, in this order
+	RequestID   string        // the service's ID for the request, from X-Openstack-Request-Id, X-Request-Id, X-IAM-Trace-Id or the body, in this order of preference
 	Method      string        // the request's method
 	URL         string        // the request's URL, without user info, query and fragment
 	Truncated   bool          // Body is incomplete: it exceeded the limit, was cut off, or timed out
-	RetryAfter  time.Duration // the wait that the service asked for, with any status code; 0: none, or a time that has passed
+	RetryAfter  time.Duration // the wait that the service asked for, with any status code; 0: none, or a time in the past
 	Limit       gate.Limit    // the rate limit that the service stated; zero: none
 	Attempts    int           // how many times the request was sent; 0: unknown, or not at all
 	Stop        StopReason    // why the request was not sent again
@@ -44,10 +44,11 @@ type StatusError struct {
 	// StopWaitTooLong it may say that a connection cannot be freed. Otherwise it is nil.
 	Cause error `json:"-" xml:"-" yaml:"-"`
 
-	content func() (http.Header, []byte) // a function, because reflection prints only its address; nil: both are empty
+	content func() (http.Header, []byte) // returns header and body; a function, because reflection prints only its address; nil: both are empty
 }
 
-// Header returns a copy of the header, which holds secrets: do not log it.
+// Header returns a copy of the response header. The header may hold secrets: do not log
+// it.
 func (e *StatusError) Header() http.Header {
 	if e.content == nil {
 		return nil
@@ -56,8 +57,8 @@ func (e *StatusError) Header() http.Header {
 	return h.Clone()
 }
 
-// Body returns a copy of the body as far as it was read: at most 64 KiB, or 4 KiB if a
-// retry was to follow. The body may hold secrets: do not log it.
+// Body returns a copy of the response body as far as it was read: at most 64 KiB, or 4
+// KiB if a retry was to follow. The body may hold secrets: do not log it.
 func (e *StatusError) Body() []byte {
 	if e.content == nil {
 		return nil
@@ -66,9 +67,9 @@ func (e *StatusError) Body() []byte {
 	return bytes.Clone(b)
 }
 
-// Error returns one line in this form, without the parts that are unknown. The message is
-// cut at 200 bytes. [url.Error] adds method and URL. If the gate ended the call, the line
-// ends with the text of the gate's error.
+// Error returns one line in the form below; unknown parts are left out. The message is
+// cut at 200 bytes. The method and the URL are missing because [url.Error] adds them. If
+// the gate ended the call, the line ends with the text of the gate's error.
 //
 //	iamhttp: 429 TooManyRequests: "Slow down." (APIG.0308, request req-1, sent 3 times: attempts used up)
 func (e *StatusError) Error() string {
@@ -115,7 +116,7 @@ func (e *StatusError) Error() string {
 	return string(b)
 }
 
-const maxQuoted = 200 // how many bytes of a text from outside an error or a log record quotes
+const maxQuoted = 200 // the longest message, in bytes, that an error or a log record quotes from the service or the gate
 
 // word returns s as a label for Error, in quotes if it could be taken for more than one
 // word.
@@ -129,7 +130,7 @@ func word(s string) string {
 // GoString returns the text of Error, so that %#v shows no secret.
 func (e *StatusError) GoString() string { return e.Error() }
 
-// LogValue groups the fields that are safe to log: no header, body or Cause.
+// LogValue groups the fields that are safe to log, which excludes header, body and Cause.
 func (e *StatusError) LogValue() slog.Value {
 	attrs := make([]slog.Attr, 0, 10)
 	attrs = append(attrs, slog.Int("code", int(e.Code)))
@@ -183,9 +184,9 @@ func (e *StatusError) Unwrap() []error {
 }
 
 // Timeout reports whether time ran out for the service (408, 504) or for the caller
-// (Cause wraps context.DeadlineExceeded; with StopDeadline it does not). It is called by
-// (*url.Error).Timeout. There is no Temporary method, because outer layers would then
-// retry.
+// (Cause wraps context.DeadlineExceeded, which is not the case for StopDeadline). It is
+// called by (*url.Error).Timeout. There is no Temporary method, because it would make
+// outer layers retry.
 func (e *StatusError) Timeout() bool {
 	return e.Code == ErrRequestTimeout || e.Code == ErrGatewayTimeout || errors.Is(e.Cause, context.DeadlineExceeded)
 }
@@ -193,17 +194,17 @@ func (e *StatusError) Timeout() bool {
 // RetryableError returns false, which tells the AWS SDK not to retry.
 func (e *StatusError) RetryableError() bool { return false }
 
-// NonRetriable does nothing; having it tells Azure's azcore not to retry.
+// NonRetriable does nothing; its presence tells Azure's azcore not to retry.
 func (e *StatusError) NonRetriable() {}
 
 // A NotSentError means that the [gate.Gate] refused the request, so nothing was sent. The
-// error is always a pointer. In errors.Is it matches ErrTooManyRequests and
-// ReasonThrottled, like a 429 from the service, and the gate's reason: gate.ErrDeadline
+// error is always a pointer. Like a 429 from the service, it matches ErrTooManyRequests
+// and ReasonThrottled in errors.Is. It also matches the gate's reason: gate.ErrDeadline
 // or gate.ErrPaused.
 type NotSentError struct {
 	Method     string        // the request's method
 	URL        string        // the request's URL, without user info, query and fragment
-	RetryAfter time.Duration // how long until the request could be sent; 0: unknown
+	RetryAfter time.Duration // how long it will be until the request can be sent; 0: unknown
 	Err        error         `json:"-" xml:"-" yaml:"-"` // the gate's error, usually a *gate.Error
 }
 
@@ -247,7 +248,7 @@ func (e *NotSentError) Unwrap() []error {
 // RetryableError returns false, which tells the AWS SDK not to retry.
 func (e *NotSentError) RetryableError() bool { return false }
 
-// NonRetriable does nothing; having it tells Azure's azcore not to retry.
+// NonRetriable does nothing; its presence tells Azure's azcore not to retry.
 func (e *NotSentError) NonRetriable() {}
 
 // RetryAfter returns how long the service, or the gate, asked to wait: the field
@@ -262,11 +263,11 @@ func RetryAfter(err error) (time.Duration, bool) {
 
 // A StopReason says why a request was not sent, or not sent again. If several reasons
 // apply, the one that is listed first is reported, with two exceptions: StopCanceled
-// takes precedence over StopDeadline and StopSignature, and of those two, the one that
-// comes first in time is reported.
+// takes precedence over StopDeadline and StopSignature; and of these two, the one that
+// would occur first is reported.
 type StopReason uint8
 
-// The reasons, in the order of precedence.
+// The reasons, in order of precedence.
 const (
 	StopUnset             StopReason = iota // unknown: no Transport decided, or the request will be sent again
 	StopNotRetryable                        // the documentation does not allow a retry

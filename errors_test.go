@@ -112,7 +112,7 @@ func TestTimeoutIsTrueOnlyFor408And504AndDeadlines(t *testing.T) {
 		"408":                           {iamhttp.StatusError{Code: 408}, true},
 		"504":                           {iamhttp.StatusError{Code: 504}, true},
 		"a Cause with DeadlineExceeded": {iamhttp.StatusError{Code: 429, Cause: fmt.Errorf("%w: %w", context.DeadlineExceeded, io.EOF)}, true},
-		"a Cause of Canceled":           {iamhttp.StatusError{Code: 429, Cause: context.Canceled}, false},
+		"a Cause with Canceled":         {iamhttp.StatusError{Code: 429, Cause: context.Canceled}, false},
 		"a 429 without a Cause":         {iamhttp.StatusError{Code: 429}, false},
 		"503":                           {iamhttp.StatusError{Code: 503}, false},
 	}
@@ -139,74 +139,74 @@ func TestErrorBodiesAreParsed(t *testing.T) {
 		body                     string
 		code, message, requestID string
 	}{
-		"Keystone":                            {404, `{"error":{"code":404,"message":"Could not find user: x.","title":"Not Found"}}`, "", "Could not find user: x.", ""},
-		"Keystone with identity":              {401, `{"error":{"identity":{"methods":["x"]},"title":"Unauthorized","code":401,"message":"Try again."}}`, "", "Try again.", ""},
-		"Keystone, title alone":               {404, `{"error":{"code":404,"title":"Not Found"}}`, "", "Not Found", ""},
-		"a code other than the status":        {400, `{"error":{"code":1109,"message":"The username already exists."}}`, "1109", "The username already exists.", ""},
-		"a code as a string":                  {400, `{"error":{"code":"IAM.0011","message":"Request body is invalid."}}`, "IAM.0011", "Request body is invalid.", ""},
-		"the status as a string":              {404, `{"code":"404","message":"x"}`, "", "x", ""},
-		"IAM":                                 {403, `{"error_msg":"You are not authorized.","error_code":"IAM.0002"}`, "IAM.0002", "You are not authorized.", ""},
-		"gateway":                             {429, `{"error_msg":"The throttling threshold has been reached","error_code":"APIG.0308","request_id":"efd9"}`, "APIG.0308", "The throttling threshold has been reached", "efd9"},
-		"code and message":                    {400, `{"code":"IAM.0009","message":"x","request_id":"r"}`, "IAM.0009", "x", "r"},
-		"message alone":                       {405, `{"message": "The method is not allowed for the requested URL."}`, "", "The method is not allowed for the requested URL.", ""},
-		"errors array":                        {404, `{"errors":[{"status":404,"title":"Not Found","detail":"No such user.","request_id":"r"},{"detail":"second"}]}`, "", "No such user.", "r"},
-		"errors array, title alone":           {404, `{"errors":[{"title":"Not Found"}]}`, "", "Not Found", ""},
-		"errors array with a code":            {404, `{"errors":[{"code":"iam.not_found","detail":"x"}]}`, "iam.not_found", "x", ""},
-		"errors array, empty":                 {404, `{"errors":[]}`, "", "", ""},
-		"error_code and error_msg in error":   {400, `{"error":{"error_code":"IAM.0011","error_msg":"x"}}`, "IAM.0011", "x", ""},
-		"problem details":                     {403, `{"type":"about:blank","title":"Forbidden","status":403,"detail":"Not yours.","instance":"/x"}`, "", "Not yours.", ""},
-		"problem details, title alone":        {403, `{"type":"https://x","title":"Forbidden","status":403}`, "", "Forbidden", ""},
-		"OAuth":                               {401, `{"error":"invalid_client","error_description":"Unknown client."}`, "invalid_client", "Unknown client.", ""},
-		"OAuth without a description":         {400, `{"error":"authorization_pending"}`, "authorization_pending", "", ""},
-		"error is a sentence":                 {404, `{"error":"no such user"}`, "", "no such user", ""},
-		"error is a sentence, with a message": {404, `{"status":404,"error":"Not Found","message":"No handler"}`, "", "No handler", ""},
-		"error is a word after a space":       {404, `{"error":" denied"}`, "", "denied", ""},
-		"code 7":                              {404, `{"code":7,"message":"x"}`, "7", "x", ""},
-		"two codes":                           {404, `{"error_code":"A.1","code":"B.2"}`, "A.1", "", ""},
-		"errors array, with white space":      {404, `{"errors": [ {"detail":"x"}]}`, "", "x", ""},
-		"a member without a name":             {404, `{"":1,"message":"x"}`, "", "x", ""},
-		"a number followed by a string":       {404, `{"code":7"8"}`, "7", "", ""},
-		"the status before a space":           {404, `{"code":404 ,"message":"x"}`, "", "x", ""},
-		"the status before a tab":             {404, "{\"code\":404\t,\"message\":\"x\"}", "", "x", ""},
-		"the status before a carriage return": {404, "{\"code\":404\r,\"message\":\"x\"}", "", "x", ""},
-		"the status before a new line":        {404, "{\"code\":404\n,\"message\":\"x\"}", "", "x", ""},
-		"code 0":                              {404, `{"code":0,"message":"x"}`, "0", "x", ""},
-		"code 9":                              {404, `{"code":9,"message":"x"}`, "9", "x", ""},
-		"an escape at the beginning":          {404, `{"message":"\u00fcber"}`, "", "über", ""},
-		"an invalid escape after a letter":    {404, `{"message":"a\xbcde"}`, "", "", ""},
-		"nothing but control characters":      {404, `{"message":"\u0001\u0002"}`, "", "", ""},
-		"Unicode line separators":             {404, "{\"message\":\"a\u2028b\u2029c\"}", "", "a b c", ""},
-		"null members":                        {404, `{"error":null,"message":null,"code":null,"error_code":"A.1"}`, "A.1", "", ""},
-		"members of other types":              {404, `{"error":[1],"message":{"a":1},"code":true,"error_msg":false}`, "", "", ""},
-		"unrelated members":                   {404, `{"a":{"message":"no","x":[{"code":1}]},"b":"\"}","message":"yes"}`, "", "yes", ""},
-		"white space":                         {404, " \r\n\t{ \"error_code\" : \"A.1\" , \"error_msg\" :\t\"x\" } ", "A.1", "x", ""},
-		"a byte order mark":                   {404, "\ufeff{\"message\":\"x\"}", "", "x", ""},
-		"escapes":                             {404, `{"message":"a\u00fc\n\"b\"\\ \ud83d\ude00"}`, "", `aü "b"\ 😀`, ""},
-		"an invalid escape before the end":    {404, `{"message":"a\xb"}`, "", "a", ""},
-		"cut off in the message":              {404, `{"error":{"code":404,"message":"Could not fi`, "", "Could not fi", ""},
-		"cut off in an escape":                {404, `{"message":"one\ntwo\ud83d\ude`, "", "one two\ufffd", ""},
-		"cut off after a backslash":           {404, `{"message":"one\`, "", "one", ""},
-		"cut off in a name":                   {404, `{"error_code":"A.1","error_ms`, "A.1", "", ""},
-		"cut off after a colon":               {404, `{"error_code":"A.1","error_msg":`, "A.1", "", ""},
-		"a missing value":                     {404, `{"error_code":,"error_msg":"x"}`, "", "x", ""},
-		"HTML":                                {502, `<html><head><title>502 Bad Gateway</title></head></html>`, "", "", ""},
-		"text without a Content-Type":         {503, `upstream connect error`, "", "", ""},
-		"empty":                               {504, "", "", "", ""},
-		"an array":                            {500, `[{"message":"x"}]`, "", "", ""},
-		"a string":                            {500, `"message"`, "", "", ""},
-		"an empty object":                     {500, `{}`, "", "", ""},
-		"an object without a colon":           {500, `{"message" "x"}`, "", "", ""},
-		"XML":                                 {404, `<?xml version="1.0"?><Error><Code>NoSuchEntity</Code></Error>`, "", "", ""},
-		"deeply nested":                       {500, strings.Repeat(`{"error":`, 5000), "", "", ""},
-		"many lines":                          {400, "{\"message\":\"one\\r\\n  two\\u2028three\\tfour\\u0000\\u001b[2J\"}", "", "one two three four[2J", ""},
-		"a raw newline":                       {400, "{\"message\":\"one\ntwo\"}", "", "one two", ""},
-		"invalid UTF-8":                       {400, "{\"message\":\"a\xff\xfeb\"}", "", "a\ufffdb", ""},
-		"a right-to-left override":            {400, "{\"message\":\"user \u202egnp.exe\"}", "", "user gnp.exe", ""},
-		"a code longer than 128 bytes":        {400, `{"error_code":"` + strings.Repeat("é", 100) + `"}`, strings.Repeat("é", 64), "", ""},
-		"a request id with a newline":         {400, `{"request_id":"a\nb"}`, "", "", "a b"},
-		"a code with an exponent":             {400, `{"code":1e3}`, "1e3", "", ""},
-		"a negative code":                     {400, `{"code":-7}`, "-7", "", ""},
-		"an agency error with details":        {403, `{"error_code":"PAP5.0013","error_msg":"x","details":[{"error_code":"y","error_msg":"z"}]}`, "PAP5.0013", "x", ""},
+		"Keystone":                             {404, `{"error":{"code":404,"message":"Could not find user: x.","title":"Not Found"}}`, "", "Could not find user: x.", ""},
+		"Keystone with identity":               {401, `{"error":{"identity":{"methods":["x"]},"title":"Unauthorized","code":401,"message":"Try again."}}`, "", "Try again.", ""},
+		"Keystone, only a title":               {404, `{"error":{"code":404,"title":"Not Found"}}`, "", "Not Found", ""},
+		"a code that differs from the status":  {400, `{"error":{"code":1109,"message":"The username already exists."}}`, "1109", "The username already exists.", ""},
+		"a code as a string":                   {400, `{"error":{"code":"IAM.0011","message":"Request body is invalid."}}`, "IAM.0011", "Request body is invalid.", ""},
+		"the status as a string":               {404, `{"code":"404","message":"x"}`, "", "x", ""},
+		"IAM":                                  {403, `{"error_msg":"You are not authorized.","error_code":"IAM.0002"}`, "IAM.0002", "You are not authorized.", ""},
+		"gateway":                              {429, `{"error_msg":"The throttling threshold has been reached","error_code":"APIG.0308","request_id":"efd9"}`, "APIG.0308", "The throttling threshold has been reached", "efd9"},
+		"code and message":                     {400, `{"code":"IAM.0009","message":"x","request_id":"r"}`, "IAM.0009", "x", "r"},
+		"only a message":                       {405, `{"message": "The method is not allowed for the requested URL."}`, "", "The method is not allowed for the requested URL.", ""},
+		"errors array":                         {404, `{"errors":[{"status":404,"title":"Not Found","detail":"No such user.","request_id":"r"},{"detail":"second"}]}`, "", "No such user.", "r"},
+		"errors array, only a title":           {404, `{"errors":[{"title":"Not Found"}]}`, "", "Not Found", ""},
+		"errors array with a code":             {404, `{"errors":[{"code":"iam.not_found","detail":"x"}]}`, "iam.not_found", "x", ""},
+		"errors array, empty":                  {404, `{"errors":[]}`, "", "", ""},
+		"error_code and error_msg in error":    {400, `{"error":{"error_code":"IAM.0011","error_msg":"x"}}`, "IAM.0011", "x", ""},
+		"problem details":                      {403, `{"type":"about:blank","title":"Forbidden","status":403,"detail":"Not yours.","instance":"/x"}`, "", "Not yours.", ""},
+		"problem details, only a title":        {403, `{"type":"https://x","title":"Forbidden","status":403}`, "", "Forbidden", ""},
+		"OAuth":                                {401, `{"error":"invalid_client","error_description":"Unknown client."}`, "invalid_client", "Unknown client.", ""},
+		"OAuth without a description":          {400, `{"error":"authorization_pending"}`, "authorization_pending", "", ""},
+		"error is a sentence":                  {404, `{"error":"no such user"}`, "", "no such user", ""},
+		"error is a sentence, with a message":  {404, `{"status":404,"error":"Not Found","message":"No handler"}`, "", "No handler", ""},
+		"error is a word with a leading space": {404, `{"error":" denied"}`, "", "denied", ""},
+		"code 7":                               {404, `{"code":7,"message":"x"}`, "7", "x", ""},
+		"two codes":                            {404, `{"error_code":"A.1","code":"B.2"}`, "A.1", "", ""},
+		"errors array with white space":        {404, `{"errors": [ {"detail":"x"}]}`, "", "x", ""},
+		"a member without a name":              {404, `{"":1,"message":"x"}`, "", "x", ""},
+		"a number followed by a string":        {404, `{"code":7"8"}`, "7", "", ""},
+		"the status before a space":            {404, `{"code":404 ,"message":"x"}`, "", "x", ""},
+		"the status before a tab":              {404, "{\"code\":404\t,\"message\":\"x\"}", "", "x", ""},
+		"the status before a carriage return":  {404, "{\"code\":404\r,\"message\":\"x\"}", "", "x", ""},
+		"the status before a newline":          {404, "{\"code\":404\n,\"message\":\"x\"}", "", "x", ""},
+		"code 0":                               {404, `{"code":0,"message":"x"}`, "0", "x", ""},
+		"code 9":                               {404, `{"code":9,"message":"x"}`, "9", "x", ""},
+		"an escape at the beginning":           {404, `{"message":"\u00fcber"}`, "", "über", ""},
+		"an invalid escape after a letter":     {404, `{"message":"a\xbcde"}`, "", "", ""},
+		"only control characters":              {404, `{"message":"\u0001\u0002"}`, "", "", ""},
+		"Unicode line separators":              {404, "{\"message\":\"a\u2028b\u2029c\"}", "", "a b c", ""},
+		"null members":                         {404, `{"error":null,"message":null,"code":null,"error_code":"A.1"}`, "A.1", "", ""},
+		"members of other types":               {404, `{"error":[1],"message":{"a":1},"code":true,"error_msg":false}`, "", "", ""},
+		"unrelated members":                    {404, `{"a":{"message":"no","x":[{"code":1}]},"b":"\"}","message":"yes"}`, "", "yes", ""},
+		"white space":                          {404, " \r\n\t{ \"error_code\" : \"A.1\" , \"error_msg\" :\t\"x\" } ", "A.1", "x", ""},
+		"a byte order mark":                    {404, "\ufeff{\"message\":\"x\"}", "", "x", ""},
+		"escapes":                              {404, `{"message":"a\u00fc\n\"b\"\\ \ud83d\ude00"}`, "", `aü "b"\ 😀`, ""},
+		"an invalid escape before the end":     {404, `{"message":"a\xb"}`, "", "a", ""},
+		"cut off in the message":               {404, `{"error":{"code":404,"message":"Could not fi`, "", "Could not fi", ""},
+		"cut off in an escape":                 {404, `{"message":"one\ntwo\ud83d\ude`, "", "one two\ufffd", ""},
+		"cut off after a backslash":            {404, `{"message":"one\`, "", "one", ""},
+		"cut off in a name":                    {404, `{"error_code":"A.1","error_ms`, "A.1", "", ""},
+		"cut off after a colon":                {404, `{"error_code":"A.1","error_msg":`, "A.1", "", ""},
+		"a missing value":                      {404, `{"error_code":,"error_msg":"x"}`, "", "x", ""},
+		"HTML":                                 {502, `<html><head><title>502 Bad Gateway</title></head></html>`, "", "", ""},
+		"text without a Content-Type":          {503, `upstream connect error`, "", "", ""},
+		"empty":                                {504, "", "", "", ""},
+		"an array":                             {500, `[{"message":"x"}]`, "", "", ""},
+		"a string":                             {500, `"message"`, "", "", ""},
+		"an empty object":                      {500, `{}`, "", "", ""},
+		"an object without a colon":            {500, `{"message" "x"}`, "", "", ""},
+		"XML":                                  {404, `<?xml version="1.0"?><Error><Code>NoSuchEntity</Code></Error>`, "", "", ""},
+		"deeply nested":                        {500, strings.Repeat(`{"error":`, 5000), "", "", ""},
+		"many lines":                           {400, "{\"message\":\"one\\r\\n  two\\u2028three\\tfour\\u0000\\u001b[2J\"}", "", "one two three four[2J", ""},
+		"a raw newline":                        {400, "{\"message\":\"one\ntwo\"}", "", "one two", ""},
+		"invalid UTF-8":                        {400, "{\"message\":\"a\xff\xfeb\"}", "", "a\ufffdb", ""},
+		"a right-to-left override":             {400, "{\"message\":\"user \u202egnp.exe\"}", "", "user gnp.exe", ""},
+		"a code longer than 128 bytes":         {400, `{"error_code":"` + strings.Repeat("é", 100) + `"}`, strings.Repeat("é", 64), "", ""},
+		"a request id with a newline":          {400, `{"request_id":"a\nb"}`, "", "", "a b"},
+		"a code with an exponent":              {400, `{"code":1e3}`, "1e3", "", ""},
+		"a negative code":                      {400, `{"code":-7}`, "-7", "", ""},
+		"an agency error with details":         {403, `{"error_code":"PAP5.0013","error_msg":"x","details":[{"error_code":"y","error_msg":"z"}]}`, "PAP5.0013", "x", ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -230,13 +230,13 @@ func TestErrorBodiesOfOtherServicesAreParsed(t *testing.T) {
 		body                     string
 		code, message, requestID string
 	}{
-		"Neutron":                          {404, `{"NeutronError": {"type": "NetworkNotFound", "message": "Network x could not be found.", "detail": ""}}`, "", "Network x could not be found.", ""},
-		"Neutron, old format":              {404, `{"NeutronError": "No such network."}`, "", "No such network.", ""},
-		"Nova":                             {404, `{"itemNotFound":{"code":404,"message":"Instance x could not be found."}}`, "", "Instance x could not be found.", ""},
-		"Nova, over the limit":             {413, `{"overLimit":{"code":413,"message":"Slow down.","retryAfter":3}}`, "", "Slow down.", ""},
-		"Nova, cut off":                    {500, `{"computeFault": {"code": 500, "message": "Unexpected API Er`, "", "Unexpected API Er", ""},
-		"unknown wrapper name":             {403, `{"forbidden":{"code":"APIGW.0302","message":"No user."}}`, "APIGW.0302", "No user.", ""},
-		"unknown wrapper name, code alone": {400, `{"x":{"code":"IAM.0011"}}`, "IAM.0011", "", ""},
+		"Neutron":                           {404, `{"NeutronError": {"type": "NetworkNotFound", "message": "Network x could not be found.", "detail": ""}}`, "", "Network x could not be found.", ""},
+		"Neutron, old format":               {404, `{"NeutronError": "No such network."}`, "", "No such network.", ""},
+		"Nova":                              {404, `{"itemNotFound":{"code":404,"message":"Instance x could not be found."}}`, "", "Instance x could not be found.", ""},
+		"Nova, over the limit":              {413, `{"overLimit":{"code":413,"message":"Slow down.","retryAfter":3}}`, "", "Slow down.", ""},
+		"Nova, cut off":                     {500, `{"computeFault": {"code": 500, "message": "Unexpected API Er`, "", "Unexpected API Er", ""},
+		"unknown wrapper name":              {403, `{"forbidden":{"code":"APIGW.0302","message":"No user."}}`, "APIGW.0302", "No user.", ""},
+		"unknown wrapper name, only a code": {400, `{"x":{"code":"IAM.0011"}}`, "IAM.0011", "", ""},
 		"unknown wrapper name beside a request id": {400, `{"request_id":"r","x":{"error_code":"IAM.0011","error_msg":"x"}}`, "IAM.0011", "x", "r"},
 		"unknown wrapper name beside a status":     {404, `{"status":404,"x":{"message":"y"}}`, "", "y", ""},
 		"unknown wrapper name around an error":     {400, `{"Response":{"Error":{"Code":"Auth.1","Message":"x"},"RequestId":"r"}}`, "Auth.1", "x", "r"},
@@ -475,12 +475,13 @@ func FuzzErrorBody(f *testing.F) {
 			t.Fatal("ServiceCode or RequestID is longer than 128 bytes")
 		}
 		if s := e.Error(); strings.ContainsAny(s, "\r\n") || len(s) > 1400 {
-			t.Fatalf("the error text has several lines or more than 1400 bytes: %q", s)
+			t.Fatalf("the error text has more than one line or more than 1400 bytes: %q", s)
 		}
 		if e.ServiceCode == "400" || e.ServiceCode == "Forbidden" {
 			t.Fatalf("the status was taken for a service code: %q", e.ServiceCode)
 		}
-		// A plain text becomes the message only if it is short and there is no other message.
+		// Plain text becomes the message only if it is short and there is no other
+		// message.
 		if asText.ServiceCode != e.ServiceCode || asText.RequestID != e.RequestID || asText.Message != e.Message && (e.Message != "" || len(asText.Message) > 512) {
 			t.Fatalf("wrong error for text/plain: code %q, message %q; without Content-Type: code %q, message %q", asText.ServiceCode, asText.Message, e.ServiceCode, e.Message)
 		}
@@ -590,8 +591,8 @@ func TestNothingSecretIsPrintedLoggedOrMarshaled(t *testing.T) {
 		require.Contains(t, diff.text, "Diff:")
 		for how, text := range map[string]string{
 			"%v of a value": fmt.Sprintf("%v", *e), "%+v of a value": fmt.Sprintf("%+v", *e), "%#v of a value": fmt.Sprintf("%#v", *e),
-			"in a struct by value": fmt.Sprintf("%+v", struct{ e iamhttp.StatusError }{*e}),
-			"XML":                  xmlBytes.String(), "gob": gobBytes.String(), "testify's diff": diff.text, "exported fields, as in YAML": exported(reflect.ValueOf(e)),
+			"a value in a struct": fmt.Sprintf("%+v", struct{ e iamhttp.StatusError }{*e}),
+			"XML":                 xmlBytes.String(), "gob": gobBytes.String(), "testify's diff": diff.text, "exported fields, as in YAML": exported(reflect.ValueOf(e)),
 		} {
 			assert.NotContains(t, text, secret, how)
 			assert.NotContains(t, text, fmt.Sprint([]byte(secret)), how)
@@ -601,12 +602,12 @@ func TestNothingSecretIsPrintedLoggedOrMarshaled(t *testing.T) {
 	}
 }
 
-// recordingT records the text that testify would print.
+// recordingT is a TestingT that records what testify would print.
 type recordingT struct{ text string }
 
 func (r *recordingT) Errorf(format string, args ...any) { r.text += fmt.Sprintf(format, args...) }
 
-// exported prints all exported fields, as marshalers that use reflection do.
+// exported formats all exported fields, as marshalers that use reflection do.
 func exported(v reflect.Value) (text string) {
 	switch v.Kind() {
 	case reflect.Pointer, reflect.Interface:
@@ -688,13 +689,13 @@ func TestCheckResponse(t *testing.T) {
 		_, closes := body.counts()
 		assert.Zero(t, closes)
 	})
-	t.Run("accepts a response without body and request", func(t *testing.T) {
+	t.Run("accepts a response without a body or a request", func(t *testing.T) {
 		resp := &http.Response{StatusCode: 500}
 		e := statusError(t, iamhttp.CheckResponse(resp))
 		assert.Equal(t, iamhttp.StatusError{Code: 500}, *e)
 		assert.Equal(t, http.NoBody, resp.Body)
 	})
-	t.Run("accepts a request without URL", func(t *testing.T) {
+	t.Run("accepts a request without a URL", func(t *testing.T) {
 		e := statusError(t, iamhttp.CheckResponse(response(&http.Request{}, 500, http.NoBody, 0)))
 		assert.Equal(t, "GET", e.Method)
 		assert.Empty(t, e.URL)
@@ -710,7 +711,7 @@ func TestCheckResponse(t *testing.T) {
 			assert.Equal(t, "begin", string(e.Body()))
 		})
 	})
-	t.Run("passes a read error on to the reader of the body", func(t *testing.T) {
+	t.Run("passes a read error on to whoever reads the body", func(t *testing.T) {
 		canceled, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		for _, ctx := range []context.Context{context.Background(), canceled} {
@@ -722,7 +723,7 @@ func TestCheckResponse(t *testing.T) {
 			assert.ErrorIs(t, err, io.ErrUnexpectedEOF)
 		}
 	})
-	t.Run("leaves the body readable byte by byte", func(t *testing.T) {
+	t.Run("lets the body be read byte by byte", func(t *testing.T) {
 		resp := response(nil, 500, io.NopCloser(strings.NewReader("text")), -1)
 		statusError(t, iamhttp.CheckResponse(resp))
 		b, err := io.ReadAll(iotest.OneByteReader(resp.Body))
@@ -733,9 +734,9 @@ func TestCheckResponse(t *testing.T) {
 		resp := response(nil, 500, stalling(strings.Repeat("x", 64<<10)), -1)
 		e := statusError(t, iamhttp.CheckResponse(resp))
 		assert.Len(t, e.Body(), 64<<10)
-		assert.True(t, e.Truncated, "Truncated must be set, because the body may be longer than what was read")
+		assert.True(t, e.Truncated, "Truncated must be true, because the body may be longer than the part that was read")
 	})
-	t.Run("stops reading a body that makes no progress", func(t *testing.T) {
+	t.Run("stops reading a body whose Read makes no progress", func(t *testing.T) {
 		resp := response(nil, 500, io.NopCloser(io.MultiReader(strings.NewReader("begin"), idle{})), -1)
 		e := statusError(t, iamhttp.CheckResponse(resp))
 		assert.True(t, e.Truncated)
@@ -746,12 +747,13 @@ func TestCheckResponse(t *testing.T) {
 	})
 }
 
-// idle returns neither data nor an error, against the advice of io.Reader.
+// idle is a reader that returns neither data nor an error, which io.Reader's
+// documentation discourages.
 type idle struct{}
 
 func (idle) Read([]byte) (int, error) { return 0, nil }
 
-// brokenOnce fails once and then returns io.EOF.
+// brokenOnce is a reader that fails once and then returns io.EOF.
 type brokenOnce bool
 
 func (b *brokenOnce) Read([]byte) (int, error) {

@@ -13,8 +13,8 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// A counter wraps a Gate, which makes the decisions. It counts the requests that are
-// sent and those that are throttled.
+// A counter wraps a Gate, which makes the decisions, and counts how many requests are
+// sent and how many of them are throttled.
 type counter struct {
 	gate.Gate
 	sent, throttled int
@@ -23,7 +23,7 @@ type counter struct {
 func (c *counter) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error) {
 	ticket, err := c.Gate.Wait(ctx, r)
 	if err == nil {
-		c.sent++ // this example has one caller; with several, use a lock
+		c.sent++ // no lock, because this example has only one caller
 	}
 	return ticket, err
 }
@@ -56,9 +56,10 @@ func ExampleTransport_gateOfYourOwn() {
 	// Output: sent 4 throttled 1
 }
 
-// The service asks for a wait of one minute, and each caller has 30 seconds. With a gate,
-// the callers send one request in all instead of one each. The host serves many accounts, so
-// GateKey names the account whose limit a request counts against.
+// The service asks for a wait of one minute, but the timeout of each call is 30 seconds.
+// With a gate, only the first of the three calls sends a request; without one, all three
+// would. The host serves many accounts, so GateKey returns the account whose limit a
+// request counts against.
 func ExampleTransport_gate() {
 	s := &iamtest.Server{}
 	s.Next(iamtest.Throttled(time.Minute))
@@ -95,7 +96,7 @@ func ExampleTransport_gate() {
 }
 
 // Two tenants share a host, and each has its own limit. Without GateKey, the gate treats
-// the host as one account, so a throttled tenant stops the other one too.
+// the host as one account, so when one tenant is throttled, the other is stopped too.
 func ExampleTransport_gateKey() {
 	deleteUser := func(client *http.Client, tenant string) {
 		req, _ := http.NewRequest("DELETE", "https://iam.example/v3/users/alice", nil)
@@ -111,7 +112,7 @@ func ExampleTransport_gateKey() {
 	perTenant := func(r *http.Request) string { return gate.KeyByHostAndMethod(r) + " " + r.Header.Get("X-Domain-Id") }
 	for _, key := range []func(*http.Request) string{nil, perTenant} {
 		service := new(iamtest.Server)
-		service.Next(iamtest.Throttled(time.Hour)) // the limit of tenant a, then 200
+		service.Next(iamtest.Throttled(time.Hour)) // throttles tenant a; later requests get a 200
 		client := &http.Client{
 			Transport: &iamhttp.Transport{Base: service, Gate: new(gate.Adaptive), GateKey: key},
 			Timeout:   30 * time.Second,
@@ -129,9 +130,9 @@ func ExampleTransport_gateKey() {
 	// tenant b: 200 OK
 }
 
-// A call fails at once if the gate's pause is longer than MaxWait. Whether the service
-// or the gate refused the request, the error matches ErrTooManyRequests, and RetryAfter
-// says when to come back.
+// A call fails at once if the gate's pause is longer than MaxWait. Whether the service or
+// the gate refused the request, the error matches ErrTooManyRequests, and RetryAfter
+// returns how long to wait before another try.
 func ExampleNotSentError() {
 	var service iamtest.Server
 	service.Next(iamtest.Throttled(time.Hour))
@@ -143,9 +144,9 @@ func ExampleNotSentError() {
 		_, err := client.Get("https://iam.example/v3/users")
 		wait, _ := iamhttp.RetryAfter(err)
 		fmt.Println(errors.Is(err, iamhttp.ErrTooManyRequests), "| sent:", !errors.As(err, new(*iamhttp.NotSentError)),
-			"| come back in", wait.Round(time.Hour))
+			"| try again in", wait.Round(time.Hour))
 	}
 	// Output:
-	// true | sent: true | come back in 1h0m0s
-	// true | sent: false | come back in 1h0m0s
+	// true | sent: true | try again in 1h0m0s
+	// true | sent: false | try again in 1h0m0s
 }

@@ -26,8 +26,8 @@ import (
 // The code blocks in README.md and docs are copied from this file; a test compares
 // them.
 
-// newIAM starts a service that throttles the first request, knows alice, and
-// responds with 403 to everything but GET.
+// newIAM starts a service that throttles the first request, knows the user alice, and
+// returns 403 for every method but GET.
 func newIAM() *httptest.Server {
 	s := new(iamtest.Server)
 	s.Next(iamtest.Throttled(0))
@@ -41,13 +41,13 @@ func newIAM() *httptest.Server {
 func quick() backoff.BackOff { return &backoff.ZeroBackOff{} }
 
 func Example() {
-	// Your own client: what the documentation does not let it retry comes
-	// back as a typed error.
+	// In your own client, a failure that may not be retried comes back as a typed error.
 	own := &http.Client{Transport: &iamhttp.Transport{}, Timeout: time.Minute}
 
-	// Inside an SDK: same retries, but the SDK still receives plain responses.
-	// Two rules: the Transport is the outermost RoundTripper, and the SDK's own
-	// retries are off. If both retry, one throttled call can be sent 168 times.
+	// Inside an SDK, the retries are the same, but the SDK still receives plain
+	// responses. Follow two rules: make the Transport the outermost RoundTripper, and
+	// switch off the SDK's own retries. If both retry, one throttled call can be sent 168
+	// times.
 	sdk := &http.Client{Transport: &iamhttp.Transport{PassThrough: true}, Timeout: time.Minute}
 
 	fmt.Println(own != sdk)
@@ -84,7 +84,7 @@ func ExampleWithRecorder() {
 	defer service.Close()
 	client := &http.Client{Transport: &iamhttp.Transport{PassThrough: true, Backoff: quick}, Timeout: time.Minute}
 
-	// An SDK whose own error omits what the service said.
+	// deleteUser stands for an SDK whose own error omits the service's message.
 	deleteUser := func(ctx context.Context, name string) error {
 		req, err := http.NewRequestWithContext(ctx, "DELETE", service.URL+"/v3/users/"+name, nil)
 		if err != nil {
@@ -115,19 +115,20 @@ func ExampleTransport() {
 		Transport: &iamhttp.Transport{
 			MaxAttempts: 4,                // default: as many as fit before the deadline
 			MaxWait:     30 * time.Second, // default: until the deadline
-			// Not covered by the documentation, so only for idempotent requests:
+			// The documentation does not cover these retries, so they apply only to
+			// idempotent requests:
 			AlsoRetry: []iamhttp.Code{iamhttp.ErrBadGateway, iamhttp.ErrServiceUnavailable},
-			Expected:  []iamhttp.Code{iamhttp.ErrNotFound}, // a response here, not a failure
+			Expected:  []iamhttp.Code{iamhttp.ErrNotFound}, // returned as a response, not as a failure
 			OnFailure: iamhttp.LogFailures(slog.Default()),
 		},
-		Timeout: 2 * time.Minute, // for the whole call, retries and waits included
+		Timeout: 2 * time.Minute, // for the whole call, including retries and waits
 	}
 	fmt.Println(client.Timeout)
 	// Output: 2m0s
 }
 
-// With a timeout per attempt, a server that never responds costs one attempt instead of
-// the whole call.
+// With a timeout per attempt, a server that never responds costs you one attempt, not the
+// whole call.
 func ExampleTransport_attemptTimeout() {
 	s := new(iamtest.Server)
 	s.Next(iamtest.Answer{Fault: iamtest.Stall})
@@ -135,7 +136,7 @@ func ExampleTransport_attemptTimeout() {
 	defer service.Close()
 
 	base := http.DefaultTransport.(*http.Transport).Clone()
-	base.ResponseHeaderTimeout = 100 * time.Millisecond // for one attempt; use 10 seconds in a program
+	base.ResponseHeaderTimeout = 100 * time.Millisecond // per attempt; in a real program, use about 10 seconds
 	client := &http.Client{
 		Transport: &iamhttp.Transport{Base: base, RetryConnectionErrors: true, Backoff: quick},
 		Timeout:   time.Minute, // for the whole call
@@ -148,8 +149,8 @@ func ExampleTransport_attemptTimeout() {
 	// Output: 200 OK after 2 attempts
 }
 
-// A login that is carried out twice issues a second token. If that does no harm, the
-// login may be retried like a GET.
+// If a login is carried out twice, a second token is issued. If a second token does no
+// harm, the login may be retried like a GET.
 func ExampleTransport_login() {
 	s := new(iamtest.Server)
 	s.Next(
@@ -190,8 +191,9 @@ func ExampleTransport_login() {
 	// POST /v3/auth/tokens {"auth":{}} false
 }
 
-// An http.Client passes its Jar only the cookies of responses, and a failure is returned as
-// an error. OnFailure sees every failing response, including those that are retried.
+// An http.Client passes to its Jar only cookies from responses, and a Transport returns a
+// failure as an error, without a response. OnFailure sees every failing response,
+// including those that are retried.
 func ExampleTransport_cookies() {
 	var service iamtest.Server
 	service.Next(
@@ -250,7 +252,7 @@ func ExampleTransport_RoundTrip_incorrect() {
 	_, err := wrong.Post(service.URL+"/v3/users", "application/json", []byte(`{}`))
 	fmt.Println("wrong: sent", forbidden, "times,", errors.Is(err, iamhttp.ErrForbidden))
 
-	// Right: the outer client itself follows the rules.
+	// Right: ConfigureRetryable makes the outer client follow the rules.
 	forbidden = 0
 	right := retryablehttp.NewClient()
 	right.Logger = nil
@@ -263,7 +265,7 @@ func ExampleTransport_RoundTrip_incorrect() {
 	// right: sent 1 time, true
 }
 
-// A Code is a constant and an error: use errors.Is to test for a certain code, and
+// A Code is a constant and an error: use errors.Is to test for a specific code, and
 // errors.As to find out which code it is.
 func ExampleCode() {
 	err := fmt.Errorf("delete alice: %w", iamhttp.NewStatusError(404, nil, nil))
@@ -298,11 +300,11 @@ func ExampleStatusError_Reason() {
 	err := iamhttp.NewStatusError(401, nil, []byte(`{"error_code":"IAM.0061","error_msg":"Account locked."}`))
 	switch err.Reason() {
 	case iamhttp.ReasonAccountLocked:
-		fmt.Println("wait until it is unlocked")
+		fmt.Println("wait until the account is unlocked")
 	case iamhttp.ReasonTokenExpired:
 		fmt.Println("log in again")
 	}
-	// Output: wait until it is unlocked
+	// Output: wait until the account is unlocked
 }
 
 // The StopReason tells you what could help: more time, more attempts, or a different
@@ -316,12 +318,12 @@ func ExampleStopReason() {
 	if errors.As(err, &e) {
 		switch e.Stop {
 		case iamhttp.StopWaitTooLong, iamhttp.StopDeadline, iamhttp.StopGate:
-			fmt.Println("come back in", e.RetryAfter)
+			fmt.Println("try again in", e.RetryAfter)
 		case iamhttp.StopNotRetryable:
 			fmt.Println("change the request")
 		}
 	}
-	// Output: come back in 1h0m0s
+	// Output: try again in 1h0m0s
 }
 
 func ExampleRecorder() {
@@ -352,7 +354,7 @@ func ExampleRecorder_twoRequests() {
 	var service iamtest.Server
 	service.On("GET /v3/users/{id}", iamtest.Keystone(404, "Could not find user."))
 	client := &http.Client{Transport: &iamhttp.Transport{Base: &service, PassThrough: true}, Timeout: time.Minute}
-	get := func(ctx context.Context, path string) error { // as an SDK does
+	get := func(ctx context.Context, path string) error { // stands for a method of an SDK
 		req, _ := http.NewRequestWithContext(ctx, "GET", "https://iam.example"+path, nil)
 		resp, err := client.Do(req)
 		if err != nil {
@@ -366,13 +368,13 @@ func ExampleRecorder_twoRequests() {
 	}
 	service.On("GET /v3/groups", iamtest.Answer{Body: `{"groups":[]}`})
 
-	// Wrong: one Recorder for both requests, read after the second one.
+	// Wrong: one Recorder for both requests, read after the second request.
 	ctx, rec := iamhttp.WithRecorder(context.Background())
 	failed := get(ctx, "/v3/users/bob")
 	_ = get(ctx, "/v3/groups") // succeeds
 	fmt.Println("read late:", errors.Is(rec.Wrap(failed), iamhttp.ErrNotFound))
 
-	// Right: a Recorder for each call.
+	// Right: a new Recorder for each call.
 	ctx, rec = iamhttp.WithRecorder(context.Background())
 	failed = rec.Wrap(get(ctx, "/v3/users/bob"))
 	_ = get(context.Background(), "/v3/groups")
@@ -441,7 +443,7 @@ func ExampleCheckResponse() {
 		err = iamhttp.CheckResponse(resp)
 	}
 	fmt.Println(errors.Is(err, iamhttp.ErrTooManyRequests))
-	body, _ := io.ReadAll(resp.Body) // can still be read
+	body, _ := io.ReadAll(resp.Body) // CheckResponse leaves the body readable
 	fmt.Println(string(body))
 	// Output:
 	// true
@@ -503,7 +505,7 @@ func ExampleWithExpected_login() {
 			return "", err
 		}
 		defer resp.Body.Close()
-		if err := iamhttp.CheckResponse(resp); err != nil { // a 429; other failures are errors already
+		if err := iamhttp.CheckResponse(resp); err != nil { // a 429; Do has returned any other failure as an error
 			return "", err
 		}
 		return resp.Header.Get("X-Subject-Token"), nil
@@ -560,7 +562,8 @@ func ExampleTransport_ConfigureRetryable() {
 	client.Logger = nil
 	(&iamhttp.Transport{Backoff: quick}).ConfigureRetryable(client)
 
-	// In this client, HTTPClient.Timeout limits a single attempt; a context limits the call.
+	// In this client, HTTPClient.Timeout limits a single attempt; use a context to limit
+	// the call.
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	req, err := retryablehttp.NewRequestWithContext(ctx, "GET", service.URL+"/v3/users/bob", nil)
@@ -691,7 +694,7 @@ func ExampleRetryAfter() {
 	service := httptest.NewServer(s)
 	defer service.Close()
 
-	shared := new(gate.Adaptive) // one for all clients of the account
+	shared := new(gate.Adaptive) // shared by all clients of the account
 	client := &http.Client{
 		Transport: &iamhttp.Transport{Gate: shared},
 		Timeout:   30 * time.Second,
@@ -699,12 +702,12 @@ func ExampleRetryAfter() {
 	for range 2 {
 		_, err := client.Get(service.URL + "/v3/users")
 		if wait, ok := iamhttp.RetryAfter(err); ok {
-			fmt.Println("come back in", wait.Round(time.Minute))
+			fmt.Println("try again in", wait.Round(time.Minute))
 		}
 	}
 	// Output:
-	// come back in 1m0s
-	// come back in 1m0s
+	// try again in 1m0s
+	// try again in 1m0s
 }
 
 func ExampleNotSentError_LogValue() {

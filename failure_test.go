@@ -75,7 +75,7 @@ func TestEachFailedCallEndsWithOneFinalFailure(t *testing.T) {
 		"canceled during the attempt":                         {[]step{hang}, iamhttp.Transport{RetryConnectionErrors: true}, true, 1, iamhttp.StopCanceled, 1},
 		"refused by the gate":                                 {nil, iamhttp.Transport{Gate: &scriptedGate{wait: never}}, false, 0, iamhttp.StopGate, 1},
 		"retry refused by the gate":                           {[]step{answer(429, "")}, iamhttp.Transport{Gate: &scriptedGate{wait: once}}, false, 1, iamhttp.StopGate, 2},
-		"canceled in the gate":                                {nil, iamhttp.Transport{Gate: &scriptedGate{wait: hold}}, true, 0, iamhttp.StopCanceled, 1},
+		"canceled while waiting at the gate":                  {nil, iamhttp.Transport{Gate: &scriptedGate{wait: hold}}, true, 0, iamhttp.StopCanceled, 1},
 		"no response, retry refused by the gate":              {[]step{fail(broken)}, iamhttp.Transport{Gate: &scriptedGate{wait: once}, RetryConnectionErrors: true}, false, 1, iamhttp.StopGate, 2},
 		"Base returns neither response nor error":             {[]step{func(*http.Request) (*http.Response, error) { return nil, nil }}, iamhttp.Transport{}, false, 1, iamhttp.StopNotRetryable, 1},
 		"no response to the retry of a 429":                   {[]step{answer(429, ""), fail(broken)}, iamhttp.Transport{}, false, 2, iamhttp.StopNotRetryable, 2},
@@ -120,7 +120,7 @@ func TestEachFailedCallEndsWithOneFinalFailure(t *testing.T) {
 	}
 }
 
-// hang fails when the context of the request ends.
+// hang is a step that blocks until the context of the request ends.
 func hang(req *http.Request) (*http.Response, error) {
 	<-req.Context().Done()
 	return nil, req.Context().Err()

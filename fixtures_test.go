@@ -19,12 +19,12 @@ import (
 )
 
 // recorded lists the responses of a real Keystone (ks), nginx (ngx) and HAProxy (hap) in
-// testdata/recorded, with the expected fields of the error. A code below 400 is not an
-// error.
+// testdata/recorded, with the expected fields of the error. For a code below 400, no
+// error is expected.
 var recorded = map[string]struct {
 	code       int
 	service    string
-	message    string // the whole message, or only its beginning if this ends in "…"
+	message    string // the whole message or, if the string ends in "…", its beginning
 	request    string
 	retryAfter time.Duration
 }{
@@ -96,7 +96,8 @@ func TestRecordedResponsesOfRealServersAreParsed(t *testing.T) {
 			require.NoError(t, err)
 			_, body, _ := bytes.Cut(raw, []byte("\r\n\r\n"))
 			synctest.Test(t, func(t *testing.T) {
-				// HAProxy sends no Date header, so Retry-After is measured by the local clock.
+				// HAProxy sends no Date header, so a date in Retry-After is measured
+				// against the local clock.
 				time.Sleep(time.Until(time.Date(2026, 11, 22, 8, 4, 40, 500_000_000, time.UTC)))
 				method := "GET"
 				if strings.Contains(name, "-head-") {
@@ -138,7 +139,8 @@ func TestRecordedResponsesOfRealServersAreParsed(t *testing.T) {
 	}
 }
 
-// withoutContent returns a copy of e without header and body, which cannot be compared.
+// withoutContent returns a copy of e without header and body, because reflection cannot
+// compare those two.
 func withoutContent(e *iamhttp.StatusError) iamhttp.StatusError {
 	return iamhttp.StatusError{Code: e.Code, ServiceCode: e.ServiceCode, Message: e.Message, RequestID: e.RequestID, Method: e.Method, URL: e.URL,
 		Truncated: e.Truncated, RetryAfter: e.RetryAfter, Attempts: e.Attempts, Stop: e.Stop, Cause: e.Cause}

@@ -47,7 +47,7 @@ func (c *call) findAccount() error {
 func (c *call) sendGated() (resp *http.Response, err error) {
 	r := gate.Request{Key: c.key, Resend: c.attempts, MaxWait: c.patience.maxWait}
 	if r.MaxWait == math.MaxInt64 {
-		r.MaxWait = 0 // no bound
+		r.MaxWait = 0 // 0 means no limit
 	}
 	var ticket gate.Ticket
 	waiting, sending := true, false
@@ -74,7 +74,7 @@ func (c *call) sendGated() (resp *http.Response, err error) {
 	return resp, err
 }
 
-// outcome returns what a failed attempt says about the account's rate limit.
+// outcome returns what a failed attempt reveals about the account's rate limit.
 func (c *call) outcome(resp *http.Response, err error) gate.Outcome {
 	var code Code
 	var asked time.Duration
@@ -103,9 +103,9 @@ func (c *call) outcome(resp *http.Response, err error) gate.Outcome {
 }
 
 // stated returns the limit that a throttled response states in its header or, if the
-// header says nothing, in its body. It reads the body only if the service has not asked
-// for a wait, and puts it back. It does not wait long for a slow body, because the other
-// callers of the account must learn of the 429 at once.
+// header states none, in its body. It reads the body only if the service has not asked
+// for a wait, and then puts it back. It does not wait long for a slow body, because the
+// account's other callers must learn of the 429 at once.
 func (c *call) stated(resp *http.Response, asked time.Duration) gate.Limit {
 	l := limit.Of(resp.Header, "", time.Now())
 	if l == (limit.Limit{}) && asked == 0 {
@@ -118,15 +118,15 @@ func (c *call) stated(resp *http.Response, asked time.Duration) gate.Limit {
 	return gate.Limit(l)
 }
 
-// throttled reports whether a response says that the account is over its limit: a
-// 429, or another code that is retried and asks for a wait.
+// throttled reports whether a response means that the account is over its limit. Such a
+// response is a 429, or it asks for a wait and has a code that AlsoRetry lists.
 func (c *call) throttled(code Code, asked time.Duration) bool {
 	return code == ErrTooManyRequests || asked > 0 && slices.Contains(c.t.AlsoRetry, code)
 }
 
-// answerIn returns the *StatusError for req that an error of Base holds: a proxy's
-// refusal, or the final error of a Transport below. It returns nil if the *StatusError
-// belongs to another request, such as a request for a token.
+// answerIn returns the *StatusError for req that Base's error holds: a proxy's refusal,
+// or the final error of a Transport below. It returns nil if the *StatusError belongs to
+// another request, such as a request for a token.
 func answerIn(req *http.Request, err error) *StatusError {
 	if e := proxyRefusal(err); e != nil {
 		return e
@@ -165,7 +165,7 @@ func (c *call) outlivesSignature(err error) bool {
 }
 
 // earliest returns how long it will be until the gate would admit the request, or 0 if
-// err does not say.
+// err does not tell.
 func earliest(err error) time.Duration {
 	var e *gate.Error
 	if errors.As(err, &e) && e != nil {

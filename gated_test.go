@@ -31,8 +31,8 @@ type observed struct {
 	outcome gate.Outcome
 }
 
-// scriptedGate is a Gate whose Wait calls the function wait. It records all calls to Wait
-// and Observe.
+// scriptedGate is a Gate whose Wait calls the function wait, if there is one. It records
+// all calls to Wait and Observe.
 type scriptedGate struct {
 	wait func(ctx context.Context, r gate.Request) (gate.Ticket, error)
 
@@ -124,7 +124,7 @@ func TestCodeInAlsoRetryWithRetryAfterIsReportedAsThrottled(t *testing.T) {
 		"a 503 on a POST":           {503, "POST", []string{"Retry-After: 7"}, throttled},
 		"a 503 without Retry-After": {503, "GET", nil, gate.Outcome{}},
 		"a 403 without Retry-After": {403, "GET", nil, gate.Outcome{Result: gate.Accepted}},
-		"a 502, not listed":         {502, "GET", []string{"Retry-After: 7"}, gate.Outcome{}},
+		"a 502 that is not listed":  {502, "GET", []string{"Retry-After: 7"}, gate.Outcome{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -209,7 +209,7 @@ func TestGateMayDeriveContextsUnderClientTimeout(t *testing.T) {
 	g := &scriptedGate{wait: func(ctx context.Context, _ gate.Request) (gate.Ticket, error) {
 		inner, cancel := context.WithTimeout(ctx, time.Hour)
 		defer cancel()
-		keeps, leave := context.WithCancel(ctx) // a gate may keep a derived context
+		keeps, leave := context.WithCancel(ctx) // a gate may keep a derived context after Wait returns
 		t.Cleanup(leave)
 		kept <- keeps
 		return 1, inner.Err()

@@ -31,8 +31,8 @@ const (
 	frameSettings     = 0x4
 	framePing         = 0x6
 	frameGoAway       = 0x7
-	flagEndStream     = 0x1 // in DATA and HEADERS
-	flagAck           = 0x1 // in SETTINGS and PING
+	flagEndStream     = 0x1 // in DATA and HEADERS frames
+	flagAck           = 0x1 // in SETTINGS and PING frames
 	flagEndHeaders    = 0x4
 	errorNone         = 0x0
 	errorInternal     = 0x2
@@ -40,14 +40,14 @@ const (
 	errorEnhanceCalm  = 0xb
 	fieldStatus200    = "\x88" // RFC 7541, appendix A
 	fieldStatus404    = "\x8d"
-	fieldStatus429    = "\x08\x03429" // :status as a literal
+	fieldStatus429    = "\x08\x03429" // :status, encoded as a literal
 	clientsConnection = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 )
 
-// An h2 is the server side of one connection.
+// An h2 is the server's side of one HTTP/2 connection.
 type h2 struct {
 	net.Conn
-	n int // number of the connection, starting at 1
+	n int // the connection's number, starting at 1
 }
 
 func (c h2) frame(kind, flags byte, stream uint32, payload string) {
@@ -58,13 +58,14 @@ func (c h2) frame(kind, flags byte, stream uint32, payload string) {
 
 func (c h2) rstStream(stream, code uint32) { c.frame(frameRSTStream, 0, stream, number(code)) }
 
-// goAway sends a GOAWAY frame: only the requests up to stream were processed.
+// goAway sends a GOAWAY frame, which states that no requests after stream were processed.
 func (c h2) goAway(stream, code uint32) { c.frame(frameGoAway, 0, 0, number(stream)+number(code)) }
 
 func number(n uint32) string { return string(binary.BigEndian.AppendUint32(nil, n)) }
 
-// h2Server calls f for each request when its body is complete; seen returns the number
-// of the connection and the body of each request, in the order of arrival.
+// h2Server starts a server that calls f for each request once the request's body is
+// complete. For each request, seen returns the connection's number and the body, in order
+// of arrival.
 func h2Server(t *testing.T, f func(c h2, request int, stream uint32)) (url string, seen func() []string) {
 	var mu sync.Mutex
 	var requests []string
@@ -125,7 +126,7 @@ func TestHTTP2POSTIsResentOnlyIfItWasNotProcessed(t *testing.T) {
 	const whole = "the whole body"
 	tests := map[string]struct {
 		f      func(c h2, request int, stream uint32)
-		seen   []string // the connection's number and the body, for each request
+		seen   []string // for each request, the connection's number and the body
 		status int      // status code; 0 if the call gets no response
 		typed  bool
 	}{

@@ -91,7 +91,7 @@ func outcome(resp *http.Response, err error) string {
 		}
 		return text
 	case unverified:
-		return "an error: the certificate does not verify"
+		return "an error: certificate verification failed"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "an error: context.DeadlineExceeded"
 	}
@@ -116,7 +116,7 @@ func TestEveryRowOfHostileMdHasATest(t *testing.T) {
 	}
 }
 
-// short returns a context with a deadline in 300 ms.
+// short returns a context whose deadline is in 300 ms.
 func short(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	t.Cleanup(cancel)
@@ -151,7 +151,7 @@ func TestEndlessHeaderEndsTheCallAtTheDeadline(t *testing.T) {
 		fmt.Fprint(c, "HTTP/1.1 429 Too Many Requests\r\n")
 		drip(c, "X-Slow: loris\r\n")
 	})
-	cost(t, "a header that never ends, a byte every 5 ms; deadline in 300 ms", 1<<20, func() string {
+	cost(t, "an endless header, one byte every 5 ms; deadline in 300 ms", 1<<20, func() string {
 		resp, err := get(short(t), t, &iamhttp.Transport{}, url)
 		assert.Nil(t, resp)
 		assert.ErrorIs(t, err, context.DeadlineExceeded)
@@ -168,7 +168,7 @@ func TestSlowErrorBodyIsTruncatedBeforeTheDeadline(t *testing.T) {
 		fmt.Fprint(c, "HTTP/1.1 404 Not Found\r\nContent-Length: 1000000\r\n\r\n"+`{"message":"`)
 		drip(c, "so slow ")
 	})
-	cost(t, "a 404 whose body arrives at a byte every 5 ms; deadline in 300 ms", 1<<20, func() string {
+	cost(t, "a 404 whose body arrives at one byte every 5 ms; deadline in 300 ms", 1<<20, func() string {
 		_, err := get(short(t), t, &iamhttp.Transport{}, url)
 		e := statusError(t, err)
 		assert.Equal(t, iamhttp.ErrNotFound, e.Code)
@@ -179,12 +179,12 @@ func TestSlowErrorBodyIsTruncatedBeforeTheDeadline(t *testing.T) {
 	})
 }
 
-// While the gzip header is incomplete, Read of net/http's body blocks, and before Go 1.27
-// Close waits for Read.
+// While the gzip header is incomplete, Read of net/http's response body blocks. Before Go
+// 1.27, Close then blocks too, because it waits for Read.
 func TestStalledGzipBodyDoesNotDelayTheCall(t *testing.T) {
 	for name, code := range map[string]int{
-		"a 404 with only three bytes of its compressed body; deadline in 300 ms": 404,
-		"a 429 with only three bytes of its compressed body, then a 404":         429,
+		"a 404 that stalls after three bytes of its compressed body; deadline in 300 ms": 404,
+		"a 429 that stalls after three bytes of its compressed body, then a 404":         429,
 	} {
 		t.Run(name, func(t *testing.T) {
 			url, _ := rawServer(t, func(n int, c net.Conn, r *bufio.Reader) {
@@ -248,8 +248,8 @@ func TestErrorBodyArrivingAtAByteASecondIsReadForFiveSeconds(t *testing.T) {
 		took   time.Duration
 		body   string
 	}{
-		"a 404 whose body arrives at a byte a second; no deadline":                          {"404 x\r\n", 5 * time.Second, "xxxxx"},
-		"a 429 with Retry-After: 10 whose body arrives at a byte a second, then such a 404": {"429 x\r\nRetry-After: 10\r\n", 15 * time.Second, "xxxxx"},
+		"a 404 whose body arrives at one byte per second; no deadline":                      {"404 x\r\n", 5 * time.Second, "xxxxx"},
+		"a 429 with Retry-After: 10, then a 404; both bodies arrive at one byte per second": {"429 x\r\nRetry-After: 10\r\n", 15 * time.Second, "xxxxx"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -273,11 +273,11 @@ func TestErrorBodyArrivingAtAByteASecondIsReadForFiveSeconds(t *testing.T) {
 					_, err := get(t.Context(), t, &iamhttp.Transport{Base: base, Backoff: zero}, "http://iam.example")
 					e := statusError(t, err)
 					assert.Equal(t, tt.took, time.Since(start))
-					assert.LessOrEqual(t, len(e.Body()), len(tt.body), "Body holds more than arrives in 5 s")
+					assert.LessOrEqual(t, len(e.Body()), len(tt.body), "Body contains more than can have arrived in 5 s")
 					assert.True(t, e.Truncated)
 					return outcome(nil, err)
 				})
-				time.Sleep(2 * time.Second) // until the server has noticed the closed connection
+				time.Sleep(2 * time.Second) // gives the server time to notice the closed connection
 			})
 		})
 	}
@@ -293,7 +293,7 @@ func TestSlowDiscardedBodyHardlyDelaysTheRetry(t *testing.T) {
 		fmt.Fprint(c, "HTTP/1.1 429 Too Many Requests\r\nContent-Length: 1000\r\n\r\n")
 		drip(c, "x")
 	})
-	cost(t, "a 429 whose body arrives at a byte every 5 ms, then a 200", 1<<20, func() string {
+	cost(t, "a 429 whose body arrives at one byte every 5 ms, then a 200", 1<<20, func() string {
 		resp, err := get(t.Context(), t, &iamhttp.Transport{Backoff: zero}, url)
 		require.NoError(t, err)
 		resp.Body.Close()
@@ -308,10 +308,10 @@ func TestErrorBodyOfAGigabyteIsNotRead(t *testing.T) {
 		code   int
 		header string
 	}{
-		"a 404 of a gigabyte":                                                   {404, "Content-Length: 1073741824\r\n"},
-		"a 404 of a gigabyte, without a Content-Length":                         {404, ""},
-		"a 429 of a gigabyte, each time":                                        {429, "Content-Length: 1073741824\r\n"},
-		"a 429 of a gigabyte that announces eight billion gigabytes, each time": {429, "Content-Length: 9223372036854775807\r\n"},
+		"a 404 with a body of 1 GiB":                                         {404, "Content-Length: 1073741824\r\n"},
+		"a 404 with a body of 1 GiB and without a Content-Length":            {404, ""},
+		"429s only, each with a body of 1 GiB":                               {429, "Content-Length: 1073741824\r\n"},
+		"429s only, each with a body of 1 GiB and a Content-Length of 8 EiB": {429, "Content-Length: 9223372036854775807\r\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var written atomic.Int64
@@ -339,7 +339,7 @@ func TestErrorBodyOfAGigabyteIsNotRead(t *testing.T) {
 				return outcome(nil, err)
 			})
 			t.Logf("the server wrote %d KiB", written.Load()>>10)
-			assert.Less(t, written.Load(), int64(100<<20), "the server wrote most of the body, so the client read too much or closed too late")
+			assert.Less(t, written.Load(), int64(100<<20), "the server wrote most of the body, so the client read too much or closed the connection too late")
 		})
 	}
 }
@@ -356,7 +356,7 @@ func TestHeaderWithinTheLimitIsKeptAndALargerOneIsAnError(t *testing.T) {
 	base.MaxResponseHeaderBytes = 1 << 20 // net/http's own limit is 10 MiB
 	base.DisableKeepAlives = true
 	tr := &iamhttp.Transport{Base: base}
-	cost(t, "a 403 with 900 KiB in a header line; the limit is 1 MiB", 16<<20, func() string { // net/http allocates most of the memory, to read the lines
+	cost(t, "a 403 with 900 KiB in a header line; the limit is 1 MiB", 16<<20, func() string { // net/http allocates most of the memory, to read the header lines
 		_, err := get(t.Context(), t, tr, url)
 		e := statusError(t, err)
 		assert.Len(t, e.RequestID, 128)
@@ -400,7 +400,7 @@ func TestUploadRefusedHalfwayIsResentInFull(t *testing.T) {
 			})
 			req, err := http.NewRequestWithContext(t.Context(), "POST", url, bytes.NewReader(payload))
 			require.NoError(t, err)
-			cost(t, name, 32<<20, func() string { // the server allocates nearly all of the memory, to read the body
+			cost(t, name, 32<<20, func() string { // the server allocates nearly all of the memory, to read the request body
 				resp, err := (&iamhttp.Transport{Base: newBase(t), Backoff: zero}).RoundTrip(req)
 				require.NoError(t, err)
 				resp.Body.Close()
@@ -459,7 +459,7 @@ func TestConnectionResetAtAnyByteIsAnErrorAndAPOSTIsSentOnce(t *testing.T) {
 			fmt.Fprint(c, answer[:<-offsets])
 			reset(c)
 		})
-		cost(t, "a reset at each byte of its response, one call per byte", 32<<20, func() string {
+		cost(t, "a connection reset at each byte of the response, one call per byte", 32<<20, func() string {
 			for offset := range len(answer) + 1 {
 				offsets <- offset
 				resp, err := post(url)
@@ -479,7 +479,7 @@ func TestConnectionResetAtAnyByteIsAnErrorAndAPOSTIsSentOnce(t *testing.T) {
 				require.True(t, strings.HasPrefix(body, string(e.Body())), "Body is not a prefix of the body sent: %q", e.Body())
 				require.Equal(t, len(e.Body()) < len(body), e.Truncated, "Truncated must be set unless the body is complete: %q", e.Body())
 			}
-			return "an error, sent once: no response, or, after a complete header, the part that arrived"
+			return "an error, sent once: no response or, if its header was complete, the part of the body that arrived"
 		})
 	})
 	t.Run("reset by the server while it reads the request", func(t *testing.T) {
@@ -487,7 +487,7 @@ func TestConnectionResetAtAnyByteIsAnErrorAndAPOSTIsSentOnce(t *testing.T) {
 			_, _ = io.CopyN(io.Discard, c, int64(<-offsets))
 			reset(c)
 		})
-		cost(t, "a reset at each byte of the request, one call per byte", 32<<20, func() string {
+		cost(t, "a connection reset at each byte of the request, one call per byte", 32<<20, func() string {
 			for offset := range <-request {
 				offsets <- offset
 				resp, err := post(url)
@@ -511,12 +511,12 @@ func TestUnsolicitedResponseIsNotUsedForTheNextRequest(t *testing.T) {
 		fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%d", n)
 		if n == 1 {
 			if _, err := r.ReadByte(); err == nil {
-				t.Error("the connection was used again")
+				t.Error("the client reused the connection after an unsolicited response")
 			}
 			close(closed)
 		}
 	})
-	// This proxy adds a response of its own after the one that it forwards.
+	// This proxy adds a response of its own after the first response that it forwards.
 	proxied, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer proxied.Close()
@@ -556,11 +556,11 @@ func TestUnsolicitedResponseIsNotUsedForTheNextRequest(t *testing.T) {
 		require.NoError(t, err)
 		return string(b)
 	}
-	cost(t, "an unsolicited response after the first of two", 1<<20, func() string {
+	cost(t, "an unsolicited response after the response to the first of two requests", 1<<20, func() string {
 		assert.Equal(t, "1", ask())
 		<-closed
 		assert.Equal(t, "2", ask())
-		return "the responses to its two requests"
+		return "the two responses that belong to its requests"
 	})
 	assert.EqualValues(t, 2, connections.Load())
 }
@@ -640,7 +640,7 @@ func TestSecretsInARedirectDoNotReachTheError(t *testing.T) {
 	})
 }
 
-// lie returns a Retry-After value that a server should not send.
+// lie returns a random Retry-After value of a kind that a server should not send.
 func lie(r *rand.Rand) string {
 	n := r.Uint64() >> r.IntN(64)
 	return []func() string{
@@ -668,7 +668,7 @@ func Test100000BogusRetryAfterValuesNeverMakeTheWaitTooLong(t *testing.T) {
 	if testing.Short() {
 		lies = 5_000
 	}
-	synctest.Test(t, func(t *testing.T) { // here, only waiting takes time
+	synctest.Test(t, func(t *testing.T) { // in synctest, only waits take time
 		start := time.Now()
 		cost(t, "100,000 bogus Retry-After values, each in a 429", 1<<30, func() string {
 			for range lies {
@@ -696,7 +696,7 @@ func Test100000BogusRetryAfterValuesNeverMakeTheWaitTooLong(t *testing.T) {
 			}
 			return "an error: 429 TooManyRequests, wait longer than allowed, or canceled by the test"
 		})
-		assert.Zero(t, time.Since(start), "no call may wait")
+		assert.Zero(t, time.Since(start), "a call has waited")
 	})
 	t.Log(stops)
 	assert.Greater(t, stops[iamhttp.StopUnset], lies/10)
@@ -751,7 +751,7 @@ func TestGzipBombIsNotInflatedBeyondTheLimit(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, z.Close())
 	require.Less(t, bomb.Len(), 128<<10)
-	for name, code := range map[string]int{"a 429 of 64 MiB of zeros, compressed": 429, "a 500 of 64 MiB of zeros, compressed": 500} {
+	for name, code := range map[string]int{"a 429 with a compressed body of 64 MiB of zeros": 429, "a 500 with a compressed body of 64 MiB of zeros": 500} {
 		t.Run(name, func(t *testing.T) {
 			url, _ := rawServer(t, func(_ int, c net.Conn, r *bufio.Reader) {
 				_, _ = http.ReadRequest(r)
@@ -780,8 +780,8 @@ func TestTextFromTheServerCannotForgeALogLine(t *testing.T) {
 		}
 	}
 	for server, said := range map[string]string{
-		"a 400 whose texts forge a log line and are invalid UTF-8":          evil,
-		"a 400 whose texts forge a log line and are invalid UTF-8, escaped": escaped,
+		"a 400 whose body tries to forge a log line and is invalid UTF-8":          evil,
+		"a 400 whose body tries to forge a log line and is invalid UTF-8, escaped": escaped,
 	} {
 		t.Run(server, func(t *testing.T) {
 			body := fmt.Sprintf(`{"error":{"code":"%s","message":"%[1]s","title":"%[1]s"},"request_id":"%[1]s"}`, said)
@@ -806,7 +806,7 @@ func TestTextFromTheServerCannotForgeALogLine(t *testing.T) {
 	}
 }
 
-// slowBody is a body that delivers one part per second.
+// slowBody is a response body that delivers one part per second.
 type slowBody struct {
 	parts  []string
 	closed chan struct{}
@@ -833,9 +833,9 @@ func TestSlowBodyIsReadAheadForAtMostFiveSecondsAndStaysReadable(t *testing.T) {
 		timeout time.Duration
 		want    time.Duration
 	}{
-		"without a deadline":                           {0, 5 * time.Second},
-		"with a near deadline, for half the time left": {4 * time.Second, 2 * time.Second},
-		"with a distant deadline":                      {time.Hour, 5 * time.Second},
+		"without a deadline": {0, 5 * time.Second},
+		"with a near deadline, only for half the time left": {4 * time.Second, 2 * time.Second},
+		"with a distant deadline":                           {time.Hour, 5 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -862,7 +862,7 @@ func TestSlowBodyIsReadAheadForAtMostFiveSecondsAndStaysReadable(t *testing.T) {
 					body, err := io.ReadAll(resp.Body)
 					require.NoError(t, err)
 					assert.Equal(t, want, string(body))
-					assert.Equal(t, 20*time.Second, time.Since(start), "the 20 parts must take one second each, whether read ahead or later")
+					assert.Equal(t, 20*time.Second, time.Since(start), "each of the 20 parts must take one second, whether it is read ahead or later")
 				}
 				resp.Body.Close()
 				synctest.Wait()

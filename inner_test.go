@@ -23,10 +23,10 @@ import (
 type tokenUser struct {
 	base   http.RoundTripper
 	client *http.Client
-	uses   int  // number of requests that a token is valid for; 0: no limit
+	uses   int  // how many requests a token is valid for; 0: no limit
 	own    bool // whether each request fetches its own token
 	busy   chan struct{}
-	left   int // number of requests that the current token is still valid for
+	left   int // how many more requests the current token is valid for
 	tokens atomic.Int64
 }
 
@@ -101,15 +101,15 @@ func TestFetchingTokensThroughTheSameGateAtMostDoublesTheTime(t *testing.T) {
 		uses    int
 		own     bool
 	}{
-		{"no 429, the token expires", refusingOnce(-1, ""), 1000, 250, false},
+		{"there is no 429, and the token expires", refusingOnce(-1, ""), 1000, 250, false},
 		{"the token is throttled", refusingOnce(1, "2"), 100, 0, false},
 		{"a caller is throttled", refusingOnce(50, "2"), 100, 0, false},
 		{"a caller is throttled, and the token expires", refusingOnce(500, "2"), 1000, 100, false},
 		{"the second token is throttled", refusingOnce(102, "2"), 1000, 100, false},
-		{"each caller gets a token, one is throttled", refusingOnce(30, "2"), 100, 0, true},
+		{"each caller fetches its own token, and one request is throttled", refusingOnce(30, "2"), 100, 0, true},
 		{"a limit of 20 requests a second", func() http.RoundTripper { return allowing(20) }, 300, 0, false},
-		{"a limit of 20 requests a second, the token expires", func() http.RoundTripper { return allowing(20) }, 300, 50, false},
-		{"a limit of 200 requests a second, the token expires", func() http.RoundTripper { return allowing(200) }, 3000, 100, false},
+		{"a limit of 20 requests a second, and the token expires", func() http.RoundTripper { return allowing(20) }, 300, 50, false},
+		{"a limit of 200 requests a second, and the token expires", func() http.RoundTripper { return allowing(200) }, 3000, 100, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			took := make(map[bool]time.Duration)
@@ -220,8 +220,9 @@ func TestThrottledTokenRequestWithoutRetryAfterPausesTheAccount(t *testing.T) {
 	})
 }
 
-// While the service hung, every call ran into its deadline, so the gate expects responses
-// to be late and sends only a request now and then. That one needs its token.
+// While the service hung, every call ran into its deadline, so the gate expects late
+// responses and sends a request only now and then. That single request needs a token, so
+// the gate must let the token request pass too.
 func TestTokenIsFetchedAfterAnOutageAlthoughResponsesAreExpectedToBeLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var hangs, hasToken atomic.Bool
@@ -266,7 +267,7 @@ func TestTokenIsFetchedAfterAnOutageAlthoughResponsesAreExpectedToBeLate(t *test
 			time.Sleep(50 * time.Millisecond)
 		}
 		calls.Wait()
-		assert.GreaterOrEqual(t, succeeded.Load(), int64(500), "of 600 calls")
+		assert.GreaterOrEqual(t, succeeded.Load(), int64(500), "too few of the 600 calls succeeded")
 	})
 }
 
@@ -302,6 +303,6 @@ func TestOuterTransportDoesNotDisturbThePaceOfAnInnerGate(t *testing.T) {
 	}
 	t.Log(sent)
 	for name, n := range sent {
-		assert.Less(t, n, 320, name)
+		assert.Less(t, n, 320, "%s: too many requests for 200 calls", name)
 	}
 }

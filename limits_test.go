@@ -23,8 +23,8 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// The tests in this file check those figures in the documents that can be counted.
-// bench_test.go measures durations.
+// The tests in this file check those documented figures that are counts, such as
+// allocations. bench_test.go measures durations.
 
 // fixed is a Base that does not allocate: it returns the same responses in turn, over
 // and over.
@@ -178,7 +178,7 @@ func TestTypedErrorAllocatesLessThanAHandWrittenOne(t *testing.T) {
 	bytes, bytesByHand := allocated(func() { _, _ = tr.RoundTrip(req) }), allocated(byHand)
 	t.Logf("typed error: %v allocations, %d bytes; hand-written error with io.ReadAll and json.Unmarshal: %v allocations, %d bytes", typed, bytes, allocsByHand, bytesByHand)
 	assert.LessOrEqual(t, typed, 8.0)
-	if version.Compare(runtime.Version(), "go1.27") < 0 { // with Go 1.27, the hand-written error takes only 9 allocations, but reads without a time limit
+	if version.Compare(runtime.Version(), "go1.27") < 0 { // with Go 1.27, the hand-written code makes only 9 allocations, but reads the body without a time limit
 		assert.Less(t, typed, allocsByHand)
 	}
 	assert.Less(t, bytes, bytesByHand)
@@ -209,7 +209,7 @@ func TestRetryCostsAtMostThreeAllocations(t *testing.T) {
 				return allocs(t, &iamhttp.Transport{Base: base, Backoff: zero}, req) - testing.AllocsPerRun(200, attempts)
 			}
 			one, two := cost(429, 200), cost(429, 429, 200)
-			t.Logf("allocations, timers and bounded reading included: %v for one retry, %v for two", one, two)
+			t.Logf("allocations, including timers and bounded reading: %v for one retry, %v for two", one, two)
 			assert.LessOrEqual(t, one, 3.0)
 			assert.LessOrEqual(t, two, 6.0)
 		})
@@ -284,17 +284,18 @@ func TestTenThousandWaitingCallsUseLittleMemoryAndReturnWhenCanceled(t *testing.
 			errs <- err
 		}()
 	}
-	// The goroutines belong to the caller, so they exist before the first measurement.
+	// The goroutines stand for the caller's own, so they are started before the first
+	// measurement.
 	before, goroutines := heap(), runtime.NumGoroutine()
 	close(start)
 	waiting.Wait()
-	// Wait until all bodies have been read and all timers are set: then nothing else can
-	// run.
+	// Wait until all bodies have been read and all timers are set; after that, no
+	// goroutine is left to run.
 	for i := 0; i < 1000 && runtime.NumGoroutine() > goroutines; i++ {
 		runtime.Gosched()
 	}
 	perCall := (int64(heap()) - int64(before)) / calls
-	t.Logf("heap: %d bytes per waiting call, the caller's request included", perCall)
+	t.Logf("heap: %d bytes per waiting call, including the caller's request", perCall)
 	assert.LessOrEqual(t, perCall, int64(2<<10))
 	assert.LessOrEqual(t, runtime.NumGoroutine(), goroutines, "a waiting call must not start a goroutine")
 

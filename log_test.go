@@ -62,7 +62,7 @@ func TestOnly4xxFailuresAreLoggedAsWarnings(t *testing.T) {
 	}
 }
 
-// contextHandler adds a value from the context to each record, as tracing does.
+// contextHandler adds a value from the context to each record, as tracing handlers do.
 type contextHandler struct{ slog.Handler }
 
 type traceKey struct{}

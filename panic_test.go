@@ -67,7 +67,7 @@ func TestWaitThatOverflowsStopsTheCallBeforeTheDeadline(t *testing.T) {
 func TestRateLimitHeadersThatDoNotExplainTheFailureDoNotDelayTheRetry(t *testing.T) {
 	for name, first := range map[string]step{
 		"a 408 with rate limit headers":              answer(408, "", "X-Ratelimit-Limit: 5000", "X-Ratelimit-Remaining: 4999", "X-Ratelimit-Reset: 3000"),
-		"a 429 although requests are left":           answer(429, "", "X-Ratelimit-Limit: 5000", "X-Ratelimit-Remaining: 4999", "X-Ratelimit-Reset: 3000"),
+		"a 429 although requests remain":             answer(429, "", "X-Ratelimit-Limit: 5000", "X-Ratelimit-Remaining: 4999", "X-Ratelimit-Reset: 3000"),
 		"a 502 in AlsoRetry with a RateLimit header": answer(502, "", `RateLimit: "default";r=4999;t=3000`),
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -172,7 +172,7 @@ func TestAWindowOfFiveMinutesFailsNobody(t *testing.T) {
 	for _, deadline := range []time.Duration{0, 15 * time.Minute} {
 		for _, retryAfter := range []bool{false, true} {
 			if deadline == 0 && retryAfter {
-				continue // MaxWait is 2 minutes without a deadline, so such a call fails at once
+				continue // without a deadline, MaxWait is 2 minutes, so a call fails at once if Retry-After is longer
 			}
 			t.Run(fmt.Sprint("deadline ", deadline, ", Retry-After ", retryAfter), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {

@@ -187,14 +187,14 @@ func TestCheckProxyConnectAcceptsCodesBelow400(t *testing.T) {
 	assert.Empty(t, statusError(t, err).URL)
 }
 
-// connectError returns a proxy's refusal as an http.Transport returns it; header holds
-// lines in the format that the function answer takes.
+// connectError returns a proxy's refusal as an http.Transport returns it; header contains
+// lines in the format that the function answer expects.
 func connectError(code int, header ...string) error {
 	proxy := &url.URL{Scheme: "http", Host: "proxy.example"}
 	return iamhttp.CheckProxyConnect(context.Background(), proxy, nil, response(nil, code, http.NoBody, 0, header...))
 }
 
-// The final error of an inner Transport or gate is not a proxy's response.
+// The final error of an inner Transport or gate must not be taken for a proxy's response.
 func TestFinalErrorAboutCONNECTIsNotRetried(t *testing.T) {
 	for _, below := range []*iamhttp.StatusError{
 		{Code: 429, Method: "CONNECT", Attempts: 2},

@@ -17,9 +17,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A Go block is either a part of a Go file in the repository, or a whole file.
-// [TestTutorialProgramsBuildAndRunInAnEmptyDirectory] builds the whole files. A recipe is
-// both: it is a whole file, and a part of the file that contains its test.
+// A Go block in a document is either a part of a Go file in the repository, or a whole
+// file. [TestTutorialProgramsBuildAndRunInAnEmptyDirectory] builds the whole files. A
+// recipe is both: it is a whole file, and a part of the file that contains its test.
 func TestEveryGoBlockInADocumentIsCompiled(t *testing.T) {
 	var compiled []string
 	for _, text := range files(t, ".go") {
@@ -123,8 +123,8 @@ func TestDocumentsSayHowToGetTheModulesTheirFilesImport(t *testing.T) {
 	assert.Positive(t, found)
 }
 
-// stepsIn lists the documents with blocks that are whole files. The README's program is
-// also the first program of the tutorial.
+// stepsIn lists the documents that contain blocks that are whole files. The README's
+// program is also the first program of the tutorial.
 var stepsIn = []string{"README.md", "docs/tutorial.md"}
 
 // This test does what the tutorial tells newcomers to do, but without the network. It
@@ -179,7 +179,7 @@ func TestTutorialProgramsBuildAndRunInAnEmptyDirectory(t *testing.T) {
 		run(command)
 	}
 
-	// The tutorial shows the output of the programs. Times and ports differ.
+	// The tutorial shows the output of the programs, but with other times and ports.
 	differs := regexp.MustCompile(`\d{4}/\d\d/\d\d \d\d:\d\d:\d\d|wait=\S+|127\.0\.0\.1:\d+`)
 	shown := differs.ReplaceAllString(string(tutorial), "?")
 	alice, bob := serveQuickstart(t, parent)
@@ -219,7 +219,7 @@ func TestTutorialProgramsBuildAndRunInAnEmptyDirectory(t *testing.T) {
 }
 
 // serveQuickstart starts the service that the tutorial's programs call, and returns the
-// two URLs that it prints.
+// two URLs that the service prints.
 func serveQuickstart(t *testing.T, dir string) (alice, bob string) {
 	program := filepath.Join(dir, "quickstart")
 	out, err := exec.Command("go", "build", "-o", program, "./examples/quickstart").CombinedOutput()
@@ -242,8 +242,9 @@ func serveQuickstart(t *testing.T, dir string) (alice, bob string) {
 	return urls[0], urls[1]
 }
 
-// A test of adapters/compat makes the same comparison, but the go command caches its
-// result, because docs/sdks.md is outside that module.
+// A test in adapters/compat makes the same comparison. But docs/sdks.md is outside that
+// module, so the go command may report that test's cached result although docs/sdks.md
+// has changed.
 func TestSDKTableInDocsMatchesTheMeasuredTable(t *testing.T) {
 	measured, err := os.ReadFile("adapters/compat/TABLE.md")
 	if errors.Is(err, fs.ErrNotExist) {
@@ -258,7 +259,7 @@ func TestSDKTableInDocsMatchesTheMeasuredTable(t *testing.T) {
 	block, _, found := strings.Cut(after, "<!-- end of sdk table -->")
 	require.True(t, found)
 	if !strings.Contains(string(measured), block) {
-		t.Error("docs/sdks.md and TABLE.md differ; run the command in the comment above the table of sdks.md")
+		t.Error("docs/sdks.md and TABLE.md differ; run the command in the comment above the table in sdks.md")
 	}
 }
 

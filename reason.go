@@ -7,13 +7,13 @@ import (
 )
 
 // A Reason says what a failure means where the status code is misleading: for example, a
-// name that is already taken can be a 400, and a locked account is a 401, like a wrong
-// password. The Reason is derived from the service's code or message, see
+// name that is already taken can cause a 400, and a locked account causes a 401, as a
+// wrong password does. The Reason is derived from the service's code or message; see
 // internal/answer/meanings.go. Use it with errors.Is and errors.As, like a [Code]. It
 // does not affect retries.
 type Reason uint8
 
-// The reasons, with what happened or what to do.
+// The reasons, each with what happened or what to do.
 const (
 	ReasonUnknown            Reason = iota // neither code nor message gives a reason that a program can act on
 	ReasonAccountLocked                    // wait until the account is unlocked; logging in again does not help
@@ -26,7 +26,7 @@ const (
 	ReasonAlreadyExists                    // the resource to be created, or a name that it needs, already exists
 	ReasonAPINotFound                      // correct the URL: the gateway has no such API; the resource may exist nevertheless
 	ReasonQuotaExceeded                    // delete something or raise the quota
-	ReasonThrottled                        // try again later; also every 429 without another reason
+	ReasonThrottled                        // try again later; also applies to every 429 without another reason
 	ReasonRegionFailover                   // the service is moving to another region; it is not gone
 )
 
@@ -38,7 +38,8 @@ func (r Reason) Error() string {
 	return "Reason(" + strconv.Itoa(int(r)) + ")"
 }
 
-// Reason returns the reason that ServiceCode or, failing that, Message gives.
+// Reason returns the reason that is derived from ServiceCode or, failing that, from
+// Message.
 func (e *StatusError) Reason() Reason {
 	return Reason(answer.ReasonOf(int(e.Code), e.ServiceCode, e.Message))
 }

@@ -99,7 +99,7 @@ func TestReasonIsDerivedFromTheServiceCode(t *testing.T) {
 			e := iamhttp.NewStatusError(tt.status, nil, fmt.Appendf(nil, `{"error_code":%q,"error_msg":"x"}`, tt.code))
 			assert.Equal(t, tt.want, e.Reason())
 			err := fmt.Errorf("wrapped: %w", e)
-			assert.ErrorIs(t, err, iamhttp.Code(tt.status), "errors.Is must find the status code, too")
+			assert.ErrorIs(t, err, iamhttp.Code(tt.status), "errors.Is must match the status code, too")
 			var r iamhttp.Reason
 			ok := errors.As(err, &r)
 			assert.Equal(t, tt.want != iamhttp.ReasonUnknown, ok)
@@ -120,13 +120,13 @@ func TestReasonDoesNotAffectRetries(t *testing.T) {
 	assert.Equal(t, 1, base.count())
 }
 
-// The texts are from the gateway's documentation and from its users' reports.
+// The texts come from the gateway's documentation and from user reports.
 func TestReasonOfAnAmbiguousGatewayCodeIsDerivedFromTheMessage(t *testing.T) {
 	const request = "canonicalRequest:PUT|/v2/token/||authorization:SDK-HMAC-SHA256 Access=A, Signature=B|x-security-token:C|x-sdk-date:20201117T072119Z|expired ak locked"
 	for _, tt := range []struct {
 		detail string
-		token  iamhttp.Reason // wanted reason with APIG.0301 or APIGW.0301
-		app    iamhttp.Reason // wanted reason with APIG.0303 or APIGW.0303
+		token  iamhttp.Reason // the expected reason with APIG.0301 or APIGW.0301
+		app    iamhttp.Reason // the expected reason with APIG.0303 or APIGW.0303
 	}{
 		{"AK access failed to reach the limit,forbidden.", iamhttp.ReasonAccountLocked, iamhttp.ReasonAccountLocked},
 		{"AK access failed to reach the limit, forbidden", iamhttp.ReasonAccountLocked, iamhttp.ReasonAccountLocked},
@@ -222,7 +222,7 @@ func TestReasonWithoutAServiceCodeIsDerivedFromTheMessage(t *testing.T) {
 	}
 	locked := "The account is locked after too many wrong passwords."
 	for code, want := range map[string]iamhttp.Reason{
-		"IAM.0012":   iamhttp.ReasonAccountLocked, // this code says no more than the status
+		"IAM.0012":   iamhttp.ReasonAccountLocked, // this code is no more specific than the status
 		"APIGW.0308": iamhttp.ReasonAccountLocked,
 		"APIG.0501":  iamhttp.ReasonQuotaExceeded,
 	} {
@@ -290,7 +290,7 @@ func TestReasonTablesInStatusCodesMdMatchTheCode(t *testing.T) {
 			code += ", APIGW." + number
 		}
 		if len(m.Texts) > 0 {
-			reason = "the message decides; else " + reason
+			reason = "depends on the message; otherwise " + reason
 		}
 		fmt.Fprintf(&table, "| %s | %d | %s | %s |\n", code, m.Status, m.Says, reason)
 	}
@@ -298,7 +298,7 @@ func TestReasonTablesInStatusCodesMdMatchTheCode(t *testing.T) {
 
 	table.Reset()
 	table.WriteString("| with | a message such as | reason |\n|---|---|---|\n")
-	var with []string // the codes or statuses of each text
+	var with []string // the codes or statuses that go with each text
 	var texts []reasons.Text
 	add := func(where string, more []reasons.Text) {
 		for _, text := range more {

@@ -28,7 +28,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// These are the recipes of docs/tutorial.md, each followed by its test. Another test
+// These are the recipes from docs/tutorial.md, each followed by its test. Another test
 // compares the document with this file.
 
 func attemptsOfTenSeconds() *http.Client {

@@ -25,8 +25,8 @@ type Recorder struct {
 type recorded struct{ err error }
 
 // WithRecorder returns a context under which every Transport records its failures, and
-// the Recorder that holds the latest. If ctx already has a Recorder, that one keeps
-// recording too.
+// the Recorder that holds the latest failure. If ctx already has a Recorder, that
+// Recorder keeps recording too.
 func WithRecorder(ctx context.Context) (context.Context, *Recorder) {
 	o := optionsOf(ctx)
 	r := &Recorder{outer: o.recorder}
@@ -34,8 +34,9 @@ func WithRecorder(ctx context.Context) (context.Context, *Recorder) {
 	return withOptions(ctx, o), r
 }
 
-// Last returns the error of the latest response under the context, if any. A success, an
-// Expected response or a request without a response clears it.
+// Last returns the error of the latest response under the context, if that response was a
+// failure. A success, an Expected response or a request without a response clears the
+// recorded error.
 func (r *Recorder) Last() (*StatusError, bool) {
 	last := r.last.Load()
 	if last == nil {
@@ -46,8 +47,8 @@ func (r *Recorder) Last() (*StatusError, bool) {
 }
 
 // Wrap adds the recorded *StatusError or *NotSentError to an error that hides it:
-// errors.Is and errors.As find both. It returns err itself if err holds such an error
-// with as much detail, if nothing is recorded, or if err is nil.
+// errors.Is and errors.As find both. It returns err itself if err already holds such an
+// error with as much detail, if nothing is recorded, or if err is nil.
 func (r *Recorder) Wrap(err error) error {
 	last := r.last.Load()
 	if err == nil || last == nil || errors.As(err, new(*NotSentError)) {
@@ -64,7 +65,8 @@ func (r *Recorder) Wrap(err error) error {
 	return err
 }
 
-// A fuller is err together with a StatusError that has more detail than the one in err.
+// A fuller is err together with a StatusError that has more detail than the StatusError
+// in err.
 type fuller struct {
 	err    error
 	status *StatusError
@@ -72,11 +74,13 @@ type fuller struct {
 
 func (f *fuller) Error() string { return f.err.Error() }
 
-// Unwrap returns status first, so that errors.As finds it before the one in err.
+// Unwrap returns status first, so that errors.As finds status before the StatusError in
+// err.
 func (f *fuller) Unwrap() []error { return []error{f.status, f.err} }
 
-// record stores the typed error in err. If err has none, or is nil because the response
-// was not a failure, record clears the previous one. A nil Recorder records nothing.
+// record stores the typed error that err holds. If err holds none, or is nil because the
+// response was not a failure, record clears the error stored before. A nil Recorder
+// records nothing.
 func (r *Recorder) record(err error) {
 	if r == nil {
 		return

@@ -149,7 +149,7 @@ func TestWrapPrefersTheMoreDetailedErrorOfAResponse(t *testing.T) {
 	require.NoError(t, err)
 	recorded, _ := rec.Last()
 
-	built := fmt.Errorf("sdk: %w", iamhttp.NewStatusError(404, nil, nil)) // as adapters build it, without the attempts
+	built := fmt.Errorf("sdk: %w", iamhttp.NewStatusError(404, nil, nil)) // as adapters build it, without Attempts
 	got := rec.Wrap(built)
 	assert.Same(t, recorded, statusError(t, got))
 	assert.ErrorIs(t, got, built)

@@ -25,7 +25,7 @@ import (
 const (
 	defaultAttempts = 8
 	defaultMaxWait  = 2 * time.Minute
-	manyAttempts    = time.Second // the shortest wait before the ninth and every later attempt, if only a deadline limits their number
+	manyAttempts    = time.Second // the shortest wait before the ninth and any later attempt, if only a deadline limits the number of attempts
 	windowShare     = 3           // see statedWait
 )
 
@@ -36,7 +36,7 @@ type patience struct {
 	maxWait  time.Duration // the longest wait; math.MaxInt64: until the deadline
 }
 
-// patience combines the settings and the deadline. A setting of the context overrides the
+// patience combines the settings and the deadline. A setting in the context overrides the
 // same setting of the Transport.
 func (t *Transport) patience(ctx context.Context, o options) patience {
 	p := patience{defaultAttempts, defaultMaxWait}
@@ -61,7 +61,7 @@ type failedAttempt struct {
 	err          error          // Base's error, if resp is nil
 	at           time.Time      // when the response header or the error arrived
 	fastest      time.Duration  // the shortest time to a response in this call so far
-	attempts     int            // the number so far, including the attempts of a Transport below
+	attempts     int            // the number of attempts so far, including those of a Transport below
 	patience     patience
 	expires      time.Time    // when the request's signature expires; zero: no limit
 	retriedBelow bool         // a Transport below has retried already
@@ -107,7 +107,7 @@ func (f *failedAttempt) final(stop StopReason) *StatusError {
 func (t *Transport) decide(f *failedAttempt, interval func() time.Duration) (wait time.Duration, stop StopReason) {
 	switch {
 	case !f.answered && cancelctx.Ended(f.req) != nil:
-		return 0, StopCanceled // this is why there is no response
+		return 0, StopCanceled // the request was canceled, which is why there is no response
 	case !f.answered && !t.mayRetryUnanswered(f.req, f.err),
 		f.answered && !t.mayRetry(f.req, f.code, f.hasAsked):
 		return 0, StopNotRetryable
@@ -132,29 +132,29 @@ func (t *Transport) decide(f *failedAttempt, interval func() time.Duration) (wai
 	left, end := f.left()
 	switch {
 	case f.gated:
-		wait = max(f.asked, f.leastWait()) // the minimum; the gate may make the wait longer
+		wait = max(f.asked, f.leastWait()) // the minimum wait; the gate may make it longer
 	case f.asked > 0:
 		// Never retry earlier than asked. The jitter keeps callers that were told the
 		// same time from all retrying at that time. The longer the schedule's interval,
-		// the longer the jitter may be. It is drawn from the time that is left before the
-		// deadline. If it were drawn first and then cut to that time, callers would retry
-		// together at the deadline.
+		// the longer the jitter may be. The draw is limited to the time that is left
+		// before the deadline. If the jitter were drawn first and then cut to that time,
+		// callers would retry together at the deadline.
 		jitter := min(wait, left-min(f.asked, left)) // left may be negative, and f.asked math.MaxInt64
 		if wait = f.asked; jitter > 0 {
 			wait += rand.N(jitter)
 		}
 	}
 	if wait >= left {
-		// Judging by earlier responses, the next one would come too late. Waiting until
-		// http.Client.Timeout expires would cost the caller the typed error, because
-		// net/http then replaces any error with its own text.
+		// Judging by earlier responses, the next response would come too late. Waiting
+		// until http.Client.Timeout expires would cost the caller the typed error,
+		// because net/http then replaces any error with its own text.
 		return 0, end
 	}
 	return wait, StopUnset
 }
 
-// leastWait returns the minimum wait, which applies whatever Backoff and the gate say.
-// Without it, a call with a distant deadline could retry in a tight loop.
+// leastWait returns the minimum wait, which applies no matter what Backoff and the gate
+// allow. Without it, a call with a distant deadline could retry in a tight loop.
 func (f *failedAttempt) leastWait() time.Duration {
 	if f.patience.attempts == math.MaxInt && f.attempts >= defaultAttempts {
 		return manyAttempts
@@ -166,12 +166,12 @@ func (f *failedAttempt) leastWait() time.Duration {
 // service does not ask for a wait. A stated limit may be wrong, so it never shortens the
 // wait, never extends the wait beyond what is allowed, and never ends the call.
 //
-// A request that is sent before the limit admits any is wasted. If the service states
-// only its window, say 200 requests in 5 minutes, it is unknown when the window began.
-// Then the wait is a third of the window. Shorter waits would each waste a request, and
-// would use up the attempts before the window ends; longer waits might end long after the
-// window does. If many requests were sent at once, the window has just begun, and three
-// such waits reach its end.
+// A request is wasted if it is sent before the limit admits requests again. If the
+// service states only its window, say 200 requests in 5 minutes, it is unknown when the
+// window began. In that case, the wait is a third of the window. Shorter waits would each
+// waste a request, and would use up the attempts before the window ends; longer waits
+// might end long after the window does. If many requests were sent at once, the window
+// has just begun, and three such waits reach its end.
 func (f *failedAttempt) statedWait(wait time.Duration, data []byte) time.Duration {
 	l := limit.Of(f.header, "", f.at)
 	if l == (limit.Limit{}) && limit.Mentioned(data) {
@@ -180,9 +180,9 @@ func (f *failedAttempt) statedWait(wait time.Duration, data []byte) time.Duratio
 	least, jitter := l.Reset, wait
 	if least == 0 && l.Requests > 0 {
 		least = l.Per / windowShare
-		jitter = min(wait, least/10) // three waits must not reach far into the next window
+		jitter = min(wait, least/10) // three waits together must not reach far into the next window
 	}
-	if least <= wait || l.Remaining > 0 { // if requests remain, another limit is used up
+	if least <= wait || l.Remaining > 0 { // if requests remain, the 429 is due to another limit
 		return wait
 	}
 	least = min(least, f.patience.maxWait)
@@ -197,8 +197,8 @@ func (f *failedAttempt) statedWait(wait time.Duration, data []byte) time.Duratio
 	return max(wait, least)
 }
 
-// left returns the time that a wait must be shorter than: a response that takes as long
-// as the fastest so far must still arrive before the deadline and before the request's
+// left returns the time below which a wait must stay: a response that takes as long as
+// the fastest so far must still arrive before the deadline and before the request's
 // signature expires. The StopReason says which of the two comes first.
 func (f *failedAttempt) left() (time.Duration, StopReason) {
 	left, first := time.Duration(math.MaxInt64), StopDeadline
@@ -253,7 +253,7 @@ func (t *Transport) newSchedule() backoff.BackOff {
 
 // idempotent reports whether a request may be sent again even if the service has carried
 // it out: because of its method (RFC 9110 §9.2.2) or because it has an idempotency key.
-// net/http has the same rule.
+// net/http applies the same rule.
 func idempotent(req *http.Request) bool {
 	switch req.Method {
 	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
@@ -271,7 +271,7 @@ func replayable(req *http.Request) bool {
 
 // proxyRefusal returns the error that CheckProxyConnect has built from a proxy's refusal,
 // or nil if err holds no such error. The final error of a Transport below does not count;
-// its Attempts and Stop are set.
+// such an error has Attempts and Stop set.
 func proxyRefusal(err error) *StatusError {
 	if err == nil {
 		return nil

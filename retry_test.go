@@ -57,7 +57,7 @@ func TestWithoutRetryAfterTheScheduleDecidesTheWait(t *testing.T) {
 func TestWaitIsRetryAfterPlusJitter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		schedule := &intervals{list: []time.Duration{time.Second, 10 * time.Second, 0, 5 * time.Minute}}
-		limits := []time.Duration{time.Second, 10 * time.Second, 0, 2 * time.Minute} // the last one is cut to MaxWait
+		limits := []time.Duration{time.Second, 10 * time.Second, 0, 2 * time.Minute} // the last interval is cut to MaxWait
 		var sums [4]time.Duration
 		const rounds = 200
 		for range rounds {
@@ -66,7 +66,7 @@ func TestWaitIsRetryAfterPlusJitter(t *testing.T) {
 			tr := &iamhttp.Transport{Base: base, Backoff: func() backoff.BackOff { return schedule }}
 			_, err := tr.RoundTrip(newRequest(t, "GET", ""))
 			require.NoError(t, err)
-			assert.Equal(t, 4, schedule.asked, "NextBackOff must be called once per retry, also with Retry-After")
+			assert.Equal(t, 4, schedule.asked, "NextBackOff must be called once per retry, even with Retry-After")
 			for i, gap := range base.gaps() {
 				require.GreaterOrEqual(t, gap, 5*time.Second)
 				require.LessOrEqual(t, gap, 5*time.Second+limits[i])
@@ -105,7 +105,7 @@ func TestWaitCountsFromTheArrivalOfTheHeader(t *testing.T) {
 		base := script(answerWith(429, stalling("x")), answer(200, ""))
 		_, err := (&iamhttp.Transport{Base: base, Backoff: constant(10 * time.Second)}).RoundTrip(newRequest(t, "GET", ""))
 		require.NoError(t, err)
-		assert.Equal(t, []time.Duration{10 * time.Second}, base.gaps(), "the second spent on reading the body must count as part of the wait")
+		assert.Equal(t, []time.Duration{10 * time.Second}, base.gaps(), "the second that is spent reading the body must count as part of the wait")
 	})
 }
 
@@ -125,7 +125,7 @@ func TestDefaultScheduleIsExponentialAndBounded(t *testing.T) {
 				longer = longer || gap > want[i]*time.Second*11/10
 			}
 		}
-		assert.True(t, shorter && longer, "some intervals must be shorter and some longer than the nominal ones")
+		assert.True(t, shorter && longer, "some intervals must be shorter than their nominal length, and some longer")
 		assert.True(t, reached, "some intervals must be exactly 30 s, because the bound applies after the random draw")
 	})
 }
@@ -136,7 +136,7 @@ func TestEachRetriedRequestGetsItsOwnSchedule(t *testing.T) {
 		Backoff: func() backoff.BackOff { made++; return &backoff.ZeroBackOff{} }}
 	for i, want := range []int{0, 0, 1, 2} {
 		_, _ = tr.RoundTrip(newRequest(t, "GET", ""))
-		assert.Equal(t, want, made, "wrong number of schedules made after request %d", i)
+		assert.Equal(t, want, made, "wrong number of schedules created after request %d", i)
 	}
 }
 
@@ -166,18 +166,18 @@ func TestCallThatStopsEarlyReturnsAtOnceWithTheStopReason(t *testing.T) {
 		retryAfter string
 		want       iamhttp.StopReason
 	}{
-		"Retry-After longer than the default MaxWait":             {iamhttp.Transport{}, 0, "121", iamhttp.StopWaitTooLong},
-		"Retry-After longer than the MaxWait that is set":         {iamhttp.Transport{MaxWait: time.Second}, 0, "2", iamhttp.StopWaitTooLong},
-		"Retry-After that overflows":                              {iamhttp.Transport{}, 0, "99999999999999999999", iamhttp.StopWaitTooLong},
-		"Retry-After past the deadline":                           {iamhttp.Transport{}, 10 * time.Second, "11", iamhttp.StopDeadline},
-		"Retry-After at the deadline":                             {iamhttp.Transport{}, 10 * time.Second, "10", iamhttp.StopDeadline},
-		"an interval past the deadline":                           {iamhttp.Transport{Backoff: constant(20 * time.Second)}, 10 * time.Second, "", iamhttp.StopDeadline},
-		"an interval at the deadline":                             {iamhttp.Transport{Backoff: constant(10 * time.Second)}, 10 * time.Second, "", iamhttp.StopDeadline},
-		"a schedule that stops":                                   {iamhttp.Transport{Backoff: stop}, 0, "", iamhttp.StopBackoff},
-		"a schedule that stops, with Retry-After":                 {iamhttp.Transport{Backoff: stop}, 0, "1", iamhttp.StopBackoff},
-		"attempts used up wins over all other reasons":            {iamhttp.Transport{MaxAttempts: 1, Backoff: stop}, time.Second, "1000", iamhttp.StopAttempts},
-		"a schedule that stops wins over a wait that is too long": {iamhttp.Transport{Backoff: stop}, time.Second, "1000", iamhttp.StopBackoff},
-		"a wait that is too long wins over the deadline":          {iamhttp.Transport{MaxWait: time.Minute}, time.Second, "1000", iamhttp.StopWaitTooLong},
+		"Retry-After longer than the default MaxWait":     {iamhttp.Transport{}, 0, "121", iamhttp.StopWaitTooLong},
+		"Retry-After longer than the MaxWait that is set": {iamhttp.Transport{MaxWait: time.Second}, 0, "2", iamhttp.StopWaitTooLong},
+		"Retry-After that overflows":                      {iamhttp.Transport{}, 0, "99999999999999999999", iamhttp.StopWaitTooLong},
+		"Retry-After that ends after the deadline":        {iamhttp.Transport{}, 10 * time.Second, "11", iamhttp.StopDeadline},
+		"Retry-After that ends at the deadline":           {iamhttp.Transport{}, 10 * time.Second, "10", iamhttp.StopDeadline},
+		"an interval that ends after the deadline":        {iamhttp.Transport{Backoff: constant(20 * time.Second)}, 10 * time.Second, "", iamhttp.StopDeadline},
+		"an interval that ends at the deadline":           {iamhttp.Transport{Backoff: constant(10 * time.Second)}, 10 * time.Second, "", iamhttp.StopDeadline},
+		"a schedule that stops":                           {iamhttp.Transport{Backoff: stop}, 0, "", iamhttp.StopBackoff},
+		"a schedule that stops, with Retry-After":         {iamhttp.Transport{Backoff: stop}, 0, "1", iamhttp.StopBackoff},
+		"StopAttempts wins over all later reasons":        {iamhttp.Transport{MaxAttempts: 1, Backoff: stop}, time.Second, "1000", iamhttp.StopAttempts},
+		"StopBackoff wins over StopWaitTooLong":           {iamhttp.Transport{Backoff: stop}, time.Second, "1000", iamhttp.StopBackoff},
+		"StopWaitTooLong wins over StopDeadline":          {iamhttp.Transport{MaxWait: time.Minute}, time.Second, "1000", iamhttp.StopWaitTooLong},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -241,7 +241,7 @@ func FuzzRetryAfter(f *testing.F) {
 		if got < 0 {
 			t.Fatalf("RetryAfter is negative: %v", got)
 		}
-		want := big.NewInt(0) // nanoseconds, unbounded
+		want := big.NewInt(0) // in nanoseconds, without an upper bound
 		for _, line := range []string{first, second} {
 			line = strings.Trim(line, " \t")
 			n := new(big.Int)
@@ -260,9 +260,10 @@ func FuzzRetryAfter(f *testing.F) {
 			}
 		}
 		if longest := big.NewInt(math.MaxInt64); want.Cmp(longest) > 0 {
-			// A longer wait is cut to the longest duration, in ns or in whole seconds.
+			// A longer wait is cut to the longest possible duration, in nanoseconds or in
+			// whole seconds.
 			if got < math.MaxInt64/time.Second*time.Second {
-				t.Fatalf("Retry-After %q and %q: got %v, want the longest duration", first, second, got)
+				t.Fatalf("Retry-After %q and %q: got %v, want the longest possible duration", first, second, got)
 			}
 			return
 		}
@@ -283,21 +284,21 @@ func TestConnectionErrorsAreRetriedOnlyIfEnabledAndIdempotent(t *testing.T) {
 		err    error
 		want   int
 	}{
-		"off by default":                         {iamhttp.Transport{Backoff: zero}, "GET", nil, broken, 1},
-		"a GET":                                  {on, "GET", nil, broken, 2},
-		"a PUT":                                  {on, "PUT", nil, broken, 2},
-		"a POST":                                 {on, "POST", nil, broken, 1},
-		"a POST with Idempotency-Key":            {on, "POST", key, broken, 2},
-		"attempts used up":                       {iamhttp.Transport{RetryConnectionErrors: true, Backoff: zero, MaxAttempts: 1}, "GET", nil, broken, 1},
-		"a schedule that stops":                  {iamhttp.Transport{RetryConnectionErrors: true, Backoff: func() backoff.BackOff { return &backoff.StopBackOff{} }}, "GET", nil, broken, 1},
-		"an unverified certificate":              {on, "GET", nil, &tls.CertificateVerificationError{Err: errors.New("x")}, 1},
-		"an unverified certificate, wrapped":     {on, "GET", nil, fmt.Errorf("proxy: %w", &url.Error{Op: "x", Err: &tls.CertificateVerificationError{Err: errors.New("x")}}), 1},
-		"an unknown authority, wrapped":          {on, "GET", nil, fmt.Errorf("proxy: %w", x509.UnknownAuthorityError{}), 1},
-		"a certificate of another host, wrapped": {on, "GET", nil, fmt.Errorf("proxy: %w", x509.HostnameError{Certificate: &x509.Certificate{}, Host: "h"}), 1},
-		"an invalid certificate":                 {on, "GET", nil, fmt.Errorf("proxy: %w", x509.CertificateInvalidError{Cert: &x509.Certificate{}}), 1},
-		"an unsupported protocol scheme":         {on, "GET", nil, errors.New("unsupported protocol scheme \"x\""), 1},
-		"EOF":                                    {on, "GET", nil, io.EOF, 2},
-		"a StatusError of an inner Transport":    {on, "GET", nil, iamhttp.NewStatusError(503, nil, nil), 1},
+		"off by default":                          {iamhttp.Transport{Backoff: zero}, "GET", nil, broken, 1},
+		"a GET":                                   {on, "GET", nil, broken, 2},
+		"a PUT":                                   {on, "PUT", nil, broken, 2},
+		"a POST":                                  {on, "POST", nil, broken, 1},
+		"a POST with Idempotency-Key":             {on, "POST", key, broken, 2},
+		"attempts used up":                        {iamhttp.Transport{RetryConnectionErrors: true, Backoff: zero, MaxAttempts: 1}, "GET", nil, broken, 1},
+		"a schedule that stops":                   {iamhttp.Transport{RetryConnectionErrors: true, Backoff: func() backoff.BackOff { return &backoff.StopBackOff{} }}, "GET", nil, broken, 1},
+		"an unverified certificate":               {on, "GET", nil, &tls.CertificateVerificationError{Err: errors.New("x")}, 1},
+		"an unverified certificate, wrapped":      {on, "GET", nil, fmt.Errorf("proxy: %w", &url.Error{Op: "x", Err: &tls.CertificateVerificationError{Err: errors.New("x")}}), 1},
+		"an unknown authority, wrapped":           {on, "GET", nil, fmt.Errorf("proxy: %w", x509.UnknownAuthorityError{}), 1},
+		"a certificate for another host, wrapped": {on, "GET", nil, fmt.Errorf("proxy: %w", x509.HostnameError{Certificate: &x509.Certificate{}, Host: "h"}), 1},
+		"an invalid certificate":                  {on, "GET", nil, fmt.Errorf("proxy: %w", x509.CertificateInvalidError{Cert: &x509.Certificate{}}), 1},
+		"an unsupported protocol scheme":          {on, "GET", nil, errors.New("unsupported protocol scheme \"x\""), 1},
+		"EOF":                                     {on, "GET", nil, io.EOF, 2},
+		"a StatusError of an inner Transport":     {on, "GET", nil, iamhttp.NewStatusError(503, nil, nil), 1},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -419,7 +420,7 @@ func TestRetriesAfterConnectionErrorsFollowTheRulesForAllRetries(t *testing.T) {
 			assert.Equal(t, 1, closes)
 		})
 	})
-	t.Run("a deadline of the inner RoundTripper does not end the call", func(t *testing.T) {
+	t.Run("a deadline set by an inner RoundTripper does not end the call", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			base := script(hang, hang, answer(200, ""))
 			below := roundTripper(func(req *http.Request) (*http.Response, error) {
@@ -433,7 +434,7 @@ func TestRetriesAfterConnectionErrorsFollowTheRulesForAllRetries(t *testing.T) {
 			assert.Equal(t, []time.Duration{10 * time.Second, 10 * time.Second}, base.gaps())
 		})
 	})
-	t.Run("the wait is cut to MaxWait, and MaxAttempts counts attempts with a response, too", func(t *testing.T) {
+	t.Run("the wait is cut to MaxWait, and MaxAttempts counts attempts with and without a response", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			base := script(fail(broken), answer(429, "", "Retry-After: 1"), fail(broken), answer(200, ""))
 			tr := &iamhttp.Transport{Base: base, RetryConnectionErrors: true, MaxAttempts: 3, MaxWait: 2 * time.Second, Backoff: constant(time.Hour)}
@@ -462,7 +463,7 @@ func TestRetryAfterDateIsRoundedUpToWholeSeconds(t *testing.T) {
 }
 
 // The bound is 7 waits of 2 minutes (the default MaxWait) plus at most 30 s of jitter
-// each. README.md and SECURITY.md state it for calls without a deadline.
+// each. README.md and SECURITY.md state this bound for calls without a deadline.
 func TestCallThatIsAlwaysThrottledTakesAtMostSeventeenAndAHalfMinutes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base, start := script(answer(429, "", "Retry-After: 120")), time.Now()
@@ -488,8 +489,8 @@ func TestWithoutADeadlineTheTransportWaitsADayForAResponse(t *testing.T) {
 	})
 }
 
-// slowly returns a step that sleeps two seconds and then calls then. It fails if the
-// context ends first.
+// slowly returns a step that waits two seconds before it calls then. The step fails if
+// the context ends first.
 func slowly(then step) step {
 	return func(req *http.Request) (*http.Response, error) {
 		select {
@@ -544,12 +545,12 @@ func TestFastestResponseOfTheCallDecidesWhetherARetryIsInTime(t *testing.T) {
 		defer cancel()
 		base := script(answer(408, ""), slowly(answer(429, "", "Retry-After: 7")), answer(404, ""))
 		_, err := (&iamhttp.Transport{Base: base, Backoff: constant(time.Second)}).RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
-		assert.ErrorIs(t, err, iamhttp.ErrNotFound, "the retry must be sent: the 429 left 8 s, and the fastest response took no time")
+		assert.ErrorIs(t, err, iamhttp.ErrNotFound, "the retry must be sent, because 8 s were left after the 429 and the fastest response took no time")
 	})
 }
 
-// A cache, or a RoundTripper that shares one response among callers, may return the
-// response to a request that an inner Transport has retried for another caller.
+// A cache, or a RoundTripper that shares one response among callers, may return a
+// response to another caller's request, which an inner Transport has retried.
 func TestCachedResponseOfAnotherRequestMayBeRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := script(answer(408, ""), answer(429, ""), answer(429, ""), answer(200, ""))
@@ -571,10 +572,10 @@ func TestCachedResponseOfAnotherRequestMayBeRetried(t *testing.T) {
 		_, err := tr.RoundTrip(newRequest(t, "GET", ""))
 		e := statusError(t, err)
 		assert.Equal(t, 2, e.Attempts)
-		assert.Equal(t, iamhttp.StopAttempts, e.Stop, "the inner Transport retried the request, so the outer one must not")
+		assert.Equal(t, iamhttp.StopAttempts, e.Stop, "the inner Transport has retried the request, so the outer one must not retry it")
 		time.Sleep(time.Second)
 		resp, err := tr.RoundTrip(newRequest(t, "GET", ""))
-		require.NoError(t, err, "the cached 429 is the first response to this request, so it must be retried")
+		require.NoError(t, err, "the cached 429 is the first response to this request, so the request must be retried")
 		resp.Body.Close()
 		assert.Equal(t, 4, base.count())
 	})

@@ -22,7 +22,7 @@ import (
 // it once per client: it sets CheckRetry, Backoff, ErrorHandler and RetryMax, and wraps
 // PrepareRetry and RequestLogHook.
 //
-// Only Expected, AlsoRetry, MaxAttempts, MaxWait, Backoff and the settings of a context
+// Only Expected, AlsoRetry, MaxAttempts, MaxWait, Backoff and the settings in a context
 // apply. Errors without a response are never retried, nor is a POST that a redirect
 // turned into a GET. Hooks and response handlers see as much of a failure's body as the
 // *StatusError holds. If a handler or PrepareRetry fails too, the error wraps both.
@@ -39,7 +39,7 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 		switch {
 		case v == nil: // no response, or not a failure
 			return false, nil
-		case err != nil: // from the response handler, which is called between two checks
+		case err != nil: // the error is the response handler's, which is called between two checks
 			return false, fmt.Errorf("%w: %w", v.err, err)
 		case v.err.Stop == StopUnset:
 			return true, nil
@@ -59,7 +59,7 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 		defer resp.Body.Close()
 		v := note.Get[*verdict](resp)
 		switch {
-		case v == nil && err != nil: // from another CheckRetry, or from the response handler after a success
+		case v == nil && err != nil: // the error is another CheckRetry's, or the response handler's after a success
 			return nil, err
 		case v == nil:
 			v = &verdict{err: t.answer(note.Request(resp).Context(), resp, c.RetryMax).final(StopAttempts)}
@@ -69,7 +69,7 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 			v.err.Stop = StopAttempts // RetryMax is used up
 			return nil, v.err
 		}
-		if !errors.Is(err, v.err) { // from PrepareRetry
+		if !errors.Is(err, v.err) { // the error is PrepareRetry's
 			err = fmt.Errorf("%w: %w", v.err, err)
 		}
 		return nil, err
@@ -84,7 +84,7 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 	}
 	c.RequestLogHook = func(l retryablehttp.Logger, req *http.Request, retry int) {
 		if r := resend.Of(req.Context()); retry == 0 && r.Count > 0 && r.Began == 0 {
-			setResendCount(req, 0) // an earlier call of Do has sent the request
+			setResendCount(req, 0) // an earlier call to Do has sent the request
 		}
 		if hook != nil {
 			hook(l, req, retry)
@@ -93,7 +93,7 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 }
 
 // A verdict is the decision of CheckRetry on a failing response. It is stored with the
-// response, for Backoff, for ErrorHandler and for a second CheckRetry.
+// response, where Backoff, ErrorHandler and a second CheckRetry find it.
 type verdict struct {
 	err     *StatusError // StopUnset: the request will be sent again
 	retryAt time.Time
@@ -114,9 +114,9 @@ func (t *Transport) judge(f *failedAttempt) *verdict {
 		}
 		return s.NextBackOff()
 	})
-	// The client retries the first request, not the request with another method that a
-	// redirect led to. The redirect was the response to the first request, so the service
-	// may have carried out the first request.
+	// The client retries the first request, not the request that a redirect led to, whose
+	// method may differ. Since the redirect was the response to the first request, the
+	// service may have carried out that first request.
 	first := f.req
 	for first.Response != nil && first.Response.Request != nil {
 		first = first.Response.Request
@@ -157,7 +157,7 @@ func (t *Transport) answer(ctx context.Context, resp *http.Response, retryMax in
 // attempt's count.
 func setResendCount(req *http.Request, n int) {
 	ctx := req.Context()
-	if c, ok := ctx.(*resend.Context); ok && c.Began == 0 { // not from a Transport above
+	if c, ok := ctx.(*resend.Context); ok && c.Began == 0 { // the count is not from a Transport above
 		ctx = c.Context
 	}
 	*req = *req.WithContext(&resend.Context{Context: ctx, Resend: resend.Resend{Count: n}})

@@ -37,8 +37,8 @@ func TestRetryableClientFollowsTheRulesOfTheTransport(t *testing.T) {
 	for name, tt := range map[string]struct {
 		tr    iamhttp.Transport
 		steps []step
-		sends int          // wanted number of attempts
-		code  iamhttp.Code // wanted code of the error; 0 if the call succeeds
+		sends int          // the expected number of attempts
+		code  iamhttp.Code // the expected code of the error; 0 if the call succeeds
 		stop  iamhttp.StopReason
 	}{
 		"429 is retried":                  {iamhttp.Transport{}, []step{answer(429, ""), answer(429, ""), answer(200, "")}, 3, 0, 0},
@@ -64,7 +64,7 @@ func TestRetryableClientFollowsTheRulesOfTheTransport(t *testing.T) {
 					return
 				}
 				require.ErrorIs(t, err, tt.code)
-				assert.Nil(t, resp, "an error must come without a response")
+				assert.Nil(t, resp, "if there is an error, there must not be a response")
 				e := statusError(t, err)
 				assert.Equal(t, tt.stop, e.Stop)
 				assert.Equal(t, tt.sends, e.Attempts)
@@ -188,11 +188,11 @@ func TestRetryableClientWithReplacedCheckRetryUsesItsOwnWaits(t *testing.T) {
 		resp, err := c.Get("https://iam.example/")
 		require.NoError(t, err)
 		resp.Body.Close()
-		assert.Equal(t, []time.Duration{c.RetryWaitMin, 7 * time.Second, 4 * c.RetryWaitMin}, base.gaps(), "the waits must be those of a client without ConfigureRetryable")
+		assert.Equal(t, []time.Duration{c.RetryWaitMin, 7 * time.Second, 4 * c.RetryWaitMin}, base.gaps(), "the waits must be the same as without ConfigureRetryable")
 	})
 }
 
-// The wrapper retries 503, and calls our CheckRetry for everything else.
+// The wrapper retries a 503 itself, and calls our CheckRetry for everything else.
 func TestRetryableClientWithWrappedCheckRetryWaitsBeforeARetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := script(answer(503, "down"))
@@ -228,8 +228,8 @@ func TestRetryableClientWithReplacedBackoffKeepsTheOtherRules(t *testing.T) {
 	})
 }
 
-// Without an ErrorHandler, the client closes the body and wraps the error in one with its
-// own text.
+// Without an ErrorHandler, the client closes the body and wraps the error in an error
+// with a text of its own.
 func TestRetryableClientWithoutErrorHandlerStillReturnsTheTypedError(t *testing.T) {
 	body := watch(strings.NewReader(`{"message":"who?"}`))
 	c := retryable(&iamhttp.Transport{}, script(answerWith(404, body)))
@@ -243,8 +243,8 @@ func TestRetryableClientWithoutErrorHandlerStillReturnsTheTypedError(t *testing.
 	assert.Positive(t, closes)
 }
 
-// readWhole returns a ResponseLogHook that reads each body and then calls then, and the
-// texts that the hook has read.
+// readWhole returns a ResponseLogHook that reads each body before it calls then, and the
+// texts that the hook has read so far.
 func readWhole(then func(*http.Response)) (hook retryablehttp.ResponseLogHook, read *[]string) {
 	read = new([]string)
 	return func(_ retryablehttp.Logger, resp *http.Response) {
@@ -330,13 +330,13 @@ func TestResponseHandlerOfARetryableClientGetsOnlyTheFinalResponse(t *testing.T)
 		text    string
 		is      error
 	}{
-		"handler reads the body":            {read, text, nil},
-		"handler reads and closes the body": {func(resp *http.Response) error { defer resp.Body.Close(); return read(resp) }, text, nil},
-		"handler does nothing":              {func(*http.Response) error { return nil }, text, nil},
-		"handler replaces the body":         {func(resp *http.Response) error { resp.Body = http.NoBody; return nil }, text, nil},
-		"handler fails":                     {func(*http.Response) error { return own }, text + ": handler: no user", own},
-		"handler reads the body and fails":  {func(resp *http.Response) error { return errors.Join(read(resp), own) }, text + ": handler: no user", own},
-		"handler calls CheckResponse":       {iamhttp.CheckResponse, text + `: iamhttp: 404 NotFound: "who?" (IAM.0004, request r2)`, iamhttp.ErrNotFound},
+		"handler reads the body":               {read, text, nil},
+		"handler reads the body and closes it": {func(resp *http.Response) error { defer resp.Body.Close(); return read(resp) }, text, nil},
+		"handler does nothing":                 {func(*http.Response) error { return nil }, text, nil},
+		"handler replaces the body":            {func(resp *http.Response) error { resp.Body = http.NoBody; return nil }, text, nil},
+		"handler fails":                        {func(*http.Response) error { return own }, text + ": handler: no user", own},
+		"handler reads the body and fails":     {func(resp *http.Response) error { return errors.Join(read(resp), own) }, text + ": handler: no user", own},
+		"handler calls CheckResponse":          {iamhttp.CheckResponse, text + `: iamhttp: 404 NotFound: "who?" (IAM.0004, request r2)`, iamhttp.ErrNotFound},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -384,7 +384,7 @@ func TestResponseHandlerOfARetryableClientMaySendAnotherRequest(t *testing.T) {
 	assert.EqualError(t, inner, `iamhttp: 409 Conflict: "exists" (sent once: not retryable)`)
 }
 
-// RoundTrippers in tests seldom set Response.Request.
+// RoundTrippers in tests often leave Response.Request unset.
 func TestRetryableClientAcceptsResponsesWithoutARequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		alone := func(s step) step {
@@ -429,11 +429,11 @@ func TestRetryableClientReturnsEitherResponseOrErrorAndClosesBodies(t *testing.T
 		sent  int
 		text  string
 	}{
-		"another CheckRetry stops with an error":           {404, policy(false, own), 1, "own"},
-		"another CheckRetry stops a success with an error": {200, policy(false, own), 1, "own"},
-		"another CheckRetry retries with an error":         {503, policy(true, own), 3, "own"},
-		"another CheckRetry retries":                       {503, policy(true, nil), 3, `iamhttp: 503 ServiceUnavailable: "m" (sent 3 times: attempts used up)`},
-		"another CheckRetry retries a success":             {200, policy(true, nil), 3, `iamhttp: 200 OK: "m" (sent 3 times: attempts used up)`},
+		"another CheckRetry returns false and an error for a failure": {404, policy(false, own), 1, "own"},
+		"another CheckRetry returns false and an error for a success": {200, policy(false, own), 1, "own"},
+		"another CheckRetry returns true and an error for a failure":  {503, policy(true, own), 3, "own"},
+		"another CheckRetry returns true for a failure":               {503, policy(true, nil), 3, `iamhttp: 503 ServiceUnavailable: "m" (sent 3 times: attempts used up)`},
+		"another CheckRetry returns true for a success":               {200, policy(true, nil), 3, `iamhttp: 200 OK: "m" (sent 3 times: attempts used up)`},
 		"ErrorPropagatedRetryPolicy of go-retryablehttp": {500, func(c *retryablehttp.Client, _ *retryablehttp.Request) {
 			c.CheckRetry = retryablehttp.ErrorPropagatedRetryPolicy
 		}, 3, "unexpected HTTP status 500 Internal Server Error"},
@@ -447,14 +447,14 @@ func TestRetryableClientReturnsEitherResponseOrErrorAndClosesBodies(t *testing.T
 		"PrepareRetry fails": {429, func(c *retryablehttp.Client, _ *retryablehttp.Request) {
 			c.PrepareRetry = func(*http.Request) error { return own }
 		}, 1, `iamhttp: 429 TooManyRequests: "m" (sent once): own`},
-		"PrepareRetry fails, with another CheckRetry": {503, func(c *retryablehttp.Client, _ *retryablehttp.Request) {
+		"PrepareRetry fails, and another CheckRetry returned true": {503, func(c *retryablehttp.Client, _ *retryablehttp.Request) {
 			c.CheckRetry = retryablehttp.DefaultRetryPolicy
 			c.PrepareRetry = func(*http.Request) error { return own }
 		}, 1, "own"},
 		"a redirect fails": {302, func(c *retryablehttp.Client, _ *retryablehttp.Request) {
 			c.HTTPClient.CheckRedirect = func(*http.Request, []*http.Request) error { return own }
 		}, 1, `Get "/else": own`},
-		"a redirect fails, with another CheckRetry": {302, func(c *retryablehttp.Client, _ *retryablehttp.Request) {
+		"a redirect fails, and another CheckRetry returns true": {302, func(c *retryablehttp.Client, _ *retryablehttp.Request) {
 			c.CheckRetry = retryablehttp.ErrorPropagatedRetryPolicy
 			c.HTTPClient.CheckRedirect = func(*http.Request, []*http.Request) error { return own }
 		}, 3, `Get "/else": own`},
@@ -514,14 +514,14 @@ func TestStalledBodyDoesNotDelayARetryableClient(t *testing.T) {
 		base := script(answerWith(429, stalling("x"), "Retry-After: 20"), answerWith(404, stalling(`{"message":"who?"}`)))
 		start := time.Now()
 		_, err := retryable(&iamhttp.Transport{Backoff: zero}, base).Get("https://iam.example/")
-		assert.Equal(t, 25*time.Second, time.Since(start), "the time spent on reading the first body must count as part of the wait")
+		assert.Equal(t, 25*time.Second, time.Since(start), "the time that is spent reading the first body must count as part of the wait")
 		e := statusError(t, err)
 		assert.Equal(t, "who?", e.Message)
 		assert.True(t, e.Truncated)
 	})
 }
 
-// The client leaves the context of the last attempt in the Request.
+// After a call, the Request still has the context of the last attempt.
 func TestReusedRetryableRequestCountsItsAttemptsFromZero(t *testing.T) {
 	for name, derive := range map[string]func(*retryablehttp.Request) *retryablehttp.Request{
 		"the same Request": func(req *retryablehttp.Request) *retryablehttp.Request { return req },
@@ -573,8 +573,8 @@ func TestRetryableClientResendsTheBodyOverARealConnection(t *testing.T) {
 	service.AssertBodies(t, "payload", "payload", "payload")
 }
 
-// If the target of a redirect fails, the client resends the first request, not the one
-// that failed.
+// If the request to a redirect's target fails, the client resends the first request, not
+// the request that failed.
 func TestRetryableClientRetriesAfterARedirectOnlyIfTheFirstRequestMayBeResent(t *testing.T) {
 	for _, tt := range []struct {
 		method, key    string
@@ -614,7 +614,7 @@ func TestRetryableClientRetriesAfterARedirectOnlyIfTheFirstRequestMayBeResent(t 
 }
 
 // go-retryablehttp passes to its hooks what http.Client.Do returned. For a redirect that
-// fails, that is both a response and an error.
+// fails, Do returns both a response and an error.
 func TestRetryableHooksPassOnErrors(t *testing.T) {
 	c := retryablehttp.NewClient()
 	new(iamhttp.Transport).ConfigureRetryable(c)
@@ -652,13 +652,13 @@ func TestRetryableErrorHandlerReadsTheBodyWithinTheDeadlineOfTheRequest(t *testi
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 		defer cancel()
-		assert.Equal(t, 2*time.Second, took(newRequest(t, "GET", "").WithContext(ctx)), "the body must be read for half the time left before the deadline")
+		assert.Equal(t, 2*time.Second, took(newRequest(t, "GET", "").WithContext(ctx)), "the body must be read for half of the time that is left before the deadline")
 		assert.Equal(t, 5*time.Second, took(nil), "without a deadline, the body must be read for 5 s")
 	})
 }
 
-// http.Client closes Request.Cancel when its Timeout has passed. In go-retryablehttp that
-// Timeout bounds one attempt, not the call.
+// http.Client closes Request.Cancel when its Timeout has passed. In go-retryablehttp,
+// that Timeout limits one attempt, not the whole call.
 func TestRetryableClientRetriesAfterTheTimeoutOfOneAttempt(t *testing.T) {
 	c := retryablehttp.NewClient()
 	(&iamhttp.Transport{Backoff: zero}).ConfigureRetryable(c)

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// securityTests lists the tests for each bold statement in SECURITY.md, in the order of
-// that document.
+// securityTests lists the tests for each bold statement in SECURITY.md, in the document's
+// order.
 var securityTests = []struct {
 	statement string
 	tests     []string
@@ -146,7 +146,7 @@ func TestEveryTestListedForSECURITYExists(t *testing.T) {
 	}
 	for _, s := range securityTests {
 		for _, name := range s.tests {
-			assert.True(t, tests["func "+name], "test %s does not exist; it is listed for the statement: %s", name, s.statement)
+			assert.True(t, tests["func "+name], "test %s is listed for a statement but does not exist; the statement is: %s", name, s.statement)
 		}
 	}
 }

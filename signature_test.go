@@ -42,9 +42,9 @@ func TestWaitThatWouldOutliveTheSignatureStopsTheCall(t *testing.T) {
 	}{
 		"a wait of 14 minutes, then another one":          {iamhttp.Transport{Backoff: zero}, hour, "840", 2, iamhttp.StopSignature, 14 * time.Minute, nil},
 		"a wait of 15 minutes":                            {iamhttp.Transport{Backoff: zero}, hour, "900", 1, iamhttp.StopSignature, 0, nil},
-		"an interval of the schedule of 16 minutes":       {iamhttp.Transport{Backoff: constant(16 * time.Minute)}, hour, "", 1, iamhttp.StopSignature, 0, nil},
+		"a schedule with an interval of 16 minutes":       {iamhttp.Transport{Backoff: constant(16 * time.Minute)}, hour, "", 1, iamhttp.StopSignature, 0, nil},
 		"SignatureLife of 1 minute":                       {iamhttp.Transport{Backoff: zero, SignatureLife: time.Minute}, hour, "61", 1, iamhttp.StopSignature, 0, nil},
-		"the deadline is before the end of SignatureLife": {iamhttp.Transport{Backoff: zero, SignatureLife: 2 * time.Hour}, hour, "3600", 1, iamhttp.StopDeadline, 0, nil},
+		"the deadline comes before the signature expires": {iamhttp.Transport{Backoff: zero, SignatureLife: 2 * time.Hour}, hour, "3600", 1, iamhttp.StopDeadline, 0, nil},
 		"MaxAttempts wins over the signature":             {iamhttp.Transport{MaxAttempts: 1}, hour, "900", 1, iamhttp.StopAttempts, 0, nil},
 		"negative SignatureLife":                          {iamhttp.Transport{Backoff: zero, SignatureLife: -1}, hour, "1790", 3, iamhttp.StopDeadline, 2 * 1790 * time.Second, nil},
 		"each attempt is signed by Base":                  {iamhttp.Transport{Backoff: zero}, hour, "1790", 3, iamhttp.StopDeadline, 2 * 1790 * time.Second, signer},
@@ -52,7 +52,7 @@ func TestWaitThatWouldOutliveTheSignatureStopsTheCall(t *testing.T) {
 		"each attempt is signed below another Transport": {iamhttp.Transport{Backoff: zero}, hour, "1790", 3, iamhttp.StopAttempts, 2 * 1790 * time.Second, func(rt http.RoundTripper) http.RoundTripper {
 			return &iamhttp.Transport{Base: signer(rt), Backoff: zero, MaxAttempts: 3}
 		}},
-		"each attempt is signed by a foreign RoundTripper": {iamhttp.Transport{Backoff: zero}, hour, "1790", 3, iamhttp.StopDeadline, 2 * 1790 * time.Second, func(rt http.RoundTripper) http.RoundTripper { return otherSigner{rt} }},
+		"each attempt is signed by a third-party RoundTripper": {iamhttp.Transport{Backoff: zero}, hour, "1790", 3, iamhttp.StopDeadline, 2 * 1790 * time.Second, func(rt http.RoundTripper) http.RoundTripper { return otherSigner{rt} }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -150,7 +150,7 @@ func TestWaitInTheGateDoesNotOutliveTheSignature(t *testing.T) {
 			assert.Empty(t, base.sent)
 		})
 	})
-	t.Run("an attempt that is signed by Base waits", func(t *testing.T) {
+	t.Run("an attempt that Base signs waits out the pause", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			tr := &iamhttp.Transport{Base: signer(script(answer(200, ""))), Gate: busy(t), MaxWait: time.Hour}
 			resp, err := tr.RoundTrip(signedAbove(t, "GET", ""))
@@ -170,11 +170,11 @@ func TestWaitInTheGateDoesNotOutliveTheSignature(t *testing.T) {
 			require.NoError(t, aksk.Sign(req, aksk.Credentials{AccessKey: "ak", SecretKey: "sk"}, time.Now()))
 			req.GetBody = nil
 			resp, err := (&iamhttp.Transport{Base: signer(script(answer(200, ""))), Gate: busy(t), GateKey: gate.KeyByHost, MaxWait: time.Hour}).RoundTrip(req)
-			require.NoError(t, err, "a body that is not part of the signature must not prevent a new one")
+			require.NoError(t, err, "a body that the signature does not cover must not prevent a new signature")
 			assert.Equal(t, 200, resp.StatusCode)
 		})
 	})
-	t.Run("a gate that ignores deadlines is left before the signature expires", func(t *testing.T) {
+	t.Run("even if the gate ignores deadlines, the wait ends before the signature expires", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			tr := &iamhttp.Transport{Base: script(answer(429, "")), MaxWait: time.Hour}
 			waits := 0
@@ -215,7 +215,7 @@ func TestWaitInTheGateDoesNotOutliveTheSignature(t *testing.T) {
 			assert.Equal(t, iamhttp.StopGate, last.Stop)
 		})
 	})
-	t.Run("a request whose signature looks expired from the start is sent, because the clock may be wrong", func(t *testing.T) {
+	t.Run("a request whose signature looks expired from the start is sent anyway, because the clock may be wrong", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			req := signedAbove(t, "GET", "")
 			time.Sleep(20 * time.Minute)
@@ -226,7 +226,7 @@ func TestWaitInTheGateDoesNotOutliveTheSignature(t *testing.T) {
 	})
 }
 
-// The SDK may know that this machine's clock is off, and correct for it.
+// An SDK may know that this machine's clock is off, and sign with the corrected time.
 func TestSignatureThatLooksExpiredBeforeTheCallDoesNotPreventRetries(t *testing.T) {
 	for _, ago := range []time.Duration{20 * time.Minute, -20 * time.Minute} {
 		synctest.Test(t, func(t *testing.T) {
@@ -250,7 +250,7 @@ func TestTimeoutOfTheGateItselfIsNotBlamedOnTheSignature(t *testing.T) {
 	assert.NotContains(t, err.Error(), "signature")
 }
 
-// refusing is a gate that refuses each request.
+// refusing is a gate that refuses every request.
 type refusing struct{ err error }
 
 func (g refusing) Wait(context.Context, gate.Request) (gate.Ticket, error) { return 0, g.err }

@@ -27,14 +27,14 @@ import (
 )
 
 // To find a slow leak, run: go test -run Soak -soak 30m -timeout 1h .
-var soakTime = flag.Duration("soak", 2*time.Second, "how long TestSoak runs in all, with and without a gate")
+var soakTime = flag.Duration("soak", 2*time.Second, "the total duration of TestSoak, half of it with a gate and half without")
 
-// A soakServer responds in every documented way, and in some that are not documented.
+// A soakServer responds in every documented way, and in some undocumented ways.
 type soakServer struct {
 	mu      sync.Mutex
-	seen    map[string]int // number of requests, by call id
-	refused map[string]int // number of requests that got a 408 or 429, by call id
-	stored  map[string]int // number of POSTs that were stored, by call id
+	seen    map[string]int // number of requests received, by call ID
+	refused map[string]int // number of requests that got a 408 or 429, by call ID
+	stored  map[string]int // number of times that a POST was stored, by call ID
 	wrong   []string
 	bucket  map[string]float64 // tokens left, by account
 	filled  time.Time
@@ -89,14 +89,14 @@ func (s *soakServer) refuse(id string) {
 	s.refused[id]++
 }
 
-// soakBody returns the request body of a call; its length depends on the id.
+// soakBody returns the request body of a call; its length depends on the ID.
 func soakBody(id string) []byte { return bytes.Repeat([]byte(id), 1+len(id)*int(id[len(id)-1]-'0')*10) }
 
 func (s *soakServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := r.Header.Get("X-Id")
 	w.Header().Set("X-Request-Id", id)
 	if !s.admit(id, r.Header.Get("X-Account")) {
-		if rand.IntN(50) == 0 { // a Retry-After that is too long for many calls
+		if rand.IntN(50) == 0 { // a Retry-After that is longer than many calls may wait
 			w.Header().Set("Retry-After", "1")
 		}
 		w.WriteHeader(429)
@@ -131,7 +131,7 @@ func (s *soakServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		case 1:
 			_, _ = io.WriteString(w, strings.Repeat("<html>", 20<<10))
 		}
-	case n < 92: // no response, or part of one
+	case n < 92: // no response, or only part of one
 		if n%2 == 0 {
 			s.store(id, r)
 		}
@@ -164,8 +164,8 @@ func gone(r *http.Request) {
 	<-r.Context().Done()
 }
 
-// soakCodes returns the documented codes except 1xx, which are not final, and 408 and
-// 429, which the server sends in other cases.
+// soakCodes returns the documented codes except 1xx, which are not final, and except 408
+// and 429, which the server sends elsewhere.
 func soakCodes() []int {
 	var codes []int
 	for code := range iamhttp.Codes() {
@@ -176,7 +176,8 @@ func soakCodes() []int {
 	return codes
 }
 
-// A soakBase counts the response bodies that are open, closed late and closed twice.
+// A soakBase counts the response bodies that are open, that were closed late, and that
+// were closed twice.
 type soakBase struct {
 	*http.Transport
 	open, late, twice atomic.Int64
@@ -197,7 +198,7 @@ func (b *soakBase) RoundTrip(req *http.Request) (*http.Response, error) {
 type soakedBody struct {
 	io.ReadCloser
 	base   *soakBase
-	over   *atomic.Bool // set when the call has returned
+	over   *atomic.Bool // true once the call has returned
 	closed atomic.Bool
 }
 
@@ -248,8 +249,8 @@ type soak struct {
 
 const soakAttempts = 4
 
-// soakPatience limits the random part of a call's timeout; the other part is 50 ms. A round
-// ends at most soakPatience plus 50 ms after its last call begins.
+// soakPatience is the upper limit of the random part of a call's timeout; the fixed part
+// is 50 ms. A round ends at most soakPatience plus 50 ms after its last call begins.
 func soakPatience() time.Duration {
 	return min(max(*soakTime/16, 400*time.Millisecond), 2*time.Second)
 }
@@ -289,7 +290,7 @@ func (s *soak) call(n int64) {
 	case typed:
 		code, outcome = e.Code, e.Stop.String()
 		if e.RequestID != id && e.Attempts > 0 || e.Attempts > soakAttempts || e.Stop == iamhttp.StopUnset {
-			wrong = fmt.Sprintf("wrong error: %v, with the request id %q, after %d attempts", e, e.RequestID, e.Attempts)
+			wrong = fmt.Sprintf("wrong error: %v, with the request ID %q, after %d attempts", e, e.RequestID, e.Attempts)
 		}
 	case ctx.Err() != nil:
 		outcome = "no response in time"
@@ -308,7 +309,7 @@ func (s *soak) call(n int64) {
 
 func TestSoak(t *testing.T) {
 	if testing.Short() {
-		t.Skip("this test takes seconds, or as long as -soak says")
+		t.Skip("this test takes seconds, or as long as the flag -soak states")
 	}
 	const callers, rounds = 200, 4
 	for _, gated := range []bool{false, true} {
@@ -363,7 +364,7 @@ func TestSoak(t *testing.T) {
 					answered++
 					throttled += server.refused[id]
 					if server.stored[id] > 1+server.refused[id] {
-						server.wrong = append(server.wrong, fmt.Sprintf("%s: stored too often: sent %d times, stored %d times, refused %d times", id, n, server.stored[id], server.refused[id]))
+						server.wrong = append(server.wrong, fmt.Sprintf("%s: the POST was stored too often: sent %d times, stored %d times, refused %d times", id, n, server.stored[id], server.refused[id]))
 					}
 				}
 				server.mu.Unlock()
@@ -371,8 +372,9 @@ func TestSoak(t *testing.T) {
 				heaps = append(heaps, heap())
 			}
 			srv.Close()
-			// Eventually runs a goroutine of its own. Other tests may have closed files since the
-			// soak began.
+			// The 1 is for a goroutine that Eventually itself runs. The number of open
+			// files may be lower than before, because other tests may have closed files
+			// since.
 			assert.Eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines+1 }, 10*time.Second, time.Millisecond, "goroutines were leaked")
 			assert.LessOrEqual(t, openFiles(), files, "files were left open")
 			assert.Zero(t, base.open.Load(), "response bodies were left open")
@@ -403,7 +405,7 @@ func kibibytes(n []uint64) []uint64 {
 }
 
 // openFiles returns how many files and sockets this process has open, or 0 if the system
-// does not say.
+// does not provide this information.
 func openFiles() int {
 	names, err := os.ReadDir("/proc/self/fd")
 	if err != nil {

@@ -25,7 +25,8 @@ import (
 // The tests in this file use real connections, because they check behavior that depends on
 // net/http.
 
-// rawServer calls f for each connection, passing its number n, which starts at 1.
+// rawServer starts a server that calls f for each connection; n is the connection's
+// number, starting at 1.
 func rawServer(t *testing.T, f func(n int, c net.Conn, r *bufio.Reader)) (url string, connections *atomic.Int32) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -47,7 +48,8 @@ func rawServer(t *testing.T, f func(n int, c net.Conn, r *bufio.Reader)) (url st
 	return "http://" + l.Addr().String(), connections
 }
 
-// newBase returns an http.Transport that shares no connections with others.
+// newBase returns an http.Transport that does not share connections with other
+// Transports.
 func newBase(t *testing.T) *http.Transport {
 	base := http.DefaultTransport.(*http.Transport).Clone()
 	t.Cleanup(base.CloseIdleConnections)
@@ -61,8 +63,8 @@ func Test408OnAnIdleConnectionIsRetriedOnANewOne(t *testing.T) {
 			url, connections := rawServer(t, func(n int, c net.Conn, r *bufio.Reader) {
 				for i := 0; ; i++ {
 					if n == 1 && i == 1 {
-						// The server closes the idle connection just when the request
-						// arrives. It has read only the first byte.
+						// The server closes the idle connection just as the next request
+						// arrives, after reading only its first byte.
 						if _, err := r.ReadByte(); err == nil {
 							fmt.Fprint(c, "HTTP/1.1 408 Request Time-out\r\nContent-Length: 4\r\nConnection: close\r\n\r\nslow")
 						}
@@ -104,7 +106,7 @@ func TestTheConnectionOfADiscarded408IsNotUsedAgain(t *testing.T) {
 			if _, err := http.ReadRequest(r); err != nil {
 				return
 			}
-			if n == 1 { // some gateways leave the connection open
+			if n == 1 { // some gateways leave the connection open after a 408
 				fmt.Fprint(c, "HTTP/1.1 408 Request Time-out\r\nContent-Length: 4\r\n\r\nslow")
 			} else {
 				fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
@@ -189,7 +191,7 @@ func TestConnectionIsReusedAfterADiscardedBody(t *testing.T) {
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if n++; n%4 != 0 {
 			w.WriteHeader(429)
-			_, _ = io.WriteString(w, strings.Repeat("x", 10_000)) // chunked, and more than the error keeps
+			_, _ = io.WriteString(w, strings.Repeat("x", 10_000)) // sent chunked, and longer than the part that the error keeps
 			return
 		}
 		w.WriteHeader(404)

@@ -20,38 +20,42 @@ import (
 // The zero value is ready to use. A Transport is safe for concurrent use; do not
 // copy or change it after first use.
 type Transport struct {
-	// Base sends each individual attempt. If nil, http.DefaultTransport is used. A
-	// response body must allow Close during a Read, as net/http's bodies do.
+	// Base sends each attempt. If nil, http.DefaultTransport is used. The response bodies
+	// that Base returns must allow Close during a Read, as net/http's bodies do.
 	Base http.RoundTripper
 
 	// MaxAttempts is the maximum number of times a request is sent; 1 means no retries.
-	// Zero or negative means as many as fit before the context's deadline
-	// (http.Client.Timeout sets one), or 8 if there is no deadline, which takes about a
-	// minute and a half. See also [WithMaxAttempts].
+	// Zero or negative means as many attempts as fit before the context's deadline
+	// (http.Client.Timeout sets one). Without a deadline it means 8 attempts, spread over
+	// about a minute and a half. See also [WithMaxAttempts].
 	MaxAttempts int
 
-	// MaxWait is the longest wait before a retry, without the random part. If Retry-After
-	// or a pause of the Gate is longer, the call fails at once; a longer interval of
-	// Backoff is cut to MaxWait. If zero or negative, only the context's deadline limits
-	// waits, or 2 minutes if there is no deadline. See also [WithMaxWait].
+	// MaxWait is the longest wait before a retry, not counting random jitter. If
+	// Retry-After or a pause of the Gate is longer than MaxWait, the call fails at once;
+	// a longer Backoff interval is shortened to MaxWait. Zero or negative means that only
+	// the context's deadline limits a wait; without a deadline it means 2 minutes. See
+	// also [WithMaxWait].
 	MaxWait time.Duration
 
 	// Backoff returns a new schedule; it is called once per retried request, and
 	// NextBackOff once per retry. A negative interval ends the call. The interval is the
-	// wait or, if the service asks for a wait, the limit of the random part. If nil, the
-	// schedule is exponential: 1 s, doubled each time, ±50 %, at most 30 s.
+	// wait itself or, if the service asks for a wait, the upper bound of the random
+	// jitter that is added. If nil, the schedule is exponential: 1 s, doubled each time,
+	// ±50%, at most 30 s.
 	Backoff func() backoff.BackOff
 
 	// AlsoRetry lists codes to retry in addition to 408 and 429, even where the
-	// documentation does not mention a retry or advises against it. A 413 is retried if
-	// it carries Retry-After, any other code if the request is idempotent by its method
-	// (RFC 9110 §9.2.2) or has an Idempotency-Key or X-Idempotency-Key.
+	// documentation does not mention a retry or advises against one. A 413 is retried if
+	// it carries Retry-After; any other code is retried if the request is idempotent by
+	// its method (RFC 9110 §9.2.2) or has an Idempotency-Key or X-Idempotency-Key.
 	AlsoRetry []Code
 
-	// RetryConnectionErrors also retries a request that received no response, if it is
-	// idempotent as in AlsoRetry or no connection was made, its body can be sent again,
-	// and go-retryablehttp considers the error recoverable. If all attempts fail,
-	// RoundTrip returns Base's error. Off by default: the table covers only responses.
+	// RetryConnectionErrors makes the Transport also retry a request that received no
+	// response. The request must be idempotent, as defined for AlsoRetry, or the
+	// connection must have failed to open. In addition, it must be possible to send the
+	// body again, and go-retryablehttp must consider the error recoverable. If all
+	// attempts fail, RoundTrip returns Base's error. This is off by default, because the
+	// table covers only responses.
 	RetryConnectionErrors bool
 
 	// Expected lists status codes that are not failures for this caller. Responses with
@@ -59,19 +63,19 @@ type Transport struct {
 	// [WithExpected].
 	Expected []Code
 
-	// PassThrough returns the last response with its body unread instead of a
-	// *StatusError, which keeps the contract of http.RoundTripper. The same requests are
-	// retried. You still get a *StatusError where there is no response to return: if the
-	// wait before a retry was canceled, if the Gate refused a retry, or if a proxy
-	// refused to connect ([CheckProxyConnect]). With a Recorder or OnFailure, up to 64
-	// KiB of the body is read ahead and put back.
+	// PassThrough makes RoundTrip return the last response, with its body unread, instead
+	// of a *StatusError. This keeps the contract of http.RoundTripper. Retries are the
+	// same as without PassThrough. You still get a *StatusError when there is no response
+	// to return: if the wait before a retry was canceled, if the Gate refused a retry, or
+	// if a proxy refused to connect ([CheckProxyConnect]). With a Recorder or OnFailure,
+	// up to 64 KiB of the body is read ahead and put back.
 	PassThrough bool
 
 	// Gate, if not nil, decides when the requests of one account are sent, so that all
-	// calls back off when one of them is throttled; see [gate.Adaptive]. The Transport
-	// itself then does not wait after a 429: it reports the 429 to the gate and asks the
-	// gate again, within MaxAttempts, MaxWait and the deadline. When stacking Transports,
-	// set Gate only on the innermost. If nil, calls are not coordinated.
+	// calls back off when one of them is throttled; see [gate.Adaptive]. With a Gate, the
+	// Transport itself does not wait after a 429: it reports the 429 to the gate and asks
+	// the gate again, within MaxAttempts, MaxWait and the deadline. When stacking
+	// Transports, set Gate only on the innermost. If nil, calls are not coordinated.
 	Gate gate.Gate
 
 	// GateKey returns the key of the account whose rate limit applies to the request; the
@@ -80,13 +84,14 @@ type Transport struct {
 	GateKey func(*http.Request) string
 
 	// OnFailure, if not nil, is called for each [Failure], in PassThrough mode too,
-	// before RoundTrip continues. It gets the request's context and must be safe for
+	// before RoundTrip continues. It receives the request's context and must be safe for
 	// concurrent use. [LogFailures] logs failures, and [Tee] calls several functions.
 	OnFailure func(context.Context, Failure)
 
-	// SignatureLife is how long a signature (AK/SK) that is made above the Transport is
-	// valid; a call fails at once if its wait would outlast the signature. Zero means 15
-	// minutes, or no limit if Base is an aksk.Transport; negative means no limit.
+	// SignatureLife is how long an AK/SK signature that is added above the Transport
+	// stays valid; a call fails at once if its wait would outlast the signature. Zero
+	// means 15 minutes, or no limit if Base is an aksk.Transport; negative means no
+	// limit.
 	SignatureLife time.Duration
 
 	closing int32 //nolint:modernize // 1 while CloseIdleConnections runs; not an atomic.Int32, because an unused Transport may be copied
@@ -94,17 +99,17 @@ type Transport struct {
 
 var errNoAnswer = errors.New("iamhttp: Base returned neither response nor error")
 
-// RoundTrip sends req and retries it where the documentation allows that. It deliberately
-// breaks the contract of [http.RoundTripper]: for a failing response it returns a nil
-// response and a *StatusError. A Transport therefore belongs outermost, so that no outer
-// layer mistakes its errors for broken connections and retries them. To keep the
-// contract, set PassThrough.
+// RoundTrip sends req and retries it where the documentation allows a retry. It
+// deliberately breaks the contract of [http.RoundTripper]: for a failing response it
+// returns a nil response and a *StatusError. A Transport therefore belongs outermost, so
+// that no outer layer mistakes its errors for broken connections and retries them. To
+// keep the contract, set PassThrough.
 //
 // A response with a code from 100 to 399 is returned unchanged. The request is never
 // modified. A body is sent again only if the request has GetBody; it is never buffered.
 // If Base returns an error, RoundTrip returns that error, joined with the reason if the
-// wait for a retry was cut short; the service may have carried out the request. If the
-// Gate refuses the first attempt, the error is a *[NotSentError].
+// wait for a retry was cut short. The service may have carried out the request all the
+// same. If the Gate refuses the first attempt, the error is a *[NotSentError].
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	c := call{t: t, req: req, current: req, fastest: math.MaxInt64}
 	return c.run()
@@ -121,7 +126,8 @@ func (t *Transport) CloseIdleConnections() {
 	}
 }
 
-// WrappedRoundTripper returns the next RoundTripper, a Kubernetes convention.
+// WrappedRoundTripper returns the RoundTripper that t wraps. The method name is a
+// Kubernetes convention.
 func (t *Transport) WrappedRoundTripper() http.RoundTripper { return t.base() }
 
 // originalDefault is http.DefaultTransport as it was at program start.
@@ -139,8 +145,8 @@ func (t *Transport) base() http.RoundTripper {
 
 // leadsTo reports whether a request that is passed to rt would come back to t, or to
 // another Transport without a Base, which would pass it to the default transport again.
-// This happens if a program makes a Transport without a Base the default transport, or a
-// part of it.
+// This happens if a program installs a Transport without a Base as the default transport,
+// or as a part of the default transport.
 func leadsTo(rt http.RoundTripper, t *Transport) bool {
 	for below := range chain(rt) {
 		if w, ok := below.(*Transport); ok && (w == t || w.Base == nil) {
@@ -181,8 +187,8 @@ func find[T any](rt http.RoundTripper) (found T, ok bool) {
 }
 
 // A defaultKey marks the context of an attempt that a Transport without a Base passes to
-// a default transport other than net/http's. A Transport that finds its own mark is a
-// part of that default transport.
+// a default transport other than net/http's. A Transport that finds its own mark knows
+// that it is part of that default transport.
 type defaultKey struct{ t *Transport }
 
 // below returns the RoundTripper that makes an attempt, and the request for it.

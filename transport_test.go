@@ -26,8 +26,8 @@ import (
 // A step is a scripted Base's reaction to one request.
 type step func(*http.Request) (*http.Response, error)
 
-// scripted is a Base that plays its steps in order, the last one forever, and records
-// the requests that it is sent.
+// scripted is a Base that runs its steps in order, one per request, and the last step for
+// all further requests. It records the requests that it receives.
 type scripted struct {
 	steps []step
 
@@ -85,7 +85,8 @@ func answer(code int, body string, header ...string) step {
 	}
 }
 
-// answerWith returns a step that responds with the body b, without a Content-Length.
+// answerWith returns a step that responds with code and the body b, without a
+// Content-Length.
 func answerWith(code int, b io.ReadCloser, header ...string) step {
 	return func(req *http.Request) (*http.Response, error) {
 		return response(req, code, b, -1, header...), nil
@@ -109,8 +110,9 @@ func response(req *http.Request, code int, body io.ReadCloser, length int64, hea
 	}
 }
 
-// watchedBody is a body that counts the bytes read and the calls to Close. After its data
-// Read returns io.EOF or, if stall is set, blocks until the body is closed.
+// watchedBody is a body that counts the bytes read and the calls to Close. Once its data
+// has been read, Read returns io.EOF or, if stall is set, blocks until the body is
+// closed.
 type watchedBody struct {
 	r      io.Reader
 	stall  bool
@@ -172,7 +174,7 @@ func (b *watchedBody) counts() (read int64, closes int) {
 	return b.read, b.closes
 }
 
-// zeros is an endless body.
+// zeros is an endless reader of zero bytes.
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
@@ -334,8 +336,8 @@ func TestAlsoRetryRequiresIdempotenceExceptFor413(t *testing.T) {
 		"413 on a POST with Retry-After":              {413, "POST", nil, []string{"Retry-After: 0"}, 2},
 		"413 on a GET without Retry-After":            {413, "GET", nil, nil, 1},
 		"413 on a GET with an invalid Retry-After":    {413, "GET", nil, []string{"Retry-After: soon"}, 1},
-		"500 on a GET, not listed":                    {500, "GET", nil, nil, 1},
-		"429 on a POST, not listed":                   {429, "POST", nil, nil, 2},
+		"500 on a GET, if it is not listed":           {500, "GET", nil, nil, 1},
+		"429 on a POST, if it is not listed":          {429, "POST", nil, nil, 2},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -356,7 +358,7 @@ func TestA413WithRetryAfterIsNotRetriedUnlessListed(t *testing.T) {
 	_, err := (&iamhttp.Transport{Base: base}).RoundTrip(newRequest(t, "PUT", ""))
 	e := statusError(t, err)
 	assert.Equal(t, iamhttp.StopNotRetryable, e.Stop)
-	assert.Equal(t, time.Second, e.RetryAfter, "RetryAfter must be set, whatever the code is")
+	assert.Equal(t, time.Second, e.RetryAfter, "RetryAfter must be set, whatever the status code is")
 }
 
 func TestRetryWithoutAResponseReturnsBasesErrorUnchanged(t *testing.T) {
@@ -375,7 +377,7 @@ func TestRetryWithoutAResponseReturnsBasesErrorUnchanged(t *testing.T) {
 		assert.Same(t, broken, err, "RoundTrip must return Base's error unchanged, got %v", err)
 		assert.Equal(t, []int{429}, reported)
 		_, ok := rec.Last()
-		assert.False(t, ok, "the Recorder must not hold the older response: the request may have been processed since")
+		assert.False(t, ok, "the Recorder must not hold the older response, because the request may have been processed since")
 	})
 }
 
@@ -400,7 +402,7 @@ func TestBodyIsReplayedFromGetBodyForEachRetry(t *testing.T) {
 		assert.EqualValues(t, 11, s.req.ContentLength)
 		assert.Equal(t, "the same", s.req.Header.Get("Idempotency-Key"))
 		assert.Equal(t, i, s.resend)
-		assert.NotNil(t, s.req.GetBody, "net/http's HTTP/2 needs GetBody for its own resends")
+		assert.NotNil(t, s.req.GetBody, "GetBody must be kept, because net/http's HTTP/2 client needs it for its own resends")
 		_, closes := opened[i].counts()
 		assert.Equal(t, 1, closes)
 	}
@@ -474,7 +476,10 @@ func TestGetBodyIsCalledOnlyIfNothingElsePreventsTheRetry(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			req := newRequest(t, "POST", "x")
-			req.GetBody = func() (io.ReadCloser, error) { t.Error("GetBody was called"); return http.NoBody, nil }
+			req.GetBody = func() (io.ReadCloser, error) {
+				t.Error("GetBody was called although the request is not retried")
+				return http.NoBody, nil
+			}
 			if tt.ctx != nil {
 				req = req.WithContext(tt.ctx(req.Context()))
 			}
@@ -526,7 +531,7 @@ func TestTheBodyOfADiscarded408IsNotRead(t *testing.T) {
 	assert.Equal(t, 1, closes)
 	assert.Empty(t, told.Body())
 	assert.True(t, told.Truncated)
-	assert.Equal(t, 1, iamhttp.ResendCount(resp.Request.Context()), "resp.Request must carry the resend count")
+	assert.Equal(t, 1, iamhttp.ResendCount(resp.Request.Context()), "the context of resp.Request must hold the resend count")
 }
 
 func TestReadingAnErrorBodyIsBounded(t *testing.T) {
@@ -595,7 +600,7 @@ func TestReadingAnErrorBodyIsBounded(t *testing.T) {
 			close(body)
 		})
 	})
-	t.Run("reading takes at most half the time left before the deadline", func(t *testing.T) {
+	t.Run("reading takes at most half of the time left before the deadline", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 			defer cancel()
@@ -649,7 +654,7 @@ func TestDiscardingABodyIsBounded(t *testing.T) {
 	for _, tt := range []struct{ wait, want time.Duration }{
 		{0, 50 * time.Millisecond},
 		{300 * time.Millisecond, 300 * time.Millisecond},
-		{3 * time.Second, 3 * time.Second}, // reads for one second, then keeps waiting
+		{3 * time.Second, 3 * time.Second}, // the body is read for one second, and the wait continues
 	} {
 		t.Run(fmt.Sprint("a stalled body hardly delays a retry that waits ", tt.wait), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -680,7 +685,8 @@ func TestDiscardedBodyIsTruncatedIfLongerThan4KiB(t *testing.T) {
 	}
 }
 
-// lateEOF does not return io.EOF from a Read of zero bytes.
+// lateEOF is a reader whose Read does not return io.EOF if it is called with an empty
+// buffer.
 type lateEOF struct{ io.Reader }
 
 func (r lateEOF) Read(p []byte) (int, error) {
@@ -826,7 +832,7 @@ func TestPanicInOnFailureClosesTheBodyOfTheUnsentRetry(t *testing.T) {
 func TestPassThroughReturnsTheLastResponseUnread(t *testing.T) {
 	tests := map[string]struct {
 		step step
-		want int // wanted number of attempts
+		want int // the expected number of attempts
 	}{
 		"not retryable":    {answer(404, "who?"), 1},
 		"attempts used up": {answer(429, "who?"), 3},
@@ -1058,7 +1064,7 @@ func TestInvalidResultsOfBaseAreHandled(t *testing.T) {
 			_, closes := body.counts()
 			assert.Equal(t, 1, closes)
 		})
-		t.Run("both, the response without a body", func(t *testing.T) {
+		t.Run("both response and error, and the response has no body", func(t *testing.T) {
 			broken := errors.New("broken")
 			both := func(req *http.Request) (*http.Response, error) { return response(req, 200, nil, -1), broken }
 			_, err := (&iamhttp.Transport{Base: script(both), PassThrough: passThrough}).RoundTrip(newRequest(t, "GET", ""))
@@ -1093,7 +1099,7 @@ func TestCloseIdleConnectionsReachesBase(t *testing.T) {
 	base := &closer{RoundTripper: script(answer(200, ""))}
 	(&http.Client{Transport: &iamhttp.Transport{Base: base}}).CloseIdleConnections()
 	assert.Equal(t, 1, base.closed)
-	(&iamhttp.Transport{Base: script()}).CloseIdleConnections() // must not panic: this Base has no such method
+	(&iamhttp.Transport{Base: script()}).CloseIdleConnections() // must not panic, although this Base has no CloseIdleConnections
 }
 
 type closer struct {

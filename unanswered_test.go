@@ -20,7 +20,7 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// failingReader returns err instead of io.EOF.
+// failingReader is a reader that returns err instead of io.EOF.
 type failingReader struct {
 	r   io.Reader
 	err error
@@ -50,7 +50,7 @@ func TestPermanentConnectionErrorIsNotRetried(t *testing.T) {
 			if err != nil {
 				return
 			}
-			_, _ = c.Read(make([]byte, 4<<10)) // otherwise Close would reset the connection
+			_, _ = c.Read(make([]byte, 4<<10)) // if data were left unread, Close would reset the connection
 			_, _ = c.Write([]byte{0x15, 3, 1, 0, 2, 2, 70})
 			c.Close()
 		}
@@ -109,7 +109,7 @@ func TestPermanentConnectionErrorIsNotRetried(t *testing.T) {
 				})}
 			resp, err := tr.RoundTrip(req)
 			require.Error(t, err, resp)
-			assert.EqualValues(t, 1, attempts.Load(), "retried although the error is permanent: %v", err)
+			assert.EqualValues(t, 1, attempts.Load(), "the request was retried although the error is permanent: %v", err)
 		})
 	}
 }

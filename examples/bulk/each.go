@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// each calls do for every user until the context ends, and shows the progress. If the
-// context has ended, each returns the context's cause; otherwise, it returns the first
-// error that do returned.
+// each calls do for every user and shows the progress. It stops when the context ends,
+// and then returns the context's cause; otherwise, it returns the first error that do has
+// returned.
 func (b *bulk) each(ctx context.Context, task string, users []*user, do func(context.Context, *user) error) error {
 	if len(users) == 0 {
 		return nil
@@ -55,7 +55,7 @@ func (b *bulk) each(ctx context.Context, task string, users []*user, do func(con
 	return first
 }
 
-// watch shows the progress until stop is closed, and then the result.
+// watch shows the progress until stop is closed. It then shows the result.
 func (b *bulk) watch(task string, stop <-chan struct{}) {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()

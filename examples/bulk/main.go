@@ -1,9 +1,9 @@
 // Command bulk creates many users in a service with a rate limit. It shows its pace
-// (accepted requests per second) and whether it is working, or waiting until Retry-After
-// has elapsed. For comparison, the program also makes the same calls without a gate.
+// (accepted requests per second) and whether it is working or waiting for a Retry-After
+// to elapse. For comparison, the program also makes the same calls without a gate.
 //
-// progress.go is a model for your own program: a Gate that wraps a gate.Adaptive and
-// counts requests and their outcomes.
+// progress.go is a model for your own program: it is a Gate that wraps a gate.Adaptive,
+// and that counts requests and their outcomes.
 package main
 
 import (
@@ -81,7 +81,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, termina
 
 	p := new(progress)
 	// With RetryConnectionErrors, a deletion is retried if its connection breaks. The
-	// creation of a user is not retried, because it is not idempotent.
+	// creation of a user is not retried in that case, because it is not idempotent.
 	t := &iamhttp.Transport{Gate: p, RetryConnectionErrors: true}
 	var client *iam.Client
 	if endpoint == "" {
@@ -108,7 +108,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, termina
 		fmt.Fprintln(stdout, result("without a gate", without))
 	}
 	if endpoint != "" {
-		// Clean up even after an interrupt, but not forever.
+		// Clean up even after an interrupt, but for a limited time.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Minute)
 		defer cancel()
 		err = errors.Join(err, b.delete(ctx, users))
@@ -120,11 +120,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, termina
 	return 0
 }
 
-// A user is a user to be created, with a unique name.
+// A user is a user to be created. Its name is unique.
 type user struct {
 	name  string
-	id    string // "" until it is known
-	tried bool   // a call to create the user was made
+	id    string // "" until the ID is known
+	tried bool   // true if a call to create the user was made
 }
 
 func namesOf(count int) []*user {
@@ -144,8 +144,8 @@ type bulk struct {
 	show     display
 }
 
-// create creates the users. It stops at the first failure, because the other calls would
-// most likely fail for the same reason.
+// create creates the users. It stops at the first failure, because the remaining calls
+// would most likely fail for the same reason.
 func (b *bulk) create(ctx context.Context, users []*user) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -161,8 +161,8 @@ func (b *bulk) create(ctx context.Context, users []*user) error {
 	})
 }
 
-// delete deletes all users for which create made a call, even if the call failed,
-// because the user may exist nevertheless. It continues after a failure.
+// delete deletes all users that create has tried to create: even if a call failed, its
+// user may exist. After a failure, it continues with the next user.
 func (b *bulk) delete(ctx context.Context, users []*user) error {
 	var made []*user
 	for _, u := range users {
@@ -180,12 +180,12 @@ func (b *bulk) delete(ctx context.Context, users []*user) error {
 		}
 		err := b.client.DeleteUser(ctx, u.id)
 		if errors.Is(err, iamhttp.ErrNotFound) {
-			return nil // an earlier attempt deleted the user, but the response to that attempt was lost
+			return nil // an earlier attempt has deleted the user, but its response was lost
 		}
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("users named like %s may be left behind: %w", users[0].name, err)
+		return fmt.Errorf("users with names like %s may be left behind: %w", users[0].name, err)
 	}
 	return nil
 }

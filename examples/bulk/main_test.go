@@ -30,7 +30,7 @@ func play(t *testing.T, terminal bool, args ...string) (code int, stdout, stderr
 	return code, stdout, stderr
 }
 
-// drawn returns the part of the output after the text about what to expect.
+// drawn returns the part of the output that follows the text about what to expect.
 func drawn(t *testing.T, stdout string) string {
 	t.Helper()
 	_, rest, found := strings.Cut(stdout, "429s.\n")
@@ -63,7 +63,7 @@ without a gate: (\d+) of 500 users in (\S+) s(?:, \d+ failed)?
 		require.NoError(t, json.Unmarshal([]byte(found[i+1]), v))
 	}
 	assert.Equal(t, 500+throttled, sent)
-	assert.GreaterOrEqual(t, seconds, (500-burst)/rate, "faster than the service allows")
+	assert.GreaterOrEqual(t, seconds, (500-burst)/rate, "the run was faster than the service allows")
 	assert.Less(t, throttled, 30.0, "too many throttled requests with the gate")
 	assert.Greater(t, throttledWithout, 3*throttled, "too few throttled requests without a gate")
 	assert.Equal(t, doneWithout+throttledWithout, sentWithout)
@@ -125,7 +125,7 @@ func TestPaceIsMeasuredFromTheEndOfTheLatestPause(t *testing.T) {
 		s := p.state()
 		assert.True(t, s.paused)
 		assert.Equal(t, 20*time.Second, s.pause)
-		assert.InDelta(t, 10, s.pace, 0.01, "the latest known pace must be kept")
+		assert.InDelta(t, 10, s.pace, 0.01, "during a pause, the latest known pace must be kept")
 
 		for range 16 {
 			send(gate.Outcome{Result: gate.Accepted})
@@ -137,9 +137,10 @@ func TestPaceIsMeasuredFromTheEndOfTheLatestPause(t *testing.T) {
 	})
 }
 
-// keystone returns a service that the program takes for a real one, and the settings to
-// reach that service. The service accepts logins, finds users by name, and deletes users.
-// It creates the first user itself; create handles all later requests to create a user.
+// keystone returns a service that looks like a real one to the program, and the settings
+// for reaching that service. The service accepts logins, finds users by name, and deletes
+// users. It creates the first user itself; the handler create gets all later requests to
+// create a user.
 func keystone(t *testing.T, create http.Handler) (*iamtest.Server, map[string]string) {
 	s := new(iamtest.Server)
 	s.On("POST /v3/auth/tokens", iamtest.Answer{Status: 201}.With("X-Subject-Token", "secret"))
@@ -198,7 +199,7 @@ func TestDeletingContinuesAfterAFailureAndTheErrorNamesWhatMayBeLeftBehind(t *te
 	s.On("DELETE /v3/users/{id}", iamtest.Keystone(404, "Gone already."), iamtest.Page(503), iamtest.Answer{Status: 204})
 	code, stdout, stderr := playAt(t.Context(), env, "-users", "3", "-callers", "1")
 	assert.Equal(t, 1, code)
-	assert.Regexp(t, `^bulk: users named like bulk-\w{8}-0001 may be left behind: delete user "1": iamhttp: 503`, stderr)
+	assert.Regexp(t, `^bulk: users with names like bulk-\w{8}-0001 may be left behind: delete user "1": iamhttp: 503`, stderr)
 	assert.Regexp(t, `\ndelete: 2 of 3 .*, 1 failed\n.*\n$`, stdout)
 }
 

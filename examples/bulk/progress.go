@@ -9,38 +9,38 @@ import (
 )
 
 const (
-	paceOver = 5 * time.Second        // the time over which the pace is measured
-	quiet    = 500 * time.Millisecond // a longer time without requests is a pause and not just a slow pace
+	paceOver = 5 * time.Second        // the period over which the pace is measured
+	quiet    = 500 * time.Millisecond // a longer period without requests is a pause and not just a slow pace
 )
 
-// A progress counts the calls of a run and the requests that they send. As the Gate of
-// these calls, a progress sees every request and its outcome; it leaves all decisions to
-// a gate.Adaptive.
+// A progress counts the calls of a run and the requests that they send. A progress is
+// also the Gate of these calls, so it sees every request and its outcome; it leaves all
+// decisions to a gate.Adaptive.
 type progress struct {
 	shared gate.Adaptive
 
 	mu       sync.Mutex
 	now      state
 	began    time.Time
-	calls    int         // calls that have begun but not ended
-	inFlight int         // requests that have no response yet
+	calls    int         // the number of calls that have begun but not ended
+	inFlight int         // the number of requests that have no response yet
 	left     time.Time   // when the latest request was sent
 	until    time.Time   // the end of the pause that the service asked for
-	accepted []time.Time // times of accepted requests since the latest 429 or pause, at most paceOver ago
+	accepted []time.Time // when requests were accepted since the latest 429 or pause, going back at most paceOver
 }
 
 // A state is the progress of a run at one moment.
 type state struct {
 	total, done, failed int
-	inFlight, waiting   int           // calls whose request is in flight, and calls waiting to be sent
-	sent, throttled     int           // requests sent, and how many of them got a 429
+	inFlight, waiting   int           // the numbers of calls whose request is in flight, and of calls that wait to be sent
+	sent, throttled     int           // the number of requests sent, and how many of them got a 429
 	pace                float64       // accepted requests per second; 0: not known yet
-	elapsed             time.Duration // since the start
-	paused              bool          // calls are waiting, and nothing is in flight
-	pause               time.Duration // time left until Retry-After has elapsed; 0: not known
+	elapsed             time.Duration // the time since the start
+	paused              bool          // true if calls are waiting and nothing is in flight
+	pause               time.Duration // the time left until Retry-After has elapsed; 0: not known
 }
 
-// start begins a new run. The gate keeps what it learned in earlier runs.
+// start begins a new run. The gate keeps what it has learned in earlier runs.
 func (p *progress) start(total int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -110,8 +110,8 @@ func (p *progress) measure(now time.Time) {
 	for now.Sub(p.accepted[0]) > paceOver {
 		p.accepted = p.accepted[1:]
 	}
-	// Over a shorter time, the burst that the service accepts after a pause would count
-	// too much.
+	// Over a shorter period, the burst that the service accepts after a pause would
+	// distort the pace.
 	if d := now.Sub(p.accepted[0]); d >= paceOver/2 {
 		p.now.pace = float64(len(p.accepted)-1) / d.Seconds()
 	}

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	rate  = 40.0 // requests per second that the service in this process accepts
-	burst = 20.0 // requests that the service accepts at once after a pause
+	rate  = 40.0 // the number of requests per second that the service in this process accepts
+	burst = 20.0 // the number of requests that the service accepts at once after a pause
 )
 
 // newService returns an IAM service that can create users. It limits the rate with a
@@ -30,7 +30,7 @@ func newService() *iamtest.Server {
 		var in struct{ User iam.User }
 		body, _ := io.ReadAll(r.Body)
 		if json.Unmarshal(body, &in) != nil || r.Method != "POST" || r.URL.Path != "/v3/users" {
-			iamtest.Keystone(400, "This service can only create users.").ServeHTTP(w, r)
+			iamtest.Keystone(400, "All that this service can do is create users.").ServeHTTP(w, r)
 			return
 		}
 		mu.Lock()

@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// A display shows the progress of a task. It is called every tenth of a second, and once
-// when the task has ended.
+// A display shows the progress of a task. It is called ten times per second, and once
+// more when the task has ended.
 type display func(task string, s state, ended bool)
 
 const (
 	barWidth = 30
-	between  = 5 * time.Second // the time between two lines if nothing changes
+	between  = 5 * time.Second // the interval between lines if nothing changes
 )
 
-// bar redraws one line of a terminal. A line that is too wide is cut off: if it wrapped,
-// the next line would not overwrite all of it.
+// bar returns a display that redraws one line of a terminal. A line that is too wide is
+// cut off: if it were wrapped, the next line would not overwrite it completely.
 func bar(out io.Writer) display {
 	return func(task string, s state, ended bool) {
 		// The widths of the three parts, in columns.
@@ -35,8 +35,8 @@ func bar(out io.Writer) display {
 	}
 }
 
-// lines prints a line when the task changes between working and waiting, and otherwise
-// every few seconds.
+// lines returns a display that prints a line whenever the task changes between working
+// and waiting, and otherwise every few seconds.
 func lines(out io.Writer) display {
 	var latest state
 	return func(task string, s state, ended bool) {
@@ -53,7 +53,7 @@ func lines(out io.Writer) display {
 	}
 }
 
-// activity describes what the task is doing, its pace, and the time left.
+// activity describes what the task is doing, how fast, and how much time is left.
 func activity(s state, ended bool) string {
 	pace := ""
 	if s.pace > 0 {
@@ -82,7 +82,7 @@ second whenever the gate meets the limit, and a handful of 429s.
 `, users, callers, rate, burst, least)
 }
 
-// result describes how a task ended, in two lines.
+// result describes in two lines how a task ended.
 func result(task string, s state) string {
 	r := fmt.Sprintf("%s: %d of %d users in %.1f s", task, s.done, s.total, s.elapsed.Seconds())
 	if s.failed > 0 {

@@ -9,9 +9,9 @@ import (
 	"github.com/iamhttp/iamhttp/examples/sdk/iam"
 )
 
-// withoutGate creates the same number of users in the same way, but without a gate. It
-// uses a separate service, so that neither run affects the other. It continues after a
-// failure, because the number of failed calls is part of the comparison.
+// withoutGate creates count users in the same way, but without a gate. It uses a service
+// of its own, so that neither run affects the other. It continues after a failure,
+// because the number of failed calls is part of the comparison.
 func withoutGate(ctx context.Context, count, callers int) (last state) {
 	sent := &counter{base: newService()}
 	b := bulk{
@@ -29,7 +29,7 @@ func withoutGate(ctx context.Context, count, callers int) (last state) {
 }
 
 // A counter counts requests and throttled responses. In the run with a gate, the progress
-// counts them.
+// does this.
 type counter struct {
 	base                http.RoundTripper
 	requests, throttled atomic.Int64

@@ -1,6 +1,7 @@
-// Command explain prints the documented meanings of the IAM API's status codes, what an
-// iamhttp.Transport does with them, and what to do about the service's own error codes
-// and messages. It can also read a response from standard input and explain it.
+// Command explain prints what the IAM API's status codes mean according to its
+// documentation, what an iamhttp.Transport does with them, and what to do about the
+// service's own error codes and messages. It can also read a response from standard input
+// and explain it.
 package main
 
 import (
@@ -43,7 +44,7 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// advice is printed after the errors about arguments.
+// advice is the text that is printed after errors about arguments.
 const advice = `
 Give a status code, its title, a service code such as IAM.0061, or words from a
 meaning. Without an argument, explain lists the status codes; -h prints help.
@@ -100,7 +101,7 @@ func find(arg string) ([]func(io.Writer), error) {
 	if err == nil {
 		found = append(found, func(w io.Writer) { explain(w, s) })
 	}
-	if err != nil || !s.Documented { // "locked" is a word of a reason, and also the title of the undocumented status 423
+	if err != nil || !s.Documented { // "locked" is a word in a reason and also the title of the undocumented status 423
 		for _, r := range reasonsOf(arg) {
 			found = append(found, func(w io.Writer) { explainReason(w, r) })
 		}
@@ -114,8 +115,8 @@ func find(arg string) ([]func(io.Writer), error) {
 	return nil, fmt.Errorf("explain: %w", err)
 }
 
-// meaning returns functions that print the status codes and service codes whose meanings
-// contain the words.
+// meaning returns functions that explain the status codes and service codes whose
+// meanings contain all of the words.
 func meaning(words string) (found []func(io.Writer)) {
 	for _, s := range statuses() {
 		if has(s.Title+" "+s.Description, words) {
@@ -131,7 +132,7 @@ func meaning(words string) (found []func(io.Writer)) {
 	return found
 }
 
-// has reports whether each of the words is a prefix of a word in the text. Words of one
+// has reports whether each of the words is a prefix of a word in the text. A word of one
 // or two letters must match a whole word, so that "in" does not match "internal".
 func has(text, words string) bool {
 	own, asked := wordsOf(text), wordsOf(words)
@@ -163,17 +164,17 @@ var serviceCode = regexp.MustCompile(`^(?i:(IAM|APIGW?)\.[0-9]{4}|11[0-9]{2})$`)
 
 func isServiceCode(arg string) bool { return serviceCode.MatchString(arg) }
 
-// decisions maps each reason to what the caller should do.
+// decisions says for each reason what the caller should do.
 var decisions = map[iamhttp.Reason]string{
 	iamhttp.ReasonAccountLocked:      "wait until the account is unlocked; logging in again does not help",
 	iamhttp.ReasonCredentialRejected: "use another password or access key",
 	iamhttp.ReasonCredentialExpired:  "get a new access key or temporary credential",
 	iamhttp.ReasonTokenExpired:       "log in again",
-	iamhttp.ReasonSignatureInvalid:   "check the secret key and what signs the requests; logging in again does not help",
+	iamhttp.ReasonSignatureInvalid:   "check the secret key and the code that signs; logging in again does not help",
 	iamhttp.ReasonClockSkew:          "sign again; if that fails too, correct the clock",
 	iamhttp.ReasonPermissionMissing:  "ask for the permission, or for access",
-	iamhttp.ReasonAlreadyExists:      "use the one that exists, or choose another name",
-	iamhttp.ReasonAPINotFound:        "correct the method or the path; the resource may exist all the same",
+	iamhttp.ReasonAlreadyExists:      "use the existing one, or choose another name",
+	iamhttp.ReasonAPINotFound:        "correct the method or the path; the resource may exist nevertheless",
 	iamhttp.ReasonQuotaExceeded:      "delete something, or ask for a higher quota",
 	iamhttp.ReasonThrottled:          "try again later",
 	iamhttp.ReasonRegionFailover:     "switch to the region that has taken over",
@@ -184,7 +185,7 @@ func explainService(w io.Writer, code string) {
 	fmt.Fprintln(w, code)
 	i := slices.IndexFunc(answer.Meanings[:], func(m answer.Meaning) bool { return m.Code == strings.Replace(code, "APIGW.", "APIG.", 1) })
 	if i < 0 {
-		field(w, "reason", "none in particular; go by the status code and the message")
+		field(w, "reason", "none known; rely on the status code and the message")
 		return
 	}
 	m := answer.Meanings[i]
@@ -193,9 +194,9 @@ func explainService(w io.Writer, code string) {
 		field(w, "reason", reason.Error())
 		field(w, "decision", decisions[reason])
 	case reason == iamhttp.ReasonUnknown:
-		field(w, "reason", "the message decides")
+		field(w, "reason", "depends on the message")
 	default:
-		field(w, "reason", "the message decides; else "+reason.Error())
+		field(w, "reason", "depends on the message; otherwise "+reason.Error())
 	}
 	field(w, "documented", fmt.Sprintf("as a %d: %s", m.Status, m.Says))
 	for _, text := range m.Texts {
@@ -204,8 +205,8 @@ func explainService(w io.Writer, code string) {
 	}
 }
 
-// reasonsOf returns the reasons whose text contains the words, and the reason whose name
-// in Go is the argument.
+// reasonsOf returns the reasons whose text contains all of the words, and the reason
+// whose Go name is the argument.
 func reasonsOf(words string) []iamhttp.Reason {
 	var found []iamhttp.Reason
 	for r := iamhttp.ReasonUnknown + 1; answer.Reason(r).String() != ""; r++ {
@@ -252,11 +253,11 @@ func explainReason(w io.Writer, r iamhttp.Reason) {
 func parse(arg string) (int, error) {
 	if n, err := strconv.Atoi(arg); err == nil {
 		if n < 100 || n > 999 {
-			return 0, fmt.Errorf("%q is not a status code: use 100 to 999", answer.Cut(arg, 20))
+			return 0, fmt.Errorf("%q is not a status code: use a number from 100 to 999", answer.Cut(arg, 20))
 		}
 		return n, nil
 	}
-	// Some titles in the documentation differ from those in net/http; either is accepted.
+	// Some titles in the documentation differ from net/http's; both are accepted.
 	for n := 100; n < 600; n++ {
 		for _, title := range []string{iamhttp.Classify(n).Title, http.StatusText(n)} {
 			if title != "" && strings.EqualFold(bare.Replace(arg), bare.Replace(title)) {
@@ -264,7 +265,7 @@ func parse(arg string) (int, error) {
 			}
 		}
 	}
-	return 0, fmt.Errorf("nothing is known about %q", answer.Cut(arg, 30))
+	return 0, fmt.Errorf("found nothing about %q", answer.Cut(arg, 30))
 }
 
 // bare removes spaces and hyphens, because titles may be written with or without them.
@@ -278,7 +279,7 @@ func explain(w io.Writer, s iamhttp.Semantics) {
 func explainMeaning(w io.Writer, s iamhttp.Semantics) {
 	documented := "yes"
 	if !s.Documented {
-		documented = "no; this is the meaning of its class"
+		documented = "no; the meaning is that of its class"
 	}
 	fmt.Fprintln(w, s.Code)
 	field(w, "documented", documented)
@@ -286,7 +287,7 @@ func explainMeaning(w io.Writer, s iamhttp.Semantics) {
 	field(w, "retry", s.Retry.String())
 }
 
-// field prints a name and a text, wrapped at 80 columns.
+// field prints a name and a text, and wraps the text at 80 columns.
 func field(w io.Writer, name, text string) {
 	line := fmt.Sprintf("  %-11s", name)
 	for word := range strings.FieldsSeq(text) {
@@ -308,13 +309,13 @@ func table(w io.Writer) {
 	}
 	tw.Flush()
 	fmt.Fprint(w, `
-RETRY is what the published table says; 200 is not in that table. TRANSPORT is
-what an iamhttp.Transport with default settings does: it returns the response or
-a *StatusError, and retries 408 and 429 before that.
+RETRY is what the published table says about retries; 200 is not in that table.
+TRANSPORT is what an iamhttp.Transport with default settings does: it returns
+the response or a *StatusError, but first retries a 408 or 429.
 `)
 }
 
-// failure reports whether a Transport turns the code into an error.
+// failure reports whether a Transport turns a response with this code into an error.
 func failure(s iamhttp.Semantics) bool { return s.Code < 100 || s.Code >= 400 }
 
 func inShort(s iamhttp.Semantics) string {
@@ -333,11 +334,11 @@ func inFull(s iamhttp.Semantics) string {
 		return "returns the response unchanged"
 	case s.Retry == iamhttp.RetryAnytime || s.Retry == iamhttp.RetryAfterDelay:
 		return "retries the request, whatever its method, after Retry-After or, without one, " +
-			"after a backoff; returns a *StatusError when it stops retrying"
+			"after a backoff; when it stops retrying, returns a *StatusError"
 	case s.Retry == iamhttp.RetryIfTemporary:
-		return "returns a *StatusError; with the code in AlsoRetry, retries the request " +
-			"if the response has Retry-After"
+		return "returns a *StatusError; if AlsoRetry lists the code and the response has " +
+			"Retry-After, the request is retried first"
 	}
-	return "returns a *StatusError; with the code in AlsoRetry, retries the request " +
-		"if it is idempotent"
+	return "returns a *StatusError; if AlsoRetry lists the code and the request is " +
+		"idempotent, the request is retried first"
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/iamhttp/iamhttp/internal/answer"
 )
 
-// ask runs the program with these arguments and an empty standard input.
+// ask runs the program with the given arguments and an empty standard input.
 func ask(args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
 	code = run(args, strings.NewReader(""), &out, &errs)
@@ -28,38 +28,38 @@ func TestStatusCodeIsExplained(t *testing.T) {
 			"  documented  yes\n" +
 			"  meaning     The service is not available.\n" +
 			"  retry       not without modifications\n" +
-			"  Transport   returns a *StatusError; with the code in AlsoRetry, retries the\n" +
-			"              request if it is idempotent\n"},
+			"  Transport   returns a *StatusError; if AlsoRetry lists the code and the\n" +
+			"              request is idempotent, the request is retried first\n"},
 		{"429", "" +
 			"429 TooManyRequests\n" +
 			"  documented  yes\n" +
-			"  meaning     The client went over its rate limit, or the server over its\n" +
-			"              capacity: wait for Retry-After, then retry.\n" +
+			"  meaning     The client exceeded its rate limit, or the server its capacity:\n" +
+			"              wait for Retry-After, then retry.\n" +
 			"  retry       after Retry-After\n" +
 			"  Transport   retries the request, whatever its method, after Retry-After or,\n" +
-			"              without one, after a backoff; returns a *StatusError when it stops\n" +
-			"              retrying\n"},
+			"              without one, after a backoff; when it stops retrying, returns a\n" +
+			"              *StatusError\n"},
 		{"200", "" +
 			"200 OK\n" +
-			"  documented  no; this is the meaning of its class\n" +
+			"  documented  no; the meaning is that of its class\n" +
 			"  meaning     A success that the IAM API does not document on its own.\n" +
 			"  retry       unstated\n" +
 			"  Transport   returns the response unchanged\n"},
 		{"999", "" +
 			"999\n" +
-			"  documented  no; this is the meaning of its class\n" +
-			"  meaning     An error of the server that the IAM API does not document.\n" +
+			"  documented  no; the meaning is that of its class\n" +
+			"  meaning     A server error that the IAM API does not document.\n" +
 			"  retry       unstated\n" +
-			"  Transport   returns a *StatusError; with the code in AlsoRetry, retries the\n" +
-			"              request if it is idempotent\n"},
+			"  Transport   returns a *StatusError; if AlsoRetry lists the code and the\n" +
+			"              request is idempotent, the request is retried first\n"},
 		{"413", "" +
 			"413 Request Entity Too Large\n" +
 			"  documented  yes\n" +
-			"  meaning     The body is larger than the server takes. With Retry-After the\n" +
+			"  meaning     The body is larger than the server accepts. With Retry-After, the\n" +
 			"              condition is temporary.\n" +
 			"  retry       if Retry-After is present\n" +
-			"  Transport   returns a *StatusError; with the code in AlsoRetry, retries the\n" +
-			"              request if the response has Retry-After\n"},
+			"  Transport   returns a *StatusError; if AlsoRetry lists the code and the\n" +
+			"              response has Retry-After, the request is retried first\n"},
 	} {
 		code, stdout, stderr := ask(c.arg)
 		assert.Zero(t, code)
@@ -98,7 +98,7 @@ func TestWithoutAnArgumentAllStatusCodesArePrinted(t *testing.T) {
 	assert.Empty(t, stderr)
 	rows, _, _ := strings.Cut(stdout, "\n\n")
 	lines := strings.Split(rows, "\n")
-	assert.Len(t, lines, 1+1+41, "want a heading, 200, and the documented codes")
+	assert.Len(t, lines, 1+1+41, "want one line for the heading, one for 200, and one for each documented code")
 	assert.Regexp(t, `\n101 .*\n200 +OK +unstated +response\n201 `, stdout)
 	assert.Regexp(t, `^CODE +TITLE +RETRY +TRANSPORT$`, lines[0])
 	assert.Regexp(t, `\n304 +Not Modified +unstated +response\n`, stdout)
@@ -138,7 +138,7 @@ func TestStatusAndServiceCodesAreFoundByWordsInTheirMeanings(t *testing.T) {
 		assert.True(t, strings.HasPrefix(stdout, want), "%s: %s", arg, stdout)
 	}
 	_, stdout, _ := ask("user name")
-	assert.Contains(t, stdout, "\n\n1109\n", "the meanings of the service's own codes must be searched, too")
+	assert.Contains(t, stdout, "\n\n1109\n", "the meanings of the service's own codes must be searched as well")
 	for _, arg := range []string{"rate limits", "a nonsense", ",;"} {
 		code, _, _ := ask(arg)
 		assert.Equal(t, 2, code, arg)
@@ -150,14 +150,14 @@ func TestUnknownArgumentsAreRefusedWithAdvice(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"nonsense"}, `explain: nothing is known about "nonsense"`},
-		{[]string{"--nonsense"}, `explain: nothing is known about "--nonsense"`},
-		{[]string{""}, `explain: nothing is known about ""`},
-		{[]string{"42"}, `explain: "42" is not a status code: use 100 to 999`},
-		{[]string{"1000"}, `explain: "1000" is not a status code: use 100 to 999`},
-		{[]string{"-5"}, `explain: "-5" is not a status code: use 100 to 999`},
-		{[]string{"404", "no\nsense", "0"}, `explain: nothing is known about "no\nsense"` +
-			"\nexplain: \"0\" is not a status code: use 100 to 999"},
+		{[]string{"nonsense"}, `explain: found nothing about "nonsense"`},
+		{[]string{"--nonsense"}, `explain: found nothing about "--nonsense"`},
+		{[]string{""}, `explain: found nothing about ""`},
+		{[]string{"42"}, `explain: "42" is not a status code: use a number from 100 to 999`},
+		{[]string{"1000"}, `explain: "1000" is not a status code: use a number from 100 to 999`},
+		{[]string{"-5"}, `explain: "-5" is not a status code: use a number from 100 to 999`},
+		{[]string{"404", "no\nsense", "0"}, `explain: found nothing about "no\nsense"` +
+			"\nexplain: \"0\" is not a status code: use a number from 100 to 999"},
 	} {
 		code, stdout, stderr := ask(c.args...)
 		assert.Equal(t, 2, code)
@@ -180,8 +180,8 @@ func TestServiceCodeIsExplained(t *testing.T) {
 		"IAM.0061":   "IAM.0061\n  reason      account locked\n  decision    wait until the account is unlocked; logging in again does not help\n",
 		"iam.0061":   "IAM.0061\n  reason      account locked\n",
 		"APIGW.0308": "APIGW.0308\n  reason      throttled\n  decision    try again later\n",
-		"1109":       "1109\n  reason      already exists\n  decision    use the one that exists, or choose another name\n  documented  as a 400: the user name is taken\n",
-		"IAM.0011":   "IAM.0011\n  reason      none in particular; go by the status code and the message\n",
+		"1109":       "1109\n  reason      already exists\n  decision    use the existing one, or choose another name\n  documented  as a 400: the user name is taken\n",
+		"IAM.0011":   "IAM.0011\n  reason      none known; rely on the status code and the message\n",
 	} {
 		code, stdout, stderr := ask(arg)
 		assert.Zero(t, code)
@@ -201,7 +201,7 @@ func TestServiceCodeWithSeveralMeaningsIsExplainedByItsMessages(t *testing.T) {
 		code, stdout, stderr := ask(arg)
 		assert.Zero(t, code)
 		assert.Empty(t, stderr)
-		assert.True(t, strings.HasPrefix(stdout, strings.ToUpper(arg)+"\n  reason      the message decides; else token expired\n"), stdout)
+		assert.True(t, strings.HasPrefix(stdout, strings.ToUpper(arg)+"\n  reason      depends on the message; otherwise token expired\n"), stdout)
 		assert.Contains(t, stdout, `  message     "AK access failed to reach the limit,forbidden": account locked,`+"\n")
 		assert.Contains(t, stdout, `  message     "verify aksk signature fail": signature invalid, check the secret`+"\n")
 		for line := range strings.SplitSeq(stdout, "\n") {
@@ -209,7 +209,7 @@ func TestServiceCodeWithSeveralMeaningsIsExplainedByItsMessages(t *testing.T) {
 		}
 	}
 	_, stdout, _ := ask("APIG.0303")
-	assert.True(t, strings.HasPrefix(stdout, "APIG.0303\n  reason      the message decides\n  documented  as a 401: the signature"), stdout)
+	assert.True(t, strings.HasPrefix(stdout, "APIG.0303\n  reason      depends on the message\n  documented  as a 401: the signature"), stdout)
 }
 
 func TestReasonsAreFoundByTheirWordsOrNames(t *testing.T) {
@@ -231,9 +231,9 @@ func TestReasonsAreFoundByTheirWordsOrNames(t *testing.T) {
 		assert.True(t, strings.HasPrefix(stdout, want), "%s: %s", arg, stdout)
 	}
 	_, stdout, _ := ask("expired")
-	assert.Regexp(t, `(?s)^credential expired\n.*\n\ntoken expired\n`, stdout, "both reasons that contain the word must be explained")
+	assert.Regexp(t, `(?s)^credential expired\n.*\n\ntoken expired\n`, stdout, "every reason that contains the word must be explained")
 	_, stdout, _ = ask("locked")
-	assert.Regexp(t, `(?s)^423 Locked\n.*\n\naccount locked\n.*  message     "The account is locked."\n`, stdout, "the status with this title and the reason with this word must both be explained")
+	assert.Regexp(t, `(?s)^423 Locked\n.*\n\naccount locked\n.*  message     "The account is locked."\n`, stdout, "both the status with this title and the reason that contains the word must be explained")
 	_, stdout, _ = ask("not found")
-	assert.NotContains(t, stdout, "API", "a documented title must not be looked up as a reason")
+	assert.NotContains(t, stdout, "API", "the title of a documented status must not be looked up as a reason")
 }

@@ -26,14 +26,13 @@ type response struct {
 	body   []byte
 }
 
-// mostInput is the maximum number of bytes read from standard input. Longer input is cut
-// off.
+// mostInput is the maximum number of bytes that are read from standard input.
 const mostInput = 1 << 20
 
 var statusLine = regexp.MustCompile(`^HTTP/[0-9](?:\.[0-9])? ([1-9][0-9]{2})(?: [^\r\n]*)?(?:\r?\n|$)`)
 
-// readResponse parses the last of the responses in r. curl prints several if there
-// was a 100 Continue, a proxy, a redirect or a retry.
+// readResponse parses the last response in r. curl prints several responses if there was
+// a 100 Continue, a proxy, a redirect or a retry.
 func readResponse(r io.Reader) (*response, error) {
 	input, err := io.ReadAll(io.LimitReader(r, mostInput))
 	if err != nil {
@@ -84,7 +83,7 @@ func parseResponse(input []byte) (resp *response, rest []byte, err error) {
 		}
 		name, value, found := bytes.Cut(field, []byte(":"))
 		if !found || len(name) == 0 || bytes.ContainsAny(name, " \t\"<>{}()") {
-			return nil, nil, fmt.Errorf("standard input has %s\ninstead of a header field (Name: value) or an empty line", quote(field))
+			return nil, nil, fmt.Errorf("standard input contains %s\ninstead of a header field (Name: value) or an empty line", quote(field))
 		}
 		last = http.CanonicalHeaderKey(string(name))
 		resp.header.Add(last, string(bytes.TrimSpace(value)))
@@ -92,7 +91,8 @@ func parseResponse(input []byte) (resp *response, rest []byte, err error) {
 	return resp, rest, nil
 }
 
-// quote returns the beginning of the first line, quoted, for an error message.
+// quote returns the beginning of the first line of b in quotes, for use in an error
+// message.
 func quote(b []byte) string {
 	line, _, _ := bytes.Cut(b, []byte("\n"))
 	return strconv.Quote(answer.Cut(string(bytes.TrimSpace(line)), 40))
@@ -136,7 +136,7 @@ func positive(d time.Duration) string {
 	return d.String()
 }
 
-// wouldDo describes what a Transport would do with a response. To find out, it gives the
+// wouldDo describes what a Transport would do with a response. To find out, it passes the
 // response to a Transport.
 func wouldDo(s iamhttp.Semantics, resp *response) string {
 	patient := decided(resp, math.MaxInt64)
@@ -145,17 +145,17 @@ func wouldDo(s iamhttp.Semantics, resp *response) string {
 	}
 	const retries = "retries the request, whatever its method"
 	if patient.Wait == 0 {
-		return retries + ", after a backoff of 1 s, doubled each time, ±50 %, at most 30 s"
+		return retries + ", after a backoff of 1 s, doubled each time, ±50%, at most 30 s"
 	}
 	e := iamhttp.NewStatusError(resp.status, resp.header, resp.body)
-	why, tooLate := "as Retry-After says", "with an earlier deadline, the call fails at once"
+	why, tooLate := "the Retry-After", "with an earlier deadline, the call fails at once"
 	if e.RetryAfter == 0 {
 		why, tooLate = "until the limit allows requests again", "with an earlier deadline, it uses the backoff instead"
 		if e.Limit.Reset == 0 {
 			why = "a third of the limit's window, because the end of the window is not known"
 		}
 	}
-	text := fmt.Sprintf("%s, after %v (%s) plus a random part; %s", retries, patient.Wait, why, tooLate)
+	text := fmt.Sprintf("%s, after %v (%s) plus random jitter; %s", retries, patient.Wait, why, tooLate)
 	switch usual := decided(resp, 0); {
 	case !usual.Retry:
 		text += fmt.Sprintf("; without a deadline and with the default MaxWait, it does not retry: %v", usual.Stop)
@@ -165,8 +165,8 @@ func wouldDo(s iamhttp.Semantics, resp *response) string {
 	return text
 }
 
-// decided returns the failure that a Transport reports for a first attempt that gets
-// resp. The failure's Wait is the shortest possible, because the Backoff adds nothing.
+// decided returns the Failure that a Transport reports if the first attempt gets resp.
+// The Failure's Wait is the shortest possible, because the Backoff adds nothing to it.
 func decided(resp *response, maxWait time.Duration) (first iamhttp.Failure) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

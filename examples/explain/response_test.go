@@ -17,7 +17,7 @@ import (
 )
 
 // read runs the program with input as its standard input. It returns the output, with
-// each run of white space replaced by one space.
+// each run of white space replaced by a single space.
 func read(t *testing.T, input string) string {
 	t.Helper()
 	var out, errs bytes.Buffer
@@ -29,7 +29,7 @@ func read(t *testing.T, input string) string {
 	return strings.Join(strings.Fields(out.String()), " ")
 }
 
-// wire formats a response as curl -i prints it.
+// wire formats a response as curl -i would print it.
 func wire(proto string, a iamtest.Answer) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %d \r\n", proto, a.Status)
@@ -59,14 +59,14 @@ func TestExplanationSaysWhatATransportWouldDoWithTheResponse(t *testing.T) {
 		answer iamtest.Answer
 		want   string
 	}{
-		"Retry-After":                 {iamtest.Throttled(30 * time.Second), " Retry-After 30s reason throttled decision try again later" + retries + "30s (as Retry-After says) plus a random part; with an earlier deadline, the call fails at once"},
+		"Retry-After":                 {iamtest.Throttled(30 * time.Second), " Retry-After 30s reason throttled decision try again later" + retries + "30s (the Retry-After) plus random jitter; with an earlier deadline, the call fails at once"},
 		"Retry-After beyond MaxWait":  {iamtest.Throttled(time.Hour), "; without a deadline and with the default MaxWait, it does not retry: wait longer than allowed"},
-		"a reset time":                {iamtest.ThrottledEnvoy(10, time.Minute, 41*time.Second), " limit 10 per 1m0s new in 41s reason throttled decision try again later" + retries + "41s (until the limit allows requests again) plus a random part; with an earlier deadline, it uses the backoff instead"},
+		"a reset time":                {iamtest.ThrottledEnvoy(10, time.Minute, 41*time.Second), " limit 10 per 1m0s new in 41s reason throttled decision try again later" + retries + "41s (until the limit allows requests again) plus random jitter; with an earlier deadline, it uses the backoff instead"},
 		"a reset time beyond MaxWait": {iamtest.ThrottledSAP(10, time.Hour, 41*time.Minute), "; without a deadline and with the default MaxWait, it waits 2m0s"},
-		"a 429 without any time":      {iamtest.Throttled(0), retries + "a backoff of 1 s, doubled each time, ±50 %, at most 30 s"},
+		"a 429 that states no time":   {iamtest.Throttled(0), retries + "a backoff of 1 s, doubled each time, ±50%, at most 30 s"},
 		"a 408":                       {iamtest.Page(408), retries + "a backoff of 1 s"},
 		"a 404":                       {iamtest.Keystone(404, "No."), ` message "No." request req-0c43521d-00ed-4f5b-a31b-798560349fcd Transport returns a *StatusError; `},
-		"a 503 with Retry-After":      {iamtest.Page(503).With("Retry-After", "120"), " Retry-After 2m0s Transport returns a *StatusError; with the code in AlsoRetry, "},
+		"a 503 with Retry-After":      {iamtest.Page(503).With("Retry-After", "120"), " Retry-After 2m0s Transport returns a *StatusError; if AlsoRetry lists the code and "},
 		"a failure with a reason":     {iamtest.IAM(401, "IAM.0061", "Locked."), " reason account locked decision wait until the account is unlocked; "},
 		"a success":                   {iamtest.Answer{Status: 200}.With("Retry-After", "1"), " Transport returns the response unchanged"},
 	} {
@@ -80,13 +80,13 @@ func TestExplanationSaysWhatATransportWouldDoWithTheResponse(t *testing.T) {
 func TestLastOfSeveralResponsesIsExplained(t *testing.T) {
 	const last = "HTTP/1.1 404 Not Found\r\n\r\n{\"error\":{\"message\":\"No.\"}}"
 	for name, input := range map[string]string{
-		"one response":                            last,
-		"100 Continue":                            "HTTP/1.1 100 Continue\r\n\r\n" + last,
-		"a proxy's 200":                           "HTTP/1.0 200 Connection established\r\n\r\n" + last,
-		"redirects":                               "HTTP/2 301 \r\nlocation: /a\r\ncontent-length: 7\r\n\r\nHTTP/2 302 \r\nlocation: /b\r\n\r\n" + last,
-		"a retry after a response with a body":    "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy" + last,
-		"several responses with LF line endings":  strings.ReplaceAll("HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"+last, "\r", ""),
-		"a byte order mark and empty lines first": "\ufeff\r\n\n" + last,
+		"one response":                           last,
+		"100 Continue":                           "HTTP/1.1 100 Continue\r\n\r\n" + last,
+		"a proxy's 200":                          "HTTP/1.0 200 Connection established\r\n\r\n" + last,
+		"redirects":                              "HTTP/2 301 \r\nlocation: /a\r\ncontent-length: 7\r\n\r\nHTTP/2 302 \r\nlocation: /b\r\n\r\n" + last,
+		"a retry after a response with a body":   "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy" + last,
+		"several responses with LF line endings": strings.ReplaceAll("HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"+last, "\r", ""),
+		"a byte order mark and empty lines at the beginning": "\ufeff\r\n\n" + last,
 		"HTTP/3":                             strings.Replace(last, "HTTP/1.1 404 Not Found", "HTTP/3 404", 1),
 		"a folded header field":              strings.Replace(last, "\r\n\r\n", "\r\nX-A: 1,\r\n 2\r\n\r\n", 1),
 		"a Content-Length that is too large": strings.Replace(last, "\r\n\r\n", "\r\nContent-Length: 999\r\n\r\n", 1),
@@ -97,7 +97,7 @@ func TestLastOfSeveralResponsesIsExplained(t *testing.T) {
 			assert.Contains(t, got, `message "No."`)
 		})
 	}
-	assert.Contains(t, read(t, "HTTP/1.1 429"), "429 TooManyRequests", "a status line alone must be enough")
+	assert.Contains(t, read(t, "HTTP/1.1 429"), "429 TooManyRequests", "a status line without a header must be accepted")
 	assert.NotContains(t, read(t, "HTTP/1.1 400 Bad Request\r\n\r\nsee HTTP/1.1 404 Not Found"), "404 NotFound")
 }
 
@@ -112,9 +112,9 @@ func TestInvalidResponseOnStandardInputIsRefused(t *testing.T) {
 		`{"error":{}}`:             `standard input begins with "{\"error\":{}}"` + noStatusLine,
 		"HTTP/1.1 42 Short\r\n":    `standard input begins with "HTTP/1.1 42 Short"` + noStatusLine,
 		"\x1b[1mHTTP/1.1\a\r\nx":   `standard input begins with "\x1b[1mHTTP/1.1\a"` + noStatusLine,
-		"HTTP/1.1 429 X\n{}\n":     `standard input has "{}"` + noField,
-		"HTTP/1.1 429 X\n : x\n":   `standard input has ": x"` + noField,
-		"HTTP/1.1 429 X\na b: x\n": `standard input has "a b: x"` + noField,
+		"HTTP/1.1 429 X\n{}\n":     `standard input contains "{}"` + noField,
+		"HTTP/1.1 429 X\n : x\n":   `standard input contains ": x"` + noField,
+		"HTTP/1.1 429 X\na b: x\n": `standard input contains "a b: x"` + noField,
 	} {
 		var out, errs bytes.Buffer
 		assert.Equal(t, 1, run([]string{"-"}, strings.NewReader(input), &out, &errs), input)

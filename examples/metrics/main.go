@@ -1,5 +1,5 @@
 // Command metrics exports the metrics of an iamhttp.Transport from OpenTelemetry to
-// Prometheus: retries, waits, the reasons why calls failed, and pauses at the gate.
+// Prometheus: retries, waits, the reasons why calls failed, and pauses of the gate.
 package main
 
 import (

@@ -16,16 +16,16 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/roles"
 )
 
-// operationTimeout is Terraform's default timeout for an operation. The calls of an
+// operationTimeout is Terraform's default timeout for an operation. All calls of one
 // operation share one deadline.
 const operationTimeout = 20 * time.Minute
 
-// A resource is a Terraform resource together with the resources that it depends on.
+// A resource is a Terraform resource. It knows the resources that it depends on.
 type resource struct {
 	name    string
 	kind    kind
 	needs   []*resource
-	id      string        // "" until it exists
+	id      string        // "" until the resource exists
 	settled chan struct{} // closed when the operation in the current phase has ended
 }
 
@@ -67,8 +67,8 @@ func (project) create(ctx context.Context, j *job, r *resource) (string, error) 
 	return p.ID, nil
 }
 
-// read looks up the project by name: with the new defaults of Keystone, the admin of one
-// project can list other projects, but cannot get another project by its id.
+// read looks up the project by name: with Keystone's new defaults, the admin of one
+// project can list other projects, but cannot get one of them by its ID.
 func (project) read(ctx context.Context, j *job, r *resource) error {
 	_, err := projects.List(j.identity, projects.ListOpts{Name: r.name}).AllPages(ctx)
 	return err
@@ -102,11 +102,11 @@ type job struct {
 	identity  *gophercloud.ServiceClient
 	cloud     *counter
 	name      string // the name of the way, for the display
-	role      string // the id of the role to assign; "" until it is known
+	role      string // the ID of the role to assign; "" until it is known
 	resources []*resource
 }
 
-// run executes the job. A perfect client needs one request to look up the role, and four
+// run executes the job. An ideal client sends one request to look up the role, and four
 // for each resource: one to create it, one to read it back, one to read it in the second
 // plan, and one to delete it.
 func (j *job) run(ctx context.Context) result {
@@ -140,8 +140,8 @@ func (r *result) add(phase result) {
 	}
 }
 
-// plan reads the existing resources. The first plan also looks up the role, as a data
-// source does.
+// plan reads the existing resources. The first plan also looks up the role, as a
+// Terraform data source does.
 func (j *job) plan(ctx context.Context) result {
 	lookUp := result{}
 	if j.role == "" {
@@ -216,10 +216,10 @@ func (j *job) existing() (found []*resource) {
 
 func (j *job) left() bool { return len(j.existing()) > 0 }
 
-// walk calls do for each resource, with at most j.parallel calls at a time. A resource
-// comes after the resources that it needs, or before them if backwards is set.
+// walk calls do for each resource, with at most j.parallel calls at a time. A resource is
+// handled after the resources that it needs, or before them if backwards is set.
 func (j *job) walk(ctx context.Context, phase string, all []*resource, backwards bool, do func(context.Context, *resource) error) (total result) {
-	after := map[*resource][]*resource{} // the resources that must be settled first
+	after := map[*resource][]*resource{} // for each resource, the resources that must be settled first
 	for _, r := range all {
 		r.settled = make(chan struct{})
 	}

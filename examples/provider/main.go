@@ -1,8 +1,8 @@
 // Command provider behaves like a Terraform provider for an identity service with a rate
 // limit: it plans, applies, plans and destroys 100 groups, 100 projects and 100 role
 // assignments through gophercloud, several at a time. It does this three times: with
-// gophercloud alone; with iamhttp, which takes one line of code; and with iamhttp and a
-// gate. At the end, it prints a table of the results.
+// gophercloud alone; with iamhttp, which requires one line of code; and with iamhttp and
+// a gate. At the end, it prints a table of the results.
 package main
 
 import (
@@ -30,8 +30,8 @@ const usage = `usage: go run ./examples/provider [flags]
 Plans, applies, plans and destroys groups, projects and role assignments with
 gophercloud, as a Terraform provider does, in three ways:
 
-  as it is             gophercloud alone: every throttled request is a failure
-  one line             with iamhttp, which takes one line: nothing fails
+  as is                gophercloud alone: every throttled request is a failure
+  one line             with iamhttp, which needs one line: nothing fails
   one line and a gate  with iamhttp and a gate: hardly any request is throttled
 
 By default, the service runs in this process, and the three runs together take
@@ -41,18 +41,18 @@ about half a minute.
                100 of each)
   -parallel n  number of concurrent operations, like Terraform's -parallelism
                (default 10)
-  -rate n      requests that the service accepts per second, and the number that
-               it accepts at once after a pause (default 100); for a real
-               service, its known limit
-  -only text   run only the way with this name
+  -rate n      number of requests that the service accepts per second, and also
+               at once after a pause (default 100); for a real service, its
+               known limit
+  -only name   run only the way with this name, such as "as is"
   -plain       print lines, not a progress bar (default if there is no terminal)
 
 To run it against a real Keystone, set
 ` + account.Settings + `The resources are deleted afterwards. After an interrupt, resources that were
 just being created may be left behind; their names begin with provider-.
 
-Exit status: 0 if nothing failed in the last way (with the gate, unless -only
-names another), 1 if something failed, 2 if the flags or settings are wrong.
+Exit status: 0 if nothing failed in the last of the ways that were run, 1 if
+not, 2 if the flags or settings are wrong.
 `
 
 func main() {
@@ -63,7 +63,7 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Getenv, terminal, os.Stdout, os.Stderr))
 }
 
-// A way is one of the ways to set up gophercloud that the program compares.
+// A way is one of the ways of setting up gophercloud that the program compares.
 type way struct {
 	name      string
 	configure func(*gophercloud.ProviderClient)
@@ -71,10 +71,10 @@ type way struct {
 
 func ways() []way {
 	return []way{
-		{"as it is", func(*gophercloud.ProviderClient) {}},
+		{"as is", func(*gophercloud.ProviderClient) {}},
 		{"one line", func(p *gophercloud.ProviderClient) { iamgophercloud.Configure(p, nil) }},
 		{"one line and a gate", func(p *gophercloud.ProviderClient) {
-			iamgophercloud.Configure(p, &iamhttp.Transport{Gate: new(gate.Adaptive), GateKey: gate.KeyByHost}) // the service has one limit for reads and writes together
+			iamgophercloud.Configure(p, &iamhttp.Transport{Gate: new(gate.Adaptive), GateKey: gate.KeyByHost}) // reads and writes together have one limit in the service
 		}},
 	}
 }
@@ -107,7 +107,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, termina
 	case err == nil && (*each < 1 || *parallel < 1 || *rate < 1):
 		err = errors.New("-each, -parallel and -rate must be at least 1")
 	case err == nil && len(chosen) == 0:
-		err = fmt.Errorf("-only: there is no way called %q", *only)
+		err = fmt.Errorf("-only: there is no way with the name %q", *only)
 	}
 	endpoint, as, envErr := account.FromEnvironment(getenv)
 	if err = errors.Join(err, envErr); err != nil {
@@ -148,7 +148,8 @@ type result struct {
 	first                                     error // the first failure
 }
 
-// do runs the job in one way, and deletes any resources that the job left behind.
+// do runs the job in one way, and then deletes any resources that the job has left
+// behind.
 func do(ctx context.Context, w way, cloud *counter, endpoint string, as account.Account, j job) (result, error) {
 	identity, err := connect(ctx, w, cloud, endpoint, as)
 	if err != nil {
@@ -159,7 +160,7 @@ func do(ctx context.Context, w way, cloud *counter, endpoint string, as account.
 	r := j.run(ctx)
 	r.way = w.name
 	if j.left() {
-		// Clean up with the gate, even after an interrupt, but not forever.
+		// Clean up with the gate, even after an interrupt, but for a limited time.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Minute)
 		defer cancel()
 		polite := ways()[2]
@@ -168,13 +169,13 @@ func do(ctx context.Context, w way, cloud *counter, endpoint string, as account.
 		}
 		j.name = "clean up"
 		if err := j.destroy(ctx).first; err != nil {
-			return r, fmt.Errorf("resources named like %s may be left behind: %w", j.resources[0].name, err)
+			return r, fmt.Errorf("resources with names like %s may be left behind: %w", j.resources[0].name, err)
 		}
 	}
 	return r, ctx.Err()
 }
 
-// connect sets up gophercloud in one way and logs in.
+// connect sets up gophercloud in the given way, and logs in.
 func connect(ctx context.Context, w way, cloud *counter, endpoint string, as account.Account) (*gophercloud.ServiceClient, error) {
 	if endpoint == "" {
 		endpoint = "https://iam.example/v3"
@@ -198,8 +199,8 @@ func connect(ctx context.Context, w way, cloud *counter, endpoint string, as acc
 	return &gophercloud.ServiceClient{ProviderClient: provider, Endpoint: endpoint + "/", Type: "identity"}, nil
 }
 
-// table formats the results of each way, and the results of a perfect client: one that
-// sends only the requests that are needed, at the rate of the service, without failures.
+// table formats the results of each way and, for comparison, those of an ideal client: it
+// sends only the requests that are needed, at the service's rate, and nothing fails.
 func table(results []result, rate int) string {
 	var b strings.Builder
 	b.WriteString("| | requests | throttled | failed | created | time |\n|---|--:|--:|--:|--:|--:|\n")

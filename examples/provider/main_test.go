@@ -52,7 +52,7 @@ func TestJobWithAGateNeedsHardlyMoreRequestsAndTimeThanAPerfectClient(t *testing
 		t.Run("parallelism "+strconv.Itoa(parallel), func(t *testing.T) {
 			code, stdout, stderr := play(t, false, "-rate", "20", "-parallel", strconv.Itoa(parallel))
 			require.Zero(t, code, stderr)
-			asItIs, line, polite, ideal := row(t, stdout, "as it is"), row(t, stdout, "one line"), row(t, stdout, "one line and a gate"), row(t, stdout, "ideal")
+			asItIs, line, polite, ideal := row(t, stdout, "as is"), row(t, stdout, "one line"), row(t, stdout, "one line and a gate"), row(t, stdout, "ideal")
 			assert.Greater(t, asItIs[failed], 200.0, "gophercloud alone does not retry, so most operations must fail")
 			assert.Zero(t, line[failed])
 			assert.EqualValues(t, 300, line[created])
@@ -60,7 +60,7 @@ func TestJobWithAGateNeedsHardlyMoreRequestsAndTimeThanAPerfectClient(t *testing
 			assert.EqualValues(t, 300, polite[created])
 			assert.LessOrEqual(t, polite[requests], 1.05*ideal[requests])
 			assert.LessOrEqual(t, polite[seconds], 1.1*ideal[seconds])
-			assert.InDelta(t, polite[requests], ideal[requests]+polite[throttled], 0, "each request must have been either needed or throttled")
+			assert.InDelta(t, polite[requests], ideal[requests]+polite[throttled], 0, "every request must be either needed or throttled")
 			_, table, _ := strings.Cut(stdout, "\n\n")
 			t.Log("\n" + table)
 		})
@@ -78,7 +78,7 @@ func TestLinesShowTheProgressOfEachPhase(t *testing.T) {
 		assert.Regexp(t, `^one line and a gate, (plan|apply|destroy): \d+/\d+ in \d+\.\d s, \d+ requests, \d+ throttled\n?$`, line)
 	}
 	assert.Regexp(t, `(?m)^one line and a gate, apply: 150/150 in `, progress)
-	assert.NotContains(t, stdout, "as it is")
+	assert.NotContains(t, stdout, "as is")
 }
 
 func TestBarIsRedrawnInPlace(t *testing.T) {
@@ -88,24 +88,24 @@ func TestBarIsRedrawnInPlace(t *testing.T) {
 }
 
 func TestFailureInTheLastWayIsReported(t *testing.T) {
-	code, stdout, stderr := play(t, false, "-rate", "20", "-only", "as it is")
+	code, stdout, stderr := play(t, false, "-rate", "20", "-only", "as is")
 	assert.Equal(t, 1, code)
 	left := regexp.MustCompile(`clean up, destroy: (\d+)/(\d+) in.*\n\n`).FindStringSubmatch(stdout)
 	require.NotNil(t, left, stdout)
 	assert.NotEqual(t, "0", left[1])
 	assert.Equal(t, left[2], left[1], "all resources that were left behind must be deleted")
-	assert.Regexp(t, `^provider: as it is: \d+ failed; the first: .*429`, stderr)
+	assert.Regexp(t, `^provider: as is: \d+ failed; the first: .*429`, stderr)
 }
 
 func TestResourcesAreDeletedAfterAnInterrupt(t *testing.T) {
 	const each, parallel = 100, 10
 	for name, tt := range map[string]struct {
 		phase           string
-		total, done     int // operations of the phase: all, and those done before the interrupt
-		created, behind int // minimum number of resources created, maximum number left behind
+		total, done     int // the operations of the phase: all of them, and those done before the interrupt
+		created, behind int // the minimum number of resources created, and the maximum number left behind
 	}{
 		"before anything is created":        {"plan", 0, 0, 0, 0},
-		"while resources are being created": {"apply", 3 * each, 50, 50, parallel}, // resources that were just being created may be left behind
+		"while resources are being created": {"apply", 3 * each, 50, 50, parallel}, // resources that are being created at that moment may be left behind
 		"while resources are being read":    {"plan", 3 * each, 50, 2 * each, 0},
 		"while resources are being deleted": {"destroy", 3 * each, 50, 2 * each, 0},
 	} {
@@ -120,7 +120,7 @@ func TestResourcesAreDeletedAfterAnInterrupt(t *testing.T) {
 					}
 				}
 				_, err := do(ctx, ways()[2], &counter{base: cloud}, "", account.Account{}, job{each: each, parallel: parallel, show: show})
-				assert.Equal(t, context.Canceled, err, "the interrupt must be the only error: cleaning up must not fail")
+				assert.Equal(t, context.Canceled, err, "cleaning up must not fail, so the interrupt must be the only error")
 				assert.GreaterOrEqual(t, cloud.created, tt.created)
 				assert.LessOrEqual(t, len(cloud.exists), tt.behind, "%v", cloud.exists)
 			})

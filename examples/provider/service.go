@@ -12,8 +12,8 @@ import (
 )
 
 // A service imitates the parts of Keystone that the job needs, behind a gateway with a
-// rate limit. After a pause, the gateway accepts as many requests at once as it
-// otherwise accepts in a second.
+// rate limit. After a pause, the gateway accepts at once as many requests as it otherwise
+// accepts per second.
 type service struct {
 	iamtest.Server
 	rate float64
@@ -75,7 +75,7 @@ func (s *service) create(w http.ResponseWriter, r *http.Request) {
 	single := strings.TrimSuffix(kind, "s")
 	var in map[string]struct{ Name string }
 	if err := json.NewDecoder(r.Body).Decode(&in); err != nil || in[single].Name == "" {
-		iamtest.Keystone(400, "A name is needed.").ServeHTTP(w, r)
+		iamtest.Keystone(400, "The name is missing.").ServeHTTP(w, r)
 		return
 	}
 	s.mu.Lock()
@@ -98,7 +98,7 @@ func (s *service) get(w http.ResponseWriter, r *http.Request) {
 	found := s.exists[r.URL.Path]
 	s.mu.Unlock()
 	if !found {
-		iamtest.Keystone(404, "Could not find it.").ServeHTTP(w, r)
+		iamtest.Keystone(404, "There is no such resource.").ServeHTTP(w, r)
 		return
 	}
 	says(200, fmt.Sprintf(`{%q:{"id":%q}}`, strings.TrimSuffix(r.PathValue("kind"), "s"), r.PathValue("id")))(w, r)
@@ -110,7 +110,7 @@ func (s *service) delete(w http.ResponseWriter, r *http.Request) {
 	delete(s.exists, r.URL.Path)
 	s.mu.Unlock()
 	if !found {
-		iamtest.Keystone(404, "Could not find it.").ServeHTTP(w, r)
+		iamtest.Keystone(404, "There is no such resource.").ServeHTTP(w, r)
 		return
 	}
 	says(204, "")(w, r)

@@ -8,23 +8,23 @@ import (
 	"time"
 )
 
-// A display shows the progress of a phase. It is called every tenth of a second, and
-// once when the phase has ended.
+// A display shows the progress of a phase. It is called ten times per second, and once
+// more when the phase has ended.
 type display func(phase string, s state, ended bool)
 
 // A state is the progress of a phase at one moment.
 type state struct {
 	total, done, failed int
-	requests, throttled int // since the start of the run
+	requests, throttled int // the numbers since the start of the run
 	elapsed             time.Duration
 }
 
 const (
 	barWidth = 30
-	between  = 5 * time.Second // the time between two lines
+	between  = 5 * time.Second // the interval between lines
 )
 
-// bar redraws one line of a terminal.
+// bar returns a display that redraws one line of a terminal.
 func bar(out io.Writer) display {
 	return func(phase string, s state, ended bool) {
 		drawn := strings.Repeat("#", (s.done+s.failed)*barWidth/max(s.total, 1))
@@ -35,7 +35,8 @@ func bar(out io.Writer) display {
 	}
 }
 
-// lines prints a line every few seconds, and one at the end of a phase.
+// lines returns a display that prints a line every few seconds, and one at the end of
+// each phase.
 func lines(out io.Writer) display {
 	var latest time.Duration
 	return func(phase string, s state, ended bool) {
@@ -58,7 +59,8 @@ func (s state) String() string {
 	return text
 }
 
-// A progress counts the operations of a phase. A goroutine displays the counts.
+// A progress counts the operations of a phase, and has a goroutine that displays the
+// counts.
 type progress struct {
 	mu    sync.Mutex
 	now   state

@@ -17,11 +17,11 @@ import (
 
 // A client makes the few IAM API calls that the quickstart needs.
 //
-// The client never inspects a status code: after the retries, failures arrive as
-// errors. Its methods wrap these errors with %w and add what they were doing.
+// The client never inspects a status code: after the retries, failures arrive as errors.
+// Its methods wrap these errors with %w and add what they were trying to do.
 type client struct {
 	http     *http.Client
-	endpoint string // includes the version; no trailing slash
+	endpoint string // with the API version, without a trailing slash
 	token    string // set by logIn
 }
 
@@ -34,13 +34,13 @@ func newClient(endpoint string, f onFailure) *client {
 		endpoint: endpoint,
 		http: &http.Client{
 			Transport: &iamhttp.Transport{OnFailure: f},
-			// Timeout limits the whole call, retries and waits included. The
-			// Transport knows this limit and never starts a wait that would exceed it.
+			// Timeout limits the whole call, including retries and waits. The Transport
+			// knows this limit and never starts a wait that would exceed it.
 			Timeout: time.Minute,
 			// This API does not redirect, and passwords and tokens must not be sent to
 			// the target of a redirect.
 			CheckRedirect: func(*http.Request, []*http.Request) error {
-				return errors.New("the service redirects; use the address it redirects to")
+				return errors.New("the service redirects; use the address that it redirects to")
 			},
 		},
 	}
@@ -53,7 +53,7 @@ type user struct {
 
 type object = map[string]any
 
-// logIn gets the token for the other calls. If logIn fails, the client keeps its old
+// logIn gets the token that all other calls need. If it fails, the client keeps its old
 // token.
 func (c *client) logIn(ctx context.Context, as account.Account) error {
 	stranger := client{http: c.http, endpoint: c.endpoint} // without the old token
@@ -81,7 +81,7 @@ func (c *client) createUser(ctx context.Context, name string) (user, error) {
 	return out.User, nil
 }
 
-// createUserFrom is like createUser, but reads the request's body from r.
+// createUserFrom does what createUser does, but reads the request's body from r.
 func (c *client) createUserFrom(ctx context.Context, r io.Reader) (user, error) {
 	var out struct{ User user }
 	if _, err := c.send(ctx, http.MethodPost, "/users", r, &out); err != nil {
@@ -113,8 +113,8 @@ func (c *client) deleteUser(ctx context.Context, id string) error {
 	return nil
 }
 
-// do sends a request, with in as JSON if in is not nil, and decodes the response into
-// out.
+// do sends a request and decodes the response into out. Unless in is nil, the body of the
+// request is in, encoded as JSON.
 func (c *client) do(ctx context.Context, method, path string, in, out any) (http.Header, error) {
 	if in == nil {
 		return c.send(ctx, method, path, nil, out)

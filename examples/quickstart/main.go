@@ -1,11 +1,11 @@
-// Command quickstart shows what a caller of an IAM service sees through an
-// iamhttp.Transport: what is retried, what is not retried and why, and how to find
-// out from an error what happened.
+// Command quickstart shows what the caller of an IAM service sees if an iamhttp.Transport
+// is in between: what is retried, what is not retried and why, and how to find out from
+// an error what happened.
 //
-// main.go contains the scenes of the demonstration. client.go is the client that the
-// scenes use, and a model for your own client. server.go is the service, which runs in this process.
-// With -serve, serve.go keeps that service running so that your own program can call
-// it.
+// main.go contains the scenes of the demonstration. client.go contains the client that
+// the scenes use; it is a model for your own client. server.go contains the service,
+// which runs in the same process. With -serve, serve.go keeps that service running so
+// that your own program can call it.
 package main
 
 import (
@@ -103,11 +103,11 @@ type demo struct {
 	transcript
 	client   *client
 	account  account.Account
-	service  *service // nil if the service is a real one
+	service  *service // nil if the demo uses a real service
 	arrived  int      // the number of requests received before the latest call to stage
 	userName string   // the name of the user in most scenes
 	user     user     // the user named userName, once created
-	created  []string // the names of all users that may exist because of this run
+	created  []string // the names of all users that this run may have created
 }
 
 // scenes lists the scenes in order. Staged scenes need responses that a real service does
@@ -122,11 +122,11 @@ var scenes = []struct {
 	{"Get the user, and find it by name", false, (*demo).readUser},
 	{"A throttled call is retried", true, (*demo).rateLimit},
 	{"A call that times out in the service is retried", true, (*demo).requestTimeout},
-	{"Check for a certain status: errors.Is", false, (*demo).conflict},
+	{"Check for a specific status: errors.Is", false, (*demo).conflict},
 	{"Get the details of a failure: errors.As", false, (*demo).notFound},
-	{"Get only the status code: errors.As", false, (*demo).unauthorized},
-	{"A failure that the API does not allow to be retried is returned at once", true, (*demo).unavailable},
-	{"A call that would have to wait past its deadline fails at once", true, (*demo).deadline},
+	{"Get just the status code: errors.As", false, (*demo).unauthorized},
+	{"A failure that may not be retried is returned at once", true, (*demo).unavailable},
+	{"A call that would have to wait beyond its deadline fails at once", true, (*demo).deadline},
 	{"A body that can be read only once is sent only once", true, (*demo).upload},
 	{"An SDK that inspects status codes: PassThrough and a Recorder", false, (*demo).passThrough},
 }
@@ -166,7 +166,7 @@ func (d *demo) createUser(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	d.say("-> %s created, id %s", d.user.Name, d.user.ID)
+	d.say("-> %s created, ID %s", d.user.Name, d.user.ID)
 	return nil
 }
 
@@ -183,12 +183,12 @@ func (d *demo) readUser(ctx context.Context) error {
 	if got != d.user || len(found) != 1 || found[0] != d.user {
 		return fmt.Errorf("created %+v, but got %+v and found %+v", d.user, got, found)
 	}
-	d.say("-> %s is the id of the only user with that name", found[0].ID)
+	d.say("-> %s is the ID of the only user with that name", found[0].ID)
 	return nil
 }
 
 // rateLimit creates a user while the service throttles one request. The line about the
-// retry comes from the Transport's OnFailure; the caller of createUser only sees that
+// retry is printed by the Transport's OnFailure; the caller of createUser only sees that
 // the call succeeds.
 func (d *demo) rateLimit(ctx context.Context) error {
 	d.stage(iamtest.Throttled(time.Second))
@@ -197,7 +197,7 @@ func (d *demo) rateLimit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.say("-> %s created, id %s", u.Name, u.ID)
+	d.say("-> %s created, ID %s", u.Name, u.ID)
 	return d.sent(2)
 }
 
@@ -237,8 +237,8 @@ func (d *demo) notFound(ctx context.Context) error {
 	return nil
 }
 
-// unauthorized logs in as a user that does not exist. The service responds as it does to
-// a wrong password, but no account can be locked.
+// unauthorized logs in as a user that does not exist. The service responds as it would to
+// a wrong password, but no account can get locked.
 func (d *demo) unauthorized(ctx context.Context) error {
 	stranger := d.account
 	stranger.UserName = randomName("nobody")
@@ -306,18 +306,18 @@ func (d *demo) passThrough(ctx context.Context) error {
 	sdk := newSDK(d.client, d.failed)
 	ctx, rec := iamhttp.WithRecorder(ctx)
 	err := sdk.deleteUser(ctx, "nobody")
-	d.say("-> err is %v", err)
+	d.say("-> err is: %v", err)
 	err = rec.Wrap(err)
 	if !errors.Is(err, errSDK) || !errors.Is(err, iamhttp.ErrNotFound) {
 		return unexpected(err, iamhttp.ErrNotFound)
 	}
-	d.say("-> rec.Wrap(err) is %v", err)
+	d.say("-> rec.Wrap(err) is: %v", err)
 	d.say("-> errors.Is finds both the SDK's own error and iamhttp.ErrNotFound")
 	return nil
 }
 
-// cleanUp deletes users by name instead of id, because a call that failed may still have
-// created its user.
+// cleanUp finds the users by name instead of ID, because a call that failed may still
+// have created its user.
 func (d *demo) cleanUp(ctx context.Context) error {
 	if len(d.created) == 0 {
 		return nil
@@ -339,14 +339,15 @@ func (d *demo) cleanUp(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// stage makes the service respond to the next request with a, and starts to count
+// stage makes the service respond to the next request with a, and restarts the count of
 // requests.
 func (d *demo) stage(a iamtest.Answer) {
 	d.arrived = len(d.service.Requests())
 	d.service.Next(a)
 }
 
-// sent checks and prints how many times the request of a staged scene arrived.
+// sent checks how many times the request of a staged scene arrived, and prints the
+// number.
 func (d *demo) sent(want int) error {
 	got := len(d.service.Requests()) - d.arrived
 	if got != want {

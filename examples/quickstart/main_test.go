@@ -22,8 +22,8 @@ func play(ctx context.Context, env map[string]string, args ...string) (code int,
 	return code, out.String(), errs.String()
 }
 
-// served returns a service, and the settings to reach it through handler. If handler is
-// nil, the service is reached directly.
+// served returns a service, and the settings for reaching it through handler. If handler
+// is nil, requests go directly to the service.
 func served(t *testing.T, handler func(*service) http.HandlerFunc) (*service, map[string]string) {
 	s := newService()
 	h := http.Handler(s)
@@ -57,7 +57,7 @@ func readable(t *testing.T, transcript string) {
 
 func TestQuickstartShowsWhatACallerSees(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes a few seconds: it waits as long as the service asks")
+		t.Skip("this test takes a few seconds, because it waits as long as the service asks")
 	}
 	t.Parallel()
 	code, stdout, stderr := play(t.Context(), nil)
@@ -66,8 +66,8 @@ func TestQuickstartShowsWhatACallerSees(t *testing.T) {
 	readable(t, stdout)
 	for _, want := range []string{
 		`-> admin is logged in to project demo`,
-		`-> alice created, id user-1`,
-		`429 TooManyRequests, Retry-After: 1: retry in [12]\.\ds\n +-> bob created, id user-2\n.* twice`,
+		`-> alice created, ID user-1`,
+		`429 TooManyRequests, Retry-After: 1: retry in [12]\.\ds\n +-> bob created, ID user-2\n.* twice`,
 		`408 Request Time-out: retry in [01]\.\ds\n +-> user-1 has the name alice\n.* twice`,
 		`409 Conflict: no retry, not retryable\n +-> errors\.Is\(err, iamhttp\.ErrConflict\)`,
 		`e\.Code: +404 NotFound\n +e\.Message: .*\n +e\.RequestID: req-[0-9a-f-]+\n +e\.Attempts: +1\n`,
@@ -75,7 +75,7 @@ func TestQuickstartShowsWhatACallerSees(t *testing.T) {
 		`503 ServiceUnavailable, Retry-After: 1: no retry, not retryable\n(.*\n)*?.* once`,
 		`iamhttp\.StopDeadline: the call failed at once \(`,
 		`429 TooManyRequests, Retry-After: 1: no retry, body not replayable\n(.*\n)*?.* once`,
-		`err is sdk: the request failed\n +-> rec\.Wrap\(err\) is sdk: the request failed: iamhttp: 404 NotFound`,
+		`err is: sdk: the request failed\n +-> rec\.Wrap\(err\) is: sdk: the request failed: iamhttp: 404 NotFound`,
 		`-> alice deleted\n +-> bob deleted\n\nEverything went as expected\.\n$`,
 	} {
 		assert.Regexp(t, want, stdout)
@@ -101,8 +101,8 @@ func TestQuickstartAgainstARealServiceSkipsOnlyTheStagedScenes(t *testing.T) {
 	for _, want := range []string{
 		`the service at\s` + env["OS_AUTH_URL"] + `/v3`,
 		`-> admin is logged in to project demo`,
-		`-> quickstart-[a-z2-7]{12} created, id user-1`,
-		`user-1 is the id of the only user with that name`,
+		`-> quickstart-[a-z2-7]{12} created, ID user-1`,
+		`user-1 is the ID of the only user with that name`,
 		`409 Conflict`,
 		`404 NotFound`,
 		`401 Unauthorized`,
@@ -112,7 +112,7 @@ func TestQuickstartAgainstARealServiceSkipsOnlyTheStagedScenes(t *testing.T) {
 		assert.Regexp(t, want, stdout)
 	}
 	assert.Equal(t, 5, strings.Count(stdout, "skipped: a real service does not send"), stdout)
-	assert.NotRegexp(t, `\b(429|408|503)\b`, stdout) // as whole words, because a port or a request id may contain these digits
+	assert.NotRegexp(t, `\b(429|408|503)\b`, stdout) // as whole words, because a port or a request ID may contain these digits
 	assert.Empty(t, s.left())
 
 	require.Contains(t, seen.String(), s.token)

@@ -18,8 +18,8 @@ type sdk struct {
 
 var errSDK = errors.New("sdk: the request failed")
 
-// newSDK gives the SDK an http.Client whose Transport has PassThrough set. Nothing else
-// has to change.
+// newSDK returns an SDK with an http.Client whose Transport has PassThrough set. Nothing
+// else in the SDK has to change.
 func newSDK(c *client, f onFailure) *sdk {
 	return &sdk{
 		endpoint: c.endpoint,

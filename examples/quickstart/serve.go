@@ -19,7 +19,7 @@ import (
 const usualAddress = "127.0.0.1:13357"
 
 // serve runs the service until the context ends. Programs can call the service without
-// logging in. Every second request is throttled, so that programs see a retry.
+// logging in. Every other request is throttled, so that programs see a retry.
 func serve(ctx context.Context, stdout io.Writer) error {
 	l, err := net.Listen("tcp", usualAddress)
 	if err != nil {
@@ -42,8 +42,8 @@ func serve(ctx context.Context, stdout io.Writer) error {
 	s.server = &http.Server{Handler: s}
 	context.AfterFunc(ctx, s.close)
 
-	fmt.Fprintf(stdout, `The service runs until you press Ctrl-C. It responds to every second request
-with 429 and Retry-After: 1, so that you see a retry.
+	fmt.Fprintf(stdout, `The service runs until you press Ctrl-C. It responds to every other request
+with a 429 and Retry-After: 1, so that you can see a retry.
 
 http://%[1]s/v3/users/alice    exists
 http://%[1]s/v3/users/bob      does not exist (404)

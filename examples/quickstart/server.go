@@ -16,7 +16,7 @@ import (
 // A service is an IAM service with a single account. It supports the part of the API
 // that the quickstart calls.
 type service struct {
-	iamtest.Server // its script takes precedence over the API
+	iamtest.Server // scripted responses take precedence over the API
 
 	endpoint string
 	account  account.Account // the only account that can log in
@@ -24,7 +24,7 @@ type service struct {
 	token    string // the only valid token
 
 	mu    sync.Mutex
-	ids   int // the number of user ids used so far
+	ids   int // the number of user IDs used so far
 	users []user
 }
 
@@ -61,8 +61,8 @@ func newService() *service {
 
 func (s *service) close() { s.server.Close() }
 
-// loggedIn rejects requests without the token. It passes on all other requests one at a
-// time, so that the handlers need no locks.
+// loggedIn rejects requests without the token, and passes on all others one at a time, so
+// that the handlers do not need locks.
 func (s *service) loggedIn(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("X-Auth-Token") != s.token {
@@ -142,7 +142,7 @@ func (s *service) deleteUser(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// find returns the index of the user whose id is in the path. If there is no such user,
+// find returns the index of the user whose ID is in the path. If there is no such user,
 // it sends a 404 and returns -1.
 func (s *service) find(w http.ResponseWriter, r *http.Request) int {
 	id := r.PathValue("id")
@@ -153,10 +153,11 @@ func (s *service) find(w http.ResponseWriter, r *http.Request) int {
 	return i
 }
 
-// decode reports whether the body could be decoded. If not, it sends a 400.
+// decode decodes the body into in, and reports whether that worked. If not, it sends a
+// 400.
 func decode(w http.ResponseWriter, r *http.Request, in any) bool {
 	if err := json.NewDecoder(r.Body).Decode(in); err != nil {
-		iamtest.Keystone(400, "The body is not the expected JSON.").ServeHTTP(w, r)
+		iamtest.Keystone(400, "The body is not JSON, or not of the expected form.").ServeHTTP(w, r)
 		return false
 	}
 	return true

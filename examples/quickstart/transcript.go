@@ -20,7 +20,7 @@ const (
 	indent = "      "
 )
 
-// intro prints a line that does not belong to a scene.
+// intro prints text that does not belong to a scene.
 func (t *transcript) intro(format string, args ...any) {
 	fmt.Fprintf(t.out, format+"\n", args...)
 }
@@ -30,7 +30,7 @@ func (t *transcript) scene(title string) {
 	fmt.Fprintf(t.out, "\n%2d. %s\n", t.number, title)
 }
 
-// say prints a line of the current scene, and wraps it if it is too long.
+// say prints a line in the current scene, wrapped if it is too long.
 func (t *transcript) say(format string, args ...any) {
 	rest := fmt.Sprintf(format, args...)
 	for lead := indent; ; lead = indent + "     " {

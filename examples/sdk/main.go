@@ -1,5 +1,5 @@
 // Command sdk is a program that uses a small IAM SDK to make sure that some users exist.
-// The SDK, in the directory iam, uses iamhttp. The program itself only uses iamhttp to
+// The SDK, in the directory iam, uses iamhttp. The program itself uses iamhttp only to
 // handle errors.
 //
 //	go run ./examples/sdk alice bob alice
@@ -29,13 +29,13 @@ type users interface {
 	FindUser(ctx context.Context, name string) (*iam.User, error)
 }
 
-// ensure creates the user with this name, or returns the existing one.
+// ensure creates a user with this name, or returns the existing user.
 func ensure(ctx context.Context, u users, name string) (user *iam.User, created bool, err error) {
 	user, err = u.CreateUser(ctx, name)
 	switch {
 	case err == nil:
 		return user, true, nil
-	case errors.Is(err, iamhttp.ErrConflict), errors.Is(err, iamhttp.ReasonAlreadyExists): // some services return a 400
+	case errors.Is(err, iamhttp.ErrConflict), errors.Is(err, iamhttp.ReasonAlreadyExists): // some services return a 400 for a conflict
 		user, err = u.FindUser(ctx, name)
 		if err == nil && user == nil {
 			err = fmt.Errorf("user %q exists, but is not visible to this account", name)
@@ -50,14 +50,14 @@ func advice(err error) string {
 	switch {
 	case errors.Is(err, iamhttp.ReasonAccountLocked):
 		return "wait until the account is unlocked"
-	case errors.Is(err, iamhttp.ErrForbidden), errors.Is(err, iamhttp.ReasonPermissionMissing): // some services return a 401
+	case errors.Is(err, iamhttp.ErrForbidden), errors.Is(err, iamhttp.ReasonPermissionMissing): // some services return a 401 for a missing permission
 		return "ask for the permission to create users"
 	case errors.Is(err, iamhttp.ErrUnauthorized):
 		return "log in again"
 	case errors.Is(err, iamhttp.ReasonQuotaExceeded):
 		return "delete a user, or ask for a higher quota"
 	}
-	if wait, ok := iamhttp.RetryAfter(err); ok { // from the service or from a gate
+	if wait, ok := iamhttp.RetryAfter(err); ok { // the wait that the service or a gate asks for
 		return fmt.Sprintf("try again in %v", wait)
 	}
 	var answered *iamhttp.StatusError
@@ -67,7 +67,7 @@ func advice(err error) string {
 	case !errors.As(err, &answered):
 		return "check the connection"
 	case answered.RequestID != "":
-		return "contact the operators and mention request " + answered.RequestID
+		return "contact the operators and mention the request ID " + answered.RequestID
 	}
 	return "contact the operators"
 }
@@ -112,15 +112,15 @@ func run(ctx context.Context, u users, names []string, stdout, stderr io.Writer)
 			fmt.Fprintf(stderr, "%s\n  -> %s\n", folded(fmt.Sprintf("%s: %v", name, err)), advice(err))
 			return 1
 		case created:
-			fmt.Fprintf(stdout, "%s: created, id %s\n", name, user.ID)
+			fmt.Fprintf(stdout, "%s: created, ID %s\n", name, user.ID)
 		default:
-			fmt.Fprintf(stdout, "%s: exists, id %s\n", name, user.ID)
+			fmt.Fprintf(stdout, "%s: exists, ID %s\n", name, user.ID)
 		}
 	}
 	return 0
 }
 
-// folded wraps a text at 80 columns.
+// folded returns the text wrapped at 80 columns.
 func folded(text string) string {
 	lines, line := "", ""
 	for word := range strings.FieldsSeq(text) {
@@ -133,8 +133,8 @@ func folded(text string) string {
 	return lines + line
 }
 
-// serviceWithAQuota returns an IAM service that runs in this process. Like a real service,
-// it sends a 400 both if a user already exists and if the quota is used up.
+// serviceWithAQuota returns an IAM service that runs in this process. Like a real
+// service, it returns a 400 both if a user already exists and if the quota is used up.
 func serviceWithAQuota(quota int) http.Handler {
 	var names []string
 	find := func(name string) string {

@@ -16,7 +16,8 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// fake imitates the SDK without a service. Its errors have the types of iamhttp's errors.
+// fake is an SDK that does not need a service. Its errors have the types of iamhttp's
+// errors.
 type fake struct {
 	createErr, findErr error
 	found              *iam.User
@@ -57,15 +58,15 @@ func TestEnsureCreatesOrFindsTheUser(t *testing.T) {
 
 func TestAdviceFitsTheError(t *testing.T) {
 	for want, err := range map[string]error{
-		"wait until the account is unlocked":          &iamhttp.StatusError{Code: 401, ServiceCode: "IAM.0061"},
-		"log in again":                                &iamhttp.StatusError{Code: 401},
-		"delete a user, or ask for a higher quota":    &iamhttp.StatusError{Code: 400, ServiceCode: "1115"},
-		"try again in 1m0s":                           &iamhttp.StatusError{Code: 429, RetryAfter: time.Minute},
-		"contact the operators and mention request r": &iamhttp.StatusError{Code: 500, RequestID: "r"},
-		"contact the operators":                       &iamhttp.StatusError{Code: 500},
-		"try again in 5s":                             &iamhttp.NotSentError{RetryAfter: 5 * time.Second, Err: gate.ErrDeadline},
-		"try again later":                             &iamhttp.NotSentError{},
-		"check the connection":                        errors.New("connection refused"),
+		"wait until the account is unlocked":                 &iamhttp.StatusError{Code: 401, ServiceCode: "IAM.0061"},
+		"log in again":                                       &iamhttp.StatusError{Code: 401},
+		"delete a user, or ask for a higher quota":           &iamhttp.StatusError{Code: 400, ServiceCode: "1115"},
+		"try again in 1m0s":                                  &iamhttp.StatusError{Code: 429, RetryAfter: time.Minute},
+		"contact the operators and mention the request ID r": &iamhttp.StatusError{Code: 500, RequestID: "r"},
+		"contact the operators":                              &iamhttp.StatusError{Code: 500},
+		"try again in 5s":                                    &iamhttp.NotSentError{RetryAfter: 5 * time.Second, Err: gate.ErrDeadline},
+		"try again later":                                    &iamhttp.NotSentError{},
+		"check the connection":                               errors.New("connection refused"),
 	} {
 		assert.Equal(t, want, advice(err))
 	}
@@ -80,9 +81,9 @@ func TestProgramCreatesAndFindsUsersUntilTheQuotaIsUsedUp(t *testing.T) {
 	client := iam.New(service.URL+"/v3", "token", nil)
 	var out, errs strings.Builder
 	assert.Equal(t, 1, run(t.Context(), client, []string{"alice", "bob", "alice", "carol"}, &out, &errs))
-	assert.Equal(t, `alice: created, id 1
-bob: created, id 2
-alice: exists, id 1
+	assert.Equal(t, `alice: created, ID 1
+bob: created, ID 2
+alice: exists, ID 1
 `, out.String())
 	assert.Equal(t, `carol: create user "carol": iamhttp: 400 BadRequest: "The number of IAM users
 has reached the maximum allowed limit." (1115, request

@@ -1,5 +1,6 @@
-// Package answer reads failing responses: the wait that they ask for, the service's code
-// and message in the body, and what the code and message mean. All functions are pure.
+// Package answer interprets failing responses: the wait that they ask for, the service's
+// code and message in the body, and what the code and message mean. All functions are
+// pure.
 package answer
 
 import (
@@ -12,7 +13,7 @@ import (
 	"unicode/utf8"
 )
 
-// Details are what a service says about a failure in the response body.
+// Details holds what a service says about a failure in the response body.
 type Details struct{ Code, Message, RequestID string }
 
 // Decode understands the error bodies of IAM services and of the gateways and token
@@ -28,12 +29,12 @@ type Details struct{ Code, Message, RequestID string }
 //
 // Names may be spelled in other ways, such as errorCode or errMsg. An object or a message
 // may be JSON inside a string. A code that only names a status, such as "404 Not Found"
-// or "Forbidden", is ignored. If the body is a short plain text, the text is the message.
-// Decode ignores any other body.
+// or "Forbidden", is ignored. If the body is a short plain text, that text becomes the
+// message. Decode ignores all other bodies.
 //
-// Decode works on the bytes and does not use encoding/json, for two reasons: a
-// truncated body still yields its message, and nothing is allocated except the returned
-// strings, unless there is JSON in a string or the body is compressed.
+// Decode parses the bytes itself instead of using encoding/json, for two reasons: a
+// truncated body still yields its message, and nothing but the returned strings is
+// allocated, unless there is JSON in a string or the body is compressed.
 func Decode(header http.Header, body []byte, status int) Details {
 	body = inflate(header.Get("Content-Encoding"), body)
 	body = bytes.TrimPrefix(body, []byte("\ufeff"))
@@ -52,10 +53,10 @@ func Decode(header http.Header, body []byte, status int) Details {
 	return d
 }
 
-// lineBreaks occur in WebOb's messages, even in JSON.
+// lineBreaks replaces the line breaks that WebOb puts into its messages, even in JSON.
 var lineBreaks = strings.NewReplacer("<br />", " ", "<br/>", " ", "<br>", " ")
 
-// decode is Decode for an uncompressed body.
+// decode does the work of Decode for an uncompressed body.
 func decode(body []byte, status int) Details {
 	f := orOnly(parseFields(object(body)))
 	inner := parseFields(object(f.err))
@@ -89,16 +90,16 @@ func decode(body []byte, status int) Details {
 	return d
 }
 
-// fields are the relevant members of an object, as raw JSON.
+// fields holds the relevant members of an object, as raw JSON.
 type fields struct {
 	errorCode, errorMsg, code, message, detail, title, requestID []byte
 
 	err, errs, errorDescription []byte
 
-	sentence []byte // the last value whose name ends in "error" or "fault"
-	object   []byte // the last object with another name
-	objects  int    // the number of objects with other names
-	others   int    // the number of other values with other names
+	sentence []byte // the value of the last other member whose name ends in "error" or "fault"
+	object   []byte // the last object under any other name
+	objects  int    // the number of objects under other names
+	others   int    // the number of values that are not objects, under other names
 }
 
 func parseFields(object []byte) (f fields) {
@@ -108,7 +109,7 @@ func parseFields(object []byte) (f fields) {
 		case "error_code", "error_msg", "code", "message", "detail", "title", "request_id", "error", "errors", "error_description":
 			exact = true
 		}
-		var room [20]byte // longer than any name
+		var room [20]byte // longer than any known name
 		plain := plainName(room[:0], name)
 		field := f.field(plain)
 		switch {
@@ -129,7 +130,8 @@ func parseFields(object []byte) (f fields) {
 	return f
 }
 
-// field returns the field for members with a plain name, or nil if there is none.
+// field returns the field that stores members with this plain name, or nil if there is no
+// such field.
 func (f *fields) field(plain []byte) *[]byte {
 	switch string(plain) {
 	case "errorcode", "errcode":
@@ -156,8 +158,8 @@ func (f *fields) field(plain []byte) *[]byte {
 	return nil
 }
 
-// plainName appends a name to room in lower case and without separators. It cuts the name
-// off where room is full.
+// plainName appends a name to room, in lower case and without separators. It drops the
+// part that does not fit into room.
 func plainName(room, name []byte) []byte {
 	for _, c := range name {
 		if c != '_' && c != '-' && len(room) < cap(room) {
@@ -167,14 +169,14 @@ func plainName(room, name []byte) []byte {
 	return room
 }
 
-// says reports whether a value says anything: it is not null, true, false or an empty
-// string.
+// says reports whether a value conveys anything: null, true, false and an empty string do
+// not.
 func says(value []byte) bool {
 	return len(value) > 0 && (value[0] == '{' || value[0] == '[' || len(bare(value)) > 0)
 }
 
-// orOnly returns f. But if f has no known field and exactly one object with another name,
-// it returns the fields of that object.
+// orOnly returns f, unless f has no known field and exactly one object under another
+// name. In that case it returns the fields of that object.
 func orOnly(f fields) fields {
 	for _, raw := range [...][]byte{f.errorCode, f.errorMsg, f.code, f.message, f.detail, f.title, f.err, f.errs, f.errorDescription} {
 		if raw != nil {
@@ -187,7 +189,7 @@ func orOnly(f fields) fields {
 	only := parseFields(f.object)
 	tells := only.message != nil || only.errorMsg != nil || only.err != nil
 	if !tells && (f.others > 0 || only.code == nil && only.errorCode == nil) {
-		return f // the object may be the resource that was requested
+		return f // the object may be the requested resource and not an error
 	}
 	if only.requestID == nil {
 		only.requestID = f.requestID
@@ -195,8 +197,8 @@ func orOnly(f fields) fields {
 	return only
 }
 
-// namesStatus reports whether c only names a status: by the number of the given status,
-// perhaps with its phrase, or by the phrase of any status.
+// namesStatus reports whether c merely names a status: either it begins with the number
+// of the given status, possibly followed by a phrase, or it is the phrase of any status.
 func namesStatus(c []byte, status int) bool {
 	var room [20]byte
 	rest, ok := bytes.CutPrefix(c, strconv.AppendInt(room[:0], int64(status), 10))
@@ -252,8 +254,9 @@ func sameLetters(c []byte, phrase string) bool {
 	}
 }
 
-// plainText returns the body if it is a short, readable text and is declared as text. It
-// accepts text/html too, because some services declare their texts as HTML.
+// plainText returns the body if it is a short, readable text and its Content-Type is
+// text/plain. It also accepts text/html, because some services declare plain text as
+// HTML.
 func plainText(contentType string, body []byte) string {
 	contentType, _, _ = strings.Cut(contentType, ";")
 	contentType = strings.TrimSpace(contentType)

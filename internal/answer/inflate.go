@@ -9,11 +9,11 @@ import (
 	"strings"
 )
 
-// maxInflated limits how much of a compressed body is inflated, so that a zip bomb costs
-// no more than any other body.
+// maxInflated is the maximum number of bytes that a compressed body is inflated to, so
+// that a zip bomb costs no more than any other body.
 const maxInflated = 64 << 10
 
-// inflate returns the beginning of a body, uncompressed. It returns the body itself if
+// inflate returns the beginning of a body, decompressed. It returns the body itself if
 // there is no Content-Encoding, or if the encoding is unknown or wrong. net/http inflates
 // a body only if it has asked for gzip itself: a caller that sets Accept-Encoding
 // receives the bytes as they were sent.

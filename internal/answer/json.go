@@ -7,8 +7,8 @@ import (
 )
 
 // members ranges over the members of a JSON object: their names, without quotes, and
-// their raw values. It is lenient: it stops where the text stops being JSON, and if a
-// value is truncated, it yields what is there.
+// their raw values. It is lenient: it stops where the text is no longer JSON, and of a
+// truncated value it yields the part that is present.
 func members(object []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func(name, value []byte) bool) {
 		rest, ok := bytes.CutPrefix(trimSpace(object), []byte("{"))
@@ -40,8 +40,8 @@ func firstElement(array []byte) []byte {
 	return rest[:valueEnd(rest)]
 }
 
-// trimSpace is bytes.TrimLeft for JSON's white space, but does not have to build a
-// cutset.
+// trimSpace does what bytes.TrimLeft would do with JSON's white space, but does not have
+// to build a cutset.
 func trimSpace(b []byte) []byte {
 	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t' || b[0] == '\r' || b[0] == '\n') {
 		b = b[1:]
@@ -83,8 +83,8 @@ func valueEnd(b []byte) int {
 	return len(b)
 }
 
-// object returns raw if it is a JSON object, and the inner object if raw is a string
-// that holds one.
+// object returns raw if raw is a JSON object. If raw is a string that contains a JSON
+// object, it returns the inner object.
 func object(raw []byte) []byte {
 	raw = trimSpace(raw)
 	if len(raw) > 0 && raw[0] == '{' {
@@ -114,7 +114,7 @@ func bare(raw []byte) []byte {
 	return nil
 }
 
-// text returns the same value as bare, with escapes resolved.
+// text returns the value that bare returns, with escapes resolved.
 func text(raw []byte) string {
 	b := bare(raw)
 	if bytes.IndexByte(b, '\\') < 0 {

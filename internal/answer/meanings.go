@@ -66,13 +66,13 @@ type Meaning struct {
 	Status int    // the status that the documentation gives for the code
 	Reason Reason
 	Says   string // what has happened
-	Texts  []Text // for a code with several meanings; the first one that matches the message decides
+	Texts  []Text // for a code with several meanings; the first text that matches the message decides
 }
 
-// Meanings are the documented codes that a program can act on, sorted by code. They
-// come from the IAM service (its page "Error Codes"; codes of four digits or with the
-// prefix IAM.) and from the gateway in front of it. The many codes that only say which
-// parameter is wrong are left out, because only a person can act on them.
+// Meanings are the documented codes that a program can act on, sorted by code. They come
+// from the IAM service (its page "Error Codes"; codes of four digits or with the prefix
+// IAM.) and from the gateway in front of it. The many codes that merely say which
+// parameter is wrong are left out, because only a person can act on those.
 //
 // To add a code, add a row here and one in reason_test.go in the root. Then run in the
 // root:
@@ -138,8 +138,8 @@ type Text struct {
 	Example string
 }
 
-// The texts come from the documentation of the gateway and from Keystone, with close
-// variants. The first match wins.
+// The texts, and close variants of them, come from the gateway's documentation and from
+// Keystone. The first match wins.
 var (
 	gatewayTexts = []Text{
 		{[]string{"reach*|exceed*", "limit", "ak|access key|fail*"}, AccountLocked, "AK access failed to reach the limit,forbidden"},
@@ -173,8 +173,8 @@ var (
 	}
 )
 
-// Uncoded returns the patterns for messages with a status. They apply to a response
-// without a code, or whose code has no reason of its own.
+// Uncoded returns the patterns for messages in responses with this status. They apply if
+// the response has no code, or if its code has no reason of its own.
 func Uncoded(status int) []Text {
 	switch status {
 	case http.StatusUnauthorized, http.StatusForbidden:
@@ -188,7 +188,7 @@ func Uncoded(status int) []Text {
 }
 
 // ReasonOf returns the reason for a failure with this status, code and message, or
-// Unknown if they give none.
+// Unknown if none of them indicates a reason.
 func ReasonOf(status int, code, message string) Reason {
 	m := meaningOf(code)
 	switch {
@@ -205,8 +205,8 @@ func ReasonOf(status int, code, message string) Reason {
 	return m.Reason
 }
 
-// meaningOf returns the Meaning of a code, in upper or lower case and with either prefix,
-// or the zero Meaning if the code is not in Meanings.
+// meaningOf returns the Meaning of a code, which may be in upper or lower case and have
+// either prefix. It returns the zero Meaning if the code is not in Meanings.
 func meaningOf(code string) Meaning {
 	var room [12]byte // longer than any code
 	if code == "" || len(code) > len(room) {
@@ -239,7 +239,7 @@ func meaningOf(code string) Meaning {
 
 // told returns the reason of the first text that matches a message, or Unknown.
 func told(message string, texts []Text) Reason {
-	message = message[:min(len(message), 512)] // a long message states the reason at its beginning
+	message = message[:min(len(message), 512)] // a long message gives its reason at the beginning
 	// The gateway's message begins with the kind of authentication and ends with the
 	// request that it received. Ignore both.
 	if i := index(message, "authentication information"); i >= 0 {

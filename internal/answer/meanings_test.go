@@ -45,10 +45,10 @@ func FuzzReason(f *testing.F) {
 			t.Fatalf("reason %d has no text", r)
 		}
 		if again := answer.ReasonOf(status, strings.ToUpper(code), strings.ToUpper(message)); again != r && isASCII(code+message) {
-			t.Fatalf("got %v for the same text in upper case, want %v", again, r)
+			t.Fatalf("got %v for the same code and message in upper case, want %v", again, r)
 		}
 		if far := answer.ReasonOf(status, code, message+strings.Repeat(" ", 512)+"The account is locked."); far != r {
-			t.Fatalf("got %v with a lock message after the first 512 bytes, want %v", far, r)
+			t.Fatalf("a lock message after the first 512 bytes changed the reason: got %v, want %v", far, r)
 		}
 	})
 }

@@ -8,16 +8,17 @@ import (
 )
 
 // RetryAfter returns the wait that Retry-After asks for (RFC 9110 §10.2.3), and whether
-// the field is present and valid. The wait is rounded up to whole seconds, and saturates.
-// If there are several header lines, the longest wait counts. A date is compared with the
-// response's own Date, so that a wrong local clock does no harm, and with now only if
-// there is no valid Date. A time in the past is valid and yields 0.
+// the field is present and valid. The wait is rounded up to whole seconds, and saturates
+// instead of overflowing. If there are several Retry-After lines, the longest wait
+// counts. A date is measured from the response's own Date, so that a wrong local clock
+// does no harm; only if there is no valid Date is it measured from now. A time in the
+// past is valid and yields 0.
 func RetryAfter(h http.Header, now time.Time) (wait time.Duration, valid bool) {
 	return Wait(h["Retry-After"], h, now)
 }
 
-// Wait does the same as RetryAfter for the lines of any other header field with the same
-// syntax. h is the header that contains the Date.
+// Wait does what RetryAfter does, but for the lines of any header field with the syntax
+// of Retry-After. h is the header that contains the Date.
 func Wait(lines []string, h http.Header, now time.Time) (wait time.Duration, valid bool) {
 	for _, line := range lines {
 		line = strings.Trim(line, " \t")
@@ -38,7 +39,8 @@ func Wait(lines []string, h http.Header, now time.Time) (wait time.Duration, val
 	return wait, valid
 }
 
-// delaySeconds parses 1*DIGIT: no sign, no fraction, no exponent.
+// delaySeconds parses a number of seconds that consists only of digits (1*DIGIT), without
+// a sign, fraction or exponent.
 func delaySeconds(s string) (time.Duration, bool) {
 	if s == "" {
 		return 0, false
@@ -60,7 +62,7 @@ func seconds(n int64) time.Duration {
 	return time.Duration(n) * time.Second
 }
 
-// untilCeil returns the time from one date to another, rounded up to seconds.
+// untilCeil returns the time between two dates, rounded up to whole seconds.
 func untilCeil(at, from time.Time) time.Duration {
 	d := at.Sub(from)
 	if rest := d % time.Second; rest > 0 {

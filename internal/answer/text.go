@@ -6,8 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// Label returns a short text from the service in a form that is safe to print: one line
-// of at most 128 bytes.
+// Label returns a text from the service in a form that is safe to print: one line of at
+// most 128 bytes.
 func Label(s string) string { return Cut(OneLine(s), 128) }
 
 // Cut returns at most the first n bytes of s, without a partial character at the end.
@@ -21,8 +21,8 @@ func Cut(s string, n int) string {
 	return s[:n]
 }
 
-// OneLine removes surrounding white space and all characters that could start a new line,
-// move the cursor or change the writing direction where s is shown.
+// OneLine removes surrounding white space, and all characters that could start a new
+// line, move the cursor or change the writing direction when s is displayed.
 func OneLine(s string) string {
 	plain := true // the usual case
 	for i := 0; i < len(s) && plain; i++ {
@@ -43,6 +43,6 @@ func OneLine(s string) string {
 	return strings.Join(strings.Fields(s), " ")
 }
 
-// unprintable also rejects invisible characters, which would make different texts look
-// equal.
+// unprintable also rejects invisible characters, because they would make different texts
+// look the same.
 func unprintable(r rune) bool { return !unicode.IsPrint(r) }

@@ -32,7 +32,7 @@ func TestCutNeverLeavesAPartialCharacter(t *testing.T) {
 	for n, want := range []string{"", "a", "a", "aü", "aü", "aü", "aü", "aü😀", "aü😀"} {
 		assert.Equal(t, want, answer.Cut("aü😀", n), "%d bytes", n)
 	}
-	assert.Empty(t, answer.Cut("\x80\x80\x80", 2), "a text that contains no start of a character")
+	assert.Empty(t, answer.Cut("\x80\x80\x80", 2), "a text without the first byte of any character must be cut to nothing")
 }
 
 func TestLabelReturnsOneLineOfAtMost128Bytes(t *testing.T) {

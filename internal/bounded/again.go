@@ -5,13 +5,14 @@ import (
 	"io"
 )
 
-// Again returns a body that yields data, which was already read. The body ends with an
-// error if the data was truncated.
+// Again returns a body that yields data that has already been read. If the data was
+// truncated, the body ends with an error.
 func Again(data []byte, truncated bool) io.ReadCloser {
 	return io.NopCloser(io.MultiReader(bytes.NewReader(data), end(truncated)))
 }
 
-// An end follows the data of a body. It is true if the data was truncated.
+// An end is the reader that follows the data of a body. It is true if the data was
+// truncated.
 type end bool
 
 func (early end) Read([]byte) (int, error) {

@@ -1,4 +1,4 @@
-// Package bounded reads the bodies of failing responses, bounded in size and in time.
+// Package bounded reads the bodies of failing responses, with limits on size and time.
 package bounded
 
 import (
@@ -9,18 +9,18 @@ import (
 	"time"
 )
 
-// Bounds for reading the body of a failing response.
+// The limits for reading the body of a failing response.
 const (
-	Max       = 64 << 10               // the most bytes that are read
-	Kept      = 4 << 10                // the most bytes that are kept during the wait for a retry
+	Max       = 64 << 10               // the maximum number of bytes that are read
+	Kept      = 4 << 10                // the maximum number of bytes that are kept during the wait for a retry
 	MaxTime   = 5 * time.Second        // the longest time limit for reading a body that is returned
 	MaxDrain  = time.Second            // the longest time limit for reading a body that is discarded
 	MinDrain  = 50 * time.Millisecond  // the shortest time limit for reading a body that is discarded
 	closeTime = 100 * time.Millisecond // how long Close may take to interrupt a Read
 )
 
-// Time returns how long it may take to read a body that is returned. It leaves the
-// caller half of the time until the deadline of ctx.
+// Time returns how long reading a body that is returned may take. It leaves the caller
+// half of the time until the deadline of ctx.
 func Time(ctx context.Context) time.Duration {
 	if deadline, ok := ctx.Deadline(); ok {
 		return min(MaxTime, time.Until(deadline)/2)
@@ -29,8 +29,8 @@ func Time(ctx context.Context) time.Duration {
 }
 
 // ReadAndClose reads at most Max bytes of the body, for at most d or until ctx ends, and
-// closes the body. It returns the first keep bytes, and whether the body is longer or was
-// cut off.
+// closes the body. It returns the first keep bytes, and whether the body is longer than
+// that or was cut off.
 func ReadAndClose(ctx context.Context, resp *http.Response, keep int, d time.Duration) (data []byte, truncated bool) {
 	switch {
 	case resp.Body == http.NoBody:
@@ -49,12 +49,12 @@ func ReadAndClose(ctx context.Context, resp *http.Response, keep int, d time.Dur
 type Drain struct {
 	closer bodyCloser
 	end    func()    // closer.close, stored because a method value allocates each time
-	buffer [256]byte // most error bodies are shorter
+	buffer [256]byte // enough for most error bodies
 	busy   bool      // a timer may still use the Drain
 }
 
-// A Drain does not keep its timer, because under testing/synctest a timer belongs to the
-// test that created it.
+// A Drain in the pool does not keep its timer, because under testing/synctest a timer
+// belongs to the test that created it.
 var drains = sync.Pool{New: func() any {
 	d := new(Drain)
 	d.end = d.closer.close
@@ -88,8 +88,8 @@ func (d *Drain) ReadAndClose(ctx context.Context, resp *http.Response, in time.D
 	return data, truncated, false
 }
 
-// readInTime does the work of ReadAndClose. The result busy reports whether a timer or
-// ctx may still close g after readInTime has returned.
+// readInTime does the work of ReadAndClose. busy reports whether a timer or ctx may still
+// close g after readInTime has returned.
 func readInTime(ctx context.Context, resp *http.Response, keep int, d time.Duration, g *bodyCloser, end func(), buf []byte) (data []byte, truncated, busy bool) {
 	g.body = resp.Body
 	defer g.close() // in case Read panics
@@ -112,7 +112,7 @@ func readAll(resp *http.Response, buf []byte, keep int) (data []byte, truncated 
 	if err != nil {
 		return data, err != io.EOF
 	}
-	if keep == Max { // a Read of 0 bytes finds out whether the body has ended
+	if keep == Max { // a Read with an empty buffer finds out whether the body has ended
 		_, err = resp.Body.Read(nil)
 		return data, err != io.EOF
 	}
@@ -138,17 +138,17 @@ func (g *bodyCloser) close() {
 	})
 }
 
-// readAside is readInTime for a body that net/http inflates. Before Go 1.27, closing such
-// a body blocks while a Read waits for the gzip header. If that happens, readAside leaves
-// the Read in the background, where the server or ctx ends it, and reports the body as
-// stuck.
+// readAside does the work of readInTime for a body that net/http inflates. Before Go
+// 1.27, closing such a body blocks while a Read waits for the gzip header. If that
+// happens, readAside leaves the Read in the background, where the server or ctx ends it,
+// and reports the body as stuck.
 func readAside(ctx context.Context, resp *http.Response, keep int, d time.Duration) (data []byte, truncated, stuck bool) {
 	type read struct {
 		data      []byte
 		truncated bool
 	}
 	done := make(chan read, 1)
-	resp = &http.Response{Body: resp.Body, ContentLength: resp.ContentLength} // the caller may change the original meanwhile
+	resp = &http.Response{Body: resp.Body, ContentLength: resp.ContentLength} // a copy, because the caller may change the original meanwhile
 	go func() {
 		g := new(bodyCloser)
 		data, truncated, _ := readInTime(ctx, resp, keep, d, g, g.close, nil)
@@ -164,11 +164,11 @@ func readAside(ctx context.Context, resp *http.Response, keep int, d time.Durati
 	}
 }
 
-// readUpTo reads n bytes of r, or fewer and the error that r ended with. It fills buf
-// before it allocates. size is the announced length, -1 if unknown.
+// readUpTo reads n bytes from r; if it reads fewer, it returns the error that r ended
+// with. It fills buf before it allocates. size is the announced length, or -1 if unknown.
 func readUpTo(r io.Reader, buf []byte, n int, size int64) ([]byte, error) {
 	// A server may announce more than it sends, so only a small size is trusted. One
-	// extra byte lets the last Read find the end.
+	// extra byte lets the last Read find the end of the body.
 	first := 512
 	if 0 <= size && size < Kept {
 		first = int(size) + 1

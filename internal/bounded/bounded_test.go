@@ -21,7 +21,7 @@ import (
 type source struct {
 	text  io.Reader
 	err   error
-	drips time.Duration // how long each byte takes; 0: all bytes come at once
+	drips time.Duration // how long each byte takes to arrive; 0: all bytes arrive at once
 
 	mu     sync.Mutex
 	read   int
@@ -73,12 +73,12 @@ func (s *source) counts() (read, closes int) {
 	return s.read, s.closes
 }
 
-// endless never ends and never waits.
+// endless is a body that never ends and never waits.
 type endless struct{}
 
 func (endless) Read(p []byte) (int, error) { return len(p), nil }
 
-// idle returns neither data nor an error.
+// idle is a body whose Read returns neither data nor an error.
 type idle struct{}
 
 func (idle) Read([]byte) (int, error) { return 0, nil }
@@ -100,19 +100,19 @@ func TestTimeIsHalfTheTimeLeftButAtMostFiveSeconds(t *testing.T) {
 			time.Minute: 5 * time.Second, 10 * time.Second: 5 * time.Second, 4 * time.Second: 2 * time.Second, -time.Second: -500 * time.Millisecond,
 		} {
 			ctx, cancel := context.WithTimeout(t.Context(), left)
-			assert.Equal(t, want, bounded.Time(ctx), "Time with %v left until the deadline", left)
+			assert.Equal(t, want, bounded.Time(ctx), "wrong time limit with %v left until the deadline", left)
 			cancel()
 		}
 	})
 }
 
-// The body is read in three ways: it is kept, discarded by a Drain, or inflated by
-// net/http.
+// Each body is read in three ways: as a body that is kept, as one that a Drain discards,
+// and as one that net/http inflates.
 func TestReadingStopsAtTheEndOfTheBodyAtTheTimeLimitOrWithTheContext(t *testing.T) {
-	long := strings.Repeat("x", 5<<10) // longer than the part that is kept of a discarded body
+	long := strings.Repeat("x", 5<<10) // longer than the part of a discarded body that is kept
 	for name, tt := range map[string]struct {
 		body      func() *source
-		length    int64 // announced
+		length    int64 // the announced length
 		cancel    time.Duration
 		want      string
 		truncated bool
@@ -239,8 +239,8 @@ func TestAnInflatedBodyThatCannotBeClosedIsReportedAsStuck(t *testing.T) {
 	}
 }
 
-// The function of a timer that fires just as the body ends may run late. It must not
-// close the body of the next call.
+// If a timer fires just as the body ends, its function may run late. That function must
+// not close the body of the next call.
 func TestADrainThatATimerMayStillUseIsNotReused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		read := func(in time.Duration) (string, bool) {

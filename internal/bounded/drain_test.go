@@ -18,8 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// body counts its calls of Close. If stall is set, a Read after the last part waits until
-// the body is closed.
+// body is a response body that counts the calls to Close. If stall is set, a Read after
+// the end of the data waits until the body is closed.
 type body struct {
 	io.Reader
 	stall  bool
@@ -126,7 +126,7 @@ func TestConcurrentDrainsDoNotMixUpTheirBodies(t *testing.T) {
 				data, _, _ := d.ReadAndClose(ctx, response(b, -1), time.Millisecond)
 				cancel()
 				if string(data) != want[:len(data)] || b.closes.Load() != 1 {
-					t.Errorf("another body was read, or the body was not closed exactly once: read %q, closed %d times", data, b.closes.Load())
+					t.Errorf("wrong body read, or body not closed exactly once: read %q, closed %d times", data, b.closes.Load())
 				}
 				d.Release()
 			}

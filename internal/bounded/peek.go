@@ -12,7 +12,7 @@ import (
 
 // Peek reads at most Max bytes of the body, for at most d or until ctx ends, and puts
 // them back: resp.Body still yields the whole body. Peek also reports whether the body
-// is, or may be, longer than the data that it returns.
+// is, or may be, longer than the returned data.
 func Peek(ctx context.Context, resp *http.Response, d time.Duration) (data []byte, truncated bool) {
 	if resp.Body == nil || resp.Body == http.NoBody {
 		resp.Body = http.NoBody
@@ -20,8 +20,8 @@ func Peek(ctx context.Context, resp *http.Response, d time.Duration) (data []byt
 	}
 	p := &peekedBody{rest: resp.Body, inflated: resp.Uncompressed, closer: bodyCloser{body: resp.Body}, ended: make(chan struct{})}
 	resp.Body = p
-	// A Read that waits for a slow server cannot be interrupted. It continues in the
-	// background, and what it reads comes first in resp.Body.
+	// A Read that waits for a slow server cannot be interrupted. The Read continues in
+	// the background, and what it reads is the first part of resp.Body.
 	go p.readAhead(ctx, resp.ContentLength)
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -30,7 +30,7 @@ func Peek(ctx context.Context, resp *http.Response, d time.Duration) (data []byt
 		p.mu.Lock() // ctx may end at this moment
 		defer p.mu.Unlock()
 		if p.panicked != nil {
-			panic(p.panicked) // here, where the caller can recover it
+			panic(p.panicked) // panic here, where the caller can recover
 		}
 		return slices.Clone(p.data), p.err != io.EOF
 	case <-timer.C:
@@ -44,17 +44,17 @@ func Peek(ctx context.Context, resp *http.Response, d time.Duration) (data []byt
 type peekedBody struct {
 	rest     io.ReadCloser
 	inflated bool          // net/http inflates the body
-	closer   bodyCloser    // closes rest, when the caller does or when a context ends
+	closer   bodyCloser    // closes rest, either for the caller or when the context ends
 	ended    chan struct{} // closed when reading ahead has ended, after which data no longer changes
 
 	mu      sync.Mutex
 	data    []byte // what was read ahead
 	at      int    // how many bytes of data the caller has read
-	err     error  // the error after data; nil: the body continues with rest
+	err     error  // the error that follows data; nil: the body continues with rest
 	stopped bool   // reading ahead must stop
 	closed  bool   // the caller has closed the body
 
-	panicked any // the value that a Read of rest has panicked with
+	panicked any // the value of the panic, if a Read of rest panicked
 }
 
 var (
@@ -62,8 +62,8 @@ var (
 	errClosed   = errors.New("read on closed response body") // the same text as in net/http
 )
 
-// readAhead reads until it is stopped. It closes the body when the context ends,
-// because not every body ends with the context of its request.
+// readAhead reads until it is stopped. It closes the body when the context ends, because
+// not every body ends by itself when the context of its request does.
 func (p *peekedBody) readAhead(ctx context.Context, size int64) {
 	defer close(p.ended)
 	defer context.AfterFunc(ctx, func() {
@@ -87,7 +87,7 @@ func (p *peekedBody) readAhead(ctx context.Context, size int64) {
 			idle = 0
 		}
 		p.mu.Lock()
-		if p.err == nil { // otherwise stop has set the error that ends the data
+		if p.err == nil { // if not nil, stop has set the error that ends the data
 			p.data = append(p.data, room[:n]...)
 			p.err = err
 		}
@@ -105,8 +105,8 @@ func (p *peekedBody) readAhead(ctx context.Context, size int64) {
 	}
 }
 
-// stop ends reading ahead after the current Read. It returns the data so far. If err is
-// not nil, readers get it after that data.
+// stop makes readAhead end after its current Read, and returns the data read so far. If
+// err is not nil, readers of the body get err after that data.
 func (p *peekedBody) stop(err error) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -128,7 +128,8 @@ func (p *peekedBody) Read(b []byte) (int, error) {
 	return p.rest.Read(b)
 }
 
-// readData returns the data that was read ahead, and after it the error, if any.
+// readData copies data that was read ahead into b. After the last of that data, it
+// returns the error, if any.
 func (p *peekedBody) readData(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -49,7 +49,7 @@ func TestAPeekedBodyYieldsTheSameDataAndErrorAsTheOriginal(t *testing.T) {
 				assert.ErrorIs(t, err, tt.err)
 			}
 			_, closes := b.counts()
-			assert.Zero(t, closes, "Peek must leave closing to the caller")
+			assert.Zero(t, closes, "Peek must not close the body")
 			assert.NoError(t, resp.Body.Close())
 			_, closes = b.counts()
 			assert.Equal(t, 1, closes)
@@ -68,7 +68,7 @@ func TestPeekReturnsInTimeAndLosesNoData(t *testing.T) {
 		assert.True(t, truncated)
 		time.Sleep(time.Minute)
 		read, _ := b.counts()
-		assert.Equal(t, 4, read, "want the 3 bytes that Peek returned, and 1 byte from the Read that was waiting at that time")
+		assert.Equal(t, 4, read, "want the 3 bytes that Peek returned and 1 byte from the Read that was still waiting when Peek returned")
 		whole, err := io.ReadAll(resp.Body)
 		assert.Equal(t, "texttext", string(whole))
 		assert.NoError(t, err)

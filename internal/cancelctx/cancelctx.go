@@ -1,6 +1,6 @@
-// Package cancelctx detects that the caller has stopped waiting for a request: from the
-// request's context, or from its deprecated Cancel channel, which http.Client still sets
-// for its Timeout.
+// Package cancelctx detects that the caller has stopped waiting for a request: either the
+// request's context has ended, or the request's deprecated Cancel channel, which
+// http.Client still sets for its Timeout, is closed.
 package cancelctx
 
 import (
@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// A Context ends with its parent, or when a channel is closed. Because http.Client sets
-// Request.Cancel for its Timeout, many requests need a Context. It therefore costs only
-// one allocation, and starts a goroutine only if Done is called.
+// A Context ends when its parent ends or when a channel is closed. Because http.Client
+// sets Request.Cancel for its Timeout, many requests need a Context. For that reason a
+// Context costs only one allocation, and starts a goroutine only if Done is called.
 type Context struct {
 	context.Context
 	cancel <-chan struct{}
@@ -25,13 +25,13 @@ type Context struct {
 	stopped bool
 }
 
-// New returns a context that ends with ctx, or when cancel is closed. Call Stop when
+// New returns a context that ends when ctx ends or when cancel is closed. Call Stop when
 // the context is no longer needed.
 func New(ctx context.Context, cancel <-chan struct{}) *Context {
 	return &Context{Context: ctx, cancel: cancel}
 }
 
-// Done is closed when the context ends.
+// Done returns a channel that is closed when the context ends.
 func (c *Context) Done() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -52,8 +52,8 @@ func (c *Context) Done() <-chan struct{} {
 	return c.both.Done()
 }
 
-// Err returns why the context has ended. Once Done is closed, Err must not return nil, or
-// a context that is derived from this one would panic.
+// Err returns why the context has ended. Once Done is closed, Err must not return nil,
+// because a context that is derived from c would then panic.
 func (c *Context) Err() error {
 	select {
 	case <-c.cancel:
@@ -81,9 +81,9 @@ func (c *Context) Stop() {
 	}
 }
 
-// Ended returns why the caller no longer waits for the response to req: the error of the
-// context, joined with the context's cause if the two differ. It returns nil if the
-// caller still waits.
+// Ended returns why the caller is no longer waiting for the response to req: the
+// context's error, joined with the context's cause if the two differ. It returns nil if
+// the caller is still waiting.
 func Ended(req *http.Request) error {
 	ctx := req.Context()
 	if err := ctx.Err(); err != nil {
@@ -101,9 +101,9 @@ func Ended(req *http.Request) error {
 	}
 }
 
-// Sleep returns nil after d. If the caller stops waiting earlier, Sleep returns the
-// reason at once. call.wait, in call.go in the root, turns the reason into the error for
-// the caller.
+// Sleep waits for d and returns nil. If the caller stops waiting earlier, Sleep returns
+// the reason at once. call.wait, in call.go in the root, turns the reason into the error
+// for the caller.
 func Sleep(req *http.Request, d time.Duration) error {
 	if d > 0 {
 		timer := time.NewTimer(d)

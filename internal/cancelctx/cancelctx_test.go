@@ -20,7 +20,7 @@ func TestAContextEndsWithItsParentItsChannelOrStop(t *testing.T) {
 	} {
 		for _, waiting := range []bool{true, false} {
 			t.Run(name, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) { // fails if a goroutine is left
+				synctest.Test(t, func(t *testing.T) { // fails if a goroutine is left behind
 					parent, cancel := context.WithCancel(t.Context())
 					channel := make(chan struct{})
 					c := New(parent, channel)

@@ -1,13 +1,13 @@
 // Package fleet1 is the interface between package redisgate and gate.Adaptive. Processes
 // that share an account use it to connect their gates. The gate keeps the queue and the
-// deadlines. A [Pacer] decides when a request leaves, and may know more than this process
-// does.
+// deadlines. A [Pacer] decides when a request is sent, and may know more than this
+// process does.
 //
 // The two sides are in different modules, which users update separately. The number in
 // the package's path, which is [Number], therefore changes whenever the meaning of
-// something here or in package bracket changes, so that two modules that do not match
-// fail to compile instead of misbehaving. Redisgate imports no other internal package of
-// this module.
+// anything in this package or in package bracket changes. As a result, two modules that
+// do not match fail to compile instead of misbehaving. Redisgate imports no other
+// internal package of this module.
 package fleet1
 
 import (
@@ -23,27 +23,27 @@ const Number = "1"
 
 // Types of package bracket that both sides use.
 type (
-	// A Controller decides when the requests of one account leave.
+	// A Controller decides when the requests of one account are sent.
 	Controller = bracket.Controller
 	// Learned is what a Controller knows about a limit.
 	Learned = bracket.Learned
-	// A Mark is the count of accepted requests at a certain time.
+	// A Mark is the number of requests accepted up to a certain time.
 	Mark = bracket.Mark
 	// A Send is a request that was sent.
 	Send = bracket.Send
 )
 
-// Resume returns a Controller that continues, at the end of the pause, from what
-// another one has learned.
+// Resume returns a Controller that continues, at the end of the pause, with what another
+// Controller has learned.
 func Resume(now time.Duration, l Learned, pause time.Duration) *Controller {
 	return bracket.Resume(now, l, pause)
 }
 
-// A Pacer decides when the requests of one account leave, as [Controller] does. Its
+// A Pacer decides when the requests of one account are sent, as a [Controller] does. Its
 // methods are called under the account's lock, and all times of an account are measured
-// from the same origin. The backlog is the number of requests that wait. In Sent, it
-// includes the requests that the gate refused since the previous Sent because of their
-// deadlines.
+// from the same origin. The backlog is the number of waiting requests. In Sent, the
+// backlog includes the requests that the gate has refused since the previous Sent because
+// of their deadlines.
 type Pacer interface {
 	Next(now time.Duration, backlog int) time.Duration
 	Sent(now time.Duration, backlog int) Send
@@ -79,21 +79,22 @@ func (h History) Close(retryAfter time.Duration) *Controller {
 
 // A Fleet is the group of processes that a gate belongs to.
 type Fleet interface {
-	// Opened is called for a key that is new to the gate. It returns the number of
-	// gates that share the account's start window. If the account is known to be
-	// throttled, it also returns its Pacer. It is called under the account's lock.
+	// Opened is called when the gate sees a new key. It returns the number of gates that
+	// share the account's start window. If the account is known to be throttled, Opened
+	// also returns the account's Pacer. Opened is called under the account's lock.
 	Opened(key string) (share int, p Pacer)
 	// Throttled returns the Pacer of an account that was throttled for the first time.
-	// It is called under the account's lock.
+	// Throttled is called under the account's lock.
 	Throttled(key string, h History, retryAfter time.Duration) Pacer
-	// Forgotten ends the use that began with one call of Opened. It is called without the
-	// account's lock, possibly with another lock of the gate held, so it must not call
-	// the gate. It may come after Opened for the next account with the same key, so a key
-	// is in use as long as Opened has been called more often than Forgotten.
+	// Forgotten ends the use of a key that began with one call to Opened. It is called
+	// without the account's lock, but possibly while another lock of the gate is held, so
+	// it must not call the gate. It may be called only after Opened has been called again
+	// for the same key, so a key is in use as long as Opened has been called more often
+	// than Forgotten.
 	Forgotten(key string)
 }
 
 // A Visitor inspects an account under the account's lock: its Pacer (nil if the account
-// was never throttled), the number of requests that wait, and its history. It returns the
+// was never throttled), the number of waiting requests, and its history. It returns the
 // Pacer to use from now on, or nil to leave the account without one.
 type Visitor func(now time.Duration, p Pacer, backlog int, history func() History) Pacer

@@ -11,7 +11,8 @@ import (
 	"github.com/iamhttp/iamhttp/internal/bracket"
 )
 
-// A process may continue alone and send its history to a leader later.
+// After a process has made a Controller from a History, it may still send that History to
+// a leader.
 func TestAHistoryIsNotChangedByItsController(t *testing.T) {
 	h := History{Now: 2 * time.Second, Marks: []bracket.Mark{{At: time.Second}, {At: 2 * time.Second, Accepted: 10}}}
 	want := slices.Clone(h.Marks)

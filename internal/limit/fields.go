@@ -14,9 +14,10 @@ import (
 //	RateLimit-Policy: "burst";q=100;w=60, "daily";q=1000;w=86400
 //
 // A malformed field is ignored as a whole, as the draft demands. If there are several
-// limits, the one that is used up counts, or else the one whose window ends last. The
-// package has its own parser because the dependencies of the root module are fixed, and
-// because only a list of strings with integer parameters has to be parsed.
+// limits, a limit that is used up counts or, if none is, the limit whose window ends
+// last. The package has its own parser because the root module must not get another
+// dependency, and because only lists of strings with integer parameters have to be
+// parsed.
 func (l *Limit) fields(h http.Header) {
 	limits, ok := items(h["Ratelimit"])
 	if !ok {
@@ -53,7 +54,7 @@ func (l *Limit) fields(h http.Header) {
 			}
 		}
 	}
-	if l.Requests == 0 && l.Reset == 0 { // Remaining and Policy say nothing on their own
+	if l.Requests == 0 && l.Reset == 0 { // on their own, Remaining and Policy mean nothing
 		l.Remaining, l.Policy = 0, ""
 	}
 }
@@ -61,10 +62,11 @@ func (l *Limit) fields(h http.Header) {
 // An item is one member of a list: a string with parameters.
 type item struct {
 	name   string
-	params map[string]int64 // whole numbers; -1 stands for any other value
+	params map[string]int64 // the non-negative whole numbers; -1 stands for any other value
 }
 
-// before reports whether i is likelier than o to have refused the request.
+// before reports whether i is more likely than o to be the limit that refused the
+// request.
 func (i *item) before(o *item) bool {
 	used := func(x *item) bool { r, ok := x.params["r"]; return ok && r == 0 }
 	if used(i) != used(o) {

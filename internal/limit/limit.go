@@ -1,5 +1,5 @@
-// Package limit reads what a failing response states about the service's rate limit. Such
-// statements may be wrong, so a malformed, negative or absurd value is ignored.
+// Package limit parses what a failing response states about the service's rate limit. A
+// service may state nonsense, so malformed, negative and absurd values are ignored.
 package limit
 
 import (
@@ -10,7 +10,8 @@ import (
 	"github.com/iamhttp/iamhttp/internal/answer"
 )
 
-// A Limit is a rate limit as the service states it. It has the fields of gate.Limit.
+// A Limit is a rate limit as the service states it. It has the same fields as gate.Limit,
+// where they are documented.
 type Limit struct {
 	Requests  int
 	Per       time.Duration
@@ -24,9 +25,9 @@ const (
 	longest      = 31 * 24 * time.Hour // the longest window, and the longest time until it ends
 )
 
-// Of returns the limit that a response states in its header or, if the header says
-// nothing, in its message. at is when the response arrived. More exact header fields
-// take precedence: X-Retry-After, then the structured fields of the IETF, then
+// Of returns the limit that a response states in its header or, if the header states
+// none, in its message. at is the time when the response arrived. More precise header
+// fields take precedence: X-Retry-After, then the IETF's structured fields, then
 // X-RateLimit-Reset and its variants.
 func Of(h http.Header, message string, at time.Time) Limit {
 	var l Limit
@@ -65,7 +66,7 @@ func Of(h http.Header, message string, at time.Time) Limit {
 	if strings.ContainsFunc(l.Policy, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("._-/", r)
 	}) {
-		l.Policy = "" // in an error text it would look like our own words
+		l.Policy = "" // in an error text, such a name could look like part of our own text
 	}
 	return l
 }
@@ -79,7 +80,7 @@ func reset(lines []string, h http.Header, at time.Time) (longestOf time.Duration
 			continue
 		}
 		d := window(n, time.Second)
-		if d == 0 { // too long for a wait, so n is a time
+		if d == 0 { // n is too large for a wait, so it is a point in time
 			origin := at
 			if date, err := http.ParseTime(h.Get("Date")); err == nil {
 				origin = date
@@ -94,7 +95,7 @@ func reset(lines []string, h http.Header, at time.Time) (longestOf time.Duration
 }
 
 // quota reads "60", "60r/m", "60r/5m", "60;w=60" and "60, 60;w=60, 1000;w=3600": the
-// limit, followed by the policies with their windows.
+// limit, which may be followed by policies with their windows.
 func (l *Limit) quota(s string) bool {
 	s, policies, _ := strings.Cut(s, ",")
 	head, params, _ := strings.Cut(s, ";")
@@ -138,7 +139,7 @@ func (l *Limit) quota(s string) bool {
 	return true
 }
 
-// number parses an unsigned decimal number of at most ten digits.
+// number parses an unsigned decimal number with at most ten digits.
 func number(s string) (n int64, ok bool) {
 	if s == "" || len(s) > 10 {
 		return 0, false

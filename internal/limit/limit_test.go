@@ -10,7 +10,7 @@ import (
 
 var now = time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
 
-// header returns a header with the given pairs of names and values.
+// header returns a header with the given names and values, which alternate.
 func header(pairs ...string) http.Header {
 	h := http.Header{}
 	for i := 0; i < len(pairs); i += 2 {
@@ -27,36 +27,36 @@ func TestLimitsAreReadFromTheHeader(t *testing.T) {
 		"no header":               {nil, Limit{}},
 		"X-Retry-After":           {header("X-Retry-After", "58"), Limit{Reset: 58 * time.Second}},
 		"X-RateLimit-Retry-After": {header("X-RateLimit-Retry-After", "7"), Limit{Reset: 7 * time.Second}},
-		"X-Retry-After and X-RateLimit-Retry-After, the longer counts": {header("X-Retry-After", "5", "X-RateLimit-Retry-After", "7"), Limit{Reset: 7 * time.Second}},
-		"the fields of SAP's middleware":                               {header("X-RateLimit-Limit", "60r/m", "X-RateLimit-Remaining", "0", "X-Retry-After", "58", "X-RateLimit-Retry-After", "58"), Limit{Requests: 60, Per: time.Minute, Reset: 58 * time.Second}},
-		"SAP's middleware with a window of five minutes":               {header("X-RateLimit-Limit", "60r/5m"), Limit{Requests: 60, Per: 5 * time.Minute}},
-		"a window of five unknown units":                               {header("X-RateLimit-Limit", "60r/5ms"), Limit{}},
-		"the fields of Envoy":                                          {header("x-ratelimit-limit", "10, 10;w=60", "x-ratelimit-remaining", "0", "x-ratelimit-reset", "41"), Limit{Requests: 10, Per: time.Minute, Reset: 41 * time.Second}},
-		"only the reset from Envoy":                                    {header("x-ratelimit-reset", "41"), Limit{Reset: 41 * time.Second}},
-		"a reset as a time, relative to Date":                          {header("X-RateLimit-Reset", "1000000060", "Date", "Sun, 09 Sep 2001 01:46:40 GMT"), Limit{Reset: time.Minute}},
-		"a reset as a time, relative to the clock":                     {header("X-Rate-Limit-Reset", "1795867230"), Limit{Reset: 30 * time.Second}},
-		"a reset in the past":                                          {header("X-RateLimit-Reset", "1000000000"), Limit{}},
-		"RateLimit-Reset of an older draft":                            {header("RateLimit-Limit", "100", "RateLimit-Remaining", "0", "RateLimit-Reset", "50"), Limit{Requests: 100, Reset: 50 * time.Second}},
-		"the fields of the IETF draft":                                 {header("RateLimit", `"default";r=0;t=30`, "RateLimit-Policy", `"default";q=50;w=60`), Limit{Requests: 50, Per: time.Minute, Reset: 30 * time.Second, Policy: "default"}},
-		"two policies, one of them used up":                            {header("RateLimit", `"daily";r=100;t=9000, "burst";r=0;t=5`, "RateLimit-Policy", `"daily";q=1000;w=86400, "burst";q=10;w=6`), Limit{Requests: 10, Per: 6 * time.Second, Reset: 5 * time.Second, Policy: "burst"}},
-		"two lines of RateLimit-Policy":                                {header("RateLimit-Policy", `"a";q=10;w=60`, "RateLimit-Policy", `"b";q=20;w=60`, "RateLimit", `"b";r=0;t=3`), Limit{Requests: 20, Per: time.Minute, Reset: 3 * time.Second, Policy: "b"}},
-		"only a policy":                                                {header("RateLimit-Policy", `"a";q=10;w=60`), Limit{Requests: 10, Per: time.Minute, Policy: "a"}},
-		"two policies without RateLimit":                               {header("RateLimit-Policy", `"a";q=10;w=60, "b";q=20;w=60`), Limit{}},
-		"a quota of bytes":                                             {header("RateLimit-Policy", `"a";q=10;qu="content-bytes";w=60`), Limit{}},
-		"a partition key and other parameters":                         {header("RateLimit", `"a";r=0;t=9;pk=:dHdlbHZl:`, "RateLimit-Policy", `"a";q=10;w=60;pk=:dHdlbHZl:;x=1.5;y;z="q;t=1"`), Limit{Requests: 10, Per: time.Minute, Reset: 9 * time.Second, Policy: "a"}},
-		"malformed, with a trailing comma":                             {header("RateLimit", `"a";r=0;t=9,`), Limit{}},
-		"malformed, with an unclosed quote":                            {header("RateLimit", `"a;r=0;t=9`), Limit{}},
-		"a negative t in RateLimit":                                    {header("RateLimit", `"a";r=0;t=-9`), Limit{}},
-		"an enormous t in RateLimit":                                   {header("RateLimit", `"a";r=0;t=999999999999999`), Limit{}},
-		"an enormous reset":                                            {header("X-RateLimit-Reset", "99999999999999999999"), Limit{}},
-		"a negative reset":                                             {header("X-RateLimit-Reset", "-5"), Limit{}},
-		"a fractional reset":                                           {header("X-RateLimit-Reset", "5.5"), Limit{}},
-		"a limit of 0":                                                 {header("X-RateLimit-Limit", "0"), Limit{}},
-		"a limit with an unknown unit":                                 {header("X-RateLimit-Limit", "60r/fortnight"), Limit{}},
-		"a limit with a slash but no unit":                             {header("X-RateLimit-Limit", "60r/"), Limit{}},
-		"only X-RateLimit-Remaining":                                   {header("X-RateLimit-Remaining", "0"), Limit{}},
-		"only the remaining requests in RateLimit":                     {header("RateLimit", `"a";r=0`), Limit{}},
-		"the gateway's debug mode":                                     {header("X-Apig-RateLimit-api", "remain:9,limit:10,time:10 second", "X-Apig-RateLimit-user", "remain:0,limit:200,time:5 minute"), Limit{Requests: 200, Per: 5 * time.Minute, Policy: "user"}},
+		"X-Retry-After and X-RateLimit-Retry-After, of which the longer counts": {header("X-Retry-After", "5", "X-RateLimit-Retry-After", "7"), Limit{Reset: 7 * time.Second}},
+		"the fields of SAP's middleware":                                        {header("X-RateLimit-Limit", "60r/m", "X-RateLimit-Remaining", "0", "X-Retry-After", "58", "X-RateLimit-Retry-After", "58"), Limit{Requests: 60, Per: time.Minute, Reset: 58 * time.Second}},
+		"SAP's middleware with a window of five minutes":                        {header("X-RateLimit-Limit", "60r/5m"), Limit{Requests: 60, Per: 5 * time.Minute}},
+		"a window of five unknown units":                                        {header("X-RateLimit-Limit", "60r/5ms"), Limit{}},
+		"the fields of Envoy":                                                   {header("x-ratelimit-limit", "10, 10;w=60", "x-ratelimit-remaining", "0", "x-ratelimit-reset", "41"), Limit{Requests: 10, Per: time.Minute, Reset: 41 * time.Second}},
+		"only the reset from Envoy":                                             {header("x-ratelimit-reset", "41"), Limit{Reset: 41 * time.Second}},
+		"a reset as a time, relative to Date":                                   {header("X-RateLimit-Reset", "1000000060", "Date", "Sun, 09 Sep 2001 01:46:40 GMT"), Limit{Reset: time.Minute}},
+		"a reset as a time, relative to the clock":                              {header("X-Rate-Limit-Reset", "1795867230"), Limit{Reset: 30 * time.Second}},
+		"a reset in the past":                                                   {header("X-RateLimit-Reset", "1000000000"), Limit{}},
+		"RateLimit-Reset of an older draft":                                     {header("RateLimit-Limit", "100", "RateLimit-Remaining", "0", "RateLimit-Reset", "50"), Limit{Requests: 100, Reset: 50 * time.Second}},
+		"the fields of the IETF draft":                                          {header("RateLimit", `"default";r=0;t=30`, "RateLimit-Policy", `"default";q=50;w=60`), Limit{Requests: 50, Per: time.Minute, Reset: 30 * time.Second, Policy: "default"}},
+		"two policies, of which one is used up":                                 {header("RateLimit", `"daily";r=100;t=9000, "burst";r=0;t=5`, "RateLimit-Policy", `"daily";q=1000;w=86400, "burst";q=10;w=6`), Limit{Requests: 10, Per: 6 * time.Second, Reset: 5 * time.Second, Policy: "burst"}},
+		"two lines of RateLimit-Policy":                                         {header("RateLimit-Policy", `"a";q=10;w=60`, "RateLimit-Policy", `"b";q=20;w=60`, "RateLimit", `"b";r=0;t=3`), Limit{Requests: 20, Per: time.Minute, Reset: 3 * time.Second, Policy: "b"}},
+		"only a policy":                                                         {header("RateLimit-Policy", `"a";q=10;w=60`), Limit{Requests: 10, Per: time.Minute, Policy: "a"}},
+		"two policies without RateLimit":                                        {header("RateLimit-Policy", `"a";q=10;w=60, "b";q=20;w=60`), Limit{}},
+		"a quota of bytes":                                                      {header("RateLimit-Policy", `"a";q=10;qu="content-bytes";w=60`), Limit{}},
+		"a partition key and other parameters":                                  {header("RateLimit", `"a";r=0;t=9;pk=:dHdlbHZl:`, "RateLimit-Policy", `"a";q=10;w=60;pk=:dHdlbHZl:;x=1.5;y;z="q;t=1"`), Limit{Requests: 10, Per: time.Minute, Reset: 9 * time.Second, Policy: "a"}},
+		"malformed, with a trailing comma":                                      {header("RateLimit", `"a";r=0;t=9,`), Limit{}},
+		"malformed, with an unclosed quote":                                     {header("RateLimit", `"a;r=0;t=9`), Limit{}},
+		"a negative t in RateLimit":                                             {header("RateLimit", `"a";r=0;t=-9`), Limit{}},
+		"an enormous t in RateLimit":                                            {header("RateLimit", `"a";r=0;t=999999999999999`), Limit{}},
+		"an enormous reset":                                                     {header("X-RateLimit-Reset", "99999999999999999999"), Limit{}},
+		"a negative reset":                                                      {header("X-RateLimit-Reset", "-5"), Limit{}},
+		"a fractional reset":                                                    {header("X-RateLimit-Reset", "5.5"), Limit{}},
+		"a limit of 0":                                                          {header("X-RateLimit-Limit", "0"), Limit{}},
+		"a limit with an unknown unit":                                          {header("X-RateLimit-Limit", "60r/fortnight"), Limit{}},
+		"a limit with a slash but no unit":                                      {header("X-RateLimit-Limit", "60r/"), Limit{}},
+		"only X-RateLimit-Remaining":                                            {header("X-RateLimit-Remaining", "0"), Limit{}},
+		"only the remaining requests in RateLimit":                              {header("RateLimit", `"a";r=0`), Limit{}},
+		"the gateway's debug mode":                                              {header("X-Apig-RateLimit-api", "remain:9,limit:10,time:10 second", "X-Apig-RateLimit-user", "remain:0,limit:200,time:5 minute"), Limit{Requests: 200, Per: 5 * time.Minute, Policy: "user"}},
 	} {
 		t.Run(name, func(t *testing.T) { assert.Equal(t, tt.want, Of(tt.h, "", now)) })
 	}
@@ -96,7 +96,7 @@ func FuzzLimit(f *testing.F) {
 			t.Fatalf("a value is out of range: %+v", l)
 		}
 		if l.Requests == 0 && (l.Per != 0 || l.Reset == 0 && l.Remaining != 0) {
-			t.Fatalf("Per or Remaining without a limit: %+v", l)
+			t.Fatalf("Per or Remaining is set although no limit is known: %+v", l)
 		}
 	})
 }

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// ofMessage reads the limit from the messages of the gateway and of the IAM service:
+// ofMessage parses the limit in a message from the gateway or from the IAM service:
 //
 //	The throttling threshold has been reached: policy user over ratelimit,limit:200,time:5 minute
 //	… Threshold: 10 times per 60 seconds
@@ -34,7 +34,7 @@ func ofMessage(s string) Limit {
 	return Limit{}
 }
 
-// Mentioned reports whether a text or a body may state a limit. The check is cheap.
+// Mentioned is a cheap check that reports whether a text or a body may state a limit.
 func Mentioned[T string | []byte](s T) bool {
 	for i := range len(s) {
 		switch s[i] | 0x20 {
@@ -61,7 +61,7 @@ func begins[T string | []byte](s T, prefix string) bool {
 	return true
 }
 
-// ofDebug reads the header fields that the gateway adds in its debug mode, and returns
+// ofDebug parses the header fields that the gateway adds in its debug mode, and returns
 // the limit that is used up:
 //
 //	X-Apig-RateLimit-User: remain:0,limit:10,time:10 second
@@ -78,7 +78,7 @@ func ofDebug(h http.Header) Limit {
 	return Limit{}
 }
 
-// ofGateway reads the values of limit: and time:, in either order.
+// ofGateway parses the values after "limit:" and "time:", which may come in either order.
 func ofGateway(lower string) (l Limit, ok bool) {
 	limit, found := valueOf(lower, "limit:")
 	if !found {
@@ -106,8 +106,8 @@ func ofGateway(lower string) (l Limit, ok bool) {
 	return l, true
 }
 
-// valueOf returns the text between a name and the next comma. The name must be a word of
-// its own.
+// valueOf returns the text between a name and the next comma. The name must not be part
+// of a longer word.
 func valueOf(s, name string) (string, bool) {
 	for i := 0; ; {
 		at := strings.Index(s[i:], name)
@@ -133,7 +133,7 @@ func leading(s string) string {
 	return s
 }
 
-// lengthOf reads durations such as "5 minute", "60 seconds" and "5minutes".
+// lengthOf parses durations such as "5 minute", "60 seconds" and "5minutes".
 func lengthOf(s string) time.Duration {
 	digits := leading(s)
 	n, ok := number(digits)

@@ -13,14 +13,14 @@ import (
 )
 
 // DialFailed reports whether no connection could be made, so that nothing was sent. A
-// connection that was reset had been made.
+// reset does not count, because a connection that is reset had been made.
 func DialFailed(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect") && !errors.Is(err, syscall.ECONNRESET)
 }
 
-// Hopeless reports whether every attempt would fail with the same error, because the
-// request, the address or the certificate is wrong.
+// Hopeless reports whether every further attempt would fail with the same error, because
+// the request, the address or the certificate is wrong.
 func Hopeless(err error) bool {
 	var dns *net.DNSError
 	if errors.As(err, new(*tls.CertificateVerificationError)) || errors.As(err, new(x509.UnknownAuthorityError)) ||
@@ -39,16 +39,16 @@ func Hopeless(err error) bool {
 	return false
 }
 
-// hopelessTexts occur in errors of net/http and crypto/tls that have no type of their
-// own.
+// hopelessTexts lists texts that occur in errors of net/http and crypto/tls that have no
+// type of their own.
 var hopelessTexts = []string{
 	"http: nil Request.URL",
 	"http: nil Request.Header",
 	"http: no Host in request URL",
-	"net/http: invalid ", // method, header field, trailer
+	"net/http: invalid ", // followed by method, header field or trailer
 	"http: invalid ",
-	"http: Request.ContentLength=", // but the request has no body
-	"http: ContentLength=",         // but the body has another length
+	"http: Request.ContentLength=", // the request has a ContentLength but no body
+	"http: ContentLength=",         // the body's length differs from ContentLength
 	"http: server gave HTTP response to HTTPS client",
 	"malformed HTTP response", // from a server that speaks another protocol, such as TLS
 	"malformed HTTP version",
@@ -58,11 +58,11 @@ var hopelessTexts = []string{
 	"unknown port",
 }
 
-// OfConnection reports whether an error comes from a connection. Any other error may
-// come from reading the request body, because net/http returns such errors unchanged.
+// OfConnection reports whether an error comes from a connection. Any other error may come
+// from reading the request body, because net/http returns the errors of a body unchanged.
 func OfConnection(err error) bool {
 	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "readfrom" { // from a connection that copies the body
+	if errors.As(err, &op) && op.Op == "readfrom" { // from a connection to which the body is copied
 		err = op.Err
 	}
 	if err == io.ErrUnexpectedEOF { // from the body, because net/http wraps its own io.ErrUnexpectedEOF
@@ -82,7 +82,7 @@ func Sendable(body io.Reader, length int64) bool {
 	return err == nil || err == io.EOF && (length <= 0 || n == length)
 }
 
-// Class returns the kind of an error, for logs.
+// Class returns a word for the kind of an error, for use in logs.
 func Class(err error) string {
 	var timeout net.Error
 	switch {
@@ -103,7 +103,7 @@ func Class(err error) string {
 }
 
 // Innermost returns the error at the end of the chain that err wraps, because the type of
-// that error says most. Where errors are joined, Innermost follows the first.
+// that error reveals the most. If several errors are joined, Innermost follows the first.
 func Innermost(err error) error {
 	for {
 		inner := errors.Unwrap(err)

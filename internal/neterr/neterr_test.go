@@ -39,7 +39,7 @@ func TestErrorsOfRequestsWithoutAResponseAreClassified(t *testing.T) {
 		"the deadline of the context":                {context.DeadlineExceeded, false, false, true, "timeout"},
 		"a canceled context":                         {fmt.Errorf("get: %w", context.Canceled), false, false, false, "canceled"},
 		"no such host":                               {op("dial", &net.DNSError{Err: "no such host", IsNotFound: true}), true, true, true, "other"},
-		"a DNS server that fails":                    {op("dial", &net.DNSError{Err: "server misbehaving", IsTemporary: true}), true, false, true, "other"},
+		"a failing DNS server":                       {op("dial", &net.DNSError{Err: "server misbehaving", IsTemporary: true}), true, false, true, "other"},
 		"an address without a port":                  {op("dial", &net.AddrError{Err: "missing port in address"}), true, true, true, "other"},
 		"an unknown network":                         {op("dial", net.UnknownNetworkError("x")), true, true, true, "other"},
 		"an unverified certificate":                  {&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}, false, true, false, "TLS"},
@@ -48,13 +48,13 @@ func TestErrorsOfRequestsWithoutAResponseAreClassified(t *testing.T) {
 		"an invalid certificate":                     {x509.CertificateInvalidError{Cert: new(x509.Certificate)}, false, true, false, "TLS"},
 		"a server that does not speak TLS":           {tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}, false, true, false, "TLS"},
 		"a TLS alert":                                {op("remote error", tls.AlertError(40)), false, true, true, "TLS"},
-		"an end of file":                             {io.EOF, false, false, true, "other"},
+		"an EOF":                                     {io.EOF, false, false, true, "other"},
 		"an unexpected EOF from net/http":            {fmt.Errorf("http: %w", io.ErrUnexpectedEOF), false, false, false, "other"},
 		"an unexpected EOF from the body":            {io.ErrUnexpectedEOF, false, false, false, "other"},
 		"an error from the body":                     {errors.New("disk full"), false, false, false, "other"},
 		"an error from the body, while it is copied": {op("readfrom", errors.New("disk full")), false, false, false, "other"},
 		"a broken pipe while the body is copied":     {op("readfrom", syscall.EPIPE), false, false, true, "other"},
-		"an idle connection that was closed":         {errors.New("http: server closed idle connection"), false, false, true, "other"},
+		"an idle connection closed by the server":    {errors.New("http: server closed idle connection"), false, false, true, "other"},
 		"an HTTP/2 GOAWAY":                           {errors.New("http2: server sent GOAWAY"), false, false, true, "other"},
 		"an invalid method":                          {errors.New(`net/http: invalid method "G T"`), false, true, true, "other"},
 		"a URL without a host":                       {errors.New("http: no Host in request URL"), false, true, false, "other"},
@@ -75,13 +75,13 @@ func TestABodyIsSendableIfItHasTheAnnouncedLength(t *testing.T) {
 		length int64
 		want   bool
 	}{
-		"a body of the announced length":               {strings.NewReader("text"), 4, true},
-		"a body of unknown length":                     {strings.NewReader("text"), -1, true},
-		"a body shorter than announced":                {strings.NewReader("text"), 5, false},
-		"a body longer than announced":                 {strings.NewReader("text"), 3, false},
-		"an empty body":                                {strings.NewReader(""), 0, true},
-		"a body that cannot be read":                   {iotest.ErrReader(errors.New("disk full")), 4, false},
-		"a body that ends too early, but after 64 KiB": {strings.NewReader(strings.Repeat("x", 1<<20)), 2 << 20, true},
+		"a body with the announced length":                  {strings.NewReader("text"), 4, true},
+		"a body of unknown length":                          {strings.NewReader("text"), -1, true},
+		"a body shorter than announced":                     {strings.NewReader("text"), 5, false},
+		"a body longer than announced":                      {strings.NewReader("text"), 3, false},
+		"an empty body":                                     {strings.NewReader(""), 0, true},
+		"a body that cannot be read":                        {iotest.ErrReader(errors.New("disk full")), 4, false},
+		"a body that ends too early, but only after 64 KiB": {strings.NewReader(strings.Repeat("x", 1<<20)), 2 << 20, true},
 	} {
 		assert.Equal(t, tt.want, neterr.Sendable(tt.body, tt.length), name)
 	}

@@ -1,5 +1,5 @@
-// Package note stores a value with a response, for hooks that cannot otherwise tell
-// which call the response belongs to. The value is in the context of resp.Request,
+// Package note stores a value with a response, for hooks that cannot otherwise tell which
+// call the response belongs to. The value is stored in the context of resp.Request,
 // because other hooks are unlikely to replace that context.
 package note
 
@@ -9,8 +9,8 @@ import (
 	"net/url"
 )
 
-// A note belongs to one response. Responses to other requests under the same context do
-// not have it.
+// A note is a value together with the response that it belongs to. Responses to other
+// requests under the same context do not share the note.
 type note struct {
 	resp  *http.Response
 	value any
@@ -24,8 +24,8 @@ func Put(resp *http.Response, v any) {
 	resp.Request = req.WithContext(context.WithValue(req.Context(), key{}, note{resp, v}))
 }
 
-// Request returns resp.Request, or an empty request if it is nil: some RoundTrippers do
-// not set it.
+// Request returns resp.Request. If that is nil, because some RoundTrippers do not set it,
+// Request returns an empty request.
 func Request(resp *http.Response) *http.Request {
 	if resp.Request != nil {
 		return resp.Request
@@ -33,8 +33,8 @@ func Request(resp *http.Response) *http.Request {
 	return &http.Request{Method: http.MethodGet, URL: new(url.URL), Header: http.Header{}}
 }
 
-// Get returns the value that is stored with resp, if it is a T, and otherwise the zero
-// T. resp may be nil.
+// Get returns the value that is stored with resp, or the zero T if there is no value of
+// type T. resp may be nil.
 func Get[T any](resp *http.Response) (v T) {
 	if resp == nil || resp.Request == nil {
 		return v

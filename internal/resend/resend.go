@@ -1,13 +1,13 @@
-// Package resend marks the context of a retry, so that RoundTrippers below the
-// Transport can tell a retry from a first attempt.
+// Package resend marks the context of a retry, so that RoundTrippers below the Transport
+// can distinguish a retry from a first attempt.
 package resend
 
 import "context"
 
-// A Resend is the information in the context of a retry.
+// A Resend holds the information that the context of a retry carries.
 type Resend struct {
 	Count int   // the number of attempts before this one
-	Began int64 // when the call began, in nanoseconds since 1970; an int64 saves memory while many calls wait; 0: unknown
+	Began int64 // when the call began, in nanoseconds since 1970 (an int64 is smaller than a time.Time, which matters if many calls wait); 0: unknown
 }
 
 type key struct{}
@@ -27,7 +27,7 @@ type Context struct {
 	Resend
 }
 
-// Value returns the Resend for the key of this package.
+// Value returns the Resend for this package's key.
 func (c *Context) Value(k any) any {
 	if k == (key{}) {
 		return &c.Resend

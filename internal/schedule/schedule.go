@@ -11,7 +11,7 @@ import (
 
 const maxInterval = 30 * time.Second
 
-// Default returns an exponential schedule: 1 s, doubled each time, ±50 %, at most 30 s.
+// Default returns an exponential schedule: 1 s, doubled each time, ±50%, at most 30 s.
 func Default() backoff.BackOff {
 	b := &exponential{backoff.ExponentialBackOff{
 		InitialInterval:     time.Second,
@@ -25,7 +25,7 @@ func Default() backoff.BackOff {
 }
 
 // exponential is a schedule that never exceeds maxInterval. The schedule of package
-// backoff can exceed its maximum, because it adds the random part last.
+// backoff can exceed its maximum, because it applies its random factor last.
 type exponential struct{ backoff.ExponentialBackOff }
 
 func (b *exponential) NextBackOff() time.Duration {

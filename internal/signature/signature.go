@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// Life is how far a signature's time and the gateway's clock may be apart, according to
-// the documentation of the API gateway (APIG.0301 and APIG.0303, "signature expired").
+// Life is the longest time by which a signature's time and the gateway's clock may
+// differ, according to the documentation of the API gateway (APIG.0301 and APIG.0303,
+// "signature expired").
 const Life = 15 * time.Minute
 
 // Layout is the format of the time in the header X-Sdk-Date, in UTC.
@@ -30,9 +31,9 @@ func Time(h http.Header) (time.Time, bool) {
 	return time.Unix(unix, 0), ok
 }
 
-// Expires returns when the signature of a request expires, by the clock of the signer,
-// or the zero Time if there is no signature. A life of 0 means [Life]; a negative life
-// means that signatures do not expire.
+// Expires returns when the signature of a request expires, by the signer's clock. It
+// returns the zero Time if there is no signature. A life of 0 means [Life]; a negative
+// life means that signatures do not expire.
 func Expires(h http.Header, life time.Duration) time.Time {
 	signed, ok := Time(h)
 	switch {
@@ -45,13 +46,13 @@ func Expires(h http.Header, life time.Duration) time.Time {
 }
 
 // A Signer is a RoundTripper that may sign each attempt, as aksk.Transport does.
-// SignsEachAttempt reports whether the Signer does so for a request.
+// SignsEachAttempt reports whether the Signer signs each attempt of a particular request.
 type Signer interface {
 	SignsEachAttempt(req *http.Request) bool
 }
 
-// CanSign reports whether a request can be signed again: its body can be read for the
-// signature, or does not have to be read.
+// CanSign reports whether a request can be signed again: either its body can be read
+// again, or the signature does not need the body.
 func CanSign(req *http.Request) bool {
 	return req.Body == nil || req.Body == http.NoBody || req.GetBody != nil || len(req.Header["X-Sdk-Content-Sha256"]) > 0
 }
@@ -76,7 +77,8 @@ func Date(h http.Header) (unix int64, ok bool) {
 	return 86400*days + clock, ok
 }
 
-// Clock returns the seconds since midnight. Each argument consists of two characters.
+// Clock returns the number of seconds since midnight. Each argument must be two bytes
+// long.
 func Clock(hour, minute, second string) (seconds int64, ok bool) {
 	h, a := Two(hour)
 	m, b := Two(minute)
@@ -84,8 +86,9 @@ func Clock(hour, minute, second string) (seconds int64, ok bool) {
 	return 3600*h + 60*m + s, a && b && c && h < 24 && m < 60 && s < 60
 }
 
-// Days returns the number of days from 1 January 1970 to a date, and false if there is
-// no such date. It counts years from March, so that the leap day comes last.
+// Days returns the number of days from 1 January 1970 to a date, and false if the date
+// does not exist. Internally, a year begins in March, so that the leap day is its last
+// day.
 func Days(year, month, day int64) (days int64, ok bool) {
 	if month < 1 || month > 12 || day < 1 {
 		return 0, false
@@ -101,7 +104,7 @@ func Days(year, month, day int64) (days int64, ok bool) {
 		month += 12
 		year--
 	}
-	year += 400               // January of the year 0 counts as year -1: keep the year positive
+	year += 400               // keeps the year positive, because January of the year 0 counts as year -1
 	const before1970 = 865565 // days from 1 March of the year -400 to 1 January 1970
 	return 365*year + year/4 - year/100 + year/400 + (153*month+2)/5 + day - 1 - before1970, day <= last
 }

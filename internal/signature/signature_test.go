@@ -35,7 +35,7 @@ func TestDaysAgreesWithPackageTimeForEveryDate(t *testing.T) {
 	for day := time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC); day.Year() < 3000; day = day.AddDate(0, 0, 1) {
 		n, ok := signature.Days(int64(day.Year()), int64(day.Month()), int64(day.Day()))
 		if !ok || n*86400 != day.Unix() {
-			t.Fatalf("wrong number of days: %d (valid: %v) for %v", n, ok, day)
+			t.Fatalf("wrong number of days: got %d (valid: %v) for %v", n, ok, day)
 		}
 	}
 }

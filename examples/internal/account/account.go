@@ -1,5 +1,5 @@
-// Package account provides the account with which the examples log in to a real service.
-// The account is read from the OS_* variables that OpenStack's own tools use.
+// Package account provides the account that the examples use to log in to a real service.
+// It reads the account from the OS_* variables, which OpenStack's own tools use too.
 package account
 
 import (
@@ -44,8 +44,8 @@ func (a Account) Auth() any {
 	}}
 }
 
-// FromEnvironment returns the endpoint of the real service and the account that logs in
-// there, or an empty endpoint if none of the four required variables is set. An empty
+// FromEnvironment returns the endpoint of the real service and the account to log in
+// with. If none of the four required variables is set, the endpoint is empty. An empty
 // variable counts as not set.
 func FromEnvironment(getenv func(string) string) (endpoint string, a Account, err error) {
 	var set, missing []string
@@ -60,7 +60,7 @@ func FromEnvironment(getenv func(string) string) (endpoint string, a Account, er
 		return "", Account{}, nil
 	}
 	if len(missing) > 0 {
-		return "", Account{}, fmt.Errorf("%s set, but not %s; set all four for a real service, or none",
+		return "", Account{}, fmt.Errorf("%s set, but not %s; to use a real service, set all four, otherwise none",
 			strings.Join(set, ", "), strings.Join(missing, ", "))
 	}
 	endpoint, err = endpointOf(getenv("OS_AUTH_URL"))

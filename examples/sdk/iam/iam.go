@@ -18,16 +18,17 @@ import (
 
 // A Client makes calls to one IAM endpoint. It is safe for concurrent use.
 //
-// Its errors say what was tried and wrap the underlying error: a *iamhttp.StatusError if
-// the service responded, a *iamhttp.NotSentError if the Transport has a Gate that refused
-// the request, and otherwise the error of the connection or the context.
+// Its errors say which operation failed, and wrap the underlying error: a
+// *iamhttp.StatusError if the service responded, a *iamhttp.NotSentError if the Transport
+// has a Gate that refused the request, and otherwise the error of the connection or the
+// context.
 type Client struct {
 	endpoint, token string
 	http            *http.Client
 }
 
-// timeout limits each call, retries and waits included. A context with an earlier
-// deadline limits it further.
+// timeout limits each call, including retries and waits. A context with an earlier
+// deadline limits the call further.
 const timeout = 2 * time.Minute
 
 // New returns a client for the endpoint, whose URL ends in /v3. If t is nil, the client
@@ -39,9 +40,9 @@ func New(endpoint, token string, t *iamhttp.Transport) *Client {
 	return &Client{endpoint: endpoint, token: token, http: &http.Client{Transport: t, Timeout: timeout}}
 }
 
-// LogIn logs in and returns a client that uses the token. auth is the body of
-// POST /auth/tokens; LogIn encodes it as JSON. A 429 is not retried here, because it
-// can mean that the account is locked after too many wrong passwords; a retry would not
+// LogIn logs in and returns a client that uses the token. auth is the body of POST
+// /auth/tokens; LogIn encodes it as JSON. LogIn does not retry a 429, because a 429 can
+// mean that the account is locked after too many wrong passwords, and a retry would not
 // unlock the account.
 func LogIn(ctx context.Context, endpoint string, auth any, t *iamhttp.Transport) (*Client, error) {
 	c := New(endpoint, "", t)
@@ -90,8 +91,8 @@ func (c *Client) FindUser(ctx context.Context, name string) (*User, error) {
 	return &answer.Users[0], nil
 }
 
-// HasUser reports whether there is a user with this id. Here, a 404 is an expected
-// response and not a failure.
+// HasUser reports whether there is a user with this ID. For this call, a 404 is an
+// expected response and not a failure.
 func (c *Client) HasUser(ctx context.Context, id string) (bool, error) {
 	ctx = iamhttp.WithExpected(ctx, iamhttp.ErrNotFound)
 	resp, err := c.send(ctx, "HEAD", "/users/"+url.PathEscape(id), nil)

@@ -13,7 +13,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// connect returns a client that is connected to the service in memory.
+// connect returns a client whose Transport calls the service directly, without a network.
 func connect(service *iamtest.Server) *iam.Client {
 	quick := func() backoff.BackOff { return &backoff.ZeroBackOff{} }
 	return iam.New("https://iam.example/v3", "token", &iamhttp.Transport{Base: service, Backoff: quick})
