@@ -58,7 +58,7 @@ var rules = []struct {
 	{"Listed in AlsoRetry?", "and idempotent; 413: with Retry-After", iamhttp.StopNotRetryable},
 	{"Can the body be sent again?", "there is no body, or GetBody is set", iamhttp.StopBodyNotReplayable},
 	{"Attempts left?", "fewer than MaxAttempts were sent", iamhttp.StopAttempts},
-	{"Does the schedule allow it?", "Backoff has not stopped", iamhttp.StopBackoff},
+	{"Does the schedule allow a retry?", "Backoff has not stopped", iamhttp.StopBackoff},
 	{"Is Retry-After short enough?", "at most MaxWait", iamhttp.StopWaitTooLong},
 	{"Does the wait end in time?", "before the deadline or Client.Timeout", iamhttp.StopDeadline},
 	{"Is the signature valid until then?", "if an SDK has signed with AK/SK", iamhttp.StopSignature},
@@ -123,12 +123,12 @@ func draw() []byte {
 
 	d.box("go", leftX, leftW, 0, "100–399", "or Expected")
 	d.arrow("M%d %d H%d", leftX+leftW, middle(0), endX)
-	d.box("go", endX, endW, 0, "the response", "as it came")
+	d.box("go", endX, endW, 0, "the response", "unchanged")
 
 	never := []iamhttp.RetryRule{iamhttp.RetryDiscouraged, iamhttp.RetryUnstated, iamhttp.RetryIfTemporary}
 	for i, r := range never {
 		if r == iamhttp.RetryUnstated {
-			d.box("", leftX, leftW, firstRule-1+i, "every other failure", "the table does not say")
+			d.box("", leftX, leftW, firstRule-1+i, "every other failure", "the table states no rule")
 		} else {
 			d.box("", leftX, leftW, firstRule-1+i, codes(r), r.String())
 		}

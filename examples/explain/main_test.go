@@ -33,7 +33,7 @@ func TestStatusCodeIsExplained(t *testing.T) {
 		{"429", "" +
 			"429 TooManyRequests\n" +
 			"  documented  yes\n" +
-			"  meaning     The client went over its rate limit, or the server over its\n" +
+			"  meaning     The client exceeded its rate limit, or the server is over\n" +
 			"              capacity: wait for Retry-After, then retry.\n" +
 			"  retry       after Retry-After\n" +
 			"  Transport   retries the request, whatever its method, after Retry-After or,\n" +
