@@ -68,7 +68,7 @@ var securityTests = []struct {
 		"TestHTTP2RefusedStreamsEndTheCallAtTheDeadline",
 	}},
 	{"stall a body that is read ahead and put back", []string{"TestBodyReadAheadIsPutBackInFrontOfTheRest"}},
-	{"carry a request out and still respond 408 or 429", []string{
+	{"carry a request out and still respond with 408 or 429", []string{
 		"TestSoak",
 		"TestBodyIsReplayedFromGetBodyForEachRetry",
 	}},
@@ -76,7 +76,7 @@ var securityTests = []struct {
 		"TestPauseLongerThanMaxWaitIsRefusedAtOnce",
 		"TestSlowAnswersDoNotStallOtherRequests",
 	}},
-	{"take its time with 408 and 429", []string{"TestCallThatIsAlwaysThrottledTakesAtMostSeventeenAndAHalfMinutes"}},
+	{"prolong a call with 408s and 429s", []string{"TestCallThatIsAlwaysThrottledTakesAtMostSeventeenAndAHalfMinutes"}},
 	{"keep a connection and two goroutines busy", []string{"TestReadingAnErrorBodyIsBounded"}},
 	{"make an aksk.Transport sign with the wrong time", []string{
 		"TestA401IsRetriedOnceIfTheClockWasOffAndOnlyThen",
@@ -87,7 +87,7 @@ var securityTests = []struct {
 	{"choose 1,040 bytes of the error text", []string{"TestServerChoosesAtMost1040BytesOfTheErrorText"}},
 	{"impersonate the service", []string{"TestInvalidCertificateEndsTheCallAtTheFirstHandshake"}},
 	{"cause attempts without end", []string{"TestProxyThatKeepsThrottlingUsesUpTheAttempts"}},
-	{"pass for the service, or get the proxy's password into an error", []string{"TestProxyRefusalIsATypedError"}},
+	{"pass its response off as the service's, or get the proxy's password into an error", []string{"TestProxyRefusalIsATypedError"}},
 	{"cut connections", []string{"TestConnectionResetAtAnyByteIsAnErrorAndAPOSTIsSentOnce"}},
 	{"an idempotent request", []string{"TestConnectionErrorsAreRetriedOnlyIfEnabledAndIdempotent"}},
 	{"log a token, password, query or body", []string{

@@ -12,8 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Complete runs of bulk, sdk, provider and redisgate's fleet need a service or half a
-// minute. Their own tests check the width of their lines, in virtual time.
+// Complete runs of bulk, sdk, provider and redisgate's fleet example need a service or take
+// half a minute, so this test does not make them. The examples' own tests check the width
+// of their output, in virtual time.
 func TestOutputOfTheExamplesFits80Columns(t *testing.T) {
 	dir := t.TempDir()
 	out, err := exec.Command("go", "build", "-o", dir, "../examples/quickstart", "../examples/explain", "../examples/bulk", "../examples/sdk").CombinedOutput()

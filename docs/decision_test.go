@@ -1,6 +1,7 @@
 // Package docs draws decision.svg, which shows how a Transport handles a response: its
 // status, the rules, and what the caller gets. The codes, retry rules and stop reasons
-// come from the library, so the picture cannot contradict it.
+// come from the library, so the picture cannot contradict
+// the library.
 //
 //	go test ./docs -update
 package docs
@@ -48,21 +49,21 @@ func TestDecisionPictureListsStopReasonsInTheOrderOfTheirConstants(t *testing.T)
 	}
 }
 
-// rules lists the questions that a Transport asks about a failed attempt, in this order,
-// each with the StopReason if the answer is no.
+// rules lists the questions that a Transport asks about a failed attempt, in this order.
+// If the answer to a question is no, the call ends with the StopReason no.
 var rules = []struct {
 	question, detail string
 	no               iamhttp.StopReason
 }{
 	{"Listed in AlsoRetry?", "and idempotent; 413: with Retry-After", iamhttp.StopNotRetryable},
-	{"Can the body be sent again?", "it has none, or GetBody is set", iamhttp.StopBodyNotReplayable},
+	{"Can the body be sent again?", "there is no body, or GetBody is set", iamhttp.StopBodyNotReplayable},
 	{"Attempts left?", "fewer than MaxAttempts were sent", iamhttp.StopAttempts},
-	{"Does the schedule allow it?", "Backoff has not stopped", iamhttp.StopBackoff},
+	{"Does the schedule allow a retry?", "Backoff has not stopped", iamhttp.StopBackoff},
 	{"Is Retry-After short enough?", "at most MaxWait", iamhttp.StopWaitTooLong},
 	{"Does the wait end in time?", "before the deadline or Client.Timeout", iamhttp.StopDeadline},
-	{"Is the signature good until then?", "if it is signed above, with AK/SK", iamhttp.StopSignature},
-	{"Wait. Does the caller still want it?", "the context has not ended", iamhttp.StopCanceled},
-	{"Does the gate admit it?", "yes, if there is no gate", iamhttp.StopGate},
+	{"Is the signature valid until then?", "if an SDK has signed with AK/SK", iamhttp.StopSignature},
+	{"Wait. Is the caller still waiting?", "the context has not ended", iamhttp.StopCanceled},
+	{"Does the gate admit the request?", "yes, if there is no gate", iamhttp.StopGate},
 }
 
 // Sizes and positions are in pixels. Statuses, rules and outcomes have one column each.
@@ -122,12 +123,12 @@ func draw() []byte {
 
 	d.box("go", leftX, leftW, 0, "100–399", "or Expected")
 	d.arrow("M%d %d H%d", leftX+leftW, middle(0), endX)
-	d.box("go", endX, endW, 0, "the response", "as it came")
+	d.box("go", endX, endW, 0, "the response", "unchanged")
 
 	never := []iamhttp.RetryRule{iamhttp.RetryDiscouraged, iamhttp.RetryUnstated, iamhttp.RetryIfTemporary}
 	for i, r := range never {
 		if r == iamhttp.RetryUnstated {
-			d.box("", leftX, leftW, firstRule-1+i, "every other failure", "the table does not say")
+			d.box("", leftX, leftW, firstRule-1+i, "every other failure", "the table states no rule")
 		} else {
 			d.box("", leftX, leftW, firstRule-1+i, codes(r), r.String())
 		}
@@ -153,7 +154,7 @@ func draw() []byte {
 		d.text("quiet", ruleX+ruleW+24, middle(at)-5, "no")
 		d.box("stop", endX, endW, at, r.no.String(), "iamhttp."+constant(r.no))
 	}
-	d.box("go", ruleX, ruleW, lastRow, "Send it again", "and look at the new response")
+	d.box("go", ruleX, ruleW, lastRow, "Send the request again", "and look at the new response")
 	const turn = leftX - 10
 	d.arrow("M%d %d H%d V%d H%d", ruleX, middle(lastRow), turn, middle(0), leftX)
 
@@ -171,7 +172,7 @@ func draw() []byte {
 func y(n int) int      { return top + n*row - 8 }
 func middle(n int) int { return y(n) + boxH/2 }
 
-// codes lists the codes whose rule is r.
+// codes returns the codes whose retry rule is r.
 func codes(r iamhttp.RetryRule) string {
 	var all []string
 	for c := range iamhttp.Codes() {
@@ -182,7 +183,7 @@ func codes(r iamhttp.RetryRule) string {
 	return strings.Join(all, " ")
 }
 
-// constant returns the name of s in Go.
+// constant returns the name of the Go constant for s.
 func constant(s iamhttp.StopReason) string {
 	return map[iamhttp.StopReason]string{
 		iamhttp.StopNotRetryable:      "StopNotRetryable",

@@ -19,8 +19,8 @@ import (
 
 // These are the word limits for the documents.
 //
-// A word is a text between spaces that contains a letter or a digit; inline code is one
-// word. Headings, lists and hand-written tables count. The following do not count:
+// A word is a piece of text between spaces that contains a letter or a digit; inline code
+// is one word. Headings, lists and hand-written tables count. The following do not count:
 //   - blocks of code and of commands;
 //   - generated tables, between the comments "written by" and "end of";
 //   - the files listed in written, which are generated as a whole.
@@ -145,7 +145,7 @@ func paragraphs(text string) (all []string) {
 	text = fenced.ReplaceAllString(generated.ReplaceAllString(text, ""), "")
 	text = picture.ReplaceAllString(comment.ReplaceAllString(text, ""), "$1")
 	text = link.ReplaceAllString(text, "$1")
-	var open, listed bool // whether the last paragraph continues, and whether it is in a list
+	var open, listed bool // whether the last paragraph may continue, and whether the last paragraph is in a list
 	for line := range strings.Lines(text) {
 		deep := strings.HasPrefix(line, "    ") || strings.HasPrefix(line, "\t")
 		line = strings.TrimSpace(line)

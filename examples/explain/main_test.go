@@ -33,8 +33,8 @@ func TestStatusCodeIsExplained(t *testing.T) {
 		{"429", "" +
 			"429 TooManyRequests\n" +
 			"  documented  yes\n" +
-			"  meaning     The client exceeded its rate limit, or the server its capacity:\n" +
-			"              wait for Retry-After, then retry.\n" +
+			"  meaning     The client exceeded its rate limit, or the server is over\n" +
+			"              capacity: wait for Retry-After, then retry.\n" +
 			"  retry       after Retry-After\n" +
 			"  Transport   retries the request, whatever its method, after Retry-After or,\n" +
 			"              without one, after a backoff; when it stops retrying, returns a\n" +
@@ -55,8 +55,8 @@ func TestStatusCodeIsExplained(t *testing.T) {
 		{"413", "" +
 			"413 Request Entity Too Large\n" +
 			"  documented  yes\n" +
-			"  meaning     The body is larger than the server accepts. With Retry-After, the\n" +
-			"              condition is temporary.\n" +
+			"  meaning     The body is larger than the server accepts. If Retry-After is\n" +
+			"              present, the condition is temporary.\n" +
 			"  retry       if Retry-After is present\n" +
 			"  Transport   returns a *StatusError; if AlsoRetry lists the code and the\n" +
 			"              response has Retry-After, the request is retried first\n"},
@@ -215,7 +215,7 @@ func TestServiceCodeWithSeveralMeaningsIsExplainedByItsMessages(t *testing.T) {
 func TestReasonsAreFoundByTheirWordsOrNames(t *testing.T) {
 	for arg, want := range map[string]string{
 		"quota": "quota exceeded\n  decision    delete something, or ask for a higher quota\n" +
-			"  code        1115, as a 400: no more users\n  code        APIG.0501, as a 405: the app has no calls left\n",
+			"  code        1115, as a 400: no more users can be created\n  code        APIG.0501, as a 405: the app has used up its quota of calls\n",
 		"Quota Exceeded":      "quota exceeded\n",
 		"quota-exceeded":      "quota exceeded\n",
 		"ReasonQuotaExceeded": "quota exceeded\n",
