@@ -9,13 +9,13 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// recent holds the latest failures of all clients. Most SDKs do not keep the header
-// of a response, and none keeps the number of attempts. Wrap uses what their errors
-// do keep to find the failure here.
+// recent holds the latest failures of all clients. The errors of most SDKs do not contain
+// the response's header, and those of no SDK contain the number of attempts. Wrap uses
+// what the errors do contain to find the failure here.
 var recent memory
 
-// A memory holds the latest failures. If several match the error of an SDK, the latest
-// one is used.
+// A memory holds the latest failures. If several of them match an SDK's error, Wrap uses
+// the latest one.
 type memory struct {
 	mu       sync.Mutex
 	failures []remembered // oldest first
