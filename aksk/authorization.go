@@ -29,7 +29,7 @@ const (
 type authorization struct {
 	form      form
 	accessKey string
-	scope     string // what follows the date: region, service and, if scoped, scopeEnd; region and service may be empty
+	scope     string // the part after the date: region, service and, in the scoped form, scopeEnd; region and service may be empty
 	names     string // names of the signed headers, in lower case, separated by semicolons
 }
 
@@ -80,7 +80,7 @@ func of(h http.Header) (authorization, bool) {
 		return authorization{}, false
 	}
 	a, ok := parse(v[0])
-	return a, ok && !a.signs("authorization") // the signature would cover its own old value
+	return a, ok && !a.signs("authorization") // otherwise the new signature would cover the old one
 }
 
 // signs reports whether the signature covers a header.
@@ -93,9 +93,10 @@ func (a authorization) signs(name string) bool {
 	return false
 }
 
-// AccessKey returns the access key that a request is signed with. It returns "" if
-// the request is not signed, or is signed in a form that this package does not know.
-// Use it if several accounts share a Transport.
+// AccessKey returns the access key that a request is signed with. It returns "" if the
+// request is not signed, or is signed in a form that this package does not know. If
+// several accounts share a Transport, use AccessKey to find out which account a request
+// belongs to.
 func AccessKey(req *http.Request) string {
 	v := req.Header["Authorization"]
 	if len(v) != 1 {

@@ -41,7 +41,7 @@ func Example() {
 // minute ago.
 func ExampleTransport() {
 	keys := func(req *http.Request) (aksk.Credentials, error) {
-		if aksk.AccessKey(req) != "ak" { // of another account, which shares this Transport
+		if aksk.AccessKey(req) != "ak" { // another account's request; that account shares this Transport
 			return aksk.Credentials{}, nil
 		}
 		return aksk.Credentials{AccessKey: "ak", SecretKey: "sk"}, nil
@@ -50,10 +50,10 @@ func ExampleTransport() {
 		Transport: &iamhttp.Transport{Base: &aksk.Transport{Credentials: keys}, PassThrough: true},
 		Timeout:   time.Hour,
 	}
-	_ = sdk // give it to the SDK
+	_ = sdk // pass this client to the SDK
 }
 
-// signing signs each attempt with the function that an SDK exports.
+// signing is a RoundTripper that signs each attempt with a function that an SDK exports.
 type signing struct {
 	base http.RoundTripper
 	sign func(*http.Request) error

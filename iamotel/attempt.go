@@ -25,10 +25,10 @@ func (t *Telemetry) Spans(base http.RoundTripper) http.RoundTripper {
 	return &attemptRecorder{t, cmp.Or(base, http.DefaultTransport), true}
 }
 
-// Resends returns a RoundTripper that counts retries and adds
-// http.request.resend_count to the attempt's span, which another RoundTripper, such as
-// otelhttp, has created. Put Resends directly below that RoundTripper. If base is nil,
-// http.DefaultTransport is used.
+// Resends returns a RoundTripper that counts retries and adds http.request.resend_count
+// to the attempt's span, which another RoundTripper, such as otelhttp, has created. Put
+// the RoundTripper that Resends returns directly below the one that creates the spans. If
+// base is nil, http.DefaultTransport is used.
 func (t *Telemetry) Resends(base http.RoundTripper) http.RoundTripper {
 	return &attemptRecorder{t, cmp.Or(base, http.DefaultTransport), false}
 }
