@@ -53,7 +53,7 @@ func panicked(err *error) {
 	}
 }
 
-// An outcome is what RoundTrip returned, and how long the call took.
+// An outcome is the result of a call to RoundTrip, and how long the call took.
 type outcome struct {
 	resp *http.Response
 	err  error
@@ -195,7 +195,7 @@ func (m *memory) sent() []send {
 // retried returns an error if there was no second attempt.
 func (m *memory) retried(code int, o outcome) error {
 	if n := len(m.sent()); n < 2 {
-		return fmt.Errorf("a %d was to be retried, but the base received %d request(s) (error: %v)", code, n, o.err)
+		return fmt.Errorf("a %d was to be retried, but the base received only %d request(s) (error: %v)", code, n, o.err)
 	}
 	return nil
 }

@@ -24,7 +24,7 @@ import (
 	"testing"
 )
 
-// Options describe the RoundTripper under test. The zero value is for a RoundTripper
+// Options describes the RoundTripper under test. The zero value is for a RoundTripper
 // that sends each request once and returns the result.
 type Options struct {
 	// StatusErrors means that the RoundTripper returns responses with a status of 400
@@ -49,7 +49,8 @@ type Options struct {
 var ErrNotApplicable = errors.New("not applicable")
 
 // A Trap is one clause of the contract, together with a situation in which
-// implementations break it. Use Traps to run only some of the checks; [Run] runs all.
+// implementations break it. Use Traps to run only some of the checks; [Run] runs all of
+// them.
 type Trap struct {
 	Name   string // a sentence that is true if the RoundTripper avoids the trap
 	Clause string // the clause of the contract, with its source
@@ -57,10 +58,11 @@ type Trap struct {
 	check func(*trial) error
 }
 
-// Check tries the trap on the RoundTripper that wrap builds around a base. It returns
-// nil if the RoundTripper avoids the trap, an error that wraps [ErrNotApplicable] if the
-// trap does not apply, and otherwise an error that says what went wrong. Check may call
-// wrap several times; one trap passes the result of one call to the next.
+// Check tries the trap on the RoundTripper that wrap builds around a base. It returns nil
+// if the RoundTripper avoids the trap, an error that wraps [ErrNotApplicable] if the trap
+// does not apply, and otherwise an error that describes what went wrong. Check may call
+// wrap several times; for one trap, the RoundTripper that the first call returns is the
+// base of the second call.
 //
 // Check needs t for virtual time. It does not mark t as failed, except for data races
 // that the race detector finds. Check must not be called in a synctest bubble.

@@ -14,7 +14,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// This is the code in docs/faq.md, before and after the migration.
+// The two functions below are the code in docs/faq.md, before and after the migration.
 
 func hooksBefore(provider *gophercloud.ProviderClient) {
 	provider.MaxBackoffRetries = 5
