@@ -18,7 +18,7 @@ import (
 // in a ServeMux or call its ServeHTTP from your own handler.
 type Answer struct {
 	Status int         // zero means 200
-	Header http.Header // Content-Length, Date and Content-Type (application/json for JSON) are added if not set
+	Header http.Header // Content-Length, Date and Content-Type (application/json for JSON) are added if they are not set
 	Body   string
 	Delay  time.Duration // the wait before anything is sent
 	Fault  Fault
@@ -32,7 +32,7 @@ type Fault uint8
 // The faults of an [Answer].
 const (
 	Stall Fault = iota + 1 // the server sends nothing more until the client disconnects
-	Reset                  // the connection breaks: with a reset, or with an unexpected EOF in the body
+	Reset                  // the connection breaks: the client gets a reset or, within the body, an unexpected EOF
 )
 
 // With returns a copy of the Answer with the header field set to value.
@@ -76,7 +76,8 @@ func (a Answer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	panic(http.ErrAbortHandler)
 }
 
-// reset breaks w's connection, if w has a connection to itself.
+// reset breaks w's connection if w can be hijacked, which is not possible with HTTP/2 or
+// in memory.
 func reset(w http.ResponseWriter) {
 	c, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -88,7 +89,7 @@ func reset(w http.ResponseWriter) {
 	c.Close()
 }
 
-// These request ids have the format that the services use; their values do not matter.
+// These request IDs have the format that the services use; their values do not matter.
 const (
 	keystoneID = "req-0c43521d-00ed-4f5b-a31b-798560349fcd"
 	gatewayID  = "e2b44851-0991-411b-a6b7-9ac8518a4cd9"
@@ -98,7 +99,7 @@ const (
 //
 //	{"error":{"code":404,"message":"…","title":"Not Found"}}
 //
-// The header has a request id in X-Openstack-Request-Id and, in a 401,
+// The header contains a request ID in X-Openstack-Request-Id and, for a 401, the field
 // WWW-Authenticate.
 func Keystone(status int, message string) Answer {
 	type detail struct {
@@ -131,9 +132,9 @@ func Gateway(status int, code, message string) Answer {
 }
 
 // Throttled returns the gateway's 429 with a Retry-After in seconds, rounded up. If
-// retryAfter is zero, there is no Retry-After: many gateways do not send one. The
-// response does not state a limit, so without Retry-After the client's Backoff decides
-// when to retry.
+// retryAfter is zero, the response has no Retry-After, because many gateways do not send
+// one. The response does not state a limit, so without Retry-After, the client's Backoff
+// decides when to retry.
 func Throttled(retryAfter time.Duration) Answer {
 	a := Gateway(http.StatusTooManyRequests, "APIG.0308", "The throttling threshold has been reached")
 	if retryAfter > 0 {
@@ -215,7 +216,7 @@ func amount(d time.Duration) (n int64, unit string) {
 // status. A 408 also closes the connection.
 func Page(status int) Answer {
 	title := http.StatusText(status)
-	switch status { // nginx has its own titles for these
+	switch status { // nginx has its own titles for these statuses
 	case http.StatusMethodNotAllowed:
 		title = "Not Allowed"
 	case http.StatusRequestTimeout, http.StatusGatewayTimeout:

@@ -86,8 +86,8 @@ type exchange struct {
 func (x *exchange) serve(h http.Handler, r *http.Request) {
 	ended := io.EOF
 	defer func() {
-		// Like net/http, treat ErrAbortHandler as a broken connection. net/http only
-		// logs any other panic, but a test must not miss one.
+		// Like net/http, treat ErrAbortHandler as a broken connection. net/http only logs
+		// any other panic, but a test must not overlook a panic, so panic again.
 		if v := recover(); v == http.ErrAbortHandler {
 			ended = io.ErrUnexpectedEOF
 		} else if v != nil {
@@ -165,7 +165,7 @@ func (x *exchange) begin(length int64) {
 	close(x.begun)
 }
 
-// finish is called when the handler has returned or aborted.
+// finish must be called when the handler has returned or aborted.
 func (x *exchange) finish(ended error) {
 	x.cancel()
 	x.mu.Lock()
@@ -199,7 +199,7 @@ func (x *exchange) response() (*http.Response, error) {
 	}
 	head := x.req.Method == http.MethodHead
 	if head {
-		x.cancel() // there is no body whose Close would cancel the context
+		x.cancel() // the response has no body whose Close would cancel the context
 	}
 	if head || x.length == 0 {
 		resp.Body = http.NoBody

@@ -76,7 +76,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	requests []Request
-	admitted []time.Time // when requests were accepted in the latest Window; unused without a Limit
+	admitted []time.Time // times at which requests were accepted in the latest Window; unused without a Limit
 	next     []Answer
 	routes   map[string]*route
 	mux      http.ServeMux
@@ -244,8 +244,8 @@ func (s *Server) AssertRequests(t testing.TB, want ...string) {
 	}
 }
 
-// AssertBodies reports an error unless the requests had these bodies, in this order.
-// In JSON bodies, white space and the order of members do not matter.
+// AssertBodies reports an error unless the requests had exactly these bodies, in this
+// order. In JSON bodies, white space and the order of members do not matter.
 func (s *Server) AssertBodies(t testing.TB, want ...string) {
 	t.Helper()
 	got := []string{}
@@ -262,8 +262,8 @@ func sameBody(a, b string) bool {
 	return a == b || decode(a, &x) == nil && decode(b, &y) == nil && reflect.DeepEqual(x, y)
 }
 
-// decode keeps numbers as written, because ids may have more digits than a float64 can
-// hold.
+// decode keeps numbers as they are written, because IDs may have more digits than a
+// float64 can hold.
 func decode(body string, v any) error {
 	if !json.Valid([]byte(body)) {
 		return errors.New("not JSON")

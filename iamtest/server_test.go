@@ -60,7 +60,7 @@ func do(t *testing.T, c *http.Client, method, url, body string) (int, string) {
 	return resp.StatusCode, string(b)
 }
 
-// This is the example in the package comment and in README.md.
+// The package comment and README.md contain a copy of this test.
 func TestTheClientWaitsAsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var service iamtest.Server
@@ -309,7 +309,7 @@ func TestResetFaultAlsoResetsPlainTCPConnections(t *testing.T) {
 
 	s.Next(iamtest.Answer{Fault: iamtest.Reset})
 	_, err = (&http.Client{Transport: s}).Get("http://iam.example")
-	assert.ErrorIs(t, err, syscall.ECONNRESET, "in memory")
+	assert.ErrorIs(t, err, syscall.ECONNRESET, "a reset in memory must look like a reset of a connection")
 }
 
 func TestResponseArrivesAfterTheDelay(t *testing.T) {
@@ -399,7 +399,7 @@ func TestDefaultWindowOfTheLimitIsOneSecond(t *testing.T) {
 	})
 }
 
-// The bodies must be the same as those of the real services.
+// The bodies must equal those that real services sent.
 func TestBodiesMatchTheRecordedResponses(t *testing.T) {
 	for file, a := range map[string]iamtest.Answer{
 		"ks-404-unknown-user":  iamtest.Keystone(404, "Could not find user: 0123456789abcdef0123456789abcdef."),

@@ -83,7 +83,8 @@ type checked struct {
 	body   string
 }
 
-// signatures returns all valid signatures of the request. Some requests have two.
+// signatures returns all valid signatures of the request. Some requests have two valid
+// signatures.
 func (c checked) signatures(algorithm, accessKey, secretKey string, credential []string) []string {
 	scoped := len(credential) == 5 && credential[4] == "sdk_request"
 	requests := []string{c.canonical(scoped, c.query(scoped), c.body)}

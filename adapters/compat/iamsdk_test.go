@@ -23,15 +23,15 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// A family is one version of gophercloud. Package iamsdk knows only the shape of its
-// errors.
+// A family is one version of gophercloud. Package iamsdk knows only the shape of that
+// version's errors.
 type family struct {
 	name, module string
 
 	// call uses Install if install is true, logs in through base, calls ready, and then
-	// sends a request with that method and body.
+	// sends a request with the given method and body.
 	call func(base http.RoundTripper, install bool, ready func(), method string, body any) error
-	own  func(err error, code int) bool // reports whether err is the SDK's error for that code, checking it as callers do
+	own  func(err error, code int) bool // reports whether err is the SDK's error for the given code, with the checks that callers use
 }
 
 var families = []family{
@@ -87,7 +87,7 @@ var families = []family{
 	},
 }
 
-// A meeting is a call to a service that always responds the same way.
+// A meeting is a call to a service that always responds in the same way.
 type meeting struct {
 	name, method string
 	answer       iamtest.Answer // response to each request
