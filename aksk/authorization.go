@@ -9,9 +9,9 @@ import (
 type form uint8
 
 const (
-	plain   form = iota + 1 // used by huaweicloud-sdk-go-v3, and by the signer that the API gateway offers
-	scoped                  // used by gophertelekomcloud and golangsdk
-	derived                 // used by huaweicloud-sdk-go-v3 outside Huawei Cloud's own hosts
+	plain   form = iota + 1 // the form used by huaweicloud-sdk-go-v3, and by the signer that the API gateway offers
+	scoped                  // the form used by gophertelekomcloud and golangsdk
+	derived                 // the form used by huaweicloud-sdk-go-v3 outside Huawei Cloud's own hosts
 )
 
 const (
@@ -34,7 +34,7 @@ type authorization struct {
 }
 
 // parse reads an Authorization header. It returns false if the header is not a signature
-// in one of these forms. It does not allocate.
+// in one of these forms. parse does not allocate.
 func parse(header string) (a authorization, ok bool) {
 	scheme, rest, _ := strings.Cut(header, " ")
 	if scheme != algorithm && scheme != derivedAlgorithm {

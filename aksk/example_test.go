@@ -20,7 +20,7 @@ func Example() {
 	defer server.Close()
 
 	signer := &aksk.Transport{
-		SignUnsigned: true, // not needed if an SDK signs already
+		SignUnsigned: true, // not needed if an SDK already signs the requests
 		Credentials: func(*http.Request) (aksk.Credentials, error) {
 			return aksk.Credentials{AccessKey: "ak", SecretKey: "sk"}, nil
 		},
@@ -41,7 +41,7 @@ func Example() {
 // minute ago.
 func ExampleTransport() {
 	keys := func(req *http.Request) (aksk.Credentials, error) {
-		if aksk.AccessKey(req) != "ak" { // another account's request; that account shares this Transport
+		if aksk.AccessKey(req) != "ak" { // the request belongs to another account that shares this Transport
 			return aksk.Credentials{}, nil
 		}
 		return aksk.Credentials{AccessKey: "ak", SecretKey: "sk"}, nil

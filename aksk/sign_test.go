@@ -197,7 +197,8 @@ func TestSignDoesNotChangeARequestThatItCannotSign(t *testing.T) {
 
 // TestSignaturesEqualThoseOfTheSDK reads the requests that
 // TestVectorsForPackageAKSKAreUpToDate in adapters/iamhuaweicloud wrote. The signer of
-// huaweicloud-sdk-go-v3 signed each of these requests at the time in its X-Sdk-Date.
+// huaweicloud-sdk-go-v3 signed each of these requests at the time in the request's
+// X-Sdk-Date header.
 func TestSignaturesEqualThoseOfTheSDK(t *testing.T) {
 	file, err := os.ReadFile("../testdata/aksk_vectors.txt")
 	require.NoError(t, err)

@@ -61,7 +61,7 @@ type Transport struct {
 // that contains a Transport of this package.
 var originalDefault = http.DefaultTransport
 
-const tolerance = time.Minute // maximum clock error of a signature that is not replaced
+const tolerance = time.Minute // a signature is replaced if its time is off by more than this
 
 // RoundTrip sends a request, with a new signature if it needs one.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -93,7 +93,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return resp, nil
 	}
 	signed, ok := signature.Time(current.Header)
-	ahead := signed.Sub(sent) // how far the signature is ahead of this machine's clock
+	ahead := signed.Sub(sent) // how far the signature's time is ahead of this machine's clock
 	if !refused {
 		if ok { // if the signature would be invalid at the Date, the Date does not come from the clock that checked the signature
 			t.clocks.learn(req.URL.Host, skew, resp.Header, sent, ahead, signature.Life)
@@ -116,7 +116,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !ok {
 		return resp, nil
 	}
-	// By now, nearly always the whole body has been read, so the connection can be
+	// By now, the whole body has almost always been read, so the connection can be
 	// reused.
 	resp.Body.Close()
 	return t.base().RoundTrip(again)
@@ -128,7 +128,7 @@ func (t *Transport) first(req *http.Request) bool {
 }
 
 // fresh returns the request itself if its signature is fresh or must not be replaced.
-// Otherwise, it returns a copy whose signature has the time at.
+// Otherwise, it returns a copy with a new signature; at is the time of that signature.
 func (t *Transport) fresh(req *http.Request, accessKey string, c Credentials, at time.Time) (*http.Request, error) {
 	if accessKey != "" && accessKey == c.AccessKey && req.Response == nil && resend.Of(req.Context()).Count == 0 {
 		signed, ok := signature.Date(req.Header)
@@ -142,9 +142,9 @@ func (t *Transport) fresh(req *http.Request, accessKey string, c Credentials, at
 	return sign(req, c, at)
 }
 
-// sign returns a signed copy of the request, whose signature has the time at. If Sign
-// fails, but the context has not ended and the request already has a signature, sign
-// returns the request itself.
+// sign returns a copy of the request with a new signature; at is the time of that
+// signature. If Sign fails, but the context has not ended and the request already has a
+// signature, sign returns the request itself.
 func sign(req *http.Request, c Credentials, at time.Time) (*http.Request, error) {
 	if err := c.usable(); err != nil {
 		return nil, err
@@ -163,8 +163,8 @@ func sign(req *http.Request, c Credentials, at time.Time) (*http.Request, error)
 	return nil, err
 }
 
-// again returns a newly signed copy of a request that is to be sent once more. The
-// signature has the time at. If the request cannot be signed or sent again, again returns
+// again returns a newly signed copy of a request that is to be sent once more; at is the
+// time of the new signature. If the request cannot be signed or sent again, again returns
 // false.
 func (t *Transport) again(req *http.Request, at time.Time) (again *http.Request, ok bool) {
 	c, err := t.Credentials(req)

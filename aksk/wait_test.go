@@ -24,7 +24,7 @@ import (
 type scenario struct {
 	service  func(began time.Time) *iamtest.Server
 	client   iamhttp.Transport
-	deadline time.Duration                          // the deadline of each call; 0 means none
+	deadline time.Duration                          // time limit of each call; 0 means no limit
 	key      func(began time.Time) aksk.Credentials // returns the current key; nil if the key never changes
 	lost     [2]float64                             // minimum and maximum fraction of calls that end in a 401 without the signer
 }

@@ -70,7 +70,8 @@ func (a *attemptRecorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := a.base.RoundTrip(out)
 	switch {
 	case err != nil:
-		// No description, because the error's text may contain the service's message.
+		// The status has no description, because the error's text may contain the
+		// service's message.
 		span.SetAttributes(errorType(err))
 		span.SetStatus(codes.Error, "")
 	case resp != nil:

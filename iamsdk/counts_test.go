@@ -34,7 +34,7 @@ type situation struct {
 
 var loggedIn = iamtest.Answer{Status: 201, Delay: delay}.With("X-Subject-Token", "token")
 
-const delay = 100 * time.Millisecond // before each response
+const delay = 100 * time.Millisecond // how long the service waits before each response
 
 func situations() []situation {
 	get := func(name string, a iamtest.Answer) situation {

@@ -38,7 +38,7 @@ func Example() {
 	_, err := sdk.Request("GET", "/groups/g", "")
 	err = iamsdk.Wrap(err)
 
-	var own default404 // the SDK's error, as before
+	var own default404 // the SDK's error can still be found
 	fmt.Println(errors.As(err, &own), errors.Is(err, iamhttp.ErrNotFound))
 	var e *iamhttp.StatusError
 	if errors.As(err, &e) {
@@ -52,7 +52,7 @@ func Example() {
 // Install a Transport in each client, and share one gate. Without a shared gate, the
 // other clients keep sending after one of them gets a 429.
 func ExampleInstall_manyClients() {
-	shared := new(gate.Adaptive) // one for all clients of an account
+	shared := new(gate.Adaptive) // one gate for all clients of an account
 	install := func(client *http.Client) {
 		iamsdk.Install(client, &iamhttp.Transport{Gate: shared}, iamsdk.GopherTelekomCloud())
 	}

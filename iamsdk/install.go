@@ -26,7 +26,7 @@ import (
 )
 
 // Install makes client send its requests through t, sets t.PassThrough, and works around
-// the SDK's behaviors that o describes. Call it once for each client, after you set the
+// the SDK behaviors that o describes. Call it once for each client, after you set the
 // client's RoundTripper and before you log in. If client is nil, Install does nothing.
 //
 // If t is nil, Install uses a Transport with the default settings. If t.Base is nil,
@@ -36,7 +36,7 @@ import (
 // only if they have the same Options and the same RoundTripper (or none).
 //
 // A successful call makes a few more small allocations than it would with t alone. [Wrap]
-// needs them to report how many attempts a call took.
+// needs these allocations to report how many attempts a call took.
 func Install(client *http.Client, t *iamhttp.Transport, o Options) {
 	if client == nil {
 		return
@@ -45,10 +45,11 @@ func Install(client *http.Client, t *iamhttp.Transport, o Options) {
 		t = new(iamhttp.Transport)
 	}
 	below := client.Transport
-	if s, ok := below.(*session); ok { // from an earlier call to Install
+	if s, ok := below.(*session); ok { // client.Transport was set by an earlier call to Install
 		below = s.t
 	}
-	// Write a field only if it differs, because another client may already be using t.
+	// Write the fields of t only if they differ, because another client may already be
+	// using t.
 	if !t.PassThrough {
 		t.PassThrough = true
 	}

@@ -378,7 +378,7 @@ func TestInstallReusesTheConnectionsThatTheSDKWouldClose(t *testing.T) {
 }
 
 func TestInstallUsesTheRoundTripperOfTheClient(t *testing.T) {
-	iamsdk.Install(nil, nil, iamsdk.Options{}) // does nothing
+	iamsdk.Install(nil, nil, iamsdk.Options{}) // a nil client is ignored
 
 	own := new(http.Transport)
 	client := &http.Client{Transport: own}
@@ -471,7 +471,7 @@ func TestInstallingAgainDoesNotWrapTheRoundTripperAgain(t *testing.T) {
 		_, err := sdk.HTTPClient.Post(endpoint+"/groups", "", nil)
 		assert.ErrorIs(t, err, syscall.ECONNRESET)
 		service.AssertCount(t, 1)
-		sdk.HTTPClient.CloseIdleConnections() // passes through all RoundTrippers
+		sdk.HTTPClient.CloseIdleConnections() // the call must pass through all RoundTrippers without a panic
 	})
 }
 

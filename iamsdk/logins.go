@@ -11,7 +11,7 @@ import (
 
 // logins tracks how the SDK of one client logs in.
 type logins struct {
-	opened atomic.Int32 // len(open); it can be read without the lock, so most requests need not take mu
+	opened atomic.Int32 // len(open), which can be read without mu, so that most requests need no lock
 
 	mu       sync.Mutex
 	count    int                  // number of logins that succeeded
@@ -41,11 +41,12 @@ func logsIn(req *http.Request) bool {
 // response) and, if the request failed, the error. It reports whether the outcome is a
 // 401 after which an SDK with these Options would never end the call.
 //
-// With EndlessLogin, that is the second 401 of a call. Once a login has succeeded, a 401
-// for a request without a token does not count, because the SDK sends requests without a
-// token while another caller is logging in.
+// With EndlessLogin, the 401 in question is the second one of a call. Once a login has
+// succeeded, a 401 for a request without a token does not count, because the SDK sends
+// requests without a token while another caller is logging in.
 //
-// With LoginHangs, it is a 401 for any request of a login that a call is waiting for.
+// With LoginHangs, the 401 in question is one for any request of a login that a call is
+// waiting for.
 func (l *logins) ends(req *http.Request, status int, err error, o Options) bool {
 	refused, login := status == http.StatusUnauthorized, logsIn(req)
 	if !refused && !login && l.opened.Load() == 0 {
@@ -118,8 +119,8 @@ func (l *logins) remember(goroutine string, at time.Time) {
 	l.opened.Store(int32(len(l.open))) //nolint:gosec // at most mostOpen
 }
 
-// forget removes entries of open that are too old. It looks for them at most once per
-// openFor.
+// forget removes entries of open that are too old. It looks for such entries at most once
+// per openFor.
 func (l *logins) forget(now time.Time) {
 	if now.Sub(l.forgot) < openFor {
 		return

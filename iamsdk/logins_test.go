@@ -52,7 +52,7 @@ func TestARefusedLoginEndsTheCallEvenIfAnotherCallersLoginSucceeded(t *testing.T
 				var wg sync.WaitGroup
 				for i := range callers {
 					wg.Go(func() {
-						time.Sleep(time.Duration(i) * 100 * time.Millisecond) // all but the first are sent without a token
+						time.Sleep(time.Duration(i) * 100 * time.Millisecond) // all requests but the first one are sent without a token
 						_, err := sdk.Request("GET", "/groups/"+strconv.Itoa(i), "")
 						assert.NotErrorIs(t, err, errHangs)
 					})

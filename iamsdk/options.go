@@ -13,33 +13,33 @@ type Options struct {
 	// SDK sends requests without a token while another call is logging in.
 	//
 	// Install uses the goroutine's stack to find out which requests belong to the same
-	// call. This works if, as in all of these SDKs, the function that calls http.Client
-	// calls itself to send a request again.
+	// call. The stack shows that only if the function that calls http.Client also calls
+	// itself to send a request again, as in all of these SDKs.
 	EndlessLogin bool
 
 	// LoginHangs means that a login never returns if it gets a 401 while a call is
 	// waiting for it: the SDK starts another login, or waits for a lock that it already
 	// holds. On such a 401, Install ends the login, and thereby the call, with a
-	// *[iamhttp.StatusError]. This applies to every request of the login, because a login
-	// with an access key sends other requests before it asks for a token. If no call is
-	// waiting for the login, as with the first one, the SDK gets the 401 itself. As with
-	// EndlessLogin, Install uses the stack to find out whether a call is waiting.
+	// *[iamhttp.StatusError]. Install does this for every request of the login, because a
+	// login with an access key sends other requests before it asks for a token. If no
+	// call is waiting for the login, as with the first one, the SDK gets the 401 itself.
+	// As with EndlessLogin, Install uses the stack to find out whether a call is waiting.
 	LoginHangs bool
 
 	// Resends lists the status codes after which the SDK sends any request once more,
-	// even a POST. It does so after 500 ms, in the same goroutine. If the request must
-	// not be sent twice, Install does not send it again: the SDK gets the first response
-	// once more, from memory, with at most 64 KiB of its body. Install cannot recognize a
-	// resend, and therefore sends it, if the request's body is a stream (which cannot be
-	// compared) or if the token was renewed in between.
+	// even a POST. The SDK does so after 500 ms, in the same goroutine. If the request
+	// must not be sent twice, Install does not send it again: the SDK gets the first
+	// response once more, from memory, with at most 64 KiB of its body. Install cannot
+	// recognize a resend, and therefore sends it, if the request's body is a stream
+	// (which cannot be compared) or if the token was renewed in between.
 	Resends []iamhttp.Code
 
 	// ResendsUnanswered means that the client's RoundTripper resends a request that got
 	// no response, whatever its method, and without its body. Install limits these
 	// resends to requests without a body that may be sent twice (GET, HEAD, PUT, DELETE
 	// and the like). If the Transport's RetryConnectionErrors is set, Install prevents
-	// those resends too. Install can prevent resends only if the client's RoundTripper
-	// has an exported field, such as Rt, that holds the next RoundTripper.
+	// the resends of those requests too. Install can prevent resends only if the client's
+	// RoundTripper has an exported field, such as Rt, that holds the next RoundTripper.
 	ResendsUnanswered bool
 
 	// ClosesConnections means that the SDK sets Close on each request, so that every
@@ -61,8 +61,8 @@ type Options struct {
 //
 // Do not set RetryCount or RetryTimeout in any request. If you log in with a TokenID, set
 // AllowReauth to false. Otherwise, on the first 401, the SDK waits forever for a lock
-// that it already holds. Install cannot prevent this, because the SDK waits before it
-// sends anything.
+// that it already holds. Install cannot prevent this deadlock, because the SDK starts to
+// wait before it sends anything.
 func GopherTelekomCloud() Options {
 	return Options{
 		EndlessLogin:      true,
@@ -73,7 +73,7 @@ func GopherTelekomCloud() Options {
 }
 
 // ProviderOpenTelekomCloud returns the Options for the client of
-// terraform-provider-opentelekomcloud, as of November 2026. They are the Options of
+// terraform-provider-opentelekomcloud, as of November 2026. These are the Options of
 // [GopherTelekomCloud] plus ResendsUnanswered, because the provider's RoundTripper
 // resends requests that got no response. Also set the two fields that are listed under
 // GopherTelekomCloud.
@@ -91,7 +91,7 @@ func GolangSDK() Options {
 }
 
 // ProviderHuaweiCloud returns the Options for the client of
-// terraform-provider-huaweicloud, as of November 2026. They are the Options of
+// terraform-provider-huaweicloud, as of November 2026. These are the Options of
 // [GolangSDK] plus ResendsUnanswered, because the provider's RoundTripper resends
 // requests that got no response. Set RetryBackoffFunc to nil.
 func ProviderHuaweiCloud() Options {
@@ -100,7 +100,8 @@ func ProviderHuaweiCloud() Options {
 	return o
 }
 
-// Gophercloud returns the Options for gophercloud, v1.14.1 and v2.15.0. They are empty:
-// gophercloud logs in again at most once per call, with a separate client, and retries
-// nothing unless you set RetryFunc or RetryBackoffFunc. Leave RetryBackoffFunc nil.
+// Gophercloud returns the Options for gophercloud, v1.14.1 and v2.15.0. The Options are
+// empty, because gophercloud logs in again at most once per call, with a separate client,
+// and retries nothing unless you set RetryFunc or RetryBackoffFunc. Leave
+// RetryBackoffFunc nil.
 func Gophercloud() Options { return Options{} }

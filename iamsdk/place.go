@@ -16,7 +16,8 @@ const (
 
 // placeOf returns the place of the request that is being sent. Only the goroutine's stack
 // shows the place. In all of these SDKs, the function that calls http.Client calls itself
-// to resend a request. To log in, it calls other functions, which call it again.
+// to resend a request. To log in, that function calls other functions, which then call it
+// again.
 func placeOf() place {
 	const client = "net/http.(*Client)."
 	var pcs [256]uintptr

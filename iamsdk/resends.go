@@ -19,7 +19,7 @@ import (
 // twice. The resend gets the kept response. An error would also prevent the second send,
 // but the SDK would then return that error instead of the one that its callers expect.
 type resends struct {
-	count atomic.Int32 // len(kept); it can be read without the lock, so most requests need not take mu
+	count atomic.Int32 // len(kept), which can be read without mu, so that most requests need no lock
 
 	mu   sync.Mutex
 	kept map[request]answer

@@ -19,7 +19,7 @@ import (
 // SDK logs in again in the middle of a call, under a lock.
 type standIn struct {
 	HTTPClient http.Client
-	Context    context.Context // golangsdk has one per client; the other SDKs have none
+	Context    context.Context // the client's context in golangsdk; nil in the other SDKs
 
 	// The SDK's own settings for retries on a 429: either a counter and a delay, or a
 	// function. The counter lasts as long as the client, and no lock guards it.
@@ -31,16 +31,16 @@ type standIn struct {
 	steps  []string // the requests of a login; nil means a single POST. A step that begins with "try" may fail
 	token  atomic.Pointer[string]
 	renews atomic.Bool   // whether the SDK can log in again: true after its first login
-	lock   chan struct{} // held while logging in
+	lock   chan struct{} // a lock that is held while the SDK is logging in
 	again  atomic.Bool   // whether the SDK is logging in
 	logins atomic.Int32
 }
 
 // habits are behaviors of an SDK that cannot be switched off.
 type habits struct {
-	endless       bool // logs in again after each 401, instead of only once per call
-	resends       bool // sends a request once more after a 502 or 504
-	closes        bool // opens a new connection for each request
+	endless       bool // the SDK logs in again after each 401, instead of only once per call
+	resends       bool // the SDK sends a request once more after a 502 or 504
+	closes        bool // the SDK opens a new connection for each request
 	retriesErrors int  // number of times that a RoundTripper that also signs retries after an error; 0 means that there is no such RoundTripper
 }
 
@@ -121,8 +121,8 @@ type (
 	default503 struct{ unexpected }
 )
 
-// Neither of these errors has an Unwrap method. ErrUnableToReauthenticate does not say
-// why the login failed. The two types differ only in their names.
+// Neither of these errors has an Unwrap method. ErrUnableToReauthenticate does not
+// contain the reason why the login failed. The two types differ only in their names.
 type (
 	ErrUnableToReauthenticate     struct{ ErrOriginal error }
 	ErrErrorAfterReauthentication struct{ ErrOriginal error }

@@ -20,15 +20,16 @@ import (
 // and ErrReauth. In that case, the typed error comes from the login: a *StatusError or,
 // if the gate refused the login, a *NotSentError. If the login got no response, the typed
 // error is the *StatusError of the 401 that led to the login. If the SDK's error has no
-// ErrReauth, Wrap uses the latest login that failed after the 401. Call Wrap at once,
-// because a later login, possibly another caller's, may take its place.
+// ErrReauth, Wrap uses the latest login that failed after the 401. In that case, call
+// Wrap at once, because a later login, possibly by another caller, may succeed or may
+// fail for another reason.
 //
-// If the response is among the last 200 failed responses that all clients with [Install]
-// received, the typed error is complete: it has the header, the request ID, Attempts and
-// Stop. If several of these responses have the same method, URL, status and body, Wrap
-// uses the latest one, which may belong to another caller. For any other response, the
-// typed error is built from the fields of the SDK's error. Wrap is safe for concurrent
-// use.
+// If the response is among the last 200 failed responses of all clients that were set up
+// with [Install], the typed error is complete: it has the header, the request ID,
+// Attempts and Stop. If several of these responses have the same method, URL, status and
+// body, Wrap uses the latest one, which may belong to another caller. For any other
+// response, the typed error is built from the fields of the SDK's error. Wrap is safe for
+// concurrent use.
 func Wrap(err error) (result error) {
 	if err == nil {
 		return nil
@@ -102,8 +103,8 @@ func typed(err error, left *int) error {
 }
 
 // ofAnswer returns the failure behind an SDK's error that was caused by a response. If
-// the failure is remembered, the result includes its time and the logins of its client.
-// For any other error, ofAnswer returns nil.
+// the failure is still remembered, the result includes the time of the failure and the
+// logins of the client. For any other error, ofAnswer returns nil.
 func ofAnswer(v reflect.Value) *remembered {
 	address, method := field(v, "URL", reflect.TypeFor[string]()), field(v, "Method", reflect.TypeFor[string]())
 	code, body := field(v, "Actual", reflect.TypeFor[int]()), field(v, "Body", reflect.TypeFor[[]byte]())

@@ -48,7 +48,7 @@ type (
 	hidden struct { // the error is in a field that reflection must not read
 		errOriginal error
 	}
-	embedsPointer struct{ *unexpected } // nil
+	embedsPointer struct{ *unexpected } // the pointer is nil
 	embedsError   struct{ error }
 	unwrapsMany   []error
 	panics        struct{}

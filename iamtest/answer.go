@@ -143,8 +143,8 @@ func Throttled(retryAfter time.Duration) Answer {
 	return a
 }
 
-// ThrottledGateway returns the API gateway's 429. It has no Retry-After and states
-// the limit only in its message: "policy user over ratelimit,limit:200,time:5
+// ThrottledGateway returns the API gateway's 429. The response has no Retry-After and
+// states the limit only in its message: "policy user over ratelimit,limit:200,time:5
 // minute". per is rounded up to seconds.
 func ThrottledGateway(limit int, per time.Duration) Answer {
 	n, unit := amount(per)
@@ -170,9 +170,9 @@ func ThrottledSAP(limit int, per, reset time.Duration) Answer {
 	return a.With("X-Retry-After", seconds(reset)).With("X-RateLimit-Retry-After", seconds(reset))
 }
 
-// ThrottledEnvoy returns the 429 of an Envoy proxy. It has no body and no Retry-After;
-// the time until requests are accepted again is in x-ratelimit-reset. per and reset
-// are rounded up to seconds.
+// ThrottledEnvoy returns the 429 of an Envoy proxy. The response has no body and no
+// Retry-After; the time until requests are accepted again is in x-ratelimit-reset. per
+// and reset are rounded up to seconds.
 func ThrottledEnvoy(limit int, per, reset time.Duration) Answer {
 	a := Answer{Status: http.StatusTooManyRequests}.With("X-Envoy-Ratelimited", "true")
 	a = a.With("X-Ratelimit-Limit", fmt.Sprintf("%d, %[1]d;w=%s", limit, seconds(per)))
@@ -180,8 +180,8 @@ func ThrottledEnvoy(limit int, per, reset time.Duration) Answer {
 }
 
 // ThrottledIETF returns a 429 with the header fields of the IETF draft, RateLimit and
-// RateLimit-Policy. It has no body and no Retry-After. per and reset are rounded up to
-// seconds.
+// RateLimit-Policy. The response has no body and no Retry-After. per and reset are
+// rounded up to seconds.
 func ThrottledIETF(limit int, per, reset time.Duration) Answer {
 	a := Answer{Status: http.StatusTooManyRequests}
 	a = a.With("RateLimit", `"default";r=0;t=`+seconds(reset))

@@ -46,8 +46,8 @@ import (
 // [Server.Next], [Server.On], Handler. Without a Handler, a request that matches no route
 // gets Keystone's 404 if there are routes, and otherwise 200 and an empty JSON object.
 type Server struct {
-	// Handler responds to the requests for which the script has no response. If
-	// Handler is nil, the responses are as described above.
+	// Handler responds to the requests for which the script has no response. If Handler
+	// is nil, the responses are as described for Server.
 	Handler http.Handler
 
 	// Limit is the maximum number of requests in any Window. Requests above the limit
@@ -123,7 +123,7 @@ func (s *Server) On(pattern string, answers ...Answer) {
 	r.answers = slices.Clone(answers)
 }
 
-// A route holds the answers for a pattern. It is a Handler only so that the mux can
+// A route holds the answers for a pattern. A route is a Handler only so that the mux can
 // find it; its ServeHTTP is never called.
 type route struct {
 	http.Handler
@@ -141,8 +141,8 @@ func (r *route) answer() Answer {
 	return a
 }
 
-// ServeHTTP responds to a request over a connection. It reads the whole body first; a
-// request whose body is cut off is not recorded.
+// ServeHTTP responds to a request over a connection. ServeHTTP reads the whole body
+// first, and does not record a request whose body is cut off.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -162,7 +162,7 @@ func (s *Server) handler(r *http.Request, body string) http.Handler {
 	now := time.Now()
 	s.requests = append(s.requests, Request{now, r.Method, r.URL.RequestURI(), r.Header.Clone(), body})
 	s.mu.Unlock()
-	if s.Keys != nil { // without the lock, because Keys may call Requests
+	if s.Keys != nil { // not while holding the lock, because Keys may call Requests
 		if a, refused := s.verify(r, body, now.Add(s.Ahead)); refused {
 			return a
 		}

@@ -211,7 +211,7 @@ func TestStallLastsUntilTheClientCancels(t *testing.T) {
 		for _, a := range []iamtest.Answer{{Fault: iamtest.Stall}, {Delay: time.Hour}} {
 			ctx, cancel := context.WithCancel(t.Context())
 			s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				time.AfterFunc(time.Millisecond, cancel) // not before the request has arrived
+				time.AfterFunc(time.Millisecond, cancel) // cancel the request only after it has arrived
 				a.ServeHTTP(w, r)
 			})
 			req, err := http.NewRequestWithContext(ctx, "GET", url, nil)

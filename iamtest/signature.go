@@ -93,7 +93,7 @@ func (c checked) signatures(algorithm, accessKey, secretKey string, credential [
 	}
 	scope, key := strings.Join(credential[1:], "/"), []byte(secretKey)
 	switch {
-	case algorithm == "SDK-HMAC-SHA256" && len(credential) == 1: // without a scope
+	case algorithm == "SDK-HMAC-SHA256" && len(credential) == 1: // the form without a scope
 	case algorithm == "SDK-HMAC-SHA256" && scoped:
 		key = []byte("SDK" + secretKey)
 		for _, part := range credential[1:] {

@@ -200,7 +200,7 @@ func interimReleased(c *trial) error {
 			if asked.Add(1)%2 == 1 {
 				w.WriteHeader(c.Retries)
 			}
-			for range 4 { // without a Content-Length
+			for range 4 { // flushing the body in parts avoids a Content-Length
 				io.WriteString(w, strings.Repeat("x", 512))
 				w.(http.Flusher).Flush()
 			}
@@ -329,7 +329,7 @@ func oddAnswer(c *trial) error {
 }
 
 // noSecrets: errors end up in logs and bug reports, so an error must not contain a secret
-// from the request or the response. It may contain the service's message.
+// from the request or the response. The error may contain the service's message.
 func noSecrets(c *trial) error {
 	const secret = "s3cr3t"
 	tries := map[string]reply{"a request without a response": failure(errors.New("connection reset"))}

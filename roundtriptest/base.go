@@ -46,7 +46,7 @@ func (c *trial) bubbleThatEnds(f func() error) (err error) {
 	return err
 }
 
-// panicked turns a panic into an error. It must be deferred.
+// panicked turns a panic into an error. A function that uses panicked must defer it.
 func panicked(err *error) {
 	if v := recover(); v != nil {
 		*err = fmt.Errorf("the call panicked: %v", v)
@@ -137,7 +137,7 @@ type send struct {
 
 // A memory is a base that obeys the contract and replies from memory.
 type memory struct {
-	replies []reply // used in turn; the last one is used for all later requests
+	replies []reply // the results of the attempts, in order; the last one is used for all later attempts
 
 	mu     sync.Mutex
 	sends  []send

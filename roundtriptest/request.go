@@ -170,7 +170,7 @@ func bodyNotReused(c *trial) error {
 			mu.Lock()
 			defer mu.Unlock()
 			if asked++; asked == 1 {
-				w.WriteHeader(c.Retries) // without reading the body
+				w.WriteHeader(c.Retries) // respond without reading the body
 				return
 			}
 			got, _ = io.ReadAll(r.Body)

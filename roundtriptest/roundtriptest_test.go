@@ -135,7 +135,7 @@ type onlyRoundTrip struct{ http.RoundTripper }
 // defects maps the name of each trap to a RoundTripper with one defect. That trap must
 // find the defect, and no other trap may find a defect.
 var defects = map[string]struct {
-	options roundtriptest.Options // passThrough if empty
+	options roundtriptest.Options // the zero value means passThrough
 	above   func(*iamhttp.Transport, *http.Request) (*http.Response, error)
 	below   func(base http.RoundTripper, req *http.Request) (*http.Response, error)
 	wrap    func(base http.RoundTripper) http.RoundTripper

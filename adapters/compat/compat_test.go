@@ -8,10 +8,9 @@
 // To add an SDK, write a file <name>_test.go with an sdk value, and add the value to the
 // list sdks. The value contains a function that makes a call whose requests are counted,
 // the name of the function that gives the SDK an http.Client, and the behaviors that the
-// SDK has without a Transport, each with a function that checks that behavior.
-// oauth2_test.go is a short example. If a setting of the SDK switches its own retries
-// off, put that setting into advice. Then run go mod tidy and go test -update, and commit
-// the tables unchanged.
+// SDK has without a Transport, each one with a function that checks it. oauth2_test.go is
+// a short example. If a setting of the SDK switches its own retries off, put that setting
+// into advice. Then run go mod tidy and go test -update, and commit the tables unchanged.
 package compat
 
 import (
@@ -62,8 +61,8 @@ type sdk struct {
 	behaviors []behavior
 }
 
-// A behavior is something that the SDK does with a response. It must work without a
-// Transport.
+// A behavior is something that the SDK does with a response. Every behavior must work
+// without a Transport.
 type behavior struct {
 	name string
 	run  func(ctx context.Context, w *world) outcome
@@ -72,7 +71,7 @@ type behavior struct {
 // An outcome is the result of a call.
 type outcome struct {
 	err  error  // the error that the SDK returned
-	lost string // how the SDK's behavior differed from the expected one; empty if it did not
+	lost string // how the SDK's behavior differed from the expected one; empty if the SDK behaved as expected
 }
 
 // fails returns the outcome of a call that should fail with an error of type T, for which
@@ -137,7 +136,7 @@ func unwaited() backoff.BackOff { return &backoff.ZeroBackOff{} }
 type world struct {
 	mode    mode
 	advised bool
-	failing http.HandlerFunc // handles the requests of sdk.call
+	failing http.HandlerFunc // the service's response to the requests of sdk.call
 
 	mu       sync.Mutex
 	answer   http.HandlerFunc
@@ -263,16 +262,16 @@ var most = counts{1, 1, 8, 1}
 type report struct {
 	sdk
 	version string
-	source  string            // the code of connect
-	usually map[string]counts // keyed by the name of the mode
+	source  string            // source code of the function connect
+	usually map[string]counts // requests with the usual setup, keyed by the name of the mode
 	advised map[string]counts
 	typed   map[string]string
-	rows    []row // one for each behavior
+	rows    []row // one row for each behavior
 }
 
 type row struct {
 	name    string
-	usually map[string]measurement // keyed by the name of the mode
+	usually map[string]measurement // measurements with the usual setup, keyed by the name of the mode
 	advised map[string]measurement
 }
 
@@ -306,7 +305,7 @@ func measureSDK(t *testing.T, s sdk) report {
 	return r
 }
 
-// count makes the call once for each code. It returns how many requests each call took,
+// count makes the call once for each code, and returns how many requests each call took
 // and how to get the *StatusError.
 func (s sdk) count(t *testing.T, m mode, advised bool) (n counts, typed string) {
 	var places []string

@@ -92,7 +92,7 @@ type meeting struct {
 	name, method string
 	answer       iamtest.Answer // response to each request
 	login        iamtest.Answer // response to each login after the first
-	want         int            // number of requests with Install
+	want         int            // expected number of requests with Install
 	logins       int
 }
 

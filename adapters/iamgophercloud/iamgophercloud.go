@@ -24,10 +24,10 @@ import (
 	"github.com/iamhttp/iamhttp/iamsdk"
 )
 
-// Configure makes p send its requests through t, and sets t.PassThrough. It also switches
-// off gophercloud's own back-off for 429 and 498, because gophercloud's retries would
-// multiply with those of t, and passes errors through [Wrap]. Call Configure once, before
-// openstack.Authenticate, so that it also applies to logging in.
+// Configure makes p send its requests through t, and sets t.PassThrough. Configure also
+// switches off gophercloud's own back-off for 429 and 498, because gophercloud's retries
+// would multiply with those of t, and passes errors through [Wrap]. Call Configure once,
+// before openstack.Authenticate, so that it also applies to logging in.
 //
 // If t is nil, Configure uses a Transport with the default settings. If t.Base is nil,
 // Configure sets it to the RoundTripper that p already has. Several clients may share t
@@ -41,7 +41,7 @@ func Configure(p *gophercloud.ProviderClient, t *iamhttp.Transport) {
 	p.RetryFunc = func(ctx context.Context, method, url string, options *gophercloud.RequestOpts, err error, failCount uint) error {
 		if retry != nil {
 			if err = retry(ctx, method, url, options, err, failCount); err == nil {
-				return nil // send it again
+				return nil // gophercloud then sends the request again
 			}
 		}
 		return Wrap(err)
@@ -52,8 +52,8 @@ func Configure(p *gophercloud.ProviderClient, t *iamhttp.Transport) {
 // response that caused the error, with the number of attempts and the reason for
 // stopping. See [iamsdk.Wrap] for details.
 //
-// Configure makes gophercloud call Wrap for most errors. It cannot do so if gophercloud
-// fails to log in again, because gophercloud then returns a
+// Configure makes gophercloud call Wrap for most errors. Configure cannot do so if
+// gophercloud fails to log in again, because gophercloud then returns a
 // *gophercloud.ErrUnableToReauthenticate without calling RetryFunc. Pass that error to
 // Wrap yourself. In that case, the typed error comes from the login: a *StatusError or,
 // if the gate refused the login, a *[iamhttp.NotSentError]. If the login got no response,

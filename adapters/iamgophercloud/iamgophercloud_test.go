@@ -445,7 +445,7 @@ func TestWrapTypesErrorsWithAResponseAndReturnsOthersUnchanged(t *testing.T) {
 		"a wrapped value":                                    {fmt.Errorf("x: %w", value), true},
 		"a pointer that is wrapped twice":                    {fmt.Errorf("y: %w", fmt.Errorf("x: %w", &value)), true},
 		"a value joined with another error":                  {errors.Join(plain, value), true},
-		"already wrapped by Wrap":                            {iamgophercloud.Wrap(value), true},
+		"an error that Wrap has already wrapped":             {iamgophercloud.Wrap(value), true},
 		"already typed":                                      {fmt.Errorf("x: %w", typed), true},
 		"an error after re-authentication":                   {&gophercloud.ErrErrorAfterReauthentication{ErrOriginal: value}, true},
 		"failed re-authentication":                           {&gophercloud.ErrUnableToReauthenticate{ErrOriginal: value, ErrReauth: plain}, true},

@@ -34,10 +34,11 @@ import (
 
 // Configure sets up a builder of clients for any service, so that the clients send their
 // requests through t and get their errors from an [ErrorHandler]. Configure sets
-// t.PassThrough and returns the builder. It calls WithHttpConfig, with a copy of c, and
-// WithErrorHandler, so you need not call either. If c is nil, Configure uses the SDK's
-// default config, which has a Timeout of two minutes. The SDK makes its requests without
-// a context, so the Timeout is the only time limit on a call, including its waits.
+// t.PassThrough and returns the builder. Configure calls WithHttpConfig, with a copy of
+// c, and WithErrorHandler, so you need not call either. If c is nil, Configure uses the
+// SDK's default config, which has a Timeout of two minutes. The SDK makes its requests
+// without a context, so the Timeout is the only time limit on a call, including its
+// waits.
 //
 // If t is nil, Configure uses a Transport with the default settings. If t.Base is nil,
 // Configure sets it to the RoundTripper that the SDK would have used: the HttpTransport
@@ -76,7 +77,7 @@ func Configure(b *core.HcHttpClientBuilder, c *config.HttpConfig, t *iamhttp.Tra
 		b.WithCredential(each)
 		signWith(t, each)
 	}
-	own.HttpTransport = nil // because the SDK would prefer it to the RoundTripper
+	own.HttpTransport = nil // because the SDK would prefer the HttpTransport to the RoundTripper
 	own.RoundTripper = t
 	return b.WithHttpConfig(&own).WithErrorHandler(ErrorHandler{})
 }
@@ -137,9 +138,9 @@ type ErrorHandler struct {
 
 var errNoResponse = errors.New("iamhttp: the SDK passed no response to its error handler")
 
-// HandleError implements sdkerr.ErrorHandler. The SDK calls it for every response. A
-// response with a status from 100 to 399 is passed to Inner untouched. HandleError reads
-// the body of any other response, and puts it back for Inner.
+// HandleError implements sdkerr.ErrorHandler. The SDK calls HandleError for every
+// response. A response with a status from 100 to 399 is passed to Inner untouched.
+// HandleError reads the body of any other response, and puts it back for Inner.
 func (h ErrorHandler) HandleError(req *request.DefaultHttpRequest, resp *response.DefaultHttpResponse) error {
 	if resp == nil || resp.Response == nil {
 		return errNoResponse // the SDK would mistake nil for a success
@@ -151,7 +152,7 @@ func (h ErrorHandler) HandleError(req *request.DefaultHttpRequest, resp *respons
 	if code := resp.GetStatusCode(); 100 <= code && code < 400 {
 		return inner.HandleError(req, resp)
 	}
-	status := statusError(resp.Response) // before Inner closes the body
+	status := statusError(resp.Response) // must be made before Inner closes the body
 	err := inner.HandleError(req, resp)
 	adopt(status, serviceError(err))
 	return join(err, status)
@@ -186,8 +187,8 @@ func statusError(resp *http.Response) *iamhttp.StatusError {
 // Wrap returns err unchanged if it is nil, was not caused by a response, was caused by a
 // response that is not a failure, or already holds a *StatusError or a
 // *[iamhttp.NotSentError]. The typed error is made from the fields of a
-// ServiceResponseError. It has no Method, URL, Attempts or Stop, and its header contains
-// only the request ID.
+// ServiceResponseError, so it has no Method, URL, Attempts or Stop, and its header
+// contains only the request ID.
 func Wrap(err error) error {
 	if errors.As(err, new(*iamhttp.NotSentError)) {
 		return err // the request was not sent, whatever else err holds
@@ -202,7 +203,7 @@ func Wrap(err error) error {
 	if sr.RequestId != "" {
 		header = http.Header{"X-Request-Id": {sr.RequestId}}
 	}
-	var body []byte // usually unknown
+	var body []byte // nil if unknown, which is usual
 	if sr.ErrorCode == "" {
 		body = []byte(sr.ErrorMessage) // the SDK stores a body that it does not understand here
 	}

@@ -84,7 +84,7 @@ func credentials(t *testing.T) auth.ICredential {
 	return c
 }
 
-// finish builds the client.
+// finish sets the endpoint and the credentials, and builds the client.
 func finish(t *testing.T, b *core.HcHttpClientBuilder, endpoint string) *iam.IamClient {
 	t.Helper()
 	hc, err := b.WithEndpoint(endpoint).WithCredential(credentials(t)).SafeBuild()
@@ -334,7 +334,7 @@ func TestARefusalByTheGateReachesTheCallerAsANotSentError(t *testing.T) {
 	assert.Same(t, err, iamhuaweicloud.Wrap(err))
 }
 
-func TestIfTheGateRefusesARetryTheErrorIsThe429BeforeIt(t *testing.T) {
+func TestTheErrorIsThe429IfTheGateRefusesTheRetry(t *testing.T) {
 	s := newService(t, throttled)
 	tr := quick(0)
 	tr.Gate = &refusing{n: 1}
@@ -419,7 +419,7 @@ func TestErrorsOfRequestsForCredentialsAndIDsAreTypedByWrap(t *testing.T) {
 	for name, tt := range map[string]struct {
 		// Each case has its own access key, because the SDK caches the IDs for each key.
 		credentials func(s *service) (auth.ICredential, error)
-		text        string // text of the error that Wrap returns; empty if Wrap cannot type the error
+		text        string // text of the error that Wrap returns; empty if Wrap returns the error unchanged
 	}{
 		"looking up the domain": {func(s *service) (auth.ICredential, error) {
 			return global.NewCredentialsBuilder().WithAk("ak-domain").WithSk("sk").WithIamEndpointOverride(s.URL).SafeBuild()
@@ -442,7 +442,7 @@ func TestErrorsOfRequestsForCredentialsAndIDsAreTypedByWrap(t *testing.T) {
 				err = show(iam.NewIamClient(hc))
 			}
 			require.ErrorContains(t, err, "You are not authorized.")
-			s.script.AssertCount(t, 2) // the Transport retries the 429
+			s.script.AssertCount(t, 2) // two requests, because the Transport retries the 429
 			typed := errors.As(err, new(*iamhttp.StatusError))
 			assert.False(t, typed, "the SDK must not have called the handler")
 
@@ -580,7 +580,7 @@ func TestHandleErrorAddsTheTypedErrorToEachFailureThatItsInnerHandlerReports(t *
 	for name, tt := range map[string]struct {
 		inner sdkerr.ErrorHandler
 		resp  *http.Response
-		code  iamhttp.Code // 0 if there is no typed error
+		code  iamhttp.Code // code of the typed error; 0 if there is no typed error
 		text  string
 	}{
 		"no body":                                        {nil, answered(404, nil), 404, `iamhttp: 404 NotFound`},
@@ -678,7 +678,7 @@ func TestWrapTypesErrorsWithAResponseAndReturnsOthersUnchanged(t *testing.T) {
 		"a pointer":                                          {&value, cooked},
 		"a value":                                            {value, cooked},
 		"a raw body":                                         {raw, fromRaw},
-		"a raw body with a trace":                            {&sdkerr.ServiceResponseError{StatusCode: 404, ErrorMessage: keystone404 + ", X-IAM-Trace-Id=t"}, `iamhttp: 404 NotFound: "Could not find user: bob."`},
+		"a raw body with a trace ID":                         {&sdkerr.ServiceResponseError{StatusCode: 404, ErrorMessage: keystone404 + ", X-IAM-Trace-Id=t"}, `iamhttp: 404 NotFound: "Could not find user: bob."`},
 		"no body":                                            {&sdkerr.ServiceResponseError{StatusCode: 404}, `iamhttp: 404 NotFound`},
 		"a code that is the status":                          {&sdkerr.ServiceResponseError{StatusCode: 404, ErrorCode: "404", ErrorMessage: "m"}, `iamhttp: 404 NotFound: "m"`},
 		"a wrapped pointer":                                  {fmt.Errorf("x: %w", &value), "x: " + cooked},

@@ -17,7 +17,7 @@ type signer struct {
 	aksk.Transport
 
 	mu  sync.Mutex
-	all []func() aksk.Credentials // functions, because reflection does not print what they hold
+	all []func() aksk.Credentials // the credentials are in functions, because reflection does not print what a function holds
 }
 
 // signWith adds a credential to the signer below t. If there is no signer yet, signWith
