@@ -13,7 +13,7 @@
 // of these.
 //
 // The SDK still receives plain responses and returns its own errors, so code that handles
-// them keeps working. In two cases, Install ends a call with an error from iamhttp,
+// them keeps working. In two cases, a call ends with an error from iamhttp instead,
 // because the call would otherwise never return: see EndlessLogin and LoginHangs in
 // [Options].
 package iamsdk

@@ -426,7 +426,7 @@ func TestTheSecond401EndsACallWithoutAnyTokens(t *testing.T) {
 	})
 }
 
-func TestEachCallReturnsWhateverTheServiceResponds(t *testing.T) {
+func TestEachCallReturnsNoMatterHowTheServiceResponds(t *testing.T) {
 	kindsOfLogin := []string{"", "an agency", "an agency of an access key", "a given token"}
 	for seed := range uint64(8) { // hundreds of other seeds were tried once and found nothing more
 		eachKind(t, func(t *testing.T, k kind) {

@@ -7,54 +7,55 @@ import "github.com/iamhttp/iamhttp"
 // after it, such as [GopherTelekomCloud]. The zero value is for an SDK without any of
 // these behaviors.
 type Options struct {
-	// EndlessLogin means that the SDK logs in again after every 401, without limit.
-	// Install then ends a call at its second 401 with a *[iamhttp.StatusError]. Once the
+	// EndlessLogin means that the SDK logs in again after every 401, without limit. The
+	// workaround ends a call at its second 401 with a *[iamhttp.StatusError]. Once the
 	// SDK has logged in, a 401 for a request without a token does not count, because the
 	// SDK sends requests without a token while another call is logging in.
 	//
-	// Install uses the goroutine's stack to find out which requests belong to the same
-	// call. The stack shows that only if the function that calls http.Client also calls
-	// itself to send a request again, as in all of these SDKs.
+	// The workaround uses the goroutine's stack to find out which requests belong to the
+	// same call. It works only if the function that calls http.Client also calls itself
+	// to send a request again, as in all of the SDKs below.
 	EndlessLogin bool
 
 	// LoginHangs means that a login never returns if it gets a 401 while a call is
 	// waiting for it: the SDK starts another login, or waits for a lock that it already
-	// holds. On such a 401, Install ends the login, and thereby the call, with a
-	// *[iamhttp.StatusError]. Install does this for every request of the login, because a
-	// login with an access key sends other requests before it asks for a token. If no
-	// call is waiting for the login, as with the first one, the SDK gets the 401 itself.
-	// As with EndlessLogin, Install uses the stack to find out whether a call is waiting.
+	// holds. The workaround ends the login, and thereby the call, with a
+	// *[iamhttp.StatusError] on the first such 401. It does so for every request of the
+	// login, because a login with an access key sends other requests before it asks for a
+	// token. If no call is waiting for the login, as with the first one, the SDK gets the
+	// 401 itself. As with EndlessLogin, the workaround uses the stack to find out whether
+	// a call is waiting.
 	LoginHangs bool
 
 	// Resends lists the status codes after which the SDK sends any request once more,
 	// even a POST. The SDK does so after 500 ms, in the same goroutine. If the request
-	// must not be sent twice, Install does not send it again: the SDK gets the first
-	// response once more, from memory, with at most 64 KiB of its body. Install cannot
-	// recognize a resend, and therefore sends it, if the request's body is a stream
-	// (which cannot be compared) or if the token was renewed in between.
+	// must not be sent twice, the workaround does not send it again: the SDK gets the
+	// first response once more, from memory, with at most 64 KiB of its body. The
+	// workaround cannot recognize a resend, and therefore sends it, if the request's body
+	// is a stream (which cannot be compared) or if the token was renewed in between.
 	Resends []iamhttp.Code
 
 	// ResendsUnanswered means that the client's RoundTripper resends a request that got
-	// no response, whatever its method, and without its body. Install limits these
+	// no response, whatever its method, and without its body. The workaround limits these
 	// resends to requests without a body that may be sent twice (GET, HEAD, PUT, DELETE
-	// and the like). If the Transport's RetryConnectionErrors is set, Install prevents
-	// the resends of those requests too. Install can prevent resends only if the client's
+	// and the like). If the Transport's RetryConnectionErrors is set, the resends of
+	// those requests are prevented too. The workaround works only if the client's
 	// RoundTripper has an exported field, such as Rt, that holds the next RoundTripper.
 	ResendsUnanswered bool
 
 	// ClosesConnections means that the SDK sets Close on each request, so that every
-	// request opens a new connection. Install clears Close. As with any client that
-	// reuses connections, a POST, PUT or DELETE can then fail because the service closes
-	// the connection just as the request is sent.
+	// request opens a new connection. The workaround clears Close. As with any client
+	// that reuses connections, a POST, PUT or DELETE can then fail because the service
+	// closes the connection just as the request is sent.
 	ClosesConnections bool
 }
 
 // GopherTelekomCloud returns the Options for gophertelekomcloud, as of November 2026.
 // After a 401, ProviderClient.Request calls itself without limit, under a lock that a
 // refused login needs as well. The SDK resends a request 500 ms after a 502 or 504, and
-// sets Close on each request. To switch off the SDK's own retries on a 429, set these
-// fields. Set both of them, because the SDK would otherwise set them while other
-// goroutines read them:
+// sets Close on each request. To switch off the SDK's own retries on a 429, set both of
+// the following fields; if they are unset, the SDK sets them itself while other
+// goroutines may be reading them:
 //
 //	provider.MaxBackoffRetries = new(int)
 //	provider.BackoffRetryTimeout = new(time.Duration)

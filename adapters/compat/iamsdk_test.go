@@ -141,7 +141,7 @@ func (f family) meet(t *testing.T, m meeting, install bool) (requests, logins in
 	return requests, logins, err
 }
 
-func TestThroughInstallGophercloudSendsTheNumberOfRequestsInTheTable(t *testing.T) {
+func TestGophercloudWithInstallSendsTheNumberOfRequestsInTheTable(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("| the response |")
 	for _, f := range families {
