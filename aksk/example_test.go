@@ -20,7 +20,7 @@ func Example() {
 	defer server.Close()
 
 	signer := &aksk.Transport{
-		SignUnsigned: true, // not needed if an SDK already signs the requests
+		SignUnsigned: true, // not needed if an SDK signs already
 		Credentials: func(*http.Request) (aksk.Credentials, error) {
 			return aksk.Credentials{AccessKey: "ak", SecretKey: "sk"}, nil
 		},
@@ -41,7 +41,7 @@ func Example() {
 // minute ago.
 func ExampleTransport() {
 	keys := func(req *http.Request) (aksk.Credentials, error) {
-		if aksk.AccessKey(req) != "ak" { // the request belongs to another account that shares this Transport
+		if aksk.AccessKey(req) != "ak" { // of another account, which shares this Transport
 			return aksk.Credentials{}, nil
 		}
 		return aksk.Credentials{AccessKey: "ak", SecretKey: "sk"}, nil
@@ -53,7 +53,7 @@ func ExampleTransport() {
 	_ = sdk // pass this client to the SDK
 }
 
-// signing is a RoundTripper that signs each attempt with a function that an SDK exports.
+// signing signs each attempt with the function that an SDK exports.
 type signing struct {
 	base http.RoundTripper
 	sign func(*http.Request) error

@@ -52,7 +52,7 @@ func Example() {
 // Install a Transport in each client, and share one gate. Without a shared gate, the
 // other clients keep sending after one of them gets a 429.
 func ExampleInstall_manyClients() {
-	shared := new(gate.Adaptive) // one gate for all clients of an account
+	shared := new(gate.Adaptive) // one for all clients of an account
 	install := func(client *http.Client) {
 		iamsdk.Install(client, &iamhttp.Transport{Gate: shared}, iamsdk.GopherTelekomCloud())
 	}

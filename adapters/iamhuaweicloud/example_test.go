@@ -43,7 +43,7 @@ func deleteAgain(endpoint string, credentials auth.ICredential, id string) error
 	}
 	_, err = iam.NewIamClient(hc).KeystoneDeleteUser(&model.KeystoneDeleteUserRequest{UserId: id})
 	if errors.Is(iamhuaweicloud.Wrap(err), iamhttp.ErrNotFound) {
-		return nil // the user is already gone
+		return nil // it is gone already
 	}
 	return err
 }
