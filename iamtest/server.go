@@ -58,7 +58,8 @@ type Server struct {
 	// the request on to the service. Zero means no limit.
 	Limit int
 
-	// Window is the time in which Limit requests are accepted. Zero means 1 second.
+	// Window is the length of the time window to which Limit applies. Zero means 1
+	// second.
 	Window time.Duration
 
 	// Keys returns the secret key that belongs to an access key and its security
@@ -196,7 +197,7 @@ func (s *Server) handler(r *http.Request, body string) http.Handler {
 }
 
 // overLimit returns the time until the Limit admits another request. If that time is
-// zero, overLimit counts the present request as admitted.
+// zero, overLimit counts the current request as admitted.
 func (s *Server) overLimit(now time.Time) time.Duration {
 	if s.Limit <= 0 {
 		return 0

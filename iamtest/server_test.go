@@ -165,15 +165,15 @@ func TestAnswerArrivesWithTheHeaderAndBodyThatNetHTTPWouldSend(t *testing.T) {
 			body        string
 			length      int64
 		}{
-			"JSON":                  {iamtest.Answer{Status: 201, Body: `[1]`}, "GET", "application/json", "[1]", 3},
-			"HTML":                  {iamtest.Answer{Body: "<html>"}, "GET", "text/html; charset=utf-8", "<html>", 6},
-			"explicit Content-Type": {iamtest.Answer{Body: `{}`}.With("Content-Type", "text/x"), "GET", "text/x", "{}", 2},
-			"no body":               {iamtest.Answer{}, "GET", "", "", 0},
-			"204":                   {iamtest.Answer{Status: 204, Body: "{}"}, "GET", "application/json", "", 0},
-			"304":                   {iamtest.Answer{Status: 304}, "GET", "", "", 0},
-			"HEAD, JSON":            {iamtest.Answer{Status: 404, Body: `{"code":404}`}, "HEAD", "application/json", "", 12},
-			"HEAD, HTML":            {iamtest.Answer{Body: "<html>"}, "HEAD", "text/html; charset=utf-8", "", 6},
-			"HEAD, no body":         {iamtest.Answer{}, "HEAD", "", "", -1},
+			"JSON":                     {iamtest.Answer{Status: 201, Body: `[1]`}, "GET", "application/json", "[1]", 3},
+			"HTML":                     {iamtest.Answer{Body: "<html>"}, "GET", "text/html; charset=utf-8", "<html>", 6},
+			"an explicit Content-Type": {iamtest.Answer{Body: `{}`}.With("Content-Type", "text/x"), "GET", "text/x", "{}", 2},
+			"no body":                  {iamtest.Answer{}, "GET", "", "", 0},
+			"204":                      {iamtest.Answer{Status: 204, Body: "{}"}, "GET", "application/json", "", 0},
+			"304":                      {iamtest.Answer{Status: 304}, "GET", "", "", 0},
+			"HEAD, JSON":               {iamtest.Answer{Status: 404, Body: `{"code":404}`}, "HEAD", "application/json", "", 12},
+			"HEAD, HTML":               {iamtest.Answer{Body: "<html>"}, "HEAD", "text/html; charset=utf-8", "", 6},
+			"HEAD, no body":            {iamtest.Answer{}, "HEAD", "", "", -1},
 		} {
 			a := tt.answer.With("X-Twice", "1")
 			a.Header.Add("X-Twice", "2")
@@ -382,7 +382,7 @@ func TestLimitHoldsInEveryWindow(t *testing.T) {
 		send(500 * time.Millisecond) // the next request is accepted in 5.5 s
 		send(5500 * time.Millisecond)
 		send(0)
-		assert.Equal(t, []string{"201", "202", "429 6", "203", "429 4"}, got, "a throttled request must not use up the script")
+		assert.Equal(t, []string{"201", "202", "429 6", "203", "429 4"}, got, "a throttled request must not use up an Answer of the script")
 	})
 }
 
@@ -399,7 +399,7 @@ func TestDefaultWindowOfTheLimitIsOneSecond(t *testing.T) {
 	})
 }
 
-// The bodies must equal those that real services sent.
+// The bodies must equal the bodies that real services have sent.
 func TestBodiesMatchTheRecordedResponses(t *testing.T) {
 	for file, a := range map[string]iamtest.Answer{
 		"ks-404-unknown-user":  iamtest.Keystone(404, "Could not find user: 0123456789abcdef0123456789abcdef."),

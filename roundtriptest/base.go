@@ -53,7 +53,7 @@ func panicked(err *error) {
 	}
 }
 
-// An outcome is the result of a call to RoundTrip, and how long the call took.
+// An outcome is the result and the duration of a call to RoundTrip.
 type outcome struct {
 	resp *http.Response
 	err  error
@@ -67,7 +67,7 @@ func (o outcome) close() {
 	}
 }
 
-// errHangs means that a call did not return.
+// errHangs means that a call did not return in time.
 var errHangs = fmt.Errorf("the call had not returned after %v", longest)
 
 // do makes one call in virtual time. It returns an error if the call panics or hangs.
@@ -215,7 +215,7 @@ type body struct {
 	mu     sync.Mutex
 	read   int
 	closes int
-	done   chan struct{} // closed by the first Close
+	done   chan struct{} // a channel that the first call to Close closes
 }
 
 func newBody(text string) *body { return bodyOf(strings.NewReader(text)) }
@@ -314,7 +314,7 @@ func (w *wire) stop() {
 	w.Transport.CloseIdleConnections()
 }
 
-// Accept, Close and Addr make w the listener that its server uses.
+// Accept, Close and Addr make w a net.Listener, which its own server uses.
 func (w *wire) Accept() (net.Conn, error) {
 	select {
 	case c := <-w.conns:

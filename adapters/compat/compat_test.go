@@ -146,7 +146,7 @@ type world struct {
 // client returns the http.Client to give to the SDK.
 func (w *world) client() *http.Client { return &http.Client{Transport: w.mode.wrap(w)} }
 
-// serve makes h the service, and restarts the count of requests at 0.
+// serve makes h the service, and resets the count of requests to 0.
 func (w *world) serve(h http.HandlerFunc) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -366,9 +366,9 @@ func TestTheTablesMatchWhatTheSDKsDo(t *testing.T) {
 	old, err := os.ReadFile(short)
 	require.NoError(t, err)
 	head, rest, found := strings.Cut(string(old), begin)
-	require.True(t, found, "sdks.md has no line %q", begin)
+	require.True(t, found, "docs/sdks.md has no line %q", begin)
 	_, tail, found := strings.Cut(rest, end)
-	require.True(t, found, "sdks.md has no line %q", end)
+	require.True(t, found, "docs/sdks.md has no line %q", end)
 
 	for path, want := range map[string]string{
 		"TABLE.md": table(reports),
