@@ -28,8 +28,12 @@ type resends struct {
 // A request is a map key that identifies an HTTP request. The key of a resend equals the
 // key of the original request.
 type request struct {
-	content   [sha256.Size]byte // hash of the method, URL, body and the headers that identify the caller; it is a hash because printing a client also prints this key
-	goroutine string            // an SDK resends in the goroutine that makes the call
+	// content is a hash of the method, the URL, the body and the headers that identify the
+	// caller. It is a hash because printing a client also prints this key.
+	content [sha256.Size]byte
+	// goroutine is part of the key, because an SDK resends a request in the goroutine that
+	// makes the call.
+	goroutine string
 }
 
 type answer struct {

@@ -38,10 +38,12 @@ type standIn struct {
 
 // habits are behaviors of an SDK that cannot be switched off.
 type habits struct {
-	endless       bool // the SDK logs in again after each 401, instead of only once per call
-	resends       bool // the SDK sends a request once more after a 502 or 504
-	closes        bool // the SDK opens a new connection for each request
-	retriesErrors int  // number of times that a RoundTripper that also signs retries after an error; 0 means that there is no such RoundTripper
+	endless bool // the SDK logs in again after each 401, instead of only once per call
+	resends bool // the SDK sends a request once more after a 502 or 504
+	closes  bool // the SDK opens a new connection for each request
+	// retriesErrors is the number of times that the client's RoundTripper, which also signs,
+	// retries after an error. 0 means that there is no such RoundTripper.
+	retriesErrors int
 }
 
 // A kind describes an SDK that a stand-in imitates, and how to set up the stand-in.
