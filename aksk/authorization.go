@@ -9,9 +9,9 @@ import (
 type form uint8
 
 const (
-	plain   form = iota + 1 // used by huaweicloud-sdk-go-v3, and by the signer that the API gateway offers
-	scoped                  // used by gophertelekomcloud and golangsdk
-	derived                 // used by huaweicloud-sdk-go-v3 outside Huawei Cloud's own hosts
+	plain   form = iota + 1 // the form used by huaweicloud-sdk-go-v3, and by the signer that the API gateway offers
+	scoped                  // the form used by gophertelekomcloud and golangsdk
+	derived                 // the form used by huaweicloud-sdk-go-v3 outside Huawei Cloud's own hosts
 )
 
 const (
@@ -29,12 +29,12 @@ const (
 type authorization struct {
 	form      form
 	accessKey string
-	scope     string // what follows the date: region, service and, if scoped, scopeEnd; region and service may be empty
+	scope     string // the part after the date: region, service and, in the scoped form, scopeEnd; region and service may be empty
 	names     string // names of the signed headers, in lower case, separated by semicolons
 }
 
 // parse reads an Authorization header. It returns false if the header is not a signature
-// in one of these forms. It does not allocate.
+// in one of these forms. parse does not allocate.
 func parse(header string) (a authorization, ok bool) {
 	scheme, rest, _ := strings.Cut(header, " ")
 	if scheme != algorithm && scheme != derivedAlgorithm {
@@ -80,7 +80,7 @@ func of(h http.Header) (authorization, bool) {
 		return authorization{}, false
 	}
 	a, ok := parse(v[0])
-	return a, ok && !a.signs("authorization") // the signature would cover its own old value
+	return a, ok && !a.signs("authorization") // otherwise the new signature would cover the old one
 }
 
 // signs reports whether the signature covers a header.
@@ -93,9 +93,10 @@ func (a authorization) signs(name string) bool {
 	return false
 }
 
-// AccessKey returns the access key that a request is signed with. It returns "" if
-// the request is not signed, or is signed in a form that this package does not know.
-// Use it if several accounts share a Transport.
+// AccessKey returns the access key that a request is signed with. It returns "" if the
+// request is not signed, or is signed in a form that this package does not know. If
+// several accounts share a Transport, use AccessKey to find out which account a request
+// belongs to.
 func AccessKey(req *http.Request) string {
 	v := req.Header["Authorization"]
 	if len(v) != 1 {

@@ -11,7 +11,8 @@ import (
 
 // canonical returns the text that is hashed and signed, one part per line: method, path,
 // query, headers, names of the signed headers, and the hash of the body. All parts are
-// taken from the request as it is sent, so that the gateway computes the same text.
+// taken from the request in the form in which net/http sends it, so that the gateway
+// computes the same text.
 func (a authorization) canonical(req *http.Request, payload string) []byte {
 	b := append(make([]byte, 0, 1024), cmp.Or(req.Method, http.MethodGet)...)
 	b = appendPath(append(b, '\n'), req.URL.Path)
@@ -139,7 +140,7 @@ func (a authorization) values(to []string, req *http.Request, name string) []str
 	case len(to) == 0 && name == "content-length" && req.ContentLength > 0:
 		to = append(to, strconv.FormatInt(req.ContentLength, 10))
 	case len(to) == 1 && name == "user-agent" && to[0] == "":
-		to = to[:0] // net/http sends no User-Agent in this case
+		to = to[:0] // net/http does not send an empty User-Agent
 	case len(to) > 1 && a.form == scoped:
 		to = to[:1]
 	}
@@ -147,7 +148,7 @@ func (a authorization) values(to []string, req *http.Request, name string) []str
 }
 
 // space reports whether r matches \s in package regexp. The SDKs that use the scoped form
-// collapse what \s matches.
+// replace each run of such characters with one space.
 func space(r rune) bool { return strings.ContainsRune(" \t\n\f\r", r) }
 
 func escape(b []byte, s string) []byte {

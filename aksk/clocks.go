@@ -13,7 +13,7 @@ import (
 
 const (
 	maxSkew   = 26 * time.Hour // enough for a clock that is set to the wrong time zone
-	maxClocks = 256            // maximum number of hosts whose clocks differ from this machine's; usually there are few
+	maxClocks = 256            // maximum number of skews that are kept; usually few hosts have a skew
 )
 
 // clocks records how far the clock of each host is ahead of this machine's. A host whose
@@ -40,15 +40,15 @@ func (c *clocks) skew(host string) time.Duration {
 }
 
 // learn updates the skew of a host from the Date of a response, and returns the result.
-// skew is the skew known so far; sent is when the request was sent. learn changes the
-// skew as little as the Date allows: the response was made at some time between sent and
-// now, and the Date is truncated to seconds. A response with an Age header is ignored,
-// because it comes from a cache. A skew that differs from likely by more than furthest is
-// ignored as well.
+// skew is the skew known so far, and sent is the time when the request was sent. learn
+// changes the skew as little as the Date allows: the response was made at some time
+// between sent and now, and the Date is truncated to seconds. A response with an Age
+// header is ignored, because it comes from a cache. A skew that differs from likely by
+// more than furthest is ignored as well.
 func (c *clocks) learn(host string, skew time.Duration, h http.Header, sent time.Time, likely, furthest time.Duration) time.Duration {
 	date, ok := dateOf(h)
 	if d := date - sent.Unix(); !ok || skew == 0 && -59 < d && d < 59 {
-		return skew // the usual case, and a cheap one: the code below has to read the clock
+		return skew // the usual case is handled first, because the code below has to read the clock
 	}
 	if len(h["Age"]) > 0 {
 		return skew

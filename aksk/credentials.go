@@ -7,14 +7,14 @@ import (
 	"strings"
 )
 
-// Credentials hold an access key for Open Telekom Cloud or Huawei Cloud. Temporary
+// Credentials holds an access key for Open Telekom Cloud or Huawei Cloud. Temporary
 // credentials also have a SecurityToken, which is sent with each request. The zero value
 // means no credentials.
 //
 // Printing, logging or marshaling Credentials shows none of the three fields, with two
-// exceptions: package fmt calls no methods for the verbs %p and %w (go vet reports both),
-// nor on values in unexported fields. So do not print a struct that holds Credentials in
-// an unexported field.
+// exceptions: package fmt does not call methods for the verbs %p and %w (go vet reports
+// both) or on values in unexported fields. Therefore, do not print a struct that holds
+// Credentials in an unexported field.
 type Credentials struct {
 	AccessKey     string
 	SecretKey     string

@@ -50,7 +50,7 @@ func ExampleTransport() {
 		Transport: &iamhttp.Transport{Base: &aksk.Transport{Credentials: keys}, PassThrough: true},
 		Timeout:   time.Hour,
 	}
-	_ = sdk // give it to the SDK
+	_ = sdk // pass this client to the SDK
 }
 
 // signing signs each attempt with the function that an SDK exports.

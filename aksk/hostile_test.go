@@ -38,11 +38,11 @@ func TestARedirectToAnotherHostIsNotSignedEvenIfResponseRequestIsNil(t *testing.
 }
 
 func TestADateThatContradictsAnAcceptedSignatureIsIgnored(t *testing.T) {
-	for name, ahead := range map[string]time.Duration{"a Date three hours ago": -3 * time.Hour, "a Date in three hours": 3 * time.Hour} {
+	for name, ahead := range map[string]time.Duration{"a Date three hours in the past": -3 * time.Hour, "a Date three hours in the future": 3 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &iamtest.Server{Keys: keys}
-				date := time.Now().Add(ahead).UTC().Format(http.TimeFormat) // from a cache, or chosen by a tenant
+				date := time.Now().Add(ahead).UTC().Format(http.TimeFormat) // such a Date may come from a cache, or may have been chosen by a tenant
 				s.Next(iamtest.Answer{Body: "{}"}.With("Date", date))
 				tr := over(s)
 				status, _ := send(t, tr, signedAt(t, "GET", "", time.Now()))
@@ -59,7 +59,7 @@ func TestADateThatContradictsAnAcceptedSignatureIsIgnored(t *testing.T) {
 	}
 }
 
-// A 401 to a HEAD has no body that could give the reason.
+// A 401 for a HEAD has no body that could state the reason.
 func TestAHEADIsSentAgainOnlyIfTheClockWasOffByMoreThan15Minutes(t *testing.T) {
 	for ahead, want := range map[time.Duration]int{20 * time.Minute: 200, -20 * time.Minute: 200} {
 		synctest.Test(t, func(t *testing.T) {

@@ -57,12 +57,12 @@ func TestARequestThatIsSentUnchangedCostsNoAllocation(t *testing.T) {
 	token.Header.Set("X-Auth-Token", "token")
 	unsigned := newRequest(t, "GET", users, "")
 	tr := over(base)
-	assert.Zero(t, allocs(tr, token)-allocs(base, token), "a request with a token must not allocate")
-	assert.Zero(t, allocs(tr, sdkRequest(t, "GET", "")), "a request with a fresh signature must not allocate")
-	assert.Zero(t, allocs(tr, sdkRequest(t, "POST", "body")), "a request with a fresh signature and a body must not allocate")
+	assert.Zero(t, allocs(tr, token)-allocs(base, token), "sending a request with a token must not allocate")
+	assert.Zero(t, allocs(tr, sdkRequest(t, "GET", "")), "sending a request with a fresh signature must not allocate")
+	assert.Zero(t, allocs(tr, sdkRequest(t, "POST", "body")), "sending a request with a fresh signature and a body must not allocate")
 	tr = over(base)
 	tr.SignUnsigned = false
-	assert.Zero(t, allocs(tr, unsigned), "an unsigned request must not allocate")
+	assert.Zero(t, allocs(tr, unsigned), "sending an unsigned request must not allocate")
 }
 
 func TestSigningAgainCostsAtMost25Allocations(t *testing.T) {
@@ -97,7 +97,7 @@ func TestTheMemoryUsedForSigningDoesNotGrowWithTheBody(t *testing.T) {
 		return after.TotalAlloc - before.TotalAlloc
 	}
 	small, large := cost(1<<10), cost(64<<20)
-	t.Logf("allocated: %d bytes for a body of 1 KiB, %d for one of 64 MiB", small, large)
+	t.Logf("allocated %d bytes for a 1 KiB body and %d bytes for a 64 MiB body", small, large)
 	assert.Less(t, large, uint64(64<<10))
 }
 

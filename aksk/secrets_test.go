@@ -20,8 +20,8 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// hides asserts that a text does not contain any of the three planted strings, plain or
-// in an encoding that package fmt uses.
+// hides asserts that a text contains none of the three planted credentials, neither plain
+// nor in an encoding that package fmt uses.
 func hides(t *testing.T, text, what string) {
 	t.Helper()
 	for _, planted := range []string{temporary.AccessKey, secret, token} {

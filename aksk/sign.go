@@ -20,9 +20,10 @@ import (
 	"github.com/iamhttp/iamhttp/internal/signature"
 )
 
-// Sign signs a request with an access key, as of the given time, by setting headers:
-// X-Sdk-Date, Authorization and, for temporary credentials, X-Security-Token. Use it in a
-// client of your own; a [Transport] calls it for each attempt that needs a new signature.
+// Sign signs a request with an access key and the given time. It sets the headers
+// X-Sdk-Date, Authorization and, for temporary credentials, X-Security-Token. Call Sign
+// if you write your own client; a [Transport] calls it for each attempt that needs a new
+// signature.
 //
 // A request that is already signed is signed again in the same form over the same
 // headers. An unsigned request is signed in the form that huaweicloud-sdk-go-v3 uses,
@@ -32,10 +33,10 @@ import (
 //
 // Sign reads the body once, from GetBody, and does not keep it. If the request has an
 // X-Sdk-Content-Sha256 header, with a value such as UNSIGNED-PAYLOAD, Sign uses that
-// value instead of the hash of the body, and does not read the body. If Sign returns an
-// error, the request is unchanged. Possible reasons are credentials without keys, an
-// Authorization header of another kind, and a body without GetBody. Errors never contain
-// the credentials.
+// value instead of the hash of the body, and does not read the body. Sign fails, for
+// example, if the credentials have no keys, if the request has another kind of
+// Authorization header, or if the request has a body but no GetBody. If Sign returns an
+// error, the request is unchanged. Errors never contain the credentials.
 func Sign(req *http.Request, c Credentials, at time.Time) error {
 	a, again := of(req.Header)
 	switch {
@@ -101,8 +102,8 @@ func defaultNames(h http.Header) string {
 }
 
 // unsigned reports whether a header is left out of the signature. The SDKs leave out
-// headers whose names begin with content-type or contain an underscore; net/http or
-// proxies change or drop the headers in the list.
+// headers whose names begin with content-type or contain an underscore; the headers in
+// the list below may be changed or dropped by net/http or by a proxy.
 func unsigned(name string) bool {
 	if strings.HasPrefix(name, "content-type") || strings.Contains(name, "_") {
 		return true
@@ -136,15 +137,15 @@ func payloadOf(req *http.Request, a authorization) (string, error) {
 		return "", errBodyOnce
 	}
 	defer body.Close()
-	defer context.AfterFunc(req.Context(), func() { body.Close() })() // a Read may block
+	defer context.AfterFunc(req.Context(), func() { body.Close() })() // because a Read may block
 	return hashOf(req.Context(), body)
 }
 
 // emptyPayload is the SHA-256 of an empty body.
 const emptyPayload = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
-// queryIsPayload reports whether the SDKs that use the scoped form sign the query of this
-// request in place of its body.
+// queryIsPayload reports whether the SDKs that use the scoped form sign the request's
+// query in place of its body.
 func queryIsPayload(req *http.Request) bool {
 	return req.Body == nil && strings.EqualFold(req.Method, http.MethodPost)
 }
@@ -235,7 +236,7 @@ func scopedKey(secret, scope string) []byte {
 func derivedKey(c Credentials, scope string) []byte {
 	key, err := hkdf.Key(sha256.New, []byte(c.SecretKey), []byte(c.AccessKey), scope, sha256.Size)
 	if err != nil {
-		panic(err) // happens only if the requested key is too long
+		panic(err) // fails only if the requested key is too long
 	}
 	return hex.AppendEncode(nil, key)
 }

@@ -30,7 +30,7 @@ var (
 	temporary = aksk.Credentials{AccessKey: "PLANTEDAK", SecretKey: secret, SecurityToken: token}
 )
 
-// keys is a function for iamtest.Server.Keys that knows these credentials.
+// keys is a function for iamtest.Server.Keys that accepts these credentials.
 func keys(accessKey, securityToken string) (string, bool) {
 	return secret, accessKey == permanent.AccessKey && (securityToken == "" || securityToken == token)
 }
@@ -46,8 +46,8 @@ func newRequest(t testing.TB, method, address, body string) *http.Request {
 	return req
 }
 
-// Authorization headers of requests that were signed before. Their signatures are wrong,
-// which does not matter when a request is signed again.
+// These are Authorization headers of requests that have already been signed. Their
+// signatures are invalid, but that does not matter if the request is signed again.
 const (
 	scopedForm  = "SDK-HMAC-SHA256 Credential=old/20260101/eu-de/iam/sdk_request, SignedHeaders=accept;content-type;host;x-sdk-date, Signature=00"
 	noScope     = "SDK-HMAC-SHA256 Credential=old/20260101///sdk_request, SignedHeaders=host;x-sdk-date, Signature=00"
@@ -119,7 +119,7 @@ func TestAServerThatChecksSignaturesAcceptsTheSignaturesMadeBySign(t *testing.T)
 					onWire.Body = io.NopCloser(strings.NewReader("x"))
 				}
 				status, body = send(t, http.DefaultTransport, onWire)
-				assert.Equal(t, 200, status, "over a real connection: %s", body)
+				assert.Equal(t, 200, status, "the signature was rejected over a real connection: %s", body)
 			})
 		}
 	}
@@ -197,7 +197,8 @@ func TestSignDoesNotChangeARequestThatItCannotSign(t *testing.T) {
 
 // TestSignaturesEqualThoseOfTheSDK reads the requests that
 // TestVectorsForPackageAKSKAreUpToDate in adapters/iamhuaweicloud wrote. The signer of
-// huaweicloud-sdk-go-v3 signed each of these requests at the time in its X-Sdk-Date.
+// huaweicloud-sdk-go-v3 signed each of these requests at the time in the request's
+// X-Sdk-Date header.
 func TestSignaturesEqualThoseOfTheSDK(t *testing.T) {
 	file, err := os.ReadFile("../testdata/aksk_vectors.txt")
 	require.NoError(t, err)
@@ -270,7 +271,7 @@ func FuzzSign(f *testing.F) {
 		}
 		status, answer := send(t, &iamtest.Server{Keys: keys}, req)
 		if status != 200 {
-			t.Errorf("the server responds %d %s to a signed request: %s %s?%s %q", status, answer, method, path, query, req.Header)
+			t.Errorf("the server rejects a signed request with %d %s: %s %s?%s %q", status, answer, method, path, query, req.Header)
 		}
 	})
 }
@@ -280,7 +281,7 @@ func sendable(req *http.Request) bool {
 	for k, values := range req.Header {
 		switch http.CanonicalHeaderKey(k) {
 		case "Content-Length", "Host", "Transfer-Encoding", "Trailer", "Connection":
-			return false // net/http does not send these from req.Header
+			return false // net/http does not take these headers from req.Header
 		case "X-Sdk-Date", "X-Security-Token", "Authorization", "X-Sdk-Content-Sha256", "User-Agent", "X-Auth-Token":
 			if k != http.CanonicalHeaderKey(k) {
 				return false // Sign writes the canonical name, so the header would be sent twice

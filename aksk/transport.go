@@ -23,28 +23,28 @@ import (
 // Authorization, or follows a redirect to another host. If the body can be read only
 // once, the request keeps its first signature.
 //
-// From the Date of responses (one response per second, and each 401), the Transport
-// learns how far this machine's clock differs from the host's, and signs accordingly. If
-// a 401 says that the time of the signature is wrong, and the Date confirms it, the
-// Transport sends the request once more. A second send is safe for any method: a 401 says
-// that the request was not carried out (RFC 9110 §15.5.2). To the iamhttp.Transport
-// above, both sends are one attempt: they count once in StatusError.Attempts, and
-// OnFailure is not called for the first 401.
+// The Transport reads the Date header of one response per second, and of every 401, to
+// learn how far this machine's clock is off from the host's clock, and signs accordingly.
+// If a 401 reports that the signature's time is wrong, and the Date header confirms this,
+// the Transport sends the request once more. A second send is safe for any method,
+// because a 401 means that the request was not carried out (RFC 9110 §15.5.2). The
+// iamhttp.Transport above sees both sends as one attempt: they count once in
+// StatusError.Attempts, and OnFailure is not called for the first 401.
 //
 // The zero value signs nothing. A Transport is safe for concurrent use; do not copy or
 // change it after its first use.
 type Transport struct {
-	// Base sends each attempt. If nil, it is http.DefaultTransport as it was at the
-	// start of the program.
+	// Base sends each attempt. If nil, the Transport uses http.DefaultTransport as it was
+	// when the program started.
 	Base http.RoundTripper
 
-	// Credentials returns the credentials to sign a request with. The Transport calls it
-	// for each attempt and before long waits, possibly from many goroutines at once. The
-	// Transport does not keep the keys, so they may rotate. A request that was signed
-	// with a different access key is signed again. If several accounts share the
-	// Transport, use [AccessKey] to find the account that a request belongs to. Return
-	// the zero Credentials to leave the request unchanged. If Credentials returns an
-	// error, the request is not sent, and RoundTrip returns an error that wraps it. If
+	// Credentials returns the credentials to sign a request with. The Transport calls
+	// Credentials for each attempt and before long waits, possibly from many goroutines
+	// at once. The Transport does not keep the keys, so you can rotate them. A request
+	// that was signed with a different access key is signed again. If several accounts
+	// share the Transport, use [AccessKey] to find the account that a request belongs to.
+	// Return the zero Credentials to leave the request unchanged. If Credentials returns
+	// an error, the request is not sent, and RoundTrip returns an error that wraps it. If
 	// Credentials is nil, nothing is signed.
 	Credentials func(*http.Request) (Credentials, error)
 
@@ -56,12 +56,12 @@ type Transport struct {
 	clocks clocks
 }
 
-// originalDefault is http.DefaultTransport as it was at the start of the program. The
+// originalDefault is http.DefaultTransport as it was when the program started. The
 // program may replace http.DefaultTransport later, even with a chain of RoundTrippers
 // that contains a Transport of this package.
 var originalDefault = http.DefaultTransport
 
-const tolerance = time.Minute // how far off the time of a signature may be before the request is signed again
+const tolerance = time.Minute // a signature is replaced if its time is off by more than this
 
 // RoundTrip sends a request, with a new signature if it needs one.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -93,9 +93,9 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return resp, nil
 	}
 	signed, ok := signature.Time(current.Header)
-	ahead := signed.Sub(sent) // how far the signature is ahead of this machine's clock
+	ahead := signed.Sub(sent) // how far the signature's time is ahead of this machine's clock
 	if !refused {
-		if ok { // if the signature would be invalid at the Date, the Date is not from the clock that checked the signature
+		if ok { // if the signature would be invalid at the Date, the Date does not come from the clock that checked the signature
 			t.clocks.learn(req.URL.Host, skew, resp.Header, sent, ahead, signature.Life)
 		}
 		return resp, nil
@@ -105,7 +105,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	switch {
 	case !ok, off <= tolerance:
 		return resp, nil
-	case req.Method == http.MethodHead: // the 401 to a HEAD has no body that could give the reason
+	case req.Method == http.MethodHead: // the 401 for a HEAD has no body that could state the reason
 		if off <= signature.Life {
 			return resp, nil
 		}
@@ -116,19 +116,19 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !ok {
 		return resp, nil
 	}
-	// The whole body has nearly always been read already, so the connection can be
+	// By now, the whole body has almost always been read, so the connection can be
 	// reused.
 	resp.Body.Close()
 	return t.base().RoundTrip(again)
 }
 
-// first reports whether a request is unsigned and is to be signed.
+// first reports whether a request is unsigned and should be signed.
 func (t *Transport) first(req *http.Request) bool {
 	return t.SignUnsigned && len(req.Header["Authorization"]) == 0 && len(req.Header["X-Auth-Token"]) == 0
 }
 
 // fresh returns the request itself if its signature is fresh or must not be replaced.
-// Otherwise it returns a copy that is signed as of at.
+// Otherwise, it returns a copy with a new signature; at is the time of that signature.
 func (t *Transport) fresh(req *http.Request, accessKey string, c Credentials, at time.Time) (*http.Request, error) {
 	if accessKey != "" && accessKey == c.AccessKey && req.Response == nil && resend.Of(req.Context()).Count == 0 {
 		signed, ok := signature.Date(req.Header)
@@ -142,9 +142,9 @@ func (t *Transport) fresh(req *http.Request, accessKey string, c Credentials, at
 	return sign(req, c, at)
 }
 
-// sign returns a copy of the request that is signed as of at. If Sign fails, but the
-// context has not ended and the request already has a signature, sign returns the
-// request itself.
+// sign returns a copy of the request with a new signature; at is the time of that
+// signature. If Sign fails, but the context has not ended and the request already has a
+// signature, sign returns the request itself.
 func sign(req *http.Request, c Credentials, at time.Time) (*http.Request, error) {
 	if err := c.usable(); err != nil {
 		return nil, err
@@ -163,8 +163,9 @@ func sign(req *http.Request, c Credentials, at time.Time) (*http.Request, error)
 	return nil, err
 }
 
-// again returns a copy of a request, signed as of at, to be sent once more. It returns
-// false if the request cannot be signed or sent again.
+// again returns a newly signed copy of a request that is to be sent once more; at is the
+// time of the new signature. If the request cannot be signed or sent again, again returns
+// false.
 func (t *Transport) again(req *http.Request, at time.Time) (again *http.Request, ok bool) {
 	c, err := t.Credentials(req)
 	if err != nil || c == (Credentials{}) {
@@ -177,15 +178,15 @@ func (t *Transport) again(req *http.Request, at time.Time) (again *http.Request,
 	if req.Body == nil || req.Body == http.NoBody {
 		return again, true
 	}
-	if req.GetBody == nil { // a header states the hash, so the request can be signed, but it cannot be sent again
+	if req.GetBody == nil { // a header gives the body's hash, so the request can be signed, but its body cannot be sent again
 		return nil, false
 	}
 	again.Body, err = req.GetBody()
 	return again, err == nil && again.Body != nil
 }
 
-// saysClockSkew reports whether a 401 says that the time of the signature is wrong. It
-// reads the beginning of the body, and puts back what it has read.
+// saysClockSkew reports whether a 401 states that the signature's time is wrong. It reads
+// the beginning of the body, and then puts back the part that it has read.
 func saysClockSkew(req *http.Request, resp *http.Response) bool {
 	data, _ := bounded.Peek(req.Context(), resp, bounded.Time(req.Context()))
 	d := answer.Decode(resp.Header, data, resp.StatusCode)
@@ -196,7 +197,7 @@ func saysClockSkew(req *http.Request, resp *http.Response) bool {
 // a request must carry neither a signature nor a security token.
 func leavesHost(req *http.Request) bool {
 	for r := req; r.Response != nil; {
-		r = r.Response.Request // nil if Base has not set Response.Request; the origin is then unknown
+		r = r.Response.Request // nil if Base has not set Response.Request; in that case, the origin is unknown
 		if r == nil || r.URL == nil || r.URL.Host != req.URL.Host || r.URL.Scheme != req.URL.Scheme {
 			return true
 		}
@@ -211,7 +212,8 @@ func (t *Transport) base() http.RoundTripper {
 	return originalDefault
 }
 
-// CloseIdleConnections closes the idle connections of Base, if Base can do so.
+// CloseIdleConnections closes the idle connections of Base, if Base has a method for
+// that.
 func (t *Transport) CloseIdleConnections() {
 	if c, ok := t.base().(interface{ CloseIdleConnections() }); ok {
 		c.CloseIdleConnections()
@@ -221,9 +223,10 @@ func (t *Transport) CloseIdleConnections() {
 // WrappedRoundTripper returns the RoundTripper below, by Kubernetes convention.
 func (t *Transport) WrappedRoundTripper() http.RoundTripper { return t.base() }
 
-// SignsEachAttempt reports whether a signed request is signed again for each attempt. If
-// so, an iamhttp.Transport above lets the request wait longer than a signature is valid.
-// If you write a RoundTripper that signs each attempt, give it this method too.
+// SignsEachAttempt reports whether the Transport signs a signed request again for each
+// attempt. If it does, an iamhttp.Transport above allows the request to wait for longer
+// than a signature is valid. If you write your own RoundTripper that signs each attempt,
+// give it this method too.
 func (t *Transport) SignsEachAttempt(req *http.Request) bool {
 	if t.Credentials == nil || AccessKey(req) == "" || req.Response != nil && leavesHost(req) {
 		return false

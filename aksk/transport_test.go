@@ -46,7 +46,7 @@ func TestWhichRequestsAreSignedAgain(t *testing.T) {
 	}
 	for name, tt := range map[string]struct {
 		request  func(*testing.T) *http.Request
-		unsigned bool // SignUnsigned
+		unsigned bool // value of SignUnsigned
 		again    bool
 	}{
 		"a fresh signature": {func(t *testing.T) *http.Request { t.Helper(); return signedAt(t, "GET", "", time.Now()) }, no, no},
@@ -83,23 +83,23 @@ func TestWhichRequestsAreSignedAgain(t *testing.T) {
 			require.NoError(t, aksk.Sign(r, aksk.Credentials{AccessKey: "OLD", SecretKey: "old"}, time.Now()))
 			return r
 		}, no, yes},
-		"unsigned":                    {func(t *testing.T) *http.Request { t.Helper(); return newRequest(t, "GET", users, "") }, no, no},
-		"unsigned, with SignUnsigned": {func(t *testing.T) *http.Request { t.Helper(); return newRequest(t, "GET", users, "") }, yes, yes},
-		"a token":                     {token, no, no},
-		"a token, with SignUnsigned":  {token, yes, no},
+		"an unsigned request":                    {func(t *testing.T) *http.Request { t.Helper(); return newRequest(t, "GET", users, "") }, no, no},
+		"an unsigned request, with SignUnsigned": {func(t *testing.T) *http.Request { t.Helper(); return newRequest(t, "GET", users, "") }, yes, yes},
+		"a token":                                {token, no, no},
+		"a token, with SignUnsigned":             {token, yes, no},
 		"basic authentication": {func(t *testing.T) *http.Request {
 			t.Helper()
 			r := newRequest(t, "GET", users, "")
 			r.SetBasicAuth("a", "b")
 			return r
 		}, yes, no},
-		"signed for OBS": {func(t *testing.T) *http.Request {
+		"a signature for OBS": {func(t *testing.T) *http.Request {
 			t.Helper()
 			r := newRequest(t, "GET", users, "")
 			r.Header.Set("Authorization", "OBS ak:sig")
 			return r
 		}, yes, no},
-		"signed with SM3": {func(t *testing.T) *http.Request {
+		"a signature that uses SM3": {func(t *testing.T) *http.Request {
 			t.Helper()
 			r := signedAt(t, "GET", "", time.Now().Add(-time.Hour))
 			r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), "SHA256", "SM3", 1))

@@ -24,7 +24,7 @@ import (
 type scenario struct {
 	service  func(began time.Time) *iamtest.Server
 	client   iamhttp.Transport
-	deadline time.Duration                          // the deadline of each call; 0 means none
+	deadline time.Duration                          // time limit of each call; 0 means no limit
 	key      func(began time.Time) aksk.Credentials // returns the current key; nil if the key never changes
 	lost     [2]float64                             // minimum and maximum fraction of calls that end in a 401 without the signer
 }
@@ -79,7 +79,8 @@ func (s scenario) run(t *testing.T, calls int, signer bool) map[int]int {
 	return got
 }
 
-// throttles returns a handler that responds with 429 to the first n attempts of each call.
+// throttles returns a handler that responds with 429 to the first n attempts of each
+// call, and with 200 to all later ones.
 func throttles(n int, retryAfter time.Duration) http.Handler {
 	var mu sync.Mutex
 	seen := map[string]int{}
@@ -164,8 +165,9 @@ func scenarios() map[string]scenario {
 	}
 }
 
-// Each scenario makes a thousand calls. Without the signer, between 2 % and all of them
-// end in a 401 that a fresh signature would have avoided. With the signer, none do.
+// Each scenario makes a thousand calls. Without the signer, between 2% and 100% of the
+// calls end in a 401 that a fresh signature would have avoided. With the signer, no call
+// does.
 func TestNoCallEndsInA401ThatAFreshSignatureWouldHaveAvoided(t *testing.T) {
 	calls := 1000
 	if testing.Short() || raceDetector { // the race detector fails with more calls in virtual time: golang/go issue 78156

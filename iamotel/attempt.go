@@ -25,10 +25,10 @@ func (t *Telemetry) Spans(base http.RoundTripper) http.RoundTripper {
 	return &attemptRecorder{t, cmp.Or(base, http.DefaultTransport), true}
 }
 
-// Resends returns a RoundTripper that counts retries and adds
-// http.request.resend_count to the attempt's span, which another RoundTripper, such as
-// otelhttp, has created. Put Resends directly below that RoundTripper. If base is nil,
-// http.DefaultTransport is used.
+// Resends returns a RoundTripper that counts retries and adds http.request.resend_count
+// to the attempt's span, which another RoundTripper, such as otelhttp, has created. Put
+// the RoundTripper that Resends returns directly below the one that creates the spans. If
+// base is nil, http.DefaultTransport is used.
 func (t *Telemetry) Resends(base http.RoundTripper) http.RoundTripper {
 	return &attemptRecorder{t, cmp.Or(base, http.DefaultTransport), false}
 }
@@ -70,7 +70,8 @@ func (a *attemptRecorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := a.base.RoundTrip(out)
 	switch {
 	case err != nil:
-		// No description, because the error's text may contain the service's message.
+		// The status has no description, because the error's text may contain the
+		// service's message.
 		span.SetAttributes(errorType(err))
 		span.SetStatus(codes.Error, "")
 	case resp != nil:

@@ -16,7 +16,7 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// Values of error.type for failures without a response.
+// These are the values of error.type for failures without a response.
 var (
 	refusedByGate = semconv.ErrorTypeKey.String("gate")
 	canceled      = semconv.ErrorTypeKey.String("canceled")

@@ -41,7 +41,7 @@
 // url.full does not contain user info, query or fragment. Headers, bodies and the
 // service's messages are never recorded.
 //
-// In spans, events and metrics, error.type is one of these:
+// In spans, events and metrics, error.type has one of these values:
 //
 //   - the status code of a failing response, such as "429"
 //   - "gate", if the gate refused the request: nothing was sent, so there is no
@@ -54,14 +54,13 @@
 //
 // Events are added to the span in the request's context:
 //
-//   - iamhttp.wait: the attempt failed and will be retried after
-//     iamhttp.wait.duration, in seconds; http.request.resend_count is the resend
-//     count of the retry
+//   - iamhttp.wait: the attempt failed and will be retried after iamhttp.wait.duration
+//     seconds; http.request.resend_count is the resend count of the retry
 //   - iamhttp.stop: the call failed; iamhttp.stop.reason is the text of an
 //     [iamhttp.StopReason]
 //   - iamhttp.gate.pause: the request waited at the gate for at least a millisecond;
-//     iamhttp.gate.pause.duration is the time in seconds; error.type is set if the
-//     gate refused the request, or if the context ended while the request waited
+//     iamhttp.gate.pause.duration is the length of the wait in seconds; error.type is set
+//     if the gate refused the request, or if the context ended while the request waited
 //
 // The wait and stop events always have error.type, and these attributes if they are
 // known:
@@ -80,9 +79,8 @@
 //     http.request.method and server.address
 //   - iamhttp.client.wait.duration is a histogram of the waits before retries, in
 //     seconds, by error.type, http.response.status_code and server.address
-//   - iamhttp.client.stops counts the calls that failed, each call once, by
-//     iamhttp.stop.reason, error.type, http.response.status_code and
-//     server.address
+//   - iamhttp.client.stops counts each failed call once, by iamhttp.stop.reason,
+//     error.type, http.response.status_code and server.address
 //   - iamhttp.gate.pause.duration is a histogram of the time that each attempt
 //     waited at the gate, in seconds; error.type is set if the gate refused the
 //     attempt, or if the context ended while the attempt waited

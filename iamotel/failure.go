@@ -23,8 +23,8 @@ const (
 	waitDurationKey = attribute.Key("iamhttp.wait.duration")
 )
 
-// OnFailure records the wait before a retry, or the reason why a call failed. Set it
-// as the OnFailure of a Transport, either directly or through [iamhttp.Tee].
+// OnFailure records the wait before a retry, or the reason why a call failed. Set this
+// method as the OnFailure of a Transport, either directly or through [iamhttp.Tee].
 func (t *Telemetry) OnFailure(ctx context.Context, f iamhttp.Failure) {
 	t.ready()
 	class := append(make([]attribute.KeyValue, 0, 4), errorType(f.Err))

@@ -108,11 +108,11 @@ func TestCallWithoutAResponseIsCountedByErrorClassWithoutAStatusCode(t *testing.
 	for name, tt := range map[string]struct {
 		fault   iamtest.Fault
 		context func(context.Context) (context.Context, context.CancelFunc)
-		want    string // the attributes error.type and iamhttp.stop.reason
+		want    string // the expected attributes error.type and iamhttp.stop.reason
 	}{
-		"the connection was reset": {iamtest.Reset, aMinute, "error.type=*net.OpError,iamhttp.stop.reason=not retryable"},
-		"the deadline passed":      {iamtest.Stall, aMinute, "error.type=timeout,iamhttp.stop.reason=canceled"},
-		"the caller canceled":      {iamtest.Stall, cancelAfterASecond, "error.type=canceled,iamhttp.stop.reason=canceled"},
+		"the connection was reset":        {iamtest.Reset, aMinute, "error.type=*net.OpError,iamhttp.stop.reason=not retryable"},
+		"the deadline passed":             {iamtest.Stall, aMinute, "error.type=timeout,iamhttp.stop.reason=canceled"},
+		"the caller canceled the request": {iamtest.Stall, cancelAfterASecond, "error.type=canceled,iamhttp.stop.reason=canceled"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

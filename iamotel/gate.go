@@ -28,8 +28,8 @@ type measuredGate struct {
 	telemetry *Telemetry
 }
 
-// shortPause is the shortest pause that gets an event. A request passes an open gate in
-// less time, and an event for that would only clutter the span.
+// shortPause is the shortest pause that gets an event. Passing an open gate takes less
+// time than this, and an event for it would only clutter the span.
 const shortPause = time.Millisecond
 
 func (g *measuredGate) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error) {

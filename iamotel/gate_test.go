@@ -38,7 +38,7 @@ func TestPausesAtTheGateAreRecorded(t *testing.T) {
 	})
 }
 
-// callsOf is a gate that records the calls to its methods. Its Wait returns err.
+// callsOf is a gate that records the calls to its methods, and whose Wait returns err.
 type callsOf struct {
 	err   error
 	calls []string

@@ -64,7 +64,7 @@ func (r *recording) call(t *testing.T, rt http.RoundTripper, method, url, body s
 	return nil
 }
 
-// spans returns the spans with this name, ordered by start time.
+// spans returns the spans with the given name, ordered by start time.
 func (r *recording) spans(name string) []tracetest.SpanStub {
 	var found []tracetest.SpanStub
 	for _, s := range r.exporter.GetSpans() {
@@ -91,7 +91,7 @@ func events(s tracetest.SpanStub) []string {
 	return texts
 }
 
-// metrics formats every data point: the value of a counter, or the count and sum of a
+// metrics formats every data point: the value of a counter, or the count and the sum of a
 // histogram.
 func (r *recording) metrics(t *testing.T) []string {
 	t.Helper()

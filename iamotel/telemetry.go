@@ -36,8 +36,8 @@ type Telemetry struct {
 	pauses  metric.Float64Histogram
 }
 
-// ready creates the instruments on first use, because many programs set the global
-// providers only after they have built their clients.
+// ready creates the tracer and the instruments on first use, because many programs set
+// the global providers only after they have built their clients.
 func (t *Telemetry) ready() *Telemetry {
 	t.once.Do(func() {
 		tracers := cmp.Or(t.TracerProvider, otel.GetTracerProvider())

@@ -33,7 +33,7 @@ func TestZeroTelemetryUsesTheGlobalProviders(t *testing.T) {
 		otel.SetMeterProvider(meters)
 		otel.SetTextMapPropagator(propagators)
 	}()
-	otel.SetTracerProvider(r.provider) // set after Spans was called
+	otel.SetTracerProvider(r.provider) // the global providers are set only after the call to Spans
 	otel.SetMeterProvider(r.MeterProvider)
 	otel.SetTextMapPropagator(r.Propagators)
 	require.NoError(t, r.call(t, rt, "GET", "https://iam.example/", ""))
@@ -61,7 +61,7 @@ func TestNothingSecretIsRecorded(t *testing.T) {
 		req.Header = http.Header{"X-Auth-Token": {secret}, "Authorization": {secret}, secret: {secret}}
 		_, err = tr.RoundTrip(req)
 		require.ErrorIs(t, err, iamhttp.ErrUnauthorized)
-		require.ErrorContains(t, err, secret, "the secret did not reach the caller, so this test would prove nothing")
+		require.ErrorContains(t, err, secret, "the secret must reach the caller, or this test proves nothing")
 		service.AssertCount(t, 2)
 		span.End()
 		recorded := fmt.Sprintf("%+v %q", r.exporter.GetSpans(), r.metrics(t))
@@ -81,7 +81,7 @@ func TestResendsAddsTheResendCountToOtelhttpSpansBelowTheTransport(t *testing.T)
 		require.NoError(t, r.call(t, tr, "POST", "https://iam.example/", "x"))
 		service.AssertBodies(t, "x", "x", "x")
 
-		attempts := r.spans("HTTP POST") // otelhttp's name for the spans
+		attempts := r.spans("HTTP POST") // otelhttp gives the spans this name
 		require.Len(t, attempts, 3)
 		require.Len(t, r.exporter.GetSpans(), 4, "want one span for each attempt and one for the caller")
 		for i, s := range attempts {
@@ -121,7 +121,7 @@ func TestOtelhttpSpanAboveTheTransportCoversTheWholeCall(t *testing.T) {
 				answered := slices.Contains(outer[0].Attributes, attribute.Int("http.response.status_code", 404))
 				assert.Equal(t, passThrough, answered)
 				parent := service.Requests()[0].Header.Get("Traceparent")
-				assert.Contains(t, parent, attempts[0].SpanContext.SpanID().String(), "the parent of the server's span must be the attempt")
+				assert.Contains(t, parent, attempts[0].SpanContext.SpanID().String(), "the parent of the server's span must be the attempt's span")
 			})
 		})
 	}

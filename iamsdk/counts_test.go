@@ -23,18 +23,18 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the table of stand-ins in docs/sdks.md")
 
-// A situation is a service that always responds the same way, and a call to it.
+// A situation is a call to a service that always responds in the same way.
 type situation struct {
 	name         string
 	method, body string
 	answer       iamtest.Answer // response to each request
 	login        iamtest.Answer // response to each login after the first
-	answered     bool           // whether there is a response
+	answered     bool           // whether the service sends a response
 }
 
 var loggedIn = iamtest.Answer{Status: 201, Delay: delay}.With("X-Subject-Token", "token")
 
-const delay = 100 * time.Millisecond // before each response
+const delay = 100 * time.Millisecond // how long the service waits before each response
 
 func situations() []situation {
 	get := func(name string, a iamtest.Answer) situation {
@@ -93,7 +93,7 @@ type setting uint8
 const (
 	asItIs      setting = iota // the unmodified SDK
 	transport                  // a Transport with PassThrough, and nothing else
-	asDescribed                // Install, and the settings documented with it
+	asDescribed                // Install, plus the settings that its documentation asks for
 )
 
 // run logs in and makes one call.

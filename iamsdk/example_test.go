@@ -12,8 +12,8 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// A telekomClient has the fields of gophertelekomcloud's ProviderClient that matter
-// here, and a huaweiClient has those of golangsdk's.
+// A telekomClient has the fields of gophertelekomcloud's ProviderClient that matter here,
+// and a huaweiClient has the corresponding fields of golangsdk's.
 type (
 	telekomClient struct {
 		HTTPClient          http.Client
@@ -32,13 +32,13 @@ var shared = new(gate.Adaptive)
 func Example() {
 	var service iamtest.Server
 	service.On("/v3/groups/{id}", iamtest.Keystone(404, "Could not find group."))
-	sdk := kinds[0].newStandIn(&service) // behaves as gophertelekomcloud does
+	sdk := kinds[0].newStandIn(&service) // behaves like gophertelekomcloud
 
 	iamsdk.Install(&sdk.HTTPClient, nil, iamsdk.GopherTelekomCloud())
 	_, err := sdk.Request("GET", "/groups/g", "")
 	err = iamsdk.Wrap(err)
 
-	var own default404 // the SDK's error, as before
+	var own default404 // the SDK's error can still be found
 	fmt.Println(errors.As(err, &own), errors.Is(err, iamhttp.ErrNotFound))
 	var e *iamhttp.StatusError
 	if errors.As(err, &e) {
@@ -49,8 +49,8 @@ func Example() {
 	// Could not find group. 1 not retryable
 }
 
-// Install a Transport in each client, and share one gate. If the clients do not share a
-// gate, the others keep sending after one of them gets a 429.
+// Install a Transport in each client, and share one gate. Without a shared gate, the
+// other clients keep sending after one of them gets a 429.
 func ExampleInstall_manyClients() {
 	shared := new(gate.Adaptive) // one for all clients of an account
 	install := func(client *http.Client) {
@@ -63,13 +63,13 @@ func ExampleInstall_manyClients() {
 		install(&new(telekomClient).HTTPClient)
 	}
 	err := unexpected{URL: "https://iam.example/v3/users/u", Method: "GET", Actual: 404}
-	// Without Wrap, the SDK's error does not hold the typed one.
+	// Without Wrap, the SDK's error does not hold the typed error.
 	fmt.Println(errors.Is(err, iamhttp.ErrNotFound), isNotFound(err))
 	// Output: false true
 }
 
-// Set both fields: without them, gophertelekomcloud retries a 429 itself, on top of the
-// retries of the Transport.
+// Set both fields; otherwise, gophertelekomcloud retries on a 429 itself, on top of the
+// Transport's retries.
 func ExampleInstall() {
 	provider := new(telekomClient)
 
@@ -85,7 +85,8 @@ func ExampleWrap() {
 }
 
 func ExampleOptions() {
-	// For a fork of gophercloud that logs in without end, and that reuses connections.
+	// These Options are for a fork of gophercloud that logs in again without limit and
+	// reuses connections.
 	o := iamsdk.Options{EndlessLogin: true}
 	iamsdk.Install(new(http.Client), nil, o)
 }

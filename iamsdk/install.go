@@ -1,5 +1,5 @@
-// Package iamsdk puts an [iamhttp.Transport] into an SDK of the gophercloud family,
-// and adds the typed error to the errors that the SDK returns:
+// Package iamsdk puts an [iamhttp.Transport] into an SDK of the gophercloud family, and
+// adds iamhttp's typed error to the errors that the SDK returns:
 //
 //	iamsdk.Install(&provider.HTTPClient, nil, iamsdk.GopherTelekomCloud())
 //	err := openstack.Authenticate(provider, options)
@@ -8,13 +8,14 @@
 //	if errors.Is(err, iamhttp.ErrNotFound) { … }
 //
 // The package imports no SDK. It knows only the shape of the SDKs' errors and the
-// behavior that [Options] describes. So it works with gophercloud v1 and v2,
-// gophertelekomcloud, golangsdk, the Terraform providers on top of them, and forks of any
+// behaviors that [Options] describes, so it works with gophercloud v1 and v2,
+// gophertelekomcloud, golangsdk, the Terraform providers built on them, and forks of all
 // of these.
 //
 // The SDK still receives plain responses and returns its own errors, so code that handles
-// them keeps working. In two cases a call ends with an error of iamhttp, because the SDK
-// itself would never end it: see EndlessLogin and LoginHangs.
+// them keeps working. In two cases, a call ends with an error from iamhttp instead,
+// because the call would otherwise never return: see EndlessLogin and LoginHangs in
+// [Options].
 package iamsdk
 
 import (
@@ -25,18 +26,17 @@ import (
 )
 
 // Install makes client send its requests through t, sets t.PassThrough, and works around
-// the behavior of the SDK that o describes. Call it once for each client, after you set
-// the client's RoundTripper and before you log in. If client is nil, Install does
-// nothing.
+// the SDK behaviors that o describes. Call it once for each client, after you set the
+// client's RoundTripper and before you log in. If client is nil, Install does nothing.
 //
-// If t is nil, Install uses a Transport with the default settings. If t.Base is nil, it
-// becomes the RoundTripper that client had, such as one that signs each attempt;
-// otherwise that RoundTripper is no longer used. Give each client its own Transport, and
-// all clients the same Gate. Clients may share a Transport only if they have the same
-// Options, and either no RoundTripper of their own or all the same one.
+// If t is nil, Install uses a Transport with the default settings. If t.Base is nil,
+// Install sets it to the RoundTripper that client already has, such as one that signs
+// each attempt; otherwise, the client's RoundTripper is no longer used. Give each client
+// its own Transport, but give all Transports the same Gate. Clients may share a Transport
+// only if they have the same Options and the same RoundTripper (or none).
 //
-// A call that succeeds costs a few small allocations more than with t alone. They let
-// [Wrap] report how often a call was sent.
+// A successful call makes a few more small allocations than it would with t alone. [Wrap]
+// needs these allocations to report how many attempts a call took.
 func Install(client *http.Client, t *iamhttp.Transport, o Options) {
 	if client == nil {
 		return
@@ -45,10 +45,11 @@ func Install(client *http.Client, t *iamhttp.Transport, o Options) {
 		t = new(iamhttp.Transport)
 	}
 	below := client.Transport
-	if s, ok := below.(*session); ok { // from an earlier call to Install
+	if s, ok := below.(*session); ok { // client.Transport was set by an earlier call to Install
 		below = s.t
 	}
-	// Write only the fields that differ: another client may be using t already.
+	// Write the fields of t only if they differ, because another client may already be
+	// using t.
 	if !t.PassThrough {
 		t.PassThrough = true
 	}
@@ -65,8 +66,8 @@ func Install(client *http.Client, t *iamhttp.Transport, o Options) {
 	client.Transport = &session{t: t, o: o}
 }
 
-// A session is the RoundTripper of a client: a Transport, wrapped in the workarounds that
-// the Options ask for.
+// A session is the RoundTripper that Install sets in a client: a Transport, wrapped in
+// the workarounds that the Options call for.
 type session struct {
 	t       *iamhttp.Transport
 	o       Options
@@ -108,7 +109,7 @@ func failureOf(resp *http.Response, rec *iamhttp.Recorder) *iamhttp.StatusError 
 	if e, ok := rec.Last(); ok {
 		return e
 	}
-	// The Transport expects this status, but the SDK may treat it as a failure.
+	// The Transport may expect a status that the SDK treats as a failure.
 	if err := iamhttp.CheckResponse(resp); err != nil {
 		var e *iamhttp.StatusError
 		_ = errors.As(err, &e)

@@ -105,7 +105,7 @@ func TestAnExpiredTokenIsRenewedAndTheCallSucceeds(t *testing.T) {
 	})
 }
 
-func TestTheCallAfterACallThatEndedInTwo401sLogsInAgain(t *testing.T) {
+func TestACallLogsInAgainAfterThePreviousCallEndedWithTwo401s(t *testing.T) {
 	eachKind(t, func(t *testing.T, k kind) {
 		service := newAccount()
 		sdk := k.connect(t, service, nil)
@@ -115,7 +115,7 @@ func TestTheCallAfterACallThatEndedInTwo401sLogsInAgain(t *testing.T) {
 		time.Sleep(time.Minute)
 		_, err = sdk.Request("GET", "/groups", "")
 		require.NoError(t, err)
-		assert.EqualValues(t, 3, sdk.logins.Load(), "one login at the start, and one for each call")
+		assert.EqualValues(t, 3, sdk.logins.Load(), "want one login at the start, and one for each call")
 	})
 }
 
@@ -129,8 +129,9 @@ func TestManyCallersWithAnExpiredTokenLogInOnceAndSucceed(t *testing.T) {
 			callers.Go(func() {
 				_, err := sdk.Request("GET", "/groups/"+strconv.Itoa(i%10), "")
 				if !k.habits.endless && err != nil {
-					// This is a fault of these SDKs: a request that is sent while another
-					// call logs in has no token, and the SDKs log in only once per call.
+					// This is a flaw of these SDKs: a request that is sent while another
+					// call is logging in has no token, and the SDKs log in only once per
+					// call.
 					assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrUnauthorized)
 					return
 				}
@@ -176,7 +177,7 @@ func TestManyCallersWhoseLoginIsRefusedAllReturn(t *testing.T) {
 					return
 				}
 				assert.Equal(t, iamhttp.ErrUnauthorized, e.Code)
-				if k.habits.endless { // the others do not log in if another caller has just failed to
+				if k.habits.endless { // the other SDKs do not log in if another caller's login has just failed
 					assert.Equal(t, "The account is locked.", e.Message)
 				}
 			})
@@ -207,7 +208,7 @@ func TestWrapReportsALoginThatFailsWithoutA401(t *testing.T) {
 	}{
 		"the login gets a 403":                     {iamtest.Keystone(403, "The account is disabled."), iamhttp.ErrForbidden},
 		"the login is throttled":                   {iamtest.Throttled(0), iamhttp.ErrTooManyRequests},
-		"the connection is reset during the login": {iamtest.Answer{Fault: iamtest.Reset}, iamhttp.ErrUnauthorized}, // the 401 before the login, because the login got no response
+		"the connection is reset during the login": {iamtest.Answer{Fault: iamtest.Reset}, iamhttp.ErrUnauthorized}, // Wrap reports the 401 that led to the login, because the login got no response
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachKind(t, func(t *testing.T, k kind) {
@@ -241,14 +242,14 @@ func TestALoginThatTheGateRefusesIsReportedAsNotSentAndNotAsA401(t *testing.T) {
 		service.expire()
 		tr.OnFailure = func(_ context.Context, f iamhttp.Failure) {
 			if errors.Is(f.Err, iamhttp.ErrUnauthorized) {
-				tr.Gate = refusing{} // between the 401 and the login
+				tr.Gate = refusing{} // set after the 401, so that the gate refuses the login
 			}
 		}
 		_, err := sdk.Request("GET", "/groups", "")
 		wrapped := iamsdk.Wrap(err)
 		assert.ErrorIs(t, wrapped, gate.ErrPaused)
 		assert.ErrorAs(t, wrapped, new(*iamhttp.NotSentError))
-		assert.NotErrorAs(t, wrapped, new(*iamhttp.StatusError), "the 401 is not why the call failed")
+		assert.NotErrorAs(t, wrapped, new(*iamhttp.StatusError), "Wrap must not report the 401, because the call failed for another reason")
 	})
 }
 
@@ -307,7 +308,7 @@ func TestARequestWithoutAResponseIsResentOnlyIfThatIsSafe(t *testing.T) {
 			method, body string
 			tr           *iamhttp.Transport
 			want         int  // number of requests that reach the service
-			kept         bool // whether the caller gets the error of the connection itself
+			kept         bool // whether the caller's error still holds the connection's error
 		}{
 			"a POST":                             {"POST", "{}", nil, 1, true},
 			"a POST without a body":              {"POST", "", nil, 1, true},
@@ -377,7 +378,7 @@ func TestInstallReusesTheConnectionsThatTheSDKWouldClose(t *testing.T) {
 }
 
 func TestInstallUsesTheRoundTripperOfTheClient(t *testing.T) {
-	iamsdk.Install(nil, nil, iamsdk.Options{}) // does nothing
+	iamsdk.Install(nil, nil, iamsdk.Options{}) // a nil client is ignored
 
 	own := new(http.Transport)
 	client := &http.Client{Transport: own}
@@ -470,7 +471,7 @@ func TestInstallingAgainDoesNotWrapTheRoundTripperAgain(t *testing.T) {
 		_, err := sdk.HTTPClient.Post(endpoint+"/groups", "", nil)
 		assert.ErrorIs(t, err, syscall.ECONNRESET)
 		service.AssertCount(t, 1)
-		sdk.HTTPClient.CloseIdleConnections() // passes through all RoundTrippers
+		sdk.HTTPClient.CloseIdleConnections() // the call must pass through all RoundTrippers without a panic
 	})
 }
 
@@ -508,7 +509,7 @@ func TestWrapFindsTheResponseOfTheCallAmongTheLatestFailures(t *testing.T) {
 			assert.Equal(t, fmt.Sprintf("Could not find %d.", i), e.Message)
 			assert.Equal(t, fmt.Sprintf("%s/groups/%d", endpoint, i), e.URL)
 			if i < 10 {
-				assert.Zero(t, e.Attempts, "only the last 200 failures are kept")
+				assert.Zero(t, e.Attempts, "want no Attempts, because only the last 200 failures are kept")
 				assert.Empty(t, e.RequestID)
 				continue
 			}
@@ -547,7 +548,7 @@ func TestWrapDoesNotMatchAFailureWhoseBodyDidNotArriveInTime(t *testing.T) {
 		var e *iamhttp.StatusError
 		require.ErrorAs(t, err, &e)
 		assert.Empty(t, e.RequestID)
-		time.Sleep(2 * time.Hour) // until the body has ended
+		time.Sleep(2 * time.Hour) // until the Read of the body has returned
 	})
 }
 

@@ -9,42 +9,44 @@ import (
 	"time"
 )
 
-// logins keep track of how the SDK of one client logs in.
+// logins tracks how the SDK of one client logs in.
 type logins struct {
-	opened atomic.Int32 // len(open), so that most requests need no lock
+	opened atomic.Int32 // len(open), which can be read without mu, so that most requests need no lock
 
 	mu       sync.Mutex
-	count    int                  // logins that succeeded
-	open     map[string]time.Time // goroutines whose call got a 401, and when; the call may continue after a login
-	forgot   time.Time            // when old ones were last removed
+	count    int                  // number of logins that succeeded
+	open     map[string]time.Time // time of the 401 that a goroutine's call got; the call may continue after a login
+	forgot   time.Time            // when old entries of open were last removed
 	failed   error                // reason why the latest login failed; nil if it succeeded or the reason is unknown
 	failedAt time.Time
 }
 
-// An entry of open is removed when the call ends or the goroutine makes another call. If
-// neither happens, it is removed after openFor at the earliest, when no service can still
-// be responding. If there are more than mostOpen, the oldest is removed.
+// An entry of logins.open is removed when its call ends or its goroutine makes another
+// call. If neither happens, the entry stays for at least openFor, after which no service
+// can still be responding. If there are more than mostOpen entries, the oldest one is
+// removed.
 const (
 	openFor  = 24 * time.Hour
 	mostOpen = 10_000
 )
 
-// logsIn reports whether a request asks for a token of version 2 or 3 of the API.
-// Other paths of services also end in /tokens.
+// logsIn reports whether a request asks for a token from version 2 or 3 of the API. The
+// suffix /tokens is not enough, because services have other paths that end in /tokens.
 func logsIn(req *http.Request) bool {
 	return req.Method == http.MethodPost &&
 		(strings.HasSuffix(req.URL.Path, "/auth/tokens") || strings.HasSuffix(req.URL.Path, "/v2.0/tokens"))
 }
 
-// ends records the outcome of a request: the status of its response, 0 if there was none,
-// and the error, if the request failed. It reports whether the outcome is a 401 after
-// which an SDK with these Options would never end the call.
+// ends records the outcome of a request: the status of its response (0 if there was no
+// response) and, if the request failed, the error. It reports whether the outcome is a
+// 401 after which an SDK with these Options would never end the call.
 //
-// With EndlessLogin, such a 401 is the second one of a call. A 401 to a resend without a
-// token does not count, because the SDK sent it while another caller was logging in;
-// unless the SDK uses no tokens at all.
+// With EndlessLogin, the 401 in question is the second one of a call. Once a login has
+// succeeded, a 401 for a request without a token does not count, because the SDK sends
+// requests without a token while another caller is logging in.
 //
-// With LoginHangs, such a 401 is one to any request of a login that a call waits for.
+// With LoginHangs, the 401 in question is one for any request of a login that a call is
+// waiting for.
 func (l *logins) ends(req *http.Request, status int, err error, o Options) bool {
 	refused, login := status == http.StatusUnauthorized, logsIn(req)
 	if !refused && !login && l.opened.Load() == 0 {
@@ -58,7 +60,7 @@ func (l *logins) ends(req *http.Request, status int, err error, o Options) bool 
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.forget(now)
-	if place == first { // what the goroutine did before belongs to another call
+	if place == first { // whatever the goroutine did before belongs to another call
 		l.close(goroutine)
 	}
 	switch {
@@ -87,7 +89,7 @@ func (l *logins) ends(req *http.Request, status int, err error, o Options) bool 
 	return ends
 }
 
-// fail records that the latest login failed, and the reason if err is a typed error.
+// fail records that the latest login failed and, if err is a typed error, the reason.
 func (l *logins) fail(err error) {
 	l.failed, l.failedAt = nil, time.Now()
 	if isTyped(err) {
@@ -95,7 +97,7 @@ func (l *logins) fail(err error) {
 	}
 }
 
-// close removes the call of a goroutine.
+// close removes the entry of a goroutine's call from open.
 func (l *logins) close(goroutine string) {
 	delete(l.open, goroutine)
 	l.opened.Store(int32(len(l.open))) //nolint:gosec // at most mostOpen
@@ -117,7 +119,8 @@ func (l *logins) remember(goroutine string, at time.Time) {
 	l.opened.Store(int32(len(l.open))) //nolint:gosec // at most mostOpen
 }
 
-// forget removes calls that are too old. It looks for them only now and then.
+// forget removes entries of open that are too old. It looks for such entries at most once
+// per openFor.
 func (l *logins) forget(now time.Time) {
 	if now.Sub(l.forgot) < openFor {
 		return
@@ -127,7 +130,8 @@ func (l *logins) forget(now time.Time) {
 	l.opened.Store(int32(len(l.open))) //nolint:gosec // at most mostOpen
 }
 
-// failedSince returns the reason why the latest login failed, if that was after t.
+// failedSince returns the reason why the latest login failed. It returns nil if the login
+// failed before t or did not fail, or if the reason is unknown.
 func (l *logins) failedSince(t time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

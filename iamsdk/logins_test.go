@@ -52,7 +52,7 @@ func TestARefusedLoginEndsTheCallEvenIfAnotherCallersLoginSucceeded(t *testing.T
 				var wg sync.WaitGroup
 				for i := range callers {
 					wg.Go(func() {
-						time.Sleep(time.Duration(i) * 100 * time.Millisecond) // all but the first are sent without a token
+						time.Sleep(time.Duration(i) * 100 * time.Millisecond) // all requests but the first one are sent without a token
 						_, err := sdk.Request("GET", "/groups/"+strconv.Itoa(i), "")
 						assert.NotErrorIs(t, err, errHangs)
 					})
@@ -63,10 +63,11 @@ func TestARefusedLoginEndsTheCallEvenIfAnotherCallersLoginSucceeded(t *testing.T
 	}
 }
 
-// loginSteps are the requests of logins that take more than one POST. An agency needs a
-// second POST, with the token that the first returned. With an access key, the SDK looks
-// up the domain, which may fail, and the catalog. If the SDK was given a token, it looks
-// that token up. While logging in again, the SDKs send no token.
+// loginSteps lists the requests of logins that are not just a single POST. An agency
+// needs a second POST, with the token that the first one returned. With an access key,
+// the SDK first looks up the domain, which may fail, and the catalog. If the SDK was
+// given a token, it looks up that token. While the SDKs are logging in again, they send
+// no token.
 var loginSteps = map[string][]string{
 	"an agency":                  {"POST /auth/tokens", "POST /auth/tokens"},
 	"an agency of an access key": {"try GET /auth/domains", "GET /auth/catalog", "POST /auth/tokens"},
@@ -79,7 +80,7 @@ func TestACallEndsWhicheverRequestOfItsLoginIsRefused(t *testing.T) {
 			t.Run(fmt.Sprint(name, ", request ", refused+1), func(t *testing.T) {
 				eachKind(t, func(t *testing.T, k kind) {
 					service := newAccount()
-					left := 10 // requests of logins that succeed before one is refused
+					left := 10 // number of login requests that succeed before one is refused
 					issue := service.Handler
 					service.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 						login := strings.Contains(r.URL.Path, "/auth/")
@@ -106,7 +107,7 @@ func TestACallEndsWhicheverRequestOfItsLoginIsRefused(t *testing.T) {
 						if assert.ErrorAs(t, iamsdk.Wrap(err), &e, "%v", err) {
 							assert.Equal(t, "The account is locked.", e.Message)
 						}
-						more := 0 // requests that are sent after the refused one
+						more := 0 // number of requests that the SDK should send after the refused one
 						if strings.HasPrefix(steps[refused], "try ") {
 							more = 1
 						}
@@ -354,14 +355,14 @@ func TestTheSecond401EndsACallInVersion2OfTheAPIToo(t *testing.T) {
 	})
 }
 
-// The call that failed leaves nothing behind, whatever its login came to.
+// A failed call must leave no state behind, whatever the outcome of its login was.
 func TestTheCallAfterAFailedLoginLogsInAgain(t *testing.T) {
 	cut := iamtest.Answer{Status: 201, Body: "{", Fault: iamtest.Reset}
 	for name, login := range map[string]iamtest.Answer{
-		"refused": locked, "forbidden": iamtest.Keystone(403, "Disabled."), "failed": iamtest.Page(500), "reset": {Fault: iamtest.Reset}, "cut": cut,
+		"401": locked, "403": iamtest.Keystone(403, "Disabled."), "500": iamtest.Page(500), "no response": {Fault: iamtest.Reset}, "truncated response": cut,
 	} {
 		for _, steps := range []string{"", "an agency", "an agency of an access key", "a given token"} {
-			t.Run(name+", "+steps, func(t *testing.T) {
+			t.Run("login got: "+name+", steps: "+steps, func(t *testing.T) {
 				eachKind(t, func(t *testing.T, k kind) {
 					service := newAccount()
 					issue := service.Handler
@@ -396,7 +397,7 @@ func TestTheCallAfterAFailedLoginLogsInAgain(t *testing.T) {
 	}
 }
 
-func TestACallEndsThatIsAlsoARequestOfItsLogin(t *testing.T) {
+func TestACallEndsEvenIfItsRequestIsAlsoPartOfItsLogin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := newAccount()
 		sdk := endlessKind.connect(t, service, nil)
@@ -408,7 +409,8 @@ func TestACallEndsThatIsAlsoARequestOfItsLogin(t *testing.T) {
 	})
 }
 
-// The SDK renews its keys with requests that are not its own.
+// Here the SDK uses no tokens: its keys are renewed by requests that it does not send
+// itself.
 func TestTheSecond401EndsACallWithoutAnyTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var service iamtest.Server
@@ -424,9 +426,9 @@ func TestTheSecond401EndsACallWithoutAnyTokens(t *testing.T) {
 	})
 }
 
-func TestEachCallReturnsWhateverTheServiceResponds(t *testing.T) {
+func TestEachCallReturnsNoMatterHowTheServiceResponds(t *testing.T) {
 	kindsOfLogin := []string{"", "an agency", "an agency of an access key", "a given token"}
-	for seed := range uint64(8) { // hundreds of other seeds, tried once, found nothing more
+	for seed := range uint64(8) { // hundreds of other seeds were tried once and found nothing more
 		eachKind(t, func(t *testing.T, k kind) {
 			service := newAccount()
 			sdk := k.connect(t, service, &iamhttp.Transport{MaxAttempts: 1})
@@ -467,7 +469,7 @@ func TestEachCallReturnsWhateverTheServiceResponds(t *testing.T) {
 	}
 }
 
-// numbers is a source of random numbers for several goroutines.
+// numbers is a source of random numbers that goroutines can share.
 type numbers struct {
 	mu     sync.Mutex
 	source *rand.Rand

@@ -3,64 +3,67 @@ package iamsdk
 import "github.com/iamhttp/iamhttp"
 
 // Options lists the behaviors of an SDK that cannot be switched off, so that [Install]
-// can work around them. Use the function that this package has for your SDK, such as
-// [GopherTelekomCloud]. The zero value is for an SDK without any of these behaviors.
+// can work around them. To get the Options for your SDK, call the function that is named
+// after it, such as [GopherTelekomCloud]. The zero value is for an SDK without any of
+// these behaviors.
 type Options struct {
-	// EndlessLogin says that the SDK logs in again after each 401, without end. Install
-	// then ends a call at its second 401 with a *[iamhttp.StatusError]. A 401 to a
-	// request without a token does not count, if the SDK has ever logged in: it sends
-	// such requests while another call logs in.
+	// EndlessLogin means that the SDK logs in again after every 401, without limit. The
+	// workaround ends a call at its second 401 with a *[iamhttp.StatusError]. Once the
+	// SDK has logged in, a 401 for a request without a token does not count, because the
+	// SDK sends requests without a token while another call is logging in.
 	//
-	// Install recognizes a call by the stack of its goroutine: the function of the SDK
-	// that calls http.Client calls itself to send a request again, as in all these SDKs.
+	// The workaround uses the goroutine's stack to find out which requests belong to the
+	// same call. It works only if the function that calls http.Client also calls itself
+	// to send a request again, as in all of the SDKs below.
 	EndlessLogin bool
 
-	// LoginHangs says that a login never returns if it is refused with a 401 while a call
-	// waits for it: the SDK starts another login, or waits for a lock that it already
-	// holds. Install then ends the login at such a 401 with a *[iamhttp.StatusError], and
-	// so the call. This holds for each request of the login, as a login with an access
-	// key begins with others than the one for a token. A login that no call waits for,
-	// such as the first one, gets the 401 itself. As for EndlessLogin, the stack shows
-	// whether a call is waiting.
+	// LoginHangs means that a login never returns if it gets a 401 while a call is
+	// waiting for it: the SDK starts another login, or waits for a lock that it already
+	// holds. The workaround ends the login, and thereby the call, with a
+	// *[iamhttp.StatusError] on the first such 401. It does so for every request of the
+	// login, because a login with an access key sends other requests before it asks for a
+	// token. If no call is waiting for the login, as with the first one, the SDK gets the
+	// 401 itself. As with EndlessLogin, the workaround uses the stack to find out whether
+	// a call is waiting.
 	LoginHangs bool
 
-	// Resends lists the statuses after which the SDK sends any request once more, even a
-	// POST, after 500 ms and in the same goroutine. If the request must not be sent
-	// twice, Install prevents the second send: the SDK gets the first response again,
-	// from memory, with at most 64 KiB of its body. Install still sends a request that
-	// may be a different one, because its body is a stream, which cannot be compared, or
-	// because its token was renewed in between.
+	// Resends lists the status codes after which the SDK sends any request once more,
+	// even a POST. The SDK does so after 500 ms, in the same goroutine. If the request
+	// must not be sent twice, the workaround does not send it again: the SDK gets the
+	// first response once more, from memory, with at most 64 KiB of its body. The
+	// workaround cannot recognize a resend, and therefore sends it, if the request's body
+	// is a stream (which cannot be compared) or if the token was renewed in between.
 	Resends []iamhttp.Code
 
-	// ResendsUnanswered says that the client's RoundTripper resends a request that got no
-	// response, whatever its method, and without its body. Install limits these resends
-	// to requests without a body that may be sent twice (GET, HEAD, PUT, DELETE and the
-	// like). If RetryConnectionErrors of the Transport is set, Install prevents these
-	// resends too. To do so, Install needs an exported field of the client's RoundTripper
-	// that holds the next RoundTripper, such as Rt; without such a field, Install cannot
-	// prevent any resends.
+	// ResendsUnanswered means that the client's RoundTripper resends a request that got
+	// no response, whatever its method, and without its body. The workaround limits these
+	// resends to requests without a body that may be sent twice (GET, HEAD, PUT, DELETE
+	// and the like). If the Transport's RetryConnectionErrors is set, the resends of
+	// those requests are prevented too. The workaround works only if the client's
+	// RoundTripper has an exported field, such as Rt, that holds the next RoundTripper.
 	ResendsUnanswered bool
 
-	// ClosesConnections says that the SDK sets Close in each request, so that each one
-	// opens a new connection. Install clears Close. As in any client that reuses
-	// connections, a POST, PUT or DELETE then fails if the service closes the connection
-	// just as the request is sent.
+	// ClosesConnections means that the SDK sets Close on each request, so that every
+	// request opens a new connection. The workaround clears Close. As with any client
+	// that reuses connections, a POST, PUT or DELETE can then fail because the service
+	// closes the connection just as the request is sent.
 	ClosesConnections bool
 }
 
 // GopherTelekomCloud returns the Options for gophertelekomcloud, as of November 2026.
 // After a 401, ProviderClient.Request calls itself without limit, under a lock that a
-// refused login needs as well. The SDK sends a request once more 500 ms after a 502 or
-// 504, and sets Close in each request. Switch off its own retries of a 429. To do so, set
-// both of the fields below, because the SDK would otherwise set them while other
-// goroutines read them:
+// refused login needs as well. The SDK resends a request 500 ms after a 502 or 504, and
+// sets Close on each request. To switch off the SDK's own retries on a 429, set both of
+// the following fields; if they are unset, the SDK sets them itself while other
+// goroutines may be reading them:
 //
 //	provider.MaxBackoffRetries = new(int)
 //	provider.BackoffRetryTimeout = new(time.Duration)
 //
-// Leave RetryCount and RetryTimeout of each request unset. If you log in with a TokenID,
-// set AllowReauth to false. Otherwise, at the first 401, the SDK waits forever for a lock
-// that it holds itself, before it sends anything.
+// Do not set RetryCount or RetryTimeout in any request. If you log in with a TokenID, set
+// AllowReauth to false. Otherwise, on the first 401, the SDK waits forever for a lock
+// that it already holds. Install cannot prevent this deadlock, because the SDK starts to
+// wait before it sends anything.
 func GopherTelekomCloud() Options {
 	return Options{
 		EndlessLogin:      true,
@@ -71,34 +74,35 @@ func GopherTelekomCloud() Options {
 }
 
 // ProviderOpenTelekomCloud returns the Options for the client of
-// terraform-provider-opentelekomcloud, as of November 2026. They are those of
-// [GopherTelekomCloud] plus ResendsUnanswered, because the provider's RoundTripper sends
-// unanswered requests again. Set the two fields that GopherTelekomCloud names as well.
+// terraform-provider-opentelekomcloud, as of November 2026. These are the Options of
+// [GopherTelekomCloud] plus ResendsUnanswered, because the provider's RoundTripper
+// resends requests that got no response. Also set the two fields that are listed under
+// GopherTelekomCloud.
 func ProviderOpenTelekomCloud() Options {
 	o := GopherTelekomCloud()
 	o.ResendsUnanswered = true
 	return o
 }
 
-// GolangSDK returns the Options for github.com/chnsz/golangsdk, as of November 2026. A
-// refused login waits for a lock that is held by the request waiting for the login. Leave
-// its RetryBackoffFunc nil.
+// GolangSDK returns the Options for github.com/chnsz/golangsdk, as of November 2026.
+// After a refused login, the SDK waits for a lock that is held by the request that needs
+// the login. Leave the client's RetryBackoffFunc nil.
 func GolangSDK() Options {
 	return Options{LoginHangs: true}
 }
 
 // ProviderHuaweiCloud returns the Options for the client of
-// terraform-provider-huaweicloud, as of November 2026. They are those of [GolangSDK]
-// plus ResendsUnanswered, because the provider's RoundTripper sends unanswered requests
-// again. Set RetryBackoffFunc to nil.
+// terraform-provider-huaweicloud, as of November 2026. These are the Options of
+// [GolangSDK] plus ResendsUnanswered, because the provider's RoundTripper resends
+// requests that got no response. Set RetryBackoffFunc to nil.
 func ProviderHuaweiCloud() Options {
 	o := GolangSDK()
 	o.ResendsUnanswered = true
 	return o
 }
 
-// Gophercloud returns the Options for gophercloud, v1.14.1 and v2.15.0. They are
-// empty: gophercloud logs in again at most once per call, with a separate client, and
-// retries nothing unless RetryFunc or RetryBackoffFunc says so. Leave RetryBackoffFunc
-// nil.
+// Gophercloud returns the Options for gophercloud, v1.14.1 and v2.15.0. The Options are
+// empty, because gophercloud logs in again at most once per call, with a separate client,
+// and retries nothing unless you set RetryFunc or RetryBackoffFunc. Leave
+// RetryBackoffFunc nil.
 func Gophercloud() Options { return Options{} }

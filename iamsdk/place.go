@@ -5,18 +5,19 @@ import (
 	"strings"
 )
 
-// A place says where in a call of the SDK a request is sent.
+// A place is the point in an SDK call at which a request is sent.
 type place uint8
 
 const (
-	first   place = iota // it is the first request of a call
-	resend               // the call sends its request again
-	inLogin              // the call has got a 401, and logs in
+	first   place = iota // the request is the first one of a call
+	resend               // the call is sending its request again
+	inLogin              // the request is part of a login that a call is waiting for
 )
 
 // placeOf returns the place of the request that is being sent. Only the goroutine's stack
-// shows it. In all these SDKs, the function that calls http.Client calls itself to resend a
-// request. To log in, it calls other functions, and these call it again.
+// shows the place. In all of these SDKs, the function that calls http.Client calls itself
+// to resend a request. To log in, that function calls other functions, which then call it
+// again.
 func placeOf() place {
 	const client = "net/http.(*Client)."
 	var pcs [256]uintptr
@@ -33,7 +34,7 @@ func placeOf() place {
 		case f.Function != sdk:
 			between++
 		case between > 0:
-			return inLogin // even if it is a resend in a login
+			return inLogin // even if the request is a resend within the login
 		default:
 			found = resend
 		}

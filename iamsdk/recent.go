@@ -9,16 +9,16 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// recent holds the latest failures of all clients. Most SDKs do not keep the header
-// of a response, and none keeps the number of attempts. Wrap uses what their errors
-// do keep to find the failure here.
+// recent holds the latest failures of all clients. Most SDKs' errors do not contain the
+// response's header, and no SDK's errors contain the number of attempts. Wrap uses what
+// the errors do contain to find the failure here.
 var recent memory
 
-// A memory holds the latest failures. If several match the error of an SDK, the latest
-// one is used.
+// A memory holds the latest failures. If several of them match an SDK's error, Wrap uses
+// the latest one.
 type memory struct {
 	mu       sync.Mutex
-	failures []remembered // oldest first
+	failures []remembered // sorted from the oldest to the latest
 }
 
 const mostRemembered = 200
@@ -41,7 +41,7 @@ func (m *memory) add(e *iamhttp.StatusError, l *logins) {
 	m.failures = append(m.failures, remembered{e, time.Now(), l})
 }
 
-// find returns the latest failure with these values.
+// find returns the latest failure that has these values.
 func (m *memory) find(method, url string, code int, body []byte) (remembered, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -17,42 +17,49 @@ import (
 
 // resends keeps the responses after which the SDK resends a request that must not be sent
 // twice. The resend gets the kept response. An error would also prevent the second send,
-// but the SDK would return that error instead of the one that its callers look for.
+// but the SDK would then return that error instead of the one that its callers expect.
 type resends struct {
-	count atomic.Int32 // len(kept), so that most requests need no lock
+	count atomic.Int32 // len(kept), which can be read without mu, so that most requests need no lock
 
 	mu   sync.Mutex
 	kept map[request]answer
 }
 
-// A request is a map key. It is the same for an HTTP request and its resend.
+// A request is a map key that identifies an HTTP request. The key of a resend equals the
+// key of the original request.
 type request struct {
-	content   [sha256.Size]byte // hash of the method, URL, body and headers that say who asks: a client is printed with all that it holds
-	goroutine string            // an SDK resends in the goroutine that makes the call
+	// content is a hash of the method, the URL, the body and the headers that identify the
+	// caller. It is a hash because printing a client also prints this key.
+	content [sha256.Size]byte
+	// goroutine is part of the key, because an SDK resends a request in the goroutine that
+	// makes the call.
+	goroutine string
 }
 
 type answer struct {
 	*iamhttp.StatusError
-	at time.Time // when the SDK finished reading the response; until then, readWithin in the future
+	at time.Time // when the SDK finished reading the response; until then, readWithin after the response arrived
 }
 
-// An SDK resends 500 ms after the response. A request that comes before resendFrom or
-// after resendWithin is a new call.
+// An SDK resends a request 500 ms after it has read the response. An equal request that
+// comes less than resendFrom or more than resendWithin after the response belongs to a
+// new call.
 const (
 	resendFrom   = 450 * time.Millisecond
 	resendWithin = 2 * time.Second
 )
 
-// readWithin bounds how long a response is kept if its body is never closed.
+// readWithin limits how long a response is kept if its body is never closed.
 const readWithin = 10 * time.Minute
 
-// mostKept is the maximum number of responses that are kept, of up to 64 KiB each. Once
-// it is reached, further requests may be sent twice, as they are without Install.
+// mostKept is the maximum number of responses that are kept; each one takes up to 64 KiB.
+// While the maximum is reached, further requests may be sent twice, as they are without
+// Install.
 const mostKept = 1000
 
 // keep keeps a response for the resend of its request, and notes when its body is closed.
 func (r *resends) keep(codes []iamhttp.Code, req *http.Request, resp *http.Response, e *iamhttp.StatusError) {
-	if !slices.Contains(codes, e.Code) || logsIn(req) { // a second token does no harm
+	if !slices.Contains(codes, e.Code) || logsIn(req) { // a login may be sent twice, because a second token does no harm
 		return
 	}
 	key, ok := same(req)
@@ -71,7 +78,7 @@ func (r *resends) keep(codes []iamhttp.Code, req *http.Request, resp *http.Respo
 	}
 	r.kept[key] = answer{e, now.Add(readWithin)}
 	r.count.Store(int32(len(r.kept))) //nolint:gosec // at most mostKept
-	// The SDK's wait begins when it has read the body, which may take a while.
+	// The SDK starts to wait only after it has read the body, which may take a while.
 	resp.Body = &closing{resp.Body, func() { r.keptAt(key, time.Now()) }}
 }
 
@@ -105,8 +112,8 @@ func (r *resends) forget(now time.Time) {
 	r.count.Store(int32(len(r.kept))) //nolint:gosec // at most mostKept
 }
 
-// answer returns the response that was kept for a request, or nil. It returns each
-// response only once. If it returns one, it closes the body of the request, as a
+// answer returns the response that was kept for req, or nil if there is none. It returns
+// each response only once. If there is a response, answer closes the body of req, as a
 // RoundTripper must.
 func (r *resends) answer(req *http.Request) *http.Response {
 	if r.count.Load() == 0 {
@@ -151,8 +158,8 @@ func (r *resends) answer(req *http.Request) *http.Response {
 
 // same returns the key that a request shares with its resend. It returns false if the
 // body cannot be read again, because two calls may differ only in their bodies. It also
-// returns false if the request may be sent twice, because nothing needs to be kept for
-// such a request.
+// returns false if the request may be sent twice, because then no response needs to be
+// kept.
 func same(req *http.Request) (r request, ok bool) {
 	if maySendTwice(req) {
 		return r, false
@@ -180,8 +187,8 @@ func same(req *http.Request) (r request, ok bool) {
 	return r, true
 }
 
-// maySendTwice reports whether a request may be sent again even if it may have been
-// carried out (RFC 9110 §9.2.2).
+// maySendTwice reports whether a request may be sent again even if the service may
+// already have carried it out (RFC 9110 §9.2.2).
 func maySendTwice(req *http.Request) bool {
 	switch req.Method {
 	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:

@@ -45,7 +45,7 @@ func TestEachOfSeveralIdenticalPOSTsIsSentOnce(t *testing.T) {
 					requests := service.Requests()[1:]
 					require.Len(t, requests, callers)
 					for i, r := range requests {
-						assert.Equal(t, time.Duration(i)*gap, r.At.Sub(start), "each first send must reach the service at once, and not get a response from memory")
+						assert.Equal(t, time.Duration(i)*gap, r.At.Sub(start), "the first send of each call must reach the service at once, and not get a response from memory")
 					}
 				})
 			})
@@ -127,7 +127,7 @@ func TestAKeptResponseIsForgottenIfNoResendComes(t *testing.T) {
 			resp.Body.Close()
 			time.Sleep(time.Minute)
 		}
-		assert.LessOrEqual(t, compared, 2, "the body may be read only twice: to keep the response, and to find that it is too old")
+		assert.LessOrEqual(t, compared, 2, "the body may be read only twice: when the response is kept, and when it turns out to be too old")
 	})
 }
 

@@ -15,14 +15,14 @@ import (
 )
 
 // A standIn uses its http.Client and handles status codes as the SDKs of the gophercloud
-// family do: the client is a value, errors are values without a header, and logging in
-// again happens in the middle of a call, under a lock.
+// family do: the client is a struct value, errors are values without a header, and the
+// SDK logs in again in the middle of a call, under a lock.
 type standIn struct {
 	HTTPClient http.Client
-	Context    context.Context // golangsdk has one per client; the other SDKs have none
+	Context    context.Context // the client's context in golangsdk; nil in the other SDKs
 
-	// How the SDK retries a 429: with a counter that lives as long as the client and that
-	// no lock guards, or with a function.
+	// The SDK's own settings for retries on a 429: either a counter and a delay, or a
+	// function. The counter lasts as long as the client, and no lock guards it.
 	MaxBackoffRetries   *int
 	BackoffRetryTimeout time.Duration
 	RetryBackoffFunc    func(retries int) error
@@ -31,25 +31,27 @@ type standIn struct {
 	steps  []string // the requests of a login; nil means a single POST. A step that begins with "try" may fail
 	token  atomic.Pointer[string]
 	renews atomic.Bool   // whether the SDK can log in again: true after its first login
-	lock   chan struct{} // held while logging in
+	lock   chan struct{} // a lock that is held while the SDK is logging in
 	again  atomic.Bool   // whether the SDK is logging in
 	logins atomic.Int32
 }
 
-// habits are behaviors that cannot be switched off.
+// habits are behaviors of an SDK that cannot be switched off.
 type habits struct {
-	endless       bool // logs in again after each 401, instead of only once per call
-	resends       bool // sends a request once more after a 502 or 504
-	closes        bool // opens a connection for each request
-	retriesErrors int  // number of retries after an error, made by a RoundTripper that also signs; 0 means no such RoundTripper
+	endless bool // the SDK logs in again after each 401, instead of only once per call
+	resends bool // the SDK sends a request once more after a 502 or 504
+	closes  bool // the SDK opens a new connection for each request
+	// retriesErrors is the number of times that the client's RoundTripper, which also signs,
+	// retries after an error. 0 means that there is no such RoundTripper.
+	retriesErrors int
 }
 
-// A kind is an SDK that a stand-in imitates, and how to set it up.
+// A kind describes an SDK that a stand-in imitates, and how to set up the stand-in.
 type kind struct {
 	name    string
 	habits  habits
 	usual   func(*standIn) // sets the SDK's own retries to their defaults
-	advised func(*standIn) // applies the settings that, besides Install, switch the SDK's own retries off
+	advised func(*standIn) // applies the settings that are needed besides Install to switch off the SDK's own retries
 	options iamsdk.Options
 }
 
@@ -79,7 +81,7 @@ var kinds = []kind{
 
 func ptr(n int) *int { return &n }
 
-// newStandIn returns an SDK that sends its requests over wire.
+// newStandIn returns a stand-in that sends its requests over wire.
 func (k kind) newStandIn(wire http.RoundTripper) *standIn {
 	s := &standIn{habits: k.habits, lock: make(chan struct{}, 1)}
 	s.token.Store(new(string))
@@ -97,8 +99,8 @@ var (
 	errEndless = errors.New("the stand-in would log in without end")
 )
 
-// unexpected is the error for a response. As in the SDKs of the family, it does not keep
-// the header.
+// unexpected is the error for a response with an unexpected status. Like the errors of
+// the real SDKs, it does not keep the header.
 type unexpected struct {
 	URL, Method string
 	Expected    []int
@@ -121,8 +123,8 @@ type (
 	default503 struct{ unexpected }
 )
 
-// Neither of these errors has an Unwrap method. ErrUnableToReauthenticate does not say
-// why the login failed. The two types differ only in their names.
+// Neither of these errors has an Unwrap method. ErrUnableToReauthenticate does not
+// contain the reason why the login failed. The two types differ only in their names.
 type (
 	ErrUnableToReauthenticate     struct{ ErrOriginal error }
 	ErrErrorAfterReauthentication struct{ ErrOriginal error }
@@ -303,8 +305,8 @@ func (s *signing) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// A wire is a RoundTripper. Like net/http, it fails a request whose body is not as long
-// as its ContentLength. It counts the requests that ask for a connection of their own.
+// A wire wraps a RoundTripper. Like net/http, it fails a request whose body length
+// differs from its ContentLength. It counts the requests that have Close set.
 type wire struct {
 	http.RoundTripper
 	closing atomic.Int32

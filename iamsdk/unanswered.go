@@ -7,10 +7,10 @@ import (
 )
 
 // An unanswered keeps a RoundTripper from resending requests that got no response. A
-// floor below that RoundTripper turns the error into a response, which the RoundTripper
-// passes on. The unanswered above the RoundTripper turns the response back into the
-// error. Thus the caller gets the error itself, of which the RoundTripper would keep only
-// the text.
+// floor below that RoundTripper turns the connection's error into a response, which the
+// RoundTripper passes on. The unanswered above the RoundTripper turns that response back
+// into the error. This way, the caller gets the original error, whereas the RoundTripper
+// would keep only its text.
 type unanswered struct {
 	sends http.RoundTripper // the RoundTripper that would resend
 	all   bool              // whether to prevent even the resends of requests that may be sent twice
@@ -57,20 +57,21 @@ func (u *unanswered) RoundTrip(req *http.Request) (*http.Response, error) {
 	return nil, failed
 }
 
-// CloseIdleConnections closes the idle connections below.
+// CloseIdleConnections closes the idle connections of the RoundTripper below.
 func (u *unanswered) CloseIdleConnections() { closeIdle(u.sends) }
 
 // WrappedRoundTripper returns the RoundTripper below, by Kubernetes convention.
 func (u *unanswered) WrappedRoundTripper() http.RoundTripper { return u.sends }
 
-// A floor is the part of an unanswered that is below the RoundTripper.
+// A floor works together with an unanswered. It sits below the RoundTripper that would
+// resend, and the unanswered sits above.
 type floor struct{ base http.RoundTripper }
 
 type floorKey struct{}
 
 func (f *floor) RoundTrip(req *http.Request) (*http.Response, error) {
 	failed, ok := req.Context().Value(floorKey{}).(*error)
-	if ok && *failed != nil { // the RoundTripper is resending, because it takes the 503 made below for the service's
+	if ok && *failed != nil { // the RoundTripper is resending, because it mistook the 503 made below for one from the service
 		if req.Body != nil {
 			req.Body.Close()
 		}
@@ -93,7 +94,7 @@ func (f *floor) RoundTrip(req *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// CloseIdleConnections closes the idle connections below.
+// CloseIdleConnections closes the idle connections of the RoundTripper below.
 func (f *floor) CloseIdleConnections() { closeIdle(f.base) }
 
 // WrappedRoundTripper returns the RoundTripper below, by Kubernetes convention.

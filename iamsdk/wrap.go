@@ -9,31 +9,33 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// Wrap adds the typed error to an error of the SDK: the *[iamhttp.StatusError] of the
-// response that caused the error. errors.Is and errors.As find both errors, the SDK's
-// first. The text remains the SDK's. Wrap returns these unchanged: nil, an error without
-// a response, an error that already holds a *StatusError or a *[iamhttp.NotSentError],
-// and an error of an unknown form.
+// Wrap adds iamhttp's typed error to an error that the SDK returned. The typed error is
+// the *[iamhttp.StatusError] of the response that caused the SDK's error. errors.Is and
+// errors.As find both errors, and search the SDK's first. The error text remains the
+// SDK's. Wrap returns err unchanged if it is nil, was not caused by a response, already
+// holds a *StatusError or a *[iamhttp.NotSentError], or has an unknown form.
 //
-// Wrap recognizes an error by its fields URL, Method, Actual and Body, whatever the name
-// of its type. If logging in again has failed, Wrap looks into the fields ErrOriginal and
-// ErrReauth. The typed error is then the login's: a *StatusError or, if the gate refused
-// the login, a *NotSentError. If the login got no response, the typed error is the
-// *StatusError of the 401 before it. If the SDK's error has no ErrReauth, Wrap uses the
-// latest login that failed after the 401. In that case, call Wrap at once; if there are
-// several callers, that login may be another caller's.
+// Wrap recognizes an error by its fields URL, Method, Actual and Body, whatever its type
+// is called. If the SDK failed to log in again, Wrap also looks at the fields ErrOriginal
+// and ErrReauth. In that case, the typed error comes from the login: a *StatusError or,
+// if the gate refused the login, a *NotSentError. If the login got no response, the typed
+// error is the *StatusError of the 401 that led to the login. If the SDK's error has no
+// ErrReauth, Wrap uses the latest login that failed after the 401. In that case, call
+// Wrap at once, because a later login, possibly by another caller, may succeed or may
+// fail for another reason.
 //
-// If the response is among the last 200 failures of all clients that [Install] was called
-// for, the typed error is complete: it has the header, the request id, Attempts and Stop.
-// If several of these failures have the same method, URL, status and body, Wrap uses the
-// latest, which may be another caller's. For any other response, the typed error is made
-// from the fields of the SDK's error. Wrap is safe for concurrent use.
+// If the response is among the last 200 failed responses of all clients that were set up
+// with [Install], the typed error is complete: it has the header, the request ID,
+// Attempts and Stop. If several of these responses have the same method, URL, status and
+// body, Wrap uses the latest one, which may belong to another caller. For any other
+// response, the typed error is built from the fields of the SDK's error. Wrap is safe for
+// concurrent use.
 func Wrap(err error) (result error) {
 	if err == nil {
 		return nil
 	}
-	// A method of a foreign error may panic, such as one with a value receiver that is
-	// called on a nil pointer.
+	// A foreign error's method may panic, for example a method with a value receiver that
+	// is called on a nil pointer.
 	defer func() {
 		if recover() != nil {
 			result = err
@@ -49,7 +51,7 @@ func Wrap(err error) (result error) {
 	return err
 }
 
-// wrapped joins an error of an SDK with the typed error.
+// wrapped joins an SDK's error and the typed error.
 type wrapped struct{ err, typed error }
 
 func (w *wrapped) Error() string { return w.err.Error() }
@@ -61,12 +63,12 @@ func isTyped(err error) bool {
 }
 
 // mostErrors is the maximum number of nested errors that Wrap looks at. Without this
-// limit Wrap might never return, because an error may hold itself as ErrOriginal and as
+// limit, Wrap might never return, because an error may hold itself in ErrOriginal and in
 // ErrReauth.
 const mostErrors = 1000
 
-// typed returns the error of iamhttp that explains err, or nil. It looks at no more than
-// *left errors, and decrements *left for each.
+// typed returns the iamhttp error that explains err, or nil. It looks at no more than
+// *left errors, and decrements *left for each one.
 func typed(err error, left *int) error {
 	if err == nil || *left == 0 {
 		return nil
@@ -100,8 +102,9 @@ func typed(err error, left *int) error {
 	return nil
 }
 
-// ofAnswer returns the failure behind an error about a response, with the time and the
-// logins of its client if they are known. It returns nil for any other error.
+// ofAnswer returns the failure behind an SDK's error that was caused by a response. If
+// the failure is still remembered, the result includes the time of the failure and the
+// logins of the client. For any other error, ofAnswer returns nil.
 func ofAnswer(v reflect.Value) *remembered {
 	address, method := field(v, "URL", reflect.TypeFor[string]()), field(v, "Method", reflect.TypeFor[string]())
 	code, body := field(v, "Actual", reflect.TypeFor[int]()), field(v, "Body", reflect.TypeFor[[]byte]())
@@ -127,8 +130,8 @@ func ofAnswer(v reflect.Value) *remembered {
 	return &remembered{StatusError: e}
 }
 
-// ofLogin returns the typed error behind an error about logging in again, or nil. Such an
-// error may hold two failures; the later one is why the call failed.
+// ofLogin returns the typed error behind an SDK's error about logging in again, or nil.
+// The SDK's error may hold two failures; the call failed because of the later one.
 func ofLogin(v reflect.Value, left *int) error {
 	original, again := failure(v, "ErrOriginal"), failure(v, "ErrReauth")
 	if e := typed(again, left); e != nil {
@@ -137,8 +140,8 @@ func ofLogin(v reflect.Value, left *int) error {
 	if original == nil {
 		return nil
 	}
-	// Some SDKs drop the error of the login. In that case, only the name of the type
-	// distinguishes a failed login from a failure after a successful login.
+	// Some SDKs drop the login's error. In that case, only the name of the SDK's error
+	// type distinguishes a failed login from a failure after a successful login.
 	dropped := again == nil && v.Type().Name() != "ErrErrorAfterReauthentication"
 	if o := reflect.Indirect(reflect.ValueOf(original)); dropped && o.Kind() == reflect.Struct {
 		if r := ofAnswer(o); r != nil && r.logins != nil && r.Code == iamhttp.ErrUnauthorized {
@@ -150,7 +153,7 @@ func ofLogin(v reflect.Value, left *int) error {
 	return typed(original, left)
 }
 
-// failure returns the error in the field with that name, or nil.
+// failure returns the error in the field with the given name, or nil.
 func failure(v reflect.Value, name string) error {
 	f := v.FieldByName(name)
 	if !f.IsValid() || !f.CanInterface() {
@@ -160,8 +163,8 @@ func failure(v reflect.Value, name string) error {
 	return err
 }
 
-// field returns the field with that name and type, or the zero Value. The field may be in
-// an embedded struct.
+// field returns the field with the given name and type, or the zero Value. The field may
+// be in an embedded struct.
 func field(v reflect.Value, name string, t reflect.Type) reflect.Value {
 	if f := v.FieldByName(name); f.IsValid() && f.Type() == t {
 		return f
@@ -169,7 +172,7 @@ func field(v reflect.Value, name string, t reflect.Type) reflect.Value {
 	return reflect.Value{}
 }
 
-// redact returns a URL in the form that a StatusError has: without user info, query and
+// redact returns a URL in the form that StatusError.URL has: without user info, query or
 // fragment.
 func redact(address string) string {
 	u, err := url.Parse(address)

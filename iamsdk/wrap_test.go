@@ -18,18 +18,18 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// withHeader is an error as made by an SDK that keeps the header.
+// withHeader imitates the error of an SDK that keeps the header.
 type withHeader struct {
 	URL, Method    string
 	Actual         int
 	Body           []byte
 	ResponseHeader http.Header
-	RequestId      string //nolint:revive // the name in the SDK
+	RequestId      string //nolint:revive // the SDK's name
 }
 
 func (e withHeader) Error() string { return fmt.Sprint(e.Method, " ", e.URL, ": ", e.Actual) }
 
-// These errors resemble those of an SDK, but lack the fields that Wrap needs, or panic.
+// These errors resemble an SDK's errors, but lack the fields that Wrap needs, or panic.
 type (
 	wrongTypes struct {
 		URL    *url.URL
@@ -48,7 +48,7 @@ type (
 	hidden struct { // the error is in a field that reflection must not read
 		errOriginal error
 	}
-	embedsPointer struct{ *unexpected } // nil
+	embedsPointer struct{ *unexpected } // the pointer is nil
 	embedsError   struct{ error }
 	unwrapsMany   []error
 	panics        struct{}
@@ -64,7 +64,7 @@ func (e unwrapsMany) Unwrap() []error { return e }
 func (panics) Error() string          { return "panics" }
 func (panics) Unwrap() error          { panic("no") }
 
-// An unableToLogIn is an error as made by an SDK that keeps the reason why the login
+// An unableToLogIn imitates the error of an SDK that keeps the reason why the login
 // failed.
 type unableToLogIn struct{ ErrOriginal, ErrReauth error }
 
@@ -84,13 +84,13 @@ func (e valueReceiver) Unwrap() error { return e.err }
 func TestWrapAddsTheTypedErrorToAnyErrorWithTheFieldsOfAResponse(t *testing.T) {
 	answer := unexpected{"https://user:p@iam.example/v3/users?q=1", "GET", nil, 404, []byte(`{"error":{"message":"m"}}`)}
 	for name, err := range map[string]error{
-		"a value":                                        answer,
-		"a pointer":                                      &answer,
-		"embedded":                                       default404{answer},
-		"a pointer to a struct that embeds it":           &default404{answer},
-		"wrapped":                                        fmt.Errorf("x: %w", answer),
-		"wrapped twice":                                  fmt.Errorf("y: %w", fmt.Errorf("x: %w", &answer)),
-		"joined":                                         errors.Join(errors.New("plain"), default404{answer}),
+		"a value":           answer,
+		"a pointer":         &answer,
+		"an embedded value": default404{answer},
+		"a pointer to a struct with an embedded value": &default404{answer},
+		"a wrapped value":                                fmt.Errorf("x: %w", answer),
+		"a pointer that is wrapped twice":                fmt.Errorf("y: %w", fmt.Errorf("x: %w", &answer)),
+		"a value joined with another error":              errors.Join(errors.New("plain"), default404{answer}),
 		"an error with a ResponseHeader":                 withHeader{URL: answer.URL, Method: "GET", Actual: 404, Body: answer.Body},
 		"an error after a login":                         &ErrErrorAfterReauthentication{answer},
 		"an error after two logins":                      &ErrErrorAfterReauthentication{&ErrErrorAfterReauthentication{default404{answer}}},
@@ -130,7 +130,7 @@ func TestWrapReturnsErrorsWithoutAResponseUnchanged(t *testing.T) {
 	other := &ringOf{ErrOriginal: &ringOf{}}
 	other.ErrReauth = unwrapsMany{other.ErrOriginal, other.ErrOriginal}
 	other.ErrOriginal.(*ringOf).ErrOriginal, other.ErrOriginal.(*ringOf).ErrReauth = other, other
-	many := unwrapsMany{} // 40 levels that each double the number of errors: 2 to the power of 40
+	many := unwrapsMany{} // 40 levels, each of which doubles the number of errors: 2 to the power of 40 in all
 	for range 40 {
 		next := &ringOf{many, many}
 		many = unwrapsMany{next}
@@ -138,28 +138,28 @@ func TestWrapReturnsErrorsWithoutAResponseUnchanged(t *testing.T) {
 	for name, err := range map[string]error{
 		"a plain error": errors.New("plain"),
 		"a nil pointer": nilAnswer,
-		"a nil pointer to a struct that embeds it":  (*default404)(nil),
-		"a nil pointer to a login error":            nilLogin,
-		"a nil pointer whose Unwrap panics":         nilValue,
-		"a nil StatusError":                         nilStatus,
-		"a wrapped nil pointer":                     fmt.Errorf("x: %w", error(nilAnswer)),
-		"nil pointers in ErrOriginal and ErrReauth": &unableToLogIn{ErrOriginal: nilAnswer, ErrReauth: nilLogin},
-		"fields of other types":                     wrongTypes{},
-		"only some of the fields":                   &someFields{},
-		"ErrOriginal of another type":               wrongOriginal{},
-		"a field that is not exported":              hidden{default404{}},
-		"an embedded nil pointer":                   embedsPointer{},
-		"an embedded nil error":                     embedsError{},
-		"a failed login without errors":             &unableToLogIn{},
-		"an error that holds itself":                ring,
-		"an error that holds itself twice":          twice,
-		"two errors that hold each other":           other,
-		"2 to the power of 40 errors in one":        many,
-		"a list of errors that holds nil":           unwrapsMany{nil, errors.New("plain")},
-		"an error whose Unwrap panics":              panics{},
-		"a url.Error":                               &url.Error{Op: "Get", URL: "https://iam.example/", Err: errors.New("reset")},
-		"a request that was not sent":               &url.Error{Op: "Get", URL: "https://iam.example/", Err: &iamhttp.NotSentError{Err: gate.ErrPaused}},
-		"already typed":                             fmt.Errorf("x: %w", iamhttp.NewStatusError(404, nil, nil)),
+		"a nil pointer to a struct that embeds the SDK's error": (*default404)(nil),
+		"a nil pointer to a login error":                        nilLogin,
+		"a nil pointer whose Unwrap panics":                     nilValue,
+		"a nil StatusError":                                     nilStatus,
+		"a wrapped nil pointer":                                 fmt.Errorf("x: %w", error(nilAnswer)),
+		"nil pointers in ErrOriginal and ErrReauth":             &unableToLogIn{ErrOriginal: nilAnswer, ErrReauth: nilLogin},
+		"fields of other types":                                 wrongTypes{},
+		"only some of the fields":                               &someFields{},
+		"ErrOriginal of another type":                           wrongOriginal{},
+		"a field that is not exported":                          hidden{default404{}},
+		"an embedded nil pointer":                               embedsPointer{},
+		"an embedded nil error":                                 embedsError{},
+		"a failed login without errors":                         &unableToLogIn{},
+		"an error that holds itself":                            ring,
+		"an error that holds itself twice":                      twice,
+		"two errors that hold each other":                       other,
+		"2 to the power of 40 errors in one":                    many,
+		"a list of errors that holds nil":                       unwrapsMany{nil, errors.New("plain")},
+		"an error whose Unwrap panics":                          panics{},
+		"a url.Error":                                           &url.Error{Op: "Get", URL: "https://iam.example/", Err: errors.New("reset")},
+		"a request that was not sent":                           &url.Error{Op: "Get", URL: "https://iam.example/", Err: &iamhttp.NotSentError{Err: gate.ErrPaused}},
+		"an error that is already typed":                        fmt.Errorf("x: %w", iamhttp.NewStatusError(404, nil, nil)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			assert.Equal(t, err, iamsdk.Wrap(err))
@@ -189,7 +189,7 @@ func TestWrapUsesTheLatestFailedLoginOnlyIfTheErrorDoesNotGiveTheReason(t *testi
 		time.Sleep(time.Second)
 		service.expire()
 		service.On("POST /v3/auth/tokens", iamtest.Keystone(403, "Disabled."))
-		_, err := sdk.Request("GET", "/other", "") // the login of this call fails, a second later
+		_, err := sdk.Request("GET", "/other", "") // a second later, the login of this call fails
 		require.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrForbidden)
 
 		answer := unexpected{endpoint + "/groups", "GET", nil, 401, []byte(iamtest.Keystone(401, "No.").Body)}
@@ -220,7 +220,7 @@ func TestWrapDoesNotUseAnotherCallersFailedLoginIfTheLatestLoginGotNoResponse(t 
 		service.On("POST /v3/auth/tokens", disabled, iamtest.Answer{Fault: iamtest.Reset})
 		go sdk.Request("GET", "/other", "") // this caller logs in first
 		time.Sleep(time.Millisecond)
-		sdk.again.Store(false) // so that the next request is sent with its token
+		sdk.again.Store(false) // so that the next request is sent with a token
 		_, err := sdk.Request("GET", "/groups", "")
 		assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrUnauthorized)
 		assert.NotErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrForbidden)

@@ -18,7 +18,7 @@ import (
 // in a ServeMux or call its ServeHTTP from your own handler.
 type Answer struct {
 	Status int         // zero means 200
-	Header http.Header // Content-Length, Date and Content-Type (application/json for JSON) are added if not set
+	Header http.Header // Content-Length, Date and Content-Type (application/json for JSON) are added if they are not set
 	Body   string
 	Delay  time.Duration // the wait before anything is sent
 	Fault  Fault
@@ -32,7 +32,7 @@ type Fault uint8
 // The faults of an [Answer].
 const (
 	Stall Fault = iota + 1 // the server sends nothing more until the client disconnects
-	Reset                  // the connection breaks: with a reset, or with an unexpected EOF in the body
+	Reset                  // the connection breaks: the client gets a reset or, within the body, an unexpected EOF
 )
 
 // With returns a copy of the Answer with the header field set to value.
@@ -76,7 +76,8 @@ func (a Answer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	panic(http.ErrAbortHandler)
 }
 
-// reset breaks w's connection, if w has a connection to itself.
+// reset breaks w's connection if w can be hijacked, which is not possible with HTTP/2 or
+// in memory.
 func reset(w http.ResponseWriter) {
 	c, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -88,7 +89,7 @@ func reset(w http.ResponseWriter) {
 	c.Close()
 }
 
-// These request ids have the format that the services use; their values do not matter.
+// These request IDs have the format that the services use; their values do not matter.
 const (
 	keystoneID = "req-0c43521d-00ed-4f5b-a31b-798560349fcd"
 	gatewayID  = "e2b44851-0991-411b-a6b7-9ac8518a4cd9"
@@ -98,7 +99,7 @@ const (
 //
 //	{"error":{"code":404,"message":"…","title":"Not Found"}}
 //
-// The header has a request id in X-Openstack-Request-Id and, in a 401,
+// The header contains a request ID in X-Openstack-Request-Id and, for a 401, the field
 // WWW-Authenticate.
 func Keystone(status int, message string) Answer {
 	type detail struct {
@@ -131,9 +132,9 @@ func Gateway(status int, code, message string) Answer {
 }
 
 // Throttled returns the gateway's 429 with a Retry-After in seconds, rounded up. If
-// retryAfter is zero, there is no Retry-After: many gateways do not send one. The
-// response does not state a limit, so without Retry-After the client's Backoff decides
-// when to retry.
+// retryAfter is zero, the response has no Retry-After, because many gateways do not send
+// one. The response does not state a limit, so without Retry-After, the client's Backoff
+// decides when to retry.
 func Throttled(retryAfter time.Duration) Answer {
 	a := Gateway(http.StatusTooManyRequests, "APIG.0308", "The throttling threshold has been reached")
 	if retryAfter > 0 {
@@ -142,8 +143,8 @@ func Throttled(retryAfter time.Duration) Answer {
 	return a
 }
 
-// ThrottledGateway returns the API gateway's 429. It has no Retry-After and states
-// the limit only in its message: "policy user over ratelimit,limit:200,time:5
+// ThrottledGateway returns the API gateway's 429. The response has no Retry-After and
+// states the limit only in its message: "policy user over ratelimit,limit:200,time:5
 // minute". per is rounded up to seconds.
 func ThrottledGateway(limit int, per time.Duration) Answer {
 	n, unit := amount(per)
@@ -169,9 +170,9 @@ func ThrottledSAP(limit int, per, reset time.Duration) Answer {
 	return a.With("X-Retry-After", seconds(reset)).With("X-RateLimit-Retry-After", seconds(reset))
 }
 
-// ThrottledEnvoy returns the 429 of an Envoy proxy. It has no body and no Retry-After;
-// the time until requests are accepted again is in x-ratelimit-reset. per and reset
-// are rounded up to seconds.
+// ThrottledEnvoy returns the 429 of an Envoy proxy. The response has no body and no
+// Retry-After; the time until requests are accepted again is in x-ratelimit-reset. per
+// and reset are rounded up to seconds.
 func ThrottledEnvoy(limit int, per, reset time.Duration) Answer {
 	a := Answer{Status: http.StatusTooManyRequests}.With("X-Envoy-Ratelimited", "true")
 	a = a.With("X-Ratelimit-Limit", fmt.Sprintf("%d, %[1]d;w=%s", limit, seconds(per)))
@@ -179,8 +180,8 @@ func ThrottledEnvoy(limit int, per, reset time.Duration) Answer {
 }
 
 // ThrottledIETF returns a 429 with the header fields of the IETF draft, RateLimit and
-// RateLimit-Policy. It has no body and no Retry-After. per and reset are rounded up to
-// seconds.
+// RateLimit-Policy. The response has no body and no Retry-After. per and reset are
+// rounded up to seconds.
 func ThrottledIETF(limit int, per, reset time.Duration) Answer {
 	a := Answer{Status: http.StatusTooManyRequests}
 	a = a.With("RateLimit", `"default";r=0;t=`+seconds(reset))
@@ -215,7 +216,7 @@ func amount(d time.Duration) (n int64, unit string) {
 // status. A 408 also closes the connection.
 func Page(status int) Answer {
 	title := http.StatusText(status)
-	switch status { // nginx has its own titles for these
+	switch status { // nginx has its own titles for these statuses
 	case http.StatusMethodNotAllowed:
 		title = "Not Allowed"
 	case http.StatusRequestTimeout, http.StatusGatewayTimeout:

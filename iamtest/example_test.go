@@ -112,7 +112,7 @@ func ExampleServer_Requests() {
 
 func ExampleServer_ServeHTTP() {
 	var service iamtest.Server
-	srv := httptest.NewServer(&service) // for code that needs a socket
+	srv := httptest.NewServer(&service) // use a real server for code that needs a socket
 	defer srv.Close()
 	show(http.DefaultClient, srv.URL+"/v3/users")
 	service.AssertRequests(t, "GET /v3/users")

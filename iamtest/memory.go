@@ -19,10 +19,10 @@ import (
 var errReset = &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
 
 // RoundTrip responds in memory the way ServeHTTP responds over a connection, whatever
-// host the request is for. It needs no socket and works under testing/synctest. If the
-// request's context ends before there is a response, RoundTrip returns an error. Reading
-// a stalled body blocks until the body is closed or the context ends. A response to HEAD
-// has no body, and the handler's context ends once the header is sent.
+// host the request is for. RoundTrip needs no socket and works under testing/synctest. If
+// the request's context ends before there is a response, RoundTrip returns an error.
+// Reading a stalled body blocks until the body is closed or the context ends. A response
+// to HEAD has no body, and the handler's context ends once the header is sent.
 func (s *Server) RoundTrip(req *http.Request) (*http.Response, error) {
 	var body []byte
 	if req.Body != nil {
@@ -34,7 +34,7 @@ func (s *Server) RoundTrip(req *http.Request) (*http.Response, error) {
 		body = b
 	}
 	ctx := req.Context()
-	if ctx.Err() != nil { // net/http does not send the request in this case
+	if ctx.Err() != nil { // net/http does not send a request whose context has ended, either
 		return nil, context.Cause(ctx)
 	}
 	served, cancel := context.WithCancel(ctx)
@@ -60,13 +60,14 @@ func incoming(r *http.Request, body []byte) *http.Request {
 		r.Header = http.Header{}
 	}
 	r.Body, r.GetBody, r.ContentLength = io.NopCloser(bytes.NewReader(body)), nil, int64(len(body))
-	r.RemoteAddr = "192.0.2.1:1234" // reserved for documentation
+	r.RemoteAddr = "192.0.2.1:1234" // an address that is reserved for documentation
 	return r
 }
 
-// An exchange connects a client and a handler for one request and its response. It is
-// the handler's ResponseWriter, and the client reads the response's body from it. Data
-// is buffered until the client reads it, so that a handler never waits for a client.
+// An exchange connects a client and a handler for one request and its response. The
+// handler uses the exchange as its ResponseWriter, and the client reads the response's
+// body from it. Data is buffered until the client reads it, so that a handler never waits
+// for a client.
 type exchange struct {
 	req    *http.Request
 	header http.Header // the header that the handler changes
@@ -86,8 +87,8 @@ type exchange struct {
 func (x *exchange) serve(h http.Handler, r *http.Request) {
 	ended := io.EOF
 	defer func() {
-		// Like net/http, treat ErrAbortHandler as a broken connection. net/http only
-		// logs any other panic, but a test must not miss one.
+		// Like net/http, treat ErrAbortHandler as a broken connection. net/http only logs
+		// any other panic, but a test must not overlook a panic, so panic again.
 		if v := recover(); v == http.ErrAbortHandler {
 			ended = io.ErrUnexpectedEOF
 		} else if v != nil {
@@ -165,7 +166,7 @@ func (x *exchange) begin(length int64) {
 	close(x.begun)
 }
 
-// finish is called when the handler has returned or aborted.
+// finish must be called when the handler has returned or aborted.
 func (x *exchange) finish(ended error) {
 	x.cancel()
 	x.mu.Lock()
@@ -199,7 +200,7 @@ func (x *exchange) response() (*http.Response, error) {
 	}
 	head := x.req.Method == http.MethodHead
 	if head {
-		x.cancel() // there is no body whose Close would cancel the context
+		x.cancel() // the response has no body whose Close would cancel the context
 	}
 	if head || x.length == 0 {
 		resp.Body = http.NoBody

@@ -46,8 +46,8 @@ import (
 // [Server.Next], [Server.On], Handler. Without a Handler, a request that matches no route
 // gets Keystone's 404 if there are routes, and otherwise 200 and an empty JSON object.
 type Server struct {
-	// Handler responds to the requests for which the script has no response. If
-	// Handler is nil, the responses are as described above.
+	// Handler responds to the requests for which the script has no response. If Handler
+	// is nil, the responses are as described for Server.
 	Handler http.Handler
 
 	// Limit is the maximum number of requests in any Window. Requests above the limit
@@ -58,7 +58,8 @@ type Server struct {
 	// the request on to the service. Zero means no limit.
 	Limit int
 
-	// Window is the time in which Limit requests are accepted. Zero means 1 second.
+	// Window is the length of the time window to which Limit applies. Zero means 1
+	// second.
 	Window time.Duration
 
 	// Keys returns the secret key that belongs to an access key and its security
@@ -76,7 +77,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	requests []Request
-	admitted []time.Time // when requests were accepted in the latest Window; unused without a Limit
+	admitted []time.Time // times at which requests were accepted in the latest Window; unused without a Limit
 	next     []Answer
 	routes   map[string]*route
 	mux      http.ServeMux
@@ -123,7 +124,7 @@ func (s *Server) On(pattern string, answers ...Answer) {
 	r.answers = slices.Clone(answers)
 }
 
-// A route holds the answers for a pattern. It is a Handler only so that the mux can
+// A route holds the answers for a pattern. A route is a Handler only so that the mux can
 // find it; its ServeHTTP is never called.
 type route struct {
 	http.Handler
@@ -141,8 +142,8 @@ func (r *route) answer() Answer {
 	return a
 }
 
-// ServeHTTP responds to a request over a connection. It reads the whole body first; a
-// request whose body is cut off is not recorded.
+// ServeHTTP responds to a request over a connection. ServeHTTP reads the whole body
+// first, and does not record a request whose body is cut off.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -162,7 +163,7 @@ func (s *Server) handler(r *http.Request, body string) http.Handler {
 	now := time.Now()
 	s.requests = append(s.requests, Request{now, r.Method, r.URL.RequestURI(), r.Header.Clone(), body})
 	s.mu.Unlock()
-	if s.Keys != nil { // without the lock, because Keys may call Requests
+	if s.Keys != nil { // not while holding the lock, because Keys may call Requests
 		if a, refused := s.verify(r, body, now.Add(s.Ahead)); refused {
 			return a
 		}
@@ -196,7 +197,7 @@ func (s *Server) handler(r *http.Request, body string) http.Handler {
 }
 
 // overLimit returns the time until the Limit admits another request. If that time is
-// zero, overLimit counts the present request as admitted.
+// zero, overLimit counts the current request as admitted.
 func (s *Server) overLimit(now time.Time) time.Duration {
 	if s.Limit <= 0 {
 		return 0
@@ -244,8 +245,8 @@ func (s *Server) AssertRequests(t testing.TB, want ...string) {
 	}
 }
 
-// AssertBodies reports an error unless the requests had these bodies, in this order.
-// In JSON bodies, white space and the order of members do not matter.
+// AssertBodies reports an error unless the requests had exactly these bodies, in this
+// order. In JSON bodies, white space and the order of members do not matter.
 func (s *Server) AssertBodies(t testing.TB, want ...string) {
 	t.Helper()
 	got := []string{}
@@ -262,8 +263,8 @@ func sameBody(a, b string) bool {
 	return a == b || decode(a, &x) == nil && decode(b, &y) == nil && reflect.DeepEqual(x, y)
 }
 
-// decode keeps numbers as written, because ids may have more digits than a float64 can
-// hold.
+// decode keeps numbers as they are written, because IDs may have more digits than a
+// float64 can hold.
 func decode(body string, v any) error {
 	if !json.Valid([]byte(body)) {
 		return errors.New("not JSON")

@@ -60,7 +60,7 @@ func do(t *testing.T, c *http.Client, method, url, body string) (int, string) {
 	return resp.StatusCode, string(b)
 }
 
-// This is the example in the package comment and in README.md.
+// The package comment and README.md contain a copy of this test.
 func TestTheClientWaitsAsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var service iamtest.Server
@@ -165,15 +165,15 @@ func TestAnswerArrivesWithTheHeaderAndBodyThatNetHTTPWouldSend(t *testing.T) {
 			body        string
 			length      int64
 		}{
-			"JSON":                  {iamtest.Answer{Status: 201, Body: `[1]`}, "GET", "application/json", "[1]", 3},
-			"HTML":                  {iamtest.Answer{Body: "<html>"}, "GET", "text/html; charset=utf-8", "<html>", 6},
-			"explicit Content-Type": {iamtest.Answer{Body: `{}`}.With("Content-Type", "text/x"), "GET", "text/x", "{}", 2},
-			"no body":               {iamtest.Answer{}, "GET", "", "", 0},
-			"204":                   {iamtest.Answer{Status: 204, Body: "{}"}, "GET", "application/json", "", 0},
-			"304":                   {iamtest.Answer{Status: 304}, "GET", "", "", 0},
-			"HEAD, JSON":            {iamtest.Answer{Status: 404, Body: `{"code":404}`}, "HEAD", "application/json", "", 12},
-			"HEAD, HTML":            {iamtest.Answer{Body: "<html>"}, "HEAD", "text/html; charset=utf-8", "", 6},
-			"HEAD, no body":         {iamtest.Answer{}, "HEAD", "", "", -1},
+			"JSON":                     {iamtest.Answer{Status: 201, Body: `[1]`}, "GET", "application/json", "[1]", 3},
+			"HTML":                     {iamtest.Answer{Body: "<html>"}, "GET", "text/html; charset=utf-8", "<html>", 6},
+			"an explicit Content-Type": {iamtest.Answer{Body: `{}`}.With("Content-Type", "text/x"), "GET", "text/x", "{}", 2},
+			"no body":                  {iamtest.Answer{}, "GET", "", "", 0},
+			"204":                      {iamtest.Answer{Status: 204, Body: "{}"}, "GET", "application/json", "", 0},
+			"304":                      {iamtest.Answer{Status: 304}, "GET", "", "", 0},
+			"HEAD, JSON":               {iamtest.Answer{Status: 404, Body: `{"code":404}`}, "HEAD", "application/json", "", 12},
+			"HEAD, HTML":               {iamtest.Answer{Body: "<html>"}, "HEAD", "text/html; charset=utf-8", "", 6},
+			"HEAD, no body":            {iamtest.Answer{}, "HEAD", "", "", -1},
 		} {
 			a := tt.answer.With("X-Twice", "1")
 			a.Header.Add("X-Twice", "2")
@@ -211,7 +211,7 @@ func TestStallLastsUntilTheClientCancels(t *testing.T) {
 		for _, a := range []iamtest.Answer{{Fault: iamtest.Stall}, {Delay: time.Hour}} {
 			ctx, cancel := context.WithCancel(t.Context())
 			s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				time.AfterFunc(time.Millisecond, cancel) // not before the request has arrived
+				time.AfterFunc(time.Millisecond, cancel) // cancel the request only after it has arrived
 				a.ServeHTTP(w, r)
 			})
 			req, err := http.NewRequestWithContext(ctx, "GET", url, nil)
@@ -309,7 +309,7 @@ func TestResetFaultAlsoResetsPlainTCPConnections(t *testing.T) {
 
 	s.Next(iamtest.Answer{Fault: iamtest.Reset})
 	_, err = (&http.Client{Transport: s}).Get("http://iam.example")
-	assert.ErrorIs(t, err, syscall.ECONNRESET, "in memory")
+	assert.ErrorIs(t, err, syscall.ECONNRESET, "a reset in memory must look like a reset of a connection")
 }
 
 func TestResponseArrivesAfterTheDelay(t *testing.T) {
@@ -382,7 +382,7 @@ func TestLimitHoldsInEveryWindow(t *testing.T) {
 		send(500 * time.Millisecond) // the next request is accepted in 5.5 s
 		send(5500 * time.Millisecond)
 		send(0)
-		assert.Equal(t, []string{"201", "202", "429 6", "203", "429 4"}, got, "a throttled request must not use up the script")
+		assert.Equal(t, []string{"201", "202", "429 6", "203", "429 4"}, got, "a throttled request must not use up an Answer of the script")
 	})
 }
 
@@ -399,7 +399,7 @@ func TestDefaultWindowOfTheLimitIsOneSecond(t *testing.T) {
 	})
 }
 
-// The bodies must be the same as those of the real services.
+// The bodies must equal the bodies that real services have sent.
 func TestBodiesMatchTheRecordedResponses(t *testing.T) {
 	for file, a := range map[string]iamtest.Answer{
 		"ks-404-unknown-user":  iamtest.Keystone(404, "Could not find user: 0123456789abcdef0123456789abcdef."),

@@ -83,7 +83,8 @@ type checked struct {
 	body   string
 }
 
-// signatures returns all valid signatures of the request. Some requests have two.
+// signatures returns all valid signatures of the request. Some requests have two valid
+// signatures.
 func (c checked) signatures(algorithm, accessKey, secretKey string, credential []string) []string {
 	scoped := len(credential) == 5 && credential[4] == "sdk_request"
 	requests := []string{c.canonical(scoped, c.query(scoped), c.body)}
@@ -92,7 +93,7 @@ func (c checked) signatures(algorithm, accessKey, secretKey string, credential [
 	}
 	scope, key := strings.Join(credential[1:], "/"), []byte(secretKey)
 	switch {
-	case algorithm == "SDK-HMAC-SHA256" && len(credential) == 1: // without a scope
+	case algorithm == "SDK-HMAC-SHA256" && len(credential) == 1: // the form without a scope
 	case algorithm == "SDK-HMAC-SHA256" && scoped:
 		key = []byte("SDK" + secretKey)
 		for _, part := range credential[1:] {

@@ -16,7 +16,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// key is the only key that the servers in these tests know.
+// key is the only key that the servers in these tests accept.
 var key = aksk.Credentials{AccessKey: "AK", SecretKey: "sk"}
 
 func knows(accessKey, securityToken string) (string, bool) {
@@ -51,10 +51,10 @@ func TestServerWithKeysChecksSignaturesAsTheGatewayDoes(t *testing.T) {
 		"the algorithm was changed": {key, 0, func(r *http.Request) {
 			r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), "SDK-", "V11-", 1))
 		}, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
-		"a scope with another date": {key, 0, func(r *http.Request) {
+		"a scope whose date is not that of X-Sdk-Date": {key, 0, func(r *http.Request) {
 			r.Header.Set("Authorization", "SDK-HMAC-SHA256 Credential=AK/19990101/a/b/sdk_request, SignedHeaders=host, Signature=00")
 		}, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},
-		"neither signature nor token":                {change: func(r *http.Request) { r.Header = http.Header{} }, text: "x-auth-token not found", reason: iamhttp.ReasonTokenExpired},
+		"neither a signature nor a token":            {change: func(r *http.Request) { r.Header = http.Header{} }, text: "x-auth-token not found", reason: iamhttp.ReasonTokenExpired},
 		"an Authorization header without parameters": {key, 0, func(r *http.Request) { r.Header.Set("Authorization", "SDK-HMAC-SHA256") }, "ak not exist", iamhttp.ReasonCredentialRejected},
 		"Basic authorization":                        {key, 0, func(r *http.Request) { r.Header.Set("Authorization", "Basic QUs6c2s=") }, "ak not exist", iamhttp.ReasonCredentialRejected},
 		"an incomplete V11 header":                   {key, 0, func(r *http.Request) { r.Header.Set("Authorization", "V11-HMAC-SHA256 Credential=AK/, Signature=") }, "verify aksk signature fail", iamhttp.ReasonSignatureInvalid},

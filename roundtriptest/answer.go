@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// failing reports whether a response with this code is returned as an error.
+// failing reports whether the RoundTripper returns a response with this code as an error.
 func (c *trial) failing(code int) bool { return c.StatusErrors && code >= 400 }
 
 // oneOf checks that a call returned either a response or an error.
@@ -25,8 +25,8 @@ func (o outcome) oneOf() error {
 	return nil
 }
 
-// eitherOr: when they stop retrying, some RoundTrippers return an error of their own, or
-// even both the last response and an error, in which case nobody closes the body.
+// eitherOr: when some RoundTrippers stop retrying, they return their own error, or even
+// both the last response and an error, in which case nobody closes the body.
 func eitherOr(c *trial) error {
 	codes := []int{200, 404, 500, 503}
 	if c.Retries != 0 {
@@ -44,9 +44,9 @@ func eitherOr(c *trial) error {
 			case !c.failing(code) && o.err != nil:
 				return fmt.Errorf("RoundTrip returned an error, although there was a response: %w", o.err)
 			case !c.failing(code) && o.resp.StatusCode != code:
-				return fmt.Errorf("RoundTrip returned a response with the code %d", o.resp.StatusCode)
+				return fmt.Errorf("RoundTrip returned a response with the code %d instead", o.resp.StatusCode)
 			case c.failing(code) && o.err == nil:
-				return errors.New("RoundTrip returned a response, although Options.StatusErrors says that it returns an error")
+				return errors.New("RoundTrip returned a response, although Options.StatusErrors is set")
 			case c.failing(code):
 				for i, b := range base.bodies {
 					if _, closes := b.count(); closes == 0 {
@@ -173,8 +173,8 @@ func closeIdle(c *trial) error {
 	return nil
 }
 
-// interimReleased: a body that is left open keeps its connection busy, and a body that
-// is closed unread costs the connection.
+// interimReleased: the connection of a response cannot be reused while the body is open,
+// and is closed if the body is closed unread.
 func interimReleased(c *trial) error {
 	if err := c.retries(); err != nil {
 		return err
@@ -200,7 +200,7 @@ func interimReleased(c *trial) error {
 			if asked.Add(1)%2 == 1 {
 				w.WriteHeader(c.Retries)
 			}
-			for range 4 { // without a Content-Length
+			for range 4 { // flushing the body in parts avoids a Content-Length
 				io.WriteString(w, strings.Repeat("x", 512))
 				w.(http.Flusher).Flush()
 			}
@@ -216,15 +216,15 @@ func interimReleased(c *trial) error {
 			o.close()
 		}
 		if n := w.connections(); n > 1 {
-			return fmt.Errorf("%d calls one after the other, each of which got a %d with a body of 2 KiB before the final response, opened %d connections instead of 1", calls, c.Retries, n)
+			return fmt.Errorf("%d consecutive calls, each of which got a %d with a body of 2 KiB before the final response, opened %d connections instead of 1", calls, c.Retries, n)
 		}
 		return nil
 	})
 }
 
-// readingBounded: a RoundTripper reads a body so that the connection can be reused, or
-// to put the body's text into an error. Neither is a reason to read a body that does not
-// end.
+// readingBounded: a RoundTripper reads a body so that the connection can be reused, or to
+// put the body's text into an error. Neither reason justifies reading a body that does
+// not end.
 func readingBounded(c *trial) error {
 	const (
 		most      = 1 << 20
@@ -329,7 +329,7 @@ func oddAnswer(c *trial) error {
 }
 
 // noSecrets: errors end up in logs and bug reports, so an error must not contain a secret
-// from the request or the response. It may contain the service's message.
+// from the request or the response. The error may contain the service's message.
 func noSecrets(c *trial) error {
 	const secret = "s3cr3t"
 	tries := map[string]reply{"a request without a response": failure(errors.New("connection reset"))}
@@ -358,7 +358,7 @@ func noSecrets(c *trial) error {
 			}
 			for _, format := range []string{"%v", "%+v", "%#v"} {
 				if text := fmt.Sprintf(format, o.err); strings.Contains(text, secret) {
-					return fmt.Errorf("printed with %s, it reveals a secret: %s", format, text)
+					return fmt.Errorf("its text reveals a secret if it is printed with %s: %s", format, text)
 				}
 			}
 			return nil

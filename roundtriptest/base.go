@@ -46,14 +46,14 @@ func (c *trial) bubbleThatEnds(f func() error) (err error) {
 	return err
 }
 
-// panicked turns a panic into an error. It must be deferred.
+// panicked turns a panic into an error. A function that uses panicked must defer it.
 func panicked(err *error) {
 	if v := recover(); v != nil {
 		*err = fmt.Errorf("the call panicked: %v", v)
 	}
 }
 
-// An outcome is what RoundTrip returned, and how long the call took.
+// An outcome is the result and the duration of a call to RoundTrip.
 type outcome struct {
 	resp *http.Response
 	err  error
@@ -67,7 +67,7 @@ func (o outcome) close() {
 	}
 }
 
-// errHangs means that a call did not return.
+// errHangs means that a call did not return in time.
 var errHangs = fmt.Errorf("the call had not returned after %v", longest)
 
 // do makes one call in virtual time. It returns an error if the call panics or hangs.
@@ -137,7 +137,7 @@ type send struct {
 
 // A memory is a base that obeys the contract and replies from memory.
 type memory struct {
-	replies []reply // used in turn; the last one is used for all later requests
+	replies []reply // the results of the attempts, in order; the last one is used for all later attempts
 
 	mu     sync.Mutex
 	sends  []send
@@ -195,7 +195,7 @@ func (m *memory) sent() []send {
 // retried returns an error if there was no second attempt.
 func (m *memory) retried(code int, o outcome) error {
 	if n := len(m.sent()); n < 2 {
-		return fmt.Errorf("a %d was to be retried, but the base received %d request(s) (error: %v)", code, n, o.err)
+		return fmt.Errorf("a %d was to be retried, but the base received only %d request(s) (error: %v)", code, n, o.err)
 	}
 	return nil
 }
@@ -215,7 +215,7 @@ type body struct {
 	mu     sync.Mutex
 	read   int
 	closes int
-	done   chan struct{} // closed by the first Close
+	done   chan struct{} // a channel that the first call to Close closes
 }
 
 func newBody(text string) *body { return bodyOf(strings.NewReader(text)) }
@@ -314,7 +314,7 @@ func (w *wire) stop() {
 	w.Transport.CloseIdleConnections()
 }
 
-// Accept, Close and Addr make w the listener that its server uses.
+// Accept, Close and Addr make w a net.Listener, which its own server uses.
 func (w *wire) Accept() (net.Conn, error) {
 	select {
 	case c := <-w.conns:

@@ -37,7 +37,7 @@ func ExampleRun() {
 }
 
 func ExampleOptions() {
-	// A Transport in error mode whose callers share a gate.
+	// This Transport is in error mode, and its callers share a gate.
 	roundtriptest.Run(t, func(base http.RoundTripper) http.RoundTripper {
 		return &iamhttp.Transport{Base: base, Gate: new(gate.Adaptive)}
 	}, roundtriptest.Options{StatusErrors: true, Retries: http.StatusTooManyRequests, Shared: true})
@@ -69,6 +69,6 @@ func ExampleTrap() {
 func ExampleTrap_Check() {
 	for trap := range roundtriptest.Traps() {
 		err := trap.Check(t, func(base http.RoundTripper) http.RoundTripper { return base }, roundtriptest.Options{})
-		fmt.Println(trap.Name, err) // nil, ErrNotApplicable, or what went wrong
+		fmt.Println(trap.Name, err) // err is nil, wraps ErrNotApplicable, or describes what went wrong
 	}
 }

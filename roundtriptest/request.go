@@ -56,8 +56,8 @@ func requestUnmodified(c *trial) error {
 	})
 }
 
-// unmodified returns an error if a call modified the request. before is a copy from
-// before the call, with its own copies of the header and the URL. Functions and the
+// unmodified returns an error if a call modified the request. before is a copy that was
+// made before the call, with its own copies of the header and the URL. Functions and the
 // context can only be compared by identity.
 func unmodified(before, after *http.Request) error {
 	if before.Context() != after.Context() {
@@ -146,7 +146,7 @@ func bodyNotReused(c *trial) error {
 		base.mu.Lock()
 		defer base.mu.Unlock()
 		if len(base.bodies) < 2 {
-			return fmt.Errorf("a %d was to be retried, but the base received %d request(s) (error: %v)", c.Retries, len(base.bodies), o.err)
+			return fmt.Errorf("a %d was to be retried, but the base received only %d request(s) (error: %v)", c.Retries, len(base.bodies), o.err)
 		}
 		if got := base.bodies[1].String(); got != payload {
 			return fmt.Errorf("the retry was sent while the body of the first attempt was still being read, and had the body %q instead of %q", got, payload)
@@ -170,7 +170,7 @@ func bodyNotReused(c *trial) error {
 			mu.Lock()
 			defer mu.Unlock()
 			if asked++; asked == 1 {
-				w.WriteHeader(c.Retries) // without reading the body
+				w.WriteHeader(c.Retries) // respond without reading the body
 				return
 			}
 			got, _ = io.ReadAll(r.Body)
@@ -222,7 +222,7 @@ func (l *lateReader) RoundTrip(req *http.Request) (*http.Response, error) {
 			defer req.Body.Close()
 			select {
 			case <-l.second:
-			case <-time.After(time.Hour): // the RoundTripper waits for the body to be closed, or does not retry
+			case <-time.After(time.Hour): // the RoundTripper does not retry, or waits until the body is closed
 			}
 			io.Copy(got, req.Body)
 		}()

@@ -24,7 +24,7 @@ import (
 	"testing"
 )
 
-// Options describe the RoundTripper under test. The zero value is for a RoundTripper
+// Options describes the RoundTripper under test. The zero value is for a RoundTripper
 // that sends each request once and returns the result.
 type Options struct {
 	// StatusErrors means that the RoundTripper returns responses with a status of 400
@@ -33,11 +33,11 @@ type Options struct {
 	// is closed.
 	StatusErrors bool
 
-	// Retries is a status code, such as 429, that the RoundTripper retries whatever
-	// the method. The RoundTripper must retry at least once, even if the server asks
-	// for a wait of 100 seconds. If the RoundTripper retries only if the response also
-	// has, say, a certain header, wrap must add that header to the base's responses.
-	// 0 means that nothing is retried, so the traps about retries do not apply.
+	// Retries is a status code, such as 429, that the RoundTripper retries whatever the
+	// method. The RoundTripper must retry at least once, even if the server asks for a
+	// wait of 100 seconds. If the RoundTripper retries only if the response also has,
+	// say, a certain header, wrap must add that header to the base's responses. If
+	// Retries is 0, nothing is retried, so the traps about retries do not apply.
 	Retries int
 
 	// Shared means that all callers wait when one of them gets the status in Retries.
@@ -49,7 +49,8 @@ type Options struct {
 var ErrNotApplicable = errors.New("not applicable")
 
 // A Trap is one clause of the contract, together with a situation in which
-// implementations break it. Use Traps to run only some of the checks; [Run] runs all.
+// implementations break it. Use Traps to run only some of the checks; [Run] runs all of
+// them.
 type Trap struct {
 	Name   string // a sentence that is true if the RoundTripper avoids the trap
 	Clause string // the clause of the contract, with its source
@@ -57,10 +58,11 @@ type Trap struct {
 	check func(*trial) error
 }
 
-// Check tries the trap on the RoundTripper that wrap builds around a base. It returns
-// nil if the RoundTripper avoids the trap, an error that wraps [ErrNotApplicable] if the
-// trap does not apply, and otherwise an error that says what went wrong. Check may call
-// wrap several times; one trap passes the result of one call to the next.
+// Check tries the trap on the RoundTripper that wrap builds around a base. It returns nil
+// if the RoundTripper avoids the trap, an error that wraps [ErrNotApplicable] if the trap
+// does not apply, and otherwise an error that describes what went wrong. Check may call
+// wrap several times; for one trap, the RoundTripper that the first call returns is the
+// base of the second call.
 //
 // Check needs t for virtual time. It does not mark t as failed, except for data races
 // that the race detector finds. Check must not be called in a synctest bubble.
@@ -89,23 +91,23 @@ func Run(t *testing.T, wrap func(base http.RoundTripper) http.RoundTripper, o Op
 }
 
 var traps = []Trap{
-	// The result.
+	// These traps are about the result of RoundTrip.
 	{"an answer is a response or else an error", `http.RoundTripper: "RoundTrip must return err == nil if it obtained a response, regardless of the response's HTTP status code."`, eitherOr},
 	{"a client's timeout does not hide the answer", `http.RoundTripper: "A non-nil err should be reserved for failure to obtain a response." There was a response; http.Client replaces any error that comes after its Timeout with an error of its own.`, clientTimeoutKeepsAnswer},
-	// The request.
+	// These traps are about the caller's request.
 	{"the request is not modified", `http.RoundTripper: "RoundTrip should not modify the request, except for consuming and closing the Request's Body." and: "must be safe for concurrent use by multiple goroutines".`, requestUnmodified},
 	{"the body is always closed", `http.RoundTripper: "RoundTrip must always close the body, including on errors".`, bodyClosed},
 	{"a body is not used again while it may be read", `http.RoundTripper: the body may be closed "in a separate goroutine even after RoundTrip returns. This means that callers wanting to reuse the body for subsequent requests must arrange to wait for the Close call before doing so."`, bodyNotReused},
 	{"a body that is gone is not sent again as an empty one", `http.Request.GetBody: "an optional func to return a new copy of Body"; RFC 9110 §9.2.2 is about retrying the same request; without its content it is a different request.`, noEmptyRetry},
-	// Tasks that belong to other layers.
+	// These traps are about tasks that belong to other layers.
 	{"redirects belong to the client", `http.RoundTripper: "RoundTrip should not attempt to handle higher-level protocol details such as redirects, authentication, or cookies."`, redirectsLeft},
 	{"an answer is returned with its body untouched", `http.RoundTripper: "RoundTrip should not attempt to interpret the response." http.Response.Body: the body "will also implement io.Writer on a successful "101 Switching Protocols" response".`, bodyUntouched},
 	{"CloseIdleConnections reaches the base", `http.Client.CloseIdleConnections: "If Client.Transport does not have a Client.CloseIdleConnections method then this method does nothing."`, closeIdle},
-	// Responses that are not returned.
+	// These traps are about responses that are not returned.
 	{"the connection of an interim answer is used again", `http.Response.Body: "It is the caller's responsibility to close Body. The default HTTP client's Transport may not reuse HTTP/1.x "keep-alive" TCP connections if the Body is not read to completion and closed."`, interimReleased},
 	{"a body that does not end is not read to its end", `http.Response.Body: "The response body is streamed on demand as the Body field is read." Only the reader of a body can limit how much of the body is read.`, readingBounded},
 	{"a broken base gives no panic", `http.Response.Body: only "the http Client and Transport guarantee that Body is always non-nil"; other bases leave it nil, or return (nil, nil), or both a response and an error.`, brokenBase},
-	// Waiting.
+	// These traps are about waiting.
 	{"a canceled wait ends at once and says why", `http.NewRequestWithContext: "the context controls the entire lifetime of a request and its response"; http.Transport returns context.Cause as the error.`, canceledWait},
 	{"nothing goes on after a canceled call", `http.NewRequestWithContext: "the context controls the entire lifetime of a request and its response".`, nothingLeft},
 	{"a client's timeout ends the wait", `http.Client.Timeout: "The Client cancels requests to the underlying Transport as if the Request's Context ended."`, clientTimeoutEndsWait},
@@ -115,7 +117,7 @@ var traps = []Trap{
 	{"callers that were throttled are no storm", `RFC 6585 §4: 429 "indicating how long to wait before making a new request"; RFC 9110 §9.2.2: "A client SHOULD NOT automatically retry a failed automatic retry."`, noStorm},
 	{"without Retry-After there is a pause as well", `RFC 6585 §4: 429 means that "the user has sent too many requests in a given amount of time", and MAY include Retry-After.`, pauseWithoutHint},
 	{"an odd answer gives no panic", `RFC 9110 §15: "a client MUST understand the class of any status code [...] A client that receives a response with an invalid status code SHOULD process the response as if it had a 5xx".`, oddAnswer},
-	// The requests that are sent, and errors.
+	// These traps are about the requests that are sent, and about errors.
 	{"Content-Length stays", `http.Request.ContentLength: "records the length of the associated content"; RFC 9112 §6.2: without it the body is chunked, which many servers refuse.`, contentLengthStays},
 	{"an error tells no secret", `RFC 9110 §17.9: "URIs are intended to be shared, not secured, even when they identify secure resources"; user info, and credentials in header fields (§11.6), must not be shared.`, noSecrets},
 	{"errors of one kind have one pointer type", `errors.As: "finds the first error in err's tree that matches target", by its type; errors.Is compares values, and a struct that contains a header is not comparable.`, pointerErrors},

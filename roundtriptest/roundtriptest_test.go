@@ -48,7 +48,7 @@ func TestTransportAvoidsEveryTrap(t *testing.T) {
 					}, roundtriptest.Options{
 						Retries:      status,
 						StatusErrors: errors,
-						Shared:       gated && status == 429, // a 408 says nothing about the account
+						Shared:       gated && status == 429, // a 408 does not concern the whole account
 					})
 				})
 			}
@@ -72,12 +72,12 @@ func TestTrapsThatDoNotApplyReturnErrNotApplicable(t *testing.T) {
 	assert.Len(t, applicable, 11)
 }
 
-// If Options.Retries names a status that is not retried, the suite must say so.
+// If Options.Retries names a status that is not retried, the suite must report that.
 func TestRoundTripperThatDoesNotRetryAsDeclaredFails(t *testing.T) {
 	alone := func(base http.RoundTripper) http.RoundTripper { return base }
 	for trap := range roundtriptest.Traps() {
 		if trap.Name == "without Retry-After there is a pause as well" {
-			assert.ErrorContains(t, trap.Check(t, alone, passThrough), "a 429 was to be retried, but the base received 1 request(s)")
+			assert.ErrorContains(t, trap.Check(t, alone, passThrough), "a 429 was to be retried, but the base received only 1 request(s)")
 		}
 	}
 }
@@ -101,8 +101,8 @@ func TestMessagesForARoundTripperThatReturnsNothingAreReadable(t *testing.T) {
 	}
 }
 
-// broken is a Transport with a defect: if above is set, it handles the requests and calls
-// the Transport itself.
+// broken is a Transport with a defect: if above is set, above handles each request and
+// calls the Transport itself.
 type broken struct {
 	iamhttp.Transport
 	above func(*iamhttp.Transport, *http.Request) (*http.Response, error)
@@ -135,7 +135,7 @@ type onlyRoundTrip struct{ http.RoundTripper }
 // defects maps the name of each trap to a RoundTripper with one defect. That trap must
 // find the defect, and no other trap may find a defect.
 var defects = map[string]struct {
-	options roundtriptest.Options // passThrough if empty
+	options roundtriptest.Options // the zero value means passThrough
 	above   func(*iamhttp.Transport, *http.Request) (*http.Response, error)
 	below   func(base http.RoundTripper, req *http.Request) (*http.Response, error)
 	wrap    func(base http.RoundTripper) http.RoundTripper

@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// canceledWait: a canceled call must return at once, with an error that says why.
+// canceledWait: a canceled call must return at once, with an error that contains the
+// cause.
 func canceledWait(c *trial) error {
 	if err := c.retries(); err != nil {
 		return err
@@ -25,7 +26,7 @@ func canceledWait(c *trial) error {
 				case err != nil:
 					return err
 				case o.took < canceledAfter:
-					return nil // it returned before it was canceled
+					return nil // the call returned before it was canceled
 				case o.took > canceledAfter+100*time.Millisecond:
 					return fmt.Errorf("the call was canceled after %v, but returned only after %v", canceledAfter, o.took)
 				case !errors.Is(o.err, want):
@@ -42,9 +43,9 @@ func canceledWait(c *trial) error {
 
 const canceledAfter = 500 * time.Millisecond
 
-// cancel makes a call to a server that asks for a wait of a minute before each retry,
-// and cancels the call after canceledAfter. It returns an error if anything is sent
-// after that.
+// cancel makes a call to a server that asks for a wait of a minute before each retry, and
+// cancels the call after canceledAfter. It returns an error if anything is sent after the
+// cancellation.
 func (c *trial) cancel(cause error) (outcome, error) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
@@ -99,10 +100,10 @@ func retryAfterForms(c *trial) error {
 	asked := []struct {
 		what   string
 		values func(now time.Time) []string
-		least  time.Duration // the minimum wait; never: no retry within a day
+		least  time.Duration // the minimum wait; never means that there must be no retry within a day
 	}{
-		{"seconds", literally("5"), 5 * time.Second},
-		{"seconds on two header lines", literally("5", "6"), 5 * time.Second},
+		{"a number of seconds", literally("5"), 5 * time.Second},
+		{"a number of seconds on each of two header lines", literally("5", "6"), 5 * time.Second},
 		{"a date in the current format", dated(http.TimeFormat), 10 * time.Second},
 		{"a date in the RFC 850 format", dated(strings.Replace(time.RFC850, "MST", "GMT", 1)), 10 * time.Second},
 		{"a date in the asctime format", dated(time.ANSIC), 10 * time.Second},
@@ -183,7 +184,7 @@ func wrongClock(c *trial) error {
 			}
 			return nil
 		}); err != nil {
-			return fmt.Errorf("the server's clock differs by %v: %w", skew, err)
+			return fmt.Errorf("with a server whose clock is off by %v: %w", skew, err)
 		}
 	}
 	return nil
@@ -258,7 +259,7 @@ func noStorm(c *trial) error {
 			}
 		}
 		if early > told {
-			return fmt.Errorf("%d callers sent %d requests within the %v that the server had asked them to wait, instead of %d", callers, early, closed, told)
+			return fmt.Errorf("%d callers sent %d requests within the %v that the server had asked them to wait; want at most %d", callers, early, closed, told)
 		}
 		if n := lost.Load(); n > 0 {
 			return fmt.Errorf("%d of %d callers failed, although the server throttled them for only %v", n, callers, closed)

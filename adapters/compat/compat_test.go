@@ -2,15 +2,15 @@
 // without PassThrough. It writes its measurements to TABLE.md, and the summary also to
 // docs/sdks.md.
 //
-// Each SDK has a file of its own. The services are in memory, and time is virtual
+// Each SDK has its own file. The services are in memory, and time is virtual
 // (testing/synctest), so an SDK that waits for a minute takes no real time.
 //
 // To add an SDK, write a file <name>_test.go with an sdk value, and add the value to the
-// list sdks. The value has a function that makes a call whose requests are counted, the
-// name of the function that gives the SDK an http.Client, and the behaviors that the SDK
-// has without a Transport, each with a function that checks it. oauth2_test.go is a short
-// example. If a setting of the SDK switches its own retries off, put that setting into
-// advice. Then run go mod tidy and go test -update, and commit the tables unchanged.
+// list sdks. The value contains a function that makes a call whose requests are counted,
+// the name of the function that gives the SDK an http.Client, and the behaviors that the
+// SDK has without a Transport, each one with a function that checks it. oauth2_test.go is
+// a short example. If a setting of the SDK switches its own retries off, put that setting
+// into advice. Then run go mod tidy and go test -update, and commit the tables unchanged.
 package compat
 
 import (
@@ -51,7 +51,7 @@ type sdk struct {
 	fault func(code int) string
 
 	// call connects, makes the service fail with w.failing, and makes one call. If
-	// w.advised is true, it follows the advice; otherwise it sets the SDK up as usual.
+	// w.advised is true, call follows the advice; otherwise, it sets the SDK up as usual.
 	call   func(ctx context.Context, w *world) error
 	usual  string // the usual setup, as the table names it; empty for the SDK's defaults
 	advice string // the setting that switches the SDK's own retries off; empty if it has none
@@ -61,8 +61,8 @@ type sdk struct {
 	behaviors []behavior
 }
 
-// A behavior is something that the SDK does with a response. It must work without a
-// Transport.
+// A behavior is something that the SDK does with a response. Every behavior must work
+// without a Transport.
 type behavior struct {
 	name string
 	run  func(ctx context.Context, w *world) outcome
@@ -70,8 +70,8 @@ type behavior struct {
 
 // An outcome is the result of a call.
 type outcome struct {
-	err  error  // what the SDK returned
-	lost string // what was wrong; empty if the SDK did what it should
+	err  error  // the error that the SDK returned
+	lost string // how the SDK's behavior differed from the expected one; empty if the SDK behaved as expected
 }
 
 // fails returns the outcome of a call that should fail with an error of type T, for which
@@ -108,7 +108,7 @@ func brings[T comparable](got T, err error, want T) outcome {
 	return o
 }
 
-// A mode is a way to use a Transport, or to use none.
+// A mode is a way to use a Transport; the mode alone does not use one.
 type mode struct {
 	name string
 	wrap func(base http.RoundTripper) http.RoundTripper
@@ -127,8 +127,8 @@ var (
 
 const short = "../../docs/sdks.md"
 
-// unwaited is a schedule without waits. It makes the number of requests the same in each
-// run: some SDKs have timeouts of their own, which random waits might exceed.
+// unwaited is a schedule without waits. Without waits, the number of requests is the same
+// in each run; random waits might exceed the timeouts that some SDKs have.
 func unwaited() backoff.BackOff { return &backoff.ZeroBackOff{} }
 
 // A world is the environment of one SDK: a service, and the mode in which the SDK calls
@@ -136,7 +136,7 @@ func unwaited() backoff.BackOff { return &backoff.ZeroBackOff{} }
 type world struct {
 	mode    mode
 	advised bool
-	failing http.HandlerFunc // handles the requests of sdk.call
+	failing http.HandlerFunc // the service's response to the requests of sdk.call
 
 	mu       sync.Mutex
 	answer   http.HandlerFunc
@@ -146,7 +146,7 @@ type world struct {
 // client returns the http.Client to give to the SDK.
 func (w *world) client() *http.Client { return &http.Client{Transport: w.mode.wrap(w)} }
 
-// serve makes h the service, and restarts the count of requests at 0.
+// serve makes h the service, and resets the count of requests to 0.
 func (w *world) serve(h http.HandlerFunc) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -161,7 +161,8 @@ func (w *world) RoundTrip(req *http.Request) (*http.Response, error) {
 	w.mu.Unlock()
 	served := req.Clone(req.Context())
 	if req.Body != nil {
-		// net/http checks this too. Without the check, a retry without its body would pass.
+		// net/http makes this check too. Without the check, a retry that lost its body
+		// would go unnoticed.
 		body, err := io.ReadAll(req.Body)
 		req.Body.Close()
 		if err == nil && req.ContentLength > 0 && int64(len(body)) != req.ContentLength {
@@ -185,7 +186,7 @@ func says(code int, body string) http.HandlerFunc {
 		w.Header().Set("Content-Type", "application/json")
 		if strings.HasPrefix(body, "<") {
 			w.Header().Set("Content-Type", "text/xml")
-			w.Header().Set("X-Amzn-Requestid", "req-1") // where the AWS SDK has looked for the request id since November 2026
+			w.Header().Set("X-Amzn-Requestid", "req-1") // the AWS SDK has looked for the request ID here since November 2026
 		}
 		if code == http.StatusTooManyRequests {
 			// During a longer wait, the timeouts inside some SDKs would end the retries.
@@ -196,8 +197,8 @@ func says(code int, body string) http.HandlerFunc {
 	}
 }
 
-// inTurn returns a handler that passes the first request to the first of answers, and so
-// on. The last one gets all further requests.
+// inTurn returns a handler that passes each request to the next of the answers. The last
+// answer gets all further requests.
 func inTurn(answers ...http.HandlerFunc) http.HandlerFunc {
 	var mu sync.Mutex
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -209,14 +210,16 @@ func inTurn(answers ...http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// Values of the cells that say how to get the *StatusError out of the SDK's error.
+// These are the values of the cells that say how to get the *StatusError out of the SDK's
+// error.
 const (
 	typedBy   = "typed error via "
 	typedByAs = typedBy + "`errors.As`"
 	untyped   = "no typed error"
 )
 
-// A measurement is an outcome and what was measured with it.
+// A measurement is the outcome of a call, with the number of requests that the call sent
+// and the way to get the typed error.
 type measurement struct {
 	outcome
 	requests int
@@ -252,23 +255,23 @@ var codes = [...]int{403, 404, 429, 503}
 type counts [len(codes)]int
 
 // most is the number of requests that a Transport with its defaults sends if nothing
-// above it retries: eight for a 429, and one for each other code.
+// above it retries: eight for a 429, and one for any other code.
 var most = counts{1, 1, 8, 1}
 
 // A report is everything that was measured about one SDK.
 type report struct {
 	sdk
 	version string
-	source  string            // the code of connect
-	usually map[string]counts // keyed by the name of the mode
+	source  string            // source code of the function connect
+	usually map[string]counts // requests with the usual setup, keyed by the name of the mode
 	advised map[string]counts
 	typed   map[string]string
-	rows    []row // one for each behavior
+	rows    []row // one row for each behavior
 }
 
 type row struct {
 	name    string
-	usually map[string]measurement // keyed by the name of the mode
+	usually map[string]measurement // measurements with the usual setup, keyed by the name of the mode
 	advised map[string]measurement
 }
 
@@ -302,14 +305,14 @@ func measureSDK(t *testing.T, s sdk) report {
 	return r
 }
 
-// count makes the call once for each code. It returns how many requests each call took,
+// count makes the call once for each code, and returns how many requests each call took
 // and how to get the *StatusError.
 func (s sdk) count(t *testing.T, m mode, advised bool) (n counts, typed string) {
 	var places []string
 	for i, code := range codes {
 		w := &world{mode: m, advised: advised, failing: says(code, s.fault(code))}
 		got := w.measure(t, func(ctx context.Context, w *world) outcome { return outcome{err: s.call(ctx, w)} })
-		assert.Error(t, got.err, "%s: a call must fail if the service responds %d", m.name, code)
+		assert.Error(t, got.err, "%s: a call must fail if the service returns %d", m.name, code)
 		n[i] = got.requests
 		if got.typed != "" && !slices.Contains(places, got.typed) {
 			places = append(places, got.typed)
@@ -327,7 +330,7 @@ func versionOf(t *testing.T, module string) string {
 	return strings.Fields(rest)[0]
 }
 
-// sourceOf returns the code of a function of this package.
+// sourceOf returns the code of a function in this package.
 func sourceOf(t *testing.T, name string) string {
 	files, err := filepath.Glob("*_test.go")
 	require.NoError(t, err)
@@ -344,7 +347,7 @@ func sourceOf(t *testing.T, name string) string {
 }
 
 func TestTheTablesMatchWhatTheSDKsDo(t *testing.T) {
-	// The environment must not configure the SDKs.
+	// Environment variables must not configure the SDKs.
 	for _, v := range os.Environ() {
 		name, value, _ := strings.Cut(v, "=")
 		if prefix, _, ok := strings.Cut(name, "_"); ok && slices.Contains([]string{"AWS", "AZURE", "VAULT"}, prefix) {
@@ -363,9 +366,9 @@ func TestTheTablesMatchWhatTheSDKsDo(t *testing.T) {
 	old, err := os.ReadFile(short)
 	require.NoError(t, err)
 	head, rest, found := strings.Cut(string(old), begin)
-	require.True(t, found, "sdks.md has no line %q", begin)
+	require.True(t, found, "docs/sdks.md has no line %q", begin)
 	_, tail, found := strings.Cut(rest, end)
-	require.True(t, found, "sdks.md has no line %q", end)
+	require.True(t, found, "docs/sdks.md has no line %q", end)
 
 	for path, want := range map[string]string{
 		"TABLE.md": table(reports),

@@ -23,15 +23,15 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// A family is one version of gophercloud. Package iamsdk knows only the shape of its
-// errors.
+// A family is one version of gophercloud. Package iamsdk knows only the shape of that
+// version's errors.
 type family struct {
 	name, module string
 
 	// call uses Install if install is true, logs in through base, calls ready, and then
-	// sends a request with that method and body.
+	// sends a request with the given method and body.
 	call func(base http.RoundTripper, install bool, ready func(), method string, body any) error
-	own  func(err error, code int) bool // reports whether err is the SDK's error for that code, checking it as callers do
+	own  func(err error, code int) bool // reports whether err is the SDK's error for the given code, with the checks that callers use
 }
 
 var families = []family{
@@ -87,12 +87,12 @@ var families = []family{
 	},
 }
 
-// A meeting is a call to a service that always responds the same way.
+// A meeting is a call to a service that always responds in the same way.
 type meeting struct {
 	name, method string
 	answer       iamtest.Answer // response to each request
 	login        iamtest.Answer // response to each login after the first
-	want         int            // number of requests with Install
+	want         int            // expected number of requests with Install
 	logins       int
 }
 
@@ -141,7 +141,7 @@ func (f family) meet(t *testing.T, m meeting, install bool) (requests, logins in
 	return requests, logins, err
 }
 
-func TestThroughInstallGophercloudSendsTheNumberOfRequestsInTheTable(t *testing.T) {
+func TestGophercloudWithInstallSendsTheNumberOfRequestsInTheTable(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("| the response |")
 	for _, f := range families {

@@ -31,8 +31,8 @@ const (
 	end     = "<!-- end of sdk table -->"
 )
 
-// summary returns a table with one row for each SDK: how to use it with a Transport, and
-// what the SDK then loses.
+// summary returns a table with one row for each SDK. The row shows how to use the SDK
+// with a Transport, and what the SDK then loses.
 func summary(reports []report) string {
 	var b strings.Builder
 	b.WriteString("| SDK | mode | set this | typed error via | you lose | requests on a 429 |\n|---|---|---|---|---|---|\n")
@@ -91,7 +91,7 @@ func (r report) throttledIn(m mode) string {
 	return fmt.Sprintf("%d; %d without the setting", advised, usually)
 }
 
-// table returns the whole of TABLE.md.
+// table returns the whole text of TABLE.md.
 func table(reports []report) string {
 	var b strings.Builder
 	b.WriteString(preface + summary(reports) + details)
@@ -133,7 +133,7 @@ func table(reports []report) string {
 	return b.String()
 }
 
-// String returns a cell of the table.
+// String returns the text of a cell of the table.
 func (m measurement) String() string {
 	s := "works"
 	if m.lost != "" {

@@ -20,7 +20,7 @@ var hashiVault = sdk{
 	call: func(ctx context.Context, w *world) error {
 		c := vaultClient(w)
 		w.serve(w.failing)
-		// This is a write, because a 404 for a read is not an error.
+		// The call is a write, because a 404 for a read is not an error.
 		_, err := c.Logical().WriteWithContext(ctx, "secret/a", map[string]any{"a": "b"})
 		return err
 	},

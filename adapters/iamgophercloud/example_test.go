@@ -19,10 +19,10 @@ func Example() {
 	defer service.Close()
 	service.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.Method {
-		case "GET": // version discovery
+		case "GET": // the request is for version discovery
 			w.WriteHeader(http.StatusMultipleChoices)
 			fmt.Fprintf(w, `{"versions":{"values":[{"id":"v3.14","status":"stable","links":[{"rel":"self","href":"%s/v3/"}]}]}}`, service.URL)
-		case "POST": // a token
+		case "POST": // the request is for a token
 			w.Header().Set("X-Subject-Token", "t")
 			w.WriteHeader(http.StatusCreated)
 			fmt.Fprintf(w, `{"token":{"catalog":[{"type":"identity","endpoints":[{"interface":"public","url":"%s/v3/"}]}]}}`, service.URL)
@@ -36,7 +36,7 @@ func Example() {
 	} {
 		os.Setenv(name, value)
 	}
-	err := deleteUser(context.Background(), "bob") // in first_steps_test.go
+	err := deleteUser(context.Background(), "bob") // deleteUser is in first_steps_test.go
 	fmt.Println(gophercloud.ResponseCodeIs(err, http.StatusNotFound), errors.Is(err, iamhttp.ErrNotFound))
 	var e *iamhttp.StatusError
 	if errors.As(err, &e) {

@@ -8,11 +8,11 @@
 //	if errors.Is(err, iamhttp.ErrUnauthorized) { … }
 //
 // Gophercloud still handles status codes as before: it logs in again after a 401, and
-// tokens.Validate, for example, still returns false for a 404. errors.As finds
-// gophercloud's own errors as before.
+// tokens.Validate, for example, still returns false for a 404. errors.As still finds
+// gophercloud's own errors.
 //
 // For gophercloud v1 and the SDKs that derive from it, use package
-// [github.com/iamhttp/iamhttp/iamsdk]. This package is built on it.
+// [github.com/iamhttp/iamhttp/iamsdk]. Package iamgophercloud is built on iamsdk.
 package iamgophercloud
 
 import (
@@ -24,16 +24,16 @@ import (
 	"github.com/iamhttp/iamhttp/iamsdk"
 )
 
-// Configure makes p send its requests through t, and sets t.PassThrough. It switches off
-// gophercloud's own back-off for 429 and 498, because gophercloud's retries would
-// multiply with those of t. It passes errors through [Wrap]. Call it once, before
-// openstack.Authenticate, so that it covers logging in too.
+// Configure makes p send its requests through t, and sets t.PassThrough. Configure also
+// switches off gophercloud's own back-off for 429 and 498, because gophercloud's retries
+// would multiply with those of t, and passes errors through [Wrap]. Call Configure once,
+// before openstack.Authenticate, so that it also applies to logging in.
 //
-// If t is nil, Configure uses a Transport with the default settings. If t.Base is nil, it
-// becomes the RoundTripper that p had. Several clients may share t if they have no
-// RoundTripper of their own, or all the same one, because t keeps the RoundTripper of the
-// first. If p has a RetryFunc, it is still called first. If it returns an error, Wrap
-// gets that error.
+// If t is nil, Configure uses a Transport with the default settings. If t.Base is nil,
+// Configure sets it to the RoundTripper that p already has. Several clients may share t
+// if they have the same RoundTripper (or none), because t keeps the first client's
+// RoundTripper. If p has a RetryFunc, gophercloud still calls that function first, and an
+// error that the function returns is passed to Wrap.
 func Configure(p *gophercloud.ProviderClient, t *iamhttp.Transport) {
 	iamsdk.Install(&p.HTTPClient, t, iamsdk.Gophercloud())
 	p.RetryBackoffFunc = nil
@@ -41,21 +41,21 @@ func Configure(p *gophercloud.ProviderClient, t *iamhttp.Transport) {
 	p.RetryFunc = func(ctx context.Context, method, url string, options *gophercloud.RequestOpts, err error, failCount uint) error {
 		if retry != nil {
 			if err = retry(ctx, method, url, options, err, failCount); err == nil {
-				return nil // send it again
+				return nil // gophercloud then sends the request again
 			}
 		}
 		return Wrap(err)
 	}
 }
 
-// Wrap adds the typed error to an error of gophercloud: the *[iamhttp.StatusError] of
-// the response behind it, with the number of attempts and the reason for stopping.
-// See [iamsdk.Wrap] for details.
+// Wrap adds the typed error to an error of gophercloud: the *[iamhttp.StatusError] of the
+// response that caused the error, with the number of attempts and the reason for
+// stopping. See [iamsdk.Wrap] for details.
 //
-// Configure makes gophercloud call Wrap for most errors. It cannot do so if logging in
-// again has failed: gophercloud then returns a *gophercloud.ErrUnableToReauthenticate
-// without calling RetryFunc. Pass that error to Wrap yourself. The typed error is then
-// the login's: a *StatusError or, if the gate refused the login, a
-// *[iamhttp.NotSentError]. If the login got no response, the typed error is the
-// *StatusError of the 401 before it.
+// Configure makes gophercloud call Wrap for most errors. Configure cannot do so if
+// gophercloud fails to log in again, because gophercloud then returns a
+// *gophercloud.ErrUnableToReauthenticate without calling RetryFunc. Pass that error to
+// Wrap yourself. In that case, the typed error comes from the login: a *StatusError or,
+// if the gate refused the login, a *[iamhttp.NotSentError]. If the login got no response,
+// the typed error is the *StatusError of the 401 that led to the login.
 func Wrap(err error) error { return iamsdk.Wrap(err) }

@@ -197,7 +197,7 @@ func TestAnExpiredTokenIsRenewedOnce(t *testing.T) {
 	assert.Equal(t, 2, k.logins)
 	assert.Equal(t, 2, k.count("GET /v3/users/alice"))
 
-	t.Run("a failure after the renewal is typed", func(t *testing.T) {
+	t.Run("a failure after the renewal holds the typed error", func(t *testing.T) {
 		k.expire()
 		_, err := users.Get(t.Context(), c, "nobody").Extract()
 		after := errors.As(err, new(*gophercloud.ErrErrorAfterReauthentication))
@@ -378,7 +378,7 @@ func TestALoginThatTheGateRefusesIsReportedAsNotSentAndNotAsA401(t *testing.T) {
 	k.expire()
 	tr.OnFailure = func(_ context.Context, f iamhttp.Failure) {
 		if errors.Is(f.Err, iamhttp.ErrUnauthorized) {
-			tr.Gate = refusing{} // between the 401 and the login
+			tr.Gate = refusing{} // set after the 401, so that the gate refuses the login
 		}
 	}
 	_, err := users.Get(t.Context(), c, "alice").Extract()
@@ -387,7 +387,7 @@ func TestALoginThatTheGateRefusesIsReportedAsNotSentAndNotAsA401(t *testing.T) {
 	assert.ErrorIs(t, wrapped, err)
 	assert.ErrorIs(t, wrapped, gate.ErrPaused)
 	assert.ErrorAs(t, wrapped, new(*iamhttp.NotSentError))
-	assert.NotErrorAs(t, wrapped, new(*iamhttp.StatusError), "the 401 is not why the call failed")
+	assert.NotErrorAs(t, wrapped, new(*iamhttp.StatusError), "Wrap must not report the 401, because the call failed for another reason")
 	assert.Equal(t, err.Error(), wrapped.Error())
 }
 
@@ -440,25 +440,25 @@ func TestWrapTypesErrorsWithAResponseAndReturnsOthersUnchanged(t *testing.T) {
 		err   error
 		typed bool
 	}{
-		"a value":                                       {value, true},
-		"a pointer":                                     {&value, true},
-		"wrapped":                                       {fmt.Errorf("x: %w", value), true},
-		"wrapped twice":                                 {fmt.Errorf("y: %w", fmt.Errorf("x: %w", &value)), true},
-		"joined":                                        {errors.Join(plain, value), true},
-		"already wrapped by Wrap":                       {iamgophercloud.Wrap(value), true},
-		"already typed":                                 {fmt.Errorf("x: %w", typed), true},
-		"after re-authentication":                       {&gophercloud.ErrErrorAfterReauthentication{ErrOriginal: value}, true},
-		"failed re-authentication":                      {&gophercloud.ErrUnableToReauthenticate{ErrOriginal: value, ErrReauth: plain}, true},
-		"failed re-authentication, as a value":          {gophercloud.ErrUnableToReauthenticate{ErrOriginal: value, ErrReauth: plain}, true},
-		"failed re-authentication, twice":               {&gophercloud.ErrUnableToReauthenticate{ErrReauth: gophercloud.ErrUnableToReauthenticate{ErrOriginal: value}}, true},
-		"failed re-authentication, without errors":      {&gophercloud.ErrUnableToReauthenticate{}, false},
-		"without a response":                            {plain, false},
-		"not sent, behind a url.Error":                  {&url.Error{Op: "Get", URL: "https://iam.example/", Err: notSent}, false},
-		"not sent, joined with an error for a response": {errors.Join(notSent, value), false},
-		"an empty error":                                {&gophercloud.ErrUnexpectedResponseCode{}, false},
-		"a URL that cannot be parsed":                   {gophercloud.ErrUnexpectedResponseCode{Actual: 500, URL: "::\x00"}, true},
-		"a nil ErrUnexpectedResponseCode":               {nilOf(nilCode), false},
-		"a nil ErrUnableToReauthenticate":               {nilOf(nilReauth), false},
+		"a value":                                            {value, true},
+		"a pointer":                                          {&value, true},
+		"a wrapped value":                                    {fmt.Errorf("x: %w", value), true},
+		"a pointer that is wrapped twice":                    {fmt.Errorf("y: %w", fmt.Errorf("x: %w", &value)), true},
+		"a value joined with another error":                  {errors.Join(plain, value), true},
+		"an error that Wrap has already wrapped":             {iamgophercloud.Wrap(value), true},
+		"already typed":                                      {fmt.Errorf("x: %w", typed), true},
+		"an error after re-authentication":                   {&gophercloud.ErrErrorAfterReauthentication{ErrOriginal: value}, true},
+		"failed re-authentication":                           {&gophercloud.ErrUnableToReauthenticate{ErrOriginal: value, ErrReauth: plain}, true},
+		"failed re-authentication, as a value":               {gophercloud.ErrUnableToReauthenticate{ErrOriginal: value, ErrReauth: plain}, true},
+		"failed re-authentication, twice":                    {&gophercloud.ErrUnableToReauthenticate{ErrReauth: gophercloud.ErrUnableToReauthenticate{ErrOriginal: value}}, true},
+		"failed re-authentication, without errors":           {&gophercloud.ErrUnableToReauthenticate{}, false},
+		"an error without a response":                        {plain, false},
+		"a NotSentError in a url.Error":                      {&url.Error{Op: "Get", URL: "https://iam.example/", Err: notSent}, false},
+		"a NotSentError joined with an error for a response": {errors.Join(notSent, value), false},
+		"an empty error":                                     {&gophercloud.ErrUnexpectedResponseCode{}, false},
+		"a URL that cannot be parsed":                        {gophercloud.ErrUnexpectedResponseCode{Actual: 500, URL: "::\x00"}, true},
+		"a nil ErrUnexpectedResponseCode":                    {nilOf(nilCode), false},
+		"a nil ErrUnableToReauthenticate":                    {nilOf(nilReauth), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := iamgophercloud.Wrap(tt.err)

@@ -14,7 +14,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// This is the code in docs/faq.md, before and after the migration.
+// The two functions below are the code in docs/faq.md, before and after the migration.
 
 func hooksBefore(provider *gophercloud.ProviderClient) {
 	provider.MaxBackoffRetries = 5
@@ -50,7 +50,7 @@ func TestAfterMigratingFromTheHooksTheTransportRetries(t *testing.T) {
 		{"GET", 429}:  {6, 6},
 		{"GET", 408}:  {1, 6},
 		{"GET", 503}:  {4, 6},
-		{"POST", 503}: {4, 1}, // not idempotent
+		{"POST", 503}: {4, 1}, // a POST is not idempotent, so a 503 is not retried
 		{"GET", 404}:  {1, 1},
 	} {
 		synctest.Test(t, func(t *testing.T) {

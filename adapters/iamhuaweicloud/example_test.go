@@ -16,7 +16,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// deleteUser is part of a program that uses the SDK and gets the typed error.
+// deleteUser shows how a program that uses the SDK gets the typed error.
 func deleteUser(endpoint, ak, sk, domain, id string) error {
 	credentials, err := global.NewCredentialsBuilder().WithAk(ak).WithSk(sk).WithDomainId(domain).SafeBuild()
 	if err != nil {
@@ -32,8 +32,8 @@ func deleteUser(endpoint, ak, sk, domain, id string) error {
 	return err
 }
 
-// deleteAgain is part of a program that keeps the SDK's own errors, and uses the typed
-// error in one place.
+// deleteAgain shows how a program keeps the SDK's own errors, and uses the typed error in
+// one place.
 func deleteAgain(endpoint string, credentials auth.ICredential, id string) error {
 	builder := iamhuaweicloud.Configure(iam.IamClientBuilder(), nil, nil).
 		WithErrorHandler(sdkerr.DefaultErrorHandler{})

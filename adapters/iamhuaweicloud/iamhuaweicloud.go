@@ -9,8 +9,8 @@
 //	_, err = iam.NewIamClient(hc).KeystoneShowUser(request)
 //	if errors.Is(err, iamhttp.ErrNotFound) { … }
 //
-// The SDK still receives plain responses. errors.As finds its own error as before, and an
-// Invoker still retries what its checker asks for.
+// The SDK still receives plain responses. errors.As still finds the SDK's own error, and
+// an Invoker still retries each call that its checker tells it to retry.
 package iamhuaweicloud
 
 import (
@@ -32,27 +32,30 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// Configure sets up a builder for the clients of any service, so that they send their
-// requests through t and an [ErrorHandler] makes their errors. Configure sets
-// t.PassThrough and returns the builder. It calls WithHttpConfig, with a copy of c, and
-// WithErrorHandler, so you need not call either. If c is nil, the SDK's default is used,
-// whose Timeout is two minutes. The SDK makes requests without a context, so this Timeout
-// is the only time limit of a call, waits included.
+// Configure sets up a builder of clients for any service, so that the clients send their
+// requests through t and get their errors from an [ErrorHandler]. Configure sets
+// t.PassThrough and returns the builder. Configure calls WithHttpConfig, with a copy of
+// c, and WithErrorHandler, so you need not call either. If c is nil, Configure uses the
+// SDK's default config, which has a Timeout of two minutes. The SDK makes its requests
+// without a context, so the Timeout is the only time limit on a call, including its
+// waits.
 //
-// If t is nil, Configure uses a Transport with the default settings. If t.Base is nil, it
-// becomes what the SDK would have used: the HttpTransport or RoundTripper of c, or else
-// an http.Transport with the DialContext, HttpProxy and IgnoreSSLVerification of c. (The
-// SDK ignores these three if it has a RoundTripper.) One t may serve several builders,
-// which then share its connections. Configure the builders one after the other and use
-// the same c for all, because the first call sets Base.
+// If t is nil, Configure uses a Transport with the default settings. If t.Base is nil,
+// Configure sets it to the RoundTripper that the SDK would have used: the HttpTransport
+// or RoundTripper of c or, if c has neither, an http.Transport with the DialContext,
+// HttpProxy and IgnoreSSLVerification of c. (The SDK ignores these three settings if c
+// has a RoundTripper.) Several builders may use the same t, and then share its
+// connections. Configure the builders one after the other and use the same c for all of
+// them, because the first call sets Base.
 //
-// If the credential is an access key (AK/SK, basic or global), pass it as well. Configure
-// then calls WithCredential, and an [aksk.Transport] below t signs each attempt, so that
-// signatures do not expire during waits. It uses the keys that the credential has when
-// you call Configure. If t serves several builders, pass a credential to the first of
-// them. For keys that rotate, set t.Base to an aksk.Transport of your own. A credential
-// that the SDK obtains itself, for example from a machine's metadata, may change at any
-// time, so its attempts are not signed again.
+// If your credential is an access key (AK/SK, basic or global), pass it as well.
+// Configure then calls WithCredential, and an [aksk.Transport] below t signs each
+// attempt, so that signatures do not expire during waits. The aksk.Transport uses the
+// keys that the credential has when you call Configure. If several builders use the same
+// t, pass a credential in the first call. If the keys rotate, set t.Base to your own
+// aksk.Transport instead. A credential that the SDK obtains itself, for example from a
+// machine's metadata, may change at any time, so requests with such a credential are not
+// signed again.
 func Configure(b *core.HcHttpClientBuilder, c *config.HttpConfig, t *iamhttp.Transport, credential ...auth.ICredential) *core.HcHttpClientBuilder {
 	if c == nil {
 		c = config.DefaultHttpConfig()
@@ -60,7 +63,7 @@ func Configure(b *core.HcHttpClientBuilder, c *config.HttpConfig, t *iamhttp.Tra
 	if t == nil {
 		t = new(iamhttp.Transport)
 	}
-	if !t.PassThrough { // do not write it again: an earlier client may be using t
+	if !t.PassThrough { // do not write the field again, because an earlier client may be using t
 		t.PassThrough = true
 	}
 	own := *c
@@ -74,12 +77,12 @@ func Configure(b *core.HcHttpClientBuilder, c *config.HttpConfig, t *iamhttp.Tra
 		b.WithCredential(each)
 		signWith(t, each)
 	}
-	own.HttpTransport = nil // the SDK would prefer it to the RoundTripper
+	own.HttpTransport = nil // because the SDK would prefer the HttpTransport to the RoundTripper
 	own.RoundTripper = t
 	return b.WithHttpConfig(&own).WithErrorHandler(ErrorHandler{})
 }
 
-// base returns the RoundTripper that the SDK would have made from c.
+// base returns the RoundTripper that the SDK would have used for c.
 func base(c *config.HttpConfig) http.RoundTripper {
 	if c.HttpTransport != nil {
 		return c.HttpTransport
@@ -93,7 +96,7 @@ func base(c *config.HttpConfig) http.RoundTripper {
 		OnProxyConnectResponse: iamhttp.CheckProxyConnect,
 	}
 	if c.HttpProxy != nil {
-		// The SDK also ignores an invalid address.
+		// Like the SDK, ignore an invalid address.
 		if u, err := url.Parse(c.HttpProxy.GetProxyUrl()); err == nil {
 			t.Proxy = http.ProxyURL(u)
 		}
@@ -101,45 +104,46 @@ func base(c *config.HttpConfig) http.RoundTripper {
 	return t
 }
 
-// An ErrorHandler makes the errors of a client of the SDK. Such an error joins Inner's
-// error and the *[iamhttp.StatusError] of the same response. errors.As finds both. The
-// text is that of the typed error, with the service's message instead of the raw body
-// that the SDK prints. If iamhttp does not know the form of the body, the typed error
-// takes its code and message from Inner's error.
+// An ErrorHandler makes the errors that a client of the SDK returns. Each of these errors
+// joins Inner's error and the *[iamhttp.StatusError] of the same response, so errors.As
+// finds both. The text comes from the typed error, and contains the service's message
+// instead of the raw body that the SDK prints. If iamhttp does not know the form of the
+// body, the typed error takes its code and message from Inner's error.
 //
-// [Configure] sets it. You can also set it yourself, with the WithErrorHandler method of
-// a builder or a client. It has no state and is safe for concurrent use.
+// [Configure] installs an ErrorHandler. You can also install one yourself, with the
+// WithErrorHandler method of a builder or a client. An ErrorHandler has no state and is
+// safe for concurrent use.
 //
-// The Attempts field of the typed error says how often a Transport below sent the
-// request. Its Stop field is unset, because a response does not carry that value; use
-// OnFailure to get it.
+// The Attempts field of the typed error is the number of times that a Transport below
+// sent the request. The Stop field is unset, because a response does not carry the stop
+// reason; use OnFailure to get the reason.
 //
-// The SDK calls the handler for responses only. If there is no response, the error is the
-// Transport's, inside a *url.Error: a *[iamhttp.NotSentError] if the gate refused the
-// request, a *StatusError with StopGate or StopCanceled if the wait for a retry ended
-// early, or otherwise Base's error.
+// The SDK calls the handler for responses only. If there is no response, the SDK returns
+// the Transport's error inside a *url.Error: a *[iamhttp.NotSentError] if the gate
+// refused the request, a *StatusError with StopGate or StopCanceled if the wait for a
+// retry ended early, or otherwise Base's error.
 //
 // The error that the handler returns is a wrapper, because a ServiceResponseError cannot
-// hold another error. errors.As sees through it; a type assertion,
-// err.(*sdkerr.ServiceResponseError), does not. If your program has such assertions, keep
-// the SDK's own handler, and call [Wrap] where you need the typed error:
+// hold another error. errors.As finds the ServiceResponseError inside the wrapper; the
+// type assertion err.(*sdkerr.ServiceResponseError) does not. If your program has such
+// assertions, keep the SDK's own handler, and call [Wrap] where you need the typed error:
 //
 //	iamhuaweicloud.Configure(b, c, t).WithErrorHandler(sdkerr.DefaultErrorHandler{})
 type ErrorHandler struct {
-	// Inner decides which responses are failures, and makes the SDK's error for them.
-	// If nil, it is sdkerr.DefaultErrorHandler. Set it for a service with a handler
-	// of its own, such as CCE.
+	// Inner decides which responses are failures, and makes the SDK's error for them. If
+	// nil, sdkerr.DefaultErrorHandler is used. Set Inner for a service that has its own
+	// handler, such as CCE.
 	Inner sdkerr.ErrorHandler
 }
 
 var errNoResponse = errors.New("iamhttp: the SDK passed no response to its error handler")
 
-// HandleError implements sdkerr.ErrorHandler. The SDK calls it for every response. A
-// response with a status from 100 to 399 goes to Inner untouched. HandleError reads the
-// body of any other response, and puts it back for Inner.
+// HandleError implements sdkerr.ErrorHandler. The SDK calls HandleError for every
+// response. A response with a status from 100 to 399 is passed to Inner untouched.
+// HandleError reads the body of any other response, and puts it back for Inner.
 func (h ErrorHandler) HandleError(req *request.DefaultHttpRequest, resp *response.DefaultHttpResponse) error {
 	if resp == nil || resp.Response == nil {
-		return errNoResponse // the SDK would take nil for a success
+		return errNoResponse // the SDK would mistake nil for a success
 	}
 	inner := h.Inner
 	if inner == nil {
@@ -148,22 +152,23 @@ func (h ErrorHandler) HandleError(req *request.DefaultHttpRequest, resp *respons
 	if code := resp.GetStatusCode(); 100 <= code && code < 400 {
 		return inner.HandleError(req, resp)
 	}
-	status := statusError(resp.Response) // before Inner closes the body
+	status := statusError(resp.Response) // must be made before Inner closes the body
 	err := inner.HandleError(req, resp)
 	adopt(status, serviceError(err))
 	return join(err, status)
 }
 
-// statusError returns the typed error of a response that is a failure. The body can be
-// read from its start afterwards.
+// statusError returns the typed error for a response that is a failure. Afterwards, the
+// response's body can still be read from its start.
 func statusError(resp *http.Response) *iamhttp.StatusError {
 	r, attempts := *resp, 0
 	if r.Request != nil {
 		ctx := r.Request.Context()
 		attempts = iamhttp.ResendCount(ctx) + 1
-		// A handler around this one may have read the body with the SDK's GetBody,
-		// which closes it. The context has then ended, but the bytes that GetBody put
-		// back can still be read. A body from the network still ends with the Timeout.
+		// An outer handler may have read the body with the SDK's GetBody, which also
+		// closes the body. In that case, the context has ended, but the bytes that
+		// GetBody put back can still be read. Reading a body from the network still ends
+		// at the Timeout.
 		r.Request = r.Request.WithContext(context.WithoutCancel(ctx))
 	}
 	var status *iamhttp.StatusError
@@ -174,16 +179,16 @@ func statusError(resp *http.Response) *iamhttp.StatusError {
 }
 
 // Wrap adds the *[iamhttp.StatusError] of the response to an error of the SDK, as an
-// [ErrorHandler] does. Use it for errors that no ErrorHandler has seen: those made by
-// the SDK's own handler, and those of the requests with which the SDK gets
-// credentials or, in SafeBuild, looks up the domain of a region. (If looking up a
-// project fails, the SDK keeps only the text of the error; Wrap returns it unchanged.)
+// [ErrorHandler] does. Use Wrap for errors that no ErrorHandler has seen: errors made by
+// the SDK's own handler, and errors of the requests that the SDK sends to get credentials
+// or, in SafeBuild, to look up the domain of a region. (If looking up a project fails,
+// the SDK keeps only the text of the error, so Wrap returns the SDK's error unchanged.)
 //
-// Wrap returns these unchanged: nil, an error without a response, an error for a response
-// that was not a failure, and an error that already holds a *StatusError or a
-// *[iamhttp.NotSentError]. The typed error is made from what a ServiceResponseError
-// keeps. It has no Method, URL, Attempts or Stop. From the header, it has only the
-// request id.
+// Wrap returns err unchanged if it is nil, was not caused by a response, was caused by a
+// response that is not a failure, or already holds a *StatusError or a
+// *[iamhttp.NotSentError]. The typed error is made from the fields of a
+// ServiceResponseError, so it has no Method, URL, Attempts or Stop, and its header
+// contains only the request ID.
 func Wrap(err error) error {
 	if errors.As(err, new(*iamhttp.NotSentError)) {
 		return err // the request was not sent, whatever else err holds
@@ -198,16 +203,16 @@ func Wrap(err error) error {
 	if sr.RequestId != "" {
 		header = http.Header{"X-Request-Id": {sr.RequestId}}
 	}
-	var body []byte // usually unknown
+	var body []byte // nil if unknown, which is usual
 	if sr.ErrorCode == "" {
-		body = []byte(sr.ErrorMessage) // where the SDK keeps a body that it did not understand
+		body = []byte(sr.ErrorMessage) // the SDK stores a body that it does not understand here
 	}
 	status := iamhttp.NewStatusError(sr.StatusCode, header, body)
 	adopt(status, sr)
 	return join(err, status)
 }
 
-// adopt takes the code and the message from the SDK's error if only the SDK has found
+// adopt copies the code and the message from the SDK's error if only the SDK has found
 // them. Some services have their own body formats, such as {"badRequest": {"code": …,
 // "message": …}}, or CCE's errorCode and errorMessage.
 func adopt(status *iamhttp.StatusError, sr *sdkerr.ServiceResponseError) {
@@ -217,7 +222,7 @@ func adopt(status *iamhttp.StatusError, sr *sdkerr.ServiceResponseError) {
 	// NewStatusError makes the texts of a body safe to print.
 	body, err := json.Marshal(map[string]string{"error_code": sr.ErrorCode, "error_msg": sr.ErrorMessage})
 	if err != nil {
-		return // never: strings can be marshaled
+		return // cannot happen, because strings can always be marshaled
 	}
 	said := iamhttp.NewStatusError(int(status.Code), nil, body)
 	status.ServiceCode, status.Message = said.ServiceCode, said.Message
@@ -236,7 +241,7 @@ func serviceError(err error) *sdkerr.ServiceResponseError {
 	return nil
 }
 
-// join joins err with status, unless err is nil or holds a StatusError already.
+// join joins err with status, unless err is nil or already holds a StatusError.
 func join(err error, status *iamhttp.StatusError) error {
 	if errors.As(err, new(*iamhttp.StatusError)) || err == nil {
 		return err

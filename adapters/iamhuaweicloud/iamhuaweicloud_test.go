@@ -58,7 +58,7 @@ var (
 	throttled  = iamtest.IAM(429, "APIGW.0308", "slow down").With("Retry-After", "0").With("X-Request-Id", "req-42")
 )
 
-// A service returns its responses one after the other, and then the last one every time.
+// A service returns its responses one after the other, and keeps returning the last one.
 type service struct {
 	*httptest.Server
 	script iamtest.Server
@@ -84,7 +84,7 @@ func credentials(t *testing.T) auth.ICredential {
 	return c
 }
 
-// finish builds the client.
+// finish sets the endpoint and the credentials, and builds the client.
 func finish(t *testing.T, b *core.HcHttpClientBuilder, endpoint string) *iam.IamClient {
 	t.Helper()
 	hc, err := b.WithEndpoint(endpoint).WithCredential(credentials(t)).SafeBuild()
@@ -131,7 +131,7 @@ func TestAFailureHoldsTheSDKsErrorAndTheTypedError(t *testing.T) {
 	assert.Equal(t, s.URL+"/v3/users/bob", e.URL)
 	assert.Equal(t, 1, e.Attempts)
 	assert.Equal(t, keystone404, string(e.Body()))
-	assert.Equal(t, keystone404, own.ErrorMessage, "the SDK's error must be as the SDK makes it")
+	assert.Equal(t, keystone404, own.ErrorMessage, "the SDK's error must be unchanged")
 	assert.Equal(t, `iamhttp: 404 NotFound: "Could not find user: bob." (request req-42, sent once)`, err.Error())
 	s.script.AssertCount(t, 1)
 }
@@ -268,7 +268,7 @@ func TestAnExpectedFailureIsStillAnErrorOfTheSDK(t *testing.T) {
 	assert.Zero(t, reported)
 }
 
-// This is why Configure sets PassThrough.
+// This test shows why Configure sets PassThrough.
 func TestInErrorModeTheSDKsErrorIsLost(t *testing.T) {
 	s := newService(t, badGateway)
 	c := connect(t, s, nil, nil)
@@ -334,7 +334,7 @@ func TestARefusalByTheGateReachesTheCallerAsANotSentError(t *testing.T) {
 	assert.Same(t, err, iamhuaweicloud.Wrap(err))
 }
 
-func TestIfTheGateRefusesARetryTheErrorIsThe429BeforeIt(t *testing.T) {
+func TestTheErrorIsThe429IfTheGateRefusesTheRetry(t *testing.T) {
 	s := newService(t, throttled)
 	tr := quick(0)
 	tr.Gate = &refusing{n: 1}
@@ -345,7 +345,7 @@ func TestIfTheGateRefusesARetryTheErrorIsThe429BeforeIt(t *testing.T) {
 	assert.Equal(t, iamhttp.ErrTooManyRequests, e.Code)
 	assert.Equal(t, iamhttp.StopGate, e.Stop)
 	assert.ErrorIs(t, err, gate.ErrPaused)
-	assert.NotErrorAs(t, err, new(*sdkerr.ServiceResponseError), "the SDK got no response to make an error from")
+	assert.NotErrorAs(t, err, new(*sdkerr.ServiceResponseError), "the SDK got no response, so there must be no ServiceResponseError")
 	assert.Same(t, err, iamhuaweicloud.Wrap(err))
 }
 
@@ -367,7 +367,7 @@ func TestARedirectIsNotAFailure(t *testing.T) {
 }
 
 func TestTheBodyReachesTheSDKsHandlersAndBothErrors(t *testing.T) {
-	for name, body := range map[string]string{"a short body": keystone404, "a body that is kept only in part": long} {
+	for name, body := range map[string]string{"a short body": keystone404, "a body that is only partly kept": long} {
 		for _, timeout := range []time.Duration{0, time.Minute} {
 			t.Run(fmt.Sprint(name, ", timeout ", timeout), func(t *testing.T) {
 				s := newService(t, iamtest.Answer{Status: 404, Body: body})
@@ -417,9 +417,9 @@ func TestErrorsOfRequestsForCredentialsAndIDsAreTypedByWrap(t *testing.T) {
 	idToken := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(idToken, []byte("token"), 0o600))
 	for name, tt := range map[string]struct {
-		// Each case has its own access key, because the SDK caches the ids of each key.
+		// Each case has its own access key, because the SDK caches the IDs for each key.
 		credentials func(s *service) (auth.ICredential, error)
-		text        string // text of the error that Wrap returns; empty if Wrap cannot type the error
+		text        string // text of the error that Wrap returns; empty if Wrap returns the error unchanged
 	}{
 		"looking up the domain": {func(s *service) (auth.ICredential, error) {
 			return global.NewCredentialsBuilder().WithAk("ak-domain").WithSk("sk").WithIamEndpointOverride(s.URL).SafeBuild()
@@ -428,7 +428,7 @@ func TestErrorsOfRequestsForCredentialsAndIDsAreTypedByWrap(t *testing.T) {
 			return global.NewCredentialsBuilder().WithIdpId("idp").WithIdTokenFile(idToken).WithDomainId("domain").
 				WithIamEndpointOverride(s.URL).SafeBuild()
 		}, `iamhttp: 403 Forbidden: "You are not authorized."`},
-		"looking up the project, whose error is only text": {func(s *service) (auth.ICredential, error) {
+		"looking up the project, where the SDK keeps only the error's text": {func(s *service) (auth.ICredential, error) {
 			return basic.NewCredentialsBuilder().WithAk("ak-project").WithSk("sk").WithIamEndpointOverride(s.URL).SafeBuild()
 		}, ""},
 	} {
@@ -442,7 +442,7 @@ func TestErrorsOfRequestsForCredentialsAndIDsAreTypedByWrap(t *testing.T) {
 				err = show(iam.NewIamClient(hc))
 			}
 			require.ErrorContains(t, err, "You are not authorized.")
-			s.script.AssertCount(t, 2) // the Transport retries the 429
+			s.script.AssertCount(t, 2) // two requests, because the Transport retries the 429
 			typed := errors.As(err, new(*iamhttp.StatusError))
 			assert.False(t, typed, "the SDK must not have called the handler")
 
@@ -462,15 +462,15 @@ func TestTheBaseIsTheRoundTripperThatTheSDKWouldHaveUsed(t *testing.T) {
 	for name, tt := range map[string]struct {
 		config *config.HttpConfig
 		t      *iamhttp.Transport
-		base   http.RoundTripper // nil: a new http.Transport
+		base   http.RoundTripper // nil means a new http.Transport
 	}{
 		"the HttpTransport": {config.DefaultHttpConfig().WithHttpTransport(own), new(iamhttp.Transport), own},
 		"the HttpTransport, even if there is a RoundTripper": {config.DefaultHttpConfig().WithHttpTransport(own).WithHttpRoundTripper(other), new(iamhttp.Transport), own},
-		"the RoundTripper":                                       {config.DefaultHttpConfig().WithHttpRoundTripper(other), new(iamhttp.Transport), other},
-		"a new one, for the default config":                      {config.DefaultHttpConfig(), new(iamhttp.Transport), nil},
-		"a new one, for a nil config":                            {nil, new(iamhttp.Transport), nil},
-		"a new one, if the RoundTripper is the Transport itself": {config.DefaultHttpConfig().WithHttpRoundTripper(tr), tr, nil},
-		"the Base that is already set":                           {config.DefaultHttpConfig().WithHttpTransport(own), &iamhttp.Transport{Base: http.DefaultTransport}, http.DefaultTransport},
+		"the RoundTripper":                                            {config.DefaultHttpConfig().WithHttpRoundTripper(other), new(iamhttp.Transport), other},
+		"a new RoundTripper for the default config":                   {config.DefaultHttpConfig(), new(iamhttp.Transport), nil},
+		"a new RoundTripper for a nil config":                         {nil, new(iamhttp.Transport), nil},
+		"a new RoundTripper if the config holds the Transport itself": {config.DefaultHttpConfig().WithHttpRoundTripper(tr), tr, nil},
+		"the Base that is already set":                                {config.DefaultHttpConfig().WithHttpTransport(own), &iamhttp.Transport{Base: http.DefaultTransport}, http.DefaultTransport},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var before config.HttpConfig
@@ -495,7 +495,7 @@ func TestTheBaseIsTheRoundTripperThatTheSDKWouldHaveUsed(t *testing.T) {
 
 func TestTheConnectionSettingsOfTheConfigStayInForce(t *testing.T) {
 	s := newService(t, notFound)
-	t.Run("HttpTransport, below the Transport", func(t *testing.T) {
+	t.Run("the HttpTransport is used below the Transport", func(t *testing.T) {
 		s := newService(t, throttled, found)
 		require.NoError(t, show(connect(t, s, config.DefaultHttpConfig().WithHttpTransport(new(http.Transport)), quick(0))))
 		s.script.AssertCount(t, 2)
@@ -517,7 +517,7 @@ func TestTheConnectionSettingsOfTheConfigStayInForce(t *testing.T) {
 	})
 	t.Run("without IgnoreSSLVerification, an untrusted certificate is refused", func(t *testing.T) {
 		secure := httptest.NewUnstartedServer(&s.script)
-		secure.Config.ErrorLog = log.New(io.Discard, "", 0) // would log the handshake that the client aborts
+		secure.Config.ErrorLog = log.New(io.Discard, "", 0) // otherwise the server logs the handshake that the client aborts
 		secure.StartTLS()
 		defer secure.Close()
 		err := show(finish(t, iamhuaweicloud.Configure(iam.IamClientBuilder(), nil, nil), secure.URL))
@@ -580,7 +580,7 @@ func TestHandleErrorAddsTheTypedErrorToEachFailureThatItsInnerHandlerReports(t *
 	for name, tt := range map[string]struct {
 		inner sdkerr.ErrorHandler
 		resp  *http.Response
-		code  iamhttp.Code // 0 if there is no typed error
+		code  iamhttp.Code // code of the typed error; 0 if there is no typed error
 		text  string
 	}{
 		"no body":                                        {nil, answered(404, nil), 404, `iamhttp: 404 NotFound`},
@@ -646,7 +646,7 @@ func holds(err, target error) bool {
 	return false
 }
 
-// onceBody is like a body of net/http: it cannot be read after it is closed.
+// A onceBody cannot be read after it is closed, like a body of net/http.
 type onceBody struct {
 	io.Reader
 	closed bool
@@ -675,26 +675,26 @@ func TestWrapTypesErrorsWithAResponseAndReturnsOthersUnchanged(t *testing.T) {
 		err  error
 		text string // text of the result; empty if Wrap returns the error unchanged
 	}{
-		"a pointer":                 {&value, cooked},
-		"a value":                   {value, cooked},
-		"a raw body":                {raw, fromRaw},
-		"a raw body with a trace":   {&sdkerr.ServiceResponseError{StatusCode: 404, ErrorMessage: keystone404 + ", X-IAM-Trace-Id=t"}, `iamhttp: 404 NotFound: "Could not find user: bob."`},
-		"no body":                   {&sdkerr.ServiceResponseError{StatusCode: 404}, `iamhttp: 404 NotFound`},
-		"a code that is the status": {&sdkerr.ServiceResponseError{StatusCode: 404, ErrorCode: "404", ErrorMessage: "m"}, `iamhttp: 404 NotFound: "m"`},
-		"wrapped":                   {fmt.Errorf("x: %w", &value), "x: " + cooked},
-		"wrapped twice":             {fmt.Errorf("y: %w", fmt.Errorf("x: %w", value)), "y: x: " + cooked},
-		"joined":                    {errors.Join(plain, raw), "plain\n" + fromRaw},
-		"wrapped, without its text": {&holder{raw}, "holder: " + fromRaw},
-		"already wrapped by Wrap":   {iamhuaweicloud.Wrap(&value), ""},
-		"already typed":             {iamhttp.NewStatusError(404, nil, nil), ""},
-		"a success":                 {&sdkerr.ServiceResponseError{StatusCode: 200, ErrorMessage: "m"}, ""},
-		"an empty error":            {&sdkerr.ServiceResponseError{}, ""},
-		"a nil pointer":             {nilErr, ""},
-		"a wrapped nil pointer":     {&holder{nilErr}, ""},
-		"without a response":        {plain, ""},
-		"not sent":                  {&url.Error{Op: "Get", URL: "https://iam.example/", Err: notSent}, ""},
-		"not sent, joined with an error for a response": {errors.Join(notSent, &value), ""},
-		"another error of the SDK":                      {sdkerr.NewConnectionError("m"), ""},
+		"a pointer":                                          {&value, cooked},
+		"a value":                                            {value, cooked},
+		"a raw body":                                         {raw, fromRaw},
+		"a raw body with a trace ID":                         {&sdkerr.ServiceResponseError{StatusCode: 404, ErrorMessage: keystone404 + ", X-IAM-Trace-Id=t"}, `iamhttp: 404 NotFound: "Could not find user: bob."`},
+		"no body":                                            {&sdkerr.ServiceResponseError{StatusCode: 404}, `iamhttp: 404 NotFound`},
+		"a code that is the status":                          {&sdkerr.ServiceResponseError{StatusCode: 404, ErrorCode: "404", ErrorMessage: "m"}, `iamhttp: 404 NotFound: "m"`},
+		"a wrapped pointer":                                  {fmt.Errorf("x: %w", &value), "x: " + cooked},
+		"a value that is wrapped twice":                      {fmt.Errorf("y: %w", fmt.Errorf("x: %w", value)), "y: x: " + cooked},
+		"a pointer joined with another error":                {errors.Join(plain, raw), "plain\n" + fromRaw},
+		"a pointer in an error that hides its text":          {&holder{raw}, "holder: " + fromRaw},
+		"an error that Wrap has already wrapped":             {iamhuaweicloud.Wrap(&value), ""},
+		"an error that is already typed":                     {iamhttp.NewStatusError(404, nil, nil), ""},
+		"an error for a success":                             {&sdkerr.ServiceResponseError{StatusCode: 200, ErrorMessage: "m"}, ""},
+		"an empty error":                                     {&sdkerr.ServiceResponseError{}, ""},
+		"a nil pointer":                                      {nilErr, ""},
+		"a wrapped nil pointer":                              {&holder{nilErr}, ""},
+		"an error without a response":                        {plain, ""},
+		"a NotSentError in a url.Error":                      {&url.Error{Op: "Get", URL: "https://iam.example/", Err: notSent}, ""},
+		"a NotSentError joined with an error for a response": {errors.Join(notSent, &value), ""},
+		"another error of the SDK":                           {sdkerr.NewConnectionError("m"), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := iamhuaweicloud.Wrap(tt.err)
@@ -712,7 +712,7 @@ func TestWrapTypesErrorsWithAResponseAndReturnsOthersUnchanged(t *testing.T) {
 
 	e, _ := both(t, iamhuaweicloud.Wrap(&value), 404)
 	assert.Equal(t, "req-42", e.RequestID)
-	assert.Empty(t, e.Body(), "the SDK does not keep the body")
+	assert.Empty(t, e.Body(), "Body must be empty, because the SDK does not keep the body")
 	e, _ = both(t, iamhuaweicloud.Wrap(raw), 404)
 	assert.True(t, json.Valid(e.Body()))
 }

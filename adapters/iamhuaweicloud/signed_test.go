@@ -28,7 +28,7 @@ const (
 	plantedToken  = "planted-security-token"
 )
 
-// gateway returns a server that knows the keys used in these tests.
+// gateway returns a server that accepts the keys used in these tests.
 func gateway(ahead time.Duration, first ...iamtest.Answer) *iamtest.Server {
 	s := &iamtest.Server{Ahead: ahead, Keys: func(accessKey, securityToken string) (string, bool) {
 		return plantedSecret, accessKey == "PLANTEDAK" && (securityToken == "" || securityToken == plantedToken)
@@ -39,7 +39,7 @@ func gateway(ahead time.Duration, first ...iamtest.Answer) *iamtest.Server {
 	return s
 }
 
-// signing returns credentials for each form in which the SDK signs.
+// signing returns a credential for each form of signature that the SDK creates.
 func signing(t *testing.T) map[string]auth.ICredential {
 	t.Helper()
 	b, err := basic.NewCredentialsBuilder().WithAk("PLANTEDAK").WithSk(plantedSecret).WithProjectId("project").SafeBuild()

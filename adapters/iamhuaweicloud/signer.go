@@ -17,7 +17,7 @@ type signer struct {
 	aksk.Transport
 
 	mu  sync.Mutex
-	all []func() aksk.Credentials // functions, because reflection does not print what they hold
+	all []func() aksk.Credentials // the credentials are in functions, because reflection does not print what a function holds
 }
 
 // signWith adds a credential to the signer below t. If there is no signer yet, signWith
@@ -44,14 +44,14 @@ func signWith(t *iamhttp.Transport, credential auth.ICredential) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	keys := aksk.Credentials{AccessKey: base.AK, SecretKey: base.SK, SecurityToken: base.SecurityToken}
-	// A program may make a client for each job, with the same credential: keep each
-	// credential only once.
+	// A program may create a client for each job, always with the same credential, so
+	// keep each credential only once.
 	s.all = slices.DeleteFunc(s.all, func(known func() aksk.Credentials) bool { return known().AccessKey == keys.AccessKey })
 	s.all = append(s.all, func() aksk.Credentials { return keys })
 }
 
 // credentials returns the keys that a request was signed with, or the zero Credentials if
-// it does not know them.
+// the keys are unknown.
 func (s *signer) credentials(req *http.Request) (aksk.Credentials, error) {
 	accessKey := aksk.AccessKey(req)
 	s.mu.Lock()

@@ -24,7 +24,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite testdata/aksk_vectors.txt in the root module")
 
-// drawn returns a random request that the SDK has signed, as it would be sent.
+// drawn returns a random request that the SDK has signed, in the form in which it would
+// be sent.
 func drawn(t *testing.T, r *rand.Rand, derived bool) *http.Request {
 	t.Helper()
 	pick := func(from ...string) string { return from[r.IntN(len(from))] }
@@ -95,7 +96,7 @@ func TestSignaturesEqualThoseOfTheSDK(t *testing.T) {
 		require.NoError(t, err)
 		c := aksk.Credentials{AccessKey: "AKEXAMPLE", SecretKey: "SKEXAMPLE", SecurityToken: req.Header.Get("X-Security-Token")}
 		require.NoError(t, aksk.Sign(req, c, at))
-		if !assert.Equal(t, want, req.Header.Get("Authorization"), "request %d, signed again: %s %s %q", i, req.Method, req.URL, req.Header) {
+		if !assert.Equal(t, want, req.Header.Get("Authorization"), "request %d has a different signature if it is signed again: %s %s %q", i, req.Method, req.URL, req.Header) {
 			return
 		}
 		if i%4 == 3 {
@@ -103,7 +104,7 @@ func TestSignaturesEqualThoseOfTheSDK(t *testing.T) {
 		}
 		req.Header.Del("Authorization")
 		require.NoError(t, aksk.Sign(req, c, at))
-		if !assert.Equal(t, want, req.Header.Get("Authorization"), "request %d, signed for the first time: %s %s %q", i, req.Method, req.URL, req.Header) {
+		if !assert.Equal(t, want, req.Header.Get("Authorization"), "request %d has a different signature if it is signed for the first time: %s %s %q", i, req.Method, req.URL, req.Header) {
 			return
 		}
 	}
