@@ -163,26 +163,27 @@ func (m matrix) faults(name string) (n, of int) {
 
 // write writes a table for the RoundTrippers, and one for the clients.
 func (m matrix) write(w io.Writer) {
-	fmt.Fprint(w, "\n**The traps of [roundtriptest](../roundtriptest), with the defaults of each.**\n\n",
-		"`✓` passed; `✗` failed; `·` does not apply; `–` could not be tried, because it does not retry that 429.\n")
+	fmt.Fprint(w, "\n**The traps of [roundtriptest](../roundtriptest), with each library's default settings.**\n\n",
+		"`✓` passed; `✗` failed; `·` does not apply; `–` could not be tested, because the library does not retry that 429.\n")
 	m.table(w, func(s subject) bool { return !s.client })
 	if !slices.ContainsFunc(m.subjects, func(s subject) bool { return s.client }) {
 		return
 	}
 	fmt.Fprint(w, `
-The clients are no RoundTrippers. Each is wrapped to be one: it is given a request as its documentation says, with the body as bytes
-where it has them, and returns the response with its body unread (resty and azcore have a setting for that). `+"`○`"+` means that the wrapping
-would decide, so the trap says nothing of the client:
+The clients are not RoundTrippers, so each is wrapped in one. The wrapper makes each call as the client's documentation says, with the
+body as bytes if the client accepts bytes, and returns the response with its body unread (resty and azcore have a setting for that).
+`+"`○`"+` means that the result would depend on the wrapper, so the trap says nothing about the client:
 
-- go-retryablehttp takes an http.Request. The requests of the others are made from method, URL, header and content, so it is the
-  wrapping that reads and closes the caller's body and leaves the caller's request as it is.
-- Passing CloseIdleConnections on and stacking two clients both take a wrapping.
-- azcore does not take a body that cannot seek.
-- The code that the AWS SDK generates for a service decides which responses are errors, and what these say. Here the wrapping does.
+- go-retryablehttp takes an http.Request. For the other clients, the wrapper creates a request from the method, URL, header and
+  content, so the wrapper decides whether the caller's body is closed, and whether the caller's request is modified.
+- Passing on CloseIdleConnections and stacking two clients both need a wrapper.
+- azcore only accepts seekable bodies.
+- In the AWS SDK, code that is generated for each service decides which responses are errors, and what these errors contain. Here, the
+  wrapper decides.
 
-A client follows redirects itself, so that trap does not apply. The *url.Error that net/http puts around the error of a client, with
-the whole URL, is removed. resty v2, when told to leave the bodies to the caller, does not close those of the responses that it
-retries; v3 does.
+The clients follow redirects themselves, so that trap does not apply. net/http puts a *url.Error with the whole URL around the errors of
+a client; the wrapper removes it. If resty v2 leaves response bodies to the caller, it does not close the bodies of the responses that
+it retries; v3 does.
 `)
 	m.table(w, func(s subject) bool { return s.client })
 }

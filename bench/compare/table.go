@@ -34,9 +34,9 @@ func (r *report) writeTo(w io.Writer) {
 	short := func(s scenario) bool { return s.waiting == 0 && s.size < mib }
 	for _, network := range networks {
 		fmt.Fprintf(w, "\n**%s**\n", map[string]string{
-			"memory": "No network: the base answers from memory. Time of a call, and its allocations.",
-			"http1":  "HTTP/1.1 over loopback, through an http.Client. Time of a call, and allocations beyond those of the base, the server in the same process included.",
-			"http2":  "HTTP/2 over loopback, likewise.",
+			"memory": "No network: the base responds from memory. The cells contain the time per call and, in parentheses, the allocations.",
+			"http1":  "HTTP/1.1 over loopback, through an http.Client. The cells contain the time per call and, in parentheses, the allocations beyond those of the base. The server runs in the same process, so its allocations are included.",
+			"http2":  "HTTP/2 over loopback, with the same columns.",
 		}[network])
 		var columns []column
 		for _, s := range r.scenarios {
@@ -71,13 +71,13 @@ func (r *report) writeTo(w io.Writer) {
 				column{"memory", s, "cancel-ms", "all back after", func(v float64) string { return fmt.Sprintf("%.0f ms", v) }})
 		}
 	}
-	fmt.Fprint(w, "\n**Uploads of 64 MiB. Memory allocated for one, and its time.**\n")
+	fmt.Fprint(w, "\n**Uploads of 64 MiB: memory allocated, and time, per upload.**\n")
 	r.table(w, uploads, func(_ column, s *series) string {
 		ns := s.median("ns/op")
 		b := s.median("B/op")
 		return fmt.Sprintf("%.1f MiB, %s", b/mib, span(ns))
 	})
-	fmt.Fprint(w, "\n**10,000 calls told to wait, and canceled then. What each costs while it waits, its goroutine's smallest stack left out.**\n")
+	fmt.Fprint(w, "\n**10,000 calls that are told to wait, and are then canceled: what each call costs while it waits, without the smallest stack of its goroutine.**\n")
 	r.table(w, waits, func(c column, s *series) string {
 		v := s.median(c.unit)
 		return c.format(v)
@@ -179,9 +179,9 @@ func (r *report) spread(of func(unit string) bool) float64 {
 // writeAhead lists the figures in which a peer beats iamhttp by more than the usual
 // difference between rounds.
 func (r *report) writeAhead(w io.Writer) {
-	fmt.Fprintf(w, "\n**Where a peer is ahead of iamhttp**: its worst round is better than the best of iamhttp, and the median by %.0f %% at least "+
-		"where it is a time, by %.0f %% where it is counted. From its best to its worst round a call differs by %.0f %% in time, and by %.1f %% in what is counted "+
-		"(medians of all calls).\n\n",
+	fmt.Fprintf(w, "\n**Where a peer is ahead of iamhttp**: its worst round is better than iamhttp's best, and its median is better by at least %.0f%% "+
+		"(times) or %.0f%% (counts). Between the best and the worst round of a call, times differ by %.0f%% and counts by %.1f%% "+
+		"(medians over all calls).\n\n",
 		100*least("ns/op"), 100*least("B/op"), 100*r.spread(timed), 100*r.spread(func(unit string) bool { return !timed(unit) }))
 	nowhere := true
 	for _, c := range r.lessens() {

@@ -123,14 +123,15 @@ func (f *figures) summary() string {
 
 func (f *figures) markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, `# The goals of the gate, and how far it reaches them
+	fmt.Fprintf(&b, `# The goals of the gate, and how often it reaches them
 
 Written by %[1]sgo test -run Goals ./overload -update%[1]s after %[2]d simulated runs. Each goal is a figure that must not exceed its bound.
-"Reached" is the number of runs within the bound, "of" the number of runs in which the goal applies. "Worst" leaves out the
-exceptions below, which have bounds of their own.
+"Reached" is the number of runs within the bound, and "of" is the number of runs to which the goal applies. "Worst" is the worst figure
+outside the exceptions below, which have their own bounds, and "in" is the run with that figure.
 
-A run has a server, a kind of Retry-After, calls, and an answer time. %[1]stb100/0.1%[1]s is a token bucket of 100 requests/s that holds
-0.1 s of them, %[1]sfw%[1]s is a fixed window, and %[1]ssw%[1]s is a sliding window. %[1]s1000@2%[1]s means 1000 calls that come at twice the limit.
+The name of a run lists the server, the kind of Retry-After, the calls, and the response time. %[1]stb100/0.1%[1]s is a token bucket of 100
+requests/s that holds the tokens of 0.1 s, %[1]sfw%[1]s is a fixed window, and %[1]ssw%[1]s is a sliding window. %[1]s1000@2%[1]s means 1000 calls, made at twice
+the limit.
 
 | goal | bound | reached | of | worst | in |
 |---|--:|--:|--:|--:|---|
@@ -145,7 +146,7 @@ A run has a server, a kind of Retry-After, calls, and an answer time. %[1]stb100
 	b.WriteString(`
 ## Exceptions
 
-In these runs a goal has another bound, for the reason that is given below. "Needed" is the number of runs that exceed the goal's
+In these runs, a goal has a different bound, for the reason given below the table. "Needed" is the number of runs that exceed the goal's
 own bound.
 
 | goal | where | bound | needed | worst | in |

@@ -50,8 +50,8 @@ const (
 	sentAtOnce      = "sent per success, at once"
 	makespanDeep    = "makespan, depth of a second or fixed window"
 	makespanShallow = "makespan, shallow"
-	makespanToken   = "makespan, one token, constant answers"
-	makespanSliding = "makespan, sliding window, answers soon"
+	makespanToken   = "makespan, one token, constant response times"
+	makespanSliding = "makespan, sliding window, fast responses"
 	shortRunDeep    = "makespan, short run, depth of a second"
 	shortRunShallow = "makespan, short run, depth of 0.1 s"
 )
@@ -95,60 +95,61 @@ var exceptions = []exception{
 	{
 		[]string{sentShallow, sentOverTime, sentFewTokens, sentAtOnce},
 		"one token, and strangers ask for half of the limit", all(oneToken, strangers), 1.68,
-		"A stranger has taken the token from 1/3 of the requests that come rarely, and from 1 - exp(-1/2) = 39 % of those that keep to " +
-			"the 5/s that strangers leave: 1.5 to 1.65 requests per success. `TestNoConstantPaceReachesTheGoalsOfTheSmallestBuckets` measures the same for gates that know the " +
-			"limit. Only a client that outruns the strangers is throttled less.",
+		"A stranger has taken the token before 1/3 of the requests if the gate sends requests rarely, and before 1 - exp(-1/2) = 39% of them " +
+			"if the gate sends the 5/s that the strangers leave: 1.5 to 1.65 requests per success. " +
+			"`TestNoConstantPaceReachesTheGoalsOfTheSmallestBuckets` measures the same for gates that know the limit. Only a client that sends faster " +
+			"than the strangers is throttled less.",
 	},
 	{
 		[]string{sentShallow},
-		"over time, shallow, answers of 1 s, a tenth of the calls in the first second", all(not(answersSoon), aTenthUnheard), 1.28,
-		"The gate learns of a 429 a second late, and the requests that it has sent meanwhile are throttled too: 50 to 110 of a thousand " +
-			"calls at the beginning, and as many when it raises the pace too far once. The bound of 1.15 allows 150. The gate cannot hold " +
-			"calls back at the beginning: 250/s may be below the limit of the server, and then nobody is to notice the gate.",
+		"over time, shallow, responses of 1 s, a tenth of the calls in the first second", all(not(answersSoon), aTenthUnheard), 1.28,
+		"The gate learns of each 429 a second late, and the requests that it sends in that second are throttled too: 50 to 110 of a thousand " +
+			"calls at the start, and as many again when the gate raises the pace too far. The bound of 1.15 allows 150. The gate cannot hold " +
+			"calls back at the start: a load of 250/s may be below the limit of the server, and then the gate must not delay any call.",
 	},
 	{
 		[]string{makespanDeep},
 		"fixed window of 1 s", all(fixedWindow, window(time.Second)), 1.31,
-		"Retry-After is rounded up to the length of the window, so each 429 costs up to a whole window. The gate needs about twenty of " +
-			"them to find the pace, because they tell how much was accepted but not when the window began.",
+		"Retry-After is rounded up to the length of the window, so each 429 costs up to a whole window. The gate needs about twenty " +
+			"429s to find the pace, because they show how many requests were accepted, but not when the window began.",
 	},
 	{
 		[]string{makespanShallow},
 		"two tokens, jitter", all(tokens(2), jitter), 4.1,
-		"Requests that leave 10 ms apart, as the limit allows, arrive out of order, because the times that they take differ by 20 ms and " +
-			"more. Each 429 is followed by a pause of a second. The best constant pace, a third of the limit, takes more than three times " +
-			"the ideal: `TestNoConstantPaceReachesTheGoalsOfTheSmallestBuckets` measures it.",
+		"Requests that leave 10 ms apart, as the limit allows, arrive out of order, because their travel times differ by 20 ms and " +
+			"more. Each 429 is followed by a pause of a second. Even the best constant pace, a third of the limit, takes more than three times " +
+			"the ideal time, as `TestNoConstantPaceReachesTheGoalsOfTheSmallestBuckets` shows.",
 	},
 	{
 		[]string{makespanSliding},
 		"sliding window of 1 s", all(slidingWindow, window(time.Second)), 1.35,
-		"A try above the limit costs a pause, and HAProxy's counter counts refused requests too. The gate tries at least every 25 pauses, so " +
-			"that it notices within half a minute that a limit has risen.",
+		"Trying a pace above the limit costs a pause, and the server counts refused requests too, as HAProxy does. The gate tries a higher pace " +
+			"at least every 25 pauses, so that it notices within half a minute that a limit has risen.",
 	},
 	{
 		[]string{makespanToken},
-		"no Retry-After, answers of 1 s", all(not(answersSoon), absent), 1.36,
-		"Each try above the limit costs a pause of two answers. The gate tries at least every 25 pauses, as above.",
+		"no Retry-After, responses of 1 s", all(not(answersSoon), absent), 1.36,
+		"Trying a pace above the limit costs a pause of two response times. The gate tries a higher pace at least every 25 pauses, as in the sliding window.",
 	},
 	{
 		[]string{sentFewTokens},
 		"window of a minute, no Retry-After", all(fixedWindow, window(time.Minute), absent), 1.25,
-		"A service in trouble looks like a window that is longer than the pauses. The gate asks every 15 s, so that it is back soon after an " +
-			"outage: four times in a window that is used up.",
+		"A window that is longer than the pauses looks like a service in trouble. The gate sends a request every 15 s to find out whether an " +
+			"outage is over. In a window that is used up, four such requests are throttled.",
 	},
 	{
 		[]string{sentAtOnce},
 		"500 tokens, no Retry-After", all(tokens(500), absent), 1.6,
-		"All calls come at once, and the first burst of the gate uses up the bucket. All that is in flight then is refused, and a thousand calls " +
-			"are too few to make up for it.",
+		"All calls are made at once, and the first burst of the gate uses up the bucket. All requests that are then in flight are refused, and a " +
+			"thousand calls are too few to make up for these refusals.",
 	},
-	{[]string{shortRunShallow}, "Retry-After in seconds", seconds, 1.66, "The gate needs three 429s to find the pace, each of which costs a second; the ideal takes 10 s."},
+	{[]string{shortRunShallow}, "Retry-After in seconds", seconds, 1.66, "The gate needs three 429s to find the pace, and each of them costs a second; the ideal time is 10 s."},
 	{[]string{shortRunDeep}, "Retry-After as a date", date, 1.46, whyDate},
 	{[]string{shortRunShallow}, "Retry-After as a date", date, 1.78, whyDate},
 }
 
-const whyDate = "A date has whole seconds and is rounded up: the pause takes up to 2 s instead of 1, and the bucket saves up no more than its " +
-	"depth meanwhile. Each of the three 429s that the gate needs to find the pace costs up to a second more; the ideal takes 10 s."
+const whyDate = "A date is in whole seconds and is rounded up: the pause lasts up to 2 s instead of 1 s, and meanwhile the bucket cannot save up more tokens " +
+	"than its depth. Each of the three 429s that the gate needs to find the pace costs up to a second more; the ideal time is 10 s."
 
 type condition = func(sim.Scenario, sim.Result) bool
 

@@ -29,18 +29,19 @@ func highest(name string, of func(*sim.Record) float64) aim { return aim{name, 0
 func lowest(name string, of func(*sim.Record) float64) aim  { return aim{name, 0, false, of} }
 
 var peersTables = []peersTable{
-	{"The service of ATB's authors, and a load that is our guess: 20 clients that know nothing of each other make 10 calls each at once. It accepts 40 " +
-		"requests a minute and sends no Retry-After. Jain's index says how evenly the clients were served in the first half of the ideal time.",
+	{"The service of ATB's authors, with a load that is our guess: 20 clients that do not communicate make 10 calls each, all at once. The service " +
+		"accepts 40 requests per minute and does not send Retry-After. Jain's index shows how evenly the clients were served in the first half of the ideal time.",
 		[]row{paperBurst()}},
-	{"The same service, and 100 clients that make a call now and then for ten minutes: 1.2 times as many as the limit allows.",
+	{"The same service, and 100 clients that make occasional calls for ten minutes: in total, 1.2 times as many as the limit allows.",
 		[]row{paperSteady()}},
-	{"300 calls of one client at once, against 20 requests a second with a bucket for one second: with Retry-After, and without.",
+	{"One client makes 300 calls at once, against a token bucket of 20 requests per second that holds the tokens of one second: with and without Retry-After.",
 		[]row{onceAgainst20("with", sim.Seconds), onceAgainst20("without", sim.Absent)}},
-	{"Calls with a timeout of 2 s against 20/s, three times as many as the limit allows. In flight: 200 calls at once, of which the service accepts 20 " +
-		"at a time and takes 2 s for each.",
+	{"Timeout: calls with a timeout of 2 s, three times as many as the limit of 20/s allows. In flight: 200 calls at once, to a service that accepts " +
+		"at most 20 requests at a time and takes 2 s for each.",
 		[]row{deadlines20(), inFlight20()}},
-	{"20 workers, 20/s, and then 20 s of 503s, 429s and no answers; or a limit that becomes four times as high, or a tenth for half a minute. Each is the " +
-		"share of the limit that is answered in the minute after. Stray: one 429 with Retry-After: 1 at 100 calls a second without a limit.",
+	{"20 workers and a limit of 20/s. Trouble: for 20 s, requests get a 503, a 429 or no response. × 4: the limit becomes four times as high. A tenth: the " +
+		"limit is a tenth for half a minute. The share is the share of the limit that is used in the following minute. Stray: a service without a " +
+		"limit gets 100 calls per second, and throttles one request with Retry-After: 1.",
 		[]row{trouble20(), step20(), dip20(), stray100()}},
 }
 
@@ -160,31 +161,32 @@ func stray100() row {
 // bold.
 const clearly = 0.05
 
-const peersHead = `# The gate beside other rules
+const peersHead = `# The gate compared with other algorithms
 
-Written by ` + "`go test -run Beside ./overload -update`" + `. All but the last two are gates of one Transport with 20 attempts; ` + "`none`" + ` is that
-Transport without a gate. **Bold** figures are better than the gate's by more than a twentieth. One figure alone says little: a rule
-that fails most calls sends few requests. "never" means that calls failed. Medians of three runs.
+Written by ` + "`go test -run Beside ./overload -update`" + `. All clients except the last two are iamhttp.Transports with a gate and 20 attempts; ` + "`none`" + ` has no
+gate. **Bold** figures are better than the gate's by more than 5%. One figure alone says little: an algorithm that fails most calls sends
+few requests. "never" means that calls failed. All figures are medians of three runs.
 
 `
 
 const peersFoot = `
-- ` + "`aimd`" + `: a pace that grows by a tenth in a second, and is halved by a refusal.
-- ` + "`atb`, `aatb`" + `: the two algorithms of arXiv 2510.04516, after the programs that its authors published. Both are told the limit at the start.
-  AATB's clients hear from a server of their own what the others send.
-- ` + "`gradient`" + `: Netflix's Gradient2Limit, which limits the number in flight by the answer times.
-- ` + "`google`" + `: the client-side throttling of Site Reliability Engineering, chapter 21: requests that exceed twice what is accepted fail, unsent.
-- ` + "`aws-standard`, `aws-adaptive`" + `: the AWS SDK's retry modes since November 2026, with three attempts. They do not know Retry-After.
+- ` + "`aimd`" + `: the pace grows by a tenth each second, and is halved by each refusal.
+- ` + "`atb`, `aatb`" + `: the two algorithms in arXiv 2510.04516, as in the programs that its authors published. Both are given the limit at the start.
+  A telemetry server tells AATB's clients what the other clients send.
+- ` + "`gradient`" + `: Netflix's Gradient2Limit, which limits the number of requests in flight according to the response times.
+- ` + "`google`" + `: the client-side throttling in Site Reliability Engineering, chapter 21: some requests fail without being sent, so that at most
+  about twice as many are sent as are accepted.
+- ` + "`aws-standard`, `aws-adaptive`" + `: the AWS SDK's retry modes since November 2026, with three attempts. They ignore Retry-After.
 
-Others are better than the gate here:
+Other algorithms are better than the gate in these cases:
 
-- Clients that know nothing of each other and make few calls each, at a limit of a few requests a minute: ATB and AATB are told the limit,
-  and send half of the requests. The gate hears too little to learn it: it is hardly better than none.
-- A limit that changes, or a service that comes back: without a gate more is answered at once, and so is with the AWS SDK's standard mode.
-  Both pay with requests: 3 to 9 times as many when the limit is exceeded.
-- AATB needs the fewest requests where one client has all of a limit that it is told. It is slow to come back from anything else.
+- Clients that do not communicate make a few calls each, and the limit is a few requests per minute. ATB and AATB are given the limit, and
+  send half as many requests. The gate gets too few responses to learn the limit, so it is hardly better than no gate.
+- The limit changes, or the service recovers. Without a gate, or with the AWS SDK's standard mode, more calls succeed at once. The price is
+  3 to 9 times as many requests while the limit is exceeded.
+- A single client has the whole limit, and is given the limit. AATB needs the fewest requests then, but it is slow to recover in other cases.
 
-The comments in atb_test.go, gradient_test.go and google_test.go say what is not the authors', but our guess.
+The comments in atb_test.go, gradient_test.go and google_test.go say what is our guess, and not the authors' work.
 `
 
 // beside measures a row with each strategy, with three seeds.

@@ -87,12 +87,12 @@ func TestStatedLimitHelpsIfRightAndDoesNoHarmIfWrong(t *testing.T) {
 	}
 	without := run(servers)
 	var b strings.Builder
-	fmt.Fprintf(&b, `# What a stated limit is worth to the gate
+	fmt.Fprintf(&b, `# How much a stated limit helps the gate
 
 Written by %[1]sgo test -run Stated ./overload -update%[1]s. Each server of the matrix that can state its limit (token buckets and fixed windows) gets
-1000 calls at once, with Retry-After in seconds and without. "Sent" is the number of runs in which nothing was throttled but what was in
-flight when the first 429 arrived. "Time" is the number of runs that took no more than 1.05 times the ideal and one pause. The other
-figures compare each run with the same one without a statement: the mean, and the worst.
+1000 calls at once, with Retry-After in seconds and without Retry-After. "Sent" is the number of runs in which the only throttled requests
+were in flight when the first 429 arrived. "Time" is the number of runs that took at most 1.05 times the ideal time plus one pause. The
+other columns divide a run's figure by the figure of the same run without a stated limit: geometric mean and worst ratio.
 
 | stated | sent, of %[2]d | time, of %[2]d | requests: mean, worst | makespan: mean | worst |
 |---|--:|--:|--:|--:|--:|
