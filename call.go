@@ -15,6 +15,7 @@ import (
 	"github.com/iamhttp/iamhttp/internal/answer"
 	"github.com/iamhttp/iamhttp/internal/bounded"
 	"github.com/iamhttp/iamhttp/internal/cancelctx"
+	"github.com/iamhttp/iamhttp/internal/chain"
 	"github.com/iamhttp/iamhttp/internal/neterr"
 	"github.com/iamhttp/iamhttp/internal/resend"
 	"github.com/iamhttp/iamhttp/internal/signature"
@@ -115,8 +116,7 @@ func (c *call) send() (*http.Response, error) {
 	if c.attempts++; c.attempts == 1 {
 		c.began = c.sent
 	}
-	base, req := c.t.below(c.current)
-	resp, err := base.RoundTrip(req)
+	resp, err := c.t.passDown(c.current)
 	switch {
 	case err != nil:
 		if resp != nil && resp.Body != nil {
@@ -185,7 +185,7 @@ func (c *call) expires() time.Time {
 	if end.IsZero() || end.Before(c.began) {
 		return time.Time{}
 	}
-	if s, found := find[signature.Signer](c.t.base()); found && signature.CanSign(c.req) && s.SignsEachAttempt(c.req) {
+	if s, found := chain.Find[signature.Signer](c.t.base()); found && signature.CanSign(c.req) && s.SignsEachAttempt(c.req) {
 		return time.Time{}
 	}
 	return end
@@ -249,7 +249,7 @@ func (c *call) wait(f *failedAttempt, d time.Duration, body io.ReadCloser) error
 	data, truncated, stuck := discard(f, d, drain)
 	c.open = nil
 	if stuck {
-		if base, ok := find[*http.Transport](c.t.base()); ok && base.MaxConnsPerHost > 0 {
+		if base, ok := chain.Find[*http.Transport](c.t.base()); ok && base.MaxConnsPerHost > 0 {
 			f.cause = errStuck
 			return c.fail(f, Failure{Err: f.error(StopWaitTooLong, data, truncated), Attempt: f.attempts, Stop: StopWaitTooLong})
 		}

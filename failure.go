@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/http"
 	"time"
+
+	"github.com/iamhttp/iamhttp/internal/chain"
 )
 
 // A Failure is one attempt that failed: the response had a failing status, there was no
@@ -47,7 +49,7 @@ func Tee(f ...func(context.Context, Failure)) func(context.Context, Failure) {
 // reportsBelow reports whether a Transport below reports failures such as f to its
 // own OnFailure.
 func (t *Transport) reportsBelow(o options, f *failedAttempt) bool {
-	for below := range chain(t.Base) {
+	for below := range chain.Of(t.base()) {
 		if b, ok := below.(*Transport); ok && b.OnFailure != nil {
 			return !f.answered || !b.expects(o, f.code)
 		}

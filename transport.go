@@ -3,15 +3,16 @@ package iamhttp
 import (
 	"context"
 	"errors"
-	"iter"
 	"math"
 	"net/http"
+	"net/url"
 	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
 
 	"github.com/iamhttp/iamhttp/gate"
+	"github.com/iamhttp/iamhttp/internal/chain"
 )
 
 // A Transport is an [http.RoundTripper] that retries requests by the rules of the IAM API
@@ -97,7 +98,10 @@ type Transport struct {
 	closing int32 //nolint:modernize // 1 while CloseIdleConnections runs; not an atomic.Int32, because an unused Transport may be copied
 }
 
-var errNoAnswer = errors.New("iamhttp: Base returned neither response nor error")
+var (
+	errNoAnswer = errors.New("iamhttp: Base returned neither response nor error")
+	errNoBase   = errors.New("iamhttp: there is neither a Base nor an http.DefaultTransport")
+)
 
 // RoundTrip sends req and retries it where the documentation allows a retry. It
 // deliberately breaks the contract of [http.RoundTripper]: for a failing response it
@@ -111,6 +115,9 @@ var errNoAnswer = errors.New("iamhttp: Base returned neither response nor error"
 // wait for a retry was cut short. The service may have carried out the request all the
 // same. If the Gate refuses the first attempt, the error is a *[NotSentError].
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if t.Base == nil && t.within(req) {
+		return originalDefault.RoundTrip(req)
+	}
 	c := call{t: t, req: req, current: req, fastest: math.MaxInt64}
 	return c.run()
 }
@@ -148,7 +155,7 @@ func (t *Transport) base() http.RoundTripper {
 // This happens if a program installs a Transport without a Base as the default transport,
 // or as a part of the default transport.
 func leadsTo(rt http.RoundTripper, t *Transport) bool {
-	for below := range chain(rt) {
+	for below := range chain.Of(rt) {
 		if w, ok := below.(*Transport); ok && (w == t || w.Base == nil) {
 			return true
 		}
@@ -156,50 +163,40 @@ func leadsTo(rt http.RoundTripper, t *Transport) bool {
 	return false
 }
 
-// chain ranges over rt and the RoundTrippers below it, as far as they reveal what they
-// wrap.
-func chain(rt http.RoundTripper) iter.Seq[http.RoundTripper] {
-	return func(yield func(http.RoundTripper) bool) {
-		for range 100 { // RoundTrippers of other packages may form a cycle
-			if rt == nil || !yield(rt) {
-				return
-			}
-			switch w := rt.(type) {
-			case *Transport:
-				rt = w.Base
-			case interface{ WrappedRoundTripper() http.RoundTripper }:
-				rt = w.WrappedRoundTripper()
-			default:
-				return
-			}
-		}
-	}
-}
-
-// find returns the first RoundTripper of type T among rt and those below it.
-func find[T any](rt http.RoundTripper) (found T, ok bool) {
-	for below := range chain(rt) {
-		if found, ok = below.(T); ok {
-			break
-		}
-	}
-	return found, ok
-}
-
 // A defaultKey marks the context of an attempt that a Transport without a Base passes to
 // a default transport other than net/http's. A Transport that finds its own mark knows
-// that it is part of that default transport.
+// that it is part of that default transport. The value is the request's URL.
 type defaultKey struct{ t *Transport }
 
-// below returns the RoundTripper that makes an attempt, and the request for it.
-func (t *Transport) below(req *http.Request) (http.RoundTripper, *http.Request) {
-	base := t.base()
-	if _, plain := base.(*http.Transport); plain || t.Base != nil {
-		return base, req
+// within reports whether req is an attempt of t itself, to which the default transport
+// has passed it back: then nothing is left to do but to send it.
+func (t *Transport) within(req *http.Request) bool {
+	if _, plain := http.DefaultTransport.(*http.Transport); plain {
+		return false // the usual case
 	}
-	ctx := req.Context()
-	if ctx.Value(defaultKey{t}) != nil {
-		return originalDefault, req
+	u, marked := req.Context().Value(defaultKey{t}).(*url.URL)
+	return marked && redact(u) == redact(req.URL)
+}
+
+// passDown makes an attempt.
+func (t *Transport) passDown(req *http.Request) (*http.Response, error) {
+	if t.Base != nil {
+		return t.Base.RoundTrip(req)
 	}
-	return base, req.WithContext(context.WithValue(ctx, defaultKey{t}, true))
+	return t.viaDefault(req)
+}
+
+// viaDefault makes an attempt of a Transport without a Base.
+func (t *Transport) viaDefault(req *http.Request) (*http.Response, error) {
+	base, ctx := t.base(), req.Context()
+	switch _, plain := base.(*http.Transport); {
+	case base == nil:
+		closeBody(req)
+		return nil, errNoBase
+	case plain:
+		return base.RoundTrip(req)
+	case ctx.Value(defaultKey{t}) != nil, chain.Nested(): // the default transport has given the request another URL or context
+		return originalDefault.RoundTrip(req)
+	}
+	return base.RoundTrip(req.WithContext(context.WithValue(ctx, defaultKey{t}, req.URL)))
 }
