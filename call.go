@@ -76,7 +76,7 @@ func (c *call) loop() (*http.Response, error) {
 		}
 		f := c.describe(resp, err)
 		wait, stop := c.t.decide(&f, c.interval) // StopUnset: retry
-		if stop == StopUnset && !f.answered && c.bodyFailed(err) {
+		if stop == StopUnset && !f.answered && neterr.BodyFailed(c.req, err) {
 			stop = StopNotRetryable
 		}
 		var body io.ReadCloser
@@ -210,22 +210,6 @@ func (c *call) replay() (io.ReadCloser, error) {
 		err = errors.New("iamhttp: GetBody returned neither body nor error")
 	}
 	return body, err
-}
-
-// bodyFailed reports whether there was no response because the request body could not be
-// read. To find out, it reads a fresh body, but only after the first attempt.
-func (c *call) bodyFailed(failed error) bool {
-	if c.attempts > 1 || neterr.OfConnection(failed) {
-		return false
-	}
-	body, err := c.replay()
-	if err != nil || body == nil {
-		return false
-	}
-	defer body.Close()
-	late := time.AfterFunc(bounded.MinDrain, func() { body.Close() }) // do not wait for a slow body
-	sendable := neterr.Sendable(body, c.req.ContentLength)
-	return late.Stop() && !sendable
 }
 
 // A retry holds the context and the request of the next attempt in one allocation.

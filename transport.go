@@ -54,9 +54,10 @@ type Transport struct {
 	// RetryConnectionErrors makes the Transport also retry a request that received no
 	// response. The request must be idempotent, as defined for AlsoRetry, or the
 	// connection must have failed to open. In addition, it must be possible to send the
-	// body again, and go-retryablehttp must consider the error recoverable. If all
-	// attempts fail, RoundTrip returns Base's error. This is off by default, because the
-	// table covers only responses.
+	// body again, and another attempt must be able to succeed. An error of your own dialer,
+	// Proxy function or VerifyConnection is retried, unless it wraps a
+	// *tls.CertificateVerificationError. If all attempts fail, RoundTrip returns Base's
+	// error. This is off by default, because the table covers only responses.
 	RetryConnectionErrors bool
 
 	// Expected lists status codes that are not failures for this caller. Responses with
