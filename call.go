@@ -122,7 +122,9 @@ func (c *call) send() (*http.Response, error) {
 		if resp != nil && resp.Body != nil {
 			resp.Body.Close()
 		}
-		return nil, err
+		below, cause := resend.Attempts(err) // of a Transport below
+		c.attempts += below - 1
+		return nil, cause
 	case resp == nil:
 		return nil, errNoAnswer
 	case resp.Body == nil:
@@ -312,7 +314,11 @@ func (c *call) finish(f *failedAttempt, stop StopReason) (*http.Response, error)
 		if errors.As(f.err, &below) { // the final error of a Transport below
 			stop = cmp.Or(below.Stop, stop)
 		}
-		return nil, c.fail(f, Failure{Err: f.err, Attempt: f.attempts, Stop: stop})
+		err := c.fail(f, Failure{Err: f.err, Attempt: f.attempts, Stop: stop})
+		if below == nil && c.attempts > 1 && chain.Nested(1) { // a Transport above must count these attempts
+			err = &resend.Error{Err: err, Attempts: c.attempts}
+		}
+		return nil, err
 	case !c.t.PassThrough || stop == StopCanceled || f.proxy != nil:
 		e := f.final(stop)
 		c.open = nil

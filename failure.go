@@ -49,10 +49,7 @@ func Tee(f ...func(context.Context, Failure)) func(context.Context, Failure) {
 // reportsBelow reports whether a Transport below reports failures such as f to its
 // own OnFailure.
 func (t *Transport) reportsBelow(o options, f *failedAttempt) bool {
-	for below := range chain.Of(t.base()) {
-		if b, ok := below.(*Transport); ok && b.OnFailure != nil {
-			return !f.answered || !b.expects(o, f.code)
-		}
-	}
-	return false
+	return chain.Has(t.base(), func(b *Transport) bool {
+		return b.OnFailure != nil && (!f.answered || !b.expects(o, f.code))
+	})
 }

@@ -156,12 +156,7 @@ func (t *Transport) base() http.RoundTripper {
 // This happens if a program installs a Transport without a Base as the default transport,
 // or as a part of the default transport.
 func leadsTo(rt http.RoundTripper, t *Transport) bool {
-	for below := range chain.Of(rt) {
-		if w, ok := below.(*Transport); ok && (w == t || w.Base == nil) {
-			return true
-		}
-	}
-	return false
+	return chain.Has(rt, func(w *Transport) bool { return w == t || w.Base == nil })
 }
 
 // A defaultKey marks the context of an attempt that a Transport without a Base passes to
@@ -196,7 +191,7 @@ func (t *Transport) viaDefault(req *http.Request) (*http.Response, error) {
 		return nil, errNoBase
 	case plain:
 		return base.RoundTrip(req)
-	case ctx.Value(defaultKey{t}) != nil, chain.Nested(): // the default transport has given the request another URL or context
+	case ctx.Value(defaultKey{t}) != nil, chain.Nested(0): // the default transport has given the request another URL or context
 		return originalDefault.RoundTrip(req)
 	}
 	return base.RoundTrip(req.WithContext(context.WithValue(ctx, defaultKey{t}, req.URL)))

@@ -33,11 +33,23 @@ func Find[T any](rt http.RoundTripper) (found T, ok bool) {
 	return found, ok
 }
 
+// Has reports whether ok returns true for a RoundTripper of type T among rt and those
+// below it.
+func Has[T any](rt http.RoundTripper, ok func(T) bool) bool {
+	for below := range Of(rt) {
+		if w, is := below.(T); is && ok(w) {
+			return true
+		}
+	}
+	return false
+}
+
 // Nested reports whether the function that calls Nested has, through other functions,
-// called itself. It sees the calls of one goroutine only. It is slow: a few microseconds.
-func Nested() bool {
+// called itself. A skip of 1 means the caller of that function, and so on. Nested sees
+// the calls of one goroutine only. It is slow: a few microseconds.
+func Nested(skip int) bool {
 	var callers [256]uintptr
-	frames := runtime.CallersFrames(callers[:runtime.Callers(2, callers[:])])
+	frames := runtime.CallersFrames(callers[:runtime.Callers(skip+2, callers[:])])
 	first, more := frames.Next()
 	for more {
 		var frame runtime.Frame

@@ -34,6 +34,9 @@ func TestTheChainEndsWhereARoundTripperDoesNotRevealWhatItWraps(t *testing.T) {
 	assert.Same(t, base, found)
 	_, ok = chain.Find[*http.Transport](hidden)
 	assert.False(t, ok)
+
+	assert.True(t, chain.Has(wrapped{wrapped{base}}, func(w wrapped) bool { return w.RoundTripper == base }))
+	assert.False(t, chain.Has(wrapped{base}, func(*http.Transport) bool { return false }))
 }
 
 func TestNestedTellsAFunctionThatHasCalledItself(t *testing.T) {
@@ -44,7 +47,13 @@ func TestNestedTellsAFunctionThatHasCalledItself(t *testing.T) {
 func calls(n int) []bool {
 	var below []bool
 	if n > 0 {
-		func() { below = calls(n - 1) }()
+		func() { below = calls(n - 1) }() // this function calls itself, too
 	}
-	return append(below, chain.Nested())
+	nested := chain.Nested(0)
+	func() {
+		if chain.Nested(1) != nested {
+			panic("Nested(1) must tell the same of the caller")
+		}
+	}()
+	return append(below, nested)
 }

@@ -91,7 +91,12 @@ func refusedByProxy(text string) bool {
 func malformed(text string) bool {
 	if _, line, found := strings.Cut(text, `malformed HTTP response "`); found {
 		line = strings.TrimSuffix(line, `"`)
-		return !strings.HasPrefix("HTTP/1.1", line) && !strings.HasPrefix("HTTP/1.0", line)
+		for _, version := range []string{"HTTP/1.0", "HTTP/1.1"} {
+			if strings.HasPrefix(version, line) {
+				return false
+			}
+		}
+		return true
 	}
 	if _, code, found := strings.Cut(text, `malformed HTTP status code "`); found {
 		code = strings.TrimSuffix(code, `"`)
