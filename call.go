@@ -64,14 +64,14 @@ func (c *call) loop() (*http.Response, error) {
 	for {
 		resp, err := c.attempt()
 		if err == nil && c.accepts(resp.StatusCode) {
-			c.opts.recorder.record(nil)
+			c.opts.recorder.record(Failure{})
 			return resp, nil
 		}
 		if r, ok := err.(*gateRefusal); ok {
 			return nil, c.refusedByGate(r.err)
 		}
 		if proxy := proxyRefusal(err); proxy != nil && c.accepts(int(proxy.Code)) {
-			c.opts.recorder.record(nil)
+			c.opts.recorder.record(Failure{})
 			return nil, err
 		}
 		f := c.describe(resp, err)
@@ -373,15 +373,14 @@ func (c *call) fail(f *failedAttempt, end Failure) error {
 // report passes a failure to the Recorder and to OnFailure. f is the failed attempt; it
 // is nil if the gate refused an attempt or a wait was canceled.
 func (c *call) report(f *failedAttempt, failed Failure) {
-	if failed.Err == nil { // nobody observes failures, so no error was built
-		return
-	}
-	c.opts.recorder.record(failed.Err)
-	if c.t.OnFailure == nil || f != nil && f.reported {
+	if !c.observed() {
 		return
 	}
 	failed.Method, failed.URL = target(c.req)
-	c.t.OnFailure(c.req.Context(), failed)
+	c.opts.recorder.record(failed)
+	if c.t.OnFailure != nil && (f == nil || !f.reported) {
+		c.t.OnFailure(c.req.Context(), failed)
+	}
 }
 
 func closeBody(req *http.Request) {

@@ -78,30 +78,21 @@ func (f *fuller) Error() string { return f.err.Error() }
 // err.
 func (f *fuller) Unwrap() []error { return []error{f.status, f.err} }
 
-// record stores the typed error that err holds. If err holds none, or is nil because the
-// response was not a failure, record clears the error stored before. A nil Recorder
-// records nothing.
-func (r *Recorder) record(err error) {
+// record stores the typed error of a failure. If there is none, because there was no
+// response or because the response was not a failure, record clears the error stored
+// before. A nil Recorder records nothing.
+func (r *Recorder) record(f Failure) {
 	if r == nil {
 		return
 	}
-	last := typed(err)
+	var last *recorded
+	var notSent *NotSentError
+	if e, ok := f.Status(); ok {
+		last = &recorded{e}
+	} else if errors.As(f.Err, &notSent) && notSent.URL == f.URL { // not a request for a token
+		last = &recorded{notSent}
+	}
 	for ; r != nil; r = r.outer {
 		r.last.Store(last)
 	}
-}
-
-func typed(err error) *recorded {
-	if err == nil { // the usual case
-		return nil
-	}
-	var status *StatusError
-	if errors.As(err, &status) {
-		return &recorded{status}
-	}
-	var notSent *NotSentError
-	if errors.As(err, &notSent) {
-		return &recorded{notSent}
-	}
-	return nil
 }
