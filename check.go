@@ -17,8 +17,8 @@ import (
 // CheckResponse returns nil for a status code from 100 to 399, and otherwise the
 // *StatusError that a Transport would return, but with Attempts 0 and StopUnset. Use it
 // if you have a response and want the typed error. It reads up to 64 KiB of resp.Body,
-// for at most 5 s or until the context of resp.Request ends, and puts back what it has
-// read: read and close resp.Body as usual.
+// for at most 5 s or until the context of resp.Request ends (50 ms if it has ended), and
+// puts back what it has read: read and close resp.Body as usual.
 func CheckResponse(resp *http.Response) error {
 	if succeeded(resp.StatusCode) {
 		return nil

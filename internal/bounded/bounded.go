@@ -29,8 +29,8 @@ func Time(ctx context.Context) time.Duration {
 }
 
 // ReadAndClose reads at most Max bytes of the body, for at most d or until ctx ends, and
-// closes the body. It returns the first keep bytes, and whether the body is longer than
-// that or was cut off.
+// closes the body. If ctx has ended already, it reads for at most MinDrain. It returns
+// the first keep bytes, and whether the body is longer than that or was cut off.
 func ReadAndClose(ctx context.Context, resp *http.Response, keep int, d time.Duration) (data []byte, truncated bool) {
 	switch {
 	case resp.Body == http.NoBody:
@@ -93,12 +93,14 @@ func (d *Drain) ReadAndClose(ctx context.Context, resp *http.Response, in time.D
 func readInTime(ctx context.Context, resp *http.Response, keep int, d time.Duration, g *bodyCloser, end func(), buf []byte) (data []byte, truncated, busy bool) {
 	g.body = resp.Body
 	defer g.close() // in case Read panics
-	// Only Close can interrupt a Read that waits for a slow server.
-	timer := time.AfterFunc(d, end)
 	stop := func() bool { return true }
-	if ctx.Done() != nil {
+	if ctx.Err() != nil {
+		d = MinDrain // ctx must not keep data back that is in memory
+	} else if ctx.Done() != nil {
 		stop = context.AfterFunc(ctx, end)
 	}
+	// Only Close can interrupt a Read that waits for a slow server.
+	timer := time.AfterFunc(d, end)
 	data, truncated = readAll(resp, buf, keep)
 	stopped := timer.Stop()
 	stopped = stop() && stopped
@@ -146,6 +148,9 @@ func readAside(ctx context.Context, resp *http.Response, keep int, d time.Durati
 	type read struct {
 		data      []byte
 		truncated bool
+	}
+	if ctx.Err() != nil {
+		d = MinDrain
 	}
 	done := make(chan read, 1)
 	resp = &http.Response{Body: resp.Body, ContentLength: resp.ContentLength} // a copy, because the caller may change the original meanwhile
