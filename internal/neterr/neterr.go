@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // DialFailed reports whether no connection could be made, so that nothing was sent. A
@@ -168,6 +169,19 @@ func Class(err error) string {
 		return "TLS"
 	}
 	return "other"
+}
+
+// ClassOfEnded returns the Class of an error with which a request ended because its caller
+// stopped waiting. ctx is the context of the request. The error alone does not tell: for
+// a canceled context net/http returns its cause, and for a closed Request.Cancel, which
+// http.Client uses for its Timeout, an error of its own.
+func ClassOfEnded(ctx context.Context, err error) string {
+	deadline, limited := ctx.Deadline()
+	switch class := Class(err); {
+	case class == "timeout", limited && !time.Now().Before(deadline):
+		return "timeout"
+	}
+	return "canceled"
 }
 
 // Innermost returns the error at the end of the chain that err wraps, because the type of

@@ -98,6 +98,27 @@ func TestErrorsOfRequestsWithoutAResponseAreClassified(t *testing.T) {
 	}
 }
 
+func TestTheContextTellsWhyTheCallerStoppedWaiting(t *testing.T) {
+	cause := errors.New("the caller's own")
+	canceled, cancel := context.WithCancelCause(t.Context())
+	cancel(cause)
+	late, stop := context.WithTimeoutCause(t.Context(), 0, cause)
+	defer stop()
+	for name, tt := range map[string]struct {
+		ctx  context.Context
+		err  error
+		want string
+	}{
+		"the context was canceled, with a cause":          {canceled, cause, "canceled"},
+		"the context's deadline has passed, with a cause": {late, cause, "timeout"},
+		"http.Client's Timeout has passed":                {late, errors.New("net/http: request canceled"), "timeout"},
+		"Request.Cancel was closed":                       {t.Context(), errors.New("net/http: request canceled"), "canceled"},
+		"the error says so":                               {t.Context(), context.DeadlineExceeded, "timeout"},
+	} {
+		assert.Equal(t, tt.want, neterr.ClassOfEnded(tt.ctx, tt.err), name)
+	}
+}
+
 // broken returns an error that net/http has found while it read a response.
 func broken(text string) error {
 	return fmt.Errorf("net/http: HTTP/1.x transport connection broken: %w", errors.New(text))

@@ -27,7 +27,7 @@ func (a *attempt) Value(k any) any {
 // Next counts a retry of a go-retryablehttp client in the context of req, in place of the
 // previous attempt's count.
 func Next(req *http.Request) {
-	set(req, Of(req.Context()).Count+1, req.Context())
+	set(req.Context(), req, Of(req.Context()).Count+1)
 }
 
 // Start notes that a go-retryablehttp client sends req now. If this is the first attempt,
@@ -49,13 +49,13 @@ func Start(req *http.Request, first bool) {
 		above.Count = 0
 	}
 	if _, limited := ctx.Deadline(); limited || Of(req.Context()).Count != above.Count {
-		set(req, above.Count, context.Background())
+		set(context.Background(), req, above.Count)
 	}
 }
 
 // set stores count in the context of req. The times of the attempts before are those in
 // previous.
-func set(req *http.Request, count int, previous context.Context) {
+func set(previous context.Context, req *http.Request, count int) {
 	next := &attempt{sent: time.Now(), fastest: math.MaxInt64}
 	if a, ok := previous.Value(attemptKey{}).(*attempt); ok {
 		next.fastest = a.fastest
