@@ -235,7 +235,7 @@ func (c *call) wait(f *failedAttempt, d time.Duration, body io.ReadCloser) error
 	data, truncated, stuck := discard(f, d, drain)
 	c.open = nil
 	if stuck {
-		if base, ok := chain.Find[*http.Transport](c.t.base()); ok && base.MaxConnsPerHost > 0 {
+		if base, ok := chain.Find[*http.Transport](c.t.base()); !ok || base.MaxConnsPerHost > 0 {
 			f.cause = errStuck
 			return c.fail(f, Failure{Err: f.error(StopWaitTooLong, data, truncated), Attempt: f.attempts, Stop: StopWaitTooLong})
 		}
@@ -290,8 +290,8 @@ func discard(f *failedAttempt, wait time.Duration, drain *bounded.Drain) (data [
 // errStuck is the cause when a call ends because its retry might wait for a connection
 // forever. Before Go 1.27, net/http cannot close a compressed body while the server
 // stalls within the gzip header, and the connection of that body still counts toward
-// MaxConnsPerHost.
-var errStuck = errors.New("iamhttp: the connection of the response cannot be freed, and MaxConnsPerHost limits connections")
+// MaxConnsPerHost, which a RoundTripper in between may hide.
+var errStuck = errors.New("iamhttp: the connection of the response cannot be freed, and MaxConnsPerHost may limit connections")
 
 // resend returns the copy of the caller's request that is sent next. The contract of
 // RoundTripper forbids modifying the original.
