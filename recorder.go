@@ -85,14 +85,22 @@ func (r *Recorder) record(f Failure) {
 	if r == nil {
 		return
 	}
-	var last *recorded
-	var notSent *NotSentError
-	if e, ok := f.Status(); ok {
-		last = &recorded{e}
-	} else if errors.As(f.Err, &notSent) && notSent.URL == f.URL { // not a request for a token
-		last = &recorded{notSent}
-	}
+	last := typed(f)
 	for ; r != nil; r = r.outer {
 		r.last.Store(last)
 	}
+}
+
+func typed(f Failure) *recorded {
+	if f.Err == nil { // the usual case
+		return nil
+	}
+	if e, ok := f.Status(); ok {
+		return &recorded{e}
+	}
+	var notSent *NotSentError
+	if errors.As(f.Err, &notSent) && notSent.URL == f.URL { // not a request for a token
+		return &recorded{notSent}
+	}
+	return nil
 }
