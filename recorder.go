@@ -34,9 +34,8 @@ func WithRecorder(ctx context.Context) (context.Context, *Recorder) {
 	return withOptions(ctx, o), r
 }
 
-// Last returns the error of the latest response under the context, if that response was a
-// failure. A success, an Expected response or a request without a response clears the
-// recorded error.
+// Last returns the error of the latest response under the context, if that was a failure.
+// A success, an Expected response or no response clears it.
 func (r *Recorder) Last() (*StatusError, bool) {
 	last := r.last.Load()
 	if last == nil {
@@ -47,8 +46,8 @@ func (r *Recorder) Last() (*StatusError, bool) {
 }
 
 // Wrap adds the recorded *StatusError or *NotSentError to an error that hides it:
-// errors.Is and errors.As find both. It returns err itself if err already holds such an
-// error with as much detail, if nothing is recorded, or if err is nil.
+// errors.Is and errors.As find both. It returns err itself if err is nil or already holds
+// such an error in as much detail, or if nothing is recorded.
 func (r *Recorder) Wrap(err error) error {
 	last := r.last.Load()
 	if err == nil || last == nil || errors.As(err, new(*NotSentError)) {

@@ -17,9 +17,9 @@ import (
 	"github.com/iamhttp/iamhttp/internal/resend"
 )
 
-// ConfigureRetryable makes a go-retryablehttp client follow t's rules: the client retries
-// what t would retry, after the same waits, and returns failures as a *StatusError. Call
-// it once per client: it sets CheckRetry, Backoff, ErrorHandler and RetryMax, and wraps
+// ConfigureRetryable makes a go-retryablehttp client follow t's rules: it retries what t
+// would retry, after the same waits, and returns failures as a *StatusError. Call it once
+// per client: it sets CheckRetry, Backoff, ErrorHandler and RetryMax, and wraps
 // PrepareRetry and RequestLogHook.
 //
 // Only Expected, AlsoRetry, MaxAttempts, MaxWait, Backoff, a Recorder and the settings in

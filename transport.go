@@ -32,17 +32,15 @@ type Transport struct {
 	MaxAttempts int
 
 	// MaxWait is the longest wait before a retry, not counting random jitter. If
-	// Retry-After or a pause of the Gate is longer than MaxWait, the call fails at once;
-	// a longer Backoff interval is shortened to MaxWait. Zero or negative means that only
-	// the context's deadline limits a wait; without a deadline it means 2 minutes. See
-	// also [WithMaxWait].
+	// Retry-After or a pause of the Gate is longer, the call fails at once; a longer
+	// Backoff interval is shortened. Zero or negative means until the context's deadline
+	// or, without a deadline, 2 minutes. See also [WithMaxWait].
 	MaxWait time.Duration
 
 	// Backoff returns a new schedule; it is called once per retried request, and
 	// NextBackOff once per retry. A negative interval ends the call. The interval is the
-	// wait itself or, if the service asks for a wait, the upper bound of the random
-	// jitter that is added. If nil, the schedule is exponential: 1 s, doubled each time,
-	// ±50%, at most 30 s.
+	// wait itself or, if the service asks for a wait, the upper bound of the random jitter
+	// that is added. If nil: 1 s, doubled each time, ±50%, at most 30 s.
 	Backoff func() backoff.BackOff
 
 	// AlsoRetry lists codes to retry in addition to 408 and 429, even where the
@@ -52,17 +50,15 @@ type Transport struct {
 	AlsoRetry []Code
 
 	// RetryConnectionErrors makes the Transport also retry a request that received no
-	// response. The request must be idempotent, as defined for AlsoRetry, or the
-	// connection must have failed to open. In addition, it must be possible to send the
-	// body again, and another attempt must be able to succeed. An error of your own dialer,
-	// Proxy function or VerifyConnection is retried, unless it wraps a
+	// response: if it is idempotent, as defined for AlsoRetry, or the connection failed to
+	// open, if its body can be sent again, and if the error is not final. An error of your
+	// own dialer, Proxy function or VerifyConnection is final if it wraps a
 	// *tls.CertificateVerificationError. If all attempts fail, RoundTrip returns Base's
 	// error. This is off by default, because the table covers only responses.
 	RetryConnectionErrors bool
 
-	// Expected lists status codes that are not failures for this caller. Responses with
-	// these codes are returned, and are not retried, reported or recorded. See also
-	// [WithExpected].
+	// Expected lists status codes that are not failures for this caller: the responses are
+	// returned, and not retried, reported or recorded. See also [WithExpected].
 	Expected []Code
 
 	// PassThrough makes RoundTrip return the last response, with its body unread, instead
@@ -90,10 +86,9 @@ type Transport struct {
 	// concurrent use. [LogFailures] logs failures, and [Tee] calls several functions.
 	OnFailure func(context.Context, Failure)
 
-	// SignatureLife is how long an AK/SK signature that is added above the Transport
-	// stays valid; a call fails at once if its wait would outlast the signature. Zero
-	// means 15 minutes, or no limit if Base is an aksk.Transport; negative means no
-	// limit.
+	// SignatureLife is how long an AK/SK signature that is added above the Transport stays
+	// valid; a call fails at once if its wait would outlast it. Zero means 15 minutes, or
+	// no limit if Base is an aksk.Transport; negative means no limit.
 	SignatureLife time.Duration
 
 	closing int32 //nolint:modernize // 1 while CloseIdleConnections runs; not an atomic.Int32, because an unused Transport may be copied
@@ -112,9 +107,9 @@ var (
 //
 // A response with a code from 100 to 399 is returned unchanged. The request is never
 // modified. A body is sent again only if the request has GetBody; it is never buffered.
-// If Base returns an error, RoundTrip returns that error, joined with the reason if the
-// wait for a retry was cut short. The service may have carried out the request all the
-// same. If the Gate refuses the first attempt, the error is a *[NotSentError].
+// If Base returns an error, RoundTrip returns it, joined with the reason if the wait for
+// a retry was cut short. The service may still have carried out the request. If the Gate
+// refuses the first attempt, the error is a *[NotSentError].
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if t.Base == nil && t.within(req) {
 		return originalDefault.RoundTrip(req)
@@ -134,8 +129,7 @@ func (t *Transport) CloseIdleConnections() {
 	}
 }
 
-// WrappedRoundTripper returns the RoundTripper that t wraps. The method name is a
-// Kubernetes convention.
+// WrappedRoundTripper returns what t wraps. Kubernetes uses this method name.
 func (t *Transport) WrappedRoundTripper() http.RoundTripper { return t.base() }
 
 // originalDefault is http.DefaultTransport as it was at program start.
