@@ -163,7 +163,8 @@ func (c *call) describe(resp *http.Response, err error) failedAttempt {
 		f.fastest = c.fastest
 		// A Transport below leaves its resend count in resp.Request. Ignore the count if
 		// that Transport's call began before this attempt: in that case the response may
-		// come from a cache.
+		// come from a cache. A copy of a response to another request, sent while this one
+		// waited for it below, cannot be told apart.
 		if resp != nil && resp.Request != nil {
 			r := resend.Of(resp.Request.Context())
 			if more := r.Count - ResendCount(c.current.Context()); more > 0 && r.Began >= c.sent.UnixNano() {
