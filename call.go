@@ -15,6 +15,7 @@ import (
 	"github.com/iamhttp/iamhttp/internal/answer"
 	"github.com/iamhttp/iamhttp/internal/bounded"
 	"github.com/iamhttp/iamhttp/internal/cancelctx"
+	"github.com/iamhttp/iamhttp/internal/chain"
 	"github.com/iamhttp/iamhttp/internal/neterr"
 	"github.com/iamhttp/iamhttp/internal/resend"
 	"github.com/iamhttp/iamhttp/internal/signature"
@@ -63,19 +64,19 @@ func (c *call) loop() (*http.Response, error) {
 	for {
 		resp, err := c.attempt()
 		if err == nil && c.accepts(resp.StatusCode) {
-			c.opts.recorder.record(nil)
+			c.opts.recorder.record(Failure{})
 			return resp, nil
 		}
 		if r, ok := err.(*gateRefusal); ok {
 			return nil, c.refusedByGate(r.err)
 		}
 		if proxy := proxyRefusal(err); proxy != nil && c.accepts(int(proxy.Code)) {
-			c.opts.recorder.record(nil)
+			c.opts.recorder.record(Failure{})
 			return nil, err
 		}
 		f := c.describe(resp, err)
 		wait, stop := c.t.decide(&f, c.interval) // StopUnset: retry
-		if stop == StopUnset && !f.answered && c.bodyFailed(err) {
+		if stop == StopUnset && !f.answered && neterr.BodyFailed(c.req, err) {
 			stop = StopNotRetryable
 		}
 		var body io.ReadCloser
@@ -115,14 +116,15 @@ func (c *call) send() (*http.Response, error) {
 	if c.attempts++; c.attempts == 1 {
 		c.began = c.sent
 	}
-	base, req := c.t.below(c.current)
-	resp, err := base.RoundTrip(req)
+	resp, err := c.t.passDown(c.current)
 	switch {
 	case err != nil:
 		if resp != nil && resp.Body != nil {
 			resp.Body.Close()
 		}
-		return nil, err
+		below, cause := resend.Attempts(err) // of a Transport below
+		c.attempts += below - 1
+		return nil, cause
 	case resp == nil:
 		return nil, errNoAnswer
 	case resp.Body == nil:
@@ -161,7 +163,8 @@ func (c *call) describe(resp *http.Response, err error) failedAttempt {
 		f.fastest = c.fastest
 		// A Transport below leaves its resend count in resp.Request. Ignore the count if
 		// that Transport's call began before this attempt: in that case the response may
-		// come from a cache.
+		// come from a cache. A copy of a response to another request, sent while this one
+		// waited for it below, cannot be told apart.
 		if resp != nil && resp.Request != nil {
 			r := resend.Of(resp.Request.Context())
 			if more := r.Count - ResendCount(c.current.Context()); more > 0 && r.Began >= c.sent.UnixNano() {
@@ -185,7 +188,7 @@ func (c *call) expires() time.Time {
 	if end.IsZero() || end.Before(c.began) {
 		return time.Time{}
 	}
-	if s, found := find[signature.Signer](c.t.base()); found && signature.CanSign(c.req) && s.SignsEachAttempt(c.req) {
+	if s, found := chain.Find[signature.Signer](c.t.base()); found && signature.CanSign(c.req) && s.SignsEachAttempt(c.req) {
 		return time.Time{}
 	}
 	return end
@@ -212,22 +215,6 @@ func (c *call) replay() (io.ReadCloser, error) {
 	return body, err
 }
 
-// bodyFailed reports whether there was no response because the request body could not be
-// read. To find out, it reads a fresh body, but only after the first attempt.
-func (c *call) bodyFailed(failed error) bool {
-	if c.attempts > 1 || neterr.OfConnection(failed) {
-		return false
-	}
-	body, err := c.replay()
-	if err != nil || body == nil {
-		return false
-	}
-	defer body.Close()
-	late := time.AfterFunc(bounded.MinDrain, func() { body.Close() }) // do not wait for a slow body
-	sendable := neterr.Sendable(body, c.req.ContentLength)
-	return late.Stop() && !sendable
-}
-
 // A retry holds the context and the request of the next attempt in one allocation.
 type retry struct {
 	resend.Context
@@ -249,7 +236,7 @@ func (c *call) wait(f *failedAttempt, d time.Duration, body io.ReadCloser) error
 	data, truncated, stuck := discard(f, d, drain)
 	c.open = nil
 	if stuck {
-		if base, ok := find[*http.Transport](c.t.base()); ok && base.MaxConnsPerHost > 0 {
+		if base, ok := chain.Find[*http.Transport](c.t.base()); !ok || base.MaxConnsPerHost > 0 {
 			f.cause = errStuck
 			return c.fail(f, Failure{Err: f.error(StopWaitTooLong, data, truncated), Attempt: f.attempts, Stop: StopWaitTooLong})
 		}
@@ -304,8 +291,8 @@ func discard(f *failedAttempt, wait time.Duration, drain *bounded.Drain) (data [
 // errStuck is the cause when a call ends because its retry might wait for a connection
 // forever. Before Go 1.27, net/http cannot close a compressed body while the server
 // stalls within the gzip header, and the connection of that body still counts toward
-// MaxConnsPerHost.
-var errStuck = errors.New("iamhttp: the connection of the response cannot be freed, and MaxConnsPerHost limits connections")
+// MaxConnsPerHost, which a RoundTripper in between may hide.
+var errStuck = errors.New("iamhttp: the connection of the response cannot be freed, and MaxConnsPerHost may limit connections")
 
 // resend returns the copy of the caller's request that is sent next. The contract of
 // RoundTripper forbids modifying the original.
@@ -328,7 +315,11 @@ func (c *call) finish(f *failedAttempt, stop StopReason) (*http.Response, error)
 		if errors.As(f.err, &below) { // the final error of a Transport below
 			stop = cmp.Or(below.Stop, stop)
 		}
-		return nil, c.fail(f, Failure{Err: f.err, Attempt: f.attempts, Stop: stop})
+		err := c.fail(f, Failure{Err: f.err, Attempt: f.attempts, Stop: stop})
+		if below == nil && c.attempts > 1 && chain.Nested(1) { // a Transport above must count these attempts
+			err = &resend.Error{Err: err, Attempts: c.attempts}
+		}
+		return nil, err
 	case !c.t.PassThrough || stop == StopCanceled || f.proxy != nil:
 		e := f.final(stop)
 		c.open = nil
@@ -383,15 +374,14 @@ func (c *call) fail(f *failedAttempt, end Failure) error {
 // report passes a failure to the Recorder and to OnFailure. f is the failed attempt; it
 // is nil if the gate refused an attempt or a wait was canceled.
 func (c *call) report(f *failedAttempt, failed Failure) {
-	if failed.Err == nil { // nobody observes failures, so no error was built
-		return
-	}
-	c.opts.recorder.record(failed.Err)
-	if c.t.OnFailure == nil || f != nil && f.reported {
+	if !c.observed() {
 		return
 	}
 	failed.Method, failed.URL = target(c.req)
-	c.t.OnFailure(c.req.Context(), failed)
+	c.opts.recorder.record(failed)
+	if c.t.OnFailure != nil && (f == nil || !f.reported) {
+		c.t.OnFailure(c.req.Context(), failed)
+	}
 }
 
 func closeBody(req *http.Request) {

@@ -15,10 +15,9 @@ import (
 )
 
 // CheckResponse returns nil for a status code from 100 to 399, and otherwise the
-// *StatusError that a Transport would return, but with Attempts 0 and StopUnset. Use it
-// if you have a response and want the typed error. It reads up to 64 KiB of resp.Body,
-// for at most 5 s or until the context of resp.Request ends, and puts back what it has
-// read: read and close resp.Body as usual.
+// *StatusError that a Transport would return, but with Attempts 0 and StopUnset. It reads
+// up to 64 KiB of resp.Body, for at most 5 s or until the context of resp.Request ends
+// (50 ms if it has ended), and puts them back: read and close resp.Body as usual.
 func CheckResponse(resp *http.Response) error {
 	if succeeded(resp.StatusCode) {
 		return nil
@@ -36,8 +35,8 @@ func CheckResponse(resp *http.Response) error {
 // itself keeps only the status text. Set it as OnProxyConnectResponse of the
 // http.Transport that makes the connections. It returns nil for a status code from 100 to
 // 399. The error has the Method CONNECT and the URL of the proxy; the body is not read. A
-// Transport above retries a proxy's 408 or 429 as it would the service's, and returns
-// other refusals as errors, even with PassThrough.
+// Transport above retries a proxy's 408 or 429 like the service's, and returns other
+// refusals as errors, even with PassThrough.
 func CheckProxyConnect(_ context.Context, proxyURL *url.URL, _ *http.Request, connectRes *http.Response) error {
 	if succeeded(connectRes.StatusCode) {
 		return nil
@@ -48,9 +47,8 @@ func CheckProxyConnect(_ context.Context, proxyURL *url.URL, _ *http.Request, co
 }
 
 // NewStatusError builds a StatusError for SDK hooks that do not expose the
-// *http.Response. It copies header and body, either of which may be nil. It does not
-// check that the code is a failure, and never returns nil. Method, URL, Attempts and
-// Stop are left unset.
+// *http.Response. It copies header and body; both may be nil. It does not check that the
+// code is a failure, and never returns nil. It sets no Method, URL, Attempts or Stop.
 func NewStatusError(statusCode int, header http.Header, body []byte) *StatusError {
 	e := newStatusError(Code(statusCode), header, nil, time.Now())
 	e.setContent(header.Clone(), bytes.Clone(body[:min(len(body), bounded.Max)]), len(body) > bounded.Max)

@@ -171,7 +171,7 @@ func Classify(statusCode int) Semantics {
 	return Semantics{Code: code, Title: http.StatusText(statusCode), Description: classes[class]}
 }
 
-// Codes ranges over the 41 documented codes, including successes, in ascending order.
+// Codes ranges over the 41 documented codes, successes included, in order.
 func Codes() iter.Seq[Code] {
 	return func(yield func(Code) bool) {
 		for i := range table {

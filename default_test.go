@@ -1,9 +1,13 @@
 package iamhttp_test
 
 import (
+	"context"
 	"errors"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -26,6 +30,13 @@ type wrapped struct{ opaque }
 
 func (w wrapped) WrappedRoundTripper() http.RoundTripper { return w.RoundTripper }
 
+// detached gives each request a context of its own.
+type detached struct{ opaque }
+
+func (d detached) RoundTrip(req *http.Request) (*http.Response, error) {
+	return d.RoundTripper.RoundTrip(req.WithContext(context.Background()))
+}
+
 func TestTransportCanBeUsedInTheDefaultTransport(t *testing.T) {
 	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/404" {
@@ -42,8 +53,14 @@ func TestTransportCanBeUsedInTheDefaultTransport(t *testing.T) {
 		"inside an opaque wrapper":                    opaque{&iamhttp.Transport{}},
 		"inside a wrapper with WrappedRoundTripper":   wrapped{opaque{&iamhttp.Transport{}}},
 		"around an opaque wrapper around a Transport": &iamhttp.Transport{Base: opaque{&iamhttp.Transport{}}},
-		"inside three wrappers":                       opaque{wrapped{opaque{&iamhttp.Transport{}}}},
-		"with the original default as its Base":       &iamhttp.Transport{Base: original},
+		"inside a wrapper with a context of its own":  detached{opaque{&iamhttp.Transport{}}},
+		"inside a wrapper that makes a new request": roundTripper(func(req *http.Request) (*http.Response, error) {
+			again, err := http.NewRequest(req.Method, req.URL.String(), nil)
+			require.NoError(t, err)
+			return new(iamhttp.Transport).RoundTrip(again)
+		}),
+		"inside three wrappers":                 opaque{wrapped{opaque{&iamhttp.Transport{}}}},
+		"with the original default as its Base": &iamhttp.Transport{Base: original},
 	} {
 		t.Run(name, func(t *testing.T) {
 			http.DefaultTransport = rt
@@ -75,4 +92,49 @@ func TestReplacedDefaultTransportIsUsed(t *testing.T) {
 	http.DefaultTransport = roundTripper(func(*http.Request) (*http.Response, error) { return nil, errors.New("the new default") })
 	_, err := (&iamhttp.Transport{}).RoundTrip(newRequest(t, "GET", ""))
 	assert.EqualError(t, err, "the new default")
+}
+
+func TestTransportThatIsPartOfTheDefaultTransportActsOncePerCall(t *testing.T) {
+	original := http.DefaultTransport
+	defer func() { http.DefaultTransport = original }()
+	refused, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	refused.Close()
+	var reported failures
+	http.DefaultTransport = opaque{&iamhttp.Transport{MaxAttempts: 3, Backoff: zero, RetryConnectionErrors: true, OnFailure: reported.add}}
+	_, err = http.Get("http://" + refused.Addr().String())
+	require.ErrorIs(t, err, syscall.ECONNREFUSED)
+	assert.Len(t, reported, 3, "each of the 3 attempts must be reported once")
+}
+
+func TestFailureIsReportedOnceIfTheDefaultTransportReportsIt(t *testing.T) {
+	original := http.DefaultTransport
+	defer func() { http.DefaultTransport = original }()
+	var reported failures
+	http.DefaultTransport = &iamhttp.Transport{Base: script(answer(404, "")), OnFailure: reported.add}
+	for name, tr := range map[string]*iamhttp.Transport{
+		"a Transport without a Base":                {OnFailure: reported.add},
+		"a Transport around another without a Base": {Base: &iamhttp.Transport{PassThrough: true}, OnFailure: reported.add},
+	} {
+		reported = nil
+		_, err := tr.RoundTrip(newRequest(t, "GET", ""))
+		require.ErrorIs(t, err, iamhttp.ErrNotFound, name)
+		assert.Len(t, reported, 1, name)
+	}
+}
+
+func TestCallFailsAtOnceIfThereIsNoDefaultTransport(t *testing.T) {
+	original := http.DefaultTransport
+	defer func() { http.DefaultTransport = original }()
+	http.DefaultTransport = nil
+	tr := &iamhttp.Transport{RetryConnectionErrors: true}
+	body := watch(strings.NewReader("text"))
+	req := newRequest(t, "PUT", "")
+	req.Body = body
+	_, err := tr.RoundTrip(req)
+	require.EqualError(t, err, "iamhttp: there is neither a Base nor an http.DefaultTransport")
+	_, closes := body.counts()
+	assert.Equal(t, 1, closes)
+	tr.CloseIdleConnections()
+	assert.Nil(t, tr.WrappedRoundTripper())
 }

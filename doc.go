@@ -1,7 +1,7 @@
 // Package iamhttp is an [http.RoundTripper] that implements the retry and error semantics
-// of the IAM API (OpenStack Keystone, Open Telekom Cloud, Huawei Cloud). It retries a
-// request only if the API's table of status codes allows sending it again unchanged: on
-// 408, and on 429 after Retry-After. Every other failure becomes a typed error.
+// of the IAM API (OpenStack Keystone, Open Telekom Cloud, Huawei Cloud). It retries only
+// what the API's table of status codes allows to be sent again unchanged: 408, and 429
+// after Retry-After. Every other failure becomes a typed error.
 //
 // In your own client, put the Transport outermost and handle errors:
 //
@@ -35,6 +35,5 @@
 // version may change the API; CHANGELOG.md says how. Any version may change the text of
 // errors, String methods and log records, the exact waits within the documented bounds,
 // which failures have a Reason, how quickly a gate finds its pace, and internal packages.
-// It may also add fields: write struct literals with field names. Use this module,
-// redisgate, iamotel and the adapters at the same version.
+// It may add fields: name fields in struct literals. Use all modules at one version.
 package iamhttp

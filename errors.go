@@ -18,13 +18,12 @@ import (
 // 100 to 399, and the caller has not declared it Expected.
 //
 // The error is always a pointer: declare var e *iamhttp.StatusError, then call
-// errors.As(err, &e). Test for a single code with errors.Is(err, iamhttp.ErrNotFound). A
-// StatusError does not change once it has been returned or reported, so it is safe for
-// concurrent use.
+// errors.As(err, &e). Test for a single code with errors.Is(err, iamhttp.ErrNotFound).
+// Once returned, a StatusError does not change: it is safe for concurrent use.
 //
 // Printing, logging or marshaling a StatusError shows neither header nor body, because it
-// keeps them in a function. Because reflect.DeepEqual considers functions equal only if
-// both are nil, it reports even a copy as different: in tests, compare fields.
+// keeps them in a function. For that reason reflect.DeepEqual reports even a copy as
+// different: in tests, compare fields.
 type StatusError struct {
 	Code        Code          // the status code
 	ServiceCode string        // the service's own code, such as "IAM.0004" or "APIG.0308"; empty if there is none, or if it only restates the status
@@ -47,8 +46,8 @@ type StatusError struct {
 	content func() (http.Header, []byte) // returns header and body; a function, because reflection prints only its address; nil: both are empty
 }
 
-// Header returns a copy of the response header. The header may hold secrets: do not log
-// it.
+// Header returns a copy of the response header, which a RoundTripper below may have
+// changed since. It may hold secrets: do not log it.
 func (e *StatusError) Header() http.Header {
 	if e.content == nil {
 		return nil
@@ -58,7 +57,7 @@ func (e *StatusError) Header() http.Header {
 }
 
 // Body returns a copy of the response body as far as it was read: at most 64 KiB, or 4
-// KiB if a retry was to follow. The body may hold secrets: do not log it.
+// KiB if a retry was to follow. It may hold secrets: do not log it.
 func (e *StatusError) Body() []byte {
 	if e.content == nil {
 		return nil
@@ -69,7 +68,7 @@ func (e *StatusError) Body() []byte {
 
 // Error returns one line in the form below; unknown parts are left out. The message is
 // cut at 200 bytes. The method and the URL are missing because [url.Error] adds them. If
-// the gate ended the call, the line ends with the text of the gate's error.
+// the gate ended the call, its error ends the line.
 //
 //	iamhttp: 429 TooManyRequests: "Slow down." (APIG.0308, request req-1, sent 3 times: attempts used up)
 func (e *StatusError) Error() string {
@@ -130,7 +129,7 @@ func word(s string) string {
 // GoString returns the text of Error, so that %#v shows no secret.
 func (e *StatusError) GoString() string { return e.Error() }
 
-// LogValue groups the fields that are safe to log, which excludes header, body and Cause.
+// LogValue groups the fields that are safe to log: not header, body and Cause.
 func (e *StatusError) LogValue() slog.Value {
 	attrs := make([]slog.Attr, 0, 10)
 	attrs = append(attrs, slog.Int("code", int(e.Code)))
@@ -184,9 +183,8 @@ func (e *StatusError) Unwrap() []error {
 }
 
 // Timeout reports whether time ran out for the service (408, 504) or for the caller
-// (Cause wraps context.DeadlineExceeded, which is not the case for StopDeadline). It is
-// called by (*url.Error).Timeout. There is no Temporary method, because it would make
-// outer layers retry.
+// (Cause wraps context.DeadlineExceeded, but not for StopDeadline). (*url.Error).Timeout
+// calls it. A Temporary method would make outer layers retry, so there is none.
 func (e *StatusError) Timeout() bool {
 	return e.Code == ErrRequestTimeout || e.Code == ErrGatewayTimeout || errors.Is(e.Cause, context.DeadlineExceeded)
 }
@@ -197,10 +195,9 @@ func (e *StatusError) RetryableError() bool { return false }
 // NonRetriable does nothing; its presence tells Azure's azcore not to retry.
 func (e *StatusError) NonRetriable() {}
 
-// A NotSentError means that the [gate.Gate] refused the request, so nothing was sent. The
-// error is always a pointer. Like a 429 from the service, it matches ErrTooManyRequests
-// and ReasonThrottled in errors.Is. It also matches the gate's reason: gate.ErrDeadline
-// or gate.ErrPaused.
+// A NotSentError means that the [gate.Gate] refused the request: nothing was sent. It is
+// always a pointer. Like a 429, it matches ErrTooManyRequests and ReasonThrottled in
+// errors.Is. It also matches the gate's reason: gate.ErrDeadline or gate.ErrPaused.
 type NotSentError struct {
 	Method     string        // the request's method
 	URL        string        // the request's URL, without user info, query and fragment
@@ -251,9 +248,8 @@ func (e *NotSentError) RetryableError() bool { return false }
 // NonRetriable does nothing; its presence tells Azure's azcore not to retry.
 func (e *NotSentError) NonRetriable() {}
 
-// RetryAfter returns how long the service, or the gate, asked to wait: the field
-// RetryAfter of the *StatusError or *NotSentError in err. It returns false if that field
-// is 0 or absent. Use it to tell callers how long to wait.
+// RetryAfter returns the field RetryAfter of the *StatusError or *NotSentError in err:
+// how long to wait. It returns false if that is 0 or absent.
 func RetryAfter(err error) (time.Duration, bool) {
 	status, notSent := new(StatusError), new(NotSentError)
 	_ = errors.As(err, &status) || errors.As(err, &notSent)
@@ -262,9 +258,8 @@ func RetryAfter(err error) (time.Duration, bool) {
 }
 
 // A StopReason says why a request was not sent, or not sent again. If several reasons
-// apply, the one that is listed first is reported, with two exceptions: StopCanceled
-// takes precedence over StopDeadline and StopSignature; and of these two, the one that
-// would occur first is reported.
+// apply, the first in this list is reported, but StopCanceled before StopDeadline and
+// StopSignature, and of these two the earlier one.
 type StopReason uint8
 
 // The reasons, in order of precedence.

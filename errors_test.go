@@ -711,6 +711,32 @@ func TestCheckResponse(t *testing.T) {
 			assert.Equal(t, "begin", string(e.Body()))
 		})
 	})
+	t.Run("reads a body that is in memory although the context has ended", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		for range 50 {
+			resp := response(newRequest(t, "GET", "").WithContext(ctx), 403, io.NopCloser(strings.NewReader(`{"error_code":"IAM.0002"}`)), -1)
+			e := statusError(t, iamhttp.CheckResponse(resp))
+			require.Equal(t, "IAM.0002", e.ServiceCode)
+			b, err := io.ReadAll(resp.Body)
+			require.NoError(t, err)
+			require.Equal(t, `{"error_code":"IAM.0002"}`, string(b))
+		}
+	})
+	t.Run("does not wait for a body that stalls if the context has ended", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			start := time.Now()
+			resp := response(newRequest(t, "GET", "").WithContext(ctx), 500, stalling("begin"), -1)
+			e := statusError(t, iamhttp.CheckResponse(resp))
+			assert.Equal(t, 50*time.Millisecond, time.Since(start))
+			assert.Equal(t, "begin", string(e.Body()))
+			b, err := io.ReadAll(resp.Body)
+			assert.Equal(t, "begin", string(b))
+			assert.ErrorIs(t, err, context.Canceled)
+		})
+	})
 	t.Run("passes a read error on to whoever reads the body", func(t *testing.T) {
 		canceled, cancel := context.WithCancel(t.Context())
 		defer cancel()

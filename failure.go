@@ -5,13 +5,16 @@ import (
 	"errors"
 	"net/http"
 	"time"
+
+	"github.com/iamhttp/iamhttp/internal/chain"
 )
 
 // A Failure is one attempt that failed: the response had a failing status, there was no
 // response, or the gate refused the attempt. OnFailure receives each Failure. A call that
 // fails ends with exactly one Failure whose Retry is false. If the wait for a retry is
-// canceled or the gate refuses the retry, that final Failure is the second for the same
-// attempt. A failure that a Transport below has reported is not reported again.
+// canceled or the gate refuses the retry, it is the second for the same attempt. Failures
+// that a Transport below reports are not reported again; for it, each attempt from above
+// is a call.
 type Failure struct {
 	Err     error         // a *StatusError, a *NotSentError, or Base's error
 	Method  string        // the request's method
@@ -32,8 +35,8 @@ func (f Failure) Status() (*StatusError, bool) {
 	return e, true
 }
 
-// Tee returns an OnFailure function that calls each f in turn; use it to combine, for
-// example, [LogFailures] with a function that counts failures. Nil functions are skipped.
+// Tee returns an OnFailure function that calls each f in turn, such as [LogFailures] and
+// a function that counts failures. Nil functions are skipped.
 func Tee(f ...func(context.Context, Failure)) func(context.Context, Failure) {
 	return func(ctx context.Context, failure Failure) {
 		for _, each := range f {
@@ -47,10 +50,7 @@ func Tee(f ...func(context.Context, Failure)) func(context.Context, Failure) {
 // reportsBelow reports whether a Transport below reports failures such as f to its
 // own OnFailure.
 func (t *Transport) reportsBelow(o options, f *failedAttempt) bool {
-	for below := range chain(t.Base) {
-		if b, ok := below.(*Transport); ok && b.OnFailure != nil {
-			return !f.answered || !b.expects(o, f.code)
-		}
-	}
-	return false
+	return chain.Has(t.base(), func(b *Transport) bool {
+		return b.OnFailure != nil && (!f.answered || !b.expects(o, f.code))
+	})
 }

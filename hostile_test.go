@@ -223,6 +223,7 @@ func TestStalledGzipBodyDoesNotBlockARetryWithOneConnectionPerHost(t *testing.T)
 	for name, wrap := range map[string]func(http.RoundTripper) http.RoundTripper{
 		"directly above http.Transport": func(rt http.RoundTripper) http.RoundTripper { return rt },
 		"above another RoundTripper":    func(rt http.RoundTripper) http.RoundTripper { return wrapped{opaque{rt}} },
+		"above one that hides it":       func(rt http.RoundTripper) http.RoundTripper { return opaque{rt} },
 	} {
 		modes(t, func(t *testing.T, passThrough bool) {
 			t.Run(name, func(t *testing.T) {

@@ -192,12 +192,29 @@ func TestErrorBodyOfKnownLengthIsReadIntoOneBuffer(t *testing.T) {
 	assert.Equal(t, cost(100), cost(4000))
 }
 
+// The gateway's errors have a code, a message and a request ID.
+func TestTypedErrorOfTheGatewayCostsAtMostEightAllocations(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+	defer cancel()
+	for name, ctx := range map[string]context.Context{"without a deadline": context.Background(), "with a deadline": ctx} {
+		req := newRequest(t, "GET", "").WithContext(ctx)
+		base := fixedAnswers(nil, `{"error_msg":"Could not find user","error_code":"IAM.0004","request_id":"e2b44851-0991-411b-a6b7-9ac8518a4cd9"}`, 404)
+		assert.LessOrEqual(t, allocs(t, &iamhttp.Transport{Base: base}, req)-allocs(t, base, req), 8.0, name)
+	}
+}
+
 func TestRetryCostsAtMostThreeAllocations(t *testing.T) {
-	req := newRequest(t, "GET", "").WithContext(context.Background())
-	for name, body := range map[string]string{
-		"without a body":           "",
-		"with a body of 200 bytes": strings.Repeat("x", 200),
+	limited, cancel := context.WithTimeout(context.Background(), time.Hour)
+	defer cancel()
+	for name, tt := range map[string]struct {
+		body string
+		ctx  context.Context
+	}{
+		"without a body":                          {"", context.Background()},
+		"with a body of 200 bytes":                {strings.Repeat("x", 200), context.Background()},
+		"with a body of 200 bytes and a deadline": {strings.Repeat("x", 200), limited},
 	} {
+		req, body := newRequest(t, "GET", "").WithContext(tt.ctx), tt.body
 		t.Run(name, func(t *testing.T) {
 			cost := func(codes ...int) float64 {
 				base := fixedAnswers(nil, body, codes...)

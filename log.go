@@ -29,7 +29,7 @@ func LogFailures(l *slog.Logger) func(context.Context, Failure) {
 		if logger == nil {
 			logger = slog.Default()
 		}
-		level, text, attrs := logLevel(f), "IAM request failed", make([]slog.Attr, 0, 2)
+		level, text, attrs := logLevel(ctx, f), "IAM request failed", make([]slog.Attr, 0, 2)
 		if f.Retry {
 			text = "IAM request failed, will be retried"
 			attrs = append(attrs, slog.Duration("wait", f.Wait))
@@ -37,14 +37,14 @@ func LogFailures(l *slog.Logger) func(context.Context, Failure) {
 		if !logger.Enabled(ctx, level) {
 			return
 		}
-		logger.LogAttrs(ctx, level, text, append(attrs, slog.GroupAttrs("err", logged(f)...))...)
+		logger.LogAttrs(ctx, level, text, append(attrs, slog.GroupAttrs("err", logged(ctx, f)...))...)
 	}
 }
 
-func logLevel(f Failure) slog.Level {
+func logLevel(ctx context.Context, f Failure) slog.Level {
 	e, answered := f.Status()
 	switch {
-	case f.Retry, f.Stop == StopCanceled && errors.Is(f.Err, context.Canceled):
+	case f.Retry, f.Stop == StopCanceled && neterr.ClassOfEnded(ctx, f.Err) == "canceled":
 		return slog.LevelInfo
 	case answered && 400 <= e.Code && e.Code < 500, f.Stop == StopGate:
 		return slog.LevelWarn
@@ -53,11 +53,14 @@ func logLevel(f Failure) slog.Level {
 }
 
 // logged returns the attributes of a failure that are safe to log.
-func logged(f Failure) []slog.Attr {
+func logged(ctx context.Context, f Failure) []slog.Attr {
 	if e, ok := f.Status(); ok {
 		return slices.DeleteFunc(e.LogValue().Group(), func(a slog.Attr) bool { return a.Key == "message" })
 	}
 	class, kind := neterr.Class(f.Err), neterr.Innermost(f.Err)
+	if f.Stop == StopCanceled {
+		class = neterr.ClassOfEnded(ctx, f.Err)
+	}
 	var notSent *NotSentError
 	if errors.As(f.Err, &notSent) {
 		class, kind = "gate", notSent

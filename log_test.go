@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -79,6 +81,63 @@ func TestFailureIsLoggedWithTheContextOfItsRequest(t *testing.T) {
 	_, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(context.WithValue(t.Context(), traceKey{}, "t-1")))
 	require.Error(t, err)
 	assert.Contains(t, logged.String(), "trace=t-1")
+}
+
+func TestOnlyTheCallersOwnCancelIsLoggedAtInfo(t *testing.T) {
+	cause := errors.New("shut down")
+	for name, tt := range map[string]struct {
+		send func(ctx context.Context, req *http.Request, tr *iamhttp.Transport)
+		want string
+	}{
+		"the context is canceled with a cause": {func(ctx context.Context, req *http.Request, tr *iamhttp.Transport) {
+			ctx, cancel := context.WithCancelCause(ctx)
+			time.AfterFunc(time.Second, func() { cancel(cause) })
+			_, _ = tr.RoundTrip(req.WithContext(ctx))
+		}, "level=INFO class=canceled"},
+		"Request.Cancel is closed": {func(_ context.Context, req *http.Request, tr *iamhttp.Transport) {
+			over := make(chan struct{})
+			time.AfterFunc(time.Second, func() { close(over) })
+			req.Cancel = over // http.Client still sets it for its Timeout
+			_, _ = tr.RoundTrip(req)
+		}, "level=INFO class=canceled"},
+		"http.Client's Timeout passes": {func(_ context.Context, req *http.Request, tr *iamhttp.Transport) {
+			_, _ = (&http.Client{Transport: tr, Timeout: time.Second}).Do(req)
+		}, "level=ERROR class=timeout"},
+		"the context's deadline passes, with a cause": {func(ctx context.Context, req *http.Request, tr *iamhttp.Transport) {
+			ctx, cancel := context.WithTimeoutCause(ctx, time.Second, cause)
+			defer cancel()
+			_, _ = tr.RoundTrip(req.WithContext(ctx))
+		}, "level=ERROR class=timeout"},
+	} {
+		for when, base := range map[string]http.RoundTripper{
+			"during an attempt": roundTripper(func(req *http.Request) (*http.Response, error) { // as net/http does
+				select {
+				case <-req.Context().Done():
+					return nil, context.Cause(req.Context())
+				case <-req.Cancel:
+					return nil, errors.New("net/http: request canceled")
+				}
+			}),
+			"during the wait after a connection error": script(fail(io.EOF)),
+		} {
+			if when != "during an attempt" && strings.Contains(tt.want, "timeout") {
+				continue // a wait that would outlast the deadline does not begin
+			}
+			t.Run(name+" "+when, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var logged bytes.Buffer
+					tr := &iamhttp.Transport{Base: base, RetryConnectionErrors: true, MaxWait: time.Minute, Backoff: constant(10 * time.Second),
+						OnFailure: iamhttp.LogFailures(logger(&logged, slog.LevelInfo))}
+					tt.send(t.Context(), newRequest(t, "GET", ""), tr)
+					lines := strings.Split(strings.TrimSpace(logged.String()), "\n")
+					last := lines[len(lines)-1]
+					level, class, _ := strings.Cut(tt.want, " ")
+					assert.Contains(t, last, level)
+					assert.Contains(t, last, class)
+				})
+			})
+		}
+	}
 }
 
 func TestLogFailuresWithNilUsesTheDefaultLogger(t *testing.T) {

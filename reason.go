@@ -7,8 +7,8 @@ import (
 )
 
 // A Reason says what a failure means where the status code is misleading: for example, a
-// name that is already taken can cause a 400, and a locked account causes a 401, as a
-// wrong password does. The Reason is derived from the service's code or message; see
+// name that is already taken can cause a 400, and a locked account a 401, as a wrong
+// password does. It is derived from the service's code or message; see
 // internal/answer/meanings.go. Use it with errors.Is and errors.As, like a [Code]. It
 // does not affect retries.
 type Reason uint8
@@ -38,8 +38,7 @@ func (r Reason) Error() string {
 	return "Reason(" + strconv.Itoa(int(r)) + ")"
 }
 
-// Reason returns the reason that is derived from ServiceCode or, failing that, from
-// Message.
+// Reason derives the reason from ServiceCode or, failing that, from Message.
 func (e *StatusError) Reason() Reason {
 	return Reason(answer.ReasonOf(int(e.Code), e.ServiceCode, e.Message))
 }

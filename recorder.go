@@ -34,9 +34,8 @@ func WithRecorder(ctx context.Context) (context.Context, *Recorder) {
 	return withOptions(ctx, o), r
 }
 
-// Last returns the error of the latest response under the context, if that response was a
-// failure. A success, an Expected response or a request without a response clears the
-// recorded error.
+// Last returns the error of the latest response under the context, if that was a failure.
+// A success, an Expected response or no response clears it.
 func (r *Recorder) Last() (*StatusError, bool) {
 	last := r.last.Load()
 	if last == nil {
@@ -47,8 +46,8 @@ func (r *Recorder) Last() (*StatusError, bool) {
 }
 
 // Wrap adds the recorded *StatusError or *NotSentError to an error that hides it:
-// errors.Is and errors.As find both. It returns err itself if err already holds such an
-// error with as much detail, if nothing is recorded, or if err is nil.
+// errors.Is and errors.As find both. It returns err itself if err is nil or already holds
+// such an error in as much detail, or if nothing is recorded.
 func (r *Recorder) Wrap(err error) error {
 	last := r.last.Load()
 	if err == nil || last == nil || errors.As(err, new(*NotSentError)) {
@@ -78,29 +77,28 @@ func (f *fuller) Error() string { return f.err.Error() }
 // err.
 func (f *fuller) Unwrap() []error { return []error{f.status, f.err} }
 
-// record stores the typed error that err holds. If err holds none, or is nil because the
-// response was not a failure, record clears the error stored before. A nil Recorder
-// records nothing.
-func (r *Recorder) record(err error) {
+// record stores the typed error of a failure. If there is none, because there was no
+// response or because the response was not a failure, record clears the error stored
+// before. A nil Recorder records nothing.
+func (r *Recorder) record(f Failure) {
 	if r == nil {
 		return
 	}
-	last := typed(err)
+	last := typed(f)
 	for ; r != nil; r = r.outer {
 		r.last.Store(last)
 	}
 }
 
-func typed(err error) *recorded {
-	if err == nil { // the usual case
+func typed(f Failure) *recorded {
+	if f.Err == nil { // the usual case
 		return nil
 	}
-	var status *StatusError
-	if errors.As(err, &status) {
-		return &recorded{status}
+	if e, ok := f.Status(); ok {
+		return &recorded{e}
 	}
 	var notSent *NotSentError
-	if errors.As(err, &notSent) {
+	if errors.As(f.Err, &notSent) && notSent.URL == f.URL { // not a request for a token
 		return &recorded{notSent}
 	}
 	return nil

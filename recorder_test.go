@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/gate"
 )
 
 func TestRecorderHoldsTheLatestFailure(t *testing.T) {
@@ -138,6 +140,29 @@ func TestErrorWithoutAResponseClearsTheRecorder(t *testing.T) {
 				_, ok := rec.Last()
 				assert.False(t, ok)
 			})
+		})
+	}
+}
+
+func TestErrorOfATokenRequestBelowIsNotRecorded(t *testing.T) {
+	for name, token := range map[string]*iamhttp.Transport{
+		"the token is denied": {Base: script(answer(401, ""))},
+		"the gate refuses to send it": {Base: script(answer(200, "")), Gate: &scriptedGate{wait: func(context.Context, gate.Request) (gate.Ticket, error) {
+			return 0, &gate.Error{Err: gate.ErrDeadline}
+		}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, rec := iamhttp.WithRecorder(t.Context())
+			tr := &iamhttp.Transport{PassThrough: true, Base: roundTripper(func(*http.Request) (*http.Response, error) {
+				login, err := http.NewRequestWithContext(t.Context(), "POST", "https://iam.example/v3/auth/tokens", nil)
+				require.NoError(t, err)
+				_, err = token.RoundTrip(login)
+				return nil, fmt.Errorf("token: %w", err)
+			})}
+			_, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+			require.Error(t, err)
+			sdk := errors.New("sdk error")
+			assert.Same(t, sdk, rec.Wrap(sdk))
 		})
 	}
 }

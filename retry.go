@@ -230,7 +230,7 @@ func (t *Transport) mayRetry(req *http.Request, code Code, hasRetryAfter bool) b
 // below has already decided.
 func (t *Transport) mayRetryUnanswered(req *http.Request, err error) bool {
 	if !t.RetryConnectionErrors || !idempotent(req) && !neterr.DialFailed(err) || neterr.Hopeless(err) ||
-		err == errNoAnswer || errors.As(err, new(*StatusError)) || errors.As(err, new(*NotSentError)) {
+		err == errNoAnswer || err == errNoBase || errors.As(err, new(*StatusError)) || errors.As(err, new(*NotSentError)) {
 		return false
 	}
 	ok, _ := retryablehttp.ErrorPropagatedRetryPolicy(req.Context(), nil, &url.Error{

@@ -17,25 +17,33 @@ import (
 	"github.com/iamhttp/iamhttp/internal/resend"
 )
 
-// ConfigureRetryable makes a go-retryablehttp client follow t's rules: the client retries
-// what t would retry, after the same waits, and returns failures as a *StatusError. Call
-// it once per client: it sets CheckRetry, Backoff, ErrorHandler and RetryMax, and wraps
+// ConfigureRetryable makes a go-retryablehttp client follow t's rules: it retries what t
+// would retry, after the same waits, and returns failures as a *StatusError. Call it once
+// per client: it sets CheckRetry, Backoff, ErrorHandler and RetryMax, and wraps
 // PrepareRetry and RequestLogHook.
 //
-// Only Expected, AlsoRetry, MaxAttempts, MaxWait, Backoff and the settings in a context
-// apply. Errors without a response are never retried, nor is a POST that a redirect
-// turned into a GET. Hooks and response handlers see as much of a failure's body as the
-// *StatusError holds. If a handler or PrepareRetry fails too, the error wraps both.
-// Otherwise the client works as before: it buffers bodies, follows redirects itself,
-// empties the connection pool after failures, and returns only the context's error from a
-// canceled wait.
+// Only Expected, AlsoRetry, MaxAttempts, MaxWait, Backoff, a Recorder and the settings in
+// a context apply; WithMaxAttempts cannot raise a MaxAttempts that is set. Errors without
+// a response are never retried, nor is a POST that a redirect turned into a GET. Hooks
+// and response handlers see as much of a failure's body as the *StatusError holds. If a
+// handler or PrepareRetry fails too, the error wraps both. Otherwise the client works as
+// before: it buffers bodies, follows redirects itself, empties the connection pool after
+// failures, and returns only the context's error from a canceled wait.
 func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 	c.RetryMax = cmp.Or(max(t.MaxAttempts, 0), math.MaxInt32) - 1
 	c.CheckRetry = func(ctx context.Context, resp *http.Response, err error) (bool, error) {
 		v := note.Get[*verdict](resp)
+		if v != nil && v.err.Attempts != ResendCount(ctx)+1 {
+			v = nil // the same response was the response to another attempt
+		}
 		if v == nil && err == nil && resp != nil {
 			v = t.judge(t.answer(ctx, resp, c.RetryMax))
 		}
+		var f Failure
+		if v != nil {
+			f = Failure{Err: v.err}
+		}
+		optionsOf(ctx).recorder.record(f)
 		switch {
 		case v == nil: // no response, or not a failure
 			return false, nil
@@ -76,16 +84,14 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 	}
 	prepare, hook := c.PrepareRetry, c.RequestLogHook
 	c.PrepareRetry = func(req *http.Request) error {
-		setResendCount(req, ResendCount(req.Context())+1)
+		resend.Next(req)
 		if prepare != nil {
 			return prepare(req)
 		}
 		return nil
 	}
 	c.RequestLogHook = func(l retryablehttp.Logger, req *http.Request, retry int) {
-		if r := resend.Of(req.Context()); retry == 0 && r.Count > 0 && r.Began == 0 {
-			setResendCount(req, 0) // an earlier call to Do has sent the request
-		}
+		resend.Start(req, retry == 0)
 		if hook != nil {
 			hook(l, req, retry)
 		}
@@ -144,6 +150,7 @@ func (t *Transport) answer(ctx context.Context, resp *http.Response, retryMax in
 		req: req, resp: resp, at: time.Now(),
 		answered: true, code: Code(resp.StatusCode), header: resp.Header,
 		attempts: ResendCount(ctx) + 1, patience: t.patience(ctx, optionsOf(ctx)),
+		fastest:    resend.Fastest(ctx),
 		replayable: true, // the client has buffered the body
 	}
 	if retryMax != math.MaxInt32-1 { // the program has changed RetryMax, so the client counts the attempts
@@ -151,14 +158,4 @@ func (t *Transport) answer(ctx context.Context, resp *http.Response, retryMax in
 	}
 	f.asked, f.hasAsked = answer.RetryAfter(f.header, f.at)
 	return f
-}
-
-// setResendCount stores a resend count in the context of req, in place of the previous
-// attempt's count.
-func setResendCount(req *http.Request, n int) {
-	ctx := req.Context()
-	if c, ok := ctx.(*resend.Context); ok && c.Began == 0 { // the count is not from a Transport above
-		ctx = c.Context
-	}
-	*req = *req.WithContext(&resend.Context{Context: ctx, Resend: resend.Resend{Count: n}})
 }

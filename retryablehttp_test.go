@@ -109,6 +109,65 @@ func TestRetryableClientStopsBeforeTheDeadline(t *testing.T) {
 	}
 }
 
+func TestRetryableClientStopsIfTheNextResponseWouldComeAfterTheDeadline(t *testing.T) {
+	for name, first := range map[string][]step{
+		"after the first attempt":  {slowly(answer(429, "", "Retry-After: 9"))},
+		"after the second attempt": {slowly(answer(429, "", "Retry-After: 1")), slowly(answer(429, "", "Retry-After: 6"))},
+	} {
+		for _, reused := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), 12*time.Second)
+				defer cancel()
+				req, err := retryablehttp.NewRequestWithContext(ctx, "GET", "https://iam.example/", nil)
+				require.NoError(t, err)
+				if reused {
+					_, err = retryable(&iamhttp.Transport{}, script(answer(404, ""))).Do(req)
+					require.ErrorIs(t, err, iamhttp.ErrNotFound)
+				}
+				base := script(first...)
+				start := time.Now()
+				_, err = retryable(&iamhttp.Transport{Backoff: zero}, base).Do(req)
+				e := statusError(t, err)
+				assert.Equal(t, iamhttp.StopDeadline, e.Stop, name)
+				assert.Equal(t, len(first), e.Attempts, name)
+				assert.Less(t, time.Since(start), 10*time.Second, name)
+			})
+		}
+	}
+}
+
+// Mocks and caches may return the same response more than once.
+func TestRetryableClientJudgesEachAttemptThoughTheResponseIsTheSame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		resp := response(nil, 429, http.NoBody, 0, "Retry-After: 1")
+		c := retryable(&iamhttp.Transport{}, answers(resp))
+		start := time.Now()
+		_, err := c.Get("https://iam.example/")
+		e := statusError(t, err)
+		assert.Equal(t, 8, e.Attempts)
+		assert.Equal(t, iamhttp.StopAttempts, e.Stop)
+		assert.GreaterOrEqual(t, time.Since(start), 7*time.Second)
+	})
+}
+
+func TestRetryableClientRecordsItsFailures(t *testing.T) {
+	ctx, rec := iamhttp.WithRecorder(t.Context())
+	c := retryable(&iamhttp.Transport{Backoff: zero}, script(answer(429, ""), answer(404, ""), answer(200, "")))
+	send := func() error {
+		req, err := retryablehttp.NewRequestWithContext(ctx, "GET", "https://iam.example/", nil)
+		require.NoError(t, err)
+		_, err = c.Do(req)
+		return err
+	}
+	err := send()
+	e, ok := rec.Last()
+	require.True(t, ok)
+	assert.Same(t, statusError(t, err), e)
+	require.NoError(t, send())
+	_, ok = rec.Last()
+	assert.False(t, ok, "a success must clear the record")
+}
+
 func TestRetryableClientReportsACanceledContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	req, err := retryablehttp.NewRequestWithContext(ctx, "GET", "https://iam.example/", nil)

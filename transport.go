@@ -3,15 +3,16 @@ package iamhttp
 import (
 	"context"
 	"errors"
-	"iter"
 	"math"
 	"net/http"
+	"net/url"
 	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
 
 	"github.com/iamhttp/iamhttp/gate"
+	"github.com/iamhttp/iamhttp/internal/chain"
 )
 
 // A Transport is an [http.RoundTripper] that retries requests by the rules of the IAM API
@@ -31,17 +32,15 @@ type Transport struct {
 	MaxAttempts int
 
 	// MaxWait is the longest wait before a retry, not counting random jitter. If
-	// Retry-After or a pause of the Gate is longer than MaxWait, the call fails at once;
-	// a longer Backoff interval is shortened to MaxWait. Zero or negative means that only
-	// the context's deadline limits a wait; without a deadline it means 2 minutes. See
-	// also [WithMaxWait].
+	// Retry-After or a pause of the Gate is longer, the call fails at once; a longer
+	// Backoff interval is shortened. Zero or negative means until the context's deadline
+	// or, without a deadline, 2 minutes. See also [WithMaxWait].
 	MaxWait time.Duration
 
 	// Backoff returns a new schedule; it is called once per retried request, and
 	// NextBackOff once per retry. A negative interval ends the call. The interval is the
-	// wait itself or, if the service asks for a wait, the upper bound of the random
-	// jitter that is added. If nil, the schedule is exponential: 1 s, doubled each time,
-	// ±50%, at most 30 s.
+	// wait itself or, if the service asks for a wait, the upper bound of the random jitter
+	// that is added. If nil: 1 s, doubled each time, ±50%, at most 30 s.
 	Backoff func() backoff.BackOff
 
 	// AlsoRetry lists codes to retry in addition to 408 and 429, even where the
@@ -51,16 +50,15 @@ type Transport struct {
 	AlsoRetry []Code
 
 	// RetryConnectionErrors makes the Transport also retry a request that received no
-	// response. The request must be idempotent, as defined for AlsoRetry, or the
-	// connection must have failed to open. In addition, it must be possible to send the
-	// body again, and go-retryablehttp must consider the error recoverable. If all
-	// attempts fail, RoundTrip returns Base's error. This is off by default, because the
-	// table covers only responses.
+	// response: if it is idempotent, as defined for AlsoRetry, or the connection failed to
+	// open, if its body can be sent again, and if the error is not final. An error of your
+	// own dialer, Proxy function or VerifyConnection is final if it wraps a
+	// *tls.CertificateVerificationError. If all attempts fail, RoundTrip returns Base's
+	// error. This is off by default, because the table covers only responses.
 	RetryConnectionErrors bool
 
-	// Expected lists status codes that are not failures for this caller. Responses with
-	// these codes are returned, and are not retried, reported or recorded. See also
-	// [WithExpected].
+	// Expected lists status codes that are not failures for this caller: the responses are
+	// returned, and not retried, reported or recorded. See also [WithExpected].
 	Expected []Code
 
 	// PassThrough makes RoundTrip return the last response, with its body unread, instead
@@ -88,16 +86,18 @@ type Transport struct {
 	// concurrent use. [LogFailures] logs failures, and [Tee] calls several functions.
 	OnFailure func(context.Context, Failure)
 
-	// SignatureLife is how long an AK/SK signature that is added above the Transport
-	// stays valid; a call fails at once if its wait would outlast the signature. Zero
-	// means 15 minutes, or no limit if Base is an aksk.Transport; negative means no
-	// limit.
+	// SignatureLife is how long an AK/SK signature that is added above the Transport stays
+	// valid; a call fails at once if its wait would outlast it. Zero means 15 minutes, or
+	// no limit if Base is an aksk.Transport; negative means no limit.
 	SignatureLife time.Duration
 
 	closing int32 //nolint:modernize // 1 while CloseIdleConnections runs; not an atomic.Int32, because an unused Transport may be copied
 }
 
-var errNoAnswer = errors.New("iamhttp: Base returned neither response nor error")
+var (
+	errNoAnswer = errors.New("iamhttp: Base returned neither response nor error")
+	errNoBase   = errors.New("iamhttp: there is neither a Base nor an http.DefaultTransport")
+)
 
 // RoundTrip sends req and retries it where the documentation allows a retry. It
 // deliberately breaks the contract of [http.RoundTripper]: for a failing response it
@@ -107,10 +107,13 @@ var errNoAnswer = errors.New("iamhttp: Base returned neither response nor error"
 //
 // A response with a code from 100 to 399 is returned unchanged. The request is never
 // modified. A body is sent again only if the request has GetBody; it is never buffered.
-// If Base returns an error, RoundTrip returns that error, joined with the reason if the
-// wait for a retry was cut short. The service may have carried out the request all the
-// same. If the Gate refuses the first attempt, the error is a *[NotSentError].
+// If Base returns an error, RoundTrip returns it, joined with the reason if the wait for
+// a retry was cut short. The service may still have carried out the request. If the Gate
+// refuses the first attempt, the error is a *[NotSentError].
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if t.Base == nil && t.within(req) {
+		return originalDefault.RoundTrip(req)
+	}
 	c := call{t: t, req: req, current: req, fastest: math.MaxInt64}
 	return c.run()
 }
@@ -126,8 +129,7 @@ func (t *Transport) CloseIdleConnections() {
 	}
 }
 
-// WrappedRoundTripper returns the RoundTripper that t wraps. The method name is a
-// Kubernetes convention.
+// WrappedRoundTripper returns what t wraps. Kubernetes uses this method name.
 func (t *Transport) WrappedRoundTripper() http.RoundTripper { return t.base() }
 
 // originalDefault is http.DefaultTransport as it was at program start.
@@ -148,58 +150,43 @@ func (t *Transport) base() http.RoundTripper {
 // This happens if a program installs a Transport without a Base as the default transport,
 // or as a part of the default transport.
 func leadsTo(rt http.RoundTripper, t *Transport) bool {
-	for below := range chain(rt) {
-		if w, ok := below.(*Transport); ok && (w == t || w.Base == nil) {
-			return true
-		}
-	}
-	return false
-}
-
-// chain ranges over rt and the RoundTrippers below it, as far as they reveal what they
-// wrap.
-func chain(rt http.RoundTripper) iter.Seq[http.RoundTripper] {
-	return func(yield func(http.RoundTripper) bool) {
-		for range 100 { // RoundTrippers of other packages may form a cycle
-			if rt == nil || !yield(rt) {
-				return
-			}
-			switch w := rt.(type) {
-			case *Transport:
-				rt = w.Base
-			case interface{ WrappedRoundTripper() http.RoundTripper }:
-				rt = w.WrappedRoundTripper()
-			default:
-				return
-			}
-		}
-	}
-}
-
-// find returns the first RoundTripper of type T among rt and those below it.
-func find[T any](rt http.RoundTripper) (found T, ok bool) {
-	for below := range chain(rt) {
-		if found, ok = below.(T); ok {
-			break
-		}
-	}
-	return found, ok
+	return chain.Has(rt, func(w *Transport) bool { return w == t || w.Base == nil })
 }
 
 // A defaultKey marks the context of an attempt that a Transport without a Base passes to
 // a default transport other than net/http's. A Transport that finds its own mark knows
-// that it is part of that default transport.
+// that it is part of that default transport. The value is the request's URL.
 type defaultKey struct{ t *Transport }
 
-// below returns the RoundTripper that makes an attempt, and the request for it.
-func (t *Transport) below(req *http.Request) (http.RoundTripper, *http.Request) {
-	base := t.base()
-	if _, plain := base.(*http.Transport); plain || t.Base != nil {
-		return base, req
+// within reports whether req is an attempt of t itself, to which the default transport
+// has passed it back: then nothing is left to do but to send it.
+func (t *Transport) within(req *http.Request) bool {
+	if _, plain := http.DefaultTransport.(*http.Transport); plain {
+		return false // the usual case
 	}
-	ctx := req.Context()
-	if ctx.Value(defaultKey{t}) != nil {
-		return originalDefault, req
+	u, marked := req.Context().Value(defaultKey{t}).(*url.URL)
+	return marked && redact(u) == redact(req.URL)
+}
+
+// passDown makes an attempt.
+func (t *Transport) passDown(req *http.Request) (*http.Response, error) {
+	if t.Base != nil {
+		return t.Base.RoundTrip(req)
 	}
-	return base, req.WithContext(context.WithValue(ctx, defaultKey{t}, true))
+	return t.viaDefault(req)
+}
+
+// viaDefault makes an attempt of a Transport without a Base.
+func (t *Transport) viaDefault(req *http.Request) (*http.Response, error) {
+	base, ctx := t.base(), req.Context()
+	switch _, plain := base.(*http.Transport); {
+	case base == nil:
+		closeBody(req)
+		return nil, errNoBase
+	case plain:
+		return base.RoundTrip(req)
+	case ctx.Value(defaultKey{t}) != nil, chain.Nested(0): // the default transport has given the request another URL or context
+		return originalDefault.RoundTrip(req)
+	}
+	return base.RoundTrip(req.WithContext(context.WithValue(ctx, defaultKey{t}, req.URL)))
 }

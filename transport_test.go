@@ -7,11 +7,14 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -998,6 +1001,50 @@ func TestStackedTransportsSendNoMoreRequestsThanOneTransport(t *testing.T) {
 		assert.Equal(t, iamhttp.StopAttempts, e.Stop, "the inner Transport retried the 429, so the outer one must not retry the 503")
 		assert.Equal(t, 3, e.Attempts)
 		assert.Equal(t, []int{0, 1, 2}, []int{base.sent[0].resend, base.sent[1].resend, base.sent[2].resend})
+	})
+}
+
+func TestStackedTransportsDoNotMultiplyTheAttemptsAfterConnectionErrors(t *testing.T) {
+	reset := &net.OpError{Op: "read", Err: syscall.ECONNRESET}
+	for name, steps := range map[string][]step{
+		"connection errors":                          {fail(reset)},
+		"429s and connection errors, by turns":       {answer(429, ""), fail(reset), answer(429, ""), fail(reset), answer(429, ""), fail(reset), answer(200, "")},
+		"a timeout":                                  {fail(os.ErrDeadlineExceeded)},
+		"429s before the connection breaks for good": {answer(429, ""), answer(429, ""), fail(reset)},
+	} {
+		for between, wrap := range map[string]func(http.RoundTripper) http.RoundTripper{
+			"none":          func(rt http.RoundTripper) http.RoundTripper { return rt },
+			"an opaque one": func(rt http.RoundTripper) http.RoundTripper { return opaque{rt} },
+			"one that wraps errors": func(rt http.RoundTripper) http.RoundTripper {
+				return roundTripper(func(req *http.Request) (*http.Response, error) {
+					resp, err := rt.RoundTrip(req.Clone(req.Context()))
+					if err != nil {
+						err = fmt.Errorf("between: %w", err)
+					}
+					return resp, err
+				})
+			},
+		} {
+			t.Run(name+", RoundTripper in between: "+between, func(t *testing.T) {
+				base := script(steps...)
+				inner := &iamhttp.Transport{Base: base, RetryConnectionErrors: true, MaxAttempts: 4, Backoff: zero}
+				outer := &iamhttp.Transport{Base: wrap(inner), RetryConnectionErrors: true, MaxAttempts: 4, Backoff: zero}
+				_, err := outer.RoundTrip(newRequest(t, "GET", ""))
+				require.Error(t, err)
+				assert.Equal(t, 4, base.count())
+			})
+		}
+	}
+	t.Run("an inner Transport that makes fewer attempts", func(t *testing.T) {
+		base := script(fail(reset))
+		inner := &iamhttp.Transport{Base: base, RetryConnectionErrors: true, MaxAttempts: 2, Backoff: zero}
+		outer := &iamhttp.Transport{Base: inner, RetryConnectionErrors: true, MaxAttempts: 4, Backoff: zero}
+		_, err := outer.RoundTrip(newRequest(t, "GET", ""))
+		assert.Equal(t, error(reset), err)
+		assert.Equal(t, 4, base.count())
+		for i, s := range base.sent {
+			assert.Equal(t, i, s.resend)
+		}
 	})
 }
 

@@ -9,8 +9,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -41,33 +43,29 @@ func TestPermanentConnectionErrorIsNotRetried(t *testing.T) {
 	secure.Config.ErrorLog = nil
 	secure.StartTLS()
 	defer secure.Close()
-	silent, err := net.Listen("tcp", "127.0.0.1:0") // sends a TLS alert instead of HTTP
-	require.NoError(t, err)
-	defer silent.Close()
-	go func() {
-		for {
-			c, err := silent.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = c.Read(make([]byte, 4<<10)) // if data were left unread, Close would reset the connection
-			_, _ = c.Write([]byte{0x15, 3, 1, 0, 2, 2, 70})
-			c.Close()
-		}
-	}()
-	body := func(failure error, length int64) func(*http.Request) {
+	open := func(length int64, open func() (io.ReadCloser, error)) func(*http.Request) {
 		return func(r *http.Request) {
-			r.Method, r.ContentLength = "PUT", length
-			r.GetBody = func() (io.ReadCloser, error) {
-				return io.NopCloser(&failingReader{strings.NewReader("begin"), failure}), nil
-			}
+			r.Method, r.ContentLength, r.GetBody = "PUT", length, open
 			r.Body, _ = r.GetBody()
 		}
+	}
+	body := func(failure error, length int64) func(*http.Request) {
+		return open(length, func() (io.ReadCloser, error) {
+			return io.NopCloser(&failingReader{strings.NewReader("begin"), failure}), nil
+		})
 	}
 	for name, tt := range map[string]struct {
 		url string
 		set func(*http.Request)
 	}{
+		"a control character in the URL":    {plain.URL, func(r *http.Request) { r.URL.RawQuery = "a\nb" }},
+		"an invalid trailer":                {plain.URL, func(r *http.Request) { body(io.EOF, -1)(r); r.Trailer = http.Header{"Content-Length": {"1"}} }},
+		"an invalid Content-Length":         {speaks(t, "HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n"), nil},
+		"a malformed status code":           {speaks(t, "HTTP/1.1 abc OK\r\n\r\n"), nil},
+		"an unknown transfer encoding":      {speaks(t, "HTTP/1.1 200 OK\r\nTransfer-Encoding: foo\r\n\r\n"), nil},
+		"a directory as the body":           {plain.URL, open(10, func() (io.ReadCloser, error) { return os.Open(".") })},
+		"a body that lost its source":       {plain.URL, body(errors.New("vault: lost connection"), 10)},
+		"a body that waits too long":        {plain.URL, body(os.ErrDeadlineExceeded, 10)},
 		"no host":                           {plain.URL, func(r *http.Request) { r.URL.Host, r.Host = "", "" }},
 		"no URL":                            {plain.URL, func(r *http.Request) { r.URL = nil }},
 		"no header":                         {plain.URL, func(r *http.Request) { r.Header = nil }},
@@ -80,7 +78,7 @@ func TestPermanentConnectionErrorIsNotRetried(t *testing.T) {
 		"a body whose Read fails":           {plain.URL, body(errors.New("disk on fire"), 10)},
 		"a body that breaks off":            {plain.URL, body(io.ErrUnexpectedEOF, -1)},
 		"HTTPS to an HTTP port":             {strings.Replace(plain.URL, "http:", "https:", 1), nil},
-		"HTTP to a port that speaks TLS":    {"http://" + silent.Addr().String(), nil},
+		"HTTP to a port that speaks TLS":    {speaks(t, "\x15\x03\x01\x00\x02\x02\x46"), nil},
 		"an untrusted certificate":          {secure.URL, nil},
 		"a host that does not exist":        {"http://host.invalid./", nil},
 		"an invalid port":                   {"http://127.0.0.1:nonesuch/", nil},
@@ -112,6 +110,120 @@ func TestPermanentConnectionErrorIsNotRetried(t *testing.T) {
 			assert.EqualValues(t, 1, attempts.Load(), "the request was retried although the error is permanent: %v", err)
 		})
 	}
+}
+
+// speaks returns the URL of a server that answers each connection with text, and closes
+// it.
+func speaks(t *testing.T, text string) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Read(make([]byte, 4<<10)) // if data were left unread, Close would reset the connection
+			_, _ = io.WriteString(c, text)
+			c.Close()
+		}
+	}()
+	return "http://" + l.Addr().String()
+}
+
+func TestWrongSettingsOfTheConnectionAreNotRetried(t *testing.T) {
+	proxy := func(answer string) func(*http.Transport) {
+		return func(base *http.Transport) {
+			u, err := url.Parse(speaks(t, answer))
+			require.NoError(t, err)
+			base.Proxy = http.ProxyURL(u)
+		}
+	}
+	for name, tt := range map[string]struct {
+		set  func(*http.Transport)
+		want int32
+	}{
+		"a proxy that wants a password":      {proxy("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"), 1},
+		"a proxy that forbids the host":      {proxy("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"), 1},
+		"a proxy that cannot reach the host": {proxy("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n"), 3},
+		"a dialer that returns nothing": {func(base *http.Transport) {
+			base.DialContext = func(context.Context, string, string) (net.Conn, error) { return nil, nil }
+		}, 1},
+		"a Unix socket that does not exist": {func(base *http.Transport) {
+			base.DialContext = func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", "/nonesuch") }
+		}, 1},
+		"a proxy that is invalid": {func(base *http.Transport) {
+			base.Proxy = func(*http.Request) (*url.URL, error) { return nil, errors.New(`invalid proxy address "x y"`) }
+		}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			base := newBase(t)
+			tt.set(base)
+			var attempts atomic.Int32
+			tr := &iamhttp.Transport{RetryConnectionErrors: true, MaxAttempts: 3, Backoff: zero, Base: roundTripper(func(r *http.Request) (*http.Response, error) {
+				attempts.Add(1)
+				return base.RoundTrip(r)
+			})}
+			_, err := tr.RoundTrip(newRequest(t, "GET", ""))
+			require.Error(t, err)
+			assert.Equal(t, tt.want, attempts.Load(), err)
+		})
+	}
+}
+
+// A response that breaks off within a line must not be taken for a malformed one.
+func TestResponseThatBreaksOffIsRetriedWhereverItEnds(t *testing.T) {
+	const whole = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
+	for n := range len(whole) - 1 {
+		base := newBase(t)
+		u, err := url.Parse(speaks(t, whole[:n]))
+		require.NoError(t, err)
+		req := newRequest(t, "GET", "")
+		req.URL = u
+		var attempts atomic.Int32
+		tr := &iamhttp.Transport{RetryConnectionErrors: true, MaxAttempts: 2, Backoff: zero, Base: roundTripper(func(r *http.Request) (*http.Response, error) {
+			attempts.Add(1)
+			return base.RoundTrip(r)
+		})}
+		_, err = tr.RoundTrip(req)
+		require.Error(t, err)
+		assert.EqualValues(t, 2, attempts.Load(), "%q: %v", whole[:n], err)
+	}
+}
+
+func TestBodyThatFailsInARetryEndsTheCall(t *testing.T) {
+	base := script(answer(429, ""))
+	req := newRequest(t, "PUT", "x")
+	req.GetBody = func() (io.ReadCloser, error) {
+		return io.NopCloser(&failingReader{strings.NewReader(""), errors.New("disk on fire")}), nil
+	}
+	attempts := 0
+	tr := &iamhttp.Transport{RetryConnectionErrors: true, Backoff: zero, Base: roundTripper(func(r *http.Request) (*http.Response, error) {
+		attempts++
+		return base.RoundTrip(r)
+	})}
+	_, err := tr.RoundTrip(req)
+	require.EqualError(t, err, "disk on fire")
+	assert.Equal(t, 2, attempts)
+}
+
+func TestPOSTIsNotRetriedIfARedirectLedToADialError(t *testing.T) {
+	refused, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	refused.Close()
+	var carriedOut atomic.Int32
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		carriedOut.Add(1)
+		http.Redirect(w, r, "http://"+refused.Addr().String(), http.StatusSeeOther)
+	}))
+	defer service.Close()
+	client := &http.Client{Transport: newBase(t)}
+	req, err := http.NewRequestWithContext(t.Context(), "POST", service.URL, strings.NewReader("x"))
+	require.NoError(t, err)
+	_, err = (&iamhttp.Transport{RetryConnectionErrors: true, Backoff: zero, Base: roundTripper(client.Do)}).RoundTrip(req)
+	require.ErrorIs(t, err, syscall.ECONNREFUSED)
+	assert.EqualValues(t, 1, carriedOut.Load(), "the POST was carried out more than once")
 }
 
 func TestTemporaryConnectionErrorIsRetried(t *testing.T) {

@@ -72,7 +72,7 @@ func (a *attemptRecorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	case err != nil:
 		// The status has no description, because the error's text may contain the
 		// service's message.
-		span.SetAttributes(errorType(err))
+		span.SetAttributes(errorType(ctx, err))
 		span.SetStatus(codes.Error, "")
 	case resp != nil:
 		span.SetAttributes(semconv.HTTPResponseStatusCode(resp.StatusCode))

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
@@ -24,10 +25,12 @@ var (
 )
 
 // errorType returns the attribute error.type, which is the class of err. There must be
-// few classes, because each class creates a time series.
-func errorType(err error) attribute.KeyValue {
+// few classes, because each class creates a time series. ctx is the context of the
+// request: if it has ended, net/http may return its cause, which can be any error.
+func errorType(ctx context.Context, err error) attribute.KeyValue {
 	var status *iamhttp.StatusError
 	var timeout net.Error
+	deadline, limited := ctx.Deadline()
 	switch {
 	case errors.As(err, &status):
 		return semconv.ErrorTypeKey.String(strconv.Itoa(int(status.Code)))
@@ -37,6 +40,10 @@ func errorType(err error) attribute.KeyValue {
 		return canceled
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return timedOut
+	case limited && !time.Now().Before(deadline):
+		return timedOut // before ctx.Err says so, if http.Client's Timeout has closed Request.Cancel
+	case ctx.Err() != nil:
+		return canceled
 	}
 	return semconv.ErrorType(first(err))
 }

@@ -27,7 +27,7 @@ const (
 // method as the OnFailure of a Transport, either directly or through [iamhttp.Tee].
 func (t *Telemetry) OnFailure(ctx context.Context, f iamhttp.Failure) {
 	t.ready()
-	class := append(make([]attribute.KeyValue, 0, 4), errorType(f.Err))
+	class := append(make([]attribute.KeyValue, 0, 4), errorType(ctx, f.Err))
 	event := make([]attribute.KeyValue, 0, 10)
 	if e, answered := f.Status(); answered {
 		class = append(class, semconv.HTTPResponseStatusCode(int(e.Code)))
@@ -35,6 +35,8 @@ func (t *Telemetry) OnFailure(ctx context.Context, f iamhttp.Failure) {
 			event = append(event, reasonKey.String(r.Error()))
 		}
 		event = append(event, limit(e.Limit)...)
+	} else if f.Stop == iamhttp.StopCanceled && class[0] != timedOut {
+		class[0] = canceled // also if Request.Cancel was closed, which the context does not tell
 	}
 	if d, ok := iamhttp.RetryAfter(f.Err); ok {
 		event = append(event, retryAfterKey.Float64(d.Seconds()))

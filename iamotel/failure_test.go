@@ -102,6 +102,15 @@ func TestCallWithoutAResponseIsCountedByErrorClassWithoutAStatusCode(t *testing.
 		time.AfterFunc(time.Second, cancel)
 		return ctx, cancel
 	}
+	cause := errors.New("shut down") // what net/http returns if the context ends
+	canceledWithCause := func(ctx context.Context) (context.Context, context.CancelFunc) {
+		ctx, cancel := context.WithCancelCause(ctx)
+		time.AfterFunc(time.Second, func() { cancel(cause) })
+		return ctx, func() { cancel(nil) }
+	}
+	aMinuteWithCause := func(ctx context.Context) (context.Context, context.CancelFunc) {
+		return context.WithTimeoutCause(ctx, time.Minute, cause)
+	}
 	aMinute := func(ctx context.Context) (context.Context, context.CancelFunc) {
 		return context.WithTimeout(ctx, time.Minute)
 	}
@@ -110,9 +119,11 @@ func TestCallWithoutAResponseIsCountedByErrorClassWithoutAStatusCode(t *testing.
 		context func(context.Context) (context.Context, context.CancelFunc)
 		want    string // the expected attributes error.type and iamhttp.stop.reason
 	}{
-		"the connection was reset":        {iamtest.Reset, aMinute, "error.type=*net.OpError,iamhttp.stop.reason=not retryable"},
-		"the deadline passed":             {iamtest.Stall, aMinute, "error.type=timeout,iamhttp.stop.reason=canceled"},
-		"the caller canceled the request": {iamtest.Stall, cancelAfterASecond, "error.type=canceled,iamhttp.stop.reason=canceled"},
+		"the connection was reset":                      {iamtest.Reset, aMinute, "error.type=*net.OpError,iamhttp.stop.reason=not retryable"},
+		"the deadline passed":                           {iamtest.Stall, aMinute, "error.type=timeout,iamhttp.stop.reason=canceled"},
+		"the deadline passed, with a cause":             {iamtest.Stall, aMinuteWithCause, "error.type=timeout,iamhttp.stop.reason=canceled"},
+		"the caller canceled the request, with a cause": {iamtest.Stall, canceledWithCause, "error.type=canceled,iamhttp.stop.reason=canceled"},
+		"the caller canceled the request":               {iamtest.Stall, cancelAfterASecond, "error.type=canceled,iamhttp.stop.reason=canceled"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -29,8 +29,8 @@ func Time(ctx context.Context) time.Duration {
 }
 
 // ReadAndClose reads at most Max bytes of the body, for at most d or until ctx ends, and
-// closes the body. It returns the first keep bytes, and whether the body is longer than
-// that or was cut off.
+// closes the body. If ctx has ended already, it reads for at most MinDrain. It returns
+// the first keep bytes, and whether the body is longer than that or was cut off.
 func ReadAndClose(ctx context.Context, resp *http.Response, keep int, d time.Duration) (data []byte, truncated bool) {
 	switch {
 	case resp.Body == http.NoBody:
@@ -39,8 +39,10 @@ func ReadAndClose(ctx context.Context, resp *http.Response, keep int, d time.Dur
 		data, truncated, _ = readAside(ctx, resp, keep, d)
 		return data, truncated
 	}
-	g := new(bodyCloser)
-	data, truncated, _ = readInTime(ctx, resp, keep, d, g, g.close, nil)
+	memory := NewDrain()
+	defer memory.Release()
+	memory.busy = true // busy stays true if Read panics
+	data, truncated, memory.busy = readInTime(ctx, resp, keep, d, &memory.closer, memory.end, nil)
 	return data, truncated
 }
 
@@ -48,7 +50,7 @@ func ReadAndClose(ctx context.Context, resp *http.Response, keep int, d time.Dur
 // it with Release.
 type Drain struct {
 	closer bodyCloser
-	end    func()    // closer.close, stored because a method value allocates each time
+	end    func()    // closer.late, stored because a method value allocates each time
 	buffer [256]byte // enough for most error bodies
 	busy   bool      // a timer may still use the Drain
 }
@@ -57,7 +59,7 @@ type Drain struct {
 // belongs to the test that created it.
 var drains = sync.Pool{New: func() any {
 	d := new(Drain)
-	d.end = d.closer.close
+	d.end = d.closer.late
 	return d
 }}
 
@@ -88,22 +90,19 @@ func (d *Drain) ReadAndClose(ctx context.Context, resp *http.Response, in time.D
 	return data, truncated, false
 }
 
-// readInTime does the work of ReadAndClose. busy reports whether a timer or ctx may still
-// close g after readInTime has returned.
+// readInTime does the work of ReadAndClose. end is g.late. busy reports whether a timer or
+// ctx may still close g after readInTime has returned.
 func readInTime(ctx context.Context, resp *http.Response, keep int, d time.Duration, g *bodyCloser, end func(), buf []byte) (data []byte, truncated, busy bool) {
 	g.body = resp.Body
 	defer g.close() // in case Read panics
-	// Only Close can interrupt a Read that waits for a slow server.
-	timer := time.AfterFunc(d, end)
-	stop := func() bool { return true }
-	if ctx.Done() != nil {
-		stop = context.AfterFunc(ctx, end)
+	if ctx.Err() != nil {
+		ctx, d = context.Background(), MinDrain // ctx must not keep data back that is in memory
 	}
+	g.start(ctx, d, end)
 	data, truncated = readAll(resp, buf, keep)
-	stopped := timer.Stop()
-	stopped = stop() && stopped
+	busy = g.stop()
 	g.close()
-	return data, truncated, !stopped
+	return data, truncated, busy
 }
 
 // readAll reads at most Max bytes and returns the first keep of them.
@@ -125,10 +124,60 @@ func readAll(resp *http.Response, buf []byte, keep int) (data []byte, truncated 
 }
 
 // A bodyCloser closes a body exactly once; concurrent callers block until the body is
-// closed.
+// closed. Only Close can interrupt a Read that waits for a slow server.
 type bodyCloser struct {
 	once sync.Once
 	body io.Closer
+
+	mu      sync.Mutex
+	ctx     context.Context
+	timer   *time.Timer
+	left    time.Duration // until the body is closed, once the timer has fired
+	unwatch func() bool   // nil: ctx is not watched
+}
+
+// soon is how long a body is read before the bodyCloser watches the context. Most bodies
+// have arrived by then, and watching costs two allocations.
+const soon = time.Millisecond
+
+// start makes the bodyCloser close the body after d, or when ctx ends. late is g.late.
+func (g *bodyCloser) start(ctx context.Context, d time.Duration, late func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	first := d
+	if ctx.Done() != nil {
+		first = min(d, soon)
+	}
+	g.ctx, g.left = ctx, d-first
+	g.timer = time.AfterFunc(first, late)
+}
+
+// late runs when the timer fires.
+func (g *bodyCloser) late() {
+	g.mu.Lock()
+	d := g.left
+	if d > 0 {
+		g.left = 0
+		g.unwatch = context.AfterFunc(g.ctx, g.close)
+		g.timer.Reset(d)
+	}
+	g.mu.Unlock()
+	if d <= 0 {
+		g.close()
+	}
+}
+
+// stop stops the timer and the watching of the context. It reports whether one of them
+// may still close the body.
+func (g *bodyCloser) stop() (busy bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.left = 0
+	busy = !g.timer.Stop()
+	if g.unwatch != nil {
+		busy = !g.unwatch() || busy
+	}
+	return busy
 }
 
 func (g *bodyCloser) close() {
@@ -147,11 +196,14 @@ func readAside(ctx context.Context, resp *http.Response, keep int, d time.Durati
 		data      []byte
 		truncated bool
 	}
+	if ctx.Err() != nil {
+		d = MinDrain
+	}
 	done := make(chan read, 1)
 	resp = &http.Response{Body: resp.Body, ContentLength: resp.ContentLength} // a copy, because the caller may change the original meanwhile
 	go func() {
 		g := new(bodyCloser)
-		data, truncated, _ := readInTime(ctx, resp, keep, d, g, g.close, nil)
+		data, truncated, _ := readInTime(ctx, resp, keep, d, g, g.late, nil)
 		done <- read{data, truncated}
 	}()
 	timer := time.NewTimer(d + min(closeTime, d/2)) // if the body is returned, d is at most half of the time until the deadline

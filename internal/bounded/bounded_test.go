@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/iamhttp/iamhttp/internal/bounded"
 )
@@ -286,4 +287,18 @@ func TestAgainEndsWithAnErrorIfTheDataWasTruncated(t *testing.T) {
 	part, err := io.ReadAll(bounded.Again([]byte("te"), true))
 	assert.Equal(t, "te", string(part))
 	assert.ErrorIs(t, err, io.ErrUnexpectedEOF)
+}
+
+func TestABodyInMemoryIsReadAlthoughTheContextHasEnded(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, inflated := range []bool{false, true} {
+		for range 50 {
+			resp := response(body("text", io.EOF), 4)
+			resp.Uncompressed = inflated
+			data, truncated := bounded.ReadAndClose(ctx, resp, bounded.Max, -time.Second)
+			require.Equal(t, "text", string(data))
+			require.False(t, truncated)
+		}
+	}
 }

@@ -12,11 +12,16 @@ import (
 
 // Peek reads at most Max bytes of the body, for at most d or until ctx ends, and puts
 // them back: resp.Body still yields the whole body. Peek also reports whether the body
-// is, or may be, longer than the returned data.
+// is, or may be, longer than the returned data. If ctx has ended already, Peek reads for
+// at most MinDrain: the body may be in memory, as after io.ReadAll.
 func Peek(ctx context.Context, resp *http.Response, d time.Duration) (data []byte, truncated bool) {
 	if resp.Body == nil || resp.Body == http.NoBody {
 		resp.Body = http.NoBody
 		return nil, false
+	}
+	ended := ctx.Err()
+	if ended != nil {
+		ctx, d = context.Background(), MinDrain
 	}
 	p := &peekedBody{rest: resp.Body, inflated: resp.Uncompressed, closer: bodyCloser{body: resp.Body}, ended: make(chan struct{})}
 	resp.Body = p
@@ -34,7 +39,11 @@ func Peek(ctx context.Context, resp *http.Response, d time.Duration) (data []byt
 		}
 		return slices.Clone(p.data), p.err != io.EOF
 	case <-timer.C:
-		return p.stop(nil), true
+		data = p.stop(ended)
+		if ended != nil {
+			go p.closer.close() // as readAhead does when ctx ends
+		}
+		return data, true
 	case <-ctx.Done():
 		return p.stop(ctx.Err()), true
 	}

@@ -93,8 +93,11 @@ func Ended(req *http.Request) error {
 		return err
 	}
 	select {
-	// http.Client sets Cancel for its Timeout.
+	// http.Client sets Cancel for its Timeout, and a deadline of the same time.
 	case <-req.Cancel:
+		if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
+			return context.DeadlineExceeded
+		}
 		return context.Canceled
 	default:
 		return nil

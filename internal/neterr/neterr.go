@@ -6,28 +6,41 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"io"
+	"io/fs"
 	"net"
+	"net/http"
+	"net/url"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // DialFailed reports whether no connection could be made, so that nothing was sent. A
-// reset does not count, because a connection that is reset had been made.
+// reset does not count, because a connection that is reset had been made. An error inside
+// a *url.Error does not count either: it comes from an http.Client, which may have sent
+// the request and then failed to follow a redirect.
 func DialFailed(err error) bool {
+	return dialFailed(err) && !errors.Is(err, syscall.ECONNRESET) && !errors.As(err, new(*url.Error))
+}
+
+func dialFailed(err error) bool {
 	var op *net.OpError
-	return errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect") && !errors.Is(err, syscall.ECONNRESET)
+	return errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect")
 }
 
 // Hopeless reports whether every further attempt would fail with the same error, because
-// the request, the address or the certificate is wrong.
+// the request, the address, the configuration, the certificate or the response is wrong.
+// In case of doubt, it returns false.
 func Hopeless(err error) bool {
 	var dns *net.DNSError
-	if errors.As(err, new(*tls.CertificateVerificationError)) || errors.As(err, new(x509.UnknownAuthorityError)) ||
-		errors.As(err, new(x509.HostnameError)) || errors.As(err, new(x509.CertificateInvalidError)) ||
-		errors.As(err, new(tls.RecordHeaderError)) || errors.As(err, new(tls.AlertError)) ||
-		errors.As(err, new(*net.AddrError)) || errors.As(err, new(net.UnknownNetworkError)) ||
-		errors.As(err, &dns) && dns.IsNotFound {
+	if isTLS(err) || errors.As(err, new(*net.AddrError)) || errors.As(err, new(net.UnknownNetworkError)) ||
+		errors.As(err, &dns) && dns.IsNotFound ||
+		errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || // such as a Unix socket
+		dialFailed(err) && errors.Is(err, syscall.EINVAL) {
+		return true
+	}
+	inner := Innermost(err).Error()
+	if localVerdict(inner) || refusedByProxy(inner) {
 		return true
 	}
 	text := err.Error()
@@ -36,50 +49,108 @@ func Hopeless(err error) bool {
 			return true
 		}
 	}
+	return malformed(text)
+}
+
+func isTLS(err error) bool {
+	return errors.As(err, new(*tls.CertificateVerificationError)) || errors.As(err, new(x509.UnknownAuthorityError)) ||
+		errors.As(err, new(x509.HostnameError)) || errors.As(err, new(x509.CertificateInvalidError)) ||
+		errors.As(err, new(tls.RecordHeaderError)) || errors.As(err, new(tls.AlertError))
+}
+
+// localVerdict reports whether text is an error of crypto/tls or crypto/x509. Except for
+// the errors of a connection that breaks or is closed, both sides would come to the same
+// result again.
+func localVerdict(text string) bool {
+	if strings.HasPrefix(text, "x509: ") {
+		return true
+	}
+	if !strings.HasPrefix(text, "tls: ") {
+		return false
+	}
+	for _, part := range []string{"bad record MAC", "close", "shutdown", "timed out", "internal error", "user canceled"} {
+		if strings.Contains(text, part) {
+			return false
+		}
+	}
+	return true
+}
+
+// refusedByProxy reports whether text is the error with which net/http returns a proxy's
+// final refusal of CONNECT: the text of the status, and no type of its own.
+func refusedByProxy(text string) bool {
+	for code := 400; code < 500; code++ {
+		if text == http.StatusText(code) && text != "" {
+			return code != http.StatusRequestTimeout && code != http.StatusTooManyRequests
+		}
+	}
+	return text == http.StatusText(http.StatusNotImplemented)
+}
+
+// malformed reports whether text says that a line of the response is malformed. A line
+// of a correct response looks malformed too if the connection breaks within the line.
+func malformed(text string) bool {
+	if _, line, found := strings.Cut(text, `malformed HTTP response "`); found {
+		line = strings.TrimSuffix(line, `"`)
+		for _, version := range []string{"HTTP/1.0", "HTTP/1.1"} {
+			if strings.HasPrefix(version, line) {
+				return false
+			}
+		}
+		return true
+	}
+	if _, code, found := strings.Cut(text, `malformed HTTP status code "`); found {
+		code = strings.TrimSuffix(code, `"`)
+		return len(code) > 2 || strings.Trim(code, "0123456789") != ""
+	}
+	if _, line, found := strings.Cut(text, "malformed MIME header"); found {
+		line = line[strings.LastIndex(line, ": ")+1:]
+		return strings.Contains(line[min(1, len(line)):], " ") // names of fields contain no space
+	}
 	return false
 }
 
-// hopelessTexts lists texts that occur in errors of net/http and crypto/tls that have no
-// type of their own.
+// hopelessTexts lists texts that occur in errors of net/http that have no type of their
+// own.
 var hopelessTexts = []string{
+	// About the request:
 	"http: nil Request.URL",
 	"http: nil Request.Header",
 	"http: no Host in request URL",
-	"net/http: invalid ", // followed by method, header field or trailer
-	"http: invalid ",
+	"http: invalid ", // followed by method, header field or trailer
+	"http2: invalid ",
+	"invalid Trailer key ",
+	"invalid Upgrade request header",
+	"invalid Transfer-Encoding request header",
+	"invalid Connection request header",
+	"can't write control character in Request.URL",
+	"http: Request.RequestURI can't be set",
 	"http: Request.ContentLength=", // the request has a ContentLength but no body
 	"http: ContentLength=",         // the body's length differs from ContentLength
-	"http: server gave HTTP response to HTTPS client",
-	"malformed HTTP response", // from a server that speaks another protocol, such as TLS
-	"malformed HTTP version",
-	"remote error: tls: ",
-	"tls: handshake failure",
-	"tls: server selected unsupported protocol version",
+	"http2: request body larger than specified content length",
+	"http2: request header list larger than peer's advertised limit",
+	// About the configuration:
+	"invalid proxy ", // from http.ProxyFromEnvironment
+	"returned (nil, nil)",
 	"unknown port",
-}
-
-// OfConnection reports whether an error comes from a connection. Any other error may come
-// from reading the request body, because net/http returns the errors of a body unchanged.
-func OfConnection(err error) bool {
-	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "readfrom" { // from a connection to which the body is copied
-		err = op.Err
-	}
-	if err == io.ErrUnexpectedEOF { // from the body, because net/http wraps its own io.ErrUnexpectedEOF
-		return false
-	}
-	if errors.Is(err, io.EOF) || errors.As(err, new(net.Error)) || errors.As(err, new(syscall.Errno)) {
-		return true
-	}
-	text := err.Error()
-	return strings.Contains(text, "connection") || strings.Contains(text, "http2: ") || strings.Contains(text, "net/http: ")
-}
-
-// Sendable reports whether a body can probably be read to its end. It reads only the
-// first 64 KiB.
-func Sendable(body io.Reader, length int64) bool {
-	n, err := io.CopyN(io.Discard, body, 64<<10)
-	return err == nil || err == io.EOF && (length <= 0 || n == length)
+	"http: Transport does not support ",
+	"http2: unsupported scheme",
+	"http2: unexpected ALPN protocol",
+	"http2: could not negotiate protocol",
+	"no acceptable authentication methods", // from a SOCKS proxy, as are the next two
+	"username/password authentication failed",
+	"connection not allowed by ruleset",
+	// About the response, after its header or one part of it has arrived whole:
+	"http: server gave HTTP response to HTTPS client",
+	"malformed HTTP version",
+	"bad Content-Length ",
+	"invalid empty Content-Length",
+	"message cannot contain multiple Content-Length headers",
+	"unsupported transfer encoding",
+	"too many transfer encodings",
+	"server response headers exceeded ",
+	"http2: response header list larger than advertised limit",
+	"malformed response from server: ", // from HTTP/2
 }
 
 // Class returns a word for the kind of an error, for use in logs.
@@ -94,12 +165,23 @@ func Class(err error) string {
 		return "refused"
 	case errors.Is(err, syscall.ECONNRESET):
 		return "reset"
-	case errors.As(err, new(*tls.CertificateVerificationError)), errors.As(err, new(x509.UnknownAuthorityError)),
-		errors.As(err, new(x509.HostnameError)), errors.As(err, new(x509.CertificateInvalidError)),
-		errors.As(err, new(tls.RecordHeaderError)), errors.As(err, new(tls.AlertError)):
+	case isTLS(err):
 		return "TLS"
 	}
 	return "other"
+}
+
+// ClassOfEnded returns the Class of an error with which a request ended because its caller
+// stopped waiting. ctx is the context of the request. The error alone does not tell: for
+// a canceled context net/http returns its cause, and for a closed Request.Cancel, which
+// http.Client uses for its Timeout, an error of its own.
+func ClassOfEnded(ctx context.Context, err error) string {
+	deadline, limited := ctx.Deadline()
+	switch class := Class(err); {
+	case class == "timeout", limited && !time.Now().Before(deadline):
+		return "timeout"
+	}
+	return "canceled"
 }
 
 // Innermost returns the error at the end of the chain that err wraps, because the type of

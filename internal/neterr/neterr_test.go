@@ -11,10 +11,8 @@ import (
 	"net/url"
 	"os"
 	"reflect"
-	"strings"
 	"syscall"
 	"testing"
-	"testing/iotest"
 
 	"github.com/stretchr/testify/assert"
 
@@ -27,64 +25,103 @@ func TestErrorsOfRequestsWithoutAResponseAreClassified(t *testing.T) {
 	refused := os.NewSyscallError("connect", syscall.ECONNREFUSED)
 	reset := os.NewSyscallError("read", syscall.ECONNRESET)
 	for name, tt := range map[string]struct {
-		err                          error
-		dial, hopeless, ofConnection bool
-		class                        string
+		err            error
+		dial, hopeless bool
+		class          string
 	}{
-		"connection refused":                         {op("dial", refused), true, false, true, "refused"},
-		"a refused connection to a proxy":            {&url.Error{Op: "Get", Err: op("proxyconnect", op("dial", refused))}, true, false, true, "refused"},
-		"a reset while dialing":                      {op("dial", reset), false, false, true, "reset"},
-		"a reset while reading":                      {op("read", reset), false, false, true, "reset"},
-		"a timeout while dialing":                    {op("dial", os.ErrDeadlineExceeded), true, false, true, "timeout"},
-		"the deadline of the context":                {context.DeadlineExceeded, false, false, true, "timeout"},
-		"a canceled context":                         {fmt.Errorf("get: %w", context.Canceled), false, false, false, "canceled"},
-		"no such host":                               {op("dial", &net.DNSError{Err: "no such host", IsNotFound: true}), true, true, true, "other"},
-		"a failing DNS server":                       {op("dial", &net.DNSError{Err: "server misbehaving", IsTemporary: true}), true, false, true, "other"},
-		"an address without a port":                  {op("dial", &net.AddrError{Err: "missing port in address"}), true, true, true, "other"},
-		"an unknown network":                         {op("dial", net.UnknownNetworkError("x")), true, true, true, "other"},
-		"an unverified certificate":                  {&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}, false, true, false, "TLS"},
-		"an unknown authority":                       {x509.UnknownAuthorityError{}, false, true, false, "TLS"},
-		"a certificate for another host":             {x509.HostnameError{Certificate: new(x509.Certificate), Host: "h"}, false, true, false, "TLS"},
-		"an invalid certificate":                     {x509.CertificateInvalidError{Cert: new(x509.Certificate)}, false, true, false, "TLS"},
-		"a server that does not speak TLS":           {tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}, false, true, false, "TLS"},
-		"a TLS alert":                                {op("remote error", tls.AlertError(40)), false, true, true, "TLS"},
-		"an EOF":                                     {io.EOF, false, false, true, "other"},
-		"an unexpected EOF from net/http":            {fmt.Errorf("http: %w", io.ErrUnexpectedEOF), false, false, false, "other"},
-		"an unexpected EOF from the body":            {io.ErrUnexpectedEOF, false, false, false, "other"},
-		"an error from the body":                     {errors.New("disk full"), false, false, false, "other"},
-		"an error from the body, while it is copied": {op("readfrom", errors.New("disk full")), false, false, false, "other"},
-		"a broken pipe while the body is copied":     {op("readfrom", syscall.EPIPE), false, false, true, "other"},
-		"an idle connection closed by the server":    {errors.New("http: server closed idle connection"), false, false, true, "other"},
-		"an HTTP/2 GOAWAY":                           {errors.New("http2: server sent GOAWAY"), false, false, true, "other"},
-		"an invalid method":                          {errors.New(`net/http: invalid method "G T"`), false, true, true, "other"},
-		"a URL without a host":                       {errors.New("http: no Host in request URL"), false, true, false, "other"},
-		"HTTP on a port for HTTPS":                   {errors.New("http: server gave HTTP response to HTTPS client"), false, true, false, "other"},
+		"connection refused":                               {op("dial", refused), true, false, "refused"},
+		"a refused connection to a proxy":                  {op("proxyconnect", op("dial", refused)), true, false, "refused"},
+		"a refused connection after a redirect":            {&url.Error{Op: "Get", Err: op("dial", refused)}, false, false, "refused"},
+		"a reset while dialing":                            {op("dial", reset), false, false, "reset"},
+		"a reset while reading":                            {op("read", reset), false, false, "reset"},
+		"a timeout while dialing":                          {op("dial", os.ErrDeadlineExceeded), true, false, "timeout"},
+		"the deadline of the context":                      {context.DeadlineExceeded, false, false, "timeout"},
+		"a canceled context":                               {fmt.Errorf("get: %w", context.Canceled), false, false, "canceled"},
+		"no such host":                                     {op("dial", &net.DNSError{Err: "no such host", IsNotFound: true}), true, true, "other"},
+		"a failing DNS server":                             {op("dial", &net.DNSError{Err: "server misbehaving", IsTemporary: true}), true, false, "other"},
+		"an address without a port":                        {op("dial", &net.AddrError{Err: "missing port in address"}), true, true, "other"},
+		"an address of an interface that does not exist":   {op("dial", os.NewSyscallError("connect", syscall.EINVAL)), true, true, "other"},
+		"an unknown network":                               {op("dial", net.UnknownNetworkError("x")), true, true, "other"},
+		"a Unix socket that does not exist":                {op("dial", os.NewSyscallError("connect", syscall.ENOENT)), true, true, "other"},
+		"a Unix socket of another user":                    {op("dial", os.NewSyscallError("connect", syscall.EACCES)), true, true, "other"},
+		"a network that cannot be reached":                 {op("dial", os.NewSyscallError("connect", syscall.ENETUNREACH)), true, false, "other"},
+		"too many open files":                              {op("dial", os.NewSyscallError("socket", syscall.EMFILE)), true, false, "other"},
+		"a dialer that returns nothing":                    {errors.New("net/http: Transport.DialContext hook returned (nil, nil)"), false, true, "other"},
+		"an invalid proxy":                                 {errors.New(`invalid proxy address "x y"`), false, true, "other"},
+		"a proxy that wants a password":                    {errors.New("Proxy Authentication Required"), false, true, "other"},
+		"a proxy that forbids the host":                    {errors.New("Forbidden"), false, true, "other"},
+		"a proxy that cannot reach the host":               {errors.New("Bad Gateway"), false, false, "other"},
+		"a proxy that is busy":                             {errors.New("Too Many Requests"), false, false, "other"},
+		"a SOCKS proxy that wants a password":              {op("socks connect", errors.New("username/password authentication failed")), false, true, "other"},
+		"an unverified certificate":                        {&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}, false, true, "TLS"},
+		"an unknown authority":                             {x509.UnknownAuthorityError{}, false, true, "TLS"},
+		"a certificate for another host":                   {x509.HostnameError{Certificate: new(x509.Certificate), Host: "h"}, false, true, "TLS"},
+		"an invalid certificate":                           {x509.CertificateInvalidError{Cert: new(x509.Certificate)}, false, true, "TLS"},
+		"a certificate with an extension that is critical": {x509.UnhandledCriticalExtension{}, false, true, "other"},
+		"a server that does not speak TLS":                 {tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}, false, true, "TLS"},
+		"a TLS alert":                                      {op("remote error", tls.AlertError(40)), false, true, "TLS"},
+		"a TLS configuration without versions":             {errors.New("tls: no supported versions satisfy MinVersion and MaxVersion"), false, true, "other"},
+		"a TLS record that was damaged":                    {op("local error", errors.New("tls: bad record MAC")), false, false, "other"},
+		"a TLS server that fails":                          {op("remote error", errors.New("tls: internal error")), false, false, "other"},
+		"a TLS handshake that takes too long":              {errors.New("net/http: TLS handshake timeout"), false, false, "other"},
+		"an EOF":                                           {io.EOF, false, false, "other"},
+		"an unexpected EOF":                                {broken("unexpected EOF"), false, false, "other"},
+		"an idle connection closed by the server":          {errors.New("http: server closed idle connection"), false, false, "other"},
+		"an HTTP/2 GOAWAY":                                 {errors.New("http2: server sent GOAWAY"), false, false, "other"},
+		"an invalid method":                                {errors.New(`net/http: invalid method "G T"`), false, true, "other"},
+		"an invalid Host":                                  {errors.New("http2: invalid Host header"), false, true, "other"},
+		"an invalid trailer":                               {errors.New(`invalid Trailer key "Content-Length"`), false, true, "other"},
+		"a URL without a host":                             {errors.New("http: no Host in request URL"), false, true, "other"},
+		"a URL with a control character":                   {errors.New("net/http: can't write control character in Request.URL"), false, true, "other"},
+		"a header that the server does not take":           {errors.New("http2: request header list larger than peer's advertised limit"), false, true, "other"},
+		"HTTP on a port for HTTPS":                         {errors.New("http: server gave HTTP response to HTTPS client"), false, true, "other"},
+		"a response of another protocol":                   {broken(`malformed HTTP response "SSH-2.0-OpenSSH_9"`), false, true, "other"},
+		"a status line that breaks off":                    {broken(`malformed HTTP response "HTT"`), false, false, "other"},
+		"a status line that breaks off before the code":    {broken(`malformed HTTP response "HTTP/1.1"`), false, false, "other"},
+		"a status code that is no number":                  {broken(`malformed HTTP status code "abc"`), false, true, "other"},
+		"a status code that breaks off":                    {broken(`malformed HTTP status code "20"`), false, false, "other"},
+		"an unknown version":                               {broken(`malformed HTTP version "HTTP/x"`), false, true, "other"},
+		"a header line without a colon":                    {broken(`malformed MIME header: missing colon: "no colon here"`), false, true, "other"},
+		"a header line without a colon, before Go 1.26":    {broken("malformed MIME header line: no colon here"), false, true, "other"},
+		"a header line that breaks off":                    {broken(`malformed MIME header: missing colon: "Content-Le"`), false, false, "other"},
+		"a header line that breaks off, before Go 1.26":    {broken("malformed MIME header line: Content-Le"), false, false, "other"},
+		"an invalid Content-Length":                        {broken(`bad Content-Length "-5"`), false, true, "other"},
+		"two values of Content-Length":                     {broken(`http: message cannot contain multiple Content-Length headers; got ["5" "6"]`), false, true, "other"},
+		"an unknown transfer encoding":                     {broken(`unsupported transfer encoding: "foo"`), false, true, "other"},
+		"a header that is too long":                        {broken("net/http: server response headers exceeded 100 bytes; aborted"), false, true, "other"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			assert.Equal(t, tt.dial, neterr.DialFailed(tt.err), "DialFailed")
 			assert.Equal(t, tt.hopeless, neterr.Hopeless(tt.err), "Hopeless")
-			assert.Equal(t, tt.ofConnection, neterr.OfConnection(tt.err), "OfConnection")
 			assert.Equal(t, tt.class, neterr.Class(tt.err), "Class")
 		})
 	}
 }
 
-func TestABodyIsSendableIfItHasTheAnnouncedLength(t *testing.T) {
+func TestTheContextTellsWhyTheCallerStoppedWaiting(t *testing.T) {
+	cause := errors.New("the caller's own")
+	canceled, cancel := context.WithCancelCause(t.Context())
+	cancel(cause)
+	late, stop := context.WithTimeoutCause(t.Context(), 0, cause)
+	defer stop()
 	for name, tt := range map[string]struct {
-		body   io.Reader
-		length int64
-		want   bool
+		ctx  context.Context
+		err  error
+		want string
 	}{
-		"a body with the announced length":                  {strings.NewReader("text"), 4, true},
-		"a body of unknown length":                          {strings.NewReader("text"), -1, true},
-		"a body shorter than announced":                     {strings.NewReader("text"), 5, false},
-		"a body longer than announced":                      {strings.NewReader("text"), 3, false},
-		"an empty body":                                     {strings.NewReader(""), 0, true},
-		"a body that cannot be read":                        {iotest.ErrReader(errors.New("disk full")), 4, false},
-		"a body that ends too early, but only after 64 KiB": {strings.NewReader(strings.Repeat("x", 1<<20)), 2 << 20, true},
+		"the context was canceled, with a cause":          {canceled, cause, "canceled"},
+		"the context's deadline has passed, with a cause": {late, cause, "timeout"},
+		"http.Client's Timeout has passed":                {late, errors.New("net/http: request canceled"), "timeout"},
+		"Request.Cancel was closed":                       {t.Context(), errors.New("net/http: request canceled"), "canceled"},
+		"the error says so":                               {t.Context(), context.DeadlineExceeded, "timeout"},
 	} {
-		assert.Equal(t, tt.want, neterr.Sendable(tt.body, tt.length), name)
+		assert.Equal(t, tt.want, neterr.ClassOfEnded(tt.ctx, tt.err), name)
 	}
+}
+
+// broken returns an error that net/http has found while it read a response.
+func broken(text string) error {
+	return fmt.Errorf("net/http: HTTP/1.x transport connection broken: %w", errors.New(text))
 }
 
 func TestInnermostIsTheFirstErrorThatWrapsNothing(t *testing.T) {

@@ -1,0 +1,61 @@
+// Package chain finds out which RoundTrippers a request passes through.
+package chain
+
+import (
+	"iter"
+	"net/http"
+	"runtime"
+)
+
+// Of ranges over rt and the RoundTrippers below it, as far as they reveal what they wrap.
+func Of(rt http.RoundTripper) iter.Seq[http.RoundTripper] {
+	return func(yield func(http.RoundTripper) bool) {
+		for range 100 { // RoundTrippers of other packages may form a cycle
+			if rt == nil || !yield(rt) {
+				return
+			}
+			w, ok := rt.(interface{ WrappedRoundTripper() http.RoundTripper })
+			if !ok {
+				return
+			}
+			rt = w.WrappedRoundTripper()
+		}
+	}
+}
+
+// Find returns the first RoundTripper of type T among rt and those below it.
+func Find[T any](rt http.RoundTripper) (found T, ok bool) {
+	for below := range Of(rt) {
+		if found, ok = below.(T); ok {
+			break
+		}
+	}
+	return found, ok
+}
+
+// Has reports whether ok returns true for a RoundTripper of type T among rt and those
+// below it.
+func Has[T any](rt http.RoundTripper, ok func(T) bool) bool {
+	for below := range Of(rt) {
+		if w, is := below.(T); is && ok(w) {
+			return true
+		}
+	}
+	return false
+}
+
+// Nested reports whether the function that calls Nested has, through other functions,
+// called itself. A skip of 1 means the caller of that function, and so on. Nested sees
+// the calls of one goroutine only. It is slow: a few microseconds.
+func Nested(skip int) bool {
+	var callers [256]uintptr
+	frames := runtime.CallersFrames(callers[:runtime.Callers(skip+2, callers[:])])
+	first, more := frames.Next()
+	for more {
+		var frame runtime.Frame
+		if frame, more = frames.Next(); frame.Function == first.Function {
+			return true
+		}
+	}
+	return false
+}

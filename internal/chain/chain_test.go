@@ -1,0 +1,59 @@
+package chain_test
+
+import (
+	"net/http"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/iamhttp/iamhttp/internal/chain"
+)
+
+type wrapped struct{ http.RoundTripper }
+
+func (w wrapped) WrappedRoundTripper() http.RoundTripper { return w.RoundTripper }
+
+type opaque struct{ http.RoundTripper }
+
+// cycle is a RoundTripper that wraps itself.
+type cycle struct{ http.RoundTripper }
+
+func (c cycle) WrappedRoundTripper() http.RoundTripper { return c }
+
+func TestTheChainEndsWhereARoundTripperDoesNotRevealWhatItWraps(t *testing.T) {
+	base := new(http.Transport)
+	hidden := opaque{base}
+	assert.Empty(t, slices.Collect(chain.Of(nil)))
+	assert.Equal(t, []http.RoundTripper{wrapped{base}, base}, slices.Collect(chain.Of(wrapped{base})))
+	assert.Equal(t, []http.RoundTripper{wrapped{hidden}, hidden}, slices.Collect(chain.Of(wrapped{hidden})))
+	assert.Len(t, slices.Collect(chain.Of(cycle{})), 100)
+
+	found, ok := chain.Find[*http.Transport](wrapped{wrapped{base}})
+	assert.True(t, ok)
+	assert.Same(t, base, found)
+	_, ok = chain.Find[*http.Transport](hidden)
+	assert.False(t, ok)
+
+	assert.True(t, chain.Has(wrapped{wrapped{base}}, func(w wrapped) bool { return w.RoundTripper == base }))
+	assert.False(t, chain.Has(wrapped{base}, func(*http.Transport) bool { return false }))
+}
+
+func TestNestedTellsAFunctionThatHasCalledItself(t *testing.T) {
+	assert.Equal(t, []bool{true, true, false}, calls(2))
+}
+
+// calls returns what Nested says in calls and in the n calls of itself below.
+func calls(n int) []bool {
+	var below []bool
+	if n > 0 {
+		func() { below = calls(n - 1) }() // this function calls itself, too
+	}
+	nested := chain.Nested(0)
+	func() {
+		if chain.Nested(1) != nested {
+			panic("Nested(1) must tell the same of the caller")
+		}
+	}()
+	return append(below, nested)
+}

@@ -1,0 +1,80 @@
+package neterr
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// The limits for reading a request body ahead of its retry.
+const (
+	maxProbe  = 8 << 20
+	probeTime = 50 * time.Millisecond
+)
+
+// BodyFailed reports whether a retry of req would fail, because its body cannot be read.
+// To find out, it reads the beginning of a fresh body. It takes at most 50 ms, also if a
+// Read blocks. It does not read after an error that says that the connection broke. No
+// other error says where it comes from: net/http returns the errors of a body unchanged,
+// and a body may come from a network, too.
+func BodyFailed(req *http.Request, err error) bool {
+	if req.Body == nil || req.Body == http.NoBody || broken(err) {
+		return false
+	}
+	body, err := req.GetBody()
+	if err != nil || body == nil {
+		return false
+	}
+	end := sync.OnceFunc(func() { body.Close() })
+	failed := make(chan bool, 1)
+	var late atomic.Bool
+	go func() {
+		unreadable := false
+		defer func() {
+			if recover() == nil { // a Read that panics will do so again, where Base can recover
+				end()
+			}
+			failed <- unreadable
+		}()
+		unreadable = !sendable(body, req.ContentLength, &late)
+	}()
+	timer := time.NewTimer(probeTime)
+	defer timer.Stop()
+	select {
+	case f := <-failed:
+		return f
+	case <-timer.C:
+	case <-req.Context().Done():
+	}
+	late.Store(true)
+	go end() // this may end the Read
+	return false
+}
+
+// broken reports whether err says that a connection broke or could not be made.
+func broken(err error) bool {
+	return dialFailed(err) || err == io.EOF || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
+		strings.HasSuffix(err.Error(), "connection reset by peer")
+}
+
+// sendable reports whether a body can probably be read to its end. It stops early if
+// late is set.
+func sendable(body io.Reader, length int64, late *atomic.Bool) bool {
+	var read int64
+	buf := make([]byte, 32<<10)
+	for idle := 0; read < maxProbe && idle < 100 && !late.Load(); idle++ {
+		n, err := body.Read(buf)
+		if err != nil {
+			return err == io.EOF && (length <= 0 || read+int64(n) == length)
+		}
+		if n > 0 {
+			read, idle = read+int64(n), 0
+		}
+	}
+	return true
+}

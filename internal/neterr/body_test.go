@@ -1,0 +1,82 @@
+package neterr_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/iotest"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/iamhttp/iamhttp/internal/neterr"
+)
+
+// request returns a request whose body is read from what open returns.
+func request(t *testing.T, length int64, open func() io.Reader) *http.Request {
+	req := (&http.Request{ContentLength: length}).WithContext(t.Context())
+	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(open()), nil }
+	req.Body, _ = req.GetBody()
+	return req
+}
+
+func TestABodyFailsIfItCannotBeReadOrHasAnotherLength(t *testing.T) {
+	text := func(s string) func() io.Reader { return func() io.Reader { return strings.NewReader(s) } }
+	failing := func(err error) func() io.Reader {
+		return func() io.Reader {
+			return io.MultiReader(strings.NewReader(strings.Repeat("x", 100<<10)), iotest.ErrReader(err))
+		}
+	}
+	unknown := errors.New("unknown")
+	for name, tt := range map[string]struct {
+		err    error
+		body   func() io.Reader
+		length int64
+		want   bool
+	}{
+		"a body with the announced length":       {unknown, text("text"), 4, false},
+		"a body of unknown length":               {unknown, text("text"), -1, false},
+		"a body shorter than announced":          {unknown, text("text"), 5, true},
+		"a body longer than announced":           {unknown, text("text"), 3, true},
+		"an empty body":                          {unknown, text(""), 0, false},
+		"a body that fails late":                 {unknown, failing(errors.New("disk full")), 1 << 20, true},
+		"a body that is a directory":             {&net.OpError{Op: "readfrom", Err: &os.PathError{Op: "read", Err: syscall.EISDIR}}, failing(syscall.EISDIR), 1 << 20, true},
+		"a body from a database":                 {errors.New("vault: lost connection"), failing(errors.New("vault: lost connection")), -1, true},
+		"a body from another response":           {errors.New("http2: client connection lost"), failing(errors.New("http2: client connection lost")), -1, true},
+		"a body that breaks off":                 {io.ErrUnexpectedEOF, failing(io.ErrUnexpectedEOF), -1, true},
+		"a connection that was reset":            {fmt.Errorf("write: %w", syscall.ECONNRESET), failing(unknown), -1, false},
+		"a connection that was closed":           {io.EOF, failing(unknown), -1, false},
+		"a connection that could not be made":    {&net.OpError{Op: "dial", Err: unknown}, failing(unknown), -1, false},
+		"a body that ends too early after 8 MiB": {unknown, text(strings.Repeat("x", 9<<20)), 20 << 20, false},
+		"a body whose Read panics":               {unknown, func() io.Reader { return nil }, -1, false},
+	} {
+		assert.Equal(t, tt.want, neterr.BodyFailed(request(t, tt.length, tt.body), tt.err), name)
+	}
+	assert.False(t, neterr.BodyFailed(new(http.Request), unknown), "a request without a body")
+}
+
+// slow is a body whose Reads take their time, and that Close does not end.
+type slow struct{ every time.Duration }
+
+func (s slow) Read(p []byte) (int, error) {
+	time.Sleep(s.every)
+	return len(p), nil
+}
+
+func TestASlowBodyIsReadForAtMost50Milliseconds(t *testing.T) {
+	for name, every := range map[string]time.Duration{"each Read takes a while": time.Millisecond, "a Read blocks": time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			start := time.Now()
+			assert.False(t, neterr.BodyFailed(request(t, -1, func() io.Reader { return slow{every} }), errors.New("unknown")), name)
+			assert.Equal(t, 50*time.Millisecond, time.Since(start), name)
+			time.Sleep(2 * time.Hour) // until the last Read has ended
+		})
+	}
+}

@@ -1,0 +1,81 @@
+package resend
+
+import (
+	"context"
+	"math"
+	"net/http"
+	"time"
+)
+
+// An attempt is the context of one attempt of a go-retryablehttp client.
+type attempt struct {
+	Context
+	sent    time.Time
+	fastest time.Duration // the shortest time to a response so far; math.MaxInt64: none
+}
+
+type attemptKey struct{}
+
+// Value returns the attempt for this package's attemptKey.
+func (a *attempt) Value(k any) any {
+	if k == (attemptKey{}) {
+		return a
+	}
+	return a.Context.Value(k)
+}
+
+// Next counts a retry of a go-retryablehttp client in the context of req, in place of the
+// previous attempt's count.
+func Next(req *http.Request) {
+	set(req.Context(), req, Of(req.Context()).Count+1)
+}
+
+// Start notes that a go-retryablehttp client sends req now. If this is the first attempt,
+// req may be the caller's own request, so its context changes only if that is needed: if
+// it has a deadline, or if an earlier call has sent the request.
+func Start(req *http.Request, first bool) {
+	ctx := req.Context()
+	if !first {
+		if a, ok := ctx.Value(attemptKey{}).(*attempt); ok {
+			a.sent = time.Now()
+		}
+		return
+	}
+	if a, ok := ctx.(*attempt); ok {
+		ctx = a.Context.Context
+	}
+	above := Of(ctx)
+	if above.Began == 0 { // the count is not from a Transport above
+		above.Count = 0
+	}
+	if _, limited := ctx.Deadline(); limited || Of(req.Context()).Count != above.Count {
+		set(context.Background(), req, above.Count)
+	}
+}
+
+// set stores count in the context of req. The times of the attempts before are those in
+// previous.
+func set(previous context.Context, req *http.Request, count int) {
+	next := &attempt{sent: time.Now(), fastest: math.MaxInt64}
+	if a, ok := previous.Value(attemptKey{}).(*attempt); ok {
+		next.fastest = a.fastest
+	}
+	ctx := req.Context()
+	if a, ok := ctx.(*attempt); ok {
+		ctx = a.Context.Context
+	}
+	next.Context = Context{Context: ctx, Resend: Resend{Count: count}}
+	*req = *req.WithContext(next)
+}
+
+// Fastest returns the shortest time to a response in a call of a go-retryablehttp client,
+// if the latest response has just arrived. It returns 0 if the time is unknown. ctx is
+// the context of the attempt.
+func Fastest(ctx context.Context) time.Duration {
+	a, ok := ctx.Value(attemptKey{}).(*attempt)
+	if !ok {
+		return 0
+	}
+	a.fastest = min(a.fastest, time.Since(a.sent))
+	return a.fastest
+}

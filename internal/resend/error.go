@@ -1,0 +1,34 @@
+package resend
+
+import "errors"
+
+// An Error is the final error of a Transport that got no response in several attempts.
+// It tells a Transport above how many these were.
+type Error struct {
+	Err      error
+	Attempts int
+}
+
+func (e *Error) Error() string { return e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Timeout says what Err says, because a url.Error asks only the error that it holds.
+func (e *Error) Timeout() bool {
+	t, ok := e.Err.(interface{ Timeout() bool })
+	return ok && t.Timeout()
+}
+
+// Attempts returns how many attempts led to err, and err itself or, if err is an Error,
+// the error in it.
+func Attempts(err error) (int, error) {
+	var e *Error
+	if !errors.As(err, &e) {
+		return 1, err
+	}
+	if err == error(e) {
+		err = e.Err
+	}
+	return e.Attempts, err
+}
