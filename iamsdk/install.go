@@ -86,20 +86,20 @@ func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	resp, err := s.t.RoundTrip(own)
 	if err != nil {
-		s.logins.ends(req, 0, err, s.o)
+		s.logins.ends(req, nil, err, s.o)
 		return nil, err
 	}
 	failure := failureOf(resp, rec)
 	if failure == nil {
-		s.logins.ends(req, resp.StatusCode, nil, s.o)
+		s.logins.ends(req, resp, nil, s.o)
 		return resp, nil
 	}
 	recent.add(failure, &s.logins)
-	if s.logins.ends(req, resp.StatusCode, failure, s.o) {
+	if s.logins.ends(req, resp, failure, s.o) {
 		resp.Body.Close()
 		return nil, failure
 	}
-	s.resends.keep(s.o.Resends, req, resp, failure)
+	s.resends.keep(s.o.Resends, req, failure)
 	return resp, nil
 }
 

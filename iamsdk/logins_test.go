@@ -313,13 +313,12 @@ func TestOnlyALoginIsSentAgainAfterA502(t *testing.T) {
 				service.On("/", iamtest.Page(502))
 				client := &http.Client{Transport: &service}
 				iamsdk.Install(client, nil, iamsdk.GopherTelekomCloud())
-				for range 2 {
+				asAnSDK(2, func(int) {
 					_, path, _ := strings.Cut(target, " ")
 					resp, err := client.Post("https://iam.example"+path, "application/json", strings.NewReader("{}"))
 					require.NoError(t, err)
 					resp.Body.Close()
-					time.Sleep(resendWait)
-				}
+				})
 				service.AssertCount(t, requests)
 			})
 		})
