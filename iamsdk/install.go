@@ -19,6 +19,7 @@
 package iamsdk
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 
@@ -26,8 +27,8 @@ import (
 )
 
 // Install makes client send its requests through t, sets t.PassThrough, and works around
-// the SDK behaviors that o describes. Call it once for each client, after you set the
-// client's RoundTripper and before you log in. If client is nil, Install does nothing.
+// the SDK behaviors that o describes. Call it after you set the client's RoundTripper and
+// before you log in. If client is nil, Install does nothing.
 //
 // If t is nil, Install uses a Transport with the default settings. If t.Base is nil,
 // Install sets it to the RoundTripper that client already has, such as one that signs
@@ -35,56 +36,87 @@ import (
 // its own Transport, but give all Transports the same Gate. Clients may share a Transport
 // only if they have the same Options and the same RoundTripper (or none).
 //
+// If you call Install again for the same client, t replaces the earlier Transport (if t
+// is nil, that one stays), and all Options apply. If the client's RoundTripper passes its
+// requests to t in a way that Install cannot see, they fail with an error.
+//
 // A successful call makes a few more small allocations than it would with t alone. [Wrap]
 // needs these allocations to report how many attempts a call took.
 func Install(client *http.Client, t *iamhttp.Transport, o Options) {
 	if client == nil {
 		return
 	}
+	below := client.Transport
+	for rt := range inside(below) {
+		if s, ok := rt.(*session); ok { // set by an earlier call to Install
+			o = o.with(s.o)
+			t = cmp.Or(t, s.t)
+		}
+	}
+	switch above := below.(type) {
+	case *session:
+		below = above.base
+		if t == above.t {
+			below = above.sends
+		}
+	case *iamhttp.Transport: // t replaces it, because each of the two would ask the gate
+		if t != nil && above != nil && above != t {
+			below = above.Base
+		}
+	}
 	if t == nil {
 		t = new(iamhttp.Transport)
-	}
-	below := client.Transport
-	if s, ok := below.(*session); ok { // client.Transport was set by an earlier call to Install
-		below = s.t
 	}
 	// Write the fields of t only if they differ, because another client may already be
 	// using t.
 	if !t.PassThrough {
 		t.PassThrough = true
 	}
-	if t.Base == nil && below != nil && below != t {
+	s := &session{t: t, sends: t, o: o}
+	switch {
+	case leadsTo(below, t):
+		s.sends = below
+	case t.Base == nil && below != nil && below != t:
 		t.Base = below
-	}
-	if o.ResendsUnanswered {
-		if _, done := t.Base.(*unanswered); !done {
-			if u := guard(t.Base, t.RetryConnectionErrors); u != nil {
-				t.Base = u
-			}
+		if isOpaque(below) {
+			t.Base = &loop{below}
 		}
 	}
-	client.Transport = &session{t: t, o: o}
+	if o.ResendsUnanswered {
+		protect(t, mostInside)
+	}
+	s.base = t.Base
+	client.Transport = s
 }
 
 // A session is the RoundTripper that Install sets in a client: a Transport, wrapped in
 // the workarounds that the Options call for.
 type session struct {
 	t       *iamhttp.Transport
+	sends   http.RoundTripper // t, or the client's RoundTripper if that one leads to t
+	base    http.RoundTripper // t.Base as Install left it, because a later Install may change it
 	o       Options
 	logins  logins
 	resends resends
 }
 
 func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
+	if above, ok := req.Context().Value(sendingKey{}).(*sending); ok && above.sends(req) {
+		return s.pass(above, req)
+	}
 	if resp := s.resends.answer(req); resp != nil {
 		return resp, nil
 	}
 	ctx, rec := iamhttp.WithRecorder(req.Context())
-	own := req.WithContext(ctx)
+	own := newSending(ctx, req)
+	_, own.done = s.sends.(*iamhttp.Transport)
 	if s.o.ClosesConnections {
-		own.Close = false
+		own.request.Close = false
 	}
-	resp, err := s.t.RoundTrip(own)
+	resp, err := s.sends.RoundTrip(&own.request)
+	if e, ok := err.(*iamhttp.StatusError); ok && isAnswer(e, req) { // not errors.As, because a wrapped one may be that of another request
+		resp, err = responseOf(e, &own.request), nil
+	}
 	if err != nil {
 		s.logins.ends(req, nil, err, s.o)
 		return nil, err
@@ -101,6 +133,23 @@ func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	s.resends.keep(s.o.Resends, req, failure)
 	return resp, nil
+}
+
+// pass passes a request on that a later Install's session is already sending.
+func (s *session) pass(above *sending, req *http.Request) (*http.Response, error) {
+	switch {
+	case !above.done:
+		return s.sends.RoundTrip(req)
+	case s.base == nil:
+		return http.DefaultTransport.RoundTrip(req)
+	}
+	return s.base.RoundTrip(req)
+}
+
+// isAnswer reports whether e is the error that a Transport below made of the response to
+// req, because that Transport does not have PassThrough set. The SDK needs the response.
+func isAnswer(e *iamhttp.StatusError, req *http.Request) bool {
+	return e != nil && e.Cause == nil && e.Method == cmp.Or(req.Method, http.MethodGet) && e.URL == redact(req.URL.String())
 }
 
 // failureOf returns the failure that a response reports, or nil if the response is a

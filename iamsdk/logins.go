@@ -125,7 +125,7 @@ func (l *logins) ends(req *http.Request, resp *http.Response, err error, o Optio
 	}
 	counts := l.counts(hasToken)
 	if k == nil {
-		if login && l.marks.count.Load() > 0 && (o.EndlessLogin || o.LoginHangs) { // the SDK logs in in another goroutine than the call's
+		if login && l.marks.count.Load() > 0 && (o.EndlessLogin || o.LoginHangs) { // the login has a goroutine of its own
 			return true
 		}
 		l.put(goroutine, &mark{at: time.Now(), stack: now, target: targetOf(req), counted: counts, logins: l.count}, mostOpen, openFor)

@@ -1,6 +1,10 @@
 package iamsdk
 
-import "github.com/iamhttp/iamhttp"
+import (
+	"slices"
+
+	"github.com/iamhttp/iamhttp"
+)
 
 // Options lists the behaviors of an SDK that cannot be switched off, so that [Install]
 // can work around them. To get the Options for your SDK, call the function that is named
@@ -41,7 +45,8 @@ type Options struct {
 	// resends to requests without a body that may be sent twice (GET, HEAD, PUT, DELETE
 	// and the like). If the Transport's RetryConnectionErrors is set, the resends of
 	// those requests are prevented too. The workaround works only if the client's
-	// RoundTripper has an exported field, such as Rt, that holds the next RoundTripper.
+	// RoundTripper, or one inside of it, has an exported field, such as Rt, that holds the
+	// next RoundTripper; the field must not be nil, and must have an interface type.
 	ResendsUnanswered bool
 
 	// ClosesConnections means that the SDK sets Close on each request, so that every
@@ -49,6 +54,17 @@ type Options struct {
 	// that reuses connections, a POST, PUT or DELETE can then fail because the service
 	// closes the connection just as the request is sent.
 	ClosesConnections bool
+}
+
+// with returns the Options of an SDK that has the behaviors of both o and p.
+func (o Options) with(p Options) Options {
+	return Options{
+		EndlessLogin:      o.EndlessLogin || p.EndlessLogin,
+		LoginHangs:        o.LoginHangs || p.LoginHangs,
+		Resends:           slices.Concat(o.Resends, p.Resends),
+		ResendsUnanswered: o.ResendsUnanswered || p.ResendsUnanswered,
+		ClosesConnections: o.ClosesConnections || p.ClosesConnections,
+	}
 }
 
 // GopherTelekomCloud returns the Options for gophertelekomcloud, as of November 2026.
