@@ -126,7 +126,7 @@ func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
 		s.logins.ends(req, resp, nil, s.o)
 		return resp, nil
 	}
-	recent.add(failure, &s.logins)
+	recent.add(req, failure, &s.logins)
 	if s.logins.ends(req, resp, failure, s.o) {
 		resp.Body.Close()
 		return nil, failure
@@ -162,6 +162,10 @@ func failureOf(resp *http.Response, rec *iamhttp.Recorder) *iamhttp.StatusError 
 	if err := iamhttp.CheckResponse(resp); err != nil {
 		var e *iamhttp.StatusError
 		_ = errors.As(err, &e)
+		e.Attempts = 1
+		if resp.Request != nil {
+			e.Attempts += iamhttp.ResendCount(resp.Request.Context())
+		}
 		return e
 	}
 	return nil
