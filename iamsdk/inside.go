@@ -1,12 +1,10 @@
 package iamsdk
 
 import (
-	"context"
 	"errors"
 	"iter"
 	"net/http"
 	"reflect"
-	"sync/atomic"
 
 	"github.com/iamhttp/iamhttp"
 )
@@ -88,37 +86,6 @@ func isOpaque(rt http.RoundTripper) bool {
 		}
 	}
 	return false
-}
-
-// A sending is a request that a session is sending, and the context of that request. One
-// allocation holds both.
-type sending struct {
-	context.Context
-	request http.Request
-	done    bool                 // whether the session passes the request to its Transport itself
-	in      atomic.Pointer[loop] // the loop that the request has passed; nil if none
-}
-
-type sendingKey struct{}
-
-func newSending(ctx context.Context, req *http.Request) *sending {
-	s := &sending{Context: ctx}
-	s.request = *req.WithContext(s)
-	return s
-}
-
-func (s *sending) Value(key any) any {
-	if key == (sendingKey{}) {
-		return s
-	}
-	return s.Context.Value(key)
-}
-
-// sends reports whether req is the request that is being sent, and not one that a
-// RoundTripper below makes itself.
-func (s *sending) sends(req *http.Request) bool {
-	own := &s.request
-	return req.Method == own.Method && req.URL != nil && own.URL != nil && req.URL.Host == own.URL.Host && req.URL.Path == own.URL.Path
 }
 
 // A loop is the Base of a Transport. It ends a request that comes back to it from the

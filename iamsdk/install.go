@@ -113,15 +113,20 @@ func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
 	if s.o.ClosesConnections {
 		own.request.Close = false
 	}
-	resp, err := s.sends.RoundTrip(&own.request)
-	if e, ok := err.(*iamhttp.StatusError); ok && isAnswer(e, req) { // not errors.As, because a wrapped one may be that of another request
-		resp, err = responseOf(e, &own.request), nil
+	if logsIn(req) {
+		own.login = rec
 	}
-	if err != nil {
+	resp, err := s.sends.RoundTrip(&own.request)
+	failure := answerIn(err, req)
+	switch {
+	case failure != nil:
+		resp = responseOf(failure, &own.request)
+	case err != nil:
 		s.logins.ends(req, nil, err, s.o)
 		return nil, err
+	default:
+		failure = failureOf(resp, rec)
 	}
-	failure := failureOf(resp, rec)
 	if failure == nil {
 		s.logins.ends(req, resp, nil, s.o)
 		return resp, nil
@@ -146,10 +151,22 @@ func (s *session) pass(above *sending, req *http.Request) (*http.Response, error
 	return s.base.RoundTrip(req)
 }
 
-// isAnswer reports whether e is the error that a Transport below made of the response to
-// req, because that Transport does not have PassThrough set. The SDK needs the response.
-func isAnswer(e *iamhttp.StatusError, req *http.Request) bool {
-	return e != nil && e.Cause == nil && e.Method == cmp.Or(req.Method, http.MethodGet) && e.URL == redact(req.URL.String())
+// answerIn returns the failure behind an error that the Transport returned in place of
+// the response to req, or nil. The SDK needs the response. There is one in two cases: a
+// Transport further down does not have PassThrough set, or the account is locked.
+func answerIn(err error, req *http.Request) *iamhttp.StatusError {
+	e, ok := err.(*iamhttp.StatusError) // not errors.As, because a wrapped one may be that of another request
+	switch {
+	case !ok || e == nil || req.URL == nil:
+		return nil
+	case errors.Is(e.Cause, errLocked):
+		own := *e
+		own.Stop, own.Cause = iamhttp.StopNotRetryable, nil
+		return &own
+	case e.Cause == nil && e.Method == cmp.Or(req.Method, http.MethodGet) && e.URL == redact(req.URL.String()):
+		return e
+	}
+	return nil
 }
 
 // failureOf returns the failure that a response reports, or nil if the response is a
