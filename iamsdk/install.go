@@ -40,6 +40,9 @@ import (
 // is nil, that one stays), and all Options apply. If the client's RoundTripper passes its
 // requests to t in a way that Install cannot see, they fail with an error.
 //
+// Whatever the Options, a login is not retried if its response says that the account is
+// locked.
+//
 // A successful call makes a few more small allocations than it would with t alone. [Wrap]
 // needs these allocations to report how many attempts a call took.
 func Install(client *http.Client, t *iamhttp.Transport, o Options) {

@@ -52,7 +52,7 @@ func (s *sending) isLocked() bool {
 		return false
 	}
 	e, ok := s.login.Last()
-	return ok && e.Reason() == iamhttp.ReasonAccountLocked
+	return ok && e.Stop == iamhttp.StopUnset && e.Reason() == iamhttp.ReasonAccountLocked // StopUnset: it would be retried
 }
 
 // Done returns a channel that is closed when the context ends.
