@@ -192,7 +192,7 @@ func TestErrorBodiesAreParsed(t *testing.T) {
 		"HTML":                                 {502, `<html><head><title>502 Bad Gateway</title></head></html>`, "", "", ""},
 		"text without a Content-Type":          {503, `upstream connect error`, "", "", ""},
 		"empty":                                {504, "", "", "", ""},
-		"an array":                             {500, `[{"message":"x"}]`, "", "", ""},
+		"an array":                             {500, `[{"message":"x"}]`, "", "x", ""},
 		"a string":                             {500, `"message"`, "", "", ""},
 		"an empty object":                      {500, `{}`, "", "", ""},
 		"an object without a colon":            {500, `{"message" "x"}`, "", "", ""},
@@ -253,7 +253,7 @@ func TestErrorBodiesOfOtherServicesAreParsed(t *testing.T) {
 		"JSON in the message, code outside":       {404, `{"error_code":"A.1","error_msg":` + inString(`{"code":"B.2","message":"x","request_id":"r"}`) + `}`, "A.1", "x", "r"},
 		"braces in the message that are not JSON": {404, `{"message":"{x}"}`, "", "{x}", ""},
 		"JSON in a string in a string":            {404, inString(inString(`{"message":"x"}`)), "", "", ""},
-		"a JSON string that holds plain text":     {500, inString("just a text"), "", "", ""},
+		"a JSON string that holds plain text":     {500, inString("just a text"), "", "just a text", ""},
 
 		"WebOb":                                      {404, `{"message": "The resource could not be found.<br /><br />\n\n\n", "code": "404 Not Found", "title": "Not Found"}`, "", "The resource could not be found.", ""},
 		"WebOb, with another status in the code":     {401, `{"message": "x", "code": "403 Forbidden", "title": "Forbidden"}`, "", "x", ""},
@@ -289,6 +289,14 @@ func TestErrorBodiesOfOtherServicesAreParsed(t *testing.T) {
 		"msg if message is null":                 {400, `{"msg":"x","message":null,"error_code":null,"errCode":"A.1"}`, "A.1", "x", ""},
 		"errors array of sentences":              {403, `{"errors":["permission denied"]}`, "", "permission denied", ""},
 
+		"fault and faultstring":                        {503, `{"fault":{"faultstring":"x","detail":{"errorcode":"messaging.adaptors"}}}`, "", "x", ""},
+		"an array of errors":                           {400, `[{"error_code":"A.1","error_msg":"x","request_id":"r"},{"error_msg":"y"}]`, "A.1", "x", "r"},
+		"an array of errors in error":                  {400, ` {"error": [{"code":"A.1","message":"x"}]}`, "A.1", "x", ""},
+		"an empty array":                               {400, `[]`, "", "", ""},
+		"a plain text in a string":                     {404, `"no such \"user\""`, "", `no such "user"`, ""},
+		"a plain text in a string, cut off":            {404, `"no such user`, "", "no such user", ""},
+		"an empty string":                              {404, `""`, "", "", ""},
+		"HTML in a string":                             {404, `"<html>no</html>"`, "", "", ""},
 		"encoded_authorization_message is not printed": {403, `{"error_code":"PAP5.0013","error_msg":"x","encoded_authorization_message":"Egpjbi1ub"}`, "PAP5.0013", "x", ""},
 	}
 	for name, tt := range tests {

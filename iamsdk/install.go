@@ -19,6 +19,7 @@
 package iamsdk
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 
@@ -26,8 +27,8 @@ import (
 )
 
 // Install makes client send its requests through t, sets t.PassThrough, and works around
-// the SDK behaviors that o describes. Call it once for each client, after you set the
-// client's RoundTripper and before you log in. If client is nil, Install does nothing.
+// the SDK behaviors that o describes. Call it after you set the client's RoundTripper and
+// before you log in. If client is nil, Install does nothing.
 //
 // If t is nil, Install uses a Transport with the default settings. If t.Base is nil,
 // Install sets it to the RoundTripper that client already has, such as one that signs
@@ -35,72 +36,140 @@ import (
 // its own Transport, but give all Transports the same Gate. Clients may share a Transport
 // only if they have the same Options and the same RoundTripper (or none).
 //
+// If you call Install again for the same client, t replaces the earlier Transport (if t
+// is nil, that one stays), and all Options apply. If the client's RoundTripper passes its
+// requests to t in a way that Install cannot see, they fail with an error.
+//
+// Whatever the Options, a login is not retried if its response says that the account is
+// locked.
+//
 // A successful call makes a few more small allocations than it would with t alone. [Wrap]
 // needs these allocations to report how many attempts a call took.
 func Install(client *http.Client, t *iamhttp.Transport, o Options) {
 	if client == nil {
 		return
 	}
+	below := client.Transport
+	for rt := range inside(below) {
+		if s, ok := rt.(*session); ok { // set by an earlier call to Install
+			o = o.with(s.o)
+			t = cmp.Or(t, s.t)
+		}
+	}
+	switch above := below.(type) {
+	case *session:
+		below = above.base
+		if t == above.t {
+			below = above.sends
+		}
+	case *iamhttp.Transport: // t replaces it, because each of the two would ask the gate
+		if t != nil && above != nil && above != t {
+			below = above.Base
+		}
+	}
 	if t == nil {
 		t = new(iamhttp.Transport)
-	}
-	below := client.Transport
-	if s, ok := below.(*session); ok { // client.Transport was set by an earlier call to Install
-		below = s.t
 	}
 	// Write the fields of t only if they differ, because another client may already be
 	// using t.
 	if !t.PassThrough {
 		t.PassThrough = true
 	}
-	if t.Base == nil && below != nil && below != t {
+	s := &session{t: t, sends: t, o: o}
+	switch {
+	case leadsTo(below, t):
+		s.sends = below
+	case t.Base == nil && below != nil && below != t:
 		t.Base = below
-	}
-	if o.ResendsUnanswered {
-		if _, done := t.Base.(*unanswered); !done {
-			if u := guard(t.Base, t.RetryConnectionErrors); u != nil {
-				t.Base = u
-			}
+		if isOpaque(below) {
+			t.Base = &loop{below}
 		}
 	}
-	client.Transport = &session{t: t, o: o}
+	if o.ResendsUnanswered {
+		protect(t, mostInside)
+	}
+	s.base = t.Base
+	client.Transport = s
 }
 
 // A session is the RoundTripper that Install sets in a client: a Transport, wrapped in
 // the workarounds that the Options call for.
 type session struct {
 	t       *iamhttp.Transport
+	sends   http.RoundTripper // t, or the client's RoundTripper if that one leads to t
+	base    http.RoundTripper // t.Base as Install left it, because a later Install may change it
 	o       Options
 	logins  logins
 	resends resends
 }
 
 func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
+	if above, ok := req.Context().Value(sendingKey{}).(*sending); ok && above.sends(req) {
+		return s.pass(above, req)
+	}
 	if resp := s.resends.answer(req); resp != nil {
 		return resp, nil
 	}
 	ctx, rec := iamhttp.WithRecorder(req.Context())
-	own := req.WithContext(ctx)
+	own := newSending(ctx, req)
+	_, own.done = s.sends.(*iamhttp.Transport)
 	if s.o.ClosesConnections {
-		own.Close = false
+		own.request.Close = false
 	}
-	resp, err := s.t.RoundTrip(own)
-	if err != nil {
-		s.logins.ends(req, 0, err, s.o)
+	if logsIn(req) {
+		own.login = rec
+	}
+	resp, err := s.sends.RoundTrip(&own.request)
+	failure := answerIn(err, req)
+	switch {
+	case failure != nil:
+		resp = responseOf(failure, &own.request)
+	case err != nil:
+		s.logins.ends(req, nil, err, s.o)
 		return nil, err
+	default:
+		failure = failureOf(resp, rec)
 	}
-	failure := failureOf(resp, rec)
 	if failure == nil {
-		s.logins.ends(req, resp.StatusCode, nil, s.o)
+		s.logins.ends(req, resp, nil, s.o)
 		return resp, nil
 	}
-	recent.add(failure, &s.logins)
-	if s.logins.ends(req, resp.StatusCode, failure, s.o) {
+	recent.add(req, failure, &s.logins)
+	if s.logins.ends(req, resp, failure, s.o) {
 		resp.Body.Close()
 		return nil, failure
 	}
-	s.resends.keep(s.o.Resends, req, resp, failure)
+	s.resends.keep(s.o.Resends, req, failure)
 	return resp, nil
+}
+
+// pass passes a request on that a later Install's session is already sending.
+func (s *session) pass(above *sending, req *http.Request) (*http.Response, error) {
+	switch {
+	case !above.done:
+		return s.sends.RoundTrip(req)
+	case s.base == nil:
+		return http.DefaultTransport.RoundTrip(req)
+	}
+	return s.base.RoundTrip(req)
+}
+
+// answerIn returns the failure behind an error that the Transport returned in place of
+// the response to req, or nil. The SDK needs the response. There is one in two cases: a
+// Transport further down does not have PassThrough set, or the account is locked.
+func answerIn(err error, req *http.Request) *iamhttp.StatusError {
+	e, ok := err.(*iamhttp.StatusError) // not errors.As, because a wrapped one may be that of another request
+	switch {
+	case !ok || e == nil || req.URL == nil:
+		return nil
+	case errors.Is(e.Cause, errLocked):
+		own := *e
+		own.Stop, own.Cause = iamhttp.StopNotRetryable, nil
+		return &own
+	case e.Cause == nil && e.Method == cmp.Or(req.Method, http.MethodGet) && e.URL == redact(req.URL.String()):
+		return e
+	}
+	return nil
 }
 
 // failureOf returns the failure that a response reports, or nil if the response is a
@@ -113,6 +182,10 @@ func failureOf(resp *http.Response, rec *iamhttp.Recorder) *iamhttp.StatusError 
 	if err := iamhttp.CheckResponse(resp); err != nil {
 		var e *iamhttp.StatusError
 		_ = errors.As(err, &e)
+		e.Attempts = 1
+		if resp.Request != nil {
+			e.Attempts += iamhttp.ResendCount(resp.Request.Context())
+		}
 		return e
 	}
 	return nil

@@ -1,92 +1,161 @@
 package iamsdk
 
 import (
-	"maps"
 	"net/http"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// logins tracks how the SDK of one client logs in.
+// logins tracks how the SDK of one client logs in. Its marks are the 401s of calls that
+// may continue after a login.
 type logins struct {
-	opened atomic.Int32 // len(open), which can be read without mu, so that most requests need no lock
+	marks
+	usesTokens atomic.Bool // whether a request had a token
 
-	mu       sync.Mutex
-	count    int                  // number of logins that succeeded
-	open     map[string]time.Time // time of the 401 that a goroutine's call got; the call may continue after a login
-	forgot   time.Time            // when old entries of open were last removed
-	failed   error                // reason why the latest login failed; nil if it succeeded or the reason is unknown
-	failedAt time.Time
+	// guarded by mu, as the marks are:
+	count    int       // number of logins that succeeded
+	noToken  bool      // whether the latest of them delivered no token
+	failed   error     // reason why the latest login failed; nil if it succeeded or the reason is unknown
+	failedAt time.Time // when it failed
 }
 
-// An entry of logins.open is removed when its call ends or its goroutine makes another
-// call. If neither happens, the entry stays for at least openFor, after which no service
-// can still be responding. If there are more than mostOpen entries, the oldest one is
-// removed.
+// A 401 is remembered for at least openFor, after which no service can still be
+// responding, but at most mostOpen are remembered.
 const (
 	openFor  = 24 * time.Hour
 	mostOpen = 10_000
 )
 
+// mostExcused limits the 401s of a call that do not count, so that every call ends.
+const mostExcused = 10
+
 // logsIn reports whether a request asks for a token from version 2 or 3 of the API. The
 // suffix /tokens is not enough, because services have other paths that end in /tokens.
 func logsIn(req *http.Request) bool {
-	return req.Method == http.MethodPost &&
-		(strings.HasSuffix(req.URL.Path, "/auth/tokens") || strings.HasSuffix(req.URL.Path, "/v2.0/tokens"))
+	return req.Method == http.MethodPost && req.URL != nil &&
+		(strings.HasSuffix(req.URL.Path, "/auth/tokens") || isVersion2(req))
 }
 
-// ends records the outcome of a request: the status of its response (0 if there was no
-// response) and, if the request failed, the error. It reports whether the outcome is a
-// 401 after which an SDK with these Options would never end the call.
-//
-// With EndlessLogin, the 401 in question is the second one of a call. Once a login has
-// succeeded, a 401 for a request without a token does not count, because the SDK sends
-// requests without a token while another caller is logging in.
-//
-// With LoginHangs, the 401 in question is one for any request of a login that a call is
-// waiting for.
-func (l *logins) ends(req *http.Request, status int, err error, o Options) bool {
-	refused, login := status == http.StatusUnauthorized, logsIn(req)
-	if !refused && !login && l.opened.Load() == 0 {
-		return false
-	}
-	if status >= 300 && status < 400 { // the call continues after a redirect
-		return false
-	}
-	goroutine, place, now := goroutine(), placeOf(), time.Now()
+// isVersion2 reports whether a login is one of version 2, which returns the token in the
+// body.
+func isVersion2(req *http.Request) bool { return strings.HasSuffix(req.URL.Path, "/v2.0/tokens") }
 
+// A place is the point in an SDK call at which a request is sent.
+type place uint8
+
+const (
+	first   place = iota // the request is the first one of a call
+	resend               // the call is sending its request again
+	inLogin              // the request is part of a login that a call is waiting for
+	unclear              // the request is either first or resend
+)
+
+// placeOf returns the place of a request, relative to the goroutine's latest 401.
+func (l *logins) placeOf(req *http.Request, k *mark, now stack) place {
+	related, same, loggedIn := k.stack.to(now), k.target == targetOf(req), l.count > k.logins
+	switch {
+	case related == apart, related == equal && (!same || k.gaveUp):
+		return first
+	case related == equal && !loggedIn:
+		return unclear
+	case related == equal:
+		return resend
+	case logsIn(req):
+		return inLogin
+	case same && (related == within || loggedIn):
+		return resend
+	case related == within: // the program called itself, not the SDK
+		return first
+	}
+	return inLogin
+}
+
+// ends records the outcome of a request: its response (nil if there was none) and, if the
+// request failed, the error. It reports whether the outcome is a 401 after which an SDK
+// with these Options would never end the call:
+//
+//   - the second 401 that the call's request gets, with EndlessLogin
+//   - a 401 for any request of a login that a call is waiting for, with either option
+func (l *logins) ends(req *http.Request, resp *http.Response, err error, o Options) bool {
+	refused, login, token := false, logsIn(req), ""
+	if resp != nil {
+		if resp.StatusCode >= 300 && resp.StatusCode < 400 { // the call continues after a redirect
+			return false
+		}
+		refused, token = resp.StatusCode == http.StatusUnauthorized, resp.Header.Get("X-Subject-Token")
+	}
+	hasToken := req.Header.Get("X-Auth-Token") != ""
+	if hasToken && !l.usesTokens.Load() {
+		l.usesTokens.Store(true)
+	}
+	if !refused && !login && token == "" && l.marks.count.Load() == 0 {
+		return false
+	}
+	goroutine := goroutine()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.forget(now)
-	if place == first { // whatever the goroutine did before belongs to another call
-		l.close(goroutine)
+	k, at := l.of[goroutine], first
+	var now stack
+	if k != nil || refused {
+		now = callers()
+	}
+	if k != nil {
+		at = l.placeOf(req, k, now)
+	}
+	if k != nil && at == first { // whatever the goroutine did before belongs to another call
+		l.drop(goroutine)
+		k = nil
 	}
 	switch {
-	case login && err == nil:
+	case err == nil && (login || token != ""):
 		l.count++
-		l.failed = nil
-	case login, place == inLogin && err != nil:
+		l.failed, l.noToken = nil, token == "" && !isVersion2(req)
+	case login, at == inLogin && err != nil:
 		l.fail(err)
 	}
+	if k != nil && at == inLogin {
+		k.gaveUp = err != nil
+	}
 	if !refused {
-		if place == resend {
-			l.close(goroutine)
+		if at == resend || at == unclear {
+			l.drop(goroutine)
 		}
 		return false
 	}
-
-	_, again := l.open[goroutine]
-	counts := req.Header.Get("X-Auth-Token") != "" || l.count == 0
-	ends := o.LoginHangs && place == inLogin || o.EndlessLogin && place == resend && again && counts
-	switch {
-	case ends && place == resend:
-		l.close(goroutine)
-	case o.EndlessLogin && counts && !ends:
-		l.remember(goroutine, now)
+	counts := l.counts(hasToken)
+	if k == nil {
+		if login && l.marks.count.Load() > 0 && (o.EndlessLogin || o.LoginHangs) { // the login has a goroutine of its own
+			return true
+		}
+		l.put(goroutine, &mark{at: time.Now(), stack: now, target: targetOf(req), counted: counts, logins: l.count}, mostOpen, openFor)
+		return false
 	}
-	return ends
+	if at == inLogin {
+		return o.EndlessLogin || o.LoginHangs
+	}
+	if at == resend && !o.EndlessLogin { // the SDK ends the call
+		l.drop(goroutine)
+		return false
+	}
+	if o.EndlessLogin && (counts && at == resend && k.counted || k.excused == mostExcused) {
+		l.drop(goroutine)
+		return true
+	}
+	k.stack, k.logins = now, l.count
+	if counts && at == resend {
+		k.counted = true
+	} else {
+		k.excused++
+	}
+	return false
+}
+
+// counts reports whether a 401 counts toward the end of its call. While one call is
+// logging in, the SDK sends the requests of other calls without a token, which is not
+// their fault. It cannot be the reason if the SDK uses no tokens or has none.
+func (l *logins) counts(hasToken bool) bool {
+	return hasToken || !l.usesTokens.Load() || l.noToken
 }
 
 // fail records that the latest login failed and, if err is a typed error, the reason.
@@ -95,39 +164,6 @@ func (l *logins) fail(err error) {
 	if isTyped(err) {
 		l.failed = err
 	}
-}
-
-// close removes the entry of a goroutine's call from open.
-func (l *logins) close(goroutine string) {
-	delete(l.open, goroutine)
-	l.opened.Store(int32(len(l.open))) //nolint:gosec // at most mostOpen
-}
-
-func (l *logins) remember(goroutine string, at time.Time) {
-	if l.open == nil {
-		l.open = map[string]time.Time{}
-	}
-	l.open[goroutine] = at
-	if len(l.open) > mostOpen {
-		for g, old := range l.open {
-			if old.Before(at) {
-				goroutine, at = g, old
-			}
-		}
-		delete(l.open, goroutine)
-	}
-	l.opened.Store(int32(len(l.open))) //nolint:gosec // at most mostOpen
-}
-
-// forget removes entries of open that are too old. It looks for such entries at most once
-// per openFor.
-func (l *logins) forget(now time.Time) {
-	if now.Sub(l.forgot) < openFor {
-		return
-	}
-	l.forgot = now
-	maps.DeleteFunc(l.open, func(_ string, at time.Time) bool { return now.Sub(at) > openFor })
-	l.opened.Store(int32(len(l.open))) //nolint:gosec // at most mostOpen
 }
 
 // failedSince returns the reason why the latest login failed. It returns nil if the login

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/gate"
 	"github.com/iamhttp/iamhttp/iamsdk"
 	"github.com/iamhttp/iamhttp/iamtest"
 )
@@ -313,16 +314,64 @@ func TestOnlyALoginIsSentAgainAfterA502(t *testing.T) {
 				service.On("/", iamtest.Page(502))
 				client := &http.Client{Transport: &service}
 				iamsdk.Install(client, nil, iamsdk.GopherTelekomCloud())
-				for range 2 {
+				asAnSDK(2, func(int) {
 					_, path, _ := strings.Cut(target, " ")
 					resp, err := client.Post("https://iam.example"+path, "application/json", strings.NewReader("{}"))
 					require.NoError(t, err)
 					resp.Body.Close()
-					time.Sleep(resendWait)
-				}
+				})
 				service.AssertCount(t, requests)
 			})
 		})
+	}
+}
+
+func TestALoginIsNotRetriedIfTheAccountIsLocked(t *testing.T) {
+	lock := iamtest.Keystone(429, "Too many failed login attempts. The account is locked.").With("Retry-After", "1")
+	for name, tt := range map[string]struct {
+		login  iamtest.Answer
+		logins int
+	}{
+		"locked":                 {lock, 1},
+		"locked, without a wait": {iamtest.Keystone(429, "The account is locked."), 1},
+		"locked, with a code":    {iamtest.Answer{Status: 429, Body: `{"error_code":"IAM.0061","error_msg":"No."}`}, 1},
+		"locked after a 429":     {iamtest.Answer{}, 3},
+		"throttled":              {iamtest.Throttled(time.Second), 8},
+	} {
+		for gates, newGate := range map[string]func() gate.Gate{
+			"no gate":  func() gate.Gate { return nil },
+			"any gate": func() gate.Gate { return new(counter) },
+			"the gate": func() gate.Gate { return new(gate.Adaptive) },
+		} {
+			t.Run(name+", "+gates, func(t *testing.T) {
+				eachKind(t, func(t *testing.T, k kind) {
+					service := newAccount()
+					sdk := k.connect(t, service, &iamhttp.Transport{Gate: newGate()})
+					service.expire()
+					answers := []iamtest.Answer{tt.login}
+					if tt.login.Status == 0 {
+						answers = []iamtest.Answer{iamtest.Throttled(time.Second), iamtest.Throttled(0), lock}
+					}
+					service.On("POST /v3/auth/tokens", answers...)
+					_, err := sdk.Request("GET", "/groups", "")
+					_, own := err.(*ErrUnableToReauthenticate)
+					require.True(t, own, "%T", err)
+					var e *iamhttp.StatusError
+					require.ErrorAs(t, iamsdk.Wrap(err), &e)
+					assert.Equal(t, tt.logins, e.Attempts)
+					assert.Len(t, service.Requests(), 1+1+tt.logins)
+					if name != "throttled" {
+						assert.ErrorIs(t, e, iamhttp.ReasonAccountLocked)
+						assert.Equal(t, iamhttp.StopNotRetryable, e.Stop)
+						assert.NoError(t, e.Cause)
+					}
+					service.On("POST /v3/auth/tokens", loggedIn)
+					service.On("GET /v3/groups", iamtest.Answer{})
+					_, err = sdk.Request("GET", "/groups", "")
+					require.NoError(t, err)
+				})
+			})
+		}
 	}
 }
 

@@ -1,6 +1,10 @@
 package iamsdk
 
-import "github.com/iamhttp/iamhttp"
+import (
+	"slices"
+
+	"github.com/iamhttp/iamhttp"
+)
 
 // Options lists the behaviors of an SDK that cannot be switched off, so that [Install]
 // can work around them. To get the Options for your SDK, call the function that is named
@@ -8,31 +12,32 @@ import "github.com/iamhttp/iamhttp"
 // these behaviors.
 type Options struct {
 	// EndlessLogin means that the SDK logs in again after every 401, without limit. The
-	// workaround ends a call at its second 401 with a *[iamhttp.StatusError]. Once the
-	// SDK has logged in, a 401 for a request without a token does not count, because the
-	// SDK sends requests without a token while another call is logging in.
+	// workaround ends a call at its second 401, whether its request or its login gets it,
+	// with a *[iamhttp.StatusError]. If the request had no token because another call was
+	// logging in, the 401 does not count, up to ten times.
 	//
 	// The workaround uses the goroutine's stack to find out which requests belong to the
-	// same call. It works only if the function that calls http.Client also calls itself
-	// to send a request again, as in all of the SDKs below.
+	// same call. It works only if the SDK sends all requests of a call in one goroutine,
+	// except for the login. To resend, the SDK's functions must call themselves or loop.
 	EndlessLogin bool
 
-	// LoginHangs means that a login never returns if it gets a 401 while a call is
-	// waiting for it: the SDK starts another login, or waits for a lock that it already
-	// holds. The workaround ends the login, and thereby the call, with a
+	// LoginHangs means that a login never returns if it gets a 401 while a call that got
+	// a 401 is waiting for it: the SDK starts another login, or waits for a lock that it
+	// already holds. The workaround ends the login, and thereby the call, with a
 	// *[iamhttp.StatusError] on the first such 401. It does so for every request of the
 	// login, because a login with an access key sends other requests before it asks for a
-	// token. If no call is waiting for the login, as with the first one, the SDK gets the
-	// 401 itself. As with EndlessLogin, the workaround uses the stack to find out whether
-	// a call is waiting.
+	// token, but in a goroutine of its own only for the request for the token. If no call
+	// is waiting for the login, as with the first one, the SDK gets the 401 itself. As
+	// with EndlessLogin, the workaround uses the stack to find out whether a call is
+	// waiting.
 	LoginHangs bool
 
 	// Resends lists the status codes after which the SDK sends any request once more,
-	// even a POST. The SDK does so after 500 ms, in the same goroutine. If the request
-	// must not be sent twice, the workaround does not send it again: the SDK gets the
-	// first response once more, from memory, with at most 64 KiB of its body. The
-	// workaround cannot recognize a resend, and therefore sends it, if the request's body
-	// is a stream (which cannot be compared) or if the token was renewed in between.
+	// even a POST. If the request must not be sent twice, the workaround does not send it
+	// again: the SDK gets the first response once more, from memory, with at most 64 KiB
+	// of its body. The workaround recognizes a resend by the stack, as with EndlessLogin,
+	// but only if the SDK's functions call themselves: in a loop, a resend looks like a
+	// new call, and is sent.
 	Resends []iamhttp.Code
 
 	// ResendsUnanswered means that the client's RoundTripper resends a request that got
@@ -40,7 +45,8 @@ type Options struct {
 	// resends to requests without a body that may be sent twice (GET, HEAD, PUT, DELETE
 	// and the like). If the Transport's RetryConnectionErrors is set, the resends of
 	// those requests are prevented too. The workaround works only if the client's
-	// RoundTripper has an exported field, such as Rt, that holds the next RoundTripper.
+	// RoundTripper, or one inside of it, has an exported field, such as Rt, that holds the
+	// next RoundTripper; the field must not be nil, and must have an interface type.
 	ResendsUnanswered bool
 
 	// ClosesConnections means that the SDK sets Close on each request, so that every
@@ -48,6 +54,17 @@ type Options struct {
 	// that reuses connections, a POST, PUT or DELETE can then fail because the service
 	// closes the connection just as the request is sent.
 	ClosesConnections bool
+}
+
+// with returns the Options of an SDK that has the behaviors of both o and p.
+func (o Options) with(p Options) Options {
+	return Options{
+		EndlessLogin:      o.EndlessLogin || p.EndlessLogin,
+		LoginHangs:        o.LoginHangs || p.LoginHangs,
+		Resends:           slices.Concat(o.Resends, p.Resends),
+		ResendsUnanswered: o.ResendsUnanswered || p.ResendsUnanswered,
+		ClosesConnections: o.ClosesConnections || p.ClosesConnections,
+	}
 }
 
 // GopherTelekomCloud returns the Options for gophertelekomcloud, as of November 2026.
@@ -60,10 +77,9 @@ type Options struct {
 //	provider.MaxBackoffRetries = new(int)
 //	provider.BackoffRetryTimeout = new(time.Duration)
 //
-// Do not set RetryCount or RetryTimeout in any request. If you log in with a TokenID, set
-// AllowReauth to false. Otherwise, on the first 401, the SDK waits forever for a lock
-// that it already holds. Install cannot prevent this deadlock, because the SDK starts to
-// wait before it sends anything.
+// If you log in with a TokenID, set AllowReauth to false. Otherwise, on the first 401, the
+// SDK waits forever for a lock that it already holds. Install cannot prevent this
+// deadlock, because the SDK starts to wait before it sends anything.
 func GopherTelekomCloud() Options {
 	return Options{
 		EndlessLogin:      true,

@@ -2,44 +2,67 @@ package iamsdk
 
 import (
 	"runtime"
+	"slices"
 	"strings"
 )
 
-// A place is the point in an SDK call at which a request is sent.
-type place uint8
+// A stack holds the program counters of a goroutine's calls, from the function that
+// passed a request to the client's RoundTripper up to the goroutine's first function.
+type stack []uintptr
 
-const (
-	first   place = iota // the request is the first one of a call
-	resend               // the call is sending its request again
-	inLogin              // the request is part of a login that a call is waiting for
-)
-
-// placeOf returns the place of the request that is being sent. Only the goroutine's stack
-// shows the place. In all of these SDKs, the function that calls http.Client calls itself
-// to resend a request. To log in, that function calls other functions, which then call it
-// again.
-func placeOf() place {
-	const client = "net/http.(*Client)."
-	var pcs [256]uintptr
-	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
-	inClient, sdk, between, found := false, "", 0, first
-	for {
-		f, more := frames.Next()
-		switch {
-		case sdk == "" && strings.HasPrefix(f.Function, client):
-			inClient = true
-		case sdk == "" && inClient && !strings.HasPrefix(f.Function, "net/http."):
-			sdk = f.Function
-		case sdk == "":
-		case f.Function != sdk:
-			between++
-		case between > 0:
-			return inLogin // even if the request is a resend within the login
-		default:
-			found = resend
-		}
-		if !more {
-			return found
+// callers returns the current stack. It must be called by a function that
+// session.RoundTrip calls.
+func callers() stack {
+	for size := 64; ; size *= 4 {
+		pcs := make(stack, size)
+		if n := runtime.Callers(4, pcs); n < size {
+			return pcs[:n]
 		}
 	}
+}
+
+// A relation says how a request relates to an earlier request of the same goroutine.
+// Only the stacks show this, because the SDKs' requests carry nothing that identifies a
+// call.
+type relation uint8
+
+const (
+	apart   relation = iota // the function that made the earlier call has returned
+	equal                   // both were sent by the same lines: by a loop in the SDK, or in its caller
+	within                  // the SDK called itself to send the request, as it does to resend
+	through                 // as within, but by way of other functions, as it does to log in
+)
+
+// to returns how a request with the stack now relates to an earlier one with the stack s.
+// The function in which the two stacks part sent the earlier request. If the later stack
+// has this function a second time, then the function has called itself, so the earlier
+// call has not returned. This holds wherever the SDK calls http.Client: in that function,
+// in a helper, or behind a wrapper.
+func (s stack) to(now stack) relation {
+	i, j := len(s), len(now)
+	for i > 0 && j > 0 && s[i-1] == now[j-1] {
+		i, j = i-1, j-1
+	}
+	if i == 0 && j == 0 {
+		return equal
+	}
+	if i == 0 || j == 0 {
+		return apart
+	}
+	sdk, inner := function(now[j-1]), now[:j-1]
+	isSDK := func(pc uintptr) bool { return function(pc) == sdk }
+	if !isSDK(s[i-1]) || strings.HasPrefix(sdk, "net/http.") || !slices.ContainsFunc(inner, isSDK) {
+		return apart
+	}
+	same := func(a, b uintptr) bool { return function(a) == function(b) }
+	if len(inner) <= len(s) && slices.EqualFunc(inner, s[:len(inner)], same) {
+		return within
+	}
+	return through
+}
+
+// function returns the name of the function that a program counter is in.
+func function(pc uintptr) string {
+	f, _ := runtime.CallersFrames([]uintptr{pc}).Next()
+	return f.Function
 }

@@ -2,6 +2,8 @@ package iamsdk
 
 import (
 	"bytes"
+	"cmp"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -25,20 +27,26 @@ const mostRemembered = 200
 
 type remembered struct {
 	*iamhttp.StatusError
-	at     time.Time
-	logins *logins // the logins of the client that got the response
+	method, url string // of the request that the SDK made; the StatusError has those of the last redirect
+	at          time.Time
+	logins      *logins // the logins of the client that got the response
 }
 
-func (m *memory) add(e *iamhttp.StatusError, l *logins) {
+func (m *memory) add(req *http.Request, e *iamhttp.StatusError, l *logins) {
+	method, address := e.Method, e.URL
+	for req.Response != nil && req.Response.Request != nil { // the redirect that led to req
+		req = req.Response.Request
+		method, address = cmp.Or(req.Method, http.MethodGet), redact(req.URL.String())
+	}
 	body := e.Body()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if i := m.index(e.Method, e.URL, e.Code, body); i >= 0 {
+	if i := m.index(method, address, e.Code, body); i >= 0 {
 		m.failures = slices.Delete(m.failures, i, i+1)
 	} else if len(m.failures) == mostRemembered {
 		m.failures = slices.Delete(m.failures, 0, 1)
 	}
-	m.failures = append(m.failures, remembered{e, time.Now(), l})
+	m.failures = append(m.failures, remembered{e, method, address, time.Now(), l})
 }
 
 // find returns the latest failure that has these values.
@@ -54,7 +62,7 @@ func (m *memory) find(method, url string, code int, body []byte) (remembered, bo
 
 func (m *memory) index(method, url string, code iamhttp.Code, body []byte) int {
 	for i, r := range slices.Backward(m.failures) {
-		if r.Code == code && r.Method == method && r.URL == url && sameBody(r.StatusError, body) {
+		if r.Code == code && r.method == method && r.url == url && sameBody(r.StatusError, body) {
 			return i
 		}
 	}

@@ -2,14 +2,11 @@ package iamsdk
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/iamhttp/iamhttp"
@@ -18,134 +15,72 @@ import (
 // resends keeps the responses after which the SDK resends a request that must not be sent
 // twice. The resend gets the kept response. An error would also prevent the second send,
 // but the SDK would then return that error instead of the one that its callers expect.
-type resends struct {
-	count atomic.Int32 // len(kept), which can be read without mu, so that most requests need no lock
+type resends struct{ marks }
 
-	mu   sync.Mutex
-	kept map[request]answer
-}
-
-// A request is a map key that identifies an HTTP request. The key of a resend equals the
-// key of the original request.
-type request struct {
-	// content is a hash of the method, the URL, the body and the headers that identify the
-	// caller. It is a hash because printing a client also prints this key.
-	content [sha256.Size]byte
-	// goroutine is part of the key, because an SDK resends a request in the goroutine that
-	// makes the call.
-	goroutine string
-}
-
-type answer struct {
-	*iamhttp.StatusError
-	at time.Time // when the SDK finished reading the response; until then, readWithin after the response arrived
-}
-
-// An SDK resends a request 500 ms after it has read the response. An equal request that
-// comes less than resendFrom or more than resendWithin after the response belongs to a
-// new call.
+// At most mostKept responses are kept, each for at least keptFor; each one takes up to 64
+// KiB. While the maximum is reached, further requests may be sent twice, as they are
+// without Install.
 const (
-	resendFrom   = 450 * time.Millisecond
-	resendWithin = 2 * time.Second
+	mostKept = 1000
+	keptFor  = 10 * time.Minute
 )
 
-// readWithin limits how long a response is kept if its body is never closed.
-const readWithin = 10 * time.Minute
-
-// mostKept is the maximum number of responses that are kept; each one takes up to 64 KiB.
-// While the maximum is reached, further requests may be sent twice, as they are without
-// Install.
-const mostKept = 1000
-
-// keep keeps a response for the resend of its request, and notes when its body is closed.
-func (r *resends) keep(codes []iamhttp.Code, req *http.Request, resp *http.Response, e *iamhttp.StatusError) {
-	if !slices.Contains(codes, e.Code) || logsIn(req) { // a login may be sent twice, because a second token does no harm
+// keep keeps a response for the resend of its request.
+func (r *resends) keep(codes []iamhttp.Code, req *http.Request, e *iamhttp.StatusError) {
+	if !slices.Contains(codes, e.Code) || maySendTwice(req) || logsIn(req) { // a login may be sent twice, because a second token does no harm
 		return
 	}
-	key, ok := same(req)
-	if !ok {
-		return
-	}
-	now := time.Now()
+	k := &mark{at: time.Now(), stack: callers(), target: targetOf(req), answer: e}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.forget(now)
-	if len(r.kept) == mostKept {
-		return
+	if len(r.of) == mostKept { // keep those whose resend is still to come
+		maps.DeleteFunc(r.of, func(_ string, old *mark) bool { return old.resent })
 	}
-	if r.kept == nil {
-		r.kept = map[request]answer{}
-	}
-	r.kept[key] = answer{e, now.Add(readWithin)}
-	r.count.Store(int32(len(r.kept))) //nolint:gosec // at most mostKept
-	// The SDK starts to wait only after it has read the body, which may take a while.
-	resp.Body = &closing{resp.Body, func() { r.keptAt(key, time.Now()) }}
-}
-
-// keptAt records when the SDK finished reading a kept response.
-func (r *resends) keptAt(key request, now time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if a, found := r.kept[key]; found {
-		r.kept[key] = answer{a.StatusError, now}
+	if len(r.of) < mostKept {
+		r.put(goroutine(), k, mostKept, keptFor)
 	}
 }
 
-// closing is a body that calls a function when it is closed.
-type closing struct {
-	io.ReadCloser
-	closed func()
-}
-
-func (c *closing) Close() error {
-	c.closed()
-	return c.ReadCloser.Close()
-}
-
-// forget drops responses whose resend did not come in time.
-func (r *resends) forget(now time.Time) {
-	for k, a := range r.kept {
-		if now.Sub(a.at) > resendWithin {
-			delete(r.kept, k)
-		}
-	}
-	r.count.Store(int32(len(r.kept))) //nolint:gosec // at most mostKept
-}
-
-// answer returns the response that was kept for req, or nil if there is none. It returns
-// each response only once. If there is a response, answer closes the body of req, as a
-// RoundTripper must.
+// answer returns the response that was kept for req, or nil if req is not a resend. If
+// there is a response, answer closes the body of req, as a RoundTripper must.
 func (r *resends) answer(req *http.Request) *http.Response {
-	if r.count.Load() == 0 {
+	if r.count.Load() == 0 || maySendTwice(req) {
 		return nil
 	}
-	key, ok := same(req)
-	now := time.Now()
+	goroutine := goroutine()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.forget(now)
-	if !ok {
+	k := r.of[goroutine]
+	if k == nil {
 		return nil
 	}
-	a, found := r.kept[key]
-	if !found {
+	now := callers()
+	if related := k.stack.to(now); related == apart || related == equal { // a new call
+		r.drop(goroutine)
 		return nil
 	}
-	delete(r.kept, key)
-	r.count.Store(int32(len(r.kept))) //nolint:gosec // at most mostKept
-	if now.Sub(a.at) < resendFrom {
+	if k.target != targetOf(req) {
 		return nil
 	}
+	k.stack, k.resent = now, true // keep it, because the SDK may resend once more
 	if req.Body != nil {
 		req.Body.Close()
 	}
-	header, body := a.Header(), a.Body()
-	if a.Truncated {
+	return responseOf(k.answer, req)
+}
+
+// responseOf returns the response that e was made of.
+func responseOf(e *iamhttp.StatusError, req *http.Request) *http.Response {
+	header, body := e.Header(), e.Body()
+	if header == nil {
+		header = http.Header{}
+	}
+	if e.Truncated {
 		header.Del("Content-Length")
 	}
 	return &http.Response{
-		Status:        strconv.Itoa(int(a.Code)) + " " + http.StatusText(int(a.Code)),
-		StatusCode:    int(a.Code),
+		Status:        strconv.Itoa(int(e.Code)) + " " + http.StatusText(int(e.Code)),
+		StatusCode:    int(e.Code),
 		Proto:         "HTTP/1.1",
 		ProtoMajor:    1,
 		ProtoMinor:    1,
@@ -154,37 +89,6 @@ func (r *resends) answer(req *http.Request) *http.Response {
 		ContentLength: int64(len(body)),
 		Request:       req,
 	}
-}
-
-// same returns the key that a request shares with its resend. It returns false if the
-// body cannot be read again, because two calls may differ only in their bodies. It also
-// returns false if the request may be sent twice, because then no response needs to be
-// kept.
-func same(req *http.Request) (r request, ok bool) {
-	if maySendTwice(req) {
-		return r, false
-	}
-	h := sha256.New()
-	fmt.Fprintf(h, "%q\n", []string{req.Method, req.URL.String()})
-	for _, name := range []string{"X-Auth-Token", "X-Project-Id", "X-Domain-Id", "Idempotency-Key"} {
-		fmt.Fprintf(h, "%q\n", req.Header.Values(name))
-	}
-	if req.Body != nil && req.Body != http.NoBody {
-		if req.GetBody == nil {
-			return r, false
-		}
-		body, err := req.GetBody()
-		if err != nil {
-			return r, false
-		}
-		defer body.Close()
-		if _, err := io.Copy(h, body); err != nil {
-			return r, false
-		}
-	}
-	r.goroutine = goroutine()
-	h.Sum(r.content[:0])
-	return r, true
 }
 
 // maySendTwice reports whether a request may be sent again even if the service may

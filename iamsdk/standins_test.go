@@ -28,7 +28,8 @@ type standIn struct {
 	RetryBackoffFunc    func(retries int) error
 
 	habits
-	steps  []string // the requests of a login; nil means a single POST. A step that begins with "try" may fail
+	asks   func() error // what the SDK does before it logs in; may be nil
+	steps  []string     // the requests of a login; nil means a single POST. A step that begins with "try" may fail
 	token  atomic.Pointer[string]
 	renews atomic.Bool   // whether the SDK can log in again: true after its first login
 	lock   chan struct{} // a lock that is held while the SDK is logging in
@@ -155,6 +156,11 @@ func (s *standIn) LogIn() error { return s.logIn() }
 func (s *standIn) logIn() error {
 	if s.logins.Add(1) > 200 {
 		return errEndless
+	}
+	if s.asks != nil {
+		if err := s.asks(); err != nil {
+			return err
+		}
 	}
 	steps := s.steps
 	if steps == nil {

@@ -4,6 +4,9 @@ import (
 	"context"
 	"net/http"
 	"reflect"
+	"sync/atomic"
+
+	"github.com/iamhttp/iamhttp"
 )
 
 // An unanswered keeps a RoundTripper from resending requests that got no response. A
@@ -16,29 +19,61 @@ type unanswered struct {
 	all   bool              // whether to prevent even the resends of requests that may be sent twice
 }
 
-// guard puts a floor below rt, and returns the unanswered to put above rt. It returns nil
-// if it cannot find the RoundTripper that rt passes its requests to.
-func guard(rt http.RoundTripper, all bool) *unanswered {
-	v := reflect.ValueOf(rt)
-	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {
-		return nil
+// protect puts an unanswered and a floor around the RoundTripper below t, and around those
+// below Transports further down. It does nothing if it cannot find where a floor belongs.
+func protect(t *iamhttp.Transport, depth int) {
+	switch t.Base.(type) {
+	case *unanswered, nil:
+		return
 	}
-	found := false
-	for i := range v.Elem().NumField() {
-		f := v.Elem().Field(i)
-		if f.Type() != reflect.TypeFor[http.RoundTripper]() || !f.CanSet() || f.IsNil() {
+	base, found := lay(t.Base, depth)
+	if _, isTransport := base.(*iamhttp.Transport); found && !isTransport {
+		t.Base = &unanswered{base, t.RetryConnectionErrors}
+	}
+}
+
+// lay puts a floor below the lowest RoundTripper inside of rt that has an exported field
+// for the next one, and returns rt, or a copy of it if rt is a struct value. It reports
+// whether it found such a field. A Transport needs no floor, because it does not resend,
+// and a floor would show its OnFailure a response that there never was.
+func lay(rt http.RoundTripper, depth int) (_ http.RoundTripper, found bool) {
+	switch w := rt.(type) {
+	case *floor, *unanswered, *session:
+		return rt, true
+	case *iamhttp.Transport:
+		if w != nil && depth > 0 {
+			protect(w, depth-1)
+		}
+		return rt, true
+	}
+	v := reflect.ValueOf(rt)
+	isValue := v.Kind() == reflect.Struct
+	if isValue {
+		v = reflect.New(v.Type())
+		v.Elem().Set(reflect.ValueOf(rt))
+	}
+	if v.Kind() != reflect.Pointer || v.IsNil() || depth == 0 {
+		return rt, false
+	}
+	for _, f := range slots(v.Elem()) {
+		below, _ := reflect.TypeAssert[http.RoundTripper](f)
+		if k := f.Kind(); below == nil || (k == reflect.Pointer || k == reflect.Interface) && f.IsNil() {
 			continue
 		}
-		found = true
-		below, _ := reflect.TypeAssert[http.RoundTripper](f)
-		if _, done := below.(*floor); !done {
+		next, ok := lay(below, depth-1)
+		switch {
+		case ok && f.CanSet() && reflect.ValueOf(next).Kind() == reflect.Struct:
+			f.Set(reflect.ValueOf(next))
+		case !ok && f.CanSet() && reflect.TypeFor[*floor]().AssignableTo(f.Type()):
 			f.Set(reflect.ValueOf(&floor{below}))
+			ok = true
 		}
+		found = found || ok
 	}
-	if !found {
-		return nil
+	if isValue && found {
+		rt, _ = reflect.TypeAssert[http.RoundTripper](v.Elem())
 	}
-	return &unanswered{rt, all}
+	return rt, found
 }
 
 func (u *unanswered) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -46,15 +81,30 @@ func (u *unanswered) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !u.all && !hasBody && maySendTwice(req) {
 		return u.sends.RoundTrip(req)
 	}
-	var failed error
-	resp, err := u.sends.RoundTrip(req.WithContext(context.WithValue(req.Context(), floorKey{}, &failed)))
+	once := &once{req: req}
+	resp, err := u.sends.RoundTrip(req.WithContext(context.WithValue(req.Context(), onceKey{}, once)))
+	failed := once.failed.Load()
 	if failed == nil {
 		return resp, err
 	}
 	if resp != nil {
 		resp.Body.Close()
 	}
-	return nil, failed
+	return nil, *failed
+}
+
+// A once is a request that must not be sent again if it gets no response.
+type once struct {
+	req    *http.Request
+	failed atomic.Pointer[error] // why it got no response; the RoundTripper may have returned before
+}
+
+type onceKey struct{}
+
+// is reports whether a request is the one in question, and not one that the RoundTripper
+// makes itself, for example to get its keys.
+func (o *once) is(req *http.Request) bool {
+	return req.Method == o.req.Method && req.URL != nil && o.req.URL != nil && req.URL.Path == o.req.URL.Path
 }
 
 // CloseIdleConnections closes the idle connections of the RoundTripper below.
@@ -67,21 +117,22 @@ func (u *unanswered) WrappedRoundTripper() http.RoundTripper { return u.sends }
 // resend, and the unanswered sits above.
 type floor struct{ base http.RoundTripper }
 
-type floorKey struct{}
-
 func (f *floor) RoundTrip(req *http.Request) (*http.Response, error) {
-	failed, ok := req.Context().Value(floorKey{}).(*error)
-	if ok && *failed != nil { // the RoundTripper is resending, because it mistook the 503 made below for one from the service
+	once, ok := req.Context().Value(onceKey{}).(*once)
+	if !ok || !once.is(req) {
+		return f.base.RoundTrip(req)
+	}
+	if failed := once.failed.Load(); failed != nil { // the RoundTripper is resending, because it mistook the 503 made below for one from the service
 		if req.Body != nil {
 			req.Body.Close()
 		}
 		return nil, *failed
 	}
 	resp, err := f.base.RoundTrip(req)
-	if err == nil || !ok {
-		return resp, err
+	if err == nil {
+		return resp, nil
 	}
-	*failed = err
+	once.failed.Store(&err)
 	return &http.Response{
 		Status:     "503 no answer",
 		StatusCode: http.StatusServiceUnavailable,

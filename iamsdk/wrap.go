@@ -1,19 +1,20 @@
 package iamsdk
 
 import (
-	"errors"
 	"net/http"
 	"net/url"
 	"reflect"
+	"strings"
 
 	"github.com/iamhttp/iamhttp"
 )
 
 // Wrap adds iamhttp's typed error to an error that the SDK returned. The typed error is
 // the *[iamhttp.StatusError] of the response that caused the SDK's error. errors.Is and
-// errors.As find both errors, and search the SDK's first. The error text remains the
-// SDK's. Wrap returns err unchanged if it is nil, was not caused by a response, already
-// holds a *StatusError or a *[iamhttp.NotSentError], or has an unknown form.
+// errors.As find both errors, and search the SDK's first, unless that would panic. The
+// error text remains the SDK's. Wrap returns err unchanged if it is nil, was not caused by
+// a failing response, already holds a *StatusError or a *[iamhttp.NotSentError], or has an
+// unknown form.
 //
 // Wrap recognizes an error by its fields URL, Method, Actual and Body, whatever its type
 // is called. If the SDK failed to log in again, Wrap also looks at the fields ErrOriginal
@@ -30,88 +31,185 @@ import (
 // body, Wrap uses the latest one, which may belong to another caller. For any other
 // response, the typed error is built from the fields of the SDK's error. Wrap is safe for
 // concurrent use.
-func Wrap(err error) (result error) {
-	if err == nil {
-		return nil
-	}
-	// A foreign error's method may panic, for example a method with a value receiver that
-	// is called on a nil pointer.
-	defer func() {
-		if recover() != nil {
-			result = err
-		}
-	}()
-	if isTyped(err) {
+func Wrap(err error) error {
+	has, s := search{left: mostErrors}, search{left: mostErrors, deduces: true}
+	if has.typed(err) != nil {
 		return err
 	}
-	left := mostErrors
-	if e := typed(err, &left); e != nil {
-		return &wrapped{err, e}
+	if e := s.typed(err); e != nil {
+		return &wrapped{err, e, has.unsafe || has.left == 0}
 	}
 	return err
 }
 
 // wrapped joins an SDK's error and the typed error.
-type wrapped struct{ err, typed error }
+type wrapped struct {
+	err, typed error
+	unsafe     bool // whether errors.As may panic on err, or never return
+}
 
 func (w *wrapped) Error() string { return w.err.Error() }
 
-func (w *wrapped) Unwrap() []error { return []error{w.err, w.typed} }
+func (w *wrapped) Unwrap() []error {
+	if w.unsafe { // errors.As has to find the typed error before that
+		return []error{w.typed, w.err}
+	}
+	return []error{w.err, w.typed}
+}
 
+// isTyped reports whether err holds an iamhttp error where errors.As finds it. It is not
+// errors.As itself, which might never return or panic.
 func isTyped(err error) bool {
-	return errors.As(err, new(*iamhttp.StatusError)) || errors.As(err, new(*iamhttp.NotSentError))
+	s := search{left: mostErrors}
+	return s.typed(err) != nil
 }
 
 // mostErrors is the maximum number of nested errors that Wrap looks at. Without this
-// limit, Wrap might never return, because an error may hold itself in ErrOriginal and in
-// ErrReauth.
-const mostErrors = 1000
+// limit, Wrap might never return, because an error may hold itself.
+const mostErrors = 20_000
 
-// typed returns the iamhttp error that explains err, or nil. It looks at no more than
-// *left errors, and decrements *left for each one.
-func typed(err error, left *int) error {
-	if err == nil || *left == 0 {
+// A search looks for an iamhttp error in another error. A method of that error may panic,
+// for example one with a value receiver that is called on a nil pointer. Each function
+// that calls such a method recovers, so that one bad error does not hide the others.
+type search struct {
+	left    int            // number of errors that it may still look at
+	seen    map[error]bool // the pointers that it has looked at
+	deduces bool           // whether it also deduces the iamhttp error from what the errors hold
+	unsafe  bool           // whether errors.As may panic on these errors, or never return
+}
+
+// typed returns the iamhttp error that err holds, or nil.
+func (s *search) typed(err error) error {
+	if err == nil || s.left == 0 {
 		return nil
 	}
-	*left--
-	if isTyped(err) {
-		return err
-	}
-	v := reflect.ValueOf(err)
-	for v.Kind() == reflect.Pointer {
-		v = v.Elem()
-	}
-	if v.Kind() == reflect.Struct {
-		if e := ofAnswer(v); e != nil {
-			return e.StatusError
+	s.left--
+	if reflect.ValueOf(err).Kind() == reflect.Pointer {
+		if s.seen[err] {
+			s.unsafe = true // err may hold itself
+			return nil
 		}
-		if e := ofLogin(v, left); e != nil {
+		if s.seen == nil {
+			s.seen = map[error]bool{}
+		}
+		s.seen[err] = true
+	}
+	switch e := err.(type) {
+	case *iamhttp.StatusError, *iamhttp.NotSentError:
+		return err
+	case interface{ As(target any) bool }:
+		if found := s.as(e); found != nil {
+			return found
+		}
+	}
+	if s.deduces {
+		if e := s.explain(err); e != nil {
 			return e
 		}
 	}
+	for _, each := range s.unwrap(err) {
+		if e := s.typed(each); e != nil {
+			return e
+		}
+	}
+	return nil
+}
+
+func (s *search) recover() {
+	if recover() != nil {
+		s.unsafe = true
+	}
+}
+
+// as returns the iamhttp error that an error's As method finds, or nil.
+func (s *search) as(e interface{ As(target any) bool }) (found error) {
+	defer s.recover()
+	var status *iamhttp.StatusError
+	var notSent *iamhttp.NotSentError
+	switch {
+	case e.As(&status):
+		return status
+	case e.As(&notSent):
+		return notSent
+	}
+	return nil
+}
+
+// unwrap returns the errors that err wraps. If s deduces, this includes an error that
+// only a method Cause returns, where errors.As does not find it.
+func (s *search) unwrap(err error) (errs []error) {
+	defer s.recover()
 	switch u := err.(type) {
 	case interface{ Unwrap() error }:
-		return typed(u.Unwrap(), left)
+		return []error{u.Unwrap()}
 	case interface{ Unwrap() []error }:
-		for _, each := range u.Unwrap() {
-			if e := typed(each, left); e != nil {
-				return e
+		return u.Unwrap()
+	case interface{ Cause() error }:
+		if s.deduces {
+			return []error{u.Cause()}
+		}
+	}
+	return nil
+}
+
+// explain returns the iamhttp error that explains an error by its fields, or nil.
+func (s *search) explain(err error) error {
+	v := indirect(reflect.ValueOf(err))
+	if v.Kind() != reflect.Struct {
+		return nil
+	}
+	if e := ofAnswer(v); e != nil {
+		return e.StatusError
+	}
+	return s.ofLogin(v)
+}
+
+// indirect returns what v points to, or holds as an interface. It returns the zero Value
+// if that is nil, and gives up after a few steps, because a pointer may point to itself.
+func indirect(v reflect.Value) reflect.Value {
+	for range 10 {
+		if v.Kind() != reflect.Pointer && v.Kind() != reflect.Interface {
+			return v
+		}
+		v = v.Elem()
+	}
+	return reflect.Value{}
+}
+
+// ofAnswer returns the failure behind an SDK's error that was caused by a response. If
+// the failure is still remembered, the result includes the time of the failure and the
+// logins of the client. For any other error, ofAnswer returns nil.
+func ofAnswer(v reflect.Value) *remembered { return ofEmbedded(v, 10) }
+
+// ofEmbedded is ofAnswer. It looks at no more than depth levels of embedded errors.
+func ofEmbedded(v reflect.Value, depth int) *remembered {
+	if r := ofFields(v); r != nil || depth == 0 {
+		return r
+	}
+	// An outer field may hide a field of an embedded error, or there may be two embedded
+	// structs with equal fields.
+	for i := range v.NumField() {
+		if !v.Type().Field(i).Anonymous {
+			continue
+		}
+		if inner := indirect(v.Field(i)); inner.Kind() == reflect.Struct {
+			if r := ofEmbedded(inner, depth-1); r != nil {
+				return r
 			}
 		}
 	}
 	return nil
 }
 
-// ofAnswer returns the failure behind an SDK's error that was caused by a response. If
-// the failure is still remembered, the result includes the time of the failure and the
-// logins of the client. For any other error, ofAnswer returns nil.
-func ofAnswer(v reflect.Value) *remembered {
-	address, method := field(v, "URL", reflect.TypeFor[string]()), field(v, "Method", reflect.TypeFor[string]())
-	code, body := field(v, "Actual", reflect.TypeFor[int]()), field(v, "Body", reflect.TypeFor[[]byte]())
-	if !address.IsValid() || !method.IsValid() || !code.IsValid() || !body.IsValid() {
+func ofFields(v reflect.Value) *remembered {
+	address, method, code, body := field(v, "URL"), field(v, "Method"), field(v, "Actual"), field(v, "Body")
+	if address.Kind() != reflect.String || method.Kind() != reflect.String || !code.IsValid() || !code.CanInt() ||
+		body.Kind() != reflect.Slice || body.Type().Elem().Kind() != reflect.Uint8 {
 		return nil
 	}
-	if n := code.Int(); n < 100 || n > 599 { // the SDK made the error itself, without a response
+	// For any other code, the SDK made the error itself, or the response was a success
+	// that the SDK did not expect.
+	if n := code.Int(); n < 400 || n > 599 {
 		return nil
 	}
 	target := redact(address.String())
@@ -119,12 +217,12 @@ func ofAnswer(v reflect.Value) *remembered {
 		return &r
 	}
 	var header http.Header
-	if h := field(v, "ResponseHeader", reflect.TypeFor[http.Header]()); h.IsValid() && h.CanInterface() {
+	if h := field(v, "ResponseHeader"); h.IsValid() && h.CanInterface() {
 		header, _ = reflect.TypeAssert[http.Header](h)
 	}
 	e := iamhttp.NewStatusError(int(code.Int()), header, body.Bytes())
 	e.Method, e.URL = method.String(), target
-	if id := field(v, "RequestId", reflect.TypeFor[string]()); id.IsValid() && e.RequestID == "" {
+	if id := field(v, "RequestId"); id.Kind() == reflect.String && e.RequestID == "" {
 		e.RequestID = id.String()
 	}
 	return &remembered{StatusError: e}
@@ -132,9 +230,9 @@ func ofAnswer(v reflect.Value) *remembered {
 
 // ofLogin returns the typed error behind an SDK's error about logging in again, or nil.
 // The SDK's error may hold two failures; the call failed because of the later one.
-func ofLogin(v reflect.Value, left *int) error {
+func (s *search) ofLogin(v reflect.Value) error {
 	original, again := failure(v, "ErrOriginal"), failure(v, "ErrReauth")
-	if e := typed(again, left); e != nil {
+	if e := s.typed(again); e != nil {
 		return e
 	}
 	if original == nil {
@@ -143,19 +241,19 @@ func ofLogin(v reflect.Value, left *int) error {
 	// Some SDKs drop the login's error. In that case, only the name of the SDK's error
 	// type distinguishes a failed login from a failure after a successful login.
 	dropped := again == nil && v.Type().Name() != "ErrErrorAfterReauthentication"
-	if o := reflect.Indirect(reflect.ValueOf(original)); dropped && o.Kind() == reflect.Struct {
+	if o := indirect(reflect.ValueOf(original)); dropped && o.Kind() == reflect.Struct {
 		if r := ofAnswer(o); r != nil && r.logins != nil && r.Code == iamhttp.ErrUnauthorized {
 			if e := r.logins.failedSince(r.at); e != nil {
 				return e
 			}
 		}
 	}
-	return typed(original, left)
+	return s.typed(original)
 }
 
 // failure returns the error in the field with the given name, or nil.
 func failure(v reflect.Value, name string) error {
-	f := v.FieldByName(name)
+	f := field(v, name)
 	if !f.IsValid() || !f.CanInterface() {
 		return nil
 	}
@@ -163,21 +261,23 @@ func failure(v reflect.Value, name string) error {
 	return err
 }
 
-// field returns the field with the given name and type, or the zero Value. The field may
-// be in an embedded struct.
-func field(v reflect.Value, name string, t reflect.Type) reflect.Value {
-	if f := v.FieldByName(name); f.IsValid() && f.Type() == t {
-		return f
+// field returns the field with the given name, or the zero Value. The field may be in an
+// embedded struct.
+func field(v reflect.Value, name string) reflect.Value {
+	if f, ok := v.Type().FieldByName(name); ok {
+		if found, err := v.FieldByIndexErr(f.Index); err == nil {
+			return found
+		}
 	}
 	return reflect.Value{}
 }
 
 // redact returns a URL in the form that StatusError.URL has: without user info, query or
-// fragment.
+// fragment. It drops an empty port, as http.NewRequest does.
 func redact(address string) string {
 	u, err := url.Parse(address)
 	if err != nil {
 		return ""
 	}
-	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
+	return (&url.URL{Scheme: u.Scheme, Host: strings.TrimSuffix(u.Host, ":"), Path: u.Path, RawPath: u.RawPath}).String()
 }

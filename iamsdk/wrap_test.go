@@ -1,8 +1,10 @@
 package iamsdk_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -64,6 +66,40 @@ func (e unwrapsMany) Unwrap() []error { return e }
 func (panics) Error() string          { return "panics" }
 func (panics) Unwrap() error          { panic("no") }
 
+// These errors hold an SDK's error in ways in which reflection or errors.As do not find it
+// at once.
+type (
+	ownURL struct { // hides the field of the embedded error
+		unexpected
+		URL *url.URL
+	}
+	Place   struct{ URL, Method string }
+	twoURLs struct { // has two fields at the same depth
+		Place
+		unexpected
+	}
+	status      int
+	namedFields struct {
+		URL, Method string
+		Actual      status
+		Body        json.RawMessage
+	}
+	onlyCause  struct{ cause error }
+	hasAs      struct{ err error }
+	selfUnwrap struct{ unexpected }
+	badAs      struct{ unexpected }
+)
+
+func (ownURL) Error() string        { return "own URL" }
+func (twoURLs) Error() string       { return "two URLs" }
+func (namedFields) Error() string   { return "named fields" }
+func (e onlyCause) Error() string   { return "cause" }
+func (e onlyCause) Cause() error    { return e.cause }
+func (e hasAs) Error() string       { return "has As" }
+func (e hasAs) As(target any) bool  { return errors.As(e.err, target) }
+func (e *selfUnwrap) Unwrap() error { return e }
+func (badAs) As(any) bool           { panic("no") }
+
 // An unableToLogIn imitates the error of an SDK that keeps the reason why the login
 // failed.
 type unableToLogIn struct{ ErrOriginal, ErrReauth error }
@@ -114,6 +150,104 @@ func TestWrapAddsTheTypedErrorToAnyErrorWithTheFieldsOfAResponse(t *testing.T) {
 			assert.Equal(t, wrapped, iamsdk.Wrap(wrapped), "Wrap must not wrap its own result again")
 		})
 	}
+}
+
+// Neither may one bad error hide the others, nor may it make errors.As panic or hang.
+func TestWrapFindsTheResponseBesideOrInsideAnUnusualError(t *testing.T) {
+	answer := unexpected{"https://iam.example/v3/users?q=1", "GET", nil, 404, []byte(`{"error":{"message":"m"}}`)}
+	var nilAnswer *unexpected
+	var nilValue *valueReceiver
+	for name, err := range map[string]error{
+		"an embedded error whose URL is hidden":         ownURL{unexpected: answer},
+		"an embedded error whose URL is ambiguous":      twoURLs{Place{}, answer},
+		"a pointer to an embedded error":                &embedsPointer{&answer},
+		"an embedded error interface":                   embedsError{answer},
+		"an embedded error interface with a pointer":    &embedsError{&answer},
+		"fields of named types":                         namedFields{answer.URL, "GET", 404, answer.Body},
+		"an error with Cause only":                      onlyCause{fmt.Errorf("x: %w", answer)},
+		"after an embedded nil pointer":                 errors.Join(embedsPointer{}, answer),
+		"after a nil pointer":                           errors.Join(nilAnswer, answer),
+		"after a nil pointer whose Unwrap panics":       errors.Join(nilValue, answer),
+		"after an error whose Unwrap panics":            fmt.Errorf("%w %w", panics{}, answer),
+		"before an error whose Unwrap panics":           errors.Join(answer, panics{}),
+		"before an error that unwraps to itself":        errors.Join(answer, &selfUnwrap{}),
+		"an error that unwraps to itself":               &selfUnwrap{answer},
+		"an error whose As panics":                      badAs{answer},
+		"ErrOriginal beside an embedded nil pointer":    &unableToLogIn{answer, embedsPointer{}},
+		"ErrOriginal beside an Unwrap that panics":      &unableToLogIn{answer, panics{}},
+		"ErrOriginal beside one that unwraps to itself": &unableToLogIn{answer, &selfUnwrap{}},
+		"the last of 10,000 joined errors":              errors.Join(append(slices.Repeat([]error{errors.New("plain")}, 10_000), answer)...),
+	} {
+		t.Run(name, func(t *testing.T) {
+			wrapped := iamsdk.Wrap(err)
+			var e *iamhttp.StatusError
+			require.ErrorAs(t, wrapped, &e)
+			assert.Equal(t, iamhttp.ErrNotFound, e.Code)
+			assert.Equal(t, "m", e.Message)
+			assert.ErrorIs(t, wrapped, iamhttp.ErrNotFound)
+		})
+	}
+	typed := hasAs{iamhttp.NewStatusError(404, nil, nil)}
+	assert.Equal(t, error(typed), iamsdk.Wrap(typed))
+}
+
+func TestWrapReturnsAnErrorForASuccessUnchanged(t *testing.T) {
+	for _, code := range []int{100, 200, 204, 302, 399} {
+		err := unexpected{endpoint + "/groups", "DELETE", []int{202}, code, nil}
+		assert.NotErrorAs(t, iamsdk.Wrap(err), new(*iamhttp.StatusError))
+	}
+}
+
+func TestWrapFindsTheFailureOfACallWhoseURLChangedOnTheWay(t *testing.T) {
+	for _, method := range []string{"GET", "POST"} {
+		for _, status := range []int{302, 303, 307} {
+			eachKind(t, func(t *testing.T, k kind) {
+				service := newAccount()
+				sdk := k.connect(t, service, nil)
+				service.On("/v3/old", iamtest.Answer{Status: status}.With("Location", endpoint+"/newer"))
+				service.On("/v3/newer", iamtest.Answer{Status: status}.With("Location", endpoint+"/new"))
+				service.On("/v3/new", iamtest.Keystone(404, "No.").With("X-Openstack-Request-Id", "req-new"))
+				_, err := sdk.Request(method, "/old", "")
+				var e *iamhttp.StatusError
+				require.ErrorAs(t, iamsdk.Wrap(err), &e)
+				assert.Equal(t, "req-new", e.RequestID)
+				assert.Equal(t, endpoint+"/new", e.URL)
+				assert.Equal(t, 1, e.Attempts)
+				assert.NotEqual(t, iamhttp.StopUnset, e.Stop)
+			})
+		}
+	}
+	for _, address := range []string{"https://iam.example:/v3/x", "HTTPS://iam.example/v3/x", "https://IAM.example/v3/x", "https://u:p@iam.example/v3/x#f", "https://iam.example/v3/a%2Fb"} {
+		service := new(iamtest.Server)
+		service.On("/", iamtest.Answer{Status: 404}.With("X-Openstack-Request-Id", "req-1"))
+		client := &http.Client{Transport: service}
+		iamsdk.Install(client, nil, iamsdk.GolangSDK())
+		resp, err := client.Get(address)
+		require.NoError(t, err)
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		resp.Body.Close()
+		var e *iamhttp.StatusError
+		require.ErrorAs(t, iamsdk.Wrap(unexpected{address, "GET", nil, 404, body}), &e)
+		assert.Equal(t, "req-1", e.RequestID, address)
+	}
+}
+
+func TestWrapReportsTheAttemptsOfACallWhoseCodeIsExpected(t *testing.T) {
+	eachKind(t, func(t *testing.T, k kind) {
+		service := newAccount()
+		sdk := k.connect(t, service, &iamhttp.Transport{Expected: []iamhttp.Code{iamhttp.ErrNotFound}})
+		for attempts := 1; attempts <= 2; attempts++ {
+			if attempts == 2 {
+				service.Next(iamtest.Throttled(0))
+			}
+			service.On("GET /v3/groups", iamtest.Keystone(404, "No."))
+			_, err := sdk.Request("GET", "/groups", "")
+			var e *iamhttp.StatusError
+			require.ErrorAs(t, iamsdk.Wrap(err), &e)
+			assert.Equal(t, attempts, e.Attempts)
+		}
+	})
 }
 
 func TestWrapReturnsErrorsWithoutAResponseUnchanged(t *testing.T) {

@@ -33,8 +33,11 @@ import (
 // Configure sets it to the RoundTripper that p already has. Several clients may share t
 // if they have the same RoundTripper (or none), because t keeps the first client's
 // RoundTripper. If p has a RetryFunc, gophercloud still calls that function first, and an
-// error that the function returns is passed to Wrap.
+// error that the function returns is passed to Wrap. If p is nil, Configure does nothing.
 func Configure(p *gophercloud.ProviderClient, t *iamhttp.Transport) {
+	if p == nil {
+		return
+	}
 	iamsdk.Install(&p.HTTPClient, t, iamsdk.Gophercloud())
 	p.RetryBackoffFunc = nil
 	retry := p.RetryFunc

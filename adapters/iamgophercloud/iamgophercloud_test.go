@@ -420,6 +420,10 @@ func TestOneTransportMayServeSeveralClients(t *testing.T) {
 	wg.Wait()
 }
 
+func TestANilClientIsIgnored(t *testing.T) {
+	assert.NotPanics(t, func() { iamgophercloud.Configure(nil, nil) })
+}
+
 func TestConfiguringAClientAgainDoesNotMakeTheTransportItsOwnBase(t *testing.T) {
 	k := newKeystone(t)
 	tr := new(iamhttp.Transport)

@@ -190,7 +190,7 @@ func statusError(resp *http.Response) *iamhttp.StatusError {
 // ServiceResponseError, so it has no Method, URL, Attempts or Stop, and its header
 // contains only the request ID.
 func Wrap(err error) error {
-	if errors.As(err, new(*iamhttp.NotSentError)) {
+	if _, notSent := as[*iamhttp.NotSentError](err); notSent {
 		return err // the request was not sent, whatever else err holds
 	}
 	sr := serviceError(err)
@@ -230,20 +230,30 @@ func adopt(status *iamhttp.StatusError, sr *sdkerr.ServiceResponseError) {
 
 // serviceError returns the SDK's error in err, or nil if there is none.
 func serviceError(err error) *sdkerr.ServiceResponseError {
-	var p *sdkerr.ServiceResponseError
-	if errors.As(err, &p) {
+	if p, ok := as[*sdkerr.ServiceResponseError](err); ok {
 		return p
 	}
-	var v sdkerr.ServiceResponseError
-	if errors.As(err, &v) {
+	if v, ok := as[sdkerr.ServiceResponseError](err); ok {
 		return &v
 	}
 	return nil
 }
 
+// as is errors.As, but finds nothing if a method of err panics, for example one with a
+// value receiver that is called on a nil pointer.
+func as[T error](err error) (target T, found bool) {
+	defer func() {
+		if recover() != nil {
+			found = false
+		}
+	}()
+	found = errors.As(err, &target)
+	return target, found
+}
+
 // join joins err with status, unless err is nil or already holds a StatusError.
 func join(err error, status *iamhttp.StatusError) error {
-	if errors.As(err, new(*iamhttp.StatusError)) || err == nil {
+	if _, has := as[*iamhttp.StatusError](err); has || err == nil {
 		return err
 	}
 	return &wrapped{err, status}

@@ -670,6 +670,7 @@ func TestWrapTypesErrorsWithAResponseAndReturnsOthersUnchanged(t *testing.T) {
 	raw := &sdkerr.ServiceResponseError{StatusCode: 404, RequestId: "req-42", ErrorMessage: keystone404}
 	notSent := &iamhttp.NotSentError{Err: gate.ErrPaused}
 	var nilErr *sdkerr.ServiceResponseError
+	var nilValue *byValue
 	const cooked, fromRaw = `iamhttp: 404 NotFound: "no user" (IAM.0004, request req-42)`, `iamhttp: 404 NotFound: "Could not find user: bob." (request req-42)`
 	for name, tt := range map[string]struct {
 		err  error
@@ -691,6 +692,7 @@ func TestWrapTypesErrorsWithAResponseAndReturnsOthersUnchanged(t *testing.T) {
 		"an empty error":                                     {&sdkerr.ServiceResponseError{}, ""},
 		"a nil pointer":                                      {nilErr, ""},
 		"a wrapped nil pointer":                              {&holder{nilErr}, ""},
+		"a nil pointer whose Unwrap panics":                  {nilValue, ""},
 		"an error without a response":                        {plain, ""},
 		"a NotSentError in a url.Error":                      {&url.Error{Op: "Get", URL: "https://iam.example/", Err: notSent}, ""},
 		"a NotSentError joined with an error for a response": {errors.Join(notSent, &value), ""},
@@ -716,6 +718,12 @@ func TestWrapTypesErrorsWithAResponseAndReturnsOthersUnchanged(t *testing.T) {
 	e, _ = both(t, iamhuaweicloud.Wrap(raw), 404)
 	assert.True(t, json.Valid(e.Body()))
 }
+
+// A byValue panics if it is unwrapped through a nil pointer.
+type byValue struct{ err error }
+
+func (byValue) Error() string   { return "by value" }
+func (b byValue) Unwrap() error { return b.err }
 
 type holder struct{ err error }
 

@@ -27,10 +27,11 @@ type Details struct{ Code, Message, RequestID string }
 //	{"title": …, "detail": …}, problem details (RFC 9457)
 //	{"itemNotFound": {one of the above}}, whatever the name of the object
 //
-// Names may be spelled in other ways, such as errorCode or errMsg. An object or a message
-// may be JSON inside a string. A code that only names a status, such as "404 Not Found"
-// or "Forbidden", is ignored. If the body is a short plain text, that text becomes the
-// message. Decode ignores all other bodies.
+// Names may be spelled in other ways, such as errorCode, errMsg or faultstring. The whole
+// and the value of "error" may be arrays, of which the first element counts. An object or
+// a message may be JSON inside a string. A code that only names a status, such as "404 Not
+// Found" or "Forbidden", is ignored. If the body is a short plain text, which may be a
+// JSON string, that text becomes the message. Decode ignores all other bodies.
 //
 // Decode parses the bytes itself instead of using encoding/json, for two reasons: a
 // truncated body still yields its message, and nothing but the returned strings is
@@ -58,8 +59,8 @@ var lineBreaks = strings.NewReplacer("<br />", " ", "<br/>", " ", "<br>", " ")
 
 // decode does the work of Decode for an uncompressed body.
 func decode(body []byte, status int) Details {
-	f := orOnly(parseFields(object(body)))
-	inner := parseFields(object(f.err))
+	f := orOnly(parseFields(firstObject(body)))
+	inner := parseFields(firstObject(f.err))
 	element := firstElement(f.errs)
 	first := parseFields(element)
 	var d Details
@@ -140,7 +141,7 @@ func (f *fields) field(plain []byte) *[]byte {
 		return &f.errorMsg
 	case "code":
 		return &f.code
-	case "message", "msg":
+	case "message", "msg", "faultstring":
 		return &f.message
 	case "detail":
 		return &f.detail
@@ -255,11 +256,18 @@ func sameLetters(c []byte, phrase string) bool {
 }
 
 // plainText returns the body if it is a short, readable text and its Content-Type is
-// text/plain. It also accepts text/html, because some services declare plain text as
+// text/plain, or if it is a JSON string with such a text. It also accepts text/html, because some services declare plain text as
 // HTML.
 func plainText(contentType string, body []byte) string {
 	contentType, _, _ = strings.Cut(contentType, ";")
 	contentType = strings.TrimSpace(contentType)
+	if strings.EqualFold(contentType, "application/json") {
+		raw := trimSpace(body)
+		if len(raw) == 0 || raw[0] != '"' {
+			return ""
+		}
+		contentType, body = "text/plain", []byte(text(raw[:valueEnd(raw)]))
+	}
 	html := strings.EqualFold(contentType, "text/html")
 	if !html && !strings.EqualFold(contentType, "text/plain") {
 		return ""

@@ -40,6 +40,15 @@ func firstElement(array []byte) []byte {
 	return rest[:valueEnd(rest)]
 }
 
+// firstObject returns what object returns for raw or, if raw is an array, for its first
+// element.
+func firstObject(raw []byte) []byte {
+	if first := firstElement(raw); first != nil {
+		raw = first
+	}
+	return object(raw)
+}
+
 // trimSpace does what bytes.TrimLeft would do with JSON's white space, but does not have
 // to build a cutset.
 func trimSpace(b []byte) []byte {

@@ -1,0 +1,407 @@
+package iamsdk_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp"
+	"github.com/iamhttp/iamhttp/gate"
+	"github.com/iamhttp/iamhttp/iamsdk"
+	"github.com/iamhttp/iamhttp/iamtest"
+)
+
+// RoundTrippers that resend, and hold the next RoundTripper in various ways.
+type (
+	byValue       struct{ Rt http.RoundTripper }
+	notComparable struct {
+		Rt   http.RoundTripper
+		Skip []string
+	}
+	concrete   struct{ Rt *logging }
+	embedding  struct{ http.RoundTripper }
+	Settings   struct{ Rt http.RoundTripper }
+	inSettings struct{ Settings }
+	inPointer  struct{ *Settings }
+	namedField struct{ Rt closer }
+	closer     interface {
+		http.RoundTripper
+		CloseIdleConnections()
+	}
+	// logging passes its requests on.
+	logging struct{ Next http.RoundTripper }
+	// hiding does so too, but without an exported field.
+	hiding struct{ next http.RoundTripper }
+	// unwrapping reveals the next RoundTripper by a method.
+	unwrapping struct{ next http.RoundTripper }
+)
+
+func resendAll(rt http.RoundTripper, req *http.Request) (*http.Response, error) {
+	return (&signing{Rt: rt, MaxRetries: 2}).RoundTrip(req)
+}
+
+func (r byValue) RoundTrip(req *http.Request) (*http.Response, error) { return resendAll(r.Rt, req) }
+func (r notComparable) RoundTrip(req *http.Request) (*http.Response, error) {
+	return resendAll(r.Rt, req)
+}
+func (r *concrete) RoundTrip(req *http.Request) (*http.Response, error) { return resendAll(r.Rt, req) }
+func (r *embedding) RoundTrip(req *http.Request) (*http.Response, error) {
+	return resendAll(r.RoundTripper, req)
+}
+func (r *inSettings) RoundTrip(req *http.Request) (*http.Response, error) {
+	return resendAll(r.Rt, req)
+}
+func (r *inPointer) RoundTrip(req *http.Request) (*http.Response, error) { return resendAll(r.Rt, req) }
+func (r *namedField) RoundTrip(req *http.Request) (*http.Response, error) {
+	return resendAll(r.Rt, req)
+}
+func (r *logging) RoundTrip(req *http.Request) (*http.Response, error) { return r.Next.RoundTrip(req) }
+func (r *logging) CloseIdleConnections()                               {}
+func (r hiding) RoundTrip(req *http.Request) (*http.Response, error)   { return r.next.RoundTrip(req) }
+func (r unwrapping) RoundTrip(req *http.Request) (*http.Response, error) {
+	return r.next.RoundTrip(req)
+}
+func (r unwrapping) Unwrap() http.RoundTripper { return r.next }
+
+func TestAPOSTWithoutAResponseIsSentOnceHoweverTheRoundTripperIsBuilt(t *testing.T) {
+	for name, build := range map[string]func(http.RoundTripper) http.RoundTripper{
+		"a struct value":                  func(rt http.RoundTripper) http.RoundTripper { return byValue{rt} },
+		"a struct that is not comparable": func(rt http.RoundTripper) http.RoundTripper { return notComparable{rt, nil} },
+		"a concrete field":                func(rt http.RoundTripper) http.RoundTripper { return &concrete{&logging{rt}} },
+		"an embedded interface":           func(rt http.RoundTripper) http.RoundTripper { return &embedding{rt} },
+		"a field of an embedded struct":   func(rt http.RoundTripper) http.RoundTripper { return &inSettings{Settings{rt}} },
+		"a field of an embedded pointer":  func(rt http.RoundTripper) http.RoundTripper { return &inPointer{&Settings{rt}} },
+		"a field of another interface":    func(rt http.RoundTripper) http.RoundTripper { return &namedField{&logging{rt}} },
+		"below a logging one":             func(rt http.RoundTripper) http.RoundTripper { return &logging{byValue{rt}} },
+		"above a logging one":             func(rt http.RoundTripper) http.RoundTripper { return byValue{&logging{rt}} },
+		"two that resend":                 func(rt http.RoundTripper) http.RoundTripper { return &signing{Rt: byValue{rt}, MaxRetries: 2} },
+		"below a Transport": func(rt http.RoundTripper) http.RoundTripper {
+			return &iamhttp.Transport{Base: byValue{rt}, PassThrough: true}
+		},
+		"below a Transport in error mode":  func(rt http.RoundTripper) http.RoundTripper { return &iamhttp.Transport{Base: byValue{rt}} },
+		"below a logging one, a Transport": func(rt http.RoundTripper) http.RoundTripper { return &logging{&iamhttp.Transport{Base: byValue{rt}}} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var service iamtest.Server
+				service.Next(iamtest.Answer{Fault: iamtest.Reset}, iamtest.Answer{Fault: iamtest.Reset})
+				client := &http.Client{Transport: build(&service)}
+				iamsdk.Install(client, nil, iamsdk.ProviderHuaweiCloud())
+				for _, body := range []string{"", "{}"} {
+					_, err := client.Post(endpoint+"/groups", "", strings.NewReader(body)) //nolint:bodyclose // there is no response
+					assert.ErrorIs(t, err, syscall.ECONNRESET)
+				}
+				service.AssertCount(t, 2)
+				resp, err := client.Post(endpoint+"/groups", "", nil)
+				require.NoError(t, err)
+				resp.Body.Close()
+			})
+		})
+	}
+}
+
+func TestATransportBelowReportsThatThereWasNoResponse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var service iamtest.Server
+		service.On("/", iamtest.Answer{Fault: iamtest.Reset})
+		var failures []iamhttp.Failure
+		own := &iamhttp.Transport{Base: &service, PassThrough: true, OnFailure: func(_ context.Context, f iamhttp.Failure) { failures = append(failures, f) }}
+		client := &http.Client{Transport: own}
+		iamsdk.Install(client, nil, iamsdk.ProviderOpenTelekomCloud())
+		_, err := client.Post(endpoint+"/groups", "", strings.NewReader("{}")) //nolint:bodyclose // there is no response
+		assert.ErrorIs(t, err, syscall.ECONNRESET)
+		require.Len(t, failures, 1)
+		assert.ErrorIs(t, failures[0].Err, syscall.ECONNRESET)
+	})
+}
+
+// fetching is a RoundTripper that gets its keys before each request, and tries that twice.
+type fetching struct{ Rt http.RoundTripper }
+
+func (f *fetching) RoundTrip(req *http.Request) (*http.Response, error) {
+	for range 2 {
+		keys, err := http.NewRequestWithContext(req.Context(), http.MethodGet, "http://metadata.example/keys", nil)
+		if err != nil {
+			return nil, err
+		}
+		if resp, err := f.Rt.RoundTrip(keys); err == nil {
+			resp.Body.Close()
+			break
+		}
+	}
+	return f.Rt.RoundTrip(req)
+}
+
+func TestARequestIsSentEvenIfTheRoundTrippersOwnRequestGotNoResponse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var service iamtest.Server
+		service.On("GET /keys", iamtest.Answer{Fault: iamtest.Reset})
+		service.On("POST /", iamtest.Answer{Status: 201})
+		client := &http.Client{Transport: &fetching{&service}}
+		iamsdk.Install(client, nil, iamsdk.ProviderOpenTelekomCloud())
+		resp, err := client.Post(endpoint+"/groups", "", strings.NewReader("{}"))
+		require.NoError(t, err)
+		resp.Body.Close()
+		assert.Equal(t, 201, resp.StatusCode)
+		service.AssertCount(t, 3)
+	})
+}
+
+// impatient is a RoundTripper that does not wait for a response for more than a second.
+type impatient struct{ Rt http.RoundTripper }
+
+func (i *impatient) RoundTrip(req *http.Request) (*http.Response, error) {
+	failed := make(chan error, 1)
+	go func() {
+		_, err := i.Rt.RoundTrip(req) //nolint:bodyclose // there is no response
+		failed <- err
+	}()
+	select {
+	case err := <-failed:
+		return nil, err
+	case <-time.After(time.Second):
+		return nil, errors.New("too slow")
+	}
+}
+
+func TestARoundTripperMayReturnBeforeTheOneBelowIt(t *testing.T) { // the race detector finds unsynchronized writes
+	synctest.Test(t, func(t *testing.T) {
+		client := &http.Client{Transport: &impatient{roundTripper(func(*http.Request) (*http.Response, error) {
+			time.Sleep(time.Second)
+			return nil, errors.New("reset")
+		})}}
+		iamsdk.Install(client, nil, iamsdk.ProviderOpenTelekomCloud())
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() {
+				_, err := client.Post(endpoint+"/groups", "", strings.NewReader("{}")) //nolint:bodyclose // there is no response
+				assert.Error(t, err)
+			})
+		}
+		wg.Wait()
+		time.Sleep(time.Second)
+	})
+}
+
+// A counter is a gate that counts the requests that ask it.
+type counter struct{ asked atomic.Int32 }
+
+func (c *counter) Wait(context.Context, gate.Request) (gate.Ticket, error) {
+	c.asked.Add(1)
+	return 0, nil
+}
+
+func (c *counter) Observe(gate.Request, gate.Ticket, gate.Outcome) {}
+
+func TestEachRequestAsksTheGateOnceHoweverOftenInstallIsCalled(t *testing.T) {
+	wrappers := map[string]func(http.RoundTripper) http.RoundTripper{
+		"nothing in between": func(rt http.RoundTripper) http.RoundTripper { return rt },
+		"an exported field":  func(rt http.RoundTripper) http.RoundTripper { return &logging{rt} },
+		"a method":           func(rt http.RoundTripper) http.RoundTripper { return unwrapping{rt} },
+		"a hidden field":     func(rt http.RoundTripper) http.RoundTripper { return hiding{rt} },
+		"a function":         func(rt http.RoundTripper) http.RoundTripper { return roundTripper(rt.RoundTrip) },
+	}
+	for name, wrap := range wrappers {
+		for transports, next := range map[string]func(first *iamhttp.Transport) *iamhttp.Transport{
+			"the same Transport": func(first *iamhttp.Transport) *iamhttp.Transport { return first },
+			"an equal Transport": func(first *iamhttp.Transport) *iamhttp.Transport { return &iamhttp.Transport{Gate: first.Gate} },
+			"no Transport":       func(*iamhttp.Transport) *iamhttp.Transport { return nil },
+		} {
+			if transports == "no Transport" && (name == "a hidden field" || name == "a function") {
+				continue // then it gets the default settings
+			}
+			for _, ownBase := range []bool{false, true} {
+				t.Run(name+", "+transports, func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						service := newAccount()
+						if !ownBase {
+							old := http.DefaultTransport
+							http.DefaultTransport = service
+							defer func() { http.DefaultTransport = old }()
+						}
+						sdk := endlessKind.newStandIn(service)
+						if !ownBase {
+							sdk.HTTPClient.Transport = nil
+						}
+						endlessKind.advised(sdk)
+						asked := new(counter)
+						tr := &iamhttp.Transport{Gate: asked}
+						for i := range 3 {
+							if i > 0 {
+								sdk.HTTPClient.Transport = wrap(sdk.HTTPClient.Transport)
+								tr = next(tr)
+							}
+							iamsdk.Install(&sdk.HTTPClient, tr, endlessKind.options)
+						}
+						require.NoError(t, sdk.LogIn())
+						_, err := sdk.Request("GET", "/users", "")
+						require.NoError(t, err)
+						assert.EqualValues(t, 2, asked.asked.Load())
+						service.AssertCount(t, 2)
+
+						service.On("GET /v3/groups", iamtest.Keystone(401, "No."))
+						_, err = sdk.Request("GET", "/groups", "")
+						assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrUnauthorized)
+						service.AssertCount(t, 2+3)
+						service.On("POST /v3/groups", iamtest.Page(502))
+						_, err = sdk.Request("POST", "/groups", "{}")
+						assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrBadGateway)
+						service.AssertCount(t, 2+3+1)
+						service.On("GET /v3/slow", iamtest.Throttled(0))
+						_, err = sdk.Request("GET", "/slow", "")
+						assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrTooManyRequests)
+						service.AssertCount(t, 2+3+1+8)
+						assert.EqualValues(t, 2+3+1+8, asked.asked.Load())
+						sdk.HTTPClient.CloseIdleConnections()
+					})
+				})
+			}
+		}
+	}
+}
+
+func TestInstallOnAClientThatHasATransportAsksTheGateOnce(t *testing.T) {
+	var service iamtest.Server
+	asked := new(counter)
+	client := &http.Client{Transport: &iamhttp.Transport{Base: &service, Gate: asked}}
+	iamsdk.Install(client, &iamhttp.Transport{Gate: asked}, iamsdk.GolangSDK())
+	resp, err := client.Get(endpoint)
+	require.NoError(t, err)
+	resp.Body.Close()
+	assert.EqualValues(t, 1, asked.asked.Load())
+	service.AssertCount(t, 1)
+}
+
+func TestARoundTripperThatLeadsBackToTheTransport(t *testing.T) {
+	for name, tt := range map[string]struct {
+		wrap func(http.RoundTripper) http.RoundTripper
+		ok   bool
+	}{
+		"in an exported field": {func(rt http.RoundTripper) http.RoundTripper { return &logging{rt} }, true},
+		"in two fields":        {func(rt http.RoundTripper) http.RoundTripper { return &logging{&logging{rt}} }, true},
+		"in a struct value":    {func(rt http.RoundTripper) http.RoundTripper { return byValue{rt} }, true},
+		"by a method":          {func(rt http.RoundTripper) http.RoundTripper { return unwrapping{rt} }, true},
+		"in a hidden field":    {func(rt http.RoundTripper) http.RoundTripper { return hiding{rt} }, false},
+		"in a function":        {func(rt http.RoundTripper) http.RoundTripper { return roundTripper(rt.RoundTrip) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var service iamtest.Server
+			old := http.DefaultTransport
+			http.DefaultTransport = &service
+			defer func() { http.DefaultTransport = old }()
+			asked := new(counter)
+			tr := &iamhttp.Transport{Gate: asked, MaxAttempts: 1}
+			wrapper := tt.wrap(tr)
+			client := &http.Client{Transport: wrapper}
+			iamsdk.Install(client, tr, iamsdk.ProviderOpenTelekomCloud())
+			for _, c := range []*http.Client{client, {Transport: wrapper}} {
+				resp, err := c.Get(endpoint)
+				if !tt.ok {
+					assert.ErrorContains(t, err, "leads back to the Transport")
+					continue
+				}
+				require.NoError(t, err)
+				resp.Body.Close()
+			}
+			if tt.ok {
+				assert.EqualValues(t, 2, asked.asked.Load())
+			}
+		})
+	}
+}
+
+func TestInstallForTwoSDKsOnOneClientKeepsTheOptionsOfBoth(t *testing.T) {
+	for _, order := range [][]iamsdk.Options{
+		{iamsdk.GopherTelekomCloud(), iamsdk.GolangSDK()},
+		{iamsdk.GolangSDK(), iamsdk.GopherTelekomCloud()},
+		{iamsdk.GopherTelekomCloud(), iamsdk.Gophercloud()},
+		{{EndlessLogin: true}, {LoginHangs: true, Resends: []iamhttp.Code{iamhttp.ErrBadGateway}}, {ClosesConnections: true, Resends: []iamhttp.Code{iamhttp.ErrGatewayTimeout}}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			service := newAccount()
+			w := &wire{RoundTripper: service}
+			sdk := endlessKind.newStandIn(w)
+			endlessKind.advised(sdk)
+			for _, o := range order {
+				iamsdk.Install(&sdk.HTTPClient, nil, o)
+			}
+			require.NoError(t, sdk.LogIn())
+			service.On("GET /v3/groups", iamtest.Keystone(401, "No."))
+			_, err := sdk.Request("GET", "/groups", "")
+			assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrUnauthorized)
+			for _, status := range []int{502, 504} {
+				before := service.requests()
+				service.On("POST /v3/groups", iamtest.Page(status))
+				_, err = sdk.Request("POST", "/groups", "{}")
+				assert.Error(t, err)
+				assert.Equal(t, 1, service.requests()-before)
+			}
+			service.On("POST /v3/auth/tokens", locked)
+			_, err = sdk.Request("GET", "/groups", "")
+			assert.NotErrorIs(t, err, errHangs)
+			assert.Zero(t, w.closing.Load())
+		})
+	}
+}
+
+func TestTheSDKGetsResponsesEvenIfATransportBelowReturnsErrors(t *testing.T) {
+	for name, build := range map[string]func(service http.RoundTripper) (client http.RoundTripper, t *iamhttp.Transport){
+		"the client's": func(s http.RoundTripper) (http.RoundTripper, *iamhttp.Transport) {
+			return &iamhttp.Transport{Base: s}, nil
+		},
+		"a wrapped one": func(s http.RoundTripper) (http.RoundTripper, *iamhttp.Transport) {
+			return hiding{&iamhttp.Transport{Base: s}}, nil
+		},
+		"as Base": func(s http.RoundTripper) (http.RoundTripper, *iamhttp.Transport) {
+			return nil, &iamhttp.Transport{Base: &iamhttp.Transport{Base: s}}
+		},
+		"replaced": func(s http.RoundTripper) (http.RoundTripper, *iamhttp.Transport) {
+			return &iamhttp.Transport{Base: s}, new(iamhttp.Transport)
+		},
+		"DefaultTransport": func(s http.RoundTripper) (http.RoundTripper, *iamhttp.Transport) {
+			http.DefaultTransport = &iamhttp.Transport{Base: s}
+			return nil, nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachKind(t, func(t *testing.T, k kind) {
+				old := http.DefaultTransport
+				defer func() { http.DefaultTransport = old }()
+				service := newAccount()
+				sdk := k.newStandIn(service)
+				rt, tr := build(service)
+				sdk.HTTPClient.Transport = rt
+				k.advised(sdk)
+				iamsdk.Install(&sdk.HTTPClient, tr, k.options)
+				require.NoError(t, sdk.LogIn())
+				service.expire()
+				_, err := sdk.Request("GET", "/users", "")
+				require.NoError(t, err)
+				service.On("GET /v3/groups", iamtest.Keystone(404, "No such group."))
+				_, err = sdk.Request("GET", "/groups", "")
+				_, own := err.(default404)
+				assert.True(t, own, "%T", err)
+				var e *iamhttp.StatusError
+				require.ErrorAs(t, iamsdk.Wrap(err), &e)
+				assert.Equal(t, "No such group.", e.Message)
+				assert.Equal(t, 1, e.Attempts)
+				assert.NotEmpty(t, e.RequestID)
+				service.On("GET /v3/slow", iamtest.Throttled(0))
+				before := service.requests()
+				_, err = sdk.Request("GET", "/slow", "")
+				assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrTooManyRequests)
+				assert.Equal(t, 8, service.requests()-before)
+			})
+		})
+	}
+}

@@ -1,0 +1,118 @@
+package iamsdk
+
+import (
+	"errors"
+	"iter"
+	"net/http"
+	"reflect"
+
+	"github.com/iamhttp/iamhttp"
+)
+
+// mostInside limits how deep Install looks into a RoundTripper, because RoundTrippers may
+// form a cycle.
+const mostInside = 10
+
+// inside ranges over rt and the RoundTrippers below it, as far as they reveal what they
+// wrap: by a method, or in an exported field.
+func inside(rt http.RoundTripper) iter.Seq[http.RoundTripper] {
+	return func(yield func(http.RoundTripper) bool) { look(rt, mostInside, yield) }
+}
+
+// look calls yield for rt and for what is inside of it, until yield returns false.
+func look(rt http.RoundTripper, depth int, yield func(http.RoundTripper) bool) bool {
+	v := reflect.ValueOf(rt)
+	if depth == 0 || !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
+		return true
+	}
+	if !yield(rt) {
+		return false
+	}
+	switch w := rt.(type) {
+	case interface{ WrappedRoundTripper() http.RoundTripper }:
+		return look(w.WrappedRoundTripper(), depth-1, yield)
+	case interface{ Unwrap() http.RoundTripper }:
+		return look(w.Unwrap(), depth-1, yield)
+	}
+	for _, f := range slots(reflect.Indirect(v)) {
+		if below, ok := reflect.TypeAssert[http.RoundTripper](f); ok && !look(below, depth-1, yield) {
+			return false
+		}
+	}
+	return true
+}
+
+// slots returns the exported fields of a struct, embedded structs included, that may hold
+// a RoundTripper.
+func slots(v reflect.Value) (fields []reflect.Value) {
+	if v.Kind() != reflect.Struct {
+		return nil
+	}
+	for _, field := range reflect.VisibleFields(v.Type()) {
+		if !field.IsExported() || !field.Type.Implements(reflect.TypeFor[http.RoundTripper]()) {
+			continue
+		}
+		if f, err := v.FieldByIndexErr(field.Index); err == nil {
+			fields = append(fields, f)
+		}
+	}
+	return fields
+}
+
+// leadsTo reports whether rt is a RoundTripper that passes its requests to t, as far as
+// it reveals that. t itself is not.
+func leadsTo(rt http.RoundTripper, t *iamhttp.Transport) bool {
+	if own, ok := rt.(*iamhttp.Transport); ok && own == t {
+		return false
+	}
+	for below := range inside(rt) {
+		if own, ok := below.(*iamhttp.Transport); ok && own == t {
+			return true
+		}
+	}
+	return false
+}
+
+// isOpaque reports whether rt may pass its requests to a RoundTripper that it does not
+// reveal.
+func isOpaque(rt http.RoundTripper) bool {
+	v := reflect.Indirect(reflect.ValueOf(rt))
+	if v.Kind() != reflect.Struct {
+		return v.Kind() == reflect.Func
+	}
+	for i := range v.NumField() {
+		if f := v.Type().Field(i); !f.IsExported() && f.Type.Implements(reflect.TypeFor[http.RoundTripper]()) {
+			return true
+		}
+	}
+	return false
+}
+
+// A loop is the Base of a Transport. It ends a request that comes back to it from the
+// RoundTripper below, which otherwise would never end.
+type loop struct{ below http.RoundTripper }
+
+var errLoop = errors.New("iamsdk: the RoundTripper of the client leads back to the Transport that was passed to Install; pass another Transport")
+
+func (l *loop) RoundTrip(req *http.Request) (*http.Response, error) {
+	s, ok := req.Context().Value(sendingKey{}).(*sending)
+	if !ok { // the Transport is used without the session
+		s = newSending(req.Context(), req)
+		req = &s.request
+	}
+	outer := s.in.Swap(l)
+	defer s.in.Store(outer)
+	if outer == l {
+		if req.Body != nil {
+			req.Body.Close()
+		}
+		return nil, errLoop
+	}
+	return l.below.RoundTrip(req)
+}
+
+// CloseIdleConnections closes the idle connections of the RoundTripper below.
+func (l *loop) CloseIdleConnections() { closeIdle(l.below) }
+
+// WrappedRoundTripper returns the RoundTripper below, by Kubernetes convention.
+func (l *loop) WrappedRoundTripper() http.RoundTripper { return l.below }

@@ -1,0 +1,82 @@
+package iamsdk
+
+import (
+	"crypto/sha256"
+	"maps"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/iamhttp/iamhttp"
+)
+
+// A mark remembers a failed request after which the SDK may go on with the same call.
+type mark struct {
+	at     time.Time
+	stack  stack
+	target target
+
+	// For a 401:
+	counted bool // whether one of the call's 401s counts
+	excused int  // number of the call's 401s that do not count
+	logins  int  // number of logins that had succeeded at the time of the latest 401
+	gaveUp  bool // whether the call's login failed
+
+	// For a response that is kept for the resend:
+	answer *iamhttp.StatusError
+	resent bool // whether the resend has come
+}
+
+// A target identifies the method and the URL of a request. It is a hash, because printing
+// a client also prints its marks, and the query may hold a secret.
+type target [sha256.Size]byte
+
+func targetOf(req *http.Request) target {
+	address := ""
+	if req.URL != nil {
+		address = req.URL.String()
+	}
+	return sha256.Sum256([]byte(req.Method + " " + address))
+}
+
+// marks holds at most one mark for each goroutine, because an SDK sends all requests of a
+// call in one goroutine. A mark is removed when its call ends or its goroutine makes
+// another call. If neither happens, the mark is removed once it is too old. The fields
+// other than count are guarded by mu.
+type marks struct {
+	count atomic.Int32 // len(of), which can be read without mu, so that most requests need no lock
+
+	mu     sync.Mutex
+	of     map[string]*mark // the key is the name of the goroutine
+	forgot time.Time        // when old marks were last removed
+}
+
+// put sets the mark of a goroutine. It removes marks that are older than keep, but looks
+// for them at most once per keep. If there are more than most marks, put removes the
+// oldest one.
+func (m *marks) put(goroutine string, k *mark, most int, keep time.Duration) {
+	if m.of == nil {
+		m.of = map[string]*mark{}
+	}
+	if k.at.Sub(m.forgot) >= keep {
+		m.forgot = k.at
+		maps.DeleteFunc(m.of, func(_ string, old *mark) bool { return k.at.Sub(old.at) > keep })
+	}
+	m.of[goroutine] = k
+	if len(m.of) > most {
+		for g, old := range m.of {
+			if old.at.Before(k.at) {
+				goroutine, k = g, old
+			}
+		}
+		delete(m.of, goroutine)
+	}
+	m.count.Store(int32(len(m.of))) //nolint:gosec // at most 10,000
+}
+
+// drop removes the mark of a goroutine.
+func (m *marks) drop(goroutine string) {
+	delete(m.of, goroutine)
+	m.count.Store(int32(len(m.of))) //nolint:gosec // at most 10,000
+}

@@ -1,0 +1,74 @@
+package iamsdk
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync/atomic"
+
+	"github.com/iamhttp/iamhttp"
+)
+
+// A sending is a request that a session is sending, and the context of that request. One
+// allocation holds both.
+type sending struct {
+	context.Context
+	request http.Request
+	login   *iamhttp.Recorder    // for a login, what records its failures; otherwise nil
+	done    bool                 // whether the session passes the request to its Transport itself
+	in      atomic.Pointer[loop] // the loop that the request has passed; nil if none
+}
+
+type sendingKey struct{}
+
+func newSending(ctx context.Context, req *http.Request) *sending {
+	s := &sending{Context: ctx}
+	s.request = *req.WithContext(s)
+	return s
+}
+
+func (s *sending) Value(key any) any {
+	if key == (sendingKey{}) {
+		return s
+	}
+	return s.Context.Value(key)
+}
+
+// sends reports whether req is the request that is being sent, and not one that a
+// RoundTripper below makes itself.
+func (s *sending) sends(req *http.Request) bool {
+	own := &s.request
+	return req.Method == own.Method && req.URL != nil && own.URL != nil && req.URL.Host == own.URL.Host && req.URL.Path == own.URL.Path
+}
+
+// errLocked ends the context of a login. See [sending.isLocked].
+var errLocked = errors.New("iamsdk: the account is locked, so the login must not be sent again")
+
+// isLocked reports whether the response to a login says that the account is locked. The
+// login must then not be retried, not even after a 429, because each attempt may prolong
+// the lock. The Transport does not know this rule, but a wait ends if the context does.
+func (s *sending) isLocked() bool {
+	if s.login == nil {
+		return false
+	}
+	e, ok := s.login.Last()
+	return ok && e.Stop == iamhttp.StopUnset && e.Reason() == iamhttp.ReasonAccountLocked // StopUnset: it would be retried
+}
+
+// Done returns a channel that is closed when the context ends.
+func (s *sending) Done() <-chan struct{} {
+	if s.isLocked() {
+		c := make(chan struct{})
+		close(c)
+		return c
+	}
+	return s.Context.Done()
+}
+
+// Err returns why the context has ended.
+func (s *sending) Err() error {
+	if s.isLocked() {
+		return errLocked
+	}
+	return s.Context.Err()
+}
