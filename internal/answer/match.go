@@ -144,7 +144,7 @@ func follows(s string, i int, alternatives string) (end int, been bool) {
 // isSubject reports whether the noun at position i of s can be the subject of what
 // follows: "the user is", but not "locked by another user is" or "refresh token is".
 func isSubject(s string, i int) bool {
-	for n := 0; n < 4; n++ {
+	for n := range 4 {
 		word, start, adjacent := wordBefore(s, i)
 		if !adjacent {
 			return true
@@ -192,8 +192,9 @@ func actsOn(after string) bool {
 	switch kindOf(rest[:wordLen(rest)]) {
 	case definite, indefinite, aspect:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // denied reports whether the text before a statement denies it, makes it depend on a
@@ -228,6 +229,7 @@ func denied(before string, been bool) bool {
 			later = later || isMore(before[i+n:])
 		case condition:
 			maybe = true
+		default: // no other word changes the meaning
 		}
 		i += n
 	}
@@ -255,6 +257,7 @@ func conditional(after string) bool {
 			if isMore(after[i:]) {
 				return true
 			}
+		default: // no other word changes the meaning
 		}
 	}
 	return false

@@ -139,8 +139,11 @@ var (
 		{[]string{"account|user|ak|access key|login|logon|you|credential|credentials|password ~ locked|lockout"}, AccountLocked, "The account is locked."},
 		{[]string{"^locked|lockout", "password*|login*|logon*|sign in*|failed attempt*"}, AccountLocked, "Locked: wrong password."},
 		{[]string{"account|user|login|logon ~ blocked|suspended|disabled|frozen", "wrong password*|incorrect password*|invalid password*|failed login*|failed logon*|failed sign*|failed attempt*|login fail*|login attempts"}, AccountLocked, "Account temporarily disabled: 5 failed logins."},
-		{[]string{"!too many > login attempt*|logon attempt*|sign in attempt*|signin attempt*|authentication attempt*|password attempt*|password error*|password failure*|login failure*|logon failure*|authentication failure*|failed attempt*|failed login*|failed logon*|failed sign in*|failed signin*|failed password*|failed auth*|wrong password*|incorrect password*|invalid password*|bad password*|wrong credential*|invalid credential*|incorrect credential*|invalid login*|unsuccessful login*|unsuccessful logon*|unsuccessful attempt*"}, AccountLocked, "Too many failed login attempts."},
-		{[]string{"!exceed*|reached", "login attempt*|logon attempt*|sign in attempt*|authentication attempt*|password attempt*|failed attempt*|failed login*|login failure*|authentication failure*|password error*"}, AccountLocked, "The maximum number of failed logins has been reached."},
+		{[]string{"!too many > password attempt*|login attempt*|logon attempt*|sign in attempt*|signin attempt*|authentication attempt*|password error*|" +
+			"login failure*|password failure*|logon failure*|authentication failure*|failed attempt*|failed login*|failed logon*|failed sign in*|" +
+			"failed signin*|failed password*|failed auth*|wrong password*|incorrect password*|invalid password*|bad password*|wrong credential*|" +
+			"invalid credential*|incorrect credential*|unsuccessful login*|invalid login*|unsuccessful logon*|unsuccessful attempt*"}, AccountLocked, "Too many failed login attempts."},
+		{[]string{"!exceed*|reached", "failed attempt*|login attempt*|logon attempt*|sign in attempt*|authentication attempt*|password attempt*|failed login*|authentication failure*|login failure*|password error*"}, AccountLocked, "The maximum number of failed logins has been reached."},
 	}
 	tokenTexts = []Text{
 		{[]string{"token|session ~ expired|revoked|invalid|not valid|no longer valid|not found"}, TokenExpired, "The token has expired."},
@@ -159,7 +162,7 @@ var (
 		{[]string{"signature", "!expire*"}, ClockSkew, "signature expired, signature time:20230527T000431Z,server time:20230527T020608Z"},
 		{[]string{"ak|access key|accesskey|ak sk|aksk", "not exist*|not found|no such|unknown"}, CredentialRejected, "Get secretKey failed,ak:******,err:ak not exist"},
 		{[]string{"ak|access key|accesskey|app key|appkey", "!expire*"}, CredentialExpired, "ak ****** has expired"},
-		{[]string{"signature time|signing time|sign time|client time|request time|server time|server s time|timestamp|clock|x sdk date|requesttime*", "!expire*|differ*|skew*|exceed*|too old|too new|too far|too late|too early|too large|in the future|in the past|out of range|out of sync|tooskewed|requesttimetooskewed"}, ClockSkew, "request time and server time differ too much"},
+		{[]string{"signature time|signing time|sign time|client time|request time|server time|timestamp|server s time|clock|x sdk date|requesttime*", "!expire*|differ*|skew*|exceed*|too old|too new|too far|too late|too early|too large|in the future|in the past|out of range|out of sync|tooskewed|requesttimetooskewed"}, ClockSkew, "request time and server time differ too much"},
 		{[]string{"signature*|signing|signedheaders|signed headers|aksk|ak sk|body hash|hmac*|canonical*|x sdk date|x sdk content sha256|in authorization|authorization header|authorization format"}, SignatureInvalid, "verify aksk signature fail"},
 		{[]string{"sk|secret key", "invalid|incorrect|wrong|error|mismatch*|not match*|illegal"}, SignatureInvalid, "invalid sk"},
 		{[]string{"ak|access key|accesskey|secretkey|secret key|appkey|app key|appcode|app code", "!invalid|illegal|wrong|incorrect|error|fail*|disabled|inactive|frozen|empty|missing|null|mismatch*|blacklist*|deleted|not match*|not valid|not active|not found|not exist*|no such"}, CredentialRejected, "invalid access key"},
@@ -176,7 +179,7 @@ var (
 	}, tokenTexts)
 	conflictTexts = []Text{
 		{[]string{"attempting to store"}, AlreadyExists, "Conflict occurred attempting to store user - Duplicate entry found with name bob."},
-		{[]string{"!already exist|already exists|already been used|already been taken|already taken|already registered"}, AlreadyExists, "The user already exists."},
+		{[]string{"!already exist|already exists|already been used|already taken|already been taken|already registered"}, AlreadyExists, "The user already exists."},
 		{[]string{"!duplicate entry|duplicate name|duplicate key|duplicate user*|duplicate email*|duplicated name"}, AlreadyExists, "Duplicate name"},
 		{[]string{"name|username|email|email address|login|alias|phone number|mobile number ~ already in use|already used|taken|not unique"}, AlreadyExists, "The user name is already in use."},
 		{[]string{"!with this name exists|with that name exists|with the same name exists|with same name exists|of that name exists|of this name exists"}, AlreadyExists, "A user with this name exists."},
