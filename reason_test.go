@@ -87,9 +87,9 @@ func TestReasonIsDerivedFromTheServiceCode(t *testing.T) {
 		{410, "", iamhttp.ReasonUnknown},
 		{404, "IAM.0004", iamhttp.ReasonUnknown}, // the status alone is clear
 		{400, "IAM.0011", iamhttp.ReasonUnknown},
-		{400, "IAM.1103", iamhttp.ReasonUnknown},  // means a missing parameter; 1103 means a wrong password
-		{400, "IAM.1109", iamhttp.ReasonUnknown},  // means a missing project; 1109 means that the name is taken
-		{400, "1105", iamhttp.ReasonUnknown},      // means that two parameters differ; IAM.1105 means an expired access key
+		{400, "IAM.1103", iamhttp.ReasonUnknown}, // means a missing parameter; 1103 means a wrong password
+		{400, "IAM.1109", iamhttp.ReasonUnknown}, // means a missing project; 1109 means that the name is taken
+		{400, "1105", iamhttp.ReasonUnknown},     // means that two parameters differ; IAM.1105 means an expired access key
 		{401, "APIG.0305", iamhttp.ReasonUnknown},
 		{401, "APIG.0303", iamhttp.ReasonUnknown}, // can mean the signature, the clock or the key
 		{409, "", iamhttp.ReasonUnknown},
