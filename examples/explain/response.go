@@ -78,7 +78,7 @@ func nextResponse(resp *response, rest []byte) []byte {
 			return nil
 		}
 		i += next
-		if i > 0 && bytes.IndexByte([]byte(" \t\"'`"), rest[i-1]) >= 0 {
+		if i > 0 && strings.IndexByte(" \t\"'`", rest[i-1]) >= 0 {
 			continue // part of a sentence
 		}
 		if line := statusLine.Find(rest[i:]); bytes.HasSuffix(line, []byte("\n")) {
