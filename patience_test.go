@@ -88,7 +88,7 @@ func TestWithoutRetryAfterTheStatedLimitDecidesTheWait(t *testing.T) {
 		"a third of the window stated in the message":                   {gatewayText, nil, 100 * time.Second, 101 * time.Second},
 		"requests remain, but X-Retry-After asks for a wait":            {"", []string{"X-Retry-After: 58", "X-Ratelimit-Remaining: 5"}, 58 * time.Second, 59 * time.Second},
 		"requests remain by another limit than the one that is used up": {"", []string{`RateLimit: "b";r=0;t=58`, "X-Ratelimit-Remaining: 7", "X-Ratelimit-Reset: 3000"}, 58 * time.Second, 59 * time.Second},
-		"three statements, of which the longest wait counts":            {gatewayText, []string{"X-Retry-After: 5", `RateLimit: "b";r=0;t=30`}, 100 * time.Second, 101 * time.Second},
+		"three statements, of which the latest end counts":              {gatewayText, []string{"X-Retry-After: 5", `RateLimit: "b";r=0;t=30`}, 30 * time.Second, 31 * time.Second},
 		"a short window in the header, a long one in the message":       {gatewayText, []string{"X-Ratelimit-Limit: 5r/s"}, 100 * time.Second, 101 * time.Second},
 		"a message in a compressed body":                                {string(gzipped(t, []byte(gatewayText))), []string{"Content-Encoding: gzip"}, 100 * time.Second, 101 * time.Second},
 		"a message with escaped characters":                             {`{"error_msg":"policy user over rate,l\u0069mit\u003a200\u002ctime\u003a5 minute"}`, nil, 100 * time.Second, 101 * time.Second},

@@ -49,12 +49,17 @@ func (l Limit) Wait() (wait time.Duration, fromWindow bool) {
 const Any = time.Duration(math.MaxInt64)
 
 // Longer returns the limit that asks for the longer wait; waits of below or more do not
-// count. If both ask for the same wait, it returns l or, if l states nothing, other.
+// count. A stated end counts more than a part of a window, which is only a guess. If both
+// ask for the same wait, Longer returns l or, if l states nothing, other.
 func (l Limit) Longer(other Limit, below time.Duration) Limit {
-	mine, _ := l.Wait()
-	theirs, _ := other.Wait()
+	mine, myGuess := l.Wait()
+	theirs, theirGuess := other.Wait()
 	switch {
-	case l == (Limit{}), theirs < below && (theirs > mine || mine >= below && theirs > 0):
+	case l == (Limit{}):
+		return other
+	case theirs <= 0 || theirs >= below:
+		return l
+	case mine <= 0 || mine >= below || myGuess && !theirGuess || myGuess == theirGuess && theirs > mine:
 		return other
 	}
 	return l
@@ -73,8 +78,8 @@ func Stated(h http.Header, data []byte, status int, at time.Time, below time.Dur
 
 // Of returns the limit that a response states in its header. A response may contain
 // several statements, for example from a service and from a proxy in front of it. The
-// statement that asks for the longest wait below the given one counts: none shortens the
-// wait that another one asks for.
+// statement that asks for the longest wait below the given one counts (see Longer): none
+// shortens the wait that another one asks for.
 func Of(h http.Header, at time.Time, below time.Duration) Limit {
 	var l Limit
 	for _, name := range [...]string{"X-Retry-After", "X-Ratelimit-Retry-After"} {
