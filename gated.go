@@ -103,12 +103,12 @@ func (c *call) outcome(resp *http.Response, err error) gate.Outcome {
 }
 
 // stated returns the limit that a throttled response states in its header or its body. It
-// reads the body only if the header asks for no wait, and then puts it back. It does not
-// wait long for a slow body, because the account's other callers must learn of the 429 at
-// once.
+// reads the body only if the header does not say when requests are accepted again, and
+// then puts it back. It does not wait long for a slow body, because the account's other
+// callers must learn of the 429 at once.
 func (c *call) stated(resp *http.Response, asked time.Duration) gate.Limit {
 	l := limit.Of(resp.Header, time.Now(), limit.Any)
-	if l.Reset == 0 && asked == 0 {
+	if wait, guess := l.Wait(); asked == 0 && (guess || wait == 0) {
 		ctx := c.current.Context()
 		data, _ := bounded.Peek(ctx, resp, min(bounded.MinDrain, bounded.Time(ctx)))
 		l = limit.Stated(resp.Header, data, resp.StatusCode, time.Now(), limit.Any)

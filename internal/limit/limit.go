@@ -3,6 +3,7 @@
 package limit
 
 import (
+	"cmp"
 	"math"
 	"net/http"
 	"strings"
@@ -95,7 +96,7 @@ func Of(h http.Header, at time.Time, below time.Duration) Limit {
 	if l.Requests == 0 {
 		for _, other := range stated {
 			if other.Requests > 0 {
-				l.Requests, l.Per = other.Requests, other.Per
+				l.Requests, l.Per, l.Policy = other.Requests, other.Per, cmp.Or(l.Policy, other.Policy)
 				break
 			}
 		}

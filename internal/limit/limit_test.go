@@ -70,6 +70,7 @@ func TestLimitsAreReadFromTheHeader(t *testing.T) {
 		"Envoy with two policies":                                               {header("x-ratelimit-limit", "10, 10;w=1, 50;w=60", "x-ratelimit-reset", "1"), Limit{Requests: 10, Per: time.Second, Reset: time.Second}},
 		"requests remain by another statement than the one that asks to wait":   {header("RateLimit", `"b";r=0;t=58`, "X-RateLimit-Remaining", "7"), Limit{Reset: 58 * time.Second, Policy: "b"}},
 		"requests remain until a reset, but the limit is used up elsewhere":     {header("RateLimit", `"b";r=0;t=58`, "X-RateLimit-Reset", "3000", "X-RateLimit-Remaining", "7"), Limit{Reset: 58 * time.Second, Policy: "b"}},
+		"X-Retry-After and a policy":                                            {header("X-Retry-After", "58", "RateLimit-Policy", `"a";q=10;w=60`), Limit{Requests: 10, Per: time.Minute, Reset: 58 * time.Second, Policy: "a"}},
 		"X-Retry-After although requests remain":                                {header("X-Retry-After", "58", "X-RateLimit-Remaining", "5", "X-RateLimit-Limit", "60"), Limit{Requests: 60, Reset: 58 * time.Second}},
 		"a reset of one family and the remaining requests of another":           {header("X-RateLimit-Reset", "58", "RateLimit-Remaining", "1"), Limit{Reset: 58 * time.Second}},
 		"three resets, of which the longest counts":                             {header("X-Retry-After", "5", "RateLimit", `"b";r=0;t=7`, "X-RateLimit-Reset", "58"), Limit{Reset: 58 * time.Second}},
