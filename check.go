@@ -64,7 +64,7 @@ func succeeded(statusCode int) bool { return 100 <= statusCode && statusCode < 4
 func newStatusError(code Code, header http.Header, req *http.Request, at time.Time) *StatusError {
 	e := &StatusError{Code: code}
 	e.RetryAfter, _ = answer.RetryAfter(header, at)
-	e.Limit = gate.Limit(limit.Of(header, "", at))
+	e.Limit = gate.Limit(limit.Of(header, at, limit.Any))
 	if req != nil {
 		e.Method, e.URL = target(req)
 	}
@@ -87,9 +87,7 @@ func (e *StatusError) setContent(header http.Header, data []byte, truncated bool
 	d := answer.Decode(header, data, int(e.Code))
 	e.ServiceCode = answer.Label(d.Code)
 	e.Message = answer.OneLine(d.Message)
-	if e.Limit == (gate.Limit{}) {
-		e.Limit = gate.Limit(limit.Of(nil, e.Message, time.Time{}))
-	}
+	e.Limit = gate.Limit(limit.Limit(e.Limit).Longer(limit.OfMessage(e.Message), limit.Any))
 	e.RequestID = answer.Label(cmp.Or(
 		header.Get("X-Openstack-Request-Id"),
 		header.Get("X-Request-Id"),

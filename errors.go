@@ -88,8 +88,8 @@ func (e *StatusError) Error() string {
 	if e.ServiceCode != "" {
 		part(word(e.ServiceCode))
 	}
-	if l := e.Limit; l.Requests > 0 && e.Reason() == ReasonThrottled {
-		part("limit ", answer.Label(l.String()))
+	if l := answer.Label(e.Limit.String()); l != "" && e.Reason() == ReasonThrottled {
+		part("limit ", l)
 	}
 	if e.RequestID != "" {
 		part("request ", word(e.RequestID))

@@ -102,18 +102,16 @@ func (c *call) outcome(resp *http.Response, err error) gate.Outcome {
 	return gate.Outcome{} // no response, a server error, or a 429 that the caller expects
 }
 
-// stated returns the limit that a throttled response states in its header or, if the
-// header states none, in its body. It reads the body only if the service has not asked
-// for a wait, and then puts it back. It does not wait long for a slow body, because the
-// account's other callers must learn of the 429 at once.
+// stated returns the limit that a throttled response states in its header or its body. It
+// reads the body only if the header does not say when requests are accepted again, and
+// then puts it back. It does not wait long for a slow body, because the account's other
+// callers must learn of the 429 at once.
 func (c *call) stated(resp *http.Response, asked time.Duration) gate.Limit {
-	l := limit.Of(resp.Header, "", time.Now())
-	if l == (limit.Limit{}) && asked == 0 {
+	l := limit.Of(resp.Header, time.Now(), limit.Any)
+	if wait, guess := l.Wait(); asked == 0 && (guess || wait == 0) {
 		ctx := c.current.Context()
 		data, _ := bounded.Peek(ctx, resp, min(bounded.MinDrain, bounded.Time(ctx)))
-		if limit.Mentioned(data) {
-			l = limit.Of(nil, answer.OneLine(answer.Decode(resp.Header, data, resp.StatusCode).Message), time.Now())
-		}
+		l = limit.Stated(resp.Header, data, resp.StatusCode, time.Now(), limit.Any)
 	}
 	return gate.Limit(l)
 }

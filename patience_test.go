@@ -80,15 +80,22 @@ func TestWithoutRetryAfterTheStatedLimitDecidesTheWait(t *testing.T) {
 		least  time.Duration
 		most   time.Duration
 	}{
-		"no stated limit":                             {"", nil, time.Second, time.Second},
-		"Retry-After wins":                            {gatewayText, []string{"Retry-After: 7", "X-Retry-After: 58"}, 7 * time.Second, 8 * time.Second},
-		"X-Retry-After":                               {"", []string{"X-Retry-After: 58"}, 58 * time.Second, 59 * time.Second},
-		"reset in the IETF's RateLimit header":        {"", []string{`RateLimit: "a";r=0;t=30`}, 30 * time.Second, 31 * time.Second},
-		"X-Ratelimit-Reset, as Envoy sends it":        {"", []string{"X-Ratelimit-Reset: 41"}, 41 * time.Second, 42 * time.Second},
-		"a third of the window stated in the message": {gatewayText, nil, 100 * time.Second, 101 * time.Second},
-		"X-Retry-After cut to MaxWait":                {"", []string{"X-Retry-After: 500"}, 2 * time.Minute, 121 * time.Second},
-		"reset as short as the schedule's interval":   {"", []string{"X-Ratelimit-Limit: 5", "X-Ratelimit-Reset: 1"}, time.Second, time.Second},
-		"window shorter than the schedule's interval": {strings.Replace(gatewayText, "5 minute", "1 second", 1), nil, time.Second, time.Second},
+		"no stated limit":                                               {"", nil, time.Second, time.Second},
+		"Retry-After wins":                                              {gatewayText, []string{"Retry-After: 7", "X-Retry-After: 58"}, 7 * time.Second, 8 * time.Second},
+		"X-Retry-After":                                                 {"", []string{"X-Retry-After: 58"}, 58 * time.Second, 59 * time.Second},
+		"reset in the IETF's RateLimit header":                          {"", []string{`RateLimit: "a";r=0;t=30`}, 30 * time.Second, 31 * time.Second},
+		"X-Ratelimit-Reset, as Envoy sends it":                          {"", []string{"X-Ratelimit-Reset: 41"}, 41 * time.Second, 42 * time.Second},
+		"a third of the window stated in the message":                   {gatewayText, nil, 100 * time.Second, 101 * time.Second},
+		"requests remain, but X-Retry-After asks for a wait":            {"", []string{"X-Retry-After: 58", "X-Ratelimit-Remaining: 5"}, 58 * time.Second, 59 * time.Second},
+		"requests remain by another limit than the one that is used up": {"", []string{`RateLimit: "b";r=0;t=58`, "X-Ratelimit-Remaining: 7", "X-Ratelimit-Reset: 3000"}, 58 * time.Second, 59 * time.Second},
+		"three statements, of which the latest end counts":              {gatewayText, []string{"X-Retry-After: 5", `RateLimit: "b";r=0;t=30`}, 30 * time.Second, 31 * time.Second},
+		"a short window in the header, a long one in the message":       {gatewayText, []string{"X-Ratelimit-Limit: 5r/s"}, 100 * time.Second, 101 * time.Second},
+		"a message in a compressed body":                                {string(gzipped(t, []byte(gatewayText))), []string{"Content-Encoding: gzip"}, 100 * time.Second, 101 * time.Second},
+		"a message with escaped characters":                             {`{"error_msg":"policy user over rate,l\u0069mit\u003a200\u002ctime\u003a5 minute"}`, nil, 100 * time.Second, 101 * time.Second},
+		"a malformed limit in the message":                              {strings.Replace(gatewayText, "limit:200", "limit:1,000", 1), nil, time.Second, time.Second},
+		"X-Retry-After cut to MaxWait":                                  {"", []string{"X-Retry-After: 500"}, 2 * time.Minute, 121 * time.Second},
+		"reset as short as the schedule's interval":                     {"", []string{"X-Ratelimit-Limit: 5", "X-Ratelimit-Reset: 1"}, time.Second, time.Second},
+		"window shorter than the schedule's interval":                   {strings.Replace(gatewayText, "5 minute", "1 second", 1), nil, time.Second, time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -104,10 +111,27 @@ func TestWithoutRetryAfterTheStatedLimitDecidesTheWait(t *testing.T) {
 	}
 }
 
+func TestAStatementBeyondTheDeadlineDoesNotHideAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+		defer cancel()
+		tr := &iamhttp.Transport{Base: script(answer(429, "", "X-Retry-After: 58", "X-Ratelimit-Reset: 3000"), answer(200, "")), Backoff: constant(time.Second)}
+		start := time.Now()
+		resp, err := tr.RoundTrip(newRequest(t, "GET", "").WithContext(ctx))
+		require.NoError(t, err)
+		resp.Body.Close()
+		assert.GreaterOrEqual(t, time.Since(start), 58*time.Second)
+	})
+}
+
 func TestStatedLimitIsInTheError(t *testing.T) {
 	e := iamhttp.NewStatusError(429, nil, []byte(gatewayText))
 	assert.Equal(t, gate.Limit{Requests: 200, Per: 5 * time.Minute, Policy: "user"}, e.Limit)
 	assert.Contains(t, e.Error(), "(APIG.0308, limit 200 per 5m0s (user))")
+	e = iamhttp.NewStatusError(429, http.Header{"X-Ratelimit-Reset": {"41"}}, nil)
+	assert.EqualError(t, e, "iamhttp: 429 TooManyRequests (limit new in 41s)")
+	e = iamhttp.NewStatusError(429, http.Header{"X-Ratelimit-Limit": {"5r/s"}}, []byte(gatewayText))
+	assert.Equal(t, gate.Limit{Requests: 200, Per: 5 * time.Minute, Policy: "user"}, e.Limit, "the limit with the longer wait counts")
 	e = iamhttp.NewStatusError(404, http.Header{"X-Ratelimit-Limit": {"60"}, "X-Ratelimit-Reset": {"7"}}, nil)
 	assert.Equal(t, gate.Limit{Requests: 60, Reset: 7 * time.Second}, e.Limit)
 	assert.EqualError(t, e, "iamhttp: 404 NotFound", "the text of a 404 must not mention the limit")
@@ -115,8 +139,9 @@ func TestStatedLimitIsInTheError(t *testing.T) {
 
 func TestStatedLimitIsReportedToTheGate(t *testing.T) {
 	for name, first := range map[string]step{
-		"limit in the body":   answer(429, gatewayText),
-		"limit in the header": answer(429, "", "RateLimit-Policy: \"user\";q=200;w=300"),
+		"limit in the body":          answer(429, gatewayText),
+		"limit in a compressed body": answer(429, string(gzipped(t, []byte(gatewayText))), "Content-Encoding: gzip"),
+		"limit in the header":        answer(429, "", "RateLimit-Policy: \"user\";q=200;w=300"),
 	} {
 		modes(t, func(t *testing.T, passThrough bool) {
 			t.Run(name, func(t *testing.T) {
@@ -126,7 +151,7 @@ func TestStatedLimitIsReportedToTheGate(t *testing.T) {
 				assert.Equal(t, gate.Limit{Requests: 200, Per: 5 * time.Minute, Policy: "user"}, g.told[0].outcome.Limit)
 				if passThrough {
 					require.NoError(t, err)
-					if name == "limit in the body" {
+					if name != "limit in the header" {
 						assert.Equal(t, "APIG.0308", statusError(t, iamhttp.CheckResponse(resp)).ServiceCode, "the body must still be readable")
 					}
 				}

@@ -87,9 +87,10 @@ func TestReasonIsDerivedFromTheServiceCode(t *testing.T) {
 		{410, "", iamhttp.ReasonUnknown},
 		{404, "IAM.0004", iamhttp.ReasonUnknown}, // the status alone is clear
 		{400, "IAM.0011", iamhttp.ReasonUnknown},
-		{400, "IAM.1103", iamhttp.ReasonUnknown},  // means a missing parameter; 1103 means a wrong password
-		{400, "IAM.1109", iamhttp.ReasonUnknown},  // means a missing project; 1109 means that the name is taken
-		{400, "1105", iamhttp.ReasonUnknown},      // means that two parameters differ; IAM.1105 means an expired access key
+		{400, "IAM.1103", iamhttp.ReasonUnknown}, // means a missing parameter; 1103 means a wrong password
+		{400, "IAM.1109", iamhttp.ReasonUnknown}, // means a missing project; 1109 means that the name is taken
+		{400, "1105", iamhttp.ReasonUnknown},     // means that two parameters differ; IAM.1105 means an expired access key
+		{401, "APIG.0305", iamhttp.ReasonUnknown},
 		{401, "APIG.0303", iamhttp.ReasonUnknown}, // can mean the signature, the clock or the key
 		{409, "", iamhttp.ReasonUnknown},
 		{403, "APIGW.", iamhttp.ReasonUnknown},
@@ -152,13 +153,54 @@ func TestReasonOfAnAmbiguousGatewayCodeIsDerivedFromTheMessage(t *testing.T) {
 		{"token expires, expires_at: 2026-11-28T00:00:00Z", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
 		{"x-auth-token not found", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
 		{"neither X-Auth-Token nor Authorization", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
-		{"Unauthorized", iamhttp.ReasonTokenExpired, iamhttp.ReasonUnknown},
-		{"the break of the weak", iamhttp.ReasonTokenExpired, iamhttp.ReasonUnknown}, // "ak" occurs only inside words
+		{"token has expired, expire time: 2020, clock: 2021", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
+		{"token expired, server time:20230527T020608Z", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
+		{"token timestamp expired", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
+		{"failed to verify, timestamp of token", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
+		{"token signature invalid", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
+		{"invalid token: signed with an expired key, server time 10:00", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
+		{"x-auth-token not found in authorization", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
+		{"decrypt token fail: user not exist", iamhttp.ReasonTokenExpired, iamhttp.ReasonTokenExpired},
+		{"calc aksk signature fail:signature expired, signature time:20260528T092752Z,server time:20260528T094410Z", iamhttp.ReasonClockSkew, iamhttp.ReasonClockSkew},
+		{"x-sdk-date expired", iamhttp.ReasonClockSkew, iamhttp.ReasonClockSkew},
+		{"RequestTimeTooSkewed", iamhttp.ReasonClockSkew, iamhttp.ReasonClockSkew},
+		{"X-Sdk-Date is missing", iamhttp.ReasonSignatureInvalid, iamhttp.ReasonSignatureInvalid},
+		{"x-sdk-date header error", iamhttp.ReasonSignatureInvalid, iamhttp.ReasonSignatureInvalid},
+		{"invalid sk", iamhttp.ReasonSignatureInvalid, iamhttp.ReasonSignatureInvalid},
+		{"HMAC mismatch", iamhttp.ReasonSignatureInvalid, iamhttp.ReasonSignatureInvalid},
+		{"Authorization header error", iamhttp.ReasonSignatureInvalid, iamhttp.ReasonSignatureInvalid},
+		{"verify aksk signature fail: user token in the canonical request", iamhttp.ReasonSignatureInvalid, iamhttp.ReasonSignatureInvalid},
+		{"the signature has not expired, but it is wrong", iamhttp.ReasonSignatureInvalid, iamhttp.ReasonSignatureInvalid},
+		{"the signature has expired", iamhttp.ReasonClockSkew, iamhttp.ReasonClockSkew},
+		{"ak ABC expires soon, signature wrong", iamhttp.ReasonSignatureInvalid, iamhttp.ReasonSignatureInvalid},
+		{"ak signature time expired", iamhttp.ReasonClockSkew, iamhttp.ReasonClockSkew},
+		{"SignatureDoesNotMatch", iamhttp.ReasonSignatureInvalid, iamhttp.ReasonSignatureInvalid},
+		{"AccessKey not found.", iamhttp.ReasonCredentialRejected, iamhttp.ReasonCredentialRejected},
+		{"invalid credential", iamhttp.ReasonCredentialRejected, iamhttp.ReasonCredentialRejected},
+		{"domain disabled", iamhttp.ReasonCredentialRejected, iamhttp.ReasonCredentialRejected},
+		{"ak inactive", iamhttp.ReasonCredentialRejected, iamhttp.ReasonCredentialRejected},
+		{"expired ak", iamhttp.ReasonCredentialExpired, iamhttp.ReasonCredentialExpired},
+		{"temporary ak has expired, get a new security token", iamhttp.ReasonCredentialExpired, iamhttp.ReasonCredentialExpired},
+		{"token of temporary access key expired", iamhttp.ReasonCredentialExpired, iamhttp.ReasonCredentialExpired},
+		{"AK access failed too many times", iamhttp.ReasonAccountLocked, iamhttp.ReasonAccountLocked},
+		{"AK is forbidden for 5 minutes", iamhttp.ReasonAccountLocked, iamhttp.ReasonAccountLocked},
+		{"user locked", iamhttp.ReasonAccountLocked, iamhttp.ReasonAccountLocked},
+		// A text that names no token must not cause a login. "Unauthorized" is also the
+		// response to a wrong access key.
+		{"Unauthorized", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"auth fail", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"certificate rejected", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"the token is valid, but the caller's address is not allowed", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"MFA token is invalid", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
+		{"the break of the weak", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown}, // "ak" occurs only inside words
 		{"", iamhttp.ReasonTokenExpired, iamhttp.ReasonUnknown},
-		{strings.Repeat("x", 10_000) + " signature expired", iamhttp.ReasonTokenExpired, iamhttp.ReasonUnknown}, // too far from the beginning
+		{strings.Repeat("x", 10_000) + " signature expired", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown}, // too far from the beginning
 	} {
-		for code, want := range map[string]iamhttp.Reason{"APIG.0301": tt.token, "APIGW.0301": tt.token, "APIG.0303": tt.app, "APIGW.0303": tt.app} {
-			kind := "IAM"
+		for code, want := range map[string]iamhttp.Reason{"APIG.0301": tt.token, "APIGW.0301": tt.token, "APIG.0303": tt.app, "APIGW.0303": tt.app, "APIG.0305": tt.app} {
+			kind, more := "IAM", " (see the documentation)"
+			if tt.detail == "" {
+				more = ""
+			}
 			if strings.HasSuffix(code, "3") {
 				kind = "app"
 			}
@@ -166,7 +208,7 @@ func TestReasonOfAnAmbiguousGatewayCodeIsDerivedFromTheMessage(t *testing.T) {
 				tt.detail,
 				"Incorrect " + kind + " authentication information: " + tt.detail,
 				strings.ToUpper(tt.detail),
-				"INCORRECT AUTHENTICATION INFORMATION:" + strings.ToLower(tt.detail) + " (see the documentation)",
+				"INCORRECT AUTHENTICATION INFORMATION:" + strings.ToLower(tt.detail) + more,
 			} {
 				e := &iamhttp.StatusError{Code: 401, ServiceCode: code, Message: text}
 				assert.Equal(t, want, e.Reason(), "wrong reason for service code %s and message %.200s", code, text)
@@ -196,6 +238,79 @@ func TestReasonWithoutAServiceCodeIsDerivedFromTheMessage(t *testing.T) {
 		{409, "The role already exists.", iamhttp.ReasonAlreadyExists},
 		{409, "Cannot delete the network while ports are in use.", iamhttp.ReasonUnknown},
 		{409, "Another update came first.", iamhttp.ReasonUnknown},
+
+		{401, "Domain is disabled: default", iamhttp.ReasonUnknown},
+		{401, "The username or password is wrong.", iamhttp.ReasonCredentialRejected},
+		{401, "Invalid username or password", iamhttp.ReasonCredentialRejected},
+		{401, "Insufficient auth methods received for 01b5b2fb. Auth Methods Provided: password.", iamhttp.ReasonUnknown},
+		{401, "Additional authentications steps required.", iamhttp.ReasonUnknown},
+		{401, "Account locked.", iamhttp.ReasonAccountLocked},
+		{401, "User bob is temporarily locked", iamhttp.ReasonAccountLocked},
+		{401, "You cannot log in because your account is locked.", iamhttp.ReasonAccountLocked},
+		{401, "After several failed attempts, your account has been locked.", iamhttp.ReasonAccountLocked},
+		{401, "You have been locked out.", iamhttp.ReasonAccountLocked},
+		{401, "Access to your account is locked until 10:00.", iamhttp.ReasonAccountLocked},
+		{401, "The maximum number of failed login attempts has been exceeded.", iamhttp.ReasonAccountLocked},
+		{401, "Invalid token.", iamhttp.ReasonTokenExpired},
+		{401, "The access token expired", iamhttp.ReasonTokenExpired},
+		{401, "The provided token is expired, revoked or malformed", iamhttp.ReasonTokenExpired},
+		{401, "Session has expired, please log in again.", iamhttp.ReasonTokenExpired},
+		{403, "X-Auth-Token is invalid in the request", iamhttp.ReasonTokenExpired},
+		{403, "token is expired", iamhttp.ReasonTokenExpired},
+		{409, "Duplicate name", iamhttp.ReasonAlreadyExists},
+		{409, "The user name is already in use.", iamhttp.ReasonAlreadyExists},
+		{409, "name is already in use", iamhttp.ReasonAlreadyExists},
+		{409, "A user with this name exists", iamhttp.ReasonAlreadyExists},
+		{409, "Error when creating the user: the email address is already taken", iamhttp.ReasonAlreadyExists},
+
+		// A warning, a condition, a denial.
+		{401, "Incorrect password. The account will be locked after 2 more failed attempts", iamhttp.ReasonCredentialRejected},
+		{401, "Incorrect password. Your account will be locked if you fail 2 more times.", iamhttp.ReasonCredentialRejected},
+		{401, "Password wrong; the account is not locked.", iamhttp.ReasonCredentialRejected},
+		{401, "Incorrect password, the account is not locked yet", iamhttp.ReasonCredentialRejected},
+		{401, "Wrong password. One more failed attempt and your account is locked.", iamhttp.ReasonCredentialRejected},
+		{401, "The account is locked after more than 5 failed attempts.", iamhttp.ReasonAccountLocked},
+		{401, "The token expires in 5 minutes.", iamhttp.ReasonUnknown},
+		{401, "2 attempts left before your account is locked", iamhttp.ReasonUnknown},
+		{401, "If you fail again, the account is locked for 15 minutes.", iamhttp.ReasonUnknown},
+		{401, "The account is locked if you fail again.", iamhttp.ReasonUnknown},
+		{401, "After 5 failed attempts, the account is locked.", iamhttp.ReasonUnknown},
+		{401, "Your account may be locked.", iamhttp.ReasonUnknown},
+		{401, "To avoid that your account is locked, wait.", iamhttp.ReasonUnknown},
+		{401, "Account lockout policy: 5 failed attempts", iamhttp.ReasonUnknown},
+		{401, "The account isn't locked, and the password has not expired.", iamhttp.ReasonUnknown},
+		{401, "The account isn’t locked.", iamhttp.ReasonUnknown},
+		{401, "Your password will expire in 3 days", iamhttp.ReasonUnknown},
+		{401, "The token has not expired.", iamhttp.ReasonUnknown},
+		{401, "The token is valid until it is revoked", iamhttp.ReasonUnknown},
+		{429, "Accounts will be locked after too many failed login attempts", iamhttp.ReasonThrottled},
+		{403, "Password expiry policy: user passwords expire after 90 days; action not allowed", iamhttp.ReasonUnknown},
+		{409, "Cannot delete: the group does not already exist", iamhttp.ReasonUnknown},
+		{409, "Only users that already exist can be added.", iamhttp.ReasonUnknown},
+		{409, "The user may already exist.", iamhttp.ReasonUnknown},
+		{409, "Deletion is already existing in the queue", iamhttp.ReasonUnknown},
+
+		// Another subject.
+		{429, "Resource is locked by another user", iamhttp.ReasonThrottled},
+		{429, "The user's volume is locked", iamhttp.ReasonThrottled},
+		{429, "The server of this user is locked", iamhttp.ReasonThrottled},
+		{429, "Another user has locked the file.", iamhttp.ReasonThrottled},
+		{429, "Another user is locked", iamhttp.ReasonThrottled},
+		{429, "Database locked; too many attempts to write", iamhttp.ReasonThrottled},
+		{429, "Too many password change requests", iamhttp.ReasonThrottled},
+		{429, "Too many requests: invalid authentication endpoint", iamhttp.ReasonThrottled},
+		{429, "Too many requests. Auth calls: 5/min", iamhttp.ReasonThrottled},
+		{429, "Too many invalid requests for this user", iamhttp.ReasonThrottled},
+		{429, "Too many attempts", iamhttp.ReasonThrottled},
+		{403, "You cannot extend a locked user session", iamhttp.ReasonUnknown},
+		{403, "User disabled this feature", iamhttp.ReasonUnknown},
+		{403, "MFA disabled for user 5", iamhttp.ReasonUnknown},
+		{403, "Policy does not allow; your refresh token expired", iamhttp.ReasonCredentialExpired},
+		{403, "The CSRF token has expired", iamhttp.ReasonUnknown},
+		{403, "X-Subject-Token is invalid in the request.", iamhttp.ReasonUnknown},
+		{403, "invalid refresh_token", iamhttp.ReasonUnknown},
+		{403, "Invalid token scope", iamhttp.ReasonUnknown},
+		{409, "Duplicate request", iamhttp.ReasonUnknown},
 
 		{429, "The account is locked after too many wrong passwords.", iamhttp.ReasonAccountLocked},
 		{429, "User locked after 5 wrong passwords", iamhttp.ReasonAccountLocked},
@@ -290,7 +405,9 @@ func TestReasonTablesInStatusCodesMdMatchTheCode(t *testing.T) {
 			code += ", APIGW." + number
 		}
 		if len(m.Texts) > 0 {
-			reason = "depends on the message; otherwise " + reason
+			if reason = "depends on the message"; m.Reason != reasons.Unknown {
+				reason += "; without one, " + iamhttp.Reason(m.Reason).Error()
+			}
 		}
 		fmt.Fprintf(&table, "| %s | %d | %s | %s |\n", code, m.Status, m.Says, reason)
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"github.com/hashicorp/go-retryablehttp"
 
-	"github.com/iamhttp/iamhttp/internal/answer"
 	"github.com/iamhttp/iamhttp/internal/bounded"
 	"github.com/iamhttp/iamhttp/internal/cancelctx"
 	"github.com/iamhttp/iamhttp/internal/limit"
@@ -26,7 +25,6 @@ const (
 	defaultAttempts = 8
 	defaultMaxWait  = 2 * time.Minute
 	manyAttempts    = time.Second // the shortest wait before the ninth and any later attempt, if only a deadline limits the number of attempts
-	windowShare     = 3           // see statedWait
 )
 
 // A patience says how many attempts a call may make, and how long it may wait before
@@ -166,27 +164,23 @@ func (f *failedAttempt) leastWait() time.Duration {
 // service does not ask for a wait. A stated limit may be wrong, so it never shortens the
 // wait, never extends the wait beyond what is allowed, and never ends the call.
 //
-// A request is wasted if it is sent before the limit admits requests again. If the
-// service states only its window, say 200 requests in 5 minutes, it is unknown when the
-// window began. In that case, the wait is a third of the window. Shorter waits would each
-// waste a request, and would use up the attempts before the window ends; longer waits
-// might end long after the window does. If many requests were sent at once, the window
-// has just begun, and three such waits reach its end.
+// A request is wasted if it is sent before the limit admits requests again. If several
+// limits are stated, the one with the longest wait that ends before the deadline counts.
 func (f *failedAttempt) statedWait(wait time.Duration, data []byte) time.Duration {
-	l := limit.Of(f.header, "", f.at)
-	if l == (limit.Limit{}) && limit.Mentioned(data) {
-		l = limit.Of(nil, answer.OneLine(answer.Decode(f.header, data, int(f.code)).Message), f.at)
+	left, _ := f.left()
+	below := left
+	if f.patience.maxWait < left {
+		below = limit.Any // a longer wait is cut to maxWait
 	}
-	least, jitter := l.Reset, wait
-	if least == 0 && l.Requests > 0 {
-		least = l.Per / windowShare
-		jitter = min(wait, least/10) // three waits together must not reach far into the next window
-	}
-	if least <= wait || l.Remaining > 0 { // if requests remain, the 429 is due to another limit
+	least, fromWindow := limit.Stated(f.header, data, int(f.code), f.at, below).Wait()
+	if least <= wait {
 		return wait
 	}
+	jitter := wait
+	if fromWindow {
+		jitter = min(wait, least/10) // three waits together must not reach far into the next window
+	}
 	least = min(least, f.patience.maxWait)
-	left, _ := f.left()
 	if least >= left {
 		return wait // the stated wait would end too late
 	}

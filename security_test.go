@@ -38,6 +38,7 @@ var securityTests = []struct {
 	}},
 	{"end a call, or shorten a wait, by stating a limit", []string{
 		"TestTenThousandBogusLimitsNeverShortenTheWaitOrEndTheCall",
+		"TestAStatementBeyondTheDeadlineDoesNotHideAnother",
 		"TestStatedLimitDoesNotEndACallWithAGate",
 		"TestStatedWindowEndsNoCallAndImpatientCallsProbeForTheRest",
 	}},

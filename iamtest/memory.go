@@ -3,13 +3,16 @@ package iamtest
 import (
 	"bytes"
 	"cmp"
+	"compress/gzip"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -18,12 +21,28 @@ import (
 // errReset is the error that a client gets when its connection is reset.
 var errReset = &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
 
+// errCanceled is what net/http returns if Request.Cancel is closed.
+var errCanceled = errors.New("net/http: request canceled")
+
 // RoundTrip responds in memory the way ServeHTTP responds over a connection, whatever
 // host the request is for. RoundTrip needs no socket and works under testing/synctest. If
-// the request's context ends before there is a response, RoundTrip returns an error.
-// Reading a stalled body blocks until the body is closed or the context ends. A response
-// to HEAD has no body, and the handler's context ends once the header is sent.
+// the request's context or Cancel ends before there is a response, RoundTrip returns an
+// error. Reading a stalled body blocks until the body is closed or the context ends. A
+// response to HEAD has no body, and the handler's context ends once the header is sent.
+//
+// The client sees what it would see with http.Transport and HTTP/1.1: for example, a body
+// that is shorter than its Content-Length ends with io.ErrUnexpectedEOF, and a gzip body
+// is inflated if the request has no Accept-Encoding. There are four differences. The
+// handler does not see the header fields that http.Transport adds, such as User-Agent. A
+// 101 does not switch protocols. Informational responses (103) do not reach an
+// httptrace.ClientTrace. A panic of the handler is not recovered.
 func (s *Server) RoundTrip(req *http.Request) (*http.Response, error) {
+	if err := check(req); err != nil {
+		if req.Body != nil {
+			req.Body.Close()
+		}
+		return nil, err
+	}
 	var body []byte
 	if req.Body != nil {
 		b, err := io.ReadAll(req.Body)
@@ -33,21 +52,80 @@ func (s *Server) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		body = b
 	}
-	ctx := req.Context()
-	if ctx.Err() != nil { // net/http does not send a request whose context has ended, either
-		return nil, context.Cause(ctx)
+	if err := ended(req); err != nil { // net/http does not send a request that has been canceled, either
+		return nil, err
 	}
-	served, cancel := context.WithCancel(ctx)
-	x := &exchange{req: req, header: http.Header{}, cancel: cancel, begun: make(chan struct{})}
+	served, cancel := context.WithCancel(req.Context())
+	x := &exchange{req: req, header: http.Header{}, cancel: cancel, begun: make(chan struct{}), declared: -1}
 	x.changed.L = &x.mu
 	go x.serve(s, incoming(req.WithContext(served), body))
+	if req.Cancel != nil {
+		go func() {
+			select {
+			case <-req.Cancel:
+				cancel()
+				x.wake()
+			case <-served.Done():
+			}
+		}()
+	}
 	select {
 	case <-x.begun:
 		return x.response()
-	case <-ctx.Done():
-		cancel()
-		return nil, context.Cause(ctx)
+	case <-req.Context().Done():
+	case <-req.Cancel:
 	}
+	cancel()
+	return nil, ended(req)
+}
+
+// ended returns why the client no longer waits for the response, or nil if it waits. The
+// deprecated Request.Cancel counts, too: http.Client sets it for its Timeout.
+func ended(req *http.Request) error {
+	ctx := req.Context()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	select {
+	case <-req.Cancel:
+		if deadline, limited := ctx.Deadline(); limited && !time.Now().Before(deadline) {
+			return context.DeadlineExceeded
+		}
+		return errCanceled
+	default:
+		return nil
+	}
+}
+
+// check returns the error of http.Transport for a request that it does not send.
+func check(req *http.Request) error {
+	switch {
+	case req.URL == nil:
+		return errors.New("http: nil Request.URL")
+	case req.Header == nil:
+		return errors.New("http: nil Request.Header")
+	case req.Method != "" && !isToken(req.Method):
+		return fmt.Errorf("net/http: invalid method %q", req.Method)
+	}
+	for name, values := range req.Header {
+		if !isToken(name) {
+			return fmt.Errorf("net/http: invalid header field name %q", name)
+		}
+		for _, v := range values {
+			if strings.ContainsFunc(v, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
+				return fmt.Errorf("net/http: invalid header field value for %q", name) // the value may be a secret
+			}
+		}
+	}
+	return nil
+}
+
+// isToken reports whether s can be a method or the name of a header field (RFC 9110
+// §5.6.2).
+func isToken(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("!#$%&'*+-.^_`|~", r)
+	})
 }
 
 // incoming makes a client's request look like one that a server has received.
@@ -74,15 +152,23 @@ type exchange struct {
 	cancel context.CancelFunc
 	begun  chan struct{} // closed when the header has been sent, or can no longer be sent
 
-	mu      sync.Mutex
-	changed sync.Cond // wakes a Read that is waiting for data
-	status  int
-	sent    http.Header // the header as it was sent; nil until then
-	data    bytes.Buffer
-	length  int64
-	ended   error // why no more data follows: io.EOF if the response is complete
-	closed  bool  // whether the client has closed the body
+	mu       sync.Mutex
+	changed  sync.Cond // wakes a Read that is waiting for data
+	status   int
+	declared int64       // the handler's Content-Length; -1: none
+	sent     http.Header // the header as it was sent; nil until then
+	trailer  http.Header // the response's Trailer, whose values are set when the body has been read
+	data     bytes.Buffer
+	written  int64
+	read     int64
+	length   int64
+	ended    error // why no more data follows: io.EOF if the response is complete
+	closed   bool  // whether the client has closed the body
 }
+
+// maxBuffered is how many bytes net/http's server buffers before it sends the header of a
+// response. If the handler has not returned by then, the length is unknown.
+const maxBuffered = 2048
 
 func (x *exchange) serve(h http.Handler, r *http.Request) {
 	ended := io.EOF
@@ -101,12 +187,20 @@ func (x *exchange) serve(h http.Handler, r *http.Request) {
 
 func (x *exchange) Header() http.Header { return x.header }
 
-// WriteHeader sets the status. The header is sent by Flush or when the handler returns.
+// WriteHeader sets the status. The header is sent by Flush, by a long Write, or when the
+// handler returns.
 func (x *exchange) WriteHeader(status int) {
+	if status < 100 || status > 999 {
+		panic(fmt.Sprintf("invalid WriteHeader code %v", status)) // as net/http does
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.status == 0 && status >= 200 {
-		x.status = status
+	if x.status != 0 || status < 200 && status != http.StatusSwitchingProtocols {
+		return
+	}
+	x.status = status
+	if n, err := strconv.ParseInt(x.header.Get("Content-Length"), 10, 64); err == nil && n >= 0 {
+		x.declared = n
 	}
 }
 
@@ -114,19 +208,26 @@ func (x *exchange) Write(b []byte) (int, error) {
 	x.WriteHeader(http.StatusOK)
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.closed {
+	switch {
+	case x.closed:
 		return 0, http.ErrAbortHandler
-	}
-	if x.bodiless() {
+	case x.bodiless():
 		return 0, http.ErrBodyNotAllowed
+	case x.declared >= 0 && x.written+int64(len(b)) > x.declared:
+		return 0, http.ErrContentLength
+	}
+	x.written += int64(len(b))
+	x.data.Write(b)
+	if x.written > maxBuffered {
+		x.begin(-1)
 	}
 	x.changed.Broadcast()
-	return x.data.Write(b)
+	return len(b), nil
 }
 
 // bodiless reports whether a response with this status must not have a body.
 func (x *exchange) bodiless() bool {
-	return x.status == http.StatusNoContent || x.status == http.StatusNotModified
+	return x.status < 200 || x.status == http.StatusNoContent || x.status == http.StatusNotModified
 }
 
 // Flush makes the data written so far available to the client.
@@ -143,27 +244,79 @@ func (x *exchange) begin(length int64) {
 	if x.sent != nil {
 		return
 	}
-	x.sent = x.header.Clone()
-	n, err := strconv.ParseInt(x.sent.Get("Content-Length"), 10, 64)
+	x.sent = asReceived(x.header)
+	head := x.req.Method == http.MethodHead
+	_, encoded := x.sent["Transfer-Encoding"]
+	_, invalid := x.sent["Content-Length"]
+	x.trailer = declaredTrailer(x.header)
 	switch {
 	case x.bodiless():
-		x.sent.Del("Content-Length")
 		length = 0
-	case err == nil:
-		length = n
-	case length == 0 && x.req.Method == http.MethodHead: // the response to a GET might have had a body
+	case x.declared >= 0:
+		length, x.trailer = x.declared, nil // a trailer needs chunks
+	case encoded, invalid, len(x.trailer) > 0:
 		length = -1
-	case length >= 0:
+	}
+	if head && (x.bodiless() || length == 0 && x.declared < 0) { // the response to a GET might have had a body
+		length = -1
+	}
+	for _, name := range [...]string{"Transfer-Encoding", "Content-Length"} {
+		x.sent.Del(name)
+	}
+	if length >= 0 && !x.bodiless() {
 		x.sent.Set("Content-Length", strconv.FormatInt(length, 10))
 	}
 	x.length = length
-	if _, set := x.sent["Content-Type"]; !set && x.data.Len() > 0 {
+	if !head && length < 0 {
+		x.sent.Del("Trailer")
+	}
+	if _, set := x.header["Content-Type"]; !set && !encoded && x.data.Len() > 0 && x.sent.Get("Content-Encoding") == "" {
 		x.sent.Set("Content-Type", http.DetectContentType(x.data.Bytes()))
 	}
-	if _, set := x.sent["Date"]; !set {
+	if _, set := x.header["Date"]; !set {
 		x.sent.Set("Date", time.Now().UTC().Format(http.TimeFormat))
 	}
 	close(x.begun)
+}
+
+// asReceived returns a header as a client receives it: without fields that net/http's
+// server does not send, and with what it makes of invalid values.
+func asReceived(h http.Header) http.Header {
+	received := http.Header{}
+	for name, values := range h {
+		if !isToken(name) { // also excludes names with http.TrailerPrefix
+			continue
+		}
+		for _, v := range values {
+			received.Add(name, strings.TrimSpace(strings.NewReplacer("\r", " ", "\n", " ").Replace(v)))
+		}
+	}
+	return received
+}
+
+// declaredTrailer returns the names in the header field Trailer, and those of fields with
+// http.TrailerPrefix.
+func declaredTrailer(h http.Header) http.Header {
+	var trailer http.Header
+	add := func(name string) {
+		if trailer == nil {
+			trailer = http.Header{}
+		}
+		trailer[http.CanonicalHeaderKey(name)] = nil
+	}
+	for _, line := range h["Trailer"] {
+		for name := range strings.SplitSeq(line, ",") {
+			if name = strings.TrimSpace(name); isToken(name) {
+				add(name)
+			}
+		}
+	}
+	for name := range h {
+		if name, ok := strings.CutPrefix(name, http.TrailerPrefix); ok {
+			add(name)
+		}
+	}
+	return trailer
 }
 
 // finish must be called when the handler has returned or aborted.
@@ -174,7 +327,10 @@ func (x *exchange) finish(ended error) {
 	switch {
 	case ended == io.EOF:
 		x.status = cmp.Or(x.status, http.StatusOK)
-		x.begin(int64(x.data.Len()))
+		x.begin(x.written)
+		if x.length > x.written && x.req.Method != http.MethodHead {
+			ended = io.ErrUnexpectedEOF // the server cannot keep its promise, so it closes the connection
+		}
 	case x.sent == nil:
 		close(x.begun)
 	}
@@ -186,39 +342,75 @@ func (x *exchange) finish(ended error) {
 func (x *exchange) response() (*http.Response, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if ctx := x.req.Context(); ctx.Err() != nil { // the context may have ended just when the response began
+	if err := ended(x.req); err != nil { // the client may have stopped waiting just when the response began
 		x.cancel()
-		return nil, context.Cause(ctx)
+		return nil, err
 	}
 	if x.sent == nil {
 		return nil, errReset
 	}
+	text := http.StatusText(x.status)
+	if text == "" {
+		text = fmt.Sprint("status code ", x.status) // as net/http's server writes it
+	}
 	resp := &http.Response{
-		Status: fmt.Sprint(x.status, " ", http.StatusText(x.status)), StatusCode: x.status,
+		Status: fmt.Sprint(x.status, " ", text), StatusCode: x.status,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: x.sent, Body: &body{x}, ContentLength: x.length, Request: x.req,
+		Close: x.req.Close || strings.EqualFold(x.sent.Get("Connection"), "close"),
+	}
+	if resp.Close {
+		resp.Header.Del("Connection")
 	}
 	head := x.req.Method == http.MethodHead
 	if head {
 		x.cancel() // the response has no body whose Close would cancel the context
 	}
-	if head || x.length == 0 {
+	if head || x.bodiless() || x.length == 0 {
 		resp.Body = http.NoBody
+		return resp, nil
+	}
+	resp.Trailer = x.trailer
+	if x.length < 0 {
+		resp.TransferEncoding = []string{"chunked"}
+	}
+	// http.Transport asks for gzip, and inflates the body, unless the caller has asked
+	// for an encoding or a range itself.
+	if x.req.Header.Get("Accept-Encoding") == "" && x.req.Header.Get("Range") == "" && strings.EqualFold(x.sent.Get("Content-Encoding"), "gzip") {
+		resp.Header.Del("Content-Encoding")
+		resp.Header.Del("Content-Length")
+		resp.ContentLength, resp.Uncompressed = -1, true
+		resp.Body = &inflated{body: resp.Body}
 	}
 	return resp, nil
 }
+
+// An inflated is a body in gzip, which it inflates. Nothing is read before the first
+// Read.
+type inflated struct {
+	body io.ReadCloser
+	r    *gzip.Reader
+	err  error // why there is no r
+}
+
+func (i *inflated) Read(p []byte) (int, error) {
+	if i.r == nil && i.err == nil {
+		i.r, i.err = gzip.NewReader(i.body)
+	}
+	if i.err != nil {
+		return 0, i.err
+	}
+	return i.r.Read(p)
+}
+
+func (i *inflated) Close() error { return i.body.Close() }
 
 // A body is the client's end of an exchange.
 type body struct{ x *exchange }
 
 func (b *body) Read(p []byte) (int, error) {
 	x := b.x
-	ctx := x.req.Context()
-	defer context.AfterFunc(ctx, func() {
-		x.mu.Lock()
-		defer x.mu.Unlock()
-		x.changed.Broadcast()
-	})()
+	defer context.AfterFunc(x.req.Context(), x.wake)()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for {
@@ -226,15 +418,38 @@ func (b *body) Read(p []byte) (int, error) {
 		case x.closed:
 			return 0, http.ErrBodyReadAfterClose
 		case x.data.Len() > 0:
-			return x.data.Read(p)
+			n, err := x.data.Read(p)
+			x.read += int64(n)
+			return n, err
 		case x.ended == io.EOF:
+			x.endTrailer()
 			return 0, io.EOF
-		case ctx.Err() != nil:
-			return 0, context.Cause(ctx)
+		case x.length >= 0 && x.read == x.length: // the handler may still be running
+			return 0, io.EOF
+		case ended(x.req) != nil:
+			return 0, ended(x.req)
 		case x.ended != nil:
 			return 0, x.ended
 		}
 		x.changed.Wait()
+	}
+}
+
+// wake wakes a Read that is waiting for data.
+func (x *exchange) wake() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.changed.Broadcast()
+}
+
+// endTrailer sets the values of the response's Trailer.
+func (x *exchange) endTrailer() {
+	for name := range x.trailer {
+		for _, key := range [...]string{name, http.TrailerPrefix + name} {
+			if values := asReceived(http.Header{"X": x.header[key]})["X"]; len(values) > 0 {
+				x.trailer[name] = values
+			}
+		}
 	}
 }
 

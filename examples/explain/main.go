@@ -196,7 +196,7 @@ func explainService(w io.Writer, code string) {
 	case reason == iamhttp.ReasonUnknown:
 		field(w, "reason", "depends on the message")
 	default:
-		field(w, "reason", "depends on the message; otherwise "+reason.Error())
+		field(w, "reason", "depends on the message; without one, "+reason.Error())
 	}
 	field(w, "documented", fmt.Sprintf("as a %d: %s", m.Status, m.Says))
 	for _, text := range m.Texts {

@@ -201,7 +201,7 @@ func TestServiceCodeWithSeveralMeaningsIsExplainedByItsMessages(t *testing.T) {
 		code, stdout, stderr := ask(arg)
 		assert.Zero(t, code)
 		assert.Empty(t, stderr)
-		assert.True(t, strings.HasPrefix(stdout, strings.ToUpper(arg)+"\n  reason      depends on the message; otherwise token expired\n"), stdout)
+		assert.True(t, strings.HasPrefix(stdout, strings.ToUpper(arg)+"\n  reason      depends on the message; without one, token expired\n"), stdout)
 		assert.Contains(t, stdout, `  message     "AK access failed to reach the limit,forbidden": account locked,`+"\n")
 		assert.Contains(t, stdout, `  message     "verify aksk signature fail": signature invalid, check the secret`+"\n")
 		for line := range strings.SplitSeq(stdout, "\n") {

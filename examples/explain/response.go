@@ -50,15 +50,44 @@ func readResponse(r io.Reader) (*response, error) {
 		if err != nil {
 			return nil, err
 		}
-		next := rest
-		if n, err := strconv.Atoi(resp.header.Get("Content-Length")); err == nil && n > 0 && n < len(rest) && !statusLine.Match(rest) {
-			next = rest[n:]
-		}
-		if !statusLine.Match(next) {
+		next := nextResponse(resp, rest)
+		if next == nil {
 			resp.body = rest
 			return resp, nil
 		}
 		input = next
+	}
+}
+
+// nextResponse returns the input from the next response on, or nil if there is none. rest
+// is what follows the header of resp. A body of unknown length, which is usual with
+// HTTP/2, ends where a status line and a header, or an empty line, follow.
+func nextResponse(resp *response, rest []byte) []byte {
+	if statusLine.Match(rest) {
+		return rest // resp has no body
+	}
+	if n, err := strconv.Atoi(resp.header.Get("Content-Length")); err == nil && n > 0 {
+		rest = rest[min(n, len(rest)):]
+		if statusLine.Match(rest) {
+			return rest
+		}
+	}
+	for i := 0; ; i++ {
+		next := bytes.Index(rest[i:], []byte("HTTP/"))
+		if next < 0 {
+			return nil
+		}
+		i += next
+		if i > 0 && strings.IndexByte(" \t\"'`", rest[i-1]) >= 0 {
+			continue // part of a sentence
+		}
+		if line := statusLine.Find(rest[i:]); bytes.HasSuffix(line, []byte("\n")) {
+			after := rest[i+len(line):]
+			found, _, err := parseResponse(rest[i:])
+			if err == nil && len(found.header) > 0 || bytes.HasPrefix(after, []byte("\r\n")) || bytes.HasPrefix(after, []byte("\n")) {
+				return rest[i:]
+			}
+		}
 	}
 }
 
@@ -136,10 +165,16 @@ func positive(d time.Duration) string {
 	return d.String()
 }
 
+// longestWait is longer than any deadline. Retry-After can be longer still.
+const longestWait = 100 * 365 * 24 * time.Hour
+
 // wouldDo describes what a Transport would do with a response. To find out, it passes the
 // response to a Transport.
 func wouldDo(s iamhttp.Semantics, resp *response) string {
 	patient := decided(resp, math.MaxInt64)
+	if patient.Stop == iamhttp.StopDeadline || patient.Wait > longestWait {
+		return "returns a *StatusError, because the Retry-After is later than any deadline"
+	}
 	if !failure(s) || !patient.Retry {
 		return inFull(s)
 	}

@@ -59,16 +59,18 @@ func TestExplanationSaysWhatATransportWouldDoWithTheResponse(t *testing.T) {
 		answer iamtest.Answer
 		want   string
 	}{
-		"Retry-After":                 {iamtest.Throttled(30 * time.Second), " Retry-After 30s reason throttled decision try again later" + retries + "30s (the Retry-After) plus random jitter; with an earlier deadline, the call fails at once"},
-		"Retry-After beyond MaxWait":  {iamtest.Throttled(time.Hour), "; without a deadline and with the default MaxWait, it does not retry: wait longer than allowed"},
-		"a reset time":                {iamtest.ThrottledEnvoy(10, time.Minute, 41*time.Second), " limit 10 per 1m0s new in 41s reason throttled decision try again later" + retries + "41s (until the limit allows requests again) plus random jitter; with an earlier deadline, it uses the backoff instead"},
-		"a reset time beyond MaxWait": {iamtest.ThrottledSAP(10, time.Hour, 41*time.Minute), "; without a deadline and with the default MaxWait, it waits 2m0s"},
-		"a 429 that states no time":   {iamtest.Throttled(0), retries + "a backoff of 1 s, doubled each time, ±50%, at most 30 s"},
-		"a 408":                       {iamtest.Page(408), retries + "a backoff of 1 s"},
-		"a 404":                       {iamtest.Keystone(404, "No."), ` message "No." request req-0c43521d-00ed-4f5b-a31b-798560349fcd Transport returns a *StatusError; `},
-		"a 503 with Retry-After":      {iamtest.Page(503).With("Retry-After", "120"), " Retry-After 2m0s Transport returns a *StatusError; if AlsoRetry lists the code and "},
-		"a failure with a reason":     {iamtest.IAM(401, "IAM.0061", "Locked."), " reason account locked decision wait until the account is unlocked; "},
-		"a success":                   {iamtest.Answer{Status: 200}.With("Retry-After", "1"), " Transport returns the response unchanged"},
+		"Retry-After":                  {iamtest.Throttled(30 * time.Second), " Retry-After 30s reason throttled decision try again later" + retries + "30s (the Retry-After) plus random jitter; with an earlier deadline, the call fails at once"},
+		"Retry-After beyond MaxWait":   {iamtest.Throttled(time.Hour), "; without a deadline and with the default MaxWait, it does not retry: wait longer than allowed"},
+		"a reset time":                 {iamtest.ThrottledEnvoy(10, time.Minute, 41*time.Second), " limit 10 per 1m0s new in 41s reason throttled decision try again later" + retries + "41s (until the limit allows requests again) plus random jitter; with an earlier deadline, it uses the backoff instead"},
+		"a reset time beyond MaxWait":  {iamtest.ThrottledSAP(10, time.Hour, 41*time.Minute), "; without a deadline and with the default MaxWait, it waits 2m0s"},
+		"a 429 that states no time":    {iamtest.Throttled(0), retries + "a backoff of 1 s, doubled each time, ±50%, at most 30 s"},
+		"Retry-After of centuries":     {iamtest.Throttled(0).With("Retry-After", "99999999999999999999"), " Transport returns a *StatusError, because the Retry-After is later than any deadline"},
+		"Retry-After in the year 9999": {iamtest.Throttled(0).With("Retry-After", "Fri, 31 Dec 9999 23:59:59 GMT"), " Transport returns a *StatusError, because "},
+		"a 408":                        {iamtest.Page(408), retries + "a backoff of 1 s"},
+		"a 404":                        {iamtest.Keystone(404, "No."), ` message "No." request req-0c43521d-00ed-4f5b-a31b-798560349fcd Transport returns a *StatusError; `},
+		"a 503 with Retry-After":       {iamtest.Page(503).With("Retry-After", "120"), " Retry-After 2m0s Transport returns a *StatusError; if AlsoRetry lists the code and "},
+		"a failure with a reason":      {iamtest.IAM(401, "IAM.0061", "Locked."), " reason account locked decision wait until the account is unlocked; "},
+		"a success":                    {iamtest.Answer{Status: 200}.With("Retry-After", "1"), " Transport returns the response unchanged"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := read(t, wire("HTTP/1.1", tt.answer))
@@ -80,12 +82,16 @@ func TestExplanationSaysWhatATransportWouldDoWithTheResponse(t *testing.T) {
 func TestLastOfSeveralResponsesIsExplained(t *testing.T) {
 	const last = "HTTP/1.1 404 Not Found\r\n\r\n{\"error\":{\"message\":\"No.\"}}"
 	for name, input := range map[string]string{
-		"one response":                           last,
-		"100 Continue":                           "HTTP/1.1 100 Continue\r\n\r\n" + last,
-		"a proxy's 200":                          "HTTP/1.0 200 Connection established\r\n\r\n" + last,
-		"redirects":                              "HTTP/2 301 \r\nlocation: /a\r\ncontent-length: 7\r\n\r\nHTTP/2 302 \r\nlocation: /b\r\n\r\n" + last,
-		"a retry after a response with a body":   "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy" + last,
-		"several responses with LF line endings": strings.ReplaceAll("HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"+last, "\r", ""),
+		"one response":                                       last,
+		"100 Continue":                                       "HTTP/1.1 100 Continue\r\n\r\n" + last,
+		"a proxy's 200":                                      "HTTP/1.0 200 Connection established\r\n\r\n" + last,
+		"redirects":                                          "HTTP/2 301 \r\nlocation: /a\r\ncontent-length: 7\r\n\r\nHTTP/2 302 \r\nlocation: /b\r\n\r\n" + last,
+		"a retry after a response with a body":               "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy" + last,
+		"a retry over HTTP/2":                                "HTTP/2 503 \r\nserver: a\r\n\r\n{\"message\":\"busy\"}HTTP/2 429 \r\nretry-after: 1\r\n\r\nslow down\n" + last,
+		"a retry after a chunked body":                       "HTTP/1.1 503 Service Unavailable\r\nTransfer-Encoding: chunked\r\n\r\n<html>\nHTTP/1.1 is busy\n</html>\r\n" + last,
+		"a body that is longer than announced":               "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\nbusy\n" + last,
+		"a redirect with a body":                             "HTTP/2 302 \r\nlocation: /a\r\n\r\n<a href=/a>Found</a>.\n\n" + strings.Replace(last, "\r\n\r\n", "\r\ncontent-type: application/json\r\n\r\n", 1),
+		"several responses with LF line endings":             strings.ReplaceAll("HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"+last, "\r", ""),
 		"a byte order mark and empty lines at the beginning": "\ufeff\r\n\n" + last,
 		"HTTP/3":                             strings.Replace(last, "HTTP/1.1 404 Not Found", "HTTP/3 404", 1),
 		"a folded header field":              strings.Replace(last, "\r\n\r\n", "\r\nX-A: 1,\r\n 2\r\n\r\n", 1),
@@ -98,7 +104,15 @@ func TestLastOfSeveralResponsesIsExplained(t *testing.T) {
 		})
 	}
 	assert.Contains(t, read(t, "HTTP/1.1 429"), "429 TooManyRequests", "a status line without a header must be accepted")
-	assert.NotContains(t, read(t, "HTTP/1.1 400 Bad Request\r\n\r\nsee HTTP/1.1 404 Not Found"), "404 NotFound")
+	for _, body := range []string{
+		"see HTTP/1.1 404 Not Found",
+		"see HTTP/1.1 404 Not Found\r\n\r\nfor more",
+		"HTTP/1.1 404 Not Found",
+		"not found\nHTTP/1.1 404 Not Found\nis what the backend says",
+		`{"message":"HTTP/1.1 404 Not Found\nServer: a"}`,
+	} {
+		assert.Contains(t, read(t, "HTTP/1.1 400 Bad Request\r\nServer: a\r\n\r\nx"+body), "400 ", "a status line in a sentence is not a response")
+	}
 }
 
 func TestInvalidResponseOnStandardInputIsRefused(t *testing.T) {

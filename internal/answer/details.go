@@ -26,22 +26,25 @@ type Details struct{ Code, Message, RequestID string }
 //	{"error": "…", "error_description": "…"}, OAuth 2 (RFC 6749 §5.2)
 //	{"title": …, "detail": …}, problem details (RFC 9457)
 //	{"itemNotFound": {one of the above}}, whatever the name of the object
+//	[{one of the above}, …]
 //
-// Names may be spelled in other ways, such as errorCode, errMsg or faultstring. The whole
-// and the value of "error" may be arrays, of which the first element counts. An object or
-// a message may be JSON inside a string. A code that only names a status, such as "404 Not
-// Found" or "Forbidden", is ignored. If the body is a short plain text, which may be a
-// JSON string, that text becomes the message. Decode ignores all other bodies.
+// Names may be spelled in other ways, such as errorCode, errMsg or faultstring. An object
+// or a message may be JSON inside a string. If the value of a name that usually holds a
+// message is an object or an array, the message is the first one within it, at most
+// maxDepth levels down: {"detail": [{"msg": …}]}, {"errors": {"name": ["too short"]}}. A
+// code that only names a status, such as "404 Not Found" or "Forbidden", is ignored. If
+// the body is a short plain text, or a JSON string with such a text, that text becomes
+// the message. Decode ignores all other bodies.
 //
 // Decode parses the bytes itself instead of using encoding/json, for two reasons: a
 // truncated body still yields its message, and nothing but the returned strings is
 // allocated, unless there is JSON in a string or the body is compressed.
 func Decode(header http.Header, body []byte, status int) Details {
-	body = inflate(header.Get("Content-Encoding"), body)
+	body = inflate(header["Content-Encoding"], body)
 	body = bytes.TrimPrefix(body, []byte("\ufeff"))
-	d := decode(body, status)
+	d := decode(body, status, 0)
 	if strings.HasPrefix(strings.TrimSpace(d.Message), "{") {
-		if inner := decode([]byte(d.Message), status); inner.Message != "" {
+		if inner := decode([]byte(d.Message), status, 0); inner.Message != "" {
 			d = Details{cmp.Or(d.Code, inner.Code), inner.Message, cmp.Or(d.RequestID, inner.RequestID)}
 		}
 	}
@@ -57,14 +60,31 @@ func Decode(header http.Header, body []byte, status int) Details {
 // lineBreaks replaces the line breaks that WebOb puts into its messages, even in JSON.
 var lineBreaks = strings.NewReplacer("<br />", " ", "<br/>", " ", "<br>", " ")
 
-// decode does the work of Decode for an uncompressed body.
-func decode(body []byte, status int) Details {
-	f := orOnly(parseFields(firstObject(body)))
-	inner := parseFields(firstObject(f.err))
+// decode descends at most maxDepth levels of objects and arrays to find a message, and
+// looks at the first maxElements elements of an array.
+const (
+	maxDepth    = 4
+	maxElements = 32
+)
+
+// decode does the work of Decode for an uncompressed body, or for a value at the given
+// depth within it.
+func decode(body []byte, status, depth int) Details {
+	body = trimSpace(body)
+	if len(body) > 0 && body[0] == '[' {
+		return decodeArray(body, status, depth)
+	}
+	whole := object(body)
+	if whole == nil && len(body) > 0 && body[0] == '"' {
+		return decodeString(body, status, depth)
+	}
+	f := orOnly(parseFields(whole))
+	inner := parseFields(object(f.err))
 	element := firstElement(f.errs)
 	first := parseFields(element)
+	detail := parseFields(object(f.detail))
 	var d Details
-	for _, raw := range [...][]byte{f.errorCode, f.code, inner.errorCode, inner.code, first.errorCode, first.code} {
+	for _, raw := range [...][]byte{f.errorCode, f.code, inner.errorCode, inner.code, first.errorCode, first.code, detail.errorCode} {
 		if c := bare(raw); len(c) > 0 && !namesStatus(c, status) {
 			d.Code = text(raw)
 			break
@@ -81,21 +101,110 @@ func decode(body []byte, status int) Details {
 	for _, raw := range [...][]byte{
 		f.errorMsg, f.message, inner.errorMsg, inner.message, f.errorDescription,
 		first.detail, first.errorMsg, first.message, first.title,
-		f.detail, f.title, inner.detail, inner.title, sentence, element,
+		f.detail, f.explanation, f.title, inner.detail, inner.explanation, inner.title, sentence, f.errs, element,
 	} {
 		if d.Message = text(raw); d.Message != "" {
 			break
 		}
 	}
 	d.RequestID = cmp.Or(text(f.requestID), text(inner.requestID), text(first.requestID))
+	if d.Message == "" {
+		d = d.or(descend(whole, f, status, depth))
+	}
 	return d
+}
+
+// or returns d, completed by what other holds.
+func (d Details) or(other Details) Details {
+	return Details{cmp.Or(d.Code, other.Code), cmp.Or(d.Message, other.Message), cmp.Or(d.RequestID, other.RequestID)}
+}
+
+// descend looks for a message in the members of an object that are objects or arrays
+// themselves. At the top, it looks only at those whose names usually hold a message,
+// because the others may be the requested resource. Further down, a text with a space is
+// a message whatever its name.
+func descend(whole []byte, f fields, status, depth int) (d Details) {
+	if depth >= maxDepth {
+		return d
+	}
+	if depth == 0 {
+		for _, raw := range [...][]byte{f.err, f.errs, f.errorMsg, f.message, f.detail, f.errorDescription} {
+			if d = decodeInner(raw, status, 1); d.Message != "" {
+				return d
+			}
+		}
+	}
+	for name, value := range members(whole) {
+		if depth == 0 && !isError(name, value) {
+			continue
+		}
+		if d = decodeInner(value, status, depth+1); d.Message == "" && depth > 0 && bytes.IndexByte(value, ' ') >= 0 {
+			d = Details{Message: text(value)}
+		}
+		if d.Message != "" {
+			return d
+		}
+	}
+	return Details{}
+}
+
+// isError reports whether a member of an object at the top is an error and not the
+// requested resource: by its name, or because it has both a code and a message.
+func isError(name, value []byte) bool {
+	var room [20]byte
+	plain := bytes.TrimSuffix(plainName(room[:0], name), []byte("s"))
+	if bytes.HasSuffix(plain, []byte("error")) || bytes.HasSuffix(plain, []byte("fault")) || bytes.HasSuffix(plain, []byte("exception")) {
+		return true
+	}
+	f := parseFields(object(value))
+	return (f.code != nil || f.errorCode != nil) && (f.message != nil || f.errorMsg != nil)
+}
+
+// decodeInner decodes a value if it is an object or an array.
+func decodeInner(value []byte, status, depth int) (d Details) {
+	if len(value) > 0 && (value[0] == '{' || value[0] == '[') {
+		d = decode(value, status, depth)
+	}
+	return d
+}
+
+// decodeArray decodes the first element of an array that has a message. A text is a
+// message only within an object.
+func decodeArray(array []byte, status, depth int) Details {
+	n := 0
+	for element := range elements(array) {
+		if n++; n > maxElements {
+			break
+		}
+		if len(element) > 0 && depth < maxDepth && (element[0] == '{' || element[0] == '[' || element[0] == '"' && depth > 0) {
+			if d := decode(element, status, depth+1); d.Message != "" {
+				return d
+			}
+		}
+	}
+	return Details{}
+}
+
+// decodeString decodes a JSON string, which may contain JSON.
+func decodeString(raw []byte, status, depth int) Details {
+	inside := []byte(text(raw))
+	if trimmed := trimSpace(inside); len(trimmed) > 0 && (trimmed[0] == '[' || trimmed[0] == '"') && depth < maxDepth {
+		return decode(trimmed, status, depth+1)
+	}
+	if depth > 0 {
+		return Details{Message: string(inside)}
+	}
+	if bytes.IndexByte(inside, ' ') < 0 { // a name rather than a message
+		return Details{}
+	}
+	return Details{Message: plainText("text/plain", inside)}
 }
 
 // fields holds the relevant members of an object, as raw JSON.
 type fields struct {
 	errorCode, errorMsg, code, message, detail, title, requestID []byte
 
-	err, errs, errorDescription []byte
+	err, errs, errorDescription, explanation []byte
 
 	sentence []byte // the value of the last other member whose name ends in "error" or "fault"
 	object   []byte // the last object under any other name
@@ -137,13 +246,13 @@ func (f *fields) field(plain []byte) *[]byte {
 	switch string(plain) {
 	case "errorcode", "errcode":
 		return &f.errorCode
-	case "errormsg", "errormessage", "errmsg", "errmessage":
+	case "errormsg", "errormessage", "errormessages", "errmsg", "errmessage":
 		return &f.errorMsg
 	case "code":
 		return &f.code
 	case "message", "msg", "faultstring":
 		return &f.message
-	case "detail":
+	case "detail", "details":
 		return &f.detail
 	case "title":
 		return &f.title
@@ -155,6 +264,8 @@ func (f *fields) field(plain []byte) *[]byte {
 		return &f.errs
 	case "errordescription":
 		return &f.errorDescription
+	case "explanation", "reason":
+		return &f.explanation
 	}
 	return nil
 }
@@ -188,8 +299,8 @@ func orOnly(f fields) fields {
 		return f
 	}
 	only := parseFields(f.object)
-	tells := only.message != nil || only.errorMsg != nil || only.err != nil
-	if !tells && (f.others > 0 || only.code == nil && only.errorCode == nil) {
+	tells := only.message != nil || only.errorMsg != nil || only.err != nil || only.errs != nil
+	if !tells && (f.others > 0 || only.code == nil && only.errorCode == nil && only.explanation == nil) {
 		return f // the object may be the requested resource and not an error
 	}
 	if only.requestID == nil {
@@ -256,18 +367,11 @@ func sameLetters(c []byte, phrase string) bool {
 }
 
 // plainText returns the body if it is a short, readable text and its Content-Type is
-// text/plain, or if it is a JSON string with such a text. It also accepts text/html, because some services declare plain text as
+// text/plain. It also accepts text/html, because some services declare plain text as
 // HTML.
 func plainText(contentType string, body []byte) string {
 	contentType, _, _ = strings.Cut(contentType, ";")
 	contentType = strings.TrimSpace(contentType)
-	if strings.EqualFold(contentType, "application/json") {
-		raw := trimSpace(body)
-		if len(raw) == 0 || raw[0] != '"' {
-			return ""
-		}
-		contentType, body = "text/plain", []byte(text(raw[:valueEnd(raw)]))
-	}
 	html := strings.EqualFold(contentType, "text/html")
 	if !html && !strings.EqualFold(contentType, "text/plain") {
 		return ""

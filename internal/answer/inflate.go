@@ -13,14 +13,34 @@ import (
 // that a zip bomb costs no more than any other body.
 const maxInflated = 64 << 10
 
-// inflate returns the beginning of a body, decompressed. It returns the body itself if
-// there is no Content-Encoding, or if the encoding is unknown or wrong. net/http inflates
-// a body only if it has asked for gzip itself: a caller that sets Accept-Encoding
-// receives the bytes as they were sent.
-func inflate(encoding string, body []byte) []byte {
-	encoding = strings.TrimSpace(encoding)
-	if encoding == "" || len(body) == 0 {
-		return body
+// maxCodings is how many encodings of a body are decoded.
+const maxCodings = 3
+
+// inflate returns the beginning of a body, decompressed. It stops at an encoding that is
+// unknown or wrong, and returns what it has then. net/http inflates a body only if it has
+// asked for gzip itself: a caller that sets Accept-Encoding receives the bytes as they
+// were sent.
+func inflate(contentEncoding []string, body []byte) []byte {
+	codings := strings.Join(contentEncoding, ",")
+	for n := 0; codings != "" && n < maxCodings; n++ {
+		last := codings[strings.LastIndexByte(codings, ',')+1:] // the encoding that was applied last
+		codings = strings.TrimSuffix(codings[:len(codings)-len(last)], ",")
+		if last = strings.TrimSpace(last); last == "" || strings.EqualFold(last, "identity") {
+			continue
+		}
+		inflated, ok := inflateOne(last, body)
+		if !ok {
+			return body
+		}
+		body = inflated
+	}
+	return body
+}
+
+// inflateOne undoes one encoding.
+func inflateOne(encoding string, body []byte) (inflated []byte, ok bool) {
+	if len(body) == 0 {
+		return nil, false
 	}
 	var r io.Reader
 	var err error
@@ -33,11 +53,11 @@ func inflate(encoding string, body []byte) []byte {
 			r, err = flate.NewReader(bytes.NewReader(body)), nil
 		}
 	default:
-		return body
+		return nil, false
 	}
 	if err != nil {
-		return body
+		return nil, false
 	}
-	inflated, _ := io.ReadAll(io.LimitReader(r, maxInflated)) // a truncated body still yields its message
-	return inflated
+	inflated, _ = io.ReadAll(io.LimitReader(r, maxInflated)) // a truncated body still yields its message
+	return inflated, true
 }

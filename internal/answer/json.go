@@ -29,24 +29,29 @@ func members(object []byte) iter.Seq2[[]byte, []byte] {
 	}
 }
 
+// elements ranges over the elements of a JSON array, as raw JSON. Like members, it is
+// lenient.
+func elements(array []byte) iter.Seq[[]byte] {
+	return func(yield func(element []byte) bool) {
+		rest, ok := bytes.CutPrefix(trimSpace(array), []byte("["))
+		for ok {
+			rest = trimSpace(rest)
+			element := rest[:valueEnd(rest)]
+			if len(element) == 0 || !yield(element) {
+				return
+			}
+			rest, ok = bytes.CutPrefix(trimSpace(rest[len(element):]), []byte(","))
+		}
+	}
+}
+
 // firstElement returns the first element of a JSON array, as raw JSON, or nil for any
 // other value.
 func firstElement(array []byte) []byte {
-	rest, ok := bytes.CutPrefix(trimSpace(array), []byte("["))
-	if !ok {
-		return nil
+	for element := range elements(array) {
+		return element
 	}
-	rest = trimSpace(rest)
-	return rest[:valueEnd(rest)]
-}
-
-// firstObject returns what object returns for raw or, if raw is an array, for its first
-// element.
-func firstObject(raw []byte) []byte {
-	if first := firstElement(raw); first != nil {
-		raw = first
-	}
-	return object(raw)
+	return nil
 }
 
 // trimSpace does what bytes.TrimLeft would do with JSON's white space, but does not have

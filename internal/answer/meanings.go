@@ -1,7 +1,6 @@
 package answer
 
 import (
-	"cmp"
 	"net/http"
 	"slices"
 	"strings"
@@ -91,6 +90,7 @@ var Meanings = [...]Meaning{
 	{"APIG.0302", 403, PermissionMissing, "the user is not allowed to call this API", nil},
 	{"APIG.0303", 401, Unknown, "the signature, the clock or the app's key is wrong", gatewayTexts},
 	{"APIG.0304", 403, PermissionMissing, "the app is not allowed to call this API", nil},
+	{"APIG.0305", 401, Unknown, "the token, the signature or a key is wrong", gatewayTexts},
 	{"APIG.0306", 403, PermissionMissing, "access is denied", nil},
 	{"APIG.0307", 401, TokenExpired, "the token must be renewed", nil},
 	{"APIG.0308", 429, Throttled, "the throttling threshold was reached", nil},
@@ -129,47 +129,60 @@ var Meanings = [...]Meaning{
 	{"IAM.1108", 400, CredentialExpired, "the security token has expired", nil},
 }
 
-// A Text is a pattern for messages. A message matches if it contains at least one
-// alternative from each line of Words. Bars separate alternatives; a star stands for the
-// rest of a word, and a space for any white space and punctuation.
-type Text struct {
-	Words   []string
-	Reason  Reason
-	Example string
-}
-
-// The texts, and close variants of them, come from the gateway's documentation and from
-// Keystone. The first match wins.
+// The texts, and close variants of them, come from the gateway's documentation, from
+// Keystone, and from reports of users. The first match wins. match.go explains the syntax.
+// If in doubt, let a message have no reason: a program acts on a wrong one. The worst
+// mistake is TokenExpired for something that a new token does not cure, because programs
+// then log in again and again.
 var (
-	gatewayTexts = []Text{
-		{[]string{"reach*|exceed*", "limit", "ak|access key|fail*"}, AccountLocked, "AK access failed to reach the limit,forbidden"},
-		{[]string{"locked|lockout"}, AccountLocked, "ak ****** is locked"},
-		{[]string{"security token|securitytoken"}, CredentialExpired, "security token has expired"},
-		{[]string{"signature", "expire*"}, ClockSkew, "signature expired, signature time:20230527T000431Z,server time:20230527T020608Z"},
-		{[]string{"signature time|server time|signing time|server s time|request time|client time|timestamp|clock|skew*"}, ClockSkew, "request time and server time differ too much"},
-		{[]string{"x sdk date", "expire*|differ*|too old|in the future"}, ClockSkew, "x-sdk-date is too old"},
-		{[]string{"ak|access key|ak sk|aksk", "not exist*|not found"}, CredentialRejected, "Get secretKey failed,ak:******,err:ak not exist"},
-		{[]string{"x auth token"}, TokenExpired, "x-auth-token not found"},
-		{[]string{"signature*|signing|signedheaders|signed headers|aksk|ak sk|body hash|authorization"}, SignatureInvalid, "verify aksk signature fail"},
-		{[]string{"ak|access key|accesskey", "expire*"}, CredentialExpired, "ak ****** has expired"},
-		{[]string{"ak|access key|accesskey|secretkey|secret key|appkey|app key|appcode|app code"}, CredentialRejected, "app not found, appkey ******"},
-		{[]string{"app|user|account", "not exist*|not found|disabled|frozen"}, CredentialRejected, "user ****** is disabled"},
-		{[]string{"token"}, TokenExpired, "decrypt token fail"},
-	}
 	lockTexts = []Text{
-		{[]string{"locked|lockout", "account|user|password*|login*|logon*|attempt*|ak|access key"}, AccountLocked, "The account is locked."},
-		{[]string{"too many", "fail*|wrong|incorrect|invalid|unsuccessful", "password*|login*|logon*|sign in*|auth*|attempt*|credential*"}, AccountLocked, "Too many failed login attempts."},
-		{[]string{"too many", "password*|login attempts|logon attempts|sign in attempts|authentication attempts"}, AccountLocked, "Too many login attempts."},
+		{[]string{"account|user|ak|access key|login|logon|you|credential|credentials|password ~ locked|lockout"}, AccountLocked, "The account is locked."},
+		{[]string{"^locked|lockout", "password*|login*|logon*|sign in*|failed attempt*"}, AccountLocked, "Locked: wrong password."},
+		{[]string{"account|user|login|logon ~ blocked|suspended|disabled|frozen", "wrong password*|incorrect password*|invalid password*|failed login*|failed logon*|failed sign*|failed attempt*|login fail*|login attempts"}, AccountLocked, "Account temporarily disabled: 5 failed logins."},
+		{[]string{"!too many > password attempt*|login attempt*|logon attempt*|sign in attempt*|signin attempt*|authentication attempt*|password error*|" +
+			"login failure*|password failure*|logon failure*|authentication failure*|failed attempt*|failed login*|failed logon*|failed sign in*|" +
+			"failed signin*|failed password*|failed auth*|wrong password*|incorrect password*|invalid password*|bad password*|wrong credential*|" +
+			"invalid credential*|incorrect credential*|unsuccessful login*|invalid login*|unsuccessful logon*|unsuccessful attempt*"}, AccountLocked, "Too many failed login attempts."},
+		{[]string{"!exceed*|reached", "failed attempt*|login attempt*|logon attempt*|sign in attempt*|authentication attempt*|password attempt*|failed login*|authentication failure*|login failure*|password error*"}, AccountLocked, "The maximum number of failed logins has been reached."},
 	}
-	loginTexts = slices.Concat(lockTexts, []Text{
-		{[]string{"password|application credential|security token|securitytoken|refresh token|access key", "expire*"}, CredentialExpired, "The password is expired and needs to be changed for user: 01b5b2fb."},
-		{[]string{"account|user", "disabled"}, CredentialRejected, "The account is disabled for user: 01b5b2fb."},
-		{[]string{"authenticating with application credential"}, CredentialRejected, "Error authenticating with application credential: Could not find Application Credential: 01b5b2fb."},
-		{[]string{"token", "expire*"}, TokenExpired, "The token has expired."},
-		{[]string{"auth token", "invalid"}, TokenExpired, "X-Auth-Token is invalid"},
+	tokenTexts = []Text{
+		{[]string{"token|session ~ expired|revoked|invalid|not valid|no longer valid|not found"}, TokenExpired, "The token has expired."},
+		{[]string{"!expired|invalid|revoked > token|x auth token"}, TokenExpired, "Invalid token."},
+	}
+	gatewayTexts = slices.Concat([]Text{
+		{[]string{"!reach*|exceed*", "limit", "ak|access key|access fail*|auth* fail*"}, AccountLocked, "AK access failed to reach the limit,forbidden"},
+		{[]string{"ak|access key", "!too many times|too many fail*|too many error*|too many attempt*"}, AccountLocked, "AK access failed too many times"},
+		{[]string{"ak|access key ~ forbidden for|blocked for|frozen for"}, AccountLocked, "AK is forbidden for 5 minutes"},
+	}, lockTexts, []Text{
+		{[]string{"security token|securitytoken"}, CredentialExpired, "security token has expired"},
+	}, tokenTexts, []Text{
+		{[]string{"token > expires|signature|timestamp|fail*|error|illegal|incorrect|not match*|mismatch*"}, TokenExpired, "decrypt token fail"},
+		{[]string{"decrypt*|parse|parsing|verify|validate|timestamp of|signature of|illegal|incorrect|wrong|missing > token|x auth token"}, TokenExpired, "failed to verify token"},
+		{[]string{"neither", "x auth token"}, TokenExpired, "neither X-Auth-Token nor Authorization"},
+		{[]string{"!signature|signature time > expired|expires"}, ClockSkew, "signature expired, signature time:20230527T000431Z,server time:20230527T020608Z"},
+		{[]string{"ak|access key|accesskey|ak sk|aksk", "not exist*|not found|no such|unknown"}, CredentialRejected, "Get secretKey failed,ak:******,err:ak not exist"},
+		{[]string{"ak|access key|accesskey|app key|appkey", "!expired"}, CredentialExpired, "ak ****** has expired"},
+		{[]string{"signature time|signing time|sign time|client time|request time|server time|timestamp|server s time|clock|x sdk date|requesttime*", "!expire*|differ*|skew*|exceed*|too old|too new|too far|too late|too early|too large|in the future|in the past|out of range|out of sync|tooskewed|requesttimetooskewed"}, ClockSkew, "request time and server time differ too much"},
+		{[]string{"signature*|signing|signedheaders|signed headers|aksk|ak sk|body hash|hmac*|canonical*|x sdk date|x sdk content sha256|in authorization|authorization header|authorization format"}, SignatureInvalid, "verify aksk signature fail"},
+		{[]string{"sk|secret key", "invalid|incorrect|wrong|error|mismatch*|not match*|illegal"}, SignatureInvalid, "invalid sk"},
+		{[]string{"ak|access key|accesskey|secretkey|secret key|appkey|app key|appcode|app code", "!invalid|illegal|wrong|incorrect|error|fail*|disabled|inactive|frozen|empty|missing|null|mismatch*|blacklist*|deleted|not match*|not valid|not active|not found|not exist*|no such"}, CredentialRejected, "invalid access key"},
+		{[]string{"app|user|account|domain|tenant|credential ~ not exist*|not found|does not exist|disabled|frozen|suspended|inactive|deleted|invalid"}, CredentialRejected, "app not found, appkey ******"},
+		{[]string{"!invalid|incorrect|wrong > credential|credentials|password|passwd"}, CredentialRejected, "invalid credential"},
 	})
+	loginTexts = slices.Concat(lockTexts, []Text{
+		{[]string{"password|credential|credentials|security token|securitytoken|refresh token|access key ~ expired"}, CredentialExpired, "The password is expired and needs to be changed for user: 01b5b2fb."},
+		{[]string{"!expired > password|credential|credentials|security token|refresh token|access key"}, CredentialExpired, "expired password"},
+		{[]string{"account|user ~ disabled|deactivated"}, CredentialRejected, "The account is disabled for user: 01b5b2fb."},
+		{[]string{"authenticating with application credential"}, CredentialRejected, "Error authenticating with application credential: Could not find Application Credential: 01b5b2fb."},
+		{[]string{"password|credentials ~ incorrect|wrong|invalid|not correct"}, CredentialRejected, "The username or password is wrong."},
+		{[]string{"!incorrect|wrong|invalid > password|credentials|username or password|user name or password|username password"}, CredentialRejected, "Incorrect password."},
+	}, tokenTexts)
 	conflictTexts = []Text{
-		{[]string{"attempting to store|duplicate entry|already exist*|already been used|already taken"}, AlreadyExists, "Conflict occurred attempting to store user - Duplicate entry found with name bob."},
+		{[]string{"attempting to store"}, AlreadyExists, "Conflict occurred attempting to store user - Duplicate entry found with name bob."},
+		{[]string{"!already exist|already exists|already been used|already taken|already been taken|already registered"}, AlreadyExists, "The user already exists."},
+		{[]string{"!duplicate entry|duplicate name|duplicate key|duplicate user*|duplicate email*|duplicated name"}, AlreadyExists, "Duplicate name"},
+		{[]string{"name|username|email|email address|login|alias|phone number|mobile number ~ already in use|already used|taken|not unique"}, AlreadyExists, "The user name is already in use."},
+		{[]string{"!with this name exists|with that name exists|with the same name exists|with same name exists|of that name exists|of this name exists"}, AlreadyExists, "A user with this name exists."},
 	}
 )
 
@@ -193,9 +206,13 @@ func ReasonOf(status int, code, message string) Reason {
 	m := meaningOf(code)
 	switch {
 	case len(m.Texts) > 0:
-		return cmp.Or(told(message, m.Texts), m.Reason)
+		message = detail(message)
+		if len(message) < 4 { // too short to say anything
+			return m.Reason
+		}
+		return told(message, m.Texts)
 	case m.Reason == Unknown, m.Reason == Throttled: // a locked account may be reported with such a code
-		if r := told(message, Uncoded(status)); r != Unknown {
+		if r := told(detail(message), Uncoded(status)); r != Unknown {
 			return r
 		}
 		if status == http.StatusTooManyRequests {
@@ -237,84 +254,16 @@ func meaningOf(code string) Meaning {
 	return Meanings[low]
 }
 
-// told returns the reason of the first text that matches a message, or Unknown.
-func told(message string, texts []Text) Reason {
+// detail returns the part of a message that is specific to the failure. The gateway's
+// messages begin with the kind of authentication, and end with the request that it has
+// received.
+func detail(message string) string {
 	message = message[:min(len(message), 512)] // a long message gives its reason at the beginning
-	// The gateway's message begins with the kind of authentication and ends with the
-	// request that it received. Ignore both.
 	if i := index(message, "authentication information"); i >= 0 {
 		message = message[i+len("authentication information"):]
 	}
 	if i := index(message, "canonicalrequest*"); i >= 0 {
 		message = message[:i]
 	}
-	for i := range texts {
-		if fits(message, texts[i].Words) {
-			return texts[i].Reason
-		}
-	}
-	return Unknown
-}
-
-func fits(message string, words []string) bool {
-	for _, line := range words {
-		found := false
-		for more := true; more && !found; {
-			var phrase string
-			phrase, line, more = strings.Cut(line, "|")
-			found = index(message, phrase) >= 0
-		}
-		if !found {
-			return false
-		}
-	}
-	return true
-}
-
-// index returns the position of the phrase in text, ignoring case and matching only at
-// word boundaries, or -1 if text does not contain the phrase.
-func index(text, phrase string) int {
-	phrase, stem := strings.CutSuffix(phrase, "*")
-	for i := range len(text) {
-		if lower(text[i]) != phrase[0] || i > 0 && inWord(text[i-1]) {
-			continue
-		}
-		if n := match(text[i:], phrase); n > 0 && (stem || i+n == len(text) || !inWord(text[i+n])) {
-			return i
-		}
-	}
-	return -1
-}
-
-// match returns how many bytes at the beginning of text the phrase matches, or 0 if text
-// does not begin with the phrase.
-func match(text, phrase string) (n int) {
-	for _, want := range []byte(phrase) {
-		if want == ' ' {
-			if n == len(text) || inWord(text[n]) {
-				return 0
-			}
-			for n < len(text) && !inWord(text[n]) {
-				n++
-			}
-			continue
-		}
-		if n == len(text) || lower(text[n]) != want {
-			return 0
-		}
-		n++
-	}
-	return n
-}
-
-func lower(c byte) byte {
-	if 'A' <= c && c <= 'Z' {
-		return c + 'a' - 'A'
-	}
-	return c
-}
-
-func inWord(c byte) bool {
-	c = lower(c)
-	return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c >= 0x80
+	return strings.Trim(message, " \t\r\n:.,;")
 }

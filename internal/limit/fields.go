@@ -15,10 +15,10 @@ import (
 //
 // A malformed field is ignored as a whole, as the draft demands. If there are several
 // limits, a limit that is used up counts or, if none is, the limit whose window ends
-// last. The package has its own parser because the root module must not get another
-// dependency, and because only lists of strings with integer parameters have to be
-// parsed.
-func (l *Limit) fields(h http.Header) {
+// last. A policy counts only if its quota unit (qu) is requests, which is also the
+// default. The package has its own parser because the root module must not get another
+// dependency, and because only lists of strings with a few parameters have to be parsed.
+func structured(h http.Header) (l Limit) {
 	limits, ok := items(h["Ratelimit"])
 	if !ok {
 		limits = nil
@@ -34,7 +34,7 @@ func (l *Limit) fields(h http.Header) {
 		policies = nil
 	}
 	if chosen != nil {
-		if t, ok := chosen.params["t"]; ok && t > 0 && l.Reset == 0 {
+		if t, ok := chosen.params["t"]; ok && t > 0 {
 			l.Reset = window(t, time.Second)
 		}
 		l.Policy = chosen.name
@@ -47,22 +47,20 @@ func (l *Limit) fields(h http.Header) {
 			continue // it is unclear which limit refused the request
 		}
 		q, w := p.params["q"], p.params["w"]
-		_, other := p.params["qu"] // the quota may count something other than requests
-		if q > 0 && q <= mostRequests && w > 0 && !other {
-			if per := window(w, time.Second); per > 0 {
+		if q > 0 && q <= mostRequests && w > 0 && !p.otherUnit {
+			if per := window(w, time.Second); per > l.Per {
 				l.Requests, l.Per, l.Policy = int(q), per, p.name
 			}
 		}
 	}
-	if l.Requests == 0 && l.Reset == 0 { // on their own, Remaining and Policy mean nothing
-		l.Remaining, l.Policy = 0, ""
-	}
+	return l.clean()
 }
 
 // An item is one member of a list: a string with parameters.
 type item struct {
-	name   string
-	params map[string]int64 // the non-negative whole numbers; -1 stands for any other value
+	name      string
+	params    map[string]int64 // the non-negative whole numbers; -1 stands for any other value
+	otherUnit bool             // the quota counts something other than requests
 }
 
 // before reports whether i is more likely than o to be the limit that refused the
@@ -88,7 +86,7 @@ func items(lines []string) (list []item, ok bool) {
 		if i.name, s, ok = name(s); !ok {
 			return nil, false
 		}
-		if i.params, s, ok = params(s); !ok {
+		if s, ok = i.parameters(s); !ok {
 			return nil, false
 		}
 		if list = append(list, i); len(list) > mostItems {
@@ -141,9 +139,9 @@ func tokenByte(c byte) bool {
 	return c|0x20 >= 'a' && c|0x20 <= 'z' || c >= '0' && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~:/", c) >= 0
 }
 
-// params parses any number of ";key=value" pairs. If a key occurs more than once, its
+// parameters parses any number of ";key=value" pairs. If a key occurs more than once, its
 // last value counts.
-func params(s string) (params map[string]int64, rest string, ok bool) {
+func (i *item) parameters(s string) (rest string, ok bool) {
 	for strings.HasPrefix(s, ";") {
 		s = strings.TrimLeft(s[1:], " ")
 		end := 0
@@ -151,41 +149,41 @@ func params(s string) (params map[string]int64, rest string, ok bool) {
 			end++
 		}
 		if end == 0 {
-			return nil, "", false
+			return "", false
 		}
 		key := s[:end]
 		s = s[end:]
-		value := int64(-1)
+		value, text := int64(-1), ""
 		if strings.HasPrefix(s, "=") {
-			if value, s, ok = bare(s[1:]); !ok {
-				return nil, "", false
+			if value, text, s, ok = bare(s[1:]); !ok {
+				return "", false
 			}
 		}
-		if params == nil {
-			params = make(map[string]int64)
+		if i.params == nil {
+			i.params = make(map[string]int64)
 		}
-		params[key] = value
-		if len(params) > mostItems {
-			return nil, "", false
+		i.params[key] = value
+		if key == "qu" {
+			i.otherUnit = text != "requests" && text != "request" // earlier drafts have the singular
+		}
+		if len(i.params) > mostItems {
+			return "", false
 		}
 	}
-	return params, s, true
+	return s, true
 }
 
 // bare parses a bare item. It returns the value of a non-negative whole number, and -1
-// for any other value.
-func bare(s string) (value int64, rest string, ok bool) {
+// for any other value; text is the value of a string or a token.
+func bare(s string) (value int64, text, rest string, ok bool) {
 	switch {
 	case s == "":
-		return 0, "", false
-	case s[0] == '"':
-		_, rest, ok = name(s)
-		return -1, rest, ok
+		return 0, "", "", false
 	case s[0] == ':': // a byte sequence
 		_, rest, ok = strings.Cut(s[1:], ":")
-		return -1, rest, ok
+		return -1, "", rest, ok
 	case s[0] == '?':
-		return -1, s[min(2, len(s)):], len(s) >= 2 && (s[1] == '0' || s[1] == '1')
+		return -1, "", s[min(2, len(s)):], len(s) >= 2 && (s[1] == '0' || s[1] == '1')
 	case s[0] == '-' || s[0] >= '0' && s[0] <= '9':
 		end := 1
 		for end < len(s) && (s[end] >= '0' && s[end] <= '9' || s[end] == '.') {
@@ -193,10 +191,10 @@ func bare(s string) (value int64, rest string, ok bool) {
 		}
 		n, err := strconv.ParseInt(s[:end], 10, 64)
 		if err != nil || n < 0 || end > 15 {
-			return -1, s[end:], strings.Count(s[:end], ".") <= 1 && end <= 17 && s[end-1] != '.' && s[end-1] != '-'
+			return -1, "", s[end:], strings.Count(s[:end], ".") <= 1 && end <= 17 && s[end-1] != '.' && s[end-1] != '-'
 		}
-		return n, s[end:], true
+		return n, "", s[end:], true
 	}
-	_, rest, ok = name(s)
-	return -1, rest, ok
+	text, rest, ok = name(s)
+	return -1, text, rest, ok
 }

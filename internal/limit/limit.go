@@ -3,6 +3,8 @@
 package limit
 
 import (
+	"cmp"
+	"math"
 	"net/http"
 	"strings"
 	"time"
@@ -25,48 +27,108 @@ const (
 	longest      = 31 * 24 * time.Hour // the longest window, and the longest time until it ends
 )
 
-// Of returns the limit that a response states in its header or, if the header states
-// none, in its message. at is the time when the response arrived. More precise header
-// fields take precedence: X-Retry-After, then the IETF's structured fields, then
-// X-RateLimit-Reset and its variants.
-func Of(h http.Header, message string, at time.Time) Limit {
+// windowShare is the part of a window that is waited for if the end of the window is not
+// stated: a third. Shorter waits would each waste a request, and would use up the
+// attempts before the window ends; longer waits might end long after the window does. If
+// many requests were sent at once, the window has just begun, and three such waits reach
+// its end.
+const windowShare = 3
+
+// Wait returns how long the limit asks to wait, or 0. If requests remain, they failed
+// because of another limit. fromWindow reports whether the end of the window is unknown.
+func (l Limit) Wait() (wait time.Duration, fromWindow bool) {
+	switch {
+	case l.Remaining > 0:
+		return 0, false
+	case l.Reset > 0 || l.Requests == 0:
+		return l.Reset, false
+	}
+	return l.Per / windowShare, true
+}
+
+// Any is the below of callers that do not have to choose a limit by its wait.
+const Any = time.Duration(math.MaxInt64)
+
+// Longer returns the limit that asks for the longer wait; waits of below or more do not
+// count. A stated end counts more than a part of a window, which is only a guess. If both
+// ask for the same wait, Longer returns l or, if l states nothing, other.
+func (l Limit) Longer(other Limit, below time.Duration) Limit {
+	mine, myGuess := l.Wait()
+	theirs, theirGuess := other.Wait()
+	switch {
+	case l == (Limit{}):
+		return other
+	case theirs <= 0 || theirs >= below:
+		return l
+	case mine <= 0 || mine >= below || myGuess && !theirGuess || myGuess == theirGuess && theirs > mine:
+		return other
+	}
+	return l
+}
+
+// Stated returns the limit that a response states in its header or in its body. at is the
+// time when the response arrived. data is the body as far as it was read. If several
+// limits are stated, the one with the longest wait that is shorter than below counts.
+func Stated(h http.Header, data []byte, status int, at time.Time, below time.Duration) Limit {
+	l := Of(h, at, below)
+	if len(data) > 0 && (h["Content-Encoding"] != nil || mayState(data)) {
+		l = l.Longer(OfMessage(answer.OneLine(answer.Decode(h, data, status).Message)), below)
+	}
+	return l
+}
+
+// Of returns the limit that a response states in its header. A response may contain
+// several statements, for example from a service and from a proxy in front of it. The
+// statement that asks for the longest wait below the given one counts (see Longer): none
+// shortens the wait that another one asks for.
+func Of(h http.Header, at time.Time, below time.Duration) Limit {
 	var l Limit
 	for _, name := range [...]string{"X-Retry-After", "X-Ratelimit-Retry-After"} {
 		if d, ok := answer.Wait(h[name], h, at); ok && d > 0 && d <= longest {
-			l.Reset = max(l.Reset, d)
+			l = l.Longer(Limit{Reset: d}, below)
 		}
 	}
-	l.fields(h)
-	if l.Reset == 0 {
-		for _, name := range [...]string{"X-Ratelimit-Reset", "X-Rate-Limit-Reset", "Ratelimit-Reset"} {
-			l.Reset = max(l.Reset, reset(h[name], h, at))
-		}
+	// Without another statement, the first of these has the number of requests.
+	stated := [...]Limit{structured(h), family(h, at, "X-Ratelimit-"), family(h, at, "X-Rate-Limit-"), family(h, at, "Ratelimit-"), debug(h)}
+	for _, other := range stated {
+		l = l.Longer(other, below)
 	}
 	if l.Requests == 0 {
-		for _, name := range [...]string{"X-Ratelimit-Limit", "X-Rate-Limit-Limit", "Ratelimit-Limit"} {
-			if l.quota(h.Get(name)) {
+		for _, other := range stated {
+			if other.Requests > 0 {
+				l.Requests, l.Per, l.Policy = other.Requests, other.Per, cmp.Or(l.Policy, other.Policy)
 				break
 			}
 		}
 	}
-	if l.Requests > 0 || l.Reset > 0 {
-		for _, name := range [...]string{"X-Ratelimit-Remaining", "X-Rate-Limit-Remaining", "Ratelimit-Remaining"} {
-			if n, ok := number(strings.TrimSpace(h.Get(name))); ok && n <= mostRequests {
-				l.Remaining = int(n)
-				break
-			}
-		}
-	}
-	if l == (Limit{}) {
-		l = ofDebug(h)
-	}
-	if l == (Limit{}) {
-		l = ofMessage(message)
-	}
+	return l.clean()
+}
+
+// clean removes what must not or cannot be printed.
+func (l Limit) clean() Limit {
 	if strings.ContainsFunc(l.Policy, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("._-/", r)
 	}) {
 		l.Policy = "" // in an error text, such a name could look like part of our own text
+	}
+	if l.Requests == 0 && l.Reset == 0 { // on their own, Remaining and Policy mean nothing
+		return Limit{}
+	}
+	return l
+}
+
+// family returns the limit in the fields Limit, Remaining and Reset with this prefix.
+func family(h http.Header, at time.Time, prefix string) (l Limit) {
+	var name [32]byte
+	field := func(suffix string) []string { return h[string(append(append(name[:0], prefix...), suffix...))] }
+	if lines := field("Limit"); len(lines) > 0 {
+		l = quota(strings.Join(lines, ","))
+	}
+	l.Reset = reset(field("Reset"), h, at)
+	if lines := field("Remaining"); len(lines) == 1 && (l.Requests > 0 || l.Reset > 0) {
+		if n, ok := number(strings.TrimSpace(lines[0])); ok && n <= mostRequests {
+			l.Remaining = int(n)
+		}
 	}
 	return l
 }
@@ -95,48 +157,67 @@ func reset(lines []string, h http.Header, at time.Time) (longestOf time.Duration
 }
 
 // quota reads "60", "60r/m", "60r/5m", "60;w=60" and "60, 60;w=60, 1000;w=3600": the
-// limit, which may be followed by policies with their windows.
-func (l *Limit) quota(s string) bool {
-	s, policies, _ := strings.Cut(s, ",")
-	head, params, _ := strings.Cut(s, ";")
-	for p := range strings.SplitSeq(policies, ",") {
-		if q, w, _ := strings.Cut(strings.TrimSpace(p), ";"); params == "" && q == strings.TrimSpace(head) {
-			params = w
-		}
-	}
+// limit, which may be followed by policies with their windows. If any part is malformed,
+// such as "1,000" or "1.5r/m", nothing is read.
+func quota(s string) Limit {
+	first, policies, several := strings.Cut(s, ",")
+	head, params, own := strings.Cut(strings.TrimSpace(first), ";")
 	head = strings.TrimSpace(head)
-	digits := strings.IndexFunc(head, func(r rune) bool { return r < '0' || r > '9' })
-	if digits < 0 {
-		digits = len(head)
-	}
-	n, ok := number(head[:digits])
+	digits := leading(head)
+	n, ok := number(digits)
 	if !ok || n == 0 || n > mostRequests {
-		return false
+		return Limit{}
 	}
-	per := time.Duration(0)
-	if rest := strings.TrimSpace(head[digits:]); rest != "" {
-		_, name, found := strings.Cut(rest, "/")
-		if !found || strings.TrimSpace(name) == "" {
-			return false
-		}
-		if name = strings.ToLower(strings.TrimSpace(name)); leading(name) != "" {
-			per = lengthOf(name)
-		} else {
-			per = unit(name)
-		}
-		if per == 0 {
-			return false
+	var per time.Duration
+	if rest := strings.TrimSpace(head[len(digits):]); rest != "" {
+		if per = perOf(rest); per == 0 {
+			return Limit{}
 		}
 	}
+	if own {
+		if per, ok = windowOf(params); !ok {
+			return Limit{}
+		}
+	}
+	for several {
+		first, policies, several = strings.Cut(policies, ",")
+		q, params, found := strings.Cut(strings.TrimSpace(first), ";")
+		w, ok := windowOf(params)
+		m, isNumber := number(strings.TrimSpace(q))
+		if !found || !ok || !isNumber {
+			return Limit{}
+		}
+		if m == n && !own {
+			per = max(per, w)
+		}
+	}
+	return Limit{Requests: int(n), Per: per}
+}
+
+// perOf parses what follows the number in "60r/m", "60 requests/5m" or "60/minute".
+func perOf(s string) time.Duration {
+	of, name, found := strings.Cut(strings.ToLower(s), "/")
+	if name = strings.TrimSpace(name); !found || name == "" || strings.ContainsFunc(of, func(r rune) bool { return (r < 'a' || r > 'z') && r != ' ' }) {
+		return 0
+	}
+	if leading(name) != "" {
+		return lengthOf(name)
+	}
+	return unit(name)
+}
+
+// windowOf returns the window among the parameters of a policy, or 0 if there is none. It
+// returns false if the window is malformed.
+func windowOf(params string) (per time.Duration, ok bool) {
 	for p := range strings.SplitSeq(params, ";") {
 		if w, found := strings.CutPrefix(strings.TrimSpace(p), "w="); found {
-			if seconds, ok := number(w); ok {
-				per = window(seconds, time.Second)
+			seconds, ok := number(w)
+			if per = window(seconds, time.Second); !ok || per == 0 {
+				return 0, false
 			}
 		}
 	}
-	l.Requests, l.Per = int(n), per
-	return true
+	return per, true
 }
 
 // number parses an unsigned decimal number with at most ten digits.

@@ -56,34 +56,90 @@ func TestLimitsAreReadFromTheHeader(t *testing.T) {
 		"a limit with a slash but no unit":                                      {header("X-RateLimit-Limit", "60r/"), Limit{}},
 		"only X-RateLimit-Remaining":                                            {header("X-RateLimit-Remaining", "0"), Limit{}},
 		"only the remaining requests in RateLimit":                              {header("RateLimit", `"a";r=0`), Limit{}},
+		"a quota of requests":                                                   {header("RateLimit-Policy", `"a";q=10;qu="requests";w=60`), Limit{Requests: 10, Per: time.Minute, Policy: "a"}},
+		"a quota of requests, as a token":                                       {header("RateLimit-Policy", `a;q=10;qu=requests;w=60`), Limit{Requests: 10, Per: time.Minute, Policy: "a"}},
+		"a quota of requests, as in earlier drafts":                             {header("RateLimit-Policy", `"a";q=10;w=60;qu="request"`, "RateLimit", `"a";r=0;t=10`), Limit{Requests: 10, Per: time.Minute, Reset: 10 * time.Second, Policy: "a"}},
+		"a quota of concurrent requests":                                        {header("RateLimit-Policy", `"a";q=10;qu="concurrent-requests";w=60`), Limit{}},
+		"a quota without a unit":                                                {header("RateLimit-Policy", `"a";q=10;qu;w=60`), Limit{}},
+		"digits in groups":                                                      {header("X-RateLimit-Limit", "1,000"), Limit{}},
+		"a limit with an exponent":                                              {header("X-RateLimit-Limit", "2e3"), Limit{}},
+		"a fractional limit":                                                    {header("X-RateLimit-Limit", "1.5r/m"), Limit{}},
+		"a limit of which only a policy is malformed":                           {header("X-RateLimit-Limit", "10, 10;w=6e1"), Limit{}},
+		"a limit with a malformed window":                                       {header("X-RateLimit-Limit", "60;w=-5"), Limit{}},
+		"a limit with a fractional unit":                                        {header("X-RateLimit-Limit", "60r/1.5m"), Limit{}},
+		"Envoy with two policies":                                               {header("x-ratelimit-limit", "10, 10;w=1, 50;w=60", "x-ratelimit-reset", "1"), Limit{Requests: 10, Per: time.Second, Reset: time.Second}},
+		"requests remain by another statement than the one that asks to wait":   {header("RateLimit", `"b";r=0;t=58`, "X-RateLimit-Remaining", "7"), Limit{Reset: 58 * time.Second, Policy: "b"}},
+		"requests remain until a reset, but the limit is used up elsewhere":     {header("RateLimit", `"b";r=0;t=58`, "X-RateLimit-Reset", "3000", "X-RateLimit-Remaining", "7"), Limit{Reset: 58 * time.Second, Policy: "b"}},
+		"X-Retry-After and a policy":                                            {header("X-Retry-After", "58", "RateLimit-Policy", `"a";q=10;w=60`), Limit{Requests: 10, Per: time.Minute, Reset: 58 * time.Second, Policy: "a"}},
+		"X-Retry-After although requests remain":                                {header("X-Retry-After", "58", "X-RateLimit-Remaining", "5", "X-RateLimit-Limit", "60"), Limit{Requests: 60, Reset: 58 * time.Second}},
+		"a reset of one family and the remaining requests of another":           {header("X-RateLimit-Reset", "58", "RateLimit-Remaining", "1"), Limit{Reset: 58 * time.Second}},
+		"three resets, of which the longest counts":                             {header("X-Retry-After", "5", "RateLimit", `"b";r=0;t=7`, "X-RateLimit-Reset", "58"), Limit{Reset: 58 * time.Second}},
+		"a window and a reset of another family, which is no guess":             {header("X-RateLimit-Limit", "60r/h", "RateLimit-Reset", "5"), Limit{Requests: 60, Per: time.Hour, Reset: 5 * time.Second}},
+		"requests remain":                                                       {header("X-RateLimit-Limit", "60", "X-RateLimit-Reset", "58", "X-RateLimit-Remaining", "5"), Limit{Requests: 60, Reset: 58 * time.Second, Remaining: 5}},
 		"the gateway's debug mode":                                              {header("X-Apig-RateLimit-api", "remain:9,limit:10,time:10 second", "X-Apig-RateLimit-user", "remain:0,limit:200,time:5 minute"), Limit{Requests: 200, Per: 5 * time.Minute, Policy: "user"}},
 	} {
-		t.Run(name, func(t *testing.T) { assert.Equal(t, tt.want, Of(tt.h, "", now)) })
+		t.Run(name, func(t *testing.T) { assert.Equal(t, tt.want, Of(tt.h, now, Any)) })
 	}
 }
 
 func TestLimitsAreReadFromTheMessage(t *testing.T) {
 	const begin = "The throttling threshold has been reached: "
 	for message, want := range map[string]Limit{
-		begin + "policy user over ratelimit,limit:200,time:5 minute":      {Requests: 200, Per: 5 * time.Minute, Policy: "user"},
-		begin + "policy api over ratelimit,limit:1,time:1 second":         {Requests: 1, Per: time.Second, Policy: "api"},
-		begin + "policy ip over ratelimit, time:2 hour, limit: 7":         {Requests: 7, Per: 2 * time.Hour, Policy: "ip"},
-		begin + "policy app over ratelimit,limit:50,time:1 day":           {Requests: 50, Per: 24 * time.Hour, Policy: "app"},
-		begin + "POLICY User OVER RATELIMIT,LIMIT:9,TIME:10 MINUTES":      {Requests: 9, Per: 10 * time.Minute, Policy: "user"},
-		begin + "limit:9,time:10minutes":                                  {Requests: 9, Per: 10 * time.Minute},
-		"IAM.0012: too many requests. Threshold: 10 times per 60 seconds": {Requests: 10, Per: time.Minute},
-		"Threshold: %d times per %d seconds":                              {},
-		begin + "policy user over ratelimit,limit:0,time:5 minute":        {},
-		begin + "policy user over ratelimit,limit:-1,time:5 minute":       {},
-		begin + "policy user over ratelimit,limit:9,time:0 minute":        {},
-		begin + "policy user over ratelimit,limit:9,time:5 parsec":        {},
-		begin + "policy user over ratelimit,limit:9,time:99999999 day":    {},
-		begin + "policy user over ratelimit,limit:99999999999,time:1 s":   {},
-		"the time limit: 5 minutes":                                       {},
-		"Slow down.":                                                      {}, "": {},
+		begin + "policy user over ratelimit,limit:200,time:5 minute":                              {Requests: 200, Per: 5 * time.Minute, Policy: "user"},
+		begin + "policy api over ratelimit,limit:1,time:1 second":                                 {Requests: 1, Per: time.Second, Policy: "api"},
+		begin + "policy ip over ratelimit, time:2 hour, limit: 7":                                 {Requests: 7, Per: 2 * time.Hour, Policy: "ip"},
+		begin + "policy app over ratelimit,limit:50,time:1 day":                                   {Requests: 50, Per: 24 * time.Hour, Policy: "app"},
+		begin + "POLICY User OVER RATELIMIT,LIMIT:9,TIME:10 MINUTES":                              {Requests: 9, Per: 10 * time.Minute, Policy: "user"},
+		begin + "limit:9,time:10minutes":                                                          {Requests: 9, Per: 10 * time.Minute},
+		"IAM.0012: too many requests. Threshold: 10 times per 60 seconds":                         {Requests: 10, Per: time.Minute},
+		"Threshold: %d times per %d seconds":                                                      {},
+		begin + "policy user over ratelimit,limit:1,000,time:5 minute":                            {},
+		begin + "policy user over ratelimit,limit:2e3,time:5 minute":                              {},
+		begin + "policy user over ratelimit,limit:1 000,time:5 minute":                            {},
+		begin + "policy user over ratelimit,limit:1.5,time:5 minute":                              {},
+		begin + "policy user over ratelimit,limit:1_000,time:5 minute":                            {},
+		begin + "policy user over ratelimit,limit:0x10,time:5 minute":                             {},
+		begin + "policy user over ratelimit,limit:200,time:5.5 minute":                            {},
+		begin + "policy user over ratelimit,limit:200,time:1,000 second":                          {},
+		begin + "policy user over ratelimit,limit:200,time:1e1 minute":                            {},
+		begin + "policy user over ratelimit,limit:200,time:1 hour 30 minute":                      {},
+		begin + "policy user over ratelimit,limit:200,time:5 minutes.":                            {Requests: 200, Per: 5 * time.Minute, Policy: "user"},
+		begin + "policy user over ratelimit,limit:200 times,time:5 minute (per user)":             {Requests: 200, Per: 5 * time.Minute, Policy: "user"},
+		begin + "policy user over ratelimit,time:5 minute,limit:200.":                             {Requests: 200, Per: 5 * time.Minute, Policy: "user"},
+		begin + "policy api over ratelimit,limit:5,time:1 second,policy user,limit:10,time:1 day": {Requests: 10, Per: 24 * time.Hour, Policy: "user"},
+		begin + "policy user over ratelimit,limit:10,time:1 day,policy api,limit:5,time:1 second": {Requests: 10, Per: 24 * time.Hour, Policy: "user"},
+		begin + "policy user over ratelimit,limit:10,time:1 day,limit:5":                          {},
+		"Threshold: 1,000 times per 60 seconds":                                                   {},
+		"Threshold: 2e3 times per 60 seconds":                                                     {},
+		"Threshold: 10 times per 1.5 minutes":                                                     {},
+		begin + "limit:5,time:1 second. Threshold: 10 times per 60 seconds":                       {Requests: 10, Per: time.Minute},
+		begin + "policy user over ratelimit,limit:0,time:5 minute":                                {},
+		begin + "policy user over ratelimit,limit:-1,time:5 minute":                               {},
+		begin + "policy user over ratelimit,limit:9,time:0 minute":                                {},
+		begin + "policy user over ratelimit,limit:9,time:5 parsec":                                {},
+		begin + "policy user over ratelimit,limit:9,time:99999999 day":                            {},
+		begin + "policy user over ratelimit,limit:99999999999,time:1 s":                           {},
+		"the time limit: 5 minutes":                                                               {},
+		"Slow down.":                                                                              {}, "": {},
 	} {
-		t.Run(message, func(t *testing.T) { assert.Equal(t, want, Of(nil, message, now)) })
+		t.Run(message, func(t *testing.T) { assert.Equal(t, want, OfMessage(message)) })
 	}
+}
+
+func TestStatementsThatDoNotFitDoNotHideThoseThatDo(t *testing.T) {
+	h := header("X-Retry-After", "58", "X-RateLimit-Reset", "3000", "RateLimit", `"b";r=0;t=7`)
+	for below, want := range map[time.Duration]time.Duration{
+		Any:                3000 * time.Second,
+		3000 * time.Second: 58 * time.Second,
+		10 * time.Second:   7 * time.Second,
+	} {
+		got, _ := Of(h, now, below).Wait()
+		assert.Equal(t, want, got, below)
+	}
+	h = header("X-RateLimit-Limit", "60r/s")
+	got, fromWindow := Stated(h, []byte(`{"message":"limit:200,time:5 minute"}`), 429, now, time.Minute).Wait()
+	assert.Equal(t, time.Second/3, got)
+	assert.True(t, fromWindow)
 }
 
 func FuzzLimit(f *testing.F) {
@@ -91,7 +147,18 @@ func FuzzLimit(f *testing.F) {
 	f.Add("-1", `a;b=?1;c=:x:`, `"a";q=1.5;w=-1`, "99999999999999999999", "10, 10;w=60", "Threshold: 10 times per 60 seconds")
 	f.Fuzz(func(t *testing.T, retryAfter, rateLimit, policy, reset, quota, message string) {
 		h := http.Header{"X-Retry-After": {retryAfter}, "Ratelimit": {rateLimit}, "Ratelimit-Policy": {policy}, "X-Ratelimit-Reset": {reset}, "X-Ratelimit-Limit": {quota}}
-		l := Of(h, message, now)
+		l := Of(h, now, Any)
+		for _, part := range []http.Header{{"X-Retry-After": {retryAfter}}, {"X-Ratelimit-Reset": {reset}, "X-Ratelimit-Limit": {quota}}, {"Ratelimit": {rateLimit}, "Ratelimit-Policy": {policy}}} {
+			whole, _ := l.Wait()
+			if alone, guess := Of(part, now, Any).Wait(); alone > whole && !guess {
+				t.Fatalf("the other statements shorten the wait of %v from %v to %v", part, alone, whole)
+			}
+		}
+		if text := OfMessage(message); text != (Limit{}) {
+			if text.Requests <= 0 || text.Per <= 0 || text.Requests > mostRequests || text.Per > longest {
+				t.Fatalf("a value is out of range: %+v", text)
+			}
+		}
 		if l.Requests < 0 || l.Requests > mostRequests || l.Per < 0 || l.Per > longest || l.Remaining < 0 || l.Reset < 0 || l.Reset > longest || len(l.Policy) > 64 {
 			t.Fatalf("a value is out of range: %+v", l)
 		}

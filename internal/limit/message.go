@@ -6,18 +6,20 @@ import (
 	"time"
 )
 
-// ofMessage parses the limit in a message from the gateway or from the IAM service:
+// OfMessage parses the limit in a message from the gateway or from the IAM service:
 //
 //	The throttling threshold has been reached: policy user over ratelimit,limit:200,time:5 minute
 //	… Threshold: 10 times per 60 seconds
-func ofMessage(s string) Limit {
-	if !Mentioned(s) {
+func OfMessage(s string) Limit {
+	if !mayState([]byte(s)) {
 		return Limit{}
 	}
 	lower := strings.ToLower(s)
-	if l, ok := ofGateway(lower); ok {
-		return l
-	}
+	return ofGateway(lower).Longer(ofThreshold(lower), Any).clean()
+}
+
+// ofThreshold parses the text of the IAM service.
+func ofThreshold(lower string) Limit {
 	_, after, found := strings.Cut(lower, "threshold:")
 	if !found {
 		return Limit{}
@@ -34,12 +36,17 @@ func ofMessage(s string) Limit {
 	return Limit{}
 }
 
-// Mentioned is a cheap check that reports whether a text or a body may state a limit.
-func Mentioned[T string | []byte](s T) bool {
-	for i := range len(s) {
-		switch s[i] | 0x20 {
+// mayState is a cheap check that reports whether the message in a text or a body may
+// state a limit. In a body, characters may be escaped.
+func mayState(s []byte) bool {
+	for i, c := range s {
+		switch c | 0x20 {
 		case 'l', 't':
-			if begins(s[i:], "limit:") || begins(s[i:], "threshold:") {
+			if begins(s[i:], "limit") || begins(s[i:], "threshold") {
+				return true
+			}
+		case '\\' | 0x20:
+			if begins(s[i+1:], "u") {
 				return true
 			}
 		}
@@ -48,78 +55,110 @@ func Mentioned[T string | []byte](s T) bool {
 }
 
 // begins reports whether s begins with prefix, ignoring case. prefix must consist of
-// lower-case letters and punctuation.
-func begins[T string | []byte](s T, prefix string) bool {
+// lower-case letters.
+func begins(s []byte, prefix string) bool {
 	if len(s) < len(prefix) {
 		return false
 	}
 	for i := range len(prefix) {
-		if s[i]|0x20 != prefix[i]|0x20 {
+		if s[i]|0x20 != prefix[i] {
 			return false
 		}
 	}
 	return true
 }
 
-// ofDebug parses the header fields that the gateway adds in its debug mode, and returns
+// debug parses the header fields that the gateway adds in its debug mode, and returns
 // the limit that is used up:
 //
 //	X-Apig-RateLimit-User: remain:0,limit:10,time:10 second
-func ofDebug(h http.Header) Limit {
+func debug(h http.Header) (l Limit) {
 	for _, policy := range [...]string{"Api", "User", "App", "Ip", "Api-Allenv"} {
 		text := strings.ToLower(h.Get("X-Apig-Ratelimit-" + policy))
-		if remain, _ := valueOf(text, "remain:"); remain == "0" {
-			if l, ok := ofGateway(text); ok {
-				l.Policy = strings.ToLower(policy)
-				return l
+		if remain, _, _ := valueOf(text, "remain:"); remain == "0" {
+			if stated := ofGateway(text); stated.Requests > 0 {
+				stated.Policy = strings.ToLower(policy)
+				l = l.Longer(stated, Any)
 			}
 		}
 	}
-	return Limit{}
+	return l
 }
 
 // ofGateway parses the values after "limit:" and "time:", which may come in either order.
-func ofGateway(lower string) (l Limit, ok bool) {
-	limit, found := valueOf(lower, "limit:")
-	if !found {
-		return l, false
-	}
-	n, ok := number(strings.TrimSpace(leading(limit)))
-	if !ok || n == 0 || n > mostRequests {
-		return l, false
-	}
-	length, found := valueOf(lower, "time:")
-	if !found {
-		return l, false
-	}
-	per := lengthOf(length)
-	if per == 0 {
-		return l, false
-	}
-	l = Limit{Requests: int(n), Per: per}
-	if _, after, found := strings.Cut(lower, "policy "); found {
-		name, _, _ := strings.Cut(after, " ")
-		if name = strings.Trim(name, ",:;."); len(name) <= 32 {
-			l.Policy = name
+// If a text states several limits, the one with the longest window counts. If any value
+// is malformed, such as "1,000" or "2e3", nothing is read.
+func ofGateway(lower string) (l Limit) {
+	limits, times := lower, lower
+	for {
+		limit, moreLimits, foundLimit := valueOf(limits, "limit:")
+		length, moreTimes, foundTime := valueOf(times, "time:")
+		if !foundLimit && !foundTime {
+			break
 		}
+		digits := leading(limit)
+		n, ok := number(digits)
+		per := lengthOf(length)
+		if !ok || n == 0 || n > mostRequests || per == 0 || !endsNumber(limit[len(digits):]) || continues(moreLimits) || continues(moreTimes) {
+			return Limit{}
+		}
+		if per > l.Per {
+			l.Requests, l.Per = int(n), per
+			l.Policy = policyIn(lower[:len(lower)-max(len(moreLimits), len(moreTimes))])
+		}
+		limits, times = moreLimits, moreTimes
 	}
-	return l, true
+	return l
 }
 
-// valueOf returns the text between a name and the next comma. The name must not be part
-// of a longer word.
-func valueOf(s, name string) (string, bool) {
+// policyIn returns the last policy that a text names.
+func policyIn(lower string) string {
+	i := strings.LastIndex(lower, "policy ")
+	if i < 0 {
+		return ""
+	}
+	name := lower[i+len("policy "):]
+	if end := strings.IndexAny(name, " ,:;"); end >= 0 {
+		name = name[:end]
+	}
+	if name = strings.TrimRight(name, "."); len(name) > 32 {
+		return ""
+	}
+	return name
+}
+
+// endsNumber reports whether the text after some digits is not part of the number.
+func endsNumber(after string) bool {
+	rest := strings.TrimLeft(after, " ")
+	if leading(rest) != "" { // "1 000"
+		return false
+	}
+	return after == "" || len(rest) < len(after) || strings.ContainsRune(";)", rune(after[0])) || after == "."
+}
+
+// continues reports whether the text after a comma is the rest of a number, as in
+// "1,000".
+func continues(after string) bool {
+	rest, comma := strings.CutPrefix(after, ",")
+	return comma && leading(rest) != ""
+}
+
+// valueOf returns the text between a name and the next comma, and the text from there on.
+// The name must not be part of a longer word.
+func valueOf(s, name string) (value, rest string, found bool) {
 	for i := 0; ; {
 		at := strings.Index(s[i:], name)
 		if at < 0 {
-			return "", false
+			return "", "", false
 		}
 		at += i
-		if at == 0 || strings.ContainsRune(" ,;:([{", rune(s[at-1])) {
-			value, _, _ := strings.Cut(s[at+len(name):], ",")
-			return strings.TrimSpace(value), true
-		}
 		i = at + len(name)
+		if at == 0 || strings.ContainsRune(" ,;:([{", rune(s[at-1])) {
+			if end := strings.IndexByte(s[i:], ','); end >= 0 {
+				return strings.TrimSpace(s[i : i+end]), s[i+end:], true
+			}
+			return strings.TrimSpace(s[i:]), "", true
+		}
 	}
 }
 
@@ -133,19 +172,20 @@ func leading(s string) string {
 	return s
 }
 
-// lengthOf parses durations such as "5 minute", "60 seconds" and "5minutes".
+// lengthOf parses durations such as "5 minute", "60 seconds" and "5minutes". It returns 0
+// for a duration of several parts, such as "1 minute 30 second".
 func lengthOf(s string) time.Duration {
 	digits := leading(s)
 	n, ok := number(digits)
 	if !ok {
 		return 0
 	}
-	name := strings.TrimLeft(s[len(digits):], " ")
+	name, rest := strings.TrimLeft(s[len(digits):], " "), ""
 	if end := strings.IndexFunc(name, func(r rune) bool { return r < 'a' || r > 'z' }); end >= 0 {
-		name = name[:end]
+		name, rest = name[:end], name[end:]
 	}
 	of := unit(name)
-	if of == 0 || name == "" {
+	if of == 0 || name == "" || leading(strings.TrimLeft(rest, " ")) != "" {
 		return 0
 	}
 	return window(n, of)

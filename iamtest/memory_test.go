@@ -1,0 +1,196 @@
+package iamtest_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/iamhttp/iamhttp/iamtest"
+)
+
+// seen describes everything that a client can see of a response.
+func seen(t *testing.T, base http.RoundTripper, method, url string, header http.Header) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, nil)
+	require.NoError(t, err)
+	req.Header = header.Clone()
+	resp, err := base.RoundTrip(req)
+	if err != nil {
+		return "error " + err.Error()
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	resp.Header.Del("Date")
+	return fmt.Sprintf("%s, %s, length %d, body %q, error %v, header %v, encoding %v, trailer %v, close %v, uncompressed %v",
+		resp.Status, resp.Proto, resp.ContentLength, b, err, resp.Header, resp.TransferEncoding, resp.Trailer, resp.Close, resp.Uncompressed)
+}
+
+func TestResponsesInMemoryAreThoseOverASocket(t *testing.T) {
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	_, err := io.WriteString(w, `{"message":"x"}`)
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	zipped := iamtest.Answer{Status: 404, Body: packed.String()}.With("Content-Encoding", "gzip")
+	cutOff := zipped
+	cutOff.Body = cutOff.Body[:len(cutOff.Body)-12]
+	hello := iamtest.Answer{Status: 404, Body: "hello"}
+	for name, a := range map[string]iamtest.Answer{
+		"a text":                               hello,
+		"JSON":                                 {Status: 404, Body: `{"message":"x"}`},
+		"no body":                              {Status: 404},
+		"2048 bytes":                           {Status: 404, Body: strings.Repeat("x", 2048)},
+		"2049 bytes":                           {Status: 404, Body: strings.Repeat("x", 2049)},
+		"a Content-Length that is long":        hello.With("Content-Length", "10"),
+		"a Content-Length that is short":       hello.With("Content-Length", "3"),
+		"a Content-Length that is exact":       hello.With("Content-Length", "5"),
+		"a Content-Length that is 0":           iamtest.Answer{Status: 404}.With("Content-Length", "0"),
+		"a 304 with a Content-Length":          iamtest.Answer{Status: 304}.With("Content-Length", "5"),
+		"a 204 with a body":                    {Status: 204, Body: "x"},
+		"a 101":                                {Status: 101},
+		"a status without a text":              {Status: 299},
+		"999":                                  {Status: 999, Body: "x"},
+		"gzip":                                 zipped,
+		"gzip, cut off":                        cutOff,
+		"gzip that is none":                    hello.With("Content-Encoding", "gzip"),
+		"gzip without a body":                  iamtest.Answer{Status: 404}.With("Content-Encoding", "gzip"),
+		"another encoding":                     hello.With("Content-Encoding", "br"),
+		"Transfer-Encoding":                    hello.With("Transfer-Encoding", "chunked"),
+		"a declared trailer":                   {Status: 404, Body: "hello", Header: http.Header{"Trailer": {"X-A, X-B"}, "X-A": {"1"}}},
+		"a trailer beside a length":            iamtest.Answer{Status: 404, Body: "hello", Header: http.Header{"Trailer": {"X-A"}, "X-A": {"1"}}}.With("Content-Length", "5"),
+		"a trailer that is not declared":       {Status: 404, Body: "hello", Header: http.Header{"Trailer:X-A": {"1"}}},
+		"Connection: close":                    iamtest.Page(408),
+		"Connection: keep-alive":               hello.With("Connection", "keep-alive"),
+		"a header value with newlines":         iamtest.Answer{Status: 404}.With("X-A", " a\r\nb "),
+		"a header name with a space":           iamtest.Answer{Status: 404}.With("X A", "a"),
+		"a header name in lower case":          {Status: 404, Header: http.Header{"x-request-id": {"1"}}},
+		"a header field without a value":       {Status: 404, Body: "hello", Header: http.Header{"Content-Type": nil}},
+		"a reset within the body":              {Status: 404, Body: "hello", Fault: iamtest.Reset},
+		"a reset after the whole body":         iamtest.Answer{Status: 404, Body: "hello", Fault: iamtest.Reset}.With("Content-Length", "5"),
+		"a stall after the whole body":         iamtest.Answer{Status: 404, Body: "hello", Fault: iamtest.Stall}.With("Content-Length", "5"),
+		"a stall of a response without a body": {Status: 204, Fault: iamtest.Stall},
+	} {
+		for _, method := range []string{"GET", "HEAD"} {
+			for _, header := range []http.Header{{}, {"Accept-Encoding": {"gzip"}}} {
+				t.Run(fmt.Sprint(name, " ", method, " ", header), func(t *testing.T) {
+					var memory, socket iamtest.Server
+					memory.On("/", a)
+					socket.On("/", a)
+					server := httptest.NewUnstartedServer(&socket)
+					server.Config.ErrorLog = log.New(io.Discard, "", 0)
+					server.Start()
+					client := new(http.Transport)
+					want := seen(t, client, method, server.URL, header)
+					client.CloseIdleConnections()
+					server.CloseClientConnections()
+					server.Close()
+					assert.Equal(t, want, seen(t, &memory, method, "http://iam.example/", header))
+				})
+			}
+		}
+	}
+}
+
+func TestAnInvalidContentLengthIsIgnored(t *testing.T) {
+	for _, length := range []string{"abc", "-1", "1e3"} {
+		var s iamtest.Server
+		s.Next(iamtest.Answer{Status: 404, Body: "hello"}.With("Content-Length", length))
+		got := seen(t, &s, "GET", "http://iam.example/", http.Header{})
+		assert.Contains(t, got, `length -1, body "hello", error <nil>`)
+	}
+}
+
+func TestInvalidRequestsFailAsWithHTTPTransport(t *testing.T) {
+	for name, change := range map[string]func(*http.Request){
+		"no URL":                         func(r *http.Request) { r.URL = nil },
+		"no header":                      func(r *http.Request) { r.Header = nil },
+		"a method with a space":          func(r *http.Request) { r.Method = "A B" },
+		"a header name with a space":     func(r *http.Request) { r.Header["X A"] = []string{"secret"} },
+		"a header value with a newline":  func(r *http.Request) { r.Header["X-A"] = []string{"secret\n"} },
+		"a header value with a DEL byte": func(r *http.Request) { r.Header["X-A"] = []string{"secret\x7f"} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var s iamtest.Server
+			var errs []string
+			for _, base := range []http.RoundTripper{new(http.Transport), &s} {
+				body := &closable{Reader: strings.NewReader("x")}
+				req, err := http.NewRequestWithContext(t.Context(), "POST", "http://iam.example/", body)
+				require.NoError(t, err)
+				change(req)
+				resp, err := base.RoundTrip(req)
+				if err == nil {
+					resp.Body.Close()
+				}
+				require.Error(t, err)
+				assert.True(t, body.closed, "the body must be closed")
+				errs = append(errs, err.Error())
+			}
+			assert.Equal(t, errs[0], errs[1])
+			s.AssertCount(t, 0)
+		})
+	}
+}
+
+type closable struct {
+	io.Reader
+	closed bool
+}
+
+func (c *closable) Close() error {
+	c.closed = true
+	return nil
+}
+
+func TestRequestCancelEndsARequestInMemory(t *testing.T) {
+	for name, status := range map[string]int{"before the response": 0, "within the body": 200} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var s iamtest.Server
+				s.Next(iamtest.Answer{Status: status, Body: "x", Fault: iamtest.Stall})
+				req, err := http.NewRequestWithContext(t.Context(), "GET", "http://iam.example/", nil)
+				require.NoError(t, err)
+				cancel := make(chan struct{})
+				req.Cancel = cancel
+				time.AfterFunc(time.Minute, func() { close(cancel) })
+				start := time.Now()
+				resp, err := s.RoundTrip(req)
+				if err == nil {
+					_, err = io.ReadAll(resp.Body)
+					resp.Body.Close()
+				}
+				assert.EqualError(t, err, "net/http: request canceled")
+				assert.Equal(t, time.Minute, time.Since(start))
+				resp, err = s.RoundTrip(req)
+				if err == nil {
+					resp.Body.Close()
+				}
+				assert.EqualError(t, err, "net/http: request canceled")
+				s.AssertCount(t, 1)
+			})
+		})
+	}
+}
+
+func TestTimeoutOfAClientIsADeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s iamtest.Server
+		s.Next(iamtest.Answer{Fault: iamtest.Stall})
+		resp, err := (&http.Client{Transport: &s, Timeout: time.Second}).Get("http://iam.example/")
+		if err == nil {
+			resp.Body.Close()
+		}
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+	})
+}

@@ -1,0 +1,448 @@
+package answer
+
+import "strings"
+
+// A Text is a pattern for a sentence of a message. The sentence must fit all lines of
+// Words. A line holds alternatives, separated by bars. In an alternative, a star stands
+// for the rest of a word, and a space for any white space and punctuation. Case does not
+// matter.
+//
+//	password|login*    one of the alternatives occurs in the sentence
+//	^locked            … at its beginning
+//	!expire*           … and is stated as a fact: "expired", not "not expired", "will
+//	                   expire" or "if it expires"
+//	account ~ locked   the sentence says that the account is locked: "the account is
+//	                   locked", "account bob was locked", not "the file is locked by this
+//	                   account" or "account policy: locked after 3 attempts"
+//	decrypt > token    the second alternative follows the first, with hardly a word between
+//	!decrypt > token   … and is stated as a fact
+type Text struct {
+	Words   []string
+	Reason  Reason
+	Example string
+}
+
+// told returns the reason of the first text that a sentence of the message fits, or
+// Unknown.
+func told(message string, texts []Text) Reason {
+	for i := range texts {
+		for rest := message; rest != ""; {
+			var s string
+			s, rest = sentence(rest)
+			if fits(s, texts[i].Words) {
+				return texts[i].Reason
+			}
+		}
+	}
+	return Unknown
+}
+
+// sentence cuts the first sentence off a text.
+func sentence(text string) (first, rest string) {
+	for i := range len(text) {
+		switch text[i] {
+		case '\n':
+			return text[:i], text[i+1:]
+		case '.', ';', '!', '?':
+			if i+1 == len(text) || isSpace(text[i+1]) {
+				return text[:i], text[i+1:]
+			}
+		}
+	}
+	return text, ""
+}
+
+func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
+
+func fits(s string, words []string) bool {
+	for _, line := range words {
+		if !fitsLine(s, line) {
+			return false
+		}
+	}
+	return true
+}
+
+func fitsLine(s, line string) bool {
+	if first, ok := strings.CutPrefix(line, "^"); ok {
+		return startsWith(s, strings.TrimLeft(s, " \t\r"), first)
+	}
+	line, fact := strings.CutPrefix(line, "!")
+	left, right, subject := strings.Cut(line, " ~ ")
+	linked := subject
+	if !subject {
+		left, right, linked = strings.Cut(line, " > ")
+	}
+	for more := true; more; {
+		var phrase string
+		phrase, left, more = strings.Cut(left, "|")
+		for from := 0; ; {
+			at, n := find(s[from:], phrase)
+			if at < 0 {
+				break
+			}
+			at += from
+			from = at + n
+			end, been := from, false
+			if linked {
+				if end, been = follows(s, from, right); end < 0 {
+					continue
+				}
+			}
+			if subject && !isSubject(s, at) || linked && actsOn(s[end:]) ||
+				(fact || subject) && (denied(s[:at], been) || conditional(s[end:])) {
+				continue
+			}
+			return true
+		}
+	}
+	return false
+}
+
+// startsWith reports whether text, the end of s, begins with one of the alternatives.
+func startsWith(s, text, alternatives string) bool {
+	return matchAny(s, len(s)-len(text), alternatives) > 0
+}
+
+// follows returns the end of the alternative that follows position i of s, or -1 if none
+// does. Between them, there may be auxiliary words and a name. been reports whether one
+// of these words says that something has happened.
+func follows(s string, i int, alternatives string) (end int, been bool) {
+	for first := true; ; first = false {
+		start := i
+		for i < len(s) && isSpace(s[i]) {
+			i++
+		}
+		if i == start || i == len(s) {
+			return -1, false
+		}
+		if n := matchAny(s, i, alternatives); n > 0 {
+			return i + n, been
+		}
+		start = i
+		for i < len(s) && !isSpace(s[i]) {
+			i++
+		}
+		chunk := strings.Trim(s[start:i], `'"()[]<>`)
+		switch kindOf(chunk) {
+		case link:
+		case perfect:
+			been = true
+		case plain, subjectNoun:
+			if !first { // a second name
+				return -1, false
+			}
+		default:
+			return -1, false
+		}
+		if c := s[i-1]; c == ',' || c == ':' {
+			return -1, false
+		}
+	}
+}
+
+// isSubject reports whether the noun at position i of s can be the subject of what
+// follows: "the user is", but not "locked by another user is" or "refresh token is".
+func isSubject(s string, i int) bool {
+	for n := range 4 {
+		word, start, adjacent := wordBefore(s, i)
+		if !adjacent {
+			return true
+		}
+		switch kindOf(word) {
+		case foreign:
+			if n == 0 {
+				return false
+			}
+		case indefinite:
+			return false
+		case preposition:
+			before, _, adjacent := wordBefore(s, start)
+			return adjacent && kindOf(before) == subjectNoun
+		case plain, subjectNoun, definite:
+		default:
+			return true
+		}
+		i = start
+	}
+	return true
+}
+
+// wordBefore returns the word before position i of s, and its position. adjacent is false
+// if there is no such word, or if punctuation separates the two.
+func wordBefore(s string, i int) (word string, start int, adjacent bool) {
+	end := i
+	for end > 0 && (isSpace(s[end-1]) || s[end-1] == '-' && !(end > 1 && isSpace(s[end-2])) || s[end-1] == '_') {
+		end--
+	}
+	start = end
+	for start > 0 && inWord(s[start-1]) {
+		start--
+	}
+	return s[start:end], start, start < end
+}
+
+// actsOn reports whether the text after a participle makes it a verb with an object, as
+// in "user locked the file", or part of another noun, as in "lockout policy".
+func actsOn(after string) bool {
+	rest := strings.TrimLeft(after, " ")
+	if len(rest) == len(after) {
+		return false
+	}
+	switch kindOf(rest[:wordLen(rest)]) {
+	case definite, indefinite, aspect:
+		return true
+	default:
+		return false
+	}
+}
+
+// denied reports whether the text before a statement denies it, makes it depend on a
+// condition, or puts it into the future. been says that the statement is about something
+// that has happened.
+func denied(before string, been bool) bool {
+	var no, later, maybe bool // in this clause, in this part of the sentence, in the sentence
+	last := plain
+	for i := 0; i < len(before); {
+		n := wordLen(before[i:])
+		if n == 0 {
+			switch c := before[i]; {
+			case c == ':', c == '-' && i > 0 && isSpace(before[i-1]):
+				no, later = false, false
+			case c == ',', c == '(', c == ')', c == '[', c == ']':
+				no = false
+			}
+			i++
+			continue
+		}
+		last = kindOf(before[i : i+n])
+		switch last {
+		case denial:
+			no = true
+		case conjunction:
+			no = false
+		case temporal:
+			later = true
+		case past:
+			later = later || !been
+		case comparative:
+			later = later || isMore(before[i+n:])
+		case condition:
+			maybe = true
+		default: // no other word changes the meaning
+		}
+		i += n
+	}
+	return no || later || maybe || last == relative
+}
+
+// conditional reports whether the text after a statement makes it depend on a condition:
+// "locked if you fail again", "locked after 2 more attempts".
+func conditional(after string) bool {
+	for i := 0; i < len(after); {
+		n := wordLen(after[i:])
+		if n == 0 {
+			if c := after[i]; c == ',' || c == ':' || c == '(' {
+				return false
+			}
+			i++
+			continue
+		}
+		word := after[i : i+n]
+		i += n
+		switch kindOf(word) {
+		case condition:
+			return true
+		case comparative:
+			if isMore(after[i:]) {
+				return true
+			}
+		default: // no other word changes the meaning
+		}
+	}
+	return false
+}
+
+// isMore reports whether "more", before this text, speaks of something to come, as in "2
+// more attempts", but not in "more than 2 attempts".
+func isMore(after string) bool {
+	rest := strings.TrimLeft(after, " ")
+	return !strings.EqualFold(rest[:wordLen(rest)], "than")
+}
+
+// A kind is what a word contributes to a sentence.
+type kind uint8
+
+const (
+	plain       kind = iota // any other word, such as a name
+	link                    // can stand between a subject and what is said of it
+	perfect                 // as link, and says that something has happened
+	denial                  // denies what follows in its clause, or puts it into the future
+	temporal                // makes what follows a matter of the future, or of a hypothesis
+	past                    // as temporal, unless what follows has happened
+	condition               // makes the sentence depend on a condition
+	comparative             // "more", as in "after 2 more attempts"
+	conjunction             // begins a clause
+	relative                // "that", as in "users that already exist"
+	preposition             // makes a noun the object of something
+	definite                // an article, or a similar word
+	indefinite              // as definite, but the noun is not the caller's own
+	foreign                 // makes a token one that a login does not renew
+	aspect                  // makes a noun of what stands before it
+	subjectNoun             // an account, user or key
+	otherNoun               // something else that belongs to an account, user or token
+)
+
+// kindOf returns the kind of a word. "isn't" counts as "isn".
+func kindOf(word string) kind {
+	word, _, _ = strings.Cut(word, "'")
+	word, _, _ = strings.Cut(word, "’")
+	var room [16]byte // longer than any word below
+	if len(word) > len(room) {
+		return plain
+	}
+	low := room[:0]
+	for i := range len(word) {
+		low = append(low, lower(word[i]))
+	}
+	switch string(low) {
+	case "is", "are", "was", "were", "has", "have", "had", "also", "or", "and", "out", "automatically", "status", "permanently",
+		"failed", "wrong", "incorrect", "invalid", "bad", "unsuccessful", "consecutive", "successive", "recent",
+		"provided", "given", "supplied", "specified", "submitted", "used":
+		return link
+	case "been", "now", "currently", "temporarily", "already", "just":
+		return perfect
+	case "not", "never", "no", "nor", "neither", "will", "would", "shall", "should", "may", "might", "can", "could", "cannot", "must",
+		"be", "being", "isn", "aren", "wasn", "weren", "hasn", "haven", "hadn", "doesn", "don", "didn", "won", "couldn", "wouldn", "without":
+		return denial
+	case "before", "until", "till", "when", "whenever", "once", "avoid", "avoids", "prevent", "prevents", "whether":
+		return temporal
+	case "after":
+		return past
+	case "if", "unless", "otherwise", "else", "lest":
+		return condition
+	case "more", "further":
+		return comparative
+	case "because", "since", "as", "while", "but", "so", "due", "reason":
+		return conjunction
+	case "that", "which", "who":
+		return relative
+	case "of", "by", "for", "from", "to", "with", "on", "in", "at", "per", "within", "under":
+		return preposition
+	case "the", "this", "these", "those", "your", "my", "his", "her", "its", "their", "our", "it", "all":
+		return definite
+	case "a", "an", "any", "each", "every", "another", "other", "some":
+		return indefinite
+	case "refresh", "security", "csrf", "xsrf", "mfa", "otp", "totp", "subject", "id", "saml", "device", "verification", "reset",
+		"invitation", "activation", "registration", "captcha", "session":
+		return foreign
+	case "policy", "policies", "threshold", "duration", "setting", "settings", "period", "rule", "rules", "counter", "date", "format",
+		"length", "scope", "endpoint", "type", "audience", "issuer", "expiry", "expiration", "change", "changes", "requests", "request",
+		"calls", "connections", "sessions":
+		return aspect
+	case "account", "user", "ak", "login", "logon", "token", "access":
+		return subjectNoun
+	case "group", "groups", "pool", "resource", "resources", "volume", "server", "instance", "database", "table", "row", "file", "record",
+		"object", "project", "role", "network", "port", "queue", "quota", "data", "directory", "service", "api", "app", "feature",
+		"profile", "list", "page", "agency", "region", "host", "disk", "image", "cluster", "key", "keys", "mode":
+		return otherNoun
+	}
+	return plain
+}
+
+func wordLen(s string) int {
+	n := 0
+	for n < len(s) && inWord(s[n]) {
+		n++
+	}
+	return n
+}
+
+// index returns the position of the phrase in text, ignoring case and matching only at
+// word boundaries, or -1 if text does not contain the phrase.
+func index(text, phrase string) int {
+	at, _ := find(text, phrase)
+	return at
+}
+
+// find does what index does, and also returns the length of the match.
+func find(text, phrase string) (at, length int) {
+	for i := range len(text) {
+		if lower(text[i]) != phrase[0] {
+			continue
+		}
+		if n := matchAt(text, i, phrase); n > 0 {
+			return i, n
+		}
+	}
+	return -1, 0
+}
+
+// matchAny returns the length of the first alternative that stands at position i of text,
+// or 0.
+func matchAny(text string, i int, alternatives string) int {
+	for more := true; more; {
+		var phrase string
+		phrase, alternatives, more = strings.Cut(alternatives, "|")
+		if n := matchAt(text, i, phrase); n > 0 {
+			return n
+		}
+	}
+	return 0
+}
+
+// matchAt returns how many bytes of text the phrase matches at position i, or 0 if the
+// phrase does not stand there. A star at the end of the phrase matches the rest of a word.
+func matchAt(text string, i int, phrase string) int {
+	if i > 0 && inWord(text[i-1]) {
+		return 0
+	}
+	phrase, stem := strings.CutSuffix(phrase, "*")
+	n := match(text[i:], phrase)
+	switch {
+	case n == 0:
+		return 0
+	case stem:
+		return n + wordLen(text[i+n:])
+	case i+n < len(text) && inWord(text[i+n]):
+		return 0
+	}
+	return n
+}
+
+// match returns how many bytes at the beginning of text the phrase matches, or 0 if text
+// does not begin with the phrase. A star within the phrase matches the rest of a word.
+func match(text, phrase string) (n int) {
+	for _, want := range []byte(phrase) {
+		switch want {
+		case '*':
+			n += wordLen(text[n:])
+			continue
+		case ' ':
+			if n == len(text) || inWord(text[n]) {
+				return 0
+			}
+			for n < len(text) && !inWord(text[n]) {
+				n++
+			}
+			continue
+		}
+		if n == len(text) || lower(text[n]) != want {
+			return 0
+		}
+		n++
+	}
+	return n
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
+}
+
+func inWord(c byte) bool {
+	c = lower(c)
+	return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c >= 0x80
+}
