@@ -57,6 +57,9 @@ func (g *Gate) ping(ctx context.Context) error {
 	if _, err := g.count(ctx, "0", false); err != nil {
 		return failed("join the fleet", err)
 	}
+	if err := g.client.ZRem(ctx, g.names.members, name).Err(); err != nil {
+		return failed("leave the fleet", err)
+	}
 	channel := g.names.inbox(g.id) + ":" + name
 	sub := g.client.Subscribe(ctx, channel, g.names.all)
 	defer func() { _ = sub.Close() }()
