@@ -13,7 +13,8 @@
 // When an account is throttled, the server notifies all processes at once. One process
 // becomes the account's leader and runs the fleet's only controller for that account.
 // The other processes report to the leader how many requests they have waiting, and the
-// leader hands out turns to them in rotation. A turn is permission to send one request.
+// leader hands out turns to them, by priority and then in rotation. A turn is permission
+// to send one request.
 // The fleet as a whole therefore keeps the promises that gate.Adaptive makes to a single
 // process: no request is sent while a Retry-After is in force, a single request probes
 // an unknown limit, and the fleet sends at the pace of one client.

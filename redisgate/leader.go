@@ -26,7 +26,8 @@ type leader struct {
 	opening *opening      // non-nil until the end of the first pause; control is nil until then
 	control *fleet1.Controller
 	members map[string]*member
-	ring    []*member // the members in rotation; the next turn goes to the first member that wants one
+	rings   [lanes][]*member // for each priority, the members in rotation; the next turn goes to the first member that wants one
+	passed  [lanes]int       // how many turns other priorities got since each priority last got one
 	turns   map[uint64]turn
 	last    uint64 // the number of the latest turn
 	timer   *time.Timer
@@ -36,9 +37,19 @@ type leader struct {
 // A member is a process as its leader sees it.
 type member struct {
 	id          string
-	waiting     int
-	unconfirmed []uint64      // turns that the member has not confirmed yet
+	waiting     fleet1.Lanes
+	unconfirmed []given       // turns that the member has not confirmed yet
+	pending     fleet1.Lanes  // number of unconfirmed turns for each priority
 	heard       time.Duration // when the member's latest report arrived
+}
+
+// lanes is the number of priorities.
+const lanes = len(fleet1.Lanes{})
+
+// A given is the number of a turn, and the priority that it was given to.
+type given struct {
+	id   uint64
+	lane int
 }
 
 // A turn is the leader's record of a turn that was handed out and whose outcome is not
@@ -54,18 +65,36 @@ func (m *member) confirm(ids []uint64) {
 	if len(ids) > 1 { // the IDs come from another process, and need not be sorted
 		ids = slices.Sorted(slices.Values(ids))
 	}
-	m.unconfirmed = slices.DeleteFunc(m.unconfirmed, func(id uint64) bool {
-		_, found := slices.BinarySearch(ids, id)
+	m.unconfirmed = slices.DeleteFunc(m.unconfirmed, func(g given) bool {
+		_, found := slices.BinarySearch(ids, g.id)
+		if found {
+			m.pending[g.lane]--
+		}
 		return found
 	})
 }
 
-// wants returns how many turns the member could use now.
-func (m *member) wants(now time.Duration) int {
+// give records that a turn for a request of that priority is on its way to the member.
+func (m *member) give(id uint64, lane int) {
+	m.unconfirmed = append(m.unconfirmed, given{id, lane})
+	m.pending[lane]++
+}
+
+// wants returns how many turns the member could use now, for each priority.
+func (m *member) wants(now time.Duration) (wants fleet1.Lanes) {
 	if now-m.heard > memberFresh {
-		return 0
+		return wants
 	}
-	return max(m.waiting-len(m.unconfirmed), 0)
+	spare := 0 // turns that the member gave to a more urgent request than the leader meant
+	for i, n := range m.pending {
+		wants[i] = max(m.waiting[i]-n, 0)
+		spare += max(n-m.waiting[i], 0)
+	}
+	for i, n := range wants {
+		wants[i] = max(n-spare, 0)
+		spare = max(spare-n, 0)
+	}
+	return wants
 }
 
 // lead makes this process lead the account, unless it already does. It returns false if
@@ -156,7 +185,9 @@ func (l *leader) forget(now time.Duration) {
 	for id, m := range l.members {
 		if now-m.heard > memberGone {
 			delete(l.members, id)
-			l.ring = slices.DeleteFunc(l.ring, func(o *member) bool { return o == m })
+			for i, r := range l.rings {
+				l.rings[i] = slices.DeleteFunc(r, func(o *member) bool { return o == m })
+			}
 			l.reclaim(now, m, nil, math.MaxUint64, 0)
 		}
 	}
@@ -169,7 +200,7 @@ func (l *leader) left(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if m := l.members[id]; m != nil {
-		m.waiting = 0
+		m.waiting = fleet1.Lanes{}
 	}
 }
 
@@ -205,7 +236,9 @@ func (l *leader) handle(r *report) {
 	if m == nil {
 		m = &member{id: r.From}
 		l.members[r.From] = m
-		l.ring = append(l.ring, m)
+		for i, r := range l.rings {
+			l.rings[i] = append(r, m)
+		}
 	}
 	m.heard = now
 	m.confirm(r.Got)
@@ -213,10 +246,16 @@ func (l *leader) handle(r *report) {
 		l.opening.add(now, r.From, r.History)
 	}
 	l.outcomes(now, r)
-	if r.Waiting > 0 && l.control != nil && l.waiting(now) == 0 {
+	waited := l.waiting(now)
+	if r.Waiting > 0 && l.control != nil && waited.Sum() == 0 {
 		l.control.Idle(now)
 	}
-	m.waiting = r.Waiting
+	for i, n := range waited {
+		if n == 0 {
+			l.passed[i] = 0
+		}
+	}
+	m.waiting = r.lanes()
 	if r.Stamp != 0 && now <= l.until { // otherwise another process may be the leader, and has to reply
 		m.confirm(r.Flying)
 		l.reclaim(now, m, r.Flying, r.Seen, memberFresh)
@@ -289,10 +328,12 @@ func (l *leader) landed(id uint64) turn {
 	return t
 }
 
-// waiting returns how many turns the members could use now.
-func (l *leader) waiting(now time.Duration) (n int) {
-	for _, m := range l.ring {
-		n += m.wants(now)
+// waiting returns how many turns the members could use now, for each priority.
+func (l *leader) waiting(now time.Duration) (n fleet1.Lanes) {
+	for _, m := range l.members {
+		for i, wants := range m.wants(now) {
+			n[i] += wants
+		}
 	}
 	return n
 }
@@ -313,11 +354,19 @@ func (l *leader) most(now time.Duration) float64 {
 }
 
 // sharing estimates how many members, including m, will want turns for as long as m
-// does. Members that want fewer turns leave the rest to m.
+// does. Members that want fewer turns leave the rest to m, and so do members whose
+// requests are less urgent.
 func (l *leader) sharing(now time.Duration, m *member) (n int) {
-	own := m.wants(now)
-	for _, o := range l.ring {
-		if o == m || o.wants(now) > own/2 {
+	own, least := m.wants(now), 0
+	for least < lanes-1 && own[least] == 0 {
+		least++
+	}
+	for _, o := range l.members {
+		rivals, wants := 0, o.wants(now)
+		for _, n := range wants[:least+1] {
+			rivals += n
+		}
+		if o == m || rivals > own.Sum()/2 {
 			n++
 		}
 	}
@@ -340,12 +389,12 @@ func (l *leader) dispatch(now time.Duration) {
 		l.control, l.opening = l.opening.control(), nil
 	}
 	given := make(map[*member]*turns)
-	for n := l.waiting(now); n > 0; n-- {
+	for n := l.waiting(now).Sum(); n > 0; n-- {
 		if at := l.control.Next(now, n); at > now {
 			l.wake(at - now)
 			break
 		}
-		m := l.next(now)
+		m, lane := l.next(now)
 		t := given[m]
 		if t == nil {
 			t = &turns{Name: l.name, Most: l.most(now), Sharing: l.sharing(now, m), Believed: l.believes()}
@@ -354,22 +403,37 @@ func (l *leader) dispatch(now time.Duration) {
 		t.Probing = t.Probing || l.control.Probing()
 		l.last++
 		l.turns[l.last] = turn{l.control.Sent(now, n-1), m, now}
-		m.unconfirmed = append(m.unconfirmed, l.last)
+		m.give(l.last, lane)
 		t.IDs, t.made, t.Last = append(t.IDs, l.last), append(t.made, now), l.last
 	}
 	// While many requests wait, sending turns in batches delays none of them.
-	many := len(given) > 0 && float64(l.waiting(now)) > 2*batch.Seconds()*l.control.Pace()
+	many := len(given) > 0 && float64(l.waiting(now).Sum()) > 2*batch.Seconds()*l.control.Pace()
 	for m, t := range given {
 		l.g.out.turn(m.id, t, many && !t.Probing)
 	}
 }
 
-// next returns the member that gets the next turn. At least one member must want a turn.
-func (l *leader) next(now time.Duration) *member {
-	i := slices.IndexFunc(l.ring, func(m *member) bool { return m.wants(now) > 0 })
-	m := l.ring[i]
-	l.ring = append(slices.Delete(l.ring, i, i+1), m)
-	return m
+// mostPassed is the maximum number of consecutive turns that go to other priorities while
+// requests of one priority wait, as in a process.
+const mostPassed = 9
+
+// next returns the member that gets the next turn, and the priority of the request that
+// the turn is meant for. At least one member must want a turn.
+func (l *leader) next(now time.Duration) (m *member, lane int) {
+	lane = -1
+	waiting := l.waiting(now)
+	for i, n := range waiting {
+		if n > 0 && (lane < 0 || l.passed[i] >= mostPassed && l.passed[lane] < mostPassed) {
+			lane = i
+		}
+		l.passed[i]++
+	}
+	l.passed[lane] = 0
+	ring := l.rings[lane]
+	i := slices.IndexFunc(ring, func(m *member) bool { return m.wants(now)[lane] > 0 })
+	m = ring[i]
+	l.rings[lane] = append(slices.Delete(ring, i, i+1), m)
+	return m, lane
 }
 
 // wake schedules a call to dispatch after d.

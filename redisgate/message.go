@@ -26,6 +26,8 @@ type report struct {
 	Name      string        `json:"n"`
 	From      string        `json:"f"`
 	Waiting   int           `json:"w,omitempty"` // number of requests that need a turn
+	Urgent    int           `json:"i,omitempty"` // how many of them are gate.Interactive
+	Bulk      int           `json:"b,omitempty"` // how many of them are gate.Bulk
 	Got       []uint64      `json:"g,omitempty"` // turns that have arrived at the sender
 	Stamp     time.Duration `json:"s,omitempty"` // the time of the report, by the sender's clock, if the sender wants a reply
 	Flying    []uint64      `json:"l,omitempty"` // all turns that the sender holds; only set with Stamp
@@ -40,6 +42,17 @@ type report struct {
 
 	to string      // ID of the leader; "": not known yet
 	at []time.Time // when each element of Throttled was recorded
+}
+
+// lanes returns how many requests of each priority need a turn. Those of a process of a
+// version that reports no priorities are all gate.Normal.
+func (r *report) lanes() fleet1.Lanes {
+	return fleet1.Lanes{r.Urgent, r.Waiting - r.Urgent - r.Bulk, r.Bulk}
+}
+
+// wait sets how many requests of each priority need a turn.
+func (r *report) wait(l fleet1.Lanes) {
+	r.Waiting, r.Urgent, r.Bulk = l.Sum(), l[0], l[2]
 }
 
 func (r *report) throttle(x throttled) {
@@ -170,10 +183,12 @@ func isID(s string) bool { return s != "" && len(s) <= maxName }
 func isName(s string) bool { return len(s) == nameLength }
 
 func (r *report) check() bool {
-	if !isName(r.Name) || !isID(r.From) || r.Waiting < 0 || r.Stamp < 0 || r.Others < 0 {
+	if !isName(r.Name) || !isID(r.From) || r.Waiting < 0 || r.Urgent < 0 || r.Bulk < 0 || r.Stamp < 0 || r.Others < 0 {
 		return false
 	}
 	r.Waiting, r.Others = min(r.Waiting, maxCount), min(r.Others, maxCount)
+	r.Urgent = min(r.Urgent, r.Waiting)
+	r.Bulk = min(r.Bulk, r.Waiting-r.Urgent)
 	for i, x := range r.Throttled {
 		if x.After < 0 {
 			return false

@@ -77,6 +77,9 @@ func TestParseRejectsNonsenseAndClampsLargeValues(t *testing.T) {
 		"a report":                                   {rep(report{Waiting: 3, Others: 2, Throttled: []throttled{{1, time.Second}}}), rep(report{Waiting: 3, Others: 2, Throttled: []throttled{{1, time.Second}}})},
 		"a report without a sender":                  {message{Report: &report{Name: name, Waiting: 3}}, dropped},
 		"a negative number of waiting requests":      {rep(report{Waiting: -1}), dropped},
+		"a negative number of urgent requests":       {rep(report{Waiting: 3, Urgent: -1}), dropped},
+		"a negative number of bulk requests":         {rep(report{Waiting: 3, Bulk: -1}), dropped},
+		"more urgent requests than waiting ones":     {rep(report{Waiting: 3, Urgent: 4, Bulk: 4}), rep(report{Waiting: 3, Urgent: 3})},
 		"a negative number of other requests":        {rep(report{Others: -1}), dropped},
 		"a report with a negative stamp":             {rep(report{Stamp: -1}), dropped},
 		"too many waiting and other requests":        {rep(report{Waiting: 1 << 40, Others: 1 << 40}), rep(report{Waiting: maxCount, Others: maxCount})},
@@ -126,7 +129,7 @@ func TestNonsenseFromOtherProcessesIsDroppedOrClamped(t *testing.T) {
 		``, `null`, `7`, `[]`, `{}`, `{"r":{}}`, `{"t":{}}`, `{"n":{}}`, `{"h":"ME"}`,
 		`{"e":-9223372036854775808}`,
 		report(`"w":-1`), report(`"w":9223372036854775807`),
-		report(`"o":-1`), report(`"o":1000000000000000000`),
+		report(`"w":1,"i":-1`), report(`"w":1,"b":9223372036854775807`), report(`"w":1,"i":9223372036854775807,"b":9223372036854775807`), report(`"o":-1`), report(`"o":1000000000000000000`),
 		report(`"s":-1`), report(`"s":1,"l":[0]`), report(`"s":1,"e":18446744073709551615`), report(`"x":[{}],"d":{"n":-5,"p":-5}`), report(`"x":[{}],"d":{"n":9223372036854775807,"p":1}`),
 		granted(`"i":[1],"o":[9223372036854775807]`), granted(`"v":-1`), granted(`"v":1e-308`), granted(`"l":18446744073709551615`),
 		report(`"x":[{"a":-1}]`), report(`"x":[{"a":-9223372036854775808}]`),
@@ -186,7 +189,7 @@ func FuzzMessage(f *testing.F) {
 	s := state{Leader: "other", Pause: time.Second, Members: 2, Learned: &k}
 	name := defaultNames().of("k")
 	for _, m := range []message{
-		{Report: &report{Name: name, From: "other", Waiting: 3, Stamp: 1, Got: []uint64{1}, Flying: []uint64{1}, Unsent: []uint64{2}, Throttled: []throttled{{1, time.Second}}, Others: 3, Seen: 1, Stated: &stated{200, time.Minute}}},
+		{Report: &report{Name: name, From: "other", Waiting: 3, Urgent: 1, Bulk: 1, Stamp: 1, Got: []uint64{1}, Flying: []uint64{1}, Unsent: []uint64{2}, Throttled: []throttled{{1, time.Second}}, Others: 3, Seen: 1, Stated: &stated{200, time.Minute}}},
 		{Report: &report{Name: name, From: "other", History: &history{Marks: []fleet1.Mark{{At: 9}, {At: 1, Accepted: 4}}, Flying: 1, Age: 1}}},
 		{Turns: &turns{Name: name, From: "other", IDs: []uint64{1, 2}, Stamp: 1, Probing: true, Offsets: []time.Duration{0, time.Second}, Last: 2, Most: 9, Believed: true, state: s}},
 		{Notice: &notice{name, s}},
