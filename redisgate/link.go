@@ -29,6 +29,7 @@ type link struct {
 	trip       time.Duration // time from sending a request to its response, smoothed; 0: not known
 	probing    bool          // whether the next turn is the first one after a pause of the fleet
 	turns      []slot        // turns that have arrived but are not used yet, ordered by time
+	lag        lag           // when to use turns
 	flying     []slot        // turns of requests in flight
 	seen       uint64        // the latest turn that was handed out before the leader's latest message
 	waiting    int           // number of waiting requests, as last reported by the gate; canceled ones are not subtracted
@@ -545,7 +546,7 @@ func (l *link) follow(now time.Duration, id string) {
 	if id == nobody {
 		l.Leader = ""
 	}
-	l.turns, l.probing, l.asked, l.seen, l.most = nil, false, 0, 0, 0
+	l.turns, l.probing, l.asked, l.seen, l.most, l.lag = nil, false, 0, 0, 0, lag{}
 	l.reported = l.needed(0)
 	l.report(func(r *report) {
 		if l.history != nil && l.Learned == nil {
@@ -619,8 +620,12 @@ func (g *Gate) granted(t *turns) {
 			l.pause = max(l.pause, l.solo.Paused())
 			l.solo, l.reported = nil, fleet1.Lanes{}
 		}
+		ready := max(now, l.pause)
+		if t.At > 0 && len(t.IDs) > 0 && !t.Probing {
+			ready = max(ready, t.At+l.lag.after(now, now-t.At))
+		}
 		for i, id := range t.IDs {
-			at := max(now, l.pause)
+			at := ready
 			if t.Offsets != nil {
 				at += t.Offsets[i]
 			}

@@ -11,7 +11,7 @@ import (
 
 // A message is what processes send to each other through the server. Exactly one of its
 // fields is set. All times in a message are durations, except stamps, which only their
-// sender interprets.
+// sender interprets, and turns.At, which receivers compare only with other values of it.
 type message struct {
 	Report *report       `json:"r,omitempty"`
 	Turns  *turns        `json:"t,omitempty"`
@@ -100,7 +100,8 @@ type turns struct {
 	Name     string          `json:"n"`
 	From     string          `json:"f"`
 	IDs      []uint64        `json:"i,omitempty"`
-	Offsets  []time.Duration `json:"o,omitempty"` // how long to wait before using each turn; nil: no wait
+	Offsets  []time.Duration `json:"o,omitempty"` // how much later than At each turn was handed out; nil: no later
+	At       time.Duration   `json:"a,omitempty"` // when Offsets begin, by the leader's clock; 0: not known
 	Last     uint64          `json:"l,omitempty"` // the latest turn that the leader has handed out to any process
 	Stamp    time.Duration   `json:"s,omitempty"` // the stamp of the report that this message replies to; 0: the message is not a reply
 	Most     float64         `json:"v,omitempty"` // maximum requests per second of all members together; 0: not known
@@ -225,6 +226,9 @@ func (h *history) check() bool {
 func (t *turns) check(now time.Duration) bool {
 	if len(t.Offsets) != len(t.IDs) || slices.ContainsFunc(t.Offsets, func(d time.Duration) bool { return d < 0 || d > maxOffset }) {
 		t.Offsets = nil
+	}
+	if t.At < 0 || t.At > maxAge {
+		t.At = 0
 	}
 	return isName(t.Name) && isID(t.From) && t.Most >= 0 && t.Sharing >= 0 && t.Stamp >= 0 && t.Stamp <= now && !slices.Contains(t.IDs, 0) && t.state.check()
 }

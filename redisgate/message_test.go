@@ -90,6 +90,8 @@ func TestParseRejectsNonsenseAndClampsLargeValues(t *testing.T) {
 		"a stated limit with a negative window":      {rep(report{Waiting: 1, Stated: &stated{200, -1}}), rep(report{Waiting: 1})},
 		"a negative offset":                          {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, Offsets: []time.Duration{-1}}}, message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}}}},
 		"more offsets than turns":                    {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, Offsets: []time.Duration{1, 2}}}, message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}}}},
+		"a negative time of turns":                   {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, At: -1}}, message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}}}},
+		"a time of turns in 200 years":               {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, At: 2 * maxAge}}, message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}}}},
 		"a negative maximum rate":                    {message{Turns: &turns{Name: name, From: "other", Most: -1}}, dropped},
 		"a history":                                  {rep(report{History: &history{Marks: marks(9, 1), Flying: 1, Age: 1}}), rep(report{History: &history{Marks: marks(9, 1), Flying: 1, Age: 1}})},
 		"a history out of order":                     {rep(report{History: &history{Marks: marks(9, 10)}}), rep(report{History: &history{Marks: marks(9, 9)}})},
@@ -131,7 +133,7 @@ func TestNonsenseFromOtherProcessesIsDroppedOrClamped(t *testing.T) {
 		report(`"w":-1`), report(`"w":9223372036854775807`),
 		report(`"w":1,"i":-1`), report(`"w":1,"b":9223372036854775807`), report(`"w":1,"i":9223372036854775807,"b":9223372036854775807`), report(`"o":-1`), report(`"o":1000000000000000000`),
 		report(`"s":-1`), report(`"s":1,"l":[0]`), report(`"s":1,"e":18446744073709551615`), report(`"x":[{}],"d":{"n":-5,"p":-5}`), report(`"x":[{}],"d":{"n":9223372036854775807,"p":1}`),
-		granted(`"i":[1],"o":[9223372036854775807]`), granted(`"v":-1`), granted(`"v":1e-308`), granted(`"l":18446744073709551615`),
+		granted(`"i":[1],"o":[9223372036854775807]`), granted(`"v":-1`), granted(`"i":[1],"a":-9223372036854775808`), granted(`"i":[1],"a":9223372036854775807`), granted(`"i":[1],"a":3000000000000000000`), granted(`"v":1e-308`), granted(`"l":18446744073709551615`),
 		report(`"x":[{"a":-1}]`), report(`"x":[{"a":-9223372036854775808}]`),
 		report(`"h":{}`), report(`"h":{"m":[{"At":1,"Accepted":5},{"At":9,"Accepted":1}],"f":-3,"a":-1}`),
 		report(`"h":{"m":[{"At":-9223372036854775808,"Accepted":-5}],"f":9223372036854775807,"a":9223372036854775807}`),
@@ -191,7 +193,7 @@ func FuzzMessage(f *testing.F) {
 	for _, m := range []message{
 		{Report: &report{Name: name, From: "other", Waiting: 3, Urgent: 1, Bulk: 1, Stamp: 1, Got: []uint64{1}, Flying: []uint64{1}, Unsent: []uint64{2}, Throttled: []throttled{{1, time.Second}}, Others: 3, Seen: 1, Stated: &stated{200, time.Minute}}},
 		{Report: &report{Name: name, From: "other", History: &history{Marks: []fleet1.Mark{{At: 9}, {At: 1, Accepted: 4}}, Flying: 1, Age: 1}}},
-		{Turns: &turns{Name: name, From: "other", IDs: []uint64{1, 2}, Stamp: 1, Probing: true, Offsets: []time.Duration{0, time.Second}, Last: 2, Most: 9, Believed: true, state: s}},
+		{Turns: &turns{Name: name, From: "other", IDs: []uint64{1, 2}, Stamp: 1, Probing: true, Offsets: []time.Duration{0, time.Second}, At: 5, Last: 2, Most: 9, Believed: true, state: s}},
 		{Notice: &notice{name, s}},
 		{Echo: 5}, {Hello: "other"}, {Bye: "other"},
 	} {

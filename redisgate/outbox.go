@@ -215,11 +215,13 @@ func (o *outbox) empty(g *Gate) (letters []letter, pauses map[string]time.Durati
 	return letters, pauses
 }
 
-// space sets the time at which each turn is to be used, so that the turns in one batch
-// are as far apart as when they were handed out. first is the time at which the first of
-// the account's turns in the batch was handed out, to any member. That turn is used at
-// once.
+// space records when each turn was handed out, so that the turns in one batch, and those
+// in different batches, are used as far apart as that. first is the time at which the
+// first of the account's turns in the batch was handed out, to any member.
 func (t *turns) space(first time.Duration) {
+	if len(t.made) > 0 {
+		t.At = first
+	}
 	if !slices.ContainsFunc(t.made, func(at time.Duration) bool { return at > first }) {
 		return
 	}
