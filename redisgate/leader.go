@@ -20,6 +20,7 @@ type leader struct {
 
 	mu      sync.Mutex
 	ended   bool
+	began   time.Duration // when the process became the leader
 	until   time.Duration // end of the lease
 	heard   time.Duration // when the latest report arrived
 	noticed time.Duration // when the latest notice to all processes was sent
@@ -41,6 +42,7 @@ type member struct {
 	unconfirmed []given       // turns that the member has not confirmed yet
 	pending     fleet1.Lanes  // number of unconfirmed turns for each priority
 	heard       time.Duration // when the member's latest report arrived
+	away        distance      // the member's distance to the server; 0: not known
 }
 
 // lanes is the number of priorities.
@@ -110,7 +112,7 @@ func (g *Gate) lead(name string, until time.Duration, s state) bool {
 	}
 	now := g.now()
 	l := &leader{
-		g: g, name: name, until: until, heard: now, noticed: now,
+		g: g, name: name, began: now, until: until, heard: now, noticed: now,
 		members: make(map[string]*member),
 		turns:   make(map[uint64]turn),
 		last:    rand.Uint64() >> 1, // so that different leaders hand out different turn numbers
@@ -154,6 +156,21 @@ func (l *leader) resign() {
 	if l.g.leaders[l.name] == l {
 		delete(l.g.leaders, l.name)
 	}
+}
+
+// tooFar reports whether another process that uses the account is so much nearer to the
+// server that it should lead. Members expect turns within a time that depends on their own
+// distance, so the leader must not be much farther away than any of them.
+func (l *leader) tooFar(now time.Duration) bool {
+	if l.control == nil || now-l.began < minLead {
+		return false
+	}
+	for _, m := range l.members {
+		if m.away > 0 && now-m.heard <= memberFresh && l.g.distance() > m.away.farther() {
+			return true
+		}
+	}
+	return false
 }
 
 // known returns the knowledge that another leader needs in order to take over.
@@ -240,7 +257,7 @@ func (l *leader) handle(r *report) {
 			l.rings[i] = append(r, m)
 		}
 	}
-	m.heard = now
+	m.heard, m.away = now, distance(r.Away)
 	m.confirm(r.Got)
 	if r.History != nil && l.opening != nil {
 		l.opening.add(now, r.From, r.History)

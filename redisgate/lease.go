@@ -85,7 +85,7 @@ func (g *Gate) leasing() bool {
 }
 
 // renew extends the lease, or gives up the lead if there have been no requests for a
-// while.
+// while or if this process is too far away from the server.
 func (l *leader) renew() {
 	g := l.g
 	if !g.leasing() {
@@ -96,7 +96,7 @@ func (l *leader) renew() {
 	now := g.now()
 	ended := l.ended
 	s := l.state(now)
-	idle := now-l.heard > leaderIdle && s.Pause == 0 && len(l.turns) == 0
+	leave := now-l.heard > leaderIdle && s.Pause == 0 && len(l.turns) == 0 || l.tooFar(now)
 	l.forget(now)
 	if !ended && now-l.noticed > noticeAgain {
 		l.notice(now)
@@ -110,7 +110,7 @@ func (l *leader) renew() {
 		return
 	}
 	length := g.distance().lease()
-	if idle {
+	if leave {
 		length = 0
 		l.resign()
 	}
@@ -118,7 +118,7 @@ func (l *leader) renew() {
 	l.mu.Lock()
 	switch {
 	case l.ended:
-		if idle { // tell all processes, so that the next request does not ask a leader that has left
+		if leave { // tell all processes, so that the next request does not ask a leader that has left
 			s.Leader = nobody
 			g.out.notice(l.name, s)
 		}

@@ -39,6 +39,7 @@ type report struct {
 	Others    int           `json:"o,omitempty"` // number of accepted requests that had no turn
 	Stated    *stated       `json:"d,omitempty"` // the limit that the service stated with a 429
 	History   *history      `json:"h,omitempty"`
+	Away      time.Duration `json:"z,omitempty"` // distance from the sender to the server; 0: not known
 
 	to string      // ID of the leader; "": not known yet
 	at []time.Time // when each element of Throttled was recorded
@@ -184,7 +185,7 @@ func isID(s string) bool { return s != "" && len(s) <= maxName }
 func isName(s string) bool { return len(s) == nameLength }
 
 func (r *report) check() bool {
-	if !isName(r.Name) || !isID(r.From) || r.Waiting < 0 || r.Urgent < 0 || r.Bulk < 0 || r.Stamp < 0 || r.Others < 0 {
+	if !isName(r.Name) || !isID(r.From) || r.Waiting < 0 || r.Urgent < 0 || r.Bulk < 0 || r.Away < 0 || r.Stamp < 0 || r.Others < 0 {
 		return false
 	}
 	r.Waiting, r.Others = min(r.Waiting, maxCount), min(r.Others, maxCount)

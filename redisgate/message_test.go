@@ -80,6 +80,7 @@ func TestParseRejectsNonsenseAndClampsLargeValues(t *testing.T) {
 		"a negative number of urgent requests":       {rep(report{Waiting: 3, Urgent: -1}), dropped},
 		"a negative number of bulk requests":         {rep(report{Waiting: 3, Bulk: -1}), dropped},
 		"more urgent requests than waiting ones":     {rep(report{Waiting: 3, Urgent: 4, Bulk: 4}), rep(report{Waiting: 3, Urgent: 3})},
+		"a negative distance":                        {rep(report{Away: -1}), dropped},
 		"a negative number of other requests":        {rep(report{Others: -1}), dropped},
 		"a report with a negative stamp":             {rep(report{Stamp: -1}), dropped},
 		"too many waiting and other requests":        {rep(report{Waiting: 1 << 40, Others: 1 << 40}), rep(report{Waiting: maxCount, Others: maxCount})},
@@ -191,7 +192,7 @@ func FuzzMessage(f *testing.F) {
 	s := state{Leader: "other", Pause: time.Second, Members: 2, Learned: &k}
 	name := defaultNames().of("k")
 	for _, m := range []message{
-		{Report: &report{Name: name, From: "other", Waiting: 3, Urgent: 1, Bulk: 1, Stamp: 1, Got: []uint64{1}, Flying: []uint64{1}, Unsent: []uint64{2}, Throttled: []throttled{{1, time.Second}}, Others: 3, Seen: 1, Stated: &stated{200, time.Minute}}},
+		{Report: &report{Name: name, From: "other", Waiting: 3, Urgent: 1, Bulk: 1, Away: 1, Stamp: 1, Got: []uint64{1}, Flying: []uint64{1}, Unsent: []uint64{2}, Throttled: []throttled{{1, time.Second}}, Others: 3, Seen: 1, Stated: &stated{200, time.Minute}}},
 		{Report: &report{Name: name, From: "other", History: &history{Marks: []fleet1.Mark{{At: 9}, {At: 1, Accepted: 4}}, Flying: 1, Age: 1}}},
 		{Turns: &turns{Name: name, From: "other", IDs: []uint64{1, 2}, Stamp: 1, Probing: true, Offsets: []time.Duration{0, time.Second}, At: 5, Last: 2, Most: 9, Believed: true, state: s}},
 		{Notice: &notice{name, s}},

@@ -207,7 +207,7 @@ func (o *outbox) empty(g *Gate) (letters []letter, pauses map[string]time.Durati
 		if r.to == "" {
 			continue
 		}
-		r.From = g.id
+		r.From, r.Away = g.id, time.Duration(g.distance())
 		r.age()
 		letters = append(letters, letter{g.names.inbox(r.to), message{Report: r}})
 		delete(o.reports, name)
