@@ -107,6 +107,7 @@ type Gate struct {
 	claims     map[string]bool    // accounts that this process is trying to lead, by account name
 	size       int                // number of processes in the fleet
 	lost       bool               // whether the server counts as lost, because it fails or does not reply in time
+	joined     bool               // whether the server has shown that it is near enough, and was not lost since
 	backSince  time.Duration      // when the server last became usable again
 	stayAway   time.Duration      // how long this process waits before it rejoins
 	rejoinAt   time.Duration      // when this process may rejoin

@@ -36,7 +36,9 @@ const (
 type distance time.Duration
 
 const (
-	farthest = distance(500 * time.Millisecond) // at this distance, processes continue alone
+	nearby   = distance(420 * time.Millisecond) // at this distance, a process does not join the fleet
+	farthest = distance(500 * time.Millisecond) // at this distance, a process leaves the fleet
+	unknown  = distance(500 * time.Millisecond) // what a distance that is not known yet may be
 	slowly   = 10 * time.Second                 // time constant with which the distance grows
 	slack    = patience - tooSlow               // allowance for the part of a round trip that is not spent on the network
 )
@@ -57,7 +59,7 @@ func (d distance) taken(trip, since time.Duration) distance {
 // command that needs a new connection takes three round trips.
 func (d distance) tooSlow() time.Duration {
 	if d == 0 {
-		d = farthest
+		d = unknown
 	}
 	return max(tooSlow, slack+time.Duration(4*d))
 }
