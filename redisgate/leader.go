@@ -276,7 +276,7 @@ func (l *leader) handle(r *report) {
 	if r.Stamp != 0 && now <= l.until { // otherwise another process may be the leader, and has to reply
 		m.confirm(r.Flying)
 		l.reclaim(now, m, r.Flying, r.Seen, memberFresh)
-		t := &turns{Name: l.name, Stamp: r.Stamp, Last: l.last, Most: l.most(now), Sharing: l.sharing(now, m), Believed: l.believes(), state: l.state(now)}
+		t := &turns{Name: l.name, Stamp: r.Stamp, Last: l.last, Most: l.most(now), Sharing: l.sharing(now, m), Believed: l.believed() != nil, Stated: l.believed(), state: l.state(now)}
 		l.g.out.turn(m.id, t, false)
 	}
 	l.dispatch(now)
@@ -390,8 +390,14 @@ func (l *leader) sharing(now time.Duration, m *member) (n int) {
 	return n
 }
 
-// believes reports whether the controller uses the limit that the service has stated.
-func (l *leader) believes() bool { return l.control != nil && l.control.Believed() }
+// believed returns the stated limit that the controller uses, or nil.
+func (l *leader) believed() *stated {
+	if l.control == nil || !l.control.Believed() {
+		return nil
+	}
+	requests, per := l.control.Statement()
+	return &stated{requests, per}
+}
 
 // dispatch hands out the turns that are due, and schedules its next call.
 func (l *leader) dispatch(now time.Duration) {
@@ -414,7 +420,7 @@ func (l *leader) dispatch(now time.Duration) {
 		m, lane := l.next(now)
 		t := given[m]
 		if t == nil {
-			t = &turns{Name: l.name, Most: l.most(now), Sharing: l.sharing(now, m), Believed: l.believes()}
+			t = &turns{Name: l.name, Most: l.most(now), Sharing: l.sharing(now, m), Believed: l.believed() != nil, Stated: l.believed()}
 			given[m] = t
 		}
 		t.Probing = t.Probing || l.control.Probing()

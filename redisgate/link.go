@@ -25,7 +25,9 @@ type link struct {
 	most       float64       // maximum requests per second of all members together; 0: not known
 	sharing    int           // number of members that share most
 	mostAt     time.Duration // when the leader reported most and sharing
-	believed   bool          // whether the leader uses the limit that the service has stated
+	believed   bool          // whether the leader uses a limit that the service has stated
+	believes   *stated       // that limit; nil: not known
+	stated     stated        // the limit that the service stated to this process
 	trip       time.Duration // time from sending a request to its response, smoothed; 0: not known
 	probing    bool          // whether the next turn is the first one after a pause of the fleet
 	turns      []slot        // turns that have arrived but are not used yet, ordered by time
@@ -247,19 +249,23 @@ func (l *link) Refused(now time.Duration, s fleet1.Send, retryAfter time.Duratio
 // Stated tells the leader the limit that the service stated with the latest refused
 // request. A process that is alone uses the limit itself.
 func (l *link) Stated(requests int, per time.Duration) {
+	l.stated = stated{requests, per}
 	if l.solo != nil {
 		l.solo.Stated(requests, per)
 		return
 	}
-	l.report(func(r *report) { r.Stated = &stated{requests, per} })
+	news := l.stated
+	l.report(func(r *report) { r.Stated = &news })
 }
 
-// Believed reports whether the stated limit sets the pace.
+// Believed reports whether the limit that the service stated to this process sets the
+// pace. The leader may use one that the service stated to another process.
 func (l *link) Believed() bool {
 	if l.solo != nil {
-		return l.solo.Believed()
+		requests, per := l.solo.Statement()
+		return l.solo.Believed() && l.stated == stated{requests, per}
 	}
-	return l.believed
+	return l.believed && (l.believes == nil || *l.believes == l.stated)
 }
 
 // landed removes a turn from those in flight. It returns when the turn was used, or 0
@@ -601,7 +607,8 @@ func (g *Gate) granted(t *turns) {
 			r.wait(l.needed(len(l.turns) + len(t.IDs)))
 		})
 		l.seen = max(l.seen, t.Last)
-		l.most, l.sharing, l.mostAt, l.believed = t.Most, t.Sharing, now, t.Believed
+		l.most, l.sharing, l.mostAt = t.Most, t.Sharing, now
+		l.believed, l.believes = t.Believed, t.Stated
 		if t.Stamp > 0 {
 			l.asked = 0
 		}

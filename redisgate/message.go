@@ -81,6 +81,14 @@ type stated struct {
 	Per      time.Duration `json:"p"`
 }
 
+// sane returns s, or nil if no service can have stated it.
+func (s *stated) sane() *stated {
+	if s != nil && (s.Requests <= 0 || s.Per <= 0) {
+		return nil
+	}
+	return s
+}
+
 // A history is a fleet1.History that holds ages instead of times.
 type history struct {
 	Marks  []fleet1.Mark `json:"m"`
@@ -108,6 +116,7 @@ type turns struct {
 	Most     float64         `json:"v,omitempty"` // maximum requests per second of all members together; 0: not known
 	Sharing  int             `json:"h,omitempty"` // about how many members share Most with the receiver, including the receiver
 	Believed bool            `json:"c,omitempty"` // whether the leader uses the limit that the service has stated
+	Stated   *stated         `json:"d,omitempty"` // that limit; nil: none, or not known
 	Probing  bool            `json:"b,omitempty"` // whether the first of these turns is the first one after a pause
 	state
 
@@ -197,9 +206,7 @@ func (r *report) check() bool {
 		}
 		r.Throttled[i].After = min(x.After, maxPause)
 	}
-	if s := r.Stated; s != nil && (s.Requests <= 0 || s.Per <= 0) {
-		r.Stated = nil
-	}
+	r.Stated = r.Stated.sane()
 	if r.History != nil && !r.History.check() {
 		r.History = nil // the 429 in the same report is still news
 	}
@@ -228,6 +235,7 @@ func (t *turns) check(now time.Duration) bool {
 	if len(t.Offsets) != len(t.IDs) || slices.ContainsFunc(t.Offsets, func(d time.Duration) bool { return d < 0 || d > maxOffset }) {
 		t.Offsets = nil
 	}
+	t.Stated = t.Stated.sane()
 	if t.At < 0 || t.At > maxAge {
 		t.At = 0
 	}

@@ -93,6 +93,7 @@ func TestParseRejectsNonsenseAndClampsLargeValues(t *testing.T) {
 		"more offsets than turns":                    {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, Offsets: []time.Duration{1, 2}}}, message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}}}},
 		"a negative time of turns":                   {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, At: -1}}, message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}}}},
 		"a time of turns in 200 years":               {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, At: 2 * maxAge}}, message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}}}},
+		"turns with a stated limit of 0 requests":    {message{Turns: &turns{Name: name, From: "other", Stated: &stated{0, 1}}}, message{Turns: &turns{Name: name, From: "other"}}},
 		"a negative maximum rate":                    {message{Turns: &turns{Name: name, From: "other", Most: -1}}, dropped},
 		"a history":                                  {rep(report{History: &history{Marks: marks(9, 1), Flying: 1, Age: 1}}), rep(report{History: &history{Marks: marks(9, 1), Flying: 1, Age: 1}})},
 		"a history out of order":                     {rep(report{History: &history{Marks: marks(9, 10)}}), rep(report{History: &history{Marks: marks(9, 9)}})},
@@ -194,7 +195,7 @@ func FuzzMessage(f *testing.F) {
 	for _, m := range []message{
 		{Report: &report{Name: name, From: "other", Waiting: 3, Urgent: 1, Bulk: 1, Away: 1, Stamp: 1, Got: []uint64{1}, Flying: []uint64{1}, Unsent: []uint64{2}, Throttled: []throttled{{1, time.Second}}, Others: 3, Seen: 1, Stated: &stated{200, time.Minute}}},
 		{Report: &report{Name: name, From: "other", History: &history{Marks: []fleet1.Mark{{At: 9}, {At: 1, Accepted: 4}}, Flying: 1, Age: 1}}},
-		{Turns: &turns{Name: name, From: "other", IDs: []uint64{1, 2}, Stamp: 1, Probing: true, Offsets: []time.Duration{0, time.Second}, At: 5, Last: 2, Most: 9, Believed: true, state: s}},
+		{Turns: &turns{Name: name, From: "other", IDs: []uint64{1, 2}, Stamp: 1, Probing: true, Offsets: []time.Duration{0, time.Second}, At: 5, Last: 2, Most: 9, Believed: true, Stated: &stated{200, time.Minute}, state: s}},
 		{Notice: &notice{name, s}},
 		{Echo: 5}, {Hello: "other"}, {Bye: "other"},
 	} {
