@@ -78,6 +78,42 @@ func TestLeaderThatIsTooFarAwayPassesTheLeadOnToANearerProcess(t *testing.T) {
 	}
 }
 
+// A turn travels from the leader to the server and then to the process, so a process that
+// is too far away from the server to lead can still follow a leader that is near.
+func TestProcessThatIsFarAwayFollowsANearLeader(t *testing.T) {
+	for _, far := range []time.Duration{550, 700} {
+		t.Run(fmt.Sprint(int(far), " ms"), func(t *testing.T) {
+			inVirtualTime(t, func(t *testing.T, w *world) {
+				distant, book := w.distant(far * time.Millisecond)
+				near, _ := w.gates(4)
+				gates := append(near, distant)
+				time.Sleep(10 * time.Second)
+				assert.False(t, distant.usable(), "without a near leader, the process should be alone")
+				a := newAccount(100, 20, time.Second)
+				a.trip = 20 * time.Millisecond
+				c := start(gates, 50, 1<<40, "k", a)
+				time.Sleep(time.Minute)
+				assert.False(t, distant.alone("k"))
+				calls := c.done[4].Load()
+				_, before, _ := a.counts()
+				time.Sleep(time.Minute)
+				_, after, _ := a.counts()
+				assert.Greater(t, after-before, 5100)
+				assert.InEpsilon(t, (after-before)/5, c.done[4].Load()-calls, 0.1)
+				assert.Len(t, book.all(), 2)
+				for _, g := range near {
+					g.Close()
+				}
+				time.Sleep(30 * time.Second)
+				assert.False(t, distant.leads("k"))
+				assert.True(t, distant.alone("k"))
+				c.left.Store(0)
+				c.wait(t)
+			})
+		})
+	}
+}
+
 func TestOnlyANearerProcessOfKnownDistanceGetsTheLead(t *testing.T) {
 	const ms = distance(time.Millisecond)
 	for name, tt := range map[string]struct {

@@ -108,6 +108,7 @@ type Gate struct {
 	size       int                // number of processes in the fleet
 	lost       bool               // whether the server counts as lost, because it fails or does not reply in time
 	joined     bool               // whether the server has shown that it is near enough, and was not lost since
+	leaderAway distance           // the shortest distance to the server of another process that leads, since the server was lost; 0: not known
 	backSince  time.Duration      // when the server last became usable again
 	stayAway   time.Duration      // how long this process waits before it rejoins
 	rejoinAt   time.Duration      // when this process may rejoin

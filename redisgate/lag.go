@@ -4,10 +4,11 @@ import "time"
 
 // A lag decides when a process uses the turns that arrive, so that turns that were held up
 // on their way are not used all at once: together, they would exceed the limit. The lag is
-// the time from when the leader handed out a turn to when the process uses it. It follows
-// the slowest turn at once, and then shrinks so slowly that the fleet's pace rises by less
-// than the margin that its controller keeps. The lag contains the difference between two
-// clocks, so only its changes mean something. The zero value is ready to use.
+// the time from when the leader sent a turn to when the process may use it, without the
+// turn's offset. It follows the slowest turn at once, and then shrinks so slowly that the
+// fleet's pace rises by less than the margin that its controller keeps. The lag contains
+// the difference between two clocks, so only its changes mean something. The zero value is
+// ready to use.
 type lag struct {
 	long time.Duration
 	at   time.Duration // when long was computed; 0: never

@@ -184,7 +184,7 @@ func (l *leader) known() state {
 func (l *leader) state(now time.Duration) (s state) {
 	s = state{Members: max(len(l.members), 1)}
 	if now <= l.until { // otherwise another process is the leader, or will be
-		s.Leader = l.g.id
+		s.Leader, s.Away = l.g.id, time.Duration(l.g.distance())
 	}
 	if l.control == nil {
 		s.Pause = max(l.opening.pause-now, 0)

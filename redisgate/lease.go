@@ -53,7 +53,13 @@ func (g *Gate) claim(name, key string, known state) {
 		}
 		defer g.leases.Done()
 		started, length := g.now(), g.distance().lease()
+		if g.distance() >= farthest {
+			length = 0 // this process can follow a near leader, but cannot lead
+		}
 		s, err := g.ask(lease{name: name, length: length, known: known})
+		if err == nil && s.Leader == "" && length == 0 {
+			g.fail(started, errSlow)
+		}
 		if err != nil || s.Leader == "" {
 			return
 		}

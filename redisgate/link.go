@@ -587,6 +587,7 @@ func (l *link) learn(now time.Duration, n note, at time.Duration) {
 
 // granted accepts turns from an account's leader.
 func (g *Gate) granted(t *turns) {
+	g.heard(t.From, t.Away)
 	g.mu.Lock()
 	u, used := g.keys[t.Name]
 	took, away := g.now()-t.Stamp, g.distance()

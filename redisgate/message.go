@@ -109,8 +109,8 @@ type turns struct {
 	Name     string          `json:"n"`
 	From     string          `json:"f"`
 	IDs      []uint64        `json:"i,omitempty"`
-	Offsets  []time.Duration `json:"o,omitempty"` // how much later than At each turn was handed out; nil: no later
-	At       time.Duration   `json:"a,omitempty"` // when Offsets begin, by the leader's clock; 0: not known
+	Offsets  []time.Duration `json:"o,omitempty"` // how long to wait before using each turn; nil: no wait
+	At       time.Duration   `json:"a,omitempty"` // when the leader sent the turns, by its own clock; 0: not known
 	Last     uint64          `json:"l,omitempty"` // the latest turn that the leader has handed out to any process
 	Stamp    time.Duration   `json:"s,omitempty"` // the stamp of the report that this message replies to; 0: the message is not a reply
 	Most     float64         `json:"v,omitempty"` // maximum requests per second of all members together; 0: not known
@@ -133,6 +133,7 @@ type notice struct {
 // A state is what the fleet knows about an account.
 type state struct {
 	Leader  string          `json:"e,omitempty"`
+	Away    time.Duration   `json:"w,omitempty"` // distance from the leader to the server; 0: not known
 	Pause   time.Duration   `json:"p,omitempty"` // time left until the pause ends
 	Members int             `json:"m,omitempty"` // number of processes that use the account
 	Learned *fleet1.Learned `json:"k,omitempty"`
@@ -141,7 +142,9 @@ type state struct {
 // merge returns s updated with those fields of anew that are set. Pause is always taken
 // from anew.
 func (s *state) merge(anew state) state {
-	anew.Leader = cmp.Or(anew.Leader, s.Leader)
+	if anew.Leader == "" {
+		anew.Leader, anew.Away = s.Leader, s.Away
+	}
 	anew.Members = cmp.Or(anew.Members, s.Members)
 	anew.Learned = cmp.Or(anew.Learned, s.Learned)
 	return anew
@@ -243,7 +246,7 @@ func (t *turns) check(now time.Duration) bool {
 }
 
 func (s *state) check() bool {
-	if len(s.Leader) > maxName || s.Pause < 0 || s.Members < 0 {
+	if len(s.Leader) > maxName || s.Away < 0 || s.Pause < 0 || s.Members < 0 {
 		return false
 	}
 	s.Pause = min(s.Pause, maxPause)

@@ -63,6 +63,7 @@ func TestParseRejectsNonsenseAndClampsLargeValues(t *testing.T) {
 		"a notice":                                   {message{Notice: &notice{name, state{Pause: 1, Learned: &good}}}, message{Notice: &notice{name, state{Pause: 1, Learned: &good}}}},
 		"a notice with an invalid account name":      {message{Notice: &notice{name + "x", state{}}}, dropped},
 		"a negative pause":                           {message{Notice: &notice{name, state{Pause: -1}}}, dropped},
+		"a leader at a negative distance":            {message{Notice: &notice{name, state{Leader: "other", Away: -1}}}, dropped},
 		"a pause of two days":                        {message{Notice: &notice{name, state{Pause: 2 * maxPause}}}, message{Notice: &notice{name, state{Pause: maxPause}}}},
 		"a leader with a long name":                  {message{Notice: &notice{name, state{Leader: long}}}, dropped},
 		"too many members":                           {message{Notice: &notice{name, state{Members: 1 << 40}}}, message{Notice: &notice{name, state{Members: maxCount}}}},
@@ -190,7 +191,7 @@ func TestMessageWithNaNIsSkippedAndTheOthersAreSent(t *testing.T) {
 
 func FuzzMessage(f *testing.F) {
 	k := fleet1.Learned{Pace: 1, Lo: 1, Best: 1, Burst: 1, Burst0: 1, Trip: 1, Silence: 1, Holding: 10}
-	s := state{Leader: "other", Pause: time.Second, Members: 2, Learned: &k}
+	s := state{Leader: "other", Away: 1, Pause: time.Second, Members: 2, Learned: &k}
 	name := defaultNames().of("k")
 	for _, m := range []message{
 		{Report: &report{Name: name, From: "other", Waiting: 3, Urgent: 1, Bulk: 1, Away: 1, Stamp: 1, Got: []uint64{1}, Flying: []uint64{1}, Unsent: []uint64{2}, Throttled: []throttled{{1, time.Second}}, Others: 3, Seen: 1, Stated: &stated{200, time.Minute}}},

@@ -199,6 +199,9 @@ func (o *outbox) empty(g *Gate) (letters []letter, pauses map[string]time.Durati
 	}
 	for key, t := range o.turns {
 		t.From = g.id
+		if len(t.IDs) > 0 {
+			t.At = g.now()
+		}
 		t.space(first[key[0]])
 		letters = append(letters, letter{g.names.inbox(key[1]), message{Turns: t}})
 	}
@@ -215,13 +218,11 @@ func (o *outbox) empty(g *Gate) (letters []letter, pauses map[string]time.Durati
 	return letters, pauses
 }
 
-// space records when each turn was handed out, so that the turns in one batch, and those
-// in different batches, are used as far apart as that. first is the time at which the
-// first of the account's turns in the batch was handed out, to any member.
+// space sets the time at which each turn is to be used, so that the turns in one batch
+// are as far apart as when they were handed out. first is the time at which the first of
+// the account's turns in the batch was handed out, to any member. That turn is used at
+// once.
 func (t *turns) space(first time.Duration) {
-	if len(t.made) > 0 {
-		t.At = first
-	}
 	if !slices.ContainsFunc(t.made, func(at time.Duration) bool { return at > first }) {
 		return
 	}
