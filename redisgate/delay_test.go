@@ -137,7 +137,7 @@ func TestEveryProcessRejoinsAfterAnOutageHoweverFarTheServerIs(t *testing.T) {
 				for range 100 {
 					time.Sleep(100 * time.Millisecond)
 					for _, g := range gates {
-						if g.alone("k") {
+						if g.alone() {
 							alone++
 						}
 					}

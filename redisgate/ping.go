@@ -18,8 +18,8 @@ return 1`
 // reads and writes the gate's keys, and sends itself a message. Call Ping once when the
 // program starts, with a deadline, to find a wrong address, a wrong password or a missing
 // permission. Ping also returns an error if the server takes 420 ms or more to reply,
-// because a server that far away is useless for a fleet: each process would fall back to
-// its own limit. You do not have to call Ping: the gate works without the server, and
+// because the process would then be in the fleet only while another process leads that is
+// nearer. You do not have to call Ping: the gate works without the server, and
 // joins the fleet as soon as it can.
 //
 // The error states which step failed, and wraps the error from the client or from ctx.

@@ -22,7 +22,7 @@ type throng struct {
 
 // turnsOf runs throngs for a minute after a minute of learning, and returns how many
 // calls of each throng were accepted in that minute.
-func turnsOf(t *testing.T, w *world, gates []*Gate, throngs ...throng) []int64 {
+func turnsOf(t *testing.T, gates []*Gate, throngs ...throng) []int64 {
 	a := newAccount(100, 20, time.Second)
 	a.trip = 20 * time.Millisecond
 	var stop atomic.Bool
@@ -62,7 +62,7 @@ func TestUrgentRequestsOfOneProcessGoBeforeTheOthersOfTheFleet(t *testing.T) {
 		for i := range gates[1:] {
 			throngs = append(throngs, throng{i + 1, 50, gate.Bulk})
 		}
-		calls := turnsOf(t, w, gates, throngs...)
+		calls := turnsOf(t, gates, throngs...)
 		bulk := int64(0)
 		for _, n := range calls[1:] {
 			bulk += n
@@ -77,7 +77,7 @@ func TestUrgentRequestsOfOneProcessGoBeforeTheOthersOfTheFleet(t *testing.T) {
 func TestEachPriorityKeepsATenthOfTheTurnsOfAFleet(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(4)
-		calls := turnsOf(t, w, gates,
+		calls := turnsOf(t, gates,
 			throng{0, 50, gate.Interactive}, throng{0, 50, gate.Bulk},
 			throng{1, 50, gate.Interactive}, throng{1, 50, gate.Normal},
 			throng{2, 50, gate.Normal}, throng{3, 50, gate.Bulk})
