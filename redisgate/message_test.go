@@ -248,7 +248,7 @@ func TestNoticesAndTurnsInABatchAreMergedLosslessly(t *testing.T) {
 				require.Len(t, letters, 2)
 				assert.Equal(t, &notice{"n", tt.notice}, letters[0].Notice)
 				assert.Equal(t, map[string]time.Duration{"n": tt.notice.Pause}, pauses)
-				assert.Equal(t, &turns{Name: "n", From: "me", IDs: []uint64{1, 2}, Stamp: 1, state: tt.turns}, letters[1].Turns)
+				assert.Equal(t, &turns{Name: "n", From: "me", IDs: []uint64{1, 2}, At: g.now(), Stamp: 1, state: tt.turns}, letters[1].Turns)
 			})
 		})
 	}
