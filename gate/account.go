@@ -369,6 +369,7 @@ func (a *account) dispatch() {
 			free, at = a.free(now)
 		}
 		if at <= now {
+			a.rank()
 			at = a.pacer.Next(now, a.waiting())
 		}
 		if at > now {
@@ -396,6 +397,17 @@ func (a *account) dispatch() {
 		a.tickets[w.ticket] = sent{Send: a.pacer.Sent(now, a.waiting()+a.turned), at: now}
 		a.turned, a.sentAt = 0, now
 		w.ready <- nil
+	}
+}
+
+// rank tells the pacer how many requests of each priority wait, if it has to know.
+func (a *account) rank() {
+	if p, ok := a.pacer.(fleet1.Ranking); ok {
+		var waiting fleet1.Lanes
+		for i := range a.lanes {
+			waiting[i] = a.lanes[i].waiting()
+		}
+		p.Ranked(waiting)
 	}
 }
 
@@ -461,6 +473,7 @@ func (a *account) visit(v fleet1.Visitor) bool {
 	if a.pacer != nil {
 		paused = max(paused, a.pacer.Paused())
 	}
+	a.rank()
 	p := v(a.now(), a.pacer, a.waiting(), a.history)
 	if p == nil {
 		return true

@@ -167,7 +167,7 @@ func TestClosedProcessGetsNoTurnsAndItsTurnsAreTakenBack(t *testing.T) {
 		held := func() (turns, wanted int, known bool) {
 			l.mu.Lock()
 			defer l.mu.Unlock()
-			return len(l.turns), l.waiting(leader.now()), l.members[other.id] != nil
+			return len(l.turns), l.waiting(leader.now()).Sum(), l.members[other.id] != nil
 		}
 		turns, wanted, known := held()
 		require.Positive(t, turns)

@@ -6,17 +6,15 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
-
-	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
 // The share of the limit that a single run reaches varies by chance, because a pace
 // that was learned badly is kept for minutes. The mean over all runs varies little.
 func TestNoDelayToTheServerCostsMuchOfTheLimit(t *testing.T) {
 	if testing.Short() {
-		t.Skip("simulates 25 minutes of ten processes")
+		t.Skip("simulates 40 minutes of ten processes")
 	}
-	delays := []time.Duration{1, 50, 100, 150, 200, 250, 300, 600, 1000, 2000, 3000}
+	delays := []time.Duration{1, 50, 100, 150, 200, 250, 300, 350, 400, 430, 450, 500, 600, 1000, 2000, 3000}
 	mean := 0.0
 	for _, delay := range delays {
 		delay *= time.Millisecond
@@ -32,6 +30,11 @@ func TestNoDelayToTheServerCostsMuchOfTheLimit(t *testing.T) {
 				lines := 0
 				for _, b := range books {
 					lines += len(b.all())
+				}
+				if distance(delay) < nearby {
+					assert.Zero(t, lines, "lines were logged in the first minute")
+				} else {
+					assert.Equal(t, len(gates), lines, "each process should log once that it is alone")
 				}
 				_, before, _ := a.counts()
 				calls := make([]int64, len(gates))
@@ -50,10 +53,10 @@ func TestNoDelayToTheServerCostsMuchOfTheLimit(t *testing.T) {
 				share, fairness := float64(accepted-before)/long.Seconds()/a.rate, sum*sum/squares/float64(len(gates))
 				t.Logf("%.1f%% of the limit, fairness %.2f, %d sent too early, %d of %d not accepted", 100*share, fairness, early, sent-accepted, sent)
 				mean += share / float64(len(delays))
-				assert.GreaterOrEqual(t, share, 0.8)
-				if distance(delay) < farthest { // processes that are alone do not know about each other
+				assert.GreaterOrEqual(t, share, 0.75)
+				if distance(delay) < nearby { // processes that are alone do not know about each other
 					assert.GreaterOrEqual(t, fairness, 0.9, "Jain's fairness index is too low")
-					assert.LessOrEqual(t, early, 30, "too many requests were sent too early; a few are allowed, because news of a pause may need a new connection, which takes two more round trips")
+					assert.LessOrEqual(t, early, 30+int(delay/(5*time.Millisecond)), "too many requests were sent too early; a few are allowed, because news of a pause may need a new connection, which takes two more round trips")
 				}
 				assert.Zero(t, lines, "lines were logged in the last minute")
 				c.left.Store(0)
@@ -86,6 +89,32 @@ func TestDistanceFallsAtOnceAndRisesSlowly(t *testing.T) {
 	assert.Greater(t, d, distance(390*time.Millisecond))
 }
 
+// While processes come and go, those in the fleet and those that are alone exceed the limit
+// together.
+func TestServerAtTheEdgeOfTheFleetIsNotJoinedAndLeftAgainAndAgain(t *testing.T) {
+	for _, delays := range [][2]time.Duration{{380, 460}, {400, 440}, {300, 500}, {430, 520}} {
+		t.Run(fmt.Sprint(delays[0], " and ", delays[1], " ms"), func(t *testing.T) {
+			inVirtualTime(t, func(t *testing.T, w *world) {
+				w.relay.setDelay(delays[0] * time.Millisecond)
+				gates, books := w.gates(5)
+				a := newAccount(100, 20, time.Second)
+				a.trip = 20 * time.Millisecond
+				c := start(gates, 50, 1<<40, "k", a)
+				for i := range 60 {
+					w.relay.setDelay(delays[i%2] * time.Millisecond)
+					time.Sleep(2 * time.Second)
+				}
+				for _, b := range books {
+					assert.LessOrEqual(t, len(b.all()), 2)
+				}
+				c.left.Store(0)
+				w.relay.setDelay(time.Millisecond)
+				c.wait(t)
+			})
+		})
+	}
+}
+
 // A process logs that it is back as soon as the server replies. The accounts of the
 // process rejoin only with the next messages, so this test looks at the accounts.
 func TestEveryProcessRejoinsAfterAnOutageHoweverFarTheServerIs(t *testing.T) {
@@ -108,12 +137,9 @@ func TestEveryProcessRejoinsAfterAnOutageHoweverFarTheServerIs(t *testing.T) {
 				for range 100 {
 					time.Sleep(100 * time.Millisecond)
 					for _, g := range gates {
-						g.visit("k", func(_ time.Duration, p fleet1.Pacer, _ int, _ func() fleet1.History) fleet1.Pacer {
-							if l, ok := p.(*link); ok && l.solo != nil {
-								alone++
-							}
-							return p
-						})
+						if g.alone() {
+							alone++
+						}
 					}
 				}
 				assert.Less(t, alone, 20, "processes were alone too often when each of the 4 was checked 100 times")

@@ -95,7 +95,7 @@ func TestFleetTakesLittleMoreTimeThanAnIdealScheduler(t *testing.T) {
 					c.wait(t)
 					took := time.Since(began)
 					t.Log(took)
-					assert.Less(t, took, 75*time.Second)
+					assert.Less(t, took, 80*time.Second) // about 70 s, but up to 77 s by chance
 					sent, accepted, early := a.counts()
 					assert.Less(t, float64(sent), 1.05*float64(accepted))
 					assert.Zero(t, early, "requests were sent during a Retry-After")
@@ -154,36 +154,39 @@ func Test429PausesEveryProcess(t *testing.T) {
 	}
 }
 
+// The last process must read the server before New returns, which a busy machine does not
+// guarantee, so this test and the next one need virtual time.
 func TestLongestPauseWins(t *testing.T) {
-	t.Parallel()
-	s := startServer(t)
-	gates, _ := newGates(t, s.addr(), 3)
-	tickets := make([]gate.Ticket, 2)
-	for i := range tickets {
-		var err error
-		tickets[i], err = gates[i].Wait(context.Background(), gate.Request{Key: "k"})
-		require.NoError(t, err)
-	}
-	gates[0].Observe(gate.Request{Key: "k"}, tickets[0], gate.Outcome{Result: gate.Throttled, RetryAfter: time.Minute})
-	require.Eventually(t, pauses(gates[1], "k"), soon, time.Millisecond)
-	gates[1].Observe(gate.Request{Key: "k"}, tickets[1], gate.Outcome{Result: gate.Throttled, RetryAfter: time.Second})
-	for _, g := range gates {
-		require.Eventually(t, func() bool { return pauseAt(g, "k") > 40*time.Second }, soon, time.Millisecond)
-	}
-	// The shorter pause must not shorten the pause on the server either.
-	later, _ := newGate(t, s.addr())
-	assert.Greater(t, pauseAt(later, "k"), 40*time.Second)
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		gates, _ := w.gates(3)
+		tickets := make([]gate.Ticket, 2)
+		for i := range tickets {
+			var err error
+			tickets[i], err = gates[i].Wait(context.Background(), gate.Request{Key: "k"})
+			require.NoError(t, err)
+		}
+		gates[0].Observe(gate.Request{Key: "k"}, tickets[0], gate.Outcome{Result: gate.Throttled, RetryAfter: time.Minute})
+		require.Eventually(t, pauses(gates[1], "k"), soon, time.Millisecond)
+		gates[1].Observe(gate.Request{Key: "k"}, tickets[1], gate.Outcome{Result: gate.Throttled, RetryAfter: time.Second})
+		time.Sleep(time.Second)
+		for _, g := range gates {
+			assert.Greater(t, pauseAt(g, "k"), 40*time.Second)
+		}
+		// The shorter pause must not shorten the pause on the server either.
+		later, _ := w.gate()
+		assert.Greater(t, pauseAt(later, "k"), 40*time.Second)
+	})
 }
 
 func TestProcessThatStartsDuringAPauseKnowsAboutItBeforeItsFirstRequest(t *testing.T) {
-	t.Parallel()
-	s := startServer(t)
-	first, _ := newGate(t, s.addr())
-	throttle(t, first, "k", time.Minute)
-	require.Eventually(t, func() bool { return s.ask("exists", first.names.accounts) == int64(1) }, soon, time.Millisecond)
-	first.Close() // now only the server knows about the pause
-	g, _ := newGate(t, s.addr())
-	assert.Greater(t, pauseAt(g, "k"), 40*time.Second)
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		first, _ := w.gate()
+		throttle(t, first, "k", time.Minute)
+		require.Eventually(t, func() bool { return w.server.Exists(first.names.accounts) }, soon, time.Millisecond)
+		first.Close() // now only the server knows about the pause
+		g, _ := w.gate()
+		assert.Greater(t, pauseAt(g, "k"), 40*time.Second)
+	})
 }
 
 func TestLearnedPaceOutlivesTheProcesses(t *testing.T) {

@@ -13,7 +13,8 @@
 // When an account is throttled, the server notifies all processes at once. One process
 // becomes the account's leader and runs the fleet's only controller for that account.
 // The other processes report to the leader how many requests they have waiting, and the
-// leader hands out turns to them in rotation. A turn is permission to send one request.
+// leader hands out turns to them, by priority and then in rotation. A turn is permission
+// to send one request.
 // The fleet as a whole therefore keeps the promises that gate.Adaptive makes to a single
 // process: no request is sent while a Retry-After is in force, a single request probes
 // an unknown limit, and the fleet sends at the pace of one client.
@@ -106,6 +107,8 @@ type Gate struct {
 	claims     map[string]bool    // accounts that this process is trying to lead, by account name
 	size       int                // number of processes in the fleet
 	lost       bool               // whether the server counts as lost, because it fails or does not reply in time
+	joined     bool               // whether the server has shown that it is near enough, and was not lost since
+	leaderAway distance           // the shortest distance to the server of another process that leads, since the server was lost; 0: not known
 	backSince  time.Duration      // when the server last became usable again
 	stayAway   time.Duration      // how long this process waits before it rejoins
 	rejoinAt   time.Duration      // when this process may rejoin

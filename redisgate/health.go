@@ -1,6 +1,7 @@
 package redisgate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -29,7 +30,8 @@ func (g *Gate) timed(f func(ctx context.Context) error) error {
 	err := errSlow
 	select {
 	case err = <-done:
-		if err == nil && (g.now()-start > away.tooSlow() || g.distance() >= farthest) {
+		// The first command may have had to connect, so it does not show the distance.
+		if err == nil && (g.now()-start > away.tooSlow() || away != 0 && g.tooFar()) {
 			err = errSlow
 		}
 	case <-time.After(away.tooSlow() + slack):
@@ -54,7 +56,7 @@ func (g *Gate) fail(began time.Duration, err error) {
 		} else {
 			g.stayAway = min(max(2*g.stayAway, rejoinEvery), maxAway)
 		}
-		g.lost, g.rejoinAt = true, now+g.stayAway
+		g.lost, g.joined, g.leaderAway, g.rejoinAt = true, false, 0, now+g.stayAway
 		g.out.mute(true)
 	}
 	g.mu.Unlock()
@@ -64,11 +66,57 @@ func (g *Gate) fail(began time.Duration, err error) {
 	}
 }
 
+// tooFar reports whether the server is too far away.
+func (g *Gate) tooFar() bool { return g.distance() >= g.reach() }
+
+// reach returns the distance at which the server is too far away. A process that is alone
+// joins only a server that is nearer than one that it would leave, because a process that
+// comes and goes loses more than one that stays alone. A turn travels from the leader to
+// the server and then to the process, so the nearer the leader is, the farther away the
+// process may be.
+func (g *Gate) reach() distance {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	d := nearby
+	if g.joined {
+		d = farthest
+	}
+	return 2*d - min(cmp.Or(g.leaderAway, d), d)
+}
+
+// heard records how far away from the server another process is that leads an account.
+func (g *Gate) heard(leader string, away time.Duration) {
+	if leader == "" || leader == nobody || leader == g.id || away == 0 {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.leaderAway == 0 || distance(away) < g.leaderAway {
+		g.leaderAway = distance(away)
+	}
+}
+
+// near reports whether the server is near enough after an echo that took that long. The
+// distance of a process that is alone may still be that of a time when the server was
+// faster, so the echo must show that the server is near enough.
+func (g *Gate) near(echo time.Duration) bool {
+	limit, reach := g.distance().tooSlow(), time.Duration(g.reach())
+	g.mu.Lock()
+	if !g.joined {
+		limit = min(limit, reach+slack)
+	}
+	g.mu.Unlock()
+	g.took(echo)
+	return echo <= limit && !g.tooFar()
+}
+
 // recover records that the server can be used again. If the server was lost, recover logs
 // its return.
 func (g *Gate) recover() {
 	g.mu.Lock()
-	news := g.lost && g.subscribed && g.now() >= g.rejoinAt && g.leaders != nil && g.ctx.Err() == nil
+	ready := g.subscribed && g.now() >= g.rejoinAt && g.leaders != nil && g.ctx.Err() == nil
+	g.joined = g.joined || ready
+	news := g.lost && ready
 	if news {
 		g.lost, g.backSince = false, g.now()
 		g.out.mute(false)

@@ -20,13 +20,15 @@ type leader struct {
 
 	mu      sync.Mutex
 	ended   bool
+	began   time.Duration // when the process became the leader
 	until   time.Duration // end of the lease
 	heard   time.Duration // when the latest report arrived
 	noticed time.Duration // when the latest notice to all processes was sent
 	opening *opening      // non-nil until the end of the first pause; control is nil until then
 	control *fleet1.Controller
 	members map[string]*member
-	ring    []*member // the members in rotation; the next turn goes to the first member that wants one
+	rings   [lanes][]*member // for each priority, the members in rotation; the next turn goes to the first member that wants one
+	passed  [lanes]int       // how many turns other priorities got since each priority last got one
 	turns   map[uint64]turn
 	last    uint64 // the number of the latest turn
 	timer   *time.Timer
@@ -36,9 +38,20 @@ type leader struct {
 // A member is a process as its leader sees it.
 type member struct {
 	id          string
-	waiting     int
-	unconfirmed []uint64      // turns that the member has not confirmed yet
+	waiting     fleet1.Lanes
+	unconfirmed []given       // turns that the member has not confirmed yet
+	pending     fleet1.Lanes  // number of unconfirmed turns for each priority
 	heard       time.Duration // when the member's latest report arrived
+	away        distance      // the member's distance to the server; 0: not known
+}
+
+// lanes is the number of priorities.
+const lanes = len(fleet1.Lanes{})
+
+// A given is the number of a turn, and the priority that it was given to.
+type given struct {
+	id   uint64
+	lane int
 }
 
 // A turn is the leader's record of a turn that was handed out and whose outcome is not
@@ -54,18 +67,36 @@ func (m *member) confirm(ids []uint64) {
 	if len(ids) > 1 { // the IDs come from another process, and need not be sorted
 		ids = slices.Sorted(slices.Values(ids))
 	}
-	m.unconfirmed = slices.DeleteFunc(m.unconfirmed, func(id uint64) bool {
-		_, found := slices.BinarySearch(ids, id)
+	m.unconfirmed = slices.DeleteFunc(m.unconfirmed, func(g given) bool {
+		_, found := slices.BinarySearch(ids, g.id)
+		if found {
+			m.pending[g.lane]--
+		}
 		return found
 	})
 }
 
-// wants returns how many turns the member could use now.
-func (m *member) wants(now time.Duration) int {
+// give records that a turn for a request of that priority is on its way to the member.
+func (m *member) give(id uint64, lane int) {
+	m.unconfirmed = append(m.unconfirmed, given{id, lane})
+	m.pending[lane]++
+}
+
+// wants returns how many turns the member could use now, for each priority.
+func (m *member) wants(now time.Duration) (wants fleet1.Lanes) {
 	if now-m.heard > memberFresh {
-		return 0
+		return wants
 	}
-	return max(m.waiting-len(m.unconfirmed), 0)
+	spare := 0 // turns that the member gave to a more urgent request than the leader meant
+	for i, n := range m.pending {
+		wants[i] = max(m.waiting[i]-n, 0)
+		spare += max(n-m.waiting[i], 0)
+	}
+	for i, n := range wants {
+		wants[i] = max(n-spare, 0)
+		spare = max(spare-n, 0)
+	}
+	return wants
 }
 
 // lead makes this process lead the account, unless it already does. It returns false if
@@ -81,7 +112,7 @@ func (g *Gate) lead(name string, until time.Duration, s state) bool {
 	}
 	now := g.now()
 	l := &leader{
-		g: g, name: name, until: until, heard: now, noticed: now,
+		g: g, name: name, began: now, until: until, heard: now, noticed: now,
 		members: make(map[string]*member),
 		turns:   make(map[uint64]turn),
 		last:    rand.Uint64() >> 1, // so that different leaders hand out different turn numbers
@@ -127,6 +158,21 @@ func (l *leader) resign() {
 	}
 }
 
+// tooFar reports whether another process that uses the account is so much nearer to the
+// server that it should lead. Members expect turns within a time that depends on their own
+// distance, so the leader must not be much farther away than any of them.
+func (l *leader) tooFar(now time.Duration) bool {
+	if l.control == nil || now-l.began < minLead {
+		return false
+	}
+	for _, m := range l.members {
+		if m.away > 0 && now-m.heard <= memberFresh && l.g.distance() > m.away.farther() {
+			return true
+		}
+	}
+	return false
+}
+
 // known returns the knowledge that another leader needs in order to take over.
 func (l *leader) known() state {
 	l.mu.Lock()
@@ -138,7 +184,7 @@ func (l *leader) known() state {
 func (l *leader) state(now time.Duration) (s state) {
 	s = state{Members: max(len(l.members), 1)}
 	if now <= l.until { // otherwise another process is the leader, or will be
-		s.Leader = l.g.id
+		s.Leader, s.Away = l.g.id, time.Duration(l.g.distance())
 	}
 	if l.control == nil {
 		s.Pause = max(l.opening.pause-now, 0)
@@ -156,7 +202,9 @@ func (l *leader) forget(now time.Duration) {
 	for id, m := range l.members {
 		if now-m.heard > memberGone {
 			delete(l.members, id)
-			l.ring = slices.DeleteFunc(l.ring, func(o *member) bool { return o == m })
+			for i, r := range l.rings {
+				l.rings[i] = slices.DeleteFunc(r, func(o *member) bool { return o == m })
+			}
 			l.reclaim(now, m, nil, math.MaxUint64, 0)
 		}
 	}
@@ -169,7 +217,7 @@ func (l *leader) left(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if m := l.members[id]; m != nil {
-		m.waiting = 0
+		m.waiting = fleet1.Lanes{}
 	}
 }
 
@@ -205,22 +253,30 @@ func (l *leader) handle(r *report) {
 	if m == nil {
 		m = &member{id: r.From}
 		l.members[r.From] = m
-		l.ring = append(l.ring, m)
+		for i, r := range l.rings {
+			l.rings[i] = append(r, m)
+		}
 	}
-	m.heard = now
+	m.heard, m.away = now, distance(r.Away)
 	m.confirm(r.Got)
 	if r.History != nil && l.opening != nil {
 		l.opening.add(now, r.From, r.History)
 	}
 	l.outcomes(now, r)
-	if r.Waiting > 0 && l.control != nil && l.waiting(now) == 0 {
+	waited := l.waiting(now)
+	if r.Waiting > 0 && l.control != nil && waited.Sum() == 0 {
 		l.control.Idle(now)
 	}
-	m.waiting = r.Waiting
+	for i, n := range waited {
+		if n == 0 {
+			l.passed[i] = 0
+		}
+	}
+	m.waiting = r.lanes()
 	if r.Stamp != 0 && now <= l.until { // otherwise another process may be the leader, and has to reply
 		m.confirm(r.Flying)
 		l.reclaim(now, m, r.Flying, r.Seen, memberFresh)
-		t := &turns{Name: l.name, Stamp: r.Stamp, Last: l.last, Most: l.most(now), Sharing: l.sharing(now, m), Believed: l.believes(), state: l.state(now)}
+		t := &turns{Name: l.name, Stamp: r.Stamp, Last: l.last, Most: l.most(now), Sharing: l.sharing(now, m), Believed: l.believed() != nil, Stated: l.believed(), state: l.state(now)}
 		l.g.out.turn(m.id, t, false)
 	}
 	l.dispatch(now)
@@ -289,10 +345,12 @@ func (l *leader) landed(id uint64) turn {
 	return t
 }
 
-// waiting returns how many turns the members could use now.
-func (l *leader) waiting(now time.Duration) (n int) {
-	for _, m := range l.ring {
-		n += m.wants(now)
+// waiting returns how many turns the members could use now, for each priority.
+func (l *leader) waiting(now time.Duration) (n fleet1.Lanes) {
+	for _, m := range l.members {
+		for i, wants := range m.wants(now) {
+			n[i] += wants
+		}
 	}
 	return n
 }
@@ -313,19 +371,33 @@ func (l *leader) most(now time.Duration) float64 {
 }
 
 // sharing estimates how many members, including m, will want turns for as long as m
-// does. Members that want fewer turns leave the rest to m.
+// does. Members that want fewer turns leave the rest to m, and so do members whose
+// requests are less urgent.
 func (l *leader) sharing(now time.Duration, m *member) (n int) {
-	own := m.wants(now)
-	for _, o := range l.ring {
-		if o == m || o.wants(now) > own/2 {
+	own, least := m.wants(now), 0
+	for least < lanes-1 && own[least] == 0 {
+		least++
+	}
+	for _, o := range l.members {
+		rivals, wants := 0, o.wants(now)
+		for _, n := range wants[:least+1] {
+			rivals += n
+		}
+		if o == m || rivals > own.Sum()/2 {
 			n++
 		}
 	}
 	return n
 }
 
-// believes reports whether the controller uses the limit that the service has stated.
-func (l *leader) believes() bool { return l.control != nil && l.control.Believed() }
+// believed returns the stated limit that the controller uses, or nil.
+func (l *leader) believed() *stated {
+	if l.control == nil || !l.control.Believed() {
+		return nil
+	}
+	requests, per := l.control.Statement()
+	return &stated{requests, per}
+}
 
 // dispatch hands out the turns that are due, and schedules its next call.
 func (l *leader) dispatch(now time.Duration) {
@@ -340,36 +412,51 @@ func (l *leader) dispatch(now time.Duration) {
 		l.control, l.opening = l.opening.control(), nil
 	}
 	given := make(map[*member]*turns)
-	for n := l.waiting(now); n > 0; n-- {
+	for n := l.waiting(now).Sum(); n > 0; n-- {
 		if at := l.control.Next(now, n); at > now {
 			l.wake(at - now)
 			break
 		}
-		m := l.next(now)
+		m, lane := l.next(now)
 		t := given[m]
 		if t == nil {
-			t = &turns{Name: l.name, Most: l.most(now), Sharing: l.sharing(now, m), Believed: l.believes()}
+			t = &turns{Name: l.name, Most: l.most(now), Sharing: l.sharing(now, m), Believed: l.believed() != nil, Stated: l.believed()}
 			given[m] = t
 		}
 		t.Probing = t.Probing || l.control.Probing()
 		l.last++
 		l.turns[l.last] = turn{l.control.Sent(now, n-1), m, now}
-		m.unconfirmed = append(m.unconfirmed, l.last)
+		m.give(l.last, lane)
 		t.IDs, t.made, t.Last = append(t.IDs, l.last), append(t.made, now), l.last
 	}
 	// While many requests wait, sending turns in batches delays none of them.
-	many := len(given) > 0 && float64(l.waiting(now)) > 2*batch.Seconds()*l.control.Pace()
+	many := len(given) > 0 && float64(l.waiting(now).Sum()) > 2*batch.Seconds()*l.control.Pace()
 	for m, t := range given {
 		l.g.out.turn(m.id, t, many && !t.Probing)
 	}
 }
 
-// next returns the member that gets the next turn. At least one member must want a turn.
-func (l *leader) next(now time.Duration) *member {
-	i := slices.IndexFunc(l.ring, func(m *member) bool { return m.wants(now) > 0 })
-	m := l.ring[i]
-	l.ring = append(slices.Delete(l.ring, i, i+1), m)
-	return m
+// mostPassed is the maximum number of consecutive turns that go to other priorities while
+// requests of one priority wait, as in a process.
+const mostPassed = 9
+
+// next returns the member that gets the next turn, and the priority of the request that
+// the turn is meant for. At least one member must want a turn.
+func (l *leader) next(now time.Duration) (m *member, lane int) {
+	lane = -1
+	waiting := l.waiting(now)
+	for i, n := range waiting {
+		if n > 0 && (lane < 0 || l.passed[i] >= mostPassed && l.passed[lane] < mostPassed) {
+			lane = i
+		}
+		l.passed[i]++
+	}
+	l.passed[lane] = 0
+	ring := l.rings[lane]
+	i := slices.IndexFunc(ring, func(m *member) bool { return m.wants(now)[lane] > 0 })
+	m = ring[i]
+	l.rings[lane] = append(slices.Delete(ring, i, i+1), m)
+	return m, lane
 }
 
 // wake schedules a call to dispatch after d.

@@ -53,7 +53,13 @@ func (g *Gate) claim(name, key string, known state) {
 		}
 		defer g.leases.Done()
 		started, length := g.now(), g.distance().lease()
+		if g.distance() >= farthest {
+			length = 0 // this process can follow a near leader, but cannot lead
+		}
 		s, err := g.ask(lease{name: name, length: length, known: known})
+		if err == nil && s.Leader == "" && length == 0 {
+			g.fail(started, errSlow)
+		}
 		if err != nil || s.Leader == "" {
 			return
 		}
@@ -85,7 +91,7 @@ func (g *Gate) leasing() bool {
 }
 
 // renew extends the lease, or gives up the lead if there have been no requests for a
-// while.
+// while or if this process is too far away from the server.
 func (l *leader) renew() {
 	g := l.g
 	if !g.leasing() {
@@ -96,7 +102,7 @@ func (l *leader) renew() {
 	now := g.now()
 	ended := l.ended
 	s := l.state(now)
-	idle := now-l.heard > leaderIdle && s.Pause == 0 && len(l.turns) == 0
+	leave := now-l.heard > leaderIdle && s.Pause == 0 && len(l.turns) == 0 || l.tooFar(now)
 	l.forget(now)
 	if !ended && now-l.noticed > noticeAgain {
 		l.notice(now)
@@ -110,7 +116,7 @@ func (l *leader) renew() {
 		return
 	}
 	length := g.distance().lease()
-	if idle {
+	if leave {
 		length = 0
 		l.resign()
 	}
@@ -118,7 +124,7 @@ func (l *leader) renew() {
 	l.mu.Lock()
 	switch {
 	case l.ended:
-		if idle { // tell all processes, so that the next request does not ask a leader that has left
+		if leave { // tell all processes, so that the next request does not ask a leader that has left
 			s.Leader = nobody
 			g.out.notice(l.name, s)
 		}

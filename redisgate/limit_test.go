@@ -37,3 +37,51 @@ func TestFleetUsesTheLimitThatTheServiceStatesToOneProcess(t *testing.T) {
 		c.wait(t)
 	})
 }
+
+// The service may state different limits to different processes, as when it has several.
+func TestStatsShowOnlyTheLimitThatTheLeaderUses(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, w *world) {
+		var gates []*Gate
+		var locals []*gate.Adaptive
+		for range 2 {
+			client, local := w.client(), new(gate.Adaptive)
+			g := New(client, Options{Local: local, Logger: slog.New(slog.DiscardHandler)})
+			t.Cleanup(func() { g.Close(); client.Close() })
+			gates, locals = append(gates, g), append(locals, local)
+		}
+		limits := []gate.Limit{{Requests: 21, Per: time.Second}, {Requests: 50, Per: time.Second}}
+		a := newAccount(50, 50, time.Second)
+		a.trip = 20 * time.Millisecond
+		refuse := func(i int) { // a request of the process is throttled, with its limit
+			r := gate.Request{Key: "k"}
+			ticket, err := gates[i].Wait(t.Context(), r)
+			assert.NoError(t, err)
+			gates[i].Observe(r, ticket, gate.Outcome{Result: gate.Throttled, RetryAfter: time.Second, Limit: limits[i]})
+		}
+		shown := func() (both [2]gate.Limit) {
+			for i, l := range locals {
+				s, ok := l.Stats("k")
+				assert.True(t, ok)
+				both[i] = s.Limit
+			}
+			return both
+		}
+		c := start(gates, 20, 1<<40, "k", a)
+		time.Sleep(5 * time.Second)
+		refuse(0)
+		time.Sleep(2 * time.Second)
+		refuse(1)
+		time.Sleep(2 * time.Second)
+		assert.Equal(t, [2]gate.Limit{{}, limits[1]}, shown())
+		for i := range gates { // after many different statements, the controller ignores others
+			for range 8 {
+				limits[i].Requests++
+				refuse(i)
+				time.Sleep(2 * time.Second)
+			}
+		}
+		assert.NotEqual(t, limits[1], shown()[1])
+		c.left.Store(0)
+		c.wait(t)
+	})
+}

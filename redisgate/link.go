@@ -25,17 +25,21 @@ type link struct {
 	most       float64       // maximum requests per second of all members together; 0: not known
 	sharing    int           // number of members that share most
 	mostAt     time.Duration // when the leader reported most and sharing
-	believed   bool          // whether the leader uses the limit that the service has stated
+	believed   bool          // whether the leader uses a limit that the service has stated
+	believes   *stated       // that limit; nil: not known
+	stated     stated        // the limit that the service stated to this process
 	trip       time.Duration // time from sending a request to its response, smoothed; 0: not known
 	probing    bool          // whether the next turn is the first one after a pause of the fleet
 	turns      []slot        // turns that have arrived but are not used yet, ordered by time
+	lag        lag           // when to use turns
 	flying     []slot        // turns of requests in flight
 	seen       uint64        // the latest turn that was handed out before the leader's latest message
 	waiting    int           // number of waiting requests, as last reported by the gate; canceled ones are not subtracted
+	lanes      fleet1.Lanes  // the priorities of the waiting requests, as last reported by the gate
 	told       time.Duration // when the latest periodic report was sent
 	untold     bool          // whether any outcomes are waiting for the next report
 	stamped    time.Duration // when the latest question was sent
-	reported   int           // how many of the waiting requests the leader knows about
+	reported   fleet1.Lanes  // how many of the waiting requests the leader knows about
 	unanswered time.Duration // when this process began to wait for a reply; 0: it expects no reply
 	asked      time.Duration // when the oldest unanswered question was sent; 0: no question is unanswered
 	timer      *time.Timer
@@ -74,12 +78,45 @@ func (l *link) report(change func(*report)) {
 func (l *link) reportLater(change func(*report)) bool {
 	return l.g.out.amend(l.name, func(r *report) {
 		r.to = l.Leader
-		r.Waiting = 0
-		if l.solo == nil {
-			r.Waiting = max(l.waiting-len(l.turns), 0)
-		}
+		r.wait(l.needed(len(l.turns)))
 		change(r)
 	})
+}
+
+// needed returns how many requests of each priority need a turn that this process does
+// not hold yet. The turns that it holds go to its most urgent requests.
+func (l *link) needed(held int) (need fleet1.Lanes) {
+	if l.solo != nil {
+		return need
+	}
+	n := max(l.waiting-held, 0)
+	need[0] = min(max(l.lanes[0]-held, 0), n)
+	need[2] = min(l.lanes[2], n-need[0])
+	need[1] = n - need[0] - need[2]
+	return need
+}
+
+// Ranked implements fleet1.Ranking.
+func (l *link) Ranked(waiting fleet1.Lanes) { l.lanes = waiting }
+
+// known reports whether the leader knows that more requests wait, and that some of them
+// have the most urgent of the priorities.
+func (l *link) known() bool {
+	for i, n := range l.lanes {
+		if n > 0 {
+			return l.reported[i] > 0
+		}
+	}
+	return l.reported != fleet1.Lanes{} // the gate has not told the priorities yet
+}
+
+// served subtracts n turns from what the leader knows. The most urgent requests get
+// nearly all turns.
+func (l *link) served(n int) {
+	for i, m := range l.reported {
+		l.reported[i] = max(m-n, 0)
+		n = max(n-m, 0)
+	}
 }
 
 // Next returns the earliest time at which the next request may be sent. If no turn is
@@ -159,7 +196,7 @@ func (l *link) Accepted(now time.Duration, s fleet1.Send) {
 // for the next message as long as the leader knows that more requests wait in this
 // process.
 func (l *link) outcome(now time.Duration, change func(*report)) {
-	if l.reported > 0 && now > l.pause+settled {
+	if l.known() && now > l.pause+settled {
 		l.untold = true
 		l.reportLater(change)
 		return
@@ -199,7 +236,7 @@ func (l *link) Refused(now time.Duration, s fleet1.Send, retryAfter time.Duratio
 		l.pause = max(l.pause, l.solo.Paused())
 	} else {
 		l.pause = max(l.pause, now+cmp.Or(retryAfter, defaultPause))
-		l.reported = 0 // the reported number will be out of date at the end of the pause
+		l.reported = fleet1.Lanes{} // the reported number will be out of date at the end of the pause
 		l.report(func(r *report) { r.throttle(throttled{s.Turn, retryAfter}) })
 	}
 	if now+retryAfter >= l.pause || news { // the other processes have to know the longest pause
@@ -212,19 +249,23 @@ func (l *link) Refused(now time.Duration, s fleet1.Send, retryAfter time.Duratio
 // Stated tells the leader the limit that the service stated with the latest refused
 // request. A process that is alone uses the limit itself.
 func (l *link) Stated(requests int, per time.Duration) {
+	l.stated = stated{requests, per}
 	if l.solo != nil {
 		l.solo.Stated(requests, per)
 		return
 	}
-	l.report(func(r *report) { r.Stated = &stated{requests, per} })
+	news := l.stated
+	l.report(func(r *report) { r.Stated = &news })
 }
 
-// Believed reports whether the stated limit sets the pace.
+// Believed reports whether the limit that the service stated to this process sets the
+// pace. The leader may use one that the service stated to another process.
 func (l *link) Believed() bool {
 	if l.solo != nil {
-		return l.solo.Believed()
+		requests, per := l.solo.Statement()
+		return l.solo.Believed() && l.stated == stated{requests, per}
 	}
-	return l.believed
+	return l.believed && (l.believes == nil || *l.believes == l.stated)
 }
 
 // landed removes a turn from those in flight. It returns when the turn was used, or 0
@@ -355,10 +396,10 @@ func (l *link) ask(now time.Duration) {
 	case l.Leader == "":
 		l.question(now)
 		return
-	case l.waiting > 0 && l.reported > 0: // the leader still has turns to hand out
+	case l.waiting > 0 && l.known(): // the leader still has turns to hand out
 		l.reportLater(func(*report) {})
 	default:
-		l.reported = l.waiting
+		l.reported = l.needed(0)
 		l.report(func(*report) {})
 	}
 	if l.waiting > 0 {
@@ -383,15 +424,12 @@ func (l *link) question(now time.Duration) {
 		l.g.claim(l.name, l.key, state{Pause: min(max(l.pause-now, 0), maxPause), Members: l.Members, Learned: l.knowledge()})
 		return
 	}
-	l.reported, l.asked = l.waiting, cmp.Or(l.asked, now)
+	l.reported, l.asked = l.needed(0), cmp.Or(l.asked, now)
 	l.told, l.stamped, l.untold = now, now, false
 	l.report(func(r *report) {
 		r.Stamp, r.Seen = l.g.now(), l.seen
 		r.Flying = numbers(slices.Concat(l.turns, l.flying)...)
 	})
-	if l.solo != nil {
-		l.reported = 0
-	}
 }
 
 // knowledge returns the knowledge that this process would start with if it became the
@@ -453,7 +491,7 @@ func (l *link) tick(now time.Duration) {
 		l.wake(now, l.pause-now+askAgain)
 	case l.unanswered != 0 && now-l.unanswered >= l.g.distance().patience():
 		l.goAlone(now)
-	case l.waiting > 0 && l.reported > 0 && now < since+askAgain && now < l.stamped+memberGone:
+	case l.waiting > 0 && l.known() && now < since+askAgain && now < l.stamped+memberGone:
 		// Turns are arriving, so all is well.
 		if now-l.told >= tellEvery {
 			l.tell(now)
@@ -476,7 +514,7 @@ func (l *link) tick(now time.Duration) {
 // tell sends the leader the outcomes that have not been sent yet.
 func (l *link) tell(now time.Duration) {
 	l.told, l.untold = now, false
-	l.reported = l.waiting
+	l.reported = l.needed(0)
 	l.report(func(*report) {})
 }
 
@@ -497,7 +535,7 @@ func (l *link) goAlone(now time.Duration) {
 		l.solo = h.Close(max(l.pause-h.Now, 0))
 	}
 	l.pause = max(l.pause, l.solo.Paused())
-	l.turns, l.probing, l.reported, l.Leader = nil, false, 0, ""
+	l.turns, l.probing, l.reported, l.Leader = nil, false, fleet1.Lanes{}, ""
 	l.unanswered, l.asked = 0, 0
 	l.g.out.forget(l.name)
 	l.due = 0
@@ -514,8 +552,8 @@ func (l *link) follow(now time.Duration, id string) {
 	if id == nobody {
 		l.Leader = ""
 	}
-	l.turns, l.probing, l.asked, l.seen, l.most = nil, false, 0, 0, 0
-	l.reported = l.waiting
+	l.turns, l.probing, l.asked, l.seen, l.most, l.lag = nil, false, 0, 0, 0, lag{}
+	l.reported = l.needed(0)
 	l.report(func(r *report) {
 		if l.history != nil && l.Learned == nil {
 			r.History = newHistory(*l.history, now)
@@ -533,7 +571,7 @@ func (l *link) learn(now time.Duration, n note, at time.Duration) {
 	l.state = l.merge(n.state)
 	l.Leader = leader
 	if until := now + n.paused - at; until > max(l.pause, now) {
-		l.pause, l.reported = until, 0
+		l.pause, l.reported = until, fleet1.Lanes{}
 		l.handBack()
 		if l.untold { // the leader uses the outcomes to find the reason for the pause
 			l.tell(now)
@@ -549,6 +587,7 @@ func (l *link) learn(now time.Duration, n note, at time.Duration) {
 
 // granted accepts turns from an account's leader.
 func (g *Gate) granted(t *turns) {
+	g.heard(t.From, t.Away)
 	g.mu.Lock()
 	u, used := g.keys[t.Name]
 	took, away := g.now()-t.Stamp, g.distance()
@@ -566,10 +605,11 @@ func (g *Gate) granted(t *turns) {
 		l.forgetKnown(t)
 		l.reportLater(func(r *report) {
 			r.Got = append(r.Got, t.IDs...)
-			r.Waiting = max(r.Waiting-len(t.IDs), 0)
+			r.wait(l.needed(len(l.turns) + len(t.IDs)))
 		})
 		l.seen = max(l.seen, t.Last)
-		l.most, l.sharing, l.mostAt, l.believed = t.Most, t.Sharing, now, t.Believed
+		l.most, l.sharing, l.mostAt = t.Most, t.Sharing, now
+		l.believed, l.believes = t.Believed, t.Stated
 		if t.Stamp > 0 {
 			l.asked = 0
 		}
@@ -579,17 +619,21 @@ func (g *Gate) granted(t *turns) {
 		t.Leader = "" // the leader is in From, which was checked above
 		l.state = l.merge(t.state)
 		if until := now + away.left(t.Pause); until > max(l.pause, now) {
-			l.pause, l.reported = until, 0
+			l.pause, l.reported = until, fleet1.Lanes{}
 		}
 		switch {
 		case late && l.solo == nil:
 			l.goAlone(now)
 		case l.solo != nil && t.Stamp > 0 && took <= away.turn() && g.usable():
 			l.pause = max(l.pause, l.solo.Paused())
-			l.solo, l.reported = nil, 0
+			l.solo, l.reported = nil, fleet1.Lanes{}
+		}
+		ready := max(now, l.pause)
+		if t.At > 0 && len(t.IDs) > 0 && !t.Probing {
+			ready = max(ready, t.At+l.lag.after(now, now-t.At))
 		}
 		for i, id := range t.IDs {
-			at := max(now, l.pause)
+			at := ready
 			if t.Offsets != nil {
 				at += t.Offsets[i]
 			}
@@ -605,7 +649,7 @@ func (g *Gate) granted(t *turns) {
 			return l
 		}
 		l.probing = l.probing || t.Probing
-		l.reported -= len(t.IDs)
+		l.served(len(t.IDs))
 		l.spare()
 		return l
 	})

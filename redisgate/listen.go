@@ -75,7 +75,7 @@ func (g *Gate) receive(b []byte) {
 	}
 	switch {
 	case m.Echo != 0:
-		if took := g.now() - m.Echo; took <= min(g.distance().tooSlow(), time.Duration(farthest)) {
+		if g.near(g.now() - m.Echo) {
 			g.recover()
 		} else {
 			g.fail(m.Echo, errSlow)

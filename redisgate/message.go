@@ -11,7 +11,7 @@ import (
 
 // A message is what processes send to each other through the server. Exactly one of its
 // fields is set. All times in a message are durations, except stamps, which only their
-// sender interprets.
+// sender interprets, and turns.At, which receivers compare only with other values of it.
 type message struct {
 	Report *report       `json:"r,omitempty"`
 	Turns  *turns        `json:"t,omitempty"`
@@ -26,6 +26,8 @@ type report struct {
 	Name      string        `json:"n"`
 	From      string        `json:"f"`
 	Waiting   int           `json:"w,omitempty"` // number of requests that need a turn
+	Urgent    int           `json:"i,omitempty"` // how many of them are gate.Interactive
+	Bulk      int           `json:"b,omitempty"` // how many of them are gate.Bulk
 	Got       []uint64      `json:"g,omitempty"` // turns that have arrived at the sender
 	Stamp     time.Duration `json:"s,omitempty"` // the time of the report, by the sender's clock, if the sender wants a reply
 	Flying    []uint64      `json:"l,omitempty"` // all turns that the sender holds; only set with Stamp
@@ -37,9 +39,21 @@ type report struct {
 	Others    int           `json:"o,omitempty"` // number of accepted requests that had no turn
 	Stated    *stated       `json:"d,omitempty"` // the limit that the service stated with a 429
 	History   *history      `json:"h,omitempty"`
+	Away      time.Duration `json:"z,omitempty"` // distance from the sender to the server; 0: not known
 
 	to string      // ID of the leader; "": not known yet
 	at []time.Time // when each element of Throttled was recorded
+}
+
+// lanes returns how many requests of each priority need a turn. Those of a process of a
+// version that reports no priorities are all gate.Normal.
+func (r *report) lanes() fleet1.Lanes {
+	return fleet1.Lanes{r.Urgent, r.Waiting - r.Urgent - r.Bulk, r.Bulk}
+}
+
+// wait sets how many requests of each priority need a turn.
+func (r *report) wait(l fleet1.Lanes) {
+	r.Waiting, r.Urgent, r.Bulk = l.Sum(), l[0], l[2]
 }
 
 func (r *report) throttle(x throttled) {
@@ -67,6 +81,14 @@ type stated struct {
 	Per      time.Duration `json:"p"`
 }
 
+// sane returns s, or nil if no service can have stated it.
+func (s *stated) sane() *stated {
+	if s != nil && (s.Requests <= 0 || s.Per <= 0) {
+		return nil
+	}
+	return s
+}
+
 // A history is a fleet1.History that holds ages instead of times.
 type history struct {
 	Marks  []fleet1.Mark `json:"m"`
@@ -88,11 +110,13 @@ type turns struct {
 	From     string          `json:"f"`
 	IDs      []uint64        `json:"i,omitempty"`
 	Offsets  []time.Duration `json:"o,omitempty"` // how long to wait before using each turn; nil: no wait
+	At       time.Duration   `json:"a,omitempty"` // when the leader sent the turns, by its own clock; 0: not known
 	Last     uint64          `json:"l,omitempty"` // the latest turn that the leader has handed out to any process
 	Stamp    time.Duration   `json:"s,omitempty"` // the stamp of the report that this message replies to; 0: the message is not a reply
 	Most     float64         `json:"v,omitempty"` // maximum requests per second of all members together; 0: not known
 	Sharing  int             `json:"h,omitempty"` // about how many members share Most with the receiver, including the receiver
 	Believed bool            `json:"c,omitempty"` // whether the leader uses the limit that the service has stated
+	Stated   *stated         `json:"d,omitempty"` // that limit; nil: none, or not known
 	Probing  bool            `json:"b,omitempty"` // whether the first of these turns is the first one after a pause
 	state
 
@@ -109,6 +133,7 @@ type notice struct {
 // A state is what the fleet knows about an account.
 type state struct {
 	Leader  string          `json:"e,omitempty"`
+	Away    time.Duration   `json:"w,omitempty"` // distance from the leader to the server; 0: not known
 	Pause   time.Duration   `json:"p,omitempty"` // time left until the pause ends
 	Members int             `json:"m,omitempty"` // number of processes that use the account
 	Learned *fleet1.Learned `json:"k,omitempty"`
@@ -117,7 +142,9 @@ type state struct {
 // merge returns s updated with those fields of anew that are set. Pause is always taken
 // from anew.
 func (s *state) merge(anew state) state {
-	anew.Leader = cmp.Or(anew.Leader, s.Leader)
+	if anew.Leader == "" {
+		anew.Leader, anew.Away = s.Leader, s.Away
+	}
 	anew.Members = cmp.Or(anew.Members, s.Members)
 	anew.Learned = cmp.Or(anew.Learned, s.Learned)
 	return anew
@@ -170,19 +197,19 @@ func isID(s string) bool { return s != "" && len(s) <= maxName }
 func isName(s string) bool { return len(s) == nameLength }
 
 func (r *report) check() bool {
-	if !isName(r.Name) || !isID(r.From) || r.Waiting < 0 || r.Stamp < 0 || r.Others < 0 {
+	if !isName(r.Name) || !isID(r.From) || r.Waiting < 0 || r.Urgent < 0 || r.Bulk < 0 || r.Away < 0 || r.Stamp < 0 || r.Others < 0 {
 		return false
 	}
 	r.Waiting, r.Others = min(r.Waiting, maxCount), min(r.Others, maxCount)
+	r.Urgent = min(r.Urgent, r.Waiting)
+	r.Bulk = min(r.Bulk, r.Waiting-r.Urgent)
 	for i, x := range r.Throttled {
 		if x.After < 0 {
 			return false
 		}
 		r.Throttled[i].After = min(x.After, maxPause)
 	}
-	if s := r.Stated; s != nil && (s.Requests <= 0 || s.Per <= 0) {
-		r.Stated = nil
-	}
+	r.Stated = r.Stated.sane()
 	if r.History != nil && !r.History.check() {
 		r.History = nil // the 429 in the same report is still news
 	}
@@ -211,11 +238,15 @@ func (t *turns) check(now time.Duration) bool {
 	if len(t.Offsets) != len(t.IDs) || slices.ContainsFunc(t.Offsets, func(d time.Duration) bool { return d < 0 || d > maxOffset }) {
 		t.Offsets = nil
 	}
+	t.Stated = t.Stated.sane()
+	if t.At < 0 || t.At > maxAge {
+		t.At = 0
+	}
 	return isName(t.Name) && isID(t.From) && t.Most >= 0 && t.Sharing >= 0 && t.Stamp >= 0 && t.Stamp <= now && !slices.Contains(t.IDs, 0) && t.state.check()
 }
 
 func (s *state) check() bool {
-	if len(s.Leader) > maxName || s.Pause < 0 || s.Members < 0 {
+	if len(s.Leader) > maxName || s.Away < 0 || s.Pause < 0 || s.Members < 0 {
 		return false
 	}
 	s.Pause = min(s.Pause, maxPause)

@@ -63,6 +63,7 @@ func TestParseRejectsNonsenseAndClampsLargeValues(t *testing.T) {
 		"a notice":                                   {message{Notice: &notice{name, state{Pause: 1, Learned: &good}}}, message{Notice: &notice{name, state{Pause: 1, Learned: &good}}}},
 		"a notice with an invalid account name":      {message{Notice: &notice{name + "x", state{}}}, dropped},
 		"a negative pause":                           {message{Notice: &notice{name, state{Pause: -1}}}, dropped},
+		"a leader at a negative distance":            {message{Notice: &notice{name, state{Leader: "other", Away: -1}}}, dropped},
 		"a pause of two days":                        {message{Notice: &notice{name, state{Pause: 2 * maxPause}}}, message{Notice: &notice{name, state{Pause: maxPause}}}},
 		"a leader with a long name":                  {message{Notice: &notice{name, state{Leader: long}}}, dropped},
 		"too many members":                           {message{Notice: &notice{name, state{Members: 1 << 40}}}, message{Notice: &notice{name, state{Members: maxCount}}}},
@@ -77,6 +78,10 @@ func TestParseRejectsNonsenseAndClampsLargeValues(t *testing.T) {
 		"a report":                                   {rep(report{Waiting: 3, Others: 2, Throttled: []throttled{{1, time.Second}}}), rep(report{Waiting: 3, Others: 2, Throttled: []throttled{{1, time.Second}}})},
 		"a report without a sender":                  {message{Report: &report{Name: name, Waiting: 3}}, dropped},
 		"a negative number of waiting requests":      {rep(report{Waiting: -1}), dropped},
+		"a negative number of urgent requests":       {rep(report{Waiting: 3, Urgent: -1}), dropped},
+		"a negative number of bulk requests":         {rep(report{Waiting: 3, Bulk: -1}), dropped},
+		"more urgent requests than waiting ones":     {rep(report{Waiting: 3, Urgent: 4, Bulk: 4}), rep(report{Waiting: 3, Urgent: 3})},
+		"a negative distance":                        {rep(report{Away: -1}), dropped},
 		"a negative number of other requests":        {rep(report{Others: -1}), dropped},
 		"a report with a negative stamp":             {rep(report{Stamp: -1}), dropped},
 		"too many waiting and other requests":        {rep(report{Waiting: 1 << 40, Others: 1 << 40}), rep(report{Waiting: maxCount, Others: maxCount})},
@@ -87,6 +92,9 @@ func TestParseRejectsNonsenseAndClampsLargeValues(t *testing.T) {
 		"a stated limit with a negative window":      {rep(report{Waiting: 1, Stated: &stated{200, -1}}), rep(report{Waiting: 1})},
 		"a negative offset":                          {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, Offsets: []time.Duration{-1}}}, message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}}}},
 		"more offsets than turns":                    {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, Offsets: []time.Duration{1, 2}}}, message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}}}},
+		"a negative time of turns":                   {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, At: -1}}, message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}}}},
+		"a time of turns in 200 years":               {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, At: 2 * maxAge}}, message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}}}},
+		"turns with a stated limit of 0 requests":    {message{Turns: &turns{Name: name, From: "other", Stated: &stated{0, 1}}}, message{Turns: &turns{Name: name, From: "other"}}},
 		"a negative maximum rate":                    {message{Turns: &turns{Name: name, From: "other", Most: -1}}, dropped},
 		"a history":                                  {rep(report{History: &history{Marks: marks(9, 1), Flying: 1, Age: 1}}), rep(report{History: &history{Marks: marks(9, 1), Flying: 1, Age: 1}})},
 		"a history out of order":                     {rep(report{History: &history{Marks: marks(9, 10)}}), rep(report{History: &history{Marks: marks(9, 9)}})},
@@ -126,9 +134,9 @@ func TestNonsenseFromOtherProcessesIsDroppedOrClamped(t *testing.T) {
 		``, `null`, `7`, `[]`, `{}`, `{"r":{}}`, `{"t":{}}`, `{"n":{}}`, `{"h":"ME"}`,
 		`{"e":-9223372036854775808}`,
 		report(`"w":-1`), report(`"w":9223372036854775807`),
-		report(`"o":-1`), report(`"o":1000000000000000000`),
+		report(`"w":1,"i":-1`), report(`"w":1,"b":9223372036854775807`), report(`"w":1,"i":9223372036854775807,"b":9223372036854775807`), report(`"o":-1`), report(`"o":1000000000000000000`),
 		report(`"s":-1`), report(`"s":1,"l":[0]`), report(`"s":1,"e":18446744073709551615`), report(`"x":[{}],"d":{"n":-5,"p":-5}`), report(`"x":[{}],"d":{"n":9223372036854775807,"p":1}`),
-		granted(`"i":[1],"o":[9223372036854775807]`), granted(`"v":-1`), granted(`"v":1e-308`), granted(`"l":18446744073709551615`),
+		granted(`"i":[1],"o":[9223372036854775807]`), granted(`"v":-1`), granted(`"i":[1],"a":-9223372036854775808`), granted(`"i":[1],"a":9223372036854775807`), granted(`"i":[1],"a":3000000000000000000`), granted(`"v":1e-308`), granted(`"l":18446744073709551615`),
 		report(`"x":[{"a":-1}]`), report(`"x":[{"a":-9223372036854775808}]`),
 		report(`"h":{}`), report(`"h":{"m":[{"At":1,"Accepted":5},{"At":9,"Accepted":1}],"f":-3,"a":-1}`),
 		report(`"h":{"m":[{"At":-9223372036854775808,"Accepted":-5}],"f":9223372036854775807,"a":9223372036854775807}`),
@@ -183,12 +191,12 @@ func TestMessageWithNaNIsSkippedAndTheOthersAreSent(t *testing.T) {
 
 func FuzzMessage(f *testing.F) {
 	k := fleet1.Learned{Pace: 1, Lo: 1, Best: 1, Burst: 1, Burst0: 1, Trip: 1, Silence: 1, Holding: 10}
-	s := state{Leader: "other", Pause: time.Second, Members: 2, Learned: &k}
+	s := state{Leader: "other", Away: 1, Pause: time.Second, Members: 2, Learned: &k}
 	name := defaultNames().of("k")
 	for _, m := range []message{
-		{Report: &report{Name: name, From: "other", Waiting: 3, Stamp: 1, Got: []uint64{1}, Flying: []uint64{1}, Unsent: []uint64{2}, Throttled: []throttled{{1, time.Second}}, Others: 3, Seen: 1, Stated: &stated{200, time.Minute}}},
+		{Report: &report{Name: name, From: "other", Waiting: 3, Urgent: 1, Bulk: 1, Away: 1, Stamp: 1, Got: []uint64{1}, Flying: []uint64{1}, Unsent: []uint64{2}, Throttled: []throttled{{1, time.Second}}, Others: 3, Seen: 1, Stated: &stated{200, time.Minute}}},
 		{Report: &report{Name: name, From: "other", History: &history{Marks: []fleet1.Mark{{At: 9}, {At: 1, Accepted: 4}}, Flying: 1, Age: 1}}},
-		{Turns: &turns{Name: name, From: "other", IDs: []uint64{1, 2}, Stamp: 1, Probing: true, Offsets: []time.Duration{0, time.Second}, Last: 2, Most: 9, Believed: true, state: s}},
+		{Turns: &turns{Name: name, From: "other", IDs: []uint64{1, 2}, Stamp: 1, Probing: true, Offsets: []time.Duration{0, time.Second}, At: 5, Last: 2, Most: 9, Believed: true, Stated: &stated{200, time.Minute}, state: s}},
 		{Notice: &notice{name, s}},
 		{Echo: 5}, {Hello: "other"}, {Bye: "other"},
 	} {
@@ -240,7 +248,7 @@ func TestNoticesAndTurnsInABatchAreMergedLosslessly(t *testing.T) {
 				require.Len(t, letters, 2)
 				assert.Equal(t, &notice{"n", tt.notice}, letters[0].Notice)
 				assert.Equal(t, map[string]time.Duration{"n": tt.notice.Pause}, pauses)
-				assert.Equal(t, &turns{Name: "n", From: "me", IDs: []uint64{1, 2}, Stamp: 1, state: tt.turns}, letters[1].Turns)
+				assert.Equal(t, &turns{Name: "n", From: "me", IDs: []uint64{1, 2}, At: g.now(), Stamp: 1, state: tt.turns}, letters[1].Turns)
 			})
 		})
 	}

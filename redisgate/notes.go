@@ -16,6 +16,7 @@ type note struct {
 
 // noticed processes news about an account from another process or from the server.
 func (g *Gate) noticed(name string, s state) {
+	g.heard(s.Leader, s.Away)
 	s.Pause = g.distance().left(s.Pause)
 	g.mu.Lock()
 	n := g.notes[name]

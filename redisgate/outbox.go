@@ -199,6 +199,9 @@ func (o *outbox) empty(g *Gate) (letters []letter, pauses map[string]time.Durati
 	}
 	for key, t := range o.turns {
 		t.From = g.id
+		if len(t.IDs) > 0 {
+			t.At = g.now()
+		}
 		t.space(first[key[0]])
 		letters = append(letters, letter{g.names.inbox(key[1]), message{Turns: t}})
 	}
@@ -207,7 +210,7 @@ func (o *outbox) empty(g *Gate) (letters []letter, pauses map[string]time.Durati
 		if r.to == "" {
 			continue
 		}
-		r.From = g.id
+		r.From, r.Away = g.id, time.Duration(g.distance())
 		r.age()
 		letters = append(letters, letter{g.names.inbox(r.to), message{Report: r}})
 		delete(o.reports, name)

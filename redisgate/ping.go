@@ -17,9 +17,9 @@ return 1`
 // Ping checks that the gate can use the server. It connects, logs in, runs a script that
 // reads and writes the gate's keys, and sends itself a message. Call Ping once when the
 // program starts, with a deadline, to find a wrong address, a wrong password or a missing
-// permission. Ping also returns an error if the server takes 500 ms or more to reply,
-// because a server that far away is useless for a fleet: each process would fall back to
-// its own limit. You do not have to call Ping: the gate works without the server, and
+// permission. Ping also returns an error if the server takes 420 ms or more to reply,
+// because the process would then be in the fleet only while another process leads that is
+// nearer. You do not have to call Ping: the gate works without the server, and
 // joins the fleet as soon as it can.
 //
 // The error states which step failed, and wraps the error from the client or from ctx.
@@ -47,8 +47,8 @@ func (g *Gate) ping(ctx context.Context) error {
 	if err := g.client.Ping(ctx).Err(); err != nil {
 		return failed("use the server", err)
 	}
-	if trip := time.Since(began); trip >= time.Duration(farthest) {
-		return failed("work as a fleet", fmt.Errorf("the server takes %v to reply, and must take less than %v", trip.Round(time.Millisecond), time.Duration(farthest)))
+	if trip := time.Since(began); trip >= time.Duration(nearby) {
+		return failed("work as a fleet", fmt.Errorf("the server takes %v to reply, and must take less than %v", trip.Round(time.Millisecond), time.Duration(nearby)))
 	}
 	keys := []string{g.names.accounts, g.names.members}
 	if err := g.client.Eval(ctx, pingScript, keys, keep.Milliseconds(), name).Err(); err != nil {
@@ -56,6 +56,9 @@ func (g *Gate) ping(ctx context.Context) error {
 	}
 	if _, err := g.count(ctx, "0", false); err != nil {
 		return failed("join the fleet", err)
+	}
+	if err := g.client.ZRem(ctx, g.names.members, name).Err(); err != nil {
+		return failed("leave the fleet", err)
 	}
 	channel := g.names.inbox(g.id) + ":" + name
 	sub := g.client.Subscribe(ctx, channel, g.names.all)

@@ -32,6 +32,7 @@ func TestPingReportsWrongSettings(t *testing.T) {
 		"no permission for the keys": {user("keys", "resetkeys", "~other:*"), "redisgate: cannot keep accounts on the server: NOPERM"},
 		"no permission to write":     {user("write", "-hset"), "redisgate: cannot keep accounts on the server: "},
 		"no permission to count":     {user("count", "-zadd"), "redisgate: cannot join the fleet: "},
+		"no permission to leave":     {user("leave", "-zrem"), "redisgate: cannot leave the fleet: NOPERM"},
 		"no permission to subscribe": {user("subscribe", "-subscribe"),
 			"redisgate: cannot subscribe: NOPERM"},
 		"no permission for the channels": {user("channels", "resetchannels", "&other:*"), "redisgate: cannot subscribe: NOPERM"},
@@ -52,6 +53,29 @@ func TestPingReportsWrongSettings(t *testing.T) {
 			}
 			assert.ErrorContains(t, err, tt.message)
 		})
+	}
+}
+
+func TestPingFailsIfAnyCommandInTheREADMEIsDenied(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	commands := neededCommands(t)
+	for _, command := range commands {
+		rules := []any{"acl", "setuser", command, "on", ">secret", "~" + defaultNames().prefix + ":*", "&" + defaultNames().prefix + ":*"}
+		for _, other := range commands {
+			if other != command {
+				rules = append(rules, "+"+other)
+			}
+		}
+		s.ask(rules...)
+		client := redis.NewClient(&redis.Options{Addr: s.addr(), Username: command, Password: "secret"})
+		g := New(client, Options{Logger: slog.New(slog.DiscardHandler)})
+		ctx, cancel := context.WithTimeout(context.Background(), soon)
+		assert.Error(t, g.Ping(ctx), "the user may not use %s", command)
+		assert.NoError(t, ctx.Err(), "Ping took too long to notice that the user may not use %s", command)
+		cancel()
+		g.Close()
+		client.Close()
 	}
 }
 

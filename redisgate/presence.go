@@ -93,7 +93,7 @@ func (g *Gate) counted(v []any) {
 	}
 	g.mu.Unlock()
 	for _, e := range v[2:] {
-		if e, ok := e.([]any); ok && len(e) == 5 {
+		if e, ok := e.([]any); ok && len(e) == 6 {
 			if name, ok := e[0].(string); ok && isName(name) {
 				if s, ok := parseState(e[1:]); ok {
 					g.noticed(name, s)

@@ -17,6 +17,7 @@ import (
 //	p  when the pause ends
 //	l  the leader
 //	e  when the leader's lease ends
+//	d  the leader's distance to the server in ms; missing: not known
 //	k  what was learned
 //	m  how many processes use the account
 //	s  when this field of the hash was written
@@ -50,11 +51,12 @@ local function decode(name, raw)
     redis.call('HSET', KEYS[1], name, cjson.encode(v))
   end
   v.p = math.min(v.p, now + 86400000)
+  if not number(v.d, 86400000) then v.d = 0 end
   return v
 end
 local function get(name)
   local raw = redis.call('HGET', KEYS[1], name)
-  return raw and decode(name, raw) or {p = 0, e = 0, l = '', k = '', m = 0}
+  return raw and decode(name, raw) or {p = 0, e = 0, d = 0, l = '', k = '', m = 0}
 end
 local function put(name, v)
   v.s = now
@@ -74,20 +76,20 @@ return 1`
 
 	// leadScript makes a process the leader of an account unless another process already
 	// is. If the length of the lease is 0, the process gives up the lead. leadScript
-	// returns the leader, how long the pause lasts, what was learned, and how many
-	// processes use the account.
+	// returns the leader, how long the pause lasts, what was learned, how many
+	// processes use the account, and how far away the leader is.
 	leadScript = redis.NewScript(load + `
 local name, id, lease = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local v = get(name)
 if v.l ~= '' and v.l ~= id and v.e > now then
-  return {v.l, math.max(v.p - now, 0), v.k, v.m}
+  return {v.l, math.max(v.p - now, 0), v.k, v.m, v.d}
 end
-v.l, v.e = id, now + lease
+v.l, v.e, v.d = id, now + lease, tonumber(ARGV[9])
 if lease == 0 then v.l = '' end
 if ARGV[5] ~= '' and (v.k == '' or ARGV[7] == '1') then v.k, v.m = ARGV[5], tonumber(ARGV[8]) end
 v.p = math.max(v.p, now + tonumber(ARGV[6]))
 put(name, v)
-return {v.l, v.p - now, v.k, v.m}`)
+return {v.l, v.p - now, v.k, v.m, v.d}`)
 
 	// countScript records that a process is alive, and scans some of the accounts,
 	// starting at a cursor. It removes accounts that are out of date. It returns how
@@ -109,7 +111,7 @@ for i = 1, #some[2], 2 do
     redis.call('HDEL', KEYS[1], name)
   elseif ARGV[5] == '1' then
     local leader = v.e > now and v.l or ''
-    out[#out + 1] = {name, leader, math.max(v.p - now, 0), v.k, v.m}
+    out[#out + 1] = {name, leader, math.max(v.p - now, 0), v.k, v.m, v.d}
   end
 end
 return out`)
@@ -166,7 +168,7 @@ func (g *Gate) take(ctx context.Context, l lease) (s state, err error) {
 	}
 	v, err := leadScript.Run(ctx, g.client, []string{g.names.accounts},
 		keep.Milliseconds(), l.name, g.id, l.length.Milliseconds(), learned,
-		l.known.Pause.Milliseconds(), replace, l.known.Members).Slice()
+		l.known.Pause.Milliseconds(), replace, l.known.Members, max(time.Duration(g.distance()).Milliseconds(), 1)).Slice()
 	if err != nil {
 		return s, err
 	}
@@ -181,17 +183,18 @@ func unexpected(answer []any) error { return fmt.Errorf("unexpected reply %v", a
 
 // parseState reads what leadScript and countScript return about an account.
 func parseState(v []any) (s state, ok bool) {
-	if len(v) != 4 {
+	if len(v) != 5 {
 		return s, false
 	}
 	leader, ok1 := v[0].(string)
 	pause, ok2 := v[1].(int64)
 	learned, ok3 := v[2].(string)
 	members, ok4 := v[3].(int64)
-	if !ok1 || !ok2 || !ok3 || !ok4 {
+	away, ok5 := v[4].(int64)
+	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 {
 		return s, false
 	}
-	s = state{Leader: leader, Pause: time.Duration(pause) * time.Millisecond, Members: int(members)}
+	s = state{Leader: leader, Away: time.Duration(away) * time.Millisecond, Pause: time.Duration(pause) * time.Millisecond, Members: int(members)}
 	if learned != "" {
 		s.Learned = new(fleet1.Learned)
 		if json.Unmarshal([]byte(learned), s.Learned) != nil {

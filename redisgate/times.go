@@ -15,6 +15,7 @@ const (
 	aliveEvery   = time.Second             // interval between reports from a process whose requests are all in flight
 	leaseTime    = 1500 * time.Millisecond // how long a leader leads without renewing its lease
 	renewLease   = 400 * time.Millisecond  // interval between renewals of a lease
+	minLead      = 2 * time.Second         // how long a leader leads before it passes the lead on to a nearer process
 	leaderIdle   = 5 * time.Second         // time without requests after which a leader resigns
 	memberFresh  = time.Second             // age of a member's latest report after which the member gets no turns
 	memberGone   = 3 * time.Second         // age of a member's latest report after which its turns are taken back
@@ -35,7 +36,9 @@ const (
 type distance time.Duration
 
 const (
-	farthest = distance(500 * time.Millisecond) // at this distance, processes continue alone
+	nearby   = distance(420 * time.Millisecond) // at this distance, a process does not join the fleet
+	farthest = distance(500 * time.Millisecond) // at this distance, a process leaves the fleet
+	unknown  = distance(500 * time.Millisecond) // what a distance that is not known yet may be
 	slowly   = 10 * time.Second                 // time constant with which the distance grows
 	slack    = patience - tooSlow               // allowance for the part of a round trip that is not spent on the network
 )
@@ -56,7 +59,7 @@ func (d distance) taken(trip, since time.Duration) distance {
 // command that needs a new connection takes three round trips.
 func (d distance) tooSlow() time.Duration {
 	if d == 0 {
-		d = farthest
+		d = unknown
 	}
 	return max(tooSlow, slack+time.Duration(4*d))
 }
@@ -68,6 +71,10 @@ func (d distance) turn() time.Duration { return max(patience-askAgain, time.Dura
 // patience returns how long requests wait for a reply before this process
 // continues alone.
 func (d distance) patience() time.Duration { return askAgain + d.turn() }
+
+// farther returns the distance beyond which a leader is too far away for a member at
+// distance d. The reply of a leader at that distance still arrives within turn.
+func (d distance) farther() distance { return 2*d + distance(50*time.Millisecond) }
 
 // lease returns how long a leader leads without renewing its lease. A lease command that
 // is older than this is no longer worth sending.

@@ -77,6 +77,12 @@ func (c *Controller) Believed() bool {
 	return c.statement.requests > 0 && c.statement.belief != disbelieved
 }
 
+// Statement returns the statement that Believed is about. It is not always the latest one,
+// because some statements are ignored.
+func (c *Controller) Statement() (requests int, per time.Duration) {
+	return int(c.statement.requests), time.Duration(math.Round(c.statement.per * float64(time.Second)))
+}
+
 // disbelieve drops the statement and returns to what was learned without it.
 func (c *Controller) disbelieve() {
 	s := &c.statement

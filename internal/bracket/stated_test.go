@@ -162,3 +162,17 @@ func TestStatedWindowsBeginWhenTheServicesWindowsBegin(t *testing.T) {
 	assert.Equal(t, at+15*time.Minute, c.statement.opened)
 	assert.Equal(t, 194.0, c.credit)
 }
+
+func TestTheStatementIsTheLatestOneThatWasNotIgnored(t *testing.T) {
+	c := New(0, []Mark{{}}, 1, time.Second)
+	c.Stated(30, 123456789*time.Nanosecond)
+	requests, per := c.Statement()
+	assert.Equal(t, 30, requests)
+	assert.Equal(t, 123456789*time.Nanosecond, per)
+	for n := range mostChanges + 3 {
+		c.Stated(n+1, time.Second)
+	}
+	requests, per = c.Statement()
+	assert.Equal(t, mostChanges-1, requests)
+	assert.Equal(t, time.Second, per)
+}

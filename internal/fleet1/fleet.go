@@ -63,6 +63,19 @@ type Pacer interface {
 	Trip() time.Duration
 }
 
+// Lanes are the numbers of waiting requests by priority, the most urgent first.
+type Lanes [3]int
+
+// Sum returns the number of waiting requests of all priorities.
+func (l Lanes) Sum() int { return l[0] + l[1] + l[2] }
+
+// A Ranking is a Pacer that also has to know the priorities of the waiting requests.
+// Ranked is called before Next, and before a [Visitor] sees the Pacer.
+type Ranking interface {
+	Pacer
+	Ranked(waiting Lanes)
+}
+
 // A History records what an account was allowed to send before it was throttled for the
 // first time.
 type History struct {

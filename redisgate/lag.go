@@ -1,0 +1,30 @@
+package redisgate
+
+import "time"
+
+// A lag decides when a process uses the turns that arrive, so that turns that were held up
+// on their way are not used all at once: together, they would exceed the limit. The lag is
+// the time from when the leader sent a turn to when the process may use it, without the
+// turn's offset. It follows the slowest turn at once, and then shrinks so slowly that the
+// fleet's pace rises by less than the margin that its controller keeps. The lag contains
+// the difference between two clocks, so only its changes mean something. The zero value is
+// ready to use.
+type lag struct {
+	long time.Duration
+	at   time.Duration // when long was computed; 0: never
+}
+
+const (
+	shrink = 40                     // a lag shrinks by a second in this many seconds
+	maxLag = 500 * time.Millisecond // longest time that a turn is kept before it is used
+)
+
+// after returns the lag after a turn has arrived that took that long.
+func (l *lag) after(now, took time.Duration) time.Duration {
+	if l.at == 0 {
+		l.long = took
+	}
+	l.long = min(max(l.long-(now-l.at)/shrink, took), took+maxLag)
+	l.at = max(now, 1)
+	return l.long
+}
