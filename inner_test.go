@@ -3,6 +3,7 @@ package iamhttp_test
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"math"
 	"net/http"
 	"sync"
@@ -143,6 +144,55 @@ func TestFetchingTokensThroughTheSameGateAtMostDoublesTheTime(t *testing.T) {
 			}
 			t.Logf("the calls took %v without token requests, and %v with them", took[false], took[true])
 			assert.LessOrEqual(t, took[true], 2*took[false])
+		})
+	}
+}
+
+// Token requests count against the limit too. If they were all sent at the end of a pause,
+// most of them would be throttled and begin the next one.
+func TestCallersThatEachNeedTokensFinishSoonerWithAGateThanWithoutOne(t *testing.T) {
+	for _, levels := range []int{1, 2} {
+		t.Run(fmt.Sprint(levels, " tokens for each call"), func(t *testing.T) {
+			var took [2]time.Duration
+			for i, g := range []gate.Gate{nil, new(gate.Adaptive)} {
+				synctest.Test(t, func(t *testing.T) {
+					server := allowing(20)
+					tr := &iamhttp.Transport{Gate: g, GateKey: gate.KeyByHost}
+					client := &http.Client{Transport: tr}
+					tr.Base = roundTripper(func(req *http.Request) (*http.Response, error) {
+						if level := len(req.URL.Path) - len("/"); level < levels {
+							token, err := http.NewRequestWithContext(context.Background(), "POST", "https://iam.example"+req.URL.Path+"t", nil)
+							require.NoError(t, err)
+							resp, err := client.Do(token)
+							if err != nil {
+								return nil, err
+							}
+							resp.Body.Close()
+						}
+						return server.RoundTrip(req)
+					})
+					start := time.Now()
+					var calls sync.WaitGroup
+					for range 100 {
+						calls.Go(func() {
+							ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+							defer cancel()
+							req, err := http.NewRequestWithContext(ctx, "GET", "https://iam.example/", nil)
+							require.NoError(t, err)
+							for { // without a gate, a token request may use up its attempts
+								if resp, err := tr.RoundTrip(req); err == nil {
+									resp.Body.Close()
+									return
+								}
+							}
+						})
+					}
+					calls.Wait()
+					took[i] = time.Since(start)
+				})
+			}
+			t.Logf("the calls took %v without a gate, and %v with one", took[0], took[1])
+			assert.Less(t, took[1], took[0])
 		})
 	}
 }

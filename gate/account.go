@@ -48,31 +48,30 @@ type account struct {
 	origin time.Time // all other times in the account are durations since origin
 	start  int64     // initial value of window
 
-	mu           sync.Mutex
-	gone         bool         // whether the account was forgotten, so that callers must get a new one
-	slow         int64        // replaces window while requests wait
-	pacer        fleet1.Pacer // decides when requests are sent; nil until a request is throttled
-	tickets      map[Ticket]sent
-	ticket       Ticket
-	lanes        lanes
-	inner        queue         // inner requests, which wait only for the end of a pause
-	given        time.Duration // how long recent requests that got no response had waited for one
-	givenAt      time.Duration // when given was last increased
-	answeredAt   time.Duration // when the latest request that got a response was sent
-	innerRefused int           // number of consecutive 429s without Retry-After for inner requests
-	sentAt       time.Duration // when a turn was last used
-	turned       int           // number of requests canceled or refused as too late since a turn was last used
-	came         int           // number of requests with a deadline that arrived since turnAway last checked all waiters
-	spare        float64       // number of requests that may be sent although the window is full
-	spareAt      time.Duration // when spare was computed
-	heard        time.Duration // when the latest response arrived or the latest request was sent
-	wake         *time.Timer
-	wakeAt       time.Duration
-	rng          *rand.Rand
-	throttled    time.Duration // when the latest pause began
-	seen         int64         // value of accepted at the latest sweep
-	stated       Limit         // the limit in the latest 429 that stated one
-	hold         hold          // keeps requests back until the window ends, if the service stated when that is
+	mu         sync.Mutex
+	gone       bool         // whether the account was forgotten, so that callers must get a new one
+	slow       int64        // replaces window while requests wait
+	pacer      fleet1.Pacer // decides when requests are sent; nil until a request is throttled
+	tickets    map[Ticket]sent
+	ticket     Ticket
+	lanes      lanes
+	inner      queue         // inner requests, which wait only for the end of a pause
+	given      time.Duration // how long recent requests that got no response had waited for one
+	givenAt    time.Duration // when given was last increased
+	answeredAt time.Duration // when the latest request that got a response was sent
+	sentAt     time.Duration // when a turn was last used
+	turned     int           // number of requests canceled or refused as too late since a turn was last used
+	came       int           // number of requests with a deadline that arrived since turnAway last checked all waiters
+	spare      float64       // number of requests that may be sent although the window is full
+	spareAt    time.Duration // when spare was computed
+	heard      time.Duration // when the latest response arrived or the latest request was sent
+	wake       *time.Timer
+	wakeAt     time.Duration
+	rng        *rand.Rand
+	throttled  time.Duration // when the latest pause began
+	seen       int64         // value of accepted at the latest sweep
+	stated     Limit         // the limit in the latest 429 that stated one
+	hold       hold          // keeps requests back until the window ends, if the service stated when that is
 }
 
 // A sent is an admitted request whose outcome is not known yet.
@@ -268,8 +267,9 @@ func (a *account) observe(t Ticket, o Outcome) {
 	}
 	switch o.Result {
 	case Throttled:
-		if s.inner {
-			a.refusedInner(now, min(max(o.RetryAfter, 0), longestPause))
+		if s.inner { // this pauses all processes
+			a.pacer.Refused(now, fleet1.Send{}, min(max(o.RetryAfter, 0), longestPause))
+			a.turnAway(now)
 			return
 		}
 	case Unknown:
@@ -280,9 +280,7 @@ func (a *account) observe(t Ticket, o Outcome) {
 		return
 	default:
 		a.accepted.Add(1)
-		if s.inner {
-			a.innerRefused = 0
-		} else {
+		if !s.inner {
 			a.pacer.Accepted(now, s.Send)
 			a.heardAfter(now, s)
 		}
@@ -377,11 +375,13 @@ func (a *account) dispatch() {
 			return
 		}
 		var w *waiter
+		var turn int
 		if a.hold.until > now {
-			w = free[a.lanes.next(func(i int) bool { return free[i] != nil })]
+			turn = a.lanes.next(func(i int) bool { return free[i] != nil })
+			w = free[turn]
 			w.queue.remove(w)
 		} else {
-			w = a.lanes.pop(a.pacer.Probing())
+			w, turn = a.lanes.pop(a.pacer.Probing())
 		}
 		// A waiter that is too late gives up its turn to the next waiter. If it is the
 		// only waiter, it is sent anyway now and then, because responses may have become
@@ -391,6 +391,7 @@ func (a *account) dispatch() {
 			w.ready <- &Error{Err: ErrDeadline}
 			continue
 		}
+		a.lanes.took(turn)
 		a.ticket++
 		w.ticket = a.ticket
 		// Requests that were turned away count as demand, just like waiting requests.
@@ -416,7 +417,9 @@ func (a *account) dispatchWindow(now time.Duration) {
 	for a.waiting() > 0 {
 		for ; a.waiting() > 0 && 2*a.flying.Load() < a.slow; a.heard = now {
 			a.flying.Add(1)
-			a.lanes.pop(false).ready <- nil
+			w, turn := a.lanes.pop(false)
+			a.lanes.took(turn)
+			w.ready <- nil
 		}
 		if a.waiting() == 0 {
 			break
@@ -489,7 +492,7 @@ func (a *account) visit(v fleet1.Visitor) bool {
 func (a *account) stats() (Stats, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	s := Stats{Waiting: a.waiting() + a.inner.n, Flying: int(a.flying.Load()) + len(a.tickets)}
+	s := Stats{Waiting: a.waiting() + a.inner.n, Flying: int(max(a.flying.Load()-a.entering.Load(), 0)) + len(a.tickets)}
 	if a.pacer != nil {
 		now := a.now()
 		s.Throttled, s.Pace, s.Pause = true, a.pacer.Pace(), max(a.pacer.Paused()-now, a.hold.until-now, 0)

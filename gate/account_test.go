@@ -446,3 +446,25 @@ func TestWaitersWakeAtTheirTurnEvenIfThePauseChanges(t *testing.T) {
 		})
 	}
 }
+
+func TestStatsDoNotCountCallersThatWaitForTheLockAsInFlight(t *testing.T) {
+	a := new(Adaptive).account("k")
+	a.flying.Store(3)
+	a.entering.Store(2)
+	s, _ := a.stats()
+	assert.Equal(t, 1, s.Flying)
+}
+
+func TestStatsShowNoStatedLimitThatTheControllerIgnores(t *testing.T) {
+	a := new(Adaptive).account("k")
+	a.adopt(fleet1.History{Now: a.now(), Marks: []fleet1.Mark{{}}, Flying: 1}.Close(time.Second))
+	state := func(requests int, per time.Duration) Limit {
+		a.state(a.now(), Outcome{Result: Throttled, RetryAfter: time.Second, Limit: Limit{Requests: requests, Per: per}}, false)
+		s, _ := a.stats()
+		return s.Limit
+	}
+	want := Limit{Requests: 600, Per: time.Minute}
+	assert.Equal(t, want, state(600, time.Minute))
+	assert.Equal(t, want, state(1, 20_000*time.Hour), "a limit that makes no sense should be ignored")
+	assert.Equal(t, Limit{Requests: 10, Per: time.Second}, state(10, time.Second))
+}

@@ -9,12 +9,6 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// The shortest and longest pauses after an inner request gets a 429 without Retry-After.
-const (
-	innerPause     = 250 * time.Millisecond
-	mostInnerPause = 15 * time.Second
-)
-
 // An inner request is sent during an attempt that the gate has already admitted, for
 // example when a RoundTripper below the Transport gets a token through the same client.
 // That attempt has used a turn but is not sent until the token arrives, like every other
@@ -34,8 +28,8 @@ const (
 // Transport appears twice. The check takes less than a microsecond and is made only for
 // requests that the gate does not admit at once.
 func inner() bool {
-	const near = 12 // maximum number of frames between Wait and its Transport, including those of a wrapping gate
-	var stack [96]uintptr
+	const near = 64 // maximum number of frames between Wait and its Transport, including those of wrapping gates
+	var stack [512]uintptr
 	pcs := stack[:runtime.Callers(4, stack[:])]
 	for i, pc := range pcs[:min(near, len(pcs))] {
 		again := slices.Index(pcs[i+1:], pc)
@@ -55,16 +49,21 @@ func name(pc uintptr) string {
 	return ""
 }
 
-// dispatchInner sends all inner requests, unless a pause is in force.
+// dispatchInner sends the inner requests whose turn has come.
 func (a *account) dispatchInner(now time.Duration) {
-	if a.inner.n == 0 {
-		return
-	}
-	if a.pacer != nil && a.pacer.Paused() > now {
-		a.wakeUp(now, a.pacer.Paused())
-		return
-	}
 	for a.inner.n > 0 {
+		c, alone := a.pacer.(*fleet1.Controller)
+		at := now
+		switch {
+		case alone:
+			at = c.NextInner(now, a.inner.n+a.waiting())
+		case a.pacer != nil: // a leader does not know about inner requests, so they only wait for pauses
+			at = a.pacer.Paused()
+		}
+		if at > now {
+			a.wakeUp(now, at)
+			return
+		}
 		w := a.inner.head
 		a.inner.remove(w)
 		if a.pacer == nil {
@@ -72,25 +71,12 @@ func (a *account) dispatchInner(now time.Duration) {
 		} else {
 			a.ticket++
 			w.ticket = a.ticket
-			a.tickets[w.ticket] = sent{inner: true}
+			s := sent{at: now, inner: !alone}
+			if alone {
+				s.Send = c.SentInner(now, a.inner.n+a.waiting())
+			}
+			a.tickets[w.ticket] = s
 		}
 		w.ready <- nil
 	}
-}
-
-// refusedInner begins a pause after a 429 for an inner request. Outside a fleet, the
-// pacer is told only about the pause, because it does not know about the request.
-func (a *account) refusedInner(now, retryAfter time.Duration) {
-	if _, alone := a.pacer.(*fleet1.Controller); !alone {
-		a.pacer.Refused(now, fleet1.Send{}, retryAfter) // pauses all processes
-	} else {
-		if retryAfter > 0 {
-			a.innerRefused = 0
-		} else {
-			retryAfter = min(innerPause<<min(a.innerRefused, 10), mostInnerPause)
-			a.innerRefused++
-		}
-		a.pacer.Pause(now + retryAfter)
-	}
-	a.turnAway(now)
 }

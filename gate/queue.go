@@ -89,23 +89,24 @@ func (ls *lanes) push(w *waiter, p Priority) {
 	}
 }
 
-// pop removes and returns the waiter whose turn it is; there must be a waiter. The first
-// request after a pause is the likeliest to be throttled again, so a request that has
-// been throttled often lets another one in its lane go first. probing is true if nothing
-// has been sent since the pause.
-func (ls *lanes) pop(probing bool) *waiter {
-	l := &ls[ls.next(func(i int) bool { return ls[i].waiting() > 0 })]
+// pop removes and returns the waiter whose turn it is, and the index of its lane. There
+// must be a waiter. The first request after a pause is the likeliest to be throttled
+// again, so a request that has been throttled often lets another one in its lane go
+// first. probing is true if nothing has been sent since the pause.
+func (ls *lanes) pop(probing bool) (w *waiter, turn int) {
+	turn = ls.next(func(i int) bool { return ls[i].waiting() > 0 })
+	l := &ls[turn]
 	q := &l.retries
 	if q.n == 0 || q.head.resend >= lateResend && l.firsts.n > 0 && probing {
 		q = &l.firsts
 	}
-	w := q.head
+	w = q.head
 	q.remove(w)
-	return w
+	return w, turn
 }
 
-// next gives a turn to one of the lanes for which may returns true, and returns its
-// index. There must be such a lane.
+// next returns the index of the lane that has the next turn, among those for which may
+// returns true. There must be such a lane.
 func (ls *lanes) next(may func(lane int) bool) (turn int) {
 	turn = -1
 	for i := range ls {
@@ -113,11 +114,15 @@ func (ls *lanes) next(may func(lane int) bool) (turn int) {
 			turn = i
 		}
 	}
+	return turn
+}
+
+// took records that a lane has used a turn.
+func (ls *lanes) took(turn int) {
 	for i := range ls {
 		ls[i].passed++
 	}
 	ls[turn].passed = 0
-	return turn
 }
 
 // ahead returns how many waiters will certainly be sent before a request that arrives

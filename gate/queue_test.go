@@ -24,7 +24,7 @@ func TestRetriesAreSentFirstExceptLateOnesAfterAPause(t *testing.T) {
 			if tt.waiting {
 				ls.push(new(waiter), Normal)
 			}
-			w := ls.pop(tt.probing)
+			w, _ := ls.pop(tt.probing)
 			got := first
 			if w.resend > 0 {
 				got = retry
@@ -33,6 +33,13 @@ func TestRetriesAreSentFirstExceptLateOnesAfterAPause(t *testing.T) {
 			assert.Zero(t, w.queue.n)
 		})
 	}
+}
+
+// send gives a turn to the waiter whose turn it is.
+func send(ls *lanes) *waiter {
+	w, turn := ls.pop(false)
+	ls.took(turn)
+	return w
 }
 
 func TestUrgentRequestsAreSentFirstButEachPriorityGetsATenthOfTheTurns(t *testing.T) {
@@ -57,7 +64,7 @@ func TestUrgentRequestsAreSentFirstButEachPriorityGetsATenthOfTheTurns(t *testin
 			}
 			got := make(map[Priority]int)
 			for range turns {
-				got[of[ls.pop(false)]]++
+				got[of[send(&ls)]]++
 			}
 			for _, p := range waiting {
 				assert.GreaterOrEqual(t, got[p], turns/10-1, "priority %d got too few turns", p)
@@ -67,13 +74,29 @@ func TestUrgentRequestsAreSentFirstButEachPriorityGetsATenthOfTheTurns(t *testin
 	}
 }
 
+func TestPriorityKeepsATurnThatAWaiterIsTooLateFor(t *testing.T) {
+	var ls lanes
+	for range mostPassed + 1 {
+		ls.push(new(waiter), Interactive)
+	}
+	late, next := new(waiter), new(waiter)
+	ls.push(late, Bulk)
+	ls.push(next, Bulk)
+	for range mostPassed {
+		send(&ls)
+	}
+	w, _ := ls.pop(false)
+	assert.Same(t, late, w)
+	assert.Same(t, next, send(&ls))
+}
+
 func TestRequestsOfOnePriorityAreSentInTheOrderOfArrival(t *testing.T) {
 	var ls lanes
 	first, second := new(waiter), new(waiter)
 	ls.push(first, Bulk)
 	ls.push(second, Bulk)
-	assert.Same(t, first, ls.pop(false))
-	assert.Same(t, second, ls.pop(false))
+	assert.Same(t, first, send(&ls))
+	assert.Same(t, second, send(&ls))
 	assert.Zero(t, ls.waiting())
 }
 
@@ -81,12 +104,12 @@ func TestUrgentRequestDoesNotWaitForALongQueue(t *testing.T) {
 	var ls lanes
 	for range 10000 {
 		ls.push(new(waiter), Bulk)
-		ls.pop(false) // turns that were given before a waiter arrived must not count for that waiter
+		send(&ls) // turns that were given before a waiter arrived must not count for that waiter
 		ls.push(new(waiter), Bulk)
 	}
 	w := new(waiter)
 	ls.push(w, Interactive)
-	assert.Same(t, w, ls.pop(false))
+	assert.Same(t, w, send(&ls))
 }
 
 func TestAheadCountsTheRequestsThatAreSentEarlier(t *testing.T) {

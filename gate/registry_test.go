@@ -93,6 +93,7 @@ func TestAccountIsForgottenOnlyIfItHoldsNothingWorthRemembering(t *testing.T) {
 		"a pause began less than ten minutes ago":            {false, paused(keepQuiet - 1), false},
 		"a pause is over, and the sweep is in a hurry":       {true, throttled, false},
 		"a response has arrived since the pause":             {false, func(a *account) { throttled(a); a.seen-- }, false},
+		"a request has failed since the pause":               {false, func(a *account) { throttled(a); a.ticket++ }, false},
 		"a request is still in flight after a pause":         {false, func(a *account) { throttled(a); a.tickets[1] = sent{} }, false},
 		"a pause began less than ten silences ago":           {false, func(a *account) { paused(20*time.Minute - 1)(a); a.pacer.(*turnstile).silence = 2 * time.Minute }, false},
 		"a pause began ten silences ago":                     {false, func(a *account) { paused(20 * time.Minute)(a); a.pacer.(*turnstile).silence = 2 * time.Minute }, true},
@@ -112,7 +113,7 @@ func TestAccountIsForgottenOnlyIfItHoldsNothingWorthRemembering(t *testing.T) {
 					assert.Negative(t, a.window.Load(), "the next request should have to take the lock")
 				} else {
 					assert.Equal(t, window, a.window.Load())
-					assert.Equal(t, a.accepted.Load(), a.seen)
+					assert.Equal(t, a.accepted.Load()+int64(a.ticket), a.seen)
 				}
 			})
 		})

@@ -26,8 +26,10 @@ type hold struct {
 func (a *account) state(now time.Duration, o Outcome, begins bool) {
 	l := o.Limit
 	if l.Requests > 0 && l.Per > 0 {
-		a.stated = Limit{Requests: l.Requests, Per: l.Per, Policy: l.Policy}
 		a.pacer.Stated(l.Requests, l.Per)
+		if c, alone := a.pacer.(*fleet1.Controller); !alone || c.States(l.Requests, l.Per) {
+			a.stated = Limit{Requests: l.Requests, Per: l.Per, Policy: l.Policy}
+		}
 	}
 	if begins {
 		a.hold = hold{from: now, ticket: a.ticket}

@@ -184,6 +184,7 @@ func TestEachPriorityGetsATenthOfTheTurnsBeforeTheStatedEnd(t *testing.T) {
 		}
 		free, _ := a.free(a.now())
 		lane := a.lanes.next(func(i int) bool { return free[i] != nil })
+		a.lanes.took(lane)
 		turns[lane]++
 		free[lane].queue.remove(free[lane])
 	}

@@ -125,6 +125,7 @@ type Controller struct {
 	memory // earlier epochs
 	probe  // the test of a pace above a closed bracket
 
+	chance    chance
 	statement statement // the limit that the service has stated
 	flight    flight
 }
@@ -216,8 +217,12 @@ func (c *Controller) Silence() time.Duration { return duration(max(c.asked, c.me
 func (c *Controller) Earliest(now time.Duration, ahead int) time.Duration {
 	from, n := max(now, c.pause), float64(ahead)
 	switch {
+	case c.statement.windowed:
+		return max(c.pause, c.windowOf(now, n))
 	case c.flight.cap > 0:
 		n -= float64(c.flight.cap + c.flight.extra)
+	case c.open && c.credit < 1 && (c.probes <= 1 || c.accepted > 0):
+		from = max(from, c.next)
 	case c.open:
 		n -= c.credit
 	case c.learned:
@@ -225,7 +230,7 @@ func (c *Controller) Earliest(now time.Duration, ahead int) time.Duration {
 	default: // as many requests as before may be accepted at once
 		n -= float64(c.total - c.marks[0].Accepted)
 	}
-	if n < 0 || c.statement.windowed {
+	if n < 0 {
 		return c.pause
 	}
 	return later(from, duration(n/c.most()))
@@ -254,16 +259,7 @@ func (c *Controller) Next(now time.Duration, backlog int) time.Duration {
 	if now < c.pause {
 		return c.pause
 	}
-	if !c.open {
-		first := !c.learned
-		c.judge(now, float64(backlog))
-		c.consider(first)
-		c.start(now)
-		if c.statement.windowed {
-			c.statement.opened = now
-			c.fill()
-		}
-	}
+	c.begins(now, backlog)
 	switch {
 	case c.flight.cap > 0:
 		return c.nextByCap(now)
@@ -283,9 +279,50 @@ func (c *Controller) Next(now time.Duration, backlog int) time.Duration {
 	return c.next
 }
 
+// NextInner is like Next for a request that is sent while another one, which has used its
+// turn, waits for its result and is not on its way to the service. Such a request waits
+// for a pause and for the pace, but never for responses: they may be waiting for it.
+func (c *Controller) NextInner(now time.Duration, backlog int) time.Duration {
+	if now < c.pause {
+		return c.pause
+	}
+	c.begins(now, backlog)
+	switch {
+	case c.flight.cap > 0, c.probes > 1 && c.accepted == 0, c.credit >= 1:
+		return now
+	case c.statement.windowed:
+		return c.byWindow(now)
+	}
+	return c.next
+}
+
+// SentInner is like Sent for a request that NextInner has admitted. The number of requests
+// in flight when it was sent proves nothing, because some of them are not on their way to
+// the service.
+func (c *Controller) SentInner(now time.Duration, backlog int) Send {
+	s := c.Sent(now, backlog)
+	s.flying = 0
+	return s
+}
+
+// begins begins an epoch if a pause has ended.
+func (c *Controller) begins(now time.Duration, backlog int) {
+	if c.open {
+		return
+	}
+	first := !c.learned
+	c.judge(now, float64(backlog))
+	c.consider(first)
+	c.start(now)
+	if c.statement.windowed {
+		c.statement.opened = now
+		c.fill()
+	}
+}
+
 // lost returns how long to wait for a response before the next request is sent, because
 // one slow request must not stall the others.
-func (c *Controller) lost() time.Duration { return duration(max(4*c.trip, 1)) }
+func (c *Controller) lost() time.Duration { return duration(min(max(4*c.trip, 1), c.OwnMost)) }
 
 // start begins an epoch.
 func (c *Controller) start(now time.Duration) {
@@ -387,7 +424,9 @@ func (c *Controller) Accepted(now time.Duration, s Send) {
 		if !c.timed {
 			c.trip, c.heard, c.timed = trip, true, true
 		}
-		c.trip += (trip - c.trip) / 8
+		// The bound keeps a few slow responses, such as long polls, from hiding how long
+		// the others take.
+		c.trip += (min(trip, 2*c.trip+shortest) - c.trip) / 8
 	}
 	if s.epoch != c.epoch {
 		return

@@ -197,9 +197,10 @@ func TestRoundTripIsMeasuredAtTheFirstResponseAndThenSmoothed(t *testing.T) {
 	assert.False(t, c.heard)
 	c.Accepted(3*sec, Send{epoch: 6, at: sec})
 	assert.Equal(t, 2.0, c.trip, "a request of an earlier epoch should count too")
-	c.Accepted(13*sec, Send{epoch: 7, at: 3 * sec})
-	assert.Equal(t, 3.0, c.trip)
+	c.Accepted(6*sec, Send{epoch: 7, at: 3 * sec})
+	assert.Equal(t, 2.125, c.trip)
 	c.Accepted(13*sec, Send{epoch: 7, at: 2 * sec})
+	assert.InDelta(t, 2.125*9/8, c.trip, 0.001, "a response should count for at most twice the round trip, so that a few slow ones do not hide the others")
 	assert.Equal(t, 3*sec, c.heardAt, "heardAt should be the send time of the latest accepted request")
 }
 
@@ -289,7 +290,12 @@ func TestEarliestAssumesAPaceThatWillNotBeExceededSoon(t *testing.T) {
 		"guessed pace: now, because nothing is certain":      {func(c *Controller) { c.guessed = true }, 80, 100 * sec},
 		"during a pause: counted from its end":               {func(c *Controller) { c.pause = 110 * sec }, 80, 112 * sec},
 		"during a pause: the burst is sent at its end":       {func(c *Controller) { c.open, c.pause, c.burst = false, 110*sec, 40 }, 80, 111 * sec},
-		"stated window: the end of the pause":                {func(c *Controller) { c.statement.windowed, c.pause = true, 110*sec }, 80, 110 * sec},
+		"the next turn has not come yet":                     {func(c *Controller) { c.next = 105 * sec }, 80, 107 * sec},
+		"a probe may be sent before the next turn":           {func(c *Controller) { c.next, c.probes, c.accepted = 105*sec, 2, 0 }, 80, 102 * sec},
+		"stated window: the end of the pause":                {windowed(80, 110*sec), 79, 110 * sec},
+		"stated window: the next one if this one is full":    {windowed(80, 0), 80, 90*sec + 60*sec},
+		"stated window: a later one":                         {windowed(80, 0), 200, 90*sec + 120*sec},
+		"stated window: one that begins after the pause":     {windowed(80, 110*sec), 80, 110*sec + 60*sec},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
@@ -297,6 +303,16 @@ func TestEarliestAssumesAPaceThatWillNotBeExceededSoon(t *testing.T) {
 			tt.set(c)
 			assert.Equal(t, tt.want, c.Earliest(100*sec, tt.ahead))
 		})
+	}
+}
+
+// windowed makes the controller send n requests at the beginning of each minute. The present
+// minute has begun at 90 s, unless there is a pause.
+func windowed(n float64, pause time.Duration) func(*Controller) {
+	return func(c *Controller) {
+		c.statement = statement{requests: n, per: 60, windowed: true, opened: 90 * sec}
+		c.burst, c.credit, c.pause = n, n, pause
+		c.open = pause == 0
 	}
 }
 

@@ -23,13 +23,17 @@ type flight struct {
 	hold    float64       // units to wait before the next test
 
 	dropped time.Duration // when a cap was last found to be wrong
+	doubt   float64       // seconds after dropped for which no cap is suspected
 
 	first    bool // whether suspect comes from the first burst
 	accepted int  // maximum number in flight when an accepted request of this epoch was sent
 	suspect  int  // number in flight when the latest refused request was sent; 0 if a request with as many was accepted
 }
 
-const mostCapStrikes = 2
+const (
+	mostCapStrikes = 2
+	mostDoubt      = 900.0
+)
 
 // landed records that a request is no longer in flight.
 func (f *flight) landed() { f.flying = max(f.flying-1, 0) }
@@ -96,20 +100,26 @@ func (c *Controller) dropCap() {
 	if c.flight.pace > 0 {
 		c.pace = c.flight.pace
 	}
-	c.flight = flight{flying: c.flight.flying, dropped: c.last}
+	doubt := lasting
+	if !c.flight.sure { // there never was such a limit
+		doubt = min(max(4*c.flight.doubt, doubt), mostDoubt)
+	}
+	c.flight = flight{flying: c.flight.flying, dropped: c.last, doubt: doubt}
 }
 
 // suspectCap looks for a cap at the end of a pause, if no cap explains the refusal that
 // began the pause.
 func (c *Controller) suspectCap(now time.Duration) {
 	f := &c.flight
-	if c.Late {
+	wrong := f.dropped > 0 && seconds(now-f.dropped) < f.doubt
+	if c.Late || wrong {
+		f.suspect = 0
 		return
 	}
 	// n counts requests that were in flight at the refusal and were not refused.
 	if n := c.late + f.flying; f.flying >= 2 && f.flying >= n/2 {
-		// A pause is longer than a round trip, so a service that limits only the rate
-		// has responded to them by now.
+		// A pause is usually longer than a round trip, so a service that limits only the
+		// rate would have responded to them by now.
 		c.setCap(now, n)
 		return
 	}
@@ -126,8 +136,7 @@ func (c *Controller) suspectCap(now time.Duration) {
 	if first && c.sent-n < n/4 { // while a burst is still in flight, a rate limit looks the same
 		f.suspect, first = 0, false
 	}
-	wrong := f.dropped > 0 && seconds(now-f.dropped) < lasting
-	if n < 2 || !c.refused.waited || wrong || f.accepted == 0 || f.accepted >= n+n/20 { // a response on its way counts as in flight
+	if n < 2 || !c.refused.waited || f.accepted == 0 || f.accepted >= n+n/20 { // a response on its way counts as in flight
 		f.suspect = 0
 		return
 	}
@@ -151,7 +160,7 @@ func (c *Controller) setCap(now time.Duration, n int) {
 // cap allows it, and otherwise the time after which a response in flight may be lost.
 func (c *Controller) nextByCap(now time.Duration) time.Duration {
 	f := &c.flight
-	if f.extra == 0 && f.flying >= f.cap && (!f.sure && c.accepted > 0 || seconds(now-f.since) > f.hold*c.unit()) {
+	if f.extra == 0 && f.flying >= f.cap && (!f.sure && f.accepted > 0 || seconds(now-f.since) > f.hold*c.unit()) {
 		f.step = 1
 		if f.sure {
 			f.step = max(1, f.cap/20)
@@ -159,7 +168,9 @@ func (c *Controller) nextByCap(now time.Duration) time.Duration {
 		f.extra = f.step
 	}
 	if f.flying < f.cap+f.extra {
-		return now
+		// Requests that leave together come back together, over and over. A bucket then
+		// refuses the extra ones, just as a limit on the number in flight does.
+		return max(now, later(c.last, duration(c.trip/float64(4*f.cap))))
 	}
 	return max(later(c.last, duration(max(c.OwnMost, 4*c.trip))), now)
 }

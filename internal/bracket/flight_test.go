@@ -89,7 +89,7 @@ func TestTwoRefusalsWithTheSameNumberInFlightSetACap(t *testing.T) {
 func TestNoCapIsSetIfItIsUncertainThatTheNumberInFlightIsTheCause(t *testing.T) {
 	for name, set := range map[string]func(*Controller){
 		"no other request was waiting":         func(c *Controller) { c.refused.waited = false },
-		"a cap was wrong 10 s ago":             func(c *Controller) { c.flight.dropped = 90 * sec },
+		"a cap was wrong 10 s ago":             func(c *Controller) { c.flight.dropped, c.flight.doubt = 90*sec, 20 },
 		"outcomes are reported late":           func(c *Controller) { c.Late = true },
 		"there is no doubt, so the cap is set": func(*Controller) {},
 	} {
@@ -170,14 +170,14 @@ func TestCapThatIsNotSureIsTestedByOneExtraRequest(t *testing.T) {
 	c := capped(false, 20)
 	c.last, c.trip, c.silence, c.lo = 100*sec, 2, 3, 1
 	assert.Greater(t, c.Next(100*sec, 9), 100*sec, "there should be no trial before a request was accepted")
-	c.accepted = 1
-	assert.Equal(t, 100*sec, c.Next(100*sec, 9))
-	s := c.Sent(100*sec, 9)
-	assert.Greater(t, c.Next(100*sec, 9), 100*sec, "only one extra request should be sent")
+	c.accepted, c.flight.accepted = 1, 20
+	assert.Equal(t, 100*sec+25*time.Millisecond, c.Next(100*sec, 9), "requests should not leave together, at once")
+	s := c.Sent(100*sec+25*time.Millisecond, 9)
+	assert.Greater(t, c.Next(101*sec, 9), 101*sec, "only one extra request should be sent")
 	t.Run("extra request is accepted", func(t *testing.T) {
 		c := *c
 		c.Accepted(101*sec, s)
-		assert.Equal(t, flight{flying: 20, dropped: 100 * sec}, c.flight, "the cap should be dropped")
+		assert.Equal(t, flight{flying: 20, dropped: c.last, doubt: lasting}, c.flight, "the cap should be dropped")
 	})
 	t.Run("extra request is refused", func(t *testing.T) {
 		burst := c.burst
@@ -193,6 +193,25 @@ func TestCapThatIsNotSureIsTestedByOneExtraRequest(t *testing.T) {
 	})
 }
 
+// A rate limit whose responses are slow looks like a cap again and again.
+func TestEachCapThatTurnsOutWrongIsDoubtedForLonger(t *testing.T) {
+	c := capped(false, 20)
+	c.last = 100 * sec
+	for _, want := range []float64{20, 80, 320, mostDoubt, mostDoubt} {
+		c.dropCap()
+		require.Zero(t, c.flight.cap)
+		assert.Equal(t, want, c.flight.doubt)
+		now := c.flight.dropped + duration(want) - 1
+		c.suspectCap(now)
+		assert.Zero(t, c.flight.cap, "no cap should be set while it is doubted")
+		c.suspectCap(now + 1)
+		assert.Equal(t, 20, c.flight.cap)
+	}
+	c.flight.sure = true
+	c.dropCap()
+	assert.Equal(t, lasting, c.flight.doubt, "a limit that existed may come back")
+}
+
 func TestTrialsBeyondACapBecomeRarerButNotRarerThanProbes(t *testing.T) {
 	c := capped(true, 20)
 	for _, want := range []float64{20, 40, 40} {
@@ -203,7 +222,7 @@ func TestTrialsBeyondACapBecomeRarerButNotRarerThanProbes(t *testing.T) {
 
 func TestSureCapGrowsByStepsThatDouble(t *testing.T) {
 	c := capped(true, 20)
-	c.last, c.accepted = 100*sec, 1
+	c.last, c.accepted, c.trip = 100*sec, 1, 0 // without a round trip, requests may leave together
 	assert.Greater(t, c.Next(100*sec, 9), 100*sec, "there should be no trial within ten units")
 	for _, want := range []int{1, 2, 4} {
 		require.Equal(t, 101*sec, c.Next(101*sec, 9))
@@ -229,7 +248,7 @@ func TestCapIsLoweredAtTheFirstRefusalWithinItAndDroppedAtTheSecond(t *testing.T
 	require.True(t, c.capRefused(100*sec, with(19)))
 	assert.Equal(t, []int{18, 1}, []int{c.flight.cap, c.flight.strikes})
 	assert.False(t, c.capRefused(100*sec, with(18)))
-	assert.Equal(t, flight{flying: 20}, c.flight)
+	assert.Equal(t, flight{flying: 20, doubt: lasting}, c.flight)
 
 	c = capped(true, 20)
 	require.True(t, c.capRefused(100*sec, with(19)))

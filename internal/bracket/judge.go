@@ -188,6 +188,7 @@ func (c *Controller) judgeEpoch(now time.Duration, quiet, backlog float64) {
 	whole := e.took + e.silence
 	proven := max((e.accepted-1)/whole, 0.5*e.accepted/whole, (c.sumSent-1)/c.sumTime)
 
+	blamed := false // the pace was blamed
 	switch burst := c.granted >= 2; {
 	case burst && c.sent-c.accepted <= c.granted && (c.refused.credit || c.paced < max(4, c.granted/4)):
 		c.shrink()
@@ -198,6 +199,7 @@ func (c *Controller) judgeEpoch(now time.Duration, quiet, backlog float64) {
 			c.shrink()
 		}
 		c.judgePace(e, proven, backlog)
+		blamed = true
 	}
 	c.past = keep(c.past, e)
 	c.proven = keep(c.proven, proven)
@@ -209,6 +211,9 @@ func (c *Controller) judgeEpoch(now time.Duration, quiet, backlog float64) {
 		c.patience = leastPatience
 	}
 	c.pace = max(c.pace, slices.Max(c.proven))
+	if blamed {
+		c.byChance(now, e)
+	}
 	c.silence = quiet
 }
 
@@ -252,7 +257,17 @@ func (c *Controller) judgePace(e epoch, proven, backlog float64) {
 		}
 		c.holding = c.Hold
 	}
+	before := c.lo
 	c.lo, c.hi = lo, hi
+	// The first epoch may have seen little of what the limit can save up, because that was
+	// used up when it began. Requests accepted beyond the highest possible rate had been
+	// saved up. They also were if a pace is refused that the epoch before seemed to prove.
+	// The number at most doubles, because others who share the limit may be the cause.
+	saved := e.accepted - hi*e.took
+	if c.refused.pace < before {
+		saved = e.accepted
+	}
+	c.burst0 = max(c.burst0, min(saved, 2*c.burst0))
 	// Another refusal costs a silence; a pace that is too slow costs a share of all the
 	// time still to come. If a lot of work is left, use the middle of the bracket; if
 	// little is left, use the safe end.

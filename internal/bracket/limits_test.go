@@ -265,7 +265,11 @@ func FuzzControllerKeepsToPausesAndToNumbers(f *testing.F) {
 		for range 300 {
 			switch r.IntN(10) {
 			case 0, 1, 2:
-				at := c.Next(now, r.IntN(1000))
+				next := c.Next
+				if r.IntN(4) == 0 {
+					next = c.NextInner
+				}
+				at := next(now, r.IntN(1000))
 				require.GreaterOrEqual(t, max(at, now), min(c.Paused(), at), "no request should be sent during a pause")
 				if at > now && at-now < time.Hour {
 					now = at

@@ -11,6 +11,7 @@ import (
 type statement struct {
 	requests, per float64 // per is in seconds; 0: no limit was stated
 	belief        belief
+	confirmed     bool    // a request above the stated rate was refused
 	strikes       int     // number of refusals of requests at or below the stated rate
 	burst         float64 // the burst that was learned before the statement replaced it
 	changes       int     // number of times that the service has stated a different limit
@@ -59,6 +60,12 @@ func (c *Controller) Stated(requests int, per time.Duration) {
 	}
 	c.disbelieve()
 	c.statement = statement{requests: n, per: t, changes: s.changes + 1}
+}
+
+// States reports whether the given limit is the one that Stated has set. Stated ignores
+// limits that make no sense, and further limits if the service has stated many.
+func (c *Controller) States(requests int, per time.Duration) bool {
+	return c.statement.requests == float64(requests) && c.statement.per == seconds(per)
 }
 
 // Kept reports that callers waited until the given time because the service stated the
@@ -121,9 +128,17 @@ func (c *Controller) consider(first bool) {
 	if c.asked > 0 {
 		s.dark = max(s.dark, c.asked-2) // both the service and the client may have rounded Retry-After up
 	}
+	// The first epoch may agree with the statement by chance. So until a refusal has
+	// confirmed the statement, requests are sent at least as often as Retry-After invites.
+	if c.refused.pace > rate && !first {
+		s.confirmed = true
+	}
 	margin := c.Margin * float64(1+s.strikes)
 	s.windowed = s.per > shortWindow && s.dark*rate >= 4
 	c.pace, c.lo, c.hi = rate*(1-margin), rate, rate
+	if !s.confirmed && c.asked > 0 {
+		c.pace = max(c.pace, min(0.5/c.asked, mostPace))
+	}
 	if s.windowed {
 		// Only the start of the window decides when the next requests may be sent.
 		c.burst, c.hi = max(1, math.Floor(s.requests*(1-margin))), math.Inf(1)
@@ -186,6 +201,21 @@ func (c *Controller) byWindow(now time.Duration) time.Duration {
 	return later(s.opened, per)
 }
 
+// windowOf returns the start of the window in which a request can be sent if ahead others
+// are sent first; 0 means the current window.
+func (c *Controller) windowOf(now time.Duration, ahead float64) time.Duration {
+	s := &c.statement
+	opened, left := s.opened, c.credit
+	if !c.open {
+		opened, left = c.pause, c.burst
+	}
+	if ahead+1 <= left {
+		return 0
+	}
+	windows := 1 + math.Floor((ahead-left)/c.burst)
+	return later(opened, duration(windows*s.per))
+}
+
 // fill makes the requests of a window available.
 func (c *Controller) fill() {
 	c.credit = c.burst
@@ -222,6 +252,9 @@ func (c *Controller) tested() bool {
 	}
 	if c.base > beyond*s.rate() {
 		c.disbelieve()
+	}
+	if !s.confirmed {
+		return c.busy > c.Hold*c.unit()
 	}
 	return c.busy > firmHold
 }

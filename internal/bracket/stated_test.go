@@ -137,8 +137,13 @@ func TestWaitForAStatedEndCountsLikeRetryAfter(t *testing.T) {
 	assert.Equal(t, now+time.Minute, c.Paused())
 }
 
-func TestFirmStatementIsTestedAfterCallersHaveWaitedForHalfAnHour(t *testing.T) {
+func TestFirmStatementIsTestedSoonUnlessARefusalHasConfirmedIt(t *testing.T) {
 	c := firmly()
+	c.busy = c.Hold * c.unit()
+	assert.False(t, c.tested())
+	c.busy++
+	assert.True(t, c.tested(), "no refusal has confirmed the statement, so it may agree with the first epoch by chance")
+	c.statement.confirmed = true
 	c.busy = firmHold
 	assert.False(t, c.tested())
 	c.busy++

@@ -1,0 +1,68 @@
+package bracket
+
+import "time"
+
+// A chance finds out whether a service refuses requests at random. If it does, a lower
+// pace does not make refusals rarer per request, but it lets fewer requests through
+// between two pauses. It is then better to keep to the best pace.
+type chance struct {
+	found   bool    // refusals are assumed to be random, so they do not lower the pace
+	low     average // epochs before that
+	high    average // epochs since then
+	lowered int     // epochs that ended far below the best pace since the latest attempt at it
+	patient int     // how many of them must come before the next attempt
+}
+
+// An average holds sums over epochs, with decaying weights.
+type average struct{ epochs, accepted, seconds float64 }
+
+const (
+	fading       = 0.85 // weight of an epoch, compared with the next one
+	rare         = 32.0 // accepted requests per refusal; a service that refuses more has a limit
+	worthwhile   = 1.25 // the best pace must let through this many times as many requests
+	leastPatient = 4
+	mostPatient  = 32
+)
+
+func (a *average) add(e epoch) {
+	a.epochs = fading*a.epochs + 1
+	a.accepted = fading*a.accepted + e.accepted
+	a.seconds = fading*a.seconds + e.took + e.silence
+}
+
+func (a average) perEpoch() float64  { return a.accepted / a.epochs }
+func (a average) perSecond() float64 { return a.accepted / a.seconds }
+
+// byChance corrects the pace after an epoch that ended with a refusal for which the pace
+// was blamed. A low pace that is refused too, and does not yield half of the best pace, is
+// an occasion to try the best pace again. The attempt lasts until it turns out that
+// requests are refused more often than before, or that it does not pay.
+func (c *Controller) byChance(now time.Duration, e epoch) {
+	l := &c.chance
+	if l.found {
+		l.high.add(e)
+		if l.high.perEpoch() < max(rare, l.low.perEpoch()/2) || l.high.perSecond() < worthwhile*l.low.perSecond() {
+			l.found, l.lowered, l.patient = false, 0, min(2*max(l.patient, leastPatient), mostPatient)
+			return
+		}
+		l.patient = leastPatient
+		c.bestAt = now
+	} else {
+		l.low.add(e)
+		if e.pace > nearly*c.best {
+			return
+		}
+		if l.lowered++; l.lowered < max(l.patient, leastPatient) || l.low.perEpoch() < rare || 2*l.low.perSecond() > c.best {
+			return
+		}
+		l.found, l.high = true, average{}
+	}
+	c.pace = max(c.pace, c.best)
+	if l.high.epochs > 0 {
+		// The faster the pace, the more is accepted, until sending takes less time than
+		// the silence. If there is a limit after all, fewer requests are accepted per
+		// epoch, and the pace falls again.
+		c.pace = max(c.pace, min(1.25*e.pace, l.high.perEpoch()/max(e.silence, shortest)))
+	}
+	c.hi = max(c.hi, 1.1*c.pace)
+}

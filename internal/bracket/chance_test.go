@@ -1,0 +1,63 @@
+package bracket
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// judged returns the pace after an epoch that was refused at the given pace after the
+// given number of requests, and after a silence of 5 s.
+func judged(c *Controller, pace, accepted float64) float64 {
+	c.pace = pace / 2 // as if the pace had been blamed
+	c.byChance(100*sec, epoch{accepted: accepted, took: accepted / pace, silence: 5, pace: pace})
+	return c.pace
+}
+
+func TestBestPaceIsTriedAgainIfALowOneIsRefusedAsOften(t *testing.T) {
+	c := paced()
+	c.best = 20
+	for range leastPatient - 1 {
+		assert.Equal(t, 2.0, judged(c, 4, 100))
+	}
+	assert.Equal(t, 20.0, judged(c, 4, 100), "four refusals at a low pace should be enough")
+	assert.Equal(t, 20.0, judged(c, 20, 100), "a refusal should not lower the pace, because it may be random")
+	assert.Equal(t, 25.0, judged(c, 20, 200), "the pace should rise as long as sending takes longer than the silence")
+	assert.Equal(t, 20.0, judged(c, 25, 10), "one short epoch proves nothing")
+}
+
+func TestBestPaceIsGivenUpIfItIsRefusedMoreOftenOrDoesNotPay(t *testing.T) {
+	for name, accepted := range map[string]float64{
+		"far fewer requests are accepted per refusal": 40,
+		"more than one in 32 requests is refused":     30,
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := paced()
+			c.best = 20
+			for range leastPatient {
+				judged(c, 4, 100)
+			}
+			assert.Equal(t, 10.0, judged(c, 20, accepted))
+			for range 2*leastPatient - 1 {
+				assert.Equal(t, 2.0, judged(c, 4, 100), "the next attempt should come after twice as many epochs")
+			}
+			assert.Equal(t, 20.0, judged(c, 4, 100))
+		})
+	}
+}
+
+func TestRefusalsAreNotRandom(t *testing.T) {
+	for name, tt := range map[string]struct{ pace, accepted float64 }{
+		"if they come at the best pace":               {18, 100},
+		"if more than one in 32 requests is refused":  {4, 30},
+		"if the low pace yields half of the best one": {12, 500},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := paced()
+			c.best = 20
+			for range 3 * mostPatient {
+				assert.Equal(t, tt.pace/2, judged(c, tt.pace, tt.accepted))
+			}
+		})
+	}
+}
