@@ -55,12 +55,13 @@ type account struct {
 	tickets    map[Ticket]sent
 	ticket     Ticket
 	lanes      lanes
-	inner      queue         // inner requests, which wait only for the end of a pause
+	inner      queue         // inner requests, which are sent before all others
 	given      time.Duration // how long recent requests that got no response had waited for one
 	givenAt    time.Duration // when given was last increased
 	answeredAt time.Duration // when the latest request that got a response was sent
 	sentAt     time.Duration // when a turn was last used
 	turned     int           // number of requests canceled or refused as too late since a turn was last used
+	far        int           // how many of these were refused because the next turn is far away
 	came       int           // number of requests with a deadline that arrived since turnAway last checked all waiters
 	spare      float64       // number of requests that may be sent although the window is full
 	spareAt    time.Duration // when spare was computed
@@ -396,7 +397,7 @@ func (a *account) dispatch() {
 		w.ticket = a.ticket
 		// Requests that were turned away count as demand, just like waiting requests.
 		a.tickets[w.ticket] = sent{Send: a.pacer.Sent(now, a.waiting()+a.turned), at: now}
-		a.turned, a.sentAt = 0, now
+		a.turned, a.far, a.sentAt = 0, 0, now
 		w.ready <- nil
 	}
 }

@@ -20,9 +20,9 @@ import (
 // that use the same accounts, and it forgets unused keys.
 //
 // A request that cannot be sent before the deadline of its context fails at once, without
-// being sent. If a RoundTripper below the Transport sends a request of its own while it
-// handles a caller's request (to get a token, for example), its own request waits only
-// for pauses.
+// being sent. If a RoundTripper below the Transport sends a request of its own with an
+// http.Client while it handles a caller's request (to get a token, for example), its own
+// request gets the next turn.
 type Adaptive struct {
 	// StartWindow limits how many requests of a key are in flight before the limit is
 	// known. The window grows by half with each round trip and never shrinks. Zero

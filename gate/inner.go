@@ -12,8 +12,9 @@ import (
 // An inner request is sent during an attempt that the gate has already admitted, for
 // example when a RoundTripper below the Transport gets a token through the same client.
 // That attempt has used a turn but is not sent until the token arrives, like every other
-// attempt that needs the token. If the inner request had to wait for a turn, it would
-// wait behind callers that are waiting for it, so it waits only for pauses.
+// attempt that needs the token. In the queue, the inner request would be behind callers
+// that wait for it, so it gets the next turn. In a fleet, whose leader does not know about
+// it, it waits only for pauses.
 
 // roundTrip is the suffix of the function name of a Transport's RoundTrip, and client is
 // the prefix of the function names of an http.Client's methods.

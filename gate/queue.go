@@ -12,7 +12,7 @@ type waiter struct {
 	since      time.Duration
 	deadline   time.Duration
 	limited    bool // whether deadline is set
-	inner      bool // whether it waits only for pauses
+	inner      bool // whether it is sent before all others
 	queue      *queue
 	prev, next *waiter
 }

@@ -48,8 +48,21 @@ func (a *account) late(w *waiter, now time.Duration, ahead int) (earliest time.D
 		ahead = min(ahead, 1)
 	}
 	earliest = max(a.pacer.Earliest(now, ahead), now)
-	left := w.deadline - earliest
-	return earliest, w.limited && (left <= 0 || !w.inner && left < a.answered() && (ahead > 0 || !a.tries(w, earliest)))
+	left, answered := w.deadline-earliest, a.answered()
+	switch {
+	case !w.limited:
+		return earliest, false
+	case left <= 0:
+		return earliest, true
+	case w.inner:
+		return earliest, false
+	case ahead == 0 && earliest > max(now, a.pacer.Paused()) && left < max(answered, min(3*answered, (w.deadline-now)/2)):
+		// The next turn is far away, and w would keep it from callers that arrive later and
+		// have more time left.
+		a.far++
+		return earliest, true
+	}
+	return earliest, left < answered && (ahead > 0 || !a.tries(w, earliest))
 }
 
 // tries reports whether a waiter may be sent at the given time although its response is
@@ -61,7 +74,7 @@ func (a *account) tries(w *waiter, at time.Duration) bool {
 	if at-w.since > every/16 {
 		every = min(8*every, 2*longAnswer)
 	}
-	return a.turned == 0 || at-a.sentAt >= every
+	return a.turned <= a.far || at-a.sentAt >= every
 }
 
 // gaveUp records that a request got no response, unless a request that was sent later got

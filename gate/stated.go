@@ -27,8 +27,13 @@ func (a *account) state(now time.Duration, o Outcome, begins bool) {
 	l := o.Limit
 	if l.Requests > 0 && l.Per > 0 {
 		a.pacer.Stated(l.Requests, l.Per)
-		if c, alone := a.pacer.(*fleet1.Controller); !alone || c.States(l.Requests, l.Per) {
-			a.stated = Limit{Requests: l.Requests, Per: l.Per, Policy: l.Policy}
+		stated := Limit{Requests: l.Requests, Per: l.Per}
+		if c, alone := a.pacer.(*fleet1.Controller); alone { // it ignores a limit that makes no sense
+			stated.Requests, stated.Per = c.Statement()
+		}
+		if stated.Requests == l.Requests && stated.Per == l.Per {
+			stated.Policy = l.Policy
+			a.stated = stated
 		}
 	}
 	if begins {

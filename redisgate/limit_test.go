@@ -32,7 +32,7 @@ func TestFleetUsesTheLimitThatTheServiceStatesToOneProcess(t *testing.T) {
 			assert.InDelta(t, 9.7, s.Pace, 0.01, "the pace should be the stated rate minus the margin")
 		}
 		sent, accepted, _ := a.counts()
-		assert.LessOrEqual(t, sent-accepted, 100, "too many requests were throttled (one per caller is allowed before the limit is known)")
+		assert.LessOrEqual(t, sent-accepted, 100+2, "too many requests were throttled (one per caller is allowed before the limit is known, and a few for the test that confirms it)")
 		c.left.Store(0)
 		c.wait(t)
 	})

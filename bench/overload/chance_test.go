@@ -42,14 +42,14 @@ func (l *lottery) RoundTrip(req *http.Request) (*http.Response, error) {
 // docs/gate.md states these rates. A hundred callers, which together can make a thousand
 // calls per second, make calls for 40 minutes. The rate is measured in the last 20
 // minutes.
-func TestThrottlingByChanceIsMistakenForALimit(t *testing.T) {
+func TestThrottlingByChanceDoesNotLowerThePaceFurtherThanItsPauses(t *testing.T) {
 	for name, tt := range map[string]struct {
-		retryAfter  string
-		least, most float64 // requests per second
+		retryAfter string
+		least      float64 // requests per second
 	}{
-		"no Retry-After": {"", 20, 500},
-		"Retry-After: 1": {"1", 3, 20},
-		"Retry-After: 5": {"5", 0.5, 8},
+		"no Retry-After": {"", 200},
+		"Retry-After: 1": {"1", 50},
+		"Retry-After: 5": {"5", 8},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -79,7 +79,6 @@ func TestThrottlingByChanceIsMistakenForALimit(t *testing.T) {
 				callers.Wait()
 				t.Logf("%.1f requests per second", rate)
 				assert.Greater(t, rate, tt.least)
-				assert.Less(t, rate, tt.most)
 			})
 		})
 	}

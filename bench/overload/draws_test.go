@@ -30,7 +30,7 @@ var (
 // calls succeed with the gate as without it. drawsSendLess is the share of the draws in
 // which a client with the gate sends no more requests per success than one without it.
 var (
-	drawsReach    = []struct{ answered, share float64 }{{0.97, 0.62}, {0.9, 0.77}, {0.5, 0.95}}
+	drawsReach    = []struct{ answered, share float64 }{{0.97, 0.63}, {0.9, 0.79}, {0.5, 0.96}}
 	drawsSendLess = 0.98
 )
 

@@ -101,8 +101,9 @@ func (c *Controller) dropCap() {
 		c.pace = c.flight.pace
 	}
 	doubt := lasting
-	if !c.flight.sure { // there never was such a limit
+	if !c.flight.sure { // there never was such a limit: the requests in flight were a burst
 		doubt = min(max(4*c.flight.doubt, doubt), mostDoubt)
+		c.burst0 = max(c.burst0, float64(c.flight.cap))
 	}
 	c.flight = flight{flying: c.flight.flying, dropped: c.last, doubt: doubt}
 }

@@ -257,17 +257,12 @@ func (c *Controller) judgePace(e epoch, proven, backlog float64) {
 		}
 		c.holding = c.Hold
 	}
-	before := c.lo
 	c.lo, c.hi = lo, hi
 	// The first epoch may have seen little of what the limit can save up, because that was
 	// used up when it began. Requests accepted beyond the highest possible rate had been
-	// saved up. They also were if a pace is refused that the epoch before seemed to prove.
-	// The number at most doubles, because others who share the limit may be the cause.
-	saved := e.accepted - hi*e.took
-	if c.refused.pace < before {
-		saved = e.accepted
-	}
-	c.burst0 = max(c.burst0, min(saved, 2*c.burst0))
+	// saved up. The number at most doubles, because it would also be high if others who
+	// share the limit had paused.
+	c.burst0 = max(c.burst0, min(e.accepted-hi*e.took, 2*c.burst0))
 	// Another refusal costs a silence; a pace that is too slow costs a share of all the
 	// time still to come. If a lot of work is left, use the middle of the bracket; if
 	// little is left, use the safe end.

@@ -62,12 +62,6 @@ func (c *Controller) Stated(requests int, per time.Duration) {
 	c.statement = statement{requests: n, per: t, changes: s.changes + 1}
 }
 
-// States reports whether the given limit is the one that Stated has set. Stated ignores
-// limits that make no sense, and further limits if the service has stated many.
-func (c *Controller) States(requests int, per time.Duration) bool {
-	return c.statement.requests == float64(requests) && c.statement.per == seconds(per)
-}
-
 // Kept reports that callers waited until the given time because the service stated the
 // end of its window. The wait counts like a Retry-After. Kept does nothing if the next
 // epoch has already begun.
