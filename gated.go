@@ -28,6 +28,9 @@ func (c *call) findAccount() error {
 	case c.t.GateKey == nil && c.req.URL == nil:
 		closeBody(c.req)
 		return errors.New("iamhttp: the request has no URL")
+	case c.t.GateKey == nil && c.req.URL.Host == "":
+		closeBody(c.req)
+		return errors.New("iamhttp: the request's URL has no host")
 	case c.t.GateKey == nil:
 		c.key = gate.KeyByHostAndMethod(c.req)
 		return nil

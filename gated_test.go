@@ -477,18 +477,18 @@ func TestGateKeyNamesTheAccount(t *testing.T) {
 
 func TestRequestWithoutAGateKeyFailsUnsent(t *testing.T) {
 	for name, tt := range map[string]struct {
+		url     *url.URL
 		gateKey func(*http.Request) string
 		want    string
 	}{
-		"the request has no URL":       {nil, "iamhttp: the request has no URL"},
-		"GateKey returns an empty key": {func(*http.Request) string { return "" }, "iamhttp: GateKey returned an empty key"},
+		"the request has no URL":        {nil, nil, "iamhttp: the request has no URL"},
+		"the request's URL has no host": {&url.URL{Scheme: "https", Path: "/v3"}, nil, "iamhttp: the request's URL has no host"},
+		"GateKey returns an empty key":  {&url.URL{Scheme: "https", Host: "iam.example"}, func(*http.Request) string { return "" }, "iamhttp: GateKey returned an empty key"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := new(scriptedGate)
 			req := newRequest(t, "POST", "body")
-			if tt.gateKey == nil {
-				req.URL = nil
-			}
+			req.URL = tt.url
 			body := watch(strings.NewReader("body"))
 			req.Body = body
 			reports := 0
