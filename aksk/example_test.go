@@ -20,7 +20,7 @@ func Example() {
 	defer server.Close()
 
 	signer := &aksk.Transport{
-		SignUnsigned: true, // not needed if an SDK signs already
+		SignUnsigned: true, // not needed if an SDK already signs
 		Credentials: func(*http.Request) (aksk.Credentials, error) {
 			return aksk.Credentials{AccessKey: "ak", SecretKey: "sk"}, nil
 		},

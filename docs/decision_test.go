@@ -50,7 +50,7 @@ func TestDecisionPictureListsStopReasonsInTheOrderOfTheirConstants(t *testing.T)
 }
 
 // rules lists the questions that a Transport asks about a failed attempt, in this order.
-// If the answer to a question is no, the call ends with the StopReason no.
+// If the answer to a question is no, the call ends with the StopReason in the field no.
 var rules = []struct {
 	question, detail string
 	no               iamhttp.StopReason

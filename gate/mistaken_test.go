@@ -45,6 +45,7 @@ func (b *slowBucket) serve(trip time.Duration) gate.Outcome {
 
 // Each of these situations once kept the gate far below the limit for many minutes.
 func TestRateLimitIsFoundAlthoughItLooksLikeSomethingElse(t *testing.T) {
+	t.Parallel()
 	second, minute, hour := time.Second, time.Minute, time.Hour
 	for name, tt := range map[string]struct {
 		bucket  *slowBucket

@@ -118,7 +118,7 @@ func (a *account) retire(hurry bool) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.now()
-	n := a.accepted.Load() + int64(a.ticket) // requests that get no response or a 5xx use the account too
+	n := a.accepted.Load() + int64(a.ticket) //nolint:gosec // there are not that many; requests that get no response or a 5xx use the account too
 	quiet := n == a.seen
 	a.seen = n
 	switch {

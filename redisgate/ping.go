@@ -18,9 +18,9 @@ return 1`
 // reads and writes the gate's keys, and sends itself a message. Call Ping once when the
 // program starts, with a deadline, to find a wrong address, a wrong password or a missing
 // permission. Ping also returns an error if the server takes 420 ms or more to reply,
-// because the process would then be in the fleet only while another process leads that is
-// nearer. You do not have to call Ping: the gate works without the server, and
-// joins the fleet as soon as it can.
+// because the process could then join the fleet only while a process closer to the server
+// leads it. You do not have to call Ping: the gate works without the server, and joins the
+// fleet as soon as it can.
 //
 // The error states which step failed, and wraps the error from the client or from ctx.
 func (g *Gate) Ping(ctx context.Context) error {
@@ -48,7 +48,7 @@ func (g *Gate) ping(ctx context.Context) error {
 		return failed("use the server", err)
 	}
 	if trip := time.Since(began); trip >= time.Duration(nearby) {
-		return failed("work as a fleet", fmt.Errorf("the server takes %v to reply, and must take less than %v", trip.Round(time.Millisecond), time.Duration(nearby)))
+		return failed("work as a fleet", fmt.Errorf("the server took %v to reply, but must take less than %v", trip.Round(time.Millisecond), time.Duration(nearby)))
 	}
 	keys := []string{g.names.accounts, g.names.members}
 	if err := g.client.Eval(ctx, pingScript, keys, keep.Milliseconds(), name).Err(); err != nil {

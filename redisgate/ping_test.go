@@ -100,7 +100,7 @@ func TestPingReportsAServerThatIsTooFarAwayAndAClosedGate(t *testing.T) {
 		gates, _ := w.gates(1)
 		assert.NoError(t, gates[0].Ping(t.Context()))
 		w.relay.setDelay(700 * time.Millisecond)
-		assert.ErrorContains(t, gates[0].Ping(t.Context()), "cannot work as a fleet: the server takes 700ms to reply")
+		assert.ErrorContains(t, gates[0].Ping(t.Context()), "cannot work as a fleet: the server took 700ms to reply")
 		w.relay.setDelay(time.Millisecond)
 		assert.NoError(t, gates[0].Close())
 		assert.ErrorContains(t, gates[0].Ping(t.Context()), "closed")

@@ -108,7 +108,7 @@ func brings[T comparable](got T, err error, want T) outcome {
 	return o
 }
 
-// A mode is a way to use a Transport; the mode alone does not use one.
+// A mode is a way to use a Transport, except for the mode named "alone", which uses none.
 type mode struct {
 	name string
 	wrap func(base http.RoundTripper) http.RoundTripper
@@ -251,7 +251,7 @@ func (w *world) measure(t *testing.T, run func(context.Context, *world) outcome)
 // codes are the failures for which requests are counted.
 var codes = [...]int{403, 404, 429, 503}
 
-// counts holds the number of requests that one call sends, for each of codes.
+// counts holds the number of requests that one call sends, for each code in codes.
 type counts [len(codes)]int
 
 // most is the number of requests that a Transport with its defaults sends if nothing

@@ -257,7 +257,7 @@ func TestTheErrorHandlerWorksWithoutATransport(t *testing.T) {
 	both(t, show(c), 404)
 }
 
-func TestAnExpectedFailureIsStillAnErrorOfTheSDK(t *testing.T) {
+func TestAnExpectedFailureIsStillAnSDKError(t *testing.T) {
 	s := newService(t, notFound)
 	reported := 0
 	tr := &iamhttp.Transport{
@@ -444,7 +444,7 @@ func TestErrorsOfRequestsForCredentialsAndIDsAreTypedByWrap(t *testing.T) {
 			require.ErrorContains(t, err, "You are not authorized.")
 			s.script.AssertCount(t, 2) // two requests, because the Transport retries the 429
 			typed := errors.As(err, new(*iamhttp.StatusError))
-			assert.False(t, typed, "the SDK must not have called the handler")
+			assert.False(t, typed, "the SDK should not call the handler")
 
 			wrapped := iamhuaweicloud.Wrap(err)
 			if tt.text == "" {
@@ -541,7 +541,7 @@ func TestTheConnectionSettingsOfTheConfigStayInForce(t *testing.T) {
 		assert.ErrorIs(t, err, iamhttp.ErrProxyAuthRequired)
 		assert.Equal(t, 1, connects)
 	})
-	t.Run("an invalid address of the HttpProxy is ignored, as in the SDK", func(t *testing.T) {
+	t.Run("an invalid HttpProxy address is ignored, as in the SDK", func(t *testing.T) {
 		c := config.DefaultHttpConfig().WithProxy(config.NewProxy().WithSchema("\x00"))
 		both(t, show(connect(t, s, c, nil)), 404)
 	})

@@ -218,7 +218,7 @@ func (c *Controller) Earliest(now time.Duration, ahead int) time.Duration {
 	from, n := max(now, c.pause), float64(ahead)
 	switch {
 	case c.statement.windowed:
-		return max(c.pause, c.windowOf(now, n))
+		return max(c.pause, c.windowOf(n))
 	case c.flight.cap > 0:
 		n -= float64(c.flight.cap + c.flight.extra)
 	case c.open && c.credit < 1 && (c.probes <= 1 || c.accepted > 0):
@@ -305,7 +305,7 @@ func (c *Controller) SentInner(now time.Duration, backlog int) Send {
 	return s
 }
 
-// begins begins an epoch if a pause has ended.
+// begins starts an epoch if a pause has ended.
 func (c *Controller) begins(now time.Duration, backlog int) {
 	if c.open {
 		return

@@ -30,8 +30,8 @@ func (a *average) add(e epoch) {
 	a.seconds = fading*a.seconds + e.took + e.silence
 }
 
-func (a average) perEpoch() float64  { return a.accepted / a.epochs }
-func (a average) perSecond() float64 { return a.accepted / a.seconds }
+func (a *average) perEpoch() float64  { return a.accepted / a.epochs }
+func (a *average) perSecond() float64 { return a.accepted / a.seconds }
 
 // byChance corrects the pace after an epoch that ended with a refusal for which the pace
 // was blamed. A low pace that is refused too, and does not yield half of the best pace, is

@@ -292,10 +292,10 @@ func TestEarliestAssumesAPaceThatWillNotBeExceededSoon(t *testing.T) {
 		"during a pause: the burst is sent at its end":       {func(c *Controller) { c.open, c.pause, c.burst = false, 110*sec, 40 }, 80, 111 * sec},
 		"the next turn has not come yet":                     {func(c *Controller) { c.next = 105 * sec }, 80, 107 * sec},
 		"a probe may be sent before the next turn":           {func(c *Controller) { c.next, c.probes, c.accepted = 105*sec, 2, 0 }, 80, 102 * sec},
-		"stated window: the end of the pause":                {windowed(80, 110*sec), 79, 110 * sec},
-		"stated window: the next one if this one is full":    {windowed(80, 0), 80, 90*sec + 60*sec},
-		"stated window: a later one":                         {windowed(80, 0), 200, 90*sec + 120*sec},
-		"stated window: one that begins after the pause":     {windowed(80, 110*sec), 80, 110*sec + 60*sec},
+		"stated window: the end of the pause":                {windowed(110 * sec), 79, 110 * sec},
+		"stated window: the next one if this one is full":    {windowed(0), 80, 90*sec + 60*sec},
+		"stated window: a later one":                         {windowed(0), 200, 90*sec + 120*sec},
+		"stated window: one that begins after the pause":     {windowed(110 * sec), 80, 110*sec + 60*sec},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()
@@ -306,9 +306,10 @@ func TestEarliestAssumesAPaceThatWillNotBeExceededSoon(t *testing.T) {
 	}
 }
 
-// windowed makes the controller send n requests at the beginning of each minute. The present
-// minute has begun at 90 s, unless there is a pause.
-func windowed(n float64, pause time.Duration) func(*Controller) {
+// windowed makes the controller send 80 requests at the beginning of each minute. The
+// present minute has begun at 90 s, unless there is a pause.
+func windowed(pause time.Duration) func(*Controller) {
+	const n = 80
 	return func(c *Controller) {
 		c.statement = statement{requests: n, per: 60, windowed: true, opened: 90 * sec}
 		c.burst, c.credit, c.pause = n, n, pause

@@ -197,7 +197,7 @@ func (c *Controller) byWindow(now time.Duration) time.Duration {
 
 // windowOf returns the start of the window in which a request can be sent if ahead others
 // are sent first; 0 means the current window.
-func (c *Controller) windowOf(now time.Duration, ahead float64) time.Duration {
+func (c *Controller) windowOf(ahead float64) time.Duration {
 	s := &c.statement
 	opened, left := s.opened, c.credit
 	if !c.open {
