@@ -355,12 +355,12 @@ func (a *account) history() fleet1.History {
 // turn.
 func (a *account) dispatch() {
 	now := a.now()
+	a.endHold(now)
 	a.dispatchInner(now)
 	if a.pacer == nil {
 		a.dispatchWindow(now)
 		return
 	}
-	a.endHold(now)
 	for a.waiting() > 0 {
 		var free [len(lanes{})]*waiter
 		at := now

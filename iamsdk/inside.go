@@ -80,6 +80,9 @@ func isOpaque(rt http.RoundTripper) bool {
 	if v.Kind() != reflect.Struct {
 		return v.Kind() == reflect.Func
 	}
+	if v.Type().PkgPath() == "net/http" { // it has RoundTrippers of its own, which lead to no other
+		return false
+	}
 	for i := range v.NumField() {
 		if f := v.Type().Field(i); !f.IsExported() && f.Type.Implements(reflect.TypeFor[http.RoundTripper]()) {
 			return true

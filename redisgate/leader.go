@@ -357,7 +357,7 @@ func (l *leader) waiting(now time.Duration) (n fleet1.Lanes) {
 
 // most returns the maximum rate in requests per second, or 0 if it is not known.
 func (l *leader) most(now time.Duration) float64 {
-	if l.control == nil {
+	if l.control == nil || l.control.Windowed() { // a window's requests are sent at once
 		return 0
 	}
 	const many = 1 << 20 // requests; with this many, a burst does not matter

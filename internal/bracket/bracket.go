@@ -76,6 +76,7 @@ type Send struct {
 	credit bool    // whether the request was part of the burst after a silence
 	seq    int     // number of the request within its epoch, from 1
 	flying int     // number of requests in flight when it was sent, including itself
+	inner  bool    // sent while another request waited for its result, so flying says nothing
 	waited bool    // whether others were waiting when it was sent, so that not all callers were in flight
 	pace   float64 // the pace when it was sent
 	at     time.Duration
@@ -217,10 +218,10 @@ func (c *Controller) Silence() time.Duration { return duration(max(c.asked, c.me
 func (c *Controller) Earliest(now time.Duration, ahead int) time.Duration {
 	from, n := max(now, c.pause), float64(ahead)
 	switch {
-	case c.statement.windowed:
-		return max(c.pause, c.windowOf(n))
 	case c.flight.cap > 0:
 		n -= float64(c.flight.cap + c.flight.extra)
+	case c.statement.windowed && (c.probes <= 1 || c.accepted > 0):
+		return max(c.pause, c.windowOf(n))
 	case c.open && c.credit < 1 && (c.probes <= 1 || c.accepted > 0):
 		from = max(from, c.next)
 	case c.open:
@@ -301,7 +302,7 @@ func (c *Controller) NextInner(now time.Duration, backlog int) time.Duration {
 // the service.
 func (c *Controller) SentInner(now time.Duration, backlog int) Send {
 	s := c.Sent(now, backlog)
-	s.flying = 0
+	s.flying, s.inner = 0, true
 	return s
 }
 

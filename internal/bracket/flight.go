@@ -71,6 +71,9 @@ func (c *Controller) capRefused(now time.Duration, s Send) bool {
 	if f.cap == 0 {
 		return false
 	}
+	if s.inner { // requests that wait for it are in flight without being at the service
+		return true
+	}
 	if seconds(now-f.since) > c.Hold*c.unit() {
 		f.strikes = 0
 	}
@@ -113,7 +116,7 @@ func (c *Controller) dropCap() {
 func (c *Controller) suspectCap(now time.Duration) {
 	f := &c.flight
 	wrong := f.dropped > 0 && seconds(now-f.dropped) < f.doubt
-	if c.Late || wrong {
+	if c.Late || wrong || c.refused.inner {
 		f.suspect = 0
 		return
 	}

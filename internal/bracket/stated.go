@@ -62,6 +62,9 @@ func (c *Controller) Stated(requests int, per time.Duration) {
 	c.statement = statement{requests: n, per: t, changes: s.changes + 1}
 }
 
+// Windowed reports whether the requests of a stated window are sent at once.
+func (c *Controller) Windowed() bool { return c.statement.windowed }
+
 // Kept reports that callers waited until the given time because the service stated the
 // end of its window. The wait counts like a Retry-After. Kept does nothing if the next
 // epoch has already begun.
@@ -124,13 +127,13 @@ func (c *Controller) consider(first bool) {
 	}
 	// The first epoch may agree with the statement by chance. So until a refusal has
 	// confirmed the statement, requests are sent at least as often as Retry-After invites.
-	if c.refused.pace > rate && !first {
+	if c.refused.pace > rate && !c.refused.credit && c.accepted > 0 && !first {
 		s.confirmed = true
 	}
 	margin := c.Margin * float64(1+s.strikes)
 	s.windowed = s.per > shortWindow && s.dark*rate >= 4
 	c.pace, c.lo, c.hi = rate*(1-margin), rate, rate
-	if !s.confirmed && c.asked > 0 {
+	if !s.confirmed && !s.windowed && c.asked > 0 {
 		c.pace = max(c.pace, min(0.5/c.asked, mostPace))
 	}
 	if s.windowed {
