@@ -79,7 +79,7 @@ type account struct {
 type sent struct {
 	fleet1.Send
 	at    time.Duration
-	inner bool // whether it is an inner request, which the pacer does not know about
+	inner bool // whether it is an inner request in a fleet, whose leader does not know about it
 }
 
 func (a *account) now() time.Duration { return time.Since(a.origin) }

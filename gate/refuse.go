@@ -41,8 +41,7 @@ func jitter(pause time.Duration) time.Duration { return min(pause/20, maxJitter)
 
 // late returns the earliest time at which w can be sent if ahead other waiters are sent
 // first, and whether that is certainly too late to get a response before the deadline. An
-// inner request does not take a turn from other requests, so it may be sent as long as
-// any time is left.
+// inner request is sent before all others, so it may be sent as long as any time is left.
 func (a *account) late(w *waiter, now time.Duration, ahead int) (earliest time.Duration, late bool) {
 	if a.hold.until > now && a.heldUntil(w) <= now { // the waiters ahead may be waiting for the stated end
 		ahead = min(ahead, 1)

@@ -282,7 +282,8 @@ func (c *Controller) Next(now time.Duration, backlog int) time.Duration {
 
 // NextInner is like Next for a request that is sent while another one, which has used its
 // turn, waits for its result and is not on its way to the service. Such a request waits
-// for a pause and for the pace, but never for responses: they may be waiting for it.
+// for a pause and, except in a burst, for the pace, but never for responses: they may be
+// waiting for it.
 func (c *Controller) NextInner(now time.Duration, backlog int) time.Duration {
 	if now < c.pause {
 		return c.pause

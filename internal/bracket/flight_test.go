@@ -450,3 +450,19 @@ func TestDroppingACapRestoresThePace(t *testing.T) {
 	c.dropCap()
 	assert.InDelta(t, 10, c.pace, 1e-9)
 }
+
+// Requests that wait for the result of an inner request are in flight, but not on their
+// way to the service.
+func TestRefusalOfAnInnerRequestSaysNothingAboutACap(t *testing.T) {
+	c := paced()
+	c.flight.flying, c.flying = 20, 20
+	s := c.SentInner(10*sec, 9)
+	require.True(t, c.Refused(10*sec, s, sec))
+	c.Next(12*sec, 9)
+	assert.Zero(t, c.flight.cap, "no cap should be set")
+
+	c = capped(true, 20)
+	s = c.SentInner(100*sec, 9)
+	require.True(t, c.Refused(100*sec, s, sec))
+	assert.Equal(t, []int{20, 0}, []int{c.flight.cap, c.flight.strikes}, "a cap should stay as it is")
+}

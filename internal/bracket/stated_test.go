@@ -181,3 +181,16 @@ func TestTheStatementIsTheLatestOneThatWasNotIgnored(t *testing.T) {
 	assert.Equal(t, mostChanges-1, requests)
 	assert.Equal(t, time.Second, per)
 }
+
+func TestFailedProbeDoesNotConfirmAStatement(t *testing.T) {
+	for name, accepted := range map[string]int{"nothing was accepted": 0, "requests were accepted": 5} {
+		t.Run(name, func(t *testing.T) {
+			c := firmly()
+			c.statement.windowed = false
+			c.proven = []float64{c.statement.rate()}
+			c.accepted, c.refused = accepted, Send{pace: 2 * c.statement.rate()}
+			c.consider(false)
+			assert.Equal(t, accepted > 0, c.statement.confirmed)
+		})
+	}
+}
