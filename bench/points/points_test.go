@@ -326,9 +326,9 @@ func TestPoints(t *testing.T) {
 
 // excerpt maps the first cell of each row in README.md's table to the name of a point.
 var excerpt = map[string]string{
-	"to a service that is down (503) sends":            "503",
-	"told to wait 30 s, with a deadline in 10 s, ends": "Deadline",
-	"throttled to the end gets":                        "FinalError",
+	"service down (503): sends":               "503",
+	"Retry-After: 30, deadline in 10 s: ends": "Deadline",
+	"all attempts throttled: returns":         "FinalError",
 }
 
 func TestREADMEHasTheSameCellsAsTheComparison(t *testing.T) {
