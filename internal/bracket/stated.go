@@ -131,7 +131,7 @@ func (c *Controller) consider(first bool) {
 		s.confirmed = true
 	}
 	margin := c.Margin * float64(1+s.strikes)
-	s.windowed = s.per > shortWindow && s.dark*rate >= 4
+	s.windowed = s.per > shortWindow && s.dark >= max(4/rate, s.per/4)
 	c.pace, c.lo, c.hi = rate*(1-margin), rate, rate
 	if !s.confirmed && !s.windowed && c.asked > 0 {
 		c.pace = max(c.pace, min(0.5/c.asked, mostPace))

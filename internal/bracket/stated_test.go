@@ -194,3 +194,13 @@ func TestFailedProbeDoesNotConfirmAStatement(t *testing.T) {
 		})
 	}
 }
+
+// The burst of the bucket equals the stated window by chance. If the requests of a window
+// were sent at once, no refusal would ever show that the limit is ten times as high.
+func TestStatedWindowThatIsMuchTooLowIsNotUsedForever(t *testing.T) {
+	for _, retryAfter := range []time.Duration{time.Second, 3 * time.Second, 10 * time.Second} {
+		c, accepted, _ := driveStated(t, bucket(50, 300), 300, time.Minute, retryAfter, 30*time.Minute)
+		assert.False(t, c.statement.windowed)
+		assert.GreaterOrEqual(t, accepted, 50*1800*8/10, "Retry-After: %v", retryAfter)
+	}
+}
