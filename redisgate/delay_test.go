@@ -53,10 +53,10 @@ func TestNoDelayToTheServerCostsMuchOfTheLimit(t *testing.T) {
 				share, fairness := float64(accepted-before)/long.Seconds()/a.rate, sum*sum/squares/float64(len(gates))
 				t.Logf("%.1f%% of the limit, fairness %.2f, %d sent too early, %d of %d not accepted", 100*share, fairness, early, sent-accepted, sent)
 				mean += share / float64(len(delays))
-				assert.GreaterOrEqual(t, share, 0.75)
+				assert.GreaterOrEqual(t, share, 0.8)
 				if distance(delay) < nearby { // processes that are alone do not know about each other
 					assert.GreaterOrEqual(t, fairness, 0.9, "Jain's fairness index is too low")
-					assert.LessOrEqual(t, early, 30+int(delay/(5*time.Millisecond)), "too many requests were sent too early; a few are allowed, because news of a pause may need a new connection, which takes two more round trips")
+					assert.LessOrEqual(t, early, 30, "too many requests were sent too early; a few are allowed, because news of a pause may need a new connection, which takes two more round trips")
 				}
 				assert.Zero(t, lines, "lines were logged in the last minute")
 				c.left.Store(0)
