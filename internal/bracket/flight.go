@@ -71,9 +71,6 @@ func (c *Controller) capRefused(now time.Duration, s Send) bool {
 	if f.cap == 0 {
 		return false
 	}
-	if s.inner { // requests that wait for it are in flight without being at the service
-		return true
-	}
 	if seconds(now-f.since) > c.Hold*c.unit() {
 		f.strikes = 0
 	}
@@ -120,10 +117,11 @@ func (c *Controller) suspectCap(now time.Duration) {
 		f.suspect = 0
 		return
 	}
-	// n counts requests that were in flight at the refusal and were not refused.
-	if n := c.late + f.flying; f.flying >= 2 && f.flying >= n/2 {
-		// A pause is usually longer than a round trip, so a service that limits only the
-		// rate would have responded to them by now.
+	// n counts requests that were in flight at the refusal and were not refused. A service
+	// that limits only the rate has responded to most of them by now, unless its responses
+	// take longer than the pause.
+	answered := !c.heard || seconds(now-c.last) >= c.trip
+	if n := c.late + f.flying; answered && f.flying >= 2 && f.flying >= n/2 {
 		c.setCap(now, n)
 		return
 	}

@@ -453,16 +453,23 @@ func TestDroppingACapRestoresThePace(t *testing.T) {
 
 // Requests that wait for the result of an inner request are in flight, but not on their
 // way to the service.
-func TestRefusalOfAnInnerRequestSaysNothingAboutACap(t *testing.T) {
+func TestRefusalOfAnInnerRequestSetsNoCap(t *testing.T) {
 	c := paced()
 	c.flight.flying, c.flying = 20, 20
 	s := c.SentInner(10*sec, 9)
 	require.True(t, c.Refused(10*sec, s, sec))
 	c.Next(12*sec, 9)
-	assert.Zero(t, c.flight.cap, "no cap should be set")
+	assert.Zero(t, c.flight.cap)
+}
 
-	c = capped(true, 20)
-	s = c.SentInner(100*sec, 9)
-	require.True(t, c.Refused(100*sec, s, sec))
-	assert.Equal(t, []int{20, 0}, []int{c.flight.cap, c.flight.strikes}, "a cap should stay as it is")
+// If refusals of inner requests did not count, a cap that is really a rate limit would
+// be kept forever.
+func TestCapIsDroppedWhenInnerRequestsAreRefusedRepeatedly(t *testing.T) {
+	c := capped(true, 20)
+	for i := range time.Duration(mostCapStrikes) {
+		now := (100 + 2*i) * sec
+		require.True(t, c.Refused(now, c.SentInner(now, 9), sec))
+		require.Equal(t, i+1 < mostCapStrikes, c.flight.cap == 20)
+		c.Next(now+sec, 9)
+	}
 }
