@@ -76,7 +76,6 @@ type Send struct {
 	credit bool    // whether the request was part of the burst after a silence
 	seq    int     // number of the request within its epoch, from 1
 	flying int     // number of requests in flight when it was sent, including itself
-	inner  bool    // sent while another request waited for its result, so flying says nothing
 	waited bool    // whether others were waiting when it was sent, so that not all callers were in flight
 	pace   float64 // the pace when it was sent
 	at     time.Duration
@@ -143,6 +142,7 @@ type tally struct {
 	credit   float64 // number of requests that may be sent at once: the rest of the burst, and unused turns
 	flying   int     // number of requests that were sent and have no outcome yet
 	room     int     // how many requests of a burst may be in flight
+	inner    bool    // whether there were inner requests, so that some requests in flight are not on their way to the service
 	accepted int
 	unknown  int      // number of requests whose outcome says nothing about the limit
 	busy     float64  // seconds during which requests waited only because of the pace
@@ -288,6 +288,7 @@ func (c *Controller) NextInner(now time.Duration, backlog int) time.Duration {
 	if now < c.pause {
 		return c.pause
 	}
+	c.inner = true
 	c.begins(now, backlog)
 	switch {
 	case c.flight.cap > 0, c.probes > 1 && c.accepted == 0, c.credit >= 1:
@@ -303,7 +304,7 @@ func (c *Controller) NextInner(now time.Duration, backlog int) time.Duration {
 // the service.
 func (c *Controller) SentInner(now time.Duration, backlog int) Send {
 	s := c.Sent(now, backlog)
-	s.flying, s.inner = 0, true
+	s.flying, c.inner = 0, true
 	return s
 }
 

@@ -113,27 +113,31 @@ func (c *Controller) dropCap() {
 func (c *Controller) suspectCap(now time.Duration) {
 	f := &c.flight
 	wrong := f.dropped > 0 && seconds(now-f.dropped) < f.doubt
-	if c.Late || wrong || c.refused.inner {
+	if c.Late || wrong || c.inner && c.lateRefused > 0 { // a single refusal sets a cap that hinders nobody
 		f.suspect = 0
 		return
 	}
-	// n counts requests that were in flight at the refusal and were not refused. A service
-	// that limits only the rate has responded to most of them by now, unless its responses
-	// take longer than the pause.
-	answered := !c.heard || seconds(now-c.last) >= c.trip
-	if n := c.late + f.flying; answered && f.flying >= 2 && f.flying >= n/2 {
+	// n counts requests that were in flight at the refusal and were not refused. A pause is
+	// usually longer than a round trip, so a service that limits only the rate would have
+	// responded to them by now. If the round trip is longer, most of the responses before
+	// the pause tell: as the number in flight at most doubles in a round trip, a limit on it
+	// would have refused no more than it accepted.
+	n := c.late + f.flying
+	slow := c.heard && seconds(now-c.last) < c.trip && c.lateRefused > n
+	if !slow && f.flying >= 2 && f.flying >= n/2 {
 		c.setCap(now, n)
 		return
 	}
 	if !c.learned {
 		// If the number in flight is limited, the limit is the number of requests of
 		// the first burst that were accepted.
-		if n := c.late + f.flying; n >= 4 {
+		if n >= 4 {
 			f.suspect, f.first = n+1, true
 		}
 		return
 	}
-	n, first := c.refused.flying, f.first
+	first := f.first
+	n = c.refused.flying
 	f.first = false
 	if first && c.sent-n < n/4 { // while a burst is still in flight, a rate limit looks the same
 		f.suspect, first = 0, false

@@ -453,13 +453,45 @@ func TestDroppingACapRestoresThePace(t *testing.T) {
 
 // Requests that wait for the result of an inner request are in flight, but not on their
 // way to the service.
-func TestRefusalOfAnInnerRequestSetsNoCap(t *testing.T) {
+func TestNoCapIsSetIfSeveralRequestsAreRefusedInAnEpochWithInnerRequests(t *testing.T) {
+	for _, refused := range []bool{false, true} {
+		c := paced()
+		c.flight.flying, c.flying = 20, 20
+		inner := c.SentInner(10*sec, 9)
+		s := c.Sent(10*sec, 9)
+		if refused {
+			s = inner
+		}
+		require.True(t, c.Refused(10*sec, s, sec))
+		require.False(t, c.Refused(10*sec, Send{epoch: s.epoch, at: 9 * sec}, sec))
+		c.Next(12*sec, 9)
+		assert.Zero(t, c.flight.cap, "inner request refused: %v", refused)
+	}
+}
+
+func TestNoCapIsSetIfInnerRequestsWaitAtTheEndOfAPause(t *testing.T) {
 	c := paced()
 	c.flight.flying, c.flying = 20, 20
-	s := c.SentInner(10*sec, 9)
+	s := c.Sent(10*sec, 9)
 	require.True(t, c.Refused(10*sec, s, sec))
-	c.Next(12*sec, 9)
+	require.False(t, c.Refused(10*sec, Send{epoch: s.epoch, at: 9 * sec}, sec))
+	c.NextInner(12*sec, 9)
 	assert.Zero(t, c.flight.cap)
+}
+
+func TestNoCapIsSetIfMostLateRequestsAreRefusedAndRoundTripsAreLongerThanThePause(t *testing.T) {
+	for _, refused := range []int{10, 30} {
+		c := paced()
+		c.trip = 3
+		c.flight.flying, c.flying = 50, 50
+		s := c.Sent(10*sec, 9)
+		require.True(t, c.Refused(10*sec, s, sec))
+		for range refused {
+			c.Refused(10*sec, Send{epoch: s.epoch, at: 9 * sec}, 0)
+		}
+		c.Next(12*sec, 9)
+		assert.Equal(t, refused > 25, c.flight.cap == 0, "%d requests refused", refused)
+	}
 }
 
 // If refusals of inner requests did not count, a cap that is really a rate limit would
