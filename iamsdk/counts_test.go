@@ -83,7 +83,7 @@ func situationOf(t *testing.T, name string) situation {
 // A result is the outcome of one call.
 type result struct {
 	err              error
-	requests, logins int // numbers of requests and logins that reached the service
+	requests, logins int // how many requests and logins the call sent to the service
 	took             time.Duration
 }
 
@@ -189,7 +189,7 @@ func check(t *testing.T, s situation, before, after result) {
 	assert.False(t, after.endless(), "%v", after.err)
 	switch {
 	case s.answer.Status == 429 || s.answer.Status == 408:
-		assert.Equal(t, 8, after.requests, "the SDK must not send more requests than the Transport does")
+		assert.Equal(t, 8, after.requests, "want the Transport's 8 attempts and no retries by the SDK")
 	case s.answer.Status == 401 && s.login.Status == 201:
 		assert.Equal(t, 2, after.requests)
 		assert.Equal(t, 1, after.logins)
@@ -225,8 +225,8 @@ func check(t *testing.T, s situation, before, after result) {
 	assert.NotEqual(t, iamhttp.StopUnset, e.Stop)
 }
 
-// assertHolds asserts that errors.As finds an error of the type of want in err.
-// errors.Is does not work here, because these errors are values that cannot be compared.
+// assertHolds asserts that errors.As finds an error equal to want in err. errors.Is does
+// not work here, because these errors are values that cannot be compared.
 func assertHolds(t *testing.T, err, want error) {
 	t.Helper()
 	found := reflect.New(reflect.TypeOf(want))

@@ -26,7 +26,7 @@ type (
 	}
 )
 
-// shared is the gate of all clients of an account.
+// shared is one gate for all of an account's clients.
 var shared = new(gate.Adaptive)
 
 func Example() {
@@ -52,7 +52,7 @@ func Example() {
 // Install a Transport in each client, and share one gate. Without a shared gate, the
 // other clients keep sending after one of them gets a 429.
 func ExampleInstall_manyClients() {
-	shared := new(gate.Adaptive) // one for all clients of an account
+	shared := new(gate.Adaptive) // one for all of an account's clients
 	install := func(client *http.Client) {
 		iamsdk.Install(client, &iamhttp.Transport{Gate: shared}, iamsdk.GopherTelekomCloud())
 	}

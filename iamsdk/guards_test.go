@@ -21,7 +21,8 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// RoundTrippers that resend, and hold the next RoundTripper in various ways.
+// These RoundTrippers hold the next one in various ways. Unless a comment says otherwise,
+// they resend.
 type (
 	byValue       struct{ Rt http.RoundTripper }
 	notComparable struct {
@@ -38,11 +39,12 @@ type (
 		http.RoundTripper
 		CloseIdleConnections()
 	}
-	// logging passes its requests on.
+	// logging passes each request on once.
 	logging struct{ Next http.RoundTripper }
-	// hiding does so too, but without an exported field.
+	// hiding also passes each request on once, but has no exported field.
 	hiding struct{ next http.RoundTripper }
-	// unwrapping reveals the next RoundTripper by a method.
+	// unwrapping passes each request on once, and reveals the next RoundTripper by a
+	// method.
 	unwrapping struct{ next http.RoundTripper }
 )
 
@@ -82,14 +84,14 @@ func TestAPOSTWithoutAResponseIsSentOnceHoweverTheRoundTripperIsBuilt(t *testing
 		"a field of an embedded struct":   func(rt http.RoundTripper) http.RoundTripper { return &inSettings{Settings{rt}} },
 		"a field of an embedded pointer":  func(rt http.RoundTripper) http.RoundTripper { return &inPointer{&Settings{rt}} },
 		"a field of another interface":    func(rt http.RoundTripper) http.RoundTripper { return &namedField{&logging{rt}} },
-		"below a logging one":             func(rt http.RoundTripper) http.RoundTripper { return &logging{byValue{rt}} },
-		"above a logging one":             func(rt http.RoundTripper) http.RoundTripper { return byValue{&logging{rt}} },
-		"two that resend":                 func(rt http.RoundTripper) http.RoundTripper { return &signing{Rt: byValue{rt}, MaxRetries: 2} },
+		"below a logging RoundTripper":    func(rt http.RoundTripper) http.RoundTripper { return &logging{byValue{rt}} },
+		"above a logging RoundTripper":    func(rt http.RoundTripper) http.RoundTripper { return byValue{&logging{rt}} },
+		"two RoundTrippers that resend":   func(rt http.RoundTripper) http.RoundTripper { return &signing{Rt: byValue{rt}, MaxRetries: 2} },
 		"below a Transport": func(rt http.RoundTripper) http.RoundTripper {
 			return &iamhttp.Transport{Base: byValue{rt}, PassThrough: true}
 		},
-		"below a Transport in error mode":  func(rt http.RoundTripper) http.RoundTripper { return &iamhttp.Transport{Base: byValue{rt}} },
-		"below a logging one, a Transport": func(rt http.RoundTripper) http.RoundTripper { return &logging{&iamhttp.Transport{Base: byValue{rt}}} },
+		"below a Transport in error mode":                func(rt http.RoundTripper) http.RoundTripper { return &iamhttp.Transport{Base: byValue{rt}} },
+		"below a Transport below a logging RoundTripper": func(rt http.RoundTripper) http.RoundTripper { return &logging{&iamhttp.Transport{Base: byValue{rt}}} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -125,7 +127,8 @@ func TestATransportBelowReportsThatThereWasNoResponse(t *testing.T) {
 	})
 }
 
-// fetching is a RoundTripper that gets its keys before each request, and tries that twice.
+// fetching is a RoundTripper that gets its keys before each request, in at most two
+// attempts.
 type fetching struct{ Rt http.RoundTripper }
 
 func (f *fetching) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -157,7 +160,7 @@ func TestARequestIsSentEvenIfTheRoundTrippersOwnRequestGotNoResponse(t *testing.
 	})
 }
 
-// impatient is a RoundTripper that does not wait for a response for more than a second.
+// impatient is a RoundTripper that waits for a response for at most a second.
 type impatient struct{ Rt http.RoundTripper }
 
 func (i *impatient) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -218,7 +221,7 @@ func TestEachRequestAsksTheGateOnceHoweverOftenInstallIsCalled(t *testing.T) {
 			"no Transport":       func(*iamhttp.Transport) *iamhttp.Transport { return nil },
 		} {
 			if transports == "no Transport" && (name == "a hidden field" || name == "a function") {
-				continue // then it gets the default settings
+				continue // the new Transport would have the default settings, so no Gate
 			}
 			for _, ownBase := range []bool{false, true} {
 				t.Run(name+", "+transports, func(t *testing.T) {
@@ -282,7 +285,7 @@ func TestInstallOnAClientThatHasATransportAsksTheGateOnce(t *testing.T) {
 	service.AssertCount(t, 1)
 }
 
-func TestARoundTripperThatLeadsBackToTheTransport(t *testing.T) {
+func TestARoundTripperThatLeadsBackToTheTransportWorksIfVisibleAndFailsIfHidden(t *testing.T) {
 	for name, tt := range map[string]struct {
 		wrap func(http.RoundTripper) http.RoundTripper
 		ok   bool
@@ -356,19 +359,19 @@ func TestInstallForTwoSDKsOnOneClientKeepsTheOptionsOfBoth(t *testing.T) {
 
 func TestTheSDKGetsResponsesEvenIfATransportBelowReturnsErrors(t *testing.T) {
 	for name, build := range map[string]func(service http.RoundTripper) (client http.RoundTripper, t *iamhttp.Transport){
-		"the client's": func(s http.RoundTripper) (http.RoundTripper, *iamhttp.Transport) {
+		"the client has a Transport": func(s http.RoundTripper) (http.RoundTripper, *iamhttp.Transport) {
 			return &iamhttp.Transport{Base: s}, nil
 		},
-		"a wrapped one": func(s http.RoundTripper) (http.RoundTripper, *iamhttp.Transport) {
+		"the client has a wrapped Transport": func(s http.RoundTripper) (http.RoundTripper, *iamhttp.Transport) {
 			return hiding{&iamhttp.Transport{Base: s}}, nil
 		},
-		"as Base": func(s http.RoundTripper) (http.RoundTripper, *iamhttp.Transport) {
+		"Base is a Transport": func(s http.RoundTripper) (http.RoundTripper, *iamhttp.Transport) {
 			return nil, &iamhttp.Transport{Base: &iamhttp.Transport{Base: s}}
 		},
-		"replaced": func(s http.RoundTripper) (http.RoundTripper, *iamhttp.Transport) {
+		"the client's Transport is replaced": func(s http.RoundTripper) (http.RoundTripper, *iamhttp.Transport) {
 			return &iamhttp.Transport{Base: s}, new(iamhttp.Transport)
 		},
-		"DefaultTransport": func(s http.RoundTripper) (http.RoundTripper, *iamhttp.Transport) {
+		"http.DefaultTransport is a Transport": func(s http.RoundTripper) (http.RoundTripper, *iamhttp.Transport) {
 			http.DefaultTransport = &iamhttp.Transport{Base: s}
 			return nil, nil
 		},

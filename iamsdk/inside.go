@@ -13,13 +13,14 @@ import (
 // form a cycle.
 const mostInside = 10
 
-// inside ranges over rt and the RoundTrippers below it, as far as they reveal what they
-// wrap: by a method, or in an exported field.
+// inside returns an iterator over rt and the RoundTrippers below it, as far as they
+// reveal what they wrap, through a method or an exported field.
 func inside(rt http.RoundTripper) iter.Seq[http.RoundTripper] {
 	return func(yield func(http.RoundTripper) bool) { look(rt, mostInside, yield) }
 }
 
-// look calls yield for rt and for what is inside of it, until yield returns false.
+// look calls yield for rt and the RoundTrippers inside it, until yield returns false. In
+// that case, look returns false.
 func look(rt http.RoundTripper, depth int, yield func(http.RoundTripper) bool) bool {
 	v := reflect.ValueOf(rt)
 	if depth == 0 || !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
@@ -59,8 +60,8 @@ func slots(v reflect.Value) (fields []reflect.Value) {
 	return fields
 }
 
-// leadsTo reports whether rt is a RoundTripper that passes its requests to t, as far as
-// it reveals that. t itself is not.
+// leadsTo reports whether rt is a RoundTripper that visibly passes its requests to t. It
+// returns false for t itself.
 func leadsTo(rt http.RoundTripper, t *iamhttp.Transport) bool {
 	if own, ok := rt.(*iamhttp.Transport); ok && own == t {
 		return false
@@ -80,7 +81,7 @@ func isOpaque(rt http.RoundTripper) bool {
 	if v.Kind() != reflect.Struct {
 		return v.Kind() == reflect.Func
 	}
-	if v.Type().PkgPath() == "net/http" { // it has RoundTrippers of its own, which lead to no other
+	if v.Type().PkgPath() == "net/http" { // its unexported fields lead only to RoundTrippers of net/http
 		return false
 	}
 	for i := range v.NumField() {
@@ -91,11 +92,12 @@ func isOpaque(rt http.RoundTripper) bool {
 	return false
 }
 
-// A loop is the Base of a Transport. It ends a request that comes back to it from the
-// RoundTripper below, which otherwise would never end.
+// A loop is the Base of a Transport. If the RoundTripper below passes a request back to
+// the Transport, the loop returns an error, because the request would otherwise go around
+// forever.
 type loop struct{ below http.RoundTripper }
 
-var errLoop = errors.New("iamsdk: the RoundTripper of the client leads back to the Transport that was passed to Install; pass another Transport")
+var errLoop = errors.New("iamsdk: the client's RoundTripper leads back to the Transport that was passed to Install; pass another Transport")
 
 func (l *loop) RoundTrip(req *http.Request) (*http.Response, error) {
 	s, ok := req.Context().Value(sendingKey{}).(*sending)

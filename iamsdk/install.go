@@ -13,9 +13,9 @@
 // of these.
 //
 // The SDK still receives plain responses and returns its own errors, so code that handles
-// them keeps working. In two cases, a call ends with an error from iamhttp instead,
-// because the call would otherwise never return: see EndlessLogin and LoginHangs in
-// [Options].
+// them keeps working. In two cases, a 401 ends the call with an error from iamhttp
+// instead, because the call would otherwise never return: see EndlessLogin and LoginHangs
+// in [Options].
 package iamsdk
 
 import (
@@ -32,13 +32,16 @@ import (
 //
 // If t is nil, Install uses a Transport with the default settings. If t.Base is nil,
 // Install sets it to the RoundTripper that client already has, such as one that signs
-// each attempt; otherwise, the client's RoundTripper is no longer used. Give each client
-// its own Transport, but give all Transports the same Gate. Clients may share a Transport
-// only if they have the same Options and the same RoundTripper (or none).
+// each attempt; if that is itself a Transport, t replaces it and takes over its Base. If
+// t.Base is set, the client's RoundTripper is no longer used, unless it passes its
+// requests to t. Give each client its own Transport, but give all Transports the same
+// Gate. Clients may share a Transport only if they have the same Options and the same
+// RoundTripper (or none).
 //
 // If you call Install again for the same client, t replaces the earlier Transport (if t
-// is nil, that one stays), and all Options apply. If the client's RoundTripper passes its
-// requests to t in a way that Install cannot see, they fail with an error.
+// is nil, the earlier one stays), and the Options of every call apply. If the client's
+// RoundTripper passes its requests to t in a way that Install cannot see, the requests
+// fail with an error.
 //
 // Whatever the Options, a login is not retried if its response says that the account is
 // locked.
@@ -62,7 +65,7 @@ func Install(client *http.Client, t *iamhttp.Transport, o Options) {
 		if t == above.t {
 			below = above.sends
 		}
-	case *iamhttp.Transport: // t replaces it, because each of the two would ask the gate
+	case *iamhttp.Transport: // replaced by t, because otherwise both would ask the gate
 		if t != nil && above != nil && above != t {
 			below = above.Base
 		}
@@ -97,7 +100,7 @@ func Install(client *http.Client, t *iamhttp.Transport, o Options) {
 type session struct {
 	t       *iamhttp.Transport
 	sends   http.RoundTripper // t, or the client's RoundTripper if that one leads to t
-	base    http.RoundTripper // t.Base as Install left it, because a later Install may change it
+	base    http.RoundTripper // t.Base as this Install left it; a later Install may change t.Base
 	o       Options
 	logins  logins
 	resends resends
@@ -143,7 +146,7 @@ func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// pass passes a request on that a later Install's session is already sending.
+// pass passes on a request that the session of a later Install is already sending.
 func (s *session) pass(above *sending, req *http.Request) (*http.Response, error) {
 	switch {
 	case !above.done:
@@ -154,11 +157,12 @@ func (s *session) pass(above *sending, req *http.Request) (*http.Response, error
 	return s.base.RoundTrip(req)
 }
 
-// answerIn returns the failure behind an error that the Transport returned in place of
-// the response to req, or nil. The SDK needs the response. There is one in two cases: a
-// Transport further down does not have PassThrough set, or the account is locked.
+// answerIn returns the failure if err is a failing response to req that the Transport
+// returned as an error, and otherwise nil. The SDK needs the response. The Transport
+// returns such an error in two cases: a Transport further down does not have PassThrough
+// set, or the account is locked.
 func answerIn(err error, req *http.Request) *iamhttp.StatusError {
-	e, ok := err.(*iamhttp.StatusError) // not errors.As, because a wrapped one may be that of another request
+	e, ok := err.(*iamhttp.StatusError) // not errors.As, because a wrapped StatusError may belong to another request
 	switch {
 	case !ok || e == nil || req.URL == nil:
 		return nil
@@ -191,7 +195,7 @@ func failureOf(resp *http.Response, rec *iamhttp.Recorder) *iamhttp.StatusError 
 	return nil
 }
 
-// CloseIdleConnections closes the idle connections of the Transport.
+// CloseIdleConnections closes the Transport's idle connections.
 func (s *session) CloseIdleConnections() { s.t.CloseIdleConnections() }
 
 // WrappedRoundTripper returns the Transport, by Kubernetes convention.

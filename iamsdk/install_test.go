@@ -69,7 +69,8 @@ func (a *account) requests() (n int) {
 	return n
 }
 
-// connect returns a stand-in that uses Install and has logged in.
+// connect returns a stand-in whose client was set up with Install, and that has logged
+// in.
 func (k kind) connect(t *testing.T, service http.RoundTripper, tr *iamhttp.Transport) *standIn {
 	t.Helper()
 	s := k.newStandIn(&wire{RoundTripper: service})
@@ -119,7 +120,7 @@ func TestACallLogsInAgainAfterThePreviousCallEndedWithTwo401s(t *testing.T) {
 	})
 }
 
-func TestManyCallersWithAnExpiredTokenLogInOnceAndSucceed(t *testing.T) {
+func TestManyCallersWithAnExpiredTokenSucceedUnlessTheirSDKLogsInOnlyOncePerCall(t *testing.T) {
 	eachKind(t, func(t *testing.T, k kind) {
 		service := newAccount()
 		sdk := k.connect(t, service, nil)
@@ -129,7 +130,7 @@ func TestManyCallersWithAnExpiredTokenLogInOnceAndSucceed(t *testing.T) {
 			callers.Go(func() {
 				_, err := sdk.Request("GET", "/groups/"+strconv.Itoa(i%10), "")
 				if !k.habits.endless && err != nil {
-					// This is a flaw of these SDKs: a request that is sent while another
+					// This is a flaw in these SDKs: a request that is sent while another
 					// call is logging in has no token, and the SDKs log in only once per
 					// call.
 					assert.ErrorIs(t, iamsdk.Wrap(err), iamhttp.ErrUnauthorized)
@@ -139,7 +140,7 @@ func TestManyCallersWithAnExpiredTokenLogInOnceAndSucceed(t *testing.T) {
 			})
 		}
 		callers.Wait()
-		if k.habits.endless { // the other SDKs log in again for each request that had no token
+		if k.habits.endless { // the other SDKs log in once more for each request that had no token
 			assert.EqualValues(t, 2, sdk.logins.Load())
 		}
 	})
@@ -201,7 +202,7 @@ func TestARefusedFirstLoginReturnsTheSDKsError(t *testing.T) {
 	})
 }
 
-func TestWrapReportsALoginThatFailsWithoutA401(t *testing.T) {
+func TestWrapReportsALoginThatFailsOtherThanWithA401(t *testing.T) {
 	for name, tt := range map[string]struct {
 		answer iamtest.Answer
 		want   error
@@ -376,7 +377,7 @@ func TestInstallReusesTheConnectionsThatTheSDKWouldClose(t *testing.T) {
 	}
 }
 
-func TestInstallUsesTheRoundTripperOfTheClient(t *testing.T) {
+func TestInstallUsesTheClientsRoundTripper(t *testing.T) {
 	iamsdk.Install(nil, nil, iamsdk.Options{}) // a nil client is ignored
 
 	own := new(http.Transport)
@@ -474,7 +475,7 @@ func TestInstallingAgainDoesNotWrapTheRoundTripperAgain(t *testing.T) {
 	})
 }
 
-func TestOneTransportMayServeSeveralClientsWithoutTheirOwnRoundTripper(t *testing.T) {
+func TestATransportThatIsInUseCanBeInstalledInAnotherClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := newAccount()
 		tr := &iamhttp.Transport{Base: service}
@@ -547,7 +548,7 @@ func TestWrapDoesNotMatchAFailureWhoseBodyDidNotArriveInTime(t *testing.T) {
 		var e *iamhttp.StatusError
 		require.ErrorAs(t, err, &e)
 		assert.Empty(t, e.RequestID)
-		time.Sleep(2 * time.Hour) // until the Read of the body has returned
+		time.Sleep(2 * time.Hour) // wait until the Read of the body has returned
 	})
 }
 

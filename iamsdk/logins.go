@@ -7,21 +7,21 @@ import (
 	"time"
 )
 
-// logins tracks how the SDK of one client logs in. Its marks are the 401s of calls that
-// may continue after a login.
+// logins tracks the logins of one client's SDK. Its marks are the 401s of calls that may
+// continue after a login.
 type logins struct {
 	marks
-	usesTokens atomic.Bool // whether a request had a token
+	usesTokens atomic.Bool // whether any request had a token
 
 	// guarded by mu, as the marks are:
 	count    int       // number of logins that succeeded
-	noToken  bool      // whether the latest of them delivered no token
+	noToken  bool      // whether the latest successful login returned no token
 	failed   error     // reason why the latest login failed; nil if it succeeded or the reason is unknown
-	failedAt time.Time // when it failed
+	failedAt time.Time // when the latest failed login ended
 }
 
-// A 401 is remembered for at least openFor, after which no service can still be
-// responding, but at most mostOpen are remembered.
+// A 401 is remembered for at least openFor, because no service takes longer to respond.
+// If more than mostOpen are remembered, the oldest is dropped.
 const (
 	openFor  = 24 * time.Hour
 	mostOpen = 10_000
@@ -37,8 +37,8 @@ func logsIn(req *http.Request) bool {
 		(strings.HasSuffix(req.URL.Path, "/auth/tokens") || isVersion2(req))
 }
 
-// isVersion2 reports whether a login is one of version 2, which returns the token in the
-// body.
+// isVersion2 reports whether a login uses version 2 of the API, which returns the token
+// in the body.
 func isVersion2(req *http.Request) bool { return strings.HasSuffix(req.URL.Path, "/v2.0/tokens") }
 
 // A place is the point in an SDK call at which a request is sent.
@@ -65,7 +65,7 @@ func (l *logins) placeOf(req *http.Request, k *mark, now stack) place {
 		return inLogin
 	case same && (related == within || loggedIn):
 		return resend
-	case related == within: // the program called itself, not the SDK
+	case related == within: // the program called itself; the SDK did not
 		return first
 	}
 	return inLogin
@@ -75,8 +75,10 @@ func (l *logins) placeOf(req *http.Request, k *mark, now stack) place {
 // request failed, the error. It reports whether the outcome is a 401 after which an SDK
 // with these Options would never end the call:
 //
-//   - the second 401 that the call's request gets, with EndlessLogin
-//   - a 401 for any request of a login that a call is waiting for, with either option
+//   - with EndlessLogin: the second 401 for the call's request, or a 401 after mostExcused
+//     others that do not count (see counts)
+//   - with EndlessLogin or LoginHangs: a 401 for any request of a login that a call is
+//     waiting for
 func (l *logins) ends(req *http.Request, resp *http.Response, err error, o Options) bool {
 	refused, login, token := false, logsIn(req), ""
 	if resp != nil {
@@ -152,8 +154,9 @@ func (l *logins) ends(req *http.Request, resp *http.Response, err error, o Optio
 }
 
 // counts reports whether a 401 counts toward the end of its call. While one call is
-// logging in, the SDK sends the requests of other calls without a token, which is not
-// their fault. It cannot be the reason if the SDK uses no tokens or has none.
+// logging in, the SDK sends the requests of other calls without a token. A 401 for such a
+// request does not count, unless the SDK uses no tokens or its latest login returned
+// none.
 func (l *logins) counts(hasToken bool) bool {
 	return hasToken || !l.usesTokens.Load() || l.noToken
 }

@@ -64,11 +64,11 @@ func TestARefusedLoginEndsTheCallEvenIfAnotherCallersLoginSucceeded(t *testing.T
 	}
 }
 
-// loginSteps lists the requests of logins that are not just a single POST. An agency
-// needs a second POST, with the token that the first one returned. With an access key,
-// the SDK first looks up the domain, which may fail, and the catalog. If the SDK was
-// given a token, it looks up that token. While the SDKs are logging in again, they send
-// no token.
+// loginSteps lists the requests of logins that are not just a single POST. To log in to
+// an agency, the SDK sends a second POST, with the token that the first one returned.
+// With an access key, the SDK first looks up the domain, which may fail, and the catalog.
+// If the SDK was given a token, it looks up that token. While the SDKs are logging in
+// again, they send no token.
 var loginSteps = map[string][]string{
 	"an agency":                  {"POST /auth/tokens", "POST /auth/tokens"},
 	"an agency of an access key": {"try GET /auth/domains", "GET /auth/catalog", "POST /auth/tokens"},
@@ -140,7 +140,7 @@ func TestAFirstLoginEndsIfItsSecondRequestIsRefused(t *testing.T) {
 	})
 }
 
-// endlessKind is an SDK that logs in again after each 401, without end.
+// endlessKind is an SDK that logs in again after each 401, without limit.
 var endlessKind = kinds[0]
 
 func TestTheFirst401DoesNotEndACallHoweverThePreviousCallEnded(t *testing.T) {
@@ -243,7 +243,7 @@ func TestTheOldestOfMoreThan10000OpenCallsIsForgotten(t *testing.T) {
 		return &http.Response{StatusCode: 401, Body: http.NoBody}, nil
 	})}
 	iamsdk.Install(client, nil, iamsdk.Options{EndlessLogin: true})
-	// Each call has a goroutine of its own, which waits between its two requests.
+	// Each call has a goroutine of its own, which waits between the call's two requests.
 	var again [most + 1]chan error
 	var get func(i int, token string)
 	get = func(i int, token string) {
@@ -298,7 +298,7 @@ func TestARefusedFirstLoginIsReturnedToTheSDKEvenAfterA401WithoutAToken(t *testi
 	})
 }
 
-func TestOnlyALoginIsSentAgainAfterA502(t *testing.T) {
+func TestAPOSTIsSentAgainAfterA502OnlyIfItIsALogin(t *testing.T) {
 	for target, requests := range map[string]int{
 		"POST /v3/auth/tokens":             2,
 		"POST /identity/v3/auth/tokens":    2,
@@ -339,9 +339,9 @@ func TestALoginIsNotRetriedIfTheAccountIsLocked(t *testing.T) {
 		"throttled":              {iamtest.Throttled(time.Second), 8},
 	} {
 		for gates, newGate := range map[string]func() gate.Gate{
-			"no gate":  func() gate.Gate { return nil },
-			"any gate": func() gate.Gate { return new(counter) },
-			"the gate": func() gate.Gate { return new(gate.Adaptive) },
+			"no gate":       func() gate.Gate { return nil },
+			"a custom gate": func() gate.Gate { return new(counter) },
+			"gate.Adaptive": func() gate.Gate { return new(gate.Adaptive) },
 		} {
 			t.Run(name+", "+gates, func(t *testing.T) {
 				eachKind(t, func(t *testing.T, k kind) {

@@ -11,21 +11,21 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// A mark remembers a failed request after which the SDK may go on with the same call.
+// A mark remembers a failed request after which the SDK may continue the same call.
 type mark struct {
 	at     time.Time
 	stack  stack
 	target target
 
 	// For a 401:
-	counted bool // whether one of the call's 401s counts
-	excused int  // number of the call's 401s that do not count
+	counted bool // whether one of the call's 401s has counted
+	excused int  // number of the call's 401s, after the first, that did not count
 	logins  int  // number of logins that had succeeded at the time of the latest 401
 	gaveUp  bool // whether the call's login failed
 
 	// For a response that is kept for the resend:
 	answer *iamhttp.StatusError
-	resent bool // whether the resend has come
+	resent bool // whether the SDK has resent the request
 }
 
 // A target identifies the method and the URL of a request. It is a hash, because printing
@@ -41,9 +41,9 @@ func targetOf(req *http.Request) target {
 }
 
 // marks holds at most one mark for each goroutine, because an SDK sends all requests of a
-// call in one goroutine. A mark is removed when its call ends or its goroutine makes
-// another call. If neither happens, the mark is removed once it is too old. The fields
-// other than count are guarded by mu.
+// call in one goroutine. A mark is removed when a later request in its goroutine shows
+// that its call has ended. Otherwise, it is removed once it is too old or there are too
+// many marks. The fields other than count are guarded by mu.
 type marks struct {
 	count atomic.Int32 // len(of), which can be read without mu, so that most requests need no lock
 

@@ -6,19 +6,19 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// Options lists the behaviors of an SDK that cannot be switched off, so that [Install]
-// can work around them. To get the Options for your SDK, call the function that is named
-// after it, such as [GopherTelekomCloud]. The zero value is for an SDK without any of
-// these behaviors.
+// Options lists the behaviors of an SDK that [Install] has to work around, because they
+// cannot be switched off. To get the Options for your SDK, call the function that is
+// named after it, such as [GopherTelekomCloud]. The zero value is for an SDK without any
+// of these behaviors.
 type Options struct {
 	// EndlessLogin means that the SDK logs in again after every 401, without limit. The
-	// workaround ends a call at its second 401, whether its request or its login gets it,
+	// workaround ends a call on its second 401, whether for its request or for its login,
 	// with a *[iamhttp.StatusError]. If the request had no token because another call was
 	// logging in, the 401 does not count, up to ten times.
 	//
 	// The workaround uses the goroutine's stack to find out which requests belong to the
 	// same call. It works only if the SDK sends all requests of a call in one goroutine,
-	// except for the login. To resend, the SDK's functions must call themselves or loop.
+	// except those of the login, and resends either recursively or in a loop.
 	EndlessLogin bool
 
 	// LoginHangs means that a login never returns if it gets a 401 while a call that got
@@ -26,10 +26,10 @@ type Options struct {
 	// already holds. The workaround ends the login, and thereby the call, with a
 	// *[iamhttp.StatusError] on the first such 401. It does so for every request of the
 	// login, because a login with an access key sends other requests before it asks for a
-	// token, but in a goroutine of its own only for the request for the token. If no call
-	// is waiting for the login, as with the first one, the SDK gets the 401 itself. As
-	// with EndlessLogin, the workaround uses the stack to find out whether a call is
-	// waiting.
+	// token. In a login that runs in a separate goroutine, it does so only for the token
+	// request. If no call is waiting for the login, such as the first login, the SDK gets
+	// the 401 itself. As with EndlessLogin, the workaround uses the stack to find out
+	// whether a call is waiting.
 	LoginHangs bool
 
 	// Resends lists the status codes after which the SDK sends any request once more,
@@ -45,7 +45,7 @@ type Options struct {
 	// resends to requests without a body that may be sent twice (GET, HEAD, PUT, DELETE
 	// and the like). If the Transport's RetryConnectionErrors is set, the resends of
 	// those requests are prevented too. The workaround works only if the client's
-	// RoundTripper, or one inside of it, has an exported field, such as Rt, that holds the
+	// RoundTripper, or one inside it, has an exported field, such as Rt, that holds the
 	// next RoundTripper; the field must not be nil, and must have an interface type.
 	ResendsUnanswered bool
 
@@ -69,10 +69,10 @@ func (o Options) with(p Options) Options {
 
 // GopherTelekomCloud returns the Options for gophertelekomcloud, as of November 2026.
 // After a 401, ProviderClient.Request calls itself without limit, under a lock that a
-// refused login needs as well. The SDK resends a request 500 ms after a 502 or 504, and
-// sets Close on each request. To switch off the SDK's own retries on a 429, set both of
-// the following fields; if they are unset, the SDK sets them itself while other
-// goroutines may be reading them:
+// refused login also needs. The SDK resends a request 500 ms after a 502 or 504, and sets
+// Close on each request. To switch off the SDK's own retries on a 429, set both of the
+// following fields; if they are unset, the SDK sets them itself while other goroutines
+// may be reading them:
 //
 //	provider.MaxBackoffRetries = new(int)
 //	provider.BackoffRetryTimeout = new(time.Duration)

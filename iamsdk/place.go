@@ -28,16 +28,16 @@ type relation uint8
 
 const (
 	apart   relation = iota // the function that made the earlier call has returned
-	equal                   // both were sent by the same lines: by a loop in the SDK, or in its caller
-	within                  // the SDK called itself to send the request, as it does to resend
-	through                 // as within, but by way of other functions, as it does to log in
+	equal                   // both requests were sent from the same lines, in a loop of the SDK or of its caller
+	within                  // the SDK called itself to send the request, as the SDK does to resend
+	through                 // like within, but through other functions, as the SDK does to log in
 )
 
 // to returns how a request with the stack now relates to an earlier one with the stack s.
-// The function in which the two stacks part sent the earlier request. If the later stack
-// has this function a second time, then the function has called itself, so the earlier
-// call has not returned. This holds wherever the SDK calls http.Client: in that function,
-// in a helper, or behind a wrapper.
+// The function in which the two stacks diverge sent the earlier request. If the later
+// stack contains this function again, the function has called itself, so the earlier call
+// has not returned. This holds wherever the SDK calls http.Client: in that function, in a
+// helper, or behind a wrapper.
 func (s stack) to(now stack) relation {
 	i, j := len(s), len(now)
 	for i > 0 && j > 0 && s[i-1] == now[j-1] {

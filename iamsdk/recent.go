@@ -20,14 +20,14 @@ var recent memory
 // the latest one.
 type memory struct {
 	mu       sync.Mutex
-	failures []remembered // sorted from the oldest to the latest
+	failures []remembered // oldest first
 }
 
 const mostRemembered = 200
 
 type remembered struct {
 	*iamhttp.StatusError
-	method, url string // of the request that the SDK made; the StatusError has those of the last redirect
+	method, url string // of the SDK's own request; the StatusError has those of the last redirect
 	at          time.Time
 	logins      *logins // the logins of the client that got the response
 }
@@ -49,7 +49,7 @@ func (m *memory) add(req *http.Request, e *iamhttp.StatusError, l *logins) {
 	m.failures = append(m.failures, remembered{e, method, address, time.Now(), l})
 }
 
-// find returns the latest failure that has these values.
+// find returns the latest failure that has these values, or false if there is none.
 func (m *memory) find(method, url string, code int, body []byte) (remembered, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

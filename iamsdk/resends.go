@@ -17,15 +17,16 @@ import (
 // but the SDK would then return that error instead of the one that its callers expect.
 type resends struct{ marks }
 
-// At most mostKept responses are kept, each for at least keptFor; each one takes up to 64
-// KiB. While the maximum is reached, further requests may be sent twice, as they are
-// without Install.
+// At most mostKept responses are kept, each with up to 64 KiB of its body. Responses
+// older than keptFor are removed when new ones are stored. While the maximum is reached,
+// further requests may be sent twice, as they are without Install.
 const (
 	mostKept = 1000
 	keptFor  = 10 * time.Minute
 )
 
-// keep keeps a response for the resend of its request.
+// keep stores the response that e reports for the resend of req, if the SDK resends req
+// after such a response although req must not be sent twice.
 func (r *resends) keep(codes []iamhttp.Code, req *http.Request, e *iamhttp.StatusError) {
 	if !slices.Contains(codes, e.Code) || maySendTwice(req) || logsIn(req) { // a login may be sent twice, because a second token does no harm
 		return
@@ -33,7 +34,7 @@ func (r *resends) keep(codes []iamhttp.Code, req *http.Request, e *iamhttp.Statu
 	k := &mark{at: time.Now(), stack: callers(), target: targetOf(req), answer: e}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.of) == mostKept { // keep those whose resend is still to come
+	if len(r.of) == mostKept { // make room, but keep the responses whose resend is still to come
 		maps.DeleteFunc(r.of, func(_ string, old *mark) bool { return old.resent })
 	}
 	if len(r.of) < mostKept {
@@ -62,14 +63,14 @@ func (r *resends) answer(req *http.Request) *http.Response {
 	if k.target != targetOf(req) {
 		return nil
 	}
-	k.stack, k.resent = now, true // keep it, because the SDK may resend once more
+	k.stack, k.resent = now, true // keep the response, because the SDK may resend again
 	if req.Body != nil {
 		req.Body.Close()
 	}
 	return responseOf(k.answer, req)
 }
 
-// responseOf returns the response that e was made of.
+// responseOf returns a response to req with the status, header and body in e.
 func responseOf(e *iamhttp.StatusError, req *http.Request) *http.Response {
 	header, body := e.Header(), e.Body()
 	if header == nil {
@@ -91,8 +92,8 @@ func responseOf(e *iamhttp.StatusError, req *http.Request) *http.Response {
 	}
 }
 
-// maySendTwice reports whether a request may be sent again even if the service may
-// already have carried it out (RFC 9110 §9.2.2).
+// maySendTwice reports whether it is safe to send a request again even if the service has
+// already carried it out (RFC 9110 §9.2.2).
 func maySendTwice(req *http.Request) bool {
 	switch req.Method {
 	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:

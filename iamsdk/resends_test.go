@@ -66,14 +66,14 @@ func asAnSDK(n int, send func(i int)) {
 	call(0)
 }
 
-func TestAResendIsRecognizedByItsPlaceInTheProgramAlone(t *testing.T) {
+func TestAResendIsRecognizedByTheStackAndTheURL(t *testing.T) {
 	type call struct {
 		body   io.Reader
 		header http.Header
 	}
 	text := func(s string) io.Reader { return strings.NewReader(s) }
 	stream := func(s string) io.Reader { return struct{ io.Reader }{strings.NewReader(s)} }
-	read := strings.NewReader("a") // as the SDK does not rewind a RawBody, its resend has no body
+	read := strings.NewReader("a") // the SDK does not rewind a RawBody, so its resend has no body
 	for name, tt := range map[string]struct {
 		path          string
 		first, second call
@@ -111,7 +111,7 @@ func TestAResendIsRecognizedByItsPlaceInTheProgramAlone(t *testing.T) {
 						if resends {
 							asAnSDK(2, post)
 							want = tt.want
-						} else { // two calls of the same program
+						} else { // two calls by the same program
 							post(0)
 							post(1)
 						}
@@ -144,16 +144,16 @@ func TestAPOSTIsSentOnceHoweverItsResponseIsRead(t *testing.T) {
 					read(resp) //nolint:bodyclose // the SDK may leave it open
 					time.Sleep(resendWait)
 				})
-				assert.Equal(t, 1, sent, "%s, which takes %v", name, takes)
-				time.Sleep(takes) // until the Read of the body has returned
+				assert.Equal(t, 1, sent, "wrong number of sends; body: %s, takes %v", name, takes)
+				time.Sleep(takes) // wait until the Read of the body has returned
 			})
 		}
 	}
 }
 
-// A caller may pass the same options to several calls, which counts the SDK's resends
+// A caller may pass the same options to several calls. The SDK then counts its resends
 // across those calls.
-func TestACallThatTheSDKDoesNotResendIsSentEachTime(t *testing.T) {
+func TestEachCallIsSentEvenIfSeveralCallsShareTheirOptions(t *testing.T) {
 	for _, resent := range []int{0, 1} {
 		for _, pause := range []time.Duration{0, resendWait, time.Second, time.Hour} {
 			synctest.Test(t, func(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 type sending struct {
 	context.Context
 	request http.Request
-	login   *iamhttp.Recorder    // for a login, what records its failures; otherwise nil
+	login   *iamhttp.Recorder    // records the failures of a login; nil for any other request
 	done    bool                 // whether the session passes the request to its Transport itself
 	in      atomic.Pointer[loop] // the loop that the request has passed; nil if none
 }
@@ -34,7 +34,7 @@ func (s *sending) Value(key any) any {
 	return s.Context.Value(key)
 }
 
-// sends reports whether req is the request that is being sent, and not one that a
+// sends reports whether req is the request that is being sent, rather than one that a
 // RoundTripper below makes itself.
 func (s *sending) sends(req *http.Request) bool {
 	own := &s.request
@@ -46,7 +46,8 @@ var errLocked = errors.New("iamsdk: the account is locked, so the login must not
 
 // isLocked reports whether the response to a login says that the account is locked. The
 // login must then not be retried, not even after a 429, because each attempt may prolong
-// the lock. The Transport does not know this rule, but a wait ends if the context does.
+// the lock. The Transport does not know this rule, so the sending's context ends, which
+// ends the Transport's wait.
 func (s *sending) isLocked() bool {
 	if s.login == nil {
 		return false

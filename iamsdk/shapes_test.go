@@ -49,7 +49,7 @@ var shapes = map[string]shape{
 	"lockless and loop":         {lockless: true, loop: true},
 }
 
-// A shapedSDK is an SDK of a shape.
+// A shapedSDK is an SDK with a given shape.
 type shapedSDK struct {
 	shape
 	client http.Client
@@ -253,9 +253,9 @@ func TestARefusedFirstLoginEndsHoweverItsSDKIsDividedIntoFunctions(t *testing.T)
 	}
 }
 
-func TestManyCallersOfAnSDKOfAnyShapeSucceedWhileTokensExpire(t *testing.T) {
+func TestManyCallersOfAnSDKWithALockSucceedWhileTokensExpire(t *testing.T) {
 	for name, shape := range shapes {
-		if shape.lockless { // such an SDK logs in for each caller
+		if shape.lockless { // without a lock, an SDK logs in for each caller
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
@@ -313,7 +313,7 @@ func TestACallEndsIfItsLoginReturnsNoToken(t *testing.T) {
 }
 
 // With access keys, an SDK uses no tokens, but its program may still ask for one.
-func TestTheSecond401EndsACallWithoutATokenEvenIfTheProgramMadeATokenBefore(t *testing.T) {
+func TestTheSecond401EndsACallWithoutATokenEvenIfTheProgramAskedForATokenBefore(t *testing.T) {
 	for name, made := range map[string]iamtest.Answer{"a token": loggedIn, "no token": {Status: 201, Body: "{}"}} {
 		synctest.Test(t, func(t *testing.T) {
 			var service iamtest.Server
@@ -457,7 +457,7 @@ func (c *calling) logIn() error {
 
 func TestACallInTheMiddleOfAnotherCallCanLogIn(t *testing.T) {
 	for _, o := range []iamsdk.Options{{EndlessLogin: true}, iamsdk.GolangSDK(), iamsdk.GopherTelekomCloud()} {
-		for _, before := range []bool{false, true} { // whether the outer call has to log in as well
+		for _, before := range []bool{false, true} { // whether the outer call has to log in, too
 			synctest.Test(t, func(t *testing.T) {
 				service := newAccount()
 				sdk := new(calling)

@@ -32,10 +32,11 @@ func protect(t *iamhttp.Transport, depth int) {
 	}
 }
 
-// lay puts a floor below the lowest RoundTripper inside of rt that has an exported field
-// for the next one, and returns rt, or a copy of it if rt is a struct value. It reports
-// whether it found such a field. A Transport needs no floor, because it does not resend,
-// and a floor would show its OnFailure a response that there never was.
+// lay puts a floor below the lowest RoundTripper inside rt that has an exported field for
+// the next one, and returns rt, or a copy of it if rt is a struct value. It reports
+// whether it found such a field, or a RoundTripper that needs no floor. A Transport needs
+// none, because it does not resend, and with a floor its OnFailure would report a
+// response that never arrived.
 func lay(rt http.RoundTripper, depth int) (_ http.RoundTripper, found bool) {
 	switch w := rt.(type) {
 	case *floor, *unanswered, *session:
@@ -96,13 +97,13 @@ func (u *unanswered) RoundTrip(req *http.Request) (*http.Response, error) {
 // A once is a request that must not be sent again if it gets no response.
 type once struct {
 	req    *http.Request
-	failed atomic.Pointer[error] // why it got no response; the RoundTripper may have returned before
+	failed atomic.Pointer[error] // why it got no response; atomic, because the RoundTripper may return before this is set
 }
 
 type onceKey struct{}
 
-// is reports whether a request is the one in question, and not one that the RoundTripper
-// makes itself, for example to get its keys.
+// is reports whether a request is the one in question, rather than one that the
+// RoundTripper makes itself, for example to get its keys.
 func (o *once) is(req *http.Request) bool {
 	return req.Method == o.req.Method && req.URL != nil && o.req.URL != nil && req.URL.Path == o.req.URL.Path
 }

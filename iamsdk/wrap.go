@@ -11,10 +11,10 @@ import (
 
 // Wrap adds iamhttp's typed error to an error that the SDK returned. The typed error is
 // the *[iamhttp.StatusError] of the response that caused the SDK's error. errors.Is and
-// errors.As find both errors, and search the SDK's first, unless that would panic. The
-// error text remains the SDK's. Wrap returns err unchanged if it is nil, was not caused by
-// a failing response, already holds a *StatusError or a *[iamhttp.NotSentError], or has an
-// unknown form.
+// errors.As find both errors, and search the SDK's first, unless that might panic or
+// hang. The error text remains the SDK's. Wrap returns err unchanged if it is nil, was
+// not caused by a failing response, already holds a *StatusError or a
+// *[iamhttp.NotSentError], or has an unknown form.
 //
 // Wrap recognizes an error by its fields URL, Method, Actual and Body, whatever its type
 // is called. If the SDK failed to log in again, Wrap also looks at the fields ErrOriginal
@@ -51,14 +51,14 @@ type wrapped struct {
 func (w *wrapped) Error() string { return w.err.Error() }
 
 func (w *wrapped) Unwrap() []error {
-	if w.unsafe { // errors.As has to find the typed error before that
+	if w.unsafe { // errors.As must find the typed error before it reaches err
 		return []error{w.typed, w.err}
 	}
 	return []error{w.err, w.typed}
 }
 
-// isTyped reports whether err holds an iamhttp error where errors.As finds it. It is not
-// errors.As itself, which might never return or panic.
+// isTyped reports whether err holds an iamhttp error where errors.As finds it. It does
+// not call errors.As, which might panic or never return.
 func isTyped(err error) bool {
 	s := search{left: mostErrors}
 	return s.typed(err) != nil
@@ -72,9 +72,9 @@ const mostErrors = 20_000
 // for example one with a value receiver that is called on a nil pointer. Each function
 // that calls such a method recovers, so that one bad error does not hide the others.
 type search struct {
-	left    int            // number of errors that it may still look at
-	seen    map[error]bool // the pointers that it has looked at
-	deduces bool           // whether it also deduces the iamhttp error from what the errors hold
+	left    int            // number of errors that the search may still look at
+	seen    map[error]bool // the pointers that the search has looked at
+	deduces bool           // whether to also deduce the iamhttp error from what the errors hold
 	unsafe  bool           // whether errors.As may panic on these errors, or never return
 }
 
@@ -135,8 +135,8 @@ func (s *search) as(e interface{ As(target any) bool }) (found error) {
 	return nil
 }
 
-// unwrap returns the errors that err wraps. If s deduces, this includes an error that
-// only a method Cause returns, where errors.As does not find it.
+// unwrap returns the errors that err wraps. If s deduces and err has no Unwrap method,
+// unwrap calls err's Cause method instead, which errors.As does not do.
 func (s *search) unwrap(err error) (errs []error) {
 	defer s.recover()
 	switch u := err.(type) {
@@ -165,7 +165,7 @@ func (s *search) explain(err error) error {
 }
 
 // indirect returns what v points to, or holds as an interface. It returns the zero Value
-// if that is nil, and gives up after a few steps, because a pointer may point to itself.
+// if that is nil, or if it takes too many steps, because a pointer may point to itself.
 func indirect(v reflect.Value) reflect.Value {
 	for range 10 {
 		if v.Kind() != reflect.Pointer && v.Kind() != reflect.Interface {
@@ -178,10 +178,11 @@ func indirect(v reflect.Value) reflect.Value {
 
 // ofAnswer returns the failure behind an SDK's error that was caused by a response. If
 // the failure is still remembered, the result includes the time of the failure and the
-// logins of the client. For any other error, ofAnswer returns nil.
+// client's logins. For any other error, ofAnswer returns nil.
 func ofAnswer(v reflect.Value) *remembered { return ofEmbedded(v, 10) }
 
-// ofEmbedded is ofAnswer. It looks at no more than depth levels of embedded errors.
+// ofEmbedded does the work of ofAnswer. It looks at no more than depth levels of embedded
+// errors.
 func ofEmbedded(v reflect.Value, depth int) *remembered {
 	if r := ofFields(v); r != nil || depth == 0 {
 		return r
@@ -273,7 +274,8 @@ func field(v reflect.Value, name string) reflect.Value {
 }
 
 // redact returns a URL in the form that StatusError.URL has: without user info, query or
-// fragment. It drops an empty port, as http.NewRequest does.
+// fragment. It drops an empty port, as http.NewRequest does. It returns "" for an invalid
+// URL.
 func redact(address string) string {
 	u, err := url.Parse(address)
 	if err != nil {

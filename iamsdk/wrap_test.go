@@ -66,15 +66,15 @@ func (e unwrapsMany) Unwrap() []error { return e }
 func (panics) Error() string          { return "panics" }
 func (panics) Unwrap() error          { panic("no") }
 
-// These errors hold an SDK's error in ways in which reflection or errors.As do not find it
-// at once.
+// These errors hold an SDK's error in ways that hide it from simple reflection or from
+// errors.As.
 type (
-	ownURL struct { // hides the field of the embedded error
+	ownURL struct { // hides the URL field of the embedded error
 		unexpected
 		URL *url.URL
 	}
 	Place   struct{ URL, Method string }
-	twoURLs struct { // has two fields at the same depth
+	twoURLs struct { // has two URL fields and two Method fields, at the same depth
 		Place
 		unexpected
 	}
@@ -152,31 +152,31 @@ func TestWrapAddsTheTypedErrorToAnyErrorWithTheFieldsOfAResponse(t *testing.T) {
 	}
 }
 
-// Neither may one bad error hide the others, nor may it make errors.As panic or hang.
-func TestWrapFindsTheResponseBesideOrInsideAnUnusualError(t *testing.T) {
+// One bad error must not hide the others, or make errors.As panic or hang.
+func TestWrapFindsTheResponseNextToOrInsideAnUnusualError(t *testing.T) {
 	answer := unexpected{"https://iam.example/v3/users?q=1", "GET", nil, 404, []byte(`{"error":{"message":"m"}}`)}
 	var nilAnswer *unexpected
 	var nilValue *valueReceiver
 	for name, err := range map[string]error{
-		"an embedded error whose URL is hidden":         ownURL{unexpected: answer},
-		"an embedded error whose URL is ambiguous":      twoURLs{Place{}, answer},
-		"a pointer to an embedded error":                &embedsPointer{&answer},
-		"an embedded error interface":                   embedsError{answer},
-		"an embedded error interface with a pointer":    &embedsError{&answer},
-		"fields of named types":                         namedFields{answer.URL, "GET", 404, answer.Body},
-		"an error with Cause only":                      onlyCause{fmt.Errorf("x: %w", answer)},
-		"after an embedded nil pointer":                 errors.Join(embedsPointer{}, answer),
-		"after a nil pointer":                           errors.Join(nilAnswer, answer),
-		"after a nil pointer whose Unwrap panics":       errors.Join(nilValue, answer),
-		"after an error whose Unwrap panics":            fmt.Errorf("%w %w", panics{}, answer),
-		"before an error whose Unwrap panics":           errors.Join(answer, panics{}),
-		"before an error that unwraps to itself":        errors.Join(answer, &selfUnwrap{}),
-		"an error that unwraps to itself":               &selfUnwrap{answer},
-		"an error whose As panics":                      badAs{answer},
-		"ErrOriginal beside an embedded nil pointer":    &unableToLogIn{answer, embedsPointer{}},
-		"ErrOriginal beside an Unwrap that panics":      &unableToLogIn{answer, panics{}},
-		"ErrOriginal beside one that unwraps to itself": &unableToLogIn{answer, &selfUnwrap{}},
-		"the last of 10,000 joined errors":              errors.Join(append(slices.Repeat([]error{errors.New("plain")}, 10_000), answer)...),
+		"an embedded error whose URL is hidden":               ownURL{unexpected: answer},
+		"an embedded error whose URL is ambiguous":            twoURLs{Place{}, answer},
+		"a pointer to an embedded error":                      &embedsPointer{&answer},
+		"an embedded error interface":                         embedsError{answer},
+		"an embedded error interface with a pointer":          &embedsError{&answer},
+		"fields of named types":                               namedFields{answer.URL, "GET", 404, answer.Body},
+		"an error with Cause only":                            onlyCause{fmt.Errorf("x: %w", answer)},
+		"after an embedded nil pointer":                       errors.Join(embedsPointer{}, answer),
+		"after a nil pointer":                                 errors.Join(nilAnswer, answer),
+		"after a nil pointer whose Unwrap panics":             errors.Join(nilValue, answer),
+		"after an error whose Unwrap panics":                  fmt.Errorf("%w %w", panics{}, answer),
+		"before an error whose Unwrap panics":                 errors.Join(answer, panics{}),
+		"before an error that unwraps to itself":              errors.Join(answer, &selfUnwrap{}),
+		"an error that unwraps to itself":                     &selfUnwrap{answer},
+		"an error whose As panics":                            badAs{answer},
+		"ErrOriginal next to an embedded nil pointer":         &unableToLogIn{answer, embedsPointer{}},
+		"ErrOriginal next to an Unwrap that panics":           &unableToLogIn{answer, panics{}},
+		"ErrOriginal next to an error that unwraps to itself": &unableToLogIn{answer, &selfUnwrap{}},
+		"the last of 10,000 joined errors":                    errors.Join(append(slices.Repeat([]error{errors.New("plain")}, 10_000), answer)...),
 	} {
 		t.Run(name, func(t *testing.T) {
 			wrapped := iamsdk.Wrap(err)
@@ -191,7 +191,7 @@ func TestWrapFindsTheResponseBesideOrInsideAnUnusualError(t *testing.T) {
 	assert.Equal(t, error(typed), iamsdk.Wrap(typed))
 }
 
-func TestWrapReturnsAnErrorForASuccessUnchanged(t *testing.T) {
+func TestWrapAddsNoTypedErrorForAStatusBelow400(t *testing.T) {
 	for _, code := range []int{100, 200, 204, 302, 399} {
 		err := unexpected{endpoint + "/groups", "DELETE", []int{202}, code, nil}
 		assert.NotErrorAs(t, iamsdk.Wrap(err), new(*iamhttp.StatusError))
@@ -352,7 +352,7 @@ func TestWrapDoesNotUseAnotherCallersFailedLoginIfTheLatestLoginGotNoResponse(t 
 		disabled := iamtest.Keystone(403, "Disabled.")
 		disabled.Delay = time.Second
 		service.On("POST /v3/auth/tokens", disabled, iamtest.Answer{Fault: iamtest.Reset})
-		go sdk.Request("GET", "/other", "") // this caller logs in first
+		go sdk.Request("GET", "/other", "") // the first caller to log in
 		time.Sleep(time.Millisecond)
 		sdk.again.Store(false) // so that the next request is sent with a token
 		_, err := sdk.Request("GET", "/groups", "")
@@ -361,7 +361,7 @@ func TestWrapDoesNotUseAnotherCallersFailedLoginIfTheLatestLoginGotNoResponse(t 
 	})
 }
 
-func TestWrapReturnsAnErrorWithoutAStatusCodeUnchanged(t *testing.T) {
+func TestWrapAddsNoTypedErrorWithoutAStatusCode(t *testing.T) {
 	err := default404{}
 	var e *iamhttp.StatusError
 	assert.NotErrorAs(t, iamsdk.Wrap(err), &e)

@@ -31,7 +31,7 @@ type Fault uint8
 
 // The faults of an [Answer].
 const (
-	Stall Fault = iota + 1 // the server sends nothing more until the client disconnects
+	Stall Fault = iota + 1 // the server sends nothing more, and waits until the client disconnects
 	Reset                  // the connection breaks: the client gets a reset or, within the body, an unexpected EOF
 )
 
@@ -70,7 +70,7 @@ func (a Answer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		<-r.Context().Done()
 	}
 	if a.Status == 0 {
-		// After data has been sent, a reset could make the client lose some of that data.
+		// Do this only if nothing was sent: a reset could make the client lose data.
 		reset(w)
 	}
 	panic(http.ErrAbortHandler)
@@ -212,8 +212,8 @@ func amount(d time.Duration) (n int64, unit string) {
 	return int64(d / time.Second), "second"
 }
 
-// Page returns nginx's HTML error page for a status. The page shows nothing but the
-// status. A 408 also closes the connection.
+// Page returns nginx's HTML error page for a status. The page contains no details of the
+// failure. A 408 also closes the connection.
 func Page(status int) Answer {
 	title := http.StatusText(status)
 	switch status { // nginx has its own titles for these statuses

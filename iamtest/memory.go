@@ -26,16 +26,18 @@ var errCanceled = errors.New("net/http: request canceled")
 
 // RoundTrip responds in memory the way ServeHTTP responds over a connection, whatever
 // host the request is for. RoundTrip needs no socket and works under testing/synctest. If
-// the request's context or Cancel ends before there is a response, RoundTrip returns an
-// error. Reading a stalled body blocks until the body is closed or the context ends. A
-// response to HEAD has no body, and the handler's context ends once the header is sent.
+// the request is canceled, by its context or by Cancel, before there is a response,
+// RoundTrip returns an error. Reading a stalled body blocks until the body is closed or
+// the request is canceled. A response to HEAD has no body, and the handler's context ends
+// once the header is sent.
 //
 // The client sees what it would see with http.Transport and HTTP/1.1: for example, a body
 // that is shorter than its Content-Length ends with io.ErrUnexpectedEOF, and a gzip body
 // is inflated if the request has no Accept-Encoding. There are four differences. The
 // handler does not see the header fields that http.Transport adds, such as User-Agent. A
 // 101 does not switch protocols. Informational responses (103) do not reach an
-// httptrace.ClientTrace. A panic of the handler is not recovered.
+// httptrace.ClientTrace. A panic in the handler, other than http.ErrAbortHandler, is not
+// recovered.
 func (s *Server) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := check(req); err != nil {
 		if req.Body != nil {
@@ -79,8 +81,9 @@ func (s *Server) RoundTrip(req *http.Request) (*http.Response, error) {
 	return nil, ended(req)
 }
 
-// ended returns why the client no longer waits for the response, or nil if it waits. The
-// deprecated Request.Cancel counts, too: http.Client sets it for its Timeout.
+// ended returns why the client no longer waits for the response, or nil if it is still
+// waiting. The deprecated Request.Cancel counts, too: http.Client sets it for its
+// Timeout.
 func ended(req *http.Request) error {
 	ctx := req.Context()
 	if ctx.Err() != nil {
@@ -97,7 +100,8 @@ func ended(req *http.Request) error {
 	}
 }
 
-// check returns the error of http.Transport for a request that it does not send.
+// check returns the error with which http.Transport rejects an invalid request, or nil
+// for a valid one.
 func check(req *http.Request) error {
 	switch {
 	case req.URL == nil:
@@ -238,8 +242,8 @@ func (x *exchange) Flush() {
 	x.begin(-1)
 }
 
-// begin sends the header, unless it was sent before. length is the Content-Length that
-// net/http would set, or -1 if it would not set one.
+// begin sends the header, unless it has already been sent. length is the Content-Length
+// that net/http would set, or -1 if it would not set one.
 func (x *exchange) begin(length int64) {
 	if x.sent != nil {
 		return
@@ -253,7 +257,7 @@ func (x *exchange) begin(length int64) {
 	case x.bodiless():
 		length = 0
 	case x.declared >= 0:
-		length, x.trailer = x.declared, nil // a trailer needs chunks
+		length, x.trailer = x.declared, nil // a trailer needs chunked encoding
 	case encoded, invalid, len(x.trailer) > 0:
 		length = -1
 	}
@@ -280,7 +284,7 @@ func (x *exchange) begin(length int64) {
 }
 
 // asReceived returns a header as a client receives it: without fields that net/http's
-// server does not send, and with what it makes of invalid values.
+// server does not send, and with invalid values as that server rewrites them.
 func asReceived(h http.Header) http.Header {
 	received := http.Header{}
 	for name, values := range h {
@@ -294,8 +298,9 @@ func asReceived(h http.Header) http.Header {
 	return received
 }
 
-// declaredTrailer returns the names in the header field Trailer, and those of fields with
-// http.TrailerPrefix.
+// declaredTrailer returns the names of the trailer fields: those in the header field
+// Trailer, and those of fields with http.TrailerPrefix. The names have no values yet. It
+// returns nil if there are none.
 func declaredTrailer(h http.Header) http.Header {
 	var trailer http.Header
 	add := func(name string) {
@@ -329,7 +334,7 @@ func (x *exchange) finish(ended error) {
 		x.status = cmp.Or(x.status, http.StatusOK)
 		x.begin(x.written)
 		if x.length > x.written && x.req.Method != http.MethodHead {
-			ended = io.ErrUnexpectedEOF // the server cannot keep its promise, so it closes the connection
+			ended = io.ErrUnexpectedEOF // the server has sent less than it announced, so it closes the connection
 		}
 	case x.sent == nil:
 		close(x.begun)
@@ -385,12 +390,11 @@ func (x *exchange) response() (*http.Response, error) {
 	return resp, nil
 }
 
-// An inflated is a body in gzip, which it inflates. Nothing is read before the first
-// Read.
+// An inflated decompresses a gzip body. It reads nothing before the first call to Read.
 type inflated struct {
 	body io.ReadCloser
 	r    *gzip.Reader
-	err  error // why there is no r
+	err  error // why r could not be created
 }
 
 func (i *inflated) Read(p []byte) (int, error) {

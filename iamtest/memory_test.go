@@ -20,7 +20,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// seen describes everything that a client can see of a response.
+// seen describes everything that a client can see in a response, except the Date.
 func seen(t *testing.T, base http.RoundTripper, method, url string, header http.Header) string {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, nil)
@@ -37,7 +37,7 @@ func seen(t *testing.T, base http.RoundTripper, method, url string, header http.
 		resp.Status, resp.Proto, resp.ContentLength, b, err, resp.Header, resp.TransferEncoding, resp.Trailer, resp.Close, resp.Uncompressed)
 }
 
-func TestResponsesInMemoryAreThoseOverASocket(t *testing.T) {
+func TestResponsesInMemoryAreTheSameAsOverASocket(t *testing.T) {
 	var packed bytes.Buffer
 	w := gzip.NewWriter(&packed)
 	_, err := io.WriteString(w, `{"message":"x"}`)
@@ -48,39 +48,39 @@ func TestResponsesInMemoryAreThoseOverASocket(t *testing.T) {
 	cutOff.Body = cutOff.Body[:len(cutOff.Body)-12]
 	hello := iamtest.Answer{Status: 404, Body: "hello"}
 	for name, a := range map[string]iamtest.Answer{
-		"a text":                               hello,
-		"JSON":                                 {Status: 404, Body: `{"message":"x"}`},
-		"no body":                              {Status: 404},
-		"2048 bytes":                           {Status: 404, Body: strings.Repeat("x", 2048)},
-		"2049 bytes":                           {Status: 404, Body: strings.Repeat("x", 2049)},
-		"a Content-Length that is long":        hello.With("Content-Length", "10"),
-		"a Content-Length that is short":       hello.With("Content-Length", "3"),
-		"a Content-Length that is exact":       hello.With("Content-Length", "5"),
-		"a Content-Length that is 0":           iamtest.Answer{Status: 404}.With("Content-Length", "0"),
-		"a 304 with a Content-Length":          iamtest.Answer{Status: 304}.With("Content-Length", "5"),
-		"a 204 with a body":                    {Status: 204, Body: "x"},
-		"a 101":                                {Status: 101},
-		"a status without a text":              {Status: 299},
-		"999":                                  {Status: 999, Body: "x"},
-		"gzip":                                 zipped,
-		"gzip, cut off":                        cutOff,
-		"gzip that is none":                    hello.With("Content-Encoding", "gzip"),
-		"gzip without a body":                  iamtest.Answer{Status: 404}.With("Content-Encoding", "gzip"),
-		"another encoding":                     hello.With("Content-Encoding", "br"),
-		"Transfer-Encoding":                    hello.With("Transfer-Encoding", "chunked"),
-		"a declared trailer":                   {Status: 404, Body: "hello", Header: http.Header{"Trailer": {"X-A, X-B"}, "X-A": {"1"}}},
-		"a trailer beside a length":            iamtest.Answer{Status: 404, Body: "hello", Header: http.Header{"Trailer": {"X-A"}, "X-A": {"1"}}}.With("Content-Length", "5"),
-		"a trailer that is not declared":       {Status: 404, Body: "hello", Header: http.Header{"Trailer:X-A": {"1"}}},
-		"Connection: close":                    iamtest.Page(408),
-		"Connection: keep-alive":               hello.With("Connection", "keep-alive"),
-		"a header value with newlines":         iamtest.Answer{Status: 404}.With("X-A", " a\r\nb "),
-		"a header name with a space":           iamtest.Answer{Status: 404}.With("X A", "a"),
-		"a header name in lower case":          {Status: 404, Header: http.Header{"x-request-id": {"1"}}},
-		"a header field without a value":       {Status: 404, Body: "hello", Header: http.Header{"Content-Type": nil}},
-		"a reset within the body":              {Status: 404, Body: "hello", Fault: iamtest.Reset},
-		"a reset after the whole body":         iamtest.Answer{Status: 404, Body: "hello", Fault: iamtest.Reset}.With("Content-Length", "5"),
-		"a stall after the whole body":         iamtest.Answer{Status: 404, Body: "hello", Fault: iamtest.Stall}.With("Content-Length", "5"),
-		"a stall of a response without a body": {Status: 204, Fault: iamtest.Stall},
+		"a text":                             hello,
+		"JSON":                               {Status: 404, Body: `{"message":"x"}`},
+		"no body":                            {Status: 404},
+		"2048 bytes":                         {Status: 404, Body: strings.Repeat("x", 2048)},
+		"2049 bytes":                         {Status: 404, Body: strings.Repeat("x", 2049)},
+		"a Content-Length that is too long":  hello.With("Content-Length", "10"),
+		"a Content-Length that is too short": hello.With("Content-Length", "3"),
+		"a Content-Length that is exact":     hello.With("Content-Length", "5"),
+		"a Content-Length that is 0":         iamtest.Answer{Status: 404}.With("Content-Length", "0"),
+		"a 304 with a Content-Length":        iamtest.Answer{Status: 304}.With("Content-Length", "5"),
+		"a 204 with a body":                  {Status: 204, Body: "x"},
+		"a 101":                              {Status: 101},
+		"a status without a text":            {Status: 299},
+		"a 999":                              {Status: 999, Body: "x"},
+		"gzip":                               zipped,
+		"gzip, cut off":                      cutOff,
+		"a body that is not gzip, despite Content-Encoding": hello.With("Content-Encoding", "gzip"),
+		"gzip without a body":                               iamtest.Answer{Status: 404}.With("Content-Encoding", "gzip"),
+		"another encoding":                                  hello.With("Content-Encoding", "br"),
+		"Transfer-Encoding":                                 hello.With("Transfer-Encoding", "chunked"),
+		"a declared trailer":                                {Status: 404, Body: "hello", Header: http.Header{"Trailer": {"X-A, X-B"}, "X-A": {"1"}}},
+		"a trailer and a Content-Length":                    iamtest.Answer{Status: 404, Body: "hello", Header: http.Header{"Trailer": {"X-A"}, "X-A": {"1"}}}.With("Content-Length", "5"),
+		"a trailer that is not declared":                    {Status: 404, Body: "hello", Header: http.Header{"Trailer:X-A": {"1"}}},
+		"Connection: close":                                 iamtest.Page(408),
+		"Connection: keep-alive":                            hello.With("Connection", "keep-alive"),
+		"a header value with newlines":                      iamtest.Answer{Status: 404}.With("X-A", " a\r\nb "),
+		"a header name with a space":                        iamtest.Answer{Status: 404}.With("X A", "a"),
+		"a header name in lower case":                       {Status: 404, Header: http.Header{"x-request-id": {"1"}}},
+		"a header field without a value":                    {Status: 404, Body: "hello", Header: http.Header{"Content-Type": nil}},
+		"a reset within the body":                           {Status: 404, Body: "hello", Fault: iamtest.Reset},
+		"a reset after the whole body":                      iamtest.Answer{Status: 404, Body: "hello", Fault: iamtest.Reset}.With("Content-Length", "5"),
+		"a stall after the whole body":                      iamtest.Answer{Status: 404, Body: "hello", Fault: iamtest.Stall}.With("Content-Length", "5"),
+		"a stall of a response without a body":              {Status: 204, Fault: iamtest.Stall},
 	} {
 		for _, method := range []string{"GET", "HEAD"} {
 			for _, header := range []http.Header{{}, {"Accept-Encoding": {"gzip"}}} {
@@ -183,7 +183,7 @@ func TestRequestCancelEndsARequestInMemory(t *testing.T) {
 	}
 }
 
-func TestTimeoutOfAClientIsADeadline(t *testing.T) {
+func TestClientTimeoutReturnsDeadlineExceeded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s iamtest.Server
 		s.Next(iamtest.Answer{Fault: iamtest.Stall})

@@ -62,13 +62,13 @@ type Server struct {
 	// second.
 	Window time.Duration
 
-	// Keys returns the secret key that belongs to an access key and its security
-	// token (empty for a permanent key), and false if there is no such key. If Keys
-	// is set, a request needs an X-Auth-Token with any value, or a valid signature
-	// (AK/SK) whose time is within 15 minutes of the Server's. Otherwise the
-	// response is the gateway's 401 for a missing or wrong signature, an unknown key,
-	// or a time too far in the past or future. A refused request uses up neither the
-	// Limit nor the script.
+	// Keys returns the secret key that belongs to an access key and its security token
+	// (empty for a permanent key), and false if there is no such key. If Keys is set, a
+	// request needs an X-Auth-Token with any value, or a valid signature (AK/SK) whose
+	// time is within 15 minutes of the Server's. A signature is checked even if there is
+	// a token. If the check fails, the response is the gateway's 401 for a missing or
+	// wrong signature, an unknown key, or a time too far in the past or future. A refused
+	// request uses up neither the Limit nor the script.
 	Keys func(accessKey, securityToken string) (secretKey string, ok bool)
 
 	// Ahead is how far the Server's clock is ahead of the machine's. Ahead affects
@@ -77,7 +77,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	requests []Request
-	admitted []time.Time // times at which requests were accepted in the latest Window; unused without a Limit
+	admitted []time.Time // when the requests in the latest Window were accepted; unused without a Limit
 	next     []Answer
 	routes   map[string]*route
 	mux      http.ServeMux
@@ -274,9 +274,9 @@ func decode(body string, v any) error {
 	return d.Decode(v)
 }
 
-// AssertSpacing reports an error if a request came too soon after the previous one.
-// least holds the minimum time between each request and the next, so least
-// must have one element fewer than there are requests.
+// AssertSpacing reports an error if a request arrived too soon after the previous one.
+// least holds the minimum time between each request and the next. If the number of
+// requests is not len(least)+1, that is an error, too.
 func (s *Server) AssertSpacing(t testing.TB, least ...time.Duration) {
 	t.Helper()
 	got := s.Requests()
@@ -286,7 +286,7 @@ func (s *Server) AssertSpacing(t testing.TB, least ...time.Duration) {
 	}
 	for i, d := range least {
 		if gap := got[i+1].At.Sub(got[i].At); gap < d {
-			t.Errorf("iamtest: request %d came %v after the previous one, want at least %v:%s", i+2, gap, d, list(got))
+			t.Errorf("iamtest: request %d arrived %v after the previous one, want at least %v:%s", i+2, gap, d, list(got))
 		}
 	}
 }

@@ -206,7 +206,7 @@ func TestWithDoesNotChangeTheOriginalAnswer(t *testing.T) {
 	assert.Equal(t, []string{"2"}, b.Header["A"])
 }
 
-func TestStallLastsUntilTheClientCancels(t *testing.T) {
+func TestStallAndDelayEndWhenTheClientCancels(t *testing.T) {
 	ways(t, func(t *testing.T, s *iamtest.Server, c *http.Client, url string) {
 		for _, a := range []iamtest.Answer{{Fault: iamtest.Stall}, {Delay: time.Hour}} {
 			ctx, cancel := context.WithCancel(t.Context())
@@ -299,7 +299,7 @@ func TestResetFaultBreaksTheRequestOrTheResponseBody(t *testing.T) {
 	})
 }
 
-func TestResetFaultAlsoResetsPlainTCPConnections(t *testing.T) {
+func TestResetFaultIsAnECONNRESETOverPlainTCPAndInMemory(t *testing.T) {
 	s := new(iamtest.Server)
 	s.Next(iamtest.Answer{Fault: iamtest.Reset})
 	srv := httptest.NewServer(s)
@@ -520,7 +520,7 @@ func TestFailedAssertionsListTheRequests(t *testing.T) {
 			"iamtest: got 2 requests, want 3:" + arrived,
 			"iamtest: got the requests:" + arrived + "\n\twant:\n\t\tPOST /v3/users",
 			`iamtest: got the bodies ["a" ""], want ["a" "b"]`,
-			"iamtest: request 2 came 1.5s after the previous one, want at least 2s:" + arrived,
+			"iamtest: request 2 arrived 1.5s after the previous one, want at least 2s:" + arrived,
 			"iamtest: got 2 requests, want 1:" + arrived,
 			"iamtest: got 0 requests, want 1:",
 		}, f.texts)

@@ -14,7 +14,7 @@ import (
 // failing reports whether the RoundTripper returns a response with this code as an error.
 func (c *trial) failing(code int) bool { return c.StatusErrors && code >= 400 }
 
-// oneOf checks that a call returned either a response or an error.
+// oneOf returns an error unless a call returned either a response or an error.
 func (o outcome) oneOf() error {
 	switch {
 	case o.resp != nil && o.err != nil:
@@ -173,8 +173,8 @@ func closeIdle(c *trial) error {
 	return nil
 }
 
-// interimReleased: the connection of a response cannot be reused while the body is open,
-// and is closed if the body is closed unread.
+// interimReleased: the connection of a response cannot be reused while the body is open.
+// Before Go 1.27, the connection is closed if the body is closed unread.
 func interimReleased(c *trial) error {
 	if err := c.retries(); err != nil {
 		return err

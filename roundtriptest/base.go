@@ -314,7 +314,7 @@ func (w *wire) stop() {
 	w.Transport.CloseIdleConnections()
 }
 
-// Accept, Close and Addr make w a net.Listener, which its own server uses.
+// Accept, Close and Addr make w the net.Listener of its own server.
 func (w *wire) Accept() (net.Conn, error) {
 	select {
 	case c := <-w.conns:

@@ -57,8 +57,8 @@ func requestUnmodified(c *trial) error {
 }
 
 // unmodified returns an error if a call modified the request. before is a copy that was
-// made before the call, with its own copies of the header and the URL. Functions and the
-// context can only be compared by identity.
+// made before the call, with its own copies of the header and the URL. Functions,
+// channels and the context can only be compared by identity.
 func unmodified(before, after *http.Request) error {
 	if before.Context() != after.Context() {
 		return errors.New("the request's context was modified")

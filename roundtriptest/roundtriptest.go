@@ -35,7 +35,7 @@ type Options struct {
 
 	// Retries is a status code, such as 429, that the RoundTripper retries whatever the
 	// method. The RoundTripper must retry at least once, even if the server asks for a
-	// wait of 100 seconds. If the RoundTripper retries only if the response also has,
+	// wait of 10 seconds. If the RoundTripper retries only if the response also has,
 	// say, a certain header, wrap must add that header to the base's responses. If
 	// Retries is 0, nothing is retried, so the traps about retries do not apply.
 	Retries int
@@ -132,8 +132,7 @@ type trial struct {
 	Options
 }
 
-// retries returns an error that wraps ErrNotApplicable if the RoundTripper does not
-// retry.
+// retries returns an error that wraps ErrNotApplicable if Options.Retries is 0.
 func (c *trial) retries() error {
 	if c.Retries == 0 {
 		return fmt.Errorf("%w: nothing is retried", ErrNotApplicable)

@@ -1,9 +1,9 @@
-// A trap quotes one clause of net/http's documentation or of an RFC and tests a
-// situation in which that clause is easily broken. To add a trap, add a line to traps
-// and write a function that returns what went wrong. The function runs in virtual time,
-// unless it is about connections. Also add a RoundTripper to defects below: it must have
-// a defect that the new trap finds and no other trap finds. A rule of good style
-// that does not follow from a clause is not a trap.
+// A trap quotes one clause of net/http's documentation or of an RFC and tests a situation
+// in which that clause is easily broken. To add a trap, add a line to traps and write a
+// function that returns what went wrong. The function runs in virtual time, unless it is
+// about connections. Also add a RoundTripper to defects below: it must have a defect that
+// the new trap finds, but no other trap does. A rule of good style that does not follow
+// from a clause is not a trap.
 package roundtriptest_test
 
 import (
@@ -72,7 +72,8 @@ func TestTrapsThatDoNotApplyReturnErrNotApplicable(t *testing.T) {
 	assert.Len(t, applicable, 11)
 }
 
-// If Options.Retries names a status that is not retried, the suite must report that.
+// If the RoundTripper does not retry the status in Options.Retries, the trap must report
+// that.
 func TestRoundTripperThatDoesNotRetryAsDeclaredFails(t *testing.T) {
 	alone := func(base http.RoundTripper) http.RoundTripper { return base }
 	for trap := range roundtriptest.Traps() {
@@ -133,7 +134,7 @@ func (b below) CloseIdleConnections() {
 type onlyRoundTrip struct{ http.RoundTripper }
 
 // defects maps the name of each trap to a RoundTripper with one defect. That trap must
-// find the defect, and no other trap may find a defect.
+// find the defect, and no other trap may report one.
 var defects = map[string]struct {
 	options roundtriptest.Options // the zero value means passThrough
 	above   func(*iamhttp.Transport, *http.Request) (*http.Response, error)
@@ -376,7 +377,7 @@ var defects = map[string]struct {
 	},
 }
 
-// edit changes the header of each response.
+// edit returns a function that calls f with the header of each response.
 func edit(f func(http.Header)) func(http.RoundTripper, *http.Request) (*http.Response, error) {
 	return func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
 		resp, err := base.RoundTrip(req)
