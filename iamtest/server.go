@@ -64,11 +64,11 @@ type Server struct {
 
 	// Keys returns the secret key that belongs to an access key and its security token
 	// (empty for a permanent key), and false if there is no such key. If Keys is set, a
-	// request needs an X-Auth-Token with any value, or a valid signature (AK/SK) whose
-	// time is within 15 minutes of the Server's. A signature is checked even if there is
-	// a token. If the check fails, the response is the gateway's 401 for a missing or
-	// wrong signature, an unknown key, or a time too far in the past or future. A refused
-	// request uses up neither the Limit nor the script.
+	// request needs a valid signature (AK/SK) whose time is within 15 minutes of the
+	// Server's or, if it is not signed, an X-Auth-Token with any value. Otherwise the
+	// response is the gateway's 401 for a missing or wrong signature, an unknown key, or
+	// a time too far in the past or future. A refused request uses up neither the Limit
+	// nor the script.
 	Keys func(accessKey, securityToken string) (secretKey string, ok bool)
 
 	// Ahead is how far the Server's clock is ahead of the machine's. Ahead affects

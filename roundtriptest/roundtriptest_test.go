@@ -1,9 +1,9 @@
 // A trap quotes one clause of net/http's documentation or of an RFC and tests a situation
 // in which that clause is easily broken. To add a trap, add a line to traps and write a
-// function that returns what went wrong. The function runs in virtual time, unless it is
-// about connections. Also add a RoundTripper to defects below: it must have a defect that
-// the new trap finds, but no other trap does. A rule of good style that does not follow
-// from a clause is not a trap.
+// function that returns what went wrong. Run the RoundTripper in virtual time, with
+// bubble. Also add a RoundTripper to defects below: it must have a defect that the new
+// trap finds, but no other trap does. A rule of good style that does not follow from a
+// clause is not a trap.
 package roundtriptest_test
 
 import (

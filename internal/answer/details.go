@@ -17,11 +17,12 @@ import (
 type Details struct{ Code, Message, RequestID string }
 
 // Decode understands the error bodies of IAM services and of the gateways and token
-// endpoints in front of them. In order of preference:
+// endpoints in front of them. If a body has several of these forms, the earlier ones
+// usually take precedence:
 //
 //	{"error_code": …, "error_msg": …, "request_id": …}
 //	{"code": …, "message": …, "request_id": …}
-//	{"error": {one of the two above}}, in Keystone's form with a "title" as well
+//	{"error": {one of the two above}}; Keystone's form also has a "title"
 //	{"errors": [{"code": …, "detail": …, "title": …, "request_id": …}, …]}
 //	{"error": "…", "error_description": "…"}, OAuth 2 (RFC 6749 §5.2)
 //	{"title": …, "detail": …}, problem details (RFC 9457)
@@ -38,7 +39,7 @@ type Details struct{ Code, Message, RequestID string }
 //
 // Decode parses the bytes itself instead of using encoding/json, for two reasons: a
 // truncated body still yields its message, and nothing but the returned strings is
-// allocated, unless there is JSON in a string or the body is compressed.
+// allocated, unless a string contains escapes or JSON, or the body is compressed.
 func Decode(header http.Header, body []byte, status int) Details {
 	body = inflate(header["Content-Encoding"], body)
 	body = bytes.TrimPrefix(body, []byte("\ufeff"))
@@ -114,15 +115,15 @@ func decode(body []byte, status, depth int) Details {
 	return d
 }
 
-// or returns d, completed by what other holds.
+// or returns d with its empty fields filled in from other.
 func (d Details) or(other Details) Details {
 	return Details{cmp.Or(d.Code, other.Code), cmp.Or(d.Message, other.Message), cmp.Or(d.RequestID, other.RequestID)}
 }
 
 // descend looks for a message in the members of an object that are objects or arrays
-// themselves. At the top, it looks only at those whose names usually hold a message,
-// because the others may be the requested resource. Further down, a text with a space is
-// a message whatever its name.
+// themselves. At the top level, it looks only at those whose names usually hold a message
+// or that look like errors, because the others may be the requested resource. Further
+// down, a text with a space is a message whatever its name.
 func descend(whole []byte, f fields, status, depth int) (d Details) {
 	if depth >= maxDepth {
 		return d
@@ -148,8 +149,8 @@ func descend(whole []byte, f fields, status, depth int) (d Details) {
 	return Details{}
 }
 
-// isError reports whether a member of an object at the top is an error and not the
-// requested resource: by its name, or because it has both a code and a message.
+// isError reports whether a member of the top-level object is an error rather than the
+// requested resource, judging by its name or by its having both a code and a message.
 func isError(name, value []byte) bool {
 	var room [20]byte
 	plain := bytes.TrimSuffix(plainName(room[:0], name), []byte("s"))
@@ -168,8 +169,8 @@ func decodeInner(value []byte, status, depth int) (d Details) {
 	return d
 }
 
-// decodeArray decodes the first element of an array that has a message. A text is a
-// message only within an object.
+// decodeArray decodes the first element of an array that has a message. A string in the
+// top-level array is not a message.
 func decodeArray(array []byte, status, depth int) Details {
 	n := 0
 	for element := range elements(array) {
@@ -288,7 +289,8 @@ func says(value []byte) bool {
 }
 
 // orOnly returns f, unless f has no known field and exactly one object under another
-// name. In that case it returns the fields of that object.
+// name. In that case, it returns the fields of that object if the object looks like an
+// error.
 func orOnly(f fields) fields {
 	for _, raw := range [...][]byte{f.errorCode, f.errorMsg, f.code, f.message, f.detail, f.title, f.err, f.errs, f.errorDescription} {
 		if raw != nil {
@@ -310,7 +312,8 @@ func orOnly(f fields) fields {
 }
 
 // namesStatus reports whether c merely names a status: either it begins with the number
-// of the given status, possibly followed by a phrase, or it is the phrase of any status.
+// of the given status, or it is the reason phrase of any status, with or without a
+// number.
 func namesStatus(c []byte, status int) bool {
 	var room [20]byte
 	rest, ok := bytes.CutPrefix(c, strconv.AppendInt(room[:0], int64(status), 10))

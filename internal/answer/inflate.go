@@ -13,13 +13,13 @@ import (
 // that a zip bomb costs no more than any other body.
 const maxInflated = 64 << 10
 
-// maxCodings is how many encodings of a body are decoded.
+// maxCodings is the maximum number of encodings that inflate undoes.
 const maxCodings = 3
 
-// inflate returns the beginning of a body, decompressed. It stops at an encoding that is
-// unknown or wrong, and returns what it has then. net/http inflates a body only if it has
-// asked for gzip itself: a caller that sets Accept-Encoding receives the bytes as they
-// were sent.
+// inflate returns the beginning of a body, decompressed. If it reaches an encoding that
+// is unknown or wrong, it returns the body as decoded so far. net/http inflates a body
+// only if it has asked for gzip itself: a caller that sets Accept-Encoding receives the
+// bytes as they were sent.
 func inflate(contentEncoding []string, body []byte) []byte {
 	codings := strings.Join(contentEncoding, ",")
 	for n := 0; codings != "" && n < maxCodings; n++ {

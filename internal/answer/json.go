@@ -6,9 +6,9 @@ import (
 	"iter"
 )
 
-// members ranges over the members of a JSON object: their names, without quotes, and
-// their raw values. It is lenient: it stops where the text is no longer JSON, and of a
-// truncated value it yields the part that is present.
+// members returns an iterator over the members of a JSON object: their names, without
+// quotes, and their raw values. It is lenient: it stops where the text is no longer JSON,
+// and yields the part of a truncated value that is present.
 func members(object []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func(name, value []byte) bool) {
 		rest, ok := bytes.CutPrefix(trimSpace(object), []byte("{"))
@@ -29,8 +29,8 @@ func members(object []byte) iter.Seq2[[]byte, []byte] {
 	}
 }
 
-// elements ranges over the elements of a JSON array, as raw JSON. Like members, it is
-// lenient.
+// elements returns an iterator over the elements of a JSON array, as raw JSON. Like
+// members, it is lenient.
 func elements(array []byte) iter.Seq[[]byte] {
 	return func(yield func(element []byte) bool) {
 		rest, ok := bytes.CutPrefix(trimSpace(array), []byte("["))
@@ -54,8 +54,8 @@ func firstElement(array []byte) []byte {
 	return nil
 }
 
-// trimSpace does what bytes.TrimLeft would do with JSON's white space, but does not have
-// to build a cutset.
+// trimSpace does what bytes.TrimLeft would do with JSON's white space, but without
+// building a cutset.
 func trimSpace(b []byte) []byte {
 	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t' || b[0] == '\r' || b[0] == '\n') {
 		b = b[1:]
@@ -98,7 +98,7 @@ func valueEnd(b []byte) int {
 }
 
 // object returns raw if raw is a JSON object. If raw is a string that contains a JSON
-// object, it returns the inner object.
+// object, it returns the inner object. For any other value, it returns nil.
 func object(raw []byte) []byte {
 	raw = trimSpace(raw)
 	if len(raw) > 0 && raw[0] == '{' {

@@ -2,7 +2,7 @@ package answer
 
 import "strings"
 
-// A Text is a pattern for a sentence of a message. The sentence must fit all lines of
+// A Text is a pattern for a sentence in a message. The sentence must match all lines of
 // Words. A line holds alternatives, separated by bars. In an alternative, a star stands
 // for the rest of a word, and a space for any white space and punctuation. Case does not
 // matter.
@@ -14,7 +14,8 @@ import "strings"
 //	account ~ locked   the sentence says that the account is locked: "the account is
 //	                   locked", "account bob was locked", not "the file is locked by this
 //	                   account" or "account policy: locked after 3 attempts"
-//	decrypt > token    the second alternative follows the first, with hardly a word between
+//	decrypt > token    the second alternative follows the first, with only auxiliary words
+//	                   and at most one name between them
 //	!decrypt > token   … and is stated as a fact
 type Text struct {
 	Words   []string
@@ -22,7 +23,7 @@ type Text struct {
 	Example string
 }
 
-// told returns the reason of the first text that a sentence of the message fits, or
+// told returns the reason of the first text that matches a sentence of the message, or
 // Unknown.
 func told(message string, texts []Text) Reason {
 	for i := range texts {
@@ -105,7 +106,7 @@ func startsWith(s, text, alternatives string) bool {
 }
 
 // follows returns the end of the alternative that follows position i of s, or -1 if none
-// does. Between them, there may be auxiliary words and a name. been reports whether one
+// does. In between, there may be auxiliary words and a name. been reports whether one
 // of these words says that something has happened.
 func follows(s string, i int, alternatives string) (end int, been bool) {
 	for first := true; ; first = false {
@@ -263,8 +264,8 @@ func conditional(after string) bool {
 	return false
 }
 
-// isMore reports whether "more", before this text, speaks of something to come, as in "2
-// more attempts", but not in "more than 2 attempts".
+// isMore reports whether a "more" before this text refers to something in the future, as
+// in "2 more attempts", but not in "more than 2 attempts".
 func isMore(after string) bool {
 	rest := strings.TrimLeft(after, " ")
 	return !strings.EqualFold(rest[:wordLen(rest)], "than")
@@ -276,19 +277,19 @@ type kind uint8
 const (
 	plain       kind = iota // any other word, such as a name
 	link                    // can stand between a subject and what is said of it
-	perfect                 // as link, and says that something has happened
+	perfect                 // like link, and says that something has happened
 	denial                  // denies what follows in its clause, or puts it into the future
 	temporal                // makes what follows a matter of the future, or of a hypothesis
-	past                    // as temporal, unless what follows has happened
+	past                    // like temporal, unless what follows has happened
 	condition               // makes the sentence depend on a condition
 	comparative             // "more", as in "after 2 more attempts"
 	conjunction             // begins a clause
 	relative                // "that", as in "users that already exist"
 	preposition             // makes a noun the object of something
 	definite                // an article, or a similar word
-	indefinite              // as definite, but the noun is not the caller's own
+	indefinite              // like definite, but the noun is not the caller's own
 	foreign                 // makes a token one that a login does not renew
-	aspect                  // makes a noun of what stands before it
+	aspect                  // turns the words before it into a compound noun, as in "lockout policy"
 	subjectNoun             // an account, user or key
 	otherNoun               // something else that belongs to an account, user or token
 )

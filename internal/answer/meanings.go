@@ -130,10 +130,10 @@ var Meanings = [...]Meaning{
 }
 
 // The texts, and close variants of them, come from the gateway's documentation, from
-// Keystone, and from reports of users. The first match wins. match.go explains the syntax.
-// If in doubt, let a message have no reason: a program acts on a wrong one. The worst
-// mistake is TokenExpired for something that a new token does not cure, because programs
-// then log in again and again.
+// Keystone, and from reports of users. The first match wins. match.go explains the
+// syntax. If in doubt, give a message no reason, because a program would act on a wrong
+// one. The worst mistake is TokenExpired for something that a new token does not cure,
+// because programs then log in again and again.
 var (
 	lockTexts = []Text{
 		{[]string{"account|user|ak|access key|login|logon|you|credential|credentials|password ~ locked|lockout"}, AccountLocked, "The account is locked."},
@@ -187,7 +187,8 @@ var (
 )
 
 // Uncoded returns the patterns for messages in responses with this status. They apply if
-// the response has no code, or if its code has no reason of its own.
+// the response has no code, or if its code has no Texts and its reason is Unknown or
+// Throttled.
 func Uncoded(status int) []Text {
 	switch status {
 	case http.StatusUnauthorized, http.StatusForbidden:

@@ -36,8 +36,8 @@ func TestRetryAfterIsParsedAsRFC9110Says(t *testing.T) {
 		"the smallest number that overflows":                      {http.Header{"Retry-After": {"9223372037"}}, longest, true},
 		"a number that would wrap to 6 s":                         {http.Header{"Retry-After": {"18446744080"}}, longest, true},
 		"a number that does not fit into 64 bits":                 {http.Header{"Retry-After": {"99999999999999999999999"}}, longest, true},
-		"two lines, of which the longer wait counts":              {http.Header{"Retry-After": {"5", "10"}}, 10 * time.Second, true},
-		"two lines, of which one is invalid":                      {http.Header{"Retry-After": {"soon", "10"}}, 10 * time.Second, true},
+		"two lines: the longer wait counts":                       {http.Header{"Retry-After": {"5", "10"}}, 10 * time.Second, true},
+		"two lines: the invalid one is ignored":                   {http.Header{"Retry-After": {"soon", "10"}}, 10 * time.Second, true},
 		"a list in one line":                                      {http.Header{"Retry-After": {"5, 10"}}, 0, false},
 		"IMF-fixdate":                                             {http.Header{"Retry-After": {"Sat, 01 Jan 2000 00:01:00 GMT"}}, time.Minute, true},
 		"RFC 850":                                                 {http.Header{"Retry-After": {"Saturday, 01-Jan-00 00:01:00 GMT"}}, time.Minute, true},
@@ -48,7 +48,7 @@ func TestRetryAfterIsParsedAsRFC9110Says(t *testing.T) {
 		"relative to Date, if the server's clock is an hour slow": {http.Header{"Retry-After": {"Fri, 31 Dec 1999 23:00:10 GMT"}, "Date": {"Fri, 31 Dec 1999 23:00:00 GMT"}}, 10 * time.Second, true},
 		"relative to Date, if the server's clock is an hour fast": {http.Header{"Retry-After": {"Sat, 01 Jan 2000 01:00:10 GMT"}, "Date": {"Sat, 01 Jan 2000 01:00:00 GMT"}}, 10 * time.Second, true},
 		"an invalid Date is ignored":                              {http.Header{"Retry-After": {"Sat, 01 Jan 2000 00:00:10 GMT"}, "Date": {"today"}}, 10 * time.Second, true},
-		"a date and a number, of which the longer wait counts":    {http.Header{"Retry-After": {"Sat, 01 Jan 2000 00:00:10 GMT", "7"}}, 10 * time.Second, true},
+		"a date and a number: the longer wait counts":             {http.Header{"Retry-After": {"Sat, 01 Jan 2000 00:00:10 GMT", "7"}}, 10 * time.Second, true},
 		"a date centuries ahead saturates":                        {http.Header{"Retry-After": {"Fri, 31 Dec 9999 23:59:59 GMT"}}, longest, true},
 	} {
 		t.Run(name, func(t *testing.T) {

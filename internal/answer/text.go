@@ -21,8 +21,8 @@ func Cut(s string, n int) string {
 	return s[:n]
 }
 
-// OneLine removes surrounding white space, and all characters that could start a new
-// line, move the cursor or change the writing direction when s is displayed.
+// OneLine returns s without surrounding white space and without any characters that could
+// start a new line, move the cursor or change the writing direction when s is displayed.
 func OneLine(s string) string {
 	plain := true // the usual case
 	for i := 0; i < len(s) && plain; i++ {

@@ -20,7 +20,7 @@ const (
 )
 
 // Time returns how long reading a body that is returned may take. It leaves the caller
-// half of the time until the deadline of ctx.
+// half of the time until ctx's deadline, and is negative after the deadline.
 func Time(ctx context.Context) time.Duration {
 	if deadline, ok := ctx.Deadline(); ok {
 		return min(MaxTime, time.Until(deadline)/2)
@@ -52,7 +52,7 @@ type Drain struct {
 	closer bodyCloser
 	end    func()    // closer.late, stored because a method value allocates each time
 	buffer [256]byte // enough for most error bodies
-	busy   bool      // a timer may still use the Drain
+	busy   bool      // whether a timer or a context may still use the Drain
 }
 
 // A Drain in the pool does not keep its timer, because under testing/synctest a timer
@@ -66,8 +66,8 @@ var drains = sync.Pool{New: func() any {
 // NewDrain returns a Drain that is not in use.
 func NewDrain() *Drain { return drains.Get().(*Drain) }
 
-// Release returns a Drain to the pool. After that, the data that its ReadAndClose
-// returned must not be used.
+// Release returns the Drain to the pool, unless a timer or a context may still use it.
+// After that, the data that its ReadAndClose returned must not be used.
 func (d *Drain) Release() {
 	if !d.busy {
 		d.closer = bodyCloser{}
@@ -76,7 +76,7 @@ func (d *Drain) Release() {
 }
 
 // ReadAndClose reads and closes a body that is discarded, like the function ReadAndClose.
-// It returns the beginning of the body, which is stored in the Drain. It also reports
+// It returns the first Kept bytes, which may be stored in the Drain. It also reports
 // whether the body is stuck: it could not be closed, and its connection is still in use.
 func (d *Drain) ReadAndClose(ctx context.Context, resp *http.Response, in time.Duration) (data []byte, truncated, stuck bool) {
 	switch {
@@ -90,13 +90,13 @@ func (d *Drain) ReadAndClose(ctx context.Context, resp *http.Response, in time.D
 	return data, truncated, false
 }
 
-// readInTime does the work of ReadAndClose. end is g.late. busy reports whether a timer or
-// ctx may still close g after readInTime has returned.
+// readInTime does the work of ReadAndClose. end is g.late. busy reports whether a timer
+// or ctx may still call g.close after readInTime has returned.
 func readInTime(ctx context.Context, resp *http.Response, keep int, d time.Duration, g *bodyCloser, end func(), buf []byte) (data []byte, truncated, busy bool) {
 	g.body = resp.Body
 	defer g.close() // in case Read panics
 	if ctx.Err() != nil {
-		ctx, d = context.Background(), MinDrain // ctx must not keep data back that is in memory
+		ctx, d = context.Background(), MinDrain // data that is already in memory can be read although ctx has ended
 	}
 	g.start(ctx, d, end)
 	data, truncated = readAll(resp, buf, keep)
@@ -132,7 +132,7 @@ type bodyCloser struct {
 	mu      sync.Mutex
 	ctx     context.Context
 	timer   *time.Timer
-	left    time.Duration // until the body is closed, once the timer has fired
+	left    time.Duration // how long the body may be read after the timer has first fired
 	unwatch func() bool   // nil: ctx is not watched
 }
 
@@ -200,13 +200,13 @@ func readAside(ctx context.Context, resp *http.Response, keep int, d time.Durati
 		d = MinDrain
 	}
 	done := make(chan read, 1)
-	resp = &http.Response{Body: resp.Body, ContentLength: resp.ContentLength} // a copy, because the caller may change the original meanwhile
+	resp = &http.Response{Body: resp.Body, ContentLength: resp.ContentLength} // a copy, because the caller may change the original at the same time
 	go func() {
 		g := new(bodyCloser)
 		data, truncated, _ := readInTime(ctx, resp, keep, d, g, g.late, nil)
 		done <- read{data, truncated}
 	}()
-	timer := time.NewTimer(d + min(closeTime, d/2)) // if the body is returned, d is at most half of the time until the deadline
+	timer := time.NewTimer(d + min(closeTime, d/2)) // at most 1.5 times d, because d may be half the time until the deadline
 	defer timer.Stop()
 	select {
 	case r := <-done:

@@ -11,9 +11,11 @@ import (
 )
 
 // Peek reads at most Max bytes of the body, for at most d or until ctx ends, and puts
-// them back: resp.Body still yields the whole body. Peek also reports whether the body
-// is, or may be, longer than the returned data. If ctx has ended already, Peek reads for
-// at most MinDrain: the body may be in memory, as after io.ReadAll.
+// them back: resp.Body still yields the whole body. But if ctx ends while the body is
+// being read ahead, the body is closed, and resp.Body yields only the data read so far
+// and then ctx's error. Peek also reports whether the body is, or may be, longer than the
+// returned data. If ctx has ended already, Peek reads for at most MinDrain: the body may
+// be in memory, as after io.ReadAll.
 func Peek(ctx context.Context, resp *http.Response, d time.Duration) (data []byte, truncated bool) {
 	if resp.Body == nil || resp.Body == http.NoBody {
 		resp.Body = http.NoBody
@@ -25,8 +27,9 @@ func Peek(ctx context.Context, resp *http.Response, d time.Duration) (data []byt
 	}
 	p := &peekedBody{rest: resp.Body, inflated: resp.Uncompressed, closer: bodyCloser{body: resp.Body}, ended: make(chan struct{})}
 	resp.Body = p
-	// A Read that waits for a slow server cannot be interrupted. The Read continues in
-	// the background, and what it reads is the first part of resp.Body.
+	// A Read that waits for a slow server can be interrupted only by closing the body.
+	// Instead, the Read continues in the background, and resp.Body begins with the data
+	// read there.
 	go p.readAhead(ctx, resp.ContentLength)
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -49,7 +52,7 @@ func Peek(ctx context.Context, resp *http.Response, d time.Duration) (data []byt
 	}
 }
 
-// A peekedBody is a body whose beginning was read ahead, or is being read.
+// A peekedBody is a body whose beginning has been, or is being, read ahead.
 type peekedBody struct {
 	rest     io.ReadCloser
 	inflated bool          // net/http inflates the body
@@ -71,8 +74,9 @@ var (
 	errClosed   = errors.New("read on closed response body") // the same text as in net/http
 )
 
-// readAhead reads until it is stopped. It closes the body when the context ends, because
-// not every body ends by itself when the context of its request does.
+// readAhead reads until the body ends, Max bytes are read, or it is stopped. It closes
+// the body when the context ends, because not every body ends by itself when the context
+// of its request does.
 func (p *peekedBody) readAhead(ctx context.Context, size int64) {
 	defer close(p.ended)
 	defer context.AfterFunc(ctx, func() {
@@ -154,8 +158,7 @@ func (p *peekedBody) readData(b []byte) (int, error) {
 }
 
 // Close closes the body. Before Go 1.27, closing a body that net/http inflates blocks
-// while a Read waits for the gzip header, so Close waits at most closeTime until such a
-// body is closed.
+// while a Read waits for the gzip header, so Close waits no longer than closeTime.
 func (p *peekedBody) Close() error {
 	p.mu.Lock()
 	p.closed = true

@@ -13,7 +13,7 @@ import (
 )
 
 // A Context ends when its parent ends or when a channel is closed. Because http.Client
-// sets Request.Cancel for its Timeout, many requests need a Context. For that reason a
+// sets Request.Cancel for its Timeout, many requests need a Context. For that reason, a
 // Context costs only one allocation, and starts a goroutine only if Done is called.
 type Context struct {
 	context.Context
@@ -93,7 +93,7 @@ func Ended(req *http.Request) error {
 		return err
 	}
 	select {
-	// http.Client sets Cancel for its Timeout, and a deadline of the same time.
+	// http.Client sets Cancel for its Timeout, and a context deadline for the same time.
 	case <-req.Cancel:
 		if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
 			return context.DeadlineExceeded

@@ -52,11 +52,11 @@ func TestSleepEndsAfterItsTimeOrWithTheRequest(t *testing.T) {
 		want []error
 	}{
 		"after its time": {nil, time.Minute, nil},
-		"with the context of the request": {func(req *http.Request, cancel context.CancelCauseFunc) *http.Request {
+		"with the request's context": {func(req *http.Request, cancel context.CancelCauseFunc) *http.Request {
 			time.AfterFunc(time.Second, func() { cancel(cause) })
 			return req
 		}, time.Second, []error{context.Canceled, cause}},
-		"with the Cancel channel of the request": {func(req *http.Request, _ context.CancelCauseFunc) *http.Request {
+		"with the request's Cancel channel": {func(req *http.Request, _ context.CancelCauseFunc) *http.Request {
 			channel := make(chan struct{})
 			time.AfterFunc(time.Second, func() { close(channel) })
 			req.Cancel = channel

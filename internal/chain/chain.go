@@ -7,10 +7,11 @@ import (
 	"runtime"
 )
 
-// Of ranges over rt and the RoundTrippers below it, as far as they reveal what they wrap.
+// Of returns an iterator over rt and the RoundTrippers below it, as far as they reveal
+// what they wrap.
 func Of(rt http.RoundTripper) iter.Seq[http.RoundTripper] {
 	return func(yield func(http.RoundTripper) bool) {
-		for range 100 { // RoundTrippers of other packages may form a cycle
+		for range 100 { // RoundTrippers from other packages may form a cycle
 			if rt == nil || !yield(rt) {
 				return
 			}
@@ -44,9 +45,10 @@ func Has[T any](rt http.RoundTripper, ok func(T) bool) bool {
 	return false
 }
 
-// Nested reports whether the function that calls Nested has, through other functions,
-// called itself. A skip of 1 means the caller of that function, and so on. Nested sees
-// the calls of one goroutine only. It is slow: a few microseconds.
+// Nested reports whether the function that calls Nested has called itself, directly or
+// through other functions, so that it is on the stack more than once. A skip of 1 means
+// the caller of that function, and so on. Nested sees only the innermost 256 functions of
+// the current goroutine. It is slow: a few microseconds.
 func Nested(skip int) bool {
 	var callers [256]uintptr
 	frames := runtime.CallersFrames(callers[:runtime.Callers(skip+2, callers[:])])

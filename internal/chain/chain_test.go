@@ -39,20 +39,21 @@ func TestTheChainEndsWhereARoundTripperDoesNotRevealWhatItWraps(t *testing.T) {
 	assert.False(t, chain.Has(wrapped{base}, func(*http.Transport) bool { return false }))
 }
 
-func TestNestedTellsAFunctionThatHasCalledItself(t *testing.T) {
+func TestNestedDetectsAFunctionThatHasCalledItself(t *testing.T) {
 	assert.Equal(t, []bool{true, true, false}, calls(2))
 }
 
-// calls returns what Nested says in calls and in the n calls of itself below.
+// calls calls itself n times. It returns the results of Nested in all calls, from the
+// innermost to the outermost.
 func calls(n int) []bool {
 	var below []bool
 	if n > 0 {
-		func() { below = calls(n - 1) }() // this function calls itself, too
+		func() { below = calls(n - 1) }() // this function literal indirectly calls itself, too
 	}
 	nested := chain.Nested(0)
 	func() {
 		if chain.Nested(1) != nested {
-			panic("Nested(1) must tell the same of the caller")
+			panic("Nested(1) must return the same as Nested(0) in the caller")
 		}
 	}()
 	return append(below, nested)

@@ -7,17 +7,18 @@ import (
 	"time"
 )
 
-// fields reads the header fields of draft-ietf-httpapi-ratelimit-headers-11, which are
-// structured fields (RFC 9651):
+// structured reads the header fields of draft-ietf-httpapi-ratelimit-headers-11, which
+// are structured fields (RFC 9651):
 //
 //	RateLimit: "default";r=50;t=30
 //	RateLimit-Policy: "burst";q=100;w=60, "daily";q=1000;w=86400
 //
 // A malformed field is ignored as a whole, as the draft demands. If there are several
-// limits, a limit that is used up counts or, if none is, the limit whose window ends
-// last. A policy counts only if its quota unit (qu) is requests, which is also the
-// default. The package has its own parser because the root module must not get another
-// dependency, and because only lists of strings with a few parameters have to be parsed.
+// limits, only the used-up ones count, unless none is used up; of those that count, the
+// one whose window ends last is returned. A policy counts only if its quota unit (qu) is
+// requests, which is also the default. The package has its own parser because the root
+// module must not get another dependency, and because only lists of strings with a few
+// parameters have to be parsed.
 func structured(h http.Header) (l Limit) {
 	limits, ok := items(h["Ratelimit"])
 	if !ok {
@@ -44,7 +45,7 @@ func structured(h http.Header) (l Limit) {
 	}
 	for _, p := range policies {
 		if chosen != nil && p.name != chosen.name || chosen == nil && len(policies) > 1 {
-			continue // it is unclear which limit refused the request
+			continue // a policy of another limit, or one of several that may have refused the request
 		}
 		q, w := p.params["q"], p.params["w"]
 		if q > 0 && q <= mostRequests && w > 0 && !p.otherUnit {

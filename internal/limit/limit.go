@@ -27,15 +27,15 @@ const (
 	longest      = 31 * 24 * time.Hour // the longest window, and the longest time until it ends
 )
 
-// windowShare is the part of a window that is waited for if the end of the window is not
-// stated: a third. Shorter waits would each waste a request, and would use up the
-// attempts before the window ends; longer waits might end long after the window does. If
-// many requests were sent at once, the window has just begun, and three such waits reach
-// its end.
+// If the end of a window is not stated, the wait is the window divided by windowShare.
+// Shorter waits would each waste a request, and would use up the attempts before the
+// window ends; longer waits might end long after the window does. If many requests were
+// sent at once, the window has just begun, and three such waits reach its end.
 const windowShare = 3
 
-// Wait returns how long the limit asks to wait, or 0. If requests remain, they failed
-// because of another limit. fromWindow reports whether the end of the window is unknown.
+// Wait returns how long the limit asks to wait, or 0. If requests remain, it returns 0,
+// because another limit must have refused the request. fromWindow reports whether the
+// wait is only a part of the window, because the end of the window is unknown.
 func (l Limit) Wait() (wait time.Duration, fromWindow bool) {
 	switch {
 	case l.Remaining > 0:
@@ -46,12 +46,12 @@ func (l Limit) Wait() (wait time.Duration, fromWindow bool) {
 	return l.Per / windowShare, true
 }
 
-// Any is the below of callers that do not have to choose a limit by its wait.
+// Any is a value for below that makes a wait of any length count.
 const Any = time.Duration(math.MaxInt64)
 
 // Longer returns the limit that asks for the longer wait; waits of below or more do not
-// count. A stated end counts more than a part of a window, which is only a guess. If both
-// ask for the same wait, Longer returns l or, if l states nothing, other.
+// count. A stated end takes precedence over a part of a window, which is only a guess. If
+// both ask for the same wait, Longer returns l or, if l states nothing, other.
 func (l Limit) Longer(other Limit, below time.Duration) Limit {
 	mine, myGuess := l.Wait()
 	theirs, theirGuess := other.Wait()
@@ -79,8 +79,8 @@ func Stated(h http.Header, data []byte, status int, at time.Time, below time.Dur
 
 // Of returns the limit that a response states in its header. A response may contain
 // several statements, for example from a service and from a proxy in front of it. The
-// statement that asks for the longest wait below the given one counts (see Longer): none
-// shortens the wait that another one asks for.
+// statement that asks for the longest wait shorter than below counts, except that a
+// stated end takes precedence over a guess (see Longer).
 func Of(h http.Header, at time.Time, below time.Duration) Limit {
 	var l Limit
 	for _, name := range [...]string{"X-Retry-After", "X-Ratelimit-Retry-After"} {
@@ -88,7 +88,8 @@ func Of(h http.Header, at time.Time, below time.Duration) Limit {
 			l = l.Longer(Limit{Reset: d}, below)
 		}
 	}
-	// Without another statement, the first of these has the number of requests.
+	// If the chosen statement has no number of requests, the first of these that has one
+	// provides it.
 	stated := [...]Limit{structured(h), family(h, at, "X-Ratelimit-"), family(h, at, "X-Rate-Limit-"), family(h, at, "Ratelimit-"), debug(h)}
 	for _, other := range stated {
 		l = l.Longer(other, below)
@@ -104,7 +105,8 @@ func Of(h http.Header, at time.Time, below time.Duration) Limit {
 	return l.clean()
 }
 
-// clean removes what must not or cannot be printed.
+// clean removes a Policy that must not be printed. It returns the zero Limit if neither
+// Requests nor Reset is set.
 func (l Limit) clean() Limit {
 	if strings.ContainsFunc(l.Policy, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("._-/", r)
@@ -134,7 +136,8 @@ func family(h http.Header, at time.Time, prefix string) (l Limit) {
 }
 
 // reset reads a number of seconds, or a time in seconds since 1970, which it compares
-// with the response's own Date. If there are several lines, the longest wait counts.
+// with the response's own Date or, without a valid Date, with at. If there are several
+// lines, the longest wait counts.
 func reset(lines []string, h http.Header, at time.Time) (longestOf time.Duration) {
 	for _, line := range lines {
 		n, ok := number(strings.TrimSpace(line))

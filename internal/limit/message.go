@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// OfMessage parses the limit in a message from the gateway or from the IAM service:
+// OfMessage parses the limit, if any, in a message from the gateway or the IAM service:
 //
 //	The throttling threshold has been reached: policy user over ratelimit,limit:200,time:5 minute
 //	… Threshold: 10 times per 60 seconds
@@ -36,7 +36,7 @@ func ofThreshold(lower string) Limit {
 	return Limit{}
 }
 
-// mayState is a cheap check that reports whether the message in a text or a body may
+// mayState is a cheap check that reports whether the message in a text or a body might
 // state a limit. In a body, characters may be escaped.
 func mayState(s []byte) bool {
 	for i, c := range s {

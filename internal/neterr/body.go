@@ -17,11 +17,11 @@ const (
 	probeTime = 50 * time.Millisecond
 )
 
-// BodyFailed reports whether a retry of req would fail, because its body cannot be read.
-// To find out, it reads the beginning of a fresh body. It takes at most 50 ms, also if a
-// Read blocks. It does not read after an error that says that the connection broke. No
-// other error says where it comes from: net/http returns the errors of a body unchanged,
-// and a body may come from a network, too.
+// BodyFailed reports whether a retry of req would fail because its body cannot be read.
+// To find out, it reads the beginning of a fresh body, for at most 50 ms, even if a Read
+// blocks. If err says that the connection broke, BodyFailed returns false without
+// reading. No other error reveals whether it came from the body: net/http returns the
+// errors of a body unchanged, and a body may come from a network, too.
 func BodyFailed(req *http.Request, err error) bool {
 	if req.Body == nil || req.Body == http.NoBody || broken(err) {
 		return false

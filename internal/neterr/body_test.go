@@ -62,7 +62,7 @@ func TestABodyFailsIfItCannotBeReadOrHasAnotherLength(t *testing.T) {
 	assert.False(t, neterr.BodyFailed(new(http.Request), unknown), "a request without a body")
 }
 
-// slow is a body whose Reads take their time, and that Close does not end.
+// slow is a body whose Reads take a while, and are not ended by Close.
 type slow struct{ every time.Duration }
 
 func (s slow) Read(p []byte) (int, error) {
@@ -76,7 +76,7 @@ func TestASlowBodyIsReadForAtMost50Milliseconds(t *testing.T) {
 			start := time.Now()
 			assert.False(t, neterr.BodyFailed(request(t, -1, func() io.Reader { return slow{every} }), errors.New("unknown")), name)
 			assert.Equal(t, 50*time.Millisecond, time.Since(start), name)
-			time.Sleep(2 * time.Hour) // until the last Read has ended
+			time.Sleep(2 * time.Hour) // wait until the last Read has ended
 		})
 	}
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // DialFailed reports whether no connection could be made, so that nothing was sent. A
-// reset does not count, because a connection that is reset had been made. An error inside
+// reset does not count, because only an existing connection can be reset. An error inside
 // a *url.Error does not count either: it comes from an http.Client, which may have sent
 // the request and then failed to follow a redirect.
 func DialFailed(err error) bool {
@@ -58,9 +58,9 @@ func isTLS(err error) bool {
 		errors.As(err, new(tls.RecordHeaderError)) || errors.As(err, new(tls.AlertError))
 }
 
-// localVerdict reports whether text is an error of crypto/tls or crypto/x509. Except for
-// the errors of a connection that breaks or is closed, both sides would come to the same
-// result again.
+// localVerdict reports whether text is an error of crypto/tls or crypto/x509 that would
+// occur again. Errors of a connection that breaks or is closed, or of a peer that fails
+// internally, would not.
 func localVerdict(text string) bool {
 	if strings.HasPrefix(text, "x509: ") {
 		return true
@@ -140,7 +140,7 @@ var hopelessTexts = []string{
 	"no acceptable authentication methods", // from a SOCKS proxy, as are the next two
 	"username/password authentication failed",
 	"connection not allowed by ruleset",
-	// About the response, after its header or one part of it has arrived whole:
+	// About the response, after its header or a complete part of it has arrived:
 	"http: server gave HTTP response to HTTPS client",
 	"malformed HTTP version",
 	"bad Content-Length ",
@@ -171,10 +171,11 @@ func Class(err error) string {
 	return "other"
 }
 
-// ClassOfEnded returns the Class of an error with which a request ended because its caller
-// stopped waiting. ctx is the context of the request. The error alone does not tell: for
-// a canceled context net/http returns its cause, and for a closed Request.Cancel, which
-// http.Client uses for its Timeout, an error of its own.
+// ClassOfEnded returns the Class of an error with which a request ended because its
+// caller stopped waiting: "timeout" or "canceled". ctx is the context of the request. The
+// error alone does not show which: for a canceled context, net/http returns the context's
+// cause, and for a closed Request.Cancel, which http.Client uses for its Timeout, an
+// error of its own.
 func ClassOfEnded(ctx context.Context, err error) string {
 	deadline, limited := ctx.Deadline()
 	switch class := Class(err); {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// An attempt is the context of one attempt of a go-retryablehttp client.
+// An attempt is the context of one attempt by a go-retryablehttp client.
 type attempt struct {
 	Context
 	sent    time.Time
@@ -24,15 +24,15 @@ func (a *attempt) Value(k any) any {
 	return a.Context.Value(k)
 }
 
-// Next counts a retry of a go-retryablehttp client in the context of req, in place of the
-// previous attempt's count.
+// Next records in the context of req that a go-retryablehttp client is about to retry
+// req. The new count replaces the previous attempt's.
 func Next(req *http.Request) {
 	set(req.Context(), req, Of(req.Context()).Count+1)
 }
 
-// Start notes that a go-retryablehttp client sends req now. If this is the first attempt,
-// req may be the caller's own request, so its context changes only if that is needed: if
-// it has a deadline, or if an earlier call has sent the request.
+// Start records that a go-retryablehttp client sends req now. If this is the first
+// attempt, req may be the caller's own request, so Start changes its context only if
+// needed: if it has a deadline, or if an earlier call has sent the request.
 func Start(req *http.Request, first bool) {
 	ctx := req.Context()
 	if !first {
@@ -53,7 +53,7 @@ func Start(req *http.Request, first bool) {
 	}
 }
 
-// set stores count in the context of req. The times of the attempts before are those in
+// set stores count in the context of req. It takes the shortest response time so far from
 // previous.
 func set(previous context.Context, req *http.Request, count int) {
 	next := &attempt{sent: time.Now(), fastest: math.MaxInt64}
@@ -68,9 +68,9 @@ func set(previous context.Context, req *http.Request, count int) {
 	*req = *req.WithContext(next)
 }
 
-// Fastest returns the shortest time to a response in a call of a go-retryablehttp client,
-// if the latest response has just arrived. It returns 0 if the time is unknown. ctx is
-// the context of the attempt.
+// Fastest must be called when a response has just arrived. It records the time that the
+// response took, and returns the shortest time so far in the call of the go-retryablehttp
+// client, or 0 if the times are unknown. ctx is the context of the attempt.
 func Fastest(ctx context.Context) time.Duration {
 	a, ok := ctx.Value(attemptKey{}).(*attempt)
 	if !ok {

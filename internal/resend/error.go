@@ -3,7 +3,7 @@ package resend
 import "errors"
 
 // An Error is the final error of a Transport that got no response in several attempts.
-// It tells a Transport above how many these were.
+// It tells a Transport above how many attempts there were.
 type Error struct {
 	Err      error
 	Attempts int
@@ -14,14 +14,15 @@ func (e *Error) Error() string { return e.Err.Error() }
 // Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Timeout says what Err says, because a url.Error asks only the error that it holds.
+// Timeout reports what Err reports, because a url.Error asks only the error that it
+// holds.
 func (e *Error) Timeout() bool {
 	t, ok := e.Err.(interface{ Timeout() bool })
 	return ok && t.Timeout()
 }
 
-// Attempts returns how many attempts led to err, and err itself or, if err is an Error,
-// the error in it.
+// Attempts returns how many attempts led to err (1 if err does not wrap an Error), and
+// err itself or, if err is an Error, the error in it.
 func Attempts(err error) (int, error) {
 	var e *Error
 	if !errors.As(err, &e) {

@@ -12,7 +12,7 @@ type Resend struct {
 
 type key struct{}
 
-// Of returns the Resend in ctx, or the zero Resend in a first attempt.
+// Of returns the Resend in ctx, or the zero Resend for a first attempt.
 func Of(ctx context.Context) Resend {
 	r, _ := ctx.Value(key{}).(*Resend)
 	if r == nil {

@@ -24,7 +24,7 @@ func TestTheAttemptsThatLedToAnErrorAreCounted(t *testing.T) {
 	wrapped := fmt.Errorf("between: %w", err)
 	n, inner = resend.Attempts(wrapped)
 	assert.Equal(t, 3, n)
-	assert.Equal(t, wrapped, inner, "an error of a RoundTripper in between must be kept")
+	assert.Equal(t, wrapped, inner, "an error from a RoundTripper in between must be kept")
 	n, inner = resend.Attempts(os.ErrClosed)
 	assert.Equal(t, 1, n)
 	assert.Equal(t, os.ErrClosed, inner)

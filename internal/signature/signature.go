@@ -17,7 +17,7 @@ const Life = 15 * time.Minute
 const Layout = "20060102T150405Z"
 
 // Time returns when a request was signed. It returns false if the request is not signed
-// with an access key, or if the signature does not use X-Sdk-Date.
+// with an access key, or if X-Sdk-Date is missing or invalid.
 func Time(h http.Header) (time.Time, bool) {
 	authorization := h["Authorization"]
 	if len(authorization) != 1 {
