@@ -43,8 +43,8 @@ func look(rt http.RoundTripper, depth int, yield func(http.RoundTripper) bool) b
 	return true
 }
 
-// slots returns the exported fields of a struct, embedded structs included, that may hold
-// a RoundTripper.
+// slots returns the exported fields of a struct, including those of embedded structs,
+// that may hold a RoundTripper.
 func slots(v reflect.Value) (fields []reflect.Value) {
 	if v.Kind() != reflect.Struct {
 		return nil

@@ -99,7 +99,7 @@ func Install(client *http.Client, t *iamhttp.Transport, o Options) {
 // the workarounds that the Options call for.
 type session struct {
 	t       *iamhttp.Transport
-	sends   http.RoundTripper // t, or the client's RoundTripper if that one leads to t
+	sends   http.RoundTripper // t, or the client's RoundTripper if it leads to t
 	base    http.RoundTripper // t.Base as this Install left it; a later Install may change t.Base
 	o       Options
 	logins  logins

@@ -51,7 +51,7 @@ const (
 	unclear              // the request is either first or resend
 )
 
-// placeOf returns the place of a request, relative to the goroutine's latest 401.
+// placeOf returns a request's place, relative to the goroutine's latest 401.
 func (l *logins) placeOf(req *http.Request, k *mark, now stack) place {
 	related, same, loggedIn := k.stack.to(now), k.target == targetOf(req), l.count > k.logins
 	switch {
@@ -71,7 +71,7 @@ func (l *logins) placeOf(req *http.Request, k *mark, now stack) place {
 	return inLogin
 }
 
-// ends records the outcome of a request: its response (nil if there was none) and, if the
+// ends records a request's outcome: its response (nil if there was none) and, if the
 // request failed, the error. It reports whether the outcome is a 401 after which an SDK
 // with these Options would never end the call:
 //

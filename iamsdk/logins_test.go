@@ -145,7 +145,7 @@ var endlessKind = kinds[0]
 
 func TestTheFirst401DoesNotEndACallHoweverThePreviousCallEnded(t *testing.T) {
 	for name, tt := range map[string]struct {
-		login, resend iamtest.Answer // responses to the login and to the resend of the previous call
+		login, resend iamtest.Answer // responses to the previous call's login and resend
 	}{
 		"previous call: its login got no response":  {iamtest.Answer{Fault: iamtest.Reset}, iamtest.Answer{}},
 		"previous call: its login was refused":      {locked, iamtest.Answer{}},

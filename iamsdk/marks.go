@@ -48,13 +48,13 @@ type marks struct {
 	count atomic.Int32 // len(of), which can be read without mu, so that most requests need no lock
 
 	mu     sync.Mutex
-	of     map[string]*mark // the key is the name of the goroutine
+	of     map[string]*mark // the key is the goroutine's name
 	forgot time.Time        // when old marks were last removed
 }
 
-// put sets the mark of a goroutine. It removes marks that are older than keep, but looks
-// for them at most once per keep. If there are more than most marks, put removes the
-// oldest one.
+// put sets a goroutine's mark. It removes marks that are older than keep, but looks for
+// them at most once per keep. If there are more than most marks, put removes the oldest
+// one.
 func (m *marks) put(goroutine string, k *mark, most int, keep time.Duration) {
 	if m.of == nil {
 		m.of = map[string]*mark{}
@@ -75,7 +75,7 @@ func (m *marks) put(goroutine string, k *mark, most int, keep time.Duration) {
 	m.count.Store(int32(len(m.of))) //nolint:gosec // at most 10,000
 }
 
-// drop removes the mark of a goroutine.
+// drop removes a goroutine's mark.
 func (m *marks) drop(goroutine string) {
 	delete(m.of, goroutine)
 	m.count.Store(int32(len(m.of))) //nolint:gosec // at most 10,000

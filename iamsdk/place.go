@@ -21,7 +21,7 @@ func callers() stack {
 	}
 }
 
-// A relation says how a request relates to an earlier request of the same goroutine.
+// A relation says how a request relates to an earlier request from the same goroutine.
 // Only the stacks show this, because the SDKs' requests carry nothing that identifies a
 // call.
 type relation uint8
@@ -61,7 +61,7 @@ func (s stack) to(now stack) relation {
 	return through
 }
 
-// function returns the name of the function that a program counter is in.
+// function returns the name of the function that contains a program counter.
 func function(pc uintptr) string {
 	f, _ := runtime.CallersFrames([]uintptr{pc}).Next()
 	return f.Function

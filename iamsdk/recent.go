@@ -12,8 +12,8 @@ import (
 )
 
 // recent holds the latest failures of all clients. Most SDKs' errors do not contain the
-// response's header, and no SDK's errors contain the number of attempts. Wrap uses what
-// the errors do contain to find the failure here.
+// response's header, and none contain the number of attempts. Wrap uses what the errors
+// do contain to find the failure here.
 var recent memory
 
 // A memory holds the latest failures. If several of them match an SDK's error, Wrap uses

@@ -25,8 +25,8 @@ const (
 	keptFor  = 10 * time.Minute
 )
 
-// keep stores the response that e reports for the resend of req, if the SDK resends req
-// after such a response although req must not be sent twice.
+// keep stores the response that e reports, for a resend of req. It does nothing if the
+// SDK does not resend req after this status, or if req may be sent twice.
 func (r *resends) keep(codes []iamhttp.Code, req *http.Request, e *iamhttp.StatusError) {
 	if !slices.Contains(codes, e.Code) || maySendTwice(req) || logsIn(req) { // a login may be sent twice, because a second token does no harm
 		return
@@ -42,8 +42,9 @@ func (r *resends) keep(codes []iamhttp.Code, req *http.Request, e *iamhttp.Statu
 	}
 }
 
-// answer returns the response that was kept for req, or nil if req is not a resend. If
-// there is a response, answer closes the body of req, as a RoundTripper must.
+// answer returns the response that was kept for req, or nil if req is not a resend or no
+// response was kept for it. If there is a response, answer closes the body of req, as a
+// RoundTripper must.
 func (r *resends) answer(req *http.Request) *http.Response {
 	if r.count.Load() == 0 || maySendTwice(req) {
 		return nil

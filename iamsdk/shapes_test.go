@@ -417,7 +417,7 @@ func TestAClientCanLogInBelowAnotherClient(t *testing.T) {
 	})
 }
 
-// calling is an SDK that calls a function of its caller in the middle of a call.
+// calling is an SDK that calls back into its caller in the middle of a call.
 type calling struct {
 	client http.Client
 	token  string

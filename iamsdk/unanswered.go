@@ -12,8 +12,8 @@ import (
 // An unanswered keeps a RoundTripper from resending requests that got no response. A
 // floor below that RoundTripper turns the connection's error into a response, which the
 // RoundTripper passes on. The unanswered above the RoundTripper turns that response back
-// into the error. This way, the caller gets the original error, whereas the RoundTripper
-// would keep only its text.
+// into the error. This way, the caller gets the original error; the RoundTripper alone
+// would keep only the error's text.
 type unanswered struct {
 	sends http.RoundTripper // the RoundTripper that would resend
 	all   bool              // whether to prevent even the resends of requests that may be sent twice

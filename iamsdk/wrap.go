@@ -14,7 +14,7 @@ import (
 // errors.As find both errors, and search the SDK's first, unless that might panic or
 // hang. The error text remains the SDK's. Wrap returns err unchanged if it is nil, was
 // not caused by a failing response, already holds a *StatusError or a
-// *[iamhttp.NotSentError], or has an unknown form.
+// *[iamhttp.NotSentError], or is of an unknown form.
 //
 // Wrap recognizes an error by its fields URL, Method, Actual and Body, whatever its type
 // is called. If the SDK failed to log in again, Wrap also looks at the fields ErrOriginal

@@ -31,7 +31,8 @@ type withHeader struct {
 
 func (e withHeader) Error() string { return fmt.Sprint(e.Method, " ", e.URL, ": ", e.Actual) }
 
-// These errors resemble an SDK's errors, but lack the fields that Wrap needs, or panic.
+// These errors resemble an SDK's errors, but do not have the fields that Wrap needs, or
+// panic.
 type (
 	wrongTypes struct {
 		URL    *url.URL

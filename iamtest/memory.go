@@ -124,8 +124,7 @@ func check(req *http.Request) error {
 	return nil
 }
 
-// isToken reports whether s can be a method or the name of a header field (RFC 9110
-// §5.6.2).
+// isToken reports whether s can be a method or a header field name (RFC 9110 §5.6.2).
 func isToken(s string) bool {
 	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("!#$%&'*+-.^_`|~", r)
@@ -170,8 +169,8 @@ type exchange struct {
 	closed   bool  // whether the client has closed the body
 }
 
-// maxBuffered is how many bytes net/http's server buffers before it sends the header of a
-// response. If the handler has not returned by then, the length is unknown.
+// maxBuffered is how many bytes net/http's server buffers before it sends a response's
+// header. If the handler has not returned by then, the length is unknown.
 const maxBuffered = 2048
 
 func (x *exchange) serve(h http.Handler, r *http.Request) {

@@ -58,7 +58,7 @@ type Server struct {
 	// the request on to the service. Zero means no limit.
 	Limit int
 
-	// Window is the length of the time window to which Limit applies. Zero means 1
+	// Window is the length of the time window that Limit applies to. Zero means 1
 	// second.
 	Window time.Duration
 
@@ -125,7 +125,7 @@ func (s *Server) On(pattern string, answers ...Answer) {
 }
 
 // A route holds the answers for a pattern. A route is a Handler only so that the mux can
-// find it; its ServeHTTP is never called.
+// return it; its ServeHTTP is never called.
 type route struct {
 	http.Handler
 	answers []Answer

@@ -47,7 +47,7 @@ func ways(t *testing.T, f func(t *testing.T, s *iamtest.Server, client *http.Cli
 	}
 }
 
-// do sends a request and returns the status and the body of the response.
+// do sends a request and returns the response's status and body.
 func do(t *testing.T, c *http.Client, method, url, body string) (int, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))

@@ -69,7 +69,7 @@ func clientTimeoutKeepsAnswer(c *trial) error {
 	if err := c.retries(); err != nil {
 		return err
 	}
-	for range 20 { // the length of the wait may depend on jitter
+	for range 20 { // the wait may depend on jitter
 		if err := c.bubble(func() error {
 			client := &http.Client{Transport: c.wrap(replies(status(c.Retries, "Retry-After: 30"))), Timeout: 2 * time.Second}
 			o, err := doFunc(func() (*http.Response, error) { return client.Get(address) })
@@ -117,7 +117,7 @@ func redirectsLeft(c *trial) error {
 	})
 }
 
-// bodyUntouched: wrapping every body makes the body of a 101 read-only, and a code other
+// bodyUntouched: wrapping every body makes a 101's body read-only, and a code other
 // than 200 is not always a failure.
 func bodyUntouched(c *trial) error {
 	for _, code := range []int{101, 200, 201, 204, 206, 299, 300, 304, 399} {
@@ -173,7 +173,7 @@ func closeIdle(c *trial) error {
 	return nil
 }
 
-// interimReleased: the connection of a response cannot be reused while the body is open.
+// interimReleased: a response's connection cannot be reused while the body is open.
 // Before Go 1.27, the connection is closed if the body is closed unread.
 func interimReleased(c *trial) error {
 	if err := c.retries(); err != nil {

@@ -27,10 +27,10 @@ import (
 // Options describes the RoundTripper under test. The zero value is for a RoundTripper
 // that sends each request once and returns the result.
 type Options struct {
-	// StatusErrors means that the RoundTripper returns responses with a status of 400
-	// or above as errors, although the contract forbids that. The rest of the contract
-	// still applies: no response is returned with the error, and the response's body
-	// is closed.
+	// StatusErrors means that the RoundTripper returns responses with a status of 400 or
+	// above as errors, although the contract does not allow that. The rest of the
+	// contract still applies: no response is returned with the error, and the response's
+	// body is closed.
 	StatusErrors bool
 
 	// Retries is a status code, such as 429, that the RoundTripper retries whatever the

@@ -133,8 +133,8 @@ func (b below) CloseIdleConnections() {
 // onlyRoundTrip hides all methods except RoundTrip.
 type onlyRoundTrip struct{ http.RoundTripper }
 
-// defects maps the name of each trap to a RoundTripper with one defect. That trap must
-// find the defect, and no other trap may report one.
+// defects maps each trap's name to a RoundTripper with one defect. That trap must find
+// the defect, and no other trap may report one.
 var defects = map[string]struct {
 	options roundtriptest.Options // the zero value means passThrough
 	above   func(*iamhttp.Transport, *http.Request) (*http.Response, error)
@@ -377,7 +377,7 @@ var defects = map[string]struct {
 	},
 }
 
-// edit returns a function that calls f with the header of each response.
+// edit returns a function that calls f with each response's header.
 func edit(f func(http.Header)) func(http.RoundTripper, *http.Request) (*http.Response, error) {
 	return func(base http.RoundTripper, req *http.Request) (*http.Response, error) {
 		resp, err := base.RoundTrip(req)

@@ -73,8 +73,8 @@ func nothingLeft(c *trial) error {
 	})
 }
 
-// clientTimeoutEndsWait: http.Client.Timeout limits the context of the request that
-// reaches the RoundTripper, but not the context that the caller created.
+// clientTimeoutEndsWait: http.Client.Timeout limits the context of the request that the
+// RoundTripper receives, but not the context that the caller created.
 func clientTimeoutEndsWait(c *trial) error {
 	if err := c.retries(); err != nil {
 		return err

@@ -371,7 +371,7 @@ func sameLetters(c []byte, phrase string) bool {
 
 // plainText returns the body if it is a short, readable text and its Content-Type is
 // text/plain. It also accepts text/html, because some services declare plain text as
-// HTML.
+// HTML. For any other body, it returns "".
 func plainText(contentType string, body []byte) string {
 	contentType, _, _ = strings.Cut(contentType, ";")
 	contentType = strings.TrimSpace(contentType)

@@ -290,8 +290,8 @@ const (
 	indefinite              // like definite, but the noun is not the caller's own
 	foreign                 // makes a token one that a login does not renew
 	aspect                  // turns the words before it into a compound noun, as in "lockout policy"
-	subjectNoun             // an account, user or key
-	otherNoun               // something else that belongs to an account, user or token
+	subjectNoun             // an account, user, login, access key or token
+	otherNoun               // another noun, such as one that can follow account, user or token
 )
 
 // kindOf returns the kind of a word. "isn't" counts as "isn".
@@ -366,7 +366,7 @@ func index(text, phrase string) int {
 	return at
 }
 
-// find does what index does, and also returns the length of the match.
+// find does what index does, and also returns the match's length.
 func find(text, phrase string) (at, length int) {
 	for i := range len(text) {
 		if lower(text[i]) != phrase[0] {

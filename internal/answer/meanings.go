@@ -70,8 +70,8 @@ type Meaning struct {
 
 // Meanings are the documented codes that a program can act on, sorted by code. They come
 // from the IAM service (its page "Error Codes"; codes of four digits or with the prefix
-// IAM.) and from the gateway in front of it. The many codes that merely say which
-// parameter is wrong are left out, because only a person can act on those.
+// IAM.) and from the gateway in front of it. The many codes that only name a wrong
+// parameter are left out, because only a person can act on those.
 //
 // To add a code, add a row here and one in reason_test.go in the root. Then run in the
 // root:

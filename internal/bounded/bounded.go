@@ -20,7 +20,7 @@ const (
 )
 
 // Time returns how long reading a body that is returned may take. It leaves the caller
-// half of the time until ctx's deadline, and is negative after the deadline.
+// half the time until ctx's deadline, and is negative after the deadline.
 func Time(ctx context.Context) time.Duration {
 	if deadline, ok := ctx.Deadline(); ok {
 		return min(MaxTime, time.Until(deadline)/2)
@@ -189,8 +189,8 @@ func (g *bodyCloser) close() {
 
 // readAside does the work of readInTime for a body that net/http inflates. Before Go
 // 1.27, closing such a body blocks while a Read waits for the gzip header. If that
-// happens, readAside leaves the Read in the background, where the server or ctx ends it,
-// and reports the body as stuck.
+// happens, readAside leaves the Read running in the background, until the server or ctx
+// ends it, and reports the body as stuck.
 func readAside(ctx context.Context, resp *http.Response, keep int, d time.Duration) (data []byte, truncated, stuck bool) {
 	type read struct {
 		data      []byte

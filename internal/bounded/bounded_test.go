@@ -246,7 +246,7 @@ func TestADrainThatATimerMayStillUseIsNotReused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		read := func(in time.Duration) (string, bool) {
 			b := body("x", io.EOF)
-			b.drips = time.Second // the end of the body takes another second
+			b.drips = time.Second // the end of the body arrives a second later
 			d := bounded.NewDrain()
 			defer d.Release()
 			data, truncated, _ := d.ReadAndClose(t.Context(), response(b, -1), in)
@@ -289,7 +289,7 @@ func TestAgainEndsWithAnErrorIfTheDataWasTruncated(t *testing.T) {
 	assert.ErrorIs(t, err, io.ErrUnexpectedEOF)
 }
 
-func TestABodyInMemoryIsReadAlthoughTheContextHasEnded(t *testing.T) {
+func TestABodyInMemoryIsReadEvenIfTheContextHasEnded(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for _, inflated := range []bool{false, true} {

@@ -18,7 +18,7 @@ func OfMessage(s string) Limit {
 	return ofGateway(lower).Longer(ofThreshold(lower), Any).clean()
 }
 
-// ofThreshold parses the text of the IAM service.
+// ofThreshold parses the IAM service's text. It returns the zero Limit if there is none.
 func ofThreshold(lower string) Limit {
 	_, after, found := strings.Cut(lower, "threshold:")
 	if !found {

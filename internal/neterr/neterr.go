@@ -77,7 +77,7 @@ func localVerdict(text string) bool {
 }
 
 // refusedByProxy reports whether text is the error with which net/http returns a proxy's
-// final refusal of CONNECT: the text of the status, and no type of its own.
+// final refusal of CONNECT: the status text, without a type of its own.
 func refusedByProxy(text string) bool {
 	for code := 400; code < 500; code++ {
 		if text == http.StatusText(code) && text != "" {
@@ -153,7 +153,7 @@ var hopelessTexts = []string{
 	"malformed response from server: ", // from HTTP/2
 }
 
-// Class returns a word for the kind of an error, for use in logs.
+// Class returns a word that describes the kind of error, for use in logs.
 func Class(err error) string {
 	var timeout net.Error
 	switch {
@@ -172,7 +172,7 @@ func Class(err error) string {
 }
 
 // ClassOfEnded returns the Class of an error with which a request ended because its
-// caller stopped waiting: "timeout" or "canceled". ctx is the context of the request. The
+// caller stopped waiting: "timeout" or "canceled". ctx is the request's context. The
 // error alone does not show which: for a canceled context, net/http returns the context's
 // cause, and for a closed Request.Cancel, which http.Client uses for its Timeout, an
 // error of its own.
