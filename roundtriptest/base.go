@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// mostSends is the number of attempts after which the base stops a RoundTripper
-	// that would otherwise retry forever.
+	// mostSends is the number of attempts after which the base returns only errors, to
+	// stop a RoundTripper that would otherwise retry forever.
 	mostSends = 1000
 	// longest is the virtual time after which a call is considered to hang.
 	longest = 24 * time.Hour

@@ -43,7 +43,7 @@ func TestNestedDetectsAFunctionThatHasCalledItself(t *testing.T) {
 	assert.Equal(t, []bool{true, true, false}, calls(2))
 }
 
-// calls calls itself n times. It returns the results of Nested in all calls, from the
+// calls recurses n times, and returns the results of Nested at all levels, from the
 // innermost to the outermost.
 func calls(n int) []bool {
 	var below []bool

@@ -13,7 +13,7 @@ import (
 //	RateLimit: "default";r=50;t=30
 //	RateLimit-Policy: "burst";q=100;w=60, "daily";q=1000;w=86400
 //
-// A malformed field is ignored as a whole, as the draft demands. If there are several
+// A malformed field is ignored as a whole, as the draft requires. If there are several
 // limits, only the used-up ones count, unless none is used up; of those that count, the
 // one whose window ends last is returned. A policy counts only if its quota unit (qu) is
 // requests, which is also the default. The package has its own parser because the root

@@ -30,7 +30,7 @@ func dialFailed(err error) bool {
 
 // Hopeless reports whether every further attempt would fail with the same error, because
 // the request, the address, the configuration, the certificate or the response is wrong.
-// In case of doubt, it returns false.
+// When in doubt, it returns false.
 func Hopeless(err error) bool {
 	var dns *net.DNSError
 	if isTLS(err) || errors.As(err, new(*net.AddrError)) || errors.As(err, new(net.UnknownNetworkError)) ||
@@ -105,13 +105,12 @@ func malformed(text string) bool {
 	}
 	if _, line, found := strings.Cut(text, "malformed MIME header"); found {
 		line = line[strings.LastIndex(line, ": ")+1:]
-		return strings.Contains(line[min(1, len(line)):], " ") // names of fields contain no space
+		return strings.Contains(line[min(1, len(line)):], " ") // field names contain no spaces
 	}
 	return false
 }
 
-// hopelessTexts lists texts that occur in errors of net/http that have no type of their
-// own.
+// hopelessTexts lists texts of net/http errors that have no type of their own.
 var hopelessTexts = []string{
 	// About the request:
 	"http: nil Request.URL",

@@ -32,7 +32,7 @@ func Next(req *http.Request) {
 
 // Start records that a go-retryablehttp client sends req now. If this is the first
 // attempt, req may be the caller's own request, so Start changes its context only if
-// needed: if it has a deadline, or if an earlier call has sent the request.
+// needed: if the context has a deadline, or if an earlier call has sent the request.
 func Start(req *http.Request, first bool) {
 	ctx := req.Context()
 	if !first {

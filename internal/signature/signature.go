@@ -8,9 +8,8 @@ import (
 	"time"
 )
 
-// Life is the longest time by which a signature's time and the gateway's clock may
-// differ, according to the documentation of the API gateway (APIG.0301 and APIG.0303,
-// "signature expired").
+// Life is the most that a signature's time and the gateway's clock may differ, according
+// to the API gateway's documentation (APIG.0301 and APIG.0303, "signature expired").
 const Life = 15 * time.Minute
 
 // Layout is the format of the time in the header X-Sdk-Date, in UTC.
@@ -31,9 +30,9 @@ func Time(h http.Header) (time.Time, bool) {
 	return time.Unix(unix, 0), ok
 }
 
-// Expires returns when the signature of a request expires, by the signer's clock. It
-// returns the zero Time if there is no signature. A life of 0 means [Life]; a negative
-// life means that signatures do not expire.
+// Expires returns when a request's signature expires, by the signer's clock. It returns
+// the zero Time if there is no signature, or if life is negative, which means that
+// signatures do not expire. A life of 0 means [Life].
 func Expires(h http.Header, life time.Duration) time.Time {
 	signed, ok := Time(h)
 	switch {
@@ -51,14 +50,14 @@ type Signer interface {
 	SignsEachAttempt(req *http.Request) bool
 }
 
-// CanSign reports whether a request can be signed again: either its body can be read
-// again, or the signature does not need the body.
+// CanSign reports whether a request can be signed again: either its body, if any, can be
+// read again, or the signature does not need the body.
 func CanSign(req *http.Request) bool {
 	return req.Body == nil || req.Body == http.NoBody || req.GetBody != nil || len(req.Header["X-Sdk-Content-Sha256"]) > 0
 }
 
 // Date returns the time in the header X-Sdk-Date, in seconds since 1970. It returns false
-// for an invalid date. Date is ten times as fast as time.Parse.
+// if the date is missing or invalid. Date is ten times as fast as time.Parse.
 func Date(h http.Header) (unix int64, ok bool) {
 	date := h["X-Sdk-Date"]
 	if len(date) != 1 || len(date[0]) != len(Layout) {
@@ -77,8 +76,8 @@ func Date(h http.Header) (unix int64, ok bool) {
 	return 86400*days + clock, ok
 }
 
-// Clock returns the number of seconds since midnight. Each argument must be two bytes
-// long.
+// Clock returns the number of seconds since midnight, and false if there is no such time.
+// Each argument must be two bytes long.
 func Clock(hour, minute, second string) (seconds int64, ok bool) {
 	h, a := Two(hour)
 	m, b := Two(minute)
