@@ -399,7 +399,7 @@ func TestDefaultWindowOfTheLimitIsOneSecond(t *testing.T) {
 	})
 }
 
-// The bodies must equal the bodies that real services have sent.
+// The bodies must equal those of the recorded responses.
 func TestBodiesMatchTheRecordedResponses(t *testing.T) {
 	for file, a := range map[string]iamtest.Answer{
 		"ks-404-unknown-user":  iamtest.Keystone(404, "Could not find user: 0123456789abcdef0123456789abcdef."),
