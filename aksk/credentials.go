@@ -43,7 +43,7 @@ func (c Credentials) usable() error {
 		return errors.New("aksk: the credentials have no access key or no secret key")
 	case strings.ContainsFunc(c.AccessKey, notInHeader) || strings.ContainsAny(c.AccessKey, ",/ ") ||
 		strings.ContainsFunc(c.SecurityToken, notInHeader):
-		return errors.New("aksk: the access key or the security token has characters that are not allowed in a header")
+		return errors.New("aksk: the access key or the security token contains invalid characters")
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// A cache, or a RoundTripper in a test, may leave Response.Request unset.
+// Caches and RoundTrippers written for tests sometimes leave Response.Request unset.
 func TestARedirectToAnotherHostIsNotSignedEvenIfResponseRequestIsNil(t *testing.T) {
 	var got []http.Header
 	tr := over(roundTripper(func(req *http.Request) (*http.Response, error) {

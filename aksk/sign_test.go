@@ -30,7 +30,8 @@ var (
 	temporary = aksk.Credentials{AccessKey: "PLANTEDAK", SecretKey: secret, SecurityToken: token}
 )
 
-// keys is a function for iamtest.Server.Keys that accepts these credentials.
+// keys is a function for iamtest.Server.Keys that accepts the permanent and the temporary
+// credentials.
 func keys(accessKey, securityToken string) (string, bool) {
 	return secret, accessKey == permanent.AccessKey && (securityToken == "" || securityToken == token)
 }
@@ -196,7 +197,7 @@ func TestSignDoesNotChangeARequestThatItCannotSign(t *testing.T) {
 }
 
 // TestSignaturesEqualThoseOfTheSDK reads the requests that
-// TestVectorsForPackageAKSKAreUpToDate in adapters/iamhuaweicloud wrote. The signer of
+// TestVectorsForPackageAKSKAreUpToDate in adapters/iamhuaweicloud wrote. The signer in
 // huaweicloud-sdk-go-v3 signed each of these requests at the time in the request's
 // X-Sdk-Date header.
 func TestSignaturesEqualThoseOfTheSDK(t *testing.T) {

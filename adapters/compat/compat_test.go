@@ -1,6 +1,6 @@
 // Package compat runs unmodified SDKs through an [iamhttp.Transport], with and
-// without PassThrough. It writes its measurements to TABLE.md, and the summary also to
-// docs/sdks.md.
+// without PassThrough. It compares its measurements with TABLE.md and docs/sdks.md; with
+// -update, it rewrites both files.
 //
 // Each SDK has its own file. The services are in memory, and time is virtual
 // (testing/synctest), so an SDK that waits for a minute takes no real time.
@@ -61,8 +61,8 @@ type sdk struct {
 	behaviors []behavior
 }
 
-// A behavior is something that the SDK does with a response. Every behavior must work
-// without a Transport.
+// A behavior is something that the SDK does, usually with a response. Every behavior must
+// work without a Transport.
 type behavior struct {
 	name string
 	run  func(ctx context.Context, w *world) outcome
@@ -146,7 +146,7 @@ type world struct {
 // client returns the http.Client to give to the SDK.
 func (w *world) client() *http.Client { return &http.Client{Transport: w.mode.wrap(w)} }
 
-// serve makes h the service, and resets the count of requests to 0.
+// serve makes h the service, and resets the request count to 0.
 func (w *world) serve(h http.HandlerFunc) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

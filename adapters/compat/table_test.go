@@ -44,9 +44,9 @@ func summary(reports []report) string {
 	return b.String()
 }
 
-// best returns the mode in which the SDK loses fewer behaviors. If both modes lose the
-// same number, it prefers error mode, but only if errors.As finds the typed error there.
-// With PassThrough, finding that error needs a Recorder.
+// best returns the mode in which the SDK loses fewer behaviors. On a tie, it returns error
+// mode if errors.As finds the typed error there, because PassThrough would need a
+// Recorder. Otherwise, it returns PassThrough.
 func (r report) best() mode {
 	lost, lostInErrorMode := len(r.lostIn(passThrough)), len(r.lostIn(errorMode))
 	if lostInErrorMode < lost || lostInErrorMode == lost && r.typed[errorMode.name] == typedByAs {
