@@ -23,8 +23,8 @@ import (
 // Authorization, or follows a redirect to another host or scheme. If the body can be read
 // only once, a signed request keeps its signature.
 //
-// The Transport reads the Date header of one response per second, and of every 401, to
-// learn how far this machine's clock is off from the host's clock, and signs accordingly.
+// The Transport reads the Date header of at most one response per second, and of every
+// 401, to learn how far the host's clock is ahead of this machine's, and signs accordingly.
 // If a 401 reports that the signature's time is wrong, and the Date header confirms this,
 // the Transport sends the request once more. (A 401 for a HEAD cannot report it; there, a
 // Date that is off by more than 15 minutes is enough.) A second send is safe for any

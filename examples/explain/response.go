@@ -60,8 +60,8 @@ func readResponse(r io.Reader) (*response, error) {
 }
 
 // nextResponse returns the input from the next response on, or nil if there is none. rest
-// is what follows the header of resp. A body of unknown length, which is usual with
-// HTTP/2, ends where a status line and a header, or an empty line, follow.
+// is what follows resp's header. A body of unknown length, which is usual with HTTP/2,
+// ends at a status line that is followed by a header or an empty line.
 func nextResponse(resp *response, rest []byte) []byte {
 	if statusLine.Match(rest) {
 		return rest // resp has no body

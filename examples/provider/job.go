@@ -16,7 +16,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/roles"
 )
 
-// operationTimeout is Terraform's default timeout for an operation. All calls of one
+// operationTimeout is Terraform's default timeout for an operation. All calls in one
 // operation share one deadline.
 const operationTimeout = 20 * time.Minute
 

@@ -47,7 +47,7 @@ const (
 	seconds
 )
 
-func TestJobWithAGateNeedsHardlyMoreRequestsAndTimeThanAPerfectClient(t *testing.T) {
+func TestJobWithAGateNeedsHardlyMoreRequestsOrTimeThanAnIdealClient(t *testing.T) {
 	for _, parallel := range []int{10, 50} {
 		t.Run("parallelism "+strconv.Itoa(parallel), func(t *testing.T) {
 			code, stdout, stderr := play(t, false, "-rate", "20", "-parallel", strconv.Itoa(parallel))

@@ -59,8 +59,8 @@ func (s state) String() string {
 	return text
 }
 
-// A progress counts the operations of a phase, and has a goroutine that displays the
-// counts.
+// A progress counts a phase's operations, and displays the counts in a goroutine of its
+// own.
 type progress struct {
 	mu    sync.Mutex
 	now   state

@@ -60,7 +60,7 @@ func LogIn(ctx context.Context, endpoint string, auth any, t *iamhttp.Transport)
 	return c, nil
 }
 
-// A User is an account of the service.
+// A User is a user account in the service.
 type User struct {
 	ID      string `json:"id,omitempty"`
 	Name    string `json:"name"`
