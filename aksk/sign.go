@@ -28,8 +28,7 @@ import (
 // A request that is already signed is signed again in the same form over the same
 // headers. An unsigned request is signed in the form that huaweicloud-sdk-go-v3 uses,
 // over Host and all headers except Content-Type, headers with an underscore in their
-// names, and headers that proxies change. If you change the request afterwards, sign it
-// again.
+// names, and headers that proxies change. If you then change the request, sign it again.
 //
 // Sign reads the body once, from GetBody, and does not keep it. If the request has an
 // X-Sdk-Content-Sha256 header, with a value such as UNSIGNED-PAYLOAD, Sign uses that
@@ -188,7 +187,7 @@ func hashOf(ctx context.Context, body io.Reader) (string, error) {
 	}
 }
 
-// sign returns the value of the Authorization header.
+// sign returns the value for the Authorization header.
 func (a authorization) sign(req *http.Request, c Credentials, payload string) string {
 	date := req.Header["X-Sdk-Date"][0]
 	canonical := sha256.Sum256(a.canonical(req, payload))
@@ -241,5 +240,5 @@ func derivedKey(c Credentials, scope string) []byte {
 	return hex.AppendEncode(nil, key)
 }
 
-// hostOf returns the value of the Host header that net/http sends.
+// hostOf returns the value that net/http sends in the Host header.
 func hostOf(req *http.Request) string { return cmp.Or(req.Host, req.URL.Host) }

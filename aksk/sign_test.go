@@ -56,7 +56,7 @@ const (
 	plainForm   = "SDK-HMAC-SHA256 Access=old, SignedHeaders=x-sdk-date, Signature=00"
 )
 
-// send sends a request through s and returns the status and the body of the response.
+// send sends a request through s and returns the response's status and body.
 func send(t testing.TB, s http.RoundTripper, req *http.Request) (int, string) {
 	t.Helper()
 	resp, err := s.RoundTrip(req)
@@ -222,7 +222,7 @@ func TestSignaturesEqualThoseOfTheSDK(t *testing.T) {
 }
 
 // readVector parses one request: a line with the method and the URL, then the headers,
-// then the lines of the body, each prefixed with a bar.
+// then the body's lines, each prefixed with a bar.
 func readVector(t *testing.T, v string) *http.Request {
 	t.Helper()
 	lines := strings.Split(v, "\n")

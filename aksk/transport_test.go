@@ -30,7 +30,7 @@ func signedAt(t testing.TB, method, body string, at time.Time) *http.Request {
 	return req
 }
 
-// once removes GetBody, so that the body of the request can be read only once.
+// once removes GetBody, so that the request's body can be read only once.
 func once(req *http.Request) *http.Request {
 	req.GetBody = nil
 	return req

@@ -133,7 +133,7 @@ func table(reports []report) string {
 	return b.String()
 }
 
-// String returns the text of a cell of the table.
+// String returns the text of a table cell.
 func (m measurement) String() string {
 	s := "works"
 	if m.lost != "" {

@@ -32,13 +32,13 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// Configure sets up and returns a client builder for any service, so that the clients
-// send their requests through t and get their errors from an [ErrorHandler]. It sets
-// t.PassThrough. Configure calls WithErrorHandler and, with a copy of c, WithHttpConfig;
-// do not call WithHttpConfig afterwards, because that would remove t. If c is nil,
-// Configure uses the SDK's default config, which has a Timeout of two minutes. The SDK
-// makes its requests without a context, so the Timeout is the only time limit on a call,
-// waits included.
+// Configure sets up b, a client builder for any service, so that its clients send their
+// requests through t and get their errors from an [ErrorHandler]. It sets t.PassThrough
+// and returns b. Configure calls WithErrorHandler and, with a copy of c, WithHttpConfig;
+// do not call WithHttpConfig after that, because it would remove t. If c is nil, Configure
+// uses the SDK's default config, which has a Timeout of two minutes. The SDK makes its
+// requests without a context, so the Timeout is the only time limit on a call, waits
+// included.
 //
 // If t is nil, Configure uses a Transport with the default settings. If t.Base is nil,
 // Configure sets it to the RoundTripper that the SDK would have used: the HttpTransport
@@ -220,7 +220,7 @@ func adopt(status *iamhttp.StatusError, sr *sdkerr.ServiceResponseError) {
 	if sr == nil || sr.ErrorCode == "" || status.Message != "" {
 		return
 	}
-	// NewStatusError makes the texts of a body safe to print.
+	// NewStatusError makes a body's texts safe to print.
 	body, err := json.Marshal(map[string]string{"error_code": sr.ErrorCode, "error_msg": sr.ErrorMessage})
 	if err != nil {
 		return // cannot happen, because strings can always be marshaled

@@ -29,7 +29,7 @@ type progress struct {
 	accepted []time.Time // when requests were accepted since the latest 429 or pause, going back at most paceOver
 }
 
-// A state is the progress of a run at one moment.
+// A state is a run's progress at one moment.
 type state struct {
 	total, done, failed int
 	inFlight, waiting   int           // the numbers of calls whose request is in flight, and of calls that wait to be sent
@@ -85,7 +85,7 @@ func (p *progress) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error
 	return ticket, err
 }
 
-// Observe reports the outcome of a request to the gate.Adaptive and counts it.
+// Observe reports a request's outcome to the gate.Adaptive and counts the outcome.
 func (p *progress) Observe(r gate.Request, ticket gate.Ticket, o gate.Outcome) {
 	p.shared.Observe(r, ticket, o)
 	p.mu.Lock()

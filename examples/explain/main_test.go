@@ -138,7 +138,7 @@ func TestStatusAndServiceCodesAreFoundByWordsInTheirMeanings(t *testing.T) {
 		assert.True(t, strings.HasPrefix(stdout, want), "%s: %s", arg, stdout)
 	}
 	_, stdout, _ := ask("user name")
-	assert.Contains(t, stdout, "\n\n1109\n", "the meanings of the service's own codes must be searched as well")
+	assert.Contains(t, stdout, "\n\n1109\n", "the meanings of the service's own codes must also be searched")
 	for _, arg := range []string{"rate limits", "a nonsense", ",;"} {
 		code, _, _ := ask(arg)
 		assert.Equal(t, 2, code, arg)

@@ -101,7 +101,7 @@ type job struct {
 
 	identity  *gophercloud.ServiceClient
 	cloud     *counter
-	name      string // the name of the way, for the display
+	name      string // the way's name, for the display
 	role      string // the ID of the role to assign; "" until it is known
 	resources []*resource
 }

@@ -101,7 +101,7 @@ func TestResourcesAreDeletedAfterAnInterrupt(t *testing.T) {
 	const each, parallel = 100, 10
 	for name, tt := range map[string]struct {
 		phase           string
-		total, done     int // the operations of the phase: all of them, and those done before the interrupt
+		total, done     int // the phase's operations: all of them, and those done before the interrupt
 		created, behind int // the minimum number of resources created, and the maximum number left behind
 	}{
 		"before anything is created":        {"plan", 0, 0, 0, 0},

@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// A display shows the progress of a phase. It is called ten times per second, and once
-// more when the phase has ended.
+// A display shows a phase's progress. It is called ten times per second, and once more
+// when the phase has ended.
 type display func(phase string, s state, ended bool)
 
-// A state is the progress of a phase at one moment.
+// A state is a phase's progress at one moment.
 type state struct {
 	total, done, failed int
-	requests, throttled int // the numbers since the start of the run
+	requests, throttled int // the numbers since the run started
 	elapsed             time.Duration
 }
 

@@ -37,8 +37,8 @@ func newClient(endpoint string, f onFailure) *client {
 			// Timeout limits the whole call, including retries and waits. The Transport
 			// knows this limit and never starts a wait that would exceed it.
 			Timeout: time.Minute,
-			// This API does not redirect, and passwords and tokens must not be sent to
-			// the target of a redirect.
+			// This API does not redirect, and passwords and tokens must not be sent to a
+			// redirect target.
 			CheckRedirect: func(*http.Request, []*http.Request) error {
 				return errors.New("the service redirects; use the address that it redirects to")
 			},

@@ -105,9 +105,9 @@ type demo struct {
 	account  account.Account
 	service  *service // nil if the demo uses a real service
 	arrived  int      // the number of requests received before the latest call to stage
-	userName string   // the name of the user in most scenes
+	userName string   // the user's name in most scenes
 	user     user     // the user named userName, once created
-	created  []string // the names of all users that this run may have created
+	created  []string // the names of all users that this run might have created
 }
 
 // scenes lists the scenes in order. Staged scenes need responses that a real service does
@@ -346,8 +346,7 @@ func (d *demo) stage(a iamtest.Answer) {
 	d.service.Next(a)
 }
 
-// sent checks how many times the request of a staged scene arrived, and prints the
-// number.
+// sent checks how many times a staged scene's request arrived, and prints the number.
 func (d *demo) sent(want int) error {
 	got := len(d.service.Requests()) - d.arrived
 	if got != want {
