@@ -72,8 +72,8 @@ func parse(header string) (a authorization, ok bool) {
 // write.
 func notInName(r rune) bool { return r <= ' ' || r > '~' || 'A' <= r && r <= 'Z' }
 
-// of returns the authorization in a request's header, and whether the request can be
-// signed again.
+// of returns the authorization in a request's header, and reports whether the request can
+// be signed again.
 func of(h http.Header) (authorization, bool) {
 	v := h["Authorization"]
 	if len(v) != 1 {

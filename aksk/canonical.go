@@ -10,8 +10,8 @@ import (
 )
 
 // canonical returns the text that is hashed and signed, one part per line: method, path,
-// query, headers, names of the signed headers, and the hash of the body. All parts are
-// taken from the request in the form in which net/http sends it, so that the gateway
+// query, headers, signed header names, and the payload that payloadOf returns. All parts
+// are taken from the request in the form in which net/http sends it, so that the gateway
 // computes the same text.
 func (a authorization) canonical(req *http.Request, payload string) []byte {
 	b := append(make([]byte, 0, 1024), cmp.Or(req.Method, http.MethodGet)...)
@@ -124,7 +124,7 @@ func (a authorization) appendHeaders(b []byte, req *http.Request) []byte {
 	return b
 }
 
-// values returns the values of a header; the scoped form uses only the first. Names are
+// values returns a header's values; the scoped form uses only the first. Names are
 // compared without regard to case, because a program may have set the header with any
 // capitalization.
 func (a authorization) values(to []string, req *http.Request, name string) []string {

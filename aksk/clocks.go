@@ -13,15 +13,15 @@ import (
 
 const (
 	maxSkew   = 26 * time.Hour // enough for a clock that is set to the wrong time zone
-	maxClocks = 256            // maximum number of skews that are kept; usually few hosts have a skew
+	maxClocks = 256            // maximum number of skews that are kept; the next change discards all others
 )
 
-// clocks records how far the clock of each host is ahead of this machine's. A host whose
-// clock agrees with this machine's to within a minute takes no memory.
+// clocks records how far each host's clock is ahead of this machine's. A host whose clock
+// agrees with this machine's to within a minute takes no memory.
 type clocks struct {
 	known atomic.Pointer[map[string]time.Duration] // the map is never changed, only replaced
 	mu    sync.Mutex                               // guards replacing the map
-	last  atomic.Int64                             // send time of the request whose response was used last, as Unix time
+	last  atomic.Int64                             // send time of the latest request whose response was due, in Unix seconds
 }
 
 // due reports whether to learn from the response to a request that was sent at the given
@@ -31,7 +31,7 @@ func (c *clocks) due(sent time.Time) bool {
 	return c.last.Load() != now && c.last.Swap(now) != now
 }
 
-// skew returns how far the clock of a host is ahead of this machine's.
+// skew returns how far a host's clock is ahead of this machine's.
 func (c *clocks) skew(host string) time.Duration {
 	if known := c.known.Load(); known != nil {
 		return (*known)[host]
@@ -39,16 +39,16 @@ func (c *clocks) skew(host string) time.Duration {
 	return 0
 }
 
-// learn updates the skew of a host from the Date of a response, and returns the result.
-// skew is the skew known so far, and sent is the time when the request was sent. learn
-// changes the skew as little as the Date allows: the response was made at some time
-// between sent and now, and the Date is truncated to seconds. A response with an Age
-// header is ignored, because it comes from a cache. A skew that differs from likely by
-// more than furthest is ignored as well.
+// learn updates a host's skew from the Date of a response, and returns the result. skew
+// is the skew known so far, and sent is the time when the request was sent. learn changes
+// the skew as little as the Date allows: the response was made at some time between sent
+// and now, and the Date is truncated to seconds. A response with an Age header is
+// ignored, because it comes from a cache. A new skew is ignored if it exceeds maxSkew or
+// differs from likely by more than furthest; within tolerance, it counts as 0.
 func (c *clocks) learn(host string, skew time.Duration, h http.Header, sent time.Time, likely, furthest time.Duration) time.Duration {
 	date, ok := dateOf(h)
 	if d := date - sent.Unix(); !ok || skew == 0 && -59 < d && d < 59 {
-		return skew // the usual case is handled first, because the code below has to read the clock
+		return skew // the usual case, decided without reading the clock
 	}
 	if len(h["Age"]) > 0 {
 		return skew
@@ -80,8 +80,8 @@ func (c *clocks) set(host string, skew time.Duration) {
 	c.known.Store(&known)
 }
 
-// dateOf returns the Date of a response in seconds since 1970, if it has the form
-// that net/http writes.
+// dateOf returns the Date of a response as Unix time. It returns false if the Date does
+// not have the form that net/http writes.
 func dateOf(h http.Header) (unix int64, ok bool) {
 	v := h["Date"]
 	if len(v) != 1 || len(v[0]) != len(http.TimeFormat) {

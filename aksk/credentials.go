@@ -23,17 +23,16 @@ type Credentials struct {
 
 const hidden = "aksk.Credentials"
 
-// Format writes the name of the type. Package fmt calls Format for all verbs except %p
-// and %w.
+// Format writes the type's name. Package fmt calls Format for all verbs except %p and %w.
 func (c Credentials) Format(s fmt.State, _ rune) { _, _ = s.Write([]byte(hidden)) }
 
-// MarshalText returns the name of the type, for JSON, XML and YAML.
+// MarshalText returns the type's name, for JSON, XML and YAML.
 func (c Credentials) MarshalText() ([]byte, error) { return []byte(hidden), nil }
 
-// GobEncode returns the name of the type.
+// GobEncode returns the type's name.
 func (c Credentials) GobEncode() ([]byte, error) { return []byte(hidden), nil }
 
-// LogValue returns the name of the type.
+// LogValue returns the type's name.
 func (c Credentials) LogValue() slog.Value { return slog.StringValue(hidden) }
 
 // usable returns an error if c cannot be used to sign. The error contains no part of c.
@@ -43,7 +42,7 @@ func (c Credentials) usable() error {
 		return errors.New("aksk: the credentials have no access key or no secret key")
 	case strings.ContainsFunc(c.AccessKey, notInHeader) || strings.ContainsAny(c.AccessKey, ",/ ") ||
 		strings.ContainsFunc(c.SecurityToken, notInHeader):
-		return errors.New("aksk: the access key or the security token has characters that are not allowed in a header")
+		return errors.New("aksk: the access key or the security token contains invalid characters")
 	}
 	return nil
 }

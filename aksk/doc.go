@@ -1,10 +1,10 @@
 // Package aksk signs requests to Open Telekom Cloud and Huawei Cloud with an access key
-// (AK/SK, SDK-HMAC-SHA256). Each attempt gets a new signature.
+// (AK/SK, SDK-HMAC-SHA256), so that each attempt has a fresh signature.
 //
 // A signature is valid for 15 minutes, and the SDKs sign once per call, above the
-// RoundTripper. A retry after a long wait, or an attempt that has waited at a gate, may
-// therefore arrive with an expired signature and get a 401. Put a [Transport] below the
-// iamhttp.Transport, so that each attempt has a fresh signature:
+// RoundTripper. After a long wait, before a retry or at a gate, the signature has expired
+// and the service would return 401, so an iamhttp.Transport fails such a call instead of
+// waiting. To let the call wait, put a [Transport] below the iamhttp.Transport:
 //
 //	signer := &aksk.Transport{Credentials: func(*http.Request) (aksk.Credentials, error) {
 //		return aksk.Credentials{AccessKey: ak, SecretKey: sk}, nil

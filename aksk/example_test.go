@@ -12,7 +12,8 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// If the client does not sign, the Transport signs each attempt.
+// If the client does not sign its requests, set SignUnsigned. The Transport then signs
+// each attempt.
 func Example() {
 	service := &iamtest.Server{Keys: func(accessKey, _ string) (string, bool) { return "sk", accessKey == "ak" }}
 	service.Next(iamtest.Throttled(time.Second))
@@ -41,7 +42,7 @@ func Example() {
 // minute ago.
 func ExampleTransport() {
 	keys := func(req *http.Request) (aksk.Credentials, error) {
-		if aksk.AccessKey(req) != "ak" { // of another account, which shares this Transport
+		if aksk.AccessKey(req) != "ak" { // signed by another account that shares this Transport
 			return aksk.Credentials{}, nil
 		}
 		return aksk.Credentials{AccessKey: "ak", SecretKey: "sk"}, nil

@@ -16,7 +16,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// A cache, or a RoundTripper in a test, may leave Response.Request unset.
+// Caches and RoundTrippers written for tests sometimes leave Response.Request unset.
 func TestARedirectToAnotherHostIsNotSignedEvenIfResponseRequestIsNil(t *testing.T) {
 	var got []http.Header
 	tr := over(roundTripper(func(req *http.Request) (*http.Response, error) {
@@ -42,7 +42,7 @@ func TestADateThatContradictsAnAcceptedSignatureIsIgnored(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &iamtest.Server{Keys: keys}
-				date := time.Now().Add(ahead).UTC().Format(http.TimeFormat) // such a Date may come from a cache, or may have been chosen by a tenant
+				date := time.Now().Add(ahead).UTC().Format(http.TimeFormat) // as from a cache, or from a tenant's own server
 				s.Next(iamtest.Answer{Body: "{}"}.With("Date", date))
 				tr := over(s)
 				status, _ := send(t, tr, signedAt(t, "GET", "", time.Now()))

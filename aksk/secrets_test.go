@@ -20,8 +20,8 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// hides asserts that a text contains none of the three planted credentials, neither plain
-// nor in an encoding that package fmt uses.
+// hides asserts that a text contains none of the three planted secrets, either as plain
+// text or in an encoding that package fmt uses.
 func hides(t *testing.T, text, what string) {
 	t.Helper()
 	for _, planted := range []string{temporary.AccessKey, secret, token} {
@@ -37,7 +37,7 @@ func TestNothingInThisPackagePrintsASecret(t *testing.T) {
 	resp, err := tr.RoundTrip(newRequest(t, "GET", users, ""))
 	require.NoError(t, err)
 	resp.Body.Close()
-	tr.Base = nil // the server records requests with their secrets, and must not be printed
+	tr.Base = nil // the server records requests with their secrets, so it must not be printed
 	type config struct {
 		Keys aksk.Credentials
 		All  map[string]*aksk.Credentials

@@ -21,20 +21,19 @@ import (
 )
 
 // Sign signs a request with an access key and the given time. It sets the headers
-// X-Sdk-Date, Authorization and, for temporary credentials, X-Security-Token. Call Sign
-// if you write your own client; a [Transport] calls it for each attempt that needs a new
-// signature.
+// X-Sdk-Date and Authorization. It also sets X-Security-Token for temporary credentials,
+// and removes it for permanent ones. Call Sign if you write your own client; a
+// [Transport] calls it for each attempt that needs a new signature.
 //
 // A request that is already signed is signed again in the same form over the same
 // headers. An unsigned request is signed in the form that huaweicloud-sdk-go-v3 uses,
 // over Host and all headers except Content-Type, headers with an underscore in their
-// names, and headers that proxies change. If you change the request afterwards, sign it
-// again.
+// names, and headers that proxies change. If you then change the request, sign it again.
 //
 // Sign reads the body once, from GetBody, and does not keep it. If the request has an
 // X-Sdk-Content-Sha256 header, with a value such as UNSIGNED-PAYLOAD, Sign uses that
-// value instead of the hash of the body, and does not read the body. Sign fails, for
-// example, if the credentials have no keys, if the request has another kind of
+// value instead of the body's hash, and does not read the body. Sign fails, for example,
+// if the access key or the secret key is empty, if the request has another kind of
 // Authorization header, or if the request has a body but no GetBody. If Sign returns an
 // error, the request is unchanged. Errors never contain the credentials.
 func Sign(req *http.Request, c Credentials, at time.Time) error {
@@ -65,8 +64,8 @@ var (
 	errBodyOnce           = errors.New("aksk: the body can be read only once: set GetBody, or X-Sdk-Content-Sha256 to UNSIGNED-PAYLOAD")
 )
 
-// set writes all headers of a signature except Authorization into the request, and
-// updates a to match.
+// set writes all signature headers except Authorization into the request, and updates a
+// to match.
 func set(req *http.Request, a *authorization, c Credentials, at time.Time) {
 	req.Header["X-Sdk-Date"] = []string{at.UTC().Format(signature.Layout)}
 	if c.SecurityToken != "" {
@@ -160,8 +159,8 @@ var hashers = sync.Pool{New: func() any { return &hasher{Hash: sha256.New()} }}
 
 const mostIdle = 100 // the maximum number of consecutive reads that return no data
 
-// hashOf returns the SHA-256 of a body in hexadecimal. It returns an error if ctx ends
-// first.
+// hashOf returns the SHA-256 of a body in hexadecimal. It returns an error if the body
+// cannot be read to its end before ctx ends.
 func hashOf(ctx context.Context, body io.Reader) (string, error) {
 	h := hashers.Get().(*hasher)
 	defer hashers.Put(h)
@@ -188,7 +187,7 @@ func hashOf(ctx context.Context, body io.Reader) (string, error) {
 	}
 }
 
-// sign returns the value of the Authorization header.
+// sign returns the value for the Authorization header.
 func (a authorization) sign(req *http.Request, c Credentials, payload string) string {
 	date := req.Header["X-Sdk-Date"][0]
 	canonical := sha256.Sum256(a.canonical(req, payload))
@@ -236,10 +235,10 @@ func scopedKey(secret, scope string) []byte {
 func derivedKey(c Credentials, scope string) []byte {
 	key, err := hkdf.Key(sha256.New, []byte(c.SecretKey), []byte(c.AccessKey), scope, sha256.Size)
 	if err != nil {
-		panic(err) // fails only if the requested key is too long
+		panic(err) // impossible, except with GODEBUG=fips140=only and a secret key shorter than 14 bytes
 	}
 	return hex.AppendEncode(nil, key)
 }
 
-// hostOf returns the value of the Host header that net/http sends.
+// hostOf returns the value that net/http sends in the Host header.
 func hostOf(req *http.Request) string { return cmp.Or(req.Host, req.URL.Host) }

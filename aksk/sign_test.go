@@ -30,7 +30,8 @@ var (
 	temporary = aksk.Credentials{AccessKey: "PLANTEDAK", SecretKey: secret, SecurityToken: token}
 )
 
-// keys is a function for iamtest.Server.Keys that accepts these credentials.
+// keys is a function for iamtest.Server.Keys that accepts the permanent and the temporary
+// credentials.
 func keys(accessKey, securityToken string) (string, bool) {
 	return secret, accessKey == permanent.AccessKey && (securityToken == "" || securityToken == token)
 }
@@ -55,7 +56,7 @@ const (
 	plainForm   = "SDK-HMAC-SHA256 Access=old, SignedHeaders=x-sdk-date, Signature=00"
 )
 
-// send sends a request through s and returns the status and the body of the response.
+// send sends a request through s and returns the response's status and body.
 func send(t testing.TB, s http.RoundTripper, req *http.Request) (int, string) {
 	t.Helper()
 	resp, err := s.RoundTrip(req)
@@ -196,7 +197,7 @@ func TestSignDoesNotChangeARequestThatItCannotSign(t *testing.T) {
 }
 
 // TestSignaturesEqualThoseOfTheSDK reads the requests that
-// TestVectorsForPackageAKSKAreUpToDate in adapters/iamhuaweicloud wrote. The signer of
+// TestVectorsForPackageAKSKAreUpToDate in adapters/iamhuaweicloud wrote. The signer in
 // huaweicloud-sdk-go-v3 signed each of these requests at the time in the request's
 // X-Sdk-Date header.
 func TestSignaturesEqualThoseOfTheSDK(t *testing.T) {
@@ -221,7 +222,7 @@ func TestSignaturesEqualThoseOfTheSDK(t *testing.T) {
 }
 
 // readVector parses one request: a line with the method and the URL, then the headers,
-// then the lines of the body, each prefixed with a bar.
+// then the body's lines, each prefixed with a bar.
 func readVector(t *testing.T, v string) *http.Request {
 	t.Helper()
 	lines := strings.Split(v, "\n")

@@ -20,14 +20,15 @@ import (
 // request, and does not buffer bodies.
 //
 // The Transport never signs a request that carries only a token, has another kind of
-// Authorization, or follows a redirect to another host. If the body can be read only
-// once, the request keeps its first signature.
+// Authorization, or follows a redirect to another host or scheme. If the body can be read
+// only once, a signed request keeps its signature.
 //
-// The Transport reads the Date header of one response per second, and of every 401, to
-// learn how far this machine's clock is off from the host's clock, and signs accordingly.
+// The Transport reads the Date header of at most one response per second, and of every
+// 401, to learn how far the host's clock is ahead of this machine's, and signs accordingly.
 // If a 401 reports that the signature's time is wrong, and the Date header confirms this,
-// the Transport sends the request once more. A second send is safe for any method,
-// because a 401 means that the request was not carried out (RFC 9110 §15.5.2). The
+// the Transport sends the request once more. (A 401 for a HEAD cannot report it; there, a
+// Date that is off by more than 15 minutes is enough.) A second send is safe for any
+// method, because a 401 means that the request was not carried out (RFC 9110 §15.5.2). The
 // iamhttp.Transport above sees both sends as one attempt: they count once in
 // StatusError.Attempts, and OnFailure is not called for the first 401.
 //
@@ -38,14 +39,15 @@ type Transport struct {
 	// when the program started.
 	Base http.RoundTripper
 
-	// Credentials returns the credentials to sign a request with. The Transport calls
-	// Credentials for each attempt and before long waits, possibly from many goroutines
-	// at once. The Transport does not keep the keys, so you can rotate them. A request
-	// that was signed with a different access key is signed again. If several accounts
-	// share the Transport, use [AccessKey] to find the account that a request belongs to.
-	// Return the zero Credentials to leave the request unchanged. If Credentials returns
-	// an error, the request is not sent, and RoundTrip returns an error that wraps it. If
-	// Credentials is nil, nothing is signed.
+	// Credentials returns the credentials to sign a request with. For a request that is
+	// signed or to be signed, it is called for each attempt, and also when an attempt
+	// fails or waits at a gate, possibly from many goroutines at once. The Transport does
+	// not keep the keys, so you can rotate them. A request that was signed with a
+	// different access key is signed again. If several accounts share the Transport, use
+	// [AccessKey] to find the account that a request belongs to. Return the zero
+	// Credentials to leave the request unchanged. If Credentials returns an error, the
+	// request is not sent, and RoundTrip returns an error that wraps it. If Credentials is
+	// nil, nothing is signed.
 	Credentials func(*http.Request) (Credentials, error)
 
 	// SignUnsigned makes the Transport also sign requests that have neither an
@@ -58,7 +60,7 @@ type Transport struct {
 
 // originalDefault is http.DefaultTransport as it was when the program started. The
 // program may replace http.DefaultTransport later, even with a chain of RoundTrippers
-// that contains a Transport of this package.
+// that contains a Transport of this package, which must not call itself.
 var originalDefault = http.DefaultTransport
 
 const tolerance = time.Minute // a signature is replaced if its time is off by more than this
@@ -105,7 +107,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	switch {
 	case !ok, off <= tolerance:
 		return resp, nil
-	case req.Method == http.MethodHead: // the 401 for a HEAD has no body that could state the reason
+	case req.Method == http.MethodHead: // a 401 for a HEAD has no body that could state the reason
 		if off <= signature.Life {
 			return resp, nil
 		}
@@ -127,8 +129,8 @@ func (t *Transport) first(req *http.Request) bool {
 	return t.SignUnsigned && len(req.Header["Authorization"]) == 0 && len(req.Header["X-Auth-Token"]) == 0
 }
 
-// fresh returns the request itself if its signature is fresh or must not be replaced.
-// Otherwise, it returns a copy with a new signature; at is the time of that signature.
+// fresh returns the request itself if its signature is fresh or if c is zero. Otherwise,
+// it returns a copy with a new signature; at is the time of that signature.
 func (t *Transport) fresh(req *http.Request, accessKey string, c Credentials, at time.Time) (*http.Request, error) {
 	if accessKey != "" && accessKey == c.AccessKey && req.Response == nil && resend.Of(req.Context()).Count == 0 {
 		signed, ok := signature.Date(req.Header)

@@ -30,7 +30,7 @@ func signedAt(t testing.TB, method, body string, at time.Time) *http.Request {
 	return req
 }
 
-// once removes GetBody, so that the body of the request can be read only once.
+// once removes GetBody, so that the request's body can be read only once.
 func once(req *http.Request) *http.Request {
 	req.GetBody = nil
 	return req
@@ -136,7 +136,8 @@ func TestWhichRequestsAreSignedAgain(t *testing.T) {
 	}
 }
 
-// redirected returns the request that http.Client makes to follow a redirect from a URL.
+// redirected returns the request that http.Client makes to follow a redirect from the
+// given URL.
 func redirected(t *testing.T, from string) *http.Request {
 	t.Helper()
 	req := signedAt(t, "GET", "", time.Now())
@@ -362,7 +363,7 @@ func TestClockOffsetFromOneResponseIsUsedForLaterRequests(t *testing.T) {
 		r := newRequest(t, "GET", "https://other.example/", "")
 		require.NoError(t, aksk.Sign(r, permanent, time.Now()))
 		status, _ := send(t, tr, r)
-		assert.Equal(t, 200, status, "one host's clock must not be used for another host")
+		assert.Equal(t, 200, status, "one host's clock offset must not be applied to another host")
 		other.AssertCount(t, 1)
 	})
 }
@@ -410,7 +411,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
-func TestATransportKeepsTheContractOfARoundTripper(t *testing.T) {
+func TestATransportKeepsTheRoundTripperContract(t *testing.T) {
 	roundtriptest.Run(t, func(base http.RoundTripper) http.RoundTripper {
 		return &aksk.Transport{Base: base, SignUnsigned: true, Credentials: func(*http.Request) (aksk.Credentials, error) { return permanent, nil }}
 	}, roundtriptest.Options{})

@@ -17,7 +17,7 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// gated returns a client with a gate, and a counter of the requests that the client
+// gated returns a client that uses g, and a counter of the requests that the client
 // sends.
 func gated(t *testing.T, g gate.Gate) (c *http.Client, sent *atomic.Int64) {
 	tr := &iamhttp.Transport{Gate: g, GateKey: nil}
@@ -53,7 +53,8 @@ func send(t *testing.T, c *http.Client, method, url string, timeout time.Duratio
 	return true
 }
 
-// arrivals calls f perSecond times a second for d, each time in a new goroutine.
+// arrivals calls f perSecond times a second for d, each time in a new goroutine. It
+// returns after the last call has.
 func arrivals(perSecond int, d time.Duration, f func()) {
 	var calls sync.WaitGroup
 	tick := time.NewTicker(time.Second / time.Duration(perSecond))
@@ -64,9 +65,9 @@ func arrivals(perSecond int, d time.Duration, f func()) {
 	calls.Wait()
 }
 
-// undisturbed runs f until the machine is idle enough for the result to count, but at
-// most three times. On a busy machine, requests and responses are late. Timers fire late
-// too, so undisturbed measures how late they fire.
+// undisturbed runs f up to three times, until the machine was idle enough during a run.
+// The third run counts even if it was disturbed. On a busy machine, requests and
+// responses are late. Timers fire late too, so undisturbed measures how late they fire.
 func undisturbed(t *testing.T, f func()) {
 	for range 3 {
 		const tick = 5 * time.Millisecond
@@ -122,7 +123,7 @@ func TestGateUsesTheWholeLimitDuringOverloadWithDeadlines(t *testing.T) {
 	assert.LessOrEqual(t, perSuccess, 1.05)
 }
 
-// serve responds with 204 on the port of upstream until stop is called.
+// serve responds with 204 on the upstream port until stop is called.
 func serve(t *testing.T) (stop func() error) {
 	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) })}
 	l := listen(t, upstream)
@@ -173,7 +174,7 @@ func TestGateUsesTheWholeLimitAgainSoonAfterAnOutage(t *testing.T) {
 		for back < lasting-3 && 10*(n[back]+n[back+1]+n[back+2]) < 9*3*limit {
 			back++
 		}
-		assert.LessOrEqual(t, back, ends+16, "%s: more than 16 s passed until 90%% of the limit was used again", name)
+		assert.LessOrEqual(t, back, ends+16, "%s: more than 16 s passed before 90%% of the limit was used again", name)
 	}
 }
 
@@ -207,11 +208,11 @@ func TestThrottledWritesDoNotDelayReads(t *testing.T) {
 	})
 	assert.LessOrEqual(t, median, 50*time.Millisecond)
 	assert.LessOrEqual(t, p99, 500*time.Millisecond)
-	assert.GreaterOrEqual(t, writes, 90, "the limit allows 5 writes per second, and too few of them succeeded")
+	assert.GreaterOrEqual(t, writes, 90, "too few writes succeeded; the limit allows 5 per second")
 }
 
-// scaled returns a schedule about 15 times faster than the default, because the test's window
-// of 20 s stands in for a window of five minutes.
+// scaled returns a schedule that is 15 to 30 times faster than the default, because the
+// test's window of 20 s stands in for a window of five minutes.
 func scaled() backoff.BackOff {
 	return backoff.NewExponentialBackOff(backoff.WithInitialInterval(time.Second/30), backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(0))
 }

@@ -94,7 +94,7 @@ func TestWithoutRetryAfterTheLimitStatedByNginxDecidesTheWait(t *testing.T) {
 			for i := 0; i < 10 && len(*reports) == 0; i++ {
 				require.NoError(t, get(c, at(t, nginx)+"/stated/"+path))
 			}
-			require.Len(t, *reports, 1, "one retry must be enough, because the retry comes after the limit has been reset")
+			require.Len(t, *reports, 1, "one retry must be enough, because it is sent after the limit is reset")
 			f := (*reports)[0]
 			e := statusError(t, f.Err, iamhttp.ErrTooManyRequests)
 			assert.True(t, f.Retry)
@@ -221,7 +221,7 @@ func TestFailuresCausedByTheGatewaysAreTypedAndNotRetried(t *testing.T) {
 			assert.Equal(t, iamhttp.StopNotRetryable, e.Stop)
 			assert.Equal(t, 1, e.Attempts)
 			assert.Len(t, *reports, 1)
-			assert.Equal(t, tt.retryAfter, e.RetryAfter, "RetryAfter must be what the header says, although the request is not retried")
+			assert.Equal(t, tt.retryAfter, e.RetryAfter, "RetryAfter must hold the header's value, although the request is not retried")
 			assert.Empty(t, e.Message)
 			assert.NotEmpty(t, e.Body())
 			assert.Equal(t, tt.code == iamhttp.ErrGatewayTimeout, e.Timeout())
@@ -263,7 +263,7 @@ func TestEachFormOfRetryAfterFromNginxIsParsed(t *testing.T) {
 	}
 }
 
-// pattern is a body of size bytes in which no two long parts are equal.
+// pattern is a body of size bytes whose content has a period of 512 KiB.
 type pattern struct{ at, size int }
 
 func (p *pattern) Read(b []byte) (int, error) {

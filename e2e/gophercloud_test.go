@@ -105,7 +105,7 @@ func TestGophercloudWorksUnchangedAndItsErrorsAreTyped(t *testing.T) {
 	}
 }
 
-func TestGophercloudRenewsAnExpiredTokenOnce(t *testing.T) {
+func TestGophercloudRenewsARevokedTokenOnce(t *testing.T) {
 	for name, front := range fronts {
 		t.Run(name, func(t *testing.T) {
 			tr := new(iamhttp.Transport)

@@ -113,7 +113,7 @@ func TestWrongPasswordIsATypedErrorWithoutSecrets(t *testing.T) {
 	}
 }
 
-func Test300OfVersionDiscoveryIsReturnedAsAResponse(t *testing.T) {
+func Test300FromVersionDiscoveryIsReturnedAsAResponse(t *testing.T) {
 	for name, front := range fronts {
 		t.Run(name, func(t *testing.T) {
 			tr := &iamhttp.Transport{}

@@ -11,9 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// This test runs examples/provider, which does the work of a Terraform provider. It does
-// not check how long the work takes, because that depends on the machine. The program's
-// own tests check this, in virtual time.
+// This test runs examples/provider, which does the work of a Terraform provider. The test
+// does not check how long the work takes, because the time depends on the machine. The
+// program's own tests check the time, in virtual time.
 func TestProviderJobNeedsAtMostFivePercentMoreRequestsThanIdeal(t *testing.T) { //nolint:tparallel // the subtests share a limit
 	t.Parallel()
 	front := at(t, nginxJob)

@@ -1,5 +1,5 @@
 // Package e2e tests the Transport against a real OpenStack Keystone, directly and through
-// nginx and HAProxy. README.md says how to start the servers.
+// nginx and HAProxy. README.md explains how to start the servers.
 package e2e
 
 import (
@@ -87,7 +87,8 @@ const (
 
 type object = map[string]any
 
-// login opens a session. An empty project stands for the user's default project.
+// login opens a session. If project is empty, Keystone uses the user's default project,
+// if there is one.
 func login(t testing.TB, c *http.Client, url, user, password, project string) (*iam, error) {
 	t.Helper()
 	auth := object{"identity": object{
@@ -144,7 +145,7 @@ func (s *iam) doContext(ctx context.Context, t testing.TB, method, path string, 
 	return resp, nil
 }
 
-// create makes a user or project and deletes it after the test.
+// create creates a user or project, and deletes it after the test.
 func (s *iam) create(t testing.TB, kind string, fields object) (id string) {
 	t.Helper()
 	resp, err := s.do(t, "POST", "/v3/"+kind+"s", object{kind: fields})

@@ -154,7 +154,7 @@ type idle struct {
 
 func (i *idle) CloseIdleConnections() { i.closed++ }
 
-func TestServerAddressInSpansAndMetricsIsTheHostOfTheURL(t *testing.T) {
+func TestServerAddressInSpansAndMetricsIsTheURLsHost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var service iamtest.Server
 		service.Next(iamtest.Throttled(time.Second), iamtest.Page(404))

@@ -17,7 +17,7 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// These are the values of error.type for failures without a response.
+// These are the values of error.type for failures without a response, except Go types.
 var (
 	refusedByGate = semconv.ErrorTypeKey.String("gate")
 	canceled      = semconv.ErrorTypeKey.String("canceled")
@@ -25,8 +25,8 @@ var (
 )
 
 // errorType returns the attribute error.type, which is the class of err. There must be
-// few classes, because each class creates a time series. ctx is the context of the
-// request: if it has ended, net/http may return its cause, which can be any error.
+// few classes, because each class creates a time series. ctx is the request's context;
+// once ctx has ended, net/http may return its cause, which can be any error.
 func errorType(ctx context.Context, err error) attribute.KeyValue {
 	var status *iamhttp.StatusError
 	var timeout net.Error
@@ -41,7 +41,7 @@ func errorType(ctx context.Context, err error) attribute.KeyValue {
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return timedOut
 	case limited && !time.Now().Before(deadline):
-		return timedOut // before ctx.Err says so, if http.Client's Timeout has closed Request.Cancel
+		return timedOut // ctx.Err may still be nil if http.Client's Timeout has closed Request.Cancel
 	case ctx.Err() != nil:
 		return canceled
 	}
@@ -78,8 +78,8 @@ var knownMethods = []string{
 	http.MethodPatch, http.MethodPost, http.MethodPut, http.MethodTrace,
 }
 
-// method returns the attribute http.request.method and, if the conventions do not know
-// the method, http.request.method_original.
+// method returns the attribute http.request.method and, for a method that the conventions
+// do not list, http.request.method_original.
 func method(req *http.Request) []attribute.KeyValue {
 	m := cmp.Or(req.Method, http.MethodGet)
 	if slices.Contains(knownMethods, m) {

@@ -28,8 +28,8 @@ type measuredGate struct {
 	telemetry *Telemetry
 }
 
-// shortPause is the shortest pause that gets an event. Passing an open gate takes less
-// time than this, and an event for it would only clutter the span.
+// shortPause is the shortest pause that is recorded as an event. Passing an open gate
+// takes less time, and an event each time would only clutter the span.
 const shortPause = time.Millisecond
 
 func (g *measuredGate) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error) {

@@ -82,7 +82,7 @@ func text(attrs ...attribute.KeyValue) string {
 	return set.Encoded(attribute.DefaultEncoder())
 }
 
-// events formats the events of a span.
+// events formats a span's events.
 func events(s tracetest.SpanStub) []string {
 	var texts []string
 	for _, e := range s.Events {
@@ -91,8 +91,7 @@ func events(s tracetest.SpanStub) []string {
 	return texts
 }
 
-// metrics formats every data point: the value of a counter, or the count and the sum of a
-// histogram.
+// metrics formats every data point: a counter's value, or a histogram's count and sum.
 func (r *recording) metrics(t *testing.T) []string {
 	t.Helper()
 	var all metricdata.ResourceMetrics

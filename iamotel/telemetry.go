@@ -61,5 +61,5 @@ func (t *Telemetry) ready() *Telemetry {
 }
 
 // seconds are the bucket boundaries of the histograms, from no wait to 2 minutes, the
-// default maximum wait.
+// default MaxWait of a call without a deadline.
 var seconds = metric.WithExplicitBucketBoundaries(0, 0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120)

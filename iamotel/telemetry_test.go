@@ -121,7 +121,7 @@ func TestOtelhttpSpanAboveTheTransportCoversTheWholeCall(t *testing.T) {
 				answered := slices.Contains(outer[0].Attributes, attribute.Int("http.response.status_code", 404))
 				assert.Equal(t, passThrough, answered)
 				parent := service.Requests()[0].Header.Get("Traceparent")
-				assert.Contains(t, parent, attempts[0].SpanContext.SpanID().String(), "the parent of the server's span must be the attempt's span")
+				assert.Contains(t, parent, attempts[0].SpanContext.SpanID().String(), "the server span's parent must be the attempt's span")
 			})
 		})
 	}

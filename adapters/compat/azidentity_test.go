@@ -62,7 +62,7 @@ func azureCredential(w *world) *azidentity.ClientSecretCredential {
 	return c
 }
 
-// azureStatus returns the status of the response in the error, or 0 if the error holds no
+// azureStatus returns the response status in the error, or 0 if the error holds no
 // response.
 func azureStatus(e *azidentity.AuthenticationFailedError) any {
 	if e.RawResponse == nil {

@@ -1,6 +1,6 @@
 // Package compat runs unmodified SDKs through an [iamhttp.Transport], with and
-// without PassThrough. It writes its measurements to TABLE.md, and the summary also to
-// docs/sdks.md.
+// without PassThrough. It compares its measurements with TABLE.md and docs/sdks.md; with
+// -update, it rewrites both files.
 //
 // Each SDK has its own file. The services are in memory, and time is virtual
 // (testing/synctest), so an SDK that waits for a minute takes no real time.
@@ -47,7 +47,7 @@ type sdk struct {
 	name   string // name of the package that makes the calls
 	module string // the module's path, as in go.mod
 
-	// fault returns the body of a failure, in the form that the SDK understands.
+	// fault returns a failing response's body, in the form that the SDK understands.
 	fault func(code int) string
 
 	// call connects, makes the service fail with w.failing, and makes one call. If
@@ -56,13 +56,13 @@ type sdk struct {
 	usual  string // the usual setup, as the table names it; empty for the SDK's defaults
 	advice string // the setting that switches the SDK's own retries off; empty if it has none
 
-	connect string // the name of the function that gives the SDK the http.Client and follows the advice; the table shows its code
+	connect string // the name of the function that gives the SDK the http.Client and, if w.advised is true, follows the advice; the table shows its code
 
 	behaviors []behavior
 }
 
-// A behavior is something that the SDK does with a response. Every behavior must work
-// without a Transport.
+// A behavior is something that the SDK does, usually with a response. Every behavior must
+// work without a Transport.
 type behavior struct {
 	name string
 	run  func(ctx context.Context, w *world) outcome
@@ -146,7 +146,7 @@ type world struct {
 // client returns the http.Client to give to the SDK.
 func (w *world) client() *http.Client { return &http.Client{Transport: w.mode.wrap(w)} }
 
-// serve makes h the service, and resets the count of requests to 0.
+// serve makes h the service, and resets the request count to 0.
 func (w *world) serve(h http.HandlerFunc) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -197,8 +197,8 @@ func says(code int, body string) http.HandlerFunc {
 	}
 }
 
-// inTurn returns a handler that passes each request to the next of the answers. The last
-// answer gets all further requests.
+// inTurn returns a handler that passes each request to the next answer. The last answer
+// gets all further requests.
 func inTurn(answers ...http.HandlerFunc) http.HandlerFunc {
 	var mu sync.Mutex
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -210,8 +210,8 @@ func inTurn(answers ...http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// These are the values of the cells that say how to get the *StatusError out of the SDK's
-// error.
+// These are the texts of the table cells that say how to get the *StatusError out of the
+// SDK's error.
 const (
 	typedBy   = "typed error via "
 	typedByAs = typedBy + "`errors.As`"
@@ -263,7 +263,7 @@ type report struct {
 	sdk
 	version string
 	source  string            // source code of the function connect
-	usually map[string]counts // requests with the usual setup, keyed by the name of the mode
+	usually map[string]counts // requests with the usual setup, keyed by mode name
 	advised map[string]counts
 	typed   map[string]string
 	rows    []row // one row for each behavior
@@ -271,7 +271,7 @@ type report struct {
 
 type row struct {
 	name    string
-	usually map[string]measurement // measurements with the usual setup, keyed by the name of the mode
+	usually map[string]measurement // measurements with the usual setup, keyed by mode name
 	advised map[string]measurement
 }
 
@@ -321,7 +321,7 @@ func (s sdk) count(t *testing.T, m mode, advised bool) (n counts, typed string) 
 	return n, strings.Join(places, ", ")
 }
 
-// versionOf returns the version of a module in go.mod.
+// versionOf returns a module's version in go.mod.
 func versionOf(t *testing.T, module string) string {
 	gomod, err := os.ReadFile("go.mod")
 	require.NoError(t, err)
@@ -330,7 +330,7 @@ func versionOf(t *testing.T, module string) string {
 	return strings.Fields(rest)[0]
 }
 
-// sourceOf returns the code of a function in this package.
+// sourceOf returns the source code of a function in this package.
 func sourceOf(t *testing.T, name string) string {
 	files, err := filepath.Glob("*_test.go")
 	require.NoError(t, err)

@@ -7,8 +7,8 @@
 //	err = openstack.Authenticate(ctx, p, options)
 //	if errors.Is(err, iamhttp.ErrUnauthorized) { … }
 //
-// Gophercloud still handles status codes as before: it logs in again after a 401, and
-// tokens.Validate, for example, still returns false for a 404. errors.As still finds
+// Gophercloud handles status codes as before: it logs in again after a 401, and
+// tokens.Validate, for example, returns false for a 404. errors.As still finds
 // gophercloud's own errors.
 //
 // For gophercloud v1 and the SDKs that derive from it, use package
@@ -24,16 +24,16 @@ import (
 	"github.com/iamhttp/iamhttp/iamsdk"
 )
 
-// Configure makes p send its requests through t, and sets t.PassThrough. Configure also
-// switches off gophercloud's own back-off for 429 and 498, because gophercloud's retries
-// would multiply with those of t, and passes errors through [Wrap]. Call Configure once,
-// before openstack.Authenticate, so that it also applies to logging in.
+// Configure makes p send its requests through t, sets t.PassThrough, and passes p's
+// errors through [Wrap]. It also switches off gophercloud's own back-off for 429 and 498,
+// whose retries would multiply t's. Call Configure once, before openstack.Authenticate,
+// so that it also applies to logging in.
 //
 // If t is nil, Configure uses a Transport with the default settings. If t.Base is nil,
 // Configure sets it to the RoundTripper that p already has. Several clients may share t
 // if they have the same RoundTripper (or none), because t keeps the first client's
-// RoundTripper. If p has a RetryFunc, gophercloud still calls that function first, and an
-// error that the function returns is passed to Wrap. If p is nil, Configure does nothing.
+// RoundTripper. If p has a RetryFunc, that function is still called first, and any error
+// that it returns is passed to Wrap. If p is nil, Configure does nothing.
 func Configure(p *gophercloud.ProviderClient, t *iamhttp.Transport) {
 	if p == nil {
 		return
@@ -51,7 +51,7 @@ func Configure(p *gophercloud.ProviderClient, t *iamhttp.Transport) {
 	}
 }
 
-// Wrap adds the typed error to an error of gophercloud: the *[iamhttp.StatusError] of the
+// Wrap adds the typed error to a gophercloud error: the *[iamhttp.StatusError] of the
 // response that caused the error, with the number of attempts and the reason for
 // stopping. See [iamsdk.Wrap] for details.
 //

@@ -162,7 +162,7 @@ func TestTheTypedErrorHasAttemptsAndStopWithAndWithoutARecorder(t *testing.T) {
 	}
 }
 
-func TestTheMessagesOfNovaAndNeutronAreRead(t *testing.T) {
+func TestNovaAndNeutronMessagesAreRead(t *testing.T) {
 	k := newKeystone(t)
 	client := connect(t, k, nil)
 	for body, message := range map[string]string{
@@ -340,7 +340,7 @@ func TestTheErrorOfACanceledWaitHoldsTheCancellationAndThe429(t *testing.T) {
 	assert.ErrorIs(t, err, iamhttp.ErrTooManyRequests)
 }
 
-// refusing is a gate that refuses each request.
+// refusing is a gate that refuses every request.
 type refusing struct{}
 
 func (refusing) Wait(context.Context, gate.Request) (gate.Ticket, error) {
@@ -391,7 +391,7 @@ func TestALoginThatTheGateRefusesIsReportedAsNotSentAndNotAsA401(t *testing.T) {
 	assert.Equal(t, err.Error(), wrapped.Error())
 }
 
-func TestTheRoundTripperOfTheClientBecomesTheBase(t *testing.T) {
+func TestTheClientsRoundTripperBecomesTheBase(t *testing.T) {
 	p, err := openstack.NewClient("http://127.0.0.1:1/")
 	require.NoError(t, err)
 	own := &http.Transport{}
@@ -407,7 +407,7 @@ func TestTheRoundTripperOfTheClientBecomesTheBase(t *testing.T) {
 	assert.Same(t, base, another.Base)
 }
 
-func TestOneTransportMayServeSeveralClients(t *testing.T) {
+func TestOneTransportCanServeSeveralClients(t *testing.T) {
 	k := newKeystone(t)
 	tr := new(iamhttp.Transport)
 	c := connect(t, k, tr)
@@ -497,7 +497,7 @@ type holder struct{ err error }
 func (*holder) Error() string   { return "holder" }
 func (h *holder) Unwrap() error { return h.err }
 
-func TestACallThatSucceedsCostsAtMostFourAllocations(t *testing.T) {
+func TestASuccessfulCallCostsAtMostFourAllocations(t *testing.T) {
 	resp := &http.Response{StatusCode: 200, Body: http.NoBody}
 	base := roundTripper(func(*http.Request) (*http.Response, error) { return resp, nil })
 	p := &gophercloud.ProviderClient{}

@@ -32,13 +32,13 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// Configure sets up a builder of clients for any service, so that the clients send their
-// requests through t and get their errors from an [ErrorHandler]. Configure sets
-// t.PassThrough and returns the builder. Configure calls WithHttpConfig, with a copy of
-// c, and WithErrorHandler, so you need not call either. If c is nil, Configure uses the
-// SDK's default config, which has a Timeout of two minutes. The SDK makes its requests
-// without a context, so the Timeout is the only time limit on a call, including its
-// waits.
+// Configure sets up b, a client builder for any service, so that its clients send their
+// requests through t and get their errors from an [ErrorHandler]. It sets t.PassThrough
+// and returns b. Configure calls WithErrorHandler and, with a copy of c, WithHttpConfig;
+// do not call WithHttpConfig after that, because it would remove t. If c is nil, Configure
+// uses the SDK's default config, which has a Timeout of two minutes. The SDK makes its
+// requests without a context, so the Timeout is the only time limit on a call, waits
+// included.
 //
 // If t is nil, Configure uses a Transport with the default settings. If t.Base is nil,
 // Configure sets it to the RoundTripper that the SDK would have used: the HttpTransport
@@ -48,7 +48,7 @@ import (
 // connections. Configure the builders one after the other and use the same c for all of
 // them, because the first call sets Base.
 //
-// If your credential is an access key (AK/SK, basic or global), pass it as well.
+// If your credential is an access key (AK/SK, basic or global), pass it to Configure too.
 // Configure then calls WithCredential, and an [aksk.Transport] below t signs each
 // attempt, so that signatures do not expire during waits. The aksk.Transport uses the
 // keys that the credential has when you call Configure. If several builders use the same
@@ -104,24 +104,25 @@ func base(c *config.HttpConfig) http.RoundTripper {
 	return t
 }
 
-// An ErrorHandler makes the errors that a client of the SDK returns. Each of these errors
-// joins Inner's error and the *[iamhttp.StatusError] of the same response, so errors.As
-// finds both. The text comes from the typed error, and contains the service's message
-// instead of the raw body that the SDK prints. If iamhttp does not know the form of the
-// body, the typed error takes its code and message from Inner's error.
+// An ErrorHandler creates the errors that an SDK client returns for failing responses.
+// Each of these errors joins Inner's error and the *[iamhttp.StatusError] of the same
+// response, so errors.As finds both. The text comes from the typed error, and contains
+// the service's message instead of the raw body that the SDK prints. If iamhttp does not
+// recognize the body's format, the typed error takes its service code and message from
+// Inner's error.
 //
 // [Configure] installs an ErrorHandler. You can also install one yourself, with the
-// WithErrorHandler method of a builder or a client. An ErrorHandler has no state and is
-// safe for concurrent use.
+// WithErrorHandler method of a builder or a client. An ErrorHandler is safe for
+// concurrent use if Inner is.
 //
-// The Attempts field of the typed error is the number of times that a Transport below
-// sent the request. The Stop field is unset, because a response does not carry the stop
-// reason; use OnFailure to get the reason.
+// The typed error's Attempts field is the number of times that a Transport below sent the
+// request. The Stop field is unset, because a response does not carry the stop reason;
+// use OnFailure to get the reason.
 //
 // The SDK calls the handler for responses only. If there is no response, the SDK returns
 // the Transport's error inside a *url.Error: a *[iamhttp.NotSentError] if the gate
-// refused the request, a *StatusError with StopGate or StopCanceled if the wait for a
-// retry ended early, or otherwise Base's error.
+// refused the first attempt; a *StatusError if the gate refused a retry, if the wait for
+// a retry was canceled, or if a proxy refused to connect; otherwise Base's error.
 //
 // The error that the handler returns is a wrapper, because a ServiceResponseError cannot
 // hold another error. errors.As finds the ServiceResponseError inside the wrapper; the
@@ -130,8 +131,8 @@ func base(c *config.HttpConfig) http.RoundTripper {
 //
 //	iamhuaweicloud.Configure(b, c, t).WithErrorHandler(sdkerr.DefaultErrorHandler{})
 type ErrorHandler struct {
-	// Inner decides which responses are failures, and makes the SDK's error for them. If
-	// nil, sdkerr.DefaultErrorHandler is used. Set Inner for a service that has its own
+	// Inner decides which responses are failures, and creates the SDK's error for them.
+	// If nil, sdkerr.DefaultErrorHandler is used. Set Inner for a service that has its own
 	// handler, such as CCE.
 	Inner sdkerr.ErrorHandler
 }
@@ -158,8 +159,8 @@ func (h ErrorHandler) HandleError(req *request.DefaultHttpRequest, resp *respons
 	return join(err, status)
 }
 
-// statusError returns the typed error for a response that is a failure. Afterwards, the
-// response's body can still be read from its start.
+// statusError returns the typed error for a failing response. It leaves the response's
+// body readable from its start.
 func statusError(resp *http.Response) *iamhttp.StatusError {
 	r, attempts := *resp, 0
 	if r.Request != nil {
@@ -178,11 +179,11 @@ func statusError(resp *http.Response) *iamhttp.StatusError {
 	return status
 }
 
-// Wrap adds the *[iamhttp.StatusError] of the response to an error of the SDK, as an
-// [ErrorHandler] does. Use Wrap for errors that no ErrorHandler has seen: errors made by
-// the SDK's own handler, and errors of the requests that the SDK sends to get credentials
-// or, in SafeBuild, to look up the domain of a region. (If looking up a project fails,
-// the SDK keeps only the text of the error, so Wrap returns the SDK's error unchanged.)
+// Wrap adds the *[iamhttp.StatusError] of the response to an SDK error, as an
+// [ErrorHandler] does. Use Wrap for errors that no ErrorHandler has seen: errors from the
+// SDK's own handler, and from the requests that the SDK sends to get credentials or, in
+// SafeBuild, to look up the account's domain. (If looking up a project fails, the SDK
+// keeps only the error's text, so Wrap returns the SDK's error unchanged.)
 //
 // Wrap returns err unchanged if it is nil, was not caused by a response, was caused by a
 // response that is not a failure, or already holds a *StatusError or a
@@ -205,7 +206,7 @@ func Wrap(err error) error {
 	}
 	var body []byte // nil if unknown, which is usual
 	if sr.ErrorCode == "" {
-		body = []byte(sr.ErrorMessage) // the SDK stores a body that it does not understand here
+		body = []byte(sr.ErrorMessage) // where the SDK puts a body that it does not understand
 	}
 	status := iamhttp.NewStatusError(sr.StatusCode, header, body)
 	adopt(status, sr)
@@ -219,7 +220,7 @@ func adopt(status *iamhttp.StatusError, sr *sdkerr.ServiceResponseError) {
 	if sr == nil || sr.ErrorCode == "" || status.Message != "" {
 		return
 	}
-	// NewStatusError makes the texts of a body safe to print.
+	// NewStatusError makes a body's texts safe to print.
 	body, err := json.Marshal(map[string]string{"error_code": sr.ErrorCode, "error_msg": sr.ErrorMessage})
 	if err != nil {
 		return // cannot happen, because strings can always be marshaled

@@ -143,11 +143,11 @@ func TestTheReasonComesFromTheServicesOwnCode(t *testing.T) {
 		reason  iamhttp.Reason
 		message string
 	}{
-		"a code of the gateway": {
+		"a gateway code": {
 			iamtest.Gateway(403, "APIGW.0302", "The IAM user is not authorized to access the API."),
 			"APIGW.0302", iamhttp.ReasonPermissionMissing, "The IAM user is not authorized to access the API.",
 		},
-		"a code of IAM": {
+		"an IAM code": {
 			iamtest.Answer{Status: 400, Body: `{"error":{"message":"The username already exists.","code":"1109"}}`},
 			"1109", iamhttp.ReasonAlreadyExists, "The username already exists.",
 		},
@@ -194,7 +194,7 @@ func TestA429IsRetriedByTheTransport(t *testing.T) {
 		assert.Equal(t, iamhttp.StopAttempts, stop)
 		assert.Equal(t, `iamhttp: 429 TooManyRequests: "slow down" (APIGW.0308, request req-42, sent 3 times)`, err.Error())
 	})
-	t.Run("even if a request handler of the SDK reads the body", func(t *testing.T) {
+	t.Run("even if an SDK request handler reads the body", func(t *testing.T) {
 		s := newService(t, throttled, found)
 		c := config.DefaultHttpConfig().WithHttpHandler(httphandler.NewHttpHandler().AddRequestHandler(func(r http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body)
@@ -205,7 +205,7 @@ func TestA429IsRetriedByTheTransport(t *testing.T) {
 	})
 }
 
-func TestTheTimeoutOfTheHttpConfigIsTheDeadlineOfACall(t *testing.T) {
+func TestTheHttpConfigTimeoutIsTheCallsDeadline(t *testing.T) {
 	s := newService(t, iamtest.Throttled(time.Minute))
 	stop := iamhttp.StopUnset
 	tr := &iamhttp.Transport{OnFailure: func(_ context.Context, f iamhttp.Failure) { stop = f.Stop }}
@@ -399,7 +399,7 @@ func (l *logger) HandleError(req *request.DefaultHttpRequest, resp *response.Def
 	return iamhuaweicloud.ErrorHandler{}.HandleError(req, resp)
 }
 
-func TestAnErrorHandlerAroundOursMayReadTheBody(t *testing.T) {
+func TestAnErrorHandlerAroundOursCanReadTheBody(t *testing.T) {
 	for _, body := range []string{keystone404, long} {
 		s, l := newService(t, iamtest.Answer{Status: 404, Body: body}), new(logger)
 		c := connect(t, s, nil, nil)
@@ -411,13 +411,13 @@ func TestAnErrorHandlerAroundOursMayReadTheBody(t *testing.T) {
 	}
 }
 
-// The SDK does not call the ErrorHandler for the requests that it makes to set itself up.
+// The SDK does not call the ErrorHandler for its requests for credentials and IDs.
 func TestErrorsOfRequestsForCredentialsAndIDsAreTypedByWrap(t *testing.T) {
 	denied := iamtest.Keystone(403, "You are not authorized.").With("X-Iam-Trace-Id", "trace")
 	idToken := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(idToken, []byte("token"), 0o600))
 	for name, tt := range map[string]struct {
-		// Each case has its own access key, because the SDK caches the IDs for each key.
+		// The access keys differ, because the SDK caches the IDs for each key.
 		credentials func(s *service) (auth.ICredential, error)
 		text        string // text of the error that Wrap returns; empty if Wrap returns the error unchanged
 	}{
@@ -493,7 +493,7 @@ func TestTheBaseIsTheRoundTripperThatTheSDKWouldHaveUsed(t *testing.T) {
 	}
 }
 
-func TestTheConnectionSettingsOfTheConfigStayInForce(t *testing.T) {
+func TestTheConfigsConnectionSettingsStayInForce(t *testing.T) {
 	s := newService(t, notFound)
 	t.Run("the HttpTransport is used below the Transport", func(t *testing.T) {
 		s := newService(t, throttled, found)
@@ -696,7 +696,7 @@ func TestWrapTypesErrorsWithAResponseAndReturnsOthersUnchanged(t *testing.T) {
 		"an error without a response":                        {plain, ""},
 		"a NotSentError in a url.Error":                      {&url.Error{Op: "Get", URL: "https://iam.example/", Err: notSent}, ""},
 		"a NotSentError joined with an error for a response": {errors.Join(notSent, &value), ""},
-		"another error of the SDK":                           {sdkerr.NewConnectionError("m"), ""},
+		"another SDK error":                                  {sdkerr.NewConnectionError("m"), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := iamhuaweicloud.Wrap(tt.err)

@@ -54,8 +54,8 @@ func signing(t *testing.T) map[string]auth.ICredential {
 	return map[string]auth.ICredential{"basic": b, "global": g, "with a security token": temporary, "derived": derived}
 }
 
-// client returns a client whose calls may take two hours, and whose Transport may wait
-// longer than a signature is valid. If signed is true, each attempt is signed.
+// client returns a client whose calls time out after two hours, and whose Transport can
+// wait longer than a signature is valid. If signed is true, each attempt is signed.
 func client(t *testing.T, s *iamtest.Server, c auth.ICredential, signed bool) *iam.IamClient {
 	t.Helper()
 	settings := config.DefaultHttpConfig().WithTimeout(2 * time.Hour)
@@ -71,7 +71,7 @@ func client(t *testing.T, s *iamtest.Server, c auth.ICredential, signed bool) *i
 	return iam.NewIamClient(hc)
 }
 
-func TestWithTheSignerNoCallOfTheSDKFailsBecauseOfItsSignature(t *testing.T) {
+func TestWithTheSignerNoSDKCallFailsBecauseOfItsSignature(t *testing.T) {
 	long, name := iamtest.Throttled(10*time.Minute), "bob & alice"
 	for situation, tt := range map[string]struct {
 		ahead time.Duration
@@ -79,7 +79,7 @@ func TestWithTheSignerNoCallOfTheSDKFailsBecauseOfItsSignature(t *testing.T) {
 		sent  int
 		lost  bool // whether the call fails without the signer
 	}{
-		"a response at once":                       {0, nil, 1, false},
+		"an immediate response":                    {0, nil, 1, false},
 		"throttled for a short time":               {0, []iamtest.Answer{iamtest.Throttled(30 * time.Second)}, 2, false},
 		"throttled until the signature is too old": {0, []iamtest.Answer{long, long}, 3, true},
 		"a clock that is behind":                   {20 * time.Minute, nil, 2, true},

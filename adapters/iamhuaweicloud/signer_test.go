@@ -110,8 +110,8 @@ func TestSignaturesEqualThoseOfTheSDK(t *testing.T) {
 	}
 }
 
-// TestVectorsForPackageAKSKAreUpToDate checks or writes 48 signed requests for the tests
-// of package aksk, which cannot use the SDK. To write them, run:
+// TestVectorsForPackageAKSKAreUpToDate checks or writes 48 signed requests for package
+// aksk's tests, which cannot use the SDK. To write them, run:
 //
 //	GOWORK=off go test -run Vectors -update .
 func TestVectorsForPackageAKSKAreUpToDate(t *testing.T) {

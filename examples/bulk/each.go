@@ -7,8 +7,7 @@ import (
 )
 
 // each calls do for every user and shows the progress. It stops when the context ends,
-// and then returns the context's cause; otherwise, it returns the first error that do has
-// returned.
+// and then returns the context's cause; otherwise, it returns the first error from do.
 func (b *bulk) each(ctx context.Context, task string, users []*user, do func(context.Context, *user) error) error {
 	if len(users) == 0 {
 		return nil

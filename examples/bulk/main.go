@@ -2,8 +2,8 @@
 // (accepted requests per second) and whether it is working or waiting for a Retry-After
 // to elapse. For comparison, the program also makes the same calls without a gate.
 //
-// progress.go is a model for your own program: it is a Gate that wraps a gate.Adaptive,
-// and that counts requests and their outcomes.
+// progress.go is a model for your own program: a Gate that wraps a gate.Adaptive and
+// counts requests and their outcomes.
 package main
 
 import (
@@ -31,8 +31,8 @@ service runs in this process and accepts 40 requests per second.
 
 Expect the program to be about as fast as the service allows, with a pause of
 one second whenever the gate meets the limit, and a handful of throttled
-requests. For comparison, the program also makes the same calls without a gate,
-and many times more requests are throttled.
+requests. For comparison, the program also makes the same calls without a gate
+(not to a real Keystone); many times more of these requests are throttled.
 
   -users n    number of users (default 500)
   -callers n  number of concurrent calls (default 16)
@@ -120,7 +120,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, termina
 	return 0
 }
 
-// A user is a user to be created. Its name is unique.
+// A user is one of the users to create. Its name is unique.
 type user struct {
 	name  string
 	id    string // "" until the ID is known

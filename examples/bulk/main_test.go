@@ -48,7 +48,7 @@ func TestEveryLineFitsIn80Columns(t *testing.T) {
 	}
 }
 
-func Test500UsersAreCreatedAtThePaceOfTheService(t *testing.T) {
+func Test500UsersAreCreatedAtTheServicesPace(t *testing.T) {
 	code, stdout, stderr := play(t, false)
 	require.Zero(t, code, stderr)
 	assert.Empty(t, stderr)

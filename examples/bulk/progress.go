@@ -10,12 +10,12 @@ import (
 
 const (
 	paceOver = 5 * time.Second        // the period over which the pace is measured
-	quiet    = 500 * time.Millisecond // a longer period without requests is a pause and not just a slow pace
+	quiet    = 500 * time.Millisecond // a longer period without requests counts as a pause, not as a slow pace
 )
 
-// A progress counts the calls of a run and the requests that they send. A progress is
-// also the Gate of these calls, so it sees every request and its outcome; it leaves all
-// decisions to a gate.Adaptive.
+// A progress counts a run's calls and the requests that they send. A progress is also
+// these calls' Gate, so it sees every request and its outcome; it leaves all decisions to
+// a gate.Adaptive.
 type progress struct {
 	shared gate.Adaptive
 
@@ -29,14 +29,14 @@ type progress struct {
 	accepted []time.Time // when requests were accepted since the latest 429 or pause, going back at most paceOver
 }
 
-// A state is the progress of a run at one moment.
+// A state is a run's progress at one moment.
 type state struct {
 	total, done, failed int
 	inFlight, waiting   int           // the numbers of calls whose request is in flight, and of calls that wait to be sent
 	sent, throttled     int           // the number of requests sent, and how many of them got a 429
 	pace                float64       // accepted requests per second; 0: not known yet
 	elapsed             time.Duration // the time since the start
-	paused              bool          // true if calls are waiting and nothing is in flight
+	paused              bool          // true if nothing is in flight and calls wait for Retry-After or have waited for longer than quiet
 	pause               time.Duration // the time left until Retry-After has elapsed; 0: not known
 }
 
@@ -85,7 +85,7 @@ func (p *progress) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error
 	return ticket, err
 }
 
-// Observe reports the outcome of a request to the gate.Adaptive and counts it.
+// Observe reports a request's outcome to the gate.Adaptive and counts the outcome.
 func (p *progress) Observe(r gate.Request, ticket gate.Ticket, o gate.Outcome) {
 	p.shared.Observe(r, ticket, o)
 	p.mu.Lock()

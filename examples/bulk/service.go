@@ -30,7 +30,7 @@ func newService() *iamtest.Server {
 		var in struct{ User iam.User }
 		body, _ := io.ReadAll(r.Body)
 		if json.Unmarshal(body, &in) != nil || r.Method != "POST" || r.URL.Path != "/v3/users" {
-			iamtest.Keystone(400, "All that this service can do is create users.").ServeHTTP(w, r)
+			iamtest.Keystone(400, "This service can only create users.").ServeHTTP(w, r)
 			return
 		}
 		mu.Lock()

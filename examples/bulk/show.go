@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A display shows the progress of a task. It is called ten times per second, and once
-// more when the task has ended.
+// A display shows a task's progress. It is called ten times per second, and once more
+// when the task has ended.
 type display func(task string, s state, ended bool)
 
 const (

@@ -279,7 +279,7 @@ func explain(w io.Writer, s iamhttp.Semantics) {
 func explainMeaning(w io.Writer, s iamhttp.Semantics) {
 	documented := "yes"
 	if !s.Documented {
-		documented = "no; the meaning is that of its class"
+		documented = "no; the meaning applies to its whole class"
 	}
 	fmt.Fprintln(w, s.Code)
 	field(w, "documented", documented)

@@ -41,13 +41,13 @@ func TestStatusCodeIsExplained(t *testing.T) {
 			"              *StatusError\n"},
 		{"200", "" +
 			"200 OK\n" +
-			"  documented  no; the meaning is that of its class\n" +
+			"  documented  no; the meaning applies to its whole class\n" +
 			"  meaning     A success that the IAM API does not document on its own.\n" +
 			"  retry       unstated\n" +
 			"  Transport   returns the response unchanged\n"},
 		{"999", "" +
 			"999\n" +
-			"  documented  no; the meaning is that of its class\n" +
+			"  documented  no; the meaning applies to its whole class\n" +
 			"  meaning     A server error that the IAM API does not document.\n" +
 			"  retry       unstated\n" +
 			"  Transport   returns a *StatusError; if AlsoRetry lists the code and the\n" +
@@ -138,7 +138,7 @@ func TestStatusAndServiceCodesAreFoundByWordsInTheirMeanings(t *testing.T) {
 		assert.True(t, strings.HasPrefix(stdout, want), "%s: %s", arg, stdout)
 	}
 	_, stdout, _ := ask("user name")
-	assert.Contains(t, stdout, "\n\n1109\n", "the meanings of the service's own codes must be searched as well")
+	assert.Contains(t, stdout, "\n\n1109\n", "the meanings of the service's own codes must also be searched")
 	for _, arg := range []string{"rate limits", "a nonsense", ",;"} {
 		code, _, _ := ask(arg)
 		assert.Equal(t, 2, code, arg)

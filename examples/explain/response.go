@@ -60,8 +60,8 @@ func readResponse(r io.Reader) (*response, error) {
 }
 
 // nextResponse returns the input from the next response on, or nil if there is none. rest
-// is what follows the header of resp. A body of unknown length, which is usual with
-// HTTP/2, ends where a status line and a header, or an empty line, follow.
+// is what follows resp's header. A body of unknown length, which is usual with HTTP/2,
+// ends at a status line that is followed by a header or an empty line.
 func nextResponse(resp *response, rest []byte) []byte {
 	if statusLine.Match(rest) {
 		return rest // resp has no body
@@ -99,7 +99,7 @@ func parseResponse(input []byte) (resp *response, rest []byte, err error) {
 		return nil, nil, err
 	}
 	resp, rest = &response{status: status, header: http.Header{}}, input[len(line[0]):]
-	last := "" // the name of the previous field
+	last := "" // the previous field's name
 	for len(rest) > 0 {
 		field, after, _ := bytes.Cut(rest, []byte("\n"))
 		rest, field = after, bytes.TrimSuffix(field, []byte("\r"))
@@ -165,7 +165,7 @@ func positive(d time.Duration) string {
 	return d.String()
 }
 
-// longestWait is longer than any deadline. Retry-After can be longer still.
+// longestWait is longer than any realistic deadline. Retry-After can be even longer.
 const longestWait = 100 * 365 * 24 * time.Hour
 
 // wouldDo describes what a Transport would do with a response. To find out, it passes the

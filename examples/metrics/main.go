@@ -1,5 +1,5 @@
-// Command metrics exports the metrics of an iamhttp.Transport from OpenTelemetry to
-// Prometheus: retries, waits, the reasons why calls failed, and pauses of the gate.
+// Command metrics exports an iamhttp.Transport's OpenTelemetry metrics to Prometheus:
+// retries, waits, the reasons why calls failed, and gate pauses.
 package main
 
 import (

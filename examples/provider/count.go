@@ -5,8 +5,7 @@ import (
 	"sync/atomic"
 )
 
-// A counter is the innermost RoundTripper, where it counts requests and throttled
-// responses.
+// A counter is the innermost RoundTripper. It counts requests and throttled responses.
 type counter struct {
 	base                http.RoundTripper // if nil, http.DefaultTransport is used
 	requests, throttled atomic.Int64

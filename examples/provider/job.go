@@ -16,7 +16,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/roles"
 )
 
-// operationTimeout is Terraform's default timeout for an operation. All calls of one
+// operationTimeout is Terraform's default timeout for an operation. All calls in one
 // operation share one deadline.
 const operationTimeout = 20 * time.Minute
 
@@ -101,7 +101,7 @@ type job struct {
 
 	identity  *gophercloud.ServiceClient
 	cloud     *counter
-	name      string // the name of the way, for the display
+	name      string // the way's name, for the display
 	role      string // the ID of the role to assign; "" until it is known
 	resources []*resource
 }

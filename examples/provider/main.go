@@ -51,8 +51,8 @@ To run it against a real Keystone, set
 ` + account.Settings + `The resources are deleted afterwards. After an interrupt, resources that were
 just being created may be left behind; their names begin with provider-.
 
-Exit status: 0 if nothing failed in the last of the ways that were run, 1 if
-not, 2 if the flags or settings are wrong.
+Exit status: 0 if nothing failed in the last way that was run, 1 otherwise, 2 if
+the flags or settings are wrong.
 `
 
 func main() {
@@ -74,7 +74,7 @@ func ways() []way {
 		{"as is", func(*gophercloud.ProviderClient) {}},
 		{"one line", func(p *gophercloud.ProviderClient) { iamgophercloud.Configure(p, nil) }},
 		{"one line and a gate", func(p *gophercloud.ProviderClient) {
-			iamgophercloud.Configure(p, &iamhttp.Transport{Gate: new(gate.Adaptive), GateKey: gate.KeyByHost}) // reads and writes together have one limit in the service
+			iamgophercloud.Configure(p, &iamhttp.Transport{Gate: new(gate.Adaptive), GateKey: gate.KeyByHost}) // because the service has one limit for reads and writes together
 		}},
 	}
 }
@@ -107,7 +107,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, termina
 	case err == nil && (*each < 1 || *parallel < 1 || *rate < 1):
 		err = errors.New("-each, -parallel and -rate must be at least 1")
 	case err == nil && len(chosen) == 0:
-		err = fmt.Errorf("-only: there is no way with the name %q", *only)
+		err = fmt.Errorf("-only: unknown name %q", *only)
 	}
 	endpoint, as, envErr := account.FromEnvironment(getenv)
 	if err = errors.Join(err, envErr); err != nil {
@@ -140,7 +140,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, termina
 	return 0
 }
 
-// A result holds the results of one way.
+// A result holds one way's results.
 type result struct {
 	way                                       string
 	needed, requests, throttled, failed, made int
@@ -195,12 +195,12 @@ func connect(ctx context.Context, w way, cloud *counter, endpoint string, as acc
 		return nil, err
 	}
 	// The endpoint is not taken from the catalog, which may contain the service's own
-	// address instead of the address of the gateway with the limit.
+	// address instead of the rate-limiting gateway's.
 	return &gophercloud.ServiceClient{ProviderClient: provider, Endpoint: endpoint + "/", Type: "identity"}, nil
 }
 
-// table formats the results of each way and, for comparison, those of an ideal client: it
-// sends only the requests that are needed, at the service's rate, and nothing fails.
+// table formats each way's results and, for comparison, those of an ideal client, which
+// sends only the requests that are needed, at the service's rate, without any failure.
 func table(results []result, rate int) string {
 	var b strings.Builder
 	b.WriteString("| | requests | throttled | failed | created | time |\n|---|--:|--:|--:|--:|--:|\n")

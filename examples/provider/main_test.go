@@ -47,7 +47,7 @@ const (
 	seconds
 )
 
-func TestJobWithAGateNeedsHardlyMoreRequestsAndTimeThanAPerfectClient(t *testing.T) {
+func TestJobWithAGateNeedsHardlyMoreRequestsOrTimeThanAnIdealClient(t *testing.T) {
 	for _, parallel := range []int{10, 50} {
 		t.Run("parallelism "+strconv.Itoa(parallel), func(t *testing.T) {
 			code, stdout, stderr := play(t, false, "-rate", "20", "-parallel", strconv.Itoa(parallel))
@@ -101,7 +101,7 @@ func TestResourcesAreDeletedAfterAnInterrupt(t *testing.T) {
 	const each, parallel = 100, 10
 	for name, tt := range map[string]struct {
 		phase           string
-		total, done     int // the operations of the phase: all of them, and those done before the interrupt
+		total, done     int // the phase's operations: all of them, and those done before the interrupt
 		created, behind int // the minimum number of resources created, and the maximum number left behind
 	}{
 		"before anything is created":        {"plan", 0, 0, 0, 0},

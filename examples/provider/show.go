@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// A display shows the progress of a phase. It is called ten times per second, and once
-// more when the phase has ended.
+// A display shows a phase's progress. It is called ten times per second, and once more
+// when the phase has ended.
 type display func(phase string, s state, ended bool)
 
-// A state is the progress of a phase at one moment.
+// A state is a phase's progress at one moment.
 type state struct {
 	total, done, failed int
-	requests, throttled int // the numbers since the start of the run
+	requests, throttled int // the numbers since the run started
 	elapsed             time.Duration
 }
 
@@ -59,8 +59,8 @@ func (s state) String() string {
 	return text
 }
 
-// A progress counts the operations of a phase, and has a goroutine that displays the
-// counts.
+// A progress counts a phase's operations, and displays the counts in a goroutine of its
+// own.
 type progress struct {
 	mu    sync.Mutex
 	now   state

@@ -37,8 +37,8 @@ func newClient(endpoint string, f onFailure) *client {
 			// Timeout limits the whole call, including retries and waits. The Transport
 			// knows this limit and never starts a wait that would exceed it.
 			Timeout: time.Minute,
-			// This API does not redirect, and passwords and tokens must not be sent to
-			// the target of a redirect.
+			// This API does not redirect, and passwords and tokens must not be sent to a
+			// redirect target.
 			CheckRedirect: func(*http.Request, []*http.Request) error {
 				return errors.New("the service redirects; use the address that it redirects to")
 			},
@@ -81,7 +81,7 @@ func (c *client) createUser(ctx context.Context, name string) (user, error) {
 	return out.User, nil
 }
 
-// createUserFrom does what createUser does, but reads the request's body from r.
+// createUserFrom is like createUser, but reads the request's body from r.
 func (c *client) createUserFrom(ctx context.Context, r io.Reader) (user, error) {
 	var out struct{ User user }
 	if _, err := c.send(ctx, http.MethodPost, "/users", r, &out); err != nil {
@@ -113,8 +113,8 @@ func (c *client) deleteUser(ctx context.Context, id string) error {
 	return nil
 }
 
-// do sends a request and decodes the response into out. Unless in is nil, the body of the
-// request is in, encoded as JSON.
+// do is like send, but encodes in as the request's JSON body. If in is nil, the request
+// has no body.
 func (c *client) do(ctx context.Context, method, path string, in, out any) (http.Header, error) {
 	if in == nil {
 		return c.send(ctx, method, path, nil, out)

@@ -1,6 +1,6 @@
-// Command quickstart shows what the caller of an IAM service sees if an iamhttp.Transport
-// is in between: what is retried, what is not retried and why, and how to find out from
-// an error what happened.
+// Command quickstart shows what a caller of an IAM service sees through an
+// iamhttp.Transport: what is retried, what is not retried and why, and how to find out
+// from an error what happened.
 //
 // main.go contains the scenes of the demonstration. client.go contains the client that
 // the scenes use; it is a model for your own client. server.go contains the service,
@@ -35,10 +35,10 @@ To run it against a real Keystone, set
 deletes it.
 
 With -serve, the program only runs the service, until you press Ctrl-C, and
-prints URLs that your own program can call without a login.
+prints URLs that your own program can call without logging in.
 
-Exit status: 0 if everything went as expected, 1 if not, 2 if the settings are
-incomplete or wrong.
+Exit status: 0 if everything went as expected, 1 if not, 2 if an argument or a
+setting is missing or wrong.
 `
 
 func main() {
@@ -105,9 +105,9 @@ type demo struct {
 	account  account.Account
 	service  *service // nil if the demo uses a real service
 	arrived  int      // the number of requests received before the latest call to stage
-	userName string   // the name of the user in most scenes
+	userName string   // the user's name in most scenes
 	user     user     // the user named userName, once created
-	created  []string // the names of all users that this run may have created
+	created  []string // the names of all users that this run might have created
 }
 
 // scenes lists the scenes in order. Staged scenes need responses that a real service does
@@ -124,15 +124,15 @@ var scenes = []struct {
 	{"A call that times out in the service is retried", true, (*demo).requestTimeout},
 	{"Check for a specific status: errors.Is", false, (*demo).conflict},
 	{"Get the details of a failure: errors.As", false, (*demo).notFound},
-	{"Get just the status code: errors.As", false, (*demo).unauthorized},
-	{"A failure that may not be retried is returned at once", true, (*demo).unavailable},
+	{"Get only the status code: errors.As", false, (*demo).unauthorized},
+	{"A failure that must not be retried is returned at once", true, (*demo).unavailable},
 	{"A call that would have to wait beyond its deadline fails at once", true, (*demo).deadline},
 	{"A body that can be read only once is sent only once", true, (*demo).upload},
 	{"An SDK that inspects status codes: PassThrough and a Recorder", false, (*demo).passThrough},
 }
 
-// play plays the scenes and cleans up afterwards, even if a scene fails or the user
-// interrupts the program.
+// play plays the scenes and then cleans up, even if a scene fails or the user interrupts
+// the program.
 func (d *demo) play(ctx context.Context) (err error) {
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
@@ -339,15 +339,14 @@ func (d *demo) cleanUp(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// stage makes the service respond to the next request with a, and restarts the count of
-// requests.
+// stage makes the service respond to the next request with a, and resets the request
+// count.
 func (d *demo) stage(a iamtest.Answer) {
 	d.arrived = len(d.service.Requests())
 	d.service.Next(a)
 }
 
-// sent checks how many times the request of a staged scene arrived, and prints the
-// number.
+// sent checks how many times a staged scene's request arrived, and prints the number.
 func (d *demo) sent(want int) error {
 	got := len(d.service.Requests()) - d.arrived
 	if got != want {

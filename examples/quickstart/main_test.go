@@ -204,7 +204,7 @@ func TestErrorNamesAUserThatCannotBeDeleted(t *testing.T) {
 	assert.Regexp(t, `user quickstart-\w+ may be left behind: delete user user-1: .* 403 Forbidden`, stderr)
 }
 
-func TestPasswordIsNotSentToTheTargetOfARedirect(t *testing.T) {
+func TestPasswordIsNotSentToARedirectTarget(t *testing.T) {
 	t.Parallel()
 	_, env := served(t, func(*service) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {

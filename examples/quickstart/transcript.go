@@ -47,8 +47,8 @@ func (t *transcript) say(format string, args ...any) {
 	}
 }
 
-// failed is the Transport's OnFailure. The Transport calls it for each failed attempt,
-// in the goroutine of the call.
+// failed is the Transport's OnFailure. The Transport calls it for each failed attempt, in
+// the call's goroutine.
 func (t *transcript) failed(_ context.Context, f iamhttp.Failure) {
 	what := "no response"
 	if e, ok := f.Status(); ok {

@@ -1,5 +1,6 @@
 // Package account provides the account that the examples use to log in to a real service.
-// It reads the account from the OS_* variables, which OpenStack's own tools use too.
+// It reads the account from the OS_* environment variables, which OpenStack's own tools
+// also use.
 package account
 
 import (
@@ -12,11 +13,11 @@ import (
 
 // Settings is the part of a program's help that explains the OS_* variables.
 const Settings = `  OS_AUTH_URL             the address, such as https://iam.example.com/v3
-  OS_USERNAME             a user who may create, list and delete users
-  OS_PASSWORD             the password of that user
+  OS_USERNAME             a user with administrator rights
+  OS_PASSWORD             that user's password
   OS_PROJECT_NAME         the project to log in to
-  OS_USER_DOMAIN_NAME     the domain of the user ("Default" if not set)
-  OS_PROJECT_DOMAIN_NAME  the domain of the project ("Default" if not set)
+  OS_USER_DOMAIN_NAME     the user's domain ("Default" if not set)
+  OS_PROJECT_DOMAIN_NAME  the project's domain ("Default" if not set)
 `
 
 // An Account holds the credentials for a password login. Never print an Account.
@@ -45,7 +46,8 @@ func (a Account) Auth() any {
 }
 
 // FromEnvironment returns the endpoint of the real service and the account to log in
-// with. If none of the four required variables is set, the endpoint is empty. An empty
+// with. If none of the four required variables is set, the endpoint is empty. If only
+// some are set, or if OS_AUTH_URL is invalid, FromEnvironment returns an error. An empty
 // variable counts as not set.
 func FromEnvironment(getenv func(string) string) (endpoint string, a Account, err error) {
 	var set, missing []string

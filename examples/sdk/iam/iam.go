@@ -19,9 +19,9 @@ import (
 // A Client makes calls to one IAM endpoint. It is safe for concurrent use.
 //
 // Its errors say which operation failed, and wrap the underlying error: a
-// *iamhttp.StatusError if the service responded, a *iamhttp.NotSentError if the Transport
-// has a Gate that refused the request, and otherwise the error of the connection or the
-// context.
+// *iamhttp.StatusError if the service returned a failure, a *iamhttp.NotSentError if the
+// Transport has a Gate that refused the request, and otherwise a connection, context or
+// decoding error.
 type Client struct {
 	endpoint, token string
 	http            *http.Client
@@ -60,7 +60,7 @@ func LogIn(ctx context.Context, endpoint string, auth any, t *iamhttp.Transport)
 	return c, nil
 }
 
-// A User is an account of the service.
+// A User is a user account in the service.
 type User struct {
 	ID      string `json:"id,omitempty"`
 	Name    string `json:"name"`
@@ -144,7 +144,7 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 	resp, err := c.http.Do(req)
 	var wrapped *url.Error
 	if errors.As(err, &wrapped) {
-		err = wrapped.Err // the text of a url.Error contains the query
+		err = wrapped.Err // a url.Error's text contains the query
 	}
 	return resp, err
 }
