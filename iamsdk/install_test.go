@@ -159,7 +159,9 @@ func TestManyCallersThatAlwaysGetA401AllReturn(t *testing.T) {
 			})
 		}
 		callers.Wait()
-		assert.LessOrEqual(t, service.requests(), 20*3)
+		// Two 401s end a call. A 401 does not count if the request had no token because
+		// another call was logging in, but at most ten 401s of a call are excused so.
+		assert.LessOrEqual(t, service.requests(), 20*(2+10))
 	})
 }
 

@@ -35,7 +35,7 @@ func (r *resends) keep(codes []iamhttp.Code, req *http.Request, e *iamhttp.Statu
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.of) == mostKept { // make room, but keep the responses whose resend is still to come
-		maps.DeleteFunc(r.of, func(_ string, old *mark) bool { return old.resent })
+		maps.DeleteFunc(r.of, func(_ string, old *mark) bool { return old.resent || k.at.Sub(old.at) > keptFor })
 	}
 	if len(r.of) < mostKept {
 		r.put(goroutine(), k, mostKept, keptFor)

@@ -261,3 +261,26 @@ func TestAtMost1000ResponsesAreKeptAtATime(t *testing.T) {
 		assert.Equal(t, most+more+more, service.requests())
 	})
 }
+
+func TestResponsesThatAreNotResentAreKeptForTenMinutes(t *testing.T) {
+	const most = 1000
+	synctest.Test(t, func(t *testing.T) {
+		service := newAccount()
+		sdk := kinds[0].connect(t, service, nil)
+		service.On("POST /v3/eips", iamtest.Answer{Status: 502})
+		var wg sync.WaitGroup
+		for range most {
+			wg.Go(func() {
+				resp, err := sdk.HTTPClient.Post("https://iam.example/v3/eips", "application/json", strings.NewReader("{}"))
+				if assert.NoError(t, err) {
+					resp.Body.Close()
+				}
+			})
+		}
+		wg.Wait()
+		time.Sleep(11 * time.Minute)
+		_, err := sdk.Request("POST", "/eips", "{}")
+		assert.Error(t, err)
+		assert.Equal(t, most+1, service.requests())
+	})
+}
