@@ -36,8 +36,8 @@ type Gate interface {
 
 	// Observe reports the outcome of a request that Wait admitted. r is the Request that
 	// was passed to Wait, and t is the Ticket that Wait returned. Observe is called
-	// exactly once for each call to Wait that returned nil, even if the request was not
-	// sent after all. It must not block.
+	// exactly once for each call to Wait that returned a nil error, even if the request
+	// was not sent after all. It must not block.
 	//
 	// After a Throttled outcome, no request with that key may be sent until RetryAfter
 	// has elapsed or, if RetryAfter is zero, for a time that the gate chooses. If several
@@ -129,8 +129,8 @@ func (r Result) String() string {
 // The reasons that [Adaptive] gives in the Err field of an [Error]. Test for them with
 // errors.Is.
 var (
-	// ErrDeadline means that the request cannot be sent before the deadline of its
-	// context.
+	// ErrDeadline means that the request cannot be sent in time to get a response before
+	// its context's deadline.
 	ErrDeadline = errors.New("request cannot be sent before its deadline")
 
 	// ErrPaused means that the current pause is longer than the request's MaxWait.
@@ -141,11 +141,12 @@ var (
 // returns it inside an iamhttp.NotSentError or, if an earlier attempt got a response, as
 // the Cause of an iamhttp.StatusError.
 type Error struct {
-	RetryAfter time.Duration // time until a request with that key may be sent; 0: unknown
+	RetryAfter time.Duration // time until a request with the same key may be sent; 0: unknown
 	Err        error         // ErrDeadline, ErrPaused, or the gate's own error
 }
 
-// Error returns the reason and, if RetryAfter is set, the earliest time to try again.
+// Error returns the reason and, if RetryAfter is set, how long to wait before trying
+// again.
 func (e *Error) Error() string {
 	text := "request refused"
 	if e.Err != nil {

@@ -9,7 +9,7 @@ import (
 
 const (
 	defaultStartWindow = 64
-	keepQuiet          = 10 * time.Minute // how long an unused key is remembered
+	keepQuiet          = 10 * time.Minute // interval between sweeps, and minimum time for which a throttled key is remembered
 	fewAccounts        = 1024             // number of accounts below which sweeps run only every keepQuiet
 )
 

@@ -49,9 +49,9 @@ func (a *account) state(now time.Duration, o Outcome, begins bool) {
 }
 
 // heldUntil returns the time until which a waiter has to wait because of the hold: the
-// stated end or, if that is earlier, the time at which the waiter's MaxWait is used up.
-// It returns 0 if the response to a request sent at that time would miss the waiter's
-// deadline.
+// stated end or the time at which the waiter's MaxWait is used up, whichever is earlier.
+// It returns 0 if the response to a request sent at that time would probably miss the
+// waiter's deadline.
 func (a *account) heldUntil(w *waiter) time.Duration {
 	until := a.hold.until
 	if from := max(a.hold.from, w.since); w.maxWait > 0 {

@@ -11,7 +11,7 @@ import (
 
 // A message is what processes send to each other through the server. Exactly one of its
 // fields is set. All times in a message are durations, except stamps, which only their
-// sender interprets, and turns.At, which receivers compare only with other values of it.
+// sender interprets, and turns.At, which receivers compare only with other values of At.
 type message struct {
 	Report *report       `json:"r,omitempty"`
 	Turns  *turns        `json:"t,omitempty"`
@@ -45,8 +45,8 @@ type report struct {
 	at []time.Time // when each element of Throttled was recorded
 }
 
-// lanes returns how many requests of each priority need a turn. Those of a process of a
-// version that reports no priorities are all gate.Normal.
+// lanes returns how many requests of each priority need a turn. Requests from a version
+// that reports no priorities are all gate.Normal.
 func (r *report) lanes() fleet1.Lanes {
 	return fleet1.Lanes{r.Urgent, r.Waiting - r.Urgent - r.Bulk, r.Bulk}
 }
@@ -169,8 +169,7 @@ const (
 )
 
 // parse reads a message that arrived at the time now. It rejects messages that make no
-// sense, and lowers values that are merely too large. No other code checks messages: all
-// of it relies on parse.
+// sense, and lowers values that are merely too large. No other code checks messages.
 func parse(b []byte, now time.Duration) (m message, ok bool) {
 	if len(b) > maxMessage || json.Unmarshal(b, &m) != nil {
 		return m, false
@@ -257,5 +256,5 @@ func (s *state) check() bool {
 	return true
 }
 
-// nobody is the value of state.Leader after the leader of the account has left.
+// nobody is the value of state.Leader after the account's leader has left.
 const nobody = "-"

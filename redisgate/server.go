@@ -24,8 +24,8 @@ import (
 //
 // Times are in ms, by the server's clock.
 //
-// A field that no gate can have written counts as missing, because an error would break
-// up the whole fleet because of one account. If s is in the future, the server's clock
+// A field that no gate can have written counts as missing. If it caused an error instead,
+// one account would break up the whole fleet. If s is in the future, the server's clock
 // was set back, or another server, whose clock is behind, has taken over. The first
 // reader then shifts the times by the difference, as if no time had passed. Without this
 // shift, a pause that is over and the lease of a dead leader would be in force again for

@@ -26,7 +26,7 @@ func TestBestPaceIsTriedAgainIfALowOneIsRefusedAsOften(t *testing.T) {
 	assert.Equal(t, 20.0, judged(c, 25, 10), "one short epoch proves nothing")
 }
 
-func TestBestPaceIsGivenUpIfItIsRefusedMoreOftenOrDoesNotPay(t *testing.T) {
+func TestBestPaceIsAbandonedIfItIsRefusedMoreOften(t *testing.T) {
 	for name, accepted := range map[string]float64{
 		"far fewer requests are accepted per refusal": 40,
 		"more than one in 32 requests is refused":     30,
@@ -46,11 +46,11 @@ func TestBestPaceIsGivenUpIfItIsRefusedMoreOftenOrDoesNotPay(t *testing.T) {
 	}
 }
 
-func TestRefusalsAreNotRandom(t *testing.T) {
+func TestRefusalsAreNotAssumedToBeRandom(t *testing.T) {
 	for name, tt := range map[string]struct{ pace, accepted float64 }{
-		"if they come at the best pace":               {18, 100},
-		"if more than one in 32 requests is refused":  {4, 30},
-		"if the low pace yields half of the best one": {12, 500},
+		"if they happen at the best pace":                      {18, 100},
+		"if more than one in 32 requests is refused":           {4, 30},
+		"if the low pace yields at least half of the best one": {12, 500},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()

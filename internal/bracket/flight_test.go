@@ -169,9 +169,9 @@ func TestNoRequestIsSentDuringAPauseEvenIfTheCapAllowsIt(t *testing.T) {
 func TestCapThatIsNotSureIsTestedByOneExtraRequest(t *testing.T) {
 	c := capped(false, 20)
 	c.last, c.trip, c.silence, c.lo = 100*sec, 2, 3, 1
-	assert.Greater(t, c.Next(100*sec, 9), 100*sec, "there should be no trial before a request was accepted")
+	assert.Greater(t, c.Next(100*sec, 9), 100*sec, "there should be no trial before a request has been accepted")
 	c.accepted, c.flight.accepted = 1, 20
-	assert.Equal(t, 100*sec+25*time.Millisecond, c.Next(100*sec, 9), "requests should not leave together, at once")
+	assert.Equal(t, 100*sec+25*time.Millisecond, c.Next(100*sec, 9), "requests should not all be sent at once")
 	s := c.Sent(100*sec+25*time.Millisecond, 9)
 	assert.Greater(t, c.Next(101*sec, 9), 101*sec, "only one extra request should be sent")
 	t.Run("extra request is accepted", func(t *testing.T) {
@@ -222,7 +222,7 @@ func TestTrialsBeyondACapBecomeRarerButNotRarerThanProbes(t *testing.T) {
 
 func TestSureCapGrowsByStepsThatDouble(t *testing.T) {
 	c := capped(true, 20)
-	c.last, c.accepted, c.trip = 100*sec, 1, 0 // without a round trip, requests may leave together
+	c.last, c.accepted, c.trip = 100*sec, 1, 0 // without a round trip, requests may be sent together
 	assert.Greater(t, c.Next(100*sec, 9), 100*sec, "there should be no trial within ten units")
 	for _, want := range []int{1, 2, 4} {
 		require.Equal(t, 101*sec, c.Next(101*sec, 9))
@@ -243,7 +243,7 @@ func TestSureCapGrowsByStepsThatDouble(t *testing.T) {
 	assert.Equal(t, 10, c.flight.extra, "the first step should be a twentieth of the cap")
 }
 
-func TestCapIsLoweredAtTheFirstRefusalWithinItAndDroppedAtTheSecond(t *testing.T) {
+func TestCapIsLoweredOnTheFirstRefusalWithinItAndDroppedOnTheSecond(t *testing.T) {
 	c := capped(true, 20)
 	require.True(t, c.capRefused(100*sec, with(19)))
 	assert.Equal(t, []int{18, 1}, []int{c.flight.cap, c.flight.strikes})

@@ -11,7 +11,7 @@ import (
 type statement struct {
 	requests, per float64 // per is in seconds; 0: no limit was stated
 	belief        belief
-	confirmed     bool    // a request above the stated rate was refused
+	confirmed     bool    // whether a request sent above the stated rate was refused
 	strikes       int     // number of refusals of requests at or below the stated rate
 	burst         float64 // the burst that was learned before the statement replaced it
 	changes       int     // number of times that the service has stated a different limit
@@ -38,7 +38,7 @@ const (
 	mostChanges = 8    // number of different statements after which further ones are ignored
 	shortWindow = 10.0 // seconds; longest window for which a burst is not worthwhile
 	firmHold    = 1800 // seconds that callers wait before a firm statement is tested
-	beyond      = 1.2  // ratio of a proven pace to the stated rate from which the statement is too low
+	beyond      = 1.2  // ratio of a proven pace to the stated rate above which the statement counts as too low
 	narrow      = 2.0  // largest ratio of hi to lo at which a bracket confirms a stated rate within it
 )
 
@@ -125,8 +125,9 @@ func (c *Controller) consider(first bool) {
 	if c.asked > 0 {
 		s.dark = max(s.dark, c.asked-2) // both the service and the client may have rounded Retry-After up
 	}
-	// The first epoch may agree with the statement by chance. So until a refusal has
-	// confirmed the statement, requests are sent at least as often as Retry-After invites.
+	// The first epoch may agree with the statement by chance. Until a refusal has
+	// confirmed the statement, requests are therefore sent at least as often as
+	// Retry-After suggests.
 	if c.refused.pace > rate && !c.refused.credit && c.accepted > 0 && !first {
 		s.confirmed = true
 	}
@@ -240,8 +241,8 @@ func (c *Controller) untilWindow(now time.Duration, own float64) float64 {
 }
 
 // tested reports whether the statement allows the pace to be raised. A firm statement
-// allows a raise only after callers have waited for firmHold, because the limit may have
-// become higher.
+// allows a raise only after callers have waited for a long time, because the limit may
+// have become higher: firmHold, or Hold units if no refusal has confirmed the statement.
 func (c *Controller) tested() bool {
 	s := &c.statement
 	if s.belief != firm {
