@@ -99,8 +99,8 @@ func (l *link) needed(held int) (need fleet1.Lanes) {
 // Ranked implements fleet1.Ranking.
 func (l *link) Ranked(waiting fleet1.Lanes) { l.lanes = waiting }
 
-// known reports whether the leader still counts waiting requests of this process that
-// have the most urgent priority waiting here.
+// known reports whether, as far as the leader knows, this process still has waiting
+// requests of its most urgent priority.
 func (l *link) known() bool {
 	for i, n := range l.lanes {
 		if n > 0 {

@@ -20,8 +20,8 @@ type throng struct {
 	priority         gate.Priority
 }
 
-// turnsOf runs throngs for a minute after a minute of learning, and returns how many
-// calls of each throng were accepted in that minute.
+// turnsOf runs throngs for two minutes, and returns how many calls of each throng were
+// accepted in the second minute. The fleet learns the limit in the first one.
 func turnsOf(t *testing.T, gates []*Gate, throngs ...throng) []int64 {
 	a := newAccount(100, 20, time.Second)
 	a.trip = 20 * time.Millisecond
