@@ -106,7 +106,7 @@ func (g *Adaptive) All() iter.Seq2[string, Stats] {
 
 // Join is for package redisgate only; its types are internal and change without notice.
 // It makes the gate, which must not be in use yet, a member of a fleet. The fleet calls
-// visit to inspect the account of a key; visit reports whether that account exists.
+// visit to inspect a key's account; visit reports whether the account exists.
 func (g *Adaptive) Join(f fleet1.Fleet) (visit func(key string, v fleet1.Visitor) bool) {
 	g.fleet = f
 	return func(key string, v fleet1.Visitor) bool {

@@ -13,8 +13,8 @@ import (
 // example when a RoundTripper below the Transport gets a token through the same client.
 // That attempt has used a turn but is not sent until the token arrives, like every other
 // attempt that needs the token. In the queue, the inner request would be behind callers
-// that wait for it, so it gets the next turn. In a fleet, whose leader does not know about
-// it, it waits only for pauses.
+// that wait for it, so it gets the next turn. In a fleet, it waits only for pauses,
+// because the leader does not know about it.
 
 // roundTrip is the suffix of the function name of a Transport's RoundTrip, and client is
 // the prefix of the function names of an http.Client's methods.

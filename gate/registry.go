@@ -132,7 +132,7 @@ func (a *account) retire(hurry bool) bool {
 	case !quiet && !hurry, hurry && a.window.Load() != a.start:
 		return false
 	}
-	// A caller that arrives after this takes the lock and finds the account gone.
+	// From now on, a new caller takes the lock and finds the account gone.
 	window := a.window.Swap(-1)
 	if a.flying.Load() > 0 {
 		a.window.Store(window)

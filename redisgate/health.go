@@ -69,11 +69,11 @@ func (g *Gate) fail(began time.Duration, err error) {
 // tooFar reports whether the server is too far away.
 func (g *Gate) tooFar() bool { return g.distance() >= g.reach() }
 
-// reach returns the distance at which the server is too far away. A process that is alone
-// joins only a server that is nearer than one that it would leave, because a process that
-// comes and goes loses more than one that stays alone. A turn travels from the leader to
-// the server and then to the process, so the nearer the leader is, the farther away the
-// process may be.
+// reach returns the distance at which the server is too far away. To join the fleet, a
+// process that is alone must be nearer to the server than a member must be to stay,
+// because coming and going costs more than staying alone. A turn travels from the leader
+// to the server and then to the process, so the nearer the leader is, the farther away
+// the process may be.
 func (g *Gate) reach() distance {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -52,7 +52,7 @@ type slot struct {
 	at   time.Duration
 }
 
-// numbers returns the numbers of the turns in slots.
+// numbers returns the turn numbers in slots.
 func numbers(slots ...slot) []uint64 {
 	var n []uint64
 	for _, s := range slots {

@@ -21,7 +21,7 @@ type message struct {
 	Bye    string        `json:"b,omitempty"` // the ID of a process that has left
 }
 
-// A report is sent by a process to the leader of an account.
+// A report is sent by a process to an account's leader.
 type report struct {
 	Name      string        `json:"n"`
 	From      string        `json:"f"`
@@ -104,7 +104,7 @@ func newHistory(h fleet1.History, now time.Duration) *history {
 	return &history{Marks: marks, Flying: h.Flying, Age: now - h.Now}
 }
 
-// turns is a message in which the leader of an account hands out turns to a process.
+// turns is a message in which an account's leader hands out turns to a process.
 type turns struct {
 	Name     string          `json:"n"`
 	From     string          `json:"f"`

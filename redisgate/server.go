@@ -67,7 +67,7 @@ end
 `
 
 var (
-	// pauseScript extends the pause of an account. It never shortens a pause.
+	// pauseScript extends an account's pause. It never shortens a pause.
 	pauseScript = load + `
 local v = get(ARGV[2])
 v.p = math.max(v.p, now + tonumber(ARGV[3]))
@@ -75,9 +75,9 @@ put(ARGV[2], v)
 return 1`
 
 	// leadScript makes a process the leader of an account unless another process already
-	// is. If the length of the lease is 0, the process gives up the lead. leadScript
-	// returns the leader, how long the pause lasts, what was learned, how many
-	// processes use the account, and how far away the leader is.
+	// is. If the lease length is 0, the process gives up the lead. leadScript returns the
+	// leader, how long the pause lasts, what was learned, how many processes use the
+	// account, and how far away the leader is.
 	leadScript = redis.NewScript(load + `
 local name, id, lease = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local v = get(name)

@@ -74,7 +74,8 @@ func (d distance) turn() time.Duration { return max(patience-askAgain, time.Dura
 func (d distance) patience() time.Duration { return askAgain + d.turn() }
 
 // farther returns the distance beyond which a leader is too far away for a member at
-// distance d. The reply of a leader at that distance still arrives within turn.
+// distance d. A reply from a leader at that distance still arrives within the time that
+// turn returns.
 func (d distance) farther() distance { return 2*d + distance(50*time.Millisecond) }
 
 // lease returns how long a leader leads without renewing its lease. A lease command that

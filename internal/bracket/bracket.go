@@ -10,12 +10,12 @@
 // best pace of the last 15 minutes and returns to that pace, because most trouble is
 // temporary.
 //
-// An epoch is the time from one pause to the next, and a silence is the time before an
-// epoch in which nothing was sent. Long durations are measured in units: a unit is a
-// silence, two round trips or a second, whichever is longest. The same constants
-// therefore work for 1 request per second and for 5000, and for a Retry-After of 1 s and
-// of 60 s. A probe is a raised pace, or a single request after a pause, that tests
-// whether the service accepts more.
+// An epoch is the time from one pause to the next, and a silence is the time without
+// requests before an epoch. Long durations are measured in units: a unit is a silence,
+// two round trips or a second, whichever is longest. The same constants therefore work
+// for 1 request per second and for 5000, and for a Retry-After of 1 s and of 60 s. A
+// probe tests what the service accepts, with a raised pace or with a single request after
+// a pause.
 //
 // docs/gate.md explains each rule.
 package bracket

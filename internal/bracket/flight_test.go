@@ -138,7 +138,7 @@ func TestCapReplacesThePace(t *testing.T) {
 	assert.Equal(t, 115*sec, c.Next(100*sec, 9), "the next request should wait until another one has landed, or may be lost")
 	c.Unsend(c.Sent(100*sec, 9))
 	before.flying, before.sent, before.last = 20, 2, 100*sec
-	assert.Equal(t, before, c.tally, "the state of the pace should not change")
+	assert.Equal(t, before, c.tally, "nothing else in the tally should change")
 
 	c.trip = 2
 	c.Accepted(101*sec, with(20))
@@ -193,7 +193,7 @@ func TestCapThatIsNotSureIsTestedByOneExtraRequest(t *testing.T) {
 	})
 }
 
-// A rate limit whose responses are slow looks like a cap again and again.
+// A rate limit with slow responses keeps looking like a cap.
 func TestEachCapThatTurnsOutWrongIsDoubtedForLonger(t *testing.T) {
 	c := capped(false, 20)
 	c.last = 100 * sec

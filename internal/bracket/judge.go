@@ -21,7 +21,7 @@ type memory struct {
 	longest      float64       // length of the longest recent silence, in seconds; it decays
 	longestAsked float64       // the longest recent Retry-After, in seconds; it decays
 	heardAt      time.Duration // when the latest accepted request was sent
-	guessed      bool          // whether the pace is a guess, made after all probes failed
+	guessed      bool          // whether the pace is a guess, made after several probes failed
 
 	best     float64       // the highest pace of the last 15 minutes that was proven or held for a long time
 	bestAt   time.Duration // when best was found
@@ -122,7 +122,7 @@ func (c *Controller) least() float64 {
 	return min(0.5/c.asked, 1/gap)
 }
 
-// judgeFirst makes a first guess from what was accepted until the first refusal. It is
+// judgeFirst makes a first guess from what was accepted before the first refusal. It is
 // unknown how much of that the limit had saved up, so the guess uses the stretch that
 // looks fastest.
 func (c *Controller) judgeFirst(quiet float64) {
@@ -183,8 +183,8 @@ func (c *Controller) judgeEpoch(now time.Duration, quiet, backlog float64) {
 	// From one refusal to the next, an empty token bucket fills at the limit's rate, or a
 	// whole window passes. In both cases, the number of accepted requests divided by the
 	// time since the last send before the silence is never above the limit. The number
-	// may be off by one, so a single epoch with few requests proves nothing, but several
-	// of these epochs together do.
+	// may be off by one, so a single epoch with few requests proves little, but several
+	// such epochs together prove more.
 	whole := e.took + e.silence
 	proven := max((e.accepted-1)/whole, 0.5*e.accepted/whole, (c.sumSent-1)/c.sumTime)
 
@@ -340,7 +340,7 @@ func (c *Controller) overload(t float64) (lo, hi float64, ok bool) {
 
 // compare narrows the bracket by the difference between this epoch and an earlier one. A
 // token bucket first accepts what it has saved up, which is the same after the same
-// silence, and then accepts requests at the rate of the limit. A longer epoch therefore
+// silence, and then accepts requests at the limit's rate. A longer epoch therefore
 // accepts more requests, and the limit is the difference in requests divided by the
 // difference in time. This does not hold for a window. There, the quotient is either
 // below what is proven, which does no harm, or too high. A quotient that is too high is

@@ -58,10 +58,9 @@ func (l Learned) Scale(by float64) Learned {
 	return l
 }
 
-// Resume returns a Controller that continues from l at the end of the pause. If the
-// pause is over already, there is no burst, because the limit may not have saved
-// anything up since then. now may be earlier than the present time, if nothing was sent
-// in between.
+// Resume returns a Controller that continues from l at the end of the pause. If the pause
+// is already over, there is no burst, because the limit may not have saved anything up
+// since then. now may be earlier than the present time, if nothing was sent in between.
 func Resume(now time.Duration, l Learned, pause time.Duration) *Controller {
 	c := &Controller{
 		Constants: Standard,

@@ -16,7 +16,7 @@ type statement struct {
 	burst         float64 // the burst that was learned before the statement replaced it
 	changes       int     // number of times that the service has stated a different limit
 
-	// windowed means that all requests of a window are sent at once, and no others until
+	// windowed means that all requests in a window are sent at once, and no others before
 	// the next window.
 	windowed bool
 	opened   time.Duration // when the current window began
@@ -44,8 +44,9 @@ const (
 
 func (s *statement) rate() float64 { return s.requests / s.per }
 
-// Stated sets the limit that the service stated with a refusal. Call Stated after the
-// call to Refused or New for that refusal.
+// Stated sets the limit that the service stated with a refusal. It ignores implausible
+// limits, and all new ones after mostChanges different ones. Call Stated after the call
+// to Refused or New for that refusal.
 func (c *Controller) Stated(requests int, per time.Duration) {
 	if requests <= 0 || per <= 0 {
 		return
@@ -62,12 +63,12 @@ func (c *Controller) Stated(requests int, per time.Duration) {
 	c.statement = statement{requests: n, per: t, changes: s.changes + 1}
 }
 
-// Windowed reports whether the requests of a stated window are sent at once.
+// Windowed reports whether all requests in a stated window are sent at once.
 func (c *Controller) Windowed() bool { return c.statement.windowed }
 
 // Kept reports that callers waited until the given time because the service stated the
-// end of its window. The wait counts like a Retry-After. Kept does nothing if the next
-// epoch has already begun.
+// end of its window. The wait counts like a Retry-After, unless the service asked for a
+// longer one. Kept does nothing if the next epoch has already begun.
 func (c *Controller) Kept(until time.Duration) {
 	if asked := seconds(until - c.closed); !c.open && asked > max(c.asked, c.OwnPause) {
 		c.asked = asked
@@ -214,7 +215,7 @@ func (c *Controller) windowOf(ahead float64) time.Duration {
 	return later(opened, duration(windows*s.per))
 }
 
-// fill makes the requests of a window available.
+// fill makes a window's requests available.
 func (c *Controller) fill() {
 	c.credit = c.burst
 	c.granted = max(c.granted, int(c.burst))
