@@ -70,7 +70,7 @@ type account struct {
 	wakeAt     time.Duration
 	rng        *rand.Rand
 	throttled  time.Duration // when the latest pause began
-	seen       int64         // number of accepted requests and tickets at the latest sweep
+	seen       int64         // accepted plus ticket at the latest sweep
 	stated     Limit         // the latest stated limit that the controller did not ignore
 	hold       hold          // keeps requests back until the window ends, if the service stated when it does
 }

@@ -198,7 +198,7 @@ func TestWindowNeverShrinksBelowItsStart(t *testing.T) {
 	assert.Zero(t, a.waiting())
 }
 
-func TestHistoryKeepsFewerMarksOfOlderRequests(t *testing.T) {
+func TestHistoryKeepsFewerMarksForOlderRequests(t *testing.T) {
 	const ms = time.Millisecond
 	for name, tt := range map[string]struct {
 		answers int64

@@ -37,7 +37,8 @@ func inner() bool {
 		if again < 0 || !strings.HasSuffix(name(pc), roundTrip) {
 			continue
 		}
-		// A Transport directly below another one is not a token source.
+		// A token source calls an http.Client, unlike a Transport directly below another
+		// one.
 		return slices.ContainsFunc(pcs[i+1:][:again], func(pc uintptr) bool { return strings.HasPrefix(name(pc), client) })
 	}
 	return false

@@ -31,7 +31,7 @@ type report struct {
 	Got       []uint64      `json:"g,omitempty"` // turns that have arrived at the sender
 	Stamp     time.Duration `json:"s,omitempty"` // the time of the report, by the sender's clock, if the sender wants a reply
 	Flying    []uint64      `json:"l,omitempty"` // all turns that the sender holds; only set with Stamp
-	Seen      uint64        `json:"e,omitempty"` // the highest Last that has arrived; only set with Stamp
+	Seen      uint64        `json:"e,omitempty"` // the highest turns.Last that has arrived; only set with Stamp
 	Accepted  []uint64      `json:"a,omitempty"` // turns of requests that were accepted
 	Unsent    []uint64      `json:"u,omitempty"` // turns that were not used
 	Unknown   []uint64      `json:"y,omitempty"` // turns of requests whose outcome says nothing about the limit

@@ -28,10 +28,10 @@ import (
 // one account would break up the whole fleet. If s is in the future, the server's clock
 // was set back, or another server, whose clock is behind, has taken over. The first
 // reader then shifts the times by the difference, as if no time had passed. Without this
-// shift, a pause that is over and the lease of a dead leader would be in force again for
-// as long as the clock was set back. A clock that is set ahead ends pauses and leases
-// early. The leader restores the pause and the lease when it renews the lease, so the
-// only loss is the pause of an account without a leader.
+// shift, a pause that is over and a dead leader's lease would be in force again for as
+// long as the clock was set back. A clock that is set ahead ends pauses and leases early.
+// The leader restores the pause and the lease when it renews the lease, so the only loss
+// is the pause of an account without a leader.
 //
 // The hash outlives both its latest write and every pause by the time in ARGV[1].
 // countScript removes the fields of accounts that are no longer used.

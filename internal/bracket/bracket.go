@@ -107,8 +107,8 @@ type Controller struct {
 
 	pace   float64 // requests per second
 	lo, hi float64 // the bracket
-	burst  float64 // number of requests that the limit has accepted at once
-	burst0 float64 // initial value of burst, before anything was learned
+	burst  float64 // number of requests that the limit is expected to accept at once
+	burst0 float64 // number of requests that the limit can save up, as an estimate
 	trip   float64 // round trip in seconds, smoothed
 	heard  bool    // whether trip is known, at least as an estimate
 	timed  bool    // whether trip was measured rather than estimated
@@ -205,7 +205,7 @@ func (c *Controller) Paused() time.Duration { return c.pause }
 // Probes returns how many pauses have begun since a request was last accepted.
 func (c *Controller) Probes() int { return c.probes }
 
-// Probing reports whether nothing has been sent since the latest pause.
+// Probing reports whether nothing has been sent since the latest pause began.
 func (c *Controller) Probing() bool { return !c.open || c.sent == 0 }
 
 // Pace returns the number of requests sent per second while requests wait.

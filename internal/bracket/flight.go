@@ -17,8 +17,8 @@ type flight struct {
 	extra   int           // how many requests beyond the cap may be in flight, as a trial
 	step    int           // initial value of extra in the latest trial
 	pace    float64       // the pace before the cap was set
-	strikes int           // number of consecutive refusals of requests that were sent within the cap
-	since   time.Duration // when the cap was last tested or changed
+	strikes int           // number of recent refusals of requests that were sent within the cap
+	since   time.Duration // when the cap was set or last explained a refusal
 	hold    float64       // units to wait before the next test
 
 	dropped time.Duration // when a cap was last found to be wrong
@@ -26,7 +26,7 @@ type flight struct {
 
 	first    bool // whether suspect comes from the first burst
 	accepted int  // maximum number in flight when an accepted request of this epoch was sent
-	suspect  int  // number in flight when the latest refused request was sent; 0 if a request with as many was accepted
+	suspect  int  // number in flight when the latest refused request was sent; 0: the number is not suspected to be the cause
 }
 
 const (

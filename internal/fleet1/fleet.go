@@ -42,7 +42,7 @@ func Resume(now time.Duration, l Learned, pause time.Duration) *Controller {
 // A Pacer decides when the requests of one account are sent, as a [Controller] does. Its
 // methods are called under the account's lock, and all of an account's times are measured
 // from the same origin. The backlog is the number of waiting requests. In Sent, the
-// backlog includes the requests that, since the previous Sent, were canceled or were
+// backlog also includes the requests that, since the previous Sent, were canceled or were
 // refused because of their deadlines.
 type Pacer interface {
 	Next(now time.Duration, backlog int) time.Duration
