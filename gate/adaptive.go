@@ -20,9 +20,9 @@ import (
 // that use the same accounts, and it forgets unused keys.
 //
 // A request that cannot get a response before its context's deadline fails without being
-// sent, as soon as the gate can tell. If a RoundTripper below the Transport sends a
-// request of its own with an http.Client while it handles a caller's request (to get a
-// token, for example), its own request gets the next turn.
+// sent, as soon as the gate can tell. While a RoundTripper below the Transport handles a
+// request, it may send another one with an http.Client, for example to get a token. That
+// request gets the next turn.
 type Adaptive struct {
 	// StartWindow limits how many requests of a key are in flight before the limit is
 	// known. The window grows by up to half with each round trip and never shrinks. Zero

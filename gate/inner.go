@@ -25,7 +25,7 @@ const (
 
 // inner reports whether Wait is called from within an attempt that was already admitted.
 // A RoundTripper cannot pass this information on, and token sources use contexts of their
-// own, so inner inspects the goroutine's stack: in an inner request, the same call in a
+// own, so inner inspects the goroutine's stack. In an inner request, the same call in a
 // Transport appears twice. The check takes less than a microsecond and is made only for
 // requests that the gate does not admit at once.
 func inner() bool {

@@ -81,7 +81,7 @@ func TestLeaderThatIsTooFarAwayPassesTheLeadOnToANearerProcess(t *testing.T) {
 }
 
 // A turn travels from the leader to the server and then to the process, so a process that
-// is too far away from the server to lead can still follow a leader that is near.
+// is too far away to lead can still follow a leader near the server.
 func TestProcessThatIsFarAwayFollowsANearLeader(t *testing.T) {
 	for _, far := range []time.Duration{550, 700} {
 		t.Run(fmt.Sprint(int(far), " ms"), func(t *testing.T) {

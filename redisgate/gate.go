@@ -15,7 +15,7 @@
 // other processes report to the leader how many requests they have waiting, and the
 // leader hands out turns to them, by priority and then in rotation. A turn is permission
 // to send one request. The fleet as a whole therefore keeps the promises that
-// gate.Adaptive makes to a single process: no request is sent while a Retry-After is in
+// gate.Adaptive makes to a single process. No request is sent while a Retry-After is in
 // force, a single request probes an unknown limit, and the fleet sends at the pace of one
 // client.
 //
@@ -24,7 +24,7 @@
 // would sometimes send at the same moment, and would be throttled even at half the pace.
 //
 // Calls do not fail when the server fails. If a process has waiting requests and gets no
-// reply for 400 ms (longer if the server is far away), the process continues alone: it
+// reply for 400 ms (longer if the server is far away), the process continues alone. It
 // decides by itself when its requests are sent, and rejoins the fleet once replies arrive
 // again. A process that is alone keeps to its share of the pace that the fleet had found.
 // If the fleet had not found a pace, the process behaves like a new gate.Adaptive. A
@@ -71,8 +71,8 @@ type Options struct {
 
 	// Logger receives one warning when this process loses the fleet, and one line when
 	// the process has rejoined it. If the process loses the fleet again within 10 s, it
-	// waits longer each time before it rejoins, so that a flapping connection ends up
-	// logging at most two lines a minute. Nil means slog.Default().
+	// waits longer each time before it rejoins, so a flapping connection soon logs at
+	// most two lines a minute. Nil means slog.Default().
 	Logger *slog.Logger
 }
 
@@ -81,7 +81,7 @@ type Options struct {
 //
 // The server never sees the keys of accounts, only hashes of the keys (HMACs keyed with
 // the namespace). A hash hides a long random key, such as a token, but not a key that can
-// be guessed, such as a user name: anyone who has access to the server and guesses the
+// be guessed, such as a user name. Anyone who has access to the server and guesses the
 // key can tell whether it is in use.
 type Gate struct {
 	local      *gate.Adaptive

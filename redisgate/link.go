@@ -368,9 +368,9 @@ func (l *link) Silence() time.Duration {
 }
 
 // Earliest returns the time before which a request cannot be sent if ahead other requests
-// have to be sent first. The result is the later of two times: the end of the pause, and
-// the earliest time at which enough turns for the requests ahead can have arrived, given
-// that other processes also wait for turns.
+// have to be sent first. It is the later of two times: the end of the pause, and the
+// earliest time at which enough turns for the requests ahead can have arrived. Other
+// processes also get some of the turns.
 func (l *link) Earliest(now time.Duration, ahead int) time.Duration {
 	switch {
 	case l.solo != nil:

@@ -281,10 +281,10 @@ func (c *Controller) Next(now time.Duration, backlog int) time.Duration {
 	return c.next
 }
 
-// NextInner is like Next for a request that is sent while another one, which has used its
-// turn, waits for its result and is not on its way to the service. Such a request waits
-// for a pause and, if the pace or a window decides, for its turn, but never for
-// responses, because they may be waiting for it.
+// NextInner is like Next for an inner request. Another request waits for its result, and
+// has used a turn but is not yet on its way to the service. An inner request waits for a
+// pause and, if the pace or a window decides, for its turn, but never for responses,
+// because they may be waiting for it.
 func (c *Controller) NextInner(now time.Duration, backlog int) time.Duration {
 	if now < c.pause {
 		return c.pause

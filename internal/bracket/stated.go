@@ -241,9 +241,9 @@ func (c *Controller) untilWindow(now time.Duration, own float64) float64 {
 	return min(max(own, min(left/4, 4*c.OwnMost)), left)
 }
 
-// tested reports whether the statement allows the pace to be raised. A firm statement
-// allows a raise only after callers have waited for a long time, because the limit may
-// have become higher: firmHold, or Hold units if no refusal has confirmed the statement.
+// tested reports whether the statement allows the pace to be raised. If the statement is
+// firm, a raise is allowed only after callers have waited for firmHold, or for Hold units
+// if no refusal has confirmed the statement. The limit may have become higher by then.
 func (c *Controller) tested() bool {
 	s := &c.statement
 	if s.belief != firm {
