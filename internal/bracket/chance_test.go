@@ -20,10 +20,10 @@ func TestBestPaceIsTriedAgainIfALowOneIsRefusedAsOften(t *testing.T) {
 	for range leastPatient - 1 {
 		assert.Equal(t, 2.0, judged(c, 4, 100))
 	}
-	assert.Equal(t, 20.0, judged(c, 4, 100), "four refusals at a low pace should be enough")
+	assert.Equal(t, 20.0, judged(c, 4, 100), "the best pace should be tried again after four refusals at a low pace")
 	assert.Equal(t, 20.0, judged(c, 20, 100), "a refusal should not lower the pace, because it may be random")
 	assert.Equal(t, 25.0, judged(c, 20, 200), "the pace should rise as long as sending takes longer than the silence")
-	assert.Equal(t, 20.0, judged(c, 25, 10), "one short epoch proves nothing")
+	assert.Equal(t, 20.0, judged(c, 25, 10), "one short epoch should not lower the pace below the best one")
 }
 
 func TestBestPaceIsAbandonedIfItIsRefusedMoreOften(t *testing.T) {

@@ -131,7 +131,7 @@ func TestCapReplacesThePace(t *testing.T) {
 	c.next = time.Hour
 	before := c.tally
 	for range 2 {
-		require.Equal(t, 100*sec, c.Next(100*sec, 9), "the pace should not matter")
+		require.Equal(t, 100*sec, c.Next(100*sec, 9), "the request should be sent although its paced turn is an hour away")
 		s := c.Sent(100*sec, 9)
 		assert.Equal(t, c.flight.flying, s.flying)
 	}
@@ -209,7 +209,7 @@ func TestEachCapThatTurnsOutWrongIsDoubtedForLonger(t *testing.T) {
 	}
 	c.flight.sure = true
 	c.dropCap()
-	assert.Equal(t, lasting, c.flight.doubt, "a limit that existed may come back")
+	assert.Equal(t, lasting, c.flight.doubt, "a limit that existed may come back, so the doubt should be short")
 }
 
 func TestTrialsBeyondACapBecomeRarerButNotRarerThanProbes(t *testing.T) {
@@ -258,7 +258,7 @@ func TestCapIsLoweredOnTheFirstRefusalWithinItAndDroppedOnTheSecond(t *testing.T
 	c = capped(true, 20)
 	require.True(t, c.capRefused(100*sec, with(14)))
 	c = capped(true, 20)
-	require.True(t, c.capRefused(100*sec, with(13)), "one refusal far below the cap may be a fault")
+	require.True(t, c.capRefused(100*sec, with(13)), "one refusal far below the cap should not disprove it, because it may be a fault")
 	assert.Equal(t, []int{20, 1}, []int{c.flight.cap, c.flight.strikes})
 	require.True(t, c.capRefused(111*sec, with(13)), "a refusal after more than ten units should count as the first one")
 	assert.Equal(t, 1, c.flight.strikes)
@@ -326,7 +326,7 @@ func TestPaceThatResultsFromACapIsRememberedIfItLasted(t *testing.T) {
 	}
 }
 
-// When the number in flight explains a refusal, no rate may have been proven yet.
+// The number in flight may explain a refusal before any rate has been proven.
 func TestRefusalExplainedByTheNumberInFlightDoesNotAffectAStatement(t *testing.T) {
 	c := capped(true, 20)
 	c.accepted, c.proven = 1, nil
