@@ -131,7 +131,7 @@ func TestCapReplacesThePace(t *testing.T) {
 	c.next = time.Hour
 	before := c.tally
 	for range 2 {
-		require.Equal(t, 100*sec, c.Next(100*sec, 9), "the request should be sent although its paced turn is an hour away")
+		require.Equal(t, 100*sec, c.Next(100*sec, 9), "the request should be sent although its paced turn is far away")
 		s := c.Sent(100*sec, 9)
 		assert.Equal(t, c.flight.flying, s.flying)
 	}
