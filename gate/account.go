@@ -16,13 +16,13 @@ import (
 const (
 	maxJitter    = 250 * time.Millisecond // the largest random delay that is added to a pause
 	longestPause = 24 * time.Hour         // upper bound of a pause; a longer Retry-After is assumed to be a mistake
-	longAnswer   = 2 * time.Second        // time without a response after which the window grows anyway
+	longAnswer   = 2 * time.Second        // time without a response after which the window grows nevertheless
 	shortAnswer  = 50 * time.Millisecond  // lower bound of the estimate that gaveUp doubles
 	trickle      = 200 * time.Millisecond // shortest time over which StartWindow requests are not a burst
 
 	// The history covers more than a minute at any rate up to 10,000 requests per second.
 	ring       = 16 // marks per level
-	levels     = 4  // each level keeps every 16th mark of the level before
+	levels     = 4  // each level keeps every 16th mark of the previous level
 	marksEvery = 16 // accepted requests per mark on the first level
 )
 
@@ -31,8 +31,8 @@ var errForgotten = errors.New("account was forgotten")
 // An account holds what the gate knows about one key.
 //
 // An account is open as long as no request has been throttled and no request is waiting.
-// A request to an open account touches only three counters. If an account is not open,
-// window is not positive, and everything happens under the lock.
+// A request to an open account updates three atomic counters and takes no lock. If an
+// account is not open, window is not positive, and Wait and Observe take the lock.
 //
 // No wake-up can be lost, because a waiter makes window negative before it reads flying,
 // and a response decrements flying before it reads window.
@@ -58,21 +58,21 @@ type account struct {
 	inner      queue         // inner requests, which are sent before all others
 	given      time.Duration // how long recent requests that got no response had waited for one
 	givenAt    time.Duration // when given was last increased
-	answeredAt time.Duration // when the latest request that got a response was sent
+	answeredAt time.Duration // when the latest accepted request that had to wait was sent
 	sentAt     time.Duration // when a turn was last used
 	turned     int           // number of requests canceled or refused as too late since a turn was last used
 	far        int           // how many of these were refused because the next turn is far away
 	came       int           // number of requests with a deadline that arrived since turnAway last checked all waiters
 	spare      float64       // number of requests that may be sent although the window is full
 	spareAt    time.Duration // when spare was computed
-	heard      time.Duration // when the latest response arrived or the latest request was sent
+	heard      time.Duration // time from which longAnswer is counted
 	wake       *time.Timer
 	wakeAt     time.Duration
 	rng        *rand.Rand
 	throttled  time.Duration // when the latest pause began
-	seen       int64         // value of accepted at the latest sweep
-	stated     Limit         // the limit in the latest 429 that stated one
-	hold       hold          // keeps requests back until the window ends, if the service stated when that is
+	seen       int64         // accepted plus ticket at the latest sweep
+	stated     Limit         // the latest stated limit that the controller did not ignore
+	hold       hold          // keeps requests back until the window ends, if the service stated when it does
 }
 
 // A sent is an admitted request whose outcome is not known yet.
@@ -154,7 +154,7 @@ func (a *account) wait(ctx context.Context, r Request) (Ticket, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	select {
-	case err := <-w.ready: // the request was admitted in the meantime, so its turn goes to another one
+	case err := <-w.ready: // already admitted or refused; if admitted, its turn goes to another request
 		if err == nil {
 			a.unsend(w.ticket)
 		}
@@ -255,7 +255,7 @@ func (a *account) observe(t Ticket, o Outcome) {
 	now := a.now()
 	s, known := a.tickets[t]
 	if t != 0 && !known {
-		return // the ticket was already observed, or was never issued
+		return // the ticket's outcome was already observed, or the ticket was never issued
 	}
 	defer a.dispatch()
 	if o.Result == NotSent {
@@ -384,9 +384,9 @@ func (a *account) dispatch() {
 		} else {
 			w, turn = a.lanes.pop(a.pacer.Probing())
 		}
-		// A waiter that is too late gives up its turn to the next waiter. If it is the
-		// only waiter, it is sent anyway now and then, because responses may have become
-		// faster.
+		// A waiter that is too late gives up its turn to the next waiter. The only
+		// waiter, however, is sometimes sent even if it is too late, because responses
+		// may have become faster.
 		if w.limited && w.deadline-now < a.answered() && (a.waiting() > 0 || !a.tries(w, now)) {
 			a.turned++
 			w.ready <- &Error{Err: ErrDeadline}
@@ -402,7 +402,8 @@ func (a *account) dispatch() {
 	}
 }
 
-// rank tells the pacer how many requests of each priority wait, if it has to know.
+// rank tells the pacer how many requests of each priority wait, if the pacer needs to
+// know.
 func (a *account) rank() {
 	if p, ok := a.pacer.(fleet1.Ranking); ok {
 		var waiting fleet1.Lanes
@@ -413,7 +414,7 @@ func (a *account) rank() {
 	}
 }
 
-// dispatchWindow is dispatch for an account that was never throttled.
+// dispatchWindow is dispatch for an account that has never been throttled.
 func (a *account) dispatchWindow(now time.Duration) {
 	for a.waiting() > 0 {
 		for ; a.waiting() > 0 && 2*a.flying.Load() < a.slow; a.heard = now {
@@ -466,7 +467,8 @@ func (a *account) adopt(p fleet1.Pacer) {
 	a.pacer = p
 }
 
-// visit lets the fleet replace the account's pacer.
+// visit lets the fleet replace the account's pacer. It returns false if the account was
+// forgotten.
 func (a *account) visit(v fleet1.Visitor) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -17,8 +17,8 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// These tests inspect the fields of an account, because what an account has learned
-// becomes visible outside the package only much later.
+// These tests inspect an account's fields, because what an account has learned becomes
+// visible outside the package only much later.
 
 var (
 	plain    = Request{Key: "k"}
@@ -198,7 +198,7 @@ func TestWindowNeverShrinksBelowItsStart(t *testing.T) {
 	assert.Zero(t, a.waiting())
 }
 
-func TestHistoryHoldsTheTimeOfEverySixteenthAcceptedRequest(t *testing.T) {
+func TestHistoryKeepsFewerMarksForOlderRequests(t *testing.T) {
 	const ms = time.Millisecond
 	for name, tt := range map[string]struct {
 		answers int64

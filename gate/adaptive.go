@@ -11,21 +11,21 @@ import (
 )
 
 // Adaptive is a [Gate] that makes all callers of an account in this process behave like
-// one polite client. It learns the limit of the account from the responses. After the
-// first 429, all requests of the account pause until Retry-After has elapsed. They are
-// then sent one at a time, in the order of arrival, at a pace that the service accepts.
+// one polite client. It learns the account's limit from the responses. After the first
+// 429, all requests of the account pause until Retry-After has elapsed. They are then
+// sent in order of priority and arrival, at a pace that the service accepts.
 //
 // The zero value is ready to use. An Adaptive is safe for concurrent use; do not copy or
 // change it after first use. It can serve any number of keys and any number of Transports
 // that use the same accounts, and it forgets unused keys.
 //
-// A request that cannot be sent before the deadline of its context fails at once, without
-// being sent. If a RoundTripper below the Transport sends a request of its own with an
-// http.Client while it handles a caller's request (to get a token, for example), its own
+// A request that cannot get a response before its context's deadline fails without being
+// sent, as soon as the gate can tell. While a RoundTripper below the Transport handles a
+// request, it may send another one with an http.Client, for example to get a token. That
 // request gets the next turn.
 type Adaptive struct {
 	// StartWindow limits how many requests of a key are in flight before the limit is
-	// known. The window grows by half with each round trip and never shrinks. Zero
+	// known. The window grows by up to half with each round trip and never shrinks. Zero
 	// means 64; negative means unlimited.
 	StartWindow int
 
@@ -57,7 +57,7 @@ func (g *Adaptive) Wait(ctx context.Context, r Request) (Ticket, error) {
 func (g *Adaptive) Observe(r Request, t Ticket, o Outcome) {
 	v, ok := g.accounts.Load(r.Key)
 	if !ok {
-		return // Wait was never called for this key
+		return // the key is unknown, or was forgotten
 	}
 	a := v.(*account)
 	if t == 0 && o.Result != Throttled && o.Result != NotSent {
@@ -106,7 +106,7 @@ func (g *Adaptive) All() iter.Seq2[string, Stats] {
 
 // Join is for package redisgate only; its types are internal and change without notice.
 // It makes the gate, which must not be in use yet, a member of a fleet. The fleet calls
-// visit to inspect the account of a key; visit reports whether that account exists.
+// visit to inspect a key's account; visit reports whether the account exists.
 func (g *Adaptive) Join(f fleet1.Fleet) (visit func(key string, v fleet1.Visitor) bool) {
 	g.fleet = f
 	return func(key string, v fleet1.Visitor) bool {

@@ -26,7 +26,7 @@ type bucket struct {
 }
 
 // call sends a request through g, and retries it when it is throttled. It returns an
-// error if no response arrives in time.
+// error if the gate refuses the request or the context ends.
 func (b *bucket) call(ctx context.Context, g gate.Gate, trip time.Duration) error {
 	r := gate.Request{Key: "k"}
 	for ; ; r.Resend++ {
@@ -58,7 +58,7 @@ func (b *bucket) call(ctx context.Context, g gate.Gate, trip time.Duration) erro
 	}
 }
 
-// learn makes the gate learn the limit of the service.
+// learn makes the gate learn the service's limit.
 func (b *bucket) learn(t *testing.T, g gate.Gate, trip time.Duration) {
 	var wg sync.WaitGroup
 	for range int(40 * b.rate) {
@@ -202,7 +202,7 @@ func TestCallersWithLittleMoreTimeThanARoundTripAreServed(t *testing.T) {
 		{"round trip 0.3 s, timeout 0.32 s", 2, 300 * time.Millisecond, 300 * time.Millisecond, 320 * time.Millisecond, 130 * time.Millisecond, 0.75},
 		{"responses become slower", 15, 20 * time.Millisecond, 400 * time.Millisecond, 600 * time.Millisecond, 20 * time.Millisecond, 0.75},
 		{"responses become faster", 15, 400 * time.Millisecond, 20 * time.Millisecond, 600 * time.Millisecond, 20 * time.Millisecond, 0.75},
-		{"at first, every response comes after the timeout", 15, time.Second, 20 * time.Millisecond, 600 * time.Millisecond, 20 * time.Millisecond, 0.75},
+		{"at first, every response arrives after the timeout", 15, time.Second, 20 * time.Millisecond, 600 * time.Millisecond, 20 * time.Millisecond, 0.75},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

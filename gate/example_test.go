@@ -22,7 +22,7 @@ func Example() {
 		if err != nil {
 			return err // nothing was sent
 		}
-		// Send the request here. In this example the service answers 429, with
+		// Send the request here. In this example, the service returns a 429 with
 		// "Retry-After: 60".
 		shared.Observe(r, ticket, gate.Outcome{Result: gate.Throttled, RetryAfter: time.Minute})
 		return errors.New("throttled")
@@ -73,7 +73,7 @@ func (p *pauser) Observe(r gate.Request, _ gate.Ticket, o gate.Outcome) {
 	}
 }
 
-// The pauser obeys the contract of Gate; package gatetest checks that.
+// The pauser obeys Gate's contract; package gatetest checks that.
 func ExampleGate() {
 	var own gate.Gate = &pauser{until: make(map[string]time.Time)}
 	ctx := context.Background()
@@ -263,7 +263,7 @@ func ExampleAdaptive_Wait() {
 	// Output: true
 }
 
-// Call Observe for each Wait that returned nil, even if the request failed.
+// Call Observe for each Wait that returned a nil error, even if the request failed.
 func ExampleAdaptive_Observe() {
 	shared := new(gate.Adaptive)
 	call := func(send func() error) error {
@@ -295,7 +295,7 @@ func ExampleLimit() {
 	// Output: 200 per 5m0s (user) new in 42s
 }
 
-// A person opens a page while a batch job uses up the limit of the account. The person's
+// A person opens a page while a batch job uses up the account's limit. The person's
 // request is sent first.
 func ExampleWithPriority() {
 	client := &http.Client{Transport: &iamhttp.Transport{Gate: new(gate.Adaptive)}}

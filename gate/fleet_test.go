@@ -227,7 +227,7 @@ func TestFleetNoticeReachesAnAccountThatIsBeingCreated(t *testing.T) {
 	assert.Equal(t, fleet1.Pacer(p), a.pacer)
 }
 
-func TestRequestsForAnAccountThatIsBeingCreatedObeyThePacerOfTheFleet(t *testing.T) {
+func TestRequestsForAnAccountThatIsBeingCreatedObeyTheFleetsPacer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(Adaptive)
 		f := &others{known: closed()}

@@ -1,9 +1,9 @@
 // Package gate decides when the requests of one account may be sent.
 //
 // A rate limit belongs to an account, not to a single call. Once the service returns 429,
-// every caller of that account has to wait, and the callers then have to resume one at a
-// time. A gate coordinates them: an iamhttp.Transport asks its gate before each attempt
-// and reports the outcome to the gate afterwards.
+// every caller of that account has to wait, and then they must not all resume at once. A
+// gate coordinates them: an iamhttp.Transport asks its gate before each attempt and
+// reports the outcome to it after the attempt.
 //
 //	shared := new(gate.Adaptive) // one for all clients of the process
 //	client := &http.Client{Transport: &iamhttp.Transport{Gate: shared}}
@@ -24,9 +24,9 @@ import (
 // A Gate decides when requests may be sent. It must be safe for concurrent use. Requests
 // with the same key share the limit of one account, and keys do not affect each other.
 //
-// After a 429, a Transport with a gate does not wait on its own, except if the call has
-// no deadline and has used up half of its attempts. It reports the 429 to the gate and
-// calls Wait again, so the gate has to hold the request back.
+// After a 429, a Transport with a gate does not wait on its own, except if only the
+// number of attempts limits the call and half of them are used up. It reports the 429 to
+// the gate and calls Wait again, so the gate has to hold the request back.
 type Gate interface {
 	// Wait blocks until the request may be sent and then returns a nil error; the caller
 	// must send the request at once. A non-nil error means that the request must not be
@@ -36,8 +36,8 @@ type Gate interface {
 
 	// Observe reports the outcome of a request that Wait admitted. r is the Request that
 	// was passed to Wait, and t is the Ticket that Wait returned. Observe is called
-	// exactly once for each call to Wait that returned nil, even if the request was not
-	// sent after all. It must not block.
+	// exactly once for each call to Wait that returned a nil error, even if the request
+	// was not sent after all. It must not block.
 	//
 	// After a Throttled outcome, no request with that key may be sent until RetryAfter
 	// has elapsed or, if RetryAfter is zero, for a time that the gate chooses. If several
@@ -129,8 +129,8 @@ func (r Result) String() string {
 // The reasons that [Adaptive] gives in the Err field of an [Error]. Test for them with
 // errors.Is.
 var (
-	// ErrDeadline means that the request cannot be sent before the deadline of its
-	// context.
+	// ErrDeadline means that the request cannot be sent in time to get a response before
+	// its context's deadline.
 	ErrDeadline = errors.New("request cannot be sent before its deadline")
 
 	// ErrPaused means that the current pause is longer than the request's MaxWait.
@@ -138,14 +138,16 @@ var (
 )
 
 // An Error is the error with which a [Gate] refuses to admit a request. The Transport
-// returns it inside an iamhttp.NotSentError or, if an earlier attempt got a response, as
-// the Cause of an iamhttp.StatusError.
+// returns it inside an iamhttp.NotSentError or, if an earlier attempt was sent, together
+// with that attempt's error: as the Cause of an iamhttp.StatusError if there was a
+// response.
 type Error struct {
-	RetryAfter time.Duration // time until a request with that key may be sent; 0: unknown
+	RetryAfter time.Duration // time until a request with the same key may be sent; 0: unknown
 	Err        error         // ErrDeadline, ErrPaused, or the gate's own error
 }
 
-// Error returns the reason and, if RetryAfter is set, the earliest time to try again.
+// Error returns the reason and, if RetryAfter is set, how long to wait before trying
+// again.
 func (e *Error) Error() string {
 	text := "request refused"
 	if e.Err != nil {

@@ -38,7 +38,7 @@ func TestResultIsPrintedInWords(t *testing.T) {
 	assert.Equal(t, gate.Unknown, gate.Outcome{}.Result, "the zero value should be Unknown")
 }
 
-func TestErrorTextHasTheReasonAndTheEarliestTime(t *testing.T) {
+func TestErrorTextContainsTheReasonAndTheWait(t *testing.T) {
 	for want, e := range map[string]*gate.Error{
 		"request cannot be sent before its deadline; earliest in 5s": {RetryAfter: 5 * time.Second, Err: gate.ErrDeadline},
 		"pause is longer than MaxWait; earliest in 1h0m0s":           {RetryAfter: time.Hour, Err: gate.ErrPaused},

@@ -13,8 +13,8 @@ import (
 // example when a RoundTripper below the Transport gets a token through the same client.
 // That attempt has used a turn but is not sent until the token arrives, like every other
 // attempt that needs the token. In the queue, the inner request would be behind callers
-// that wait for it, so it gets the next turn. In a fleet, whose leader does not know about
-// it, it waits only for pauses.
+// that wait for it, so it gets the next turn. In a fleet, it waits only for pauses,
+// because the leader does not know about it.
 
 // roundTrip is the suffix of the function name of a Transport's RoundTrip, and client is
 // the prefix of the function names of an http.Client's methods.
@@ -25,7 +25,7 @@ const (
 
 // inner reports whether Wait is called from within an attempt that was already admitted.
 // A RoundTripper cannot pass this information on, and token sources use contexts of their
-// own, so inner inspects the goroutine's stack: in an inner request, the same call in a
+// own, so inner inspects the goroutine's stack. In an inner request, the same call in a
 // Transport appears twice. The check takes less than a microsecond and is made only for
 // requests that the gate does not admit at once.
 func inner() bool {
@@ -37,7 +37,8 @@ func inner() bool {
 		if again < 0 || !strings.HasSuffix(name(pc), roundTrip) {
 			continue
 		}
-		// A Transport directly below another one is not a token source.
+		// A token source calls an http.Client, unlike a Transport directly below another
+		// one.
 		return slices.ContainsFunc(pcs[i+1:][:again], func(pc uintptr) bool { return strings.HasPrefix(name(pc), client) })
 	}
 	return false

@@ -43,7 +43,8 @@ func KeyByHostAndMethod(r *http.Request) string {
 }
 
 // The keys for writes are cached, so that requests do not allocate them. The cache holds
-// the keys of mostWrites hosts; for any other host, each request allocates its key.
+// the keys of at most mostWrites hosts; for any other host, each request allocates its
+// key.
 var (
 	writes      sync.Map
 	writesKnown atomic.Int64

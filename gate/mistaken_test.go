@@ -51,10 +51,10 @@ func TestRateLimitIsFoundAlthoughItLooksLikeSomethingElse(t *testing.T) {
 		bucket  *slowBucket
 		workers int
 		polls   int  // further workers, whose requests take a minute
-		usedUp  bool // someone else used the limit up just before the first request
+		usedUp  bool // whether someone else used up the limit just before the first request
 	}{
-		"responses take longer than Retry-After":       {&slowBucket{rate: 50, depth: 50, trip: 3 * second}, 300, 0, false},
-		"responses take longer, few at a time":         {&slowBucket{rate: 2, depth: 5, trip: 5 * second}, 50, 0, false},
+		"responses take longer than Retry-After":      {&slowBucket{rate: 50, depth: 50, trip: 3 * second}, 300, 0, false},
+		"responses take longer, and the limit is low": {&slowBucket{rate: 2, depth: 5, trip: 5 * second}, 50, 0, false},
 		"two long polls":                               {&slowBucket{rate: 20, depth: 20, trip: second / 10}, 50, 2, false},
 		"twenty long polls":                            {&slowBucket{rate: 20, depth: 20, trip: second / 10}, 50, 20, false},
 		"the first request is throttled":               {&slowBucket{rate: 100, depth: 20, trip: second / 50}, 50, 0, true},

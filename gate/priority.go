@@ -19,8 +19,8 @@ type priorityKey struct{}
 
 // WithPriority returns a copy of ctx whose requests have priority p when they wait in an
 // [Adaptive] or a redisgate.Gate. Use it with http.NewRequestWithContext, for example to
-// keep a person from waiting behind a batch job. A priority has no effect while
-// no request waits.
+// keep a person from waiting behind a batch job. A priority has no effect while no
+// request waits.
 func WithPriority(ctx context.Context, p Priority) context.Context {
 	return context.WithValue(ctx, priorityKey{}, p)
 }

@@ -53,11 +53,12 @@ func (q *queue) remove(w *waiter) {
 type lane struct {
 	retries queue // sent before firsts, because a retry has already waited once
 	firsts  queue
-	passed  int // number of turns given to other lanes since this lane last had a turn
+	passed  int // number of turns given to other lanes since this lane last had a turn or was empty
 }
 
-// mostPassed is the maximum number of consecutive turns that go to other lanes while a
-// lane has waiters. Each lane thus gets at least a tenth of the turns, and none starves.
+// mostPassed is the number of consecutive turns that go to other lanes before a lane with
+// waiters gets the next turn. Each lane thus gets at least a tenth of the turns, and none
+// starves.
 const mostPassed = 9
 
 // lateResend is the resend count at which a request starts to let others go first after a
@@ -91,7 +92,7 @@ func (ls *lanes) push(w *waiter, p Priority) {
 
 // pop removes and returns the waiter whose turn it is, and the index of its lane. There
 // must be a waiter. The first request after a pause is the likeliest to be throttled
-// again, so a request that has been throttled often lets another one in its lane go
+// again, so a request that has been throttled often lets a first attempt in its lane go
 // first. probing is true if nothing has been sent since the pause.
 func (ls *lanes) pop(probing bool) (w *waiter, turn int) {
 	turn = ls.next(func(i int) bool { return ls[i].waiting() > 0 })

@@ -40,7 +40,8 @@ func (w *waiter) outlasted(pause time.Duration) bool {
 func jitter(pause time.Duration) time.Duration { return min(pause/20, maxJitter) }
 
 // late returns the earliest time at which w can be sent if ahead other waiters are sent
-// first, and whether that is certainly too late to get a response before the deadline. An
+// first, and whether w should be refused because of that. It should if its response would
+// probably miss the deadline, or if the turn should go to a caller with more time. An
 // inner request is sent before all others, so it may be sent as long as any time is left.
 func (a *account) late(w *waiter, now time.Duration, ahead int) (earliest time.Duration, late bool) {
 	if a.hold.until > now && a.heldUntil(w) <= now { // the waiters ahead may be waiting for the stated end
@@ -77,9 +78,9 @@ func (a *account) tries(w *waiter, at time.Duration) bool {
 }
 
 // gaveUp records that a request got no response, unless a request that was sent later got
-// one. Requests that end without a response may simply have been lost, one alone or
-// several together. Therefore given at most doubles, and then does not grow until that
-// much time has passed.
+// one. Requests that end without a response may simply have been lost, even several
+// together. So given at most doubles, and then does not grow until that much time has
+// passed.
 func (a *account) gaveUp(now time.Duration, s sent) {
 	if s.at >= a.answeredAt && now-a.givenAt >= a.given && now-s.at > a.given {
 		a.given, a.givenAt = min(now-s.at, 2*max(a.given, a.pacer.Trip(), shortAnswer)), now
@@ -87,7 +88,7 @@ func (a *account) gaveUp(now time.Duration, s sent) {
 }
 
 // heardAfter records that a request was accepted. It is not called for a 429, because a
-// 429 arrives sooner than a successful response.
+// 429 often arrives sooner than a successful response.
 func (a *account) heardAfter(now time.Duration, s sent) {
 	if s.at > 0 { // the request had to wait
 		a.given = min(a.given, now-s.at)

@@ -9,7 +9,7 @@ import (
 
 const (
 	defaultStartWindow = 64
-	keepQuiet          = 10 * time.Minute // how long an unused key is remembered
+	keepQuiet          = 10 * time.Minute // interval between sweeps, and minimum time for which a throttled key is remembered
 	fewAccounts        = 1024             // number of accounts below which sweeps run only every keepQuiet
 )
 
@@ -132,7 +132,7 @@ func (a *account) retire(hurry bool) bool {
 	case !quiet && !hurry, hurry && a.window.Load() != a.start:
 		return false
 	}
-	// A caller that arrives after this takes the lock and finds the account gone.
+	// From now on, a new caller takes the lock and finds the account gone.
 	window := a.window.Swap(-1)
 	if a.flying.Load() > 0 {
 		a.window.Store(window)

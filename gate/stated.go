@@ -7,14 +7,13 @@ import (
 )
 
 // longestReset is the longest time for which a gate holds requests back because the
-// service stated when a window ends. The stated window may be that of another limit.
+// service stated when a window ends. The stated window may belong to another limit.
 const longestReset = 15 * time.Minute
 
 // A hold keeps requests back until the end of a window that the service stated in a 429
 // without Retry-After. A hold is not a pause: a waiter that cannot wait until the hold
 // ends follows only the gate's own pauses, as if the service had stated nothing. There is
-// no hold in a fleet, because the leader does not learn what the service stated to one
-// process.
+// no hold in a fleet, because the leader does not learn when the stated window ends.
 type hold struct {
 	from, until time.Duration // until is 0 if there is no hold
 	next        time.Duration // time before which no waiter may be sent
@@ -49,9 +48,9 @@ func (a *account) state(now time.Duration, o Outcome, begins bool) {
 }
 
 // heldUntil returns the time until which a waiter has to wait because of the hold: the
-// stated end or, if that is earlier, the time at which the waiter's MaxWait is used up.
-// It returns 0 if the response to a request sent at that time would miss the waiter's
-// deadline.
+// stated end or the time at which the waiter's MaxWait is used up, whichever is earlier.
+// It returns 0 if the response to a request sent at that time would probably miss the
+// waiter's deadline.
 func (a *account) heldUntil(w *waiter) time.Duration {
 	until := a.hold.until
 	if from := max(a.hold.from, w.since); w.maxWait > 0 {
@@ -64,8 +63,8 @@ func (a *account) heldUntil(w *waiter) time.Duration {
 }
 
 // free returns, for each lane, the first waiter that does not have to wait because of the
-// hold. If no lane has such a waiter, at is the time at which one of them will. Without a
-// hold, found is empty and at is now.
+// hold. If no lane has such a waiter, at is the time at which a lane will have one.
+// Without a hold, found is empty and at is now.
 func (a *account) free(now time.Duration) (found [len(lanes{})]*waiter, at time.Duration) {
 	switch {
 	case a.hold.until <= now:

@@ -14,8 +14,7 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// throttledAt makes the account of plain a throttled account with the given pace, and
-// returns that account.
+// throttledAt makes plain's account a throttled one with the given pace, and returns it.
 func throttledAt(g *Adaptive, pace float64) *account {
 	a := g.account(plain.Key)
 	l := fleet1.Learned{Pace: pace, Lo: pace, Best: pace, Burst: 1, Burst0: 1, Trip: 1e-3, Silence: 1, Holding: 10}
@@ -25,8 +24,8 @@ func throttledAt(g *Adaptive, pace float64) *account {
 	return a
 }
 
-// BenchmarkAdaptiveThrottled measures Wait and Observe for requests that wait for the
-// pace of their account. Each request has a deadline.
+// BenchmarkAdaptiveThrottled measures Wait and Observe for requests that wait for their
+// account's pace. Each request has a deadline.
 func BenchmarkAdaptiveThrottled(b *testing.B) {
 	for _, c := range []struct{ callers, bulk int }{{1, 0}, {64, 0}, {1024, 0}, {64, 100_000}} {
 		b.Run(fmt.Sprintf("%d callers, %d bulk callers", c.callers, c.bulk), func(b *testing.B) {
@@ -94,7 +93,7 @@ func TestLoneRequestIsSentNowAndThenEvenIfAllEarlierOnesMissedTheirDeadlines(t *
 	assert.NoError(t, err)
 }
 
-func TestLateRequestThatHasWaitedIsSentMoreRarelyThanAFreshOne(t *testing.T) {
+func TestLateRequestThatHasWaitedIsSentLessOftenThanAFreshOne(t *testing.T) {
 	for _, tt := range []struct {
 		answered, waited, since time.Duration // since is the time since a turn was last used
 		turned                  int

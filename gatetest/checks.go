@@ -17,14 +17,14 @@ var checks = []check{
 	{"keys do not affect each other", `Gate: "keys do not affect each other".`, keysApart},
 	{"Observe does not block", `Gate.Observe: "It must not block."`, observeReturns},
 	// Pauses.
-	{"a throttled key waits until Retry-After has elapsed", `Gate.Observe: "no request with that key may be sent until RetryAfter has elapsed".`, retryAfterObeyed},
-	{"a throttled key waits even without Retry-After", `Gate.Observe: "or, if RetryAfter is zero, for a time that the gate chooses".`, pauseOfItsOwn},
+	{"requests for a throttled key wait until Retry-After has elapsed", `Gate.Observe: "no request with that key may be sent until RetryAfter has elapsed".`, retryAfterObeyed},
+	{"requests for a throttled key wait even without Retry-After", `Gate.Observe: "or, if RetryAfter is zero, for a time that the gate chooses".`, pauseOfItsOwn},
 	{"a later, longer pause also applies to waiting requests", `Gate.Observe: "If several of these pauses overlap, the one that ends last applies."`, pauseExtended},
 	{"a later, shorter pause does not shorten an earlier one", `Gate.Observe: "If several of these pauses overlap, the one that ends last applies."`, pauseNotShortened},
 	// Errors.
 	{"a canceled wait returns ctx.Err()", `Gate.Wait: "ctx.Err() if the context ends first".`, canceledWait},
 	{"a context may be of any type", `Gate.Wait takes a context.Context, which is an interface, so a gate must not assume anything about its dynamic type.`, anyContext},
-	{"a wait does not outlast the deadline of its context", `Gate.Wait: "It is an [*Error] if the gate refuses the request, and ctx.Err() if the context ends first."`, deadlineKept},
+	{"a wait does not outlast its context's deadline", `Gate.Wait: "It is an [*Error] if the gate refuses the request, and ctx.Err() if the context ends first."`, deadlineKept},
 	{"a pause longer than MaxWait is refused", `Request.MaxWait: "A gate refuses the request with [ErrPaused] while a longer pause is in force." Gate.Wait: "an [*Error] if the gate refuses the request".`, maxWaitKept},
 	{"a request with a zero MaxWait waits for a pause", `Request.MaxWait: "Zero means that only the context limits the wait."`, zeroMaxWait},
 	{"a canceled request does not occupy a slot", `Gate.Wait: "Observe is not called after an error."`, canceledKeepNothing},

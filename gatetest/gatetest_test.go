@@ -76,7 +76,7 @@ func (g *model) Wait(ctx context.Context, r gate.Request) (gate.Ticket, error) {
 
 // outlast waits until the pause is over.
 func (g *model) outlast(ctx context.Context, r gate.Request) error {
-	if r.Resend > 0 && g.has("a throttled key waits until Retry-After has elapsed") {
+	if r.Resend > 0 && g.has("requests for a throttled key wait until Retry-After has elapsed") {
 		return nil // the defect: the gate assumes that a retry has already waited
 	}
 	for {
@@ -99,7 +99,7 @@ func (g *model) outlast(ctx context.Context, r gate.Request) error {
 			switch {
 			case g.has("a canceled wait returns ctx.Err()"):
 				return context.Cause(ctx)
-			case g.has("a wait does not outlast the deadline of its context") && ctx.Err() == context.DeadlineExceeded:
+			case g.has("a wait does not outlast its context's deadline") && ctx.Err() == context.DeadlineExceeded:
 				return nil
 			}
 			return ctx.Err()
@@ -169,7 +169,7 @@ func (g *model) Observe(r gate.Request, _ gate.Ticket, o gate.Outcome) {
 		return
 	}
 	pause := o.RetryAfter
-	if pause == 0 && !g.has("a throttled key waits even without Retry-After") {
+	if pause == 0 && !g.has("requests for a throttled key wait even without Retry-After") {
 		pause = time.Second
 	}
 	g.mu.Lock()
@@ -268,7 +268,7 @@ func TestWaitWithADeadlineMustEndWithCtxErrOrARefusal(t *testing.T) {
 		"Wait has not returned after 10s":     func(context.Context) error { time.Sleep(time.Hour); return nil },
 		"Wait admitted a request during a pause of 1m0": func(context.Context) error { return nil },
 	} {
-		err := attempt(t, named(t, "a wait does not outlast the deadline of its context"), &waitsFirst{then: then})
+		err := attempt(t, named(t, "a wait does not outlast its context's deadline"), &waitsFirst{then: then})
 		if want == "" {
 			assert.NoError(t, err)
 		} else {

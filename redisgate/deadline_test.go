@@ -33,7 +33,7 @@ func (a *account) serveUntil(ctx context.Context, g gate.Gate) error {
 	}
 }
 
-// fleetThatKnows returns four gates that have already learned the limit of the account.
+// fleetThatKnows returns four gates that have already learned the account's limit.
 func (w *world) fleetThatKnows(a *account) []*Gate {
 	gates, _ := w.gates(4)
 	c := start(gates, 25, int(40*a.rate), "k", a)

@@ -89,8 +89,8 @@ func TestDistanceFallsAtOnceAndRisesSlowly(t *testing.T) {
 	assert.Greater(t, d, distance(390*time.Millisecond))
 }
 
-// While processes come and go, those in the fleet and those that are alone exceed the limit
-// together.
+// While processes come and go, those in the fleet and those that are alone together
+// exceed the limit.
 func TestServerAtTheEdgeOfTheFleetIsNotJoinedAndLeftAgainAndAgain(t *testing.T) {
 	for _, delays := range [][2]time.Duration{{380, 460}, {400, 440}, {300, 500}, {430, 520}} {
 		t.Run(fmt.Sprint(delays[0], " and ", delays[1], " ms"), func(t *testing.T) {

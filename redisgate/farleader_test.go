@@ -34,8 +34,9 @@ func (g *Gate) alone() (alone bool) {
 	return alone
 }
 
-// A process expects turns within a time that depends on its own distance to the server. If
-// the leader is farther away, turns arrive too late, and the process is alone for ever.
+// A process expects turns within a time that depends on its own distance to the server.
+// If the leader is farther away, turns arrive too late, and the process stays alone
+// forever.
 func TestLeaderThatIsTooFarAwayPassesTheLeadOnToANearerProcess(t *testing.T) {
 	for _, far := range []time.Duration{100, 200, 400} {
 		t.Run(fmt.Sprint(int(far), " ms"), func(t *testing.T) {
@@ -80,7 +81,7 @@ func TestLeaderThatIsTooFarAwayPassesTheLeadOnToANearerProcess(t *testing.T) {
 }
 
 // A turn travels from the leader to the server and then to the process, so a process that
-// is too far away from the server to lead can still follow a leader that is near.
+// is too far away to lead can still follow a leader near the server.
 func TestProcessThatIsFarAwayFollowsANearLeader(t *testing.T) {
 	for _, far := range []time.Duration{550, 700} {
 		t.Run(fmt.Sprint(int(far), " ms"), func(t *testing.T) {
@@ -123,12 +124,12 @@ func TestOnlyANearerProcessOfKnownDistanceGetsTheLead(t *testing.T) {
 		led time.Duration
 		far bool
 	}{
-		"much nearer":                      {200 * ms, member{away: ms}, minLead, true},
-		"a little nearer":                  {200 * ms, member{away: 80 * ms}, minLead, false},
-		"as near":                          {1 * ms, member{away: 1}, minLead, false},
-		"an old version that does not say": {200 * ms, member{}, minLead, false},
-		"much nearer, but gone":            {200 * ms, member{away: ms, heard: -time.Minute}, minLead, false},
-		"much nearer, but too early":       {200 * ms, member{away: ms}, minLead - 1, false},
+		"much nearer":     {200 * ms, member{away: ms}, minLead, true},
+		"a little nearer": {200 * ms, member{away: 80 * ms}, minLead, false},
+		"equally near":    {1 * ms, member{away: 1}, minLead, false},
+		"an old version that does not report its distance": {200 * ms, member{}, minLead, false},
+		"much nearer, but gone":                            {200 * ms, member{away: ms, heard: -time.Minute}, minLead, false},
+		"much nearer, but too early":                       {200 * ms, member{away: ms}, minLead - 1, false},
 	} {
 		g := new(Gate)
 		g.away.Store(int64(tt.own))

@@ -37,7 +37,7 @@ func pauses(g *Gate, key string) func() bool {
 	return func() bool { return pauseAt(g, key) > 0 }
 }
 
-// leads reports whether the gate leads the account of the key.
+// leads reports whether the gate leads the key's account.
 func (g *Gate) leads(key string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -330,7 +330,7 @@ func TestStatsReportThePaceOfTheFleetOrOfAProcessThatIsAlone(t *testing.T) {
 		c := start(gates, 20, 1<<40, "k", a)
 		time.Sleep(30 * time.Second)
 		for _, l := range locals {
-			assert.InDelta(t, 100, pace(l), 25, "the pace of the fleet should be reported")
+			assert.InDelta(t, 100, pace(l), 25, "the fleet's pace should be reported")
 		}
 		w.relay.freeze()
 		time.Sleep(time.Second)

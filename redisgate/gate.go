@@ -11,20 +11,20 @@
 // the first 429, requests send no commands to the server.
 //
 // When an account is throttled, the server notifies all processes at once. One process
-// becomes the account's leader and runs the fleet's only controller for that account.
-// The other processes report to the leader how many requests they have waiting, and the
+// becomes the account's leader and runs the fleet's only controller for that account. The
+// other processes report to the leader how many requests they have waiting, and the
 // leader hands out turns to them, by priority and then in rotation. A turn is permission
-// to send one request.
-// The fleet as a whole therefore keeps the promises that gate.Adaptive makes to a single
-// process: no request is sent while a Retry-After is in force, a single request probes
-// an unknown limit, and the fleet sends at the pace of one client.
+// to send one request. The fleet as a whole therefore keeps the promises that
+// gate.Adaptive makes to a single process. No request is sent while a Retry-After is in
+// force, a single request probes an unknown limit, and the fleet sends at the pace of one
+// client.
 //
 // The leader hands out turns rather than shares of the rate, because a limit without a
 // burst needs evenly spaced requests. Processes that each kept to a share of the pace
 // would sometimes send at the same moment, and would be throttled even at half the pace.
 //
 // Calls do not fail when the server fails. If a process has waiting requests and gets no
-// reply for 400 ms (longer if the server is far away), the process continues alone: it
+// reply for 400 ms (longer if the server is far away), the process continues alone. It
 // decides by itself when its requests are sent, and rejoins the fleet once replies arrive
 // again. A process that is alone keeps to its share of the pace that the fleet had found.
 // If the fleet had not found a pace, the process behaves like a new gate.Adaptive. A
@@ -56,8 +56,8 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// Options are the settings of a [Gate]. The zero value of each field is a
-// sensible default.
+// Options are the settings of a [Gate]. The zero value of each field is a sensible
+// default.
 type Options struct {
 	// Namespace separates fleets that use the same server: fleets with different
 	// namespaces ignore each other. All keys and channels on the server begin with the
@@ -71,17 +71,17 @@ type Options struct {
 
 	// Logger receives one warning when this process loses the fleet, and one line when
 	// the process has rejoined it. If the process loses the fleet again within 10 s, it
-	// waits longer each time before it rejoins, so that a flapping connection ends up
-	// logging at most two lines a minute. Nil means slog.Default().
+	// waits longer each time before it rejoins, so a flapping connection soon logs at
+	// most two lines a minute. Nil means slog.Default().
 	Logger *slog.Logger
 }
 
-// A Gate is a [gate.Gate] that all processes with the same server and namespace
-// share. Create one per process, with [New]. A Gate is safe for concurrent use.
+// A Gate is a [gate.Gate] that all processes with the same server and namespace share.
+// Create one per process, with [New]. A Gate is safe for concurrent use.
 //
 // The server never sees the keys of accounts, only hashes of the keys (HMACs keyed with
 // the namespace). A hash hides a long random key, such as a token, but not a key that can
-// be guessed, such as a user name: anyone who has access to the server and guesses the
+// be guessed, such as a user name. Anyone who has access to the server and guesses the
 // key can tell whether it is in use.
 type Gate struct {
 	local      *gate.Adaptive
@@ -103,12 +103,12 @@ type Gate struct {
 	mu         sync.Mutex
 	keys       map[string]use     // keys in use in this process, by account name
 	notes      map[string]note    // what this process knows about throttled accounts, by account name
-	leaders    map[string]*leader // leaders of the accounts that this process leads, by account name; nil once the gate is closed
+	leaders    map[string]*leader // the leader of each account that this process leads, by account name; nil once the gate is closed
 	claims     map[string]bool    // accounts that this process is trying to lead, by account name
 	size       int                // number of processes in the fleet
 	lost       bool               // whether the server counts as lost, because it fails or does not reply in time
 	joined     bool               // whether the server has shown that it is near enough, and was not lost since
-	leaderAway distance           // the shortest distance to the server of another process that leads, since the server was lost; 0: not known
+	leaderAway distance           // the shortest distance from another leading process to the server, as reported since the server was lost; 0: not known
 	backSince  time.Duration      // when the server last became usable again
 	stayAway   time.Duration      // how long this process waits before it rejoins
 	rejoinAt   time.Duration      // when this process may rejoin
@@ -176,10 +176,9 @@ func (g *Gate) Observe(r gate.Request, t gate.Ticket, o gate.Outcome) {
 }
 
 // Close leaves the fleet. Other processes immediately take over the accounts that this
-// process led. The turns that this process holds are taken back only after three
-// seconds, because they may belong to requests in flight. Close waits at most 500 ms for
-// the server, and always returns nil. The gate keeps working afterwards, without the
-// fleet.
+// process led. The turns that this process holds are taken back only after three seconds,
+// because they may belong to requests in flight. Close waits at most 500 ms for the
+// server, and always returns nil. A closed gate keeps working without the fleet.
 func (g *Gate) Close() error {
 	g.closing.Do(g.close)
 	return nil

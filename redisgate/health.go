@@ -45,7 +45,7 @@ func (g *Gate) timed(f func(ctx context.Context) error) error {
 // fail records that an operation could not use the server, and logs err unless the server
 // was already lost. began is the time at which the operation started. A process that
 // loses the server soon after rejoining stays away longer each time, because a server may
-// answer some commands and still be unusable.
+// reply to some commands and still be unusable.
 func (g *Gate) fail(began time.Duration, err error) {
 	g.mu.Lock()
 	news := !g.lost && began >= g.backSince && g.ctx.Err() == nil
@@ -69,11 +69,11 @@ func (g *Gate) fail(began time.Duration, err error) {
 // tooFar reports whether the server is too far away.
 func (g *Gate) tooFar() bool { return g.distance() >= g.reach() }
 
-// reach returns the distance at which the server is too far away. A process that is alone
-// joins only a server that is nearer than one that it would leave, because a process that
-// comes and goes loses more than one that stays alone. A turn travels from the leader to
-// the server and then to the process, so the nearer the leader is, the farther away the
-// process may be.
+// reach returns the distance at which the server is too far away. To join the fleet, a
+// process that is alone must be nearer to the server than a member must be to stay,
+// because coming and going costs more than staying alone. A turn travels from the leader
+// to the server and then to the process, so the nearer the leader is, the farther away
+// the process may be.
 func (g *Gate) reach() distance {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -84,7 +84,8 @@ func (g *Gate) reach() distance {
 	return 2*d - min(cmp.Or(g.leaderAway, d), d)
 }
 
-// heard records how far away from the server another process is that leads an account.
+// heard records the distance from another leading process to the server, if it is the
+// shortest one so far.
 func (g *Gate) heard(leader string, away time.Duration) {
 	if leader == "" || leader == nobody || leader == g.id || away == 0 {
 		return
@@ -96,9 +97,9 @@ func (g *Gate) heard(leader string, away time.Duration) {
 	}
 }
 
-// near reports whether the server is near enough after an echo that took that long. The
-// distance of a process that is alone may still be that of a time when the server was
-// faster, so the echo must show that the server is near enough.
+// near reports whether an echo that took the given time shows that the server is near
+// enough. While this process is alone, its distance may date from a time when the server
+// was faster, so the distance alone proves nothing.
 func (g *Gate) near(echo time.Duration) bool {
 	limit, reach := g.distance().tooSlow(), time.Duration(g.reach())
 	g.mu.Lock()

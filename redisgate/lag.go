@@ -2,13 +2,13 @@ package redisgate
 
 import "time"
 
-// A lag decides when a process uses the turns that arrive, so that turns that were held up
-// on their way are not used all at once: together, they would exceed the limit. The lag is
-// the time from when the leader sent a turn to when the process may use it, without the
-// turn's offset. It follows the slowest turn at once, and then shrinks so slowly that the
-// fleet's pace rises by less than the margin that its controller keeps. The lag contains
-// the difference between two clocks, so only its changes mean something. The zero value is
-// ready to use.
+// A lag decides when a process uses the turns that arrive. Turns that were held up on
+// their way must not be used all at once, because together they would exceed the limit.
+// The lag is the time from when the leader sent a turn to when the process may use it,
+// without the turn's offset. It follows the slowest turn at once, and then shrinks so
+// slowly that the fleet's pace rises by less than the margin that its controller keeps.
+// The lag contains the difference between two clocks, so only its changes are meaningful.
+// The zero value is ready to use.
 type lag struct {
 	long time.Duration
 	at   time.Duration // when long was computed; 0: never
@@ -19,7 +19,7 @@ const (
 	maxLag = 500 * time.Millisecond // longest time that a turn is kept before it is used
 )
 
-// after returns the lag after a turn has arrived that took that long.
+// after returns the lag for a turn that took the given time to arrive.
 func (l *lag) after(now, took time.Duration) time.Duration {
 	if l.at == 0 {
 		l.long = took

@@ -10,7 +10,7 @@ import (
 
 // While the server hangs, turns pile up. If the processes then used them all at once, they
 // would be throttled, and a pause costs far more than the hiccup.
-func TestHiccupsOfTheServerCostLittleOfTheLimit(t *testing.T) {
+func TestServerHiccupsCostLittleOfTheLimit(t *testing.T) {
 	mean := 0.0 // a single run varies by chance
 	for _, tt := range []struct {
 		base, hiccup, long time.Duration

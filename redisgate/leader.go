@@ -28,7 +28,7 @@ type leader struct {
 	control *fleet1.Controller
 	members map[string]*member
 	rings   [lanes][]*member // for each priority, the members in rotation; the next turn goes to the first member that wants one
-	passed  [lanes]int       // how many turns other priorities got since each priority last got one
+	passed  [lanes]int       // how many turns other priorities got since each priority last got one or had no waiting requests
 	turns   map[uint64]turn
 	last    uint64 // the number of the latest turn
 	timer   *time.Timer
@@ -335,7 +335,8 @@ func (l *leader) accepted(now time.Duration, s fleet1.Send) {
 	}
 }
 
-// landed removes and returns a turn whose outcome is known.
+// landed removes and returns a turn whose outcome is known. It returns the zero turn if
+// there is no such turn.
 func (l *leader) landed(id uint64) turn {
 	t := l.turns[id]
 	delete(l.turns, id)
@@ -436,8 +437,8 @@ func (l *leader) dispatch(now time.Duration) {
 	}
 }
 
-// mostPassed is the maximum number of consecutive turns that go to other priorities while
-// requests of one priority wait, as in a process.
+// mostPassed is the number of consecutive turns that go to other priorities before a
+// priority with waiting requests gets the next turn, as in a process.
 const mostPassed = 9
 
 // next returns the member that gets the next turn, and the priority of the request that

@@ -91,7 +91,7 @@ func (g *Gate) leasing() bool {
 }
 
 // renew extends the lease, or gives up the lead if there have been no requests for a
-// while or if this process is too far away from the server.
+// while or if another process is much nearer to the server.
 func (l *leader) renew() {
 	g := l.g
 	if !g.leasing() {

@@ -42,7 +42,8 @@ func TestFleetUsesTheLimitThatTheServiceStatesToOneProcess(t *testing.T) {
 	})
 }
 
-// The service may state different limits to different processes, as when it has several.
+// The service may state different limits to different processes, for example if it has
+// several limits.
 func TestStatsShowOnlyTheLimitThatTheLeaderUses(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		var gates []*Gate
@@ -56,7 +57,7 @@ func TestStatsShowOnlyTheLimitThatTheLeaderUses(t *testing.T) {
 		limits := []gate.Limit{{Requests: 21, Per: time.Second}, {Requests: 50, Per: time.Second}}
 		a := newAccount(50, 50, time.Second)
 		a.trip = 20 * time.Millisecond
-		refuse := func(i int) { // a request of the process is throttled, with its limit
+		refuse := func(i int) { // process i gets a 429 that states limits[i]
 			r := gate.Request{Key: "k"}
 			ticket, err := gates[i].Wait(t.Context(), r)
 			assert.NoError(t, err)
@@ -77,7 +78,7 @@ func TestStatsShowOnlyTheLimitThatTheLeaderUses(t *testing.T) {
 		refuse(1)
 		time.Sleep(2 * time.Second)
 		assert.Equal(t, [2]gate.Limit{{}, limits[1]}, shown())
-		for i := range gates { // after many different statements, the controller ignores others
+		for i := range gates { // after many different statements, the controller ignores further ones
 			for range 8 {
 				limits[i].Requests++
 				refuse(i)

@@ -52,7 +52,7 @@ type slot struct {
 	at   time.Duration
 }
 
-// numbers returns the numbers of the turns in slots.
+// numbers returns the turn numbers in slots.
 func numbers(slots ...slot) []uint64 {
 	var n []uint64
 	for _, s := range slots {
@@ -99,19 +99,19 @@ func (l *link) needed(held int) (need fleet1.Lanes) {
 // Ranked implements fleet1.Ranking.
 func (l *link) Ranked(waiting fleet1.Lanes) { l.lanes = waiting }
 
-// known reports whether the leader knows that more requests wait, and that some of them
-// have the most urgent of the priorities.
+// known reports whether, as far as the leader knows, this process still has waiting
+// requests of its most urgent priority.
 func (l *link) known() bool {
 	for i, n := range l.lanes {
 		if n > 0 {
 			return l.reported[i] > 0
 		}
 	}
-	return l.reported != fleet1.Lanes{} // the gate has not told the priorities yet
+	return l.reported != fleet1.Lanes{} // the gate has not reported the priorities yet
 }
 
-// served subtracts n turns from what the leader knows. The most urgent requests get
-// nearly all turns.
+// served subtracts n turns from reported, starting with the most urgent requests, because
+// they get nearly all turns.
 func (l *link) served(n int) {
 	for i, m := range l.reported {
 		l.reported[i] = max(m-n, 0)
@@ -355,7 +355,8 @@ func (l *link) Probing() bool {
 	return l.probing
 }
 
-// Silence returns the length of the silence that the service last asked for.
+// Silence returns the length of the silence that the service last asked for, or 0 if it
+// is not known.
 func (l *link) Silence() time.Duration {
 	switch {
 	case l.solo != nil:
@@ -367,9 +368,9 @@ func (l *link) Silence() time.Duration {
 }
 
 // Earliest returns the time before which a request cannot be sent if ahead other requests
-// have to be sent first. The result is the later of two times: the end of the pause, and
-// the earliest time at which enough turns for the requests ahead can have arrived, given
-// that other processes wait for turns as well.
+// have to be sent first. It is the later of two times: the end of the pause, and the
+// earliest time at which enough turns for the requests ahead can have arrived. Other
+// processes also get some of the turns.
 func (l *link) Earliest(now time.Duration, ahead int) time.Duration {
 	switch {
 	case l.solo != nil:
@@ -467,7 +468,7 @@ func (l *link) wake(now, d time.Duration) {
 }
 
 // tick asks the leader again, or goes alone if there has been no reply for too long. If
-// this process is alone already, tick tries to rejoin the fleet.
+// this process is already alone, tick tries to rejoin the fleet.
 func (l *link) tick(now time.Duration) {
 	l.spare()
 	since := cmp.Or(l.unanswered, now)
@@ -542,7 +543,7 @@ func (l *link) goAlone(now time.Duration) {
 	l.wake(now, rejoinEvery)
 }
 
-// follow makes the process with that ID the leader. A new leader does not count as a
+// follow makes the process with the given ID the leader. A new leader does not count as a
 // reply: requests keep waiting, and the time that they have already waited still counts.
 func (l *link) follow(now time.Duration, id string) {
 	if id == l.Leader || id == "" {

@@ -11,7 +11,7 @@ import (
 
 // A message is what processes send to each other through the server. Exactly one of its
 // fields is set. All times in a message are durations, except stamps, which only their
-// sender interprets, and turns.At, which receivers compare only with other values of it.
+// sender interprets, and turns.At, which receivers compare only with other values of At.
 type message struct {
 	Report *report       `json:"r,omitempty"`
 	Turns  *turns        `json:"t,omitempty"`
@@ -21,7 +21,7 @@ type message struct {
 	Bye    string        `json:"b,omitempty"` // the ID of a process that has left
 }
 
-// A report is sent by a process to the leader of an account.
+// A report is sent by a process to an account's leader.
 type report struct {
 	Name      string        `json:"n"`
 	From      string        `json:"f"`
@@ -31,7 +31,7 @@ type report struct {
 	Got       []uint64      `json:"g,omitempty"` // turns that have arrived at the sender
 	Stamp     time.Duration `json:"s,omitempty"` // the time of the report, by the sender's clock, if the sender wants a reply
 	Flying    []uint64      `json:"l,omitempty"` // all turns that the sender holds; only set with Stamp
-	Seen      uint64        `json:"e,omitempty"` // the highest Last that has arrived; only set with Stamp
+	Seen      uint64        `json:"e,omitempty"` // the highest turns.Last that has arrived; only set with Stamp
 	Accepted  []uint64      `json:"a,omitempty"` // turns of requests that were accepted
 	Unsent    []uint64      `json:"u,omitempty"` // turns that were not used
 	Unknown   []uint64      `json:"y,omitempty"` // turns of requests whose outcome says nothing about the limit
@@ -45,8 +45,8 @@ type report struct {
 	at []time.Time // when each element of Throttled was recorded
 }
 
-// lanes returns how many requests of each priority need a turn. Those of a process of a
-// version that reports no priorities are all gate.Normal.
+// lanes returns how many requests of each priority need a turn. Requests from a version
+// that reports no priorities are all gate.Normal.
 func (r *report) lanes() fleet1.Lanes {
 	return fleet1.Lanes{r.Urgent, r.Waiting - r.Urgent - r.Bulk, r.Bulk}
 }
@@ -104,7 +104,7 @@ func newHistory(h fleet1.History, now time.Duration) *history {
 	return &history{Marks: marks, Flying: h.Flying, Age: now - h.Now}
 }
 
-// turns is a message in which the leader of an account hands out turns to a process.
+// turns is a message in which an account's leader hands out turns to a process.
 type turns struct {
 	Name     string          `json:"n"`
 	From     string          `json:"f"`
@@ -169,8 +169,7 @@ const (
 )
 
 // parse reads a message that arrived at the time now. It rejects messages that make no
-// sense, and lowers values that are merely too large. No other code checks messages: all
-// of it relies on parse.
+// sense, and lowers values that are merely too large. No other code checks messages.
 func parse(b []byte, now time.Duration) (m message, ok bool) {
 	if len(b) > maxMessage || json.Unmarshal(b, &m) != nil {
 		return m, false
@@ -257,5 +256,5 @@ func (s *state) check() bool {
 	return true
 }
 
-// nobody is the value of state.Leader after the leader of the account has left.
+// nobody is the value of state.Leader after the account's leader has left.
 const nobody = "-"

@@ -16,7 +16,7 @@ import (
 	"github.com/iamhttp/iamhttp/internal/fleet1"
 )
 
-// led returns a gate that leads the account "k", and the name of the account.
+// led returns a gate that leads the account "k", and the account's name.
 func led(t *testing.T, w *world) (g *Gate, name string) {
 	g, book := w.gate()
 	throttle(t, g, "k", 100*time.Millisecond)
@@ -92,8 +92,8 @@ func TestParseRejectsNonsenseAndClampsLargeValues(t *testing.T) {
 		"a stated limit with a negative window":      {rep(report{Waiting: 1, Stated: &stated{200, -1}}), rep(report{Waiting: 1})},
 		"a negative offset":                          {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, Offsets: []time.Duration{-1}}}, message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}}}},
 		"more offsets than turns":                    {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, Offsets: []time.Duration{1, 2}}}, message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}}}},
-		"a negative time of turns":                   {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, At: -1}}, message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}}}},
-		"a time of turns in 200 years":               {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, At: 2 * maxAge}}, message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}}}},
+		"turns with a negative time":                 {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, At: -1}}, message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}}}},
+		"turns with a time in 200 years":             {message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}, At: 2 * maxAge}}, message{Turns: &turns{Name: name, From: "other", IDs: []uint64{1}}}},
 		"turns with a stated limit of 0 requests":    {message{Turns: &turns{Name: name, From: "other", Stated: &stated{0, 1}}}, message{Turns: &turns{Name: name, From: "other"}}},
 		"a negative maximum rate":                    {message{Turns: &turns{Name: name, From: "other", Most: -1}}, dropped},
 		"a history":                                  {rep(report{History: &history{Marks: marks(9, 1), Flying: 1, Age: 1}}), rep(report{History: &history{Marks: marks(9, 1), Flying: 1, Age: 1}})},

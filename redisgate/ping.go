@@ -19,8 +19,8 @@ return 1`
 // program starts, with a deadline, to find a wrong address, a wrong password or a missing
 // permission. Ping also returns an error if the server takes 420 ms or more to reply,
 // because the process could then join the fleet only while a process closer to the server
-// leads it. You do not have to call Ping: the gate works without the server, and joins the
-// fleet as soon as it can.
+// is the leader. You do not have to call Ping: the gate works without the server, and
+// joins the fleet as soon as it can.
 //
 // The error states which step failed, and wraps the error from the client or from ctx.
 func (g *Gate) Ping(ctx context.Context) error {

@@ -52,9 +52,9 @@ func (g *Gate) attendNow() {
 }
 
 // join records on the server that this process is alive. A process that is new or had
-// lost the server reads all accounts. Any other process already knows about every change.
-// It scans only some of the accounts, starting at the cursor, to make the server forget
-// accounts that are out of date. join returns the next cursor.
+// lost the server reads all accounts. Any other process already knows about every change,
+// so it scans only some of the accounts, starting at the cursor. The scan makes the
+// server forget accounts that are out of date. join returns the next cursor.
 func (g *Gate) join(hello bool, cursor string) (next string, err error) {
 	all := hello || !g.usable()
 	if all {

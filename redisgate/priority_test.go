@@ -20,8 +20,8 @@ type throng struct {
 	priority         gate.Priority
 }
 
-// turnsOf runs throngs for a minute after a minute of learning, and returns how many
-// calls of each throng were accepted in that minute.
+// turnsOf runs throngs for two minutes, and returns how many calls of each throng were
+// accepted in the second minute. The fleet learns the limit in the first one.
 func turnsOf(t *testing.T, gates []*Gate, throngs ...throng) []int64 {
 	a := newAccount(100, 20, time.Second)
 	a.trip = 20 * time.Millisecond
@@ -93,7 +93,7 @@ func TestEachPriorityKeepsATenthOfTheTurnsOfAFleet(t *testing.T) {
 	})
 }
 
-// A person makes a call now and then, in a process that has much else to do.
+// A person occasionally makes a call, in a process that is busy with other requests.
 func TestUrgentRequestDoesNotWaitForTheNextReport(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, _ := w.gates(5)
@@ -141,7 +141,7 @@ func ledBy(waiting map[string]fleet1.Lanes) *leader {
 	return l
 }
 
-// A request is refused if its process's part of the pace cannot be enough, so that part
+// A request is refused if its process's share of the pace cannot be enough, so the share
 // must not be underestimated.
 func TestLessUrgentRequestsDoNotCountAsRivals(t *testing.T) {
 	l := ledBy(map[string]fleet1.Lanes{"urgent": {80, 0, 0}, "normal": {0, 1000, 0}, "both": {80, 1000, 0}, "few": {1, 2, 3}})

@@ -13,7 +13,7 @@ import (
 )
 
 // These tests run the recipe from docs/tutorial.md, which is in first_steps_test.go. A
-// test in the root compares the document with that file.
+// test in the root package compares the document with that file.
 
 func joins(t *testing.T, client redis.UniversalClient) error {
 	defer client.Close()
@@ -50,7 +50,7 @@ func TestRecipeJoinsThroughACluster(t *testing.T) {
 	assert.NoError(t, joins(t, many("secret", "", address)))
 }
 
-func TestRecipeJoinsThroughTheSentinelsOfAMaster(t *testing.T) {
+func TestRecipeJoinsThroughSentinels(t *testing.T) {
 	t.Parallel()
 	host, port, err := net.SplitHostPort(redisgate.StartServer(t, "--requirepass", "secret"))
 	require.NoError(t, err)

@@ -47,8 +47,8 @@ func (g seam) Throttled(key string, h fleet1.History, retryAfter time.Duration) 
 	return l
 }
 
-// Forgotten records that an account is no longer in use in this process. It may be
-// called after Opened was called for the next account with the same key.
+// Forgotten records that one account with the key is no longer in use in this process.
+// The next account with the same key may already have been opened.
 func (g seam) Forgotten(key string) {
 	name := g.names.of(key)
 	g.mu.Lock()

@@ -24,14 +24,14 @@ import (
 //
 // Times are in ms, by the server's clock.
 //
-// A field that no gate can have written counts as missing, because an error would break
-// up the whole fleet because of one account. If s is in the future, the server's clock
+// A field that no gate can have written counts as missing. If it caused an error instead,
+// one account would break up the whole fleet. If s is in the future, the server's clock
 // was set back, or another server, whose clock is behind, has taken over. The first
 // reader then shifts the times by the difference, as if no time had passed. Without this
-// shift, a pause that is over and the lease of a dead leader would be in force again for
-// as long as the clock was set back. A clock that is set ahead ends pauses and leases
-// early. The leader restores the pause and the lease when it renews the lease, so the
-// only loss is the pause of an account without a leader.
+// shift, a pause that is over and a dead leader's lease would be in force again for as
+// long as the clock was set back. A clock that is set ahead ends pauses and leases early.
+// The leader restores the pause and the lease when it renews the lease, so the only loss
+// is the pause of an account without a leader.
 //
 // The hash outlives both its latest write and every pause by the time in ARGV[1].
 // countScript removes the fields of accounts that are no longer used.
@@ -67,7 +67,7 @@ end
 `
 
 var (
-	// pauseScript extends the pause of an account. It never shortens a pause.
+	// pauseScript extends an account's pause. It never shortens a pause.
 	pauseScript = load + `
 local v = get(ARGV[2])
 v.p = math.max(v.p, now + tonumber(ARGV[3]))
@@ -75,9 +75,9 @@ put(ARGV[2], v)
 return 1`
 
 	// leadScript makes a process the leader of an account unless another process already
-	// is. If the length of the lease is 0, the process gives up the lead. leadScript
-	// returns the leader, how long the pause lasts, what was learned, how many
-	// processes use the account, and how far away the leader is.
+	// is. If the lease length is 0, the process gives up the lead. leadScript returns the
+	// leader, how long the pause lasts, what was learned, how many processes use the
+	// account, and how far away the leader is.
 	leadScript = redis.NewScript(load + `
 local name, id, lease = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local v = get(name)

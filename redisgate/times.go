@@ -38,7 +38,7 @@ type distance time.Duration
 const (
 	nearby   = distance(420 * time.Millisecond) // at this distance, a process does not join the fleet
 	farthest = distance(500 * time.Millisecond) // at this distance, a process leaves the fleet
-	unknown  = distance(500 * time.Millisecond) // what a distance that is not known yet may be
+	unknown  = distance(500 * time.Millisecond) // upper estimate of a distance that is not known yet
 	slowly   = 10 * time.Second                 // time constant with which the distance grows
 	slack    = patience - tooSlow               // allowance for the part of a round trip that is not spent on the network
 )
@@ -64,16 +64,18 @@ func (d distance) tooSlow() time.Duration {
 	return max(tooSlow, slack+time.Duration(4*d))
 }
 
-// turn returns how long a leader may take to reply. The result is twice the duration of
-// the two round trips that a reply needs, because messages also wait for their batches.
+// turn returns how long a leader may take to reply. The result is at least twice the
+// duration of the two round trips that a reply needs, because messages also wait for
+// their batches.
 func (d distance) turn() time.Duration { return max(patience-askAgain, time.Duration(4*d)) }
 
-// patience returns how long requests wait for a reply before this process
-// continues alone.
+// patience returns how long requests wait for a reply before this process continues
+// alone.
 func (d distance) patience() time.Duration { return askAgain + d.turn() }
 
 // farther returns the distance beyond which a leader is too far away for a member at
-// distance d. The reply of a leader at that distance still arrives within turn.
+// distance d. A reply from a leader at that distance still arrives within the time that
+// turn returns.
 func (d distance) farther() distance { return 2*d + distance(50*time.Millisecond) }
 
 // lease returns how long a leader leads without renewing its lease. A lease command that

@@ -267,7 +267,7 @@ func TestNewPanicsWithoutClient(t *testing.T) {
 }
 
 // A process that is alone still learns of pauses from the service. The other processes
-// learn of a pause like that once the process is back in the fleet.
+// learn of such a pause once the process is back in the fleet.
 func TestPauseDuringOutageIsPublishedAfterRejoin(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, w *world) {
 		gates, books := w.gates(2)

@@ -1,21 +1,21 @@
 // Package bracket finds the pace, in requests per second, that a rate limit allows. It
-// learns from the outcomes of requests: each request is either accepted, or refused and
-// has to wait.
+// learns from the outcomes of requests: each request is either accepted, or is refused
+// and has to wait.
 //
 // The controller keeps a bracket: a pace that was proven good (lo) and a pace that was
 // proven bad (hi). It sends requests at a pace between the two. For each refusal, it
 // decides what to blame: the burst that was sent after a silence, the pace, a window that
 // was full, or the number of requests in flight. It also counts requests, because the
 // number accepted between two refusals bounds the limit from both sides. It remembers the
-// best pace of the last minutes and returns to that pace, because most trouble is
+// best pace of the last 15 minutes and returns to that pace, because most trouble is
 // temporary.
 //
-// An epoch is the time from one pause to the next, and a silence is the time before an
-// epoch in which nothing was sent. Long durations are measured in units: a unit is a
-// silence, two round trips or a second, whichever is longest. The same constants
-// therefore work for 1 request per second and for 5000, and for a Retry-After of 1 s and
-// of 60 s. A probe is a raised pace, or a single request after a pause, that tests
-// whether the service accepts more.
+// An epoch is the time from one pause to the next, and a silence is the time without
+// requests before an epoch. Long durations are measured in units: a unit is a silence,
+// two round trips or a second, whichever is longest. The same constants therefore work
+// for 1 request per second and for 5000, and for a Retry-After of 1 s and of 60 s. A
+// probe tests what the service accepts, with a raised pace or with a single request after
+// a pause.
 //
 // docs/gate.md explains each rule.
 package bracket
@@ -34,7 +34,7 @@ type Constants struct {
 	StepSends   float64 // minimum time between two raises, in requests at the current pace
 	Backlog     float64 // backlog, in units, that makes a raise worth its risk
 	Hold        float64 // time at a closed bracket, in units, before a higher pace is tried
-	HoldMost    float64 // upper bound of that time, which doubles after a try that found nothing
+	HoldMost    float64 // upper bound of that time, which doubles after a probe that found nothing
 	Proof       float64 // duration of a small step of a probe, in units, unless the step is proven sooner
 	Excess      float64 // first step of a probe above its base, as a fraction of the base
 	Decay       float64 // factor by which a burst shrinks after a refusal
@@ -87,9 +87,9 @@ type Mark struct {
 	Accepted int64
 }
 
-// A Controller decides when the requests of one account are sent. Create it with New at
-// the first refusal. All times have the same origin and never decrease. A Controller is
-// not safe for concurrent use.
+// A Controller decides when the requests of one account are sent. Create it with New on
+// the first refusal, or with Resume. All times have the same origin and never decrease. A
+// Controller is not safe for concurrent use.
 type Controller struct {
 	Constants
 
@@ -103,12 +103,12 @@ type Controller struct {
 	probes    int           // number of pauses that have begun since a request was last accepted
 	refused   Send          // the request whose refusal began the latest pause
 	closed    time.Duration // when the latest pause began
-	asked     float64       // Retry-After in the response to refused, in seconds
+	asked     float64       // wait in seconds that the service asked for with that refusal; 0: none, or too short to matter
 
 	pace   float64 // requests per second
 	lo, hi float64 // the bracket
-	burst  float64 // number of requests that the limit has accepted at once
-	burst0 float64 // initial value of burst, before anything was learned
+	burst  float64 // number of requests that the limit is expected to accept at once
+	burst0 float64 // number of requests that the limit can save up, as an estimate
 	trip   float64 // round trip in seconds, smoothed
 	heard  bool    // whether trip is known, at least as an estimate
 	timed  bool    // whether trip was measured rather than estimated
@@ -151,8 +151,9 @@ type tally struct {
 	latest   moment   // when the latest pace began to have an effect, which is after the burst
 
 	// late and lateRefused are the numbers of requests that were in flight at the refusal
-	// and were then accepted or refused. lateFrom and lateAt are the times at which the
-	// first and the latest of the late requests were accepted.
+	// and were then accepted or refused. After the first epoch, late counts only requests
+	// sent after the refused one. lateFrom and lateAt are the times at which the first
+	// and the latest of the late requests were accepted.
 	late, lateRefused int
 	lateFrom, lateAt  time.Duration
 }
@@ -170,7 +171,7 @@ type probe struct {
 	began     float64 // the pace at which the probe began
 	over      float64 // how far the pace is above the base, as a fraction of the base
 	from      moment  // when base was set
-	returning bool    // whether the probe leads back to the best pace of the last minutes
+	returning bool    // whether the probe leads back to the best recent pace
 	holding   float64 // units to wait at a closed bracket before the next probe
 }
 
@@ -204,7 +205,7 @@ func (c *Controller) Paused() time.Duration { return c.pause }
 // Probes returns how many pauses have begun since a request was last accepted.
 func (c *Controller) Probes() int { return c.probes }
 
-// Probing reports whether nothing has been sent since the latest pause.
+// Probing reports whether nothing has been sent since the latest pause began.
 func (c *Controller) Probing() bool { return !c.open || c.sent == 0 }
 
 // Pace returns the number of requests sent per second while requests wait.
@@ -280,10 +281,10 @@ func (c *Controller) Next(now time.Duration, backlog int) time.Duration {
 	return c.next
 }
 
-// NextInner is like Next for a request that is sent while another one, which has used its
-// turn, waits for its result and is not on its way to the service. Such a request waits
-// for a pause and, except in a burst, for the pace, but never for responses: they may be
-// waiting for it.
+// NextInner is like Next for an inner request. Another request waits for its result, and
+// has used a turn but is not yet on its way to the service. An inner request waits for a
+// pause and, if the pace or a window decides, for its turn, but never for responses,
+// because they may be waiting for it.
 func (c *Controller) NextInner(now time.Duration, backlog int) time.Duration {
 	if now < c.pause {
 		return c.pause
@@ -323,8 +324,8 @@ func (c *Controller) begins(now time.Duration, backlog int) {
 	}
 }
 
-// lost returns how long to wait for a response before the next request is sent, because
-// one slow request must not stall the others.
+// lost returns how long to wait for a response before the next request is sent without
+// it, because one slow request must not stall the others.
 func (c *Controller) lost() time.Duration { return duration(min(max(4*c.trip, 1), c.OwnMost)) }
 
 // start begins an epoch.
@@ -347,7 +348,8 @@ func (c *Controller) start(now time.Duration) {
 // clock returns how many requests of a burst may be in flight before the first response.
 func (c *Controller) clock() int { return 4 + int(min(c.lo*c.trip, 1e6)) }
 
-// Sent reports that a request uses the turn that Next has offered.
+// Sent reports that a request uses the turn that Next has offered. It returns the Send
+// with which to report the outcome.
 func (c *Controller) Sent(now time.Duration, backlog int) Send {
 	c.sent++
 	c.flying++
@@ -378,7 +380,7 @@ func (c *Controller) Sent(now time.Duration, backlog int) Send {
 	return s
 }
 
-// Idle reports that no request was waiting, so turns that have come due since then are
+// Idle reports that no request has been waiting, so the turns that have come due are
 // unused. Unused turns are saved up, but never more than the burst that the limit
 // accepts.
 func (c *Controller) Idle(now time.Duration) {
@@ -505,7 +507,7 @@ func (c *Controller) close(now time.Duration, s Send, retryAfter time.Duration) 
 			c.remember(now, float64(c.accepted)/held, c.quiet)
 		}
 		if c.flight.reaches(s) {
-			return // the next request is sent as soon as one in flight has landed
+			return // after Retry-After, the next request waits only until one in flight has landed
 		}
 	}
 	if c.asked > 0 && c.probes == 1 {
@@ -519,8 +521,8 @@ func (c *Controller) close(now time.Duration, s Send, retryAfter time.Duration) 
 	if c.asked > 0 {
 		most = min(most, 8*c.asked)
 	} else if c.learned {
-		// Wait as long as was needed before, up to a bound. If requests are refused at
-		// random, each pause would make the next one longer without that bound.
+		// Wait as long as was needed before, up to a bound. Without the bound, random
+		// refusals would make each pause longer than the previous one.
 		own = max(own, min(1/c.pace, c.needed/2, 4*c.OwnPause))
 	}
 	c.Pause(now + duration(c.untilWindow(now, min(own*math.Pow(2, float64(c.probes-1)), most))))
@@ -542,9 +544,9 @@ func (c *Controller) raise(now time.Duration, backlog float64) {
 			unit = max(c.cost, 2*c.trip, 1)
 		}
 		if held < proof && (held < c.Proof*unit || c.over >= unproven) {
-			return // a pace that is too fast shows only when the saved-up requests are used up
+			return // a pace that is too high is noticed only when the saved-up requests are used up
 		}
-		if held >= proof { // the pace is not too fast, so the limit has changed since the past epochs
+		if held >= proof { // the pace is not too high, so the limit has changed since the past epochs
 			c.base, c.from = c.pace, moment{now, c.sent}
 			c.over = min(c.over, 0.25)
 			c.past = c.past[:0]
@@ -555,8 +557,8 @@ func (c *Controller) raise(now time.Duration, backlog float64) {
 		}
 		c.probe = probe{base: c.pace, began: c.pace, from: moment{now, c.sent}, returning: true, holding: c.holding}
 	case c.pace < 0.9*c.hi || len(c.proven) == 0: // the bracket is open
-		// As above, a pace that is too fast shows only when the saved-up requests are
-		// used up, or in the next window.
+		// As above, a pace that is too high is noticed only when the saved-up requests
+		// are used up, or in the next window.
 		over, saved := c.pace-c.lo, max(c.burst, c.burst0-float64(c.granted))
 		if !math.IsInf(c.hi, 1) && over > 0.05*c.lo && held < min(saved/over, 2*unit) {
 			return
@@ -595,7 +597,7 @@ func (c *Controller) comeBack(now time.Duration) {
 	c.base, c.returning, c.busy = 0, false, 0
 }
 
-// fallen reports whether the pace is far below the best of the last minutes.
+// fallen reports whether the pace is well below the best recent one.
 func (c *Controller) fallen() bool { return c.pace < nearly*c.best }
 
 // step returns the minimum time for which a pace is kept, in seconds.

@@ -3,14 +3,14 @@ package bracket
 import "time"
 
 // A chance finds out whether a service refuses requests at random. If it does, a lower
-// pace does not make refusals rarer per request, but it lets fewer requests through
-// between two pauses. It is then better to keep to the best pace.
+// pace does not reduce the share of refused requests, but it lets fewer requests through
+// per second. It is then better to keep to the best pace.
 type chance struct {
-	found   bool    // refusals are assumed to be random, so they do not lower the pace
-	low     average // epochs before that
-	high    average // epochs since then
-	lowered int     // epochs that ended far below the best pace since the latest attempt at it
-	patient int     // how many of them must come before the next attempt
+	found   bool    // whether refusals are assumed to be random, so they do not lower the pace
+	low     average // epochs that ended while found was false
+	high    average // epochs that ended since found became true
+	lowered int     // number of epochs that ended well below the best pace since the latest attempt to return to it
+	patient int     // value of lowered at which the next attempt may begin; 0 means leastPatient
 }
 
 // An average holds sums over epochs, with decaying weights.
@@ -18,8 +18,8 @@ type average struct{ epochs, accepted, seconds float64 }
 
 const (
 	fading       = 0.85 // weight of an epoch, compared with the next one
-	rare         = 32.0 // accepted requests per refusal; a service that refuses more has a limit
-	worthwhile   = 1.25 // the best pace must let through this many times as many requests
+	rare         = 32.0 // accepted requests per refusal; a service that refuses more often has a limit
+	worthwhile   = 1.25 // the best pace must let through this many times as many requests per second as the low one
 	leastPatient = 4
 	mostPatient  = 32
 )
@@ -34,9 +34,9 @@ func (a *average) perEpoch() float64  { return a.accepted / a.epochs }
 func (a *average) perSecond() float64 { return a.accepted / a.seconds }
 
 // byChance corrects the pace after an epoch that ended with a refusal for which the pace
-// was blamed. A low pace that is refused too, and does not yield half of the best pace, is
-// an occasion to try the best pace again. The attempt lasts until it turns out that
-// requests are refused more often than before, or that it does not pay.
+// was blamed. If a low pace is refused too, and yields less than half of the best pace,
+// the best pace is tried again. The attempt ends when requests are refused more often
+// than before, or when it does not pay.
 func (c *Controller) byChance(now time.Duration, e epoch) {
 	l := &c.chance
 	if l.found {

@@ -20,13 +20,13 @@ func TestBestPaceIsTriedAgainIfALowOneIsRefusedAsOften(t *testing.T) {
 	for range leastPatient - 1 {
 		assert.Equal(t, 2.0, judged(c, 4, 100))
 	}
-	assert.Equal(t, 20.0, judged(c, 4, 100), "four refusals at a low pace should be enough")
+	assert.Equal(t, 20.0, judged(c, 4, 100), "the best pace should be tried again after four refusals at a low pace")
 	assert.Equal(t, 20.0, judged(c, 20, 100), "a refusal should not lower the pace, because it may be random")
 	assert.Equal(t, 25.0, judged(c, 20, 200), "the pace should rise as long as sending takes longer than the silence")
-	assert.Equal(t, 20.0, judged(c, 25, 10), "one short epoch proves nothing")
+	assert.Equal(t, 20.0, judged(c, 25, 10), "one short epoch should not lower the pace below the best one")
 }
 
-func TestBestPaceIsGivenUpIfItIsRefusedMoreOftenOrDoesNotPay(t *testing.T) {
+func TestBestPaceIsAbandonedIfItIsRefusedMoreOften(t *testing.T) {
 	for name, accepted := range map[string]float64{
 		"far fewer requests are accepted per refusal": 40,
 		"more than one in 32 requests is refused":     30,
@@ -46,11 +46,11 @@ func TestBestPaceIsGivenUpIfItIsRefusedMoreOftenOrDoesNotPay(t *testing.T) {
 	}
 }
 
-func TestRefusalsAreNotRandom(t *testing.T) {
+func TestRefusalsAreNotAssumedToBeRandom(t *testing.T) {
 	for name, tt := range map[string]struct{ pace, accepted float64 }{
-		"if they come at the best pace":               {18, 100},
-		"if more than one in 32 requests is refused":  {4, 30},
-		"if the low pace yields half of the best one": {12, 500},
+		"if they happen at the best pace":                      {18, 100},
+		"if more than one in 32 requests is refused":           {4, 30},
+		"if the low pace yields at least half of the best one": {12, 500},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := paced()

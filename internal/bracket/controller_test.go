@@ -27,7 +27,7 @@ func paced() *Controller {
 	return c
 }
 
-func TestLengthOfThePauseAfterARefusal(t *testing.T) {
+func TestPauseLengthAfterARefusal(t *testing.T) {
 	for name, tt := range map[string]struct {
 		asked time.Duration
 		set   func(*Controller)
@@ -41,7 +41,7 @@ func TestLengthOfThePauseAfterARefusal(t *testing.T) {
 		"is half of the silence that was needed before":                      {0, func(c *Controller) { c.pace, c.needed = 1, 1.2 }, 600 * ms},
 		"is at most the gap between two requests, if more was needed before": {0, func(c *Controller) { c.pace, c.needed = 2, 10 }, 500 * ms},
 		"is at most one second, if more was needed before":                   {0, func(c *Controller) { c.pace, c.needed = 0.1, 10 }, sec},
-		"does not depend on the silence needed before at the first refusal":  {0, func(c *Controller) { c.learned, c.pace, c.needed = false, 1, 1.2 }, 250 * ms},
+		"does not depend on an earlier silence if this is the first refusal": {0, func(c *Controller) { c.learned, c.pace, c.needed = false, 1, 1.2 }, 250 * ms},
 		"does not depend on failed probes before the first epoch":            {sec, func(c *Controller) { c.learned, c.probes, c.trip = false, 5, 4 }, sec},
 		"is Retry-After even if a longer silence was needed before":          {sec, func(c *Controller) { c.accepted, c.pace, c.needed = 1, 1, 3 }, sec},
 		"is at most 1 s if the round trip is only an estimate":               {0, func(c *Controller) { c.trip, c.timed = 2, false }, sec},
@@ -125,7 +125,7 @@ func TestUnusedTurnsAreSavedUp(t *testing.T) {
 		"only whole requests":     {func(*Controller) {}, 1350 * ms, 3 + 1, 1300 * ms},
 		"up to the burst":         {func(*Controller) {}, 1450 * ms, 4 + 1, 1450 * ms},
 		"not more than the burst": {func(*Controller) {}, time.Hour, 5, time.Hour},
-		"nothing if more than the burst is saved up already": {func(c *Controller) { c.credit = 9 }, time.Hour, 9, time.Hour},
+		"nothing if more than the burst is already saved up": {func(c *Controller) { c.credit = 9 }, time.Hour, 9, time.Hour},
 		"nothing before the turn is due":                     {func(*Controller) {}, sec, 1, sec},
 		"nothing during a pause":                             {func(c *Controller) { c.pause = 3 * sec }, 2 * sec, 1, sec},
 		"as soon as the pause is over":                       {func(c *Controller) { c.pause = 3 * sec }, 3 * sec, 5, 3 * sec},
@@ -172,7 +172,7 @@ func TestUnsendUndoesSent(t *testing.T) {
 }
 
 // Turns that were on their way to other processes when the pause began come back unused.
-// Requests were then sent for a shorter time than turns were handed out.
+// So requests were sent for a shorter time than turns were handed out.
 func TestTurnsReturnedDuringAPauseShortenTheEpoch(t *testing.T) {
 	c := paced()
 	c.credit = 0
@@ -307,7 +307,7 @@ func TestEarliestAssumesAPaceThatWillNotBeExceededSoon(t *testing.T) {
 }
 
 // windowed makes the controller send 80 requests at the beginning of each minute. The
-// present minute has begun at 90 s, unless there is a pause.
+// current minute began at 90 s, unless there is a pause.
 func windowed(pause time.Duration) func(*Controller) {
 	const n = 80
 	return func(c *Controller) {
@@ -318,7 +318,7 @@ func windowed(pause time.Duration) func(*Controller) {
 }
 
 func TestInTheFirstPauseEarliestAssumesFourTimesTheRateAcceptedSoFar(t *testing.T) {
-	c := New(8*sec, []Mark{{}, {8 * sec, 100}}, 1, 2*sec) // 100 requests in 10 s, with the pause included
+	c := New(8*sec, []Mark{{}, {8 * sec, 100}}, 1, 2*sec) // 100 requests in 10 s, including the pause
 	assert.Equal(t, 10*sec, c.Earliest(9*sec, 99), "99 requests may be accepted at once, because 100 were accepted before")
 	assert.Equal(t, 12*sec, c.Earliest(9*sec, 180))
 }
@@ -361,7 +361,7 @@ func TestEpochBeginsWithTheBurstThatTheSilenceAllows(t *testing.T) {
 			assert.True(t, c.open)
 			assert.Equal(t, tally{
 				epoch: 8, begin: 2 * sec, last: sec, next: 2 * sec,
-				credit: float64(tt.want), granted: tt.want, room: 4 + 4, // 4, plus the requests of a round trip at 8/s
+				credit: float64(tt.want), granted: tt.want, room: 4 + 4, // 4, plus the requests in a round trip at 8/s
 				paces: []moment{{2 * sec, 0}}, latest: moment{2 * sec, 0},
 			}, c.tally)
 		})
@@ -562,7 +562,7 @@ func TestReturnToTheBestPaceDoesNotDependOnTheLengthOfTheLatestPause(t *testing.
 func TestLateTimersDoNotLowerThePace(t *testing.T) {
 	for _, pace := range []float64{1, 100, 1000, 50_000} {
 		c := paced()
-		c.pace, c.heard = pace, false // without a response, the pace stays as it is
+		c.pace, c.heard = pace, false // without a response, the pace stays unchanged
 		n := 0
 		for now := sec; now < 11*sec; {
 			if at := c.Next(now, 9); at > now {

@@ -3,9 +3,8 @@ package bracket
 import "time"
 
 // A flight holds what is known about a limit on the number of requests in flight. A limit
-// of this kind refuses a request only if too many others are in flight. A rate limit,
-// however, can refuse requests after a burst or because of the pace, however few are in
-// flight.
+// of this kind refuses a request only if too many others are in flight. A rate limit can
+// refuse requests after a burst or because of the pace, no matter how few are in flight.
 //
 // While there is a cap, it replaces the pace: a request is sent when another one has
 // landed, which means that its outcome is known. The controller learns nothing about the
@@ -18,8 +17,8 @@ type flight struct {
 	extra   int           // how many requests beyond the cap may be in flight, as a trial
 	step    int           // initial value of extra in the latest trial
 	pace    float64       // the pace before the cap was set
-	strikes int           // number of consecutive refusals of requests that were sent within the cap
-	since   time.Duration // when the cap was last tested or changed
+	strikes int           // number of recent refusals of requests that were sent within the cap
+	since   time.Duration // when the cap was set or last explained a refusal
 	hold    float64       // units to wait before the next test
 
 	dropped time.Duration // when a cap was last found to be wrong
@@ -27,7 +26,7 @@ type flight struct {
 
 	first    bool // whether suspect comes from the first burst
 	accepted int  // maximum number in flight when an accepted request of this epoch was sent
-	suspect  int  // number in flight when the latest refused request was sent; 0 if a request with as many was accepted
+	suspect  int  // number in flight when the latest refused request was sent; 0: the number is not suspected to be the cause
 }
 
 const (
@@ -113,15 +112,15 @@ func (c *Controller) dropCap() {
 func (c *Controller) suspectCap(now time.Duration) {
 	f := &c.flight
 	wrong := f.dropped > 0 && seconds(now-f.dropped) < f.doubt
-	if c.Late || wrong || c.inner && c.lateRefused > 0 { // a single refusal sets a cap that hinders nobody
+	if c.Late || wrong || c.inner && c.lateRefused > 0 { // a cap that follows a single refusal delays nobody
 		f.suspect = 0
 		return
 	}
-	// n counts requests that were in flight at the refusal and were not refused. A pause is
-	// usually longer than a round trip, so a service that limits only the rate would have
-	// responded to them by now. If the round trip is longer, most of the responses before
-	// the pause tell: as the number in flight at most doubles in a round trip, a limit on it
-	// would have refused no more than it accepted.
+	// n counts requests that were in flight at the refusal and were not refused. A pause
+	// is usually longer than a round trip, so a service that limits only the rate would
+	// have responded to them by now. If the round trip is longer, compare refusals with
+	// n. The number in flight at most doubles in a round trip, so a limit on it would
+	// have refused no more requests than it accepted.
 	n := c.late + f.flying
 	slow := c.heard && seconds(now-c.last) < c.trip && c.lateRefused > n
 	if !slow && f.flying >= 2 && f.flying >= n/2 {
@@ -129,8 +128,8 @@ func (c *Controller) suspectCap(now time.Duration) {
 		return
 	}
 	if !c.learned {
-		// If the number in flight is limited, the limit is the number of requests of
-		// the first burst that were accepted.
+		// If the number in flight is limited, the limit is the number of requests in the
+		// first burst that were accepted.
 		if n >= 4 {
 			f.suspect, f.first = n+1, true
 		}
@@ -174,8 +173,8 @@ func (c *Controller) nextByCap(now time.Duration) time.Duration {
 		f.extra = f.step
 	}
 	if f.flying < f.cap+f.extra {
-		// Requests that leave together come back together, over and over. A bucket then
-		// refuses the extra ones, just as a limit on the number in flight does.
+		// Requests that are sent together finish together, again and again. A bucket
+		// would then refuse the extra ones, like a limit on the number in flight.
 		return max(now, later(c.last, duration(c.trip/float64(4*f.cap))))
 	}
 	return max(later(c.last, duration(max(c.OwnMost, 4*c.trip))), now)

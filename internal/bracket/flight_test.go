@@ -131,14 +131,14 @@ func TestCapReplacesThePace(t *testing.T) {
 	c.next = time.Hour
 	before := c.tally
 	for range 2 {
-		require.Equal(t, 100*sec, c.Next(100*sec, 9), "the pace should not matter")
+		require.Equal(t, 100*sec, c.Next(100*sec, 9), "the request should be sent although its paced turn is far away")
 		s := c.Sent(100*sec, 9)
 		assert.Equal(t, c.flight.flying, s.flying)
 	}
 	assert.Equal(t, 115*sec, c.Next(100*sec, 9), "the next request should wait until another one has landed, or may be lost")
 	c.Unsend(c.Sent(100*sec, 9))
 	before.flying, before.sent, before.last = 20, 2, 100*sec
-	assert.Equal(t, before, c.tally, "the state of the pace should not change")
+	assert.Equal(t, before, c.tally, "nothing else in the tally should change")
 
 	c.trip = 2
 	c.Accepted(101*sec, with(20))
@@ -169,9 +169,9 @@ func TestNoRequestIsSentDuringAPauseEvenIfTheCapAllowsIt(t *testing.T) {
 func TestCapThatIsNotSureIsTestedByOneExtraRequest(t *testing.T) {
 	c := capped(false, 20)
 	c.last, c.trip, c.silence, c.lo = 100*sec, 2, 3, 1
-	assert.Greater(t, c.Next(100*sec, 9), 100*sec, "there should be no trial before a request was accepted")
+	assert.Greater(t, c.Next(100*sec, 9), 100*sec, "there should be no trial before a request has been accepted")
 	c.accepted, c.flight.accepted = 1, 20
-	assert.Equal(t, 100*sec+25*time.Millisecond, c.Next(100*sec, 9), "requests should not leave together, at once")
+	assert.Equal(t, 100*sec+25*time.Millisecond, c.Next(100*sec, 9), "requests should not all be sent at once")
 	s := c.Sent(100*sec+25*time.Millisecond, 9)
 	assert.Greater(t, c.Next(101*sec, 9), 101*sec, "only one extra request should be sent")
 	t.Run("extra request is accepted", func(t *testing.T) {
@@ -193,7 +193,7 @@ func TestCapThatIsNotSureIsTestedByOneExtraRequest(t *testing.T) {
 	})
 }
 
-// A rate limit whose responses are slow looks like a cap again and again.
+// A rate limit with slow responses keeps looking like a cap.
 func TestEachCapThatTurnsOutWrongIsDoubtedForLonger(t *testing.T) {
 	c := capped(false, 20)
 	c.last = 100 * sec
@@ -209,7 +209,7 @@ func TestEachCapThatTurnsOutWrongIsDoubtedForLonger(t *testing.T) {
 	}
 	c.flight.sure = true
 	c.dropCap()
-	assert.Equal(t, lasting, c.flight.doubt, "a limit that existed may come back")
+	assert.Equal(t, lasting, c.flight.doubt, "a limit that existed may come back, so the doubt should be short")
 }
 
 func TestTrialsBeyondACapBecomeRarerButNotRarerThanProbes(t *testing.T) {
@@ -222,7 +222,7 @@ func TestTrialsBeyondACapBecomeRarerButNotRarerThanProbes(t *testing.T) {
 
 func TestSureCapGrowsByStepsThatDouble(t *testing.T) {
 	c := capped(true, 20)
-	c.last, c.accepted, c.trip = 100*sec, 1, 0 // without a round trip, requests may leave together
+	c.last, c.accepted, c.trip = 100*sec, 1, 0 // without a round trip, requests may be sent together
 	assert.Greater(t, c.Next(100*sec, 9), 100*sec, "there should be no trial within ten units")
 	for _, want := range []int{1, 2, 4} {
 		require.Equal(t, 101*sec, c.Next(101*sec, 9))
@@ -243,7 +243,7 @@ func TestSureCapGrowsByStepsThatDouble(t *testing.T) {
 	assert.Equal(t, 10, c.flight.extra, "the first step should be a twentieth of the cap")
 }
 
-func TestCapIsLoweredAtTheFirstRefusalWithinItAndDroppedAtTheSecond(t *testing.T) {
+func TestCapIsLoweredOnTheFirstRefusalWithinItAndDroppedOnTheSecond(t *testing.T) {
 	c := capped(true, 20)
 	require.True(t, c.capRefused(100*sec, with(19)))
 	assert.Equal(t, []int{18, 1}, []int{c.flight.cap, c.flight.strikes})
@@ -258,7 +258,7 @@ func TestCapIsLoweredAtTheFirstRefusalWithinItAndDroppedAtTheSecond(t *testing.T
 	c = capped(true, 20)
 	require.True(t, c.capRefused(100*sec, with(14)))
 	c = capped(true, 20)
-	require.True(t, c.capRefused(100*sec, with(13)), "one refusal far below the cap may be a fault")
+	require.True(t, c.capRefused(100*sec, with(13)), "one refusal far below the cap should not disprove it, because it may be a fault")
 	assert.Equal(t, []int{20, 1}, []int{c.flight.cap, c.flight.strikes})
 	require.True(t, c.capRefused(111*sec, with(13)), "a refusal after more than ten units should count as the first one")
 	assert.Equal(t, 1, c.flight.strikes)
@@ -326,7 +326,7 @@ func TestPaceThatResultsFromACapIsRememberedIfItLasted(t *testing.T) {
 	}
 }
 
-// When the number in flight explains a refusal, no rate may have been proven yet.
+// The number in flight may explain a refusal before any rate has been proven.
 func TestRefusalExplainedByTheNumberInFlightDoesNotAffectAStatement(t *testing.T) {
 	c := capped(true, 20)
 	c.accepted, c.proven = 1, nil

@@ -14,16 +14,16 @@ type memory struct {
 	proven       []float64     // lower bounds of the limit that the latest epochs prove, oldest first
 	marks        []Mark        // marks of the latest epoch in which a request was accepted
 	total        int64         // number of requests accepted in total
-	ended        time.Duration // when the refused request that ended the epoch of marks was sent
+	ended        time.Duration // when the refused request was sent that ended the epoch recorded in marks
 	sumSent      float64       // number of requests accepted in the latest epochs, with decaying weights
 	sumTime      float64       // seconds that the latest epochs and their silences took, with the same weights
 	needed       float64       // length of the latest silence after which a request was accepted, in seconds
 	longest      float64       // length of the longest recent silence, in seconds; it decays
 	longestAsked float64       // the longest recent Retry-After, in seconds; it decays
 	heardAt      time.Duration // when the latest accepted request was sent
-	guessed      bool          // whether the pace is a guess, made after all probes failed
+	guessed      bool          // whether the pace is a guess, made after several probes failed
 
-	best     float64       // the highest pace of the last minutes that was proven or held for a long time
+	best     float64       // the highest pace of the last 15 minutes that was proven or held for a long time
 	bestAt   time.Duration // when best was found
 	cost     float64       // the silence that a refusal at the best pace causes, in seconds
 	patience float64       // the pace returns to best after this many multiples of cost
@@ -40,13 +40,13 @@ type epoch struct {
 const (
 	shortest      = 1e-3 // seconds; a shorter silence or round trip is treated as this long
 	guessable     = 2.0  // seconds; longest silence after which a short window is guessed
-	longestWindow = 90.0 // seconds: a minute plus delays; services with longer windows state how long to wait
+	longestWindow = 90.0 // seconds: a minute plus delays; services with longer windows usually state how long to wait
 	remembered    = 8    // maximum number of epochs in past
 	mostMarks     = 64   // maximum number of marks per epoch
 
 	bestKept      = 15 * time.Minute
 	lasting       = 20.0 // seconds; a rate that is accepted for this long is not just a burst
-	nearly        = 0.8  // share of the best pace above which a pace is as good as the best one
+	nearly        = 0.8  // share of the best pace above which a pace counts as equally good
 	leastPatience = 2.0
 	mostPatience  = 16.0
 )
@@ -122,7 +122,7 @@ func (c *Controller) least() float64 {
 	return min(0.5/c.asked, 1/gap)
 }
 
-// judgeFirst makes a first guess from what was accepted until the first refusal. It is
+// judgeFirst makes a first guess from what was accepted before the first refusal. It is
 // unknown how much of that the limit had saved up, so the guess uses the stretch that
 // looks fastest.
 func (c *Controller) judgeFirst(quiet float64) {
@@ -164,7 +164,7 @@ func (c *Controller) judgeFailedProbe(quiet float64) {
 	// second one, assume that the limit is a short window. Its rate is then the number of
 	// accepted requests divided by the time since the first of them. This rate is a guess
 	// and does not prove any pace bad. A longer silence is an outage, or a window that
-	// will open. In both cases, the earlier pace is as good as it was.
+	// will open. In both cases, the earlier pace is still good.
 	if c.asked == 0 && c.silence <= guessable && c.probes > 2 && c.silence*c.pace >= 2 {
 		n, took := c.fastest(c.silence)
 		c.pace = min(c.pace, n/(took+c.silence))
@@ -183,8 +183,8 @@ func (c *Controller) judgeEpoch(now time.Duration, quiet, backlog float64) {
 	// From one refusal to the next, an empty token bucket fills at the limit's rate, or a
 	// whole window passes. In both cases, the number of accepted requests divided by the
 	// time since the last send before the silence is never above the limit. The number
-	// may be off by one, so a single epoch with few requests proves nothing, but several
-	// of these epochs together do.
+	// may be off by one, so a single epoch with few requests proves little, but several
+	// such epochs together prove more.
 	whole := e.took + e.silence
 	proven := max((e.accepted-1)/whole, 0.5*e.accepted/whole, (c.sumSent-1)/c.sumTime)
 
@@ -230,9 +230,9 @@ func (c *Controller) shrink() {
 	c.burst = max(1, min(c.Decay*c.burst, 0.9*float64(c.refused.seq-1)))
 }
 
-// window reports whether an earlier epoch accepted the same number of requests in a
-// different time, or at a different pace. A token bucket would accept more requests over a
-// longer time, and would last longer at a slower pace.
+// window reports whether an earlier epoch accepted about the same number of requests in a
+// different time, or at a different pace. A token bucket would accept more requests over
+// a longer time, and would last longer at a slower pace.
 func (c *Controller) window(e epoch) bool {
 	return slices.ContainsFunc(c.past, func(p epoch) bool {
 		return math.Abs(e.accepted-p.accepted) <= 0.01*p.accepted &&
@@ -240,8 +240,8 @@ func (c *Controller) window(e epoch) bool {
 	})
 }
 
-// wasFine reports whether a pace at least this high was proven good recently, so that
-// the pace is not to blame.
+// wasFine reports whether a pace at least this high was recently proven good. If so, the
+// pace is not to blame.
 func (c *Controller) wasFine(pace float64) bool {
 	return slices.ContainsFunc(c.proven, func(p float64) bool { return p >= pace })
 }
@@ -258,10 +258,10 @@ func (c *Controller) judgePace(e epoch, proven, backlog float64) {
 		c.holding = c.Hold
 	}
 	c.lo, c.hi = lo, hi
-	// The first epoch may have seen little of what the limit can save up, because that was
-	// used up when it began. Requests accepted beyond the highest possible rate had been
-	// saved up. The number at most doubles, because it would also be high if others who
-	// share the limit had paused.
+	// The first epoch may have seen little of what the limit can save up, because most of
+	// that had been used up before. Requests accepted beyond the highest possible rate
+	// had been saved up. The number at most doubles, because it would also be high if
+	// others who share the limit had paused.
 	c.burst0 = max(c.burst0, min(e.accepted-hi*e.took, 2*c.burst0))
 	// Another refusal costs a silence; a pace that is too slow costs a share of all the
 	// time still to come. If a lot of work is left, use the middle of the bracket; if
@@ -274,7 +274,7 @@ func (c *Controller) judgePace(e epoch, proven, backlog float64) {
 // only as many requests as it had saved up. hi is the pace that the epoch proves bad.
 func (c *Controller) endProbe(hi float64) {
 	found := c.base > 1.1*c.began
-	if !found && c.base > c.began { // a step this small may fit into the margin alone
+	if !found && c.base > c.began { // the margin alone may allow a step this small
 		c.base *= 1 - c.Margin
 	}
 	c.lo, c.hi, c.pace = c.base, 1.1*c.base, c.base
@@ -328,7 +328,8 @@ func (c *Controller) bounds(e epoch, proven float64) (lo, hi float64) {
 
 // overload estimates the limit from the requests that were in flight at a refusal, which
 // were spread over t seconds. If some of them were refused, they exceeded a limit that
-// was used up, so the limit is the rate at which the rest of them were accepted.
+// was used up, so the limit is the rate at which the rest of them were accepted. ok is
+// false if there were too few of them, or none was refused.
 func (c *Controller) overload(t float64) (lo, hi float64, ok bool) {
 	if c.late < 8 || c.lateRefused == 0 || t <= 0 {
 		return 0, 0, false
@@ -339,7 +340,7 @@ func (c *Controller) overload(t float64) (lo, hi float64, ok bool) {
 
 // compare narrows the bracket by the difference between this epoch and an earlier one. A
 // token bucket first accepts what it has saved up, which is the same after the same
-// silence, and then accepts requests at the rate of the limit. A longer epoch therefore
+// silence, and then accepts requests at the limit's rate. A longer epoch therefore
 // accepts more requests, and the limit is the difference in requests divided by the
 // difference in time. This does not hold for a window. There, the quotient is either
 // below what is proven, which does no harm, or too high. A quotient that is too high is

@@ -45,7 +45,7 @@ func TestFastestStretchIncludesTheSilence(t *testing.T) {
 		accepted, took := c.fastest(tt.silence)
 		assert.Equal(t, []float64{tt.accepted, tt.took}, []float64{accepted, took}, "%+v", tt)
 	}
-	c.total, c.ended = 111, 19*sec // the last response came after the refusal
+	c.total, c.ended = 111, 19*sec // the last response arrived after the refusal
 	accepted, took := c.fastest(0.1)
 	assert.Equal(t, []float64{101, 9}, []float64{accepted, took}, "101 in 9.1 s is a higher rate than 1 in 0.1 s")
 	accepted, took = c.fastest(0.01)
@@ -178,7 +178,7 @@ func TestFirstEstimateOfThePaceAndTheBurst(t *testing.T) {
 			atOnce(c)
 			c.late, c.lateRefused, c.lateFrom, c.lateAt = 36, 1, 21*sec, 21*sec+300*ms
 		}, 50, 140, 0.9 * math.Sqrt(50*140), 100 - 0.27*math.Sqrt(50*140), 100 - 0.27*math.Sqrt(50*140)},
-		"many late responses that came slowly": {func(c *Controller) {
+		"many late responses that arrived slowly": {func(c *Controller) {
 			c.late, c.lateRefused, c.lateFrom, c.lateAt = 36, 1, 21*sec, 31*sec
 		}, lo, lo, 0.9 * lo, 1, 64},
 		"nothing was accepted": {func(c *Controller) { c.marks, c.total = []Mark{{20 * sec, 0}}, 0 }, 0.5, inf, 2, 1, 1},

@@ -40,8 +40,8 @@ const (
 	largest = 1e9
 )
 
-// Valid reports whether a Controller could have learned l, because a value from another
-// process or from a server may be meaningless.
+// Valid reports whether a Controller could have learned l. A value from another process
+// or from a server may be meaningless.
 func (l Learned) Valid() bool {
 	for _, v := range []float64{l.Pace, l.Lo, l.Hi, l.Best, l.Burst, l.Burst0, l.Trip, l.Silence, l.Asked, l.Holding} {
 		if !(v >= 0 && v <= largest) { // also true for NaN
@@ -51,17 +51,16 @@ func (l Learned) Valid() bool {
 	return l.Pace >= slowest && l.Pace <= mostPace && l.Silence >= shortest
 }
 
-// Scale returns what is known about a limit that is larger than l's by the given factor.
+// Scale returns what is known about a limit that is by times as high as l's.
 func (l Learned) Scale(by float64) Learned {
 	l.Pace, l.Lo, l.Hi, l.Best = l.Pace*by, l.Lo*by, l.Hi*by, l.Best*by
 	l.Burst, l.Burst0 = max(1, l.Burst*by), max(1, l.Burst0*by)
 	return l
 }
 
-// Resume returns a Controller that continues from l at the end of the pause. If the
-// pause is over already, there is no burst, because the limit may not have saved
-// anything up since then. now may be earlier than the present time, if nothing was sent
-// in between.
+// Resume returns a Controller that continues from l at the end of the pause. If the pause
+// is already over, there is no burst, because the limit may not have saved anything up
+// since then. now may be earlier than the present time, if nothing was sent in between.
 func Resume(now time.Duration, l Learned, pause time.Duration) *Controller {
 	c := &Controller{
 		Constants: Standard,

@@ -22,7 +22,7 @@ func taught(t *testing.T) (c *Controller, now time.Duration) {
 	return c, now
 }
 
-// most returns how many requests are sent within a second, up to 1000.
+// most returns how many requests can be sent within a second, up to 1000.
 func most(c *Controller, now time.Duration) (n int) {
 	for end := now + time.Second; n < 1000; n++ {
 		if now = max(now, c.Next(now, 1)); now >= end {
@@ -155,7 +155,7 @@ func TestMeaninglessTimeBecomesTheLongestDuration(t *testing.T) {
 	assert.Equal(t, time.Second, duration(1))
 }
 
-func TestExtremelySlowPaceDoesNotSendAtOnce(t *testing.T) {
+func TestExtremelySlowPaceSendsRequestsMoreThanAnHourApart(t *testing.T) {
 	c := Resume(time.Second, Learned{Pace: 1e-7}.Scale(1e-5), 0)
 	now := 2 * time.Second
 	for range 3 {

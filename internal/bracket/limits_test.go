@@ -206,7 +206,7 @@ func TestReturnedTurnGoesToTheNextRequest(t *testing.T) {
 		now = max(now, c.Next(now, 9))
 		s := c.Sent(now, 9)
 		c.Unsend(s)
-		assert.LessOrEqual(t, c.Next(now, 9), now, "the returned turn was not used again (a turn of the burst: %v)", s.credit)
+		assert.LessOrEqual(t, c.Next(now, 9), now, "the returned turn was not offered again (burst turn: %v)", s.credit)
 		c.Accepted(now, c.Sent(now, 9))
 	}
 }
@@ -326,7 +326,7 @@ func TestPaceIsNotRaisedBeforeTheFirstResponse(t *testing.T) {
 	assert.Zero(t, c.raises)
 }
 
-// counter is a limit like HAProxy's. It counts the requests of two periods, including
+// counter is a limit like HAProxy's. It counts the requests in two periods, including
 // refused requests, and gives less weight to the older period.
 func counter(n int, period, phase time.Duration) limit {
 	past, used, number := 0, 0, time.Duration(0)

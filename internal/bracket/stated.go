@@ -11,12 +11,12 @@ import (
 type statement struct {
 	requests, per float64 // per is in seconds; 0: no limit was stated
 	belief        belief
-	confirmed     bool    // a request above the stated rate was refused
+	confirmed     bool    // whether a request sent above the stated rate was refused
 	strikes       int     // number of refusals of requests at or below the stated rate
 	burst         float64 // the burst that was learned before the statement replaced it
 	changes       int     // number of times that the service has stated a different limit
 
-	// windowed means that all requests of a window are sent at once, and no others until
+	// windowed means that all requests in a window are sent at once, and no others before
 	// the next window.
 	windowed bool
 	opened   time.Duration // when the current window began
@@ -38,14 +38,15 @@ const (
 	mostChanges = 8    // number of different statements after which further ones are ignored
 	shortWindow = 10.0 // seconds; longest window for which a burst is not worthwhile
 	firmHold    = 1800 // seconds that callers wait before a firm statement is tested
-	beyond      = 1.2  // ratio of a proven pace to the stated rate from which the statement is too low
+	beyond      = 1.2  // ratio of a proven pace to the stated rate above which the statement counts as too low
 	narrow      = 2.0  // largest ratio of hi to lo at which a bracket confirms a stated rate within it
 )
 
 func (s *statement) rate() float64 { return s.requests / s.per }
 
-// Stated sets the limit that the service stated with a refusal. Call Stated after the
-// call to Refused or New for that refusal.
+// Stated sets the limit that the service stated with a refusal. It ignores implausible
+// limits, and all new ones after mostChanges different ones. Call Stated after the call
+// to Refused or New for that refusal.
 func (c *Controller) Stated(requests int, per time.Duration) {
 	if requests <= 0 || per <= 0 {
 		return
@@ -62,12 +63,12 @@ func (c *Controller) Stated(requests int, per time.Duration) {
 	c.statement = statement{requests: n, per: t, changes: s.changes + 1}
 }
 
-// Windowed reports whether the requests of a stated window are sent at once.
+// Windowed reports whether all requests in a stated window are sent at once.
 func (c *Controller) Windowed() bool { return c.statement.windowed }
 
 // Kept reports that callers waited until the given time because the service stated the
-// end of its window. The wait counts like a Retry-After. Kept does nothing if the next
-// epoch has already begun.
+// end of its window. The wait counts like a Retry-After, unless the service asked for a
+// longer one. Kept does nothing if the next epoch has already begun.
 func (c *Controller) Kept(until time.Duration) {
 	if asked := seconds(until - c.closed); !c.open && asked > max(c.asked, c.OwnPause) {
 		c.asked = asked
@@ -125,8 +126,9 @@ func (c *Controller) consider(first bool) {
 	if c.asked > 0 {
 		s.dark = max(s.dark, c.asked-2) // both the service and the client may have rounded Retry-After up
 	}
-	// The first epoch may agree with the statement by chance. So until a refusal has
-	// confirmed the statement, requests are sent at least as often as Retry-After invites.
+	// The first epoch may agree with the statement by chance. Until a refusal has
+	// confirmed the statement, requests are therefore sent at least as often as
+	// Retry-After suggests.
 	if c.refused.pace > rate && !c.refused.credit && c.accepted > 0 && !first {
 		s.confirmed = true
 	}
@@ -213,7 +215,7 @@ func (c *Controller) windowOf(ahead float64) time.Duration {
 	return later(opened, duration(windows*s.per))
 }
 
-// fill makes the requests of a window available.
+// fill makes a window's requests available.
 func (c *Controller) fill() {
 	c.credit = c.burst
 	c.granted = max(c.granted, int(c.burst))
@@ -239,9 +241,9 @@ func (c *Controller) untilWindow(now time.Duration, own float64) float64 {
 	return min(max(own, min(left/4, 4*c.OwnMost)), left)
 }
 
-// tested reports whether the statement allows the pace to be raised. A firm statement
-// allows a raise only after callers have waited for firmHold, because the limit may have
-// become higher.
+// tested reports whether the statement allows the pace to be raised. If the statement is
+// firm, a raise is allowed only after callers have waited for firmHold, or for Hold units
+// if no refusal has confirmed the statement. The limit may have become higher by then.
 func (c *Controller) tested() bool {
 	s := &c.statement
 	if s.belief != firm {

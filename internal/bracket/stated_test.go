@@ -195,8 +195,8 @@ func TestFailedProbeDoesNotConfirmAStatement(t *testing.T) {
 	}
 }
 
-// The burst of the bucket equals the stated window by chance. If the requests of a window
-// were sent at once, no refusal would ever show that the limit is ten times as high.
+// The bucket's burst equals the stated window by chance. If all requests in a window were
+// sent at once, no refusal would ever show that the limit is ten times as high.
 func TestStatedWindowThatIsMuchTooLowIsNotUsedForever(t *testing.T) {
 	for _, retryAfter := range []time.Duration{time.Second, 3 * time.Second, 10 * time.Second} {
 		c, accepted, _ := driveStated(t, bucket(50, 300), 300, time.Minute, retryAfter, 30*time.Minute)

@@ -40,10 +40,10 @@ func Resume(now time.Duration, l Learned, pause time.Duration) *Controller {
 }
 
 // A Pacer decides when the requests of one account are sent, as a [Controller] does. Its
-// methods are called under the account's lock, and all times of an account are measured
+// methods are called under the account's lock, and all of an account's times are measured
 // from the same origin. The backlog is the number of waiting requests. In Sent, the
-// backlog includes the requests that the gate has refused since the previous Sent because
-// of their deadlines.
+// backlog also includes the requests that, since the previous Sent, were canceled or were
+// refused because of their deadlines.
 type Pacer interface {
 	Next(now time.Duration, backlog int) time.Duration
 	Sent(now time.Duration, backlog int) Send
@@ -63,7 +63,7 @@ type Pacer interface {
 	Trip() time.Duration
 }
 
-// Lanes are the numbers of waiting requests by priority, the most urgent first.
+// Lanes holds the number of waiting requests of each priority, the most urgent first.
 type Lanes [3]int
 
 // Sum returns the number of waiting requests of all priorities.
@@ -76,8 +76,8 @@ type Ranking interface {
 	Ranked(waiting Lanes)
 }
 
-// A History records what an account was allowed to send before it was throttled for the
-// first time.
+// A History records when an account's requests were accepted before the account was
+// throttled for the first time.
 type History struct {
 	Now    time.Duration
 	Marks  []Mark
@@ -93,21 +93,22 @@ func (h History) Close(retryAfter time.Duration) *Controller {
 // A Fleet is the group of processes that a gate belongs to.
 type Fleet interface {
 	// Opened is called when the gate sees a new key. It returns the number of gates that
-	// share the account's start window. If the account is known to be throttled, Opened
-	// also returns the account's Pacer. Opened is called under the account's lock.
+	// share the account's start window. It also returns the account's Pacer, or nil if
+	// the account is not known to be throttled. Opened is called under the account's
+	// lock.
 	Opened(key string) (share int, p Pacer)
 	// Throttled returns the Pacer of an account that was throttled for the first time.
 	// Throttled is called under the account's lock.
 	Throttled(key string, h History, retryAfter time.Duration) Pacer
 	// Forgotten ends the use of a key that began with one call to Opened. It is called
 	// without the account's lock, but possibly while another lock of the gate is held, so
-	// it must not call the gate. It may be called only after Opened has been called again
-	// for the same key, so a key is in use as long as Opened has been called more often
-	// than Forgotten.
+	// it must not call the gate. A call may come late, when Opened has already been
+	// called again for the same key. A key is therefore in use as long as Opened has been
+	// called more often than Forgotten.
 	Forgotten(key string)
 }
 
 // A Visitor inspects an account under the account's lock: its Pacer (nil if the account
 // was never throttled), the number of waiting requests, and its history. It returns the
-// Pacer to use from now on, or nil to leave the account without one.
+// Pacer to use from now on, or nil to change nothing.
 type Visitor func(now time.Duration, p Pacer, backlog int, history func() History) Pacer

@@ -1,6 +1,6 @@
 // Package schedule provides the default waits before retries, for services that do not
-// ask for a wait. Transport.decide, in retry.go in the root, determines how long a call
-// waits.
+// ask for a wait. Transport.decide, in the root package's retry.go, determines how long a
+// call waits.
 package schedule
 
 import (
