@@ -272,3 +272,36 @@ func TestLostResponsesDoNotCauseOtherRequestsToBeRefused(t *testing.T) {
 		})
 	}
 }
+
+// The first 429s say little about such a limit: only three requests were accepted.
+func TestNoRequestIsRefusedSoonIfAFewFastRequestsAreAllowedInFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := new(gate.Adaptive)
+		var flying atomic.Int64
+		var callers sync.WaitGroup
+		for range 300 {
+			callers.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				for resend := 0; ; resend++ {
+					r := gate.Request{Key: "k", Resend: resend}
+					ticket, err := g.Wait(ctx, r)
+					if !assert.NoError(t, err) {
+						return
+					}
+					o := gate.Outcome{Result: gate.Accepted}
+					if flying.Add(1) > 3 {
+						o = gate.Outcome{Result: gate.Throttled, RetryAfter: 3 * time.Second}
+					}
+					time.Sleep(5 * time.Millisecond)
+					flying.Add(-1)
+					g.Observe(r, ticket, o)
+					if o.Result == gate.Accepted {
+						return
+					}
+				}
+			})
+		}
+		callers.Wait()
+	})
+}

@@ -64,6 +64,7 @@ const (
 	leastLag = 2 * time.Millisecond  // lower bound of the timer delay that is made up for
 	mostLag  = 10 * time.Millisecond // upper bound of that delay; between the bounds, it is the time of two turns
 	mostPace = 1e6                   // requests per second
+	known    = 4.0                   // how many units a bound of the pace holds if the limit has no known bound
 	unproven = 0.4                   // how far above its base a probe goes without proof, as a fraction of the base
 )
 
@@ -235,7 +236,12 @@ func (c *Controller) Earliest(now time.Duration, ahead int) time.Duration {
 	if n < 0 {
 		return c.pause
 	}
-	return later(from, duration(n/c.most()))
+	took := n / c.most()
+	if unit := max(c.unit(), seconds(c.pause-c.closed)); (!c.learned || math.IsInf(c.hi, 1)) && took > known*unit {
+		// Little is known about the limit, so the pace may then double once per unit.
+		took = unit * (known + math.Log2(1+(took/unit-known)*math.Ln2))
+	}
+	return later(from, duration(took))
 }
 
 // most returns a pace that will not be exceeded soon.

@@ -321,6 +321,15 @@ func TestInTheFirstPauseEarliestAssumesFourTimesTheRateAcceptedSoFar(t *testing.
 	c := New(8*sec, []Mark{{}, {8 * sec, 100}}, 1, 2*sec) // 100 requests in 10 s, including the pause
 	assert.Equal(t, 10*sec, c.Earliest(9*sec, 99), "99 requests may be accepted at once, because 100 were accepted before")
 	assert.Equal(t, 12*sec, c.Earliest(9*sec, 180))
+	assert.Equal(t, 18*sec, c.Earliest(9*sec, 100+8*40))
+}
+
+// A limit that is known from one refusal only may be much higher than it seems, for
+// example if the number in flight is limited and responses are fast.
+func TestAfterFourPausesEarliestAssumesThatThePaceDoublesOncePerPause(t *testing.T) {
+	c := New(8*sec, []Mark{{}, {8 * sec, 100}}, 1, 2*sec)
+	assert.InDelta(t, 10+2*(4+math.Log2(1+6*math.Ln2)), c.Earliest(9*sec, 100+20*40).Seconds(), 1e-6)
+	assert.Less(t, c.Earliest(9*sec, 100_000), 60*sec)
 }
 
 func TestTimeAtWhichTheNextRequestIsSent(t *testing.T) {
