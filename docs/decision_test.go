@@ -1,7 +1,6 @@
-// Package docs draws decision.svg, which shows how a Transport handles a response: its
+// Package docs draws decision.svg, which shows how a Transport handles a response: the
 // status, the rules, and what the caller gets. The codes, retry rules and stop reasons
-// come from the library, so the picture cannot contradict
-// the library.
+// come from the library, so the picture cannot contradict the library.
 //
 //	go test ./docs -update
 package docs
@@ -79,8 +78,8 @@ const (
 	lastRow          = firstRule + 9
 )
 
-// style works on light and dark pages. For readers who cannot tell the colors apart, text
-// and position carry the same information.
+// style works on light and dark pages. For readers who cannot tell the colors apart, the
+// text and the positions carry the same information.
 const style = `
 text { font: 13px system-ui, sans-serif; fill: #1f2328 }
 .title { font-size: 15px; font-weight: 600 }

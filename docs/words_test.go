@@ -58,7 +58,7 @@ func TestDocumentsHaveAtMost10000WordsInAll(t *testing.T) {
 	}
 	slices.Sort(each)
 	t.Logf("%d words:\n%s", sum, strings.Join(each, "\n"))
-	assert.LessOrEqual(t, sum, maxDocuments, "the documents have too many words in all")
+	assert.LessOrEqual(t, sum, maxDocuments, "the documents have too many words in total")
 }
 
 func TestOnlyQuestionsBeginWithABareWhoWhatOrWhich(t *testing.T) {
