@@ -20,7 +20,8 @@ type gateRefusal struct{ err error }
 
 func (r *gateRefusal) Error() string { return r.err.Error() }
 
-// findAccount sets the key of the account whose rate limit applies to the request.
+// findAccount sets the key of the account whose rate limit applies to the request. If
+// there is no key, findAccount closes the request body and returns an error.
 func (c *call) findAccount() error {
 	switch {
 	case c.t.Gate == nil:

@@ -24,9 +24,9 @@ type Recorder struct {
 // recorded holds a *StatusError or a *NotSentError.
 type recorded struct{ err error }
 
-// WithRecorder returns a context under which every Transport records its failures, and
-// the Recorder that holds the latest failure. If ctx already has a Recorder, that
-// Recorder keeps recording too.
+// WithRecorder returns a context that makes every Transport record its failures, and the
+// Recorder that holds the latest failure. If ctx already has a Recorder, that Recorder
+// keeps recording too.
 func WithRecorder(ctx context.Context) (context.Context, *Recorder) {
 	o := optionsOf(ctx)
 	r := &Recorder{outer: o.recorder}

@@ -27,8 +27,8 @@ const (
 	manyAttempts    = time.Second // the shortest wait before the ninth and any later attempt, if only a deadline limits the number of attempts
 )
 
-// A patience says how many attempts a call may make, and how long it may wait before
-// each.
+// A patience says how many attempts a call may make, and how long it may wait before each
+// retry.
 type patience struct {
 	attempts int           // the maximum number; math.MaxInt: as many as fit before the deadline
 	maxWait  time.Duration // the longest wait; math.MaxInt64: until the deadline
@@ -67,7 +67,7 @@ type failedAttempt struct {
 	replayable   bool         // whether the request body can be sent again
 	gated        bool         // whether the attempt was throttled and the gate decides when to retry
 	proxy        *StatusError // the proxy's refusal, if a proxy refused the request
-	cause        error        // why the body cannot be sent again, or errStuck
+	cause        error        // GetBody's error or errStuck, if that ended the call
 }
 
 // error returns the typed error for a response. data is the part of the body that was
@@ -88,7 +88,7 @@ func (f *failedAttempt) error(stop StopReason, data []byte, truncated bool) *Sta
 	return e
 }
 
-// final reads and closes the body of a response, and returns the typed error.
+// final reads and closes the response body, and returns the typed error.
 func (f *failedAttempt) final(stop StopReason) *StatusError {
 	if f.resp == nil {
 		return f.error(stop, nil, false)
