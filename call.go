@@ -36,7 +36,7 @@ type call struct {
 	fastest  time.Duration   // the shortest time to a response so far; math.MaxInt64 before the first response
 	schedule backoff.BackOff // nil until it is first needed
 	open     io.Closer       // the response body that must still be closed, if any
-	latest   error           // the error of the previous attempt, in case the gate refuses the retry
+	latest   error           // the previous attempt's error, in case the gate refuses the retry
 }
 
 // run makes the call. If Base, the gate or a callback panics, run closes the open
@@ -211,7 +211,7 @@ func (c *call) replay() (io.ReadCloser, error) {
 	}
 	body, err := c.req.GetBody()
 	if err == nil && body == nil {
-		err = errors.New("iamhttp: GetBody returned neither body nor error")
+		err = errors.New("iamhttp: GetBody returned neither a body nor an error")
 	}
 	return body, err
 }
@@ -294,7 +294,7 @@ func discard(f *failedAttempt, wait time.Duration, drain *bounded.Drain) (data [
 // forever. Before Go 1.27, net/http cannot close a compressed body while the server
 // stalls within the gzip header, and the body's connection still counts toward
 // MaxConnsPerHost. A RoundTripper in between may hide that setting.
-var errStuck = errors.New("iamhttp: the connection of the response cannot be freed, and MaxConnsPerHost may limit connections")
+var errStuck = errors.New("iamhttp: the response's connection cannot be freed, and MaxConnsPerHost may limit connections")
 
 // resend returns the copy of the caller's request that is sent next. The contract of
 // http.RoundTripper does not allow modifying the original.

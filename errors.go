@@ -271,7 +271,7 @@ const (
 	StopUnset             StopReason = iota // unknown: no Transport decided, or the request will be sent again
 	StopNotRetryable                        // the documentation does not allow a retry
 	StopBodyNotReplayable                   // the request has a body and no GetBody, or GetBody failed
-	StopAttempts                            // MaxAttempts is used up, or a Transport below has retried already
+	StopAttempts                            // MaxAttempts is used up, or a Transport below has already retried
 	StopBackoff                             // the BackOff returned a negative interval (backoff.Stop)
 	StopWaitTooLong                         // the service asked for a wait longer than MaxWait, or a connection cannot be freed
 	StopDeadline                            // the retry, or the response to it, would come after the context's deadline
