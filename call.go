@@ -36,11 +36,11 @@ type call struct {
 	fastest  time.Duration   // the shortest time to a response so far; math.MaxInt64 before the first response
 	schedule backoff.BackOff // nil until it is first needed
 	open     io.Closer       // the response body that must still be closed, if any
-	latest   error           // the error of the previous attempt, in case the gate refuses the retry
+	latest   error           // the previous attempt's error, in case the gate refuses the retry
 }
 
-// run makes the call. If Base, the gate or a callback panics, run closes the response
-// body.
+// run makes the call. If Base, the gate or a callback panics, run closes the open
+// response body, if any.
 func (c *call) run() (*http.Response, error) {
 	returned := false
 	defer func() {
@@ -122,7 +122,7 @@ func (c *call) send() (*http.Response, error) {
 		if resp != nil && resp.Body != nil {
 			resp.Body.Close()
 		}
-		below, cause := resend.Attempts(err) // of a Transport below
+		below, cause := resend.Attempts(err) // below counts the attempts of a Transport below
 		c.attempts += below - 1
 		return nil, cause
 	case resp == nil:
@@ -162,9 +162,9 @@ func (c *call) describe(resp *http.Response, err error) failedAttempt {
 		c.fastest = min(c.fastest, f.at.Sub(c.sent))
 		f.fastest = c.fastest
 		// A Transport below leaves its resend count in resp.Request. Ignore the count if
-		// that Transport's call began before this attempt: in that case the response may
-		// come from a cache. A copy of a response to another request, sent while this one
-		// waited for it below, cannot be told apart.
+		// that Transport's call began before this attempt, because then the response may
+		// come from a cache. If a layer below shares one response among concurrent
+		// requests, the count may be another request's; this cannot be detected.
 		if resp != nil && resp.Request != nil {
 			r := resend.Of(resp.Request.Context())
 			if more := r.Count - ResendCount(c.current.Context()); more > 0 && r.Began >= c.sent.UnixNano() {
@@ -180,9 +180,10 @@ func (c *call) describe(resp *http.Response, err error) failedAttempt {
 }
 
 // expires returns when the request's signature expires. It returns the zero Time if there
-// is no signature, or if a RoundTripper below signs each attempt. It also returns the
-// zero Time if the signature had expired before the call began, because in that case one
-// of the clocks is wrong and the signature's time cannot be trusted.
+// is no signature, if SignatureLife is negative, or if a RoundTripper below signs each
+// attempt. It also returns the zero Time if the signature expired before the first
+// attempt was sent, because then one of the clocks is wrong and the signature's time
+// cannot be trusted.
 func (c *call) expires() time.Time {
 	end := signature.Expires(c.req.Header, c.t.SignatureLife)
 	if end.IsZero() || end.Before(c.began) {
@@ -210,7 +211,7 @@ func (c *call) replay() (io.ReadCloser, error) {
 	}
 	body, err := c.req.GetBody()
 	if err == nil && body == nil {
-		err = errors.New("iamhttp: GetBody returned neither body nor error")
+		err = errors.New("iamhttp: GetBody returned neither a body nor an error")
 	}
 	return body, err
 }
@@ -267,9 +268,10 @@ func (c *call) wait(f *failedAttempt, d time.Duration, body io.ReadCloser) error
 	return nil
 }
 
-// discard closes the response body of a request that will be retried. It reads the body
-// first, so that the connection can be reused, and returns the beginning of the body. It
-// also reports whether the body is stuck, see [bounded.Drain.ReadAndClose].
+// discard closes the response body of a request that will be retried. Except after a 408,
+// it first reads the body, so that the connection can be reused, and returns the
+// beginning of the body. It also reports whether the body is stuck (see
+// [bounded.Drain.ReadAndClose]).
 func discard(f *failedAttempt, wait time.Duration, drain *bounded.Drain) (data []byte, truncated, stuck bool) {
 	if f.resp == nil {
 		return nil, false, false
@@ -288,14 +290,14 @@ func discard(f *failedAttempt, wait time.Duration, drain *bounded.Drain) (data [
 	return drain.ReadAndClose(f.req.Context(), f.resp, min(bounded.MaxDrain, max(wait, bounded.MinDrain)))
 }
 
-// errStuck is the cause when a call ends because its retry might wait for a connection
+// errStuck is the Cause of a call that ends because its retry might wait for a connection
 // forever. Before Go 1.27, net/http cannot close a compressed body while the server
-// stalls within the gzip header, and the connection of that body still counts toward
-// MaxConnsPerHost, which a RoundTripper in between may hide.
-var errStuck = errors.New("iamhttp: the connection of the response cannot be freed, and MaxConnsPerHost may limit connections")
+// stalls within the gzip header, and the body's connection still counts toward
+// MaxConnsPerHost. A RoundTripper in between may hide that setting.
+var errStuck = errors.New("iamhttp: the response's connection cannot be freed, and MaxConnsPerHost may limit connections")
 
 // resend returns the copy of the caller's request that is sent next. The contract of
-// RoundTripper forbids modifying the original.
+// http.RoundTripper does not allow modifying the original.
 func (c *call) resend(body io.ReadCloser) *http.Request {
 	r, ctx := new(retry), c.req.Context()
 	r.Context = resend.Context{Context: ctx, Resend: resend.Resend{Count: ResendCount(ctx) + c.attempts, Began: c.began.UnixNano()}}
@@ -371,8 +373,9 @@ func (c *call) fail(f *failedAttempt, end Failure) error {
 	return end.Err
 }
 
-// report passes a failure to the Recorder and to OnFailure. f is the failed attempt; it
-// is nil if the gate refused an attempt or a wait was canceled.
+// report passes a failure to the Recorder and to OnFailure. f is the failed attempt, or
+// nil if the account's key is missing, the gate refused an attempt, or a wait was
+// canceled.
 func (c *call) report(f *failedAttempt, failed Failure) {
 	if !c.observed() {
 		return

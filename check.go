@@ -16,8 +16,9 @@ import (
 
 // CheckResponse returns nil for a status code from 100 to 399, and otherwise the
 // *StatusError that a Transport would return, but with Attempts 0 and StopUnset. It reads
-// up to 64 KiB of resp.Body, for at most 5 s or until the context of resp.Request ends
-// (50 ms if it has ended), and puts them back: read and close resp.Body as usual.
+// up to 64 KiB of resp.Body and puts these bytes back, so read and close resp.Body as
+// usual. Reading stops after 5 s or when the context of resp.Request ends (if it has
+// already ended, after 50 ms).
 func CheckResponse(resp *http.Response) error {
 	if succeeded(resp.StatusCode) {
 		return nil
@@ -34,7 +35,7 @@ func CheckResponse(resp *http.Response) error {
 // CheckProxyConnect turns a proxy's refusal of CONNECT into a *StatusError; net/http
 // itself keeps only the status text. Set it as OnProxyConnectResponse of the
 // http.Transport that makes the connections. It returns nil for a status code from 100 to
-// 399. The error has the Method CONNECT and the URL of the proxy; the body is not read. A
+// 399. The error's Method is CONNECT and its URL is the proxy's; the body is not read. A
 // Transport above retries a proxy's 408 or 429 like the service's, and returns other
 // refusals as errors, even with PassThrough.
 func CheckProxyConnect(_ context.Context, proxyURL *url.URL, _ *http.Request, connectRes *http.Response) error {
@@ -47,8 +48,9 @@ func CheckProxyConnect(_ context.Context, proxyURL *url.URL, _ *http.Request, co
 }
 
 // NewStatusError builds a StatusError for SDK hooks that do not expose the
-// *http.Response. It copies header and body; both may be nil. It does not check that the
-// code is a failure, and never returns nil. It sets no Method, URL, Attempts or Stop.
+// *http.Response. It copies the header and the first 64 KiB of the body; both may be nil.
+// It does not check that the code is a failure, and never returns nil. It does not set
+// Method, URL, Attempts or Stop.
 func NewStatusError(statusCode int, header http.Header, body []byte) *StatusError {
 	e := newStatusError(Code(statusCode), header, nil, time.Now())
 	e.setContent(header.Clone(), bytes.Clone(body[:min(len(body), bounded.Max)]), len(body) > bounded.Max)
@@ -59,8 +61,8 @@ func NewStatusError(statusCode int, header http.Header, body []byte) *StatusErro
 // because the client above follows it; 101 and 304 are valid results.
 func succeeded(statusCode int) bool { return 100 <= statusCode && statusCode < 400 }
 
-// newStatusError returns a StatusError without the fields that setContent sets. req is
-// the request that was sent, or nil if unknown; at is the time when the response arrived.
+// newStatusError returns a StatusError that lacks what setContent adds. req is the request
+// that was sent, or nil if unknown; at is the time when the response arrived.
 func newStatusError(code Code, header http.Header, req *http.Request, at time.Time) *StatusError {
 	e := &StatusError{Code: code}
 	e.RetryAfter, _ = answer.RetryAfter(header, at)

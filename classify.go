@@ -70,7 +70,7 @@ type RetryRule uint8
 
 // The retry rules, with the codes that they apply to.
 const (
-	RetryUnstated    RetryRule = iota // the documentation says nothing, so a retry is not permitted
+	RetryUnstated    RetryRule = iota // the documentation does not mention a retry, so a retry is not allowed
 	RetryDiscouraged                  // should not be retried without modifications: 400, 403, 404, 405 and 503
 	RetryAnytime                      // may be retried at any later time: 408
 	RetryAfterDelay                   // should be retried after Retry-After: 429
@@ -98,7 +98,7 @@ func (r RetryRule) String() string {
 // Comments note differences from RFC 9110 that matter to callers. The documentation omits
 // 200, and so does this table.
 //
-// The function mayRetry, in retry.go, applies the rules: 408 and 429 are retried, any
+// The method mayRetry, in retry.go, applies the rules: 408 and 429 are retried, any
 // other code only if AlsoRetry lists it.
 var table = [...]Semantics{
 	{100, "Continue", "The beginning of the request arrived and was not rejected: send the rest.", RetryUnstated, true},
@@ -171,7 +171,7 @@ func Classify(statusCode int) Semantics {
 	return Semantics{Code: code, Title: http.StatusText(statusCode), Description: classes[class]}
 }
 
-// Codes ranges over the 41 documented codes, successes included, in order.
+// Codes ranges over the 41 documented codes, successes included, in ascending order.
 func Codes() iter.Seq[Code] {
 	return func(yield func(Code) bool) {
 		for i := range table {

@@ -8,17 +8,17 @@ import (
 	"github.com/iamhttp/iamhttp/internal/resend"
 )
 
-// WithExpected adds codes to Expected for every request under the context. Use it where
-// a failing status is a valid result: a 404 from a lookup, or a 429 from a login, which
-// can mean a locked account. Nested calls accumulate.
+// WithExpected adds codes to Expected for every request made with the returned context.
+// Use it where a failing status is a valid result: a 404 from a lookup, or a 429 from a
+// login, which can mean that the account is locked. Nested calls accumulate.
 func WithExpected(ctx context.Context, codes ...Code) context.Context {
 	o := optionsOf(ctx)
 	o.expected = slices.Concat(o.expected, codes)
 	return withOptions(ctx, o)
 }
 
-// WithMaxAttempts sets MaxAttempts for every request under the context. It has no
-// effect if n is less than 1.
+// WithMaxAttempts overrides MaxAttempts for every request made with the returned context.
+// It has no effect if n is less than 1.
 func WithMaxAttempts(ctx context.Context, n int) context.Context {
 	if n < 1 {
 		return ctx
@@ -28,8 +28,8 @@ func WithMaxAttempts(ctx context.Context, n int) context.Context {
 	return withOptions(ctx, o)
 }
 
-// WithMaxWait sets MaxWait for every request under the context. It has no effect if d is
-// zero or negative.
+// WithMaxWait overrides MaxWait for every request made with the returned context. It has
+// no effect if d is zero or negative.
 func WithMaxWait(ctx context.Context, d time.Duration) context.Context {
 	if d <= 0 {
 		return ctx

@@ -1,7 +1,7 @@
 // Package iamhttp is an [http.RoundTripper] that implements the retry and error semantics
 // of the IAM API (OpenStack Keystone, Open Telekom Cloud, Huawei Cloud). It retries only
 // what the API's table of status codes allows to be sent again unchanged: 408, and 429
-// after Retry-After. Every other failure becomes a typed error.
+// after Retry-After. Every other failing response becomes a typed error.
 //
 // In your own client, put the Transport outermost and handle errors:
 //
@@ -19,7 +19,7 @@
 //     [Reason] where the status code is misleading;
 //   - a library that reads status codes: PassThrough, and [WithRecorder] around
 //     its calls; a go-retryablehttp client: [Transport.ConfigureRetryable];
-//   - a response from elsewhere, or parts of one: [CheckResponse], [NewStatusError];
+//   - a response from another client, or parts of one: [CheckResponse], [NewStatusError];
 //   - other settings for one call: [WithExpected], [WithMaxAttempts], [WithMaxWait];
 //   - many concurrent calls to one account: one gate.Adaptive for all of them, so
 //     that they all back off when one of them is throttled;
@@ -35,5 +35,6 @@
 // version may change the API; CHANGELOG.md says how. Any version may change the text of
 // errors, String methods and log records, the exact waits within the documented bounds,
 // which failures have a Reason, how quickly a gate finds its pace, and internal packages.
-// It may add fields: name fields in struct literals. Use all modules at one version.
+// It may also add fields, so name the fields in struct literals. Use all modules at one
+// version.
 package iamhttp

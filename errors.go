@@ -31,23 +31,23 @@ type StatusError struct {
 	RequestID   string        // the service's ID for the request, from X-Openstack-Request-Id, X-Request-Id, X-IAM-Trace-Id or the body, in this order of preference
 	Method      string        // the request's method
 	URL         string        // the request's URL, without user info, query and fragment
-	Truncated   bool          // Body is incomplete: it exceeded the limit, was cut off, or timed out
-	RetryAfter  time.Duration // the wait that the service asked for, with any status code; 0: none, or a time in the past
+	Truncated   bool          // whether Body is incomplete: it exceeded the limit, was cut off, timed out, or was not read
+	RetryAfter  time.Duration // the wait that the service asked for, with any status code, or the Gate's estimate if the Gate refused the retry; 0: none, unknown, or a time in the past
 	Limit       gate.Limit    // the rate limit that the service stated; zero: none
 	Attempts    int           // how many times the request was sent; 0: unknown, or not at all
 	Stop        StopReason    // why the request was not sent again
 	// Cause is the underlying error, if the call ended for a reason other than the
-	// response. For StopCanceled it wraps ctx.Err() and, if that differs,
-	// context.Cause(ctx). For StopBodyNotReplayable it is GetBody's error. If the Gate
-	// refused, it is or wraps the gate's error, usually a *gate.Error. For
-	// StopWaitTooLong it may say that a connection cannot be freed. Otherwise it is nil.
+	// response. For StopCanceled, Cause wraps ctx.Err() and, if it differs,
+	// context.Cause(ctx). For StopBodyNotReplayable, it is GetBody's error, if any. If the
+	// Gate refused the retry, it is or wraps the gate's error, usually a *gate.Error. For
+	// StopWaitTooLong, it may say that a connection cannot be freed. Otherwise it is nil.
 	Cause error `json:"-" xml:"-" yaml:"-"`
 
-	content func() (http.Header, []byte) // returns header and body; a function, because reflection prints only its address; nil: both are empty
+	content func() (http.Header, []byte) // returns the header and the body; a function, because reflection prints only its address; nil: both are empty
 }
 
-// Header returns a copy of the response header, which a RoundTripper below may have
-// changed since. It may hold secrets: do not log it.
+// Header returns a copy of the response header, including any changes that a RoundTripper
+// below has made to it. The header may contain secrets: do not log it.
 func (e *StatusError) Header() http.Header {
 	if e.content == nil {
 		return nil
@@ -56,8 +56,8 @@ func (e *StatusError) Header() http.Header {
 	return h.Clone()
 }
 
-// Body returns a copy of the response body as far as it was read: at most 64 KiB, or 4
-// KiB if a retry was to follow. It may hold secrets: do not log it.
+// Body returns a copy of the part of the response body that was read: at most 64 KiB, or
+// 4 KiB if a retry was to follow. The body may contain secrets: do not log it.
 func (e *StatusError) Body() []byte {
 	if e.content == nil {
 		return nil
@@ -68,7 +68,7 @@ func (e *StatusError) Body() []byte {
 
 // Error returns one line in the form below; unknown parts are left out. The message is
 // cut at 200 bytes. The method and the URL are missing because [url.Error] adds them. If
-// the gate ended the call, its error ends the line.
+// the Gate refused the retry, the gate's error follows the stop reason.
 //
 //	iamhttp: 429 TooManyRequests: "Slow down." (APIG.0308, request req-1, sent 3 times: attempts used up)
 func (e *StatusError) Error() string {
@@ -129,7 +129,8 @@ func word(s string) string {
 // GoString returns the text of Error, so that %#v shows no secret.
 func (e *StatusError) GoString() string { return e.Error() }
 
-// LogValue groups the fields that are safe to log: not header, body and Cause.
+// LogValue groups the fields that are safe to log; it omits the header, the body and
+// Cause.
 func (e *StatusError) LogValue() slog.Value {
 	attrs := make([]slog.Attr, 0, 10)
 	attrs = append(attrs, slog.Int("code", int(e.Code)))
@@ -159,7 +160,7 @@ func appendText(attrs []slog.Attr, key, s string) []slog.Attr {
 	return append(attrs, slog.String(key, s))
 }
 
-// Is reports whether target is the Code or the Reason of e.
+// Is reports whether target is e's Code or Reason.
 func (e *StatusError) Is(target error) bool {
 	switch target := target.(type) {
 	case Code:
@@ -183,8 +184,9 @@ func (e *StatusError) Unwrap() []error {
 }
 
 // Timeout reports whether time ran out for the service (408, 504) or for the caller
-// (Cause wraps context.DeadlineExceeded, but not for StopDeadline). (*url.Error).Timeout
-// calls it. A Temporary method would make outer layers retry, so there is none.
+// (Cause wraps context.DeadlineExceeded; StopDeadline alone does not count).
+// (*url.Error).Timeout calls it. There is no Temporary method, because it would make
+// outer layers retry.
 func (e *StatusError) Timeout() bool {
 	return e.Code == ErrRequestTimeout || e.Code == ErrGatewayTimeout || errors.Is(e.Cause, context.DeadlineExceeded)
 }
@@ -201,7 +203,7 @@ func (e *StatusError) NonRetriable() {}
 type NotSentError struct {
 	Method     string        // the request's method
 	URL        string        // the request's URL, without user info, query and fragment
-	RetryAfter time.Duration // how long it will be until the request can be sent; 0: unknown
+	RetryAfter time.Duration // the time until the request can be sent; 0: unknown
 	Err        error         `json:"-" xml:"-" yaml:"-"` // the gate's error, usually a *gate.Error
 }
 
@@ -248,8 +250,8 @@ func (e *NotSentError) RetryableError() bool { return false }
 // NonRetriable does nothing; its presence tells Azure's azcore not to retry.
 func (e *NotSentError) NonRetriable() {}
 
-// RetryAfter returns the field RetryAfter of the *StatusError or *NotSentError in err:
-// how long to wait. It returns false if that is 0 or absent.
+// RetryAfter returns how long to wait, from the RetryAfter field of the *StatusError or
+// *NotSentError in err. It returns false if there is no such error or the field is 0.
 func RetryAfter(err error) (time.Duration, bool) {
 	status, notSent := new(StatusError), new(NotSentError)
 	_ = errors.As(err, &status) || errors.As(err, &notSent)
@@ -258,21 +260,23 @@ func RetryAfter(err error) (time.Duration, bool) {
 }
 
 // A StopReason says why a request was not sent, or not sent again. If several reasons
-// apply, the first in this list is reported, but StopCanceled before StopDeadline and
-// StopSignature, and of these two the earlier one.
+// apply, the first in the list of constants is reported, with two exceptions. StopCanceled
+// takes precedence over StopDeadline and StopSignature and, if there is no response, over
+// all others. Between StopDeadline and StopSignature, the one whose time comes first
+// counts.
 type StopReason uint8
 
-// The reasons, in order of precedence.
+// The reasons, in order of precedence (see [StopReason] for the exceptions).
 const (
 	StopUnset             StopReason = iota // unknown: no Transport decided, or the request will be sent again
 	StopNotRetryable                        // the documentation does not allow a retry
 	StopBodyNotReplayable                   // the request has a body and no GetBody, or GetBody failed
-	StopAttempts                            // MaxAttempts is used up, or a Transport below has retried already
+	StopAttempts                            // MaxAttempts is used up, or a Transport below has already retried
 	StopBackoff                             // the BackOff returned a negative interval (backoff.Stop)
-	StopWaitTooLong                         // the service asked for more than MaxWait, or a connection cannot be freed
+	StopWaitTooLong                         // the service asked for a wait longer than MaxWait, or a connection cannot be freed
 	StopDeadline                            // the retry, or the response to it, would come after the context's deadline
 	StopSignature                           // the request's signature (AK/SK) would expire before the retry, or while the request waits at the Gate
-	StopCanceled                            // the context ended before or during the wait
+	StopCanceled                            // the context ended (or Request.Cancel was closed) during an attempt or a wait
 	StopGate                                // the Gate refused the request
 )
 

@@ -12,9 +12,9 @@ import (
 // A Failure is one attempt that failed: the response had a failing status, there was no
 // response, or the gate refused the attempt. OnFailure receives each Failure. A call that
 // fails ends with exactly one Failure whose Retry is false. If the wait for a retry is
-// canceled or the gate refuses the retry, it is the second for the same attempt. Failures
-// that a Transport below reports are not reported again; for it, each attempt from above
-// is a call.
+// canceled or the gate refuses the retry, this final Failure is the second one for the
+// same attempt. A failure that a Transport below reports is not reported again. To the
+// Transport below, each attempt from above is a separate call.
 type Failure struct {
 	Err     error         // a *StatusError, a *NotSentError, or Base's error
 	Method  string        // the request's method

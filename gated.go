@@ -20,7 +20,8 @@ type gateRefusal struct{ err error }
 
 func (r *gateRefusal) Error() string { return r.err.Error() }
 
-// findAccount sets the key of the account whose rate limit applies to the request.
+// findAccount sets the key of the account whose rate limit applies to the request. If
+// there is no key, findAccount closes the request body and returns an error.
 func (c *call) findAccount() error {
 	switch {
 	case c.t.Gate == nil:
@@ -107,8 +108,8 @@ func (c *call) outcome(resp *http.Response, err error) gate.Outcome {
 
 // stated returns the limit that a throttled response states in its header or its body. It
 // reads the body only if the header does not say when requests are accepted again, and
-// then puts it back. It does not wait long for a slow body, because the account's other
-// callers must learn of the 429 at once.
+// puts back what it has read. It does not wait long for a slow body, because the account's
+// other callers must learn of the 429 at once.
 func (c *call) stated(resp *http.Response, asked time.Duration) gate.Limit {
 	l := limit.Of(resp.Header, time.Now(), limit.Any)
 	if wait, guess := l.Wait(); asked == 0 && (guess || wait == 0) {
@@ -165,8 +166,8 @@ func (c *call) outlivesSignature(err error) bool {
 		(errors.Is(err, gate.ErrDeadline) || errors.Is(err, context.DeadlineExceeded) && !time.Now().Before(expires))
 }
 
-// earliest returns how long it will be until the gate would admit the request, or 0 if
-// err does not tell.
+// earliest returns the time until the gate would admit the request, or 0 if err does not
+// say.
 func earliest(err error) time.Duration {
 	var e *gate.Error
 	if errors.As(err, &e) && e != nil {

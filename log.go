@@ -20,8 +20,8 @@ import (
 // class (canceled, timeout, refused, reset, TLS, gate, other) and type (the error's Go
 // type) instead of the first four.
 //
-// No secrets are logged: nothing else from header and body, no user info or query from
-// the URL, no text of Base's errors, which may contain any of these, and no message from
+// No secrets are logged: nothing else from the header or body, no user info or query from
+// the URL, no text from Base's errors, which may contain any of these, and no message from
 // the service, which may quote the request.
 func LogFailures(l *slog.Logger) func(context.Context, Failure) {
 	return func(ctx context.Context, f Failure) {

@@ -7,15 +7,15 @@ import (
 	"sync/atomic"
 )
 
-// A Recorder holds the latest failure of the requests made under one context. Use one to
-// call an SDK whose own errors hide the response:
+// A Recorder holds the error of the latest request made with one context, if that request
+// failed. Use a Recorder to call an SDK whose own errors hide the response:
 //
 //	ctx, rec := iamhttp.WithRecorder(ctx)
 //	err := rec.Wrap(sdk.DeleteUser(ctx, id))
 //
-// Use one Recorder per call: concurrent requests under it overwrite each other's
-// failures. A Recorder is safe for concurrent use. Create one with WithRecorder; the zero
-// value records nothing.
+// Use one Recorder per call: concurrent requests that share a Recorder overwrite each
+// other's failures. A Recorder is safe for concurrent use. Create one with WithRecorder;
+// the zero value records nothing.
 type Recorder struct {
 	last  atomic.Pointer[recorded]
 	outer *Recorder // the parent context's Recorder, which records the same failures
@@ -24,9 +24,9 @@ type Recorder struct {
 // recorded holds a *StatusError or a *NotSentError.
 type recorded struct{ err error }
 
-// WithRecorder returns a context under which every Transport records its failures, and
-// the Recorder that holds the latest failure. If ctx already has a Recorder, that
-// Recorder keeps recording too.
+// WithRecorder returns a context that makes every Transport record its failures, and the
+// Recorder that holds the latest failure. If ctx already has a Recorder, that Recorder
+// keeps recording too.
 func WithRecorder(ctx context.Context) (context.Context, *Recorder) {
 	o := optionsOf(ctx)
 	r := &Recorder{outer: o.recorder}
@@ -34,8 +34,9 @@ func WithRecorder(ctx context.Context) (context.Context, *Recorder) {
 	return withOptions(ctx, o), r
 }
 
-// Last returns the error of the latest response under the context, if that was a failure.
-// A success, an Expected response or no response clears it.
+// Last returns the error of the latest request made with the context, if the response was
+// a failure. It returns false if that request got a successful response, an Expected
+// response or no response, or was not sent.
 func (r *Recorder) Last() (*StatusError, bool) {
 	last := r.last.Load()
 	if last == nil {
@@ -46,8 +47,8 @@ func (r *Recorder) Last() (*StatusError, bool) {
 }
 
 // Wrap adds the recorded *StatusError or *NotSentError to an error that hides it:
-// errors.Is and errors.As find both. It returns err itself if err is nil or already holds
-// such an error in as much detail, or if nothing is recorded.
+// errors.Is and errors.As find both. It returns err itself if err is nil or already wraps
+// such an error with as much detail, or if nothing is recorded.
 func (r *Recorder) Wrap(err error) error {
 	last := r.last.Load()
 	if err == nil || last == nil || errors.As(err, new(*NotSentError)) {

@@ -27,8 +27,8 @@ const (
 	manyAttempts    = time.Second // the shortest wait before the ninth and any later attempt, if only a deadline limits the number of attempts
 )
 
-// A patience says how many attempts a call may make, and how long it may wait before
-// each.
+// A patience says how many attempts a call may make, and how long it may wait before each
+// retry.
 type patience struct {
 	attempts int           // the maximum number; math.MaxInt: as many as fit before the deadline
 	maxWait  time.Duration // the longest wait; math.MaxInt64: until the deadline
@@ -50,11 +50,11 @@ func (t *Transport) patience(ctx context.Context, o options) patience {
 // failed.
 type failedAttempt struct {
 	req          *http.Request
-	answered     bool           // there is a response, possibly a proxy's
+	answered     bool           // whether there is a response, possibly a proxy's
 	code         Code           // the response's status code
 	header       http.Header    // the response's header
-	asked        time.Duration  // the Retry-After of the response
-	hasAsked     bool           // the response has a valid Retry-After
+	asked        time.Duration  // the response's Retry-After
+	hasAsked     bool           // whether the response has a valid Retry-After
 	resp         *http.Response // nil if there is no response, or only a proxy's
 	err          error          // Base's error, if resp is nil
 	at           time.Time      // when the response header or the error arrived
@@ -62,12 +62,12 @@ type failedAttempt struct {
 	attempts     int            // the number of attempts so far, including those of a Transport below
 	patience     patience
 	expires      time.Time    // when the request's signature expires; zero: no limit
-	retriedBelow bool         // a Transport below has retried already
-	reported     bool         // a Transport below has called its OnFailure
-	replayable   bool         // the request body can be sent again
-	gated        bool         // the attempt was throttled, and the gate decides when to retry
+	retriedBelow bool         // whether a Transport below has already retried
+	reported     bool         // whether a Transport below has called its OnFailure
+	replayable   bool         // whether the request body can be sent again
+	gated        bool         // whether the attempt was throttled and the gate decides when to retry
 	proxy        *StatusError // the proxy's refusal, if a proxy refused the request
-	cause        error        // why the body cannot be sent again, or errStuck
+	cause        error        // GetBody's error or errStuck, if that ended the call
 }
 
 // error returns the typed error for a response. data is the part of the body that was
@@ -88,7 +88,7 @@ func (f *failedAttempt) error(stop StopReason, data []byte, truncated bool) *Sta
 	return e
 }
 
-// final reads and closes the body of a response, and returns the typed error.
+// final reads and closes the response body, and returns the typed error.
 func (f *failedAttempt) final(stop StopReason) *StatusError {
 	if f.resp == nil {
 		return f.error(stop, nil, false)
@@ -99,7 +99,7 @@ func (f *failedAttempt) final(stop StopReason) *StatusError {
 }
 
 // decide returns how long to wait, counted from f.at, before the request is sent again,
-// or the reason not to send it again. interval returns the next interval of the schedule.
+// or the reason not to send it again. interval returns the schedule's next interval.
 // decide calls it at most once, and only if a retry is allowed. Once the body has been
 // read, statedWait may make the wait longer.
 func (t *Transport) decide(f *failedAttempt, interval func() time.Duration) (wait time.Duration, stop StopReason) {
@@ -151,8 +151,8 @@ func (t *Transport) decide(f *failedAttempt, interval func() time.Duration) (wai
 	return wait, StopUnset
 }
 
-// leastWait returns the minimum wait, which applies no matter what Backoff and the gate
-// allow. Without it, a call with a distant deadline could retry in a tight loop.
+// leastWait returns the minimum wait, which applies no matter what Backoff, MaxWait and
+// the gate allow. Without it, a call with a distant deadline could retry in a tight loop.
 func (f *failedAttempt) leastWait() time.Duration {
 	if f.patience.attempts == math.MaxInt && f.attempts >= defaultAttempts {
 		return manyAttempts
@@ -247,7 +247,7 @@ func (t *Transport) newSchedule() backoff.BackOff {
 
 // idempotent reports whether a request may be sent again even if the service has carried
 // it out: because of its method (RFC 9110 §9.2.2) or because it has an idempotency key.
-// net/http applies the same rule.
+// net/http recognizes the same keys, but does not treat PUT and DELETE as idempotent.
 func idempotent(req *http.Request) bool {
 	switch req.Method {
 	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:

@@ -34,7 +34,7 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 	c.CheckRetry = func(ctx context.Context, resp *http.Response, err error) (bool, error) {
 		v := note.Get[*verdict](resp)
 		if v != nil && v.err.Attempts != ResendCount(ctx)+1 {
-			v = nil // the same response was the response to another attempt
+			v = nil // the verdict is for an earlier attempt that got the same *http.Response
 		}
 		if v == nil && err == nil && resp != nil {
 			v = t.judge(t.answer(ctx, resp, c.RetryMax))
@@ -47,7 +47,7 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 		switch {
 		case v == nil: // no response, or not a failure
 			return false, nil
-		case err != nil: // the error is the response handler's, which is called between two checks
+		case err != nil: // the error is from the response handler, which is called between two checks
 			return false, fmt.Errorf("%w: %w", v.err, err)
 		case v.err.Stop == StopUnset:
 			return true, nil
@@ -58,7 +58,7 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 		if v := note.Get[*verdict](resp); v != nil && v.err.Stop == StopUnset {
 			return max(time.Until(v.retryAt), 0)
 		}
-		return retryablehttp.DefaultBackoff(lowest, highest, retry, resp) // a CheckRetry other than ours wants to retry
+		return retryablehttp.DefaultBackoff(lowest, highest, retry, resp) // a CheckRetry other than ours asked for the retry
 	}
 	c.ErrorHandler = func(resp *http.Response, err error, attempts int) (*http.Response, error) {
 		if resp == nil {
@@ -67,7 +67,7 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 		defer resp.Body.Close()
 		v := note.Get[*verdict](resp)
 		switch {
-		case v == nil && err != nil: // the error is another CheckRetry's, or the response handler's after a success
+		case v == nil && err != nil: // the error is from another CheckRetry, or from the response handler after a success
 			return nil, err
 		case v == nil:
 			v = &verdict{err: t.answer(note.Request(resp).Context(), resp, c.RetryMax).final(StopAttempts)}
@@ -77,7 +77,7 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 			v.err.Stop = StopAttempts // RetryMax is used up
 			return nil, v.err
 		}
-		if !errors.Is(err, v.err) { // the error is PrepareRetry's
+		if !errors.Is(err, v.err) { // the error is from PrepareRetry
 			err = fmt.Errorf("%w: %w", v.err, err)
 		}
 		return nil, err
@@ -98,7 +98,7 @@ func (t *Transport) ConfigureRetryable(c *retryablehttp.Client) {
 	}
 }
 
-// A verdict is the decision of CheckRetry on a failing response. It is stored with the
+// A verdict is CheckRetry's decision about a failing response. It is stored with the
 // response, where Backoff, ErrorHandler and a second CheckRetry find it.
 type verdict struct {
 	err     *StatusError // StopUnset: the request will be sent again
@@ -140,8 +140,8 @@ func (t *Transport) judge(f *failedAttempt) *verdict {
 	return v
 }
 
-// answer collects what the rules need to know about a response. It replaces the context
-// of the attempt with the context of the call.
+// answer collects what the rules need to know about a response. It replaces the attempt's
+// context with the call's.
 func (t *Transport) answer(ctx context.Context, resp *http.Response, retryMax int) *failedAttempt {
 	req := note.Request(resp).WithContext(ctx)
 	//lint:ignore SA1019 http.Client sets Cancel for its Timeout, which here limits one attempt

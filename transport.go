@@ -15,8 +15,8 @@ import (
 	"github.com/iamhttp/iamhttp/internal/chain"
 )
 
-// A Transport is an [http.RoundTripper] that retries requests by the rules of the IAM API
-// and returns the remaining failures as errors.
+// A Transport is an [http.RoundTripper] that retries requests by the IAM API's rules and
+// returns the remaining failures as errors.
 //
 // The zero value is ready to use. A Transport is safe for concurrent use; do not
 // copy or change it after first use.
@@ -32,15 +32,16 @@ type Transport struct {
 	MaxAttempts int
 
 	// MaxWait is the longest wait before a retry, not counting random jitter. If
-	// Retry-After or a pause of the Gate is longer, the call fails at once; a longer
+	// Retry-After or the Gate's pause is longer, the call fails at once; a longer
 	// Backoff interval is shortened. Zero or negative means until the context's deadline
 	// or, without a deadline, 2 minutes. See also [WithMaxWait].
 	MaxWait time.Duration
 
 	// Backoff returns a new schedule; it is called once per retried request, and
 	// NextBackOff once per retry. A negative interval ends the call. The interval is the
-	// wait itself or, if the service asks for a wait, the upper bound of the random jitter
-	// that is added. If nil: 1 s, doubled each time, ±50%, at most 30 s.
+	// wait itself (a 429 that states a limit may lengthen it) or, if the service asks for a
+	// wait, the upper bound of the random jitter that is added to that wait. If nil: 1 s,
+	// doubled each time, ±50%, at most 30 s.
 	Backoff func() backoff.BackOff
 
 	// AlsoRetry lists codes to retry in addition to 408 and 429, even where the
@@ -49,31 +50,34 @@ type Transport struct {
 	// its method (RFC 9110 §9.2.2) or has an Idempotency-Key or X-Idempotency-Key.
 	AlsoRetry []Code
 
-	// RetryConnectionErrors makes the Transport also retry a request that received no
-	// response: if it is idempotent, as defined for AlsoRetry, or the connection failed to
-	// open, if its body can be sent again, and if the error is not final. An error of your
-	// own dialer, Proxy function or VerifyConnection is final if it wraps a
-	// *tls.CertificateVerificationError. If all attempts fail, RoundTrip returns Base's
-	// error. This is off by default, because the table covers only responses.
+	// RetryConnectionErrors makes the Transport also retry requests that received no
+	// response. Such a request must be idempotent, as defined for AlsoRetry, or its
+	// connection must have failed to open; its body must be replayable; and the error must
+	// not be final. An error from your own dialer, Proxy function or VerifyConnection is
+	// final if it wraps a *tls.CertificateVerificationError. If all attempts fail,
+	// RoundTrip returns Base's error. Off by default, because the table covers only
+	// responses.
 	RetryConnectionErrors bool
 
-	// Expected lists status codes that are not failures for this caller: the responses are
-	// returned, and not retried, reported or recorded. See also [WithExpected].
+	// Expected lists status codes that are not failures for this caller: responses with
+	// these codes are returned, and are not retried, reported or recorded. See also
+	// [WithExpected].
 	Expected []Code
 
 	// PassThrough makes RoundTrip return the last response, with its body unread, instead
 	// of a *StatusError. This keeps the contract of http.RoundTripper. Retries are the
-	// same as without PassThrough. You still get a *StatusError when there is no response
-	// to return: if the wait before a retry was canceled, if the Gate refused a retry, or
-	// if a proxy refused to connect ([CheckProxyConnect]). With a Recorder or OnFailure,
-	// up to 64 KiB of the body is read ahead and put back.
+	// same as without PassThrough. You still get a *StatusError if there is no response to
+	// return, for example because the call was canceled before a retry, the Gate refused a
+	// retry, or a proxy refused to connect ([CheckProxyConnect]). With a Recorder or
+	// OnFailure, up to 64 KiB of the body is read ahead and put back.
 	PassThrough bool
 
-	// Gate, if not nil, decides when the requests of one account are sent, so that all
-	// calls back off when one of them is throttled; see [gate.Adaptive]. With a Gate, the
-	// Transport itself does not wait after a 429: it reports the 429 to the gate and asks
-	// the gate again, within MaxAttempts, MaxWait and the deadline. When stacking
-	// Transports, set Gate only on the innermost. If nil, calls are not coordinated.
+	// Gate, if not nil, decides when an account's requests are sent, so that all calls
+	// back off when one of them is throttled; see [gate.Adaptive]. With a Gate, the
+	// Transport itself does not wait after a 429, except in the second half of the attempts
+	// of a call without a deadline. It reports the 429 to the gate and asks the gate again,
+	// within MaxAttempts, MaxWait and the deadline. When stacking Transports, set Gate only
+	// on the innermost. If nil, calls are not coordinated.
 	Gate gate.Gate
 
 	// GateKey returns the key of the account whose rate limit applies to the request; the
@@ -87,8 +91,9 @@ type Transport struct {
 	OnFailure func(context.Context, Failure)
 
 	// SignatureLife is how long an AK/SK signature that is added above the Transport stays
-	// valid; a call fails at once if its wait would outlast it. Zero means 15 minutes, or
-	// no limit if Base is an aksk.Transport; negative means no limit.
+	// valid; a call fails at once if its wait would outlast the signature. Zero means 15
+	// minutes. A negative value means no limit, and so does an aksk.Transport below that
+	// signs each attempt.
 	SignatureLife time.Duration
 
 	closing int32 //nolint:modernize // 1 while CloseIdleConnections runs; not an atomic.Int32, because an unused Transport may be copied
@@ -101,15 +106,15 @@ var (
 
 // RoundTrip sends req and retries it where the documentation allows a retry. It
 // deliberately breaks the contract of [http.RoundTripper]: for a failing response it
-// returns a nil response and a *StatusError. A Transport therefore belongs outermost, so
-// that no outer layer mistakes its errors for broken connections and retries them. To
-// keep the contract, set PassThrough.
+// returns a nil response and a *StatusError. So put the Transport outermost, where no
+// other layer can mistake its errors for broken connections and retry them. To keep the
+// contract, set PassThrough.
 //
 // A response with a code from 100 to 399 is returned unchanged. The request is never
 // modified. A body is sent again only if the request has GetBody; it is never buffered.
-// If Base returns an error, RoundTrip returns it, joined with the reason if the wait for
-// a retry was cut short. The service may still have carried out the request. If the Gate
-// refuses the first attempt, the error is a *[NotSentError].
+// If Base returns an error, the service may still have carried out the request. RoundTrip
+// returns Base's error, joined with the reason if the wait for a retry was cut short. If
+// the Gate refuses the first attempt, the error is a *[NotSentError].
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if t.Base == nil && t.within(req) {
 		return originalDefault.RoundTrip(req)
@@ -158,8 +163,8 @@ func leadsTo(rt http.RoundTripper, t *Transport) bool {
 // that it is part of that default transport. The value is the request's URL.
 type defaultKey struct{ t *Transport }
 
-// within reports whether req is an attempt of t itself, to which the default transport
-// has passed it back: then nothing is left to do but to send it.
+// within reports whether req is one of t's own attempts, which the default transport has
+// passed back to t. If so, t only has to send req.
 func (t *Transport) within(req *http.Request) bool {
 	if _, plain := http.DefaultTransport.(*http.Transport); plain {
 		return false // the usual case
@@ -168,7 +173,7 @@ func (t *Transport) within(req *http.Request) bool {
 	return marked && redact(u) == redact(req.URL)
 }
 
-// passDown makes an attempt.
+// passDown sends an attempt to Base or, without a Base, to the default transport.
 func (t *Transport) passDown(req *http.Request) (*http.Response, error) {
 	if t.Base != nil {
 		return t.Base.RoundTrip(req)
@@ -176,7 +181,7 @@ func (t *Transport) passDown(req *http.Request) (*http.Response, error) {
 	return t.viaDefault(req)
 }
 
-// viaDefault makes an attempt of a Transport without a Base.
+// viaDefault sends an attempt for a Transport without a Base.
 func (t *Transport) viaDefault(req *http.Request) (*http.Response, error) {
 	base, ctx := t.base(), req.Context()
 	switch _, plain := base.(*http.Transport); {

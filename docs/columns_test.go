@@ -12,9 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Complete runs of bulk, sdk, provider and redisgate's fleet example need a service or take
-// half a minute, so this test does not make them. The examples' own tests check the width
-// of their output, in virtual time.
+// This test skips complete runs of bulk, sdk, provider and redisgate's fleet example,
+// because they need a service or take half a minute. The examples' own tests check the
+// width of that output, in virtual time.
 func TestOutputOfTheExamplesFits80Columns(t *testing.T) {
 	dir := t.TempDir()
 	out, err := exec.Command("go", "build", "-o", dir, "../examples/quickstart", "../examples/explain", "../examples/bulk", "../examples/sdk").CombinedOutput()

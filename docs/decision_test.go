@@ -1,7 +1,6 @@
-// Package docs draws decision.svg, which shows how a Transport handles a response: its
+// Package docs draws decision.svg, which shows how a Transport handles a response: the
 // status, the rules, and what the caller gets. The codes, retry rules and stop reasons
-// come from the library, so the picture cannot contradict
-// the library.
+// come from the library, so the picture cannot contradict the library.
 //
 //	go test ./docs -update
 package docs
@@ -38,19 +37,20 @@ func TestDecisionPictureIsUpToDate(t *testing.T) {
 func TestDecisionPictureShowsEveryStopReasonOnce(t *testing.T) {
 	picture := string(draw())
 	for s := iamhttp.StopUnset + 1; !strings.HasPrefix(s.String(), "StopReason("); s++ {
-		assert.Equal(t, 1, strings.Count(picture, ">"+s.String()+"<"), s)
-		assert.Equal(t, 1, strings.Count(picture, ">iamhttp."+constant(s)+"<"), s)
+		assert.Equal(t, 1, strings.Count(picture, ">"+s.String()+"<"), "the picture must contain the text of %q once", s)
+		assert.Equal(t, 1, strings.Count(picture, ">iamhttp."+constant(s)+"<"), "the picture must contain the constant of %q once", s)
 	}
 }
 
 func TestDecisionPictureListsStopReasonsInTheOrderOfTheirConstants(t *testing.T) {
 	for i, r := range rules {
-		assert.Equal(t, iamhttp.StopUnset+1+iamhttp.StopReason(i), r.no)
+		assert.Equal(t, iamhttp.StopUnset+1+iamhttp.StopReason(i), r.no, "rule %d (%q) is out of order", i, r.question)
 	}
 }
 
-// rules lists the questions that a Transport asks about a failed attempt, in this order.
-// If the answer to a question is no, the call ends with the StopReason in the field no.
+// rules lists the questions that a Transport asks about a failed attempt, in the order of
+// the StopReason constants. If the answer to a question is no, the call ends with the
+// StopReason in the field no.
 var rules = []struct {
 	question, detail string
 	no               iamhttp.StopReason
@@ -79,8 +79,8 @@ const (
 	lastRow          = firstRule + 9
 )
 
-// style works on light and dark pages. For readers who cannot tell the colors apart, text
-// and position carry the same information.
+// style works on light and dark pages. For readers who cannot tell the colors apart, the
+// text and the positions carry the same information.
 const style = `
 text { font: 13px system-ui, sans-serif; fill: #1f2328 }
 .title { font-size: 15px; font-weight: 600 }

@@ -58,7 +58,7 @@ func TestDocumentsHaveAtMost10000WordsInAll(t *testing.T) {
 	}
 	slices.Sort(each)
 	t.Logf("%d words:\n%s", sum, strings.Join(each, "\n"))
-	assert.LessOrEqual(t, sum, maxDocuments, "the documents have too many words in all")
+	assert.LessOrEqual(t, sum, maxDocuments, "the documents have too many words in total")
 }
 
 func TestOnlyQuestionsBeginWithABareWhoWhatOrWhich(t *testing.T) {
@@ -145,7 +145,7 @@ func paragraphs(text string) (all []string) {
 	text = fenced.ReplaceAllString(generated.ReplaceAllString(text, ""), "")
 	text = picture.ReplaceAllString(comment.ReplaceAllString(text, ""), "$1")
 	text = link.ReplaceAllString(text, "$1")
-	var open, listed bool // whether the last paragraph may continue, and whether the last paragraph is in a list
+	var open, listed bool // whether the last paragraph can continue, and whether it is a list item
 	for line := range strings.Lines(text) {
 		deep := strings.HasPrefix(line, "    ") || strings.HasPrefix(line, "\t")
 		line = strings.TrimSpace(line)
@@ -175,7 +175,7 @@ func paragraphs(text string) (all []string) {
 	return all
 }
 
-// texts returns the documents and doc comments of the repository, keyed by location.
+// texts returns the repository's documents and doc comments, keyed by location.
 func texts(t *testing.T) map[string]string {
 	all := tree(t, ".md")
 	for path, text := range tree(t, ".go") {
@@ -194,7 +194,8 @@ func texts(t *testing.T) map[string]string {
 	return all
 }
 
-// docOf returns the doc comments of the declaration n.
+// docOf returns the doc comments of the declaration n, and its comment at the end of the
+// line. Some may be nil.
 func docOf(n ast.Node) []*ast.CommentGroup {
 	switch n := n.(type) {
 	case *ast.File:
