@@ -32,17 +32,18 @@ type Result struct {
 
 	FlyingAtFirst int // requests in flight when the first 429 arrived
 	// FirstPause is the time from the first 429 until the server would accept a request,
-	// rounded up to seconds. If RetryAfter is Date, one second is added.
+	// rounded up to whole seconds, plus one second if RetryAfter is Date. It is at least a
+	// second, or 0 if nothing was throttled.
 	FirstPause time.Duration
 
 	Errors map[string]int // number of failed calls, keyed by error text
 
-	Makespan, IdealMakespan time.Duration // from the first call to the last success
+	Makespan, IdealMakespan time.Duration // from the start of the run to the last success
 
 	// Latency holds the durations of the calls that succeeded, in ascending order. Wait
 	// holds these durations without the response time of the last attempt, also in
-	// ascending order. IdealLatency and IdealWait hold the same for all calls with the
-	// ideal server: see ideal.
+	// ascending order. IdealLatency and IdealWait hold the corresponding times of all calls
+	// with the ideal server: see ideal.
 	Latency, IdealLatency []time.Duration
 	Wait, IdealWait       []time.Duration
 
@@ -57,7 +58,7 @@ type Decision struct {
 	Accepted bool
 }
 
-// SentPerOK is the number of requests per success.
+// SentPerOK is the number of requests per success. It is not finite if no call succeeded.
 func (r Result) SentPerOK() float64 { return float64(r.Sent) / float64(r.OK) }
 
 // MakespanRatio is Makespan divided by IdealMakespan.
@@ -164,7 +165,7 @@ func (x *exchange) ended(c *call, now, arrival time.Duration, err error) {
 	r.Wait = append(r.Wait, now-arrival-c.answer)
 }
 
-// String formats the result on one line.
+// String formats the result as one line.
 func (r Result) String() string {
 	s := fmt.Sprintf("sent %d, refused %d, forbidden %d, in flight %d, ok %d, makespan %.4gs of ideal %.4gs, wait p50 %.3gs (%.3gs) p99 %.3gs (%.3gs)",
 		r.Sent, r.Refused, r.Forbidden, r.MaxInFlight, r.OK, r.Makespan.Seconds(), r.IdealMakespan.Seconds(),
