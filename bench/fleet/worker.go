@@ -34,7 +34,7 @@ type order struct {
 type report struct {
 	Sends  []send
 	Failed int
-	Err    string // error of one of the failed calls
+	Err    string // text of the error of a failed call; empty: no call failed
 }
 
 // A send is one request, with its response.

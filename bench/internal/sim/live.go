@@ -65,8 +65,8 @@ type live struct {
 // errEnd is the cause with which calls are canceled when the run is over.
 var errEnd = errors.New("sim: the run is over")
 
-// come makes the calls of one kind of callers without workers. A call does not wait for earlier calls
-// to end.
+// come makes the calls of one kind of callers without workers. A call does not wait for
+// earlier calls to end.
 func (l *live) come(ctx context.Context, all *sync.WaitGroup, kind int) {
 	c := l.situation.Callers[kind]
 	rng := rand.New(rand.NewPCG(l.situation.Seed+uint64(kind), arrivalStream))

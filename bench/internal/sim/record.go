@@ -134,8 +134,8 @@ const (
 )
 
 // Regained returns the time from the given moment until calls succeed again at the given
-// rate per second. It returns 0 and false if the run ends before the rate has
-// lasted for 15 s.
+// rate per second. It returns 0 and false if the run ends before that rate has lasted for
+// 15 s.
 func (r *Record) Regained(from time.Duration, rate float64) (time.Duration, bool) {
 	var ends []time.Duration
 	for _, c := range r.Calls {
