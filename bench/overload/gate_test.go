@@ -112,8 +112,8 @@ func TestTheGateIsNotTunedToTheServersOfTheMatrix(t *testing.T) {
 		percent float64 // percentage of the goals that are met
 	}{
 		{"unchanged", limit, 1, 0},
-		{"limit -30 %", limit, 0.7, 0}, {"limit +30 %", limit, 1.3, 0},
-		{"size -30 %", size, 0.7, 0}, {"size +30 %", size, 1.3, 0},
+		{"limit -30%", limit, 0.7, 0}, {"limit +30%", limit, 1.3, 0},
+		{"size -30%", size, 0.7, 0}, {"size +30%", size, 1.3, 0},
 	}
 	t.Run("variants", func(t *testing.T) {
 		for i := range variants {

@@ -31,7 +31,7 @@ type google struct {
 	seconds [120]googleSecond
 }
 
-// A googleSecond counts the requests of one second.
+// A googleSecond counts the requests in one second.
 type googleSecond struct {
 	second            int // number of the second, counted from the creation of the gate
 	requests, accepts float64
@@ -100,7 +100,7 @@ func (g *google) Observe(_ gate.Request, _ gate.Ticket, o gate.Outcome) {
 	}
 }
 
-// sends makes 100 requests per second, and returns the share of them that g lets through.
+// sends makes 100 requests per second, and returns the share of them that g sends.
 // accepted is the share of all requests that the service accepts.
 func sends(t *testing.T, g *google, requests int, accepted float64) float64 {
 	t.Helper()

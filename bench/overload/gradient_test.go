@@ -42,11 +42,11 @@ type sample struct {
 }
 
 const (
-	gradientLeast = 20  // smallest limit, and the first one
+	gradientLeast = 20  // smallest limit, and the initial one
 	gradientMost  = 200 // largest limit
-	gradientQueue = 4   // growth of the limit while the responses do not become slower
+	gradientQueue = 4   // number of requests that each update adds to the new limit
 	gradientShare = 0.2 // weight of the new limit in the average of the old and the new limit
-	gradientReady = 10  // number of responses that a second needs to count
+	gradientReady = 10  // smallest number of responses for which a second counts
 )
 
 func newGradient() *gradient {
@@ -154,7 +154,7 @@ func TestGradientGrowsWhileResponsesDoNotBecomeSlower(t *testing.T) {
 		for range 50 {
 			most(t, g, 2*time.Second)
 		}
-		assert.InDelta(t, 20+50*0.8, most(t, g, 2*time.Second), 2, "the limit must grow by 0.8 in each of 50 seconds")
+		assert.InDelta(t, 20+50*0.8, most(t, g, 2*time.Second), 2, "the limit must grow by 0.8 in each of 50 rounds")
 		for range 500 {
 			most(t, g, 2*time.Second)
 		}
@@ -173,7 +173,7 @@ func TestGradientShrinksWhenResponsesBecomeSlower(t *testing.T) {
 			most(t, g, 4*time.Second)
 		}
 		after := most(t, g, 4*time.Second)
-		assert.InDelta(t, float64(before)*0.62, after, 10, "each of five slow seconds must multiply the limit by 0.9 and add 0.8")
+		assert.InDelta(t, float64(before)*0.62, after, 10, "each of five slow rounds must multiply the limit by 0.9 and add 0.8")
 		for range 20 {
 			most(t, g, 10*time.Second)
 		}

@@ -22,9 +22,9 @@ func newLine() line {
 }
 
 // pass blocks until the request may leave. Once the request is first in line, pass calls ask
-// until ask returns zero. Any other result of ask is how long pass must wait before it
-// calls ask again. waited tells ask whether the request has already waited while it was
-// first in line.
+// until ask returns zero. Any other result of ask is how long pass waits before it calls
+// ask again, unless again is called first. waited tells ask whether the request has
+// already waited while it was first in line. pass returns an error if ctx ends first.
 func (l line) pass(ctx context.Context, ask func(waited bool) time.Duration) error {
 	select {
 	case <-l.turn:
@@ -54,8 +54,8 @@ func (l line) again() {
 	}
 }
 
-// A pause is the time after a refusal in which no request may leave. Every gate in this
-// package obeys Retry-After, even if the authors of the algorithm do not mention
+// A pause is the time after a refusal in which no request may leave. Every gate with a
+// pause obeys Retry-After, even if the authors of the algorithm do not mention
 // Retry-After, and adds a short random time.
 type pause struct {
 	rng   *rand.Rand

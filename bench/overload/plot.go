@@ -136,10 +136,10 @@ func last(r sim.Result) time.Duration {
 func verdict(r sim.Result) string {
 	v := fmt.Sprintf("%.1f requests per success", r.SentPerOK())
 	if r.OK == 0 {
-		v = "none served"
+		v = "no call succeeded"
 	}
 	if r.Failed > 0 {
-		return v + fmt.Sprintf(", %.0f %% failed", 100*float64(r.Failed)/float64(r.OK+r.Failed))
+		return v + fmt.Sprintf(", %.0f%% failed", 100*float64(r.Failed)/float64(r.OK+r.Failed))
 	}
 	return v + fmt.Sprintf(", %.1f × the ideal time", r.MakespanRatio())
 }
@@ -151,8 +151,8 @@ type panel struct {
 	left, bottom float64
 }
 
-// shown returns a contestant's name as it is shown to readers who do not know the names
-// that -client accepts.
+// shown returns a contestant's name for readers who do not know the names that -client
+// accepts.
 func shown(c contestant) string {
 	name := map[string]string{
 		"gate":    "iamhttp with a gate",
@@ -230,7 +230,7 @@ func (p panel) limit(s sim.Server, r sim.Result) {
 }
 
 // fileName returns the name of a scenario, with other characters in place of those that
-// file systems reject.
+// are inconvenient in file names.
 func fileName(s sim.Scenario) string {
 	return strings.Map(func(r rune) rune {
 		switch r {
