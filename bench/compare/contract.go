@@ -93,7 +93,7 @@ func exempted(client string) map[string]error {
 	return not
 }
 
-// A verdict is the result of a trap for a subject. err is nil if the subject passed.
+// A verdict is a trap's result for a subject. err is nil if the subject passed.
 type verdict struct{ err error }
 
 func (v verdict) String() string {

@@ -141,7 +141,7 @@ func measure(fleet []peers.Peer, chosen []scenario, rounds int, raw, progress io
 	return r, nil
 }
 
-// plain removes the parts of an error that differ from run to run.
+// plain removes from an error the parts that differ from run to run.
 func (c *call) plain(err error) error {
 	if err == nil {
 		return nil

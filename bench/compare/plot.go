@@ -61,7 +61,7 @@ func shown(p peers.Peer) string {
 	return p.Name
 }
 
-// panel draws the bars of one figure. The scale is logarithmic: when a figure doubles,
+// panel draws one figure's bars. The scale is logarithmic: when a figure doubles,
 // its bar grows by an eighth of the longest bar's length.
 func (r *report) panel(b *bytes.Buffer, c column, left, top int) {
 	fmt.Fprintf(b, `<text class="name" x="%d" y="%d">%s</text>`+"\n", left, top+12, svg.Escape(c.head))

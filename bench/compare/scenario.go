@@ -82,7 +82,7 @@ type call struct {
 	remark string // a note on a benchmark that did not fail
 }
 
-// benchmark returns the name of the benchmark.
+// benchmark returns the benchmark's name.
 func (c *call) benchmark() string {
 	return fmt.Sprintf("net=%s/call=%s/peer=%s", c.service.network, c.name, c.peer)
 }

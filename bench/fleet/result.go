@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A result is the outcome of one run.
+// A result is one run's outcome.
 type result struct {
 	plan
 	begin    time.Time

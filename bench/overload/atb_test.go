@@ -28,7 +28,7 @@ import (
 //   - The rate grows only if the request had to wait for its token. Otherwise the rate
 //     would grow without bound while the callers stay below the limit, and halving would
 //     take far too long to lower it.
-//   - The rate and the size of the bucket begin at the service's limit, as in the
+//   - The rate and the bucket size start at the service's limit, as in the
 //     authors' settings: 40 per minute and 40 tokens, for a limit of 40 per minute.
 //   - A Retry-After is obeyed. The authors' service does not send one.
 //   - A response that says nothing about the limit changes nothing. The authors also
@@ -102,7 +102,7 @@ type atb struct {
 }
 
 // newATB uses the authors' settings, in which both steps are 1.2. They work better here than
-// the defaults of the authors' program, 1.5 and 1.2: 300 calls at once against 20/s take
+// the defaults in the authors' program, 1.5 and 1.2: 300 calls at once against 20/s take
 // 2.0 requests per success instead of 5.0.
 func newATB(limit quota) *atb {
 	return &atb{
@@ -172,7 +172,7 @@ type report struct {
 	refused bool // the report was made because a request was refused
 }
 
-// A digest summarizes the reports of the latest windows.
+// A digest summarizes the reports in the latest windows.
 type digest struct {
 	sent    int // number of requests that all clients reported in the latest window
 	refused int // number of refusals in the latest window

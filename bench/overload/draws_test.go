@@ -55,7 +55,7 @@ func drawOne(seed uint64) drawn {
 	return d
 }
 
-// counted returns the stretches of time in which the gate must be as good as no gate.
+// counted returns the stretches of time in which the gate is compared with no gate.
 // Other times do not count, because the gate obeys Retry-After for all callers, and needs
 // time to learn. The gate gets five pauses of time after the start and after callers begin,
 // half a minute and one pause after each change, and ten seconds after a single fault.

@@ -43,7 +43,7 @@ func (c *tally) add(g goal, r sim.Result) {
 	}
 	f := g.figure(r)
 	if c.applied == 1 || f > c.worst || math.IsNaN(f) ||
-		f == c.worst && r.Scenario.String() < c.at.String() { // the order of the runs must not matter
+		f == c.worst && r.Scenario.String() < c.at.String() { // the order of runs must not matter
 		c.worst, c.at = f, r.Scenario
 	}
 }
@@ -101,7 +101,7 @@ func (f *figures) check(t *testing.T) {
 		}
 		sum := f.exception(i)
 		assert.NotZero(t, sum.applied, "the exception %q does not apply to any run", e.where)
-		assert.GreaterOrEqual(t, sum.worst, 0.95*e.bound, "the bound of the exception %q is too high", e.where)
+		assert.GreaterOrEqual(t, sum.worst, 0.95*e.bound, "the exception %q has too high a bound", e.where)
 	}
 }
 

@@ -99,7 +99,7 @@ func TestTheGateIsNotTunedToTheServersOfTheMatrix(t *testing.T) {
 		t.Skip("this test measures figures, and finds no races that other tests miss")
 	}
 	limit := func(s *sim.Server, by float64) { s.Limit *= by }
-	size := func(s *sim.Server, by float64) { // changes the size of the bucket or the window
+	size := func(s *sim.Server, by float64) { // changes the bucket size or the window length
 		s.Depth = time.Duration(float64(s.Depth) * by)
 		if s.Algorithm != sim.TokenBucket {
 			s.Window = time.Duration(float64(s.Window) * by)

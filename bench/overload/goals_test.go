@@ -7,7 +7,7 @@ import (
 	"github.com/iamhttp/iamhttp/bench/internal/sim"
 )
 
-// A goal is a bound that a figure of the gate must not exceed in the runs to which the
+// A goal is a bound that one of the gate's figures must not exceed in the runs to which the
 // goal applies.
 type goal struct {
 	name    string
@@ -79,7 +79,7 @@ var goals = []goal{
 }
 
 // An exception is a set of runs in which goals are missed for a known reason. It has its
-// own bound, a little above the worst figure that was measured. The test fails if an
+// own bound, slightly above the worst figure that was measured. The test fails if an
 // exception is no longer needed.
 type exception struct {
 	goals   []string
@@ -109,7 +109,7 @@ var exceptions = []exception{
 	{
 		[]string{makespanDeep},
 		"fixed window of 1 s", all(fixedWindow, window(time.Second)), 1.31,
-		"Retry-After is rounded up to the length of the window, so each 429 costs up to a whole window. The gate needs about twenty " +
+		"Retry-After is rounded up to the window length, so each 429 costs up to a whole window. The gate needs about twenty " +
 			"429s to find the pace, because they show how many requests were accepted, but not when the window began.",
 	},
 	{

@@ -33,7 +33,7 @@ type google struct {
 
 // A googleSecond counts the requests in one second.
 type googleSecond struct {
-	second            int // number of the second, counted from the creation of the gate
+	second            int // number of the second, counted from the gate's creation
 	requests, accepts float64
 }
 
@@ -43,7 +43,7 @@ var errThrottledHere = errors.New("throttled by the client")
 
 func newGoogle() *google { return &google{pause: newPause(), began: time.Now()} }
 
-// now returns the counts of the current second.
+// now returns the current second's counts.
 func (g *google) now() *googleSecond {
 	second := int(time.Since(g.began) / time.Second)
 	t := &g.seconds[second%len(g.seconds)]

@@ -34,7 +34,7 @@ type gradient struct {
 	next   time.Time   // when the current second ends
 }
 
-// A sample sums up the responses of a second.
+// A sample sums up the responses in a second.
 type sample struct {
 	sum   time.Duration
 	count int
@@ -45,7 +45,7 @@ const (
 	gradientLeast = 20  // smallest limit, and the initial one
 	gradientMost  = 200 // largest limit
 	gradientQueue = 4   // number of requests that each update adds to the new limit
-	gradientShare = 0.2 // weight of the new limit in the average of the old and the new limit
+	gradientShare = 0.2 // weight of the new limit when it is averaged with the old one
 	gradientReady = 10  // smallest number of responses for which a second counts
 )
 
@@ -127,8 +127,8 @@ func (a *longAverage) add(v float64) float64 {
 	return a.value
 }
 
-// most returns how many requests may leave a gate before the first response. All responses
-// arrive once the duration after has passed.
+// most returns how many requests a gate lets leave before the first response arrives. All
+// responses arrive once the duration after has passed.
 func most(t *testing.T, g gate.Gate, after time.Duration) int {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), after)

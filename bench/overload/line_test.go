@@ -55,7 +55,7 @@ func (l line) again() {
 }
 
 // A pause is the time after a refusal in which no request may leave. Every gate with a
-// pause obeys Retry-After, even if the authors of the algorithm do not mention
+// pause obeys Retry-After, even if the algorithm's authors do not mention
 // Retry-After, and adds a short random time.
 type pause struct {
 	rng   *rand.Rand
@@ -66,7 +66,7 @@ func newPause() pause {
 	return pause{rng: rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))}
 }
 
-// extend records a refusal. It returns the length of the pause without the random time:
+// extend records a refusal. It returns the pause length without the random time:
 // o.RetryAfter, or otherwise if o.RetryAfter is zero.
 func (p *pause) extend(o gate.Outcome, otherwise time.Duration) time.Duration {
 	length := cmp.Or(o.RetryAfter, otherwise)

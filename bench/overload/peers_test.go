@@ -315,7 +315,7 @@ func cellsOf(text string) (all []cell) {
 		for _, p := range parts[1:] {
 			value, err := strconv.ParseFloat(strings.TrimSpace(p), 64)
 			if err != nil {
-				value = never // the text of the cell is never or none
+				value = never // the cell's text is never or none
 			}
 			all = append(all, cell{strings.Trim(parts[0], "` "), i + 1, value})
 		}

@@ -19,7 +19,7 @@ const (
 	marginX, marginY = 64, 126
 )
 
-// draw draws the results of a scenario. For each contestant, a panel shows over time how
+// draw draws a scenario's results. For each contestant, a panel shows over time how
 // many requests reached the server, and how many of them were throttled.
 func draw(fleet []contestant, results []sim.Result) []byte {
 	s := results[0].Scenario
@@ -60,7 +60,7 @@ func draw(fleet []contestant, results []sim.Result) []byte {
 	return b.Bytes()
 }
 
-// axes are the axes of a panel. All panels of a picture have the same axes.
+// axes are a panel's axes. All panels in a picture have the same axes.
 type axes struct {
 	seconds float64
 	bin     float64 // width of a bar in seconds

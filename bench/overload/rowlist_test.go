@@ -19,7 +19,7 @@ type family struct {
 	rows  []row
 }
 
-// families are the situations, beyond the matrix, in which the gate is measured.
+// families are the situations, apart from the matrix, in which the gate is measured.
 var families = []family{
 	{"Each call has its own timeout, and more calls are made than the limit allows. `×3` means three times as many.", deadlineRows()},
 	{"An outage of half a minute, with a pool of 50 workers and a limit of 100/s: some requests get a 503 or a 429, some get no response. " +
@@ -573,7 +573,7 @@ func fleetRows() []row {
 	})
 }
 
-// The gate was already good in these rows when they were written, and must stay so.
+// The gate did well in these rows when they were written, and must not become worse.
 func otherRows() []row {
 	return []row{
 		{

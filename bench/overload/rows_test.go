@@ -87,7 +87,7 @@ type figure struct {
 	worst, median float64
 }
 
-// run measures the figure of each aim.
+// run measures each aim's figure.
 func (r row) run(t *testing.T, s strategy) []figure {
 	all := make([][]float64, len(r.goals))
 	for i := range cmp.Or(*rowSeeds, r.seeds, 1) {
@@ -117,7 +117,7 @@ func (r row) run(t *testing.T, s strategy) []figure {
 	return figures
 }
 
-// log formats the figures of a row, with one line for each aim.
+// log formats a row's figures, with one line for each aim.
 func (r row) log(chosen []strategy, figures map[string][]figure) string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -175,8 +175,8 @@ func (a aim) check(figure float64, line rowLine) error {
 // A rowLine is a line of ROWS.md.
 type rowLine struct {
 	known bool              // false: ROWS.md does not have the line
-	gate  float64           // figure of the gate
-	cells map[string]string // keyed by the name of the strategy
+	gate  float64           // the gate's figure
+	cells map[string]string // keyed by strategy name
 }
 
 // readRows reads ROWS.md.
@@ -263,9 +263,9 @@ func plain(text string) string {
 //
 //	go test -v -run 'Rows/deadline' ./overload -gates gate,none,aimd -seeds 5
 //
-// A figure that misses its goal must not be much worse than in ROWS.md. With -update the
-// test rewrites the lines of the rows that it runs, but still fails if the gate has become
-// worse.
+// A figure that misses its goal must not be much worse than in ROWS.md. With -update, the
+// test rewrites the lines of the rows that it runs, but fails even then if the gate has
+// become worse.
 func TestTheGateIsNotWorseInTheRowsThanRecorded(t *testing.T) {
 	t.Parallel()
 	if raceDetector {

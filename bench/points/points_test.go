@@ -324,7 +324,7 @@ func TestPoints(t *testing.T) {
 	assert.Equal(t, table.String(), old, document+" is out of date; run: "+rewrite)
 }
 
-// excerpt maps the first cell of each row in README.md's table to the name of a point.
+// excerpt maps the first cell of each row in README.md's table to a point's name.
 var excerpt = map[string]string{
 	"service down (503): sends":               "503",
 	"Retry-After: 30, deadline in 10 s: ends": "Deadline",

@@ -38,7 +38,7 @@ func hashicorpClient(base http.RoundTripper, o Options) http.RoundTripper {
 		if err != nil {
 			return nil, err
 		}
-		r.Header, r.ContentLength = req.Header, req.ContentLength // retryablehttp does not know the length of a file
+		r.Header, r.ContentLength = req.Header, req.ContentLength // retryablehttp does not know a file's length
 		return c.Do(r)
 	})
 }

@@ -93,7 +93,7 @@ func (d draw) callers(s Situation, rate float64) []Callers {
 			c.Canceled = d.Float64()
 		}
 		switch n := d.IntN(6); {
-		case n < 2 && kind > 0: // the calls of the first kind are never all made at once
+		case n < 2 && kind > 0: // the first kind's calls are never all made at once
 			c.Once = int(d.between(10, 20*rate+20))
 			c.Apart = d.span(time.Nanosecond*10, time.Millisecond)
 		case n < 3:

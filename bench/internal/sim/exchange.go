@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// Once a run has sent maxSends requests per call on average, all its further requests
-// fail. Without this limit, some clients would never stop.
+// Once a run has sent maxSends requests per call on average, all further requests in that
+// run fail. Without this limit, some clients would never stop.
 const maxSends = 1500
 
 var (

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Run makes the calls of a situation. Each process has its own client. For t, see
+// Run makes a situation's calls. Each process has its own client. For t, see
 // Scenario.Run.
 func (s Situation) Run(t *testing.T, client Client) *Record {
 	var r *Record

@@ -77,7 +77,7 @@ func Quantile(times []time.Duration, q float64) time.Duration {
 // for the server to accept all calls.
 const deadline = 48 * time.Hour
 
-// Run makes the calls of a scenario through a client. Outside of tests, t may be
+// Run makes a scenario's calls through a client. Outside of tests, t can be
 // new(testing.T), which is enough for synctest.Test. If trace is true, the result
 // contains the server's decisions.
 func (s Scenario) Run(t *testing.T, client Client, trace bool) Result {
@@ -149,7 +149,7 @@ type statusError string
 
 func (e statusError) Error() string { return string(e) }
 
-// ended records the outcome of a call.
+// ended records a call's outcome.
 func (x *exchange) ended(c *call, now, arrival time.Duration, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

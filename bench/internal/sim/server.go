@@ -18,7 +18,7 @@ const (
 	SlidingWindow Algorithm = "sw" // sliding window: counts two periods, with less weight on the older one; also counts throttled requests
 )
 
-// A Server describes the rate limit of a server.
+// A Server describes a server's rate limit.
 type Server struct {
 	Algorithm Algorithm
 	Limit     float64       // requests per Window
@@ -26,7 +26,7 @@ type Server struct {
 	Depth     time.Duration // size of a token bucket: the time that an empty one takes to fill up
 	Change    float64       // factor by which the limit is multiplied halfway through the run; 0: no change
 	States    string        // X-Ratelimit-Limit header of each 429; empty: no such header
-	Strangers float64       // rate of other clients' requests, as a share of the limit; treated like our own requests
+	Strangers float64       // rate of other clients' requests, as a share of the limit; the server treats them like ours
 }
 
 // String returns the server's name. For example, tb100/0.1 is a token bucket of 100
@@ -57,7 +57,7 @@ func (s Server) Rate() float64 { return s.Limit / s.Window.Seconds() }
 // Free is the part of the rate that strangers do not use.
 func (s Server) Free() float64 { return s.Rate() * (1 - s.Strangers) }
 
-// Tokens is the number of requests that the server can accept at once.
+// Tokens is the number of requests that the server can accept at once, at its initial limit.
 func (s Server) Tokens() float64 {
 	if s.Algorithm == TokenBucket {
 		return max(1, s.Rate()*s.Depth.Seconds())

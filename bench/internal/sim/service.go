@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// A service simulates the network and the service of a Situation. It is the base
+// A service simulates a Situation's network and service. It is the base
 // http.RoundTripper of the clients.
 type service struct {
 	situation Situation
