@@ -9,7 +9,7 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// A line lets requests leave one after the other, in the order in which they arrived.
+// A line lets requests leave one at a time, in the order in which they arrived.
 type line struct {
 	turn  chan struct{} // holds a token while no request is first in line
 	freed chan struct{} // holds a token if the first request must ask again

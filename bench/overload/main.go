@@ -30,7 +30,7 @@
 // "Sent while told to wait" counts the requests that were sent while a Retry-After was in
 // force. Requests that were sent at the very instant at which the Retry-After arrived are
 // not counted. "Time" is the time from the start of the run to the last success, divided by
-// the same time for the ideal. "Wait" is the duration of a call without the response time of
+// the same time for the ideal. "Wait" is a call's duration minus the response time of
 // its last attempt.
 //
 // The same seed gives the same calls, response times and strangers. The clients draw
@@ -76,7 +76,7 @@ an unknown name is an error that lists the known names.
   -client NAMES       clients; "gate" is iamhttp with a gate
   -attempts LIST      maximum number of times that a client sends a request;
                       0 is the client's default (0,20)
-  -server NAMES       limits of the server: tb is a token bucket, fw and sw are
+  -server NAMES       the server's limits: tb is a token bucket, fw and sw are
                       windows; tb100/0.1 allows 100 requests per second, and
                       as many requests at once as in 0.1 s
   -retry-after NAMES  kinds of Retry-After (seconds)

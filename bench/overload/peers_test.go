@@ -163,8 +163,8 @@ const clearly = 0.05
 
 const peersHead = `# The gate compared with other algorithms
 
-Written by ` + "`go test -run Beside ./overload -update`" + `. All clients except the last two are iamhttp.Transports with a gate and 20 attempts; ` + "`none`" + ` has no
-gate. **Bold** figures are better than the gate's by more than 5%. One figure alone says little: an algorithm that fails most calls sends
+Written by ` + "`go test -run Beside ./overload -update`" + `. All clients except the last two are iamhttp.Transports that make up to 20 attempts,
+and all of these except ` + "`none`" + ` have a gate. **Bold** figures are better than the gate's by more than 5%. One figure alone says little: an algorithm that fails most calls sends
 few requests. "never" means that calls failed, or that the rate was not regained. All figures are medians of three runs.
 
 `

@@ -1,5 +1,5 @@
-// Package peers sets up HTTP clients that retry requests, each as described in its own
-// documentation.
+// Package peers sets up HTTP clients that retry requests, each as its own documentation
+// describes.
 package peers
 
 import (

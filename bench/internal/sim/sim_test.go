@@ -221,7 +221,7 @@ func TestRequestWithoutTheContextOfItsCallFails(t *testing.T) {
 func TestScenarioNamesAreUnique(t *testing.T) {
 	seen := map[string]bool{}
 	for _, s := range Matrix(Servers, RetryAfters, AllArrivals, AllAnswers, 1) {
-		assert.False(t, seen[s.String()], s)
+		assert.False(t, seen[s.String()], "two scenarios are named %v", s)
 		seen[s.String()] = true
 	}
 }
@@ -230,9 +230,9 @@ func TestChargedRequestCountsAsSeveral(t *testing.T) {
 	for _, s := range []Server{Bucket(10, 2), {Algorithm: FixedWindow, Limit: 20, Window: time.Second}, {Algorithm: SlidingWindow, Limit: 20, Window: time.Second}} {
 		l := s.limiter(0, 1)
 		for range 2 {
-			require.True(t, l.take(0), s)
+			require.True(t, l.take(0), "%v: two requests that count as ten each must be accepted", s)
 			l.charge(9)
 		}
-		assert.False(t, l.take(0), s)
+		assert.False(t, l.take(0), "%v: the request after these two must be refused", s)
 	}
 }
