@@ -44,8 +44,8 @@ func fleet(t testing.TB, names string) []peers.Peer {
 	return append([]peers.Peer{peers.Base}, chosen...)
 }
 
-// try checks each call, except those of scenarios that wait, and returns the errors,
-// keyed by benchmark name.
+// try checks each call, except in scenarios in which calls wait. It returns the error of
+// each check, or nil, keyed by benchmark name.
 func try(t *testing.T, names string, chosen []scenario) map[string]error {
 	t.Helper()
 	all, end, err := calls(fleet(t, names), chosen)

@@ -24,8 +24,8 @@ type subject struct {
 	exempted map[string]error // the reasons why traps are skipped, keyed by trap name
 }
 
-// subjects turns the peers of a fleet into subjects: first the RoundTrippers, then the
-// clients. iamhttp appears twice, once in each mode.
+// subjects turns a fleet's peers, except Base, into subjects: first the RoundTrippers, then
+// the clients. iamhttp appears twice, once in each mode.
 func subjects(fleet []peers.Peer) []subject {
 	retries := roundtriptest.Options{Retries: http.StatusTooManyRequests}
 	var all, clients []subject
@@ -53,8 +53,8 @@ func subjects(fleet []peers.Peer) []subject {
 }
 
 // bare removes the *url.Error that a client's internal http.Client wraps around errors
-// from the base. A *url.Error contains the whole URL, but that is the fault of net/http,
-// not of the client.
+// from the base. A *url.Error contains the whole URL, but that is net/http's fault, not the
+// client's.
 type bare struct{ http.RoundTripper }
 
 func (b bare) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -78,7 +78,7 @@ func exempted(client string) map[string]error {
 		"errors of one kind have one pointer type": roundtriptest.ErrNotApplicable,
 	}
 	if client == "go-retryablehttp-client" {
-		return not // this client gets the caller's own http.Request
+		return not // this client gets the caller's http.Request itself
 	}
 	not["the request is not modified"] = errOfTheWrapping
 	not["the body is always closed"] = errOfTheWrapping
@@ -93,7 +93,7 @@ func exempted(client string) map[string]error {
 	return not
 }
 
-// A verdict is the result of a trap for a subject. err is nil if the subject passed.
+// A verdict is a trap's result for a subject. err is nil if the subject passed.
 type verdict struct{ err error }
 
 func (v verdict) String() string {
@@ -110,8 +110,8 @@ func (v verdict) String() string {
 	return "**✗**"
 }
 
-// fault returns the error of a failed trap on one line, or an empty string if the trap
-// did not fail.
+// fault returns the error of a trap that failed or could not be tested, on one line. It
+// returns an empty string if the subject passed or the trap was skipped.
 func (v verdict) fault() string {
 	if v.err == nil || errors.Is(v.err, roundtriptest.ErrNotApplicable) || errors.Is(v.err, errOfTheWrapping) {
 		return ""
@@ -142,8 +142,8 @@ func judge(all []subject) matrix {
 	return m
 }
 
-// faults returns how many traps the named subject failed, and how many it was tested
-// with.
+// faults returns how many traps the named subject failed, and how many it passed or
+// failed.
 func (m matrix) faults(name string) (n, of int) {
 	i := slices.IndexFunc(m.subjects, func(s subject) bool { return s.name == name })
 	if i < 0 {
@@ -181,9 +181,9 @@ body as bytes if the client accepts bytes, and returns the response with its bod
 - In the AWS SDK, code that is generated for each service decides which responses are errors, and what these errors contain. Here, the
   wrapper decides.
 
-The clients follow redirects themselves, so that trap does not apply. net/http puts a *url.Error with the whole URL around the errors of
-a client; the wrapper removes it. If resty v2 leaves response bodies to the caller, it does not close the bodies of the responses that
-it retries; v3 does.
+The clients follow redirects themselves, so that trap does not apply. net/http wraps a client's errors in a *url.Error that contains the
+whole URL; the wrapper removes it. If resty v2 leaves response bodies to the caller, it does not close the bodies of responses that
+lead to a retry; v3 does.
 `)
 	m.table(w, func(s subject) bool { return s.client })
 }
@@ -217,8 +217,8 @@ func (m matrix) table(w io.Writer, of func(subject) bool) {
 	fmt.Fprintln(w)
 }
 
-// explain writes the errors of the failed traps, with the clause of the contract that each
-// trap tests.
+// explain writes each trap with the contract clause that it tests, and the errors of the
+// subjects that failed it or could not be tested.
 func (m matrix) explain(w io.Writer) {
 	for i, row := range m.verdicts {
 		fmt.Fprintf(w, "\n%s\n  (%s)\n", m.traps[i].Name, m.traps[i].Clause)

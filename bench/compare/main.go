@@ -24,7 +24,7 @@ import (
 )
 
 func main() {
-	testing.Init()            // registers the flags of testing.Benchmark
+	testing.Init()            // registers the flags that testing.Benchmark uses
 	log.SetOutput(io.Discard) // the traps of roundtriptest make net/http log errors
 	os.Exit(cli.Run("compare", usage, func() error { return run(os.Args[1:], os.Stdout) }, os.Stdout, os.Stderr))
 }
@@ -45,8 +45,8 @@ on an otherwise idle machine; -contract takes seconds.
   -write        write the tables into README.md and SUMMARY.md, and draw
                 compare.svg
 
-Exit status: 0 on success, 1 if a measurement or a file failed, 2 if the flags
-are wrong.
+Exit status: 0 on success, 2 if the flags are wrong, 1 on any other error. A
+library that fails in a measurement is not an error.
 `
 
 const compared = "iamhttp,httpretry,rehttp,go-retryablehttp,go-retryablehttp-client,failsafe-go,go-github-ratelimit,resty-v2,resty-v3,azcore,aws-standard"

@@ -24,7 +24,7 @@ type sample map[string]float64 // keyed by unit
 // A series holds one call's samples, one from each round.
 type series struct {
 	samples []sample
-	fault   error  // the reason why there are no samples; nil if there are some
+	fault   error  // the first failure, after which nothing is measured; nil if nothing failed
 	remark  string // a note on the samples; may be empty
 }
 
@@ -48,15 +48,16 @@ func (s *series) bounds(unit string) (lowest, highest float64) {
 	return v[0], v[len(v)-1]
 }
 
-// results holds all series, keyed by network, scenario and peer, each by its name.
+// results holds all series, keyed by the names of the network, scenario and peer.
 type results map[[3]string]*series
 
 func (r results) of(network string, s scenario, p peers.Peer) *series {
 	return r[[3]string{network, s.name, p.Name}]
 }
 
-// calls returns a call for each scenario, network and peer. The function end stops the
-// services that the calls use, and removes the file that they upload.
+// calls returns a call for each scenario, each of its networks, and each peer. The function
+// end, which is never nil, stops the services that the calls use, and removes the file
+// that they upload.
 func calls(fleet []peers.Peer, chosen []scenario) (all []*call, end func() error, err error) {
 	var ends []func() error
 	end = func() (err error) {
@@ -92,7 +93,7 @@ func calls(fleet []peers.Peer, chosen []scenario) (all []*call, end func() error
 	return all, end, nil
 }
 
-// measure runs all calls once in each round, so that noise on the machine affects them
+// measure benchmarks all calls once in each round, so that noise on the machine affects them
 // all equally. It writes the samples to raw, in the format that benchstat reads.
 func measure(fleet []peers.Peer, chosen []scenario, rounds int, raw, progress io.Writer) (r results, err error) {
 	all, end, err := calls(fleet, chosen)
@@ -140,7 +141,7 @@ func measure(fleet []peers.Peer, chosen []scenario, rounds int, raw, progress io
 	return r, nil
 }
 
-// plain removes the parts of an error that differ from run to run.
+// plain removes from an error the parts that differ from run to run.
 func (c *call) plain(err error) error {
 	if err == nil {
 		return nil

@@ -21,8 +21,8 @@ const (
 	shortest    = 2.0 // length of the shortest bar
 )
 
-// draw draws the results that were measured without a network: a panel for each figure,
-// with a bar for each peer.
+// draw draws the most important figures that were measured without a network: a panel for
+// each figure, with a bar for each peer.
 func (r *report) draw() []byte {
 	var panels []column
 	for _, s := range r.scenarios {
@@ -32,7 +32,7 @@ func (r *report) draw() []byte {
 		c := column{"memory", s, "ns/op", "Time per call: " + s.title, nil}
 		switch {
 		case s.waiting > 0:
-			c.unit, c.head = "heap-B/call", "Heap of a call that waits"
+			c.unit, c.head = "heap-B/call", "Heap of a waiting call"
 		case s.size >= mib && !s.file:
 			c.unit, c.head = "B/op", "Memory allocated: "+s.title
 		case s.size >= mib:
@@ -45,7 +45,7 @@ func (r *report) draw() []byte {
 	var b bytes.Buffer
 	svg.Begin(&b, plotColumns*panelW+gap/2, rows*panelH+60, "What a call costs")
 	fmt.Fprintf(&b, `<text class="title" x="%d" y="24">What a call costs, without a network</text>`+"\n", gap/2)
-	fmt.Fprintf(&b, `<text class="quiet" x="%d" y="42">Less is better. Logarithmic scale: an eighth of the longest bar is a factor of two; ◂ is too small for it.</text>`+"\n", gap/2)
+	fmt.Fprintf(&b, `<text class="quiet" x="%d" y="42">Lower is better. Logarithmic scale: an eighth of the longest bar is a factor of two; ◂ marks values below the scale.</text>`+"\n", gap/2)
 	for i, c := range panels {
 		r.panel(&b, c, gap/2+i%plotColumns*panelW, 60+i/plotColumns*panelH)
 	}
@@ -53,16 +53,15 @@ func (r *report) draw() []byte {
 	return b.Bytes()
 }
 
-// shown returns a peer's name as it is shown to readers who do not know the names that
-// -peer accepts.
+// shown returns a peer's name for readers who do not know the names that -peer accepts.
 func shown(p peers.Peer) string {
 	if p.Name == peers.Base.Name {
-		return "no library, by hand"
+		return "no library"
 	}
 	return p.Name
 }
 
-// panel draws the bars of one figure. The scale is logarithmic: when a figure doubles,
+// panel draws one figure's bars. The scale is logarithmic: when a figure doubles,
 // its bar grows by an eighth of the longest bar's length.
 func (r *report) panel(b *bytes.Buffer, c column, left, top int) {
 	fmt.Fprintf(b, `<text class="name" x="%d" y="%d">%s</text>`+"\n", left, top+12, svg.Escape(c.head))

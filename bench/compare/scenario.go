@@ -53,7 +53,7 @@ var (
 
 const message = "Could not find user: 0123456789abcdef0123456789abcdef."
 
-// benchstat can parse these names, and sorts them in this order.
+// benchstat can parse the names of these scenarios, and sorts them in this order.
 var scenarios = []scenario{
 	{name: "1-get", title: "GET: 200", over: networks, method: "GET", script: []answer{ok}, benchtime: "40ms"},
 	{name: "2-post", title: "POST of 1 KiB: 200", over: networks, method: "POST", size: kib, script: []answer{ok}, benchtime: "40ms"},
@@ -61,7 +61,7 @@ var scenarios = []scenario{
 	{name: "4-get", title: "GET: 429, 429, 200", over: networks, method: "GET", script: []answer{throttled, throttled, ok}, benchtime: "40ms"},
 	{name: "4-post", title: "POST of 1 KiB: 429, 429, 200", over: networks, method: "POST", size: kib, script: []answer{throttled, throttled, ok}, benchtime: "40ms"},
 	{name: "5-upload", title: "upload of 64 MiB: 200", over: networks, method: "PUT", size: 64 * mib, script: []answer{ok}, benchtime: "2x"},
-	{name: "5-file", title: "upload of a file of 64 MiB: 429, 200", over: networks, method: "PUT", size: 64 * mib, file: true, script: []answer{throttled, ok}, benchtime: "2x"},
+	{name: "5-file", title: "upload of a 64 MiB file: 429, 200", over: networks, method: "PUT", size: 64 * mib, file: true, script: []answer{throttled, ok}, benchtime: "2x"},
 	{name: "6-parallel", title: "GET in parallel: 200", over: networks, method: "GET", script: []answer{ok}, parallel: true, benchtime: "40ms"},
 	{name: "7-waiting", title: "10,000 calls that wait", over: networks[:1], method: "GET", script: []answer{later}, waiting: 10_000, benchtime: "1x"},
 }
@@ -82,7 +82,7 @@ type call struct {
 	remark string // a note on a benchmark that did not fail
 }
 
-// benchmark returns the name of the benchmark.
+// benchmark returns the benchmark's name.
 func (c *call) benchmark() string {
 	return fmt.Sprintf("net=%s/call=%s/peer=%s", c.service.network, c.name, c.peer)
 }
@@ -149,7 +149,7 @@ func (c *call) make(req *http.Request, buf []byte) (err error) {
 	}
 	resp.Body.Close()
 	if err != io.EOF || resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("want status 200 and the whole body, got status %d and %w", resp.StatusCode, err)
+		return fmt.Errorf("want status 200 and the whole body, got status %d and error %w", resp.StatusCode, err)
 	}
 	return nil
 }
@@ -162,7 +162,7 @@ func (c *call) check() error {
 		return err
 	}
 	if sent := int(c.service.next.Load()); sent != len(c.script) {
-		return fmt.Errorf("sent %d times instead of %d", sent, len(c.script))
+		return fmt.Errorf("sent %d request(s) instead of %d", sent, len(c.script))
 	}
 	if got, want := c.service.received.Load(), int64(c.size*len(c.script)); got != want {
 		return fmt.Errorf("%d bytes arrived instead of %d", got, want)
@@ -216,7 +216,7 @@ func newOwnError(resp *http.Response) error {
 	return e
 }
 
-// bench is the benchmark. It fails if a call fails.
+// bench runs the benchmark. It fails if a call fails.
 func (c *call) bench(b *testing.B) {
 	defer c.service.hangUp()
 	err := c.prepare()

@@ -12,8 +12,8 @@ import (
 	"sync/atomic"
 )
 
-// A service responds to calls over one of three networks. The responses to the attempts
-// of each call follow a script.
+// A service responds to calls over one of three networks. The responses to each call's
+// attempts follow a script.
 type service struct {
 	network string
 	url     string
@@ -83,7 +83,7 @@ func (s *service) dial(ctx context.Context, network, address string) (net.Conn, 
 }
 
 // hangUp closes all connections. A client that does not close response bodies leaves a
-// connection open for each body, and would soon use up the file descriptors.
+// connection open for each body, and would soon exhaust the file descriptors.
 func (s *service) hangUp() {
 	if s.server == nil {
 		return

@@ -68,7 +68,7 @@ func (r *report) writeTo(w io.Writer) {
 			waits = append(waits,
 				column{"memory", s, "heap-B/call", "heap per call", size},
 				column{"memory", s, "stack-B/call", "stack per call", size},
-				column{"memory", s, "cancel-ms", "all back after", func(v float64) string { return fmt.Sprintf("%.0f ms", v) }})
+				column{"memory", s, "cancel-ms", "all returned after", func(v float64) string { return fmt.Sprintf("%.0f ms", v) }})
 		}
 	}
 	fmt.Fprint(w, "\n**Uploads of 64 MiB: memory allocated, and time, per upload.**\n")
@@ -77,7 +77,7 @@ func (r *report) writeTo(w io.Writer) {
 		b := s.median("B/op")
 		return fmt.Sprintf("%.1f MiB, %s", b/mib, span(ns))
 	})
-	fmt.Fprint(w, "\n**10,000 calls that are told to wait, and are then canceled: what each call costs while it waits, without the smallest stack of its goroutine.**\n")
+	fmt.Fprint(w, "\n**10,000 calls that are told to wait, and are then canceled: what each call costs while it waits, excluding its goroutine's initial stack.**\n")
 	r.table(w, waits, func(c column, s *series) string {
 		v := s.median(c.unit)
 		return c.format(v)
@@ -128,7 +128,7 @@ func (r *report) table(w io.Writer, columns []column, cell func(column, *series)
 	}
 }
 
-// lessens returns the figures for which a lower value is better.
+// lessens returns the figures that writeAhead compares. The lower a figure is, the better.
 func (r *report) lessens() []column {
 	var all []column
 	for _, s := range r.scenarios {
@@ -176,8 +176,8 @@ func (r *report) spread(of func(unit string) bool) float64 {
 	return all[len(all)/2]
 }
 
-// writeAhead lists the figures in which a peer beats iamhttp by more than the usual
-// difference between rounds.
+// writeAhead lists the figures in which a peer is clearly better than iamhttp: in which the
+// ranges of the rounds do not overlap, and the medians differ by least.
 func (r *report) writeAhead(w io.Writer) {
 	fmt.Fprintf(w, "\n**Where a peer is ahead of iamhttp**: its worst round is better than iamhttp's best, and its median is better by at least %.0f%% "+
 		"(times) or %.0f%% (counts). Between the best and the worst round of a call, times differ by %.0f%% and counts by %.1f%% "+
@@ -221,9 +221,9 @@ func (r *report) writeSummary(w io.Writer) {
 		{"memory", find("3-error"), "ns/op", "404 to a typed error", nil},
 		{"memory", find("4-get"), "ns/op", "GET: 429, 429, 200", nil},
 		{"memory", find("5-upload"), "B/op", "upload of 64 MiB", nil},
-		{"memory", find("7-waiting"), "heap-B/call", "a call that waits", nil},
+		{"memory", find("7-waiting"), "heap-B/call", "a waiting call", nil},
 	}
-	fmt.Fprint(w, "| | GET | 404 to a typed error | GET: 429, 429, 200 | memory for an upload of 64 MiB | heap of a call that waits | contract broken |\n|---|--:|--:|--:|--:|--:|--:|\n")
+	fmt.Fprint(w, "| | GET | 404 to a typed error | GET: 429, 429, 200 | memory for an upload of 64 MiB | heap of a waiting call | contract broken |\n|---|--:|--:|--:|--:|--:|--:|\n")
 	for _, p := range r.fleet {
 		fmt.Fprintf(w, "| %s |", p)
 		for _, c := range columns {

@@ -3,7 +3,7 @@
 // each process, and with redisgate. The processes and servers are real; everything stays
 // on loopback. Fleet needs nginx, haproxy and redis-server.
 //
-//	go run ./fleet                      run everything, in 20 minutes
+//	go run ./fleet                      run everything; takes 20 minutes
 //	go run ./fleet -svg DIR             also draw pictures
 //	go run ./fleet -ideal 10s -client redisgate -server nginx
 //
@@ -11,10 +11,10 @@
 //
 // nginx limits requests with a token bucket (limit_req, nodelay). HAProxy limits them
 // with a stick table, which counts throttled requests too. Both send Retry-After: 1. The
-// third server is nginx without a limit; it shows how much load the Redis server gets
-// while nothing is throttled. -ideal is the time that an ideal scheduler would need for
-// all calls. Each process makes the same number of calls, and all processes start
-// together.
+// third server is nginx without a limit; it shows how much load redisgate puts on the
+// Redis server while nothing is throttled, and is skipped with any other client. -ideal is
+// the time that an ideal scheduler would need for all calls. Each process makes the same
+// number of calls, and all processes start together.
 //
 // "Time" is the time from the start to the last success, divided by the time that an
 // ideal scheduler would need for the same number of successful calls. This ratio is left
@@ -23,7 +23,7 @@
 // while a Retry-After was in force. A Retry-After that one process receives applies to
 // all processes, beginning 10 ms later. Jain's index shows how evenly the successful
 // calls were distributed among the processes when the first process finished; 1 is
-// perfectly even. "Commands" is the number of commands that the Redis server has run,
+// perfectly even. "Commands per request" counts the commands that the Redis server ran,
 // including those inside scripts.
 package main
 
@@ -75,8 +75,8 @@ redis-server. With default flags, it takes twenty minutes.
                    unknown name is an error that lists the known names
   -svg DIR         write pictures of the requests over time to this directory
 
-Exit status: 0 on success, 1 if a run or a file failed, 2 if the flags are
-wrong.
+Exit status: 0 on success, 2 if the flags are wrong, 1 on any other error. A
+call that fails is not an error.
 `
 
 // clients are the names that -client accepts.

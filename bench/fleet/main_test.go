@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The processes of a fleet run the test binary, so it must be able to act as a worker.
+// A fleet's processes run the test binary, so it must be able to act as a worker.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "worker" {
 		main()
@@ -45,7 +45,7 @@ func TestASmallFleetRuns(t *testing.T) {
 	assert.ErrorIs(t, err, io.EOF)
 }
 
-func TestRequestCountsAsEarlyDuringTheRetryAfterOfAnyProcess(t *testing.T) {
+func TestRequestCountsAsEarlyDuringARetryAfterThatAnyProcessReceived(t *testing.T) {
 	sends := []send{
 		{At: 0, Answered: 1000, Status: 429, RetryAfter: 1},
 		{At: 500, Answered: 1500, Status: 200}, // sent before the 429 arrived
@@ -74,5 +74,5 @@ func TestFiguresOfARunAreComputedFromItsReports(t *testing.T) {
 	assert.Equal(t, 1, r.failed)
 	assert.Equal(t, 3*time.Second, r.makespan)
 	assert.InDelta(t, 4.0/3, r.perOK(), 1e-9)
-	assert.InDelta(t, 0.5, r.jain, 1e-9, "wrong Jain's index: the second process had no success yet when the first process finished")
+	assert.InDelta(t, 0.5, r.jain, 1e-9, "wrong Jain's index: no call of the second process had succeeded when the first process finished")
 }

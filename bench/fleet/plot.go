@@ -18,9 +18,9 @@ const (
 	rowH         = plotH + 56
 )
 
-// draw draws a panel for each client. A panel shows the number of requests that the
-// server received in each second, and how many of them were throttled. All panels have
-// the same axes; bars that are cut off are marked.
+// draw draws a panel for each client. A panel shows how many requests were sent in each
+// second, and how many of them were throttled. All panels have the same axes; bars that
+// are cut off are marked.
 func draw(results []result) []byte {
 	seconds := 1
 	for _, r := range results {
@@ -29,7 +29,7 @@ func draw(results []result) []byte {
 	most := 3 * float64(results[0].rate)
 	var b bytes.Buffer
 	width, height := left+plotW+20, top+len(results)*rowH
-	title := fmt.Sprintf("%d processes with %d callers each behind %s: what reaches the service", results[0].processes, results[0].callers, results[0].server)
+	title := fmt.Sprintf("%d processes with %d callers each, sending to %s: what reaches the service", results[0].processes, results[0].callers, results[0].server)
 	svg.Begin(&b, width, height, title)
 	fmt.Fprintf(&b, `<text class="title" x="%d" y="20">%s</text>`+"\n", left, svg.Escape(title))
 	fmt.Fprintf(&b, `<text x="%d" y="42"><tspan class="accepted">■</tspan> accepted   <tspan class="refused">■</tspan> throttled (429)   <tspan>╌╌</tspan> the limit, %d requests per second   <tspan>▴</tspan> cut off</text>`+"\n", left, results[0].rate)
@@ -62,14 +62,13 @@ func draw(results []result) []byte {
 	return b.Bytes()
 }
 
-// shown returns a client's name as it is shown to readers who do not know the names that
-// -client accepts.
+// shown returns a client's name for readers who do not know the names that -client accepts.
 func shown(p plan) string {
 	return map[string]string{
 		noGate:       "iamhttp without a gate",
 		localGates:   "iamhttp with a gate in each process",
 		oneGate:      "iamhttp with redisgate",
-		losesRedis:   "iamhttp with redisgate; the Redis server is killed half way",
+		losesRedis:   "iamhttp with redisgate; the Redis server is killed halfway",
 		losesMembers: fmt.Sprintf("iamhttp with redisgate; %d of the processes are killed", p.processes/4),
 	}[p.client]
 }

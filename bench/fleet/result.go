@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A result is the outcome of one run.
+// A result is one run's outcome.
 type result struct {
 	plan
 	begin    time.Time
@@ -22,14 +22,14 @@ type result struct {
 	jain             float64       // Jain's index when the first process finished
 }
 
-// slack is how long the other processes may go on sending requests after one process has
+// slack is how long the other processes may keep sending requests after one process has
 // received a 429. It allows for a round trip between processes on a busy machine.
 const slack = 10 * time.Millisecond
 
 // reckon computes the figures from the reports.
 func (r *result) reckon() {
 	var all []send
-	firstDone := int64(0) // when the first process had finished
+	firstDone := int64(0) // when the first process finished, in Unix µs
 	for _, rep := range r.reports {
 		r.failed += rep.Failed
 		last := int64(0)
@@ -102,7 +102,7 @@ func (r *result) perOK() float64 { return float64(r.sent) / float64(max(r.ok, 1)
 
 // best returns the time that an ideal scheduler would need for the calls that succeeded.
 // Such a scheduler first sends as many requests at once as the server accepts, and then
-// one request whenever the limit allows it.
+// one request whenever the limit allows one.
 func (r *result) best() time.Duration {
 	saved := depth
 	if r.server == haproxyLimited {
@@ -123,7 +123,7 @@ func writeTable(w io.Writer, results []result) {
 	case nginxLimited:
 		fmt.Fprintf(w, "\n**%d processes × %d callers, %d calls, nginx: %d requests/s, burst of %d, Retry-After: 1**\n\n", p.processes, p.callers, p.processes*p.calls, p.rate, depth)
 	default:
-		fmt.Fprintf(w, "\n**%d processes × %d callers, %d calls, HAProxy: %d requests in a second, refused ones count, Retry-After: 1**\n\n", p.processes, p.callers, p.processes*p.calls, p.rate)
+		fmt.Fprintf(w, "\n**%d processes × %d callers, %d calls, HAProxy: %d requests in a second, including refused ones, Retry-After: 1**\n\n", p.processes, p.callers, p.processes*p.calls, p.rate)
 	}
 	fmt.Fprintln(w, "| client | sent per success | failed | time, × ideal | sent while told to wait | Jain's index | commands per request |")
 	fmt.Fprintln(w, "|---|--:|--:|--:|--:|--:|--:|")

@@ -102,7 +102,7 @@ backend open
 	return g, g.startRedis()
 }
 
-// freeAddrs returns addresses that are not in use.
+// freeAddrs returns n addresses that are not in use.
 func freeAddrs(n int) (addrs []string, err error) {
 	for range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -177,7 +177,8 @@ func (g *rig) stopRedis() {
 	}
 }
 
-// commands returns the number of commands that the Redis server has processed.
+// commands returns the number of commands that the Redis server has processed, or 0 if the
+// server does not respond.
 func (g *rig) commands() int {
 	client := redis.NewClient(&redis.Options{Addr: g.redisAddr})
 	defer client.Close()

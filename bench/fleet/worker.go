@@ -30,11 +30,11 @@ type order struct {
 	Callers, Calls                int
 }
 
-// A report holds the results of a worker process.
+// A report holds a worker process's results.
 type report struct {
 	Sends  []send
 	Failed int
-	Err    string // error of one of the failed calls
+	Err    string // a failed call's error text; empty: no call failed
 }
 
 // A send is one request, with its response.

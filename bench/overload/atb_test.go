@@ -28,7 +28,7 @@ import (
 //   - The rate grows only if the request had to wait for its token. Otherwise the rate
 //     would grow without bound while the callers stay below the limit, and halving would
 //     take far too long to lower it.
-//   - The rate and the size of the bucket begin at the service's limit, as in the
+//   - The rate and the bucket size start at the service's limit, as in the
 //     authors' settings: 40 per minute and 40 tokens, for a limit of 40 per minute.
 //   - A Retry-After is obeyed. The authors' service does not send one.
 //   - A response that says nothing about the limit changes nothing. The authors also
@@ -87,7 +87,7 @@ func (b *bucket) lower(by, tokens float64) {
 }
 
 // An atb multiplies its rate by a step after each success. The step may be larger at
-// rates below that of the latest refusal. A refusal halves the rate and empties the
+// rates below that at the latest refusal. A refusal halves the rate and empties the
 // bucket.
 type atb struct {
 	line line
@@ -95,14 +95,14 @@ type atb struct {
 	mu        sync.Mutex
 	bucket    bucket
 	pause     pause
-	congested float64     // the rate of the latest refusal
+	congested float64     // the rate at the latest refusal
 	epoch     gate.Ticket // twice the number of rate changes; a ticket is 1 higher if its request waited
 
 	below, above float64 // the steps at rates below congested, and at all other rates
 }
 
 // newATB uses the authors' settings, in which both steps are 1.2. They work better here than
-// the defaults of the authors' program, 1.5 and 1.2: 300 calls at once against 20/s take
+// the defaults in the authors' program, 1.5 and 1.2: 300 calls at once against 20/s take
 // 2.0 requests per success instead of 5.0.
 func newATB(limit quota) *atb {
 	return &atb{
@@ -157,7 +157,7 @@ func (a *atb) Observe(_ gate.Request, t gate.Ticket, o gate.Outcome) {
 // window over which telemetry sums up the reports.
 const reportEvery = 30 * time.Second
 
-// telemetry collects the reports of all clients. It knows the limit of the service.
+// telemetry collects the reports of all clients. It knows the service's limit.
 type telemetry struct {
 	limit float64 // requests per second
 
@@ -172,9 +172,9 @@ type report struct {
 	refused bool // the report was made because a request was refused
 }
 
-// A digest summarizes the reports of the latest windows.
+// A digest summarizes the reports in the latest windows.
 type digest struct {
-	sent    int // number of requests of all clients in the latest window
+	sent    int // number of requests that all clients reported in the latest window
 	refused int // number of refusals in the latest window
 	clients int // number of clients that have reported in the latest two windows
 }
@@ -201,12 +201,13 @@ func (t *telemetry) tell(r report) digest {
 }
 
 // An aatb has a bucket too, but depends on telemetry. After a window without refusals, an
-// aatb raises its rate: by a larger step if it has sent less than the other clients.
+// aatb raises its rate: by a larger step if it is alone or has sent less than 3/4 as much as
+// the average client.
 // After a window with refusals, it pauses. After a refusal of one of its own requests, it
 // waits as long as the service needs to serve all refused requests at its limit. It also
 // lowers its rate: by less if it has sent less than half as much as the average client.
 //
-// An aatb does not report while no request waits. The authors' program reports even then.
+// While no request waits, an aatb makes no routine reports. The authors' program does.
 type aatb struct {
 	line line
 	all  *telemetry
@@ -220,8 +221,8 @@ type aatb struct {
 	epoch   gate.Ticket // number of refusals that lowered the rate
 }
 
-// aatbLittle is the step of clients that have sent little, and aatbMuch is the step of
-// all other clients. Both are from the authors' settings.
+// aatbLittle is the step of clients that are alone or have sent little, and aatbMuch is the
+// step of all other clients. Both are from the authors' settings.
 const aatbLittle, aatbMuch = 1.4, 1.2
 
 func newAATB(limit quota, all *telemetry) *aatb {
@@ -260,7 +261,7 @@ func (a *aatb) tell(refused bool) (d digest, sent, average float64) {
 	return d, sent, float64(d.sent) / float64(d.clients)
 }
 
-// routine makes the report that is due when reportEvery has passed without a refusal.
+// routine makes the report that is due once reportEvery has passed since the latest report.
 func (a *aatb) routine() {
 	d, sent, average := a.tell(false)
 	switch {
@@ -370,9 +371,9 @@ func TestAATBRaisesItsRateOncePerWindowWithoutRefusals(t *testing.T) {
 		others int // requests that another client has sent; -1: there is no other client
 		step   float64
 	}{
-		"alone":                 {-1, aatbLittle},
-		"beside a busy client":  {1000, aatbLittle},
-		"beside an idle client": {0, aatbMuch},
+		"alone":               {-1, aatbLittle},
+		"with a busy client":  {1000, aatbLittle},
+		"with an idle client": {0, aatbMuch},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -68,8 +68,8 @@ func best(t *testing.T, server, arrivals, answers string, figure func(sim.Result
 	return lowest, at
 }
 
-// The exceptions for buckets of one or two tokens rely on this test: with such buckets,
-// even the best constant pace misses the goals.
+// The exceptions for buckets of one or two tokens rely on this test: with such buckets, and
+// with strangers or jitter, even the best constant pace misses a goal.
 func TestNoConstantPaceReachesTheGoalsOfTheSmallestBuckets(t *testing.T) {
 	if raceDetector {
 		t.Skip("this test measures figures, and finds no races that other tests miss")

@@ -39,10 +39,10 @@ func (l *lottery) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// docs/gate.md states these rates. A hundred callers, which together can make a thousand
-// calls per second, make calls for 40 minutes. The rate is measured in the last 20
-// minutes.
-func TestThrottlingByChanceDoesNotLowerThePaceFurtherThanItsPauses(t *testing.T) {
+// docs/gate.md states the rates with Retry-After that this test logs, rounded. A hundred
+// callers, which together can make a thousand calls per second, make calls for 40 minutes.
+// The rate is measured in the last 20 minutes.
+func TestGateKeepsAMinimumRateWhileRequestsAreThrottledByChance(t *testing.T) {
 	for name, tt := range map[string]struct {
 		retryAfter string
 		least      float64 // requests per second

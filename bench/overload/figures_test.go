@@ -43,7 +43,7 @@ func (c *tally) add(g goal, r sim.Result) {
 	}
 	f := g.figure(r)
 	if c.applied == 1 || f > c.worst || math.IsNaN(f) ||
-		f == c.worst && r.Scenario.String() < c.at.String() { // the order of the runs must not matter
+		f == c.worst && r.Scenario.String() < c.at.String() { // the order of runs must not matter
 		c.worst, c.at = f, r.Scenario
 	}
 }
@@ -88,7 +88,7 @@ func (f *figures) exception(i int) tally {
 
 // check is called after all scenarios of the matrix have run. It checks that each goal
 // and each exception applies to some run, that each exception is needed, and that no
-// bound of an exception is too high.
+// exception's bound is too high.
 func (f *figures) check(t *testing.T) {
 	for i, g := range goals {
 		assert.NotZero(t, f.goals[i].applied, "the goal %q does not apply to any run", g.name)
@@ -101,7 +101,7 @@ func (f *figures) check(t *testing.T) {
 		}
 		sum := f.exception(i)
 		assert.NotZero(t, sum.applied, "the exception %q does not apply to any run", e.where)
-		assert.GreaterOrEqual(t, sum.worst, 0.95*e.bound, "the bound of the exception %q is too high", e.where)
+		assert.GreaterOrEqual(t, sum.worst, 0.95*e.bound, "the exception %q has too high a bound", e.where)
 	}
 }
 
@@ -125,11 +125,11 @@ func (f *figures) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `# The goals of the gate, and how often it reaches them
 
-Written by %[1]sgo test -run Goals ./overload -update%[1]s after %[2]d simulated runs. Each goal is a figure that must not exceed its bound.
+Written by %[1]sgo test -run Goals ./overload -update%[1]s after %[2]d simulated runs. Each goal is an upper bound for a figure.
 "Reached" is the number of runs within the bound, and "of" is the number of runs to which the goal applies. "Worst" is the worst figure
 outside the exceptions below, which have their own bounds, and "in" is the run with that figure.
 
-The name of a run lists the server, the kind of Retry-After, the calls, and the response time. %[1]stb100/0.1%[1]s is a token bucket of 100
+A run's name lists the server, the kind of Retry-After, the calls, and the response time. %[1]stb100/0.1%[1]s is a token bucket of 100
 requests/s that holds the tokens of 0.1 s, %[1]sfw%[1]s is a fixed window, and %[1]ssw%[1]s is a sliding window. %[1]s1000@2%[1]s means 1000 calls, made at twice
 the limit.
 
@@ -166,9 +166,9 @@ own bound.
 	return b.String()
 }
 
-// With -update, current writes text to the file. Otherwise it checks that the file has
-// the same words as text, and about the same numbers: a number may differ by share of
-// itself, plus one unit in its last digit. Text between backquotes is not compared.
+// current writes text to the file if -update is set. Otherwise it checks that the file has
+// the same words as text, and about the same numbers: a number may differ by the fraction
+// share, plus one unit in its last digit. Text between backquotes is not compared.
 func current(t *testing.T, name, text string, share float64) {
 	t.Helper()
 	if *update {

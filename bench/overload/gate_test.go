@@ -99,7 +99,7 @@ func TestTheGateIsNotTunedToTheServersOfTheMatrix(t *testing.T) {
 		t.Skip("this test measures figures, and finds no races that other tests miss")
 	}
 	limit := func(s *sim.Server, by float64) { s.Limit *= by }
-	size := func(s *sim.Server, by float64) { // changes the size of the bucket or the window
+	size := func(s *sim.Server, by float64) { // changes the bucket size or the window length
 		s.Depth = time.Duration(float64(s.Depth) * by)
 		if s.Algorithm != sim.TokenBucket {
 			s.Window = time.Duration(float64(s.Window) * by)
@@ -112,8 +112,8 @@ func TestTheGateIsNotTunedToTheServersOfTheMatrix(t *testing.T) {
 		percent float64 // percentage of the goals that are met
 	}{
 		{"unchanged", limit, 1, 0},
-		{"limit -30 %", limit, 0.7, 0}, {"limit +30 %", limit, 1.3, 0},
-		{"size -30 %", size, 0.7, 0}, {"size +30 %", size, 1.3, 0},
+		{"limit -30%", limit, 0.7, 0}, {"limit +30%", limit, 1.3, 0},
+		{"size -30%", size, 0.7, 0}, {"size +30%", size, 1.3, 0},
 	}
 	t.Run("variants", func(t *testing.T) {
 		for i := range variants {

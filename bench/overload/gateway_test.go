@@ -50,7 +50,7 @@ func (g *gateway) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-func TestGateKeeps500CallsToALimitOf200InFiveMinutes(t *testing.T) {
+func TestGateMakes500CallsWithFewRetriesAtALimitOf200InFiveMinutes(t *testing.T) {
 	for name, retryAfter := range map[string]bool{"with Retry-After": true, "without Retry-After": false} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

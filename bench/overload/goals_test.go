@@ -7,7 +7,7 @@ import (
 	"github.com/iamhttp/iamhttp/bench/internal/sim"
 )
 
-// A goal is a bound that a figure of the gate must not exceed in the runs to which the
+// A goal is a bound that one of the gate's figures must not exceed in the runs to which the
 // goal applies.
 type goal struct {
 	name    string
@@ -16,14 +16,13 @@ type goal struct {
 	bound   float64
 }
 
-// reached reports whether the figure of a result is within the goal's own bound.
+// reached reports whether a result's figure is within the goal's own bound.
 func (g goal) reached(r sim.Result) bool {
-	return g.figure(r) <= g.bound // false if the figure is NaN because no call succeeded
+	return g.figure(r) <= g.bound // false if the figure is NaN
 }
 
-// met reports whether the goal does not apply, or the figure of the result is within the
-// goal's bound. If there is an exception, the bound of the exception replaces that of the
-// goal.
+// met reports whether the goal does not apply, or the result's figure is within the goal's
+// bound. If there is an exception, the exception's bound replaces the goal's.
 func (g goal) met(s sim.Scenario, r sim.Result) bool {
 	return !g.applies(s, r) || g.figure(r) <= g.boundIn(s, r)
 }
@@ -80,7 +79,7 @@ var goals = []goal{
 }
 
 // An exception is a set of runs in which goals are missed for a known reason. It has its
-// own bound, a little above the worst figure that was measured. The test fails if an
+// own bound, slightly above the worst figure that was measured. The test fails if an
 // exception is no longer needed.
 type exception struct {
 	goals   []string
@@ -97,26 +96,26 @@ var exceptions = []exception{
 		"one token, and strangers ask for half of the limit", all(oneToken, strangers), 1.68,
 		"A stranger has taken the token before 1/3 of the requests if the gate sends requests rarely, and before 1 - exp(-1/2) = 39% of them " +
 			"if the gate sends the 5/s that the strangers leave: 1.5 to 1.65 requests per success. " +
-			"`TestNoConstantPaceReachesTheGoalsOfTheSmallestBuckets` measures the same for gates that know the limit. Only a client that sends faster " +
+			"`TestNoConstantPaceReachesTheGoalsOfTheSmallestBuckets` measures the same for gates with a constant pace. Only a client that sends faster " +
 			"than the strangers is throttled less.",
 	},
 	{
 		[]string{sentShallow},
-		"over time, shallow, responses of 1 s, a tenth of the calls in the first second", all(not(answersSoon), aTenthUnheard), 1.28,
+		"over time, shallow, responses of 1 s, at least a tenth of the calls in the first second", all(not(answersSoon), aTenthUnheard), 1.28,
 		"The gate learns of each 429 a second late, and the requests that it sends in that second are throttled too: 50 to 110 of a thousand " +
 			"calls at the start, and as many again when the gate raises the pace too far. The bound of 1.15 allows 150. The gate cannot hold " +
-			"calls back at the start: a load of 250/s may be below the limit of the server, and then the gate must not delay any call.",
+			"calls back at the start: a load of 250/s may be below the server's limit, and then the gate must not delay any call.",
 	},
 	{
 		[]string{makespanDeep},
 		"fixed window of 1 s", all(fixedWindow, window(time.Second)), 1.31,
-		"Retry-After is rounded up to the length of the window, so each 429 costs up to a whole window. The gate needs about twenty " +
+		"Retry-After is rounded up to the window length, so each 429 costs up to a whole window. The gate needs about twenty " +
 			"429s to find the pace, because they show how many requests were accepted, but not when the window began.",
 	},
 	{
 		[]string{makespanShallow},
 		"two tokens, jitter", all(tokens(2), jitter), 4.1,
-		"Requests that leave 10 ms apart, as the limit allows, arrive out of order, because their travel times differ by 20 ms and " +
+		"Requests that leave 10 ms apart, as the limit allows, arrive out of order, because their travel times differ by 20 ms or " +
 			"more. Each 429 is followed by a pause of a second. Even the best constant pace, a third of the limit, takes more than three times " +
 			"the ideal time, as `TestNoConstantPaceReachesTheGoalsOfTheSmallestBuckets` shows.",
 	},
@@ -140,7 +139,7 @@ var exceptions = []exception{
 	{
 		[]string{sentAtOnce},
 		"500 tokens, no Retry-After", all(tokens(500), absent), 1.6,
-		"All calls are made at once, and the first burst of the gate uses up the bucket. All requests that are then in flight are refused, and a " +
+		"All calls are made at once, and the gate's first burst uses up the bucket. All requests that are then in flight are refused, and a " +
 			"thousand calls are too few to make up for these refusals.",
 	},
 	{[]string{shortRunShallow}, "Retry-After in seconds", seconds, 1.66, "The gate needs three 429s to find the pace, and each of them costs a second; the ideal time is 10 s."},
@@ -148,8 +147,8 @@ var exceptions = []exception{
 	{[]string{shortRunShallow}, "Retry-After as a date", date, 1.78, whyDate},
 }
 
-const whyDate = "A date is in whole seconds and is rounded up: the pause lasts up to 2 s instead of 1 s, and meanwhile the bucket cannot save up more tokens " +
-	"than its depth. Each of the three 429s that the gate needs to find the pace costs up to a second more; the ideal time is 10 s."
+const whyDate = "A date is in whole seconds and is rounded up: the pause lasts up to 2 s instead of 1 s, and the bucket cannot save up more tokens " +
+	"than its depth in that time. Each of the three 429s that the gate needs to find the pace costs up to a second more; the ideal time is 10 s."
 
 type condition = func(sim.Scenario, sim.Result) bool
 

@@ -31,9 +31,9 @@ type google struct {
 	seconds [120]googleSecond
 }
 
-// A googleSecond counts the requests of one second.
+// A googleSecond counts the requests in one second.
 type googleSecond struct {
-	second            int // number of the second, counted from the creation of the gate
+	second            int // number of the second, counted from the gate's creation
 	requests, accepts float64
 }
 
@@ -43,7 +43,7 @@ var errThrottledHere = errors.New("throttled by the client")
 
 func newGoogle() *google { return &google{pause: newPause(), began: time.Now()} }
 
-// now returns the counts of the current second.
+// now returns the current second's counts.
 func (g *google) now() *googleSecond {
 	second := int(time.Since(g.began) / time.Second)
 	t := &g.seconds[second%len(g.seconds)]
@@ -100,7 +100,7 @@ func (g *google) Observe(_ gate.Request, _ gate.Ticket, o gate.Outcome) {
 	}
 }
 
-// sends makes 100 requests per second, and returns the share of them that g lets through.
+// sends makes 100 requests per second, and returns the share of them that g sends.
 // accepted is the share of all requests that the service accepts.
 func sends(t *testing.T, g *google, requests int, accepted float64) float64 {
 	t.Helper()

@@ -34,7 +34,7 @@ type gradient struct {
 	next   time.Time   // when the current second ends
 }
 
-// A sample sums up the responses of a second.
+// A sample sums up the responses in a second.
 type sample struct {
 	sum   time.Duration
 	count int
@@ -42,11 +42,11 @@ type sample struct {
 }
 
 const (
-	gradientLeast = 20  // smallest limit, and the first one
+	gradientLeast = 20  // smallest limit, and the initial one
 	gradientMost  = 200 // largest limit
-	gradientQueue = 4   // growth of the limit while the responses do not become slower
-	gradientShare = 0.2 // weight of the new limit in the average of the old and the new limit
-	gradientReady = 10  // number of responses that a second needs to count
+	gradientQueue = 4   // number of requests that each update adds to the new limit
+	gradientShare = 0.2 // weight of the new limit when it is averaged with the old one
+	gradientReady = 10  // smallest number of responses for which a second counts
 )
 
 func newGradient() *gradient {
@@ -127,8 +127,8 @@ func (a *longAverage) add(v float64) float64 {
 	return a.value
 }
 
-// most returns how many requests may leave a gate before the first response. All responses
-// arrive once the duration after has passed.
+// most returns how many requests a gate lets leave before the first response arrives. All
+// responses arrive once the duration after has passed.
 func most(t *testing.T, g gate.Gate, after time.Duration) int {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), after)
@@ -154,7 +154,7 @@ func TestGradientGrowsWhileResponsesDoNotBecomeSlower(t *testing.T) {
 		for range 50 {
 			most(t, g, 2*time.Second)
 		}
-		assert.InDelta(t, 20+50*0.8, most(t, g, 2*time.Second), 2, "the limit must grow by 0.8 in each of 50 seconds")
+		assert.InDelta(t, 20+50*0.8, most(t, g, 2*time.Second), 2, "the limit must grow by 0.8 in each of 50 rounds")
 		for range 500 {
 			most(t, g, 2*time.Second)
 		}
@@ -173,7 +173,7 @@ func TestGradientShrinksWhenResponsesBecomeSlower(t *testing.T) {
 			most(t, g, 4*time.Second)
 		}
 		after := most(t, g, 4*time.Second)
-		assert.InDelta(t, float64(before)*0.62, after, 10, "each of five slow seconds must multiply the limit by 0.9 and add 0.8")
+		assert.InDelta(t, float64(before)*0.62, after, 10, "each of five slow rounds must multiply the limit by 0.9 and add 0.8")
 		for range 20 {
 			most(t, g, 10*time.Second)
 		}

@@ -9,7 +9,7 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// A line lets requests leave one after the other, in the order in which they arrived.
+// A line lets requests leave one at a time, in the order in which they arrived.
 type line struct {
 	turn  chan struct{} // holds a token while no request is first in line
 	freed chan struct{} // holds a token if the first request must ask again
@@ -22,9 +22,9 @@ func newLine() line {
 }
 
 // pass blocks until the request may leave. Once the request is first in line, pass calls ask
-// until ask returns zero. Any other result of ask is how long pass must wait before it
-// calls ask again. waited tells ask whether the request has already waited while it was
-// first in line.
+// until ask returns zero. Any other result of ask is how long pass waits before it calls
+// ask again, unless again is called first. waited tells ask whether the request has
+// already waited while it was first in line. pass returns an error if ctx ends first.
 func (l line) pass(ctx context.Context, ask func(waited bool) time.Duration) error {
 	select {
 	case <-l.turn:
@@ -54,8 +54,8 @@ func (l line) again() {
 	}
 }
 
-// A pause is the time after a refusal in which no request may leave. Every gate in this
-// package obeys Retry-After, even if the authors of the algorithm do not mention
+// A pause is the time after a refusal in which no request may leave. Every gate with a
+// pause obeys Retry-After, even if the algorithm's authors do not mention
 // Retry-After, and adds a short random time.
 type pause struct {
 	rng   *rand.Rand
@@ -66,7 +66,7 @@ func newPause() pause {
 	return pause{rng: rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))}
 }
 
-// extend records a refusal. It returns the length of the pause without the random time:
+// extend records a refusal. It returns the pause length without the random time:
 // o.RetryAfter, or otherwise if o.RetryAfter is zero.
 func (p *pause) extend(o gate.Outcome, otherwise time.Duration) time.Duration {
 	length := cmp.Or(o.RetryAfter, otherwise)

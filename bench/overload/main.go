@@ -29,13 +29,13 @@
 //
 // "Sent while told to wait" counts the requests that were sent while a Retry-After was in
 // force. Requests that were sent at the very instant at which the Retry-After arrived are
-// not counted. "Time" is the time from the first call to the last success, divided by the
-// same time for the ideal. "Wait" is the duration of a call without the response time of
+// not counted. "Time" is the time from the start of the run to the last success, divided by
+// the same time for the ideal. "Wait" is a call's duration minus the response time of
 // its last attempt.
 //
 // The same seed gives the same calls, response times and strangers. The clients draw
-// their own jitter, so figures differ a little from run to run. The tests seed the jitter
-// of the gate, so that FIGURES.md is the same each time. Without this seed, one of 4,420
+// their own jitter, so figures differ a little from run to run. The tests seed the gate's
+// jitter, so that FIGURES.md is the same each time. Without this seed, one of 4,420
 // runs exceeded its bound: it needed 1.39 requests per success, and 1.35 were allowed.
 //
 // Two clients need help. go-github-ratelimit waits only if the 429 has the body that
@@ -76,7 +76,7 @@ an unknown name is an error that lists the known names.
   -client NAMES       clients; "gate" is iamhttp with a gate
   -attempts LIST      maximum number of times that a client sends a request;
                       0 is the client's default (0,20)
-  -server NAMES       limits of the server: tb is a token bucket, fw and sw are
+  -server NAMES       the server's limits: tb is a token bucket, fw and sw are
                       windows; tb100/0.1 allows 100 requests per second, and
                       as many requests at once as in 0.1 s
   -retry-after NAMES  kinds of Retry-After (seconds)
@@ -88,8 +88,8 @@ an unknown name is an error that lists the known names.
   -svg DIR            write pictures of the requests over time to this directory
   -picture FILE       only draw the README's picture, and write it to this file
 
-Exit status: 0 on success, 1 if a run or a file failed, 2 if the flags are
-wrong.
+Exit status: 0 on success, 2 if the flags are wrong, 1 on any other error. A
+call that fails is not an error.
 `
 
 func run(args []string, out io.Writer) error {
@@ -209,8 +209,9 @@ func numbers[T int | uint64](list string) ([]T, error) {
 	return ns, nil
 }
 
-// inOrder runs all contestants in all scenarios, as many at the same time as there are
-// processors. It yields the results scenario by scenario, in the order of scenarios.
+// inOrder runs all contestants in all scenarios, with as many runs at the same time as there
+// are processors. It yields the results of one scenario at a time, in the order of
+// scenarios.
 func inOrder(scenarios []sim.Scenario, fleet []contestant, trace bool) func(yield func([]sim.Result) bool) {
 	return func(yield func([]sim.Result) bool) {
 		limit := make(chan struct{}, runtime.GOMAXPROCS(0))

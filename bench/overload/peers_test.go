@@ -40,7 +40,7 @@ var peersTables = []peersTable{
 		"at most 20 requests at a time and takes 2 s for each.",
 		[]row{deadlines20(), inFlight20()}},
 	{"20 workers and a limit of 20/s. Trouble: for 20 s, requests get a 503, a 429 or no response. × 4: the limit becomes four times as high. A tenth: the " +
-		"limit is a tenth for half a minute. The share is the share of the limit that is used in the following minute. Stray: a service without a " +
+		"limit drops to a tenth for half a minute. The share is the share of the limit that is used in the following minute. Stray: a service without a " +
 		"limit gets 100 calls per second, and throttles one request with Retry-After: 1.",
 		[]row{trouble20(), step20(), dip20(), stray100()}},
 }
@@ -55,8 +55,8 @@ var (
 	fails    = lowest("calls that fail, %", func(r *sim.Record) float64 { return math.Round(100 * float64(r.Failed()) / float64(len(r.Calls))) })
 )
 
-// unlessTheyFail replaces a figure with never if more than 1% of the calls fail, because
-// the figure would then be meaningless.
+// unlessTheyFail replaces a figure with never if more than 1% of the calls fail, which would
+// make the figure meaningless.
 func unlessTheyFail(of func(*sim.Record) float64) func(*sim.Record) float64 {
 	return func(r *sim.Record) float64 {
 		if r.Failed() > len(r.Calls)/100 {
@@ -87,7 +87,7 @@ func paperSteady() row {
 	return row{name: "steady", situation: s, goals: []aim{
 		sentEach, fails,
 		lowest("seconds for a call, mean", unlessTheyFail(func(r *sim.Record) float64 { return sim.Mean(r.Latency()).Seconds() })),
-		lowest("minutes until the last", unlessTheyFail(func(r *sim.Record) float64 { return r.Makespan().Minutes() })),
+		lowest("minutes until the last success", unlessTheyFail(func(r *sim.Record) float64 { return r.Makespan().Minutes() })),
 	}}
 }
 
@@ -110,7 +110,7 @@ func deadlines20() row {
 	}, goals: []aim{
 		highest("share of the limit", func(r *sim.Record) float64 { return float64(r.OK()) / (20 * (length + time.Second).Seconds()) }),
 		sentEach,
-		lowest("seconds until calls that fail are told", func(r *sim.Record) float64 { return sim.Mean(r.Told()).Seconds() }),
+		lowest("seconds until failed calls return, mean", func(r *sim.Record) float64 { return sim.Mean(r.Told()).Seconds() }),
 	}}
 }
 
@@ -120,7 +120,7 @@ func inFlight20() row {
 	}, goals: []aim{sentEach, makespanOf(20*time.Second, 0)}}
 }
 
-// minuteAfter is answeredOf for the minute that follows the time at.
+// minuteAfter is answeredOf for the minute after the time at.
 func minuteAfter(at time.Duration) aim {
 	a := answeredOf(at, at+time.Minute, 0)
 	a.name = "share"
@@ -163,9 +163,9 @@ const clearly = 0.05
 
 const peersHead = `# The gate compared with other algorithms
 
-Written by ` + "`go test -run Beside ./overload -update`" + `. All clients except the last two are iamhttp.Transports with a gate and 20 attempts; ` + "`none`" + ` has no
-gate. **Bold** figures are better than the gate's by more than 5%. One figure alone says little: an algorithm that fails most calls sends
-few requests. "never" means that calls failed. All figures are medians of three runs.
+Written by ` + "`go test -run Beside ./overload -update`" + `. All clients except the last two are iamhttp.Transports that make up to 20 attempts,
+and all of these except ` + "`none`" + ` have a gate. **Bold** figures are better than the gate's by more than 5%. One figure alone says little: an algorithm that fails most calls sends
+few requests. "never" means that calls failed, or that the rate was not regained. All figures are medians of three runs.
 
 `
 
@@ -182,11 +182,11 @@ Other algorithms are better than the gate in these cases:
 
 - Clients that do not communicate make a few calls each, and the limit is a few requests per minute. ATB and AATB are given the limit, and
   send half as many requests. The gate gets too few responses to learn the limit, so it is hardly better than no gate.
-- The limit changes, or the service recovers. Without a gate, or with the AWS SDK's standard mode, more calls succeed at once. The price is
+- The limit changes, or the service recovers. Without a gate, or with the AWS SDK's standard mode, more calls succeed right away. The price is
   3 to 9 times as many requests while the limit is exceeded.
 - A single client has the whole limit, and is given the limit. AATB needs the fewest requests then, but it is slow to recover in other cases.
 
-The comments in atb_test.go, gradient_test.go and google_test.go say what is our guess, and not the authors' work.
+The comments in atb_test.go, gradient_test.go and google_test.go say which parts are our guesses, not the authors' work.
 `
 
 // beside measures a row with each strategy, with three seeds.
@@ -315,7 +315,7 @@ func cellsOf(text string) (all []cell) {
 		for _, p := range parts[1:] {
 			value, err := strconv.ParseFloat(strings.TrimSpace(p), 64)
 			if err != nil {
-				value = never // the text of the cell is never or none
+				value = never // the cell's text is never or none
 			}
 			all = append(all, cell{strings.Trim(parts[0], "` "), i + 1, value})
 		}
@@ -323,7 +323,7 @@ func cellsOf(text string) (all []cell) {
 	return all
 }
 
-// near returns an error if a figure of the gate differs from was by more than worsens.
+// near returns an error if one of the gate's figures differs from was by more than worsens.
 // near does not check other strategies, because their jitter is not seeded, and whether
 // some of their calls fail is a matter of chance.
 func (c cell) near(was cell) error {

@@ -19,7 +19,7 @@ const (
 	marginX, marginY = 64, 126
 )
 
-// draw draws the results of a scenario. For each contestant, a panel shows over time how
+// draw draws a scenario's results. For each contestant, a panel shows over time how
 // many requests reached the server, and how many of them were throttled.
 func draw(fleet []contestant, results []sim.Result) []byte {
 	s := results[0].Scenario
@@ -60,7 +60,7 @@ func draw(fleet []contestant, results []sim.Result) []byte {
 	return b.Bytes()
 }
 
-// axes are the axes of a panel. All panels of a picture have the same axes.
+// axes are a panel's axes. All panels in a picture have the same axes.
 type axes struct {
 	seconds float64
 	bin     float64 // width of a bar in seconds
@@ -136,10 +136,10 @@ func last(r sim.Result) time.Duration {
 func verdict(r sim.Result) string {
 	v := fmt.Sprintf("%.1f requests per success", r.SentPerOK())
 	if r.OK == 0 {
-		v = "none served"
+		v = "no call succeeded"
 	}
 	if r.Failed > 0 {
-		return v + fmt.Sprintf(", %.0f %% failed", 100*float64(r.Failed)/float64(r.OK+r.Failed))
+		return v + fmt.Sprintf(", %.0f%% failed", 100*float64(r.Failed)/float64(r.OK+r.Failed))
 	}
 	return v + fmt.Sprintf(", %.1f × the ideal time", r.MakespanRatio())
 }
@@ -151,8 +151,8 @@ type panel struct {
 	left, bottom float64
 }
 
-// shown returns a contestant's name as it is shown to readers who do not know the names
-// that -client accepts.
+// shown returns a contestant's name for readers who do not know the names that -client
+// accepts.
 func shown(c contestant) string {
 	name := map[string]string{
 		"gate":    "iamhttp with a gate",
@@ -230,7 +230,7 @@ func (p panel) limit(s sim.Server, r sim.Result) {
 }
 
 // fileName returns the name of a scenario, with other characters in place of those that
-// file systems reject.
+// are inconvenient in file names.
 func fileName(s sim.Scenario) string {
 	return strings.Map(func(r rune) rune {
 		switch r {

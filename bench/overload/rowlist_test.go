@@ -19,17 +19,17 @@ type family struct {
 	rows  []row
 }
 
-// families are the situations, beyond the matrix, in which the gate is measured.
+// families are the situations, apart from the matrix, in which the gate is measured.
 var families = []family{
 	{"Each call has its own timeout, and more calls are made than the limit allows. `×3` means three times as many.", deadlineRows()},
 	{"An outage of half a minute, with a pool of 50 workers and a limit of 100/s: some requests get a 503 or a 429, some get no response. " +
 		"The figures are the worst of 36 seeds.", outageRows()},
 	{"The limit changes, or other clients (strangers) use a part of the limit for a while. `tb100-0.1` is a token bucket of 100/s that holds the " +
-		"tokens of 0.1 s, and `pool50` is 50 workers, each of which makes one call after the other.", changeRows()},
+		"tokens of 0.1 s, and `pool50` is 50 workers, each of which makes one call after another.", changeRows()},
 	{"A service without a limit throttles a single request by chance. `500` is the number of calls per second.", strayRows()},
 	{"A limit of 5000/s, with 500 workers.", highRows()},
-	{"For ten minutes, the service throttles one request in a hundred by chance. If all callers obey each Retry-After, at most 286, 91 or 20 calls " +
-		"per second are possible without Retry-After, with 1 s, and with 5 s; the goal is half of that.", chanceRows()},
+	{"For ten minutes, the service throttles one request in a hundred by chance. If all callers obey each Retry-After, the number of calls per " +
+		"second is at most 286 without Retry-After, 91 with 1 s, and 20 with 5 s; the goal is half of that.", chanceRows()},
 	{"Reads and writes on one host have separate limits, and the writes exceed theirs. In `shared-limit`, reads and writes share one limit.", twoLimitRows()},
 	{"Each second, a person makes one call and waits for the response, while a batch of 10,000 calls is queued.", laneRows()},
 	{"The service refuses requests above a maximum number in flight. `20-2s` means 500 calls at once, at most 20 requests in flight, and responses " +
@@ -54,16 +54,17 @@ func sentAtMost(goal float64) aim {
 var noneFails = aim{"calls that fail", 0, false, func(r *sim.Record) float64 { return float64(r.Failed()) }}
 
 // answeredOf is the number of calls that succeed in a stretch of time, divided by the
-// number that the limit allows.
+// number that the first limit allows.
 func answeredOf(from, until time.Duration, goal float64) aim {
 	return aim{fmt.Sprintf("share of the limit, %v to %v", from, until), goal, true, func(r *sim.Record) float64 {
 		return float64(r.Answered(from, until)) / r.Situation.Limits[0].Allows(from, until)
 	}}
 }
 
-// regained is the number of seconds from a change until calls succeed at 90% of a rate.
+// regained is the number of seconds from a change until calls succeed at 90% of a rate, or
+// never.
 func regained(change time.Duration, rate, goal float64) aim {
-	return aim{"seconds to 90 %", goal, false, func(r *sim.Record) float64 {
+	return aim{"seconds to 90%", goal, false, func(r *sim.Record) float64 {
 		if after, ok := r.Regained(change, 0.9*rate); ok {
 			return after.Seconds()
 		}
@@ -71,7 +72,8 @@ func regained(change time.Duration, rate, goal float64) aim {
 	}}
 }
 
-// makespanOf is the time until all calls have succeeded, divided by the ideal time.
+// makespanOf is the time until all calls have succeeded, divided by the ideal time. It is
+// never if a call failed.
 func makespanOf(ideal time.Duration, goal float64) aim {
 	return aim{"makespan, × ideal", goal, false, func(r *sim.Record) float64 {
 		if r.OK() < len(r.Calls) {
@@ -82,7 +84,7 @@ func makespanOf(ideal time.Duration, goal float64) aim {
 }
 
 func quantileOf(name string, q, goal float64) aim {
-	return aim{strings.TrimSpace(fmt.Sprintf("p%.0f in seconds %s", 100*q, name)), goal, false, func(r *sim.Record) float64 {
+	return aim{strings.TrimSpace(fmt.Sprintf("%[2]s p%.0[1]f in seconds", 100*q, name)), goal, false, func(r *sim.Record) float64 {
 		part := r.Of(name)
 		if part.OK() == 0 {
 			return never
@@ -103,8 +105,8 @@ func deadlineRows() []row {
 			Callers: []sim.Callers{{Once: 1000, Apart: 20 * time.Microsecond, Timeout: 3 * time.Second}},
 		},
 		goals: []aim{
-			{"seconds until calls that fail are told, mean", 0.3, false, func(r *sim.Record) float64 { return sim.Mean(r.Told()).Seconds() }},
-			{"answered, of 79 that could be", 0.9, true, func(r *sim.Record) float64 { return float64(r.OK()) / 79 }},
+			{"seconds until failed calls return, mean", 0.3, false, func(r *sim.Record) float64 { return sim.Mean(r.Told()).Seconds() }},
+			{"share of the 79 calls that can succeed", 0.9, true, func(r *sim.Record) float64 { return float64(r.OK()) / 79 }},
 		},
 	}}
 	const end = 2 * time.Minute
@@ -133,8 +135,8 @@ func deadlineRows() []row {
 			InFlight: 5, RetryAfter: sim.Seconds, Answers: "300ms", Way: 5 * time.Millisecond, Length: end,
 			Callers: []sim.Callers{{Rate: 25, Timeout: 720 * time.Millisecond}},
 		},
-		// Without a gate 13.5 calls per second succeed. The limit allows 16.
-		goals: []aim{{"answered per second", 0.97 * 13.5, true, func(r *sim.Record) float64 {
+		// Without a gate, 13.5 calls per second succeed. The limit allows 16.
+		goals: []aim{{"successes per second", 0.97 * 13.5, true, func(r *sim.Record) float64 {
 			return float64(r.OK()) / end.Seconds()
 		}}, sentAtMost(1.05)},
 	})
@@ -279,7 +281,7 @@ func highRows() []row {
 }
 
 // The service throttles one request in a hundred by chance, all the time. If all callers
-// obey each Retry-After, at most 286, 91 or 20 calls per second are possible.
+// obey each Retry-After, most is the largest possible number of calls per second.
 func chanceRows() []row {
 	const length = 10 * time.Minute
 	var rows []row
@@ -294,7 +296,7 @@ func chanceRows() []row {
 				Callers: []sim.Callers{{Workers: 100}},
 				Faults:  []sim.Fault{{Until: length, Share: 0.01, Status: 429, RetryAfter: c.retryAfter}},
 			},
-			goals: []aim{{"answered per second, second half", c.most / 2, true, func(r *sim.Record) float64 {
+			goals: []aim{{"successes per second, second half", c.most / 2, true, func(r *sim.Record) float64 {
 				return float64(r.Answered(length/2, length)) / (length / 2).Seconds()
 			}}},
 		})
@@ -346,7 +348,7 @@ func clientsRows() []row {
 	}
 	return []row{{name: "clients/100", situation: s, goals: []aim{
 		{"seconds for a call, mean", 40, false, func(r *sim.Record) float64 { return sim.Mean(r.Latency()).Seconds() }},
-		{"minutes until the last", 13, false, func(r *sim.Record) float64 { return r.Makespan().Minutes() }},
+		{"minutes until the last success", 13, false, func(r *sim.Record) float64 { return r.Makespan().Minutes() }},
 		sentAtMost(4.7), // as without a gate
 	}}}
 }
@@ -364,15 +366,14 @@ func laneRows() []row {
 		goals: []aim{
 			quantileOf("interactive", 0.99, 1.04),
 			{"interactive calls that fail", 0, false, func(r *sim.Record) float64 { return float64(r.Of("interactive").Failed()) }},
-			{"bulk calls answered per second, first 90 s", 95, true, func(r *sim.Record) float64 {
+			{"bulk successes per second, first 90 s", 95, true, func(r *sim.Record) float64 {
 				return float64(r.Of("bulk").Answered(0, 90*time.Second)) / 90
 			}},
 		},
 	}}
 }
 
-// In two rows, some requests count as ten; in the last row, the limit changes all the
-// time.
+// In two rows, some requests count as ten; in the last row, the limit changes every second.
 func unevenRows() []row {
 	const length = 10 * time.Minute
 	units := func(goal float64) aim {
@@ -410,10 +411,10 @@ func unevenRows() []row {
 	})
 }
 
-// These rows are simplified draws of TestTheGateIsNotWorseThanNoGateInRandomDraws.
+// These rows are simplified draws from TestTheGateIsNotWorseInRandomDrawsThanRecorded.
 func foundRows() []row {
 	answered := func(from, until time.Duration, perSecond float64) aim {
-		return aim{fmt.Sprintf("answered per second, %v to %v", from, until), 0.97 * perSecond, true, func(r *sim.Record) float64 {
+		return aim{fmt.Sprintf("successes per second, %v to %v", from, until), 0.97 * perSecond, true, func(r *sim.Record) float64 {
 			return float64(r.Answered(from, until)) / (until - from).Seconds()
 		}}
 	}
@@ -572,7 +573,7 @@ func fleetRows() []row {
 	})
 }
 
-// The gate was already good in these rows when they were written, and must stay so.
+// The gate did well in these rows when they were written, and must not become worse.
 func otherRows() []row {
 	return []row{
 		{

@@ -23,8 +23,8 @@ import (
 
 var (
 	rowGates = flag.String("gates", "", "the `names` of the strategies to run the rows with, as in PEERS.md; empty: gate, or gate,none,aimd with -update")
-	rowSeed  = flag.Uint64("seed", 1, "the `seed` of the first run of each row")
-	rowSeeds = flag.Int("seeds", 0, "the `number` of seeds of each row; the worst result counts; 0: the row's own number")
+	rowSeed  = flag.Uint64("seed", 1, "the `seed` of each row's first run, and of the first draw")
+	rowSeeds = flag.Int("seeds", 0, "the `number` of seeds for each row; the worst result counts; 0: the row's own number")
 )
 
 // A row is a situation that users of cloud APIs encounter, with goals for the gate in
@@ -53,7 +53,7 @@ func (a aim) holds(figure, bound float64) bool {
 	if a.least {
 		return figure >= bound
 	}
-	return figure <= bound // false if figure is NaN because no call succeeded
+	return figure <= bound // false if figure is NaN
 }
 
 // worse reports whether x is worse than y. NaN is the worst figure.
@@ -68,7 +68,8 @@ func (a aim) String() string {
 	return "≤ " + number3(a.goal)
 }
 
-// number3 formats a figure with three significant digits.
+// number3 formats a figure with up to three significant digits, or as an integer if it is
+// 100 or more.
 func number3(f float64) string {
 	switch {
 	case math.IsInf(f, 0):
@@ -86,7 +87,7 @@ type figure struct {
 	worst, median float64
 }
 
-// run measures the figure of each aim.
+// run measures each aim's figure.
 func (r row) run(t *testing.T, s strategy) []figure {
 	all := make([][]float64, len(r.goals))
 	for i := range cmp.Or(*rowSeeds, r.seeds, 1) {
@@ -116,7 +117,7 @@ func (r row) run(t *testing.T, s strategy) []figure {
 	return figures
 }
 
-// log formats the figures of a row, with one line for each aim.
+// log formats a row's figures, with one line for each aim.
 func (r row) log(chosen []strategy, figures map[string][]figure) string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -138,11 +139,13 @@ func (r row) log(chosen []strategy, figures map[string][]figure) string {
 	return b.String()
 }
 
-// worsens is the fraction by which a figure may be worse than in ROWS.md or PEERS.md.
+// worsens is the fraction by which a figure may be worse than in ROWS.md, or may differ
+// from PEERS.md.
 const worsens = 0.05
 
-// check compares a figure of the gate with the goal. If the figure misses the goal, check
-// compares it with the line in ROWS.md.
+// check compares one of the gate's figures with the goal. If the figure misses the goal,
+// check compares it with the line in ROWS.md. A figure that clearly reaches a goal that it
+// misses in ROWS.md is an error too, unless -update is set.
 func (a aim) check(figure float64, line rowLine) error {
 	by := line.gate * worsens
 	if a.name == noneFails.name {
@@ -172,8 +175,8 @@ func (a aim) check(figure float64, line rowLine) error {
 // A rowLine is a line of ROWS.md.
 type rowLine struct {
 	known bool              // false: ROWS.md does not have the line
-	gate  float64           // figure of the gate
-	cells map[string]string // keyed by the name of the strategy
+	gate  float64           // the gate's figure
+	cells map[string]string // keyed by strategy name
 }
 
 // readRows reads ROWS.md.
@@ -216,9 +219,9 @@ func markdown(measured *sync.Map, file map[string]rowLine) (_ string, ok, all bo
 	fmt.Fprintf(&b, `# Situations in which the gate is used, and how close it comes to its goals there
 
 Written by %[1]sgo test -run Rows ./overload -update%[1]s. Each row is a situation that users of cloud APIs encounter and that is not part of the matrix in
-FIGURES.md. The figures are for the gate, for a Transport without a gate (20 attempts), and for a simple AIMD gate, whose pace grows by a
-tenth each second and is halved by each refusal. Figures in bold miss the goal. "Seconds to 90 %%" is the time from the end of the change
-until calls succeed at 90%% of the limit, on average both over three seconds and over fifteen. "never" means not before the end of the run.
+FIGURES.md. The Transport makes up to 20 attempts: with the gate, without a gate, and with a simple AIMD gate, whose pace grows by a tenth
+each second and is halved by each refusal. Figures in bold miss the goal. "Seconds to 90%%" is the time from the end of the change until
+calls succeed at 90%% of the limit, on average both over three seconds and over fifteen. "never" means not before the end of the run.
 `, "`")
 	for _, f := range families {
 		fmt.Fprintf(&b, "\n%s\n\n| row | figure | goal | gate | none | AIMD |\n|---|---|--:|--:|--:|--:|\n", f.about)
@@ -260,9 +263,9 @@ func plain(text string) string {
 //
 //	go test -v -run 'Rows/deadline' ./overload -gates gate,none,aimd -seeds 5
 //
-// A figure that misses its goal must not be much worse than in ROWS.md. With -update the
-// test rewrites the lines of the rows that it runs, but still fails if the gate has become
-// worse.
+// A figure that misses its goal must not be much worse than in ROWS.md. With -update, the
+// test rewrites the lines of the rows that it runs, but fails even then if the gate has
+// become worse.
 func TestTheGateIsNotWorseInTheRowsThanRecorded(t *testing.T) {
 	t.Parallel()
 	if raceDetector {

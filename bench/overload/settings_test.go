@@ -16,8 +16,8 @@ import (
 )
 
 // When one setting is halved or raised by half, the share of goals that are met may move
-// by this many percentage points: mostMoved if all goals are counted, mostMovedOfKind if
-// only the goals of one kind are counted.
+// by at most this many percentage points: mostMoved if all goals are counted,
+// mostMovedOfKind if only the goals of one kind are counted.
 const (
 	mostMoved       = 2.0
 	mostMovedOfKind = 5.0
@@ -28,8 +28,8 @@ var kinds = []string{"", "sent per success", "makespan"}
 
 // A controller that is tuned to the simulation would become much worse if one of its
 // settings changed. With -v, the log shows how far each setting moves the share of goals
-// that are met. A goal with an exception counts as met if the figure is within the bound
-// of the exception.
+// that are met. A goal with an exception counts as met if the figure is within the
+// exception's bound.
 func TestResultsDependLittleOnEachSettingOfTheGate(t *testing.T) {
 	if raceDetector {
 		t.Skip("this test measures figures, and finds no races that other tests miss")

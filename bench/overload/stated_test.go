@@ -43,7 +43,7 @@ type statedFigures struct {
 }
 
 // statedGoals checks whether the gate knew the limit after the first pause. sent is true
-// if the only requests that were throttled were in flight when the first 429 arrived.
+// if no more requests were throttled than were in flight when the first 429 arrived.
 // makespan is true if the run took no longer than 1.05 times the ideal makespan plus the
 // first pause.
 func statedGoals(r sim.Result) (sent, makespan bool) {
@@ -89,10 +89,11 @@ func TestStatedLimitHelpsIfRightAndDoesNoHarmIfWrong(t *testing.T) {
 	var b strings.Builder
 	fmt.Fprintf(&b, `# How much a stated limit helps the gate
 
-Written by %[1]sgo test -run Stated ./overload -update%[1]s. Each server of the matrix that can state its limit (token buckets and fixed windows) gets
-1000 calls at once, with Retry-After in seconds and without Retry-After. "Sent" is the number of runs in which the only throttled requests
-were in flight when the first 429 arrived. "Time" is the number of runs that took at most 1.05 times the ideal time plus one pause. The
-other columns divide a run's figure by the figure of the same run without a stated limit: geometric mean and worst ratio.
+Written by %[1]sgo test -run Stated ./overload -update%[1]s. Each token bucket and fixed window of the matrix whose limit is constant and not shared
+with strangers gets 1000 calls at once, with Retry-After in seconds and without Retry-After. "Sent" is the number of runs in which no more
+requests were throttled than were in flight when the first 429 arrived. "Time" is the number of runs that took at most 1.05 times the ideal
+time plus one pause. The other columns divide a run's figure by the figure of the same run without a stated limit: geometric mean and worst
+ratio.
 
 | stated | sent, of %[2]d | time, of %[2]d | requests: mean, worst | makespan: mean | worst |
 |---|--:|--:|--:|--:|--:|

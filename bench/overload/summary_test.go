@@ -11,9 +11,8 @@ import (
 	"github.com/iamhttp/iamhttp/bench/internal/sim"
 )
 
-// The jitter of the peers is not seeded. The time of the last call varies most: with
-// iamhttp it was between 1.9 and 3.2 times the ideal in 60 runs. Medians of three runs
-// vary less.
+// The peers' jitter is not seeded. The time of the last call varies most: with iamhttp it
+// was between 1.9 and 3.2 times the ideal in 60 runs. Medians of three runs vary less.
 func TestTheSummaryOfThePeersIsCurrent(t *testing.T) {
 	if raceDetector {
 		t.Skip("this test measures figures, and finds no races that other tests miss")
@@ -21,8 +20,8 @@ func TestTheSummaryOfThePeersIsCurrent(t *testing.T) {
 	current(t, "SUMMARY.md", peersSummary(t), 0.35)
 }
 
-// peersSummary returns a table of the peers in a single scenario, whose first calls already
-// exceed the limit.
+// peersSummary returns a table that compares the peers in a single scenario, in which 1000
+// calls are made at once.
 func peersSummary(t *testing.T) string {
 	const clients = "gate,iamhttp,loop-1s,go-retryablehttp,failsafe-go,rehttp,azcore,aws-standard,aws-adaptive,go-github-ratelimit"
 	scenarios, err := scenarios("tb100/0.1", "seconds", "1000@once", "10ms", "1,2,3")
@@ -37,7 +36,7 @@ func peersSummary(t *testing.T) string {
 	}
 
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s; medians of three runs, written by `go test -run Summary ./overload -update`. \"20\" is with 20 attempts instead of the client's default.\n\n",
+	fmt.Fprintf(&b, "%s; medians of three runs, written by `go test -run Summary ./overload -update`. The last three columns are with 20 attempts instead of the client's default.\n\n",
 		describe(scenarios[0]))
 	fmt.Fprintln(&b, "| client | sent per success | failed | time, × ideal | sent while told to wait | 20: sent per success | failed | time, × ideal |")
 	fmt.Fprintln(&b, "|---|--:|--:|--:|--:|--:|--:|--:|")

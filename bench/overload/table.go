@@ -34,10 +34,10 @@ func describeServer(s sim.Scenario) string {
 		sim.SlidingWindow: "sliding window that counts refused requests",
 	}[s.Server.Algorithm]
 	if s.Server.Change != 0 {
-		kind += fmt.Sprintf(", × %.4g half way", s.Server.Change)
+		kind += fmt.Sprintf(", × %.4g halfway", s.Server.Change)
 	}
 	if s.Server.Strangers != 0 {
-		kind += fmt.Sprintf(", strangers ask for %.0f %%", 100*s.Server.Strangers)
+		kind += fmt.Sprintf(", strangers ask for %.0f%%", 100*s.Server.Strangers)
 	}
 	answers := map[sim.Answers]string{sim.Fast: "10 ms", sim.Slow: "1 s", sim.LogNormal: "20 to 200 ms"}[s.Answers]
 	retryAfter := map[sim.RetryAfter]string{
@@ -46,7 +46,7 @@ func describeServer(s sim.Scenario) string {
 		sim.Absent:  "no Retry-After",
 		sim.Sixty:   "Retry-After: 60",
 	}[s.RetryAfter]
-	return kind + ", answers in " + answers + ", " + retryAfter
+	return kind + ", responds in " + answers + ", " + retryAfter
 }
 
 func writeTable(w io.Writer, fleet []contestant, results []sim.Result) {

@@ -142,7 +142,7 @@ var points = []struct {
 		status, _ := t.get(ctx)
 		switch took := time.Since(start); {
 		case status != 429:
-			return fmt.Sprintf("after %.0f s, without it", took.Seconds())
+			return fmt.Sprintf("after %.0f s, no 429", took.Seconds())
 		case took == 0:
 			return "at once, with the 429"
 		default:
@@ -173,7 +173,7 @@ var points = []struct {
 		case status == 0:
 			var e retrypolicy.ExceededError
 			if errors.As(err, &e) && e.LastResult != nil {
-				return "an error, the response in it"
+				return "an error containing the response"
 			}
 			return "an error without status"
 		}
@@ -182,7 +182,7 @@ var points = []struct {
 		if e.Message == "" || e.RequestID == "" || e.Attempts == 0 || e.Stop == iamhttp.StopUnset {
 			return "a typed error"
 		}
-		return "a typed error: message, request id, attempts, why they ended"
+		return "a typed error: message, request ID, attempts, stop reason"
 	}},
 	{"BodyThatCanBeReadOnce", "after a 429, a body that can be read only once", func(t *trial) string {
 		t.service.Next(iamtest.Throttled(0))
@@ -324,7 +324,7 @@ func TestPoints(t *testing.T) {
 	assert.Equal(t, table.String(), old, document+" is out of date; run: "+rewrite)
 }
 
-// excerpt maps the first cell of each row in README.md's table to the name of a point.
+// excerpt maps the first cell of each row in README.md's table to a point's name.
 var excerpt = map[string]string{
 	"service down (503): sends":               "503",
 	"Retry-After: 30, deadline in 10 s: ends": "Deadline",
@@ -398,7 +398,8 @@ func (t *trial) spacing() time.Duration {
 }
 
 // herd starts 50 callers, one every 100 ms. The service throttles all requests for 10 s.
-// herd returns the average number of requests that a caller sends in these 10 s.
+// herd returns how many requests a caller sends in these 10 s on average, not counting
+// the first request of all.
 func (t *trial) herd(client *http.Client) string {
 	opens := time.Now().Add(10 * time.Second)
 	t.service.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -417,13 +418,13 @@ func (t *trial) herd(client *http.Client) string {
 		time.Sleep(100 * time.Millisecond)
 	}
 	callers.Wait()
-	early := -1 // the first request is always sent, so it does not count
+	early := -1 // the first request is always sent, so it is not counted
 	for _, r := range t.service.Requests() {
 		if r.At.Before(opens) {
 			early++
 		}
 	}
-	return fmt.Sprintf("%.0f", float64(early)/49) // rounded, because the waits of rehttp are random
+	return fmt.Sprintf("%.0f", float64(early)/49) // rounded, because rehttp's waits are random
 }
 
 func yes(b bool) string {

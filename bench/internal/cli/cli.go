@@ -19,7 +19,7 @@ func (w wrong) Unwrap() error { return w.error }
 // Wrong marks err as caused by wrong arguments, so that Run returns 2.
 func Wrong(err error) error { return wrong{err} }
 
-// Parse parses args. It returns an error if one of the arguments is not a flag.
+// Parse parses args, all of which must be flags. It marks its errors with Wrong.
 func Parse(flags *flag.FlagSet, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return wrong{err}
@@ -30,8 +30,9 @@ func Parse(flags *flag.FlagSet, args []string) error {
 	return nil
 }
 
-// Run calls program and returns the exit status of the process. If program returns
-// flag.ErrHelp, Run prints usage to stdout. It prints any other error to stderr.
+// Run calls program and returns the exit status for the process. If program returns
+// flag.ErrHelp, Run prints usage to stdout and returns 0. Run prints any other error to
+// stderr, and returns 2 if the error is marked with Wrong, else 1.
 func Run(name, usage string, program func() error, stdout, stderr io.Writer) int {
 	err := program()
 	switch {

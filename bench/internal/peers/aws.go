@@ -16,7 +16,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// awsStandard is the standard retry mode of the AWS SDK, and its default. Since version
+// awsStandard is the AWS SDK's standard retry mode, which is its default. Since version
 // 1.48.0 (November 2026), this mode is the same in the AWS SDKs for all languages:
 //   - A request is sent at most three times, as in earlier versions.
 //   - The wait is random: up to 1 s after a throttled attempt, and up to 50 ms after any
@@ -51,7 +51,7 @@ func awsOptions(o Options) func(*retry.StandardOptions) {
 }
 
 // ticking lets a microsecond of virtual time pass whenever AdaptiveMode waits for a
-// token. AdaptiveMode rounds the remaining wait down, in the end to zero, and then polls
+// token. AdaptiveMode rounds the remaining wait down, eventually to zero, and then polls
 // until time has passed. Virtual time does not pass while a goroutine is polling.
 type ticking struct{ *retry.AdaptiveMode }
 

@@ -37,8 +37,8 @@ func (r *refusing) call(t *testing.T, do Do) {
 	}
 }
 
-// The SDK's own tests check its waits and its quota. This test makes sure that the
-// version that we measure behaves as described at awsStandard: older versions have
+// The SDK's own tests check its waits and its quota. This test makes sure that the version
+// that we measure behaves as the comment on awsStandard says: older versions have
 // different waits and a different quota.
 func TestAWSSDKHasTheRetryBehaviorOfNovember2026(t *testing.T) {
 	for _, tt := range []struct {

@@ -38,12 +38,12 @@ func hashicorpClient(base http.RoundTripper, o Options) http.RoundTripper {
 		if err != nil {
 			return nil, err
 		}
-		r.Header, r.ContentLength = req.Header, req.ContentLength // retryablehttp does not know the length of a file
+		r.Header, r.ContentLength = req.Header, req.ContentLength // retryablehttp does not know a file's length
 		return c.Do(r)
 	})
 }
 
-// restyAttempts is the number of attempts in the examples of resty's documentation. By
+// restyAttempts is the number of attempts in the examples in resty's documentation. By
 // default, neither version of resty retries.
 const restyAttempts = 4
 
@@ -118,7 +118,7 @@ func azure(base http.RoundTripper, o Options) http.RoundTripper {
 		options.Retry.MaxRetries = int32(o.Attempts - 1)
 	}
 	if d, ok := o.delay(); ok {
-		// Zero would mean the default, and with a negative number azcore would wait for
+		// Zero would select the default, and with a negative number azcore would wait for
 		// MaxRetryDelay.
 		options.Retry.RetryDelay, options.Retry.MaxRetryDelay = max(d, 1), max(d, 1)
 	}

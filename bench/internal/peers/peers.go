@@ -1,5 +1,5 @@
-// Package peers sets up HTTP clients that retry requests, each as described in its own
-// documentation.
+// Package peers sets up HTTP clients that retry requests, each as its own documentation
+// describes.
 package peers
 
 import (
@@ -17,10 +17,10 @@ import (
 type Peer struct {
 	Name   string
 	Module string // module path of the library; empty: the peer is code in this package
-	// Capped is true if the peer has a maximum number of attempts that can be set.
+	// Capped is true if the peer's maximum number of attempts can be set.
 	Capped bool
 	// Client is true if the peer is not a RoundTripper: such a peer contains an
-	// http.Client, and has its own types for requests and responses.
+	// http.Client, and has its own request type.
 	Client bool
 	// Wrap returns the peer as a RoundTripper that sends its requests through base. Each
 	// RoundTrip makes one call, retries included, even if the peer is a Client.
@@ -32,13 +32,13 @@ type Peer struct {
 
 func (p Peer) String() string { return p.Name }
 
-// Options are the settings that every peer has in some form. The zero value keeps the
-// peer's defaults.
+// Options are settings that most peers have in some form; the other peers ignore them. The
+// zero value keeps the peer's defaults.
 type Options struct {
 	// Attempts is the maximum number of times a request is sent.
 	Attempts int
 	// Delay is the wait before each retry if the server does not ask for one; NoDelay
-	// means no wait. If Delay is set, any number of calls may wait at once.
+	// means no wait. If Delay is set, any number of calls can wait at once.
 	Delay time.Duration
 	// Content is the content of each request body that is not a file. An http.Request
 	// contains the body only as a reader, but a Client is given Content in the form that
@@ -84,7 +84,7 @@ var Base = Peer{Name: "base", Wrap: byHand}
 
 const module = "github.com/iamhttp/iamhttp"
 
-// All lists the peers. Ours come first.
+// All lists the peers except Base. Ours come first.
 var All = []Peer{
 	{Name: "gate", Module: module, Capped: true, Wrap: gated},
 	{Name: "iamhttp", Module: module, Capped: true, Wrap: transport},

@@ -24,7 +24,7 @@ func transport(base http.RoundTripper, o Options) http.RoundTripper {
 	return t
 }
 
-// constant is like backoff.ConstantBackOff, but does not allocate.
+// constant is like backoff.ConstantBackOff, but does not allocate if it is zero.
 type constant time.Duration
 
 func (c constant) NextBackOff() time.Duration { return time.Duration(c) }
@@ -36,8 +36,8 @@ func gated(base http.RoundTripper, o Options) http.RoundTripper {
 	return t
 }
 
-// loop is the retry loop that people write if they do not use a library: it retries as
-// long as the service returns 429.
+// loop is the retry loop that people write without a library: it retries as long as the
+// service returns 429.
 func loop(wait time.Duration) func(http.RoundTripper, Options) http.RoundTripper {
 	return func(base http.RoundTripper, _ Options) http.RoundTripper {
 		return roundTripper(func(req *http.Request) (*http.Response, error) {

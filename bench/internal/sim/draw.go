@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Draw returns a random situation: limits, callers, deadlines, and changes over time. A
-// drawn situation has a few thousand calls. The same seed always gives the same
+// Draw returns a random situation: limits, callers, deadlines, and changes over time. Most
+// drawn situations have between 100 and 20,000 calls. The same seed always gives the same
 // situation.
 func Draw(seed uint64) Situation {
 	d := draw{rand.New(rand.NewPCG(seed, drawStream))}
@@ -40,7 +40,8 @@ func Draw(seed uint64) Situation {
 	return s
 }
 
-// accepted is the largest number of calls that the limit of a drawn situation allows.
+// accepted is the largest number of calls that the initial rate limit of a drawn situation
+// allows.
 const accepted = 3000
 
 const drawStream uint64 = 1<<62 + 1
@@ -73,7 +74,7 @@ func (d draw) server(rate float64) Server {
 	}
 }
 
-// callers draws one or two kinds of callers, each in one to five processes.
+// callers draws one or two kinds of callers, which run in the same one to five processes.
 func (d draw) callers(s Situation, rate float64) []Callers {
 	var all []Callers
 	processes := 1
@@ -92,7 +93,7 @@ func (d draw) callers(s Situation, rate float64) []Callers {
 			c.Canceled = d.Float64()
 		}
 		switch n := d.IntN(6); {
-		case n < 2 && kind > 0: // the calls of the first kind are never all made at once
+		case n < 2 && kind > 0: // the first kind's calls are never all made at once
 			c.Once = int(d.between(10, 20*rate+20))
 			c.Apart = d.span(time.Nanosecond*10, time.Millisecond)
 		case n < 3:
@@ -163,7 +164,7 @@ func (d draw) happen(s *Situation, rate float64) {
 }
 
 // offered returns the number of calls per second that the callers make if the service
-// accepts all of these calls.
+// accepts all calls. Bursts are not counted.
 func (s Situation) offered() float64 {
 	sum := 0.0
 	answer := s.Answers.draw(rand.New(rand.NewPCG(s.Seed, drawStream)))
@@ -173,7 +174,7 @@ func (s Situation) offered() float64 {
 	return sum
 }
 
-// String describes a situation on one line.
+// String describes a situation in one line.
 func (s Situation) String() string {
 	var b strings.Builder
 	for i, l := range s.Limits {

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// Once a run has sent maxSends requests per call on average, all its further requests
-// fail. Without this limit, some clients would never stop.
+// Once a run has sent maxSends requests per call on average, all further requests in that
+// run fail. Without this limit, some clients would never stop.
 const maxSends = 1500
 
 var (
@@ -20,7 +20,7 @@ var (
 	errLost   = errors.New("sim: the client sent a request without the context of its call")
 )
 
-// A call is one call of the client under test, retries included.
+// A call is one call by the client under test, retries included.
 type call struct {
 	number int
 	rand   *rand.Rand
@@ -105,8 +105,8 @@ func (x *exchange) settle() {
 }
 
 // decide simulates the server: it accepts or throttles a request. If the request is
-// throttled, until returns the time at which the Retry-After of the 429 ends, which may
-// depend on when the 429 arrives.
+// throttled, until returns the time at which the 429's Retry-After ends, which may depend
+// on when the 429 arrives.
 func (x *exchange) decide() (accepted bool, _ http.Header, until func(arrival time.Time) time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

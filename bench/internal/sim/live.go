@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Run makes the calls of a situation. Each process has its own client. For t, see
+// Run makes a situation's calls. Each process has its own client. For t, see
 // Scenario.Run.
 func (s Situation) Run(t *testing.T, client Client) *Record {
 	var r *Record
@@ -32,8 +32,7 @@ func (s Situation) run(client Client) *Record {
 			live.clients = append(live.clients, client(v))
 		}
 	}
-	// A timer cancels this context, because a deadline would also be the deadline of each
-	// call.
+	// A timer cancels this context, because a deadline would become each call's deadline.
 	ctx, cancel := context.WithCancelCause(context.Background())
 	end := time.AfterFunc(s.Length, func() { cancel(errEnd) })
 	defer end.Stop()
@@ -66,8 +65,8 @@ type live struct {
 // errEnd is the cause with which calls are canceled when the run is over.
 var errEnd = errors.New("sim: the run is over")
 
-// come makes the calls of a kind without workers. A call does not wait for earlier calls
-// to end.
+// come makes the calls of one kind of callers without workers. A call does not wait for
+// earlier calls to end.
 func (l *live) come(ctx context.Context, all *sync.WaitGroup, kind int) {
 	c := l.situation.Callers[kind]
 	rng := rand.New(rand.NewPCG(l.situation.Seed+uint64(kind), arrivalStream))
@@ -82,7 +81,7 @@ func (l *live) come(ctx context.Context, all *sync.WaitGroup, kind int) {
 	}
 }
 
-// work makes the calls of a kind that has workers.
+// work makes the calls of one kind of callers with workers.
 func (l *live) work(ctx context.Context, all *sync.WaitGroup, kind int) {
 	c := l.situation.Callers[kind]
 	for worker := range c.Workers {

@@ -3,15 +3,16 @@ package sim
 import "time"
 
 // A prohibition records how long requests are forbidden, as far as the client knows from
-// the responses that have arrived. A request may still be sent at the very instant at
-// which a 429 arrives.
+// the responses that have arrived. A 429 does not forbid requests that are sent at the
+// very instant at which it arrives.
 type prohibition struct {
 	until    time.Time // end of the prohibition, according to the responses that arrived before latest
 	latest   time.Time // arrival of the latest response
 	untilNow time.Time // end of the prohibition, according to all responses, including those that arrived at latest
 }
 
-// sameTime is the largest time between events that count as simultaneous: see trip.
+// A request that is sent at most sameTime before the end of a prohibition is not forbidden,
+// because of the nanoseconds that trip adds.
 const sameTime = 50 * time.Microsecond
 
 // covers reports whether a request that is sent at now is forbidden.

@@ -28,7 +28,7 @@ type Call struct {
 }
 
 // Of returns a Record of the calls that the Callers with these names made, or r itself if
-// names is empty. The Situation stays the same.
+// names is empty. The Situation stays the same, and Forbidden is 0.
 func (r *Record) Of(names ...string) *Record {
 	if len(names) == 0 {
 		return r
@@ -43,7 +43,8 @@ func (r *Record) Of(names ...string) *Record {
 	return part
 }
 
-// Made returns a Record of the calls that were made between the two times.
+// Made returns a Record of the calls that were made between two times. The Situation stays
+// the same, and Forbidden is 0.
 func (r *Record) Made(from, until time.Duration) *Record {
 	part := &Record{Situation: r.Situation}
 	for _, c := range r.Calls {
@@ -76,10 +77,10 @@ func (r *Record) count(is func(Call) bool) int {
 	return n
 }
 
-// SentPerOK is the number of requests per success.
+// SentPerOK is the number of requests per success. It is not finite if no call succeeded.
 func (r *Record) SentPerOK() float64 { return float64(r.Sent) / float64(r.OK()) }
 
-// Makespan is the time at which the last call succeeded.
+// Makespan is the time of the last success, or 0 if no call succeeded.
 func (r *Record) Makespan() time.Duration {
 	var last time.Duration
 	for _, c := range r.Calls {
@@ -133,7 +134,8 @@ const (
 )
 
 // Regained returns the time from the given moment until calls succeed again at the given
-// rate per second. It returns false if the run ends before that.
+// rate per second. It returns 0 and false if the run ends before that rate has lasted for
+// 15 s.
 func (r *Record) Regained(from time.Duration, rate float64) (time.Duration, bool) {
 	var ends []time.Duration
 	for _, c := range r.Calls {
@@ -157,7 +159,7 @@ func (r *Record) Regained(from time.Duration, rate float64) (time.Duration, bool
 
 // Jain returns Jain's index of fairness for the kinds of callers, computed from the calls
 // that succeeded between two times. The index is 1 if each kind has the same number of
-// these calls, and 1/n if one of n kinds has all of them.
+// these calls, and 1/n if one of n kinds has all of them. It is NaN if there are none.
 func (r *Record) Jain(from, until time.Duration) float64 {
 	got := make([]float64, len(r.Situation.Callers))
 	for _, c := range r.Calls {
@@ -174,7 +176,7 @@ func (r *Record) Jain(from, until time.Duration) float64 {
 }
 
 // Errors returns a line for each error text, with the number of calls that failed with
-// this error.
+// this error. Calls that failed because the run was over are left out.
 func (r *Record) Errors() string {
 	counts := map[string]int{}
 	for _, c := range r.Calls {

@@ -32,17 +32,18 @@ type Result struct {
 
 	FlyingAtFirst int // requests in flight when the first 429 arrived
 	// FirstPause is the time from the first 429 until the server would accept a request,
-	// rounded up to seconds. If RetryAfter is Date, one second is added.
+	// rounded up to whole seconds, plus one second if RetryAfter is Date. It is at least a
+	// second, or 0 if nothing was throttled.
 	FirstPause time.Duration
 
 	Errors map[string]int // number of failed calls, keyed by error text
 
-	Makespan, IdealMakespan time.Duration // from the first call to the last success
+	Makespan, IdealMakespan time.Duration // from the start of the run to the last success
 
 	// Latency holds the durations of the calls that succeeded, in ascending order. Wait
 	// holds these durations without the response time of the last attempt, also in
-	// ascending order. IdealLatency and IdealWait hold the same for all calls with the
-	// ideal server: see ideal.
+	// ascending order. IdealLatency and IdealWait hold the corresponding times of all calls
+	// with the ideal server: see ideal.
 	Latency, IdealLatency []time.Duration
 	Wait, IdealWait       []time.Duration
 
@@ -57,7 +58,7 @@ type Decision struct {
 	Accepted bool
 }
 
-// SentPerOK is the number of requests per success.
+// SentPerOK is the number of requests per success. It is not finite if no call succeeded.
 func (r Result) SentPerOK() float64 { return float64(r.Sent) / float64(r.OK) }
 
 // MakespanRatio is Makespan divided by IdealMakespan.
@@ -76,7 +77,7 @@ func Quantile(times []time.Duration, q float64) time.Duration {
 // for the server to accept all calls.
 const deadline = 48 * time.Hour
 
-// Run makes the calls of a scenario through a client. Outside of tests, t may be
+// Run makes a scenario's calls through a client. Outside of tests, t can be
 // new(testing.T), which is enough for synctest.Test. If trace is true, the result
 // contains the server's decisions.
 func (s Scenario) Run(t *testing.T, client Client, trace bool) Result {
@@ -148,7 +149,7 @@ type statusError string
 
 func (e statusError) Error() string { return string(e) }
 
-// ended records the outcome of a call.
+// ended records a call's outcome.
 func (x *exchange) ended(c *call, now, arrival time.Duration, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -164,7 +165,7 @@ func (x *exchange) ended(c *call, now, arrival time.Duration, err error) {
 	r.Wait = append(r.Wait, now-arrival-c.answer)
 }
 
-// String formats the result on one line.
+// String formats the result as one line.
 func (r Result) String() string {
 	s := fmt.Sprintf("sent %d, refused %d, forbidden %d, in flight %d, ok %d, makespan %.4gs of ideal %.4gs, wait p50 %.3gs (%.3gs) p99 %.3gs (%.3gs)",
 		r.Sent, r.Refused, r.Forbidden, r.MaxInFlight, r.OK, r.Makespan.Seconds(), r.IdealMakespan.Seconds(),

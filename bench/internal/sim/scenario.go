@@ -9,8 +9,8 @@ import (
 )
 
 // A Scenario describes everything in a run except the client. All runs of a scenario have
-// the same calls at the same times, and the same response times in the same order. Random
-// numbers that the client draws may differ from run to run.
+// the same calls at the same times, and the n-th attempt of a call always has the same
+// response time. Random numbers that the client draws may differ from run to run.
 type Scenario struct {
 	Server     Server
 	RetryAfter RetryAfter
@@ -39,7 +39,7 @@ const (
 type Arrivals struct {
 	Calls int
 	Load  float64 // average rate of calls that are made at random times; 0: all calls are made at once
-	OnOff bool    // five seconds with calls alternate with five seconds without calls
+	OnOff bool    // five seconds of calls at this Load alternate with five seconds without calls
 }
 
 func (a Arrivals) String() string {
@@ -54,8 +54,9 @@ func (a Arrivals) String() string {
 
 const onOff = 5 * time.Second
 
-// Answers is the distribution of the response times. The server accepts or refuses a
-// request when half of the response time has passed, and a 429 takes as long as a 200.
+// Answers is the distribution of the response times. In a Scenario, the server accepts or
+// refuses a request when half of the response time has passed, and a 429 takes as long as
+// a 200. In a Situation, both depend on Way.
 type Answers string
 
 // The distributions in the matrix. All except LogNormal are constant response times, as
@@ -80,7 +81,7 @@ func (a Answers) draw(r *rand.Rand) time.Duration {
 }
 
 // Each seed has several streams of random numbers. A call's stream has the same number as
-// the call; these constants are the numbers of the other streams.
+// the call; these constants are the numbers of other streams.
 const (
 	arrivalStream uint64 = 1<<63 + iota
 	strangerStream
@@ -114,7 +115,7 @@ func (s Scenario) halfWay(arrivals []time.Duration) time.Duration {
 }
 
 // stream returns the source of random numbers for one call. The response times of the
-// call's attempts are drawn from this source.
+// call's attempts are drawn from it.
 func (s Scenario) stream(call int) *rand.Rand {
 	return rand.New(rand.NewPCG(s.Seed, uint64(call)))
 }
@@ -156,8 +157,8 @@ func (s Scenario) ideal() []time.Duration {
 }
 
 // trip draws a response time, and splits it into the time to the server and the time
-// back. To both it adds as many nanoseconds as the call's number, so that the order of
-// the requests does not depend on the scheduler.
+// back. It adds the call's number, in nanoseconds, to both times, so that the order of the
+// requests does not depend on the scheduler.
 func (s Scenario) trip(r *rand.Rand, call int) (there, back time.Duration) {
 	answer := s.Answers.draw(r)
 	there = answer / 2

@@ -13,12 +13,12 @@ type Algorithm string
 
 // The algorithms.
 const (
-	TokenBucket   Algorithm = "tb" // token bucket: refills steadily; holds the tokens of Depth, at least one
+	TokenBucket   Algorithm = "tb" // token bucket: refills steadily; holds the tokens that it gains in Depth, but at least one
 	FixedWindow   Algorithm = "fw" // fixed window: counts from zero in each window
-	SlidingWindow Algorithm = "sw" // sliding window: counts two periods, the older one weighted; also counts throttled requests
+	SlidingWindow Algorithm = "sw" // sliding window: counts two periods, with less weight on the older one; also counts throttled requests
 )
 
-// A Server is a rate limit.
+// A Server describes a server's rate limit.
 type Server struct {
 	Algorithm Algorithm
 	Limit     float64       // requests per Window
@@ -26,7 +26,7 @@ type Server struct {
 	Depth     time.Duration // size of a token bucket: the time that an empty one takes to fill up
 	Change    float64       // factor by which the limit is multiplied halfway through the run; 0: no change
 	States    string        // X-Ratelimit-Limit header of each 429; empty: no such header
-	Strangers float64       // rate of other clients' requests, as a share of the limit; treated like our own requests
+	Strangers float64       // rate of other clients' requests, as a share of the limit; the server treats them like ours
 }
 
 // String returns the server's name. For example, tb100/0.1 is a token bucket of 100
@@ -51,13 +51,13 @@ func (s Server) String() string {
 	return b.String()
 }
 
-// Rate is the limit at the start, in requests per second.
+// Rate is the initial limit, in requests per second.
 func (s Server) Rate() float64 { return s.Limit / s.Window.Seconds() }
 
-// Free is the part of the rate that strangers leave.
+// Free is the part of the rate that strangers do not use.
 func (s Server) Free() float64 { return s.Rate() * (1 - s.Strangers) }
 
-// Tokens is the number of requests that the server can accept at once.
+// Tokens is the number of requests that the server can accept at once, at its initial limit.
 func (s Server) Tokens() float64 {
 	if s.Algorithm == TokenBucket {
 		return max(1, s.Rate()*s.Depth.Seconds())
@@ -72,13 +72,13 @@ type limiter interface {
 	take(now time.Duration) bool
 	// charge counts a request that was just accepted as n more requests.
 	charge(n float64)
-	// wait returns the time until take accepts a request, if no other requests arrive
-	// meanwhile.
+	// wait returns the time until take accepts a request, if no other request arrives
+	// first.
 	wait(now time.Duration) time.Duration
 }
 
-// limiter returns the state of the server at the start of a run. If the server has a
-// Change, its limit changes at changeAt.
+// limiter returns a limiter for the server, as it is at the start of a run. If the server
+// has a Change, the limit changes at changeAt.
 func (s Server) limiter(changeAt time.Duration, seed uint64) limiter {
 	limit := func(now time.Duration) float64 {
 		if s.Change != 0 && now >= changeAt {
@@ -118,7 +118,7 @@ type tokenBucket struct {
 	last    time.Duration
 }
 
-// enough is one token, less an allowance for rounding errors.
+// enough is one token, minus an allowance for rounding errors.
 const enough = 1 - 1e-6
 
 func (b *tokenBucket) refill(now time.Duration) {
@@ -202,7 +202,7 @@ func (w *slidingWindow) turn(now time.Duration) {
 	}
 }
 
-// load estimates the number of requests in the period that ends at now.
+// load estimates the number of requests in the period that ends at now, rounded down.
 func (w *slidingWindow) load(now time.Duration) float64 {
 	remain := w.tick + w.period - now
 	return math.Floor(w.past*remain.Seconds()/w.period.Seconds() + w.cur)

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// A service simulates the network and the service of a Situation. It is the base
+// A service simulates a Situation's network and service. It is the base
 // http.RoundTripper of the clients.
 type service struct {
 	situation Situation
@@ -25,8 +25,8 @@ type service struct {
 	forbidden int
 }
 
-// An account is the smallest set of requests to which every client must apply a
-// Retry-After.
+// An account identifies a set of requests. Every client must apply a Retry-After at least
+// to all later requests in the same account.
 type account struct {
 	process      int
 	method, host string
@@ -78,7 +78,7 @@ func (v *service) RoundTrip(req *http.Request) (*http.Response, error) {
 	if way == 0 {
 		way = answer / 2
 	}
-	// No two requests arrive at the same instant: see trip.
+	// Requests that are sent at the same instant do not arrive at the same instant: see trip.
 	own := time.Duration(e.number%sameTimes) * time.Nanosecond
 	if err := sleep(ctx, way+own); err != nil {
 		return nil, err
@@ -131,7 +131,7 @@ func (v *service) leave(e *errand) bool {
 	return v.sent <= mostSent
 }
 
-// tell records the Retry-After of a response that arrives now, if the response is a
+// tell records the Retry-After of a response that arrives now, if its status is that of a
 // refusal.
 func (v *service) tell(on account, d verdict) {
 	if d.status != cmp.Or(v.situation.Refusal, http.StatusTooManyRequests) {
@@ -189,7 +189,7 @@ func (v *service) decide(req *http.Request, work time.Duration, luck, cost float
 	return verdict{status: cmp.Or(v.situation.Refusal, http.StatusTooManyRequests), retryAfter: v.situation.RetryAfter.of(wait)}
 }
 
-// of returns the value of the Retry-After header for a wait; empty: no header.
+// of returns the value of the Retry-After header for a wait, or "" if there is no header.
 func (ra RetryAfter) of(wait time.Duration) string {
 	switch ra {
 	case Absent, "":

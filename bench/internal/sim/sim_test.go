@@ -12,10 +12,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// once is a client that sends the request of each call once.
+// once is a client that sends each call's request once.
 func once(base http.RoundTripper) func(*http.Request) (*http.Response, error) { return base.RoundTrip }
 
-// patient returns a client that retries a call after each wait until the call succeeds.
+// patient returns a client that waits before each retry, and retries a call until it
+// succeeds.
 func patient(wait time.Duration) Client {
 	return func(base http.RoundTripper) func(*http.Request) (*http.Response, error) {
 		return func(req *http.Request) (*http.Response, error) {
@@ -59,7 +60,7 @@ func TestLimiterAcceptsARequestExactlyAfterItsWait(t *testing.T) {
 		}
 		t.Run(s.String(), func(t *testing.T) {
 			for i := range 40 {
-				// fill makes i more requests than the limit allows at once.
+				// fill makes i more requests than the server accepts at once.
 				fill := func() (limiter, time.Duration) {
 					l := s.limiter(time.Hour, 1)
 					now := time.Duration(i) * 37 * time.Millisecond
@@ -74,7 +75,7 @@ func TestLimiterAcceptsARequestExactlyAfterItsWait(t *testing.T) {
 				assert.True(t, l.take(now+wait), "a request must be accepted after %v", wait)
 				if wait > time.Millisecond {
 					l, now = fill()
-					assert.False(t, l.take(now+wait-time.Millisecond), "a request must be refused a millisecond before %v", wait)
+					assert.False(t, l.take(now+wait-time.Millisecond), "a request must be refused a millisecond before the wait of %v ends", wait)
 				}
 			}
 		})
@@ -90,7 +91,7 @@ func TestSlidingWindowCountsRefusedRequests(t *testing.T) {
 	assert.True(t, l.take(1600*time.Millisecond), "the request must be accepted, because 20 × 0.4 and two requests are 10")
 }
 
-func TestLimitChangesHalfwayThroughTheRun(t *testing.T) {
+func TestLimitChangesAtTheGivenTime(t *testing.T) {
 	s := Bucket(10, 0.1)
 	s.Change = 2
 	l := s.limiter(10*time.Second, 1)
@@ -101,7 +102,7 @@ func TestLimitChangesHalfwayThroughTheRun(t *testing.T) {
 	assert.Equal(t, 50*time.Millisecond, l.wait(20*time.Second))
 }
 
-func TestStrangersUseTheirShareOfTheLimit(t *testing.T) {
+func TestStrangersUseTheLimitInProportionToTheirRequests(t *testing.T) {
 	s := Bucket(100, 0.1)
 	s.Strangers = 0.5
 	l := s.limiter(0, 1)
@@ -147,7 +148,7 @@ func TestIdealServerIsAsFastAsTheLimitAllows(t *testing.T) {
 		Bucket(10, 0.02):  99900 * time.Millisecond,
 		windows[0]:        16 * time.Minute, // the last 40 succeed in the seventeenth minute
 		windows[1]:        9 * time.Second,
-		changing[2].by(2): 5*time.Second - 100*time.Millisecond + 2500*time.Millisecond, // 490 before the change and 510 after
+		changing[2].by(2): 5*time.Second - 100*time.Millisecond + 2500*time.Millisecond, // about 510 before the change and 490 after
 	} {
 		r := Scenario{s, Seconds, Arrivals{Calls: 1000}, Fast, 1}.Run(t, once, false)
 		assert.InDelta(t, (want + 10*time.Millisecond).Seconds(), r.IdealMakespan.Seconds(), 0.11, s)
@@ -159,7 +160,7 @@ func (s Server) by(change float64) Server {
 	return s
 }
 
-func TestRequestIsForbiddenOnlyAfterRetryAfterHasArrived(t *testing.T) {
+func TestRequestCountsAsForbiddenOnlyWhileAReceivedRetryAfterLasts(t *testing.T) {
 	s := Scenario{Bucket(1, 1), Seconds, Arrivals{Calls: 2}, Fast, 1}
 	for _, c := range []struct {
 		wait time.Duration
@@ -220,7 +221,7 @@ func TestRequestWithoutTheContextOfItsCallFails(t *testing.T) {
 func TestScenarioNamesAreUnique(t *testing.T) {
 	seen := map[string]bool{}
 	for _, s := range Matrix(Servers, RetryAfters, AllArrivals, AllAnswers, 1) {
-		assert.False(t, seen[s.String()], s)
+		assert.False(t, seen[s.String()], "two scenarios are named %v", s)
 		seen[s.String()] = true
 	}
 }
@@ -229,9 +230,9 @@ func TestChargedRequestCountsAsSeveral(t *testing.T) {
 	for _, s := range []Server{Bucket(10, 2), {Algorithm: FixedWindow, Limit: 20, Window: time.Second}, {Algorithm: SlidingWindow, Limit: 20, Window: time.Second}} {
 		l := s.limiter(0, 1)
 		for range 2 {
-			require.True(t, l.take(0), s)
+			require.True(t, l.take(0), "%v: two requests that count as ten each must be accepted", s)
 			l.charge(9)
 		}
-		assert.False(t, l.take(0), s)
+		assert.False(t, l.take(0), "%v: the request after these two must be refused", s)
 	}
 }

@@ -8,31 +8,31 @@ import (
 
 // A Situation describes a service, its callers, and how both change over time. A Scenario
 // shows how long it takes to make a number of calls against a limit; a Situation shows
-// how many calls succeed, and how fast, while limits and callers change. The zero value
-// of each field is the simplest case.
+// how many calls succeed, and how fast, while limits and callers change. Answers, Callers
+// and Length must be set; the zero value of any other field is the simplest case.
 type Situation struct {
-	Limits     []Limit       // rate limits of each host; empty: no rate limit
-	InFlight   int           // a host refuses requests beyond this number in flight; 0: no such limit
+	Limits     []Limit       // rate limits that each host has; empty: no rate limit
+	InFlight   int           // number of requests that a host can process at once; has no effect if Way is 0; 0: no such limit
 	Ban        time.Duration // time during which a host refuses all requests after each refusal; 0: no ban
 	Refusal    int           // status code of a refusal; 0: 429
 	RetryAfter RetryAfter    // Retry-After of a refusal: Seconds, Absent, or a fixed number of seconds
 	Answers    Answers       // response time
-	Way        time.Duration // time from client to service or back; 0: half the response time, even of a refusal
+	Way        time.Duration // one-way travel time; 0: half the response time, even for a refusal
 	Faults     []Fault       // the first fault that hits a request decides the response
 	Callers    []Callers
-	Length     time.Duration // length of the run; calls that are still running at its end are canceled
+	Length     time.Duration // length of the run; calls that are still in progress at its end are canceled
 	Seed       uint64
 }
 
 // A Limit is a rate limit that can change.
 type Limit struct {
-	Server    Server     // limit at the start; its Change, States and Strangers are ignored
+	Server    Server     // initial limit; its Change, States and Strangers are ignored
 	Method    string     // only requests with this method count; empty: all requests
-	Course    []Change   // changes of the limit, in the order of their times
+	Course    []Change   // changes to the limit, in chronological order
 	Strangers []Presence // other clients that use the limit
 }
 
-// A Change sets the limit to a multiple of the limit at the start.
+// A Change sets the limit to a multiple of the initial limit.
 type Change struct {
 	At    time.Duration
 	Times float64
@@ -42,11 +42,11 @@ type Change struct {
 // retry.
 type Presence struct {
 	From, Until time.Duration
-	Share       float64 // rate of the strangers' requests, as a share of the limit at the start
+	Share       float64 // rate of the strangers' requests, as a multiple of the initial limit
 }
 
-// A Fault is a stretch of time in which some requests get the response of the fault, or
-// no response. Such requests do not count against any limit.
+// A Fault is a stretch of time in which some requests get the fault's response, or no
+// response. Such requests do not count against any limit.
 type Fault struct {
 	From, Until time.Duration
 	Share       float64       // share of the requests that the fault hits
@@ -61,21 +61,21 @@ type Callers struct {
 	Name    string
 	Method  string // empty: GET
 	Process int    // number of the process, from 0; each process has its own client
-	Hosts   int    // number of hosts, to which the calls are made in turn; 0: one
+	Hosts   int    // number of hosts, which the calls use in turn; 0: one
 
 	Once    int           // number of calls that are made in a burst, beginning at From
-	Apart   time.Duration // time between the calls of the burst
-	Rate    float64       // calls per second, at random times
-	Workers int           // number of workers; each makes one call after the other
+	Apart   time.Duration // time between the calls in the burst; at least 1 ns
+	Rate    float64       // average number of calls per second, at random times
+	Workers int           // number of workers; each makes one call after another
 
-	From, Until   time.Duration // when the calls are made; Until 0: until the end of the run
+	From, Until   time.Duration // when the calls are made; Until 0: until the end of the run; Once ignores Until
 	Timeout, Most time.Duration // timeout of each call, random between Timeout and Most if Most is set; 0: no timeout
 	Canceled      float64       // share of the calls that are canceled within their first ten seconds
 	Cost          float64       // number of requests that an accepted request counts as; 0: one
 	Context       func(context.Context) context.Context
 }
 
-// rest is the time that a worker waits after a call that failed.
+// rest is the time that a worker waits after a failed call.
 const rest = 100 * time.Millisecond
 
 // rate returns the limit at the time now, in requests per second.
@@ -92,7 +92,7 @@ func (l Limit) times(now time.Duration) float64 {
 }
 
 // Allows returns how many requests the limit allows between two times, not counting
-// tokens that the bucket has saved up.
+// tokens that the bucket saved up before.
 func (l Limit) Allows(from, until time.Duration) float64 {
 	sum := 0.0
 	for now := from; now < until; {
@@ -108,7 +108,7 @@ func (l Limit) Allows(from, until time.Duration) float64 {
 	return sum
 }
 
-// limiter returns the state of the limit at the start of a run.
+// limiter returns a limiter for l, as it is at the start of a run.
 func (l Limit) limiter(seed uint64) limiter {
 	var changes []time.Duration
 	for _, c := range l.Course {

@@ -38,7 +38,7 @@ func TestEachCallHasItsOwnDeadline(t *testing.T) {
 func TestEachWorkerMakesOneCallAtATime(t *testing.T) {
 	r := Situation{Answers: "100ms", Length: 10 * second, Callers: []Callers{{Workers: 3}}}.Run(t, once)
 	assert.InDelta(t, 300, r.OK(), 3)
-	assert.Equal(t, 3, len(r.Calls)-r.OK(), "the end of the run must cancel one call of each worker")
+	assert.Equal(t, 3, len(r.Calls)-r.OK(), "the end of the run must cancel one call per worker")
 	assert.Zero(t, r.Failed())
 }
 
@@ -150,7 +150,7 @@ func TestRateCountsAsRegainedOnlyIfItLasts(t *testing.T) {
 	assert.False(t, ok)
 }
 
-func TestJainsIndexIsOneForEqualShares(t *testing.T) {
+func TestJainsIndexIsOneForEqualSharesAndOneNthForASingleKind(t *testing.T) {
 	r := &Record{Situation: Situation{Callers: make([]Callers, 4)}}
 	for i := range 40 {
 		r.Calls = append(r.Calls, Call{Kind: i % 4})

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// style works on light and dark pages. Its colors differ in lightness too, so that
-// readers can tell them apart even if they cannot see the colors.
+// style works on light and dark pages. Its colors also differ in lightness, so that
+// color-blind readers can tell them apart.
 const style = `
 text { font: 12px system-ui, sans-serif; fill: #1f2328 }
 .title { font-size: 15px; font-weight: 600 }
