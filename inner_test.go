@@ -159,7 +159,7 @@ func TestTimeOfCallsThatEachNeedTokens(t *testing.T) {
 	}{
 		{"20 requests a second", func() http.RoundTripper { return allowing(20) }, 0.9},
 		{"20 requests a second, responses take 2 s", func() http.RoundTripper { return taking(2*time.Second, allowing(20)) }, 2},
-		{"10 requests in flight", func() http.RoundTripper { return inFlight(10, 200*time.Millisecond) }, 1.5},
+		{"10 requests in flight", func() http.RoundTripper { return inFlight(10, 200*time.Millisecond) }, 2.5},
 	} {
 		for _, levels := range []int{1, 2} {
 			t.Run(fmt.Sprint(tt.name, ", ", levels, " tokens for each call"), func(t *testing.T) {

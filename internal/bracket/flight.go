@@ -112,7 +112,7 @@ func (c *Controller) dropCap() {
 func (c *Controller) suspectCap(now time.Duration) {
 	f := &c.flight
 	wrong := f.dropped > 0 && seconds(now-f.dropped) < f.doubt
-	if c.Late || wrong || c.inner && c.lateRefused > 0 { // a cap that follows a single refusal delays nobody
+	if c.Late || wrong {
 		f.suspect = 0
 		return
 	}
@@ -122,7 +122,7 @@ func (c *Controller) suspectCap(now time.Duration) {
 	// n. The number in flight at most doubles in a round trip, so a limit on it would
 	// have refused no more requests than it accepted.
 	n := c.late + f.flying
-	slow := c.heard && seconds(now-c.last) < c.trip && c.lateRefused > n
+	slow := c.heard && seconds(now-c.last) < c.trip && (c.lateRefused > n || c.inner && c.lateRefused > 0)
 	if !slow && f.flying >= 2 && f.flying >= n/2 {
 		c.setCap(now, n)
 		return

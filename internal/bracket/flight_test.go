@@ -453,30 +453,27 @@ func TestDroppingACapRestoresThePace(t *testing.T) {
 
 // Requests that wait for the result of an inner request are in flight, but not on their
 // way to the service.
-func TestNoCapIsSetIfSeveralRequestsAreRefusedInAnEpochWithInnerRequests(t *testing.T) {
-	for _, refused := range []bool{false, true} {
-		c := paced()
-		c.flight.flying, c.flying = 20, 20
-		inner := c.SentInner(10*sec, 9)
-		s := c.Sent(10*sec, 9)
-		if refused {
-			s = inner
-		}
-		require.True(t, c.Refused(10*sec, s, sec))
-		require.False(t, c.Refused(10*sec, Send{epoch: s.epoch, at: 9 * sec}, sec))
-		c.Next(12*sec, 9)
-		assert.Zero(t, c.flight.cap, "inner request refused: %v", refused)
+func TestNoCapIsSetIfRoundTripsAreLongerThanThePauseAndThereAreInnerRequests(t *testing.T) {
+	for name, tt := range map[string]struct {
+		inner func(c *Controller)
+		want  int
+	}{
+		"no inner request":          {func(*Controller) {}, 20},
+		"an inner request was sent": {func(c *Controller) { c.SentInner(10*sec, 9) }, 0},
+		"an inner request waits":    {func(c *Controller) { c.NextInner(10*sec, 9) }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := paced()
+			c.trip = 3
+			c.flight.flying, c.flying = 21, 21
+			s := c.Sent(10*sec, 9)
+			tt.inner(c)
+			require.True(t, c.Refused(10*sec, s, sec))
+			require.False(t, c.Refused(10*sec, Send{epoch: s.epoch, at: 9 * sec}, sec))
+			c.Next(12*sec, 9)
+			assert.Equal(t, tt.want, c.flight.cap)
+		})
 	}
-}
-
-func TestNoCapIsSetIfInnerRequestsWaitAtTheEndOfAPause(t *testing.T) {
-	c := paced()
-	c.flight.flying, c.flying = 20, 20
-	s := c.Sent(10*sec, 9)
-	require.True(t, c.Refused(10*sec, s, sec))
-	require.False(t, c.Refused(10*sec, Send{epoch: s.epoch, at: 9 * sec}, sec))
-	c.NextInner(12*sec, 9)
-	assert.Zero(t, c.flight.cap)
 }
 
 func TestNoCapIsSetIfMostLateRequestsAreRefusedAndRoundTripsAreLongerThanThePause(t *testing.T) {
