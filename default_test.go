@@ -113,8 +113,8 @@ func TestFailureIsReportedOnceIfTheDefaultTransportReportsIt(t *testing.T) {
 	var reported failures
 	http.DefaultTransport = &iamhttp.Transport{Base: script(answer(404, "")), OnFailure: reported.add}
 	for name, tr := range map[string]*iamhttp.Transport{
-		"a Transport without a Base":                {OnFailure: reported.add},
-		"a Transport around another without a Base": {Base: &iamhttp.Transport{PassThrough: true}, OnFailure: reported.add},
+		"without a Base": {OnFailure: reported.add},
+		"around another Transport without a Base": {Base: &iamhttp.Transport{PassThrough: true}, OnFailure: reported.add},
 	} {
 		reported = nil
 		_, err := tr.RoundTrip(newRequest(t, "GET", ""))

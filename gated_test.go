@@ -31,8 +31,8 @@ type observed struct {
 	outcome gate.Outcome
 }
 
-// scriptedGate is a Gate whose Wait calls the function wait, if there is one. It records
-// all calls to Wait and Observe.
+// scriptedGate is a Gate whose Wait calls the function wait. If wait is nil, Wait returns
+// the tickets 101, 102 and so on. The gate records all calls to Wait and Observe.
 type scriptedGate struct {
 	wait func(ctx context.Context, r gate.Request) (gate.Ticket, error)
 
@@ -139,12 +139,12 @@ func TestCodeInAlsoRetryWithRetryAfterIsReportedAsThrottled(t *testing.T) {
 	}
 }
 
-// fromBelow returns the error of an inner Transport for a 429.
+// fromBelow returns an inner Transport's error for a 429.
 func fromBelow(attempts int, stop iamhttp.StopReason) error {
 	return &iamhttp.StatusError{Code: 429, Method: "GET", URL: "https://iam.example/v3/users", RetryAfter: 5 * time.Second, Attempts: attempts, Stop: stop}
 }
 
-// connectRefusal returns the error of CheckProxyConnect for a proxy's response.
+// connectRefusal returns CheckProxyConnect's error for a proxy's response.
 func connectRefusal(code int, header ...string) error {
 	resp := response(nil, code, http.NoBody, 0, header...)
 	return iamhttp.CheckProxyConnect(context.Background(), nil, nil, resp)
@@ -157,7 +157,7 @@ func TestAttemptWhoseBasePanicsIsReportedToTheGate(t *testing.T) {
 	assert.Len(t, g.told, 1)
 }
 
-func TestTransportWithAGateDoesNotWaitAfterA429Itself(t *testing.T) {
+func TestTransportWithAGateLeavesTheWaitAfterA429ToTheGate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(scriptedGate)
 		base := script(answer(429, "", "Retry-After: 60"), answer(429, ""), answer(200, ""))
@@ -267,7 +267,7 @@ func TestRequestRefusedByTheGateIsANotSentError(t *testing.T) {
 				assert.False(t, e.RetryableError())
 				assert.Equal(t, []iamhttp.Failure{{Err: e, Method: "POST", URL: e.URL, Stop: iamhttp.StopGate}}, reported)
 				_, ok = rec.Last()
-				assert.False(t, ok, "the Recorder must not hold a StatusError without a response")
+				assert.False(t, ok, "Last must not return a StatusError, because there was no response")
 				assert.ErrorIs(t, rec.Wrap(errors.New("sdk: failed")), iamhttp.ErrTooManyRequests)
 				assert.Empty(t, g.told, "Observe must not be called after Wait has failed")
 				_, closes := body.counts()

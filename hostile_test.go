@@ -214,7 +214,7 @@ func TestStalledGzipBodyDoesNotDelayTheCall(t *testing.T) {
 	}
 }
 
-// The stuck connection counts against MaxConnsPerHost, so a retry might wait forever for
+// The stuck connection counts toward MaxConnsPerHost, so a retry might wait forever for
 // a connection.
 func TestStalledGzipBodyDoesNotBlockARetryWithOneConnectionPerHost(t *testing.T) {
 	url, _ := rawServer(t, func(_ int, c net.Conn, r *bufio.Reader) {
@@ -305,7 +305,7 @@ func TestSlowDiscardedBodyHardlyDelaysTheRetry(t *testing.T) {
 	assert.EqualValues(t, 2, connections.Load(), "the slow connection must be closed and a new one used")
 }
 
-func TestErrorBodyOfAGigabyteIsNotRead(t *testing.T) {
+func TestErrorBodyOfAGigabyteIsReadOnlyUpTo64KiB(t *testing.T) {
 	chunk := make([]byte, 64<<10)
 	for name, tt := range map[string]struct {
 		code   int
@@ -700,7 +700,7 @@ func Test100000BogusRetryAfterValuesNeverMakeTheWaitTooLong(t *testing.T) {
 			}
 			return "an error: 429 TooManyRequests, wait longer than allowed, or canceled by the test"
 		})
-		assert.Zero(t, time.Since(start), "a call has waited")
+		assert.Zero(t, time.Since(start), "a call waited")
 	})
 	t.Log(stops)
 	assert.Greater(t, stops[iamhttp.StopUnset], lies/10)

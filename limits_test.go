@@ -178,7 +178,7 @@ func TestTypedErrorAllocatesLessThanAHandWrittenOne(t *testing.T) {
 	bytes, bytesByHand := allocated(func() { _, _ = tr.RoundTrip(req) }), allocated(byHand)
 	t.Logf("typed error: %v allocations, %d bytes; hand-written error with io.ReadAll and json.Unmarshal: %v allocations, %d bytes", typed, bytes, allocsByHand, bytesByHand)
 	assert.LessOrEqual(t, typed, 8.0)
-	if version.Compare(runtime.Version(), "go1.27") < 0 { // with Go 1.27, the hand-written code makes only 9 allocations, but it reads the body without a time limit, as with any Go version
+	if version.Compare(runtime.Version(), "go1.27") < 0 { // with Go 1.27, the hand-written code, which reads the body without a time limit, makes only 9 allocations
 		assert.Less(t, typed, allocsByHand)
 	}
 	assert.Less(t, bytes, bytesByHand)
@@ -193,7 +193,7 @@ func TestErrorBodyOfKnownLengthIsReadIntoOneBuffer(t *testing.T) {
 }
 
 // The gateway's error bodies contain a code, a message and a request ID.
-func TestTypedErrorOfTheGatewayCostsAtMostEightAllocations(t *testing.T) {
+func TestTypedErrorForAGatewayResponseCostsAtMostEightAllocations(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 	defer cancel()
 	for name, ctx := range map[string]context.Context{"without a deadline": context.Background(), "with a deadline": ctx} {

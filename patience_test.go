@@ -111,7 +111,7 @@ func TestWithoutRetryAfterTheStatedLimitDecidesTheWait(t *testing.T) {
 	}
 }
 
-func TestAStatementBeyondTheDeadlineDoesNotHideAnother(t *testing.T) {
+func TestAResetAfterTheDeadlineDoesNotHideAnEarlierOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		defer cancel()

@@ -48,7 +48,7 @@ func newProxy(t *testing.T, answers ...string) (proxy *url.URL, asked *atomic.In
 	return proxy, asked
 }
 
-// behind returns a client that uses the proxy, and the URL of a service.
+// behind returns a client that uses tr and the proxy, and the URL of a service.
 func behind(t *testing.T, proxy *url.URL, tr *iamhttp.Transport) (*http.Client, string) {
 	service := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
@@ -187,8 +187,8 @@ func TestCheckProxyConnectAcceptsCodesBelow400(t *testing.T) {
 	assert.Empty(t, statusError(t, err).URL)
 }
 
-// connectError returns the error that CheckProxyConnect builds from a proxy's refusal; header
-// contains lines in the format that the function answer expects.
+// connectError returns CheckProxyConnect's error for a proxy's refusal. header contains
+// lines in the format that the function answer expects.
 func connectError(code int, header ...string) error {
 	proxy := &url.URL{Scheme: "http", Host: "proxy.example"}
 	return iamhttp.CheckProxyConnect(context.Background(), proxy, nil, response(nil, code, http.NoBody, 0, header...))

@@ -96,7 +96,7 @@ func (s *soakServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := r.Header.Get("X-Id")
 	w.Header().Set("X-Request-Id", id)
 	if !s.admit(id, r.Header.Get("X-Account")) {
-		if rand.IntN(50) == 0 { // a Retry-After that is longer than many calls may wait
+		if rand.IntN(50) == 0 { // a Retry-After that is longer than many calls can wait
 			w.Header().Set("Retry-After", "1")
 		}
 		w.WriteHeader(429)
@@ -309,7 +309,7 @@ func (s *soak) call(n int64) {
 
 func TestSoak(t *testing.T) {
 	if testing.Short() {
-		t.Skip("this test takes seconds, or as long as the flag -soak states")
+		t.Skip("this test takes seconds, or as long as the -soak flag states")
 	}
 	const callers, rounds = 200, 4
 	for _, gated := range []bool{false, true} {

@@ -279,7 +279,7 @@ func TestExpectedCodesAreReturnedAsResponses(t *testing.T) {
 	}
 }
 
-func TestExpectedCodesOfNestedContextsAddUp(t *testing.T) {
+func TestExpectedCodesInNestedContextsAddUp(t *testing.T) {
 	ctx := iamhttp.WithExpected(iamhttp.WithExpected(t.Context(), 401), 404)
 	tr := &iamhttp.Transport{Base: script(answer(401, ""), answer(404, ""), answer(403, "")), Expected: []iamhttp.Code{409}}
 	for range 2 {

@@ -147,7 +147,7 @@ func TestConnectionErrorsCausedByWrongSettingsAreNotRetried(t *testing.T) {
 		"a proxy that requires a password":   {proxy("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"), 1},
 		"a proxy that refuses the host":      {proxy("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"), 1},
 		"a proxy that cannot reach the host": {proxy("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n"), 3},
-		"a dialer that returns nothing": {func(base *http.Transport) {
+		"a dialer that returns neither connection nor error": {func(base *http.Transport) {
 			base.DialContext = func(context.Context, string, string) (net.Conn, error) { return nil, nil }
 		}, 1},
 		"a Unix socket that does not exist": {func(base *http.Transport) {
