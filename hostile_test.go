@@ -42,8 +42,8 @@ import (
 
 // cost runs f, which returns what the caller got. It fails the test if f takes 20 s or
 // more, if the whole process, including the test's server, allocates more than limit bytes
-// while f runs, or if docs/hostile.md lacks the row for this call. With -update, it writes
-// the row instead.
+// while f runs, or if docs/hostile.md does not contain the call's row. With -update, it
+// writes the row instead of looking for it.
 func cost(t *testing.T, server string, limit uint64, f func() (got string)) {
 	t.Helper()
 	var before, after runtime.MemStats
