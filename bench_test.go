@@ -18,8 +18,9 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// Compare only results from the same run: go test -run - -bench . -count 10 . Allocation
-// counts are exact; durations are only meaningful as ratios.
+// To run the benchmarks: go test -run - -bench . -count 10 .
+// Compare only results from the same run. Allocation counts are exact; durations are
+// meaningful only as ratios.
 
 func BenchmarkSuccess(b *testing.B) {
 	for _, method := range []string{"GET", "POST"} {
@@ -154,9 +155,9 @@ func BenchmarkClientTimeout(b *testing.B) {
 }
 
 // BenchmarkLimitOf50000PerSecond makes calls from 5000 goroutines in real time, to a
-// server with a limit of 50,000 requests per second. It reports which share of the limit
-// the calls use, once without a gate and once with one. With -benchtime 1000000x, each of
-// the two takes about 20 s.
+// server with a limit of 50,000 requests per second. It reports what share of the limit
+// the calls use, once without a gate and once with a gate. With -benchtime 1000000x, each
+// of the two variants takes about 20 s.
 func BenchmarkLimitOf50000PerSecond(b *testing.B) {
 	const limit, callers = 50_000.0, 5000
 	for _, gated := range []bool{false, true} {

@@ -19,7 +19,7 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// The following functions are shown in the documents and are not part of any example.
+// The documents show the following functions, which are not part of any example.
 var _ = []any{forSDK, mayBeResent, forLogin}
 
 func forSDK(base http.RoundTripper) *http.Client {
@@ -59,7 +59,7 @@ func TestGoBlocksInDocumentsDeclareTheValuesTheyUse(t *testing.T) {
 			}
 			for _, id := range undeclared(t, code) {
 				if path == "docs/otc.md" && slices.Contains([]string{"provider", "client", "shared"}, id) {
-					continue // packages of an SDK, which no Go file here imports, and the reader's gate
+					continue // the reader's SDK clients and gate
 				}
 				assert.True(t, imported[id], "%s: nothing in this block declares %s:\n%s", path, id, code)
 			}

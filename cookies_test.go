@@ -27,7 +27,7 @@ func keepCookies(jar http.CookieJar) func(context.Context, iamhttp.Failure) {
 }
 
 // docs/faq.md documents the results of this test.
-func TestCookiesOfFailuresReachTheJarAsDocumented(t *testing.T) {
+func TestCookiesInFailingResponsesReachTheJarAsDocumented(t *testing.T) {
 	for name, tt := range map[string]struct {
 		tr   iamhttp.Transport
 		hook bool

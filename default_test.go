@@ -30,7 +30,7 @@ type wrapped struct{ opaque }
 
 func (w wrapped) WrappedRoundTripper() http.RoundTripper { return w.RoundTripper }
 
-// detached gives each request a context of its own.
+// detached replaces each request's context with context.Background().
 type detached struct{ opaque }
 
 func (d detached) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -53,7 +53,7 @@ func TestTransportCanBeUsedInTheDefaultTransport(t *testing.T) {
 		"inside an opaque wrapper":                    opaque{&iamhttp.Transport{}},
 		"inside a wrapper with WrappedRoundTripper":   wrapped{opaque{&iamhttp.Transport{}}},
 		"around an opaque wrapper around a Transport": &iamhttp.Transport{Base: opaque{&iamhttp.Transport{}}},
-		"inside a wrapper with a context of its own":  detached{opaque{&iamhttp.Transport{}}},
+		"inside a wrapper that replaces the context":  detached{opaque{&iamhttp.Transport{}}},
 		"inside a wrapper that makes a new request": roundTripper(func(req *http.Request) (*http.Response, error) {
 			again, err := http.NewRequest(req.Method, req.URL.String(), nil)
 			require.NoError(t, err)
@@ -71,7 +71,7 @@ func TestTransportCanBeUsedInTheDefaultTransport(t *testing.T) {
 			_, err = http.Get(service.URL + "/404")
 			assert.ErrorIs(t, err, iamhttp.ErrNotFound)
 			_, err = (&http.Client{Transport: &iamhttp.Transport{}}).Get(service.URL + "/404")
-			assert.ErrorIs(t, err, iamhttp.ErrNotFound, "a second Transport without a Base must work as well")
+			assert.ErrorIs(t, err, iamhttp.ErrNotFound, "a second Transport without a Base must work too")
 			http.DefaultClient.CloseIdleConnections()
 			var inner any = rt
 			for range 10 { // some tools find the innermost RoundTripper this way
@@ -113,8 +113,8 @@ func TestFailureIsReportedOnceIfTheDefaultTransportReportsIt(t *testing.T) {
 	var reported failures
 	http.DefaultTransport = &iamhttp.Transport{Base: script(answer(404, "")), OnFailure: reported.add}
 	for name, tr := range map[string]*iamhttp.Transport{
-		"a Transport without a Base":                {OnFailure: reported.add},
-		"a Transport around another without a Base": {Base: &iamhttp.Transport{PassThrough: true}, OnFailure: reported.add},
+		"without a Base": {OnFailure: reported.add},
+		"around another Transport without a Base": {Base: &iamhttp.Transport{PassThrough: true}, OnFailure: reported.add},
 	} {
 		reported = nil
 		_, err := tr.RoundTrip(newRequest(t, "GET", ""))

@@ -35,7 +35,7 @@ func (c *counter) Observe(r gate.Request, t gate.Ticket, o gate.Outcome) {
 	c.Gate.Observe(r, t, o)
 }
 
-// Your own Gate may wrap an existing one.
+// Your own Gate can wrap an existing one.
 func ExampleTransport_gateOfYourOwn() {
 	var service iamtest.Server
 	service.Next(iamtest.Throttled(0))
@@ -57,9 +57,9 @@ func ExampleTransport_gateOfYourOwn() {
 }
 
 // The service asks for a wait of one minute, but the timeout of each call is 30 seconds.
-// With a gate, only the first of the three calls sends a request; without one, all three
-// would. The host serves many accounts, so GateKey returns the account whose limit a
-// request counts against.
+// With a gate, only the first of the three calls sends a request; without a gate, all
+// three would. The host serves many accounts, so GateKey returns a key for the account
+// whose limit the request counts against.
 func ExampleTransport_gate() {
 	s := &iamtest.Server{}
 	s.Next(iamtest.Throttled(time.Minute))
@@ -132,7 +132,7 @@ func ExampleTransport_gateKey() {
 
 // A call fails at once if the gate's pause is longer than MaxWait. Whether the service or
 // the gate refused the request, the error matches ErrTooManyRequests, and RetryAfter
-// returns how long to wait before another try.
+// returns how long to wait before trying again.
 func ExampleNotSentError() {
 	var service iamtest.Server
 	service.Next(iamtest.Throttled(time.Hour))

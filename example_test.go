@@ -23,7 +23,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// The code blocks in README.md and docs are copied from this file; a test compares
+// Many code blocks in README.md and docs are copied from this file; a test compares
 // them.
 
 // newIAM starts a service that throttles the first request, knows the user alice, and
@@ -37,11 +37,12 @@ func newIAM() *httptest.Server {
 	return httptest.NewServer(s)
 }
 
-// quick is a schedule without waits, so that the examples finish at once.
+// quick returns a schedule without waits, so the examples finish at once.
 func quick() backoff.BackOff { return &backoff.ZeroBackOff{} }
 
 func Example() {
-	// In your own client, a failure that may not be retried comes back as a typed error.
+	// In your own client, a failing response comes back as a typed error, after the
+	// retries that the API allows.
 	own := &http.Client{Transport: &iamhttp.Transport{}, Timeout: time.Minute}
 
 	// Inside an SDK, the retries are the same, but the SDK still receives plain
@@ -115,7 +116,7 @@ func ExampleTransport() {
 		Transport: &iamhttp.Transport{
 			MaxAttempts: 4,                // default: as many as fit before the deadline
 			MaxWait:     30 * time.Second, // default: until the deadline
-			// The documentation does not cover these retries, so they apply only to
+			// The documentation does not allow these retries. They apply only to
 			// idempotent requests:
 			AlsoRetry: []iamhttp.Code{iamhttp.ErrBadGateway, iamhttp.ErrServiceUnavailable},
 			Expected:  []iamhttp.Code{iamhttp.ErrNotFound}, // returned as a response, not as a failure
@@ -279,8 +280,8 @@ func ExampleCode() {
 	// 404 | 404 NotFound
 }
 
-// Some services report "already exists" as a 400 with a special service code, others as a
-// 409. The two checks together find every conflict.
+// Some services report "already exists" as a 400 with a service code of its own, others
+// as a 409. The two checks together find every conflict.
 func ExampleReason() {
 	for _, err := range []error{
 		iamhttp.NewStatusError(400, nil, []byte(`{"error_code":"1109","error_msg":"The username already exists."}`)),
@@ -346,10 +347,9 @@ func ExampleRecorder() {
 	// You are not authorized.
 }
 
-// An SDK may send two requests for one call, say a login and the call itself. A Recorder
-// holds only the latest outcome, and a success clears it. So use one Recorder per call,
-// and wrap the error of each call before you make the next one: a later success makes the
-// Recorder forget the failure.
+// A Recorder holds only the latest outcome, and a success clears it. So use one Recorder
+// per call, and wrap the call's error before you make the next call: a later success makes
+// the Recorder forget the failure.
 func ExampleRecorder_twoRequests() {
 	var service iamtest.Server
 	service.On("GET /v3/users/{id}", iamtest.Keystone(404, "Could not find user."))
@@ -368,7 +368,7 @@ func ExampleRecorder_twoRequests() {
 	}
 	service.On("GET /v3/groups", iamtest.Answer{Body: `{"groups":[]}`})
 
-	// Wrong: one Recorder for both requests, read after the second request.
+	// Wrong: one Recorder for both calls, read after the second call.
 	ctx, rec := iamhttp.WithRecorder(context.Background())
 	failed := get(ctx, "/v3/users/bob")
 	_ = get(ctx, "/v3/groups") // succeeds

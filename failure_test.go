@@ -22,7 +22,7 @@ import (
 	"github.com/iamhttp/iamhttp/gate"
 )
 
-// failures collects the arguments of OnFailure.
+// failures collects the Failures that OnFailure receives.
 type failures []iamhttp.Failure
 
 func (f *failures) add(_ context.Context, failure iamhttp.Failure) { *f = append(*f, failure) }
@@ -65,23 +65,23 @@ func TestEachFailedCallEndsWithOneFinalFailure(t *testing.T) {
 		stop    iamhttp.StopReason
 		reports int
 	}{
-		"not retryable":                                       {[]step{answer(404, "")}, iamhttp.Transport{}, false, 1, iamhttp.StopNotRetryable, 1},
-		"attempts used up":                                    {[]step{answer(429, "")}, iamhttp.Transport{MaxAttempts: 3}, false, 3, iamhttp.StopAttempts, 3},
-		"wait longer than MaxWait":                            {[]step{answer(429, "", "Retry-After: 900")}, iamhttp.Transport{}, false, 1, iamhttp.StopWaitTooLong, 1},
-		"canceled during the wait":                            {[]step{answer(429, "", "Retry-After: 9")}, iamhttp.Transport{}, true, 1, iamhttp.StopCanceled, 2},
-		"no response":                                         {[]step{fail(broken)}, iamhttp.Transport{}, false, 1, iamhttp.StopNotRetryable, 1},
-		"no response, attempts used up":                       {[]step{fail(broken)}, iamhttp.Transport{RetryConnectionErrors: true, MaxAttempts: 2}, false, 2, iamhttp.StopAttempts, 2},
-		"no response, canceled during the wait":               {[]step{fail(broken)}, iamhttp.Transport{RetryConnectionErrors: true, Backoff: constant(time.Minute)}, true, 1, iamhttp.StopCanceled, 2},
-		"canceled during the attempt":                         {[]step{hang}, iamhttp.Transport{RetryConnectionErrors: true}, true, 1, iamhttp.StopCanceled, 1},
-		"refused by the gate":                                 {nil, iamhttp.Transport{Gate: &scriptedGate{wait: never}}, false, 0, iamhttp.StopGate, 1},
-		"retry refused by the gate":                           {[]step{answer(429, "")}, iamhttp.Transport{Gate: &scriptedGate{wait: once}}, false, 1, iamhttp.StopGate, 2},
-		"canceled while waiting at the gate":                  {nil, iamhttp.Transport{Gate: &scriptedGate{wait: hold}}, true, 0, iamhttp.StopCanceled, 1},
-		"no response, retry refused by the gate":              {[]step{fail(broken)}, iamhttp.Transport{Gate: &scriptedGate{wait: once}, RetryConnectionErrors: true}, false, 1, iamhttp.StopGate, 2},
-		"Base returns neither response nor error":             {[]step{func(*http.Request) (*http.Response, error) { return nil, nil }}, iamhttp.Transport{}, false, 1, iamhttp.StopNotRetryable, 1},
-		"no response to the retry of a 429":                   {[]step{answer(429, ""), fail(broken)}, iamhttp.Transport{}, false, 2, iamhttp.StopNotRetryable, 2},
-		"GateKey returns an empty key":                        {nil, iamhttp.Transport{Gate: new(scriptedGate), GateKey: func(*http.Request) string { return "" }}, false, 0, iamhttp.StopNotRetryable, 1},
-		"StatusError of an inner Transport":                   {[]step{answer(404, "")}, iamhttp.Transport{Base: &iamhttp.Transport{Base: script(answer(404, ""))}}, false, 1, iamhttp.StopNotRetryable, 1},
-		"Base's error wraps a StatusError of another request": {[]step{fail(fmt.Errorf("log in: %w", iamhttp.NewStatusError(401, nil, nil)))}, iamhttp.Transport{}, false, 1, iamhttp.StopNotRetryable, 1},
+		"not retryable":                                    {[]step{answer(404, "")}, iamhttp.Transport{}, false, 1, iamhttp.StopNotRetryable, 1},
+		"attempts used up":                                 {[]step{answer(429, "")}, iamhttp.Transport{MaxAttempts: 3}, false, 3, iamhttp.StopAttempts, 3},
+		"wait longer than MaxWait":                         {[]step{answer(429, "", "Retry-After: 900")}, iamhttp.Transport{}, false, 1, iamhttp.StopWaitTooLong, 1},
+		"canceled during the wait":                         {[]step{answer(429, "", "Retry-After: 9")}, iamhttp.Transport{}, true, 1, iamhttp.StopCanceled, 2},
+		"no response":                                      {[]step{fail(broken)}, iamhttp.Transport{}, false, 1, iamhttp.StopNotRetryable, 1},
+		"no response, attempts used up":                    {[]step{fail(broken)}, iamhttp.Transport{RetryConnectionErrors: true, MaxAttempts: 2}, false, 2, iamhttp.StopAttempts, 2},
+		"no response, canceled during the wait":            {[]step{fail(broken)}, iamhttp.Transport{RetryConnectionErrors: true, Backoff: constant(time.Minute)}, true, 1, iamhttp.StopCanceled, 2},
+		"canceled during the attempt":                      {[]step{hang}, iamhttp.Transport{RetryConnectionErrors: true}, true, 1, iamhttp.StopCanceled, 1},
+		"refused by the gate":                              {nil, iamhttp.Transport{Gate: &scriptedGate{wait: never}}, false, 0, iamhttp.StopGate, 1},
+		"retry refused by the gate":                        {[]step{answer(429, "")}, iamhttp.Transport{Gate: &scriptedGate{wait: once}}, false, 1, iamhttp.StopGate, 2},
+		"canceled while waiting at the gate":               {nil, iamhttp.Transport{Gate: &scriptedGate{wait: hold}}, true, 0, iamhttp.StopCanceled, 1},
+		"no response, retry refused by the gate":           {[]step{fail(broken)}, iamhttp.Transport{Gate: &scriptedGate{wait: once}, RetryConnectionErrors: true}, false, 1, iamhttp.StopGate, 2},
+		"Base returns neither response nor error":          {[]step{func(*http.Request) (*http.Response, error) { return nil, nil }}, iamhttp.Transport{}, false, 1, iamhttp.StopNotRetryable, 1},
+		"no response to the retry of a 429":                {[]step{answer(429, ""), fail(broken)}, iamhttp.Transport{}, false, 2, iamhttp.StopNotRetryable, 2},
+		"GateKey returns an empty key":                     {nil, iamhttp.Transport{Gate: new(scriptedGate), GateKey: func(*http.Request) string { return "" }}, false, 0, iamhttp.StopNotRetryable, 1},
+		"StatusError from an inner Transport":              {[]step{answer(404, "")}, iamhttp.Transport{Base: &iamhttp.Transport{Base: script(answer(404, ""))}}, false, 1, iamhttp.StopNotRetryable, 1},
+		"Base's error wraps another request's StatusError": {[]step{fail(fmt.Errorf("log in: %w", iamhttp.NewStatusError(401, nil, nil)))}, iamhttp.Transport{}, false, 1, iamhttp.StopNotRetryable, 1},
 	} {
 		modes(t, func(t *testing.T, passThrough bool) {
 			t.Run(name, func(t *testing.T) {
@@ -120,7 +120,7 @@ func TestEachFailedCallEndsWithOneFinalFailure(t *testing.T) {
 	}
 }
 
-// hang is a step that blocks until the context of the request ends.
+// hang is a step that blocks until the request's context ends.
 func hang(req *http.Request) (*http.Response, error) {
 	<-req.Context().Done()
 	return nil, req.Context().Err()

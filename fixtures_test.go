@@ -139,8 +139,8 @@ func TestRecordedResponsesOfRealServersAreParsed(t *testing.T) {
 	}
 }
 
-// withoutContent returns a copy of e without header and body, because reflection cannot
-// compare those two.
+// withoutContent returns a copy of e without Limit, header and body. Reflection cannot
+// compare header and body.
 func withoutContent(e *iamhttp.StatusError) iamhttp.StatusError {
 	return iamhttp.StatusError{Code: e.Code, ServiceCode: e.ServiceCode, Message: e.Message, RequestID: e.RequestID, Method: e.Method, URL: e.URL,
 		Truncated: e.Truncated, RetryAfter: e.RetryAfter, Attempts: e.Attempts, Stop: e.Stop, Cause: e.Cause}

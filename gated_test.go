@@ -31,8 +31,8 @@ type observed struct {
 	outcome gate.Outcome
 }
 
-// scriptedGate is a Gate whose Wait calls the function wait, if there is one. It records
-// all calls to Wait and Observe.
+// scriptedGate is a Gate whose Wait calls the function wait. If wait is nil, Wait returns
+// the tickets 101, 102 and so on. The gate records all calls to Wait and Observe.
 type scriptedGate struct {
 	wait func(ctx context.Context, r gate.Request) (gate.Ticket, error)
 
@@ -58,7 +58,7 @@ func (g *scriptedGate) Observe(r gate.Request, t gate.Ticket, o gate.Outcome) {
 	g.told = append(g.told, observed{r.Key, t, o})
 }
 
-// resends returns the resend counts that were passed to Wait.
+// resends returns the resend counts that were passed to Wait, in order.
 func (g *scriptedGate) resends() (n []int) {
 	for _, r := range g.asked {
 		n = append(n, r.Resend)
@@ -139,12 +139,12 @@ func TestCodeInAlsoRetryWithRetryAfterIsReportedAsThrottled(t *testing.T) {
 	}
 }
 
-// fromBelow returns the error of an inner Transport for a 429.
+// fromBelow returns an inner Transport's error for a 429.
 func fromBelow(attempts int, stop iamhttp.StopReason) error {
 	return &iamhttp.StatusError{Code: 429, Method: "GET", URL: "https://iam.example/v3/users", RetryAfter: 5 * time.Second, Attempts: attempts, Stop: stop}
 }
 
-// connectRefusal returns the error of CheckProxyConnect for a proxy's response.
+// connectRefusal returns CheckProxyConnect's error for a proxy's response.
 func connectRefusal(code int, header ...string) error {
 	resp := response(nil, code, http.NoBody, 0, header...)
 	return iamhttp.CheckProxyConnect(context.Background(), nil, nil, resp)
@@ -157,7 +157,7 @@ func TestAttemptWhoseBasePanicsIsReportedToTheGate(t *testing.T) {
 	assert.Len(t, g.told, 1)
 }
 
-func TestTransportWithAGateDoesNotWaitForA429Itself(t *testing.T) {
+func TestTransportWithAGateLeavesTheWaitAfterA429ToTheGate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(scriptedGate)
 		base := script(answer(429, "", "Retry-After: 60"), answer(429, ""), answer(200, ""))
@@ -204,12 +204,12 @@ func TestPanicInGateOrGateKeyClosesTheBodyAndPropagates(t *testing.T) {
 	}
 }
 
-func TestGateMayDeriveContextsUnderClientTimeout(t *testing.T) {
+func TestGateCanDeriveContextsUnderClientTimeout(t *testing.T) {
 	kept := make(chan context.Context, 1)
 	g := &scriptedGate{wait: func(ctx context.Context, _ gate.Request) (gate.Ticket, error) {
 		inner, cancel := context.WithTimeout(ctx, time.Hour)
 		defer cancel()
-		keeps, leave := context.WithCancel(ctx) // a gate may keep a derived context after Wait returns
+		keeps, leave := context.WithCancel(ctx) // a gate is allowed to keep a derived context after Wait returns
 		t.Cleanup(leave)
 		kept <- keeps
 		return 1, inner.Err()
@@ -267,7 +267,7 @@ func TestRequestRefusedByTheGateIsANotSentError(t *testing.T) {
 				assert.False(t, e.RetryableError())
 				assert.Equal(t, []iamhttp.Failure{{Err: e, Method: "POST", URL: e.URL, Stop: iamhttp.StopGate}}, reported)
 				_, ok = rec.Last()
-				assert.False(t, ok, "the Recorder must not hold a StatusError without a response")
+				assert.False(t, ok, "Last must not return a StatusError, because there was no response")
 				assert.ErrorIs(t, rec.Wrap(errors.New("sdk: failed")), iamhttp.ErrTooManyRequests)
 				assert.Empty(t, g.told, "Observe must not be called after Wait has failed")
 				_, closes := body.counts()
@@ -542,7 +542,7 @@ func TestGateAddsNoAllocationToASuccess(t *testing.T) {
 	}
 }
 
-func TestDuringAnOutageTheGateSendsOneProbeAtATime(t *testing.T) {
+func TestDuringAnOutageTheGateSendsOnlyAFewProbes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := new(gate.Adaptive)
 		var sent atomic.Int64
@@ -566,7 +566,7 @@ func TestDuringAnOutageTheGateSendsOneProbeAtATime(t *testing.T) {
 	})
 }
 
-func TestOnlyA429PausesTheGate(t *testing.T) {
+func TestOnlyA429PausesTheGateByDefault(t *testing.T) {
 	for _, code := range []int{400, 401, 403, 404, 409, 413, 500, 502, 503, 504} {
 		t.Run(fmt.Sprint(code), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -582,9 +582,9 @@ func TestOnlyA429PausesTheGate(t *testing.T) {
 	}
 }
 
-// A gate probes early because other callers may be waiting. These probes must not make a
-// lone caller use up its attempts sooner.
-func TestGateDoesNotUseUpALoneCallersAttemptsSooner(t *testing.T) {
+// A gate probes early because other callers might be waiting. These probes must not make
+// a lone caller use up its attempts much sooner.
+func TestGateDoesNotUseUpALoneCallersAttemptsMuchSooner(t *testing.T) {
 	for name, header := range map[string][]string{"no Retry-After": nil, "Retry-After": {"Retry-After: 1"}} {
 		for _, attempts := range []int{0, 3, 4, 20} {
 			t.Run(fmt.Sprint(name, ", ", attempts, " attempts"), func(t *testing.T) {
@@ -603,7 +603,7 @@ func TestGateDoesNotUseUpALoneCallersAttemptsSooner(t *testing.T) {
 						})
 					}
 				}
-				t.Logf("the calls took %v without a gate, and %v with one", lasts[false], lasts[true])
+				t.Logf("a call took %v on average without a gate, and %v with a gate", lasts[false], lasts[true])
 				assert.GreaterOrEqual(t, lasts[true], lasts[false]*6/10)
 			})
 		}

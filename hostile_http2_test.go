@@ -58,7 +58,8 @@ func (c h2) frame(kind, flags byte, stream uint32, payload string) {
 
 func (c h2) rstStream(stream, code uint32) { c.frame(frameRSTStream, 0, stream, number(code)) }
 
-// goAway sends a GOAWAY frame, which states that no requests after stream were processed.
+// goAway sends a GOAWAY frame, which states that no stream after the given one was
+// processed.
 func (c h2) goAway(stream, code uint32) { c.frame(frameGoAway, 0, 0, number(stream)+number(code)) }
 
 func number(n uint32) string { return string(binary.BigEndian.AppendUint32(nil, n)) }

@@ -36,13 +36,14 @@ import (
 )
 
 // The tests in this file simulate attacks by a server, or by someone between the server
-// and the caller. Each one checks what the caller gets, that the call ends in time, and
-// how much memory is allocated. security_test.go lists the tests for SECURITY.md, and
-// docs/hostile.md shows the results.
+// and the caller. Most of them call cost, to check what the caller gets, that the call
+// ends in time, and how much memory is allocated; docs/hostile.md shows these results.
+// security_test.go lists the tests for each statement in SECURITY.md.
 
-// cost runs f, which returns what the caller got. It fails the test if the whole process,
-// including the test's server, allocates more than limit bytes while f runs. Each call to
-// cost is a row of docs/hostile.md.
+// cost runs f, which returns what the caller got. It fails the test if f takes 20 s or
+// more, if the whole process, including the test's server, allocates more than limit bytes
+// while f runs, or if docs/hostile.md does not contain the call's row. With -update, it
+// writes the row instead of looking for it.
 func cost(t *testing.T, server string, limit uint64, f func() (got string)) {
 	t.Helper()
 	var before, after runtime.MemStats
@@ -133,7 +134,8 @@ func get(ctx context.Context, t *testing.T, tr *iamhttp.Transport, url string) (
 	return tr.RoundTrip(req)
 }
 
-// drip writes s over and over, slowly, until the other side closes the connection.
+// drip writes s over and over, one byte every 5 ms, until the other side closes the
+// connection.
 func drip(w io.Writer, s string) {
 	for {
 		for i := range len(s) {
@@ -212,7 +214,7 @@ func TestStalledGzipBodyDoesNotDelayTheCall(t *testing.T) {
 	}
 }
 
-// The stuck connection counts against MaxConnsPerHost, so a retry might wait forever for
+// The stuck connection counts toward MaxConnsPerHost, so a retry might wait forever for
 // a connection.
 func TestStalledGzipBodyDoesNotBlockARetryWithOneConnectionPerHost(t *testing.T) {
 	url, _ := rawServer(t, func(_ int, c net.Conn, r *bufio.Reader) {
@@ -221,9 +223,9 @@ func TestStalledGzipBodyDoesNotBlockARetryWithOneConnectionPerHost(t *testing.T)
 		_, _ = r.ReadByte() // returns when the client closes the connection
 	})
 	for name, wrap := range map[string]func(http.RoundTripper) http.RoundTripper{
-		"directly above http.Transport": func(rt http.RoundTripper) http.RoundTripper { return rt },
-		"above another RoundTripper":    func(rt http.RoundTripper) http.RoundTripper { return wrapped{opaque{rt}} },
-		"above one that hides it":       func(rt http.RoundTripper) http.RoundTripper { return opaque{rt} },
+		"directly above http.Transport":                    func(rt http.RoundTripper) http.RoundTripper { return rt },
+		"above a RoundTripper that reveals http.Transport": func(rt http.RoundTripper) http.RoundTripper { return wrapped{opaque{rt}} },
+		"above a RoundTripper that hides http.Transport":   func(rt http.RoundTripper) http.RoundTripper { return opaque{rt} },
 	} {
 		modes(t, func(t *testing.T, passThrough bool) {
 			t.Run(name, func(t *testing.T) {
@@ -303,7 +305,7 @@ func TestSlowDiscardedBodyHardlyDelaysTheRetry(t *testing.T) {
 	assert.EqualValues(t, 2, connections.Load(), "the slow connection must be closed and a new one used")
 }
 
-func TestErrorBodyOfAGigabyteIsNotRead(t *testing.T) {
+func TestErrorBodyOfAGigabyteIsReadOnlyUpTo64KiB(t *testing.T) {
 	chunk := make([]byte, 64<<10)
 	for name, tt := range map[string]struct {
 		code   int
@@ -354,7 +356,7 @@ func TestHeaderWithinTheLimitIsKeptAndALargerOneIsAnError(t *testing.T) {
 		_, _ = io.WriteString(c, "\r\n\r\n")
 	})
 	base := newBase(t)
-	base.MaxResponseHeaderBytes = 1 << 20 // net/http's own limit is 10 MiB
+	base.MaxResponseHeaderBytes = 1 << 20 // net/http's default is 10 MiB
 	base.DisableKeepAlives = true
 	tr := &iamhttp.Transport{Base: base}
 	cost(t, "a 403 with 900 KiB in a header line; the limit is 1 MiB", 16<<20, func() string { // net/http allocates most of the memory, to read the header lines
@@ -641,7 +643,8 @@ func TestSecretsInARedirectDoNotReachTheError(t *testing.T) {
 	})
 }
 
-// lie returns a random Retry-After value of a kind that a server should not send.
+// lie returns a random value for a Retry-After or Date header, usually an invalid or an
+// absurd one.
 func lie(r *rand.Rand) string {
 	n := r.Uint64() >> r.IntN(64)
 	return []func() string{
@@ -697,7 +700,7 @@ func Test100000BogusRetryAfterValuesNeverMakeTheWaitTooLong(t *testing.T) {
 			}
 			return "an error: 429 TooManyRequests, wait longer than allowed, or canceled by the test"
 		})
-		assert.Zero(t, time.Since(start), "a call has waited")
+		assert.Zero(t, time.Since(start), "a call waited")
 	})
 	t.Log(stops)
 	assert.Greater(t, stops[iamhttp.StopUnset], lies/10)
@@ -762,7 +765,7 @@ func TestGzipBombIsNotInflatedBeyondTheLimit(t *testing.T) {
 			cost(t, name, 2<<20, func() string {
 				_, err := get(t.Context(), t, &iamhttp.Transport{Backoff: zero, MaxAttempts: 2}, url)
 				e := statusError(t, err)
-				assert.Equal(t, make([]byte, 64<<10), e.Body(), "net/http must have inflated only the part that was read")
+				assert.Equal(t, make([]byte, 64<<10), e.Body(), "Body must be the first 64 KiB of the inflated body")
 				assert.True(t, e.Truncated)
 				return outcome(nil, err)
 			})

@@ -103,10 +103,10 @@ func TestFetchingTokensThroughTheSameGateAtMostDoublesTheTime(t *testing.T) {
 		own     bool
 	}{
 		{"there is no 429, and the token expires", refusingOnce(-1, ""), 1000, 250, false},
-		{"the token is throttled", refusingOnce(1, "2"), 100, 0, false},
+		{"the token request is throttled", refusingOnce(1, "2"), 100, 0, false},
 		{"a caller is throttled", refusingOnce(50, "2"), 100, 0, false},
 		{"a caller is throttled, and the token expires", refusingOnce(500, "2"), 1000, 100, false},
-		{"the second token is throttled", refusingOnce(102, "2"), 1000, 100, false},
+		{"the second token request is throttled", refusingOnce(102, "2"), 1000, 100, false},
 		{"each caller fetches its own token, and one request is throttled", refusingOnce(30, "2"), 100, 0, true},
 		{"a limit of 20 requests a second", func() http.RoundTripper { return allowing(20) }, 300, 0, false},
 		{"a limit of 20 requests a second, and the token expires", func() http.RoundTripper { return allowing(20) }, 300, 50, false},
@@ -149,13 +149,14 @@ func TestFetchingTokensThroughTheSameGateAtMostDoublesTheTime(t *testing.T) {
 }
 
 // Token requests count against the limit too. If they were all sent at the end of a pause,
-// most of them would be throttled and begin the next one. The other two services are
-// worse for a gate: it learns little from 100 calls whose outcomes come late.
-func TestTimeOfCallsThatEachNeedTokens(t *testing.T) {
+// most of them would be throttled and start the next pause. The second and the third
+// service are harder for a gate, which learns little from 100 calls whose outcomes arrive
+// late.
+func TestCallsThatEachNeedTokensTakeAtMostTwiceAsLongWithAGate(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		server func() http.RoundTripper
-		most   float64 // the time with a gate, divided by the time without
+		most   float64 // the maximum of the time with a gate, divided by the time without one
 	}{
 		{"20 requests a second", func() http.RoundTripper { return allowing(20) }, 0.9},
 		{"20 requests a second, responses take 2 s", func() http.RoundTripper { return taking(2*time.Second, allowing(20)) }, 2},
@@ -172,8 +173,9 @@ func TestTimeOfCallsThatEachNeedTokens(t *testing.T) {
 	}
 }
 
-// timeOfCallsWithTokens returns how long 100 calls take, each of which fetches a token
-// that itself needs another one, and so on, with the given number of levels.
+// timeOfCallsWithTokens returns how long 100 concurrent calls take. Each call needs a
+// token, the request for that token needs another token, and so on; levels is the number
+// of tokens per call.
 func timeOfCallsWithTokens(t *testing.T, g gate.Gate, server func() http.RoundTripper, levels int) (took time.Duration) {
 	synctest.Test(t, func(t *testing.T) {
 		service := server()
@@ -199,7 +201,7 @@ func timeOfCallsWithTokens(t *testing.T, g gate.Gate, server func() http.RoundTr
 				defer cancel()
 				req, err := http.NewRequestWithContext(ctx, "GET", "https://iam.example/", nil)
 				require.NoError(t, err)
-				for range 100 { // without a gate, a token request may use up its attempts
+				for range 100 { // without a gate, a token request can use up its attempts
 					resp, err := tr.RoundTrip(req)
 					if err == nil {
 						resp.Body.Close()
@@ -215,7 +217,7 @@ func timeOfCallsWithTokens(t *testing.T, g gate.Gate, server func() http.RoundTr
 	return took
 }
 
-// taking delays the requests to a service.
+// taking returns a RoundTripper that passes each request to the service after a delay of d.
 func taking(d time.Duration, service http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(req *http.Request) (*http.Response, error) {
 		time.Sleep(d)
@@ -223,8 +225,8 @@ func taking(d time.Duration, service http.RoundTripper) http.RoundTripper {
 	})
 }
 
-// inFlight is a service that refuses requests while n others are being processed, each of
-// which takes the given time.
+// inFlight returns a service that refuses a request while n others are in flight, and
+// otherwise takes the given time to respond.
 func inFlight(n int64, each time.Duration) http.RoundTripper {
 	var flying atomic.Int64
 	return roundTripper(func(req *http.Request) (*http.Response, error) {
@@ -311,8 +313,8 @@ func TestThrottledTokenRequestWithoutRetryAfterPausesTheAccount(t *testing.T) {
 }
 
 // While the service hung, every call ran into its deadline, so the gate expects late
-// responses and sends a request only now and then. That single request needs a token, so
-// the gate must let the token request pass too.
+// responses and sends only an occasional request. That request needs a token, so the gate
+// must also admit the token request.
 func TestTokenIsFetchedAfterAnOutageAlthoughResponsesAreExpectedToBeLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var hangs, hasToken atomic.Bool

@@ -23,8 +23,8 @@ import (
 	"github.com/iamhttp/iamhttp"
 )
 
-// The tests in this file check those documented figures that are counts, such as
-// allocations. bench_test.go measures durations.
+// The tests in this file check the documented allocation and memory figures.
+// bench_test.go measures durations.
 
 // fixed is a Base that does not allocate: it returns the same responses in turn, over
 // and over.
@@ -178,7 +178,7 @@ func TestTypedErrorAllocatesLessThanAHandWrittenOne(t *testing.T) {
 	bytes, bytesByHand := allocated(func() { _, _ = tr.RoundTrip(req) }), allocated(byHand)
 	t.Logf("typed error: %v allocations, %d bytes; hand-written error with io.ReadAll and json.Unmarshal: %v allocations, %d bytes", typed, bytes, allocsByHand, bytesByHand)
 	assert.LessOrEqual(t, typed, 8.0)
-	if version.Compare(runtime.Version(), "go1.27") < 0 { // with Go 1.27, the hand-written code makes only 9 allocations, but reads the body without a time limit
+	if version.Compare(runtime.Version(), "go1.27") < 0 { // with Go 1.27, the hand-written code, which reads the body without a time limit, makes only 9 allocations
 		assert.Less(t, typed, allocsByHand)
 	}
 	assert.Less(t, bytes, bytesByHand)
@@ -192,8 +192,8 @@ func TestErrorBodyOfKnownLengthIsReadIntoOneBuffer(t *testing.T) {
 	assert.Equal(t, cost(100), cost(4000))
 }
 
-// The gateway's errors have a code, a message and a request ID.
-func TestTypedErrorOfTheGatewayCostsAtMostEightAllocations(t *testing.T) {
+// The gateway's error bodies contain a code, a message and a request ID.
+func TestTypedErrorForAGatewayResponseCostsAtMostEightAllocations(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 	defer cancel()
 	for name, ctx := range map[string]context.Context{"without a deadline": context.Background(), "with a deadline": ctx} {
@@ -306,8 +306,8 @@ func TestTenThousandWaitingCallsUseLittleMemoryAndReturnWhenCanceled(t *testing.
 	before, goroutines := heap(), runtime.NumGoroutine()
 	close(start)
 	waiting.Wait()
-	// Wait until all bodies have been read and all timers are set; after that, no
-	// goroutine is left to run.
+	// Let the goroutines that read the bodies finish. After that, each call waits for its
+	// timer.
 	for i := 0; i < 1000 && runtime.NumGoroutine() > goroutines; i++ {
 		runtime.Gosched()
 	}

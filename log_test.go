@@ -56,7 +56,7 @@ func TestLogLevelIsInfoForRetriesWarnFor4xxErrorFor5xx(t *testing.T) {
 	assert.Equal(t, "level=ERROR msg=\"IAM request failed\" err.code=999 err.stop=\"not retryable\"\n", logged.String())
 }
 
-func TestOnly4xxFailuresAreLoggedAsWarnings(t *testing.T) {
+func TestFinal4xxResponsesAreLoggedAtWarnAndOthersAtError(t *testing.T) {
 	for code, want := range map[iamhttp.Code]string{400: "WARN", 499: "WARN", 500: "ERROR", 99: "ERROR"} {
 		var logged bytes.Buffer
 		iamhttp.LogFailures(logger(&logged, slog.LevelInfo))(t.Context(), iamhttp.Failure{Err: &iamhttp.StatusError{Code: code, Stop: iamhttp.StopNotRetryable}})
@@ -83,7 +83,7 @@ func TestFailureIsLoggedWithTheContextOfItsRequest(t *testing.T) {
 	assert.Contains(t, logged.String(), "trace=t-1")
 }
 
-func TestOnlyTheCallersOwnCancelIsLoggedAtInfo(t *testing.T) {
+func TestCancellationByTheCallerIsLoggedAtInfoAndATimeoutAtError(t *testing.T) {
 	cause := errors.New("shut down")
 	for name, tt := range map[string]struct {
 		send func(ctx context.Context, req *http.Request, tr *iamhttp.Transport)
@@ -186,7 +186,7 @@ func TestNothingSecretIsLogged(t *testing.T) {
 
 			logged.Reset()
 			log(t.Context(), iamhttp.Failure{Err: &iamhttp.StatusError{Code: 429, Message: secret, Stop: iamhttp.StopGate, Cause: errors.New(secret)}})
-			assert.NotContains(t, logged.String(), secret, "the text of Cause was logged")
+			assert.NotContains(t, logged.String(), secret, "the message or the text of Cause was logged")
 		})
 	}
 }

@@ -80,22 +80,22 @@ func TestWithoutRetryAfterTheStatedLimitDecidesTheWait(t *testing.T) {
 		least  time.Duration
 		most   time.Duration
 	}{
-		"no stated limit":                                               {"", nil, time.Second, time.Second},
-		"Retry-After wins":                                              {gatewayText, []string{"Retry-After: 7", "X-Retry-After: 58"}, 7 * time.Second, 8 * time.Second},
-		"X-Retry-After":                                                 {"", []string{"X-Retry-After: 58"}, 58 * time.Second, 59 * time.Second},
-		"reset in the IETF's RateLimit header":                          {"", []string{`RateLimit: "a";r=0;t=30`}, 30 * time.Second, 31 * time.Second},
-		"X-Ratelimit-Reset, as Envoy sends it":                          {"", []string{"X-Ratelimit-Reset: 41"}, 41 * time.Second, 42 * time.Second},
-		"a third of the window stated in the message":                   {gatewayText, nil, 100 * time.Second, 101 * time.Second},
-		"requests remain, but X-Retry-After asks for a wait":            {"", []string{"X-Retry-After: 58", "X-Ratelimit-Remaining: 5"}, 58 * time.Second, 59 * time.Second},
-		"requests remain by another limit than the one that is used up": {"", []string{`RateLimit: "b";r=0;t=58`, "X-Ratelimit-Remaining: 7", "X-Ratelimit-Reset: 3000"}, 58 * time.Second, 59 * time.Second},
-		"three statements, of which the latest end counts":              {gatewayText, []string{"X-Retry-After: 5", `RateLimit: "b";r=0;t=30`}, 30 * time.Second, 31 * time.Second},
-		"a short window in the header, a long one in the message":       {gatewayText, []string{"X-Ratelimit-Limit: 5r/s"}, 100 * time.Second, 101 * time.Second},
-		"a message in a compressed body":                                {string(gzipped(t, []byte(gatewayText))), []string{"Content-Encoding: gzip"}, 100 * time.Second, 101 * time.Second},
-		"a message with escaped characters":                             {`{"error_msg":"policy user over rate,l\u0069mit\u003a200\u002ctime\u003a5 minute"}`, nil, 100 * time.Second, 101 * time.Second},
-		"a malformed limit in the message":                              {strings.Replace(gatewayText, "limit:200", "limit:1,000", 1), nil, time.Second, time.Second},
-		"X-Retry-After cut to MaxWait":                                  {"", []string{"X-Retry-After: 500"}, 2 * time.Minute, 121 * time.Second},
-		"reset as short as the schedule's interval":                     {"", []string{"X-Ratelimit-Limit: 5", "X-Ratelimit-Reset: 1"}, time.Second, time.Second},
-		"window shorter than the schedule's interval":                   {strings.Replace(gatewayText, "5 minute", "1 second", 1), nil, time.Second, time.Second},
+		"no stated limit":                                          {"", nil, time.Second, time.Second},
+		"Retry-After wins":                                         {gatewayText, []string{"Retry-After: 7", "X-Retry-After: 58"}, 7 * time.Second, 8 * time.Second},
+		"X-Retry-After":                                            {"", []string{"X-Retry-After: 58"}, 58 * time.Second, 59 * time.Second},
+		"reset in the IETF's RateLimit header":                     {"", []string{`RateLimit: "a";r=0;t=30`}, 30 * time.Second, 31 * time.Second},
+		"X-Ratelimit-Reset, as Envoy sends it":                     {"", []string{"X-Ratelimit-Reset: 41"}, 41 * time.Second, 42 * time.Second},
+		"a third of the window stated in the message":              {gatewayText, nil, 100 * time.Second, 101 * time.Second},
+		"requests remain, but X-Retry-After asks for a wait":       {"", []string{"X-Retry-After: 58", "X-Ratelimit-Remaining: 5"}, 58 * time.Second, 59 * time.Second},
+		"one limit is used up, but requests remain under another":  {"", []string{`RateLimit: "b";r=0;t=58`, "X-Ratelimit-Remaining: 7", "X-Ratelimit-Reset: 3000"}, 58 * time.Second, 59 * time.Second},
+		"two resets and a window, of which the later reset counts": {gatewayText, []string{"X-Retry-After: 5", `RateLimit: "b";r=0;t=30`}, 30 * time.Second, 31 * time.Second},
+		"a short window in the header, a long one in the message":  {gatewayText, []string{"X-Ratelimit-Limit: 5r/s"}, 100 * time.Second, 101 * time.Second},
+		"a message in a compressed body":                           {string(gzipped(t, []byte(gatewayText))), []string{"Content-Encoding: gzip"}, 100 * time.Second, 101 * time.Second},
+		"a message with escaped characters":                        {`{"error_msg":"policy user over rate,l\u0069mit\u003a200\u002ctime\u003a5 minute"}`, nil, 100 * time.Second, 101 * time.Second},
+		"a malformed limit in the message":                         {strings.Replace(gatewayText, "limit:200", "limit:1,000", 1), nil, time.Second, time.Second},
+		"X-Retry-After cut to MaxWait":                             {"", []string{"X-Retry-After: 500"}, 2 * time.Minute, 121 * time.Second},
+		"reset as short as the schedule's interval":                {"", []string{"X-Ratelimit-Limit: 5", "X-Ratelimit-Reset: 1"}, time.Second, time.Second},
+		"window shorter than the schedule's interval":              {strings.Replace(gatewayText, "5 minute", "1 second", 1), nil, time.Second, time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -111,7 +111,7 @@ func TestWithoutRetryAfterTheStatedLimitDecidesTheWait(t *testing.T) {
 	}
 }
 
-func TestAStatementBeyondTheDeadlineDoesNotHideAnother(t *testing.T) {
+func TestAResetAfterTheDeadlineDoesNotHideAnEarlierOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		defer cancel()
@@ -197,7 +197,7 @@ func TestAWindowOfFiveMinutesFailsNobody(t *testing.T) {
 	for _, deadline := range []time.Duration{0, 15 * time.Minute} {
 		for _, retryAfter := range []bool{false, true} {
 			if deadline == 0 && retryAfter {
-				continue // without a deadline, MaxWait is 2 minutes, so a call fails at once if Retry-After is longer
+				continue // without a deadline, MaxWait is 2 minutes, and a call fails at once if Retry-After is longer
 			}
 			t.Run(fmt.Sprint("deadline ", deadline, ", Retry-After ", retryAfter), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {

@@ -22,7 +22,7 @@ import (
 )
 
 // newProxy starts a proxy that responds to CONNECT requests with answers, one after the
-// other, and connects once they are used up.
+// other, and opens tunnels once they are used up. asked counts the CONNECT requests.
 func newProxy(t *testing.T, answers ...string) (proxy *url.URL, asked *atomic.Int32) {
 	asked = new(atomic.Int32)
 	address, _ := rawServer(t, func(_ int, c net.Conn, r *bufio.Reader) {
@@ -48,7 +48,7 @@ func newProxy(t *testing.T, answers ...string) (proxy *url.URL, asked *atomic.In
 	return proxy, asked
 }
 
-// behind returns a client that uses the proxy, and the URL of a service.
+// behind returns a client that uses tr and the proxy, and the URL of a service.
 func behind(t *testing.T, proxy *url.URL, tr *iamhttp.Transport) (*http.Client, string) {
 	service := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
@@ -87,7 +87,7 @@ func TestProxyRefusalIsATypedError(t *testing.T) {
 				assert.Equal(t, "r", e.RequestID)
 				assert.Equal(t, 1, e.Attempts)
 				assert.Equal(t, iamhttp.StopNotRetryable, e.Stop)
-				assert.Equal(t, code == 403, !e.Truncated, "Truncated must be set unless the response has no body")
+				assert.Equal(t, code == 403, !e.Truncated, "Truncated must be set unless Content-Length is 0")
 				assert.Equal(t, code == 503, e.RetryAfter == time.Second)
 				assert.Equal(t, []iamhttp.StopReason{iamhttp.StopNotRetryable}, stops)
 				last, _ := rec.Last()
@@ -187,14 +187,14 @@ func TestCheckProxyConnectAcceptsCodesBelow400(t *testing.T) {
 	assert.Empty(t, statusError(t, err).URL)
 }
 
-// connectError returns a proxy's refusal as an http.Transport returns it; header contains
+// connectError returns CheckProxyConnect's error for a proxy's refusal. header contains
 // lines in the format that the function answer expects.
 func connectError(code int, header ...string) error {
 	proxy := &url.URL{Scheme: "http", Host: "proxy.example"}
 	return iamhttp.CheckProxyConnect(context.Background(), proxy, nil, response(nil, code, http.NoBody, 0, header...))
 }
 
-// The final error of an inner Transport or gate must not be taken for a proxy's response.
+// An inner Transport's final error must not be taken for a proxy's response.
 func TestFinalErrorAboutCONNECTIsNotRetried(t *testing.T) {
 	for _, below := range []*iamhttp.StatusError{
 		{Code: 429, Method: "CONNECT", Attempts: 2},

@@ -17,9 +17,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A Go block in a document is either a part of a Go file in the repository, or a whole
-// file. [TestTutorialProgramsBuildAndRunInAnEmptyDirectory] builds the whole files. A
-// recipe is both: it is a whole file, and a part of the file that contains its test.
+// A Go block in a document is either part of a Go file in the repository, or a whole file.
+// [TestTutorialProgramsBuildAndRunInAnEmptyDirectory] builds the whole files, except those
+// that import a nested module: a file of that module contains them. A recipe is both: it
+// is a whole file, and part of the file that contains its test.
 func TestEveryGoBlockInADocumentIsCompiled(t *testing.T) {
 	var compiled []string
 	for _, text := range files(t, ".go") {
@@ -63,7 +64,8 @@ func TestLinksInDocumentsPointToExistingFiles(t *testing.T) {
 	}
 }
 
-// files returns the contents of the repository's files with the extension ext, keyed by path.
+// files returns the contents of the repository's files with the extension ext, keyed by
+// path.
 func files(t *testing.T, ext string) map[string]string {
 	if _, err := os.Stat("adapters/iamgophercloud/go.mod"); errors.Is(err, fs.ErrNotExist) {
 		t.Skip("a module that was downloaded from a proxy has no nested modules")
@@ -93,8 +95,8 @@ func goBlocks(t *testing.T, text string) []string {
 	return blocks
 }
 
-// firstStep matches the beginning of a block that is a whole file, and captures the name
-// of the file.
+// firstStep matches the beginning of a block that is a whole file, and captures the file
+// name.
 var firstStep = regexp.MustCompile("^// ([a-z_/]+\\.go)\npackage ")
 
 // otherModule finds an import of a nested module of this repository.
@@ -123,8 +125,8 @@ func TestDocumentsSayHowToGetTheModulesTheirFilesImport(t *testing.T) {
 	assert.Positive(t, found)
 }
 
-// stepsIn lists the documents that contain blocks that are whole files. The README's
-// program is also the first program of the tutorial.
+// stepsIn lists the documents in which some blocks are whole files. The README's program
+// is also the tutorial's first program.
 var stepsIn = []string{"README.md", "docs/tutorial.md"}
 
 // This test does what the tutorial tells newcomers to do, but without the network. It
@@ -179,7 +181,7 @@ func TestTutorialProgramsBuildAndRunInAnEmptyDirectory(t *testing.T) {
 		run(command)
 	}
 
-	// The tutorial shows the output of the programs, but with other times and ports.
+	// The tutorial shows the programs' output, but with other times and ports.
 	differs := regexp.MustCompile(`\d{4}/\d\d/\d\d \d\d:\d\d:\d\d|wait=\S+|127\.0\.0\.1:\d+`)
 	shown := differs.ReplaceAllString(string(tutorial), "?")
 	alice, bob := serveQuickstart(t, parent)

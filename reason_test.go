@@ -91,7 +91,7 @@ func TestReasonIsDerivedFromTheServiceCode(t *testing.T) {
 		{400, "IAM.1109", iamhttp.ReasonUnknown}, // means a missing project; 1109 means that the name is taken
 		{400, "1105", iamhttp.ReasonUnknown},     // means that two parameters differ; IAM.1105 means an expired access key
 		{401, "APIG.0305", iamhttp.ReasonUnknown},
-		{401, "APIG.0303", iamhttp.ReasonUnknown}, // can mean the signature, the clock or the key
+		{401, "APIG.0303", iamhttp.ReasonUnknown}, // the signature, the clock or the key may be wrong
 		{409, "", iamhttp.ReasonUnknown},
 		{403, "APIGW.", iamhttp.ReasonUnknown},
 	}
@@ -100,7 +100,7 @@ func TestReasonIsDerivedFromTheServiceCode(t *testing.T) {
 			e := iamhttp.NewStatusError(tt.status, nil, fmt.Appendf(nil, `{"error_code":%q,"error_msg":"x"}`, tt.code))
 			assert.Equal(t, tt.want, e.Reason())
 			err := fmt.Errorf("wrapped: %w", e)
-			assert.ErrorIs(t, err, iamhttp.Code(tt.status), "errors.Is must match the status code, too")
+			assert.ErrorIs(t, err, iamhttp.Code(tt.status), "errors.Is must also match the status code")
 			var r iamhttp.Reason
 			ok := errors.As(err, &r)
 			assert.Equal(t, tt.want != iamhttp.ReasonUnknown, ok)
@@ -121,13 +121,13 @@ func TestReasonDoesNotAffectRetries(t *testing.T) {
 	assert.Equal(t, 1, base.count())
 }
 
-// The texts come from the gateway's documentation and from user reports.
+// Many of these texts come from the gateway's documentation and from user reports.
 func TestReasonOfAnAmbiguousGatewayCodeIsDerivedFromTheMessage(t *testing.T) {
 	const request = "canonicalRequest:PUT|/v2/token/||authorization:SDK-HMAC-SHA256 Access=A, Signature=B|x-security-token:C|x-sdk-date:20201117T072119Z|expired ak locked"
 	for _, tt := range []struct {
 		detail string
 		token  iamhttp.Reason // the expected reason with APIG.0301 or APIGW.0301
-		app    iamhttp.Reason // the expected reason with APIG.0303 or APIGW.0303
+		app    iamhttp.Reason // the expected reason with APIG.0303, APIGW.0303 or APIG.0305
 	}{
 		{"AK access failed to reach the limit,forbidden.", iamhttp.ReasonAccountLocked, iamhttp.ReasonAccountLocked},
 		{"AK access failed to reach the limit, forbidden", iamhttp.ReasonAccountLocked, iamhttp.ReasonAccountLocked},
@@ -185,8 +185,8 @@ func TestReasonOfAnAmbiguousGatewayCodeIsDerivedFromTheMessage(t *testing.T) {
 		{"AK access failed too many times", iamhttp.ReasonAccountLocked, iamhttp.ReasonAccountLocked},
 		{"AK is forbidden for 5 minutes", iamhttp.ReasonAccountLocked, iamhttp.ReasonAccountLocked},
 		{"user locked", iamhttp.ReasonAccountLocked, iamhttp.ReasonAccountLocked},
-		// A text that names no token must not cause a login. "Unauthorized" is also the
-		// response to a wrong access key.
+		// A text that does not blame the token must not cause a login. "Unauthorized" is
+		// also the response to a wrong access key.
 		{"Unauthorized", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
 		{"auth fail", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
 		{"certificate rejected", iamhttp.ReasonUnknown, iamhttp.ReasonUnknown},
@@ -263,7 +263,7 @@ func TestReasonWithoutAServiceCodeIsDerivedFromTheMessage(t *testing.T) {
 		{409, "A user with this name exists", iamhttp.ReasonAlreadyExists},
 		{409, "Error when creating the user: the email address is already taken", iamhttp.ReasonAlreadyExists},
 
-		// A warning, a condition, a denial.
+		// Warnings, conditions and denials.
 		{401, "Incorrect password. The account will be locked after 2 more failed attempts", iamhttp.ReasonCredentialRejected},
 		{401, "Incorrect password. Your account will be locked if you fail 2 more times.", iamhttp.ReasonCredentialRejected},
 		{401, "Password wrong; the account is not locked.", iamhttp.ReasonCredentialRejected},
@@ -290,7 +290,7 @@ func TestReasonWithoutAServiceCodeIsDerivedFromTheMessage(t *testing.T) {
 		{409, "The user may already exist.", iamhttp.ReasonUnknown},
 		{409, "Deletion is already existing in the queue", iamhttp.ReasonUnknown},
 
-		// Another subject.
+		// Messages about another subject.
 		{429, "Resource is locked by another user", iamhttp.ReasonThrottled},
 		{429, "The user's volume is locked", iamhttp.ReasonThrottled},
 		{429, "The server of this user is locked", iamhttp.ReasonThrottled},

@@ -136,7 +136,7 @@ func TestErrorWithoutAResponseClearsTheRecorder(t *testing.T) {
 				}
 				require.ErrorIs(t, err, broken)
 				sdk := errors.New("sdk: request failed")
-				assert.Same(t, sdk, rec.Wrap(sdk), "Wrap must not add an older response")
+				assert.Same(t, sdk, rec.Wrap(sdk), "Wrap must not add an earlier response's error")
 				_, ok := rec.Last()
 				assert.False(t, ok)
 			})
@@ -146,8 +146,8 @@ func TestErrorWithoutAResponseClearsTheRecorder(t *testing.T) {
 
 func TestErrorOfATokenRequestBelowIsNotRecorded(t *testing.T) {
 	for name, token := range map[string]*iamhttp.Transport{
-		"the token is denied": {Base: script(answer(401, ""))},
-		"the gate refuses to send it": {Base: script(answer(200, "")), Gate: &scriptedGate{wait: func(context.Context, gate.Request) (gate.Ticket, error) {
+		"the token request gets a 401": {Base: script(answer(401, ""))},
+		"the gate refuses the token request": {Base: script(answer(200, "")), Gate: &scriptedGate{wait: func(context.Context, gate.Request) (gate.Ticket, error) {
 			return 0, &gate.Error{Err: gate.ErrDeadline}
 		}}},
 	} {
@@ -181,7 +181,7 @@ func TestWrapPrefersTheMoreDetailedErrorOfAResponse(t *testing.T) {
 	assert.EqualError(t, got, built.Error())
 
 	other := fmt.Errorf("sdk: %w", iamhttp.NewStatusError(401, nil, nil))
-	assert.Same(t, other, rec.Wrap(other), "the StatusError of another response must be returned unchanged")
+	assert.Same(t, other, rec.Wrap(other), "an error that holds another response's StatusError must be returned unchanged")
 	full := fmt.Errorf("sdk: %w", recorded)
 	assert.Same(t, full, rec.Wrap(full), "an error that holds the recorded StatusError must be returned unchanged")
 	assert.Equal(t, "unknown", iamhttp.StopUnset.String())

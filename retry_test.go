@@ -37,7 +37,7 @@ func (s *intervals) NextBackOff() time.Duration {
 
 func (s *intervals) Reset() {}
 
-func TestWithoutRetryAfterTheScheduleDecidesTheWait(t *testing.T) {
+func TestWithoutAUsableRetryAfterTheScheduleDecidesTheWait(t *testing.T) {
 	for _, header := range []string{"", "0", "-5", "soon", "1.5", "5, 10", "Wed, 21 Oct 2015 07:28:00 GMT"} {
 		t.Run(fmt.Sprintf("Retry-After %q", header), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -74,7 +74,7 @@ func TestWaitIsRetryAfterPlusJitter(t *testing.T) {
 			}
 		}
 		for i, sum := range sums {
-			assert.InDelta(t, float64(limits[i])/2, float64(sum/rounds), float64(limits[i])*0.15, "the average jitter must be half the interval")
+			assert.InDelta(t, float64(limits[i])/2, float64(sum/rounds), float64(limits[i])*0.15, "the average jitter must be about half of its upper bound")
 		}
 	})
 }
@@ -250,7 +250,7 @@ func FuzzRetryAfter(f *testing.F) {
 			} else if at, err := http.ParseTime(line); err == nil {
 				origin, err := http.ParseTime(date)
 				if err != nil || strings.Contains(line, "-") {
-					return // other tests cover dates relative to the local clock
+					return // other tests cover RFC 850 dates and dates relative to the local clock
 				}
 				n.SetInt64(at.Unix() - origin.Unix())
 			}
@@ -298,7 +298,7 @@ func TestConnectionErrorsAreRetriedOnlyIfEnabledAndIdempotent(t *testing.T) {
 		"an invalid certificate":                  {on, "GET", nil, fmt.Errorf("proxy: %w", x509.CertificateInvalidError{Cert: &x509.Certificate{}}), 1},
 		"an unsupported protocol scheme":          {on, "GET", nil, errors.New("unsupported protocol scheme \"x\""), 1},
 		"EOF":                                     {on, "GET", nil, io.EOF, 2},
-		"a StatusError of an inner Transport":     {on, "GET", nil, iamhttp.NewStatusError(503, nil, nil), 1},
+		"a StatusError from an inner Transport":   {on, "GET", nil, iamhttp.NewStatusError(503, nil, nil), 1},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -549,9 +549,9 @@ func TestFastestResponseOfTheCallDecidesWhetherARetryIsInTime(t *testing.T) {
 	})
 }
 
-// A cache, or a RoundTripper that shares one response among callers, may return a
-// response to another caller's request, which an inner Transport has retried.
-func TestCachedResponseOfAnotherRequestMayBeRetried(t *testing.T) {
+// A cache, or a RoundTripper that shares one response among callers, can return the
+// response to another caller's request, which an inner Transport has already retried.
+func TestRequestIsRetriedAfterACachedResponseToAnotherRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := script(answer(408, ""), answer(429, ""), answer(429, ""), answer(200, ""))
 		below := &iamhttp.Transport{Base: base, Backoff: constant(time.Second), MaxAttempts: 2, PassThrough: true}

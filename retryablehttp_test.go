@@ -24,7 +24,7 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// retryable returns a go-retryablehttp client over base that follows the rules of tr.
+// retryable returns a go-retryablehttp client over base that follows tr's rules.
 func retryable(tr *iamhttp.Transport, base http.RoundTripper) *retryablehttp.Client {
 	c := retryablehttp.NewClient()
 	c.Logger = nil
@@ -33,7 +33,7 @@ func retryable(tr *iamhttp.Transport, base http.RoundTripper) *retryablehttp.Cli
 	return c
 }
 
-func TestRetryableClientFollowsTheRulesOfTheTransport(t *testing.T) {
+func TestRetryableClientFollowsTheTransportsRules(t *testing.T) {
 	for name, tt := range map[string]struct {
 		tr    iamhttp.Transport
 		steps []step
@@ -77,7 +77,7 @@ func TestRetryableClientFollowsTheRulesOfTheTransport(t *testing.T) {
 	}
 }
 
-func TestRetryableClientUsesTheScheduleOfTheTransport(t *testing.T) {
+func TestRetryableClientUsesTheTransportsSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := script(answer(429, ""), answer(429, "", "Retry-After: 20"), answer(429, ""), answer(200, ""))
 		resp, err := retryable(&iamhttp.Transport{Backoff: func() backoff.BackOff {
@@ -136,8 +136,8 @@ func TestRetryableClientStopsIfTheNextResponseWouldComeAfterTheDeadline(t *testi
 	}
 }
 
-// Mocks and caches may return the same response more than once.
-func TestRetryableClientJudgesEachAttemptThoughTheResponseIsTheSame(t *testing.T) {
+// Mocks and caches sometimes return the same response more than once.
+func TestRetryableClientJudgesEachAttemptEvenIfTheResponseIsTheSame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		resp := response(nil, 429, http.NoBody, 0, "Retry-After: 1")
 		c := retryable(&iamhttp.Transport{}, answers(resp))
@@ -165,7 +165,7 @@ func TestRetryableClientRecordsItsFailures(t *testing.T) {
 	assert.Same(t, statusError(t, err), e)
 	require.NoError(t, send())
 	_, ok = rec.Last()
-	assert.False(t, ok, "a success must clear the record")
+	assert.False(t, ok, "a success must clear the Recorder")
 }
 
 func TestRetryableClientReportsACanceledContext(t *testing.T) {
@@ -188,7 +188,7 @@ func TestRetryableClientNeverRetriesConnectionErrors(t *testing.T) {
 	assert.Equal(t, 1, base.count())
 }
 
-func TestRetryableClientReturnsAStatusErrorOfItsTransportUnchanged(t *testing.T) {
+func TestRetryableClientReturnsAStatusErrorFromItsTransportUnchanged(t *testing.T) {
 	below := iamhttp.NewStatusError(503, nil, nil)
 	_, err := retryable(&iamhttp.Transport{}, script(fail(below))).Get("https://iam.example/")
 	isURL := errors.As(err, new(*url.Error))
@@ -251,7 +251,8 @@ func TestRetryableClientWithReplacedCheckRetryUsesItsOwnWaits(t *testing.T) {
 	})
 }
 
-// The wrapper retries a 503 itself, and calls our CheckRetry for everything else.
+// The wrapper calls our CheckRetry for every response, but retries a 503 whatever our
+// CheckRetry returns.
 func TestRetryableClientWithWrappedCheckRetryWaitsBeforeARetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := script(answer(503, "down"))
@@ -287,8 +288,8 @@ func TestRetryableClientWithReplacedBackoffKeepsTheOtherRules(t *testing.T) {
 	})
 }
 
-// Without an ErrorHandler, the client closes the body and wraps the error in an error
-// with a text of its own.
+// Without an ErrorHandler, the client closes the body and wraps the error in an error of
+// its own.
 func TestRetryableClientWithoutErrorHandlerStillReturnsTheTypedError(t *testing.T) {
 	body := watch(strings.NewReader(`{"message":"who?"}`))
 	c := retryable(&iamhttp.Transport{}, script(answerWith(404, body)))
@@ -302,8 +303,8 @@ func TestRetryableClientWithoutErrorHandlerStillReturnsTheTypedError(t *testing.
 	assert.Positive(t, closes)
 }
 
-// readWhole returns a ResponseLogHook that reads each body before it calls then, and the
-// texts that the hook has read so far.
+// readWhole returns a ResponseLogHook that reads each body before it calls then. For each
+// body that the hook has read so far, read holds the status code, the text and the error.
 func readWhole(then func(*http.Response)) (hook retryablehttp.ResponseLogHook, read *[]string) {
 	read = new([]string)
 	return func(_ retryablehttp.Logger, resp *http.Response) {
@@ -349,7 +350,7 @@ func TestResponseLogHookOfARetryableClientCanReadTheBody(t *testing.T) {
 			assert.Len(t, *read, 2)
 		})
 	})
-	t.Run("hook replaces the body of a success", func(t *testing.T) {
+	t.Run("hook replaces the body of an expected response", func(t *testing.T) {
 		c := retryable(&iamhttp.Transport{Expected: []iamhttp.Code{404}}, script(answer(404, unknown)))
 		var read *[]string
 		c.ResponseLogHook, read = readWhole(func(resp *http.Response) { resp.Body = io.NopCloser(strings.NewReader("other")) })
@@ -360,7 +361,7 @@ func TestResponseLogHookOfARetryableClientCanReadTheBody(t *testing.T) {
 		assert.Equal(t, "other", string(data), "the caller must get the body that the hook has set")
 		assert.Len(t, *read, 1)
 	})
-	t.Run("hook reads at most 64 KiB of a failure", func(t *testing.T) {
+	t.Run("hook can read at most 64 KiB of a failure", func(t *testing.T) {
 		c := retryable(&iamhttp.Transport{}, script(answerWith(404, watch(zeros{}))))
 		var n int64
 		var err error
@@ -426,7 +427,7 @@ func TestResponseHandlerOfARetryableClientGetsOnlyTheFinalResponse(t *testing.T)
 	}
 }
 
-func TestResponseHandlerOfARetryableClientMaySendAnotherRequest(t *testing.T) {
+func TestResponseHandlerOfARetryableClientCanSendAnotherRequest(t *testing.T) {
 	base := script(answer(404, `{"message":"who?"}`), answer(409, `{"message":"exists"}`))
 	c := retryable(&iamhttp.Transport{}, base)
 	req, err := retryablehttp.NewRequest("GET", "https://iam.example/v3/users", nil)
@@ -472,7 +473,7 @@ func TestRetryableClientAcceptsResponsesWithoutARequest(t *testing.T) {
 	})
 }
 
-func TestRetryableClientReturnsEitherResponseOrErrorAndClosesBodies(t *testing.T) {
+func TestRetryableClientReturnsNoResponseWithAnErrorAndClosesBodies(t *testing.T) {
 	own := errors.New("own")
 	handle := func(_ *retryablehttp.Client, req *retryablehttp.Request) {
 		req.SetResponseHandler(func(*http.Response) error { return own })
@@ -580,7 +581,7 @@ func TestStalledBodyDoesNotDelayARetryableClient(t *testing.T) {
 	})
 }
 
-// After a call, the Request still has the context of the last attempt.
+// After a call, the Request keeps the last attempt's context.
 func TestReusedRetryableRequestCountsItsAttemptsFromZero(t *testing.T) {
 	for name, derive := range map[string]func(*retryablehttp.Request) *retryablehttp.Request{
 		"the same Request": func(req *retryablehttp.Request) *retryablehttp.Request { return req },
@@ -699,7 +700,7 @@ func TestRetryableCheckRetryRetriesA429WithoutARequest(t *testing.T) {
 	assert.NoError(t, err)
 }
 
-func TestRetryableErrorHandlerReadsTheBodyWithinTheDeadlineOfTheRequest(t *testing.T) {
+func TestRetryableErrorHandlerReadsTheBodyWithinTheRequestsDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := retryablehttp.NewClient()
 		new(iamhttp.Transport).ConfigureRetryable(c)
@@ -711,7 +712,7 @@ func TestRetryableErrorHandlerReadsTheBodyWithinTheDeadlineOfTheRequest(t *testi
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 		defer cancel()
-		assert.Equal(t, 2*time.Second, took(newRequest(t, "GET", "").WithContext(ctx)), "the body must be read for half of the time that is left before the deadline")
+		assert.Equal(t, 2*time.Second, took(newRequest(t, "GET", "").WithContext(ctx)), "the body must be read for half of the time left before the deadline")
 		assert.Equal(t, 5*time.Second, took(nil), "without a deadline, the body must be read for 5 s")
 	})
 }

@@ -27,7 +27,7 @@ var securityTests = []struct {
 		"TestStalledGzipBodyDoesNotDelayTheCall",
 	}},
 	{"fill your memory with an error body", []string{
-		"TestErrorBodyOfAGigabyteIsNotRead",
+		"TestErrorBodyOfAGigabyteIsReadOnlyUpTo64KiB",
 		"TestGzipBombIsNotInflatedBeyondTheLimit",
 		"TestParsingAGzipBombAllocatesLessThan1MiB",
 	}},
@@ -38,7 +38,7 @@ var securityTests = []struct {
 	}},
 	{"end a call, or shorten a wait, by stating a limit", []string{
 		"TestTenThousandBogusLimitsNeverShortenTheWaitOrEndTheCall",
-		"TestAStatementBeyondTheDeadlineDoesNotHideAnother",
+		"TestAResetAfterTheDeadlineDoesNotHideAnEarlierOne",
 		"TestStatedLimitDoesNotEndACallWithAGate",
 		"TestStatedWindowEndsNoCallAndImpatientCallsProbeForTheRest",
 	}},

@@ -174,7 +174,7 @@ func TestWaitInTheGateDoesNotOutliveTheSignature(t *testing.T) {
 			assert.Equal(t, 200, resp.StatusCode)
 		})
 	})
-	t.Run("even if the gate ignores deadlines, the wait ends before the signature expires", func(t *testing.T) {
+	t.Run("if the gate does not check deadlines in advance, the wait ends when the signature expires", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			tr := &iamhttp.Transport{Base: script(answer(429, "")), MaxWait: time.Hour}
 			waits := 0
@@ -204,7 +204,7 @@ func TestWaitInTheGateDoesNotOutliveTheSignature(t *testing.T) {
 			assert.Equal(t, iamhttp.StopGate, last.Stop)
 		})
 	})
-	t.Run("an earlier deadline is reported as StopGate", func(t *testing.T) {
+	t.Run("a deadline before the signature expires is reported as StopGate", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var last iamhttp.Failure
 			tr := &iamhttp.Transport{Base: script(answer(200, "")), Gate: busy(t), GateKey: gate.KeyByHost, OnFailure: func(_ context.Context, f iamhttp.Failure) { last = f }}
@@ -227,7 +227,7 @@ func TestWaitInTheGateDoesNotOutliveTheSignature(t *testing.T) {
 }
 
 // An SDK may know that this machine's clock is off, and sign with the corrected time.
-func TestSignatureThatLooksExpiredBeforeTheCallDoesNotPreventRetries(t *testing.T) {
+func TestSignatureWhoseTimeIs20MinutesOffDoesNotPreventRetries(t *testing.T) {
 	for _, ago := range []time.Duration{20 * time.Minute, -20 * time.Minute} {
 		synctest.Test(t, func(t *testing.T) {
 			req := newRequest(t, "GET", "")

@@ -96,7 +96,7 @@ func (s *soakServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := r.Header.Get("X-Id")
 	w.Header().Set("X-Request-Id", id)
 	if !s.admit(id, r.Header.Get("X-Account")) {
-		if rand.IntN(50) == 0 { // a Retry-After that is longer than many calls may wait
+		if rand.IntN(50) == 0 { // a Retry-After that is longer than many calls can wait
 			w.Header().Set("Retry-After", "1")
 		}
 		w.WriteHeader(429)
@@ -165,7 +165,7 @@ func gone(r *http.Request) {
 }
 
 // soakCodes returns the documented codes except 1xx, which are not final, and except 408
-// and 429, which the server sends elsewhere.
+// and 429, which ServeHTTP sends in other cases.
 func soakCodes() []int {
 	var codes []int
 	for code := range iamhttp.Codes() {
@@ -309,7 +309,7 @@ func (s *soak) call(n int64) {
 
 func TestSoak(t *testing.T) {
 	if testing.Short() {
-		t.Skip("this test takes seconds, or as long as the flag -soak states")
+		t.Skip("this test takes seconds, or as long as the -soak flag states")
 	}
 	const callers, rounds = 200, 4
 	for _, gated := range []bool{false, true} {
@@ -389,7 +389,7 @@ func TestSoak(t *testing.T) {
 			assert.Less(t, heaps[rounds-1], heaps[0]+512<<10, "the heap grew by more than 512 KiB")
 			if s.codes[200] > 2000 {
 				for _, code := range soakCodes() {
-					assert.Positive(t, s.codes[iamhttp.Code(code)], code)
+					assert.Positive(t, s.codes[iamhttp.Code(code)], "no call ended with status %d", code)
 				}
 			}
 		})

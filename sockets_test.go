@@ -22,8 +22,8 @@ import (
 	"github.com/iamhttp/iamhttp/iamtest"
 )
 
-// The tests in this file use real connections, because they check behavior that depends on
-// net/http.
+// The tests in this file use real connections, because the behavior that they check depends
+// on net/http.
 
 // rawServer starts a server that calls f for each connection; n is the connection's
 // number, starting at 1.
@@ -63,8 +63,8 @@ func Test408OnAnIdleConnectionIsRetriedOnANewOne(t *testing.T) {
 			url, connections := rawServer(t, func(n int, c net.Conn, r *bufio.Reader) {
 				for i := 0; ; i++ {
 					if n == 1 && i == 1 {
-						// The server closes the idle connection just as the next request
-						// arrives, after reading only its first byte.
+						// The server gives up on the idle connection just as the next request
+						// arrives: it reads one byte, sends a 408 and closes the connection.
 						if _, err := r.ReadByte(); err == nil {
 							fmt.Fprint(c, "HTTP/1.1 408 Request Time-out\r\nContent-Length: 4\r\nConnection: close\r\n\r\nslow")
 						}
@@ -149,7 +149,7 @@ func TestUploadThrottledBeforeItsEndIsReplayedByteForByte(t *testing.T) {
 			require.NoError(t, err)
 			resp.Body.Close()
 			assert.Equal(t, sha256.Sum256(payload), got)
-			assert.EqualValues(t, len(payload), length.Load(), "the request must have a Content-Length")
+			assert.EqualValues(t, len(payload), length.Load(), "the request must keep its Content-Length")
 			assert.EqualValues(t, 3, n.Load())
 		})
 	}

@@ -279,7 +279,7 @@ func TestExpectedCodesAreReturnedAsResponses(t *testing.T) {
 	}
 }
 
-func TestExpectedCodesOfNestedContextsAddUp(t *testing.T) {
+func TestExpectedCodesInNestedContextsAddUp(t *testing.T) {
 	ctx := iamhttp.WithExpected(iamhttp.WithExpected(t.Context(), 401), 404)
 	tr := &iamhttp.Transport{Base: script(answer(401, ""), answer(404, ""), answer(403, "")), Expected: []iamhttp.Code{409}}
 	for range 2 {
@@ -299,12 +299,12 @@ func TestOnly408And429AreRetriedByDefault(t *testing.T) {
 			switch {
 			case code >= 100 && code < 400:
 				require.NoError(t, err)
-				require.Equal(t, 1, base.count(), "wrong number of attempts of a %s with status %d", method, code)
+				require.Equal(t, 1, base.count(), "wrong number of attempts for a %s that gets status %d", method, code)
 			case code == 408 || code == 429:
-				require.Equal(t, 2, base.count(), "wrong number of attempts of a %s with status %d", method, code)
+				require.Equal(t, 2, base.count(), "wrong number of attempts for a %s that gets status %d", method, code)
 				require.Equal(t, iamhttp.StopAttempts, statusError(t, err).Stop)
 			default:
-				require.Equal(t, 1, base.count(), "wrong number of attempts of a %s with status %d", method, code)
+				require.Equal(t, 1, base.count(), "wrong number of attempts for a %s that gets status %d", method, code)
 				e := statusError(t, err)
 				require.Equal(t, iamhttp.StopNotRetryable, e.Stop)
 				require.ErrorIs(t, err, iamhttp.Code(code))
@@ -330,15 +330,15 @@ func TestAlsoRetryRequiresIdempotenceExceptFor413(t *testing.T) {
 		"503 on a TRACE":                              {503, "TRACE", nil, nil, 2},
 		"503 on a POST":                               {503, "POST", nil, nil, 1},
 		"503 on a PATCH":                              {503, "PATCH", nil, nil, 1},
-		"503 on a POST with Retry-After":              {503, "POST", nil, []string{"Retry-After: 0"}, 1},
+		"503 with Retry-After on a POST":              {503, "POST", nil, []string{"Retry-After: 0"}, 1},
 		"503 on a POST with Idempotency-Key":          {503, "POST", key, nil, 2},
 		"503 on a POST with X-Idempotency-Key":        {503, "POST", http.Header{"X-Idempotency-Key": {"k"}}, nil, 2},
 		"503 on a POST with an empty Idempotency-Key": {503, "POST", http.Header{"Idempotency-Key": nil}, nil, 2},
 		"404 on a GET, if it is listed":               {404, "GET", nil, nil, 2},
 		"999 on a GET, if it is listed":               {999, "GET", nil, nil, 2},
-		"413 on a POST with Retry-After":              {413, "POST", nil, []string{"Retry-After: 0"}, 2},
-		"413 on a GET without Retry-After":            {413, "GET", nil, nil, 1},
-		"413 on a GET with an invalid Retry-After":    {413, "GET", nil, []string{"Retry-After: soon"}, 1},
+		"413 with Retry-After on a POST":              {413, "POST", nil, []string{"Retry-After: 0"}, 2},
+		"413 without Retry-After on a GET":            {413, "GET", nil, nil, 1},
+		"413 with an invalid Retry-After on a GET":    {413, "GET", nil, []string{"Retry-After: soon"}, 1},
 		"500 on a GET, if it is not listed":           {500, "GET", nil, nil, 1},
 		"429 on a POST, if it is not listed":          {429, "POST", nil, nil, 2},
 	}
@@ -380,7 +380,7 @@ func TestRetryWithoutAResponseReturnsBasesErrorUnchanged(t *testing.T) {
 		assert.Same(t, broken, err, "RoundTrip must return Base's error unchanged, got %v", err)
 		assert.Equal(t, []int{429}, reported)
 		_, ok := rec.Last()
-		assert.False(t, ok, "the Recorder must not hold the older response, because the request may have been processed since")
+		assert.False(t, ok, "the Recorder must forget the earlier response, because the request may have been processed since")
 	})
 }
 
@@ -510,7 +510,7 @@ func TestTheRequestIsNeverModified(t *testing.T) {
 	assert.Equal(t, 0, iamhttp.ResendCount(req.Context()))
 }
 
-func TestResponseBodiesAreClosedOnEveryPath(t *testing.T) {
+func TestFailingResponseBodiesAreClosedExactlyOnce(t *testing.T) {
 	tests := map[string]int{"429 before a retry": 429, "408 before a retry": 408, "404 returned as an error": 404}
 	for name, code := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -549,7 +549,7 @@ func TestReadingAnErrorBodyIsBounded(t *testing.T) {
 		assert.LessOrEqual(t, read, int64(limit))
 		assert.Equal(t, 1, closes)
 	})
-	t.Run("a body of exactly the limit is complete", func(t *testing.T) {
+	t.Run("a body of exactly 64 KiB is complete", func(t *testing.T) {
 		_, err := (&iamhttp.Transport{Base: script(answer(500, strings.Repeat("x", limit)))}).RoundTrip(newRequest(t, "GET", ""))
 		e := statusError(t, err)
 		assert.Len(t, e.Body(), limit)
@@ -634,7 +634,7 @@ func TestDiscardingABodyIsBounded(t *testing.T) {
 		assert.LessOrEqual(t, read, int64(64<<10))
 		assert.Equal(t, 1, closes)
 	})
-	t.Run("a body with a Content-Length above the limit is read only for the error", func(t *testing.T) {
+	t.Run("at most 4 KiB are read of a body with a Content-Length above 64 KiB", func(t *testing.T) {
 		body := watch(io.LimitReader(zeros{}, 1<<30))
 		long := func(req *http.Request) (*http.Response, error) { return response(req, 429, body, 1<<30), nil }
 		var told *iamhttp.StatusError
@@ -646,7 +646,7 @@ func TestDiscardingABodyIsBounded(t *testing.T) {
 		assert.Len(t, told.Body(), 4<<10)
 		assert.True(t, told.Truncated)
 	})
-	t.Run("a body with a Content-Length of exactly the limit is read to its end", func(t *testing.T) {
+	t.Run("a body with a Content-Length of exactly 64 KiB is read to its end", func(t *testing.T) {
 		body := watch(io.LimitReader(zeros{}, 64<<10))
 		exact := func(req *http.Request) (*http.Response, error) { return response(req, 429, body, 64<<10), nil }
 		_, err := (&iamhttp.Transport{Base: script(exact, answer(200, "")), Backoff: zero}).RoundTrip(newRequest(t, "GET", ""))
@@ -773,7 +773,7 @@ func TestCanceledWaitReturnsAtOnceWithStatusAndCause(t *testing.T) {
 	})
 }
 
-func TestContextCanceledBeforeTheWaitStopsTheCallAsCanceled(t *testing.T) {
+func TestCancellationBeforeTheWaitEndsTheCallWithStopCanceled(t *testing.T) {
 	modes(t, func(t *testing.T, passThrough bool) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var stops []iamhttp.StopReason
@@ -852,7 +852,7 @@ func TestPassThroughReturnsTheLastResponseUnread(t *testing.T) {
 			assert.Equal(t, "who?", string(b))
 		})
 	}
-	t.Run("the body is the same, unread and open", func(t *testing.T) {
+	t.Run("the body is Base's own, unread and open", func(t *testing.T) {
 		body := watch(strings.NewReader("x"))
 		resp, err := (&iamhttp.Transport{Base: script(answerWith(404, body)), PassThrough: true}).RoundTrip(newRequest(t, "GET", ""))
 		require.NoError(t, err)
@@ -1007,10 +1007,10 @@ func TestStackedTransportsSendNoMoreRequestsThanOneTransport(t *testing.T) {
 func TestStackedTransportsDoNotMultiplyTheAttemptsAfterConnectionErrors(t *testing.T) {
 	reset := &net.OpError{Op: "read", Err: syscall.ECONNRESET}
 	for name, steps := range map[string][]step{
-		"connection errors":                          {fail(reset)},
-		"429s and connection errors, by turns":       {answer(429, ""), fail(reset), answer(429, ""), fail(reset), answer(429, ""), fail(reset), answer(200, "")},
-		"a timeout":                                  {fail(os.ErrDeadlineExceeded)},
-		"429s before the connection breaks for good": {answer(429, ""), answer(429, ""), fail(reset)},
+		"connection errors":                      {fail(reset)},
+		"alternating 429s and connection errors": {answer(429, ""), fail(reset), answer(429, ""), fail(reset), answer(429, ""), fail(reset), answer(200, "")},
+		"a timeout":                              {fail(os.ErrDeadlineExceeded)},
+		"two 429s, then only connection errors":  {answer(429, ""), answer(429, ""), fail(reset)},
 	} {
 		for between, wrap := range map[string]func(http.RoundTripper) http.RoundTripper{
 			"none":          func(rt http.RoundTripper) http.RoundTripper { return rt },
@@ -1048,7 +1048,7 @@ func TestStackedTransportsDoNotMultiplyTheAttemptsAfterConnectionErrors(t *testi
 	})
 }
 
-func TestAStatusErrorOfBaseIsReturnedUnchanged(t *testing.T) {
+func TestAStatusErrorFromBaseIsReturnedUnchanged(t *testing.T) {
 	for _, wrapped := range []bool{false, true} {
 		var below error = iamhttp.NewStatusError(429, nil, nil)
 		if wrapped {
@@ -1093,7 +1093,7 @@ func TestWithMaxAttemptsOverridesTheSetting(t *testing.T) {
 	}
 }
 
-func TestInvalidResultsOfBaseAreHandled(t *testing.T) {
+func TestInvalidResultsFromBaseAreHandled(t *testing.T) {
 	modes(t, func(t *testing.T, passThrough bool) {
 		t.Run("neither response nor error", func(t *testing.T) {
 			base := script(fail(nil))
@@ -1166,7 +1166,7 @@ func TestResendCountIsZeroOutsideARoundTrip(t *testing.T) {
 	assert.Zero(t, iamhttp.ResendCount(context.Background()))
 }
 
-func TestOneRequestMayBeSentBySeveralGoroutines(t *testing.T) {
+func TestSeveralGoroutinesCanSendTheSameRequest(t *testing.T) {
 	base := script(answer(429, ""), answer(200, ""), answer(429, ""), answer(200, ""))
 	tr := &iamhttp.Transport{Base: base, Backoff: zero}
 	req := newRequest(t, "GET", "")

@@ -64,8 +64,8 @@ func TestPermanentConnectionErrorIsNotRetried(t *testing.T) {
 		"a malformed status code":           {speaks(t, "HTTP/1.1 abc OK\r\n\r\n"), nil},
 		"an unknown transfer encoding":      {speaks(t, "HTTP/1.1 200 OK\r\nTransfer-Encoding: foo\r\n\r\n"), nil},
 		"a directory as the body":           {plain.URL, open(10, func() (io.ReadCloser, error) { return os.Open(".") })},
-		"a body that lost its source":       {plain.URL, body(errors.New("vault: lost connection"), 10)},
-		"a body that waits too long":        {plain.URL, body(os.ErrDeadlineExceeded, 10)},
+		"a body whose source is lost":       {plain.URL, body(errors.New("vault: lost connection"), 10)},
+		"a body whose Read times out":       {plain.URL, body(os.ErrDeadlineExceeded, 10)},
 		"no host":                           {plain.URL, func(r *http.Request) { r.URL.Host, r.Host = "", "" }},
 		"no URL":                            {plain.URL, func(r *http.Request) { r.URL = nil }},
 		"no header":                         {plain.URL, func(r *http.Request) { r.Header = nil }},
@@ -112,8 +112,8 @@ func TestPermanentConnectionErrorIsNotRetried(t *testing.T) {
 	}
 }
 
-// speaks returns the URL of a server that answers each connection with text, and closes
-// it.
+// speaks returns the URL of a server that reads once from each connection, sends text and
+// closes the connection.
 func speaks(t *testing.T, text string) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -132,7 +132,7 @@ func speaks(t *testing.T, text string) string {
 	return "http://" + l.Addr().String()
 }
 
-func TestWrongSettingsOfTheConnectionAreNotRetried(t *testing.T) {
+func TestConnectionErrorsCausedByWrongSettingsAreNotRetried(t *testing.T) {
 	proxy := func(answer string) func(*http.Transport) {
 		return func(base *http.Transport) {
 			u, err := url.Parse(speaks(t, answer))
@@ -144,16 +144,16 @@ func TestWrongSettingsOfTheConnectionAreNotRetried(t *testing.T) {
 		set  func(*http.Transport)
 		want int32
 	}{
-		"a proxy that wants a password":      {proxy("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"), 1},
-		"a proxy that forbids the host":      {proxy("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"), 1},
+		"a proxy that requires a password":   {proxy("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"), 1},
+		"a proxy that refuses the host":      {proxy("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"), 1},
 		"a proxy that cannot reach the host": {proxy("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n"), 3},
-		"a dialer that returns nothing": {func(base *http.Transport) {
+		"a dialer that returns neither connection nor error": {func(base *http.Transport) {
 			base.DialContext = func(context.Context, string, string) (net.Conn, error) { return nil, nil }
 		}, 1},
 		"a Unix socket that does not exist": {func(base *http.Transport) {
 			base.DialContext = func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", "/nonesuch") }
 		}, 1},
-		"a proxy that is invalid": {func(base *http.Transport) {
+		"an invalid proxy address": {func(base *http.Transport) {
 			base.Proxy = func(*http.Request) (*url.URL, error) { return nil, errors.New(`invalid proxy address "x y"`) }
 		}, 1},
 	} {
@@ -172,7 +172,7 @@ func TestWrongSettingsOfTheConnectionAreNotRetried(t *testing.T) {
 	}
 }
 
-// A response that breaks off within a line must not be taken for a malformed one.
+// A response that breaks off within a line must not be taken for a malformed response.
 func TestResponseThatBreaksOffIsRetriedWhereverItEnds(t *testing.T) {
 	const whole = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
 	for n := range len(whole) - 1 {
@@ -226,7 +226,7 @@ func TestPOSTIsNotRetriedIfARedirectLedToADialError(t *testing.T) {
 	assert.EqualValues(t, 1, carriedOut.Load(), "the POST was carried out more than once")
 }
 
-func TestTemporaryConnectionErrorIsRetried(t *testing.T) {
+func TestTemporaryConnectionErrorIsRetriedIfARetryIsSafe(t *testing.T) {
 	refused, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	address := "http://" + refused.Addr().String()
@@ -237,12 +237,12 @@ func TestTemporaryConnectionErrorIsRetried(t *testing.T) {
 		base   http.RoundTripper
 		want   int32
 	}{
-		"a GET whose dial was refused":              {"GET", newBase(t), 3},
-		"a POST whose dial was refused":             {"POST", newBase(t), 3},
+		"a GET whose connection was refused":        {"GET", newBase(t), 3},
+		"a POST whose connection was refused":       {"POST", newBase(t), 3},
 		"a POST whose DNS lookup failed":            {"POST", script(fail(dns)), 3},
 		"a POST whose connection to a proxy failed": {"POST", script(fail(&net.OpError{Op: "proxyconnect", Err: errors.New("refused")})), 3},
-		"a POST that was reset":                     {"POST", script(fail(&net.OpError{Op: "read", Err: errors.New("reset")})), 1},
-		"a GET that was reset":                      {"GET", script(fail(&net.OpError{Op: "read", Err: errors.New("reset")})), 3},
+		"a POST whose connection was reset":         {"POST", script(fail(&net.OpError{Op: "read", Err: errors.New("reset")})), 1},
+		"a GET whose connection was reset":          {"GET", script(fail(&net.OpError{Op: "read", Err: errors.New("reset")})), 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var attempts atomic.Int32
