@@ -106,13 +106,16 @@ type Controller struct {
 	closed    time.Duration // when the latest pause began
 	asked     float64       // wait in seconds that the service asked for with that refusal; 0: none, or too short to matter
 
-	pace   float64 // requests per second
-	lo, hi float64 // the bracket
-	burst  float64 // number of requests that the limit is expected to accept at once
-	burst0 float64 // number of requests that the limit can save up, as an estimate
-	trip   float64 // round trip in seconds, smoothed
-	heard  bool    // whether trip is known, at least as an estimate
-	timed  bool    // whether trip was measured rather than estimated
+	pace    float64       // requests per second
+	lo, hi  float64       // the bracket
+	burst   float64       // number of requests that the limit is expected to accept at once
+	burst0  float64       // number of requests that the limit can save up, as an estimate
+	trip    float64       // round trip in seconds, smoothed
+	heard   bool          // whether trip is known, at least as an estimate
+	notice  float64       // how long a refusal takes, in seconds, smoothed; before the first one that was timed, an upper bound
+	noticed bool          // whether a refusal was timed
+	heardOn time.Duration // when the latest response to an accepted request arrived
+	timed   bool          // whether trip was measured rather than estimated
 
 	// silence is the length of the silence before the current epoch, in seconds. It
 	// includes the time of failed probes; quiet is the part after the last failed probe.
@@ -191,6 +194,7 @@ func New(now time.Duration, marks []Mark, flying int, retryAfter time.Duration) 
 		c.trip = min(seconds(now-oldest.At)*float64(flying)/float64(n), seconds(now))
 		c.heard = true
 	}
+	c.notice = max(seconds(now), leastNotice) // because the account's first request was sent at time 0
 	c.flight.flying = flying
 	c.flight.landed() // the refused request
 	c.close(now, Send{at: now}, retryAfter)
@@ -429,7 +433,7 @@ func (c *Controller) Unsend(s Send) {
 func (c *Controller) Accepted(now time.Duration, s Send) {
 	c.flight.landed()
 	c.capAccepted(s)
-	c.heardAt = max(c.heardAt, s.at)
+	c.heardAt, c.heardOn = max(c.heardAt, s.at), now
 	if s.at > 0 {
 		trip := seconds(now - s.at)
 		if !c.timed {
@@ -484,6 +488,9 @@ func (c *Controller) Trip() time.Duration {
 // new.
 func (c *Controller) Refused(now time.Duration, s Send, retryAfter time.Duration) bool {
 	c.flight.landed()
+	if s.at > 0 {
+		c.notices(max(seconds(now-s.at), leastNotice))
+	}
 	if s.epoch == c.epoch {
 		c.flying--
 		if c.open {
@@ -498,7 +505,7 @@ func (c *Controller) Refused(now time.Duration, s Send, retryAfter time.Duration
 
 // close begins a pause.
 func (c *Controller) close(now time.Duration, s Send, retryAfter time.Duration) {
-	if c.probes++; c.accepted > 0 || !c.learned {
+	if c.probes++; c.passed(now) > 0 || !c.learned {
 		c.probes = 1
 		c.ended = s.at
 	}
@@ -520,9 +527,9 @@ func (c *Controller) close(now time.Duration, s Send, retryAfter time.Duration) 
 		return
 	}
 	// The service did not ask for a wait, or the wait was too short.
-	own, most := max(c.OwnPause, 2*c.trip), c.OwnMost
+	own, most := max(c.OwnPause, 2*c.delay()), c.OwnMost
 	if !c.timed {
-		own = max(c.OwnPause, min(2*c.trip, 1))
+		own = max(c.OwnPause, min(2*c.delay(), 1))
 	}
 	if c.asked > 0 {
 		most = min(most, 8*c.asked)
@@ -540,14 +547,14 @@ func (c *Controller) raise(now time.Duration, backlog float64) {
 	if !c.heard || c.pace >= mostPace || held < c.step() || !c.tested() {
 		return
 	}
-	if c.unknown > 0 && c.heardAt < c.latest.at { // failures alone do not prove a pace
+	if c.unknown > 0 && c.heardAt < c.latest.at || c.quick() && !c.responding(now) { // failures alone do not prove a pace
 		return
 	}
 	switch {
 	case c.base > 0:
-		proof := (c.burst0+1)/(c.pace-c.base) + c.StepTrips*c.trip
+		proof := (c.burst0+1)/(c.pace-c.base) + c.StepTrips*c.delay()
 		if c.returning { // pauses at the best pace may be shorter than the latest one
-			unit = max(c.cost, 2*c.trip, 1)
+			unit = max(c.cost, 2*c.delay(), 1)
 		}
 		if held < proof && (held < c.Proof*unit || c.over >= unproven) {
 			return // a pace that is too high is noticed only when the saved-up requests are used up
@@ -558,7 +565,7 @@ func (c *Controller) raise(now time.Duration, backlog float64) {
 			c.past = c.past[:0]
 		}
 	case c.fallen():
-		if c.busy < c.patience*max(c.cost, 2*c.trip) {
+		if c.busy < c.patience*max(c.cost, 2*c.delay()) {
 			return
 		}
 		c.probe = probe{base: c.pace, began: c.pace, from: moment{now, c.sent}, returning: true, holding: c.holding}
@@ -609,13 +616,13 @@ func (c *Controller) fallen() bool { return c.pace < nearly*c.best }
 // step returns the minimum time for which a pace is kept, in seconds.
 func (c *Controller) step() float64 {
 	if c.fallen() {
-		return max(c.StepSilence*c.cost, c.StepTrips*c.trip)
+		return max(c.StepSilence*c.cost, c.StepTrips*c.delay())
 	}
-	return max(c.StepSilence*c.measure, c.StepTrips*c.trip, c.StepSends/c.pace)
+	return max(c.StepSilence*c.measure, c.StepTrips*c.delay(), c.StepSends/c.pace)
 }
 
 // unit returns the unit of longer durations, in seconds.
-func (c *Controller) unit() float64 { return max(c.measure, 2*c.trip, 1) }
+func (c *Controller) unit() float64 { return max(c.measure, 2*c.delay(), 1) }
 
 func (c *Controller) setPace(now time.Duration, pace float64) {
 	c.raises++

@@ -165,7 +165,15 @@ func (c *Controller) setCap(now time.Duration, n int) {
 // cap allows it, and otherwise the time after which a response in flight may be lost.
 func (c *Controller) nextByCap(now time.Duration) time.Duration {
 	f := &c.flight
-	if f.extra == 0 && f.flying >= f.cap && (!f.sure && f.accepted > 0 || seconds(now-f.since) > f.hold*c.unit()) {
+	quick := c.quick()
+	if quick && !f.sure && f.flying > f.cap {
+		if at := later(c.last, duration(c.delay())); at > now {
+			return at
+		}
+		c.dropCap() // a request beyond the cap was not refused
+		return now
+	}
+	if f.extra == 0 && f.flying >= f.cap && (!f.sure && (quick || f.accepted > 0) || seconds(now-f.since) > f.hold*c.unit()) {
 		f.step = 1
 		if f.sure {
 			f.step = max(1, f.cap/20)

@@ -82,8 +82,8 @@ func (c *Controller) fastest(silence float64) (accepted, took float64) {
 // judge draws conclusions from the epoch that a refusal has ended. It is called when the
 // pause after that refusal is over.
 func (c *Controller) judge(now time.Duration, backlog float64) {
-	quiet := max(seconds(now-c.last), 2*c.trip, shortest)
-	wanted := max(seconds(min(now, c.pause)-c.last), 2*c.trip, shortest)
+	quiet := max(seconds(now-c.last), 2*c.delay(), shortest)
+	wanted := max(seconds(min(now, c.pause)-c.last), 2*c.delay(), shortest)
 	if !c.explained {
 		c.suspectCap(now)
 	}
@@ -93,14 +93,14 @@ func (c *Controller) judge(now time.Duration, backlog float64) {
 		c.silence = quiet
 	case !c.learned:
 		c.judgeFirst(quiet)
-	case c.accepted == 0:
+	case c.passed(now) == 0:
 		wanted += c.wanted
 		c.judgeFailedProbe(quiet)
 	default:
 		c.judgeEpoch(now, quiet, backlog)
 	}
 	c.wanted, c.measure = wanted, min(wanted, longestWindow)
-	if c.accepted == 0 && c.probes > 1 {
+	if c.passed(now) == 0 && c.probes > 1 {
 		c.measure = min(wanted, cmp.Or(c.asked, c.OwnMost), longestWindow)
 	}
 	c.base, c.returning = 0, false
@@ -128,13 +128,16 @@ func (c *Controller) least() float64 {
 func (c *Controller) judgeFirst(quiet float64) {
 	c.learned = true
 	k, took := c.fastest(quiet)
+	if c.quick() { // the requests in flight were accepted
+		k = max(k, float64(c.total-c.marks[0].Accepted+int64(c.flight.flying)))
+	}
 	c.lo, c.hi = k/(took+quiet), math.Inf(1)
 	if _, hi, ok := c.overload(seconds(c.lateAt - c.lateFrom)); ok {
 		// Only an upper bound, because responses may have overtaken each other.
 		c.hi = max(c.lo, hi)
 	}
 	factor := c.FirstFactor
-	if c.trip > quiet/4 { // a pace that is too high is noticed late and costs a lot
+	if c.delay() > quiet/4 { // a pace that is too high is noticed late and costs a lot
 		factor = min(factor, 2)
 	}
 	c.pace = c.lo * (1 + (factor-1)*quiet/(quiet+4*took))
@@ -176,7 +179,7 @@ func (c *Controller) judgeFailedProbe(quiet float64) {
 // judgeEpoch finds out what caused a refusal.
 func (c *Controller) judgeEpoch(now time.Duration, quiet, backlog float64) {
 	c.guessed = false
-	e := epoch{float64(c.accepted), seconds(c.last - c.begin), c.silence, c.refused.pace, c.raises == 0 && c.unknown == 0}
+	e := epoch{float64(c.passed(now)), seconds(c.last - c.begin), c.silence, c.refused.pace, c.raises == 0 && c.unknown == 0}
 	c.needed = c.silence
 	c.sumSent = 0.7*c.sumSent + e.accepted
 	c.sumTime = 0.7*c.sumTime + e.took + c.quiet
@@ -190,7 +193,7 @@ func (c *Controller) judgeEpoch(now time.Duration, quiet, backlog float64) {
 
 	blamed := false // the pace was blamed
 	switch burst := c.granted >= 2; {
-	case burst && c.sent-c.accepted <= c.granted && (c.refused.credit || c.paced < max(4, c.granted/4)):
+	case burst && c.sent-c.passed(now) <= c.granted && (c.refused.credit || c.paced < max(4, c.granted/4)):
 		c.shrink()
 	case burst && (c.window(e) || c.wasFine(c.refused.pace)):
 		c.burst = max(1, c.burst/2) // requests that the burst uses are missing later in the window

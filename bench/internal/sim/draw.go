@@ -37,6 +37,9 @@ func Draw(seed uint64) Situation {
 	}
 	s.Callers = d.callers(s, rate)
 	d.happen(&s, rate)
+	if s.InFlight == 0 && d.chance(0.3) { // a gateway refuses requests sooner than the service behind it responds
+		s.Way = 5 * time.Millisecond
+	}
 	return s
 }
 
@@ -192,7 +195,11 @@ func (s Situation) String() string {
 	if s.Ban > 0 {
 		fmt.Fprintf(&b, " ban %v", s.Ban)
 	}
-	fmt.Fprintf(&b, ", RA %v, answers %v, %v", s.RetryAfter, s.Answers, s.Length.Round(time.Second))
+	fmt.Fprintf(&b, ", RA %v, answers %v", s.RetryAfter, s.Answers)
+	if s.Way > 0 {
+		fmt.Fprintf(&b, ", refusals %v", 2*s.Way)
+	}
+	fmt.Fprintf(&b, ", %v", s.Length.Round(time.Second))
 	for i, c := range s.Callers {
 		if i == 0 || c.Process == 0 {
 			fmt.Fprintf(&b, "; %v", c)

@@ -1,0 +1,85 @@
+package bracket
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// swift returns a controller for a service that accepts a request after four seconds and
+// refuses one after 10 ms.
+func swift() *Controller {
+	c := paced()
+	c.trip, c.notice, c.noticed = 4, 0.01, true
+	return c
+}
+
+func TestRequestsThatWereNotRefusedInTimeWereAcceptedIfRefusalsAreQuick(t *testing.T) {
+	c := swift()
+	c.heardOn = 9 * sec
+	c.Sent(10*sec, 9)
+	c.Sent(10*sec, 9)
+	s := c.Sent(10*sec, 9)
+	require.True(t, c.Refused(10*sec+10*ms, s, sec))
+	assert.Equal(t, 2, c.passed(12*sec))
+	assert.Zero(t, c.passed(19*sec), "requests without a response for two round trips may be lost")
+	c.trip = 0.02
+	assert.Zero(t, c.passed(12*sec), "refusals take as long as other responses")
+}
+
+func TestDelayAfterWhichARequestIsKnownToBeAccepted(t *testing.T) {
+	for name, tt := range map[string]struct {
+		set  func(*Controller)
+		want float64
+	}{
+		"refusals are quick: twice as long as they take":   {func(*Controller) {}, 0.02},
+		"refusals are not quick: a round trip":             {func(c *Controller) { c.notice = 1 }, 4},
+		"it is not known how long they take: a round trip": {func(c *Controller) { c.notice = 0 }, 4},
+		"outcomes are reported late: a round trip":         {func(c *Controller) { c.Late = true }, 4},
+		"nothing was accepted yet":                         {func(c *Controller) { c.heard, c.trip = false, 0 }, 0.02},
+		"nothing was accepted yet, and refusals take long": {func(c *Controller) { c.heard, c.trip, c.notice = false, 0, 1 }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := swift()
+			tt.set(c)
+			assert.InDelta(t, tt.want, c.delay(), 1e-9)
+		})
+	}
+}
+
+func TestTimeThatRefusalsTake(t *testing.T) {
+	c := New(sec, []Mark{{}, {sec, 0}}, 1, sec)
+	assert.InDelta(t, 1, c.notice, 1e-9, "the account is one second old")
+	c.notices(0.01)
+	assert.InDelta(t, 0.01, c.notice, 1e-9, "the first refusal that is timed replaces the bound")
+	c.notices(5)
+	assert.InDelta(t, 0.02+(5-0.01)/8-0.01, c.notice, 1e-9)
+	c.notices(0.01)
+	assert.Less(t, c.notice, 0.6)
+}
+
+func TestCapIsDroppedAsSoonAsARequestBeyondItIsNotRefusedInTime(t *testing.T) {
+	c := swift()
+	c.setCap(10*sec, 20)
+	c.flight.flying, c.flying = 20, 20
+	require.Equal(t, 10*sec, c.Next(10*sec, 9), "a request beyond the cap is sent at once")
+	c.Sent(10*sec, 9)
+	require.Equal(t, 10*sec+20*ms, c.Next(10*sec, 9))
+	c.Next(10*sec+20*ms, 9)
+	assert.Zero(t, c.flight.cap)
+}
+
+func TestPaceIsNotRaisedWhileRequestsAreLost(t *testing.T) {
+	for _, heard := range []bool{false, true} {
+		c := swift()
+		c.hi, c.pace = 1e6, 10
+		c.paced = 1
+		if heard {
+			c.heardOn = 19 * sec
+		}
+		c.flying = 50
+		c.Sent(20*sec, 1000)
+		assert.Equal(t, heard, c.pace > 10, "a response arrived lately: %v", heard)
+	}
+}
