@@ -152,7 +152,11 @@ func (c *call) pass(r gate.Request) (gate.Ticket, error) {
 	if expires := c.expires(); !expires.IsZero() && time.Until(expires) > 0 {
 		limited, cancel := context.WithDeadline(ctx, expires)
 		defer cancel()
-		ctx = limited
+		ticket, err := c.t.Gate.Wait(limited, r)
+		if errors.Is(err, context.DeadlineExceeded) && limited.Err() != nil && ctx.Err() == nil {
+			err = gate.ErrDeadline // the signature's, not the caller's: see StatusError.Timeout
+		}
+		return ticket, err
 	}
 	return c.t.Gate.Wait(ctx, r)
 }
@@ -162,8 +166,7 @@ func (c *call) pass(r gate.Request) (gate.Ticket, error) {
 func (c *call) outlivesSignature(err error) bool {
 	expires := c.expires()
 	deadline, limited := c.req.Context().Deadline()
-	return !expires.IsZero() && (!limited || expires.Before(deadline)) &&
-		(errors.Is(err, gate.ErrDeadline) || errors.Is(err, context.DeadlineExceeded) && !time.Now().Before(expires))
+	return !expires.IsZero() && (!limited || expires.Before(deadline)) && errors.Is(err, gate.ErrDeadline)
 }
 
 // earliest returns the time until the gate would admit the request, or 0 if err does not

@@ -241,6 +241,21 @@ func TestSignatureWhoseTimeIs20MinutesOffDoesNotPreventRetries(t *testing.T) {
 	}
 }
 
+func TestSignatureThatExpiresInTheGateIsNoTimeoutOfTheCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var last iamhttp.Failure
+		full := &scriptedGate{wait: func(ctx context.Context, _ gate.Request) (gate.Ticket, error) {
+			<-ctx.Done()
+			return 0, ctx.Err()
+		}}
+		tr := &iamhttp.Transport{Base: script(), Gate: full, OnFailure: func(_ context.Context, f iamhttp.Failure) { last = f }}
+		_, err := tr.RoundTrip(signedAbove(t, "GET", ""))
+		require.ErrorIs(t, err, gate.ErrDeadline)
+		assert.NotErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, iamhttp.StopSignature, last.Stop)
+	})
+}
+
 func TestTimeoutOfTheGateItselfIsNotBlamedOnTheSignature(t *testing.T) {
 	var last iamhttp.Failure
 	tr := &iamhttp.Transport{Base: script(), Gate: refusing{context.DeadlineExceeded}, OnFailure: func(_ context.Context, f iamhttp.Failure) { last = f }}
