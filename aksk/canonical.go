@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/iamhttp/iamhttp/internal/signature"
 )
 
 // canonical returns the text that is hashed and signed, one part per line: method, path,
@@ -129,7 +131,7 @@ func (a authorization) appendHeaders(b []byte, req *http.Request) []byte {
 // capitalization.
 func (a authorization) values(to []string, req *http.Request, name string) []string {
 	if name == "host" {
-		return append(to, hostOf(req))
+		return append(to, signature.Host(req))
 	}
 	for k, v := range req.Header {
 		if len(k) == len(name) && strings.EqualFold(k, name) {

@@ -1,7 +1,6 @@
 package aksk
 
 import (
-	"cmp"
 	"context"
 	"crypto/hkdf"
 	"crypto/hmac"
@@ -16,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/iamhttp/iamhttp/internal/signature"
 )
@@ -43,6 +43,8 @@ func Sign(req *http.Request, c Credentials, at time.Time) error {
 		return errOtherAuthorization
 	case req.URL == nil || req.URL.Opaque != "":
 		return errors.New("aksk: the request has no URL, or one that cannot be signed")
+	case !isASCII(signature.Host(req)):
+		return errors.New("aksk: the host name is not ASCII: write it in Punycode")
 	}
 	if err := c.usable(); err != nil {
 		return err
@@ -240,5 +242,8 @@ func derivedKey(c Credentials, scope string) []byte {
 	return hex.AppendEncode(nil, key)
 }
 
-// hostOf returns the value that net/http sends in the Host header.
-func hostOf(req *http.Request) string { return cmp.Or(req.Host, req.URL.Host) }
+// isASCII reports whether net/http sends s as it is. It sends other host names in
+// Punycode, which this package cannot compute.
+func isASCII(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r > unicode.MaxASCII })
+}

@@ -78,6 +78,7 @@ func TestAServerThatChecksSignaturesAcceptsTheSignaturesMadeBySign(t *testing.T)
 		"a query":                                 func(r *http.Request) { r.URL.RawQuery = "b=2&a=1&b=1&c&=x&d=%20+%C3%A9&a=" },
 		"a query with broken escapes":             func(r *http.Request) { r.URL.RawQuery = "a=%zz&%=1&;x=2&&" },
 		"a Host header that differs from the URL": func(r *http.Request) { r.Host = "other.example:8443" },
+		"an IPv6 address with a zone":             func(r *http.Request) { r.Host = "[fe80::1%en0]:8443" },
 		"header values with white space":          func(r *http.Request) { r.Header["X-Foo"] = []string{"  b  c\t", "a"} },
 		"a header name that is not canonical":     func(r *http.Request) { r.Header["x-foo"] = []string{"v"} },
 		"a header with an underscore":             func(r *http.Request) { r.Header["X_foo"] = []string{"v"} },
@@ -166,6 +167,7 @@ func TestSignDoesNotChangeARequestThatItCannotSign(t *testing.T) {
 		"a signature that covers Authorization": {func(r *http.Request) { signedBefore(r, strings.Replace(plainForm, "x-sdk", "authorization;x-sdk", 1)) }, permanent, "another kind"},
 		"no URL":                                {func(r *http.Request) { r.URL = nil }, permanent, "cannot be signed"},
 		"an opaque URL":                         {func(r *http.Request) { r.URL = &url.URL{Scheme: "https", Host: "iam.example", Opaque: "//x"} }, permanent, "cannot be signed"},
+		"a host name beyond ASCII":              {func(r *http.Request) { r.Host = "bücher.example" }, permanent, "Punycode"},
 		"a body that can be read only once":     {func(r *http.Request) { r.Body = io.NopCloser(strings.NewReader("x")) }, permanent, "set GetBody"},
 		"GetBody fails": {func(r *http.Request) {
 			withBody(r, "x")

@@ -16,6 +16,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/iamhttp/iamhttp/internal/signature"
 )
 
 // errReset is the error that a client gets when its connection is reset.
@@ -134,7 +136,7 @@ func isToken(s string) bool {
 // incoming makes a client's request look like one that a server has received.
 func incoming(r *http.Request, body []byte) *http.Request {
 	r.Method = cmp.Or(r.Method, http.MethodGet)
-	r.Host = cmp.Or(r.Host, r.URL.Host)
+	r.Host = signature.Host(r)
 	r.RequestURI = r.URL.RequestURI()
 	r.URL = &url.URL{Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}
 	if r.Header = r.Header.Clone(); r.Header == nil {

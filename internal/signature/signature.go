@@ -3,6 +3,7 @@
 package signature
 
 import (
+	"cmp"
 	"net/http"
 	"strings"
 	"time"
@@ -112,4 +113,16 @@ func Days(year, month, day int64) (days int64, ok bool) {
 func Two(s string) (n int64, ok bool) {
 	tens, ones := s[0]-'0', s[1]-'0'
 	return 10*int64(tens) + int64(ones), tens <= 9 && ones <= 9
+}
+
+// Host returns the value that net/http sends in the Host header, which a signature covers.
+// It differs for a host name that is not ASCII, which net/http converts to Punycode.
+func Host(req *http.Request) string {
+	host := cmp.Or(req.Host, req.URL.Host)
+	if end := strings.LastIndexByte(host, ']'); end > 0 && host[0] == '[' {
+		if zone := strings.IndexByte(host[:end], '%'); zone > 0 { // the zone matters only to this machine
+			return host[:zone] + host[end:]
+		}
+	}
+	return host
 }

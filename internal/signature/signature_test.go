@@ -2,6 +2,7 @@ package signature_test
 
 import (
 	"net/http"
+	"net/url"
 	"testing"
 	"time"
 
@@ -81,4 +82,19 @@ func TestASignatureIsValidFor15MinutesByDefault(t *testing.T) {
 	assert.Zero(t, signature.Expires(h, -1))
 	assert.Zero(t, signature.Expires(nil, 0))
 	assert.Zero(t, testing.AllocsPerRun(100, func() { signature.Expires(h, 0) }))
+}
+
+func TestHostIsTheOneThatNetHTTPSends(t *testing.T) {
+	for host, want := range map[string]string{
+		"iam.example:8443":   "iam.example:8443",
+		"[fe80::1%en0]:8443": "[fe80::1]:8443",
+		"[fe80::1%25en0]":    "[fe80::1]",
+		"[fe80::1]:8443":     "[fe80::1]:8443",
+		"100%.example":       "100%.example",
+		"[fe80::1%en0":       "[fe80::1%en0",
+		"iam.example/[x%y]":  "iam.example/[x%y]",
+		"":                   "url.example",
+	} {
+		assert.Equal(t, want, signature.Host(&http.Request{Host: host, URL: &url.URL{Host: "url.example"}}))
+	}
 }
