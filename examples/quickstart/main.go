@@ -51,12 +51,14 @@ func main() {
 // run is main with its inputs and outputs as parameters. It returns the exit status.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	if len(args) > 0 {
+		unexpected := args[0]
 		switch args[0] {
 		case "-h", "-help", "--help":
 			fmt.Fprint(stdout, usage)
 			return 0
 		case "-serve", "--serve":
 			if len(args) > 1 {
+				unexpected = args[1]
 				break
 			}
 			if err := serve(ctx, stdout); err != nil {
@@ -65,7 +67,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 			}
 			return 0
 		}
-		fmt.Fprintf(stderr, "quickstart: unexpected argument %q; -h lists the settings\n", args[len(args)-1])
+		fmt.Fprintf(stderr, "quickstart: unexpected argument %q; -h lists the settings\n", unexpected)
 		return 2
 	}
 	endpoint, as, err := account.FromEnvironment(getenv)

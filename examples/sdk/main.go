@@ -29,6 +29,8 @@ type users interface {
 	FindUser(ctx context.Context, name string) (*iam.User, error)
 }
 
+var errNotVisible = errors.New("exists, but is not visible to this account")
+
 // ensure creates a user with this name, or returns the existing user.
 func ensure(ctx context.Context, u users, name string) (user *iam.User, created bool, err error) {
 	user, err = u.CreateUser(ctx, name)
@@ -38,7 +40,7 @@ func ensure(ctx context.Context, u users, name string) (user *iam.User, created 
 	case errors.Is(err, iamhttp.ErrConflict), errors.Is(err, iamhttp.ReasonAlreadyExists): // some services return a 400 for a conflict
 		user, err = u.FindUser(ctx, name)
 		if err == nil && user == nil {
-			err = fmt.Errorf("user %q exists, but is not visible to this account", name)
+			err = fmt.Errorf("user %q %w", name, errNotVisible)
 		}
 		return user, false, err
 	}
@@ -64,6 +66,8 @@ func advice(err error) string {
 	switch {
 	case errors.Is(err, iamhttp.ErrTooManyRequests):
 		return "try again later"
+	case errors.Is(err, errNotVisible):
+		return "choose another name, or ask for the permission to list users"
 	case !errors.As(err, &answered):
 		return "check the connection"
 	case answered.RequestID != "":

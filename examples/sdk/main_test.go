@@ -54,6 +54,7 @@ func TestEnsureCreatesOrFindsTheUser(t *testing.T) {
 	}
 	_, _, err := ensure(t.Context(), fake{createErr: taken}, "x")
 	assert.ErrorContains(t, err, "is not visible")
+	assert.Contains(t, advice(err), "choose another name")
 }
 
 func TestAdviceFitsTheError(t *testing.T) {
