@@ -230,13 +230,15 @@ func TestErrorBodiesOfOtherServicesAreParsed(t *testing.T) {
 		body                     string
 		code, message, requestID string
 	}{
-		"Neutron":                           {404, `{"NeutronError": {"type": "NetworkNotFound", "message": "Network x could not be found.", "detail": ""}}`, "", "Network x could not be found.", ""},
-		"Neutron, old format":               {404, `{"NeutronError": "No such network."}`, "", "No such network.", ""},
-		"Nova":                              {404, `{"itemNotFound":{"code":404,"message":"Instance x could not be found."}}`, "", "Instance x could not be found.", ""},
-		"Nova, over the limit":              {413, `{"overLimit":{"code":413,"message":"Slow down.","retryAfter":3}}`, "", "Slow down.", ""},
-		"Nova, cut off":                     {500, `{"computeFault": {"code": 500, "message": "Unexpected API Er`, "", "Unexpected API Er", ""},
-		"unknown wrapper name":              {403, `{"forbidden":{"code":"APIGW.0302","message":"No user."}}`, "APIGW.0302", "No user.", ""},
-		"unknown wrapper name, only a code": {400, `{"x":{"code":"IAM.0011"}}`, "IAM.0011", "", ""},
+		"Neutron":                                   {404, `{"NeutronError": {"type": "NetworkNotFound", "message": "Network x could not be found.", "detail": ""}}`, "", "Network x could not be found.", ""},
+		"a long name that ends in Error":            {404, `{"NetworkResourceAllocationError": "No such network."}`, "", "No such network.", ""},
+		"a long name that ends in exception":        {403, `{"insufficient_permission_exception": {"message": "Not allowed.", "id": 7, "name": "x", "user": {"id": 1}}, "user": {"id": 1}}`, "", "Not allowed.", ""},
+		"Neutron, old format":                       {404, `{"NeutronError": "No such network."}`, "", "No such network.", ""},
+		"Nova":                                      {404, `{"itemNotFound":{"code":404,"message":"Instance x could not be found."}}`, "", "Instance x could not be found.", ""},
+		"Nova, over the limit":                      {413, `{"overLimit":{"code":413,"message":"Slow down.","retryAfter":3}}`, "", "Slow down.", ""},
+		"Nova, cut off":                             {500, `{"computeFault": {"code": 500, "message": "Unexpected API Er`, "", "Unexpected API Er", ""},
+		"unknown wrapper name":                      {403, `{"forbidden":{"code":"APIGW.0302","message":"No user."}}`, "APIGW.0302", "No user.", ""},
+		"unknown wrapper name, only a code":         {400, `{"x":{"code":"IAM.0011"}}`, "IAM.0011", "", ""},
 		"unknown wrapper name next to a request ID": {400, `{"request_id":"r","x":{"error_code":"IAM.0011","error_msg":"x"}}`, "IAM.0011", "x", "r"},
 		"unknown wrapper name next to a status":     {404, `{"status":404,"x":{"message":"y"}}`, "", "y", ""},
 		"unknown wrapper name around an error":      {400, `{"Response":{"Error":{"Code":"Auth.1","Message":"x"},"RequestId":"r"}}`, "Auth.1", "x", "r"},

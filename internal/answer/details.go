@@ -153,7 +153,7 @@ func descend(whole []byte, f fields, status, depth int) (d Details) {
 // requested resource, judging by its name or by its having both a code and a message.
 func isError(name, value []byte) bool {
 	var room [20]byte
-	plain := bytes.TrimSuffix(plainName(room[:0], name), []byte("s"))
+	plain := bytes.TrimSuffix(plainName(room[:0], end(name, len(room))), []byte("s"))
 	if bytes.HasSuffix(plain, []byte("error")) || bytes.HasSuffix(plain, []byte("fault")) || bytes.HasSuffix(plain, []byte("exception")) {
 		return true
 	}
@@ -233,6 +233,7 @@ func parseFields(object []byte) (f fields) {
 			f.objects++
 		default:
 			f.others++
+			plain = plainName(room[:0], end(name, len(room)))
 			if bytes.HasSuffix(plain, []byte("error")) || bytes.HasSuffix(plain, []byte("fault")) {
 				f.sentence = value // {"NeutronError": "no such network"}
 			}
@@ -281,6 +282,9 @@ func plainName(room, name []byte) []byte {
 	}
 	return room
 }
+
+// end returns the last n bytes of a name, or all of it if it is shorter.
+func end(name []byte, n int) []byte { return name[max(len(name)-n, 0):] }
 
 // says reports whether a value conveys anything: null, true, false and an empty string do
 // not.
