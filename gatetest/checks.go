@@ -112,12 +112,20 @@ func observeReturns(t *trial) error {
 	if err := t.observe(one, throttled(long)); err != nil {
 		return fmt.Errorf("after a 429 with Retry-After %v: %w", long, err)
 	}
-	if another == nil {
-		return nil
+	if another != nil {
+		t.startWaiting(t.ctx, t.request("key"))
+		if err := t.observe(another, accepted); err != nil {
+			return fmt.Errorf("after an accepted request, while another request waits: %w", err)
+		}
 	}
-	t.startWaiting(t.ctx, t.request("key"))
-	if err := t.observe(another, accepted); err != nil {
-		return fmt.Errorf("after an accepted request, while another request waits: %w", err)
+	for _, result := range []gate.Result{gate.Unknown, gate.NotSent} {
+		c := t.start(t.ctx, t.request("other"))
+		if c.returned() != nil || c.err != nil { // another check reports this
+			continue
+		}
+		if err := t.observe(c, gate.Outcome{Result: result}); err != nil {
+			return fmt.Errorf("after a request with the result %q: %w", result, err)
+		}
 	}
 	return nil
 }
@@ -378,7 +386,7 @@ func zeroMaxWait(t *trial) error {
 	return nil
 }
 
-const places = 50 // more slots than a gate can lose unnoticed
+const places = 100 // more slots than a gate can lose unnoticed
 
 // canceledKeepNothing finds a gate in which a canceled waiter keeps its slot, for example
 // if the waiter is admitted and canceled at the same moment.

@@ -289,8 +289,10 @@ func TestCanceledWaitMustReturnAnError(t *testing.T) {
 }
 
 func TestPanicInObserveIsReported(t *testing.T) {
-	err := attempt(t, named(t, "Observe does not block"), new(panicsInObserve))
-	assert.ErrorContains(t, err, "Observe panicked: no")
+	for _, result := range []gate.Result{gate.Throttled, gate.Accepted, gate.Unknown, gate.NotSent} {
+		err := attempt(t, named(t, "Observe does not block"), panicsInObserve{result})
+		assert.ErrorContains(t, err, "Observe panicked: no", result)
+	}
 }
 
 // waitsFirst admits its first request. For every later request, Wait returns the result
@@ -314,10 +316,14 @@ func (g *waitsFirst) Wait(ctx context.Context, _ gate.Request) (gate.Ticket, err
 
 func (g *waitsFirst) Observe(gate.Request, gate.Ticket, gate.Outcome) {}
 
-type panicsInObserve struct{}
+type panicsInObserve struct{ after gate.Result }
 
-func (*panicsInObserve) Wait(context.Context, gate.Request) (gate.Ticket, error) { return 0, nil }
-func (*panicsInObserve) Observe(gate.Request, gate.Ticket, gate.Outcome)         { panic("no") }
+func (panicsInObserve) Wait(context.Context, gate.Request) (gate.Ticket, error) { return 0, nil }
+func (g panicsInObserve) Observe(_ gate.Request, _ gate.Ticket, o gate.Outcome) {
+	if o.Result == g.after {
+		panic("no")
+	}
+}
 
 func named(t *testing.T, name string) check {
 	t.Helper()

@@ -74,6 +74,7 @@ func refusalType(err error) attribute.KeyValue {
 }
 
 var knownMethods = []string{
+	"QUERY",
 	http.MethodConnect, http.MethodDelete, http.MethodGet, http.MethodHead, http.MethodOptions,
 	http.MethodPatch, http.MethodPost, http.MethodPut, http.MethodTrace,
 }

@@ -267,7 +267,7 @@ func TestEverythingOnTheServerExpiresAndRevealsNoKeys(t *testing.T) {
 		assert.True(t, strings.HasPrefix(key.(string), "{iamhttp}:"), key)
 		assert.Positive(t, s.ask("pttl", key), key)
 	}
-	assert.NotContains(t, fmt.Sprint(s.ask("hgetall", "{iamhttp}:accounts")), "secret")
+	assert.NotContains(t, fmt.Sprint(s.ask("hgetall", "{iamhttp}:1:accounts")), "secret")
 }
 
 func TestFleetsWithDifferentNamespacesIgnoreEachOther(t *testing.T) {

@@ -238,6 +238,7 @@ func (t *turns) check(now time.Duration) bool {
 		t.Offsets = nil
 	}
 	t.Stated = t.Stated.sane()
+	t.Sharing = min(t.Sharing, maxCount)
 	if t.At < 0 || t.At > maxAge {
 		t.At = 0
 	}

@@ -191,7 +191,7 @@ func New(now time.Duration, marks []Mark, flying int, retryAfter time.Duration) 
 	c.holding, c.patience = c.Hold, leastPatience
 	if n := newest.Accepted - oldest.Accepted; n > 0 {
 		// An estimate by Little's law; good enough until the first response is timed.
-		c.trip = min(seconds(now-oldest.At)*float64(flying)/float64(n), seconds(now))
+		c.trip = max(min(seconds(now-oldest.At)*float64(flying)/float64(n), seconds(now)), 0)
 		c.heard = true
 	}
 	c.notice = max(seconds(now), leastNotice) // because the account's first request was sent at time 0
