@@ -290,12 +290,16 @@ func TestARoundTripperThatLeadsBackToTheTransportWorksIfVisibleAndFailsIfHidden(
 		wrap func(http.RoundTripper) http.RoundTripper
 		ok   bool
 	}{
-		"in an exported field": {func(rt http.RoundTripper) http.RoundTripper { return &logging{rt} }, true},
-		"in two fields":        {func(rt http.RoundTripper) http.RoundTripper { return &logging{&logging{rt}} }, true},
-		"in a struct value":    {func(rt http.RoundTripper) http.RoundTripper { return byValue{rt} }, true},
-		"by a method":          {func(rt http.RoundTripper) http.RoundTripper { return unwrapping{rt} }, true},
-		"in a hidden field":    {func(rt http.RoundTripper) http.RoundTripper { return hiding{rt} }, false},
-		"in a function":        {func(rt http.RoundTripper) http.RoundTripper { return roundTripper(rt.RoundTrip) }, false},
+		"in an exported field":     {func(rt http.RoundTripper) http.RoundTripper { return &logging{rt} }, true},
+		"in two fields":            {func(rt http.RoundTripper) http.RoundTripper { return &logging{&logging{rt}} }, true},
+		"in a struct value":        {func(rt http.RoundTripper) http.RoundTripper { return byValue{rt} }, true},
+		"by a method":              {func(rt http.RoundTripper) http.RoundTripper { return unwrapping{rt} }, true},
+		"in a hidden field":        {func(rt http.RoundTripper) http.RoundTripper { return hiding{rt} }, false},
+		"in a function":            {func(rt http.RoundTripper) http.RoundTripper { return roundTripper(rt.RoundTrip) }, false},
+		"in a function of a field": {func(rt http.RoundTripper) http.RoundTripper { return &indirect{do: rt.RoundTrip} }, false},
+		"in a client": {func(rt http.RoundTripper) http.RoundTripper {
+			return &indirect{settings: &settings{client: &http.Client{Transport: rt}}}
+		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var service iamtest.Server
@@ -407,4 +411,22 @@ func TestTheSDKGetsResponsesEvenIfATransportBelowReturnsErrors(t *testing.T) {
 			})
 		})
 	}
+}
+
+// indirect is a RoundTripper that sends requests by a function or, without one, by a
+// client.
+type indirect struct {
+	do func(*http.Request) (*http.Response, error)
+	*settings
+}
+
+type settings struct{ client *http.Client }
+
+func (c *indirect) RoundTrip(req *http.Request) (*http.Response, error) {
+	if c.do != nil {
+		return c.do(req)
+	}
+	req = req.Clone(req.Context())
+	req.RequestURI = ""
+	return c.client.Do(req)
 }

@@ -77,15 +77,38 @@ func leadsTo(rt http.RoundTripper, t *iamhttp.Transport) bool {
 // isOpaque reports whether rt may pass its requests to a RoundTripper that it does not
 // reveal.
 func isOpaque(rt http.RoundTripper) bool {
-	v := reflect.Indirect(reflect.ValueOf(rt))
-	if v.Kind() != reflect.Struct {
-		return v.Kind() == reflect.Func
+	t := reflect.TypeOf(rt)
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
 	}
-	if v.Type().PkgPath() == "net/http" { // its unexported fields lead only to RoundTrippers of net/http
+	return hides(t, 4)
+}
+
+// hides reports whether a value of type t may hold a RoundTripper, a client or a function
+// that inside does not find. It looks at no more than depth structs within each other.
+func hides(t reflect.Type, depth int) bool {
+	switch t.Kind() {
+	case reflect.Func:
+		return t.NumIn() == 1 && t.NumOut() == 2 && t.In(0) == reflect.TypeFor[*http.Request]() && t.Out(0) == reflect.TypeFor[*http.Response]()
+	case reflect.Struct:
+		// The unexported fields of net/http's types lead only to RoundTrippers of net/http.
+		if depth == 0 || t.PkgPath() == "net/http" {
+			return t == reflect.TypeFor[http.Client]()
+		}
+	default:
 		return false
 	}
-	for i := range v.NumField() {
-		if f := v.Type().Field(i); !f.IsExported() && f.Type.Implements(reflect.TypeFor[http.RoundTripper]()) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		sends := f.Type.Implements(reflect.TypeFor[http.RoundTripper]())
+		if sends && f.IsExported() {
+			continue // inside finds it
+		}
+		held := f.Type
+		if held.Kind() == reflect.Pointer {
+			held = held.Elem()
+		}
+		if sends || hides(held, depth-1) {
 			return true
 		}
 	}
