@@ -153,8 +153,8 @@ func (t *Transport) answer(ctx context.Context, resp *http.Response, retryMax in
 		fastest:    resend.Fastest(ctx),
 		replayable: true, // the client has buffered the body
 	}
-	if retryMax != math.MaxInt32-1 { // the program has changed RetryMax, so the client counts the attempts
-		f.patience.attempts = math.MaxInt - 1
+	if retryMax != math.MaxInt32-1 { // MaxAttempts is set, or the program has changed RetryMax: the client counts the attempts
+		f.patience.attempts = cmp.Or(optionsOf(ctx).maxAttempts, math.MaxInt-1)
 	}
 	f.asked, f.hasAsked = answer.RetryAfter(f.header, f.at)
 	return f

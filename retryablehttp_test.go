@@ -226,6 +226,23 @@ func TestRetryableClientCountsAttemptsIfPrepareRetryIsReplaced(t *testing.T) {
 	})
 }
 
+func TestRetryableClientObeysWithMaxAttemptsUpToRetryMax(t *testing.T) {
+	for n, want := range map[int]int{1: 1, 2: 2, 3: 3, 4: 3} {
+		synctest.Test(t, func(t *testing.T) {
+			base := script(answer(429, ""))
+			c := retryable(&iamhttp.Transport{MaxAttempts: 3}, base)
+			req, err := retryablehttp.NewRequestWithContext(iamhttp.WithMaxAttempts(t.Context(), n), "GET", "https://iam.example/", nil)
+			require.NoError(t, err)
+			_, err = c.Do(req)
+			var e *iamhttp.StatusError
+			require.ErrorAs(t, err, &e)
+			assert.Equal(t, want, e.Attempts)
+			assert.Equal(t, iamhttp.StopAttempts, e.Stop)
+			assert.Len(t, base.sent, want)
+		})
+	}
+}
+
 func TestRetryableClientRetryMaxOverridesMaxAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := script(answer(429, ""))

@@ -76,11 +76,14 @@ func TestTrapsThatDoNotApplyReturnErrNotApplicable(t *testing.T) {
 // that.
 func TestRoundTripperThatDoesNotRetryAsDeclaredFails(t *testing.T) {
 	alone := func(base http.RoundTripper) http.RoundTripper { return base }
+	found := false
 	for trap := range roundtriptest.Traps() {
 		if trap.Name == "without Retry-After there is a pause as well" {
+			found = true
 			assert.ErrorContains(t, trap.Check(t, alone, passThrough), "a 429 was to be retried, but the base received only 1 request(s)")
 		}
 	}
+	assert.True(t, found)
 }
 
 // Messages must be free of formatting errors, even for the worst RoundTrippers.
