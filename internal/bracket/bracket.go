@@ -505,7 +505,7 @@ func (c *Controller) Refused(now time.Duration, s Send, retryAfter time.Duration
 
 // close begins a pause.
 func (c *Controller) close(now time.Duration, s Send, retryAfter time.Duration) {
-	if c.probes++; c.passed(now) > 0 || !c.learned {
+	if c.probes++; c.accepted > 0 || !c.learned {
 		c.probes = 1
 		c.ended = s.at
 	}

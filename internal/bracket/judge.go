@@ -84,6 +84,10 @@ func (c *Controller) fastest(silence float64) (accepted, took float64) {
 func (c *Controller) judge(now time.Duration, backlog float64) {
 	quiet := max(seconds(now-c.last), 2*c.delay(), shortest)
 	wanted := max(seconds(min(now, c.pause)-c.last), 2*c.delay(), shortest)
+	passed := c.passed(now)
+	if passed > 0 {
+		c.probes = min(c.probes, 1) // when the pause began, the requests in flight were still unknown
+	}
 	if !c.explained {
 		c.suspectCap(now)
 	}
@@ -93,14 +97,14 @@ func (c *Controller) judge(now time.Duration, backlog float64) {
 		c.silence = quiet
 	case !c.learned:
 		c.judgeFirst(quiet)
-	case c.passed(now) == 0:
+	case passed == 0:
 		wanted += c.wanted
 		c.judgeFailedProbe(quiet)
 	default:
 		c.judgeEpoch(now, quiet, backlog)
 	}
 	c.wanted, c.measure = wanted, min(wanted, longestWindow)
-	if c.passed(now) == 0 && c.probes > 1 {
+	if passed == 0 && c.probes > 1 {
 		c.measure = min(wanted, cmp.Or(c.asked, c.OwnMost), longestWindow)
 	}
 	c.base, c.returning = 0, false
