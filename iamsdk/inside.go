@@ -43,8 +43,8 @@ func look(rt http.RoundTripper, depth int, yield func(http.RoundTripper) bool) b
 	return true
 }
 
-// slots returns the exported fields of a struct, including those of embedded structs,
-// that may hold a RoundTripper.
+// slots returns a struct's exported fields of types that implement http.RoundTripper,
+// including the fields of embedded structs.
 func slots(v reflect.Value) (fields []reflect.Value) {
 	if v.Kind() != reflect.Struct {
 		return nil
@@ -74,14 +74,15 @@ func leadsTo(rt http.RoundTripper, t *iamhttp.Transport) bool {
 	return false
 }
 
-// isOpaque reports whether rt may pass its requests to a RoundTripper that it does not
-// reveal.
+// isOpaque reports whether rt looks as if it passes its requests to a RoundTripper that it
+// does not reveal: rt is a function, or a struct outside net/http with an unexported field
+// for a RoundTripper.
 func isOpaque(rt http.RoundTripper) bool {
 	v := reflect.Indirect(reflect.ValueOf(rt))
 	if v.Kind() != reflect.Struct {
 		return v.Kind() == reflect.Func
 	}
-	if v.Type().PkgPath() == "net/http" { // its unexported fields lead only to RoundTrippers of net/http
+	if v.Type().PkgPath() == "net/http" { // its unexported fields lead only to RoundTrippers of net/http, unless RegisterProtocol was used
 		return false
 	}
 	for i := range v.NumField() {
